@@ -1,0 +1,1 @@
+"""Prompt tuning of frozen CLIP in JAX and Flax."""

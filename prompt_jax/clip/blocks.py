@@ -1,0 +1,152 @@
+"""The pre-norm transformer block that both towers are made of."""
+
+import functools
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+LAYER_NORM_EPSILON = 1e-5
+
+
+def layer_norm(dtype: jnp.dtype) -> nn.LayerNorm:
+    """A LayerNorm with float32 statistics, whatever the compute type (CLIP's own convention)."""
+    # The two-pass variance: E[x²]-E[x]² loses digits that the parity tests can see.
+    return nn.LayerNorm(LAYER_NORM_EPSILON, dtype=dtype, use_fast_variance=False)
+
+
+def attend(
+    query: jax.Array, key: jax.Array, value: jax.Array, mask: jax.Array | None = None
+) -> jax.Array:
+    """Softmax attention; scores and softmax in float32.
+
+    Args:
+        query: float[..., Q, heads, width].
+        key, value: float[..., S, heads, width].
+        mask: bool, broadcastable to [..., heads, Q, S]; True where a query may look.
+
+    Returns:
+        float[..., Q, heads * width] in the type of `value`.
+    """
+    scores = _scores("...qhd,...shd->...hqs", query, key, mask)
+    weights = jax.nn.softmax(scores).astype(value.dtype)
+    return _merge_heads(jnp.einsum("...hqs,...shd->...qhd", weights, value))
+
+
+def attend_after_prefix(
+    query: jax.Array,
+    key: jax.Array,
+    value: jax.Array,
+    mask: jax.Array,
+    prefix_key: jax.Array,
+    prefix_value: jax.Array,
+) -> jax.Array:
+    """Attention of every class's own tokens over a prefix that all classes share, and over itself.
+
+    Args:
+        query: float[..., K, Q, heads, width].
+        key, value: float[..., K, S, heads, width], each class's own.
+        mask: bool, broadcastable to [K, heads, Q, S], for the own part; the prefix is all visible.
+        prefix_key, prefix_value: float[..., T, heads, width], without the axis of classes. Their
+            leading axes may be more than the queries' (layer 0, where only the prefix depends on
+            the image).
+
+    Returns:
+        float[..., K, Q, heads * width].
+    """
+    before = _scores("...kqhd,...thd->...khqt", query, prefix_key, None)
+    own = _scores("...kqhd,...kshd->...khqs", query, key, mask)
+    own = jnp.broadcast_to(own, (*before.shape[:-1], own.shape[-1]))
+    weights = jax.nn.softmax(jnp.concatenate([before, own], axis=-1)).astype(value.dtype)
+    prefix_length = before.shape[-1]
+    result = jnp.einsum("...khqt,...thd->...kqhd", weights[..., :prefix_length], prefix_value)
+    result += jnp.einsum("...khqs,...kshd->...kqhd", weights[..., prefix_length:], value)
+    return _merge_heads(result)
+
+
+def _scores(equation, query, key, mask):
+    query = query * (query.shape[-1] ** -0.5)
+    scores = jnp.einsum(equation, query, key, preferred_element_type=jnp.float32)
+    return scores if mask is None else jnp.where(mask, scores, -jnp.inf)
+
+
+def _merge_heads(x):
+    return x.reshape(*x.shape[:-2], -1)
+
+
+class QueryKeyValue(nn.Module):
+    """The three attention inputs in one kernel [d, 3d], query first, then key, then value."""
+
+    width: int
+    heads: int
+    dtype: jnp.dtype
+
+    def setup(self):
+        init = nn.initializers.normal(self.width**-0.5)
+        self.kernel = self.param("kernel", init, (self.width, 3 * self.width))
+        self.bias = self.param("bias", nn.initializers.zeros, (3 * self.width,))
+
+    def query(self, x: jax.Array) -> jax.Array:
+        """float[..., S, d] -> float[..., S, heads, d / heads]."""
+        return self._project(x, slice(self.width))
+
+    def key_value(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """float[..., S, d] -> two of float[..., S, heads, d / heads]."""
+        key, value = jnp.split(self._project(x, slice(self.width, None)), 2, axis=-2)
+        return key, value
+
+    def _project(self, x, part):
+        y = x @ self.kernel[:, part].astype(self.dtype) + self.bias[part].astype(self.dtype)
+        return y.reshape(*y.shape[:-1], -1, self.width // self.heads)
+
+
+class Block(nn.Module):
+    """One pre-norm block, in parts, so that a tower can put keys and values of its own between.
+
+    `key_value` gives what others see of these tokens; `query` asks; `finish` adds the attended
+    values and the MLP. `__call__` is the three together: plain self-attention.
+    """
+
+    width: int
+    heads: int
+    mlp_width: int
+    activation: str
+    layers: int
+    dtype: jnp.dtype
+
+    def setup(self):
+        # The initialisation of OpenAI's CLIP: residual outputs shrink with depth.
+        residual = nn.initializers.normal((2 * self.layers * self.width) ** -0.5)
+        dense = functools.partial(nn.Dense, dtype=self.dtype)
+        self.ln_1 = layer_norm(self.dtype)
+        self.qkv = QueryKeyValue(self.width, self.heads, self.dtype)
+        self.out = dense(self.width, kernel_init=residual)
+        self.ln_2 = layer_norm(self.dtype)
+        self.fc = dense(self.mlp_width, kernel_init=nn.initializers.normal((2 * self.width) ** -0.5))
+        self.proj = dense(self.width, kernel_init=residual)
+
+    def query(self, x: jax.Array) -> jax.Array:
+        """float[..., S, d] -> float[..., S, heads, d / heads]."""
+        return self.qkv.query(self.ln_1(x))
+
+    def key_value(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """float[..., S, d] -> two of float[..., S, heads, d / heads]."""
+        return self.qkv.key_value(self.ln_1(x))
+
+    def finish(self, x: jax.Array, attended: jax.Array) -> jax.Array:
+        """The tokens after this block, float[..., S, d], from those before and what they saw."""
+        x = x + self.out(attended)
+        hidden = self.fc(self.ln_2(x))
+        if self.activation == "quick_gelu":
+            hidden = hidden * jax.nn.sigmoid(1.702 * hidden)
+        else:
+            hidden = jax.nn.gelu(hidden, approximate=False)
+        return x + self.proj(hidden)
+
+    def __call__(
+        self, x: jax.Array, mask: jax.Array | None = None, queries: int | None = None
+    ) -> jax.Array:
+        """Plain self-attention, float[..., S, d]; only the first `queries` tokens if that is set."""
+        key, value = self.key_value(x)
+        x = x[..., :queries, :]
+        return self.finish(x, attend(self.query(x), key, value, mask))

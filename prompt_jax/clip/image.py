@@ -1,0 +1,98 @@
+"""The image tower as a sequence of steps: embed, block l, head. No method is known here."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from prompt_jax.clip.blocks import Block, layer_norm
+from prompt_jax.clip.config import CLIPConfig
+
+
+class ImageTower(nn.Module):
+    """A plain ViT with a class token. No attention mask: the order of tokens does not matter."""
+
+    config: CLIPConfig
+    dtype: jnp.dtype
+
+    def setup(self):
+        c = self.config
+        normal = nn.initializers.normal(c.image_width**-0.5)
+        self.patch_embedding = PatchEmbedding(c.image_width, c.patch_size, self.dtype)
+        self.class_embedding = self.param("class_embedding", normal, (c.image_width,))
+        self.position_embedding = self.param(
+            "position_embedding", normal, (1 + c.patches, c.image_width)
+        )
+        self.ln_pre = layer_norm(self.dtype)
+        self.blocks = [
+            Block(
+                c.image_width,
+                c.image_heads,
+                c.image_mlp,
+                c.activation,
+                c.image_layers,
+                self.dtype,
+                name=f"block_{layer}",
+            )
+            for layer in range(c.image_layers)
+        ]
+        self.ln_post = layer_norm(self.dtype)
+        self.projection = nn.Dense(
+            c.embed_dim, use_bias=False, kernel_init=normal, dtype=self.dtype
+        )
+
+    def embed(self, images: jax.Array, prompts: jax.Array | None = None) -> jax.Array:
+        """Class and patch tokens after `ln_pre`.
+
+        Args:
+            images: float[B, H, W, 3], normalised with CLIP's mean and standard deviation.
+            prompts: float[B or 1, a, d_v], put behind the patches before `ln_pre` (no position).
+
+        Returns:
+            float[B, 1 + patches (+ a), d_v].
+        """
+        patches = self.patch_embedding(images)
+        class_token = jnp.broadcast_to(
+            self.class_embedding.astype(self.dtype), (len(images), 1, patches.shape[-1])
+        )
+        tokens = jnp.concatenate([class_token, patches], axis=1)
+        tokens += self.position_embedding.astype(self.dtype)
+        if prompts is not None:
+            prompts = jnp.broadcast_to(prompts, (len(images), *prompts.shape[1:]))
+            tokens = jnp.concatenate([tokens, prompts.astype(self.dtype)], axis=1)
+        return self.ln_pre(tokens)
+
+    def block(self, layer: int, tokens: jax.Array) -> jax.Array:
+        """Tokens after block `layer`, float[B, S, d_v]; after the last one the class token alone,
+        float[B, 1, d_v], since nothing reads the others."""
+        last = layer == self.config.image_layers - 1
+        return self.blocks[layer](tokens, queries=1 if last else None)
+
+    def head(self, tokens: jax.Array) -> jax.Array:
+        """Image features float[B, d], not normalised, from tokens whose first is the class token."""
+        return self.projection(self.ln_post(tokens[:, 0]))
+
+    def __call__(self, images: jax.Array) -> jax.Array:
+        """Image features float[B, d] without prompts, not normalised."""
+        tokens = self.embed(images)
+        for layer in range(self.config.image_layers):
+            tokens = self.block(layer, tokens)
+        return self.head(tokens)
+
+
+class PatchEmbedding(nn.Module):
+    """A convolution with stride = kernel size and no bias, computed as one matrix product."""
+
+    width: int
+    patch: int
+    dtype: jnp.dtype
+
+    @nn.compact
+    def __call__(self, images: jax.Array) -> jax.Array:
+        """float[B, H, W, 3] -> float[B, H/p * W/p, d_v], rows first."""
+        p = self.patch
+        init = nn.initializers.normal(self.width**-0.5)
+        kernel = self.param("kernel", init, (p, p, 3, self.width))
+        b, h, w, c = images.shape
+        patches = images.reshape(b, h // p, p, w // p, p, c).transpose(0, 1, 3, 2, 4, 5)
+        patches = patches.reshape(b, -1, p * p * c).astype(self.dtype)
+        return patches @ kernel.reshape(-1, self.width).astype(self.dtype)

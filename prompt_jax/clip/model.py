@@ -1,0 +1,126 @@
+"""A frozen CLIP as pure functions of a dict of parameters."""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from prompt_jax.clip.config import CLIPConfig
+from prompt_jax.clip.image import ImageTower
+from prompt_jax.clip.text import Cache, TextTower
+
+Frozen = dict[str, Any]
+"""{"image": …, "text": …, "logit_scale": …}: float32 arrays, the log of 1/τ last."""
+
+
+@dataclasses.dataclass(frozen=True)
+class CLIP:
+    """Both towers, without their parameters: hashable, so that `jit` can take it as static.
+
+    Every function takes `frozen` first. Pass it to `jit` as an argument: a captured constant would
+    be folded into the program.
+
+    Attributes:
+        config: sizes.
+        dtype: compute type, float32 or bfloat16. Statistics and scores stay float32.
+    """
+
+    config: CLIPConfig
+    dtype: jnp.dtype = jnp.dtype("float32")
+
+    def init(self, rng: jax.Array) -> Frozen:
+        """Random parameters with OpenAI's initialisation (for pretraining and for tests)."""
+        c = self.config
+        image_rng, text_rng = jax.random.split(rng)
+        images = jnp.zeros((1, c.image_size, c.image_size, 3))
+        tokens = jnp.zeros((1, 2), jnp.int32)
+        return {
+            "image": self._image.init(image_rng, images)["params"],
+            "text": self._text.init(text_rng, tokens, jnp.ones(1, jnp.int32))["params"],
+            "logit_scale": jnp.asarray(jnp.log(1 / 0.07), jnp.float32),
+        }
+
+    def embed_image(
+        self, frozen: Frozen, images: jax.Array, prompts: jax.Array | None = None
+    ) -> jax.Array:
+        """Tokens before the first block, float[B, S, d_v]; see `ImageTower.embed`."""
+        return self._run(self._image, frozen["image"], "embed", images, prompts)
+
+    def image_block(self, frozen: Frozen, layer: int, tokens: jax.Array) -> jax.Array:
+        """Tokens after block `layer`; see `ImageTower.block`."""
+        return self._run(self._image, frozen["image"], "block", layer, tokens)
+
+    def image_head(self, frozen: Frozen, tokens: jax.Array) -> jax.Array:
+        """Image features float[B, d], not normalised, from the last block's tokens."""
+        return self._run(self._image, frozen["image"], "head", tokens)
+
+    def encode_tokens(
+        self, frozen: Frozen, tokens: jax.Array, deep_prompts: jax.Array | None = None
+    ) -> jax.Array:
+        """All blocks and the head on embedded tokens.
+
+        Args:
+            frozen: parameters.
+            tokens: float[B, S, d_v] from `embed_image`.
+            deep_prompts: float[J, a, d_v] or float[B, J, a, d_v]; before each of the first J
+                layers they take the place of whatever stands behind the patches (ProMPT, eq. 9);
+                after layer J those slots flow on.
+
+        Returns:
+            image features float[B, d], not normalised.
+        """
+        if deep_prompts is not None:
+            if deep_prompts.ndim == 3:
+                deep_prompts = jnp.broadcast_to(deep_prompts, (len(tokens), *deep_prompts.shape))
+            deep_prompts = deep_prompts.astype(tokens.dtype)
+        for layer in range(self.config.image_layers):
+            if deep_prompts is not None and layer < deep_prompts.shape[1]:
+                image_tokens = tokens[:, : 1 + self.config.patches]
+                tokens = jnp.concatenate([image_tokens, deep_prompts[:, layer]], axis=1)
+            tokens = self.image_block(frozen, layer, tokens)
+        return self.image_head(frozen, tokens)
+
+    def encode_image(
+        self, frozen: Frozen, images: jax.Array, deep_prompts: jax.Array | None = None
+    ) -> jax.Array:
+        """Image features float[B, d], not normalised, of float[B, H, W, 3]; see `encode_tokens`."""
+        return self.encode_tokens(frozen, self.embed_image(frozen, images), deep_prompts)
+
+    def embed_text(self, frozen: Frozen, tokens: jax.Array) -> jax.Array:
+        """Token embeddings without positions: int[...] -> float32[..., d_l]."""
+        return self._run(self._text, frozen["text"], "embed", tokens)
+
+    def prefill(
+        self, frozen: Frozen, prefix: jax.Array, deep_prompts: jax.Array | None = None
+    ) -> Cache:
+        """Keys and values of [SOS][context]; see `TextTower.prefill`."""
+        return self._run(self._text, frozen["text"], "prefill", prefix, deep_prompts)
+
+    def extend(
+        self, frozen: Frozen, cache: Cache, suffix: jax.Array, eot: jax.Array
+    ) -> jax.Array:
+        """Text features float[..., K, d] of class suffixes; see `TextTower.extend`."""
+        return self._run(self._text, frozen["text"], "extend", cache, suffix, eot)
+
+    def encode_text(self, frozen: Frozen, tokens: jax.Array) -> jax.Array:
+        """Text features float[N, d], not normalised, of token ids int[N, S] with SOS and EOT."""
+        eot = jnp.argmax(tokens == self.config.vocab_size - 1, axis=-1)
+        return self._text.apply({"params": frozen["text"]}, tokens, eot)
+
+    @property
+    def _image(self):
+        return ImageTower(self.config, self.dtype, parent=None)
+
+    @property
+    def _text(self):
+        return TextTower(self.config, self.dtype, parent=None)
+
+    def _run(self, tower, params, step, *args):
+        return tower.apply({"params": params}, *args, method=step)
+
+
+def normalize(features: jax.Array) -> jax.Array:
+    """L2-normalised along the last axis, in float32."""
+    features = features.astype(jnp.float32)
+    return features / jnp.linalg.norm(features, axis=-1, keepdims=True)

@@ -1,0 +1,130 @@
+"""The text tower, the way a language model serves a shared prefix: prefill once, then extend.
+
+The mask is causal, so `[SOS][context]` never sees the class name behind it: its keys and values are
+the same for all classes. And nothing behind EOT is ever read. So a prompt costs its few own tokens,
+not 77.
+"""
+
+from collections.abc import Sequence
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from prompt_jax.clip.blocks import Block, attend, attend_after_prefix, layer_norm
+from prompt_jax.clip.config import CLIPConfig
+
+Cache = Sequence[tuple[jax.Array, jax.Array]]
+"""Keys and values of a prefix, a pair per layer, each float[..., T, heads, width]."""
+
+
+class TextTower(nn.Module):
+    """CLIP's causal transformer. Context reaches it as embeddings, by `prefill` and `extend`."""
+
+    config: CLIPConfig
+    dtype: jnp.dtype
+
+    def setup(self):
+        c = self.config
+        normal = nn.initializers.normal
+        self.token_embedding = self.param(
+            "token_embedding", normal(0.02), (c.vocab_size, c.text_width)
+        )
+        self.position_embedding = self.param(
+            "position_embedding", normal(0.01), (c.context_length, c.text_width)
+        )
+        self.blocks = [
+            Block(
+                c.text_width,
+                c.text_heads,
+                c.text_mlp,
+                c.activation,
+                c.text_layers,
+                self.dtype,
+                name=f"block_{layer}",
+            )
+            for layer in range(c.text_layers)
+        ]
+        self.ln_final = layer_norm(self.dtype)
+        self.projection = nn.Dense(
+            c.embed_dim, use_bias=False, kernel_init=normal(c.text_width**-0.5), dtype=self.dtype
+        )
+
+    def embed(self, tokens: jax.Array) -> jax.Array:
+        """Token embeddings without positions: int[...] -> float[..., d_l]."""
+        return self.token_embedding[tokens]
+
+    def place(self, embeddings: jax.Array, start: int = 0) -> jax.Array:
+        """Adds the positional embeddings of slots start, start + 1, … to float[..., S, d_l]."""
+        positions = self.position_embedding[start : start + embeddings.shape[-2]]
+        return (embeddings + positions).astype(self.dtype)
+
+    def block(self, layer: int, x: jax.Array) -> jax.Array:
+        """Causal self-attention over all tokens, float[..., S, d_l]."""
+        return self.blocks[layer](x, causal(x.shape[-2]))
+
+    def head(self, x: jax.Array) -> jax.Array:
+        """Text features float[..., d] from the last block's output at EOT, float[..., d_l]."""
+        return self.projection(self.ln_final(x))
+
+    def prefill(self, prefix: jax.Array, deep_prompts: jax.Array | None = None) -> Cache:
+        """Runs the tokens that all classes share and keeps what later tokens will look at.
+
+        Args:
+            prefix: float[..., T, d_l], embeddings of [SOS][context] without positions.
+            deep_prompts: float[J - 1, M, d_l] or None; they overwrite slots 1..M before layers
+                1..J-1 and get no position (MaPLe, section 3.2).
+
+        Returns:
+            a pair (keys, values) per layer.
+        """
+        x = self.place(prefix)
+        cache = []
+        for layer, block in enumerate(self.blocks):
+            if deep_prompts is not None and 0 < layer <= len(deep_prompts):
+                x = overwrite_context(x, deep_prompts[layer - 1])
+            key, value = block.key_value(x)
+            cache.append((key, value))
+            if layer < len(self.blocks) - 1:  # nobody reads the prefix after its last keys
+                attended = attend(block.query(x), key, value, causal(x.shape[-2]))
+                x = block.finish(x, attended)
+        return cache
+
+    def extend(self, cache: Cache, suffix: jax.Array, eot: jax.Array) -> jax.Array:
+        """Text features of every class: its own tokens, run against the shared prefix.
+
+        Args:
+            cache: from `prefill`, with leading axes [...] (none, or one prefix per image).
+            suffix: float[K, S, d_l], embeddings of each class's tokens up to EOT, padded.
+            eot: int[K], where in the suffix EOT stands.
+
+        Returns:
+            float[..., K, d], not normalised.
+        """
+        x = self.place(suffix, start=cache[0][0].shape[-3])
+        length = x.shape[-2]
+        mask = causal(length)
+        for layer, (block, prefix) in enumerate(zip(self.blocks, cache, strict=True)):
+            key, value = block.key_value(x)
+            if layer == len(self.blocks) - 1:  # only EOT is read: one query per class is enough
+                x = jnp.take_along_axis(x, eot[:, None, None], axis=-2, mode="clip")
+                mask = (jnp.arange(length) <= eot[:, None])[:, None, None, :]
+            attended = attend_after_prefix(block.query(x), key, value, mask, *prefix)
+            x = block.finish(x, attended)
+        return self.head(x[..., 0, :])
+
+    def __call__(self, tokens: jax.Array, eot: jax.Array) -> jax.Array:
+        """Features float[N, d] of token ids int[N, S] that start with SOS; EOT stands at int[N]."""
+        cache = self.prefill(self.embed(tokens[0, :1]))
+        return self.extend(cache, self.embed(tokens[:, 1:]), eot - 1)
+
+
+def causal(length: int) -> jax.Array:
+    """bool[length, length], True where a token (row) may look (column)."""
+    return jnp.tril(jnp.ones((length, length), bool))
+
+
+def overwrite_context(x: jax.Array, prompts: jax.Array) -> jax.Array:
+    """Puts prompts float[M, d] (or [..., M, d]) in slots 1..M of x float[..., T, d]."""
+    prompts = jnp.broadcast_to(prompts.astype(x.dtype), (*x.shape[:-2], *prompts.shape[-2:]))
+    return jnp.concatenate([x[..., :1, :], prompts, x[..., 1 + prompts.shape[-2] :, :]], axis=-2)
