@@ -15,6 +15,19 @@ def layer_norm(dtype: jnp.dtype) -> nn.LayerNorm:
     return nn.LayerNorm(LAYER_NORM_EPSILON, dtype=dtype, use_fast_variance=False)
 
 
+class Dense(nn.Dense):
+    """A linear layer on the last axis, as one plain matrix product.
+
+    XLA's CPU backend is up to 1.7 times slower on products (and their weight gradients) with more
+    than one row axis; elsewhere the reshape is free.
+    """
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """float[..., in] -> float[..., out]."""
+        y = super().__call__(x.reshape(-1, x.shape[-1]))
+        return y.reshape(*x.shape[:-1], -1)
+
+
 def attend(
     query: jax.Array, key: jax.Array, value: jax.Array, mask: jax.Array | None = None
 ) -> jax.Array:
@@ -96,8 +109,9 @@ class QueryKeyValue(nn.Module):
         return key, value
 
     def _project(self, x, part):
-        y = x @ self.kernel[:, part].astype(self.dtype) + self.bias[part].astype(self.dtype)
-        return y.reshape(*y.shape[:-1], -1, self.width // self.heads)
+        y = x.reshape(-1, self.width) @ self.kernel[:, part].astype(self.dtype)
+        y += self.bias[part].astype(self.dtype)
+        return y.reshape(*x.shape[:-1], -1, self.width // self.heads)
 
 
 class Block(nn.Module):
@@ -117,7 +131,7 @@ class Block(nn.Module):
     def setup(self):
         # The initialisation of OpenAI's CLIP: residual outputs shrink with depth.
         residual = nn.initializers.normal((2 * self.layers * self.width) ** -0.5)
-        dense = functools.partial(nn.Dense, dtype=self.dtype)
+        dense = functools.partial(Dense, dtype=self.dtype)
         self.ln_1 = layer_norm(self.dtype)
         self.qkv = QueryKeyValue(self.width, self.heads, self.dtype)
         self.out = dense(self.width, kernel_init=residual)

@@ -52,7 +52,7 @@ class TextTower(nn.Module):
 
     def embed(self, tokens: jax.Array) -> jax.Array:
         """Token embeddings without positions: int[...] -> float[..., d_l]."""
-        return self.token_embedding[tokens]
+        return jnp.take(self.token_embedding, tokens, axis=0)
 
     def place(self, embeddings: jax.Array, start: int = 0) -> jax.Array:
         """Adds the positional embeddings of slots start, start + 1, … to float[..., S, d_l]."""
@@ -107,7 +107,7 @@ class TextTower(nn.Module):
         for layer, (block, prefix) in enumerate(zip(self.blocks, cache, strict=True)):
             key, value = block.key_value(x)
             if layer == len(self.blocks) - 1:  # only EOT is read: one query per class is enough
-                x = jnp.take_along_axis(x, eot[:, None, None], axis=-2, mode="clip")
+                x = x[..., jnp.arange(len(eot)), eot, :][..., None, :]
                 mask = (jnp.arange(length) <= eot[:, None])[:, None, None, :]
             attended = attend_after_prefix(block.query(x), key, value, mask, *prefix)
             x = block.finish(x, attended)

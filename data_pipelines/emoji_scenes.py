@@ -1,0 +1,100 @@
+"""The embedded data set: small scenes rendered on the fly, no files and no download."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image
+
+from data_pipelines.errors import DataError, unknown
+from data_pipelines.examples import Dataset, Example
+
+# Each split draws its scenes from its own block of indices, so that no scene is in two splits.
+_BLOCK = 1_000_000
+_STARTS = {"train": 0, "val": _BLOCK, "test": 2 * _BLOCK}
+# Fixed: the data set is one data set, the same for every run; seeds choose shots from it.
+_SEED = 0
+
+
+@dataclass(frozen=True)
+class EmojiScenes:
+    """The table's entry of the embedded data set; `template` is the text of one class."""
+
+    template: str
+
+    def load(
+        self,
+        name: str,
+        root: str | Path | None,
+        domain: str | None = None,
+        num_classes: int | None = None,
+        train_per_class: int = 64,
+        val_per_class: int = 16,
+        test_per_class: int = 10,
+        size: int = 48,
+    ) -> Dataset:
+        """List the scenes; each is rendered when it is read.
+
+        Args:
+            name: the data set's name, for messages and results.
+            root: not used; nothing is on disk.
+            domain: a drawing style of `scenes.DOMAINS`; the first one by default.
+            num_classes: a fixed, evenly spread subset of the classes; all by default.
+            train_per_class: training scenes per class.
+            val_per_class: validation scenes per class.
+            test_per_class: test scenes per class.
+            size: side of a scene in pixels.
+
+        Returns:
+            The data set; scenes of different splits are never the same.
+
+        Raises:
+            DataError: an unknown domain, or a number out of range.
+        """
+        from data_pipelines import scenes
+
+        domain = next(iter(scenes.DOMAINS)) if domain is None else domain
+        if domain not in scenes.DOMAINS:
+            raise unknown(f"domain of {name}", domain, scenes.DOMAINS)
+        total = len(scenes.CLASSES)
+        count = total if num_classes is None else num_classes
+        _check_range("num_classes", count, 1, total)
+        _check_range("size", size, 8, 1024)
+        counts = {"train": train_per_class, "val": val_per_class, "test": test_per_class}
+        for split, per_class in counts.items():
+            _check_range(f"{split}_per_class", per_class, 0, _BLOCK)
+        kept = [position * total // count for position in range(count)]
+        train, val, test = (
+            _list_scenes(domain, kept, scenes.CLASSES, range(start, start + counts[split]))
+            for split, start in _STARTS.items()
+        )
+        return Dataset(name, self.template, train, val, test, SceneReader(size))
+
+
+@dataclass(frozen=True)
+class SceneReader:
+    """`Dataset.read` for scenes, which it renders `size` pixels wide and high."""
+
+    size: int
+
+    def __call__(self, example: Example) -> Image.Image:
+        """The scene of the key `domain/class/index`."""
+        from data_pipelines import scenes
+
+        domain, label, index = example.picture.split("/")
+        return Image.fromarray(scenes.render(int(label), domain, _SEED, int(index), self.size))
+
+
+def _list_scenes(
+    domain: str, kept: Sequence[int], names: Sequence[str], indices: range
+) -> tuple[Example, ...]:
+    return tuple(
+        Example(f"{domain}/{scene_class}/{index}", label, names[scene_class])
+        for label, scene_class in enumerate(kept)
+        for index in indices
+    )
+
+
+def _check_range(field: str, value: int, low: int, high: int) -> None:
+    if not low <= value <= high:
+        raise DataError(f"{field}={value}: must be from {low} to {high}")

@@ -1,0 +1,37 @@
+"""The error that a person sees when data is missing, broken or misnamed."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class DataError(ValueError):
+    """A mistake in the data or in a data setting; its message says which, and what to do."""
+
+
+class BadPicture(DataError):
+    """One picture that cannot be read; `picture` is its path, `reason` says why in words."""
+
+    def __init__(self, picture: str, reason: str):
+        """`picture`: its path; `reason`: why it cannot be read, in words."""
+        # Both go into `args`, so the error survives pickling (worker processes).
+        super().__init__(picture, reason)
+        self.picture = picture
+        self.reason = reason
+
+    def __str__(self) -> str:
+        """Path and reason in one line."""
+        return f"cannot read the picture {self.picture}: {self.reason}"
+
+
+def unknown(what: str, got: object, allowed: Iterable[str]) -> DataError:
+    """The error for a name that does not exist: what was given, close matches, all choices.
+
+    Args:
+        what: the kind of thing, e.g. "data set".
+        got: the name that was given.
+        allowed: the names that exist, in the order to show them.
+    """
+    names = list(allowed)
+    close = difflib.get_close_matches(str(got).lower(), names, n=2, cutoff=0.5)
+    hint = f" Did you mean {' or '.join(map(repr, close))}?" if close else ""
+    return DataError(f"unknown {what} {got!r}.{hint} Available: {', '.join(names)}")

@@ -1,0 +1,76 @@
+"""What a data set is to the rest of the code: three lists of examples and a way to read one."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from PIL import Image
+
+from data_pipelines.errors import DataError
+
+
+class Example(NamedTuple):
+    """One labelled picture: its key (a path inside the image folder, or a scene), label, class."""
+
+    picture: str
+    label: int
+    name: str
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A labelled data set, its pictures still on disk (or not yet rendered).
+
+    Attributes:
+        name: the name used in configs, e.g. "caltech101".
+        template: the text of one class, with one `{}` for the class name.
+        train: training examples.
+        val: validation examples; may be empty.
+        test: test examples.
+        read: reads one example's picture: RGB, uint8, any size. Raises `BadPicture`.
+        folder: what `Example.picture` is relative to; None for pictures that are not files.
+    """
+
+    name: str
+    template: str
+    train: tuple[Example, ...]
+    val: tuple[Example, ...]
+    test: tuple[Example, ...]
+    read: Callable[[Example], Image.Image]
+    folder: Path | None = None
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Class names in label order, over all three splits.
+
+        Raises:
+            DataError: labels are not 0..K-1, or a label has two names.
+        """
+        return class_names(self.name, (*self.train, *self.val, *self.test))
+
+
+def class_names(what: str, examples: Iterable[Example]) -> tuple[str, ...]:
+    """The name of each label in label order; `what` names the source in error messages.
+
+    Raises:
+        DataError: labels are not 0..K-1, or a label has two names.
+    """
+    names: dict[int, str] = {}
+    for example in examples:
+        name = names.setdefault(example.label, example.name)
+        if name != example.name:
+            raise DataError(
+                f"{what}: label {example.label} is called both {name!r} and {example.name!r} "
+                f"(picture {example.picture}); give each label one class name"
+            )
+    if not names:
+        raise DataError(f"{what}: no examples; at least one labelled picture is needed")
+    gaps = sorted(set(range(len(names))) - set(names))
+    if gaps:
+        raise DataError(
+            f"{what}: {len(names)} classes must have the labels 0 to {len(names) - 1}, but "
+            f"{', '.join(map(str, gaps[:10]))} are missing and labels go from {min(names)} to "
+            f"{max(names)}; renumber them without gaps"
+        )
+    return tuple(names[label] for label in range(len(names)))

@@ -1,0 +1,170 @@
+"""Reading picture files, and finding those that cannot be read."""
+
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Lock
+
+from PIL import Image, UnidentifiedImageError
+
+from data_pipelines.errors import BadPicture, DataError
+from data_pipelines.examples import Dataset, Example
+
+# Pillow keeps an RGB picture as four bytes per pixel.
+_BYTES_PER_PIXEL = 4
+_SCAN_THREADS = 4
+
+
+def open_picture(path: str | Path) -> Image.Image:
+    """Decode a picture file as RGB, the way the CoOp benchmark does (`Image.convert("RGB")`).
+
+    Transparency and the EXIF orientation are ignored; of an animation the first frame counts.
+
+    Args:
+        path: any file that Pillow reads: JPEG, PNG, WebP, …; any colour mode.
+
+    Returns:
+        The picture in mode RGB at its full size.
+
+    Raises:
+        BadPicture: the file is missing, truncated, too large or not a picture.
+    """
+    try:
+        with Image.open(path) as image:
+            # Without it Pillow warns about palettes with transparency; the pixels are the same.
+            image.info.pop("transparency", None)
+            return image.convert("RGB")
+    except UnidentifiedImageError:
+        raise BadPicture(str(path), "not a picture, or a format that Pillow cannot read") from None
+    except MemoryError:
+        raise
+    except FileNotFoundError:
+        raise BadPicture(str(path), "no such file") from None
+    except Exception as error:
+        # Decoders raise whatever their parsing trips on: OSError, SyntaxError, struct.error, …
+        raise BadPicture(str(path), str(error) or type(error).__name__) from error
+
+
+@dataclass(frozen=True)
+class FolderReader:
+    """`Dataset.read` for pictures that are files in one folder."""
+
+    folder: Path
+
+    def __call__(self, example: Example) -> Image.Image:
+        """The example's picture as RGB; raises `BadPicture`."""
+        return open_picture(self.folder / example.picture)
+
+
+class CachedReader:
+    """`Dataset.read` that keeps decoded pictures in memory, up to a bound; thread-safe.
+
+    Nothing is ever evicted: every epoch visits each picture once, in a new order, and there
+    keeping the first ones that fit gives more hits than any recency rule.
+    """
+
+    def __init__(self, read: Callable[[Example], Image.Image], max_bytes: int):
+        """Cache what `read` returns, up to `max_bytes` bytes of pixels."""
+        self.read = read
+        self.max_bytes = max_bytes
+        self.bytes_used = 0
+        self._kept: dict[str, Image.Image] = {}
+        self._lock = Lock()
+
+    def __call__(self, example: Example) -> Image.Image:
+        """The example's picture as RGB (shared: not to be changed); raises `BadPicture`."""
+        kept = self._kept.get(example.picture)
+        if kept is not None:
+            return kept
+        image = self.read(example)
+        size = image.width * image.height * _BYTES_PER_PIXEL
+        with self._lock:
+            fits = self.bytes_used + size <= self.max_bytes
+            if fits and example.picture not in self._kept:
+                self._kept[example.picture] = image
+                self.bytes_used += size
+        return image
+
+
+def check_files(dataset: Dataset, examples: Iterable[Example]) -> None:
+    """Check, before a run starts, that the picture files it will use exist.
+
+    Args:
+        dataset: where the pictures lie; one without a folder passes.
+        examples: the examples that the run uses.
+
+    Raises:
+        DataError: some are missing; shows the first ten and how many there are.
+    """
+    if dataset.folder is None:
+        return
+    wanted = dict.fromkeys(example.picture for example in examples)
+    missing = [picture for picture in wanted if not (dataset.folder / picture).is_file()]
+    if missing:
+        shown = "".join(f"\n  {picture}" for picture in missing[:10])
+        more = f"\n  … and {len(missing) - 10} more" if len(missing) > 10 else ""
+        raise DataError(
+            f"{dataset.name}: {len(missing)} of {len(wanted)} pictures are missing in "
+            f"{dataset.folder}:{shown}{more}\nComplete the download, or point root at the full "
+            "data set."
+        )
+
+
+def find_bad(dataset: Dataset, examples: Iterable[Example]) -> list[tuple[str, str]]:
+    """Decode every picture and return (path, reason) of those that cannot be read, in order."""
+
+    def problem(example: Example) -> tuple[str, str] | None:
+        try:
+            dataset.read(example)
+        except BadPicture as bad:
+            return bad.picture, bad.reason
+        return None
+
+    unique = {example.picture: example for example in examples}
+    with ThreadPoolExecutor(_SCAN_THREADS) as threads:
+        return [found for found in threads.map(problem, unique.values()) if found is not None]
+
+
+def drop_bad(
+    dataset: Dataset, examples: Sequence[Example]
+) -> tuple[tuple[Example, ...], list[tuple[str, str]]]:
+    """Leave out the pictures that cannot be read (the setting `on_bad_image="skip"`).
+
+    Args:
+        dataset: where the pictures lie.
+        examples: the examples to go through; every picture is decoded once.
+
+    Returns:
+        The readable examples in order, and (path, reason) of each one left out.
+    """
+    bad = find_bad(dataset, examples)
+    if not bad:
+        return tuple(examples), bad
+    paths = {path for path, _ in bad}
+    folder = dataset.folder
+    good = tuple(
+        example
+        for example in examples
+        if str(folder / example.picture if folder else example.picture) not in paths
+    )
+    return good, bad
+
+
+def all_bad_error(dataset: Dataset, examples: Sequence[Example], first: BadPicture) -> DataError:
+    """The error that ends a run (`on_bad_image="stop"`): it lists every bad picture, not just one.
+
+    Args:
+        dataset: where the pictures lie.
+        examples: all examples of the run; they are decoded now, to find the rest.
+        first: the failure that the run met.
+
+    Returns:
+        An error to raise `from first`.
+    """
+    bad = dict([(first.picture, first.reason), *find_bad(dataset, examples)])
+    listed = "".join(f"\n  {path}: {reason}" for path, reason in bad.items())
+    return DataError(
+        f"{dataset.name}: {len(bad)} of {len(examples)} pictures cannot be read:{listed}\n"
+        'Replace these files, or set on_bad_image="skip" to leave them out.'
+    )

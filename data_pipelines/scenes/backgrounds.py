@@ -1,0 +1,151 @@
+"""Procedural backgrounds: a main colour, a second one near it, and a pattern of the two."""
+
+import math
+from collections.abc import Callable
+from functools import lru_cache
+from types import MappingProxyType
+
+import numpy as np
+from PIL import Image
+
+Pattern = Callable[[int, np.random.Generator], np.ndarray]
+
+COLOURS = MappingProxyType(
+    {
+        "red": (200, 50, 50),
+        "orange": (235, 145, 50),
+        "yellow": (235, 215, 80),
+        "green": (70, 160, 80),
+        "blue": (60, 105, 205),
+        "purple": (140, 80, 180),
+        "pink": (240, 160, 195),
+        "brown": (130, 90, 60),
+        "gray": (140, 140, 145),
+        "white": (238, 238, 235),
+        "black": (32, 32, 36),
+    }
+)
+"""Word to red, green, blue, 0 to 255."""
+
+_SHADES = np.array(list(COLOURS.values()), np.float32)
+_WORDS = tuple(COLOURS)
+_JITTER = 24
+# The second colour keeps this share of the main one, so that the main colour's word stays true.
+_KEPT = 0.45
+
+
+def draw_background(size: int, rng: np.random.Generator) -> tuple[np.ndarray, str, str]:
+    """Draw a background with a few patches that distract.
+
+    Args:
+        size: side in pixels.
+        rng: where every choice is drawn from.
+
+    Returns:
+        The picture, float32[size, size, 3], 0 to 255; the pattern's word (a key of `PATTERNS`);
+        the main colour's word (a key of `COLOURS`).
+    """
+    kind = _KINDS[int(rng.random() * len(_KINDS))]
+    main = int(rng.random() * len(_WORDS))
+    colour = draw_colour(rng, main)
+    second = _KEPT * colour + (1 - _KEPT) * draw_colour(rng)
+    mask = PATTERNS[kind](size, rng)
+    background = colour + mask[..., None] * (second - colour)
+    for _ in range(int(rng.random() * 4)):
+        _draw_patch(background, rng)
+    return background, kind, _WORDS[main]
+
+
+def draw_colour(rng: np.random.Generator, index: int | None = None) -> np.ndarray:
+    """A jittered shade, float32[3], of the colour at `index`, or of any."""
+    if index is None:
+        index = int(rng.random() * len(_WORDS))
+    return _SHADES[index] + ((rng.random(3) - 0.5) * 2 * _JITTER).astype(np.float32)
+
+
+def turn(angle: float) -> tuple[float, float]:
+    """Cosine and sine of `angle` (radians), rounded: libraries differ in the last digits."""
+    return round(math.cos(angle), 6), round(math.sin(angle), 6)
+
+
+def _draw_patch(background: np.ndarray, rng: np.random.Generator) -> None:
+    size = len(background)
+    left, top, width, height, opacity = rng.random(5).tolist()
+    wide, high = (round(size * (0.08 + 0.2 * side)) for side in (width, height))
+    x, y = int(left * (size - wide)), int(top * (size - high))
+    patch = background[y : y + high, x : x + wide]
+    patch += (0.4 + 0.6 * opacity) * (draw_colour(rng) - patch)
+
+
+@lru_cache(maxsize=8)
+def _grid(size: int) -> tuple[np.ndarray, np.ndarray]:
+    steps = (np.arange(size, dtype=np.float32) + 0.5) / size - 0.5
+    return steps[None, :], steps[:, None]
+
+
+def _plain(size: int, rng: np.random.Generator) -> np.ndarray:
+    return np.zeros((size, size), np.float32)
+
+
+def _slope(size: int, rng: np.random.Generator) -> np.ndarray:
+    across, down = _grid(size)
+    cos, sin = turn(2 * math.pi * rng.random())
+    return across * cos + down * sin
+
+
+def _gradient(size: int, rng: np.random.Generator) -> np.ndarray:
+    return np.clip(_slope(size, rng) + 0.5, 0, 1)
+
+
+def _stripes(size: int, rng: np.random.Generator) -> np.ndarray:
+    waves, phase = 2 + 4 * rng.random(), rng.random()
+    return _square_wave(_slope(size, rng) * waves + phase)
+
+
+def _checks(size: int, rng: np.random.Generator) -> np.ndarray:
+    across, down = _grid(size)
+    waves, phase_x, phase_y = 1.5 + 2 * rng.random(), rng.random(), rng.random()
+    return np.abs(_square_wave(across * waves + phase_x) - _square_wave(down * waves + phase_y))
+
+
+def _dots(size: int, rng: np.random.Generator) -> np.ndarray:
+    across, down = _grid(size)
+    waves, phase_x, phase_y = 3 + 3 * rng.random(), rng.random(), rng.random()
+    x, y = across * waves + phase_x, down * waves + phase_y
+    distance2 = (x - np.floor(x) - 0.5) ** 2 + (y - np.floor(y) - 0.5) ** 2
+    return (distance2 < 0.08).astype(np.float32)
+
+
+def _clouds(size: int, rng: np.random.Generator) -> np.ndarray:
+    return _soft_noise(size, 4, Image.Resampling.BICUBIC, rng)
+
+
+def _noise(size: int, rng: np.random.Generator) -> np.ndarray:
+    return _soft_noise(size, size // 2, Image.Resampling.BILINEAR, rng)
+
+
+def _soft_noise(
+    size: int, cells: int, resample: Image.Resampling, rng: np.random.Generator
+) -> np.ndarray:
+    coarse = Image.frombytes("L", (cells, cells), rng.bytes(cells * cells))
+    return np.asarray(coarse.resize((size, size), resample), np.float32) / 255
+
+
+def _square_wave(phase: np.ndarray) -> np.ndarray:
+    return (phase - np.floor(phase) < 0.5).astype(np.float32)
+
+
+PATTERNS: MappingProxyType[str, Pattern] = MappingProxyType(
+    {
+        "plain": _plain,
+        "gradient": _gradient,
+        "stripes": _stripes,
+        "checks": _checks,
+        "dots": _dots,
+        "clouds": _clouds,
+        "noise": _noise,
+    }
+)
+"""Word to the function that draws the second colour's share, float32[size, size], 0 to 1."""
+
+_KINDS = tuple(PATTERNS)

@@ -1,0 +1,121 @@
+"""Captions of scenes, varied and true, for training a small CLIP on them."""
+
+import random
+from types import MappingProxyType
+
+import numpy as np
+
+from data_pipelines.scenes.classes import CLASSES
+from data_pipelines.scenes.render import Scene
+
+SHORT = ("a photo of a {}.", "a {}.", "a picture of a {}.")
+"""The plain short forms; about a third of all captions is one of them."""
+
+_SHORT_SHARE = 1 / 3
+_DOMAIN_SHARE = 1 / 2
+
+_GENERAL = (
+    "a photo of the {name}.",
+    "a centered photo of the {name}.",
+    "a good photo of a {name}.",
+    "a cropped photo of a {name}.",
+    "an image of a {name}.",
+    "a picture of the {name}.",
+    "this is a {name}.",
+    "there is a {name} here.",
+    "{name}.",
+    "the {name}.",
+    "a {name} on {ground}.",
+    "a picture of a {name} on {ground}.",
+    "a photo of a {name} on {ground}.",
+    "{ground} with a {name}.",
+)
+_ONE = (
+    "a {size} {name}.",
+    "a photo of a {size} {name}.",
+    "a {name} {place}.",
+    "a {size} {name} {place}.",
+    "a photo of a {name} {place}.",
+    "a {size} {name} on {ground}.",
+)
+_TWO = (
+    "a {name} and another {name}.",
+    "a photo of one {name} and another.",
+    "two of the same {name}.",
+    "more than one {name}.",
+)
+_DOMAIN = MappingProxyType(
+    {
+        "sketch": (
+            "a sketch of a {name}.",
+            "a pencil sketch of the {name}.",
+            "a drawing of a {name}.",
+            "a {name}, sketched.",
+        ),
+        "silhouette": (
+            "a silhouette of a {name}.",
+            "the silhouette of the {name}.",
+            "a dark shape of a {name}.",
+            "a {name} against the light.",
+        ),
+        "night": (
+            "a dark night photo of a {name}.",
+            "a {name} at night.",
+            "a dark photo of a {name}.",
+            "a photo of a {name} in the dark.",
+        ),
+        "mosaic": (
+            "a mosaic of a {name}.",
+            "a pixelated photo of a {name}.",
+            "a {name} made of tiles.",
+            "a mosaic picture of the {name}.",
+        ),
+    }
+)
+_GROUNDS = MappingProxyType(
+    {
+        "plain": ("a {colour} background", "plain {colour}"),
+        "gradient": ("a {colour} background", "a {colour} gradient"),
+        "stripes": ("a {colour} background", "{colour} stripes"),
+        "checks": ("a {colour} background", "{colour} checks"),
+        "dots": ("a {colour} background", "{colour} dots"),
+        "clouds": ("a {colour} background", "{colour} clouds"),
+        "noise": ("a {colour} background", "{colour} noise"),
+    }
+)
+_PLACES = MappingProxyType(
+    {
+        "left": "at the left",
+        "right": "at the right",
+        "top": "at the top",
+        "bottom": "at the bottom",
+        "centre": "in the centre",
+    }
+)
+
+
+def caption(scene: Scene, rng: np.random.Generator | random.Random) -> str:
+    """Describe a scene in one of many ways, all true.
+
+    Args:
+        scene: as `compose` describes it.
+        rng: where the choice is drawn from.
+
+    Returns:
+        One sentence with the class name in it, at most 14 tokens of CLIP's vocabulary. About a
+        third are of `SHORT`; outside the plain domain about half name the domain.
+    """
+    name = CLASSES[scene.label]
+    draw = rng.random()
+    if draw < _SHORT_SHARE:
+        return _pick(SHORT, rng).format(name)
+    if scene.domain in _DOMAIN and draw < _SHORT_SHARE + _DOMAIN_SHARE:
+        return _pick(_DOMAIN[scene.domain], rng).format(name=name)
+    template = _pick(_GENERAL + (_TWO if scene.count == 2 else _ONE), rng)
+    ground = _pick(_GROUNDS[scene.background], rng).format(colour=scene.colour)
+    place = _PLACES[scene.position]
+    return template.format(name=name, ground=ground, place=place, size=scene.size)
+
+
+def _pick(choices: tuple[str, ...], rng: np.random.Generator | random.Random) -> str:
+    return choices[int(rng.random() * len(choices))]

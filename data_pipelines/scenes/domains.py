@@ -1,0 +1,111 @@
+"""Domains: the plain look of a scene, and four shifts of it.
+
+The shifts are mild on purpose. A small CLIP should be visibly worse on them than on plain scenes
+and yet far above chance, so that what a prompt learns has something to work on. Each has one
+strength below, from 0 (the plain scene) up.
+"""
+
+from collections.abc import Callable
+from types import MappingProxyType
+
+import numpy as np
+from PIL import Image
+
+Shift = Callable[[np.ndarray, np.ndarray, np.random.Generator], np.ndarray]
+
+SKETCH_STRENGTH = 0.75
+"""Share of the colour that paper replaces, 0 to 1; the lines darken along with it."""
+SILHOUETTE_STRENGTH = 0.7
+"""Share of the object's own colour that the dark shape replaces, 0 to 1."""
+NIGHT_STRENGTH = 0.75
+"""Share of the daylight that is gone, 0 to 1."""
+MOSAIC_STRENGTH = 3.0
+"""Side of a tile in pixels of a 48 pixel picture; 1 changes nothing there."""
+
+_LUMINANCE = (0.299, 0.587, 0.114)
+_MOONLIGHT = (-0.06, 0.0, 0.18)
+_NIGHT_NOISE = 12.0
+_DARK = (28.0, 26.0, 38.0)
+
+
+def plain(background: np.ndarray, objects: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """The objects over the background, as they are.
+
+    This, and every other function of `DOMAINS`, takes and returns:
+
+    Args:
+        background: float32[size, size, 3], 0 to 255.
+        objects: float32[size, size, 4], 0 to 255, colour premultiplied with alpha.
+        rng: where noise is drawn from.
+
+    Returns:
+        float32[size, size, 3], about 0 to 255.
+    """
+    return background * (1 - objects[..., 3:] / 255) + objects[..., :3]
+
+
+def sketch(background: np.ndarray, objects: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Dark lines along the edges, on paper that keeps a share of the colour; see `plain`."""
+    picture = plain(background, objects, rng)
+    gray = _gray(picture)
+    edges = np.zeros_like(gray)
+    edges[:, 1:-1] = np.abs(gray[:, 2:] - gray[:, :-2])
+    edges[1:-1] += np.abs(gray[2:] - gray[:-2])
+    lines = 1 - SKETCH_STRENGTH * np.minimum(edges / 110, 1)
+    paper = 255 * SKETCH_STRENGTH + (1 - SKETCH_STRENGTH) * picture
+    return paper * lines[..., None]
+
+
+def silhouette(
+    background: np.ndarray, objects: np.ndarray, rng: np.random.Generator
+) -> np.ndarray:
+    """A dark shape that keeps some inner shading, against the light; see `plain`."""
+    alpha = objects[..., 3:] / 255
+    shape = np.empty_like(objects)
+    shape[..., :3] = (1 - SILHOUETTE_STRENGTH) * objects[..., :3] + SILHOUETTE_STRENGTH * (
+        alpha * np.array(_DARK, np.float32)
+    )
+    shape[..., 3] = objects[..., 3]
+    # Without the backlight a dark shape on a dark background would show nothing.
+    backlit = background + SILHOUETTE_STRENGTH * (255 - background)
+    return plain(backlit, shape, rng)
+
+
+def night(background: np.ndarray, objects: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Little, bluish light and a camera's noise; see `plain`."""
+    light = 1 - NIGHT_STRENGTH + NIGHT_STRENGTH * np.array(_MOONLIGHT, np.float32)
+    picture = plain(background, objects, rng) * light
+    # Raw bytes: the same on every platform, and several times faster than normal deviates.
+    noise = np.frombuffer(rng.bytes(2 * picture.size), np.uint8).reshape(2, *picture.shape)
+    spread = noise[0].astype(np.float32) - noise[1]
+    return picture + spread * (NIGHT_STRENGTH * _NIGHT_NOISE / 104)
+
+
+def mosaic(background: np.ndarray, objects: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Square tiles of one colour each; see `plain`."""
+    picture = np.clip(plain(background, objects, rng), 0, 255).astype(np.uint8)
+    size = len(picture)
+    tiles = round(48 / MOSAIC_STRENGTH)
+    coarse = Image.fromarray(picture).resize((tiles, tiles), Image.Resampling.BOX)
+    fine = coarse.resize((size, size), Image.Resampling.NEAREST)
+    return np.asarray(fine, np.float32)
+
+
+def _gray(picture: np.ndarray) -> np.ndarray:
+    red, green, blue = _LUMINANCE
+    return picture[..., 0] * red + picture[..., 1] * green + picture[..., 2] * blue
+
+
+SHIFTS: MappingProxyType[str, Shift] = MappingProxyType(
+    {
+        "plain": plain,
+        "sketch": sketch,
+        "silhouette": silhouette,
+        "night": night,
+        "mosaic": mosaic,
+    }
+)
+"""Domain to the function that draws it."""
+
+DOMAINS: tuple[str, ...] = tuple(SHIFTS)
+"""Names of the domains, "plain" first."""

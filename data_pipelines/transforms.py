@@ -1,0 +1,100 @@
+"""From a decoded picture to CLIP's input: resizing, cropping, normalising."""
+
+import math
+
+import numpy as np
+from PIL import Image
+
+# Mean and standard deviation per channel (RGB, of values in 0..1) that CLIP was trained with.
+CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
+CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
+
+_MEAN = np.array(CLIP_MEAN, np.float32)
+_STD = np.array(CLIP_STD, np.float32)
+_AREA = (0.08, 1.0)
+_RATIO = (3 / 4, 4 / 3)
+_TRIES = 10
+
+Box = tuple[int, int, int, int]
+
+
+def test_transform(image: Image.Image, size: int) -> np.ndarray:
+    """CLIP's preprocessing: short side to `size`, centre crop, normalise.
+
+    Args:
+        image: RGB picture of any size.
+        size: side of the result in pixels.
+
+    Returns:
+        float32[size, size, 3], normalised by CLIP's mean and standard deviation.
+
+    Source: CLIP's released preprocessing (torchvision `Resize` and `CenterCrop` on a picture).
+    """
+    width, height = image.size
+    short = min(width, height)
+    # The long side is cut off, not rounded, and the offset is rounded half to even: torchvision's
+    # rules. Another rule moves the crop by a pixel.
+    width, height = int(size * width / short), int(size * height / short)
+    image = image.resize((width, height), Image.Resampling.BICUBIC)
+    left = int(round((width - size) / 2.0))
+    top = int(round((height - size) / 2.0))
+    return normalise(image.crop((left, top, left + size, top + size)))
+
+
+def train_transform(image: Image.Image, size: int, rng: np.random.Generator) -> np.ndarray:
+    """Random resized crop, random horizontal flip, normalise.
+
+    Args:
+        image: RGB picture of any size.
+        size: side of the result in pixels.
+        rng: decides crop and flip.
+
+    Returns:
+        float32[size, size, 3], normalised by CLIP's mean and standard deviation.
+
+    Source: the CoOp family's training recipe (crop area 0.08 to 1, flip with probability 1/2).
+    """
+    crop = image.crop(random_box(*image.size, rng))
+    # Not `resize(box=…)`: at the border that filter also sees the pixels outside the crop.
+    crop = crop.resize((size, size), Image.Resampling.BICUBIC)
+    if rng.random() < 0.5:
+        crop = crop.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    return normalise(crop)
+
+
+def random_box(width: int, height: int, rng: np.random.Generator) -> Box:
+    """A random crop of 0.08 to 1 of the area and an aspect ratio of 3/4 to 4/3.
+
+    Args:
+        width: of the picture, in pixels.
+        height: of the picture, in pixels.
+        rng: the source of randomness.
+
+    Returns:
+        (left, top, right, bottom) in pixels; after ten boxes that do not fit, the largest
+        centred one of an allowed ratio.
+
+    Source: torchvision's `RandomResizedCrop`.
+    """
+    for _ in range(_TRIES):
+        area = width * height * rng.uniform(*_AREA)
+        ratio = math.exp(rng.uniform(math.log(_RATIO[0]), math.log(_RATIO[1])))
+        w, h = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
+        if 0 < w <= width and 0 < h <= height:
+            left = int(rng.integers(width - w + 1))
+            top = int(rng.integers(height - h + 1))
+            return left, top, left + w, top + h
+    w = max(1, min(width, round(height * _RATIO[1])))
+    h = max(1, min(height, round(width / _RATIO[0])))
+    left, top = (width - w) // 2, (height - h) // 2
+    return left, top, left + w, top + h
+
+
+def normalise(image: Image.Image) -> np.ndarray:
+    """Scale to 0..1 and apply CLIP's mean and standard deviation; float32[height, width, 3]."""
+    # Rows of width * 3 values: arithmetic over an innermost axis of 3 takes three times as long.
+    pixels = np.asarray(image).astype(np.float32).reshape(image.height, -1)
+    pixels /= 255
+    pixels -= np.tile(_MEAN, image.width)
+    pixels /= np.tile(_STD, image.width)
+    return pixels.reshape(image.height, image.width, 3)

@@ -1,0 +1,198 @@
+"""Trains the embedded CLIP on rendered scenes, from nothing.
+
+    python -m experiments.pretrain --workdir=DIR --steps=6000 --export=prompt_jax/clip/embedded
+
+Symmetric contrastive loss (pairs of the same class in a batch are not negatives), AdamW, constant
+rate after a warm-up, linear decay over the last quarter. Batch s holds scenes s·B … s·B + B - 1 of
+one endless, seeded stream, so a run that is started again on its workdir goes on as if it had not
+stopped, and more steps may be asked for until the decay begins.
+"""
+
+import json
+import pathlib
+import time
+
+import grain
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from absl import app, flags, logging
+
+from data_pipelines import scenes, transforms
+from prompt_jax.checkpoint import Checkpoints
+from prompt_jax.clip import CLIP, CLIPConfig, loading, normalize, tokenizer
+
+WORKDIR = flags.DEFINE_string("workdir", None, "folder for checkpoints and metrics", required=True)
+STEPS = flags.DEFINE_integer("steps", 6000, "training steps in all")
+BATCH = flags.DEFINE_integer("batch_size", 256, "pictures a step")
+RATE = flags.DEFINE_float("learning_rate", 1e-3, "peak learning rate")
+SEED = flags.DEFINE_integer("seed", 1, "of parameters and scenes")
+SHIFTED = flags.DEFINE_float("shifted", 0.15, "share of pictures from the shifted domains")
+WORKERS = flags.DEFINE_integer("workers", 1, "processes that render")
+EXPORT = flags.DEFINE_string("export", None, "folder that receives the trained weights (float16)")
+
+CONFIG = CLIPConfig(
+    image_size=48,
+    patch_size=12,
+    image_width=128,
+    image_layers=4,
+    image_heads=4,
+    image_mlp=512,
+    text_width=96,
+    text_layers=3,
+    text_heads=3,
+    text_mlp=384,
+    embed_dim=128,
+)
+TOKENS = 18  # slots of the longest caption, SOS and EOT included
+LOG_EVERY, SAVE_EVERY, EVALUATE_EVERY = 50, 250, 500
+STREAM = 1_000_003  # seed of the pretraining scenes; the data set "emoji_scenes" uses 0
+MAX_LOGIT_SCALE = np.log(100.0)
+
+
+class CaptionedScenes(grain.sources.RandomAccessDataSource):
+    """Endless pictures with captions; item i is a pure function of (seed, i)."""
+
+    def __init__(self, seed: int, shifted: float):
+        self.seed, self.shifted = seed, shifted
+
+    def __len__(self):
+        return 2**40
+
+    def __getitem__(self, index):
+        rng = np.random.default_rng((self.seed, int(index)))
+        label = int(rng.integers(len(scenes.CLASSES)))
+        number = int(rng.integers(1, len(scenes.DOMAINS))) if rng.random() < self.shifted else 0
+        picture, scene = scenes.compose(
+            label, scenes.DOMAINS[number], STREAM + self.seed, int(index), CONFIG.image_size
+        )
+        tokens = tokenizer.tokenize([scenes.caption(scene, rng)], TOKENS)[0]
+        return {"picture": picture, "tokens": tokens, "label": np.int32(label)}
+
+
+def batches(start: int, steps: int):
+    """Batches start … steps - 1 of the stream, rendered in other processes."""
+    source = CaptionedScenes(SEED.value, SHIFTED.value)
+    data = grain.MapDataset.source(source)[start * BATCH.value : steps * BATCH.value]
+    data = data.to_iter_dataset(grain.ReadOptions(num_threads=1, prefetch_buffer_size=16))
+    data = data.batch(BATCH.value)
+    options = grain.MultiprocessingOptions(num_workers=WORKERS.value, per_worker_buffer_size=4)
+    return data.mp_prefetch(options) if WORKERS.value else data
+
+
+def to_float(pictures: jax.Array) -> jax.Array:
+    """uint8 pictures to the towers' input, float32, normalised as CLIP's are."""
+    return (pictures / 255.0 - transforms.CLIP_MEAN) / transforms.CLIP_STD
+
+
+def contrastive_loss(params, clip, batch):
+    """Symmetric cross-entropy over the batch; returns the loss and the share of right matches."""
+    images = normalize(clip.encode_image(params, to_float(batch["picture"])))
+    texts = normalize(clip.encode_text(params, batch["tokens"]))
+    logits = jnp.exp(jnp.minimum(params["logit_scale"], MAX_LOGIT_SCALE)) * images @ texts.T
+    same = batch["label"][:, None] == batch["label"][None]
+    diagonal = jnp.eye(len(same), dtype=bool)
+    logits = jnp.where(same & ~diagonal, -jnp.inf, logits)
+    own = jnp.diagonal(logits)
+    to_text = jax.nn.logsumexp(logits, axis=1) - own
+    to_image = jax.nn.logsumexp(logits, axis=0) - own
+    hits = jnp.mean(jnp.argmax(logits, axis=1) == jnp.arange(len(logits)))
+    return jnp.mean(to_text + to_image) / 2, hits
+
+
+def optimizer() -> optax.GradientTransformation:
+    """AdamW; only matrices decay, and of the token table only nothing (rare rows would fade)."""
+    decay = int(0.75 * STEPS.value)
+    schedule = optax.join_schedules(
+        [
+            optax.linear_schedule(0.0, RATE.value, 200),
+            optax.constant_schedule(RATE.value),
+            optax.linear_schedule(RATE.value, 0.0, STEPS.value - decay),
+        ],
+        [200, decay],
+    )
+
+    def decays(params):
+        return jax.tree.map_with_path(lambda path, _: path[-1].key == "kernel", params)
+
+    return optax.chain(
+        optax.clip_by_global_norm(1.0),
+        optax.adamw(schedule, b2=0.98, weight_decay=0.05, mask=decays),
+    )
+
+
+def zero_shot_accuracy(clip, params, per_class: int = 2) -> dict[str, float]:
+    """Accuracy in percent per domain, over all classes, on scenes that training never draws."""
+    tokens = tokenizer.tokenize([f"a photo of a {name}." for name in scenes.CLASSES], TOKENS)
+    texts = normalize(jax.jit(clip.encode_text)(params, tokens))
+    encode = jax.jit(lambda p, x: normalize(clip.encode_image(p, to_float(x))))
+    labels = np.repeat(np.arange(len(scenes.CLASSES)), per_class)
+    result = {}
+    for domain in scenes.DOMAINS:
+        pictures = np.stack(
+            [
+                scenes.render(int(label), domain, STREAM - 1, i, CONFIG.image_size)
+                for i, label in enumerate(labels)
+            ]
+        )
+        predicted = np.argmax(encode(params, pictures) @ texts.T, axis=-1)
+        result[domain] = round(100 * float(np.mean(predicted == labels)), 2)
+    return result
+
+
+def train(workdir: pathlib.Path) -> tuple[CLIP, dict, dict]:
+    """Trains to the last step, from the newest checkpoint; returns parameters and accuracies."""
+    clip = CLIP(CONFIG)
+    params = clip.init(jax.random.key(SEED.value))
+    tx = optimizer()
+    state = {"params": params, "opt": tx.init(params)}
+    checkpoints = Checkpoints(workdir / "checkpoints")
+    start = checkpoints.latest() or 0
+    if start:
+        state = checkpoints.restore(start, state)
+        logging.info("going on from step %d", start)
+
+    @jax.jit
+    def step_fn(state, batch):
+        gradient_fn = jax.value_and_grad(contrastive_loss, has_aux=True)
+        (loss, hits), gradients = gradient_fn(state["params"], clip, batch)
+        updates, opt = tx.update(gradients, state["opt"], state["params"])
+        return {"params": optax.apply_updates(state["params"], updates), "opt": opt}, loss, hits
+
+    losses, began = [], time.time()
+    for step, batch in enumerate(batches(start, STEPS.value), start + 1):
+        state, loss, hits = step_fn(state, batch)
+        losses.append(loss)
+        if step % LOG_EVERY == 0 or step == STEPS.value:
+            rate = len(losses) * BATCH.value / (time.time() - began)
+            line = {"step": step, "loss": float(np.mean(losses)), "hits": float(hits), "rate": rate}
+            if step % EVALUATE_EVERY == 0:
+                line |= zero_shot_accuracy(clip, state["params"])
+            logging.info("%s", line)
+            with (workdir / "metrics.jsonl").open("a") as file:
+                file.write(json.dumps(line) + "\n")
+            losses, began = [], time.time()
+        if step % SAVE_EVERY == 0 or step == STEPS.value:
+            checkpoints.save(step, state, {"seed": SEED.value, "batch_size": BATCH.value})
+    checkpoints.close()
+    return clip, state["params"], zero_shot_accuracy(clip, state["params"], per_class=10)
+
+
+def main(argv):
+    del argv
+    workdir = pathlib.Path(WORKDIR.value)
+    workdir.mkdir(parents=True, exist_ok=True)
+    _, params, accuracy = train(workdir)
+    logging.info("zero-shot accuracy over %d classes: %s", len(scenes.CLASSES), accuracy)
+    (workdir / "accuracy.json").write_text(json.dumps(accuracy, indent=1))
+    if EXPORT.value:
+        params = jax.tree.map(np.asarray, params)
+        loading.save_hugging_face(
+            CONFIG, params, pathlib.Path(EXPORT.value), np.float16, overwrite=True
+        )
+
+
+if __name__ == "__main__":
+    logging.set_verbosity(logging.INFO)
+    app.run(main)

@@ -1,0 +1,257 @@
+"""Key maps between checkpoints and the parameter tree: OpenAI and open_clip, Hugging Face.
+
+One table per layout serves both directions, so reading and writing cannot drift apart.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+
+from prompt_jax.clip.config import CLIPConfig
+from prompt_jax.errors import PromptError
+
+State = dict[str, np.ndarray]
+"""A checkpoint as flat names and arrays, in PyTorch's order of axes."""
+
+
+class Leaf(NamedTuple):
+    """Where one parameter of the tree stands in a checkpoint.
+
+    Several names are joined along PyTorch's first axis. `kind` says how the axes differ: "linear"
+    is [out, in] there and [in, out] here, "conv" is [out, in, row, column] there and
+    [row, column, in, out] here.
+    """
+
+    path: str
+    names: tuple[str, ...]
+    kind: Literal["same", "linear", "conv"] = "same"
+
+
+Layout = list[Leaf]
+
+_OPENAI_BLOCK = {
+    "ln_1": ("ln_1.{}",),
+    "qkv": ("attn.in_proj_{}",),
+    "out": ("attn.out_proj.{}",),
+    "ln_2": ("ln_2.{}",),
+    "fc": ("mlp.c_fc.{}",),
+    "proj": ("mlp.c_proj.{}",),
+}
+_HUGGING_FACE_BLOCK = {
+    "ln_1": ("layer_norm1.{}",),
+    "qkv": ("self_attn.q_proj.{}", "self_attn.k_proj.{}", "self_attn.v_proj.{}"),
+    "out": ("self_attn.out_proj.{}",),
+    "ln_2": ("layer_norm2.{}",),
+    "fc": ("mlp.fc1.{}",),
+    "proj": ("mlp.fc2.{}",),
+}
+
+
+def _module(path: str, *templates: str) -> Layout:
+    """Weight and bias of a LayerNorm or of a linear layer."""
+    weights = tuple(template.format("weight") for template in templates)
+    biases = tuple(template.format("bias") for template in templates)
+    if path.rpartition("/")[2].startswith("ln_"):
+        return [Leaf(f"{path}/scale", weights), Leaf(f"{path}/bias", biases)]
+    return [Leaf(f"{path}/kernel", weights, "linear"), Leaf(f"{path}/bias", biases)]
+
+
+def _blocks(tower: str, prefix: str, table: Mapping[str, tuple[str, ...]], layers: int) -> Layout:
+    return [
+        leaf
+        for layer in range(layers)
+        for part, templates in table.items()
+        for leaf in _module(
+            f"{tower}/block_{layer}/{part}", *(f"{prefix}{layer}.{t}" for t in templates)
+        )
+    ]
+
+
+def openai_layout(image_layers: int, text_layers: int, text_prefix: str = "") -> Layout:
+    """Names in OpenAI's checkpoints and in open_clip's.
+
+    Args:
+        image_layers: number of blocks of the image tower.
+        text_layers: number of blocks of the text tower.
+        text_prefix: "" at the root, "text." where open_clip keeps the text tower as a module.
+    """
+    text = text_prefix
+    return [
+        Leaf("image/patch_embedding/kernel", ("visual.conv1.weight",), "conv"),
+        Leaf("image/class_embedding", ("visual.class_embedding",)),
+        Leaf("image/position_embedding", ("visual.positional_embedding",)),
+        *_module("image/ln_pre", "visual.ln_pre.{}"),
+        *_blocks("image", "visual.transformer.resblocks.", _OPENAI_BLOCK, image_layers),
+        *_module("image/ln_post", "visual.ln_post.{}"),
+        Leaf("image/projection/kernel", ("visual.proj",)),
+        Leaf("text/token_embedding", (f"{text}token_embedding.weight",)),
+        Leaf("text/position_embedding", (f"{text}positional_embedding",)),
+        *_blocks("text", f"{text}transformer.resblocks.", _OPENAI_BLOCK, text_layers),
+        *_module("text/ln_final", f"{text}ln_final.{{}}"),
+        Leaf("text/projection/kernel", (f"{text}text_projection",)),
+        Leaf("logit_scale", ("logit_scale",)),
+    ]
+
+
+def hugging_face_layout(image_layers: int, text_layers: int) -> Layout:
+    """Names in the state dict of transformers' `CLIPModel`; "pre_layrnorm" is its own spelling."""
+    image, text = "vision_model.", "text_model."
+    embeddings, blocks = f"{image}embeddings.", "encoder.layers."
+    return [
+        Leaf("image/patch_embedding/kernel", (f"{embeddings}patch_embedding.weight",), "conv"),
+        Leaf("image/class_embedding", (f"{embeddings}class_embedding",)),
+        Leaf("image/position_embedding", (f"{embeddings}position_embedding.weight",)),
+        *_module("image/ln_pre", f"{image}pre_layrnorm.{{}}"),
+        *_blocks("image", f"{image}{blocks}", _HUGGING_FACE_BLOCK, image_layers),
+        *_module("image/ln_post", f"{image}post_layernorm.{{}}"),
+        Leaf("image/projection/kernel", ("visual_projection.weight",), "linear"),
+        Leaf("text/token_embedding", (f"{text}embeddings.token_embedding.weight",)),
+        Leaf("text/position_embedding", (f"{text}embeddings.position_embedding.weight",)),
+        *_blocks("text", f"{text}{blocks}", _HUGGING_FACE_BLOCK, text_layers),
+        *_module("text/ln_final", f"{text}final_layer_norm.{{}}"),
+        Leaf("text/projection/kernel", ("text_projection.weight",), "linear"),
+        Leaf("logit_scale", ("logit_scale",)),
+    ]
+
+
+def parameter_shapes(config: CLIPConfig) -> dict[str, tuple[int, ...]]:
+    """Shape of every parameter of the tree, by path, e.g. "image/block_0/qkv/kernel"."""
+    c = config
+    shapes: dict[str, tuple[int, ...]] = {
+        "image/patch_embedding/kernel": (c.patch_size, c.patch_size, 3, c.image_width),
+        "image/class_embedding": (c.image_width,),
+        "image/position_embedding": (1 + c.patches, c.image_width),
+        "image/projection/kernel": (c.image_width, c.embed_dim),
+        "text/token_embedding": (c.vocab_size, c.text_width),
+        "text/position_embedding": (c.context_length, c.text_width),
+        "text/projection/kernel": (c.text_width, c.embed_dim),
+        "logit_scale": (),
+    }
+    norms = [("image/ln_pre", c.image_width), ("image/ln_post", c.image_width)]
+    norms.append(("text/ln_final", c.text_width))
+    for tower, layers, width, mlp in (
+        ("image", c.image_layers, c.image_width, c.image_mlp),
+        ("text", c.text_layers, c.text_width, c.text_mlp),
+    ):
+        for block in (f"{tower}/block_{layer}" for layer in range(layers)):
+            norms += [(f"{block}/ln_1", width), (f"{block}/ln_2", width)]
+            linears = {"qkv": (width, 3 * width), "out": (width, width)}
+            linears |= {"fc": (width, mlp), "proj": (mlp, width)}
+            for name, shape in linears.items():
+                shapes |= {f"{block}/{name}/kernel": shape, f"{block}/{name}/bias": shape[1:]}
+    for name, width in norms:
+        shapes |= {f"{name}/scale": (width,), f"{name}/bias": (width,)}
+    return shapes
+
+
+def to_tree(layout: Layout, config: CLIPConfig, state: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """The parameter tree of a checkpoint; every key must be there, fit, and be finite.
+
+    Args:
+        layout: the table that matches `state`.
+        config: sizes.
+        state: the checkpoint, buffers that are no parameters left out.
+
+    Returns:
+        nested dict of float32 arrays.
+
+    Raises:
+        PromptError: keys are missing, unexpected or misshapen, not floating point, or hold NaN
+            or infinity.
+    """
+    _check(_checkpoint_shapes(layout, config), state)
+    tree: dict[str, Any] = {}
+    for leaf in layout:
+        array = state[leaf.names[0]]
+        if len(leaf.names) > 1:
+            array = np.concatenate([state[name] for name in leaf.names])
+        if leaf.kind == "linear":
+            array = array.T
+        elif leaf.kind == "conv":
+            array = array.transpose(2, 3, 1, 0)
+        *parents, last = leaf.path.split("/")
+        node = tree
+        for parent in parents:
+            node = node.setdefault(parent, {})
+        node[last] = np.array(array, np.float32, order="C")
+    return tree
+
+
+def from_tree(layout: Layout, frozen: Mapping[str, Any]) -> State:
+    """A checkpoint's names and arrays from the parameter tree; the inverse of `to_tree`.
+
+    Raises:
+        PromptError: the tree holds other parameters than the layout.
+    """
+    leaves = _flatten(frozen)
+    paths = [leaf.path for leaf in layout]
+    problems = [
+        *_listed("missing", (path for path in paths if path not in leaves)),
+        *_listed("unexpected", (path for path in leaves if path not in set(paths))),
+    ]
+    if problems:
+        raise PromptError("the parameters do not fit the configuration: " + "; ".join(problems))
+    state: State = {}
+    for leaf in layout:
+        array = leaves[leaf.path]
+        if leaf.kind == "linear":
+            array = array.T
+        elif leaf.kind == "conv":
+            array = array.transpose(3, 2, 0, 1)
+        pieces = np.split(array, len(leaf.names)) if len(leaf.names) > 1 else [array]
+        state.update(zip(leaf.names, (np.array(p, order="C") for p in pieces), strict=True))
+    return state
+
+
+def _flatten(tree: Mapping[str, Any], parent: str = "") -> dict[str, np.ndarray]:
+    leaves: State = {}
+    for name, node in tree.items():
+        if isinstance(node, Mapping):
+            leaves |= _flatten(node, f"{parent}{name}/")
+        else:
+            leaves[f"{parent}{name}"] = np.asarray(node)
+    return leaves
+
+
+def _checkpoint_shapes(layout: Layout, config: CLIPConfig) -> dict[str, tuple[int, ...]]:
+    ours = parameter_shapes(config)
+    shapes = {}
+    for leaf in layout:
+        shape = ours[leaf.path]
+        if leaf.kind == "linear":
+            shape = shape[::-1]
+        elif leaf.kind == "conv":
+            shape = (shape[3], shape[2], shape[0], shape[1])
+        for name in leaf.names:
+            shapes[name] = (shape[0] // len(leaf.names), *shape[1:]) if shape else ()
+    return shapes
+
+
+def _check(expected: Mapping[str, tuple[int, ...]], state: Mapping[str, np.ndarray]) -> None:
+    problems = [
+        *_listed("missing", (f"{k} {list(expected[k])}" for k in expected if k not in state)),
+        *_listed("unexpected", (f"{k} {list(state[k].shape)}" for k in state if k not in expected)),
+    ]
+    common = [(name, state[name], shape) for name, shape in expected.items() if name in state]
+    problems += _listed(
+        "misshapen",
+        (f"{k} {list(a.shape)} instead of {list(s)}" for k, a, s in common if a.shape != s),
+    )
+    floats = [(name, array) for name, array, _ in common if array.dtype.kind == "f"]
+    problems += _listed(
+        "not floating point", (f"{k} {a.dtype}" for k, a, _ in common if a.dtype.kind != "f")
+    )
+    problems += _listed(
+        "holding NaN or infinity", (name for name, array in floats if not np.isfinite(array).all())
+    )
+    if problems:
+        raise PromptError("the weights are not those of a plain CLIP: " + "; ".join(problems))
+
+
+def _listed(what: str, items: Iterable[str], shown: int = 8) -> list[str]:
+    names = list(items)
+    if not names:
+        return []
+    more = f" and {len(names) - shown} more" if len(names) > shown else ""
+    return [f"{len(names)} {what}: {', '.join(names[:shown])}{more}"]

@@ -1,0 +1,228 @@
+"""Loading CLIP checkpoints, strict in both directions, and saving them for transformers."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors.numpy import save_file
+
+from prompt_jax.clip.checkpoint_config import hugging_face_config, openai_config
+from prompt_jax.clip.config import VARIANTS, CLIPConfig
+from prompt_jax.clip.hub import (
+    CONFIGS,
+    HUB_IDS,
+    HUGGING_FACE_WEIGHTS,
+    OPEN_CLIP_WEIGHTS,
+    download,
+)
+from prompt_jax.clip.layouts import State, from_tree, hugging_face_layout, openai_layout, to_tree
+from prompt_jax.clip.state_dicts import SUFFIXES, read_json, read_state
+from prompt_jax.errors import PromptError, unknown
+
+EMBEDDED = Path(__file__).parent / "embedded"
+
+_OPENAI_SCALARS = ("input_resolution", "context_length", "vocab_size")
+_BUFFERS = (
+    "text_model.embeddings.position_ids",
+    "vision_model.embeddings.position_ids",
+    "attn_mask",
+    "text.attn_mask",
+)
+_OTHER_MODELS = {
+    "visual.layer1.": "a CLIP with a ResNet image tower",
+    "visual.attnpool.": "a CLIP with a ResNet image tower",
+    "visual.trunk.": "an open_clip model with an image tower from timm",
+    "text.transformer.embeddings.": "an open_clip model with a text tower from Hugging Face",
+    "text_decoder.": "a CoCa",
+    "logit_bias": "a SigLIP",
+}
+
+
+def load(source: str | Path, activation: str | None = None) -> tuple[CLIPConfig, dict[str, Any]]:
+    """Read a CLIP with a plain ViT: OpenAI, Hugging Face or open_clip.
+
+    Args:
+        source: a weight file (.pt, .bin, .safetensors); a folder with config.json or
+            open_clip_config.json and weights; "ViT-B/32", "ViT-B/16", "ViT-L/14" or
+            "ViT-L/14@336px"; a model on the Hugging Face hub, "org/name"; or "embedded", the small
+            CLIP that comes with this library. Names of variants and models are downloaded once.
+        activation: "quick_gelu" or "gelu", replaces what the checkpoint says. A bare open_clip
+            file does not say: it counts as "quick_gelu" if it holds OpenAI's integer scalars
+            (input_resolution and so on), else as "gelu".
+
+    Returns:
+        sizes, and the parameters as a nested dict of float32 arrays:
+        image: patch_embedding/kernel [p, p, 3, d_v], class_embedding [d_v],
+        position_embedding [1 + patches, d_v], ln_pre, block_0.., ln_post, projection/kernel
+        [d_v, d]; text: token_embedding [V, d_l], position_embedding [77, d_l], block_0..,
+        ln_final, projection/kernel [d_l, d]; logit_scale [], the logarithm of 1/τ.
+        LayerNorms have scale and bias; a block's qkv is query, key, value on the last axis.
+
+    Raises:
+        PromptError: nothing there, unreadable, not such a CLIP, or any key missing, unexpected,
+            misshapen or not finite.
+    """
+    path = _locate(source)
+    try:
+        weights = _find_weights(path) if path.is_dir() else path
+        return _read(weights, activation)
+    except PromptError as error:
+        raise PromptError(f"{path}: {error}") from None
+
+
+def save_hugging_face(
+    config: CLIPConfig,
+    frozen: dict[str, Any],
+    folder: str | Path,
+    dtype: str = "float32",
+    overwrite: bool = False,
+) -> None:
+    """Write config.json and model.safetensors for transformers' `CLIPModel.from_pretrained`.
+
+    Args:
+        config: sizes.
+        frozen: parameter tree as `load` returns it.
+        folder: where to; made if absent.
+        dtype: "float32" or "float16".
+        overwrite: replace files of these names.
+
+    Raises:
+        PromptError: a file exists, the type is another, or the parameters do not fit `config` or
+            the type.
+    """
+    if dtype not in ("float32", "float16"):
+        raise PromptError(f"dtype={dtype!r} is not one of 'float32', 'float16'")
+    folder = Path(folder)
+    files = {name: folder / name for name in ("config.json", "model.safetensors")}
+    present = [path.name for path in files.values() if path.exists()]
+    if present and not overwrite:
+        raise PromptError(f"{folder} already holds {', '.join(present)}; pass overwrite=True")
+    layout = hugging_face_layout(config.image_layers, config.text_layers)
+    with np.errstate(over="ignore"):
+        state = {name: a.astype(dtype) for name, a in from_tree(layout, frozen).items()}
+    to_tree(layout, config, state)
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file(state, files["model.safetensors"], metadata={"format": "pt"})
+    content = json.dumps(_hugging_face_content(config, dtype), indent=2)
+    files["config.json"].write_text(content + "\n", encoding="utf-8")
+
+
+def _locate(source: str | Path) -> Path:
+    """The local file or folder, downloaded where need be."""
+    name = str(source)
+    if name == "embedded":
+        if not (EMBEDDED / "config.json").is_file():
+            raise PromptError(
+                f"the embedded CLIP is not in this installation ({EMBEDDED} has no config.json);"
+                " give a checkpoint instead"
+            )
+        return EMBEDDED
+    path = Path(source).expanduser()
+    if path.exists():
+        return path
+    if name in HUB_IDS:
+        return download(HUB_IDS[name])
+    is_path = isinstance(source, Path) or path.suffix in SUFFIXES or name[:1] in ("/", ".", "~")
+    if is_path or name.count("/") > 1:
+        raise PromptError(f"{path}: no such file or folder")
+    # "ViT-B/61" has the form of a hub id, but stands for a misspelt variant.
+    if "/" not in name or re.match(r"(?i)vit-|rn\d", name):
+        hint = "; or give a file, a folder, or a model on the Hugging Face hub as org/name"
+        raise PromptError(f"{unknown('CLIP', name, [*VARIANTS, 'embedded'])}{hint}")
+    return download(name)
+
+
+def _find_weights(folder: Path) -> Path:
+    there = [name for name in CONFIGS if (folder / name).is_file()]
+    if not there:
+        raise PromptError(f"the folder has neither {' nor '.join(CONFIGS)}")
+    names: tuple[str, ...] = HUGGING_FACE_WEIGHTS if "config.json" in there else ()
+    if "open_clip_config.json" in there:
+        # Repositories made for timm keep another model's config.json and weights alongside.
+        if names and read_json(folder / "config.json").get("model_type") != "clip":
+            names = ()
+        names += OPEN_CLIP_WEIGHTS
+    else:
+        hugging_face_config(read_json(folder / "config.json"), activation="gelu")
+    for name in names:
+        if (folder / name).is_file():
+            return folder / name
+    raise PromptError(f"the folder has none of {', '.join(names)}")
+
+
+def _read(weights: Path, activation: str | None) -> tuple[CLIPConfig, dict[str, Any]]:
+    state = read_state(weights)
+    for mark, model in _OTHER_MODELS.items():
+        if any(name.startswith(mark) for name in state):
+            raise PromptError(f"this is {model}; only CLIPs with a plain ViT can be read")
+    for name in _BUFFERS:
+        state.pop(name, None)
+    if any(name.startswith("vision_model.") for name in state):
+        settings = weights.parent / "config.json"
+        if not settings.is_file():
+            raise PromptError("Hugging Face weights need config.json beside them")
+        config = hugging_face_config(read_json(settings), activation)
+        layout = hugging_face_layout(config.image_layers, config.text_layers)
+    elif any(name.startswith("visual.") for name in state):
+        prefix = "text." if "text.token_embedding.weight" in state else ""
+        config = _openai_config(state, prefix, weights.parent, activation)
+        layout = openai_layout(config.image_layers, config.text_layers, prefix)
+    else:
+        first = ", ".join(list(state)[:3]) or "none"
+        raise PromptError(f"not a CLIP: no visual.* or vision_model.* among its keys ({first}, …)")
+    return config, to_tree(layout, config, state)
+
+
+def _openai_config(state: State, prefix: str, folder: Path, activation: str | None) -> CLIPConfig:
+    """Sizes; takes OpenAI's scalars out of `state` and holds them against the shapes."""
+    scalars = {name: state.pop(name) for name in _OPENAI_SCALARS if name in state}
+    settings = folder / "open_clip_config.json"
+    open_clip = read_json(settings) if settings.is_file() and not scalars else None
+    if activation is None:
+        model = (open_clip or {}).get("model_cfg")
+        quick = bool(scalars) or (isinstance(model, dict) and bool(model.get("quick_gelu")))
+        activation = "quick_gelu" if quick else "gelu"
+    config = openai_config(state, prefix, activation, open_clip)
+    sizes = (config.image_size, config.context_length, config.vocab_size)
+    for (name, scalar), size in zip(
+        ((n, scalars.get(n)) for n in _OPENAI_SCALARS), sizes, strict=True
+    ):
+        if scalar is not None and (scalar.size != 1 or scalar.item() != size):
+            raise PromptError(f"{name} is {scalar.tolist()}, but the weights' shapes say {size}")
+    return config
+
+
+def _hugging_face_content(config: CLIPConfig, dtype: str) -> dict[str, Any]:
+    shared = {"hidden_act": config.activation, "projection_dim": config.embed_dim}
+    shared |= {"layer_norm_eps": 1e-5}
+    return {
+        "architectures": ["CLIPModel"],
+        "model_type": "clip",
+        "projection_dim": config.embed_dim,
+        "torch_dtype": dtype,
+        "text_config": {
+            "model_type": "clip_text_model",
+            "hidden_size": config.text_width,
+            "intermediate_size": config.text_mlp,
+            "num_hidden_layers": config.text_layers,
+            "num_attention_heads": config.text_heads,
+            "max_position_embeddings": config.context_length,
+            "vocab_size": config.vocab_size,
+            "bos_token_id": config.vocab_size - 2,
+            "eos_token_id": config.vocab_size - 1,
+            **shared,
+        },
+        "vision_config": {
+            "model_type": "clip_vision_model",
+            "hidden_size": config.image_width,
+            "intermediate_size": config.image_mlp,
+            "num_hidden_layers": config.image_layers,
+            "num_attention_heads": config.image_heads,
+            "image_size": config.image_size,
+            "patch_size": config.patch_size,
+            "num_channels": 3,
+            **shared,
+        },
+    }

@@ -1,0 +1,25 @@
+"""The table of methods. A new method is one file and one line here."""
+
+from prompt_jax.errors import unknown
+from prompt_jax.methods import cocoop, coop, pro_mpt, zero_shot
+from prompt_jax.methods.method import Method, Output, Prompts, Task, make_task
+
+METHODS: dict[str, Method] = {
+    "zero_shot": zero_shot.METHOD,
+    "coop": coop.METHOD,
+    "cocoop": cocoop.METHOD,
+    "pro_mpt": pro_mpt.METHOD,
+}
+
+__all__ = ["METHODS", "Method", "Output", "Prompts", "Task", "get", "make_task"]
+
+
+def get(name: str) -> Method:
+    """The method of that name.
+
+    Raises:
+        PromptError: there is none; with close matches and the whole list.
+    """
+    if name not in METHODS:
+        raise unknown("method", name, METHODS)
+    return METHODS[name]

@@ -1,0 +1,49 @@
+"""CoCoOp: a context that depends on the image, by a small meta-net (Zhou et al., CVPR 2022)."""
+
+import dataclasses
+
+import jax
+
+from prompt_jax.clip import normalize
+from prompt_jax.methods.method import Method, Output, cosine_logits
+from prompt_jax.prompts import encode_classes, generate, init_context, init_generator
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """CoCoOp's settings.
+
+    Attributes:
+        context_length: number of context vectors M.
+        context_words: words whose embeddings the last vectors start from; "" starts at random.
+    """
+
+    context_length: int = 4
+    context_words: str = "a photo of a"
+
+
+def init(rng, task):
+    """{"context": float32[M, d_l], "meta_net": Linear d→d/16, ReLU, Linear d/16→d_l}."""
+    s, sizes = task.settings, task.clip.config
+    context_rng, meta_rng = jax.random.split(rng)
+    context = init_context(context_rng, task.clip, task.frozen, s.context_length, s.context_words)
+    meta_net = init_generator(meta_rng, sizes.embed_dim, sizes.text_width)
+    return {"context": context, "meta_net": meta_net}
+
+
+def prepare(prompts, task):
+    """Nothing: every text feature depends on the image."""
+    del prompts, task
+
+
+def forward(prompts, prepared, task, images):
+    """One set of class features per image: its meta-token is added to all context vectors."""
+    del prepared
+    features = normalize(task.clip.encode_image(task.frozen, images))
+    shift = generate(prompts["meta_net"], features)  # [B, d_l]
+    context = prompts["context"] + shift[:, None]
+    classes = encode_classes(task.clip, task.frozen, task.names, context)  # [B, K, d]
+    return Output(cosine_logits(task, features, normalize(classes))[None])
+
+
+METHOD = Method(Settings, init, prepare, forward)

@@ -1,0 +1,178 @@
+"""What prompts are made of: class tokens, context vectors, generators, encoded classes."""
+
+from collections.abc import Sequence
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from prompt_jax.clip import CLIP, Frozen, tokenizer
+from prompt_jax.errors import PromptError
+
+PHOTO = "a photo of a {}."
+STANDARD_DEVIATION = 0.02
+# Suffix lengths that are compiled for: a class list pads to the next of these.
+BUCKETS = (4, 5, 6, 8, 10, 12, 16, 24, 32, 48, 76)
+
+
+@flax.struct.dataclass
+class ClassTokens:
+    """The prompts of K classes, split where they start to differ.
+
+    Attributes:
+        prefix: int32[T], SOS and the words before the class name, the same for all classes.
+        suffix: int32[K, S], each class's own tokens up to EOT, padded with zeros.
+        eot: int32[K], where in the suffix EOT stands.
+    """
+
+    prefix: jax.Array
+    suffix: jax.Array
+    eot: jax.Array
+
+    @property
+    def number(self) -> int:
+        """K."""
+        return self.suffix.shape[0]
+
+
+def tokenize_classes(template: str, names: Sequence[str], context_length: int = 77) -> ClassTokens:
+    """Token ids of `template` filled with each class name (underscores become spaces).
+
+    Args:
+        template: text with one "{}" for the name; "{}." where the context is learned.
+        names: K class names.
+        context_length: slots of the text tower.
+
+    Raises:
+        PromptError: the template has no "{}", there is no class, or a prompt is too long.
+    """
+    if template.count("{}") != 1:
+        raise PromptError(f'template={template!r} must contain "{{}}" once, for the class name')
+    if not names:
+        raise PromptError("there are no classes: at least one class name is needed")
+    rows = [tokenizer.encode(template.format(name.replace("_", " "))) for name in names]
+    words_before = len(tokenizer.encode(template.split("{}")[0]))
+    shared = _common_prefix(rows, words_before)
+    suffixes = [[*row[shared:], tokenizer.EOT] for row in rows]
+    longest = max(map(len, suffixes))
+    if 1 + shared + longest > context_length:
+        worst = names[int(np.argmax([len(s) for s in suffixes]))]
+        raise PromptError(
+            f"the prompt of class {worst!r} takes {1 + shared + longest} tokens; the text tower has "
+            f"{context_length}: shorten the name or the template {template!r}"
+        )
+    length = next((b for b in BUCKETS if b >= longest), longest)
+    length = min(length, context_length - 1 - shared)
+    suffix = np.zeros((len(names), length), np.int32)
+    for row, tokens in zip(suffix, suffixes, strict=True):
+        row[: len(tokens)] = tokens
+    eot = np.array([len(tokens) - 1 for tokens in suffixes], np.int32)
+    prefix = np.array([tokenizer.SOS, *rows[0][:shared]], np.int32)
+    return ClassTokens(jnp.asarray(prefix), jnp.asarray(suffix), jnp.asarray(eot))
+
+
+def _common_prefix(rows, limit):
+    first, length = rows[0], 0
+    while length < limit and all(row[length : length + 1] == [first[length]] for row in rows):
+        length += 1
+    return length
+
+
+def encode_classes(
+    clip: CLIP,
+    frozen: Frozen,
+    classes: ClassTokens,
+    context: jax.Array | None = None,
+    deep_prompts: jax.Array | None = None,
+) -> jax.Array:
+    """Text features of all classes: the shared prefix once, then every class's few own tokens.
+
+    Args:
+        clip, frozen: the backbone.
+        classes: K classes.
+        context: float[..., M, d_l] or None; context vectors behind the prefix's words. Leading axes
+            (one context per image) come back in the result.
+        deep_prompts: see `CLIP.prefill`.
+
+    Returns:
+        float[..., K, d], not normalised.
+
+    Raises:
+        PromptError: prefix, context and suffix exceed the text tower's slots.
+    """
+    prefix = clip.embed_text(frozen, classes.prefix)
+    if context is not None:
+        prefix = jnp.broadcast_to(prefix, (*context.shape[:-2], *prefix.shape))
+        prefix = jnp.concatenate([prefix, context], axis=-2)
+    slots = prefix.shape[-2] + classes.suffix.shape[-1]
+    if slots > clip.config.context_length:
+        raise PromptError(
+            f"context and class names take {slots} tokens, more than the text tower's "
+            f"{clip.config.context_length}: use fewer context vectors or shorter names"
+        )
+    cache = clip.prefill(frozen, prefix, deep_prompts)
+    return clip.extend(frozen, cache, clip.embed_text(frozen, classes.suffix), classes.eot)
+
+
+def init_context(
+    rng: jax.Array, clip: CLIP, frozen: Frozen, length: int, words: str = ""
+) -> jax.Array:
+    """Context vectors float32[length, d_l] to start from.
+
+    The last ones are the embeddings of `words`, those before them (all, if `words` is empty) are
+    drawn from N(0, 0.02).
+
+    Raises:
+        PromptError: there are more words than vectors.
+    """
+    context = STANDARD_DEVIATION * jax.random.normal(rng, (length, clip.config.text_width))
+    tokens = tokenizer.encode(words)
+    if len(tokens) > length:
+        raise PromptError(
+            f"the context has {length} vectors but its words {words!r} take {len(tokens)} tokens; "
+            "use more vectors or fewer words"
+        )
+    if not tokens:
+        return context
+    embedded = clip.embed_text(frozen, jnp.asarray(tokens))
+    return jnp.concatenate([context[: length - len(tokens)], embedded])
+
+
+def init_linear(rng: jax.Array, inputs: int, outputs: int, copies: int | None = None) -> dict:
+    """A linear layer as PyTorch's `nn.Linear` starts: uniform ±1/√inputs, weights and biases.
+
+    With `copies`, the kernel is shared and there is a bias per copy.
+    """
+    kernel_rng, bias_rng = jax.random.split(rng)
+    bound = inputs**-0.5
+    bias_shape = (outputs,) if copies is None else (copies, outputs)
+    return {
+        "kernel": jax.random.uniform(kernel_rng, (inputs, outputs), minval=-bound, maxval=bound),
+        "bias": jax.random.uniform(bias_rng, bias_shape, minval=-bound, maxval=bound),
+    }
+
+
+def init_generator(
+    rng: jax.Array, inputs: int, outputs: int, copies: int | None = None
+) -> dict[str, dict]:
+    """Linear - ReLU - Linear with hidden width inputs / 16 (CoCoOp's meta-net, ProMPT's G)."""
+    first, second = jax.random.split(rng)
+    hidden = max(inputs // 16, 1)
+    return {
+        "linear1": init_linear(first, inputs, hidden, copies),
+        "linear2": init_linear(second, hidden, outputs, copies),
+    }
+
+
+def generate(generator: dict, x: jax.Array) -> jax.Array:
+    """Runs a generator: float[..., d] -> float[..., out]."""
+    hidden = jax.nn.relu(x @ generator["linear1"]["kernel"] + generator["linear1"]["bias"])
+    return hidden @ generator["linear2"]["kernel"] + generator["linear2"]["bias"]
+
+
+def generate_layers(generator: dict, x: jax.Array) -> jax.Array:
+    """Runs a generator that has a bias per layer: float[B, a, d] -> float[B, J, a, out]."""
+    linear1, linear2 = generator["linear1"], generator["linear2"]
+    hidden = (x @ linear1["kernel"])[:, None] + linear1["bias"][:, None]
+    return jax.nn.relu(hidden) @ linear2["kernel"] + linear2["bias"][:, None]
