@@ -45,7 +45,7 @@ CONFIG = CLIPConfig(
     text_mlp=384,
     embed_dim=128,
 )
-TOKENS = 18  # slots of the longest caption, SOS and EOT included
+TOKENS = 16  # slots of the longest caption, SOS and EOT included
 LOG_EVERY, SAVE_EVERY, EVALUATE_EVERY = 50, 250, 500
 STREAM = 1_000_003  # seed of the pretraining scenes; the data set "emoji_scenes" uses 0
 MAX_LOGIT_SCALE = np.log(100.0)
@@ -83,7 +83,7 @@ def batches(start: int, steps: int):
 
 def to_float(pictures: jax.Array) -> jax.Array:
     """uint8 pictures to the towers' input, float32, normalised as CLIP's are."""
-    return (pictures / 255.0 - transforms.CLIP_MEAN) / transforms.CLIP_STD
+    return (pictures / 255.0 - np.asarray(transforms.CLIP_MEAN)) / np.asarray(transforms.CLIP_STD)
 
 
 def contrastive_loss(params, clip, batch):

@@ -16,9 +16,8 @@ _DOMAIN_SHARE = 1 / 2
 
 _GENERAL = (
     "a photo of the {name}.",
-    "a centered photo of the {name}.",
     "a good photo of a {name}.",
-    "a cropped photo of a {name}.",
+    "a clear photo of a {name}.",
     "an image of a {name}.",
     "a picture of the {name}.",
     "this is a {name}.",
@@ -37,6 +36,10 @@ _ONE = (
     "a {size} {name} {place}.",
     "a photo of a {name} {place}.",
     "a {size} {name} on {ground}.",
+)
+_CENTERED = (
+    "a centered photo of the {name}.",
+    "a {name} in the middle.",
 )
 _TWO = (
     "a {name} and another {name}.",
@@ -89,7 +92,7 @@ _PLACES = MappingProxyType(
         "right": "at the right",
         "top": "at the top",
         "bottom": "at the bottom",
-        "centre": "in the centre",
+        "centre": "in the center",
     }
 )
 
@@ -111,7 +114,10 @@ def caption(scene: Scene, rng: np.random.Generator | random.Random) -> str:
         return _pick(SHORT, rng).format(name)
     if scene.domain in _DOMAIN and draw < _SHORT_SHARE + _DOMAIN_SHARE:
         return _pick(_DOMAIN[scene.domain], rng).format(name=name)
-    template = _pick(_GENERAL + (_TWO if scene.count == 2 else _ONE), rng)
+    fitting: tuple[str, ...] = _TWO if scene.count == 2 else _ONE
+    if scene.position == "centre" and scene.count == 1:
+        fitting += _CENTERED
+    template = _pick(_GENERAL + fitting, rng)
     ground = _pick(_GROUNDS[scene.background], rng).format(colour=scene.colour)
     place = _PLACES[scene.position]
     return template.format(name=name, ground=ground, place=place, size=scene.size)

@@ -13,11 +13,11 @@ from PIL import Image
 
 Shift = Callable[[np.ndarray, np.ndarray, np.random.Generator], np.ndarray]
 
-SKETCH_STRENGTH = 0.75
+SKETCH_STRENGTH = 0.6
 """Share of the colour that paper replaces, 0 to 1; the lines darken along with it."""
-SILHOUETTE_STRENGTH = 0.7
+SILHOUETTE_STRENGTH = 0.6
 """Share of the object's own colour that the dark shape replaces, 0 to 1."""
-NIGHT_STRENGTH = 0.75
+NIGHT_STRENGTH = 0.6
 """Share of the daylight that is gone, 0 to 1."""
 MOSAIC_STRENGTH = 3.0
 """Side of a tile in pixels of a 48 pixel picture; 1 changes nothing there."""
@@ -25,7 +25,10 @@ MOSAIC_STRENGTH = 3.0
 _LUMINANCE = (0.299, 0.587, 0.114)
 _MOONLIGHT = (-0.06, 0.0, 0.18)
 _NIGHT_NOISE = 12.0
-_DARK = (28.0, 26.0, 38.0)
+# Standard deviation of the difference of two random bytes.
+_BYTES_SPREAD = 104.5
+# The last is opacity, which stays as it is.
+_DARK = (28.0, 26.0, 38.0, 255.0)
 
 
 def plain(background: np.ndarray, objects: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -56,18 +59,12 @@ def sketch(background: np.ndarray, objects: np.ndarray, rng: np.random.Generator
     return paper * lines[..., None]
 
 
-def silhouette(
-    background: np.ndarray, objects: np.ndarray, rng: np.random.Generator
-) -> np.ndarray:
+def silhouette(background: np.ndarray, objects: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """A dark shape that keeps some inner shading, against the light; see `plain`."""
-    alpha = objects[..., 3:] / 255
-    shape = np.empty_like(objects)
-    shape[..., :3] = (1 - SILHOUETTE_STRENGTH) * objects[..., :3] + SILHOUETTE_STRENGTH * (
-        alpha * np.array(_DARK, np.float32)
-    )
-    shape[..., 3] = objects[..., 3]
+    dark = SILHOUETTE_STRENGTH / 255 * np.array(_DARK, np.float32)
+    shape = (1 - SILHOUETTE_STRENGTH) * objects + objects[..., 3:] * dark
     # Without the backlight a dark shape on a dark background would show nothing.
-    backlit = background + SILHOUETTE_STRENGTH * (255 - background)
+    backlit = 255 * SILHOUETTE_STRENGTH + (1 - SILHOUETTE_STRENGTH) * background
     return plain(backlit, shape, rng)
 
 
@@ -75,10 +72,10 @@ def night(background: np.ndarray, objects: np.ndarray, rng: np.random.Generator)
     """Little, bluish light and a camera's noise; see `plain`."""
     light = 1 - NIGHT_STRENGTH + NIGHT_STRENGTH * np.array(_MOONLIGHT, np.float32)
     picture = plain(background, objects, rng) * light
-    # Raw bytes: the same on every platform, and several times faster than normal deviates.
+    # Raw bytes: the same on every platform, and cheap.
     noise = np.frombuffer(rng.bytes(2 * picture.size), np.uint8).reshape(2, *picture.shape)
     spread = noise[0].astype(np.float32) - noise[1]
-    return picture + spread * (NIGHT_STRENGTH * _NIGHT_NOISE / 104)
+    return picture + spread * (NIGHT_STRENGTH * _NIGHT_NOISE / _BYTES_SPREAD)
 
 
 def mosaic(background: np.ndarray, objects: np.ndarray, rng: np.random.Generator) -> np.ndarray:

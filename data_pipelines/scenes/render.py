@@ -61,7 +61,7 @@ def compose(
         domain: one of `DOMAINS`.
         seed: of the data set, at least 0.
         index: of the scene among those of its label and domain, at least 0.
-        size: side in pixels, 32 to 96. Another size is another scene only in its noise.
+        size: side in pixels, 32 to 96.
 
     Returns:
         uint8[size, size, 3], red-green-blue, and its description.
@@ -86,8 +86,9 @@ def render(label: int, domain: str, seed: int, index: int, size: int = 48) -> np
 def _draw_objects(
     label: int, size: int, rng: np.random.Generator
 ) -> tuple[np.ndarray, tuple[str, str, int]]:
-    """Premultiplied float32[size, size, 4], and size, position and count in words."""
-    gains = (1 + _JITTER * (2 * rng.random(3) - 1)).astype(np.float32)
+    """Premultiplied float32[size, size, 4], tinted, and size, position and count in words."""
+    gains = np.ones(4, np.float32)
+    gains[:3] += _JITTER * (2 * rng.random(3) - 1)
     if rng.random() < _TWO_OBJECTS:
         scale, position, count = "small", "centre", 2
         across, along = turn(math.pi * rng.random())
@@ -103,8 +104,7 @@ def _draw_objects(
     objects = layers[0]
     for layer in layers[1:]:
         objects = objects * (1 - layer[..., 3:] / 255) + layer
-    objects[..., :3] = np.minimum(objects[..., :3] * gains, objects[..., 3:])
-    return objects, (scale, position, count)
+    return objects * gains, (scale, position, count)
 
 
 def _place(scale: str, position: str, rng: np.random.Generator) -> tuple[float, float]:
@@ -122,7 +122,8 @@ def _draw_object(
     smallest, largest = _DIAMETERS[scale]
     draw, angle, mirror = rng.random(3).tolist()
     diameter = size * (smallest + (largest - smallest) * draw)
-    emoji = next((each for each in _emoji(CLASSES[label]) if each.width < 2 * diameter))
+    # Bilinear sampling skips pixels when it shrinks by more than half.
+    emoji = next(each for each in _emoji(CLASSES[label]) if each.width < 2 * diameter)
     cos, sin = (part * emoji.width / diameter for part in turn(_LARGEST_TURN * (2 * angle - 1)))
     flip = -1 if mirror < 0.5 else 1
     x, y = (size * (0.5 + part) for part in centre)
@@ -171,11 +172,16 @@ def _check(label: int, domain: str, seed: int, index: int, size: int) -> None:
         if label in EMOJI:
             raise DataError(f"label={label!r}: must be a number; it is {CLASSES.index(label)}")
         raise unknown("class", label, CLASSES)
-    if not 0 <= label < len(CLASSES):
-        raise DataError(f"label={label}: must be from 0 to {len(CLASSES) - 1}")
     if domain not in SHIFTS:
         raise unknown("domain", domain, DOMAINS)
-    if size not in SIZES:
-        raise DataError(f"size={size}: must be a whole number from {SIZES[0]} to {SIZES[-1]}")
-    if seed < 0 or index < 0:
-        raise DataError(f"seed={seed}, index={index}: both must be at least 0")
+    _check_number("label", label, 0, len(CLASSES) - 1)
+    _check_number("size", size, SIZES[0], SIZES[-1])
+    _check_number("seed", seed, 0, None)
+    _check_number("index", index, 0, None)
+
+
+def _check_number(field: str, value: int, low: int, high: int | None) -> None:
+    whole = isinstance(value, int | np.integer)
+    if not whole or value < low or (high is not None and value > high):
+        bounds = f"of at least {low}" if high is None else f"from {low} to {high}"
+        raise DataError(f"{field}={value!r}: must be a whole number {bounds}")

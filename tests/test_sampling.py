@@ -1,0 +1,84 @@
+"""Few-shot draws equal the published ones; base and new halves."""
+
+import json
+import os
+import random
+from pathlib import Path
+
+import pytest
+
+from data_pipelines import coop_layout, sampling
+from data_pipelines.errors import DataError
+from data_pipelines.examples import Dataset, Example
+
+SHARED = Path(os.environ.get("PROMPT_JAX_SHARED", Path(__file__).parents[2] / "shared"))
+
+
+def make_dataset(train_labels, val_labels=()):
+    def examples(split, labels):
+        return tuple(Example(f"{split}/{i}.jpg", label, f"c{label}") for i, label in labels)
+
+    train = examples("train", enumerate(train_labels))
+    val = examples("val", enumerate(val_labels))
+    test = examples("test", enumerate(sorted(set(train_labels))))
+
+    def read(example):
+        raise AssertionError("sampling must not read pictures")
+
+    return Dataset("synthetic", "a photo of a {}.", train, val, test, read)
+
+
+def test_draw_equals_a_direct_statement_of_the_rule():
+    # Labels out of order, class 2 first and class 0 with fewer examples than shots.
+    dataset = make_dataset([2] * 9 + [0] * 3 + [1] * 8 + [2] * 2, [1] * 7 + [2] * 3 + [0] * 6)
+    few = sampling.few_shot(dataset, shots=5, seed=3)
+
+    rng = random.Random(3)
+    train = dataset.train
+    twos, zeros, ones = train[:9] + train[20:], train[9:12], train[12:20]
+    expected = rng.sample(twos, 5) + list(zeros) + rng.sample(ones, 5)
+    ones, twos, zeros = dataset.val[:7], dataset.val[7:10], dataset.val[10:]
+    expected_val = rng.sample(ones, 4) + list(twos) + rng.sample(zeros, 4)
+    assert list(few.train) == expected
+    assert list(few.val) == expected_val
+    assert few.test == dataset.test
+
+
+@pytest.mark.skipif(not (SHARED / "oracles/fewshot").is_dir(), reason="no published draws here")
+def test_draws_equal_the_published_ones():
+    splits = {
+        name: coop_layout.read_split(path)
+        for path in (SHARED / "data/splits").glob("split_zhou_*.json")
+        for name in [path.stem.removeprefix("split_zhou_")]
+    }
+    oracles = sorted((SHARED / "oracles/fewshot").glob("*.json"))
+    assert oracles
+    for path in oracles:
+        oracle = json.loads(path.read_text())
+        train, val, test = splits[oracle["dataset"]]
+        full = Dataset(oracle["dataset"], "{}", train, val, test, make_dataset([0]).read)
+        few = sampling.few_shot(full, oracle["shots"], oracle["seed"])
+        for split in ("train", "val"):
+            drawn = [example.picture for example in getattr(few, split)]
+            assert drawn == oracle[split], f"{path.name}: {split}"
+
+
+def test_shots_below_one_are_refused():
+    with pytest.raises(DataError, match=r"shots=0.*1 or more"):
+        sampling.few_shot(make_dataset([0, 1]), 0, 1)
+
+
+@pytest.mark.parametrize(("classes", "base_size"), [(2, 1), (5, 3), (10, 5)])
+def test_base_takes_the_larger_half_and_new_starts_from_zero(classes, base_size):
+    dataset = make_dataset([label for label in reversed(range(classes)) for _ in range(2)])
+    base, new = sampling.base_and_new(dataset)
+    assert base.class_names == dataset.class_names[:base_size]
+    assert new.class_names == dataset.class_names[base_size:]
+    assert len(base.train) + len(new.train) == len(dataset.train)
+    names = {example.picture: example.name for example in dataset.train}
+    assert all(names[example.picture] == example.name for example in new.train)
+
+
+def test_one_class_has_no_new_half():
+    with pytest.raises(DataError, match="at least 2 classes"):
+        sampling.base_and_new(make_dataset([0, 0]))

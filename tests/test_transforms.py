@@ -1,0 +1,90 @@
+"""Pixels equal CLIP's preprocessing; random crops stay within their rules."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from data_pipelines import transforms
+
+SIDES = st.integers(1, 400)
+
+
+def noise(width, height, seed=0):
+    pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    return Image.fromarray(pixels)
+
+
+def reference(image, size):
+    """CLIP's steps written out one by one, for torchvision's rules."""
+    width, height = image.size
+    if width <= height:
+        resized = image.resize((size, int(size * height / width)), Image.Resampling.BICUBIC)
+    else:
+        resized = image.resize((int(size * width / height), size), Image.Resampling.BICUBIC)
+    top = int(round((resized.height - size) / 2.0))
+    left = int(round((resized.width - size) / 2.0))
+    pixels = np.asarray(resized)[top : top + size, left : left + size] / np.float32(255)
+    mean, std = np.float32(transforms.CLIP_MEAN), np.float32(transforms.CLIP_STD)
+    return (pixels - mean) / std
+
+
+@pytest.mark.parametrize(
+    "shape", [(60, 40), (40, 61), (32, 32), (35, 32), (32, 37), (300, 20), (7, 9)]
+)
+def test_test_transform_equals_clips(shape):
+    image = noise(*shape)
+    result = transforms.test_transform(image, 32)
+    assert result.dtype == np.float32 and result.shape == (32, 32, 3)
+    np.testing.assert_array_equal(result, reference(image, 32))
+
+
+def test_known_values_survive():
+    # One colour: resampling changes nothing, so the numbers are CLIP's formula alone.
+    result = transforms.test_transform(Image.new("RGB", (50, 70), (255, 0, 128)), 16)
+    expected = [(1 - 0.48145466) / 0.26862954, -0.4578275 / 0.26130258]
+    expected.append((128 / 255 - 0.40821073) / 0.27577711)
+    np.testing.assert_allclose(result, np.broadcast_to(expected, (16, 16, 3)), rtol=1e-5)
+
+
+@given(width=SIDES, height=SIDES, seed=st.integers(0, 2**32 - 1))
+@settings(max_examples=200, deadline=None)
+def test_random_box_lies_inside_and_keeps_area_and_ratio(width, height, seed):
+    left, top, right, bottom = transforms.random_box(width, height, np.random.default_rng(seed))
+    assert 0 <= left < right <= width and 0 <= top < bottom <= height
+    w, h = right - left, bottom - top
+    # Sides are rounded to pixels, so each may be half a pixel off (one, for the smallest).
+    assert (w - 1) / (h + 1) < 4 / 3 and (h - 1) / (w + 1) < 4 / 3
+    if 3 / 4 <= width / height <= 4 / 3:
+        assert (w + 1) * (h + 1) > 0.08 * width * height
+
+
+def test_long_thin_pictures_fall_back_to_the_centre():
+    assert transforms.random_box(1000, 3, np.random.default_rng(0)) == (498, 0, 502, 3)
+    assert transforms.random_box(3, 1000, np.random.default_rng(0)) == (0, 498, 3, 502)
+
+
+def test_crop_areas_and_flips_have_the_right_distribution():
+    rng = np.random.default_rng(0)
+    boxes = [transforms.random_box(300, 300, rng) for _ in range(2000)]
+    areas = np.array([(r - x) * (b - y) / 90000 for x, y, r, b in boxes])
+    # Boxes near the full area often do not fit and are redrawn, which lowers the mean below .54.
+    assert 0.4 < areas.mean() < 0.54 and areas.min() < 0.1 and areas.max() > 0.9
+
+    dark_left = Image.fromarray(np.tile(np.arange(64, dtype=np.uint8)[None, :, None], (64, 1, 3)))
+    results = [transforms.train_transform(dark_left, 8, rng) for _ in range(400)]
+    flipped = np.mean([r[0, 0, 0] > r[0, -1, 0] for r in results])
+    assert abs(flipped - 0.5) < 4 * math.sqrt(0.25 / 400)
+
+
+def test_train_transform_is_a_function_of_its_generator():
+    image = noise(50, 40)
+    first, again, other = (
+        transforms.train_transform(image, 16, np.random.default_rng(seed)) for seed in (1, 1, 2)
+    )
+    assert first.dtype == np.float32 and first.shape == (16, 16, 3)
+    np.testing.assert_array_equal(first, again)
+    assert not np.array_equal(first, other)
