@@ -139,7 +139,7 @@ class _ShuffledIndices(grain.MapDataset[int]):
     def __len__(self) -> int:
         return self._length
 
-    def __getitem__(self, index: int) -> int:  # type: ignore[override]
+    def __getitem__(self, index: int) -> int:
         epoch, position = divmod(index, self._length)
         return int(self._order(epoch)[position])
 
