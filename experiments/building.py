@@ -70,7 +70,7 @@ def build_method(config: ConfigDict) -> tuple[methods.Method, Any]:
 
 
 class Backbone(NamedTuple):
-    """A loaded CLIP: what computes, its parameters, and a short hash of those."""
+    """A loaded CLIP: what computes, its parameters, and a short hash of sizes and parameters."""
 
     clip: CLIP
     frozen: Frozen
@@ -81,10 +81,10 @@ def build_backbone(config: ConfigDict) -> Backbone:
     """Loads `config.backbone`."""
     sizes, frozen = loading.load(config.backbone, config.activation or None)
     clip = CLIP(sizes, jnp.dtype(config.dtype))
-    # Both projections see every layer's training: enough to tell any two checkpoints apart.
-    digest = hashlib.sha256()
-    for tower in ("image", "text"):
-        digest.update(np.ascontiguousarray(frozen[tower]["projection"]["kernel"]).tobytes())
+    digest = hashlib.sha256(repr(sizes).encode())
+    for path, array in jax.tree.leaves_with_path(frozen):
+        digest.update(jax.tree_util.keystr(path).encode())
+        digest.update(np.ascontiguousarray(array).data)
     return Backbone(clip, jax.tree.map(jnp.asarray, frozen), digest.hexdigest()[:16])
 
 

@@ -1,5 +1,6 @@
 """One experiment: a config becomes data, backbone, method, training, evaluation and results."""
 
+import contextlib
 import json
 import os
 import pathlib
@@ -14,6 +15,7 @@ from data_pipelines.errors import BadPicture
 from data_pipelines.examples import Dataset
 from experiments import building, progress, training
 from prompt_jax import methods
+from prompt_jax.errors import PromptError
 from prompt_jax.evaluate import Accuracy, Evaluator
 from prompt_jax.metrics import harmonic_mean
 from prompt_jax.sharding import Placement
@@ -37,19 +39,22 @@ def run(config: ConfigDict, workdir: str | os.PathLike) -> dict[str, Any]:
     workdir = pathlib.Path(workdir)
     here = config.to_dict()
     finished = read_results(workdir)
+    placement = Placement()
+    if finished is None:
+        for field in ("batch_size", "eval_batch_size"):
+            placement.check(field, config[field])
+    method, settings = building.build_method(config)
+    backbone = building.build_backbone(config)
+    identity = training.identify(here, backbone.fingerprint)
     if finished is not None:
-        training.refuse_other_run(workdir, here, finished["config"])
+        there = training.identify(finished["config"], finished["backbone_hash"])
+        training.refuse_other_run(workdir, identity, there)
         print(f"finished before: {workdir / 'results.json'}")
         return finished
 
-    placement = Placement()
-    for field in ("batch_size", "eval_batch_size"):
-        placement.check(field, config[field])
-    method, settings = building.build_method(config)
-    backbone = building.build_backbone(config)
     image_size = backbone.clip.config.image_size
     halves = building.build_data(config, image_size)
-    workdir.mkdir(parents=True, exist_ok=True)
+    make_workdir(workdir)
     note_small_tower(settings, backbone.clip.config.image_layers)
 
     clip, frozen = backbone.clip, placement.replicate(backbone.frozen)
@@ -61,29 +66,33 @@ def run(config: ConfigDict, workdir: str | os.PathLike) -> dict[str, Any]:
     threads = None if config.data.num_threads < 0 else config.data.num_threads
     try:
         batches = loader.train_batches(
-            halves.base, halves.base.train, config.batch_size, image_size, config.seed, None, threads
+            halves.base,
+            halves.base.train,
+            config.batch_size,
+            image_size,
+            config.seed,
+            num_threads=threads,
         )
         steps = loader.steps_per_epoch(len(halves.base.train), config.batch_size)
         # With fewer pictures than a batch the whole set is one: the devices must divide that.
         placement.check("training pictures", min(len(halves.base.train), config.batch_size))
-        identity = {**here, "backbone": {"source": here["backbone"], "hash": backbone.fingerprint}}
-        trained = training.fit(
-            config, identity, method, task(halves.base, settings), batches, steps, placement, workdir
-        )
-        batches.close()
+        base_task = task(halves.base, settings)
+        with contextlib.closing(batches):
+            trained = training.fit(
+                config, identity, method, base_task, batches, steps, placement, workdir
+            )
 
         def test(name: str, prompts: Any) -> dict[str, Accuracy]:
             tested = methods.get(name)
             evaluate = Evaluator(tested)
             options = settings if name == config.method else tested.Settings()
-            return {
-                half: evaluate(
-                    prompts,
-                    task(data, options),
-                    _test_batches(f"{name} on {half}", data, config, image_size, threads, placement),
-                )
-                for half, data in (("base", halves.base), ("new", halves.new))
-            }
+
+            def measure(half: str, data: Dataset) -> Accuracy:
+                title = f"{name} on {half}"
+                batches = _test_batches(title, data, config, image_size, threads, placement)
+                return evaluate(prompts, task(data, options), batches)
+
+            return {"base": measure("base", halves.base), "new": measure("new", halves.new)}
 
         testing = time.perf_counter()
         accuracy = test(config.method, trained.prompts)
@@ -128,8 +137,9 @@ def run(config: ConfigDict, workdir: str | os.PathLike) -> dict[str, Any]:
 
 def _test_batches(title, data, config, image_size, threads, placement):
     """Batches of a test set, placed, with a bar."""
-    total = loader.steps_per_epoch(len(data.test) + config.eval_batch_size - 1, config.eval_batch_size)
-    batches = loader.test_batches(data, data.test, config.eval_batch_size, image_size, threads)
+    size = config.eval_batch_size
+    total = loader.steps_per_epoch(len(data.test) + size - 1, size)
+    batches = loader.test_batches(data, data.test, size, image_size, threads)
     with progress.bar(title, total) as advance:
         for number, batch in enumerate(batches, 1):
             yield placement.split(batch)
@@ -145,15 +155,41 @@ def note_small_tower(settings: Any, layers: int) -> None:
     """Says so where a method asks for deeper vision prompts than the image tower is."""
     depth = getattr(settings, "vision_depth", 0)
     if depth > layers:
-        print(f"vision_depth={depth} is more than the image tower's {layers} layers: using {layers}")
+        print(f"vision_depth={depth}: the image tower has {layers} layers, all of them get prompts")
 
 
 def read_results(workdir: pathlib.Path) -> dict[str, Any] | None:
-    """The results that a finished run left in `workdir`, or None."""
+    """The results that a finished run left in `workdir`, or None.
+
+    Raises:
+        PromptError: the file there is not what a run writes.
+    """
     path = workdir / "results.json"
     if not path.exists():
         return None
-    return json.loads(path.read_text())
+    try:
+        results = json.loads(path.read_text())
+        _ = results["config"], results["backbone_hash"]
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise PromptError(
+            f"{path} is damaged ({type(error).__name__}: {error}); delete it to finish that run "
+            "again from its checkpoint"
+        ) from error
+    return results
+
+
+def make_workdir(workdir: pathlib.Path) -> None:
+    """Makes the folder.
+
+    Raises:
+        PromptError: it cannot be made, or not be written to.
+    """
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise PromptError(f"--workdir={workdir} cannot be made: {error.strerror}") from error
+    if not os.access(workdir, os.W_OK):
+        raise PromptError(f"--workdir={workdir} may not be written to; choose another folder")
 
 
 def write_json(path: pathlib.Path, content: Any) -> None:

@@ -9,8 +9,10 @@ stopped, and more steps may be asked for until the decay begins.
 """
 
 import json
+import os
 import pathlib
 import time
+from typing import NamedTuple
 
 import grain
 import jax
@@ -21,16 +23,28 @@ from absl import app, flags, logging
 
 from data_pipelines import scenes, transforms
 from prompt_jax.checkpoint import Checkpoints
-from prompt_jax.clip import CLIP, CLIPConfig, loading, normalize, tokenizer
+from prompt_jax.clip import CLIP, CLIPConfig, Frozen, loading, normalize, tokenizer
 
-WORKDIR = flags.DEFINE_string("workdir", None, "folder for checkpoints and metrics", required=True)
-STEPS = flags.DEFINE_integer("steps", 6000, "training steps in all")
-BATCH = flags.DEFINE_integer("batch_size", 256, "pictures a step")
-RATE = flags.DEFINE_float("learning_rate", 1e-3, "peak learning rate")
-SEED = flags.DEFINE_integer("seed", 1, "of parameters and scenes")
-SHIFTED = flags.DEFINE_float("shifted", 0.15, "share of pictures from the shifted domains")
-WORKERS = flags.DEFINE_integer("workers", 1, "processes that render")
-EXPORT = flags.DEFINE_string("export", None, "folder that receives the trained weights (float16)")
+
+class Settings(NamedTuple):
+    """What a pretraining run is.
+
+    Attributes:
+        steps: training steps in all.
+        batch_size: pictures a step.
+        learning_rate: the peak.
+        seed: of parameters and scenes.
+        shifted: share of pictures from the shifted domains.
+        workers: processes that render; 0 renders in this one.
+    """
+
+    steps: int = 6000
+    batch_size: int = 256
+    learning_rate: float = 1e-3
+    seed: int = 1
+    shifted: float = 0.15
+    workers: int = 1
+
 
 CONFIG = CLIPConfig(
     image_size=48,
@@ -46,6 +60,7 @@ CONFIG = CLIPConfig(
     embed_dim=128,
 )
 TOKENS = 16  # slots of the longest caption, SOS and EOT included
+WARMUP_STEPS = 200
 LOG_EVERY, SAVE_EVERY, EVALUATE_EVERY = 50, 250, 500
 STREAM = 1_000_003  # seed of the pretraining scenes; the data set "emoji_scenes" uses 0
 MAX_LOGIT_SCALE = np.log(100.0)
@@ -71,14 +86,15 @@ class CaptionedScenes(grain.sources.RandomAccessDataSource):
         return {"picture": picture, "tokens": tokens, "label": np.int32(label)}
 
 
-def batches(start: int, steps: int):
-    """Batches start … steps - 1 of the stream, rendered in other processes."""
-    source = CaptionedScenes(SEED.value, SHIFTED.value)
-    data = grain.MapDataset.source(source)[start * BATCH.value : steps * BATCH.value]
+def batches(settings: Settings, start: int):
+    """Batches start … steps - 1 of the stream."""
+    size = settings.batch_size
+    source = CaptionedScenes(settings.seed, settings.shifted)
+    data = grain.MapDataset.source(source)[start * size : settings.steps * size]
     data = data.to_iter_dataset(grain.ReadOptions(num_threads=1, prefetch_buffer_size=16))
-    data = data.batch(BATCH.value)
-    options = grain.MultiprocessingOptions(num_workers=WORKERS.value, per_worker_buffer_size=4)
-    return data.mp_prefetch(options) if WORKERS.value else data
+    data = data.batch(size)
+    options = grain.MultiprocessingOptions(num_workers=settings.workers, per_worker_buffer_size=4)
+    return data.mp_prefetch(options) if settings.workers else data
 
 
 def to_float(pictures: jax.Array) -> jax.Array:
@@ -101,16 +117,16 @@ def contrastive_loss(params, clip, batch):
     return jnp.mean(to_text + to_image) / 2, hits
 
 
-def optimizer() -> optax.GradientTransformation:
-    """AdamW; only matrices decay, and of the token table only nothing (rare rows would fade)."""
-    decay = int(0.75 * STEPS.value)
+def optimizer(steps: int, rate: float) -> optax.GradientTransformation:
+    """AdamW; only matrices decay, the token table does not (rare rows would fade)."""
+    decay = int(0.75 * steps)
     schedule = optax.join_schedules(
         [
-            optax.linear_schedule(0.0, RATE.value, 200),
-            optax.constant_schedule(RATE.value),
-            optax.linear_schedule(RATE.value, 0.0, STEPS.value - decay),
+            optax.linear_schedule(0.0, rate, WARMUP_STEPS),
+            optax.constant_schedule(rate),
+            optax.linear_schedule(rate, 0.0, steps - decay),
         ],
-        [200, decay],
+        [WARMUP_STEPS, decay],
     )
 
     def decays(params):
@@ -141,11 +157,11 @@ def zero_shot_accuracy(clip, params, per_class: int = 2) -> dict[str, float]:
     return result
 
 
-def train(workdir: pathlib.Path) -> tuple[CLIP, dict, dict]:
-    """Trains to the last step, from the newest checkpoint; returns parameters and accuracies."""
+def train(settings: Settings, workdir: pathlib.Path) -> tuple[CLIP, Frozen]:
+    """Trains to the last step, from the newest checkpoint; returns the model and parameters."""
     clip = CLIP(CONFIG)
-    params = clip.init(jax.random.key(SEED.value))
-    tx = optimizer()
+    params = clip.init(jax.random.key(settings.seed))
+    tx = optimizer(settings.steps, settings.learning_rate)
     state = {"params": params, "opt": tx.init(params)}
     checkpoints = Checkpoints(workdir / "checkpoints")
     start = checkpoints.latest() or 0
@@ -161,11 +177,11 @@ def train(workdir: pathlib.Path) -> tuple[CLIP, dict, dict]:
         return {"params": optax.apply_updates(state["params"], updates), "opt": opt}, loss, hits
 
     losses, began = [], time.time()
-    for step, batch in enumerate(batches(start, STEPS.value), start + 1):
+    for step, batch in enumerate(batches(settings, start), start + 1):
         state, loss, hits = step_fn(state, batch)
         losses.append(loss)
-        if step % LOG_EVERY == 0 or step == STEPS.value:
-            rate = len(losses) * BATCH.value / (time.time() - began)
+        if step % LOG_EVERY == 0 or step == settings.steps:
+            rate = len(losses) * settings.batch_size / (time.time() - began)
             line = {"step": step, "loss": float(np.mean(losses)), "hits": float(hits), "rate": rate}
             if step % EVALUATE_EVERY == 0:
                 line |= zero_shot_accuracy(clip, state["params"])
@@ -173,26 +189,47 @@ def train(workdir: pathlib.Path) -> tuple[CLIP, dict, dict]:
             with (workdir / "metrics.jsonl").open("a") as file:
                 file.write(json.dumps(line) + "\n")
             losses, began = [], time.time()
-        if step % SAVE_EVERY == 0 or step == STEPS.value:
-            checkpoints.save(step, state, {"seed": SEED.value, "batch_size": BATCH.value})
+        if step % SAVE_EVERY == 0 or step == settings.steps:
+            checkpoints.save(step, state, settings._asdict())
     checkpoints.close()
-    return clip, state["params"], zero_shot_accuracy(clip, state["params"], per_class=10)
+    return clip, state["params"]
 
 
 def main(argv):
+    """Trains, evaluates, and exports if asked to."""
     del argv
-    workdir = pathlib.Path(WORKDIR.value)
+    values = flags.FLAGS
+    settings = Settings(*(values[name].value for name in Settings._fields))
+    workdir = pathlib.Path(values.workdir)
     workdir.mkdir(parents=True, exist_ok=True)
-    _, params, accuracy = train(workdir)
+    clip, params = train(settings, workdir)
+    accuracy = zero_shot_accuracy(clip, params, per_class=10)
     logging.info("zero-shot accuracy over %d classes: %s", len(scenes.CLASSES), accuracy)
     (workdir / "accuracy.json").write_text(json.dumps(accuracy, indent=1))
-    if EXPORT.value:
-        params = jax.tree.map(np.asarray, params)
-        loading.save_hugging_face(
-            CONFIG, params, pathlib.Path(EXPORT.value), np.float16, overwrite=True
-        )
+    if values.export:
+        export(params, values.export)
+
+
+def export(params: Frozen, folder: str | os.PathLike) -> None:
+    """Writes the trained weights, float16, as transformers reads them; replaces earlier ones."""
+    arrays = jax.tree.map(np.asarray, params)
+    loading.save_hugging_face(CONFIG, arrays, pathlib.Path(folder), "float16", overwrite=True)
+
+
+def define_flags() -> None:
+    """The command line; only of a program, for `workdir` is also a flag of experiments.main."""
+    start = Settings()
+    flags.DEFINE_string("workdir", None, "folder for checkpoints and metrics", required=True)
+    flags.DEFINE_integer("steps", start.steps, "training steps in all")
+    flags.DEFINE_integer("batch_size", start.batch_size, "pictures a step")
+    flags.DEFINE_float("learning_rate", start.learning_rate, "peak learning rate")
+    flags.DEFINE_integer("seed", start.seed, "of parameters and scenes")
+    flags.DEFINE_float("shifted", start.shifted, "share of pictures from the shifted domains")
+    flags.DEFINE_integer("workers", start.workers, "processes that render; 0: this one")
+    flags.DEFINE_string("export", None, "folder that receives the trained weights (float16)")
 
 
 if __name__ == "__main__":
+    define_flags()
     logging.set_verbosity(logging.INFO)
     app.run(main)

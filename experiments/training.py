@@ -1,5 +1,6 @@
 """The training loop of a run: steps, log lines, checkpoints, and going on after a stop."""
 
+import contextlib
 import json
 import pathlib
 import signal
@@ -22,6 +23,9 @@ from prompt_jax.sharding import Placement
 
 # Fields that say how a run is watched, not what it computes: they may change between restarts.
 FREE_FIELDS = ("log_every", "checkpoint_every", "eval_batch_size", "data.num_threads", "data.root")
+# What a person names a run by, and so wants to read first.
+NAMING_FIELDS = ("method", "backbone.source", "backbone.hash", "data.name", "protocol", "seed")
+SHOWN_DIFFERENCES = 4
 
 
 class Trained(NamedTuple):
@@ -46,13 +50,25 @@ def differences(here: dict, there: dict, prefix: str = "") -> list[str]:
     return found
 
 
+def identify(config: dict, fingerprint: str) -> dict[str, Any]:
+    """What makes a run this one: its config, and what its backbone held."""
+    return {**config, "backbone": {"source": config["backbone"], "hash": fingerprint}}
+
+
 def refuse_other_run(folder: pathlib.Path, here: dict, there: dict) -> None:
-    """Raises a PromptError if what lies in `folder` was made by another config."""
-    found = differences(here, there)
+    """Raises a PromptError if what lies in `folder` was made by another config or backbone."""
+
+    def rank(difference):
+        field = difference.split(":")[0]
+        return NAMING_FIELDS.index(field) if field in NAMING_FIELDS else len(NAMING_FIELDS)
+
+    found = sorted(differences(here, there), key=rank)
     if found:
+        more = len(found) - SHOWN_DIFFERENCES
+        shown = "; ".join(found[:SHOWN_DIFFERENCES]) + (f"; and {more} more" if more > 0 else "")
         raise PromptError(
-            f"{folder} holds another run ({'; '.join(found[:4])}); use another --workdir, or "
-            "delete that folder if you no longer need it"
+            f"{folder} holds another run ({shown}); use another --workdir, or delete that folder "
+            "if you no longer need it"
         )
 
 
@@ -91,68 +107,73 @@ def fit(
     if not total:
         return Trained(prompts, 0.0, 0)
 
-    checkpoints = Checkpoints(workdir / "checkpoints")
-    start = checkpoints.latest() or 0
-    if start:
-        record = checkpoints.record(start)
-        refuse_other_run(checkpoints.folder, identity, record["identity"])
-        state = placement.replicate(checkpoints.restore(start, state))
-        batches.set_state(record["position"])
-        print(f"going on from step {start} of {total} in {workdir}")
-
-    def save(step):
-        position = batches.get_state()
-        checkpoints.save(step, state, {"identity": identity, "position": position})
-
     step_fn = train.make_step(method, optimizer)
-    began, pictures = time.perf_counter(), 0
-    with (
-        Log(workdir, config.log_every, schedule) as log,
-        progress.bar("training", total, start) as advance,
-        StopRequest() as stop,
-    ):
-        for step in range(start + 1, total + 1):
-            batch = next(batches)
-            pictures += len(batch["label"])
-            state, metrics = step_fn(state, task, placement.split(batch))
-            if step % config.log_every == 0 or step == total:
-                advance(step, log.write(step, metrics))
-            if step % config.checkpoint_every == 0 or step == total or stop.asked:
-                save(step)
-            if stop.asked:
-                checkpoints.close()
-                raise KeyboardInterrupt(f"stopped after step {step} of {total}; run again to go on")
-        jax.block_until_ready(state)
-    checkpoints.close()
-    return Trained(state.prompts, time.perf_counter() - began, pictures)
+    with contextlib.closing(Checkpoints(workdir / "checkpoints")) as checkpoints:
+        start = checkpoints.latest() or 0
+        if start:
+            record = checkpoints.record(start)
+            refuse_other_run(checkpoints.folder, identity, record["identity"])
+            state = placement.replicate(checkpoints.restore(start, state))
+            batches.set_state(record["position"])
+            print(f"going on from step {start} of {total} in {workdir}")
+
+        def save(step):
+            position = batches.get_state()
+            checkpoints.save(step, state, {"identity": identity, "position": position})
+
+        began, pictures = time.perf_counter(), 0
+        with (
+            Log(workdir, start, schedule) as log,
+            progress.bar("training", total, start) as advance,
+            StopRequest() as stop,
+        ):
+            for step in range(start + 1, total + 1):
+                batch = next(batches)
+                pictures += len(batch["label"])
+                state, metrics = step_fn(state, task, placement.split(batch))
+                if step % config.log_every == 0 or step == total:
+                    advance(step, log.write(step, metrics))
+                if step % config.checkpoint_every == 0 or step == total or stop.asked:
+                    save(step)
+                if stop.asked:
+                    raise KeyboardInterrupt(
+                        f"stopped after step {step} of {total}; run again to go on"
+                    )
+            jax.block_until_ready(state)
+        return Trained(state.prompts, time.perf_counter() - began, pictures)
 
 
 class Log:
     """metrics.jsonl and TensorBoard event files of a run."""
 
-    def __init__(self, workdir: pathlib.Path, every: int, schedule: Callable):
-        """Appends to what is there."""
-        self._file = (workdir / "metrics.jsonl").open("a")
-        self._board = SummaryWriter(str(workdir / "tensorboard"))
+    def __init__(self, workdir: pathlib.Path, start: int, schedule: Callable):
+        """Goes on after step `start`; later lines, of steps that will run again, are removed."""
+        metrics = workdir / "metrics.jsonl"
+        kept = lines_until(metrics, start)
+        unfinished = metrics.with_suffix(".unfinished")
+        unfinished.write_text("".join(kept))
+        unfinished.replace(metrics)
+        self._file = metrics.open("a")
+        self._board = SummaryWriter(str(workdir / "tensorboard"), purge_step=start + 1)
         self._schedule = schedule
-        self._every = every
-        self._last = time.perf_counter()
+        self._last_step, self._last_time = start, time.perf_counter()
 
     def write(self, step: int, metrics: dict[str, jax.Array]) -> str:
         """One line of a step's metrics; returns them in words."""
         now = time.perf_counter()
+        rate = float(self._schedule(step - 1))
         line = {
             "step": step,
             "loss": float(metrics["loss"]),
             "accuracy": 100 * float(metrics["accuracy"]),
-            "learning_rate": float(self._schedule(step - 1)),
-            "seconds_per_step": (now - self._last) / self._every,
+            "learning_rate": rate,
+            "seconds_per_step": (now - self._last_time) / (step - self._last_step),
         }
-        self._last = now
+        self._last_step, self._last_time = step, now
         if not np.isfinite(line["loss"]):
             raise PromptError(
                 f"the loss is {line['loss']} at step {step}: training diverged; lower "
-                f"config.learning_rate (now {line['learning_rate']:g})"
+                f"config.learning_rate (at this step the schedule gave {rate:g})"
             )
         self._file.write(json.dumps(line) + "\n")
         self._file.flush()
@@ -167,6 +188,21 @@ class Log:
     def __exit__(self, *_):
         self._file.close()
         self._board.close()
+
+
+def lines_until(metrics: pathlib.Path, step: int) -> list[str]:
+    """The lines of metrics.jsonl up to `step`; a line that a killed process left torn ends them."""
+    kept: list[str] = []
+    if not metrics.exists():
+        return kept
+    for line in metrics.read_text().splitlines(keepends=True):
+        try:
+            if json.loads(line)["step"] > step:
+                break
+        except ValueError:
+            break
+        kept.append(line)
+    return kept
 
 
 class StopRequest:

@@ -32,25 +32,31 @@ class Checkpoints:
         self._manager.save(step, args=args)
 
     def record(self, step: int) -> dict:
-        """The JSON record of a step."""
-        args = ocp.args.Composite(record=ocp.args.JsonRestore())
-        return self._manager.restore(step, args=args)["record"]
+        """The JSON record of a step.
+
+        Raises:
+            PromptError: the checkpoint is damaged.
+        """
+        return self._read(step, "record", ocp.args.JsonRestore())
 
     def restore(self, step: int, like: Any) -> Any:
         """The arrays of a step, with the structure, shapes and placement of `like`.
 
         Raises:
-            PromptError: the checkpoint holds another tree than `like`.
+            PromptError: the checkpoint is damaged, or holds another tree than `like`.
         """
         target = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
-        args = ocp.args.Composite(state=ocp.args.StandardRestore(target))
+        return self._read(step, "state", ocp.args.StandardRestore(target))
+
+    def _read(self, step, item, how):
         try:
-            return self._manager.restore(step, args=args)["state"]
-        except (ValueError, KeyError, TypeError) as error:
+            return self._manager.restore(step, args=ocp.args.Composite(**{item: how}))[item]
+        except Exception as error:  # orbax raises plain Exception for a lost array
+            reason = str(error).splitlines()[0][:100] if str(error) else type(error).__name__
             raise PromptError(
-                f"the checkpoint {self.folder}/{step} does not fit this run: it was written by "
-                "another method, backbone or setting; use another workdir or delete that folder "
-                f"({str(error).splitlines()[0]})"
+                f"the checkpoint {self.folder}/{step} cannot be read: files of it are missing or "
+                "damaged, or its arrays are those of other settings; delete that folder to start "
+                f"this run again, or use another workdir ({reason})"
             ) from error
 
     def close(self) -> None:

@@ -11,7 +11,7 @@ import re
 import unicodedata
 from collections.abc import Sequence
 
-import instant_clip_tokenizer  # type: ignore[import-untyped]
+import instant_clip_tokenizer
 import numpy as np
 
 from prompt_jax.errors import PromptError

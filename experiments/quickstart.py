@@ -1,0 +1,93 @@
+"""The whole thing, small: four methods, three seeds, base-to-novel on scenes of a shifted domain.
+
+    python -m experiments.quickstart        (what ./run.sh does; about 5 minutes on two cores)
+
+Nothing is downloaded: the CLIP is the embedded one, the pictures are rendered. Finished runs are
+kept, so an interrupted quickstart goes on where it stopped.
+"""
+
+import pathlib
+import sys
+import time
+
+from absl import flags
+from ml_collections import ConfigDict
+from rich.table import Table
+
+from experiments import experiment, main, plots, tables
+from experiments.configs import quickstart
+from prompt_jax.errors import PromptError
+
+WORKDIR = flags.DEFINE_string("quickstart_dir", "results/quickstart", "where everything is written")
+
+
+def run_all(workdir: pathlib.Path, configs: list[ConfigDict]) -> dict[str, list[dict]]:
+    """Runs, or finds finished, every config; returns the results of each method's seeds."""
+    results: dict[str, list[dict]] = {}
+    for number, config in enumerate(configs, 1):
+        print(f"[{number}/{len(configs)}] {config.method}, seed {config.seed}")
+        one = experiment.run(config, workdir / f"{config.method}-seed{config.seed}")
+        results.setdefault(config.method, []).append(one)
+    return results
+
+
+def summary(results: dict[str, list[dict]]) -> Table:
+    """Mean ± standard deviation of base, new and H per method."""
+    first = next(iter(results.values()))[0]
+    seeds = len(next(iter(results.values())))
+    table = Table(
+        "method",
+        "base",
+        "new",
+        "H",
+        "training pictures/s",
+        title=(
+            f"base-to-novel on {first['dataset']} ({quickstart.DOMAIN}), {first['classes']['base']}"
+            f" + {first['classes']['new']} classes, {first['shots']} shots, {seeds} seeds, "
+            f"backbone {first['backbone']} (accuracy in %)"
+        ),
+    )
+    for method, runs in results.items():
+        cells = [tables.mean_and_deviation([run[key] for run in runs]) for key in ("base", "new", "h")]
+        rates = [run["images_per_second"] for run in runs if run["train_seconds"]]
+        speed = f"{sum(rates) / len(rates):.0f}" if rates else ""
+        table.add_row(method, *cells, speed)
+    return table
+
+
+def draw(path: pathlib.Path, results: dict[str, list[dict]]) -> None:
+    """Accuracy over ProMPT's iterations, with the other methods as lines."""
+    halves = ("base", "new")
+    curves = {h: [run["per_iteration"][h] for run in results["pro_mpt"]] for h in halves}
+    lines = {
+        method: {h: sum(run[h] for run in runs) / len(runs) for h in halves}
+        for method, runs in results.items()
+        if method != "pro_mpt"
+    }
+    plots.plot_iterations(path, curves, lines, "ProMPT from coarse to precise (embedded stand-in)")
+
+
+def start(argv: list[str]) -> None:
+    """Parses, runs, prints, draws."""
+    try:
+        rest = flags.FLAGS(argv)
+    except flags.Error as error:
+        raise PromptError(str(error).splitlines()[0]) from None
+    if rest[1:]:
+        raise PromptError(f"unexpected argument {rest[1]!r}: options start with --")
+    main.use_compilation_cache()
+    workdir = pathlib.Path(WORKDIR.value)
+    began = time.perf_counter()
+    results = run_all(workdir, quickstart.get_configs())
+    tables.show(summary(results))
+    picture = workdir / "iterations.png"
+    draw(picture, results)
+    print(f"note: {experiment.STAND_IN}")
+    print(
+        f"{time.perf_counter() - began:.0f} s; every run's results.json is in {workdir}, accuracy "
+        f"over ProMPT's iterations is drawn in {picture}"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main.explain(start, sys.argv))

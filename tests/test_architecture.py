@@ -1,0 +1,138 @@
+"""Who may import whom, and how long a file may be."""
+
+import ast
+import graphlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGES = ("prompt_jax", "data_pipelines", "experiments")
+MAY_IMPORT = {
+    "prompt_jax": {"prompt_jax"},
+    "data_pipelines": {"data_pipelines"},
+    "experiments": set(PACKAGES),
+}
+# Inside prompt_jax from the bottom up; what is not listed stands beside train, at the top.
+LAYERS = ("errors", "clip", "prompts", "methods")
+# Flags, configs and data belong to the other two packages.
+NOT_IN_PROMPT_JAX = {
+    "absl",
+    "grain",
+    "ml_collections",
+    "tensorflow",
+    "tensorflow_datasets",
+    "torchvision",
+}
+LONGEST = 350
+
+
+def imported_names(source: str, package: str) -> set[str]:
+    """Dotted names that a file of `package` imports, inside functions too."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            module = node.module or ""
+            if node.level:
+                above = package.split(".")[: len(package.split(".")) - node.level + 1]
+                module = ".".join([*above, *filter(None, [module])])
+            # What is imported may be a module itself: `from prompt_jax.clip import tokenizer`.
+            names |= {module, *(f"{module}.{alias.name}" for alias in node.names)}
+    return names
+
+
+def python_files(*folders: str) -> list[Path]:
+    return sorted(path for folder in folders for path in (ROOT / folder).rglob("*.py"))
+
+
+def module_name(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def imports(path: Path) -> set[str]:
+    package = ".".join(path.relative_to(ROOT).parent.parts)
+    return imported_names(path.read_text(encoding="utf-8"), package)
+
+
+def layer(module: str) -> int:
+    inside = module.split(".")[1:2]
+    return LAYERS.index(inside[0]) if inside and inside[0] in LAYERS else len(LAYERS)
+
+
+def upward(module: str, names: set[str]) -> Iterator[str]:
+    """Those of `names` that a module must not import."""
+    package = module.split(".")[0]
+    for name in names:
+        top = name.split(".")[0]
+        forbidden = top in PACKAGES and top not in MAY_IMPORT[package]
+        if package == "prompt_jax":
+            forbidden |= top in NOT_IN_PROMPT_JAX
+            # "prompt_jax" alone is the first half of `from prompt_jax import clip`.
+            above = name != package and layer(name) > layer(module)
+            forbidden |= top == package and above
+        if forbidden:
+            yield f"{module} imports {name}"
+
+
+def test_no_file_imports_upward():
+    files = python_files(*PACKAGES)
+    assert len(files) > 30
+    found = [line for path in files for line in upward(module_name(path), imports(path))]
+    assert not found, "\n".join(sorted(found))
+
+
+def test_no_files_import_each_other_in_a_circle():
+    modules = {module_name(path): imports(path) for path in python_files(*PACKAGES)}
+    graph = {module: names & modules.keys() - {module} for module, names in modules.items()}
+    for module in graph:
+        # `from package import module` needs the module, not what else the package's file imports.
+        finer = {name.rpartition(".")[0] for name in graph[module]}
+        graph[module] -= finer
+    assert list(graphlib.TopologicalSorter(graph).static_order())
+
+
+def test_files_are_short():
+    lengths = {
+        path.relative_to(ROOT): len(path.read_text(encoding="utf-8").splitlines())
+        for path in python_files(*PACKAGES, "tests")
+    }
+    assert not {path: length for path, length in lengths.items() if length > LONGEST}
+
+
+@pytest.mark.parametrize(
+    ("module", "source"),
+    [
+        ("prompt_jax.train", "import data_pipelines.loader"),
+        ("data_pipelines.loader", "from prompt_jax import errors"),
+        ("data_pipelines.loader", "from experiments.main import main"),
+        ("prompt_jax.train", "def late():\n    from absl import flags"),
+        ("prompt_jax.train", "import tensorflow_datasets as tfds"),
+        ("prompt_jax.clip.text", "from prompt_jax.prompts import encode_classes"),
+        ("prompt_jax.clip.text", "from prompt_jax import prompts"),
+        ("prompt_jax.clip.text", "from .. import prompts"),
+        ("prompt_jax.errors", "from .clip import config"),
+        ("prompt_jax.prompts", "from prompt_jax.methods import METHODS"),
+        ("prompt_jax.methods.coop", "import prompt_jax.train"),
+    ],
+)
+def test_the_rule_sees_what_it_must(module, source):
+    assert list(upward(module, imported_names(source, module.rpartition(".")[0])))
+
+
+@pytest.mark.parametrize(
+    ("module", "source"),
+    [
+        ("experiments.main", "from prompt_jax import train\nfrom data_pipelines import loader"),
+        ("experiments.main", "from absl import flags"),
+        ("data_pipelines.loader", "import grain"),
+        ("prompt_jax.evaluate", "from prompt_jax.metrics import Accuracy\nimport jax"),
+        ("prompt_jax.methods.coop", "from prompt_jax.methods.method import Method"),
+        ("prompt_jax.prompts", "from prompt_jax.clip import tokenizer"),
+    ],
+)
+def test_the_rule_allows_what_it_should(module, source):
+    assert not list(upward(module, imported_names(source, module.rpartition(".")[0])))

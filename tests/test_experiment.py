@@ -1,0 +1,206 @@
+"""Whole runs, base to novel, of every method on a tiny CLIP: folder data and rendered scenes."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+import pytest
+import tiny
+
+from experiments import experiment, tables, training
+from prompt_jax import methods
+from prompt_jax.clip import loading
+from prompt_jax.metrics import harmonic_mean
+
+FIELDS = {
+    "method",
+    "protocol",
+    "backbone",
+    "backbone_hash",
+    "dataset",
+    "shots",
+    "seed",
+    "base",
+    "new",
+    "h",
+    "zero_shot",
+    "per_iteration",
+    "classes",
+    "pictures",
+    "skipped_pictures",
+    "seconds",
+    "images_per_second",
+    "train_seconds",
+    "test_seconds",
+    "test_images_per_second",
+    "git_commit",
+    "config",
+}
+TIMES = {key for key in FIELDS if key.endswith(("seconds", "per_second"))}
+ITERATIONS = 2
+# A row per method: its settings here, and the length of per_iteration.
+METHODS: dict[str, tuple[dict[str, Any], int]] = {
+    "zero_shot": ({}, 1),
+    "coop": ({"context_length": 3}, 1),
+    "cocoop": ({}, 1),
+    "pro_mpt": ({"iterations": ITERATIONS, "vision_prompts": 2, "vision_depth": 2}, 1 + ITERATIONS),
+}
+STEPS = 6  # two epochs of three steps
+
+
+class Setting(NamedTuple):
+    """Files that the runs read, and where they write."""
+
+    clip: Path
+    root: Path
+    results: Path
+
+
+@pytest.fixture(scope="module")
+def setting(tmp_path_factory):
+    """The tiny CLIP and data set; compiled programs are shared by the runs of this file."""
+    folder = tmp_path_factory.mktemp("runs")
+    with tiny.compiled_once(folder / "compiled"):
+        clip = tiny.save_clip(folder / "clip")
+        yield Setting(clip, tiny.save_caltech101(folder / "data"), folder / "results")
+
+
+def run(setting: Setting, method: str, folder: str, scenes: bool = False, **data: Any) -> dict:
+    """Runs a method in `folder`, or returns the results that are there."""
+    root = None if scenes else setting.root
+    config = tiny.small_config(method, setting.clip, root, **METHODS[method][0])
+    config.data.update(data)
+    return experiment.run(config, setting.results / folder)
+
+
+def without_times(results: dict) -> dict:
+    """What must be equal in two runs of one config."""
+    kept = {key: value for key, value in results.items() if key not in TIMES}
+    kept["config"] = {**kept["config"], "data": {**kept["config"]["data"], "num_threads": None}}
+    return kept
+
+
+def test_every_method_of_the_table_has_a_row():
+    assert set(METHODS) == set(methods.METHODS)
+
+
+@pytest.mark.parametrize("scenes", [False, True], ids=["folder", "scenes"])
+@pytest.mark.parametrize("method", METHODS)
+def test_results_hold_what_is_promised(setting, method, scenes, capsys):
+    folder = f"{method}-{scenes}"
+    results = run(setting, method, folder, scenes)
+    workdir = setting.results / folder
+    assert json.loads((workdir / "results.json").read_text()) == results
+    assert set(results) == (FIELDS | {"note"} if scenes else FIELDS)
+    config = tiny.small_config(
+        method, setting.clip, None if scenes else setting.root, **METHODS[method][0]
+    )
+    assert results["config"] == config.to_dict()
+    named = {key: results[key] for key in ("method", "shots", "seed", "dataset", "skipped_pictures")}
+    assert named == {
+        "method": method,
+        "shots": 3,
+        "seed": 1,
+        "dataset": "emoji_scenes" if scenes else "caltech101",
+        "skipped_pictures": [],
+    }
+    assert results["pictures"] == {"train": 6, "test_base": 6, "test_new": 6}
+    assert results["seconds"] > 0 and results["images_per_second"] > 0 and results["git_commit"]
+
+    for scores in (results, results["zero_shot"]):
+        assert scores["h"] == pytest.approx(harmonic_mean(scores["base"], scores["new"]))
+        for half in ("base", "new"):
+            # Percent of six pictures.
+            assert scores[half] * 6 / 100 == pytest.approx(round(scores[half] * 6 / 100))
+    for half in ("base", "new"):
+        accuracies = results["per_iteration"][half]
+        assert len(accuracies) == METHODS[method][1]
+        assert accuracies[-1] == results[half]
+        if method == "pro_mpt":
+            # Both data sets' own template is "a photo of a {}.", which p⁰ is made with.
+            assert accuracies[0] == results["zero_shot"][half]
+
+    tables.print_run(results)
+    printed = capsys.readouterr().out
+    assert f"{results['h']:.2f}" in printed and ("stand-in" in printed) == scenes
+
+
+@pytest.mark.parametrize("method", [m for m in METHODS if m != "zero_shot"])
+def test_every_logging_step_has_a_line_and_tensorboard_a_file(setting, method):
+    run(setting, method, f"{method}-False")
+    workdir = setting.results / f"{method}-False"
+    lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == list(range(1, STEPS + 1))
+    for line in lines:
+        assert set(line) == {"step", "loss", "accuracy", "learning_rate", "seconds_per_step"}
+        assert math.isfinite(line["loss"]) and 0 <= line["accuracy"] <= 100
+    # Epoch 0 of two warms up, epoch 1 starts at the base rate.
+    rates = [line["learning_rate"] for line in lines]
+    assert rates == pytest.approx([1e-5] * 3 + [0.008] * 3)
+    (events,) = (workdir / "tensorboard").iterdir()
+    assert events.name.startswith("events.out.tfevents") and events.stat().st_size > 0
+
+
+def test_zero_shot_trains_nothing(setting):
+    results = run(setting, "zero_shot", "zero_shot-False")
+    workdir = setting.results / "zero_shot-False"
+    assert [path.name for path in workdir.iterdir()] == ["results.json"]
+    assert results["train_seconds"] == 0
+    assert {key: results[key] for key in ("base", "new", "h")} == results["zero_shot"]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_same_seed_gives_the_same_numbers_with_any_number_of_threads(setting, method):
+    first = run(setting, method, f"{method}-False")
+    again = run(setting, method, f"{method}-again", num_threads=2)
+    assert without_times(first) == without_times(again)
+    if method != "zero_shot":
+        one, two = (tiny.prompts_of(setting.results / f"{method}-{x}") for x in ("False", "again"))
+        assert one.keys() == two.keys()
+        for name in one:
+            np.testing.assert_array_equal(one[name], two[name], err_msg=name)
+
+
+@pytest.mark.parametrize("method", ["coop", "pro_mpt"])
+def test_frozen_parameters_stay_bit_identical_and_prompts_move(setting, method, monkeypatch):
+    seen = {}
+
+    def fit(config, identity, method, task, *rest):
+        start = method.init(jax.random.key(config.seed), task)
+        trained = training_fit(config, identity, method, task, *rest)
+        seen.update(task=task, start=start, end=trained.prompts)
+        return trained
+
+    training_fit = training.fit
+    monkeypatch.setattr(training, "fit", fit)
+    run(setting, method, f"{method}-frozen")
+    _, loaded = loading.load(setting.clip)
+    jax.tree.map(np.testing.assert_array_equal, seen["task"].frozen, loaded)
+    for before, after in zip(
+        jax.tree.leaves(seen["start"]), jax.tree.leaves(seen["end"]), strict=True
+    ):
+        assert np.any(np.asarray(before) != np.asarray(after))
+
+
+def test_the_harmonic_mean():
+    assert harmonic_mean(80.94, 74.89) == pytest.approx(77.80, abs=0.005)  # ProMPT, Table 1
+    assert harmonic_mean(50.0, 50.0) == 50.0
+    assert harmonic_mean(0.0, 0.0) == harmonic_mean(80.0, 0.0) == 0.0
+
+
+def test_a_diverging_run_says_so(setting):
+    config = tiny.small_config("coop", setting.clip, setting.root, **METHODS["coop"][0])
+    config.learning_rate = 1e38
+    config.epochs = 4
+    with pytest.raises(ValueError, match=r"the loss is nan at step \d+: .*config.learning_rate"):
+        experiment.run(config, setting.results / "diverged")
+
+
+def test_small_towers_are_announced(capsys):
+    experiment.note_small_tower(methods.get("pro_mpt").Settings(), 4)
+    assert "vision_depth=9: the image tower has 4 layers" in capsys.readouterr().out
+    experiment.note_small_tower(methods.get("pro_mpt").Settings(), 12)
+    assert capsys.readouterr().out == ""

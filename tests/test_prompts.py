@@ -1,0 +1,162 @@
+"""Class tokens, context vectors and generators."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import torch
+from reference import FROZEN, TINY, largest_difference, random_clip
+
+from prompt_jax.clip import tokenizer
+from prompt_jax.errors import PromptError
+from prompt_jax.prompts import (
+    BUCKETS,
+    PHOTO,
+    encode_classes,
+    generate,
+    generate_layers,
+    init_context,
+    init_generator,
+    init_linear,
+    tokenize_classes,
+)
+
+NAMES = ["cat", "fire truck", "giant_schnauzer"]
+
+
+def whole_prompts(classes):
+    """Token ids of every class from SOS to EOT, lists of int."""
+    prefix = np.asarray(classes.prefix).tolist()
+    rows = zip(np.asarray(classes.suffix), np.asarray(classes.eot), strict=True)
+    return [prefix + row[: eot + 1].tolist() for row, eot in rows]
+
+
+@pytest.mark.parametrize(
+    "template, shared",
+    [
+        (PHOTO, ["a", "photo", "of", "a"]),
+        ("{}.", []),
+        ("{} texture.", []),
+        ("a photo of a {}, a type of pet.", ["a", "photo", "of", "a"]),
+    ],
+)
+def test_prefix_and_suffix_are_the_template_cut_before_the_name(template, shared):
+    classes = tokenize_classes(template, NAMES)
+    texts = [template.format(name.replace("_", " ")) for name in NAMES]
+    expected = [[tokenizer.SOS, *tokenizer.encode(text), tokenizer.EOT] for text in texts]
+    assert whole_prompts(classes) == expected
+    assert classes.prefix.tolist() == [tokenizer.SOS, *tokenizer.encode(" ".join(shared))]
+    assert classes.number == len(NAMES)
+    assert classes.suffix.shape[1] in BUCKETS
+
+
+def test_names_that_begin_alike_stay_out_of_the_prefix():
+    classes = tokenize_classes(PHOTO, ["sea lion", "sea turtle"])
+    assert len(classes.prefix) == 5
+
+
+def test_prefix_ends_where_template_and_name_melt_into_one_token():
+    classes = tokenize_classes("a foot{}.", ["ball", "print"])
+    expected = [tokenizer.encode(text) for text in ("a football.", "a footprint.")]
+    assert [row[1:-1] for row in whole_prompts(classes)] == expected
+
+
+def test_padding_is_zero_and_the_lengths_are_buckets():
+    for words in (1, 3, 9, 20):
+        classes = tokenize_classes("{}.", ["cat", " ".join(["cat"] * words)])
+        suffix, eot = np.asarray(classes.suffix), np.asarray(classes.eot)
+        assert suffix.shape[1] == min(b for b in BUCKETS if b >= words + 2)
+        assert suffix[0, eot[0]] == tokenizer.EOT
+        assert (suffix[0, eot[0] + 1 :] == 0).all()
+
+
+def test_a_prompt_may_fill_all_slots_but_no_more():
+    fits = tokenize_classes("{}", [" ".join(["cat"] * 75)])
+    assert 1 + fits.suffix.shape[1] == 77
+    with pytest.raises(PromptError, match="takes 78 tokens; the text tower has 77"):
+        tokenize_classes("{}", ["dog", " ".join(["cat"] * 76)])
+
+
+@pytest.mark.parametrize(
+    "template, names, message",
+    [
+        ("a photo.", NAMES, "template='a photo.' must contain"),
+        ("{} and {}", NAMES, "must contain"),
+        (PHOTO, [], "at least one class name"),
+    ],
+)
+def test_unusable_templates_and_names_are_refused(template, names, message):
+    with pytest.raises(PromptError, match=message):
+        tokenize_classes(template, names)
+
+
+def test_context_and_names_that_exceed_the_slots_are_refused():
+    clip, frozen = random_clip()
+    classes = tokenize_classes("{}.", ["cat"])
+    with pytest.raises(PromptError, match=r"take 79 tokens, more than the text tower's 77"):
+        encode_classes(clip, frozen, classes, jnp.zeros((74, 32)))
+
+
+def test_context_words_stand_last():
+    words = "a photo of a"
+    context = init_context(jax.random.key(0), TINY, FROZEN, 6, words)
+    random = init_context(jax.random.key(0), TINY, FROZEN, 6)
+    embedded = FROZEN["text"]["token_embedding"][jnp.asarray(tokenizer.encode(words))]
+    assert float(jnp.abs(embedded).max()) > 0
+    assert (context[2:] == embedded).all()
+    assert (context[:2] == random[:2]).all()
+
+
+def test_random_context_is_normal_with_standard_deviation_of_a_fiftieth():
+    context = init_context(jax.random.key(0), TINY, FROZEN, 100)
+    assert context.shape == (100, 64)
+    assert float(jnp.std(context)) == pytest.approx(0.02, rel=0.05)
+
+
+def test_more_words_than_vectors_are_refused():
+    with pytest.raises(PromptError, match="3 vectors .* take 4 tokens"):
+        init_context(jax.random.key(0), TINY, FROZEN, 3, "a photo of a")
+
+
+@pytest.mark.parametrize("copies, bias_shape", [(None, (200,)), (5, (5, 200))])
+def test_linear_layers_start_as_pytorch_starts_them(copies, bias_shape):
+    layer = init_linear(jax.random.key(0), 64, 200, copies)
+    assert layer["kernel"].shape == (64, 200)
+    assert layer["bias"].shape == bias_shape
+    theirs = torch.nn.Linear(64, 200)
+    pairs = [(layer["kernel"], theirs.weight), (layer["bias"], theirs.bias)]
+    for ours, other in pairs:
+        assert float(jnp.abs(ours).max()) <= 1 / 8
+        assert float(jnp.abs(ours).max()) == pytest.approx(float(other.abs().max()), rel=0.05)
+        assert float(jnp.std(ours)) == pytest.approx(float(other.std()), rel=0.15)
+
+
+def torch_generator(generator, layer=None):
+    """The same generator as torch modules, with the biases of one layer if there are several."""
+    modules = []
+    for name in ("linear1", "linear2"):
+        kernel, bias = (np.array(generator[name][part]) for part in ("kernel", "bias"))
+        module = torch.nn.Linear(*kernel.shape)
+        with torch.no_grad():
+            module.weight.copy_(torch.from_numpy(kernel.T.copy()))
+            module.bias.copy_(torch.from_numpy(bias if layer is None else bias[layer]))
+        modules.append(module)
+    return torch.nn.Sequential(modules[0], torch.nn.ReLU(), modules[1])
+
+
+def test_generator_equals_a_torch_sequential():
+    generator = init_generator(jax.random.key(0), 32, 24)
+    assert generator["linear1"]["kernel"].shape == (32, 2)
+    x = np.random.default_rng(0).normal(size=(3, 32)).astype(np.float32)
+    expected = torch_generator(generator)(torch.from_numpy(x)).detach().numpy()
+    assert largest_difference(generate(generator, x), expected) <= 1e-6
+
+
+def test_generator_with_a_bias_per_layer_equals_one_torch_sequential_per_layer():
+    generator = init_generator(jax.random.key(0), 32, 24, copies=3)
+    x = np.random.default_rng(0).normal(size=(2, 4, 32)).astype(np.float32)
+    y = generate_layers(generator, x)
+    assert y.shape == (2, 3, 4, 24)
+    for layer in range(3):
+        expected = torch_generator(generator, layer)(torch.from_numpy(x)).detach().numpy()
+        assert largest_difference(y[:, layer], expected) <= 1e-6

@@ -1,0 +1,173 @@
+"""A tiny random CLIP on disk, a tiny data set of real files, and running the command line."""
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import flax.traverse_util
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+import pytest
+from absl import flags
+from jax.experimental.compilation_cache import compilation_cache
+from ml_collections import ConfigDict
+from PIL import Image
+
+from experiments import main
+from experiments.configs import default
+from prompt_jax.clip import CLIP, CLIPConfig, Frozen, loading
+
+REPOSITORY = Path(__file__).parent.parent
+CONFIG = CLIPConfig(
+    image_size=32,
+    patch_size=16,
+    image_width=32,
+    image_layers=2,
+    image_heads=2,
+    image_mlp=64,
+    text_width=32,
+    text_layers=2,
+    text_heads=2,
+    text_mlp=64,
+    embed_dim=16,
+)
+# With as many tokens as the four scene classes have, so that both tasks share compiled programs.
+CLASSES = ("sea_horse", "pagoda", "garfield", "accordion")
+SPLIT = "split_zhou_Caltech101.json"
+
+
+@lru_cache
+def frozen_parameters() -> Frozen:
+    """The tiny CLIP's parameters as numpy arrays."""
+    return jax.tree.map(np.asarray, jax.jit(CLIP(CONFIG).init)(jax.random.key(0)))
+
+
+def save_clip(folder: Path, changed: str = "") -> Path:
+    """Writes the tiny CLIP as transformers would, replacing one that is there.
+
+    Args:
+        folder: where to.
+        changed: path of an array to write as other numbers, e.g. "text/block_0/fc/bias".
+    """
+    flat = flax.traverse_util.flatten_dict(frozen_parameters(), sep="/")
+    if changed:
+        flat[changed] = flat[changed] + 1
+    frozen = flax.traverse_util.unflatten_dict(flat, sep="/")
+    loading.save_hugging_face(CONFIG, frozen, folder, "float16", overwrite=True)
+    return folder
+
+
+def save_caltech101(root: Path, train: int = 3, test: int = 3) -> Path:
+    """Writes four classes of JPEGs and their split file in the CoOp layout; returns `root`."""
+    rng = np.random.default_rng(0)
+    split: dict[str, list] = {"train": [], "val": [], "test": []}
+    images = root / "caltech-101" / "101_ObjectCategories"
+    for label, name in enumerate(CLASSES):
+        (images / name).mkdir(parents=True)
+        for number in range(train + test):
+            pixels = rng.integers(0, 160, (40, 48, 3), dtype=np.uint8)
+            pixels[..., label % 3] += 60
+            picture = f"{name}/image_{number:04}.jpg"
+            Image.fromarray(pixels).save(images / picture)
+            split["train" if number < train else "test"].append([picture, label, name])
+    (root / "caltech-101" / SPLIT).write_text(json.dumps(split))
+    return root
+
+
+def small_config(method: str, clip: Path, root: Path | None = None, **settings: Any) -> ConfigDict:
+    """A run of two epochs on six pictures of the folder data set, or of scenes without `root`."""
+    c = default.get_config(method, **settings)
+    c.backbone = str(clip)
+    c.data.shots = 3
+    c.data.num_threads = 0
+    if root:
+        c.data.name = "caltech101"
+        c.data.root = str(root)
+    else:
+        c.data.num_classes = 4
+        c.data.test_per_class = 3
+    c.batch_size = 2
+    c.eval_batch_size = 4
+    c.epochs = 2
+    c.log_every = 1
+    c.checkpoint_every = 2
+    return c
+
+
+@contextlib.contextmanager
+def compiled_once(folder: Path) -> Iterator[dict[str, str]]:
+    """Shares compiled programs between runs; yields the environment for processes to share them."""
+    options = {
+        "jax_compilation_cache_dir": str(folder),
+        "jax_persistent_cache_min_compile_time_secs": 0.0,
+        "jax_persistent_cache_min_entry_size_bytes": -1,
+    }
+    before = {name: getattr(jax.config, name) for name in options}
+    for name, value in options.items():
+        jax.config.update(name, value)
+    compilation_cache.reset_cache()
+    yield {name.upper(): str(value) for name, value in options.items()}
+    for name, value in before.items():
+        jax.config.update(name, value)
+    compilation_cache.reset_cache()
+
+
+def prompts_of(workdir: Path) -> dict[str, np.ndarray]:
+    """The arrays of the newest checkpoint, by their path, read without the code under test."""
+    folder = workdir / "checkpoints"
+    step = max(int(path.name) for path in folder.iterdir() if path.name.isdigit())
+    with ocp.StandardCheckpointer() as reader:
+        metadata = reader.metadata(folder / str(step) / "state").item_metadata
+        like = jax.tree.map(lambda m: np.zeros(m.shape, m.dtype), metadata)
+        state = reader.restore(folder / str(step) / "state", like)
+    leaves = jax.tree.leaves_with_path(state)
+    return {jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in leaves}
+
+
+def command(*arguments: str, **environment: str) -> subprocess.Popen:
+    """Starts `python …` in the repository on the CPU, with its output captured as text."""
+    variables = os.environ | {"JAX_PLATFORMS": "cpu", "COLUMNS": "200"} | environment
+    return subprocess.Popen(
+        [sys.executable, *arguments],
+        cwd=REPOSITORY,
+        env=variables,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def arguments(config: ConfigDict, workdir: Path) -> list[str]:
+    """The command line of a run of `config`, without the program."""
+    file = f"experiments/configs/{config.method}.py"
+    words = [f"--config={file}", f"--workdir={workdir}"]
+    for key, value in config.items():
+        if key in ("data", "settings"):
+            words += [f"--config.{key}.{name}={inner}" for name, inner in value.items()]
+        else:
+            words.append(f"--config.{key}={value}")
+    return words
+
+
+def run_main(words: list[str], monkeypatch: pytest.MonkeyPatch) -> int:
+    """`python -m experiments.main …` in this process; returns its exit code."""
+    known = flags.FLAGS
+    # Overrides of a config's fields become flags of their own, and would outlive the call.
+    for name in [name for name in known if name.startswith("config.")]:
+        delattr(known, name)
+    for name in ("config", "workdir"):
+        known[name].unparse()
+    known.unparse_flags()
+    argv = ["experiments.main", *words]
+    monkeypatch.setattr(sys, "argv", argv)
+    monkeypatch.chdir(REPOSITORY)
+    # Set, it is left alone: the cache of the person who runs the tests stays as it is.
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", "set")
+    return main.explain(main.main, argv)
