@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import math
 from typing import Any, NamedTuple
 
 import jax
@@ -38,11 +39,11 @@ def check(config: ConfigDict) -> None:
     for field in AT_LEAST_ONE:
         if config[field] < 1:
             raise PromptError(f"config.{field}={config[field]} must be at least 1")
-    if not config.learning_rate > 0:
-        raise PromptError(f"config.learning_rate={config.learning_rate} must be more than 0")
+    if not 0 < config.learning_rate < math.inf:
+        raise PromptError(f"config.learning_rate={config.learning_rate} must be a number above 0")
     for field in ("momentum", "weight_decay"):
-        if config[field] < 0:
-            raise PromptError(f"config.{field}={config[field]} must not be negative")
+        if not 0 <= config[field] < math.inf:
+            raise PromptError(f"config.{field}={config[field]} must be a number, 0 or more")
     if not 0 <= config.seed < 2**32:
         raise PromptError(f"config.seed={config.seed} must be from 0 to 2^32 - 1")
     if config.data.num_threads < -1:
@@ -64,6 +65,12 @@ def build_method(config: ConfigDict) -> tuple[methods.Method, Any]:
         raise PromptError(
             f"config.settings has {', '.join(wrong)}, which {config.method} does not know; its "
             f"settings are {', '.join(sorted(known)) or 'none'}. Use "
+            f"--config=experiments/configs/{config.method}.py"
+        )
+    missing = sorted(known - set(config.settings))
+    if missing:
+        raise PromptError(
+            f"config.settings lacks {', '.join(missing)}, which {config.method} needs. Use "
             f"--config=experiments/configs/{config.method}.py"
         )
     return method, method.Settings(**config.settings.to_dict())
@@ -122,7 +129,21 @@ def build_data(config: ConfigDict, image_size: int) -> Halves:
     halves = Halves(base, new, [])
     if config.data.on_bad_image == "stop":
         pictures.check_files(dataset, halves.used)
-        return halves
+    else:
+        halves = without_bad(base, new)
+    for kind, left in {
+        "training pictures of the base classes": halves.base.train,
+        "test pictures of the base classes": halves.base.test,
+        "test pictures of the new classes": halves.new.test,
+    }.items():
+        if not left:
+            reason = "all of them are unreadable" if halves.bad else "its split lists none"
+            raise PromptError(f"{dataset.name} has no {kind}: {reason}")
+    return halves
+
+
+def without_bad(base: Dataset, new: Dataset) -> Halves:
+    """The halves without their unreadable pictures, and a list of those."""
     base_train, bad = pictures.drop_bad(base, base.train)
     base_test, bad_base = pictures.drop_bad(base, base.test)
     new_test, bad_new = pictures.drop_bad(new, new.test)

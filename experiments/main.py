@@ -1,12 +1,13 @@
 """Runs one experiment: flags and one call.
 
-    python -m experiments.main --config=experiments/configs/pro_mpt.py --workdir=results/pro_mpt
+python -m experiments.main --config=experiments/configs/pro_mpt.py --workdir=results/pro_mpt
 """
 
 import os
 import pathlib
 import re
 import sys
+import traceback
 
 import jax
 from absl import flags
@@ -29,38 +30,53 @@ def parse(argv: list[str]) -> None:
     Raises:
         PromptError: a flag, config file, config key or value that does not exist or fit.
     """
+    file = next((a.split("=", 1)[1] for a in argv if re.match("--?config=", a)), None)
     try:
         rest = flags.FLAGS(argv)
-    except OSError:
-        given = next((a.split("=", 1)[-1] for a in argv if a.startswith("--config=")), "")
-        files = (str(path.relative_to(CONFIGS.parent.parent)) for path in CONFIGS.glob("[a-z]*.py"))
-        raise unknown("config file", given, (f for f in files if "default" not in f)) from None
-    except (AttributeError, KeyError):
-        raise _unknown_key(argv) from None
+        if CONFIG.value is not None:
+            CONFIG.value.keys()  # a file that is not there shows only when it is looked into
     except flags.UnrecognizedFlagError as error:
         name = str(error.flagname)
-        if name.startswith("config.") and not any(a.startswith("--config=") for a in argv):
+        if name.startswith("config.") and file is None:
             raise PromptError(f"--{name} needs a config first: --config=FILE") from None
         raise unknown("flag", name, ("config", "workdir")) from None
-    except (flags.Error, ValueError, TypeError) as error:
-        raise PromptError(str(error).splitlines()[0]) from None
+    except flags.Error as error:
+        first, *more = str(error).splitlines()
+        raise PromptError(" ".join([first, *more[-1:]])) from None
+    except Exception as error:  # whatever a config file, which is Python, raises
+        raise _config_error(argv, file or "", error) from error
     if rest[1:]:
         raise PromptError(f"unexpected argument {rest[1]!r}: options start with --")
     if CONFIG.value is None:
         raise PromptError("--config=FILE is needed, e.g. --config=experiments/configs/pro_mpt.py")
 
 
-def _unknown_key(argv):
-    def keys(config, prefix=""):
-        for key, value in config.items():
-            yield prefix + key
-            if hasattr(value, "items"):
-                yield from keys(value, prefix + key + ".")
+def _config_error(argv, file, error):
+    """What is wrong with the config: no such file, a file that fails, or a key it has not."""
+    if not pathlib.Path(file.split(":")[0]).is_file():
+        files = (str(path.relative_to(CONFIGS.parent.parent)) for path in CONFIGS.glob("[a-z]*.py"))
+        return unknown("config file", file, (f for f in files if "default" not in f))
+    try:
+        known = list(_keys(flags.FLAGS["config"].parser.parse(file)))
+    except Exception:
+        known = []
+    given = [match[1] for a in argv if (match := re.match(r"--?(?:no)?config\.([^=]+)", a))]
+    wrong = next((key for key in given if key not in known), None)
+    if known and wrong:
+        return unknown("config key", wrong, known)
+    line = traceback.extract_tb(error.__traceback__)[-1]
+    reason = (str(error) or "no message").splitlines()[0]
+    return PromptError(
+        f"the config file {file} cannot be used: {type(error).__name__}: {reason} "
+        f"({line.filename}, line {line.lineno})"
+    )
 
-    known = list(keys(flags.FLAGS["config"].value))
-    given = [match[1] for a in argv if (match := re.match(r"--(?:no)?config\.([^=]+)", a))]
-    wrong = next((key for key in given if key not in known), "")
-    return unknown("config key", wrong, known)
+
+def _keys(config, prefix=""):
+    for key, value in config.items():
+        yield prefix + key
+        if hasattr(value, "items"):
+            yield from _keys(value, prefix + key + ".")
 
 
 def use_compilation_cache() -> None:

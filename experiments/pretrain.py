@@ -12,7 +12,7 @@ import json
 import os
 import pathlib
 import time
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import grain
 import jax
@@ -160,7 +160,7 @@ def zero_shot_accuracy(clip, params, per_class: int = 2) -> dict[str, float]:
 def train(settings: Settings, workdir: pathlib.Path) -> tuple[CLIP, Frozen]:
     """Trains to the last step, from the newest checkpoint; returns the model and parameters."""
     clip = CLIP(CONFIG)
-    params = clip.init(jax.random.key(settings.seed))
+    params = jax.jit(clip.init)(jax.random.key(settings.seed))
     tx = optimizer(settings.steps, settings.learning_rate)
     state = {"params": params, "opt": tx.init(params)}
     checkpoints = Checkpoints(workdir / "checkpoints")
@@ -199,7 +199,8 @@ def main(argv):
     """Trains, evaluates, and exports if asked to."""
     del argv
     values = flags.FLAGS
-    settings = Settings(*(values[name].value for name in Settings._fields))
+    given: dict[str, Any] = {name: values[name].value for name in Settings._fields}
+    settings = Settings(**given)
     workdir = pathlib.Path(values.workdir)
     workdir.mkdir(parents=True, exist_ok=True)
     clip, params = train(settings, workdir)

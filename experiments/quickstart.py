@@ -48,7 +48,9 @@ def summary(results: dict[str, list[dict]]) -> Table:
         ),
     )
     for method, runs in results.items():
-        cells = [tables.mean_and_deviation([run[key] for run in runs]) for key in ("base", "new", "h")]
+        cells = [
+            tables.mean_and_deviation([run[key] for run in runs]) for key in ("base", "new", "h")
+        ]
         rates = [run["images_per_second"] for run in runs if run["train_seconds"]]
         speed = f"{sum(rates) / len(rates):.0f}" if rates else ""
         table.add_row(method, *cells, speed)

@@ -97,7 +97,7 @@ def fit(
         PromptError: the checkpoint there is another run's.
         KeyboardInterrupt: on Ctrl-C or SIGTERM, after a checkpoint was written.
     """
-    prompts = method.init(jax.random.key(config.seed), task)
+    prompts = jax.jit(method.init)(jax.random.key(config.seed), task)
     total = config.epochs * steps_per_epoch if jax.tree.leaves(prompts) else 0
     schedule = optim.coop_schedule(config.learning_rate, config.epochs, steps_per_epoch)
     optimizer = optim.sgd(

@@ -56,4 +56,4 @@ class Evaluator:
             right, pictures = right + np.asarray(batch_right), pictures + int(batch_pictures)
         if not pictures:
             raise PromptError("there are no test pictures to evaluate on; check the test split")
-        return Accuracy((100 * right / pictures).tolist(), pictures)
+        return Accuracy(np.asarray(100 * right / pictures).tolist(), pictures)

@@ -59,8 +59,8 @@ def tokenize_classes(template: str, names: Sequence[str], context_length: int = 
     if 1 + shared + longest > context_length:
         worst = names[int(np.argmax([len(s) for s in suffixes]))]
         raise PromptError(
-            f"the prompt of class {worst!r} takes {1 + shared + longest} tokens; the text tower has "
-            f"{context_length}: shorten the name or the template {template!r}"
+            f"the prompt of class {worst!r} takes {1 + shared + longest} tokens; the text tower "
+            f"has {context_length}: shorten the name or the template {template!r}"
         )
     length = next((b for b in BUCKETS if b >= longest), longest)
     length = min(length, context_length - 1 - shared)
@@ -124,8 +124,10 @@ def init_context(
     drawn from N(0, 0.02).
 
     Raises:
-        PromptError: there are more words than vectors.
+        PromptError: there is no vector, or there are more words than vectors.
     """
+    if length < 1:
+        raise PromptError(f"context_length={length} must be at least 1")
     context = STANDARD_DEVIATION * jax.random.normal(rng, (length, clip.config.text_width))
     tokens = tokenizer.encode(words)
     if len(tokens) > length:

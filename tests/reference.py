@@ -79,15 +79,23 @@ def random_clip(dtype: str = "float32", **sizes: Any) -> tuple[CLIP, Frozen]:
         vocab_size=64,
     )
     clip = CLIP(dataclasses.replace(config, **sizes), jnp.dtype(dtype))
+    rng = np.random.default_rng(0)
 
-    @jax.jit
-    def init():
-        leaves, tree = jax.tree.flatten(clip.init(jax.random.key(0)))
-        keys = jax.random.split(jax.random.key(1), len(leaves))
-        noise = [0.1 * jax.random.normal(k, x.shape) for x, k in zip(leaves, keys, strict=True)]
-        return jax.tree.unflatten(tree, [x + n for x, n in zip(leaves, noise, strict=True)])
+    def draw(path, shape):
+        noise = rng.standard_normal(shape.shape, np.float32)
+        match path[-1].key:
+            case "scale":
+                return jnp.asarray(1 + 0.1 * noise)
+            case "kernel":
+                return jnp.asarray(noise / np.sqrt(np.prod(shape.shape[:-1])))
+            case "logit_scale":
+                return jnp.log(jnp.float32(10))
+            case _:
+                return jnp.asarray(0.2 * noise)
 
-    return clip, init()
+    return clip, jax.tree_util.tree_map_with_path(
+        draw, jax.eval_shape(clip.init, jax.random.key(0))
+    )
 
 
 def largest_difference(a: Any, b: Any) -> float:

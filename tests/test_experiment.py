@@ -99,7 +99,9 @@ def test_results_hold_what_is_promised(setting, method, scenes, capsys):
         method, setting.clip, None if scenes else setting.root, **METHODS[method][0]
     )
     assert results["config"] == config.to_dict()
-    named = {key: results[key] for key in ("method", "shots", "seed", "dataset", "skipped_pictures")}
+    named = {
+        key: results[key] for key in ("method", "shots", "seed", "dataset", "skipped_pictures")
+    }
     assert named == {
         "method": method,
         "shots": 3,
@@ -166,7 +168,7 @@ def test_the_same_seed_gives_the_same_numbers_with_any_number_of_threads(setting
 
 @pytest.mark.parametrize("method", ["coop", "pro_mpt"])
 def test_frozen_parameters_stay_bit_identical_and_prompts_move(setting, method, monkeypatch):
-    seen = {}
+    seen: dict[str, Any] = {}
 
     def fit(config, identity, method, task, *rest):
         start = method.init(jax.random.key(config.seed), task)

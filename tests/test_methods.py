@@ -20,7 +20,7 @@ from reference import (
 )
 
 from prompt_jax import methods, optim, train
-from prompt_jax.clip import CLIP, VARIANTS
+from prompt_jax.clip import CLIP, VARIANTS, loading
 from prompt_jax.errors import PromptError
 from prompt_jax.methods import cocoop, coop, pro_mpt, zero_shot
 
@@ -81,11 +81,11 @@ ROWS = [
     Row("cocoop", cocoop.Settings(), "cocoop", cocoop_tree),
     Row("pro_mpt", pro_mpt.Settings(**TINY_PRO_MPT), "pro_mpt", pro_mpt_tree),
     *(
-        Row("pro_mpt", pro_mpt.Settings(**TINY_PRO_MPT, **changed), figures, pro_mpt_tree)
-        for figures, changed in {
-            "pro_mpt_lambda05": {"loss_decay": 0.5},
-            "pro_mpt_stop_z": {"stop_gradient": "features"},
-            "pro_mpt_stop_all": {"stop_gradient": "all"},
+        Row("pro_mpt", settings, figures, pro_mpt_tree)
+        for figures, settings in {
+            "pro_mpt_lambda05": pro_mpt.Settings(**TINY_PRO_MPT, loss_decay=0.5),
+            "pro_mpt_stop_z": pro_mpt.Settings(**TINY_PRO_MPT, stop_gradient="features"),
+            "pro_mpt_stop_all": pro_mpt.Settings(**TINY_PRO_MPT, stop_gradient="all"),
         }.items()
     ),
 ]
@@ -99,6 +99,16 @@ def arrays(row, kind):
 def task_of(row):
     """The row's method on the six classes of the figures."""
     return methods.make_task(TINY, FROZEN, CLASSES, row.settings)
+
+
+def test_the_weights_here_are_those_that_the_figures_were_measured_on(shared):
+    _, frozen = loading.load(shared / "oracles" / "tiny_a" / "clip.pt")
+    table, ours = frozen["text"]["token_embedding"], FROZEN["text"]["token_embedding"]
+    rows = np.flatnonzero(np.abs(ours).max(axis=1))
+    assert len(rows) > 20
+    assert largest_difference(ours[rows], table[rows]) == 0
+    frozen["text"]["token_embedding"] = ours
+    assert largest_difference(FROZEN, frozen) == 0
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.figures)

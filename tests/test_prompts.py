@@ -123,9 +123,10 @@ def test_linear_layers_start_as_pytorch_starts_them(copies, bias_shape):
     layer = init_linear(jax.random.key(0), 64, 200, copies)
     assert layer["kernel"].shape == (64, 200)
     assert layer["bias"].shape == bias_shape
+    torch.manual_seed(0)
     theirs = torch.nn.Linear(64, 200)
-    pairs = [(layer["kernel"], theirs.weight), (layer["bias"], theirs.bias)]
-    for ours, other in pairs:
+    for part, tensor in {"kernel": theirs.weight, "bias": theirs.bias}.items():
+        ours, other = layer[part], tensor.detach()
         assert float(jnp.abs(ours).max()) <= 1 / 8
         assert float(jnp.abs(ours).max()) == pytest.approx(float(other.abs().max()), rel=0.05)
         assert float(jnp.std(ours)) == pytest.approx(float(other.std()), rel=0.15)
@@ -149,13 +150,13 @@ def test_generator_equals_a_torch_sequential():
     assert generator["linear1"]["kernel"].shape == (32, 2)
     x = np.random.default_rng(0).normal(size=(3, 32)).astype(np.float32)
     expected = torch_generator(generator)(torch.from_numpy(x)).detach().numpy()
-    assert largest_difference(generate(generator, x), expected) <= 1e-6
+    assert largest_difference(generate(generator, jnp.asarray(x)), expected) <= 1e-6
 
 
 def test_generator_with_a_bias_per_layer_equals_one_torch_sequential_per_layer():
     generator = init_generator(jax.random.key(0), 32, 24, copies=3)
     x = np.random.default_rng(0).normal(size=(2, 4, 32)).astype(np.float32)
-    y = generate_layers(generator, x)
+    y = generate_layers(generator, jnp.asarray(x))
     assert y.shape == (2, 3, 4, 24)
     for layer in range(3):
         expected = torch_generator(generator, layer)(torch.from_numpy(x)).detach().numpy()

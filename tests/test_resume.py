@@ -158,7 +158,10 @@ def test_a_finished_run_is_not_run_again(setting, finished, monkeypatch, capsys)
     ("change", "message"),
     [
         (lambda c: c.update(seed=2), r"holds another run \(seed: 2 here, 1 there\)"),
-        (lambda c: c.settings.update(context_length=3), r"settings.context_length: 3 here, 2 there"),
+        (
+            lambda c: c.settings.update(context_length=3),
+            r"settings.context_length: 3 here, 2 there",
+        ),
         (lambda c: c.data.update(shots=2), r"data.shots: 2 here, 3 there"),
     ],
 )
@@ -186,7 +189,9 @@ def test_changed_weights_are_refused_under_the_same_path_too(setting, finished, 
         experiment.run(config, workdir)
     try:
         tiny.save_clip(setting.clip, changed="text/block_0/fc/bias")
-        with pytest.raises(PromptError, match=r"another run \(backbone.hash: '\w+' here, '\w+' there"):
+        with pytest.raises(
+            PromptError, match=r"another run \(backbone.hash: '\w+' here, '\w+' there"
+        ):
             experiment.run(coop(setting), workdir)
     finally:
         tiny.save_clip(setting.clip)

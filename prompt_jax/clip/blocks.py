@@ -136,7 +136,9 @@ class Block(nn.Module):
         self.qkv = QueryKeyValue(self.width, self.heads, self.dtype)
         self.out = dense(self.width, kernel_init=residual)
         self.ln_2 = layer_norm(self.dtype)
-        self.fc = dense(self.mlp_width, kernel_init=nn.initializers.normal((2 * self.width) ** -0.5))
+        self.fc = dense(
+            self.mlp_width, kernel_init=nn.initializers.normal((2 * self.width) ** -0.5)
+        )
         self.proj = dense(self.width, kernel_init=residual)
 
     def query(self, x: jax.Array) -> jax.Array:
@@ -160,7 +162,7 @@ class Block(nn.Module):
     def __call__(
         self, x: jax.Array, mask: jax.Array | None = None, queries: int | None = None
     ) -> jax.Array:
-        """Plain self-attention, float[..., S, d]; only the first `queries` tokens if that is set."""
+        """Plain self-attention, float[..., S, d]; of the first `queries` tokens alone if set."""
         key, value = self.key_value(x)
         x = x[..., :queries, :]
         return self.finish(x, attend(self.query(x), key, value, mask))

@@ -40,7 +40,9 @@ class CLIPConfig:
         for tower in ("image", "text"):
             width, heads = getattr(self, f"{tower}_width"), getattr(self, f"{tower}_heads")
             if heads < 1 or width % heads:
-                raise PromptError(f"{tower}_width={width} is not divisible by {tower}_heads={heads}")
+                raise PromptError(
+                    f"{tower}_width={width} is not divisible by {tower}_heads={heads}"
+                )
 
     @property
     def patches(self) -> int:

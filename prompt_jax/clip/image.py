@@ -68,7 +68,7 @@ class ImageTower(nn.Module):
         return self.blocks[layer](tokens, queries=1 if last else None)
 
     def head(self, tokens: jax.Array) -> jax.Array:
-        """Image features float[B, d], not normalised, from tokens whose first is the class token."""
+        """Image features float[B, d], not normalised, of tokens that start with the class token."""
         return self.projection(self.ln_post(tokens[:, 0]))
 
     def __call__(self, images: jax.Array) -> jax.Array:

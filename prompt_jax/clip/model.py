@@ -97,9 +97,7 @@ class CLIP:
         """Keys and values of [SOS][context]; see `TextTower.prefill`."""
         return self._run(self._text, frozen["text"], "prefill", prefix, deep_prompts)
 
-    def extend(
-        self, frozen: Frozen, cache: Cache, suffix: jax.Array, eot: jax.Array
-    ) -> jax.Array:
+    def extend(self, frozen: Frozen, cache: Cache, suffix: jax.Array, eot: jax.Array) -> jax.Array:
         """Text features float[..., K, d] of class suffixes; see `TextTower.extend`."""
         return self._run(self._text, frozen["text"], "extend", cache, suffix, eot)
 

@@ -6,6 +6,7 @@ and so on, N times, from coarse to precise.
 """
 
 import dataclasses
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -83,7 +84,7 @@ def init(rng, task):
     slots = s.vision_prompts if s.feature_filter else task.names.number
     vision = jax.random.normal(vision_rng, (depth, slots, sizes.image_width))
     keep = STANDARD_DEVIATION if s.vision_prompt_init == "normal" else 0.0
-    prompts = {
+    prompts: dict[str, Any] = {
         "context": init_context(
             context_rng, task.clip, task.frozen, s.context_length, s.context_words
         ),

@@ -1,0 +1,247 @@
+"""Every mistake of a person: one message that says what is wrong, exit code 2, no traceback."""
+
+import json
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+import tiny
+from tiny import SPLIT
+
+from experiments import experiment
+
+
+class Setting(NamedTuple):
+    """The tiny CLIP, and a data set of this test's own."""
+
+    clip: Path
+    root: Path
+
+    @property
+    def images(self) -> Path:
+        """The folder of pictures."""
+        return self.root / "caltech-101/101_ObjectCategories"
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory):
+    """The tiny CLIP."""
+    return tiny.save_clip(tmp_path_factory.mktemp("clip"))
+
+
+@pytest.fixture
+def setting(clip, tmp_path):
+    """Fresh files, for tests that spoil them."""
+    return Setting(clip, tiny.save_caltech101(tmp_path / "data"))
+
+
+@pytest.fixture
+def fails(setting, tmp_path, monkeypatch, capsys):
+    """Runs a method with some fields changed; returns the error after "error: "."""
+
+    def call(method="zero_shot", *words, **fields):
+        config = tiny.small_config(method, setting.clip, setting.root)
+        for name in [key for key in fields if key in config.data]:
+            config.data[name] = fields.pop(name)
+        config.update(fields)
+        workdir = tmp_path / "workdir"
+        code = tiny.run_main([*tiny.arguments(config, workdir), *words], monkeypatch)
+        printed = capsys.readouterr().err
+        _, _, error = printed.partition("error: ")
+        assert (code, "Traceback" in printed) == (2, False), printed
+        return error
+
+    return call
+
+
+def one_line(error):
+    assert error.count("\n") == 1, error
+    return error
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"name": "caltech-101"}, "unknown data set 'caltech-101'. Did you mean 'caltech101'"),
+        ({"name": "flowers"}, "Did you mean 'flowers102'"),
+        ({"backbone": "ViT-B/61"}, "Did you mean 'ViT-B/16'"),
+        ({"backbone": "embeded"}, "Did you mean 'embedded'"),
+        ({"backbone": "./nowhere"}, "nowhere: no such file or folder"),
+        (
+            {"protocol": "base-to-new"},
+            "unknown value of config.protocol: 'base-to-new'. Did you mean",
+        ),
+        ({"dtype": "float16"}, "unknown value of config.dtype: 'float16'. Did you mean"),
+        (
+            {"on_bad_image": "skp"},
+            "unknown value of config.data.on_bad_image: 'skp'. Did you mean 'skip'",
+        ),
+        ({"activation": "gelo"}, "gelo"),
+        ({"batch_size": 0}, "config.batch_size=0 must be at least 1"),
+        ({"epochs": -1}, "config.epochs=-1 must be at least 1"),
+        ({"learning_rate": 0.0}, "config.learning_rate=0.0 must be a number above 0"),
+        ({"learning_rate": float("nan")}, "config.learning_rate=nan must be a number above 0"),
+        ({"learning_rate": float("inf")}, "config.learning_rate=inf must be a number above 0"),
+        ({"momentum": -0.9}, "config.momentum=-0.9 must be a number, 0 or more"),
+        ({"weight_decay": float("nan")}, "config.weight_decay=nan must be"),
+        ({"seed": -1}, "config.seed=-1 must be from 0 to 2^32 - 1"),
+        ({"shots": 0}, "shots=0: must be 1 or more"),
+        ({"num_threads": -2}, "config.data.num_threads=-2 must be -1 or more"),
+        (
+            {"domain": "sketch"},
+            "config.data.domain is for emoji_scenes only, and config.data.name is",
+        ),
+        ({"name": "emoji_scenes", "domain": "scetch"}, "Did you mean 'sketch'"),
+        ({"name": "emoji_scenes", "num_classes": 999}, "num_classes=999: must be from 1 to"),
+        ({"name": "emoji_scenes", "num_classes": -1}, "num_classes=-1: must be from 1 to"),
+        (
+            {"name": "emoji_scenes", "num_classes": 1},
+            "base-to-novel needs at least 2 classes, found 1",
+        ),
+    ],
+)
+def test_values_out_of_range(fails, fields, message):
+    assert message in one_line(fails(**fields))
+
+
+@pytest.mark.parametrize(
+    ("method", "words", "message"),
+    [
+        ("pro_mpt", ["--config.method=coopp"], "unknown method 'coopp'. Did you mean 'coop'"),
+        (
+            "pro_mpt",
+            ["--config.method=coop"],
+            "which coop does not know; its settings are context_len",
+        ),
+        ("pro_mpt", ["--config.method=coop"], "Use --config=experiments/configs/coop.py"),
+        ("zero_shot", ["--config.method=coop"], "config.settings lacks context_length, context_w"),
+        ("pro_mpt", ["--config.settings.iterations=-1"], "iterations=-1 must be at least 0"),
+        ("pro_mpt", ["--config.settings.stop_gradient=some"], "stop_gradient='some' is not one of"),
+        ("pro_mpt", ["--config.settings.context_length=1"], "context"),
+        (
+            "coop",
+            ["--config.settings.context_length=99"],
+            "take 104 tokens, more than the text tower's 77",
+        ),
+    ],
+)
+def test_settings_of_methods(fails, method, words, message):
+    assert message in one_line(fails(method, *words))
+
+
+def test_missing_data_shows_the_layout(fails, setting):
+    for error in (fails(root=""), fails(root=str(setting.root / "nowhere"))):
+        assert "Expected layout:\n  <root>/\n    caltech-101/\n" in error
+        assert "root is not set" in error or "nowhere is not a folder" in error
+    split = setting.root / "caltech-101" / SPLIT
+    split.rename(split.with_suffix(".old"))
+    error = fails()
+    assert f"no split file; looked for\n  {split}\n" in error and "Expected layout:" in error
+    split.write_text("{}")
+    assert "lists train, val, test" in one_line(fails())
+
+
+def test_a_split_without_test_pictures(fails, setting):
+    path = setting.root / "caltech-101" / SPLIT
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"test": []}))
+    assert one_line(fails()).startswith("caltech101 has no test pictures of the base classes: its")
+
+
+def spoil(setting):
+    """One picture cut short, one that is none, each by its key."""
+    cut, page = "pagoda/image_0004.jpg", "sea_horse/image_0001.jpg"
+    path = setting.images / cut
+    path.write_bytes(path.read_bytes()[:-200])
+    (setting.images / page).write_text("<html>Not found</html>")
+    return cut, page
+
+
+def test_missing_pictures_stop_the_run_before_it_starts(fails, setting, tmp_path):
+    names = ("pagoda/image_0004.jpg", "garfield/image_0005.jpg")
+    for name in names:
+        (setting.images / name).unlink()
+    error = fails("coop")
+    assert f"caltech101: 2 of 18 pictures are missing in {setting.images}:" in error
+    assert all(f"\n  {name}\n" in error for name in names)
+    assert not (tmp_path / "workdir").exists()
+
+
+@pytest.mark.parametrize("num_threads", [0, 2])
+def test_pictures_that_cannot_be_read_stop_the_run_with_a_list_of_all(fails, setting, num_threads):
+    cut, page = spoil(setting)
+    error = fails(num_threads=num_threads)
+    assert "caltech101: 2 of 18 pictures cannot be read:\n" in error
+    assert f"\n  {setting.images / page}: not a picture" in error
+    assert f"\n  {setting.images / cut}: image file is truncated" in error
+    assert error.endswith('set on_bad_image="skip" to leave them out.\n')
+
+
+def test_skipping_leaves_them_out_and_counts_them(setting, tmp_path, monkeypatch, capsys):
+    cut, page = spoil(setting)
+    lost = "accordion/image_0003.jpg"
+    (setting.images / lost).unlink()
+    config = tiny.small_config("zero_shot", setting.clip, setting.root)
+    config.data.on_bad_image = "skip"
+    assert tiny.run_main(tiny.arguments(config, tmp_path / "workdir"), monkeypatch) == 0
+    assert "left out 3 unreadable pictures" in capsys.readouterr().out
+    results = json.loads((tmp_path / "workdir/results.json").read_text())
+    skipped = results["skipped_pictures"]
+    assert [line.split(": ")[0] for line in skipped] == [
+        str(setting.images / name) for name in (page, cut, lost)
+    ]
+    assert results["pictures"] == {"train": 5, "test_base": 5, "test_new": 5}
+
+
+def test_no_readable_picture_at_all(fails, setting):
+    for path in setting.images.rglob("*.jpg"):
+        path.write_text("")
+    error = one_line(fails(on_bad_image="skip"))
+    assert (
+        error == "caltech101 has no training pictures of the base classes: all of them are unread"
+        "able\n"
+    )
+
+
+@pytest.mark.parametrize("place", ["file", "file/below"])
+def test_a_workdir_that_cannot_be_one(fails, tmp_path, place):
+    (tmp_path / "file").write_text("")
+    error = one_line(fails("zero_shot", f"--workdir={tmp_path / place}"))
+    assert error.startswith(f"--workdir={tmp_path / place} cannot be made: ")
+
+
+def test_another_runs_workdir(fails, setting, tmp_path):
+    experiment.run(tiny.small_config("zero_shot", setting.clip, setting.root), tmp_path / "workdir")
+    assert "holds another run (method: 'coop' here, 'zero_shot' there; " in one_line(fails("coop"))
+    other = tiny.save_clip(tmp_path / "other")
+    assert "(backbone.source: " in one_line(fails(backbone=str(other)))
+
+
+@pytest.mark.parametrize(
+    ("words", "environment", "message"),
+    [
+        (
+            ["--config=experiments/configs/coup.py"],
+            {},
+            "Did you mean 'experiments/configs/coop.py'",
+        ),
+        (
+            ["--config=experiments/configs/coop.py", "--config.epoch=1"],
+            {},
+            "unknown config key 'epoch'",
+        ),
+        (
+            ["--config=experiments/configs/coop.py", "--config.batch_size=100"],
+            {"XLA_FLAGS": "--xla_force_host_platform_device_count=8"},
+            "batch_size=100 is not divisible by 8 devices; use 96 or 104",
+        ),
+    ],
+    ids=["no config", "unknown key", "devices"],
+)
+def test_real_processes(words, environment, message, tmp_path):
+    process = tiny.command(
+        "-m", "experiments.main", *words, f"--workdir={tmp_path / 'workdir'}", **environment
+    )
+    output, errors = process.communicate(timeout=300)
+    assert (process.returncode, output) == (2, ""), errors
+    assert one_line(errors).startswith("error: ") and message in errors
+    assert not (tmp_path / "workdir").exists()

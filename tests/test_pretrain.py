@@ -1,0 +1,142 @@
+"""Pretraining of the embedded CLIP, shrunk: its loss, its stream, going on, exporting."""
+
+import dataclasses
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import tiny
+
+from data_pipelines import scenes
+from experiments import pretrain
+from experiments.pretrain import Settings
+from prompt_jax.clip import CLIP, loading, normalize, tokenizer
+
+STEPS = 10
+SETTINGS = Settings(steps=STEPS, batch_size=4, learning_rate=3e-3, workers=0)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def small(tmp_path_factory):
+    """A narrow model, one step of warm-up, a checkpoint every third step; compiled once."""
+    narrow = dataclasses.replace(
+        pretrain.CONFIG,
+        image_width=32,
+        image_layers=1,
+        image_heads=2,
+        image_mlp=64,
+        text_width=32,
+        text_layers=1,
+        text_heads=2,
+        text_mlp=64,
+        embed_dim=32,
+    )
+    compiled = tiny.compiled_once(tmp_path_factory.mktemp("compiled"))
+    with pytest.MonkeyPatch.context() as patch, compiled:
+        patch.setattr(pretrain, "CONFIG", narrow)
+        patch.setattr(pretrain, "WARMUP_STEPS", 1)
+        patch.setattr(pretrain, "LOG_EVERY", 1)
+        patch.setattr(pretrain, "SAVE_EVERY", 3)
+        yield
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """An uninterrupted run: its parameters and workdir."""
+    workdir = tmp_path_factory.mktemp("whole")
+    _, params = pretrain.train(SETTINGS, workdir)
+    return jax.tree.map(np.asarray, params), workdir
+
+
+def cross_entropy(logits, right):
+    return np.log(np.sum(np.exp(logits))) - logits[right]
+
+
+def test_the_loss_against_a_plain_loop_with_pairs_of_one_class_left_out():
+    clip = CLIP(tiny.CONFIG)
+    params = tiny.frozen_parameters()
+    rng = np.random.default_rng(0)
+    batch = {
+        "picture": rng.integers(0, 256, (5, 32, 32, 3), dtype=np.uint8),
+        "tokens": tokenizer.tokenize(["a kiwi", "kiwi", "a coral", "a map", "coral"], 8),
+        "label": np.array([7, 7, 2, 3, 2], np.int32),
+    }
+    x, z = (
+        np.asarray(normalize(features), np.float64)
+        for features in (
+            jax.jit(clip.encode_image)(params, pretrain.to_float(jnp.asarray(batch["picture"]))),
+            jax.jit(clip.encode_text)(params, batch["tokens"]),
+        )
+    )
+    scale, losses = np.exp(float(params["logit_scale"])), []
+    for i, label in enumerate(batch["label"]):
+        rivals = [i] + [j for j, other in enumerate(batch["label"]) if other != label]
+        losses.append(cross_entropy(scale * z[rivals] @ x[i], 0))
+        losses.append(cross_entropy(scale * x[rivals] @ z[i], 0))
+    both = jax.jit(jax.value_and_grad(pretrain.contrastive_loss, has_aux=True), static_argnums=1)
+    (loss, hits), gradients = both(params, clip, batch)
+    assert float(loss) == pytest.approx(np.mean(losses), rel=1e-4)
+    assert float(hits) * 5 == pytest.approx(round(float(hits) * 5))
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradients))
+
+
+def test_pictures_are_normalised_as_clip_does():
+    white = pretrain.to_float(jnp.full((1, 1, 1, 3), 255, jnp.uint8))
+    np.testing.assert_allclose(np.ravel(white), [1.93033625, 2.07488384, 2.14589699], rtol=1e-5)
+
+
+def test_the_stream_goes_on_where_it_is_told_to():
+    whole = list(pretrain.batches(SETTINGS, 0))
+    rest = list(pretrain.batches(SETTINGS, 7))
+    assert (len(whole), len(rest)) == (STEPS, STEPS - 7)
+    for one, two in zip(whole[7:], rest, strict=True):
+        assert one.keys() == two.keys() == {"picture", "tokens", "label"}
+        for key in one:
+            np.testing.assert_array_equal(one[key], two[key])
+    assert whole[0]["picture"].shape == (4, 48, 48, 3) and whole[0]["picture"].dtype == np.uint8
+    assert not np.array_equal(whole[0]["picture"], whole[1]["picture"])
+    other = next(iter(pretrain.batches(SETTINGS._replace(seed=2), 0)))
+    assert not np.array_equal(whole[0]["picture"], other["picture"])
+
+
+def test_a_stopped_run_goes_on_bit_identically(whole, tmp_path, monkeypatch):
+    def stopping(settings, start):
+        for step, batch in enumerate(batches(settings, start)):
+            if step == 4:
+                raise KeyboardInterrupt
+            yield batch
+
+    batches = pretrain.batches
+    with monkeypatch.context() as patch:
+        patch.setattr(pretrain, "batches", stopping)
+        with pytest.raises(KeyboardInterrupt):
+            pretrain.train(SETTINGS, tmp_path)
+    _, params = pretrain.train(SETTINGS, tmp_path)
+    jax.tree.map(np.testing.assert_array_equal, params, whole[0])
+
+
+def test_the_loss_falls_on_repeated_scenes(tmp_path, monkeypatch):
+    first = next(iter(pretrain.batches(SETTINGS, 0)))
+    monkeypatch.setattr(pretrain, "batches", lambda settings, start: [first] * settings.steps)
+    pretrain.train(SETTINGS, tmp_path)
+    lines = (tmp_path / "metrics.jsonl").read_text().splitlines()
+    losses = [json.loads(line)["loss"] for line in lines]
+    assert len(losses) == STEPS and losses[-1] < 0.8 * losses[0]
+
+
+def test_an_exported_model_loads(whole, tmp_path):
+    pretrain.export(whole[0], tmp_path)
+    config, frozen = loading.load(tmp_path)
+    assert config == pretrain.CONFIG
+    jax.tree.map(
+        lambda a, b: np.testing.assert_array_equal(a, np.float32(np.float16(b))), frozen, whole[0]
+    )
+
+
+def test_accuracy_covers_every_domain(whole, monkeypatch):
+    monkeypatch.setattr(scenes, "CLASSES", scenes.CLASSES[:3])
+    accuracy = pretrain.zero_shot_accuracy(CLIP(pretrain.CONFIG), whole[0], per_class=1)
+    assert set(accuracy) == set(scenes.DOMAINS)
+    assert all(0 <= percent <= 100 for percent in accuracy.values())

@@ -1,0 +1,90 @@
+"""Training and evaluation split over several devices give one device's numbers."""
+
+import json
+
+import pytest
+import tiny
+
+from prompt_jax.errors import PromptError
+from prompt_jax.sharding import Placement
+
+DEVICES = 4
+# Compiling takes most of this test; both numbers of devices are compiled alike.
+FAST_COMPILATION = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
+# Two steps and an evaluation on 1 and on 4 devices; prints one JSON object per number of devices.
+PROGRAM = """
+import json, sys
+import jax, numpy as np
+from prompt_jax import methods, optim, train
+from prompt_jax.clip import CLIP, loading
+from prompt_jax.evaluate import Evaluator
+from prompt_jax.sharding import Placement
+
+config, frozen = loading.load(sys.argv[1])
+rng = np.random.default_rng(0)
+batch = {
+    "image": rng.normal(size=(8, 32, 32, 3)).astype(np.float32),
+    "label": np.arange(8, dtype=np.int32) % 3,
+}
+test = dict(batch, label=np.array([0, 1, 2, 0, 1, 2, -1, -1], np.int32))
+for number in (1, len(jax.devices())):
+    placement = Placement(jax.devices()[:number])
+    method = methods.get("pro_mpt")
+    settings = method.Settings(iterations=2, vision_prompts=2, vision_depth=1)
+    names = ["kiwi", "sea horse", "pagoda"]
+    made = methods.make_task(CLIP(config), placement.replicate(frozen), names, settings)
+    task = placement.replicate(made)
+    prompts = method.init(jax.random.key(0), task)
+    optimizer = optim.sgd(0.01, method.trains(prompts, settings))
+    state = placement.replicate(train.init_state(prompts, optimizer))
+    step, losses = train.make_step(method, optimizer), []
+    split = placement.split(batch)
+    for _ in range(2):
+        state, metrics = step(state, task, split)
+        losses.append(float(metrics["loss"]))
+    accuracy = Evaluator(method)(state.prompts, task, [placement.split(test)])
+    shards = {s.data.shape[0] for s in split["image"].addressable_shards}
+    leaves = jax.tree.leaves_with_path(state.prompts)
+    print(json.dumps({
+        "devices": placement.devices,
+        "shards": sorted(shards),
+        "replicated": all(leaf.is_fully_replicated for _, leaf in leaves),
+        "losses": losses,
+        "per_iteration": accuracy.per_iteration,
+        "pictures": accuracy.pictures,
+        "prompts": {jax.tree_util.keystr(p): np.asarray(x).ravel().tolist() for p, x in leaves},
+    }))
+"""
+
+
+def test_devices_do_not_change_the_numbers(tmp_path):
+    clip = tiny.save_clip(tmp_path)
+    process = tiny.command(
+        "-c",
+        PROGRAM,
+        str(clip),
+        XLA_FLAGS=f"--xla_force_host_platform_device_count={DEVICES} {FAST_COMPILATION}",
+    )
+    output, errors = process.communicate(timeout=300)
+    assert process.returncode == 0, errors
+    one, many = map(json.loads, output.splitlines())
+    assert (one["devices"], many["devices"]) == (1, DEVICES)
+    assert (one["shards"], many["shards"]) == ([8], [8 // DEVICES])
+    assert many["replicated"]
+    assert many["pictures"] == one["pictures"] == 6
+    assert many["per_iteration"] == one["per_iteration"]
+    assert many["losses"] == pytest.approx(one["losses"], rel=1e-5)
+    for name, values in one["prompts"].items():
+        assert many["prompts"][name] == pytest.approx(values, abs=1e-5), name
+
+
+def test_sizes_that_devices_do_not_divide():
+    placement = Placement()
+    placement.devices = 8
+    placement.check("batch_size", 96)
+    with pytest.raises(
+        PromptError, match="^batch_size=100 is not divisible by 8 devices; use 96 or 10"
+    ):
+        placement.check("batch_size", 100)
+    with pytest.raises(PromptError, match="^batch_size=4 is not divisible by 8 devices; use 8$"):
+        placement.check("batch_size", 4)

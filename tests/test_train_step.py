@@ -1,0 +1,125 @@
+"""One training step: what it changes, what it leaves alone, and what its loss is."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from reference import BATCH, CLASSES, FROZEN, TINY, largest_difference
+
+from prompt_jax import methods, optim, train
+from prompt_jax.methods import Output, cocoop, coop, pro_mpt, zero_shot
+
+STEP_SIZE = 1e-4
+
+
+@functools.cache
+def step_of(name):
+    """The jitted step of a method in which everything trains, compiled once for all tests."""
+    method = methods.get(name)
+    prompts = method.init(jax.random.key(0), task_of(name))
+    optimizer = optim.sgd(STEP_SIZE, method.trains(prompts, task_of(name).settings))
+    return train.make_step(method, optimizer), optimizer
+
+
+@functools.cache
+def task_of(name):
+    """The method with few, small prompts on the six classes of the figures."""
+    settings = {
+        "coop": coop.Settings(context_length=4),
+        "cocoop": cocoop.Settings(),
+        "pro_mpt": pro_mpt.Settings(iterations=1, vision_prompts=2, vision_depth=2),
+        "zero_shot": zero_shot.Settings(),
+    }
+    return methods.make_task(TINY, FROZEN, CLASSES, settings[name])
+
+
+def run(name, steps, seed=0):
+    """The state and the losses after so many steps on the same three images."""
+    step, optimizer = step_of(name)
+    prompts = methods.get(name).init(jax.random.key(seed), task_of(name))
+    state, losses = train.init_state(prompts, optimizer), []
+    for _ in range(steps):
+        state, metrics = step(state, task_of(name), BATCH)
+        losses.append(float(metrics["loss"]))
+    return state, losses
+
+
+@pytest.mark.parametrize("name", ["coop", "cocoop", "pro_mpt"])
+def test_loss_falls_over_ten_steps_and_every_leaf_moves(name):
+    state, losses = run(name, 10)
+    assert int(state.step) == 10
+    assert losses[-1] < losses[0] - 0.1
+    start = methods.get(name).init(jax.random.key(0), task_of(name))
+    for before, after in zip(jax.tree.leaves(start), jax.tree.leaves(state.prompts), strict=True):
+        assert largest_difference(before, after) > 0
+
+
+def test_frozen_parameters_stay_bit_identical():
+    before = jax.tree.map(np.array, task_of("cocoop").frozen)
+    run("cocoop", 3)
+    after = task_of("cocoop").frozen
+    same = jax.tree.map(lambda a, b: np.array_equal(a, np.asarray(b)), before, after)
+    assert all(jax.tree.leaves(same))
+
+
+def test_two_runs_of_one_seed_are_bit_equal_and_of_two_seeds_are_not():
+    (first, losses), (second, again) = run("cocoop", 4), run("cocoop", 4)
+    assert losses == again
+    assert largest_difference(first.prompts, second.prompts) == 0
+    assert run("cocoop", 4, seed=1)[1] != losses
+
+
+def test_other_batches_of_the_same_shape_need_no_new_compilation():
+    step, _ = step_of("coop")
+    run("coop", 1)
+    compiled = step._cache_size()
+    run("coop", 2, seed=3)
+    assert step._cache_size() == compiled
+
+
+def test_a_method_without_prompts_takes_a_step_that_changes_nothing():
+    state, losses = run("zero_shot", 2)
+    assert state.prompts == {}
+    assert losses[0] == losses[1] > 0
+
+
+LOGITS = jnp.log(jnp.array([[[0.5, 0.5], [0.75, 0.25]], [[0.9, 0.1], [0.2, 0.8]]]))
+LABELS = jnp.array([0, 1])
+FIRST, SECOND = -np.log([0.5 * 0.25, 0.9 * 0.8]) / 2  # mean cross-entropies by hand
+
+
+@pytest.mark.parametrize(
+    "weights, losses, expected",
+    [
+        ((1.0, 1.0), {}, FIRST + SECOND),
+        ((0.5, 1.0), {}, FIRST / 2 + SECOND),
+        ((0.0, 1.0), {}, SECOND),
+        ((0.0, 1.0), {"knowledge": 0.25, "other": 1.0}, SECOND + 1.25),
+    ],
+)
+def test_loss_is_the_weighted_cross_entropies_and_the_further_terms(weights, losses, expected):
+    losses = {name: jnp.asarray(value) for name, value in losses.items()}
+    output = Output(LOGITS, weights, losses)
+    assert float(train.loss_of(output, LABELS)) == pytest.approx(expected, rel=1e-5)
+
+
+def test_one_weight_per_iteration():
+    with pytest.raises(ValueError):
+        train.loss_of(Output(LOGITS, (1.0,)), LABELS)
+
+
+def test_accuracy_is_the_share_that_the_last_iteration_gets_right():
+    logits = jnp.array([[[0.0, 1], [1, 0], [0, 1]], [[1, 0], [1, 0], [0, 1]]])
+    batch = {"image": BATCH["image"], "label": jnp.array([0, 0, 0])}
+    method = methods.Method(
+        zero_shot.Settings,
+        init=lambda rng, task: {},
+        prepare=lambda prompts, task: None,
+        forward=lambda prompts, prepared, task, images: Output(logits, (1.0, 1.0)),
+    )
+    optimizer = optim.sgd(0.1, {})
+    state = train.init_state({}, optimizer)
+    _, metrics = train.make_step(method, optimizer)(state, task_of("coop"), batch)
+    assert float(metrics["accuracy"]) == pytest.approx(2 / 3)
