@@ -1,6 +1,6 @@
 """Trains the embedded CLIP on rendered scenes, from nothing.
 
-    python -m experiments.pretrain --workdir=DIR --steps=6000 --export=prompt_jax/clip/embedded
+    python -m experiments.pretrain --workdir=DIR --steps=4000 --export=prompt_jax/clip/embedded
 
 Symmetric contrastive loss (pairs of the same class in a batch are not negatives), AdamW, constant
 rate after a warm-up, linear decay over the last quarter. Batch s holds scenes s·B … s·B + B - 1 of
@@ -38,7 +38,7 @@ class Settings(NamedTuple):
         workers: processes that render; 0 renders in this one.
     """
 
-    steps: int = 6000
+    steps: int = 4000
     batch_size: int = 256
     learning_rate: float = 1e-3
     seed: int = 1
