@@ -1,4 +1,4 @@
-"""The committed CLIP and the scenes belong together: what it was trained on, it still recognises."""
+"""The committed CLIP and the scenes belong together: what it trained on, it recognises."""
 
 import hashlib
 
