@@ -80,7 +80,7 @@ class CaptionedScenes(grain.sources.RandomAccessDataSource):
         label = int(rng.integers(len(scenes.CLASSES)))
         number = int(rng.integers(1, len(scenes.DOMAINS))) if rng.random() < self.shifted else 0
         picture, scene = scenes.compose(
-            label, scenes.DOMAINS[number], STREAM + self.seed, int(index), CONFIG.image_size
+            label, scenes.DOMAINS[number], STREAM + self.seed, int(index), CONFIG.image_size, True
         )
         tokens = tokenizer.tokenize([scenes.caption(scene, rng)], TOKENS)[0]
         return {"picture": picture, "tokens": tokens, "label": np.int32(label)}

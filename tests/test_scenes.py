@@ -15,7 +15,7 @@ from data_pipelines.scenes import CLASSES, DOMAINS, Scene, caption, compose, ren
 from data_pipelines.scenes.backgrounds import COLOURS, PATTERNS
 from data_pipelines.scenes.captions import SHORT
 from data_pipelines.scenes.classes import EMOJI
-from data_pipelines.scenes.domains import SHIFTS
+from data_pipelines.scenes.domains import SHIFTS, STRENGTHS
 
 SHIFTED = DOMAINS[1:]
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -161,7 +161,7 @@ def test_shifts_keep_a_share_of_the_colour(domain):
     for tint in ((220, 40, 40), (40, 40, 220)):
         objects = np.zeros((48, 48, 4), np.float32)
         objects[12:36, 12:36] = (*tint, 255)
-        pictures.append(SHIFTS[domain](background, objects, np.random.default_rng(0)))
+        pictures.append(SHIFTS[domain](background, objects, np.random.default_rng(0), STRENGTHS[domain]))
     assert np.abs(pictures[0] - pictures[1]).mean() > 3
 
 

@@ -16,7 +16,7 @@ from PIL import Image
 from data_pipelines.errors import DataError, unknown
 from data_pipelines.scenes.backgrounds import draw_background, turn
 from data_pipelines.scenes.classes import CLASSES, EMOJI
-from data_pipelines.scenes.domains import DOMAINS, SHIFTS
+from data_pipelines.scenes.domains import DOMAINS, MILD_STRENGTHS, SHIFTS, STRENGTHS
 
 SIZES = range(32, 97)
 """Sides of a scene, in pixels, that can be rendered."""
@@ -52,7 +52,7 @@ class Scene:
 
 
 def compose(
-    label: int, domain: str, seed: int, index: int, size: int = 48
+    label: int, domain: str, seed: int, index: int, size: int = 48, mild: bool = False
 ) -> tuple[np.ndarray, Scene]:
     """Render a scene and say what it shows; the same arguments give the same bytes.
 
@@ -62,6 +62,7 @@ def compose(
         seed: of the data set, at least 0.
         index: of the scene among those of its label and domain, at least 0.
         size: side in pixels, 32 to 96.
+        mild: shift less, as in the scenes that the embedded CLIP was trained on.
 
     Returns:
         uint8[size, size, 3], red-green-blue, and its description.
@@ -73,7 +74,8 @@ def compose(
     rng = np.random.default_rng((seed, index, label, DOMAINS.index(domain)))
     objects, words = _draw_objects(label, size, rng)
     background, pattern, colour = draw_background(size, rng)
-    picture = SHIFTS[domain](background, objects, rng)
+    strength = (MILD_STRENGTHS if mild else STRENGTHS)[domain]
+    picture = SHIFTS[domain](background, objects, rng, strength)
     scene = Scene(label, domain, pattern, colour, *words)
     return (np.clip(picture, 0, 255) + 0.5).astype(np.uint8), scene
 
