@@ -161,7 +161,9 @@ def test_shifts_keep_a_share_of_the_colour(domain):
     for tint in ((220, 40, 40), (40, 40, 220)):
         objects = np.zeros((48, 48, 4), np.float32)
         objects[12:36, 12:36] = (*tint, 255)
-        pictures.append(SHIFTS[domain](background, objects, np.random.default_rng(0), STRENGTHS[domain]))
+        pictures.append(
+            SHIFTS[domain](background, objects, np.random.default_rng(0), STRENGTHS[domain])
+        )
     assert np.abs(pictures[0] - pictures[1]).mean() > 3
 
 
