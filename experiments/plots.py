@@ -36,7 +36,7 @@ def plot_iterations(
         axis.grid(alpha=0.3)
     first = np.atleast_1d(axes)[0]
     first.set_ylabel("accuracy (%)")
-    first.legend(loc="lower right")
+    first.legend(loc="best")
     figure.suptitle(title)
     figure.savefig(path, dpi=120)
     plt.close(figure)

@@ -51,7 +51,7 @@ def tokenize_classes(template: str, names: Sequence[str], context_length: int = 
         raise PromptError(f'template={template!r} must contain "{{}}" once, for the class name')
     if not names:
         raise PromptError("there are no classes: at least one class name is needed")
-    rows = [tokenizer.encode(template.format(name.replace("_", " "))) for name in names]
+    rows = [tokenizer.encode(template.replace("{}", name.replace("_", " "))) for name in names]
     words_before = len(tokenizer.encode(template.split("{}")[0]))
     shared = _common_prefix(rows, words_before)
     suffixes = [[*row[shared:], tokenizer.EOT] for row in rows]
