@@ -166,5 +166,5 @@ def all_bad_error(dataset: Dataset, examples: Sequence[Example], first: BadPictu
     listed = "".join(f"\n  {path}: {reason}" for path, reason in bad.items())
     return DataError(
         f"{dataset.name}: {len(bad)} of {len(examples)} pictures cannot be read:{listed}\n"
-        'Replace these files, or set on_bad_image="skip" to leave them out.'
+        "Replace these files, or leave them out with --config.data.on_bad_image=skip."
     )

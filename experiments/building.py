@@ -41,9 +41,14 @@ def check(config: ConfigDict) -> None:
             raise PromptError(f"config.{field}={config[field]} must be at least 1")
     if not 0 < config.learning_rate < math.inf:
         raise PromptError(f"config.learning_rate={config.learning_rate} must be a number above 0")
-    for field in ("momentum", "weight_decay"):
-        if not 0 <= config[field] < math.inf:
-            raise PromptError(f"config.{field}={config[field]} must be a number, 0 or more")
+    if not 0 <= config.momentum < 1:
+        raise PromptError(f"config.momentum={config.momentum} must be at least 0 and below 1")
+    if not 0 <= config.weight_decay < math.inf:
+        raise PromptError(f"config.weight_decay={config.weight_decay} must be a number, 0 or more")
+    if not config.backbone:
+        raise PromptError('config.backbone is empty: give "embedded", a folder, a file or a name')
+    if config.data.name not in datasets.TABLE:
+        raise unknown("data set", config.data.name, datasets.TABLE)
     if not 0 <= config.seed < 2**32:
         raise PromptError(f"config.seed={config.seed} must be from 0 to 2^32 - 1")
     if config.data.num_threads < -1:

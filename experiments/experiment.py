@@ -45,16 +45,18 @@ def run(config: ConfigDict, workdir: str | os.PathLike) -> dict[str, Any]:
             placement.check(field, config[field])
     method, settings = building.build_method(config)
     backbone = building.build_backbone(config)
-    identity = training.identify(here, backbone.fingerprint)
     if finished is not None:
-        there = training.identify(finished["config"], finished["backbone_hash"])
+        trained_on = finished["pictures"]["train"]
+        there = training.identify(finished["config"], finished["backbone_hash"], trained_on)
+        identity = training.identify(here, backbone.fingerprint, trained_on)
         training.refuse_other_run(workdir, identity, there)
         print(f"finished before: {workdir / 'results.json'}")
         return finished
 
     image_size = backbone.clip.config.image_size
     halves = building.build_data(config, image_size)
-    make_workdir(workdir)
+    identity = training.identify(here, backbone.fingerprint, len(halves.base.train))
+    claim_workdir(workdir, identity)
     note_small_tower(settings, backbone.clip.config.image_layers)
 
     clip, frozen = backbone.clip, placement.replicate(backbone.frozen)
@@ -169,13 +171,38 @@ def read_results(workdir: pathlib.Path) -> dict[str, Any] | None:
         return None
     try:
         results = json.loads(path.read_text())
-        _ = results["config"], results["backbone_hash"]
+        check_results(results)
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise PromptError(
             f"{path} is damaged ({type(error).__name__}: {error}); delete it to finish that run "
             "again from its checkpoint"
         ) from error
     return results
+
+
+def check_results(results: dict[str, Any]) -> None:
+    """Raises whatever an incomplete results.json makes Python raise."""
+    _ = results["backbone_hash"], results["pictures"]["train"], results["config"]["backbone"]
+    for scores in (results, results["zero_shot"]):
+        _ = [float(scores[key]) for key in ("base", "new", "h")]
+    list(zip(results["per_iteration"]["base"], results["per_iteration"]["new"], strict=True))
+
+
+def claim_workdir(workdir: pathlib.Path, identity: dict[str, Any]) -> None:
+    """Makes the folder, and writes into run.json whose it is.
+
+    Raises:
+        PromptError: it cannot be made or written to, or it is another run's.
+    """
+    make_workdir(workdir)
+    owner = workdir / "run.json"
+    if owner.exists():
+        try:
+            there = dict(json.loads(owner.read_text()))
+        except (OSError, ValueError, TypeError) as error:
+            raise PromptError(f"{owner} is damaged ({error}); use another --workdir") from error
+        training.refuse_other_run(workdir, identity, there)
+    write_json(owner, identity)
 
 
 def make_workdir(workdir: pathlib.Path) -> None:
@@ -188,6 +215,9 @@ def make_workdir(workdir: pathlib.Path) -> None:
         workdir.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise PromptError(f"--workdir={workdir} cannot be made: {error.strerror}") from error
+    for folder in (workdir / "checkpoints", workdir / "tensorboard"):
+        if folder.exists() and not folder.is_dir():
+            raise PromptError(f"{folder} is a file where a folder belongs; move it away")
     if not os.access(workdir, os.W_OK):
         raise PromptError(f"--workdir={workdir} may not be written to; choose another folder")
 

@@ -16,8 +16,8 @@ from ml_collections import config_flags
 from data_pipelines.errors import DataError
 from experiments import experiment, tables
 from prompt_jax.errors import PromptError, unknown
+from prompt_jax.methods import METHODS
 
-CONFIGS = pathlib.Path(__file__).parent / "configs"
 USAGE_ERROR, INTERRUPTED = 2, 130
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "experiment, e.g. a file of configs/")
@@ -31,6 +31,8 @@ def parse(argv: list[str]) -> None:
         PromptError: a flag, config file, config key or value that does not exist or fit.
     """
     file = next((a.split("=", 1)[1] for a in argv if re.match("--?config=", a)), None)
+    if "--config" in argv[:-1]:
+        file = argv[argv.index("--config") + 1]
     try:
         rest = flags.FLAGS(argv)
         if CONFIG.value is not None:
@@ -54,8 +56,8 @@ def parse(argv: list[str]) -> None:
 def _config_error(argv, file, error):
     """What is wrong with the config: no such file, a file that fails, or a key it has not."""
     if not pathlib.Path(file.split(":")[0]).is_file():
-        files = (str(path.relative_to(CONFIGS.parent.parent)) for path in CONFIGS.glob("[a-z]*.py"))
-        return unknown("config file", file, (f for f in files if "default" not in f))
+        files = (f"experiments/configs/{method}.py" for method in METHODS)
+        return unknown("config file", file, files)
     try:
         known = list(_keys(flags.FLAGS["config"].parser.parse(file)))
     except Exception:
@@ -99,8 +101,19 @@ def explain(function, *args) -> int:
     return 0
 
 
+def print_help() -> None:
+    """What to type, and which configs there are."""
+    print(__doc__)
+    print("--workdir=DIR  where everything is written; default results/METHOD-DATA-seedN")
+    print("--config.FIELD=VALUE  any field of experiments/configs/default.py, which explains them")
+    print("configs:", *(f"experiments/configs/{method}.py" for method in METHODS))
+
+
 def main(argv: list[str]) -> None:
     """Parses, runs, prints."""
+    if {"-h", "--help", "--helpfull"} & set(argv):
+        print_help()
+        return
     parse(argv)
     use_compilation_cache()
     config = CONFIG.value
@@ -108,7 +121,7 @@ def main(argv: list[str]) -> None:
     workdir = pathlib.Path(WORKDIR.value or f"results/{name}")
     results = experiment.run(config, workdir)
     tables.print_run(results)
-    print(f"written to {workdir}: results.json, metrics.jsonl, checkpoints/, tensorboard/")
+    print(f"everything of this run is in {workdir}, its figures in {workdir / 'results.json'}")
 
 
 if __name__ == "__main__":

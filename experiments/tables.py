@@ -24,7 +24,8 @@ def print_run(results: Mapping[str, Any]) -> None:
     table.add_row(results["method"], *(f"{results[key]:.2f}" for key in ("base", "new", "h")))
     show(table)
     if results["skipped_pictures"]:
-        print(f"left out {len(results['skipped_pictures'])} unreadable pictures, see results.json")
+        number = len(results["skipped_pictures"])
+        print(f"left out {number} unreadable picture{'s' * (number > 1)}, see results.json")
     if "note" in results:
         print(f"note: {results['note']}")
 

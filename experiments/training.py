@@ -22,14 +22,21 @@ from prompt_jax.methods import Method, Prompts, Task
 from prompt_jax.sharding import Placement
 
 # Fields that say how a run is watched, not what it computes: they may change between restarts.
-FREE_FIELDS = ("log_every", "checkpoint_every", "eval_batch_size", "data.num_threads", "data.root")
+FREE_FIELDS = (
+    "log_every",
+    "checkpoint_every",
+    "eval_batch_size",
+    "data.num_threads",
+    "data.on_bad_image",
+    "data.root",
+)
 # What a person names a run by, and so wants to read first.
 NAMING_FIELDS = ("method", "backbone.source", "backbone.hash", "data.name", "protocol", "seed")
 SHOWN_DIFFERENCES = 4
 
 
 class Trained(NamedTuple):
-    """The prompts after the last step, and what training took in this process."""
+    """The prompts after the last step, and what training took, over all restarts."""
 
     prompts: Prompts
     seconds: float
@@ -50,9 +57,10 @@ def differences(here: dict, there: dict, prefix: str = "") -> list[str]:
     return found
 
 
-def identify(config: dict, fingerprint: str) -> dict[str, Any]:
-    """What makes a run this one: its config, and what its backbone held."""
-    return {**config, "backbone": {"source": config["backbone"], "hash": fingerprint}}
+def identify(config: dict, fingerprint: str, train_pictures: int) -> dict[str, Any]:
+    """What makes a run this one: config, what its backbone held, how many pictures it trains on."""
+    backbone = {"source": config["backbone"], "hash": fingerprint}
+    return {**config, "backbone": backbone, "train_pictures": train_pictures}
 
 
 def refuse_other_run(folder: pathlib.Path, here: dict, there: dict) -> None:
@@ -110,18 +118,24 @@ def fit(
     step_fn = train.make_step(method, optimizer)
     with contextlib.closing(Checkpoints(workdir / "checkpoints")) as checkpoints:
         start = checkpoints.latest() or 0
+        seconds_before, pictures = 0.0, 0
         if start:
             record = checkpoints.record(start)
             refuse_other_run(checkpoints.folder, identity, record["identity"])
             state = placement.replicate(checkpoints.restore(start, state))
             batches.set_state(record["position"])
+            seconds_before, pictures = record["seconds"], record["pictures"]
             print(f"going on from step {start} of {total} in {workdir}")
 
-        def save(step):
-            position = batches.get_state()
-            checkpoints.save(step, state, {"identity": identity, "position": position})
+        began = time.perf_counter()
 
-        began, pictures = time.perf_counter(), 0
+        def seconds():
+            return seconds_before + time.perf_counter() - began
+
+        def save(step):
+            record = {"identity": identity, "position": batches.get_state()}
+            checkpoints.save(step, state, record | {"seconds": seconds(), "pictures": pictures})
+
         with (
             Log(workdir, start, schedule) as log,
             progress.bar("training", total, start) as advance,
@@ -140,7 +154,7 @@ def fit(
                         f"stopped after step {step} of {total}; run again to go on"
                     )
             jax.block_until_ready(state)
-        return Trained(state.prompts, time.perf_counter() - began, pictures)
+        return Trained(state.prompts, seconds(), pictures)
 
 
 class Log:
@@ -199,7 +213,7 @@ def lines_until(metrics: pathlib.Path, step: int) -> list[str]:
         try:
             if json.loads(line)["step"] > step:
                 break
-        except ValueError:
+        except (ValueError, KeyError, TypeError):
             break
         kept.append(line)
     return kept

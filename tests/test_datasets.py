@@ -162,7 +162,7 @@ def test_the_error_that_ends_a_run_lists_every_bad_picture(root):
     with pytest.raises(BadPicture) as first:
         dataset.read(dataset.train[0])
     error = pictures.all_bad_error(dataset, dataset.train, first.value)
-    assert "3 of 4 pictures cannot be read" in str(error) and 'on_bad_image="skip"' in str(error)
+    assert "3 of 4 pictures cannot be read" in str(error) and "on_bad_image=skip" in str(error)
     assert all(name in str(error) for name in ("banded/0", "polka_dot/0", "polka_dot/1"))
     copy = pickle.loads(pickle.dumps(first.value))
     assert (copy.picture, copy.reason) == (first.value.picture, first.value.reason)

@@ -82,7 +82,7 @@ def one_line(error):
         ({"learning_rate": 0.0}, "config.learning_rate=0.0 must be a number above 0"),
         ({"learning_rate": float("nan")}, "config.learning_rate=nan must be a number above 0"),
         ({"learning_rate": float("inf")}, "config.learning_rate=inf must be a number above 0"),
-        ({"momentum": -0.9}, "config.momentum=-0.9 must be a number, 0 or more"),
+        ({"momentum": -0.9}, "config.momentum=-0.9 must be at least 0 and below 1"),
         ({"weight_decay": float("nan")}, "config.weight_decay=nan must be"),
         ({"seed": -1}, "config.seed=-1 must be from 0 to 2^32 - 1"),
         ({"shots": 0}, "shots=0: must be 1 or more"),
@@ -173,7 +173,7 @@ def test_pictures_that_cannot_be_read_stop_the_run_with_a_list_of_all(fails, set
     assert "caltech101: 2 of 18 pictures cannot be read:\n" in error
     assert f"\n  {setting.images / page}: not a picture" in error
     assert f"\n  {setting.images / cut}: image file is truncated" in error
-    assert error.endswith('set on_bad_image="skip" to leave them out.\n')
+    assert error.endswith("leave them out with --config.data.on_bad_image=skip.\n")
 
 
 def test_skipping_leaves_them_out_and_counts_them(setting, tmp_path, monkeypatch, capsys):

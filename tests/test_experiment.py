@@ -13,6 +13,7 @@ import tiny
 from experiments import experiment, tables, training
 from prompt_jax import methods
 from prompt_jax.clip import loading
+from prompt_jax.errors import PromptError
 from prompt_jax.metrics import harmonic_mean
 
 FIELDS = {
@@ -149,7 +150,7 @@ def test_every_logging_step_has_a_line_and_tensorboard_a_file(setting, method):
 def test_zero_shot_trains_nothing(setting):
     results = run(setting, "zero_shot", "zero_shot-False")
     workdir = setting.results / "zero_shot-False"
-    assert [path.name for path in workdir.iterdir()] == ["results.json"]
+    assert sorted(path.name for path in workdir.iterdir()) == ["results.json", "run.json"]
     assert results["train_seconds"] == 0
     assert {key: results[key] for key in ("base", "new", "h")} == results["zero_shot"]
 
@@ -206,3 +207,9 @@ def test_small_towers_are_announced(capsys):
     assert "vision_depth=9: the image tower has 4 layers" in capsys.readouterr().out
     experiment.note_small_tower(methods.get("pro_mpt").Settings(), 12)
     assert capsys.readouterr().out == ""
+
+
+def test_a_folder_is_its_first_run_s_even_without_checkpoint_or_results(tmp_path):
+    experiment.claim_workdir(tmp_path, {"method": "zero_shot", "seed": 1})
+    with pytest.raises(PromptError, match="holds another run .method: 'pro_mpt' here, 'zero_shot'"):
+        experiment.claim_workdir(tmp_path, {"method": "pro_mpt", "seed": 1})

@@ -120,12 +120,13 @@ def test_ctrl_c_writes_a_checkpoint_and_the_next_run_goes_on(setting, monkeypatc
                 signal.raise_signal(signal.SIGINT)
             return super().write(step, metrics)
 
+    before = signal.getsignal(signal.SIGINT)
     with monkeypatch.context() as patch:
         patch.setattr(training, "Log", Interrupted)
         with pytest.raises(KeyboardInterrupt, match="stopped after step 3 of 6; run again"):
             experiment.run(config, workdir)
     assert newest(workdir) == 3
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.getsignal(signal.SIGINT) is before
     experiment.run(config, workdir)
     assert f"going on from step 3 of 6 in {workdir}" in capsys.readouterr().out
     assert_same_outcome(workdir, whole, 6)

@@ -6,6 +6,7 @@ and so on, N times, from coarse to precise.
 """
 
 import dataclasses
+import math
 from typing import Any
 
 import jax
@@ -66,6 +67,8 @@ class Settings:
         for field, choices in CHOICES.items():
             if getattr(self, field) not in choices:
                 raise PromptError(f"{field}={getattr(self, field)!r} is not one of {choices}")
+        if not 0 <= self.loss_decay < math.inf:
+            raise PromptError(f"loss_decay={self.loss_decay} must be a number, 0 or more")
         for field, least in {"iterations": 0, "vision_prompts": 1, "vision_depth": 1}.items():
             if getattr(self, field) < least:
                 raise PromptError(f"{field}={getattr(self, field)} must be at least {least}")
