@@ -1,6 +1,6 @@
-"""Accuracy of a method on batches of pictures, after every one of its iterations."""
+"""Accuracy of methods on batches of pictures, after every one of their iterations."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import jax
@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from prompt_jax.errors import PromptError
-from prompt_jax.methods import Method, Prompts, Task
+from prompt_jax.methods import Method, Prompts, Task, look
 
 
 class Accuracy(NamedTuple):
@@ -24,36 +24,59 @@ class Accuracy(NamedTuple):
 
 
 class Evaluator:
-    """A method's compiled evaluation; tasks of equal shapes share one compilation."""
+    """Compiled evaluations of several methods, which look at the same pictures together.
 
-    def __init__(self, method: Method):
+    Tasks of equal shapes share one compilation. The frozen image tower runs once a batch for all
+    methods that see features alone.
+    """
+
+    def __init__(self, methods: Sequence[Method]):
         """Compiles at the first call."""
-        self._prepare = jax.jit(method.prepare)
-
-        def hits(prompts, prepared, task, batch):
-            logits = method.forward(prompts, prepared, task, batch["image"]).logits
-            right = jnp.argmax(logits, axis=-1) == batch["label"]
-            return jnp.sum(right, axis=-1), jnp.sum(batch["label"] >= 0)
-
-        self._hits = jax.jit(hits)
+        self._methods = list(methods)
+        self._seeing = next((m for m in self._methods if m.sees == "features"), None)
+        self._look = jax.jit(lambda task, images: look(self._seeing, task, images))
+        self._prepare = [jax.jit(method.prepare) for method in self._methods]
+        self._hits = [jax.jit(_count_hits(method)) for method in self._methods]
 
     def __call__(
-        self, prompts: Prompts, task: Task, batches: Iterable[dict[str, jax.Array]]
-    ) -> Accuracy:
-        """Accuracy over all batches {"image": float[B, H, W, 3], "label": int[B]}.
+        self,
+        prompts: Sequence[Prompts],
+        tasks: Sequence[Task],
+        batches: Iterable[dict[str, jax.Array]],
+    ) -> list[Accuracy]:
+        """Each method's accuracy over all batches {"image": float[B, H, W, 3], "label": int[B]}.
 
         A label of -1 marks padding, which does not count. What does not depend on an image is
-        computed once.
+        computed once. Where all methods see features, "image" may hold those, float[B, d].
+
+        Args:
+            prompts, tasks: one a method; the tasks share a backbone.
+            batches: gone through once.
 
         Raises:
             PromptError: there are no pictures.
         """
-        prepared = self._prepare(prompts, task)
-        right: np.ndarray | int = 0
+        prepared = [
+            run(p, task) for run, p, task in zip(self._prepare, prompts, tasks, strict=True)
+        ]
+        right: list[np.ndarray | int] = [0] * len(self._methods)
         pictures = 0
         for batch in batches:
-            batch_right, batch_pictures = self._hits(prompts, prepared, task, batch)
-            right, pictures = right + np.asarray(batch_right), pictures + int(batch_pictures)
+            images, labels = batch["image"], batch["label"]
+            features = self._look(tasks[0], images) if self._seeing else None
+            for i, method in enumerate(self._methods):
+                seen = images if method.sees == "images" else features
+                hits = self._hits[i](prompts[i], prepared[i], tasks[i], seen, labels)
+                right[i] = right[i] + np.asarray(hits)
+            pictures += int(np.sum(np.asarray(labels) >= 0))
         if not pictures:
             raise PromptError("there are no test pictures to evaluate on; check the test split")
-        return Accuracy(np.asarray(100 * right / pictures).tolist(), pictures)
+        return [Accuracy(np.asarray(100 * hits / pictures).tolist(), pictures) for hits in right]
+
+
+def _count_hits(method):
+    def hits(prompts, prepared, task, seen, labels):
+        logits = method.forward(prompts, prepared, task, seen).logits
+        return jnp.sum(jnp.argmax(logits, axis=-1) == labels, axis=-1)
+
+    return hits

@@ -1,6 +1,7 @@
 """The optimizer and learning-rate schedule that the CoOp family shares (Dassl)."""
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -24,6 +25,11 @@ def coop_schedule(base: float, epochs: int, steps_per_epoch: int) -> optax.Sched
     return schedule
 
 
+def cosine_schedule(base: float, steps: int) -> optax.Schedule:
+    """Learning rate by step, from `base` to 0 along half a cosine (PyTorch's CosineAnnealingLR)."""
+    return optax.cosine_decay_schedule(base, steps)
+
+
 def sgd(
     learning_rate: optax.ScalarOrSchedule,
     trains: Any,
@@ -41,5 +47,66 @@ def sgd(
     rule = optax.chain(
         optax.add_decayed_weights(weight_decay), optax.sgd(learning_rate, momentum=momentum)
     )
+    return _partition(rule, trains)
+
+
+def adamw(
+    learning_rate: optax.ScalarOrSchedule,
+    trains: Any,
+    weight_decay: float = 0.01,
+    epsilon: float = 1e-8,
+) -> optax.GradientTransformation:
+    """AdamW as PyTorch has it (decay apart from the gradient), on the leaves that train.
+
+    Args:
+        learning_rate: number or schedule.
+        trains: see `sgd`.
+        weight_decay: times the learning rate, as in PyTorch.
+        epsilon: in the denominator.
+    """
+    return _partition(optax.adamw(learning_rate, eps=epsilon, weight_decay=weight_decay), trains)
+
+
+def _partition(rule, trains):
     labels = jax.tree.map(lambda leaf: "trains" if leaf else "fixed", trains)
     return optax.partition({"trains": rule, "fixed": optax.set_to_zero()}, labels)
+
+
+class EpochAverage(NamedTuple):
+    """The state of `average_epochs`: steps so far, the weighted sum so far, the optimizer's own."""
+
+    step: jax.Array
+    average: Any
+    inner: optax.OptState
+
+
+def average_epochs(
+    inner: optax.GradientTransformation, weights: Sequence[float], steps_per_epoch: int
+) -> optax.GradientTransformation:
+    """Beside an optimizer, sums up the parameters after each epoch's last step, weighted.
+
+    Args:
+        inner: what updates the parameters, unchanged.
+        weights: one an epoch; they sum to 1.
+        steps_per_epoch: steps in an epoch.
+
+    Returns:
+        A transformation whose state's `average` is the result after the last step.
+
+    Source: PromptSRC section 3.3 (Gaussian-weighted prompt aggregation).
+    """
+    by_epoch = jnp.asarray(weights, jnp.float32)
+
+    def init(params):
+        zeros = jax.tree.map(jnp.zeros_like, params)
+        return EpochAverage(jnp.zeros((), jnp.int32), zeros, inner.init(params))
+
+    def update(updates, state, params=None):
+        updates, inner_state = inner.update(updates, state.inner, params)
+        step = state.step + 1
+        weight = jnp.where(step % steps_per_epoch == 0, by_epoch[step // steps_per_epoch - 1], 0.0)
+        new = optax.apply_updates(params, updates)
+        average = jax.tree.map(lambda a, p: a + weight * p, state.average, new)
+        return updates, EpochAverage(step, average, inner_state)
+
+    return optax.GradientTransformation(init, update)

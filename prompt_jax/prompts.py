@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from prompt_jax.clip import CLIP, Frozen, tokenizer
+from prompt_jax.clip import CLIP, Frozen, normalize, tokenizer
 from prompt_jax.errors import PromptError
 
 PHOTO = "a photo of a {}."
@@ -36,13 +36,16 @@ class ClassTokens:
         return self.suffix.shape[0]
 
 
-def tokenize_classes(template: str, names: Sequence[str], context_length: int = 77) -> ClassTokens:
+def tokenize_classes(
+    template: str, names: Sequence[str], context_length: int = 77, share_words: bool = True
+) -> ClassTokens:
     """Token ids of `template` filled with each class name (underscores become spaces).
 
     Args:
         template: text with one "{}" for the name; "{}." where the context is learned.
         names: K class names.
         context_length: slots of the text tower.
+        share_words: whether the words before the name go into the shared prefix.
 
     Raises:
         PromptError: the template has no "{}", there is no class, or a prompt is too long.
@@ -52,7 +55,7 @@ def tokenize_classes(template: str, names: Sequence[str], context_length: int = 
     if not names:
         raise PromptError("there are no classes: at least one class name is needed")
     rows = [tokenizer.encode(template.replace("{}", name.replace("_", " "))) for name in names]
-    words_before = len(tokenizer.encode(template.split("{}")[0]))
+    words_before = len(tokenizer.encode(template.split("{}")[0])) if share_words else 0
     shared = _common_prefix(rows, words_before)
     suffixes = [[*row[shared:], tokenizer.EOT] for row in rows]
     longest = max(map(len, suffixes))
@@ -113,6 +116,41 @@ def encode_classes(
         )
     cache = clip.prefill(frozen, prefix, deep_prompts)
     return clip.extend(frozen, cache, clip.embed_text(frozen, classes.suffix), classes.eot)
+
+
+def encode_templates(
+    clip: CLIP,
+    frozen: Frozen,
+    templates: Sequence[str],
+    names: Sequence[str],
+    normalized: bool = True,
+) -> jax.Array:
+    """Each class's text features, averaged over templates.
+
+    Args:
+        clip, frozen: the backbone.
+        templates: texts with one "{}" for the name.
+        names: K class names.
+        normalized: whether each template's feature is L2-normalised before the average.
+
+    Returns:
+        float32[K, d]; the average itself is not normalised.
+
+    Raises:
+        PromptError: see `tokenize_classes`.
+    """
+    slots = clip.config.context_length
+    # Of many templates each has words of its own: without them there are few shapes to compile for.
+    share_words = len(templates) == 1
+    total = jnp.zeros((len(names), clip.config.embed_dim), jnp.float32)
+    for template in templates:
+        classes = tokenize_classes(template, names, slots, share_words)
+        features = _encode_classes(clip, frozen, classes).astype(jnp.float32)
+        total += normalize(features) if normalized else features
+    return total / len(templates)
+
+
+_encode_classes = jax.jit(lambda clip, *rest: encode_classes(clip, *rest), static_argnums=0)
 
 
 def init_context(

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from prompt_jax.methods import Method, Output, Prompts, Task
+from prompt_jax.methods import Method, Output, Prompts, Task, look
 
 
 class State(NamedTuple):
@@ -35,8 +35,12 @@ def loss_of(output: Output, labels: jax.Array) -> jax.Array:
 def loss_and_output(
     method: Method, prompts: Prompts, task: Task, batch: dict[str, jax.Array]
 ) -> tuple[jax.Array, Output]:
-    """The training loss of a batch {"image": float[B, H, W, 3], "label": int[B]}."""
-    output = method.forward(prompts, method.prepare(prompts, task), task, batch["image"])
+    """The training loss of a batch {"image": float[B, H, W, 3], "label": int[B]}.
+
+    For a method that sees features, "image" may hold those, float[B, d].
+    """
+    seen = look(method, task, batch["image"])
+    output = method.forward(prompts, method.prepare(prompts, task), task, seen)
     return loss_of(output, batch["label"]), output
 
 

@@ -98,7 +98,7 @@ def arrays(row, kind):
 
 def task_of(row):
     """The row's method on the six classes of the figures."""
-    return methods.make_task(TINY, FROZEN, CLASSES, row.settings)
+    return methods.make_task(methods.get(row.method), TINY, FROZEN, CLASSES, row.settings)
 
 
 def test_the_weights_here_are_those_that_the_figures_were_measured_on(shared):
@@ -173,8 +173,9 @@ def test_parameter_count_on_vit_b16(name, settings, expected):
     names = [f"class {i}" for i in range(10)]
 
     def init(rng):
-        task = methods.make_task(clip, clip.init(rng), names, settings)
-        return methods.get(name).init(rng, task)
+        method = methods.get(name)
+        task = methods.make_task(method, clip, clip.init(rng), names, settings)
+        return method.init(rng, task)
 
     prompts = jax.eval_shape(init, jax.random.key(0))
     assert sum(leaf.size for leaf in jax.tree.leaves(prompts)) == expected
@@ -191,7 +192,8 @@ def test_evaluation_by_prepare_once_equals_training_by_prepare_each_time():
     row = ROWS[1]
     method, task, prompts = methods.get(row.method), task_of(row), arrays(row, "param")
     prepared = jax.jit(method.prepare)(prompts, task)
-    evaluated = jax.jit(method.forward)(prompts, prepared, task, BATCH["image"]).logits
+    seen = methods.look(method, task, BATCH["image"])
+    evaluated = jax.jit(method.forward)(prompts, prepared, task, seen).logits
     assert largest_difference(evaluated, expected_logits(FIGURES["coop"])) <= 1e-4
 
 

@@ -22,7 +22,7 @@ from test_methods import pro_mpt_tree
 from prompt_jax import optim
 from prompt_jax.clip import CLIP, normalize
 from prompt_jax.errors import PromptError
-from prompt_jax.methods import make_task, pro_mpt, zero_shot
+from prompt_jax.methods import look, make_task, pro_mpt, zero_shot
 from prompt_jax.methods.pro_mpt import METHOD, Settings
 from prompt_jax.prompts import encode_classes, generate, generate_layers
 
@@ -42,13 +42,13 @@ def forward(prompts, task, images):
 def logits(prompts=PROMPTS, names=CLASSES, images=IMAGES, **changed):
     """The same with these settings changed."""
     settings = dataclasses.replace(SETTINGS, **changed)
-    return forward(prompts, make_task(SMALL, FROZEN, names, settings), images)
+    return forward(prompts, make_task(METHOD, SMALL, FROZEN, names, settings), images)
 
 
 def fresh(names=CLASSES, **changed):
     """Initial prompts with these settings changed."""
     settings = dataclasses.replace(SETTINGS, **changed)
-    return METHOD.init(jax.random.key(0), make_task(SMALL, FROZEN, names, settings))
+    return METHOD.init(jax.random.key(0), make_task(METHOD, SMALL, FROZEN, names, settings))
 
 
 def without(*keys):
@@ -61,7 +61,7 @@ def plain_loop(prompts, task, image):
     """ProMPT's equations on one image, float[H, W, 3], with a Python loop over iterations."""
     s, clip, frozen = task.settings, task.clip, task.frozen
     features = clip.encode_image(frozen, image[None])[0]
-    classes = encode_classes(clip, frozen, task.photo)
+    classes = task.constants
     vision, context = prompts["vision"], prompts["context"]
     logits = [task.scale * normalize(classes) @ normalize(features)]
     for _ in range(s.iterations):
@@ -84,7 +84,7 @@ def plain_loop(prompts, task, image):
 def test_scan_equals_a_plain_loop(field):
     changed: dict[str, Any] = {field: False} if field else {}
     settings = dataclasses.replace(SETTINGS, **changed)
-    task = make_task(SMALL, FROZEN, CLASSES, settings)
+    task = make_task(METHOD, SMALL, FROZEN, CLASSES, settings)
     expected = plain_loop(PROMPTS, task, IMAGES[1])
     output = logits(without(field), **changed)
     assert largest_difference(output[:, 1], expected) <= 1e-4
@@ -95,9 +95,9 @@ def test_scan_equals_a_plain_loop(field):
 def test_no_iterations_is_zero_shot():
     assert fresh(iterations=0) == {}
     output = logits({}, iterations=0)
-    task = make_task(SMALL, FROZEN, CLASSES, zero_shot.Settings())
-    prepared = jax.jit(zero_shot.prepare)({}, task)
-    expected = jax.jit(zero_shot.forward)({}, prepared, task, IMAGES).logits
+    task = make_task(zero_shot.METHOD, SMALL, FROZEN, CLASSES, zero_shot.Settings())
+    features = look(zero_shot.METHOD, task, IMAGES)
+    expected = jax.jit(zero_shot.forward)({}, None, task, features).logits
     assert output.shape == (1, 3, len(CLASSES))
     assert largest_difference(output, expected) <= 1e-4
     assert METHOD.trains({}, Settings(iterations=0)) == {}
@@ -150,7 +150,9 @@ def record(monkeypatch):
         with monkeypatch.context() as patch, jax.disable_jit():  # the scan runs as a Python loop
             patch.setattr(CLIP, "encode_tokens", encode_tokens)
             patch.setattr(pro_mpt, "encode_classes", encode_classes)
-            task = make_task(SMALL, FROZEN, CLASSES, dataclasses.replace(SETTINGS, **changed))
+            task = make_task(
+                METHOD, SMALL, FROZEN, CLASSES, dataclasses.replace(SETTINGS, **changed)
+            )
             METHOD.forward(PROMPTS, METHOD.prepare(PROMPTS, task), task, IMAGES[:2])
         return np.stack(vision), np.stack(contexts)  # [iterations, images, ...]
 
@@ -240,7 +242,7 @@ def test_stopped_gradients_change_gradients_and_no_value():
 
 
 def test_loss_decay_weighs_later_iterations_more_and_zero_shot_never():
-    task = make_task(SMALL, FROZEN, CLASSES, Settings(3, 3, 2, loss_decay=0.5))
+    task = make_task(METHOD, SMALL, FROZEN, CLASSES, Settings(3, 3, 2, loss_decay=0.5))
     output = jax.eval_shape(
         lambda p: METHOD.forward(p, METHOD.prepare(p, task), task, IMAGES), PROMPTS
     )

@@ -32,7 +32,8 @@ for number in (1, len(jax.devices())):
     method = methods.get("pro_mpt")
     settings = method.Settings(iterations=2, vision_prompts=2, vision_depth=1)
     names = ["kiwi", "sea horse", "pagoda"]
-    made = methods.make_task(CLIP(config), placement.replicate(frozen), names, settings)
+    clip = CLIP(config)
+    made = methods.make_task(method, clip, placement.replicate(frozen), names, settings)
     task = placement.replicate(made)
     prompts = method.init(jax.random.key(0), task)
     optimizer = optim.sgd(0.01, method.trains(prompts, settings))
@@ -42,7 +43,7 @@ for number in (1, len(jax.devices())):
     for _ in range(2):
         state, metrics = step(state, task, split)
         losses.append(float(metrics["loss"]))
-    accuracy = Evaluator(method)(state.prompts, task, [placement.split(test)])
+    [accuracy] = Evaluator([method])([state.prompts], [task], [placement.split(test)])
     shards = {s.data.shape[0] for s in split["image"].addressable_shards}
     leaves = jax.tree.leaves_with_path(state.prompts)
     print(json.dumps({

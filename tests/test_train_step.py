@@ -32,7 +32,7 @@ def task_of(name):
         "pro_mpt": pro_mpt.Settings(iterations=1, vision_prompts=2, vision_depth=2),
         "zero_shot": zero_shot.Settings(),
     }
-    return methods.make_task(TINY, FROZEN, CLASSES, settings[name])
+    return methods.make_task(methods.get(name), TINY, FROZEN, CLASSES, settings[name])
 
 
 def run(name, steps, seed=0):

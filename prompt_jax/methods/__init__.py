@@ -2,7 +2,15 @@
 
 from prompt_jax.errors import unknown
 from prompt_jax.methods import cocoop, coop, pro_mpt, zero_shot
-from prompt_jax.methods.method import Method, Output, Prompts, Task, make_task
+from prompt_jax.methods.method import (
+    UNSEEN,
+    Method,
+    Output,
+    Prompts,
+    Task,
+    look,
+    make_task,
+)
 
 METHODS: dict[str, Method] = {
     "zero_shot": zero_shot.METHOD,
@@ -11,7 +19,17 @@ METHODS: dict[str, Method] = {
     "pro_mpt": pro_mpt.METHOD,
 }
 
-__all__ = ["METHODS", "Method", "Output", "Prompts", "Task", "get", "make_task"]
+__all__ = [
+    "METHODS",
+    "UNSEEN",
+    "Method",
+    "Output",
+    "Prompts",
+    "Task",
+    "get",
+    "look",
+    "make_task",
+]
 
 
 def get(name: str) -> Method:

@@ -31,19 +31,14 @@ def init(rng, task):
     return {"context": context, "meta_net": meta_net}
 
 
-def prepare(prompts, task):
-    """Nothing: every text feature depends on the image."""
-    del prompts, task
-
-
-def forward(prompts, prepared, task, images):
+def forward(prompts, prepared, task, features):
     """One set of class features per image: its meta-token is added to all context vectors."""
     del prepared
-    features = normalize(task.clip.encode_image(task.frozen, images))
+    features = normalize(features)
     shift = generate(prompts["meta_net"], features)  # [B, d_l]
     context = prompts["context"] + shift[:, None]
     classes = encode_classes(task.clip, task.frozen, task.names, context)  # [B, K, d]
     return Output(cosine_logits(task, features, normalize(classes))[None])
 
 
-METHOD = Method(Settings, init, prepare, forward)
+METHOD = Method(Settings, init, forward, sees="features")

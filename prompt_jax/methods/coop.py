@@ -33,11 +33,10 @@ def prepare(prompts, task):
     return normalize(features)
 
 
-def forward(prompts, prepared, task, images):
+def forward(prompts, prepared, task, features):
     """Cosine similarity of the image with every class."""
     del prompts
-    features = normalize(task.clip.encode_image(task.frozen, images))
-    return Output(cosine_logits(task, features, prepared)[None])
+    return Output(cosine_logits(task, normalize(features), prepared)[None])
 
 
-METHOD = Method(Settings, init, prepare, forward)
+METHOD = Method(Settings, init, forward, prepare, sees="features")

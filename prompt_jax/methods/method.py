@@ -1,17 +1,22 @@
-"""What a prompt method is: three pure functions over a small trainable pytree."""
+"""What a prompt method is: pure functions over a small trainable pytree."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import flax.struct
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from prompt_jax.clip import CLIP, Frozen
+from prompt_jax.errors import PromptError
 from prompt_jax.prompts import PHOTO, ClassTokens, tokenize_classes
 
 Prompts = Any
 """The trainable pytree of a method; an empty dict where nothing trains."""
+
+UNSEEN = -1
+"""In `Task.trained`: a class that the prompts were not trained on."""
 
 
 @flax.struct.dataclass
@@ -21,16 +26,17 @@ class Task:
     Attributes:
         frozen: CLIP's parameters.
         names: the classes behind a learned context, "{}.".
-        photo: the classes in "a photo of a {}.".
-        described: the classes in the data set's own template.
+        trained: int32[K], which of the classes that the prompts are trained on each class is;
+            `UNSEEN` for another one.
+        constants: what the method's `constants` computed, once.
         clip: the backbone without its parameters.
         settings: the method's `Settings`.
     """
 
     frozen: Frozen
     names: ClassTokens
-    photo: ClassTokens
-    described: ClassTokens
+    trained: jax.Array
+    constants: Any
     clip: CLIP = flax.struct.field(pytree_node=False)
     settings: Any = flax.struct.field(pytree_node=False)
 
@@ -38,21 +44,6 @@ class Task:
     def scale(self) -> jax.Array:
         """1/τ, what cosines are multiplied by."""
         return jnp.exp(self.frozen["logit_scale"].astype(jnp.float32))
-
-
-def make_task(
-    clip: CLIP, frozen: Frozen, class_names: Sequence[str], settings: Any, template: str = PHOTO
-) -> Task:
-    """A task over K class names; `template` is the data set's own."""
-    slots = clip.config.context_length
-    return Task(
-        frozen=frozen,
-        names=tokenize_classes("{}.", class_names, slots),
-        photo=tokenize_classes(PHOTO, class_names, slots),
-        described=tokenize_classes(template, class_names, slots),
-        clip=clip,
-        settings=settings,
-    )
 
 
 @flax.struct.dataclass
@@ -70,9 +61,22 @@ class Output:
     losses: Mapping[str, jax.Array] = flax.struct.field(default_factory=dict)
 
 
+def _no_constants(task, class_names, template):
+    del task, class_names, template
+
+
+def _prepare_nothing(prompts, task):
+    del prompts, task
+
+
 def _all_train(prompts, settings):
     del settings
     return jax.tree.map(lambda _: True, prompts)
+
+
+def _never(settings):
+    del settings
+    return False
 
 
 class Method(NamedTuple):
@@ -82,16 +86,79 @@ class Method(NamedTuple):
     Attributes:
         Settings: a frozen dataclass of the method's own settings, with the published defaults.
         init: (rng, task) -> prompts.
+        forward: (prompts, prepared, task, x) -> Output. What x is, `sees` says.
         prepare: (prompts, task) -> what does not depend on an image.
-        forward: (prompts, prepared, task, images float[B, H, W, 3]) -> Output.
+        sees: "images": x is float[B, H, W, 3], normalised pictures. "features": x is float[B, d],
+            the frozen image tower's features, not normalised. Such a method never needs the image
+            tower's gradient, and can train on features that were computed once.
+        constants: (task, class_names, template) -> what no prompt changes; computed once per task.
         trains: (prompts, settings) -> pytree of bool like prompts, False where it stays fixed.
+        from_shots: (prompts, task, features float[V, n, d], labels int[n]) -> prompts made from V
+            views of all n training pictures, before training; None where a method needs none.
+        tune: (prompts, task, features float[n, d], labels int[n]) -> prompts with what is chosen on
+            validation pictures, after training; None where nothing is.
+        epoch_weights: (settings, epochs) -> weight of each epoch's last prompts in the result; None
+            where the last step's prompts are the result.
+        own_classes_only: settings -> whether the prompts can only tell apart classes they were
+            trained on.
     """
 
     Settings: type
     init: Callable[[jax.Array, Task], Prompts]
-    prepare: Callable[[Prompts, Task], Any]
     forward: Callable[[Prompts, Any, Task, jax.Array], Output]
+    prepare: Callable[[Prompts, Task], Any] = _prepare_nothing
+    sees: Literal["images", "features"] = "images"
+    constants: Callable[[Task, Sequence[str], str], Any] = _no_constants
     trains: Callable[[Prompts, Any], Any] = _all_train
+    from_shots: Callable[[Prompts, Task, jax.Array, jax.Array], Prompts] | None = None
+    tune: Callable[[Prompts, Task, jax.Array, jax.Array], Prompts] | None = None
+    epoch_weights: Callable[[Any, int], Sequence[float]] | None = None
+    own_classes_only: Callable[[Any], bool] = _never
+
+
+def make_task(
+    method: Method,
+    clip: CLIP,
+    frozen: Frozen,
+    class_names: Sequence[str],
+    settings: Any,
+    template: str = PHOTO,
+    trained: Sequence[int] | None = None,
+) -> Task:
+    """A task over K class names.
+
+    Args:
+        method: computes its constants.
+        clip, frozen: the backbone.
+        class_names: K names; underscores become spaces.
+        settings: the method's `Settings`.
+        template: the data set's own text of a class.
+        trained: see `Task.trained`; by default these are the classes that the prompts train on.
+
+    Raises:
+        PromptError: the method cannot tell these classes apart, or a prompt is too long.
+    """
+    index = np.arange(len(class_names)) if trained is None else np.asarray(trained)
+    unseen = np.flatnonzero(index == UNSEEN)
+    if unseen.size and method.own_classes_only(settings):
+        raise PromptError(
+            f"{settings} keeps something of its own for each class it was trained on, and has "
+            f"nothing for {unseen.size} of {len(index)} classes, e.g. {class_names[unseen[0]]!r}; "
+            "test it on the classes it trains on (--config.protocol=few_shot)"
+        )
+    names = tokenize_classes("{}.", class_names, clip.config.context_length)
+    task = Task(frozen, names, jnp.asarray(index, jnp.int32), None, clip, settings)
+    return task.replace(constants=method.constants(task, class_names, template))
+
+
+def look(method: Method, task: Task, images: jax.Array) -> jax.Array:
+    """What `forward` takes of a batch: pictures float[B, H, W, 3], or their frozen features.
+
+    Features float[B, d] that were computed before pass as they are.
+    """
+    if method.sees == "images" or images.ndim == 2:
+        return images
+    return jax.lax.stop_gradient(task.clip.encode_image(task.frozen, images))
 
 
 def cosine_logits(task: Task, image_features: jax.Array, text_features: jax.Array) -> jax.Array:

@@ -16,8 +16,10 @@ from prompt_jax.clip import normalize
 from prompt_jax.errors import PromptError
 from prompt_jax.methods.method import Method, Output, cosine_logits
 from prompt_jax.prompts import (
+    PHOTO,
     STANDARD_DEVIATION,
     encode_classes,
+    encode_templates,
     generate,
     generate_layers,
     init_context,
@@ -108,25 +110,26 @@ def trains(prompts, settings):
     return mask | {"vision": settings.vision_prompt_init == "normal"} if prompts else mask
 
 
-def prepare(prompts, task):
-    """The frozen text features Z⁰ of "a photo of a {}.", float[K, d], not normalised."""
-    del prompts
-    return encode_classes(task.clip, task.frozen, task.photo)
+def constants(task, class_names, template):
+    """The frozen text features Z⁰ of "a photo of a {}.", float32[K, d], not normalised."""
+    del template
+    return encode_templates(task.clip, task.frozen, (PHOTO,), class_names, normalized=False)
 
 
 def forward(prompts, prepared, task, images):
     """Logits of p⁰ … p^N, float32[1 + N, B, K]; p⁰, the zero-shot answer, has no loss."""
+    del prepared
     s, clip, frozen = task.settings, task.clip, task.frozen
     embedded = clip.embed_image(frozen, images)  # the same in every iteration
     image_features = normalize(clip.encode_tokens(frozen, embedded))
-    zero_shot = normalize(prepared)
+    zero_shot = normalize(task.constants)
     first_logits = cosine_logits(task, image_features, zero_shot)
     if s.iterations == 0:
         return Output(first_logits[None], weights=(0.0,))
 
     batch, number = first_logits.shape
     chosen = min(s.vision_prompts, number) if s.feature_filter else number
-    made_from = zero_shot if s.normalize_generator_input else prepared
+    made_from = zero_shot if s.normalize_generator_input else task.constants
     shared = jnp.broadcast_to(made_from, (batch, *made_from.shape))
     vision = first_slots(prompts["vision"], chosen)
     start = (
@@ -181,4 +184,4 @@ def hold(carry, stop_gradient):
     return selected, vision, context
 
 
-METHOD = Method(Settings, init, prepare, forward, trains)
+METHOD = Method(Settings, init, forward, constants=constants, trains=trains)

@@ -4,7 +4,7 @@ import dataclasses
 
 from prompt_jax.clip import normalize
 from prompt_jax.methods.method import Method, Output, cosine_logits
-from prompt_jax.prompts import encode_classes
+from prompt_jax.prompts import encode_templates
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,17 +18,15 @@ def init(rng, task):
     return {}
 
 
-def prepare(prompts, task):
+def constants(task, class_names, template):
     """The classes' text features, float32[K, d], normalised."""
-    del prompts
-    return normalize(encode_classes(task.clip, task.frozen, task.described))
+    return normalize(encode_templates(task.clip, task.frozen, (template,), class_names))
 
 
-def forward(prompts, prepared, task, images):
+def forward(prompts, prepared, task, features):
     """Cosine similarity of the image with every class."""
-    del prompts
-    features = normalize(task.clip.encode_image(task.frozen, images))
-    return Output(cosine_logits(task, features, prepared)[None])
+    del prompts, prepared
+    return Output(cosine_logits(task, normalize(features), task.constants)[None])
 
 
-METHOD = Method(Settings, init, prepare, forward)
+METHOD = Method(Settings, init, forward, sees="features", constants=constants)
