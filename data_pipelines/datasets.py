@@ -1,70 +1,82 @@
-"""The table of data sets, and loading one by its name."""
+"""Loading a data set by its name."""
 
 import inspect
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from data_pipelines.coop_layout import CoopLayout
-from data_pipelines.emoji_scenes import EmojiScenes
-from data_pipelines.errors import unknown
-from data_pipelines.examples import Dataset
+from data_pipelines import tfds_source
+from data_pipelines.errors import DataError, unknown
+from data_pipelines.examples import Dataset, check_names
+from data_pipelines.table import TABLE, Entry
 
-# A new data set is one line here. A new format is one file with a class that has `template`
-# and `load(name, root, **options) -> Dataset`.
-TABLE: dict[str, CoopLayout | EmojiScenes] = {
-    "caltech101": CoopLayout(
-        "caltech-101", "101_ObjectCategories", "split_zhou_Caltech101.json", "a photo of a {}."
-    ),
-    "oxford_pets": CoopLayout(
-        "oxford_pets", "images", "split_zhou_OxfordPets.json", "a photo of a {}, a type of pet."
-    ),
-    "stanford_cars": CoopLayout(
-        "stanford_cars", ".", "split_zhou_StanfordCars.json", "a photo of a {}."
-    ),
-    "flowers102": CoopLayout(
-        "oxford_flowers",
-        "jpg",
-        "split_zhou_OxfordFlowers.json",
-        "a photo of a {}, a type of flower.",
-    ),
-    "food101": CoopLayout(
-        "food-101", "images", "split_zhou_Food101.json", "a photo of {}, a type of food."
-    ),
-    "sun397": CoopLayout("sun397", "SUN397", "split_zhou_SUN397.json", "a photo of a {}."),
-    "dtd": CoopLayout("dtd", "images", "split_zhou_DescribableTextures.json", "{} texture."),
-    "eurosat": CoopLayout(
-        "eurosat", "2750", "split_zhou_EuroSAT.json", "a centered satellite photo of {}."
-    ),
-    "ucf101": CoopLayout(
-        "ucf101",
-        "UCF-101-midframes",
-        "split_zhou_UCF101.json",
-        "a photo of a person doing {}.",
-    ),
-    "emoji_scenes": EmojiScenes("a photo of a {}."),
-}
+__all__ = ["SOURCES", "TABLE", "Entry", "load", "split_domain"]
+
+SOURCES = ("coop", "tfds")
 
 
-def load(name: str, root: str | Path | None = None, **options: Any) -> Dataset:
+def load(
+    name: str, root: str | Path | None = None, source: str = "coop", **options: Any
+) -> Dataset:
     """Load the lists of a data set; pictures are read later, one by one.
 
     Args:
-        name: a key of `TABLE`.
-        root: the folder that holds the data set's folder, or that folder itself; not needed by
-            the embedded data set.
-        **options: what the data set's own `load` takes, e.g. `domain` for "emoji_scenes".
+        name: a key of `TABLE`, or "key:domain", which sets the option `domain`.
+        root: the folder that holds the data set's folder, or that folder itself; TFDS's data_dir
+            for `source="tfds"`; not needed by the embedded data set.
+        source: "coop", for the files of the table's layout, or "tfds".
+        **options: `template`, the text of one class with one `{}`, in place of the table's; and
+            what the layout's own `load` takes, e.g. `domain` for "emoji_scenes".
 
     Returns:
         The data set.
 
     Raises:
-        DataError: an unknown name or option, or data that is missing or malformed.
+        DataError: an unknown name, source or option, or data that is missing or malformed, e.g.
+            with gaps in the labels or with one name for two classes.
     """
-    if name not in TABLE:
-        raise unknown("data set", name, TABLE)
-    source = TABLE[name]
-    allowed = [key for key in inspect.signature(source.load).parameters if key != "name"]
+    key, domain = split_domain(name)
+    if key not in TABLE:
+        raise unknown("data set", key, TABLE)
+    if source not in SOURCES:
+        raise unknown("source of data", source, SOURCES)
+    entry = TABLE[key]
+    if domain is not None:
+        if options.get("domain") not in (None, domain):
+            raise DataError(f"{name}: the name and domain={options['domain']!r} disagree; set one")
+        options["domain"] = domain
+    options.setdefault("template", entry.template)
+    read = _tfds(key, entry) if source == "tfds" else entry.layout.load
+    allowed = list(inspect.signature(read).parameters)
+    allowed = [option for option in allowed if option not in ("name", "tfds_name", "clean")]
     for option in options:
         if option not in allowed:
-            raise unknown(f"option of the data set {name}:", option, allowed)
-    return source.load(name, root, **options)
+            raise unknown(f"option of the data set {key}:", option, allowed)
+    _check_template(key, options["template"])
+    dataset = replace(read(name=key, root=root, **options), name=name)
+    names = dataset.class_names
+    if not entry.repeated_names:
+        check_names(name, names)
+    return dataset
+
+
+def split_domain(name: str) -> tuple[str, str | None]:
+    """The key of `TABLE` and the domain of a name: "folder:dslr" is ("folder", "dslr")."""
+    key, colon, domain = name.partition(":")
+    return key, domain if colon else None
+
+
+def _tfds(key: str, entry: Entry) -> Callable[..., Dataset]:
+    if entry.tfds is None:
+        have = ", ".join(name for name, other in TABLE.items() if other.tfds)
+        raise DataError(f"{key}: not in TFDS; set source=coop. In TFDS are {have}")
+    return partial(tfds_source.load, tfds_name=entry.tfds, clean=entry.clean)
+
+
+def _check_template(key: str, template: object) -> None:
+    if not isinstance(template, str) or template.count("{}") != 1:
+        raise DataError(
+            f'{key}: template={template!r} must contain "{{}}" once, for the class name'
+        )

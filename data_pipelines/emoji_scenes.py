@@ -16,16 +16,14 @@ _STARTS = {"train": 0, "val": _BLOCK, "test": 2 * _BLOCK}
 _SEED = 0
 
 
-@dataclass(frozen=True)
 class EmojiScenes:
-    """The table's entry of the embedded data set; `template` is the text of one class."""
-
-    template: str
+    """The embedded data set, as a layout of the table of data sets."""
 
     def load(
         self,
         name: str,
         root: str | Path | None,
+        template: str,
         domain: str | None = None,
         num_classes: int | None = None,
         train_per_class: int = 64,
@@ -38,6 +36,7 @@ class EmojiScenes:
         Args:
             name: the data set's name, for messages and results.
             root: not used; nothing is on disk.
+            template: the text of one class, with one `{}` for the class name.
             domain: a drawing style of `scenes.DOMAINS`; the first one by default.
             num_classes: a fixed, evenly spread subset of the classes; all by default.
             train_per_class: training scenes per class.
@@ -68,7 +67,12 @@ class EmojiScenes:
             _list_scenes(domain, kept, scenes.CLASSES, range(start, start + counts[split]))
             for split, start in _STARTS.items()
         )
-        return Dataset(name, self.template, train, val, test, SceneReader(size))
+        source = f"rendered, style {domain}"
+        return Dataset(name, template, train, val, test, SceneReader(size), split_source=source)
+
+    def expected(self) -> str:
+        """What must be on disk, in words."""
+        return "Nothing: the scenes are rendered on the fly."
 
 
 @dataclass(frozen=True)

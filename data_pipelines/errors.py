@@ -4,8 +4,17 @@ import difflib
 from collections.abc import Iterable
 
 
+def printable(text: str) -> str:
+    """`text` with the bytes of file names that are not UTF-8 written as backslash escapes."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
 class DataError(ValueError):
     """A mistake in the data or in a data setting; its message says which, and what to do."""
+
+    def __str__(self) -> str:
+        """The message; it can be printed whatever file names it holds."""
+        return printable(super().__str__())
 
 
 class BadPicture(DataError):
@@ -20,7 +29,7 @@ class BadPicture(DataError):
 
     def __str__(self) -> str:
         """Path and reason in one line."""
-        return f"cannot read the picture {self.picture}: {self.reason}"
+        return printable(f"cannot read the picture {self.picture}: {self.reason}")
 
 
 def unknown(what: str, got: object, allowed: Iterable[str]) -> DataError:

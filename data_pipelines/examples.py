@@ -30,6 +30,7 @@ class Dataset:
         test: test examples.
         read: reads one example's picture: RGB, uint8, any size. Raises `BadPicture`.
         folder: what `Example.picture` is relative to; None for pictures that are not files.
+        split_source: where the three lists come from, in words, for results.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Dataset:
     test: tuple[Example, ...]
     read: Callable[[Example], Image.Image]
     folder: Path | None = None
+    split_source: str = ""
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -74,3 +76,24 @@ def class_names(what: str, examples: Iterable[Example]) -> tuple[str, ...]:
             f"{max(names)}; renumber them without gaps"
         )
     return tuple(names[label] for label in range(len(names)))
+
+
+def check_names(what: str, names: Iterable[str]) -> None:
+    """Refuse class names that a text tower could not tell apart.
+
+    Args:
+        what: the source, for the message.
+        names: the class names in label order, as prompts will hold them.
+
+    Raises:
+        DataError: a name is empty, or two labels have the same name.
+    """
+    first: dict[str, int] = {}
+    for label, name in enumerate(names):
+        if not name.strip():
+            raise DataError(f"{what}: label {label} has an empty class name; give it one")
+        if first.setdefault(name, label) != label:
+            raise DataError(
+                f"{what}: the labels {first[name]} and {label} are both called {name!r} "
+                "(underscores count as spaces); give each class a name of its own, or merge them"
+            )

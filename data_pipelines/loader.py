@@ -1,18 +1,17 @@
-"""Batches for training and testing, read in parallel threads by grain."""
+"""Batches for training and testing, read in parallel threads or processes by grain."""
 
-import os
-from collections.abc import Sequence
-from functools import lru_cache
+import math
+import sys
+from collections.abc import Callable, Sequence
 
-import grain
 import numpy as np
 
 from data_pipelines.errors import DataError
 from data_pipelines.examples import Dataset, Example
+from data_pipelines.order import TRAINING, VIEWS, generator, share, shuffled_rows
 from data_pipelines.pictures import CachedReader
-from data_pipelines.transforms import test_transform, train_transform
-
-Batch = dict[str, np.ndarray]
+from data_pipelines.reading import Batch, Batches
+from data_pipelines.transforms import CHANNELS, test_transform, train_transform
 
 PADDING_LABEL = -1
 
@@ -39,48 +38,54 @@ def train_batches(
     num_epochs: int | None = None,
     num_threads: int | None = None,
     cache_bytes: int = 256 * 2**20,
-) -> grain.DatasetIterator[Batch]:
+    num_workers: int = 0,
+    shard_index: int = 0,
+    shard_count: int = 1,
+) -> Batches:
     """Training batches: shuffled anew and augmented anew in every epoch.
 
-    A batch depends only on the examples, `batch_size`, `image_size`, `seed` and its position.
-    `get_state()` is that position as a small dict; `set_state()` continues there, bit for bit.
+    A batch depends only on the examples, `batch_size`, `image_size`, `seed` and its position;
+    threads, workers and the cache change nothing, and hosts only divide it among themselves.
     The incomplete last batch of an epoch is dropped, unless it is the only one.
 
     Args:
         dataset: reads the pictures.
         examples: the training examples.
-        batch_size: examples per batch.
+        batch_size: examples per batch, of all hosts together.
         image_size: side of a picture in the batch, in pixels.
         seed: of order and augmentation, 0 to 2**32 - 1.
         num_epochs: when to stop; None never stops.
-        num_threads: reading threads; 0 reads in the calling thread; None: one per core, at most 4.
-        cache_bytes: bound on the decoded pictures kept in memory for later epochs; 0 keeps none.
+        num_threads: reading threads (of each worker, if there are workers); 0 reads in the
+            calling thread; None: one per core, at most 4, or one per worker.
+        cache_bytes: bound on the decoded pictures kept in memory for later epochs, divided among
+            the workers; 0 keeps none.
+        num_workers: reading processes; 0 reads in threads of this process. A worker takes
+            seconds to start, and pays where a picture takes long to decode or render.
+        shard_index: which host this is, from 0.
+        shard_count: how many hosts read; each gets its slice of every batch, in host order.
 
     Returns:
-        Iterator of {"image": float32[B, image_size, image_size, 3], "label": int32[B]}.
-        Call `close()` to stop its threads early.
+        Iterator of {"image": float32[B, image_size, image_size, 3], "label": int32[B]}, where B is
+        `batch_size` (or all examples, if fewer) divided by `shard_count`.
 
     Raises:
         DataError: a setting is out of range; and from `next`, `BadPicture`.
     """
-    steps_per_epoch(len(examples), batch_size)
-    if not 0 <= seed < 2**32:
-        raise DataError(f"seed={seed}: must be from 0 to {2**32 - 1}")
-    if num_epochs is not None and num_epochs < 1:
-        raise DataError(f"num_epochs={num_epochs}: must be 1 or more, or None for no end")
-    read = CachedReader(dataset.read, cache_bytes)
+    steps = _check_training(len(examples), batch_size, seed, num_epochs)
+    part = share(min(batch_size, len(examples)), shard_index, shard_count)
+    read = CachedReader(dataset.read, cache_bytes // max(1, num_workers))
+    rows_of = shuffled_rows(len(examples), batch_size, seed, part)
 
-    def augment(index: int, rng: np.random.Generator) -> Batch:
-        example = examples[index]
-        return _element(train_transform(read(example), image_size, rng), example.label)
+    def make(number: int) -> Batch:
+        epoch, first, rows = rows_of(number)
+        batch = _empty(len(rows), image_size)
+        for i, row in enumerate(rows):
+            rng = generator(seed, TRAINING, epoch * len(examples) + first + i)
+            train_transform(read(examples[row]), image_size, rng, out=batch["image"][i])
+            batch["label"][i] = examples[row].label
+        return batch
 
-    batches = (
-        _ShuffledIndices(len(examples), seed)
-        .random_map(augment, seed=seed)
-        .batch(batch_size, drop_remainder=len(examples) >= batch_size)
-        .repeat(num_epochs)
-    )
-    return iter(batches.to_iter_dataset(_read_options(num_threads)))
+    return Batches(make, _total(steps, num_epochs), num_threads, num_workers)
 
 
 def test_batches(
@@ -89,72 +94,171 @@ def test_batches(
     batch_size: int,
     image_size: int,
     num_threads: int | None = None,
-) -> grain.DatasetIterator[Batch]:
+    num_workers: int = 0,
+    shard_index: int = 0,
+    shard_count: int = 1,
+) -> Batches:
     """Test batches in the examples' order, all of one size, so evaluation compiles once.
 
     Args:
         dataset: reads the pictures.
         examples: what to go through, once.
-        batch_size: examples per batch; the last batch is filled up with black (all-zero) pictures
-            of label -1.
+        batch_size: examples per batch, of all hosts together; the last batch is filled up with
+            black (all-zero) pictures of label -1, so all hosts take the same number of steps.
         image_size: side of a picture in the batch, in pixels.
-        num_threads: reading threads; 0 reads in the calling thread; None: one per core, at most 4.
+        num_threads: as for `train_batches`.
+        num_workers: as for `train_batches`.
+        shard_index: as for `train_batches`.
+        shard_count: as for `train_batches`.
 
     Returns:
-        Iterator of {"image": float32[B, image_size, image_size, 3], "label": int32[B]}.
+        Iterator of {"image": float32[B, image_size, image_size, 3], "label": int32[B]}, where B is
+        `batch_size` / `shard_count`.
 
     Raises:
         DataError: a setting is out of range; and from `next`, `BadPicture`.
     """
+
+    def transform(row: int, view: int, out: np.ndarray) -> None:
+        test_transform(dataset.read(examples[row]), image_size, out=out)
+
     steps_per_epoch(len(examples), batch_size)
-
-    def read(index: int) -> Batch:
-        example = examples[index]
-        return _element(test_transform(dataset.read(example), image_size), example.label)
-
-    def pad(elements: Sequence[Batch]) -> Batch:
-        blank = _element(np.zeros_like(elements[0]["image"]), PADDING_LABEL)
-        full = [*elements, *[blank] * (batch_size - len(elements))]
-        return {key: np.stack([element[key] for element in full]) for key in blank}
-
-    batches = grain.MapDataset.range(len(examples)).map(read).batch(batch_size, batch_fn=pad)
-    return iter(batches.to_iter_dataset(_read_options(num_threads)))
+    part = share(batch_size, shard_index, shard_count)
+    make, steps = _in_order(examples, batch_size, image_size, part, transform)
+    return Batches(make, steps, num_threads, num_workers)
 
 
-class _ShuffledIndices(grain.MapDataset[int]):
-    """The numbers 0 to `length` - 1, in another order in every epoch.
+def train_views(
+    dataset: Dataset,
+    examples: Sequence[Example],
+    batch_size: int,
+    image_size: int,
+    seed: int,
+    views: int,
+    num_threads: int | None = None,
+    num_workers: int = 0,
+) -> Batches:
+    """Pictures to compute cached features from: all examples in order, once per view.
 
-    Used in place of grain's `shuffle` for two reasons: that takes milliseconds per element on few
-    examples (65,536 / length rounds), and adds the epoch to the seed, which gives seed 1's second
-    epoch the order of seed 2's first.
+    View v of an example is augmented as in training, at random, and depends only on `seed`, v
+    and the example's place in the list. Every view begins with a new batch and is padded like a
+    test set; what is left without padding is [views, n] in C order.
+
+    Args:
+        dataset: reads the pictures.
+        examples: the n training examples.
+        batch_size: examples per batch.
+        image_size: side of a picture in the batch, in pixels.
+        seed: of the augmentation, 0 to 2**32 - 1.
+        views: how many augmented pictures of each example; 0 gives one, by the test transform.
+        num_threads: as for `train_batches`.
+        num_workers: as for `train_batches`.
+
+    Returns:
+        Iterator of max(1, views) * ceil(n / batch_size) batches {"image": float32[batch_size,
+        image_size, image_size, 3], "label": int32[batch_size]}; label -1 is padding.
+
+    Raises:
+        DataError: a setting is out of range; and from `next`, `BadPicture`.
     """
+    if views < 0:
+        raise DataError(f"views={views}: must be 0 (the test transform) or more")
+    if not views:
+        return test_batches(dataset, examples, batch_size, image_size, num_threads, num_workers)
+    _check_training(len(examples), batch_size, seed, 1)
 
-    def __init__(self, length: int, seed: int):
-        super().__init__()
-        self._length = length
-        self._seed = seed
-        # Threads read across the border of two epochs at once; more than that is not needed.
-        self._order = lru_cache(maxsize=4)(self._shuffle)
+    def transform(row: int, view: int, out: np.ndarray) -> None:
+        rng = generator(seed, VIEWS, view * len(examples) + row)
+        train_transform(dataset.read(examples[row]), image_size, rng, out=out)
 
-    def __len__(self) -> int:
-        return self._length
-
-    def __getitem__(self, index: int) -> int:
-        epoch, position = divmod(index, self._length)
-        return int(self._order(epoch)[position])
-
-    def _shuffle(self, epoch: int) -> np.ndarray:
-        return np.random.default_rng((self._seed, epoch)).permutation(self._length)
+    make, steps = _in_order(examples, batch_size, image_size, slice(0, batch_size), transform)
+    return Batches(make, views * steps, num_threads, num_workers)
 
 
-def _element(image: np.ndarray, label: int) -> Batch:
-    return {"image": image, "label": np.asarray(label, np.int32)}
+def feature_batches(
+    features: np.ndarray,
+    labels: np.ndarray,
+    batch_size: int,
+    seed: int,
+    num_epochs: int | None = None,
+    shard_index: int = 0,
+    shard_count: int = 1,
+) -> Batches:
+    """Training batches of cached features, in the order of `train_batches` of the same seed.
+
+    Epoch e takes every example's view e mod `views`.
+
+    Args:
+        features: float32[views, n, d], of the n examples in their order.
+        labels: int32[n].
+        batch_size: examples per batch, of all hosts together.
+        seed: of the order, 0 to 2**32 - 1.
+        num_epochs: when to stop; None never stops.
+        shard_index: as for `train_batches`.
+        shard_count: as for `train_batches`.
+
+    Returns:
+        Iterator of {"image": float32[B, d], "label": int32[B]}, B as for `train_batches`.
+
+    Raises:
+        DataError: a setting is out of range, or the shapes do not fit together.
+    """
+    if features.ndim != 3 or labels.shape != features.shape[1:2] or not len(features):
+        raise DataError(
+            f"features {list(features.shape)} and labels {list(labels.shape)}: must be "
+            "[views, n, d] and [n], with at least one view"
+        )
+    steps = _check_training(len(labels), batch_size, seed, num_epochs)
+    part = share(min(batch_size, len(labels)), shard_index, shard_count)
+    rows_of = shuffled_rows(len(labels), batch_size, seed, part)
+
+    def make(number: int) -> Batch:
+        epoch, _, rows = rows_of(number)
+        image = features[epoch % len(features), rows].astype(np.float32, copy=False)
+        return {"image": image, "label": labels[rows].astype(np.int32, copy=False)}
+
+    return Batches(make, _total(steps, num_epochs), num_threads=0)
 
 
-def _read_options(num_threads: int | None) -> grain.ReadOptions:
-    if num_threads is None:
-        num_threads = min(4, os.cpu_count() or 1)
-    if num_threads < 0:
-        raise DataError(f"num_threads={num_threads}: must be 0 or more")
-    # Whole batches wait in the buffer, so two per thread are enough to keep the threads busy.
-    return grain.ReadOptions(num_threads=num_threads, prefetch_buffer_size=2 * num_threads)
+def _check_training(count: int, batch_size: int, seed: int, num_epochs: int | None) -> int:
+    """Raises what the public functions promise; returns the steps of an epoch."""
+    steps = steps_per_epoch(count, batch_size)
+    if not 0 <= seed < 2**32:
+        raise DataError(f"seed={seed}: must be from 0 to {2**32 - 1}")
+    if num_epochs is not None and num_epochs < 1:
+        raise DataError(f"num_epochs={num_epochs}: must be 1 or more, or None for no end")
+    return steps
+
+
+def _total(steps: int, num_epochs: int | None) -> int:
+    return sys.maxsize if num_epochs is None else steps * num_epochs
+
+
+def _in_order(
+    examples: Sequence[Example],
+    batch_size: int,
+    image_size: int,
+    part: slice,
+    transform: Callable[[int, int, np.ndarray], None],
+) -> tuple[Callable[[int], Batch], int]:
+    """How to make padded batch `number` of repeated passes, and the number of batches of a pass."""
+    steps = math.ceil(len(examples) / batch_size)
+
+    def make(number: int) -> Batch:
+        view, step = divmod(number, steps)
+        batch = _empty(part.stop - part.start, image_size)
+        first = step * batch_size + part.start
+        for i, row in enumerate(range(first, step * batch_size + part.stop)):
+            if row < len(examples):
+                transform(row, view, batch["image"][i])
+                batch["label"][i] = examples[row].label
+            else:
+                batch["image"][i] = 0
+        return batch
+
+    return make, steps
+
+
+def _empty(size: int, image_size: int) -> Batch:
+    image = np.empty((size, image_size, image_size, CHANNELS), np.float32)
+    return {"image": image, "label": np.full(size, PADDING_LABEL, np.int32)}

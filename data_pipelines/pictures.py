@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
+from typing import Any, BinaryIO
 
 from PIL import Image, UnidentifiedImageError
 
@@ -16,13 +17,13 @@ _BYTES_PER_PIXEL = 4
 _SCAN_THREADS = 4
 
 
-def open_picture(path: str | Path) -> Image.Image:
+def open_picture(path: str | Path | BinaryIO) -> Image.Image:
     """Decode a picture file as RGB, the way the CoOp benchmark does (`Image.convert("RGB")`).
 
     Transparency and the EXIF orientation are ignored; of an animation the first frame counts.
 
     Args:
-        path: any file that Pillow reads: JPEG, PNG, WebP, …; any colour mode.
+        path: any file that Pillow reads, or its content: JPEG, PNG, WebP, …; any colour mode.
 
     Returns:
         The picture in mode RGB at its full size.
@@ -86,8 +87,24 @@ class CachedReader:
                 self.bytes_used += size
         return image
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the pictures and the lock: a worker process begins with an empty cache."""
+        return {"read": self.read, "max_bytes": self.max_bytes}
 
-def check_files(dataset: Dataset, examples: Iterable[Example]) -> None:
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """In the worker process."""
+        self.__init__(**state)  # type: ignore[misc]
+
+
+def missing_files(dataset: Dataset, examples: Iterable[Example]) -> list[str]:
+    """The pictures, relative to the data set's folder, that are not there; in order, once each."""
+    if dataset.folder is None:
+        return []
+    wanted = dict.fromkeys(example.picture for example in examples)
+    return [picture for picture in wanted if not (dataset.folder / picture).is_file()]
+
+
+def check_files(dataset: Dataset, examples: Sequence[Example]) -> None:
     """Check, before a run starts, that the picture files it will use exist.
 
     Args:
@@ -97,28 +114,42 @@ def check_files(dataset: Dataset, examples: Iterable[Example]) -> None:
     Raises:
         DataError: some are missing; shows the first ten and how many there are.
     """
-    if dataset.folder is None:
-        return
-    wanted = dict.fromkeys(example.picture for example in examples)
-    missing = [picture for picture in wanted if not (dataset.folder / picture).is_file()]
+    missing = missing_files(dataset, examples)
     if missing:
+        wanted = len({example.picture for example in examples})
         shown = "".join(f"\n  {picture}" for picture in missing[:10])
         more = f"\n  … and {len(missing) - 10} more" if len(missing) > 10 else ""
         raise DataError(
-            f"{dataset.name}: {len(missing)} of {len(wanted)} pictures are missing in "
+            f"{dataset.name}: {len(missing)} of {wanted} pictures are missing in "
             f"{dataset.folder}:{shown}{more}\nComplete the download, or point root at the full "
             "data set."
         )
 
 
-def find_bad(dataset: Dataset, examples: Iterable[Example]) -> list[tuple[str, str]]:
-    """Decode every picture and return (path, reason) of those that cannot be read, in order."""
+def find_bad(
+    dataset: Dataset,
+    examples: Iterable[Example],
+    advance: Callable[[], object] | None = None,
+) -> list[tuple[str, str]]:
+    """Decode every picture once, in threads.
+
+    Args:
+        dataset: where the pictures lie.
+        examples: what to go through.
+        advance: called after each picture, for a progress bar.
+
+    Returns:
+        (path, reason) of those that cannot be read, in order.
+    """
 
     def problem(example: Example) -> tuple[str, str] | None:
         try:
             dataset.read(example)
         except BadPicture as bad:
             return bad.picture, bad.reason
+        finally:
+            if advance is not None:
+                advance()
         return None
 
     unique = {example.picture: example for example in examples}

@@ -9,6 +9,8 @@ from PIL import Image
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 
+CHANNELS = 3
+
 _MEAN = np.array(CLIP_MEAN, np.float32)
 _STD = np.array(CLIP_STD, np.float32)
 _AREA = (0.08, 1.0)
@@ -18,12 +20,13 @@ _TRIES = 10
 Box = tuple[int, int, int, int]
 
 
-def test_transform(image: Image.Image, size: int) -> np.ndarray:
+def test_transform(image: Image.Image, size: int, out: np.ndarray | None = None) -> np.ndarray:
     """CLIP's preprocessing: short side to `size`, centre crop, normalise.
 
     Args:
         image: RGB picture of any size.
         size: side of the result in pixels.
+        out: float32[size, size, 3] to write into, contiguous; None makes one.
 
     Returns:
         float32[size, size, 3], normalised by CLIP's mean and standard deviation.
@@ -38,16 +41,19 @@ def test_transform(image: Image.Image, size: int) -> np.ndarray:
     image = image.resize((width, height), Image.Resampling.BICUBIC)
     left = int(round((width - size) / 2.0))
     top = int(round((height - size) / 2.0))
-    return normalise(image.crop((left, top, left + size, top + size)))
+    return normalise(image.crop((left, top, left + size, top + size)), out)
 
 
-def train_transform(image: Image.Image, size: int, rng: np.random.Generator) -> np.ndarray:
+def train_transform(
+    image: Image.Image, size: int, rng: np.random.Generator, out: np.ndarray | None = None
+) -> np.ndarray:
     """Random resized crop, random horizontal flip, normalise.
 
     Args:
         image: RGB picture of any size.
         size: side of the result in pixels.
         rng: decides crop and flip.
+        out: float32[size, size, 3] to write into, contiguous; None makes one.
 
     Returns:
         float32[size, size, 3], normalised by CLIP's mean and standard deviation.
@@ -59,7 +65,7 @@ def train_transform(image: Image.Image, size: int, rng: np.random.Generator) -> 
     crop = crop.resize((size, size), Image.Resampling.BICUBIC)
     if rng.random() < 0.5:
         crop = crop.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-    return normalise(crop)
+    return normalise(crop, out)
 
 
 def random_box(width: int, height: int, rng: np.random.Generator) -> Box:
@@ -90,11 +96,21 @@ def random_box(width: int, height: int, rng: np.random.Generator) -> Box:
     return left, top, left + w, top + h
 
 
-def normalise(image: Image.Image) -> np.ndarray:
-    """Scale to 0..1 and apply CLIP's mean and standard deviation; float32[height, width, 3]."""
+def normalise(image: Image.Image, out: np.ndarray | None = None) -> np.ndarray:
+    """Scale to 0..1 and apply CLIP's mean and standard deviation.
+
+    Args:
+        image: RGB picture.
+        out: float32[height, width, 3] to write into, contiguous; None makes one.
+
+    Returns:
+        float32[height, width, 3]: `out`, if given.
+    """
+    if out is None:
+        out = np.empty((image.height, image.width, CHANNELS), np.float32)
     # Rows of width * 3 values: arithmetic over an innermost axis of 3 takes three times as long.
-    pixels = np.asarray(image).astype(np.float32).reshape(image.height, -1)
-    pixels /= 255
-    pixels -= np.tile(_MEAN, image.width)
-    pixels /= np.tile(_STD, image.width)
-    return pixels.reshape(image.height, image.width, 3)
+    rows = out.reshape(image.height, -1)
+    np.divide(np.asarray(image).reshape(rows.shape), np.float32(255), out=rows, dtype=np.float32)
+    rows -= np.tile(_MEAN, image.width)
+    rows /= np.tile(_STD, image.width)
+    return out

@@ -10,16 +10,16 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from data_pipelines import datasets, pictures, sampling
-from data_pipelines.examples import Dataset, Example
+from data_pipelines import datasets
+from experiments import protocols
 from prompt_jax import methods
 from prompt_jax.clip import CLIP, Frozen, loading
 from prompt_jax.errors import PromptError, unknown
 
-PROTOCOLS = ("base_to_novel",)
 DTYPES = ("float32", "bfloat16")
 AT_LEAST_ONE = ("batch_size", "eval_batch_size", "epochs", "log_every", "checkpoint_every")
-SCENE_OPTIONS = ("domain", "num_classes", "test_per_class")
+OPTIMIZERS = ("sgd", "adamw")
+SCHEDULES = ("coop", "cosine")
 
 
 def check(config: ConfigDict) -> None:
@@ -29,8 +29,11 @@ def check(config: ConfigDict) -> None:
         PromptError: names the field, what it holds and what is allowed.
     """
     for field, choices in {
-        "protocol": PROTOCOLS,
+        "protocol": protocols.PROTOCOLS,
         "dtype": DTYPES,
+        "optimizer": OPTIMIZERS,
+        "schedule": SCHEDULES,
+        "data.source": ("coop", "tfds"),
         "data.on_bad_image": ("stop", "skip"),
     }.items():
         value = _get(config, field)
@@ -47,10 +50,20 @@ def check(config: ConfigDict) -> None:
         raise PromptError(f"config.weight_decay={config.weight_decay} must be a number, 0 or more")
     if not config.backbone:
         raise PromptError('config.backbone is empty: give "embedded", a folder, a file or a name')
-    if config.data.name not in datasets.TABLE:
-        raise unknown("data set", config.data.name, datasets.TABLE)
+    for name in [config.data.name, *protocols.split_names(config.data.names)]:
+        if name.split(":")[0] not in datasets.TABLE:
+            raise unknown("data set", name, datasets.TABLE)
+    if ":" in config.data.name:
+        raise PromptError(
+            f"config.data.name={config.data.name}: say the part behind the colon as "
+            "config.data.domain, or the whole in config.data.names"
+        )
     if not 0 <= config.seed < 2**32:
         raise PromptError(f"config.seed={config.seed} must be from 0 to 2^32 - 1")
+    if config.cached_views < 0:
+        raise PromptError(f"config.cached_views={config.cached_views} must be 0 or more")
+    if config.data.num_workers < 0:
+        raise PromptError(f"config.data.num_workers={config.data.num_workers} must be 0 or more")
     if config.data.num_threads < -1:
         raise PromptError(f"config.data.num_threads={config.data.num_threads} must be -1 or more")
 
@@ -78,6 +91,16 @@ def build_method(config: ConfigDict) -> tuple[methods.Method, Any]:
             f"config.settings lacks {', '.join(missing)}, which {config.method} needs. Use "
             f"--config=experiments/configs/{config.method}.py"
         )
+    if config.cached_views and method.sees == "images":
+        raise PromptError(
+            f"config.cached_views={config.cached_views}: the prompts of {config.method} change "
+            "what the image tower computes, so its features cannot be kept; set it to 0"
+        )
+    if method.from_shots and config.cached_views < 1:
+        raise PromptError(
+            f"config.cached_views=0: {config.method} is made from the training pictures' features; "
+            "say how many augmented views of each, 1 or more"
+        )
     return method, method.Settings(**config.settings.to_dict())
 
 
@@ -98,62 +121,3 @@ def build_backbone(config: ConfigDict) -> Backbone:
         digest.update(jax.tree_util.keystr(path).encode())
         digest.update(np.ascontiguousarray(array).data)
     return Backbone(clip, jax.tree.map(jnp.asarray, frozen), digest.hexdigest()[:16])
-
-
-class Halves(NamedTuple):
-    """A base-to-novel task: few shots of the base classes, tests of both halves."""
-
-    base: Dataset
-    new: Dataset
-    bad: list[tuple[str, str]]
-
-    @property
-    def used(self) -> tuple[Example, ...]:
-        """All examples that a run reads."""
-        return (*self.base.train, *self.base.test, *self.new.test)
-
-
-def build_data(config: ConfigDict, image_size: int) -> Halves:
-    """Loads the lists of `config.data`, draws the shots over all classes, splits the classes.
-
-    Pictures that are missing or, under on_bad_image=skip, unreadable are found here.
-    """
-    options: dict[str, Any] = {}
-    if config.data.name == "emoji_scenes":
-        options = {name: config.data[name] for name in SCENE_OPTIONS if config.data[name]}
-        # A tower of larger pictures gets scenes that are enlarged: 96 pixels is the largest.
-        options["size"] = min(max(image_size, 32), 96)
-    elif any(config.data[name] for name in SCENE_OPTIONS):
-        given = [name for name in SCENE_OPTIONS if config.data[name]]
-        raise PromptError(
-            f"config.data.{given[0]} is for emoji_scenes only, and config.data.name is "
-            f"{config.data.name!r}: leave it out"
-        )
-    dataset = datasets.load(config.data.name, config.data.root or None, **options)
-    base, new = sampling.base_and_new(sampling.few_shot(dataset, config.data.shots, config.seed))
-    halves = Halves(base, new, [])
-    if config.data.on_bad_image == "stop":
-        pictures.check_files(dataset, halves.used)
-    else:
-        halves = without_bad(base, new)
-    for kind, left in {
-        "training pictures of the base classes": halves.base.train,
-        "test pictures of the base classes": halves.base.test,
-        "test pictures of the new classes": halves.new.test,
-    }.items():
-        if not left:
-            reason = "all of them are unreadable" if halves.bad else "its split lists none"
-            raise PromptError(f"{dataset.name} has no {kind}: {reason}")
-    return halves
-
-
-def without_bad(base: Dataset, new: Dataset) -> Halves:
-    """The halves without their unreadable pictures, and a list of those."""
-    base_train, bad = pictures.drop_bad(base, base.train)
-    base_test, bad_base = pictures.drop_bad(base, base.test)
-    new_test, bad_new = pictures.drop_bad(new, new.test)
-    return Halves(
-        dataclasses.replace(base, train=base_train, test=base_test),
-        dataclasses.replace(new, test=new_test),
-        [*bad, *bad_base, *bad_new],
-    )

@@ -1,22 +1,24 @@
 """One experiment: a config becomes data, backbone, method, training, evaluation and results."""
 
 import contextlib
-import json
 import os
 import pathlib
-import subprocess
 import time
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
+import grain
+import jax
+import numpy as np
 from ml_collections import ConfigDict
 
 from data_pipelines import loader, pictures
 from data_pipelines.errors import BadPicture
 from data_pipelines.examples import Dataset
-from experiments import building, progress, training
+from experiments import building, progress, protocols, training, workdir
+from experiments.features import FeatureMaker, read_options
 from prompt_jax import methods
-from prompt_jax.errors import PromptError
-from prompt_jax.evaluate import Accuracy, Evaluator
+from prompt_jax.evaluate import Evaluator
 from prompt_jax.metrics import harmonic_mean
 from prompt_jax.sharding import Placement
 
@@ -24,21 +26,21 @@ STAND_IN = (
     "the embedded CLIP and scenes are a small stand-in: figures on them say how methods learn, "
     "and are not comparable with published ones"
 )
+ZERO_SHOT = methods.get("zero_shot")
 
 
-def run(config: ConfigDict, workdir: str | os.PathLike) -> dict[str, Any]:
-    """Trains on the base classes, tests on both halves, and writes `workdir`/results.json.
+def run(config: ConfigDict, folder: str | os.PathLike) -> dict[str, Any]:
+    """Trains and tests as the config's protocol says, and writes `folder`/results.json.
 
     A finished run is not run again: its results are returned. One that was stopped goes on.
 
     Raises:
-        PromptError, DataError: a mistake in the config, the data or the workdir, in one sentence.
+        PromptError, DataError: a mistake in the config, the data or the folder, in one sentence.
     """
     began = time.perf_counter()
     building.check(config)
-    workdir = pathlib.Path(workdir)
-    here = config.to_dict()
-    finished = read_results(workdir)
+    folder = pathlib.Path(folder)
+    finished = workdir.read_results(folder)
     placement = Placement()
     if finished is None:
         for field in ("batch_size", "eval_batch_size"):
@@ -46,111 +48,221 @@ def run(config: ConfigDict, workdir: str | os.PathLike) -> dict[str, Any]:
     method, settings = building.build_method(config)
     backbone = building.build_backbone(config)
     if finished is not None:
-        trained_on = finished["pictures"]["train"]
-        there = training.identify(finished["config"], finished["backbone_hash"], trained_on)
-        identity = training.identify(here, backbone.fingerprint, trained_on)
-        training.refuse_other_run(workdir, identity, there)
-        print(f"finished before: {workdir / 'results.json'}")
-        return finished
-
-    image_size = backbone.clip.config.image_size
-    halves = building.build_data(config, image_size)
-    identity = training.identify(here, backbone.fingerprint, len(halves.base.train))
-    claim_workdir(workdir, identity)
-    note_small_tower(settings, backbone.clip.config.image_layers)
+        refuse_other(folder, config, backbone, finished)
+        if wanted(config) <= set(finished["accuracy"]):
+            print(f"finished before: {folder / 'results.json'}")
+            return finished
 
     clip, frozen = backbone.clip, placement.replicate(backbone.frozen)
+    plan = protocols.build(config, clip.config.image_size, method.tune is not None)
+    identity = training.identify(
+        training.as_json(config), backbone.fingerprint, len(plan.train.train)
+    )
+    workdir.claim_workdir(folder, identity)
+    note_small_tower(settings, clip.config.image_layers)
 
-    def task(half: Dataset, settings: Any) -> methods.Task:
-        made = methods.make_task(clip, frozen, half.class_names, settings, half.template)
+    known = plan.train.class_names
+
+    def make_task(tested: methods.Method, chosen: Any, dataset: Dataset) -> methods.Task:
+        names = dataset.class_names
+        made = methods.make_task(
+            tested, clip, frozen, names, chosen, dataset.template, trained_index(known, names)
+        )
         return placement.replicate(made)
 
-    threads = None if config.data.num_threads < 0 else config.data.num_threads
-    try:
-        batches = loader.train_batches(
-            halves.base,
-            halves.base.train,
-            config.batch_size,
-            image_size,
-            config.seed,
-            num_threads=threads,
-        )
-        steps = loader.steps_per_epoch(len(halves.base.train), config.batch_size)
-        # With fewer pictures than a batch the whole set is one: the devices must divide that.
-        placement.check("training pictures", min(len(halves.base.train), config.batch_size))
-        base_task = task(halves.base, settings)
-        with contextlib.closing(batches):
+    # Made before training: a task that the method cannot be tested on is refused early.
+    task = make_task(method, settings, plan.train)
+    tests = {key: make_task(method, settings, dataset) for key, dataset in plan.tests.items()}
+    makes = FeatureMaker(clip, frozen, config, placement)
+    with listing_all_bad(plan, plan.train):
+        shots = prepare_shots(config, plan.train, clip.config.image_size, makes, placement)
+        prompts = jax.jit(method.init)(jax.random.key(config.seed), task)
+        if method.from_shots and shots.features is not None:
+            prompts = method.from_shots(prompts, task, shots.features, shots.labels)
+        with contextlib.closing(shots.batches):
             trained = training.fit(
-                config, identity, method, base_task, batches, steps, placement, workdir
+                config,
+                identity,
+                method,
+                task,
+                prompts,
+                shots.batches,
+                shots.steps_per_epoch,
+                placement,
+                folder,
             )
+        prompts = trained.prompts
+        if method.tune:
+            prompts = method.tune(prompts, task, *makes.of_validation(plan.train))
 
-        def test(name: str, prompts: Any) -> dict[str, Accuracy]:
-            tested = methods.get(name)
-            evaluate = Evaluator(tested)
-            options = settings if name == config.method else tested.Settings()
-
-            def measure(half: str, data: Dataset) -> Accuracy:
-                title = f"{name} on {half}"
-                batches = _test_batches(title, data, config, image_size, threads, placement)
-                return evaluate(prompts, task(data, options), batches)
-
-            return {"base": measure("base", halves.base), "new": measure("new", halves.new)}
-
+    if config.method == "zero_shot":
+        evaluate, prompt_sets = Evaluator([method]), [prompts]
+    else:
+        evaluate, prompt_sets = Evaluator([method, ZERO_SHOT]), [prompts, {}]
+    evaluations = workdir.read_evaluations(folder)
+    for key, dataset in plan.tests.items():
+        if key in evaluations:
+            continue
+        tasks = [tests[key]]
+        if config.method != "zero_shot":
+            tasks.append(make_task(ZERO_SHOT, ZERO_SHOT.Settings(), dataset))
         testing = time.perf_counter()
-        accuracy = test(config.method, trained.prompts)
-        test_seconds = time.perf_counter() - testing
-        zero_shot = accuracy if config.method == "zero_shot" else test("zero_shot", {})
-    except BadPicture as bad:
-        raise pictures.all_bad_error(halves.base, halves.used, bad) from bad
+        with listing_all_bad(plan, dataset):
+            title = f"{config.method} on {key}"
+            batches = test_batches(title, dataset, config, clip.config.image_size, placement)
+            found = evaluate(prompt_sets, tasks, batches)
+        evaluations[key] = {
+            "accuracy": found[0].final,
+            "zero_shot": found[-1].final,
+            "per_iteration": found[0].per_iteration,
+            "classes": len(dataset.class_names),
+            "pictures": found[0].pictures,
+            "split_source": dataset.split_source,
+            "seconds": time.perf_counter() - testing,
+        }
+        workdir.write_json(folder / "evaluations.json", evaluations)
 
-    test_pictures = sum(half.pictures for half in accuracy.values())
-    test_rate = test_pictures / test_seconds
-    results = {
-        "method": config.method,
-        "protocol": config.protocol,
-        "backbone": config.backbone,
-        "backbone_hash": backbone.fingerprint,
-        "dataset": config.data.name,
-        "shots": config.data.shots,
-        "seed": config.seed,
-        **_scores(accuracy),
-        "zero_shot": _scores(zero_shot),
-        "per_iteration": {half: accuracy[half].per_iteration for half in accuracy},
-        "classes": {"base": len(halves.base.class_names), "new": len(halves.new.class_names)},
-        "pictures": {
-            "train": len(halves.base.train),
-            "test_base": accuracy["base"].pictures,
-            "test_new": accuracy["new"].pictures,
-        },
-        "skipped_pictures": [f"{path}: {reason}" for path, reason in halves.bad],
-        "seconds": time.perf_counter() - began,
-        "images_per_second": trained.pictures / trained.seconds if trained.seconds else test_rate,
-        "train_seconds": trained.seconds,
-        "test_seconds": test_seconds,
-        "test_images_per_second": test_rate,
-        "git_commit": git_commit(),
-        "config": here,
-    }
-    if config.backbone == "embedded" or config.data.name == "emoji_scenes":
-        results["note"] = STAND_IN
-    write_json(workdir / "results.json", results)
+    results = collect(config, backbone, plan, evaluations, trained)
+    results["trainable_parameters"] = training.count_trainable(method, prompts, settings)
+    results["features"] = shots.described
+    results["seconds"] = time.perf_counter() - began
+    workdir.write_json(folder / "results.json", results)
     return results
 
 
-def _test_batches(title, data, config, image_size, threads, placement):
+def wanted(config: ConfigDict) -> set[str]:
+    """The targets that a finished run must have been tested on."""
+    is_transfer = config.protocol in protocols.WITH_TARGETS
+    return set(protocols.split_names(config.data.names)) if is_transfer else set()
+
+
+def refuse_other(folder, config, backbone, finished):
+    """Raises a PromptError if `finished` are another run's results."""
+    trained_on = finished["pictures"]["train"]
+    there = training.identify(finished["config"], finished["backbone_hash"], trained_on)
+    here = training.identify(training.as_json(config), backbone.fingerprint, trained_on)
+    training.refuse_other_run(folder, here, there)
+
+
+def trained_index(known: tuple[str, ...], names: tuple[str, ...]) -> list[int]:
+    """Which of the classes trained on each class is, by name; `methods.UNSEEN` for another one."""
+    if names == known:
+        return list(range(len(known)))
+    position = {name: label for label, name in enumerate(known)}
+    return [position.get(name, methods.UNSEEN) for name in names]
+
+
+class Shots(NamedTuple):
+    """What training reads.
+
+    Attributes:
+        batches: of pictures, or of features where those are kept.
+        steps_per_epoch: for the schedule.
+        features: float32[V, n, d] of the training pictures' views, where those are kept.
+        labels: int32[n], theirs.
+        described: how pictures become features, in words; "" where each step runs the image tower.
+    """
+
+    batches: grain.DatasetIterator
+    steps_per_epoch: int
+    features: np.ndarray | None
+    labels: np.ndarray
+    described: str
+
+
+def prepare_shots(
+    config: ConfigDict,
+    dataset: Dataset,
+    image_size: int,
+    makes: FeatureMaker,
+    placement: Placement,
+) -> Shots:
+    """Batches of the training pictures, or, with cached_views, of their features."""
+    number, size, views = len(dataset.train), config.batch_size, config.cached_views
+    steps = loader.steps_per_epoch(number, size)
+    # With fewer pictures than a batch the whole set is one: the devices must divide that.
+    placement.check("training pictures", min(number, size))
+    labels = np.array([example.label for example in dataset.train], np.int32)
+    if not views:
+        options = read_options(config)
+        batches = loader.train_batches(
+            dataset, dataset.train, size, image_size, config.seed, **options
+        )
+        return Shots(batches, steps, None, labels, "")
+    features = makes.of_views(dataset, views)
+    batches = loader.feature_batches(features, labels, size, config.seed)
+    described = f"cached: {views} augmented view{'s' * (views > 1)} of each training picture"
+    return Shots(batches, steps, features, labels, described)
+
+
+@contextlib.contextmanager
+def listing_all_bad(plan: protocols.Plan, dataset: Dataset) -> Iterator[None]:
+    """Turns one picture that cannot be read into an error that lists all such of the run."""
+    try:
+        yield
+    except BadPicture as bad:
+        raise pictures.all_bad_error(dataset, protocols.used(plan, dataset), bad) from bad
+
+
+def test_batches(title, data, config, image_size, placement):
     """Batches of a test set, placed, with a bar."""
     size = config.eval_batch_size
-    total = loader.steps_per_epoch(len(data.test) + size - 1, size)
-    batches = loader.test_batches(data, data.test, size, image_size, threads)
+    total = -(-len(data.test) // size)
+    batches = loader.test_batches(data, data.test, size, image_size, **read_options(config))
     with progress.bar(title, total) as advance:
         for number, batch in enumerate(batches, 1):
             yield placement.split(batch)
             advance(number, "")
 
 
-def _scores(accuracy: dict[str, Accuracy]) -> dict[str, float]:
-    base, new = accuracy["base"].final, accuracy["new"].final
-    return {"base": base, "new": new, "h": harmonic_mean(base, new)}
+def collect(
+    config: ConfigDict,
+    backbone: building.Backbone,
+    plan: protocols.Plan,
+    evaluations: dict[str, dict[str, Any]],
+    trained: training.Trained,
+) -> dict[str, Any]:
+    """Everything that results.json says of a run."""
+
+    def all_of(field):
+        return {key: evaluation[field] for key, evaluation in evaluations.items()}
+
+    test_pictures, test_seconds = sum(all_of("pictures").values()), sum(all_of("seconds").values())
+    test_rate = test_pictures / test_seconds
+    accuracy, zero_shot = all_of("accuracy"), all_of("zero_shot")
+    results = {
+        "method": config.method,
+        "protocol": config.protocol,
+        "ablation": config.ablation,
+        "variant": config.variant,
+        "backbone": config.backbone,
+        "backbone_hash": backbone.fingerprint,
+        "dataset": protocols.source_key(config),
+        "split_source": plan.train.split_source,
+        "shots": config.data.shots,
+        "seed": config.seed,
+        "accuracy": accuracy,
+        "zero_shot": zero_shot,
+        "per_iteration": all_of("per_iteration"),
+        "classes": all_of("classes"),
+        "pictures": {"train": len(plan.train.train)}
+        | {f"test_{key}": number for key, number in all_of("pictures").items()},
+        "split_sources": all_of("split_source"),
+        "skipped_pictures": [f"{path}: {reason}" for path, reason in plan.bad],
+        "images_per_second": trained.pictures / trained.seconds if trained.seconds else test_rate,
+        "train_seconds": trained.seconds,
+        "data_wait_share": trained.waiting / trained.seconds if trained.seconds else 0.0,
+        "test_seconds": test_seconds,
+        "test_images_per_second": test_rate,
+        "git_commit": workdir.git_commit(),
+        "config": training.as_json(config),
+    }
+    if config.protocol == "base_to_novel":
+        results |= accuracy | {"h": harmonic_mean(accuracy["base"], accuracy["new"])}
+        zero_shot["h"] = harmonic_mean(zero_shot["base"], zero_shot["new"])
+    if config.backbone == "embedded" or config.data.name == "emoji_scenes":
+        results["note"] = STAND_IN
+    return results
 
 
 def note_small_tower(settings: Any, layers: int) -> None:
@@ -158,88 +270,3 @@ def note_small_tower(settings: Any, layers: int) -> None:
     depth = getattr(settings, "vision_depth", 0)
     if depth > layers:
         print(f"vision_depth={depth}: the image tower has {layers} layers, all of them get prompts")
-
-
-def read_results(workdir: pathlib.Path) -> dict[str, Any] | None:
-    """The results that a finished run left in `workdir`, or None.
-
-    Raises:
-        PromptError: the file there is not what a run writes.
-    """
-    path = workdir / "results.json"
-    if not path.exists():
-        return None
-    try:
-        results = json.loads(path.read_text())
-        check_results(results)
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise PromptError(
-            f"{path} is damaged ({type(error).__name__}: {error}); delete it to finish that run "
-            "again from its checkpoint"
-        ) from error
-    return results
-
-
-def check_results(results: dict[str, Any]) -> None:
-    """Raises whatever an incomplete results.json makes Python raise."""
-    _ = results["backbone_hash"], results["pictures"]["train"], results["config"]["backbone"]
-    for scores in (results, results["zero_shot"]):
-        _ = [float(scores[key]) for key in ("base", "new", "h")]
-    list(zip(results["per_iteration"]["base"], results["per_iteration"]["new"], strict=True))
-
-
-def claim_workdir(workdir: pathlib.Path, identity: dict[str, Any]) -> None:
-    """Makes the folder, and writes into run.json whose it is.
-
-    Raises:
-        PromptError: it cannot be made or written to, or it is another run's.
-    """
-    make_workdir(workdir)
-    owner = workdir / "run.json"
-    if owner.exists():
-        try:
-            there = dict(json.loads(owner.read_text()))
-        except (OSError, ValueError, TypeError) as error:
-            raise PromptError(f"{owner} is damaged ({error}); use another --workdir") from error
-        training.refuse_other_run(workdir, identity, there)
-    write_json(owner, identity)
-
-
-def make_workdir(workdir: pathlib.Path) -> None:
-    """Makes the folder.
-
-    Raises:
-        PromptError: it cannot be made, or not be written to.
-    """
-    try:
-        workdir.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise PromptError(f"--workdir={workdir} cannot be made: {error.strerror}") from error
-    for folder in (workdir / "checkpoints", workdir / "tensorboard"):
-        if folder.exists() and not folder.is_dir():
-            raise PromptError(f"{folder} is a file where a folder belongs; move it away")
-    if not os.access(workdir, os.W_OK):
-        raise PromptError(f"--workdir={workdir} may not be written to; choose another folder")
-
-
-def write_json(path: pathlib.Path, content: Any) -> None:
-    """Writes all of it or nothing."""
-    unfinished = path.with_suffix(".unfinished")
-    unfinished.write_text(json.dumps(content, indent=1) + "\n")
-    unfinished.replace(path)
-
-
-def git_commit() -> str:
-    """The commit of this code, with "+changes" where the tree differs; "unknown" outside git."""
-    folder = pathlib.Path(__file__).parent
-
-    def git(*words: str) -> str:
-        done = subprocess.run(["git", *words], cwd=folder, capture_output=True, text=True)
-        return done.stdout.strip() if done.returncode == 0 else ""
-
-    try:
-        commit = git("rev-parse", "HEAD")
-        changed = git("status", "--porcelain", "--untracked-files=no")
-    except OSError:
-        return "unknown"
-    return (commit + ("+changes" if changed else "")) or "unknown"

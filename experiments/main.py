@@ -3,22 +3,18 @@
 python -m experiments.main --config=experiments/configs/pro_mpt.py --workdir=results/pro_mpt
 """
 
-import os
 import pathlib
 import re
 import sys
 import traceback
 
-import jax
 from absl import flags
 from ml_collections import config_flags
 
-from data_pipelines.errors import DataError
-from experiments import experiment, tables
+from experiments import experiment, results, sweep, tables
+from experiments.command_line import explain, use_compilation_cache
 from prompt_jax.errors import PromptError, unknown
 from prompt_jax.methods import METHODS
-
-USAGE_ERROR, INTERRUPTED = 2, 130
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "experiment, e.g. a file of configs/")
 WORKDIR = flags.DEFINE_string("workdir", None, "folder where everything is written")
@@ -81,32 +77,20 @@ def _keys(config, prefix=""):
             yield from _keys(value, prefix + key + ".")
 
 
-def use_compilation_cache() -> None:
-    """Keeps compiled programs between processes, unless JAX was told where already."""
-    if not os.environ.get("JAX_COMPILATION_CACHE_DIR"):
-        cache = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
-        jax.config.update("jax_compilation_cache_dir", str(cache / "prompt_jax" / "xla"))
-
-
-def explain(function, *args) -> int:
-    """Calls `function`; a person's mistake becomes one line and exit code 2, not a traceback."""
-    try:
-        function(*args)
-    except (PromptError, DataError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return USAGE_ERROR
-    except KeyboardInterrupt as stop:
-        print(str(stop) or "stopped", file=sys.stderr)
-        return INTERRUPTED
-    return 0
-
-
 def print_help() -> None:
     """What to type, and which configs there are."""
     print(__doc__)
-    print("--workdir=DIR  where everything is written; default results/METHOD-DATA-seedN")
+    print("--workdir=DIR  where everything is written; default results/METHOD-DATA-seedN, or")
+    print("               results/PROTOCOL where a config asks for several runs")
     print("--config.FIELD=VALUE  any field of experiments/configs/default.py, which explains them")
-    print("configs:", *(f"experiments/configs/{method}.py" for method in METHODS))
+    folder = pathlib.Path(__file__).parent / "configs"
+    shared = ("__init__", "default", "quickstart")
+    for path in sorted(folder.glob("*.py")):
+        if path.stem not in shared:
+            print(f"experiments/configs/{path.name}")
+    print(
+        "a protocol's or an ablation's config takes a method: experiments/configs/few_shot.py:coop"
+    )
 
 
 def main(argv: list[str]) -> None:
@@ -117,10 +101,20 @@ def main(argv: list[str]) -> None:
     parse(argv)
     use_compilation_cache()
     config = CONFIG.value
-    name = f"{config.method}-{config.data.name}-seed{config.seed}"
+    if sweep.is_sweep(config):
+        name = f"ablation_{config.ablation}" if config.ablation else config.protocol
+        workdir = pathlib.Path(WORKDIR.value or f"results/{name}")
+        try:
+            sweep.run(config, workdir)
+        finally:
+            if any(workdir.rglob("results.json")):
+                results.report(workdir)
+        return
+    [one] = sweep.expand(config).values()
+    name = f"{one.method}-{one.data.name}-seed{one.seed}"
     workdir = pathlib.Path(WORKDIR.value or f"results/{name}")
-    results = experiment.run(config, workdir)
-    tables.print_run(results)
+    found = experiment.run(one, workdir)
+    tables.print_run(found)
     print(f"everything of this run is in {workdir}, its figures in {workdir / 'results.json'}")
 
 

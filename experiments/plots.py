@@ -1,6 +1,7 @@
-"""Pictures of results."""
+"""Pictures of results, each as PNG to look at and as SVG to print."""
 
 import pathlib
+import textwrap
 from collections.abc import Mapping, Sequence
 
 import matplotlib
@@ -8,6 +9,15 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+# Text stays text in SVG, and the same figure gives the same file.
+matplotlib.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "prompt_jax"})
+
+Point = tuple[float, float, float | None]  # x, mean in percent, standard deviation if known
+Bar = tuple[float, float | None, float | None]  # mean, standard deviation, published figure
+_MARKERS = "osD^vPX*<>"
 
 
 def plot_iterations(
@@ -15,28 +25,137 @@ def plot_iterations(
     curves: Mapping[str, Sequence[Sequence[float]]],
     lines: Mapping[str, Mapping[str, float]],
     title: str,
-) -> None:
+    method: str = "pro_mpt",
+) -> list[pathlib.Path]:
     """Accuracy after each iteration, from coarse to precise, beside methods without iterations.
 
     Args:
-        path: PNG file to write.
+        path: PNG file to write; the SVG file is written beside it.
         curves: half ("base", "new") to one list of accuracies per seed, percent.
         lines: method to its mean accuracy per half, percent.
         title: what the figure is about.
+        method: whose iterations they are.
     """
-    figure, axes = plt.subplots(1, len(curves), figsize=(9, 4), sharey=True, layout="constrained")
-    for axis, (half, seeds) in zip(np.atleast_1d(axes), curves.items(), strict=True):
+    width = max(6.0, 4.5 * len(curves))
+    figure, grid = plt.subplots(
+        1, len(curves), figsize=(width, 4.4), sharey=True, layout="constrained", squeeze=False
+    )
+    for axis, (half, seeds) in zip(grid[0], curves.items(), strict=True):
         values = np.array(seeds)
         steps = np.arange(values.shape[1])
         deviation = values.std(axis=0, ddof=1) if len(values) > 1 else None
-        axis.errorbar(steps, values.mean(axis=0), deviation, marker="o", capsize=4, label="pro_mpt")
-        for number, (method, means) in enumerate(lines.items(), 1):
-            axis.axhline(means[half], color=f"C{number}", linestyle="--", label=method)
-        axis.set(title=f"{half} classes", xlabel="iteration n", xticks=steps)
+        axis.errorbar(steps, values.mean(axis=0), deviation, marker="o", capsize=4, label=method)
+        for number, (other, means) in enumerate(lines.items(), 1):
+            axis.axhline(means[half], color=f"C{number}", linestyle="--", label=other)
+        name = f"{half} classes" if half in ("base", "new") else half
+        axis.set(title=name, xlabel="iteration n", xticks=steps)
         axis.grid(alpha=0.3)
-    first = np.atleast_1d(axes)[0]
-    first.set_ylabel("accuracy (%)")
-    first.legend(loc="best")
-    figure.suptitle(title)
-    figure.savefig(path, dpi=120)
+    grid[0][0].set_ylabel("accuracy (%)")
+    _legend_below(figure, grid[0][0])
+    return _save(figure, path, title)
+
+
+def plot_bars(
+    path: pathlib.Path,
+    bars: Mapping[str, Mapping[str, Bar]],
+    title: str,
+) -> list[pathlib.Path]:
+    """Horizontal bars, a group per row of a table: long labels stay readable.
+
+    Args:
+        path: PNG file to write; the SVG file is written beside it.
+        bars: row to metric to mean, standard deviation and published figure, percent.
+        title: what the figure is about.
+    """
+    metrics = list(dict.fromkeys(metric for row in bars.values() for metric in row))
+    height = 0.8 / len(metrics)
+    size = (8, 1.6 + len(bars) * (0.25 + 0.24 * len(metrics)))
+    figure, axis = plt.subplots(figsize=size, layout="constrained")
+    published = []
+    for number, metric in enumerate(metrics):
+        shown = [
+            (row, *cells[metric]) for row, cells in enumerate(bars.values()) if metric in cells
+        ]
+        rows, means, deviations, printed = zip(*shown, strict=True)
+        places = np.array(rows) + (number - (len(metrics) - 1) / 2) * height
+        errors = [value or 0.0 for value in deviations]
+        axis.barh(places, means, height * 0.92, xerr=errors, label=metric, capsize=2)
+        for place, mean, error in zip(places, means, errors, strict=True):
+            axis.annotate(
+                f"{mean:.2f}", (mean + error, place), (4, 0), textcoords="offset points",
+                va="center", fontsize=8,
+            )  # fmt: skip
+        published += [(v, y) for v, y in zip(printed, places, strict=True) if v is not None]
+    if published:
+        axis.plot(*zip(*published, strict=True), "k|", markersize=9, label="published")
+    axis.set_yticks(range(len(bars)), [textwrap.fill(label, 34) for label in bars])
+    axis.invert_yaxis()
+    ends = [mean + (error or 0) for row in bars.values() for mean, error, _ in row.values()]
+    axis.set(xlabel="accuracy (%)", xlim=(0, max([*ends, *(v for v, _ in published), 1]) * 1.12))
+    axis.grid(axis="x", alpha=0.3)
+    axis.set_axisbelow(True)
+    _legend_below(figure, axis)
+    return _save(figure, path, title)
+
+
+def plot_curves(
+    path: pathlib.Path,
+    curves: Mapping[str, Sequence[Point]],
+    published: Mapping[str, Sequence[tuple[float, float]]],
+    xlabel: str,
+    title: str,
+) -> list[pathlib.Path]:
+    """Accuracy over a setting or a number of shots.
+
+    Args:
+        path: PNG file to write; the SVG file is written beside it.
+        curves: series (a metric or a method) to its points.
+        published: series to the points that a paper prints; drawn hollow, in the series' colour.
+        xlabel: what x is.
+        title: what the figure is about.
+    """
+    figure, axis = plt.subplots(figsize=(6.4, 4.8), layout="constrained")
+    everywhere: set[float] = set()
+    for number, (name, points) in enumerate(curves.items()):
+        xs, means, deviations = zip(*sorted(points), strict=True)
+        errors = [value or 0.0 for value in deviations]
+        color, marker = f"C{number}", _MARKERS[number % len(_MARKERS)]
+        deviation = errors if any(errors) else None
+        axis.errorbar(xs, means, deviation, marker=marker, color=color, capsize=4, label=name)
+        everywhere.update(xs)
+        printed = sorted(published.get(name, ()))
+        if printed:
+            everywhere.update(x for x, _ in printed)
+            label = f"{name}, published"
+            axis.plot(
+                *zip(*printed, strict=True), "--", color=color, marker=marker, mfc="none",
+                label=label,
+            )  # fmt: skip
+    ticks = sorted(everywhere)
+    # Shots double from point to point, and so do prompts in Figure 8: even steps keep them apart.
+    if ticks[0] > 0 and ticks[-1] / ticks[0] >= 8:
+        axis.set_xscale("log", base=2)
+        axis.minorticks_off()
+    axis.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    axis.set(xlabel=xlabel, ylabel="accuracy (%)")
+    axis.grid(alpha=0.3)
+    _legend_below(figure, axis)
+    return _save(figure, path, title)
+
+
+def _legend_below(figure: Figure, axis: Axes) -> None:
+    """Outside the axes, where it hides no curve."""
+    handles, labels = axis.get_legend_handles_labels()
+    longest = max(map(len, labels))
+    columns = max(1, min(len(labels), int(figure.get_figwidth() * 11 / (longest + 8))))
+    figure.legend(handles, labels, loc="outside lower center", ncols=columns, frameon=False)
+
+
+def _save(figure: Figure, path: pathlib.Path, title: str) -> list[pathlib.Path]:
+    figure.suptitle(textwrap.fill(title, int(figure.get_figwidth() * 9.5)), fontsize=11)
+    paths = [path.with_suffix(".png"), path.with_suffix(".svg")]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(paths[0], dpi=150)
+    figure.savefig(paths[1], metadata={"Date": None})
     plt.close(figure)
+    return paths

@@ -14,7 +14,7 @@ from absl import flags
 from ml_collections import ConfigDict
 from rich.table import Table
 
-from experiments import experiment, main, plots, tables
+from experiments import command_line, experiment, plots, tables
 from experiments.configs import quickstart
 from prompt_jax.errors import PromptError
 
@@ -77,7 +77,7 @@ def start(argv: list[str]) -> None:
         raise PromptError(str(error).splitlines()[0]) from None
     if rest[1:]:
         raise PromptError(f"unexpected argument {rest[1]!r}: options start with --")
-    main.use_compilation_cache()
+    command_line.use_compilation_cache()
     workdir = pathlib.Path(WORKDIR.value)
     began = time.perf_counter()
     results = run_all(workdir, quickstart.get_configs())
@@ -92,4 +92,4 @@ def start(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main.explain(start, sys.argv))
+    sys.exit(command_line.explain(start, sys.argv))

@@ -8,20 +8,24 @@ from rich.table import Table
 
 
 def print_run(results: Mapping[str, Any]) -> None:
-    """One run: base, new and H of the method and of zero-shot CLIP, and each iteration's."""
+    """One run: accuracies of the method, of zero-shot CLIP and after each iteration; H if any."""
     title = (
         f"{results['method']} on {results['dataset']}, {results['shots']} shots, seed "
         f"{results['seed']}, backbone {results['backbone']} (accuracy in %)"
     )
-    table = Table("", "base", "new", "H", title=title)
-    zero_shot = results["zero_shot"]
-    table.add_row("zero-shot CLIP", *(f"{zero_shot[key]:.2f}" for key in ("base", "new", "h")))
-    per_iteration = results["per_iteration"]
-    if len(per_iteration["base"]) > 1:
-        pairs = zip(per_iteration["base"], per_iteration["new"], strict=True)
-        for number, (base, new) in enumerate(pairs):
-            table.add_row(f"after iteration {number}", f"{base:.2f}", f"{new:.2f}", "")
-    table.add_row(results["method"], *(f"{results[key]:.2f}" for key in ("base", "new", "h")))
+    keys = list(results["accuracy"])
+    with_h = "h" in results
+
+    def cells(scores):
+        return [f"{scores[key]:.2f}" for key in [*keys, "h"][: len(keys) + with_h]]
+
+    table = Table("", *keys, *(["H"] if with_h else []), title=title)
+    table.add_row("zero-shot CLIP", *cells(results["zero_shot"]))
+    per_iteration = [results["per_iteration"][key] for key in keys]
+    if len(per_iteration[0]) > 1:
+        for number, accuracies in enumerate(zip(*per_iteration, strict=True)):
+            table.add_row(f"after iteration {number}", *(f"{one:.2f}" for one in accuracies))
+    table.add_row(results["method"], *cells(results if with_h else results["accuracy"]))
     show(table)
     if results["skipped_pictures"]:
         number = len(results["skipped_pictures"])
@@ -45,3 +49,17 @@ def show(table: Table) -> None:
     if not console.is_terminal:
         console = Console(width=110)
     console.print(table)
+
+
+def markdown(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table, aligned for reading as text too: the first column left, numbers right."""
+    cells = [[cell.replace("|", "\\|") for cell in row] for row in (headers, *rows)]
+    widths = [max(3, *map(len, column)) for column in zip(*cells, strict=True)]
+    dashes = ["-" * width if not i else "-" * (width - 1) + ":" for i, width in enumerate(widths)]
+
+    def line(row: Sequence[str]) -> str:
+        first, *others = row
+        padded = [text.rjust(width) for text, width in zip(others, widths[1:], strict=True)]
+        return "| " + " | ".join([first.ljust(widths[0]), *padded]) + " |"
+
+    return "\n".join([line(cells[0]), line(dashes), *map(line, cells[1:])]) + "\n"

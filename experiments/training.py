@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import grain
 import jax
 import numpy as np
+import optax
 from ml_collections import ConfigDict
 from tensorboardX import SummaryWriter
 
@@ -27,20 +28,32 @@ FREE_FIELDS = (
     "checkpoint_every",
     "eval_batch_size",
     "data.num_threads",
+    "data.num_workers",
     "data.on_bad_image",
     "data.root",
 )
 # What a person names a run by, and so wants to read first.
+# In cross-dataset and domain generalization these are targets: more of them can be tested later.
+TARGETS = "data.names"
 NAMING_FIELDS = ("method", "backbone.source", "backbone.hash", "data.name", "protocol", "seed")
 SHOWN_DIFFERENCES = 4
 
 
 class Trained(NamedTuple):
-    """The prompts after the last step, and what training took, over all restarts."""
+    """What training leaves, and what it took, over all restarts.
+
+    Attributes:
+        prompts: the result: of the last step, or averaged over epochs.
+        seconds: compilation included.
+        pictures: gone through.
+        waiting: of the seconds, those in which the device had nothing to do until the next batch
+            was there; an upper bound.
+    """
 
     prompts: Prompts
     seconds: float
     pictures: int
+    waiting: float = 0.0
 
 
 def differences(here: dict, there: dict, prefix: str = "") -> list[str]:
@@ -48,13 +61,18 @@ def differences(here: dict, there: dict, prefix: str = "") -> list[str]:
     found = []
     for key in sorted(set(here) | set(there)):
         path, a, b = prefix + key, here.get(key), there.get(key)
-        if path in FREE_FIELDS or a == b:
+        if path in (*FREE_FIELDS, TARGETS) or a == b:
             continue
         if isinstance(a, dict) and isinstance(b, dict):
             found += differences(a, b, path + ".")
         else:
             found.append(f"{path}: {a!r} here, {b!r} there")
     return found
+
+
+def as_json(config: ConfigDict) -> dict[str, Any]:
+    """A config as it looks after being written and read: lists where it has tuples."""
+    return json.loads(json.dumps(config.to_dict()))
 
 
 def identify(config: dict, fingerprint: str, train_pictures: int) -> dict[str, Any]:
@@ -80,11 +98,38 @@ def refuse_other_run(folder: pathlib.Path, here: dict, there: dict) -> None:
         )
 
 
+def build_optimizer(
+    config: ConfigDict, method: Method, prompts: Prompts, settings: Any, steps_per_epoch: int
+) -> tuple[optax.GradientTransformation, optax.Schedule]:
+    """The optimizer of a config and its learning rate by step."""
+    if config.schedule == "coop":
+        schedule = optim.coop_schedule(config.learning_rate, config.epochs, steps_per_epoch)
+    else:
+        schedule = optim.cosine_schedule(config.learning_rate, config.epochs * steps_per_epoch)
+    trains = method.trains(prompts, settings)
+    if config.optimizer == "sgd":
+        optimizer = optim.sgd(schedule, trains, config.momentum, config.weight_decay)
+    else:
+        optimizer = optim.adamw(schedule, trains, config.weight_decay, config.adam_epsilon)
+    if method.epoch_weights:
+        weights = method.epoch_weights(settings, config.epochs)
+        optimizer = optim.average_epochs(optimizer, weights, steps_per_epoch)
+    return optimizer, schedule
+
+
+def count_trainable(method: Method, prompts: Prompts, settings: Any) -> int:
+    """How many numbers train."""
+    trains = jax.tree.leaves(method.trains(prompts, settings))
+    leaves = jax.tree.leaves(prompts)
+    return sum(leaf.size for leaf, trained in zip(leaves, trains, strict=True) if trained)
+
+
 def fit(
     config: ConfigDict,
     identity: dict[str, Any],
     method: Method,
     task: Task,
+    prompts: Prompts,
     batches: grain.DatasetIterator,
     steps_per_epoch: int,
     placement: Placement,
@@ -96,6 +141,7 @@ def fit(
         config: the experiment.
         identity: what must agree for a checkpoint to be continued (config and backbone).
         method, task: what trains, on which classes.
+        prompts: where it starts; its arrays are donated, and gone afterwards.
         batches: training batches with a position that can be saved.
         steps_per_epoch: for the schedule.
         placement: where arrays live.
@@ -105,27 +151,25 @@ def fit(
         PromptError: the checkpoint there is another run's.
         KeyboardInterrupt: on Ctrl-C or SIGTERM, after a checkpoint was written.
     """
-    prompts = jax.jit(method.init)(jax.random.key(config.seed), task)
-    total = config.epochs * steps_per_epoch if jax.tree.leaves(prompts) else 0
-    schedule = optim.coop_schedule(config.learning_rate, config.epochs, steps_per_epoch)
-    optimizer = optim.sgd(
-        schedule, method.trains(prompts, task.settings), config.momentum, config.weight_decay
-    )
-    state = placement.replicate(train.init_state(prompts, optimizer))
-    if not total:
+    if not count_trainable(method, prompts, task.settings):
         return Trained(prompts, 0.0, 0)
+    total = config.epochs * steps_per_epoch
+    optimizer, schedule = build_optimizer(config, method, prompts, task.settings, steps_per_epoch)
+    state = placement.replicate(train.init_state(prompts, optimizer))
 
     step_fn = train.make_step(method, optimizer)
     with contextlib.closing(Checkpoints(workdir / "checkpoints")) as checkpoints:
         start = checkpoints.latest() or 0
-        seconds_before, pictures = 0.0, 0
+        seconds_before, pictures, waiting = 0.0, 0, 0.0
         if start:
             record = checkpoints.record(start)
             refuse_other_run(checkpoints.folder, identity, record["identity"])
             state = placement.replicate(checkpoints.restore(start, state))
-            batches.set_state(record["position"])
             seconds_before, pictures = record["seconds"], record["pictures"]
-            print(f"going on from step {start} of {total} in {workdir}")
+            waiting = record["waiting"]
+            if start < total:
+                batches.set_state(record["position"])
+                print(f"going on from step {start} of {total} in {workdir}")
 
         began = time.perf_counter()
 
@@ -134,27 +178,35 @@ def fit(
 
         def save(step):
             record = {"identity": identity, "position": batches.get_state()}
-            checkpoints.save(step, state, record | {"seconds": seconds(), "pictures": pictures})
+            record |= {"seconds": seconds(), "pictures": pictures, "waiting": waiting}
+            checkpoints.save(step, state, record)
 
-        with (
-            Log(workdir, start, schedule) as log,
-            progress.bar("training", total, start) as advance,
-            StopRequest() as stop,
-        ):
-            for step in range(start + 1, total + 1):
-                batch = next(batches)
-                pictures += len(batch["label"])
-                state, metrics = step_fn(state, task, placement.split(batch))
-                if step % config.log_every == 0 or step == total:
-                    advance(step, log.write(step, metrics))
-                if step % config.checkpoint_every == 0 or step == total or stop.asked:
-                    save(step)
-                if stop.asked:
-                    raise KeyboardInterrupt(
-                        f"stopped after step {step} of {total}; run again to go on"
-                    )
-            jax.block_until_ready(state)
-        return Trained(state.prompts, seconds(), pictures)
+        if start < total:
+            with (
+                Log(workdir, start, schedule) as log,
+                progress.bar("training", total, start) as advance,
+                StopRequest() as stop,
+            ):
+                for step in range(start + 1, total + 1):
+                    asked = time.perf_counter()
+                    batch = next(batches)
+                    # A step that still runs by now did not wait.
+                    if step > start + 1 and state.step.is_ready():
+                        waiting += time.perf_counter() - asked
+                    pictures += len(batch["label"])
+                    state, metrics = step_fn(state, task, placement.split(batch))
+                    if step % config.log_every == 0 or step == total:
+                        advance(step, log.write(step, metrics))
+                    if step % config.checkpoint_every == 0 or step == total or stop.asked:
+                        save(step)
+                    if stop.asked:
+                        raise KeyboardInterrupt(
+                            f"stopped after step {step} of {total}; run again to go on"
+                        )
+                jax.block_until_ready(state)
+        averaged = method.epoch_weights is not None
+        result = state.optimizer.average if averaged else state.prompts
+        return Trained(result, seconds(), pictures, waiting)
 
 
 class Log:

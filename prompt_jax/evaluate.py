@@ -1,6 +1,7 @@
 """Accuracy of methods on batches of pictures, after every one of their iterations."""
 
 from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -33,8 +34,8 @@ class Evaluator:
     def __init__(self, methods: Sequence[Method]):
         """Compiles at the first call."""
         self._methods = list(methods)
-        self._seeing = next((m for m in self._methods if m.sees == "features"), None)
-        self._look = jax.jit(lambda task, images: look(self._seeing, task, images))
+        seeing = [method for method in self._methods if method.sees == "features"]
+        self._look = jax.jit(partial(look, seeing[0])) if seeing else None
         self._prepare = [jax.jit(method.prepare) for method in self._methods]
         self._hits = [jax.jit(_count_hits(method)) for method in self._methods]
 
@@ -63,7 +64,7 @@ class Evaluator:
         pictures = 0
         for batch in batches:
             images, labels = batch["image"], batch["label"]
-            features = self._look(tasks[0], images) if self._seeing else None
+            features = self._look(tasks[0], images) if self._look else None
             for i, method in enumerate(self._methods):
                 seen = images if method.sees == "images" else features
                 hits = self._hits[i](prompts[i], prepared[i], tasks[i], seen, labels)

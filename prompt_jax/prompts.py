@@ -108,14 +108,59 @@ def encode_classes(
     if context is not None:
         prefix = jnp.broadcast_to(prefix, (*context.shape[:-2], *prefix.shape))
         prefix = jnp.concatenate([prefix, context], axis=-2)
-    slots = prefix.shape[-2] + classes.suffix.shape[-1]
+    suffix = clip.embed_text(frozen, classes.suffix)
+    return encode_embedded(clip, frozen, prefix, suffix, classes.eot, deep_prompts)
+
+
+def encode_embedded(
+    clip: CLIP,
+    frozen: Frozen,
+    prefix: jax.Array,
+    suffix: jax.Array,
+    eot: jax.Array,
+    deep_prompts: jax.Array | None = None,
+) -> jax.Array:
+    """Text features of classes whose tokens are embedded already, without positions.
+
+    Args:
+        clip, frozen: the backbone.
+        prefix: float[..., T, d_l], SOS and what else comes first in every class.
+        suffix: float[K, S, d_l], each class's own tokens up to EOT, padded.
+        eot: int[K], where in the suffix EOT stands.
+        deep_prompts: see `CLIP.prefill`.
+
+    Returns:
+        float[..., K, d], not normalised.
+
+    Raises:
+        PromptError: prefix and suffix exceed the text tower's slots.
+    """
+    slots = prefix.shape[-2] + suffix.shape[-2]
     if slots > clip.config.context_length:
         raise PromptError(
             f"context and class names take {slots} tokens, more than the text tower's "
             f"{clip.config.context_length}: use fewer context vectors or shorter names"
         )
     cache = clip.prefill(frozen, prefix, deep_prompts)
-    return clip.extend(frozen, cache, clip.embed_text(frozen, classes.suffix), classes.eot)
+    return clip.extend(frozen, cache, suffix, eot)
+
+
+def encode_prompted_image(
+    clip: CLIP, frozen: Frozen, images: jax.Array, prompts: jax.Array
+) -> jax.Array:
+    """Image features under deep prompts as VPT, IVLP and MaPLe place them.
+
+    Args:
+        clip, frozen: the backbone.
+        images: float[B, H, W, 3], normalised pictures.
+        prompts: float[J, N, d_v]; the first enter before `ln_pre` [MaPLe's code], the others
+            overwrite those slots before layers 1..J-1; after that the slots flow on.
+
+    Returns:
+        float[B, d], not normalised.
+    """
+    tokens = clip.embed_image(frozen, images, prompts[:1])
+    return clip.encode_tokens(frozen, tokens, prompts[1:], first_layer=1)
 
 
 def encode_templates(
@@ -154,20 +199,23 @@ _encode_classes = jax.jit(lambda clip, *rest: encode_classes(clip, *rest), stati
 
 
 def init_context(
-    rng: jax.Array, clip: CLIP, frozen: Frozen, length: int, words: str = ""
+    rng: jax.Array, clip: CLIP, frozen: Frozen, length: int, words: str = "", cut: bool = False
 ) -> jax.Array:
     """Context vectors float32[length, d_l] to start from.
 
     The last ones are the embeddings of `words`, those before them (all, if `words` is empty) are
-    drawn from N(0, 0.02).
+    drawn from N(0, 0.02). With `cut`, words beyond the first `length` tokens are left out here:
+    they stay as fixed tokens behind the context (`words_behind`).
 
     Raises:
-        PromptError: there is no vector, or there are more words than vectors.
+        PromptError: there is no vector, or there are more words than vectors and no `cut`.
     """
     if length < 1:
         raise PromptError(f"context_length={length} must be at least 1")
     context = STANDARD_DEVIATION * jax.random.normal(rng, (length, clip.config.text_width))
     tokens = tokenizer.encode(words)
+    if cut:
+        tokens = tokens[:length]
     if len(tokens) > length:
         raise PromptError(
             f"the context has {length} vectors but its words {words!r} take {len(tokens)} tokens; "
@@ -177,6 +225,14 @@ def init_context(
         return context
     embedded = clip.embed_text(frozen, jnp.asarray(tokens))
     return jnp.concatenate([context[: length - len(tokens)], embedded])
+
+
+def words_behind(clip: CLIP, frozen: Frozen, length: int, words: str) -> jax.Array:
+    """Embeddings float32[n, d_l] of the words that a context cut to `length` vectors leaves fixed.
+
+    MaPLe's two vectors take the place of "a photo"; "of a" stays behind them.
+    """
+    return clip.embed_text(frozen, jnp.asarray(tokenizer.encode(words)[length:], jnp.int32))
 
 
 def init_linear(rng: jax.Array, inputs: int, outputs: int, copies: int | None = None) -> dict:

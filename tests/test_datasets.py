@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data_pipelines import coop_layout, datasets, pictures
+from data_pipelines import datasets, pictures
 from data_pipelines.errors import BadPicture, DataError
 from data_pipelines.examples import Dataset, Example, class_names
 
@@ -34,12 +34,6 @@ def rewrite(root, content):
     (root / "dtd" / SPLIT).write_text(text)
 
 
-def test_table_holds_nine_downloaded_data_sets_with_a_slot_for_the_name():
-    downloaded = [s for s in datasets.TABLE.values() if isinstance(s, coop_layout.CoopLayout)]
-    assert len(downloaded) == 9
-    assert all(source.template.count("{}") == 1 for source in datasets.TABLE.values())
-
-
 def test_loads_from_the_parent_or_the_folder_itself(root):
     dataset = datasets.load("dtd", root)
     assert dataset.class_names == ("banded", "polka dot")
@@ -47,6 +41,7 @@ def test_loads_from_the_parent_or_the_folder_itself(root):
     assert [len(s) for s in (dataset.train, dataset.val, dataset.test)] == [4, 2, 2]
     assert dataset.read(dataset.test[0]).size == (23, 16)
     assert datasets.load("dtd", root / "dtd") == dataset
+    assert dataset.split_source == SPLIT
     pickle.loads(pickle.dumps(dataset))
 
 
@@ -55,6 +50,16 @@ def test_unknown_names_and_options_suggest_the_right_ones(root):
         datasets.load("caltech-101")
     with pytest.raises(DataError, match="option of the data set dtd: 'domain'.*Available: root"):
         datasets.load("dtd", root, domain="noto")
+    with pytest.raises(DataError, match="option of the data set dtd: 'domain'"):
+        datasets.load("dtd:noto", root)
+    with pytest.raises(DataError, match="unknown source of data 'coup'.*Did you mean 'coop'"):
+        datasets.load("dtd", root, source="coup")
+
+
+def test_a_template_of_ones_own_needs_one_slot(root):
+    assert datasets.load("dtd", root, template="{}!").template == "{}!"
+    with pytest.raises(DataError, match=r"dtd: template='none' must contain \"\{\}\" once"):
+        datasets.load("dtd", root, template="none")
 
 
 def test_missing_data_shows_the_expected_layout(root):
@@ -81,12 +86,53 @@ def test_missing_data_shows_the_expected_layout(root):
         ({"train": [["a.jpg", 1, "x"]], "val": [], "test": []}, "labels 0 to 0.*renumber"),
         ({"train": [["a", 0, "x"], ["b", 0, "y"]], "val": [], "test": []}, "called both"),
         ({"train": [], "val": [], "test": []}, "no examples"),
+        ({"train": [["a", 0, "a_b"], ["b", 1, "a b"]], "val": [], "test": []}, "both called 'a b'"),
+        ({"train": [["a", 0, "_"]], "val": [], "test": []}, "label 0 has an empty class name"),
+        ({"train": [["a", True, "x"]], "val": [], "test": []}, r"train\[0\].*true"),
+        ({"train": [["a", 1.0, "x"]], "val": [], "test": []}, r"train\[0\].*1\.0"),
+        ({"train": [["a", -1, "x"]], "val": [], "test": []}, "labels 0 to 0.*renumber"),
+        ({"train": [], "val": [["/etc/a.jpg", 0, "x"]], "test": []}, r"val\[0\].*inside the image"),
+        ({"train": [], "val": [], "test": [["a/../../b", 0, "x"]]}, r"test\[0\].*without \"\.\.\""),
+        ({"train": [["", 0, "x"]], "val": [], "test": []}, "not empty"),
+        ({"train": [["a\udcff.jpg", 0, "x"]], "val": [], "test": []}, "which is not text; rename"),
     ],
 )
 def test_malformed_splits_are_refused(root, content, message):
     rewrite(root, content)
     with pytest.raises(DataError, match=message):
         datasets.load("dtd", root)
+
+
+def test_a_split_file_that_is_not_utf8_is_refused_and_one_with_a_byte_order_mark_is_not(root):
+    path = root / "dtd" / SPLIT
+    text = path.read_bytes()
+    path.write_bytes(b"\xef\xbb\xbf" + text)
+    assert len(datasets.load("dtd", root).train) == 4
+    path.write_bytes(text.replace(b"banded", b"band\xe9"))
+    with pytest.raises(DataError, match="cannot read the split file .*not UTF-8.*save it as UTF-8"):
+        datasets.load("dtd", root)
+
+
+def test_names_with_spaces_and_commas_and_linked_pictures(root):
+    images = root / "dtd/images"
+    (images / "a, b").mkdir()
+    (images / "a, b/c, d.jpg").symlink_to(images / "banded/0.jpg")
+    (images / "a, b/gone.jpg").symlink_to(images / "nowhere.jpg")
+    entries = [["a, b/c, d.jpg", 0, "a, b"], ["a, b/gone.jpg", 0, "a, b"]]
+    rewrite(root, {"train": entries, "val": [], "test": []})
+    dataset = datasets.load("dtd", root)
+    assert dataset.class_names == ("a, b",)
+    assert dataset.read(dataset.train[0]).size == (20, 16)
+    with pytest.raises(DataError, match="1 of 2 pictures are missing.*\n  a, b/gone.jpg"):
+        pictures.check_files(dataset, dataset.train)
+
+
+def test_messages_about_file_names_that_are_not_text_can_be_printed():
+    name = b"caf\xe9.jpg".decode("utf-8", "surrogateescape")
+    bad = BadPicture(name, "no such file")
+    assert bad.picture == name
+    for message in (str(bad), str(DataError(f"missing: {name}"))):
+        assert "caf\\udce9.jpg" in message and message.encode("utf-8")
 
 
 def test_labels_with_a_gap_are_refused():

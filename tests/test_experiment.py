@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import tiny
 
-from experiments import experiment, tables, training
+from experiments import experiment, tables, training, workdir
 from prompt_jax import methods
 from prompt_jax.clip import loading
 from prompt_jax.errors import PromptError
@@ -22,6 +22,13 @@ FIELDS = {
     "backbone",
     "backbone_hash",
     "dataset",
+    "ablation",
+    "variant",
+    "split_source",
+    "split_sources",
+    "features",
+    "trainable_parameters",
+    "accuracy",
     "shots",
     "seed",
     "base",
@@ -35,12 +42,13 @@ FIELDS = {
     "seconds",
     "images_per_second",
     "train_seconds",
+    "data_wait_share",
     "test_seconds",
     "test_images_per_second",
     "git_commit",
     "config",
 }
-TIMES = {key for key in FIELDS if key.endswith(("seconds", "per_second"))}
+TIMES = {key for key in FIELDS if key.endswith(("seconds", "per_second", "wait_share"))}
 ITERATIONS = 2
 # A row per method: its settings here, and the length of per_iteration.
 METHODS: dict[str, tuple[dict[str, Any], int]] = {
@@ -93,13 +101,12 @@ def test_every_method_of_the_table_has_a_row():
 def test_results_hold_what_is_promised(setting, method, scenes, capsys):
     folder = f"{method}-{scenes}"
     results = run(setting, method, folder, scenes)
-    workdir = setting.results / folder
-    assert json.loads((workdir / "results.json").read_text()) == results
+    assert json.loads((setting.results / folder / "results.json").read_text()) == results
     assert set(results) == (FIELDS | {"note"} if scenes else FIELDS)
     config = tiny.small_config(
         method, setting.clip, None if scenes else setting.root, **METHODS[method][0]
     )
-    assert results["config"] == config.to_dict()
+    assert results["config"] == training.as_json(config)
     named = {
         key: results[key] for key in ("method", "shots", "seed", "dataset", "skipped_pictures")
     }
@@ -150,7 +157,8 @@ def test_every_logging_step_has_a_line_and_tensorboard_a_file(setting, method):
 def test_zero_shot_trains_nothing(setting):
     results = run(setting, "zero_shot", "zero_shot-False")
     workdir = setting.results / "zero_shot-False"
-    assert sorted(path.name for path in workdir.iterdir()) == ["results.json", "run.json"]
+    files = sorted(path.name for path in workdir.iterdir())
+    assert files == ["evaluations.json", "results.json", "run.json"]
     assert results["train_seconds"] == 0
     assert {key: results[key] for key in ("base", "new", "h")} == results["zero_shot"]
 
@@ -171,9 +179,9 @@ def test_the_same_seed_gives_the_same_numbers_with_any_number_of_threads(setting
 def test_frozen_parameters_stay_bit_identical_and_prompts_move(setting, method, monkeypatch):
     seen: dict[str, Any] = {}
 
-    def fit(config, identity, method, task, *rest):
-        start = method.init(jax.random.key(config.seed), task)
-        trained = training_fit(config, identity, method, task, *rest)
+    def fit(config, identity, method, task, prompts, *rest):
+        start = jax.tree.map(np.array, prompts)
+        trained = training_fit(config, identity, method, task, prompts, *rest)
         seen.update(task=task, start=start, end=trained.prompts)
         return trained
 
@@ -210,6 +218,6 @@ def test_small_towers_are_announced(capsys):
 
 
 def test_a_folder_is_its_first_run_s_even_without_checkpoint_or_results(tmp_path):
-    experiment.claim_workdir(tmp_path, {"method": "zero_shot", "seed": 1})
+    workdir.claim_workdir(tmp_path, {"method": "zero_shot", "seed": 1})
     with pytest.raises(PromptError, match="holds another run .method: 'pro_mpt' here, 'zero_shot'"):
-        experiment.claim_workdir(tmp_path, {"method": "pro_mpt", "seed": 1})
+        workdir.claim_workdir(tmp_path, {"method": "pro_mpt", "seed": 1})

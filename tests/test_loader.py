@@ -128,8 +128,140 @@ def test_a_bad_picture_surfaces_as_itself_from_threads(dataset, num_threads):
         ({"seed": -1}, "seed=-1: must be from 0"),
         ({"num_epochs": 0}, "num_epochs=0: must be 1 or more"),
         ({"num_threads": -1}, "num_threads=-1: must be 0 or more"),
+        ({"num_workers": -1}, "num_workers=-1: must be 0 or more"),
+        ({"shard_count": 0}, "shard_count=0: must be 1 or more"),
+        ({"shard_count": 2, "shard_index": 2}, "shard_index=2: must be from 0 to 1"),
+        ({"shard_count": 3}, "batch of 4 examples .* shard_count=3 hosts; use .* 3 or 6 "),
+        ({"shard_count": 2, "count": 3}, "batch of 3 examples is not divisible"),
     ],
 )
 def test_settings_out_of_range_are_refused(dataset, changes, message):
     with pytest.raises(DataError, match=message):
         train(dataset, **changes)
+
+
+def test_workers_make_the_same_batches_and_take_over_saved_positions(dataset):
+    expected = take(train(dataset), 7)
+    with_workers = train(dataset, num_workers=2)
+    for batch in expected[:3]:
+        assert_same([next(with_workers)], [batch])
+    state = json.loads(json.dumps(with_workers.get_state()))
+    assert_same(take(with_workers, 2), expected[3:5])
+
+    # From workers to threads, and from threads to another number of workers.
+    threads = train(dataset)
+    threads.set_state(state)
+    assert_same(take(threads, 4), expected[3:])
+    one_worker = train(dataset, num_workers=1)
+    one_worker.set_state(state)
+    assert_same(take(one_worker, 4), expected[3:])
+
+
+def test_test_batches_and_errors_come_through_workers(dataset):
+    examples = (*dataset.test, Example("gone.png", 0, "0"))
+    batches = loader.test_batches(dataset, examples, 5, 16, num_workers=2)
+    assert_same(
+        [next(batches), next(batches)], list(loader.test_batches(dataset, dataset.test, 5, 16))
+    )
+    with pytest.raises(BadPicture, match=r"gone\.png: no such file") as error:
+        next(batches)
+    batches.close()
+    assert error.value.picture == str(dataset.folder / "gone.png")
+
+
+@pytest.mark.parametrize("state", [{"next_index": 99}, {"next_index": -1}, {}, {"next_index": "1"}])
+def test_a_position_of_other_data_is_refused(dataset, state):
+    with pytest.raises(DataError, match="saved position .* from 0 to 4"):
+        train(dataset, num_epochs=2).set_state(state)
+
+
+def test_a_finite_pass_ends_wherever_it_begins(dataset):
+    batches = train(dataset, num_epochs=2)
+    batches.set_state({"next_index": 3})
+    assert len(list(batches)) == 1
+    assert batches.get_state() == {"next_index": 4}
+    batches.set_state({"next_index": 4})
+    assert list(batches) == []
+
+
+def joined(hosts):
+    """The hosts' parts of each batch, put together."""
+    return [
+        {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
+        for parts in zip(*hosts, strict=True)
+    ]
+
+
+@pytest.mark.parametrize("count", [2, 4])
+def test_hosts_read_slices_of_the_same_batches(dataset, count):
+    whole = take(train(dataset), 5)
+    hosts = [take(train(dataset, shard_index=i, shard_count=count), 5) for i in range(count)]
+    assert {len(batch["label"]) for host in hosts for batch in host} == {4 // count}
+    assert_same(joined(hosts), whole)
+
+    def tested(**shard):
+        return list(loader.test_batches(dataset, dataset.test, 4, 16, **shard))
+
+    hosts = [tested(shard_index=i, shard_count=count) for i in range(count)]
+    assert_same(joined(hosts), tested())
+
+
+VIEWS = np.arange(3 * COUNT * 2, dtype=np.float32).reshape(3, COUNT, 2)
+
+
+def features(batch_size=4, seed=1, **options):
+    return loader.feature_batches(VIEWS, np.arange(COUNT), batch_size, seed, **options)
+
+
+def test_features_come_in_the_pictures_order_a_view_per_epoch(dataset):
+    batches = list(features(num_epochs=4))
+    assert labels(batches) == labels(take(train(dataset), 8))
+    assert batches[0]["image"].dtype == np.float32 and batches[0]["label"].dtype == np.int32
+    for number, batch in enumerate(batches):
+        view = (number // 2) % 3
+        np.testing.assert_array_equal(batch["image"], VIEWS[view][batch["label"]])
+
+
+def test_features_continue_and_shard_like_pictures():
+    whole = take(features(), 9)
+    later = features()
+    later.set_state({"next_index": 4})
+    assert_same(take(later, 5), whole[4:])
+    hosts = [take(features(shard_index=i, shard_count=2), 9) for i in range(2)]
+    assert_same(joined(hosts), whole)
+
+
+@pytest.mark.parametrize(
+    ("shape", "count"), [((10, 2), 10), ((0, 10, 2), 10), ((3, 10, 2), 9), ((1, 0, 2), 0)]
+)
+def test_features_of_other_shapes_are_refused(shape, count):
+    with pytest.raises(DataError, match="features .* and labels|no examples"):
+        loader.feature_batches(np.zeros(shape, np.float32), np.zeros(count, np.int32), 4, 1)
+
+
+def views(dataset, count, batch_size=4, seed=1):
+    return list(loader.train_views(dataset, dataset.train, batch_size, 16, seed, count))
+
+
+def unpadded(batches):
+    images = np.concatenate([batch["image"][batch["label"] >= 0] for batch in batches])
+    return images.reshape(-1, COUNT, *images.shape[1:])
+
+
+def test_views_go_through_the_examples_in_order_whatever_the_batch(dataset):
+    batches = views(dataset, 2)
+    once = [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, -1, -1]]
+    assert labels(batches) == once * 2
+    images = unpadded(batches)
+    assert images.shape == (2, COUNT, 16, 16, 3)
+    assert not np.array_equal(images[0], images[1])
+    np.testing.assert_array_equal(images, unpadded(views(dataset, 2, batch_size=7)))
+    # More views add to the first ones.
+    np.testing.assert_array_equal(images, unpadded(views(dataset, 3))[:2])
+    assert not np.array_equal(images, unpadded(views(dataset, 2, seed=2)))
+
+
+def test_no_views_is_the_test_transform(dataset):
+    assert_same(views(dataset, 0), list(loader.test_batches(dataset, dataset.train, 4, 16)))
+    with pytest.raises(DataError, match="views=-1"):
+        views(dataset, -1)

@@ -103,4 +103,4 @@ def test_an_interrupt_is_no_traceback(parsed, capsys):
 def test_the_compilation_cache_is_left_alone_if_set(monkeypatch):
     monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", "set")
     monkeypatch.setattr(jax.config, "update", None)
-    main.use_compilation_cache()
+    command_line.use_compilation_cache()

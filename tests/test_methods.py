@@ -1,104 +1,19 @@
 """Every method against the figures of the published code, and its number of parameters."""
 
 import functools
-from collections.abc import Callable
-from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from reference import (
-    BATCH,
-    CLASSES,
-    FIGURES,
-    FROZEN,
-    TINY,
-    largest_difference,
-    relative_difference,
-)
+from reference import BATCH, CLASSES, FIGURES, FROZEN, largest_difference, relative_difference
+from rows import BY_FIGURES, ROWS, arrays, task_of
 
 from prompt_jax import methods, optim, train
 from prompt_jax.clip import CLIP, VARIANTS, loading
 from prompt_jax.errors import PromptError
-from prompt_jax.methods import cocoop, coop, pro_mpt, zero_shot
-
-
-def no_tree(array):
-    """Nothing trains."""
-    del array
-    return {}
-
-
-def coop_tree(array):
-    """CoOp's arrays by our names."""
-    return {"context": array("ctx")}
-
-
-def cocoop_tree(array):
-    """CoCoOp's arrays by our names; PyTorch's linear weights are [out, in]."""
-
-    def linear(name):
-        return {
-            "kernel": array(f"meta_{name}_weight").T,
-            "bias": array(f"meta_{name}_bias"),
-        }
-
-    return {"context": array("ctx"), "meta_net": {n: linear(n) for n in ("linear1", "linear2")}}
-
-
-def pro_mpt_tree(array):
-    """ProMPT's arrays by our names."""
-
-    def generator(name):
-        return {
-            f"linear{i}": {"kernel": array(f"{name}_W{i}"), "bias": array(f"{name}_b{i}")}
-            for i in (1, 2)
-        }
-
-    return {
-        "context": array("P0"),
-        "vision": array("O0"),
-        "vision_generator": generator("GV"),
-        "text_generator": generator("GT"),
-    }
-
-
-class Row(NamedTuple):
-    """A method, its settings, the figures to meet and how their arrays are called here."""
-
-    method: str
-    settings: Any
-    figures: str
-    tree: Callable
-
-
-TINY_PRO_MPT: dict[str, Any] = {"iterations": 2, "vision_prompts": 3, "vision_depth": 2}
-ROWS = [
-    Row("zero_shot", zero_shot.Settings(), "zero_shot", no_tree),
-    Row("coop", coop.Settings(context_length=4), "coop", coop_tree),
-    Row("cocoop", cocoop.Settings(), "cocoop", cocoop_tree),
-    Row("pro_mpt", pro_mpt.Settings(**TINY_PRO_MPT), "pro_mpt", pro_mpt_tree),
-    *(
-        Row("pro_mpt", settings, figures, pro_mpt_tree)
-        for figures, settings in {
-            "pro_mpt_lambda05": pro_mpt.Settings(**TINY_PRO_MPT, loss_decay=0.5),
-            "pro_mpt_stop_z": pro_mpt.Settings(**TINY_PRO_MPT, stop_gradient="features"),
-            "pro_mpt_stop_all": pro_mpt.Settings(**TINY_PRO_MPT, stop_gradient="all"),
-        }.items()
-    ),
-]
-
-
-def arrays(row, kind):
-    """The pytree of a row's "param", "grad" or "sgd3"."""
-    return row.tree(lambda name: jnp.asarray(FIGURES[row.figures][f"{kind}.{name}"]))
-
-
-def task_of(row):
-    """The row's method on the six classes of the figures."""
-    return methods.make_task(methods.get(row.method), TINY, FROZEN, CLASSES, row.settings)
+from prompt_jax.methods import cocoop, coop, ivlp, maple, pro_mpt, vpt, zero_shot
 
 
 def test_the_weights_here_are_those_that_the_figures_were_measured_on(shared):
@@ -162,7 +77,11 @@ def pro_mpt_parameters(a=8, b=5, depth=9, d=512, d_l=512, d_v=768):
     [
         ("zero_shot", zero_shot.Settings(), 0),
         ("coop", coop.Settings(), 16 * 512),
+        ("coop", coop.Settings(class_specific=True), 10 * 16 * 512),
         ("cocoop", cocoop.Settings(), 35_360),  # published
+        ("vpt", vpt.Settings(), 12 * 8 * 768),
+        ("ivlp", ivlp.Settings(), 12 * 2 * (512 + 768)),
+        ("maple", maple.Settings(), 3_555_072),  # published
         ("pro_mpt", pro_mpt.Settings(), pro_mpt_parameters()),
         ("pro_mpt", pro_mpt.Settings(vision_depth=3), pro_mpt_parameters(depth=3)),
         ("pro_mpt", pro_mpt.Settings(iterations=0), 0),
@@ -181,15 +100,18 @@ def test_parameter_count_on_vit_b16(name, settings, expected):
     assert sum(leaf.size for leaf in jax.tree.leaves(prompts)) == expected
 
 
-@pytest.mark.parametrize("row", ROWS[:4], ids=lambda row: row.figures)
+@pytest.mark.parametrize(
+    "row", {row.method: row for row in ROWS}.values(), ids=lambda row: row.figures
+)
 def test_fresh_prompts_have_the_structure_that_the_figures_have(row):
-    fresh = methods.get(row.method).init(jax.random.key(0), task_of(row))
+    method = methods.get(row.method)
+    fresh = jax.eval_shape(lambda rng: method.init(rng, task_of(row)), jax.random.key(0))
     shapes = [jax.tree.map(jnp.shape, tree) for tree in (fresh, arrays(row, "param"))]
     assert shapes[0] == shapes[1]
 
 
 def test_evaluation_by_prepare_once_equals_training_by_prepare_each_time():
-    row = ROWS[1]
+    row = BY_FIGURES["coop"]
     method, task, prompts = methods.get(row.method), task_of(row), arrays(row, "param")
     prepared = jax.jit(method.prepare)(prompts, task)
     seen = methods.look(method, task, BATCH["image"])

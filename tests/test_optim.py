@@ -8,7 +8,7 @@ import pytest
 import torch
 from reference import largest_difference
 
-from prompt_jax.optim import coop_schedule, sgd
+from prompt_jax.optim import adamw, average_epochs, coop_schedule, cosine_schedule, sgd
 
 BASE = 0.002
 
@@ -46,6 +46,23 @@ def test_sgd_equals_torch_over_five_steps(momentum, weight_decay):
     assert largest_difference(jax.tree.leaves(ours), expected) <= 1e-6
 
 
+@pytest.mark.parametrize("weight_decay, epsilon", [(0.01, 1e-4), (0.0, 1e-8)])
+def test_adamw_equals_torch_over_five_steps_of_a_cosine(weight_decay, epsilon):
+    start = jax.tree.map(lambda x: 3 * x, gradients(99))
+    tensors = [torch.tensor(x, requires_grad=True) for x in jax.tree.leaves(start)]
+    theirs = torch.optim.AdamW(tensors, lr=0.1, eps=epsilon, weight_decay=weight_decay)
+    cosine = torch.optim.lr_scheduler.CosineAnnealingLR(theirs, 5)
+    for step in range(5):
+        for tensor, gradient in zip(tensors, jax.tree.leaves(gradients(step)), strict=True):
+            tensor.grad = torch.from_numpy(gradient)
+        theirs.step()
+        cosine.step()
+    trains = jax.tree.map(lambda _: True, start)
+    rule = adamw(cosine_schedule(0.1, 5), trains, weight_decay, epsilon)
+    expected = [tensor.detach().numpy() for tensor in tensors]
+    assert largest_difference(jax.tree.leaves(run(rule, start, 5)), expected) <= 2e-6
+
+
 def test_schedule_is_dassls_constant_warm_up_and_cosine():
     schedule = coop_schedule(BASE, epochs=5, steps_per_epoch=3)
     rates = [float(schedule(jnp.asarray(step))) for step in range(15)]
@@ -75,3 +92,25 @@ def test_leaf_that_does_not_train_never_changes_in_spite_of_decay_and_gradient()
     everything = run(sgd(0.1, jax.tree.map(lambda _: True, start), weight_decay=0.5), start, 5)
     assert (end["net"]["bias"] == everything["net"]["bias"]).all()
     assert largest_difference(end["net"], start["net"]) > 0.1
+
+
+def test_leaf_that_does_not_train_never_changes_under_adamw():
+    start = jax.tree.map(jnp.asarray, gradients(99))
+    end = run(adamw(0.1, {"context": True, "net": {"bias": False}}, weight_decay=0.5), start, 3)
+    assert (end["net"]["bias"] == start["net"]["bias"]).all()
+    assert largest_difference(end["context"], start["context"]) > 0.1
+
+
+def test_average_is_the_weighted_sum_of_each_epochs_last_parameters():
+    start = jax.tree.map(jnp.asarray, gradients(99))
+    trains = {"context": True, "net": {"bias": False}}
+    inner = sgd(0.1, trains)
+    optimizer = average_epochs(inner, (0.2, 0.7, 0.1), steps_per_epoch=2)
+    prompts, state = start, optimizer.init(start)
+    for step in range(6):
+        updates, state = optimizer.update(gradients(step), state, prompts)
+        prompts = optax.apply_updates(prompts, updates)
+    ends = [run(inner, start, steps) for steps in (2, 4, 6)]
+    assert largest_difference(prompts, ends[-1]) == 0
+    expected = jax.tree.map(lambda a, b, c: 0.2 * a + 0.7 * b + 0.1 * c, *ends)
+    assert largest_difference(state.average, expected) <= 1e-6

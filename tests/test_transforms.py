@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from data_pipelines import transforms
+from data_pipelines.pictures import open_picture
 
 SIDES = st.integers(1, 400)
 
@@ -88,3 +89,67 @@ def test_train_transform_is_a_function_of_its_generator():
     assert first.dtype == np.float32 and first.shape == (16, 16, 3)
     np.testing.assert_array_equal(first, again)
     assert not np.array_equal(first, other)
+
+
+def levels(result):
+    """Normalised values back to 0..255."""
+    mean, std = np.asarray(transforms.CLIP_MEAN), np.asarray(transforms.CLIP_STD)
+    return np.round((result * std + mean) * 255).astype(int)
+
+
+def torchvision_levels(image, size):
+    """torchvision's `Resize(size, BICUBIC)` and `CenterCrop(size)` of a Pillow picture, uint8."""
+    short, long = sorted(image.size)
+    new = (size, int(size * long / short))
+    image = image.resize(new if image.width <= image.height else new[::-1], Image.BICUBIC)
+    top, left = round((image.height - size) / 2.0), round((image.width - size) / 2.0)
+    return np.asarray(image.crop((left, top, left + size, top + size))).astype(int)
+
+
+ODD_SIZES = [(1, 1), (1, 50), (50, 1), (2, 333), (999, 7), (31, 33), (225, 224), (500, 375)]
+
+
+@pytest.mark.parametrize("shape", ODD_SIZES)
+@pytest.mark.parametrize("size", [16, 33, 224])
+def test_pixels_equal_torchvisions_for_odd_sizes(shape, size):
+    image = noise(*shape)
+    np.testing.assert_array_equal(
+        levels(transforms.test_transform(image, size)), torchvision_levels(image, size)
+    )
+
+
+@pytest.fixture(scope="module")
+def real_pictures(shared):
+    folders = [shared / "data" / folder for folder in ("caltech-101", "dtd", "imagenet/images")]
+    files = [file for folder in folders for file in sorted(folder.rglob("*.jpg"))[::97]]
+    if not files:
+        pytest.skip(f"no real pictures in {shared / 'data'}")
+    return [open_picture(file) for file in files[:30]]
+
+
+def test_pixels_equal_torchvisions_for_real_pictures(real_pictures):
+    for image in real_pictures:
+        np.testing.assert_array_equal(
+            levels(transforms.test_transform(image, 224)), torchvision_levels(image, 224)
+        )
+
+
+def test_pixels_equal_hugging_faces_processor(real_pictures):
+    processing = pytest.importorskip("transformers.models.clip.image_processing_pil_clip")
+    # It rounds the crop's offset down, torchvision to even, so the crop is made here.
+    processor = processing.CLIPImageProcessorPil(do_center_crop=False)
+    for image in real_pictures:
+        resized = processor(image, return_tensors="np")["pixel_values"][0].transpose(1, 2, 0)
+        top, left = (round((side - 224) / 2.0) for side in resized.shape[:2])
+        expected = resized[top : top + 224, left : left + 224]
+        result = transforms.test_transform(image, 224)
+        np.testing.assert_array_equal(levels(result), levels(expected))
+        np.testing.assert_allclose(result, expected, atol=1e-5)
+
+
+def test_results_can_be_written_in_place():
+    out = np.full((2, 16, 16, 3), np.nan, np.float32)
+    result = transforms.test_transform(noise(30, 20), 16, out=out[1])
+    assert np.isnan(out[0]).all()
+    np.testing.assert_array_equal(out[1], transforms.test_transform(noise(30, 20), 16))
+    assert np.shares_memory(result, out)

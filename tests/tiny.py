@@ -20,7 +20,7 @@ from jax.experimental.compilation_cache import compilation_cache
 from ml_collections import ConfigDict
 from PIL import Image
 
-from experiments import main
+from experiments import command_line, main
 from experiments.configs import default
 from prompt_jax.clip import CLIP, CLIPConfig, Frozen, loading
 
@@ -170,4 +170,4 @@ def run_main(words: list[str], monkeypatch: pytest.MonkeyPatch) -> int:
     monkeypatch.chdir(REPOSITORY)
     # Set, it is left alone: the cache of the person who runs the tests stays as it is.
     monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", "set")
-    return main.explain(main.main, argv)
+    return command_line.explain(main.main, argv)

@@ -20,25 +20,41 @@ def get_config(method: str = "pro_mpt", **settings) -> ConfigDict:
     c.backbone = "embedded"  # "embedded", a folder, a file, a hub id, or a name like "ViT-B/16"
     c.activation = ""  # "" as the checkpoint says, or "quick_gelu" / "gelu"
     c.dtype = "float32"  # compute type of the frozen towers: "float32" or "bfloat16"
-    c.protocol = "base_to_novel"  # train on the first half of the classes, test on both halves
+    c.protocol = "base_to_novel"  # or "few_shot", "cross_dataset", "domain_generalization"
     c.seed = 1  # of the shots, the start of the prompts, order and augmentation; 0 to 2^32 - 1
+    c.seeds = ()  # several, one run each: --config.seeds=1,2,3
 
     c.data = ConfigDict()
-    c.data.name = "emoji_scenes"  # a name from the table of data sets
-    c.data.root = ""  # folder that holds the data set's folder (or that folder itself)
+    c.data.name = "emoji_scenes"  # trained on: a name from the table of data sets
+    c.data.names = ""  # "a,b": several, one run each; or, in the last two protocols, test targets
+    c.data.root = ""  # folder that holds the data sets' folders (or the one data set's folder)
+    c.data.source = "coop"  # the CoOp benchmark's folders, or "tfds" for what TFDS prepared
+    c.data.split_file = ""  # tfds only: a split_zhou_*.json to use in place of TFDS's own splits
     c.data.shots = 16  # training pictures per class, at least 1
+    c.data.shots_list = ()  # several, one run each: 1,2,4,8,16
     c.data.on_bad_image = "stop"  # "stop" with a list, or "skip" and count
-    c.data.domain = ""  # emoji_scenes only: plain, sketch, silhouette, night or mosaic
+    c.data.domain = ""  # emoji_scenes: plain, sketch, …; folder and csv: a part of the pictures
+    c.data.template = ""  # folder and csv only: text of a class; "" is "a photo of a {}."
     c.data.num_classes = 0  # emoji_scenes only: an evenly spread part of its classes; 0 is all
     c.data.test_per_class = 0  # emoji_scenes only: test pictures per class; 0 is its default
     c.data.num_threads = -1  # reading threads; 0 reads in the main thread, -1 chooses
+    c.data.num_workers = 0  # reading processes, each with its threads; 0 reads in this one
 
     c.batch_size = 4  # training pictures per step; a multiple of the number of devices
     c.eval_batch_size = 100  # test pictures per step; a multiple of the number of devices
-    c.epochs = 5  # passes over the training pictures
-    c.learning_rate = 0.008  # peak, SGD
-    c.momentum = 0.9
+    c.cached_views = 0  # 0: new crops in every epoch; n: n crops, their image features kept
+    c.epochs = 5  # passes over the training pictures; 0: as epochs_by_shots says
+    c.epochs_by_shots = ()  # ((most shots, epochs), …): the first entry that fits, or the last
+    c.optimizer = "sgd"  # or "adamw"
+    c.schedule = "coop"  # warm-up epoch, then a cosine by epoch; or "cosine", by step
+    c.learning_rate = 0.008  # peak
+    c.momentum = 0.9  # sgd
     c.weight_decay = 5e-4  # on prompts too
+    c.adam_epsilon = 1e-8  # adamw
     c.log_every = 20  # steps between lines of metrics.jsonl
     c.checkpoint_every = 500  # steps between checkpoints; one more is written at the end
+
+    c.ablation = ""  # name of the table that the variants are rows of
+    c.variants = ()  # ((label, ((field, value), …)), …): one run each
+    c.variant = ""  # label of this run's
     return c

@@ -56,16 +56,21 @@ class CLIP:
         return self._run(self._image, frozen["image"], "head", tokens)
 
     def encode_tokens(
-        self, frozen: Frozen, tokens: jax.Array, deep_prompts: jax.Array | None = None
+        self,
+        frozen: Frozen,
+        tokens: jax.Array,
+        deep_prompts: jax.Array | None = None,
+        first_layer: int = 0,
     ) -> jax.Array:
         """All blocks and the head on embedded tokens.
 
         Args:
             frozen: parameters.
             tokens: float[B, S, d_v] from `embed_image`.
-            deep_prompts: float[J, a, d_v] or float[B, J, a, d_v]; before each of the first J
-                layers they take the place of whatever stands behind the patches (ProMPT, eq. 9);
-                after layer J those slots flow on.
+            deep_prompts: float[J, a, d_v] or float[B, J, a, d_v]; before each of J layers they
+                take the place of whatever stands behind the patches (ProMPT, eq. 9); after those
+                layers the slots flow on.
+            first_layer: the layer that the first deep prompts enter, counted from 0.
 
         Returns:
             image features float[B, d], not normalised.
@@ -75,9 +80,10 @@ class CLIP:
                 deep_prompts = jnp.broadcast_to(deep_prompts, (len(tokens), *deep_prompts.shape))
             deep_prompts = deep_prompts.astype(tokens.dtype)
         for layer in range(self.config.image_layers):
-            if deep_prompts is not None and layer < deep_prompts.shape[1]:
+            depth = layer - first_layer
+            if deep_prompts is not None and 0 <= depth < deep_prompts.shape[1]:
                 image_tokens = tokens[:, : 1 + self.config.patches]
-                tokens = jnp.concatenate([image_tokens, deep_prompts[:, layer]], axis=1)
+                tokens = jnp.concatenate([image_tokens, deep_prompts[:, depth]], axis=1)
             tokens = self.image_block(frozen, layer, tokens)
         return self.image_head(frozen, tokens)
 

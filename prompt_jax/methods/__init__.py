@@ -1,7 +1,20 @@
 """The table of methods. A new method is one file and one line here."""
 
 from prompt_jax.errors import unknown
-from prompt_jax.methods import cocoop, coop, pro_mpt, zero_shot
+from prompt_jax.methods import (
+    clip_adapter,
+    cocoop,
+    coop,
+    gda,
+    ivlp,
+    kgcoop,
+    maple,
+    pro_mpt,
+    promptsrc,
+    tip_adapter,
+    vpt,
+    zero_shot,
+)
 from prompt_jax.methods.method import (
     UNSEEN,
     Method,
@@ -16,6 +29,15 @@ METHODS: dict[str, Method] = {
     "zero_shot": zero_shot.METHOD,
     "coop": coop.METHOD,
     "cocoop": cocoop.METHOD,
+    "kgcoop": kgcoop.METHOD,
+    "promptsrc": promptsrc.METHOD,
+    "clip_adapter": clip_adapter.METHOD,
+    "tip_adapter": tip_adapter.METHOD,
+    "tip_adapter_f": tip_adapter.METHOD_F,
+    "gda": gda.METHOD,
+    "vpt": vpt.METHOD,
+    "ivlp": ivlp.METHOD,
+    "maple": maple.METHOD,
     "pro_mpt": pro_mpt.METHOD,
 }
 

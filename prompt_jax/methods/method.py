@@ -1,5 +1,6 @@
 """What a prompt method is: pure functions over a small trainable pytree."""
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
@@ -14,6 +15,8 @@ from prompt_jax.prompts import PHOTO, ClassTokens, tokenize_classes
 
 Prompts = Any
 """The trainable pytree of a method; an empty dict where nothing trains."""
+
+Array = jax.Array | np.ndarray
 
 UNSEEN = -1
 """In `Task.trained`: a class that the prompts were not trained on."""
@@ -110,8 +113,8 @@ class Method(NamedTuple):
     sees: Literal["images", "features"] = "images"
     constants: Callable[[Task, Sequence[str], str], Any] = _no_constants
     trains: Callable[[Prompts, Any], Any] = _all_train
-    from_shots: Callable[[Prompts, Task, jax.Array, jax.Array], Prompts] | None = None
-    tune: Callable[[Prompts, Task, jax.Array, jax.Array], Prompts] | None = None
+    from_shots: Callable[[Prompts, Task, Array, Array], Prompts] | None = None
+    tune: Callable[[Prompts, Task, Array, Array], Prompts] | None = None
     epoch_weights: Callable[[Any, int], Sequence[float]] | None = None
     own_classes_only: Callable[[Any], bool] = _never
 
@@ -148,7 +151,7 @@ def make_task(
         )
     names = tokenize_classes("{}.", class_names, clip.config.context_length)
     task = Task(frozen, names, jnp.asarray(index, jnp.int32), None, clip, settings)
-    return task.replace(constants=method.constants(task, class_names, template))
+    return dataclasses.replace(task, constants=method.constants(task, class_names, template))
 
 
 def look(method: Method, task: Task, images: jax.Array) -> jax.Array:

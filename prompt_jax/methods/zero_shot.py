@@ -1,15 +1,35 @@
-"""Zero-shot CLIP: the data set's own template, nothing trained (Radford et al., 2021)."""
+"""Zero-shot CLIP: classes by their texts, nothing trained (Radford et al., 2021)."""
 
 import dataclasses
 
+from prompt_jax import templates
 from prompt_jax.clip import normalize
+from prompt_jax.errors import unknown
 from prompt_jax.methods.method import Method, Output, cosine_logits
-from prompt_jax.prompts import encode_templates
+from prompt_jax.prompts import PHOTO, encode_templates
+
+FIXED = {
+    "photo": (PHOTO,),
+    "imagenet": templates.IMAGENET,
+    "imagenet_select": templates.IMAGENET_SELECT,
+}
 
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """None."""
+    """Zero-shot CLIP's settings.
+
+    Attributes:
+        templates: the texts of a class. "dataset": the data set's own; "photo": "a photo of a {}.";
+            "imagenet" and "imagenet_select": the mean of the normalised features of OpenAI's 80
+            ImageNet templates, or of the 7 selected ones.
+    """
+
+    templates: str = "dataset"
+
+    def __post_init__(self):
+        if self.templates != "dataset" and self.templates not in FIXED:
+            raise unknown("settings.templates", self.templates, ("dataset", *FIXED))
 
 
 def init(rng, task):
@@ -20,7 +40,8 @@ def init(rng, task):
 
 def constants(task, class_names, template):
     """The classes' text features, float32[K, d], normalised."""
-    return normalize(encode_templates(task.clip, task.frozen, (template,), class_names))
+    texts = FIXED.get(task.settings.templates, (template,))
+    return normalize(encode_templates(task.clip, task.frozen, texts, class_names))
 
 
 def forward(prompts, prepared, task, features):

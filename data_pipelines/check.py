@@ -1,0 +1,229 @@
+"""Check which data sets are there, whether they are complete, and whether every picture opens.
+
+    python -m data_pipelines.check --root DATA                # every data set of the table
+    python -m data_pipelines.check --root DATA --names dtd,caltech101
+    python -m data_pipelines.check --root DATA --quick        # files exist; nothing is decoded
+
+Exit code 0: every data set that was found (or named) is complete, with as many pictures and
+classes as published (TFDS may divide them otherwise), and readable;
+1: one is not, or none was found; 2: a mistake in the command.
+"""
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from data_pipelines import datasets
+from data_pipelines.errors import DataError, unknown
+from data_pipelines.examples import Dataset
+from data_pipelines.layout import SPLITS
+from data_pipelines.pictures import find_bad, missing_files
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What was found of one data set.
+
+    Attributes:
+        name: its name in the table.
+        found: whether anything of it is there.
+        dataset: the data set, if it could be loaded.
+        problems: what is wrong with it, a sentence each; empty: complete and readable.
+    """
+
+    name: str
+    found: bool
+    dataset: Dataset | None
+    problems: tuple[str, ...]
+
+
+def check(
+    name: str,
+    root: Path,
+    source: str = "coop",
+    quick: bool = False,
+    start: Callable[[int], Callable[[], object]] | None = None,
+) -> Finding:
+    """Look for one data set and go through its pictures.
+
+    Args:
+        name: a key of the table of data sets, or "key:domain".
+        root: the folder that holds its folder, or that folder itself; TFDS's data_dir.
+        source: "coop" or "tfds".
+        quick: look only whether the picture files exist; do not decode them.
+        start: is told how many pictures will be decoded, and returns what to call after each.
+
+    Returns:
+        The finding; nothing is raised for data that is missing or broken.
+    """
+    entry = _entry(name)
+    try:
+        dataset = datasets.load(name, root, source)
+    except DataError as error:
+        folder = _folder(entry, root, source)
+        if folder is not None and not folder.exists():
+            return Finding(name, False, None, (f"get it from {entry.url}",))
+        return Finding(name, True, None, (str(error).splitlines()[0],))
+    problems = _compare(entry, dataset, source)
+    examples = (*dataset.train, *dataset.val, *dataset.test)
+    missing = missing_files(dataset, examples)
+    problems += [f"missing: {picture}" for picture in missing]
+    if not quick:
+        gone = set(missing)
+        present = [example for example in examples if example.picture not in gone]
+        advance = start(len({example.picture for example in present})) if start else None
+        bad = find_bad(dataset, present, advance)
+        problems += [f"cannot be read: {path}: {reason}" for path, reason in bad]
+    return Finding(name, True, dataset, tuple(problems))
+
+
+def _entry(name: str) -> datasets.Entry:
+    return datasets.TABLE[datasets.split_domain(name)[0]]
+
+
+def _folder(entry: datasets.Entry, root: Path, source: str) -> Path | None:
+    """Where the data set would lie; None for one that has no folder of its own name."""
+    if source == "tfds":
+        return root / entry.tfds.split("/")[0].split(":")[0] if entry.tfds else None
+    folder = getattr(entry.layout, "folder", None)
+    return None if folder is None else root / folder
+
+
+def _compare(entry: datasets.Entry, dataset: Dataset, source: str) -> list[str]:
+    """What differs from the published data set."""
+    if entry.counts is None:
+        return []
+    problems = []
+    classes = len(dataset.class_names)
+    if classes != entry.num_classes:
+        problems.append(f"{classes} classes; published: {entry.num_classes}")
+    for split, published in zip(SPLITS, entry.counts, strict=True):
+        count = len(getattr(dataset, split))
+        if published and not count:
+            problems.append(f"{split} missing: 0 of {published} pictures; get it from {entry.url}")
+        # TFDS has its own splits, so there other counts are no fault.
+        elif source == "coop" and count != published:
+            problems.append(f"{split}: {count} pictures; published: {published}")
+    return problems
+
+
+def table(findings: Sequence[Finding], root: Path) -> Table:
+    """One row per data set: counts beside the published ones, and how many problems."""
+    result = Table(title=f"Data sets in {root}", title_justify="left")
+    result.add_column("data set", no_wrap=True)
+    for heading in (*SPLITS, "classes"):
+        result.add_column(heading, justify="right")
+    result.add_column("state", no_wrap=True)
+    for finding in findings:
+        result.add_row(finding.name, *_counts(finding), _state(finding))
+    result.caption = "found / published, or = where they are equal"
+    return result
+
+
+def _counts(finding: Finding) -> list[str]:
+    entry, dataset = _entry(finding.name), finding.dataset
+    published = (*entry.counts, entry.num_classes) if entry.counts else (None,) * 4
+    if dataset is None:
+        return ["" if count is None else f"– / {count}" for count in published]
+    counts = [*(len(getattr(dataset, split)) for split in SPLITS), len(dataset.class_names)]
+    return [
+        str(count) if other is None else f"{count} =" if count == other else f"{count} / {other}"
+        for count, other in zip(counts, published, strict=True)
+    ]
+
+
+def _state(finding: Finding) -> str:
+    if not finding.found:
+        return "not there"
+    if finding.problems:
+        return f"[red]{len(finding.problems)} problem{'s' * (len(finding.problems) > 1)}[/red]"
+    return "[green]complete[/green]"
+
+
+def passed(findings: Sequence[Finding], named: bool) -> bool:
+    """Whether every data set found (`named`: every one) is complete, and at least one is."""
+    found = [finding for finding in findings if finding.found]
+    if named and len(found) < len(findings):
+        return False
+    return bool(found) and not any(finding.problems for finding in found)
+
+
+def run(names: Sequence[str], root: Path, source: str, quick: bool) -> list[Finding]:
+    """Check all `names`, with a progress bar each, and return the findings in that order."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    findings = []
+    # On the error channel, so that the report can be sent to a file.
+    with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True)) as progress:
+        for name in names:
+
+            def start(count: int, name: str = name) -> Callable[[], object]:
+                task = progress.add_task(name, total=count)
+                return lambda: progress.advance(task)
+
+            findings.append(check(name, root, source, quick, start))
+    return findings
+
+
+def report(findings: Sequence[Finding], root: Path, console: Console) -> None:
+    """Print the table, then every problem."""
+    console.print(table(findings, root))
+    for finding in findings:
+        if finding.found and finding.problems:
+            _print_lines(console, finding.name, finding.problems)
+    absent = [f"{f.name}: {f.problems[0]}" for f in findings if not f.found]
+    if absent:
+        _print_lines(console, "Not there", absent)
+
+
+def _print_lines(console: Console, heading: str, lines: Sequence[str]) -> None:
+    # Paths stay in one piece: neither wrapped nor read as markup.
+    text = "\n  ".join([f"\n{heading}", *lines])
+    console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def _names(text: str | None, source: str) -> list[str]:
+    if text is None:
+        # The others are made on the fly, or are people's own and lie anywhere.
+        published = {name: entry for name, entry in datasets.TABLE.items() if entry.counts}
+        return [name for name, entry in published.items() if source == "coop" or entry.tfds]
+    names = list(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
+    for name in names:
+        if datasets.split_domain(name)[0] not in datasets.TABLE:
+            raise unknown("data set", name, datasets.TABLE)
+    if not names:
+        raise DataError("--names is empty; give names with commas between them, or leave it out")
+    return names
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command; returns its exit code."""
+    parser = argparse.ArgumentParser("python -m data_pipelines.check", description=__doc__)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("--root", required=True, help="the folder of the data sets")
+    parser.add_argument("--names", help="which data sets, with commas; left out: all")
+    parser.add_argument(
+        "--source", choices=datasets.SOURCES, default="coop", help="whose layout (coop)"
+    )
+    parser.add_argument("--quick", action="store_true", help="do not decode the pictures")
+    options = parser.parse_args(arguments)
+    root = Path(options.root).expanduser()
+    try:
+        names = _names(options.names, options.source)
+    except DataError as error:
+        parser.error(str(error))
+    # A CSV of one's own is a file.
+    if not root.exists():
+        parser.error(f"--root={root}: no such folder")
+    findings = run(names, root, options.source, options.quick)
+    report(findings, root, Console())
+    return 0 if passed(findings, options.names is not None) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

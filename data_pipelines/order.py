@@ -1,0 +1,84 @@
+"""Which examples a batch holds on which host, and the randomness of each example."""
+
+from collections.abc import Callable
+from functools import lru_cache
+
+import numpy as np
+
+from data_pipelines.errors import DataError
+
+# Training and cached views take their randomness from separate streams of one seed.
+TRAINING, VIEWS = 0, 1
+
+
+def share(size: int, shard_index: int, shard_count: int) -> slice:
+    """Which examples of a batch this host reads: an equal part, in host order.
+
+    Args:
+        size: examples in the batch, of all hosts together.
+        shard_index: which host this is, from 0.
+        shard_count: how many hosts there are.
+
+    Returns:
+        From where to where in the batch.
+
+    Raises:
+        DataError: there is no such host, or `size` is not divisible by the hosts.
+    """
+    if shard_count < 1:
+        raise DataError(f"shard_count={shard_count}: must be 1 or more hosts")
+    if not 0 <= shard_index < shard_count:
+        raise DataError(f"shard_index={shard_index}: must be from 0 to {shard_count - 1}")
+    if size % shard_count:
+        below = size - size % shard_count
+        sizes = [str(allowed) for allowed in (below, below + shard_count) if allowed]
+        raise DataError(
+            f"a batch of {size} examples is not divisible by shard_count={shard_count} hosts; "
+            f"use a batch_size of {' or '.join(sizes)} (and at least as many examples)"
+        )
+    local = size // shard_count
+    return slice(shard_index * local, (shard_index + 1) * local)
+
+
+def shuffled_rows(
+    count: int, batch_size: int, seed: int, part: slice
+) -> Callable[[int], tuple[int, int, np.ndarray]]:
+    """Which examples a training batch holds.
+
+    Args:
+        count: examples in all.
+        batch_size: examples per batch; an incomplete last batch is left out, unless it is the
+            only one.
+        seed: of the order, which is another one in every epoch.
+        part: of each batch, that this host reads.
+
+    Returns:
+        A function from a batch's number to its epoch, the place in the epoch at which this
+        host's part begins, and the examples there, int64[part].
+    """
+    size = min(batch_size, count)
+
+    def rows_of(number: int) -> tuple[int, int, np.ndarray]:
+        epoch, step = divmod(number, count // size)
+        first = step * size + part.start
+        return epoch, first, _order(count, seed, epoch)[first : step * size + part.stop]
+
+    return rows_of
+
+
+# Threads read across the border of two epochs at once; more than that is not needed.
+@lru_cache(maxsize=4)
+def _order(count: int, seed: int, epoch: int) -> np.ndarray:
+    """All rows in an epoch's order; neighbouring seeds share none, not even shifted by an epoch."""
+    return np.random.default_rng((seed, epoch)).permutation(count)
+
+
+def generator(seed: int, stream: int, index: int) -> np.random.Generator:
+    """The randomness of one picture, without drawing that of the pictures before it."""
+    return np.random.Generator(np.random.Philox(key=_key(seed), counter=[0, 0, stream, index]))
+
+
+@lru_cache(maxsize=4)
+def _key(seed: int) -> np.ndarray:
+    state = np.random.Philox(seed).state["state"]
+    return state["key"]

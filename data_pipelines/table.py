@@ -1,0 +1,221 @@
+"""The table of data sets: a new one is one entry, in the order in which results list them."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from data_pipelines import class_names
+from data_pipelines.aircraft import AircraftLayout
+from data_pipelines.coop_layout import CoopLayout
+from data_pipelines.csv_list import CsvLayout
+from data_pipelines.emoji_scenes import EmojiScenes
+from data_pipelines.folders import FolderLayout
+from data_pipelines.imagenet import ImageNetLayout
+from data_pipelines.layout import Layout
+
+_PHOTO = "a photo of a {}."
+_GUIDE = "https://github.com/KaiyangZhou/CoOp/blob/main/DATASETS.md"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What is known of a data set before its files are read.
+
+    Attributes:
+        title: its name as tables print it.
+        template: the text of one class, with one `{}` for the class name.
+        layout: reads its files.
+        tfds: its name in TFDS, with the config if it has several; None if it is not there.
+        num_classes: the number of its classes; None for people's own pictures.
+        counts: published numbers of train, validation and test pictures; None if there are none.
+        citation: authors, venue and year.
+        url: where people get it, or how.
+        clean: its class names in the CoOp benchmark from the raw ones of TFDS; None for a class
+            that the benchmark leaves out.
+        repeated_names: whether published class names repeat, so that repeats are no mistake:
+            ImageNet's have "missile" and "sunglasses" twice.
+    """
+
+    title: str
+    template: str
+    layout: Layout
+    tfds: str | None = None
+    num_classes: int | None = None
+    counts: tuple[int, int, int] | None = None
+    citation: str = ""
+    url: str = ""
+    clean: Callable[[str], str | None] = class_names.spaces
+    repeated_names: bool = False
+
+
+TABLE: dict[str, Entry] = {
+    "imagenet": Entry(
+        "ImageNet",
+        _PHOTO,
+        ImageNetLayout("imagenet", "images/val", train="images/train"),
+        tfds="imagenet2012",
+        num_classes=1000,
+        counts=(1_281_167, 0, 50_000),
+        citation="Deng et al., CVPR 2009",
+        url="https://www.image-net.org/",
+        repeated_names=True,
+    ),
+    "caltech101": Entry(
+        "Caltech101",
+        _PHOTO,
+        CoopLayout("caltech-101", "101_ObjectCategories", "split_zhou_Caltech101.json"),
+        tfds="caltech101",
+        num_classes=100,
+        counts=(4128, 1649, 2465),
+        citation="Fei-Fei et al., CVPR Workshop 2004",
+        url="https://doi.org/10.22002/D1.20086",
+        clean=class_names.caltech101,
+    ),
+    "oxford_pets": Entry(
+        "OxfordPets",
+        "a photo of a {}, a type of pet.",
+        CoopLayout("oxford_pets", "images", "split_zhou_OxfordPets.json"),
+        tfds="oxford_iiit_pet",
+        num_classes=37,
+        counts=(2944, 736, 3669),
+        citation="Parkhi et al., CVPR 2012",
+        url="https://www.robots.ox.ac.uk/~vgg/data/pets/",
+        clean=class_names.lower,
+    ),
+    "stanford_cars": Entry(
+        "StanfordCars",
+        _PHOTO,
+        CoopLayout("stanford_cars", ".", "split_zhou_StanfordCars.json"),
+        tfds="cars196",
+        num_classes=196,
+        counts=(6509, 1635, 8041),
+        citation="Krause et al., 3dRR 2013",
+        url=f"{_GUIDE}#stanfordcars",
+        clean=class_names.stanford_cars,
+    ),
+    "flowers102": Entry(
+        "Flowers102",
+        "a photo of a {}, a type of flower.",
+        CoopLayout("oxford_flowers", "jpg", "split_zhou_OxfordFlowers.json"),
+        tfds="oxford_flowers102",
+        num_classes=102,
+        counts=(4093, 1633, 2463),
+        citation="Nilsback and Zisserman, ICVGIP 2008",
+        url="https://www.robots.ox.ac.uk/~vgg/data/flowers/102/",
+    ),
+    "food101": Entry(
+        "Food101",
+        "a photo of {}, a type of food.",
+        CoopLayout("food-101", "images", "split_zhou_Food101.json"),
+        tfds="food101",
+        num_classes=101,
+        counts=(50_500, 20_200, 30_300),
+        citation="Bossard et al., ECCV 2014",
+        url="https://data.vision.ee.ethz.ch/cvl/datasets_extra/food-101/",
+    ),
+    "fgvc_aircraft": Entry(
+        "FGVCAircraft",
+        "a photo of a {}, a type of aircraft.",
+        AircraftLayout("fgvc_aircraft"),
+        num_classes=100,
+        counts=(3334, 3333, 3333),
+        citation="Maji et al., arXiv 2013",
+        url="https://www.robots.ox.ac.uk/~vgg/data/fgvc-aircraft/",
+    ),
+    "sun397": Entry(
+        "SUN397",
+        _PHOTO,
+        CoopLayout("sun397", "SUN397", "split_zhou_SUN397.json"),
+        tfds="sun397/tfds",
+        num_classes=397,
+        counts=(15_880, 3970, 19_850),
+        citation="Xiao et al., CVPR 2010",
+        url="https://vision.princeton.edu/projects/2010/SUN/",
+        clean=class_names.sun397,
+    ),
+    "dtd": Entry(
+        "DTD",
+        "{} texture.",
+        CoopLayout("dtd", "images", "split_zhou_DescribableTextures.json"),
+        tfds="dtd",
+        num_classes=47,
+        counts=(2820, 1128, 1692),
+        citation="Cimpoi et al., CVPR 2014",
+        url="https://www.robots.ox.ac.uk/~vgg/data/dtd/",
+    ),
+    "eurosat": Entry(
+        "EuroSAT",
+        "a centered satellite photo of {}.",
+        CoopLayout("eurosat", "2750", "split_zhou_EuroSAT.json"),
+        tfds="eurosat/rgb",
+        num_classes=10,
+        counts=(13_500, 5400, 8100),
+        citation="Helber et al., IEEE JSTARS 2019",
+        url="https://github.com/phelber/EuroSAT",
+        clean=class_names.eurosat,
+    ),
+    "ucf101": Entry(
+        "UCF101",
+        "a photo of a person doing {}.",
+        CoopLayout("ucf101", "UCF-101-midframes", "split_zhou_UCF101.json"),
+        # TFDS has the videos, not the middle frames: refused with a message that says so.
+        tfds="ucf101",
+        num_classes=101,
+        counts=(7639, 1898, 3783),
+        citation="Soomro et al., CRCV-TR-12-01, 2012",
+        url="https://www.crcv.ucf.edu/data/UCF101.php",
+        clean=class_names.ucf101,
+    ),
+    "imagenetv2": Entry(
+        "ImageNetV2",
+        _PHOTO,
+        ImageNetLayout("imagenetv2", "imagenetv2-matched-frequency-format-val", numbered=True),
+        tfds="imagenet_v2/matched-frequency",
+        num_classes=1000,
+        counts=(0, 0, 10_000),
+        citation="Recht et al., ICML 2019",
+        url="https://github.com/modestyachts/ImageNetV2",
+        repeated_names=True,
+    ),
+    "imagenet_sketch": Entry(
+        "ImageNet-Sketch",
+        _PHOTO,
+        ImageNetLayout("imagenet-sketch", "images"),
+        tfds="imagenet_sketch",
+        num_classes=1000,
+        counts=(0, 0, 50_889),
+        citation="Wang et al., NeurIPS 2019",
+        url="https://github.com/HaohanWang/ImageNet-Sketch",
+        repeated_names=True,
+    ),
+    "imagenet_a": Entry(
+        "ImageNet-A",
+        _PHOTO,
+        ImageNetLayout("imagenet-adversarial", "imagenet-a", own_classes=True),
+        tfds="imagenet_a",
+        num_classes=200,
+        counts=(0, 0, 7500),
+        citation="Hendrycks et al., CVPR 2021",
+        url="https://github.com/hendrycks/natural-adv-examples",
+        repeated_names=True,
+    ),
+    "imagenet_r": Entry(
+        "ImageNet-R",
+        _PHOTO,
+        ImageNetLayout("imagenet-rendition", "imagenet-r", own_classes=True),
+        tfds="imagenet_r",
+        num_classes=200,
+        counts=(0, 0, 30_000),
+        citation="Hendrycks et al., ICCV 2021",
+        url="https://github.com/hendrycks/imagenet-r",
+        repeated_names=True,
+    ),
+    "emoji_scenes": Entry(
+        "Emoji scenes",
+        _PHOTO,
+        EmojiScenes(),
+        num_classes=200,
+        citation="this repository; drawings: Twemoji (CC-BY-4.0)",
+    ),
+    "folder": Entry("Own folders", _PHOTO, FolderLayout()),
+    "csv": Entry("Own CSV file", _PHOTO, CsvLayout()),
+}

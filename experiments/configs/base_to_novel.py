@@ -1,0 +1,19 @@
+"""Base-to-novel on the 11 data sets, three seeds (ProMPT, Table 1), with any method.
+
+python -m experiments.main --config=experiments/configs/base_to_novel.py --config.data.root=/data
+… --config=experiments/configs/base_to_novel.py:maple --config.data.names=caltech101,dtd
+"""
+
+from experiments.configs import protocol
+
+NAMES = (
+    "imagenet,caltech101,oxford_pets,stanford_cars,flowers102,food101,fgvc_aircraft,sun397,dtd,"
+    "eurosat,ucf101"
+)
+
+
+def get_config(method: str = "pro_mpt"):
+    """The method's published settings."""
+    c = protocol.get_config("base_to_novel", method)
+    c.data.names = NAMES
+    return c

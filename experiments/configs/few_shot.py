@@ -1,0 +1,15 @@
+"""Few-shot classification on the 11 data sets, 1 to 16 shots, three seeds (CoOp, Figure 3).
+
+python -m experiments.main --config=experiments/configs/few_shot.py:coop --config.data.root=/data
+… --config=experiments/configs/few_shot.py:coop --config.data.shots_list=1,16
+"""
+
+from experiments.configs import base_to_novel, protocol
+
+
+def get_config(method: str = "pro_mpt"):
+    """The method's published settings."""
+    c = protocol.get_config("few_shot", method)
+    c.data.names = base_to_novel.NAMES
+    c.data.shots_list = (1, 2, 4, 8, 16)
+    return c

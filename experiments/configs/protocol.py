@@ -1,0 +1,49 @@
+"""What the protocols' and ablations' configs share; not a configuration to run by itself."""
+
+import importlib
+import pathlib
+from collections.abc import Mapping
+
+from ml_collections import ConfigDict
+
+from experiments import protocols
+from prompt_jax.errors import unknown
+
+SEEDS = (1, 2, 3)
+# Files of this folder that are no method's.
+OTHERS = ("__init__", "default", "quickstart", "protocol", *protocols.PROTOCOLS)
+
+
+def get_config(protocol: str, method: str) -> ConfigDict:
+    """A method's own config for a protocol, with the seeds that publications average over.
+
+    Raises:
+        PromptError: no method's config has that name.
+    """
+    files = sorted(path.stem for path in pathlib.Path(__file__).parent.glob("*.py"))
+    methods = [f for f in files if f not in OTHERS and not f.startswith("ablation")]
+    if method not in methods:
+        raise unknown("method's config", method, methods)
+    module = importlib.import_module(f"experiments.configs.{method}")
+    c = module.get_config(protocol)
+    c.protocol = protocol
+    c.seeds = SEEDS
+    return c
+
+
+def get_ablation(name: str, variants: Mapping[str, Mapping[str, float]]) -> ConfigDict:
+    """ProMPT base-to-novel, once for every variant.
+
+    Args:
+        name: of the ablation, for its table.
+        variants: label to the settings that differ, e.g. {"N=1": {"iterations": 1}}.
+    """
+    from experiments.configs import base_to_novel
+
+    c = base_to_novel.get_config("pro_mpt")
+    c.ablation = name
+    c.variants = tuple(
+        (label, tuple((f"settings.{field}", value) for field, value in changes.items()))
+        for label, changes in variants.items()
+    )
+    return c

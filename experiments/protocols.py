@@ -1,0 +1,158 @@
+"""What each protocol trains on and tests on, from a config."""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from ml_collections import ConfigDict
+
+from data_pipelines import datasets, pictures, sampling
+from data_pipelines.examples import Dataset, Example
+from prompt_jax.errors import PromptError
+
+DATA_OPTIONS = ("domain", "num_classes", "test_per_class", "template", "split_file")
+
+
+class Plan(NamedTuple):
+    """A run's data.
+
+    Attributes:
+        train: its `train` holds the shots, its `val` the validation pictures, of the classes that
+            prompts are trained on.
+        tests: by the key that results use, what is tested, on its `test`.
+        bad: (path, reason) of pictures that are left out.
+    """
+
+    train: Dataset
+    tests: Mapping[str, Dataset]
+    bad: list[tuple[str, str]]
+
+
+def base_to_novel(config: ConfigDict, load: Callable[[str], Dataset]) -> Plan:
+    """Train on the first half of the classes, test on both halves, each among its own classes."""
+    base, new = sampling.base_and_new(_few_shot(config, load))
+    return Plan(base, {"base": base, "new": new}, [])
+
+
+def few_shot(config: ConfigDict, load: Callable[[str], Dataset]) -> Plan:
+    """Train and test on all classes."""
+    dataset = _few_shot(config, load)
+    return Plan(dataset, {"test": dataset}, [])
+
+
+def transfer(config: ConfigDict, load: Callable[[str], Dataset]) -> Plan:
+    """Train on all classes of one data set, test on it and, as it is, on others.
+
+    The source itself is tested only where it has test pictures.
+    """
+    source = _few_shot(config, load)
+    tests = {source_key(config): source} if source.test else {}
+    for name in split_names(config.data.names):
+        if name not in tests:
+            tests[name] = load(name)
+    if not tests:
+        raise PromptError(
+            f"config.protocol={config.protocol} tests on the data sets of config.data.names, which "
+            f"is empty, and {source_key(config)} has no test pictures: name some"
+        )
+    return Plan(source, tests, [])
+
+
+PROTOCOLS: dict[str, Callable[[ConfigDict, Callable[[str], Dataset]], Plan]] = {
+    "base_to_novel": base_to_novel,
+    "few_shot": few_shot,
+    "cross_dataset": transfer,
+    "domain_generalization": transfer,
+}
+# Those in which config.data.names are targets of one training, not several trainings.
+WITH_TARGETS = ("cross_dataset", "domain_generalization")
+
+
+def _few_shot(config, load):
+    return sampling.few_shot(load(source_key(config)), config.data.shots, config.seed)
+
+
+def split_names(names: str) -> list[str]:
+    """The names in "a, b, c"."""
+    return [name.strip() for name in names.split(",") if name.strip()]
+
+
+def source_key(config: ConfigDict) -> str:
+    """The data set that a run trains on, "name" or "name:domain"."""
+    domain = config.data.domain
+    return f"{config.data.name}:{domain}" if domain else config.data.name
+
+
+def build(config: ConfigDict, image_size: int, uses_validation: bool) -> Plan:
+    """The plan of a config, its pictures checked.
+
+    Pictures that are missing or, under on_bad_image=skip, unreadable are found here.
+
+    Args:
+        config: the experiment.
+        image_size: of the backbone; scenes are rendered for it.
+        uses_validation: whether the method looks at validation pictures.
+    """
+
+    def load(key: str) -> Dataset:
+        return datasets.load(key, config.data.root or None, **_options(config, key, image_size))
+
+    plan = PROTOCOLS[config.protocol](config, load)
+    if not uses_validation:
+        plan = plan._replace(train=dataclasses.replace(plan.train, val=()))
+    if config.data.on_bad_image == "skip":
+        plan = _without_bad(plan)
+    else:
+        for dataset in {_place(d): d for d in (plan.train, *plan.tests.values())}.values():
+            pictures.check_files(dataset, used(plan, dataset))
+    _refuse_empty(plan)
+    return plan
+
+
+def _options(config: ConfigDict, key: str, image_size: int) -> dict[str, Any]:
+    """What config.data says about one data set; of targets, the domain stands in the key."""
+    data = config.data
+    name = key.split(":")[0]
+    options: dict[str, Any] = {"source": data.source}
+    if name == data.name:
+        options |= {field: data[field] for field in DATA_OPTIONS if data[field]}
+        if ":" in key:
+            del options["domain"]
+    if name == "emoji_scenes":
+        # A tower of larger pictures gets scenes that are enlarged: 96 pixels is the largest.
+        options["size"] = min(max(image_size, 32), 96)
+    return options
+
+
+def used(plan: Plan, dataset: Dataset) -> list[Example]:
+    """All examples of a run that are read from where `dataset` is: base and new halves, e.g."""
+    found = [*plan.train.train, *plan.train.val] if _place(plan.train) == _place(dataset) else []
+    for tested in plan.tests.values():
+        if _place(tested) == _place(dataset):
+            found += tested.test
+    return found
+
+
+def _place(dataset):
+    return dataset.name, dataset.folder
+
+
+def _without_bad(plan: Plan) -> Plan:
+    """The plan without its unreadable pictures, and a list of those."""
+    train, bad_train = pictures.drop_bad(plan.train, plan.train.train)
+    val, bad_val = pictures.drop_bad(plan.train, plan.train.val)
+    bad, tests = [*bad_train, *bad_val], {}
+    for key, dataset in plan.tests.items():
+        test, bad_test = pictures.drop_bad(dataset, dataset.test)
+        tests[key] = dataclasses.replace(dataset, test=test)
+        bad += bad_test
+    return Plan(dataclasses.replace(plan.train, train=train, val=val), tests, bad)
+
+
+def _refuse_empty(plan: Plan) -> None:
+    lists = {"training pictures": plan.train.train}
+    lists |= {f"test pictures ({key})": dataset.test for key, dataset in plan.tests.items()}
+    for kind, left in lists.items():
+        if not left:
+            reason = "all of them are unreadable" if plan.bad else "its split lists none"
+            raise PromptError(f"{plan.train.name} has no {kind}: {reason}")

@@ -1,0 +1,245 @@
+"""The results of many runs as tables and plots, with the published figures beside them.
+
+    python -m experiments.results DIR [--out DIR/tables]
+
+Reads every results.json below DIR. Per protocol it writes one Markdown table to read, one CSV table
+to compute with (a row per method, variant, data set and metric), and plots as PNG and SVG.
+"""
+
+import argparse
+import csv
+import pathlib
+import sys
+from collections.abc import Sequence
+
+from rich.table import Table
+
+from experiments import averages, drawing, published, runs, tables
+from experiments.averages import AVERAGE, Cell, Key, ResultTable, Row
+from experiments.command_line import explain
+from experiments.experiment import STAND_IN
+from experiments.runs import SOURCE_PROTOCOLS
+from prompt_jax.errors import PromptError
+
+FIELDS = (
+    "protocol", "ablation", "backbone", "backbone_hash", "source", "shots", "method", "variant",
+    "settings", "dataset", "metric", "mean", "std", "n_seeds", "published", "difference",
+    "published_source",
+)  # fmt: skip
+
+_STAND_IN = STAND_IN[0].upper() + STAND_IN[1:] + "."
+
+
+def summarize(folder: pathlib.Path) -> tuple[list[ResultTable], list[str]]:
+    """Reads the runs below a folder and averages those that belong together.
+
+    Returns:
+        tables, and a line for each file that is no run's and each run that did not count.
+
+    Raises:
+        PromptError: there is no such folder, or no run in it.
+    """
+    found, problems = runs.read(folder)
+    done, duplicates = averages.average(found)
+    return done, problems + duplicates
+
+
+def write(folder: pathlib.Path, out: pathlib.Path | None = None) -> list[pathlib.Path]:
+    """Writes the tables and plots of all runs below a folder.
+
+    Args:
+        folder: where the runs' folders are.
+        out: where to write; `folder`/tables if None.
+
+    Returns:
+        the files: Markdown and CSV of each protocol, then the plots.
+
+    Raises:
+        PromptError: no such folder, no run in it, or `out` cannot be written to.
+    """
+    done, remarks = summarize(folder)
+    return write_tables(done, remarks, out or folder / "tables")
+
+
+def write_tables(
+    done: Sequence[ResultTable], remarks: Sequence[str], out: pathlib.Path
+) -> list[pathlib.Path]:
+    """Writes tables and plots that `summarize` made.
+
+    Raises:
+        PromptError: `out` cannot be written to.
+    """
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        paths = []
+        for protocol in dict.fromkeys(table.protocol for table in done):
+            those = [table for table in done if table.protocol == protocol]
+            text = f"# Results: {protocol}\n\nAccuracy in %.\n\n" + "\n".join(map(_markdown, those))
+            notes = "".join(f"- {remark}\n" for remark in remarks)
+            paths += [out / f"{protocol}.md", out / f"{protocol}.csv"]
+            paths[-2].write_text(
+                text + (f"\n## Left out\n\n{notes}" if notes else ""), encoding="utf-8"
+            )
+            _write_csv(paths[-1], those)
+        for table in done:
+            paths += drawing.draw(table, out, title(table))
+    except OSError as error:
+        raise PromptError(f"--out={out} cannot be written to: {error.strerror}") from error
+    return paths
+
+
+def title(table: ResultTable) -> str:
+    """What was measured, on what, with how many shots."""
+    parts = [f"{table.protocol}{', ablation: ' * bool(table.ablation)}{table.ablation}"]
+    if table.protocol in SOURCE_PROTOCOLS:
+        parts.append(f"trained on {table.data}")
+    elif table.data:
+        parts.append(table.data)
+    if table.shots is not None:
+        parts.append(f"{table.shots} shots")
+    return ", ".join([*parts, f"backbone {table.backbone} ({table.backbone_hash[:8]})"])
+
+
+def remarks_on(table: ResultTable) -> list[str]:
+    """What a reader must know before comparing a table with a paper."""
+    lines = []
+    if table.backbone == "embedded" or any(name.startswith("emoji") for name in table.datasets):
+        lines.append(_STAND_IN)
+    if any(cell.published for row in table.rows for cell in row.cells.values()):
+        lines.append(
+            f"Published figures: {published.BACKBONE}, {published.SHOTS} shots. "
+            "Differences are measured minus published, in percentage points."
+        )
+    if len(table.averaged) > 1:
+        lines.append(
+            f"Averages are over {', '.join(table.averaged)}; rows that lack one have none."
+        )
+    if "h" in table.columns:
+        lines.append("H is the harmonic mean of the base and new accuracies after averaging.")
+    return lines
+
+
+def _markdown(table: ResultTable) -> str:
+    text = f"## {title(table)}\n\n" + "".join(f"{line}\n\n" for line in remarks_on(table))
+    for name, columns in table.sections():
+        lines = _lines(table, columns)
+        if lines:
+            text += f"### {name}\n\n" if name else ""
+            text += tables.markdown(["method", "seeds", *columns], lines) + "\n"
+    return text
+
+
+def _lines(table: ResultTable, columns: dict[str, Key]) -> list[list[str]]:
+    """Each row's figures, and below them the published ones and the differences."""
+    lines = []
+    for row in table.rows:
+        cells = [row.cells.get(key) for key in columns.values()]
+        if not any(cells):
+            continue
+        lines.append([row.label, _seeds(cells), *(_text(cell) for cell in cells)])
+        if any(cell and cell.published for cell in cells):
+            printed = [f"{c.published.value:.2f}" if c and c.published else "" for c in cells]
+            differences = [c.difference if c else None for c in cells]
+            lines.append(["– published", "", *printed])
+            lines.append(
+                ["– difference", ""]
+                + ["" if value is None else f"{value:+.2f}" for value in differences]
+            )
+    return lines
+
+
+def _seeds(cells: Sequence[Cell | None]) -> str:
+    numbers = sorted({cell.seeds for cell in cells if cell})
+    return " to ".join(str(number) for number in dict.fromkeys((numbers[0], numbers[-1])))
+
+
+def _text(cell: Cell | None) -> str:
+    if cell is None:
+        return ""
+    deviation = cell.deviation
+    return f"{cell.mean:.2f}" + ("" if deviation is None else f" ± {deviation:.2f}")
+
+
+def _write_csv(path: pathlib.Path, those: Sequence[ResultTable]) -> None:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, FIELDS)
+        writer.writeheader()
+        for table in those:
+            for row in table.rows:
+                for key, cell in row.cells.items():
+                    writer.writerow(_record(table, row, key, cell))
+
+
+def _record(table: ResultTable, row: Row, key: Key, cell: Cell) -> dict[str, object]:
+    dataset, column = key
+    few = table.shots is None
+
+    def number(value: float | None) -> str:
+        return "" if value is None else f"{value:.4f}"
+
+    return {
+        "protocol": table.protocol,
+        "ablation": table.ablation,
+        "backbone": table.backbone,
+        "backbone_hash": table.backbone_hash,
+        "source": table.data if table.protocol in SOURCE_PROTOCOLS else "",
+        "shots": column if few else table.shots,
+        "method": row.method,
+        "variant": row.variant,
+        "settings": row.settings,
+        "dataset": dataset,
+        "metric": "accuracy" if few else column,
+        "mean": number(cell.mean),
+        "std": number(cell.deviation),
+        "n_seeds": cell.seeds,
+        "published": number(cell.published.value if cell.published else None),
+        "difference": number(cell.difference),
+        "published_source": cell.published.source if cell.published else "",
+    }
+
+
+def show(table: ResultTable) -> None:
+    """Prints a table's first part: the average, or the only data set; of many targets the ends."""
+    for _, columns in table.sections():
+        if table.protocol in SOURCE_PROTOCOLS and AVERAGE in columns:
+            columns = {name: columns[name] for name in (table.data, AVERAGE) if name in columns}
+        lines = _lines(table, columns)
+        if lines:
+            printed = Table("method", "seeds", *columns, title=title(table))
+            for line in lines:
+                printed.add_row(*line)
+            tables.show(printed)
+            return
+
+
+def start(argv: Sequence[str]) -> None:
+    """Parses, reads, writes, prints."""
+    parser = argparse.ArgumentParser("python -m experiments.results", description=__doc__)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("folder", metavar="DIR", type=pathlib.Path, help="holds the runs' folders")
+    parser.add_argument("--out", type=pathlib.Path, help="where to write; default DIR/tables")
+    options = parser.parse_args(argv)
+    report(options.folder, options.out)
+
+
+def report(folder: pathlib.Path, out: pathlib.Path | None = None) -> None:
+    """Reads the runs below a folder, writes tables and plots, prints the main table.
+
+    Raises:
+        PromptError: see `write`.
+    """
+    out = out or folder / "tables"
+    done, remarks = summarize(folder)
+    paths = write_tables(done, remarks, out)
+    for table in done:
+        show(table)
+    stand_in = any(_STAND_IN in remarks_on(table) for table in done)
+    for remark in [*([STAND_IN] if stand_in else []), *remarks]:
+        print(f"note: {remark}")
+    print(
+        f"{len(paths)} files are in {out}: {', '.join(p.name for p in paths if p.suffix == '.md')}…"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(explain(start, sys.argv[1:]))

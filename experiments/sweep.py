@@ -1,0 +1,99 @@
+"""Many runs from one config: data sets, variants, shots and seeds, each in a folder of its own."""
+
+import pathlib
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from data_pipelines.errors import DataError
+from experiments import building, experiment, protocols
+from prompt_jax.errors import PromptError
+
+Runs = dict[str, ConfigDict]
+"""The folder of each run, below the sweep's, and its config."""
+
+
+def is_sweep(config: ConfigDict) -> bool:
+    """Whether the config asks for more than one run."""
+    return bool(config.seeds or config.data.shots_list or config.variants or _names(config))
+
+
+def _names(config):
+    """Data sets to train on, one after another; targets are none."""
+    if config.protocol in protocols.WITH_TARGETS:
+        return []
+    return protocols.split_names(config.data.names)
+
+
+def expand(config: ConfigDict) -> Runs:
+    """Every run that the config asks for, in the order in which they run.
+
+    Raises:
+        PromptError: a variant names a field that does not exist.
+    """
+    runs: Runs = {}
+    for name in _names(config) or [protocols.source_key(config)]:
+        for label, changes in config.variants or ((config.variant, ()),):
+            for shots in config.data.shots_list or (config.data.shots,):
+                for seed in config.seeds or (config.seed,):
+                    one = single(config, name, label, changes, shots, seed)
+                    runs[_folder(one)] = one
+    return runs
+
+
+def single(
+    config: ConfigDict, name: str, label: str, changes: Any, shots: int, seed: int
+) -> ConfigDict:
+    """The config of one run: nothing in it asks for several."""
+    one = config.copy_and_resolve_references()
+    one.data.name, _, one.data.domain = name.partition(":")
+    one.variant, one.data.shots, one.seed = label, shots, seed
+    one.variants, one.seeds, one.data.shots_list = (), (), ()
+    if _names(config):
+        one.data.names = ""
+    one.lock()  # so that an unknown field is refused
+    try:
+        one.update_from_flattened_dict(dict(changes))
+    except (KeyError, TypeError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise PromptError(f"config.variants: {label!r} cannot be applied: {reason}") from error
+    if not one.epochs and one.epochs_by_shots:
+        enough = [epochs for most, epochs in one.epochs_by_shots if shots <= most]
+        one.epochs = enough[0] if enough else one.epochs_by_shots[-1][1]
+    one.epochs_by_shots = ()
+    return one
+
+
+def _folder(config: ConfigDict) -> str:
+    """ "caltech101/pro_mpt/16shots-seed1"; a variant's label follows the method."""
+    method = f"{config.method}_{config.variant}" if config.variant else config.method
+    parts = (protocols.source_key(config), method, f"{config.data.shots}shots-seed{config.seed}")
+    return "/".join(part.replace("/", "_").replace(":", "_").replace(" ", "") for part in parts)
+
+
+def run(config: ConfigDict, folder: pathlib.Path) -> list[dict[str, Any]]:
+    """Runs all of them; those that are finished already are not run again.
+
+    A run that fails is said and does not stop the others.
+
+    Raises:
+        PromptError: some runs failed, after all others are done; or the config is wrong.
+    """
+    runs = expand(config)
+    for one in runs.values():
+        building.check(one)
+        building.build_method(one)
+    results, failed = [], {}
+    for number, (name, one) in enumerate(runs.items(), 1):
+        print(f"[{number}/{len(runs)}] {name}")
+        try:
+            results.append(experiment.run(one, folder / name))
+        except (PromptError, DataError) as error:
+            failed[name] = str(error)
+            print(f"failed: {error}")
+    if failed:
+        listed = "".join(f"\n  {name}: {reason}" for name, reason in failed.items())
+        raise PromptError(
+            f"{len(failed)} of {len(runs)} runs failed; run again to repeat only those:{listed}"
+        )
+    return results

@@ -1,0 +1,57 @@
+"""CLIP-Adapter: a bottleneck behind the frozen image tower (Gao et al., IJCV 2024)."""
+
+import dataclasses
+
+import jax
+
+from prompt_jax.clip import normalize
+from prompt_jax.errors import PromptError
+from prompt_jax.methods.method import Method, Output, cosine_logits
+from prompt_jax.prompts import encode_templates, init_linear
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """CLIP-Adapter's settings.
+
+    Attributes:
+        ratio: share of the adapter's output in the mixed feature, 0 to 1.
+        reduction: the hidden layer is d / reduction wide, at least 1.
+    """
+
+    ratio: float = 0.2
+    reduction: int = 4
+
+    def __post_init__(self):
+        if not 0 <= self.ratio <= 1:
+            raise PromptError(f"settings.ratio={self.ratio} must lie between 0 and 1")
+        if self.reduction < 1:
+            raise PromptError(f"settings.reduction={self.reduction} must be at least 1")
+
+
+def init(rng, task):
+    """{"linear1": float32[d, d/4], "linear2": float32[d/4, d]}, as PyTorch's layers start."""
+    width = task.clip.config.embed_dim
+    hidden = max(width // task.settings.reduction, 1)
+    first, second = jax.random.split(rng)
+    return {
+        "linear1": init_linear(first, width, hidden)["kernel"],
+        "linear2": init_linear(second, hidden, width)["kernel"],
+    }
+
+
+def constants(task, class_names, template):
+    """The classes' text features by the data set's template, float32[K, d], normalised."""
+    return normalize(encode_templates(task.clip, task.frozen, (template,), class_names))
+
+
+def forward(prompts, prepared, task, features):
+    """Mixes the adapter's output into the feature, before either is normalised (equation 6)."""
+    del prepared
+    ratio = task.settings.ratio
+    adapted = jax.nn.relu(jax.nn.relu(features @ prompts["linear1"]) @ prompts["linear2"])
+    mixed = ratio * adapted + (1 - ratio) * features
+    return Output(cosine_logits(task, normalize(mixed), task.constants)[None])
+
+
+METHOD = Method(Settings, init, forward, sees="features", constants=constants)

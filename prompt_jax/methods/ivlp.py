@@ -1,0 +1,73 @@
+"""IVLP: independent deep prompts in both towers (the baseline of Khattak et al., CVPR 2023)."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+
+from prompt_jax.clip import normalize
+from prompt_jax.errors import PromptError
+from prompt_jax.methods.method import Method, Output, cosine_logits
+from prompt_jax.prompts import (
+    STANDARD_DEVIATION,
+    encode_classes,
+    encode_prompted_image,
+    init_context,
+    words_behind,
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """IVLP's settings.
+
+    Attributes:
+        text_prompts: prompts per layer of the text tower.
+        vision_prompts: prompts per layer of the image tower.
+        depth: J, the first layers of either tower that receive prompts. A tower of fewer layers
+            gets them in all.
+        context_words: words in front of the class name. Layer 0's text prompts start from the
+            first of them and take their place, the others stay behind as fixed tokens; "" starts
+            at random.
+    """
+
+    text_prompts: int = 2
+    vision_prompts: int = 2
+    depth: int = 12
+    context_words: str = "a photo of a"
+
+    def __post_init__(self):
+        for field in ("text_prompts", "vision_prompts", "depth"):
+            if getattr(self, field) < 1:
+                raise PromptError(f"{field}={getattr(self, field)} must be at least 1")
+
+
+def init(rng, task):
+    """{"text": float32[J, M, d_l], "vision": float32[J, N, d_v]}, N(0, 0.02) but for the words."""
+    s, sizes = task.settings, task.clip.config
+    context_rng, text_rng, vision_rng = jax.random.split(rng, 3)
+    context = init_context(
+        context_rng, task.clip, task.frozen, s.text_prompts, s.context_words, cut=True
+    )
+    text_depth, vision_depth = min(s.depth, sizes.text_layers), min(s.depth, sizes.image_layers)
+    deep = jax.random.normal(text_rng, (text_depth - 1, *context.shape))
+    vision = jax.random.normal(vision_rng, (vision_depth, s.vision_prompts, sizes.image_width))
+    text = jnp.concatenate([context[None], STANDARD_DEVIATION * deep])
+    return {"text": text, "vision": STANDARD_DEVIATION * vision}
+
+
+def prepare(prompts, task):
+    """The classes' text features under the text prompts, float32[K, d], normalised."""
+    clip, frozen, text = task.clip, task.frozen, prompts["text"]
+    words = words_behind(clip, frozen, text.shape[1], task.settings.context_words)
+    context = jnp.concatenate([text[0], words])
+    return normalize(encode_classes(clip, frozen, task.names, context, deep_prompts=text[1:]))
+
+
+def forward(prompts, prepared, task, images):
+    """Cosine similarity of the image, seen through the vision prompts, with every class."""
+    features = encode_prompted_image(task.clip, task.frozen, images, prompts["vision"])
+    return Output(cosine_logits(task, normalize(features), prepared)[None])
+
+
+METHOD = Method(Settings, init, forward, prepare)

@@ -1,0 +1,66 @@
+"""KgCoOp: CoOp whose class features stay close to zero-shot CLIP's (Yao et al., CVPR 2023)."""
+
+import dataclasses
+
+import jax.numpy as jnp
+
+from prompt_jax.clip import normalize
+from prompt_jax.errors import PromptError
+from prompt_jax.methods.method import Method, Output, cosine_logits
+from prompt_jax.prompts import encode_classes, encode_templates, init_context
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """KgCoOp's settings; the class name stands at the end, the context is shared by all classes.
+
+    Attributes:
+        context_length: number of context vectors M, at least 1.
+        context_words: words whose embeddings the last vectors start from; "" starts at random.
+        knowledge_weight: λ, how much the distance to the data set's own text weighs, at least 0.
+    """
+
+    context_length: int = 4
+    context_words: str = "a photo of a"
+    knowledge_weight: float = 8.0
+
+    def __post_init__(self):
+        if self.context_length < 1:
+            raise PromptError(f"settings.context_length={self.context_length} must be at least 1")
+        if self.knowledge_weight < 0:
+            raise PromptError(
+                f"settings.knowledge_weight={self.knowledge_weight} must be at least 0 (CoOp)"
+            )
+
+
+def init(rng, task):
+    """{"context": float32[M, d_l]}."""
+    s = task.settings
+    context = init_context(rng, task.clip, task.frozen, s.context_length, s.context_words)
+    return {"context": context}
+
+
+def constants(task, class_names, template):
+    """The knowledge: frozen text features of the data set's template, float32[K, d], normalised."""
+    return normalize(encode_templates(task.clip, task.frozen, (template,), class_names))
+
+
+def prepare(prompts, task):
+    """The classes' text features under the context, float32[K, d], normalised."""
+    return normalize(encode_classes(task.clip, task.frozen, task.names, prompts["context"]))
+
+
+def forward(prompts, prepared, task, features):
+    """Cosine similarity with every class; "knowledge" is λ (1 - mean cosine of prompted and frozen
+    text).
+
+    Source: equations 4 and 5; the published code measures the distance by cosine.
+    """
+    del prompts
+    logits = cosine_logits(task, normalize(features), prepared)
+    cosines = jnp.sum(prepared * task.constants, axis=-1)
+    knowledge = task.settings.knowledge_weight * (1 - jnp.mean(cosines))
+    return Output(logits[None], losses={"knowledge": knowledge})
+
+
+METHOD = Method(Settings, init, forward, prepare, sees="features", constants=constants)

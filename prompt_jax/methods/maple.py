@@ -1,0 +1,85 @@
+"""MaPLe: text prompts, and vision prompts made from them by linear maps (Khattak, CVPR 2023)."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+
+from prompt_jax.clip import normalize
+from prompt_jax.errors import PromptError
+from prompt_jax.methods.method import Method, Output, cosine_logits
+from prompt_jax.prompts import (
+    STANDARD_DEVIATION,
+    encode_classes,
+    encode_prompted_image,
+    init_context,
+    init_linear,
+    words_behind,
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """MaPLe's settings.
+
+    Attributes:
+        context_length: prompts per layer, in either tower.
+        depth: J, the first layers that receive prompts. If a tower has fewer layers, J is as many:
+            every text prompt makes a vision prompt.
+        context_words: words in front of the class name. The context starts from the first of them
+            and takes their place, the others stay behind as fixed tokens; "" starts at random.
+    """
+
+    context_length: int = 2
+    depth: int = 9
+    context_words: str = "a photo of a"
+
+    def __post_init__(self):
+        for field in ("context_length", "depth"):
+            if getattr(self, field) < 1:
+                raise PromptError(f"{field}={getattr(self, field)} must be at least 1")
+
+
+def init(rng, task):
+    """Context [M, d_l], deep context [J - 1, M, d_l], and a projection d_l→d_v per layer.
+
+    The projection is {"kernel": float32[J, d_l, d_v], "bias": float32[J, d_v]}.
+    """
+    s, sizes = task.settings, task.clip.config
+    depth = min(s.depth, sizes.text_layers, sizes.image_layers)
+    context_rng, deep_rng, *linear_rngs = jax.random.split(rng, 2 + depth)
+    context = init_context(
+        context_rng, task.clip, task.frozen, s.context_length, s.context_words, cut=True
+    )
+    deep = STANDARD_DEVIATION * jax.random.normal(deep_rng, (depth - 1, *context.shape))
+    layers = [init_linear(each, sizes.text_width, sizes.image_width) for each in linear_rngs]
+    projection = jax.tree.map(lambda *arrays: jnp.stack(arrays), *layers)
+    return {"context": context, "deep_context": deep, "projection": projection}
+
+
+def prepare(prompts, task):
+    """Normalised class features float32[K, d], and the vision prompts float32[J, M, d_v]."""
+    clip, frozen, context = task.clip, task.frozen, prompts["context"]
+    words = words_behind(clip, frozen, len(context), task.settings.context_words)
+    classes = encode_classes(
+        clip,
+        frozen,
+        task.names,
+        jnp.concatenate([context, words]),
+        deep_prompts=prompts["deep_context"],
+    )
+    projection = prompts["projection"]
+    text = jnp.concatenate([context[None], prompts["deep_context"]])
+    vision = jnp.einsum("jml,jlv->jmv", text, projection["kernel"]) + projection["bias"][:, None]
+    return normalize(classes), vision
+
+
+def forward(prompts, prepared, task, images):
+    """Cosine similarity of the image, seen through the vision prompts, with every class."""
+    del prompts
+    classes, vision = prepared
+    features = encode_prompted_image(task.clip, task.frozen, images, vision)
+    return Output(cosine_logits(task, normalize(features), classes)[None])
+
+
+METHOD = Method(Settings, init, forward, prepare)

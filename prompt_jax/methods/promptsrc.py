@@ -1,0 +1,109 @@
+"""PromptSRC: IVLP held close to the frozen CLIP while it learns (Khattak et al., ICCV 2023)."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from prompt_jax import templates
+from prompt_jax.clip import normalize
+from prompt_jax.errors import PromptError
+from prompt_jax.methods import ivlp
+from prompt_jax.methods.method import Method, Output, cosine_logits
+from prompt_jax.prompts import encode_prompted_image, encode_templates
+
+TEACHER_TEMPLATES = templates.IMAGENET[:60]
+"""Those of the published code."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings(ivlp.Settings):
+    """PromptSRC's settings; those of IVLP have other defaults here.
+
+    Attributes:
+        text_weight: of the mean absolute difference between prompted and frozen text features.
+        image_weight: the same for image features.
+        logits_weight: of the divergence from the frozen CLIP's predictions. All are at least 0.
+        average_mean: the epoch, counted from 1, whose prompts weigh most in the result. It does
+            not scale with the number of epochs; where it lies beyond them, the last one's weigh
+            most.
+        average_std: how many epochs around it count, above 0.
+    """
+
+    text_prompts: int = 4
+    vision_prompts: int = 4
+    depth: int = 9
+    text_weight: float = 25.0
+    image_weight: float = 10.0
+    logits_weight: float = 1.0
+    average_mean: float = 15.0
+    average_std: float = 1.0
+
+    def __post_init__(self):
+        super().__post_init__()
+        for name in ("text_weight", "image_weight", "logits_weight"):
+            if getattr(self, name) < 0:
+                raise PromptError(f"settings.{name}={getattr(self, name)} must be at least 0")
+        if self.average_std <= 0:
+            raise PromptError(
+                f"settings.average_std={self.average_std} must be above 0; a small value keeps one "
+                "epoch's prompts alone"
+            )
+
+
+def constants(task, class_names, template):
+    """The teacher's text features, float32[K, d], normalised: the mean over ImageNet templates.
+
+    As in the published code, the features that are averaged are not normalised.
+    """
+    del template
+    return normalize(
+        encode_templates(task.clip, task.frozen, TEACHER_TEMPLATES, class_names, normalized=False)
+    )
+
+
+def forward(prompts, prepared, task, images):
+    """IVLP's logits; "text", "image" and "logits" hold the prompts close to the frozen CLIP.
+
+    Source: equations 3 to 5. The frozen image features are those of the same augmented pictures.
+    """
+    s, clip, frozen = task.settings, task.clip, task.frozen
+    features = normalize(encode_prompted_image(clip, frozen, images, prompts["vision"]))
+    frozen_features = normalize(clip.encode_image(frozen, images))
+    logits = cosine_logits(task, features, prepared)
+    frozen_logits = cosine_logits(task, frozen_features, task.constants)
+    losses = {
+        "text": s.text_weight * jnp.mean(jnp.abs(prepared - task.constants)),
+        "image": s.image_weight * jnp.mean(jnp.abs(features - frozen_features)),
+        "logits": s.logits_weight * divergence(logits, frozen_logits),
+    }
+    return Output(logits[None], losses=losses)
+
+
+def divergence(logits, teacher):
+    """KL(teacher || ours) of float32[B, K], as a mean over all B·K entries as published."""
+    ours, theirs = jax.nn.log_softmax(logits), jax.nn.log_softmax(teacher)
+    return jnp.mean(jnp.exp(theirs) * (theirs - ours))
+
+
+def epoch_weights(settings, epochs):
+    """Each epoch's weight in the result, float64[epochs], summing to 1: a Gaussian over 1..epochs.
+
+    Source: section 3.3 (Gaussian-weighted prompt aggregation).
+    """
+    distance = (np.arange(1, epochs + 1) - settings.average_mean) / settings.average_std
+    exponents = -0.5 * distance**2
+    # Relative to the largest: far from the mean every density would underflow to 0.
+    weights = np.exp(exponents - exponents.max())
+    return weights / weights.sum()
+
+
+METHOD = Method(
+    Settings,
+    ivlp.init,
+    forward,
+    ivlp.prepare,
+    constants=constants,
+    epoch_weights=epoch_weights,
+)

@@ -1,0 +1,138 @@
+"""The table of methods that the tests run: settings, the figures to meet, our names of arrays."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+from reference import CLASSES, FIGURES, FROZEN, TINY
+
+from prompt_jax import methods
+from prompt_jax.methods import (
+    clip_adapter,
+    cocoop,
+    coop,
+    ivlp,
+    kgcoop,
+    maple,
+    pro_mpt,
+    vpt,
+    zero_shot,
+)
+
+
+def no_tree(array):
+    """Nothing trains."""
+    del array
+    return {}
+
+
+def coop_tree(array):
+    """CoOp's arrays by our names."""
+    return {"context": array("ctx")}
+
+
+def cocoop_tree(array):
+    """CoCoOp's arrays by our names; PyTorch's linear weights are [out, in]."""
+
+    def linear(name):
+        return {
+            "kernel": array(f"meta_{name}_weight").T,
+            "bias": array(f"meta_{name}_bias"),
+        }
+
+    return {"context": array("ctx"), "meta_net": {n: linear(n) for n in ("linear1", "linear2")}}
+
+
+def pro_mpt_tree(array):
+    """ProMPT's arrays by our names."""
+
+    def generator(name):
+        return {
+            f"linear{i}": {"kernel": array(f"{name}_W{i}"), "bias": array(f"{name}_b{i}")}
+            for i in (1, 2)
+        }
+
+    return {
+        "context": array("P0"),
+        "vision": array("O0"),
+        "vision_generator": generator("GV"),
+        "text_generator": generator("GT"),
+    }
+
+
+def vpt_tree(array):
+    """VPT's arrays by our names."""
+    return {"vision": array("vision_prompts")}
+
+
+def ivlp_tree(array):
+    """IVLP's arrays by our names."""
+    return {"text": array("text_prompts"), "vision": array("vision_prompts")}
+
+
+def maple_tree(array):
+    """MaPLe's arrays by our names; PyTorch's linear weights are [out, in]."""
+    return {
+        "context": array("ctx"),
+        "deep_context": array("deep_text_prompts"),
+        "projection": {
+            "kernel": array("proj_weight").transpose(0, 2, 1),
+            "bias": array("proj_bias"),
+        },
+    }
+
+
+def clip_adapter_tree(array):
+    """CLIP-Adapter's arrays by our names; PyTorch's linear weights are [out, in]."""
+    return {"linear1": array("fc1_weight").T, "linear2": array("fc2_weight").T}
+
+
+class Row(NamedTuple):
+    """A method, its settings, the figures to meet and how their arrays are called here."""
+
+    method: str
+    settings: Any
+    figures: str
+    tree: Callable
+
+
+TINY_PRO_MPT: dict[str, Any] = {"iterations": 2, "vision_prompts": 3, "vision_depth": 2}
+ROWS = [
+    Row("zero_shot", zero_shot.Settings(), "zero_shot", no_tree),
+    Row("coop", coop.Settings(context_length=4), "coop", coop_tree),
+    Row("cocoop", cocoop.Settings(), "cocoop", cocoop_tree),
+    Row("pro_mpt", pro_mpt.Settings(**TINY_PRO_MPT), "pro_mpt", pro_mpt_tree),
+    *(
+        Row("pro_mpt", settings, figures, pro_mpt_tree)
+        for figures, settings in {
+            "pro_mpt_lambda05": pro_mpt.Settings(**TINY_PRO_MPT, loss_decay=0.5),
+            "pro_mpt_stop_z": pro_mpt.Settings(**TINY_PRO_MPT, stop_gradient="features"),
+            "pro_mpt_stop_all": pro_mpt.Settings(**TINY_PRO_MPT, stop_gradient="all"),
+        }.items()
+    ),
+    *(
+        Row("coop", settings, figures, coop_tree)
+        for figures, settings in {
+            "coop_csc": coop.Settings(context_length=3, class_specific=True),
+            "coop_middle": coop.Settings(context_length=4, name_position="middle"),
+            "coop_front": coop.Settings(context_length=4, name_position="front"),
+        }.items()
+    ),
+    Row("vpt", vpt.Settings(vision_prompts=4, vision_depth=1), "vpt_shallow", vpt_tree),
+    Row("vpt", vpt.Settings(vision_prompts=4, vision_depth=3), "vpt_deep", vpt_tree),
+    Row("ivlp", ivlp.Settings(text_prompts=4, vision_prompts=4, depth=3), "ivlp", ivlp_tree),
+    Row("maple", maple.Settings(depth=3), "maple", maple_tree),
+    Row("kgcoop", kgcoop.Settings(), "kgcoop", coop_tree),
+    Row("clip_adapter", clip_adapter.Settings(), "clip_adapter", clip_adapter_tree),
+]
+BY_FIGURES = {row.figures: row for row in ROWS}
+
+
+def arrays(row, kind):
+    """The pytree of a row's "param", "grad" or "sgd3"."""
+    return row.tree(lambda name: jnp.asarray(FIGURES[row.figures][f"{kind}.{name}"]))
+
+
+def task_of(row):
+    """The row's method on the six classes of the figures."""
+    return methods.make_task(methods.get(row.method), TINY, FROZEN, CLASSES, row.settings)

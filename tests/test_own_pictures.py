@@ -1,0 +1,214 @@
+"""People's own pictures: folders of classes, and CSV files."""
+
+import os
+import pickle
+
+import pytest
+from PIL import Image
+
+from data_pipelines import datasets, pictures
+from data_pipelines.errors import DataError
+
+
+def write_pictures(folder, *names):
+    for name in names:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (8, 8)).save(path, "PNG")
+
+
+@pytest.fixture
+def root(tmp_path):
+    """Three classes, one of them only in test; files of other kinds among the pictures."""
+    write_pictures(tmp_path / "train", "red_apple/a.JPG", "red_apple/b, c.png", "pear/1.webp")
+    write_pictures(tmp_path / "test", "red_apple/z.tiff", "quince/q.bmp", "pear/sub/2.jpg")
+    write_pictures(tmp_path / "test", "pear/.hidden.jpg", "pear/.cache/3.jpg")
+    (tmp_path / "test/pear/notes.txt").write_text("")
+    (tmp_path / "test/.DS_Store").write_text("")
+    return tmp_path
+
+
+def listed(examples):
+    return [example.picture for example in examples]
+
+
+def test_folders_are_classes(root):
+    dataset = datasets.load("folder", root)
+    assert dataset.class_names == ("pear", "quince", "red apple")
+    assert listed(dataset.train) == [
+        "train/pear/1.webp",
+        "train/red_apple/a.JPG",
+        "train/red_apple/b, c.png",
+    ]
+    assert listed(dataset.test) == [
+        "test/pear/sub/2.jpg",
+        "test/quince/q.bmp",
+        "test/red_apple/z.tiff",
+    ]
+    assert dataset.val == () and dataset.template == "a photo of a {}."
+    assert dataset.split_source == "folders train, test"
+    assert datasets.load("folder", root, template="my {}").template == "my {}"
+    pictures.check_files(dataset, (*dataset.train, *dataset.test))
+    copy = pickle.loads(pickle.dumps(dataset))
+    assert copy == dataset and copy.read(copy.test[0]).size == (8, 8)
+
+
+def test_domains_are_folders_below_the_root(root, tmp_path_factory):
+    base = tmp_path_factory.mktemp("base")
+    (base / "dslr").symlink_to(root)
+    write_pictures(base, "webcam/test/pear/1.jpg")
+    assert datasets.load("folder:dslr", base).train == datasets.load("folder", root).train
+    assert datasets.load("folder", base, domain="webcam").class_names == ("pear",)
+    with pytest.raises(DataError, match="domain of .*'dsl'. Did you mean 'dslr'.*: dslr, webcam"):
+        datasets.load("folder:dsl", base)
+    with pytest.raises(DataError, match=r"unknown domain of .*'\.\.'"):
+        datasets.load("folder:..", base / "dslr")
+    with pytest.raises(DataError, match="choose one of its domains: folder:dslr, folder:webcam"):
+        datasets.load("folder", base)
+
+
+def test_links_are_followed_without_going_round_in_circles(root):
+    (root / "train/pear/linked.jpg").symlink_to(root / "test/quince/q.bmp")
+    (root / "train/quince").symlink_to(root / "test/quince")
+    (root / "train/pear/round").symlink_to(root / "train")
+    (root / "train/pear/gone.jpg").symlink_to(root / "nowhere")
+    dataset = datasets.load("folder", root)
+    names = listed(dataset.train)
+    assert "train/quince/q.bmp" in names and names.count("train/pear/linked.jpg") == 1
+    with pytest.raises(DataError, match="1 of .* pictures are missing.*\n  train/pear/gone.jpg"):
+        pictures.check_files(dataset, [e for e in dataset.train if "round" not in e.picture])
+
+
+def test_wrong_folders_are_refused(root, tmp_path_factory):
+    empty = tmp_path_factory.mktemp("empty")
+    with pytest.raises(DataError, match="root is not set\nExpected layout"):
+        datasets.load("folder")
+    with pytest.raises(DataError, match="no folder train or test in .*\nExpected layout"):
+        datasets.load("folder", empty)
+    with pytest.raises(DataError, match="nowhere is not a folder"):
+        datasets.load("folder", empty / "nowhere")
+    (empty / "train").mkdir()
+    with pytest.raises(DataError, match="no class folders in"):
+        datasets.load("folder", empty)
+    (root / "train/plum").mkdir()
+    with pytest.raises(DataError, match="class folder 'plum' .* holds no pictures.*jpeg"):
+        datasets.load("folder", root)
+    write_pictures(root, "train/plum/1.jpg", "train/loose.jpg")
+    with pytest.raises(DataError, match="1 pictures lie in .*train itself, e.g. loose.jpg; move"):
+        datasets.load("folder", root)
+
+
+def test_names_that_are_the_same_after_cleaning_are_refused(root):
+    write_pictures(root, "train/red apple/1.jpg")
+    with pytest.raises(DataError, match="labels 2 and 3 are both called 'red apple'"):
+        datasets.load("folder", root)
+
+
+@pytest.mark.parametrize("place", ["train/pear/caf\udce9.jpg", "train/caf\udce9/1.jpg"])
+def test_names_that_are_not_utf8_are_refused(root, place):
+    path = root / place
+    try:
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"")
+    except OSError:
+        pytest.skip("this file system keeps only names that are UTF-8")
+    with pytest.raises(DataError, match=r"the name b'caf\\xe9.*' is not valid UTF-8.*rename") as e:
+        datasets.load("folder", root)
+    assert str(e.value).encode("utf-8")
+
+
+def test_the_real_domains_of_office_caltech(shared):
+    base = shared / "data/office-caltech10"
+    if not base.is_dir():
+        pytest.skip(f"no folder {base}")
+    names = {datasets.load(f"folder:{d.name}", base).class_names for d in base.iterdir()}
+    assert len(names) == 1 and len(names.pop()) == 10
+
+
+CSV = """split,path,note,domain,label
+train,train/red_apple/a.JPG,x,garden,red_apple
+train,"train/red_apple/b, c.png",,shop,"red_apple"
+test,{root}/test/quince/q.bmp,y,garden,"quince, ripe"
+
+val,train/pear/1.webp,,garden,pear
+"""
+
+
+@pytest.fixture
+def table(root):
+    """A CSV file beside the pictures."""
+    path = root / "mine.csv"
+    path.write_text(CSV.format(root=root), encoding="utf-8-sig")
+    return path
+
+
+def test_a_csv_file_lists_path_class_and_split(table):
+    dataset = datasets.load("csv", table)
+    assert dataset.class_names == ("pear", "quince, ripe", "red apple")
+    assert [len(s) for s in (dataset.train, dataset.val, dataset.test)] == [2, 1, 1]
+    assert dataset.train[1].picture == "train/red_apple/b, c.png"
+    for example in (*dataset.train, *dataset.val, *dataset.test):
+        assert dataset.read(example).size == (8, 8)
+    assert dataset.split_source == "mine.csv"
+    by_folder = datasets.load("csv", table.parent)
+    assert by_folder == dataset == pickle.loads(pickle.dumps(dataset))
+
+
+def test_a_domain_of_a_csv_file(table):
+    dataset = datasets.load("csv:garden", table)
+    assert [len(s) for s in (dataset.train, dataset.val, dataset.test)] == [1, 1, 1]
+    assert (dataset.name, dataset.split_source) == ("csv:garden", "mine.csv, domain garden")
+    with pytest.raises(DataError, match="unknown domain of .*'gardn'. Did you mean 'garden'.*shop"):
+        datasets.load("csv:gardn", table)
+    table.write_text("path,label,split\na.jpg,x,test\n")
+    with pytest.raises(DataError, match="domain 'shop' was asked for, but there is no column"):
+        datasets.load("csv:shop", table)
+
+
+def test_numbered_labels_come_with_a_column_of_names(table):
+    table.write_text("path,label,name,split\na.jpg,1,x_y,test\nb.jpg,0,a,train\n")
+    dataset = datasets.load("csv", table)
+    assert dataset.class_names == ("a", "x y") and dataset.test[0].label == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("path,label\na.jpg,x\n", "lacks the columns split; it holds path, label"),
+        ("path;label;split\na.jpg;x;test\n", "separated by commas"),
+        ("", "it holds nothing"),
+        ("path,label,split,path\n", "names path more than once"),
+        ("path,label,split\na.jpg,x\n", "line 2: 2 fields, but the first line names 3"),
+        ("path,label,split\na,b.jpg,x,test\n", "line 2: 4 fields.*quotation marks"),
+        ("path,label,split\n\n,x,test\n", "line 3: path is empty"),
+        ("path,label,split\na.jpg, ,test\n", "line 2: label is empty"),
+        ("path,label,split\na.jpg,x,tset\n", "split in .*line 2: 'tset'. Did you mean 'test'"),
+        ('path,label,split\n"a.jpg,x,test\n', "not valid CSV"),
+        ("path,label,split\n", "no examples"),
+        ("path,label,split,name\na.jpg,1.0,test,x\n", "label is '1.0'; .* whole number"),
+        ("path,label,split,name\na.jpg,-1,test,x\n", "label is '-1'"),
+        ("path,label,split,name\na.jpg,0,test,x\nb.jpg,2,test,y\n", "1 are missing"),
+        ("path,label,split,name\na.jpg,0,test,x\nb.jpg,0,test,y\n", "called both 'x' and 'y'"),
+        ("path,label,split,name\na.jpg,0,test,x\nb.jpg,1,test,x\n", "both called 'x'"),
+        ("path,label,split\na.jpg,a_b,test\nb.jpg,a b,test\n", "both called 'a b'"),
+        (b"path,label,split\ncaf\xe9.jpg,x,test\n", "not UTF-8.*save it as UTF-8"),
+    ],
+)
+def test_malformed_csv_files_are_refused(table, text, message):
+    table.write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(DataError, match=message):
+        datasets.load("csv", table)
+
+
+def test_which_csv_file_must_be_clear(table):
+    with pytest.raises(DataError, match="root is not set\nExpected: root is a CSV file"):
+        datasets.load("csv")
+    with pytest.raises(DataError, match="no such file or folder: .*other.csv"):
+        datasets.load("csv", table.parent / "other.csv")
+    os.link(table, table.parent / "second.csv")
+    with pytest.raises(DataError, match="exactly one .*found mine.csv, second.csv; set root"):
+        datasets.load("csv", table.parent)
+    table.write_text("path,label,split\nnowhere.jpg,x,test\n")
+    dataset = datasets.load("csv", table)
+    with pytest.raises(DataError, match="1 of 1 pictures are missing"):
+        pictures.check_files(dataset, dataset.test)

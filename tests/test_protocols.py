@@ -1,0 +1,193 @@
+"""What each protocol trains and tests on, and runs that a config asks for several of."""
+
+import json
+from pathlib import Path
+
+import pytest
+import tiny
+from PIL import Image
+
+from experiments import experiment, protocols, results, sweep
+from experiments.configs import protocol as protocol_config
+from prompt_jax import methods
+from prompt_jax.errors import PromptError
+
+CLASSES = ("accordion", "garfield", "pagoda", "sea horse")
+
+
+def plan(config, uses_validation=False):
+    return protocols.build(config, 32, uses_validation)
+
+
+def scenes(protocol, **data):
+    """A config on scenes of four classes."""
+    config = tiny.small_config("zero_shot", Path("embedded"))
+    config.protocol = protocol
+    config.data.update(data)
+    return config
+
+
+def test_base_to_novel_tests_each_half_among_its_own_classes():
+    made = plan(scenes("base_to_novel"))
+    assert list(made.tests) == ["base", "new"]
+    assert made.train.class_names == made.tests["base"].class_names
+    assert not set(made.tests["base"].class_names) & set(made.tests["new"].class_names)
+    assert len(made.train.train) == 2 * 3 and made.train.val == ()
+
+
+def test_few_shot_tests_all_classes():
+    made = plan(scenes("few_shot"), uses_validation=True)
+    assert list(made.tests) == ["test"]
+    assert len(made.tests["test"].class_names) == 4
+    assert len(made.train.train) == 4 * 3 and len(made.train.val) == 4 * 3
+
+
+@pytest.mark.parametrize("protocol", ["cross_dataset", "domain_generalization"])
+def test_transfer_tests_the_source_and_every_target_once(protocol):
+    config = scenes(protocol, domain="plain", names="emoji_scenes:night, emoji_scenes:plain")
+    made = plan(config)
+    assert list(made.tests) == ["emoji_scenes:plain", "emoji_scenes:night"]
+    night = made.tests["emoji_scenes:night"]
+    assert all(example.picture.startswith("night/") for example in night.test)
+    assert night.class_names == made.train.class_names
+
+
+def save_domains(root: Path) -> Path:
+    """Own pictures in two domains: photo with a training part, drawing with test pictures only."""
+    for domain, splits in {"photo": ("train",), "drawing": ("test",)}.items():
+        for split in splits:
+            for number, name in enumerate(CLASSES):
+                folder = root / domain / split / name
+                folder.mkdir(parents=True)
+                for i in range(2):
+                    Image.new("RGB", (40, 32), (60 * number, 90 * i, 120)).save(folder / f"{i}.png")
+    return root
+
+
+def test_a_source_without_test_pictures_is_not_tested(tmp_path):
+    config = scenes("domain_generalization", root=str(save_domains(tmp_path)), num_classes=0)
+    config.data.update(name="folder", domain="photo", names="folder:drawing", test_per_class=0)
+    assert list(plan(config).tests) == ["folder:drawing"]
+    config.data.names = ""
+    with pytest.raises(PromptError, match="config.data.names, which is empty, and folder:photo"):
+        plan(config)
+
+
+def test_classes_are_recognised_by_name():
+    known = ("cat", "dog", "owl")
+    assert experiment.trained_index(known, ("owl", "fox", "cat")) == [2, methods.UNSEEN, 0]
+    repeated = ("missile", "missile")
+    assert experiment.trained_index(repeated, repeated) == [0, 1]
+
+
+def test_a_sweep_has_a_run_for_every_combination():
+    config = scenes("few_shot", names="dtd, emoji_scenes:night", shots_list=(1, 4))
+    config.seeds = (1, 2)
+    config.variants = (("A", (("learning_rate", 0.5),)), ("B", (("epochs", 9),)))
+    config.epochs, config.epochs_by_shots = 0, ((1, 50), (2, 100))
+    runs = sweep.expand(config)
+    assert len(runs) == 2 * 2 * 2 * 2
+    one = runs["emoji_scenes_night/zero_shot_A/4shots-seed2"]
+    assert (one.data.name, one.data.domain, one.data.names) == ("emoji_scenes", "night", "")
+    assert (one.data.shots, one.seed, one.variant, one.learning_rate) == (4, 2, "A", 0.5)
+    assert one.epochs == 100  # of the last entry: more shots than any names
+    assert runs["dtd/zero_shot_A/1shots-seed1"].epochs == 50
+    assert runs["dtd/zero_shot_B/1shots-seed1"].epochs == 9
+    for run in runs.values():
+        assert not sweep.is_sweep(run) and list(sweep.expand(run).values()) == [run]
+
+
+def test_targets_are_no_sweep():
+    config = scenes("cross_dataset", names="emoji_scenes:night")
+    assert not sweep.is_sweep(config)
+    assert [run.data.names for run in sweep.expand(config).values()] == ["emoji_scenes:night"]
+
+
+def test_a_variant_of_an_unknown_field_is_refused():
+    config = scenes("few_shot")
+    config.variants = (("N=1", (("settings.iteration", 1),)),)
+    with pytest.raises(PromptError, match=r"config\.variants: 'N=1' cannot be applied"):
+        sweep.expand(config)
+
+
+@pytest.mark.parametrize("name", protocols.PROTOCOLS)
+@pytest.mark.parametrize("method", methods.METHODS)
+def test_every_method_has_a_config_for_every_protocol(name, method):
+    config = protocol_config.get_config(name, method)
+    assert (config.protocol, config.method, tuple(config.seeds)) == (name, method, (1, 2, 3))
+    methods.get(method).Settings(**config.settings.to_dict())
+
+
+def test_an_unknown_method_s_config_is_refused():
+    with pytest.raises(PromptError, match=r"'mapel'.*Did you mean 'maple'"):
+        protocol_config.get_config("few_shot", "mapel")
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory):
+    """The tiny CLIP's folder; compiled programs are shared by the runs of this file."""
+    folder = tmp_path_factory.mktemp("protocols")
+    with tiny.compiled_once(folder / "compiled"):
+        yield tiny.save_clip(folder / "clip")
+
+
+def coop(clip, protocol, **data):
+    config = tiny.small_config("coop", clip, context_length=2)
+    config.protocol = protocol
+    config.data.update(data)
+    return config
+
+
+def test_a_target_that_is_added_later_is_tested_without_training(clip, tmp_path, capsys):
+    config = coop(clip, "domain_generalization", domain="plain", names="emoji_scenes:night")
+    first = experiment.run(config, tmp_path)
+    assert list(first["accuracy"]) == ["emoji_scenes:plain", "emoji_scenes:night"]
+    lines = (tmp_path / "metrics.jsonl").read_text()
+    config.data.names = "emoji_scenes:night,emoji_scenes:mosaic"
+    second = experiment.run(config, tmp_path)
+    assert (tmp_path / "metrics.jsonl").read_text() == lines
+    assert second["accuracy"].items() >= first["accuracy"].items()
+    assert list(second["accuracy"])[-1] == "emoji_scenes:mosaic"
+    assert second["train_seconds"] == pytest.approx(first["train_seconds"], abs=2)
+    capsys.readouterr()
+    assert experiment.run(config, tmp_path) == second
+    assert "finished before" in capsys.readouterr().out
+
+
+def test_a_stopped_evaluation_goes_on_with_what_is_left(clip, tmp_path, monkeypatch):
+    config = coop(clip, "cross_dataset", domain="plain", names="emoji_scenes:night")
+    tested = []
+
+    def stopping(title, *rest):
+        if "night" in title and not tested:
+            tested.append(title)
+            raise KeyboardInterrupt
+        return original(title, *rest)
+
+    original = experiment.test_batches
+    monkeypatch.setattr(experiment, "test_batches", stopping)
+    with pytest.raises(KeyboardInterrupt):
+        experiment.run(config, tmp_path)
+    there = json.loads((tmp_path / "evaluations.json").read_text())
+    assert list(there) == ["emoji_scenes:plain"]
+    there["emoji_scenes:plain"]["accuracy"] = 12.5  # would differ, were it tested again
+    (tmp_path / "evaluations.json").write_text(json.dumps(there))
+    found = experiment.run(config, tmp_path)
+    assert found["accuracy"]["emoji_scenes:plain"] == 12.5
+    assert set(found["accuracy"]) == {"emoji_scenes:plain", "emoji_scenes:night"}
+
+
+def test_a_sweep_runs_what_is_missing_and_says_what_failed(clip, tmp_path, capsys):
+    config = coop(clip, "few_shot", names="emoji_scenes:plain,emoji_scenes:nigth")
+    config.seeds = (1, 2)
+    with pytest.raises(PromptError, match=r"2 of 4 runs failed.*\n.*nigth.*\n.*nigth"):
+        sweep.run(config, tmp_path)
+    assert "Did you mean 'night'" in capsys.readouterr().out
+    done = sorted(path.parent.name for path in tmp_path.rglob("results.json"))
+    assert done == ["3shots-seed1", "3shots-seed2"]
+    config.data.names = "emoji_scenes:plain"
+    found = sweep.run(config, tmp_path)
+    assert capsys.readouterr().out.count("finished before") == 2
+    assert [one["seed"] for one in found] == [1, 2]
+    tables, _ = results.summarize(tmp_path)
+    assert len(tables) == 1

@@ -1,0 +1,251 @@
+"""The methods that are made from the shots' features: Tip-Adapter, Tip-Adapter-F and GDA."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from reference import (
+    BATCH,
+    CLASSES,
+    FIGURES,
+    FROZEN,
+    TINY,
+    largest_difference,
+    relative_difference,
+)
+
+from prompt_jax import methods, optim, train
+from prompt_jax.clip import normalize
+from prompt_jax.errors import PromptError
+from prompt_jax.methods import UNSEEN, gda, tip_adapter, zero_shot
+
+TIP, GDA = FIGURES["tip_adapter"], FIGURES["gda"]
+LABELS = FIGURES["inputs"]["shot_labels"]
+
+
+@pytest.fixture(scope="module")
+def shots():
+    """Features float[1, 12, d] of the twelve shots, one view each."""
+    images = jnp.asarray(FIGURES["inputs"]["shot_images"])
+    return jax.jit(TINY.encode_image)(FROZEN, images)[None]
+
+
+@pytest.fixture(scope="module")
+def features():
+    """Features float[3, d] of the batch."""
+    return jax.jit(TINY.encode_image)(FROZEN, BATCH["image"])
+
+
+@functools.cache
+def make(name, names=tuple(CLASSES), trained=None, **settings):
+    """A method and its task over class names."""
+    method = methods.get(name)
+    chosen = method.Settings(**settings)
+    return method, methods.make_task(method, TINY, FROZEN, names, chosen, trained=trained)
+
+
+def logits_of(method, prompts, task, features):
+    """float[B, K]."""
+    return method.forward(prompts, prepare(method, prompts, task), task, features).logits[-1]
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def prepare(method, prompts, task):
+    """The method's `prepare`, compiled."""
+    return method.prepare(prompts, task)
+
+
+def some_features(number, seed=0, width=32):
+    """Features float[number, width] that are not normalised."""
+    return jax.random.normal(jax.random.key(seed), (number, width))
+
+
+def test_tip_adapter_equals_the_published_code(shots, features):
+    method, task = make("tip_adapter")
+    prompts = method.from_shots(method.init(None, task), task, shots, LABELS)
+    assert largest_difference(prompts["keys"], TIP["cache_keys"]) <= 1e-6
+    assert largest_difference(logits_of(method, prompts, task, features), TIP["logits"]) <= 1e-4
+    assert not any(jax.tree.leaves(method.trains(prompts, task.settings)))
+
+
+def test_three_steps_of_tip_adapter_f_equal_the_published_code(shots, features):
+    method, task = make("tip_adapter_f")
+    prompts = start = method.from_shots({}, task, shots, LABELS)
+    optimizer = optim.adamw(1e-3, method.trains(prompts, task.settings), epsilon=1e-4)
+    batch = {"image": features, "label": BATCH["label"]}
+    gradients = jax.grad(lambda p: train.loss_and_output(method, p, task, batch)[0])(prompts)
+    assert relative_difference(gradients["keys"], TIP["f.grad.cache_keys"]) <= 1e-4
+    state = optimizer.init(prompts)
+    run = jax.jit(jax.value_and_grad(lambda p: train.loss_and_output(method, p, task, batch)[0]))
+    for expected in TIP["f.adamw_losses"]:
+        loss, gradients = run(prompts)
+        assert float(loss) == pytest.approx(expected, abs=5e-5)
+        updates, state = optimizer.update(gradients, state, prompts)
+        prompts = optax.apply_updates(prompts, updates)
+    moved = prompts["keys"] - start["keys"]
+    assert relative_difference(moved, TIP["f.adamw3.cache_keys"] - TIP["cache_keys"]) <= 1e-3
+    for name in ("labels", "alpha", "beta"):
+        assert (prompts[name] == start[name]).all()
+
+
+def test_keys_are_the_normalised_mean_over_views():
+    method, task = make("tip_adapter")
+    views = some_features(24).reshape(2, 12, 32)
+    keys = method.from_shots({}, task, views, LABELS)["keys"]
+    assert largest_difference(keys, normalize(views[0] + views[1])) <= 1e-6
+
+
+@pytest.mark.parametrize("name", ["tip_adapter", "gda"])
+def test_without_its_share_the_method_is_zero_shot(name, shots, features):
+    method, task = make(name, alpha=0.0)
+    prompts = method.from_shots({}, task, shots, LABELS)
+    plain, plain_task = make("zero_shot")
+    assert isinstance(plain_task.settings, zero_shot.Settings)
+    expected = logits_of(plain, {}, plain_task, features)
+    assert (logits_of(method, prompts, task, features) == expected).all()
+
+
+def test_search_of_alpha_and_beta_equals_a_double_loop(shots):
+    method, task = make("tip_adapter", alpha_steps=3, beta_steps=4, alpha_max=30.0)
+    prompts = method.from_shots({}, task, shots, LABELS)
+    # Between the shots and noise, so that the grid's values differ in hits.
+    noisy = shots[0].repeat(4, axis=0) + 0.5 * some_features(48)
+    labels = LABELS.repeat(4)
+    best, hits_of = None, {}
+    for beta in 0.1 + 6.9 / 4 * np.arange(4):
+        for alpha in 0.1 + 29.9 / 3 * np.arange(3):
+            tried = {**prompts, "alpha": alpha, "beta": beta}
+            predicted = jnp.argmax(logits_of(method, tried, task, noisy), axis=-1)
+            hits_of[alpha, beta] = int(jnp.sum(predicted == labels))
+            if best is None or hits_of[alpha, beta] > hits_of[best]:
+                best = alpha, beta
+    assert len(set(hits_of.values())) > 2 and best != (0.1, 0.1)
+    tuned = method.tune(prompts, task, noisy, labels)
+    assert (tuned["alpha"], tuned["beta"]) == pytest.approx(best, rel=1e-6)
+    assert tuned["keys"] is prompts["keys"]
+
+
+def test_published_grid_starts_at_a_tenth_and_leaves_its_end_out():
+    values = tip_adapter.grid(7.0, 200)
+    assert float(values[0]) == pytest.approx(0.1)
+    assert float(values[-1]) == pytest.approx(0.1 + 199 * 6.9 / 200)
+
+
+@pytest.mark.parametrize("name", ["tip_adapter", "gda"])
+def test_without_validation_pictures_the_settings_stay(name, shots):
+    method, task = make(name, alpha=0.7)
+    prompts = method.from_shots({}, task, shots, LABELS)
+    tuned = method.tune(prompts, task, np.zeros((0, 32), np.float32), np.zeros(0, np.int32))
+    assert float(tuned["alpha"]) == pytest.approx(0.7)
+
+
+@pytest.mark.parametrize("name", ["tip_adapter", "gda"])
+def test_classes_are_told_apart_by_what_they_were_trained_as(name, shots, features):
+    method, task = make(name)
+    prompts = method.from_shots({}, task, shots, LABELS)
+    _, part = make(name, (CLASSES[4], CLASSES[1]), (4, 1))
+    expected = logits_of(method, prompts, task, features)[:, jnp.asarray([4, 1])]
+    if name == "gda":  # the prior is one over the number of classes
+        expected += prompts["alpha"] * np.log(6 / 2)
+    assert largest_difference(logits_of(method, prompts, part, features), expected) <= 1e-4
+
+
+def test_cache_has_no_votes_for_a_class_without_shots(shots, features):
+    method, task = make("tip_adapter", (CLASSES[0], CLASSES[1]), (UNSEEN, 1))
+    prompts = method.from_shots({}, task, shots, LABELS)
+    votes = tip_adapter.votes(prompts, task, normalize(features), 5.5)
+    assert (votes[:, 0] == 0).all() and (votes[:, 1] > 0).all()
+
+
+def test_gda_equals_the_published_code(shots, features):
+    method, task = make("gda")
+    prompts = method.from_shots(method.init(None, task), task, shots, LABELS)
+    centred = prompts["features"] - GDA["class_means"][LABELS]
+    assert relative_difference(gda.shrunk_precision(centred), GDA["precision_matrix"]) <= 1e-5
+    weights, bias = prepare(method, prompts, task)
+    assert relative_difference(weights, GDA["W"]) <= 1e-5
+    assert relative_difference(bias, GDA["b"]) <= 1e-5
+    assert gda.ALPHAS == pytest.approx(GDA["alphas"])
+    for alpha, expected in zip(GDA["alphas"], GDA["logits_all_alphas"], strict=True):
+        output = method.forward({**prompts, "alpha": alpha}, (weights, bias), task, features)
+        # Logits grow to 20,000 with alpha; the figures' own noise is 9e-5 at 1.
+        assert largest_difference(output.logits[-1], expected) <= 3e-4 * max(1, alpha)
+
+
+def test_gda_is_shrunk_linear_discriminant_analysis():
+    published = pytest.importorskip("sklearn.discriminant_analysis")
+    # (n - 1) Σ + tr(Σ) I is, up to a factor, (1 - s) Σ + s tr(Σ)/d I with s = d / (n - 1 + d).
+    shots, width = 5, 32
+    samples = normalize(some_features(6 * shots) + 2 * some_features(6, 1).repeat(shots, axis=0))
+    labels = np.arange(6).repeat(shots)
+    method, task = make("gda")
+    prompts = method.from_shots({}, task, samples[None], labels)
+    weights, bias = prepare(method, prompts, task)
+    number = len(labels)
+    shrinkage = width / (number - 1 + width)
+    theirs = published.LinearDiscriminantAnalysis(
+        solver="lsqr", shrinkage=shrinkage, priors=np.ones(6) / 6
+    )
+    theirs.fit(np.asarray(samples, np.float64), labels)
+    factor = width * (1 - shrinkage) / number
+    assert relative_difference(weights, factor * theirs.coef_.T) <= 1e-4
+    bias_without_prior = theirs.intercept_ + np.log(6)
+    assert relative_difference(bias + np.log(6), factor * bias_without_prior) <= 1e-4
+
+
+def test_gda_borrows_neighbours_for_classes_without_shots(shots):
+    method, task = make("gda", trained=(0, UNSEEN, 2, 3, UNSEEN, 5), neighbours=5, text_copies=3)
+    prompts = method.from_shots({}, task, shots, LABELS)
+    weights, bias = prepare(method, prompts, task)
+    samples, texts = np.asarray(prompts["features"]), np.asarray(task.constants)
+    means, precisions = [], []
+    for text in texts[[1, 4]]:
+        near = samples[np.argsort(-samples @ text)[:5]]
+        means.append((near.sum(axis=0) + 3 * text) / 8)
+        covariance = (near - text).T @ (near - text) / 4
+        precisions.append(32 * np.linalg.pinv(4 * covariance + np.trace(covariance) * np.eye(32)))
+    expected = np.stack(means) @ np.mean(precisions, axis=0)
+    assert relative_difference(weights[:, [1, 4]].T, expected) <= 1e-4
+    prior = np.log(1 / 6)
+    assert bias[1] == pytest.approx(prior - expected[0] @ means[0] / 2, rel=1e-4)
+    assert relative_difference(weights[:, [0, 2, 3, 5]], GDA["W"][:, [0, 2, 3, 5]]) <= 1e-5
+
+
+def test_views_are_samples_and_one_sample_a_class_leaves_zero_shot(shots, features):
+    method, task = make("gda")
+    prompts = method.from_shots({}, task, shots[:, ::2], LABELS[::2])
+    weights, _ = prepare(method, prompts, task)
+    assert (weights == 0).all()
+    twice = method.from_shots({}, task, shots.repeat(2, axis=0), LABELS)
+    assert twice["features"].shape == (24, 32)
+    assert (twice["labels"] == np.tile(LABELS, 2)).all()
+
+
+def test_gda_takes_the_alpha_with_the_most_hits(shots):
+    method, task = make("gda")
+    prompts = method.from_shots({}, task, shots, LABELS)
+    # The shots themselves are told apart by their own means, not by this random CLIP's text.
+    tuned = method.tune(prompts, task, shots[0], LABELS)
+    tried = [logits_of(method, {**prompts, "alpha": a}, task, shots[0]) for a in gda.ALPHAS]
+    hits = [int(jnp.sum(jnp.argmax(logits, axis=-1) == LABELS)) for logits in tried]
+    assert hits[0] < max(hits)
+    assert float(tuned["alpha"]) == pytest.approx(gda.ALPHAS[int(np.argmax(hits))])
+
+
+@pytest.mark.parametrize(
+    "settings, wrong",
+    [
+        (tip_adapter.Settings, {"alpha": -1.0}),
+        (tip_adapter.Settings, {"beta_max": 0.05}),
+        (tip_adapter.Settings, {"alpha_steps": 0}),
+        (gda.Settings, {"neighbours": 0}),
+        (zero_shot.Settings, {"templates": "imagnet"}),
+    ],
+)
+def test_settings_out_of_range_are_refused_by_name(settings, wrong):
+    (name, value), *_ = wrong.items()
+    with pytest.raises(PromptError, match=rf"settings\.{name}.*{value}"):
+        settings(**wrong)

@@ -1,0 +1,246 @@
+"""TFDS as a source: real builders write ArrayRecord files, and none of it needs TensorFlow."""
+
+import contextlib
+import io
+import json
+import pickle
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from data_pipelines import datasets, pictures
+from data_pipelines.datasets import TABLE
+from data_pipelines.errors import BadPicture, DataError
+
+tfds = pytest.importorskip("tensorflow_datasets", reason="the extra tfds is not installed")
+
+
+def encoded(value, mode="RGB"):
+    file = io.BytesIO()
+    Image.new(mode, (9, 8), (value, 0, 0) if mode == "RGB" else value).save(file, "PNG")
+    return file.getvalue()
+
+
+def prepare(name, data_dir, splits, labels, file_key="file_name", features=None, config=None):
+    """Has TFDS write a data set; `splits`: {split: [(label, file name)]}.
+
+    The picture's red value is the record's position in its list. Returns the folder.
+    """
+    kinds = features or {
+        "image": tfds.features.Image(shape=(None, None, 3)),
+        "label": tfds.features.ClassLabel(names=labels),
+        **({file_key: tfds.features.Text()} if file_key else {}),
+    }
+
+    def info(self):
+        return tfds.core.DatasetInfo(builder=self, features=tfds.features.FeaturesDict(kinds))
+
+    def generate(self, records):
+        for position, (label, file) in enumerate(records):
+            record = {"image": io.BytesIO(encoded(position)), "label": label, file_key: file}
+            yield position, {key: record[key] for key in kinds}
+
+    members = {
+        "name": name,
+        "VERSION": tfds.core.Version("1.2.0"),
+        "BUILDER_CONFIGS": [tfds.core.BuilderConfig(name=config)] if config else [],
+        "_info": info,
+        "_split_generators": lambda self, _: {s: generate(self, r) for s, r in splits.items()},
+        "_generate_examples": generate,
+        "__module__": __name__,
+    }
+    with tfds.core.registered.skip_registration():
+        builder = type("Written", (tfds.core.GeneratorBasedBuilder,), members)(
+            data_dir=data_dir, file_format="array_record"
+        )
+    with contextlib.redirect_stdout(io.StringIO()):
+        builder.download_and_prepare()
+    return builder.data_path
+
+
+@pytest.fixture(autouse=True)
+def no_tensorflow():
+    """Whatever a test does here, TensorFlow is not imported."""
+    yield
+    assert "tensorflow" not in sys.modules
+
+
+def listed(labels, prefix):
+    return [(label, f"{prefix}/{i}.jpg") for i, label in enumerate(labels)]
+
+
+@pytest.fixture(scope="module")
+def dtd(tmp_path_factory):
+    """A data_dir with "dtd": two classes, three splits."""
+    root = tmp_path_factory.mktemp("tfds")
+    splits = {
+        "train": listed([0, 1] * 3, "tr"),
+        "validation": listed([1, 0], "va"),
+        "test": listed([0, 0, 1], "te"),
+    }
+    prepare("dtd", root, splits, ["banded", "polka_dot"])
+    return root
+
+
+def red(dataset, example):
+    return dataset.read(example).getpixel((0, 0))[0]
+
+
+def test_official_splits(dtd):
+    dataset = datasets.load("dtd", dtd, source="tfds")
+    assert dataset.class_names == ("banded", "polka dot") and dataset.template == "{} texture."
+    assert [len(s) for s in (dataset.train, dataset.val, dataset.test)] == [6, 2, 3]
+    assert sorted(e.picture for e in dataset.val) == ["validation/0", "validation/1"]
+    # Position 0, 2 and 4 of the training list are of label 0; TFDS shuffles when it writes.
+    assert sorted((red(dataset, e), e.label) for e in dataset.train) == [
+        *((0, 0), (1, 1), (2, 0), (3, 1), (4, 0), (5, 1))
+    ]
+    expected = "TFDS dtd:1.2.0, train: train, val: validation, test: test"
+    assert dataset.split_source == expected
+    pictures.check_files(dataset, dataset.train)
+
+
+def test_reading_pickles_and_is_safe_in_threads(dtd):
+    dataset = datasets.load("dtd", dtd, source="tfds")
+    copy = pickle.loads(pickle.dumps(dataset))
+    assert copy == dataset and copy.read(copy.test[0]).size == (9, 8)
+    order = np.random.default_rng(0).integers(0, 6, 200)
+    with ThreadPoolExecutor(8) as threads:
+        reds = list(threads.map(lambda i: red(dataset, dataset.train[i]), order))
+    assert reds == [red(dataset, dataset.train[i]) for i in order]
+
+
+def test_a_split_file_decides_by_file_name(dtd, tmp_path):
+    path = tmp_path / "split_zhou_DescribableTextures.json"
+    split = {
+        "train": [["tr/5.jpg", 1, "polka_dot"], ["tr/3.jpg", 1, "polka_dot"]],
+        "val": [["tr/4.jpg", 0, "banded"]],
+        "test": [],
+    }
+    path.write_text(json.dumps(split))
+    dataset = datasets.load("dtd", dtd, source="tfds", split_file=path)
+    assert [red(dataset, e) for e in (*dataset.train, *dataset.val)] == [5, 3, 4]
+    assert [e.label for e in dataset.train] == [1, 1]
+    assert dataset.split_source == f"{path.name}, pictures of TFDS dtd:1.2.0"
+    split["test"] = [["te/7.jpg", 0, "banded"]]
+    path.write_text(json.dumps(split))
+    with pytest.raises(DataError, match="1 of its 4 pictures have no record.*\n  te/7.jpg"):
+        datasets.load("dtd", dtd, source="tfds", split_file=path)
+
+
+def test_repeated_file_names_are_told_apart_by_class_and_by_split(tmp_path):
+    labels = ["background_google", "faces", "faces_easy", "sea_horse"]
+    records = [(i, "image_0001.jpg") for i in (0, 1, 3)]
+    prepare("caltech101", tmp_path, {"train": records}, labels, "image/file_name")
+    dataset = datasets.load("caltech101", tmp_path, source="tfds")
+    assert dataset.class_names == ("face", "sea horse") and dataset.test == ()
+    path = tmp_path / "split.json"
+    entries = [["sea_horse/image_0001.jpg", 1, "sea_horse"], ["Faces/image_0001.jpg", 0, "face"]]
+    path.write_text(json.dumps({"train": entries, "val": [], "test": []}))
+    dataset = datasets.load("caltech101", tmp_path, source="tfds", split_file=path)
+    assert [red(dataset, e) for e in dataset.train] == [2, 1]
+    # StanfordCars: numbers that start anew in each split.
+    names = ["Audi TT 2011", "Fiat 500 2012"]
+    splits = {"train": [(0, "00001"), (1, "00002")], "test": [(1, "00001")]}
+    prepare("cars196", tmp_path, splits, names, "id")
+    entries = {
+        "train": [["cars_test/00001.jpg", 1, "x"], ["cars_train/00001.jpg", 0, "y"]],
+        "val": [["cars_train/00002.jpg", 1, "x"]],
+        "test": [],
+    }
+    path.write_text(json.dumps(entries))
+    dataset = datasets.load("stanford_cars", tmp_path, source="tfds", split_file=path)
+    assert [e.picture.split("/")[0] for e in dataset.train] == ["test", "train"]
+    assert [red(dataset, e) for e in (*dataset.train, *dataset.val)] == [0, 0, 1]
+    official = datasets.load("stanford_cars", tmp_path, source="tfds")
+    assert official.class_names == ("2011 Audi TT", "2012 Fiat 500")
+
+
+def test_food_without_file_names_or_a_test_split(tmp_path):
+    splits = {"train": listed([0], "a"), "validation": listed([1, 1], "a")}
+    prepare("food101", tmp_path, splits, ["apple_pie", "waffles"], file_key=None)
+    dataset = datasets.load("food101", tmp_path, source="tfds")
+    assert [len(s) for s in (dataset.train, dataset.val, dataset.test)] == [1, 0, 2]
+    assert dataset.split_source.endswith("train: train, val: none in TFDS, test: validation")
+    path = tmp_path / "split.json"
+    path.write_text(json.dumps({"train": [["a/0.jpg", 0, "x"]], "val": [], "test": []}))
+    with pytest.raises(DataError, match="keeps no file names"):
+        datasets.load("food101", tmp_path, source="tfds", split_file=path)
+
+
+def test_imagenet_has_names_from_a_file_and_a_test_split_without_labels(tmp_path):
+    wnids = ["n01440764", "n01443537", "n01484850"]
+    splits = {"validation": listed([0, 2], "v"), "test": [(-1, "a"), (-1, "b")]}
+    prepare("imagenet2012", tmp_path, splits, wnids)
+    with pytest.raises(DataError, match="names are WordNet ids, and .*classnames.txt do not exist"):
+        datasets.load("imagenet", tmp_path, source="tfds")
+    names = tmp_path / "classnames.txt"
+    names.write_text("n01440764 tench\nn01443537 goldfish\nn01484850 great white shark\n")
+    dataset = datasets.load("imagenet", tmp_path, source="tfds")
+    assert dataset.class_names == ("tench", "great white shark")
+    assert "train: none in TFDS" in dataset.split_source and len(dataset.test) == 2
+    names.write_text("n01440764 tench\n")
+    with pytest.raises(DataError, match="classnames.txt lacks 2 ids, e.g. n01443537"):
+        datasets.load("imagenet", tmp_path, source="tfds", classnames=names)
+
+
+def test_a_config_in_the_name(tmp_path):
+    prepare(
+        "eurosat", tmp_path, {"train": listed([0], "a")}, ["AnnualCrop"], "filename", None, "rgb"
+    )
+    dataset = datasets.load("eurosat", tmp_path, source="tfds")
+    assert dataset.class_names == ("Annual Crop Land",)
+    assert dataset.split_source.startswith("TFDS eurosat/rgb:1.2.0, train: train")
+
+
+@pytest.mark.parametrize("name", [name for name, entry in TABLE.items() if entry.tfds])
+def test_what_is_not_prepared_says_how_to(name, tmp_path):
+    command = f"tfds build {TABLE[name].tfds} --file_format=array_record --data_dir={tmp_path}"
+    with pytest.raises(DataError, match=f"{name}: TFDS has not prepared(.*\n)+  {command}"):
+        datasets.load(name, tmp_path, source="tfds")
+
+
+def test_other_formats_and_features_are_refused(tmp_path):
+    folder = prepare("dtd", tmp_path, {"train": listed([0], "a")}, ["x"])
+    info = folder / "dataset_info.json"
+    info.write_text(info.read_text().replace("array_record", "tfrecord"))
+    with pytest.raises(DataError, match="dtd/1.2.0 holds tfrecord, which cannot be read at random"):
+        datasets.load("dtd", tmp_path, source="tfds")
+    kinds = {"label": tfds.features.ClassLabel(names=["x"])}
+    prepare("food101", tmp_path, {"train": listed([0], "a")}, ["x"], features=kinds)
+    with pytest.raises(DataError, match="no feature 'image' of the kind Image; it has label"):
+        datasets.load("food101", tmp_path, source="tfds")
+    with pytest.raises(
+        DataError, match="root is not set; set it to the data_dir of TFDS\n  tfds b"
+    ):
+        datasets.load("dtd", source="tfds")
+    with pytest.raises(DataError, match="folder: not in TFDS; set source=coop. In TFDS are imagen"):
+        datasets.load("folder", tmp_path, source="tfds")
+    with pytest.raises(DataError, match="option of the data set dtd: 'splits'.*split_file"):
+        datasets.load("dtd", tmp_path, source="tfds", splits="x")
+
+
+def test_damaged_records_and_pictures(tmp_path):
+    folder = prepare("dtd", tmp_path, {"train": listed([0], "a")}, ["x"])
+    dataset = datasets.load("dtd", tmp_path, source="tfds")
+    with pytest.raises(BadPicture) as bad:
+        dataset.read(dataset.train[0]._replace(picture="train/5"))
+    assert bad.value.picture == "train/5"
+    other = prepare("food101", tmp_path, {"train": listed([0], "a")}, ["x"])
+    for shard in other.glob("*.array_record*"):
+        shard.unlink()
+    with pytest.raises(DataError, match="cannot read the records in .*food101"):
+        datasets.load("food101", tmp_path, source="tfds")
+    assert folder.is_dir()
+
+
+def test_tfds_that_is_not_installed(monkeypatch, tmp_path):
+    for module in [m for m in sys.modules if m.startswith("tensorflow_datasets")]:
+        monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(
+        DataError, match=r'needs tensorflow-datasets.*pip install "prompt_jax\[tfds'
+    ):
+        datasets.load("dtd", tmp_path, source="tfds")
