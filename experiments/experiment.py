@@ -73,27 +73,34 @@ def run(config: ConfigDict, folder: str | os.PathLike) -> dict[str, Any]:
     # Made before training: a task that the method cannot be tested on is refused early.
     task = make_task(method, settings, plan.train)
     tests = {key: make_task(method, settings, dataset) for key, dataset in plan.tests.items()}
-    makes = FeatureMaker(clip, frozen, config, placement)
-    with listing_all_bad(plan, plan.train):
-        shots = prepare_shots(config, plan.train, clip.config.image_size, makes, placement)
-        prompts = jax.jit(method.init)(jax.random.key(config.seed), task)
-        if method.from_shots and shots.features is not None:
-            prompts = method.from_shots(prompts, task, shots.features, shots.labels)
-        with contextlib.closing(shots.batches):
-            trained = training.fit(
-                config,
-                identity,
-                method,
-                task,
-                prompts,
-                shots.batches,
-                shots.steps_per_epoch,
-                placement,
-                folder,
-            )
-        prompts = trained.prompts
-        if method.tune:
-            prompts = method.tune(prompts, task, *makes.of_validation(plan.train))
+    prompts = jax.jit(method.init)(jax.random.key(config.seed), task)
+    trainable = training.count_trainable(method, prompts, settings)
+    needs_shots = trainable > 0 or method.from_shots is not None
+    protocols.refuse_empty(plan, needs_shots)
+    trained, described = training.Trained(prompts, 0.0, 0), ""
+    if needs_shots:
+        makes = FeatureMaker(clip, frozen, config, placement)
+        with listing_all_bad(plan, plan.train):
+            shots = prepare_shots(config, plan.train, clip.config.image_size, makes, placement)
+            described = shots.described
+            if method.from_shots and shots.features is not None:
+                prompts = method.from_shots(prompts, task, shots.features, shots.labels)
+                trainable = training.count_trainable(method, prompts, settings)
+            with contextlib.closing(shots.batches):
+                trained = training.fit(
+                    config,
+                    identity,
+                    method,
+                    task,
+                    prompts,
+                    shots.batches,
+                    shots.steps_per_epoch,
+                    placement,
+                    folder,
+                )
+            prompts = trained.prompts
+            if method.tune:
+                prompts = method.tune(prompts, task, *makes.of_validation(plan.train))
 
     if config.method == "zero_shot":
         evaluate, prompt_sets = Evaluator([method]), [prompts]
@@ -123,8 +130,8 @@ def run(config: ConfigDict, folder: str | os.PathLike) -> dict[str, Any]:
         workdir.write_json(folder / "evaluations.json", evaluations)
 
     results = collect(config, backbone, plan, evaluations, trained)
-    results["trainable_parameters"] = training.count_trainable(method, prompts, settings)
-    results["features"] = shots.described
+    results["trainable_parameters"] = trainable
+    results["features"] = described
     results["seconds"] = time.perf_counter() - began
     workdir.write_json(folder / "results.json", results)
     return results

@@ -105,7 +105,6 @@ def build(config: ConfigDict, image_size: int, uses_validation: bool) -> Plan:
     else:
         for dataset in {_place(d): d for d in (plan.train, *plan.tests.values())}.values():
             pictures.check_files(dataset, used(plan, dataset))
-    _refuse_empty(plan)
     return plan
 
 
@@ -149,8 +148,9 @@ def _without_bad(plan: Plan) -> Plan:
     return Plan(dataclasses.replace(plan.train, train=train, val=val), tests, bad)
 
 
-def _refuse_empty(plan: Plan) -> None:
-    lists = {"training pictures": plan.train.train}
+def refuse_empty(plan: Plan, trains: bool) -> None:
+    """Raises a PromptError if there is nothing to train on, where something trains, or to test."""
+    lists = {"training pictures": plan.train.train} if trains else {}
     lists |= {f"test pictures ({key})": dataset.test for key, dataset in plan.tests.items()}
     for kind, left in lists.items():
         if not left:

@@ -19,8 +19,10 @@ def print_run(results: Mapping[str, Any]) -> None:
     def cells(scores):
         return [f"{scores[key]:.2f}" for key in [*keys, "h"][: len(keys) + with_h]]
 
-    table = Table("", *keys, *(["H"] if with_h else []), title=title)
-    table.add_row("zero-shot CLIP", *cells(results["zero_shot"]))
+    headers = [*keys, "H"][: len(keys) + with_h]
+    table = Table("", *headers, title=title, min_width=min(len(title), 100))
+    if results["method"] != "zero_shot":
+        table.add_row("zero-shot CLIP", *cells(results["zero_shot"]))
     per_iteration = [results["per_iteration"][key] for key in keys]
     if len(per_iteration[0]) > 1:
         for number, accuracies in enumerate(zip(*per_iteration, strict=True)):

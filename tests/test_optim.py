@@ -60,7 +60,7 @@ def test_adamw_equals_torch_over_five_steps_of_a_cosine(weight_decay, epsilon):
     trains = jax.tree.map(lambda _: True, start)
     rule = adamw(cosine_schedule(0.1, 5), trains, weight_decay, epsilon)
     expected = [tensor.detach().numpy() for tensor in tensors]
-    assert largest_difference(jax.tree.leaves(run(rule, start, 5)), expected) <= 2e-6
+    assert largest_difference(jax.tree.leaves(run(rule, start, 5)), expected) <= 1e-5
 
 
 def test_schedule_is_dassls_constant_warm_up_and_cosine():

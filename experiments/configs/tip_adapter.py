@@ -1,4 +1,4 @@
-"""Tip-Adapter (ECCV 2022): a cache of the shots' features, nothing trained; α, β by validation.
+"""Tip-Adapter (ECCV 2022): a cache of the shots' features, nothing trained; alpha, beta by validation.
 
     python -m experiments.main --config=experiments/configs/tip_adapter.py --workdir=results/tip
 

@@ -55,7 +55,7 @@ def from_shots(prompts, task, features, labels):
 
     Args:
         prompts: what `init` made, not used.
-        task: its settings hold α.
+        task: its settings hold alpha.
         features: float[V, n, d], V views of n pictures, not normalised; each view is a sample.
         labels: int[n], the pictures' classes.
 
@@ -160,7 +160,7 @@ def prepare(prompts, task):
 
 @jax.default_matmul_precision("highest")
 def forward(prompts, prepared, task, features):
-    """Zero-shot logits + α (x·W + b)."""
+    """Zero-shot logits + alpha (x·W + b)."""
     features = normalize(features)
     weights, bias = prepared
     logits = cosine_logits(task, features, task.constants)
@@ -168,7 +168,8 @@ def forward(prompts, prepared, task, features):
 
 
 def tune(prompts, task, features, labels):
-    """The α of 1e-4, 1e-3, …, 100 with the most hits on validation pictures; the smallest of equals.
+    """Chooses alpha: of 1e-4, 1e-3, …, 100 the one with the most hits on validation pictures, of
+    equals the smallest.
 
     Args:
         prompts: the samples.

@@ -19,8 +19,8 @@ SMALLEST = 0.1
 class Settings:
     """Tip-Adapter's settings.
 
-    α and β stay as they are here while keys train; they are then searched on validation pictures.
-    Where there is no such picture, these values are used.
+    alpha and beta are as given here while keys train, and are then searched on validation
+    pictures. Where there is no such picture, these values are used.
 
     Attributes:
         alpha: how much the cache's votes weigh, at least 0.
@@ -64,7 +64,7 @@ def from_shots(prompts, task, features, labels):
 
     Args:
         prompts: what `init` made, not used.
-        task: its settings hold α and β.
+        task: its settings hold alpha and beta.
         features: float[V, n, d], V augmented views of n pictures, not normalised.
         labels: int[n], the pictures' classes.
 
@@ -102,7 +102,7 @@ def votes(prompts, task, features, beta):
 
 
 def forward(prompts, prepared, task, features):
-    """Zero-shot logits + α exp(-β (1 - x·keys)) · values (equations 4 and 5)."""
+    """Zero-shot logits + alpha exp(-beta (1 - x·keys)) · values (equations 4 and 5)."""
     del prepared
     features = normalize(features)
     logits = cosine_logits(task, features, task.constants)
@@ -116,8 +116,8 @@ def grid(highest, steps):
 
 
 def tune(prompts, task, features, labels):
-    """The α and β of a grid with the most hits on validation pictures; of equals the smallest β,
-    then the smallest α.
+    """Chooses alpha and beta: of a grid the pair with the most hits on validation pictures; of
+    equals that of the smallest beta, then of the smallest alpha.
 
     Args:
         prompts: keys and labels.
