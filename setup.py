@@ -24,7 +24,15 @@ REQUIRED = [
 ]
 TORCH = ["torch>=2.4"]
 TFDS = ["tensorflow-datasets>=4.9.7"]
-TEST = ["hypothesis>=6.100", "mypy>=1.15", "pytest>=8.0", "ruff>=0.9", *TORCH]
+TEST = [
+    "hypothesis>=6.100",
+    "mypy>=1.15",
+    "pytest>=8.0",
+    "ruff>=0.9",
+    "scikit-learn>=1.5",  # its discriminant analysis is the reference of gda
+    *TORCH,
+    *TFDS,
+]
 
 setup(
     name="prompt_jax",
@@ -42,6 +50,6 @@ setup(
         "torch": TORCH,
         "test": TEST,
         # Without cuda12 and tpu, which exclude each other.
-        "all": [*TFDS, *TEST],
+        "all": TEST,
     },
 )

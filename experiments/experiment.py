@@ -274,6 +274,7 @@ def collect(
 
 def note_small_tower(settings: Any, layers: int) -> None:
     """Says so where a method asks for deeper vision prompts than the image tower is."""
-    depth = getattr(settings, "vision_depth", 0)
-    if depth > layers:
-        print(f"vision_depth={depth}: the image tower has {layers} layers, all of them get prompts")
+    for field in ("vision_depth", "depth"):
+        depth = getattr(settings, field, 0)
+        if depth > layers:
+            print(f"{field}={depth}: the image tower has {layers} layers, all of them get prompts")

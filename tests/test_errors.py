@@ -87,10 +87,7 @@ def one_line(error):
         ({"seed": -1}, "config.seed=-1 must be from 0 to 2^32 - 1"),
         ({"shots": 0}, "shots=0: must be 1 or more"),
         ({"num_threads": -2}, "config.data.num_threads=-2 must be -1 or more"),
-        (
-            {"domain": "sketch"},
-            "config.data.domain is for emoji_scenes only, and config.data.name is",
-        ),
+        ({"domain": "sketch"}, "unknown option of the data set caltech101: 'domain'"),
         ({"name": "emoji_scenes", "domain": "scetch"}, "Did you mean 'sketch'"),
         ({"name": "emoji_scenes", "num_classes": 999}, "num_classes=999: must be from 1 to"),
         ({"name": "emoji_scenes", "num_classes": -1}, "num_classes=-1: must be from 1 to"),
@@ -111,10 +108,10 @@ def test_values_out_of_range(fails, fields, message):
         (
             "pro_mpt",
             ["--config.method=coop"],
-            "which coop does not know; its settings are context_len",
+            "which coop does not know; its settings are class_spec",
         ),
         ("pro_mpt", ["--config.method=coop"], "Use --config=experiments/configs/coop.py"),
-        ("zero_shot", ["--config.method=coop"], "config.settings lacks context_length, context_w"),
+        ("zero_shot", ["--config.method=coop"], "config.settings has templates, which coop"),
         ("pro_mpt", ["--config.settings.iterations=-1"], "iterations=-1 must be at least 0"),
         ("pro_mpt", ["--config.settings.stop_gradient=some"], "stop_gradient='some' is not one of"),
         ("pro_mpt", ["--config.settings.context_length=1"], "context"),
@@ -144,7 +141,7 @@ def test_missing_data_shows_the_layout(fails, setting):
 def test_a_split_without_test_pictures(fails, setting):
     path = setting.root / "caltech-101" / SPLIT
     path.write_text(json.dumps(json.loads(path.read_text()) | {"test": []}))
-    assert one_line(fails()).startswith("caltech101 has no test pictures of the base classes: its")
+    assert one_line(fails()).startswith("caltech101 has no test pictures (base): its split")
 
 
 def spoil(setting):
@@ -196,10 +193,7 @@ def test_no_readable_picture_at_all(fails, setting):
     for path in setting.images.rglob("*.jpg"):
         path.write_text("")
     error = one_line(fails(on_bad_image="skip"))
-    assert (
-        error == "caltech101 has no training pictures of the base classes: all of them are unread"
-        "able\n"
-    )
+    assert error == "caltech101 has no test pictures (base): all of them are unreadable\n"
 
 
 @pytest.mark.parametrize("place", ["file", "file/below"])

@@ -4,7 +4,7 @@ import jax
 import pytest
 import tiny
 
-from experiments import experiment, main
+from experiments import command_line, experiment
 
 PRO_MPT = "--config=experiments/configs/pro_mpt.py"
 
@@ -31,7 +31,7 @@ def test_overrides_reach_the_config_with_their_types(parsed):
     words = ["--config.epochs=3", "--config.learning_rate=0.1", "--config.settings.iterations=1"]
     words += ["--config.settings.feature_filter=False", "--config.data.domain=sketch"]
     code, ((config, workdir),) = parsed(PRO_MPT, *words, "--workdir=there")
-    assert code == main.INTERRUPTED
+    assert code == command_line.INTERRUPTED
     assert (config.epochs, config.learning_rate, str(workdir)) == (3, 0.1, "there")
     assert config.settings.iterations == 1 and config.settings.feature_filter is False
     assert config.data.domain == "sketch"
@@ -81,7 +81,7 @@ def test_a_whole_number_is_a_learning_rate_too(parsed):
 def test_mistakes_on_the_command_line(parsed, capsys, words, message):
     code, ran = parsed(*words)
     printed = capsys.readouterr()
-    assert (code, ran, printed.out) == (main.USAGE_ERROR, [], "")
+    assert (code, ran, printed.out) == (command_line.USAGE_ERROR, [], "")
     assert printed.err.startswith("error: ") and printed.err.count("\n") == 1
     assert message in printed.err
 
@@ -92,7 +92,7 @@ def test_a_config_with_a_mistake_of_its_own_names_the_file(parsed, capsys, tmp_p
     for name in ("mine", "none"):
         code, _ = parsed(f"--config={tmp_path / name}.py")
         error = capsys.readouterr().err
-        assert code == main.USAGE_ERROR and error.count("\n") == 1 and f"{name}.py" in error
+        assert code == command_line.USAGE_ERROR and error.count("\n") == 1 and f"{name}.py" in error
 
 
 def test_an_interrupt_is_no_traceback(parsed, capsys):

@@ -13,7 +13,17 @@ from rows import BY_FIGURES, ROWS, arrays, task_of
 from prompt_jax import methods, optim, train
 from prompt_jax.clip import CLIP, VARIANTS, loading
 from prompt_jax.errors import PromptError
-from prompt_jax.methods import cocoop, coop, ivlp, maple, pro_mpt, vpt, zero_shot
+from prompt_jax.methods import (
+    clip_adapter,
+    cocoop,
+    coop,
+    ivlp,
+    kgcoop,
+    maple,
+    pro_mpt,
+    vpt,
+    zero_shot,
+)
 
 
 def test_the_weights_here_are_those_that_the_figures_were_measured_on(shared):
@@ -82,6 +92,8 @@ def pro_mpt_parameters(a=8, b=5, depth=9, d=512, d_l=512, d_v=768):
         ("vpt", vpt.Settings(), 12 * 8 * 768),
         ("ivlp", ivlp.Settings(), 12 * 2 * (512 + 768)),
         ("maple", maple.Settings(), 3_555_072),  # published
+        ("kgcoop", kgcoop.Settings(), 4 * 512),
+        ("clip_adapter", clip_adapter.Settings(), 2 * 512 * 128),
         ("pro_mpt", pro_mpt.Settings(), pro_mpt_parameters()),
         ("pro_mpt", pro_mpt.Settings(vision_depth=3), pro_mpt_parameters(depth=3)),
         ("pro_mpt", pro_mpt.Settings(iterations=0), 0),

@@ -12,6 +12,7 @@ from prompt_jax import methods, optim, train
 from prompt_jax.clip import CLIP, VARIANTS, normalize, tokenizer
 from prompt_jax.errors import PromptError
 from prompt_jax.methods import promptsrc
+from prompt_jax.prompts import encode_prompted_image
 
 METHOD = promptsrc.METHOD
 SETTINGS = promptsrc.Settings(depth=3, average_mean=2.0, average_std=0.7)
@@ -56,13 +57,14 @@ def test_regularisers_equal_the_published_formulas(task, prompts):
     @jax.jit
     def run(prompts, task):
         text = METHOD.prepare(prompts, task)
-        plain = normalize(TINY.encode_image(task.frozen, images))
-        return text, plain, METHOD.forward(prompts, text, task, images)
+        plain = TINY.encode_image(task.frozen, images)
+        seen = encode_prompted_image(TINY, task.frozen, images, prompts["vision"])
+        output = METHOD.forward(prompts, text, task, images)
+        return (text, normalize(plain), normalize(seen), task.constants), output
 
-    text, plain, output = run(prompts, task)
+    features, output = run(prompts, task)
     assert largest_difference(output.logits[-1], FIGURES["ivlp"]["logits"]) <= 1e-4
-    prompted = torch.tensor(np.asarray(normalize(jnp.asarray(FIGURES["ivlp"]["image_features"]))))
-    text, plain, teacher = (torch.tensor(np.asarray(x)) for x in (text, plain, task.constants))
+    text, plain, prompted, teacher = (torch.tensor(np.asarray(x)) for x in features)
     ours, theirs = 100 * prompted @ text.T, 100 * plain @ teacher.T
     divergence = functional.kl_div(
         functional.log_softmax(ours, dim=1),

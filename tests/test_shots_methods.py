@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from sklearn import discriminant_analysis
 from reference import (
     BATCH,
     CLASSES,
@@ -176,7 +177,7 @@ def test_gda_equals_the_published_code(shots, features):
 
 
 def test_gda_is_shrunk_linear_discriminant_analysis():
-    published = pytest.importorskip("sklearn.discriminant_analysis")
+    published = discriminant_analysis
     # (n - 1) Σ + tr(Σ) I is, up to a factor, (1 - s) Σ + s tr(Σ)/d I with s = d / (n - 1 + d).
     shots, width = 5, 32
     samples = normalize(some_features(6 * shots) + 2 * some_features(6, 1).repeat(shots, axis=0))

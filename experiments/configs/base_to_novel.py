@@ -6,14 +6,8 @@ python -m experiments.main --config=experiments/configs/base_to_novel.py --confi
 
 from experiments.configs import protocol
 
-NAMES = (
-    "imagenet,caltech101,oxford_pets,stanford_cars,flowers102,food101,fgvc_aircraft,sun397,dtd,"
-    "eurosat,ucf101"
-)
-
-
 def get_config(method: str = "pro_mpt"):
     """The method's published settings."""
     c = protocol.get_config("base_to_novel", method)
-    c.data.names = NAMES
+    c.data.names = protocol.NAMES
     return c

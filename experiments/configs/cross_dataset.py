@@ -6,12 +6,12 @@
 Targets that are added later are tested with the prompts that are there; nothing trains again.
 """
 
-from experiments.configs import base_to_novel, protocol
+from experiments.configs import protocol
 
 
 def get_config(method: str = "pro_mpt"):
     """The method's published settings for this protocol."""
     c = protocol.get_config("cross_dataset", method)
     c.data.name = "imagenet"
-    c.data.names = base_to_novel.NAMES.removeprefix("imagenet,")
+    c.data.names = protocol.NAMES.removeprefix("imagenet,")
     return c

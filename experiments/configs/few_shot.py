@@ -4,12 +4,12 @@ python -m experiments.main --config=experiments/configs/few_shot.py:coop --confi
 … --config=experiments/configs/few_shot.py:coop --config.data.shots_list=1,16
 """
 
-from experiments.configs import base_to_novel, protocol
+from experiments.configs import protocol
 
 
 def get_config(method: str = "pro_mpt"):
     """The method's published settings."""
     c = protocol.get_config("few_shot", method)
-    c.data.names = base_to_novel.NAMES
+    c.data.names = protocol.NAMES
     c.data.shots_list = (1, 2, 4, 8, 16)
     return c

@@ -10,6 +10,11 @@ from experiments import protocols
 from prompt_jax.errors import unknown
 
 SEEDS = (1, 2, 3)
+# The data sets of the published averages, in their order.
+NAMES = (
+    "imagenet,caltech101,oxford_pets,stanford_cars,flowers102,food101,fgvc_aircraft,sun397,dtd,"
+    "eurosat,ucf101"
+)
 # Files of this folder that are no method's.
 OTHERS = ("__init__", "default", "quickstart", "protocol", *protocols.PROTOCOLS)
 
@@ -38,9 +43,8 @@ def get_ablation(name: str, variants: Mapping[str, Mapping[str, float]]) -> Conf
         name: of the ablation, for its table.
         variants: label to the settings that differ, e.g. {"N=1": {"iterations": 1}}.
     """
-    from experiments.configs import base_to_novel
-
-    c = base_to_novel.get_config("pro_mpt")
+    c = get_config("base_to_novel", "pro_mpt")
+    c.data.names = NAMES
     c.ablation = name
     c.variants = tuple(
         (label, tuple((f"settings.{field}", value) for field, value in changes.items()))

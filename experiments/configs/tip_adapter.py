@@ -1,4 +1,4 @@
-"""Tip-Adapter (ECCV 2022): a cache of the shots' features, nothing trained; alpha, beta by validation.
+"""Tip-Adapter (ECCV 2022): a cache of the shots' features, nothing trained.
 
     python -m experiments.main --config=experiments/configs/tip_adapter.py --workdir=results/tip
 

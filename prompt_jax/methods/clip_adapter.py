@@ -46,7 +46,7 @@ def constants(task, class_names, template):
 
 
 def forward(prompts, prepared, task, features):
-    """Mixes the adapter's output into the feature, before either is normalised (equation 6)."""
+    """Mixes the adapter's output into the feature, before either is normalised."""
     del prepared
     ratio = task.settings.ratio
     adapted = jax.nn.relu(jax.nn.relu(features @ prompts["linear1"]) @ prompts["linear2"])

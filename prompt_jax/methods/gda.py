@@ -147,7 +147,7 @@ def estimate_unseen(prompts, task, unseen):
 def prepare(prompts, task):
     """The linear discriminant (W float32[d, K], b float32[K]): W = Σ⁻¹μ, b = log(1/K) - ½ μᵀΣ⁻¹μ.
 
-    Source: equation 5. Classes with and without shots each have their own Σ⁻¹.
+    Classes with and without shots each have their own Σ⁻¹.
     """
     unseen = count_shots(prompts, task) == 0
     own, pooled = estimate_trained(prompts, task)

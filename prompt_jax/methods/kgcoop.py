@@ -54,7 +54,7 @@ def forward(prompts, prepared, task, features):
     """Cosine similarity with every class; "knowledge" is λ (1 - mean cosine of prompted and frozen
     text).
 
-    Source: equations 4 and 5; the published code measures the distance by cosine.
+    Source: the published code, which measures the distance by cosine.
     """
     del prompts
     logits = cosine_logits(task, normalize(features), prepared)

@@ -66,7 +66,7 @@ def constants(task, class_names, template):
 def forward(prompts, prepared, task, images):
     """IVLP's logits; "text", "image" and "logits" hold the prompts close to the frozen CLIP.
 
-    Source: equations 3 to 5. The frozen image features are those of the same augmented pictures.
+    The frozen image features are those of the same augmented pictures.
     """
     s, clip, frozen = task.settings, task.clip, task.frozen
     features = normalize(encode_prompted_image(clip, frozen, images, prompts["vision"]))
@@ -90,7 +90,7 @@ def divergence(logits, teacher):
 def epoch_weights(settings, epochs):
     """Each epoch's weight in the result, float64[epochs], summing to 1: a Gaussian over 1..epochs.
 
-    Source: section 3.3 (Gaussian-weighted prompt aggregation).
+    Source: the paper's Gaussian-weighted prompt aggregation.
     """
     distance = (np.arange(1, epochs + 1) - settings.average_mean) / settings.average_std
     exponents = -0.5 * distance**2

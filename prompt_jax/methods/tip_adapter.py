@@ -90,7 +90,8 @@ def trains(prompts, settings):
 
 def trains_keys(prompts, settings):
     """Tip-Adapter-F trains the keys; they are not normalised again."""
-    return {**trains(prompts, settings), "keys": True}
+    del settings
+    return {name: name == "keys" for name in prompts}
 
 
 def votes(prompts, task, features, beta):
@@ -102,7 +103,7 @@ def votes(prompts, task, features, beta):
 
 
 def forward(prompts, prepared, task, features):
-    """Zero-shot logits + alpha exp(-beta (1 - x·keys)) · values (equations 4 and 5)."""
+    """Zero-shot logits + alpha exp(-beta (1 - x·keys)) · values."""
     del prepared
     features = normalize(features)
     logits = cosine_logits(task, features, task.constants)

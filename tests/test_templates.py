@@ -1,0 +1,31 @@
+"""The lists of templates, and zero-shot CLIP on an ensemble of them."""
+
+import jax.numpy as jnp
+from reference import CLASSES, FROZEN, TINY, largest_difference
+
+from prompt_jax import methods, templates
+from prompt_jax.clip import normalize
+from prompt_jax.methods import zero_shot
+
+
+def test_lists_are_complete_and_each_template_has_one_place_for_the_name():
+    for texts, number in ((templates.IMAGENET, 80), (templates.IMAGENET_SELECT, 7)):
+        assert len(set(texts)) == len(texts) == number
+        assert all(text.count("{}") == 1 for text in texts)
+    assert set(templates.IMAGENET_SELECT) <= set(templates.IMAGENET)
+
+
+def test_ensemble_averages_the_normalised_features_of_each_template():
+    names = CLASSES[:2]
+
+    def features(settings, template="{}."):
+        return methods.make_task(
+            zero_shot.METHOD, TINY, FROZEN, names, settings, template
+        ).constants
+
+    each = [features(zero_shot.Settings(), text) for text in templates.IMAGENET_SELECT]
+    expected = normalize(jnp.mean(jnp.stack(each), axis=0))
+    ensemble = features(zero_shot.Settings(templates="imagenet_select"))
+    assert largest_difference(ensemble, expected) <= 1e-5
+    photo = features(zero_shot.Settings(templates="photo"))
+    assert largest_difference(photo, features(zero_shot.Settings(), "a photo of a {}.")) == 0
