@@ -6,6 +6,7 @@ python -m experiments.main --config=experiments/configs/base_to_novel.py --confi
 
 from experiments.configs import protocol
 
+
 def get_config(method: str = "pro_mpt"):
     """The method's published settings."""
     c = protocol.get_config("base_to_novel", method)

@@ -1,0 +1,69 @@
+"""Every method on the embedded stand-in: base-to-novel and domain generalization, three seeds.
+
+    python -m experiments.comparison [--out results/comparison] [--methods coop,pro_mpt] [--seeds 1]
+
+Takes about half an hour on two cores. Finished runs are kept: an interrupted comparison goes on.
+Writes tables and plots, and comparison.md with the date and the commit.
+"""
+
+import argparse
+import datetime
+import pathlib
+import sys
+import time
+
+from experiments import command_line, results, sweep, workdir
+from experiments.configs import comparison
+from prompt_jax import methods
+from prompt_jax.errors import PromptError, unknown
+
+
+def run_all(folder: pathlib.Path, chosen: list[str], seeds: tuple[int, ...]) -> None:
+    """Runs, or finds finished, all of it; a folder a protocol."""
+    for config in comparison.get_configs():
+        if config.method in chosen:
+            config.seeds = seeds
+            print(f"{config.protocol}: {config.method}")
+            sweep.run(config, folder / config.protocol)
+
+
+def write_page(folder: pathlib.Path, minutes: float) -> pathlib.Path:
+    """One Markdown page of all tables, with what made it."""
+    day = datetime.datetime.now(datetime.UTC).date().isoformat()
+    lines = [
+        f"{day}, commit {workdir.git_commit()}, {minutes:.0f} minutes for what was not there yet.",
+        "",
+    ]
+    for path in sorted((folder / "tables").glob("*.md")):
+        lines.append(path.read_text(encoding="utf-8"))
+    page = folder / "comparison.md"
+    page.write_text("\n".join(lines), encoding="utf-8")
+    return page
+
+
+def start(argv: list[str]) -> None:
+    """Parses, runs, writes."""
+    parser = argparse.ArgumentParser("python -m experiments.comparison", description=__doc__)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("results/comparison"))
+    parser.add_argument("--methods", default=",".join(methods.METHODS), help="all by default")
+    parser.add_argument("--seeds", default="1,2,3")
+    options = parser.parse_args(argv)
+    chosen = options.methods.split(",")
+    for name in chosen:
+        if name not in methods.METHODS:
+            raise unknown("method", name, methods.METHODS)
+    try:
+        seeds = tuple(int(seed) for seed in options.seeds.split(","))
+    except ValueError:
+        raise PromptError(f"--seeds={options.seeds}: must be numbers such as 1,2,3") from None
+    command_line.use_compilation_cache()
+    began = time.perf_counter()
+    run_all(options.out, chosen, seeds)
+    results.report(options.out)
+    page = write_page(options.out, (time.perf_counter() - began) / 60)
+    print(f"all tables with date and commit: {page}")
+
+
+if __name__ == "__main__":
+    sys.exit(command_line.explain(start, sys.argv[1:]))
