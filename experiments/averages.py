@@ -191,6 +191,8 @@ def _row_order(row: Row) -> tuple:
     names = published.METHODS
     method = names.index(row.method) if row.method in names else len(names) - 1.5
     value = published.number(row.variant)
+    if value is None and row.variant in published.COMPONENTS:
+        value = list(published.COMPONENTS).index(row.variant)
     return method, row.method, value is None, value or 0, row.variant, row.settings
 
 

@@ -37,7 +37,8 @@ class FeatureMaker:
             views,
             **self._options,
         )
-        rows, _ = self._run(f"features of {views} views", batches, views * len(dataset.train))
+        total = views * -(-len(dataset.train) // self._batch_size)
+        rows, _ = self._run(f"features of {views} views", batches, total)
         return rows.reshape(views, len(dataset.train), -1)
 
     def of_validation(self, dataset: Dataset) -> tuple[np.ndarray, np.ndarray]:
@@ -48,14 +49,14 @@ class FeatureMaker:
         batches = loader.test_batches(
             dataset, dataset.val, self._batch_size, self._image_size, **self._options
         )
-        return self._run("validation features", batches, len(dataset.val))
+        total = -(-len(dataset.val) // self._batch_size)
+        return self._run("validation features", batches, total)
 
     def _blank(self):
         return np.zeros((1, self._image_size, self._image_size, 3), np.float32)
 
-    def _run(self, title: str, batches: Iterable[dict[str, np.ndarray]], number: int):
+    def _run(self, title: str, batches: Iterable[dict[str, np.ndarray]], total: int):
         features, labels = [], []
-        total = -(-number // self._batch_size)
         with progress.bar(title, total) as advance:
             for done, batch in enumerate(batches, 1):
                 placed = self._placement.split(batch)

@@ -80,11 +80,12 @@ def plot_bars(
         places = np.array(rows) + (number - (len(metrics) - 1) / 2) * height
         errors = [value or 0.0 for value in deviations]
         axis.barh(places, means, height * 0.92, xerr=errors, label=metric, capsize=2)
-        for place, mean, error in zip(places, means, errors, strict=True):
-            axis.annotate(
-                f"{mean:.2f}", (mean + error, place), (4, 0), textcoords="offset points",
-                va="center", fontsize=8,
-            )  # fmt: skip
+        # At the edge, where neither an error bar nor a published figure can cross them.
+        edge = axis.get_yaxis_transform()
+        for place, mean in zip(places, means, strict=True):
+            axis.text(
+                0.99, place, f"{mean:.2f}", transform=edge, ha="right", va="center", fontsize=8
+            )
         published += [(v, y) for v, y in zip(printed, places, strict=True) if v is not None]
     if published:
         axis.plot(*zip(*published, strict=True), "k|", markersize=9, label="published")
@@ -145,7 +146,8 @@ def plot_curves(
 
 def _legend_below(figure: Figure, axis: Axes) -> None:
     """Outside the axes, where it hides no curve."""
-    handles, labels = axis.get_legend_handles_labels()
+    entries = zip(*axis.get_legend_handles_labels(), strict=True)
+    handles, labels = zip(*sorted(entries, key=lambda entry: "published" in entry[1]), strict=True)
     longest = max(map(len, labels))
     columns = max(1, min(len(labels), int(figure.get_figwidth() * 11 / (longest + 8))))
     figure.legend(handles, labels, loc="outside lower center", ncols=columns, frameon=False)

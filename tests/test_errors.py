@@ -89,6 +89,12 @@ def one_line(error):
         ({"num_threads": -2}, "config.data.num_threads=-2 must be -1 or more"),
         ({"domain": "sketch"}, "unknown option of the data set caltech101: 'domain'"),
         ({"name": "emoji_scenes", "domain": "scetch"}, "Did you mean 'sketch'"),
+        ({"names": "caltech101,dtdd"}, "unknown data set 'dtdd'. Did you mean 'dtd'"),
+        ({"source": "tdfs"}, "unknown value of config.data.source: 'tdfs'. Did you mean 'tfds'"),
+        ({"optimizer": "adam"}, "unknown value of config.optimizer: 'adam'. Did you mean 'adamw'"),
+        ({"schedule": "cosin"}, "Did you mean 'cosine'"),
+        ({"cached_views": -1}, "config.cached_views=-1 must be 0 or more"),
+        ({"num_workers": -1}, "config.data.num_workers=-1 must be 0 or more"),
         ({"name": "emoji_scenes", "num_classes": 999}, "num_classes=999: must be from 1 to"),
         ({"name": "emoji_scenes", "num_classes": -1}, "num_classes=-1: must be from 1 to"),
         (
@@ -115,6 +121,13 @@ def test_values_out_of_range(fails, fields, message):
         ("pro_mpt", ["--config.settings.iterations=-1"], "iterations=-1 must be at least 0"),
         ("pro_mpt", ["--config.settings.stop_gradient=some"], "stop_gradient='some' is not one of"),
         ("pro_mpt", ["--config.settings.context_length=1"], "context"),
+        ("pro_mpt", ["--config.cached_views=2"], "the prompts of pro_mpt change what the image"),
+        ("gda", [], "gda is made from the training pictures' features; say how many augmented"),
+        (
+            "coop",
+            ["--config.settings.class_specific=True"],
+            "has nothing for 2 of 2 classes, e.g. 'garfield'; test it on the classes it trains on",
+        ),
         (
             "coop",
             ["--config.settings.context_length=99"],

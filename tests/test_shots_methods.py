@@ -7,7 +7,6 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from sklearn import discriminant_analysis
 from reference import (
     BATCH,
     CLASSES,
@@ -17,6 +16,7 @@ from reference import (
     largest_difference,
     relative_difference,
 )
+from sklearn import discriminant_analysis
 
 from prompt_jax import methods, optim, train
 from prompt_jax.clip import normalize

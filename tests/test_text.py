@@ -10,7 +10,8 @@ from reference import largest_difference, random_clip
 
 from data_pipelines.scenes import CLASSES
 from prompt_jax.clip import CLIP, VARIANTS, normalize
-from prompt_jax.clip.text import TextTower
+from prompt_jax.clip.text import TextTower, one_class_a_row
+from prompt_jax.packing import pack
 from prompt_jax.prompts import ClassTokens, encode_classes, tokenize_classes
 
 SLOTS = 77
@@ -26,7 +27,8 @@ def random_classes(lengths, words_before=0, padding=2):
     for row, length in zip(suffix, lengths, strict=True):
         row[: length + 1] = [*rng.integers(1, SOS, length), EOT]
     prefix = np.array([SOS, *rng.integers(1, SOS, words_before)], np.int32)
-    return ClassTokens(*map(jnp.asarray, (prefix, suffix, np.array(lengths, np.int32))))
+    packed = pack([row[: length + 1] for row, length in zip(suffix, lengths, strict=True)])
+    return ClassTokens(*map(jnp.asarray, (prefix, suffix, np.array(lengths, np.int32))), packed)
 
 
 def encode_all_slots(clip, frozen, classes, context=None, deep_prompts=()):
@@ -50,7 +52,7 @@ def encode_all_slots(clip, frozen, classes, context=None, deep_prompts=()):
     padding = SLOTS - before - classes.suffix.shape[-1]
     empty = run("embed", jnp.zeros((classes.number, padding), jnp.int32))
     parts.append(jnp.broadcast_to(empty, (*leading, *empty.shape)))
-    x = run("place", jnp.concatenate(parts, axis=-2))
+    x = run("place", jnp.concatenate(parts, axis=-2), jnp.arange(SLOTS))
     for layer in range(clip.config.text_layers):
         if 0 < layer <= len(deep_prompts):
             prompts = deep_prompts[layer - 1]
@@ -105,7 +107,9 @@ def test_class_feature_sees_its_tokens_up_to_eot_and_no_further():
     @jax.jacrev
     def by_suffix(suffix):
         cache = clip.prefill(frozen, clip.embed_text(frozen, classes.prefix))
-        return jnp.sum(clip.extend(frozen, cache, suffix, classes.eot) ** 2, axis=-1)
+        position = one_class_a_row(suffix)
+        features = clip.extend(frozen, cache, suffix, position, classes.eot[:, None])
+        return jnp.sum(features**2, axis=(-2, -1))
 
     by_class = by_suffix(clip.embed_text(frozen, classes.suffix))
     size = np.abs(np.asarray(by_class)).max(axis=-1)  # [feature of class, class, slot]

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from reference import BATCH, CLASSES, FROZEN, TINY, largest_difference
+from reference import BATCH, CLASSES, FROZEN, TINY, largest_difference, relative_difference
 
 from prompt_jax import methods, optim, train
 from prompt_jax.methods import Output, cocoop, coop, pro_mpt, zero_shot
@@ -123,3 +123,30 @@ def test_accuracy_is_the_share_that_the_last_iteration_gets_right():
     state = train.init_state({}, optimizer)
     _, metrics = train.make_step(method, optimizer)(state, task_of("coop"), batch)
     assert float(metrics["accuracy"]) == pytest.approx(2 / 3)
+
+
+@pytest.mark.parametrize("name", ["coop", "cocoop"])
+def test_features_that_were_kept_train_as_the_pictures_do(name):
+    method, task = methods.get(name), task_of(name)
+    prompts = method.init(jax.random.key(0), task)
+    kept = dict(BATCH, image=jax.jit(TINY.encode_image)(FROZEN, BATCH["image"]))
+
+    def gradients(batch):
+        def loss(prompts):
+            return train.loss_and_output(method, prompts, task, batch)[0]
+
+        return jax.jit(jax.value_and_grad(loss))(prompts)
+
+    (value, gradient), (value_kept, gradient_kept) = gradients(BATCH), gradients(kept)
+    assert float(value) == pytest.approx(float(value_kept), abs=1e-5)
+    assert relative_difference(gradient_kept, gradient) <= 1e-5
+
+
+def test_methods_that_prompt_the_image_tower_see_pictures():
+    assert {name for name, method in methods.METHODS.items() if method.sees == "images"} == {
+        "pro_mpt",
+        "vpt",
+        "ivlp",
+        "maple",
+        "promptsrc",
+    }
