@@ -83,6 +83,7 @@ class ResultTable:
         shots: training pictures per class; None in few-shot learning, where it is the column.
         columns: metrics, or numbers of shots, in order.
         datasets: in order; AVERAGE is not among them.
+        features: how training pictures became features, where not as published, to methods.
     """
 
     protocol: str
@@ -94,6 +95,7 @@ class ResultTable:
     columns: list[str] = field(default_factory=list)
     datasets: list[str] = field(default_factory=list)
     rows: list[Row] = field(default_factory=list)
+    features: dict[str, list[str]] = field(default_factory=dict)
 
     @property
     def averaged(self) -> list[str]:
@@ -106,6 +108,10 @@ class ResultTable:
         averages = [AVERAGE] if len(self.averaged) > 1 else []
         if self.protocol in SOURCE_PROTOCOLS:
             return [("", {name: (name, "accuracy") for name in [*self.datasets, *averages]})]
+        # Zero-shot CLIP, which every run measures, may have an average where no method has one.
+        rows = [row for row in self.rows if row.method != "zero_shot"] or self.rows
+        if not any((AVERAGE, column) in row.cells for row in rows for column in self.columns):
+            averages = []
         shots = self.protocol == "few_shot"
         named = {"h": "H", "1": "1 shot"}
         header = {c: named.get(c, f"{c} shots" if shots else c) for c in self.columns}
@@ -163,6 +169,10 @@ def _fill(table: ResultTable, found: Sequence[Run]) -> list[str]:
         for name, accuracy in run.accuracy.items():
             steps = [*(run.per_iteration.get(name) or [accuracy])[:-1], accuracy]
             row.measured.setdefault(_key(run, name), {})[run.seed] = steps
+    for run in sorted(counted.values(), key=lambda run: run.method):
+        if "features" in run.config:
+            methods = table.features.setdefault(run.config["features"], [])
+            methods += [run.method] if run.method not in methods else []
     table.rows = sorted(rows.values(), key=_row_order)
     keys = {key for row in table.rows for key in row.measured}
     known = [table.data, "imagenet", *published.TARGETS, *published.SHIFTED]

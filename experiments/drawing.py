@@ -34,7 +34,7 @@ def draw(table: ResultTable, out: pathlib.Path, title: str) -> list[pathlib.Path
     stem = re.sub(r"[^\w.]+", "-", "-".join(part for part in parts if part))
     sections = table.sections()
     # The average says it all; where no row has one, the data sets do.
-    if table.protocol != "few_shot" and any(_shows(row, sections[0][1]) for row in table.rows):
+    if table.protocol != "few_shot" and sections[0][0] == AVERAGE:
         sections = sections[:1]
     paths = []
     for name, columns in sections:

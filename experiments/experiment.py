@@ -5,28 +5,23 @@ import os
 import pathlib
 import time
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
-import grain
 import jax
-import numpy as np
 from ml_collections import ConfigDict
 
-from data_pipelines import loader, pictures
-from data_pipelines.errors import BadPicture
+from data_pipelines import loader
 from data_pipelines.examples import Dataset
 from experiments import building, progress, protocols, training, workdir
-from experiments.features import FeatureMaker, read_options
-from prompt_jax import methods
+from experiments.features import read_options
+from experiments.preparation import ZERO_SHOT, Prepared, prepare
 from prompt_jax.evaluate import Evaluator
 from prompt_jax.metrics import harmonic_mean
-from prompt_jax.sharding import Placement
 
 STAND_IN = (
     "the embedded CLIP and scenes are a small stand-in: figures on them say how methods learn, "
     "and are not comparable with published ones"
 )
-ZERO_SHOT = methods.get("zero_shot")
 
 
 def run(config: ConfigDict, folder: str | os.PathLike) -> dict[str, Any]:
@@ -37,87 +32,44 @@ def run(config: ConfigDict, folder: str | os.PathLike) -> dict[str, Any]:
     Raises:
         PromptError, DataError: a mistake in the config, the data or the folder, in one sentence.
     """
-    began = time.perf_counter()
-    building.check(config)
-    folder = pathlib.Path(folder)
-    finished = workdir.read_results(folder)
-    placement = Placement()
-    if finished is None:
-        for field in ("batch_size", "eval_batch_size"):
-            placement.check(field, config[field])
-    method, settings = building.build_method(config)
-    backbone = building.build_backbone(config)
-    if finished is not None:
-        refuse_other(folder, config, backbone, finished)
-        if wanted(config) <= set(finished["accuracy"]):
-            print(f"finished before: {folder / 'results.json'}")
-            return finished
+    prepared = prepare(config, pathlib.Path(folder))
+    if isinstance(prepared, dict):
+        return prepared
+    trained = training.Trained(prepared.prompts, 0.0, 0)
+    if prepared.shots:
+        with prepared.listing_all_bad(), contextlib.closing(prepared.shots.batches):
+            trained = training.fit(
+                config,
+                prepared.identity,
+                prepared.method,
+                prepared.task,
+                prepared.prompts,
+                prepared.shots.batches,
+                prepared.shots.steps_per_epoch,
+                prepared.placement,
+                prepared.folder,
+            )
+    return finish(prepared, trained)
 
-    clip, frozen = backbone.clip, placement.replicate(backbone.frozen)
-    plan = protocols.build(config, clip.config.image_size, method.tune is not None)
-    identity = training.identify(
-        training.as_json(config), backbone.fingerprint, len(plan.train.train)
-    )
-    workdir.claim_workdir(folder, identity)
-    note_small_tower(settings, clip.config.image_layers)
 
-    known = plan.train.class_names
-
-    def make_task(tested: methods.Method, chosen: Any, dataset: Dataset) -> methods.Task:
-        names = dataset.class_names
-        made = methods.make_task(
-            tested, clip, frozen, names, chosen, dataset.template, trained_index(known, names)
-        )
-        return placement.replicate(made)
-
-    # Made before training: a task that the method cannot be tested on is refused early.
-    task = make_task(method, settings, plan.train)
-    tests = {key: make_task(method, settings, dataset) for key, dataset in plan.tests.items()}
-    prompts = jax.jit(method.init)(jax.random.key(config.seed), task)
-    trainable = training.count_trainable(method, prompts, settings)
-    needs_shots = trainable > 0 or method.from_shots is not None
-    protocols.refuse_empty(plan, needs_shots)
-    trained, described = training.Trained(prompts, 0.0, 0), ""
-    if needs_shots:
-        makes = FeatureMaker(clip, frozen, config, placement)
-        with listing_all_bad(plan, plan.train):
-            shots = prepare_shots(config, plan.train, clip.config.image_size, makes, placement)
-            described = shots.described
-            if method.from_shots and shots.features is not None:
-                prompts = method.from_shots(prompts, task, shots.features, shots.labels)
-                trainable = training.count_trainable(method, prompts, settings)
-            with contextlib.closing(shots.batches):
-                trained = training.fit(
-                    config,
-                    identity,
-                    method,
-                    task,
-                    prompts,
-                    shots.batches,
-                    shots.steps_per_epoch,
-                    placement,
-                    folder,
-                )
-            prompts = trained.prompts
-            if method.tune:
-                prompts = method.tune(prompts, task, *makes.of_validation(plan.train))
-
-    if config.method == "zero_shot":
-        evaluate, prompt_sets = Evaluator([method]), [prompts]
-    else:
-        evaluate, prompt_sets = Evaluator([method, ZERO_SHOT]), [prompts, {}]
-    evaluations = workdir.read_evaluations(folder)
-    for key, dataset in plan.tests.items():
+def finish(run: Prepared, trained: training.Trained) -> dict[str, Any]:
+    """Tests what was trained, key by key, and writes results.json."""
+    prompts = trained.prompts
+    if run.method.tune:
+        with run.listing_all_bad():
+            validation = run.makes.of_validation(run.plan.train)
+        prompts = run.method.tune(prompts, run.task, *validation)
+    is_zero_shot = run.config.method == "zero_shot"
+    evaluate = Evaluator([run.method] if is_zero_shot else [run.method, ZERO_SHOT])
+    evaluations = workdir.read_evaluations(run.folder)
+    for key, dataset in run.plan.tests.items():
         if key in evaluations:
             continue
-        tasks = [tests[key]]
-        if config.method != "zero_shot":
-            tasks.append(make_task(ZERO_SHOT, ZERO_SHOT.Settings(), dataset))
+        tasks = [run.tests[key], run.zero_shot_tests[key]][: 2 - is_zero_shot]
         testing = time.perf_counter()
-        with listing_all_bad(plan, dataset):
-            title = f"{config.method} on {key}"
-            batches = test_batches(title, dataset, config, clip.config.image_size, placement)
-            found = evaluate(prompt_sets, tasks, batches)
+        with run.listing_all_bad(dataset):
+            batches = test_batches(f"{run.config.method} on {key}", dataset, run)
+            found = evaluate([prompts, {}][: len(tasks)], tasks, batches)
         evaluations[key] = {
             "accuracy": found[0].final,
             "zero_shot": found[-1].final,
@@ -127,98 +79,23 @@ def run(config: ConfigDict, folder: str | os.PathLike) -> dict[str, Any]:
             "split_source": dataset.split_source,
             "seconds": time.perf_counter() - testing,
         }
-        workdir.write_json(folder / "evaluations.json", evaluations)
-
-    results = collect(config, backbone, plan, evaluations, trained)
-    results["trainable_parameters"] = trainable
-    results["features"] = described
-    results["seconds"] = time.perf_counter() - began
-    workdir.write_json(folder / "results.json", results)
+        workdir.write_json(run.folder / "evaluations.json", evaluations)
+    results = collect(run.config, run.backbone, run.plan, evaluations, trained)
+    results["trainable_parameters"] = run.trainable
+    results["features"] = run.shots.described if run.shots else ""
+    results["seconds"] = time.perf_counter() - run.began
+    workdir.write_json(run.folder / "results.json", results)
     return results
 
 
-def wanted(config: ConfigDict) -> set[str]:
-    """The targets that a finished run must have been tested on."""
-    is_transfer = config.protocol in protocols.WITH_TARGETS
-    return set(protocols.split_names(config.data.names)) if is_transfer else set()
-
-
-def refuse_other(folder, config, backbone, finished):
-    """Raises a PromptError if `finished` are another run's results."""
-    trained_on = finished["pictures"]["train"]
-    there = training.identify(finished["config"], finished["backbone_hash"], trained_on)
-    here = training.identify(training.as_json(config), backbone.fingerprint, trained_on)
-    training.refuse_other_run(folder, here, there)
-
-
-def trained_index(known: tuple[str, ...], names: tuple[str, ...]) -> list[int]:
-    """Which of the classes trained on each class is, by name; `methods.UNSEEN` for another one."""
-    if names == known:
-        return list(range(len(known)))
-    position = {name: label for label, name in enumerate(known)}
-    return [position.get(name, methods.UNSEEN) for name in names]
-
-
-class Shots(NamedTuple):
-    """What training reads.
-
-    Attributes:
-        batches: of pictures, or of features where those are kept.
-        steps_per_epoch: for the schedule.
-        features: float32[V, n, d] of the training pictures' views, where those are kept.
-        labels: int32[n], theirs.
-        described: how pictures become features, in words; "" where each step runs the image tower.
-    """
-
-    batches: grain.DatasetIterator
-    steps_per_epoch: int
-    features: np.ndarray | None
-    labels: np.ndarray
-    described: str
-
-
-def prepare_shots(
-    config: ConfigDict,
-    dataset: Dataset,
-    image_size: int,
-    makes: FeatureMaker,
-    placement: Placement,
-) -> Shots:
-    """Batches of the training pictures, or, with cached_views, of their features."""
-    number, size, views = len(dataset.train), config.batch_size, config.cached_views
-    steps = loader.steps_per_epoch(number, size)
-    # With fewer pictures than a batch the whole set is one: the devices must divide that.
-    placement.check("training pictures", min(number, size))
-    labels = np.array([example.label for example in dataset.train], np.int32)
-    if not views:
-        options = read_options(config)
-        batches = loader.train_batches(
-            dataset, dataset.train, size, image_size, config.seed, **options
-        )
-        return Shots(batches, steps, None, labels, "")
-    features = makes.of_views(dataset, views)
-    batches = loader.feature_batches(features, labels, size, config.seed)
-    described = f"cached: {views} augmented view{'s' * (views > 1)} of each training picture"
-    return Shots(batches, steps, features, labels, described)
-
-
-@contextlib.contextmanager
-def listing_all_bad(plan: protocols.Plan, dataset: Dataset) -> Iterator[None]:
-    """Turns one picture that cannot be read into an error that lists all such of the run."""
-    try:
-        yield
-    except BadPicture as bad:
-        raise pictures.all_bad_error(dataset, protocols.used(plan, dataset), bad) from bad
-
-
-def test_batches(title, data, config, image_size, placement):
+def test_batches(title: str, data: Dataset, run: Prepared) -> Iterator[dict[str, jax.Array]]:
     """Batches of a test set, placed, with a bar."""
-    size = config.eval_batch_size
+    size, image_size = run.config.eval_batch_size, run.backbone.clip.config.image_size
     total = -(-len(data.test) // size)
-    batches = loader.test_batches(data, data.test, size, image_size, **read_options(config))
+    batches = loader.test_batches(data, data.test, size, image_size, **read_options(run.config))
     with progress.bar(title, total) as advance:
         for number, batch in enumerate(batches, 1):
-            yield placement.split(batch)
+            yield run.placement.split(batch)
             advance(number, "")
 
 
@@ -270,11 +147,3 @@ def collect(
     if config.backbone == "embedded" or config.data.name == "emoji_scenes":
         results["note"] = STAND_IN
     return results
-
-
-def note_small_tower(settings: Any, layers: int) -> None:
-    """Says so where a method asks for deeper vision prompts than the image tower is."""
-    for field in ("vision_depth", "depth"):
-        depth = getattr(settings, field, 0)
-        if depth > layers:
-            print(f"{field}={depth}: the image tower has {layers} layers, all of them get prompts")

@@ -79,7 +79,8 @@ def plot_bars(
         rows, means, deviations, printed = zip(*shown, strict=True)
         places = np.array(rows) + (number - (len(metrics) - 1) / 2) * height
         errors = [value or 0.0 for value in deviations]
-        axis.barh(places, means, height * 0.92, xerr=errors, label=metric, capsize=2)
+        known = errors if any(errors) else None
+        axis.barh(places, means, height * 0.92, xerr=known, label=metric, capsize=2)
         # At the edge, where neither an error bar nor a published figure can cross them.
         edge = axis.get_yaxis_transform()
         for place, mean in zip(places, means, strict=True):
@@ -90,7 +91,7 @@ def plot_bars(
     if published:
         axis.plot(*zip(*published, strict=True), "k|", markersize=9, label="published")
     axis.set_yticks(range(len(bars)), [textwrap.fill(label, 34) for label in bars])
-    axis.invert_yaxis()
+    axis.set_ylim(len(bars) - 0.4, -0.6)
     ends = [mean + (error or 0) for row in bars.values() for mean, error, _ in row.values()]
     axis.set(xlabel="accuracy (%)", xlim=(0, max([*ends, *(v for v, _ in published), 1]) * 1.12))
     axis.grid(axis="x", alpha=0.3)

@@ -110,6 +110,8 @@ def remarks_on(table: ResultTable) -> list[str]:
             f"Published figures: {published.BACKBONE}, {published.SHOTS} shots. "
             "Differences are measured minus published, in percentage points."
         )
+    for features, names in table.features.items():
+        lines.append(f"Training pictures of {', '.join(names)} are {features}.")
     if len(table.averaged) > 1:
         lines.append(
             f"Averages are over {', '.join(table.averaged)}; rows that lack one have none."
@@ -236,9 +238,8 @@ def report(folder: pathlib.Path, out: pathlib.Path | None = None) -> None:
     stand_in = any(_STAND_IN in remarks_on(table) for table in done)
     for remark in [*([STAND_IN] if stand_in else []), *remarks]:
         print(f"note: {remark}")
-    print(
-        f"{len(paths)} files are in {out}: {', '.join(p.name for p in paths if p.suffix == '.md')}…"
-    )
+    names = ", ".join(path.name for path in paths if path.suffix == ".md")
+    print(f"{len(paths)} files are in {out}; to read: {names}")
 
 
 if __name__ == "__main__":

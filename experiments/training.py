@@ -8,13 +8,13 @@ import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import grain
 import jax
 import numpy as np
 import optax
 from ml_collections import ConfigDict
 from tensorboardX import SummaryWriter
 
+from data_pipelines.reading import Batches
 from experiments import progress
 from prompt_jax import optim, train
 from prompt_jax.checkpoint import Checkpoints
@@ -130,7 +130,7 @@ def fit(
     method: Method,
     task: Task,
     prompts: Prompts,
-    batches: grain.DatasetIterator,
+    batches: Batches,
     steps_per_epoch: int,
     placement: Placement,
     workdir: pathlib.Path,
@@ -177,7 +177,7 @@ def fit(
             return seconds_before + time.perf_counter() - began
 
         def save(step):
-            record = {"identity": identity, "position": batches.get_state()}
+            record: dict[str, Any] = {"identity": identity, "position": batches.get_state()}
             record |= {"seconds": seconds(), "pictures": pictures, "waiting": waiting}
             checkpoints.save(step, state, record)
 

@@ -11,7 +11,7 @@ import pytest
 import tiny
 from ml_collections import ConfigDict
 
-from experiments import experiment, tables, training, workdir
+from experiments import experiment, preparation, tables, training, workdir
 from prompt_jax import methods
 from prompt_jax.clip import loading
 from prompt_jax.errors import PromptError
@@ -234,9 +234,9 @@ def test_a_diverging_run_says_so(setting):
 
 
 def test_small_towers_are_announced(capsys):
-    experiment.note_small_tower(methods.get("pro_mpt").Settings(), 4)
+    preparation.note_small_tower(methods.get("pro_mpt").Settings(), 4)
     assert "vision_depth=9: the image tower has 4 layers" in capsys.readouterr().out
-    experiment.note_small_tower(methods.get("pro_mpt").Settings(), 12)
+    preparation.note_small_tower(methods.get("pro_mpt").Settings(), 12)
     assert capsys.readouterr().out == ""
 
 

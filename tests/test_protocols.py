@@ -7,7 +7,7 @@ import pytest
 import tiny
 from PIL import Image
 
-from experiments import experiment, protocols, results, sweep
+from experiments import experiment, preparation, protocols, results, sweep
 from experiments.configs import protocol as protocol_config
 from prompt_jax import methods
 from prompt_jax.errors import PromptError
@@ -75,9 +75,9 @@ def test_a_source_without_test_pictures_is_not_tested(tmp_path):
 
 def test_classes_are_recognised_by_name():
     known = ("cat", "dog", "owl")
-    assert experiment.trained_index(known, ("owl", "fox", "cat")) == [2, methods.UNSEEN, 0]
+    assert preparation.trained_index(known, ("owl", "fox", "cat")) == [2, methods.UNSEEN, 0]
     repeated = ("missile", "missile")
-    assert experiment.trained_index(repeated, repeated) == [0, 1]
+    assert preparation.trained_index(repeated, repeated) == [0, 1]
 
 
 def test_a_sweep_has_a_run_for_every_combination():

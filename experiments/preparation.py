@@ -1,0 +1,212 @@
+"""A run before training: data, backbone, tasks, first prompts, everything checked."""
+
+import contextlib
+import dataclasses
+import pathlib
+import time
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from data_pipelines import loader, pictures
+from data_pipelines.errors import BadPicture
+from data_pipelines.examples import Dataset
+from data_pipelines.reading import Batches
+from experiments import building, protocols, training, workdir
+from experiments.features import FeatureMaker, read_options
+from prompt_jax import methods
+from prompt_jax.sharding import Placement
+
+ZERO_SHOT = methods.get("zero_shot")
+
+
+class Shots(NamedTuple):
+    """What training reads.
+
+    Attributes:
+        batches: of pictures, or of features where those are kept.
+        steps_per_epoch: for the schedule.
+        features: float32[V, n, d] of the training pictures' views, where those are kept.
+        labels: int32[n], theirs.
+        described: how pictures become features, in words; "" where each step runs the image tower.
+    """
+
+    batches: Batches
+    steps_per_epoch: int
+    features: np.ndarray | None
+    labels: np.ndarray
+    described: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Prepared:
+    """A run before training.
+
+    Attributes:
+        began: when, by `time.perf_counter`.
+        identity: what makes the run this one; see `training.identify`.
+        task: what trains; its tests' tasks are in `tests`, by key.
+        prompts: where training starts.
+        trainable: how many numbers train.
+        shots: what training reads; None where a method needs no training pictures.
+        makes: computes image features of validation pictures.
+    """
+
+    config: ConfigDict
+    folder: pathlib.Path
+    began: float
+    identity: dict[str, Any]
+    backbone: building.Backbone
+    method: methods.Method
+    plan: protocols.Plan
+    task: methods.Task
+    tests: dict[str, methods.Task]
+    zero_shot_tests: dict[str, methods.Task]
+    prompts: methods.Prompts
+    trainable: int
+    shots: Shots | None
+    makes: FeatureMaker
+    placement: Placement
+
+    @contextlib.contextmanager
+    def listing_all_bad(self, dataset: Dataset | None = None) -> Iterator[None]:
+        """Turns one picture that cannot be read into an error that lists all such of the run."""
+        dataset = dataset or self.plan.train
+        try:
+            yield
+        except BadPicture as bad:
+            examples = protocols.used(self.plan, dataset)
+            raise pictures.all_bad_error(dataset, examples, bad) from bad
+
+
+def prepare(config: ConfigDict, folder: pathlib.Path) -> Prepared | dict[str, Any]:
+    """Loads and checks all that a run needs; of a finished run, returns its results."""
+    began = time.perf_counter()
+    building.check(config)
+    finished = workdir.read_results(folder)
+    placement = Placement()
+    if finished is None:
+        for field in ("batch_size", "eval_batch_size"):
+            placement.check(field, config[field])
+    method, settings = building.build_method(config)
+    backbone = building.build_backbone(config)
+    if finished is not None:
+        refuse_other(folder, config, backbone, finished)
+        if wanted(config) <= set(finished["accuracy"]):
+            print(f"finished before: {folder / 'results.json'}")
+            return finished
+
+    clip, frozen = backbone.clip, placement.replicate(backbone.frozen)
+    image_size = clip.config.image_size
+    plan = protocols.build(config, image_size, method.tune is not None)
+    number = len(plan.train.train)
+    identity = training.identify(training.as_json(config), backbone.fingerprint, number)
+    workdir.claim_workdir(folder, identity)
+    note_small_tower(settings, clip.config.image_layers)
+
+    known = plan.train.class_names
+
+    def make_task(tested: methods.Method, chosen: Any, dataset: Dataset) -> methods.Task:
+        names = dataset.class_names
+        index = trained_index(known, names)
+        made = methods.make_task(tested, clip, frozen, names, chosen, dataset.template, index)
+        return placement.replicate(made)
+
+    # Made before training: a task that the method cannot be tested on is refused early.
+    task = make_task(method, settings, plan.train)
+    tests = {key: make_task(method, settings, dataset) for key, dataset in plan.tests.items()}
+    prompts = jax.jit(method.init)(jax.random.key(config.seed), task)
+    trainable = training.count_trainable(method, prompts, settings)
+    needs_shots = trainable > 0 or method.from_shots is not None
+    protocols.refuse_empty(plan, needs_shots)
+    prepared = Prepared(
+        config=config,
+        folder=folder,
+        began=began,
+        identity=identity,
+        backbone=backbone,
+        method=method,
+        plan=plan,
+        task=task,
+        tests=tests,
+        zero_shot_tests={
+            key: make_task(ZERO_SHOT, ZERO_SHOT.Settings(), dataset)
+            for key, dataset in plan.tests.items()
+        },
+        prompts=prompts,
+        trainable=trainable,
+        shots=None,
+        makes=FeatureMaker(clip, frozen, config, placement),
+        placement=placement,
+    )
+    return _with_shots(prepared) if needs_shots else prepared
+
+
+def _with_shots(run: Prepared) -> Prepared:
+    """The run with its training pictures, and with prompts that are made from them."""
+    image_size = run.backbone.clip.config.image_size
+    with run.listing_all_bad():
+        shots = prepare_shots(run.config, run.plan.train, image_size, run.makes, run.placement)
+    prompts, trainable = run.prompts, run.trainable
+    if run.method.from_shots and shots.features is not None:
+        prompts = run.method.from_shots(prompts, run.task, shots.features, shots.labels)
+        trainable = training.count_trainable(run.method, prompts, run.task.settings)
+    return dataclasses.replace(run, shots=shots, prompts=prompts, trainable=trainable)
+
+
+def wanted(config: ConfigDict) -> set[str]:
+    """The targets that a finished run must have been tested on."""
+    is_transfer = config.protocol in protocols.WITH_TARGETS
+    return set(protocols.split_names(config.data.names)) if is_transfer else set()
+
+
+def refuse_other(folder, config, backbone, finished):
+    """Raises a PromptError if `finished` are another run's results."""
+    trained_on = finished["pictures"]["train"]
+    there = training.identify(finished["config"], finished["backbone_hash"], trained_on)
+    here = training.identify(training.as_json(config), backbone.fingerprint, trained_on)
+    training.refuse_other_run(folder, here, there)
+
+
+def trained_index(known: tuple[str, ...], names: tuple[str, ...]) -> list[int]:
+    """Which of the classes trained on each class is, by name; `methods.UNSEEN` for another one."""
+    if names == known:
+        return list(range(len(known)))
+    position = {name: label for label, name in enumerate(known)}
+    return [position.get(name, methods.UNSEEN) for name in names]
+
+
+def prepare_shots(
+    config: ConfigDict,
+    dataset: Dataset,
+    image_size: int,
+    makes: FeatureMaker,
+    placement: Placement,
+) -> Shots:
+    """Batches of the training pictures, or, with cached_views, of their features."""
+    number, size, views = len(dataset.train), config.batch_size, config.cached_views
+    steps = loader.steps_per_epoch(number, size)
+    # With fewer pictures than a batch the whole set is one: the devices must divide that.
+    placement.check("training pictures", min(number, size))
+    labels = np.array([example.label for example in dataset.train], np.int32)
+    if not views:
+        options = read_options(config)
+        batches = loader.train_batches(
+            dataset, dataset.train, size, image_size, config.seed, **options
+        )
+        return Shots(batches, steps, None, labels, "")
+    features = makes.of_views(dataset, views)
+    batches = loader.feature_batches(features, labels, size, config.seed)
+    described = f"cached: {views} augmented view{'s' * (views > 1)} of each training picture"
+    return Shots(batches, steps, features, labels, described)
+
+
+def note_small_tower(settings: Any, layers: int) -> None:
+    """Says so where a method asks for deeper vision prompts than the image tower is."""
+    for field in ("vision_depth", "depth"):
+        depth = getattr(settings, field, 0)
+        if depth > layers:
+            print(f"{field}={depth}: the image tower has {layers} layers, all of them get prompts")

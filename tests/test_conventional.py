@@ -1,0 +1,104 @@
+"""Our methods against PyTorch code written another way, on the same weights."""
+
+import dataclasses
+import functools
+
+import flax.traverse_util
+import jax
+import numpy as np
+import pytest
+import torch
+from reference import BATCH, CLASSES, CONFIG, FROZEN, TINY, largest_difference, relative_difference
+from rows import BY_FIGURES, arrays, task_of
+
+from experiments.benchmark import jax_side, torch_methods
+from prompt_jax import methods, train
+
+STATE = jax_side.openai_state(CONFIG, FROZEN)
+
+
+def conventional(row):
+    """The counterpart of a row of the methods' table."""
+    prompts = arrays(row, "param")
+    handover = jax_side.hand_over(row.method, TINY, row.settings, prompts, CLASSES)
+    return torch_methods.build(handover, STATE)
+
+
+def gradients_of(module):
+    """The gradients by our names."""
+    return {name: p.grad.numpy() for name, p in module.prompts.items() if p.grad is not None}
+
+
+def ours(method, row, batch):
+    """Our logits, and our gradients by flat names."""
+
+    def loss(prompts):
+        value, output = train.loss_and_output(method, prompts, task_of(row), batch)
+        return value, output.logits
+
+    gradients, logits = jax.jit(jax.grad(loss, has_aux=True))(arrays(row, "param"))
+    return logits, flax.traverse_util.flatten_dict(gradients, sep="/")
+
+
+@pytest.mark.parametrize("name", torch_methods.METHODS)
+def test_logits_and_gradients_equal_the_conventional_code(name):
+    row = BY_FIGURES[name]
+    module = conventional(row)
+    logits = module(torch.tensor(np.asarray(BATCH["image"])).permute(0, 3, 1, 2))
+    module.loss(logits, torch.tensor(np.asarray(BATCH["label"])).long()).backward()
+    expected_logits, expected = ours(methods.get(name), row, BATCH)
+    assert largest_difference(logits.detach().numpy(), expected_logits) <= 1e-4
+    found = gradients_of(module)
+    assert found.keys() == expected.keys()
+    assert relative_difference(found, expected) <= 1e-4
+
+
+@pytest.mark.parametrize("name", ["maple", "pro_mpt"])
+def test_the_text_part_alone_is_the_same_work_on_both_sides(name):
+    # Of the other two methods it is the method itself, on features.
+    row = BY_FIGURES[name]
+    features = np.random.default_rng(0).standard_normal((2, CONFIG.embed_dim), np.float32)
+    labels = np.array([1, 4])
+    module = conventional(row)
+    logits = module.text_logits(torch.tensor(features))
+    module.loss(logits, torch.tensor(labels)).backward()
+    batch = {"image": jax.numpy.asarray(features), "label": jax.numpy.asarray(labels)}
+    expected_logits, expected = ours(jax_side.text_part(name), row, batch)
+    assert largest_difference(logits.detach().numpy(), expected_logits) <= 1e-4
+    found = gradients_of(module)
+    assert {"context"} <= found.keys()
+    assert relative_difference(found, {key: expected[key] for key in found}) <= 1e-4
+    # What the text part does not touch gets no gradient on either side.
+    assert not any(np.any(expected[key]) for key in expected.keys() - found.keys())
+
+
+def test_the_frozen_weights_of_the_counterpart_carry_no_gradient():
+    module = conventional(BY_FIGURES["coop"])
+    trained = [name for name, p in module.named_parameters() if p.requires_grad]
+    assert trained == ["prompts.context"]
+
+
+def test_products_in_loops_are_counted_as_often_as_they_run():
+    from experiments.benchmark.flops import count_products
+
+    matrix = jax.numpy.ones((8, 8))
+
+    def looped(x):
+        return jax.lax.scan(lambda c, _: (c @ matrix, None), x, length=3)[0].sum()
+
+    assert count_products(looped, matrix) == 3 * 2 * 8**3
+    # The gradient of each product by its left side is one more.
+    assert count_products(jax.jit(jax.grad(looped)), matrix) == 2 * 3 * 2 * 8**3
+
+
+def test_iterations_make_the_program_as_much_longer_as_they_are_more():
+    from experiments.benchmark.flops import count_products
+
+    row = BY_FIGURES["pro_mpt"]
+    method, counted = methods.get("pro_mpt"), []
+    for number in (1, 2, 3):
+        settings = dataclasses.replace(row.settings, iterations=number)
+        task = methods.make_task(method, TINY, FROZEN, CLASSES, settings)
+        loss = functools.partial(train.loss_and_output, method)
+        counted.append(count_products(loss, arrays(row, "param"), task, BATCH))
+    assert counted[2] - counted[1] == counted[1] - counted[0] > 10 * (counted[0] % 2 + 1)
