@@ -14,6 +14,7 @@ from data_pipelines import loader
 from data_pipelines.examples import Dataset
 from experiments import building, progress, protocols, training, workdir
 from experiments.features import read_options
+from experiments.identity import as_json
 from experiments.preparation import ZERO_SHOT, Prepared, prepare
 from prompt_jax.evaluate import Evaluator
 from prompt_jax.metrics import harmonic_mean
@@ -135,11 +136,12 @@ def collect(
         "skipped_pictures": [f"{path}: {reason}" for path, reason in plan.bad],
         "images_per_second": trained.pictures / trained.seconds if trained.seconds else test_rate,
         "train_seconds": trained.seconds,
+        "trained_together": trained.together,
         "data_wait_share": trained.waiting / trained.seconds if trained.seconds else 0.0,
         "test_seconds": test_seconds,
         "test_images_per_second": test_rate,
         "git_commit": workdir.git_commit(),
-        "config": training.as_json(config),
+        "config": as_json(config),
     }
     if config.protocol == "base_to_novel":
         results |= accuracy | {"h": harmonic_mean(accuracy["base"], accuracy["new"])}

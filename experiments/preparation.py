@@ -17,6 +17,7 @@ from data_pipelines.examples import Dataset
 from data_pipelines.reading import Batches
 from experiments import building, protocols, training, workdir
 from experiments.features import FeatureMaker, read_options
+from experiments.identity import as_json, identify, refuse_other_run
 from prompt_jax import methods
 from prompt_jax.sharding import Placement
 
@@ -47,7 +48,7 @@ class Prepared:
 
     Attributes:
         began: when, by `time.perf_counter`.
-        identity: what makes the run this one; see `training.identify`.
+        identity: what makes the run this one; see `identify`.
         task: what trains; its tests' tasks are in `tests`, by key.
         prompts: where training starts.
         trainable: how many numbers train.
@@ -103,7 +104,7 @@ def prepare(config: ConfigDict, folder: pathlib.Path) -> Prepared | dict[str, An
     image_size = clip.config.image_size
     plan = protocols.build(config, image_size, method.tune is not None)
     number = len(plan.train.train)
-    identity = training.identify(training.as_json(config), backbone.fingerprint, number)
+    identity = identify(as_json(config), backbone.fingerprint, number)
     workdir.claim_workdir(folder, identity)
     note_small_tower(settings, clip.config.image_layers)
 
@@ -166,9 +167,9 @@ def wanted(config: ConfigDict) -> set[str]:
 def refuse_other(folder, config, backbone, finished):
     """Raises a PromptError if `finished` are another run's results."""
     trained_on = finished["pictures"]["train"]
-    there = training.identify(finished["config"], finished["backbone_hash"], trained_on)
-    here = training.identify(training.as_json(config), backbone.fingerprint, trained_on)
-    training.refuse_other_run(folder, here, there)
+    there = identify(finished["config"], finished["backbone_hash"], trained_on)
+    here = identify(as_json(config), backbone.fingerprint, trained_on)
+    refuse_other_run(folder, here, there)
 
 
 def trained_index(known: tuple[str, ...], names: tuple[str, ...]) -> list[int]:

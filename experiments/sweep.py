@@ -6,7 +6,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from data_pipelines.errors import DataError
-from experiments import building, experiment, protocols
+from experiments import building, experiment, parallel, protocols
 from prompt_jax.errors import PromptError
 
 Runs = dict[str, ConfigDict]
@@ -15,7 +15,8 @@ Runs = dict[str, ConfigDict]
 
 def is_sweep(config: ConfigDict) -> bool:
     """Whether the config asks for more than one run."""
-    return bool(config.seeds or config.data.shots_list or config.variants or _names(config))
+    several = (config.seeds, config.learning_rates, config.data.shots_list, config.variants)
+    return any(several) or bool(_names(config))
 
 
 def _names(config):
@@ -35,9 +36,13 @@ def expand(config: ConfigDict) -> Runs:
     for name in _names(config) or [protocols.source_key(config)]:
         for label, changes in config.variants or ((config.variant, ()),):
             for shots in config.data.shots_list or (config.data.shots,):
-                for seed in config.seeds or (config.seed,):
-                    one = single(config, name, label, changes, shots, seed)
-                    runs[_folder(one)] = one
+                for rate in config.learning_rates or (config.learning_rate,):
+                    for seed in config.seeds or (config.seed,):
+                        one = single(config, name, label, changes, shots, seed)
+                        if config.learning_rates:
+                            one.learning_rate = float(rate)
+                            one.variant = f"{label} rate={rate:g}".strip()
+                        runs[_folder(one)] = one
     return runs
 
 
@@ -48,7 +53,7 @@ def single(
     one = config.copy_and_resolve_references()
     one.data.name, _, one.data.domain = name.partition(":")
     one.variant, one.data.shots, one.seed = label, shots, seed
-    one.variants, one.seeds, one.data.shots_list = (), (), ()
+    one.variants, one.seeds, one.data.shots_list, one.learning_rates = (), (), (), ()
     if _names(config):
         one.data.names = ""
     one.lock()  # so that an unknown field is refused
@@ -71,6 +76,19 @@ def _folder(config: ConfigDict) -> str:
     return "/".join(part.replace("/", "_").replace(":", "_").replace(" ", "") for part in parts)
 
 
+def _groups(runs: Runs, parallel_seeds: bool) -> list[Runs]:
+    """The runs one by one, or those together that differ in seed and learning rate alone."""
+    groups: dict[Any, Runs] = {}
+    for name, one in runs.items():
+        key = name
+        if parallel_seeds:
+            shared = one.copy_and_resolve_references()
+            shared.seed, shared.learning_rate, shared.variant = 0, 0.0, ""
+            key = shared.to_json(sort_keys=True)
+        groups.setdefault(key, {})[name] = one
+    return list(groups.values())
+
+
 def run(config: ConfigDict, folder: pathlib.Path) -> list[dict[str, Any]]:
     """Runs all of them; those that are finished already are not run again.
 
@@ -83,13 +101,19 @@ def run(config: ConfigDict, folder: pathlib.Path) -> list[dict[str, Any]]:
     for one in runs.values():
         building.check(one)
         building.build_method(one)
-    results, failed = [], {}
-    for number, (name, one) in enumerate(runs.items(), 1):
-        print(f"[{number}/{len(runs)}] {name}")
+    results: list[dict[str, Any]] = []
+    failed: dict[str, str] = {}
+    done = 0
+    for group in _groups(runs, config.parallel_seeds):
+        done += len(group)
+        print(f"[{done}/{len(runs)}] {', '.join(group)}")
         try:
-            results.append(experiment.run(one, folder / name))
+            if len(group) > 1:
+                results += parallel.run({folder / name: one for name, one in group.items()})
+            else:
+                results += [experiment.run(one, folder / name) for name, one in group.items()]
         except (PromptError, DataError) as error:
-            failed[name] = str(error)
+            failed |= dict.fromkeys(group, str(error))
             print(f"failed: {error}")
     if failed:
         listed = "".join(f"\n  {name}: {reason}" for name, reason in failed.items())

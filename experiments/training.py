@@ -1,7 +1,6 @@
 """The training loop of a run: steps, log lines, checkpoints, and going on after a stop."""
 
 import contextlib
-import json
 import pathlib
 import signal
 import time
@@ -9,34 +8,17 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
-import numpy as np
 import optax
 from ml_collections import ConfigDict
-from tensorboardX import SummaryWriter
 
 from data_pipelines.reading import Batches
 from experiments import progress
+from experiments.identity import refuse_other_run
+from experiments.log import Log
 from prompt_jax import optim, train
 from prompt_jax.checkpoint import Checkpoints
-from prompt_jax.errors import PromptError
 from prompt_jax.methods import Method, Prompts, Task
 from prompt_jax.sharding import Placement
-
-# Fields that say how a run is watched, not what it computes: they may change between restarts.
-FREE_FIELDS = (
-    "log_every",
-    "checkpoint_every",
-    "eval_batch_size",
-    "data.num_threads",
-    "data.num_workers",
-    "data.on_bad_image",
-    "data.root",
-)
-# What a person names a run by, and so wants to read first.
-# In cross-dataset and domain generalization these are targets: more of them can be tested later.
-TARGETS = "data.names"
-NAMING_FIELDS = ("method", "backbone.source", "backbone.hash", "data.name", "protocol", "seed")
-SHOWN_DIFFERENCES = 4
 
 
 class Trained(NamedTuple):
@@ -48,64 +30,30 @@ class Trained(NamedTuple):
         pictures: gone through.
         waiting: of the seconds, those in which the device had nothing to do until the next batch
             was there; an upper bound.
+        together: how many runs trained in one program; seconds and pictures are then of all.
     """
 
     prompts: Prompts
     seconds: float
     pictures: int
     waiting: float = 0.0
-
-
-def differences(here: dict, there: dict, prefix: str = "") -> list[str]:
-    """The fields in which two configs disagree, as "field: here, there (there)"."""
-    found = []
-    for key in sorted(set(here) | set(there)):
-        path, a, b = prefix + key, here.get(key), there.get(key)
-        if path in (*FREE_FIELDS, TARGETS) or a == b:
-            continue
-        if isinstance(a, dict) and isinstance(b, dict):
-            found += differences(a, b, path + ".")
-        else:
-            found.append(f"{path}: {a!r} here, {b!r} there")
-    return found
-
-
-def as_json(config: ConfigDict) -> dict[str, Any]:
-    """A config as it looks after being written and read: lists where it has tuples."""
-    return json.loads(json.dumps(config.to_dict()))
-
-
-def identify(config: dict, fingerprint: str, train_pictures: int) -> dict[str, Any]:
-    """What makes a run this one: config, what its backbone held, how many pictures it trains on."""
-    backbone = {"source": config["backbone"], "hash": fingerprint}
-    return {**config, "backbone": backbone, "train_pictures": train_pictures}
-
-
-def refuse_other_run(folder: pathlib.Path, here: dict, there: dict) -> None:
-    """Raises a PromptError if what lies in `folder` was made by another config or backbone."""
-
-    def rank(difference):
-        field = difference.split(":")[0]
-        return NAMING_FIELDS.index(field) if field in NAMING_FIELDS else len(NAMING_FIELDS)
-
-    found = sorted(differences(here, there), key=rank)
-    if found:
-        more = len(found) - SHOWN_DIFFERENCES
-        shown = "; ".join(found[:SHOWN_DIFFERENCES]) + (f"; and {more} more" if more > 0 else "")
-        raise PromptError(
-            f"{folder} holds another run ({shown}); use another --workdir, or delete that folder "
-            "if you no longer need it"
-        )
+    together: int = 1
 
 
 def build_optimizer(
-    config: ConfigDict, method: Method, prompts: Prompts, settings: Any, steps_per_epoch: int
+    config: ConfigDict,
+    method: Method,
+    prompts: Prompts,
+    settings: Any,
+    steps_per_epoch: int,
+    rate: float | jax.Array | None = None,
 ) -> tuple[optax.GradientTransformation, optax.Schedule]:
-    """The optimizer of a config and its learning rate by step."""
+    """The optimizer of a config and its learning rate by step; `rate` in place of the config's."""
+    rate = config.learning_rate if rate is None else rate
     if config.schedule == "coop":
-        schedule = optim.coop_schedule(config.learning_rate, config.epochs, steps_per_epoch)
+        schedule = optim.coop_schedule(rate, config.epochs, steps_per_epoch)
     else:
-        schedule = optim.cosine_schedule(config.learning_rate, config.epochs * steps_per_epoch)
+        schedule = optim.cosine_schedule(rate, config.epochs * steps_per_epoch)
     trains = method.trains(prompts, settings)
     if config.optimizer == "sgd":
         optimizer = optim.sgd(schedule, trains, config.momentum, config.weight_decay)
@@ -153,11 +101,60 @@ def fit(
     """
     if not count_trainable(method, prompts, task.settings):
         return Trained(prompts, 0.0, 0)
-    total = config.epochs * steps_per_epoch
     optimizer, schedule = build_optimizer(config, method, prompts, task.settings, steps_per_epoch)
-    state = placement.replicate(train.init_state(prompts, optimizer))
+    step = train.make_step(method, optimizer)
+    end = run_steps(
+        config,
+        identity,
+        lambda state, batch: step(state, task, placement.split(batch)),
+        placement.replicate(train.init_state(prompts, optimizer)),
+        batches,
+        config.epochs * steps_per_epoch,
+        placement,
+        workdir,
+        lambda start: Log(workdir, start, schedule),
+    )
+    return Trained(result(method, end.state), end.seconds, end.pictures, end.waiting)
 
-    step_fn = train.make_step(method, optimizer)
+
+def result(method: Method, state: train.State) -> Prompts:
+    """What a training leaves: the last prompts, or their average over epochs."""
+    return state.optimizer.average if method.epoch_weights else state.prompts
+
+
+class End(NamedTuple):
+    """Where `run_steps` ended: the last state, and what it took over all restarts."""
+
+    state: train.State
+    seconds: float
+    pictures: int
+    waiting: float
+
+
+def run_steps(
+    config: ConfigDict,
+    identity: dict[str, Any],
+    step_fn: Callable[[train.State, Any], tuple[train.State, dict[str, jax.Array]]],
+    state: train.State,
+    batches: Any,
+    total: int,
+    placement: Placement,
+    workdir: pathlib.Path,
+    open_log: Callable[[int], Any],
+) -> End:
+    """The loop: steps, log lines, checkpoints, and going on after a stop.
+
+    Args:
+        config: says how often to log and to write checkpoints.
+        identity: what must agree for a checkpoint to be continued.
+        step_fn: (state, batch) -> (state, metrics).
+        state: where it starts; donated.
+        batches: `Batches`, or what has `next`, `get_state` and `set_state` like it.
+        total: steps in all.
+        placement: where a restored state lives.
+        workdir: receives checkpoints/.
+        open_log: gives the `Log`, or what writes like it, that goes on after a step.
+    """
     with contextlib.closing(Checkpoints(workdir / "checkpoints")) as checkpoints:
         start = checkpoints.latest() or 0
         seconds_before, pictures, waiting = 0.0, 0, 0.0
@@ -170,105 +167,47 @@ def fit(
             if start < total:
                 batches.set_state(record["position"])
                 print(f"going on from step {start} of {total} in {workdir}")
-
         began = time.perf_counter()
 
-        def seconds():
-            return seconds_before + time.perf_counter() - began
+        def end():
+            return End(state, seconds_before + time.perf_counter() - began, pictures, waiting)
 
-        def save(step):
-            record: dict[str, Any] = {"identity": identity, "position": batches.get_state()}
-            record |= {"seconds": seconds(), "pictures": pictures, "waiting": waiting}
-            checkpoints.save(step, state, record)
-
-        if start < total:
-            with (
-                Log(workdir, start, schedule) as log,
-                progress.bar("training", total, start) as advance,
-                StopRequest() as stop,
-            ):
-                for step in range(start + 1, total + 1):
-                    asked = time.perf_counter()
-                    batch = next(batches)
-                    # A step that still runs by now did not wait.
-                    if step > start + 1 and state.step.is_ready():
-                        waiting += time.perf_counter() - asked
-                    pictures += len(batch["label"])
-                    state, metrics = step_fn(state, task, placement.split(batch))
-                    if step % config.log_every == 0 or step == total:
-                        advance(step, log.write(step, metrics))
-                    if step % config.checkpoint_every == 0 or step == total or stop.asked:
-                        save(step)
-                    if stop.asked:
-                        raise KeyboardInterrupt(
-                            f"stopped after step {step} of {total}; run again to go on"
-                        )
-                jax.block_until_ready(state)
-        averaged = method.epoch_weights is not None
-        result = state.optimizer.average if averaged else state.prompts
-        return Trained(result, seconds(), pictures, waiting)
+        if start >= total:
+            return end()
+        with (
+            open_log(start) as log,
+            progress.bar("training", total, start) as advance,
+            StopRequest() as stop,
+        ):
+            for step in range(start + 1, total + 1):
+                asked = time.perf_counter()
+                batch = next(batches)
+                # A step that still runs by now did not wait.
+                if step > start + 1 and state.step.is_ready():  # type: ignore[attr-defined]
+                    waiting += time.perf_counter() - asked
+                pictures += batch["label"].size
+                state, metrics = step_fn(state, batch)
+                if step % config.log_every == 0 or step == total:
+                    advance(step, log.write(step, metrics))
+                if step % config.checkpoint_every == 0 or step == total or stop.asked:
+                    checkpoints.save(step, state, record_of(identity, batches, end()))
+                if stop.asked:
+                    raise KeyboardInterrupt(
+                        f"stopped after step {step} of {total}; run again to go on"
+                    )
+            jax.block_until_ready(state)
+        return end()
 
 
-class Log:
-    """metrics.jsonl and TensorBoard event files of a run."""
-
-    def __init__(self, workdir: pathlib.Path, start: int, schedule: Callable):
-        """Goes on after step `start`; later lines, of steps that will run again, are removed."""
-        metrics = workdir / "metrics.jsonl"
-        kept = lines_until(metrics, start)
-        unfinished = metrics.with_suffix(".unfinished")
-        unfinished.write_text("".join(kept))
-        unfinished.replace(metrics)
-        self._file = metrics.open("a")
-        self._board = SummaryWriter(str(workdir / "tensorboard"), purge_step=start + 1)
-        self._schedule = schedule
-        self._last_step, self._last_time = start, time.perf_counter()
-
-    def write(self, step: int, metrics: dict[str, jax.Array]) -> str:
-        """One line of a step's metrics; returns them in words."""
-        now = time.perf_counter()
-        rate = float(self._schedule(step - 1))
-        line = {
-            "step": step,
-            "loss": float(metrics["loss"]),
-            "accuracy": 100 * float(metrics["accuracy"]),
-            "learning_rate": rate,
-            "seconds_per_step": (now - self._last_time) / (step - self._last_step),
-        }
-        self._last_step, self._last_time = step, now
-        if not np.isfinite(line["loss"]):
-            raise PromptError(
-                f"the loss is {line['loss']} at step {step}: training diverged; lower "
-                f"config.learning_rate (at this step the schedule gave {rate:g})"
-            )
-        self._file.write(json.dumps(line) + "\n")
-        self._file.flush()
-        for key, value in line.items():
-            if key != "step":
-                self._board.add_scalar(f"train/{key}", value, step)
-        return f"loss {line['loss']:.3f}"
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self._file.close()
-        self._board.close()
-
-
-def lines_until(metrics: pathlib.Path, step: int) -> list[str]:
-    """The lines of metrics.jsonl up to `step`; a line that a killed process left torn ends them."""
-    kept: list[str] = []
-    if not metrics.exists():
-        return kept
-    for line in metrics.read_text().splitlines(keepends=True):
-        try:
-            if json.loads(line)["step"] > step:
-                break
-        except (ValueError, KeyError, TypeError):
-            break
-        kept.append(line)
-    return kept
+def record_of(identity: dict[str, Any], batches: Any, end: End) -> dict[str, Any]:
+    """What stands beside a checkpoint's arrays."""
+    return {
+        "identity": identity,
+        "position": batches.get_state(),
+        "seconds": end.seconds,
+        "pictures": end.pictures,
+        "waiting": end.waiting,
+    }
 
 
 class StopRequest:

@@ -6,7 +6,7 @@ import pathlib
 import subprocess
 from typing import Any
 
-from experiments import training
+from experiments.identity import refuse_other_run
 from prompt_jax.errors import PromptError
 
 
@@ -59,7 +59,7 @@ def claim_workdir(workdir: pathlib.Path, identity: dict[str, Any]) -> None:
             there = dict(json.loads(owner.read_text()))
         except (OSError, ValueError, TypeError) as error:
             raise PromptError(f"{owner} is damaged ({error}); use another --workdir") from error
-        training.refuse_other_run(workdir, identity, there)
+        refuse_other_run(workdir, identity, there)
     write_json(owner, identity)
 
 

@@ -1,7 +1,7 @@
 """Accuracy of methods on batches of pictures, after every one of their iterations."""
 
 from collections.abc import Iterable, Sequence
-from functools import partial
+from functools import cache, partial
 from typing import NamedTuple
 
 import jax
@@ -27,7 +27,7 @@ class Accuracy(NamedTuple):
 class Evaluator:
     """Compiled evaluations of several methods, which look at the same pictures together.
 
-    Tasks of equal shapes share one compilation. The frozen image tower runs once a batch for all
+    Tasks of equal shapes share one compilation, for as long as the process lives. The frozen image tower runs once a batch for all
     methods that see features alone.
     """
 
@@ -35,9 +35,9 @@ class Evaluator:
         """Compiles at the first call."""
         self._methods = list(methods)
         seeing = [method for method in self._methods if method.sees == "features"]
-        self._look = jax.jit(partial(look, seeing[0])) if seeing else None
-        self._prepare = [jax.jit(method.prepare) for method in self._methods]
-        self._hits = [jax.jit(_count_hits(method)) for method in self._methods]
+        self._look = _compiled_look(seeing[0]) if seeing else None
+        self._prepare = [_compiled_prepare(method) for method in self._methods]
+        self._hits = [_compiled_hits(method) for method in self._methods]
 
     def __call__(
         self,
@@ -75,9 +75,20 @@ class Evaluator:
         return [Accuracy(np.asarray(100 * hits / pictures).tolist(), pictures) for hits in right]
 
 
-def _count_hits(method):
+@cache
+def _compiled_look(method):
+    return jax.jit(partial(look, method))
+
+
+@cache
+def _compiled_prepare(method):
+    return jax.jit(method.prepare)
+
+
+@cache
+def _compiled_hits(method):
     def hits(prompts, prepared, task, seen, labels):
         logits = method.forward(prompts, prepared, task, seen).logits
         return jnp.sum(jnp.argmax(logits, axis=-1) == labels, axis=-1)
 
-    return hits
+    return jax.jit(hits)

@@ -10,7 +10,7 @@ import optax
 WARMUP_RATE = 1e-5
 
 
-def coop_schedule(base: float, epochs: int, steps_per_epoch: int) -> optax.Schedule:
+def coop_schedule(base: float | jax.Array, epochs: int, steps_per_epoch: int) -> optax.Schedule:
     """Learning rate by step, constant within an epoch.
 
     Epoch 0 runs at 1e-5, epoch e ≥ 1 of E at base · (1 + cos(π(e - 1)/E)) / 2, as Dassl's constant
@@ -25,9 +25,10 @@ def coop_schedule(base: float, epochs: int, steps_per_epoch: int) -> optax.Sched
     return schedule
 
 
-def cosine_schedule(base: float, steps: int) -> optax.Schedule:
+def cosine_schedule(base: float | jax.Array, steps: int) -> optax.Schedule:
     """Learning rate by step, from `base` to 0 along half a cosine (PyTorch's CosineAnnealingLR)."""
-    return optax.cosine_decay_schedule(base, steps)
+    share = optax.cosine_decay_schedule(1.0, steps)
+    return lambda step: base * share(step)
 
 
 def sgd(

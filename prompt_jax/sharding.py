@@ -17,6 +17,7 @@ class Placement:
         devices = jax.devices() if devices is None else devices
         mesh = jax.make_mesh((len(devices),), ("data",), (AxisType.Auto,), devices=devices)
         self._batch = NamedSharding(mesh, PartitionSpec("data"))
+        self._batch_of_runs = NamedSharding(mesh, PartitionSpec(None, "data"))
         self._everywhere = NamedSharding(mesh, PartitionSpec())
         self.devices = len(devices)
 
@@ -27,6 +28,10 @@ class Placement:
     def split(self, batch: dict[str, np.ndarray]) -> dict[str, jax.Array]:
         """A host batch, its first axis split over the devices."""
         return jax.device_put(batch, self._batch)
+
+    def split_runs(self, batches: dict[str, np.ndarray]) -> dict[str, jax.Array]:
+        """Host batches of several runs, [runs, batch, …], the second axis split over devices."""
+        return jax.device_put(batches, self._batch_of_runs)
 
     def check(self, field: str, size: int) -> None:
         """Refuses a batch that the devices do not divide.

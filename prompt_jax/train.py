@@ -1,5 +1,6 @@
 """One training step and the loop around it; only the prompts are differentiated."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -48,14 +49,38 @@ def make_step(method: Method, optimizer: optax.GradientTransformation):
     """The jitted (state, task, batch) -> (state, {"loss", "accuracy"}), accuracy as a share."""
 
     def step(state: State, task: Task, batch) -> tuple[State, dict[str, jax.Array]]:
-        def loss(prompts):
-            return loss_and_output(method, prompts, task, batch)
-
-        (value, output), gradients = jax.value_and_grad(loss, has_aux=True)(state.prompts)
-        updates, optimizer_state = optimizer.update(gradients, state.optimizer, state.prompts)
-        prompts = optax.apply_updates(state.prompts, updates)
-        hits = jnp.argmax(output.logits[-1], axis=-1) == batch["label"]
-        metrics = {"loss": value, "accuracy": jnp.mean(hits)}
-        return State(prompts, optimizer_state, state.step + 1), metrics
+        return _step(method, optimizer, state, task, batch)
 
     return jax.jit(step, donate_argnums=0)
+
+
+def make_parallel_step(
+    method: Method, build_optimizer: Callable[[jax.Array], optax.GradientTransformation]
+):
+    """The jitted step of several runs at once, which share a task and so the frozen backbone.
+
+    Args:
+        method: theirs.
+        build_optimizer: a learning rate, float32[], to the optimizer.
+
+    Returns:
+        (states, task, batches, rates) -> (states, metrics): as `make_step`'s, every array of the
+        states, batches and metrics with a first axis over the R runs; rates float32[R].
+    """
+
+    def step(state: State, task: Task, batch, rate) -> tuple[State, dict[str, jax.Array]]:
+        return _step(method, build_optimizer(rate), state, task, batch)
+
+    return jax.jit(jax.vmap(step, in_axes=(0, None, 0, 0)), donate_argnums=0)
+
+
+def _step(method, optimizer, state, task, batch):
+    def loss(prompts):
+        return loss_and_output(method, prompts, task, batch)
+
+    (value, output), gradients = jax.value_and_grad(loss, has_aux=True)(state.prompts)
+    updates, optimizer_state = optimizer.update(gradients, state.optimizer, state.prompts)
+    prompts = optax.apply_updates(state.prompts, updates)
+    hits = jnp.argmax(output.logits[-1], axis=-1) == batch["label"]
+    metrics = {"loss": value, "accuracy": jnp.mean(hits)}
+    return State(prompts, optimizer_state, state.step + 1), metrics

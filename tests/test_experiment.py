@@ -12,6 +12,7 @@ import tiny
 from ml_collections import ConfigDict
 
 from experiments import experiment, preparation, tables, training, workdir
+from experiments.identity import as_json
 from prompt_jax import methods
 from prompt_jax.clip import loading
 from prompt_jax.errors import PromptError
@@ -127,7 +128,7 @@ def test_results_hold_what_is_promised(setting, method, scenes, capsys):
     assert json.loads((setting.results / folder / "results.json").read_text()) == results
     assert set(results) == (FIELDS | {"note"} if scenes else FIELDS)
     config = small_config(method, setting.clip, None if scenes else setting.root)
-    assert results["config"] == training.as_json(config)
+    assert results["config"] == as_json(config)
     named = {
         key: results[key] for key in ("method", "shots", "seed", "dataset", "skipped_pictures")
     }

@@ -12,6 +12,7 @@ import pytest
 import tiny
 
 from experiments import experiment, training
+from experiments.log import lines_until
 from prompt_jax.errors import PromptError
 
 EPOCHS, STEPS_PER_EPOCH = 40, 3
@@ -246,9 +247,9 @@ def test_damaged_results_say_what_to_do(setting, finished, tmp_path, content):
 
 def test_log_lines_after_the_checkpoint_are_dropped(tmp_path):
     path = tmp_path / "metrics.jsonl"
-    assert training.lines_until(path, 5) == []
+    assert lines_until(path, 5) == []
     whole = [json.dumps({"step": step}) + "\n" for step in (2, 4, 6)]
     path.write_text("".join(whole) + '{"step": 8, "lo')
-    assert training.lines_until(path, 4) == whole[:2]
-    assert training.lines_until(path, 9) == whole
-    assert training.lines_until(path, 0) == []
+    assert lines_until(path, 4) == whole[:2]
+    assert lines_until(path, 9) == whole
+    assert lines_until(path, 0) == []

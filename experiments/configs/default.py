@@ -23,6 +23,8 @@ def get_config(method: str = "pro_mpt", **settings) -> ConfigDict:
     c.protocol = "base_to_novel"  # or "few_shot", "cross_dataset", "domain_generalization"
     c.seed = 1  # of the shots, the start of the prompts, order and augmentation; 0 to 2^32 - 1
     c.seeds = ()  # several, one run each: --config.seeds=1,2,3
+    c.learning_rates = ()  # several, one run each
+    c.parallel_seeds = False  # train the runs of several seeds and rates in one program
 
     c.data = ConfigDict()
     c.data.name = "emoji_scenes"  # trained on: a name from the table of data sets
