@@ -1,0 +1,123 @@
+"""Measures training and evaluation beside PyTorch code written the conventional way.
+
+    python -m experiments.benchmark --short          # at most 5 minutes on two cores
+    python -m experiments.benchmark                  # everything that fits; hours on two cores
+    python -m experiments.benchmark --gpu            # ViT-B/16 in bfloat16, under 9 minutes
+    python -m experiments.benchmark --only method=pro_mpt backbone=ViT-B/16 K=50 batch=4 \
+        phase=train part=text
+    python -m experiments.benchmark --draw results/benchmark/benchmark.json
+
+On the device at hand. Writes benchmark.json (after every cell), benchmark.md and growth-*.png and
+.svg. Without PyTorch ours alone is measured: pip install prompt_jax[torch].
+"""
+
+import argparse
+import importlib.util
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from experiments.benchmark import cells, growth, measure, report
+from experiments.command_line import explain
+from prompt_jax.errors import PromptError
+
+# A little below the promised 5 and 9 minutes.
+MINUTES = {"short": 4.7, "gpu": 8.5}
+
+
+def parse(argv: Sequence[str]) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser("python -m experiments.benchmark", description=__doc__)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--short", action="store_true", help="a few small cells")
+    which.add_argument("--gpu", action="store_true", help="cells for an accelerator")
+    which.add_argument(
+        "--only", nargs="+", action="append", metavar="KEY=VALUE",
+        help="cells by method, backbone, K, batch, phase, part, N, dtype; values by commas; again "
+        "for more",
+    )  # fmt: skip
+    which.add_argument("--draw", metavar="FILE", help="tables and plots of a JSON file, no more")
+    parser.add_argument("--workdir", default="results/benchmark", help="folder to write to")
+    parser.add_argument("--repeats", type=int, default=5, help="of each side of a cell (5)")
+    parser.add_argument("--limit", type=float, default=120, help="seconds a run may take (120)")
+    parser.add_argument("--minutes", type=float, help="what would end later is left out")
+    parser.add_argument("--ours-only", action="store_true", help="without the counterpart")
+    options = parser.parse_args(argv)
+    for name in ("repeats", "limit", "minutes"):
+        value = getattr(options, name)
+        if value is not None and not value > 0:
+            raise PromptError(f"--{name}={value} must be above 0")
+    return options
+
+
+def choose_cells(options: argparse.Namespace) -> list[cells.Cell]:
+    """What the command line asks for."""
+    if options.only:
+        return cells.unique(cell for words in options.only for cell in cells.only(words))
+    if options.short:
+        return cells.short()
+    return cells.gpu() if options.gpu else cells.full()
+
+
+def write_report(record: dict[str, Any], folder: Path) -> None:
+    """The tables on the terminal and as Markdown, and the plots."""
+    report.show(record)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "benchmark.md").write_text(report.to_markdown(record), encoding="utf-8")
+    growth.plot_growth(record, folder)
+
+
+def read_record(file: Path) -> dict[str, Any]:
+    """A benchmark's JSON file.
+
+    Raises:
+        PromptError: it is not there or something else.
+    """
+    try:
+        record = json.loads(file.read_text(encoding="utf-8"))
+        cells_there = record["cells"]
+    except OSError as error:
+        raise PromptError(f"--draw={file} cannot be read: {error.strerror}") from None
+    except (ValueError, KeyError, TypeError):
+        raise PromptError(f"--draw={file} is not a benchmark's JSON file") from None
+    if not cells_there:
+        raise PromptError(f"--draw={file} holds no measured cell")
+    return record
+
+
+def main(argv: Sequence[str]) -> None:
+    """Parses, measures, reports.
+
+    Raises:
+        PromptError: a mistake in the command line, or cells that failed.
+    """
+    options = parse(argv)
+    if options.draw:
+        file = Path(options.draw)
+        write_report(read_record(file), file.parent)
+        return
+    chosen = choose_cells(options)
+    counterpart = not options.ours_only
+    if counterpart and importlib.util.find_spec("torch") is None:
+        print("PyTorch is not installed, so ours alone is measured: pip install prompt_jax[torch]")
+        counterpart = False
+    minutes = options.minutes or MINUTES["short" if options.short else "gpu"]
+    if not (options.minutes or options.short or options.gpu):
+        minutes = float("inf")
+    folder = Path(options.workdir)
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / "benchmark.json"
+    how = measure.Options(options.repeats, options.limit, minutes, counterpart)
+    record = measure.measure_all(chosen, how, file)
+    write_report(record, folder)
+    print(f"every repeat is in {file}")
+    failed = [each for each in record["left_out"] if each["failed"]]
+    if failed:
+        raise PromptError(f"{len(failed)} sides failed, e.g. {failed[0]['reason']}; see {file}")
+
+
+if __name__ == "__main__":
+    sys.exit(explain(main, sys.argv[1:]))

@@ -1,0 +1,171 @@
+"""Which measurements there are: a cell is one method, size and phase."""
+
+import dataclasses
+import itertools
+import random
+from collections.abc import Iterable, Sequence
+
+from prompt_jax.errors import PromptError, unknown
+
+METHODS = ("coop", "cocoop", "maple", "pro_mpt")
+BACKBONES = ("embedded", "ViT-B/32", "ViT-B/16")
+PHASES = ("train", "evaluate")
+PARTS = ("all", "text")
+DTYPES = ("float32", "bfloat16")
+CLASSES = (10, 50, 100, 1000)
+ITERATIONS = 2
+# One evaluation goes through so many batches: what no image changes is computed once for them.
+EVALUATION_BATCHES = 2
+
+
+@dataclasses.dataclass(frozen=True)
+class Cell:
+    """One measurement.
+
+    Attributes:
+        method: one of `METHODS`, with its default settings.
+        backbone: "embedded", or a variant's sizes with random weights.
+        K: number of classes, at most 1000.
+        batch: images a step.
+        phase: "train", one step; or "evaluate", `EVALUATION_BATCHES` batches.
+        part: "all"; or "text", with image features that are there already and stay as they are.
+        N: iterations, of pro_mpt alone.
+        dtype: compute type; the counterpart's bfloat16 is autocast.
+    """
+
+    method: str
+    backbone: str
+    K: int
+    batch: int = 4
+    phase: str = "train"
+    part: str = "all"
+    N: int = ITERATIONS
+    dtype: str = "float32"
+
+    def __post_init__(self):
+        choices = {"method": METHODS, "backbone": BACKBONES, "phase": PHASES, "part": PARTS}
+        for field, allowed in (choices | {"dtype": DTYPES}).items():
+            if getattr(self, field) not in allowed:
+                raise unknown(f"{field} in --only", str(getattr(self, field)), allowed)
+        limits = {"K": (2, 1000), "batch": (1, 4096), "N": (1, 16)}
+        for field, (low, high) in limits.items():
+            if not low <= getattr(self, field) <= high:
+                raise PromptError(
+                    f"--only {field}={getattr(self, field)} must be from {low} to {high}"
+                )
+        if self.method != "pro_mpt":
+            object.__setattr__(self, "N", 1)
+
+    @property
+    def images(self) -> int:
+        """Images that one run goes through."""
+        return self.batch * (EVALUATION_BATCHES if self.phase == "evaluate" else 1)
+
+    def __str__(self):
+        iterations = f" N={self.N}" if self.method == "pro_mpt" else ""
+        part = f" {self.part} part" if self.part != "all" else ""
+        return (
+            f"{self.method} {self.backbone} K={self.K} batch={self.batch}{iterations} "
+            f"{self.phase}{part} {self.dtype}"
+        )
+
+
+def full() -> list[Cell]:
+    """Everything, from small to large, so that what would take too long shows before it runs."""
+    grid = [
+        Cell(method, backbone, number, phase=phase)
+        for backbone in BACKBONES
+        for number in CLASSES
+        for method in METHODS
+        for phase in PHASES
+    ]
+    return unique([*grid, *growth("ViT-B/32", (1, 2, 4, 8), (1, 2, 3, 4))])
+
+
+def short() -> list[Cell]:
+    """A few minutes on the embedded CLIP, what matters most first."""
+    cells = [Cell(method, "embedded", 50) for method in ("cocoop", "pro_mpt", "coop", "maple")]
+    cells += [Cell("cocoop", "embedded", 10), Cell("pro_mpt", "embedded", 50, phase="evaluate")]
+    cells += [Cell(method, "embedded", 50, phase="evaluate") for method in ("cocoop", "coop")]
+    cells += [Cell("cocoop", "embedded", 10, batch=1), Cell("pro_mpt", "embedded", 10)]
+    return [*cells, Cell("coop", "embedded", 10), Cell("pro_mpt", "embedded", 10, N=1)]
+
+
+def gpu() -> list[Cell]:
+    """What an accelerator is for: ViT-B/16 in bfloat16, at the batch that suits each side best."""
+    plan = [
+        ("train", 100, 4), ("train", 1000, 1), ("train", 100, 16), ("train", 1000, 4),
+        ("evaluate", 1000, 4), ("train", 100, 64), ("train", 1000, 16), ("evaluate", 100, 100),
+    ]  # fmt: skip
+    return [
+        Cell(method, "ViT-B/16", number, batch, phase, dtype="bfloat16")
+        for phase, number, batch in plan
+        for method in ("pro_mpt", "cocoop")
+    ]
+
+
+def growth(backbone: str, batches: Sequence[int], iterations: Sequence[int]) -> list[Cell]:
+    """How a training step grows with the batch and with N, at ten classes."""
+    cells = [
+        Cell(method, backbone, 10, batch) for batch in batches for method in ("cocoop", "pro_mpt")
+    ]
+    return cells + [Cell("pro_mpt", backbone, 10, N=number) for number in iterations]
+
+
+def unique(cells: Iterable[Cell]) -> list[Cell]:
+    """Without repetitions, in order."""
+    return list(dict.fromkeys(cells))
+
+
+def only(words: Sequence[str]) -> list[Cell]:
+    """The cells that `KEY=VALUE` words name; a value may be several, separated by commas.
+
+    Keys are the fields of `Cell`; one that is not named takes all methods, backbones, phases and
+    numbers of classes of the full form, and the defaults of the others.
+
+    Raises:
+        PromptError: a key or value that there is not.
+    """
+    fields = {field.name: field for field in dataclasses.fields(Cell)}
+    chosen: dict[str, tuple] = {
+        "method": METHODS,
+        "backbone": BACKBONES,
+        "K": CLASSES,
+        "phase": PHASES,
+    }
+    for word in words:
+        key, equals, values = word.partition("=")
+        if not equals or not values:
+            raise PromptError(f"--only {word!r} must be KEY=VALUE, e.g. method=pro_mpt")
+        if key not in fields:
+            raise unknown("key of --only", key, fields)
+        numbers = fields[key].type is int
+        chosen[key] = tuple(_number(key, v) if numbers else v for v in values.split(","))
+    rows = itertools.product(*chosen.values())
+    # From small to large, for the same reason as in `full`.
+    cells = [Cell(**dict(zip(chosen, row, strict=True))) for row in rows]
+    return sorted(unique(cells), key=lambda cell: (cell.K, cell.batch, cell.N))
+
+
+def _number(key: str, text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise PromptError(f"--only {key}={text}: must be a whole number") from None
+
+
+def class_names(number: int, words: Sequence[str]) -> list[str]:
+    """`number` different names of one to four words, as ImageNet's are.
+
+    Args:
+        number: at most five times as many as there are words.
+        words: names of one or two words.
+    """
+    pairs = [
+        f"{word} {words[(i + 37 * step) % len(words)]}"
+        for step in range(1, 5)
+        for i, word in enumerate(words)
+    ]
+    names = [*words, *pairs]
+    random.Random(0).shuffle(names)
+    return names[:number]

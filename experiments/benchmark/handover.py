@@ -1,0 +1,38 @@
+"""What passes from our side to the counterpart's process, which imports neither JAX nor ours."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+
+class Handover(NamedTuple):
+    """What the counterpart needs besides the frozen weights, in plain types.
+
+    Attributes:
+        method: "coop", "cocoop", "maple" or "pro_mpt".
+        sizes: the fields of a `CLIPConfig`.
+        settings: the fields of the method's `Settings`.
+        tokens: int[K, 77], SOS, words or placeholders where context stands, name, full stop, EOT.
+        photo_tokens: int[K, 77], "a photo of a {}.".
+        prompts: float32 arrays by our names, joined by "/".
+    """
+
+    method: str
+    sizes: Mapping[str, Any]
+    settings: Mapping[str, Any]
+    tokens: np.ndarray
+    photo_tokens: np.ndarray
+    prompts: Mapping[str, np.ndarray]
+
+
+def image_batch(cell: Any, image_size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Made-up images float32[B, H, W, 3] and labels int32[B] of a `Cell`, for both sides."""
+    rng = np.random.default_rng(0)
+    images = rng.standard_normal((cell.batch, image_size, image_size, 3), np.float32)
+    return images, np.arange(cell.batch, dtype=np.int32) % cell.K
+
+
+def feature_batch(cell: Any, width: int) -> np.ndarray:
+    """Image features float32[B, d] for a cell's text part, in place of its images."""
+    return np.random.default_rng(0).standard_normal((cell.batch, width), np.float32)

@@ -1,0 +1,209 @@
+"""Our side of a cell: built, compiled and timed in a process of its own."""
+
+import dataclasses
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import flax.traverse_util
+import jax
+import jax.numpy as jnp
+import numpy as np
+from safetensors.numpy import load_file, save_file
+
+from data_pipelines.scenes import CLASSES
+from experiments.benchmark import flops
+from experiments.benchmark.cells import EVALUATION_BATCHES, Cell, class_names
+from experiments.benchmark.handover import Handover, feature_batch, image_batch
+from prompt_jax import evaluate, methods, optim, train
+from prompt_jax.clip import CLIP, VARIANTS, CLIPConfig, Frozen, loading, normalize, tokenizer
+from prompt_jax.clip.layouts import from_tree, openai_layout, to_tree
+from prompt_jax.methods import Method, Output, Prompts, Task
+from prompt_jax.methods.method import cosine_logits
+from prompt_jax.prompts import PHOTO, encode_classes, generate
+
+PEAK_REPEATS = 5
+
+
+def load_backbone(name: str, weights: Path) -> tuple[CLIPConfig, Frozen]:
+    """The sizes and weights of a cell's backbone; writes them to `weights` the first time."""
+    if name == "embedded":
+        config, frozen = loading.load(name)
+    else:
+        config = VARIANTS[name]
+        layout = openai_layout(config.image_layers, config.text_layers)
+        if weights.is_file():
+            frozen = to_tree(layout, config, load_file(weights))
+        else:
+            frozen = jax.jit(CLIP(config).init)(jax.random.key(0))
+    if not weights.is_file():
+        save_file(openai_state(config, frozen), weights)
+    return config, jax.tree.map(jnp.asarray, frozen)
+
+
+def openai_state(config: CLIPConfig, frozen: Frozen) -> dict[str, np.ndarray]:
+    """The weights by OpenAI's names."""
+    return from_tree(openai_layout(config.image_layers, config.text_layers), frozen)
+
+
+def hand_over(
+    name: str, clip: CLIP, settings: Any, prompts: Prompts, class_names: Sequence[str]
+) -> Handover:
+    """What the counterpart needs to compute the same."""
+    words = "a photo of a" if name == "maple" else " ".join(["X"] * len(prompts["context"]))
+    cleaned = [each.replace("_", " ") for each in class_names]
+    slots = clip.config.context_length
+    arrays = flax.traverse_util.flatten_dict(prompts, sep="/")
+    return Handover(
+        name,
+        dataclasses.asdict(clip.config),
+        dataclasses.asdict(settings),
+        tokenizer.tokenize([f"{words} {each}." for each in cleaned], slots),
+        tokenizer.tokenize([PHOTO.format(each) for each in cleaned], slots),
+        {path: np.array(array) for path, array in arrays.items()},
+    )
+
+
+def text_part(name: str) -> Method:
+    """The method with image features that are there already and stay as they are."""
+    method = methods.get(name)
+    forwards = {"maple": _maple_text, "pro_mpt": _pro_mpt_text}
+    return method._replace(sees="features", forward=forwards.get(name, method.forward))
+
+
+def _maple_text(prompts: Prompts, prepared: Any, task: Task, features: jax.Array) -> Output:
+    return Output(cosine_logits(task, normalize(features), prepared[0])[None])
+
+
+def _pro_mpt_text(prompts: Prompts, prepared: Any, task: Task, features: jax.Array) -> Output:
+    features, iterations = normalize(features), task.settings.iterations
+
+    def iterate(context, _):
+        context = generate(prompts["text_generator"], features)[:, None] + context
+        classes = encode_classes(task.clip, task.frozen, task.names, context)
+        return context, cosine_logits(task, features, normalize(classes))
+
+    start = jnp.broadcast_to(prompts["context"], (len(features), *prompts["context"].shape))
+    _, logits = jax.lax.scan(iterate, start, length=iterations)
+    first = cosine_logits(task, features, normalize(task.constants))
+    weights = (0.0,) + (1.0,) * iterations
+    return Output(jnp.concatenate([first[None], logits]), weights=weights)
+
+
+class Ours:
+    """One cell of ours, ready to run.
+
+    Attributes:
+        facts: "compile_seconds", "flops" and "xla_flops" of one run, "first_seconds" of a run.
+        handover: for the counterpart.
+    """
+
+    def __init__(self, cell: Cell, weights: Path):
+        """Loads, compiles and runs it once."""
+        config, frozen = load_backbone(cell.backbone, weights)
+        clip = CLIP(config, jnp.dtype(cell.dtype))
+        method = methods.get(cell.method)
+        settings = method.Settings(**({"iterations": cell.N} if cell.method == "pro_mpt" else {}))
+        names = class_names(cell.K, CLASSES)
+        task = methods.make_task(method, clip, frozen, names, settings)
+        prompts = method.init(jax.random.key(0), task)
+        self.handover = hand_over(cell.method, clip, settings, prompts, names)
+        if cell.part == "text":
+            method = text_part(cell.method)
+        images, labels = image_batch(cell, config.image_size)
+        if cell.part == "text":
+            images = feature_batch(cell, config.embed_dim)
+        self._batch = {"image": jnp.asarray(images), "label": jnp.asarray(labels)}
+        self._method, self._task, self._prompts = method, task, prompts
+        if cell.phase == "train":
+            self._set_up_training()
+        else:
+            self._set_up_evaluation()
+
+    def _set_up_training(self):
+        mask = self._method.trains(self._prompts, self._task.settings)
+        optimizer = optim.sgd(0.002, mask)
+        self._state = train.init_state(self._prompts, optimizer)
+        arguments = (self._state, self._task, self._batch)
+        step = train.make_step(self._method, optimizer)
+        began = time.perf_counter()
+        self._step = step.lower(*arguments).compile()
+        compiled = time.perf_counter() - began
+        analysis, memory = self._step.cost_analysis(), self._step.memory_analysis()
+        self.facts = {
+            "compile_seconds": compiled,
+            "flops": flops.count_products(step, *arguments),
+            "xla_flops": (analysis or {}).get("flops"),
+            "xla_temporary_bytes": getattr(memory, "temp_size_in_bytes", None),
+        }
+        self._once = self._train
+        self.facts["first_seconds"] = self.run(1)
+
+    def _set_up_evaluation(self):
+        self._evaluate = evaluate.Evaluator([self._method])
+        self._once = self._go_through
+        with_compilation, first = self.run(1), self.run(1)
+
+        def whole(prompts, prepared, task, images):
+            seen = methods.look(self._method, task, images)
+            return self._method.forward(prompts, prepared, task, seen).logits
+
+        prompts, task = self._prompts, self._task
+        prepared = jax.eval_shape(self._method.prepare, prompts, task)
+        arguments = (prompts, prepared, task, self._batch["image"])
+        once = flops.count_products(self._method.prepare, prompts, task)
+        each = flops.count_products(whole, *arguments)
+        analysis = jax.jit(whole).lower(*arguments).cost_analysis()
+        self.facts = {
+            "compile_seconds": with_compilation - first,
+            "flops": once + EVALUATION_BATCHES * each,
+            "xla_flops": (analysis or {}).get("flops"),
+            "first_seconds": first,
+        }
+
+    def _train(self):
+        self._state, metrics = self._step(self._state, self._task, self._batch)
+        return self._state, metrics
+
+    def _go_through(self):
+        batches = [self._batch] * EVALUATION_BATCHES
+        self._evaluate([self._prompts], [self._task], batches)
+
+    def run(self, times: int) -> float:
+        """Seconds per run, over `times` of them."""
+        began = time.perf_counter()
+        for _ in range(times):
+            result = self._once()
+        jax.block_until_ready(result)
+        return (time.perf_counter() - began) / times
+
+    def device_memory(self) -> int | None:
+        """The peak in bytes on an accelerator; None where it is the host's memory."""
+        statistics = jax.devices()[0].memory_stats()
+        return statistics["peak_bytes_in_use"] if statistics else None
+
+
+def describe_device(dtypes: Sequence[str]) -> dict[str, Any]:
+    """The device and the operations per second that a large matrix product reaches on it."""
+    device = jax.devices()[0]
+    return {
+        "platform": device.platform,
+        "name": device.device_kind,
+        "peak_flops": {dtype: _measure_peak(dtype, device.platform) for dtype in dtypes},
+    }
+
+
+def _measure_peak(dtype: str, platform: str) -> float:
+    size = 2048 if platform == "cpu" else 8192
+    left, right = (
+        jax.random.normal(jax.random.key(seed), (size, size), jnp.dtype(dtype)) for seed in (0, 1)
+    )
+    product = jax.jit(jnp.matmul)
+    product(left, right).block_until_ready()
+    seconds = []
+    for _ in range(PEAK_REPEATS):
+        began = time.perf_counter()
+        product(left, right).block_until_ready()
+        seconds.append(time.perf_counter() - began)
+    return 2 * size**3 / min(seconds)

@@ -1,0 +1,223 @@
+"""Measures cells, ours and the counterpart's in turns, and keeps all of it in one JSON file."""
+
+import dataclasses
+import datetime
+import functools
+import importlib.metadata
+import math
+import os
+import platform
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from experiments import progress
+from experiments.benchmark.cells import Cell
+from experiments.benchmark.worker import Failed, LeftOut, Worker, total_memory
+from experiments.workdir import git_commit, write_json
+
+OURS, COUNTERPART = "ours", "counterpart"
+# A repeat of a fast cell is as many runs as take this long: clocks and schedulers are coarse.
+REPEAT_SECONDS, MOST_RUNS = 0.3, 200
+PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "torch")
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """How to measure.
+
+    Attributes:
+        repeats: measurements of each side of a cell, at most.
+        limit: seconds that one run may take; what would take longer is left out.
+        minutes: no cell starts that would end later than so long after the first, if it took as
+            long as the method's last cell, or all cells' mean.
+        counterpart: whether PyTorch is measured too.
+    """
+
+    repeats: int = 5
+    limit: float = 120.0
+    minutes: float = math.inf
+    counterpart: bool = True
+
+
+def measure_all(cells: Sequence[Cell], options: Options, file: Path) -> dict[str, Any]:
+    """Measures one cell after the other and writes `file` after each.
+
+    Returns:
+        what the file holds: "device", "versions", "commit", "date", "options", "cells" (with every
+        repeat), "left_out" (what, and why) and "finished".
+    """
+    began, load = time.monotonic(), os.getloadavg()[0]
+    dtypes = sorted({cell.dtype for cell in cells})
+    with Worker("device", 600, dtypes) as worker:
+        device = worker.ask()
+    device |= {"cores": os.cpu_count(), "host_memory_bytes": total_memory(), "load": load}
+    record: dict[str, Any] = {
+        "device": device,
+        "versions": versions(),
+        "commit": git_commit(),
+        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "options": dataclasses.asdict(options) | {"minutes": _finite(options.minutes)},
+        "cells": [],
+        "left_out": [],
+        "finished": False,
+    }
+    with tempfile.TemporaryDirectory() as folder, progress.bar("cells", len(cells)) as advance:
+        lasted: dict[str, float] = {}
+        for number, cell in enumerate(cells, 1):
+            started = time.monotonic()
+            mean = statistics.fmean(lasted.values()) if lasted else 0.0
+            if started - began + lasted.get(cell.method, mean) > 60 * options.minutes:
+                leave_out(record, cell, "both", f"no time left: --minutes={options.minutes:g}")
+            else:
+                measure_cell(cell, options, record, Path(folder))
+                lasted[cell.method] = time.monotonic() - started
+            write_json(file, record)
+            advance(number, str(cell))
+    record["finished"] = True
+    write_json(file, record)
+    return record
+
+
+def _finite(number: float) -> float | None:
+    return number if math.isfinite(number) else None
+
+
+def versions() -> dict[str, str]:
+    """Of Python and of the packages that matter, those that are installed."""
+    found = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def measure_cell(cell: Cell, options: Options, record: dict[str, Any], folder: Path) -> None:
+    """Adds a cell to the record, or why it, or one side of it, was left out."""
+    weights = folder / f"{cell.backbone.replace('/', '-')}.safetensors"
+    seconds = max(600.0, 5 * options.limit)
+    leave = functools.partial(leave_out, record, cell)
+    reason = too_much(record, cell, OURS, options.limit)
+    if reason:
+        leave("both", reason)
+        return
+    try:
+        with Worker(OURS, seconds, cell, weights) as ours:
+            facts, handover = ours.ask()
+            start = functools.partial(
+                Worker, COUNTERPART, seconds, cell, weights, handover, record["device"]["platform"]
+            )
+            found = measure_sides(ours, facts, start, cell, options, record, leave)
+    except LeftOut as error:
+        leave("both", str(error), isinstance(error, Failed))
+        return
+    record["cells"].append(summarize(cell, found, record["device"]["peak_flops"][cell.dtype]))
+
+
+def measure_sides(
+    ours: Worker,
+    facts: dict[str, Any],
+    start: Callable[[], Worker],
+    cell: Cell,
+    options: Options,
+    record: dict[str, Any],
+    leave: Callable[..., None],
+) -> dict[str, dict[str, Any]]:
+    """Both sides' facts, repeats and peak memory; ours alone where the counterpart is left out."""
+    reason = too_much(record, cell, COUNTERPART, options.limit)
+    if options.counterpart and not reason:
+        try:
+            with start() as theirs:
+                their_facts = theirs.ask()
+                return take_turns(
+                    {OURS: (ours, facts), COUNTERPART: (theirs, their_facts)}, options
+                )
+        except LeftOut as error:
+            leave(COUNTERPART, str(error), isinstance(error, Failed))
+    elif options.counterpart:
+        leave(COUNTERPART, reason)
+    return take_turns({OURS: (ours, facts)}, options)
+
+
+def take_turns(
+    sides: dict[str, tuple[Worker, dict[str, Any]]], options: Options
+) -> dict[str, dict[str, Any]]:
+    """Repeats of each side one after the other, so that a change of load meets both."""
+    runs = {}
+    for side, (_, facts) in sides.items():
+        runs[side] = min(MOST_RUNS, math.ceil(REPEAT_SECONDS / max(facts["first_seconds"], 1e-9)))
+    once = sum(facts["first_seconds"] for _, facts in sides.values())
+    repeats = max(1, min(options.repeats, int(3 * options.limit / max(once, 1e-9))))
+    seconds: dict[str, list[float]] = {side: [] for side in sides}
+    for _ in range(repeats):
+        for side, (worker, _) in sides.items():
+            seconds[side].append(worker.ask("run", runs[side]))
+    return {
+        side: facts | {"seconds": seconds[side], "memory_bytes": worker.ask("memory")}
+        for side, (worker, facts) in sides.items()
+    }
+
+
+def summarize(cell: Cell, found: dict[str, dict[str, Any]], peak: float) -> dict[str, Any]:
+    """A cell for the file: per side medians and rates, and the ratio of both, repeat by repeat."""
+    result: dict[str, Any] = dataclasses.asdict(cell)
+    for side, facts in found.items():
+        median = statistics.median(facts["seconds"])
+        rates = {"median_seconds": median, "images_per_second": cell.images / median}
+        result[side] = facts | rates
+    result[OURS]["share_of_peak"] = result[OURS]["flops"] / result[OURS]["median_seconds"] / peak
+    if COUNTERPART in found:
+        pairs = zip(found[COUNTERPART]["seconds"], found[OURS]["seconds"], strict=True)
+        ratios = [theirs / ours for theirs, ours in pairs]
+        result["ratio"] = {
+            "repeats": ratios,
+            "median": statistics.median(ratios),
+            "lowest": min(ratios),
+            "highest": max(ratios),
+        }
+    return result
+
+
+def leave_out(
+    record: dict[str, Any], cell: Cell, side: str, reason: str, failed: bool = False
+) -> None:
+    """Notes that a side ("ours", "counterpart" or "both") of a cell was not measured."""
+    record["left_out"].append(
+        {"cell": dataclasses.asdict(cell), "side": side, "reason": reason, "failed": failed}
+    )
+
+
+def too_much(record: dict[str, Any], cell: Cell, side: str, limit: float) -> str:
+    """Why a side would take too long or not fit, judged by a smaller cell; "" where it would not.
+
+    Time and memory grow with K, batch and N at most in proportion.
+    """
+    for other in record["left_out"]:
+        if other["side"] in (side, "both") and _growth(Cell(**other["cell"]), cell):
+            return f"as with {Cell(**other['cell'])}: {other['reason']}"
+    best: tuple[float, Any] = (math.inf, None)
+    for other in record["cells"]:
+        smaller = Cell(**{field.name: other[field.name] for field in dataclasses.fields(Cell)})
+        factor = _growth(smaller, cell)
+        if side in other and factor and factor < best[0]:
+            best = factor, (smaller, other[side])
+    if best[1] is None:
+        return ""
+    factor, (smaller, facts) = best
+    seconds = factor * facts["median_seconds"]
+    if seconds > limit:
+        return f"would take about {seconds:.0f} s a run by {smaller}; --limit={limit:g}"
+    return ""
+
+
+def _growth(smaller: Cell, larger: Cell) -> float:
+    """How many times as much work a cell is; 0 where they are not alike or it is not larger."""
+    sizes = ("K", "batch", "N")
+    alike = dataclasses.replace(larger, **{name: getattr(smaller, name) for name in sizes})
+    ratios = [getattr(larger, name) / getattr(smaller, name) for name in sizes]
+    return math.prod(ratios) if alike == smaller and min(ratios) >= 1 else 0.0

@@ -1,0 +1,136 @@
+"""The benchmark's tables, for the terminal and as Markdown."""
+
+import itertools
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from rich.table import Table
+
+from experiments import tables
+from experiments.benchmark.cells import Cell
+
+HEADERS = (
+    "method", "K", "batch", "ours /s", "torch /s", "ratio", "ours MiB", "torch MiB", "GFLOP",
+    "peak", "built s",
+)  # fmt: skip
+
+# A load per core from which the measurements are not to be trusted.
+BUSY = 0.4
+
+
+def show(record: Mapping[str, Any]) -> None:
+    """Prints a table per backbone, phase and part, and what was left out."""
+    for title, rows in sections(record).items():
+        table = Table(title=title, title_justify="left")
+        table.add_column(HEADERS[0], no_wrap=True)
+        for header in HEADERS[1:]:
+            table.add_column(header, justify="right", no_wrap=header == "ratio")
+        for row in rows:
+            table.add_row(*row)
+        tables.show(table)
+    print(conditions(record))
+    for line in left_out(record):
+        print(f"left out: {line}")
+
+
+def to_markdown(record: Mapping[str, Any]) -> str:
+    """The same as text for a file, with the conditions of the measurement on top."""
+    parts = [f"# Benchmark\n\n{conditions(record)}\n"]
+    for title, rows in sections(record).items():
+        parts.append(f"## {title}\n\n{tables.markdown(HEADERS, rows)}")
+    lines = [f"- {line}" for line in left_out(record)]
+    if lines:
+        parts.append("## Left out\n\n" + "\n".join(lines) + "\n")
+    return "\n".join(parts)
+
+
+def conditions(record: Mapping[str, Any]) -> str:
+    """On what, when and with which versions it was measured, and how to read the columns."""
+    device, versions = record["device"], record["versions"]
+    peaks = ", ".join(
+        f"{peak / 1e9:,.0f} GFLOP/s in {dtype}" for dtype, peak in device["peak_flops"].items()
+    )
+    memory = (
+        "resident size of the whole process, compiling included"
+        if device["platform"] == "cpu"
+        else "on the device"
+    )
+    busy = ""
+    if device["load"] > BUSY * device["cores"]:
+        busy = (
+            f"\n\nOther programs kept the machine busy (load {device['load']:.1f} at the start): "
+            "PyTorch's threads, which wait for each other, suffer most, so the ratios are too high."
+        )
+    return (
+        f"{device['name']} ({device['platform']}), {device['cores']} cores; a large matrix product "
+        f"reaches {peaks}. {', '.join(f'{name} {v}' for name, v in versions.items())}. Commit "
+        f"{record['commit']}, {record['date']}.\n\n"
+        "Images per second (median), the ratio repeat by repeat as median (lowest to highest); "
+        f"peak memory is the {memory}; GFLOP are the matrix products of one run, peak is their "
+        "share of what the large matrix product reaches; built s is the time to compile. ViT-B/16 "
+        "and ViT-B/32 have random weights." + busy
+    )
+
+
+def sections(record: Mapping[str, Any]) -> dict[str, list[tuple[str, ...]]]:
+    """Rows of the tables by title; the best batch of each side where there were several."""
+    order = ("backbone", "phase", "part", "dtype")
+    found: dict[str, list[tuple[str, ...]]] = {}
+    for cell in record["cells"]:
+        title = "{}, {}, {} part, {}".format(*(cell[key] for key in order))
+        title = title.replace("all part", "whole")
+        found.setdefault(title, []).append(_row(cell))
+    if best := list(_best_batches(record["cells"])):
+        found["best batch of each side"] = best
+    return found
+
+
+def _row(cell: Mapping[str, Any]) -> tuple[str, ...]:
+    ours, theirs, ratio = cell["ours"], cell.get("counterpart"), cell.get("ratio")
+    return (
+        cell["method"] + (f" N={cell['N']}" if cell["method"] == "pro_mpt" else ""),
+        str(cell["K"]),
+        str(cell["batch"]),
+        _rate(ours["images_per_second"]),
+        _rate(theirs["images_per_second"]) if theirs else "–",
+        "{median:.3g} ({lowest:.3g}–{highest:.3g})".format(**ratio) if ratio else "–",
+        f"{ours['memory_bytes'] / 2**20:,.0f}",
+        f"{theirs['memory_bytes'] / 2**20:,.0f}" if theirs else "–",
+        f"{ours['flops'] / 1e9:,.1f}",
+        f"{ours['share_of_peak']:.0%}",
+        f"{ours['compile_seconds']:.1f}",
+    )
+
+
+def _rate(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def _best_batches(cells: Iterable[Mapping[str, Any]]) -> Iterable[tuple[str, ...]]:
+    """For each cell that was measured at several batches, the best of each side and their ratio."""
+    keys = ("backbone", "phase", "part", "dtype", "method", "K", "N")
+
+    def key(cell):
+        return tuple(cell[name] for name in keys)
+
+    for names, group in itertools.groupby(sorted(cells, key=key), key):
+        alike = list(group)
+        theirs = [cell for cell in alike if "counterpart" in cell]
+        if len(alike) < 2 or not theirs:
+            continue
+        best = max(alike, key=lambda cell: cell["ours"]["images_per_second"])
+        other = max(theirs, key=lambda cell: cell["counterpart"]["images_per_second"])
+        rates = best["ours"]["images_per_second"], other["counterpart"]["images_per_second"]
+        row = list(_row(best))
+        row[0] += f" {names[0]} {names[1]}"
+        row[2] = f"{best['batch']} | {other['batch']}"
+        row[4:6] = _rate(rates[1]), f"{rates[0] / rates[1]:.3g}"
+        row[7] = f"{other['counterpart']['memory_bytes'] / 2**20:,.0f}"
+        yield tuple(row)
+
+
+def left_out(record: Mapping[str, Any]) -> list[str]:
+    """A line for everything that was not measured, and why."""
+    return [
+        f"{Cell(**each['cell'])}, {each['side']}: {each['reason']}" for each in record["left_out"]
+    ]

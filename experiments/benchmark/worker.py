@@ -1,0 +1,157 @@
+"""A side of a cell in a process of its own: its peak memory is its own, and it can be ended.
+
+Nothing heavy is imported at the top: the counterpart's process must not hold JAX.
+"""
+
+import multiprocessing
+import os
+import resource
+import sys
+import time
+import traceback
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+from prompt_jax.errors import PromptError
+
+LOOK_SECONDS = 0.2
+# Below this share of the machine's memory the kernel would soon end some process, perhaps another.
+LEAST_FREE = 0.03
+_MEMORY_WORDS = ("out of memory", "RESOURCE_EXHAUSTED", "can't allocate memory", "MemoryError")
+
+
+class LeftOut(Exception):
+    """A side could not be measured; says why."""
+
+
+class Failed(LeftOut):
+    """A side failed for another reason than time or memory."""
+
+
+class Worker:
+    """The process of one side. Use as a context manager: it ends with the block."""
+
+    def __init__(self, kind: str, seconds: float, *arguments: Any):
+        """Starts it.
+
+        Args:
+            kind: "ours", "counterpart" or "device".
+            seconds: how long one answer may take.
+            arguments: what that side is made of.
+        """
+        context = multiprocessing.get_context("spawn")
+        self._connection, other = context.Pipe()
+        self._seconds = seconds
+        self._process = context.Process(target=serve, args=(other, kind, arguments), daemon=True)
+        self._process.start()
+        other.close()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self._connection.close()
+        self._process.join(1)
+        if self._process.is_alive():
+            self._process.kill()
+            self._process.join()
+
+    def ask(self, *question: Any) -> Any:
+        """Sends a question, if any, and waits for the answer.
+
+        Raises:
+            LeftOut: the process took too long or too much memory.
+            Failed: it failed otherwise.
+            PromptError: a person's mistake.
+        """
+        try:
+            if question:
+                self._connection.send(question)
+            self._wait()
+            answer, content = self._connection.recv()
+        except (EOFError, ConnectionError):
+            raise LeftOut("its process was ended by the system, most likely for memory") from None
+        if answer == "memory":
+            raise LeftOut(f"does not fit in memory ({content})")
+        if answer == "mistake":
+            raise PromptError(content)
+        if answer == "failed":
+            raise Failed(content)
+        return content
+
+    def _wait(self):
+        began = time.monotonic()
+        while not self._connection.poll(LOOK_SECONDS):
+            if time.monotonic() - began > self._seconds:
+                self._process.kill()
+                raise LeftOut(f"ended after {self._seconds:.0f} s without an answer")
+            free = free_memory()
+            if free is not None and free < LEAST_FREE * total_memory():
+                self._process.kill()
+                raise LeftOut(f"does not fit in memory ({total_memory() / 2**30:.0f} GiB)")
+
+
+def serve(connection: Connection, kind: str, arguments: tuple) -> None:
+    """What the process does: builds its side, answers until nobody asks."""
+    # Both sides share an accelerator; JAX would take most of its memory at the start.
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+    try:
+        _serve(connection, kind, arguments)
+    except (EOFError, ConnectionError, KeyboardInterrupt):
+        return
+    except PromptError as error:
+        connection.send(("mistake", str(error)))
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}"
+        is_memory = any(word.lower() in reason.lower() for word in _MEMORY_WORDS)
+        if not is_memory:
+            traceback.print_exc()
+        connection.send(("memory" if is_memory else "failed", reason.splitlines()[0][:200]))
+
+
+def _serve(connection, kind, arguments):
+    if kind == "device":
+        from experiments.benchmark.jax_side import describe_device
+
+        connection.send(("done", describe_device(*arguments)))
+        return
+    side: Any
+    if kind == "ours":
+        from experiments.benchmark.jax_side import Ours
+
+        side = Ours(*arguments)
+        connection.send(("done", (side.facts, side.handover)))
+    else:
+        from experiments.benchmark.torch_side import Counterpart
+
+        side = Counterpart(*arguments)
+        connection.send(("done", side.facts))
+    while True:
+        what, *rest = connection.recv()
+        if what == "run":
+            connection.send(("done", side.run(*rest)))
+        else:
+            memory = side.device_memory()
+            connection.send(("done", peak_memory() if memory is None else memory))
+
+
+def peak_memory() -> int:
+    """The largest resident size of this process so far, bytes."""
+    size = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return size if sys.platform == "darwin" else size * 1024
+
+
+def total_memory() -> int:
+    """The machine's memory, bytes."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def free_memory() -> int | None:
+    """What programs can still get of the machine's memory, bytes; None where nobody says."""
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+    except OSError:
+        return None
+    sizes = {name: int(rest.split()[0]) for name, rest in (line.split(":") for line in lines)}
+    return sizes["MemAvailable"] * 1024 if "MemAvailable" in sizes else None

@@ -1,0 +1,208 @@
+"""The benchmark's command, its choices and its report; what it compares is in test_conventional."""
+
+import importlib.util
+import json
+import multiprocessing
+
+import pytest
+import tiny
+
+from data_pipelines.scenes import CLASSES
+from experiments import command_line
+from experiments.benchmark import __main__ as command
+from experiments.benchmark import cells, growth, measure, report
+from experiments.benchmark.cells import Cell
+from experiments.benchmark.worker import LeftOut, Worker
+from prompt_jax.errors import PromptError
+
+
+def side(seconds, **more):
+    """A side's entry as the JSON file has it."""
+    return {"seconds": [seconds, seconds, 2 * seconds], "memory_bytes": 2**30, **more}
+
+
+def make_record(*rows):
+    """A record of hand-made measurements: (cell, our seconds, the counterpart's or None)."""
+    device = {"platform": "cpu", "name": "cpu", "cores": 2, "load": 0.1}
+    record = {
+        "device": device | {"peak_flops": {"float32": 1e11}},
+        "versions": {"jax": "0"},
+        "commit": "abc",
+        "date": "2026-01-01",
+        "cells": [],
+        "left_out": [],
+    }
+    for cell, ours, theirs in rows:
+        found = {"ours": side(ours, flops=1e9, compile_seconds=1.0)}
+        if theirs is not None:
+            found["counterpart"] = side(theirs)
+        record["cells"].append(measure.summarize(cell, found, 1e11))
+    return record
+
+
+def test_the_command_measures_both_sides_and_writes_everything(tmp_path):
+    words = ["method=coop", "backbone=embedded", "K=3", "batch=2", "phase=train", "part=text"]
+    arguments = ["-m", "experiments.benchmark", "--repeats=2", f"--workdir={tmp_path}"]
+    process = tiny.command(*arguments, "--only", *words)
+    output, errors = process.communicate(timeout=300)
+    assert process.returncode == 0, errors
+    record = json.loads((tmp_path / "benchmark.json").read_text())
+    (cell,) = record["cells"]
+    assert record["finished"] and not record["left_out"]
+    assert (cell["method"], cell["K"], cell["batch"], cell["part"]) == ("coop", 3, 2, "text")
+    for name in ("ours", "counterpart"):
+        assert len(cell[name]["seconds"]) == 2
+        assert cell[name]["memory_bytes"] > 2**20
+    assert cell["ratio"]["lowest"] <= cell["ratio"]["median"] <= cell["ratio"]["highest"]
+    assert cell["ours"]["flops"] > 0 and 0 < cell["ours"]["share_of_peak"] < 1
+    assert cell["ours"]["compile_seconds"] > 0
+    assert {"python", "jax", "torch"} <= record["versions"].keys()
+    assert "coop" in output and "| coop" in (tmp_path / "benchmark.md").read_text()
+
+
+def test_without_pytorch_ours_alone_is_asked_for_and_said(monkeypatch, tmp_path, capsys):
+    asked = []
+
+    def measure_all(chosen, options, file):
+        asked.append(options)
+        return make_record((chosen[0], 0.1, None))
+
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(measure, "measure_all", measure_all)
+    command.main(["--only", "method=coop", "K=10", f"--workdir={tmp_path}"])
+    assert not asked[0].counterpart
+    assert "ours alone is measured: pip install" in capsys.readouterr().out
+
+
+def test_figures_show_what_differs_in_one_setting_alone(tmp_path):
+    rows = [(Cell("pro_mpt", "embedded", number), number, 9 * number) for number in (10, 100)]
+    rows += [(Cell("pro_mpt", "embedded", 10, N=1), 5, None), (Cell("coop", "embedded", 10), 1, 2)]
+    record = make_record(*rows)
+    file = tmp_path / "benchmark.json"
+    file.write_text(json.dumps(record))
+    command.main(["--draw", str(file)])
+    stem = "growth-embedded-train-all-float32"
+    assert sorted(p.name for p in tmp_path.glob("growth*")) == [f"{stem}.png", f"{stem}.svg"]
+    image = (tmp_path / f"{stem}.svg").read_text()
+    assert "classes K" in image and "iterations N" in image and ">batch<" not in image
+    over_classes = growth.curves(record["cells"], "K")
+    assert over_classes["ours"] == [("pro_mpt (batch=4, N=2)", [10, 100], [2.5, 25.0])]
+    assert over_classes["counterpart"][0][2] == pytest.approx([22.5, 225])
+    assert (tmp_path / "benchmark.md").is_file()
+
+
+def test_ratios_are_taken_repeat_by_repeat():
+    found = {
+        "ours": {"seconds": [1.0, 2.0, 4.0], "memory_bytes": 1, "flops": 1e9},
+        "counterpart": {"seconds": [10.0, 10.0, 10.0], "memory_bytes": 1},
+    }
+    cell = measure.summarize(Cell("pro_mpt", "embedded", 10, phase="evaluate"), found, 1e9)
+    assert cell["ratio"]["repeats"] == [10.0, 5.0, 2.5]
+    assert cell["ours"]["images_per_second"] == 4 * cells.EVALUATION_BATCHES / 2.0
+    assert cell["ours"]["share_of_peak"] == 0.5
+
+
+def test_what_would_take_too_long_is_left_out_by_a_smaller_cell():
+    record = make_record((Cell("cocoop", "ViT-B/16", 10), 1.0, 15.0))
+    larger = Cell("cocoop", "ViT-B/16", 100)
+    assert measure.too_much(record, larger, "ours", 120) == ""
+    reason = measure.too_much(record, larger, "counterpart", 120)
+    assert reason.startswith("would take about 150 s a run by cocoop ViT-B/16 K=10")
+    assert measure.too_much(record, Cell("coop", "ViT-B/16", 100), "counterpart", 120) == ""
+
+
+def test_what_is_larger_than_something_left_out_is_left_out_too():
+    record = make_record()
+    measure.leave_out(record, Cell("cocoop", "ViT-B/16", 50), "counterpart", "no memory")
+    larger, smaller = Cell("cocoop", "ViT-B/16", 100), Cell("cocoop", "ViT-B/16", 10)
+    assert measure.too_much(record, larger, "counterpart", 120).endswith("no memory")
+    assert measure.too_much(record, larger, "ours", 120) == ""
+    assert measure.too_much(record, smaller, "counterpart", 120) == ""
+    assert report.left_out(record)[0].startswith("cocoop ViT-B/16 K=50 batch=4 train")
+
+
+def test_a_side_that_takes_too_long_is_ended():
+    with Worker("device", 0.0, ["float32"]) as worker, pytest.raises(LeftOut, match="ended after"):
+        worker.ask()
+    assert not multiprocessing.active_children()
+
+
+def test_the_best_batch_of_each_side_is_compared():
+    rows = [(Cell("cocoop", "ViT-B/16", 100, batch), 0.1, seconds) for batch, seconds in
+            ((4, 1.0), (16, 8.0))]  # fmt: skip
+    (row,) = report.sections(make_record(*rows))["best batch of each side"]
+    assert row[2] == "16 | 4" and row[5] == "40"
+
+
+def test_a_busy_machine_is_told():
+    record = make_record()
+    assert "busy" not in report.conditions(record)
+    record["device"]["load"] = 2.0
+    assert "busy (load 2.0 at the start)" in report.conditions(record)
+
+
+def test_cells_that_would_end_too_late_are_left_out(monkeypatch, tmp_path):
+    clock = iter(range(0, 10_000, 25))
+    monkeypatch.setattr(measure.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(measure.Worker, "__init__", lambda *_: None)
+    monkeypatch.setattr(measure.Worker, "__exit__", lambda *_: None)
+    monkeypatch.setattr(measure.Worker, "ask", lambda _: {"platform": "cpu"})
+    measured = []
+    monkeypatch.setattr(measure, "measure_cell", lambda cell, *_: measured.append(cell))
+    chosen = [Cell("coop", "embedded", number) for number in (10, 50, 100, 1000)]
+    options = measure.Options(minutes=2)
+    record = measure.measure_all(chosen, options, tmp_path / "benchmark.json")
+    assert 0 < len(measured) < 4
+    assert len(measured) + len(record["left_out"]) == 4
+    assert json.loads((tmp_path / "benchmark.json").read_text()) == record
+    assert "no time left: --minutes=2" in report.left_out(record)[-1]
+
+
+def test_the_forms_hold_what_they_promise():
+    full = cells.full()
+    grid = {(c.method, c.backbone, c.K, c.phase) for c in full if c.batch == 4 and c.N < 3}
+    assert len(grid) == 4 * 3 * 4 * 2
+    assert all(c.backbone == "embedded" for c in cells.short())
+    assert {(c.method, c.K) for c in cells.gpu()} == {
+        (method, number) for method in ("pro_mpt", "cocoop") for number in (100, 1000)
+    }
+
+
+def test_a_selection_makes_one_figure_alone():
+    words = ["method=pro_mpt", "backbone=ViT-B/16", "K=50", "batch=4", "phase=train", "part=text"]
+    assert cells.only(words) == [Cell("pro_mpt", "ViT-B/16", 50, part="text")]
+    assert [cell.K for cell in cells.only([*words[:2], "phase=train"])] == [10, 50, 100, 1000]
+
+
+@pytest.mark.parametrize(
+    "words, message",
+    [
+        (["methods=coop"], "unknown key of --only 'methods'. Did you mean 'method'"),
+        (["method=cocop"], "unknown method in --only 'cocop'. Did you mean 'cocoop'"),
+        (["K"], "must be KEY=VALUE"),
+        (["K=many"], "K=many: must be a whole number"),
+        (["K=2000"], "K=2000 must be from 2 to 1000"),
+    ],
+)
+def test_a_wrong_selection_says_what_is_allowed(words, message):
+    with pytest.raises(PromptError, match=message.replace("=", "[=]")):
+        cells.only(words)
+
+
+@pytest.mark.parametrize(
+    "words, message",
+    [
+        (["--draw=/no/such.json"], "cannot be read: No such file"),
+        (["--repeats=0"], "--repeats=0 must be above 0"),
+    ],
+)
+def test_mistakes_are_one_line(words, message, capsys):
+    assert command_line.explain(command.main, words) == command_line.USAGE_ERROR
+    assert message in capsys.readouterr().err
+
+
+def test_class_names_are_different_and_of_one_to_four_words():
+    names = cells.class_names(1000, CLASSES)
+    assert len(set(names)) == 1000
+    assert {len(name.split()) for name in names} == {1, 2, 3, 4}
+    assert cells.class_names(10, CLASSES) == names[:10]
