@@ -60,6 +60,8 @@ def check(config: ConfigDict) -> None:
         )
     if not 0 <= config.seed < 2**32:
         raise PromptError(f"config.seed={config.seed} must be from 0 to 2^32 - 1")
+    if not 0 <= config.memory_gb < math.inf:
+        raise PromptError(f"config.memory_gb={config.memory_gb} must be a number, 0 or more")
     if config.cached_views < 0:
         raise PromptError(f"config.cached_views={config.cached_views} must be 0 or more")
     if config.data.num_workers < 0:
@@ -115,7 +117,8 @@ class Backbone(NamedTuple):
 def build_backbone(config: ConfigDict) -> Backbone:
     """Loads `config.backbone`."""
     sizes, frozen = loading.load(config.backbone, config.activation or None)
-    clip = CLIP(sizes, jnp.dtype(config.dtype))
+    memory = math.ceil(config.memory_gb * 1e9) or None
+    clip = CLIP(sizes, jnp.dtype(config.dtype), memory)
     digest = hashlib.sha256(repr(sizes).encode())
     for path, array in jax.tree.leaves_with_path(frozen):
         digest.update(jax.tree_util.keystr(path).encode())

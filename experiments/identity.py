@@ -13,6 +13,7 @@ FREE_FIELDS = (
     "log_every",
     "checkpoint_every",
     "eval_batch_size",
+    "memory_gb",
     "parallel_seeds",
     "data.num_threads",
     "data.num_workers",

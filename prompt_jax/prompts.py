@@ -8,7 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from prompt_jax.clip import CLIP, Frozen, normalize, tokenizer
+from prompt_jax.clip.text import one_class_a_row
 from prompt_jax.errors import PromptError
+from prompt_jax.packing import PackedTokens, pack
 
 PHOTO = "a photo of a {}."
 STANDARD_DEVIATION = 0.02
@@ -24,11 +26,13 @@ class ClassTokens:
         prefix: int32[T], SOS and the words before the class name, the same for all classes.
         suffix: int32[K, S], each class's own tokens up to EOT, padded with zeros.
         eot: int32[K], where in the suffix EOT stands.
+        packed: the same suffixes with little padding.
     """
 
     prefix: jax.Array
     suffix: jax.Array
     eot: jax.Array
+    packed: PackedTokens
 
     @property
     def number(self) -> int:
@@ -72,7 +76,9 @@ def tokenize_classes(
         row[: len(tokens)] = tokens
     eot = np.array([len(tokens) - 1 for tokens in suffixes], np.int32)
     prefix = np.array([tokenizer.SOS, *rows[0][:shared]], np.int32)
-    return ClassTokens(jnp.asarray(prefix), jnp.asarray(suffix), jnp.asarray(eot))
+    return ClassTokens(
+        jnp.asarray(prefix), jnp.asarray(suffix), jnp.asarray(eot), packed=pack(suffixes)
+    )
 
 
 def _common_prefix(rows, limit):
@@ -108,8 +114,12 @@ def encode_classes(
     if context is not None:
         prefix = jnp.broadcast_to(prefix, (*context.shape[:-2], *prefix.shape))
         prefix = jnp.concatenate([prefix, context], axis=-2)
-    suffix = clip.embed_text(frozen, classes.suffix)
-    return encode_embedded(clip, frozen, prefix, suffix, classes.eot, deep_prompts)
+    _check_slots(clip, prefix, classes.suffix.shape[1])
+    cache = clip.prefill(frozen, prefix, deep_prompts)
+    packed = classes.packed
+    tokens = clip.embed_text(frozen, packed.tokens)
+    features = clip.extend(frozen, cache, tokens, packed.position, packed.eot)
+    return features.reshape(*features.shape[:-3], -1, features.shape[-1])[..., packed.place, :]
 
 
 def encode_embedded(
@@ -135,14 +145,19 @@ def encode_embedded(
     Raises:
         PromptError: prefix and suffix exceed the text tower's slots.
     """
-    slots = prefix.shape[-2] + suffix.shape[-2]
+    _check_slots(clip, prefix, suffix.shape[-2])
+    cache = clip.prefill(frozen, prefix, deep_prompts)
+    position = one_class_a_row(suffix)
+    return clip.extend(frozen, cache, suffix, position, eot[:, None])[..., 0, :]
+
+
+def _check_slots(clip, prefix, suffix_length):
+    slots = prefix.shape[-2] + suffix_length
     if slots > clip.config.context_length:
         raise PromptError(
             f"context and class names take {slots} tokens, more than the text tower's "
             f"{clip.config.context_length}: use fewer context vectors or shorter names"
         )
-    cache = clip.prefill(frozen, prefix, deep_prompts)
-    return clip.extend(frozen, cache, suffix, eot)
 
 
 def encode_prompted_image(

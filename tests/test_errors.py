@@ -93,6 +93,7 @@ def one_line(error):
         ({"source": "tdfs"}, "unknown value of config.data.source: 'tdfs'. Did you mean 'tfds'"),
         ({"optimizer": "adam"}, "unknown value of config.optimizer: 'adam'. Did you mean 'adamw'"),
         ({"schedule": "cosin"}, "Did you mean 'cosine'"),
+        ({"memory_gb": -1.0}, "config.memory_gb=-1.0 must be a number, 0 or more"),
         ({"cached_views": -1}, "config.cached_views=-1 must be 0 or more"),
         ({"num_workers": -1}, "config.data.num_workers=-1 must be 0 or more"),
         ({"name": "emoji_scenes", "num_classes": 999}, "num_classes=999: must be from 1 to"),

@@ -17,7 +17,7 @@ from reference import (
     largest_difference,
     relative_difference,
 )
-from test_methods import pro_mpt_tree
+from rows import pro_mpt_tree
 
 from prompt_jax import optim
 from prompt_jax.clip import CLIP, normalize

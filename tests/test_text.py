@@ -28,7 +28,8 @@ def random_classes(lengths, words_before=0, padding=2):
         row[: length + 1] = [*rng.integers(1, SOS, length), EOT]
     prefix = np.array([SOS, *rng.integers(1, SOS, words_before)], np.int32)
     packed = pack([row[: length + 1] for row, length in zip(suffix, lengths, strict=True)])
-    return ClassTokens(*map(jnp.asarray, (prefix, suffix, np.array(lengths, np.int32))), packed)
+    eot = jnp.asarray(lengths, jnp.int32)
+    return ClassTokens(jnp.asarray(prefix), jnp.asarray(suffix), eot, packed)
 
 
 def encode_all_slots(clip, frozen, classes, context=None, deep_prompts=()):

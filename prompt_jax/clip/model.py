@@ -1,6 +1,7 @@
 """A frozen CLIP as pure functions of a dict of parameters."""
 
 import dataclasses
+import math
 from typing import Any
 
 import jax
@@ -8,7 +9,9 @@ import jax.numpy as jnp
 
 from prompt_jax.clip.config import CLIPConfig
 from prompt_jax.clip.image import ImageTower
+from prompt_jax.clip.memory import block_bytes, map_chunks
 from prompt_jax.clip.text import Cache, TextTower
+from prompt_jax.errors import PromptError
 
 Frozen = dict[str, Any]
 """{"image": …, "text": …, "logit_scale": …}: float32 arrays, the log of 1/τ last."""
@@ -24,10 +27,18 @@ class CLIP:
     Attributes:
         config: sizes.
         dtype: compute type, float32 or bfloat16. Statistics and scores stay float32.
+        memory: about how many bytes one tower may keep for its backward pass, each time it runs;
+            None for as many as it takes. Beyond, parts of it are computed twice: the text tower
+            runs its classes in chunks, the image tower keeps no more than what enters each block.
     """
 
     config: CLIPConfig
     dtype: jnp.dtype = jnp.dtype("float32")
+    memory: int | None = None
+
+    def __post_init__(self):
+        if self.memory is not None and self.memory < 1:
+            raise PromptError(f"memory={self.memory} must be at least 1 byte, or None")
 
     def init(self, rng: jax.Array) -> Frozen:
         """Random parameters with OpenAI's initialisation (for pretraining and for tests)."""
@@ -79,12 +90,18 @@ class CLIP:
             if deep_prompts.ndim == 3:
                 deep_prompts = jnp.broadcast_to(deep_prompts, (len(tokens), *deep_prompts.shape))
             deep_prompts = deep_prompts.astype(tokens.dtype)
-        for layer in range(self.config.image_layers):
+        c, block = self.config, self.image_block
+        batch, length = tokens.shape[:2]
+        sizes = (c.image_width, c.image_mlp, c.image_heads, self.dtype.itemsize)
+        needed = c.image_layers * block_bytes(batch * length, length, *sizes)
+        if self.memory is not None and needed > self.memory:
+            block = jax.checkpoint(block, static_argnums=1)
+        for layer in range(c.image_layers):
             depth = layer - first_layer
             if deep_prompts is not None and 0 <= depth < deep_prompts.shape[1]:
                 image_tokens = tokens[:, : 1 + self.config.patches]
                 tokens = jnp.concatenate([image_tokens, deep_prompts[:, depth]], axis=1)
-            tokens = self.image_block(frozen, layer, tokens)
+            tokens = block(frozen, layer, tokens)
         return self.image_head(frozen, tokens)
 
     def encode_image(
@@ -103,9 +120,29 @@ class CLIP:
         """Keys and values of [SOS][context]; see `TextTower.prefill`."""
         return self._run(self._text, frozen["text"], "prefill", prefix, deep_prompts)
 
-    def extend(self, frozen: Frozen, cache: Cache, suffix: jax.Array, eot: jax.Array) -> jax.Array:
-        """Text features float[..., K, d] of class suffixes; see `TextTower.extend`."""
-        return self._run(self._text, frozen["text"], "extend", cache, suffix, eot)
+    def extend(
+        self,
+        frozen: Frozen,
+        cache: Cache,
+        tokens: jax.Array,
+        position: jax.Array,
+        eot: jax.Array,
+    ) -> jax.Array:
+        """Text features float[..., N, Q, d] of classes in rows; see `TextTower.extend`.
+
+        Rows that need more than `memory` together run in chunks.
+        """
+        c, prefix = self.config, cache[0][0]
+        number, length = position.shape
+        seen, batch = prefix.shape[-3] + length, math.prod(prefix.shape[:-3])
+        sizes = (c.text_width, c.text_mlp, c.text_heads, self.dtype.itemsize)
+        row = c.text_layers * block_bytes(batch * length, seen, *sizes)
+        chunks = 1 if self.memory is None else min(math.ceil(number * row / self.memory), number)
+
+        def run(rows):
+            return self._run(self._text, frozen["text"], "extend", cache, *rows)
+
+        return map_chunks(run, (tokens, position, eot), chunks)
 
     def encode_text(self, frozen: Frozen, tokens: jax.Array) -> jax.Array:
         """Text features float[N, d], not normalised, of token ids int[N, S] with SOS and EOT."""

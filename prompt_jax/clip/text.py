@@ -54,9 +54,9 @@ class TextTower(nn.Module):
         """Token embeddings without positions: int[...] -> float[..., d_l]."""
         return jnp.take(self.token_embedding, tokens, axis=0)
 
-    def place(self, embeddings: jax.Array, start: int = 0) -> jax.Array:
-        """Adds the positional embeddings of slots start, start + 1, … to float[..., S, d_l]."""
-        positions = self.position_embedding[start : start + embeddings.shape[-2]]
+    def place(self, embeddings: jax.Array, slots: jax.Array) -> jax.Array:
+        """Adds the positional embeddings of slots int[..., S] to float[..., S, d_l]."""
+        positions = jnp.take(self.position_embedding, slots, axis=0)
         return (embeddings + positions).astype(self.dtype)
 
     def block(self, layer: int, x: jax.Array) -> jax.Array:
@@ -78,7 +78,7 @@ class TextTower(nn.Module):
         Returns:
             a pair (keys, values) per layer.
         """
-        x = self.place(prefix)
+        x = self.place(prefix, jnp.arange(prefix.shape[-2]))
         cache = []
         for layer, block in enumerate(self.blocks):
             if deep_prompts is not None and 0 < layer <= len(deep_prompts):
@@ -90,33 +90,45 @@ class TextTower(nn.Module):
                 x = block.finish(x, attended)
         return cache
 
-    def extend(self, cache: Cache, suffix: jax.Array, eot: jax.Array) -> jax.Array:
-        """Text features of every class: its own tokens, run against the shared prefix.
+    def extend(
+        self, cache: Cache, tokens: jax.Array, position: jax.Array, eot: jax.Array
+    ) -> jax.Array:
+        """Text features of classes: their own tokens, run against the shared prefix.
 
         Args:
             cache: from `prefill`, with leading axes [...] (none, or one prefix per image).
-            suffix: float[K, S, d_l], embeddings of each class's tokens up to EOT, padded.
-            eot: int[K], where in the suffix EOT stands.
+            tokens: float[N, R, d_l], embeddings in rows of one class or several, one behind the
+                other, padded.
+            position: int[N, R], each token's place within its own class, from 0: it sees the
+                prefix and as many tokens before it.
+            eot: int[N, Q], where in its row each of Q classes has its EOT.
 
         Returns:
-            float[..., K, d], not normalised.
+            float[..., N, Q, d], not normalised.
         """
-        x = self.place(suffix, start=cache[0][0].shape[-3])
-        length = x.shape[-2]
-        mask = causal(length)
+        x = self.place(tokens, cache[0][0].shape[-3] + position)
+        slot = jnp.arange(tokens.shape[-2])
+        distance = slot[:, None] - slot
+        mask = (distance >= 0) & (distance <= position[..., None])  # [N, R, R]
         for layer, (block, prefix) in enumerate(zip(self.blocks, cache, strict=True)):
             key, value = block.key_value(x)
             if layer == len(self.blocks) - 1:  # only EOT is read: one query per class is enough
-                x = x[..., jnp.arange(len(eot)), eot, :][..., None, :]
-                mask = (jnp.arange(length) <= eot[:, None])[:, None, None, :]
-            attended = attend_after_prefix(block.query(x), key, value, mask, *prefix)
+                row = jnp.arange(len(eot))[:, None]
+                x, mask = x[..., row, eot, :], mask[row, eot]
+            attended = attend_after_prefix(block.query(x), key, value, mask[:, None], *prefix)
             x = block.finish(x, attended)
-        return self.head(x[..., 0, :])
+        return self.head(x)
 
     def __call__(self, tokens: jax.Array, eot: jax.Array) -> jax.Array:
         """Features float[N, d] of token ids int[N, S] that start with SOS; EOT stands at int[N]."""
         cache = self.prefill(self.embed(tokens[0, :1]))
-        return self.extend(cache, self.embed(tokens[:, 1:]), eot - 1)
+        own = self.embed(tokens[:, 1:])
+        return self.extend(cache, own, one_class_a_row(own), eot[:, None] - 1)[:, 0]
+
+
+def one_class_a_row(tokens: jax.Array) -> jax.Array:
+    """The `position` int[N, S] of rows float[N, S, d] that hold one class each."""
+    return jnp.broadcast_to(jnp.arange(tokens.shape[-2]), tokens.shape[:-1])
 
 
 def causal(length: int) -> jax.Array:

@@ -1,0 +1,52 @@
+"""How much memory a tower's backward pass needs, and how to bound it."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+
+def block_bytes(
+    tokens: int, seen: int, width: int, mlp_width: int, heads: int, itemsize: int
+) -> int:
+    """What a block keeps for its backward pass, roughly, in bytes.
+
+    Args:
+        tokens: all tokens of the batch.
+        seen: tokens that each of them looks at.
+        width, mlp_width, heads: sizes of the block.
+        itemsize: bytes of a number of the compute type.
+    """
+    return tokens * (itemsize * (9 * width + 2 * mlp_width) + 4 * 2 * heads * seen)
+
+
+def map_chunks(run: Callable[[Any], jax.Array], rows: Any, chunks: int) -> jax.Array:
+    """`run` on all rows at once or in chunks, one after the other.
+
+    Of a chunk only the result is kept; a backward pass computes the rest again.
+
+    Args:
+        run: pytree of arrays [n, ...] -> float[..., n, Q, d], each row by itself.
+        rows: pytree of arrays [N, ...].
+        chunks: how many, at least 1; the last one is padded with zeros.
+
+    Returns:
+        float[..., N, Q, d].
+    """
+    if chunks == 1:
+        return run(rows)
+    number = len(jax.tree.leaves(rows)[0])
+    size = math.ceil(number / chunks)
+    chunks = math.ceil(number / size)
+
+    def split(x):
+        padding = [(0, chunks * size - number)] + [(0, 0)] * (x.ndim - 1)
+        return jnp.pad(x, padding).reshape(chunks, size, *x.shape[1:])
+
+    # Inside a loop nothing can merge the second computation with the first.
+    result = jax.lax.map(jax.checkpoint(run, prevent_cse=False), jax.tree.map(split, rows))
+    result = jnp.moveaxis(result, 0, -4)
+    result = result.reshape(*result.shape[:-4], chunks * size, *result.shape[-2:])
+    return result[..., :number, :, :]
