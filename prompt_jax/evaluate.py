@@ -27,8 +27,8 @@ class Accuracy(NamedTuple):
 class Evaluator:
     """Compiled evaluations of several methods, which look at the same pictures together.
 
-    Tasks of equal shapes share one compilation, for as long as the process lives. The frozen image tower runs once a batch for all
-    methods that see features alone.
+    Tasks of equal shapes share one compilation, for as long as the process lives. The frozen image
+    tower runs once a batch for all methods that see features alone.
     """
 
     def __init__(self, methods: Sequence[Method]):
