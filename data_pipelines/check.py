@@ -5,11 +5,16 @@
     python -m data_pipelines.check --root DATA --quick        # files exist; nothing is decoded
 
 Exit code 0: every data set that was found (or named) is complete, with as many pictures and
-classes as published (TFDS may divide them otherwise), and readable;
+classes as published (TFDS may divide them otherwise) and with the published split, readable, has
+test pictures, and has no picture twice, no class that only train or only test has, and no class
+names that differ only in case. In own pictures, copies of a file in another split count too
+(--quick does not look for them);
 1: one is not, or none was found; 2: a mistake in the command.
 """
 
 import argparse
+import hashlib
+import json
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -20,10 +25,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from data_pipelines import datasets
+from data_pipelines.coop_layout import CoopLayout
 from data_pipelines.errors import DataError, unknown
 from data_pipelines.examples import Dataset
-from data_pipelines.layout import SPLITS
-from data_pipelines.pictures import find_bad, missing_files
+from data_pipelines.layout import SPLITS, find_home, read_text
+from data_pipelines.pictures import copied, find_bad, missing_files, repeated
 
 
 @dataclass(frozen=True)
@@ -70,11 +76,14 @@ def check(
         if folder is not None and not folder.exists():
             return Finding(name, False, None, (f"get it from {entry.url}",))
         return Finding(name, True, None, (str(error).splitlines()[0],))
-    problems = _compare(entry, dataset, source)
+    problems = [*_compare(entry, dataset, source), *_split_file(entry, root, source)]
+    problems += _lists(entry, dataset)
     examples = (*dataset.train, *dataset.val, *dataset.test)
     missing = missing_files(dataset, examples)
     problems += [f"missing: {picture}" for picture in missing]
     if not quick:
+        if entry.counts is None:
+            problems += _summary("pictures copied from another split", copied(dataset))
         gone = set(missing)
         present = [example for example in examples if example.picture not in gone]
         advance = start(len({example.picture for example in present})) if start else None
@@ -111,6 +120,46 @@ def _compare(entry: datasets.Entry, dataset: Dataset, source: str) -> list[str]:
         elif source == "coop" and count != published:
             problems.append(f"{split}: {count} pictures; published: {published}")
     return problems
+
+
+def _split_file(entry: datasets.Entry, root: Path, source: str) -> list[str]:
+    """Whether the split file holds the published split; how it is formatted does not matter."""
+    layout = entry.layout
+    if source != "coop" or entry.split_sha256 is None or not isinstance(layout, CoopLayout):
+        return []
+    home = find_home(entry.title, root, layout.folder, layout.split, "split file", "")
+    content = json.loads(read_text(home / layout.split, "split file"))
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"))
+    found = hashlib.sha256(text.encode()).hexdigest()
+    if found == entry.split_sha256:
+        return []
+    return [
+        f"{layout.split} is not the published one, or is a part of it: its content has the sha256 "
+        f"{found[:12]}…; published: {entry.split_sha256[:12]}…"
+    ]
+
+
+def _lists(entry: datasets.Entry, dataset: Dataset) -> list[str]:
+    """What is wrong with the lists themselves, published or not; a sentence per kind."""
+    problems = _summary("pictures listed more than once", repeated(dataset))
+    if not dataset.test and not (entry.counts and entry.counts[2]):
+        problems.append(f"no test pictures: 0, beside {len(dataset.train)} to train on")
+    labels = {split: {example.label for example in getattr(dataset, split)} for split in SPLITS}
+    names = dataset.class_names
+    # One split alone is no mistake: some data sets are only for tests.
+    if dataset.train and dataset.test:
+        for one, other in (("test", "train"), ("train", "test")):
+            lone = [repr(names[label]) for label in sorted(labels[one] - labels[other])]
+            problems += _summary(f"classes of {one} without {other} pictures", lone)
+    spellings: dict[str, list[str]] = {}
+    for name in dict.fromkeys(names):
+        spellings.setdefault(name.casefold(), []).append(name)
+    alike = [" and ".join(map(repr, same)) for same in spellings.values() if len(same) > 1]
+    return problems + _summary("class names that differ only in case", alike)
+
+
+def _summary(what: str, found: Sequence[str]) -> list[str]:
+    return [f"{what}: {len(found)}, e.g. {found[0]}"] if found else []
 
 
 def table(findings: Sequence[Finding], root: Path) -> Table:

@@ -1,5 +1,7 @@
-"""Reading picture files, and finding those that cannot be read."""
+"""Reading picture files, and finding those that cannot be read or are there more than once."""
 
+import hashlib
+import os
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -7,20 +9,26 @@ from pathlib import Path
 from threading import Lock
 from typing import Any, BinaryIO
 
+import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from data_pipelines.errors import BadPicture, DataError
 from data_pipelines.examples import Dataset, Example
+from data_pipelines.layout import SPLITS
 
 # Pillow keeps an RGB picture as four bytes per pixel.
 _BYTES_PER_PIXEL = 4
 _SCAN_THREADS = 4
+# The formats whose 16-bit greys Pillow opens in mode I (PNG: before Pillow 11).
+_GREYS_AS_I = ("PNG", "PPM")
 
 
 def open_picture(path: str | Path | BinaryIO) -> Image.Image:
     """Decode a picture file as RGB, the way the CoOp benchmark does (`Image.convert("RGB")`).
 
     Transparency and the EXIF orientation are ignored; of an animation the first frame counts.
+    Greys of 16 bits keep their upper 8. This differs on purpose from the benchmark and from
+    torchvision on a Pillow picture: there `convert` clips all greys above 255 to white.
 
     Args:
         path: any file that Pillow reads, or its content: JPEG, PNG, WebP, …; any colour mode.
@@ -35,7 +43,7 @@ def open_picture(path: str | Path | BinaryIO) -> Image.Image:
         with Image.open(path) as image:
             # Without it Pillow warns about palettes with transparency; the pixels are the same.
             image.info.pop("transparency", None)
-            return image.convert("RGB")
+            return _eight_bits(image).convert("RGB")
     except UnidentifiedImageError:
         raise BadPicture(str(path), "not a picture, or a format that Pillow cannot read") from None
     except MemoryError:
@@ -45,6 +53,15 @@ def open_picture(path: str | Path | BinaryIO) -> Image.Image:
     except Exception as error:
         # Decoders raise whatever their parsing trips on: OSError, SyntaxError, struct.error, …
         raise BadPicture(str(path), str(error) or type(error).__name__) from error
+
+
+def _eight_bits(image: Image.Image) -> Image.Image:
+    # Mode I holds 32 bits, but from these two formats only numbers below 2**16.
+    if not (image.mode.startswith("I;16") or (image.mode == "I" and image.format in _GREYS_AS_I)):
+        return image
+    # NumPy would hide the reason why a file cannot be decoded.
+    image.load()
+    return Image.fromarray((np.asarray(image) // 256).astype(np.uint8))
 
 
 @dataclass(frozen=True)
@@ -102,6 +119,52 @@ def missing_files(dataset: Dataset, examples: Iterable[Example]) -> list[str]:
         return []
     wanted = dict.fromkeys(example.picture for example in examples)
     return [picture for picture in wanted if not (dataset.folder / picture).is_file()]
+
+
+def repeated(dataset: Dataset) -> list[str]:
+    """Find the pictures that the lists of a data set hold more than once, by their paths.
+
+    Returns:
+        "a.jpg (train, test)" of each, with the split of every place, in order.
+    """
+    places: dict[str, list[str]] = {}
+    shown: dict[str, str] = {}
+    for split in SPLITS:
+        for example in getattr(dataset, split):
+            # "./a.jpg" and an absolute path are the same picture as "a.jpg".
+            path = os.path.normpath(os.path.join(dataset.folder or "", example.picture))
+            places.setdefault(path, []).append(split)
+            shown.setdefault(path, example.picture)
+    return [f"{shown[p]} ({', '.join(found)})" for p, found in places.items() if len(found) > 1]
+
+
+def copied(dataset: Dataset) -> list[str]:
+    """Find the files that hold the same bytes as one in another split, under another path.
+
+    Files that cannot be read are passed over.
+
+    Returns:
+        "test/b.jpg (same as train/a.jpg)" of each, in order; none for pictures that are no files.
+    """
+    if dataset.folder is None:
+        return []
+    first: dict[bytes, tuple[str, str]] = {}
+    seen: set[Path] = set()
+    found = []
+    for split in SPLITS:
+        for example in getattr(dataset, split):
+            path = dataset.folder / example.picture
+            if path in seen or not path.is_file():
+                continue
+            seen.add(path)
+            try:
+                content = hashlib.sha256(path.read_bytes()).digest()
+            except OSError:
+                continue
+            other_split, other = first.setdefault(content, (split, example.picture))
+            if other_split != split:
+                found.append(f"{example.picture} (same as {other})")
+    return found
 
 
 def check_files(dataset: Dataset, examples: Sequence[Example]) -> None:

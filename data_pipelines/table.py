@@ -33,6 +33,8 @@ class Entry:
             that the benchmark leaves out.
         repeated_names: whether published class names repeat, so that repeats are no mistake:
             ImageNet's have "missile" and "sunglasses" twice.
+        split_sha256: hash of the published split file's content, as `check` takes it (JSON with
+            sorted keys and no spaces); None where it is not known.
     """
 
     title: str
@@ -45,6 +47,7 @@ class Entry:
     url: str = ""
     clean: Callable[[str], str | None] = class_names.spaces
     repeated_names: bool = False
+    split_sha256: str | None = None
 
 
 TABLE: dict[str, Entry] = {
@@ -69,6 +72,7 @@ TABLE: dict[str, Entry] = {
         citation="Fei-Fei et al., CVPR Workshop 2004",
         url="https://doi.org/10.22002/D1.20086",
         clean=class_names.caltech101,
+        split_sha256="266b016abdaeeb65436a3273abb64b9c02633d8d97988b66592f0fd28b2659a4",
     ),
     "oxford_pets": Entry(
         "OxfordPets",
@@ -80,6 +84,7 @@ TABLE: dict[str, Entry] = {
         citation="Parkhi et al., CVPR 2012",
         url="https://www.robots.ox.ac.uk/~vgg/data/pets/",
         clean=class_names.lower,
+        split_sha256="175852640a3b1e8d7441c6224786fd018b4d6bcdd60f4495edca8a185631729d",
     ),
     "stanford_cars": Entry(
         "StanfordCars",
@@ -91,6 +96,7 @@ TABLE: dict[str, Entry] = {
         citation="Krause et al., 3dRR 2013",
         url=f"{_GUIDE}#stanfordcars",
         clean=class_names.stanford_cars,
+        split_sha256="bffbe347fbf93ad532133ff506d15606ac007812cfac9933551a5877f5263dd3",
     ),
     "flowers102": Entry(
         "Flowers102",
@@ -101,6 +107,7 @@ TABLE: dict[str, Entry] = {
         counts=(4093, 1633, 2463),
         citation="Nilsback and Zisserman, ICVGIP 2008",
         url="https://www.robots.ox.ac.uk/~vgg/data/flowers/102/",
+        split_sha256="9bf82a401539357a181e5f0b836ae7fcd5baa38b55e264a2059df8e86adc898a",
     ),
     "food101": Entry(
         "Food101",
@@ -141,6 +148,7 @@ TABLE: dict[str, Entry] = {
         counts=(2820, 1128, 1692),
         citation="Cimpoi et al., CVPR 2014",
         url="https://www.robots.ox.ac.uk/~vgg/data/dtd/",
+        split_sha256="0d04a9bb08938c9d435fc3c6b5030906334f6d8ccf4d80f8319e5d7f4fbdd4ba",
     ),
     "eurosat": Entry(
         "EuroSAT",
@@ -152,6 +160,7 @@ TABLE: dict[str, Entry] = {
         citation="Helber et al., IEEE JSTARS 2019",
         url="https://github.com/phelber/EuroSAT",
         clean=class_names.eurosat,
+        split_sha256="b9db23fedd13a2d3374107fe494f4fa814e7837c771660c850aab95ec391ad1a",
     ),
     "ucf101": Entry(
         "UCF101",
@@ -164,6 +173,7 @@ TABLE: dict[str, Entry] = {
         citation="Soomro et al., CRCV-TR-12-01, 2012",
         url="https://www.crcv.ucf.edu/data/UCF101.php",
         clean=class_names.ucf101,
+        split_sha256="29a5dc239824943e473244fc18abf1b43734213fc748cffa25ccd773fbe7271a",
     ),
     "imagenetv2": Entry(
         "ImageNetV2",

@@ -72,7 +72,7 @@ def find_prepared(name: str, tfds_name: str, root: str | Path | None) -> Path:
     except ImportError as error:
         raise DataError(
             f"{name}: source=tfds needs tensorflow-datasets, and it cannot be imported ({error}); "
-            'install it: pip install "prompt_jax[tfds]"'
+            "install it: .venv/bin/pip install -e '.[tfds]'"
         ) from error
     try:
         builder = read_only_builder.builder_from_files(tfds_name, data_dir=base)

@@ -5,7 +5,7 @@
 
 The work: decode a JPEG file, random resized crop, random flip, normalise, batch. Each contender
 runs alone, in turns, so that a change of the machine's load meets all of them. Takes about two
-minutes with the default settings. Needs PyTorch: `pip install prompt_jax[torch]`.
+minutes with the default settings. Needs PyTorch: `.venv/bin/pip install -e '.[torch]'`.
 """
 
 import argparse
@@ -108,7 +108,9 @@ def contenders(dataset: Dataset, batch_size: int, size: int, workers: int) -> di
     try:
         import torch.utils.data
     except ImportError:
-        raise DataError("PyTorch is not installed: pip install 'prompt_jax[torch]'") from None
+        raise DataError(
+            "PyTorch is not installed; install it: .venv/bin/pip install -e '.[torch]'"
+        ) from None
     if dataset.folder is None:
         raise DataError(f"{dataset.name}: its pictures are not files; choose another data set")
     paths = [dataset.folder / example.picture for example in dataset.train]

@@ -84,6 +84,7 @@ class ResultTable:
         columns: metrics, or numbers of shots, in order.
         datasets: in order; AVERAGE is not among them.
         features: how training pictures became features, where not as published, to methods.
+        departures: how tested data differ from those of published figures; see `published`.
     """
 
     protocol: str
@@ -96,6 +97,7 @@ class ResultTable:
     datasets: list[str] = field(default_factory=list)
     rows: list[Row] = field(default_factory=list)
     features: dict[str, list[str]] = field(default_factory=dict)
+    departures: list[str] = field(default_factory=list)
 
     @property
     def averaged(self) -> list[str]:
@@ -181,6 +183,7 @@ def _fill(table: ResultTable, found: Sequence[Run]) -> list[str]:
         return known.index(name) if name in known else len(known), name
 
     table.datasets = sorted({dataset for dataset, _ in keys}, key=order)
+    table.departures = _departures(table, list(counted.values()))
     if table.protocol == "few_shot":
         table.columns = sorted({column for _, column in keys}, key=int)
     else:
@@ -189,6 +192,17 @@ def _fill(table: ResultTable, found: Sequence[Run]) -> list[str]:
     for row in table.rows:
         row.cells = _cells(table, row)
     return duplicates
+
+
+def _departures(table: ResultTable, counted: Sequence[Run]) -> list[str]:
+    found = {
+        published.departure(name, *run.tested[name])
+        for name in table.datasets
+        for run in counted
+        if name in run.tested
+    }
+    names = table.datasets
+    return sorted(found - {""}, key=lambda text: (names.index(text.split(": ")[0]), text))
 
 
 def _key(run: Run, name: str) -> Key:

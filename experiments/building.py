@@ -42,6 +42,8 @@ def check(config: ConfigDict) -> None:
     for field in AT_LEAST_ONE:
         if config[field] < 1:
             raise PromptError(f"config.{field}={config[field]} must be at least 1")
+    if config.data.shots < 1:
+        raise PromptError(f"config.data.shots={config.data.shots} must be at least 1")
     if not 0 < config.learning_rate < math.inf:
         raise PromptError(f"config.learning_rate={config.learning_rate} must be a number above 0")
     if not 0 <= config.momentum < 1:

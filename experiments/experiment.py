@@ -1,6 +1,7 @@
 """One experiment: a config becomes data, backbone, method, training, evaluation and results."""
 
 import contextlib
+import hashlib
 import os
 import pathlib
 import time
@@ -64,7 +65,7 @@ def finish(run: Prepared, trained: training.Trained) -> dict[str, Any]:
     evaluate = Evaluator([run.method] if is_zero_shot else [run.method, ZERO_SHOT])
     evaluations = workdir.read_evaluations(run.folder)
     for key, dataset in run.plan.tests.items():
-        if key in evaluations:
+        if evaluations.get(key, {}).get("hash") == run.hashes["tests"][key]:
             continue
         tasks = [run.tests[key], run.zero_shot_tests[key]][: 2 - is_zero_shot]
         testing = time.perf_counter()
@@ -78,14 +79,18 @@ def finish(run: Prepared, trained: training.Trained) -> dict[str, Any]:
             "classes": len(dataset.class_names),
             "pictures": found[0].pictures,
             "split_source": dataset.split_source,
+            "hash": run.hashes["tests"][key],
             "seconds": time.perf_counter() - testing,
         }
         workdir.write_json(run.folder / "evaluations.json", evaluations)
     results = collect(run.config, run.backbone, run.plan, evaluations, trained)
+    results["data_hashes"] = run.hashes
+    results["data_hash"] = hashlib.sha256(repr(run.hashes["tests"]).encode()).hexdigest()[:16]
     results["trainable_parameters"] = run.trainable
     results["features"] = run.shots.described if run.shots else ""
     results["seconds"] = time.perf_counter() - run.began
     workdir.write_json(run.folder / "results.json", results)
+    workdir.release(run.folder)
     return results
 
 

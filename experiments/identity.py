@@ -20,9 +20,9 @@ FREE_FIELDS = (
     "data.on_bad_image",
     "data.root",
 )
-# What a person names a run by, and so wants to read first.
 # In cross-dataset and domain generalization these are targets: more of them can be tested later.
-TARGETS = "data.names"
+TARGETS, TESTS = "data.names", "pictures.tests."
+# What a person names a run by, and so wants to read first.
 NAMING_FIELDS = ("method", "backbone.source", "backbone.hash", "data.name", "protocol", "seed")
 SHOWN_DIFFERENCES = 4
 
@@ -32,7 +32,8 @@ def differences(here: dict, there: dict, prefix: str = "") -> list[str]:
     found = []
     for key in sorted(set(here) | set(there)):
         path, a, b = prefix + key, here.get(key), there.get(key)
-        if path in (*FREE_FIELDS, TARGETS) or a == b:
+        added_later = path.startswith(TESTS) and None in (a, b)
+        if path in (*FREE_FIELDS, TARGETS) or added_later or a == b:
             continue
         if isinstance(a, dict) and isinstance(b, dict):
             found += differences(a, b, path + ".")
@@ -46,10 +47,10 @@ def as_json(config: ConfigDict) -> dict[str, Any]:
     return json.loads(json.dumps(config.to_dict()))
 
 
-def identify(config: dict, fingerprint: str, train_pictures: int) -> dict[str, Any]:
-    """What makes a run this one: config, what its backbone held, how many pictures it trains on."""
+def identify(config: dict, fingerprint: str, pictures: dict[str, Any]) -> dict[str, Any]:
+    """What makes a run this one: config, what its backbone holds, which pictures it reads."""
     backbone = {"source": config["backbone"], "hash": fingerprint}
-    return {**config, "backbone": backbone, "train_pictures": train_pictures}
+    return {**config, "backbone": backbone, "pictures": pictures}
 
 
 def refuse_other_run(folder: pathlib.Path, here: dict, there: dict) -> None:

@@ -39,6 +39,8 @@ def parse(argv: list[str]) -> None:
             raise PromptError(f"--{name} needs a config first: --config=FILE") from None
         raise unknown("flag", name, ("config", "workdir")) from None
     except flags.Error as error:
+        if file and "whilst parsing config file" in str(error):
+            raise _unusable(file, str(error)) from None
         first, *more = str(error).splitlines()
         raise PromptError(" ".join([first, *more[-1:]])) from None
     except Exception as error:  # whatever a config file, which is Python, raises
@@ -47,6 +49,18 @@ def parse(argv: list[str]) -> None:
         raise PromptError(f"unexpected argument {rest[1]!r}: options start with --")
     if CONFIG.value is None:
         raise PromptError("--config=FILE is needed, e.g. --config=experiments/configs/pro_mpt.py")
+
+
+def _unusable(file, message):
+    """What is wrong with what stands behind a config's colon, or with a file that is no config."""
+    name, _, argument = file.partition(":")
+    if match := re.search(r"PromptError: (.*)", message):
+        return PromptError(match[1])
+    if "takes 0 positional arguments" in message:
+        return PromptError(f"{name} takes nothing behind a colon, and {argument!r} stands there")
+    if "required positional argument" in message:
+        return PromptError(f"{name} is what other configs share, not one to run by itself")
+    return PromptError(f"the config file {name} cannot be used: {message.splitlines()[-1]}")
 
 
 def _config_error(argv, file, error):
@@ -84,7 +98,7 @@ def print_help() -> None:
     print("               results/PROTOCOL where a config asks for several runs")
     print("--config.FIELD=VALUE  any field of experiments/configs/default.py, which explains them")
     folder = pathlib.Path(__file__).parent / "configs"
-    shared = ("__init__", "default", "quickstart")
+    shared = ("__init__", "default", "quickstart", "protocol", "comparison")
     for path in sorted(folder.glob("*.py")):
         if path.stem not in shared:
             print(f"experiments/configs/{path.name}")

@@ -12,13 +12,14 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from data_pipelines import loader, pictures
-from data_pipelines.errors import BadPicture
+from data_pipelines.errors import BadPicture, DataError
 from data_pipelines.examples import Dataset
 from data_pipelines.reading import Batches
 from experiments import building, protocols, training, workdir
 from experiments.features import FeatureMaker, read_options
 from experiments.identity import as_json, identify, refuse_other_run
 from prompt_jax import methods
+from prompt_jax.errors import PromptError
 from prompt_jax.sharding import Placement
 
 ZERO_SHOT = methods.get("zero_shot")
@@ -49,6 +50,7 @@ class Prepared:
     Attributes:
         began: when, by `time.perf_counter`.
         identity: what makes the run this one; see `identify`.
+        hashes: of the data; see `protocols.hashes`.
         task: what trains; its tests' tasks are in `tests`, by key.
         prompts: where training starts.
         trainable: how many numbers train.
@@ -60,6 +62,7 @@ class Prepared:
     folder: pathlib.Path
     began: float
     identity: dict[str, Any]
+    hashes: dict[str, Any]
     backbone: building.Backbone
     method: methods.Method
     plan: protocols.Plan
@@ -94,17 +97,26 @@ def prepare(config: ConfigDict, folder: pathlib.Path) -> Prepared | dict[str, An
             placement.check(field, config[field])
     method, settings = building.build_method(config)
     backbone = building.build_backbone(config)
+    clip = backbone.clip
+    image_size = clip.config.image_size
+    try:
+        plan = protocols.build(config, image_size, method.tune is not None)
+    except DataError as error:
+        if finished is None:
+            raise
+        here = identify(as_json(config), backbone.fingerprint, finished["data_hashes"])
+        refuse_other(folder, config, here, finished)
+        print(f"finished before, not compared with the data: {str(error).splitlines()[0]}")
+        return finished
+    hashes = protocols.hashes(plan)
+    identity = identify(as_json(config), backbone.fingerprint, hashes)
     if finished is not None:
-        refuse_other(folder, config, backbone, finished)
+        refuse_other(folder, config, identity, finished)
         if wanted(config) <= set(finished["accuracy"]):
             print(f"finished before: {folder / 'results.json'}")
             return finished
-
-    clip, frozen = backbone.clip, placement.replicate(backbone.frozen)
-    image_size = clip.config.image_size
-    plan = protocols.build(config, image_size, method.tune is not None)
-    number = len(plan.train.train)
-    identity = identify(as_json(config), backbone.fingerprint, number)
+    plan = protocols.check_pictures(config, plan)
+    frozen = placement.replicate(backbone.frozen)
     workdir.claim_workdir(folder, identity)
     note_small_tower(settings, clip.config.image_layers)
 
@@ -128,6 +140,7 @@ def prepare(config: ConfigDict, folder: pathlib.Path) -> Prepared | dict[str, An
         folder=folder,
         began=began,
         identity=identity,
+        hashes=hashes,
         backbone=backbone,
         method=method,
         plan=plan,
@@ -164,12 +177,18 @@ def wanted(config: ConfigDict) -> set[str]:
     return set(protocols.split_names(config.data.names)) if is_transfer else set()
 
 
-def refuse_other(folder, config, backbone, finished):
-    """Raises a PromptError if `finished` are another run's results."""
-    trained_on = finished["pictures"]["train"]
-    there = identify(finished["config"], finished["backbone_hash"], trained_on)
-    here = identify(as_json(config), backbone.fingerprint, trained_on)
+def refuse_other(
+    folder: pathlib.Path, config: ConfigDict, here: dict[str, Any], finished: dict[str, Any]
+) -> None:
+    """Raises a PromptError if `finished` are another run's results, or lack pictures."""
+    there = identify(finished["config"], finished["backbone_hash"], finished["data_hashes"])
     refuse_other_run(folder, here, there)
+    left_out = len(finished["skipped_pictures"])
+    if left_out and config.data.on_bad_image == "stop":
+        raise PromptError(
+            f"{folder} holds a finished run that left out {left_out} unreadable pictures; delete "
+            "it to run again with all of them, or say --config.data.on_bad_image=skip to keep it"
+        )
 
 
 def trained_index(known: tuple[str, ...], names: tuple[str, ...]) -> list[int]:

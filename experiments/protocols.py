@@ -1,7 +1,8 @@
 """What each protocol trains on and tests on, from a config."""
 
 import dataclasses
-from collections.abc import Callable, Mapping
+import hashlib
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
@@ -84,9 +85,7 @@ def source_key(config: ConfigDict) -> str:
 
 
 def build(config: ConfigDict, image_size: int, uses_validation: bool) -> Plan:
-    """The plan of a config, its pictures checked.
-
-    Pictures that are missing or, under on_bad_image=skip, unreadable are found here.
+    """The plan of a config: lists alone, no picture is looked at.
 
     Args:
         config: the experiment.
@@ -100,12 +99,40 @@ def build(config: ConfigDict, image_size: int, uses_validation: bool) -> Plan:
     plan = PROTOCOLS[config.protocol](config, load)
     if not uses_validation:
         plan = plan._replace(train=dataclasses.replace(plan.train, val=()))
-    if config.data.on_bad_image == "skip":
-        plan = _without_bad(plan)
-    else:
-        for dataset in {_place(d): d for d in (plan.train, *plan.tests.values())}.values():
-            pictures.check_files(dataset, used(plan, dataset))
     return plan
+
+
+def check_pictures(config: ConfigDict, plan: Plan) -> Plan:
+    """The plan without pictures that cannot be read, under on_bad_image=skip.
+
+    Raises:
+        DataError: without it, if pictures are missing.
+    """
+    if config.data.on_bad_image == "skip":
+        return _without_bad(plan)
+    for dataset in {_place(d): d for d in (plan.train, *plan.tests.values())}.values():
+        pictures.check_files(dataset, used(plan, dataset))
+    return plan
+
+
+def hashes(plan: Plan) -> dict[str, Any]:
+    """What tells other data of the same name apart: pictures, labels, classes, templates.
+
+    Returns:
+        {"train": short hash of the shots and validation pictures, "tests": {key: short hash}}.
+    """
+    train, tests = plan.train, plan.tests
+    return {
+        "train": _hash(train.template, (*train.train, *train.val)),
+        "tests": {key: _hash(tested.template, tested.test) for key, tested in tests.items()},
+    }
+
+
+def _hash(template: str, examples: Iterable[Example]) -> str:
+    digest = hashlib.sha256(template.encode())
+    for example in examples:
+        digest.update(repr(tuple(example)).encode("utf-8", "surrogateescape"))
+    return digest.hexdigest()[:16]
 
 
 def _options(config: ConfigDict, key: str, image_size: int) -> dict[str, Any]:

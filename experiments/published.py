@@ -8,7 +8,11 @@ import re
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from data_pipelines import datasets
+
 BACKBONE, SHOTS = "ViT-B/16 with OpenAI's weights", 16
+# What `config.backbone` says for it; whether a file or folder holds it, nobody but its owner knows.
+BACKBONE_NAMES = ("ViT-B/16", "openai/clip-vit-base-patch16")
 PROMPT = "ProMPT (ICMR 2024)"
 
 # Order of the papers' tables.
@@ -127,6 +131,36 @@ DOMAIN_GENERALIZATION: dict[str, dict[str, float]] = {
     "cocoop": _row(_SHIFT, 71.02, 64.07, 48.75, 50.63, 76.18, 59.91),
     "pro_mpt": _row(_SHIFT, 70.47, 63.97, 48.90, 50.97, 77.17, 60.25),
 }
+
+
+def departure(name: str, classes: int | None, pictures: int | None, split_source: str) -> str:
+    """How what was tested of a data set differs from what published figures are on.
+
+    Args:
+        name: the data set.
+        classes: how many were tested, base and new together; None if unknown.
+        pictures: how many were tested; None if unknown.
+        split_source: where the split came from, in words.
+
+    Returns:
+        e.g. "dtd: 10 of 47 classes, 240 of 1,692 test pictures"; "" if nothing is known to differ.
+    """
+    entry = datasets.TABLE.get(datasets.split_domain(name)[0])
+    if entry is None or entry.counts is None:
+        return ""
+    counted = (
+        (classes, entry.num_classes, "classes"),
+        (pictures, entry.counts[2], "test pictures"),
+    )
+    parts = [
+        f"{here:,} of {there:,} {what}" if here < there else f"{here:,} {what}, not {there:,}"
+        for here, there, what in counted
+        if here is not None and there is not None and here != there
+    ]
+    # The benchmark takes ImageNet and its variants in their official splits, as TFDS does.
+    if split_source.startswith("TFDS") and name not in ("imagenet", *SHIFTED):
+        parts.append(f"TFDS's own splits, not the benchmark's ({split_source})")
+    return f"{name}: {', '.join(parts)}" if parts else ""
 
 
 def number(variant: str) -> float | None:

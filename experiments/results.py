@@ -27,6 +27,7 @@ FIELDS = (
     "published_source",
 )  # fmt: skip
 
+_MOST_COLUMNS = 6  # that a terminal has room for
 _STAND_IN = STAND_IN[0].upper() + STAND_IN[1:] + "."
 
 
@@ -105,11 +106,11 @@ def remarks_on(table: ResultTable) -> list[str]:
     lines = []
     if table.backbone == "embedded" or any(name.startswith("emoji") for name in table.datasets):
         lines.append(_STAND_IN)
-    if any(cell.published for row in table.rows for cell in row.cells.values()):
-        lines.append(
-            f"Published figures: {published.BACKBONE}, {published.SHOTS} shots. "
-            "Differences are measured minus published, in percentage points."
-        )
+    lines += cautions(table)
+    if _has_published(table):
+        if table.backbone in published.BACKBONE_NAMES:
+            lines.append(f"Published figures: {published.BACKBONE}, {published.SHOTS} shots.")
+        lines.append("Differences are measured minus published, in percentage points.")
     for features, names in table.features.items():
         lines.append(f"Training pictures of {', '.join(names)} are {features}.")
     if len(table.averaged) > 1:
@@ -119,6 +120,24 @@ def remarks_on(table: ResultTable) -> list[str]:
     if "h" in table.columns:
         lines.append("H is the harmonic mean of the base and new accuracies after averaging.")
     return lines
+
+
+def cautions(table: ResultTable) -> list[str]:
+    """What keeps a table's figures from being comparable with published ones, in sentences."""
+    lines = []
+    if _has_published(table) and table.backbone not in published.BACKBONE_NAMES:
+        lines.append(
+            f"Published figures: {published.BACKBONE}, {published.SHOTS} shots; "
+            f"measured: backbone {table.backbone}."
+        )
+    if table.departures:
+        listed = "; ".join(table.departures)
+        lines.append(f"Not comparable with published figures: {listed}.")
+    return lines
+
+
+def _has_published(table: ResultTable) -> bool:
+    return any(cell.published for row in table.rows for cell in row.cells.values())
 
 
 def _markdown(table: ResultTable) -> str:
@@ -201,9 +220,13 @@ def _record(table: ResultTable, row: Row, key: Key, cell: Cell) -> dict[str, obj
 
 
 def show(table: ResultTable) -> None:
-    """Prints a table's first part: the average, or the only data set; of many targets the ends."""
+    """Prints a table's first part: the average, or the only data set, and what to be wary of.
+
+    Of targets that do not all fit, only the source and the average are printed.
+    """
     for _, columns in table.sections():
-        if table.protocol in SOURCE_PROTOCOLS and AVERAGE in columns:
+        targets = table.protocol in SOURCE_PROTOCOLS and AVERAGE in columns
+        if targets and len(columns) > _MOST_COLUMNS:
             columns = {name: columns[name] for name in (table.data, AVERAGE) if name in columns}
         lines = _lines(table, columns)
         if lines:
@@ -211,6 +234,8 @@ def show(table: ResultTable) -> None:
             for line in lines:
                 printed.add_row(*line)
             tables.show(printed)
+            for caution in cautions(table):
+                print(f"note: {caution}")
             return
 
 
@@ -225,7 +250,7 @@ def start(argv: Sequence[str]) -> None:
 
 
 def report(folder: pathlib.Path, out: pathlib.Path | None = None) -> None:
-    """Reads the runs below a folder, writes tables and plots, prints the main table.
+    """Reads the runs below a folder, writes tables and plots, prints the main part of each.
 
     Raises:
         PromptError: see `write`.

@@ -4,40 +4,43 @@ import json
 import math
 import pathlib
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
+from experiments.identity import FREE_FIELDS
 from prompt_jax.errors import PromptError
 
 SOURCE_PROTOCOLS = ("cross_dataset", "domain_generalization")
 PROTOCOLS = ("base_to_novel", "few_shot", *SOURCE_PROTOCOLS)
 
 # What a config may differ in while its figures still belong into one average.
+_SWEPT = ("seeds", "learning_rates", "variants", "data.names", "data.shots_list")
 _SAME_ANYWAY = {
+    *FREE_FIELDS,
+    *_SWEPT,
     "method",
     "protocol",
     "ablation",
     "variant",
-    "variants",
     "seed",
-    "seeds",
     "backbone",
     "data.name",
-    "data.names",
     "data.domain",
     "data.shots",
-    "data.shots_list",
-    "data.num_threads",
-    "data.num_workers",
     "cached_views",  # the run's "features" say it
-    "eval_batch_size",
-    "log_every",
-    "checkpoint_every",
 }
 _PATHS = ("root", "dir", "folder", "file", "path")
 # Of a config, what zero-shot CLIP depends on.
 _ZERO_SHOT = ("data.", "dtype", "activation")
+
+
+class Tested(NamedTuple):
+    """What of a data set was tested, base and new together; None or "" where not recorded."""
+
+    classes: int | None
+    pictures: int | None
+    split_source: str
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,9 @@ class Run:
         per_iteration: the same after each iteration; empty where not recorded.
         config: flat names to values, without what does not change a figure.
         data: facts that tell two versions of a data set apart: its split, classes, test pictures.
+        hashes: "data", or "data of" each tested data set, to a short hash of what is tested, which
+            seeds leave alone; empty in older files.
+        tested: tested data set to what of it was tested.
     """
 
     path: pathlib.Path
@@ -70,6 +76,8 @@ class Run:
     per_iteration: Mapping[str, Sequence[float]]
     config: Mapping[str, Any]
     data: Mapping[str, Any]
+    hashes: Mapping[str, str]
+    tested: Mapping[str, Tested]
 
 
 def read(folder: pathlib.Path) -> tuple[list[Run], list[str]]:
@@ -128,6 +136,8 @@ def _read_run(path: pathlib.Path) -> Run:
         },
         config=_config(content["config"], content.get("features") or ""),
         data=_data(content),
+        hashes=_hashes(content),
+        tested=_tested(content, list(accuracy)),
         **text,
     )
 
@@ -165,6 +175,36 @@ def _data(content: Mapping[str, Any]) -> dict[str, Any]:
     return facts
 
 
+def _hashes(content: Mapping[str, Any]) -> dict[str, str]:
+    # More targets can be tested later, so one hash of all of them would part equal runs.
+    if content["protocol"] in SOURCE_PROTOCOLS and "data_hashes" in content:
+        found = {f"data of {key}": one for key, one in content["data_hashes"]["tests"].items()}
+    else:
+        found = {"data": content["data_hash"]} if content.get("data_hash") else {}
+    return {key: one[:8] for key, one in found.items()}
+
+
+def _tested(content: Mapping[str, Any], keys: Sequence[str]) -> dict[str, Tested]:
+    dataset, classes = content["dataset"], content.get("classes") or {}
+    pictures, sources = content.get("pictures") or {}, content.get("split_sources") or {}
+    sources = {dataset: content.get("split_source") or ""} | sources
+    transfers = content["protocol"] in SOURCE_PROTOCOLS
+    parts = {key: [key] for key in keys} if transfers else {dataset: keys}
+    return {
+        name: Tested(
+            _sum(classes.get(key) for key in halves),
+            _sum(pictures.get(f"test_{key}") for key in halves),
+            sources.get(name, ""),
+        )
+        for name, halves in parts.items()
+    }
+
+
+def _sum(values: Iterable[int | None]) -> int | None:
+    known = list(values)
+    return None if None in known else sum(value for value in known if value is not None)
+
+
 def with_zero_shot(runs: Sequence[Run]) -> list[Run]:
     """The runs, and zero-shot CLIP as they measured it where it has no run of its own."""
 
@@ -174,14 +214,24 @@ def with_zero_shot(runs: Sequence[Run]) -> list[Run]:
     def reduced(run: Run) -> dict[str, Any]:
         return {key: value for key, value in run.config.items() if key.startswith(_ZERO_SHOT)}
 
-    own = {cell(run) for run in runs if run.method == "zero_shot"}
+    def has_own(run: Run) -> bool:
+        others = own.get(cell(run), ())
+        return any(
+            all(run.hashes.get(key, one) == one for key, one in other.hashes.items())
+            for other in others
+        )
+
+    own: dict[tuple, list[Run]] = defaultdict(list)
+    for run in runs:
+        if run.method == "zero_shot":
+            own[cell(run)].append(run)
     found = []
     for run in runs:
         if run.method == "zero_shot":
             found.append(replace(run, config=reduced(run), variant=""))
             continue
         found.append(run)
-        if run.zero_shot and cell(run) not in own:
+        if run.zero_shot and not has_own(run):
             found.append(
                 replace(
                     run,
@@ -200,7 +250,8 @@ def label_differences(runs: Sequence[Run]) -> list[str]:
 
     Configs are compared within a method and variant, and, in few-shot learning, within a number
     of shots, because published recipes train longer on more shots. Versions of a data set are
-    compared over all methods, where the config does not tell them apart already.
+    compared over all methods, where the config does not tell them apart already; what is tested,
+    by its hash, always, because two lists of pictures can have one name and equally many pictures.
     """
 
     def peers(run: Run) -> Hashable:
@@ -213,7 +264,9 @@ def label_differences(runs: Sequence[Run]) -> list[str]:
 
     by_config = _differences(runs, peers, lambda run: run.config, absent_differs=True)
     by_data = _differences(runs, same_data, lambda run: run.data, absent_differs=False)
-    return [", ".join(config + data) for config, data in zip(by_config, by_data, strict=True)]
+    by_hash = _differences(runs, lambda run: run.dataset, lambda run: run.hashes, False)
+    labels = zip(by_config, by_data, by_hash, strict=True)
+    return [", ".join(config + data + hashed) for config, data, hashed in labels]
 
 
 def _differences(

@@ -7,8 +7,10 @@ from ml_collections import ConfigDict
 
 from data_pipelines.errors import DataError
 from experiments import building, experiment, parallel, protocols
+from experiments.configs import default
 from prompt_jax.errors import PromptError
 
+DEFAULT_NAME = default.get_config().data.name
 Runs = dict[str, ConfigDict]
 """The folder of each run, below the sweep's, and its config."""
 
@@ -32,6 +34,7 @@ def expand(config: ConfigDict) -> Runs:
     Raises:
         PromptError: a variant names a field that does not exist.
     """
+    _check_lists(config)
     runs: Runs = {}
     for name in _names(config) or [protocols.source_key(config)]:
         for label, changes in config.variants or ((config.variant, ()),):
@@ -44,6 +47,24 @@ def expand(config: ConfigDict) -> Runs:
                             one.variant = f"{label} rate={rate:g}".strip()
                         runs[_folder(one)] = one
     return runs
+
+
+def _check_lists(config: ConfigDict) -> None:
+    for field, values, kind in (
+        ("seeds", config.seeds, int),
+        ("data.shots_list", config.data.shots_list, int),
+        ("learning_rates", config.learning_rates, (int, float)),
+    ):
+        wrong = [value for value in values if not isinstance(value, kind) or value is True]
+        if wrong:
+            what = "whole numbers" if kind is int else "numbers"
+            raise PromptError(f"config.{field} has {wrong[0]!r}; it must be {what}, e.g. 1,2,3")
+    name, names = config.data.name, _names(config)
+    if names and name not in ("", DEFAULT_NAME, *names):
+        raise PromptError(
+            f"config.data.name={name} and config.data.names={config.data.names} both say what to "
+            f"train on; use --config.data.names={protocols.source_key(config)} alone"
+        )
 
 
 def single(
@@ -114,7 +135,7 @@ def run(config: ConfigDict, folder: pathlib.Path) -> list[dict[str, Any]]:
                 results += [experiment.run(one, folder / name) for name, one in group.items()]
         except (PromptError, DataError) as error:
             failed |= dict.fromkeys(group, str(error))
-            print(f"failed: {error}")
+            print(f"failed: {str(error).splitlines()[0]}")
     if failed:
         listed = "".join(f"\n  {name}: {reason}" for name, reason in failed.items())
         raise PromptError(

@@ -1,5 +1,6 @@
 """The folder of one run: whose it is, what finished runs left there, files written whole."""
 
+import fcntl
 import json
 import os
 import pathlib
@@ -8,6 +9,9 @@ from typing import Any
 
 from experiments.identity import refuse_other_run
 from prompt_jax.errors import PromptError
+
+# A lock lasts as long as its file is open, and so ends with the process at the latest.
+_LOCKS: dict[pathlib.Path, int] = {}
 
 
 def read_results(workdir: pathlib.Path) -> dict[str, Any] | None:
@@ -33,7 +37,7 @@ def read_results(workdir: pathlib.Path) -> dict[str, Any] | None:
 def check_results(results: dict[str, Any]) -> None:
     """Raises whatever an incomplete results.json makes Python raise."""
     _ = results["backbone_hash"], results["pictures"]["train"], results["config"]["backbone"]
-    _ = results["method"], results["protocol"], results["dataset"]
+    _ = results["method"], results["protocol"], results["dataset"], results["data_hashes"]["train"]
     for key, value in results["accuracy"].items():
         _ = float(value), float(results["zero_shot"][key]), list(results["per_iteration"][key])
 
@@ -49,10 +53,14 @@ def read_evaluations(workdir: pathlib.Path) -> dict[str, dict[str, Any]]:
 def claim_workdir(workdir: pathlib.Path, identity: dict[str, Any]) -> None:
     """Makes the folder, and writes into run.json whose it is.
 
+    The folder stays locked against other processes until `release`, or until this one ends.
+
     Raises:
-        PromptError: it cannot be made or written to, or it is another run's.
+        PromptError: it cannot be made or written to, it is another run's, or another process is
+            at work in it.
     """
     make_workdir(workdir)
+    _lock(workdir)
     owner = workdir / "run.json"
     if owner.exists():
         try:
@@ -61,6 +69,30 @@ def claim_workdir(workdir: pathlib.Path, identity: dict[str, Any]) -> None:
             raise PromptError(f"{owner} is damaged ({error}); use another --workdir") from error
         refuse_other_run(workdir, identity, there)
     write_json(owner, identity)
+
+
+def _lock(workdir: pathlib.Path) -> None:
+    path = workdir / "lock"
+    if path in _LOCKS:
+        return
+    file = os.open(path, os.O_CREAT | os.O_RDWR)
+    try:
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(file)
+        raise PromptError(
+            f"another process is running in {workdir}; wait for it, or use another --workdir"
+        ) from None
+    _LOCKS[path] = file
+
+
+def release(workdir: pathlib.Path) -> None:
+    """Ends the lock of `claim_workdir`."""
+    path = workdir / "lock"
+    file = _LOCKS.pop(path, None)
+    if file is not None:
+        path.unlink(missing_ok=True)
+        os.close(file)
 
 
 def make_workdir(workdir: pathlib.Path) -> None:

@@ -1,6 +1,7 @@
 """The report on a folder of data sets: what is there, complete and readable."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from PIL import Image
@@ -109,6 +110,84 @@ def test_a_broken_split_file_is_a_finding(root, capsys):
     assert code == 1 and "dtd: no " in out
 
 
+def write_csv(folder, *rows):
+    """Pictures of one's own, each file another colour."""
+    for i, row in enumerate(rows):
+        path = folder / row.split(",")[0]
+        path.parent.mkdir(exist_ok=True)
+        Image.new("RGB", (5, 5), (i, 0, 0)).save(path)
+    (folder / "list.csv").write_text("\n".join(["path,label,split", *rows]))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("rows", "problem"),
+    [
+        (["./a.png,cat,test"], "pictures listed more than once: 1, e.g. a.png (train, test)"),
+        (["b.png,dog,train"], "pictures listed more than once: 1, e.g. b.png (train, train)"),
+        (["e.png,cow,test"], "classes of test without train pictures: 1, e.g. 'cow'"),
+        (["e.png,cow,train"], "classes of train without test pictures: 1, e.g. 'cow'"),
+        (
+            ["e.png,Cat,train", "f.png,Cat,test"],
+            "class names that differ only in case: 1, e.g. 'Cat' and 'cat'",
+        ),
+    ],
+)
+def test_mistakes_in_the_lists_are_found(tmp_path, capsys, rows, problem):
+    good = ["a.png,cat,train", "b.png,dog,train", "c.png,cat,test", "d.png,dog,test"]
+    arguments = "--root", write_csv(tmp_path, *good), "--names", "csv"
+    assert command(capsys, *arguments)[0] == 0
+    write_csv(tmp_path, *good, *rows)
+    code, out, _ = command(capsys, *arguments)
+    assert code == 1 and "1 problem" in out and problem in out
+
+
+def test_own_pictures_without_a_test_split_are_a_problem(tmp_path, capsys):
+    write_csv(tmp_path, "a.png,cat,train", "b.png,dog,train")
+    code, out, _ = command(capsys, "--root", tmp_path, "--names", "csv")
+    assert code == 1 and "no test pictures: 0, beside 2 to train on" in out
+
+
+def test_a_copy_in_another_split_is_found_where_pictures_are_read(tmp_path, capsys):
+    for split, colour in [("train", 0), ("test", 9)]:
+        (tmp_path / split / "cat").mkdir(parents=True)
+        Image.new("RGB", (5, 5), (colour, 0, 0)).save(tmp_path / split / f"cat/{split}.png")
+    arguments = "--root", tmp_path, "--names", "folder"
+    assert command(capsys, *arguments)[0] == 0
+    copy = tmp_path / "test/cat/copy.png"
+    copy.write_bytes((tmp_path / "train/cat/train.png").read_bytes())
+    code, out, _ = command(capsys, *arguments)
+    assert code == 1 and "pictures copied from another split: 1, e.g. test" in out
+    assert "e.g. test/cat/copy.png (same as train/cat/train.png)" in out
+    assert command(capsys, *arguments, "--quick")[0] == 0
+
+
+def test_another_split_than_the_published_is_found(root, monkeypatch, capsys):
+    path = root / "dtd" / SPLIT
+    split = json.loads(path.read_text())
+    # sha256 of {"test":[["test0.jpg",0,"banded"],["test1.jpg",1,"dotted"]],"train":[…],"val":[…]}
+    sha256 = "a960e03de1832ae0bc56191f20090d517383dfe36bea85e489cdb209f8f5b696"
+    monkeypatch.setitem(TABLE, "dtd", replace(TABLE["dtd"], split_sha256=sha256))
+    path.write_text(json.dumps(dict(reversed(split.items())), indent=2))
+    assert command(capsys, "--root", root, "--names", "dtd")[0] == 0
+    split["train"].reverse()
+    path.write_text(json.dumps(split))
+    code, out, _ = command(capsys, "--root", root, "--names", "dtd")
+    assert code == 1 and "1 problem" in out and f"{SPLIT} is not the published one" in out
+
+
+def test_the_published_splits_have_their_hashes_and_no_mistakes(shared, tmp_path):
+    names = [name for name, entry in TABLE.items() if entry.split_sha256]
+    assert len(names) == 7
+    for name in names:
+        layout = TABLE[name].layout
+        (tmp_path / layout.folder / layout.images).mkdir(parents=True)
+        content = (shared / "data/splits" / layout.split).read_bytes()
+        (tmp_path / layout.folder / layout.split).write_bytes(content)
+        problems = check.check(name, tmp_path, quick=True).problems
+        assert all(problem.startswith("missing: ") for problem in problems)
+
+
 def test_mistakes_in_the_command_are_one_sentence(root, capsys):
     for arguments, message in [
         (("--root", root, "--names", "dtdd"), "unknown data set 'dtdd'. Did you mean 'dtd'?"),
@@ -125,6 +204,7 @@ def test_real_pictures_are_a_subset_that_can_be_read(shared):
     finding = check.check("dtd", shared / "data")
     assert finding.found and finding.dataset is not None
     assert not [p for p in finding.problems if p.startswith(("missing", "cannot"))]
+    assert sum("is not the published one, or is a part of it" in p for p in finding.problems) == 1
 
 
 def test_throughput_does_the_same_work_as_ours(tmp_path, capsys):

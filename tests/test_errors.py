@@ -85,7 +85,7 @@ def one_line(error):
         ({"momentum": -0.9}, "config.momentum=-0.9 must be at least 0 and below 1"),
         ({"weight_decay": float("nan")}, "config.weight_decay=nan must be"),
         ({"seed": -1}, "config.seed=-1 must be from 0 to 2^32 - 1"),
-        ({"shots": 0}, "shots=0: must be 1 or more"),
+        ({"shots": 0}, "config.data.shots=0 must be at least 1"),
         ({"num_threads": -2}, "config.data.num_threads=-2 must be -1 or more"),
         ({"domain": "sketch"}, "unknown option of the data set caltech101: 'domain'"),
         ({"name": "emoji_scenes", "domain": "scetch"}, "Did you mean 'sketch'"),

@@ -229,7 +229,7 @@ def test_saving_refuses_what_would_not_load(frozen, tmp_path):
 def test_without_torch_only_its_own_files_are_refused(folder, state, tmp_path, monkeypatch):
     save_torch(state, tmp_path / "clip.pt")
     monkeypatch.setitem(sys.modules, "torch", None)
-    with pytest.raises(PromptError, match=r"needs torch: pip install prompt_jax\[torch\]"):
+    with pytest.raises(PromptError, match=r"needs torch: pip install -e '\.\[torch\]'"):
         load(tmp_path / "clip.pt")
     load(folder)
 

@@ -86,6 +86,21 @@ def test_mistakes_on_the_command_line(parsed, capsys, words, message):
     assert message in printed.err
 
 
+@pytest.mark.parametrize(
+    ("file", "message"),
+    [
+        ("ablation_iterations.py:coop", "takes nothing behind a colon, and 'coop' stands there"),
+        ("few_shot.py:mapel", "unknown method 'mapel'. Did you mean 'maple'"),
+        ("protocol.py", "is what other configs share, not one to run by itself"),
+    ],
+)
+def test_what_stands_behind_a_config_s_colon(parsed, capsys, file, message):
+    code, ran = parsed(f"--config=experiments/configs/{file}")
+    assert (code, ran) == (command_line.USAGE_ERROR, [])
+    error = capsys.readouterr().err
+    assert message in error and error.count("\n") == 1, error
+
+
 def test_a_config_with_a_mistake_of_its_own_names_the_file(parsed, capsys, tmp_path):
     (tmp_path / "mine.py").write_text("def get_config():\n    return {}['missing']\n")
     (tmp_path / "none.py").write_text("seed = 1\n")

@@ -1,4 +1,4 @@
-"""Picture files of every kind decode to the pixels that Pillow's conversion gives."""
+"""Picture files of every kind decode to the pixels that Pillow's conversion gives, but 16 bits."""
 
 import pickle
 import warnings
@@ -19,10 +19,6 @@ def noise(mode, *channels):
     return Image.fromarray(pixels, mode) if mode == "CMYK" else Image.fromarray(pixels)
 
 
-def sixteen_bits():
-    return Image.fromarray(RNG.integers(0, 2**16, (19, 23)).astype(np.uint16))
-
-
 def transparent_palette():
     image = noise("RGB", 3).quantize(16)
     image.info["transparency"] = bytes(range(0, 256, 16))
@@ -38,7 +34,6 @@ KINDS = {
     "grey_alpha.png": Image.merge("LA", [noise("L"), noise("L")]),
     "alpha.png": noise("RGBA", 4),
     "black_and_white.png": noise("L").convert("1"),
-    "sixteen_bits.png": sixteen_bits(),
     "palette.png": noise("RGB", 3).quantize(16),
     "transparent_palette.png": transparent_palette(),
     "colour.webp": noise("RGB", 3),
@@ -59,6 +54,42 @@ def test_decodes_as_pillow_converts(tmp_path, name):
     result = pictures.open_picture(tmp_path / name)
     assert result.mode == "RGB" and result.size == (23, 19)
     np.testing.assert_array_equal(np.asarray(result), np.asarray(expected))
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "mode"),
+    [
+        ("grey.png", np.uint16, "I;16"),
+        ("grey.tiff", np.uint16, "I;16"),
+        ("big_endian.tiff", ">u2", "I;16B"),
+        ("grey.pgm", np.int32, "I"),
+    ],
+)
+def test_sixteen_bit_greys_keep_their_upper_eight(tmp_path, name, kind, mode):
+    grey = RNG.integers(0, 2**16, (19, 23))
+    grey[0, :4] = 0, 255, 256, 65535
+    Image.fromarray(grey.astype(kind)).save(tmp_path / name)
+    with Image.open(tmp_path / name) as stored:
+        assert stored.mode == mode
+    result = pictures.open_picture(tmp_path / name)
+    assert result.mode == "RGB" and result.size == (23, 19)
+    expected = np.repeat(grey[:, :, None] // 256, 3, axis=2)
+    np.testing.assert_array_equal(np.asarray(result), expected)
+
+
+def test_a_png_that_an_older_pillow_opens_in_mode_i_is_scaled_too():
+    image = Image.fromarray(np.array([[0, 255, 256, 65535]], np.int32))
+    image.format = "PNG"
+    scaled = pictures._eight_bits(image)
+    assert (scaled.mode, np.asarray(scaled).tolist()) == ("L", [[0, 0, 1, 255]])
+
+
+def test_a_sixteen_bit_file_cut_short_is_bad(tmp_path):
+    path = tmp_path / "grey.png"
+    Image.fromarray(RNG.integers(0, 2**16, (99, 99)).astype(np.uint16)).save(path)
+    path.write_bytes(path.read_bytes()[:9000])
+    with pytest.raises(BadPicture, match="grey.png: .*truncated"):
+        pictures.open_picture(path)
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))

@@ -7,7 +7,7 @@ import pytest
 import tiny
 from PIL import Image
 
-from experiments import experiment, preparation, protocols, results, sweep
+from experiments import experiment, preparation, protocols, results, sweep, workdir
 from experiments.configs import protocol as protocol_config
 from prompt_jax import methods
 from prompt_jax.errors import PromptError
@@ -118,6 +118,28 @@ def test_every_method_has_a_config_for_every_protocol(name, method):
     methods.get(method).Settings(**config.settings.to_dict())
 
 
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("seeds", ("a",), r"config.seeds has 'a'; it must be whole numbers"),
+        ("seeds", (1.5,), r"config.seeds has 1.5; it must be whole numbers"),
+        ("learning_rates", ("x",), r"config.learning_rates has 'x'; it must be numbers"),
+    ],
+)
+def test_lists_of_wrong_things_are_refused(field, value, message):
+    config = scenes("few_shot")
+    config[field] = value
+    with pytest.raises(PromptError, match=message):
+        sweep.expand(config)
+
+
+def test_two_answers_to_what_is_trained_on_are_refused():
+    config = scenes("few_shot", names="caltech101,dtd")
+    config.data.name = "csv"
+    with pytest.raises(PromptError, match="both say what to train on; use --config.data.names"):
+        sweep.expand(config)
+
+
 def test_an_unknown_method_s_config_is_refused():
     with pytest.raises(PromptError, match=r"'mapel'.*Did you mean 'maple'"):
         protocol_config.get_config("few_shot", "mapel")
@@ -191,3 +213,70 @@ def test_a_sweep_runs_what_is_missing_and_says_what_failed(clip, tmp_path, capsy
     assert [one["seed"] for one in found] == [1, 2]
     tables, _ = results.summarize(tmp_path)
     assert len(tables) == 1
+
+
+def save_csv(path: Path, names: tuple[str, ...]) -> Path:
+    """Own pictures, two a class, the first to train on; always of the same number."""
+    rows = ["path,label,split"]
+    for number, name in enumerate(names):
+        for i, split in enumerate(("train", "test")):
+            file = path.parent / f"{name}{i}.png"
+            Image.new("RGB", (40, 32), (60 * number, 90 * i, 120)).save(file)
+            rows.append(f"{file.name},{name},{split}")
+    path.write_text("\n".join(rows))
+    return path
+
+
+@pytest.mark.parametrize("method", ["zero_shot", "coop"])
+def test_other_pictures_of_the_same_name_are_another_run(clip, tmp_path, method):
+    first = save_csv(tmp_path / "a.csv", ("cat", "dog"))
+    second = save_csv(tmp_path / "b.csv", ("cow", "fox"))
+    config = tiny.small_config(method, clip)
+    config.protocol = "few_shot"
+    config.data.update(name="csv", root=str(first), num_classes=0, test_per_class=0)
+    found = experiment.run(config, tmp_path / "run")
+    config.data.root = str(second)
+    with pytest.raises(PromptError, match=r"holds another run \(pictures\."):
+        experiment.run(config, tmp_path / "run")
+    for name in ("results.json", "evaluations.json"):
+        (tmp_path / "run" / name).unlink()
+    with pytest.raises(PromptError, match=r"holds another run \(pictures\."):
+        experiment.run(config, tmp_path / "run")
+    assert experiment.run(config, tmp_path / "other")["data_hash"] != found["data_hash"]
+
+
+def test_a_run_that_left_pictures_out_is_not_taken_for_a_whole_one(clip, tmp_path):
+    root = save_csv(tmp_path / "a.csv", ("cat", "dog", "owl"))
+    whole = (tmp_path / "owl0.png").read_bytes()
+    (tmp_path / "owl0.png").write_bytes(b"no picture")
+    config = tiny.small_config("zero_shot", clip)
+    config.protocol = "few_shot"
+    config.data.update(name="csv", root=str(root), num_classes=0, test_per_class=0)
+    config.data.on_bad_image = "skip"
+    experiment.run(config, tmp_path / "run")
+    (tmp_path / "owl0.png").write_bytes(whole)
+    config.data.on_bad_image = "stop"
+    with pytest.raises(PromptError, match="left out 1 unreadable pictures; delete it to run again"):
+        experiment.run(config, tmp_path / "run")
+    root.unlink()
+    config.data.on_bad_image = "skip"
+    assert experiment.run(config, tmp_path / "run")["skipped_pictures"]  # known by its config alone
+
+
+def test_two_processes_do_not_share_a_folder(clip, tmp_path):
+    code = (
+        "import pathlib, sys, time; from experiments import workdir; "
+        "workdir.claim_workdir(pathlib.Path(sys.argv[1]), {}); print('mine', flush=True); "
+        "time.sleep(60)"
+    )
+    other = tiny.command("-c", code, str(tmp_path))
+    try:
+        assert other.stdout is not None and other.stdout.readline() == "mine\n"
+        with pytest.raises(PromptError, match="another process is running in"):
+            workdir.claim_workdir(tmp_path, {})
+    finally:
+        other.kill()
+        other.communicate()
+    workdir.claim_workdir(tmp_path, {})
+    workdir.release(tmp_path)
+    assert not (tmp_path / "lock").exists()

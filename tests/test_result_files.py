@@ -77,6 +77,72 @@ def test_the_command_prints_the_tables_and_where_the_files_are(tmp_path, capsys)
     assert len(list(out.iterdir())) == 4
 
 
+def both_texts(folder: Path, capsys: pytest.CaptureFixture[str]) -> tuple[str, str]:
+    """The Markdown of the only protocol, and what the command prints, without line breaks."""
+    assert explain(results.start, [str(folder)]) == 0
+    (path,) = (folder / "tables").glob("*.md")
+    return path.read_text(), capsys.readouterr().out
+
+
+def test_fewer_classes_and_pictures_are_said(tmp_path, capsys):
+    cell = {"dataset": "dtd", "classes": {"base": 5, "new": 5}}
+    put(tmp_path, **cell, pictures={"train": 80, "test_base": 120, "test_new": 120})
+    whole = {"classes": {"base": 24, "new": 23}, "dataset": "eurosat"} | {
+        "classes": {"base": 5, "new": 5},
+        "pictures": {"test_base": 4200, "test_new": 3900},
+    }
+    put(tmp_path, **whole)
+    for text in both_texts(tmp_path, capsys):
+        assert "dtd: 10 of 47 classes, 240 of 1,692 test pictures" in text
+        assert "eurosat: " not in text
+
+
+def test_splits_of_tfds_are_said_also_of_targets(tmp_path, capsys):
+    names = ("imagenet", "dtd", "eurosat")
+    put(
+        tmp_path,
+        protocol="cross_dataset",
+        dataset="imagenet",
+        accuracy=dict.fromkeys(names, 50.0),
+        zero_shot={},
+        per_iteration={},
+        classes={"imagenet": 1000, "dtd": 47, "eurosat": 10},
+        pictures={"train": 9, "test_imagenet": 50_000, "test_dtd": 1880, "test_eurosat": 8100},
+        split_source="TFDS imagenet2012:5.1.0",
+        split_sources={
+            "imagenet": "TFDS imagenet2012:5.1.0",
+            "dtd": "TFDS dtd:3.0.1",
+            "eurosat": "split_zhou_EuroSAT.json, pictures of TFDS eurosat/rgb:2.0.0",
+        },
+    )
+    for text in both_texts(tmp_path, capsys):
+        said = "TFDS's own splits, not the benchmark's (TFDS dtd:3.0.1)"
+        assert f"published figures: dtd: 1,880 test pictures, not 1,692, {said}." in text
+        assert "imagenet: " not in text
+        assert "eurosat: " not in text
+
+
+@pytest.mark.parametrize("backbone", ["ViT-B/32", "ViT-B/16"])
+def test_another_backbone_is_said_beside_published_figures(tmp_path, capsys, backbone):
+    put(tmp_path, method="pro_mpt", dataset="imagenet", backbone=backbone)
+    for text in both_texts(tmp_path, capsys):
+        assert "76.03" in text
+        said = f"{published.BACKBONE}, 16 shots; measured: backbone {backbone}." in text
+        assert said == (backbone == "ViT-B/32")
+
+
+def test_the_terminal_shows_every_target_that_fits(tmp_path, capsys):
+    for protocol, missing in (("domain_generalization", False), ("cross_dataset", True)):
+        names = ("imagenet", *published.AVERAGED[protocol])
+        folder = tmp_path / protocol
+        scores = {name: 30.25 + i for i, name in enumerate(names)}
+        cell = {"protocol": protocol, "dataset": "imagenet", "accuracy": scores}
+        put(folder, **cell, zero_shot={}, per_iteration={})
+        _, printed = both_texts(folder, capsys)
+        assert "30.25" in printed
+        assert ("31.25" not in printed) == missing
+
+
 def test_every_file_is_what_it_says(written):
     assert all(path.is_file() for path in written)
     assert len(set(written)) == len(written) == len(list(written[0].parent.iterdir()))

@@ -243,7 +243,5 @@ def test_damaged_records_and_pictures(tmp_path):
 def test_tfds_that_is_not_installed(monkeypatch, tmp_path):
     for module in [m for m in sys.modules if m.startswith("tensorflow_datasets")]:
         monkeypatch.setitem(sys.modules, module, None)
-    with pytest.raises(
-        DataError, match=r'needs tensorflow-datasets.*pip install "prompt_jax\[tfds'
-    ):
+    with pytest.raises(DataError, match=r"needs tensorflow-datasets.*pip install -e '\.\[tfds\]'"):
         datasets.load("dtd", tmp_path, source="tfds")

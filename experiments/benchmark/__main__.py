@@ -8,7 +8,7 @@
     python -m experiments.benchmark --draw results/benchmark/benchmark.json
 
 On the device at hand. Writes benchmark.json (after every cell), benchmark.md and growth-*.png and
-.svg. Without PyTorch ours alone is measured: pip install prompt_jax[torch].
+.svg. Without PyTorch ours alone is measured: pip install -e '.[torch]'.
 """
 
 import argparse
@@ -102,7 +102,7 @@ def main(argv: Sequence[str]) -> None:
     chosen = choose_cells(options)
     counterpart = not options.ours_only
     if counterpart and importlib.util.find_spec("torch") is None:
-        print("PyTorch is not installed, so ours alone is measured: pip install prompt_jax[torch]")
+        print("PyTorch is not installed, so ours alone is measured: pip install -e '.[torch]'")
         counterpart = False
     minutes = options.minutes or MINUTES["short" if options.short else "gpu"]
     if not (options.minutes or options.short or options.gpu):

@@ -1,13 +1,12 @@
 """What the protocols' and ablations' configs share; not a configuration to run by itself."""
 
 import importlib
-import pathlib
 from collections.abc import Mapping
 
 from ml_collections import ConfigDict
 
-from experiments import protocols
 from prompt_jax.errors import unknown
+from prompt_jax.methods import METHODS
 
 SEEDS = (1, 2, 3)
 # The data sets of the published averages, in their order.
@@ -15,20 +14,16 @@ NAMES = (
     "imagenet,caltech101,oxford_pets,stanford_cars,flowers102,food101,fgvc_aircraft,sun397,dtd,"
     "eurosat,ucf101"
 )
-# Files of this folder that are no method's.
-OTHERS = ("__init__", "default", "quickstart", "protocol", *protocols.PROTOCOLS)
 
 
 def get_config(protocol: str, method: str) -> ConfigDict:
     """A method's own config for a protocol, with the seeds that publications average over.
 
     Raises:
-        PromptError: no method's config has that name.
+        PromptError: no method has that name.
     """
-    files = sorted(path.stem for path in pathlib.Path(__file__).parent.glob("*.py"))
-    methods = [f for f in files if f not in OTHERS and not f.startswith("ablation")]
-    if method not in methods:
-        raise unknown("method's config", method, methods)
+    if method not in METHODS:
+        raise unknown("method", method, METHODS)
     module = importlib.import_module(f"experiments.configs.{method}")
     c = module.get_config(protocol)
     c.protocol = protocol

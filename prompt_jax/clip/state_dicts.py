@@ -101,7 +101,7 @@ def _read_torch(path: Path) -> State:
     try:
         import torch
     except ImportError:
-        raise PromptError(f"{path.name} needs torch: pip install prompt_jax[torch]") from None
+        raise PromptError(f"{path.name} needs torch: pip install -e '.[torch]'") from None
 
     try:
         content = _load_torch(path)

@@ -145,8 +145,9 @@ def make_task(
     unseen = np.flatnonzero(index == UNSEEN)
     if unseen.size and method.own_classes_only(settings):
         raise PromptError(
-            f"{settings} keeps something of its own for each class it was trained on, and has "
-            f"nothing for {unseen.size} of {len(index)} classes, e.g. {class_names[unseen[0]]!r}; "
+            "with these settings the method keeps something of its own for each class it was "
+            f"trained on, and has nothing for {unseen.size} of {len(index)} classes, e.g. "
+            f"{class_names[unseen[0]]!r}; "
             "test it on the classes it trains on (--config.protocol=few_shot)"
         )
     names = tokenize_classes("{}.", class_names, clip.config.context_length)
