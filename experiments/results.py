@@ -230,7 +230,9 @@ def show(table: ResultTable) -> None:
             columns = {name: columns[name] for name in (table.data, AVERAGE) if name in columns}
         lines = _lines(table, columns)
         if lines:
-            printed = Table("method", "seeds", *columns, title=title(table))
+            printed = Table(title=title(table))
+            for header in ("method", "seeds", *columns):
+                printed.add_column(header, overflow="fold")  # a name cut short says nothing
             for line in lines:
                 printed.add_row(*line)
             tables.show(printed)

@@ -52,7 +52,7 @@ def show(table: Table) -> None:
     """Prints a table on standard output, wide enough when it is no terminal."""
     console = Console()
     if not console.is_terminal:
-        console = Console(width=110)
+        console = Console(width=120)
     console.print(table)
 
 

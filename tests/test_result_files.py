@@ -85,13 +85,9 @@ def both_texts(folder: Path, capsys: pytest.CaptureFixture[str]) -> tuple[str, s
 
 
 def test_fewer_classes_and_pictures_are_said(tmp_path, capsys):
-    cell = {"dataset": "dtd", "classes": {"base": 5, "new": 5}}
-    put(tmp_path, **cell, pictures={"train": 80, "test_base": 120, "test_new": 120})
-    whole = {"classes": {"base": 24, "new": 23}, "dataset": "eurosat"} | {
-        "classes": {"base": 5, "new": 5},
-        "pictures": {"test_base": 4200, "test_new": 3900},
-    }
-    put(tmp_path, **whole)
+    classes = {"classes": {"base": 5, "new": 5}}
+    put(tmp_path, dataset="dtd", **classes, pictures={"test_base": 120, "test_new": 120})
+    put(tmp_path, dataset="eurosat", **classes, pictures={"test_base": 4200, "test_new": 3900})
     for text in both_texts(tmp_path, capsys):
         assert "dtd: 10 of 47 classes, 240 of 1,692 test pictures" in text
         assert "eurosat: " not in text
