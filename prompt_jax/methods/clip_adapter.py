@@ -6,8 +6,8 @@ import jax
 
 from prompt_jax.clip import normalize
 from prompt_jax.errors import PromptError
-from prompt_jax.methods.method import Method, Output, cosine_logits
-from prompt_jax.prompts import encode_templates, init_linear
+from prompt_jax.methods.method import Method, Output, cosine_logits, describe_classes
+from prompt_jax.prompts import init_linear
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,11 +40,6 @@ def init(rng, task):
     }
 
 
-def constants(task, class_names, template):
-    """The classes' text features by the data set's template, float32[K, d], normalised."""
-    return normalize(encode_templates(task.clip, task.frozen, (template,), class_names))
-
-
 def forward(prompts, prepared, task, features):
     """Mixes the adapter's output into the feature, before either is normalised."""
     del prepared
@@ -54,4 +49,4 @@ def forward(prompts, prepared, task, features):
     return Output(cosine_logits(task, normalize(mixed), task.constants)[None])
 
 
-METHOD = Method(Settings, init, forward, sees="features", constants=constants)
+METHOD = Method(Settings, init, forward, sees="features", constants=describe_classes)

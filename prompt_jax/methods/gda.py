@@ -10,8 +10,7 @@ import jax.scipy.linalg
 
 from prompt_jax.clip import normalize
 from prompt_jax.errors import PromptError
-from prompt_jax.methods.method import Method, Output, cosine_logits
-from prompt_jax.prompts import encode_templates
+from prompt_jax.methods.method import Method, Output, cosine_logits, describe_classes
 
 ALPHAS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0)
 
@@ -43,11 +42,6 @@ def init(rng, task):
     """Nothing: the size is the number of shots, `from_shots` makes it."""
     del rng, task
     return {}
-
-
-def constants(task, class_names, template):
-    """The classes' text features by the data set's template, float32[K, d], normalised."""
-    return normalize(encode_templates(task.clip, task.frozen, (template,), class_names))
 
 
 def from_shots(prompts, task, features, labels):
@@ -204,7 +198,7 @@ METHOD = Method(
     forward,
     prepare,
     sees="features",
-    constants=constants,
+    constants=describe_classes,
     trains=trains,
     from_shots=from_shots,
     tune=tune,

@@ -6,8 +6,8 @@ import jax.numpy as jnp
 
 from prompt_jax.clip import normalize
 from prompt_jax.errors import PromptError
-from prompt_jax.methods.method import Method, Output, cosine_logits
-from prompt_jax.prompts import encode_classes, encode_templates, init_context
+from prompt_jax.methods.method import Method, Output, cosine_logits, describe_classes
+from prompt_jax.prompts import encode_classes, init_context
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,11 +40,6 @@ def init(rng, task):
     return {"context": context}
 
 
-def constants(task, class_names, template):
-    """The knowledge: frozen text features of the data set's template, float32[K, d], normalised."""
-    return normalize(encode_templates(task.clip, task.frozen, (template,), class_names))
-
-
 def prepare(prompts, task):
     """The classes' text features under the context, float32[K, d], normalised."""
     return normalize(encode_classes(task.clip, task.frozen, task.names, prompts["context"]))
@@ -63,4 +58,4 @@ def forward(prompts, prepared, task, features):
     return Output(logits[None], losses={"knowledge": knowledge})
 
 
-METHOD = Method(Settings, init, forward, prepare, sees="features", constants=constants)
+METHOD = Method(Settings, init, forward, prepare, sees="features", constants=describe_classes)

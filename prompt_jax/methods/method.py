@@ -9,9 +9,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from prompt_jax.clip import CLIP, Frozen
+from prompt_jax.clip import CLIP, Frozen, normalize
 from prompt_jax.errors import PromptError
-from prompt_jax.prompts import PHOTO, ClassTokens, tokenize_classes
+from prompt_jax.prompts import PHOTO, ClassTokens, encode_templates, tokenize_classes
 
 Prompts = Any
 """The trainable pytree of a method; an empty dict where nothing trains."""
@@ -163,6 +163,15 @@ def look(method: Method, task: Task, images: jax.Array) -> jax.Array:
     if method.sees == "images" or images.ndim == 2:
         return images
     return jax.lax.stop_gradient(task.clip.encode_image(task.frozen, images))
+
+
+def describe_classes(task: Task, class_names: Sequence[str], template: str) -> jax.Array:
+    """Text features by the data set's template, float32[K, d], normalised: many methods' constants.
+
+    Raises:
+        PromptError: a text is too long, see `prompts.tokenize_classes`.
+    """
+    return normalize(encode_templates(task.clip, task.frozen, (template,), class_names))
 
 
 def cosine_logits(task: Task, image_features: jax.Array, text_features: jax.Array) -> jax.Array:

@@ -9,8 +9,7 @@ import jax.numpy as jnp
 
 from prompt_jax.clip import normalize
 from prompt_jax.errors import PromptError
-from prompt_jax.methods.method import Method, Output, cosine_logits
-from prompt_jax.prompts import encode_templates
+from prompt_jax.methods.method import Method, Output, cosine_logits, describe_classes
 
 SMALLEST = 0.1
 
@@ -52,11 +51,6 @@ def init(rng, task):
     """Nothing: the cache's size is the number of shots, `from_shots` makes it."""
     del rng, task
     return {}
-
-
-def constants(task, class_names, template):
-    """The classes' text features by the data set's template, float32[K, d], normalised."""
-    return normalize(encode_templates(task.clip, task.frozen, (template,), class_names))
 
 
 def from_shots(prompts, task, features, labels):
@@ -160,7 +154,7 @@ METHOD = Method(
     init,
     forward,
     sees="features",
-    constants=constants,
+    constants=describe_classes,
     trains=trains,
     from_shots=from_shots,
     tune=tune,
