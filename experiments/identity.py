@@ -61,6 +61,8 @@ def refuse_other_run(folder: pathlib.Path, here: dict, there: dict) -> None:
         return NAMING_FIELDS.index(field) if field in NAMING_FIELDS else len(NAMING_FIELDS)
 
     found = sorted(differences(here, there), key=rank)
+    # Another seed or data set has other pictures too; that says nothing more.
+    found = [one for one in found if not one.startswith("pictures.")] or found
     if found:
         more = len(found) - SHOWN_DIFFERENCES
         shown = "; ".join(found[:SHOWN_DIFFERENCES]) + (f"; and {more} more" if more > 0 else "")
