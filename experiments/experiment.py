@@ -16,7 +16,7 @@ from data_pipelines.examples import Dataset
 from experiments import building, progress, protocols, training, workdir
 from experiments.features import read_options
 from experiments.identity import as_json
-from experiments.preparation import ZERO_SHOT, Prepared, prepare
+from experiments.preparation import Prepared, prepare
 from prompt_jax.evaluate import Evaluator
 from prompt_jax.metrics import harmonic_mean
 
@@ -35,13 +35,16 @@ def run(config: ConfigDict, folder: str | os.PathLike) -> dict[str, Any]:
         PromptError, DataError: a mistake in the config, the data or the folder, in one sentence.
     """
     prepared = prepare(config, pathlib.Path(folder))
-    if isinstance(prepared, dict):
-        return prepared
+    return prepared if isinstance(prepared, dict) else complete(prepared)
+
+
+def complete(prepared: Prepared) -> dict[str, Any]:
+    """Trains, if need be, and finishes a run."""
     trained = training.Trained(prepared.prompts, 0.0, 0)
     if prepared.shots:
         with prepared.listing_all_bad(), contextlib.closing(prepared.shots.batches):
             trained = training.fit(
-                config,
+                prepared.config,
                 prepared.identity,
                 prepared.method,
                 prepared.task,
@@ -61,13 +64,12 @@ def finish(run: Prepared, trained: training.Trained) -> dict[str, Any]:
         with run.listing_all_bad():
             validation = run.makes.of_validation(run.plan.train)
         prompts = run.method.tune(prompts, run.task, *validation)
-    is_zero_shot = run.config.method == "zero_shot"
-    evaluate = Evaluator([run.method] if is_zero_shot else [run.method, ZERO_SHOT])
+    evaluate = Evaluator(run.compared)
     evaluations = workdir.read_evaluations(run.folder)
     for key, dataset in run.plan.tests.items():
         if evaluations.get(key, {}).get("hash") == run.hashes["tests"][key]:
             continue
-        tasks = [run.tests[key], run.zero_shot_tests[key]][: 2 - is_zero_shot]
+        tasks = run.tests[key]
         testing = time.perf_counter()
         with run.listing_all_bad(dataset):
             batches = test_batches(f"{run.config.method} on {key}", dataset, run)

@@ -44,11 +44,11 @@ def run(configs: dict[pathlib.Path, ConfigDict]) -> list[dict[str, Any]]:
         if isinstance(one, dict):
             results[folder] = one
         elif not one.shots or not one.trainable or _is_trained(one):
-            results[folder] = experiment.run(config, folder)
+            results[folder] = experiment.complete(one)
         else:
             prepared.append(one)
     if len(prepared) == 1:
-        results[prepared[0].folder] = experiment.run(prepared[0].config, prepared[0].folder)
+        results[prepared[0].folder] = experiment.complete(prepared[0])
     elif prepared:
         for one, trained in zip(prepared, fit(prepared), strict=True):
             results[one.folder] = experiment.finish(one, trained)
@@ -95,13 +95,12 @@ def fit(runs: list[Prepared]) -> list[training.Trained]:
             common,
             lambda start: Logs([Log(one.folder, start, _optimizer(one)[1]) for one in runs]),
         )
-        position = batches.get_state()
-    trained = []
-    for number, one in enumerate(runs):
-        state = jax.tree.map(lambda leaf, number=number: leaf[number], end.state)
         share = end._replace(pictures=end.pictures // len(runs))
-        record = {"identity": one.identity, "position": position["runs"][number]}
-        record |= {"seconds": share.seconds, "pictures": share.pictures, "waiting": share.waiting}
+        pairs = zip(runs, shots, strict=True)
+        records = [training.record_of(one.identity, each.batches, share) for one, each in pairs]
+    trained = []
+    for number, (one, record) in enumerate(zip(runs, records, strict=True)):
+        state = jax.tree.map(lambda leaf, number=number: leaf[number], end.state)
         with contextlib.closing(Checkpoints(one.folder / "checkpoints")) as checkpoints:
             checkpoints.save(_total(one), state, record)
         prompts = training.result(method, state)

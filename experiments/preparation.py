@@ -51,7 +51,9 @@ class Prepared:
         began: when, by `time.perf_counter`.
         identity: what makes the run this one; see `identify`.
         hashes: of the data; see `protocols.hashes`.
-        task: what trains; its tests' tasks are in `tests`, by key.
+        task: what trains.
+        tests: what is tested, by key: a task for each method of `compared`.
+        compared: the method and, unless it is that, zero-shot CLIP.
         prompts: where training starts.
         trainable: how many numbers train.
         shots: what training reads; None where a method needs no training pictures.
@@ -67,8 +69,8 @@ class Prepared:
     method: methods.Method
     plan: protocols.Plan
     task: methods.Task
-    tests: dict[str, methods.Task]
-    zero_shot_tests: dict[str, methods.Task]
+    tests: dict[str, list[methods.Task]]
+    compared: list[methods.Method]
     prompts: methods.Prompts
     trainable: int
     shots: Shots | None
@@ -130,7 +132,12 @@ def prepare(config: ConfigDict, folder: pathlib.Path) -> Prepared | dict[str, An
 
     # Made before training: a task that the method cannot be tested on is refused early.
     task = make_task(method, settings, plan.train)
-    tests = {key: make_task(method, settings, dataset) for key, dataset in plan.tests.items()}
+    compared = {method: settings}
+    compared.setdefault(ZERO_SHOT, ZERO_SHOT.Settings())
+    tests = {
+        key: [make_task(tested, chosen, dataset) for tested, chosen in compared.items()]
+        for key, dataset in plan.tests.items()
+    }
     prompts = jax.jit(method.init)(jax.random.key(config.seed), task)
     trainable = training.count_trainable(method, prompts, settings)
     needs_shots = trainable > 0 or method.from_shots is not None
@@ -146,10 +153,7 @@ def prepare(config: ConfigDict, folder: pathlib.Path) -> Prepared | dict[str, An
         plan=plan,
         task=task,
         tests=tests,
-        zero_shot_tests={
-            key: make_task(ZERO_SHOT, ZERO_SHOT.Settings(), dataset)
-            for key, dataset in plan.tests.items()
-        },
+        compared=list(compared),
         prompts=prompts,
         trainable=trainable,
         shots=None,
