@@ -14,6 +14,7 @@ from data_pipelines import datasets
 from experiments import protocols
 from prompt_jax import methods
 from prompt_jax.clip import CLIP, Frozen, loading
+from prompt_jax.clip.memory import default_budget
 from prompt_jax.errors import PromptError, unknown
 
 DTYPES = ("float32", "bfloat16")
@@ -119,7 +120,7 @@ class Backbone(NamedTuple):
 def build_backbone(config: ConfigDict) -> Backbone:
     """Loads `config.backbone`."""
     sizes, frozen = loading.load(config.backbone, config.activation or None)
-    memory = math.ceil(config.memory_gb * 1e9) or None
+    memory = math.ceil(config.memory_gb * 1e9) or default_budget()
     clip = CLIP(sizes, jnp.dtype(config.dtype), memory)
     digest = hashlib.sha256(repr(sizes).encode())
     for path, array in jax.tree.leaves_with_path(frozen):

@@ -6,6 +6,7 @@ runs.
 """
 
 import contextlib
+import dataclasses
 import pathlib
 import shutil
 from typing import Any
@@ -21,6 +22,7 @@ from experiments.preparation import Prepared, prepare
 from prompt_jax import train
 from prompt_jax.checkpoint import Checkpoints
 from prompt_jax.errors import PromptError
+from prompt_jax.methods import Task
 
 
 def run(configs: dict[pathlib.Path, ConfigDict]) -> list[dict[str, Any]]:
@@ -65,6 +67,13 @@ def _is_trained(one: Prepared) -> bool:
         return checkpoints.latest() is not None
 
 
+def _share_memory(task: Task, runs: int) -> Task:
+    """The task with a part of its memory budget: each of the runs keeps as much as another."""
+    memory = task.clip.memory
+    clip = dataclasses.replace(task.clip, memory=memory and max(1, memory // runs))
+    return dataclasses.replace(task, clip=clip)
+
+
 def fit(runs: list[Prepared]) -> list[training.Trained]:
     """Trains runs together, and leaves in each one's folder the checkpoint of its last step."""
     first = runs[0]
@@ -83,11 +92,12 @@ def fit(runs: list[Prepared]) -> list[training.Trained]:
     names = "-".join(str(one.config.seed) for one in runs)
     common = first.folder.parent / f"together-{names}"
     identity = {"runs": [one.identity for one in runs]}
+    task = _share_memory(first.task, len(runs))
     with first.listing_all_bad(), contextlib.closing(batches):
         end = training.run_steps(
             config,
             identity,
-            lambda state, batch: step(state, first.task, first.placement.split_runs(batch), rates),
+            lambda state, batch: step(state, task, first.placement.split_runs(batch), rates),
             first.placement.replicate(jax.tree.map(lambda *leaves: jnp.stack(leaves), *states)),
             batches,
             _total(first),

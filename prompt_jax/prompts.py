@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from prompt_jax.clip import CLIP, Frozen, normalize, tokenizer
-from prompt_jax.clip.text import one_class_a_row
+from prompt_jax.clip.text import Cache, one_class_a_row
 from prompt_jax.errors import PromptError
 from prompt_jax.packing import PackedTokens, pack
 
@@ -27,12 +27,15 @@ class ClassTokens:
         suffix: int32[K, S], each class's own tokens up to EOT, padded with zeros.
         eot: int32[K], where in the suffix EOT stands.
         packed: the same suffixes with little padding.
+        sos: the keys and values of SOS, which nothing behind it changes; None where they were not
+            computed yet.
     """
 
     prefix: jax.Array
     suffix: jax.Array
     eot: jax.Array
     packed: PackedTokens
+    sos: Cache | None = None
 
     @property
     def number(self) -> int:
@@ -110,12 +113,14 @@ def encode_classes(
     Raises:
         PromptError: prefix, context and suffix exceed the text tower's slots.
     """
-    prefix = clip.embed_text(frozen, classes.prefix)
+    fixed = classes.prefix if classes.sos is None else classes.prefix[1:]
+    prefix = clip.embed_text(frozen, fixed)
     if context is not None:
         prefix = jnp.broadcast_to(prefix, (*context.shape[:-2], *prefix.shape))
         prefix = jnp.concatenate([prefix, context], axis=-2)
-    _check_slots(clip, prefix, classes.suffix.shape[1])
-    cache = clip.prefill(frozen, prefix, deep_prompts)
+    number = len(classes.prefix) - len(fixed) + prefix.shape[-2]
+    _check_slots(clip, number, classes.suffix.shape[1])
+    cache = clip.prefill(frozen, prefix, deep_prompts, classes.sos)
     packed = classes.packed
     tokens = clip.embed_text(frozen, packed.tokens)
     features = clip.extend(frozen, cache, tokens, packed.position, packed.eot)
@@ -145,14 +150,14 @@ def encode_embedded(
     Raises:
         PromptError: prefix and suffix exceed the text tower's slots.
     """
-    _check_slots(clip, prefix, suffix.shape[-2])
+    _check_slots(clip, prefix.shape[-2], suffix.shape[-2])
     cache = clip.prefill(frozen, prefix, deep_prompts)
     position = one_class_a_row(suffix)
     return clip.extend(frozen, cache, suffix, position, eot[:, None])[..., 0, :]
 
 
-def _check_slots(clip, prefix, suffix_length):
-    slots = prefix.shape[-2] + suffix_length
+def _check_slots(clip, prefix_length, suffix_length):
+    slots = prefix_length + suffix_length
     if slots > clip.config.context_length:
         raise PromptError(
             f"context and class names take {slots} tokens, more than the text tower's "

@@ -1,5 +1,6 @@
 """Prefill and extend compute exactly what the plain 77-token encoding computes, at a fraction."""
 
+import dataclasses
 import math
 
 import jax
@@ -89,6 +90,36 @@ def test_shared_prefix_equals_the_77_token_encoding(words_before, context, deep_
     assert short.shape == plain.shape
     assert float(jnp.std(plain)) > 0.1  # else the difference below says nothing
     assert largest_difference(short, plain) <= 1e-5
+
+
+@pytest.mark.parametrize(
+    "words_before, context, deep_prompts",
+    [(2, (3, 32), None), (0, (4, 5, 32), None), (0, (3, 4, 32), (1, 4, 32))],
+    ids=str,
+)
+def test_a_kept_sos_column_changes_neither_features_nor_gradients(
+    words_before, context, deep_prompts
+):
+    clip, frozen = CLIP_AND_FROZEN
+    classes = random_classes([3, 1, 6, 2], words_before)
+    sos = clip.prefill(frozen, clip.embed_text(frozen, classes.prefix[:1]))
+    deep_prompts = None if deep_prompts is None else vectors(*deep_prompts, seed=1)
+
+    def loss(context, classes):
+        features = encode(clip, frozen, classes, context, deep_prompts)
+        return jnp.sum(normalize(features)[..., 0] ** 2), features
+
+    run = jax.jit(jax.grad(loss, has_aux=True))
+    plain, kept = (
+        run(vectors(*context), each) for each in (classes, dataclasses.replace(classes, sos=sos))
+    )
+    assert float(jnp.abs(plain[0]).max()) > 1e-3
+    assert largest_difference(plain, kept) <= 1e-5
+    other = jax.tree.map(jnp.zeros_like, sos)
+    assert (
+        largest_difference(run(vectors(*context), dataclasses.replace(classes, sos=other)), plain)
+        > 1e-3
+    )
 
 
 def test_encode_text_equals_the_77_token_encoding():

@@ -14,6 +14,7 @@ On the device at hand. Writes benchmark.json (after every cell), benchmark.md an
 import argparse
 import importlib.util
 import json
+import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -44,12 +45,18 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--repeats", type=int, default=5, help="of each side of a cell (5)")
     parser.add_argument("--limit", type=float, default=120, help="seconds a run may take (120)")
     parser.add_argument("--minutes", type=float, help="what would end later is left out")
+    parser.add_argument(
+        "--memory-gb", type=float, default=0.0,
+        help="a tower of ours may keep for its backward pass; 0: a quarter of the device's",
+    )  # fmt: skip
     parser.add_argument("--ours-only", action="store_true", help="without the counterpart")
     options = parser.parse_args(argv)
     for name in ("repeats", "limit", "minutes"):
         value = getattr(options, name)
         if value is not None and not value > 0:
             raise PromptError(f"--{name}={value} must be above 0")
+    if not 0 <= options.memory_gb < math.inf:
+        raise PromptError(f"--memory-gb={options.memory_gb} must be a number, 0 or more")
     return options
 
 
@@ -106,11 +113,12 @@ def main(argv: Sequence[str]) -> None:
         counterpart = False
     minutes = options.minutes or MINUTES["short" if options.short else "gpu"]
     if not (options.minutes or options.short or options.gpu):
-        minutes = float("inf")
+        minutes = math.inf
     folder = Path(options.workdir)
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / "benchmark.json"
-    how = measure.Options(options.repeats, options.limit, minutes, counterpart)
+    memory = math.ceil(options.memory_gb * 1e9) or None
+    how = measure.Options(options.repeats, options.limit, minutes, counterpart, memory)
     record = measure.measure_all(chosen, how, file)
     write_report(record, folder)
     print(f"every repeat is in {file}")

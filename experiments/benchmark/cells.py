@@ -14,6 +14,7 @@ PARTS = ("all", "text")
 DTYPES = ("float32", "bfloat16")
 CLASSES = (10, 50, 100, 1000)
 ITERATIONS = 2
+RUNS = 3  # in one program, where several are measured
 # One evaluation goes through so many batches: what no image changes is computed once for them.
 EVALUATION_BATCHES = 2
 
@@ -31,6 +32,8 @@ class Cell:
         part: "all"; or "text", with image features that are there already and stay as they are.
         N: iterations, of pro_mpt alone.
         dtype: compute type; the counterpart's bfloat16 is autocast.
+        runs: training runs in one program, of seeds and so batches of their own. Above 1, the
+            counterpart is not PyTorch but as many of our own single steps, one after the other.
     """
 
     method: str
@@ -41,32 +44,36 @@ class Cell:
     part: str = "all"
     N: int = ITERATIONS
     dtype: str = "float32"
+    runs: int = 1
 
     def __post_init__(self):
         choices = {"method": METHODS, "backbone": BACKBONES, "phase": PHASES, "part": PARTS}
         for field, allowed in (choices | {"dtype": DTYPES}).items():
             if getattr(self, field) not in allowed:
                 raise unknown(f"{field} in --only", str(getattr(self, field)), allowed)
-        limits = {"K": (2, 1000), "batch": (1, 4096), "N": (1, 16)}
+        limits = {"K": (2, 1000), "batch": (1, 4096), "N": (1, 16), "runs": (1, 64)}
         for field, (low, high) in limits.items():
             if not low <= getattr(self, field) <= high:
                 raise PromptError(
                     f"--only {field}={getattr(self, field)} must be from {low} to {high}"
                 )
+        if self.runs > 1 and self.phase != "train":
+            raise PromptError(f"--only runs={self.runs} needs phase=train: evaluation has no runs")
         if self.method != "pro_mpt":
             object.__setattr__(self, "N", 1)
 
     @property
     def images(self) -> int:
         """Images that one run goes through."""
-        return self.batch * (EVALUATION_BATCHES if self.phase == "evaluate" else 1)
+        return self.batch * (EVALUATION_BATCHES if self.phase == "evaluate" else self.runs)
 
     def __str__(self):
         iterations = f" N={self.N}" if self.method == "pro_mpt" else ""
         part = f" {self.part} part" if self.part != "all" else ""
+        runs = f" {self.runs} runs" if self.runs > 1 else ""
         return (
             f"{self.method} {self.backbone} K={self.K} batch={self.batch}{iterations} "
-            f"{self.phase}{part} {self.dtype}"
+            f"{self.phase}{part}{runs} {self.dtype}"
         )
 
 
@@ -79,7 +86,10 @@ def full() -> list[Cell]:
         for method in METHODS
         for phase in PHASES
     ]
-    return unique([*grid, *growth("ViT-B/32", (1, 2, 4, 8), (1, 2, 3, 4))])
+    together = [
+        Cell(method, backbone, 10, runs=RUNS) for backbone in BACKBONES[:2] for method in METHODS
+    ]
+    return unique([*grid, *together, *growth("ViT-B/32", (1, 2, 4, 8), (1, 2, 3, 4))])
 
 
 def short() -> list[Cell]:
@@ -88,7 +98,8 @@ def short() -> list[Cell]:
     cells += [Cell("cocoop", "embedded", 10), Cell("pro_mpt", "embedded", 50, phase="evaluate")]
     cells += [Cell(method, "embedded", 50, phase="evaluate") for method in ("cocoop", "coop")]
     cells += [Cell("cocoop", "embedded", 10, batch=1), Cell("pro_mpt", "embedded", 10)]
-    return [*cells, Cell("coop", "embedded", 10), Cell("pro_mpt", "embedded", 10, N=1)]
+    cells += [Cell("coop", "embedded", 10), Cell("pro_mpt", "embedded", 10, runs=RUNS)]
+    return [*cells, Cell("pro_mpt", "embedded", 10, N=1)]
 
 
 def gpu() -> list[Cell]:
@@ -97,11 +108,12 @@ def gpu() -> list[Cell]:
         ("train", 100, 4), ("train", 1000, 1), ("train", 100, 16), ("train", 1000, 4),
         ("evaluate", 1000, 4), ("train", 100, 64), ("train", 1000, 16), ("evaluate", 100, 100),
     ]  # fmt: skip
-    return [
+    cells = [
         Cell(method, "ViT-B/16", number, batch, phase, dtype="bfloat16")
         for phase, number, batch in plan
         for method in ("pro_mpt", "cocoop")
     ]
+    return [*cells, Cell("pro_mpt", "ViT-B/16", 100, dtype="bfloat16", runs=RUNS)]
 
 
 def growth(backbone: str, batches: Sequence[int], iterations: Sequence[int]) -> list[Cell]:

@@ -22,8 +22,9 @@ def plot_growth(record: Mapping[str, Any], folder: Path) -> list[Path]:
     """
     paths = []
     kinds = ("backbone", "phase", "part", "dtype")
-    for kind in dict.fromkeys(tuple(cell[k] for k in kinds) for cell in record["cells"]):
-        cells = [c for c in record["cells"] if tuple(c[k] for k in kinds) == kind]
+    single = [cell for cell in record["cells"] if cell["runs"] == 1]
+    for kind in dict.fromkeys(tuple(cell[k] for k in kinds) for cell in single):
+        cells = [cell for cell in single if tuple(cell[k] for k in kinds) == kind]
         panels = {axis: found for axis in AXES if (found := curves(cells, axis))}
         if panels:
             name = "-".join(("growth", *kind)).replace("/", "-")

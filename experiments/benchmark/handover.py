@@ -26,13 +26,13 @@ class Handover(NamedTuple):
     prompts: Mapping[str, np.ndarray]
 
 
-def image_batch(cell: Any, image_size: int) -> tuple[np.ndarray, np.ndarray]:
+def image_batch(cell: Any, image_size: int, run: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """Made-up images float32[B, H, W, 3] and labels int32[B] of a `Cell`, for both sides."""
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(run)
     images = rng.standard_normal((cell.batch, image_size, image_size, 3), np.float32)
     return images, np.arange(cell.batch, dtype=np.int32) % cell.K
 
 
-def feature_batch(cell: Any, width: int) -> np.ndarray:
+def feature_batch(cell: Any, width: int, run: int = 0) -> np.ndarray:
     """Image features float32[B, d] for a cell's text part, in place of its images."""
-    return np.random.default_rng(0).standard_normal((cell.batch, width), np.float32)
+    return np.random.default_rng(run).standard_normal((cell.batch, width), np.float32)

@@ -19,11 +19,13 @@ from experiments.benchmark.handover import Handover, feature_batch, image_batch
 from prompt_jax import evaluate, methods, optim, train
 from prompt_jax.clip import CLIP, VARIANTS, CLIPConfig, Frozen, loading, normalize, tokenizer
 from prompt_jax.clip.layouts import from_tree, openai_layout, to_tree
+from prompt_jax.clip.memory import default_budget
 from prompt_jax.methods import Method, Output, Prompts, Task
 from prompt_jax.methods.method import cosine_logits
 from prompt_jax.prompts import PHOTO, encode_classes, generate
 
 PEAK_REPEATS = 5
+RATE = 0.002
 
 
 def load_backbone(name: str, weights: Path) -> tuple[CLIPConfig, Frozen]:
@@ -91,6 +93,19 @@ def _pro_mpt_text(prompts: Prompts, prepared: Any, task: Task, features: jax.Arr
     return Output(jnp.concatenate([first[None], logits]), weights=weights)
 
 
+def make_batch(cell: Cell, config: CLIPConfig, run: int) -> dict[str, jax.Array]:
+    """A training run's batch; for a cell's text part, features stand in for its images."""
+    images, labels = image_batch(cell, config.image_size, run)
+    if cell.part == "text":
+        images = feature_batch(cell, config.embed_dim, run)
+    return {"image": jnp.asarray(images), "label": jnp.asarray(labels)}
+
+
+def stack(trees: list[Any]) -> Any:
+    """Pytrees of the same structure as one, with a first axis over them."""
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
+
+
 class Ours:
     """One cell of ours, ready to run.
 
@@ -99,10 +114,20 @@ class Ours:
         handover: for the counterpart.
     """
 
-    def __init__(self, cell: Cell, weights: Path):
-        """Loads, compiles and runs it once."""
+    def __init__(self, cell: Cell, weights: Path, memory: int | None = None, in_turn: bool = False):
+        """Loads, compiles and runs it once.
+
+        Args:
+            cell: what to run.
+            weights: see `load_backbone`.
+            memory: see `CLIP`; None for the default budget.
+            in_turn: whether a cell of several training runs takes them one after the other.
+        """
         config, frozen = load_backbone(cell.backbone, weights)
-        clip = CLIP(config, jnp.dtype(cell.dtype))
+        memory = memory or default_budget()
+        if memory and cell.runs > 1 and not in_turn:
+            memory //= cell.runs
+        clip = CLIP(config, jnp.dtype(cell.dtype), memory)
         method = methods.get(cell.method)
         settings = method.Settings(**({"iterations": cell.N} if cell.method == "pro_mpt" else {}))
         names = class_names(cell.K, CLASSES)
@@ -111,36 +136,41 @@ class Ours:
         self.handover = hand_over(cell.method, clip, settings, prompts, names)
         if cell.part == "text":
             method = text_part(cell.method)
-        images, labels = image_batch(cell, config.image_size)
-        if cell.part == "text":
-            images = feature_batch(cell, config.embed_dim)
-        self._batch = {"image": jnp.asarray(images), "label": jnp.asarray(labels)}
         self._method, self._task, self._prompts = method, task, prompts
+        batches = [make_batch(cell, config, run) for run in range(cell.runs)]
         if cell.phase == "train":
-            self._set_up_training()
+            self._set_up_training(batches, in_turn)
         else:
-            self._set_up_evaluation()
+            self._set_up_evaluation(batches[0])
 
-    def _set_up_training(self):
+    def _set_up_training(self, batches: list[dict[str, jax.Array]], in_turn: bool):
         mask = self._method.trains(self._prompts, self._task.settings)
-        optimizer = optim.sgd(0.002, mask)
-        self._state = train.init_state(self._prompts, optimizer)
-        arguments = (self._state, self._task, self._batch)
+        optimizer, rate = optim.sgd(RATE, mask), jnp.asarray(RATE)
+        states = [train.init_state(self._prompts, optimizer) for _ in batches]
         step = train.make_step(self._method, optimizer)
+        self._turns: list[tuple] = [(batch,) for batch in batches]
+        if len(batches) > 1 and not in_turn:
+            step = train.make_parallel_step(self._method, lambda rate: optim.sgd(rate, mask))
+            self._turns = [(stack(batches), jnp.broadcast_to(rate, len(batches)))]
+            states = [stack(states)]
+        # A step takes its state's arrays for itself, and the states share their first ones.
+        self._states = [jax.tree.map(jnp.copy, state) for state in states]
+        arguments = (self._states[0], self._task, *self._turns[0])
         began = time.perf_counter()
         self._step = step.lower(*arguments).compile()
         compiled = time.perf_counter() - began
         analysis, memory = self._step.cost_analysis(), self._step.memory_analysis()
         self.facts = {
             "compile_seconds": compiled,
-            "flops": flops.count_products(step, *arguments),
+            "flops": len(self._turns) * flops.count_products(step, *arguments),
             "xla_flops": (analysis or {}).get("flops"),
             "xla_temporary_bytes": getattr(memory, "temp_size_in_bytes", None),
         }
         self._once = self._train
         self.facts["first_seconds"] = self.run(1)
 
-    def _set_up_evaluation(self):
+    def _set_up_evaluation(self, batch: dict[str, jax.Array]):
+        self._batch = batch
         self._evaluate = evaluate.Evaluator([self._method])
         self._once = self._go_through
         with_compilation, first = self.run(1), self.run(1)
@@ -163,8 +193,9 @@ class Ours:
         }
 
     def _train(self):
-        self._state, metrics = self._step(self._state, self._task, self._batch)
-        return self._state, metrics
+        for number, rest in enumerate(self._turns):
+            self._states[number], _ = self._step(self._states[number], self._task, *rest)
+        return self._states
 
     def _go_through(self):
         batches = [self._batch] * EVALUATION_BATCHES

@@ -35,12 +35,14 @@ class Options:
         minutes: no cell starts that would end later than so long after the first, if it took as
             long as the method's last cell, or all cells' mean.
         counterpart: whether PyTorch is measured too.
+        memory: bytes that a tower of ours may keep; None for the default.
     """
 
     repeats: int = 5
     limit: float = 120.0
     minutes: float = math.inf
     counterpart: bool = True
+    memory: int | None = None
 
 
 def measure_all(cells: Sequence[Cell], options: Options, file: Path) -> dict[str, Any]:
@@ -107,11 +109,14 @@ def measure_cell(cell: Cell, options: Options, record: dict[str, Any], folder: P
         leave("both", reason)
         return
     try:
-        with Worker(OURS, seconds, cell, weights) as ours:
+        with Worker(OURS, seconds, cell, weights, options.memory) as ours:
             facts, handover = ours.ask()
+            platform = record["device"]["platform"]
             start = functools.partial(
-                Worker, COUNTERPART, seconds, cell, weights, handover, record["device"]["platform"]
+                Worker, COUNTERPART, seconds, cell, weights, handover, platform
             )
+            if cell.runs > 1:
+                start = functools.partial(Worker, "in turn", seconds, cell, weights, options.memory)
             found = measure_sides(ours, facts, start, cell, options, record, leave)
     except LeftOut as error:
         leave("both", str(error), isinstance(error, Failed))
@@ -130,16 +135,17 @@ def measure_sides(
 ) -> dict[str, dict[str, Any]]:
     """Both sides' facts, repeats and peak memory; ours alone where the counterpart is left out."""
     reason = too_much(record, cell, COUNTERPART, options.limit)
-    if options.counterpart and not reason:
+    wanted = options.counterpart or cell.runs > 1
+    if wanted and not reason:
         try:
             with start() as theirs:
-                their_facts = theirs.ask()
+                their_facts, _ = theirs.ask()
                 return take_turns(
                     {OURS: (ours, facts), COUNTERPART: (theirs, their_facts)}, options
                 )
         except LeftOut as error:
             leave(COUNTERPART, str(error), isinstance(error, Failed))
-    elif options.counterpart:
+    elif wanted:
         leave(COUNTERPART, reason)
     return take_turns({OURS: (ours, facts)}, options)
 

@@ -10,9 +10,10 @@ from experiments import tables
 from experiments.benchmark.cells import Cell
 
 HEADERS = (
-    "method", "K", "batch", "ours /s", "torch /s", "ratio", "ours MiB", "torch MiB", "GFLOP",
-    "peak", "built s",
+    "method", "K", "batch", "{0} /s", "{1} /s", "ratio", "{0} MiB", "{1} MiB", "GFLOP", "peak",
+    "built s",
 )  # fmt: skip
+IN_TURN = "runs in one program, and in turn"
 
 # A load per core from which the measurements are not to be trusted.
 BUSY = 0.4
@@ -22,8 +23,9 @@ def show(record: Mapping[str, Any]) -> None:
     """Prints a table per backbone, phase and part, and what was left out."""
     for title, rows in sections(record).items():
         table = Table(title=title, title_justify="left")
-        table.add_column(HEADERS[0], no_wrap=True)
-        for header in HEADERS[1:]:
+        first, *others = headers(title)
+        table.add_column(first, no_wrap=True)
+        for header in others:
             table.add_column(header, justify="right", no_wrap=header == "ratio")
         for row in rows:
             table.add_row(*row)
@@ -37,11 +39,17 @@ def to_markdown(record: Mapping[str, Any]) -> str:
     """The same as text for a file, with the conditions of the measurement on top."""
     parts = [f"# Benchmark\n\n{conditions(record)}\n"]
     for title, rows in sections(record).items():
-        parts.append(f"## {title}\n\n{tables.markdown(HEADERS, rows)}")
+        parts.append(f"## {title}\n\n{tables.markdown(headers(title), rows)}")
     lines = [f"- {line}" for line in left_out(record)]
     if lines:
         parts.append("## Left out\n\n" + "\n".join(lines) + "\n")
     return "\n".join(parts)
+
+
+def headers(title: str) -> tuple[str, ...]:
+    """The columns of the section with that title."""
+    sides = ("together", "in turn") if title.endswith(IN_TURN) else ("ours", "torch")
+    return tuple(header.format(*sides) for header in HEADERS)
 
 
 def conditions(record: Mapping[str, Any]) -> str:
@@ -79,6 +87,8 @@ def sections(record: Mapping[str, Any]) -> dict[str, list[tuple[str, ...]]]:
     for cell in record["cells"]:
         title = "{}, {}, {} part, {}".format(*(cell[key] for key in order))
         title = title.replace("all part", "whole")
+        if cell["runs"] > 1:
+            title += f", {cell['runs']} {IN_TURN}"
         found.setdefault(title, []).append(_row(cell))
     if best := list(_best_batches(record["cells"])):
         found["best batch of each side"] = best
@@ -108,7 +118,7 @@ def _rate(value: float) -> str:
 
 def _best_batches(cells: Iterable[Mapping[str, Any]]) -> Iterable[tuple[str, ...]]:
     """For each cell that was measured at several batches, the best of each side and their ratio."""
-    keys = ("backbone", "phase", "part", "dtype", "method", "K", "N")
+    keys = ("backbone", "phase", "part", "dtype", "method", "K", "N", "runs")
 
     def key(cell):
         return tuple(cell[name] for name in keys)

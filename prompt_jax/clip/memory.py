@@ -1,11 +1,29 @@
 """How much memory a tower's backward pass needs, and how to bound it."""
 
 import math
+import os
 from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+
+# Both towers, and ProMPT's every iteration, may each keep a budget's worth.
+BUDGET_SHARE = 1 / 4
+
+
+def default_budget() -> int | None:
+    """Bytes for `CLIP.memory`: a quarter of all devices' memory; None where nobody says how much.
+
+    On a CPU it is a quarter of the host's.
+    """
+    devices = jax.devices()
+    statistics = jax.local_devices()[0].memory_stats() or {}
+    if "bytes_limit" in statistics:
+        return int(BUDGET_SHARE * statistics["bytes_limit"] * len(devices))
+    if devices[0].platform == "cpu" and hasattr(os, "sysconf"):
+        return int(BUDGET_SHARE * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    return None
 
 
 def block_bytes(

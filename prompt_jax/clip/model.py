@@ -115,10 +115,14 @@ class CLIP:
         return self._run(self._text, frozen["text"], "embed", tokens)
 
     def prefill(
-        self, frozen: Frozen, prefix: jax.Array, deep_prompts: jax.Array | None = None
+        self,
+        frozen: Frozen,
+        prefix: jax.Array,
+        deep_prompts: jax.Array | None = None,
+        sos: Cache | None = None,
     ) -> Cache:
         """Keys and values of [SOS][context]; see `TextTower.prefill`."""
-        return self._run(self._text, frozen["text"], "prefill", prefix, deep_prompts)
+        return self._run(self._text, frozen["text"], "prefill", prefix, deep_prompts, sos)
 
     def extend(
         self,

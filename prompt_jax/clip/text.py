@@ -11,7 +11,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from prompt_jax.clip.blocks import Block, attend, attend_after_prefix, layer_norm
+from prompt_jax.clip.blocks import Block, attend, layer_norm, put_before
 from prompt_jax.clip.config import CLIPConfig
 
 Cache = Sequence[tuple[jax.Array, jax.Array]]
@@ -67,27 +67,38 @@ class TextTower(nn.Module):
         """Text features float[..., d] from the last block's output at EOT, float[..., d_l]."""
         return self.projection(self.ln_final(x))
 
-    def prefill(self, prefix: jax.Array, deep_prompts: jax.Array | None = None) -> Cache:
+    def prefill(
+        self,
+        prefix: jax.Array,
+        deep_prompts: jax.Array | None = None,
+        sos: Cache | None = None,
+    ) -> Cache:
         """Runs the tokens that all classes share and keeps what later tokens will look at.
 
         Args:
-            prefix: float[..., T, d_l], embeddings of [SOS][context] without positions.
+            prefix: float[..., T, d_l], embeddings of [SOS][context] without positions; of [context]
+                alone with `sos`.
             deep_prompts: float[J - 1, M, d_l] or None; they overwrite slots 1..M before layers
                 1..J-1 and get no position (MaPLe, section 3.2).
+            sos: keys and values of SOS, without the axes [...]: the first token sees itself alone,
+                so they are always the same.
 
         Returns:
-            a pair (keys, values) per layer.
+            a pair (keys, values) per layer, those of SOS first.
         """
-        x = self.place(prefix, jnp.arange(prefix.shape[-2]))
+        start = 0 if sos is None else 1
+        x = self.place(prefix, start + jnp.arange(prefix.shape[-2]))
+        mask = causal(start + x.shape[-2])[start:]
         cache = []
         for layer, block in enumerate(self.blocks):
             if deep_prompts is not None and 0 < layer <= len(deep_prompts):
-                x = overwrite_context(x, deep_prompts[layer - 1])
+                x = overwrite_context(x, deep_prompts[layer - 1], 1 - start)
             key, value = block.key_value(x)
+            if sos is not None:
+                key, value = put_before(sos[layer][0], key), put_before(sos[layer][1], value)
             cache.append((key, value))
             if layer < len(self.blocks) - 1:  # nobody reads the prefix after its last keys
-                attended = attend(block.query(x), key, value, causal(x.shape[-2]))
-                x = block.finish(x, attended)
+                x = block.finish(x, attend(block.query(x), key, value, mask))
         return cache
 
     def extend(
@@ -106,17 +117,21 @@ class TextTower(nn.Module):
         Returns:
             float[..., N, Q, d], not normalised.
         """
-        x = self.place(tokens, cache[0][0].shape[-3] + position)
+        before = cache[0][0].shape[-3]
+        x = self.place(tokens, before + position)
         slot = jnp.arange(tokens.shape[-2])
         distance = slot[:, None] - slot
-        mask = (distance >= 0) & (distance <= position[..., None])  # [N, R, R]
+        own = (distance >= 0) & (distance <= position[..., None])
+        mask = jnp.pad(own, ((0, 0), (0, 0), (before, 0)), constant_values=True)  # [N, R, T + R]
         for layer, (block, prefix) in enumerate(zip(self.blocks, cache, strict=True)):
-            key, value = block.key_value(x)
+            key, value = (
+                put_before(first[..., None, :, :, :], each)
+                for first, each in zip(prefix, block.key_value(x), strict=True)
+            )
             if layer == len(self.blocks) - 1:  # only EOT is read: one query per class is enough
                 row = jnp.arange(len(eot))[:, None]
                 x, mask = x[..., row, eot, :], mask[row, eot]
-            attended = attend_after_prefix(block.query(x), key, value, mask[:, None], *prefix)
-            x = block.finish(x, attended)
+            x = block.finish(x, attend(block.query(x), key, value, mask[:, None]))
         return self.head(x)
 
     def __call__(self, tokens: jax.Array, eot: jax.Array) -> jax.Array:
@@ -136,7 +151,8 @@ def causal(length: int) -> jax.Array:
     return jnp.tril(jnp.ones((length, length), bool))
 
 
-def overwrite_context(x: jax.Array, prompts: jax.Array) -> jax.Array:
-    """Puts prompts float[M, d] (or [..., M, d]) in slots 1..M of x float[..., T, d]."""
+def overwrite_context(x: jax.Array, prompts: jax.Array, first: int = 1) -> jax.Array:
+    """Puts prompts float[M, d] (or [..., M, d]) in M slots of x float[..., T, d] from `first`."""
     prompts = jnp.broadcast_to(prompts.astype(x.dtype), (*x.shape[:-2], *prompts.shape[-2:]))
-    return jnp.concatenate([x[..., :1, :], prompts, x[..., 1 + prompts.shape[-2] :, :]], axis=-2)
+    behind = x[..., first + prompts.shape[-2] :, :]
+    return jnp.concatenate([x[..., :first, :], prompts, behind], axis=-2)

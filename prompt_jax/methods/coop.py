@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from prompt_jax.clip import normalize, tokenizer
 from prompt_jax.errors import PromptError, unknown
 from prompt_jax.methods.method import Method, Output, cosine_logits
-from prompt_jax.prompts import encode_embedded, init_context
+from prompt_jax.prompts import encode_classes, encode_embedded, init_context
 
 POSITIONS = ("end", "middle", "front")
 
@@ -64,6 +64,8 @@ def prepare(prompts, task):
     into each class's own tokens.
     """
     s, names, context = task.settings, task.names, prompts["context"]
+    if s.name_position == "end" and not s.class_specific:
+        return normalize(encode_classes(task.clip, task.frozen, names, context))
     length = context.shape[-2]
     before = {"end": length, "middle": length // 2, "front": 0}[s.name_position]
     prefix = task.clip.embed_text(task.frozen, names.prefix)

@@ -1,6 +1,7 @@
 """What a prompt method is: pure functions over a small trainable pytree."""
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
@@ -28,7 +29,7 @@ class Task:
 
     Attributes:
         frozen: CLIP's parameters.
-        names: the classes behind a learned context, "{}.".
+        names: the classes behind a learned context, "{}.", the column of SOS computed.
         trained: int32[K], which of the classes that the prompts are trained on each class is;
             `UNSEEN` for another one.
         constants: what the method's `constants` computed, once.
@@ -151,8 +152,14 @@ def make_task(
             "test it on the classes it trains on (--config.protocol=few_shot)"
         )
     names = tokenize_classes("{}.", class_names, clip.config.context_length)
+    names = dataclasses.replace(names, sos=_encode_sos(clip, frozen, names.prefix[:1]))
     task = Task(frozen, names, jnp.asarray(index, jnp.int32), None, clip, settings)
     return dataclasses.replace(task, constants=method.constants(task, class_names, template))
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _encode_sos(clip, frozen, token):
+    return clip.prefill(frozen, clip.embed_text(frozen, token))
 
 
 def look(method: Method, task: Task, images: jax.Array) -> jax.Array:
