@@ -67,7 +67,7 @@ def _is_trained(one: Prepared) -> bool:
         return checkpoints.latest() is not None
 
 
-def _share_memory(task: Task, runs: int) -> Task:
+def share_memory(task: Task, runs: int) -> Task:
     """The task with a part of its memory budget: each of the runs keeps as much as another."""
     memory = task.clip.memory
     clip = dataclasses.replace(task.clip, memory=memory and max(1, memory // runs))
@@ -92,7 +92,7 @@ def fit(runs: list[Prepared]) -> list[training.Trained]:
     names = "-".join(str(one.config.seed) for one in runs)
     common = first.folder.parent / f"together-{names}"
     identity = {"runs": [one.identity for one in runs]}
-    task = _share_memory(first.task, len(runs))
+    task = share_memory(first.task, len(runs))
     with first.listing_all_bad(), contextlib.closing(batches):
         end = training.run_steps(
             config,

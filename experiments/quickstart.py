@@ -1,6 +1,7 @@
 """The whole thing, small: four methods, three seeds, base-to-novel on scenes of a shifted domain.
 
     python -m experiments.quickstart        (what ./run.sh does; about 5 minutes on two cores)
+    python -m experiments.quickstart --dtype=bfloat16 --quickstart_dir=results/quickstart-bfloat16
 
 Nothing is downloaded: the CLIP is the embedded one, the pictures are rendered. Finished runs are
 kept, so an interrupted quickstart goes on where it stopped.
@@ -19,6 +20,7 @@ from experiments.configs import quickstart
 from prompt_jax.errors import PromptError
 
 WORKDIR = flags.DEFINE_string("quickstart_dir", "results/quickstart", "where everything is written")
+DTYPE = flags.DEFINE_enum("dtype", "float32", ["float32", "bfloat16"], "frozen towers' type")
 
 
 def run_all(workdir: pathlib.Path, configs: list[ConfigDict]) -> dict[str, list[dict]]:
@@ -80,7 +82,7 @@ def start(argv: list[str]) -> None:
     command_line.use_compilation_cache()
     workdir = pathlib.Path(WORKDIR.value)
     began = time.perf_counter()
-    results = run_all(workdir, quickstart.get_configs())
+    results = run_all(workdir, quickstart.get_configs(DTYPE.value))
     tables.show(summary(results))
     picture = workdir / "iterations.png"
     draw(picture, results)

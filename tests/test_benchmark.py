@@ -60,6 +60,20 @@ def test_the_command_measures_both_sides_and_writes_everything(tmp_path):
     assert "coop" in output and "| coop" in (tmp_path / "benchmark.md").read_text()
 
 
+def test_runs_together_are_measured_beside_the_same_in_turn(tmp_path):
+    words = ["method=coop", "backbone=embedded", "K=3", "batch=2", "part=text", "runs=2"]
+    command.main(
+        ["--ours-only", "--repeats=2", "--memory-gb=1", f"--workdir={tmp_path}", "--only", *words,
+         "phase=train"]
+    )  # fmt: skip
+    (cell,) = json.loads((tmp_path / "benchmark.json").read_text())["cells"]
+    assert cell["runs"] == 2 and len(cell["ratio"]["repeats"]) == 2
+    assert cell["ours"]["flops"] == pytest.approx(cell["counterpart"]["flops"], rel=0.01)
+    assert cell["ours"]["images_per_second"] == 4 / cell["ours"]["median_seconds"]
+    text = (tmp_path / "benchmark.md").read_text()
+    assert "2 runs in one program, and in turn" in text and "| in turn /s |" in text
+
+
 def test_without_pytorch_ours_alone_is_asked_for_and_said(monkeypatch, tmp_path, capsys):
     asked = []
 
@@ -77,6 +91,7 @@ def test_without_pytorch_ours_alone_is_asked_for_and_said(monkeypatch, tmp_path,
 def test_figures_show_what_differs_in_one_setting_alone(tmp_path):
     rows = [(Cell("pro_mpt", "embedded", number), number, 9 * number) for number in (10, 100)]
     rows += [(Cell("pro_mpt", "embedded", 10, N=1), 5, None), (Cell("coop", "embedded", 10), 1, 2)]
+    rows += [(Cell("coop", "embedded", 100, runs=3), 1, 2)]  # no point of coop's curve over K
     record = make_record(*rows)
     file = tmp_path / "benchmark.json"
     file.write_text(json.dumps(record))
@@ -182,6 +197,7 @@ def test_a_selection_makes_one_figure_alone():
         (["K"], "must be KEY=VALUE"),
         (["K=many"], "K=many: must be a whole number"),
         (["K=2000"], "K=2000 must be from 2 to 1000"),
+        (["runs=3", "phase=evaluate"], "runs=3 needs phase=train"),
     ],
 )
 def test_a_wrong_selection_says_what_is_allowed(words, message):
@@ -194,6 +210,7 @@ def test_a_wrong_selection_says_what_is_allowed(words, message):
     [
         (["--draw=/no/such.json"], "cannot be read: No such file"),
         (["--repeats=0"], "--repeats=0 must be above 0"),
+        (["--memory-gb=-1"], "--memory-gb=-1.0 must be a number, 0 or more"),
     ],
 )
 def test_mistakes_are_one_line(words, message, capsys):

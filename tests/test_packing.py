@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from reference import largest_difference, random_clip, relative_difference
 
 from prompt_jax.clip import CLIP, VARIANTS
+from prompt_jax.clip.memory import default_budget
 from prompt_jax.errors import PromptError
 from prompt_jax.packing import CLASSES_PER_ROW, pack
 from prompt_jax.prompts import encode_classes, encode_embedded, tokenize_classes
@@ -174,6 +175,32 @@ def test_gradients_stay_within_a_row_and_a_class():
         own = (slots >= start) & (slots <= eot)
         assert (size[k, own] > 0).all()
         assert (size[k, ~own] == 0).all()
+
+
+class FakeDevice:
+    """A device that says how much memory it has, or nothing."""
+
+    def __init__(self, statistics, platform="gpu"):
+        self.memory_stats = lambda: statistics
+        self.platform = platform
+
+
+@pytest.mark.parametrize(
+    "device, budget",
+    [
+        (FakeDevice({"bytes_limit": 16 * 10**9}), 8 * 10**9),  # of two devices, a quarter
+        (FakeDevice(None), None),
+        (FakeDevice({}), None),
+    ],
+)
+def test_the_default_budget_is_a_share_of_the_devices_memory(monkeypatch, device, budget):
+    for name in ("devices", "local_devices"):
+        monkeypatch.setattr(jax, name, lambda: [device, device])
+    assert default_budget() == budget
+
+
+def test_on_a_cpu_the_default_budget_is_a_share_of_the_hosts_memory():
+    assert 2**26 < (default_budget() or 0) < 2**46
 
 
 def test_a_budget_bounds_the_memory_of_the_text_tower():

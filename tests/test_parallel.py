@@ -1,5 +1,6 @@
 """Runs of several seeds and learning rates in one program end where separate runs do."""
 
+import dataclasses
 import json
 
 import jax
@@ -7,7 +8,9 @@ import numpy as np
 import pytest
 import tiny
 
-from experiments import parallel, sweep, training
+from experiments import building, parallel, sweep, training
+from prompt_jax import methods
+from prompt_jax.methods import coop
 
 TIMES = ("seconds", "per_second", "wait_share")
 
@@ -109,3 +112,13 @@ def test_finished_runs_stay_out_of_it(clip, tmp_path, capsys):
     found = sweep.run(config, tmp_path)
     assert "finished before" in capsys.readouterr().out
     assert [one["trained_together"] for one in found] == [1, 2, 2]
+
+
+def test_runs_share_the_memory_budget(clip):
+    backbone = building.build_backbone(config_of(clip, "coop"))
+    task = methods.make_task(
+        methods.get("coop"), backbone.clip, backbone.frozen, ["cat", "dog"], coop.Settings()
+    )
+    assert parallel.share_memory(task, 3).clip.memory == backbone.clip.memory // 3
+    unbounded = dataclasses.replace(task, clip=dataclasses.replace(task.clip, memory=None))
+    assert parallel.share_memory(unbounded, 3).clip.memory is None

@@ -9,6 +9,7 @@ import pytest
 from reference import BATCH, CLASSES, FROZEN, TINY, largest_difference, relative_difference
 
 from prompt_jax import methods, optim, train
+from prompt_jax.clip import CLIP
 from prompt_jax.methods import Output, cocoop, coop, pro_mpt, zero_shot
 
 STEP_SIZE = 1e-4
@@ -24,7 +25,7 @@ def step_of(name):
 
 
 @functools.cache
-def task_of(name):
+def task_of(name, clip=TINY):
     """The method with few, small prompts on the six classes of the figures."""
     settings = {
         "coop": coop.Settings(context_length=4),
@@ -32,7 +33,7 @@ def task_of(name):
         "pro_mpt": pro_mpt.Settings(iterations=1, vision_prompts=2, vision_depth=2),
         "zero_shot": zero_shot.Settings(),
     }
-    return methods.make_task(methods.get(name), TINY, FROZEN, CLASSES, settings[name])
+    return methods.make_task(methods.get(name), clip, FROZEN, CLASSES, settings[name])
 
 
 def run(name, steps, seed=0):
@@ -150,3 +151,25 @@ def test_methods_that_prompt_the_image_tower_see_pictures():
         "maple",
         "promptsrc",
     }
+
+
+@pytest.mark.parametrize("name", ["coop", "cocoop", "pro_mpt"])
+def test_in_bfloat16_prompts_gradients_and_logits_are_float32(name):
+    """Only the frozen towers compute in bfloat16; what small updates add up in does not."""
+    method, half = methods.get(name), CLIP(TINY.config, jnp.dtype("bfloat16"))
+    prompts = method.init(jax.random.key(0), task_of(name))
+
+    @jax.jit
+    def differentiate(prompts, task):
+        return jax.value_and_grad(
+            lambda prompts: train.loss_and_output(method, prompts, task, BATCH), has_aux=True
+        )(prompts)
+
+    (loss, output), gradients = differentiate(prompts, task_of(name, half))
+    assert output.logits.dtype == loss.dtype == jnp.float32
+    assert {leaf.dtype for leaf in jax.tree.leaves((prompts, gradients))} == {jnp.dtype("float32")}
+    (reference, _), exact = differentiate(prompts, task_of(name))
+    assert abs(float(loss - reference)) < 0.02 * abs(float(reference))
+    for rough, fine in zip(jax.tree.leaves(gradients), jax.tree.leaves(exact), strict=True):
+        cosine = jnp.vdot(rough, fine) / (jnp.linalg.norm(rough) * jnp.linalg.norm(fine))
+        assert float(cosine) > 0.99

@@ -23,13 +23,13 @@ CHANGES: dict[str, dict[str, float | int]] = {
 }
 
 
-def get_configs() -> list[ConfigDict]:
-    """Twelve configs: four methods by three seeds."""
+def get_configs(dtype: str = "float32") -> list[ConfigDict]:
+    """Twelve configs: four methods by three seeds; the frozen towers compute in `dtype`."""
     configs = []
     for module in (zero_shot, coop, cocoop, pro_mpt):
         for seed in SEEDS:
             config = module.get_config()
-            config.seed = seed
+            config.seed, config.dtype = seed, dtype
             config.data.domain = DOMAIN
             config.data.num_classes = CLASSES
             config.data.num_threads = 0
