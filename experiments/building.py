@@ -121,7 +121,7 @@ def build_backbone(config: ConfigDict) -> Backbone:
     """Loads `config.backbone`."""
     sizes, frozen = loading.load(config.backbone, config.activation or None)
     memory = math.ceil(config.memory_gb * 1e9) or default_budget()
-    clip = CLIP(sizes, jnp.dtype(config.dtype), memory)
+    clip = CLIP(sizes, jnp.dtype(config.dtype), memory, jax.device_count())
     digest = hashlib.sha256(repr(sizes).encode())
     for path, array in jax.tree.leaves_with_path(frozen):
         digest.update(jax.tree_util.keystr(path).encode())

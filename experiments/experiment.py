@@ -93,6 +93,9 @@ def finish(run: Prepared, trained: training.Trained) -> dict[str, Any]:
     results["seconds"] = time.perf_counter() - run.began
     workdir.write_json(run.folder / "results.json", results)
     workdir.release(run.folder)
+    if trained.seconds:
+        share = results["data_wait_share"]
+        print(f"training waited for pictures at most {share:.1%} of its time")
     return results
 
 

@@ -16,16 +16,18 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
+from data_pipelines.errors import DataError
 from experiments import experiment, training
 from experiments.log import Log
 from experiments.preparation import Prepared, prepare
 from prompt_jax import train
 from prompt_jax.checkpoint import Checkpoints
 from prompt_jax.errors import PromptError
-from prompt_jax.methods import Task
 
 
-def run(configs: dict[pathlib.Path, ConfigDict]) -> list[dict[str, Any]]:
+def run(
+    configs: dict[pathlib.Path, ConfigDict],
+) -> tuple[list[dict[str, Any]], dict[pathlib.Path, str]]:
     """Trains all of them together, then tests each; a folder of its own receives each one's files.
 
     Those that are finished, or trained already, do not train again.
@@ -34,27 +36,50 @@ def run(configs: dict[pathlib.Path, ConfigDict]) -> list[dict[str, Any]]:
         configs: by folder; they differ in seed and learning rate.
 
     Returns:
-        The results of each, in their order.
+        The results of each, in their order, and why others failed, by folder: a run whose training
+        diverges or that cannot be tested does not stop the others.
 
     Raises:
         PromptError: the seeds lead to different numbers of training pictures.
     """
     results: dict[pathlib.Path, dict[str, Any]] = {}
-    prepared = []
+    failed: dict[pathlib.Path, str] = {}
+
+    def attempt(folder, function, *args):
+        try:
+            results[folder] = function(*args)
+        except (PromptError, DataError) as error:
+            failed[folder] = str(error)
+
+    prepared: list[Prepared] = []
+    backbone = None
     for folder, config in configs.items():
-        one = prepare(config, folder)
+        one = prepare(config, folder, backbone)
         if isinstance(one, dict):
             results[folder] = one
-        elif not one.shots or not one.trainable or _is_trained(one):
-            results[folder] = experiment.complete(one)
+            continue
+        backbone = one.backbone  # the next ones share it
+        if not one.shots or not one.trainable or _is_trained(one):
+            attempt(folder, experiment.complete, one)
         else:
             prepared.append(one)
     if len(prepared) == 1:
-        results[prepared[0].folder] = experiment.complete(prepared[0])
+        attempt(prepared[0].folder, experiment.complete, prepared[0])
     elif prepared:
-        for one, trained in zip(prepared, fit(prepared), strict=True):
-            results[one.folder] = experiment.finish(one, trained)
-    return [results[folder] for folder in configs]
+        try:
+            ended = fit(prepared)
+        except (PromptError, DataError) as error:
+            failed |= {one.folder: str(error) for one in prepared}
+            ended = []
+        for one, trained in zip(prepared, ended, strict=False):
+            if trained is None:
+                failed[one.folder] = (
+                    "training diverged, its prompts are no numbers any more; lower "
+                    f"config.learning_rate={one.config.learning_rate:g}"
+                )
+            else:
+                attempt(one.folder, experiment.finish, one, trained)
+    return [results[folder] for folder in configs if folder in results], failed
 
 
 def _total(one: Prepared) -> int:
@@ -67,15 +92,11 @@ def _is_trained(one: Prepared) -> bool:
         return checkpoints.latest() is not None
 
 
-def share_memory(task: Task, runs: int) -> Task:
-    """The task with a part of its memory budget: each of the runs keeps as much as another."""
-    memory = task.clip.memory
-    clip = dataclasses.replace(task.clip, memory=memory and max(1, memory // runs))
-    return dataclasses.replace(task, clip=clip)
+def fit(runs: list[Prepared]) -> list[training.Trained | None]:
+    """Trains runs together, and leaves in each one's folder the checkpoint of its last step.
 
-
-def fit(runs: list[Prepared]) -> list[training.Trained]:
-    """Trains runs together, and leaves in each one's folder the checkpoint of its last step."""
+    None, and no checkpoint, for a run that diverged.
+    """
     first = runs[0]
     shots = [one.shots for one in runs if one.shots]
     steps = {each.steps_per_epoch for each in shots}
@@ -92,7 +113,7 @@ def fit(runs: list[Prepared]) -> list[training.Trained]:
     names = "-".join(str(one.config.seed) for one in runs)
     common = first.folder.parent / f"together-{names}"
     identity = {"runs": [one.identity for one in runs]}
-    task = share_memory(first.task, len(runs))
+    task = dataclasses.replace(first.task, clip=first.task.clip.share_memory(len(runs)))
     with first.listing_all_bad(), contextlib.closing(batches):
         end = training.run_steps(
             config,
@@ -105,16 +126,18 @@ def fit(runs: list[Prepared]) -> list[training.Trained]:
             common,
             lambda start: Logs([Log(one.folder, start, _optimizer(one)[1]) for one in runs]),
         )
-        share = end._replace(pictures=end.pictures // len(runs))
+        end = end._replace(together=len(runs))
         pairs = zip(runs, shots, strict=True)
-        records = [training.record_of(one.identity, each.batches, share) for one, each in pairs]
-    trained = []
+        records = [training.record_of(one.identity, each.batches, end) for one, each in pairs]
+    trained: list[training.Trained | None] = []
     for number, (one, record) in enumerate(zip(runs, records, strict=True)):
         state = jax.tree.map(lambda leaf, number=number: leaf[number], end.state)
+        if not all(bool(jnp.isfinite(leaf).all()) for leaf in jax.tree.leaves(state.prompts)):
+            trained.append(None)
+            continue
         with contextlib.closing(Checkpoints(one.folder / "checkpoints")) as checkpoints:
             checkpoints.save(_total(one), state, record)
-        prompts = training.result(method, state)
-        trained.append(training.Trained(prompts, end.seconds, end.pictures, end.waiting, len(runs)))
+        trained.append(training.trained_by(method, end._replace(state=state)))
     shutil.rmtree(common)  # each run has its own last checkpoint now
     return trained
 
@@ -159,11 +182,21 @@ class Logs:
         self._logs = logs
 
     def write(self, step: int, metrics: dict[str, jax.Array]) -> str:
-        """One line in each run's file; returns them in words."""
-        words = [
-            log.write(step, {key: value[number] for key, value in metrics.items()})
-            for number, log in enumerate(self._logs)
-        ]
+        """One line in each run's file; returns them in words.
+
+        Raises:
+            PromptError: all runs have diverged.
+        """
+        words, diverged = [], []
+        for number, log in enumerate(self._logs):
+            try:
+                one = {key: value[number] for key, value in metrics.items()}
+                words.append(log.write(step, one))
+            except PromptError as error:
+                words.append("diverged")
+                diverged.append(error)
+        if len(diverged) == len(self._logs):
+            raise diverged[0]
         return ", ".join(words)
 
     def __enter__(self):

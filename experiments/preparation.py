@@ -88,8 +88,16 @@ class Prepared:
             raise pictures.all_bad_error(dataset, examples, bad) from bad
 
 
-def prepare(config: ConfigDict, folder: pathlib.Path) -> Prepared | dict[str, Any]:
-    """Loads and checks all that a run needs; of a finished run, returns its results."""
+def prepare(
+    config: ConfigDict, folder: pathlib.Path, backbone: building.Backbone | None = None
+) -> Prepared | dict[str, Any]:
+    """Loads and checks all that a run needs; of a finished run, returns its results.
+
+    Args:
+        config: of the run.
+        folder: of the run.
+        backbone: the config's, where another run has loaded it already.
+    """
     began = time.perf_counter()
     building.check(config)
     finished = workdir.read_results(folder)
@@ -98,7 +106,7 @@ def prepare(config: ConfigDict, folder: pathlib.Path) -> Prepared | dict[str, An
         for field in ("batch_size", "eval_batch_size"):
             placement.check(field, config[field])
     method, settings = building.build_method(config)
-    backbone = building.build_backbone(config)
+    backbone = backbone or building.build_backbone(config)
     clip = backbone.clip
     image_size = clip.config.image_size
     try:
@@ -119,6 +127,7 @@ def prepare(config: ConfigDict, folder: pathlib.Path) -> Prepared | dict[str, An
             return finished
     plan = protocols.check_pictures(config, plan)
     frozen = placement.replicate(backbone.frozen)
+    backbone = backbone._replace(frozen=frozen)
     workdir.claim_workdir(folder, identity)
     note_small_tower(settings, clip.config.image_layers)
 

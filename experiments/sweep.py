@@ -130,7 +130,12 @@ def run(config: ConfigDict, folder: pathlib.Path) -> list[dict[str, Any]]:
         print(f"[{done}/{len(runs)}] {', '.join(group)}")
         try:
             if len(group) > 1:
-                results += parallel.run({folder / name: one for name, one in group.items()})
+                found, wrong = parallel.run({folder / name: one for name, one in group.items()})
+                results += found
+                for name in group:
+                    if reason := wrong.get(folder / name):
+                        failed[name] = reason
+                        print(f"failed: {name}: {reason.splitlines()[0]}")
             else:
                 results += [experiment.run(one, folder / name) for name, one in group.items()]
         except (PromptError, DataError) as error:

@@ -29,9 +29,6 @@ def print_run(results: Mapping[str, Any]) -> None:
             table.add_row(f"after iteration {number}", *(f"{one:.2f}" for one in accuracies))
     table.add_row(results["method"], *cells(results if with_h else results["accuracy"]))
     show(table)
-    if results["train_seconds"]:
-        share = 100 * results["data_wait_share"]
-        print(f"training waited for pictures at most {share:.1f} % of its time")
     if results["skipped_pictures"]:
         number = len(results["skipped_pictures"])
         print(f"left out {number} unreadable picture{'s' * (number > 1)}, see results.json")

@@ -114,7 +114,7 @@ def fit(
         workdir,
         lambda start: Log(workdir, start, schedule),
     )
-    return Trained(result(method, end.state), end.seconds, end.pictures, end.waiting)
+    return trained_by(method, end)
 
 
 def result(method: Method, state: train.State) -> Prompts:
@@ -129,6 +129,12 @@ class End(NamedTuple):
     seconds: float
     pictures: int
     waiting: float
+    together: int = 1
+
+
+def trained_by(method: Method, end: End) -> Trained:
+    """What a training that ended so leaves."""
+    return Trained(result(method, end.state), *end[1:])
 
 
 def run_steps(
@@ -157,20 +163,21 @@ def run_steps(
     """
     with contextlib.closing(Checkpoints(workdir / "checkpoints")) as checkpoints:
         start = checkpoints.latest() or 0
-        seconds_before, pictures, waiting = 0.0, 0, 0.0
+        seconds_before, pictures, waiting, together = 0.0, 0, 0.0, 1
         if start:
             record = checkpoints.record(start)
             refuse_other_run(checkpoints.folder, identity, record["identity"])
             state = placement.replicate(checkpoints.restore(start, state))
             seconds_before, pictures = record["seconds"], record["pictures"]
-            waiting = record["waiting"]
+            waiting, together = record["waiting"], record.get("together", 1)
             if start < total:
                 batches.set_state(record["position"])
                 print(f"going on from step {start} of {total} in {workdir}")
         began = time.perf_counter()
 
         def end():
-            return End(state, seconds_before + time.perf_counter() - began, pictures, waiting)
+            seconds = seconds_before + time.perf_counter() - began
+            return End(state, seconds, pictures, waiting, together)
 
         if start >= total:
             return end()
@@ -207,6 +214,7 @@ def record_of(identity: dict[str, Any], batches: Any, end: End) -> dict[str, Any
         "seconds": end.seconds,
         "pictures": end.pictures,
         "waiting": end.waiting,
+        "together": end.together,
     }
 
 

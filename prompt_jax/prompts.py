@@ -281,14 +281,20 @@ def init_generator(
     }
 
 
+def multiply(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """x @ kernel in full precision: what trains is small, so this is free on accelerators too."""
+    return jnp.matmul(x, kernel, precision="highest")
+
+
 def generate(generator: dict, x: jax.Array) -> jax.Array:
     """Runs a generator: float[..., d] -> float[..., out]."""
-    hidden = jax.nn.relu(x @ generator["linear1"]["kernel"] + generator["linear1"]["bias"])
-    return hidden @ generator["linear2"]["kernel"] + generator["linear2"]["bias"]
+    linear1, linear2 = generator["linear1"], generator["linear2"]
+    hidden = jax.nn.relu(multiply(x, linear1["kernel"]) + linear1["bias"])
+    return multiply(hidden, linear2["kernel"]) + linear2["bias"]
 
 
 def generate_layers(generator: dict, x: jax.Array) -> jax.Array:
     """Runs a generator that has a bias per layer: float[B, a, d] -> float[B, J, a, out]."""
     linear1, linear2 = generator["linear1"], generator["linear2"]
-    hidden = (x @ linear1["kernel"])[:, None] + linear1["bias"][:, None]
-    return jax.nn.relu(hidden) @ linear2["kernel"] + linear2["bias"][:, None]
+    hidden = multiply(x, linear1["kernel"])[:, None] + linear1["bias"][:, None]
+    return multiply(jax.nn.relu(hidden), linear2["kernel"]) + linear2["bias"][:, None]

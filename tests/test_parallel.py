@@ -1,6 +1,5 @@
 """Runs of several seeds and learning rates in one program end where separate runs do."""
 
-import dataclasses
 import json
 
 import jax
@@ -8,9 +7,8 @@ import numpy as np
 import pytest
 import tiny
 
-from experiments import building, parallel, sweep, training
-from prompt_jax import methods
-from prompt_jax.methods import coop
+from experiments import parallel, sweep, training
+from prompt_jax.errors import PromptError
 
 TIMES = ("seconds", "per_second", "wait_share")
 
@@ -114,11 +112,21 @@ def test_finished_runs_stay_out_of_it(clip, tmp_path, capsys):
     assert [one["trained_together"] for one in found] == [1, 2, 2]
 
 
-def test_runs_share_the_memory_budget(clip):
-    backbone = building.build_backbone(config_of(clip, "coop"))
-    task = methods.make_task(
-        methods.get("coop"), backbone.clip, backbone.frozen, ["cat", "dog"], coop.Settings()
-    )
-    assert parallel.share_memory(task, 3).clip.memory == backbone.clip.memory // 3
-    unbounded = dataclasses.replace(task, clip=dataclasses.replace(task.clip, memory=None))
-    assert parallel.share_memory(unbounded, 3).clip.memory is None
+def test_a_run_that_diverges_does_not_stop_the_others(clip, tmp_path, capsys):
+    config = config_of(clip, "coop")
+    config.seeds, config.learning_rates = (1,), (0.002, 1e30)
+    apart = sweep_that_fails(config, tmp_path / "apart")
+    config.parallel_seeds = True
+    together = sweep_that_fails(config, tmp_path / "together")
+    for folder in (apart, together):
+        (finished,) = folder.rglob("results.json")
+        assert "rate=0.002" in str(finished)
+    assert "lower config.learning_rate=1e+30" in capsys.readouterr().out
+    sweep_that_fails(config, together)  # by itself now, and again
+    assert len(list(together.rglob("results.json"))) == 1
+
+
+def sweep_that_fails(config, folder):
+    with pytest.raises(PromptError, match="rate=1e[+]30"):
+        sweep.run(config, folder)
+    return folder

@@ -5,10 +5,10 @@
     python -m experiments.benchmark --gpu            # ViT-B/16 in bfloat16, under 9 minutes
     python -m experiments.benchmark --only method=pro_mpt backbone=ViT-B/16 K=50 batch=4 \
         phase=train part=text
-    python -m experiments.benchmark --draw results/benchmark/benchmark.json
+    python -m experiments.benchmark --draw results/benchmark-only/benchmark.json
 
-On the device at hand. Writes benchmark.json (after every cell), benchmark.md and growth-*.png and
-.svg. Without PyTorch ours alone is measured: pip install -e '.[torch]'.
+On the device at hand; --gpu refuses a CPU. Writes benchmark.json (after every cell), benchmark.md
+and growth-*.png and .svg. Without PyTorch ours alone is measured: pip install -e '.[torch]'.
 """
 
 import argparse
@@ -41,7 +41,9 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         "for more",
     )  # fmt: skip
     which.add_argument("--draw", metavar="FILE", help="tables and plots of a JSON file, no more")
-    parser.add_argument("--workdir", default="results/benchmark", help="folder to write to")
+    parser.add_argument(
+        "--workdir", help="folder to write to (results/benchmark-short, -gpu, -only or -full)"
+    )
     parser.add_argument("--repeats", type=int, default=5, help="of each side of a cell (5)")
     parser.add_argument("--limit", type=float, default=120, help="seconds a run may take (120)")
     parser.add_argument("--minutes", type=float, help="what would end later is left out")
@@ -58,6 +60,11 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     if not 0 <= options.memory_gb < math.inf:
         raise PromptError(f"--memory-gb={options.memory_gb} must be a number, 0 or more")
     return options
+
+
+def form(options: argparse.Namespace) -> str:
+    """The name of the benchmark's form."""
+    return next((name for name in ("short", "gpu", "only") if getattr(options, name)), "full")
 
 
 def choose_cells(options: argparse.Namespace) -> list[cells.Cell]:
@@ -111,14 +118,16 @@ def main(argv: Sequence[str]) -> None:
     if counterpart and importlib.util.find_spec("torch") is None:
         print("PyTorch is not installed, so ours alone is measured: pip install -e '.[torch]'")
         counterpart = False
-    minutes = options.minutes or MINUTES["short" if options.short else "gpu"]
-    if not (options.minutes or options.short or options.gpu):
-        minutes = math.inf
-    folder = Path(options.workdir)
+    minutes = options.minutes or MINUTES.get(form(options), math.inf)
+    folder = Path(options.workdir or f"results/benchmark-{form(options)}")
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / "benchmark.json"
+    if file.exists():
+        raise PromptError(f"{file} holds a benchmark; delete it or name another --workdir")
     memory = math.ceil(options.memory_gb * 1e9) or None
-    how = measure.Options(options.repeats, options.limit, minutes, counterpart, memory)
+    how = measure.Options(
+        options.repeats, options.limit, minutes, counterpart, memory, accelerator=options.gpu
+    )
     record = measure.measure_all(chosen, how, file)
     write_report(record, folder)
     print(f"every repeat is in {file}")

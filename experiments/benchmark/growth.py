@@ -22,9 +22,8 @@ def plot_growth(record: Mapping[str, Any], folder: Path) -> list[Path]:
     """
     paths = []
     kinds = ("backbone", "phase", "part", "dtype")
-    single = [cell for cell in record["cells"] if cell["runs"] == 1]
-    for kind in dict.fromkeys(tuple(cell[k] for k in kinds) for cell in single):
-        cells = [cell for cell in single if tuple(cell[k] for k in kinds) == kind]
+    for kind in dict.fromkeys(tuple(cell[k] for k in kinds) for cell in record["cells"]):
+        cells = [c for c in record["cells"] if tuple(c[k] for k in kinds) == kind]
         panels = {axis: found for axis in AXES if (found := curves(cells, axis))}
         if panels:
             name = "-".join(("growth", *kind)).replace("/", "-")
@@ -35,10 +34,13 @@ def plot_growth(record: Mapping[str, Any], folder: Path) -> list[Path]:
 
 
 def curves(cells: Sequence[Mapping[str, Any]], axis: str) -> dict[str, list[Curve]]:
-    """Curves by side of what differs in `axis` alone, for each method the longest of them."""
+    """Curves by side of what differs in `axis` alone, for each method the longest of them.
+
+    Of single runs: several in one program are no point of these.
+    """
     others = [name for name in AXES if name != axis]
     groups: dict[tuple, list[Mapping[str, Any]]] = {}
-    for cell in cells:
+    for cell in (cell for cell in cells if cell["runs"] == 1):
         groups.setdefault((cell["method"], *(cell[name] for name in others)), []).append(cell)
     longest: dict[str, list[Mapping[str, Any]]] = {}
     for (method, *_), group in groups.items():

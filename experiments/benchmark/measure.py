@@ -16,8 +16,9 @@ from typing import Any
 
 from experiments import progress
 from experiments.benchmark.cells import Cell
-from experiments.benchmark.worker import Failed, LeftOut, Worker, total_memory
+from experiments.benchmark.worker import Failed, LeftOut, Worker, cores, total_memory
 from experiments.workdir import git_commit, write_json
+from prompt_jax.errors import PromptError
 
 OURS, COUNTERPART = "ours", "counterpart"
 # A repeat of a fast cell is as many runs as take this long: clocks and schedulers are coarse.
@@ -36,6 +37,7 @@ class Options:
             long as the method's last cell, or all cells' mean.
         counterpart: whether PyTorch is measured too.
         memory: bytes that a tower of ours may keep; None for the default.
+        accelerator: whether a CPU is refused.
     """
 
     repeats: int = 5
@@ -43,6 +45,7 @@ class Options:
     minutes: float = math.inf
     counterpart: bool = True
     memory: int | None = None
+    accelerator: bool = False
 
 
 def measure_all(cells: Sequence[Cell], options: Options, file: Path) -> dict[str, Any]:
@@ -51,12 +54,22 @@ def measure_all(cells: Sequence[Cell], options: Options, file: Path) -> dict[str
     Returns:
         what the file holds: "device", "versions", "commit", "date", "options", "cells" (with every
         repeat), "left_out" (what, and why) and "finished".
+
+    Raises:
+        PromptError: the device cannot be used, or is a CPU where an accelerator is wanted.
     """
     began, load = time.monotonic(), os.getloadavg()[0]
     dtypes = sorted({cell.dtype for cell in cells})
-    with Worker("device", 600, dtypes) as worker:
-        device = worker.ask()
-    device |= {"cores": os.cpu_count(), "host_memory_bytes": total_memory(), "load": load}
+    device = _ask("device", dtypes)
+    if options.accelerator and device["platform"] == "cpu":
+        raise PromptError(
+            "--gpu: JAX sees only a CPU here. On a machine with a GPU, pip install -e '.[cuda12]'; "
+            "on a CPU, choose cells by --only"
+        )
+    device |= {"cores": cores(), "host_memory_bytes": total_memory(), "load": load}
+    if options.counterpart and device["platform"] != "cpu" and not _ask("cuda"):
+        print(f"PyTorch cannot use this {device['platform']}, so ours alone is measured")
+        options = dataclasses.replace(options, counterpart=False)
     record: dict[str, Any] = {
         "device": device,
         "versions": versions(),
@@ -75,13 +88,22 @@ def measure_all(cells: Sequence[Cell], options: Options, file: Path) -> dict[str
             if started - began + lasted.get(cell.method, mean) > 60 * options.minutes:
                 leave_out(record, cell, "both", f"no time left: --minutes={options.minutes:g}")
             else:
-                measure_cell(cell, options, record, Path(folder))
+                left = 60 * options.minutes - (started - began)
+                measure_cell(cell, options, record, Path(folder), left)
                 lasted[cell.method] = time.monotonic() - started
             write_json(file, record)
             advance(number, str(cell))
     record["finished"] = True
     write_json(file, record)
     return record
+
+
+def _ask(kind: str, *arguments: Any) -> Any:
+    try:
+        with Worker(kind, 600, *arguments) as worker:
+            return worker.ask()
+    except LeftOut as error:
+        raise PromptError(f"the device cannot be used: {error}") from None
 
 
 def _finite(number: float) -> float | None:
@@ -99,10 +121,15 @@ def versions() -> dict[str, str]:
     return found
 
 
-def measure_cell(cell: Cell, options: Options, record: dict[str, Any], folder: Path) -> None:
-    """Adds a cell to the record, or why it, or one side of it, was left out."""
+def measure_cell(
+    cell: Cell, options: Options, record: dict[str, Any], folder: Path, left: float = math.inf
+) -> None:
+    """Adds a cell to the record, or why it, or one side of it, was left out.
+
+    No answer of a side may take longer than the seconds that are `left`.
+    """
     weights = folder / f"{cell.backbone.replace('/', '-')}.safetensors"
-    seconds = max(600.0, 5 * options.limit)
+    seconds = min(max(600.0, 5 * options.limit), left)
     leave = functools.partial(leave_out, record, cell)
     reason = too_much(record, cell, OURS, options.limit)
     if reason:
@@ -144,6 +171,8 @@ def measure_sides(
                     {OURS: (ours, facts), COUNTERPART: (theirs, their_facts)}, options
                 )
         except LeftOut as error:
+            if error.kind == OURS:
+                raise
             leave(COUNTERPART, str(error), isinstance(error, Failed))
     elif wanted:
         leave(COUNTERPART, reason)

@@ -61,7 +61,7 @@ def conditions(record: Mapping[str, Any]) -> str:
     memory = (
         "resident size of the whole process, compiling included"
         if device["platform"] == "cpu"
-        else "on the device"
+        else "on the device, of which each side may use about half"
     )
     busy = ""
     if device["load"] > BUSY * device["cores"]:
@@ -74,9 +74,10 @@ def conditions(record: Mapping[str, Any]) -> str:
         f"reaches {peaks}. {', '.join(f'{name} {v}' for name, v in versions.items())}. Commit "
         f"{record['commit']}, {record['date']}.\n\n"
         "Images per second (median), the ratio repeat by repeat as median (lowest to highest); "
-        f"peak memory is the {memory}; GFLOP are the matrix products of one run, peak is their "
-        "share of what the large matrix product reaches; built s is the time to compile. ViT-B/16 "
-        "and ViT-B/32 have random weights." + busy
+        f"peak memory is the {memory}; GFLOP are the matrix products of one run as traced, peak is "
+        "their share of what the large matrix product reaches; built s is the time to compile. "
+        "XLA's own count, which takes a loop's body once, is in the JSON file. ViT-B/16 and "
+        "ViT-B/32 have random weights." + busy
     )
 
 

@@ -38,7 +38,7 @@ class CoOp(nn.Module):
             {name: torch.tensor(array) for name, array in handover.prompts.items()}
         )
         context_length = handover.prompts["context"].shape[0]
-        self.register_buffer("tokens", torch.as_tensor(handover.tokens).long())
+        self.register_buffer("tokens", torch.tensor(handover.tokens).long())
         self.register_buffer("prefix", clip.token_embedding(self.tokens[:, :1]))
         self.register_buffer("suffix", clip.token_embedding(self.tokens[:, 1 + context_length :]))
 
@@ -121,7 +121,7 @@ class ProMPT(CoOp):
     def __init__(self, clip: TorchCLIP, handover: Handover):
         """Encodes "a photo of a {}." once, as the regularising methods' public code does."""
         super().__init__(clip, handover)
-        tokens = torch.as_tensor(handover.photo_tokens).long()
+        tokens = torch.tensor(handover.photo_tokens).long()
         with torch.no_grad():
             zero_shot = clip.encode_text(clip.token_embedding(tokens), tokens.argmax(dim=-1))
         self.register_buffer("zero_shot", normalize(zero_shot))
@@ -178,6 +178,10 @@ METHODS: dict[str, type[CoOp]] = {
 }
 
 
-def build(handover: Handover, state: Mapping[str, np.ndarray]) -> CoOp:
+def build(
+    handover: Handover, state: Mapping[str, np.ndarray], device: torch.device | str = "cpu"
+) -> CoOp:
     """The method on its own CLIP, which gets the weights `state` by OpenAI's names."""
-    return METHODS[handover.method](TorchCLIP(handover.sizes, state), handover)
+    with torch.device(device):
+        clip = TorchCLIP(handover.sizes, state)
+        return METHODS[handover.method](clip, handover).to(device)

@@ -1,7 +1,6 @@
 """The counterpart's side of a cell: PyTorch, in a process of its own."""
 
 import contextlib
-import os
 import time
 from pathlib import Path
 from typing import Any
@@ -10,8 +9,9 @@ import torch
 from safetensors.numpy import load_file
 
 from experiments.benchmark.cells import EVALUATION_BATCHES, Cell
-from experiments.benchmark.handover import Handover, feature_batch, image_batch
+from experiments.benchmark.handover import Handover, feature_batch, first_seconds, image_batch
 from experiments.benchmark.torch_methods import build
+from experiments.benchmark.worker import SIDE_SHARE, cores
 
 
 class Counterpart:
@@ -30,12 +30,14 @@ class Counterpart:
             handover: from our side.
             platform: JAX's name of the device, "cpu" or "gpu".
         """
-        torch.set_num_threads(os.cpu_count() or 1)
+        torch.set_num_threads(cores())
         # What people set on such devices; it changes nothing on a CPU.
         torch.set_float32_matmul_precision("high")
         self._device = torch.device("cpu" if platform == "cpu" else "cuda")
+        if self._device.type == "cuda":
+            torch.cuda.set_per_process_memory_fraction(SIDE_SHARE)
         self._dtype = getattr(torch, cell.dtype)
-        self._module = build(handover, load_file(weights)).to(self._device)
+        self._module = build(handover, load_file(weights), self._device)
         images, labels = image_batch(cell, handover.sizes["image_size"])
         tensor = torch.from_numpy(images.transpose(0, 3, 1, 2).copy())
         self._logits: Any = self._module
@@ -50,7 +52,7 @@ class Counterpart:
         self._once = self._train if cell.phase == "train" else self._go_through
         if cell.phase == "evaluate":
             self._module.eval()
-        self.facts = {"first_seconds": self.run(1)}
+        self.facts = {"first_seconds": first_seconds(self.run)}
 
     def _autocast(self):
         if self._dtype == torch.float32:

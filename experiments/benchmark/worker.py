@@ -16,13 +16,23 @@ from typing import Any
 from prompt_jax.errors import PromptError
 
 LOOK_SECONDS = 0.2
+# Of an accelerator's memory, which both sides' processes share.
+SIDE_SHARE = 0.48
 # Below this share of the machine's memory the kernel would soon end some process, perhaps another.
 LEAST_FREE = 0.03
 _MEMORY_WORDS = ("out of memory", "RESOURCE_EXHAUSTED", "can't allocate memory", "MemoryError")
 
 
 class LeftOut(Exception):
-    """A side could not be measured; says why."""
+    """A side could not be measured; says why.
+
+    Attributes:
+        kind: the `Worker`'s.
+    """
+
+    def __init__(self, reason: str, kind: str = ""):
+        super().__init__(reason)
+        self.kind = kind
 
 
 class Failed(LeftOut):
@@ -36,13 +46,15 @@ class Worker:
         """Starts it.
 
         Args:
-            kind: "ours", "in turn" (ours too), "counterpart" or "device".
+            kind: "ours", "in turn" (ours too), "counterpart", "device", or "cuda" (whether
+                PyTorch has it).
             seconds: how long one answer may take.
             arguments: what that side is made of.
         """
         # Large pages: else a step of either side spends up to a fifth of its time on page faults.
         os.environ.setdefault("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1")
         context = multiprocessing.get_context("spawn")
+        self._kind = kind
         self._connection, other = context.Pipe()
         self._seconds = seconds
         self._process = context.Process(target=serve, args=(other, kind, arguments), daemon=True)
@@ -73,13 +85,14 @@ class Worker:
             self._wait()
             answer, content = self._connection.recv()
         except (EOFError, ConnectionError):
-            raise LeftOut("its process was ended by the system, most likely for memory") from None
+            reason = "its process was ended by the system, most likely for memory"
+            raise LeftOut(reason, self._kind) from None
         if answer == "memory":
-            raise LeftOut(f"does not fit in memory ({content})")
+            raise LeftOut(f"does not fit in memory ({content})", self._kind)
         if answer == "mistake":
             raise PromptError(content)
         if answer == "failed":
-            raise Failed(content)
+            raise Failed(content, self._kind)
         return content
 
     def _wait(self):
@@ -87,17 +100,20 @@ class Worker:
         while not self._connection.poll(LOOK_SECONDS):
             if time.monotonic() - began > self._seconds:
                 self._process.kill()
-                raise LeftOut(f"ended after {self._seconds:.0f} s without an answer")
+                reason = f"ended after {self._seconds:.0f} s without an answer"
+                raise LeftOut(reason, self._kind)
             free = free_memory()
             if free is not None and free < LEAST_FREE * total_memory():
                 self._process.kill()
-                raise LeftOut(f"does not fit in memory ({total_memory() / 2**30:.0f} GiB)")
+                reason = f"does not fit in memory ({total_memory() / 2**30:.0f} GiB)"
+                raise LeftOut(reason, self._kind)
 
 
 def serve(connection: Connection, kind: str, arguments: tuple) -> None:
     """What the process does: builds its side, answers until nobody asks."""
-    # Both sides share an accelerator; JAX would take most of its memory at the start.
-    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+    # JAX would take most of an accelerator's memory at the start.
+    os.environ["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"
+    os.environ["XLA_PYTHON_CLIENT_MEM_FRACTION"] = str(SIDE_SHARE)
     try:
         _serve(connection, kind, arguments)
     except (EOFError, ConnectionError, KeyboardInterrupt):
@@ -117,6 +133,11 @@ def _serve(connection, kind, arguments):
         from experiments.benchmark.jax_side import describe_device
 
         connection.send(("done", describe_device(*arguments)))
+        return
+    if kind == "cuda":
+        import torch
+
+        connection.send(("done", torch.cuda.is_available()))
         return
     side: Any
     if kind in ("ours", "in turn"):
@@ -139,8 +160,19 @@ def _serve(connection, kind, arguments):
             connection.send(("done", peak_memory() if memory is None else memory))
 
 
+def cores() -> int:
+    """Processor cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 def peak_memory() -> int:
     """The largest resident size of this process so far, bytes."""
+    status = Path("/proc/self/status")
+    if status.is_file():  # there it is this program's own; below, its parent's counts as well
+        lines = dict(line.split(":", 1) for line in status.read_text().splitlines())
+        return int(lines["VmHWM"].split()[0]) * 1024
     size = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return size if sys.platform == "darwin" else size * 1024
 

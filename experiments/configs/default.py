@@ -20,7 +20,7 @@ def get_config(method: str = "pro_mpt", **settings) -> ConfigDict:
     c.backbone = "embedded"  # "embedded", a folder, a file, a hub id, or a name like "ViT-B/16"
     c.activation = ""  # "" as the checkpoint says, or "quick_gelu" / "gelu"
     c.dtype = "float32"  # compute type of the frozen towers: "float32" or "bfloat16"
-    c.memory_gb = 0.0  # a tower may keep for its backward pass; 0: a quarter of the devices' memory
+    c.memory_gb = 0.0  # a tower may keep for its backward pass; 0: a quarter of the device's memory
     c.protocol = "base_to_novel"  # or "few_shot", "cross_dataset", "domain_generalization"
     c.seed = 1  # of the shots, the start of the prompts, order and augmentation; 0 to 2^32 - 1
     c.seeds = ()  # several, one run each: --config.seeds=1,2,3

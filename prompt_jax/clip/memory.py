@@ -8,20 +8,20 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-# Both towers, and ProMPT's every iteration, may each keep a budget's worth.
+# Both towers may keep a budget's worth, and there are weights, gradients and copies.
 BUDGET_SHARE = 1 / 4
 
 
 def default_budget() -> int | None:
-    """Bytes for `CLIP.memory`: a quarter of all devices' memory; None where nobody says how much.
+    """Bytes for `CLIP.memory`: a quarter of a device's memory; None where nobody says how much.
 
     On a CPU it is a quarter of the host's.
     """
-    devices = jax.devices()
-    statistics = jax.local_devices()[0].memory_stats() or {}
+    device = jax.local_devices()[0]
+    statistics = device.memory_stats() or {}
     if "bytes_limit" in statistics:
-        return int(BUDGET_SHARE * statistics["bytes_limit"] * len(devices))
-    if devices[0].platform == "cpu" and hasattr(os, "sysconf"):
+        return int(BUDGET_SHARE * statistics["bytes_limit"])
+    if device.platform == "cpu" and hasattr(os, "sysconf"):
         return int(BUDGET_SHARE * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
     return None
 
@@ -40,24 +40,22 @@ def block_bytes(
     return tokens * (itemsize * (9 * width + 2 * mlp_width) + 4 * 2 * heads * seen)
 
 
-def map_chunks(run: Callable[[Any], jax.Array], rows: Any, chunks: int) -> jax.Array:
-    """`run` on all rows at once or in chunks, one after the other.
+def map_chunks(run: Callable[[Any], jax.Array], rows: Any, most: int) -> jax.Array:
+    """`run` on all rows in even chunks, one after the other.
 
     Of a chunk only the result is kept; a backward pass computes the rest again.
 
     Args:
         run: pytree of arrays [n, ...] -> float[..., n, Q, d], each row by itself.
         rows: pytree of arrays [N, ...].
-        chunks: how many, at least 1; the last one is padded with zeros.
+        most: rows a chunk, at least 1; the last chunk is padded with zeros.
 
     Returns:
         float[..., N, Q, d].
     """
-    if chunks == 1:
-        return run(rows)
     number = len(jax.tree.leaves(rows)[0])
+    chunks = math.ceil(number / most)
     size = math.ceil(number / chunks)
-    chunks = math.ceil(number / size)
 
     def split(x):
         padding = [(0, chunks * size - number)] + [(0, 0)] * (x.ndim - 1)

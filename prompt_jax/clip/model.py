@@ -30,15 +30,23 @@ class CLIP:
         memory: about how many bytes one tower may keep for its backward pass, each time it runs;
             None for as many as it takes. Beyond, parts of it are computed twice: the text tower
             runs its classes in chunks, the image tower keeps no more than what enters each block.
+            On several devices it is what each of them may keep.
+        devices: over how many devices a batch is split.
     """
 
     config: CLIPConfig
     dtype: jnp.dtype = jnp.dtype("float32")
     memory: int | None = None
+    devices: int = 1
 
     def __post_init__(self):
         if self.memory is not None and self.memory < 1:
             raise PromptError(f"memory={self.memory} must be at least 1 byte, or None")
+
+    def share_memory(self, users: int) -> "CLIP":
+        """With an equal part of the memory for each of so many that keep something at once."""
+        memory = None if self.memory is None else max(1, self.memory // users)
+        return dataclasses.replace(self, memory=memory)
 
     def init(self, rng: jax.Array) -> Frozen:
         """Random parameters with OpenAI's initialisation (for pretraining and for tests)."""
@@ -94,7 +102,7 @@ class CLIP:
         batch, length = tokens.shape[:2]
         sizes = (c.image_width, c.image_mlp, c.image_heads, self.dtype.itemsize)
         needed = c.image_layers * block_bytes(batch * length, length, *sizes)
-        if self.memory is not None and needed > self.memory:
+        if self.memory is not None and needed > self.memory * self.devices:
             block = jax.checkpoint(block, static_argnums=1)
         for layer in range(c.image_layers):
             depth = layer - first_layer
@@ -141,12 +149,16 @@ class CLIP:
         seen, batch = prefix.shape[-3] + length, math.prod(prefix.shape[:-3])
         sizes = (c.text_width, c.text_mlp, c.text_heads, self.dtype.itemsize)
         row = c.text_layers * block_bytes(batch * length, seen, *sizes)
-        chunks = 1 if self.memory is None else min(math.ceil(number * row / self.memory), number)
+        # Prefixes of images are split over the devices; one that all images share is on each.
+        fits = math.inf if self.memory is None else self.memory / row
+        if batch > 1:
+            fits *= self.devices
 
         def run(rows):
             return self._run(self._text, frozen["text"], "extend", cache, *rows)
 
-        return map_chunks(run, (tokens, position, eot), chunks)
+        rows = (tokens, position, eot)
+        return run(rows) if number <= fits else map_chunks(run, rows, max(1, int(fits)))
 
     def encode_text(self, frozen: Frozen, tokens: jax.Array) -> jax.Array:
         """Text features float[N, d], not normalised, of token ids int[N, S] with SOS and EOT."""

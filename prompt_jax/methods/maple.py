@@ -14,6 +14,7 @@ from prompt_jax.prompts import (
     encode_prompted_image,
     init_context,
     init_linear,
+    multiply,
     words_behind,
 )
 
@@ -70,7 +71,7 @@ def prepare(prompts, task):
     )
     projection = prompts["projection"]
     text = jnp.concatenate([context[None], prompts["deep_context"]])
-    vision = jnp.einsum("jml,jlv->jmv", text, projection["kernel"]) + projection["bias"][:, None]
+    vision = multiply(text, projection["kernel"]) + projection["bias"][:, None]
     return normalize(classes), vision
 
 

@@ -184,4 +184,6 @@ def describe_classes(task: Task, class_names: Sequence[str], template: str) -> j
 def cosine_logits(task: Task, image_features: jax.Array, text_features: jax.Array) -> jax.Array:
     """float32[B, K] = cos/τ of normalised float32[B, d] and float32[K, d] or [B, K, d]."""
     equation = "bd,kd->bk" if text_features.ndim == 2 else "bd,bkd->bk"
-    return task.scale * jnp.einsum(equation, image_features, text_features)
+    # 1/τ is about 100: what accelerators round float32 products to by default would show.
+    cosines = jnp.einsum(equation, image_features, text_features, precision="highest")
+    return task.scale * cosines

@@ -119,7 +119,8 @@ def constants(task, class_names, template):
 def forward(prompts, prepared, task, images):
     """Logits of p⁰ … p^N, float32[1 + N, B, K]; p⁰, the zero-shot answer, has no loss."""
     del prepared
-    s, clip, frozen = task.settings, task.clip, task.frozen
+    s, frozen = task.settings, task.frozen
+    clip = task.clip.share_memory(max(1, s.iterations))  # each iteration keeps its own
     embedded = clip.embed_image(frozen, images)  # the same in every iteration
     image_features = normalize(clip.encode_tokens(frozen, embedded))
     zero_shot = normalize(task.constants)
@@ -142,12 +143,12 @@ def forward(prompts, prepared, task, images):
         selected, vision, context = carry
         if s.vision_generator:
             vision = generate_layers(prompts["vision_generator"], selected) + vision
-        raw_features = clip.encode_tokens(frozen, embedded, vision)
+        raw_features = clip.encode_tokens(frozen, embedded, vision).astype(jnp.float32)
         features = normalize(raw_features)
         if s.text_generator:
             seen = features if s.normalize_generator_input else raw_features
             context = generate(prompts["text_generator"], seen)[:, None] + context
-        raw_classes = encode_classes(clip, frozen, task.names, context)
+        raw_classes = encode_classes(clip, frozen, task.names, context).astype(jnp.float32)
         classes = normalize(raw_classes)
         logits = cosine_logits(task, features, classes)
         made_from = classes if s.normalize_generator_input else raw_classes
