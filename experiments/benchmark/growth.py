@@ -8,6 +8,9 @@ import matplotlib
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
+from matplotlib.ticker import LogLocator
+
+from experiments.benchmark.cells import METHODS
 
 AXES = {"K": "classes K", "batch": "batch", "N": "iterations N"}
 SIDES = {"ours": "-", "counterpart": "--"}
@@ -67,17 +70,19 @@ def _draw(panels: Mapping[str, dict[str, list[Curve]]], path: Path, title: str) 
         1, len(panels), figsize=size, sharey=True, layout="constrained", squeeze=False
     )
     for axis, (name, sides) in zip(grid[0], panels.items(), strict=True):
-        labels = sorted({label for found in sides.values() for label, *_ in found})
         ticks: set[int] = set()
         for side, found in sides.items():
             for label, xs, ys in found:
                 axis.plot(
                     xs, ys, SIDES[side], marker="o" if side == "ours" else "s",
-                    color=f"C{labels.index(label)}", label=label if side == "ours" else None,
+                    color=f"C{METHODS.index(label.split()[0])}",
+                    label=label if side == "ours" else None,
                 )  # fmt: skip
                 ticks.update(xs)
         axis.set(xscale="log", yscale="log", xlabel=AXES[name])
         axis.minorticks_off()
+        axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.yaxis.set_major_formatter("{x:g}")
         axis.set_xticks(sorted(ticks), [str(tick) for tick in sorted(ticks)])
         axis.grid(alpha=0.3)
         # Below the axes, where it hides no curve.
