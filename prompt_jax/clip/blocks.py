@@ -15,6 +15,13 @@ def layer_norm(dtype: jnp.dtype) -> nn.LayerNorm:
     return nn.LayerNorm(LAYER_NORM_EPSILON, dtype=dtype, use_fast_variance=False)
 
 
+def head_projection(width: int, inputs: int) -> nn.Dense:
+    """From a tower's width to features, in full float32: few tokens get here, and cosines times
+    100 show every rounding."""
+    init = nn.initializers.normal(inputs**-0.5)
+    return nn.Dense(width, use_bias=False, kernel_init=init, precision="highest")
+
+
 class Dense(nn.Dense):
     """A linear layer on the last axis, as one plain matrix product.
 
@@ -91,6 +98,9 @@ class QueryKeyValue(nn.Module):
 
 class Block(nn.Module):
     """One pre-norm block, in parts, so that a tower can put keys and values of its own between.
+
+    The tokens between blocks stay float32 whatever the compute type, as they do under PyTorch's
+    autocast: they add up what every layer says.
 
     `key_value` gives what others see of these tokens; `query` asks; `finish` adds the attended
     values and the MLP. `__call__` is the three together: plain self-attention.

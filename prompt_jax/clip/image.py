@@ -4,7 +4,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from prompt_jax.clip.blocks import Block, layer_norm
+from prompt_jax.clip.blocks import Block, head_projection, layer_norm
 from prompt_jax.clip.config import CLIPConfig
 
 
@@ -22,7 +22,7 @@ class ImageTower(nn.Module):
         self.position_embedding = self.param(
             "position_embedding", normal, (1 + c.patches, c.image_width)
         )
-        self.ln_pre = layer_norm(self.dtype)
+        self.ln_pre = layer_norm(jnp.float32)
         self.blocks = [
             Block(
                 c.image_width,
@@ -35,10 +35,8 @@ class ImageTower(nn.Module):
             )
             for layer in range(c.image_layers)
         ]
-        self.ln_post = layer_norm(self.dtype)
-        self.projection = nn.Dense(
-            c.embed_dim, use_bias=False, kernel_init=normal, dtype=self.dtype
-        )
+        self.ln_post = layer_norm(jnp.float32)
+        self.projection = head_projection(c.embed_dim, c.image_width)
 
     def embed(self, images: jax.Array, prompts: jax.Array | None = None) -> jax.Array:
         """Class and patch tokens after `ln_pre`.
@@ -51,14 +49,11 @@ class ImageTower(nn.Module):
             float[B, 1 + patches (+ a), d_v].
         """
         patches = self.patch_embedding(images)
-        class_token = jnp.broadcast_to(
-            self.class_embedding.astype(self.dtype), (len(images), 1, patches.shape[-1])
-        )
-        tokens = jnp.concatenate([class_token, patches], axis=1)
-        tokens += self.position_embedding.astype(self.dtype)
+        class_token = jnp.broadcast_to(self.class_embedding, (len(images), 1, patches.shape[-1]))
+        tokens = jnp.concatenate([class_token, patches], axis=1) + self.position_embedding
         if prompts is not None:
             prompts = jnp.broadcast_to(prompts, (len(images), *prompts.shape[1:]))
-            tokens = jnp.concatenate([tokens, prompts.astype(self.dtype)], axis=1)
+            tokens = jnp.concatenate([tokens, prompts], axis=1)
         return self.ln_pre(tokens)
 
     def block(self, layer: int, tokens: jax.Array) -> jax.Array:

@@ -37,7 +37,8 @@ def block_bytes(
         width, mlp_width, heads: sizes of the block.
         itemsize: bytes of a number of the compute type.
     """
-    return tokens * (itemsize * (9 * width + 2 * mlp_width) + 4 * 2 * heads * seen)
+    float32s = 2 * width + 2 * heads * seen  # what the norms and the softmax see
+    return tokens * (itemsize * (7 * width + 2 * mlp_width) + 4 * float32s)
 
 
 def map_chunks(run: Callable[[Any], jax.Array], rows: Any, most: int) -> jax.Array:

@@ -26,7 +26,8 @@ class CLIP:
 
     Attributes:
         config: sizes.
-        dtype: compute type, float32 or bfloat16. Statistics and scores stay float32.
+        dtype: compute type of the blocks, float32 or bfloat16. Their sums, statistics and scores,
+            and the features, stay float32.
         memory: about how many bytes one tower may keep for its backward pass, each time it runs;
             None for as many as it takes. Beyond, parts of it are computed twice: the text tower
             runs its classes in chunks, the image tower keeps no more than what enters each block.

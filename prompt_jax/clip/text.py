@@ -11,7 +11,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from prompt_jax.clip.blocks import Block, attend, layer_norm, put_before
+from prompt_jax.clip.blocks import Block, attend, head_projection, layer_norm, put_before
 from prompt_jax.clip.config import CLIPConfig
 
 Cache = Sequence[tuple[jax.Array, jax.Array]]
@@ -45,10 +45,8 @@ class TextTower(nn.Module):
             )
             for layer in range(c.text_layers)
         ]
-        self.ln_final = layer_norm(self.dtype)
-        self.projection = nn.Dense(
-            c.embed_dim, use_bias=False, kernel_init=normal(c.text_width**-0.5), dtype=self.dtype
-        )
+        self.ln_final = layer_norm(jnp.float32)
+        self.projection = head_projection(c.embed_dim, c.text_width)
 
     def embed(self, tokens: jax.Array) -> jax.Array:
         """Token embeddings without positions: int[...] -> float[..., d_l]."""
@@ -56,8 +54,7 @@ class TextTower(nn.Module):
 
     def place(self, embeddings: jax.Array, slots: jax.Array) -> jax.Array:
         """Adds the positional embeddings of slots int[..., S] to float[..., S, d_l]."""
-        positions = jnp.take(self.position_embedding, slots, axis=0)
-        return (embeddings + positions).astype(self.dtype)
+        return embeddings + jnp.take(self.position_embedding, slots, axis=0)
 
     def block(self, layer: int, x: jax.Array) -> jax.Array:
         """Causal self-attention over all tokens, float[..., S, d_l]."""

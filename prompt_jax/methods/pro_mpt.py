@@ -143,12 +143,12 @@ def forward(prompts, prepared, task, images):
         selected, vision, context = carry
         if s.vision_generator:
             vision = generate_layers(prompts["vision_generator"], selected) + vision
-        raw_features = clip.encode_tokens(frozen, embedded, vision).astype(jnp.float32)
+        raw_features = clip.encode_tokens(frozen, embedded, vision)
         features = normalize(raw_features)
         if s.text_generator:
             seen = features if s.normalize_generator_input else raw_features
             context = generate(prompts["text_generator"], seen)[:, None] + context
-        raw_classes = encode_classes(clip, frozen, task.names, context).astype(jnp.float32)
+        raw_classes = encode_classes(clip, frozen, task.names, context)
         classes = normalize(raw_classes)
         logits = cosine_logits(task, features, classes)
         made_from = classes if s.normalize_generator_input else raw_classes
