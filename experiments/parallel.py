@@ -73,10 +73,7 @@ def run(
             ended = []
         for one, trained in zip(prepared, ended, strict=False):
             if trained is None:
-                failed[one.folder] = (
-                    "training diverged, its prompts are no numbers any more; lower "
-                    f"config.learning_rate={one.config.learning_rate:g}"
-                )
+                failed[one.folder] = training.diverged(one.config)
             else:
                 attempt(one.folder, experiment.finish, one, trained)
     return [results[folder] for folder in configs if folder in results], failed
@@ -132,7 +129,7 @@ def fit(runs: list[Prepared]) -> list[training.Trained | None]:
     trained: list[training.Trained | None] = []
     for number, (one, record) in enumerate(zip(runs, records, strict=True)):
         state = jax.tree.map(lambda leaf, number=number: leaf[number], end.state)
-        if not all(bool(jnp.isfinite(leaf).all()) for leaf in jax.tree.leaves(state.prompts)):
+        if not training.is_finite(state):
             trained.append(None)
             continue
         with contextlib.closing(Checkpoints(one.folder / "checkpoints")) as checkpoints:

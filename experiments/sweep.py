@@ -57,8 +57,8 @@ def _check_lists(config: ConfigDict) -> None:
     ):
         wrong = [value for value in values if not isinstance(value, kind) or value is True]
         if wrong:
-            what = "whole numbers" if kind is int else "numbers"
-            raise PromptError(f"config.{field} has {wrong[0]!r}; it must be {what}, e.g. 1,2,3")
+            what = "whole numbers, e.g. 1,2,3" if kind is int else "numbers, e.g. 0.002,0.004"
+            raise PromptError(f"config.{field} has {wrong[0]!r}; it must be {what}")
     name, names = config.data.name, _names(config)
     if names and name not in ("", DEFAULT_NAME, *names):
         raise PromptError(

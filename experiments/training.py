@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import optax
 from ml_collections import ConfigDict
 
@@ -17,6 +18,7 @@ from experiments.identity import refuse_other_run
 from experiments.log import Log
 from prompt_jax import optim, train
 from prompt_jax.checkpoint import Checkpoints
+from prompt_jax.errors import PromptError
 from prompt_jax.methods import Method, Prompts, Task
 from prompt_jax.sharding import Placement
 
@@ -96,7 +98,7 @@ def fit(
         workdir: receives checkpoints/, metrics.jsonl and tensorboard/.
 
     Raises:
-        PromptError: the checkpoint there is another run's.
+        PromptError: the checkpoint there is another run's, or training diverged.
         KeyboardInterrupt: on Ctrl-C or SIGTERM, after a checkpoint was written.
     """
     if not count_trainable(method, prompts, task.settings):
@@ -114,7 +116,22 @@ def fit(
         workdir,
         lambda start: Log(workdir, start, schedule),
     )
+    if not is_finite(end.state):
+        raise PromptError(diverged(config))
     return trained_by(method, end)
+
+
+def is_finite(state: train.State) -> bool:
+    """Whether the prompts are numbers; a loss that is one was computed before the last update."""
+    return all(bool(jnp.isfinite(leaf).all()) for leaf in jax.tree.leaves(state.prompts))
+
+
+def diverged(config: ConfigDict) -> str:
+    """What is said of prompts that are not."""
+    return (
+        "training diverged, its prompts are no numbers any more; lower "
+        f"config.learning_rate={config.learning_rate:g}"
+    )
 
 
 def result(method: Method, state: train.State) -> Prompts:

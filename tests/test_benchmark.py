@@ -34,6 +34,7 @@ def make_record(*rows):
         "date": "2026-01-01",
         "cells": [],
         "left_out": [],
+        "finished": True,
     }
     for cell, ours, theirs in rows:
         found = {"ours": side(ours, flops=1e9, compile_seconds=1.0)}
@@ -96,7 +97,7 @@ def test_a_process_counts_its_own_memory_alone():
 
 def test_an_earlier_benchmark_is_not_overwritten(tmp_path):
     (tmp_path / "benchmark.json").write_text("{}")
-    with pytest.raises(PromptError, match="holds a benchmark; delete it or name another"):
+    with pytest.raises(PromptError, match="holds a benchmark, whole or stopped"):
         command.main(["--short", f"--workdir={tmp_path}"])
     assert (tmp_path / "benchmark.json").read_text() == "{}"
 
@@ -206,10 +207,22 @@ def test_the_best_batch_of_each_side_is_compared():
 
 
 def test_a_busy_machine_is_told():
-    record = make_record()
+    record = make_record((Cell("coop", "embedded", 10), 1, 2))
     assert "busy" not in report.conditions(record)
     record["device"]["load"] = 2.0
     assert "busy (load 2.0 at the start)" in report.conditions(record)
+    alone = make_record((Cell("coop", "embedded", 10), 1, None))
+    alone["device"]["load"] = 2.0
+    assert "busy" not in report.conditions(alone)
+
+
+def test_a_stopped_benchmark_is_not_taken_for_a_whole_one(tmp_path, capsys):
+    record = make_record((Cell("coop", "embedded", 10), 1, 2)) | {"finished": False}
+    (tmp_path / "benchmark.json").write_text(json.dumps(record))
+    drawn = tmp_path / "drawn"
+    command.main(["--draw", str(tmp_path / "benchmark.json"), f"--workdir={drawn}"])
+    assert "stopped before the end" in (drawn / "benchmark.md").read_text()
+    assert f"written to {drawn}" in capsys.readouterr().out
 
 
 def test_cells_that_would_end_too_late_are_left_out(monkeypatch, tmp_path):
@@ -266,6 +279,7 @@ def test_a_wrong_selection_says_what_is_allowed(words, message):
     [
         (["--draw=/no/such.json"], "cannot be read: No such file"),
         (["--repeats=0"], "--repeats=0 must be above 0"),
+        (["--short", "--workdir=/dev/null/x"], "--workdir=/dev/null/x cannot be made: Not a dir"),
         (["--memory-gb=-1"], "--memory-gb=-1.0 must be a number, 0 or more"),
     ],
 )

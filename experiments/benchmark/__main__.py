@@ -3,7 +3,7 @@
     python -m experiments.benchmark --short          # at most 5 minutes on two cores
     python -m experiments.benchmark                  # everything that fits; hours on two cores
     python -m experiments.benchmark --gpu            # ViT-B/16 in bfloat16, under 9 minutes
-    python -m experiments.benchmark --only method=pro_mpt backbone=ViT-B/16 K=50 batch=4 \
+    python -m experiments.benchmark --only method=pro_mpt backbone=ViT-B/16 K=50 batch=4 \\
         phase=train part=text
     python -m experiments.benchmark --draw results/benchmark-only/benchmark.json
 
@@ -22,6 +22,7 @@ from typing import Any
 
 from experiments.benchmark import cells, growth, measure, report
 from experiments.command_line import explain
+from experiments.workdir import make_workdir
 from prompt_jax.errors import PromptError
 
 # A little below the promised 5 and 9 minutes.
@@ -37,8 +38,8 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     which.add_argument("--gpu", action="store_true", help="cells for an accelerator")
     which.add_argument(
         "--only", nargs="+", action="append", metavar="KEY=VALUE",
-        help="cells by method, backbone, K, batch, phase, part, N, dtype; values by commas; again "
-        "for more",
+        help="cells by method, backbone, K, batch, phase, part, N, dtype, runs; values by commas; "
+        "again for more",
     )  # fmt: skip
     which.add_argument("--draw", metavar="FILE", help="tables and plots of a JSON file, no more")
     parser.add_argument(
@@ -79,9 +80,10 @@ def choose_cells(options: argparse.Namespace) -> list[cells.Cell]:
 def write_report(record: dict[str, Any], folder: Path) -> None:
     """The tables on the terminal and as Markdown, and the plots."""
     report.show(record)
-    folder.mkdir(parents=True, exist_ok=True)
+    make_workdir(folder)
     (folder / "benchmark.md").write_text(report.to_markdown(record), encoding="utf-8")
-    growth.plot_growth(record, folder)
+    plots = growth.plot_growth(record, folder)
+    print(f"written to {folder}: {', '.join(['benchmark.md', *(path.name for path in plots)])}")
 
 
 def read_record(file: Path) -> dict[str, Any]:
@@ -111,7 +113,7 @@ def main(argv: Sequence[str]) -> None:
     options = parse(argv)
     if options.draw:
         file = Path(options.draw)
-        write_report(read_record(file), file.parent)
+        write_report(read_record(file), Path(options.workdir or file.parent))
         return
     chosen = choose_cells(options)
     counterpart = not options.ours_only
@@ -120,10 +122,13 @@ def main(argv: Sequence[str]) -> None:
         counterpart = False
     minutes = options.minutes or MINUTES.get(form(options), math.inf)
     folder = Path(options.workdir or f"results/benchmark-{form(options)}")
-    folder.mkdir(parents=True, exist_ok=True)
+    make_workdir(folder)
     file = folder / "benchmark.json"
     if file.exists():
-        raise PromptError(f"{file} holds a benchmark; delete it or name another --workdir")
+        raise PromptError(
+            f"{file} holds a benchmark, whole or stopped, and none goes on; delete it or name "
+            "another --workdir"
+        )
     memory = math.ceil(options.memory_gb * 1e9) or None
     how = measure.Options(
         options.repeats, options.limit, minutes, counterpart, memory, accelerator=options.gpu

@@ -1,11 +1,14 @@
 """What passes from our side to the counterpart's process, which imports neither JAX nor ours."""
 
+import os
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 
 WARM_UP_SECONDS = 2.0
+# Of an accelerator's memory, which both sides' processes share.
+SIDE_SHARE = 0.48
 
 
 class Handover(NamedTuple):
@@ -26,6 +29,13 @@ class Handover(NamedTuple):
     tokens: np.ndarray
     photo_tokens: np.ndarray
     prompts: Mapping[str, np.ndarray]
+
+
+def cores() -> int:
+    """Processor cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def first_seconds(run: Callable[[int], float]) -> float:

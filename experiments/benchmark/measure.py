@@ -16,7 +16,8 @@ from typing import Any
 
 from experiments import progress
 from experiments.benchmark.cells import Cell
-from experiments.benchmark.worker import Failed, LeftOut, Worker, cores, total_memory
+from experiments.benchmark.handover import cores
+from experiments.benchmark.worker import Failed, LeftOut, Worker, total_memory
 from experiments.workdir import git_commit, write_json
 from prompt_jax.errors import PromptError
 

@@ -64,7 +64,8 @@ def conditions(record: Mapping[str, Any]) -> str:
         else "on the device, of which each side may use about half"
     )
     busy = ""
-    if device["load"] > BUSY * device["cores"]:
+    compared = any("counterpart" in cell for cell in record["cells"])
+    if compared and device["load"] > BUSY * device["cores"]:
         busy = (
             f"\n\nOther programs kept the machine busy (load {device['load']:.1f} at the start): "
             "PyTorch's threads, which wait for each other, suffer most, so the ratios are too high."
@@ -77,7 +78,9 @@ def conditions(record: Mapping[str, Any]) -> str:
         f"peak memory is the {memory}; GFLOP are the matrix products of one run as traced, peak is "
         "their share of what the large matrix product reaches; built s is the time to compile. "
         "XLA's own count, which takes a loop's body once, is in the JSON file. ViT-B/16 and "
-        "ViT-B/32 have random weights." + busy
+        "ViT-B/32 have random weights."
+        + busy
+        + ("" if record["finished"] else "\n\nIt was stopped before the end: cells are missing.")
     )
 
 
@@ -97,19 +100,26 @@ def sections(record: Mapping[str, Any]) -> dict[str, list[tuple[str, ...]]]:
 
 
 def _row(cell: Mapping[str, Any]) -> tuple[str, ...]:
-    ours, theirs, ratio = cell["ours"], cell.get("counterpart"), cell.get("ratio")
+    ours, theirs = cell["ours"], cell.get("counterpart")
     return (
         cell["method"] + (f" N={cell['N']}" if cell["method"] == "pro_mpt" else ""),
         str(cell["K"]),
         str(cell["batch"]),
         _rate(ours["images_per_second"]),
         _rate(theirs["images_per_second"]) if theirs else "–",
-        "{median:.3g} ({lowest:.3g}–{highest:.3g})".format(**ratio) if ratio else "–",
+        _ratio(cell["ratio"]) if theirs else "–",
         f"{ours['memory_bytes'] / 2**20:,.0f}",
         f"{theirs['memory_bytes'] / 2**20:,.0f}" if theirs else "–",
         f"{ours['flops'] / 1e9:,.1f}",
         f"{ours['share_of_peak']:.0%}",
         f"{ours['compile_seconds']:.1f}",
+    )
+
+
+def _ratio(ratio: Mapping[str, Any]) -> str:
+    several = len(ratio["repeats"]) > 1
+    return ("{median:.3g} ({lowest:.3g}–{highest:.3g})" if several else "{median:.3g}").format(
+        **ratio
     )
 
 

@@ -9,9 +9,15 @@ import torch
 from safetensors.numpy import load_file
 
 from experiments.benchmark.cells import EVALUATION_BATCHES, Cell
-from experiments.benchmark.handover import Handover, feature_batch, first_seconds, image_batch
+from experiments.benchmark.handover import (
+    SIDE_SHARE,
+    Handover,
+    cores,
+    feature_batch,
+    first_seconds,
+    image_batch,
+)
 from experiments.benchmark.torch_methods import build
-from experiments.benchmark.worker import SIDE_SHARE, cores
 
 
 class Counterpart:

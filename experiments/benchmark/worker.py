@@ -13,11 +13,10 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+from experiments.benchmark.handover import SIDE_SHARE
 from prompt_jax.errors import PromptError
 
 LOOK_SECONDS = 0.2
-# Of an accelerator's memory, which both sides' processes share.
-SIDE_SHARE = 0.48
 # Below this share of the machine's memory the kernel would soon end some process, perhaps another.
 LEAST_FREE = 0.03
 _MEMORY_WORDS = ("out of memory", "RESOURCE_EXHAUSTED", "can't allocate memory", "MemoryError")
@@ -158,13 +157,6 @@ def _serve(connection, kind, arguments):
         else:
             memory = side.device_memory()
             connection.send(("done", peak_memory() if memory is None else memory))
-
-
-def cores() -> int:
-    """Processor cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def peak_memory() -> int:
