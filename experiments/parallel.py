@@ -40,7 +40,7 @@ def run(
         diverges or that cannot be tested does not stop the others.
 
     Raises:
-        PromptError: the seeds lead to different numbers of training pictures.
+        PromptError, DataError: a run cannot be prepared.
     """
     results: dict[pathlib.Path, dict[str, Any]] = {}
     failed: dict[pathlib.Path, str] = {}
@@ -93,6 +93,9 @@ def fit(runs: list[Prepared]) -> list[training.Trained | None]:
     """Trains runs together, and leaves in each one's folder the checkpoint of its last step.
 
     None, and no checkpoint, for a run that diverged.
+
+    Raises:
+        PromptError: the seeds lead to different numbers of training pictures, or all runs diverged.
     """
     first = runs[0]
     shots = [one.shots for one in runs if one.shots]

@@ -210,7 +210,7 @@ def encode_templates(
     total = jnp.zeros((len(names), clip.config.embed_dim), jnp.float32)
     for template in templates:
         classes = tokenize_classes(template, names, slots, share_words)
-        features = _encode_classes(clip, frozen, classes).astype(jnp.float32)
+        features = _encode_classes(clip, frozen, classes)
         total += normalize(features) if normalized else features
     return total / len(templates)
 

@@ -95,10 +95,8 @@ class CLIP:
         Returns:
             image features float[B, d], not normalised.
         """
-        if deep_prompts is not None:
-            if deep_prompts.ndim == 3:
-                deep_prompts = jnp.broadcast_to(deep_prompts, (len(tokens), *deep_prompts.shape))
-            deep_prompts = deep_prompts.astype(tokens.dtype)
+        if deep_prompts is not None and deep_prompts.ndim == 3:
+            deep_prompts = jnp.broadcast_to(deep_prompts, (len(tokens), *deep_prompts.shape))
         c, block = self.config, self.image_block
         batch, length = tokens.shape[:2]
         sizes = (c.image_width, c.image_mlp, c.image_heads, self.dtype.itemsize)

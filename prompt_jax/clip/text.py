@@ -150,6 +150,6 @@ def causal(length: int) -> jax.Array:
 
 def overwrite_context(x: jax.Array, prompts: jax.Array, first: int = 1) -> jax.Array:
     """Puts prompts float[M, d] (or [..., M, d]) in M slots of x float[..., T, d] from `first`."""
-    prompts = jnp.broadcast_to(prompts.astype(x.dtype), (*x.shape[:-2], *prompts.shape[-2:]))
+    prompts = jnp.broadcast_to(prompts, (*x.shape[:-2], *prompts.shape[-2:]))
     behind = x[..., first + prompts.shape[-2] :, :]
     return jnp.concatenate([x[..., :first, :], prompts, behind], axis=-2)
