@@ -65,6 +65,10 @@ class Batches(Iterator[Batch]):
         """The number of the next batch, for `set_state`; can be kept as JSON."""
         return {"next_index": self._position}
 
+    def state_after(self, batches: int) -> dict[str, int]:
+        """What `get_state` gives after so many batches from the start."""
+        return {"next_index": batches}
+
     def set_state(self, state: dict[str, int]) -> None:
         """Continue at a position that `get_state` gave.
 

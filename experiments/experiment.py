@@ -35,7 +35,10 @@ def run(config: ConfigDict, folder: str | os.PathLike) -> dict[str, Any]:
         PromptError, DataError: a mistake in the config, the data or the folder, in one sentence.
     """
     prepared = prepare(config, pathlib.Path(folder))
-    return prepared if isinstance(prepared, dict) else complete(prepared)
+    if isinstance(prepared, dict):
+        return prepared
+    with workdir.giving_back(prepared.folder):
+        return complete(prepared)
 
 
 def complete(prepared: Prepared) -> dict[str, Any]:
@@ -84,6 +87,7 @@ def finish(run: Prepared, trained: training.Trained) -> dict[str, Any]:
             "hash": run.hashes["tests"][key],
             "seconds": time.perf_counter() - testing,
         }
+        workdir.refuse_removed(run.folder)
         workdir.write_json(run.folder / "evaluations.json", evaluations)
     results = collect(run.config, run.backbone, run.plan, evaluations, trained)
     results["data_hashes"] = run.hashes
@@ -91,6 +95,7 @@ def finish(run: Prepared, trained: training.Trained) -> dict[str, Any]:
     results["trainable_parameters"] = run.trainable
     results["features"] = run.shots.described if run.shots else ""
     results["seconds"] = time.perf_counter() - run.began
+    workdir.refuse_removed(run.folder)
     workdir.write_json(run.folder / "results.json", results)
     workdir.release(run.folder)
     if trained.seconds:

@@ -6,10 +6,7 @@ import time
 from collections.abc import Callable
 
 import jax
-import numpy as np
 from tensorboardX import SummaryWriter
-
-from prompt_jax.errors import PromptError
 
 
 class Log:
@@ -28,7 +25,9 @@ class Log:
         self._last_step, self._last_time = start, time.perf_counter()
 
     def write(self, step: int, metrics: dict[str, jax.Array]) -> str:
-        """One line of a step's metrics; returns them in words."""
+        """One line of a step's metrics, none of a run that diverged; returns them in words."""
+        if metrics["diverged"]:
+            return "diverged"
         now = time.perf_counter()
         rate = float(self._schedule(step - 1))
         line = {
@@ -39,11 +38,6 @@ class Log:
             "seconds_per_step": (now - self._last_time) / (step - self._last_step),
         }
         self._last_step, self._last_time = step, now
-        if not np.isfinite(line["loss"]):
-            raise PromptError(
-                f"the loss is {line['loss']} at step {step}: training diverged; lower "
-                f"config.learning_rate (at this step the schedule gave {rate:g})"
-            )
         self._file.write(json.dumps(line) + "\n")
         self._file.flush()
         for key, value in line.items():

@@ -17,7 +17,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from data_pipelines.errors import DataError
-from experiments import experiment, training
+from experiments import experiment, training, workdir
 from experiments.log import Log
 from experiments.preparation import Prepared, prepare
 from prompt_jax import train
@@ -47,7 +47,8 @@ def run(
 
     def attempt(folder, function, *args):
         try:
-            results[folder] = function(*args)
+            with workdir.giving_back(folder):
+                results[folder] = function(*args)
         except (PromptError, DataError) as error:
             failed[folder] = str(error)
 
@@ -71,9 +72,11 @@ def run(
         except (PromptError, DataError) as error:
             failed |= {one.folder: str(error) for one in prepared}
             ended = []
+            for one in prepared:
+                workdir.unclaim(one.folder)
         for one, trained in zip(prepared, ended, strict=False):
-            if trained is None:
-                failed[one.folder] = training.diverged(one.config)
+            if isinstance(trained, str):
+                failed[one.folder] = trained
             else:
                 attempt(one.folder, experiment.finish, one, trained)
     return [results[folder] for folder in configs if folder in results], failed
@@ -89,10 +92,10 @@ def _is_trained(one: Prepared) -> bool:
         return checkpoints.latest() is not None
 
 
-def fit(runs: list[Prepared]) -> list[training.Trained | None]:
+def fit(runs: list[Prepared]) -> list[training.Trained | str]:
     """Trains runs together, and leaves in each one's folder the checkpoint of its last step.
 
-    None, and no checkpoint, for a run that diverged.
+    What is wrong in words, and no checkpoint, for a run that diverged.
 
     Raises:
         PromptError: the seeds lead to different numbers of training pictures, or all runs diverged.
@@ -112,6 +115,8 @@ def fit(runs: list[Prepared]) -> list[training.Trained | None]:
     batches = Together([each.batches for each in shots])
     names = "-".join(str(one.config.seed) for one in runs)
     common = first.folder.parent / f"together-{names}"
+    workdir.make_workdir(common)
+    workdir.lock(common)
     identity = {"runs": [one.identity for one in runs]}
     task = dataclasses.replace(first.task, clip=first.task.clip.share_memory(len(runs)))
     with first.listing_all_bad(), contextlib.closing(batches):
@@ -128,16 +133,21 @@ def fit(runs: list[Prepared]) -> list[training.Trained | None]:
         )
         end = end._replace(together=len(runs))
         pairs = zip(runs, shots, strict=True)
-        records = [training.record_of(one.identity, each.batches, end) for one, each in pairs]
-    trained: list[training.Trained | None] = []
+        records = [
+            training.record_of(one.identity, each.batches, end, one.placement)
+            for one, each in pairs
+        ]
+    trained: list[training.Trained | str] = []
     for number, (one, record) in enumerate(zip(runs, records, strict=True)):
         state = jax.tree.map(lambda leaf, number=number: leaf[number], end.state)
-        if not training.is_finite(state):
-            trained.append(None)
+        if state.diverged:
+            trained.append(training.diverged(one.config, int(state.diverged)))
             continue
+        workdir.refuse_removed(one.folder)
         with contextlib.closing(Checkpoints(one.folder / "checkpoints")) as checkpoints:
             checkpoints.save(_total(one), state, record)
         trained.append(training.trained_by(method, end._replace(state=state)))
+    workdir.release(common)
     shutil.rmtree(common)  # each run has its own last checkpoint now
     return trained
 
@@ -163,6 +173,10 @@ class Together:
         """The position of each."""
         return {"runs": [run.get_state() for run in self._runs]}
 
+    def state_after(self, batches: int) -> dict[str, Any]:
+        """The position of each after so many batches."""
+        return {"runs": [run.state_after(batches) for run in self._runs]}
+
     def set_state(self, state: dict[str, Any]) -> None:
         """Goes on at the position of each."""
         for run, position in zip(self._runs, state["runs"], strict=True):
@@ -182,22 +196,11 @@ class Logs:
         self._logs = logs
 
     def write(self, step: int, metrics: dict[str, jax.Array]) -> str:
-        """One line in each run's file; returns them in words.
-
-        Raises:
-            PromptError: all runs have diverged.
-        """
-        words, diverged = [], []
-        for number, log in enumerate(self._logs):
-            try:
-                one = {key: value[number] for key, value in metrics.items()}
-                words.append(log.write(step, one))
-            except PromptError as error:
-                words.append("diverged")
-                diverged.append(error)
-        if len(diverged) == len(self._logs):
-            raise diverged[0]
-        return ", ".join(words)
+        """One line in each run's file; returns them in words."""
+        return ", ".join(
+            log.write(step, {key: value[number] for key, value in metrics.items()})
+            for number, log in enumerate(self._logs)
+        )
 
     def __enter__(self):
         return self

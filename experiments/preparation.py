@@ -44,20 +44,13 @@ class Shots(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class Prepared:
-    """A run before training.
+class Known:
+    """A run whose backbone and data are there, before anything is computed.
 
     Attributes:
         began: when, by `time.perf_counter`.
         identity: what makes the run this one; see `identify`.
         hashes: of the data; see `protocols.hashes`.
-        task: what trains.
-        tests: what is tested, by key: a task for each method of `compared`.
-        compared: the method and, unless it is that, zero-shot CLIP.
-        prompts: where training starts.
-        trainable: how many numbers train.
-        shots: what training reads; None where a method needs no training pictures.
-        makes: computes image features of validation pictures.
     """
 
     config: ConfigDict
@@ -67,14 +60,8 @@ class Prepared:
     hashes: dict[str, Any]
     backbone: building.Backbone
     method: methods.Method
+    settings: Any
     plan: protocols.Plan
-    task: methods.Task
-    tests: dict[str, list[methods.Task]]
-    compared: list[methods.Method]
-    prompts: methods.Prompts
-    trainable: int
-    shots: Shots | None
-    makes: FeatureMaker
     placement: Placement
 
     @contextlib.contextmanager
@@ -86,6 +73,29 @@ class Prepared:
         except BadPicture as bad:
             examples = protocols.used(self.plan, dataset)
             raise pictures.all_bad_error(dataset, examples, bad) from bad
+
+
+@dataclasses.dataclass(frozen=True)
+class Prepared(Known):
+    """A run before training, all of it checked.
+
+    Attributes:
+        task: what trains.
+        tests: what is tested, by key: a task for each method of `compared`.
+        compared: the method and, unless it is that, zero-shot CLIP.
+        prompts: where training starts.
+        trainable: how many numbers train.
+        shots: what training reads; None where a method needs no training pictures.
+        makes: computes image features of validation pictures.
+    """
+
+    task: methods.Task
+    tests: dict[str, list[methods.Task]]
+    compared: list[methods.Method]
+    prompts: methods.Prompts
+    trainable: int
+    shots: Shots | None
+    makes: FeatureMaker
 
 
 def prepare(
@@ -107,8 +117,7 @@ def prepare(
             placement.check(field, config[field])
     method, settings = building.build_method(config)
     backbone = backbone or building.build_backbone(config)
-    clip = backbone.clip
-    image_size = clip.config.image_size
+    image_size = backbone.clip.config.image_size
     try:
         plan = protocols.build(config, image_size, method.tune is not None)
     except DataError as error:
@@ -126,48 +135,61 @@ def prepare(
             print(f"finished before: {folder / 'results.json'}")
             return finished
     plan = protocols.check_pictures(config, plan)
-    frozen = placement.replicate(backbone.frozen)
-    backbone = backbone._replace(frozen=frozen)
-    workdir.claim_workdir(folder, identity)
-    note_small_tower(settings, clip.config.image_layers)
+    backbone = backbone._replace(frozen=placement.replicate(backbone.frozen))
+    workdir.lock_workdir(folder, identity)
+    with workdir.giving_back(folder):
+        run = _complete(
+            Known(
+                config=config,
+                folder=folder,
+                began=began,
+                identity=identity,
+                hashes=hashes,
+                backbone=backbone,
+                method=method,
+                settings=settings,
+                plan=plan,
+                placement=placement,
+            )
+        )
+        # Only now: a run that is refused leaves the folder to the corrected one.
+        workdir.claim_workdir(folder, identity)
+    return run
 
+
+def _complete(run: Known) -> Prepared:
+    """The run with its tasks and first prompts, and with them the rest of the checks."""
+    clip, frozen, plan = run.backbone.clip, run.backbone.frozen, run.plan
+    note_small_tower(run.settings, clip.config.image_layers)
     known = plan.train.class_names
 
     def make_task(tested: methods.Method, chosen: Any, dataset: Dataset) -> methods.Task:
         names = dataset.class_names
         index = trained_index(known, names)
         made = methods.make_task(tested, clip, frozen, names, chosen, dataset.template, index)
-        return placement.replicate(made)
+        return run.placement.replicate(made)
 
     # Made before training: a task that the method cannot be tested on is refused early.
-    task = make_task(method, settings, plan.train)
-    compared = {method: settings}
+    task = make_task(run.method, run.settings, plan.train)
+    compared = {run.method: run.settings}
     compared.setdefault(ZERO_SHOT, ZERO_SHOT.Settings())
     tests = {
         key: [make_task(tested, chosen, dataset) for tested, chosen in compared.items()]
         for key, dataset in plan.tests.items()
     }
-    prompts = jax.jit(method.init)(jax.random.key(config.seed), task)
-    trainable = training.count_trainable(method, prompts, settings)
-    needs_shots = trainable > 0 or method.from_shots is not None
+    prompts = jax.jit(run.method.init)(jax.random.key(run.config.seed), task)
+    trainable = training.count_trainable(run.method, prompts, run.settings)
+    needs_shots = trainable > 0 or run.method.from_shots is not None
     protocols.refuse_empty(plan, needs_shots)
     prepared = Prepared(
-        config=config,
-        folder=folder,
-        began=began,
-        identity=identity,
-        hashes=hashes,
-        backbone=backbone,
-        method=method,
-        plan=plan,
+        **vars(run),
         task=task,
         tests=tests,
         compared=list(compared),
         prompts=prompts,
         trainable=trainable,
         shots=None,
-        makes=FeatureMaker(clip, frozen, config, placement),
-        placement=placement,
+        makes=FeatureMaker(clip, frozen, run.config, run.placement),
     )
     return _with_shots(prepared) if needs_shots else prepared
 

@@ -24,6 +24,8 @@ from absl import app, flags, logging
 from data_pipelines import scenes, transforms
 from prompt_jax.checkpoint import Checkpoints
 from prompt_jax.clip import CLIP, CLIPConfig, Frozen, loading, normalize, tokenizer
+from prompt_jax.errors import PromptError
+from prompt_jax.train import all_finite
 
 
 class Settings(NamedTuple):
@@ -166,7 +168,7 @@ def train(settings: Settings, workdir: pathlib.Path) -> tuple[CLIP, Frozen]:
     checkpoints = Checkpoints(workdir / "checkpoints")
     start = checkpoints.latest() or 0
     if start:
-        state = checkpoints.restore(start, state)
+        state, _ = checkpoints.restore(start, state)
         logging.info("going on from step %d", start)
 
     @jax.jit
@@ -190,6 +192,8 @@ def train(settings: Settings, workdir: pathlib.Path) -> tuple[CLIP, Frozen]:
                 file.write(json.dumps(line) + "\n")
             losses, began = [], time.time()
         if step % SAVE_EVERY == 0 or step == settings.steps:
+            if not all_finite(state):
+                raise PromptError(f"pretraining diverged by step {step}; lower --learning_rate")
             checkpoints.save(step, state, settings._asdict())
     checkpoints.close()
     return clip, state["params"]

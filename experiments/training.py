@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
+import numpy as np
 import optax
 from ml_collections import ConfigDict
 
@@ -16,6 +16,7 @@ from data_pipelines.reading import Batches
 from experiments import progress
 from experiments.identity import refuse_other_run
 from experiments.log import Log
+from experiments.workdir import refuse_removed
 from prompt_jax import optim, train
 from prompt_jax.checkpoint import Checkpoints
 from prompt_jax.errors import PromptError
@@ -116,22 +117,34 @@ def fit(
         workdir,
         lambda start: Log(workdir, start, schedule),
     )
-    if not is_finite(end.state):
-        raise PromptError(diverged(config))
     return trained_by(method, end)
 
 
-def is_finite(state: train.State) -> bool:
-    """Whether the prompts are numbers; a loss that is one was computed before the last update."""
-    return all(bool(jnp.isfinite(leaf).all()) for leaf in jax.tree.leaves(state.prompts))
-
-
-def diverged(config: ConfigDict) -> str:
-    """What is said of prompts that are not."""
+def diverged(config: ConfigDict, step: int, saved: int = 0) -> str:
+    """What is said of a training that diverged at a step, when that of `saved` was kept."""
+    kept = ""
+    if saved:
+        kept = (
+            f"; the checkpoint of step {saved} is from before it. A lower rate is another run, "
+            "which needs another --workdir"
+        )
     return (
-        "training diverged, its prompts are no numbers any more; lower "
-        f"config.learning_rate={config.learning_rate:g}"
+        f"training diverged at step {step}: its loss, prompts or optimizer state are no finite "
+        f"numbers any more; lower config.learning_rate={config.learning_rate:g}{kept}"
     )
+
+
+def refuse_diverged(config: ConfigDict, found: jax.Array, saved: int) -> None:
+    """Raises a PromptError if training diverged; of runs trained together, if all of them did.
+
+    Args:
+        config: the experiment.
+        found: int32[] or [R], `State.diverged`.
+        saved: step of the last checkpoint, 0 for none.
+    """
+    steps = np.atleast_1d(np.asarray(found))
+    if steps.all():
+        raise PromptError(diverged(config, int(steps.min()), saved))
 
 
 def result(method: Method, state: train.State) -> Prompts:
@@ -179,25 +192,29 @@ def run_steps(
         open_log: gives the `Log`, or what writes like it, that goes on after a step.
     """
     with contextlib.closing(Checkpoints(workdir / "checkpoints")) as checkpoints:
-        start = checkpoints.latest() or 0
-        seconds_before, pictures, waiting, together = 0.0, 0, 0.0, 1
+        start = saved = checkpoints.latest() or 0
+        before = End(state, 0.0, 0, 0.0)
         if start:
-            record = checkpoints.record(start)
-            refuse_other_run(checkpoints.folder, identity, record["identity"])
-            state = placement.replicate(checkpoints.restore(start, state))
-            seconds_before, pictures = record["seconds"], record["pictures"]
-            waiting, together = record["waiting"], record.get("together", 1)
-            if start < total:
-                batches.set_state(record["position"])
-                print(f"going on from step {start} of {total} in {workdir}")
+            before = resume(checkpoints, start, identity, state, batches, placement)
+        if start >= total:
+            return before
+        if start:
+            batches.set_state(batches.state_after(start))
+            print(f"going on from step {start} of {total} in {workdir}")
+        state, pictures, waiting = before.state, before.pictures, before.waiting
         began = time.perf_counter()
 
         def end():
-            seconds = seconds_before + time.perf_counter() - began
-            return End(state, seconds, pictures, waiting, together)
+            seconds = before.seconds + time.perf_counter() - began
+            return End(state, seconds, pictures, waiting, before.together)
 
-        if start >= total:
-            return end()
+        def save(step):
+            nonlocal saved
+            refuse_diverged(config, state.diverged, saved)
+            refuse_removed(workdir)
+            checkpoints.save(step, state, record_of(identity, batches, end(), placement))
+            saved = step
+
         with (
             open_log(start) as log,
             progress.bar("training", total, start) as advance,
@@ -205,16 +222,22 @@ def run_steps(
         ):
             for step in range(start + 1, total + 1):
                 asked = time.perf_counter()
-                batch = next(batches)
+                try:
+                    batch = next(batches)
+                except Exception:  # what cannot be read shall cost no step that is done
+                    if saved < step - 1:
+                        save(step - 1)
+                    raise
                 # A step that still runs by now did not wait.
                 if step > start + 1 and state.step.is_ready():  # type: ignore[attr-defined]
                     waiting += time.perf_counter() - asked
                 pictures += batch["label"].size
                 state, metrics = step_fn(state, batch)
                 if step % config.log_every == 0 or step == total:
+                    refuse_diverged(config, metrics["diverged"], saved)
                     advance(step, log.write(step, metrics))
                 if step % config.checkpoint_every == 0 or step == total or stop.asked:
-                    checkpoints.save(step, state, record_of(identity, batches, end()))
+                    save(step)
                 if stop.asked:
                     raise KeyboardInterrupt(
                         f"stopped after step {step} of {total}; run again to go on"
@@ -223,16 +246,57 @@ def run_steps(
         return end()
 
 
-def record_of(identity: dict[str, Any], batches: Any, end: End) -> dict[str, Any]:
+def resume(
+    checkpoints: Checkpoints,
+    step: int,
+    identity: dict[str, Any],
+    state: train.State,
+    batches: Any,
+    placement: Placement,
+) -> End:
+    """What a run had reached when its checkpoint of `step` was written.
+
+    Raises:
+        PromptError: the checkpoint is damaged, is another run's, or its data position is not that
+            of its step.
+    """
+    restored, record = checkpoints.restore(
+        step,
+        state,
+        lambda record: refuse_other_run(checkpoints.folder, identity, record["identity"]),
+    )
+    expected = batches.state_after(step)
+    if record["position"] != expected:
+        raise PromptError(
+            f"the checkpoint {checkpoints.folder}/{step} stands at {record['position']} in its "
+            f"data, where its step is at {expected}; delete that folder, or use another workdir"
+        )
+    here, there = described(placement), record["devices"]
+    if here != there:
+        print(f"begun on {there}, going on with {here}: its numbers are rounded differently")
+    spent = (record[field] for field in ("seconds", "pictures", "waiting", "together"))
+    return End(placement.replicate(restored), *spent)
+
+
+def record_of(
+    identity: dict[str, Any], batches: Any, end: End, placement: Placement
+) -> dict[str, Any]:
     """What stands beside a checkpoint's arrays."""
     return {
         "identity": identity,
         "position": batches.get_state(),
+        "devices": described(placement),
         "seconds": end.seconds,
         "pictures": end.pictures,
         "waiting": end.waiting,
         "together": end.together,
     }
+
+
+def described(placement: Placement) -> str:
+    """The devices of a run, in words: other ones round differently."""
+    kind = jax.devices()[0].device_kind
+    return f"{placement.devices} × {kind}"
 
 
 class StopRequest:

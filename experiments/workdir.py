@@ -1,14 +1,18 @@
 """The folder of one run: whose it is, what finished runs left there, files written whole."""
 
+import contextlib
 import fcntl
 import json
 import os
 import pathlib
 import subprocess
+from collections.abc import Iterator
 from typing import Any
 
+from data_pipelines.errors import DataError
 from experiments.identity import refuse_other_run
 from prompt_jax.errors import PromptError
+from prompt_jax.files import write_text
 
 # A lock lasts as long as its file is open, and so ends with the process at the latest.
 _LOCKS: dict[pathlib.Path, int] = {}
@@ -51,30 +55,63 @@ def read_evaluations(workdir: pathlib.Path) -> dict[str, dict[str, Any]]:
 
 
 def claim_workdir(workdir: pathlib.Path, identity: dict[str, Any]) -> None:
-    """Makes the folder, and writes into run.json whose it is.
+    """Locks the folder, and writes into run.json whose it is; raises as `lock_workdir`."""
+    lock_workdir(workdir, identity)
+    write_json(workdir / "run.json", identity)
 
-    The folder stays locked against other processes until `release`, or until this one ends.
+
+def lock_workdir(workdir: pathlib.Path, identity: dict[str, Any]) -> None:
+    """Makes the folder and locks it against other processes, until `release` or this one's end.
 
     Raises:
         PromptError: it cannot be made or written to, it is another run's, or another process is
             at work in it.
     """
     make_workdir(workdir)
-    _lock(workdir)
+    lock(workdir)
     owner = workdir / "run.json"
     if owner.exists():
         try:
             there = dict(json.loads(owner.read_text()))
-        except (OSError, ValueError, TypeError) as error:
+        except (OSError, ValueError, TypeError, RecursionError) as error:
             raise PromptError(f"{owner} is damaged ({error}); use another --workdir") from error
         refuse_other_run(workdir, identity, there)
-    write_json(owner, identity)
 
 
-def _lock(workdir: pathlib.Path) -> None:
+@contextlib.contextmanager
+def giving_back(workdir: pathlib.Path) -> Iterator[None]:
+    """Ends the lock when what it holds raises; and the claim, if that run has saved nothing yet.
+
+    A run that is refused or diverges early is then not "another run" to the corrected one.
+    """
+    try:
+        yield
+    except (PromptError, DataError):
+        unclaim(workdir)
+        raise
+    except BaseException:
+        release(workdir)
+        raise
+
+
+def unclaim(workdir: pathlib.Path) -> None:
+    """Ends the lock; and the claim, if nothing was saved that another run could take over."""
+    checkpoints = workdir / "checkpoints"
+    with contextlib.suppress(OSError):
+        checkpoints.rmdir()  # only an empty one
+    saved = (checkpoints, workdir / "evaluations.json", workdir / "results.json")
+    if not any(path.exists() for path in saved):
+        (workdir / "run.json").unlink(missing_ok=True)
+    release(workdir)
+
+
+def lock(workdir: pathlib.Path) -> None:
+    """Locks a folder that is there; raises a PromptError if another process has."""
     path = workdir / "lock"
     if path in _LOCKS:
-        return
+        if _is_ours(path):
+            return
+        os.close(_LOCKS.pop(path))
     file = os.open(path, os.O_CREAT | os.O_RDWR)
     try:
         fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -87,12 +124,31 @@ def _lock(workdir: pathlib.Path) -> None:
 
 
 def release(workdir: pathlib.Path) -> None:
-    """Ends the lock of `claim_workdir`."""
+    """Ends the lock; a folder that nothing was written into goes as well."""
     path = workdir / "lock"
     file = _LOCKS.pop(path, None)
     if file is not None:
         path.unlink(missing_ok=True)
         os.close(file)
+        with contextlib.suppress(OSError):
+            workdir.rmdir()  # only if nothing was written
+
+
+def refuse_removed(workdir: pathlib.Path) -> None:
+    """Raises a PromptError if the folder that this process locked is not there any more."""
+    path = workdir / "lock"
+    if path in _LOCKS and not _is_ours(path):
+        raise PromptError(
+            f"{workdir} was removed or replaced while its run was going on, and with it what the "
+            "run had written; run again"
+        )
+
+
+def _is_ours(path):
+    try:
+        return os.path.samestat(path.stat(), os.fstat(_LOCKS[path]))
+    except OSError:
+        return False
 
 
 def make_workdir(workdir: pathlib.Path) -> None:
@@ -113,10 +169,8 @@ def make_workdir(workdir: pathlib.Path) -> None:
 
 
 def write_json(path: pathlib.Path, content: Any) -> None:
-    """Writes all of it or nothing."""
-    unfinished = path.with_suffix(".unfinished")
-    unfinished.write_text(json.dumps(content, indent=1) + "\n")
-    unfinished.replace(path)
+    """Writes all of it or nothing, also where the power fails."""
+    write_text(path, json.dumps(content, indent=1) + "\n")
 
 
 def git_commit() -> str:

@@ -1,7 +1,7 @@
 """One training step and the loop around it; only the prompts are differentiated."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -11,16 +11,26 @@ from prompt_jax.methods import Method, Output, Prompts, Task, look
 
 
 class State(NamedTuple):
-    """All that training changes."""
+    """All that training changes.
+
+    Attributes:
+        prompts: what trains.
+        optimizer: its state.
+        step: int32[], how many steps were taken.
+        diverged: int32[], the first step whose loss, or what it left of prompts and optimizer
+            state, was not finite; 0 while all is.
+    """
 
     prompts: Prompts
     optimizer: optax.OptState
     step: jax.Array
+    diverged: jax.Array
 
 
 def init_state(prompts: Prompts, optimizer: optax.GradientTransformation) -> State:
     """The state before the first step."""
-    return State(prompts, optimizer.init(prompts), jnp.zeros((), jnp.int32))
+    step, diverged = jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32)
+    return State(prompts, optimizer.init(prompts), step, diverged)
 
 
 def loss_of(output: Output, labels: jax.Array) -> jax.Array:
@@ -46,7 +56,10 @@ def loss_and_output(
 
 
 def make_step(method: Method, optimizer: optax.GradientTransformation):
-    """The jitted (state, task, batch) -> (state, {"loss", "accuracy"}), accuracy as a share."""
+    """The jitted (state, task, batch) -> (state, metrics).
+
+    The metrics: "loss", "accuracy" as a share, and "diverged" as in `State`.
+    """
 
     def step(state: State, task: Task, batch) -> tuple[State, dict[str, jax.Array]]:
         return _step(method, optimizer, state, task, batch)
@@ -82,5 +95,13 @@ def _step(method, optimizer, state, task, batch):
     updates, optimizer_state = optimizer.update(gradients, state.optimizer, state.prompts)
     prompts = optax.apply_updates(state.prompts, updates)
     hits = jnp.argmax(output.logits[-1], axis=-1) == batch["label"]
-    metrics = {"loss": value, "accuracy": jnp.mean(hits)}
-    return State(prompts, optimizer_state, state.step + 1), metrics
+    step = state.step + 1
+    went_well = (state.diverged > 0) | all_finite((value, prompts, optimizer_state))
+    diverged = jnp.where(went_well, state.diverged, step)
+    metrics = {"loss": value, "accuracy": jnp.mean(hits), "diverged": diverged}
+    return State(prompts, optimizer_state, step, diverged), metrics
+
+
+def all_finite(tree: Any) -> jax.Array:
+    """bool[], whether a pytree of arrays holds neither infinities nor NaN."""
+    return jnp.stack([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(tree)]).all()

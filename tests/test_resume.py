@@ -1,6 +1,7 @@
 """Stopped runs go on as if they had not stopped; a workdir of another run is refused."""
 
 import json
+import re
 import shutil
 import signal
 import time
@@ -11,8 +12,11 @@ import numpy as np
 import pytest
 import tiny
 
+from data_pipelines.errors import DataError
+from data_pipelines.reading import Batches
 from experiments import experiment, training
 from experiments.log import lines_until
+from prompt_jax import checkpoint
 from prompt_jax.errors import PromptError
 
 EPOCHS, STEPS_PER_EPOCH = 40, 3
@@ -212,29 +216,20 @@ def halve(path):
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
 
-@pytest.mark.parametrize(
-    ("damaged", "damage"),
-    [
-        ("record/metadata", halve),
-        ("record/metadata", Path.unlink),
-        ("state/_METADATA", halve),
-        ("state", shutil.rmtree),
-        ("record", shutil.rmtree),
-    ],
-)
-def test_a_damaged_checkpoint_says_what_to_do(setting, finished, tmp_path, damaged, damage):
+def test_a_damaged_checkpoint_says_what_to_do_and_that_works(setting, finished, tmp_path):
     workdir = copy(finished, tmp_path, done=False)
-    damage(workdir / "checkpoints/6" / damaged)
-    with pytest.raises(PromptError) as error:
-        experiment.run(coop(setting), workdir)
-    message = str(error.value)
-    assert message.startswith(f"the checkpoint {workdir}/checkpoints/6 cannot be read: files of it")
-    assert "delete that folder to start this run again" in message and "\n" not in message
-    # What the message advises works.
-    if damaged == "state":
-        shutil.rmtree(workdir / "checkpoints/6")
-        experiment.run(coop(setting), workdir)
-        assert_same_outcome(workdir, finished, 6)
+    arrays = next(path for path in (workdir / "checkpoints/6/state/d").iterdir())
+    halve(arrays)
+    for step, instead in ((6, "go on from step 4, whose"), (4, "start this run again")):
+        (workdir / f"checkpoints/{step}/record.json").write_text("{}")
+        with pytest.raises(PromptError) as error:
+            experiment.run(coop(setting), workdir)
+        message = str(error.value)
+        assert message.startswith(f"the checkpoint {workdir}/checkpoints/{step} cannot be read: ")
+        assert f"delete that folder to {instead}" in message and "\n" not in message
+        shutil.rmtree(workdir / f"checkpoints/{step}")
+    experiment.run(coop(setting), workdir)
+    assert_same_outcome(workdir, finished, 6)
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"config": {}}'])
@@ -253,3 +248,100 @@ def test_log_lines_after_the_checkpoint_are_dropped(tmp_path):
     assert lines_until(path, 4) == whole[:2]
     assert lines_until(path, 9) == whole
     assert lines_until(path, 0) == []
+
+
+def test_a_position_that_is_not_that_of_its_step_is_refused(setting, finished, tmp_path):
+    workdir = copy(finished, tmp_path, done=False)
+    folder = workdir / "checkpoints/6"
+    content = json.loads((folder / "record.json").read_text())
+    assert content["record"]["position"] == {"next_index": 6}
+    content["record"]["position"] = {"next_index": 5}
+    (folder / "record.json").write_text(json.dumps(content))
+    (folder / "digests.json").write_text(json.dumps(checkpoint.digests(folder)))
+    with pytest.raises(PromptError, match=r"stands at .*5} in its data, where its step is at .*6}"):
+        experiment.run(coop(setting), workdir)
+
+
+def test_other_devices_are_said(setting, finished, tmp_path, monkeypatch, capsys):
+    workdir = copy(finished, tmp_path, done=False)
+    experiment.run(coop(setting), copy(finished, tmp_path / "same", done=False))
+    assert "devices" not in capsys.readouterr().out
+    monkeypatch.setattr(training, "described", lambda placement: "8 × TPU v4")
+    experiment.run(coop(setting), workdir)
+    assert "begun on 1 × cpu, going on with 8 × TPU v4: " in capsys.readouterr().out
+
+
+def test_a_folder_that_is_removed_during_the_run_is_said(setting, tmp_path, monkeypatch):
+    for step in (1, 6):  # before the first checkpoint, and before the last
+
+        class Removing(training.Log):
+            def write(self, number, metrics, step=step):
+                if number == step:
+                    shutil.rmtree(tmp_path / "run")
+                return super().write(number, metrics)
+
+        monkeypatch.setattr(training, "Log", Removing)
+        with pytest.raises(PromptError, match=r"run was removed or replaced while its run was"):
+            experiment.run(coop(setting), tmp_path / "run")
+        assert not (tmp_path / "run/results.json").exists()
+        shutil.rmtree(tmp_path / "run", ignore_errors=True)
+
+
+def test_pictures_that_cannot_be_read_cost_no_finished_step(setting, tmp_path, monkeypatch):
+    def failing(batches):
+        if batches.get_state() == {"next_index": 3}:
+            raise DataError("the data worker 1 ended with exit code -9")
+        return following(batches)
+
+    following = Batches.__next__
+    config = coop(setting)
+    config.checkpoint_every = 100
+    with monkeypatch.context() as patch:
+        patch.setattr(Batches, "__next__", failing)
+        with pytest.raises(DataError, match="exit code -9"):
+            experiment.run(config, tmp_path / "run")
+    assert newest(tmp_path / "run") == 3
+    experiment.run(config, tmp_path / "run")
+    assert newest(tmp_path / "run") == 6
+
+
+@pytest.mark.parametrize("rate", [1e6, 1e20, 1e38])
+def test_a_diverged_state_is_not_saved_and_its_step_is_named(setting, tmp_path, rate):
+    config = coop(setting, epochs=8)  # at 1e6, weight decay alone leads there while the loss stays
+    config.learning_rate, config.checkpoint_every, config.log_every = rate, 1, 1000
+    with pytest.raises(PromptError) as error:
+        experiment.run(config, tmp_path)
+    step = int(re.search(r"training diverged at step (\d+): ", str(error.value))[1])
+    assert f"the checkpoint of step {step - 1} is from before it" in str(error.value)
+    assert newest(tmp_path) == step - 1 >= STEPS_PER_EPOCH
+    for name, array in tiny.prompts_of(tmp_path).items():
+        assert np.isfinite(array).all(), name
+
+
+def test_the_first_step_that_diverged_is_named_however_rarely_one_looks(setting, tmp_path):
+    words = []
+    for log_every, checkpoint_every in ((1, 1000), (5, 1000), (1000, 7), (1000, 1000)):
+        config = coop(setting, epochs=4)
+        config.learning_rate = 1e20
+        config.log_every, config.checkpoint_every = log_every, checkpoint_every
+        with pytest.raises(PromptError) as error:
+            experiment.run(config, tmp_path / f"{log_every}-{checkpoint_every}")
+        words.append(str(error.value).split(":")[0])
+    assert len(set(words)) == 1, words
+
+
+def test_a_run_that_is_refused_or_diverges_leaves_the_folder_to_the_corrected_one(
+    setting, tmp_path
+):
+    refused = coop(setting)
+    refused.settings.context_length = 90
+    with pytest.raises(PromptError, match="90 vectors|take .* tokens"):
+        experiment.run(refused, tmp_path / "run")
+    assert not (tmp_path / "run/run.json").exists()
+    diverging = coop(setting, epochs=4)
+    diverging.learning_rate, diverging.checkpoint_every = 1e30, 1000
+    with pytest.raises(PromptError, match="training diverged"):
+        experiment.run(diverging, tmp_path / "run")
+    experiment.run(coop(setting), tmp_path / "run")
+    with pytest.raises(PromptError, match="holds another run"):
+        experiment.run(diverging, tmp_path / "run")
