@@ -1,8 +1,6 @@
 """Checkpoint files as flat names and numpy arrays: safetensors, PyTorch, TorchScript, sharded."""
 
 import json
-import warnings
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +9,7 @@ import numpy as np
 import safetensors
 from safetensors.numpy import load_file
 
+from prompt_jax.clip import torch_files
 from prompt_jax.clip.layouts import State
 from prompt_jax.errors import PromptError
 
@@ -99,37 +98,8 @@ def _read_safetensors(path: Path) -> State:
 
 def _read_torch(path: Path) -> State:
     try:
-        import torch
-    except ImportError:
-        raise PromptError(f"{path.name} needs torch: pip install -e '.[torch]'") from None
-
-    try:
-        content = _load_torch(path)
-    # Damaged pickles and archives fail in too many ways to name.
+        return torch_files.read(path)
+    # Damaged archives fail in too many ways to name.
     except Exception as error:
         reason = str(error).strip().partition("\n")[0] or type(error).__name__
         raise PromptError(f"{path.name} is not a readable PyTorch checkpoint: {reason}") from None
-    if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
-        content = content["state_dict"]
-    if not isinstance(content, dict):
-        raise PromptError(f"{path.name} holds a {type(content).__name__}, not a state dict")
-    strange = [str(n) for n, value in content.items() if not isinstance(value, torch.Tensor)]
-    if strange:
-        raise PromptError(f"{path.name} is no state dict; not tensors: {', '.join(strange[:8])}")
-    return {
-        str(name): (value.float() if value.is_floating_point() else value).detach().numpy()
-        for name, value in content.items()
-    }
-
-
-def _load_torch(path: Path) -> Any:
-    import torch
-
-    with warnings.catch_warnings():
-        # OpenAI publishes TorchScript archives; torch deprecates them, but nothing else reads them.
-        warnings.simplefilter("ignore")
-        if zipfile.is_zipfile(path):
-            with zipfile.ZipFile(path) as archive:
-                if any(name.endswith("/constants.pkl") for name in archive.namelist()):
-                    return dict(torch.jit.load(str(path), map_location="cpu").state_dict())
-        return torch.load(path, map_location="cpu", weights_only=True)
