@@ -41,12 +41,12 @@ class Storage(NamedTuple):
 
     dtype: np.dtype
     key: str
-    count: int
+    size: int
 
     @property
     def nbytes(self) -> int:
         """Bytes that it takes."""
-        return self.count * self.dtype.itemsize
+        return self.size * self.dtype.itemsize
 
 
 class Tensor(NamedTuple):
@@ -251,7 +251,7 @@ def _tensor(storage, offset, shape, strides, requires_grad, hooks, *more):
     if any(more):
         raise ValueError("a tensor is marked as conjugated or negated, which is not known here")
     last = offset + sum((size - 1) * stride for size, stride in zip(shape, strides, strict=True))
-    if 0 not in shape and last >= storage.count:
+    if 0 not in shape and last >= storage.size:
         raise ValueError(f"a tensor reaches beyond its storage {_shown(storage.key)}")
     return Tensor(storage, offset, shape, strides)
 

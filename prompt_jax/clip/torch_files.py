@@ -6,7 +6,6 @@ row of pickles of earlier versions.
 
 import functools
 import io
-import math
 import re
 import zipfile
 from collections.abc import Callable
@@ -58,7 +57,7 @@ def read(path: Path) -> dict[str, np.ndarray]:
         is_zip = file.peek(4).startswith(b"PK\x03\x04")
         content = _open_zip(file, size) if is_zip else _open_row(file, size)
         tensors = _state_dict(content)
-        if sum(map(_nbytes, tensors.values())) > MOST_REPEATS * size:
+        if sum(tensor.nbytes for tensor in tensors.values()) > MOST_REPEATS * size:
             raise ValueError("its tensors repeat what it holds until they are far larger than it")
         stored: dict[str, bytes] = {}
         arrays = {}
@@ -68,10 +67,6 @@ def read(path: Path) -> dict[str, np.ndarray]:
                 stored[key] = content.read(tensor.storage)
             arrays[name] = _array(tensor, stored[key])
     return arrays
-
-
-def _nbytes(tensor: Tensor) -> int:
-    return math.prod(tensor.shape) * tensor.storage.dtype.itemsize
 
 
 def _array(tensor: Tensor, stored: bytes) -> np.ndarray:
@@ -151,7 +146,7 @@ def _registered(code: str) -> dict[str, set[str]]:
 
 
 def _open_row(file: _File, size: int) -> _Content:
-    """Pickles in a row: a magic number, a version, the machine, the content, keys; then storages."""
+    """Pickles in a row: magic number, version, machine, content, keys; then the storages."""
     file.limit = size
     if not file.peek(1).startswith(b"\x80") or pickles.load(file)[0] != _MAGIC:
         raise ValueError("neither torch.save nor torch.jit.save wrote it")
@@ -160,7 +155,8 @@ def _open_row(file: _File, size: int) -> _Content:
         raise ValueError("its version or byte order is not known here")
     value, storages = pickles.load(file)
     keys, _ = pickles.load(file)
-    if not isinstance(keys, list) or sorted(keys) != sorted(storages):
+    is_names = isinstance(keys, list) and all(isinstance(key, str) for key in keys)
+    if not is_names or sorted(keys) != sorted(storages):
         raise ValueError("its storages are not those that its tensors need")
     at, starts = file.tell(), {}
     for key in keys:
@@ -171,7 +167,7 @@ def _open_row(file: _File, size: int) -> _Content:
 
     def read_storage(storage: Storage) -> bytes:
         file.seek(starts[storage.key] - 8)
-        if int.from_bytes(file.read(8), "little") != storage.count:
+        if int.from_bytes(file.read(8), "little") != storage.size:
             raise ValueError(f"its storage {storage.key} has another size than its tensors need")
         return file.read(storage.nbytes)
 
