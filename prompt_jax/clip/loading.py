@@ -45,6 +45,8 @@ _OTHER_MODELS = {
 def load(source: str | Path, activation: str | None = None) -> tuple[CLIPConfig, dict[str, Any]]:
     """Read a CLIP with a plain ViT: OpenAI, Hugging Face or open_clip.
 
+    Files are read as data, TorchScript archives and pickles too: nothing in them runs.
+
     Args:
         source: a weight file (.pt, .bin, .safetensors); a folder with config.json or
             open_clip_config.json and weights; "ViT-B/32", "ViT-B/16", "ViT-L/14" or
@@ -72,6 +74,8 @@ def load(source: str | Path, activation: str | None = None) -> tuple[CLIPConfig,
         return _read(weights, activation)
     except PromptError as error:
         raise PromptError(f"{path}: {error}") from None
+    except OSError as error:
+        raise PromptError(f"{path} cannot be read: {error.strerror or error}") from None
 
 
 def save_hugging_face(

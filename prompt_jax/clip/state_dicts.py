@@ -156,5 +156,5 @@ def _read_torch(path: Path) -> State:
         return torch_files.read(path)
     # Damaged archives fail in too many ways to name.
     except Exception as error:
-        reason = str(error).strip().partition("\n")[0] or type(error).__name__
+        reason = str(error).strip().partition("\n")[0][:300] or type(error).__name__
         raise PromptError(f"{path.name} is not a readable PyTorch checkpoint: {reason}") from None
