@@ -13,7 +13,7 @@ REPOSITORY = Path(__file__).parents[1]
 
 def find_python(path: Path, **environment: str) -> subprocess.CompletedProcess:
     """run.sh's search alone, with nothing but `path` on PATH."""
-    script = "source <(/usr/bin/env sed '/^main /d' run.sh); PATH=$SEARCHED; find_python"
+    script = "eval \"$(sed '/^main /d' run.sh)\"; PATH=$SEARCHED; find_python"
     return subprocess.run(
         ["/bin/bash", "-c", script],
         cwd=REPOSITORY,

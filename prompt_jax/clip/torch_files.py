@@ -123,6 +123,8 @@ def _open_zip(file: _File, size: int) -> _Content:
     @functools.cache
     def classes(module: str) -> dict[str, set[str]]:
         entry = entries.get(f"{root}code/{module.replace('.', '/')}.py")
+        if entry and entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            raise ValueError("its code is compressed in a way that torch does not know")
         return _registered(archive.read(entry).decode()) if entry else {}
 
     def registered(module: Module) -> set[str] | None:
