@@ -39,7 +39,12 @@ setup(
     version="0.1.0",
     description="Prompt tuning of frozen CLIP in JAX",
     license="Apache-2.0",
-    python_requires=">=3.11",
+    # 3.13 has no wheel of instant-clip-tokenizer.
+    python_requires=">=3.11,<3.13",
+    classifiers=[
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+    ],
     packages=find_packages(include=["prompt_jax*", "experiments*", "data_pipelines*"]),
     package_data={"prompt_jax": ["clip/embedded/*"]},
     install_requires=REQUIRED,

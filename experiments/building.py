@@ -12,6 +12,7 @@ from ml_collections import ConfigDict
 
 from data_pipelines import datasets
 from experiments import protocols
+from experiments.configs import default
 from prompt_jax import methods
 from prompt_jax.clip import CLIP, Frozen, loading
 from prompt_jax.clip.memory import default_budget
@@ -23,12 +24,49 @@ OPTIMIZERS = ("sgd", "adamw")
 SCHEDULES = ("coop", "cosine")
 
 
+def check_fields(config: ConfigDict) -> None:
+    """Refuses a config that has other fields than default.py's, or other types in them.
+
+    One that starts from default.py is locked, but may be unlocked, or made in another way.
+
+    Raises:
+        PromptError: names the field and those that are close.
+    """
+    _check_section(config, default.get_config(), "")
+
+
+def _check_section(section, usual, path):
+    if wrong := next((key for key in section if key not in usual), None):
+        raise unknown("config key", f"{path}{wrong}", (f"{path}{key}" for key in usual))
+    if missing := [f"config.{path}{key}" for key in usual if key not in section]:
+        more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
+        raise PromptError(
+            f"the config lacks {', '.join(missing[:3])}{more}; start from the one of "
+            "experiments/configs/default.py"
+        )
+    for key, value in usual.items():
+        _check_type(f"config.{path}{key}", section[key], value)
+        if isinstance(value, ConfigDict) and key != "settings":  # those are the method's
+            _check_section(section[key], value, f"{path}{key}.")
+
+
+def _check_type(field, value, usual):
+    """Compares with a value that the field may hold; whole numbers pass as others."""
+    kind = type(usual)
+    allowed = {float: (int, float), tuple: (tuple, list)}.get(kind, (kind,))
+    if not isinstance(value, allowed) or (isinstance(value, bool) and kind is not bool):
+        raise PromptError(
+            f"{field}={value!r} is of type {type(value).__name__}; it must be of {kind.__name__}"
+        )
+
+
 def check(config: ConfigDict) -> None:
     """Refuses values outside their range, before anything is loaded.
 
     Raises:
         PromptError: names the field, what it holds and what is allowed.
     """
+    check_fields(config)
     for field, choices in {
         "protocol": protocols.PROTOCOLS,
         "dtype": DTYPES,
@@ -96,6 +134,8 @@ def build_method(config: ConfigDict) -> tuple[methods.Method, Any]:
             f"config.settings lacks {', '.join(missing)}, which {config.method} needs. Use "
             f"--config=experiments/configs/{config.method}.py"
         )
+    for field, value in dataclasses.asdict(method.Settings()).items():
+        _check_type(f"config.settings.{field}", config.settings[field], value)
     if config.cached_views and method.sees == "images":
         raise PromptError(
             f"config.cached_views={config.cached_views}: the prompts of {config.method} change "

@@ -9,14 +9,20 @@ import sys
 import traceback
 
 from absl import flags
-from ml_collections import config_flags
+from ml_collections import ConfigDict, config_flags
 
-from experiments import experiment, results, sweep, tables
+from experiments import building, experiment, results, sweep, tables
 from experiments.command_line import explain, use_compilation_cache
+from experiments.configs import default
 from prompt_jax.errors import PromptError, unknown
 from prompt_jax.methods import METHODS
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "experiment, e.g. a file of configs/")
+_PROMPT_ERROR = f"{PromptError.__module__}.{PromptError.__name__}: "
+_WRONG_TYPE = re.compile(
+    r"Could not override field '(.+?)'.*?\. (.*) is of original type <class '(.+?)'> "
+    r"and cannot be casted to type <class '(.+?)'>"
+)
 WORKDIR = flags.DEFINE_string("workdir", None, "folder where everything is written")
 
 
@@ -47,25 +53,31 @@ def parse(argv: list[str]) -> None:
         raise _config_error(argv, file or "", error) from error
     if rest[1:]:
         raise PromptError(f"unexpected argument {rest[1]!r}: options start with --")
-    if CONFIG.value is None:
+    if file is None:
         raise PromptError("--config=FILE is needed, e.g. --config=experiments/configs/pro_mpt.py")
+    if not isinstance(CONFIG.value, ConfigDict):
+        kind = type(CONFIG.value).__name__
+        raise PromptError(f"{file}: get_config returns a {kind}, not a ConfigDict as default.py's")
+    building.check_fields(CONFIG.value)
 
 
 def _unusable(file, message):
     """What is wrong with what stands behind a config's colon, or with a file that is no config."""
     name, _, argument = file.partition(":")
-    if match := re.search(r"PromptError: (.*)", message):
+    if argument and (match := re.search(r"PromptError: (.*)", message)):
         return PromptError(match[1])
-    if "takes 0 positional arguments" in message:
+    if argument and "takes 0 positional arguments" in message:
         return PromptError(f"{name} takes nothing behind a colon, and {argument!r} stands there")
     if "required positional argument" in message:
         return PromptError(f"{name} is what other configs share, not one to run by itself")
-    return PromptError(f"the config file {name} cannot be used: {message.splitlines()[-1]}")
+    places = re.findall(r'File "(.+?)", line (\d+)', message)
+    return _mistake(name, places, message.splitlines()[-1])
 
 
 def _config_error(argv, file, error):
     """What is wrong with the config: no such file, a file that fails, or a key it has not."""
-    if not pathlib.Path(file.split(":")[0]).is_file():
+    name = file.partition(":")[0]
+    if not pathlib.Path(name).is_file():
         files = (f"experiments/configs/{method}.py" for method in METHODS)
         return unknown("config file", file, files)
     try:
@@ -76,12 +88,36 @@ def _config_error(argv, file, error):
     wrong = next((key for key in given if key not in known), None)
     if known and wrong:
         return unknown("config key", wrong, known)
-    line = traceback.extract_tb(error.__traceback__)[-1]
-    reason = (str(error) or "no message").splitlines()[0]
-    return PromptError(
-        f"the config file {file} cannot be used: {type(error).__name__}: {reason} "
-        f"({line.filename}, line {line.lineno})"
-    )
+    places = [(frame.filename, frame.lineno) for frame in traceback.extract_tb(error.__traceback__)]
+    if isinstance(error, SyntaxError):
+        places.append((str(error.filename), error.lineno))
+    return _mistake(name, places, f"{type(error).__name__}: {error}")
+
+
+def _mistake(file, places, message):
+    """One line for what a config file, which is Python, raised: where, and what is wrong."""
+    shared = pathlib.Path(default.__file__)
+    own = [
+        f"{path}, line {line}"
+        for path, line in places
+        if pathlib.Path(path).resolve() == pathlib.Path(file).resolve()
+        or (pathlib.Path(path).parent == shared.parent and pathlib.Path(path) != shared)
+    ]
+    where = own[-1] if own else file
+    # A KeyError's text is quoted, and so are its line ends.
+    message = message.replace("\\n", "\n").replace("\\'", "'")
+    key = re.search(r'Key "(.+?)" does not exist|instead of "(.+?)"', message)
+    if key:
+        close = re.search(r'Did you mean "(.+?)"', message)
+        hint = f" Did you mean {close[1]!r}?" if close else ""
+        return PromptError(
+            f"{where}: unknown config key {(key[1] or key[2])!r}.{hint}"
+            " All are listed in experiments/configs/default.py"
+        )
+    if match := _WRONG_TYPE.search(message):
+        field, value, got, wanted = match.groups()
+        return PromptError(f"{where}: {field} is {value}, of type {got}; it must be of {wanted}")
+    return PromptError(f"{where}: {message.removeprefix(_PROMPT_ERROR).splitlines()[0]}")
 
 
 def _keys(config, prefix=""):

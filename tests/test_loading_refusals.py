@@ -135,8 +135,11 @@ def test_weights_that_do_not_fit_are_named(change, message, state, tmp_path):
         (lambda c: c["vision_config"].update(image_size=[16, 8]), r"image_size=\[16, 8\] must be"),
         (lambda c: c["vision_config"].update(layer_norm_eps=1e-6), "layer_norm_eps=1e-06"),
         (lambda c: c["text_config"].update(hidden_act="gelu_new"), "hidden_act is 'quick_gelu'"),
-        (lambda c: c["text_config"].update(num_hidden_layers=4), "16 missing: text_model"),
-        (lambda c: c["text_config"].update(num_hidden_layers=2), "16 unexpected: text_model"),
+        (
+            lambda c: c["text_config"].update(num_hidden_layers=4),
+            "text_config.num_hidden_layers=4, but the weights have 3 blocks",
+        ),
+        (lambda c: c["text_config"].update(num_hidden_layers=2), "=2, but the weights have 3"),
         (lambda c: c.update(text_config=3), "text_config must be an object"),
     ],
 )
@@ -226,11 +229,10 @@ def test_saving_refuses_what_would_not_load(frozen, tmp_path):
     assert not (tmp_path / "a").exists()
 
 
-def test_without_torch_only_its_own_files_are_refused(folder, state, tmp_path, monkeypatch):
+def test_no_file_needs_torch(folder, state, tmp_path, monkeypatch):
     save_torch(state, tmp_path / "clip.pt")
     monkeypatch.setitem(sys.modules, "torch", None)
-    with pytest.raises(PromptError, match=r"needs torch: pip install -e '\.\[torch\]'"):
-        load(tmp_path / "clip.pt")
+    load(tmp_path / "clip.pt")
     load(folder)
 
 

@@ -1,10 +1,17 @@
 """The command line: flags, configs and their values, without running anything."""
 
+import importlib
+from pathlib import Path
+
 import jax
 import pytest
 import tiny
 
-from experiments import command_line, experiment
+from experiments import building, command_line, configs, experiment
+from experiments.configs import default
+from prompt_jax.errors import PromptError
+
+CONFIGS = Path(configs.__file__).parent
 
 PRO_MPT = "--config=experiments/configs/pro_mpt.py"
 
@@ -99,6 +106,89 @@ def test_what_stands_behind_a_config_s_colon(parsed, capsys, file, message):
     assert (code, ran) == (command_line.USAGE_ERROR, [])
     error = capsys.readouterr().err
     assert message in error and error.count("\n") == 1, error
+
+
+START = """from experiments.configs import default
+
+
+def get_config():
+    c = default.get_config("coop")
+    {}
+    return c
+"""
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        (
+            "c.learning_rat = 0.1",
+            "unknown config key 'learning_rat'. Did you mean 'learning_rate'?",
+        ),
+        ("c['learning_rat'] = 0.1", "unknown config key 'learning_rat'. Did you mean"),
+        ("c.update({'learning_rat': 0.1})", "unknown config key 'learning_rat'. Did you mean"),
+        ("c.epochs = c.epoch", "unknown config key 'epoch'. Did you mean 'epochs'?"),
+        ("c.data.shot = 4", "unknown config key 'shot'. Did you mean 'shots'?"),
+        ("c.settings.context_lenght = 4", "unknown config key 'context_lenght'. Did you mean"),
+        ("c.xyz = 4", "unknown config key 'xyz'. All are listed in experiments/configs/default.py"),
+        ("c.batch_size = '4'", "batch_size is 4, of type str; it must be of int"),
+        ("default.get_config('cop')", "unknown method 'cop'. Did you mean 'coop'"),
+        (
+            "default.get_config('coop', context=4)",
+            "unknown setting of coop 'context'. Did you mean",
+        ),
+        ("c.epochs = {}['missing']", "KeyError: 'missing'"),
+    ],
+)
+def test_a_config_file_s_own_mistake_names_file_and_line(parsed, capsys, tmp_path, line, message):
+    (tmp_path / "mine.py").write_text(START.replace("{}", line, 1))
+    code, ran = parsed(f"--config={tmp_path / 'mine.py'}")
+    error = capsys.readouterr().err
+    assert (code, ran, error.count("\n")) == (command_line.USAGE_ERROR, [], 1), error
+    assert f"error: {tmp_path / 'mine.py'}, line 6: {message}" in error
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("c.unlock(); c.learning_rat = 0.1", "unknown config key 'learning_rat'. Did you mean"),
+        ("c.unlock(); del c.learning_rate", "the config lacks config.learning_rate; start from"),
+        (
+            "c.data = {'name': 'dtd'}",
+            "lacks config.data.domain, config.data.names, config.data.num_classes and",
+        ),
+        ("c.batch_size = True", "config.batch_size=True is of type bool; it must be of int"),
+        ("c.batch_size = None", "config.batch_size=None is of type NoneType; it must be of int"),
+        ("return {'method': 'coop'}", "get_config returns a dict, not a ConfigDict"),
+        ("return", "get_config returns a NoneType, not a ConfigDict"),
+    ],
+)
+def test_a_config_made_in_another_way_is_held_against_the_default(
+    parsed, capsys, tmp_path, line, message
+):
+    (tmp_path / "mine.py").write_text(START.replace("{}", line, 1))
+    code, ran = parsed(f"--config={tmp_path / 'mine.py'}")
+    error = capsys.readouterr().err
+    assert (code, ran, error.count("\n")) == (command_line.USAGE_ERROR, [], 1), error
+    assert message in error
+
+
+def test_a_setting_of_the_wrong_type_is_refused():
+    config = default.get_config("coop")
+    config.settings = {**config.settings.to_dict(), "context_length": "4"}
+    with pytest.raises(PromptError, match="config.settings.context_length='4' is of type str"):
+        building.build_method(config)
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.py")), ids=lambda path: path.stem)
+def test_every_config_has_the_fields_of_the_default(path):
+    module = importlib.import_module(f"experiments.configs.{path.stem}")
+    if path.stem in ("__init__", "default", "protocol"):
+        return
+    found = getattr(module, "get_configs", lambda: [module.get_config()])()
+    for config in found:
+        building.check(config)
+        building.build_method(config)
 
 
 def test_a_config_with_a_mistake_of_its_own_names_the_file(parsed, capsys, tmp_path):

@@ -5,6 +5,7 @@ import dataclasses
 from ml_collections import ConfigDict
 
 from prompt_jax import methods
+from prompt_jax.errors import unknown
 
 
 def get_config(method: str = "pro_mpt", **settings) -> ConfigDict:
@@ -13,10 +14,17 @@ def get_config(method: str = "pro_mpt", **settings) -> ConfigDict:
     Args:
         method: a name from the table of methods.
         **settings: where the method's settings differ from their published defaults.
+
+    Raises:
+        PromptError: the method or a setting is none.
     """
+    usual = methods.get(method).Settings
+    known = [field.name for field in dataclasses.fields(usual)]
+    if wrong := next((name for name in settings if name not in known), None):
+        raise unknown(f"setting of {method}", wrong, known)
     c = ConfigDict()
     c.method = method  # a name from the table of methods
-    c.settings = ConfigDict(dataclasses.asdict(methods.get(method).Settings(**settings)))
+    c.settings = ConfigDict(dataclasses.asdict(usual(**settings)))
     c.backbone = "embedded"  # "embedded", a folder, a file, a hub id, or a name like "ViT-B/16"
     c.activation = ""  # "" as the checkpoint says, or "quick_gelu" / "gelu"
     c.dtype = "float32"  # compute type of the frozen towers: "float32" or "bfloat16"
@@ -60,4 +68,5 @@ def get_config(method: str = "pro_mpt", **settings) -> ConfigDict:
     c.ablation = ""  # name of the table that the variants are rows of
     c.variants = ()  # ((label, ((field, value), …)), …): one run each
     c.variant = ""  # label of this run's
+    c.lock()  # a misspelt field is an error where it is set
     return c

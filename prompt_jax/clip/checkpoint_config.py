@@ -1,7 +1,9 @@
 """Sizes of a CLIP from its checkpoint: from config.json, or from the shapes of the weights."""
 
+import itertools
 import math
 import re
+import reprlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -32,6 +34,8 @@ _TEXT_DEFAULTS = {
     "layer_norm_eps": 1e-5,
 }
 
+LARGEST = 1_000_000  # of any size; the largest of any CLIP is a vocabulary
+
 HEAD_WIDTH = 64  # of every CLIP by OpenAI, and of open_clip's image towers unless it says otherwise
 _OTHER_HEAD_WIDTHS = {1280: "ViT-H", 1408: "ViT-g", 1664: "ViT-bigG"}
 
@@ -57,33 +61,50 @@ _OPEN_CLIP_FIXED = {
 }
 
 
-def hugging_face_config(content: Mapping[str, Any], activation: str | None = None) -> CLIPConfig:
+def shown(value: Any) -> str:
+    """A value from a file for an error's message, shortened; it may be of any kind and length."""
+    return reprlib.repr(value)
+
+
+def hugging_face_config(
+    content: Mapping[str, Any], activation: str | None = None, state: State | None = None
+) -> CLIPConfig:
     """Sizes from the content of a config.json.
 
     Args:
         content: the parsed file, as transformers 4 or 5 writes it.
         activation: replaces what the file says.
+        state: the weights; with them, the number of layers has to be that of their blocks.
 
     Raises:
-        PromptError: another kind of model, or a CLIP that the towers do not cover.
+        PromptError: another kind of model, a CLIP that the towers do not cover, or weights with
+            other blocks.
     """
     kind = content.get("model_type")
     if kind != "clip":
-        raise PromptError(f"config.json describes a model of type {kind!r}, not 'clip'")
+        raise PromptError(f"config.json describes a model of type {shown(kind)}, not 'clip'")
     image = _section(content, "vision_config", _IMAGE_DEFAULTS)
     text = _section(content, "text_config", _TEXT_DEFAULTS)
     if image["num_channels"] != 3:
-        raise PromptError(f"config.json: num_channels={image['num_channels']!r}, must be 3")
+        raise PromptError(f"config.json: num_channels={shown(image['num_channels'])}, must be 3")
     for name, section in (("vision_config", image), ("text_config", text)):
         if section["layer_norm_eps"] != 1e-5:
-            epsilon = section["layer_norm_eps"]
-            raise PromptError(f"config.json: {name}.layer_norm_eps={epsilon!r}, must be 1e-05")
+            epsilon = shown(section["layer_norm_eps"])
+            raise PromptError(f"config.json: {name}.layer_norm_eps={epsilon}, must be 1e-05")
     acts = (image["hidden_act"], text["hidden_act"])
     if activation is None and (acts[0] != acts[1] or acts[0] not in ACTIVATIONS):
         raise PromptError(
-            f"config.json: hidden_act is {acts[0]!r} for images and {acts[1]!r} for text; both must"
-            f" be the same, one of {ACTIVATIONS}"
+            f"config.json: hidden_act is {shown(acts[0])} for images and {shown(acts[1])} for text;"
+            f" both must be the same, one of {ACTIVATIONS}"
         )
+    if state is not None:
+        for tower, section in (("vision", image), ("text", text)):
+            found = _count_blocks(state, f"{tower}_model.encoder.layers.")
+            if _integer(section, "num_hidden_layers") != found:
+                raise PromptError(
+                    f"config.json: {tower}_config.num_hidden_layers="
+                    f"{section['num_hidden_layers']}, but the weights have {found} blocks"
+                )
     return CLIPConfig(
         image_size=_integer(image, "image_size"),
         patch_size=_integer(image, "patch_size"),
@@ -152,11 +173,11 @@ def openai_config(
         image_size=side * conv[2],
         patch_size=conv[2],
         image_width=conv[0],
-        image_layers=_layers(state, f"visual.{blocks}"),
+        image_layers=_count_blocks(state, f"visual.{blocks}"),
         image_heads=_heads("image", conv[0], image.get("head_width")),
         image_mlp=image_fc[0],
         text_width=tokens[1],
-        text_layers=_layers(state, f"{text_prefix}{blocks}"),
+        text_layers=_count_blocks(state, f"{text_prefix}{blocks}"),
         text_heads=_heads("text", tokens[1]) if open_clip is None else text.get("heads") or 8,
         text_mlp=text_fc[0],
         embed_dim=proj[1],
@@ -177,14 +198,29 @@ def _section(content: Mapping[str, Any], name: str, defaults: dict[str, Any]) ->
 
 def _integer(section: Mapping[str, Any], key: str) -> int:
     value = section[key]
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise PromptError(f"config.json: {key}={value!r} must be a positive integer")
+    if not _is_size(value):
+        raise PromptError(
+            f"config.json: {key}={shown(value)} must be a positive integer, {LARGEST} at most"
+        )
     return value
 
 
-def _layers(state: State, prefix: str) -> int:
-    pattern = re.compile(re.escape(prefix) + r"(\d+)\.")
-    return 1 + max(int(match[1]) for name in state if (match := pattern.match(name)))
+def _is_size(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= LARGEST
+
+
+def _count_blocks(state: State, prefix: str) -> int:
+    """How many blocks the weights have; the numbers in their names must run from 0 on."""
+    pattern = re.compile(re.escape(prefix) + r"([0-9]{1,9})\.")
+    blocks = {int(match[1]) for name in state if (match := pattern.match(name))}
+    # Counted, not taken from the highest number, which a name can set to a billion.
+    absent = next(number for number in itertools.count() if number not in blocks)
+    if absent < len(blocks):
+        raise PromptError(
+            f"the weights have {len(blocks)} blocks {prefix}N, the last of them {max(blocks)}, but"
+            f" {prefix}{absent} is missing"
+        )
+    return len(blocks)
 
 
 def _heads(tower: str, width: int, head_width: int | None = None) -> int:
@@ -213,7 +249,8 @@ def _compare_open_clip(settings: Mapping[str, Any], config: CLIPConfig) -> None:
         said = settings[section].get(key, found)
         if said not in (found, [found, found]):
             raise PromptError(
-                f"open_clip_config.json: {section}.{key}={said!r}, but the weights have {found}"
+                f"open_clip_config.json: {section}.{key}={shown(said)}, but the weights have"
+                f" {found}"
             )
 
 
@@ -233,11 +270,17 @@ def _open_clip_settings(content: Mapping[str, Any] | None) -> dict[str, Any]:
             usual = _OPEN_CLIP_FIXED.get((name, key))
             if key not in _OPEN_CLIP_KNOWN[name] and value and value != usual:
                 raise PromptError(
-                    f"open_clip_config.json: {name}.{key}={value!r} is not covered; only the plain"
-                    " ViT with OpenAI's text tower is"
+                    f"open_clip_config.json: {name}.{key[:80]}={shown(value)} is not covered; only"
+                    " the plain ViT with OpenAI's text tower is"
                 )
     for name, key in (("vision_cfg", "head_width"), ("text_cfg", "heads")):
         count = sections[name].get(key) or 1
-        if not isinstance(count, int) or count < 1:
-            raise PromptError(f"open_clip_config.json: {name}.{key}={count!r} must be an integer")
+        if not _is_size(count):
+            raise PromptError(
+                f"open_clip_config.json: {name}.{key}={shown(count)} must be an integer from 1 to"
+                f" {LARGEST}"
+            )
+    if not isinstance(model.get("quick_gelu", False), bool):
+        quick = shown(model["quick_gelu"])
+        raise PromptError(f"open_clip_config.json: quick_gelu={quick} must be true or false")
     return sections

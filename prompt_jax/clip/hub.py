@@ -49,7 +49,7 @@ def download(hub_id: str) -> Path:
             folder = Path(snapshot_download(hub_id, allow_patterns=[*CONFIGS, *weights]))
         # Offline, unknown, private, bad name and proxy failures share no base class.
         except Exception as error:
-            reason = str(error).strip().partition("\n")[0] or "no reason given"
+            reason = str(error).strip().partition("\n")[0][:300] or "no reason given"
             raise PromptError(
                 f"{hub_id}: no such file or folder, and not to be had from the Hugging Face hub"
                 f" ({type(error).__name__}: {reason}); {instead}"

@@ -1,14 +1,16 @@
 """Loading CLIP checkpoints, strict in both directions, and saving them for transformers."""
 
+import contextlib
 import json
 import re
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
-from prompt_jax.clip.checkpoint_config import hugging_face_config, openai_config
+from prompt_jax.clip.checkpoint_config import hugging_face_config, openai_config, shown
 from prompt_jax.clip.config import VARIANTS, CLIPConfig
 from prompt_jax.clip.hub import (
     CONFIGS,
@@ -43,6 +45,8 @@ _OTHER_MODELS = {
 def load(source: str | Path, activation: str | None = None) -> tuple[CLIPConfig, dict[str, Any]]:
     """Read a CLIP with a plain ViT: OpenAI, Hugging Face or open_clip.
 
+    Files are read as data, TorchScript archives and pickles too: nothing in them runs.
+
     Args:
         source: a weight file (.pt, .bin, .safetensors); a folder with config.json or
             open_clip_config.json and weights; "ViT-B/32", "ViT-B/16", "ViT-L/14" or
@@ -70,6 +74,8 @@ def load(source: str | Path, activation: str | None = None) -> tuple[CLIPConfig,
         return _read(weights, activation)
     except PromptError as error:
         raise PromptError(f"{path}: {error}") from None
+    except OSError as error:
+        raise PromptError(f"{path} cannot be read: {error.strerror or error}") from None
 
 
 def save_hugging_face(
@@ -81,6 +87,8 @@ def save_hugging_face(
 ) -> None:
     """Write config.json and model.safetensors for transformers' `CLIPModel.from_pretrained`.
 
+    Both files appear whole or not at all; what they replace stays until they are.
+
     Args:
         config: sizes.
         frozen: parameter tree as `load` returns it.
@@ -89,8 +97,8 @@ def save_hugging_face(
         overwrite: replace files of these names.
 
     Raises:
-        PromptError: a file exists, the type is another, or the parameters do not fit `config` or
-            the type.
+        PromptError: a file exists, the type is another, the parameters do not fit `config` or the
+            type, or the folder cannot be written.
     """
     if dtype not in ("float32", "float16"):
         raise PromptError(f"dtype={dtype!r} is not one of 'float32', 'float16'")
@@ -103,10 +111,19 @@ def save_hugging_face(
     with np.errstate(over="ignore"):
         state = {name: a.astype(dtype) for name, a in from_tree(layout, frozen).items()}
     to_tree(layout, config, state)
-    folder.mkdir(parents=True, exist_ok=True)
-    save_file(state, files["model.safetensors"], metadata={"format": "pt"})
-    content = json.dumps(_hugging_face_content(config, dtype), indent=2)
-    files["config.json"].write_text(content + "\n", encoding="utf-8")
+    content = json.dumps(_hugging_face_content(config, dtype), indent=2) + "\n"
+    partial = {name: folder / f"{name}.partial" for name in files}
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        save_file(state, partial["model.safetensors"], metadata={"format": "pt"})
+        partial["config.json"].write_text(content, encoding="utf-8")
+        for name, path in partial.items():
+            path.replace(files[name])
+    except (OSError, SafetensorError) as error:
+        for path in partial.values():
+            with contextlib.suppress(OSError):
+                path.unlink()
+        raise PromptError(f"{folder} cannot be written: {error}") from None
 
 
 def _locate(source: str | Path) -> Path:
@@ -119,9 +136,14 @@ def _locate(source: str | Path) -> Path:
                 " give a checkpoint instead"
             )
         return EMBEDDED
-    path = Path(source).expanduser()
-    if path.exists():
-        return path
+    try:
+        path = Path(source).expanduser()
+        if path.exists():
+            return path
+    # A name too long, a folder that may not be entered, "~" of nobody, a null character.
+    except (OSError, RuntimeError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise PromptError(f"{name[:80]!r} cannot be looked up: {reason}") from None
     if name in HUB_IDS:
         return download(HUB_IDS[name])
     is_path = isinstance(source, Path) or path.suffix in SUFFIXES or name[:1] in ("/", ".", "~")
@@ -163,7 +185,7 @@ def _read(weights: Path, activation: str | None) -> tuple[CLIPConfig, dict[str, 
         settings = weights.parent / "config.json"
         if not settings.is_file():
             raise PromptError("Hugging Face weights need config.json beside them")
-        config = hugging_face_config(read_json(settings), activation)
+        config = hugging_face_config(read_json(settings), activation, state)
         layout = hugging_face_layout(config.image_layers, config.text_layers)
     elif any(name.startswith("visual.") for name in state):
         prefix = "text." if "text.token_embedding.weight" in state else ""
@@ -190,7 +212,8 @@ def _openai_config(state: State, prefix: str, folder: Path, activation: str | No
         ((n, scalars.get(n)) for n in _OPENAI_SCALARS), sizes, strict=True
     ):
         if scalar is not None and (scalar.size != 1 or scalar.item() != size):
-            raise PromptError(f"{name} is {scalar.tolist()}, but the weights' shapes say {size}")
+            said = shown(scalar.item()) if scalar.size == 1 else f"{scalar.size} numbers"
+            raise PromptError(f"{name} is {said}, but the weights' shapes say {size}")
     return config
 
 

@@ -1,8 +1,10 @@
 """Checkpoint files as flat names and numpy arrays: safetensors, PyTorch, TorchScript, sharded."""
 
+import collections
+import itertools
 import json
-import warnings
-import zipfile
+import re
+import stat
 from pathlib import Path
 from typing import Any
 
@@ -11,30 +13,57 @@ import numpy as np
 import safetensors
 from safetensors.numpy import load_file
 
+from prompt_jax.clip import torch_files
 from prompt_jax.clip.layouts import State
+from prompt_jax.clip.torch_files import LONGEST_NAME
 from prompt_jax.errors import PromptError
 
 TORCH_SUFFIXES = (".pt", ".pth", ".bin", ".ckpt")
 SUFFIXES = (".safetensors", *TORCH_SUFFIXES)
+MOST_JSON_BYTES = 64 * 2**20
 
 # safetensors asks numpy for "bfloat16", which numpy knows once ml_dtypes has been imported.
 _NARROW = (np.dtype(np.float16), np.dtype(ml_dtypes.bfloat16))
 _WRAPPERS = ("module.", "_orig_mod.")  # left by DistributedDataParallel and torch.compile
+_FILE_NAME = re.compile(r"[^/\\\x00-\x1f]{1,200}")
 
 
 def read_json(path: Path) -> dict[str, Any]:
     """A JSON file that holds an object.
 
     Raises:
-        PromptError: it cannot be read, or holds something else.
+        PromptError: it cannot be read, is far too large, says a key twice, or holds something else.
     """
+    _check_file(path)
+    if path.stat().st_size > MOST_JSON_BYTES:
+        raise PromptError(f"{path.name} is larger than {MOST_JSON_BYTES >> 20} MiB")
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = _parse_json(path.read_text(encoding="utf-8"))
+    except RecursionError:
+        raise PromptError(
+            f"{path.name} cannot be read as JSON: its brackets are too deep"
+        ) from None
     except (OSError, ValueError) as error:
         raise PromptError(f"{path.name} cannot be read as JSON: {error}") from None
     if not isinstance(content, dict):
         raise PromptError(f"{path.name} holds a {type(content).__name__}, not a JSON object")
     return content
+
+
+def _parse_json(text: str) -> Any:
+    """Strict where Python's reader is not: a key that stands there twice, NaN and infinity."""
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        content = dict(pairs)
+        if len(content) < len(pairs):
+            [(twice, _)] = collections.Counter(key for key, _ in pairs).most_common(1)
+            raise ValueError(f"{twice[:80]!r} stands in it twice")
+        return content
+
+    def refuse(constant: str) -> None:
+        raise ValueError(f"{constant} is no number of JSON")
+
+    return json.loads(text, object_pairs_hook=unique, parse_constant=refuse)
 
 
 def read_state(path: Path) -> State:
@@ -47,13 +76,15 @@ def read_state(path: Path) -> State:
         arrays by name, narrow floats widened to float32, wrappers' prefixes cut off.
 
     Raises:
-        PromptError: a file is absent, empty, corrupt, no checkpoint, or needs PyTorch and there
-            is none.
+        PromptError: a file is absent, empty, corrupt or no checkpoint, or a name is no name.
     """
     if path.name.endswith(".index.json"):
         state: State = {}
         for shard in _shards(path):
-            state |= _read_file(shard)
+            tensors = _read_file(shard)
+            if twice := next(iter(state.keys() & tensors.keys()), None):
+                raise PromptError(f"{path.name}: {twice} stands in two of its shards")
+            state |= tensors
     else:
         state = _read_file(path)
     for prefix in _WRAPPERS:
@@ -63,73 +94,67 @@ def read_state(path: Path) -> State:
 
 
 def _shards(index: Path) -> list[Path]:
-    names = read_json(index).get("weight_map")
-    if not isinstance(names, dict) or not all(isinstance(n, str) for n in names.values()):
+    weight_map = read_json(index).get("weight_map")
+    if not isinstance(weight_map, dict) or not all(isinstance(n, str) for n in weight_map.values()):
         raise PromptError(f"{index.name} has no weight_map from tensor names to files")
+    names = sorted(set(weight_map.values()))
     # A shard outside the folder is no part of a checkpoint.
-    shards = [index.parent / Path(name).name for name in sorted(set(names.values()))]
-    absent = [shard.name for shard in shards if not shard.is_file()]
-    if absent:
+    if wrong := [name for name in names if not _FILE_NAME.fullmatch(name)]:
+        raise PromptError(f"{index.name}: {wrong[0][:80]!r} is no name of a file in its folder")
+    shards = [index.parent / name for name in names]
+    # Stops at the first few: an index can name a million.
+    if absent := list(itertools.islice((s.name for s in shards if not s.is_file()), 8)):
         raise PromptError(f"{index.name} names shards that are not there: {', '.join(absent)}")
     return shards
+
+
+def _check_file(path: Path) -> None:
+    """Refuses what is no file with content; opening a pipe would wait for ever."""
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise PromptError(f"{path.name} cannot be read: {error.strerror}") from None
+    if not stat.S_ISREG(status.st_mode):
+        raise PromptError(f"{path.name} is no file, but a folder, pipe or device")
+    if not status.st_size:
+        raise PromptError(f"{path.name} is empty")
 
 
 def _read_file(path: Path) -> State:
     if path.suffix not in SUFFIXES:
         raise PromptError(f"{path.name} is no weight file; those end in {', '.join(SUFFIXES)}")
+    _check_file(path)
     try:
         with path.open("rb") as file:
             head = file.read(40)
     except OSError as error:
         raise PromptError(f"{path.name} cannot be read: {error.strerror}") from None
-    if not head:
-        raise PromptError(f"{path.name} is empty")
     if head.startswith(b"version https://git-lfs"):
         raise PromptError(f"{path.name} is a Git LFS pointer, not the weights; run: git lfs pull")
     tensors = _read_safetensors(path) if path.suffix == ".safetensors" else _read_torch(path)
+    for name in tensors:
+        # Names are printed in errors: none floods the terminal or steers it.
+        if len(name) > LONGEST_NAME or not name.isprintable():
+            raise PromptError(f"{path.name}: {name[:80]!r} is no name of a tensor")
     return {n: a.astype(np.float32) if a.dtype in _NARROW else a for n, a in tensors.items()}
 
 
 def _read_safetensors(path: Path) -> State:
     try:
-        return load_file(path)
+        tensors = load_file(path)
+        with path.open("rb") as file:
+            # The library lets the last of two tensors of one name win.
+            _parse_json(file.read(int.from_bytes(file.read(8), "little")).decode())
     except (safetensors.SafetensorError, OSError, ValueError, TypeError, KeyError) as error:
-        raise PromptError(f"{path.name} is not a readable safetensors file: {error}") from None
+        reason = str(error)[:300]
+        raise PromptError(f"{path.name} is not a readable safetensors file: {reason}") from None
+    return tensors
 
 
 def _read_torch(path: Path) -> State:
     try:
-        import torch
-    except ImportError:
-        raise PromptError(f"{path.name} needs torch: pip install -e '.[torch]'") from None
-
-    try:
-        content = _load_torch(path)
-    # Damaged pickles and archives fail in too many ways to name.
+        return torch_files.read(path)
+    # Damaged archives fail in too many ways to name.
     except Exception as error:
-        reason = str(error).strip().partition("\n")[0] or type(error).__name__
+        reason = str(error).strip().partition("\n")[0][:300] or type(error).__name__
         raise PromptError(f"{path.name} is not a readable PyTorch checkpoint: {reason}") from None
-    if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
-        content = content["state_dict"]
-    if not isinstance(content, dict):
-        raise PromptError(f"{path.name} holds a {type(content).__name__}, not a state dict")
-    strange = [str(n) for n, value in content.items() if not isinstance(value, torch.Tensor)]
-    if strange:
-        raise PromptError(f"{path.name} is no state dict; not tensors: {', '.join(strange[:8])}")
-    return {
-        str(name): (value.float() if value.is_floating_point() else value).detach().numpy()
-        for name, value in content.items()
-    }
-
-
-def _load_torch(path: Path) -> Any:
-    import torch
-
-    with warnings.catch_warnings():
-        # OpenAI publishes TorchScript archives; torch deprecates them, but nothing else reads them.
-        warnings.simplefilter("ignore")
-        if zipfile.is_zipfile(path):
-            with zipfile.ZipFile(path) as archive:
-                if any(name.endswith("/constants.pkl") for name in archive.namelist()):
-                    return dict(torch.jit.load(str(path), map_location="cpu").state_dict())
-        return torch.load(path, map_location="cpu", weights_only=True)

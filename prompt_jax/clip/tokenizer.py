@@ -18,6 +18,7 @@ from prompt_jax.errors import PromptError
 
 SOS = 49406
 EOT = 49407
+LONGEST = 10_000  # characters, far more than 77 tokens hold; a word takes time by their square
 
 _MARKERS = re.compile(r"<\|(?:startoftext|endoftext)\|>", re.IGNORECASE)
 _TERMINAL_ESCAPES = re.compile(r"\x1b\[[\d;]*[a-zA-Z]")
@@ -39,17 +40,22 @@ def encode(text: str) -> list[int]:
     """Token ids of a text, without SOS and EOT.
 
     Raises:
-        PromptError: the text is no string, spells out one of CLIP's markers, or cannot be encoded.
+        PromptError: the text is no string, spells out one of CLIP's markers, is longer than any
+            text that fits, or cannot be encoded.
     """
     if not isinstance(text, str):
         raise PromptError(f"a text must be a string, not {type(text).__name__}: {text!r}")
     clean = _clean(text)
     if marker := _MARKERS.search(clean):
-        raise PromptError(f"text {text!r} holds CLIP's own marker {marker[0]}; remove it")
+        raise PromptError(f"text {_shown(text)} holds CLIP's own marker {marker[0]}; remove it")
+    if len(clean) > LONGEST:
+        raise PromptError(f"text {_shown(text)} has {len(clean)} characters; shorten it")
     try:
         return _tokenizer().encode(clean)
     except UnicodeEncodeError:
-        raise PromptError(f"text {text!r} holds half of a surrogate pair; remove it") from None
+        raise PromptError(
+            f"text {_shown(text)} holds half of a surrogate pair; remove it"
+        ) from None
 
 
 def tokenize(texts: Sequence[str], length: int = 77) -> np.ndarray:
@@ -72,11 +78,15 @@ def tokenize(texts: Sequence[str], length: int = 77) -> np.ndarray:
         ids = [SOS, *encode(text), EOT]
         if len(ids) > length:
             raise PromptError(
-                f"text {text!r} takes {len(ids)} tokens with SOS and EOT; at most {length} fit."
-                " Shorten it"
+                f"text {_shown(text)} takes {len(ids)} tokens with SOS and EOT; at most {length}"
+                " fit. Shorten it"
             )
         row[: len(ids)] = ids
     return tokens
+
+
+def _shown(text: str) -> str:
+    return repr(text if len(text) <= 200 else text[:200] + "…")
 
 
 @functools.cache

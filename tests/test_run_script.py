@@ -1,0 +1,59 @@
+"""run.sh takes the Python versions that setup.py promises, and no others."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).parents[1]
+
+
+def find_python(path: Path, **environment: str) -> subprocess.CompletedProcess:
+    """run.sh's search alone, with nothing but `path` on PATH."""
+    script = "eval \"$(sed '/^main /d' run.sh)\"; PATH=$SEARCHED; find_python"
+    return subprocess.run(
+        ["/bin/bash", "-c", script],
+        cwd=REPOSITORY,
+        env={"PATH": os.environ["PATH"], "SEARCHED": str(path), **environment},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+def interpreter(path: Path, version: tuple[int, int]) -> Path:
+    """This Python, which says that it is another."""
+    code = f"import sys; sys.version_info = {version}; exec(sys.argv[1])"
+    path.write_text(f'#!/bin/sh\nexec {sys.executable} -c "{code}" "$2"\n')
+    path.chmod(0o755)
+    return path
+
+
+@pytest.mark.parametrize("version", [(3, 11), (3, 12)])
+def test_a_tested_version_is_found_and_taken(version, tmp_path):
+    newer = interpreter(tmp_path / "python3", (3, 13))
+    chosen = interpreter(tmp_path / f"python3.{version[1]}", version)
+    found = find_python(tmp_path)
+    assert (found.returncode, found.stdout.strip()) == (0, chosen.name), found.stderr
+    newer.unlink()
+    assert find_python(tmp_path, PYTHON=str(chosen)).stdout.strip() == str(chosen)
+
+
+@pytest.mark.parametrize("version", [(3, 10), (3, 13)])
+def test_another_version_is_refused_in_one_line(version, tmp_path):
+    other = interpreter(tmp_path / "python3", version)
+    for found in (find_python(tmp_path), find_python(tmp_path, PYTHON=str(other))):
+        assert found.returncode == 1 and found.stderr.count("\n") == 1, found.stderr
+        assert "no Python 3.11 or 3.12" in found.stderr
+
+
+def test_both_files_name_the_same_versions():
+    setup = (REPOSITORY / "setup.py").read_text(encoding="utf-8")
+    script = (REPOSITORY / "run.sh").read_text(encoding="utf-8")
+    [(low, high)] = re.findall(r'python_requires=">=3\.(\d+),<3\.(\d+)"', setup)
+    assert f"(3, {low}) <= sys.version_info < (3, {high})" in script
+    promised = re.findall(r'"Programming Language :: Python :: 3\.(\d+)"', setup)
+    assert promised == [str(minor) for minor in range(int(low), int(high))]
