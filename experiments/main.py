@@ -3,18 +3,21 @@
 python -m experiments.main --config=experiments/configs/pro_mpt.py --workdir=results/pro_mpt
 """
 
+import sys
+
+from experiments import command_line
+
+if __name__ == "__main__":  # before the imports below, so that Ctrl-C is heard while they run
+    sys.exit(command_line.run("experiments.main", "main", sys.argv))
+
 import pathlib
 import re
-import sys
 import traceback
 
 from absl import flags
 from ml_collections import config_flags
 
-from experiments import experiment, results, sweep, tables
-from experiments.command_line import explain, use_compilation_cache
 from prompt_jax.errors import PromptError, unknown
-from prompt_jax.methods import METHODS
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "experiment, e.g. a file of configs/")
 WORKDIR = flags.DEFINE_string("workdir", None, "folder where everything is written")
@@ -66,6 +69,8 @@ def _unusable(file, message):
 def _config_error(argv, file, error):
     """What is wrong with the config: no such file, a file that fails, or a key it has not."""
     if not pathlib.Path(file.split(":")[0]).is_file():
+        from prompt_jax.methods import METHODS
+
         files = (f"experiments/configs/{method}.py" for method in METHODS)
         return unknown("config file", file, files)
     try:
@@ -113,7 +118,10 @@ def main(argv: list[str]) -> None:
         print_help()
         return
     parse(argv)
-    use_compilation_cache()
+    # What takes seconds to import comes after all that a person is told at once.
+    from experiments import experiment, results, sweep, tables
+
+    command_line.prepare_jax()
     config = CONFIG.value
     if sweep.is_sweep(config):
         name = f"ablation_{config.ablation}" if config.ablation else config.protocol
@@ -130,7 +138,3 @@ def main(argv: list[str]) -> None:
     found = experiment.run(one, workdir)
     tables.print_run(found)
     print(f"everything of this run is in {workdir}, its figures in {workdir / 'results.json'}")
-
-
-if __name__ == "__main__":
-    sys.exit(explain(main, sys.argv))

@@ -2,7 +2,6 @@
 
 import contextlib
 import pathlib
-import signal
 import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -12,6 +11,7 @@ import jax.numpy as jnp
 import optax
 from ml_collections import ConfigDict
 
+from data_pipelines.interrupts import StopRequest
 from data_pipelines.reading import Batches
 from experiments import progress
 from experiments.identity import refuse_other_run
@@ -211,6 +211,7 @@ def run_steps(
                     waiting += time.perf_counter() - asked
                 pictures += batch["label"].size
                 state, metrics = step_fn(state, batch)
+                stop.step_done()
                 if step % config.log_every == 0 or step == total:
                     advance(step, log.write(step, metrics))
                 if step % config.checkpoint_every == 0 or step == total or stop.asked:
@@ -233,27 +234,3 @@ def record_of(identity: dict[str, Any], batches: Any, end: End) -> dict[str, Any
         "waiting": end.waiting,
         "together": end.together,
     }
-
-
-class StopRequest:
-    """Turns Ctrl-C and SIGTERM into a request that the loop answers between two steps."""
-
-    def __init__(self):
-        """Nothing asked yet."""
-        self.asked = False
-
-    def __enter__(self):
-        def ask(number, frame):
-            del number, frame
-            self.asked = True
-
-        # Signals reach the main thread alone; elsewhere (notebooks' workers) there is none to set.
-        try:
-            self._before = {s: signal.signal(s, ask) for s in (signal.SIGINT, signal.SIGTERM)}
-        except ValueError:
-            self._before = {}
-        return self
-
-    def __exit__(self, *_):
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
