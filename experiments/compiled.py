@@ -1,6 +1,7 @@
 """Compiled programs that are kept between processes: a damaged one is made anew, none is a must."""
 
 import contextlib
+import glob
 import os
 import pathlib
 import sys
@@ -72,7 +73,7 @@ class Programs:
 
     def _remove(self, key):
         with contextlib.suppress(OSError):
-            for path in self._folder.glob(f"{key}*"):
+            for path in self._folder.glob(glob.escape(key) + "*"):
                 path.unlink()
 
     def _say(self, words):

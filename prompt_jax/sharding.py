@@ -22,7 +22,7 @@ def find_devices() -> list[jax.Device]:
         asked = os.environ.get("JAX_PLATFORMS") or getattr(jax.config, "jax_platforms", None)
         if not asked:
             raise
-        reason = f" ({str(error).splitlines()[0]})" if str(error) else ""
+        reason = f" ({str(error).splitlines()[0].split(' (set ')[0]})" if str(error) else ""
         raise PromptError(
             f"JAX_PLATFORMS={asked}: JAX finds no such device here; install what it needs (pip "
             "install -e '.[cuda12]' or '.[tpu]'), or unset JAX_PLATFORMS to compute on what there "

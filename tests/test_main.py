@@ -4,7 +4,7 @@ import jax
 import pytest
 import tiny
 
-from experiments import command_line, experiment
+from experiments import command_line, compiled, experiment
 
 PRO_MPT = "--config=experiments/configs/pro_mpt.py"
 
@@ -118,4 +118,4 @@ def test_an_interrupt_is_no_traceback(parsed, capsys):
 def test_the_compilation_cache_is_left_alone_if_set(monkeypatch):
     monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", "set")
     monkeypatch.setattr(jax.config, "update", None)
-    command_line.use_compilation_cache()
+    compiled.keep()
