@@ -133,6 +133,11 @@ def stop_listening() -> None:
         signal.signal(number, signal.SIG_DFL)
 
 
+def is_heard() -> bool:
+    """Whether a signal came."""
+    return _listener is not None and _listener.number > 0
+
+
 def exit_code() -> int:
     """Of a command that was stopped: 130 by Ctrl-C, 143 by SIGTERM."""
     return 128 + ((_listener.number if _listener else 0) or signal.SIGINT)
@@ -148,6 +153,11 @@ def say(words: str) -> None:
 def end(number: int, words: str) -> None:
     """Ends the process with the signal's exit code. Files are written whole, so none is torn."""
     say(words)
+    leave(128 + number)
+
+
+def leave(code: int) -> None:
+    """Exits without Python's clean-up, which takes seconds after JAX and is no use to anyone."""
     if os.isatty(2):
         with contextlib.suppress(OSError):
             os.write(2, _SHOW_CURSOR.encode())
@@ -158,7 +168,7 @@ def end(number: int, words: str) -> None:
     if workers := getattr(sys.modules.get("multiprocessing"), "active_children", None):
         for worker in workers():
             worker.kill()
-    os._exit(128 + number)
+    os._exit(code)
 
 
 def _flush():

@@ -67,6 +67,29 @@ def test_a_step_is_finished_after_the_first_signal_and_left_at_the_second():
     assert end(process) == (130, "buffered", interrupts.AT_ONCE + "\n")
 
 
+def test_a_stopped_command_exits_at_once_with_the_loop_s_words():
+    process = tiny.command("-c", STOPPED)
+    assert end(process) == (143, "buffered", interrupts.STOPPING + "\nstopped after step 3\n")
+
+
+STOPPED = """
+import atexit, signal, sys, time, types
+from data_pipelines import commands, interrupts
+def main(argv):
+    atexit.register(time.sleep, 60)
+    print("buffered", end="")
+    with interrupts.StopRequest() as stop:
+        stop.step_done()
+        signal.raise_signal(signal.SIGTERM)
+        while not stop.asked:
+            time.sleep(0.01)
+        time.sleep(0.1)
+        raise KeyboardInterrupt("stopped after step 3")
+sys.modules["stopping"] = types.SimpleNamespace(main=main)
+commands.run("stopping", "main", [])
+"""
+
+
 def test_workers_end_with_the_command():
     process = start(
         "import multiprocessing, time\n"
