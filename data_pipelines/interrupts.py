@@ -55,7 +55,7 @@ class StopRequest:
             return self
         # Signals reach the main thread alone; elsewhere (notebooks' workers) there is none to set.
         if threading.current_thread() is threading.main_thread():
-            self._before = {s: signal.signal(s, self._handle) for s in _not_ignored()}
+            self._before = {s: signal.signal(s, self._handle) for s in SIGNALS}
         return self
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
@@ -94,10 +94,13 @@ class Listener:
         self._words = words
 
     def start(self) -> None:
-        """Takes over; in the main thread."""
+        """Takes over; in the main thread.
+
+        A signal that the shell lets background jobs ignore is heard too: a stop loses nothing.
+        """
         reading, writing = os.pipe()
         os.set_blocking(writing, False)
-        for number in _not_ignored():
+        for number in SIGNALS:
             signal.signal(number, _leave_it_to_the_thread)
         signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
         threading.Thread(target=self._wait, args=(reading,), daemon=True).start()
@@ -129,7 +132,7 @@ def listen(words: str) -> None:
 
 def stop_listening() -> None:
     """From now on a signal ends the process silently: nothing is left to do but to exit."""
-    for number in _not_ignored():
+    for number in SIGNALS:
         signal.signal(number, signal.SIG_DFL)
 
 
@@ -175,11 +178,6 @@ def _flush():
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError, ValueError, AttributeError):
             stream.flush()
-
-
-def _not_ignored() -> list[signal.Signals]:
-    """A shell lets background jobs, and nohup its command, ignore a signal: so it stays."""
-    return [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
 
 
 def _leave_it_to_the_thread(number: int, frame: FrameType | None) -> None:
