@@ -12,10 +12,16 @@ names that differ only in case. In own pictures, copies of a file in another spl
 1: one is not, or none was found; 2: a mistake in the command.
 """
 
+import sys
+
+from data_pipelines import commands
+
+if __name__ == "__main__":  # before the imports below, so that Ctrl-C is heard while they run
+    sys.exit(commands.run("data_pipelines.check", "main", sys.argv[1:]))
+
 import argparse
 import hashlib
 import json
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -272,7 +278,3 @@ def main(arguments: Sequence[str] | None = None) -> int:
     findings = run(names, root, options.source, options.quick)
     report(findings, root, Console())
     return 0 if passed(findings, options.names is not None) else 1
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -8,12 +8,18 @@ runs alone, in turns, so that a change of the machine's load meets all of them. 
 minutes with the default settings. Needs PyTorch: `.venv/bin/pip install -e '.[torch]'`.
 """
 
+import sys
+
+from data_pipelines import commands
+
+if __name__ == "__main__":  # before the imports below, so that Ctrl-C is heard while they run
+    sys.exit(commands.run("data_pipelines.throughput", "main", sys.argv[1:]))
+
 import argparse
 import math
 import os
 import random
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -237,7 +243,3 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return 1
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,32 +1,39 @@
-"""What all commands share: mistakes become sentences, compiled programs are kept."""
+"""What the commands of experiments share: mistakes become sentences, compiled programs are kept."""
 
-import os
-import pathlib
-import sys
+import signal
+from collections.abc import Callable, Sequence
+from typing import Any
 
-import jax
-
+from data_pipelines import commands
+from data_pipelines.commands import USAGE_ERROR
 from data_pipelines.errors import DataError
 from prompt_jax.errors import PromptError
 
-USAGE_ERROR, INTERRUPTED = 2, 130
+__all__ = ["INTERRUPTED", "USAGE_ERROR", "explain", "prepare_jax", "run"]
+
+INTERRUPTED = 128 + signal.SIGINT
+GOES_ON = "stopped; run again to go on"
 
 
-def use_compilation_cache() -> None:
-    """Keeps compiled programs between processes, unless JAX was told where already."""
-    if not os.environ.get("JAX_COMPILATION_CACHE_DIR"):
-        cache = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
-        jax.config.update("jax_compilation_cache_dir", str(cache / "prompt_jax" / "xla"))
-
-
-def explain(function, *args) -> int:
+def explain(function: Callable[..., Any], *args: Any) -> int:
     """Calls `function`; a person's mistake becomes one line and exit code 2, not a traceback."""
-    try:
-        function(*args)
-    except (PromptError, DataError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return USAGE_ERROR
-    except KeyboardInterrupt as stop:
-        print(str(stop) or "stopped", file=sys.stderr)
-        return INTERRUPTED
-    return 0
+    return commands.explain(function, *args, mistakes=(PromptError, DataError))
+
+
+def run(module: str, name: str, argv: Sequence[str], words: str = GOES_ON) -> int:
+    """Runs a command, from before its imports to its exit code; see `commands.run`."""
+    return commands.run(module, name, argv, words, explain)
+
+
+def prepare_jax() -> None:
+    """Keeps compiled programs between processes, and looks for the devices before any work.
+
+    Raises:
+        PromptError: JAX_PLATFORMS names devices that are not here.
+    """
+    # Imported late: --help and a wrong flag need no JAX.
+    from experiments import compiled
+    from prompt_jax.sharding import find_devices
+
+    compiled.keep()
+    find_devices()

@@ -6,13 +6,19 @@ Takes about half an hour on two cores. Finished runs are kept: an interrupted co
 Writes tables and plots, and comparison.md with the date and the commit.
 """
 
+import sys
+
+from experiments import command_line
+
+if __name__ == "__main__":  # before the imports below, so that Ctrl-C is heard while they run
+    sys.exit(command_line.run("experiments.comparison", "start", sys.argv[1:]))
+
 import argparse
 import datetime
 import pathlib
-import sys
 import time
 
-from experiments import command_line, results, sweep, workdir
+from experiments import results, sweep, workdir
 from experiments.configs import comparison
 from prompt_jax import methods
 from prompt_jax.errors import PromptError, unknown
@@ -57,13 +63,9 @@ def start(argv: list[str]) -> None:
         seeds = tuple(int(seed) for seed in options.seeds.split(","))
     except ValueError:
         raise PromptError(f"--seeds={options.seeds}: must be numbers such as 1,2,3") from None
-    command_line.use_compilation_cache()
+    command_line.prepare_jax()
     began = time.perf_counter()
     run_all(options.out, chosen, seeds)
     results.report(options.out)
     page = write_page(options.out, (time.perf_counter() - began) / 60)
     print(f"all tables with date and commit: {page}")
-
-
-if __name__ == "__main__":
-    sys.exit(command_line.explain(start, sys.argv[1:]))

@@ -3,19 +3,21 @@
 python -m experiments.main --config=experiments/configs/pro_mpt.py --workdir=results/pro_mpt
 """
 
+import sys
+
+from experiments import command_line
+
+if __name__ == "__main__":  # before the imports below, so that Ctrl-C is heard while they run
+    sys.exit(command_line.run("experiments.main", "main", sys.argv))
+
 import pathlib
 import re
-import sys
 import traceback
 
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
-from experiments import building, experiment, results, sweep, tables
-from experiments.command_line import explain, use_compilation_cache
-from experiments.configs import default
 from prompt_jax.errors import PromptError, unknown
-from prompt_jax.methods import METHODS
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "experiment, e.g. a file of configs/")
 _PROMPT_ERROR = f"{PromptError.__module__}.{PromptError.__name__}: "
@@ -58,6 +60,9 @@ def parse(argv: list[str]) -> None:
     if not isinstance(CONFIG.value, ConfigDict):
         kind = type(CONFIG.value).__name__
         raise PromptError(f"{file}: get_config returns a {kind}, not a ConfigDict as default.py's")
+    # What takes seconds to import comes after all that a person is told at once.
+    from experiments import building
+
     building.check_fields(CONFIG.value)
 
 
@@ -78,6 +83,8 @@ def _config_error(argv, file, error):
     """What is wrong with the config: no such file, a file that fails, or a key it has not."""
     name = file.partition(":")[0]
     if not pathlib.Path(name).is_file():
+        from prompt_jax.methods import METHODS
+
         files = (f"experiments/configs/{method}.py" for method in METHODS)
         return unknown("config file", file, files)
     try:
@@ -96,7 +103,7 @@ def _config_error(argv, file, error):
 
 def _mistake(file, places, message):
     """One line for what a config file, which is Python, raised: where, and what is wrong."""
-    shared = pathlib.Path(default.__file__)
+    shared = pathlib.Path(__file__).parent / "configs/default.py"
     own = [
         f"{path}, line {line}"
         for path, line in places
@@ -149,7 +156,9 @@ def main(argv: list[str]) -> None:
         print_help()
         return
     parse(argv)
-    use_compilation_cache()
+    from experiments import experiment, results, sweep, tables
+
+    command_line.prepare_jax()
     config = CONFIG.value
     if sweep.is_sweep(config):
         name = f"ablation_{config.ablation}" if config.ablation else config.protocol
@@ -166,7 +175,3 @@ def main(argv: list[str]) -> None:
     found = experiment.run(one, workdir)
     tables.print_run(found)
     print(f"everything of this run is in {workdir}, its figures in {workdir / 'results.json'}")
-
-
-if __name__ == "__main__":
-    sys.exit(explain(main, sys.argv))

@@ -8,18 +8,27 @@ one endless, seeded stream, so a run that is started again on its workdir goes o
 stopped, and more steps may be asked for until the decay begins.
 """
 
+import sys
+
+from experiments import command_line
+
+if __name__ == "__main__":  # before the imports below, so that Ctrl-C is heard while they run
+    sys.exit(command_line.run("experiments.pretrain", "main", sys.argv[1:]))
+
+import argparse
 import json
 import os
 import pathlib
 import time
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import grain
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from absl import app, flags, logging
+from absl import logging
 
 from data_pipelines import scenes, transforms
 from prompt_jax.checkpoint import Checkpoints
@@ -178,19 +187,19 @@ def train(settings: Settings, workdir: pathlib.Path) -> tuple[CLIP, Frozen]:
         updates, opt = tx.update(gradients, state["opt"], state["params"])
         return {"params": optax.apply_updates(state["params"], updates), "opt": opt}, loss, hits
 
-    losses, began = [], time.time()
+    losses, began = [], time.perf_counter()
     for step, batch in enumerate(batches(settings, start), start + 1):
         state, loss, hits = step_fn(state, batch)
         losses.append(loss)
         if step % LOG_EVERY == 0 or step == settings.steps:
-            rate = len(losses) * settings.batch_size / (time.time() - began)
+            rate = len(losses) * settings.batch_size / (time.perf_counter() - began)
             line = {"step": step, "loss": float(np.mean(losses)), "hits": float(hits), "rate": rate}
             if step % EVALUATE_EVERY == 0:
                 line |= zero_shot_accuracy(clip, state["params"])
             logging.info("%s", line)
             with (workdir / "metrics.jsonl").open("a") as file:
                 file.write(json.dumps(line) + "\n")
-            losses, began = [], time.time()
+            losses, began = [], time.perf_counter()
         if step % SAVE_EVERY == 0 or step == settings.steps:
             if not all_finite(state):
                 raise PromptError(f"pretraining diverged by step {step}; lower --learning_rate")
@@ -199,20 +208,20 @@ def train(settings: Settings, workdir: pathlib.Path) -> tuple[CLIP, Frozen]:
     return clip, state["params"]
 
 
-def main(argv):
+def main(argv: Sequence[str]) -> None:
     """Trains, evaluates, and exports if asked to."""
-    del argv
-    values = flags.FLAGS
-    given: dict[str, Any] = {name: values[name].value for name in Settings._fields}
-    settings = Settings(**given)
-    workdir = pathlib.Path(values.workdir)
+    options = parse(argv)
+    settings = Settings(*(getattr(options, name) for name in Settings._fields))
+    workdir: pathlib.Path = options.workdir
+    logging.set_verbosity(logging.INFO)
+    command_line.prepare_jax()
     workdir.mkdir(parents=True, exist_ok=True)
     clip, params = train(settings, workdir)
     accuracy = zero_shot_accuracy(clip, params, per_class=10)
     logging.info("zero-shot accuracy over %d classes: %s", len(scenes.CLASSES), accuracy)
     (workdir / "accuracy.json").write_text(json.dumps(accuracy, indent=1))
-    if values.export:
-        export(params, values.export)
+    if options.export:
+        export(params, options.export)
 
 
 def export(params: Frozen, folder: str | os.PathLike) -> None:
@@ -221,20 +230,25 @@ def export(params: Frozen, folder: str | os.PathLike) -> None:
     loading.save_hugging_face(CONFIG, arrays, pathlib.Path(folder), "float16", overwrite=True)
 
 
-def define_flags() -> None:
-    """The command line; only of a program, for `workdir` is also a flag of experiments.main."""
+def parse(argv: Sequence[str]) -> argparse.Namespace:
+    """The command line."""
     start = Settings()
-    flags.DEFINE_string("workdir", None, "folder for checkpoints and metrics", required=True)
-    flags.DEFINE_integer("steps", start.steps, "training steps in all")
-    flags.DEFINE_integer("batch_size", start.batch_size, "pictures a step")
-    flags.DEFINE_float("learning_rate", start.learning_rate, "peak learning rate")
-    flags.DEFINE_integer("seed", start.seed, "of parameters and scenes")
-    flags.DEFINE_float("shifted", start.shifted, "share of pictures from the shifted domains")
-    flags.DEFINE_integer("workers", start.workers, "processes that render; 0: this one")
-    flags.DEFINE_string("export", None, "folder that receives the trained weights (float16)")
-
-
-if __name__ == "__main__":
-    define_flags()
-    logging.set_verbosity(logging.INFO)
-    app.run(main)
+    parser = argparse.ArgumentParser("python -m experiments.pretrain", description=__doc__)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument(
+        "--workdir", type=pathlib.Path, required=True, help="folder for checkpoints and metrics"
+    )
+    for name, meaning in {
+        "steps": "training steps in all",
+        "batch_size": "pictures a step",
+        "learning_rate": "peak learning rate",
+        "seed": "of parameters and scenes",
+        "shifted": "share of pictures from the shifted domains",
+        "workers": "processes that render; 0: this one",
+    }.items():
+        value = getattr(start, name)
+        parser.add_argument(
+            f"--{name}", type=type(value), default=value, help=f"{meaning} ({value})"
+        )
+    parser.add_argument("--export", help="folder that receives the trained weights (float16)")
+    return parser.parse_args(argv)

@@ -7,15 +7,21 @@ Nothing is downloaded: the CLIP is the embedded one, the pictures are rendered. 
 kept, so an interrupted quickstart goes on where it stopped.
 """
 
-import pathlib
 import sys
+
+from experiments import command_line
+
+if __name__ == "__main__":  # before the imports below, so that Ctrl-C is heard while they run
+    sys.exit(command_line.run("experiments.quickstart", "start", sys.argv))
+
+import pathlib
 import time
 
 from absl import flags
 from ml_collections import ConfigDict
 from rich.table import Table
 
-from experiments import command_line, experiment, plots, tables
+from experiments import experiment, plots, tables
 from experiments.configs import quickstart
 from prompt_jax.errors import PromptError
 
@@ -79,7 +85,7 @@ def start(argv: list[str]) -> None:
         raise PromptError(str(error).splitlines()[0]) from None
     if rest[1:]:
         raise PromptError(f"unexpected argument {rest[1]!r}: options start with --")
-    command_line.use_compilation_cache()
+    command_line.prepare_jax()
     workdir = pathlib.Path(WORKDIR.value)
     began = time.perf_counter()
     results = run_all(workdir, quickstart.get_configs(DTYPE.value))
@@ -91,7 +97,3 @@ def start(argv: list[str]) -> None:
         f"{time.perf_counter() - began:.0f} s; every run's results.json is in {workdir}, accuracy "
         f"over ProMPT's iterations is drawn in {picture}"
     )
-
-
-if __name__ == "__main__":
-    sys.exit(command_line.explain(start, sys.argv))

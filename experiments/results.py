@@ -6,17 +6,22 @@ Reads every results.json below DIR. Per protocol it writes one Markdown table to
 to compute with (a row per method, variant, data set and metric), and plots as PNG and SVG.
 """
 
+import sys
+
+from experiments import command_line
+
+if __name__ == "__main__":  # before the imports below, so that Ctrl-C is heard while they run
+    sys.exit(command_line.run("experiments.results", "start", sys.argv[1:], "stopped"))
+
 import argparse
 import csv
 import pathlib
-import sys
 from collections.abc import Sequence
 
 from rich.table import Table
 
 from experiments import averages, drawing, published, runs, tables
 from experiments.averages import AVERAGE, Cell, Key, ResultTable, Row
-from experiments.command_line import explain
 from experiments.experiment import STAND_IN
 from experiments.runs import SOURCE_PROTOCOLS
 from prompt_jax.errors import PromptError
@@ -267,7 +272,3 @@ def report(folder: pathlib.Path, out: pathlib.Path | None = None) -> None:
         print(f"note: {remark}")
     names = ", ".join(path.name for path in paths if path.suffix == ".md")
     print(f"{len(paths)} files are in {out}; to read: {names}")
-
-
-if __name__ == "__main__":
-    sys.exit(explain(start, sys.argv[1:]))

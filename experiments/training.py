@@ -2,7 +2,6 @@
 
 import contextlib
 import pathlib
-import signal
 import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -12,6 +11,7 @@ import numpy as np
 import optax
 from ml_collections import ConfigDict
 
+from data_pipelines.interrupts import StopRequest
 from data_pipelines.reading import Batches
 from experiments import progress
 from experiments.identity import refuse_other_run
@@ -233,6 +233,7 @@ def run_steps(
                     waiting += time.perf_counter() - asked
                 pictures += batch["label"].size
                 state, metrics = step_fn(state, batch)
+                stop.step_done()
                 if step % config.log_every == 0 or step == total:
                     refuse_diverged(config, metrics["diverged"], saved)
                     advance(step, log.write(step, metrics))
@@ -297,27 +298,3 @@ def described(placement: Placement) -> str:
     """The devices of a run, in words: other ones round differently."""
     kind = jax.devices()[0].device_kind
     return f"{placement.devices} × {kind}"
-
-
-class StopRequest:
-    """Turns Ctrl-C and SIGTERM into a request that the loop answers between two steps."""
-
-    def __init__(self):
-        """Nothing asked yet."""
-        self.asked = False
-
-    def __enter__(self):
-        def ask(number, frame):
-            del number, frame
-            self.asked = True
-
-        # Signals reach the main thread alone; elsewhere (notebooks' workers) there is none to set.
-        try:
-            self._before = {s: signal.signal(s, ask) for s in (signal.SIGINT, signal.SIGTERM)}
-        except ValueError:
-            self._before = {}
-        return self
-
-    def __exit__(self, *_):
-        for number, handler in self._before.items():
-            signal.signal(number, handler)

@@ -1,5 +1,6 @@
 """Where arrays live: the batch is split over all devices, everything else stands on each."""
 
+import os
 from typing import Any
 
 import jax
@@ -9,12 +10,32 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from prompt_jax.errors import PromptError
 
 
+def find_devices() -> list[jax.Device]:
+    """All devices that JAX computes on.
+
+    Raises:
+        PromptError: JAX_PLATFORMS asks for some that are not here, or that JAX was not built for.
+    """
+    try:
+        return jax.devices()
+    except (RuntimeError, AssertionError) as error:  # for cuda without its package it asserts
+        asked = os.environ.get("JAX_PLATFORMS") or getattr(jax.config, "jax_platforms", None)
+        if not asked:
+            raise
+        reason = f" ({str(error).splitlines()[0].split(' (set ')[0]})" if str(error) else ""
+        raise PromptError(
+            f"JAX_PLATFORMS={asked}: JAX finds no such device here; install what it needs (pip "
+            "install -e '.[cuda12]' or '.[tpu]'), or unset JAX_PLATFORMS to compute on what there "
+            f"is{reason}"
+        ) from error
+
+
 class Placement:
     """A mesh with one axis, `data`, over all devices of the run."""
 
     def __init__(self, devices: list[jax.Device] | None = None):
         """Uses all devices unless some are given."""
-        devices = jax.devices() if devices is None else devices
+        devices = find_devices() if devices is None else devices
         mesh = jax.make_mesh((len(devices),), ("data",), (AxisType.Auto,), devices=devices)
         self._batch = NamedSharding(mesh, PartitionSpec("data"))
         self._batch_of_runs = NamedSharding(mesh, PartitionSpec(None, "data"))

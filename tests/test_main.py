@@ -7,7 +7,7 @@ import jax
 import pytest
 import tiny
 
-from experiments import building, command_line, configs, experiment
+from experiments import building, command_line, compiled, configs, experiment
 from experiments.configs import default
 from prompt_jax.errors import PromptError
 
@@ -208,4 +208,4 @@ def test_an_interrupt_is_no_traceback(parsed, capsys):
 def test_the_compilation_cache_is_left_alone_if_set(monkeypatch):
     monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", "set")
     monkeypatch.setattr(jax.config, "update", None)
-    command_line.use_compilation_cache()
+    compiled.keep()

@@ -13,6 +13,7 @@ import pytest
 import tiny
 
 from data_pipelines.errors import DataError
+from data_pipelines.interrupts import STOPPING
 from data_pipelines.reading import Batches
 from experiments import experiment, training
 from experiments.log import lines_until
@@ -101,7 +102,8 @@ def test_terminated_then_killed_processes_end_as_an_uninterrupted_run(setting):
     process = tiny.command(*words, **setting.environment)
     code, errors = stop_after(process, workdir, 0, signal.SIGTERM)
     stopped = newest(workdir)
-    assert (code, 0 < stopped < total) == (130, True), errors
+    assert (code, 0 < stopped < total) == (143, True), errors
+    assert STOPPING in errors.splitlines()
     assert errors.splitlines()[-1] == f"stopped after step {stopped} of {total}; run again to go on"
     assert "Traceback" not in errors
 

@@ -11,17 +11,22 @@ On the device at hand; --gpu refuses a CPU. Writes benchmark.json (after every c
 and growth-*.png and .svg. Without PyTorch ours alone is measured: pip install -e '.[torch]'.
 """
 
+import sys
+
+from experiments import command_line
+
+if __name__ == "__main__":  # before the imports below, so that Ctrl-C is heard while they run
+    sys.exit(command_line.run("experiments.benchmark.__main__", "main", sys.argv[1:], "stopped"))
+
 import argparse
 import importlib.util
 import json
 import math
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from experiments.benchmark import cells, growth, measure, report
-from experiments.command_line import explain
 from experiments.workdir import make_workdir
 from prompt_jax.errors import PromptError
 
@@ -139,7 +144,3 @@ def main(argv: Sequence[str]) -> None:
     failed = [each for each in record["left_out"] if each["failed"]]
     if failed:
         raise PromptError(f"{len(failed)} sides failed, e.g. {failed[0]['reason']}; see {file}")
-
-
-if __name__ == "__main__":
-    sys.exit(explain(main, sys.argv[1:]))

@@ -23,6 +23,7 @@ from prompt_jax.clip.memory import default_budget
 from prompt_jax.methods import Method, Output, Prompts, Task
 from prompt_jax.methods.method import cosine_logits
 from prompt_jax.prompts import PHOTO, encode_classes, generate
+from prompt_jax.sharding import find_devices
 
 # Long enough for an accelerator's clock to rise.
 PEAK_SECONDS = 1.0
@@ -234,7 +235,7 @@ class Ours:
 
 def describe_device(dtypes: Sequence[str]) -> dict[str, Any]:
     """The device and the operations per second that a large matrix product reaches on it."""
-    device = jax.devices()[0]
+    device = find_devices()[0]
     return {
         "platform": device.platform,
         "name": device.device_kind,

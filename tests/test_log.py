@@ -1,0 +1,114 @@
+"""What a training writes as it goes: metrics.jsonl is a result, TensorBoard's events are a view."""
+
+import errno
+import json
+import struct
+import time
+
+import numpy as np
+import pytest
+from tensorboardX.proto.event_pb2 import Event, SessionLog
+from tensorboardX.record_writer import masked_crc32c
+
+from experiments import events
+from experiments.log import Log
+from prompt_jax.errors import PromptError
+
+METRICS = {"loss": np.float32(0.5), "accuracy": np.float32(0.25)}
+
+
+def log_steps(workdir, first, last):
+    with Log(workdir, first - 1, lambda step: 0.1) as log:
+        for step in range(first, last + 1):
+            log.write(step, METRICS)
+
+
+def read(path):
+    """The events of a file, by TensorFlow's record format: length, its sum, bytes, their sum."""
+    content, found, at = path.read_bytes(), [], 0
+    while at < len(content):
+        (length,) = struct.unpack_from("<Q", content, at)
+        data = content[at + 12 : at + 12 + length]
+        sums = struct.unpack_from("<I", content, at + 8) + struct.unpack_from(
+            "<I", content, at + 12 + length
+        )
+        assert sums == (masked_crc32c(content[at : at + 8]), masked_crc32c(data))
+        found.append(Event.FromString(data))
+        at += length + 16
+    return found
+
+
+def test_events_are_what_tensorboard_reads(tmp_path):
+    log_steps(tmp_path, 1, 2)
+    (path,) = (tmp_path / "tensorboard").iterdir()
+    version, start, *lines = read(path)
+    assert version.file_version == "brain.Event:2"
+    assert (start.step, start.session_log.status) == (1, SessionLog.START)
+    assert [line.step for line in lines] == [1] * 4 + [2] * 4
+    values = {line.summary.value[0].tag: line.summary.value[0].simple_value for line in lines}
+    assert values["train/loss"] == 0.5 and values["train/accuracy"] == 25
+    assert values.keys() >= {"train/learning_rate", "train/seconds_per_step"}
+    assert abs(lines[0].wall_time - time.time()) < 60
+
+
+def test_a_clock_set_back_neither_stops_training_nor_turns_the_order_of_files(
+    tmp_path, monkeypatch
+):
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now)
+    with Log(tmp_path, 0, lambda step: 0.1) as log:
+        log.write(1, METRICS)
+        monkeypatch.setattr(time, "time", lambda: now - 30 * 86400)
+        for step in range(2, 40):  # more than a queue would take
+            log.write(step, METRICS)
+    log_steps(tmp_path, 20, 21)
+    log_steps(tmp_path, 21, 22)
+    files = sorted((tmp_path / "tensorboard").iterdir())
+    assert [read(path)[1].step for path in files] == [1, 20, 21]
+    assert [line.step for line in read(files[0])[2:]] == [n for n in range(1, 40) for _ in range(4)]
+    lines = (tmp_path / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line)["step"] for line in lines] == list(range(1, 23))
+
+
+def test_events_reach_the_disk_while_training_runs(tmp_path, monkeypatch):
+    monkeypatch.setattr(events, "SECONDS_BETWEEN_FLUSHES", -1.0)
+    with Log(tmp_path, 0, lambda step: 0.1) as log:
+        log.write(1, METRICS)
+        (path,) = (tmp_path / "tensorboard").iterdir()
+        assert len(read(path)) == 2 + 4
+
+
+class Full:
+    """A file on a full disk."""
+
+    def write(self, *_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    flush = close = write
+
+
+def test_training_goes_on_without_tensorboard_which_is_said_once(tmp_path, monkeypatch, capsys):
+    (tmp_path / "tensorboard").write_text("a file where the folder belongs")
+    log_steps(tmp_path, 1, 3)
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and f"{tmp_path / 'tensorboard'} cannot be written to" in error
+    (tmp_path / "tensorboard").unlink()
+    monkeypatch.setattr(events, "RecordWriter", lambda path: Full())
+    log_steps(tmp_path, 4, 6)
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and "(No space left on device)" in error
+    assert len((tmp_path / "metrics.jsonl").read_text().splitlines()) == 6
+
+
+def test_metrics_that_cannot_be_written_stop_the_run_in_a_sentence(tmp_path):
+    match = r"metrics.jsonl cannot be written \(No space left on device\); free space"
+    with (
+        pytest.raises(PromptError, match=match) as stopped,
+        Log(tmp_path, 0, lambda step: 0.1) as log,
+    ):
+        log._file.close()
+        log._file = Full()
+        log.write(1, METRICS)
+    assert "\n" not in str(stopped.value)
+    with pytest.raises(PromptError, match=r"metrics.jsonl cannot be written \(No such file or dir"):
+        log_steps(tmp_path / "removed", 1, 1)
