@@ -15,6 +15,7 @@ names that differ only in case. In own pictures, copies of a file in another spl
 import argparse
 import hashlib
 import json
+import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -28,7 +29,7 @@ from data_pipelines import datasets
 from data_pipelines.coop_layout import CoopLayout
 from data_pipelines.errors import DataError, unknown
 from data_pipelines.examples import Dataset
-from data_pipelines.layout import SPLITS, find_home, read_text
+from data_pipelines.layout import SPLITS, expand, find_home, read_json
 from data_pipelines.pictures import copied, find_bad, missing_files, repeated
 
 
@@ -73,7 +74,7 @@ def check(
         dataset = datasets.load(name, root, source)
     except DataError as error:
         folder = _folder(entry, root, source)
-        if folder is not None and not folder.exists():
+        if folder is not None and not os.path.exists(folder):
             return Finding(name, False, None, (f"get it from {entry.url}",))
         return Finding(name, True, None, (str(error).splitlines()[0],))
     problems = [*_compare(entry, dataset, source), *_split_file(entry, root, source)]
@@ -128,7 +129,7 @@ def _split_file(entry: datasets.Entry, root: Path, source: str) -> list[str]:
     if source != "coop" or entry.split_sha256 is None or not isinstance(layout, CoopLayout):
         return []
     home = find_home(entry.title, root, layout.folder, layout.split, "split file", "")
-    content = json.loads(read_text(home / layout.split, "split file"))
+    content = read_json(home / layout.split, "split file")
     text = json.dumps(content, sort_keys=True, separators=(",", ":"))
     found = hashlib.sha256(text.encode()).hexdigest()
     if found == entry.split_sha256:
@@ -261,13 +262,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--quick", action="store_true", help="do not decode the pictures")
     options = parser.parse_args(arguments)
-    root = Path(options.root).expanduser()
+    root = expand(options.root)
     try:
         names = _names(options.names, options.source)
     except DataError as error:
         parser.error(str(error))
     # A CSV of one's own is a file.
-    if not root.exists():
+    if not os.path.exists(root):
         parser.error(f"--root={root}: no such folder")
     findings = run(names, root, options.source, options.quick)
     report(findings, root, Console())

@@ -10,6 +10,7 @@ from PIL import Image
 
 from data_pipelines.errors import BadPicture, DataError
 from data_pipelines.examples import Example
+from data_pipelines.layout import expand
 from data_pipelines.pictures import open_picture
 
 _BATCH = 1024
@@ -66,7 +67,7 @@ def find_prepared(name: str, tfds_name: str, root: str | Path | None) -> Path:
     build = f"tfds build {tfds_name} --file_format=array_record --data_dir={root or '<root>'}"
     if root is None:
         raise DataError(f"{name}: root is not set; set it to the data_dir of TFDS\n  {build}")
-    base = Path(root).expanduser()
+    base = expand(root)
     try:
         from tensorflow_datasets.core import read_only_builder, registered
     except ImportError as error:
