@@ -109,14 +109,14 @@ def _list(name: str, home: Path, split: str) -> dict[str, list[str]]:
 
 
 def _nested(listed: dict[str, dict[str, list[str]]]) -> list[str]:
-    """Says where pictures lie in folders below a class, which may have been meant as the classes."""
+    """Names folders below a class that hold pictures: they may have been meant as the classes."""
     below: dict[str, list[str]] = {}
     for split, classes in listed.items():
         for class_folder, found in classes.items():
             deeper = [picture.split("/")[2:] for picture in found]
-            folders = dict.fromkeys(parts[0] for parts in deeper if len(parts) > 1)
+            folders = list(dict.fromkeys(parts[0] for parts in deeper if len(parts) > 1))
             if folders:
-                below[f"{split}/{class_folder}"] = list(folders)
+                below[f"{split}/{class_folder}"] = folders
     if not below:
         return []
     place, folders = next(iter(below.items()))

@@ -156,7 +156,6 @@ def check_path(picture: str, where: str) -> None:
         raise DataError(f"{where} has the path {shorten(picture)}, which holds a null byte")
     if max(parts) > _LONGEST_NAME or sum(parts) + len(parts) > _LONGEST_PATH:
         raise DataError(
-            f"{where} has the path {shorten(picture)}; a name in it can have {_LONGEST_NAME} bytes, "
-            f"and the whole {_LONGEST_PATH:,}"
+            f"{where} has the path {shorten(picture)}; a name in it can have {_LONGEST_NAME} "
+            f"bytes, and the whole {_LONGEST_PATH:,}"
         )
-
