@@ -1,11 +1,12 @@
 """FGVCAircraft, whose splits are text files of picture number and variant."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from data_pipelines.errors import DataError
 from data_pipelines.examples import Dataset, Example
-from data_pipelines.layout import SPLITS, find_home, read_lines, sketch
+from data_pipelines.layout import SPLITS, check_path, find_home, read_lines, sketch
 from data_pipelines.pictures import FolderReader
 
 VARIANTS = "variants.txt"
@@ -31,7 +32,7 @@ class AircraftLayout:
                 number and a variant.
         """
         home = find_home(name, root, self.folder, VARIANTS, "list of variants", self.expected())
-        if not (home / "images").is_dir():
+        if not os.path.isdir(home / "images"):
             raise DataError(f"{name}: no image folder {home / 'images'}\n{self.expected()}")
         variants = [line for _, line in read_lines(home / VARIANTS, "list of variants")]
         # A repeated variant keeps its first label and leaves a gap, which is refused later.
@@ -59,5 +60,6 @@ def _read_list(path: Path, labels: dict[str, int]) -> tuple[Example, ...]:
                 f"{path}, line {number}: {line[:60]!r} must be a picture number and a class of "
                 f"{VARIANTS}, like '0034309 Boeing 707-320'"
             )
+        check_path(picture, f"{path}, line {number}")
         examples.append(Example(f"{picture}.jpg", labels[variant], variant))
     return tuple(examples)

@@ -6,9 +6,10 @@
 
 Exit code 0: every data set that was found (or named) is complete, with as many pictures and
 classes as published (TFDS may divide them otherwise) and with the published split, readable, has
-test pictures, and has no picture twice, no class that only train or only test has, and no class
-names that differ only in case. In own pictures, copies of a file in another split count too
-(--quick does not look for them);
+test pictures, and has no picture twice, no class that only train or only test has, more than one
+class, and no class names that differ only in case. In own pictures, copies of a file in another
+split count too (--quick does not look for them). What may have been meant otherwise, e.g. folders
+below a class, is noted, and changes no exit code;
 1: one is not, or none was found; 2: a mistake in the command.
 """
 
@@ -22,6 +23,7 @@ if __name__ == "__main__":  # before the imports below, so that Ctrl-C is heard 
 import argparse
 import hashlib
 import json
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,12 +32,13 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from data_pipelines import datasets
+from data_pipelines import datasets, lists
 from data_pipelines.coop_layout import CoopLayout
 from data_pipelines.errors import DataError, unknown
 from data_pipelines.examples import Dataset
-from data_pipelines.layout import SPLITS, find_home, read_text
-from data_pipelines.pictures import copied, find_bad, missing_files, repeated
+from data_pipelines.layout import SPLITS, expand, find_home, read_json
+from data_pipelines.lists import Remark
+from data_pipelines.pictures import find_bad, missing_files
 
 
 @dataclass(frozen=True)
@@ -47,12 +50,14 @@ class Finding:
         found: whether anything of it is there.
         dataset: the data set, if it could be loaded.
         problems: what is wrong with it, a sentence each; empty: complete and readable.
+        notes: what may have been meant otherwise, e.g. folders below a class; no mistakes.
     """
 
     name: str
     found: bool
     dataset: Dataset | None
     problems: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
 
 def check(
@@ -79,23 +84,23 @@ def check(
         dataset = datasets.load(name, root, source)
     except DataError as error:
         folder = _folder(entry, root, source)
-        if folder is not None and not folder.exists():
+        if folder is not None and not os.path.exists(folder):
             return Finding(name, False, None, (f"get it from {entry.url}",))
         return Finding(name, True, None, (str(error).splitlines()[0],))
     problems = [*_compare(entry, dataset, source), *_split_file(entry, root, source)]
-    problems += _lists(entry, dataset)
+    problems += [remark.text for remark in _lists(entry, dataset)]
     examples = (*dataset.train, *dataset.val, *dataset.test)
     missing = missing_files(dataset, examples)
     problems += [f"missing: {picture}" for picture in missing]
     if not quick:
         if entry.counts is None:
-            problems += _summary("pictures copied from another split", copied(dataset))
+            problems += [remark.text for remark in lists.copies(lists.splits(dataset))]
         gone = set(missing)
         present = [example for example in examples if example.picture not in gone]
         advance = start(len({example.picture for example in present})) if start else None
         bad = find_bad(dataset, present, advance)
         problems += [f"cannot be read: {path}: {reason}" for path, reason in bad]
-    return Finding(name, True, dataset, tuple(problems))
+    return Finding(name, True, dataset, tuple(problems), dataset.notes)
 
 
 def _entry(name: str) -> datasets.Entry:
@@ -134,7 +139,7 @@ def _split_file(entry: datasets.Entry, root: Path, source: str) -> list[str]:
     if source != "coop" or entry.split_sha256 is None or not isinstance(layout, CoopLayout):
         return []
     home = find_home(entry.title, root, layout.folder, layout.split, "split file", "")
-    content = json.loads(read_text(home / layout.split, "split file"))
+    content = read_json(home / layout.split, "split file")
     text = json.dumps(content, sort_keys=True, separators=(",", ":"))
     found = hashlib.sha256(text.encode()).hexdigest()
     if found == entry.split_sha256:
@@ -145,27 +150,18 @@ def _split_file(entry: datasets.Entry, root: Path, source: str) -> list[str]:
     ]
 
 
-def _lists(entry: datasets.Entry, dataset: Dataset) -> list[str]:
+def _lists(entry: datasets.Entry, dataset: Dataset) -> list[Remark]:
     """What is wrong with the lists themselves, published or not; a sentence per kind."""
-    problems = _summary("pictures listed more than once", repeated(dataset))
+    train, _, test = parts = lists.splits(dataset)
+    found = lists.listed_twice(parts)
     if not dataset.test and not (entry.counts and entry.counts[2]):
-        problems.append(f"no test pictures: 0, beside {len(dataset.train)} to train on")
-    labels = {split: {example.label for example in getattr(dataset, split)} for split in SPLITS}
-    names = dataset.class_names
+        found.append(Remark(f"no test pictures: 0, beside {len(dataset.train)} to train on"))
     # One split alone is no mistake: some data sets are only for tests.
     if dataset.train and dataset.test:
-        for one, other in (("test", "train"), ("train", "test")):
-            lone = [repr(names[label]) for label in sorted(labels[one] - labels[other])]
-            problems += _summary(f"classes of {one} without {other} pictures", lone)
-    spellings: dict[str, list[str]] = {}
-    for name in dict.fromkeys(names):
-        spellings.setdefault(name.casefold(), []).append(name)
-    alike = [" and ".join(map(repr, same)) for same in spellings.values() if len(same) > 1]
-    return problems + _summary("class names that differ only in case", alike)
-
-
-def _summary(what: str, found: Sequence[str]) -> list[str]:
-    return [f"{what}: {len(found)}, e.g. {found[0]}"] if found else []
+        found += lists.lone_classes(test, train) + lists.lone_classes(train, test)
+    # Only published names repeat, and that is no mistake.
+    names = tuple(dict.fromkeys(dataset.class_names))
+    return found + lists.one_class(dataset.name, names) + lists.same_prompts(names)
 
 
 def table(findings: Sequence[Finding], root: Path) -> Table:
@@ -226,11 +222,12 @@ def run(names: Sequence[str], root: Path, source: str, quick: bool) -> list[Find
 
 
 def report(findings: Sequence[Finding], root: Path, console: Console) -> None:
-    """Print the table, then every problem."""
+    """Print the table, then every problem and note."""
     console.print(table(findings, root))
     for finding in findings:
-        if finding.found and finding.problems:
-            _print_lines(console, finding.name, finding.problems)
+        lines = [*finding.problems, *(f"note: {note}" for note in finding.notes)]
+        if finding.found and lines:
+            _print_lines(console, finding.name, lines)
     absent = [f"{f.name}: {f.problems[0]}" for f in findings if not f.found]
     if absent:
         _print_lines(console, "Not there", absent)
@@ -267,13 +264,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--quick", action="store_true", help="do not decode the pictures")
     options = parser.parse_args(arguments)
-    root = Path(options.root).expanduser()
+    root = expand(options.root)
     try:
         names = _names(options.names, options.source)
     except DataError as error:
         parser.error(str(error))
     # A CSV of one's own is a file.
-    if not root.exists():
+    if not os.path.exists(root):
         parser.error(f"--root={root}: no such folder")
     findings = run(names, root, options.source, options.quick)
     report(findings, root, Console())

@@ -1,13 +1,14 @@
 """Data sets in the folder layout of the CoOp benchmark, with a `split_zhou_*.json` file."""
 
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from data_pipelines import class_names
 from data_pipelines.errors import DataError
 from data_pipelines.examples import Dataset, Example
-from data_pipelines.layout import SPLITS, find_home, read_text, sketch
+from data_pipelines.layout import SPLITS, check_path, find_home, read_json, sketch
 from data_pipelines.pictures import FolderReader
 
 
@@ -41,7 +42,7 @@ class CoopLayout:
         """
         home = find_home(name, root, self.folder, self.split, "split file", self.expected())
         images = home / self.images
-        if not images.is_dir():
+        if not os.path.isdir(images):
             raise DataError(f"{name}: no image folder {images}\n{self.expected()}")
         train, val, test = read_split(home / self.split)
         reader = FolderReader(images)
@@ -64,13 +65,10 @@ def read_split(path: Path) -> tuple[tuple[Example, ...], ...]:
         become spaces.
 
     Raises:
-        DataError: the file is not UTF-8 JSON, lacks a split, or has an entry of another form or
-            with a path that leaves the image folder.
+        DataError: the file is not UTF-8 JSON, lacks a split or names one twice, or has an entry of
+            another form or with a path that leaves the image folder.
     """
-    try:
-        content = json.loads(read_text(path, "split file"))
-    except json.JSONDecodeError as error:
-        raise DataError(f"cannot read the split file {path}: {error}") from error
+    content = read_json(path, "split file")
     if not isinstance(content, dict) or not set(SPLITS) <= set(content):
         raise DataError(f"{path}: must be a JSON object with the lists {', '.join(SPLITS)}")
     return tuple(_examples(path, split, content[split]) for split in SPLITS)
@@ -87,7 +85,7 @@ def _examples(path: Path, split: str, entries: object) -> tuple[Example, ...]:
                 examples.append(Example(picture, label, class_names.spaces(name)))
             case _:
                 raise DataError(
-                    f"{path}: {split}[{position}] is {json.dumps(entry)[:80]}; "
+                    f"{path}: {split}[{position}] is {_shown(entry)}; "
                     'must be ["relative/path.jpg", label, "class name"], the label a whole number'
                 )
     return tuple(examples)
@@ -95,11 +93,17 @@ def _examples(path: Path, split: str, entries: object) -> tuple[Example, ...]:
 
 def _check_inside(picture: str, where: str) -> None:
     # A split file comes from elsewhere: it must not make a run read other files.
+    check_path(picture, where)
     path = PurePosixPath(picture)
     if not picture or path.is_absolute() or ".." in path.parts:
         raise DataError(
             f"{where} has the path {picture!r}; must be a path inside the image folder: not "
             'empty, not absolute and without ".."'
         )
-    if not picture.isprintable() and any(0xD800 <= ord(c) < 0xE000 for c in picture):
-        raise DataError(f"{where} has the path {picture!r}, which is not text; rename the file")
+
+
+def _shown(entry: object) -> str:
+    try:
+        return json.dumps(entry)[:80]
+    except RecursionError:
+        return "a list of lists of lists"

@@ -2,12 +2,13 @@
 
 import csv
 import io
+import os
 from pathlib import Path
 
 from data_pipelines import class_names
-from data_pipelines.errors import DataError, unknown
+from data_pipelines.errors import DataError, shorten, unknown
 from data_pipelines.examples import Dataset, Example
-from data_pipelines.layout import SPLITS, read_text
+from data_pipelines.layout import MOST_DIGITS, SPLITS, check_path, expand, read_text
 from data_pipelines.pictures import FolderReader
 
 REQUIRED = ("path", "label", "split")
@@ -47,7 +48,9 @@ class CsvLayout:
         for line, row in rows:
             if row["split"] not in lists:
                 raise unknown(f"split in {path}, line {line}:", row["split"], SPLITS)
-            label = _number(path, line, row["label"]) if numbered else numbers[row["label"]]
+            where = f"{path}, line {line}"
+            label = _number(row["label"], where) if numbered else numbers[row["label"]]
+            check_path(row["path"], where)
             text = row["name"] if numbered else row["label"]
             example = Example(row["path"], label, class_names.spaces(text))
             lists[row["split"]].append(example)
@@ -69,10 +72,10 @@ class CsvLayout:
     def _find(self, name: str, root: str | Path | None) -> Path:
         if root is None:
             raise DataError(f"{name}: root is not set\n{self.expected()}")
-        path = Path(root).expanduser()
-        if path.is_file():
+        path = expand(root)
+        if os.path.isfile(path):
             return path
-        if not path.is_dir():
+        if not os.path.isdir(path):
             raise DataError(f"{name}: no such file or folder: {path}\n{self.expected()}")
         files = sorted(path.glob("*.csv"))
         if len(files) != 1:
@@ -136,10 +139,10 @@ def _of_domain(path: Path, columns: list[str], rows: list[_Row], domain: str) ->
     return kept
 
 
-def _number(path: Path, line: int, label: str) -> int:
-    if not (label.isascii() and label.isdigit()):
+def _number(label: str, where: str) -> int:
+    if not (label.isascii() and label.isdigit()) or len(label) > MOST_DIGITS:
         raise DataError(
-            f"{path}, line {line}: label is {label!r}; with a column name it must be a whole "
-            "number from 0"
+            f"{where}: label is {shorten(label)}; with a column name it must be a whole number "
+            f"from 0, of at most {MOST_DIGITS} digits"
         )
     return int(label)

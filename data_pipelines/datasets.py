@@ -56,9 +56,7 @@ def load(
             raise unknown(f"option of the data set {key}:", option, allowed)
     _check_template(key, options["template"])
     dataset = replace(read(name=key, root=root, **options), name=name)
-    names = dataset.class_names
-    if not entry.repeated_names:
-        check_names(name, names)
+    check_names(name, dataset.class_names, entry.repeated_names)
     return dataset
 
 

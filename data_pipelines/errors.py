@@ -9,6 +9,11 @@ def printable(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
+def shorten(text: str, most: int = 60) -> str:
+    """A text that a file holds, in quotation marks and cut to what a message has room for."""
+    return repr(text) if len(text) <= most else f"{text[:most]!r}… ({len(text):,} characters)"
+
+
 class DataError(ValueError):
     """A mistake in the data or in a data setting; its message says which, and what to do."""
 
@@ -43,4 +48,5 @@ def unknown(what: str, got: object, allowed: Iterable[str]) -> DataError:
     names = list(allowed)
     close = difflib.get_close_matches(str(got).lower(), names, n=2, cutoff=0.5)
     hint = f" Did you mean {' or '.join(map(repr, close))}?" if close else ""
-    return DataError(f"unknown {what} {got!r}.{hint} Available: {', '.join(names)}")
+    given = shorten(got) if isinstance(got, str) else repr(got)
+    return DataError(f"unknown {what} {given}.{hint} Available: {', '.join(names)}")

@@ -7,7 +7,10 @@ from typing import NamedTuple
 
 from PIL import Image
 
-from data_pipelines.errors import DataError
+from data_pipelines.errors import DataError, shorten
+
+# Prompts have 77 tokens; this is far more than fits.
+_LONGEST_NAME = 1000
 
 
 class Example(NamedTuple):
@@ -31,6 +34,7 @@ class Dataset:
         read: reads one example's picture: RGB, uint8, any size. Raises `BadPicture`.
         folder: what `Example.picture` is relative to; None for pictures that are not files.
         split_source: where the three lists come from, in words, for results.
+        notes: sentences that people should read before they trust the lists.
     """
 
     name: str
@@ -41,6 +45,7 @@ class Dataset:
     read: Callable[[Example], Image.Image]
     folder: Path | None = None
     split_source: str = ""
+    notes: tuple[str, ...] = ()
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -78,21 +83,32 @@ def class_names(what: str, examples: Iterable[Example]) -> tuple[str, ...]:
     return tuple(names[label] for label in range(len(names)))
 
 
-def check_names(what: str, names: Iterable[str]) -> None:
-    """Refuse class names that a text tower could not tell apart.
+def check_names(what: str, names: Iterable[str], may_repeat: bool = False) -> None:
+    """Refuse class names that make no prompt, or that a text tower could not tell apart.
 
     Args:
         what: the source, for the message.
         names: the class names in label order, as prompts will hold them.
+        may_repeat: whether two labels may have one name, as published ones do.
 
     Raises:
-        DataError: a name is empty, or two labels have the same name.
+        DataError: a name is empty, is not text or is too long, or two labels have the same name.
     """
     first: dict[str, int] = {}
     for label, name in enumerate(names):
         if not name.strip():
             raise DataError(f"{what}: label {label} has an empty class name; give it one")
-        if first.setdefault(name, label) != label:
+        if len(name) > _LONGEST_NAME:
+            raise DataError(
+                f"{what}: label {label} has the class name {shorten(name)}; it can have "
+                f"{_LONGEST_NAME:,}, and few prompts have room for that"
+            )
+        if any(0xD800 <= ord(character) < 0xE000 for character in name):
+            raise DataError(
+                f"{what}: label {label} has the class name {shorten(name)}, which is not text; "
+                "rename the class"
+            )
+        if first.setdefault(name, label) != label and not may_repeat:
             raise DataError(
                 f"{what}: the labels {first[name]} and {label} are both called {name!r} "
                 "(underscores count as spaces); give each class a name of its own, or merge them"

@@ -1,13 +1,17 @@
 """People's own pictures: a folder per class, in a folder per split."""
 
+import os
+from collections.abc import Iterable
 from pathlib import Path
 
 from data_pipelines import class_names
 from data_pipelines.errors import DataError, unknown
 from data_pipelines.examples import Dataset, Example
-from data_pipelines.layout import SPLITS
+from data_pipelines.layout import SPLITS, expand
 from data_pipelines.picture_files import SUFFIXES, loose_pictures, pictures_below, subfolders
 from data_pipelines.pictures import FolderReader
+
+_SHOWN = 3
 
 
 class FolderLayout:
@@ -53,7 +57,8 @@ class FolderLayout:
             for split in SPLITS
         )
         source = f"folders {', '.join(splits)}" + (f" of {domain}" if domain else "")
-        return Dataset(name, template, train, val, test, FolderReader(home), home, source)
+        notes = (*_nested(listed), *_unread(home, splits))
+        return Dataset(name, template, train, val, test, FolderReader(home), home, source, notes)
 
     def expected(self) -> str:
         """The folder sketch for error messages."""
@@ -69,8 +74,8 @@ class FolderLayout:
     def _find(self, name: str, root: str | Path | None, domain: str | None) -> Path:
         if root is None:
             raise DataError(f"{name}: root is not set\n{self.expected()}")
-        base = Path(root).expanduser()
-        if not base.is_dir():
+        base = expand(root)
+        if not os.path.isdir(base):
             raise DataError(f"{name}: root {base} is not a folder\n{self.expected()}")
         domains = [folder for folder in subfolders(base) if _has_splits(base / folder)]
         if domain is not None:
@@ -86,7 +91,7 @@ class FolderLayout:
 
 
 def _has_splits(folder: Path) -> bool:
-    return (folder / "train").is_dir() or (folder / "test").is_dir()
+    return os.path.isdir(folder / "train") or os.path.isdir(folder / "test")
 
 
 def _list(name: str, home: Path, split: str) -> dict[str, list[str]]:
@@ -101,3 +106,38 @@ def _list(name: str, home: Path, split: str) -> dict[str, list[str]]:
         class_folder: [f"{split}/{class_folder}/{p}" for p in pictures_below(folder / class_folder)]
         for class_folder in subfolders(folder)
     }
+
+
+def _nested(listed: dict[str, dict[str, list[str]]]) -> list[str]:
+    """Names folders below a class that hold pictures: they may have been meant as the classes."""
+    below: dict[str, list[str]] = {}
+    for split, classes in listed.items():
+        for class_folder, found in classes.items():
+            deeper = [picture.split("/")[2:] for picture in found]
+            folders = list(dict.fromkeys(parts[0] for parts in deeper if len(parts) > 1))
+            if folders:
+                below[f"{split}/{class_folder}"] = folders
+    if not below:
+        return []
+    place, folders = next(iter(below.items()))
+    others = len(below) - 1
+    likewise = f" (likewise in {others} more, e.g. {list(below)[1]})" if others else ""
+    split, class_folder = place.split("/")
+    return [
+        f"{place} holds the folder{'s' * (len(folders) > 1)} {_first(folders)}: their pictures "
+        f"count as {class_folder!r}{likewise}. If they are the classes, move them up to {split}/"
+    ]
+
+
+def _unread(home: Path, splits: list[str]) -> list[str]:
+    """Names the folders beside the splits, e.g. a misspelt "valid"."""
+    others = [folder for folder in subfolders(home) if folder not in splits]
+    if not others:
+        return []
+    return [f"{home} also holds {_first(others)}: only the folders {', '.join(SPLITS)} are read"]
+
+
+def _first(names: Iterable[str]) -> str:
+    names = list(names)
+    more = f", … ({len(names)} in all)" if len(names) > _SHOWN else ""
+    return ", ".join(names[:_SHOWN]) + more

@@ -1,5 +1,6 @@
 """ImageNet and its variants: one folder per class, class names in `classnames.txt`."""
 
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,7 +58,7 @@ class ImageNetLayout:
         home = find_home(name, root, self.folder, self.test, "folder of test pictures", expected)
         names = read_class_names(self._class_names_file(name, home))
         splits = [self.test]
-        if self.train is not None and (home / self.train).is_dir():
+        if self.train is not None and os.path.isdir(home / self.train):
             splits.insert(0, self.train)
         listed = {split: self._list(name, home, split, list(names)) for split in splits}
         filled = {wnid for pictures in listed.values() for wnid in pictures}
@@ -83,7 +84,7 @@ class ImageNetLayout:
         places = [home, home.parent / "imagenet", home / "imagenet"]
         files = [place / CLASS_NAMES for place in dict.fromkeys(places)]
         for file in files:
-            if file.is_file():
+            if os.path.isfile(file):
                 return file
         looked = "".join(f"\n  {file}" for file in files)
         raise DataError(f"{name}: no class names; looked for{looked}\n{self.expected()}")

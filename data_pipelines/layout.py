@@ -1,13 +1,20 @@
 """What all layouts share: finding the data set's folder, and reading its text files."""
 
+import json
+import os
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
-from data_pipelines.errors import DataError
+from data_pipelines.errors import DataError, shorten
 from data_pipelines.examples import Dataset
 
 SPLITS = ("train", "val", "test")
+# What file systems take: bytes of one name, and of a whole path.
+_LONGEST_NAME, _LONGEST_PATH = 255, 4096
+# More classes than anyone has: a longer label is a mistake, and Python counts no longer ones.
+MOST_DIGITS = 9
 
 
 class Layout(Protocol):
@@ -39,15 +46,20 @@ def find_home(
     """
     if root is None:
         raise DataError(f"{name}: root is not set\n{expected}")
-    base = Path(root).expanduser()
+    base = expand(root)
     homes = [base / folder, base]
     for home in homes:
-        if (home / marker).exists():
+        if os.path.exists(home / marker):
             return home
-    if not base.is_dir():
+    if not os.path.isdir(base):
         raise DataError(f"{name}: root {base} is not a folder\n{expected}")
     looked = "".join(f"\n  {home / marker}" for home in homes)
     raise DataError(f"{name}: no {what}; looked for{looked}\n{expected}")
+
+
+def expand(path: str | Path) -> Path:
+    """A path as people write it, with `~`; one of an unknown user stays as it is."""
+    return Path(os.path.expanduser(path))
 
 
 def sketch(folder: str, contents: dict[str, str]) -> str:
@@ -74,6 +86,9 @@ def read_lines(path: Path, what: str) -> list[tuple[int, str]]:
 
 def read_text(path: Path, what: str) -> str:
     """A UTF-8 file's text; arguments and errors as of `read_lines`."""
+    # A pipe would be waited on, and a device has no end.
+    if os.path.exists(path) and not os.path.isfile(path):
+        raise DataError(f"cannot read the {what} {path}: it is not a file")
     try:
         return path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
@@ -82,3 +97,65 @@ def read_text(path: Path, what: str) -> str:
         ) from error
     except OSError as error:
         raise DataError(f"cannot read the {what} {path}: {error.strerror or error}") from error
+    except ValueError as error:
+        # A path that no file can have, e.g. with a null byte.
+        raise DataError(f"cannot read the {what} {path}: {error}") from error
+
+
+def read_json(path: Path, what: str) -> Any:
+    """A UTF-8 JSON file's content; arguments as of `read_lines`.
+
+    Raises:
+        DataError: it cannot be read, is not JSON, names a field of an object twice, is nested too
+            deep, or holds a whole number of more than `MOST_DIGITS` digits.
+    """
+    text = read_text(path, what)
+
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        twice = [key for key, number in Counter(key for key, _ in pairs).items() if number > 1]
+        if twice:
+            raise DataError(
+                f"{path}: an object of the {what} names {shorten(twice[0])} more than once, and "
+                "only one can count; remove or merge the others"
+            )
+        return dict(pairs)
+
+    def whole(digits: str) -> int:
+        if len(digits.lstrip("-")) > MOST_DIGITS:
+            problem = f"a number of {len(digits):,} digits, and labels go from 0 on"
+            raise json.JSONDecodeError(problem, text, text.find(digits))
+        return int(digits)
+
+    try:
+        return json.loads(text, object_pairs_hook=once, parse_int=whole)
+    except json.JSONDecodeError as error:
+        raise DataError(f"cannot read the {what} {path}: {error}") from error
+    except RecursionError:
+        raise DataError(
+            f"cannot read the {what} {path}: its brackets are nested thousands deep"
+        ) from None
+
+
+def check_path(picture: str, where: str) -> None:
+    """Refuses a path that no picture can have, before a file system is asked for it.
+
+    Args:
+        picture: the path of a list.
+        where: its place in the list, for messages.
+
+    Raises:
+        DataError: it is not text, holds a null byte, or is too long.
+    """
+    try:
+        parts = [len(part) for part in picture.encode("utf-8").split(b"/")]
+    except UnicodeEncodeError:
+        raise DataError(
+            f"{where} has the path {shorten(picture)}, which is not text; rename the file"
+        ) from None
+    if "\0" in picture:
+        raise DataError(f"{where} has the path {shorten(picture)}, which holds a null byte")
+    if max(parts) > _LONGEST_NAME or sum(parts) + len(parts) > _LONGEST_PATH:
+        raise DataError(
+            f"{where} has the path {shorten(picture)}; a name in it can have {_LONGEST_NAME} "
+            f"bytes, and the whole {_LONGEST_PATH:,}"
+        )

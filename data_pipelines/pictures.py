@@ -1,7 +1,5 @@
-"""Reading picture files, and finding those that cannot be read or are there more than once."""
+"""Reading picture files, and finding those that cannot be read."""
 
-import hashlib
-import os
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -14,7 +12,6 @@ from PIL import Image, UnidentifiedImageError
 
 from data_pipelines.errors import BadPicture, DataError
 from data_pipelines.examples import Dataset, Example
-from data_pipelines.layout import SPLITS
 
 # Pillow keeps an RGB picture as four bytes per pixel.
 _BYTES_PER_PIXEL = 4
@@ -119,52 +116,6 @@ def missing_files(dataset: Dataset, examples: Iterable[Example]) -> list[str]:
         return []
     wanted = dict.fromkeys(example.picture for example in examples)
     return [picture for picture in wanted if not (dataset.folder / picture).is_file()]
-
-
-def repeated(dataset: Dataset) -> list[str]:
-    """Find the pictures that the lists of a data set hold more than once, by their paths.
-
-    Returns:
-        "a.jpg (train, test)" of each, with the split of every place, in order.
-    """
-    places: dict[str, list[str]] = {}
-    shown: dict[str, str] = {}
-    for split in SPLITS:
-        for example in getattr(dataset, split):
-            # "./a.jpg" and an absolute path are the same picture as "a.jpg".
-            path = os.path.normpath(os.path.join(dataset.folder or "", example.picture))
-            places.setdefault(path, []).append(split)
-            shown.setdefault(path, example.picture)
-    return [f"{shown[p]} ({', '.join(found)})" for p, found in places.items() if len(found) > 1]
-
-
-def copied(dataset: Dataset) -> list[str]:
-    """Find the files that hold the same bytes as one in another split, under another path.
-
-    Files that cannot be read are passed over.
-
-    Returns:
-        "test/b.jpg (same as train/a.jpg)" of each, in order; none for pictures that are no files.
-    """
-    if dataset.folder is None:
-        return []
-    first: dict[bytes, tuple[str, str]] = {}
-    seen: set[Path] = set()
-    found = []
-    for split in SPLITS:
-        for example in getattr(dataset, split):
-            path = dataset.folder / example.picture
-            if path in seen or not path.is_file():
-                continue
-            seen.add(path)
-            try:
-                content = hashlib.sha256(path.read_bytes()).digest()
-            except OSError:
-                continue
-            other_split, other = first.setdefault(content, (split, example.picture))
-            if other_split != split:
-                found.append(f"{example.picture} (same as {other})")
-    return found
 
 
 def check_files(dataset: Dataset, examples: Sequence[Example]) -> None:

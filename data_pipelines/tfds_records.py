@@ -8,8 +8,9 @@ from typing import Any, NamedTuple, cast
 
 from PIL import Image
 
-from data_pipelines.errors import BadPicture, DataError
+from data_pipelines.errors import BadPicture, DataError, shorten
 from data_pipelines.examples import Example
+from data_pipelines.layout import expand
 from data_pipelines.pictures import open_picture
 
 _BATCH = 1024
@@ -66,7 +67,7 @@ def find_prepared(name: str, tfds_name: str, root: str | Path | None) -> Path:
     build = f"tfds build {tfds_name} --file_format=array_record --data_dir={root or '<root>'}"
     if root is None:
         raise DataError(f"{name}: root is not set; set it to the data_dir of TFDS\n  {build}")
-    base = Path(root).expanduser()
+    base = expand(root)
     try:
         from tensorflow_datasets.core import read_only_builder, registered
     except ImportError as error:
@@ -80,6 +81,12 @@ def find_prepared(name: str, tfds_name: str, root: str | Path | None) -> Path:
         raise DataError(
             f"{name}: TFDS has not prepared {tfds_name} in {base}; prepare it there (this step "
             f"needs TensorFlow), or set root to the right data_dir\n  {build}"
+        ) from error
+    except Exception as error:
+        # Its description is JSON in several files, read by code that expects them whole.
+        raise DataError(
+            f"{name}: TFDS cannot read what it wrote of {tfds_name} in {base} "
+            f"({_first_line(error)}); prepare it again\n  {build}"
         ) from error
     folder = Path(builder.data_dir)
     file_format = builder.info.file_format
@@ -104,6 +111,8 @@ def list_records(folder: Path) -> dict[str, list[Record]]:
     """
     try:
         return {split: _list_split(folder, split) for split in _builder(folder).info.splits}
+    except DataError:
+        raise
     except Exception as error:
         # The reader of records raises whatever its C++ part reports.
         raise DataError(
@@ -112,8 +121,23 @@ def list_records(folder: Path) -> dict[str, list[Record]]:
 
 
 def label_texts(folder: Path) -> list[str]:
-    """The class names of TFDS in label order."""
-    return list(_builder(folder).info.features["label"].names)
+    """The class names of TFDS in label order.
+
+    Raises:
+        DataError: there are none; TFDS then counts the classes in their place.
+    """
+    names = list(_builder(folder).info.features["label"].names)
+    if names == [str(label) for label in range(len(names))]:
+        raise DataError(
+            f"{folder} holds no names of its classes: label.labels.txt is missing, or cannot be "
+            "read; copy or prepare the data set again"
+        )
+    return names
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).splitlines()
+    return shorten(lines[0], 100) if lines else type(error).__name__
 
 
 def _list_split(folder: Path, split: str) -> list[Record]:

@@ -1,5 +1,6 @@
 """TFDS as a source of the data sets of the table: their splits, labels and class names."""
 
+import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
@@ -8,6 +9,7 @@ from data_pipelines.coop_layout import read_split
 from data_pipelines.errors import DataError
 from data_pipelines.examples import Dataset, Example
 from data_pipelines.imagenet import CLASS_NAMES, read_class_names
+from data_pipelines.layout import expand
 from data_pipelines.tfds_records import Record, TfdsReader, find_prepared, label_texts, list_records
 
 Records = Mapping[str, Sequence[Record]]
@@ -55,11 +57,11 @@ def load(
     # Records of a split without labels, as ImageNet's test split is, have the label -1.
     records = {split: [r for r in found if r.text] for split, found in list_records(folder).items()}
     if split_file is not None:
-        path = Path(split_file).expanduser()
+        path = expand(split_file)
         lists = _by_file_name(f"{name}: {path}", read_split(path), records)
         source = f"{path.name}, pictures of {version}"
     else:
-        names = _names(name, label_texts(folder), clean, classnames, Path(str(root)).expanduser())
+        names = _names(name, label_texts(folder), clean, classnames, expand(str(root)))
         roles = _roles(name, folder, records)
         lists = _official(roles, records, names)
         source = f"{version}, " + ", ".join(
@@ -113,10 +115,10 @@ def _names(
 
 def _class_names_file(name: str, classnames: str | Path | None, root: Path) -> Path:
     if classnames is not None:
-        return Path(classnames).expanduser()
+        return expand(classnames)
     files = [root / CLASS_NAMES, root / "imagenet" / CLASS_NAMES]
     for file in files:
-        if file.is_file():
+        if os.path.isfile(file):
             return file
     raise DataError(
         f"{name}: TFDS's class names are WordNet ids, and {' and '.join(map(str, files))} do not "

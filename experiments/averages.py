@@ -5,7 +5,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from experiments import published, runs
+from experiments import published, runs, tables
 from experiments.published import Published
 from experiments.runs import SOURCE_PROTOCOLS, Run
 from prompt_jax.metrics import harmonic_mean
@@ -83,6 +83,7 @@ class ResultTable:
         shots: training pictures per class; None in few-shot learning, where it is the column.
         columns: metrics, or numbers of shots, in order.
         datasets: in order; AVERAGE is not among them.
+        shots_there: by trained data set and the shots asked for, the fewest and most of a class.
         features: how training pictures became features, where not as published, to methods.
         departures: how tested data differ from those of published figures; see `published`.
     """
@@ -95,6 +96,7 @@ class ResultTable:
     shots: int | None
     columns: list[str] = field(default_factory=list)
     datasets: list[str] = field(default_factory=list)
+    shots_there: dict[tuple[str, int], tuple[int, int]] = field(default_factory=dict)
     rows: list[Row] = field(default_factory=list)
     features: dict[str, list[str]] = field(default_factory=dict)
     departures: list[str] = field(default_factory=list)
@@ -104,6 +106,20 @@ class ResultTable:
         """The data sets that the average is over: where there is a source, not the source."""
         source = self.data if self.protocol in SOURCE_PROTOCOLS else ""
         return [name for name in self.datasets if name != source]
+
+    def shots_of(self, asked: int, dataset: str = AVERAGE) -> tuple[int, int]:
+        """The fewest and the most training pictures of a class, where so many were asked for.
+
+        Args:
+            asked: how many.
+            dataset: the data set trained on; AVERAGE: all of the table's.
+        """
+        found = [
+            there
+            for (name, shots), there in self.shots_there.items()
+            if shots == asked and dataset in (name, AVERAGE)
+        ] or [(asked, asked)]
+        return min(least for least, _ in found), max(most for _, most in found)
 
     def sections(self) -> list[tuple[str, dict[str, Key]]]:
         """The table in parts that fit a page, the average first: title, and header to key."""
@@ -115,10 +131,15 @@ class ResultTable:
         if not any((AVERAGE, column) in row.cells for row in rows for column in self.columns):
             averages = []
         shots = self.protocol == "few_shot"
-        named = {"h": "H", "1": "1 shot"}
-        header = {c: named.get(c, f"{c} shots" if shots else c) for c in self.columns}
+
+        def header(name: str, column: str) -> str:
+            if not shots:
+                return "H" if column == "h" else column
+            _, most = self.shots_of(int(column), name)
+            return tables.count_shots(int(column), most, most)
+
         return [
-            (name, {header[c]: (name, c) for c in self.columns})
+            (name, {header(name, c): (name, c) for c in self.columns})
             for name in [*averages, *self.datasets]
         ]
 
@@ -176,6 +197,9 @@ def _fill(table: ResultTable, found: Sequence[Run]) -> list[str]:
             methods = table.features.setdefault(run.config["features"], [])
             methods += [run.method] if run.method not in methods else []
     table.rows = sorted(rows.values(), key=_row_order)
+    for run in counted.values():
+        if run.method != "zero_shot":  # which trains on none
+            _add_shots(table.shots_there, run)
     keys = {key for row in table.rows for key in row.measured}
     known = [table.data, "imagenet", *published.TARGETS, *published.SHIFTED]
 
@@ -192,6 +216,12 @@ def _fill(table: ResultTable, found: Sequence[Run]) -> list[str]:
     for row in table.rows:
         row.cells = _cells(table, row)
     return duplicates
+
+
+def _add_shots(there: dict[tuple[str, int], tuple[int, int]], run: Run) -> None:
+    key = run.dataset, run.shots
+    both = [run.shots_there, there.get(key, run.shots_there)]
+    there[key] = min(least for least, _ in both), max(most for _, most in both)
 
 
 def _departures(table: ResultTable, counted: Sequence[Run]) -> list[str]:

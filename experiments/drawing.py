@@ -46,7 +46,7 @@ def draw(table: ResultTable, out: pathlib.Path, title: str) -> list[pathlib.Path
         heading = f"{title}: {name}" if name and name != table.data else title
         numbered = [row for row in rows if published.number(row.variant) is not None]
         if table.protocol == "few_shot":
-            paths += _over_shots(path, rows, columns, heading)
+            paths += _over_shots(path, table, rows, columns, heading)
         elif table.ablation and numbered:
             paths += _over_values(path, table.ablation, numbered, columns, heading)
         else:
@@ -78,13 +78,14 @@ def _bars(
 
 
 def _over_shots(
-    path: pathlib.Path, rows: list[Row], columns: dict[str, Key], title: str
+    path: pathlib.Path, table: ResultTable, rows: list[Row], columns: dict[str, Key], title: str
 ) -> list[pathlib.Path]:
     curves = {}
     for row in rows:
-        keys = [key for key in columns.values() if key in row.cells]
+        cells = {key: row.cells[key] for key in columns.values() if key in row.cells}
         curves[row.label] = [
-            (float(key[1]), row.cells[key].mean, row.cells[key].deviation) for key in keys
+            (float(table.shots_of(int(asked), name)[1]), cell.mean, cell.deviation)
+            for (name, asked), cell in cells.items()
         ]
     return plots.plot_curves(path, curves, {}, "training pictures per class", title)
 

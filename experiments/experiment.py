@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 
 from data_pipelines import loader
 from data_pipelines.examples import Dataset
-from experiments import building, progress, protocols, training, workdir
+from experiments import building, overview, progress, protocols, training, workdir
 from experiments.features import read_options
 from experiments.identity import as_json
 from experiments.preparation import Prepared, prepare
@@ -140,6 +140,7 @@ def collect(
         "dataset": protocols.source_key(config),
         "split_source": plan.train.split_source,
         "shots": config.data.shots,
+        "shots_per_class": overview.shots_per_class(plan.train),
         "seed": config.seed,
         "accuracy": accuracy,
         "zero_shot": zero_shot,

@@ -15,7 +15,7 @@ from data_pipelines import loader, pictures
 from data_pipelines.errors import BadPicture, DataError
 from data_pipelines.examples import Dataset
 from data_pipelines.reading import Batches
-from experiments import building, protocols, training, workdir
+from experiments import building, overview, protocols, training, workdir
 from experiments.features import FeatureMaker, read_options
 from experiments.identity import as_json, identify, refuse_other_run
 from prompt_jax import methods
@@ -181,6 +181,7 @@ def _complete(run: Known) -> Prepared:
     trainable = training.count_trainable(run.method, prompts, run.settings)
     needs_shots = trainable > 0 or run.method.from_shots is not None
     protocols.refuse_empty(plan, needs_shots)
+    overview.show(plan, config.data.shots, needs_shots)
     prepared = Prepared(
         **vars(run),
         task=task,

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from ml_collections import ConfigDict
 
 from data_pipelines import datasets, pictures, sampling
+from data_pipelines.errors import DataError
 from data_pipelines.examples import Dataset, Example
 from prompt_jax.errors import PromptError
 
@@ -97,9 +98,21 @@ def build(config: ConfigDict, image_size: int, uses_validation: bool) -> Plan:
         return datasets.load(key, config.data.root or None, **_options(config, key, image_size))
 
     plan = PROTOCOLS[config.protocol](config, load)
+    _refuse_validation_alone(plan.train)
     if not uses_validation:
         plan = plan._replace(train=dataclasses.replace(plan.train, val=()))
     return plan
+
+
+def _refuse_validation_alone(dataset: Dataset) -> None:
+    """Raises a DataError for a class that is neither trained on nor tested."""
+    used_labels = {example.label for example in (*dataset.train, *dataset.test)}
+    alone = [repr(e.name) for e in dataset.val if e.label not in used_labels]
+    if alone:
+        raise DataError(
+            f"{dataset.name}: the class {alone[0]} has validation pictures only; give it pictures "
+            "to train on or to test, or take it out"
+        )
 
 
 def check_pictures(config: ConfigDict, plan: Plan) -> Plan:

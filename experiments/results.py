@@ -27,9 +27,9 @@ from experiments.runs import SOURCE_PROTOCOLS
 from prompt_jax.errors import PromptError
 
 FIELDS = (
-    "protocol", "ablation", "backbone", "backbone_hash", "source", "shots", "method", "variant",
-    "settings", "dataset", "metric", "mean", "std", "n_seeds", "published", "difference",
-    "published_source",
+    "protocol", "ablation", "backbone", "backbone_hash", "source", "shots", "shots_least",
+    "shots_most", "method", "variant", "settings", "dataset", "metric", "mean", "std", "n_seeds",
+    "published", "difference", "published_source",
 )  # fmt: skip
 
 _MOST_COLUMNS = 6  # that a terminal has room for
@@ -102,7 +102,8 @@ def title(table: ResultTable) -> str:
     elif table.data:
         parts.append(table.data)
     if table.shots is not None:
-        parts.append(f"{table.shots} shots")
+        _, most = table.shots_of(table.shots)
+        parts.append(tables.count_shots(table.shots, most, most))
     return ", ".join([*parts, f"backbone {table.backbone} ({table.backbone_hash[:8]})"])
 
 
@@ -135,6 +136,10 @@ def cautions(table: ResultTable) -> list[str]:
             f"Published figures: {published.BACKBONE}, {published.SHOTS} shots; "
             f"measured: backbone {table.backbone}."
         )
+    for (name, asked), (least, most) in table.shots_there.items():
+        if least < asked:
+            there = tables.count_shots(asked, least, most)
+            lines.append(f"{name}: trained on {there}; its classes have no more pictures.")
     if table.departures:
         listed = "; ".join(table.departures)
         lines.append(f"Not comparable with published figures: {listed}.")
@@ -199,6 +204,9 @@ def _write_csv(path: pathlib.Path, those: Sequence[ResultTable]) -> None:
 def _record(table: ResultTable, row: Row, key: Key, cell: Cell) -> dict[str, object]:
     dataset, column = key
     few = table.shots is None
+    asked = int(column) if table.shots is None else table.shots
+    trained = table.data if table.protocol in SOURCE_PROTOCOLS else dataset
+    least, most = table.shots_of(asked, trained)
 
     def number(value: float | None) -> str:
         return "" if value is None else f"{value:.4f}"
@@ -209,7 +217,9 @@ def _record(table: ResultTable, row: Row, key: Key, cell: Cell) -> dict[str, obj
         "backbone": table.backbone,
         "backbone_hash": table.backbone_hash,
         "source": table.data if table.protocol in SOURCE_PROTOCOLS else "",
-        "shots": column if few else table.shots,
+        "shots": asked,
+        "shots_least": least,
+        "shots_most": most,
         "method": row.method,
         "variant": row.variant,
         "settings": row.settings,

@@ -50,6 +50,8 @@ class Run:
     Attributes:
         path: the file.
         changed: when it was written, seconds; of two equal runs the later counts.
+        shots: training pictures a class that were asked for.
+        shots_there: the fewest and the most that a class had; `shots` twice where not recorded.
         accuracy: half, "test", or tested data set to accuracy, percent.
         zero_shot: the same of zero-shot CLIP.
         per_iteration: the same after each iteration; empty where not recorded.
@@ -70,6 +72,7 @@ class Run:
     backbone_hash: str
     dataset: str
     shots: int
+    shots_there: tuple[int, int]
     seed: int
     accuracy: Mapping[str, float]
     zero_shot: Mapping[str, float]
@@ -127,6 +130,7 @@ def _read_run(path: pathlib.Path) -> Run:
         changed=path.stat().st_mtime,
         protocol=protocol,
         shots=content["shots"],
+        shots_there=_shots_there(content),
         seed=content["seed"],
         accuracy=_percentages(accuracy),
         zero_shot=_percentages(zero_shot),
@@ -140,6 +144,16 @@ def _read_run(path: pathlib.Path) -> Run:
         tested=_tested(content, list(accuracy)),
         **text,
     )
+
+
+def _shots_there(content: Mapping[str, Any]) -> tuple[int, int]:
+    match content.get("shots_per_class"):
+        case None:  # in files from before it was recorded
+            return content["shots"], content["shots"]
+        case [int(least), int(most)] if 0 <= least <= most:
+            return least, most
+        case other:
+            raise ValueError(f"shots_per_class={other!r} is not the fewest and the most of a class")
 
 
 def _percentages(values: Mapping[Any, Any]) -> dict[Any, float]:

@@ -9,9 +9,11 @@ from rich.table import Table
 
 def print_run(results: Mapping[str, Any]) -> None:
     """One run: accuracies of the method, of zero-shot CLIP and after each iteration; H if any."""
+    asked = results["shots"]
+    shots = count_shots(asked, *results.get("shots_per_class", (asked, asked)))
     title = (
-        f"{results['method']} on {results['dataset']}, {results['shots']} shots, seed "
-        f"{results['seed']}, backbone {results['backbone']} (accuracy in %)"
+        f"{results['method']} on {results['dataset']}, {shots}, seed {results['seed']}, "
+        f"backbone {results['backbone']} (accuracy in %)"
     )
     keys = list(results["accuracy"])
     with_h = "h" in results
@@ -34,6 +36,13 @@ def print_run(results: Mapping[str, Any]) -> None:
         print(f"left out {number} unreadable picture{'s' * (number > 1)}, see results.json")
     if "note" in results:
         print(f"note: {results['note']}")
+
+
+def count_shots(asked: int, least: int, most: int) -> str:
+    """ "16 shots"; where classes had fewer, how many they had: "9 to 16 shots (500 asked for)"."""
+    there = str(most) if least == most else f"{least} to {most}"
+    shots = f"{there} shot{'s' * (there != '1')}"
+    return shots if least >= asked else f"{shots} ({asked} asked for)"
 
 
 def mean_and_deviation(values: Sequence[float]) -> str:

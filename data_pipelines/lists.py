@@ -1,0 +1,183 @@
+"""What is wrong with lists of pictures, found the same way by `check` and at the start of a run."""
+
+import hashlib
+import os
+import unicodedata
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from data_pipelines.examples import Dataset, Example
+from data_pipelines.layout import SPLITS
+
+
+class Remark(NamedTuple):
+    """A sentence on lists, and whether figures that are measured on them would mean nothing."""
+
+    text: str
+    stops: bool = False
+
+
+class Part(NamedTuple):
+    """Pictures in one role: "train", "val", or what is tested, "test" or e.g. "test base"."""
+
+    role: str
+    dataset: Dataset
+    examples: Sequence[Example]
+
+
+class Copy(NamedTuple):
+    """A picture with the bytes of another in another role, e.g. test's of train's."""
+
+    picture: str
+    role: str
+    other: str
+    other_role: str
+
+
+def splits(dataset: Dataset) -> list[Part]:
+    """A data set's whole lists."""
+    return [Part(split, dataset, getattr(dataset, split)) for split in SPLITS]
+
+
+def count(names: Sequence[str], examples: Iterable[Example]) -> list[int]:
+    """How many examples each class has, in label order."""
+    numbers = Counter(example.label for example in examples)
+    return [numbers[label] for label in range(len(names))]
+
+
+def one_class(what: str, names: Sequence[str]) -> list[Remark]:
+    """Remarks on a data set, or a half of one, in which every answer is right."""
+    if len(names) > 1:
+        return []
+    text = f"{what}: one class only, {names[0]!r}, so that every answer is right; add others"
+    return [Remark(text, True)]
+
+
+def lone_classes(one: Part, other: Part) -> list[Remark]:
+    """Remarks on classes that `one` has pictures of and `other` has none of."""
+    labels = {example.label for example in one.examples}
+    labels -= {example.label for example in other.examples}
+    names = one.dataset.class_names
+    lone = [repr(names[label]) for label in sorted(labels)]
+    return summary(f"classes of {one.role} without {other.role} pictures", lone)
+
+
+def same_prompts(
+    names: Sequence[str], prompt: Callable[[str], Hashable] | None = None, allowed: bool = False
+) -> list[Remark]:
+    """Remarks on names that a text tower cannot tell apart.
+
+    Args:
+        names: the class names in label order.
+        prompt: what a text tower sees of a name. By default the name without regard to case and to
+            how accents are encoded, in which names differ without a prompt that does.
+        allowed: whether published names repeat.
+    """
+    seen: dict[Hashable, list[str]] = {}
+    for name in names:
+        seen.setdefault((prompt or _fold)(name), []).append(name)
+    alike = [" and ".join(map(repr, same)) for same in seen.values() if len(same) > 1]
+    advice = "" if allowed else "rename or merge them"
+    return summary("class names that make the same prompt", alike, not allowed, advice)
+
+
+def _fold(name: str) -> str:
+    return unicodedata.normalize("NFC", name).casefold()
+
+
+def fewer_than(shots: int, part: Part) -> list[Remark]:
+    """Remarks on classes that have pictures, but not as many as are to be drawn."""
+    names = part.dataset.class_names
+    counts = zip(names, count(names, part.examples), strict=True)
+    few = [f"{name!r} ({number})" for name, number in counts if 0 < number < shots]
+    what = f"{part.role}: classes with fewer pictures than the {shots} shots asked for"
+    return summary(what, few)
+
+
+def listed_twice(parts: Sequence[Part]) -> list[Remark]:
+    """Remarks on pictures that are listed more than once, by their paths.
+
+    It stops a run where one of them is tested, and trained on or chosen by.
+    """
+    places: dict[Hashable, list[str]] = {}
+    shown: dict[Hashable, str] = {}
+    for role, dataset, examples in parts:
+        for example in examples:
+            key = _place(dataset, example)
+            places.setdefault(key, []).append(role)
+            shown.setdefault(key, example.picture)
+    found = [(shown[key], roles) for key, roles in places.items() if len(roles) > 1]
+    # What is worst is the example.
+    found.sort(key=lambda pair: not _leaks(pair[1]))
+    told = [f"{picture} ({', '.join(roles)})" for picture, roles in found]
+    leaks = any(_leaks(roles) for _, roles in found)
+    advice = "leave each in one list" if leaks else ""
+    return summary("pictures listed more than once", told, leaks, advice)
+
+
+def _place(dataset: Dataset, example: Example) -> Hashable:
+    if dataset.folder is None:
+        return dataset.name.partition(":")[0], example.picture
+    # "./a.jpg" and an absolute path are the same picture as "a.jpg".
+    return os.path.normpath(os.path.join(dataset.folder, example.picture))
+
+
+def _leaks(roles: Iterable[str]) -> bool:
+    return len({_is_test(role) for role in roles}) > 1
+
+
+def _is_test(role: str) -> bool:
+    return role.startswith("test")
+
+
+def copies(parts: Sequence[Part]) -> list[Remark]:
+    """Remarks on files with the bytes of one in another role, under another path.
+
+    It stops a run where half of what is tested, or more, are copies of what is trained on.
+    """
+    found = find_copies(parts)
+    leaked = Counter(c.role for c in found if _is_test(c.role) and not _is_test(c.other_role))
+    stops = any(2 * leaked[part.role] >= len(part.examples) > 0 for part in parts)
+    told = [f"{copy.picture} (same as {copy.other})" for copy in found]
+    advice = "remove one of each" if stops else ""
+    return summary("pictures copied from another split", told, stops, advice)
+
+
+def find_copies(parts: Sequence[Part]) -> list[Copy]:
+    """The files that hold the same bytes as one of an earlier part, in order.
+
+    Only files of equal size are read. Files that cannot be read are passed over.
+    """
+    files: dict[Path, tuple[str, str]] = {}
+    for role, dataset, examples in parts:
+        if dataset.folder is not None:
+            for example in examples:
+                files.setdefault(dataset.folder / example.picture, (role, example.picture))
+    sizes = {path: os.path.getsize(path) for path in files if os.path.isfile(path)}
+    roles: dict[int, set[str]] = {}
+    for path, size in sizes.items():
+        roles.setdefault(size, set()).add(files[path][0])
+    first: dict[bytes, tuple[str, str]] = {}
+    found = []
+    for path, size in sizes.items():
+        if len(roles[size]) < 2:
+            continue
+        try:
+            content = hashlib.sha256(path.read_bytes()).digest()
+        except OSError:
+            continue
+        role, picture = files[path]
+        other_role, other = first.setdefault(content, (role, picture))
+        if other_role != role:
+            found.append(Copy(picture, role, other, other_role))
+    return found
+
+
+def summary(what: str, found: Sequence[str], stops: bool = False, advice: str = "") -> list[Remark]:
+    """One remark for all cases of a kind, with the first as an example; none for none."""
+    if not found:
+        return []
+    text = f"{what}: {len(found)}, e.g. {found[0]}"
+    return [Remark(f"{text}; {advice}" if advice else text, stops)]
