@@ -84,6 +84,7 @@ class ResultTable:
         columns: metrics, or numbers of shots, in order.
         datasets: in order; AVERAGE is not among them.
         features: how training pictures became features, where not as published, to methods.
+        chosen: what methods chose for themselves: (method, setting) to the runs' values.
         departures: how tested data differ from those of published figures; see `published`.
     """
 
@@ -97,6 +98,7 @@ class ResultTable:
     datasets: list[str] = field(default_factory=list)
     rows: list[Row] = field(default_factory=list)
     features: dict[str, list[str]] = field(default_factory=dict)
+    chosen: dict[tuple[str, str], list[float]] = field(default_factory=dict)
     departures: list[str] = field(default_factory=list)
 
     @property
@@ -175,6 +177,8 @@ def _fill(table: ResultTable, found: Sequence[Run]) -> list[str]:
         if "features" in run.config:
             methods = table.features.setdefault(run.config["features"], [])
             methods += [run.method] if run.method not in methods else []
+        for name, value in run.chosen.items():
+            table.chosen.setdefault((run.method, name), []).append(value)
     table.rows = sorted(rows.values(), key=_row_order)
     keys = {key for row in table.rows for key in row.measured}
     known = [table.data, "imagenet", *published.TARGETS, *published.SHIFTED]
