@@ -242,6 +242,7 @@ def with_zero_shot(runs: Sequence[Run]) -> list[Run]:
                     variant="",
                     accuracy=run.zero_shot,
                     per_iteration={},
+                    chosen={},
                     config=reduced(run),
                 )
             )
