@@ -77,6 +77,7 @@ def test_of_a_large_grid_the_bounds_and_the_best_few_are_recorded():
     hits[40:61, 1] = 5
     choice = selection.choose(held, lambda *_: hits, grid, {"beta": 0.0, "alpha": 0.0})
     record = json.loads(json.dumps(choice.as_json()))
+    assert str(choice) == "alpha=2, beta=5, chosen by 10 validation pictures"
     assert record["values"] == {"beta": 5.0, "alpha": 2.0}
     assert record["grid"] == {"beta": {"from": 0.0, "to": 19.9, "values": 200}, "alpha": [1.0, 2.0]}
     assert record["accuracy"] == 50.0

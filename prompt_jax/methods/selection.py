@@ -67,7 +67,7 @@ class Choice(NamedTuple):
         record["grid"] = {name: _shorten(values) for name, values in self.grid.items()}
         if len(self.grid) == 1:
             return record | {"accuracy": [round(float(a), 2) for a in self.accuracy]}
-        at = tuple(list(self.grid[name]).index(value) for name, value in self.values.items())
+        at = tuple(list(tried).index(self.values[name]) for name, tried in self.grid.items())
         order = np.argsort(-self.accuracy, axis=None, kind="stable")[:BEST]
         best = []
         for place in zip(*np.unravel_index(order, self.accuracy.shape), strict=True):
@@ -160,7 +160,7 @@ def choose(
     pictures = sum(len(held.labels) for held in held_out)
     if not pictures:
         by = "default: there are no validation pictures, and no class has a second shot to hold out"
-        return Choice(dict(default), by, {}, np.zeros(0))
+        return Choice(dict(sorted(default.items())), by, {}, np.zeros(0))
     shape = [len(values) for values in grid.values()]
     total = np.zeros(shape)
     for held in held_out:
@@ -172,7 +172,7 @@ def choose(
     place = best(total)
     pairs = zip(grid.items(), place, strict=True)
     values = {name: list(tried)[index] for (name, tried), index in pairs}
-    return Choice(values, describe(held_out), grid, 100 * total / pictures)
+    return Choice(dict(sorted(values.items())), describe(held_out), grid, 100 * total / pictures)
 
 
 def best(hits: np.ndarray) -> tuple[int, ...]:
