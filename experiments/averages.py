@@ -85,6 +85,7 @@ class ResultTable:
         datasets: in order; AVERAGE is not among them.
         shots_there: by trained data set and the shots asked for, the fewest and most of a class.
         features: how training pictures became features, where not as published, to methods.
+        chosen: what methods chose for themselves: (method, setting) to the runs' values.
         departures: how tested data differ from those of published figures; see `published`.
     """
 
@@ -99,6 +100,7 @@ class ResultTable:
     shots_there: dict[tuple[str, int], tuple[int, int]] = field(default_factory=dict)
     rows: list[Row] = field(default_factory=list)
     features: dict[str, list[str]] = field(default_factory=dict)
+    chosen: dict[tuple[str, str], list[float]] = field(default_factory=dict)
     departures: list[str] = field(default_factory=list)
 
     @property
@@ -196,6 +198,8 @@ def _fill(table: ResultTable, found: Sequence[Run]) -> list[str]:
         if "features" in run.config:
             methods = table.features.setdefault(run.config["features"], [])
             methods += [run.method] if run.method not in methods else []
+        for name, value in run.chosen.items():
+            table.chosen.setdefault((run.method, name), []).append(value)
     table.rows = sorted(rows.values(), key=_row_order)
     for run in counted.values():
         if run.method != "zero_shot":  # which trains on none

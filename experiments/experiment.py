@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 
 from data_pipelines import loader
 from data_pipelines.examples import Dataset
-from experiments import building, overview, progress, protocols, training, workdir
+from experiments import building, choosing, overview, progress, protocols, training, workdir
 from experiments.features import read_options
 from experiments.identity import as_json
 from experiments.preparation import Prepared, prepare
@@ -62,11 +62,7 @@ def complete(prepared: Prepared) -> dict[str, Any]:
 
 def finish(run: Prepared, trained: training.Trained) -> dict[str, Any]:
     """Tests what was trained, key by key, and writes results.json."""
-    prompts = trained.prompts
-    if run.method.tune:
-        with run.listing_all_bad():
-            validation = run.makes.of_validation(run.plan.train)
-        prompts = run.method.tune(prompts, run.task, *validation)
+    prompts, chosen = choosing.choose(run, trained.prompts)
     evaluate = Evaluator(run.compared)
     evaluations = workdir.read_evaluations(run.folder)
     for key, dataset in run.plan.tests.items():
@@ -93,6 +89,7 @@ def finish(run: Prepared, trained: training.Trained) -> dict[str, Any]:
     results["data_hashes"] = run.hashes
     results["data_hash"] = hashlib.sha256(repr(run.hashes["tests"]).encode()).hexdigest()[:16]
     results["trainable_parameters"] = run.trainable
+    results["chosen"] = chosen
     results["features"] = run.shots.described if run.shots else ""
     results["seconds"] = time.perf_counter() - run.began
     workdir.refuse_removed(run.folder)

@@ -181,7 +181,7 @@ def _complete(run: Known) -> Prepared:
     trainable = training.count_trainable(run.method, prompts, run.settings)
     needs_shots = trainable > 0 or run.method.from_shots is not None
     protocols.refuse_empty(plan, needs_shots)
-    overview.show(plan, config.data.shots, needs_shots)
+    overview.show(plan, run.config.data.shots, needs_shots)
     prepared = Prepared(
         **vars(run),
         task=task,

@@ -16,6 +16,7 @@ if __name__ == "__main__":  # before the imports below, so that Ctrl-C is heard 
 import argparse
 import csv
 import pathlib
+from collections import Counter
 from collections.abc import Sequence
 
 from rich.table import Table
@@ -119,6 +120,11 @@ def remarks_on(table: ResultTable) -> list[str]:
         lines.append("Differences are measured minus published, in percentage points.")
     for features, names in table.features.items():
         lines.append(f"Training pictures of {', '.join(names)} are {features}.")
+    for (method, name), values in table.chosen.items():
+        counts = ", ".join(f"{one:g} ({n})" for one, n in sorted(Counter(values).items()))
+        lines.append(
+            f"{name} of {method} was chosen without test pictures, value (runs): {counts}."
+        )
     if len(table.averaged) > 1:
         lines.append(
             f"Averages are over {', '.join(table.averaged)}; rows that lack one have none."

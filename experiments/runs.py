@@ -60,6 +60,7 @@ class Run:
         hashes: "data", or "data of" each tested data set, to a short hash of what is tested, which
             seeds leave alone; empty in older files.
         tested: tested data set to what of it was tested.
+        chosen: settings that the run chose, to their values.
     """
 
     path: pathlib.Path
@@ -81,6 +82,7 @@ class Run:
     data: Mapping[str, Any]
     hashes: Mapping[str, str]
     tested: Mapping[str, Tested]
+    chosen: Mapping[str, float]
 
 
 def read(folder: pathlib.Path) -> tuple[list[Run], list[str]]:
@@ -142,6 +144,7 @@ def _read_run(path: pathlib.Path) -> Run:
         data=_data(content),
         hashes=_hashes(content),
         tested=_tested(content, list(accuracy)),
+        chosen=dict((content.get("chosen") or {}).get("values") or {}),
         **text,
     )
 
@@ -253,6 +256,7 @@ def with_zero_shot(runs: Sequence[Run]) -> list[Run]:
                     variant="",
                     accuracy=run.zero_shot,
                     per_iteration={},
+                    chosen={},
                     config=reduced(run),
                 )
             )

@@ -6,6 +6,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from prompt_jax.methods.selection import in_words
+
 
 def print_run(results: Mapping[str, Any]) -> None:
     """One run: accuracies of the method, of zero-shot CLIP and after each iteration; H if any."""
@@ -29,7 +31,9 @@ def print_run(results: Mapping[str, Any]) -> None:
     if len(per_iteration[0]) > 1:
         for number, accuracies in enumerate(zip(*per_iteration, strict=True)):
             table.add_row(f"after iteration {number}", *(f"{one:.2f}" for one in accuracies))
-    table.add_row(results["method"], *cells(results if with_h else results["accuracy"]))
+    chosen = results.get("chosen")
+    label = results["method"] + (f" ({in_words(chosen['values'])})" if chosen else "")
+    table.add_row(label, *cells(results if with_h else results["accuracy"]))
     show(table)
     if results["skipped_pictures"]:
         number = len(results["skipped_pictures"])

@@ -31,6 +31,7 @@ FIELDS = {
     "split_source",
     "split_sources",
     "features",
+    "chosen",
     "trainable_parameters",
     "accuracy",
     "shots",
@@ -115,6 +116,24 @@ def without_times(results: dict) -> dict:
     kept = {key: value for key, value in results.items() if key not in TIMES}
     kept["config"] = {**kept["config"], "data": {**kept["config"]["data"], "num_threads": None}}
     return kept
+
+
+@pytest.mark.parametrize("method", ["gda", "tip_adapter", "tip_adapter_f"])
+def test_what_is_chosen_is_recorded_and_said(setting, method, capsys):
+    chosen = run(setting, method, f"{method}-False")["chosen"]
+    said = capsys.readouterr().out
+    assert "cross-validation over 6 shots in 3 folds" in chosen["by"]
+    assert set(chosen["values"]) == ({"alpha"} if method == "gda" else {"alpha", "beta"})
+    assert f"{method}: alpha={chosen['values']['alpha']:g}" in said or "finished before" in said
+    json.dumps(chosen, allow_nan=False)
+
+
+def test_a_given_setting_is_used_and_nothing_is_chosen(setting):
+    config = small_config("gda", setting.clip, setting.root)
+    config.settings.alpha = 0.0
+    results = experiment.run(config, setting.results / "given")
+    assert results["chosen"] == {}
+    assert results["accuracy"] == {key: results["zero_shot"][key] for key in ("base", "new")}
 
 
 def test_every_method_of_the_table_has_a_row():

@@ -263,3 +263,13 @@ def test_a_folder_that_cannot_be_written_is_one_sentence(tmp_path):
     (tmp_path / "taken").write_text("")
     with pytest.raises(PromptError, match="--out=.*taken cannot be written to"):
         results.write(tmp_path, tmp_path / "taken")
+
+
+def test_what_runs_chose_is_counted(tmp_path):
+    for seed, alpha in ((1, 100.0), (2, 10.0), (3, 100.0)):
+        chosen = {"values": {"alpha": alpha}, "by": "40 validation pictures"}
+        put(tmp_path, method="gda", seed=seed, chosen=chosen)
+    lines = [one for one in results.remarks_on(only_table(tmp_path)) if "chosen" in one]
+    assert lines == [
+        "alpha of gda was chosen without test pictures, value (runs): 10 (1), 100 (2)."
+    ]

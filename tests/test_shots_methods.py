@@ -1,6 +1,7 @@
 """The methods that are made from the shots' features: Tip-Adapter, Tip-Adapter-F and GDA."""
 
 import functools
+import math
 
 import jax
 import jax.numpy as jnp
@@ -21,7 +22,8 @@ from sklearn import discriminant_analysis
 from prompt_jax import methods, optim, train
 from prompt_jax.clip import normalize
 from prompt_jax.errors import PromptError
-from prompt_jax.methods import UNSEEN, gda, tip_adapter, zero_shot
+from prompt_jax.methods import UNSEEN, gda, selection, tip_adapter, zero_shot
+from prompt_jax.methods.selection import HeldOut
 
 TIP, GDA = FIGURES["tip_adapter"], FIGURES["gda"]
 LABELS = FIGURES["inputs"]["shot_labels"]
@@ -115,17 +117,19 @@ def test_search_of_alpha_and_beta_equals_a_double_loop(shots):
     # Between the shots and noise, so that the grid's values differ in hits.
     noisy = shots[0].repeat(4, axis=0) + 0.5 * some_features(48)
     labels = LABELS.repeat(4)
-    best, hits_of = None, {}
-    for beta in 0.1 + 6.9 / 4 * np.arange(4):
-        for alpha in 0.1 + 29.9 / 3 * np.arange(3):
+    betas, alphas = 0.1 + 6.9 / 4 * np.arange(4), 0.1 + 29.9 / 3 * np.arange(3)
+    hits = np.zeros((4, 3))
+    for i, beta in enumerate(betas):
+        for j, alpha in enumerate(alphas):
             tried = {**prompts, "alpha": alpha, "beta": beta}
             predicted = jnp.argmax(logits_of(method, tried, task, noisy), axis=-1)
-            hits_of[alpha, beta] = int(jnp.sum(predicted == labels))
-            if best is None or hits_of[alpha, beta] > hits_of[best]:
-                best = alpha, beta
-    assert len(set(hits_of.values())) > 2 and best != (0.1, 0.1)
-    tuned = method.tune(prompts, task, noisy, labels)
-    assert (tuned["alpha"], tuned["beta"]) == pytest.approx(best, rel=1e-6)
+            hits[i, j] = int(jnp.sum(predicted == labels))
+    row, column = selection.best(hits)
+    assert len(np.unique(hits)) > 2 and (row, column) != (0, 0)
+    tuned, choice = method.tune(prompts, task, [HeldOut(prompts, noisy[None], labels)])
+    found = float(tuned["alpha"]), float(tuned["beta"])
+    assert found == pytest.approx((alphas[column], betas[row]), rel=1e-6)
+    assert choice.accuracy == pytest.approx(100 * hits / 48)
     assert tuned["keys"] is prompts["keys"]
 
 
@@ -135,12 +139,34 @@ def test_published_grid_starts_at_a_tenth_and_leaves_its_end_out():
     assert float(values[-1]) == pytest.approx(0.1 + 199 * 6.9 / 200)
 
 
-@pytest.mark.parametrize("name", ["tip_adapter", "gda"])
-def test_without_validation_pictures_the_settings_stay(name, shots):
-    method, task = make(name, alpha=0.7)
+@pytest.mark.parametrize("name", ["tip_adapter", "tip_adapter_f", "gda"])
+def test_a_given_setting_is_kept(name, shots):
+    given = {"alpha": 0.7} | ({} if name == "gda" else {"beta": 2.0})
+    method, task = make(name, **given)
     prompts = method.from_shots({}, task, shots, LABELS)
-    tuned = method.tune(prompts, task, np.zeros((0, 32), np.float32), np.zeros(0, np.int32))
+    tuned, choice = method.tune(prompts, task, [HeldOut(prompts, shots, LABELS)])
+    assert choice is None
+    assert {key: float(tuned[key]) for key in given} == pytest.approx(given)
+
+
+def test_given_one_of_two_settings_only_the_other_is_searched(shots):
+    method, task = make("tip_adapter", alpha=0.7, beta_steps=5)
+    prompts = method.from_shots({}, task, shots, LABELS)
+    tuned, choice = method.tune(prompts, task, [HeldOut(prompts, shots, LABELS)])
     assert float(tuned["alpha"]) == pytest.approx(0.7)
+    assert list(choice.grid) == ["beta"] and choice.accuracy.shape == (5,)
+
+
+@pytest.mark.parametrize(
+    "name, published", [("tip_adapter", {"alpha": 1.0, "beta": 5.5}), ("gda", {"alpha": 1.0})]
+)
+def test_where_nothing_is_held_out_the_default_is_used_and_said(name, published, shots):
+    method, task = make(name)
+    prompts = method.from_shots({}, task, shots, LABELS)
+    tuned, choice = method.tune(prompts, task, [])
+    assert {key: float(tuned[key]) for key in published} == published == choice.values
+    assert "default: there are no validation pictures" in str(choice)
+    assert "grid" not in choice.as_json()
 
 
 @pytest.mark.parametrize("name", ["tip_adapter", "gda"])
@@ -229,19 +255,47 @@ def test_gda_takes_the_alpha_with_the_most_hits(shots):
     method, task = make("gda")
     prompts = method.from_shots({}, task, shots, LABELS)
     # The shots themselves are told apart by their own means, not by this random CLIP's text.
-    tuned = method.tune(prompts, task, shots[0], LABELS)
+    tuned, choice = method.tune(prompts, task, [HeldOut(prompts, shots, LABELS)])
     tried = [logits_of(method, {**prompts, "alpha": a}, task, shots[0]) for a in gda.ALPHAS]
-    hits = [int(jnp.sum(jnp.argmax(logits, axis=-1) == LABELS)) for logits in tried]
+    hits = np.array([int(jnp.sum(jnp.argmax(one, axis=-1) == LABELS)) for one in tried])
     assert hits[0] < max(hits)
-    assert float(tuned["alpha"]) == pytest.approx(gda.ALPHAS[int(np.argmax(hits))])
+    assert float(tuned["alpha"]) == pytest.approx(gda.ALPHAS[selection.best(hits)[0]])
+    record = choice.as_json()
+    assert record["values"] == {"alpha": pytest.approx(float(tuned["alpha"]))}
+    assert record["by"] == "12 validation pictures" and record["grid"]["alpha"] == list(gda.ALPHAS)
+    assert record["accuracy"] == pytest.approx(100 * hits / 12, abs=0.01)
+
+
+@pytest.mark.parametrize("name", ["tip_adapter", "gda"])
+def test_without_validation_pictures_cross_validation_finds_what_the_shots_know(name):
+    # Classes that the shots tell apart and the text does not.
+    method, task = make(name)
+    centres = 3 * some_features(6, 1)
+    labels = np.tile(np.arange(6), 4)
+    views = np.asarray(some_features(2 * 24) + jnp.tile(centres, (8, 1))).reshape(2, 24, 32)
+    held = selection.hold_out_shots(
+        lambda features, labels: method.from_shots({}, task, features, labels), views, labels
+    )
+    prompts, choice = method.tune(method.from_shots({}, task, views, labels), task, held)
+    assert choice.by == "cross-validation over 24 shots in 4 folds"
+    unseen = some_features(60, 7) + jnp.tile(centres, (10, 1))
+    known = np.tile(np.arange(6), 10)
+
+    def accuracy(made):
+        return float(jnp.mean(jnp.argmax(logits_of(method, made, task, unseen), -1) == known))
+
+    silent = {**prompts, "alpha": jnp.float32(0)}
+    assert accuracy(prompts) > accuracy(silent) + 0.2
 
 
 @pytest.mark.parametrize(
     "settings, wrong",
     [
-        (tip_adapter.Settings, {"alpha": -1.0}),
+        (tip_adapter.Settings, {"alpha": -2.0}),
         (tip_adapter.Settings, {"beta_max": 0.05}),
         (tip_adapter.Settings, {"alpha_steps": 0}),
+        (tip_adapter.Settings, {"beta": math.nan}),
+        (gda.Settings, {"alpha": -0.5}),
         (gda.Settings, {"neighbours": 0}),
         (zero_shot.Settings, {"templates": "imagnet"}),
     ],

@@ -10,9 +10,11 @@ import jax.scipy.linalg
 
 from prompt_jax.clip import normalize
 from prompt_jax.errors import PromptError
+from prompt_jax.methods import selection
 from prompt_jax.methods.method import Method, Output, cosine_logits, describe_classes
 
 ALPHAS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0)
+DEFAULT = 1.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,18 +22,20 @@ class Settings:
     """GDA's settings.
 
     Attributes:
-        alpha: weight of the discriminant where no validation picture chooses one, at least 0.
+        alpha: weight of the discriminant, at least 0; -1: chosen of 1e-4, 1e-3, …, 100 on
+            held-out pictures, see `selection`, and 1 where there are none.
         neighbours: how many training features nearest to its text a class without shots borrows,
             at least 1; all of them where there are fewer.
         text_copies: how often such a class's text feature counts among these, at least 0.
     """
 
-    alpha: float = 1.0
+    alpha: float = selection.CHOOSE
     neighbours: int = 64
     text_copies: int = 16
 
     def __post_init__(self):
-        for name, lowest in {"alpha": 0, "neighbours": 1, "text_copies": 0}.items():
+        selection.check_given("alpha", self.alpha)
+        for name, lowest in {"neighbours": 1, "text_copies": 0}.items():
             if getattr(self, name) < lowest:
                 raise PromptError(
                     f"settings.{name}={getattr(self, name)} must be at least {lowest}"
@@ -55,14 +59,15 @@ def from_shots(prompts, task, features, labels):
 
     Returns:
         {"features": float32[V n, d], normalised; "labels": float32[V n], whole numbers; "alpha":
-        float32[]}.
+        float32[], as given or 1}.
     """
     del prompts
+    given = task.settings.alpha
     views, _, width = features.shape
     return {
         "features": normalize(features.astype(jnp.float32)).reshape(-1, width),
         "labels": jnp.tile(jnp.asarray(labels, jnp.float32), views),
-        "alpha": jnp.float32(task.settings.alpha),
+        "alpha": jnp.float32(DEFAULT if given == selection.CHOOSE else given),
     }
 
 
@@ -161,28 +166,23 @@ def forward(prompts, prepared, task, features):
     return Output((logits + prompts["alpha"] * (features @ weights + bias))[None])
 
 
-def tune(prompts, task, features, labels):
-    """Chooses alpha: of 1e-4, 1e-3, …, 100 the one with the most hits on validation pictures, of
-    equals the smallest.
-
-    Args:
-        prompts: the samples.
-        task: the classes that the labels count.
-        features: float[n, d], not normalised. With n = 0 nothing changes.
-        labels: int[n].
-
-    Returns:
-        prompts with "alpha" replaced.
-    """
-    if not len(features):
-        return prompts
+def tune(prompts, task, held_out):
+    """Chooses alpha, unless it is given: see `Method.tune`."""
+    if task.settings.alpha != selection.CHOOSE:
+        return prompts, None
     alphas = jnp.asarray(ALPHAS)
-    hits = _count_hits(prompts, task, features, jnp.asarray(labels), alphas)
-    return {**prompts, "alpha": alphas[jnp.argmax(hits)]}
+    choice = selection.choose(
+        held_out,
+        lambda made, features, labels: _count_hits(made, task, features, labels, alphas),
+        {"alpha": ALPHAS},
+        {"alpha": DEFAULT},
+    )
+    return {**prompts, "alpha": jnp.float32(choice.values["alpha"])}, choice
 
 
 @jax.jit
 def _count_hits(prompts, task, features, labels, alphas):
+    """int32[alphas]."""
     prepared = prepare(prompts, task)
 
     def hits(alpha):

@@ -12,6 +12,7 @@ import numpy as np
 
 from prompt_jax.clip import CLIP, Frozen, normalize
 from prompt_jax.errors import PromptError
+from prompt_jax.methods.selection import Choice, HeldOut
 from prompt_jax.prompts import PHOTO, ClassTokens, encode_templates, tokenize_classes
 
 Prompts = Any
@@ -99,8 +100,9 @@ class Method(NamedTuple):
         trains: (prompts, settings) -> pytree of bool like prompts, False where it stays fixed.
         from_shots: (prompts, task, features float[V, n, d], labels int[n]) -> prompts made from V
             views of all n training pictures, before training; None where a method needs none.
-        tune: (prompts, task, features float[n, d], labels int[n]) -> prompts with what is chosen on
-            validation pictures, after training; None where nothing is.
+        tune: (prompts, task, list of `selection.HeldOut`) -> prompts with what is chosen on these
+            pictures, after training, and the `selection.Choice`, None where all is given; None
+            where nothing is ever chosen. The list may be empty.
         epoch_weights: (settings, epochs) -> weight of each epoch's last prompts in the result; None
             where the last step's prompts are the result.
         own_classes_only: settings -> whether the prompts can only tell apart classes they were
@@ -115,7 +117,7 @@ class Method(NamedTuple):
     constants: Callable[[Task, Sequence[str], str], Any] = _no_constants
     trains: Callable[[Prompts, Any], Any] = _all_train
     from_shots: Callable[[Prompts, Task, Array, Array], Prompts] | None = None
-    tune: Callable[[Prompts, Task, Array, Array], Prompts] | None = None
+    tune: Callable[[Prompts, Task, Sequence[HeldOut]], tuple[Prompts, Choice | None]] | None = None
     epoch_weights: Callable[[Any, int], Sequence[float]] | None = None
     own_classes_only: Callable[[Any], bool] = _never
 

@@ -6,30 +6,33 @@ import dataclasses
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from prompt_jax.clip import normalize
 from prompt_jax.errors import PromptError
+from prompt_jax.methods import selection
 from prompt_jax.methods.method import Method, Output, cosine_logits, describe_classes
 
 SMALLEST = 0.1
+DEFAULTS = {"alpha": 1.0, "beta": 5.5}
 
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
     """Tip-Adapter's settings.
 
-    alpha and beta are as given here while keys train, and are then searched on validation
-    pictures. Where there is no such picture, these values are used.
+    An alpha or beta of -1 is chosen of a grid on held-out pictures, see `selection`. While keys
+    train, and where nothing is held out, such an alpha is 1 and such a beta 5.5, as published.
 
     Attributes:
-        alpha: how much the cache's votes weigh, at least 0.
-        beta: how sharply a vote falls with the distance to its key, at least 0.
+        alpha: how much the cache's votes weigh, at least 0; -1: chosen.
+        beta: how sharply a vote falls with the distance to its key, at least 0; -1: chosen.
         alpha_max, beta_max: the searched values lie from 0.1 up to these, which are left out.
         alpha_steps, beta_steps: how many values of each are searched.
     """
 
-    alpha: float = 1.0
-    beta: float = 5.5
+    alpha: float = selection.CHOOSE
+    beta: float = selection.CHOOSE
     alpha_max: float = 3.0
     beta_max: float = 7.0
     alpha_steps: int = 20
@@ -37,10 +40,8 @@ class Settings:
 
     def __post_init__(self):
         for name in ("alpha", "beta"):
-            value, highest = getattr(self, name), getattr(self, f"{name}_max")
-            steps = getattr(self, f"{name}_steps")
-            if value < 0:
-                raise PromptError(f"settings.{name}={value} must be at least 0")
+            highest, steps = getattr(self, f"{name}_max"), getattr(self, f"{name}_steps")
+            selection.check_given(name, getattr(self, name))
             if highest <= SMALLEST:
                 raise PromptError(f"settings.{name}_max={highest} must be above {SMALLEST}")
             if steps < 1:
@@ -68,11 +69,13 @@ def from_shots(prompts, task, features, labels):
         "beta": float32[]}.
     """
     del prompts
+    given = {name: getattr(task.settings, name) for name in DEFAULTS}
     return {
         "keys": normalize(jnp.mean(features.astype(jnp.float32), axis=0)),
         "labels": jnp.asarray(labels, jnp.float32),
-        "alpha": jnp.float32(task.settings.alpha),
-        "beta": jnp.float32(task.settings.beta),
+    } | {
+        name: jnp.float32(DEFAULTS[name] if value == selection.CHOOSE else value)
+        for name, value in given.items()
     }
 
 
@@ -110,26 +113,29 @@ def grid(highest, steps):
     return SMALLEST + (highest - SMALLEST) / steps * jnp.arange(steps, dtype=jnp.float32)
 
 
-def tune(prompts, task, features, labels):
-    """Chooses alpha and beta: of a grid the pair with the most hits on validation pictures; of
-    equals that of the smallest beta, then of the smallest alpha.
-
-    Args:
-        prompts: keys and labels.
-        task: the classes that the labels count; its settings span the grid.
-        features: float[n, d], not normalised. With n = 0 nothing changes.
-        labels: int[n].
-
-    Returns:
-        prompts with "alpha" and "beta" replaced.
-    """
-    if not len(features):
-        return prompts
+def tune(prompts, task, held_out):
+    """Chooses alpha and beta, or that of them which is not given: see `Method.tune`."""
     s = task.settings
-    alphas, betas = grid(s.alpha_max, s.alpha_steps), grid(s.beta_max, s.beta_steps)
-    hits = _count_hits(prompts, task, features, jnp.asarray(labels), alphas, betas)
-    beta, alpha = jnp.unravel_index(jnp.argmax(hits), hits.shape)
-    return {**prompts, "alpha": alphas[alpha], "beta": betas[beta]}
+    searched = {
+        name: grid(getattr(s, f"{name}_max"), getattr(s, f"{name}_steps"))
+        for name in ("beta", "alpha")
+        if getattr(s, name) == selection.CHOOSE
+    }
+    if not searched:
+        return prompts, None
+    axes = {name: searched.get(name, prompts[name][None]) for name in ("beta", "alpha")}
+
+    def count_hits(made, features, labels):
+        return _count_hits(made, task, features, labels, axes["alpha"], axes["beta"])
+
+    choice = selection.choose(
+        held_out,
+        count_hits,
+        {name: [float(str(one)) for one in np.asarray(tried)] for name, tried in searched.items()},
+        {name: DEFAULTS[name] for name in searched},
+    )
+    chosen = {name: jnp.float32(value) for name, value in choice.values.items()}
+    return prompts | chosen, choice
 
 
 @jax.jit
