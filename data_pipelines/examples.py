@@ -31,6 +31,7 @@ class Dataset:
         read: reads one example's picture: RGB, uint8, any size. Raises `BadPicture`.
         folder: what `Example.picture` is relative to; None for pictures that are not files.
         split_source: where the three lists come from, in words, for results.
+        notes: sentences that people should read before they trust the lists.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Dataset:
     read: Callable[[Example], Image.Image]
     folder: Path | None = None
     split_source: str = ""
+    notes: tuple[str, ...] = ()
 
     @property
     def class_names(self) -> tuple[str, ...]:

@@ -6,7 +6,13 @@ from data_pipelines import class_names
 from data_pipelines.errors import DataError, unknown
 from data_pipelines.examples import Dataset, Example
 from data_pipelines.layout import SPLITS
-from data_pipelines.picture_files import SUFFIXES, loose_pictures, pictures_below, subfolders
+from data_pipelines.picture_files import (
+    SUFFIXES,
+    left_out,
+    loose_pictures,
+    pictures_below,
+    subfolders,
+)
 from data_pipelines.pictures import FolderReader
 
 
@@ -14,7 +20,12 @@ class FolderLayout:
     """Own pictures in `<root>[/<domain>]/{train,val,test}/<class>/…`."""
 
     def load(
-        self, name: str, root: str | Path | None, template: str, domain: str | None = None
+        self,
+        name: str,
+        root: str | Path | None,
+        template: str,
+        domain: str | None = None,
+        ignore_rotation: bool = False,
     ) -> Dataset:
         """List the pictures.
 
@@ -27,6 +38,7 @@ class FolderLayout:
             root: the folder that holds the splits or the domains.
             template: the text of one class, with one `{}` for the class name.
             domain: a folder of `root` to use in its place.
+            ignore_rotation: leave pictures as they are stored, whatever their EXIF says.
 
         Raises:
             DataError: no root, no split folders, an unknown domain, no classes, pictures outside
@@ -53,7 +65,9 @@ class FolderLayout:
             for split in SPLITS
         )
         source = f"folders {', '.join(splits)}" + (f" of {domain}" if domain else "")
-        return Dataset(name, template, train, val, test, FolderReader(home), home, source)
+        reader = FolderReader(home, upright=not ignore_rotation)
+        notes = tuple(filter(None, (left_out(home / split) for split in splits)))
+        return Dataset(name, template, train, val, test, reader, home, source, notes)
 
     def expected(self) -> str:
         """The folder sketch for error messages."""

@@ -153,3 +153,21 @@ def test_results_can_be_written_in_place():
     assert np.isnan(out[0]).all()
     np.testing.assert_array_equal(out[1], transforms.test_transform(noise(30, 20), 16))
     assert np.shares_memory(result, out)
+
+
+@pytest.mark.parametrize("shape", [(60000, 1), (1, 60000), (3000, 11), (5, 1400)])
+def test_far_ends_of_a_strip_are_not_resized(shape, monkeypatch):
+    image = noise(*shape)
+    expected = levels(reference(image, 8))
+    sizes = []
+    resize = Image.Image.resize
+
+    def recorded(self, size, *args):
+        sizes.append(size)
+        return resize(self, size, *args)
+
+    monkeypatch.setattr(Image.Image, "resize", recorded)
+    result = levels(transforms.test_transform(image, 8))
+    assert max(sizes[0]) <= 8 * 256
+    # The middle is the same, but for the rounding of a length of which the rest is cut off.
+    assert np.abs(result - expected).mean() < 3
