@@ -48,7 +48,7 @@ def open_picture(path: str | Path | BinaryIO, upright: bool = False) -> Image.Im
     Args:
         path: a file, or its content: JPEG, PNG, WebP, BMP, GIF or TIFF; any colour mode.
         upright: whether the picture is turned as its EXIF orientation says; one that cannot be
-            read says nothing. Pillow turns TIFFs in any case.
+            read says nothing. TIFFs are as Pillow gives them: it turns them by itself.
 
     Returns:
         The picture in mode RGB at its full size; a JPEG of more than `MAX_PIXELS` at half of it.

@@ -157,7 +157,10 @@ def test_results_can_be_written_in_place():
 
 @pytest.mark.parametrize("shape", [(60000, 1), (1, 60000), (3000, 11), (5, 1400)])
 def test_far_ends_of_a_strip_are_not_resized(shape, monkeypatch):
-    image = noise(*shape)
+    # Waves along both sides, so that a shift of the crop would show.
+    x, y = np.meshgrid(*(np.arange(side) / min(shape) for side in shape))
+    waves = np.stack([np.sin(2 * x), np.cos(3 * x), np.sin(2 * y + x)], -1)
+    image = Image.fromarray((127 + 100 * waves).astype(np.uint8))
     expected = levels(reference(image, 8))
     sizes = []
     resize = Image.Image.resize
@@ -170,4 +173,4 @@ def test_far_ends_of_a_strip_are_not_resized(shape, monkeypatch):
     result = levels(transforms.test_transform(image, 8))
     assert max(sizes[0]) <= 8 * 256
     # The middle is the same, but for the rounding of a length of which the rest is cut off.
-    assert np.abs(result - expected).mean() < 3
+    assert np.abs(result - expected).max() <= 25
