@@ -19,7 +19,12 @@ class CsvLayout:
     """Own pictures, listed in a CSV file."""
 
     def load(
-        self, name: str, root: str | Path | None, template: str, domain: str | None = None
+        self,
+        name: str,
+        root: str | Path | None,
+        template: str,
+        domain: str | None = None,
+        ignore_rotation: bool = False,
     ) -> Dataset:
         """Read the list; pictures stay where they are.
 
@@ -34,6 +39,7 @@ class CsvLayout:
             root: the CSV file, or a folder that holds exactly one.
             template: the text of one class, with one `{}` for the class name.
             domain: keeps only the rows with this value in the column "domain"; None keeps all.
+            ignore_rotation: leave pictures as they are stored, whatever their EXIF says.
 
         Raises:
             DataError: no file, missing columns, a malformed row, or an unknown domain.
@@ -55,7 +61,7 @@ class CsvLayout:
             example = Example(row["path"], label, class_names.spaces(text))
             lists[row["split"]].append(example)
         train, val, test = (tuple(lists[split]) for split in SPLITS)
-        reader = FolderReader(path.parent)
+        reader = FolderReader(path.parent, upright=not ignore_rotation)
         source = path.name + (f", domain {domain}" if domain else "")
         return Dataset(name, template, train, val, test, reader, path.parent, source)
 

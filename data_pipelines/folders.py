@@ -8,7 +8,13 @@ from data_pipelines import class_names
 from data_pipelines.errors import DataError, unknown
 from data_pipelines.examples import Dataset, Example
 from data_pipelines.layout import SPLITS, expand
-from data_pipelines.picture_files import SUFFIXES, loose_pictures, pictures_below, subfolders
+from data_pipelines.picture_files import (
+    SUFFIXES,
+    left_out,
+    loose_pictures,
+    pictures_below,
+    subfolders,
+)
 from data_pipelines.pictures import FolderReader
 
 _SHOWN = 3
@@ -18,7 +24,12 @@ class FolderLayout:
     """Own pictures in `<root>[/<domain>]/{train,val,test}/<class>/…`."""
 
     def load(
-        self, name: str, root: str | Path | None, template: str, domain: str | None = None
+        self,
+        name: str,
+        root: str | Path | None,
+        template: str,
+        domain: str | None = None,
+        ignore_rotation: bool = False,
     ) -> Dataset:
         """List the pictures.
 
@@ -31,6 +42,7 @@ class FolderLayout:
             root: the folder that holds the splits or the domains.
             template: the text of one class, with one `{}` for the class name.
             domain: a folder of `root` to use in its place.
+            ignore_rotation: leave pictures as they are stored, whatever their EXIF says.
 
         Raises:
             DataError: no root, no split folders, an unknown domain, no classes, pictures outside
@@ -57,8 +69,10 @@ class FolderLayout:
             for split in SPLITS
         )
         source = f"folders {', '.join(splits)}" + (f" of {domain}" if domain else "")
-        notes = (*_nested(listed), *_unread(home, splits))
-        return Dataset(name, template, train, val, test, FolderReader(home), home, source, notes)
+        reader = FolderReader(home, upright=not ignore_rotation)
+        left = filter(None, (left_out(home / split) for split in splits))
+        notes = (*_nested(listed), *_unread(home, splits), *left)
+        return Dataset(name, template, train, val, test, reader, home, source, notes)
 
     def expected(self) -> str:
         """The folder sketch for error messages."""

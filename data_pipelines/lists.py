@@ -165,7 +165,8 @@ def find_copies(parts: Sequence[Part]) -> list[Copy]:
         if len(roles[size]) < 2:
             continue
         try:
-            content = hashlib.sha256(path.read_bytes()).digest()
+            with path.open("rb") as file:
+                content = hashlib.file_digest(file, "sha256").digest()
         except OSError:
             continue
         role, picture = files[path]

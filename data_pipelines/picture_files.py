@@ -1,6 +1,7 @@
 """Listing the picture files of a folder per class."""
 
 import os
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,7 +16,7 @@ def subfolders(folder: Path) -> list[str]:
     Raises:
         DataError: the folder cannot be read, or a name is not UTF-8.
     """
-    return [entry.name for entry in _entries(folder) if entry.is_dir()]
+    return [entry.name for entry in _entries(folder) if _is_folder(entry)]
 
 
 def pictures_below(folder: Path) -> list[str]:
@@ -24,12 +25,29 @@ def pictures_below(folder: Path) -> list[str]:
     Sorted within each folder, files before folders. Folders in it are read too, and links are
     followed; every real folder is read once, so links in a circle end. Hidden files and files
     with other suffixes than `SUFFIXES` (in any case) are passed over; a link that leads nowhere
-    is listed, so that it is reported as a missing picture.
+    is listed, so that it is reported as a missing picture, and so is a pipe or a device.
 
     Raises:
         DataError: a folder cannot be read, or the name of a picture is not UTF-8.
     """
-    return list(_walk(folder, "", set()))
+    return [path for path, is_picture in _walk(folder, "", set()) if is_picture]
+
+
+def left_out(folder: Path) -> str:
+    """What `pictures_below` passes over in a folder for its suffix, in a sentence; "" if nothing.
+
+    Raises:
+        DataError: as `pictures_below`.
+    """
+    others = [path for path, is_picture in _walk(folder, "", set()) if not is_picture]
+    if not others:
+        return ""
+    kinds = Counter(Path(path).suffix.lower() or "no suffix" for path in others)
+    counts = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())
+    return (
+        f"{folder}: left out {len(others)} files that are no pictures by their suffix ({counts}); "
+        "convert those that are to JPEG or PNG"
+    )
 
 
 def loose_pictures(folder: Path) -> list[str]:
@@ -37,15 +55,16 @@ def loose_pictures(folder: Path) -> list[str]:
     return [entry.name for entry in _entries(folder) if _is_picture(entry)]
 
 
-def _walk(folder: Path, prefix: str, visited: set[tuple[int, int]]) -> Iterator[str]:
+def _walk(folder: Path, prefix: str, visited: set[tuple[int, int]]) -> Iterator[tuple[str, bool]]:
+    """Paths of all files, and whether each is a picture by its suffix."""
     status = folder.stat()
     if (status.st_dev, status.st_ino) in visited:
         return
     visited.add((status.st_dev, status.st_ino))
     entries = _entries(folder)
-    yield from (prefix + entry.name for entry in entries if _is_picture(entry))
+    yield from ((prefix + e.name, _is_picture(e)) for e in entries if not _is_folder(e))
     for entry in entries:
-        if entry.is_dir():
+        if _is_folder(entry):
             yield from _walk(folder / entry.name, f"{prefix}{entry.name}/", visited)
 
 
@@ -64,7 +83,7 @@ def _check_utf8(folder: Path, entry: os.DirEntry[str]) -> None:
     try:
         entry.name.encode("utf-8")
     except UnicodeEncodeError:
-        if entry.is_dir() or _is_picture(entry):
+        if _is_folder(entry) or _is_picture(entry):
             raise DataError(
                 f"{folder}: the name {os.fsencode(entry.name)!r} is not valid UTF-8, so it cannot "
                 "be written into results; rename it (convmv does whole folders)"
@@ -72,6 +91,12 @@ def _check_utf8(folder: Path, entry: os.DirEntry[str]) -> None:
 
 
 def _is_picture(entry: os.DirEntry[str]) -> bool:
-    if not entry.name.lower().endswith(SUFFIXES):
+    return entry.name.lower().endswith(SUFFIXES) and not _is_folder(entry)
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:
+        # A link in a circle.
         return False
-    return entry.is_file() or (entry.is_symlink() and not entry.is_dir())

@@ -1,75 +1,38 @@
-"""Reading picture files, and finding those that cannot be read."""
+"""Readers of pictures, and finding those that cannot be read."""
 
+import os
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
-from typing import Any, BinaryIO
+from typing import Any
 
-import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
+from data_pipelines.decoding import check_picture, open_picture
 from data_pipelines.errors import BadPicture, DataError
 from data_pipelines.examples import Dataset, Example
 
 # Pillow keeps an RGB picture as four bytes per pixel.
 _BYTES_PER_PIXEL = 4
 _SCAN_THREADS = 4
-# The formats whose 16-bit greys Pillow opens in mode I (PNG: before Pillow 11).
-_GREYS_AS_I = ("PNG", "PPM")
-
-
-def open_picture(path: str | Path | BinaryIO) -> Image.Image:
-    """Decode a picture file as RGB, the way the CoOp benchmark does (`Image.convert("RGB")`).
-
-    Transparency and the EXIF orientation are ignored; of an animation the first frame counts.
-    Greys of 16 bits keep their upper 8. This differs on purpose from the benchmark and from
-    torchvision on a Pillow picture: there `convert` clips all greys above 255 to white.
-
-    Args:
-        path: any file that Pillow reads, or its content: JPEG, PNG, WebP, …; any colour mode.
-
-    Returns:
-        The picture in mode RGB at its full size.
-
-    Raises:
-        BadPicture: the file is missing, truncated, too large or not a picture.
-    """
-    try:
-        with Image.open(path) as image:
-            # Without it Pillow warns about palettes with transparency; the pixels are the same.
-            image.info.pop("transparency", None)
-            return _eight_bits(image).convert("RGB")
-    except UnidentifiedImageError:
-        raise BadPicture(str(path), "not a picture, or a format that Pillow cannot read") from None
-    except MemoryError:
-        raise
-    except FileNotFoundError:
-        raise BadPicture(str(path), "no such file") from None
-    except Exception as error:
-        # Decoders raise whatever their parsing trips on: OSError, SyntaxError, struct.error, …
-        raise BadPicture(str(path), str(error) or type(error).__name__) from error
-
-
-def _eight_bits(image: Image.Image) -> Image.Image:
-    # Mode I holds 32 bits, but from these two formats only numbers below 2**16.
-    if not (image.mode.startswith("I;16") or (image.mode == "I" and image.format in _GREYS_AS_I)):
-        return image
-    # NumPy would hide the reason why a file cannot be decoded.
-    image.load()
-    return Image.fromarray((np.asarray(image) // 256).astype(np.uint8))
 
 
 @dataclass(frozen=True)
 class FolderReader:
-    """`Dataset.read` for pictures that are files in one folder."""
+    """`Dataset.read` for pictures that are files in one folder; `upright` as of `open_picture`."""
 
     folder: Path
+    upright: bool = False
 
     def __call__(self, example: Example) -> Image.Image:
         """The example's picture as RGB; raises `BadPicture`."""
-        return open_picture(self.folder / example.picture)
+        return open_picture(self.folder / example.picture, self.upright)
+
+    def check(self, example: Example) -> None:
+        """Look at its file without decoding it; raises `BadPicture`."""
+        check_picture(self.folder / example.picture)
 
 
 class CachedReader:
@@ -115,7 +78,7 @@ def missing_files(dataset: Dataset, examples: Iterable[Example]) -> list[str]:
     if dataset.folder is None:
         return []
     wanted = dict.fromkeys(example.picture for example in examples)
-    return [picture for picture in wanted if not (dataset.folder / picture).is_file()]
+    return [picture for picture in wanted if not os.path.exists(dataset.folder / picture)]
 
 
 def check_files(dataset: Dataset, examples: Sequence[Example]) -> None:
@@ -144,21 +107,27 @@ def find_bad(
     dataset: Dataset,
     examples: Iterable[Example],
     advance: Callable[[], object] | None = None,
+    decode: bool = True,
 ) -> list[tuple[str, str]]:
-    """Decode every picture once, in threads.
+    """Look at every picture once, in threads.
 
     Args:
         dataset: where the pictures lie.
         examples: what to go through.
         advance: called after each picture, for a progress bar.
+        decode: whether pictures are decoded; without it only what `check` of `dataset.read` sees
+            is found, and nothing in pictures that are rendered.
 
     Returns:
         (path, reason) of those that cannot be read, in order.
     """
+    look = dataset.read if decode else getattr(dataset.read, "check", None)
+    if look is None:
+        return []
 
     def problem(example: Example) -> tuple[str, str] | None:
         try:
-            dataset.read(example)
+            look(example)
         except BadPicture as bad:
             return bad.picture, bad.reason
         finally:
@@ -208,7 +177,14 @@ def all_bad_error(dataset: Dataset, examples: Sequence[Example], first: BadPictu
         An error to raise `from first`.
     """
     bad = dict([(first.picture, first.reason), *find_bad(dataset, examples)])
-    listed = "".join(f"\n  {path}: {reason}" for path, reason in bad.items())
+    return unreadable(dataset, examples, list(bad.items()))
+
+
+def unreadable(
+    dataset: Dataset, examples: Sequence[Example], bad: Sequence[tuple[str, str]]
+) -> DataError:
+    """The error that lists the pictures (path, reason) that `find_bad` found among `examples`."""
+    listed = "".join(f"\n  {path}: {reason}" for path, reason in bad)
     return DataError(
         f"{dataset.name}: {len(bad)} of {len(examples)} pictures cannot be read:{listed}\n"
         "Replace these files, or leave them out with --config.data.on_bad_image=skip."

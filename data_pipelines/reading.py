@@ -1,6 +1,10 @@
 """An iterator of batches that reads ahead, and whose position can be saved and restored."""
 
+import gc
+import multiprocessing
 import os
+import signal
+import weakref
 from collections.abc import Callable, Iterator
 
 import grain
@@ -10,6 +14,10 @@ from absl import flags
 from data_pipelines.errors import DataError
 
 Batch = dict[str, np.ndarray]
+
+# By which grain's worker processes, and its error about one that was killed, are recognised.
+_NAME = "grain-process-prefetch"
+_DIED = "terminated unexpectedly"
 
 
 class Batches(Iterator[Batch]):
@@ -49,15 +57,38 @@ class Batches(Iterator[Batch]):
         self._num_workers = num_workers
         self._position = 0
         self._reader: grain.DatasetIterator[Batch] | None = None
+        self._workers: list[multiprocessing.process.BaseProcess] = []
+        self._stop: Callable[[], object] = lambda: None
 
     def __next__(self) -> Batch:
-        """The next batch; raises what reading it raised."""
+        """The next batch; raises what reading it raised.
+
+        After an error the position is still that of the batch that could not be made.
+
+        Raises:
+            DataError: a worker process was killed.
+        """
         if self._position == self._total:
             self.close()
             raise StopIteration
         if self._reader is None:
             self._reader = self._start()
-        batch = next(self._reader)
+        try:
+            batch = next(self._reader)
+        except Exception as error:
+            dead = self._dead_worker(error)
+            self.close()
+            if dead is None:
+                raise
+            raise DataError(
+                f"{dead}, so no more pictures are read; the system kills a process when memory "
+                "runs out: set fewer num_workers, or free memory, and run again"
+            ) from error
+        if self._num_workers:
+            # The workers' arrays lie in shared memory, which must not be in use when Python ends.
+            batch = {key: np.array(array) for key, array in batch.items()}
+            if len(self._workers) < self._num_workers:
+                self._workers = _reading_processes()
         self._position += 1
         return batch
 
@@ -86,9 +117,27 @@ class Batches(Iterator[Batch]):
 
     def close(self) -> None:
         """Stop threads and workers; a later `next` would start them again."""
-        if self._reader is not None:
-            self._reader.close()
-            self._reader = None
+        if self._reader is None:
+            return
+        self._reader, self._workers = None, []
+        self._stop()
+        if self._num_workers:
+            # Grain's last batch of each worker is held by the circle of an error and its traceback.
+            gc.collect()
+            # A thread of grain's frees the memory; what it has not freed when Python ends leaks.
+            freeing = getattr(grain.multiprocessing.SharedMemoryArray, "_del_thread_pool", None)
+            if freeing is not None:
+                freeing.apply(int)
+
+    def _dead_worker(self, error: Exception) -> str | None:
+        """What became of a worker that was killed, in words."""
+        if not self._num_workers:
+            return None
+        for worker in self._workers:
+            if worker.exitcode:
+                return f"the reading process {worker.pid} {_ending(worker.exitcode)}"
+        # One that ends before its first batch is known to grain alone.
+        return f"a reading process ended: {error}" if _DIED in str(error) else None
 
     def _start(self) -> grain.DatasetIterator[Batch]:
         if self._num_workers and not flags.FLAGS.is_parsed():
@@ -101,4 +150,27 @@ class Batches(Iterator[Batch]):
         # Whole batches wait in the buffer, so two per thread are enough to keep the threads busy.
         threads = grain.ReadOptions(self._num_threads, 2 * self._num_threads)
         workers = grain.MultiprocessingOptions(self._num_workers, per_worker_buffer_size=2)
-        return iter(numbers.map(self._make).to_iter_dataset(threads).mp_prefetch(workers))
+        batches = numbers.map(self._make).to_iter_dataset(threads)
+        reader = iter(batches.mp_prefetch(workers, _leave_interrupts))
+        # Also at the end of Python, before it takes apart what grain needs to stop its workers.
+        self._stop = weakref.finalize(self, reader.close)
+        return reader
+
+
+def _leave_interrupts(number: int, count: int) -> None:
+    """In a worker: Ctrl-C reaches it too, but the process that reads from it decides."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _reading_processes() -> list[multiprocessing.process.BaseProcess]:
+    return [child for child in multiprocessing.active_children() if _NAME in child.name]
+
+
+def _ending(code: int) -> str:
+    if code > 0:
+        return f"ended with exit code {code}"
+    try:
+        name = signal.Signals(-code).name
+    except ValueError:
+        name = str(-code)
+    return f"was killed by signal {name} (exit code {code})"

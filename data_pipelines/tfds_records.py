@@ -1,17 +1,18 @@
 """Records of a prepared TFDS data set (ArrayRecord), read at random without TensorFlow."""
 
 import io
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, BinaryIO, NamedTuple
 
 from PIL import Image
 
+from data_pipelines.decoding import check_picture, open_picture
 from data_pipelines.errors import BadPicture, DataError, shorten
 from data_pipelines.examples import Example
 from data_pipelines.layout import expand
-from data_pipelines.pictures import open_picture
 
 _BATCH = 1024
 # TFDS has no one name for the name of a picture's file; "id" is StanfordCars'.
@@ -38,6 +39,13 @@ class TfdsReader:
 
     def __call__(self, example: Example) -> Image.Image:
         """The picture of the record `split/position` as RGB; raises `BadPicture`."""
+        return self._named(example, open_picture)
+
+    def check(self, example: Example) -> None:
+        """Look at the record's picture without decoding it; raises `BadPicture`."""
+        self._named(example, check_picture)
+
+    def _named(self, example: Example, look: Callable[[BinaryIO], Any]) -> Any:
         split, position = example.picture.split("/")
         try:
             encoded = _records(self.folder, split)[int(position)]["image"]
@@ -45,8 +53,7 @@ class TfdsReader:
             # A damaged file makes the reader raise whatever its parsing trips on.
             raise BadPicture(example.picture, str(error) or type(error).__name__) from error
         try:
-            # Pillow takes an open file as well as a path.
-            return open_picture(cast(Any, io.BytesIO(encoded)))
+            return look(io.BytesIO(encoded))
         except BadPicture as bad:
             raise BadPicture(example.picture, bad.reason) from bad
 

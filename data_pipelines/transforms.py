@@ -16,6 +16,9 @@ _STD = np.array(CLIP_STD, np.float32)
 _AREA = (0.08, 1.0)
 _RATIO = (3 / 4, 4 / 3)
 _TRIES = 10
+# Of a picture longer than this many times its short side, only the middle is resized: the crop
+# shows one short side of it. Below, the whole is, as everywhere else, bit for bit.
+_LONGEST = 256
 
 Box = tuple[int, int, int, int]
 
@@ -33,6 +36,7 @@ def test_transform(image: Image.Image, size: int, out: np.ndarray | None = None)
 
     Source: CLIP's released preprocessing (torchvision `Resize` and `CenterCrop` on a picture).
     """
+    image = _without_far_ends(image)
     width, height = image.size
     short = min(width, height)
     # The long side is cut off, not rounded, and the offset is rounded half to even: torchvision's
@@ -42,6 +46,16 @@ def test_transform(image: Image.Image, size: int, out: np.ndarray | None = None)
     left = int(round((width - size) / 2.0))
     top = int(round((height - size) / 2.0))
     return normalise(image.crop((left, top, left + size, top + size)), out)
+
+
+def _without_far_ends(image: Image.Image) -> Image.Image:
+    width, height = image.size
+    longest = _LONGEST * min(width, height)
+    if max(width, height) <= longest:
+        return image
+    kept_width, kept_height = min(width, longest), min(height, longest)
+    left, top = (width - kept_width) // 2, (height - kept_height) // 2
+    return image.crop((left, top, left + kept_width, top + kept_height))
 
 
 def train_transform(

@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import itertools
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
@@ -10,9 +11,20 @@ from ml_collections import ConfigDict
 from data_pipelines import datasets, pictures, sampling
 from data_pipelines.errors import DataError
 from data_pipelines.examples import Dataset, Example
+from experiments import progress
 from prompt_jax.errors import PromptError
 
-DATA_OPTIONS = ("domain", "num_classes", "test_per_class", "template", "split_file")
+DATA_OPTIONS = (
+    "domain",
+    "num_classes",
+    "test_per_class",
+    "template",
+    "split_file",
+    "ignore_rotation",
+)
+# Looking at fewer pictures takes a second or two.
+MANY = 5000
+SHOWN = 10
 
 
 class Plan(NamedTuple):
@@ -116,16 +128,51 @@ def _refuse_validation_alone(dataset: Dataset) -> None:
 
 
 def check_pictures(config: ConfigDict, plan: Plan) -> Plan:
-    """The plan without pictures that cannot be read, under on_bad_image=skip.
+    """Looks at all pictures of the run before its first step, without decoding them.
+
+    Under on_bad_image=skip they are decoded, and the plan comes back without those that cannot be
+    read. Of people's own training pictures, the broken ones that the seed did not draw are told.
 
     Raises:
-        DataError: without it, if pictures are missing.
+        DataError: without it, if pictures are missing or cannot be read; it lists them.
     """
+    _note_undrawn(config, plan)
     if config.data.on_bad_image == "skip":
         return _without_bad(plan)
     for dataset in {_place(d): d for d in (plan.train, *plan.tests.values())}.values():
-        pictures.check_files(dataset, used(plan, dataset))
+        examples = used(plan, dataset)
+        pictures.check_files(dataset, examples)
+        bad = _broken(dataset, examples)
+        if bad:
+            raise pictures.unreadable(dataset, examples, bad)
     return plan
+
+
+def _note_undrawn(config, plan):
+    key = source_key(config)
+    own = plan.train.folder is not None and datasets.TABLE[key.split(":")[0]].counts is None
+    if not own:
+        return
+    whole = datasets.load(key, config.data.root or None, **_options(config, key, 0))
+    drawn = {example.picture for example in plan.train.train}
+    bad = _broken(whole, [example for example in whole.train if example.picture not in drawn])
+    if bad:
+        shown = "".join(f"\n  {path}: {reason}" for path, reason in bad[:SHOWN])
+        more = f"\n  … and {len(bad) - SHOWN} more" if len(bad) > SHOWN else ""
+        print(
+            f"{key}: {len(bad)} training pictures that this seed did not draw cannot be read; "
+            f"another seed may draw them:{shown}{more}"
+        )
+
+
+def _broken(dataset, examples):
+    """(path, reason) of pictures whose file or header is broken, with a bar if they are many."""
+    total = len({example.picture for example in examples})
+    if total < MANY:
+        return pictures.find_bad(dataset, examples, decode=False)
+    done = itertools.count(1)
+    with progress.bar(f"looking at the pictures of {dataset.name}", total) as advance:
+        return pictures.find_bad(dataset, examples, lambda: advance(next(done), ""), decode=False)
 
 
 def hashes(plan: Plan) -> dict[str, Any]:

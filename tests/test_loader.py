@@ -1,7 +1,11 @@
 """Batches: order, epochs, padding, saved positions, and errors from reading threads."""
 
+import gc
 import itertools
 import json
+import multiprocessing
+import os
+import signal
 
 import numpy as np
 import pytest
@@ -167,6 +171,31 @@ def test_test_batches_and_errors_come_through_workers(dataset):
         next(batches)
     batches.close()
     assert error.value.picture == str(dataset.folder / "gone.png")
+
+
+def test_a_killed_worker_is_named_and_the_position_stays(dataset):
+    batches = train(dataset, num_workers=1)
+    for _ in range(2):
+        next(batches)
+    [worker] = multiprocessing.active_children()
+    os.kill(worker.pid, signal.SIGKILL)
+    message = rf"the reading process {worker.pid} was killed by signal SIGKILL \(exit code -9\)"
+    taken = 2
+    with pytest.raises(DataError, match=message):
+        for _ in range(20):
+            next(batches)
+            taken += 1
+    assert batches.get_state() == {"next_index": taken}
+    # It goes on there, with a new process.
+    assert_same(take(batches, 1), take(train(dataset), taken + 1)[-1:])
+
+
+def test_workers_leave_no_shared_memory_behind(dataset):
+    before = set(os.listdir("/dev/shm"))
+    batches = list(loader.test_batches(dataset, dataset.test, 4, 16, num_workers=2))
+    gc.collect()
+    left = {name for name in set(os.listdir("/dev/shm")) - before if name.startswith("psm_")}
+    assert len(batches) == 3 and not left
 
 
 @pytest.mark.parametrize("state", [{"next_index": 99}, {"next_index": -1}, {}, {"next_index": "1"}])

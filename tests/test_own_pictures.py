@@ -212,3 +212,34 @@ def test_which_csv_file_must_be_clear(table):
     dataset = datasets.load("csv", table)
     with pytest.raises(DataError, match="1 of 1 pictures are missing"):
         pictures.check_files(dataset, dataset.test)
+
+
+def test_files_left_out_by_their_suffix_are_counted(root):
+    for name in ("a.heic", "b.HEIC", "c.avif", "sub/README"):
+        path = root / "train/pear" / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"x")
+    train, test = datasets.load("folder", root).notes
+    assert "train: left out 4 files" in train and "(2 .heic, 1 .avif, 1 no suffix)" in train
+    assert "test: left out 1 files" in test and "(1 .txt)" in test
+
+
+def test_a_named_pipe_is_listed_and_refused_without_being_opened(root):
+    os.mkfifo(root / "train/pear/pipe.jpg")
+    dataset = datasets.load("folder", root)
+    bad = pictures.find_bad(dataset, dataset.train)
+    assert [(path.split("/")[-1], reason) for path, reason in bad] == [
+        ("pipe.jpg", "a named pipe, not a picture file")
+    ]
+
+
+@pytest.mark.parametrize("source", ["folder", "csv"])
+def test_pictures_are_upright_unless_told_otherwise(root, source):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new("RGB", (60, 40)).save(root / "train/pear/0.jpg", exif=exif)
+    if source == "csv":
+        (root / "list.csv").write_text("path,label,split\ntrain/pear/0.jpg,pear,train\n")
+    for ignored, size in ((False, (40, 60)), (True, (60, 40))):
+        dataset = datasets.load(source, root, ignore_rotation=ignored)
+        assert dataset.read(dataset.train[0]).size == size

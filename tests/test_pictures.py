@@ -1,13 +1,17 @@
 """Picture files of every kind decode to the pixels that Pillow's conversion gives, but 16 bits."""
 
+import io
+import os
 import pickle
+import subprocess
+import sys
 import warnings
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from data_pipelines import pictures
+from data_pipelines import decoding, lists, pictures
 from data_pipelines.errors import BadPicture
 from data_pipelines.examples import Dataset, Example
 
@@ -51,7 +55,7 @@ def test_decodes_as_pillow_converts(tmp_path, name):
         # Pillow warns about palettes with transparency; `open_picture` must not.
         warnings.simplefilter("ignore")
         expected = Image.open(tmp_path / name).convert("RGB")
-    result = pictures.open_picture(tmp_path / name)
+    result = decoding.open_picture(tmp_path / name)
     assert result.mode == "RGB" and result.size == (23, 19)
     np.testing.assert_array_equal(np.asarray(result), np.asarray(expected))
 
@@ -62,7 +66,6 @@ def test_decodes_as_pillow_converts(tmp_path, name):
         ("grey.png", np.uint16, "I;16"),
         ("grey.tiff", np.uint16, "I;16"),
         ("big_endian.tiff", ">u2", "I;16B"),
-        ("grey.pgm", np.int32, "I"),
     ],
 )
 def test_sixteen_bit_greys_keep_their_upper_eight(tmp_path, name, kind, mode):
@@ -71,7 +74,7 @@ def test_sixteen_bit_greys_keep_their_upper_eight(tmp_path, name, kind, mode):
     Image.fromarray(grey.astype(kind)).save(tmp_path / name)
     with Image.open(tmp_path / name) as stored:
         assert stored.mode == mode
-    result = pictures.open_picture(tmp_path / name)
+    result = decoding.open_picture(tmp_path / name)
     assert result.mode == "RGB" and result.size == (23, 19)
     expected = np.repeat(grey[:, :, None] // 256, 3, axis=2)
     np.testing.assert_array_equal(np.asarray(result), expected)
@@ -80,7 +83,7 @@ def test_sixteen_bit_greys_keep_their_upper_eight(tmp_path, name, kind, mode):
 def test_a_png_that_an_older_pillow_opens_in_mode_i_is_scaled_too():
     image = Image.fromarray(np.array([[0, 255, 256, 65535]], np.int32))
     image.format = "PNG"
-    scaled = pictures._eight_bits(image)
+    scaled = decoding._eight_bits(image)
     assert (scaled.mode, np.asarray(scaled).tolist()) == ("L", [[0, 0, 1, 255]])
 
 
@@ -89,7 +92,7 @@ def test_a_sixteen_bit_file_cut_short_is_bad(tmp_path):
     Image.fromarray(RNG.integers(0, 2**16, (99, 99)).astype(np.uint16)).save(path)
     path.write_bytes(path.read_bytes()[:9000])
     with pytest.raises(BadPicture, match="grey.png: .*truncated"):
-        pictures.open_picture(path)
+        decoding.open_picture(path)
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -100,14 +103,14 @@ def test_exif_orientation_changes_nothing(tmp_path, orientation):
     image.save(tmp_path / "plain.png")
     image.save(tmp_path / "turned.png", exif=exif)
     plain, turned = (
-        np.asarray(pictures.open_picture(tmp_path / name)) for name in ("plain.png", "turned.png")
+        np.asarray(decoding.open_picture(tmp_path / name)) for name in ("plain.png", "turned.png")
     )
     np.testing.assert_array_equal(turned, plain)
 
 
 def test_transparent_pixels_keep_their_colour(tmp_path):
     Image.new("RGBA", (4, 4), (10, 200, 30, 0)).save(tmp_path / "clear.png")
-    assert pictures.open_picture(tmp_path / "clear.png").getpixel((1, 1)) == (10, 200, 30)
+    assert decoding.open_picture(tmp_path / "clear.png").getpixel((1, 1)) == (10, 200, 30)
 
 
 @pytest.mark.parametrize("name", ["colour.jpg", "colour.png", "colour.webp"])
@@ -116,7 +119,7 @@ def test_a_file_cut_short_is_bad(tmp_path, name):
     whole = (tmp_path / name).read_bytes()
     (tmp_path / name).write_bytes(whole[: len(whole) // 2])
     with pytest.raises(BadPicture, match=name):
-        pictures.open_picture(tmp_path / name)
+        decoding.open_picture(tmp_path / name)
 
 
 def test_every_picture_is_looked_at_once_and_counted(tmp_path):
@@ -141,3 +144,149 @@ def test_a_cache_goes_to_a_worker_empty(tmp_path):
     copy = pickle.loads(pickle.dumps(cached))
     assert (copy.max_bytes, copy.bytes_used) == (10**6, 0)
     np.testing.assert_array_equal(np.asarray(copy(example)), np.asarray(cached(example)))
+
+
+def look_and_open(path):
+    """Both must refuse, in the same words; returns them."""
+    reasons = []
+    for look in (decoding.check_picture, decoding.open_picture):
+        with pytest.raises(BadPicture) as error:
+            look(path)
+        reasons.append(error.value.reason)
+    assert reasons[0] == reasons[1]
+    return reasons[0]
+
+
+def test_what_is_no_regular_file_is_never_opened(tmp_path):
+    os.mkfifo(tmp_path / "pipe.jpg")
+    (tmp_path / "link.jpg").symlink_to(tmp_path / "pipe.jpg")
+    (tmp_path / "zero.jpg").symlink_to("/dev/zero")
+    (tmp_path / "folder.jpg").mkdir()
+    (tmp_path / "empty.jpg").touch()
+    (tmp_path / "round.jpg").symlink_to(tmp_path / "round.jpg")
+    with (tmp_path / "huge.jpg").open("wb") as file:
+        file.truncate(decoding.MAX_FILE_BYTES + 1)
+    reasons = {
+        "pipe.jpg": "a named pipe",
+        "link.jpg": "a named pipe",
+        "zero.jpg": "a device",
+        "folder.jpg": "a folder",
+        "empty.jpg": "an empty file",
+        "round.jpg": "symbolic link",
+        "huge.jpg": "more than a picture has",
+        "x" * 300: "File name too long",
+        "a\0b.jpg": "null byte",
+    }
+    for name, reason in reasons.items():
+        assert reason in look_and_open(tmp_path / name)
+    examples = tuple(Example(name, 0, "x") for name in reasons)
+    reader = pictures.FolderReader(tmp_path)
+    dataset = Dataset("mine", "{}", examples, (), examples, reader, tmp_path)
+    assert len(pictures.find_bad(dataset, examples, decode=False)) == len(reasons)
+    assert pictures.missing_files(dataset, examples) == ["round.jpg", "x" * 300, "a\0b.jpg"]
+    assert lists.copies(lists.splits(dataset)) == []
+
+
+def test_formats_that_are_not_documented_are_not_tried(tmp_path, monkeypatch):
+    from PIL import EpsImagePlugin
+
+    def started(*_, **__):
+        raise AssertionError("Ghostscript was started")
+
+    monkeypatch.setattr(EpsImagePlugin, "Ghostscript", started)
+    box = "%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n%%EOF\n"
+    (tmp_path / "eps.jpg").write_text(box)
+    KINDS["grey.png"].save(tmp_path / "pgm.jpg", "PPM")
+    (tmp_path / "phone.heic").write_bytes(b"\0\0\0\x18ftypheic" + bytes(99))
+    for name in ("eps.jpg", "pgm.jpg", "phone.heic"):
+        assert "none of JPEG, PNG, WEBP, BMP, GIF, TIFF" in look_and_open(tmp_path / name)
+
+
+def test_a_phones_jpeg_of_several_pictures_is_one(tmp_path):
+    frames = [Image.new("RGB", (20, 10), colour) for colour in ("red", "blue")]
+    frames[0].save(tmp_path / "a.jpg", "MPO", save_all=True, append_images=frames[1:])
+    decoding.check_picture(tmp_path / "a.jpg")
+    red, green, blue = decoding.open_picture(tmp_path / "a.jpg").getpixel((5, 5))
+    assert red > 200 and green < 50 and blue < 50
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(
+    ("mode", "size"), [("1", (13000, 13000)), ("P", (20000, 20000)), ("L", (1000000, 1))]
+)
+def test_pictures_that_are_too_large_are_refused_undecoded(tmp_path, mode, size):
+    Image.new(mode, size).save(tmp_path / "a.png")
+    assert "too large" in look_and_open(tmp_path / "a.png")
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_jpeg_over_the_limit_is_decoded_at_half_the_size(tmp_path, monkeypatch):
+    monkeypatch.setattr(decoding, "MAX_PIXELS", 5000)
+    Image.new("RGB", (100, 80), (250, 0, 0)).save(tmp_path / "a.jpg")
+    assert decoding.open_picture(tmp_path / "a.jpg").size == (50, 40)
+    Image.new("RGB", (100, 80)).save(tmp_path / "a.png")
+    assert look_and_open(tmp_path / "a.png").startswith("100 x 80 pixels")
+
+
+def test_want_of_memory_is_a_bad_picture(tmp_path, monkeypatch):
+    KINDS["colour.png"].save(tmp_path / "a.png")
+
+    def full(*_):
+        raise MemoryError
+
+    monkeypatch.setattr(Image.Image, "load", full)
+    monkeypatch.setattr("PIL.ImageFile.ImageFile.load", full)
+    with pytest.raises(BadPicture, match=r"a\.png: not enough memory"):
+        decoding.open_picture(tmp_path / "a.png")
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png", "webp"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_upright_pictures_are_turned_as_exif_says(tmp_path, suffix, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    # Corners of four greys, large enough to survive JPEG.
+    corners = np.kron(np.array([[10, 90], [170, 250]], np.uint8), np.ones((16, 24), np.uint8))
+    Image.fromarray(corners).save(tmp_path / f"a.{suffix}", exif=exif)
+    turned = np.asarray(decoding.open_picture(tmp_path / f"a.{suffix}", upright=True))[:, :, 0]
+    expected = {
+        1: corners,
+        2: corners[:, ::-1],
+        3: corners[::-1, ::-1],
+        4: corners[::-1],
+        5: corners.T,
+        6: corners[::-1].T,
+        7: corners[::-1, ::-1].T,
+        8: corners.T[::-1],
+    }[orientation]
+    assert turned.shape == expected.shape
+    assert np.abs(turned.astype(int) - expected).max() < 30
+
+
+def test_broken_exif_leaves_the_picture_as_it_is_without_a_word(tmp_path):
+    exif = b"Exif\0\0II*\0\x08\0\0\0\xff\xff\x12\x01\x03\0"
+    KINDS["colour.jpg"].save(tmp_path / "a.jpg", exif=exif)
+    code = (
+        "import sys; from data_pipelines.decoding import open_picture;"
+        "print(open_picture(sys.argv[1], upright=True).size)"
+    )
+    # A process of its own: pytest has its own rules for warnings.
+    command = [sys.executable, "-W", "error", "-c", code, str(tmp_path / "a.jpg")]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert (done.stdout.strip(), done.stderr) == ("(23, 19)", "")
+
+
+@pytest.mark.parametrize("name", ["colour.jpg", "colour.png", "colour.webp", "palette.gif"])
+def test_a_look_without_decoding_sees_a_file_cut_short(tmp_path, monkeypatch, name):
+    content = io.BytesIO()
+    KINDS[name].save(content, name.split(".")[1].replace("jpg", "jpeg"))
+    whole = content.getvalue()
+    (tmp_path / name).write_bytes(whole[: len(whole) * 2 // 3])
+    look_and_open(tmp_path / name)
+    # What some cameras write behind the end is no fault.
+    (tmp_path / name).write_bytes(whole + bytes(100))
+    decoding.check_picture(tmp_path / name)
+    if name != "colour.webp":
+        (tmp_path / name).write_bytes(whole)
+        monkeypatch.delattr("PIL.ImageFile.ImageFile.load")
+        decoding.check_picture(tmp_path / name)

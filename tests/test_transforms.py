@@ -153,3 +153,24 @@ def test_results_can_be_written_in_place():
     assert np.isnan(out[0]).all()
     np.testing.assert_array_equal(out[1], transforms.test_transform(noise(30, 20), 16))
     assert np.shares_memory(result, out)
+
+
+@pytest.mark.parametrize("shape", [(60000, 1), (1, 60000), (3000, 11), (5, 1400)])
+def test_far_ends_of_a_strip_are_not_resized(shape, monkeypatch):
+    # Waves along both sides, so that a shift of the crop would show.
+    x, y = np.meshgrid(*(np.arange(side) / min(shape) for side in shape))
+    waves = np.stack([np.sin(2 * x), np.cos(3 * x), np.sin(2 * y + x)], -1)
+    image = Image.fromarray((127 + 100 * waves).astype(np.uint8))
+    expected = levels(reference(image, 8))
+    sizes = []
+    resize = Image.Image.resize
+
+    def recorded(self, size, *args):
+        sizes.append(size)
+        return resize(self, size, *args)
+
+    monkeypatch.setattr(Image.Image, "resize", recorded)
+    result = levels(transforms.test_transform(image, 8))
+    assert max(sizes[0]) <= 8 * 256
+    # The middle is the same, but for the rounding of a length of which the rest is cut off.
+    assert np.abs(result - expected).max() <= 25

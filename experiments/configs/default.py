@@ -46,6 +46,7 @@ def get_config(method: str = "pro_mpt", **settings) -> ConfigDict:
     c.data.on_bad_image = "stop"  # "stop" with a list, or "skip" and count
     c.data.domain = ""  # emoji_scenes: plain, sketch, …; folder and csv: a part of the pictures
     c.data.template = ""  # folder and csv only: text of a class; "" is "a photo of a {}."
+    c.data.ignore_rotation = False  # folder and csv only: True leaves pictures as they are stored
     c.data.num_classes = 0  # emoji_scenes only: an evenly spread part of its classes; 0 is all
     c.data.test_per_class = 0  # emoji_scenes only: test pictures per class; 0 is its default
     c.data.num_threads = -1  # reading threads; 0 reads in the main thread, -1 chooses

@@ -1,0 +1,59 @@
+"""All pictures of a run are looked at before its first step."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from data_pipelines.errors import DataError
+from experiments import protocols
+from experiments.configs import default
+
+
+@pytest.fixture
+def config(tmp_path):
+    """Two classes of four training and two test pictures, one shot."""
+    rng = np.random.default_rng(0)
+    for split, count in (("train", 4), ("test", 2)):
+        for name in ("cat", "dog"):
+            folder = tmp_path / split / name
+            folder.mkdir(parents=True)
+            for number in range(count):
+                pixels = rng.integers(0, 256, (40, 50, 3), dtype=np.uint8)
+                Image.fromarray(pixels).save(folder / f"{number}.jpg")
+    config = default.get_config("coop")
+    config.protocol = "few_shot"
+    config.data.name, config.data.root, config.data.shots = "folder", str(tmp_path), 1
+    return config
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[:700])
+
+
+def test_every_broken_test_picture_is_listed_before_training(config, tmp_path):
+    cut(tmp_path / "test/cat/0.jpg")
+    (tmp_path / "test/dog/1.jpg").write_bytes(b"")
+    plan = protocols.build(config, 32, False)
+    with pytest.raises(DataError, match="2 of 6 pictures cannot be read") as error:
+        protocols.check_pictures(config, plan)
+    assert "test/cat/0.jpg: " in str(error.value) and "dog/1.jpg: an empty" in str(error.value)
+    config.data.on_bad_image = "skip"
+    kept = protocols.check_pictures(config, plan)
+    assert len(kept.bad) == 2 and len(kept.tests["test"].test) == 2
+
+
+def test_broken_pictures_outside_of_the_shots_are_told(config, tmp_path, capsys):
+    plan = protocols.build(config, 32, False)
+    drawn = {example.picture for example in plan.train.train}
+    others = [f"train/cat/{n}.jpg" for n in range(4) if f"train/cat/{n}.jpg" not in drawn]
+    cut(tmp_path / others[0])
+    assert protocols.check_pictures(config, plan) == plan
+    out = capsys.readouterr().out
+    assert "1 training pictures that this seed did not draw cannot be read" in out
+    assert others[0] in out
+
+
+def test_many_pictures_are_looked_at_with_a_bar(config, monkeypatch, capsys):
+    monkeypatch.setattr(protocols, "MANY", 2)
+    protocols.check_pictures(config, protocols.build(config, 32, False))
+    assert "looking at the pictures of folder 6/6" in capsys.readouterr().err
