@@ -25,14 +25,20 @@ os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "true")
 # Processes share the cores by inputs, not within one.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-from rich.console import Console  # noqa: E402
-from rich.progress import BarColumn, MofNCompleteColumn, Progress  # noqa: E402
-from rich.progress import TextColumn, TimeElapsedColumn, TimeRemainingColumn  # noqa: E402
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
-from . import faults, files, kinds, pool  # noqa: E402
-from .attempt import attempt, empty  # noqa: E402
-from .kind import examples_of, source_of  # noqa: E402
-from .report import Report  # noqa: E402
+from . import faults, kinds, pool
+from .attempt import attempt, empty
+from .kind import examples_of, source_of
+from .report import Report
 
 
 def main(argv: Sequence[str]) -> int:
@@ -66,9 +72,7 @@ def main(argv: Sequence[str]) -> int:
     return 1 if failures else 0
 
 
-def soak(
-    counts: dict[str, int], options: argparse.Namespace, out: Path, console: Console
-) -> int:
+def soak(counts: dict[str, int], options: argparse.Namespace, out: Path, console: Console) -> int:
     """Goes through all inputs and shows the table; returns how many failed."""
     report = Report(options.seed, out)
     for place in ("examples", "failures"):  # of other code, perhaps

@@ -28,13 +28,14 @@ class Outcome(NamedTuple):
 
     Attributes:
         kind, number: which input.
-        verdict: "accepted", "refused", or a sort of failure: "raw exception", "warning",
+        verdict: "accepted", "refused", or a sort of failure: "raw exception",
             "outside" (files beside its own), "code" (a program, code or a connection), "written"
             (a file in the working folder), "wrong" (taken for what it is not), "message" (that
             cannot be printed, or has no end), "memory", "hang", "crash" (the process died).
         cause: of a failure, in one line; failures of one cause have one line.
         detail: a traceback, or more of it.
         seconds, peak: time, and the most bytes that the process held.
+        warned: a warning that a person would see; no failure.
     """
 
     kind: str
@@ -44,6 +45,7 @@ class Outcome(NamedTuple):
     detail: str = ""
     seconds: float = 0.0
     peak: int = 0
+    warned: str = ""
 
     @property
     def failed(self) -> bool:
@@ -51,9 +53,7 @@ class Outcome(NamedTuple):
         return self.verdict not in (ACCEPTED, REFUSED)
 
 
-def attempt(
-    kind: Kind, examples: Sequence[Files], seed: int, number: int, folder: Path
-) -> Outcome:
+def attempt(kind: Kind, examples: Sequence[Files], seed: int, number: int, folder: Path) -> Outcome:
     """Makes an input in `folder`/input, reads it in `folder`/work, and removes both."""
     work = empty(folder / "work")
     given = empty(folder / "input")
@@ -61,6 +61,7 @@ def attempt(
     before = os.getcwd()
     os.chdir(work)
     reset_peak()
+    held = peak_memory()
     began = time.perf_counter()
     try:
         with (
@@ -79,16 +80,18 @@ def attempt(
         detail = "\n".join(event.what for event in events) + "\n" + detail
     elif written := [path.name for path in work.iterdir()]:
         verdict, cause, detail = "written", ", ".join(written[:3])[:80], detail
-    elif warned and verdict in (ACCEPTED, REFUSED):
-        first = warned[0]
-        where = f"{Path(first.filename).name}:{first.lineno}"
-        verdict, cause = "warning", f"{first.category.__name__} {where}"
-        detail = str(first.message)
-    elif peak > MEMORY:
+    elif peak - held > MEMORY:
         verdict, cause = "memory", f"more than {MEMORY / 1e9:g} GB, {verdict} then"
     elif seconds > SECONDS:
         verdict, cause = "hang", f"more than {SECONDS:g} s, {verdict} then"
-    return Outcome(kind.name, number, verdict, cause, detail, seconds, peak)
+    return Outcome(kind.name, number, verdict, cause, detail, seconds, peak, _words(warned))
+
+
+def _words(warned: list[warnings.WarningMessage]) -> str:
+    if not warned:
+        return ""
+    first = warned[0]
+    return f"{first.category.__name__} at {Path(first.filename).name}:{first.lineno}"
 
 
 def read_example(kind: Kind, example: Files, folder: Path) -> None:

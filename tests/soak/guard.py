@@ -10,6 +10,7 @@ import sys
 import sysconfig
 from collections.abc import Iterator
 from pathlib import Path
+from types import FrameType
 from typing import NamedTuple
 
 REPOSITORY = Path(__file__).parents[2]
@@ -90,10 +91,20 @@ def _judge(watched: _Watch, event: str, arguments: tuple) -> str:
     if event.startswith(("socket.connect", "socket.bind", "socket.getaddrinfo", "urllib.")):
         return "code"
     if event == "exec":
-        # Modules and what dataclasses make of themselves; a file's code has neither name.
         name = str(getattr(arguments[0], "co_filename", ""))
-        return "" if name.startswith(("<", *_READABLE)) and name != "<string>" else "code"
+        is_module = os.path.abspath(name).startswith(_CODE_PATHS) or name.startswith("<frozen")
+        return "" if is_module or _is_importing() else "code"
     return "code" if event in _RUNS else ""
+
+
+def _is_importing() -> bool:
+    """Whether a module is being imported, which may make code of its own, as dataclasses do."""
+    frame: FrameType | None = sys._getframe()
+    while frame is not None:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            return True
+        frame = frame.f_back
+    return False
 
 
 def _is_allowed(watched: _Watch, path: object, writes: bool) -> bool:

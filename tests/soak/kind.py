@@ -2,6 +2,7 @@
 
 import hashlib
 import pickle
+import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,8 +70,8 @@ def changing(
         for _ in range(random.choice((1, 1, 1, 2, 4))):
             try:
                 content = random.choice(changes)(random, content, same)
-            except ValueError:  # what an earlier change left cannot be parsed any more
-                break
+            except (ValueError, RecursionError, struct.error):
+                break  # what an earlier change left cannot be parsed any more
         return files | {name: content}
 
     return change

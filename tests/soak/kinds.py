@@ -4,8 +4,7 @@ from . import lists, pictures, records, weights
 from .kind import Kind
 
 KINDS: dict[str, Kind] = {
-    kind.name: kind
-    for kind in (*pictures.KINDS, *lists.KINDS, *weights.KINDS, *records.KINDS)
+    kind.name: kind for kind in (*pictures.KINDS, *lists.KINDS, *weights.KINDS, *records.KINDS)
 }
 # Those that make their examples and read an input within milliseconds.
 QUICK = (

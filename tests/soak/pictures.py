@@ -149,7 +149,7 @@ _CHANGES |= {suffix: (*BYTES, partial(change_size, suffix)) for suffix in ("gif"
 _CHANGES["tiff"] = (*BYTES, *(change_tag,) * 6)
 
 # Formats that Pillow writes but nobody documented here; EPS starts a program to be read.
-_OTHERS = ("EPS", "PDF", "ICO", "TGA", "PCX", "PPM", "SGI", "IM", "DDS", "JPEG2000", "AVIF")
+_OTHERS = ("EPS", "PDF", "ICO", "TGA", "PCX", "PPM", "SGI", "DDS", "JPEG2000", "AVIF")
 
 
 def _make_others() -> list[Files]:
@@ -160,7 +160,8 @@ def _make_others() -> list[Files]:
     made += [eps.replace(b"%%BoundingBox: 0 0 23 19", b"%%BoundingBox: 0 0 99999 99999")]
     made += [b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n(x) (w) file\nshowpage\n"]
     made += [b"SIMPLE  =" + b" " * 20 + b"T" + b" " * 2850, b"\x8aMNG\r\n\x1a\n" + bytes(40)]
-    return [{names[i % 3]: content} for i, content in enumerate(made)]
+    hostile = [{names[i % 3]: content} for i, content in enumerate(made)]
+    return [{"picture.jpg": _encoded("JPEG", "RGB")}, *hostile]
 
 
 def _large(random: Random, files: Files, others: Sequence[Files]) -> Files:

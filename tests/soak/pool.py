@@ -140,9 +140,7 @@ def _follow(worker: _Worker, found: Callable[[Outcome], None]) -> tuple[str, str
     return None
 
 
-def _end(
-    worker: _Worker, cause: tuple[str, str], found: Callable[[Outcome], None]
-) -> list[Chunk]:
+def _end(worker: _Worker, cause: tuple[str, str], found: Callable[[Outcome], None]) -> list[Chunk]:
     """Ends a worker and records why; returns what is left of its chunk."""
     seconds = time.monotonic() - (worker.since.value or time.monotonic())
     worker.process.kill()

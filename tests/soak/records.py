@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import io
 import json
 import re
 import tempfile
@@ -16,17 +17,27 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments import building, experiment, preparation, results, tables, training, workdir
+from experiments import (
+    building,
+    command_line,
+    experiment,
+    preparation,
+    results,
+    tables,
+    training,
+    workdir,
+)
 from experiments.configs import default
 from experiments.log import lines_until
 from prompt_jax.checkpoint import Checkpoints
+from prompt_jax.errors import PromptError
 from tests import result_trees, tiny
 
 from .files import Files, collect
 from .kind import Kind, Wrong, changing
 from .lists import CLASSES, PICTURES
 from .mutations import BYTES, JSON, TEXT
-from .weights import _hugging_face
+from .weights import hugging_face
 
 
 def _make_results() -> list[Files]:
@@ -64,7 +75,7 @@ def _run_config(backbone: str = "clip", root: str = "data") -> Any:
 
 def _make_workdir() -> list[Files]:
     """A finished run; its paths are relative, so that it is finished wherever it is copied to."""
-    files = {f"clip/{name}": content for name, content in _hugging_face().items()}
+    files = {f"clip/{name}": content for name, content in hugging_face().items()}
     for part in ("train", "test"):
         for number, name in enumerate(CLASSES):
             files[f"data/{part}/{name}/1.jpg"] = PICTURES[2 * number + (part == "test")]
@@ -110,9 +121,10 @@ def _collect(identity: dict[str, Any], evaluations: dict[str, Any]) -> None:
     train = SimpleNamespace(split_source="", train=[])
     plan: Any = SimpleNamespace(train=train, bad=())
     backbone: Any = SimpleNamespace(fingerprint="0")
-    found = experiment.collect(
-        _run_config(), backbone, plan, evaluations, training.Trained({}, 0.0, 0)
-    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(workdir, "git_commit", str)  # runs git
+        trained = training.Trained({}, 0.0, 0)
+        found = experiment.collect(_run_config(), backbone, plan, evaluations, trained)
     workdir.check_results(found | {"data_hashes": {"train": ""}})
 
 
@@ -228,7 +240,10 @@ def _read_words(folder: Path) -> None:
         patch.setattr(building, "build_backbone", stop)  # what comes first after the checks
         patch.setattr("experiments.parallel.run", stop)
         patch.setattr("experiments.main.results.report", lambda *_: None)
-        tiny.run_main([*words, f"--workdir={folder / 'run'}"], patch)
+        with contextlib.redirect_stderr(io.StringIO()) as errors:
+            code = tiny.run_main([*words, f"--workdir={folder / 'run'}"], patch)
+    if code == command_line.USAGE_ERROR:
+        raise PromptError(errors.getvalue())
 
 
 def _make_words() -> list[Files]:

@@ -1,6 +1,5 @@
 """Counting outcomes, keeping the inputs that failed, and the table at the end."""
 
-import shlex
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from pathlib import Path
@@ -30,6 +29,7 @@ class Report:
         self.slowest: dict[str, float] = defaultdict(float)
         self.peaks: dict[str, int] = defaultdict(int)
         self.causes: dict[Cause, list[Outcome]] = defaultdict(list)
+        self.warned: dict[tuple[str, str], list[int]] = defaultdict(list)
 
     def add(self, outcome: Outcome) -> None:
         """Counts one, and keeps its input where it failed."""
@@ -38,6 +38,8 @@ class Report:
         self.seconds[kind] += outcome.seconds
         self.slowest[kind] = max(self.slowest[kind], outcome.seconds)
         self.peaks[kind] = max(self.peaks[kind], outcome.peak)
+        if outcome.warned:
+            self.warned[kind, outcome.warned].append(outcome.number)
         if outcome.failed:
             same = self.causes[kind, outcome.verdict, outcome.cause]
             same.append(outcome)
@@ -73,14 +75,16 @@ class Report:
             table.add_row("all", *self._row(list(self.verdicts)))
         console.print(table)
         for (kind, sort, cause), same in sorted(self.causes.items()):
-            numbers = sorted(outcome.number for outcome in same)
-            console.print(
-                f"{kind}: {sort}: {len(same)} × {cause}", markup=False, highlight=False
-            )
-            words = ["python", "-m", "tests.soak", "--kind", kind, "--number", str(numbers[0])]
-            if self.seed:
-                words += ["--seed", str(self.seed)]
-            console.print(f"    {shlex.join(words)}", markup=False, highlight=False)
+            first = min(outcome.number for outcome in same)
+            self._line(console, f"{kind}: {sort}: {len(same)} × {cause}", kind, first)
+        for (kind, cause), numbers in sorted(self.warned.items()):
+            words = f"{kind}: no failure, a warning: {len(numbers)} × {cause}"
+            self._line(console, words, kind, min(numbers))
+
+    def _line(self, console: Console, words: str, kind: str, number: int) -> None:
+        again = f"python -m tests.soak --kind {kind} --number {number}"
+        again += f" --seed {self.seed}" if self.seed else ""
+        console.print(f"{words}\n    {again}", markup=False, highlight=False)
 
     def _row(self, names: Sequence[str]) -> list[str]:
         verdicts = sum((self.verdicts[name] for name in names), Counter[str]())

@@ -72,7 +72,8 @@ def _frozen() -> dict:
 
 
 @lru_cache
-def _hugging_face() -> Files:
+def hugging_face() -> Files:
+    """A tiny CLIP as transformers writes it; not one to train with."""
     with tempfile.TemporaryDirectory() as folder:
         loading.save_hugging_face(CONFIG, _frozen(), folder, "float16")
         return collect(Path(folder))
@@ -87,7 +88,7 @@ def _openai() -> State:
 
 
 def _make_folder() -> list[Files]:
-    return [_hugging_face()]
+    return [hugging_face()]
 
 
 def _make_open_clip() -> list[Files]:
@@ -103,7 +104,7 @@ def _make_open_clip() -> list[Files]:
 def _make_sharded() -> list[Files]:
     from safetensors.numpy import load
 
-    files = _hugging_face()
+    files = hugging_face()
     state = load(files["model.safetensors"])
     halves = [list(state)[::2], list(state)[1::2]]
     names = [f"model-0000{number}-of-00002.safetensors" for number in (1, 2)]
@@ -144,7 +145,7 @@ def _make_state_dict() -> list[Files]:
         name = next(name for name, _ in entries if name.endswith("data.pkl"))
         changed = [(n, bad if n == name else content) for n, content in entries]
         made.append({"clip.pt" if number else "clip.bin": write_zip(changed)})
-    return made
+    return _mostly(made[:2], made[2:])
 
 
 def _make_legacy() -> list[Files]:
@@ -152,7 +153,12 @@ def _make_legacy() -> list[Files]:
 
     file = io.BytesIO()
     torch.save(_tensors(), file, _use_new_zipfile_serialization=False)
-    return [{"clip.pt": content} for content in (file.getvalue(), *_hostile_pickles())]
+    return _mostly([{"clip.pt": file.getvalue()}], [{"clip.pt": c} for c in _hostile_pickles()])
+
+
+def _mostly(valid: list[Files], hostile: list[Files]) -> list[Files]:
+    """Examples of which one in five is hostile: those take long."""
+    return valid * (4 * len(hostile) // len(valid)) + hostile
 
 
 class _Calls:
@@ -173,7 +179,7 @@ def _hostile_pickles() -> list[bytes]:
         _Calls(exec, "open('written', 'w')"),
         _Calls(open, "written", "w"),
         _Calls(eval, "__import__('os').mkdir('written')"),
-        _Calls(bytearray, 2**33),
+        _Calls(bytearray, 2**32),
     )
     return [pickle.dumps({"visual.proj": call}, 2) for call in calls]
 
@@ -196,7 +202,7 @@ def _make_script() -> list[Files]:
         warnings.simplefilter("ignore")  # torch deprecates TorchScript
         torch.jit.save(torch.jit.trace(root, torch.zeros(1)), file)
     whole = file.getvalue()
-    return [{"clip.pt": whole}, *({"clip.pt": content} for content in _hostile_scripts(whole))]
+    return _mostly([{"clip.pt": whole}], [{"clip.pt": c} for c in _hostile_scripts(whole)])
 
 
 def _hostile_scripts(whole: bytes) -> list[bytes]:
@@ -209,7 +215,9 @@ def _hostile_scripts(whole: bytes) -> list[bytes]:
     )
     made = []
     for body in bodies:
-        methods = b"  def __getstate__(self) -> " + state + b":\n    return (self.logit_scale, True)"
+        methods = (
+            b"  def __getstate__(self) -> " + state + b":\n    return (self.logit_scale, True)"
+        )
         methods += b"\n  def __setstate__(self, state: " + state + b") -> NoneType:\n" + body
         entries = [
             (n, c + methods if n.endswith("code/__torch__.py") else c) for n, c in read_zip(whole)
