@@ -101,7 +101,7 @@ def misread(given):
         (lambda given: list(given.rglob("*")), "accepted"),
         (lambda given: refuse("no"), "refused"),
         (lambda given: refuse("\udcff"), "message"),
-        (lambda given: refuse("x" * 10_000), "message"),
+        (lambda given: refuse("x" * 10_000), "refused"),
         (lambda given: {}["key"], "raw exception"),
         (misread, "wrong"),
         (lambda given: Path("/etc/passwd").read_bytes(), "outside"),
@@ -128,6 +128,8 @@ def test_what_a_reader_takes_is_seen(folder, monkeypatch):
 def test_a_warning_is_kept_and_no_failure(folder):
     outcome = attempted(lambda given: warnings.warn("odd", stacklevel=1), folder)
     assert not outcome.failed and outcome.warned.startswith("UserWarning at test_soak.py")
+    outcome = attempted(lambda given: refuse("x" * 10_000), folder)
+    assert outcome.warned == "a message of 5,000 characters or more"
 
 
 def test_reading_anywhere_is_not_writing_anywhere(folder, tmp_path):

@@ -31,7 +31,7 @@ class Outcome(NamedTuple):
         verdict: "accepted", "refused", or a sort of failure: "raw exception",
             "outside" (files beside its own), "code" (a program, code or a connection), "written"
             (a file in the working folder), "wrong" (taken for what it is not), "message" (that
-            cannot be printed, or has no end), "memory", "hang", "crash" (the process died).
+            cannot be printed), "memory", "hang", "crash" (the process died).
         cause: of a failure, in one line; failures of one cause have one line.
         detail: a traceback, or more of it.
         seconds, peak: time, and the most bytes that the process held.
@@ -76,7 +76,8 @@ def attempt(kind: Kind, examples: Sequence[Files], seed: int, number: int, folde
         os.chdir(before)
     seconds, peak = time.perf_counter() - began, peak_memory()
     if events:
-        verdict, cause = events[0].sort, events[0].what.partition(" ")[0]
+        worst = min(events, key=lambda event: event.sort)  # code before files
+        verdict, cause = worst.sort, worst.what.partition(" ")[0]
         detail = "\n".join(event.what for event in events) + "\n" + detail
     elif written := [path.name for path in work.iterdir()]:
         verdict, cause, detail = "written", ", ".join(written[:3])[:80], detail
@@ -90,8 +91,13 @@ def attempt(kind: Kind, examples: Sequence[Files], seed: int, number: int, folde
 def _words(warned: list[warnings.WarningMessage]) -> str:
     if not warned:
         return ""
-    first = warned[0]
-    return f"{first.category.__name__} at {Path(first.filename).name}:{first.lineno}"
+    first = warned[-1]
+    where = f"{Path(first.filename).name}:{first.lineno}"
+    return (
+        str(first.message)
+        if __file__ == first.filename
+        else f"{first.category.__name__} at {where}"
+    )
 
 
 def read_example(kind: Kind, example: Files, folder: Path) -> None:
@@ -122,7 +128,7 @@ def _read(kind: Kind, given: Path) -> tuple[str, str, str]:
         except UnicodeEncodeError:
             return "message", f"cannot be printed: {_place(error)}", ascii(message)[:2000]
         if len(message) > _LONGEST_MESSAGE:
-            return "message", f"{len(message) // 1000} KB long: {_place(error)}", message[:2000]
+            warnings.warn(f"a message of {_LONGEST_MESSAGE:,} characters or more", stacklevel=1)
         return REFUSED, "", message
     except Wrong as error:
         return "wrong", str(error)[:60], str(error)

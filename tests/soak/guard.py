@@ -27,7 +27,7 @@ _LISTS = ("os.listdir", "os.scandir")
 
 
 class Event(NamedTuple):
-    """`sort`: "outside" for files, "code" for programs, code and connections; `what` happened."""
+    """`sort`: "code" for programs, code and connections, "outside" for files; `what` happened."""
 
     sort: str
     what: str
@@ -111,6 +111,6 @@ def _is_allowed(watched: _Watch, path: object, writes: bool) -> bool:
     if path is None or isinstance(path, int):  # a file that is open already
         return True
     name = os.path.normpath(os.path.join(os.getcwd(), os.fsdecode(path)))
-    if name.startswith(watched.allowed):
+    if name.startswith(watched.allowed) or name == os.devnull:
         return True
     return not writes and (watched.reads_anywhere or name.startswith(_READABLE))

@@ -115,8 +115,7 @@ def _read_unfinished(folder: Path) -> None:
 def _collect(identity: dict[str, Any], evaluations: dict[str, Any]) -> None:
     """Uses evaluations as `experiment.finish` does, with nothing left to test."""
     hashes = identity["pictures"]["tests"]
-    done = all(evaluations.get(key, {}).get("hash") == hashes[key] for key in hashes)
-    if not done:
+    if not all(evaluations.get(key, {}).get("hash") == hashes[key] for key in hashes):
         return
     train = SimpleNamespace(split_source="", train=[])
     plan: Any = SimpleNamespace(train=train, bad=())
@@ -125,7 +124,10 @@ def _collect(identity: dict[str, Any], evaluations: dict[str, Any]) -> None:
         patch.setattr(workdir, "git_commit", str)  # runs git
         trained = training.Trained({}, 0.0, 0)
         found = experiment.collect(_run_config(), backbone, plan, evaluations, trained)
-    workdir.check_results(found | {"data_hashes": {"train": ""}})
+    try:
+        workdir.check_results(found | {"data_hashes": {"train": ""}})
+    except (ValueError, TypeError, KeyError) as error:
+        raise Wrong(f"results that cannot be read again: {error!r}") from error
 
 
 def _state() -> dict[str, Any]:
