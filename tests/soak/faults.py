@@ -23,7 +23,7 @@ TOTAL = EPOCHS * STEPS_PER_EPOCH
 _PATIENCE = 300.0  # seconds until a run that does not end counts as hanging
 _TERMINATED = 128 + signal.SIGTERM
 _MOMENTS = ("any time", "training", "training", "checkpoint", "checkpoint", "log")
-_LEFTOVERS = (".unfinished", "checkpoint-tmp")
+_LEFTOVERS = (".unfinished", "-tmp")
 
 
 @dataclass(frozen=True)
@@ -129,7 +129,9 @@ def _wait_for(moment: str, process: subprocess.Popen, workdir: Path, random: Ran
         case "evaluation":
             _wait(process, lambda: False, random.uniform(0, 3))
         case "checkpoint":
-            _wait(process, lambda: any("tmp" in path.name for path in _entries(checkpoints)), 5)
+            _wait(
+                process, lambda: any(not path.name.isdigit() for path in _entries(checkpoints)), 5
+            )
             time.sleep(random.uniform(0, 0.03))
         case "log":
             size = _size(log)

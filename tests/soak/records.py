@@ -184,8 +184,7 @@ def _read_checkpoint(folder: Path) -> None:
         step = checkpoints.latest()
         if step is None:
             raise Wrong("no step is found: training would start again without a word")
-        record = checkpoints.record(step)
-        state = checkpoints.restore(step, _state())
+        state, record = checkpoints.restore(step, _state())
         expected = saved.get(str(step))
         if expected is None or record != expected["record"]:
             raise Wrong(f"another record at step {step}: {record}"[:300])
