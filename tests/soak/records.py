@@ -15,8 +15,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import PIL.Image
 import pytest
 
+from data_pipelines.examples import Dataset, Example
 from experiments import (
     building,
     command_line,
@@ -29,6 +31,7 @@ from experiments import (
 )
 from experiments.configs import default
 from experiments.log import lines_until
+from experiments.protocols import Plan
 from prompt_jax.checkpoint import Checkpoints
 from prompt_jax.errors import PromptError
 from tests import result_trees, tiny
@@ -117,8 +120,8 @@ def _collect(identity: dict[str, Any], evaluations: dict[str, Any]) -> None:
     hashes = identity["pictures"]["tests"]
     if not all(evaluations.get(key, {}).get("hash") == hashes[key] for key in hashes):
         return
-    train = SimpleNamespace(split_source="", train=[])
-    plan: Any = SimpleNamespace(train=train, bad=())
+    train = Dataset("folder", "{}", (Example("1.jpg", 0, "a"),), (), (), PIL.Image.open)
+    plan = Plan(train, {}, [])
     backbone: Any = SimpleNamespace(fingerprint="0")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(workdir, "git_commit", str)  # runs git
@@ -240,7 +243,7 @@ def _read_words(folder: Path) -> None:
 
         patch.setattr(building, "build_backbone", stop)  # what comes first after the checks
         patch.setattr("experiments.parallel.run", stop)
-        patch.setattr("experiments.main.results.report", lambda *_: None)
+        patch.setattr(results, "report", lambda *_: None)
         with contextlib.redirect_stderr(io.StringIO()) as errors:
             code = tiny.run_main([*words, f"--workdir={folder / 'run'}"], patch)
     if code == command_line.USAGE_ERROR:
