@@ -247,7 +247,8 @@ def _read_words(folder: Path) -> None:
         with contextlib.redirect_stderr(io.StringIO()) as errors:
             code = tiny.run_main([*words, f"--workdir={folder / 'run'}"], patch)
     if code == command_line.USAGE_ERROR:
-        raise PromptError(errors.getvalue())
+        # As stderr writes what is not Unicode.
+        raise PromptError(errors.getvalue().encode("utf-8", "backslashreplace").decode())
 
 
 def _make_words() -> list[Files]:
