@@ -218,12 +218,12 @@ def _torn(workdir: Path) -> list[str]:
     return found
 
 
-def _said(code: int, errors: str, wanted: int) -> list[str]:
-    """Whether a run ended as it should and said so in one sentence."""
+def _said(code: int, errors: str, wanted: int, most: int = 1) -> list[str]:
+    """Whether a run ended as it should and said so in one sentence, or in `most`."""
     found = [] if code == wanted else [f"exit code {code}, not {wanted}"]
     # Lines of progress are written to the same place.
     lines = [line for line in errors.splitlines() if not line.startswith(("training ", "coop on"))]
-    if "Traceback" in errors or len(lines) != 1:
+    if "Traceback" in errors or not 1 <= len(lines) <= most:
         found.append(f"{len(lines)} lines instead of one sentence: {errors[-600:]}")
     return found
 
@@ -233,7 +233,8 @@ def _terminated(setting: Setting) -> list[str]:
     process = setting.start(workdir)
     _wait(process, lambda: newest(workdir) >= TOTAL // 4)
     process.send_signal(signal.SIGTERM)
-    return _said(*_finish(process), _TERMINATED) + _goes_on(setting, workdir)
+    # That it heard, and that it stopped.
+    return _said(*_finish(process), _TERMINATED, most=2) + _goes_on(setting, workdir)
 
 
 def _full_disk(setting: Setting) -> list[str]:
