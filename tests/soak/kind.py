@@ -1,0 +1,77 @@
+"""A kind of input: valid examples, how they are damaged, and who has to read what comes out."""
+
+import hashlib
+import pickle
+import struct
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+
+from .files import Files
+from .mutations import Change
+
+
+class Wrong(Exception):
+    """A reader took an input for something that it is not."""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind of input.
+
+    Attributes:
+        name: what the command line calls it.
+        weight: its share of all inputs.
+        make: gives valid examples, the same at every call.
+        change: makes an input of an example; the others are for splicing.
+        read: the reader: returns, or raises PromptError or DataError, or `Wrong`.
+        reads_anywhere: whether it may name files outside of its folder, as documented.
+    """
+
+    name: str
+    weight: float
+    make: Callable[[], list[Files]]
+    change: Callable[[Random, Files, Sequence[Files]], Files]
+    read: Callable[[Path], object]
+    reads_anywhere: bool = False
+
+    def build(self, examples: Sequence[Files], random: Random) -> Files:
+        """One input; every so often an example as it is, which must pass too."""
+        example = random.choice(examples)
+        return dict(example) if random.random() < 0.01 else self.change(random, example, examples)
+
+
+def source_of(seed: int, kind: str, number: int) -> Random:
+    """What decides everything about one input."""
+    digest = hashlib.sha256(f"{seed} {kind} {number}".encode()).digest()
+    return Random(int.from_bytes(digest[:8], "big"))
+
+
+def examples_of(kind: Kind, folder: Path) -> list[Files]:
+    """A kind's examples, made once and kept in `folder`."""
+    kept = folder / f"{kind.name}.pickle"
+    if not kept.exists():
+        unfinished = kept.with_suffix(f".{id(kind)}")
+        unfinished.write_bytes(pickle.dumps(kind.make()))
+        unfinished.replace(kept)
+    return pickle.loads(kept.read_bytes())
+
+
+def changing(
+    end: str | tuple[str, ...], changes: Sequence[Change]
+) -> Callable[[Random, Files, Sequence[Files]], Files]:
+    """Changes one file whose name ends so, one to four times over."""
+
+    def change(random: Random, files: Files, others: Sequence[Files]) -> Files:
+        name = random.choice([name for name in files if name.endswith(end)])
+        same = [other[n] for other in others for n in other if n.endswith(end)]
+        content = files[name]
+        for _ in range(random.choice((1, 1, 1, 2, 4))):
+            try:
+                content = random.choice(changes)(random, content, same)
+            except (ValueError, RecursionError, struct.error):
+                break  # what an earlier change left cannot be parsed any more
+        return files | {name: content}
+
+    return change

@@ -1,0 +1,23 @@
+"""The table of all kinds of inputs."""
+
+from . import lists, pictures, records, weights
+from .kind import Kind
+
+KINDS: dict[str, Kind] = {
+    kind.name: kind for kind in (*pictures.KINDS, *lists.KINDS, *weights.KINDS, *records.KINDS)
+}
+# Those that make their examples and read an input within milliseconds.
+QUICK = (
+    *("jpg", "png", "webp", "bmp", "gif", "tiff", "foreign", "split", "csv", "classnames"),
+    *("aircraft", "tree", "config", "open_clip", "index", "safetensors", "state_dict", "legacy"),
+    *("results", "flags"),
+)
+
+
+def share(total: int, names: tuple[str, ...]) -> dict[str, int]:
+    """How many inputs each kind gets, by its weight; at least one."""
+    weights = {name: KINDS[name].weight for name in names}
+    return {
+        name: max(1, round(total * weight / sum(weights.values())))
+        for name, weight in weights.items()
+    }

@@ -1,0 +1,148 @@
+"""Damaged and hostile files, a few hundred of `python -m tests.soak`'s, and that it sees faults."""
+
+import os
+import signal
+import socket
+import sys
+import warnings
+from functools import lru_cache
+from pathlib import Path
+
+import hypothesis
+import pytest
+from hypothesis import strategies
+
+from prompt_jax.errors import PromptError
+from tests.soak import attempt, guard, kinds
+from tests.soak.kind import Kind, Wrong, source_of
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="memory is read from /proc")
+
+
+@lru_cache
+def examples(name):
+    """A kind's valid examples."""
+    return kinds.KINDS[name].make()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Where inputs are put."""
+    return tmp_path_factory.mktemp("soak")
+
+
+@pytest.fixture
+def alarm():
+    """Ends what takes too long, a file that is waited for among it."""
+
+    def ring(*_):
+        raise TimeoutError(f"more than {attempt.SECONDS:g} s")
+
+    before = signal.signal(signal.SIGALRM, ring)
+    yield lambda: signal.alarm(int(attempt.SECONDS))
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
+
+
+@pytest.mark.parametrize("name", kinds.QUICK)
+def test_an_example_passes(name, folder):
+    attempt.read_example(kinds.KINDS[name], examples(name)[0], folder)
+
+
+@pytest.mark.parametrize("name", kinds.QUICK)
+@hypothesis.settings(
+    max_examples=15,
+    derandomize=True,
+    deadline=None,
+    phases=[hypothesis.Phase.generate],  # a smaller number is no smaller input
+    suppress_health_check=list(hypothesis.HealthCheck),
+)
+@hypothesis.given(number=strategies.integers(0, 99_999))
+def test_a_damaged_file_is_read_or_refused(name, folder, alarm, number):
+    alarm()
+    outcome = attempt.attempt(kinds.KINDS[name], examples(name), 0, number, folder)
+    again = f"python -m tests.soak --kind {name} --number {number}"
+    assert not outcome.failed, f"{outcome.verdict}: {outcome.cause}; {again}\n{outcome.detail}"
+
+
+def test_an_input_is_the_same_every_time():
+    for name in kinds.QUICK:
+        one, two = (
+            [kinds.KINDS[name].build(examples(name), source_of(0, name, n)) for n in range(20)]
+            for _ in range(2)
+        )
+        assert one == two
+    other = [kinds.KINDS[name].build(examples(name), source_of(1, name, n)) for n in range(20)]
+    assert one != other
+
+
+def test_every_kind_gets_its_share():
+    counts = kinds.share(100_000, tuple(kinds.KINDS))
+    assert abs(sum(counts.values()) - 100_000) < 50 and min(counts.values()) >= 1
+    assert counts["png"] > counts["large"]
+
+
+def attempted(read, folder, **options):
+    kind = Kind("made", 1, list, lambda random, files, others: files, read, **options)
+    return attempt.attempt(kind, [{"a.txt": b"content"}], 0, 0, folder)
+
+
+def refuse(message):
+    raise PromptError(message)
+
+
+def misread(given):
+    raise Wrong("other numbers")
+
+
+@pytest.mark.parametrize(
+    ("read", "verdict"),
+    [
+        (lambda given: (given / "a.txt").read_bytes(), "accepted"),
+        (lambda given: list(given.rglob("*")), "accepted"),
+        (lambda given: refuse("no"), "refused"),
+        (lambda given: refuse("\udcff"), "message"),
+        (lambda given: refuse("x" * 10_000), "refused"),
+        (lambda given: {}["key"], "raw exception"),
+        (misread, "wrong"),
+        (lambda given: Path("/etc/passwd").read_bytes(), "outside"),
+        (lambda given: (given / "../../b.txt").write_text("x"), "outside"),
+        (lambda given: os.listdir("/etc"), "outside"),
+        (lambda given: Path("b.txt").write_text("x"), "written"),
+        (lambda given: os.system("true"), "code"),
+        (lambda given: exec("1 + 1"), "code"),
+        (lambda given: socket.create_connection(("127.0.0.1", 9), 0.1), "code"),
+    ],
+)
+def test_what_a_reader_does_is_seen(folder, read, verdict):
+    assert attempted(read, folder).verdict == verdict
+
+
+def test_what_a_reader_takes_is_seen(folder, monkeypatch):
+    monkeypatch.setattr(attempt, "MEMORY", 10**8)
+    assert attempted(lambda given: len(b"x" * 200_000_000), folder).verdict == "memory"
+    assert attempted(lambda given: bytes(1000), folder).verdict == "accepted"
+    monkeypatch.setattr(attempt, "SECONDS", -1.0)
+    assert attempted(lambda given: None, folder).verdict == "hang"
+
+
+def test_a_warning_is_kept_and_no_failure(folder):
+    outcome = attempted(lambda given: warnings.warn("odd", stacklevel=1), folder)
+    assert not outcome.failed and outcome.warned.startswith("UserWarning at test_soak.py")
+    outcome = attempted(lambda given: refuse("x" * 10_000), folder)
+    assert outcome.warned == "a message of 5,000 characters or more"
+
+
+def test_reading_anywhere_is_not_writing_anywhere(folder, tmp_path):
+    (tmp_path / "there").write_text("x")
+    read = attempted(lambda given: (tmp_path / "there").read_text(), folder, reads_anywhere=True)
+    assert read.verdict == "accepted"
+    written = attempted(lambda given: (tmp_path / "b").write_text(""), folder, reads_anywhere=True)
+    assert written.verdict == "outside"
+
+
+def test_nothing_is_recorded_between_inputs(tmp_path):
+    with guard.watch(tmp_path) as events:
+        pass
+    os.listdir("/")
+    assert events == []
