@@ -18,6 +18,7 @@ from experiments.features import read_options
 from experiments.identity import as_json
 from experiments.preparation import Prepared, prepare
 from prompt_jax.evaluate import Evaluator
+from prompt_jax.files import seal
 from prompt_jax.metrics import harmonic_mean
 
 STAND_IN = (
@@ -84,7 +85,7 @@ def finish(run: Prepared, trained: training.Trained) -> dict[str, Any]:
             "seconds": time.perf_counter() - testing,
         }
         workdir.refuse_removed(run.folder)
-        workdir.write_json(run.folder / "evaluations.json", evaluations)
+        workdir.write_json(run.folder / "evaluations.json", seal(evaluations))
     results = collect(run.config, run.backbone, run.plan, evaluations, trained)
     results["data_hashes"] = run.hashes
     results["data_hash"] = hashlib.sha256(repr(run.hashes["tests"]).encode()).hexdigest()[:16]
@@ -92,6 +93,7 @@ def finish(run: Prepared, trained: training.Trained) -> dict[str, Any]:
     results["chosen"] = chosen
     results["features"] = run.shots.described if run.shots else ""
     results["seconds"] = time.perf_counter() - run.began
+    results = seal(results)
     workdir.refuse_removed(run.folder)
     workdir.write_json(run.folder / "results.json", results)
     workdir.release(run.folder)

@@ -78,11 +78,11 @@ def lines_until(metrics: pathlib.Path, step: int) -> list[str]:
     kept: list[str] = []
     if not metrics.exists():
         return kept
-    for line in metrics.read_text().splitlines(keepends=True):
+    for line in metrics.read_bytes().splitlines(keepends=True):
         try:
             if json.loads(line)["step"] > step:
                 break
-        except (ValueError, KeyError, TypeError):
+            kept.append(line.decode())
+        except (ValueError, KeyError, TypeError, RecursionError):
             break
-        kept.append(line)
     return kept

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from experiments.identity import FREE_FIELDS
 from prompt_jax.errors import PromptError
+from prompt_jax.files import check_seal, read_json
 
 SOURCE_PROTOCOLS = ("cross_dataset", "domain_generalization")
 PROTOCOLS = ("base_to_novel", "few_shot", *SOURCE_PROTOCOLS)
@@ -97,7 +98,7 @@ def read(folder: pathlib.Path) -> tuple[list[Run], list[str]]:
     for path in sorted(folder.rglob("results.json")):
         try:
             runs.append(_read_run(path))
-        except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
             reason = f"no field {error}" if isinstance(error, KeyError) else str(error)
             problems.append(f"{path} is left out, it is not the result of a run: {reason}")
     if not runs:
@@ -107,9 +108,15 @@ def read(folder: pathlib.Path) -> tuple[list[Run], list[str]]:
 
 
 def _read_run(path: pathlib.Path) -> Run:
-    content = json.loads(path.read_text(encoding="utf-8"))
+    content = read_json(path)
     if not isinstance(content, dict):
         raise ValueError("it holds no JSON object")
+    check_seal(content)
+    return parse(path, content)
+
+
+def parse(path: pathlib.Path, content: Mapping[str, Any]) -> Run:
+    """A run from what its results.json holds; raises whatever other content makes Python raise."""
     protocol = content["protocol"]
     if protocol not in PROTOCOLS:
         raise ValueError(f"protocol={protocol!r}, allowed: {', '.join(PROTOCOLS)}")
@@ -121,6 +128,8 @@ def _read_run(path: pathlib.Path) -> Run:
     zero_shot = {key: value for key, value in content["zero_shot"].items() if key in accuracy}
     if not all(isinstance(content[key], int) for key in ("shots", "seed")):
         raise ValueError(f"shots={content['shots']!r}, seed={content['seed']!r}: not both integers")
+    if not isinstance(content.get("split_source") or "", str):
+        raise ValueError(f"split_source={content['split_source']!r} is not a string")
     text = {key: content[key] for key in ("method", "backbone", "backbone_hash", "dataset")} | {
         key: content.get(key) or "" for key in ("ablation", "variant")
     }
@@ -144,9 +153,13 @@ def _read_run(path: pathlib.Path) -> Run:
         data=_data(content),
         hashes=_hashes(content),
         tested=_tested(content, list(accuracy)),
-        chosen=dict((content.get("chosen") or {}).get("values") or {}),
+        chosen={name: float(value) for name, value in _chosen(content).items()},
         **text,
     )
+
+
+def _chosen(content: Mapping[str, Any]) -> Mapping[str, Any]:
+    return (content.get("chosen") or {}).get("values") or {}
 
 
 def _shots_there(content: Mapping[str, Any]) -> tuple[int, int]:

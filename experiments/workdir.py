@@ -10,9 +10,10 @@ from collections.abc import Iterator
 from typing import Any
 
 from data_pipelines.errors import DataError
+from experiments import runs
 from experiments.identity import refuse_other_run
 from prompt_jax.errors import PromptError
-from prompt_jax.files import write_text
+from prompt_jax.files import check_seal, read_json, write_text
 
 # A lock lasts as long as its file is open, and so ends with the process at the latest.
 _LOCKS: dict[pathlib.Path, int] = {}
@@ -28,9 +29,11 @@ def read_results(workdir: pathlib.Path) -> dict[str, Any] | None:
     if not path.exists():
         return None
     try:
-        results = json.loads(path.read_text())
+        results = read_json(path)
+        check_seal(results)
+        runs.parse(path, results)
         check_results(results)
-    except (OSError, ValueError, TypeError, KeyError) as error:
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise PromptError(
             f"{path} is damaged ({type(error).__name__}: {error}); delete it to finish that run "
             "again from its checkpoint"
@@ -39,19 +42,26 @@ def read_results(workdir: pathlib.Path) -> dict[str, Any] | None:
 
 
 def check_results(results: dict[str, Any]) -> None:
-    """Raises whatever an incomplete results.json makes Python raise."""
+    """Raises whatever a results.json that lacks what is printed of it makes Python raise."""
     _ = results["backbone_hash"], results["pictures"]["train"], results["config"]["backbone"]
     _ = results["method"], results["protocol"], results["dataset"], results["data_hashes"]["train"]
-    for key, value in results["accuracy"].items():
-        _ = float(value), float(results["zero_shot"][key]), list(results["per_iteration"][key])
+    for scores in (results["accuracy"], results["zero_shot"]):
+        _ = [float(scores[key]) for key in results["accuracy"]]
+    _ = [list(results["per_iteration"][key]) for key in results["accuracy"]]
+    _ = list(results["skipped_pictures"])
+    if "h" in results:
+        _ = float(results["h"]), float(results["zero_shot"]["h"])
 
 
 def read_evaluations(workdir: pathlib.Path) -> dict[str, dict[str, Any]]:
-    """What a stopped run has tested already, by key; what a kill left torn counts as nothing."""
+    """What a stopped run has tested already, by key; what was torn or changed counts as nothing."""
     try:
-        return dict(json.loads((workdir / "evaluations.json").read_text()))
-    except (OSError, ValueError, TypeError):
+        content = dict(read_json(workdir / "evaluations.json"))
+        check_seal(content)
+        del content["digest"]
+    except (OSError, ValueError, TypeError, KeyError):
         return {}
+    return content
 
 
 def claim_workdir(workdir: pathlib.Path, identity: dict[str, Any]) -> None:
@@ -72,8 +82,8 @@ def lock_workdir(workdir: pathlib.Path, identity: dict[str, Any]) -> None:
     owner = workdir / "run.json"
     if owner.exists():
         try:
-            there = dict(json.loads(owner.read_text()))
-        except (OSError, ValueError, TypeError, RecursionError) as error:
+            there = dict(read_json(owner))
+        except (OSError, ValueError, TypeError) as error:
             raise PromptError(f"{owner} is damaged ({error}); use another --workdir") from error
         refuse_other_run(workdir, identity, there)
 

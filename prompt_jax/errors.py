@@ -7,6 +7,10 @@ from collections.abc import Iterable
 class PromptError(ValueError):
     """A mistake in a setting or a file that its message explains; shown without a traceback."""
 
+    def __str__(self) -> str:
+        """The message; it can be printed whatever file names it holds."""
+        return super().__str__().encode("utf-8", "backslashreplace").decode("utf-8")
+
 
 def unknown(what: str, got: str, allowed: Iterable[str]) -> PromptError:
     """An error for a name that is not in a table: what was given, close matches, all choices.

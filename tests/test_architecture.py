@@ -15,7 +15,7 @@ MAY_IMPORT = {
     "experiments": set(PACKAGES),
 }
 # Inside prompt_jax from the bottom up; what is not listed stands beside train, at the top.
-LAYERS = ("errors", "templates", "clip", "packing", "prompts", "methods")
+LAYERS = ("errors", "files", "templates", "clip", "packing", "prompts", "methods")
 # Flags, configs and data belong to the other two packages.
 NOT_IN_PROMPT_JAX = {
     "absl",

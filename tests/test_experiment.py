@@ -52,6 +52,7 @@ FIELDS = {
     "test_seconds",
     "test_images_per_second",
     "git_commit",
+    "digest",
     "config",
 }
 TIMES = {key for key in FIELDS if key.endswith(("seconds", "per_second", "wait_share"))}

@@ -17,6 +17,7 @@ from data_pipelines.interrupts import STOPPING
 from data_pipelines.reading import Batches
 from experiments import experiment, training
 from experiments.log import lines_until
+from experiments.workdir import read_evaluations
 from prompt_jax import checkpoint
 from prompt_jax.errors import PromptError
 
@@ -347,3 +348,24 @@ def test_a_run_that_is_refused_or_diverges_leaves_the_folder_to_the_corrected_on
     experiment.run(coop(setting), tmp_path / "run")
     with pytest.raises(PromptError, match="holds another run"):
         experiment.run(diverging, tmp_path / "run")
+
+
+def test_figures_that_are_not_those_written_are_refused_or_measured_again(
+    setting, finished, tmp_path
+):
+    workdir = copy(finished, tmp_path, done=True)
+    results = (workdir / "results.json").read_text()
+    changed = re.sub(r'("base": )\d', r"\g<1>9", results, count=1)
+    assert changed != results
+    (workdir / "results.json").write_text(changed)
+    with pytest.raises(PromptError, match="is not what was written, its digest is another one"):
+        experiment.run(coop(setting), workdir)
+    (workdir / "results.json").unlink()
+    evaluations = json.loads((workdir / "evaluations.json").read_text())
+    evaluations["base"]["accuracy"] = 99.0
+    for content in (json.dumps(evaluations), '{"base": {}}', "[" * 10**5, b"\xff"):
+        write = Path.write_bytes if isinstance(content, bytes) else Path.write_text
+        write(workdir / "evaluations.json", content)
+        assert read_evaluations(workdir) == {}
+    experiment.run(coop(setting), workdir)
+    assert_same_outcome(workdir, finished, 6)

@@ -1,8 +1,6 @@
 """Checkpoint files as flat names and numpy arrays: safetensors, PyTorch, TorchScript, sharded."""
 
-import collections
 import itertools
-import json
 import re
 import stat
 from pathlib import Path
@@ -13,6 +11,7 @@ import numpy as np
 import safetensors
 from safetensors.numpy import load_file
 
+from prompt_jax import files
 from prompt_jax.clip import torch_files
 from prompt_jax.clip.layouts import State
 from prompt_jax.clip.torch_files import LONGEST_NAME
@@ -38,32 +37,12 @@ def read_json(path: Path) -> dict[str, Any]:
     if path.stat().st_size > MOST_JSON_BYTES:
         raise PromptError(f"{path.name} is larger than {MOST_JSON_BYTES >> 20} MiB")
     try:
-        content = _parse_json(path.read_text(encoding="utf-8"))
-    except RecursionError:
-        raise PromptError(
-            f"{path.name} cannot be read as JSON: its brackets are too deep"
-        ) from None
+        content = files.read_json(path)
     except (OSError, ValueError) as error:
         raise PromptError(f"{path.name} cannot be read as JSON: {error}") from None
     if not isinstance(content, dict):
         raise PromptError(f"{path.name} holds a {type(content).__name__}, not a JSON object")
     return content
-
-
-def _parse_json(text: str) -> Any:
-    """Strict where Python's reader is not: a key that stands there twice, NaN and infinity."""
-
-    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        content = dict(pairs)
-        if len(content) < len(pairs):
-            [(twice, _)] = collections.Counter(key for key, _ in pairs).most_common(1)
-            raise ValueError(f"{twice[:80]!r} stands in it twice")
-        return content
-
-    def refuse(constant: str) -> None:
-        raise ValueError(f"{constant} is no number of JSON")
-
-    return json.loads(text, object_pairs_hook=unique, parse_constant=refuse)
 
 
 def read_state(path: Path) -> State:
@@ -144,7 +123,7 @@ def _read_safetensors(path: Path) -> State:
         tensors = load_file(path)
         with path.open("rb") as file:
             # The library lets the last of two tensors of one name win.
-            _parse_json(file.read(int.from_bytes(file.read(8), "little")).decode())
+            files.parse_json(file.read(int.from_bytes(file.read(8), "little")).decode())
     except (safetensors.SafetensorError, OSError, ValueError, TypeError, KeyError) as error:
         reason = str(error)[:300]
         raise PromptError(f"{path.name} is not a readable safetensors file: {reason}") from None
