@@ -99,7 +99,7 @@ def test_columns_and_curves_over_shots_are_those_that_were_there(tmp_path, monke
     monkeypatch.setattr(plots, "plot_iterations", lambda *arguments: [])
     drawing.draw(table, tmp_path, "a title")
     numbers = [[point[0] for point in curves["coop"]] for curves in drawn]
-    np.testing.assert_array_equal(numbers, [[4, 500], [4, 500], [4, 16]]  # the average, dtd, csv)
+    np.testing.assert_array_equal(numbers, [[4, 500], [4, 500], [4, 16]])  # average, dtd, csv
 
 
 @pytest.mark.parametrize("value", [[3], [4, 3], ["1", "2"], 5])
