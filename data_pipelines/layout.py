@@ -121,8 +121,9 @@ def read_json(path: Path, what: str) -> Any:
         return dict(pairs)
 
     def whole(digits: str) -> int:
-        if len(digits.lstrip("-")) > MOST_DIGITS:
-            problem = f"a number of {len(digits):,} digits, and labels go from 0 on"
+        number = len(digits.lstrip("-"))
+        if number > MOST_DIGITS:
+            problem = f"a number of {number:,} digits, and labels go from 0 on"
             raise json.JSONDecodeError(problem, text, text.find(digits))
         return int(digits)
 

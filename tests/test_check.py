@@ -129,7 +129,7 @@ def write_csv(folder, *rows):
         (["e.png,cow,train"], "classes of train without test pictures: 1, e.g. 'cow'"),
         (
             ["e.png,Cat,train", "f.png,Cat,test"],
-            "class names that differ only in case: 1, e.g. 'Cat' and 'cat'",
+            "class names that make the same prompt: 1, e.g. 'Cat' and 'cat'",
         ),
     ],
 )
@@ -142,6 +142,21 @@ def test_mistakes_in_the_lists_are_found(tmp_path, capsys, rows, problem):
     assert code == 1 and "1 problem" in out and problem in out
 
 
+def test_one_class_is_a_problem(tmp_path, capsys):
+    write_csv(tmp_path, "a.png,cat,train", "b.png,cat,test")
+    code, out, _ = command(capsys, "--root", tmp_path, "--names", "csv")
+    assert code == 1 and "csv: one class only, 'cat', so that every answer is right" in out
+
+
+def test_a_note_is_printed_and_fails_nothing(tmp_path, capsys):
+    for number, folder in enumerate(("train/cat/tabby", "train/dog", "test/cat", "test/dog")):
+        (tmp_path / folder).mkdir(parents=True)
+        Image.new("RGB", (5, 5), (number, 0, 0)).save(tmp_path / folder / "a.png")
+    code, out, _ = command(capsys, "--root", tmp_path, "--names", "folder")
+    assert code == 0 and "complete" in out
+    assert "note: train/cat holds the folder tabby: their pictures count as 'cat'. If" in out
+
+
 def test_own_pictures_without_a_test_split_are_a_problem(tmp_path, capsys):
     write_csv(tmp_path, "a.png,cat,train", "b.png,dog,train")
     code, out, _ = command(capsys, "--root", tmp_path, "--names", "csv")
@@ -149,9 +164,10 @@ def test_own_pictures_without_a_test_split_are_a_problem(tmp_path, capsys):
 
 
 def test_a_copy_in_another_split_is_found_where_pictures_are_read(tmp_path, capsys):
-    for split, colour in [("train", 0), ("test", 9)]:
-        (tmp_path / split / "cat").mkdir(parents=True)
-        Image.new("RGB", (5, 5), (colour, 0, 0)).save(tmp_path / split / f"cat/{split}.png")
+    for number, folder in enumerate(("train/cat", "train/dog", "test/cat", "test/dog")):
+        (tmp_path / folder).mkdir(parents=True)
+        name = folder.split("/")[0]
+        Image.new("RGB", (5, 5), (number, 0, 0)).save(tmp_path / folder / f"{name}.png")
     arguments = "--root", tmp_path, "--names", "folder"
     assert command(capsys, *arguments)[0] == 0
     copy = tmp_path / "test/cat/copy.png"

@@ -35,6 +35,7 @@ FIELDS = {
     "trainable_parameters",
     "accuracy",
     "shots",
+    "shots_per_class",
     "seed",
     "base",
     "new",
@@ -162,6 +163,7 @@ def test_results_hold_what_is_promised(setting, method, scenes, capsys):
         "dataset": "emoji_scenes" if scenes else "caltech101",
         "skipped_pictures": [],
     }
+    assert results["shots_per_class"] == [3, 3]
     assert results["pictures"] == {"train": 6, "test_base": 6, "test_new": 6}
     assert results["seconds"] > 0 and results["images_per_second"] > 0 and results["git_commit"]
 

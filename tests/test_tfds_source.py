@@ -245,3 +245,19 @@ def test_tfds_that_is_not_installed(monkeypatch, tmp_path):
         monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(DataError, match=r"needs tensorflow-datasets.*pip install -e '\.\[tfds\]'"):
         datasets.load("dtd", tmp_path, source="tfds")
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "message"),
+    [
+        ("dataset_info.json", "", "TFDS cannot read what it wrote of dtd in"),
+        ("features.json", "[" * 100_000 + "]" * 100_000, "cannot read .*; prepare it again"),
+        ("features.json", "1" * 5000, "TFDS cannot read what it wrote of dtd in"),
+        ("label.labels.txt", None, "no names of its classes: label.labels.txt is missing"),
+    ],
+)
+def test_a_damaged_description_is_refused(tmp_path, file, content, message):
+    folder = prepare("dtd", tmp_path, {"train": listed([0, 1], "tr")}, ["banded", "polka_dot"])
+    (folder / file).unlink() if content is None else (folder / file).write_text(content)
+    with pytest.raises(DataError, match=message):
+        datasets.load("dtd", tmp_path, source="tfds")

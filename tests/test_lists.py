@@ -1,0 +1,147 @@
+"""Lists that no parser, label or file system can take: refused by file and place."""
+
+import json
+import os
+import sys
+
+import pytest
+
+from data_pipelines import check, csv_list, datasets, lists
+from data_pipelines.errors import DataError
+from data_pipelines.examples import Dataset, Example
+
+SPLIT = "split_zhou_DescribableTextures.json"
+DIGITS = "1" * 5000
+NESTED = "[" * 100_000 + "]" * 100_000
+
+
+def coop(root, text):
+    (root / "dtd/images").mkdir(parents=True)
+    (root / "dtd" / SPLIT).write_text(text)
+    return datasets.load("dtd", root)
+
+
+def split(*train):
+    return json.dumps({"train": train, "val": [], "test": []})
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (f'{{"train": {NESTED}, "val": [], "test": []}}', "brackets are nested thousands deep"),
+        (split("").replace('""', "[" * 900 + "]" * 900), r"train\[0\] is \[\[\[\["),
+        (
+            f'{{"train": [["a.jpg", {DIGITS}, "x"]], "val": [], "test": []}}',
+            r"a number of 5,000 digits, and labels go from 0 on: line 1 column 22 \(char 21\)",
+        ),
+        (
+            f'{{"train": [["a.jpg", -{DIGITS}, "x"]], "val": [], "test": []}}',
+            "a number of 5,000 digits",
+        ),
+        (split(["a.jpg", 2**31, "x"]), "a number of 10 digits"),
+        (split(["a.jpg", 999_999_999, "x"]), "labels go from 999999999 to 999999999"),
+        (split(["a" * 300 + ".jpg", 0, "x"]), r"train\[0\] has the path 'aaa.*304 characters"),
+        (split(["é" * 128 + ".jpg", 0, "x"]), "a name in it can have 255 bytes"),
+        (split(["a/" * 3000 + "b.jpg", 0, "x"]), "and the whole 4,096"),
+        (split(["a\0.jpg", 0, "x"]), r"train\[0\] has the path 'a\\x00.jpg', which holds a null"),
+        (split(["a.jpg", 0, "caf\udce9"]), r"label 0 has the class name 'caf.udce9', .* not text"),
+        (split(["a.jpg", 0, "x" * 1001]), r"label 0 has the class name 'x{60}'… \(1,001 char"),
+        (
+            '{"train": [["a.jpg", 0, "x"]], "val": [], "test": [], "train": []}',
+            "object of the split file names 'train' more than once, and only one can count",
+        ),
+    ],
+)
+def test_split_files_that_cannot_be_taken_are_refused(tmp_path, text, message):
+    with pytest.raises(DataError, match=message) as error:
+        coop(tmp_path, text)
+    assert len(str(error.value)) < 1000
+    finding = check.check("dtd", tmp_path, quick=True)
+    assert finding.found and len(finding.problems) == 1
+
+
+def test_the_longest_path_and_a_name_in_two_lines_are_taken(tmp_path):
+    dataset = coop(tmp_path, split(["a" * 251 + ".jpg", 0, "red\napple"], ["b.jpg", 1, "pear"]))
+    assert dataset.class_names == ("red apple", "pear")
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        (f"a.jpg,{DIGITS},test,x", r"line 2: label is '1{60}'… \(5,000 characters\); with a colu"),
+        ("a.jpg,2147483648,test,x", "whole number from 0, of at most 9 digits"),
+        ("a" * 300 + ".jpg,0,test,x", "line 2 has the path 'aaa"),
+        ("a\0.jpg,0,test,x", "line 2 has the path .*null byte"),
+        ("a.jpg,0,test," + "x" * 131_073, "line 2: not valid CSV: field larger than field limit"),
+        ("a.jpg,0," + "x" * 100_000 + ",x", r"line 2: 'x{60}'… \(100,000 characters\)"),
+        ("a.jpg,0,test,__", "label 0 has an empty class name"),
+    ],
+)
+def test_csv_files_that_cannot_be_taken_are_refused(tmp_path, rows, message):
+    (tmp_path / "l.csv").write_text(f"path,label,split,name\n{rows}\n")
+    with pytest.raises(DataError, match=message) as error:
+        datasets.load("csv", tmp_path)
+    assert len(str(error.value)) < 1000
+
+
+def test_lists_of_numbers_and_names_are_held_to_the_same(tmp_path):
+    home = tmp_path / "fgvc_aircraft"
+    (home / "images").mkdir(parents=True)
+    (home / "variants.txt").write_text("707\n")
+    for part in ("train", "val", "test"):
+        (home / f"images_variant_{part}.txt").write_text("1" * 300 + " 707\n")
+    with pytest.raises(DataError, match=r"images_variant_train.txt, line 1 has the path '1{60}"):
+        datasets.load("fgvc_aircraft", tmp_path)
+    picture = tmp_path / "imagenet/images/val/n00000001/a.jpg"
+    picture.parent.mkdir(parents=True)
+    picture.touch()
+    for name, message in (("_", "an empty class name"), ("x" * 9999, "9,999 characters")):
+        (tmp_path / "imagenet/classnames.txt").write_text(f"n00000001 {name}\n")
+        with pytest.raises(DataError, match=f"imagenet: label 0 has .*{message}"):
+            datasets.load("imagenet", tmp_path)
+
+
+@pytest.mark.parametrize("name", ["dtd", "csv", "folder", "imagenet", "fgvc_aircraft"])
+@pytest.mark.parametrize("root", ["r" * 300, "a\0b", "~nobody-of-this-name/data"])
+def test_a_root_that_cannot_be_is_refused(name, root):
+    with pytest.raises(DataError, match=r"is not a folder|no such file or folder"):
+        datasets.load(name, root)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="pipes of Unix")
+def test_a_pipe_is_no_list(tmp_path):
+    (tmp_path / "dtd/images").mkdir(parents=True)
+    os.mkfifo(tmp_path / "dtd" / SPLIT)
+    with pytest.raises(DataError, match="cannot read the split file .* it is not a file"):
+        datasets.load("dtd", tmp_path)
+    with pytest.raises(DataError, match="no such file or folder"):
+        csv_list.CsvLayout().load("csv", tmp_path / "dtd" / SPLIT, "{}")
+
+
+def test_pictures_of_other_data_sets_are_no_repeats():
+    """Keys of TFDS records are the same in every data set, and only names tell these apart."""
+
+    def part(name, role):
+        example = Example("train/0", 0, "x")
+        return lists.Part(role, Dataset(name, "{}", (example,), (), (), open), (example,))
+
+    assert not lists.listed_twice([part("dtd", "train"), part("caltech101", "test")])
+    (remark,) = lists.listed_twice([part("csv", "train"), part("csv:shop", "test")])
+    assert remark.stops
+    (remark,) = lists.listed_twice([part("csv", "train"), part("csv", "val")])
+    assert not remark.stops
+
+
+def test_only_files_of_equal_size_are_read(tmp_path, monkeypatch):
+    for name, content in {"a": b"123", "b": b"12", "c": b"124", "d": b"12"}.items():
+        (tmp_path / name).write_bytes(content)
+    examples = [Example(name, 0, "x") for name in "abcd"]
+    dataset = Dataset("folder", "{}", (), (), (), open, tmp_path)
+    read = []
+    original = type(tmp_path).read_bytes
+    monkeypatch.setattr(
+        type(tmp_path), "read_bytes", lambda path: read.append(path.name) or original(path)
+    )
+    parts = [lists.Part("train", dataset, examples[:2]), lists.Part("test", dataset, examples[3:])]
+    assert lists.find_copies(parts) == [lists.Copy("d", "test", "b", "train")]
+    assert read == ["b", "d"]

@@ -1,0 +1,247 @@
+"""What a run says of its classes and pictures at its start, and which lists stop it."""
+
+import json
+import shutil
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tiny
+from PIL import Image
+
+from data_pipelines import check
+from data_pipelines.errors import DataError
+from data_pipelines.examples import Dataset, Example
+from data_pipelines.table import TABLE
+from experiments import experiment, overview, preparation, protocols
+from experiments.protocols import Plan
+
+
+def save_folders(root: Path, **splits: dict[str, int]) -> Path:
+    """Own pictures, each other bytes: {split: {class folder: number of pictures}}."""
+    for split, classes in splits.items():
+        for name, number in classes.items():
+            for i in range(number):
+                path = root / split / name / f"{i}.png"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                rng = np.random.default_rng(zlib.crc32(str(path).encode()))
+                Image.fromarray(rng.integers(0, 255, (8, 8, 3), dtype=np.uint8)).save(path)
+    return root
+
+
+def plan_of(root, protocol="few_shot", shots=3, name="folder", **data):
+    config = tiny.small_config("coop", Path("embedded"))
+    config.protocol = protocol
+    config.data.update(name=name, root=str(root), num_classes=0, test_per_class=0, shots=shots)
+    config.data.update(data)
+    return protocols.build(config, 32, True)
+
+
+def said(plan, capsys, shots=3, trains=True):
+    """The lines of a run's start."""
+    overview.show(plan, shots, trains)
+    return capsys.readouterr().out.splitlines()
+
+
+def test_two_classes_are_listed_with_their_counts(tmp_path, capsys):
+    save_folders(tmp_path, train={"cat": 5, "dog": 2}, val={"cat": 1}, test={"cat": 4, "dog": 4})
+    assert said(plan_of(tmp_path), capsys) == [
+        "train (folder): 2 classes, 5 pictures (2 to 3 each), 1 for validation: cat (3), dog (2)",
+        "test (folder): the same 2 classes, 8 pictures (4 each)",
+        "note: train: classes with fewer pictures than the 3 shots asked for: 1, e.g. 'dog' (2)",
+    ]
+    # What trains nothing has nothing to say of training pictures.
+    assert said(plan_of(tmp_path), capsys, trains=False) == [
+        "test (folder): 2 classes, 8 pictures (4 each): cat, dog",
+    ]
+
+
+def test_each_half_of_base_to_novel_is_said(tmp_path, capsys):
+    classes = dict.fromkeys("abcd", 3)
+    save_folders(tmp_path, train=classes, test=classes | {"d": 1})
+    assert said(plan_of(tmp_path, "base_to_novel"), capsys) == [
+        "train (folder): 2 classes, 6 pictures (3 each): a, b",
+        "test (base): the same 2 classes, 6 pictures (3 each)",
+        "test (new): 2 classes, 4 pictures (1 to 3 each): c (3), d (1)",
+    ]
+
+
+def made(count: int, per_class: int) -> Dataset:
+    """A data set that is nowhere."""
+
+    def part(split):
+        return tuple(
+            Example(f"{split}/{label}/{i}", label, f"class {label}")
+            for label in range(count)
+            for i in range(per_class)
+        )
+
+    return Dataset("emoji_scenes", "{}", part("train"), (), part("test"), Image.new)
+
+
+def test_a_thousand_classes_take_one_line(capsys):
+    dataset = made(1000, 2)
+    lines = said(Plan(dataset, {"test": dataset}, []), capsys, shots=2)
+    assert lines == [
+        "train (emoji_scenes): 1,000 classes, 2,000 pictures (2 each): class 0, class 1, class 2, "
+        "… and 997 more",
+        "test (emoji_scenes): the same 1,000 classes, 2,000 pictures (2 each)",
+    ]
+    ten = made(10, 2)
+    line = overview.describe(Plan(ten, {}, []), True)[0]
+    assert line.endswith(": " + ", ".join(ten.class_names))
+
+
+def test_names_do_not_steer_the_terminal():
+    dataset = Dataset("csv", "{}", (Example("a", 0, "\x1b[2J"), Example("b", 1, "é")), (), (), open)
+    line = overview.describe(Plan(dataset, {}, []), True)[0]
+    assert line.endswith(": \\x1b[2J, é")
+
+
+def test_folders_below_a_class_are_named(tmp_path, capsys):
+    inner = {"Fruit": ("Apple", "Fig", "Lime", "Pear"), "Packages": ("Milk",)}
+    for split in ("train", "test"):
+        for name, folders in inner.items():
+            save_folders(tmp_path, **{f"{split}/{name}": dict.fromkeys(folders, 1)})
+    (tmp_path / "valid/Fruit").mkdir(parents=True)
+    notes = [
+        "train/Fruit holds the folders Apple, Fig, Lime, … (4 in all): their pictures count as "
+        "'Fruit' (likewise in 3 more, e.g. train/Packages). If they are the classes, move them up "
+        "to train/",
+        f"{tmp_path} also holds valid: only the folders train, val, test are read",
+    ]
+    lines = said(plan_of(tmp_path, shots=1), capsys, shots=1)
+    assert [line for line in lines if "note" in line] == [f"note: {note}" for note in notes]
+    finding = check.check("folder", tmp_path)
+    assert finding.notes == tuple(notes) and not finding.problems
+
+
+def test_a_class_without_training_pictures_is_said(tmp_path, capsys):
+    save_folders(tmp_path, train={"a": 3, "b": 3}, test={"a": 1, "b": 1, "c": 1})
+    lines = said(plan_of(tmp_path), capsys)
+    assert "note: train: classes without pictures: 1, e.g. 'c'" in lines
+    assert "c (0)" in lines[0]
+
+
+def test_a_class_that_is_only_validated_is_refused(tmp_path):
+    save_folders(tmp_path, train={"a": 1, "c": 1}, val={"b": 1}, test={"a": 1, "c": 1})
+    with pytest.raises(DataError, match="class 'b' has validation pictures only"):
+        plan_of(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("protocol", "classes", "reason"),
+    [
+        ("few_shot", "a", "train: one class only, 'a'"),
+        ("base_to_novel", "ab", "test base: one class only, 'a'"),
+        ("base_to_novel", "abc", "test new: one class only, 'c'"),
+    ],
+)
+def test_one_class_stops_a_run(tmp_path, protocol, classes, reason):
+    save_folders(tmp_path, train=dict.fromkeys(classes, 3), test=dict.fromkeys(classes, 1))
+    plan = plan_of(tmp_path, protocol)
+    message = f"(?s)would mean nothing:.*{reason}, so that every answer is right; add others"
+    with pytest.raises(DataError, match=message):
+        overview.show(plan, 3, True)
+
+
+# What CLIP's tokenizer makes equal: case, HTML, full width, composed accents, control characters.
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("Dog", "dog"),
+        ("a & b", "a &amp; b"),
+        ("Ｄog", "dog"),
+        ("caf\u00e9", "cafe\u0301"),
+        ("do\x07g", "dog"),
+    ],
+)
+def test_names_that_make_one_prompt_stop_a_run(tmp_path, one, other):
+    save_folders(tmp_path, train={one: 3, other: 3}, test={one: 1, other: 1})
+    message = "class names that make the same prompt: 1, e.g. .*; rename or merge them"
+    with pytest.raises(DataError, match=message):
+        overview.show(plan_of(tmp_path), 3, True)
+    with pytest.raises(DataError, match=message):
+        overview.show(plan_of(tmp_path), 3, False)
+
+
+def test_a_name_that_no_token_is_left_of_stops_a_run(tmp_path):
+    save_folders(tmp_path, train={"\ufeff": 1, "dog": 1}, test={"dog": 1})
+    with pytest.raises(DataError, match="class names of which no token is left: 1"):
+        overview.show(plan_of(tmp_path), 1, True)
+
+
+def test_published_names_that_repeat_are_only_said(capsys):
+    names = ("missile", "sunglasses", "missile")
+    test = tuple(Example(f"{i}", i, name) for i, name in enumerate(names))
+    dataset = Dataset("imagenet", "{}", (), (), test, open)
+    lines = said(Plan(dataset, {"test": dataset}, []), capsys, trains=False)
+    expected = "class names that make the same prompt: 1, e.g. 'missile' and 'missile'"
+    assert lines[-1] == f"note: {expected}"
+
+
+def test_a_picture_that_is_trained_on_and_tested_stops_a_run(tmp_path, capsys):
+    save_folders(tmp_path, train={"a": 1, "b": 1})
+    rows = ["train/a/0.png,a,train", "train/b/0.png,b,train", "./train/a/0.png,a,test"]
+    (tmp_path / "l.csv").write_text("\n".join(["path,label,split", *rows]))
+    plan = plan_of(tmp_path / "l.csv", name="csv", shots=1)
+    with pytest.raises(DataError, match=r"more than once: 1, e.g. train/a/0.png \(train, test\)"):
+        overview.show(plan, 1, True)
+    capsys.readouterr()
+    lines = said(plan, capsys, trains=False)  # zero-shot CLIP has not seen it
+    assert lines[1:] == ["note: test: classes without pictures: 1, e.g. 'b'"]
+
+
+def test_copies_are_said_and_stop_a_run_where_they_are_half_of_a_test_set(tmp_path, capsys):
+    save_folders(tmp_path, train={"a": 3, "b": 3}, test={"a": 4, "b": 4})
+    shutil.copy(tmp_path / "train/a/0.png", tmp_path / "test/a/copy.png")
+    lines = said(plan_of(tmp_path), capsys)
+    copied = "pictures copied from another split: 1, e.g. test/a/copy.png (same as train/a/0.png)"
+    assert f"note: {copied}" in lines
+    shutil.rmtree(tmp_path / "test")
+    shutil.copytree(tmp_path / "train", tmp_path / "test")
+    with pytest.raises(DataError, match="mean nothing: pictures copied .*: 6, .*remove one of"):
+        overview.show(plan_of(tmp_path), 3, True)
+
+
+def test_a_target_s_copies_of_the_source_are_said(tmp_path, capsys):
+    for domain in ("photo", "drawing"):
+        save_folders(tmp_path / domain, train={"a": 1, "b": 1}, test={"a": 2, "b": 2})
+    shutil.copy(tmp_path / "photo/train/a/0.png", tmp_path / "drawing/test/a/0.png")
+    data = {"domain": "photo", "names": "folder:photo, folder:drawing"}
+    lines = said(plan_of(tmp_path, "domain_generalization", 1, **data), capsys, 1)
+    titles = [line.split(")")[0] + ")" for line in lines if line.startswith(("train", "test"))]
+    # The source is a target too, and is tested once.
+    assert titles == ["train (folder:photo)", "test (folder:photo)", "test (folder:drawing)"]
+    copied = "pictures copied from another split: 1, e.g. test/a/0.png (same as train/a/0.png)"
+    assert lines[-1] == f"note: {copied}"
+
+
+def test_the_published_splits_stop_no_run(shared, tmp_path):
+    names = [name for name, entry in TABLE.items() if entry.split_sha256]
+    assert len(names) == 7
+    for name in names:
+        layout = TABLE[name].layout
+        (tmp_path / layout.folder / layout.images).mkdir(parents=True)
+        content = (shared / "data/splits" / layout.split).read_bytes()
+        (tmp_path / layout.folder / layout.split).write_bytes(content)
+        for protocol in ("base_to_novel", "few_shot"):
+            found = overview.remarks(plan_of(tmp_path, protocol, 16, name), 16, True)
+            assert not found
+
+
+def test_a_run_says_it_before_it_trains_and_records_the_shots(tmp_path, capsys):
+    clip = tiny.save_clip(tmp_path / "clip")
+    root = save_folders(tmp_path / "own", train={"a": 2, "b": 1}, test={"a": 1, "b": 1})
+    config = tiny.small_config("zero_shot", clip)
+    config.protocol = "few_shot"
+    config.data.update(name="folder", root=str(root), num_classes=0, test_per_class=0, shots=500)
+    found = experiment.run(config, tmp_path / "run")
+    assert "test (folder): 2 classes, 2 pictures (1 each): a, b\n" in capsys.readouterr().out
+    written = json.loads((tmp_path / "run/results.json").read_text())
+    assert written["shots_per_class"] == found["shots_per_class"] == [1, 2]
+    shutil.rmtree(root / "train/b")
+    shutil.rmtree(root / "test/b")
+    with pytest.raises(DataError, match="one class only"):
+        preparation.prepare(config, tmp_path / "other")

@@ -1,0 +1,115 @@
+"""Tables say how many training pictures a class had, where that is not what was asked for."""
+
+import json
+
+import numpy as np
+import pytest
+from result_trees import only_table, put, read_csv
+
+from experiments import drawing, plots, results, tables
+
+FEW_SHOT = {
+    "protocol": "few_shot",
+    "accuracy": {"test": 50.0},
+    "zero_shot": {"test": 40.0},
+    "per_iteration": {},
+}
+
+
+@pytest.mark.parametrize(
+    ("numbers", "text"),
+    [
+        ((16, 16, 16), "16 shots"),
+        ((1, 1, 1), "1 shot"),
+        ((500, 16, 16), "16 shots (500 asked for)"),
+        ((500, 9, 16), "9 to 16 shots (500 asked for)"),
+        ((16, 0, 1), "0 to 1 shots (16 asked for)"),
+    ],
+)
+def test_shots_in_words(numbers, text):
+    assert tables.count_shots(*numbers) == text
+
+
+def test_a_run_s_table_says_the_shots_that_were_there(tmp_path, capsys):
+    written = json.loads(put(tmp_path, shots=500, shots_per_class=[9, 16]).read_text())
+    tables.print_run(written | {"skipped_pictures": []})
+    assert "coop on caltech101, 9 to 16 shots (500 asked for), seed 1" in capsys.readouterr().out
+    # Files from before it was recorded.
+    del written["shots_per_class"]
+    tables.print_run(written | {"skipped_pictures": []})
+    assert "coop on caltech101, 500 shots, seed 1" in capsys.readouterr().out
+
+
+def test_a_title_says_the_most_of_any_class_and_a_caution_the_rest(tmp_path, capsys):
+    put(tmp_path, dataset="csv", shots=500, shots_per_class=[9, 16])
+    put(tmp_path, dataset="csv", shots=500, shots_per_class=[8, 15], seed=2)
+    table = only_table(tmp_path)
+    assert results.title(table).startswith("base_to_novel, 16 shots (500 asked for), backbone")
+    caution = "csv: trained on 8 to 16 shots (500 asked for); its classes have no more pictures."
+    assert caution in results.remarks_on(table)
+    results.show(table)
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "16 shots (500 asked for)" in printed and f"note: {caution}" in printed
+    (row,) = [
+        row for row in read_csv_of(tmp_path) if row["metric"] == "h" and row["n_seeds"] == "2"
+    ]
+    assert (row["shots"], row["shots_least"], row["shots_most"]) == ("500", "8", "16")
+
+
+def read_csv_of(folder):
+    paths = results.write(folder)
+    found = [row for path in paths if path.suffix == ".csv" for row in read_csv(path)]
+    return [row for row in found if row["method"] == "coop"]
+
+
+def cautions_on_shots(table):
+    return [line for line in results.cautions(table) if "trained on" in line]
+
+
+def test_enough_shots_are_said_as_ever(tmp_path):
+    put(tmp_path, shots_per_class=[16, 16])
+    put(tmp_path, dataset="dtd")  # from before it was recorded
+    table = only_table(tmp_path)
+    assert ", 16 shots, backbone" in results.title(table) and not cautions_on_shots(table)
+    put(tmp_path, dataset="eurosat", shots_per_class=[4, 4])
+    table = only_table(tmp_path)
+    assert ", 16 shots, backbone" in results.title(table)
+    caution = "eurosat: trained on 4 shots (16 asked for); its classes have no more pictures."
+    assert cautions_on_shots(table) == [caution]
+    shots = {row["dataset"]: row["shots_least"] for row in read_csv_of(tmp_path)}
+    assert shots == {"caltech101": "16", "dtd": "16", "eurosat": "4", "average": "4"}
+
+
+def test_columns_and_curves_over_shots_are_those_that_were_there(tmp_path, monkeypatch):
+    put(tmp_path, **FEW_SHOT, dataset="csv", shots=4, shots_per_class=[4, 4])
+    put(tmp_path, **FEW_SHOT, dataset="csv", shots=500, shots_per_class=[2, 16])
+    put(tmp_path, **FEW_SHOT, dataset="dtd", shots=4)
+    put(tmp_path, **FEW_SHOT, dataset="dtd", shots=500, shots_per_class=[500, 500])
+    table = only_table(tmp_path)
+    headers = {name: list(columns) for name, columns in table.sections()}
+    assert headers == {
+        "average": ["4 shots", "500 shots"],
+        "csv": ["4 shots", "16 shots (500 asked for)"],
+        "dtd": ["4 shots", "500 shots"],
+    }
+    drawn = []
+    monkeypatch.setattr(
+        plots, "plot_curves", lambda path, curves, *rest: drawn.append(curves) or []
+    )
+    monkeypatch.setattr(plots, "plot_iterations", lambda *arguments: [])
+    drawing.draw(table, tmp_path, "a title")
+    numbers = [[point[0] for point in curves["coop"]] for curves in drawn]
+    np.testing.assert_array_equal(numbers, [[4, 500], [4, 500], [4, 16]])  # average, dtd, csv
+
+
+@pytest.mark.parametrize("value", [[3], [4, 3], ["1", "2"], 5])
+def test_a_wrong_record_of_shots_is_no_run(tmp_path, value):
+    put(tmp_path, dataset="dtd")
+    put(tmp_path, shots_per_class=value)
+    (_,), (problem,) = results.summarize(tmp_path)
+    assert "shots_per_class=" in problem and "is left out" in problem
+
+
+def test_zero_shot_clip_is_not_trained_on_any(tmp_path):
+    put(tmp_path, method="zero_shot", shots=500, shots_per_class=[9, 16])
+    assert not cautions_on_shots(only_table(tmp_path))
