@@ -14,7 +14,7 @@ from experiments import events
 from experiments.log import Log
 from prompt_jax.errors import PromptError
 
-METRICS = {"loss": np.float32(0.5), "accuracy": np.float32(0.25)}
+METRICS = {"loss": np.float32(0.5), "accuracy": np.float32(0.25), "diverged": np.int32(0)}
 
 
 def log_steps(workdir, first, last):
@@ -112,3 +112,12 @@ def test_metrics_that_cannot_be_written_stop_the_run_in_a_sentence(tmp_path):
     assert "\n" not in str(stopped.value)
     with pytest.raises(PromptError, match=r"metrics.jsonl cannot be written \(No such file or dir"):
         log_steps(tmp_path / "removed", 1, 1)
+
+
+def test_a_run_that_diverged_gets_no_line(tmp_path):
+    with Log(tmp_path, 0, lambda step: 0.1) as log:
+        assert log.write(1, METRICS) == "loss 0.500"
+        bad = {"loss": np.float32(np.nan), "accuracy": np.float32(0), "diverged": np.int32(2)}
+        assert log.write(2, bad) == "diverged"
+    lines = (tmp_path / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line)["step"] for line in lines] == [1]

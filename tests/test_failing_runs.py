@@ -1,0 +1,108 @@
+"""Runs that diverge, are refused or lose their folder: nothing good is lost, nothing bad kept."""
+
+import re
+import shutil
+
+import numpy as np
+import pytest
+import tiny
+
+from data_pipelines.errors import DataError
+from data_pipelines.reading import Batches
+from experiments import experiment, training
+from prompt_jax.errors import PromptError
+
+STEPS_PER_EPOCH = 3
+
+
+@pytest.fixture(scope="module")
+def start(tmp_path_factory):
+    """The tiny CLIP's and the data set's folders; the runs of this file share compiled programs."""
+    folder = tmp_path_factory.mktemp("start")
+    with tiny.compiled_once(folder / "compiled"):
+        yield tiny.save_clip(folder / "clip"), tiny.save_caltech101(folder / "data")
+
+
+def coop(start, epochs=2):
+    config = tiny.small_config("coop", *start, context_length=2)
+    config.epochs = epochs
+    return config
+
+
+def newest(workdir):
+    """The newest checkpoint's step."""
+    return max(int(path.name) for path in (workdir / "checkpoints").iterdir())
+
+
+def test_a_folder_that_is_removed_during_the_run_is_said(start, tmp_path, monkeypatch):
+    for step in (1, 6):  # before the first checkpoint, and before the last
+
+        class Removing(training.Log):
+            def write(self, number, metrics, step=step):
+                if number == step:
+                    shutil.rmtree(tmp_path / "run")
+                return super().write(number, metrics)
+
+        monkeypatch.setattr(training, "Log", Removing)
+        with pytest.raises(PromptError, match=r"run was removed or replaced while its run was"):
+            experiment.run(coop(start), tmp_path / "run")
+        assert not (tmp_path / "run/results.json").exists()
+        shutil.rmtree(tmp_path / "run", ignore_errors=True)
+
+
+def test_pictures_that_cannot_be_read_cost_no_finished_step(start, tmp_path, monkeypatch):
+    def failing(batches):
+        if batches.get_state() == {"next_index": 3}:
+            raise DataError("the data worker 1 ended with exit code -9")
+        return following(batches)
+
+    following = Batches.__next__
+    config = coop(start)
+    config.checkpoint_every = 100
+    with monkeypatch.context() as patch:
+        patch.setattr(Batches, "__next__", failing)
+        with pytest.raises(DataError, match="exit code -9"):
+            experiment.run(config, tmp_path / "run")
+    assert newest(tmp_path / "run") == 3
+    experiment.run(config, tmp_path / "run")
+    assert newest(tmp_path / "run") == 6
+
+
+@pytest.mark.parametrize("rate", [1e6, 1e20, 1e38])
+def test_a_diverged_state_is_not_saved_and_its_step_is_named(start, tmp_path, rate):
+    config = coop(start, epochs=8)  # at 1e6, weight decay alone leads there while the loss stays
+    config.learning_rate, config.checkpoint_every, config.log_every = rate, 1, 1000
+    with pytest.raises(PromptError) as error:
+        experiment.run(config, tmp_path)
+    step = int(re.search(r"training diverged at step (\d+): ", str(error.value))[1])
+    assert f"the checkpoint of step {step - 1} is from before it" in str(error.value)
+    assert newest(tmp_path) == step - 1 >= STEPS_PER_EPOCH
+    for name, array in tiny.prompts_of(tmp_path).items():
+        assert np.isfinite(array).all(), name
+
+
+def test_the_first_step_that_diverged_is_named_however_rarely_one_looks(start, tmp_path):
+    words = []
+    for log_every, checkpoint_every in ((1, 1000), (5, 1000), (1000, 7), (1000, 1000)):
+        config = coop(start, epochs=4)
+        config.learning_rate = 1e20
+        config.log_every, config.checkpoint_every = log_every, checkpoint_every
+        with pytest.raises(PromptError) as error:
+            experiment.run(config, tmp_path / f"{log_every}-{checkpoint_every}")
+        words.append(str(error.value).split(":")[0])
+    assert len(set(words)) == 1, words
+
+
+def test_a_refused_run_leaves_the_folder_to_the_corrected_one(start, tmp_path):
+    refused = coop(start)
+    refused.settings.context_length = 90
+    with pytest.raises(PromptError, match="90 vectors|take .* tokens"):
+        experiment.run(refused, tmp_path / "run")
+    assert not (tmp_path / "run/run.json").exists()
+    diverging = coop(start, epochs=4)
+    diverging.learning_rate, diverging.checkpoint_every = 1e30, 1000
+    with pytest.raises(PromptError, match="training diverged"):
+        experiment.run(diverging, tmp_path / "run")
+    experiment.run(coop(start), tmp_path / "run")
+    with pytest.raises(PromptError, match="holds another run"):
+        experiment.run(diverging, tmp_path / "run")
