@@ -125,7 +125,15 @@ time.sleep(60)
 """
 
 
-def test_without_a_command_the_loop_has_handlers_and_gives_them_back(capsys):
+@pytest.fixture
+def heeded():
+    """Ctrl-C as in a terminal; background jobs are started with it ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_without_a_command_the_loop_has_handlers_and_gives_them_back(heeded, capsys):
     before = [signal.getsignal(number) for number in interrupts.SIGNALS]
     with interrupts.StopRequest() as stop:
         stop.step_done()
