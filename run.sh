@@ -107,7 +107,8 @@ run_checks() {
   "$python" -m ruff check .
   "$python" -m ruff format --check .
   "$python" -m mypy
-  "$python" -m pytest
+  # A process per core; a file stays in one, as its tests share what is compiled.
+  "$python" -m pytest --numprocesses auto --dist loadfile
 }
 
 main() {

@@ -28,6 +28,7 @@ TEST = [
     "hypothesis>=6.100",
     "mypy>=1.15",
     "pytest>=8.0",
+    "pytest-xdist>=3.6",  # the tests on all cores
     "ruff>=0.9",
     "scikit-learn>=1.5",  # its discriminant analysis is the reference of gda
     *TORCH,
