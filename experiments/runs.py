@@ -1,7 +1,6 @@
 """Finished runs: reading their results.json, and telling which may share an average."""
 
 import json
-import math
 import pathlib
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
@@ -34,6 +33,10 @@ _SAME_ANYWAY = {
 _PATHS = ("root", "dir", "folder", "file", "path")
 # Of a config, what zero-shot CLIP depends on.
 _ZERO_SHOT = ("data.", "dtype", "activation")
+
+
+# What content of other types makes Python raise, beside ValueError.
+WRONG_CONTENT = (TypeError, KeyError, AttributeError, OverflowError)
 
 
 class Tested(NamedTuple):
@@ -98,7 +101,7 @@ def read(folder: pathlib.Path) -> tuple[list[Run], list[str]]:
     for path in sorted(folder.rglob("results.json")):
         try:
             runs.append(_read_run(path))
-        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        except (OSError, ValueError, *WRONG_CONTENT) as error:
             reason = f"no field {error}" if isinstance(error, KeyError) else str(error)
             problems.append(f"{path} is left out, it is not the result of a run: {reason}")
     if not runs:
@@ -175,7 +178,7 @@ def _shots_there(content: Mapping[str, Any]) -> tuple[int, int]:
 def _percentages(values: Mapping[Any, Any]) -> dict[Any, float]:
     for key, value in values.items():
         number = not isinstance(value, bool) and isinstance(value, int | float)
-        if not number or not math.isfinite(value) or not 0 <= value <= 100.01:
+        if not number or not 0 <= value <= 100.01:  # nor is NaN
             raise ValueError(f"accuracy of {key} is {value!r}, not a percentage")
     return {key: float(value) for key, value in values.items()}
 

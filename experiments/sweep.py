@@ -32,8 +32,9 @@ def expand(config: ConfigDict) -> Runs:
     """Every run that the config asks for, in the order in which they run.
 
     Raises:
-        PromptError: a variant names a field that does not exist.
+        PromptError: a field does not exist or holds what it may not, also one that a variant names.
     """
+    building.check_fields(config)
     _check_lists(config)
     runs: Runs = {}
     for name in _names(config) or [protocols.source_key(config)]:
@@ -59,12 +60,24 @@ def _check_lists(config: ConfigDict) -> None:
         if wrong:
             what = "whole numbers, e.g. 1,2,3" if kind is int else "numbers, e.g. 0.002,0.004"
             raise PromptError(f"config.{field} has {wrong[0]!r}; it must be {what}")
+    for variant in config.variants:
+        match variant:
+            case [str(), [*changes]] if all(_is_change(change) for change in changes):
+                continue
+        raise PromptError(
+            f"config.variants has {variant!r}; each must be (label, ((field, value), …)), e.g. "
+            '("N=1", (("settings.iterations", 1),))'
+        )
     name, names = config.data.name, _names(config)
     if names and name not in ("", DEFAULT_NAME, *names):
         raise PromptError(
             f"config.data.name={name} and config.data.names={config.data.names} both say what to "
             f"train on; use --config.data.names={protocols.source_key(config)} alone"
         )
+
+
+def _is_change(change: Any) -> bool:
+    return isinstance(change, list | tuple) and len(change) == 2 and isinstance(change[0], str)
 
 
 def single(

@@ -33,7 +33,7 @@ def read_results(workdir: pathlib.Path) -> dict[str, Any] | None:
         check_seal(results)
         runs.parse(path, results)
         check_results(results)
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+    except (OSError, ValueError, *runs.WRONG_CONTENT) as error:
         raise PromptError(
             f"{path} is damaged ({type(error).__name__}: {error}); delete it to finish that run "
             "again from its checkpoint"

@@ -123,6 +123,8 @@ def test_every_method_has_a_config_for_every_protocol(name, method):
     [
         ("seeds", ("a",), r"config.seeds has 'a'; it must be whole numbers"),
         ("seeds", (1.5,), r"config.seeds has 1.5; it must be whole numbers"),
+        ("variants", (3,), r"config.variants has 3; each must be \(label, \(\(field"),
+        ("variants", (("a", ((1, 2),)),), r"config.variants has \('a', .* each must be"),
         ("learning_rates", ("x",), r"config.learning_rates has 'x'; it must be numbers"),
     ],
 )
