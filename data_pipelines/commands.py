@@ -14,6 +14,7 @@ from data_pipelines import interrupts
 from data_pipelines.errors import DataError, printable
 
 USAGE_ERROR, CLOSED_OUTPUT = 2, 141
+_LONGEST_LINE = 2000
 
 _FULL = "free space, then run again"
 _REFUSED = "change its permissions or name another place, then run again"
@@ -75,8 +76,15 @@ def explain(
 
 
 def _refuse(sentence: str) -> int:
-    print(f"error: {sentence}", file=sys.stderr)
+    # What a stranger's file holds may be quoted, and be long.
+    lines = (line if len(line) <= _LONGEST_LINE else _cut(line) for line in sentence.split("\n"))
+    print("error: " + "\n".join(lines), file=sys.stderr)
     return USAGE_ERROR
+
+
+def _cut(line: str) -> str:
+    half = _LONGEST_LINE // 2
+    return f"{line[:half]} … {line[-half:]}"
 
 
 def _where(error: OSError) -> str:

@@ -57,6 +57,16 @@ def test_bugs_keep_their_traceback(error):
         command_line.explain(raising(error), [])
 
 
+def test_what_a_stranger_s_file_holds_is_not_quoted_for_pages(capsys):
+    def refuse():
+        raise PromptError("a.csv: unknown split 'x" + "y" * 10**5 + "'; must be train\nsecond line")
+
+    assert command_line.explain(refuse) == command_line.USAGE_ERROR
+    error = capsys.readouterr().err
+    assert error.startswith("error: a.csv: unknown split 'xyy") and " … yy" in error
+    assert error.endswith("yy'; must be train\nsecond line\n") and len(error) < 2100
+
+
 def test_exit_codes_pass_through():
     assert commands.explain(lambda: 1) == 1
     assert commands.explain(lambda: None) == 0
