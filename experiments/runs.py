@@ -131,14 +131,13 @@ def parse(path: pathlib.Path, content: Mapping[str, Any]) -> Run:
     zero_shot = {key: value for key, value in content["zero_shot"].items() if key in accuracy}
     if not all(isinstance(content[key], int) for key in ("shots", "seed")):
         raise ValueError(f"shots={content['shots']!r}, seed={content['seed']!r}: not both integers")
-    if not isinstance(content.get("split_source") or "", str):
-        raise ValueError(f"split_source={content['split_source']!r} is not a string")
     text = {key: content[key] for key in ("method", "backbone", "backbone_hash", "dataset")} | {
         key: content.get(key) or "" for key in ("ablation", "variant")
     }
-    wrong = next((key for key, value in text.items() if not isinstance(value, str)), None)
-    if wrong:
-        raise ValueError(f"{wrong}={text[wrong]!r} is not a string")
+    others = {key: content.get(key) or "" for key in ("split_source", "features")}
+    for key, value in {**text, **others}.items():
+        if not isinstance(value, str):
+            raise ValueError(f"{key}={value!r} is not a string")
     return Run(
         path=path,
         changed=path.stat().st_mtime,
@@ -152,7 +151,7 @@ def parse(path: pathlib.Path, content: Mapping[str, Any]) -> Run:
             key: list(_percentages(dict(enumerate(values))).values())
             for key, values in (content.get("per_iteration") or {}).items()
         },
-        config=_config(content["config"], content.get("features") or ""),
+        config=_config(content["config"], others["features"]),
         data=_data(content),
         hashes=_hashes(content),
         tested=_tested(content, list(accuracy)),
@@ -221,6 +220,8 @@ def _tested(content: Mapping[str, Any], keys: Sequence[str]) -> dict[str, Tested
     dataset, classes = content["dataset"], content.get("classes") or {}
     pictures, sources = content.get("pictures") or {}, content.get("split_sources") or {}
     sources = {dataset: content.get("split_source") or ""} | sources
+    if not all(isinstance(source, str) for source in sources.values()):
+        raise ValueError(f"split_sources={sources!r} are not all strings")
     transfers = content["protocol"] in SOURCE_PROTOCOLS
     parts = {key: [key] for key in keys} if transfers else {dataset: keys}
     return {

@@ -102,12 +102,23 @@ def test_columns_and_curves_over_shots_are_those_that_were_there(tmp_path, monke
     np.testing.assert_array_equal(numbers, [[4, 500], [4, 500], [4, 16]])  # average, dtd, csv
 
 
-@pytest.mark.parametrize("value", [[3], [4, 3], ["1", "2"], 5])
-def test_a_wrong_record_of_shots_is_no_run(tmp_path, value):
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        *(("shots_per_class", value) for value in ([3], [4, 3], ["1", "2"], 5)),
+        ("features", {"cached": 1}),
+        ("split_source", 3),
+        ("split_sources", {"caltech101": {}}),
+        ("accuracy", {"base": 10**400, "new": 60.0}),
+        ("per_iteration", {"base": [101.0], "new": [60.0]}),
+        ("chosen", {"values": {"alpha": "large"}}),
+    ],
+)
+def test_a_field_that_no_run_writes_leaves_the_file_out(tmp_path, field, value):
     put(tmp_path, dataset="dtd")
-    put(tmp_path, shots_per_class=value)
+    put(tmp_path, **{field: value})
     (_,), (problem,) = results.summarize(tmp_path)
-    assert "shots_per_class=" in problem and "is left out" in problem
+    assert "is left out, it is not the result of a run: " in problem
 
 
 def test_zero_shot_clip_is_not_trained_on_any(tmp_path):
