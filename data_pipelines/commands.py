@@ -117,7 +117,7 @@ def run(
     """
     interrupts.listen(words)
     code = explained(lambda: getattr(importlib.import_module(module), name)(argv))
-    if interrupts.is_heard():
+    if code or interrupts.is_heard():
         interrupts.leave(code)
     interrupts.stop_listening()
     return code

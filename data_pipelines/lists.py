@@ -28,12 +28,13 @@ class Part(NamedTuple):
 
 
 class Copy(NamedTuple):
-    """A picture with the bytes of another in another role, e.g. test's of train's."""
+    """A picture with the bytes of another in another role or class, e.g. test's of train's."""
 
     picture: str
     role: str
     other: str
     other_role: str
+    two_classes: bool = False
 
 
 def splits(dataset: Dataset) -> list[Part]:
@@ -97,18 +98,25 @@ def fewer_than(shots: int, part: Part) -> list[Remark]:
 
 
 def listed_twice(parts: Sequence[Part]) -> list[Remark]:
-    """Remarks on pictures that are listed more than once, by their paths.
+    """Remarks on pictures that are listed more than once, by their paths, links followed.
 
-    It stops a run where one of them is tested, and trained on or chosen by.
+    It stops a run where one of them is tested, and trained on or chosen by, or has two labels.
     """
     places: dict[Hashable, list[str]] = {}
-    shown: dict[Hashable, str] = {}
+    shown: dict[Hashable, Example] = {}
+    folders: dict[Hashable, Path | None] = {}
+    torn: list[str] = []
     for role, dataset, examples in parts:
         for example in examples:
             key = _place(dataset, example)
             places.setdefault(key, []).append(role)
-            shown.setdefault(key, example.picture)
-    found = [(shown[key], roles) for key, roles in places.items() if len(roles) > 1]
+            first = shown.setdefault(key, example)
+            folder = folders.setdefault(key, dataset.folder)
+            if first.name != example.name and folder == dataset.folder:
+                torn.append(f"{first.picture} ({first.name!r} and {example.name!r})")
+    if torn:
+        return summary("pictures listed in two classes", torn, True, "leave each in one")
+    found = [(shown[key].picture, roles) for key, roles in places.items() if len(roles) > 1]
     # What is worst is the example.
     found.sort(key=lambda pair: not _leaks(pair[1]))
     told = [f"{picture} ({', '.join(roles)})" for picture, roles in found]
@@ -120,8 +128,8 @@ def listed_twice(parts: Sequence[Part]) -> list[Remark]:
 def _place(dataset: Dataset, example: Example) -> Hashable:
     if dataset.folder is None:
         return dataset.name.partition(":")[0], example.picture
-    # "./a.jpg" and an absolute path are the same picture as "a.jpg".
-    return os.path.normpath(os.path.join(dataset.folder, example.picture))
+    # "./a.jpg", an absolute path and a link are the same picture as "a.jpg".
+    return os.path.realpath(os.path.join(dataset.folder, example.picture))
 
 
 def _leaks(roles: Iterable[str]) -> bool:
@@ -133,46 +141,53 @@ def _is_test(role: str) -> bool:
 
 
 def copies(parts: Sequence[Part]) -> list[Remark]:
-    """Remarks on files with the bytes of one in another role, under another path.
+    """Remarks on files with the bytes of one in another role or class, under another path.
 
     It stops a run where half of what is tested, or more, are copies of what is trained on.
     """
-    found = find_copies(parts)
+    copied = find_copies(parts)
+    found = [copy for copy in copied if copy.role != copy.other_role]
+    torn = [f"{copy.picture} (same as {copy.other})" for copy in copied if copy.two_classes]
     leaked = Counter(c.role for c in found if _is_test(c.role) and not _is_test(c.other_role))
     stops = any(2 * leaked[part.role] >= len(part.examples) > 0 for part in parts)
     told = [f"{copy.picture} (same as {copy.other})" for copy in found]
     advice = "remove one of each" if stops else ""
-    return summary("pictures copied from another split", told, stops, advice)
+    return [
+        *summary("pictures copied from another split", told, stops, advice),
+        *summary("pictures copied from another class", torn),
+    ]
 
 
 def find_copies(parts: Sequence[Part]) -> list[Copy]:
-    """The files that hold the same bytes as one of an earlier part, in order.
+    """The files that hold the same bytes as an earlier one of another role or class, in order.
 
     Only files of equal size are read. Files that cannot be read are passed over.
     """
-    files: dict[Path, tuple[str, str]] = {}
+    files: dict[Path, tuple[str, Example]] = {}
     for role, dataset, examples in parts:
         if dataset.folder is not None:
             for example in examples:
-                files.setdefault(dataset.folder / example.picture, (role, example.picture))
+                files.setdefault(dataset.folder / example.picture, (role, example))
     sizes = {path: os.path.getsize(path) for path in files if os.path.isfile(path)}
-    roles: dict[int, set[str]] = {}
+    kinds: dict[int, set[tuple[str, str]]] = {}
     for path, size in sizes.items():
-        roles.setdefault(size, set()).add(files[path][0])
-    first: dict[bytes, tuple[str, str]] = {}
+        role, example = files[path]
+        kinds.setdefault(size, set()).add((role, example.name))
+    first: dict[bytes, tuple[str, Example]] = {}
     found = []
     for path, size in sizes.items():
-        if len(roles[size]) < 2:
+        if len(kinds[size]) < 2:
             continue
         try:
             with path.open("rb") as file:
                 content = hashlib.file_digest(file, "sha256").digest()
         except OSError:
             continue
-        role, picture = files[path]
-        other_role, other = first.setdefault(content, (role, picture))
-        if other_role != role:
-            found.append(Copy(picture, role, other, other_role))
+        role, example = files[path]
+        other_role, other = first.setdefault(content, (role, example))
+        two_classes = other.name != example.name
+        if other_role != role or two_classes:
+            found.append(Copy(example.picture, role, other.picture, other_role, two_classes))
     return found
 
 

@@ -45,8 +45,8 @@ def left_out(folder: Path) -> str:
     kinds = Counter(Path(path).suffix.lower() or "no suffix" for path in others)
     counts = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())
     return (
-        f"{folder}: left out {len(others)} files that are no pictures by their suffix ({counts}); "
-        "convert those that are to JPEG or PNG"
+        f"{folder}: left out, as no pictures by their suffix: {counts}; convert those that are "
+        "pictures to JPEG or PNG"
     )
 
 

@@ -67,7 +67,8 @@ def finish(run: Prepared, trained: training.Trained) -> dict[str, Any]:
     evaluate = Evaluator(run.compared)
     evaluations = workdir.read_evaluations(run.folder)
     for key, dataset in run.plan.tests.items():
-        if evaluations.get(key, {}).get("hash") == run.hashes["tests"][key]:
+        data_hash = f"{run.hashes['tests'][key]} {run.hashes['sizes']['tests'][key]}"
+        if evaluations.get(key, {}).get("hash") == data_hash:
             continue
         tasks = run.tests[key]
         testing = time.perf_counter()
@@ -81,7 +82,7 @@ def finish(run: Prepared, trained: training.Trained) -> dict[str, Any]:
             "classes": len(dataset.class_names),
             "pictures": found[0].pictures,
             "split_source": dataset.split_source,
-            "hash": run.hashes["tests"][key],
+            "hash": data_hash,
             "seconds": time.perf_counter() - testing,
         }
         workdir.refuse_removed(run.folder)

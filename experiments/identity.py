@@ -22,6 +22,8 @@ FREE_FIELDS = (
 )
 # In cross-dataset and domain generalization these are targets: more of them can be tested later.
 TARGETS, TESTS = "data.names", "pictures.tests."
+# Not known of files that are not there any more, nor of earlier runs.
+SIZES = "pictures.sizes"
 # What a person names a run by, and so wants to read first.
 NAMING_FIELDS = ("method", "backbone.source", "backbone.hash", "data.name", "protocol", "seed")
 SHOWN_DIFFERENCES = 4
@@ -32,7 +34,7 @@ def differences(here: dict, there: dict, prefix: str = "") -> list[str]:
     found = []
     for key in sorted(set(here) | set(there)):
         path, a, b = prefix + key, here.get(key), there.get(key)
-        added_later = path.startswith(TESTS) and None in (a, b)
+        added_later = path.startswith((TESTS, SIZES)) and None in (a, b)
         if path in (*FREE_FIELDS, TARGETS) or added_later or a == b:
             continue
         if isinstance(a, dict) and isinstance(b, dict):

@@ -74,15 +74,22 @@ class Log:
 
 
 def lines_until(metrics: pathlib.Path, step: int) -> list[str]:
-    """The lines of metrics.jsonl up to `step`; a line that a killed process left torn ends them."""
+    """The lines of metrics.jsonl up to `step`.
+
+    The last may be torn, by a kill; of others that cannot be read, left out, it is said.
+    """
     kept: list[str] = []
     if not metrics.exists():
         return kept
-    for line in metrics.read_bytes().splitlines(keepends=True):
+    damaged = 0
+    lines = metrics.read_bytes().splitlines(keepends=True)
+    for number, line in enumerate(lines, 1):
         try:
             if json.loads(line)["step"] > step:
                 break
             kept.append(line.decode())
         except (ValueError, KeyError, TypeError, RecursionError):
-            break
+            damaged += number < len(lines)
+    if damaged:
+        print(f"note: {metrics}: {damaged} damaged line{'s' * (damaged > 1)} left out")
     return kept

@@ -60,10 +60,27 @@ def parse(argv: list[str]) -> None:
     if not isinstance(CONFIG.value, ConfigDict):
         kind = type(CONFIG.value).__name__
         raise PromptError(f"{file}: get_config returns a {kind}, not a ConfigDict as default.py's")
+    _refuse_swallowed(CONFIG.value, WORKDIR.value)
     # What takes seconds to import comes after all that a person is told at once.
     from experiments import building
 
     building.check_fields(CONFIG.value)
+
+
+def _refuse_swallowed(config, workdir):
+    """Raises a PromptError where a flag without a value took the next flag for one."""
+    values = {"workdir": workdir} | {f"config.{key}": value for key, value in _fields(config)}
+    for flag, value in values.items():
+        if isinstance(value, str) and value.startswith("--"):
+            raise PromptError(f"--{flag} has no value, {value} follows; write --{flag}=VALUE")
+
+
+def _fields(config, prefix=""):
+    for key, value in config.items():
+        if hasattr(value, "items"):
+            yield from _fields(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key, value
 
 
 def _unusable(file, message):

@@ -77,6 +77,7 @@ def run(
         for one, trained in zip(prepared, ended, strict=False):
             if isinstance(trained, str):
                 failed[one.folder] = trained
+                workdir.unclaim(one.folder)
             else:
                 attempt(one.folder, experiment.finish, one, trained)
     return [results[folder] for folder in configs if folder in results], failed
@@ -117,9 +118,12 @@ def fit(runs: list[Prepared]) -> list[training.Trained | str]:
     common = first.folder.parent / f"together-{names}"
     workdir.make_workdir(common)
     workdir.lock(common)
-    identity = {"runs": [one.identity for one in runs]}
+    identity = first.identity | {
+        field: [one.identity[field] for one in runs]
+        for field in ("seed", "learning_rate", "variant", "pictures")
+    }
     task = dataclasses.replace(first.task, clip=first.task.clip.share_memory(len(runs)))
-    with first.listing_all_bad(), contextlib.closing(batches):
+    with workdir.giving_back(common), first.listing_all_bad(), contextlib.closing(batches):
         end = training.run_steps(
             config,
             identity,

@@ -217,9 +217,11 @@ def refuse_other(
     folder: pathlib.Path, config: ConfigDict, here: dict[str, Any], finished: dict[str, Any]
 ) -> None:
     """Raises a PromptError if `finished` are another run's results, or lack pictures."""
-    there = identify(finished["config"], finished["backbone_hash"], finished["data_hashes"])
+    pictures, left_out = finished["data_hashes"], len(finished["skipped_pictures"])
+    if left_out:  # and mended since, perhaps
+        pictures = pictures | {"sizes": None}
+    there = identify(finished["config"], finished["backbone_hash"], pictures)
     refuse_other_run(folder, here, there)
-    left_out = len(finished["skipped_pictures"])
     if left_out and config.data.on_bad_image == "stop":
         raise PromptError(
             f"{folder} holds a finished run that left out {left_out} unreadable pictures; delete "

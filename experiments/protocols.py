@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import itertools
+import os
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
@@ -141,8 +142,10 @@ def check_pictures(config: ConfigDict, plan: Plan) -> Plan:
         return _without_bad(plan)
     for dataset in {_place(d): d for d in (plan.train, *plan.tests.values())}.values():
         examples = used(plan, dataset)
-        pictures.check_files(dataset, examples)
+        gone = set(pictures.missing_files(dataset, examples))
         bad = _broken(dataset, examples)
+        if len(bad) == len(gone):
+            pictures.check_files(dataset, examples)
         if bad:
             raise pictures.unreadable(dataset, examples, bad)
     return plan
@@ -179,20 +182,36 @@ def hashes(plan: Plan) -> dict[str, Any]:
     """What tells other data of the same name apart: pictures, labels, classes, templates.
 
     Returns:
-        {"train": short hash of the shots and validation pictures, "tests": {key: short hash}}.
+        {"train": short hash of the shots and validation pictures, "tests": {key: short hash},
+        "sizes": the same of their files' sizes; None where files are missing, or there are none}.
     """
     train, tests = plan.train, plan.tests
+    drawn = (*train.train, *train.val)
     return {
-        "train": _hash(train.template, (*train.train, *train.val)),
-        "tests": {key: _hash(tested.template, tested.test) for key, tested in tests.items()},
+        "train": _hash(train.template, map(tuple, drawn)),
+        "tests": {key: _hash(one.template, map(tuple, one.test)) for key, one in tests.items()},
+        "sizes": {
+            "train": _hash_sizes(train, drawn),
+            "tests": {key: _hash_sizes(one, one.test) for key, one in tests.items()},
+        },
     }
 
 
-def _hash(template: str, examples: Iterable[Example]) -> str:
-    digest = hashlib.sha256(template.encode())
-    for example in examples:
-        digest.update(repr(tuple(example)).encode("utf-8", "surrogateescape"))
+def _hash(start: str, facts: Iterable[Any]) -> str:
+    digest = hashlib.sha256(start.encode())
+    for fact in facts:
+        digest.update(repr(fact).encode("utf-8", "surrogateescape"))
     return digest.hexdigest()[:16]
+
+
+def _hash_sizes(dataset: Dataset, examples: Iterable[Example]) -> str | None:
+    """Other pictures of the same names have other sizes; reading all of them would take long."""
+    if dataset.folder is None:
+        return None
+    try:
+        return _hash("", (os.path.getsize(dataset.folder / one.picture) for one in examples))
+    except (OSError, ValueError):
+        return None
 
 
 def _options(config: ConfigDict, key: str, image_size: int) -> dict[str, Any]:

@@ -129,7 +129,7 @@ def parse(path: pathlib.Path, content: Mapping[str, Any]) -> Run:
     if not wanted <= set(accuracy):
         raise ValueError(f"accuracy has {sorted(accuracy)}, expected {sorted(wanted)}")
     zero_shot = {key: value for key, value in content["zero_shot"].items() if key in accuracy}
-    if not all(isinstance(content[key], int) for key in ("shots", "seed")):
+    if not all(type(content[key]) is int for key in ("shots", "seed")):  # True is none
         raise ValueError(f"shots={content['shots']!r}, seed={content['seed']!r}: not both integers")
     text = {key: content[key] for key in ("method", "backbone", "backbone_hash", "dataset")} | {
         key: content.get(key) or "" for key in ("ablation", "variant")

@@ -60,6 +60,13 @@ def _check_lists(config: ConfigDict) -> None:
         if wrong:
             what = "whole numbers, e.g. 1,2,3" if kind is int else "numbers, e.g. 0.002,0.004"
             raise PromptError(f"config.{field} has {wrong[0]!r}; it must be {what}")
+    for pair in config.epochs_by_shots:
+        match pair:
+            case [int(most), int(epochs)] if most > 0 and epochs > 0:
+                continue
+        raise PromptError(
+            f"config.epochs_by_shots has {pair!r}; each must be (most shots, epochs), e.g. (2, 50)"
+        )
     for variant in config.variants:
         match variant:
             case [str(), [*changes]] if all(_is_change(change) for change in changes):

@@ -13,7 +13,7 @@ from data_pipelines.errors import DataError
 from experiments import runs
 from experiments.identity import refuse_other_run
 from prompt_jax.errors import PromptError
-from prompt_jax.files import check_seal, read_json, write_text
+from prompt_jax.files import check_seal, read_json, seal, write_text
 
 # A lock lasts as long as its file is open, and so ends with the process at the latest.
 _LOCKS: dict[pathlib.Path, int] = {}
@@ -67,7 +67,7 @@ def read_evaluations(workdir: pathlib.Path) -> dict[str, dict[str, Any]]:
 def claim_workdir(workdir: pathlib.Path, identity: dict[str, Any]) -> None:
     """Locks the folder, and writes into run.json whose it is; raises as `lock_workdir`."""
     lock_workdir(workdir, identity)
-    write_json(workdir / "run.json", identity)
+    write_json(workdir / "run.json", seal(identity))
 
 
 def lock_workdir(workdir: pathlib.Path, identity: dict[str, Any]) -> None:
@@ -83,8 +83,13 @@ def lock_workdir(workdir: pathlib.Path, identity: dict[str, Any]) -> None:
     if owner.exists():
         try:
             there = dict(read_json(owner))
-        except (OSError, ValueError, TypeError) as error:
-            raise PromptError(f"{owner} is damaged ({error}); use another --workdir") from error
+            check_seal(there)
+            del there["digest"]
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            raise PromptError(
+                f"{owner} is damaged, or of an earlier version ({type(error).__name__}: {error}); "
+                "delete that file, as checkpoints know their run too, or use another --workdir"
+            ) from error
         refuse_other_run(workdir, identity, there)
 
 
@@ -170,7 +175,8 @@ def make_workdir(workdir: pathlib.Path) -> None:
     try:
         workdir.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise PromptError(f"--workdir={workdir} cannot be made: {error.strerror}") from error
+        reason = "it is a file" if workdir.is_file() else error.strerror
+        raise PromptError(f"--workdir={workdir} cannot be made: {reason}") from error
     for folder in (workdir / "checkpoints", workdir / "tensorboard"):
         if folder.exists() and not folder.is_dir():
             raise PromptError(f"{folder} is a file where a folder belongs; move it away")

@@ -10,6 +10,7 @@ import json
 import logging
 import os
 import pathlib
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -44,7 +45,7 @@ class Checkpoints:
     def steps(self) -> list[int]:
         """The complete ones, from the oldest on."""
         names = (path.name for path in self.folder.iterdir())
-        return sorted(int(name) for name in names if name.isascii() and name.isdigit())
+        return sorted(int(name) for name in names if re.fullmatch(r"[1-9][0-9]{0,17}", name))
 
     def latest(self) -> int | None:
         """The newest complete step, or None."""

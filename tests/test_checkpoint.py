@@ -63,6 +63,9 @@ def test_what_is_saved_is_read_and_two_are_kept(saved):
     assert checkpoints.latest() == 4
     checkpoints.close()
     assert sorted(path.name for path in saved.iterdir()) == ["2", "4"]
+    (saved / "008").mkdir()  # no name that is given here
+    assert checkpoints.latest() == 4
+    (saved / "008").rmdir()
     for step in (2, 4):
         assert_as_saved(read(saved, step), step)
 

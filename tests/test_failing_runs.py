@@ -106,3 +106,32 @@ def test_a_refused_run_leaves_the_folder_to_the_corrected_one(start, tmp_path):
     experiment.run(coop(start), tmp_path / "run")
     with pytest.raises(PromptError, match="holds another run"):
         experiment.run(diverging, tmp_path / "run")
+
+
+def test_pictures_that_were_replaced_are_another_run(start, tmp_path):
+    shutil.copytree(start[1], tmp_path / "data")
+    config = tiny.small_config("zero_shot", start[0], tmp_path / "data")
+    experiment.run(config, tmp_path / "run")
+    experiment.run(config, tmp_path / "run")  # finished before
+    (picture,) = (tmp_path / "data").rglob("sea_horse/image_0005.jpg")  # of the test pictures
+    picture.write_bytes(picture.read_bytes() + b"more")
+    with pytest.raises(PromptError, match=r"another run \(pictures.sizes.tests.base: "):
+        experiment.run(config, tmp_path / "run")
+    picture.unlink()  # then nothing is known of it
+    assert experiment.run(config, tmp_path / "run")["method"] == "zero_shot"
+
+
+def test_a_damaged_run_json_says_what_to_do_and_that_works(start, tmp_path):
+    with pytest.raises(PromptError, match="vectors|tokens"):
+        config = coop(start)
+        config.settings.context_length = 90
+        experiment.run(config, tmp_path)
+    experiment.run(coop(start), tmp_path)
+    (tmp_path / "results.json").unlink()
+    owner = tmp_path / "run.json"
+    for content in (owner.read_text().replace('"epochs": 2', '"epochs": 3'), "{}", "[" * 10**5):
+        owner.write_text(content)
+        with pytest.raises(PromptError, match=r"run.json is damaged, .*delete that file"):
+            experiment.run(coop(start), tmp_path)
+    owner.unlink()
+    experiment.run(coop(start), tmp_path)

@@ -145,3 +145,23 @@ def test_only_files_of_equal_size_are_read(tmp_path, monkeypatch):
     parts = [lists.Part("train", dataset, examples[:2]), lists.Part("test", dataset, examples[3:])]
     assert lists.find_copies(parts) == [lists.Copy("d", "test", "b", "train")]
     assert read == ["b", "d"]
+
+
+def test_a_picture_of_two_classes_stops_a_run_and_a_copy_is_told(tmp_path):
+    for name in ("mug/a", "mug/b", "bike/c"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"same" if name != "mug/b" else b"else")
+    (tmp_path / "bike/link").symlink_to(tmp_path / "mug/b")
+
+    def part(*pictures):
+        examples = [Example(picture, "mb".index(picture[0]), picture[:4]) for picture in pictures]
+        dataset = Dataset("folder", "{}", tuple(examples), (), (), open, tmp_path)
+        return [lists.Part("train", dataset, examples)]
+
+    (copy,) = lists.copies(part("mug/a", "mug/b", "bike/c"))
+    assert copy.text.startswith("pictures copied from another class: 1, e.g. bike/c (same as mug/a")
+    assert not copy.stops and not lists.copies(part("mug/a", "mug/b"))
+    (torn,) = lists.listed_twice(part("mug/a", "mug/b", "bike/link"))
+    assert torn.stops and torn.text == (
+        "pictures listed in two classes: 1, e.g. mug/b ('mug/' and 'bike'); leave each in one"
+    )

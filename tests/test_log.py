@@ -11,7 +11,7 @@ from tensorboardX.proto.event_pb2 import Event, SessionLog
 from tensorboardX.record_writer import masked_crc32c
 
 from experiments import events
-from experiments.log import Log
+from experiments.log import Log, lines_until
 from prompt_jax.errors import PromptError
 
 METRICS = {"loss": np.float32(0.5), "accuracy": np.float32(0.25), "diverged": np.int32(0)}
@@ -121,3 +121,10 @@ def test_a_run_that_diverged_gets_no_line(tmp_path):
         assert log.write(2, bad) == "diverged"
     lines = (tmp_path / "metrics.jsonl").read_text().splitlines()
     assert [json.loads(line)["step"] for line in lines] == [1]
+
+
+def test_a_damaged_line_costs_no_other(tmp_path, capsys):
+    path = tmp_path / "metrics.jsonl"
+    path.write_bytes(b'{"step": 1}\n{"st\xff": 2}\n{"step": 3}\n{"step": 4, "lo')
+    assert lines_until(path, 9) == ['{"step": 1}\n', '{"step": 3}\n']
+    assert capsys.readouterr().out == f"note: {path}: 1 damaged line left out\n"

@@ -78,6 +78,10 @@ def test_a_whole_number_is_a_learning_rate_too(parsed):
         ([PRO_MPT, "--config.settings.iteration=3"], "Did you mean 'settings.iterations'"),
         ([PRO_MPT, "--config.seed.x=3"], "unknown config key 'seed.x'"),
         ([PRO_MPT, "--wokdir=x"], "unknown flag 'wokdir'. Did you mean 'workdir'"),
+        (
+            [PRO_MPT, "--config.data.root", "--workdir=x"],
+            "--config.data.root has no value, --workdir=x follows; write --config.data.root=VALUE",
+        ),
         ([PRO_MPT, "here"], "unexpected argument 'here': options start with --"),
         ([PRO_MPT, "--config.epochs=many"], "config.epochs=many"),
         ([PRO_MPT, "--config.epochs=2.5"], "config.epochs=2.5"),

@@ -220,8 +220,8 @@ def test_files_left_out_by_their_suffix_are_counted(root):
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(b"x")
     *_, train, test = datasets.load("folder", root).notes
-    assert "train: left out 4 files" in train and "(2 .heic, 1 .avif, 1 no suffix)" in train
-    assert "test: left out 1 files" in test and "(1 .txt)" in test
+    assert "train: left out, as no pictures by their suffix: 2 .heic, 1 .avif, 1 no suffix" in train
+    assert "test: left out, as no pictures by their suffix: 1 .txt" in test
 
 
 def test_a_named_pipe_is_listed_and_refused_without_being_opened(root):

@@ -130,3 +130,21 @@ def sweep_that_fails(config, folder):
     with pytest.raises(PromptError, match="rate=1e[+]30"):
         sweep.run(config, folder)
     return folder
+
+
+def test_together_they_go_on_however_they_are_watched_and_nothing_stays_locked(clip, tmp_path):
+    config = config_of(clip, "coop")
+    config.parallel_seeds, config.learning_rate, config.checkpoint_every = True, 1e30, 2
+    with pytest.raises(PromptError, match="training diverged at step"):
+        sweep.run(config, tmp_path)
+    assert list(tmp_path.rglob("together-1-2")) and not list(tmp_path.rglob("lock"))
+    config.log_every = 7
+    with pytest.raises(PromptError, match="training diverged at step"):
+        sweep.run(config, tmp_path)
+    config.learning_rate = 0.002
+    with pytest.raises(PromptError) as error:
+        sweep.run(config, tmp_path)
+    assert "holds another run (learning_rate: [0.002, 0.002] here, [1e+30, 1e+30] there)" in str(
+        error.value
+    )
+    assert len(str(error.value)) < 1500

@@ -11,6 +11,7 @@ from experiments import experiment, preparation, protocols, results, sweep, work
 from experiments.configs import protocol as protocol_config
 from prompt_jax import methods
 from prompt_jax.errors import PromptError
+from prompt_jax.files import seal
 
 CLASSES = ("accordion", "garfield", "pagoda", "sea horse")
 
@@ -123,6 +124,7 @@ def test_every_method_has_a_config_for_every_protocol(name, method):
     [
         ("seeds", ("a",), r"config.seeds has 'a'; it must be whole numbers"),
         ("seeds", (1.5,), r"config.seeds has 1.5; it must be whole numbers"),
+        ("epochs_by_shots", (1, 2), r"config.epochs_by_shots has 1; each must be \(most shots"),
         ("variants", (3,), r"config.variants has 3; each must be \(label, \(\(field"),
         ("variants", (("a", ((1, 2),)),), r"config.variants has \('a', .* each must be"),
         ("learning_rates", ("x",), r"config.learning_rates has 'x'; it must be numbers"),
@@ -193,9 +195,9 @@ def test_a_stopped_evaluation_goes_on_with_what_is_left(clip, tmp_path, monkeypa
     with pytest.raises(KeyboardInterrupt):
         experiment.run(config, tmp_path)
     there = json.loads((tmp_path / "evaluations.json").read_text())
-    assert list(there) == ["emoji_scenes:plain"]
+    assert list(there) == ["emoji_scenes:plain", "digest"]
     there["emoji_scenes:plain"]["accuracy"] = 12.5  # would differ, were it tested again
-    (tmp_path / "evaluations.json").write_text(json.dumps(there))
+    (tmp_path / "evaluations.json").write_text(json.dumps(seal(there)))
     found = experiment.run(config, tmp_path)
     assert found["accuracy"]["emoji_scenes:plain"] == 12.5
     assert set(found["accuracy"]) == {"emoji_scenes:plain", "emoji_scenes:night"}

@@ -107,6 +107,7 @@ def test_columns_and_curves_over_shots_are_those_that_were_there(tmp_path, monke
     [
         *(("shots_per_class", value) for value in ([3], [4, 3], ["1", "2"], 5)),
         ("features", {"cached": 1}),
+        ("shots", True),
         ("split_source", 3),
         ("split_sources", {"caltech101": {}}),
         ("accuracy", {"base": 10**400, "new": 60.0}),

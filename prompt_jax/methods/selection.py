@@ -61,7 +61,8 @@ class Choice(NamedTuple):
 
     def as_json(self) -> dict[str, Any]:
         """What results.json says: of a grid of two settings, the best few."""
-        record: dict[str, Any] = {"values": dict(self.values), "by": self.by}
+        values = {name: _rounded(value) for name, value in self.values.items()}
+        record: dict[str, Any] = {"values": values, "by": self.by}
         if not self.grid:
             return record
         record["grid"] = {name: _shorten(values) for name, values in self.grid.items()}
@@ -72,9 +73,14 @@ class Choice(NamedTuple):
         best = []
         for place in zip(*np.unravel_index(order, self.accuracy.shape), strict=True):
             pairs = zip(self.grid.items(), place, strict=True)
-            tried = {name: values[index] for (name, values), index in pairs}
+            tried = {name: _rounded(values[index]) for (name, values), index in pairs}
             best.append(tried | {"accuracy": round(float(self.accuracy[place]), 2)})
         return record | {"accuracy": round(float(self.accuracy[at]), 2), "best": best}
+
+
+def _rounded(value: float) -> float:
+    """Without what float32 adds: 2.855, not 2.8549998."""
+    return float(f"{value:.6g}")
 
 
 def in_words(values: Mapping[str, float]) -> str:
