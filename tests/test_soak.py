@@ -101,7 +101,7 @@ def misread(given):
         (lambda given: (given / "a.txt").read_bytes(), "accepted"),
         (lambda given: list(given.rglob("*")), "accepted"),
         (lambda given: refuse("no"), "refused"),
-        (lambda given: refuse("\udcff"), "message"),
+        (lambda given: refuse("\udcff"), "refused"),
         (lambda given: refuse("x" * 10_000), "refused"),
         (lambda given: {}["key"], "raw exception"),
         (misread, "wrong"),
