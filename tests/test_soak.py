@@ -91,6 +91,17 @@ def refuse(message):
     raise PromptError(message)
 
 
+class Unprintable(PromptError):
+    """A refusal whose words no terminal takes."""
+
+    def __str__(self):
+        return "\udcff"
+
+
+def unprintable(given):
+    raise Unprintable
+
+
 def misread(given):
     raise Wrong("other numbers")
 
@@ -102,6 +113,7 @@ def misread(given):
         (lambda given: list(given.rglob("*")), "accepted"),
         (lambda given: refuse("no"), "refused"),
         (lambda given: refuse("\udcff"), "refused"),
+        (unprintable, "message"),
         (lambda given: refuse("x" * 10_000), "refused"),
         (lambda given: {}["key"], "raw exception"),
         (misread, "wrong"),
