@@ -4,6 +4,7 @@ import gc
 import multiprocessing
 import os
 import signal
+import sys
 import weakref
 from collections.abc import Callable, Iterator
 
@@ -18,6 +19,9 @@ Batch = dict[str, np.ndarray]
 # By which grain's worker processes, and its error about one that was killed, are recognised.
 _NAME = "grain-process-prefetch"
 _DIED = "terminated unexpectedly"
+# What a killed worker held in shared memory, Python's tracker of it frees at the end. Its warning
+# would stand after the sentence that says what happened.
+_QUIET_TRACKER = "ignore:resource_tracker"
 
 
 class Batches(Iterator[Batch]):
@@ -144,6 +148,8 @@ class Batches(Iterator[Batch]):
             # Grain asks absl for its own flags when it starts workers, which fails in a program
             # without absl. A later `app.run` parses them all the same.
             flags.FLAGS.mark_as_parsed()
+        if self._num_workers and _QUIET_TRACKER not in sys.warnoptions:
+            sys.warnoptions.append(_QUIET_TRACKER)  # the tracker's process takes them over
         # Grain is told where to begin, instead of being set back: its own positions are other
         # ones for other numbers of workers.
         numbers = grain.MapDataset.range(self._position, self._total)
