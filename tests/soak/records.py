@@ -90,7 +90,9 @@ def _make_workdir() -> list[Files]:
         lines = [json.dumps({"step": step, "loss": 1.5}) + "\n" for step in range(1, 9)]
         Path("run/metrics.jsonl").write_text("".join(lines))
         made = collect(Path("."))
-    return [made | {"identity.json": made["run/run.json"]}]
+    identity = json.loads(made["run/run.json"])
+    del identity["digest"]  # what a run is compared by is not sealed
+    return [made | {"identity.json": json.dumps(identity).encode()}]
 
 
 def _read_finished(folder: Path) -> None:
