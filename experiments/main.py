@@ -62,7 +62,7 @@ def parse(argv: list[str]) -> None:
         raise PromptError(f"{file}: get_config returns a {kind}, not a ConfigDict as default.py's")
     _refuse_swallowed(CONFIG.value, WORKDIR.value)
     # What takes seconds to import comes after all that a person is told at once.
-    from experiments import building
+    from experiments.run import building
 
     building.check_fields(CONFIG.value)
 
@@ -173,7 +173,9 @@ def main(argv: list[str]) -> None:
         print_help()
         return
     parse(argv)
-    from experiments import experiment, results, sweep, tables
+    from experiments import results
+    from experiments.report import tables
+    from experiments.run import experiment, sweep
 
     command_line.prepare_jax()
     config = CONFIG.value

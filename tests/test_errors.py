@@ -8,7 +8,7 @@ import pytest
 import tiny
 from tiny import SPLIT
 
-from experiments import experiment
+from experiments.run import experiment
 
 
 class Setting(NamedTuple):

@@ -7,8 +7,9 @@ import jax
 import pytest
 import tiny
 
-from experiments import building, command_line, compiled, configs, experiment
+from experiments import command_line, configs
 from experiments.configs import default
+from experiments.run import building, compiled, experiment
 from prompt_jax.errors import PromptError
 
 CONFIGS = Path(configs.__file__).parent

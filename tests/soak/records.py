@@ -19,19 +19,13 @@ import PIL.Image
 import pytest
 
 from data_pipelines.examples import Dataset, Example
-from experiments import (
-    building,
-    command_line,
-    experiment,
-    preparation,
-    results,
-    tables,
-    training,
-    workdir,
-)
+from experiments import command_line, results
 from experiments.configs import default
-from experiments.log import lines_until
-from experiments.protocols import Plan
+from experiments.record import workdir
+from experiments.record.log import lines_until
+from experiments.report import tables
+from experiments.run import building, experiment, preparation, training
+from experiments.run.protocols import Plan
 from prompt_jax.checkpoint import Checkpoints
 from prompt_jax.errors import PromptError
 from tests import result_trees, tiny
@@ -242,7 +236,7 @@ def _read_words(folder: Path) -> None:
             raise KeyboardInterrupt
 
         patch.setattr(building, "build_backbone", stop)  # what comes first after the checks
-        patch.setattr("experiments.parallel.run", stop)
+        patch.setattr("experiments.run.parallel.run", stop)
         patch.setattr(results, "report", lambda *_: None)
         with contextlib.redirect_stderr(io.StringIO()) as errors:
             code = tiny.run_main([*words, f"--workdir={folder / 'run'}"], patch)

@@ -3,9 +3,9 @@
 import pathlib
 import re
 
-from experiments import plots, published
-from experiments.averages import AVERAGE, Key, ResultTable, Row
-from experiments.runs import SOURCE_PROTOCOLS
+from experiments.record.runs import SOURCE_PROTOCOLS
+from experiments.report import plots, published
+from experiments.report.averages import AVERAGE, Key, ResultTable, Row
 
 # How Figure 8 names what it varies.
 _AXES = {

@@ -13,10 +13,11 @@ from ml_collections import ConfigDict
 
 from data_pipelines import loader
 from data_pipelines.examples import Dataset
-from experiments import building, choosing, overview, progress, protocols, training, workdir
-from experiments.features import read_options
-from experiments.identity import as_json
-from experiments.preparation import Prepared, prepare
+from experiments.record import workdir
+from experiments.record.identity import as_json
+from experiments.run import building, choosing, overview, progress, protocols, training
+from experiments.run.features import read_options
+from experiments.run.preparation import Prepared, prepare
 from prompt_jax.evaluate import Evaluator
 from prompt_jax.files import seal
 from prompt_jax.metrics import harmonic_mean

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 
 import jax
 
-from experiments.events import Events
+from experiments.record.events import Events
 from prompt_jax.errors import PromptError
 from prompt_jax.files import write_text
 

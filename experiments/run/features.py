@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 
 from data_pipelines import loader
 from data_pipelines.examples import Dataset
-from experiments import progress
+from experiments.run import progress
 from prompt_jax.clip import CLIP, Frozen
 from prompt_jax.sharding import Placement
 

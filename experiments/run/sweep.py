@@ -6,8 +6,8 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from data_pipelines.errors import DataError
-from experiments import building, experiment, parallel, protocols
 from experiments.configs import default
+from experiments.run import building, experiment, parallel, protocols
 from prompt_jax.errors import PromptError
 
 DEFAULT_NAME = default.get_config().data.name

@@ -13,10 +13,10 @@ from ml_collections import ConfigDict
 
 from data_pipelines.interrupts import StopRequest
 from data_pipelines.reading import Batches
-from experiments import progress
-from experiments.identity import refuse_other_run
-from experiments.log import Log
-from experiments.workdir import refuse_removed
+from experiments.record.identity import refuse_other_run
+from experiments.record.log import Log
+from experiments.record.workdir import refuse_removed
+from experiments.run import progress
 from prompt_jax import optim, train
 from prompt_jax.checkpoint import Checkpoints
 from prompt_jax.errors import PromptError

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from data_pipelines.errors import DataError
-from experiments import runs
-from experiments.identity import refuse_other_run
+from experiments.record import runs
+from experiments.record.identity import refuse_other_run
 from prompt_jax.errors import PromptError
 from prompt_jax.files import check_seal, read_json, seal, write_text
 

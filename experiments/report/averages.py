@@ -5,9 +5,10 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from experiments import published, runs, tables
-from experiments.published import Published
-from experiments.runs import SOURCE_PROTOCOLS, Run
+from experiments.record import runs
+from experiments.record.runs import SOURCE_PROTOCOLS, Run
+from experiments.report import published, tables
+from experiments.report.published import Published
 from prompt_jax.metrics import harmonic_mean
 
 AVERAGE = "average"

@@ -11,8 +11,8 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from data_pipelines import datasets
-from experiments import protocols
 from experiments.configs import default
+from experiments.run import protocols
 from prompt_jax import methods
 from prompt_jax.clip import CLIP, Frozen, loading
 from prompt_jax.clip.memory import default_budget

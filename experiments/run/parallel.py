@@ -17,9 +17,10 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from data_pipelines.errors import DataError
-from experiments import experiment, training, workdir
-from experiments.log import Log
-from experiments.preparation import Prepared, prepare
+from experiments.record import workdir
+from experiments.record.log import Log
+from experiments.run import experiment, training
+from experiments.run.preparation import Prepared, prepare
 from prompt_jax import train
 from prompt_jax.checkpoint import Checkpoints
 from prompt_jax.errors import PromptError

@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 from data_pipelines import datasets, pictures, sampling
 from data_pipelines.errors import DataError
 from data_pipelines.examples import Dataset, Example
-from experiments import progress
+from experiments.run import progress
 from prompt_jax.errors import PromptError
 
 DATA_OPTIONS = (

@@ -15,9 +15,10 @@ from data_pipelines import loader, pictures
 from data_pipelines.errors import BadPicture, DataError
 from data_pipelines.examples import Dataset
 from data_pipelines.reading import Batches
-from experiments import building, overview, protocols, training, workdir
-from experiments.features import FeatureMaker, read_options
-from experiments.identity import as_json, identify, refuse_other_run
+from experiments.record import workdir
+from experiments.record.identity import as_json, identify, refuse_other_run
+from experiments.run import building, overview, protocols, training
+from experiments.run.features import FeatureMaker, read_options
 from prompt_jax import methods
 from prompt_jax.errors import PromptError
 from prompt_jax.sharding import Placement

@@ -7,7 +7,7 @@ from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
-from experiments.identity import FREE_FIELDS
+from experiments.record.identity import FREE_FIELDS
 from prompt_jax.errors import PromptError
 from prompt_jax.files import check_seal, read_json
 

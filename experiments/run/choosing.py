@@ -7,8 +7,8 @@ import jax
 import numpy as np
 
 from data_pipelines import loader
-from experiments import training
-from experiments.preparation import Prepared
+from experiments.run import training
+from experiments.run.preparation import Prepared
 from prompt_jax import methods, train
 from prompt_jax.methods import selection
 

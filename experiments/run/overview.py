@@ -6,7 +6,7 @@ from data_pipelines import datasets, lists
 from data_pipelines.errors import DataError, printable
 from data_pipelines.examples import Dataset
 from data_pipelines.lists import Part, Remark
-from experiments.protocols import Plan
+from experiments.run.protocols import Plan
 from prompt_jax.clip import tokenizer
 
 _LISTED = 20  # classes that are listed with their counts; of more, the first few
