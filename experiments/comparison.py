@@ -19,7 +19,7 @@ import pathlib
 import time
 
 from experiments import results
-from experiments.configs import comparison
+from experiments.configs.images import comparison
 from experiments.record import workdir
 from experiments.run import sweep
 from prompt_jax import methods

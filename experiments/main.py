@@ -1,6 +1,6 @@
 """Runs one experiment: flags and one call.
 
-python -m experiments.main --config=experiments/configs/pro_mpt.py --workdir=results/pro_mpt
+python -m experiments.main --config=experiments/configs/images/pro_mpt.py --workdir=results/pro_mpt
 """
 
 import sys
@@ -19,7 +19,9 @@ from ml_collections import ConfigDict, config_flags
 
 from prompt_jax.errors import PromptError, unknown
 
-CONFIG = config_flags.DEFINE_config_file("config", None, "experiment, e.g. a file of configs/")
+CONFIG = config_flags.DEFINE_config_file(
+    "config", None, "experiment, e.g. a file of configs/images/"
+)
 _PROMPT_ERROR = f"{PromptError.__module__}.{PromptError.__name__}: "
 _WRONG_TYPE = re.compile(
     r"Could not override field '(.+?)'.*?\. (.*) is of original type <class '(.+?)'> "
@@ -56,7 +58,9 @@ def parse(argv: list[str]) -> None:
     if rest[1:]:
         raise PromptError(f"unexpected argument {rest[1]!r}: options start with --")
     if file is None:
-        raise PromptError("--config=FILE is needed, e.g. --config=experiments/configs/pro_mpt.py")
+        raise PromptError(
+            "--config=FILE is needed, e.g. --config=experiments/configs/images/pro_mpt.py"
+        )
     if not isinstance(CONFIG.value, ConfigDict):
         kind = type(CONFIG.value).__name__
         raise PromptError(f"{file}: get_config returns a {kind}, not a ConfigDict as default.py's")
@@ -102,7 +106,7 @@ def _config_error(argv, file, error):
     if not pathlib.Path(name).is_file():
         from prompt_jax.methods import METHODS
 
-        files = (f"experiments/configs/{method}.py" for method in METHODS)
+        files = (f"experiments/configs/images/{method}.py" for method in METHODS)
         return unknown("config file", file, files)
     try:
         known = list(_keys(flags.FLAGS["config"].parser.parse(file)))
@@ -125,7 +129,7 @@ def _mistake(file, places, message):
         f"{path}, line {line}"
         for path, line in places
         if pathlib.Path(path).resolve() == pathlib.Path(file).resolve()
-        or (pathlib.Path(path).parent == shared.parent and pathlib.Path(path) != shared)
+        or (shared.parent in pathlib.Path(path).parents and pathlib.Path(path) != shared)
     ]
     where = own[-1] if own else file
     # A KeyError's text is quoted, and so are its line ends.
@@ -158,13 +162,12 @@ def print_help() -> None:
     print("               results/PROTOCOL where a config asks for several runs")
     print("--config.FIELD=VALUE  any field of experiments/configs/default.py, which explains them")
     folder = pathlib.Path(__file__).parent / "configs"
-    shared = ("__init__", "default", "quickstart", "protocol", "comparison")
-    for path in sorted(folder.glob("*.py")):
+    shared = ("__init__", "quickstart", "protocol", "comparison")
+    for path in sorted(folder.glob("*/*.py")):
         if path.stem not in shared:
-            print(f"experiments/configs/{path.name}")
-    print(
-        "a protocol's or an ablation's config takes a method: experiments/configs/few_shot.py:coop"
-    )
+            print(f"experiments/configs/{path.parent.name}/{path.name}")
+    print("a protocol's or an ablation's config takes a method, as")
+    print("experiments/configs/images/few_shot.py:coop")
 
 
 def main(argv: list[str]) -> None:

@@ -21,7 +21,7 @@ from absl import flags
 from ml_collections import ConfigDict
 from rich.table import Table
 
-from experiments.configs import quickstart
+from experiments.configs.images import quickstart
 from experiments.report import plots, tables
 from experiments.run import experiment
 from prompt_jax.errors import PromptError

@@ -8,7 +8,7 @@ import tiny
 from PIL import Image
 
 from experiments import results
-from experiments.configs import protocol as protocol_config
+from experiments.configs.images import protocol as protocol_config
 from experiments.record import workdir
 from experiments.run import experiment, preparation, protocols, sweep
 from prompt_jax import methods

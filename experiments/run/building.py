@@ -126,13 +126,13 @@ def build_method(config: ConfigDict) -> tuple[methods.Method, Any]:
         raise PromptError(
             f"config.settings has {', '.join(wrong)}, which {config.method} does not know; its "
             f"settings are {', '.join(sorted(known)) or 'none'}. Use "
-            f"--config=experiments/configs/{config.method}.py"
+            f"--config=experiments/configs/images/{config.method}.py"
         )
     missing = sorted(known - set(config.settings))
     if missing:
         raise PromptError(
             f"config.settings lacks {', '.join(missing)}, which {config.method} needs. Use "
-            f"--config=experiments/configs/{config.method}.py"
+            f"--config=experiments/configs/images/{config.method}.py"
         )
     for field, value in dataclasses.asdict(method.Settings()).items():
         _check_type(f"config.settings.{field}", config.settings[field], value)

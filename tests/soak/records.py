@@ -214,7 +214,7 @@ _FIELDS = list(_fields(default.get_config("pro_mpt")))
 def _change_words(random: Random, files: Files, others: Sequence[Files]) -> Files:
     """A command line: a config, and fields with values that may not be theirs."""
     behind = random.choice(("", "", "", ":coop", ":" + random.choice(_FLAG_VALUES)))
-    words = [f"--config=experiments/configs/{random.choice(_CONFIG_NAMES)}.py{behind}"]
+    words = [f"--config=experiments/configs/images/{random.choice(_CONFIG_NAMES)}.py{behind}"]
     for _ in range(random.choice((1, 1, 2, 3))):
         field, value = random.choice(_FIELDS), random.choice(_FLAG_VALUES)
         field = random.choice((field,) * 8 + (field[:-1], field + ".x", "settings", "data", "x.y"))
@@ -246,7 +246,7 @@ def _read_words(folder: Path) -> None:
 
 
 def _make_words() -> list[Files]:
-    return [{"words.json": b'["--config=experiments/configs/coop.py"]'}]
+    return [{"words.json": b'["--config=experiments/configs/images/coop.py"]'}]
 
 
 KINDS = [

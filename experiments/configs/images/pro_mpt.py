@@ -1,9 +1,10 @@
 """ProMPT (ICMR 2024, section 4.1): 16 shots, SGD, batch 4.
 
-    python -m experiments.main --config=experiments/configs/pro_mpt.py --workdir=results/pro_mpt
+    python -m experiments.main --config=experiments/configs/images/pro_mpt.py \\
+        --workdir=results/pro_mpt
 
-Other protocols: --config=experiments/configs/pro_mpt.py:cross_dataset (or domain_generalization,
-few_shot; the last with base_to_novel's settings, the paper has none).
+Other protocols: --config=experiments/configs/images/pro_mpt.py:cross_dataset (or
+domain_generalization, few_shot; the last with base_to_novel's settings, the paper has none).
 
 base_to_novel: learning rate 0.008, 5 epochs. Published, ViT-B/16, average of 11 data sets:
 base 80.94, new 74.89, H 77.80.

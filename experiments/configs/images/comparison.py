@@ -10,7 +10,7 @@ settings, and no method was tuned by its figures here.
 
 from ml_collections import ConfigDict
 
-from experiments.configs import protocol
+from experiments.configs.images import protocol
 from prompt_jax import methods
 
 SOURCE = "night"

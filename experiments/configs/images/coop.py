@@ -1,8 +1,8 @@
 """CoOp (IJCV 2022): context vectors around the class name, SGD 0.002, batch 32.
 
-    python -m experiments.main --config=experiments/configs/coop.py --workdir=results/coop
+    python -m experiments.main --config=experiments/configs/images/coop.py --workdir=results/coop
 
-Other protocols: --config=experiments/configs/coop.py:few_shot (or cross_dataset,
+Other protocols: --config=experiments/configs/images/coop.py:few_shot (or cross_dataset,
 domain_generalization).
 
 base_to_novel: 4 vectors from "a photo of a", 200 epochs. Published, ViT-B/16, average of 11 data

@@ -1,10 +1,10 @@
 """ProMPT without its iterations, generators or filter (Table 5).
 
-    python -m experiments.main --config=experiments/configs/ablation_components.py \\
+    python -m experiments.main --config=experiments/configs/images/ablation_components.py \\
         --config.data.root=/data --config.data.names=caltech101,dtd
 """
 
-from experiments.configs import protocol
+from experiments.configs.images import protocol
 
 
 def get_config():

@@ -2,7 +2,7 @@
 
 from ml_collections import ConfigDict
 
-from experiments.configs import cocoop, coop, pro_mpt, zero_shot
+from experiments.configs.images import cocoop, coop, pro_mpt, zero_shot
 
 DOMAIN = "night"
 CLASSES = 60

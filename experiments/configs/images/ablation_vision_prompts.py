@@ -1,10 +1,10 @@
 """ProMPT with a = 1 to 16 vision prompts (Figure 8a).
 
-    python -m experiments.main --config=experiments/configs/ablation_vision_prompts.py \\
+    python -m experiments.main --config=experiments/configs/images/ablation_vision_prompts.py \\
         --config.data.root=/data --config.data.names=caltech101,dtd
 """
 
-from experiments.configs import protocol
+from experiments.configs.images import protocol
 
 
 def get_config():

@@ -1,10 +1,10 @@
 """ProMPT with b = 4 to 16 text prompts (Figure 8b); the words need four.
 
-    python -m experiments.main --config=experiments/configs/ablation_context_length.py \\
+    python -m experiments.main --config=experiments/configs/images/ablation_context_length.py \\
         --config.data.root=/data --config.data.names=caltech101,dtd
 """
 
-from experiments.configs import protocol
+from experiments.configs.images import protocol
 
 
 def get_config():

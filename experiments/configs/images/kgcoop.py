@@ -1,6 +1,7 @@
 """KgCoOp (CVPR 2023), base-to-novel: CoOp with M = 4, text held close to zero-shot, 100 epochs.
 
-    python -m experiments.main --config=experiments/configs/kgcoop.py --workdir=results/kgcoop
+    python -m experiments.main --config=experiments/configs/images/kgcoop.py \\
+        --workdir=results/kgcoop
 
 Published, ViT-B/16, average of 11 data sets: base 80.73, new 73.60, H 77.00.
 """

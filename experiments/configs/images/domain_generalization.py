@@ -1,6 +1,6 @@
 """Train on ImageNet, test on its four shifted variants, three seeds (ProMPT, Table 3).
 
-    python -m experiments.main --config=experiments/configs/domain_generalization.py \\
+    python -m experiments.main --config=experiments/configs/images/domain_generalization.py \\
         --config.data.root=/data
 
 The same with your own pictures, in a folder a domain:
@@ -8,7 +8,7 @@ The same with your own pictures, in a folder a domain:
     … --config.data.name=folder --config.data.domain=photo --config.data.names=folder:sketch
 """
 
-from experiments.configs import protocol
+from experiments.configs.images import protocol
 
 
 def get_config(method: str = "pro_mpt"):

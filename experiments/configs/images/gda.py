@@ -1,6 +1,6 @@
 """GDA (ICLR 2024), base-to-novel: Gaussian discriminant analysis beside zero-shot, nothing trained.
 
-    python -m experiments.main --config=experiments/configs/gda.py --workdir=results/gda
+    python -m experiments.main --config=experiments/configs/images/gda.py --workdir=results/gda
 
 Published, ViT-B/16, average of 11 data sets: base 83.96, new 74.53, H 78.72.
 """

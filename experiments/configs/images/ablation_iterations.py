@@ -1,10 +1,10 @@
 """ProMPT with N = 0 to 4 iterations (Table 4).
 
-    python -m experiments.main --config=experiments/configs/ablation_iterations.py \\
+    python -m experiments.main --config=experiments/configs/images/ablation_iterations.py \\
         --config.data.root=/data --config.data.names=caltech101,dtd
 """
 
-from experiments.configs import protocol
+from experiments.configs.images import protocol
 
 
 def get_config():

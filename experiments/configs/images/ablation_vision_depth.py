@@ -1,10 +1,10 @@
 """ProMPT with vision prompts in the first J = 1 to 12 layers (Figure 8c).
 
-    python -m experiments.main --config=experiments/configs/ablation_vision_depth.py \\
+    python -m experiments.main --config=experiments/configs/images/ablation_vision_depth.py \\
         --config.data.root=/data --config.data.names=caltech101,dtd
 """
 
-from experiments.configs import protocol
+from experiments.configs.images import protocol
 
 
 def get_config():

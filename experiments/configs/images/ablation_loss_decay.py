@@ -1,10 +1,10 @@
 """ProMPT with the loss weight λ = 0 to 1 of earlier iterations (Figure 8d).
 
-    python -m experiments.main --config=experiments/configs/ablation_loss_decay.py \\
+    python -m experiments.main --config=experiments/configs/images/ablation_loss_decay.py \\
         --config.data.root=/data --config.data.names=caltech101,dtd
 """
 
-from experiments.configs import protocol
+from experiments.configs.images import protocol
 
 
 def get_config():

@@ -1,6 +1,7 @@
 """Tip-Adapter (ECCV 2022): a cache of the shots' features, nothing trained.
 
-    python -m experiments.main --config=experiments/configs/tip_adapter.py --workdir=results/tip
+    python -m experiments.main --config=experiments/configs/images/tip_adapter.py \\
+        --workdir=results/tip
 
 Its authors publish few-shot curves, and nothing in base-to-novel.
 """

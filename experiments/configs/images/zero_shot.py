@@ -1,9 +1,10 @@
 """Zero-shot CLIP with the data set's own template; nothing trains.
 
-    python -m experiments.main --config=experiments/configs/zero_shot.py --workdir=results/zero_shot
+    python -m experiments.main --config=experiments/configs/images/zero_shot.py \\
+        --workdir=results/zero_shot
 
-Other protocols: --config=experiments/configs/zero_shot.py:cross_dataset (or domain_generalization,
-few_shot).
+Other protocols: --config=experiments/configs/images/zero_shot.py:cross_dataset (or
+domain_generalization, few_shot).
 
 Published, ViT-B/16. base_to_novel, average of 11 data sets: base 69.34, new 74.22, H 71.70.
 domain_generalization: 57.18.

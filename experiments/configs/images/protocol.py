@@ -24,7 +24,7 @@ def get_config(protocol: str, method: str) -> ConfigDict:
     """
     if method not in METHODS:
         raise unknown("method", method, METHODS)
-    module = importlib.import_module(f"experiments.configs.{method}")
+    module = importlib.import_module(f"experiments.configs.images.{method}")
     c = module.get_config(protocol)
     c.protocol = protocol
     c.seeds = SEEDS
