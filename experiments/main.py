@@ -28,6 +28,7 @@ _WRONG_TYPE = re.compile(
     r"and cannot be casted to type <class '(.+?)'>"
 )
 WORKDIR = flags.DEFINE_string("workdir", None, "folder where everything is written")
+_CONFIGS = pathlib.Path(__file__).parent / "configs"
 
 
 def parse(argv: list[str]) -> None:
@@ -104,10 +105,7 @@ def _config_error(argv, file, error):
     """What is wrong with the config: no such file, a file that fails, or a key it has not."""
     name = file.partition(":")[0]
     if not pathlib.Path(name).is_file():
-        from prompt_jax.methods import METHODS
-
-        files = (f"experiments/configs/images/{method}.py" for method in METHODS)
-        return unknown("config file", file, files)
+        return _no_file(file)
     try:
         known = list(_keys(flags.FLAGS["config"].parser.parse(file)))
     except Exception:
@@ -122,9 +120,23 @@ def _config_error(argv, file, error):
     return _mistake(name, places, f"{type(error).__name__}: {error}")
 
 
+def _no_file(file):
+    """What to give in place of a config file that is not there, e.g. of one before it was moved."""
+    name, colon, argument = file.partition(":")
+    same = [path for path in _CONFIGS.glob("*/*.py") if path.name == pathlib.Path(name).name]
+    if same:
+        places = (f"experiments/configs/{path.parent.name}/{path.name}" for path in sorted(same))
+        named = " or ".join(f"--config={place}{colon}{argument}" for place in places)
+        return PromptError(f"there is no config file {name!r}; use {named}")
+    from prompt_jax.methods import METHODS
+
+    files = (f"experiments/configs/images/{method}.py" for method in METHODS)
+    return unknown("config file", file, files)
+
+
 def _mistake(file, places, message):
     """One line for what a config file, which is Python, raised: where, and what is wrong."""
-    shared = pathlib.Path(__file__).parent / "configs/default.py"
+    shared = _CONFIGS / "default.py"
     own = [
         f"{path}, line {line}"
         for path, line in places
@@ -161,9 +173,8 @@ def print_help() -> None:
     print("--workdir=DIR  where everything is written; default results/METHOD-DATA-seedN, or")
     print("               results/PROTOCOL where a config asks for several runs")
     print("--config.FIELD=VALUE  any field of experiments/configs/default.py, which explains them")
-    folder = pathlib.Path(__file__).parent / "configs"
     shared = ("__init__", "quickstart", "protocol", "comparison")
-    for path in sorted(folder.glob("*/*.py")):
+    for path in sorted(_CONFIGS.glob("*/*.py")):
         if path.stem not in shared:
             print(f"experiments/configs/{path.parent.name}/{path.name}")
     print("a protocol's or an ablation's config takes a method, as")

@@ -233,6 +233,11 @@ def test_another_runs_workdir(fails, setting, tmp_path):
             "Did you mean 'experiments/configs/images/coop.py'",
         ),
         (
+            ["--config=experiments/configs/base_to_novel.py:maple"],
+            {},
+            "use --config=experiments/configs/images/base_to_novel.py:maple",
+        ),
+        (
             ["--config=experiments/configs/images/coop.py", "--config.epoch=1"],
             {},
             "unknown config key 'epoch'",
@@ -243,7 +248,7 @@ def test_another_runs_workdir(fails, setting, tmp_path):
             "batch_size=100 is not divisible by 8 devices; use 96 or 104",
         ),
     ],
-    ids=["no config", "unknown key", "devices"],
+    ids=["no config", "moved config", "unknown key", "devices"],
 )
 def test_real_processes(words, environment, message, tmp_path):
     process = tiny.command(
