@@ -11,9 +11,10 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from data_pipelines import loader, pictures
+from data_pipelines import loader
 from data_pipelines.errors import BadPicture, DataError
 from data_pipelines.examples import Dataset
+from data_pipelines.pictures import readers
 from data_pipelines.reading import Batches
 from experiments.record import workdir
 from experiments.record.identity import as_json, identify, refuse_other_run
@@ -73,7 +74,7 @@ class Known:
             yield
         except BadPicture as bad:
             examples = protocols.used(self.plan, dataset)
-            raise pictures.all_bad_error(dataset, examples, bad) from bad
+            raise readers.all_bad_error(dataset, examples, bad) from bad
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,9 +9,10 @@ from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
-from data_pipelines import datasets, pictures, sampling
+from data_pipelines import datasets, sampling
 from data_pipelines.errors import DataError
 from data_pipelines.examples import Dataset, Example
+from data_pipelines.pictures import readers
 from experiments.run import progress
 from prompt_jax.errors import PromptError
 
@@ -142,12 +143,12 @@ def check_pictures(config: ConfigDict, plan: Plan) -> Plan:
         return _without_bad(plan)
     for dataset in {_place(d): d for d in (plan.train, *plan.tests.values())}.values():
         examples = used(plan, dataset)
-        gone = set(pictures.missing_files(dataset, examples))
+        gone = set(readers.missing_files(dataset, examples))
         bad = _broken(dataset, examples)
         if len(bad) == len(gone):
-            pictures.check_files(dataset, examples)
+            readers.check_files(dataset, examples)
         if bad:
-            raise pictures.unreadable(dataset, examples, bad)
+            raise readers.unreadable(dataset, examples, bad)
     return plan
 
 
@@ -172,10 +173,10 @@ def _broken(dataset, examples):
     """(path, reason) of pictures whose file or header is broken, with a bar if they are many."""
     total = len({example.picture for example in examples})
     if total < MANY:
-        return pictures.find_bad(dataset, examples, decode=False)
+        return readers.find_bad(dataset, examples, decode=False)
     done = itertools.count(1)
     with progress.bar(f"looking at the pictures of {dataset.name}", total) as advance:
-        return pictures.find_bad(dataset, examples, lambda: advance(next(done), ""), decode=False)
+        return readers.find_bad(dataset, examples, lambda: advance(next(done), ""), decode=False)
 
 
 def hashes(plan: Plan) -> dict[str, Any]:
@@ -244,11 +245,11 @@ def _place(dataset):
 
 def _without_bad(plan: Plan) -> Plan:
     """The plan without its unreadable pictures, and a list of those."""
-    train, bad_train = pictures.drop_bad(plan.train, plan.train.train)
-    val, bad_val = pictures.drop_bad(plan.train, plan.train.val)
+    train, bad_train = readers.drop_bad(plan.train, plan.train.train)
+    val, bad_val = readers.drop_bad(plan.train, plan.train.val)
     bad, tests = [*bad_train, *bad_val], {}
     for key, dataset in plan.tests.items():
-        test, bad_test = pictures.drop_bad(dataset, dataset.test)
+        test, bad_test = readers.drop_bad(dataset, dataset.test)
         tests[key] = dataclasses.replace(dataset, test=test)
         bad += bad_test
     return Plan(dataclasses.replace(plan.train, train=train, val=val), tests, bad)

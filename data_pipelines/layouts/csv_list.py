@@ -5,11 +5,11 @@ import io
 import os
 from pathlib import Path
 
-from data_pipelines import class_names
 from data_pipelines.errors import DataError, shorten, unknown
 from data_pipelines.examples import Dataset, Example
-from data_pipelines.layout import MOST_DIGITS, SPLITS, check_path, expand, read_text
-from data_pipelines.pictures import FolderReader
+from data_pipelines.layouts import class_names
+from data_pipelines.layouts.layout import MOST_DIGITS, SPLITS, check_path, expand, read_text
+from data_pipelines.pictures.readers import FolderReader
 
 REQUIRED = ("path", "label", "split")
 _Row = tuple[int, dict[str, str]]

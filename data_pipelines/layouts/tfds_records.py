@@ -9,10 +9,10 @@ from typing import Any, BinaryIO, NamedTuple
 
 from PIL import Image
 
-from data_pipelines.decoding import check_picture, open_picture
 from data_pipelines.errors import BadPicture, DataError, shorten
 from data_pipelines.examples import Example
-from data_pipelines.layout import expand
+from data_pipelines.layouts.layout import expand
+from data_pipelines.pictures.decoding import check_picture, open_picture
 
 _BATCH = 1024
 # TFDS has no one name for the name of a picture's file; "id" is StanfordCars'.

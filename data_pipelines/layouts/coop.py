@@ -5,11 +5,11 @@ import os
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from data_pipelines import class_names
 from data_pipelines.errors import DataError
 from data_pipelines.examples import Dataset, Example
-from data_pipelines.layout import SPLITS, check_path, find_home, read_json, sketch
-from data_pipelines.pictures import FolderReader
+from data_pipelines.layouts import class_names
+from data_pipelines.layouts.layout import SPLITS, check_path, find_home, read_json, sketch
+from data_pipelines.pictures.readers import FolderReader
 
 
 @dataclass(frozen=True)

@@ -5,12 +5,18 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
-from data_pipelines.coop_layout import read_split
 from data_pipelines.errors import DataError
 from data_pipelines.examples import Dataset, Example
-from data_pipelines.imagenet import CLASS_NAMES, read_class_names
-from data_pipelines.layout import expand
-from data_pipelines.tfds_records import Record, TfdsReader, find_prepared, label_texts, list_records
+from data_pipelines.layouts.coop import read_split
+from data_pipelines.layouts.imagenet import CLASS_NAMES, read_class_names
+from data_pipelines.layouts.layout import expand
+from data_pipelines.layouts.tfds_records import (
+    Record,
+    TfdsReader,
+    find_prepared,
+    label_texts,
+    list_records,
+)
 
 Records = Mapping[str, Sequence[Record]]
 Lists = tuple[tuple[Example, ...], ...]

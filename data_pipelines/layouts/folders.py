@@ -4,18 +4,18 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from data_pipelines import class_names
 from data_pipelines.errors import DataError, unknown
 from data_pipelines.examples import Dataset, Example
-from data_pipelines.layout import SPLITS, expand
-from data_pipelines.picture_files import (
+from data_pipelines.layouts import class_names
+from data_pipelines.layouts.layout import SPLITS, expand
+from data_pipelines.pictures.files import (
     SUFFIXES,
     left_out,
     loose_pictures,
     pictures_below,
     subfolders,
 )
-from data_pipelines.pictures import FolderReader
+from data_pipelines.pictures.readers import FolderReader
 
 _SHOWN = 3
 
@@ -34,7 +34,7 @@ class FolderLayout:
         """List the pictures.
 
         The classes are all class folders of all splits, sorted by name; underscores in names
-        become spaces. Folders inside a class folder belong to the class; `picture_files` says
+        become spaces. Folders inside a class folder belong to the class; `pictures.files` says
         which files count. Any of the splits may be missing, but not both train and test.
 
         Args:

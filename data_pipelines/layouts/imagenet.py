@@ -5,12 +5,12 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from data_pipelines import class_names
 from data_pipelines.errors import DataError
 from data_pipelines.examples import Dataset, Example
-from data_pipelines.layout import find_home, read_lines, sketch
-from data_pipelines.picture_files import pictures_below, subfolders
-from data_pipelines.pictures import FolderReader
+from data_pipelines.layouts import class_names
+from data_pipelines.layouts.layout import find_home, read_lines, sketch
+from data_pipelines.pictures.files import pictures_below, subfolders
+from data_pipelines.pictures.readers import FolderReader
 
 CLASS_NAMES = "classnames.txt"
 _SHOWN = 5
