@@ -1,1 +1,4 @@
-"""Data sets, few-shot sampling, transforms and batches; knows nothing of models."""
+"""Data sets, few-shot sampling, transforms and batches; knows nothing of models.
+
+Read datasets and examples, then layouts/, pictures/ and scenes/, then sampling, loader, reading.
+"""

@@ -33,12 +33,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from data_pipelines import datasets, lists
-from data_pipelines.coop_layout import CoopLayout
 from data_pipelines.errors import DataError, unknown
 from data_pipelines.examples import Dataset
-from data_pipelines.layout import SPLITS, expand, find_home, read_json
+from data_pipelines.layouts.coop import CoopLayout
+from data_pipelines.layouts.layout import SPLITS, expand, find_home, read_json
 from data_pipelines.lists import Remark
-from data_pipelines.pictures import find_bad, missing_files
+from data_pipelines.pictures.readers import find_bad, missing_files
 
 
 @dataclass(frozen=True)

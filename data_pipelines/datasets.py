@@ -7,9 +7,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from data_pipelines import tfds_source
 from data_pipelines.errors import DataError, unknown
 from data_pipelines.examples import Dataset, check_names
+from data_pipelines.layouts import tfds_source
 from data_pipelines.table import TABLE, Entry
 
 __all__ = ["SOURCES", "TABLE", "Entry", "load", "split_domain"]

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from data_pipelines.examples import Dataset, Example
-from data_pipelines.layout import SPLITS
+from data_pipelines.layouts.layout import SPLITS
 
 
 class Remark(NamedTuple):

@@ -9,9 +9,9 @@ import numpy as np
 from data_pipelines.errors import DataError
 from data_pipelines.examples import Dataset, Example
 from data_pipelines.order import TRAINING, VIEWS, generator, share, shuffled_rows
-from data_pipelines.pictures import CachedReader
+from data_pipelines.pictures.readers import CachedReader
+from data_pipelines.pictures.transforms import CHANNELS, test_transform, train_transform
 from data_pipelines.reading import Batch, Batches
-from data_pipelines.transforms import CHANNELS, test_transform, train_transform
 
 PADDING_LABEL = -1
 

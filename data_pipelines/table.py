@@ -3,14 +3,14 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from data_pipelines import class_names
-from data_pipelines.aircraft import AircraftLayout
-from data_pipelines.coop_layout import CoopLayout
-from data_pipelines.csv_list import CsvLayout
-from data_pipelines.emoji_scenes import EmojiScenes
-from data_pipelines.folders import FolderLayout
-from data_pipelines.imagenet import ImageNetLayout
-from data_pipelines.layout import Layout
+from data_pipelines.layouts import class_names
+from data_pipelines.layouts.aircraft import AircraftLayout
+from data_pipelines.layouts.coop import CoopLayout
+from data_pipelines.layouts.csv_list import CsvLayout
+from data_pipelines.layouts.emoji_scenes import EmojiScenes
+from data_pipelines.layouts.folders import FolderLayout
+from data_pipelines.layouts.imagenet import ImageNetLayout
+from data_pipelines.layouts.layout import Layout
 
 _PHOTO = "a photo of a {}."
 _GUIDE = "https://github.com/KaiyangZhou/CoOp/blob/main/DATASETS.md"

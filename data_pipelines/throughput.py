@@ -34,9 +34,9 @@ from rich.table import Table
 from data_pipelines import datasets, loader
 from data_pipelines.errors import DataError
 from data_pipelines.examples import Dataset, Example
-from data_pipelines.pictures import FolderReader
+from data_pipelines.pictures.readers import FolderReader
+from data_pipelines.pictures.transforms import CLIP_MEAN, CLIP_STD
 from data_pipelines.reading import Batches
-from data_pipelines.transforms import CLIP_MEAN, CLIP_STD
 
 WIDTH, HEIGHT = 500, 375
 # Every contender keeps two batches ahead per worker, which are done before a measurement begins.

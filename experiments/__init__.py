@@ -1,0 +1,1 @@
+"""What people type, a command a file; a run's way is configs/, run/, record/, report/."""

@@ -32,7 +32,7 @@ def prepare_jax() -> None:
         PromptError: JAX_PLATFORMS names devices that are not here.
     """
     # Imported late: --help and a wrong flag need no JAX.
-    from experiments import compiled
+    from experiments.run import compiled
     from prompt_jax.sharding import find_devices
 
     compiled.keep()

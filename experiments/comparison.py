@@ -18,8 +18,10 @@ import datetime
 import pathlib
 import time
 
-from experiments import results, sweep, workdir
-from experiments.configs import comparison
+from experiments import results
+from experiments.configs.images import comparison
+from experiments.record import workdir
+from experiments.run import sweep
 from prompt_jax import methods
 from prompt_jax.errors import PromptError, unknown
 

@@ -1,6 +1,6 @@
 """Runs one experiment: flags and one call.
 
-python -m experiments.main --config=experiments/configs/pro_mpt.py --workdir=results/pro_mpt
+python -m experiments.main --config=experiments/configs/images/pro_mpt.py --workdir=results/pro_mpt
 """
 
 import sys
@@ -19,13 +19,16 @@ from ml_collections import ConfigDict, config_flags
 
 from prompt_jax.errors import PromptError, unknown
 
-CONFIG = config_flags.DEFINE_config_file("config", None, "experiment, e.g. a file of configs/")
+CONFIG = config_flags.DEFINE_config_file(
+    "config", None, "experiment, e.g. a file of configs/images/"
+)
 _PROMPT_ERROR = f"{PromptError.__module__}.{PromptError.__name__}: "
 _WRONG_TYPE = re.compile(
     r"Could not override field '(.+?)'.*?\. (.*) is of original type <class '(.+?)'> "
     r"and cannot be casted to type <class '(.+?)'>"
 )
 WORKDIR = flags.DEFINE_string("workdir", None, "folder where everything is written")
+_CONFIGS = pathlib.Path(__file__).parent / "configs"
 
 
 def parse(argv: list[str]) -> None:
@@ -56,13 +59,15 @@ def parse(argv: list[str]) -> None:
     if rest[1:]:
         raise PromptError(f"unexpected argument {rest[1]!r}: options start with --")
     if file is None:
-        raise PromptError("--config=FILE is needed, e.g. --config=experiments/configs/pro_mpt.py")
+        raise PromptError(
+            "--config=FILE is needed, e.g. --config=experiments/configs/images/pro_mpt.py"
+        )
     if not isinstance(CONFIG.value, ConfigDict):
         kind = type(CONFIG.value).__name__
         raise PromptError(f"{file}: get_config returns a {kind}, not a ConfigDict as default.py's")
     _refuse_swallowed(CONFIG.value, WORKDIR.value)
     # What takes seconds to import comes after all that a person is told at once.
-    from experiments import building
+    from experiments.run import building
 
     building.check_fields(CONFIG.value)
 
@@ -100,10 +105,7 @@ def _config_error(argv, file, error):
     """What is wrong with the config: no such file, a file that fails, or a key it has not."""
     name = file.partition(":")[0]
     if not pathlib.Path(name).is_file():
-        from prompt_jax.methods import METHODS
-
-        files = (f"experiments/configs/{method}.py" for method in METHODS)
-        return unknown("config file", file, files)
+        return _no_file(file)
     try:
         known = list(_keys(flags.FLAGS["config"].parser.parse(file)))
     except Exception:
@@ -118,14 +120,28 @@ def _config_error(argv, file, error):
     return _mistake(name, places, f"{type(error).__name__}: {error}")
 
 
+def _no_file(file):
+    """What to give in place of a config file that is not there, e.g. of one before it was moved."""
+    name, colon, argument = file.partition(":")
+    same = [path for path in _CONFIGS.glob("*/*.py") if path.name == pathlib.Path(name).name]
+    if same:
+        places = (f"experiments/configs/{path.parent.name}/{path.name}" for path in sorted(same))
+        named = " or ".join(f"--config={place}{colon}{argument}" for place in places)
+        return PromptError(f"there is no config file {name!r}; use {named}")
+    from prompt_jax.methods import METHODS
+
+    files = (f"experiments/configs/images/{method}.py" for method in METHODS)
+    return unknown("config file", file, files)
+
+
 def _mistake(file, places, message):
     """One line for what a config file, which is Python, raised: where, and what is wrong."""
-    shared = pathlib.Path(__file__).parent / "configs/default.py"
+    shared = _CONFIGS / "default.py"
     own = [
         f"{path}, line {line}"
         for path, line in places
         if pathlib.Path(path).resolve() == pathlib.Path(file).resolve()
-        or (pathlib.Path(path).parent == shared.parent and pathlib.Path(path) != shared)
+        or (shared.parent in pathlib.Path(path).parents and pathlib.Path(path) != shared)
     ]
     where = own[-1] if own else file
     # A KeyError's text is quoted, and so are its line ends.
@@ -157,14 +173,12 @@ def print_help() -> None:
     print("--workdir=DIR  where everything is written; default results/METHOD-DATA-seedN, or")
     print("               results/PROTOCOL where a config asks for several runs")
     print("--config.FIELD=VALUE  any field of experiments/configs/default.py, which explains them")
-    folder = pathlib.Path(__file__).parent / "configs"
-    shared = ("__init__", "default", "quickstart", "protocol", "comparison")
-    for path in sorted(folder.glob("*.py")):
+    shared = ("__init__", "quickstart", "protocol", "comparison")
+    for path in sorted(_CONFIGS.glob("*/*.py")):
         if path.stem not in shared:
-            print(f"experiments/configs/{path.name}")
-    print(
-        "a protocol's or an ablation's config takes a method: experiments/configs/few_shot.py:coop"
-    )
+            print(f"experiments/configs/{path.parent.name}/{path.name}")
+    print("a protocol's or an ablation's config takes a method, as")
+    print("experiments/configs/images/few_shot.py:coop")
 
 
 def main(argv: list[str]) -> None:
@@ -173,7 +187,9 @@ def main(argv: list[str]) -> None:
         print_help()
         return
     parse(argv)
-    from experiments import experiment, results, sweep, tables
+    from experiments import results
+    from experiments.report import tables
+    from experiments.run import experiment, sweep
 
     command_line.prepare_jax()
     config = CONFIG.value

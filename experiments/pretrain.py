@@ -30,7 +30,8 @@ import numpy as np
 import optax
 from absl import logging
 
-from data_pipelines import scenes, transforms
+from data_pipelines import scenes
+from data_pipelines.pictures import transforms
 from prompt_jax.checkpoint import Checkpoints
 from prompt_jax.clip import CLIP, CLIPConfig, Frozen, loading, normalize, tokenizer
 from prompt_jax.errors import PromptError

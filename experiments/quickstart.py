@@ -21,8 +21,9 @@ from absl import flags
 from ml_collections import ConfigDict
 from rich.table import Table
 
-from experiments import experiment, plots, tables
-from experiments.configs import quickstart
+from experiments.configs.images import quickstart
+from experiments.report import plots, tables
+from experiments.run import experiment
 from prompt_jax.errors import PromptError
 
 WORKDIR = flags.DEFINE_string("quickstart_dir", "results/quickstart", "where everything is written")

@@ -21,10 +21,11 @@ from collections.abc import Sequence
 
 from rich.table import Table
 
-from experiments import averages, drawing, published, runs, tables
-from experiments.averages import AVERAGE, Cell, Key, ResultTable, Row
-from experiments.experiment import STAND_IN
-from experiments.runs import SOURCE_PROTOCOLS
+from experiments.record import runs
+from experiments.record.runs import SOURCE_PROTOCOLS
+from experiments.report import averages, drawing, published, tables
+from experiments.report.averages import AVERAGE, Cell, Key, ResultTable, Row
+from experiments.run.experiment import STAND_IN
 from prompt_jax.errors import PromptError
 
 FIELDS = (

@@ -5,7 +5,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from experiments import averages, published, results
+from experiments import results
+from experiments.report import averages, published
 
 ELEVEN = published.AVERAGED["base_to_novel"]
 

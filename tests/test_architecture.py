@@ -16,6 +16,27 @@ MAY_IMPORT = {
 }
 # Inside prompt_jax from the bottom up; what is not listed stands beside train, at the top.
 LAYERS = ("errors", "files", "templates", "clip", "packing", "prompts", "methods")
+# Folders inside the other two: what each may import of its package, beside its own files.
+ROOMS: dict[str, set[str]] = {
+    "data_pipelines.pictures": {"data_pipelines.errors", "data_pipelines.examples"},
+    "data_pipelines.scenes": {"data_pipelines.errors"},
+    "data_pipelines.layouts": {
+        "data_pipelines.errors",
+        "data_pipelines.examples",
+        "data_pipelines.pictures",
+        "data_pipelines.scenes",
+    },
+    "experiments.configs": set(),
+    "experiments.record": set(),
+    "experiments.run": {"experiments.configs", "experiments.record"},
+    "experiments.report": {"experiments.record"},
+    "experiments.benchmark": {
+        "experiments.command_line",
+        "experiments.record",
+        "experiments.report",
+        "experiments.run",
+    },
+}
 # Flags, configs and data belong to the other two packages.
 NOT_IN_PROMPT_JAX = {
     "absl",
@@ -63,6 +84,11 @@ def layer(module: str) -> int:
     return LAYERS.index(inside[0]) if inside and inside[0] in LAYERS else len(LAYERS)
 
 
+def room(module: str) -> str:
+    """The folder that a module lies in, below its package; itself where it lies at the top."""
+    return ".".join(module.split(".")[:2])
+
+
 def upward(module: str, names: set[str]) -> Iterator[str]:
     """Those of `names` that a module must not import."""
     package = module.split(".")[0]
@@ -74,6 +100,8 @@ def upward(module: str, names: set[str]) -> Iterator[str]:
             # "prompt_jax" alone is the first half of `from prompt_jax import clip`.
             above = name != package and layer(name) > layer(module)
             forbidden |= top == package and above
+        if room(module) in ROOMS and top == package and name != package:
+            forbidden |= room(name) not in {room(module), *ROOMS[room(module)]}
         if forbidden:
             yield f"{module} imports {name}"
 
@@ -93,6 +121,22 @@ def test_no_files_import_each_other_in_a_circle():
         finer = {name.rpartition(".")[0] for name in graph[module]}
         graph[module] -= finer
     assert list(graphlib.TopologicalSorter(graph).static_order())
+
+
+def test_no_rooms_import_each_other_in_a_circle():
+    graph: dict[str, set[str]] = {}
+    for path in python_files(*PACKAGES):
+        names = {room(name) for name in imports(path) if name.split(".")[0] in PACKAGES}
+        here = room(module_name(path))
+        graph.setdefault(here, set()).update(names - {here, *PACKAGES})
+    assert graph.keys() >= ROOMS.keys()
+    assert list(graphlib.TopologicalSorter(graph).static_order())
+
+
+def test_every_room_says_what_it_may_import():
+    rooms = {room(module_name(path)) for path in python_files("data_pipelines", "experiments")}
+    rooms = {name for name in rooms if ROOT.joinpath(*name.split(".")).is_dir()} - {*PACKAGES}
+    assert rooms == ROOMS.keys()
 
 
 def test_files_are_short():
@@ -117,6 +161,14 @@ def test_files_are_short():
         ("prompt_jax.errors", "from .clip import config"),
         ("prompt_jax.prompts", "from prompt_jax.methods import METHODS"),
         ("prompt_jax.methods.coop", "import prompt_jax.train"),
+        ("data_pipelines.pictures.readers", "from data_pipelines.layouts.layout import SPLITS"),
+        ("data_pipelines.layouts.coop", "from data_pipelines import datasets"),
+        ("experiments.record.workdir", "from experiments.run import experiment"),
+        ("experiments.report.averages", "def late():\n    from experiments.run import experiment"),
+        ("experiments.run.sweep", "from experiments import results"),
+        ("experiments.run.sweep", "from experiments.report.tables import show"),
+        ("experiments.run.sweep", "from ..report import tables"),
+        ("experiments.configs.images.coop", "import experiments.run.building"),
     ],
 )
 def test_the_rule_sees_what_it_must(module, source):
@@ -128,7 +180,15 @@ def test_the_rule_sees_what_it_must(module, source):
     [
         ("experiments.main", "from prompt_jax import train\nfrom data_pipelines import loader"),
         ("experiments.main", "from absl import flags"),
+        ("experiments.main", "from experiments.report import tables"),
+        ("experiments.run.sweep", "from experiments.record.workdir import git_commit"),
+        ("experiments.configs.images.coop", "from experiments.configs import default"),
         ("data_pipelines.loader", "import grain"),
+        ("data_pipelines.datasets", "from data_pipelines.layouts import tfds_source"),
+        (
+            "data_pipelines.layouts.emoji_scenes",
+            "def late():\n    from data_pipelines import scenes",
+        ),
         ("prompt_jax.evaluate", "from prompt_jax.metrics import Accuracy\nimport jax"),
         ("prompt_jax.methods.coop", "from prompt_jax.methods.method import Method"),
         ("prompt_jax.prompts", "from prompt_jax.clip import tokenizer"),

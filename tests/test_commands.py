@@ -99,7 +99,7 @@ def test_devices_that_are_asked_for_and_absent(monkeypatch):
 
 
 def test_a_command_without_its_devices_ends_before_any_work(tmp_path):
-    words = ["-m", "experiments.main", "--config=experiments/configs/zero_shot.py"]
+    words = ["-m", "experiments.main", "--config=experiments/configs/images/zero_shot.py"]
     process = tiny.command(*words, f"--workdir={tmp_path / 'run'}", JAX_PLATFORMS="cuda")
     out, error = process.communicate(timeout=60)
     assert (process.returncode, out) == (command_line.USAGE_ERROR, "")

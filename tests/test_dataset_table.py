@@ -4,10 +4,11 @@ import json
 
 import pytest
 
-from data_pipelines import class_names, datasets, scenes
-from data_pipelines.coop_layout import CoopLayout
+from data_pipelines import datasets, scenes
 from data_pipelines.datasets import TABLE
 from data_pipelines.errors import DataError
+from data_pipelines.layouts import class_names
+from data_pipelines.layouts.coop import CoopLayout
 
 PUBLISHED = [
     *("ImageNet", "Caltech101", "OxfordPets", "StanfordCars", "Flowers102", "Food101"),

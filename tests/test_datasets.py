@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data_pipelines import datasets, pictures
+from data_pipelines import datasets
 from data_pipelines.errors import BadPicture, DataError
 from data_pipelines.examples import Dataset, Example, class_names
+from data_pipelines.pictures import readers
 
 SPLIT = "split_zhou_DescribableTextures.json"
 
@@ -124,7 +125,7 @@ def test_names_with_spaces_and_commas_and_linked_pictures(root):
     assert dataset.class_names == ("a, b",)
     assert dataset.read(dataset.train[0]).size == (20, 16)
     with pytest.raises(DataError, match="1 of 2 pictures are missing.*\n  a, b/gone.jpg"):
-        pictures.check_files(dataset, dataset.train)
+        readers.check_files(dataset, dataset.train)
 
 
 def test_messages_about_file_names_that_are_not_text_can_be_printed():
@@ -144,12 +145,12 @@ def test_labels_with_a_gap_are_refused():
 def test_missing_pictures_are_listed_only_for_the_examples_used(root):
     dataset = datasets.load("dtd", root)
     (root / "dtd/images/banded/3.jpg").unlink()
-    pictures.check_files(dataset, dataset.train)
+    readers.check_files(dataset, dataset.train)
     with pytest.raises(DataError, match=r"1 of 2 pictures are missing.*\n  banded/3.jpg"):
-        pictures.check_files(dataset, dataset.test)
+        readers.check_files(dataset, dataset.test)
     many = [Example(f"none/{i}.jpg", 0, "x") for i in range(25)]
     with pytest.raises(DataError, match="25 of 25.*\n(.*\n)+  … and 15 more"):
-        pictures.check_files(dataset, many)
+        readers.check_files(dataset, many)
 
 
 def palette_with_transparency():
@@ -170,7 +171,7 @@ def palette_with_transparency():
 )
 def test_every_colour_mode_becomes_rgb(tmp_path, name, image, expected):
     image.save(tmp_path / name)
-    result = pictures.open_picture(tmp_path / name)
+    result = readers.open_picture(tmp_path / name)
     assert result.mode == "RGB"
     np.testing.assert_allclose(np.asarray(result)[4, 4], expected, atol=6)
 
@@ -179,7 +180,7 @@ def test_exif_rotation_is_ignored(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6
     Image.new("RGB", (30, 20)).save(tmp_path / "turned.jpg", exif=exif)
-    assert pictures.open_picture(tmp_path / "turned.jpg").size == (30, 20)
+    assert readers.open_picture(tmp_path / "turned.jpg").size == (30, 20)
 
 
 def spoil(root):
@@ -193,13 +194,13 @@ def spoil(root):
 def test_bad_pictures_are_found_and_left_out(root):
     dataset = datasets.load("dtd", root)
     spoil(root)
-    good, bad = pictures.drop_bad(dataset, dataset.train)
+    good, bad = readers.drop_bad(dataset, dataset.train)
     assert [example.picture for example in good] == ["banded/1.jpg"]
     reasons = {path.split("images/")[1]: reason for path, reason in bad}
     assert "truncated" in reasons["banded/0.jpg"].lower()
     assert reasons["polka_dot/0.jpg"] == "no such file"
     assert "not a picture" in reasons["polka_dot/1.jpg"]
-    assert pictures.drop_bad(dataset, dataset.test) == (dataset.test, [])
+    assert readers.drop_bad(dataset, dataset.test) == (dataset.test, [])
 
 
 def test_the_error_that_ends_a_run_lists_every_bad_picture(root):
@@ -207,7 +208,7 @@ def test_the_error_that_ends_a_run_lists_every_bad_picture(root):
     spoil(root)
     with pytest.raises(BadPicture) as first:
         dataset.read(dataset.train[0])
-    error = pictures.all_bad_error(dataset, dataset.train, first.value)
+    error = readers.all_bad_error(dataset, dataset.train, first.value)
     assert "3 of 4 pictures cannot be read" in str(error) and "on_bad_image=skip" in str(error)
     assert all(name in str(error) for name in ("banded/0", "polka_dot/0", "polka_dot/1"))
     copy = pickle.loads(pickle.dumps(first.value))
@@ -223,7 +224,7 @@ def test_cache_returns_the_same_pixels_within_its_bound():
 
     examples = tuple(Example(str(i), i, str(i)) for i in range(3))
     dataset = Dataset("plain", "{}", examples, (), (), read)
-    cached = pictures.CachedReader(dataset.read, max_bytes=2 * 400)
+    cached = readers.CachedReader(dataset.read, max_bytes=2 * 400)
     for _ in range(2):
         assert [cached(example).getpixel((5, 5))[0] for example in examples] == [0, 1, 2]
     assert reads == ["0", "1", "2", "2"] and cached.bytes_used == 800

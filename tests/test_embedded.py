@@ -6,7 +6,8 @@ import jax
 import numpy as np
 import pytest
 
-from data_pipelines import scenes, transforms
+from data_pipelines import scenes
+from data_pipelines.pictures import transforms
 from prompt_jax.clip import CLIP, loading, normalize
 from prompt_jax.prompts import encode_classes, tokenize_classes
 

@@ -8,7 +8,7 @@ import pytest
 import tiny
 from tiny import SPLIT
 
-from experiments import experiment
+from experiments.run import experiment
 
 
 class Setting(NamedTuple):
@@ -117,7 +117,7 @@ def test_values_out_of_range(fails, fields, message):
             ["--config.method=coop"],
             "which coop does not know; its settings are class_spec",
         ),
-        ("pro_mpt", ["--config.method=coop"], "Use --config=experiments/configs/coop.py"),
+        ("pro_mpt", ["--config.method=coop"], "Use --config=experiments/configs/images/coop.py"),
         ("zero_shot", ["--config.method=coop"], "config.settings has templates, which coop"),
         ("pro_mpt", ["--config.settings.iterations=-1"], "iterations=-1 must be at least 0"),
         ("pro_mpt", ["--config.settings.stop_gradient=some"], "stop_gradient='some' is not one of"),
@@ -228,22 +228,27 @@ def test_another_runs_workdir(fails, setting, tmp_path):
     ("words", "environment", "message"),
     [
         (
-            ["--config=experiments/configs/coup.py"],
+            ["--config=experiments/configs/images/coup.py"],
             {},
-            "Did you mean 'experiments/configs/coop.py'",
+            "Did you mean 'experiments/configs/images/coop.py'",
         ),
         (
-            ["--config=experiments/configs/coop.py", "--config.epoch=1"],
+            ["--config=experiments/configs/base_to_novel.py:maple"],
+            {},
+            "use --config=experiments/configs/images/base_to_novel.py:maple",
+        ),
+        (
+            ["--config=experiments/configs/images/coop.py", "--config.epoch=1"],
             {},
             "unknown config key 'epoch'",
         ),
         (
-            ["--config=experiments/configs/coop.py", "--config.batch_size=100"],
+            ["--config=experiments/configs/images/coop.py", "--config.batch_size=100"],
             {"XLA_FLAGS": "--xla_force_host_platform_device_count=8"},
             "batch_size=100 is not divisible by 8 devices; use 96 or 104",
         ),
     ],
-    ids=["no config", "unknown key", "devices"],
+    ids=["no config", "moved config", "unknown key", "devices"],
 )
 def test_real_processes(words, environment, message, tmp_path):
     process = tiny.command(

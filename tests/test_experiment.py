@@ -11,8 +11,10 @@ import pytest
 import tiny
 from ml_collections import ConfigDict
 
-from experiments import experiment, preparation, tables, training, workdir
-from experiments.identity import as_json
+from experiments.record import workdir
+from experiments.record.identity import as_json
+from experiments.report import tables
+from experiments.run import experiment, preparation, training
 from prompt_jax import methods
 from prompt_jax.clip import loading
 from prompt_jax.errors import PromptError

@@ -9,7 +9,7 @@ import tiny
 
 from data_pipelines.errors import DataError
 from data_pipelines.reading import Batches
-from experiments import experiment, training
+from experiments.run import experiment, training
 from prompt_jax.errors import PromptError
 
 STEPS_PER_EPOCH = 3

@@ -5,8 +5,9 @@ import pickle
 import pytest
 from PIL import Image
 
-from data_pipelines import datasets, pictures, sampling
+from data_pipelines import datasets, sampling
 from data_pipelines.errors import DataError
+from data_pipelines.pictures import readers
 
 WNIDS = {"n01440764": "tench", "n01443537": "goldfish", "n01484850": "great white shark"}
 
@@ -53,7 +54,7 @@ def test_imagenet_has_sorted_pictures_and_no_validation(root):
     assert dataset.split_source == "folders images/train and images/val"
     assert datasets.load("imagenet", root / "imagenet") == dataset
     assert pickle.loads(pickle.dumps(dataset)) == dataset
-    pictures.check_files(dataset, (*dataset.train, *dataset.test))
+    readers.check_files(dataset, (*dataset.train, *dataset.test))
     # Fewer pictures than shots: all of them.
     assert len(sampling.few_shot(dataset, shots=16, seed=1).train) == 6
 
@@ -151,7 +152,7 @@ def test_aircraft(aircraft):
         ("0010.jpg", 1, "F/A 18"),
         ("0011.jpg", 0, "707-320"),
     ]
-    pictures.check_files(dataset, (*dataset.train, *dataset.val, *dataset.test))
+    readers.check_files(dataset, (*dataset.train, *dataset.val, *dataset.test))
     assert datasets.load("fgvc_aircraft", aircraft / "fgvc_aircraft") == dataset
     assert pickle.loads(pickle.dumps(dataset)) == dataset
 

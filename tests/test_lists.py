@@ -6,9 +6,10 @@ import sys
 
 import pytest
 
-from data_pipelines import check, csv_list, datasets, lists
+from data_pipelines import check, datasets, lists
 from data_pipelines.errors import DataError
 from data_pipelines.examples import Dataset, Example
+from data_pipelines.layouts import csv_list
 
 SPLIT = "split_zhou_DescribableTextures.json"
 DIGITS = "1" * 5000

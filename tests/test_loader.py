@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data_pipelines import loader, transforms
+from data_pipelines import loader
 from data_pipelines.errors import BadPicture, DataError
 from data_pipelines.examples import Dataset, Example
-from data_pipelines.pictures import FolderReader
+from data_pipelines.pictures import transforms
+from data_pipelines.pictures.readers import FolderReader
 
 COUNT = 10
 

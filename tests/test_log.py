@@ -10,8 +10,8 @@ import pytest
 from tensorboardX.proto.event_pb2 import Event, SessionLog
 from tensorboardX.record_writer import masked_crc32c
 
-from experiments import events
-from experiments.log import Log, lines_until
+from experiments.record import events
+from experiments.record.log import Log, lines_until
 from prompt_jax.errors import PromptError
 
 METRICS = {"loss": np.float32(0.5), "accuracy": np.float32(0.25), "diverged": np.int32(0)}

@@ -7,13 +7,14 @@ import jax
 import pytest
 import tiny
 
-from experiments import building, command_line, compiled, configs, experiment
+from experiments import command_line, configs
 from experiments.configs import default
+from experiments.run import building, compiled, experiment
 from prompt_jax.errors import PromptError
 
 CONFIGS = Path(configs.__file__).parent
 
-PRO_MPT = "--config=experiments/configs/pro_mpt.py"
+PRO_MPT = "--config=experiments/configs/images/pro_mpt.py"
 
 
 @pytest.fixture
@@ -51,7 +52,7 @@ def test_the_workdir_is_named_after_the_run_by_default(parsed):
 
 def test_one_call_leaves_nothing_to_the_next(parsed):
     parsed(PRO_MPT, "--config.epochs=3")
-    _, ran = parsed("--config=experiments/configs/coop.py")
+    _, ran = parsed("--config=experiments/configs/images/coop.py")
     assert [config.epochs for config, _ in ran] == [3, 200]
 
 
@@ -63,11 +64,11 @@ def test_a_whole_number_is_a_learning_rate_too(parsed):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ([], "--config=FILE is needed, e.g. --config=experiments/configs/pro_mpt.py"),
+        ([], "--config=FILE is needed, e.g. --config=experiments/configs/images/pro_mpt.py"),
         (["--config.epochs=3"], "--config.epochs needs a config first: --config=FILE"),
         (
-            ["--config=experiments/configs/pro_mtp.py"],
-            "Did you mean 'experiments/configs/pro_mpt.py",
+            ["--config=experiments/configs/images/pro_mtp.py"],
+            "Did you mean 'experiments/configs/images/pro_mpt.py",
         ),
         (["--config="], "unknown config file ''"),
         ([PRO_MPT, "--config.epoch=3"], "unknown config key 'epoch'. Did you mean 'epochs'"),
@@ -106,7 +107,7 @@ def test_mistakes_on_the_command_line(parsed, capsys, words, message):
     ],
 )
 def test_what_stands_behind_a_config_s_colon(parsed, capsys, file, message):
-    code, ran = parsed(f"--config=experiments/configs/{file}")
+    code, ran = parsed(f"--config=experiments/configs/images/{file}")
     assert (code, ran) == (command_line.USAGE_ERROR, [])
     error = capsys.readouterr().err
     assert message in error and error.count("\n") == 1, error
@@ -184,10 +185,10 @@ def test_a_setting_of_the_wrong_type_is_refused():
         building.build_method(config)
 
 
-@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.py")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*/*.py")), ids=lambda path: path.stem)
 def test_every_config_has_the_fields_of_the_default(path):
-    module = importlib.import_module(f"experiments.configs.{path.stem}")
-    if path.stem in ("__init__", "default", "protocol"):
+    module = importlib.import_module(f"experiments.configs.{path.parent.name}.{path.stem}")
+    if path.stem in ("__init__", "protocol"):
         return
     found = getattr(module, "get_configs", lambda: [module.get_config()])()
     for config in found:

@@ -14,8 +14,8 @@ from data_pipelines import check
 from data_pipelines.errors import DataError
 from data_pipelines.examples import Dataset, Example
 from data_pipelines.table import TABLE
-from experiments import experiment, overview, preparation, protocols
-from experiments.protocols import Plan
+from experiments.run import experiment, overview, preparation, protocols
+from experiments.run.protocols import Plan
 
 
 def save_folders(root: Path, **splits: dict[str, int]) -> Path:

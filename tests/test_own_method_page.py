@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tiny
 
-from experiments import experiment
+from experiments.run import experiment
 from prompt_jax import methods
 
 PAGE = Path(__file__).parents[1] / "docs" / "own_method.md"

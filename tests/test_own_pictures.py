@@ -6,8 +6,9 @@ import pickle
 import pytest
 from PIL import Image
 
-from data_pipelines import datasets, pictures
+from data_pipelines import datasets
 from data_pipelines.errors import DataError
+from data_pipelines.pictures import readers
 
 
 def write_pictures(folder, *names):
@@ -48,7 +49,7 @@ def test_folders_are_classes(root):
     assert dataset.val == () and dataset.template == "a photo of a {}."
     assert dataset.split_source == "folders train, test"
     assert datasets.load("folder", root, template="my {}").template == "my {}"
-    pictures.check_files(dataset, (*dataset.train, *dataset.test))
+    readers.check_files(dataset, (*dataset.train, *dataset.test))
     copy = pickle.loads(pickle.dumps(dataset))
     assert copy == dataset and copy.read(copy.test[0]).size == (8, 8)
 
@@ -76,7 +77,7 @@ def test_links_are_followed_without_going_round_in_circles(root):
     names = listed(dataset.train)
     assert "train/quince/q.bmp" in names and names.count("train/pear/linked.jpg") == 1
     with pytest.raises(DataError, match="1 of .* pictures are missing.*\n  train/pear/gone.jpg"):
-        pictures.check_files(dataset, [e for e in dataset.train if "round" not in e.picture])
+        readers.check_files(dataset, [e for e in dataset.train if "round" not in e.picture])
 
 
 def test_wrong_folders_are_refused(root, tmp_path_factory):
@@ -211,7 +212,7 @@ def test_which_csv_file_must_be_clear(table):
     table.write_text("path,label,split\nnowhere.jpg,x,test\n")
     dataset = datasets.load("csv", table)
     with pytest.raises(DataError, match="1 of 1 pictures are missing"):
-        pictures.check_files(dataset, dataset.test)
+        readers.check_files(dataset, dataset.test)
 
 
 def test_files_left_out_by_their_suffix_are_counted(root):
@@ -227,7 +228,7 @@ def test_files_left_out_by_their_suffix_are_counted(root):
 def test_a_named_pipe_is_listed_and_refused_without_being_opened(root):
     os.mkfifo(root / "train/pear/pipe.jpg")
     dataset = datasets.load("folder", root)
-    bad = pictures.find_bad(dataset, dataset.train)
+    bad = readers.find_bad(dataset, dataset.train)
     assert [(path.split("/")[-1], reason) for path, reason in bad] == [
         ("pipe.jpg", "a named pipe, not a picture file")
     ]

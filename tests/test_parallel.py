@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tiny
 
-from experiments import parallel, sweep, training
+from experiments.run import parallel, sweep, training
 from prompt_jax.errors import PromptError
 
 TIMES = ("seconds", "per_second", "wait_share")

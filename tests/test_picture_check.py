@@ -5,8 +5,8 @@ import pytest
 from PIL import Image
 
 from data_pipelines.errors import DataError
-from experiments import protocols
 from experiments.configs import default
+from experiments.run import protocols
 
 
 @pytest.fixture

@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data_pipelines import decoding, lists, pictures
+from data_pipelines import lists
 from data_pipelines.errors import BadPicture
 from data_pipelines.examples import Dataset, Example
+from data_pipelines.pictures import decoding, readers
 
 RNG = np.random.default_rng(0)
 
@@ -127,18 +128,18 @@ def test_every_picture_is_looked_at_once_and_counted(tmp_path):
     (tmp_path / "bad.png").write_text("no picture")
     names = ["good.png", "bad.png", "good.png", "gone.png"]
     examples = tuple(Example(name, 0, "x") for name in names)
-    reader = pictures.FolderReader(tmp_path)
+    reader = readers.FolderReader(tmp_path)
     dataset = Dataset("mine", "{}", examples, (), (), reader, tmp_path)
     done = []
-    bad = pictures.find_bad(dataset, examples, lambda: done.append(1))
+    bad = readers.find_bad(dataset, examples, lambda: done.append(1))
     assert [path.rsplit("/")[-1] for path, _ in bad] == ["bad.png", "gone.png"]
     assert len(done) == 3
-    assert pictures.missing_files(dataset, examples) == ["gone.png"]
+    assert readers.missing_files(dataset, examples) == ["gone.png"]
 
 
 def test_a_cache_goes_to_a_worker_empty(tmp_path):
     KINDS["colour.png"].save(tmp_path / "a.png")
-    cached = pictures.CachedReader(pictures.FolderReader(tmp_path), 10**6)
+    cached = readers.CachedReader(readers.FolderReader(tmp_path), 10**6)
     example = Example("a.png", 0, "x")
     assert cached(example) is cached(example)
     copy = pickle.loads(pickle.dumps(cached))
@@ -180,10 +181,10 @@ def test_what_is_no_regular_file_is_never_opened(tmp_path):
     for name, reason in reasons.items():
         assert reason in look_and_open(tmp_path / name)
     examples = tuple(Example(name, 0, "x") for name in reasons)
-    reader = pictures.FolderReader(tmp_path)
+    reader = readers.FolderReader(tmp_path)
     dataset = Dataset("mine", "{}", examples, (), examples, reader, tmp_path)
-    assert len(pictures.find_bad(dataset, examples, decode=False)) == len(reasons)
-    assert pictures.missing_files(dataset, examples) == ["round.jpg", "x" * 300, "a\0b.jpg"]
+    assert len(readers.find_bad(dataset, examples, decode=False)) == len(reasons)
+    assert readers.missing_files(dataset, examples) == ["round.jpg", "x" * 300, "a\0b.jpg"]
     assert lists.copies(lists.splits(dataset)) == []
 
 
@@ -267,7 +268,7 @@ def test_broken_exif_leaves_the_picture_as_it_is_without_a_word(tmp_path):
     exif = b"Exif\0\0II*\0\x08\0\0\0\xff\xff\x12\x01\x03\0"
     KINDS["colour.jpg"].save(tmp_path / "a.jpg", exif=exif)
     code = (
-        "import sys; from data_pipelines.decoding import open_picture;"
+        "import sys; from data_pipelines.pictures.decoding import open_picture;"
         "print(open_picture(sys.argv[1], upright=True).size)"
     )
     # A process of its own: pytest has its own rules for warnings.

@@ -7,8 +7,10 @@ import pytest
 import tiny
 from PIL import Image
 
-from experiments import experiment, preparation, protocols, results, sweep, workdir
-from experiments.configs import protocol as protocol_config
+from experiments import results
+from experiments.configs.images import protocol as protocol_config
+from experiments.record import workdir
+from experiments.run import experiment, preparation, protocols, sweep
 from prompt_jax import methods
 from prompt_jax.errors import PromptError
 from prompt_jax.files import seal

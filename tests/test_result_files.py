@@ -10,8 +10,10 @@ import pytest
 from PIL import Image
 from result_trees import ELEVEN, only_table, put, read_csv, row
 
-from experiments import drawing, published, results, runs
+from experiments import results
 from experiments.command_line import explain
+from experiments.record import runs
+from experiments.report import drawing, published
 from prompt_jax.metrics import harmonic_mean
 
 

@@ -6,8 +6,9 @@ import statistics
 import pytest
 from result_trees import ELEVEN, only_table, put, row
 
-from experiments import results, runs
+from experiments import results
 from experiments.command_line import explain
+from experiments.record import runs
 from prompt_jax.errors import PromptError
 from prompt_jax.metrics import harmonic_mean
 

@@ -13,9 +13,9 @@ import pytest
 import tiny
 
 from data_pipelines.interrupts import STOPPING
-from experiments import experiment, training
-from experiments.log import lines_until
-from experiments.workdir import read_evaluations
+from experiments.record.log import lines_until
+from experiments.record.workdir import read_evaluations
+from experiments.run import experiment, training
 from prompt_jax import checkpoint
 from prompt_jax.errors import PromptError
 

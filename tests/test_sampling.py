@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from data_pipelines import coop_layout, sampling
+from data_pipelines import sampling
 from data_pipelines.errors import DataError
 from data_pipelines.examples import Dataset, Example
+from data_pipelines.layouts import coop
 
 SHARED = Path(os.environ.get("PROMPT_JAX_SHARED", Path(__file__).parents[2] / "shared"))
 
@@ -47,7 +48,7 @@ def test_draw_equals_a_direct_statement_of_the_rule():
 @pytest.mark.skipif(not (SHARED / "oracles/fewshot").is_dir(), reason="no published draws here")
 def test_draws_equal_the_published_ones():
     splits = {
-        name: coop_layout.read_split(path)
+        name: coop.read_split(path)
         for path in (SHARED / "data/splits").glob("split_zhou_*.json")
         for name in [path.stem.removeprefix("split_zhou_")]
     }

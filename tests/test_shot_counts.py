@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from result_trees import only_table, put, read_csv
 
-from experiments import drawing, plots, results, tables
+from experiments import results
+from experiments.report import drawing, plots, tables
 
 FEW_SHOT = {
     "protocol": "few_shot",

@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data_pipelines import datasets, pictures
+from data_pipelines import datasets
 from data_pipelines.datasets import TABLE
 from data_pipelines.errors import BadPicture, DataError
+from data_pipelines.pictures import readers
 
 tfds = pytest.importorskip("tensorflow_datasets", reason="the extra tfds is not installed")
 
@@ -103,7 +104,7 @@ def test_official_splits(dtd):
     ]
     expected = "TFDS dtd:1.2.0, train: train, val: validation, test: test"
     assert dataset.split_source == expected
-    pictures.check_files(dataset, dataset.train)
+    readers.check_files(dataset, dataset.train)
 
 
 def test_reading_pickles_and_is_safe_in_threads(dtd):

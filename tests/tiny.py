@@ -146,7 +146,7 @@ def command(*arguments: str, **environment: str) -> subprocess.Popen:
 
 def arguments(config: ConfigDict, workdir: Path) -> list[str]:
     """The command line of a run of `config`, without the program."""
-    file = f"experiments/configs/{config.method}.py"
+    file = f"experiments/configs/images/{config.method}.py"
     words = [f"--config={file}", f"--workdir={workdir}"]
     for key, value in config.items():
         if key in ("data", "settings"):

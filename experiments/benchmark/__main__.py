@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.benchmark import cells, growth, measure, report
-from experiments.workdir import make_workdir
+from experiments.record.workdir import make_workdir
 from prompt_jax.errors import PromptError
 
 # A little below the promised 5 and 9 minutes.

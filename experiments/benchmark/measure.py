@@ -14,11 +14,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments import progress
 from experiments.benchmark.cells import Cell
 from experiments.benchmark.handover import cores
 from experiments.benchmark.worker import Failed, LeftOut, Worker, total_memory
-from experiments.workdir import git_commit, write_json
+from experiments.record.workdir import git_commit, write_json
+from experiments.run import progress
 from prompt_jax.errors import PromptError
 
 OURS, COUNTERPART = "ours", "counterpart"

@@ -6,8 +6,8 @@ from typing import Any
 
 from rich.table import Table
 
-from experiments import tables
 from experiments.benchmark.cells import Cell
+from experiments.report import tables
 
 HEADERS = (
     "method", "K", "batch", "{0} /s", "{1} /s", "ratio", "{0} MiB", "{1} MiB", "GFLOP", "peak",

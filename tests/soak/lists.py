@@ -12,8 +12,8 @@ from PIL import Image
 from data_pipelines import check
 from data_pipelines.errors import BadPicture
 from data_pipelines.examples import Dataset
-from experiments import protocols
 from experiments.configs import default
+from experiments.run import protocols
 
 from .files import Fifo, Files, Folder, Link
 from .kind import Kind, changing

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageFile
 
-from data_pipelines.pictures import open_picture
-from data_pipelines.transforms import test_transform, train_transform
+from data_pipelines.pictures.readers import open_picture
+from data_pipelines.pictures.transforms import test_transform, train_transform
 
 from .files import Files
 from .kind import Kind, Wrong, changing

@@ -19,19 +19,13 @@ import PIL.Image
 import pytest
 
 from data_pipelines.examples import Dataset, Example
-from experiments import (
-    building,
-    command_line,
-    experiment,
-    preparation,
-    results,
-    tables,
-    training,
-    workdir,
-)
+from experiments import command_line, results
 from experiments.configs import default
-from experiments.log import lines_until
-from experiments.protocols import Plan
+from experiments.record import workdir
+from experiments.record.log import lines_until
+from experiments.report import tables
+from experiments.run import building, experiment, preparation, training
+from experiments.run.protocols import Plan
 from prompt_jax.checkpoint import Checkpoints
 from prompt_jax.errors import PromptError
 from tests import result_trees, tiny
@@ -222,7 +216,7 @@ _FIELDS = list(_fields(default.get_config("pro_mpt")))
 def _change_words(random: Random, files: Files, others: Sequence[Files]) -> Files:
     """A command line: a config, and fields with values that may not be theirs."""
     behind = random.choice(("", "", "", ":coop", ":" + random.choice(_FLAG_VALUES)))
-    words = [f"--config=experiments/configs/{random.choice(_CONFIG_NAMES)}.py{behind}"]
+    words = [f"--config=experiments/configs/images/{random.choice(_CONFIG_NAMES)}.py{behind}"]
     for _ in range(random.choice((1, 1, 2, 3))):
         field, value = random.choice(_FIELDS), random.choice(_FLAG_VALUES)
         field = random.choice((field,) * 8 + (field[:-1], field + ".x", "settings", "data", "x.y"))
@@ -244,7 +238,7 @@ def _read_words(folder: Path) -> None:
             raise KeyboardInterrupt
 
         patch.setattr(building, "build_backbone", stop)  # what comes first after the checks
-        patch.setattr("experiments.parallel.run", stop)
+        patch.setattr("experiments.run.parallel.run", stop)
         patch.setattr(results, "report", lambda *_: None)
         with contextlib.redirect_stderr(io.StringIO()) as errors:
             code = tiny.run_main([*words, f"--workdir={folder / 'run'}"], patch)
@@ -254,7 +248,7 @@ def _read_words(folder: Path) -> None:
 
 
 def _make_words() -> list[Files]:
-    return [{"words.json": b'["--config=experiments/configs/coop.py"]'}]
+    return [{"words.json": b'["--config=experiments/configs/images/coop.py"]'}]
 
 
 KINDS = [

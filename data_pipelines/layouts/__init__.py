@@ -1,0 +1,1 @@
+"""How data sets lie on disk: read layout, then coop, imagenet, folders, tfds_source."""

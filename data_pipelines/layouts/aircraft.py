@@ -1,0 +1,65 @@
+"""FGVCAircraft, whose splits are text files of picture number and variant."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from data_pipelines.errors import DataError
+from data_pipelines.examples import Dataset, Example
+from data_pipelines.layouts.layout import SPLITS, check_path, find_home, read_lines, sketch
+from data_pipelines.pictures.readers import FolderReader
+
+VARIANTS = "variants.txt"
+_LIST = "images_variant_{}.txt"
+
+
+@dataclass(frozen=True)
+class AircraftLayout:
+    """Where FGVCAircraft lies under a common root; `folder` is its folder there."""
+
+    folder: str
+
+    def load(self, name: str, root: str | Path | None, template: str) -> Dataset:
+        """Read the lists; labels are positions in `variants.txt`.
+
+        Args:
+            name: the data set's name, for messages and results.
+            root: the folder that holds `folder`, or `folder` itself.
+            template: the text of one class, with one `{}` for the class name.
+
+        Raises:
+            DataError: no root, a missing file or image folder, or a line that is not a picture
+                number and a variant.
+        """
+        home = find_home(name, root, self.folder, VARIANTS, "list of variants", self.expected())
+        if not os.path.isdir(home / "images"):
+            raise DataError(f"{name}: no image folder {home / 'images'}\n{self.expected()}")
+        variants = [line for _, line in read_lines(home / VARIANTS, "list of variants")]
+        # A repeated variant keeps its first label and leaves a gap, which is refused later.
+        labels = {variant: label for label, variant in reversed(list(enumerate(variants)))}
+        train, val, test = (_read_list(home / _LIST.format(split), labels) for split in SPLITS)
+        images = home / "images"
+        source = _LIST.format("{train,val,test}")
+        return Dataset(name, template, train, val, test, FolderReader(images), images, source)
+
+    def expected(self) -> str:
+        """The folder sketch for error messages."""
+        lists = {_LIST.format(split): 'lines "0034309 Boeing 707-320"' for split in SPLITS}
+        return sketch(
+            self.folder,
+            {"images/*.jpg": "the pictures", VARIANTS: "one class name a line", **lists},
+        )
+
+
+def _read_list(path: Path, labels: dict[str, int]) -> tuple[Example, ...]:
+    examples = []
+    for number, line in read_lines(path, "split file"):
+        picture, _, variant = line.partition(" ")
+        if not picture.isalnum() or variant not in labels:
+            raise DataError(
+                f"{path}, line {number}: {line[:60]!r} must be a picture number and a class of "
+                f"{VARIANTS}, like '0034309 Boeing 707-320'"
+            )
+        check_path(picture, f"{path}, line {number}")
+        examples.append(Example(f"{picture}.jpg", labels[variant], variant))
+    return tuple(examples)

@@ -1,0 +1,109 @@
+"""Data sets in the folder layout of the CoOp benchmark, with a `split_zhou_*.json` file."""
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from data_pipelines.errors import DataError
+from data_pipelines.examples import Dataset, Example
+from data_pipelines.layouts import class_names
+from data_pipelines.layouts.layout import SPLITS, check_path, find_home, read_json, sketch
+from data_pipelines.pictures.readers import FolderReader
+
+
+@dataclass(frozen=True)
+class CoopLayout:
+    """Where one data set lies under a common root.
+
+    Attributes:
+        folder: the data set's folder below the root.
+        images: the image folder in it; "." where the split's paths start at `folder`.
+        split: the split file in it.
+    """
+
+    folder: str
+    images: str
+    split: str
+
+    def load(self, name: str, root: str | Path | None, template: str) -> Dataset:
+        """Read the split file; pictures stay on disk.
+
+        Args:
+            name: the data set's name, for messages and results.
+            root: the folder that holds `folder`, or `folder` itself.
+            template: the text of one class, with one `{}` for the class name.
+
+        Returns:
+            The data set with the splits of the file.
+
+        Raises:
+            DataError: no root, a missing folder or split file, or a malformed split file.
+        """
+        home = find_home(name, root, self.folder, self.split, "split file", self.expected())
+        images = home / self.images
+        if not os.path.isdir(images):
+            raise DataError(f"{name}: no image folder {images}\n{self.expected()}")
+        train, val, test = read_split(home / self.split)
+        reader = FolderReader(images)
+        return Dataset(name, template, train, val, test, reader, images, self.split)
+
+    def expected(self) -> str:
+        """The folder sketch for error messages."""
+        pictures = "…" if self.images == "." else f"{self.images}/…"
+        return sketch(self.folder, {pictures: "the pictures", self.split: "the split"})
+
+
+def read_split(path: Path) -> tuple[tuple[Example, ...], ...]:
+    """Read a split file: {"train": [[relative path, label, class name], …], "val", "test"}.
+
+    Args:
+        path: the JSON file, UTF-8.
+
+    Returns:
+        The train, val and test examples, in the file's order; underscores in class names
+        become spaces.
+
+    Raises:
+        DataError: the file is not UTF-8 JSON, lacks a split or names one twice, or has an entry of
+            another form or with a path that leaves the image folder.
+    """
+    content = read_json(path, "split file")
+    if not isinstance(content, dict) or not set(SPLITS) <= set(content):
+        raise DataError(f"{path}: must be a JSON object with the lists {', '.join(SPLITS)}")
+    return tuple(_examples(path, split, content[split]) for split in SPLITS)
+
+
+def _examples(path: Path, split: str, entries: object) -> tuple[Example, ...]:
+    if not isinstance(entries, list):
+        raise DataError(f"{path}: {split!r} must be a list of [path, label, class name]")
+    examples = []
+    for position, entry in enumerate(entries):
+        match entry:
+            case [str(picture), int(label), str(name)] if not isinstance(label, bool):
+                _check_inside(picture, f"{path}: {split}[{position}]")
+                examples.append(Example(picture, label, class_names.spaces(name)))
+            case _:
+                raise DataError(
+                    f"{path}: {split}[{position}] is {_shown(entry)}; "
+                    'must be ["relative/path.jpg", label, "class name"], the label a whole number'
+                )
+    return tuple(examples)
+
+
+def _check_inside(picture: str, where: str) -> None:
+    # A split file comes from elsewhere: it must not make a run read other files.
+    check_path(picture, where)
+    path = PurePosixPath(picture)
+    if not picture or path.is_absolute() or ".." in path.parts:
+        raise DataError(
+            f"{where} has the path {picture!r}; must be a path inside the image folder: not "
+            'empty, not absolute and without ".."'
+        )
+
+
+def _shown(entry: object) -> str:
+    try:
+        return json.dumps(entry)[:80]
+    except RecursionError:
+        return "a list of lists of lists"

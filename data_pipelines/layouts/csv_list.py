@@ -1,0 +1,154 @@
+"""People's own pictures: a CSV file of path, class and split."""
+
+import csv
+import io
+import os
+from pathlib import Path
+
+from data_pipelines.errors import DataError, shorten, unknown
+from data_pipelines.examples import Dataset, Example
+from data_pipelines.layouts import class_names
+from data_pipelines.layouts.layout import MOST_DIGITS, SPLITS, check_path, expand, read_text
+from data_pipelines.pictures.readers import FolderReader
+
+REQUIRED = ("path", "label", "split")
+_Row = tuple[int, dict[str, str]]
+
+
+class CsvLayout:
+    """Own pictures, listed in a CSV file."""
+
+    def load(
+        self,
+        name: str,
+        root: str | Path | None,
+        template: str,
+        domain: str | None = None,
+        ignore_rotation: bool = False,
+    ) -> Dataset:
+        """Read the list; pictures stay where they are.
+
+        The file is UTF-8, with commas, and its first line names the columns, in any order:
+        "path" (relative to the file's folder, or absolute), "label" and "split" ("train", "val"
+        or "test"); other columns are passed over. Without a column "name", "label" is the class's
+        name, and classes are numbered in sorted order; with it, "label" is a number from 0 and
+        "name" is the class's name. Underscores in names become spaces.
+
+        Args:
+            name: the data set's name, for messages and results.
+            root: the CSV file, or a folder that holds exactly one.
+            template: the text of one class, with one `{}` for the class name.
+            domain: keeps only the rows with this value in the column "domain"; None keeps all.
+            ignore_rotation: leave pictures as they are stored, whatever their EXIF says.
+
+        Raises:
+            DataError: no file, missing columns, a malformed row, or an unknown domain.
+        """
+        path = self._find(name, root)
+        columns, rows = _read_rows(path)
+        if domain is not None:
+            rows = _of_domain(path, columns, rows, domain)
+        numbered = "name" in columns
+        numbers = {text: i for i, text in enumerate(sorted({row["label"] for _, row in rows}))}
+        lists: dict[str, list[Example]] = {split: [] for split in SPLITS}
+        for line, row in rows:
+            if row["split"] not in lists:
+                raise unknown(f"split in {path}, line {line}:", row["split"], SPLITS)
+            where = f"{path}, line {line}"
+            label = _number(row["label"], where) if numbered else numbers[row["label"]]
+            check_path(row["path"], where)
+            text = row["name"] if numbered else row["label"]
+            example = Example(row["path"], label, class_names.spaces(text))
+            lists[row["split"]].append(example)
+        train, val, test = (tuple(lists[split]) for split in SPLITS)
+        reader = FolderReader(path.parent, upright=not ignore_rotation)
+        source = path.name + (f", domain {domain}" if domain else "")
+        return Dataset(name, template, train, val, test, reader, path.parent, source)
+
+    def expected(self) -> str:
+        """A sketch of the file for error messages."""
+        return (
+            "Expected: root is a CSV file (or a folder with one), UTF-8, with commas:\n"
+            "  path,label,split\n"
+            "  pictures/1.jpg,red apple,train\n"
+            "  pictures/2.jpg,pear,test\n"
+            'Optional columns: domain; name (then "label" is a number from 0).'
+        )
+
+    def _find(self, name: str, root: str | Path | None) -> Path:
+        if root is None:
+            raise DataError(f"{name}: root is not set\n{self.expected()}")
+        path = expand(root)
+        if os.path.isfile(path):
+            return path
+        if not os.path.isdir(path):
+            raise DataError(f"{name}: no such file or folder: {path}\n{self.expected()}")
+        files = sorted(path.glob("*.csv"))
+        if len(files) != 1:
+            found = ", ".join(file.name for file in files) or "none"
+            raise DataError(
+                f"{name}: {path} must hold exactly one *.csv file, found {found}; set root to the "
+                f"file\n{self.expected()}"
+            )
+        return files[0]
+
+
+def _read_rows(path: Path) -> tuple[list[str], list[_Row]]:
+    reader = csv.reader(io.StringIO(read_text(path, "CSV file"), newline=""), strict=True)
+    try:
+        columns = [column.strip().lower() for column in next(reader, [])]
+        _check_columns(path, columns)
+        return columns, [
+            (reader.line_num, _row(path, reader.line_num, columns, fields))
+            for fields in reader
+            if any(field.strip() for field in fields)
+        ]
+    except csv.Error as error:
+        raise DataError(f"{path}, line {reader.line_num}: not valid CSV: {error}") from error
+
+
+def _check_columns(path: Path, columns: list[str]) -> None:
+    missing = [column for column in REQUIRED if column not in columns]
+    if missing:
+        raise DataError(
+            f"{path}: the first line lacks the columns {', '.join(missing)}; it holds "
+            f"{', '.join(columns) or 'nothing'}. It must name at least {','.join(REQUIRED)}, "
+            "separated by commas; split is train, val or test"
+        )
+    repeated = sorted({column for column in columns if columns.count(column) > 1})
+    if repeated:
+        raise DataError(f"{path}: the first line names {', '.join(repeated)} more than once")
+
+
+def _row(path: Path, line: int, columns: list[str], fields: list[str]) -> dict[str, str]:
+    if len(fields) != len(columns):
+        raise DataError(
+            f"{path}, line {line}: {len(fields)} fields, but the first line names {len(columns)} "
+            'columns; put fields that hold a comma into quotation marks "…"'
+        )
+    row = {column: field.strip() for column, field in zip(columns, fields, strict=True)}
+    for column in (*REQUIRED, "name"):
+        if column in row and not row[column]:
+            raise DataError(f"{path}, line {line}: {column} is empty; fill it in")
+    return row
+
+
+def _of_domain(path: Path, columns: list[str], rows: list[_Row], domain: str) -> list[_Row]:
+    if "domain" not in columns:
+        raise DataError(
+            f"{path}: domain {domain!r} was asked for, but there is no column domain; add it to "
+            "the file, or leave the domain out"
+        )
+    kept = [(line, row) for line, row in rows if row["domain"] == domain]
+    if not kept:
+        raise unknown(f"domain of {path}:", domain, sorted({row["domain"] for _, row in rows}))
+    return kept
+
+
+def _number(label: str, where: str) -> int:
+    if not (label.isascii() and label.isdigit()) or len(label) > MOST_DIGITS:
+        raise DataError(
+            f"{where}: label is {shorten(label)}; with a column name it must be a whole number "
+            f"from 0, of at most {MOST_DIGITS} digits"
+        )
+    return int(label)

@@ -1,0 +1,144 @@
+"""ImageNet and its variants: one folder per class, class names in `classnames.txt`."""
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from data_pipelines.errors import DataError
+from data_pipelines.examples import Dataset, Example
+from data_pipelines.layouts import class_names
+from data_pipelines.layouts.layout import find_home, read_lines, sketch
+from data_pipelines.pictures.files import pictures_below, subfolders
+from data_pipelines.pictures.readers import FolderReader
+
+CLASS_NAMES = "classnames.txt"
+_SHOWN = 5
+
+
+@dataclass(frozen=True)
+class ImageNetLayout:
+    """Where ImageNet, or a test set of its classes, lies under a common root.
+
+    Labels follow the order of `classnames.txt`, which is that of the sorted WordNet ids. There is
+    no validation split. Folders and files are taken in sorted order; the CoOp benchmark takes
+    ImageNet's training files in the order in which the file system happens to list them, so its
+    few-shot draws on ImageNet differ from machine to machine, and from ours.
+
+    Attributes:
+        folder: the data set's folder below the root.
+        test: the folder of test pictures in it.
+        train: the folder of training pictures in it; it may be missing. None: a test set only.
+        numbered: whether class folders are called 0, 1, … (by label) instead of by WordNet id.
+        own_classes: whether only the classes that have a folder count, relabelled from 0.
+    """
+
+    folder: str
+    test: str
+    train: str | None = None
+    numbered: bool = False
+    own_classes: bool = False
+
+    def load(self, name: str, root: str | Path | None, template: str) -> Dataset:
+        """List the pictures.
+
+        Args:
+            name: the data set's name, for messages and results.
+            root: the folder that holds `folder`, or `folder` itself.
+            template: the text of one class, with one `{}` for the class name.
+
+        Returns:
+            The data set; `train` is empty where there are no training pictures.
+
+        Raises:
+            DataError: no root, a missing folder or `classnames.txt`, a class folder that
+                `classnames.txt` does not hold, or a class without pictures.
+        """
+        expected = self.expected()
+        home = find_home(name, root, self.folder, self.test, "folder of test pictures", expected)
+        names = read_class_names(self._class_names_file(name, home))
+        splits = [self.test]
+        if self.train is not None and os.path.isdir(home / self.train):
+            splits.insert(0, self.train)
+        listed = {split: self._list(name, home, split, list(names)) for split in splits}
+        filled = {wnid for pictures in listed.values() for wnid in pictures}
+        kept = [wnid for wnid in names if wnid in filled or not self.own_classes]
+        self._check_all_filled(name, home, [wnid for wnid in kept if wnid not in filled])
+        train, test = (
+            _examples(split, listed.get(split, {}), kept, names)
+            for split in (self.train or "", self.test)
+        )
+        source = f"folders {' and '.join(splits)}"
+        return Dataset(name, template, train, (), test, FolderReader(home), home, source)
+
+    def expected(self) -> str:
+        """The folder sketch for error messages."""
+        kind = "0 … 999" if self.numbered else "<wnid>"
+        contents = {f"{self.train}/{kind}/…": "training pictures"} if self.train else {}
+        contents[f"{self.test}/{kind}/…"] = "test pictures"
+        contents[CLASS_NAMES] = 'lines "n01440764 tench"'
+        return sketch(self.folder, contents)
+
+    def _class_names_file(self, name: str, home: Path) -> Path:
+        # The benchmark puts a copy into every folder; ImageNet's own serves as well.
+        places = [home, home.parent / "imagenet", home / "imagenet"]
+        files = [place / CLASS_NAMES for place in dict.fromkeys(places)]
+        for file in files:
+            if os.path.isfile(file):
+                return file
+        looked = "".join(f"\n  {file}" for file in files)
+        raise DataError(f"{name}: no class names; looked for{looked}\n{self.expected()}")
+
+    def _list(self, name: str, home: Path, split: str, wnids: list[str]) -> dict[str, list[str]]:
+        by_folder = {str(i) if self.numbered else wnid: wnid for i, wnid in enumerate(wnids)}
+        found = subfolders(home / split)
+        strange = [folder for folder in found if folder not in by_folder]
+        if strange:
+            raise DataError(
+                f"{name}: {len(strange)} folders in {home / split} are no classes of "
+                f"{CLASS_NAMES}: {_first(strange)}; remove them, or add their classes"
+            )
+        listed = {
+            by_folder[f]: [f"{f}/{p}" for p in pictures_below(home / split / f)] for f in found
+        }
+        return {wnid: pictures for wnid, pictures in listed.items() if pictures}
+
+    def _check_all_filled(self, name: str, home: Path, empty: list[str]) -> None:
+        if empty:
+            raise DataError(
+                f"{name}: {len(empty)} classes of {CLASS_NAMES} have no pictures in {home}: "
+                f"{_first(empty)}; complete the download, or, to use fewer classes, remove their "
+                f"lines from {CLASS_NAMES}"
+            )
+
+
+def read_class_names(path: Path) -> dict[str, str]:
+    """WordNet id to class name, from lines such as "n01440764 tench", in the file's order.
+
+    Raises:
+        DataError: the file is not UTF-8 text of such lines, or an id comes twice.
+    """
+    names: dict[str, str] = {}
+    for number, line in read_lines(path, "class names"):
+        match = re.fullmatch(r"(n\d{8})\s+(\S.*)", line)
+        if match is None or match[1] in names:
+            problem = "repeats an id" if match else 'must be like "n01440764 tench"'
+            raise DataError(f"{path}, line {number}: {line[:60]!r} {problem}")
+        names[match[1]] = class_names.spaces(match[2])
+    if not names:
+        raise DataError(f'{path}: no class names; must hold lines like "n01440764 tench"')
+    return names
+
+
+def _examples(
+    split: str, listed: dict[str, list[str]], kept: list[str], names: dict[str, str]
+) -> tuple[Example, ...]:
+    return tuple(
+        Example(f"{split}/{picture}", label, names[wnid])
+        for label, wnid in enumerate(kept)
+        for picture in listed.get(wnid, ())
+    )
+
+
+def _first(names: list[str]) -> str:
+    return ", ".join(names[:_SHOWN]) + (", …" if len(names) > _SHOWN else "")

@@ -1,0 +1,191 @@
+"""Records of a prepared TFDS data set (ArrayRecord), read at random without TensorFlow."""
+
+import io
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple
+
+from PIL import Image
+
+from data_pipelines.errors import BadPicture, DataError, shorten
+from data_pipelines.examples import Example
+from data_pipelines.layouts.layout import expand
+from data_pipelines.pictures.decoding import check_picture, open_picture
+
+_BATCH = 1024
+# TFDS has no one name for the name of a picture's file; "id" is StanfordCars'.
+_FILE_NAMES = ("file_name", "image/file_name", "filename", "image/filename", "id")
+
+
+class Record(NamedTuple):
+    """A record without its picture: key such as "train/17", label or -1, file name if it has one.
+
+    `text` is the class's name in TFDS, "" for the label -1.
+    """
+
+    key: str
+    label: int
+    text: str
+    file: str | None
+
+
+@dataclass(frozen=True)
+class TfdsReader:
+    """`Dataset.read` for records; `folder` is the prepared data set's own folder."""
+
+    folder: Path
+
+    def __call__(self, example: Example) -> Image.Image:
+        """The picture of the record `split/position` as RGB; raises `BadPicture`."""
+        return self._named(example, open_picture)
+
+    def check(self, example: Example) -> None:
+        """Look at the record's picture without decoding it; raises `BadPicture`."""
+        self._named(example, check_picture)
+
+    def _named(self, example: Example, look: Callable[[BinaryIO], Any]) -> Any:
+        split, position = example.picture.split("/")
+        try:
+            encoded = _records(self.folder, split)[int(position)]["image"]
+        except Exception as error:
+            # A damaged file makes the reader raise whatever its parsing trips on.
+            raise BadPicture(example.picture, str(error) or type(error).__name__) from error
+        try:
+            return look(io.BytesIO(encoded))
+        except BadPicture as bad:
+            raise BadPicture(example.picture, bad.reason) from bad
+
+
+def find_prepared(name: str, tfds_name: str, root: str | Path | None) -> Path:
+    """The folder of a prepared data set.
+
+    Args:
+        name: the data set's name, for messages.
+        tfds_name: TFDS's name, e.g. "caltech101", "eurosat/rgb" or "caltech101:3.0.1"; the newest
+            version by default.
+        root: TFDS's data_dir.
+
+    Raises:
+        DataError: tensorflow-datasets is not installed; the data set is not prepared there, not
+            in ArrayRecord, or has no image or no label.
+    """
+    build = f"tfds build {tfds_name} --file_format=array_record --data_dir={root or '<root>'}"
+    if root is None:
+        raise DataError(f"{name}: root is not set; set it to the data_dir of TFDS\n  {build}")
+    base = expand(root)
+    try:
+        from tensorflow_datasets.core import read_only_builder, registered
+    except ImportError as error:
+        raise DataError(
+            f"{name}: source=tfds needs tensorflow-datasets, and it cannot be imported ({error}); "
+            "install it: .venv/bin/pip install -e '.[tfds]'"
+        ) from error
+    try:
+        builder = read_only_builder.builder_from_files(tfds_name, data_dir=base)
+    except registered.DatasetNotFoundError as error:
+        raise DataError(
+            f"{name}: TFDS has not prepared {tfds_name} in {base}; prepare it there (this step "
+            f"needs TensorFlow), or set root to the right data_dir\n  {build}"
+        ) from error
+    except Exception as error:
+        # Its description is JSON in several files, read by code that expects them whole.
+        raise DataError(
+            f"{name}: TFDS cannot read what it wrote of {tfds_name} in {base} "
+            f"({_first_line(error)}); prepare it again\n  {build}"
+        ) from error
+    folder = Path(builder.data_dir)
+    file_format = builder.info.file_format
+    if file_format is None or file_format.value != "array_record":
+        held = file_format.value if file_format else "nothing"
+        raise DataError(
+            f"{name}: {folder} holds {held}, which cannot be read at random; prepare it again as "
+            f"array_record\n  {build}"
+        )
+    _check_features(name, folder)
+    return folder
+
+
+def list_records(folder: Path) -> dict[str, list[Record]]:
+    """All records of each split; reads every record once, and decodes no picture.
+
+    Args:
+        folder: what `find_prepared` returned.
+
+    Raises:
+        DataError: a file of records is missing or damaged.
+    """
+    try:
+        return {split: _list_split(folder, split) for split in _builder(folder).info.splits}
+    except DataError:
+        raise
+    except Exception as error:
+        # The reader of records raises whatever its C++ part reports.
+        raise DataError(
+            f"cannot read the records in {folder}: {error}; copy or prepare the data set again"
+        ) from error
+
+
+def label_texts(folder: Path) -> list[str]:
+    """The class names of TFDS in label order.
+
+    Raises:
+        DataError: there are none; TFDS then counts the classes in their place.
+    """
+    names = list(_builder(folder).info.features["label"].names)
+    if names == [str(label) for label in range(len(names))]:
+        raise DataError(
+            f"{folder} holds no names of its classes: label.labels.txt is missing, or cannot be "
+            "read; copy or prepare the data set again"
+        )
+    return names
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).splitlines()
+    return shorten(lines[0], 100) if lines else type(error).__name__
+
+
+def _list_split(folder: Path, split: str) -> list[Record]:
+    records = _records(folder, split)
+    texts = label_texts(folder)
+    features = _builder(folder).info.features
+    file_key = next((key for key in _FILE_NAMES if key in features), None)
+    listed = []
+    for start in range(0, len(records), _BATCH):
+        positions = range(start, min(start + _BATCH, len(records)))
+        for position, record in zip(positions, records.__getitems__(positions), strict=True):
+            label = int(record["label"])
+            file = record[file_key].decode("utf-8", "replace") if file_key else None
+            text = texts[label] if label >= 0 else ""
+            listed.append(Record(f"{split}/{position}", label, text, file))
+    return listed
+
+
+def _check_features(name: str, folder: Path) -> None:
+    features = _builder(folder).info.features
+    for key, kind in (("image", "Image"), ("label", "ClassLabel")):
+        if key not in features or type(features[key]).__name__ != kind:
+            hint = " (a video: use the frames of the CoOp layout)" if "video" in features else ""
+            raise DataError(
+                f"{name}: {folder} has no feature {key!r} of the kind {kind}; it has "
+                f"{', '.join(sorted(features))}{hint}"
+            )
+
+
+@lru_cache(maxsize=16)
+def _builder(folder: Path) -> Any:
+    from tensorflow_datasets.core import read_only_builder
+
+    return read_only_builder.builder_from_directory(folder)
+
+
+@lru_cache(maxsize=16)
+def _records(folder: Path, split: str) -> Any:
+    # Opened anew in every process that reads: open files do not pickle.
+    from tensorflow_datasets.core import decode
+
+    # Pictures are decoded here as those in files are, whether or not TFDS finds OpenCV.
+    decoders = {"image": decode.SkipDecoding()}
+    return _builder(folder).as_data_source(split, decoders=decoders)

@@ -1,0 +1,191 @@
+"""Readers of pictures, and finding those that cannot be read."""
+
+import os
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+from PIL import Image
+
+from data_pipelines.errors import BadPicture, DataError
+from data_pipelines.examples import Dataset, Example
+from data_pipelines.pictures.decoding import check_picture, open_picture
+
+# Pillow keeps an RGB picture as four bytes per pixel.
+_BYTES_PER_PIXEL = 4
+_SCAN_THREADS = 4
+
+
+@dataclass(frozen=True)
+class FolderReader:
+    """`Dataset.read` for pictures that are files in one folder; `upright` as of `open_picture`."""
+
+    folder: Path
+    upright: bool = False
+
+    def __call__(self, example: Example) -> Image.Image:
+        """The example's picture as RGB; raises `BadPicture`."""
+        return open_picture(self.folder / example.picture, self.upright)
+
+    def check(self, example: Example) -> None:
+        """Look at its file without decoding it; raises `BadPicture`."""
+        check_picture(self.folder / example.picture)
+
+
+class CachedReader:
+    """`Dataset.read` that keeps decoded pictures in memory, up to a bound; thread-safe.
+
+    Nothing is ever evicted: every epoch visits each picture once, in a new order, and there
+    keeping the first ones that fit gives more hits than any recency rule.
+    """
+
+    def __init__(self, read: Callable[[Example], Image.Image], max_bytes: int):
+        """Cache what `read` returns, up to `max_bytes` bytes of pixels."""
+        self.read = read
+        self.max_bytes = max_bytes
+        self.bytes_used = 0
+        self._kept: dict[str, Image.Image] = {}
+        self._lock = Lock()
+
+    def __call__(self, example: Example) -> Image.Image:
+        """The example's picture as RGB (shared: not to be changed); raises `BadPicture`."""
+        kept = self._kept.get(example.picture)
+        if kept is not None:
+            return kept
+        image = self.read(example)
+        size = image.width * image.height * _BYTES_PER_PIXEL
+        with self._lock:
+            fits = self.bytes_used + size <= self.max_bytes
+            if fits and example.picture not in self._kept:
+                self._kept[example.picture] = image
+                self.bytes_used += size
+        return image
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the pictures and the lock: a worker process begins with an empty cache."""
+        return {"read": self.read, "max_bytes": self.max_bytes}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """In the worker process."""
+        self.__init__(**state)  # type: ignore[misc]
+
+
+def missing_files(dataset: Dataset, examples: Iterable[Example]) -> list[str]:
+    """The pictures, relative to the data set's folder, that are not there; in order, once each."""
+    if dataset.folder is None:
+        return []
+    wanted = dict.fromkeys(example.picture for example in examples)
+    return [picture for picture in wanted if not os.path.exists(dataset.folder / picture)]
+
+
+def check_files(dataset: Dataset, examples: Sequence[Example]) -> None:
+    """Check, before a run starts, that the picture files it will use exist.
+
+    Args:
+        dataset: where the pictures lie; one without a folder passes.
+        examples: the examples that the run uses.
+
+    Raises:
+        DataError: some are missing; shows the first ten and how many there are.
+    """
+    missing = missing_files(dataset, examples)
+    if missing:
+        wanted = len({example.picture for example in examples})
+        shown = "".join(f"\n  {picture}" for picture in missing[:10])
+        more = f"\n  … and {len(missing) - 10} more" if len(missing) > 10 else ""
+        raise DataError(
+            f"{dataset.name}: {len(missing)} of {wanted} pictures are missing in "
+            f"{dataset.folder}:{shown}{more}\nComplete the download, or point root at the full "
+            "data set."
+        )
+
+
+def find_bad(
+    dataset: Dataset,
+    examples: Iterable[Example],
+    advance: Callable[[], object] | None = None,
+    decode: bool = True,
+) -> list[tuple[str, str]]:
+    """Look at every picture once, in threads.
+
+    Args:
+        dataset: where the pictures lie.
+        examples: what to go through.
+        advance: called after each picture, for a progress bar.
+        decode: whether pictures are decoded; without it only what `check` of `dataset.read` sees
+            is found, and nothing in pictures that are rendered.
+
+    Returns:
+        (path, reason) of those that cannot be read, in order.
+    """
+    look = dataset.read if decode else getattr(dataset.read, "check", None)
+    if look is None:
+        return []
+
+    def problem(example: Example) -> tuple[str, str] | None:
+        try:
+            look(example)
+        except BadPicture as bad:
+            return bad.picture, bad.reason
+        finally:
+            if advance is not None:
+                advance()
+        return None
+
+    unique = {example.picture: example for example in examples}
+    with ThreadPoolExecutor(_SCAN_THREADS) as threads:
+        return [found for found in threads.map(problem, unique.values()) if found is not None]
+
+
+def drop_bad(
+    dataset: Dataset, examples: Sequence[Example]
+) -> tuple[tuple[Example, ...], list[tuple[str, str]]]:
+    """Leave out the pictures that cannot be read (the setting `on_bad_image="skip"`).
+
+    Args:
+        dataset: where the pictures lie.
+        examples: the examples to go through; every picture is decoded once.
+
+    Returns:
+        The readable examples in order, and (path, reason) of each one left out.
+    """
+    bad = find_bad(dataset, examples)
+    if not bad:
+        return tuple(examples), bad
+    paths = {path for path, _ in bad}
+    folder = dataset.folder
+    good = tuple(
+        example
+        for example in examples
+        if str(folder / example.picture if folder else example.picture) not in paths
+    )
+    return good, bad
+
+
+def all_bad_error(dataset: Dataset, examples: Sequence[Example], first: BadPicture) -> DataError:
+    """The error that ends a run (`on_bad_image="stop"`): it lists every bad picture, not just one.
+
+    Args:
+        dataset: where the pictures lie.
+        examples: all examples of the run; they are decoded now, to find the rest.
+        first: the failure that the run met.
+
+    Returns:
+        An error to raise `from first`.
+    """
+    bad = dict([(first.picture, first.reason), *find_bad(dataset, examples)])
+    return unreadable(dataset, examples, list(bad.items()))
+
+
+def unreadable(
+    dataset: Dataset, examples: Sequence[Example], bad: Sequence[tuple[str, str]]
+) -> DataError:
+    """The error that lists the pictures (path, reason) that `find_bad` found among `examples`."""
+    listed = "".join(f"\n  {path}: {reason}" for path, reason in bad)
+    return DataError(
+        f"{dataset.name}: {len(bad)} of {len(examples)} pictures cannot be read:{listed}\n"
+        "Replace these files, or leave them out with --config.data.on_bad_image=skip."
+    )

@@ -1,0 +1,1 @@
+"""Image classification: a config a method, the protocols that take any method, the ablations."""

@@ -1,0 +1,48 @@
+"""What the protocols' and ablations' configs share; not a configuration to run by itself."""
+
+import importlib
+from collections.abc import Mapping
+
+from ml_collections import ConfigDict
+
+from prompt_jax.errors import unknown
+from prompt_jax.methods import METHODS
+
+SEEDS = (1, 2, 3)
+# The data sets of the published averages, in their order.
+NAMES = (
+    "imagenet,caltech101,oxford_pets,stanford_cars,flowers102,food101,fgvc_aircraft,sun397,dtd,"
+    "eurosat,ucf101"
+)
+
+
+def get_config(protocol: str, method: str) -> ConfigDict:
+    """A method's own config for a protocol, with the seeds that publications average over.
+
+    Raises:
+        PromptError: no method has that name.
+    """
+    if method not in METHODS:
+        raise unknown("method", method, METHODS)
+    module = importlib.import_module(f"experiments.configs.images.{method}")
+    c = module.get_config(protocol)
+    c.protocol = protocol
+    c.seeds = SEEDS
+    return c
+
+
+def get_ablation(name: str, variants: Mapping[str, Mapping[str, float]]) -> ConfigDict:
+    """ProMPT base-to-novel, once for every variant.
+
+    Args:
+        name: of the ablation, for its table.
+        variants: label to the settings that differ, e.g. {"N=1": {"iterations": 1}}.
+    """
+    c = get_config("base_to_novel", "pro_mpt")
+    c.data.names = NAMES
+    c.ablation = name
+    c.variants = tuple(
+        (label, tuple((f"settings.{field}", value) for field, value in changes.items()))
+        for label, changes in variants.items()
+    )
+    return c

@@ -1,0 +1,324 @@
+"""Finished runs: reading their results.json, and telling which may share an average."""
+
+import json
+import pathlib
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+from experiments.record.identity import FREE_FIELDS
+from prompt_jax.errors import PromptError
+from prompt_jax.files import check_seal, read_json
+
+SOURCE_PROTOCOLS = ("cross_dataset", "domain_generalization")
+PROTOCOLS = ("base_to_novel", "few_shot", *SOURCE_PROTOCOLS)
+
+# What a config may differ in while its figures still belong into one average.
+_SWEPT = ("seeds", "learning_rates", "variants", "data.names", "data.shots_list")
+_SAME_ANYWAY = {
+    *FREE_FIELDS,
+    *_SWEPT,
+    "method",
+    "protocol",
+    "ablation",
+    "variant",
+    "seed",
+    "backbone",
+    "data.name",
+    "data.domain",
+    "data.shots",
+    "cached_views",  # the run's "features" say it
+}
+_PATHS = ("root", "dir", "folder", "file", "path")
+# Of a config, what zero-shot CLIP depends on.
+_ZERO_SHOT = ("data.", "dtype", "activation")
+
+
+# What content of other types makes Python raise, beside ValueError.
+WRONG_CONTENT = (TypeError, KeyError, AttributeError, OverflowError)
+
+
+class Tested(NamedTuple):
+    """What of a data set was tested, base and new together; None or "" where not recorded."""
+
+    classes: int | None
+    pictures: int | None
+    split_source: str
+
+
+@dataclass(frozen=True)
+class Run:
+    """One results.json.
+
+    Attributes:
+        path: the file.
+        changed: when it was written, seconds; of two equal runs the later counts.
+        shots: training pictures a class that were asked for.
+        shots_there: the fewest and the most that a class had; `shots` twice where not recorded.
+        accuracy: half, "test", or tested data set to accuracy, percent.
+        zero_shot: the same of zero-shot CLIP.
+        per_iteration: the same after each iteration; empty where not recorded.
+        config: flat names to values, without what does not change a figure.
+        data: facts that tell two versions of a data set apart: its split, classes, test pictures.
+        hashes: "data", or "data of" each tested data set, to a short hash of what is tested, which
+            seeds leave alone; empty in older files.
+        tested: tested data set to what of it was tested.
+        chosen: settings that the run chose, to their values.
+    """
+
+    path: pathlib.Path
+    changed: float
+    method: str
+    protocol: str
+    ablation: str
+    variant: str
+    backbone: str
+    backbone_hash: str
+    dataset: str
+    shots: int
+    shots_there: tuple[int, int]
+    seed: int
+    accuracy: Mapping[str, float]
+    zero_shot: Mapping[str, float]
+    per_iteration: Mapping[str, Sequence[float]]
+    config: Mapping[str, Any]
+    data: Mapping[str, Any]
+    hashes: Mapping[str, str]
+    tested: Mapping[str, Tested]
+    chosen: Mapping[str, float]
+
+
+def read(folder: pathlib.Path) -> tuple[list[Run], list[str]]:
+    """Every run below a folder, and one line for each results.json that is no run's.
+
+    Raises:
+        PromptError: there is no such folder, or no run in it.
+    """
+    if not folder.is_dir():
+        raise PromptError(f"no folder {folder}; give the one that holds the runs' folders")
+    runs, problems = [], []
+    for path in sorted(folder.rglob("results.json")):
+        try:
+            runs.append(_read_run(path))
+        except (OSError, ValueError, *WRONG_CONTENT) as error:
+            reason = f"no field {error}" if isinstance(error, KeyError) else str(error)
+            problems.append(f"{path} is left out, it is not the result of a run: {reason}")
+    if not runs:
+        listed = "".join(f"\n  {line}" for line in problems)
+        raise PromptError(f"{folder} holds no results.json of a finished run{listed}")
+    return runs, problems
+
+
+def _read_run(path: pathlib.Path) -> Run:
+    content = read_json(path)
+    if not isinstance(content, dict):
+        raise ValueError("it holds no JSON object")
+    check_seal(content)
+    return parse(path, content)
+
+
+def parse(path: pathlib.Path, content: Mapping[str, Any]) -> Run:
+    """A run from what its results.json holds; raises whatever other content makes Python raise."""
+    protocol = content["protocol"]
+    if protocol not in PROTOCOLS:
+        raise ValueError(f"protocol={protocol!r}, allowed: {', '.join(PROTOCOLS)}")
+    # Before there were several protocols, base and new stood by themselves.
+    accuracy = content.get("accuracy") or {key: content[key] for key in ("base", "new")}
+    wanted = {"base_to_novel": {"base", "new"}, "few_shot": {"test"}}.get(protocol, set())
+    if not wanted <= set(accuracy):
+        raise ValueError(f"accuracy has {sorted(accuracy)}, expected {sorted(wanted)}")
+    zero_shot = {key: value for key, value in content["zero_shot"].items() if key in accuracy}
+    if not all(type(content[key]) is int for key in ("shots", "seed")):  # True is none
+        raise ValueError(f"shots={content['shots']!r}, seed={content['seed']!r}: not both integers")
+    text = {key: content[key] for key in ("method", "backbone", "backbone_hash", "dataset")} | {
+        key: content.get(key) or "" for key in ("ablation", "variant")
+    }
+    others = {key: content.get(key) or "" for key in ("split_source", "features")}
+    for key, value in {**text, **others}.items():
+        if not isinstance(value, str):
+            raise ValueError(f"{key}={value!r} is not a string")
+    return Run(
+        path=path,
+        changed=path.stat().st_mtime,
+        protocol=protocol,
+        shots=content["shots"],
+        shots_there=_shots_there(content),
+        seed=content["seed"],
+        accuracy=_percentages(accuracy),
+        zero_shot=_percentages(zero_shot),
+        per_iteration={
+            key: list(_percentages(dict(enumerate(values))).values())
+            for key, values in (content.get("per_iteration") or {}).items()
+        },
+        config=_config(content["config"], others["features"]),
+        data=_data(content),
+        hashes=_hashes(content),
+        tested=_tested(content, list(accuracy)),
+        chosen={name: float(value) for name, value in _chosen(content).items()},
+        **text,
+    )
+
+
+def _chosen(content: Mapping[str, Any]) -> Mapping[str, Any]:
+    return (content.get("chosen") or {}).get("values") or {}
+
+
+def _shots_there(content: Mapping[str, Any]) -> tuple[int, int]:
+    match content.get("shots_per_class"):
+        case None:  # in files from before it was recorded
+            return content["shots"], content["shots"]
+        case [int(least), int(most)] if 0 <= least <= most:
+            return least, most
+        case other:
+            raise ValueError(f"shots_per_class={other!r} is not the fewest and the most of a class")
+
+
+def _percentages(values: Mapping[Any, Any]) -> dict[Any, float]:
+    for key, value in values.items():
+        number = not isinstance(value, bool) and isinstance(value, int | float)
+        if not number or not 0 <= value <= 100.01:  # nor is NaN
+            raise ValueError(f"accuracy of {key} is {value!r}, not a percentage")
+    return {key: float(value) for key, value in values.items()}
+
+
+def _config(config: Mapping[str, Any], features: str) -> dict[str, Any]:
+    def kept(name: str) -> bool:
+        return name not in _SAME_ANYWAY and not name.endswith(_PATHS)
+
+    flat = {name: value for name, value in _flat(config) if kept(name)}
+    return flat | ({"features": features} if features else {})
+
+
+def _flat(config: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
+    pairs: list[tuple[str, Any]] = []
+    for key, value in config.items():
+        inner = isinstance(value, dict)
+        pairs += _flat(value, f"{prefix}{key}.") if inner else [(prefix + key, value)]
+    return pairs
+
+
+def _data(content: Mapping[str, Any]) -> dict[str, Any]:
+    facts = {"split_source": content.get("split_source") or ""}
+    facts |= {f"classes of {key}": n for key, n in (content.get("classes") or {}).items()}
+    for key, n in (content.get("pictures") or {}).items():
+        if key.startswith("test_"):
+            facts[f"pictures of {key.removeprefix('test_')}"] = n
+    return facts
+
+
+def _hashes(content: Mapping[str, Any]) -> dict[str, str]:
+    # More targets can be tested later, so one hash of all of them would part equal runs.
+    if content["protocol"] in SOURCE_PROTOCOLS and "data_hashes" in content:
+        found = {f"data of {key}": one for key, one in content["data_hashes"]["tests"].items()}
+    else:
+        found = {"data": content["data_hash"]} if content.get("data_hash") else {}
+    return {key: one[:8] for key, one in found.items()}
+
+
+def _tested(content: Mapping[str, Any], keys: Sequence[str]) -> dict[str, Tested]:
+    dataset, classes = content["dataset"], content.get("classes") or {}
+    pictures, sources = content.get("pictures") or {}, content.get("split_sources") or {}
+    sources = {dataset: content.get("split_source") or ""} | sources
+    if not all(isinstance(source, str) for source in sources.values()):
+        raise ValueError(f"split_sources={sources!r} are not all strings")
+    transfers = content["protocol"] in SOURCE_PROTOCOLS
+    parts = {key: [key] for key in keys} if transfers else {dataset: keys}
+    return {
+        name: Tested(
+            _sum(classes.get(key) for key in halves),
+            _sum(pictures.get(f"test_{key}") for key in halves),
+            sources.get(name, ""),
+        )
+        for name, halves in parts.items()
+    }
+
+
+def _sum(values: Iterable[int | None]) -> int | None:
+    known = list(values)
+    return None if None in known else sum(value for value in known if value is not None)
+
+
+def with_zero_shot(runs: Sequence[Run]) -> list[Run]:
+    """The runs, and zero-shot CLIP as they measured it where it has no run of its own."""
+
+    def cell(run: Run) -> tuple:
+        return run.protocol, run.ablation, run.backbone_hash, run.dataset, run.shots
+
+    def reduced(run: Run) -> dict[str, Any]:
+        return {key: value for key, value in run.config.items() if key.startswith(_ZERO_SHOT)}
+
+    def has_own(run: Run) -> bool:
+        others = own.get(cell(run), ())
+        return any(
+            all(run.hashes.get(key, one) == one for key, one in other.hashes.items())
+            for other in others
+        )
+
+    own: dict[tuple, list[Run]] = defaultdict(list)
+    for run in runs:
+        if run.method == "zero_shot":
+            own[cell(run)].append(run)
+    found = []
+    for run in runs:
+        if run.method == "zero_shot":
+            found.append(replace(run, config=reduced(run), variant=""))
+            continue
+        found.append(run)
+        if run.zero_shot and not has_own(run):
+            found.append(
+                replace(
+                    run,
+                    method="zero_shot",
+                    variant="",
+                    accuracy=run.zero_shot,
+                    per_iteration={},
+                    chosen={},
+                    config=reduced(run),
+                )
+            )
+    return found
+
+
+def label_differences(runs: Sequence[Run]) -> list[str]:
+    """For each run of one table, what sets it apart from others of its row: config or data.
+
+    Configs are compared within a method and variant, and, in few-shot learning, within a number
+    of shots, because published recipes train longer on more shots. Versions of a data set are
+    compared over all methods, where the config does not tell them apart already; what is tested,
+    by its hash, always, because two lists of pictures can have one name and equally many pictures.
+    """
+
+    def peers(run: Run) -> Hashable:
+        shots = run.shots if run.protocol == "few_shot" else 0
+        return run.method, run.variant, shots
+
+    def same_data(run: Run) -> Hashable:
+        settings = {key: value for key, value in run.config.items() if key.startswith("data.")}
+        return run.dataset, run.shots, json.dumps(settings, sort_keys=True)
+
+    by_config = _differences(runs, peers, lambda run: run.config, absent_differs=True)
+    by_data = _differences(runs, same_data, lambda run: run.data, absent_differs=False)
+    by_hash = _differences(runs, lambda run: run.dataset, lambda run: run.hashes, False)
+    labels = zip(by_config, by_data, by_hash, strict=True)
+    return [", ".join(config + data + hashed) for config, data, hashed in labels]
+
+
+def _differences(
+    runs: Sequence[Run],
+    peers: Callable[[Run], Hashable],
+    facts: Callable[[Run], Mapping[str, Any]],
+    absent_differs: bool,
+) -> list[list[str]]:
+    groups: dict[Hashable, list[int]] = defaultdict(list)
+    for index, run in enumerate(runs):
+        groups[peers(run)].append(index)
+    labels: list[list[str]] = [[] for _ in runs]
+    for members in groups.values():
+        for key in sorted({key for index in members for key in facts(runs[index])}):
+            having = [index for index in members if absent_differs or key in facts(runs[index])]
+            values = {index: json.dumps(facts(runs[index]).get(key)) for index in having}
+            if len(set(values.values())) > 1:
+                for index, value in values.items():
+                    labels[index].append(f"{key}={value.strip(chr(34))}")
+    return labels

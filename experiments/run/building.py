@@ -1,0 +1,169 @@
+"""From a config to its parts: backbone, method, data. Every mistake in a config is met here."""
+
+import dataclasses
+import hashlib
+import math
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from ml_collections import ConfigDict
+
+from data_pipelines import datasets
+from experiments.configs import default
+from experiments.run import protocols
+from prompt_jax import methods
+from prompt_jax.clip import CLIP, Frozen, loading
+from prompt_jax.clip.memory import default_budget
+from prompt_jax.errors import PromptError, unknown
+
+DTYPES = ("float32", "bfloat16")
+AT_LEAST_ONE = ("batch_size", "eval_batch_size", "epochs", "log_every", "checkpoint_every")
+OPTIMIZERS = ("sgd", "adamw")
+SCHEDULES = ("coop", "cosine")
+
+
+def check_fields(config: ConfigDict) -> None:
+    """Refuses a config that has other fields than default.py's, or other types in them.
+
+    One that starts from default.py is locked, but may be unlocked, or made in another way.
+
+    Raises:
+        PromptError: names the field and those that are close.
+    """
+    _check_section(config, default.get_config(), "")
+
+
+def _check_section(section, usual, path):
+    if wrong := next((key for key in section if key not in usual), None):
+        raise unknown("config key", f"{path}{wrong}", (f"{path}{key}" for key in usual))
+    if missing := [f"config.{path}{key}" for key in usual if key not in section]:
+        more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
+        raise PromptError(
+            f"the config lacks {', '.join(missing[:3])}{more}; start from the one of "
+            "experiments/configs/default.py"
+        )
+    for key, value in usual.items():
+        _check_type(f"config.{path}{key}", section[key], value)
+        if isinstance(value, ConfigDict) and key != "settings":  # those are the method's
+            _check_section(section[key], value, f"{path}{key}.")
+
+
+def _check_type(field, value, usual):
+    """Compares with a value that the field may hold; whole numbers pass as others."""
+    kind = type(usual)
+    allowed = {float: (int, float), tuple: (tuple, list)}.get(kind, (kind,))
+    if not isinstance(value, allowed) or (isinstance(value, bool) and kind is not bool):
+        raise PromptError(
+            f"{field}={value!r} is of type {type(value).__name__}; it must be of {kind.__name__}"
+        )
+
+
+def check(config: ConfigDict) -> None:
+    """Refuses values outside their range, before anything is loaded.
+
+    Raises:
+        PromptError: names the field, what it holds and what is allowed.
+    """
+    check_fields(config)
+    for field, choices in {
+        "protocol": protocols.PROTOCOLS,
+        "dtype": DTYPES,
+        "optimizer": OPTIMIZERS,
+        "schedule": SCHEDULES,
+        "data.source": ("coop", "tfds"),
+        "data.on_bad_image": ("stop", "skip"),
+    }.items():
+        value = _get(config, field)
+        if value not in choices:
+            raise unknown(f"value of config.{field}:", str(value), choices)
+    for field in AT_LEAST_ONE:
+        if config[field] < 1:
+            raise PromptError(f"config.{field}={config[field]} must be at least 1")
+    if config.data.shots < 1:
+        raise PromptError(f"config.data.shots={config.data.shots} must be at least 1")
+    if not 0 < config.learning_rate < math.inf:
+        raise PromptError(f"config.learning_rate={config.learning_rate} must be a number above 0")
+    if not 0 <= config.momentum < 1:
+        raise PromptError(f"config.momentum={config.momentum} must be at least 0 and below 1")
+    if not 0 <= config.weight_decay < math.inf:
+        raise PromptError(f"config.weight_decay={config.weight_decay} must be a number, 0 or more")
+    if not config.backbone:
+        raise PromptError('config.backbone is empty: give "embedded", a folder, a file or a name')
+    for name in [config.data.name, *protocols.split_names(config.data.names)]:
+        if name.split(":")[0] not in datasets.TABLE:
+            raise unknown("data set", name, datasets.TABLE)
+    if ":" in config.data.name:
+        raise PromptError(
+            f"config.data.name={config.data.name}: say the part behind the colon as "
+            "config.data.domain, or the whole in config.data.names"
+        )
+    if not 0 <= config.seed < 2**32:
+        raise PromptError(f"config.seed={config.seed} must be from 0 to 2^32 - 1")
+    if not 0 <= config.memory_gb < math.inf:
+        raise PromptError(f"config.memory_gb={config.memory_gb} must be a number, 0 or more")
+    if config.cached_views < 0:
+        raise PromptError(f"config.cached_views={config.cached_views} must be 0 or more")
+    if config.data.num_workers < 0:
+        raise PromptError(f"config.data.num_workers={config.data.num_workers} must be 0 or more")
+    if config.data.num_threads < -1:
+        raise PromptError(f"config.data.num_threads={config.data.num_threads} must be -1 or more")
+
+
+def _get(config, path):
+    for key in path.split("."):
+        config = config[key]
+    return config
+
+
+def build_method(config: ConfigDict) -> tuple[methods.Method, Any]:
+    """The method and its `Settings` from `config.method` and `config.settings`."""
+    method = methods.get(config.method)
+    known = {field.name for field in dataclasses.fields(method.Settings)}
+    wrong = sorted(set(config.settings) - known)
+    if wrong:
+        raise PromptError(
+            f"config.settings has {', '.join(wrong)}, which {config.method} does not know; its "
+            f"settings are {', '.join(sorted(known)) or 'none'}. Use "
+            f"--config=experiments/configs/images/{config.method}.py"
+        )
+    missing = sorted(known - set(config.settings))
+    if missing:
+        raise PromptError(
+            f"config.settings lacks {', '.join(missing)}, which {config.method} needs. Use "
+            f"--config=experiments/configs/images/{config.method}.py"
+        )
+    for field, value in dataclasses.asdict(method.Settings()).items():
+        _check_type(f"config.settings.{field}", config.settings[field], value)
+    if config.cached_views and method.sees == "images":
+        raise PromptError(
+            f"config.cached_views={config.cached_views}: the prompts of {config.method} change "
+            "what the image tower computes, so its features cannot be kept; set it to 0"
+        )
+    if method.from_shots and config.cached_views < 1:
+        raise PromptError(
+            f"config.cached_views=0: {config.method} is made from the training pictures' features; "
+            "say how many augmented views of each, 1 or more"
+        )
+    return method, method.Settings(**config.settings.to_dict())
+
+
+class Backbone(NamedTuple):
+    """A loaded CLIP: what computes, its parameters, and a short hash of sizes and parameters."""
+
+    clip: CLIP
+    frozen: Frozen
+    fingerprint: str
+
+
+def build_backbone(config: ConfigDict) -> Backbone:
+    """Loads `config.backbone`."""
+    sizes, frozen = loading.load(config.backbone, config.activation or None)
+    memory = math.ceil(config.memory_gb * 1e9) or default_budget()
+    clip = CLIP(sizes, jnp.dtype(config.dtype), memory, jax.device_count())
+    digest = hashlib.sha256(repr(sizes).encode())
+    for path, array in jax.tree.leaves_with_path(frozen):
+        digest.update(jax.tree_util.keystr(path).encode())
+        digest.update(np.ascontiguousarray(array).data)
+    return Backbone(clip, jax.tree.map(jnp.asarray, frozen), digest.hexdigest()[:16])

@@ -1,0 +1,168 @@
+"""One experiment: a config becomes data, backbone, method, training, evaluation and results."""
+
+import contextlib
+import hashlib
+import os
+import pathlib
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+from ml_collections import ConfigDict
+
+from data_pipelines import loader
+from data_pipelines.examples import Dataset
+from experiments.record import workdir
+from experiments.record.identity import as_json
+from experiments.run import building, choosing, overview, progress, protocols, training
+from experiments.run.features import read_options
+from experiments.run.preparation import Prepared, prepare
+from prompt_jax.evaluate import Evaluator
+from prompt_jax.files import seal
+from prompt_jax.metrics import harmonic_mean
+
+STAND_IN = (
+    "the embedded CLIP and scenes are a small stand-in: figures on them say how methods learn, "
+    "and are not comparable with published ones"
+)
+
+
+def run(config: ConfigDict, folder: str | os.PathLike) -> dict[str, Any]:
+    """Trains and tests as the config's protocol says, and writes `folder`/results.json.
+
+    A finished run is not run again: its results are returned. One that was stopped goes on.
+
+    Raises:
+        PromptError, DataError: a mistake in the config, the data or the folder, in one sentence.
+    """
+    prepared = prepare(config, pathlib.Path(folder))
+    if isinstance(prepared, dict):
+        return prepared
+    with workdir.giving_back(prepared.folder):
+        return complete(prepared)
+
+
+def complete(prepared: Prepared) -> dict[str, Any]:
+    """Trains, if need be, and finishes a run."""
+    trained = training.Trained(prepared.prompts, 0.0, 0)
+    if prepared.shots:
+        with prepared.listing_all_bad(), contextlib.closing(prepared.shots.batches):
+            trained = training.fit(
+                prepared.config,
+                prepared.identity,
+                prepared.method,
+                prepared.task,
+                prepared.prompts,
+                prepared.shots.batches,
+                prepared.shots.steps_per_epoch,
+                prepared.placement,
+                prepared.folder,
+            )
+    return finish(prepared, trained)
+
+
+def finish(run: Prepared, trained: training.Trained) -> dict[str, Any]:
+    """Tests what was trained, key by key, and writes results.json."""
+    prompts, chosen = choosing.choose(run, trained.prompts)
+    evaluate = Evaluator(run.compared)
+    evaluations = workdir.read_evaluations(run.folder)
+    for key, dataset in run.plan.tests.items():
+        data_hash = f"{run.hashes['tests'][key]} {run.hashes['sizes']['tests'][key]}"
+        if evaluations.get(key, {}).get("hash") == data_hash:
+            continue
+        tasks = run.tests[key]
+        testing = time.perf_counter()
+        with run.listing_all_bad(dataset):
+            batches = test_batches(f"{run.config.method} on {key}", dataset, run)
+            found = evaluate([prompts, {}][: len(tasks)], tasks, batches)
+        evaluations[key] = {
+            "accuracy": found[0].final,
+            "zero_shot": found[-1].final,
+            "per_iteration": found[0].per_iteration,
+            "classes": len(dataset.class_names),
+            "pictures": found[0].pictures,
+            "split_source": dataset.split_source,
+            "hash": data_hash,
+            "seconds": time.perf_counter() - testing,
+        }
+        workdir.refuse_removed(run.folder)
+        workdir.write_json(run.folder / "evaluations.json", seal(evaluations))
+    results = collect(run.config, run.backbone, run.plan, evaluations, trained)
+    results["data_hashes"] = run.hashes
+    results["data_hash"] = hashlib.sha256(repr(run.hashes["tests"]).encode()).hexdigest()[:16]
+    results["trainable_parameters"] = run.trainable
+    results["chosen"] = chosen
+    results["features"] = run.shots.described if run.shots else ""
+    results["seconds"] = time.perf_counter() - run.began
+    results = seal(results)
+    workdir.refuse_removed(run.folder)
+    workdir.write_json(run.folder / "results.json", results)
+    workdir.release(run.folder)
+    if trained.seconds:
+        share = results["data_wait_share"]
+        print(f"training waited for pictures at most {share:.1%} of its time")
+    return results
+
+
+def test_batches(title: str, data: Dataset, run: Prepared) -> Iterator[dict[str, jax.Array]]:
+    """Batches of a test set, placed, with a bar."""
+    size, image_size = run.config.eval_batch_size, run.backbone.clip.config.image_size
+    total = -(-len(data.test) // size)
+    batches = loader.test_batches(data, data.test, size, image_size, **read_options(run.config))
+    with progress.bar(title, total) as advance:
+        for number, batch in enumerate(batches, 1):
+            yield run.placement.split(batch)
+            advance(number, "")
+
+
+def collect(
+    config: ConfigDict,
+    backbone: building.Backbone,
+    plan: protocols.Plan,
+    evaluations: dict[str, dict[str, Any]],
+    trained: training.Trained,
+) -> dict[str, Any]:
+    """Everything that results.json says of a run."""
+
+    def all_of(field):
+        return {key: evaluation[field] for key, evaluation in evaluations.items()}
+
+    test_pictures, test_seconds = sum(all_of("pictures").values()), sum(all_of("seconds").values())
+    test_rate = test_pictures / test_seconds
+    accuracy, zero_shot = all_of("accuracy"), all_of("zero_shot")
+    results = {
+        "method": config.method,
+        "protocol": config.protocol,
+        "ablation": config.ablation,
+        "variant": config.variant,
+        "backbone": config.backbone,
+        "backbone_hash": backbone.fingerprint,
+        "dataset": protocols.source_key(config),
+        "split_source": plan.train.split_source,
+        "shots": config.data.shots,
+        "shots_per_class": overview.shots_per_class(plan.train),
+        "seed": config.seed,
+        "accuracy": accuracy,
+        "zero_shot": zero_shot,
+        "per_iteration": all_of("per_iteration"),
+        "classes": all_of("classes"),
+        "pictures": {"train": len(plan.train.train)}
+        | {f"test_{key}": number for key, number in all_of("pictures").items()},
+        "split_sources": all_of("split_source"),
+        "skipped_pictures": [f"{path}: {reason}" for path, reason in plan.bad],
+        "images_per_second": trained.pictures / trained.seconds if trained.seconds else test_rate,
+        "train_seconds": trained.seconds,
+        "trained_together": trained.together,
+        "data_wait_share": trained.waiting / trained.seconds if trained.seconds else 0.0,
+        "test_seconds": test_seconds,
+        "test_images_per_second": test_rate,
+        "git_commit": workdir.git_commit(),
+        "config": as_json(config),
+    }
+    if config.protocol == "base_to_novel":
+        results |= accuracy | {"h": harmonic_mean(accuracy["base"], accuracy["new"])}
+        zero_shot["h"] = harmonic_mean(zero_shot["base"], zero_shot["new"])
+    if config.backbone == "embedded" or config.data.name == "emoji_scenes":
+        results["note"] = STAND_IN
+    return results

@@ -1,0 +1,132 @@
+"""What a run reads, said at its start: classes, pictures, and what is wrong with the lists."""
+
+from collections.abc import Hashable, Sequence
+
+from data_pipelines import datasets, lists
+from data_pipelines.errors import DataError, printable
+from data_pipelines.examples import Dataset
+from data_pipelines.lists import Part, Remark
+from experiments.run.protocols import Plan
+from prompt_jax.clip import tokenizer
+
+_LISTED = 20  # classes that are listed with their counts; of more, the first few
+_FIRST = 3
+_LONGEST_NAME = 40
+
+
+def show(plan: Plan, shots: int, trains: bool) -> None:
+    """Prints what a run trains on and tests, and remarks on it.
+
+    Args:
+        plan: the run's lists.
+        shots: training pictures a class that were asked for.
+        trains: whether anything is made of the training pictures.
+
+    Raises:
+        DataError: figures on these lists would mean nothing; says why.
+    """
+    print("\n".join(printable(line) for line in describe(plan, trains)))
+    found = remarks(plan, shots, trains)
+    for remark in found:
+        if not remark.stops:
+            print(printable(f"note: {remark.text}"))
+    wrong = [remark.text for remark in found if remark.stops]
+    if wrong:
+        listed = f" {wrong[0]}" if len(wrong) == 1 else "".join(f"\n  {text}" for text in wrong)
+        raise DataError(f"the figures of this run would mean nothing:{listed}")
+
+
+def describe(plan: Plan, trains: bool) -> list[str]:
+    """A line for what is trained on, and one for each test set."""
+    lines: list[str] = []
+    known: tuple[str, ...] = ()
+    if trains:
+        known = plan.train.class_names
+        val = f", {len(plan.train.val):,} for validation" if plan.train.val else ""
+        lines.append(f"train ({plan.train.name}): " + _counted(plan.train, plan.train.train, val))
+    for key, dataset in plan.tests.items():
+        same = known == dataset.class_names
+        title = dataset.name if key == "test" else key
+        lines.append(f"test ({title}): " + _counted(dataset, dataset.test, "", same))
+        known = known or dataset.class_names
+    return lines
+
+
+def _counted(dataset: Dataset, examples: Sequence, more: str, same: bool = False) -> str:
+    names = dataset.class_names
+    counts = lists.count(names, examples)
+    least, most = min(counts), max(counts)
+    several = len(names) > 1
+    each = f" ({f'{least:,} to ' * (least < most)}{most:,} each)" if several else ""
+    classes = f"{'the same ' * same}{len(names):,} class{'es' * several}"
+    text = f"{classes}, {len(examples):,} picture{'s' * (len(examples) != 1)}{each}{more}"
+    if same:
+        return text
+    shown = [_short(name) for name in names]
+    if len(names) > _LISTED:
+        return f"{text}: {', '.join(shown[:_FIRST])}, … and {len(names) - _FIRST:,} more"
+    if least < most:
+        shown = [f"{name} ({number:,})" for name, number in zip(shown, counts, strict=True)]
+    return f"{text}: {', '.join(shown)}"
+
+
+def _short(name: str) -> str:
+    # A name from a file must not steer the terminal.
+    text = "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in name)
+    return text if len(text) <= _LONGEST_NAME else text[:_LONGEST_NAME] + "…"
+
+
+def shots_per_class(dataset: Dataset) -> list[int]:
+    """The fewest and the most training pictures that a class has."""
+    counts = lists.count(dataset.class_names, dataset.train)
+    return [min(counts), max(counts)]
+
+
+def remarks(plan: Plan, shots: int, trains: bool) -> list[Remark]:
+    """What people should know of the lists before they trust figures on them."""
+    train = Part("train", plan.train, plan.train.train)
+    tests = [
+        Part("test" if key == "test" else f"test {key}", dataset, dataset.test)
+        for key, dataset in plan.tests.items()
+    ]
+    found = []
+    if trains:
+        found += lists.one_class("train", plan.train.class_names)
+        found += _without(train) + lists.fewer_than(shots, train)
+        parts = [train, Part("val", plan.train, plan.train.val), *tests]
+        found += lists.listed_twice(parts)
+        # Published sets are what they are; hashing them takes long.
+        found += lists.copies([part for part in parts if _is_own(part.dataset)])
+    for part in tests:
+        found += lists.one_class(part.role, part.dataset.class_names) + _without(part)
+    for part in [train, *tests] if trains else tests:
+        found += [Remark(note) for note in part.dataset.notes] + _prompts(part.dataset)
+    return list(dict.fromkeys(found))
+
+
+def _without(part: Part) -> list[Remark]:
+    names = part.dataset.class_names
+    counts = lists.count(names, part.examples)
+    empty = [repr(name) for name, number in zip(names, counts, strict=True) if not number]
+    return lists.summary(f"{part.role}: classes without pictures", empty)
+
+
+def _is_own(dataset: Dataset) -> bool:
+    return _entry(dataset).counts is None
+
+
+def _entry(dataset: Dataset) -> datasets.Entry:
+    return datasets.TABLE[datasets.split_domain(dataset.name)[0]]
+
+
+def _prompts(dataset: Dataset) -> list[Remark]:
+    """Remarks on classes that CLIP's tokenizer, which folds case, spaces and more, makes equal."""
+
+    def prompt(name: str) -> Hashable:
+        return tuple(tokenizer.encode(dataset.template.replace("{}", name.replace("_", " "))))
+
+    names, nothing = dataset.class_names, prompt("")
+    blank = [repr(name) for name in names if prompt(name) == nothing]
+    what, advice = "class names of which no token is left", "rename the classes"
+    found = lists.summary(what, blank, True, advice)
+    return found + lists.same_prompts(names, prompt, _entry(dataset).repeated_names)

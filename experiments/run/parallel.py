@@ -1,0 +1,215 @@
+"""Runs that differ in seed and learning rate alone, trained together in one program.
+
+The frozen backbone is shared and small batches leave a GPU idle, so several runs cost little more
+than one. Each has its own shots, batches, prompts and optimizer: the numbers are those of separate
+runs.
+"""
+
+import contextlib
+import dataclasses
+import pathlib
+import shutil
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from ml_collections import ConfigDict
+
+from data_pipelines.errors import DataError
+from experiments.record import workdir
+from experiments.record.log import Log
+from experiments.run import experiment, training
+from experiments.run.preparation import Prepared, prepare
+from prompt_jax import train
+from prompt_jax.checkpoint import Checkpoints
+from prompt_jax.errors import PromptError
+
+
+def run(
+    configs: dict[pathlib.Path, ConfigDict],
+) -> tuple[list[dict[str, Any]], dict[pathlib.Path, str]]:
+    """Trains all of them together, then tests each; a folder of its own receives each one's files.
+
+    Those that are finished, or trained already, do not train again.
+
+    Args:
+        configs: by folder; they differ in seed and learning rate.
+
+    Returns:
+        The results of each, in their order, and why others failed, by folder: a run whose training
+        diverges or that cannot be tested does not stop the others.
+
+    Raises:
+        PromptError, DataError: a run cannot be prepared.
+    """
+    results: dict[pathlib.Path, dict[str, Any]] = {}
+    failed: dict[pathlib.Path, str] = {}
+
+    def attempt(folder, function, *args):
+        try:
+            with workdir.giving_back(folder):
+                results[folder] = function(*args)
+        except (PromptError, DataError) as error:
+            failed[folder] = str(error)
+
+    prepared: list[Prepared] = []
+    backbone = None
+    for folder, config in configs.items():
+        one = prepare(config, folder, backbone)
+        if isinstance(one, dict):
+            results[folder] = one
+            continue
+        backbone = one.backbone  # the next ones share it
+        if not one.shots or not one.trainable or _is_trained(one):
+            attempt(folder, experiment.complete, one)
+        else:
+            prepared.append(one)
+    if len(prepared) == 1:
+        attempt(prepared[0].folder, experiment.complete, prepared[0])
+    elif prepared:
+        try:
+            ended = fit(prepared)
+        except (PromptError, DataError) as error:
+            failed |= {one.folder: str(error) for one in prepared}
+            ended = []
+            for one in prepared:
+                workdir.unclaim(one.folder)
+        for one, trained in zip(prepared, ended, strict=False):
+            if isinstance(trained, str):
+                failed[one.folder] = trained
+                workdir.unclaim(one.folder)
+            else:
+                attempt(one.folder, experiment.finish, one, trained)
+    return [results[folder] for folder in configs if folder in results], failed
+
+
+def _total(one: Prepared) -> int:
+    assert one.shots is not None
+    return one.config.epochs * one.shots.steps_per_epoch
+
+
+def _is_trained(one: Prepared) -> bool:
+    with contextlib.closing(Checkpoints(one.folder / "checkpoints")) as checkpoints:
+        return checkpoints.latest() is not None
+
+
+def fit(runs: list[Prepared]) -> list[training.Trained | str]:
+    """Trains runs together, and leaves in each one's folder the checkpoint of its last step.
+
+    What is wrong in words, and no checkpoint, for a run that diverged.
+
+    Raises:
+        PromptError: the seeds lead to different numbers of training pictures, or all runs diverged.
+    """
+    first = runs[0]
+    shots = [one.shots for one in runs if one.shots]
+    steps = {each.steps_per_epoch for each in shots}
+    if len(steps) > 1:
+        raise PromptError(
+            f"parallel_seeds: the seeds have {sorted(steps)} steps an epoch, as their numbers of "
+            "training pictures differ; train them one after another, without it"
+        )
+    method, config = first.method, first.config
+    step = train.make_parallel_step(method, lambda rate: _optimizer(first, rate)[0])
+    rates = jnp.asarray([one.config.learning_rate for one in runs], jnp.float32)
+    states = [train.init_state(one.prompts, _optimizer(one)[0]) for one in runs]
+    batches = Together([each.batches for each in shots])
+    names = "-".join(str(one.config.seed) for one in runs)
+    common = first.folder.parent / f"together-{names}"
+    workdir.make_workdir(common)
+    workdir.lock(common)
+    identity = first.identity | {
+        field: [one.identity[field] for one in runs]
+        for field in ("seed", "learning_rate", "variant", "pictures")
+    }
+    task = dataclasses.replace(first.task, clip=first.task.clip.share_memory(len(runs)))
+    with workdir.giving_back(common), first.listing_all_bad(), contextlib.closing(batches):
+        end = training.run_steps(
+            config,
+            identity,
+            lambda state, batch: step(state, task, first.placement.split_runs(batch), rates),
+            first.placement.replicate(jax.tree.map(lambda *leaves: jnp.stack(leaves), *states)),
+            batches,
+            _total(first),
+            first.placement,
+            common,
+            lambda start: Logs([Log(one.folder, start, _optimizer(one)[1]) for one in runs]),
+        )
+        end = end._replace(together=len(runs))
+        pairs = zip(runs, shots, strict=True)
+        records = [
+            training.record_of(one.identity, each.batches, end, one.placement)
+            for one, each in pairs
+        ]
+    trained: list[training.Trained | str] = []
+    for number, (one, record) in enumerate(zip(runs, records, strict=True)):
+        state = jax.tree.map(lambda leaf, number=number: leaf[number], end.state)
+        if state.diverged:
+            trained.append(training.diverged(one.config, int(state.diverged)))
+            continue
+        workdir.refuse_removed(one.folder)
+        with contextlib.closing(Checkpoints(one.folder / "checkpoints")) as checkpoints:
+            checkpoints.save(_total(one), state, record)
+        trained.append(training.trained_by(method, end._replace(state=state)))
+    workdir.release(common)
+    shutil.rmtree(common)  # each run has its own last checkpoint now
+    return trained
+
+
+def _optimizer(one: Prepared, rate: jax.Array | None = None):
+    assert one.shots is not None
+    settings, steps = one.task.settings, one.shots.steps_per_epoch
+    return training.build_optimizer(one.config, one.method, one.prompts, settings, steps, rate)
+
+
+class Together:
+    """The batches of several runs, stacked: {"image": [R, B, …], "label": [R, B]}."""
+
+    def __init__(self, runs: list[Any]):
+        """One iterator of batches a run."""
+        self._runs = runs
+
+    def __next__(self) -> dict[str, np.ndarray]:
+        batches = [next(run) for run in self._runs]
+        return {key: np.stack([batch[key] for batch in batches]) for key in batches[0]}
+
+    def get_state(self) -> dict[str, Any]:
+        """The position of each."""
+        return {"runs": [run.get_state() for run in self._runs]}
+
+    def state_after(self, batches: int) -> dict[str, Any]:
+        """The position of each after so many batches."""
+        return {"runs": [run.state_after(batches) for run in self._runs]}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Goes on at the position of each."""
+        for run, position in zip(self._runs, state["runs"], strict=True):
+            run.set_state(position)
+
+    def close(self) -> None:
+        """Ends the reading threads."""
+        for run in self._runs:
+            run.close()
+
+
+class Logs:
+    """The logs of several runs, written together."""
+
+    def __init__(self, logs: list[Log]):
+        """One a run."""
+        self._logs = logs
+
+    def write(self, step: int, metrics: dict[str, jax.Array]) -> str:
+        """One line in each run's file; returns them in words."""
+        return ", ".join(
+            log.write(step, {key: value[number] for key, value in metrics.items()})
+            for number, log in enumerate(self._logs)
+        )
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *details):
+        for log in self._logs:
+            log.__exit__(*details)
