@@ -6,7 +6,7 @@ import pytest
 from reference import largest_difference, random_clip
 
 from prompt_jax.clip import CLIP, normalize
-from prompt_jax.clip.blocks import Block
+from prompt_jax.clip.image import ImageTower
 
 CLIP_AND_FROZEN = random_clip()
 IMAGES = jax.random.normal(jax.random.key(3), (3, 16, 16, 3))
@@ -21,10 +21,7 @@ def deep_prompts(depth, *leading):
 
 def full_block(clip, frozen, layer, tokens):
     """Block `layer` on all tokens, the last layer's included."""
-    c = clip.config
-    block = Block(
-        c.image_width, c.image_heads, c.image_mlp, c.activation, c.image_layers, clip.dtype
-    )
+    block = ImageTower(clip.config, clip.dtype, parent=None).make_block(parent=None)
     return block.apply({"params": frozen["image"][f"block_{layer}"]}, tokens)
 
 

@@ -11,7 +11,7 @@ from reference import largest_difference, random_clip
 
 from data_pipelines.scenes import CLASSES
 from prompt_jax.clip import CLIP, VARIANTS, normalize
-from prompt_jax.clip.text import TextTower, one_class_a_row
+from prompt_jax.clip.text import TextTower, causal, one_class_a_row
 from prompt_jax.packing import pack
 from prompt_jax.prompts import ClassTokens, encode_classes, tokenize_classes
 
@@ -59,7 +59,8 @@ def encode_all_slots(clip, frozen, classes, context=None, deep_prompts=()):
         if 0 < layer <= len(deep_prompts):
             prompts = deep_prompts[layer - 1]
             x = x.at[..., 1 : 1 + len(prompts), :].set(prompts)
-        x = run("block", layer, x)
+        params = frozen["text"][f"block_{layer}"]
+        x = tower.make_block(parent=None).apply({"params": params}, x, causal(SLOTS))
     return run("head", x[..., jnp.arange(classes.number), before + classes.eot, :])
 
 

@@ -1,6 +1,7 @@
 """The pre-norm transformer block that both towers are made of."""
 
 import functools
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -102,8 +103,8 @@ class Block(nn.Module):
     The tokens between blocks stay float32 whatever the compute type, as they do under PyTorch's
     autocast: they add up what every layer says.
 
-    `key_value` gives what others see of these tokens; `query` asks; `finish` adds the attended
-    values and the MLP. `__call__` is the three together: plain self-attention.
+    `key_value` gives what others see of these tokens; `look` asks, adds what was seen, and runs the
+    MLP. `__call__` is the two together: plain self-attention.
     """
 
     width: int
@@ -144,10 +145,47 @@ class Block(nn.Module):
             hidden = jax.nn.gelu(hidden, approximate=False)
         return x + self.proj(hidden)
 
-    def __call__(
-        self, x: jax.Array, mask: jax.Array | None = None, queries: int | None = None
+    def look(
+        self, x: jax.Array, key: jax.Array, value: jax.Array, mask: jax.Array | None = None
     ) -> jax.Array:
-        """Plain self-attention, float[..., S, d]; of the first `queries` tokens alone if set."""
-        key, value = self.key_value(x)
-        x = x[..., :queries, :]
+        """The tokens after this block, float[..., S, d], that have seen keys and values."""
         return self.finish(x, attend(self.query(x), key, value, mask))
+
+    def __call__(self, x: jax.Array, mask: jax.Array | None = None) -> jax.Array:
+        """Plain self-attention, float[..., S, d]."""
+        return self.look(x, *self.key_value(x), mask)
+
+
+class Layer(NamedTuple):
+    """A block and the parameters of one layer; a tower's layers share what is traced.
+
+    Layers are not scanned: on a CPU a scan copies each layer's weights out of their stack at every
+    turn (docs/performance.md has what it costs and saves).
+
+    Attributes:
+        block: the tower's.
+        params: this layer's.
+    """
+
+    block: Block
+    params: Any
+
+    def key_value(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """See `Block.key_value`."""
+        return _run(self.block, "key_value", self.params, x)
+
+    def look(
+        self, x: jax.Array, key: jax.Array, value: jax.Array, mask: jax.Array | None = None
+    ) -> jax.Array:
+        """See `Block.look`."""
+        return _run(self.block, "look", self.params, x, key, value, mask)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _run(block, step, params, *tokens):
+    @functools.partial(jax.checkpoint, policy=jax.checkpoint_policies.dots_saveable)
+    def run(params, *tokens):
+        # Between two products there is little to compute again, and much to keep.
+        return block.apply({"params": params}, *tokens, method=step)
+
+    return run(params, *tokens)

@@ -23,20 +23,15 @@ class ImageTower(nn.Module):
             "position_embedding", normal, (1 + c.patches, c.image_width)
         )
         self.ln_pre = layer_norm(jnp.float32)
-        self.blocks = [
-            Block(
-                c.image_width,
-                c.image_heads,
-                c.image_mlp,
-                c.activation,
-                c.image_layers,
-                self.dtype,
-                name=f"block_{layer}",
-            )
-            for layer in range(c.image_layers)
-        ]
+        self.blocks = [self.make_block(name=f"block_{layer}") for layer in range(c.image_layers)]
         self.ln_post = layer_norm(jnp.float32)
         self.projection = head_projection(c.embed_dim, c.image_width)
+
+    def make_block(self, **options) -> Block:
+        """The block that all layers are made of."""
+        c = self.config
+        sizes = (c.image_width, c.image_heads, c.image_mlp)
+        return Block(*sizes, c.activation, c.image_layers, self.dtype, **options)
 
     def embed(self, images: jax.Array, prompts: jax.Array | None = None) -> jax.Array:
         """Class and patch tokens after `ln_pre`.
@@ -56,12 +51,6 @@ class ImageTower(nn.Module):
             tokens = jnp.concatenate([tokens, prompts], axis=1)
         return self.ln_pre(tokens)
 
-    def block(self, layer: int, tokens: jax.Array) -> jax.Array:
-        """Tokens after block `layer`, float[B, S, d_v]; after the last one the class token alone,
-        float[B, 1, d_v], since nothing reads the others."""
-        last = layer == self.config.image_layers - 1
-        return self.blocks[layer](tokens, queries=1 if last else None)
-
     def head(self, tokens: jax.Array) -> jax.Array:
         """Image features float[B, d], not normalised, of tokens that start with the class token."""
         return self.projection(self.ln_post(tokens[:, 0]))
@@ -69,8 +58,8 @@ class ImageTower(nn.Module):
     def __call__(self, images: jax.Array) -> jax.Array:
         """Image features float[B, d] without prompts, not normalised."""
         tokens = self.embed(images)
-        for layer in range(self.config.image_layers):
-            tokens = self.block(layer, tokens)
+        for block in self.blocks:
+            tokens = block(tokens)
         return self.head(tokens)
 
 

@@ -7,10 +7,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from prompt_jax.clip.blocks import Layer
 from prompt_jax.clip.config import CLIPConfig
 from prompt_jax.clip.image import ImageTower
 from prompt_jax.clip.memory import block_bytes, map_chunks
-from prompt_jax.clip.text import Cache, TextTower
+from prompt_jax.clip.text import Cache, TextTower, one_class_a_row
 from prompt_jax.errors import PromptError
 
 Frozen = dict[str, Any]
@@ -54,10 +55,10 @@ class CLIP:
         c = self.config
         image_rng, text_rng = jax.random.split(rng)
         images = jnp.zeros((1, c.image_size, c.image_size, 3))
-        tokens = jnp.zeros((1, 2), jnp.int32)
+        tokens = jnp.zeros((1, 1), jnp.int32)
         return {
             "image": self._image.init(image_rng, images)["params"],
-            "text": self._text.init(text_rng, tokens, jnp.ones(1, jnp.int32))["params"],
+            "text": self._text.init(text_rng, tokens)["params"],
             "logit_scale": jnp.asarray(jnp.log(1 / 0.07), jnp.float32),
         }
 
@@ -67,9 +68,27 @@ class CLIP:
         """Tokens before the first block, float[B, S, d_v]; see `ImageTower.embed`."""
         return self._run(self._image, frozen["image"], "embed", images, prompts)
 
-    def image_block(self, frozen: Frozen, layer: int, tokens: jax.Array) -> jax.Array:
-        """Tokens after block `layer`; see `ImageTower.block`."""
-        return self._run(self._image, frozen["image"], "block", layer, tokens)
+    def image_block(
+        self, frozen: Frozen, layer: int, tokens: jax.Array, queries: int | None = None
+    ) -> jax.Array:
+        """Tokens after block `layer`.
+
+        Args:
+            frozen: parameters.
+            layer: which, from 0.
+            tokens: float[B, S, d_v].
+            queries: how many of them, from the first on, go on; None for all. The others are only
+                seen, as prompts are that the next layer overwrites.
+
+        Returns:
+            float[B, queries or S, d_v]; after the last block the class token alone,
+            float[B, 1, d_v], since nothing reads the others.
+        """
+        block = self._image.make_block(parent=None)
+        here = Layer(block, frozen["image"][f"block_{layer}"])
+        if layer == self.config.image_layers - 1:
+            queries = 1
+        return here.look(tokens[:, :queries], *here.key_value(tokens))
 
     def image_head(self, frozen: Frozen, tokens: jax.Array) -> jax.Array:
         """Image features float[B, d], not normalised, from the last block's tokens."""
@@ -95,6 +114,9 @@ class CLIP:
         Returns:
             image features float[B, d], not normalised.
         """
+        prompted = range(0)
+        if deep_prompts is not None:
+            prompted = range(first_layer, first_layer + deep_prompts.shape[-3])
         if deep_prompts is not None and deep_prompts.ndim == 3:
             deep_prompts = jnp.broadcast_to(deep_prompts, (len(tokens), *deep_prompts.shape))
         c, block = self.config, self.image_block
@@ -102,13 +124,14 @@ class CLIP:
         sizes = (c.image_width, c.image_mlp, c.image_heads, self.dtype.itemsize)
         needed = c.image_layers * block_bytes(batch * length, length, *sizes)
         if self.memory is not None and needed > self.memory * self.devices:
-            block = jax.checkpoint(block, static_argnums=1)
+            block = jax.checkpoint(block, static_argnums=(1, 3))
+        without_prompts = 1 + c.patches
         for layer in range(c.image_layers):
-            depth = layer - first_layer
-            if deep_prompts is not None and 0 <= depth < deep_prompts.shape[1]:
-                image_tokens = tokens[:, : 1 + self.config.patches]
-                tokens = jnp.concatenate([image_tokens, deep_prompts[:, depth]], axis=1)
-            tokens = block(frozen, layer, tokens)
+            if deep_prompts is not None and layer in prompted:
+                image_tokens = tokens[:, :without_prompts]
+                tokens = jnp.concatenate([image_tokens, deep_prompts[:, layer - first_layer]], 1)
+            queries = without_prompts if layer + 1 in prompted else None
+            tokens = block(frozen, layer, tokens, queries)
         return self.image_head(frozen, tokens)
 
     def encode_image(
@@ -129,7 +152,8 @@ class CLIP:
         sos: Cache | None = None,
     ) -> Cache:
         """Keys and values of [SOS][context]; see `TextTower.prefill`."""
-        return self._run(self._text, frozen["text"], "prefill", prefix, deep_prompts, sos)
+        layers = self._text_layers(frozen)
+        return self._run(self._text, frozen["text"], "prefill", layers, prefix, deep_prompts, sos)
 
     def extend(
         self,
@@ -153,8 +177,10 @@ class CLIP:
         if batch > 1:
             fits *= self.devices
 
+        layers = self._text_layers(frozen)
+
         def run(rows):
-            return self._run(self._text, frozen["text"], "extend", cache, *rows)
+            return self._run(self._text, frozen["text"], "extend", layers, cache, *rows)
 
         rows = (tokens, position, eot)
         return run(rows) if number <= fits else map_chunks(run, rows, max(1, int(fits)))
@@ -162,7 +188,9 @@ class CLIP:
     def encode_text(self, frozen: Frozen, tokens: jax.Array) -> jax.Array:
         """Text features float[N, d], not normalised, of token ids int[N, S] with SOS and EOT."""
         eot = jnp.argmax(tokens == self.config.vocab_size - 1, axis=-1)
-        return self._text.apply({"params": frozen["text"]}, tokens, eot)
+        cache = self.prefill(frozen, self.embed_text(frozen, tokens[0, :1]))
+        own = self.embed_text(frozen, tokens[:, 1:])
+        return self.extend(frozen, cache, own, one_class_a_row(own), eot[:, None] - 1)[:, 0]
 
     @property
     def _image(self):
@@ -171,6 +199,11 @@ class CLIP:
     @property
     def _text(self):
         return TextTower(self.config, self.dtype, parent=None)
+
+    def _text_layers(self, frozen):
+        block = self._text.make_block(parent=None)
+        blocks = (f"block_{layer}" for layer in range(self.config.text_layers))
+        return [Layer(block, frozen["text"][name]) for name in blocks]
 
     def _run(self, tower, params, step, *args):
         return tower.apply({"params": params}, *args, method=step)

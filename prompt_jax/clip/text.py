@@ -11,7 +11,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from prompt_jax.clip.blocks import Block, attend, head_projection, layer_norm, put_before
+from prompt_jax.clip.blocks import Block, Layer, head_projection, layer_norm, put_before
 from prompt_jax.clip.config import CLIPConfig
 
 Cache = Sequence[tuple[jax.Array, jax.Array]]
@@ -33,20 +33,15 @@ class TextTower(nn.Module):
         self.position_embedding = self.param(
             "position_embedding", normal(0.01), (c.context_length, c.text_width)
         )
-        self.blocks = [
-            Block(
-                c.text_width,
-                c.text_heads,
-                c.text_mlp,
-                c.activation,
-                c.text_layers,
-                self.dtype,
-                name=f"block_{layer}",
-            )
-            for layer in range(c.text_layers)
-        ]
+        self.blocks = [self.make_block(name=f"block_{layer}") for layer in range(c.text_layers)]
         self.ln_final = layer_norm(jnp.float32)
         self.projection = head_projection(c.embed_dim, c.text_width)
+
+    def make_block(self, **options) -> Block:
+        """The block that all layers are made of."""
+        c = self.config
+        sizes = (c.text_width, c.text_heads, c.text_mlp)
+        return Block(*sizes, c.activation, c.text_layers, self.dtype, **options)
 
     def embed(self, tokens: jax.Array) -> jax.Array:
         """Token embeddings without positions: int[...] -> float[..., d_l]."""
@@ -56,16 +51,13 @@ class TextTower(nn.Module):
         """Adds the positional embeddings of slots int[..., S] to float[..., S, d_l]."""
         return embeddings + jnp.take(self.position_embedding, slots, axis=0)
 
-    def block(self, layer: int, x: jax.Array) -> jax.Array:
-        """Causal self-attention over all tokens, float[..., S, d_l]."""
-        return self.blocks[layer](x, causal(x.shape[-2]))
-
     def head(self, x: jax.Array) -> jax.Array:
         """Text features float[..., d] from the last block's output at EOT, float[..., d_l]."""
         return self.projection(self.ln_final(x))
 
     def prefill(
         self,
+        layers: Sequence[Layer],
         prefix: jax.Array,
         deep_prompts: jax.Array | None = None,
         sos: Cache | None = None,
@@ -73,6 +65,7 @@ class TextTower(nn.Module):
         """Runs the tokens that all classes share and keeps what later tokens will look at.
 
         Args:
+            layers: this tower's.
             prefix: float[..., T, d_l], embeddings of [SOS][context] without positions; of [context]
                 alone with `sos`.
             deep_prompts: float[J - 1, M, d_l] or None; they overwrite slots 1..M before layers
@@ -86,24 +79,36 @@ class TextTower(nn.Module):
         start = 0 if sos is None else 1
         x = self.place(prefix, start + jnp.arange(prefix.shape[-2]))
         mask = causal(start + x.shape[-2])[start:]
+        first, deep = 1 - start, 0 if deep_prompts is None else len(deep_prompts)
         cache = []
-        for layer, block in enumerate(self.blocks):
-            if deep_prompts is not None and 0 < layer <= len(deep_prompts):
-                x = overwrite_context(x, deep_prompts[layer - 1], 1 - start)
-            key, value = block.key_value(x)
+        for number, layer in enumerate(layers):
+            if deep_prompts is not None and 0 < number <= deep:
+                x = insert(x, deep_prompts[number - 1], first)
+            key, value = layer.key_value(x)
             if sos is not None:
-                key, value = put_before(sos[layer][0], key), put_before(sos[layer][1], value)
+                key, value = put_before(sos[number][0], key), put_before(sos[number][1], value)
             cache.append((key, value))
-            if layer < len(self.blocks) - 1:  # nobody reads the prefix after its last keys
-                x = block.finish(x, attend(block.query(x), key, value, mask))
+            going_on = mask
+            if deep_prompts is not None and number < deep:  # the next layer brings its own
+                slots = slice(first, first + deep_prompts.shape[-2])
+                x, going_on = (jnp.delete(each, slots, axis=-2) for each in (x, mask))
+            # Nobody reads the prefix after its last keys.
+            if number < len(layers) - 1 and x.shape[-2]:
+                x = layer.look(x, key, value, going_on)
         return cache
 
     def extend(
-        self, cache: Cache, tokens: jax.Array, position: jax.Array, eot: jax.Array
+        self,
+        layers: Sequence[Layer],
+        cache: Cache,
+        tokens: jax.Array,
+        position: jax.Array,
+        eot: jax.Array,
     ) -> jax.Array:
         """Text features of classes: their own tokens, run against the shared prefix.
 
         Args:
+            layers: this tower's.
             cache: from `prefill`, with leading axes [...] (none, or one prefix per image).
             tokens: float[N, R, d_l], embeddings in rows of one class or several, one behind the
                 other, padded.
@@ -120,22 +125,23 @@ class TextTower(nn.Module):
         distance = slot[:, None] - slot
         own = (distance >= 0) & (distance <= position[..., None])
         mask = jnp.pad(own, ((0, 0), (0, 0), (before, 0)), constant_values=True)  # [N, R, T + R]
-        for layer, (block, prefix) in enumerate(zip(self.blocks, cache, strict=True)):
+        for number, (layer, prefix) in enumerate(zip(layers, cache, strict=True)):
             key, value = (
                 put_before(first[..., None, :, :, :], each)
-                for first, each in zip(prefix, block.key_value(x), strict=True)
+                for first, each in zip(prefix, layer.key_value(x), strict=True)
             )
-            if layer == len(self.blocks) - 1:  # only EOT is read: one query per class is enough
+            if number == len(layers) - 1:  # only EOT is read: one query per class is enough
                 row = jnp.arange(len(eot))[:, None]
                 x, mask = x[..., row, eot, :], mask[row, eot]
-            x = block.finish(x, attend(block.query(x), key, value, mask[:, None]))
+            x = layer.look(x, key, value, mask[:, None])
         return self.head(x)
 
-    def __call__(self, tokens: jax.Array, eot: jax.Array) -> jax.Array:
-        """Features float[N, d] of token ids int[N, S] that start with SOS; EOT stands at int[N]."""
-        cache = self.prefill(self.embed(tokens[0, :1]))
-        own = self.embed(tokens[:, 1:])
-        return self.extend(cache, own, one_class_a_row(own), eot[:, None] - 1)[:, 0]
+    def __call__(self, tokens: jax.Array) -> jax.Array:
+        """The plain form: features float[N, S, d] at every slot of token ids int[N, S]."""
+        x = self.place(self.embed(tokens), jnp.arange(tokens.shape[-1]))
+        for block in self.blocks:
+            x = block(x, causal(tokens.shape[-1]))
+        return self.head(x)
 
 
 def one_class_a_row(tokens: jax.Array) -> jax.Array:
@@ -148,8 +154,7 @@ def causal(length: int) -> jax.Array:
     return jnp.tril(jnp.ones((length, length), bool))
 
 
-def overwrite_context(x: jax.Array, prompts: jax.Array, first: int = 1) -> jax.Array:
-    """Puts prompts float[M, d] (or [..., M, d]) in M slots of x float[..., T, d] from `first`."""
+def insert(x: jax.Array, prompts: jax.Array, first: int) -> jax.Array:
+    """Puts prompts float[M, d] in front of slot `first` of x float[..., T, d]."""
     prompts = jnp.broadcast_to(prompts, (*x.shape[:-2], *prompts.shape[-2:]))
-    behind = x[..., first + prompts.shape[-2] :, :]
-    return jnp.concatenate([x[..., :first, :], prompts, behind], axis=-2)
+    return jnp.concatenate([x[..., :first, :], prompts, x[..., first:, :]], axis=-2)
