@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from data_pipelines import datasets
 from data_pipelines.errors import DataError
+from data_pipelines.pictures import readers
 from experiments.configs import default
 from experiments.run import plans
 
@@ -56,3 +58,39 @@ def test_many_pictures_are_looked_at_with_a_bar(config, monkeypatch, capsys):
     monkeypatch.setattr(plans, "MANY", 2)
     plans.check_pictures(plans.build(config, 32, False))
     assert "looking at the pictures of folder 6/6" in capsys.readouterr().err
+
+
+def test_a_download_that_is_not_complete_is_said_as_one(config, tmp_path):
+    (tmp_path / "test/cat/0.jpg").rename(tmp_path / "elsewhere.jpg")
+    (tmp_path / "test/cat/0.jpg").symlink_to("nowhere.jpg")
+    plan = plans.build(config, 32, False)
+    with pytest.raises(DataError, match=r"1 of 6 pictures are missing(.|\n)*Complete the download"):
+        plans.check_pictures(plan)
+    cut(tmp_path / "test/dog/1.jpg")  # not that alone: all that is wrong is listed
+    with pytest.raises(DataError, match="2 of 6 pictures cannot be read") as error:
+        plans.check_pictures(plan)
+    assert "test/cat/0.jpg: no such file" in str(error.value)
+
+
+def counted(monkeypatch, module, name):
+    """The calls of a module's function, from now on."""
+    calls, function = [], getattr(module, name)
+
+    def counting(*arguments, **options):
+        calls.append(arguments)
+        return function(*arguments, **options)
+
+    monkeypatch.setattr(module, name, counting)
+    return calls
+
+
+def test_data_is_loaded_once_and_files_are_looked_for_once(config, tmp_path, monkeypatch):
+    loaded = counted(monkeypatch, datasets, "load")
+    looked_for = counted(monkeypatch, readers, "missing_files")
+    plan = plans.build(config, 32, False)
+    plans.check_pictures(plan)
+    assert len(plan.undrawn) == 6 and len(loaded) == 1 and not looked_for
+    (tmp_path / "test/cat/0.jpg").unlink()
+    with pytest.raises(DataError, match="are missing"):
+        plans.check_pictures(plan)
+    assert len(loaded) == len(looked_for) == 1

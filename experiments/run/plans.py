@@ -41,7 +41,7 @@ class Plan:
             prompts are trained on.
         tests: by the key that results use, what is tested, on its `test`.
         hashes: what tells it from other data of the same names; see `identity.of_pictures`.
-        batches: how its pictures are read.
+        batches: how its pictures are read; data of another kind brings its own.
         undrawn: of people's own data, the training pictures that the seed did not draw.
         bad: (path, reason) of pictures that are left out.
     """

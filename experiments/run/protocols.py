@@ -1,4 +1,8 @@
-"""What each protocol trains on and tests on. A new protocol is one function and one line here."""
+"""What each protocol trains on and tests on.
+
+A new protocol is a function and a line of the table here, and a name in record/runs.py, by which
+its results are read again.
+"""
 
 from collections.abc import Callable
 
