@@ -79,7 +79,7 @@ def check(
     Returns:
         The finding; nothing is raised for data that is missing or broken.
     """
-    entry = _entry(name)
+    entry = datasets.entry(name)
     try:
         dataset = datasets.load(name, root, source)
     except DataError as error:
@@ -101,10 +101,6 @@ def check(
         bad = find_bad(dataset, present, advance)
         problems += [f"cannot be read: {path}: {reason}" for path, reason in bad]
     return Finding(name, True, dataset, tuple(problems), dataset.notes)
-
-
-def _entry(name: str) -> datasets.Entry:
-    return datasets.TABLE[datasets.split_domain(name)[0]]
 
 
 def _folder(entry: datasets.Entry, root: Path, source: str) -> Path | None:
@@ -178,7 +174,7 @@ def table(findings: Sequence[Finding], root: Path) -> Table:
 
 
 def _counts(finding: Finding) -> list[str]:
-    entry, dataset = _entry(finding.name), finding.dataset
+    entry, dataset = datasets.entry(finding.name), finding.dataset
     published = (*entry.counts, entry.num_classes) if entry.counts else (None,) * 4
     if dataset is None:
         return ["" if count is None else f"– / {count}" for count in published]

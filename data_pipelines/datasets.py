@@ -12,7 +12,7 @@ from data_pipelines.examples import Dataset, check_names
 from data_pipelines.layouts import tfds_source
 from data_pipelines.table import TABLE, Entry
 
-__all__ = ["SOURCES", "TABLE", "Entry", "load", "split_domain"]
+__all__ = ["SOURCES", "TABLE", "Entry", "entry", "load", "split_domain"]
 
 SOURCES = ("coop", "tfds")
 
@@ -64,6 +64,11 @@ def split_domain(name: str) -> tuple[str, str | None]:
     """The key of `TABLE` and the domain of a name: "folder:dslr" is ("folder", "dslr")."""
     key, colon, domain = name.partition(":")
     return key, domain if colon else None
+
+
+def entry(name: str) -> Entry:
+    """The row of `TABLE` of a data set, "key" or "key:domain"."""
+    return TABLE[split_domain(name)[0]]
 
 
 def _tfds(key: str, entry: Entry) -> Callable[..., Dataset]:

@@ -14,8 +14,11 @@ from data_pipelines import check
 from data_pipelines.errors import DataError
 from data_pipelines.examples import Dataset, Example
 from data_pipelines.table import TABLE
-from experiments.run import experiment, overview, preparation, protocols
-from experiments.run.protocols import Plan
+from experiments.run import experiment, overview, plans, preparation
+from experiments.run.batches import PictureBatches
+from experiments.run.plans import Plan
+
+BATCHES = PictureBatches(32, 4, 4, 1, {})  # nothing is read here
 
 
 def save_folders(root: Path, **splits: dict[str, int]) -> Path:
@@ -35,7 +38,7 @@ def plan_of(root, protocol="few_shot", shots=3, name="folder", **data):
     config.protocol = protocol
     config.data.update(name=name, root=str(root), num_classes=0, test_per_class=0, shots=shots)
     config.data.update(data)
-    return protocols.build(config, 32, True)
+    return plans.build(config, 32, True)
 
 
 def said(plan, capsys, shots=3, trains=True):
@@ -82,20 +85,20 @@ def made(count: int, per_class: int) -> Dataset:
 
 def test_a_thousand_classes_take_one_line(capsys):
     dataset = made(1000, 2)
-    lines = said(Plan(dataset, {"test": dataset}, []), capsys, shots=2)
+    lines = said(Plan(dataset, {"test": dataset}, {}, BATCHES), capsys, shots=2)
     assert lines == [
         "train (emoji_scenes): 1,000 classes, 2,000 pictures (2 each): class 0, class 1, class 2, "
         "… and 997 more",
         "test (emoji_scenes): the same 1,000 classes, 2,000 pictures (2 each)",
     ]
     ten = made(10, 2)
-    line = overview.describe(Plan(ten, {}, []), True)[0]
+    line = overview.describe(Plan(ten, {}, {}, BATCHES), True)[0]
     assert line.endswith(": " + ", ".join(ten.class_names))
 
 
 def test_names_do_not_steer_the_terminal():
     dataset = Dataset("csv", "{}", (Example("a", 0, "\x1b[2J"), Example("b", 1, "é")), (), (), open)
-    line = overview.describe(Plan(dataset, {}, []), True)[0]
+    line = overview.describe(Plan(dataset, {}, {}, BATCHES), True)[0]
     assert line.endswith(": \\x1b[2J, é")
 
 
@@ -176,7 +179,7 @@ def test_published_names_that_repeat_are_only_said(capsys):
     names = ("missile", "sunglasses", "missile")
     test = tuple(Example(f"{i}", i, name) for i, name in enumerate(names))
     dataset = Dataset("imagenet", "{}", (), (), test, open)
-    lines = said(Plan(dataset, {"test": dataset}, []), capsys, trains=False)
+    lines = said(Plan(dataset, {"test": dataset}, {}, BATCHES), capsys, trains=False)
     expected = "class names that make the same prompt: 1, e.g. 'missile' and 'missile'"
     assert lines[-1] == f"note: {expected}"
 
@@ -244,4 +247,4 @@ def test_a_run_says_it_before_it_trains_and_records_the_shots(tmp_path, capsys):
     shutil.rmtree(root / "train/b")
     shutil.rmtree(root / "test/b")
     with pytest.raises(DataError, match="one class only"):
-        preparation.prepare(config, tmp_path / "other")
+        preparation.prepare(preparation.load(config, tmp_path / "other"))

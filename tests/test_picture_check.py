@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from data_pipelines import datasets
 from data_pipelines.errors import DataError
+from data_pipelines.pictures import readers
 from experiments.configs import default
-from experiments.run import protocols
+from experiments.run import plans
 
 
 @pytest.fixture
@@ -33,27 +35,62 @@ def cut(path):
 def test_every_broken_test_picture_is_listed_before_training(config, tmp_path):
     cut(tmp_path / "test/cat/0.jpg")
     (tmp_path / "test/dog/1.jpg").write_bytes(b"")
-    plan = protocols.build(config, 32, False)
+    plan = plans.build(config, 32, False)
     with pytest.raises(DataError, match="2 of 6 pictures cannot be read") as error:
-        protocols.check_pictures(config, plan)
+        plans.check_pictures(plan)
     assert "test/cat/0.jpg: " in str(error.value) and "dog/1.jpg: an empty" in str(error.value)
-    config.data.on_bad_image = "skip"
-    kept = protocols.check_pictures(config, plan)
+    kept = plans.check_pictures(plan, skip_bad=True)
     assert len(kept.bad) == 2 and len(kept.tests["test"].test) == 2
 
 
 def test_broken_pictures_outside_of_the_shots_are_told(config, tmp_path, capsys):
-    plan = protocols.build(config, 32, False)
+    plan = plans.build(config, 32, False)
     drawn = {example.picture for example in plan.train.train}
     others = [f"train/cat/{n}.jpg" for n in range(4) if f"train/cat/{n}.jpg" not in drawn]
     cut(tmp_path / others[0])
-    assert protocols.check_pictures(config, plan) == plan
+    assert plans.check_pictures(plan) == plan
     out = capsys.readouterr().out
     assert "1 training pictures that this seed did not draw cannot be read" in out
     assert others[0] in out
 
 
 def test_many_pictures_are_looked_at_with_a_bar(config, monkeypatch, capsys):
-    monkeypatch.setattr(protocols, "MANY", 2)
-    protocols.check_pictures(config, protocols.build(config, 32, False))
+    monkeypatch.setattr(plans, "MANY", 2)
+    plans.check_pictures(plans.build(config, 32, False))
     assert "looking at the pictures of folder 6/6" in capsys.readouterr().err
+
+
+def test_a_download_that_is_not_complete_is_said_as_one(config, tmp_path):
+    (tmp_path / "test/cat/0.jpg").rename(tmp_path / "elsewhere.jpg")
+    (tmp_path / "test/cat/0.jpg").symlink_to("nowhere.jpg")
+    plan = plans.build(config, 32, False)
+    with pytest.raises(DataError, match=r"1 of 6 pictures are missing(.|\n)*Complete the download"):
+        plans.check_pictures(plan)
+    cut(tmp_path / "test/dog/1.jpg")  # not that alone: all that is wrong is listed
+    with pytest.raises(DataError, match="2 of 6 pictures cannot be read") as error:
+        plans.check_pictures(plan)
+    assert "test/cat/0.jpg: no such file" in str(error.value)
+
+
+def counted(monkeypatch, module, name):
+    """The calls of a module's function, from now on."""
+    calls, function = [], getattr(module, name)
+
+    def counting(*arguments, **options):
+        calls.append(arguments)
+        return function(*arguments, **options)
+
+    monkeypatch.setattr(module, name, counting)
+    return calls
+
+
+def test_data_is_loaded_once_and_files_are_looked_for_once(config, tmp_path, monkeypatch):
+    loaded = counted(monkeypatch, datasets, "load")
+    looked_for = counted(monkeypatch, readers, "missing_files")
+    plan = plans.build(config, 32, False)
+    plans.check_pictures(plan)
+    assert len(plan.undrawn) == 6 and len(loaded) == 1 and not looked_for
+    (tmp_path / "test/cat/0.jpg").unlink()
+    with pytest.raises(DataError, match="are missing"):
+        plans.check_pictures(plan)
+    assert len(loaded) == len(looked_for) == 1

@@ -10,7 +10,7 @@ from PIL import Image
 from experiments import results
 from experiments.configs.images import protocol as protocol_config
 from experiments.record import workdir
-from experiments.run import experiment, preparation, protocols, sweep
+from experiments.run import experiment, plans, preparation, protocols, sweep
 from prompt_jax import methods
 from prompt_jax.errors import PromptError
 from prompt_jax.files import seal
@@ -19,7 +19,7 @@ CLASSES = ("accordion", "garfield", "pagoda", "sea horse")
 
 
 def plan(config, uses_validation=False):
-    return protocols.build(config, 32, uses_validation)
+    return plans.build(config, 32, uses_validation)
 
 
 def scenes(protocol, **data):
@@ -271,7 +271,7 @@ def test_a_run_that_left_pictures_out_is_not_taken_for_a_whole_one(clip, tmp_pat
 
 def test_two_processes_do_not_share_a_folder(clip, tmp_path):
     code = (
-        "import pathlib, sys, time; from experiments import workdir; "
+        "import pathlib, sys, time; from experiments.record import workdir; "
         "workdir.claim_workdir(pathlib.Path(sys.argv[1]), {}); print('mine', flush=True); "
         "time.sleep(60)"
     )

@@ -1,11 +1,19 @@
-"""What makes a run this one, so that no run takes over what another left."""
+"""What makes a run this one: whether two runs are the same is answered here, and nowhere else.
 
+A run's folder, its checkpoints and its results are its own by its identity: config, backbone and
+pictures. Figures of several runs may share an average if `figure_fields` agree.
+"""
+
+import hashlib
 import json
+import os
 import pathlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from ml_collections import ConfigDict
 
+from data_pipelines.examples import Dataset, Example
 from prompt_jax.errors import PromptError
 
 # Fields that say how a run is watched, not what it computes: they may change between restarts.
@@ -27,10 +35,102 @@ SIZES = "pictures.sizes"
 # What a person names a run by, and so wants to read first.
 NAMING_FIELDS = ("method", "backbone.source", "backbone.hash", "data.name", "protocol", "seed")
 SHOWN_DIFFERENCES = 4
+# In which runs that train together differ.
+PARALLEL_FIELDS = ("seed", "learning_rate", "variant", "pictures")
+
+# What a config may differ in, beside the free fields, while its figures belong into one average.
+_SWEPT = ("seeds", "learning_rates", "variants", "data.names", "data.shots_list")
+_SAME_ANYWAY = {
+    *FREE_FIELDS,
+    *_SWEPT,
+    "method",
+    "protocol",
+    "ablation",
+    "variant",
+    "seed",
+    "backbone",
+    "data.name",
+    "data.domain",
+    "data.shots",
+    "cached_views",  # the run's "features" say it
+}
+_PATHS = ("root", "dir", "folder", "file", "path")
+
+
+def as_json(config: ConfigDict) -> dict[str, Any]:
+    """A config as it looks after being written and read: lists where it has tuples."""
+    return json.loads(json.dumps(config.to_dict()))
+
+
+def identify(config: dict, fingerprint: str, pictures: dict[str, Any] | None) -> dict[str, Any]:
+    """What makes a run this one: config, what its backbone holds, which pictures it reads.
+
+    Args:
+        config: as of `as_json`.
+        fingerprint: of the backbone.
+        pictures: as of `of_pictures`; None where the data is not there to look at.
+    """
+    backbone = {"source": config["backbone"], "hash": fingerprint}
+    return {**config, "backbone": backbone, "pictures": pictures}
+
+
+def of_several(identities: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The identity of runs that train together."""
+    lists = {field: [one[field] for one in identities] for field in PARALLEL_FIELDS}
+    return identities[0] | lists
+
+
+def of_pictures(train: Dataset, tests: Mapping[str, Dataset]) -> dict[str, Any]:
+    """What tells other data of the same name apart: pictures, labels, classes, templates.
+
+    Args:
+        train: with the shots and validation pictures.
+        tests: what is tested, by key.
+
+    Returns:
+        {"train": short hash of the shots and validation pictures, "tests": {key: short hash},
+        "sizes": the same of their files' sizes; None where files are missing, or there are none}.
+    """
+    drawn = (*train.train, *train.val)
+    return {
+        "train": _hash(train.template, map(tuple, drawn)),
+        "tests": {key: _hash(one.template, map(tuple, one.test)) for key, one in tests.items()},
+        "sizes": {
+            "train": _hash_sizes(train, drawn),
+            "tests": {key: _hash_sizes(one, one.test) for key, one in tests.items()},
+        },
+    }
+
+
+def of_test(pictures: dict[str, Any], key: str) -> str:
+    """What tells one test set from another, for an evaluation that is not to be repeated."""
+    return f"{pictures['tests'][key]} {pictures['sizes']['tests'][key]}"
+
+
+def of_tests(pictures: dict[str, Any]) -> str:
+    """A short hash of all that is tested, which seeds leave alone."""
+    return hashlib.sha256(repr(pictures["tests"]).encode()).hexdigest()[:16]
+
+
+def _hash(start: str, facts: Iterable[Any]) -> str:
+    digest = hashlib.sha256(start.encode())
+    for fact in facts:
+        digest.update(repr(fact).encode("utf-8", "surrogateescape"))
+    return digest.hexdigest()[:16]
+
+
+def _hash_sizes(dataset: Dataset, examples: Iterable[Example]) -> str | None:
+    """Other pictures of the same names have other sizes; reading all of them would take long."""
+    if dataset.folder is None:
+        return None
+    try:
+        return _hash("", (os.path.getsize(dataset.folder / one.picture) for one in examples))
+    except (OSError, ValueError):
+        return None
 
 
 def differences(here: dict, there: dict, prefix: str = "") -> list[str]:
-    """The fields in which two configs disagree, as "field: here, there (there)"."""
+    """The fields in which two identities disagree, as "field: here, there (there)"."""
     found = []
     for key in sorted(set(here) | set(there)):
         path, a, b = prefix + key, here.get(key), there.get(key)
@@ -42,17 +142,6 @@ def differences(here: dict, there: dict, prefix: str = "") -> list[str]:
         else:
             found.append(f"{path}: {a!r} here, {b!r} there")
     return found
-
-
-def as_json(config: ConfigDict) -> dict[str, Any]:
-    """A config as it looks after being written and read: lists where it has tuples."""
-    return json.loads(json.dumps(config.to_dict()))
-
-
-def identify(config: dict, fingerprint: str, pictures: dict[str, Any]) -> dict[str, Any]:
-    """What makes a run this one: config, what its backbone holds, which pictures it reads."""
-    backbone = {"source": config["backbone"], "hash": fingerprint}
-    return {**config, "backbone": backbone, "pictures": pictures}
 
 
 def refuse_other_run(folder: pathlib.Path, here: dict, there: dict) -> None:
@@ -72,3 +161,41 @@ def refuse_other_run(folder: pathlib.Path, here: dict, there: dict) -> None:
             f"{folder} holds another run ({shown}); use another --workdir, or delete that folder "
             "if you no longer need it"
         )
+
+
+def refuse_other_results(folder: pathlib.Path, here: dict, results: Mapping[str, Any]) -> None:
+    """Raises a PromptError if the results in `folder` are another run's, or lack pictures.
+
+    Args:
+        folder: of the run.
+        here: the identity of the run that asks; where its data is gone, pictures are not compared.
+        results: what its results.json holds.
+    """
+    pictures, left_out = results["data_hashes"], len(results["skipped_pictures"])
+    if here["pictures"] is None:
+        here = here | {"pictures": pictures}
+    if left_out:  # and mended since, perhaps
+        pictures = pictures | {"sizes": None}
+    refuse_other_run(folder, here, identify(results["config"], results["backbone_hash"], pictures))
+    if left_out and here["data"]["on_bad_image"] == "stop":
+        raise PromptError(
+            f"{folder} holds a finished run that left out {left_out} unreadable pictures; delete "
+            "it to run again with all of them, or say --config.data.on_bad_image=skip to keep it"
+        )
+
+
+def figure_fields(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Flat names and values of a written config in which runs of one average must agree."""
+    return {
+        name: value
+        for name, value in _flat(config)
+        if name not in _SAME_ANYWAY and not name.endswith(_PATHS)
+    }
+
+
+def _flat(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in config.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key, value

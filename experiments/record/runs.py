@@ -7,30 +7,13 @@ from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
-from experiments.record.identity import FREE_FIELDS
+from experiments.record.identity import figure_fields
 from prompt_jax.errors import PromptError
 from prompt_jax.files import check_seal, read_json
 
 SOURCE_PROTOCOLS = ("cross_dataset", "domain_generalization")
 PROTOCOLS = ("base_to_novel", "few_shot", *SOURCE_PROTOCOLS)
 
-# What a config may differ in while its figures still belong into one average.
-_SWEPT = ("seeds", "learning_rates", "variants", "data.names", "data.shots_list")
-_SAME_ANYWAY = {
-    *FREE_FIELDS,
-    *_SWEPT,
-    "method",
-    "protocol",
-    "ablation",
-    "variant",
-    "seed",
-    "backbone",
-    "data.name",
-    "data.domain",
-    "data.shots",
-    "cached_views",  # the run's "features" say it
-}
-_PATHS = ("root", "dir", "folder", "file", "path")
 # Of a config, what zero-shot CLIP depends on.
 _ZERO_SHOT = ("data.", "dtype", "activation")
 
@@ -138,6 +121,7 @@ def parse(path: pathlib.Path, content: Mapping[str, Any]) -> Run:
     for key, value in {**text, **others}.items():
         if not isinstance(value, str):
             raise ValueError(f"{key}={value!r} is not a string")
+    features = {"features": others["features"]} if others["features"] else {}
     return Run(
         path=path,
         changed=path.stat().st_mtime,
@@ -151,7 +135,7 @@ def parse(path: pathlib.Path, content: Mapping[str, Any]) -> Run:
             key: list(_percentages(dict(enumerate(values))).values())
             for key, values in (content.get("per_iteration") or {}).items()
         },
-        config=_config(content["config"], others["features"]),
+        config=figure_fields(content["config"]) | features,
         data=_data(content),
         hashes=_hashes(content),
         tested=_tested(content, list(accuracy)),
@@ -180,22 +164,6 @@ def _percentages(values: Mapping[Any, Any]) -> dict[Any, float]:
         if not number or not 0 <= value <= 100.01:  # nor is NaN
             raise ValueError(f"accuracy of {key} is {value!r}, not a percentage")
     return {key: float(value) for key, value in values.items()}
-
-
-def _config(config: Mapping[str, Any], features: str) -> dict[str, Any]:
-    def kept(name: str) -> bool:
-        return name not in _SAME_ANYWAY and not name.endswith(_PATHS)
-
-    flat = {name: value for name, value in _flat(config) if kept(name)}
-    return flat | ({"features": features} if features else {})
-
-
-def _flat(config: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
-    pairs: list[tuple[str, Any]] = []
-    for key, value in config.items():
-        inner = isinstance(value, dict)
-        pairs += _flat(value, f"{prefix}{key}.") if inner else [(prefix + key, value)]
-    return pairs
 
 
 def _data(content: Mapping[str, Any]) -> dict[str, Any]:

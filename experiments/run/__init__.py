@@ -1,1 +1,1 @@
-"""From a config to results.json: read experiment, then preparation, building, training, sweep."""
+"""From a config to results.json: read experiment, preparation, plans, training, then sweep."""

@@ -6,7 +6,6 @@ from typing import Any
 import jax
 import numpy as np
 
-from data_pipelines import loader
 from experiments.run import training
 from experiments.run.preparation import Prepared
 from prompt_jax import methods, train
@@ -30,7 +29,7 @@ def choose(run: Prepared, prompts: methods.Prompts) -> tuple[methods.Prompts, di
     if tune is None or tune(prompts, run.task, [])[1] is None:
         return prompts, {}  # nothing to choose: no picture is looked at for it
     held_out = []
-    with run.listing_all_bad():
+    with run.plan.listing_all_bad():
         features, labels = run.makes.of_validation(run.plan.train)
     if len(labels):
         held_out.append(selection.HeldOut(prompts, features[None], labels))
@@ -61,11 +60,11 @@ def fit_part(run: Prepared, features: np.ndarray, labels: np.ndarray) -> methods
     prompts = method.from_shots(start, task, features, labels)
     if not training.count_trainable(method, prompts, task.settings):
         return prompts
-    steps = loader.steps_per_epoch(len(labels), config.batch_size)
+    steps = run.plan.batches.train_steps(len(labels))
     optimizer, _ = training.build_optimizer(config, method, prompts, task.settings, steps)
     step = train.make_step(method, optimizer)
     state = run.placement.replicate(train.init_state(prompts, optimizer))
-    batches = loader.feature_batches(features, labels, config.batch_size, config.seed)
+    batches = run.plan.batches.features(features, labels)
     with contextlib.closing(batches):
         for _ in range(config.epochs * steps):
             # Not split over devices, whose number need not divide a fold.

@@ -1,7 +1,6 @@
 """One experiment: a config becomes data, backbone, method, training, evaluation and results."""
 
 import contextlib
-import hashlib
 import os
 import pathlib
 import time
@@ -11,13 +10,11 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
-from data_pipelines import loader
 from data_pipelines.examples import Dataset
-from experiments.record import workdir
-from experiments.record.identity import as_json
-from experiments.run import building, choosing, overview, progress, protocols, training
-from experiments.run.features import read_options
-from experiments.run.preparation import Prepared, prepare
+from experiments.record import identity, workdir
+from experiments.run import building, choosing, overview, progress, training
+from experiments.run.plans import Plan
+from experiments.run.preparation import Prepared, finished, load, prepare
 from prompt_jax.evaluate import Evaluator
 from prompt_jax.files import seal
 from prompt_jax.metrics import harmonic_mean
@@ -36,9 +33,10 @@ def run(config: ConfigDict, folder: str | os.PathLike) -> dict[str, Any]:
     Raises:
         PromptError, DataError: a mistake in the config, the data or the folder, in one sentence.
     """
-    prepared = prepare(config, pathlib.Path(folder))
-    if isinstance(prepared, dict):
-        return prepared
+    loaded = load(config, pathlib.Path(folder))
+    if there := finished(loaded):
+        return there
+    prepared = prepare(loaded)
     with workdir.giving_back(prepared.folder):
         return complete(prepared)
 
@@ -47,7 +45,7 @@ def complete(prepared: Prepared) -> dict[str, Any]:
     """Trains, if need be, and finishes a run."""
     trained = training.Trained(prepared.prompts, 0.0, 0)
     if prepared.shots:
-        with prepared.listing_all_bad(), contextlib.closing(prepared.shots.batches):
+        with prepared.plan.listing_all_bad(), contextlib.closing(prepared.shots.batches):
             trained = training.fit(
                 prepared.config,
                 prepared.identity,
@@ -68,12 +66,12 @@ def finish(run: Prepared, trained: training.Trained) -> dict[str, Any]:
     evaluate = Evaluator(run.compared)
     evaluations = workdir.read_evaluations(run.folder)
     for key, dataset in run.plan.tests.items():
-        data_hash = f"{run.hashes['tests'][key]} {run.hashes['sizes']['tests'][key]}"
+        data_hash = identity.of_test(run.plan.hashes, key)
         if evaluations.get(key, {}).get("hash") == data_hash:
             continue
         tasks = run.tests[key]
         testing = time.perf_counter()
-        with run.listing_all_bad(dataset):
+        with run.plan.listing_all_bad(dataset):
             batches = test_batches(f"{run.config.method} on {key}", dataset, run)
             found = evaluate([prompts, {}][: len(tasks)], tasks, batches)
         evaluations[key] = {
@@ -89,8 +87,8 @@ def finish(run: Prepared, trained: training.Trained) -> dict[str, Any]:
         workdir.refuse_removed(run.folder)
         workdir.write_json(run.folder / "evaluations.json", seal(evaluations))
     results = collect(run.config, run.backbone, run.plan, evaluations, trained)
-    results["data_hashes"] = run.hashes
-    results["data_hash"] = hashlib.sha256(repr(run.hashes["tests"]).encode()).hexdigest()[:16]
+    results["data_hashes"] = run.plan.hashes
+    results["data_hash"] = identity.of_tests(run.plan.hashes)
     results["trainable_parameters"] = run.trainable
     results["chosen"] = chosen
     results["features"] = run.shots.described if run.shots else ""
@@ -107,11 +105,9 @@ def finish(run: Prepared, trained: training.Trained) -> dict[str, Any]:
 
 def test_batches(title: str, data: Dataset, run: Prepared) -> Iterator[dict[str, jax.Array]]:
     """Batches of a test set, placed, with a bar."""
-    size, image_size = run.config.eval_batch_size, run.backbone.clip.config.image_size
-    total = -(-len(data.test) // size)
-    batches = loader.test_batches(data, data.test, size, image_size, **read_options(run.config))
-    with progress.bar(title, total) as advance:
-        for number, batch in enumerate(batches, 1):
+    batches = run.plan.batches
+    with progress.bar(title, batches.test_steps(len(data.test))) as advance:
+        for number, batch in enumerate(batches.test(data, data.test), 1):
             yield run.placement.split(batch)
             advance(number, "")
 
@@ -119,7 +115,7 @@ def test_batches(title: str, data: Dataset, run: Prepared) -> Iterator[dict[str,
 def collect(
     config: ConfigDict,
     backbone: building.Backbone,
-    plan: protocols.Plan,
+    plan: Plan,
     evaluations: dict[str, dict[str, Any]],
     trained: training.Trained,
 ) -> dict[str, Any]:
@@ -138,7 +134,7 @@ def collect(
         "variant": config.variant,
         "backbone": config.backbone,
         "backbone_hash": backbone.fingerprint,
-        "dataset": protocols.source_key(config),
+        "dataset": plan.train.name,
         "split_source": plan.train.split_source,
         "shots": config.data.shots,
         "shots_per_class": overview.shots_per_class(plan.train),
@@ -158,7 +154,7 @@ def collect(
         "test_seconds": test_seconds,
         "test_images_per_second": test_rate,
         "git_commit": workdir.git_commit(),
-        "config": as_json(config),
+        "config": identity.as_json(config),
     }
     if config.protocol == "base_to_novel":
         results |= accuracy | {"h": harmonic_mean(accuracy["base"], accuracy["new"])}

@@ -1,15 +1,14 @@
 """Image features that are computed once, for methods that leave the image tower alone."""
 
 from collections.abc import Iterable
-from typing import Any
 
 import jax
 import numpy as np
-from ml_collections import ConfigDict
 
 from data_pipelines import loader
 from data_pipelines.examples import Dataset
 from experiments.run import progress
+from experiments.run.batches import PictureBatches
 from prompt_jax.clip import CLIP, Frozen
 from prompt_jax.sharding import Placement
 
@@ -17,27 +16,15 @@ from prompt_jax.sharding import Placement
 class FeatureMaker:
     """The frozen image tower on pictures of one backbone, compiled once."""
 
-    def __init__(self, clip: CLIP, frozen: Frozen, config: ConfigDict, placement: Placement):
-        """Takes batch size and reading threads from `config`."""
-        self._frozen, self._placement = frozen, placement
-        self._batch_size = config.eval_batch_size
-        self._options = read_options(config)
-        self._image_size = clip.config.image_size
-        self._seed = config.seed
+    def __init__(self, clip: CLIP, frozen: Frozen, batches: PictureBatches, placement: Placement):
+        """Reads pictures as `batches` says."""
+        self._frozen, self._placement, self._batches = frozen, placement, batches
         self._encode = jax.jit(clip.encode_image)
 
     def of_views(self, dataset: Dataset, views: int) -> np.ndarray:
         """Features float32[views, n, d] of so many augmented views of the training pictures."""
-        batches = loader.train_views(
-            dataset,
-            dataset.train,
-            self._batch_size,
-            self._image_size,
-            self._seed,
-            views,
-            **self._options,
-        )
-        total = views * -(-len(dataset.train) // self._batch_size)
+        total = views * self._batches.test_steps(len(dataset.train))
+        batches = self._batches.views(dataset, views)
         rows, _ = self._run(f"features of {views} views", batches, total)
         return rows.reshape(views, len(dataset.train), -1)
 
@@ -46,14 +33,12 @@ class FeatureMaker:
         if not dataset.val:
             width = jax.eval_shape(self._encode, self._frozen, self._blank()).shape[-1]
             return np.zeros((0, width), np.float32), np.zeros(0, np.int32)
-        batches = loader.test_batches(
-            dataset, dataset.val, self._batch_size, self._image_size, **self._options
-        )
-        total = -(-len(dataset.val) // self._batch_size)
-        return self._run("validation features", batches, total)
+        total = self._batches.test_steps(len(dataset.val))
+        return self._run("validation features", self._batches.test(dataset, dataset.val), total)
 
     def _blank(self):
-        return np.zeros((1, self._image_size, self._image_size, 3), np.float32)
+        size = self._batches.image_size
+        return np.zeros((1, size, size, 3), np.float32)
 
     def _run(self, title: str, batches: Iterable[dict[str, np.ndarray]], total: int):
         features, labels = [], []
@@ -66,9 +51,3 @@ class FeatureMaker:
         kept = np.concatenate(labels)
         real = kept != loader.PADDING_LABEL
         return np.concatenate(features)[real], kept[real]
-
-
-def read_options(config: ConfigDict) -> dict[str, Any]:
-    """How pictures are read, as the loader takes it."""
-    threads = None if config.data.num_threads < 0 else config.data.num_threads
-    return {"num_threads": threads, "num_workers": config.data.num_workers}

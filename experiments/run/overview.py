@@ -6,7 +6,7 @@ from data_pipelines import datasets, lists
 from data_pipelines.errors import DataError, printable
 from data_pipelines.examples import Dataset
 from data_pipelines.lists import Part, Remark
-from experiments.run.protocols import Plan
+from experiments.run.plans import Plan
 from prompt_jax.clip import tokenizer
 
 _LISTED = 20  # classes that are listed with their counts; of more, the first few
@@ -112,11 +112,7 @@ def _without(part: Part) -> list[Remark]:
 
 
 def _is_own(dataset: Dataset) -> bool:
-    return _entry(dataset).counts is None
-
-
-def _entry(dataset: Dataset) -> datasets.Entry:
-    return datasets.TABLE[datasets.split_domain(dataset.name)[0]]
+    return datasets.entry(dataset.name).counts is None
 
 
 def _prompts(dataset: Dataset) -> list[Remark]:
@@ -129,4 +125,4 @@ def _prompts(dataset: Dataset) -> list[Remark]:
     blank = [repr(name) for name in names if prompt(name) == nothing]
     what, advice = "class names of which no token is left", "rename the classes"
     found = lists.summary(what, blank, True, advice)
-    return found + lists.same_prompts(names, prompt, _entry(dataset).repeated_names)
+    return found + lists.same_prompts(names, prompt, datasets.entry(dataset.name).repeated_names)

@@ -17,10 +17,10 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from data_pipelines.errors import DataError
-from experiments.record import workdir
+from experiments.record import identity, workdir
 from experiments.record.log import Log
 from experiments.run import experiment, training
-from experiments.run.preparation import Prepared, prepare
+from experiments.run.preparation import Prepared, finished, load, prepare
 from prompt_jax import train
 from prompt_jax.checkpoint import Checkpoints
 from prompt_jax.errors import PromptError
@@ -56,11 +56,12 @@ def run(
     prepared: list[Prepared] = []
     backbone = None
     for folder, config in configs.items():
-        one = prepare(config, folder, backbone)
-        if isinstance(one, dict):
-            results[folder] = one
+        loaded = load(config, folder, backbone)
+        backbone = loaded.backbone  # the next ones share it
+        if there := finished(loaded):
+            results[folder] = there
             continue
-        backbone = one.backbone  # the next ones share it
+        one = prepare(loaded)
         if not one.shots or not one.trainable or _is_trained(one):
             attempt(folder, experiment.complete, one)
         else:
@@ -119,15 +120,11 @@ def fit(runs: list[Prepared]) -> list[training.Trained | str]:
     common = first.folder.parent / f"together-{names}"
     workdir.make_workdir(common)
     workdir.lock(common)
-    identity = first.identity | {
-        field: [one.identity[field] for one in runs]
-        for field in ("seed", "learning_rate", "variant", "pictures")
-    }
     task = dataclasses.replace(first.task, clip=first.task.clip.share_memory(len(runs)))
-    with workdir.giving_back(common), first.listing_all_bad(), contextlib.closing(batches):
+    with workdir.giving_back(common), first.plan.listing_all_bad(), contextlib.closing(batches):
         end = training.run_steps(
             config,
-            identity,
+            identity.of_several([one.identity for one in runs]),
             lambda state, batch: step(state, task, first.placement.split_runs(batch), rates),
             first.placement.replicate(jax.tree.map(lambda *leaves: jnp.stack(leaves), *states)),
             batches,

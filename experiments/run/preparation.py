@@ -1,27 +1,24 @@
-"""A run before training: data, backbone, tasks, first prompts, everything checked."""
+"""A run before training: `load`, then `finished`, and what is not, `prepare`."""
 
-import contextlib
 import dataclasses
+import functools
 import pathlib
 import time
-from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from data_pipelines import loader
-from data_pipelines.errors import BadPicture, DataError
+from data_pipelines.errors import DataError
 from data_pipelines.examples import Dataset
-from data_pipelines.pictures import readers
 from data_pipelines.reading import Batches
 from experiments.record import workdir
-from experiments.record.identity import as_json, identify, refuse_other_run
-from experiments.run import building, overview, protocols, training
-from experiments.run.features import FeatureMaker, read_options
+from experiments.record.identity import as_json, identify, refuse_other_results
+from experiments.run import building, overview, plans, training
+from experiments.run.features import FeatureMaker
+from experiments.run.plans import Plan
 from prompt_jax import methods
-from prompt_jax.errors import PromptError
 from prompt_jax.sharding import Placement
 
 ZERO_SHOT = methods.get("zero_shot")
@@ -46,51 +43,58 @@ class Shots(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class Known:
-    """A run whose backbone and data are there, before anything is computed.
+class Loaded:
+    """A run whose method and backbone are there; its data is read when it is first asked for.
 
     Attributes:
         began: when, by `time.perf_counter`.
-        identity: what makes the run this one; see `identify`.
-        hashes: of the data; see `protocols.hashes`.
+        results: those of a finished run in the folder, whoever's it is; None if there are none.
     """
 
     config: ConfigDict
     folder: pathlib.Path
     began: float
-    identity: dict[str, Any]
-    hashes: dict[str, Any]
-    backbone: building.Backbone
+    results: dict[str, Any] | None
     method: methods.Method
     settings: Any
-    plan: protocols.Plan
+    backbone: building.Backbone
     placement: Placement
 
-    @contextlib.contextmanager
-    def listing_all_bad(self, dataset: Dataset | None = None) -> Iterator[None]:
-        """Turns one picture that cannot be read into an error that lists all such of the run."""
-        dataset = dataset or self.plan.train
-        try:
-            yield
-        except BadPicture as bad:
-            examples = protocols.used(self.plan, dataset)
-            raise readers.all_bad_error(dataset, examples, bad) from bad
+    @functools.cached_property
+    def plan(self) -> Plan:
+        """What it trains on and tests; raises a DataError where that is missing or malformed."""
+        image_size = self.backbone.clip.config.image_size
+        return plans.build(self.config, image_size, self.method.tune is not None)
+
+    def identity(self, pictures: dict[str, Any] | None) -> dict[str, Any]:
+        """What makes the run this one; see `identify`."""
+        return identify(as_json(self.config), self.backbone.fingerprint, pictures)
 
 
 @dataclasses.dataclass(frozen=True)
-class Prepared(Known):
+class Prepared:
     """A run before training, all of it checked.
 
     Attributes:
+        began: when, by `time.perf_counter`.
+        identity: what makes the run this one; see `identify`.
         task: what trains.
         tests: what is tested, by key: a task for each method of `compared`.
         compared: the method and, unless it is that, zero-shot CLIP.
         prompts: where training starts.
         trainable: how many numbers train.
         shots: what training reads; None where a method needs no training pictures.
-        makes: computes image features of validation pictures.
+        makes: computes image features of training and validation pictures.
     """
 
+    config: ConfigDict
+    folder: pathlib.Path
+    began: float
+    identity: dict[str, Any]
+    method: methods.Method
+    backbone: building.Backbone
+    plan: Plan
+    placement: Placement
     task: methods.Task
     tests: dict[str, list[methods.Task]]
     compared: list[methods.Method]
@@ -100,10 +104,10 @@ class Prepared(Known):
     makes: FeatureMaker
 
 
-def prepare(
+def load(
     config: ConfigDict, folder: pathlib.Path, backbone: building.Backbone | None = None
-) -> Prepared | dict[str, Any]:
-    """Loads and checks all that a run needs; of a finished run, returns its results.
+) -> Loaded:
+    """Checks a config and loads its backbone.
 
     Args:
         config: of the run.
@@ -112,56 +116,58 @@ def prepare(
     """
     began = time.perf_counter()
     building.check(config)
-    finished = workdir.read_results(folder)
+    results = workdir.read_results(folder)
     placement = Placement()
-    if finished is None:
+    if results is None:
         for field in ("batch_size", "eval_batch_size"):
             placement.check(field, config[field])
     method, settings = building.build_method(config)
     backbone = backbone or building.build_backbone(config)
-    image_size = backbone.clip.config.image_size
-    try:
-        plan = protocols.build(config, image_size, method.tune is not None)
-    except DataError as error:
-        if finished is None:
-            raise
-        here = identify(as_json(config), backbone.fingerprint, finished["data_hashes"])
-        refuse_other(folder, config, here, finished)
-        print(f"finished before, not compared with the data: {str(error).splitlines()[0]}")
-        return finished
-    hashes = protocols.hashes(plan)
-    identity = identify(as_json(config), backbone.fingerprint, hashes)
-    if finished is not None:
-        refuse_other(folder, config, identity, finished)
-        if wanted(config) <= set(finished["accuracy"]):
-            print(f"finished before: {folder / 'results.json'}")
-            return finished
-    plan = protocols.check_pictures(config, plan)
     backbone = backbone._replace(frozen=placement.replicate(backbone.frozen))
-    workdir.lock_workdir(folder, identity)
-    with workdir.giving_back(folder):
-        run = _complete(
-            Known(
-                config=config,
-                folder=folder,
-                began=began,
-                identity=identity,
-                hashes=hashes,
-                backbone=backbone,
-                method=method,
-                settings=settings,
-                plan=plan,
-                placement=placement,
-            )
-        )
+    return Loaded(config, folder, began, results, method, settings, backbone, placement)
+
+
+def finished(run: Loaded) -> dict[str, Any] | None:
+    """The results of a run that has nothing left to do; None of another one.
+
+    Raises:
+        PromptError: the folder holds another run's results, or some that left out pictures.
+    """
+    if run.results is None:
+        return None
+    try:
+        plan = run.plan
+    except DataError as error:
+        refuse_other_results(run.folder, run.identity(None), run.results)
+        print(f"finished before, not compared with the data: {str(error).splitlines()[0]}")
+        return run.results
+    refuse_other_results(run.folder, run.identity(plan.hashes), run.results)
+    if not set(plan.tests) <= set(run.results["accuracy"]):
+        return None  # targets were added
+    print(f"finished before: {run.folder / 'results.json'}")
+    return run.results
+
+
+def prepare(run: Loaded) -> Prepared:
+    """Looks at the data, makes tasks and first prompts, and with them the rest of the checks."""
+    identity = run.identity(run.plan.hashes)
+    plan = plans.check_pictures(run.plan, run.config.data.on_bad_image == "skip")
+    workdir.lock_workdir(run.folder, identity)
+    with workdir.giving_back(run.folder):
+        prepared = _with_tasks(run, plan, identity)
+        needs_shots = prepared.trainable > 0 or run.method.from_shots is not None
+        plans.refuse_empty(plan, needs_shots)
+        overview.show(plan, run.config.data.shots, needs_shots)
+        if needs_shots:
+            prepared = _with_shots(prepared)
         # Only now: a run that is refused leaves the folder to the corrected one.
-        workdir.claim_workdir(folder, identity)
-    return run
+        workdir.claim_workdir(run.folder, identity)
+    return prepared
 
 
-def _complete(run: Known) -> Prepared:
-    """The run with its tasks and first prompts, and with them the rest of the checks."""
-    clip, frozen, plan = run.backbone.clip, run.backbone.frozen, run.plan
+def _with_tasks(run: Loaded, plan: Plan, identity: dict[str, Any]) -> Prepared:
+    """The run with its tasks and first prompts."""
+    clip, frozen = run.backbone.clip, run.backbone.frozen
     note_small_tower(run.settings, clip.config.image_layers)
     known = plan.train.class_names
 
@@ -180,55 +186,34 @@ def _complete(run: Known) -> Prepared:
         for key, dataset in plan.tests.items()
     }
     prompts = jax.jit(run.method.init)(jax.random.key(run.config.seed), task)
-    trainable = training.count_trainable(run.method, prompts, run.settings)
-    needs_shots = trainable > 0 or run.method.from_shots is not None
-    protocols.refuse_empty(plan, needs_shots)
-    overview.show(plan, run.config.data.shots, needs_shots)
-    prepared = Prepared(
-        **vars(run),
+    return Prepared(
+        config=run.config,
+        folder=run.folder,
+        began=run.began,
+        identity=identity,
+        method=run.method,
+        backbone=run.backbone,
+        plan=plan,
+        placement=run.placement,
         task=task,
         tests=tests,
         compared=list(compared),
         prompts=prompts,
-        trainable=trainable,
+        trainable=training.count_trainable(run.method, prompts, run.settings),
         shots=None,
-        makes=FeatureMaker(clip, frozen, run.config, run.placement),
+        makes=FeatureMaker(clip, frozen, plan.batches, run.placement),
     )
-    return _with_shots(prepared) if needs_shots else prepared
 
 
 def _with_shots(run: Prepared) -> Prepared:
     """The run with its training pictures, and with prompts that are made from them."""
-    image_size = run.backbone.clip.config.image_size
-    with run.listing_all_bad():
-        shots = prepare_shots(run.config, run.plan.train, image_size, run.makes, run.placement)
+    with run.plan.listing_all_bad():
+        shots = prepare_shots(run.plan, run.config.cached_views, run.makes, run.placement)
     prompts, trainable = run.prompts, run.trainable
     if run.method.from_shots and shots.features is not None:
         prompts = run.method.from_shots(prompts, run.task, shots.features, shots.labels)
         trainable = training.count_trainable(run.method, prompts, run.task.settings)
     return dataclasses.replace(run, shots=shots, prompts=prompts, trainable=trainable)
-
-
-def wanted(config: ConfigDict) -> set[str]:
-    """The targets that a finished run must have been tested on."""
-    is_transfer = config.protocol in protocols.WITH_TARGETS
-    return set(protocols.split_names(config.data.names)) if is_transfer else set()
-
-
-def refuse_other(
-    folder: pathlib.Path, config: ConfigDict, here: dict[str, Any], finished: dict[str, Any]
-) -> None:
-    """Raises a PromptError if `finished` are another run's results, or lack pictures."""
-    pictures, left_out = finished["data_hashes"], len(finished["skipped_pictures"])
-    if left_out:  # and mended since, perhaps
-        pictures = pictures | {"sizes": None}
-    there = identify(finished["config"], finished["backbone_hash"], pictures)
-    refuse_other_run(folder, here, there)
-    if left_out and config.data.on_bad_image == "stop":
-        raise PromptError(
-            f"{folder} holds a finished run that left out {left_out} unreadable pictures; delete "
-            "it to run again with all of them, or say --config.data.on_bad_image=skip to keep it"
-        )
 
 
 def trained_index(known: tuple[str, ...], names: tuple[str, ...]) -> list[int]:
@@ -239,27 +224,17 @@ def trained_index(known: tuple[str, ...], names: tuple[str, ...]) -> list[int]:
     return [position.get(name, methods.UNSEEN) for name in names]
 
 
-def prepare_shots(
-    config: ConfigDict,
-    dataset: Dataset,
-    image_size: int,
-    makes: FeatureMaker,
-    placement: Placement,
-) -> Shots:
-    """Batches of the training pictures, or, with cached_views, of their features."""
-    number, size, views = len(dataset.train), config.batch_size, config.cached_views
-    steps = loader.steps_per_epoch(number, size)
+def prepare_shots(plan: Plan, views: int, makes: FeatureMaker, placement: Placement) -> Shots:
+    """Batches of the training pictures, or, of so many views, of their features that are kept."""
+    dataset, number, size = plan.train, len(plan.train.train), plan.batches.batch_size
+    steps = plan.batches.train_steps(number)
     # With fewer pictures than a batch the whole set is one: the devices must divide that.
     placement.check("training pictures", min(number, size))
     labels = np.array([example.label for example in dataset.train], np.int32)
     if not views:
-        options = read_options(config)
-        batches = loader.train_batches(
-            dataset, dataset.train, size, image_size, config.seed, **options
-        )
-        return Shots(batches, steps, None, labels, "")
+        return Shots(plan.batches.train(dataset), steps, None, labels, "")
     features = makes.of_views(dataset, views)
-    batches = loader.feature_batches(features, labels, size, config.seed)
+    batches = plan.batches.features(features, labels)
     described = f"cached: {views} augmented view{'s' * (views > 1)} of each training picture"
     return Shots(batches, steps, features, labels, described)
 

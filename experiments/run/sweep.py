@@ -7,6 +7,7 @@ from ml_collections import ConfigDict
 
 from data_pipelines.errors import DataError
 from experiments.configs import default
+from experiments.record.runs import SOURCE_PROTOCOLS
 from experiments.run import building, experiment, parallel, protocols
 from prompt_jax.errors import PromptError
 
@@ -23,7 +24,7 @@ def is_sweep(config: ConfigDict) -> bool:
 
 def _names(config):
     """Data sets to train on, one after another; targets are none."""
-    if config.protocol in protocols.WITH_TARGETS:
+    if config.protocol in SOURCE_PROTOCOLS:
         return []
     return protocols.split_names(config.data.names)
 

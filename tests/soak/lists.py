@@ -13,7 +13,7 @@ from data_pipelines import check
 from data_pipelines.errors import BadPicture
 from data_pipelines.examples import Dataset
 from experiments.configs import default
-from experiments.run import protocols
+from experiments.run import plans
 
 from .files import Fifo, Files, Folder, Link
 from .kind import Kind, changing
@@ -40,12 +40,11 @@ def reader(name: str, inside: str = ".") -> Callable[[Path], None]:
         root = folder / inside
         config = default.get_config("coop")
         config.data.name, config.data.root, config.data.shots = name, str(root), 2
-        plan = protocols.build(config, 32, True)
-        protocols.hashes(plan)
+        plan = plans.build(config, 32, True)
         for dataset in (plan.train, *plan.tests.values()):
             _read_pictures(dataset)
         check.check(name, root)
-        protocols.check_pictures(config, plan)
+        plans.check_pictures(plan)
 
     return read
 

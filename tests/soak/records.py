@@ -25,7 +25,8 @@ from experiments.record import workdir
 from experiments.record.log import lines_until
 from experiments.report import tables
 from experiments.run import building, experiment, preparation, training
-from experiments.run.protocols import Plan
+from experiments.run.batches import picture_batches
+from experiments.run.plans import Plan
 from prompt_jax.checkpoint import Checkpoints
 from prompt_jax.errors import PromptError
 from tests import result_trees, tiny
@@ -92,8 +93,8 @@ def _make_workdir() -> list[Files]:
 def _read_finished(folder: Path) -> None:
     """What starting a finished run again reads."""
     with contextlib.chdir(folder):
-        found = preparation.prepare(_run_config(), Path("run"))
-        if not isinstance(found, dict):
+        found = preparation.finished(preparation.load(_run_config(), Path("run")))
+        if found is None:
             raise Wrong("the results were passed over")
         tables.print_run(found)
 
@@ -117,7 +118,7 @@ def _collect(identity: dict[str, Any], evaluations: dict[str, Any]) -> None:
     if not all(evaluations.get(key, {}).get("hash") == hashes[key] for key in hashes):
         return
     train = Dataset("folder", "{}", (Example("1.jpg", 0, "a"),), (), (), PIL.Image.open)
-    plan = Plan(train, {}, [])
+    plan = Plan(train, {}, {}, picture_batches(_run_config(), 32))
     backbone: Any = SimpleNamespace(fingerprint="0")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(workdir, "git_commit", str)  # runs git

@@ -1,0 +1,215 @@
+"""A run's data, made once from its config: what it trains on and tests, with hashes and checks."""
+
+import contextlib
+import dataclasses
+import functools
+import itertools
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from data_pipelines import datasets
+from data_pipelines.errors import BadPicture, DataError
+from data_pipelines.examples import Dataset, Example
+from data_pipelines.pictures import readers
+from experiments.record import identity
+from experiments.run import progress, protocols
+from experiments.run.batches import PictureBatches, picture_batches
+from prompt_jax.errors import PromptError
+
+DATA_OPTIONS = (
+    "domain",
+    "num_classes",
+    "test_per_class",
+    "template",
+    "split_file",
+    "ignore_rotation",
+)
+# Looking at fewer pictures takes a second or two.
+MANY = 5000
+SHOWN = 10
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """A run's data.
+
+    Attributes:
+        train: its `train` holds the shots, its `val` the validation pictures, of the classes that
+            prompts are trained on.
+        tests: by the key that results use, what is tested, on its `test`.
+        hashes: what tells it from other data of the same names; see `identity.of_pictures`.
+        batches: how its pictures are read; data of another kind brings its own.
+        undrawn: of people's own data, the training pictures that the seed did not draw.
+        bad: (path, reason) of pictures that are left out.
+    """
+
+    train: Dataset
+    tests: Mapping[str, Dataset]
+    hashes: dict[str, Any]
+    batches: PictureBatches
+    undrawn: tuple[Example, ...] = ()
+    bad: tuple[tuple[str, str], ...] = ()
+
+    def used(self, dataset: Dataset) -> list[Example]:
+        """All examples of a run that are read from where `dataset` is: base and new halves, e.g."""
+        parts = [(self.train, (*self.train.train, *self.train.val))]
+        parts += [(tested, tested.test) for tested in self.tests.values()]
+        return [
+            one for part, examples in parts if _place(part) == _place(dataset) for one in examples
+        ]
+
+    @contextlib.contextmanager
+    def listing_all_bad(self, dataset: Dataset | None = None) -> Iterator[None]:
+        """Turns one picture that cannot be read into an error that lists all such of the run."""
+        dataset = dataset or self.train
+        try:
+            yield
+        except BadPicture as bad:
+            raise readers.all_bad_error(dataset, self.used(dataset), bad) from bad
+
+
+def build(config: ConfigDict, image_size: int, uses_validation: bool) -> Plan:
+    """The plan of a config: lists alone, no picture is looked at.
+
+    Args:
+        config: the experiment.
+        image_size: of the backbone; scenes are rendered for it.
+        uses_validation: whether the method looks at validation pictures.
+
+    Raises:
+        DataError: data is missing or malformed.
+        PromptError: the protocol has nothing to test.
+    """
+
+    @functools.cache
+    def load(key: str) -> Dataset:
+        return datasets.load(key, config.data.root or None, **_options(config, key, image_size))
+
+    train, tests = protocols.PROTOCOLS[config.protocol](config, load)
+    _refuse_validation_alone(train)
+    if not uses_validation:
+        train = dataclasses.replace(train, val=())
+    return Plan(
+        train,
+        tests,
+        identity.of_pictures(train, tests),
+        picture_batches(config, image_size),
+        _undrawn(load(train.name), train),
+    )
+
+
+def _options(config: ConfigDict, key: str, image_size: int) -> dict[str, Any]:
+    """What config.data says about one data set; of targets, the domain stands in the key."""
+    data = config.data
+    name = key.split(":")[0]
+    options: dict[str, Any] = {"source": data.source}
+    if name == data.name:
+        options |= {field: data[field] for field in DATA_OPTIONS if data[field]}
+        if ":" in key:
+            del options["domain"]
+    if name == "emoji_scenes":
+        # A tower of larger pictures gets scenes that are enlarged: 96 pixels is the largest.
+        options["size"] = min(max(image_size, 32), 96)
+    return options
+
+
+def _refuse_validation_alone(dataset: Dataset) -> None:
+    """Raises a DataError for a class that is neither trained on nor tested."""
+    used_labels = {example.label for example in (*dataset.train, *dataset.test)}
+    alone = [repr(e.name) for e in dataset.val if e.label not in used_labels]
+    if alone:
+        raise DataError(
+            f"{dataset.name}: the class {alone[0]} has validation pictures only; give it pictures "
+            "to train on or to test, or take it out"
+        )
+
+
+def _undrawn(whole: Dataset, train: Dataset) -> tuple[Example, ...]:
+    """Those that `train` does not hold; none of published sets, nor of rendered pictures."""
+    if whole.folder is None or datasets.entry(whole.name).counts is not None:
+        return ()
+    drawn = {example.picture for example in train.train}
+    return tuple(example for example in whole.train if example.picture not in drawn)
+
+
+def check_pictures(plan: Plan, skip_bad: bool = False) -> Plan:
+    """Looks at all pictures of the run before its first step, without decoding them.
+
+    Of people's own training pictures, the broken ones that the seed did not draw are told.
+
+    Args:
+        plan: of the run.
+        skip_bad: decode them, and leave out those that cannot be read.
+
+    Returns:
+        The plan, under `skip_bad` without the unreadable ones.
+
+    Raises:
+        DataError: without `skip_bad`, if pictures are missing or cannot be read; it lists them.
+    """
+    _note_undrawn(plan)
+    if skip_bad:
+        return _without_bad(plan)
+    for dataset in {_place(d): d for d in (plan.train, *plan.tests.values())}.values():
+        _refuse_broken(dataset, plan.used(dataset))
+    return plan
+
+
+def _note_undrawn(plan: Plan) -> None:
+    bad = _broken(plan.train, plan.undrawn)
+    if bad:
+        shown = "".join(f"\n  {path}: {reason}" for path, reason in bad[:SHOWN])
+        more = f"\n  … and {len(bad) - SHOWN} more" if len(bad) > SHOWN else ""
+        print(
+            f"{plan.train.name}: {len(bad)} training pictures that this seed did not draw cannot "
+            f"be read; another seed may draw them:{shown}{more}"
+        )
+
+
+def _refuse_broken(dataset: Dataset, examples: Sequence[Example]) -> None:
+    bad = _broken(dataset, examples)
+    if not bad:
+        return
+    if not any(os.path.exists(path) for path, _ in bad):
+        readers.check_files(dataset, examples)  # a download that is not complete is said as one
+    raise readers.unreadable(dataset, examples, bad)
+
+
+def _broken(dataset: Dataset, examples: Sequence[Example]) -> list[tuple[str, str]]:
+    """(path, reason) of pictures whose file or header is broken, with a bar if they are many."""
+    total = len({example.picture for example in examples})
+    if total < MANY:
+        return readers.find_bad(dataset, examples, decode=False)
+    done = itertools.count(1)
+    with progress.bar(f"looking at the pictures of {dataset.name}", total) as advance:
+        return readers.find_bad(dataset, examples, lambda: advance(next(done), ""), decode=False)
+
+
+def _without_bad(plan: Plan) -> Plan:
+    """The plan without its unreadable pictures, and with a list of those."""
+    train, bad_train = readers.drop_bad(plan.train, plan.train.train)
+    val, bad_val = readers.drop_bad(plan.train, plan.train.val)
+    bad, tests = [*bad_train, *bad_val], {}
+    for key, dataset in plan.tests.items():
+        test, bad_test = readers.drop_bad(dataset, dataset.test)
+        tests[key] = dataclasses.replace(dataset, test=test)
+        bad += bad_test
+    shots = dataclasses.replace(plan.train, train=train, val=val)
+    return dataclasses.replace(plan, train=shots, tests=tests, bad=tuple(bad))
+
+
+def _place(dataset: Dataset):
+    return dataset.name, dataset.folder
+
+
+def refuse_empty(plan: Plan, trains: bool) -> None:
+    """Raises a PromptError if there is nothing to train on, where something trains, or to test."""
+    lists = {"training pictures": plan.train.train} if trains else {}
+    lists |= {f"test pictures ({key})": dataset.test for key, dataset in plan.tests.items()}
+    for kind, left in lists.items():
+        if not left:
+            reason = "all of them are unreadable" if plan.bad else "its split lists none"
+            raise PromptError(f"{plan.train.name} has no {kind}: {reason}")
