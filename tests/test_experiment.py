@@ -92,11 +92,10 @@ class Setting(NamedTuple):
 
 @pytest.fixture(scope="module")
 def setting(tmp_path_factory):
-    """The tiny CLIP and data set; compiled programs are shared by the runs of this file."""
+    """The tiny CLIP and data set."""
     folder = tmp_path_factory.mktemp("runs")
-    with tiny.compiled_once(folder / "compiled"):
-        clip = tiny.save_clip(folder / "clip")
-        yield Setting(clip, tiny.save_caltech101(folder / "data"), folder / "results")
+    clip = tiny.save_clip(folder / "clip")
+    return Setting(clip, tiny.save_caltech101(folder / "data"), folder / "results")
 
 
 def small_config(method: str, clip: Path, root: Path | None) -> ConfigDict:

@@ -17,10 +17,9 @@ STEPS_PER_EPOCH = 3
 
 @pytest.fixture(scope="module")
 def start(tmp_path_factory):
-    """The tiny CLIP's and the data set's folders; the runs of this file share compiled programs."""
+    """The tiny CLIP's and the data set's folders."""
     folder = tmp_path_factory.mktemp("start")
-    with tiny.compiled_once(folder / "compiled"):
-        yield tiny.save_clip(folder / "clip"), tiny.save_caltech101(folder / "data")
+    return tiny.save_clip(folder / "clip"), tiny.save_caltech101(folder / "data")
 
 
 def coop(start, epochs=2):

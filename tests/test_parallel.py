@@ -15,10 +15,8 @@ TIMES = ("seconds", "per_second", "wait_share")
 
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory):
-    """The tiny CLIP's folder; compiled programs are shared by the runs of this file."""
-    folder = tmp_path_factory.mktemp("parallel")
-    with tiny.compiled_once(folder / "compiled"):
-        yield tiny.save_clip(folder / "clip")
+    """The tiny CLIP's folder."""
+    return tiny.save_clip(tmp_path_factory.mktemp("clip"))
 
 
 def config_of(clip, method, **settings):
