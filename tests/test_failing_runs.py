@@ -12,6 +12,7 @@ from data_pipelines.reading import Batches
 from experiments.run import experiment, training
 from prompt_jax.errors import PromptError
 
+pytestmark = pytest.mark.slow
 STEPS_PER_EPOCH = 3
 
 

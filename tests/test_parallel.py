@@ -10,6 +10,7 @@ import tiny
 from experiments.run import parallel, sweep, training
 from prompt_jax.errors import PromptError
 
+pytestmark = pytest.mark.slow
 TIMES = ("seconds", "per_second", "wait_share")
 
 

@@ -14,6 +14,7 @@ from experiments import pretrain
 from experiments.pretrain import Settings
 from prompt_jax.clip import CLIP, loading, normalize, tokenizer
 
+pytestmark = pytest.mark.slow
 STEPS = 10
 SETTINGS = Settings(steps=STEPS, batch_size=4, learning_rate=3e-3, workers=0)
 

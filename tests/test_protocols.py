@@ -164,6 +164,7 @@ def coop(clip, protocol, **data):
     return config
 
 
+@pytest.mark.slow
 def test_a_target_that_is_added_later_is_tested_without_training(clip, tmp_path, capsys):
     config = coop(clip, "domain_generalization", domain="plain", names="emoji_scenes:night")
     first = experiment.run(config, tmp_path)

@@ -19,6 +19,7 @@ from experiments.run import experiment, training
 from prompt_jax import checkpoint
 from prompt_jax.errors import PromptError
 
+pytestmark = pytest.mark.slow
 EPOCHS, STEPS_PER_EPOCH = 40, 3
 
 
