@@ -9,6 +9,7 @@ usage() {
 usage: ./run.sh                     the quickstart: train and evaluate on the embedded data
        ./run.sh --config=FILE ...   python -m experiments.main --config=FILE ...
        ./run.sh test                all checks: ruff, mypy, pytest
+       ./run.sh test --quick        the same without the tests that take long, for in between
        ./run.sh test ARGS ...       pytest ARGS ..., e.g. ./run.sh test tests/test_x.py -k name
        ./run.sh --help              this text
 
@@ -102,13 +103,16 @@ install() {
   fingerprint | tee "$stamp" >"$VENV/installed-run"
 }
 
+# run_checks [ARGS ...]: all checks, with ARGS for pytest.
 run_checks() {
   local python="$VENV/bin/python"
   "$python" -m ruff check .
   "$python" -m ruff format --check .
   "$python" -m mypy
-  # A process per core; a file stays in one, as its tests share what is compiled.
-  "$python" -m pytest --numprocesses auto --dist loadfile
+  # A process per core; a file stays in one, as its tests share what is compiled. Files are taken
+  # in tests/conftest.py's order, the long ones first.
+  "$python" -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder \
+    --durations=15 "$@"
 }
 
 main() {
@@ -122,10 +126,11 @@ main() {
   if [[ "${1:-}" == test ]]; then
     shift
     install test
-    if (($#)); then
-      exec "$VENV/bin/python" -m pytest "$@"
-    fi
-    run_checks
+    case "$*" in
+      "") run_checks ;;
+      --quick) run_checks -m "not slow" ;;
+      *) exec "$VENV/bin/python" -m pytest "$@" ;;
+    esac
   elif (($#)); then
     install
     exec "$VENV/bin/python" -m experiments.main "$@"

@@ -1,6 +1,7 @@
 """What every test starts from: JAX on the CPU, and the folder of real pictures if there is one."""
 
 import os
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,28 @@ import pytest
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 # Compiling is most of the tests' time, and takes 40 % less without. Child processes inherit it.
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "true")
+# Of what is left, half goes without the newer code generator and its threads; values stay the same.
+FAST_COMPILATION = "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
+os.environ.setdefault("XLA_FLAGS", FAST_COMPILATION)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """What is compiled once is shared by the tests of this process and the commands they start.
+
+    Processes of pytest-xdist have a folder each: JAX's cache is not written atomically, and a part
+    of a program is a warning, so an error here.
+    """
+    folder = tempfile.TemporaryDirectory(prefix="prompt_jax-compiled-")
+    config.add_cleanup(folder.cleanup)
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = folder.name
+    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+    os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files that hold slow tests come first, so that none is left alone at the end."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
 
 
 @pytest.fixture(scope="session")

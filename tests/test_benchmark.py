@@ -44,6 +44,7 @@ def make_record(*rows):
     return record
 
 
+@pytest.mark.slow
 def test_the_command_measures_both_sides_and_writes_everything(tmp_path):
     words = ["method=coop", "backbone=embedded", "K=3", "batch=2", "phase=train", "part=text"]
     arguments = ["-m", "experiments.benchmark", "--repeats=2", f"--workdir={tmp_path}"]
@@ -64,6 +65,7 @@ def test_the_command_measures_both_sides_and_writes_everything(tmp_path):
     assert "coop" in output and "| coop" in (tmp_path / "benchmark.md").read_text()
 
 
+@pytest.mark.slow
 def test_runs_together_are_measured_beside_the_same_in_turn(tmp_path):
     words = ["method=coop", "backbone=embedded", "K=3", "batch=2", "part=text", "runs=2"]
     command.main(
@@ -78,6 +80,7 @@ def test_runs_together_are_measured_beside_the_same_in_turn(tmp_path):
     assert "2 runs in one program, and in turn" in text and "| in turn /s |" in text
 
 
+@pytest.mark.slow
 def test_both_sides_evaluate_in_bfloat16(tmp_path):
     words = ["method=cocoop,pro_mpt", "backbone=embedded", "K=3", "batch=2", "phase=evaluate"]
     command.main(["--repeats=1", f"--workdir={tmp_path}", "--only", *words, "dtype=bfloat16"])
@@ -102,6 +105,7 @@ def test_an_earlier_benchmark_is_not_overwritten(tmp_path):
     assert (tmp_path / "benchmark.json").read_text() == "{}"
 
 
+@pytest.mark.slow
 def test_the_form_for_accelerators_refuses_a_cpu(tmp_path):
     with pytest.raises(PromptError, match="--gpu: JAX sees only a CPU here"):
         command.main(["--gpu", f"--workdir={tmp_path}"])

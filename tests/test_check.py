@@ -192,6 +192,7 @@ def test_another_split_than_the_published_is_found(root, monkeypatch, capsys):
     assert code == 1 and "1 problem" in out and f"{SPLIT} is not the published one" in out
 
 
+@pytest.mark.slow
 def test_the_published_splits_have_their_hashes_and_no_mistakes(shared, tmp_path):
     names = [name for name, entry in TABLE.items() if entry.split_sha256]
     assert len(names) == 7

@@ -224,6 +224,7 @@ def test_another_runs_workdir(fails, setting, tmp_path):
     assert "(backbone.source: " in one_line(fails(backbone=str(other)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "environment", "message"),
     [

@@ -92,11 +92,10 @@ class Setting(NamedTuple):
 
 @pytest.fixture(scope="module")
 def setting(tmp_path_factory):
-    """The tiny CLIP and data set; compiled programs are shared by the runs of this file."""
+    """The tiny CLIP and data set."""
     folder = tmp_path_factory.mktemp("runs")
-    with tiny.compiled_once(folder / "compiled"):
-        clip = tiny.save_clip(folder / "clip")
-        yield Setting(clip, tiny.save_caltech101(folder / "data"), folder / "results")
+    clip = tiny.save_clip(folder / "clip")
+    return Setting(clip, tiny.save_caltech101(folder / "data"), folder / "results")
 
 
 def small_config(method: str, clip: Path, root: Path | None) -> ConfigDict:
@@ -122,6 +121,7 @@ def without_times(results: dict) -> dict:
     return kept
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["gda", "tip_adapter", "tip_adapter_f"])
 def test_what_is_chosen_is_recorded_and_said(setting, method, capsys):
     chosen = run(setting, method, f"{method}-False")["chosen"]
@@ -132,6 +132,7 @@ def test_what_is_chosen_is_recorded_and_said(setting, method, capsys):
     json.dumps(chosen, allow_nan=False)
 
 
+@pytest.mark.slow
 def test_a_given_setting_is_used_and_nothing_is_chosen(setting):
     config = small_config("gda", setting.clip, setting.root)
     config.settings.alpha = 0.0
@@ -146,7 +147,15 @@ def test_every_method_of_the_table_has_a_row():
 
 @pytest.mark.parametrize(
     ("method", "scenes"),
-    [*((method, False) for method in METHODS), *((method, True) for method in CORE)],
+    [
+        ("coop", False),  # the one whole run of `./run.sh test --quick`
+        *(
+            pytest.param(method, scenes, marks=pytest.mark.slow)
+            for names, scenes in ((METHODS, False), (CORE, True))
+            for method in names
+            if (method, scenes) != ("coop", False)
+        ),
+    ],
 )
 def test_results_hold_what_is_promised(setting, method, scenes, capsys):
     folder = f"{method}-{scenes}"
@@ -189,6 +198,7 @@ def test_results_hold_what_is_promised(setting, method, scenes, capsys):
     assert f"{results['h']:.2f}" in printed and ("stand-in" in printed) == scenes
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", [m for m in CORE if m != "zero_shot"])
 def test_every_logging_step_has_a_line_and_tensorboard_a_file(setting, method):
     run(setting, method, f"{method}-False")
@@ -205,6 +215,7 @@ def test_every_logging_step_has_a_line_and_tensorboard_a_file(setting, method):
     assert events.name.startswith("events.out.tfevents") and events.stat().st_size > 0
 
 
+@pytest.mark.slow
 def test_zero_shot_trains_nothing(setting):
     results = run(setting, "zero_shot", "zero_shot-False")
     workdir = setting.results / "zero_shot-False"
@@ -214,6 +225,7 @@ def test_zero_shot_trains_nothing(setting):
     assert {key: results[key] for key in ("base", "new", "h")} == results["zero_shot"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", CORE)
 def test_the_same_seed_gives_the_same_numbers_with_any_number_of_threads(setting, method):
     first = run(setting, method, f"{method}-False")
@@ -226,6 +238,7 @@ def test_the_same_seed_gives_the_same_numbers_with_any_number_of_threads(setting
             np.testing.assert_array_equal(one[name], two[name], err_msg=name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["coop", "pro_mpt"])
 def test_frozen_parameters_stay_bit_identical_and_prompts_move(setting, method, monkeypatch):
     seen: dict[str, Any] = {}
@@ -253,6 +266,7 @@ def test_the_harmonic_mean():
     assert harmonic_mean(0.0, 0.0) == harmonic_mean(80.0, 0.0) == 0.0
 
 
+@pytest.mark.slow
 def test_a_diverging_run_says_so(setting):
     config = small_config("coop", setting.clip, setting.root)
     config.learning_rate = 1e38

@@ -12,15 +12,15 @@ from data_pipelines.reading import Batches
 from experiments.run import experiment, training
 from prompt_jax.errors import PromptError
 
+pytestmark = pytest.mark.slow
 STEPS_PER_EPOCH = 3
 
 
 @pytest.fixture(scope="module")
 def start(tmp_path_factory):
-    """The tiny CLIP's and the data set's folders; the runs of this file share compiled programs."""
+    """The tiny CLIP's and the data set's folders."""
     folder = tmp_path_factory.mktemp("start")
-    with tiny.compiled_once(folder / "compiled"):
-        yield tiny.save_clip(folder / "clip"), tiny.save_caltech101(folder / "data")
+    return tiny.save_clip(folder / "clip"), tiny.save_caltech101(folder / "data")
 
 
 def coop(start, epochs=2):

@@ -145,6 +145,7 @@ def test_settings_out_of_range_are_refused(dataset, changes, message):
         train(dataset, **changes)
 
 
+@pytest.mark.slow
 def test_workers_make_the_same_batches_and_take_over_saved_positions(dataset):
     expected = take(train(dataset), 7)
     with_workers = train(dataset, num_workers=2)
@@ -162,6 +163,7 @@ def test_workers_make_the_same_batches_and_take_over_saved_positions(dataset):
     assert_same(take(one_worker, 4), expected[3:])
 
 
+@pytest.mark.slow
 def test_test_batches_and_errors_come_through_workers(dataset):
     examples = (*dataset.test, Example("gone.png", 0, "0"))
     batches = loader.test_batches(dataset, examples, 5, 16, num_workers=2)
@@ -174,6 +176,7 @@ def test_test_batches_and_errors_come_through_workers(dataset):
     assert error.value.picture == str(dataset.folder / "gone.png")
 
 
+@pytest.mark.slow
 def test_a_killed_worker_is_named_and_the_position_stays(dataset):
     batches = train(dataset, num_workers=1)
     for _ in range(2):
@@ -191,6 +194,7 @@ def test_a_killed_worker_is_named_and_the_position_stays(dataset):
     assert_same(take(batches, 1), take(train(dataset), taken + 1)[-1:])
 
 
+@pytest.mark.slow
 def test_workers_leave_no_shared_memory_behind(dataset):
     before = set(os.listdir("/dev/shm"))
     batches = list(loader.test_batches(dataset, dataset.test, 4, 16, num_workers=2))

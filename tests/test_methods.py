@@ -25,6 +25,14 @@ from prompt_jax.methods import (
     zero_shot,
 )
 
+# Whose figures `./run.sh test --quick` compares; the others compile for a minute.
+QUICK = ("zero_shot", "coop", "cocoop", "pro_mpt")
+
+
+def marked(row):
+    """A row of the table, slow unless it is one of the quick ones."""
+    return pytest.param(row, marks=() if row.figures in QUICK else pytest.mark.slow)
+
 
 def test_the_weights_here_are_those_that_the_figures_were_measured_on(shared):
     _, frozen = loading.load(shared / "oracles" / "tiny_a" / "clip.pt")
@@ -36,7 +44,7 @@ def test_the_weights_here_are_those_that_the_figures_were_measured_on(shared):
     assert largest_difference(FROZEN, frozen) == 0
 
 
-@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.figures)
+@pytest.mark.parametrize("row", [marked(row) for row in ROWS], ids=lambda row: row.figures)
 def test_logits_gradients_and_three_sgd_steps_equal_the_published_code(row):
     method, task, expected = methods.get(row.method), task_of(row), FIGURES[row.figures]
     start = prompts = arrays(row, "param")

@@ -221,6 +221,7 @@ def test_a_target_s_copies_of_the_source_are_said(tmp_path, capsys):
     assert lines[-1] == f"note: {copied}"
 
 
+@pytest.mark.slow
 def test_the_published_splits_stop_no_run(shared, tmp_path):
     names = [name for name, entry in TABLE.items() if entry.split_sha256]
     assert len(names) == 7

@@ -10,15 +10,14 @@ import tiny
 from experiments.run import parallel, sweep, training
 from prompt_jax.errors import PromptError
 
+pytestmark = pytest.mark.slow
 TIMES = ("seconds", "per_second", "wait_share")
 
 
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory):
-    """The tiny CLIP's folder; compiled programs are shared by the runs of this file."""
-    folder = tmp_path_factory.mktemp("parallel")
-    with tiny.compiled_once(folder / "compiled"):
-        yield tiny.save_clip(folder / "clip")
+    """The tiny CLIP's folder."""
+    return tiny.save_clip(tmp_path_factory.mktemp("clip"))
 
 
 def config_of(clip, method, **settings):

@@ -14,13 +14,14 @@ from experiments import pretrain
 from experiments.pretrain import Settings
 from prompt_jax.clip import CLIP, loading, normalize, tokenizer
 
+pytestmark = pytest.mark.slow
 STEPS = 10
 SETTINGS = Settings(steps=STEPS, batch_size=4, learning_rate=3e-3, workers=0)
 
 
 @pytest.fixture(scope="module", autouse=True)
-def small(tmp_path_factory):
-    """A narrow model, one step of warm-up, a checkpoint every third step; compiled once."""
+def small():
+    """A narrow model, one step of warm-up, a checkpoint every third step."""
     narrow = dataclasses.replace(
         pretrain.CONFIG,
         image_width=32,
@@ -33,8 +34,7 @@ def small(tmp_path_factory):
         text_mlp=64,
         embed_dim=32,
     )
-    compiled = tiny.compiled_once(tmp_path_factory.mktemp("compiled"))
-    with pytest.MonkeyPatch.context() as patch, compiled:
+    with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pretrain, "CONFIG", narrow)
         patch.setattr(pretrain, "WARMUP_STEPS", 1)
         patch.setattr(pretrain, "LOG_EVERY", 1)

@@ -26,6 +26,7 @@ from prompt_jax.methods import look, make_task, pro_mpt, zero_shot
 from prompt_jax.methods.pro_mpt import METHOD, Settings
 from prompt_jax.prompts import encode_classes, generate, generate_layers
 
+pytestmark = pytest.mark.slow
 # Fewer layers than the figures' CLIP: these tests compile ProMPT many times.
 SMALL = CLIP(dataclasses.replace(CONFIG, image_layers=2, text_layers=1))
 SETTINGS = Settings(iterations=2, vision_prompts=3, vision_depth=2)

@@ -153,10 +153,8 @@ def test_an_unknown_method_s_config_is_refused():
 
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory):
-    """The tiny CLIP's folder; compiled programs are shared by the runs of this file."""
-    folder = tmp_path_factory.mktemp("protocols")
-    with tiny.compiled_once(folder / "compiled"):
-        yield tiny.save_clip(folder / "clip")
+    """The tiny CLIP's folder."""
+    return tiny.save_clip(tmp_path_factory.mktemp("clip"))
 
 
 def coop(clip, protocol, **data):
@@ -166,6 +164,7 @@ def coop(clip, protocol, **data):
     return config
 
 
+@pytest.mark.slow
 def test_a_target_that_is_added_later_is_tested_without_training(clip, tmp_path, capsys):
     config = coop(clip, "domain_generalization", domain="plain", names="emoji_scenes:night")
     first = experiment.run(config, tmp_path)

@@ -19,25 +19,24 @@ from experiments.run import experiment, training
 from prompt_jax import checkpoint
 from prompt_jax.errors import PromptError
 
+pytestmark = pytest.mark.slow
 EPOCHS, STEPS_PER_EPOCH = 40, 3
 
 
 class Setting(NamedTuple):
-    """Files that the runs read, where they write, and how processes find compiled programs."""
+    """Files that the runs read, and where they write."""
 
     clip: Path
     root: Path
     folder: Path
-    environment: dict[str, str]
 
 
 @pytest.fixture(scope="module")
 def setting(tmp_path_factory):
     """The tiny CLIP and data set."""
     folder = tmp_path_factory.mktemp("runs")
-    with tiny.compiled_once(folder / "compiled") as environment:
-        clip = tiny.save_clip(folder / "clip")
-        yield Setting(clip, tiny.save_caltech101(folder / "data"), folder, environment)
+    clip = tiny.save_clip(folder / "clip")
+    return Setting(clip, tiny.save_caltech101(folder / "data"), folder)
 
 
 def coop(setting, epochs=2):
@@ -98,7 +97,7 @@ def test_terminated_then_killed_processes_end_as_an_uninterrupted_run(setting):
     experiment.run(config, setting.folder / "whole")
     words = ["-m", "experiments.main", *tiny.arguments(config, workdir)]
 
-    process = tiny.command(*words, **setting.environment)
+    process = tiny.command(*words)
     code, errors = stop_after(process, workdir, 0, signal.SIGTERM)
     stopped = newest(workdir)
     assert (code, 0 < stopped < total) == (143, True), errors
@@ -106,7 +105,7 @@ def test_terminated_then_killed_processes_end_as_an_uninterrupted_run(setting):
     assert errors.splitlines()[-1] == f"stopped after step {stopped} of {total}; run again to go on"
     assert "Traceback" not in errors
 
-    process = tiny.command(*words, **setting.environment)
+    process = tiny.command(*words)
     code, errors = stop_after(process, workdir, stopped, signal.SIGKILL)
     assert code == -signal.SIGKILL and stopped < newest(workdir) < total, errors
     assert not (workdir / "results.json").exists()

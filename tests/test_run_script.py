@@ -1,7 +1,9 @@
-"""run.sh takes the Python versions that setup.py promises, and no others."""
+"""run.sh takes the Python versions that setup.py promises, and starts what its usage says."""
 
+import hashlib
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -57,3 +59,49 @@ def test_both_files_name_the_same_versions():
     assert f"(3, {low}) <= sys.version_info < (3, {high})" in script
     promised = re.findall(r'"Programming Language :: Python :: 3\.(\d+)"', setup)
     assert promised == [str(minor) for minor in range(int(low), int(high))]
+
+
+@pytest.fixture
+def installed(tmp_path):
+    """A copy of run.sh, nothing left to install, whose Python says what it is asked to run."""
+    inputs = f"{tmp_path}\n".encode()
+    for name in ("run.sh", "setup.py", "constraints.txt"):
+        shutil.copy(REPOSITORY / name, tmp_path)
+    for name in ("setup.py", "constraints.txt"):
+        inputs += (tmp_path / name).read_bytes()
+    (tmp_path / ".venv/bin").mkdir(parents=True)
+    (tmp_path / ".venv/installed-test").write_text(f"{hashlib.sha256(inputs).hexdigest()}  -\n")
+    python = tmp_path / ".venv/bin/python"
+    python.write_text(f'#!/bin/sh\n[ "$1" = -c ] && exec {sys.executable} "$@"\necho "$@"\n')
+    python.chmod(0o755)
+    return tmp_path / "run.sh"
+
+
+def started(script: Path, *words: str) -> list[str]:
+    """The commands that run.sh starts with .venv's Python, one a line."""
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHON"}
+    done = subprocess.run([script, *words], env=environment, capture_output=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, b"")
+    return done.stdout.decode().splitlines()
+
+
+def test_quick_makes_all_checks_without_the_slow_tests(installed):
+    *checks, tests = started(installed, "test")
+    assert [line.split()[1] for line in checks] == ["ruff", "ruff", "mypy"]
+    assert tests.startswith("-m pytest ") and "slow" not in tests
+    assert started(installed, "test", "--quick") == [*checks, f"{tests} -m not slow"]
+
+
+def test_other_words_are_for_pytest_alone(installed):
+    words = ("tests/test_x.py", "-k", "name")
+    assert started(installed, "test", *words) == [f"-m pytest {' '.join(words)}"]
+
+
+def test_continuous_integration_makes_all_checks():
+    command = (REPOSITORY / ".ci/run").read_text(encoding="utf-8").splitlines()[-1]
+    assert command.endswith('/run.sh" test')
+
+
+def test_the_usage_names_quick(installed):
+    done = subprocess.run([installed, "--help"], capture_output=True, text=True, timeout=60)
+    assert "./run.sh test --quick " in done.stdout

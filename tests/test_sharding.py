@@ -1,6 +1,7 @@
 """Training and evaluation split over several devices give one device's numbers."""
 
 import json
+import os
 
 import pytest
 import tiny
@@ -9,8 +10,6 @@ from prompt_jax.errors import PromptError
 from prompt_jax.sharding import Placement
 
 DEVICES = 4
-# Compiling takes most of this test; both numbers of devices are compiled alike.
-FAST_COMPILATION = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
 # Two steps and an evaluation on 1 and on 4 devices; prints one JSON object per number of devices.
 PROGRAM = """
 import json, sys
@@ -58,13 +57,14 @@ for number in (1, len(jax.devices())):
 """
 
 
+@pytest.mark.slow
 def test_devices_do_not_change_the_numbers(tmp_path):
     clip = tiny.save_clip(tmp_path)
     process = tiny.command(
         "-c",
         PROGRAM,
         str(clip),
-        XLA_FLAGS=f"--xla_force_host_platform_device_count={DEVICES} {FAST_COMPILATION}",
+        XLA_FLAGS=f"--xla_force_host_platform_device_count={DEVICES} {os.environ['XLA_FLAGS']}",
     )
     output, errors = process.communicate(timeout=300)
     assert process.returncode == 0, errors

@@ -25,6 +25,7 @@ from prompt_jax.errors import PromptError
 from prompt_jax.methods import UNSEEN, gda, selection, tip_adapter, zero_shot
 from prompt_jax.methods.selection import HeldOut
 
+pytestmark = pytest.mark.slow
 TIP, GDA = FIGURES["tip_adapter"], FIGURES["gda"]
 LABELS = FIGURES["inputs"]["shot_labels"]
 
