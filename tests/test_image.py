@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import pytest
 from reference import largest_difference, random_clip
 
-from prompt_jax.clip import CLIP, normalize
+from prompt_jax.clip import CLIP, blocks, normalize
+from prompt_jax.clip.blocks import attend
 from prompt_jax.clip.image import ImageTower
 
 CLIP_AND_FROZEN = random_clip()
@@ -69,6 +70,33 @@ def test_driving_the_steps_equals_encode_image():
         return clip.image_head(frozen, tokens)
 
     assert largest_difference(drive(frozen, IMAGES), encode_image(clip, frozen, IMAGES)) <= 1e-6
+
+
+def test_all_layers_share_what_is_traced(monkeypatch):
+    clip, frozen = CLIP_AND_FROZEN
+    traced = []
+
+    def counted(query, *seen):
+        traced.append(query.shape[1])
+        return attend(query, *seen)
+
+    monkeypatch.setattr(blocks, "attend", counted)
+    images = jnp.zeros((5, 16, 16, 3))  # no other test's number, whose traces would be there
+    jax.eval_shape(clip.encode_image, frozen, images)
+    assert traced == [1 + PATCHES, 1]  # three layers, of which the last asks for one token alone
+    traced.clear()
+    jax.eval_shape(clip.encode_image, frozen, images, deep_prompts(2, 5))
+    # Of the first, whose slots the second overwrites, they ask nothing.
+    assert traced == [1 + PATCHES, 1 + PATCHES + SLOTS, 1]
+
+
+def test_tokens_that_do_not_go_on_are_seen_all_the_same():
+    clip, frozen = CLIP_AND_FROZEN
+    tokens = jnp.concatenate([clip.embed_image(frozen, IMAGES), deep_prompts(1, 3)[:, 0]], axis=1)
+    seen = clip.image_block(frozen, 0, tokens, queries=1 + PATCHES)
+    assert largest_difference(seen, full_block(clip, frozen, 0, tokens)[:, : 1 + PATCHES]) <= 1e-6
+    unseen = clip.image_block(frozen, 0, tokens[:, : 1 + PATCHES])
+    assert largest_difference(seen, unseen) > 0.01
 
 
 def test_last_layer_on_the_class_token_alone_is_exact():

@@ -37,8 +37,8 @@ def block_bytes(
         width, mlp_width, heads: sizes of the block.
         itemsize: bytes of a number of the compute type.
     """
-    float32s = width + heads * seen  # what enters the block and the softmax
-    return tokens * (itemsize * (6 * width + mlp_width) + 4 * float32s)
+    float32s = 2 * width + 2 * heads * seen  # what the norms and the softmax see
+    return tokens * (itemsize * (7 * width + 2 * mlp_width) + 4 * float32s)
 
 
 def map_chunks(run: Callable[[Any], jax.Array], rows: Any, most: int) -> jax.Array:
