@@ -98,6 +98,7 @@ def test_devices_that_are_asked_for_and_absent(monkeypatch):
         assert "(set " not in str(absent.value) and "\n" not in str(absent.value)
 
 
+@pytest.mark.slow
 def test_a_command_without_its_devices_ends_before_any_work(tmp_path):
     words = ["-m", "experiments.main", "--config=experiments/configs/images/zero_shot.py"]
     process = tiny.command(*words, f"--workdir={tmp_path / 'run'}", JAX_PLATFORMS="cuda")

@@ -18,6 +18,7 @@ def encode(method, prompts, task):
     return jax.jit(method.prepare)(prompts, task)
 
 
+@pytest.mark.slow
 def test_part_of_the_trained_classes_keep_their_own_contexts():
     row = BY_FIGURES["coop_csc"]
     method, prompts = methods.get("coop"), arrays(row, "param")
@@ -48,6 +49,7 @@ def test_class_specific_contexts_start_from_the_words_or_differ_at_random():
     assert float(jnp.abs(context[0] - context[1]).min()) > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "position, text",
     [("middle", "a photo {} of forest."), ("front", "{} a photo of forest.")],

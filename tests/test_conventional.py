@@ -41,6 +41,7 @@ def ours(method, row, batch):
     return logits, flax.traverse_util.flatten_dict(gradients, sep="/")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", torch_methods.METHODS)
 def test_logits_and_gradients_equal_the_conventional_code(name):
     row = BY_FIGURES[name]
@@ -54,6 +55,7 @@ def test_logits_and_gradients_equal_the_conventional_code(name):
     assert relative_difference(found, expected) <= 1e-4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["maple", "pro_mpt"])
 def test_the_text_part_alone_is_the_same_work_on_both_sides(name):
     # Of the other two methods it is the method itself, on features.
@@ -90,6 +92,7 @@ def test_products_in_loops_are_counted_as_often_as_they_run():
     assert count_products(jax.jit(jax.grad(looped)), matrix) == 2 * 3 * 2 * 8**3
 
 
+@pytest.mark.slow
 def test_a_step_counts_what_xla_counts_and_every_iteration():
     row = BY_FIGURES["pro_mpt"]
     method, counted = methods.get("pro_mpt"), []

@@ -35,6 +35,7 @@ def test_scenes_are_those_of_the_weights():
     assert digest.hexdigest()[:16] == SCENES_DIGEST
 
 
+@pytest.mark.slow
 def test_zero_shot_over_all_classes(embedded):
     config, frozen = embedded
     clip = CLIP(config)

@@ -148,9 +148,14 @@ def test_table_of_shapes_is_that_of_the_towers(name):
 @pytest.mark.parametrize(
     ("sizes", "activation"),
     [
-        ({"image": (224, 32, 768, 2, 12), "text": (512, 2, 8), "embed_dim": 512}, "quick_gelu"),
-        ({"image": (64, 16, 192, 3, 3), "text": (128, 3, 2), "embed_dim": 96}, "quick_gelu"),
-        ({"image": (56, 14, 256, 4, 4), "text": (192, 2, 3), "embed_dim": 128}, "quick_gelu"),
+        *(
+            pytest.param(sizes, "quick_gelu", marks=pytest.mark.slow)
+            for sizes in (
+                {"image": (224, 32, 768, 2, 12), "text": (512, 2, 8), "embed_dim": 512},
+                {"image": (64, 16, 192, 3, 3), "text": (128, 3, 2), "embed_dim": 96},
+                {"image": (56, 14, 256, 4, 4), "text": (192, 2, 3), "embed_dim": 128},
+            )
+        ),
         (TINY, "gelu"),
     ],
     ids=["B/32", "B/16-like", "L/14-like", "exact-gelu"],

@@ -26,6 +26,7 @@ def residual():
     del sys.modules[module.__name__]
 
 
+@pytest.mark.slow
 def test_the_page_s_training_learns(residual, capsys):
     names = dict(vars(residual))
     exec(compile(TRY, "try.py", "exec"), names)

@@ -116,6 +116,7 @@ def vectors(seed, *shape):
     return 0.3 * jax.random.normal(jax.random.key(seed), shape)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("deep", [False, True])
 def test_packed_unpacked_and_chunked_are_equal(deep):
     clip, _ = CLIP_AND_FROZEN
@@ -202,6 +203,7 @@ def test_on_a_cpu_the_default_budget_is_a_share_of_the_hosts_memory():
     assert 2**26 < (default_budget() or 0) < 2**46
 
 
+@pytest.mark.slow
 def test_a_budget_bounds_the_memory_of_the_text_tower():
     config = dataclasses.replace(VARIANTS["ViT-B/16"], text_layers=2)  # shapes only
     classes = tokenize_classes("{}.", [f"name {'of ' * (n % 5)}{n}" for n in range(200)])

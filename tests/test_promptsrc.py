@@ -32,6 +32,7 @@ def prompts():
     return {"text": jnp.asarray(text), "vision": jnp.asarray(vision)}
 
 
+@pytest.mark.slow
 def test_teacher_is_the_normalised_mean_over_imagenet_templates():
     frozen = {**FROZEN, "text": {**FROZEN["text"], "token_embedding": 0.02 * VOCABULARY}}
     names = ["lynx", "night_snake"]
@@ -51,6 +52,7 @@ def _encode_text(frozen, tokens):
     return TINY.encode_text(frozen, tokens)
 
 
+@pytest.mark.slow
 def test_regularisers_equal_the_published_formulas(task, prompts):
     images = BATCH["image"]
 
@@ -82,6 +84,7 @@ def test_regularisers_equal_the_published_formulas(task, prompts):
         assert float(output.losses[name]) == pytest.approx(float(value), rel=1e-4), name
 
 
+@pytest.mark.slow
 def test_result_is_the_weighted_mean_of_the_epochs_prompts(task, prompts):
     epochs, steps_per_epoch = 3, 2
     weights = METHOD.epoch_weights(SETTINGS, epochs)

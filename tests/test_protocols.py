@@ -181,6 +181,7 @@ def test_a_target_that_is_added_later_is_tested_without_training(clip, tmp_path,
     assert "finished before" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_stopped_evaluation_goes_on_with_what_is_left(clip, tmp_path, monkeypatch):
     config = coop(clip, "cross_dataset", domain="plain", names="emoji_scenes:night")
     tested = []
@@ -204,6 +205,7 @@ def test_a_stopped_evaluation_goes_on_with_what_is_left(clip, tmp_path, monkeypa
     assert set(found["accuracy"]) == {"emoji_scenes:plain", "emoji_scenes:night"}
 
 
+@pytest.mark.slow
 def test_a_sweep_runs_what_is_missing_and_says_what_failed(clip, tmp_path, capsys):
     config = coop(clip, "few_shot", names="emoji_scenes:plain,emoji_scenes:nigth")
     config.seeds = (1, 2)
@@ -232,6 +234,7 @@ def save_csv(path: Path, names: tuple[str, ...]) -> Path:
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["zero_shot", "coop"])
 def test_other_pictures_of_the_same_name_are_another_run(clip, tmp_path, method):
     first = save_csv(tmp_path / "a.csv", ("cat", "dog"))

@@ -141,6 +141,7 @@ def test_the_terminal_shows_every_target_that_fits(tmp_path, capsys):
         assert ("31.25" not in printed) == missing
 
 
+@pytest.mark.slow
 def test_every_file_is_what_it_says(written):
     assert all(path.is_file() for path in written)
     assert len(set(written)) == len(written) == len(list(written[0].parent.iterdir()))
@@ -168,6 +169,7 @@ def test_writing_again_gives_the_same_files(tmp_path):
     assert all(path.parent == tmp_path / "tables" for path in first)
 
 
+@pytest.mark.slow
 def test_markdown_tables_have_equal_columns(written):
     for path in written:
         if path.suffix == ".md":
@@ -179,6 +181,7 @@ def test_markdown_tables_have_equal_columns(written):
                 assert len({len(line) for line in table.strip().splitlines()}) == 1
 
 
+@pytest.mark.slow
 def test_the_source_is_not_part_of_the_average_and_shots_are_columns(written):
     cross = read_csv(named(written, "cross_dataset.csv"))
     (average,) = (r for r in cross if (r["method"], r["dataset"]) == ("pro_mpt", "average"))

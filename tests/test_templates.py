@@ -1,6 +1,7 @@
 """The lists of templates, and zero-shot CLIP on an ensemble of them."""
 
 import jax.numpy as jnp
+import pytest
 from reference import CLASSES, FROZEN, TINY, largest_difference
 
 from prompt_jax import methods, templates
@@ -15,6 +16,7 @@ def test_lists_are_complete_and_each_template_has_one_place_for_the_name():
     assert set(templates.IMAGENET_SELECT) <= set(templates.IMAGENET)
 
 
+@pytest.mark.slow
 def test_ensemble_averages_the_normalised_features_of_each_template():
     names = CLASSES[:2]
 

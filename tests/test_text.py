@@ -93,6 +93,7 @@ def test_shared_prefix_equals_the_77_token_encoding(words_before, context, deep_
     assert largest_difference(short, plain) <= 1e-5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "words_before, context, deep_prompts",
     [(2, (3, 32), None), (0, (4, 5, 32), None), (0, (3, 4, 32), (1, 4, 32))],
@@ -194,6 +195,7 @@ def test_bfloat16_is_close_to_float32():
     assert float(cosines.min()) > 0.999
 
 
+@pytest.mark.slow
 def test_at_most_an_eighth_of_the_77_token_flops():
     clip = CLIP(VARIANTS["ViT-B/16"])  # 12 layers, 512 wide, 8 heads; shapes only, no memory
     frozen = jax.eval_shape(clip.init, jax.random.key(0))

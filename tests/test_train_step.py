@@ -50,7 +50,9 @@ def run(name, steps, seed=0):
     return state, losses
 
 
-@pytest.mark.parametrize("name", ["coop", "cocoop", "pro_mpt"])
+@pytest.mark.parametrize(
+    "name", ["coop", "cocoop", pytest.param("pro_mpt", marks=pytest.mark.slow)]
+)
 def test_loss_falls_over_ten_steps_and_every_leaf_moves(name):
     state, losses = run(name, 10)
     assert int(state.step) == 10
@@ -129,6 +131,7 @@ def test_accuracy_is_the_share_that_the_last_iteration_gets_right():
     assert float(metrics["accuracy"]) == pytest.approx(2 / 3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["coop", "cocoop"])
 def test_features_that_were_kept_train_as_the_pictures_do(name):
     method, task = methods.get(name), task_of(name)
@@ -156,6 +159,7 @@ def test_methods_that_prompt_the_image_tower_see_pictures():
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["cocoop", "pro_mpt on raw features"])
 def test_in_bfloat16_prompts_gradients_and_logits_are_float32(name):
     """Only the frozen towers compute in bfloat16; what small updates add up in does not."""
