@@ -181,11 +181,10 @@ class Layer(NamedTuple):
         return _run(self.block, "look", self.params, x, key, value, mask)
 
 
+# Between two products there is little to compute again, and much to keep.
 @functools.partial(jax.jit, static_argnums=(0, 1))
+@functools.partial(
+    jax.checkpoint, policy=jax.checkpoint_policies.dots_saveable, static_argnums=(0, 1)
+)
 def _run(block, step, params, *tokens):
-    @functools.partial(jax.checkpoint, policy=jax.checkpoint_policies.dots_saveable)
-    def run(params, *tokens):
-        # Between two products there is little to compute again, and much to keep.
-        return block.apply({"params": params}, *tokens, method=step)
-
-    return run(params, *tokens)
+    return block.apply({"params": params}, *tokens, method=step)

@@ -84,8 +84,7 @@ class CLIP:
             float[B, queries or S, d_v]; after the last block the class token alone,
             float[B, 1, d_v], since nothing reads the others.
         """
-        block = self._image.make_block(parent=None)
-        here = Layer(block, frozen["image"][f"block_{layer}"])
+        here = self._layer(self._image, frozen["image"], layer)
         if layer == self.config.image_layers - 1:
             queries = 1
         return here.look(tokens[:, :queries], *here.key_value(tokens))
@@ -114,11 +113,10 @@ class CLIP:
         Returns:
             image features float[B, d], not normalised.
         """
-        prompted = range(0)
+        prompts = {}  # by the layer that they enter
         if deep_prompts is not None:
-            prompted = range(first_layer, first_layer + deep_prompts.shape[-3])
-        if deep_prompts is not None and deep_prompts.ndim == 3:
-            deep_prompts = jnp.broadcast_to(deep_prompts, (len(tokens), *deep_prompts.shape))
+            deep = jnp.broadcast_to(deep_prompts, (len(tokens), *deep_prompts.shape[-3:]))
+            prompts = {first_layer + depth: deep[:, depth] for depth in range(deep.shape[1])}
         c, block = self.config, self.image_block
         batch, length = tokens.shape[:2]
         sizes = (c.image_width, c.image_mlp, c.image_heads, self.dtype.itemsize)
@@ -127,10 +125,10 @@ class CLIP:
             block = jax.checkpoint(block, static_argnums=(1, 3))
         without_prompts = 1 + c.patches
         for layer in range(c.image_layers):
-            if deep_prompts is not None and layer in prompted:
+            if layer in prompts:
                 image_tokens = tokens[:, :without_prompts]
-                tokens = jnp.concatenate([image_tokens, deep_prompts[:, layer - first_layer]], 1)
-            queries = without_prompts if layer + 1 in prompted else None
+                tokens = jnp.concatenate([image_tokens, prompts[layer]], axis=1)
+            queries = without_prompts if layer + 1 in prompts else None
             tokens = block(frozen, layer, tokens, queries)
         return self.image_head(frozen, tokens)
 
@@ -201,9 +199,11 @@ class CLIP:
         return TextTower(self.config, self.dtype, parent=None)
 
     def _text_layers(self, frozen):
-        block = self._text.make_block(parent=None)
-        blocks = (f"block_{layer}" for layer in range(self.config.text_layers))
-        return [Layer(block, frozen["text"][name]) for name in blocks]
+        numbers = range(self.config.text_layers)
+        return [self._layer(self._text, frozen["text"], number) for number in numbers]
+
+    def _layer(self, tower, params, number):
+        return Layer(tower.make_block(parent=None), params[f"block_{number}"])
 
     def _run(self, tower, params, step, *args):
         return tower.apply({"params": params}, *args, method=step)

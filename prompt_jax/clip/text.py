@@ -79,18 +79,18 @@ class TextTower(nn.Module):
         start = 0 if sos is None else 1
         x = self.place(prefix, start + jnp.arange(prefix.shape[-2]))
         mask = causal(start + x.shape[-2])[start:]
-        first, deep = 1 - start, 0 if deep_prompts is None else len(deep_prompts)
+        first, deep = 1 - start, [] if deep_prompts is None else list(deep_prompts)
         cache = []
         for number, layer in enumerate(layers):
-            if deep_prompts is not None and 0 < number <= deep:
-                x = insert(x, deep_prompts[number - 1], first)
+            if 0 < number <= len(deep):
+                x = insert(x, deep[number - 1], first)
             key, value = layer.key_value(x)
             if sos is not None:
                 key, value = put_before(sos[number][0], key), put_before(sos[number][1], value)
             cache.append((key, value))
             going_on = mask
-            if deep_prompts is not None and number < deep:  # the next layer brings its own
-                slots = slice(first, first + deep_prompts.shape[-2])
+            if number < len(deep):  # the next layer brings its own
+                slots = slice(first, first + len(deep[number]))
                 x, going_on = (jnp.delete(each, slots, axis=-2) for each in (x, mask))
             # Nobody reads the prefix after its last keys.
             if number < len(layers) - 1 and x.shape[-2]:
