@@ -81,11 +81,11 @@ def _refuse_swallowed(config, workdir):
 
 
 def _fields(config, prefix=""):
+    """Names and values of all fields, groups of fields among them."""
     for key, value in config.items():
+        yield prefix + key, value
         if hasattr(value, "items"):
             yield from _fields(value, f"{prefix}{key}.")
-        else:
-            yield prefix + key, value
 
 
 def _unusable(file, message):
@@ -107,7 +107,7 @@ def _config_error(argv, file, error):
     if not pathlib.Path(name).is_file():
         return _no_file(file)
     try:
-        known = list(_keys(flags.FLAGS["config"].parser.parse(file)))
+        known = [name for name, _ in _fields(flags.FLAGS["config"].parser.parse(file))]
     except Exception:
         known = []
     given = [match[1] for a in argv if (match := re.match(r"--?(?:no)?config\.([^=]+)", a))]
@@ -158,13 +158,6 @@ def _mistake(file, places, message):
         field, value, got, wanted = match.groups()
         return PromptError(f"{where}: {field} is {value}, of type {got}; it must be of {wanted}")
     return PromptError(f"{where}: {message.removeprefix(_PROMPT_ERROR).splitlines()[0]}")
-
-
-def _keys(config, prefix=""):
-    for key, value in config.items():
-        yield prefix + key
-        if hasattr(value, "items"):
-            yield from _keys(value, prefix + key + ".")
 
 
 def print_help() -> None:

@@ -92,7 +92,7 @@ def check(config: ConfigDict) -> None:
     if not config.backbone:
         raise PromptError('config.backbone is empty: give "embedded", a folder, a file or a name')
     for name in [config.data.name, *protocols.split_names(config.data.names)]:
-        if name.split(":")[0] not in datasets.TABLE:
+        if datasets.split_domain(name)[0] not in datasets.TABLE:
             raise unknown("data set", name, datasets.TABLE)
     if ":" in config.data.name:
         raise PromptError(

@@ -62,6 +62,7 @@ def run(
             results[folder] = there
             continue
         one = prepare(loaded)
+        backbone = one.backbone  # as it lies on the devices
         if not one.shots or not one.trainable or _is_trained(one):
             attempt(folder, experiment.complete, one)
         else:

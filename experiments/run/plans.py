@@ -104,11 +104,11 @@ def build(config: ConfigDict, image_size: int, uses_validation: bool) -> Plan:
 def _options(config: ConfigDict, key: str, image_size: int) -> dict[str, Any]:
     """What config.data says about one data set; of targets, the domain stands in the key."""
     data = config.data
-    name = key.split(":")[0]
+    name, domain = datasets.split_domain(key)
     options: dict[str, Any] = {"source": data.source}
     if name == data.name:
         options |= {field: data[field] for field in DATA_OPTIONS if data[field]}
-        if ":" in key:
+        if domain is not None:
             del options["domain"]
     if name == "emoji_scenes":
         # A tower of larger pictures gets scenes that are enlarged: 96 pixels is the largest.

@@ -123,7 +123,6 @@ def load(
             placement.check(field, config[field])
     method, settings = building.build_method(config)
     backbone = backbone or building.build_backbone(config)
-    backbone = backbone._replace(frozen=placement.replicate(backbone.frozen))
     return Loaded(config, folder, began, results, method, settings, backbone, placement)
 
 
@@ -167,7 +166,7 @@ def prepare(run: Loaded) -> Prepared:
 
 def _with_tasks(run: Loaded, plan: Plan, identity: dict[str, Any]) -> Prepared:
     """The run with its tasks and first prompts."""
-    clip, frozen = run.backbone.clip, run.backbone.frozen
+    clip, frozen = run.backbone.clip, run.placement.replicate(run.backbone.frozen)
     note_small_tower(run.settings, clip.config.image_layers)
     known = plan.train.class_names
 
@@ -192,7 +191,7 @@ def _with_tasks(run: Loaded, plan: Plan, identity: dict[str, Any]) -> Prepared:
         began=run.began,
         identity=identity,
         method=run.method,
-        backbone=run.backbone,
+        backbone=run.backbone._replace(frozen=frozen),
         plan=plan,
         placement=run.placement,
         task=task,
