@@ -19,9 +19,10 @@ from experiments.benchmark.worker import LeftOut, Worker, peak_memory
 from prompt_jax.errors import PromptError
 
 
-def side(seconds, **more):
+def side(each, **more):
     """A side's entry as the JSON file has it."""
-    return {"seconds": [seconds, seconds, 2 * seconds], "memory_bytes": 2**30, **more}
+    measured = {"seconds": [each, each, 2 * each], "seconds_in_row": [each]}
+    return measured | {"memory_bytes": 2**30} | more
 
 
 def make_record(*rows):
@@ -56,7 +57,7 @@ def test_the_command_measures_both_sides_and_writes_everything(tmp_path):
     assert record["finished"] and not record["left_out"]
     assert (cell["method"], cell["K"], cell["batch"], cell["part"]) == ("coop", 3, 2, "text")
     for name in ("ours", "counterpart"):
-        assert len(cell[name]["seconds"]) == 2
+        assert len(cell[name]["seconds"]) == 2 and len(cell[name]["seconds_in_row"]) == 1
         assert cell[name]["memory_bytes"] > 2**20
     assert cell["ratio"]["lowest"] <= cell["ratio"]["median"] <= cell["ratio"]["highest"]
     assert cell["ours"]["flops"] > 0 and 0 < cell["ours"]["share_of_peak"] < 1
@@ -169,11 +170,11 @@ def test_figures_show_what_differs_in_one_setting_alone(tmp_path):
 
 def test_ratios_are_taken_repeat_by_repeat():
     found = {
-        "ours": {"seconds": [1.0, 2.0, 4.0], "memory_bytes": 1, "flops": 1e9},
-        "counterpart": {"seconds": [10.0, 10.0, 10.0], "memory_bytes": 1},
+        "ours": side(1.0, seconds=[1.0, 2.0, 4.0], seconds_in_row=[0.5, 3.0, 0.5], flops=1e9),
+        "counterpart": side(10.0, seconds=[10.0, 10.0, 10.0], seconds_in_row=[9.0, 7.0, 8.0]),
     }
     cell = measure.summarize(Cell("pro_mpt", "embedded", 10, phase="evaluate"), found, 1e9)
-    assert cell["ratio"]["repeats"] == [10.0, 5.0, 2.5]
+    assert cell["ratio"]["repeats"] == [10.0, 5.0, 2.5] and cell["ratio"]["in_row"] == 16.0
     assert cell["ours"]["images_per_second"] == 4 * cells.EVALUATION_BATCHES / 2.0
     assert cell["ours"]["share_of_peak"] == 0.5
 

@@ -183,7 +183,11 @@ def measure_sides(
 def take_turns(
     sides: dict[str, tuple[Worker, dict[str, Any]]], options: Options
 ) -> dict[str, dict[str, Any]]:
-    """Repeats of each side one after the other, so that a change of load meets both."""
+    """Repeats of each side in turns, so that a change of load meets both, then half as many a row.
+
+    In turns each side meets caches and, on some machines, memory that the other left cold, which
+    flatters the one that holds less; in a row one side's caches are its own.
+    """
     runs = {}
     for side, (_, facts) in sides.items():
         runs[side] = min(MOST_RUNS, math.ceil(REPEAT_SECONDS / max(facts["first_seconds"], 1e-9)))
@@ -193,10 +197,13 @@ def take_turns(
     for _ in range(repeats):
         for side, (worker, _) in sides.items():
             seconds[side].append(worker.ask("run", runs[side]))
-    return {
-        side: facts | {"seconds": seconds[side], "memory_bytes": worker.ask("memory")}
-        for side, (worker, facts) in sides.items()
-    }
+    result = {}
+    for side, (worker, facts) in sides.items():
+        worker.ask("run", 1)  # still after a pause
+        in_row = [worker.ask("run", runs[side]) for _ in range(math.ceil(repeats / 2))]
+        measured = {"seconds": seconds[side], "seconds_in_row": in_row}
+        result[side] = facts | measured | {"memory_bytes": worker.ask("memory")}
+    return result
 
 
 def summarize(cell: Cell, found: dict[str, dict[str, Any]], peak: float) -> dict[str, Any]:
@@ -215,8 +222,14 @@ def summarize(cell: Cell, found: dict[str, dict[str, Any]], peak: float) -> dict
             "median": statistics.median(ratios),
             "lowest": min(ratios),
             "highest": max(ratios),
+            "in_row": _quotient_in_row(found),
         }
     return result
+
+
+def _quotient_in_row(found):
+    medians = {side: statistics.median(facts["seconds_in_row"]) for side, facts in found.items()}
+    return medians[COUNTERPART] / medians[OURS]
 
 
 def leave_out(

@@ -10,8 +10,8 @@ from experiments.benchmark.cells import Cell
 from experiments.report import tables
 
 HEADERS = (
-    "method", "K", "batch", "{0} /s", "{1} /s", "ratio", "{0} MiB", "{1} MiB", "GFLOP", "peak",
-    "built s",
+    "method", "K", "batch", "{0} /s", "{1} /s", "ratio", "in a row", "{0} MiB", "{1} MiB", "GFLOP",
+    "peak", "built s",
 )  # fmt: skip
 IN_TURN = "runs in one program, and in turn"
 
@@ -74,7 +74,8 @@ def conditions(record: Mapping[str, Any]) -> str:
         f"{device['name']} ({device['platform']}), {device['cores']} cores; a large matrix product "
         f"reaches {peaks}. {', '.join(f'{name} {v}' for name, v in versions.items())}. Commit "
         f"{record['commit']}, {record['date']}.\n\n"
-        "Images per second (median), the ratio repeat by repeat as median (lowest to highest); "
+        "Images per second (median), the ratio repeat by repeat, in turns, as median (lowest to "
+        "highest), and that of the medians of runs in a row; "
         f"peak memory is the {memory}; GFLOP are the matrix products of one run as traced, peak is "
         "their share of what the large matrix product reaches; built s is the time to compile. "
         "XLA's own count, which takes a loop's body once, is in the JSON file. ViT-B/16 and "
@@ -108,6 +109,7 @@ def _row(cell: Mapping[str, Any]) -> tuple[str, ...]:
         _rate(ours["images_per_second"]),
         _rate(theirs["images_per_second"]) if theirs else "–",
         _ratio(cell["ratio"]) if theirs else "–",
+        _in_row(cell) if theirs else "–",
         f"{ours['memory_bytes'] / 2**20:,.0f}",
         f"{theirs['memory_bytes'] / 2**20:,.0f}" if theirs else "–",
         f"{ours['flops'] / 1e9:,.1f}",
@@ -121,6 +123,11 @@ def _ratio(ratio: Mapping[str, Any]) -> str:
     return ("{median:.3g} ({lowest:.3g}–{highest:.3g})" if several else "{median:.3g}").format(
         **ratio
     )
+
+
+def _in_row(cell: Mapping[str, Any]) -> str:
+    value = cell["ratio"].get("in_row")  # older files have none
+    return "–" if value is None else f"{value:.3g}"
 
 
 def _rate(value: float) -> str:
@@ -145,8 +152,8 @@ def _best_batches(cells: Iterable[Mapping[str, Any]]) -> Iterable[tuple[str, ...
         row = list(_row(best))
         row[0] += f" {names[0]} {names[1]}"
         row[2] = f"{best['batch']} | {other['batch']}"
-        row[4:6] = _rate(rates[1]), f"{rates[0] / rates[1]:.3g}"
-        row[7] = f"{other['counterpart']['memory_bytes'] / 2**20:,.0f}"
+        row[4:7] = _rate(rates[1]), f"{rates[0] / rates[1]:.3g}", "–"
+        row[8] = f"{other['counterpart']['memory_bytes'] / 2**20:,.0f}"
         yield tuple(row)
 
 

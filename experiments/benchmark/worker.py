@@ -50,8 +50,8 @@ class Worker:
             seconds: how long one answer may take.
             arguments: what that side is made of.
         """
-        # Large pages: else a step of either side spends up to a fifth of its time on page faults.
-        os.environ.setdefault("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1")
+        # No large pages (GLIBC_TUNABLES): a virtual machine may take free ones back between turns,
+        # and to fault one in again cost ours, which frees most after a step, 1.2 to 1.4 times.
         context = multiprocessing.get_context("spawn")
         self._kind = kind
         self._connection, other = context.Pipe()
