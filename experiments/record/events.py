@@ -10,11 +10,27 @@ import re
 import socket
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
-from tensorboardX.proto.event_pb2 import Event, SessionLog
-from tensorboardX.record_writer import RecordWriter
-from tensorboardX.summary import scalar
+
+@contextlib.contextmanager
+def _as_if_absent(package: str) -> Iterator[None]:
+    """Imports within find no such package, unless it is loaded already."""
+    if package in sys.modules:
+        yield
+        return
+    sys.modules[package] = None  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        del sys.modules[package]
+
+
+# It loads PyTorch where that is installed, which takes seconds, and nothing here uses it.
+with _as_if_absent("torch"):
+    from tensorboardX.proto.event_pb2 import Event, SessionLog
+    from tensorboardX.record_writer import RecordWriter
+    from tensorboardX.summary import scalar
 
 SECONDS_BETWEEN_FLUSHES = 10.0  # one waits for the disk
 

@@ -27,6 +27,9 @@ def keep() -> None:
             _note(f"compiled programs are not kept: {folder}: {error.strerror}")
             return
         jax.config.update("jax_compilation_cache_dir", str(folder))
+    if not os.environ.get("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"):
+        # A run compiles some sixty programs that take less than JAX's second each: seconds in all.
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.02)
     _mend_cache()
 
 
