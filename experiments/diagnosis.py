@@ -1,0 +1,260 @@
+"""What ProMPT's untrained prompts do to a backbone: accuracy, attention, gradients, calibration.
+
+    python -m experiments.diagnosis [--backbone embedded] [--out results/diagnosis]
+    python -m experiments.diagnosis --backbone ViT-B/16.pt --domains plain,night
+
+Nothing is trained. O⁰ starts as published ("normal"), or around what an empty picture's patches are
+in each layer ("grey"), which gets little attention. Pictures are scenes of 30 classes, rendered at
+the backbone's size. Writes diagnosis.md; three minutes on two cores for the embedded CLIP.
+"""
+
+import sys
+
+from experiments import command_line
+
+if __name__ == "__main__":  # before the imports below, so that Ctrl-C is heard while they run
+    sys.exit(command_line.run("experiments.diagnosis", "start", sys.argv[1:]))
+
+import argparse
+import functools
+import pathlib
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from data_pipelines import scenes
+from data_pipelines.pictures import transforms
+from experiments.record import workdir
+from experiments.report import tables
+from prompt_jax import methods
+from prompt_jax.clip import CLIP, Frozen, loading, normalize
+from prompt_jax.clip.image import ImageTower
+from prompt_jax.errors import PromptError, unknown
+from prompt_jax.methods import pro_mpt
+from prompt_jax.methods.method import Task
+
+CLASSES, PER_CLASS = 30, 8
+STREAM = 2_000_003  # seed of these scenes; no data set and no pretraining uses it
+PROMPTS = (1, 2, 4, 8)
+STARTS = ("normal", "grey")
+SEEDS = (1, 2, 3)
+SCALES = tuple(range(5, 101, 5))
+BATCH, BATCHES = 4, 12  # of gradients
+
+METHOD = methods.get("pro_mpt")
+Table = tuple[str, Sequence[str], list[tuple[str, ...]]]
+
+
+def draw_pictures(domain: str, size: int) -> tuple[jax.Array, jax.Array]:
+    """Normalised pictures float32[N, size, size, 3] of a domain, and their labels int[N]."""
+    labels = np.repeat(np.arange(CLASSES), PER_CLASS)
+    drawn = [scenes.render(int(label), domain, STREAM, i, size) for i, label in enumerate(labels)]
+    mean, deviation = np.asarray(transforms.CLIP_MEAN), np.asarray(transforms.CLIP_STD)
+    pictures = (np.stack(drawn) / 255.0 - mean) / deviation
+    return jnp.asarray(pictures, jnp.float32), jnp.asarray(labels)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def attention_to_prompts(
+    clip: CLIP, frozen: Frozen, images: jax.Array, prompts: jax.Array
+) -> jax.Array:
+    """How much of its attention the class token pays to prompt slots: float[layers].
+
+    Args:
+        clip, frozen: the backbone.
+        images: float[B, H, W, 3].
+        prompts: float[J, a, d_v], which take the slots behind the patches before layers 0..J-1, as
+            ProMPT's do; behind them the slots flow on.
+
+    Returns:
+        the mean over pictures and heads, from 0 to 1.
+    """
+    patches = 1 + clip.config.patches
+    block = ImageTower(clip.config, clip.dtype, parent=None).make_block(parent=None)
+    tokens = clip.embed_image(frozen, images)
+    shares: list[jax.Array] = []
+    for layer in range(clip.config.image_layers):
+        if layer < len(prompts):
+            own = jnp.broadcast_to(prompts[layer], (len(images), *prompts.shape[1:]))
+            tokens = jnp.concatenate([tokens[:, :patches], own], axis=1)
+        params = {"params": frozen["image"][f"block_{layer}"]}
+        query: Any = block.apply(params, tokens[:, :1], method="query")
+        key, _ = block.apply(params, tokens, method="key_value")
+        scores = jnp.einsum("bqhd,bshd->bhqs", query, key) * query.shape[-1] ** -0.5
+        shares.append(jnp.mean(jnp.sum(jax.nn.softmax(scores)[..., patches:], axis=-1)))
+        tokens = clip.image_block(frozen, layer, tokens)
+    return jnp.stack(shares)
+
+
+def make_task(clip: CLIP, frozen: Frozen, **settings: object) -> Task:
+    """ProMPT's task of this diagnosis, its vision prompts in three quarters of the layers."""
+    depth = max(1, 3 * clip.config.image_layers // 4)
+    chosen = pro_mpt.Settings(vision_depth=depth, **settings)  # type: ignore[arg-type]
+    names = scenes.CLASSES[:CLASSES]
+    return methods.make_task(METHOD, clip, frozen, names, chosen)
+
+
+def grey_tokens(clip: CLIP, frozen: Frozen, depth: int) -> jax.Array:
+    """The mean patch token before each layer of a picture of CLIP's mean colour: [depth, d_v]."""
+    size = clip.config.image_size
+    tokens = clip.embed_image(frozen, jnp.zeros((1, size, size, 3)))
+    found = []
+    for layer in range(depth):
+        found.append(jnp.mean(tokens[0, 1:], axis=0))
+        tokens = clip.image_block(frozen, layer, tokens)
+    return jnp.stack(found)
+
+
+def init(task: Task, start: str, rng: jax.Array) -> dict:
+    """Untrained prompts with that O⁰."""
+    prompts = METHOD.init(rng, task)
+    if start == "grey":
+        around = grey_tokens(task.clip, task.frozen, len(prompts["vision"]))
+        prompts["vision"] += around[:, None]
+    return prompts
+
+
+def accuracies(task: Task, start: str, images: jax.Array, labels: jax.Array) -> np.ndarray:
+    """Of p⁰, p¹, … untrained, in percent: float[1 + N], the mean over seeds."""
+    hits = [_hits(task, start, images, labels, jax.random.key(seed)) for seed in SEEDS]
+    return 100 * np.mean(hits, axis=0)
+
+
+@functools.partial(jax.jit, static_argnums=1)
+def _hits(task, start, images, labels, rng):
+    prompts = init(task, start, rng)
+    output = METHOD.forward(prompts, METHOD.prepare(prompts, task), task, images)
+    return jnp.mean(jnp.argmax(output.logits, axis=-1) == labels, axis=-1)
+
+
+def gradient_norms(
+    task: Task, start: str, images: jax.Array, labels: jax.Array, iteration: int
+) -> tuple[float, dict[str, float]]:
+    """The loss of one iteration's answer alone, and what it asks of each part of the prompts.
+
+    Medians over batches of four pictures, each with prompts of its own draw.
+    """
+    rngs = [jax.random.key(number) for number in range(BATCHES)]
+    found = [_loss_and_norms(task, start, images, labels, rng, iteration) for rng in rngs]
+    return jax.tree.map(lambda *values: float(np.median(values)), *found)
+
+
+@functools.partial(jax.jit, static_argnums=(1, 5))
+def _loss_and_norms(task, start, images, labels, rng, iteration):
+    prompts_rng, batch_rng = jax.random.split(rng)
+    chosen = jax.random.choice(batch_rng, len(images), (BATCH,), replace=False)
+
+    def loss(prompts):
+        prepared = METHOD.prepare(prompts, task)
+        logits = METHOD.forward(prompts, prepared, task, images[chosen]).logits[iteration]
+        return jnp.mean(optax.softmax_cross_entropy_with_integer_labels(logits, labels[chosen]))
+
+    value, gradients = jax.value_and_grad(loss)(init(task, start, prompts_rng))
+    return value, {part: optax.tree.norm(of_part) for part, of_part in gradients.items()}
+
+
+def calibration(task: Task, images: jax.Array, labels: jax.Array) -> dict[str, float]:
+    """Zero-shot cosines, and the scale of logits that would suit them best on these pictures."""
+    features = normalize(jax.jit(task.clip.encode_image)(task.frozen, images))
+    cosines = features @ normalize(task.constants).T
+    own = jnp.take_along_axis(cosines, labels[:, None], axis=1)
+
+    def loss(scale):
+        losses = optax.softmax_cross_entropy_with_integer_labels(scale * cosines, labels)
+        return float(jnp.mean(losses))
+
+    trained = float(jnp.exp(task.frozen["logit_scale"]))
+    best = min(SCALES, key=loss)
+    return {
+        "own": float(jnp.mean(own)),
+        "spread": float(jnp.mean(jnp.std(cosines, axis=1))),
+        "scale": trained,
+        "loss": loss(trained),
+        "best": best,
+        "best loss": loss(best),
+    }
+
+
+def costs(clip: CLIP, frozen: Frozen, pictures: dict) -> Table:
+    """p⁰ and p¹ over the number of prompts, and the attention that O⁰ alone gets."""
+    rows = []
+    for domain, (images, labels) in pictures.items():
+        for start in STARTS:
+            cells = []
+            for number in PROMPTS:
+                task = make_task(clip, frozen, vision_prompts=number)
+                first, then, *_ = accuracies(task, start, images, labels)
+                vision = init(task, start, jax.random.key(SEEDS[0]))["vision"]
+                shares = attention_to_prompts(clip, frozen, images, vision)[: len(vision)]
+                cells.append(f"{then:.1f} ({100 * float(jnp.mean(shares)):.0f} %)")
+            rows.append((domain, start, f"{first:.1f}", *cells))
+    headers = ("domain", "O⁰", "p⁰", *(f"p¹, a={number}" for number in PROMPTS))
+    return "Accuracy in %, untrained (class token's attention to prompts)", headers, rows
+
+
+def gradients(clip: CLIP, frozen: Frozen, pictures: dict) -> Table:
+    """Loss and gradient norms of each iteration alone."""
+    rows, parts = [], ("context", "text_generator", "vision", "vision_generator")
+    for domain, (images, labels) in pictures.items():
+        for start in STARTS:
+            task = make_task(clip, frozen)
+            for iteration in range(1, task.settings.iterations + 1):
+                loss, norms = gradient_norms(task, start, images, labels, iteration)
+                cells = [f"{norms[part]:.2f}" for part in parts]
+                rows.append((domain, start, f"p{iteration}", f"{loss:.2f}", *cells))
+    return "Loss and gradient norms at the start, a=8", ("domain", "O⁰", "of", "loss", *parts), rows
+
+
+def calibrations(clip: CLIP, frozen: Frozen, pictures: dict) -> Table:
+    """How far the trained scale of logits is from what each domain asks for."""
+    task, rows = make_task(clip, frozen), []
+    for domain, (images, labels) in pictures.items():
+        found = calibration(task, images, labels)
+        rows.append((domain, *(f"{value:.3g}" for value in found.values())))
+    headers = ("domain", "cosine of own class", "spread over classes", "trained scale", "its loss",
+               "best scale", "its loss")  # fmt: skip
+    return "Zero-shot calibration", headers, rows
+
+
+QUESTIONS: tuple[Callable[[CLIP, Frozen, dict], Table], ...] = (costs, gradients, calibrations)
+
+
+def page(backbone: str, found: Iterable[Table]) -> str:
+    """All tables as Markdown."""
+    parts = [f"# What untrained prompts do to {backbone}\n\nCommit {workdir.git_commit()}.\n"]
+    parts += [f"## {title}\n\n{tables.markdown(headers, rows)}" for title, headers, rows in found]
+    return "\n".join(parts)
+
+
+def start(argv: list[str]) -> None:
+    """Parses, measures, writes.
+
+    Raises:
+        PromptError: a domain or backbone that is not there.
+    """
+    parser = argparse.ArgumentParser("python -m experiments.diagnosis", description=__doc__)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("--backbone", default="embedded", help="a name or a checkpoint's path")
+    parser.add_argument("--domains", default=",".join(scenes.DOMAINS), help="all by default")
+    parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("results/diagnosis"))
+    options = parser.parse_args(argv)
+    domains = options.domains.split(",")
+    for domain in domains:
+        if domain not in scenes.DOMAINS:
+            raise unknown("domain", domain, scenes.DOMAINS)
+    file = options.out / "diagnosis.md"
+    if file.exists():
+        raise PromptError(f"{file} is there; delete it or name another --out")
+    command_line.prepare_jax()
+    sizes, frozen = loading.load(options.backbone)
+    clip = CLIP(sizes)
+    pictures = {domain: draw_pictures(domain, sizes.image_size) for domain in domains}
+    found = [question(clip, frozen, pictures) for question in QUESTIONS]
+    text = page(options.backbone, found)
+    workdir.make_workdir(options.out)
+    file.write_text(text, encoding="utf-8")
+    print(f"{text}\nwritten to {file}")
