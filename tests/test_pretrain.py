@@ -140,3 +140,14 @@ def test_accuracy_covers_every_domain(whole, monkeypatch):
     accuracy = pretrain.zero_shot_accuracy(CLIP(pretrain.CONFIG), whole[0], per_class=1)
     assert set(accuracy) == set(scenes.DOMAINS)
     assert all(0 <= percent <= 100 for percent in accuracy.values())
+
+
+def test_calibration_changes_the_scale_of_logits_alone_and_lowers_the_loss(whole):
+    clip, params = CLIP(pretrain.CONFIG), whole[0]
+    sure = params | {"logit_scale": np.float32(np.log(100.0))}
+    calibrated = pretrain.calibrate(clip, sure, per_class=1)
+    assert 1 <= np.exp(calibrated["logit_scale"]) < 100  # an untrained model should not be sure
+    for name in ("image", "text"):
+        assert calibrated[name] is sure[name]
+    again = pretrain.calibrate(clip, calibrated, per_class=1)
+    assert again["logit_scale"] == calibrated["logit_scale"]
