@@ -5,7 +5,8 @@
 
 Nothing is trained. O⁰ starts as published ("normal"), or around what an empty picture's patches are
 in each layer ("grey"), which gets little attention. Pictures are scenes of 30 classes, rendered at
-the backbone's size. Writes diagnosis.md; three minutes on two cores for the embedded CLIP.
+the backbone's size. Writes diagnosis.md; three minutes on two cores for the embedded CLIP, hours
+for ViT-B/16, which wants a GPU.
 """
 
 import sys
@@ -27,7 +28,7 @@ import numpy as np
 import optax
 
 from data_pipelines import scenes
-from data_pipelines.pictures import transforms
+from experiments import pretrain
 from experiments.record import workdir
 from experiments.report import tables
 from prompt_jax import methods
@@ -52,10 +53,8 @@ Table = tuple[str, Sequence[str], list[tuple[str, ...]]]
 def draw_pictures(domain: str, size: int) -> tuple[jax.Array, jax.Array]:
     """Normalised pictures float32[N, size, size, 3] of a domain, and their labels int[N]."""
     labels = np.repeat(np.arange(CLASSES), PER_CLASS)
-    drawn = [scenes.render(int(label), domain, STREAM, i, size) for i, label in enumerate(labels)]
-    mean, deviation = np.asarray(transforms.CLIP_MEAN), np.asarray(transforms.CLIP_STD)
-    pictures = (np.stack(drawn) / 255.0 - mean) / deviation
-    return jnp.asarray(pictures, jnp.float32), jnp.asarray(labels)
+    pictures = jnp.asarray(pretrain.render_scenes(domain, labels, STREAM, size))
+    return pretrain.to_float(pictures), jnp.asarray(labels)
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -90,12 +89,11 @@ def attention_to_prompts(
     return jnp.stack(shares)
 
 
-def make_task(clip: CLIP, frozen: Frozen, **settings: object) -> Task:
-    """ProMPT's task of this diagnosis, its vision prompts in three quarters of the layers."""
+def make_task(clip: CLIP, frozen: Frozen, number: int = 8) -> Task:
+    """ProMPT's task with that many vision prompts, in three quarters of the layers."""
     depth = max(1, 3 * clip.config.image_layers // 4)
-    chosen = pro_mpt.Settings(vision_depth=depth, **settings)  # type: ignore[arg-type]
-    names = scenes.CLASSES[:CLASSES]
-    return methods.make_task(METHOD, clip, frozen, names, chosen)
+    settings = pro_mpt.Settings(vision_prompts=number, vision_depth=depth)
+    return methods.make_task(METHOD, clip, frozen, scenes.CLASSES[:CLASSES], settings)
 
 
 def grey_tokens(clip: CLIP, frozen: Frozen, depth: int) -> jax.Array:
@@ -163,19 +161,15 @@ def calibration(task: Task, images: jax.Array, labels: jax.Array) -> dict[str, f
     cosines = features @ normalize(task.constants).T
     own = jnp.take_along_axis(cosines, labels[:, None], axis=1)
 
-    def loss(scale):
-        losses = optax.softmax_cross_entropy_with_integer_labels(scale * cosines, labels)
-        return float(jnp.mean(losses))
-
     trained = float(jnp.exp(task.frozen["logit_scale"]))
-    best = min(SCALES, key=loss)
+    best = min(SCALES, key=lambda scale: pretrain.loss_at(scale, cosines, labels))
     return {
         "own": float(jnp.mean(own)),
         "spread": float(jnp.mean(jnp.std(cosines, axis=1))),
         "scale": trained,
-        "loss": loss(trained),
+        "loss": pretrain.loss_at(trained, cosines, labels),
         "best": best,
-        "best loss": loss(best),
+        "best loss": pretrain.loss_at(best, cosines, labels),
     }
 
 
@@ -186,7 +180,7 @@ def costs(clip: CLIP, frozen: Frozen, pictures: dict) -> Table:
         for start in STARTS:
             cells = []
             for number in PROMPTS:
-                task = make_task(clip, frozen, vision_prompts=number)
+                task = make_task(clip, frozen, number)
                 first, then, *_ = accuracies(task, start, images, labels)
                 vision = init(task, start, jax.random.key(SEEDS[0]))["vision"]
                 shares = attention_to_prompts(clip, frozen, images, vision)[: len(vision)]

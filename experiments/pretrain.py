@@ -4,9 +4,9 @@
 
 Symmetric contrastive loss (pairs of the same class in a batch are not negatives), AdamW, constant
 rate after a warm-up, linear decay over the last quarter; then the scale of logits is calibrated on
-shifted domains. Batch s holds scenes s·B … s·B + B - 1 of
-one endless, seeded stream, so a run that is started again on its workdir goes on as if it had not
-stopped, and more steps may be asked for until the decay begins.
+shifted domains. Batch s holds scenes s·B … s·B + B - 1 of one endless, seeded stream, so a run that
+is started again on its workdir goes on as if it had not stopped, and more steps may be asked for
+until the decay begins.
 """
 
 import sys
@@ -153,34 +153,44 @@ def optimizer(steps: int, rate: float) -> optax.GradientTransformation:
     )
 
 
-def zero_shot_cosines(clip, params, domain: str, per_class: int) -> tuple[jax.Array, np.ndarray]:
-    """Cosines float[N, 200] with all classes, and labels, of scenes that training never draws."""
-    tokens = tokenizer.tokenize([f"a photo of a {name}." for name in scenes.CLASSES], TOKENS)
-    labels = np.repeat(np.arange(len(scenes.CLASSES)), per_class)
-    pictures = np.stack(
-        [
-            scenes.render(int(label), domain, STREAM - 1, i, CONFIG.image_size)
-            for i, label in enumerate(labels)
-        ]
+def render_scenes(domain: str, labels: np.ndarray, seed: int, size: int) -> np.ndarray:
+    """A scene of each label in turn: uint8[N, size, size, 3]."""
+    return np.stack(
+        [scenes.render(int(label), domain, seed, i, size) for i, label in enumerate(labels)]
     )
-    texts = normalize(_encode_text(clip, params, tokens))
-    return normalize(_encode_image(clip, params, pictures)) @ texts.T, labels
 
 
-_encode_text = jax.jit(lambda clip, *rest: clip.encode_text(*rest), static_argnums=0)
-_encode_image = jax.jit(
-    lambda clip, params, pictures: clip.encode_image(params, to_float(pictures)), static_argnums=0
-)
+def zero_shot_cosines(
+    clip, params, domains: Sequence[str], per_class: int
+) -> tuple[dict[str, jax.Array], np.ndarray]:
+    """Cosines float[N, 200] with all classes, by domain, and the labels of their N scenes.
+
+    Training never draws these scenes.
+    """
+    tokens = tokenizer.tokenize([f"a photo of a {name}." for name in scenes.CLASSES], TOKENS)
+    texts = normalize(jax.jit(clip.encode_text)(params, tokens))
+    encode = jax.jit(lambda p, x: normalize(clip.encode_image(p, to_float(x))))
+    labels = np.repeat(np.arange(len(scenes.CLASSES)), per_class)
+    cosines = {}
+    for domain in domains:
+        pictures = render_scenes(domain, labels, STREAM - 1, CONFIG.image_size)
+        cosines[domain] = encode(params, pictures) @ texts.T
+    return cosines, labels
 
 
 def zero_shot_accuracy(clip, params, per_class: int = 2) -> dict[str, float]:
     """Accuracy in percent per domain, over all classes, on scenes that training never draws."""
-    result = {}
-    for domain in scenes.DOMAINS:
-        cosines, labels = zero_shot_cosines(clip, params, domain, per_class)
-        hits = np.argmax(cosines, axis=-1) == labels
-        result[domain] = round(100 * float(np.mean(hits)), 2)
-    return result
+    found, labels = zero_shot_cosines(clip, params, scenes.DOMAINS, per_class)
+    return {
+        domain: round(100 * float(np.mean(np.argmax(cosines, axis=-1) == labels)), 2)
+        for domain, cosines in found.items()
+    }
+
+
+def loss_at(scale: float, cosines: jax.Array, labels: np.ndarray | jax.Array) -> float:
+    """The mean cross-entropy of classes with that scale of logits."""
+    losses = optax.softmax_cross_entropy_with_integer_labels(scale * cosines, labels)
+    return float(jnp.mean(losses))
 
 
 def calibrate(clip, params, per_class: int = 5) -> Frozen:
@@ -189,14 +199,10 @@ def calibrate(clip, params, per_class: int = 5) -> Frozen:
     Training leaves a scale that suits plain scenes, where nearly all answers are right. Elsewhere
     the model is then sure of wrong ones, and prompts get gradients that they cannot train with.
     """
-    found = [zero_shot_cosines(clip, params, domain, per_class) for domain in CALIBRATION]
+    found, labels = zero_shot_cosines(clip, params, CALIBRATION, per_class)
 
     def loss(scale):
-        losses = [
-            jnp.mean(optax.softmax_cross_entropy_with_integer_labels(scale * cosines, labels))
-            for cosines, labels in found
-        ]
-        return float(sum(losses))
+        return sum(loss_at(scale, cosines, labels) for cosines in found.values())
 
     return params | {"logit_scale": jnp.log(float(min(range(1, 101), key=loss)))}
 

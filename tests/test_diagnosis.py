@@ -22,12 +22,31 @@ def pictures():
     return images[:4], labels[:4]
 
 
-def test_each_copy_of_a_prompt_gets_the_same_attention(embedded, pictures):
+def test_attention_to_prompts_is_what_the_parameters_say(embedded, pictures):
+    clip, frozen = embedded
+    images, sizes = pictures[0], clip.config
+    prompts = jax.random.normal(jax.random.key(0), (1, 3, sizes.image_width))
+    tokens = clip.embed_image(frozen, images)
+    own = jnp.broadcast_to(prompts[0], (len(images), *prompts.shape[1:]))
+    x = np.asarray(jnp.concatenate([tokens, own], axis=1), np.float64)
+    block = jax.tree.map(np.asarray, frozen["image"]["block_0"])
+    centred = x - x.mean(-1, keepdims=True)
+    x = centred / np.sqrt((centred**2).mean(-1, keepdims=True) + 1e-5)
+    x = x * block["ln_1"]["scale"] + block["ln_1"]["bias"]
+    query, key, _ = np.split(x @ block["qkv"]["kernel"] + block["qkv"]["bias"], 3, axis=-1)
+    heads = (sizes.image_heads, sizes.image_width // sizes.image_heads)
+    query, key = (y.reshape(*y.shape[:2], *heads) for y in (query[:, :1], key))
+    weights = np.exp(np.einsum("bqhd,bshd->bhqs", query, key) / np.sqrt(heads[1]))
+    expected = (weights[..., -3:].sum(-1) / weights.sum(-1)).mean()
+    found = diagnosis.attention_to_prompts(clip, frozen, images, prompts)
+    np.testing.assert_allclose(found[0], expected, rtol=1e-4)
+
+
+def test_copies_of_a_prompt_get_more_attention_and_none_gets_none(embedded, pictures):
     clip, frozen = embedded
     one = jax.random.normal(jax.random.key(0), (1, 1, clip.config.image_width))
     alone, thrice = (
-        # Of one picture: the shares of several do not average so.
-        np.asarray(diagnosis.attention_to_prompts(clip, frozen, pictures[0][:1], prompts))
+        np.asarray(diagnosis.attention_to_prompts(clip, frozen, pictures[0], prompts))
         for prompts in (one, jnp.repeat(one, 3, axis=1))
     )
     assert ((alone > 0) & (thrice > alone) & (thrice < 1)).all()

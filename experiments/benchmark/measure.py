@@ -183,7 +183,7 @@ def measure_sides(
 def take_turns(
     sides: dict[str, tuple[Worker, dict[str, Any]]], options: Options
 ) -> dict[str, dict[str, Any]]:
-    """Repeats of each side in turns, so that a change of load meets both, then half as many a row.
+    """Repeats of each side in turns, so that a change of load meets both; half as many in a row.
 
     In turns each side meets caches and, on some machines, memory that the other left cold, which
     flatters the one that holds less; in a row one side's caches are its own.
