@@ -91,7 +91,7 @@ def attention_to_prompts(
 
 def make_task(clip: CLIP, frozen: Frozen, number: int = 8) -> Task:
     """ProMPT's task with that many vision prompts, in three quarters of the layers."""
-    depth = max(1, 3 * clip.config.image_layers // 4)
+    depth = -(-3 * clip.config.image_layers // 4)
     settings = pro_mpt.Settings(vision_prompts=number, vision_depth=depth)
     return methods.make_task(METHOD, clip, frozen, scenes.CLASSES[:CLASSES], settings)
 

@@ -1,12 +1,16 @@
 """Trains the embedded CLIP on rendered scenes, from nothing.
 
-    python -m experiments.pretrain --workdir=DIR --steps=4000 --export=prompt_jax/clip/embedded
+    python -m experiments.pretrain --workdir=DIR --steps=3800 --export=prompt_jax/clip/embedded
 
 Symmetric contrastive loss (pairs of the same class in a batch are not negatives), AdamW, constant
-rate after a warm-up, linear decay over the last quarter; then the scale of logits is calibrated on
-shifted domains. Batch s holds scenes s·B … s·B + B - 1 of one endless, seeded stream, so a run that
-is started again on its workdir goes on as if it had not stopped, and more steps may be asked for
-until the decay begins.
+rate after a warm-up, linear decay over the last quarter; until that decay the image tower sees half
+of each picture's patches, drawn at random, at less than half the cost (FLIP, CVPR 2023, section 3);
+during the decay half of the pictures are of shifted domains. At the end the scale of logits is
+calibrated on shifted domains.
+
+Batch s holds scenes s·B … s·B + B - 1 of one endless, seeded stream, so a run that is started again
+on its workdir goes on as if it had not stopped, and more steps may be asked for until the decay
+begins.
 """
 
 import sys
@@ -17,6 +21,7 @@ if __name__ == "__main__":  # before the imports below, so that Ctrl-C is heard 
     sys.exit(command_line.run("experiments.pretrain", "main", sys.argv[1:]))
 
 import argparse
+import functools
 import json
 import os
 import pathlib
@@ -47,23 +52,30 @@ class Settings(NamedTuple):
         batch_size: pictures a step.
         learning_rate: the peak.
         seed: of parameters and scenes.
-        shifted: share of pictures from the shifted domains.
-        workers: processes that render; 0 renders in this one.
+        shifted: share of pictures from the shifted domains until the decay begins.
+        shifted_late: the same from then on.
+        patches: how many patches of a picture the image tower sees until the decay begins.
     """
 
-    steps: int = 4000
+    steps: int = 3800
     batch_size: int = 256
     learning_rate: float = 1e-3
     seed: int = 1
     shifted: float = 0.15
-    workers: int = 1
+    shifted_late: float = 0.5
+    patches: int = 32
+
+    @property
+    def decay(self) -> int:
+        """Steps before the decay begins."""
+        return int(0.75 * self.steps)
 
 
 CONFIG = CLIPConfig(
     image_size=48,
-    patch_size=12,
+    patch_size=6,
     image_width=128,
-    image_layers=4,
+    image_layers=6,
     image_heads=4,
     image_mlp=512,
     text_width=96,
@@ -82,10 +94,10 @@ CALIBRATION = ("sketch", "silhouette", "mosaic")
 
 
 class CaptionedScenes(grain.sources.RandomAccessDataSource):
-    """Endless pictures with captions; item i is a pure function of (seed, i)."""
+    """Endless pictures with captions; item i is a pure function of the settings and i."""
 
-    def __init__(self, seed: int, shifted: float):
-        self.seed, self.shifted = seed, shifted
+    def __init__(self, settings: Settings):
+        self.seed, self.settings = settings.seed, settings
 
     def __len__(self):
         return 2**40
@@ -93,7 +105,9 @@ class CaptionedScenes(grain.sources.RandomAccessDataSource):
     def __getitem__(self, index):
         rng = np.random.default_rng((self.seed, int(index)))
         label = int(rng.integers(len(scenes.CLASSES)))
-        number = int(rng.integers(1, len(scenes.DOMAINS))) if rng.random() < self.shifted else 0
+        late = index >= self.settings.decay * self.settings.batch_size
+        shifted = self.settings.shifted_late if late else self.settings.shifted
+        number = int(rng.integers(1, len(scenes.DOMAINS))) if rng.random() < shifted else 0
         picture, scene = scenes.compose(
             label, scenes.DOMAINS[number], STREAM + self.seed, int(index), CONFIG.image_size, True
         )
@@ -104,12 +118,10 @@ class CaptionedScenes(grain.sources.RandomAccessDataSource):
 def batches(settings: Settings, start: int):
     """Batches start … steps - 1 of the stream."""
     size = settings.batch_size
-    source = CaptionedScenes(settings.seed, settings.shifted)
+    source = CaptionedScenes(settings)
     data = grain.MapDataset.source(source)[start * size : settings.steps * size]
-    data = data.to_iter_dataset(grain.ReadOptions(num_threads=1, prefetch_buffer_size=16))
-    data = data.batch(size)
-    options = grain.MultiprocessingOptions(num_workers=settings.workers, per_worker_buffer_size=4)
-    return data.mp_prefetch(options) if settings.workers else data
+    data = data.to_iter_dataset(grain.ReadOptions(num_threads=1, prefetch_buffer_size=2 * size))
+    return data.batch(size)
 
 
 def to_float(pictures: jax.Array) -> jax.Array:
@@ -117,9 +129,17 @@ def to_float(pictures: jax.Array) -> jax.Array:
     return (pictures / 255.0 - np.asarray(transforms.CLIP_MEAN)) / np.asarray(transforms.CLIP_STD)
 
 
-def contrastive_loss(params, clip, batch):
+def drop_patches(tokens: jax.Array, kept: int, rng: jax.Array) -> jax.Array:
+    """The class token and `kept` random patches of each picture: float[B, 1 + kept, d_v]."""
+    rank = jnp.argsort(jax.random.uniform(rng, (len(tokens), tokens.shape[1] - 1)), axis=1)
+    patches = jnp.take_along_axis(tokens[:, 1:], rank[:, :kept, None], axis=1)
+    return jnp.concatenate([tokens[:, :1], patches], axis=1)
+
+
+def contrastive_loss(params, clip, batch, kept, rng):
     """Symmetric cross-entropy over the batch; returns the loss and the share of right matches."""
-    images = normalize(clip.encode_image(params, to_float(batch["picture"])))
+    tokens = clip.embed_image(params, to_float(batch["picture"]))
+    images = normalize(clip.encode_tokens(params, drop_patches(tokens, kept, rng)))
     texts = normalize(clip.encode_text(params, batch["tokens"]))
     logits = jnp.exp(jnp.minimum(params["logit_scale"], MAX_LOGIT_SCALE)) * images @ texts.T
     same = batch["label"][:, None] == batch["label"][None]
@@ -132,16 +152,16 @@ def contrastive_loss(params, clip, batch):
     return jnp.mean(to_text + to_image) / 2, hits
 
 
-def optimizer(steps: int, rate: float) -> optax.GradientTransformation:
+def optimizer(settings: Settings) -> optax.GradientTransformation:
     """AdamW; only matrices decay, the token table does not (rare rows would fade)."""
-    decay = int(0.75 * steps)
+    rate = settings.learning_rate
     schedule = optax.join_schedules(
         [
             optax.linear_schedule(0.0, rate, WARMUP_STEPS),
             optax.constant_schedule(rate),
-            optax.linear_schedule(rate, 0.0, steps - decay),
+            optax.linear_schedule(rate, 0.0, settings.steps - settings.decay),
         ],
-        [WARMUP_STEPS, decay],
+        [WARMUP_STEPS, settings.decay],
     )
 
     def decays(params):
@@ -211,7 +231,7 @@ def train(settings: Settings, workdir: pathlib.Path) -> tuple[CLIP, Frozen]:
     """Trains to the last step, from the newest checkpoint; returns the model and parameters."""
     clip = CLIP(CONFIG)
     params = jax.jit(clip.init)(jax.random.key(settings.seed))
-    tx = optimizer(settings.steps, settings.learning_rate)
+    tx = optimizer(settings)
     state = {"params": params, "opt": tx.init(params)}
     checkpoints = Checkpoints(workdir / "checkpoints")
     start = checkpoints.latest() or 0
@@ -219,16 +239,18 @@ def train(settings: Settings, workdir: pathlib.Path) -> tuple[CLIP, Frozen]:
         state, _ = checkpoints.restore(start, state)
         logging.info("going on from step %d", start)
 
-    @jax.jit
-    def step_fn(state, batch):
+    @functools.partial(jax.jit, static_argnums=2)
+    def step_fn(state, batch, kept, rng):
         gradient_fn = jax.value_and_grad(contrastive_loss, has_aux=True)
-        (loss, hits), gradients = gradient_fn(state["params"], clip, batch)
+        (loss, hits), gradients = gradient_fn(state["params"], clip, batch, kept, rng)
         updates, opt = tx.update(gradients, state["opt"], state["params"])
         return {"params": optax.apply_updates(state["params"], updates), "opt": opt}, loss, hits
 
+    dropping = jax.random.key(settings.seed)
     losses, began = [], time.perf_counter()
     for step, batch in enumerate(batches(settings, start), start + 1):
-        state, loss, hits = step_fn(state, batch)
+        kept = settings.patches if step <= settings.decay else CONFIG.patches
+        state, loss, hits = step_fn(state, batch, kept, jax.random.fold_in(dropping, step))
         losses.append(loss)
         if step % LOG_EVERY == 0 or step == settings.steps:
             rate = len(losses) * settings.batch_size / (time.perf_counter() - began)
@@ -284,8 +306,9 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         "batch_size": "pictures a step",
         "learning_rate": "peak learning rate",
         "seed": "of parameters and scenes",
-        "shifted": "share of pictures from the shifted domains",
-        "workers": "processes that render; 0: this one",
+        "shifted": "share of pictures from the shifted domains until the decay begins",
+        "shifted_late": "the same from then on",
+        "patches": "patches that the image tower sees until the decay begins",
     }.items():
         value = getattr(start, name)
         parser.add_argument(

@@ -16,7 +16,7 @@ from prompt_jax.clip import CLIP, loading, normalize, tokenizer
 
 pytestmark = pytest.mark.slow
 STEPS = 10
-SETTINGS = Settings(steps=STEPS, batch_size=4, learning_rate=3e-3, workers=0)
+SETTINGS = Settings(steps=STEPS, batch_size=4, learning_rate=3e-3, patches=32)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -75,11 +75,23 @@ def test_the_loss_against_a_plain_loop_with_pairs_of_one_class_left_out():
         rivals = [i] + [j for j, other in enumerate(batch["label"]) if other != label]
         losses.append(cross_entropy(scale * z[rivals] @ x[i], 0))
         losses.append(cross_entropy(scale * x[rivals] @ z[i], 0))
-    both = jax.jit(jax.value_and_grad(pretrain.contrastive_loss, has_aux=True), static_argnums=1)
-    (loss, hits), gradients = both(params, clip, batch)
+    both = jax.jit(
+        jax.value_and_grad(pretrain.contrastive_loss, has_aux=True), static_argnums=(1, 3)
+    )
+    every = tiny.CONFIG.patches
+    (loss, hits), gradients = both(params, clip, batch, every, jax.random.key(0))
     assert float(loss) == pytest.approx(np.mean(losses), rel=1e-4)
     assert float(hits) * 5 == pytest.approx(round(float(hits) * 5))
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradients))
+
+
+def test_dropping_patches_keeps_the_class_token_and_other_patches_of_each_picture():
+    tokens = jnp.broadcast_to(jnp.arange(65.0)[None, :, None], (4, 65, 1))
+    kept = np.asarray(pretrain.drop_patches(tokens, 32, jax.random.key(0)))[..., 0]
+    assert kept.shape == (4, 33) and (kept[:, 0] == 0).all()
+    patches = [set(row) for row in kept[:, 1:]]
+    assert all(len(row) == 32 and 0 not in row for row in patches)
+    assert len(set(map(frozenset, patches))) == 4
 
 
 def test_pictures_are_normalised_as_clip_does():
