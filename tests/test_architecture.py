@@ -19,6 +19,11 @@ LAYERS = ("errors", "files", "templates", "clip", "packing", "prompts", "methods
 # Folders inside the other two: what each may import of its package, beside its own files.
 ROOMS: dict[str, set[str]] = {
     "data_pipelines.pictures": {"data_pipelines.errors", "data_pipelines.examples"},
+    "data_pipelines.clips": {
+        "data_pipelines.errors",
+        "data_pipelines.examples",
+        "data_pipelines.pictures",
+    },
     "data_pipelines.scenes": {"data_pipelines.errors"},
     "data_pipelines.layouts": {
         "data_pipelines.errors",

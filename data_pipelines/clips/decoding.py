@@ -114,8 +114,8 @@ class VideoFile:
         may_skip = stream.codec_context.name in _SKIPPING
         for packet in packets:
             if may_skip:
-                skipped = "DEFAULT" if packet.pts in numbers else "NONREF"
-                stream.codec_context.skip_frame = skipped
+                wants = packet.pts in numbers
+                stream.codec_context.skip_frame = "DEFAULT" if wants else "NONREF"
             for frame in packet.decode():
                 if frame.pts in numbers:
                     yield numbers[frame.pts], frame

@@ -48,7 +48,7 @@ def _matroska_end(head: bytes) -> int | None:
 
 
 def _element_size(head: bytes, place: int) -> tuple[int, int | None]:
-    """Where an element's content begins, behind its size at `place`, and how long it is, if said."""
+    """Where an element's content begins, whose size stands at `place`, and how long it is."""
     first = head[place] if place < len(head) else 0
     length = 9 - first.bit_length()
     bits = 7 * length
