@@ -85,7 +85,8 @@ def train_batches(
     def make(number: int) -> Batch:
         epoch, first, places = pairs_of(number)
         batch = empty(len(places), (frames, image_size, image_size))
-        batch["row"], batch["caption"] = np.array([pairs[i] for i in places], np.int32).T
+        batch["row"] = np.array([pairs[place][0] for place in places], np.int32)
+        batch["caption"] = np.array([pairs[place][1] for place in places], np.int32)
         for i, row in enumerate(batch["row"]):
             rng = generator(seed, TRAINING, epoch * len(pairs) + first + i)
             clip: Clip = read(examples[row])

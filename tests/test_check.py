@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
-from data_pipelines import check, datasets, throughput
+from data_pipelines import check, datasets, throughput, torch_side
 from data_pipelines.table import TABLE
 
 SPLIT = "split_zhou_DescribableTextures.json"
@@ -227,7 +227,7 @@ def test_real_pictures_are_a_subset_that_can_be_read(shared):
 def test_throughput_does_the_same_work_as_ours(tmp_path, capsys):
     pytest.importorskip("torch")
     dataset = throughput.photos(tmp_path, 3)
-    pictures = throughput.TorchPictures([tmp_path / "0.jpg"], [7], 16)
+    pictures = torch_side.TorchPictures([tmp_path / "0.jpg"], [7], 16)
     image, label = pictures[0]
     assert image.shape == (3, 16, 16) and label == 7 and -3 < float(image.min()) < 0
     ways = throughput.contenders(dataset, 2, 16, 1)

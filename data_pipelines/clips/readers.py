@@ -14,6 +14,11 @@ from data_pipelines.errors import DataError
 from data_pipelines.examples import Example
 from data_pipelines.pictures.readers import Store
 
+SUFFIXES = (
+    *(".mp4", ".m4v", ".mov", ".3gp", ".mkv", ".webm", ".avi", ".gif"),
+    *(".mpg", ".mpeg", ".ts", ".flv", ".wmv", ".ogv"),
+)
+
 # What a clip that is opened keeps of each frame: when it is shown, and where decoding begins.
 _BYTES_PER_FRAME = 16
 
