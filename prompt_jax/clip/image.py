@@ -59,7 +59,7 @@ class ImageTower(nn.Module):
         return self.ln_pre(tokens)
 
     def head(self, tokens: jax.Array) -> jax.Array:
-        """Image features float[..., d], not normalised, of the class token in float[..., S, d_v]."""
+        """Image features float[..., d], not normalised, of float[..., S, d_v], class token 0."""
         return self.projection(self.ln_post(tokens[..., 0, :]))
 
     def __call__(self, images: jax.Array) -> jax.Array:
