@@ -136,7 +136,7 @@ def build_method(config: ConfigDict) -> tuple[methods.Method, Any]:
         )
     for field, value in dataclasses.asdict(method.Settings()).items():
         _check_type(f"config.settings.{field}", config.settings[field], value)
-    if config.cached_views and method.sees == "images":
+    if config.cached_views and method.sees != "features":
         raise PromptError(
             f"config.cached_views={config.cached_views}: the prompts of {config.method} change "
             "what the image tower computes, so its features cannot be kept; set it to 0"
