@@ -59,6 +59,7 @@ def plot_bars(
     path: pathlib.Path,
     bars: Mapping[str, Mapping[str, Bar]],
     title: str,
+    xlabel: str = "accuracy (%)",
 ) -> list[pathlib.Path]:
     """Horizontal bars, a group per row of a table: long labels stay readable.
 
@@ -66,6 +67,7 @@ def plot_bars(
         path: PNG file to write; the SVG file is written beside it.
         bars: row to metric to mean, standard deviation and published figure, percent.
         title: what the figure is about.
+        xlabel: what all metrics are.
     """
     metrics = list(dict.fromkeys(metric for row in bars.values() for metric in row))
     height = 0.8 / len(metrics)
@@ -93,7 +95,7 @@ def plot_bars(
     axis.set_yticks(range(len(bars)), [textwrap.fill(label, 34) for label in bars])
     axis.set_ylim(len(bars) - 0.4, -0.6)
     ends = [mean + (error or 0) for row in bars.values() for mean, error, _ in row.values()]
-    axis.set(xlabel="accuracy (%)", xlim=(0, max([*ends, *(v for v, _ in published), 1]) * 1.12))
+    axis.set(xlabel=xlabel, xlim=(0, max([*ends, *(v for v, _ in published), 1]) * 1.12))
     axis.grid(axis="x", alpha=0.3)
     axis.set_axisbelow(True)
     _legend_below(figure, axis)

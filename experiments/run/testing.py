@@ -1,0 +1,112 @@
+"""Testing what was trained: class names against pictures or clips, captions against clips."""
+
+import functools
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from data_pipelines.examples import Dataset
+from experiments.run import progress
+from experiments.run.preparation import Prepared
+from prompt_jax import methods, retrieval
+from prompt_jax.captions import tokenize_captions
+from prompt_jax.evaluate import Evaluator
+from prompt_jax.methods import Encoders, Prompts, Task
+from prompt_jax.packing import pack_captions
+
+
+def test(run: Prepared, prompts: Prompts, key: str) -> dict[str, Any]:
+    """What results.json says of one test set: of these prompts and, beside it, zero-shot CLIP."""
+    dataset, tasks = run.plan.tests[key], run.tests[key]
+    batches = test_batches(f"{run.config.method} on {key}", dataset, run)
+    judge = search if run.method.sees == "pairs" else classify
+    found = judge(run, [prompts, {}][: len(tasks)], tasks, dataset, batches)
+    return found | {"split_source": dataset.split_source}
+
+
+def test_batches(title: str, data: Dataset, run: Prepared) -> Iterator[dict[str, jax.Array]]:
+    """Batches of a test set, placed, with a bar."""
+    batches = run.plan.batches
+    with progress.bar(title, batches.test_steps(len(data.test))) as advance:
+        for number, batch in enumerate(batches.test(data, data.test), 1):
+            yield run.placement.split(batch)
+            advance(number, "")
+
+
+def classify(
+    run: Prepared,
+    prompts: Sequence[Prompts],
+    tasks: Sequence[Task],
+    dataset: Dataset,
+    batches: Iterator[dict[str, jax.Array]],
+) -> dict[str, Any]:
+    """Accuracies in percent."""
+    found = Evaluator(run.compared)(prompts, tasks, batches)
+    return {
+        "accuracy": found[0].final,
+        "zero_shot": found[-1].final,
+        "per_iteration": found[0].per_iteration,
+        "classes": len(dataset.class_names),
+        "pictures": found[0].pictures,
+    }
+
+
+def search(
+    run: Prepared,
+    prompts: Sequence[Prompts],
+    tasks: Sequence[Task],
+    dataset: Dataset,
+    batches: Iterator[dict[str, jax.Array]],
+) -> dict[str, Any]:
+    """Ranks of clips for captions and the reverse; "accuracy" is R@1 of captions."""
+    names = [run.config.method, "zero_shot"][: len(tasks)]
+    compared = list(zip(map(methods.get_encoders, names), prompts, tasks, strict=True))
+    clips: list[list[np.ndarray]] = [[] for _ in compared]
+    for batch in batches:
+        real = np.asarray(batch["row"]) >= 0  # the rest is padding
+        for (encoders, own, task), kept in zip(compared, clips, strict=True):
+            features = _compiled(encoders.encode_clips)(own, task, batch["image"])
+            kept.append(np.asarray(features)[real])
+    captions = [caption for example in dataset.test for caption in example.captions]
+    owner = np.repeat(np.arange(len(dataset.test)), [len(e.captions) for e in dataset.test])
+    found = []
+    for (encoders, own, task), kept in zip(compared, clips, strict=True):
+        texts = _encode_texts(run, encoders, own, task, captions)
+        found.append(retrieval.evaluate(texts @ np.concatenate(kept).T, owner))
+    return {
+        "accuracy": found[0]["t2v"]["R@1"],
+        "zero_shot": found[-1]["t2v"]["R@1"],
+        "per_iteration": [found[0]["t2v"]["R@1"]],
+        "ranks": found[0],
+        "zero_shot_ranks": found[-1],
+        "classes": 0,
+        "pictures": len(dataset.test),
+        "captions": len(captions),
+    }
+
+
+def _encode_texts(
+    run: Prepared, encoders: Encoders, prompts: Prompts, task: Task, captions: Sequence[str]
+) -> np.ndarray:
+    """Features float32[N, d] of all captions, in batches of few shapes."""
+    room = task.clip.config.context_length
+    tokens = tokenize_captions(captions, encoders.text_prompts(task.settings), room).tokens
+    encode, size = _compiled(encoders.encode_texts), run.config.eval_batch_size
+    # Rows of captions that are alike in length have few lengths.
+    order = sorted(range(len(tokens)), key=lambda number: len(tokens[number]))
+    found: list[Any] = [None] * len(tokens)
+    for start in range(0, len(order), size):
+        some = order[start : start + size]
+        whole = [tokens[number] for number in some] + [tokens[some[-1]]] * (size - len(some))
+        texts = run.placement.split(pack_captions(whole, run.placement.devices))
+        features = np.asarray(encode(prompts, task, texts))
+        for number, feature in zip(some, features, strict=False):
+            found[number] = feature
+    return np.stack(found)
+
+
+@functools.cache
+def _compiled(encode):
+    return jax.jit(encode)
