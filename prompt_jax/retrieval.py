@@ -52,24 +52,28 @@ def encode_texts(
 
 
 def encode_clips(
-    encoders: Encoders, prompts: Prompts, task: Task, batches: Iterable[dict[str, Any]], number: int
-) -> np.ndarray:
-    """Features float32[M, d] of M clips, each at its place in the list.
+    methods: Sequence[tuple[Encoders, Prompts, Task]],
+    batches: Iterable[dict[str, Any]],
+    number: int,
+) -> list[np.ndarray]:
+    """Features float32[M, d] of M clips by each method, each clip at its place in the list.
 
     Args:
-        encoders, prompts, task: the method.
+        methods: encoders, prompts and task of each; what is read serves them all.
         batches: {"image": float[B, F, H, W, 3], "row": int[B], the place of each; -1 is padding}.
         number: M.
 
     Raises:
         PromptError: a clip did not come: its feature would be made up.
     """
-    run = _compiled(encoders.encode_clips)
-    features = np.zeros((number, task.clip.config.embed_dim), np.float32)
+    widths = [task.clip.config.embed_dim for _, _, task in methods]
+    features = [np.zeros((number, width), np.float32) for width in widths]
     came = np.zeros(number, bool)
     for batch in batches:
-        rows, encoded = np.asarray(batch["row"]), np.asarray(run(prompts, task, batch["image"]))
-        features[rows[rows >= 0]] = encoded[rows >= 0]
+        rows = np.asarray(batch["row"])
+        for (encoders, prompts, task), found in zip(methods, features, strict=True):
+            encoded = _compiled(encoders.encode_clips)(prompts, task, batch["image"])
+            found[rows[rows >= 0]] = np.asarray(encoded)[rows >= 0]
         came[rows[rows >= 0]] = True
     if not came.all():
         raise PromptError(
@@ -79,7 +83,9 @@ def encode_clips(
     return features
 
 
-def evaluate(texts: np.ndarray, clips: np.ndarray, clip_of_text: Sequence[int]) -> Directions:
+def evaluate(
+    texts: np.ndarray, clips: np.ndarray, clip_of_text: Sequence[int] | np.ndarray
+) -> Directions:
     """Both directions, of features float32[N, d] and float32[M, d].
 
     Args:

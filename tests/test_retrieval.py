@@ -89,11 +89,11 @@ def test_batches_of_encoders_give_the_figures_similarities():
         {"image": CLIPS[jnp.array([2, 0])], "row": np.array([2, 0])},
         {"image": CLIPS[jnp.array([1, 1])], "row": np.array([1, -1])},
     ]
-    clips = retrieval.encode_clips(encoders, prompts, task, batches, 3)
+    [clips] = retrieval.encode_clips([(encoders, prompts, task)], batches, 3)
     logits = float(task.scale) * texts @ clips.T
     assert largest_difference(logits, FIGURES["vop"]["logits"]) <= 1e-4
     result = retrieval.evaluate(texts, clips, [0, 1, 2])
     hits = (FIGURES["vop"]["logits"].argmax(axis=1) == np.arange(3)).mean()
     assert result.text_to_video.r1 == pytest.approx(100 * hits)
     with pytest.raises(PromptError, match="1 of 3 clips were not read, e.g. clip 1"):
-        retrieval.encode_clips(encoders, prompts, task, batches[:1], 3)
+        retrieval.encode_clips([(encoders, prompts, task)], batches[:1], 3)

@@ -13,6 +13,9 @@ from prompt_jax.files import check_seal, read_json
 
 SOURCE_PROTOCOLS = ("cross_dataset", "domain_generalization")
 RETRIEVAL = "retrieval"
+# Its directions, captions for clips and clips for captions, and what is said of each.
+WAYS = ("t2v", "v2t")
+METRICS = ("R@1", "R@5", "R@10", "MnR", "MdR")
 PROTOCOLS = ("base_to_novel", "few_shot", *SOURCE_PROTOCOLS, RETRIEVAL)
 
 # Of a config, what zero-shot CLIP depends on.

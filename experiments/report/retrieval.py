@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from experiments.record import runs
-from experiments.record.runs import RETRIEVAL, Run
+from experiments.record.runs import METRICS, RETRIEVAL, WAYS, Run
 from experiments.report import published_video, tables
 
 TEST = "test"
@@ -14,8 +14,6 @@ LEGEND = (
     "t2v: captions search clips, v2t: clips search captions. R@K in %, MnR and MdR are the mean "
     "and the median rank, from 1."
 )
-DIRECTIONS = ("t2v", "v2t")
-METRICS = ("R@1", "R@5", "R@10", "MnR", "MdR")
 
 
 @dataclass(frozen=True)
@@ -96,7 +94,7 @@ def _order(method: str, variant: str, settings: str) -> tuple:
 def overview(table: RetrievalTable) -> tuple[list[str], list[list[str]]]:
     """The table on one page: headers and cells; what trains, how long, R@1."""
     others = [key for key in table.tests if key != TEST]
-    wanted = {f"{way} R@1": (TEST, way) for way in DIRECTIONS}
+    wanted = {f"{way} R@1": (TEST, way) for way in WAYS}
     wanted |= {f"{key}: t2v R@1": (key, "t2v") for key in others}
     lines = []
     for row in table.rows:
@@ -110,7 +108,7 @@ def overview(table: RetrievalTable) -> tuple[list[str], list[list[str]]]:
 
 def in_full(table: RetrievalTable, key: str) -> tuple[list[str], list[list[str]]]:
     """Every metric on one test set: headers and cells, the published ones below the measured."""
-    wanted = [(way, metric) for way in DIRECTIONS for metric in METRICS]
+    wanted = [(way, metric) for way in WAYS for metric in METRICS]
     lines = []
     for row in table.rows:
         figures = [row.figures(key, *one) for one in wanted]
@@ -164,7 +162,7 @@ def records(table: RetrievalTable) -> Iterator[dict[str, object]]:
     """The table to compute with, a record per row, test set, direction and metric."""
     for row in table.rows:
         for key in table.tests:
-            for way in DIRECTIONS:
+            for way in WAYS:
                 for metric in METRICS:
                     values = row.figures(key, way, metric)
                     if not values:

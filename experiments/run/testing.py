@@ -1,6 +1,5 @@
 """Testing what was trained: class names against pictures or clips, captions against clips."""
 
-import functools
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -8,13 +7,14 @@ import jax
 import numpy as np
 
 from data_pipelines.examples import Dataset
+from experiments.record.runs import METRICS, WAYS
 from experiments.run import progress
 from experiments.run.preparation import Prepared
 from prompt_jax import methods, retrieval
 from prompt_jax.captions import tokenize_captions
 from prompt_jax.evaluate import Evaluator
 from prompt_jax.methods import Encoders, Prompts, Task
-from prompt_jax.packing import pack_captions
+from prompt_jax.metrics import Retrieval
 
 
 def test(run: Prepared, prompts: Prompts, key: str) -> dict[str, Any]:
@@ -63,18 +63,14 @@ def search(
     """Ranks of clips for captions and the reverse; "accuracy" is R@1 of captions."""
     names = [run.config.method, "zero_shot"][: len(tasks)]
     compared = list(zip(map(methods.get_encoders, names), prompts, tasks, strict=True))
-    clips: list[list[np.ndarray]] = [[] for _ in compared]
-    for batch in batches:
-        real = np.asarray(batch["row"]) >= 0  # the rest is padding
-        for (encoders, own, task), kept in zip(compared, clips, strict=True):
-            features = _compiled(encoders.encode_clips)(own, task, batch["image"])
-            kept.append(np.asarray(features)[real])
+    clips = retrieval.encode_clips(compared, batches, len(dataset.test))
     captions = [caption for example in dataset.test for caption in example.captions]
-    owner = np.repeat(np.arange(len(dataset.test)), [len(e.captions) for e in dataset.test])
+    owner = np.repeat(np.arange(len(dataset.test)), [len(one.captions) for one in dataset.test])
     found = []
-    for (encoders, own, task), kept in zip(compared, clips, strict=True):
-        texts = _encode_texts(run, encoders, own, task, captions)
-        found.append(retrieval.evaluate(texts @ np.concatenate(kept).T, owner))
+    for one, features in zip(compared, clips, strict=True):
+        texts = _encode_texts(run, one, captions)
+        ranks = retrieval.evaluate(texts, features, owner)
+        found.append({way: _in_words(part) for way, part in zip(WAYS, ranks, strict=True)})
     return {
         "accuracy": found[0]["t2v"]["R@1"],
         "zero_shot": found[-1]["t2v"]["R@1"],
@@ -87,26 +83,17 @@ def search(
     }
 
 
+def _in_words(ranks: Retrieval) -> dict[str, float]:
+    return dict(zip(METRICS, ranks, strict=True))
+
+
 def _encode_texts(
-    run: Prepared, encoders: Encoders, prompts: Prompts, task: Task, captions: Sequence[str]
+    run: Prepared, method: tuple[Encoders, Prompts, Task], captions: Sequence[str]
 ) -> np.ndarray:
-    """Features float32[N, d] of all captions, in batches of few shapes."""
+    """Features float32[N, d] of all captions."""
+    encoders, _, task = method
     room = task.clip.config.context_length
     tokens = tokenize_captions(captions, encoders.text_prompts(task.settings), room).tokens
-    encode, size = _compiled(encoders.encode_texts), run.config.eval_batch_size
-    # Rows of captions that are alike in length have few lengths.
-    order = sorted(range(len(tokens)), key=lambda number: len(tokens[number]))
-    found: list[Any] = [None] * len(tokens)
-    for start in range(0, len(order), size):
-        some = order[start : start + size]
-        whole = [tokens[number] for number in some] + [tokens[some[-1]]] * (size - len(some))
-        texts = run.placement.split(pack_captions(whole, run.placement.devices))
-        features = np.asarray(encode(prompts, task, texts))
-        for number, feature in zip(some, features, strict=False):
-            found[number] = feature
-    return np.stack(found)
-
-
-@functools.cache
-def _compiled(encode):
-    return jax.jit(encode)
+    size, devices = run.config.eval_batch_size, run.placement.devices
+    batches = map(run.placement.split, retrieval.text_batches(tokens, size, devices))
+    return retrieval.encode_texts(*method, batches, len(captions))
