@@ -210,7 +210,7 @@ def _data(content: Mapping[str, Any]) -> dict[str, Any]:
 
 def _hashes(content: Mapping[str, Any]) -> dict[str, str]:
     # More targets can be tested later, so one hash of all of them would part equal runs.
-    if content["protocol"] in SOURCE_PROTOCOLS and "data_hashes" in content:
+    if content["protocol"] in (*SOURCE_PROTOCOLS, RETRIEVAL) and "data_hashes" in content:
         found = {f"data of {key}": one for key, one in content["data_hashes"]["tests"].items()}
     else:
         found = {"data": content["data_hash"]} if content.get("data_hash") else {}
