@@ -7,6 +7,7 @@ from data_pipelines.layouts import class_names
 from data_pipelines.layouts.aircraft import AircraftLayout
 from data_pipelines.layouts.coop import CoopLayout
 from data_pipelines.layouts.csv_list import CsvLayout
+from data_pipelines.layouts.emoji_clips import EmojiClips
 from data_pipelines.layouts.emoji_scenes import EmojiScenes
 from data_pipelines.layouts.folders import FolderLayout
 from data_pipelines.layouts.imagenet import ImageNetLayout
@@ -224,6 +225,13 @@ TABLE: dict[str, Entry] = {
         _PHOTO,
         EmojiScenes(),
         num_classes=200,
+        citation="this repository; drawings: Twemoji (CC-BY-4.0)",
+    ),
+    "emoji_clips": Entry(
+        "Emoji clips",
+        "a video of something {}.",
+        EmojiClips(),
+        num_classes=33,
         citation="this repository; drawings: Twemoji (CC-BY-4.0)",
     ),
     "folder": Entry("Own folders", _PHOTO, FolderLayout()),

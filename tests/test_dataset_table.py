@@ -20,7 +20,7 @@ PUBLISHED = [
 def test_published_data_sets_come_first_in_the_order_of_the_tables():
     titles = [entry.title for entry in TABLE.values()]
     assert titles[: len(PUBLISHED)] == PUBLISHED
-    assert list(TABLE)[len(PUBLISHED) :] == ["emoji_scenes", "folder", "csv"]
+    assert list(TABLE)[len(PUBLISHED) :] == ["emoji_scenes", "emoji_clips", "folder", "csv"]
 
 
 @pytest.mark.parametrize("name", TABLE)
@@ -35,6 +35,7 @@ def test_every_entry_has_a_slot_and_says_what_it_expects(name):
 
 def test_the_embedded_data_set_has_the_classes_that_the_table_says():
     assert TABLE["emoji_scenes"].num_classes == len(scenes.CLASSES)
+    assert TABLE["emoji_clips"].num_classes == len(scenes.ACTIONS)
 
 
 @pytest.mark.parametrize(

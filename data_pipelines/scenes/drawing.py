@@ -14,6 +14,9 @@ from data_pipelines.scenes.classes import CLASSES, EMOJI
 SIZES = range(32, 97)
 """Sides of a picture, in pixels, that can be rendered."""
 
+TINT = 0.15
+"""By which share of itself each colour of an object may be brighter or darker."""
+
 
 def draw_emoji(
     name: str,

@@ -13,13 +13,12 @@ from data_pipelines.errors import DataError, unknown
 from data_pipelines.scenes.backgrounds import draw_background, turn
 from data_pipelines.scenes.classes import CLASSES, EMOJI
 from data_pipelines.scenes.domains import DOMAINS, MILD_STRENGTHS, SHIFTS, STRENGTHS
-from data_pipelines.scenes.drawing import SIZES, check_number, draw_emoji
+from data_pipelines.scenes.drawing import SIZES, TINT, check_number, draw_emoji
 
 _DIAMETERS = {"small": (0.42, 0.52), "medium": (0.56, 0.7), "large": (0.76, 0.92)}
 _OFFSETS = {"left": (-1, 0), "right": (1, 0), "top": (0, -1), "bottom": (0, 1), "centre": (0, 0)}
 _TWO_OBJECTS = 0.12
 _LARGEST_TURN = math.radians(25)
-_JITTER = 0.15
 
 
 @dataclass(frozen=True)
@@ -84,7 +83,7 @@ def _draw_objects(
 ) -> tuple[np.ndarray, tuple[str, str, int]]:
     """Premultiplied float32[size, size, 4], tinted, and size, position and count in words."""
     gains = np.ones(4, np.float32)
-    gains[:3] += _JITTER * (2 * rng.random(3) - 1)
+    gains[:3] += TINT * (2 * rng.random(3) - 1)
     if rng.random() < _TWO_OBJECTS:
         scale, position, count = "small", "centre", 2
         across, along = turn(math.pi * rng.random())
