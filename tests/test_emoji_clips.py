@@ -17,8 +17,8 @@ from data_pipelines.scenes import (
     render_clip,
     reversed_clip,
 )
-from data_pipelines.scenes.actions import DRAWS
 from data_pipelines.scenes.drawing import draw_emoji
+from data_pipelines.scenes.motions import DRAWS
 
 TIMED = [name for name, action in ACTIONS.items() if action.timed]
 

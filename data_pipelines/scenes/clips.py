@@ -10,11 +10,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from data_pipelines.errors import DataError, unknown
-from data_pipelines.scenes.actions import ACTIONS, DRAWS, Pose
+from data_pipelines.scenes.actions import ACTIONS
 from data_pipelines.scenes.backgrounds import choose_background, draw_background
 from data_pipelines.scenes.classes import CLASSES
 from data_pipelines.scenes.domains import nightlight
 from data_pipelines.scenes.drawing import SIZES, TINT, check_number, draw_emoji
+from data_pipelines.scenes.motions import DRAWS, Pose
 
 LENGTH = 60
 """Frames of a clip. Divided by 4, 12 or 20 it is odd, so that the middle of a segment is a frame:
