@@ -100,13 +100,13 @@ class RenderedClip:
     count: int
     rate: float
 
-    def frames(self, indices: Sequence[int]) -> list[Image.Image]:
-        """The frames at `indices`, in that order."""
+    def frames(self, indices: Sequence[int]) -> Iterator[Image.Image]:
+        """The frames at `indices`, from 0 to `count` - 1, in that order."""
         from data_pipelines import scenes
 
         action, objects, index = _of_key(self.example.picture)
         frames = scenes.render_clip(action, objects, SEED, index, self.size, indices)
-        return [Image.fromarray(frame) for frame in frames]
+        yield from map(Image.fromarray, frames)
 
 
 @dataclass(frozen=True)
