@@ -59,6 +59,11 @@ class Dataset:
     kind: Literal["pictures", "clips"] = "pictures"
 
     @property
+    def has_classes(self) -> bool:
+        """False for clips that captions alone describe: label 0 and no name, all of them."""
+        return self.kind == "pictures" or self.class_names != ("",)
+
+    @property
     def class_names(self) -> tuple[str, ...]:
         """Class names in label order, over all three splits.
 

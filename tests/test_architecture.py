@@ -26,6 +26,7 @@ ROOMS: dict[str, set[str]] = {
     },
     "data_pipelines.scenes": {"data_pipelines.errors"},
     "data_pipelines.layouts": {
+        "data_pipelines.clips",
         "data_pipelines.errors",
         "data_pipelines.examples",
         "data_pipelines.pictures",
