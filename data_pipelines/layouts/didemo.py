@@ -54,9 +54,13 @@ class DidemoLayout:
 
 
 def _read_list(path: Path) -> list[Listed]:
-    # Lists name files as they were downloaded; the clips may have been converted since.
-    lines = read_lines(path, "list of clips")
-    return [Listed(clip_id(clip), f"{path.name}, line {number}") for number, clip in lines]
+    # Lists name files as they were downloaded, some twice with two suffixes; clips may have been
+    # converted since.
+    listed: dict[str, Listed] = {}
+    for number, line in read_lines(path, "list of clips"):
+        clip = clip_id(line)
+        listed.setdefault(clip, Listed(clip, f"{path.name}, line {number}"))
+    return list(listed.values())
 
 
 def _read_descriptions(path: Path) -> list[Caption]:

@@ -45,9 +45,7 @@ def read_pickle(path: Path, what: str) -> Any:
     try:
         return _run(content)
     except (ValueError, IndexError, KeyError, TypeError) as error:
-        raise DataError(
-            f"cannot read the {what} {path}: its pickle is damaged, or {error}"
-        ) from error
+        raise DataError(f"cannot read the {what} {path}: its pickle {_reason(error)}") from error
 
 
 class _RefusedError(ValueError):
