@@ -18,6 +18,7 @@ from av.container import InputContainer
 from av.packet import Packet
 from av.stream import Disposition
 from av.video.frame import VideoFrame
+from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 from PIL import Image
 
@@ -82,8 +83,10 @@ class VideoFile:
         """
         numbers = [self.first + int(index) for index in indices]
         decoded = self._decode(list(dict.fromkeys(numbers)))
+        # One for all frames, as each of its own would prepare the conversion anew.
+        converter = VideoReformatter()
         for (_, repeated), frame in zip(itertools.groupby(numbers), decoded, strict=True):
-            picture = _picture(frame, self.upright)
+            picture = _picture(frame, converter, self.upright)
             for _ in repeated:
                 yield picture
 
@@ -226,8 +229,8 @@ def _seek(container: InputContainer, stream: VideoStream, time: int) -> Iterator
     return itertools.chain([first], packets)
 
 
-def _picture(frame: VideoFrame, upright: bool) -> Image.Image:
-    picture = frame.to_image()
+def _picture(frame: VideoFrame, converter: VideoReformatter, upright: bool) -> Image.Image:
+    picture = Image.fromarray(converter.reformat(frame, format="rgb24", threads=1).to_ndarray())
     turn = _TURNS.get(frame.rotation % 360) if upright else None
     return picture if turn is None else picture.transpose(turn)
 

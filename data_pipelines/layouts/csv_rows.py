@@ -6,8 +6,10 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from data_pipelines.errors import DataError
+from data_pipelines.errors import DataError, shorten
 from data_pipelines.layouts.layout import expand, read_text
+
+_LONGEST_SHOWN = 60
 
 Row = tuple[int, dict[str, str]]
 """The line at which a row ends, and its fields by column."""
@@ -73,12 +75,16 @@ def _check_columns(path: Path, columns: list[str], required: Sequence[str]) -> N
         split = "; split is train, val or test" if "split" in required else ""
         raise DataError(
             f"{path}: the first line lacks the columns {', '.join(missing)}; it holds "
-            f"{', '.join(columns) or 'nothing'}. It must name at least {','.join(required)}, "
+            f"{_shown(columns) or 'nothing'}. It must name at least {','.join(required)}, "
             f"separated by commas{split}"
         )
     repeated = sorted({column for column in columns if columns.count(column) > 1})
     if repeated:
-        raise DataError(f"{path}: the first line names {', '.join(repeated)} more than once")
+        raise DataError(f"{path}: the first line names {_shown(repeated)} more than once")
+
+
+def _shown(columns: Sequence[str]) -> str:
+    return ", ".join(each if len(each) <= _LONGEST_SHOWN else shorten(each) for each in columns)
 
 
 def _row(
