@@ -24,7 +24,7 @@ REQUIRED = [
 ]
 TORCH = ["torch>=2.4"]
 TFDS = ["tensorflow-datasets>=4.9.7", "importlib_resources>=5.0"]  # which it imports, undeclared
-VIDEO = ["av>=16"]  # 35 MB with its own FFmpeg, for clips alone
+VIDEO = ["av>=18"]  # 100 MB with its own FFmpeg, which clips alone need
 TEST = [
     "hypothesis>=6.100",
     "mypy>=1.15",

@@ -13,6 +13,7 @@ def grey(number):
 
 def write(path, codec="libx264", count=50, size=SIZE, rate=25, pixels="yuv420p", **options):
     """A clip of `count` frames (at most 60); `options` are the encoder's."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     with av.open(str(path), "w") as container:
         # Enough bits that a grey stays the one it was.
         options = {"b": "4M", **options}

@@ -124,6 +124,19 @@ def test_damage_inside_names_the_clip(tmp_path, read):
     assert (str(copy), type(copy)) == (str(error.value), BadClip)
 
 
+def test_a_title_in_an_old_encoding_does_no_harm(tmp_path, read):
+    with av.open(str(tmp_path / "a.avi"), "w") as container:
+        container.metadata["title"] = "Cafe in Koeln"
+        stream = container.add_stream("mpeg4", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 48, 32, "yuv420p"
+        frame = av.VideoFrame.from_ndarray(np.zeros((32, 48, 3), np.uint8), format="rgb24")
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    content = (tmp_path / "a.avi").read_bytes()
+    (tmp_path / "a.avi").write_bytes(content.replace(b"Cafe in", b"Caf\xe9 in"))
+    read.check(Example("a.avi", 0, "x"))
+
+
 def test_a_span_without_frames_says_how_long_the_clip_is(tmp_path, read):
     write(tmp_path / "a.mp4")
     assert reason(read, "a.mp4", (5, 30)) == (

@@ -243,7 +243,8 @@ def _opened(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
         check_kind(path, MAX_FILE_BYTES, BadClip)
         # Nothing else is opened on a file's behalf: no other file, no address.
         options = {"format_whitelist": FORMATS, "protocol_whitelist": "file"}
-        with av.open(f"file:{path}", options=options) as container:
+        # Titles in old encodings are no reason to refuse a clip.
+        with av.open(f"file:{path}", options=options, metadata_errors="replace") as container:
             reason = "damaged; get it again, or convert it to MP4"
             stream = _moving_picture(path, container)
             # Clips are decoded beside each other, so one is decoded in one thread.
@@ -254,12 +255,12 @@ def _opened(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
         raise
     except FileNotFoundError:
         raise BadClip(str(path), "no such file") from None
-    except (av.error.InvalidDataError, av.error.ArgumentError) as error:
-        raise BadClip(str(path), reason) from error
     except MemoryError:
         raise BadClip(str(path), "not enough memory to decode it") from None
     except (OSError, av.error.FFmpegError) as error:
-        raise BadClip(str(path), error.strerror or str(error) or "cannot be read") from error
+        # FFmpeg's "invalid data", "invalid argument" and "end of file" are no words for people.
+        words = None if isinstance(error, ValueError | EOFError) else error.strerror
+        raise BadClip(str(path), words or reason) from error
     except Exception as error:
         raise BadClip(str(path), str(error) or type(error).__name__) from error
 
