@@ -40,6 +40,7 @@ def train_batches(
     seed: int,
     num_epochs: int | None = None,
     rule: Rule = "centre",
+    flip: bool = True,
     num_threads: int | None = None,
     cache_bytes: int = 256 * 2**20,
     num_workers: int = 0,
@@ -60,6 +61,7 @@ def train_batches(
         seed: of order, frames and augmentation, 0 to 2**32 - 1.
         num_epochs: when to stop; None never stops.
         rule: which frames, see `clips.sampling.choose`.
+        flip: whether half of the clips are mirrored; not where left and right matter.
         num_threads: as for `loader.train_batches`.
         cache_bytes: bound on the decoded frames kept in memory for later epochs, divided among
             the workers; 0 keeps none.
@@ -91,7 +93,7 @@ def train_batches(
             rng = generator(seed, TRAINING, epoch * len(pairs) + first + i)
             clip: Clip = read(examples[row])
             chosen = choose(rule, clip.count, frames, clip.rate, rng).tolist()
-            train_transform(clip.frames(chosen), image_size, rng, batch["image"][i])
+            train_transform(clip.frames(chosen), image_size, rng, batch["image"][i], flip)
             batch["label"][i] = examples[row].label
         return batch
 

@@ -45,7 +45,12 @@ def encode_texts(
         encoders, prompts, task: the method.
         batches: gone through once.
         number: N; what comes after is padding.
+
+    Raises:
+        PromptError: there are none.
     """
+    if not number:
+        raise PromptError("there are no captions to test on; check the test split")
     run = _compiled(encoders.encode_texts)
     features = [np.asarray(run(prompts, task, batch)) for batch in batches]
     return np.concatenate(features)[:number]

@@ -97,3 +97,5 @@ def test_batches_of_encoders_give_the_figures_similarities():
     assert result.text_to_video.r1 == pytest.approx(100 * hits)
     with pytest.raises(PromptError, match="1 of 3 clips were not read, e.g. clip 1"):
         retrieval.encode_clips([(encoders, prompts, task)], batches[:1], 3)
+    with pytest.raises(PromptError, match="there are no captions"):
+        retrieval.encode_texts(encoders, prompts, task, [], 0)

@@ -10,13 +10,14 @@ import pytest
 import tiny
 
 from data_pipelines import datasets
+from data_pipelines.errors import DataError
 from experiments import results
 from experiments.configs.video import retrieval as configs
 from experiments.record import runs
 from experiments.record.runs import METRICS, WAYS
 from experiments.report import retrieval as report
 from experiments.report import tables
-from experiments.run import batches, experiment, parallel, protocols, sweep
+from experiments.run import batches, experiment, parallel, sweep
 from prompt_jax import methods
 from prompt_jax.captions import tokenize_captions
 from prompt_jax.clip import tokenizer
@@ -198,7 +199,7 @@ def test_long_captions_are_cut_and_said(clip, tmp_path, capsys):
 def test_a_mistake_is_one_sentence(clip, tmp_path, method, changes, expected):
     config = config_of(clip, method)
     config.update_from_flattened_dict(changes)
-    with pytest.raises((PromptError, protocols.DataError), match=expected):
+    with pytest.raises((PromptError, DataError), match=expected):
         experiment.run(config, tmp_path)
 
 

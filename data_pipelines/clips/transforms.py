@@ -28,7 +28,11 @@ def test_transform(frames: Iterable[Image.Image], size: int, out: np.ndarray) ->
 
 
 def train_transform(
-    frames: Iterable[Image.Image], size: int, rng: np.random.Generator, out: np.ndarray
+    frames: Iterable[Image.Image],
+    size: int,
+    rng: np.random.Generator,
+    out: np.ndarray,
+    flip: bool = True,
 ) -> np.ndarray:
     """Random resized crop and random horizontal flip, one for all frames, normalise.
 
@@ -38,6 +42,7 @@ def train_transform(
         size: side of the result in pixels.
         rng: decides crop and flip.
         out: float32[F, size, size, 3] to write into, contiguous.
+        flip: False never flips: what moves left would move right.
 
     Returns:
         `out`, normalised by CLIP's mean and standard deviation.
@@ -47,5 +52,5 @@ def train_transform(
     drawn = rng.bit_generator.state
     for frame, place in zip(frames, out, strict=True):
         rng.bit_generator.state = drawn
-        transforms.train_transform(frame, size, rng, place, AREA)
+        transforms.train_transform(frame, size, rng, place, AREA, flip)
     return out

@@ -64,6 +64,7 @@ def train_transform(
     rng: np.random.Generator,
     out: np.ndarray | None = None,
     area: tuple[float, float] = AREA,
+    flip: bool = True,
 ) -> np.ndarray:
     """Random resized crop, random horizontal flip, normalise.
 
@@ -73,6 +74,7 @@ def train_transform(
         rng: decides crop and flip.
         out: float32[size, size, 3] to write into, contiguous; None makes one.
         area: least and most of the picture that the crop shows.
+        flip: False never flips.
 
     Returns:
         float32[size, size, 3], normalised by CLIP's mean and standard deviation.
@@ -82,7 +84,7 @@ def train_transform(
     crop = image.crop(random_box(*image.size, rng, area))
     # Not `resize(box=…)`: at the border that filter also sees the pixels outside the crop.
     crop = crop.resize((size, size), Image.Resampling.BICUBIC)
-    if rng.random() < 0.5:
+    if flip and rng.random() < 0.5:
         crop = crop.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
     return normalise(crop, out)
 

@@ -100,10 +100,12 @@ class ClipBatches(PictureBatches):
         frames: F.
         rule: which frames, in training; in testing the middle ones of F parts where this is
             "random".
+        flip: whether half of the training clips are mirrored.
     """
 
     frames: int
     rule: Any
+    flip: bool
 
     def train(self, dataset: Dataset) -> Batches:
         """Endless batches of the training clips, a pair for each caption; "row" and "caption" say
@@ -116,6 +118,7 @@ class ClipBatches(PictureBatches):
             self.image_size,
             self.seed,
             rule=self.rule,
+            flip=self.flip,
             **self.reading,
         )
 
@@ -194,5 +197,6 @@ def make_batches(config: ConfigDict, image_size: int, kind: str) -> PictureBatch
         "reading": {"num_threads": threads, "num_workers": config.data.num_workers},
     }
     if kind == "clips":
-        return ClipBatches(**fields, frames=config.data.frames, rule=config.data.frame_rule)
+        data = config.data
+        return ClipBatches(**fields, frames=data.frames, rule=data.frame_rule, flip=data.flip)
     return PictureBatches(**fields)

@@ -83,7 +83,13 @@ def _refuse_without_captions(dataset):
 
 
 def _few_shot(config, load):
-    return sampling.few_shot(load(source_key(config)), config.data.shots, config.seed)
+    dataset = load(source_key(config))
+    if dataset.kind == "clips":
+        raise PromptError(
+            f"config.protocol={config.protocol} is of pictures, and {dataset.name} holds clips; "
+            "use config.protocol=retrieval, or a data set of pictures"
+        )
+    return sampling.few_shot(dataset, config.data.shots, config.seed)
 
 
 def split_names(names: str) -> list[str]:
