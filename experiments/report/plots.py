@@ -11,6 +11,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from PIL import Image
 
 # Text stays text in SVG, and the same figure gives the same file.
 matplotlib.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "prompt_jax"})
@@ -144,6 +145,29 @@ def plot_curves(
     axis.set(xlabel=xlabel, ylabel="accuracy (%)")
     axis.grid(alpha=0.3)
     _legend_below(figure, axis)
+    return _save(figure, path, title)
+
+
+def plot_strips(
+    path: pathlib.Path, strips: Sequence[tuple[str, Sequence[Image.Image]]], title: str
+) -> list[pathlib.Path]:
+    """Frames of clips, a row a clip.
+
+    Args:
+        path: PNG file to write; the SVG file is written beside it.
+        strips: what stands above a row, and its frames.
+        title: what the figure is about.
+    """
+    longest = max(len(frames) for _, frames in strips)
+    size = (1.2 * longest, 0.5 + 1.55 * len(strips))
+    figure = plt.figure(figsize=size, layout="constrained")
+    rows = figure.subfigures(len(strips), 1, squeeze=False)[:, 0]
+    for row, (words, frames) in zip(rows, strips, strict=True):
+        row.suptitle(words, fontsize=9, x=0.01, ha="left")
+        for axis, frame in zip(row.subplots(1, longest, squeeze=False)[0], frames, strict=False):
+            axis.imshow(np.asarray(frame))
+        for axis in row.axes:
+            axis.set_axis_off()
     return _save(figure, path, title)
 
 

@@ -1,5 +1,7 @@
 """Testing what was trained: class names against pictures or clips, captions against clips."""
 
+import csv
+import pathlib
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -10,11 +12,10 @@ from data_pipelines.examples import Dataset
 from experiments.record.runs import METRICS, WAYS
 from experiments.run import progress
 from experiments.run.preparation import Prepared
-from prompt_jax import methods, retrieval
+from prompt_jax import methods, metrics, retrieval
 from prompt_jax.captions import tokenize_captions
 from prompt_jax.evaluate import Evaluator
 from prompt_jax.methods import Encoders, Prompts, Task
-from prompt_jax.metrics import Retrieval
 
 
 def test(run: Prepared, prompts: Prompts, key: str) -> dict[str, Any]:
@@ -22,7 +23,7 @@ def test(run: Prepared, prompts: Prompts, key: str) -> dict[str, Any]:
     dataset, tasks = run.plan.tests[key], run.tests[key]
     batches = test_batches(f"{run.config.method} on {key}", dataset, run)
     judge = search if run.method.sees == "pairs" else classify
-    found = judge(run, [prompts, {}][: len(tasks)], tasks, dataset, batches)
+    found = judge(run, key, [prompts, {}][: len(tasks)], tasks, batches)
     return found | {"split_source": dataset.split_source}
 
 
@@ -37,9 +38,9 @@ def test_batches(title: str, data: Dataset, run: Prepared) -> Iterator[dict[str,
 
 def classify(
     run: Prepared,
+    key: str,
     prompts: Sequence[Prompts],
     tasks: Sequence[Task],
-    dataset: Dataset,
     batches: Iterator[dict[str, jax.Array]],
 ) -> dict[str, Any]:
     """Accuracies in percent."""
@@ -48,29 +49,33 @@ def classify(
         "accuracy": found[0].final,
         "zero_shot": found[-1].final,
         "per_iteration": found[0].per_iteration,
-        "classes": len(dataset.class_names),
+        "classes": len(run.plan.tests[key].class_names),
         "pictures": found[0].pictures,
     }
 
 
 def search(
     run: Prepared,
+    key: str,
     prompts: Sequence[Prompts],
     tasks: Sequence[Task],
-    dataset: Dataset,
     batches: Iterator[dict[str, jax.Array]],
 ) -> dict[str, Any]:
     """Ranks of clips for captions and the reverse; "accuracy" is R@1 of captions."""
+    dataset = run.plan.tests[key]
     names = [run.config.method, "zero_shot"][: len(tasks)]
     compared = list(zip(map(methods.get_encoders, names), prompts, tasks, strict=True))
     clips = retrieval.encode_clips(compared, batches, len(dataset.test))
     captions = [caption for example in dataset.test for caption in example.captions]
     owner = np.repeat(np.arange(len(dataset.test)), [len(one.captions) for one in dataset.test])
-    found = []
+    found, places = [], []
     for one, features in zip(compared, clips, strict=True):
-        texts = _encode_texts(run, one, captions)
-        ranks = retrieval.evaluate(texts, features, owner)
+        similarities = _encode_texts(run, one, captions) @ features.T
+        of_clips = metrics.retrieve_clips(similarities, owner)
+        ranks = (of_clips, metrics.retrieve_texts(similarities, owner))
         found.append({way: _in_words(part) for way, part in zip(WAYS, ranks, strict=True)})
+        places.append(of_clips)
+    _write_ranks(run.folder / ranks_file(key), dataset, places)
     return {
         "accuracy": found[0]["t2v"]["R@1"],
         "zero_shot": found[-1]["t2v"]["R@1"],
@@ -83,8 +88,27 @@ def search(
     }
 
 
-def _in_words(ranks: Retrieval) -> dict[str, float]:
-    return dict(zip(METRICS, ranks, strict=True))
+def _in_words(ranks: metrics.Ranks) -> dict[str, float]:
+    return dict(zip(METRICS, metrics.summarize(ranks), strict=True))
+
+
+def ranks_file(key: str) -> str:
+    """The file of a run that says at which rank each test caption finds its clip."""
+    return f"ranks-{key.replace(':', '-')}.csv"
+
+
+def _write_ranks(path: pathlib.Path, dataset: Dataset, places: Sequence[metrics.Ranks]) -> None:
+    """A line per caption: clip, caption, rank by the method, rank by zero-shot CLIP.
+
+    Tied ranks are said as their mean.
+    """
+    middle = [(ranks.first + ranks.last) / 2 for ranks in (places[0], places[-1])]
+    named = [(one.picture, caption) for one in dataset.test for caption in one.captions]
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["clip", "caption", "rank", "zero_shot_rank"])
+        for (clip, caption), rank, zero_shot in zip(named, *middle, strict=True):
+            writer.writerow([clip, caption, f"{rank:g}", f"{zero_shot:g}"])
 
 
 def _encode_texts(
