@@ -162,6 +162,12 @@ def build_method(config: ConfigDict) -> tuple[methods.Method, Any]:
         )
     for field, value in dataclasses.asdict(method.Settings()).items():
         _check_type(f"config.settings.{field}", config.settings[field], value)
+    if method.sees == "pairs" and config.settings.get("frames", 0) not in (0, config.data.frames):
+        raise PromptError(
+            f"config.settings.frames={config.settings.frames}, and config.data.frames="
+            f"{config.data.frames}: {config.method} learns something for each frame, so both must "
+            "be the same"
+        )
     if config.cached_views and method.sees != "features":
         raise PromptError(
             f"config.cached_views={config.cached_views}: the prompts of {config.method} change "
