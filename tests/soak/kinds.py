@@ -1,16 +1,20 @@
 """The table of all kinds of inputs."""
 
-from . import lists, pictures, records, weights
+from . import clips, lists, pictures, records, weights
 from .kind import Kind
 
 KINDS: dict[str, Kind] = {
-    kind.name: kind for kind in (*pictures.KINDS, *lists.KINDS, *weights.KINDS, *records.KINDS)
+    kind.name: kind
+    for kind in (
+        *(*pictures.KINDS, *clips.KINDS, *lists.KINDS),
+        *(*weights.KINDS, *records.KINDS),
+    )
 }
 # Those that make their examples and read an input within milliseconds.
 QUICK = (
     *("jpg", "png", "webp", "bmp", "gif", "tiff", "foreign", "split", "csv", "classnames"),
     *("aircraft", "tree", "config", "open_clip", "index", "safetensors", "state_dict", "legacy"),
-    *("results", "flags"),
+    *("results", "flags", "mp4", "animation"),
 )
 
 
