@@ -212,7 +212,7 @@ def test_backbones_and_scenes_are_different_tables(tmp_path):
         ("{", "Expecting"),
         ("[]", "no JSON object"),
         ('{"a": 1}', "no field 'protocol'"),
-        ('{"protocol": "retrieval"}', "protocol='retrieval', allowed: base_to_novel"),
+        ('{"protocol": "detection"}', "protocol='detection', allowed: base_to_novel"),
     ],
 )
 def test_foreign_files_are_named_and_left_out(tmp_path, text, reason):
