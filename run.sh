@@ -7,6 +7,7 @@ readonly VENV=.venv
 usage() {
   cat <<'USAGE'
 usage: ./run.sh                     the quickstart: train and evaluate on the embedded data
+       ./run.sh video               the same for clips: text-video retrieval, on the embedded ones
        ./run.sh --config=FILE ...   python -m experiments.main --config=FILE ...
        ./run.sh test                all checks: ruff, mypy, pytest
        ./run.sh test --quick        the same without the tests that take long, for in between
@@ -131,6 +132,10 @@ main() {
       --quick) run_checks -m "not slow" ;;
       *) exec "$VENV/bin/python" -m pytest "$@" ;;
     esac
+  elif [[ "${1:-}" == video ]]; then
+    shift
+    install
+    exec "$VENV/bin/python" -m experiments.video "$@"
   elif (($#)); then
     install
     exec "$VENV/bin/python" -m experiments.main "$@"

@@ -24,6 +24,7 @@ REQUIRED = [
 ]
 TORCH = ["torch>=2.4"]
 TFDS = ["tensorflow-datasets>=4.9.7", "importlib_resources>=5.0"]  # which it imports, undeclared
+VIDEO = ["av>=18"]  # 100 MB with its own FFmpeg, which clips alone need
 TEST = [
     "hypothesis>=6.100",
     "mypy>=1.15",
@@ -33,6 +34,7 @@ TEST = [
     "scikit-learn>=1.5",  # its discriminant analysis is the reference of gda
     *TORCH,
     *TFDS,
+    *VIDEO,
 ]
 
 setup(
@@ -54,6 +56,7 @@ setup(
         "tpu": ["jax[tpu]"],
         "tfds": TFDS,
         "torch": TORCH,
+        "video": VIDEO,
         "test": TEST,
         # Without cuda12 and tpu, which exclude each other.
         "all": TEST,

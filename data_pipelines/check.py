@@ -1,4 +1,4 @@
-"""Check which data sets are there, whether they are complete, and whether every picture opens.
+"""Check which data sets are there, whether they are complete, and whether all in them opens.
 
     python -m data_pipelines.check --root DATA                # every data set of the table
     python -m data_pipelines.check --root DATA --names dtd,caltech101
@@ -9,7 +9,8 @@ classes as published (TFDS may divide them otherwise) and with the published spl
 test pictures, and has no picture twice, no class that only train or only test has, more than one
 class, and no class names that differ only in case. In own pictures, copies of a file in another
 split count too (--quick does not look for them). What may have been meant otherwise, e.g. folders
-below a class, is noted, and changes no exit code;
+below a class, is noted, and changes no exit code. Clips are looked at in the same way; those that
+captions describe have no classes, and captions that several test clips have are noted;
 1: one is not, or none was found; 2: a mistake in the command.
 """
 
@@ -100,7 +101,9 @@ def check(
         advance = start(len({example.picture for example in present})) if start else None
         bad = find_bad(dataset, present, advance)
         problems += [f"cannot be read: {path}: {reason}" for path, reason in bad]
-    return Finding(name, True, dataset, tuple(problems), dataset.notes)
+    shared = lists.same_captions(lists.splits(dataset)[-1])
+    notes = (*dataset.notes, *(remark.text for remark in shared))
+    return Finding(name, True, dataset, tuple(problems), notes)
 
 
 def _folder(entry: datasets.Entry, root: Path, source: str) -> Path | None:
@@ -117,15 +120,16 @@ def _compare(entry: datasets.Entry, dataset: Dataset, source: str) -> list[str]:
         return []
     problems = []
     classes = len(dataset.class_names)
-    if classes != entry.num_classes:
+    if entry.num_classes is not None and classes != entry.num_classes:
         problems.append(f"{classes} classes; published: {entry.num_classes}")
     for split, published in zip(SPLITS, entry.counts, strict=True):
         count = len(getattr(dataset, split))
         if published and not count:
-            problems.append(f"{split} missing: 0 of {published} pictures; get it from {entry.url}")
+            missing = f"0 of {published} {dataset.kind}"
+            problems.append(f"{split} missing: {missing}; get it from {entry.url}")
         # TFDS has its own splits, so there other counts are no fault.
         elif source == "coop" and count != published:
-            problems.append(f"{split}: {count} pictures; published: {published}")
+            problems.append(f"{split}: {count} {dataset.kind}; published: {published}")
     return problems
 
 
@@ -151,7 +155,10 @@ def _lists(entry: datasets.Entry, dataset: Dataset) -> list[Remark]:
     train, _, test = parts = lists.splits(dataset)
     found = lists.listed_twice(parts)
     if not dataset.test and not (entry.counts and entry.counts[2]):
-        found.append(Remark(f"no test pictures: 0, beside {len(dataset.train)} to train on"))
+        beside = f"beside {len(dataset.train)} to train on"
+        found.append(Remark(f"no test {dataset.kind}: 0, {beside}"))
+    if not dataset.has_classes:
+        return found
     # One split alone is no mistake: some data sets are only for tests.
     if dataset.train and dataset.test:
         found += lists.lone_classes(test, train) + lists.lone_classes(train, test)
@@ -164,11 +171,13 @@ def table(findings: Sequence[Finding], root: Path) -> Table:
     """One row per data set: counts beside the published ones, and how many problems."""
     result = Table(title=f"Data sets in {root}", title_justify="left")
     result.add_column("data set", no_wrap=True)
-    for heading in (*SPLITS, "classes"):
+    captions = [_captions(finding.dataset) for finding in findings]
+    for heading in (*SPLITS, "classes", *["captions"] * any(captions)):
         result.add_column(heading, justify="right")
     result.add_column("state", no_wrap=True)
-    for finding in findings:
-        result.add_row(finding.name, *_counts(finding), _state(finding))
+    for finding, number in zip(findings, captions, strict=True):
+        described = [str(number or "")] * any(captions)
+        result.add_row(finding.name, *_counts(finding), *described, _state(finding))
     result.caption = "found / published, or = where they are equal"
     return result
 
@@ -178,11 +187,20 @@ def _counts(finding: Finding) -> list[str]:
     published = (*entry.counts, entry.num_classes) if entry.counts else (None,) * 4
     if dataset is None:
         return ["" if count is None else f"– / {count}" for count in published]
-    counts = [*(len(getattr(dataset, split)) for split in SPLITS), len(dataset.class_names)]
-    return [
-        str(count) if other is None else f"{count} =" if count == other else f"{count} / {other}"
-        for count, other in zip(counts, published, strict=True)
-    ]
+    parts = [getattr(dataset, split) for split in SPLITS]
+    classes = len(dataset.class_names) if dataset.has_classes else None
+    return list(map(_beside, (*map(len, parts), classes), published))
+
+
+def _captions(dataset: Dataset | None) -> int:
+    parts = [] if dataset is None else lists.splits(dataset)
+    return sum(len(example.captions) for part in parts for example in part.examples)
+
+
+def _beside(count: int | None, published: int | None) -> str:
+    if count is None or published is None:
+        return "" if count is None else str(count)
+    return f"{count} =" if count == published else f"{count} / {published}"
 
 
 def _state(finding: Finding) -> str:

@@ -56,7 +56,8 @@ def load(
             raise unknown(f"option of the data set {key}:", option, allowed)
     _check_template(key, options["template"])
     dataset = replace(read(name=key, root=root, **options), name=name)
-    check_names(name, dataset.class_names, entry.repeated_names)
+    if dataset.has_classes:
+        check_names(name, dataset.class_names, entry.repeated_names)
     return dataset
 
 

@@ -25,6 +25,8 @@ class DataError(ValueError):
 class BadPicture(DataError):
     """One picture that cannot be read; `picture` is its path, `reason` says why in words."""
 
+    what = "picture"
+
     def __init__(self, picture: str, reason: str):
         """`picture`: its path; `reason`: why it cannot be read, in words."""
         # Both go into `args`, so the error survives pickling (worker processes).
@@ -34,7 +36,13 @@ class BadPicture(DataError):
 
     def __str__(self) -> str:
         """Path and reason in one line."""
-        return printable(f"cannot read the picture {self.picture}: {self.reason}")
+        return printable(f"cannot read the {self.what} {self.picture}: {self.reason}")
+
+
+class BadClip(BadPicture):
+    """One clip that cannot be read; it is caught and listed as a picture is."""
+
+    what = "clip"
 
 
 def unknown(what: str, got: object, allowed: Iterable[str]) -> DataError:

@@ -3,9 +3,7 @@
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
-
-from PIL import Image
+from typing import Any, Literal, NamedTuple
 
 from data_pipelines.errors import DataError, shorten
 
@@ -14,16 +12,26 @@ _LONGEST_NAME = 1000
 
 
 class Example(NamedTuple):
-    """One labelled picture: its key (a path inside the image folder, or a scene), label, class."""
+    """One labelled picture or clip.
+
+    Attributes:
+        picture: its key: a path inside the folder of pictures or clips, or a scene.
+        label: its class, from 0.
+        name: its class's name.
+        captions: texts that describe it; none where it is known by its class alone.
+        span: (start, end) in seconds: what of a clip is meant; None: all of it.
+    """
 
     picture: str
     label: int
     name: str
+    captions: tuple[str, ...] = ()
+    span: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """A labelled data set, its pictures still on disk (or not yet rendered).
+    """A labelled data set, its pictures or clips still on disk (or not yet rendered).
 
     Attributes:
         name: the name used in configs, e.g. "caltech101".
@@ -31,10 +39,12 @@ class Dataset:
         train: training examples.
         val: validation examples; may be empty.
         test: test examples.
-        read: reads one example's picture: RGB, uint8, any size. Raises `BadPicture`.
+        read: reads one example. Pictures: a `PIL.Image` in RGB, of any size. Clips: what
+            `clips.readers.ClipReader` gives. Raises `BadPicture`.
         folder: what `Example.picture` is relative to; None for pictures that are not files.
         split_source: where the three lists come from, in words, for results.
         notes: sentences that people should read before they trust the lists.
+        kind: "pictures" or "clips": what `read` gives, and what messages call it.
     """
 
     name: str
@@ -42,10 +52,16 @@ class Dataset:
     train: tuple[Example, ...]
     val: tuple[Example, ...]
     test: tuple[Example, ...]
-    read: Callable[[Example], Image.Image]
+    read: Callable[[Example], Any]
     folder: Path | None = None
     split_source: str = ""
     notes: tuple[str, ...] = ()
+    kind: Literal["pictures", "clips"] = "pictures"
+
+    @property
+    def has_classes(self) -> bool:
+        """False for clips that captions alone describe: label 0 and no name, all of them."""
+        return self.kind == "pictures" or self.class_names != ("",)
 
     @property
     def class_names(self) -> tuple[str, ...]:

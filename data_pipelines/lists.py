@@ -1,4 +1,4 @@
-"""What is wrong with lists of pictures, found the same way by `check` and at the start of a run."""
+"""What is wrong with lists of pictures or clips, found alike by `check` and at a run's start."""
 
 import hashlib
 import os
@@ -20,7 +20,7 @@ class Remark(NamedTuple):
 
 
 class Part(NamedTuple):
-    """Pictures in one role: "train", "val", or what is tested, "test" or e.g. "test base"."""
+    """Examples in one role: "train", "val", or what is tested, "test" or e.g. "test base"."""
 
     role: str
     dataset: Dataset
@@ -62,7 +62,8 @@ def lone_classes(one: Part, other: Part) -> list[Remark]:
     labels -= {example.label for example in other.examples}
     names = one.dataset.class_names
     lone = [repr(names[label]) for label in sorted(labels)]
-    return summary(f"classes of {one.role} without {other.role} pictures", lone)
+    kind = one.dataset.kind
+    return summary(f"classes of {one.role} without {other.role} {kind}", lone)
 
 
 def same_prompts(
@@ -93,7 +94,8 @@ def fewer_than(shots: int, part: Part) -> list[Remark]:
     names = part.dataset.class_names
     counts = zip(names, count(names, part.examples), strict=True)
     few = [f"{name!r} ({number})" for name, number in counts if 0 < number < shots]
-    what = f"{part.role}: classes with fewer pictures than the {shots} shots asked for"
+    kind = part.dataset.kind
+    what = f"{part.role}: classes with fewer {kind} than the {shots} shots asked for"
     return summary(what, few)
 
 
@@ -106,6 +108,7 @@ def listed_twice(parts: Sequence[Part]) -> list[Remark]:
     shown: dict[Hashable, Example] = {}
     folders: dict[Hashable, Path | None] = {}
     torn: list[str] = []
+    kind = _kind(parts)
     for role, dataset, examples in parts:
         for example in examples:
             key = _place(dataset, example)
@@ -115,14 +118,32 @@ def listed_twice(parts: Sequence[Part]) -> list[Remark]:
             if first.name != example.name and folder == dataset.folder:
                 torn.append(f"{first.picture} ({first.name!r} and {example.name!r})")
     if torn:
-        return summary("pictures listed in two classes", torn, True, "leave each in one")
+        return summary(f"{kind} listed in two classes", torn, True, "leave each in one")
     found = [(shown[key].picture, roles) for key, roles in places.items() if len(roles) > 1]
     # What is worst is the example.
     found.sort(key=lambda pair: not _leaks(pair[1]))
     told = [f"{picture} ({', '.join(roles)})" for picture, roles in found]
     leaks = any(_leaks(roles) for _, roles in found)
     advice = "leave each in one list" if leaks else ""
-    return summary("pictures listed more than once", told, leaks, advice)
+    return summary(f"{kind} listed more than once", told, leaks, advice)
+
+
+def same_captions(part: Part) -> list[Remark]:
+    """Remarks on captions that several clips have, between which no search can choose."""
+    clips: dict[str, set[str]] = {}
+    for example in part.examples:
+        for caption in example.captions:
+            clips.setdefault(caption.casefold(), set()).add(example.picture)
+    shared = [
+        f"{caption!r} ({' and '.join(sorted(those))})"
+        for caption, those in clips.items()
+        if len(those) > 1
+    ]
+    return summary(f"{part.role}: captions that several {part.dataset.kind} have", shared)
+
+
+def _kind(parts: Sequence[Part]) -> str:
+    return parts[0].dataset.kind if parts else "pictures"
 
 
 def _place(dataset: Dataset, example: Example) -> Hashable:
@@ -152,9 +173,10 @@ def copies(parts: Sequence[Part]) -> list[Remark]:
     stops = any(2 * leaked[part.role] >= len(part.examples) > 0 for part in parts)
     told = [f"{copy.picture} (same as {copy.other})" for copy in found]
     advice = "remove one of each" if stops else ""
+    kind = _kind(parts)
     return [
-        *summary("pictures copied from another split", told, stops, advice),
-        *summary("pictures copied from another class", torn),
+        *summary(f"{kind} copied from another split", told, stops, advice),
+        *summary(f"{kind} copied from another class", torn),
     ]
 
 

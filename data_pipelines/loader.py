@@ -71,21 +71,21 @@ def train_batches(
     Raises:
         DataError: a setting is out of range; and from `next`, `BadPicture`.
     """
-    steps = _check_training(len(examples), batch_size, seed, num_epochs)
+    steps = check_training(len(examples), batch_size, seed, num_epochs)
     part = share(min(batch_size, len(examples)), shard_index, shard_count)
     read = CachedReader(dataset.read, cache_bytes // max(1, num_workers))
     rows_of = shuffled_rows(len(examples), batch_size, seed, part)
 
     def make(number: int) -> Batch:
         epoch, first, rows = rows_of(number)
-        batch = _empty(len(rows), image_size)
+        batch = empty(len(rows), (image_size, image_size))
         for i, row in enumerate(rows):
             rng = generator(seed, TRAINING, epoch * len(examples) + first + i)
             train_transform(read(examples[row]), image_size, rng, out=batch["image"][i])
             batch["label"][i] = examples[row].label
         return batch
 
-    return Batches(make, _total(steps, num_epochs), num_threads, num_workers)
+    return Batches(make, total(steps, num_epochs), num_threads, num_workers)
 
 
 def test_batches(
@@ -124,7 +124,7 @@ def test_batches(
 
     steps_per_epoch(len(examples), batch_size)
     part = share(batch_size, shard_index, shard_count)
-    make, steps = _in_order(examples, batch_size, image_size, part, transform)
+    make, steps = in_order(examples, batch_size, (image_size, image_size), part, transform)
     return Batches(make, steps, num_threads, num_workers)
 
 
@@ -165,13 +165,14 @@ def train_views(
         raise DataError(f"views={views}: must be 0 (the test transform) or more")
     if not views:
         return test_batches(dataset, examples, batch_size, image_size, num_threads, num_workers)
-    _check_training(len(examples), batch_size, seed, 1)
+    check_training(len(examples), batch_size, seed, 1)
 
     def transform(row: int, view: int, out: np.ndarray) -> None:
         rng = generator(seed, VIEWS, view * len(examples) + row)
         train_transform(dataset.read(examples[row]), image_size, rng, out=out)
 
-    make, steps = _in_order(examples, batch_size, image_size, slice(0, batch_size), transform)
+    part = slice(0, batch_size)
+    make, steps = in_order(examples, batch_size, (image_size, image_size), part, transform)
     return Batches(make, views * steps, num_threads, num_workers)
 
 
@@ -208,7 +209,7 @@ def feature_batches(
             f"features {list(features.shape)} and labels {list(labels.shape)}: must be "
             "[views, n, d] and [n], with at least one view"
         )
-    steps = _check_training(len(labels), batch_size, seed, num_epochs)
+    steps = check_training(len(labels), batch_size, seed, num_epochs)
     part = share(min(batch_size, len(labels)), shard_index, shard_count)
     rows_of = shuffled_rows(len(labels), batch_size, seed, part)
 
@@ -217,11 +218,11 @@ def feature_batches(
         image = features[epoch % len(features), rows].astype(np.float32, copy=False)
         return {"image": image, "label": labels[rows].astype(np.int32, copy=False)}
 
-    return Batches(make, _total(steps, num_epochs), num_threads=0)
+    return Batches(make, total(steps, num_epochs), num_threads=0)
 
 
-def _check_training(count: int, batch_size: int, seed: int, num_epochs: int | None) -> int:
-    """Raises what the public functions promise; returns the steps of an epoch."""
+def check_training(count: int, batch_size: int, seed: int, num_epochs: int | None) -> int:
+    """The steps of an epoch on so many examples; raises what `train_batches` promises."""
     steps = steps_per_epoch(count, batch_size)
     if not 0 <= seed < 2**32:
         raise DataError(f"seed={seed}: must be from 0 to {2**32 - 1}")
@@ -230,23 +231,35 @@ def _check_training(count: int, batch_size: int, seed: int, num_epochs: int | No
     return steps
 
 
-def _total(steps: int, num_epochs: int | None) -> int:
+def total(steps: int, num_epochs: int | None) -> int:
+    """Batches in all, of so many in an epoch."""
     return sys.maxsize if num_epochs is None else steps * num_epochs
 
 
-def _in_order(
+def in_order(
     examples: Sequence[Example],
     batch_size: int,
-    image_size: int,
+    shape: tuple[int, ...],
     part: slice,
     transform: Callable[[int, int, np.ndarray], None],
 ) -> tuple[Callable[[int], Batch], int]:
-    """How to make padded batch `number` of repeated passes, and the number of batches of a pass."""
+    """Batches of repeated passes over the examples, the last one of a pass padded.
+
+    Args:
+        examples: what to go through, in order.
+        batch_size: examples per batch, of all hosts together.
+        shape: of one example's pixels, without the channels.
+        part: of each batch, that this host reads.
+        transform: (row, pass, out) writes the pixels of an example to `out`, float32[*shape, 3].
+
+    Returns:
+        A function from a batch's number to the batch, and how many batches a pass has.
+    """
     steps = math.ceil(len(examples) / batch_size)
 
     def make(number: int) -> Batch:
         view, step = divmod(number, steps)
-        batch = _empty(part.stop - part.start, image_size)
+        batch = empty(part.stop - part.start, shape)
         first = step * batch_size + part.start
         for i, row in enumerate(range(first, step * batch_size + part.stop)):
             if row < len(examples):
@@ -259,6 +272,7 @@ def _in_order(
     return make, steps
 
 
-def _empty(size: int, image_size: int) -> Batch:
-    image = np.empty((size, image_size, image_size, CHANNELS), np.float32)
+def empty(size: int, shape: tuple[int, ...]) -> Batch:
+    """A batch to fill: pixels float32[size, *shape, 3] of anything, labels of padding."""
+    image = np.empty((size, *shape, CHANNELS), np.float32)
     return {"image": image, "label": np.full(size, PADDING_LABEL, np.int32)}

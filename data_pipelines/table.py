@@ -4,15 +4,24 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from data_pipelines.layouts import class_names
+from data_pipelines.layouts.activitynet import ActivityNetLayout
 from data_pipelines.layouts.aircraft import AircraftLayout
+from data_pipelines.layouts.captions_csv import CaptionsCsvLayout
 from data_pipelines.layouts.coop import CoopLayout
 from data_pipelines.layouts.csv_list import CsvLayout
+from data_pipelines.layouts.didemo import DidemoLayout
+from data_pipelines.layouts.emoji_clips import EmojiClips
 from data_pipelines.layouts.emoji_scenes import EmojiScenes
 from data_pipelines.layouts.folders import FolderLayout
 from data_pipelines.layouts.imagenet import ImageNetLayout
 from data_pipelines.layouts.layout import Layout
+from data_pipelines.layouts.lsmdc import LsmdcLayout
+from data_pipelines.layouts.msrvtt import MsrVttLayout
+from data_pipelines.layouts.msvd import MsvdLayout
 
 _PHOTO = "a photo of a {}."
+_VIDEO = "a video of {}."
+_CLIPS = "https://github.com/ArrowLuo/CLIP4Clip"
 _GUIDE = "https://github.com/KaiyangZhou/CoOp/blob/main/DATASETS.md"
 
 
@@ -25,8 +34,10 @@ class Entry:
         template: the text of one class, with one `{}` for the class name.
         layout: reads its files.
         tfds: its name in TFDS, with the config if it has several; None if it is not there.
-        num_classes: the number of its classes; None for people's own pictures.
-        counts: published numbers of train, validation and test pictures; None if there are none.
+        num_classes: the number of its classes; None for people's own pictures, and for clips that
+            captions describe.
+        counts: published numbers of train, validation and test pictures or clips; None if there
+            are none.
         citation: authors, venue and year.
         url: where people get it, or how.
         clean: its class names in the CoOp benchmark from the raw ones of TFDS; None for a class
@@ -219,6 +230,55 @@ TABLE: dict[str, Entry] = {
         url="https://github.com/hendrycks/imagenet-r",
         repeated_names=True,
     ),
+    "msrvtt_9k": Entry(
+        "MSR-VTT-9k",
+        _VIDEO,
+        MsrVttLayout("MSRVTT", "MSRVTT_train.9k.csv"),
+        counts=(9000, 0, 1000),
+        citation="Xu et al., CVPR 2016; 1k-A: Yu et al., ECCV 2018",
+        url=f"{_CLIPS}#data-preparing",
+    ),
+    "msrvtt_7k": Entry(
+        "MSR-VTT-7k",
+        _VIDEO,
+        MsrVttLayout("MSRVTT", "MSRVTT_train.7k.csv"),
+        counts=(7010, 0, 1000),
+        citation="Xu et al., CVPR 2016; 1k-A: Yu et al., ECCV 2018",
+        url=f"{_CLIPS}#data-preparing",
+    ),
+    "msvd": Entry(
+        "MSVD",
+        _VIDEO,
+        MsvdLayout("MSVD"),
+        counts=(1200, 100, 670),
+        citation="Chen and Dolan, ACL 2011",
+        url="https://www.cs.utexas.edu/users/ml/clamp/videoDescription/",
+    ),
+    "lsmdc": Entry(
+        "LSMDC",
+        _VIDEO,
+        LsmdcLayout("LSMDC"),
+        counts=(109_673, 7408, 1000),
+        citation="Rohrbach et al., CVPR 2015",
+        url="https://sites.google.com/site/describingmovies/download",
+    ),
+    "didemo": Entry(
+        "DiDeMo",
+        _VIDEO,
+        DidemoLayout("DiDeMo"),
+        counts=(8395, 1065, 1004),
+        citation="Hendricks et al., ICCV 2017",
+        url="https://github.com/LisaAnne/LocalizingMoments",
+    ),
+    "activitynet": Entry(
+        "ActivityNet",
+        _VIDEO,
+        ActivityNetLayout("ActivityNet"),
+        # Papers say 4,917 test clips: one of them is in val_1.json, but not in val_ids.json.
+        counts=(10_009, 0, 4916),
+        citation="Krishna et al., ICCV 2017",
+        url="https://cs.stanford.edu/people/ranjaykrishna/densevid/",
+    ),
     "emoji_scenes": Entry(
         "Emoji scenes",
         _PHOTO,
@@ -226,6 +286,14 @@ TABLE: dict[str, Entry] = {
         num_classes=200,
         citation="this repository; drawings: Twemoji (CC-BY-4.0)",
     ),
+    "emoji_clips": Entry(
+        "Emoji clips",
+        "a video of something {}.",
+        EmojiClips(),
+        num_classes=33,
+        citation="this repository; drawings: Twemoji (CC-BY-4.0)",
+    ),
     "folder": Entry("Own folders", _PHOTO, FolderLayout()),
     "csv": Entry("Own CSV file", _PHOTO, CsvLayout()),
+    "captions_csv": Entry("Own captioned clips", _VIDEO, CaptionsCsvLayout()),
 }

@@ -2,10 +2,13 @@
 
     python -m data_pipelines.throughput                                  # made-up photos
     python -m data_pipelines.throughput --root DATA --name caltech101    # real ones
+    python -m data_pipelines.throughput --clips                          # made-up clips
+    python -m data_pipelines.throughput --clips --root FOLDER            # all clips below a folder
 
-The work: decode a JPEG file, random resized crop, random flip, normalise, batch. Each contender
-runs alone, in turns, so that a change of the machine's load meets all of them. Takes about two
-minutes with the default settings. Needs PyTorch: `.venv/bin/pip install -e '.[torch]'`.
+The work: decode a JPEG file, or twelve frames of a clip, random resized crop, random flip,
+normalise, batch. Each contender runs alone, in turns, so that a change of the machine's load meets
+all of them. Takes about two minutes with the default settings. Needs PyTorch, and for clips PyAV:
+`.venv/bin/pip install -e '.[torch,video]'`; decord takes part where it is installed.
 """
 
 import sys
@@ -16,7 +19,8 @@ if __name__ == "__main__":  # before the imports below, so that Ctrl-C is heard 
     sys.exit(commands.run("data_pipelines.throughput", "main", sys.argv[1:]))
 
 import argparse
-import math
+import functools
+import importlib.util
 import os
 import random
 import statistics
@@ -31,11 +35,12 @@ from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
-from data_pipelines import datasets, loader
+from data_pipelines import clip_loader, datasets, loader, torch_side
+from data_pipelines.clips.readers import SUFFIXES, ClipReader
 from data_pipelines.errors import DataError
 from data_pipelines.examples import Dataset, Example
-from data_pipelines.pictures.readers import FolderReader
-from data_pipelines.pictures.transforms import CLIP_MEAN, CLIP_STD
+from data_pipelines.layouts.layout import expand
+from data_pipelines.pictures.readers import FolderReader, drop_bad
 from data_pipelines.reading import Batches
 
 WIDTH, HEIGHT = 500, 375
@@ -43,47 +48,6 @@ WIDTH, HEIGHT = 500, 375
 _AHEAD = 2
 
 Contender = Callable[[], Iterator[Any]]
-
-
-class TorchPictures:
-    """A PyTorch dataset as people write it: Pillow for the picture, tensors for the numbers."""
-
-    def __init__(self, paths: Sequence[Path], labels: Sequence[int], size: int):
-        """Pictures at `paths`, to be cropped to `size` pixels a side."""
-        self.paths = paths
-        self.labels = labels
-        self.size = size
-
-    def __len__(self) -> int:
-        """The number of pictures."""
-        return len(self.paths)
-
-    def __getitem__(self, index: int) -> tuple[Any, int]:
-        """One augmented picture, torch.float32[3, size, size], and its label."""
-        import torch
-
-        with Image.open(self.paths[index]) as file:
-            image = file.convert("RGB")
-        image = image.crop(_crop(*image.size))
-        image = image.resize((self.size, self.size), Image.Resampling.BICUBIC)
-        if random.random() < 0.5:
-            image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-        tensor = torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous().float().div(255)
-        mean, std = torch.tensor(CLIP_MEAN), torch.tensor(CLIP_STD)
-        return tensor.sub_(mean[:, None, None]).div_(std[:, None, None]), self.labels[index]
-
-
-def _crop(width: int, height: int) -> tuple[int, int, int, int]:
-    for _ in range(10):
-        area = width * height * random.uniform(0.08, 1)
-        ratio = math.exp(random.uniform(math.log(3 / 4), math.log(4 / 3)))
-        w, h = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
-        if 0 < w <= width and 0 < h <= height:
-            left, top = random.randint(0, width - w), random.randint(0, height - h)
-            return left, top, left + w, top + h
-    side = min(width, height)
-    left, top = (width - side) // 2, (height - side) // 2
-    return left, top, left + side, top + side
 
 
 def photos(folder: Path, count: int) -> Dataset:
@@ -99,62 +63,110 @@ def photos(folder: Path, count: int) -> Dataset:
     return Dataset("made-up photos", "{}", examples, (), (), FolderReader(folder), folder)
 
 
-def contenders(dataset: Dataset, batch_size: int, size: int, workers: int) -> dict[str, Contender]:
+def moving_photos(folder: Path, count: int) -> Dataset:
+    """Write `count` clips to `folder`: ten seconds of H.264 at 30 a second, 320 x 240 pixels, of
+    which one in 250 frames is a key frame: what x264 makes of a camera that moves over a photo."""
+    import av
+
+    rng = np.random.default_rng(0)
+    names = [f"{i}.mp4" for i in range(count)]
+    for name in names:
+        coarse = Image.fromarray(rng.integers(0, 256, (40, 60, 3), dtype=np.uint8))
+        photo = np.asarray(coarse.resize((640, 420), Image.Resampling.BICUBIC))
+        with av.open(str(folder / name), "w") as container:
+            stream = container.add_stream("libx264", rate=30, options={"preset": "veryfast"})
+            stream.width, stream.height, stream.pix_fmt = 320, 240, "yuv420p"
+            for x in range(300):
+                pixels = np.ascontiguousarray(photo[x // 2 : x // 2 + 240, x : x + 320])
+                frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
+                container.mux(stream.encode(frame))
+            container.mux(stream.encode(None))
+    return _clips("made-up clips", folder, names)
+
+
+def clips_below(folder: Path, count: int) -> Dataset:
+    """`count` clips that lie below `folder`, drawn at random; those that cannot be read are named
+    and left out.
+
+    Raises:
+        DataError: there are none.
+    """
+    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
+    if not paths:
+        raise DataError(f"no clips below {folder}: no files that end in {', '.join(SUFFIXES)}")
+    picked = random.Random(0).sample(paths, min(count, len(paths)))
+    dataset = _clips(str(folder), folder, [str(path.relative_to(folder)) for path in picked])
+    good, bad = drop_bad(dataset, dataset.train)
+    for path, reason in bad:
+        print(f"left out: {path}: {reason}", file=sys.stderr)
+    return _clips(str(folder), folder, [example.picture for example in good])
+
+
+def _clips(name: str, folder: Path, names: Sequence[str]) -> Dataset:
+    examples = tuple(Example(clip, 0, "clip") for clip in names)
+    return Dataset(name, "{}", examples, (), (), ClipReader(folder), folder, kind="clips")
+
+
+def contenders(
+    dataset: Dataset, batch_size: int, size: int, workers: int, frames: int = 12
+) -> dict[str, Contender]:
     """Ways to make training batches, by name; each starts an endless or one-epoch iterator.
 
     Args:
-        dataset: its training pictures are files in `dataset.folder`.
-        batch_size: pictures per batch.
+        dataset: its training pictures or clips are files in `dataset.folder`.
+        batch_size: pictures or clips per batch.
         size: side of a picture in the batch, in pixels.
         workers: threads or processes of each contender.
+        frames: of each clip.
 
     Raises:
         DataError: PyTorch is not installed, or the pictures are not files.
     """
-    try:
-        import torch.utils.data
-    except ImportError:
-        raise DataError(
-            "PyTorch is not installed; install it: .venv/bin/pip install -e '.[torch]'"
-        ) from None
+    if importlib.util.find_spec("torch") is None:
+        raise DataError("PyTorch is not installed; install it: .venv/bin/pip install -e '.[torch]'")
     if dataset.folder is None:
         raise DataError(f"{dataset.name}: its pictures are not files; choose another data set")
     paths = [dataset.folder / example.picture for example in dataset.train]
-    pictures = TorchPictures(paths, [example.label for example in dataset.train], size)
+    labels = [example.label for example in dataset.train]
+    train: Callable[..., Batches]
+    theirs: dict[str, Any]
+    if dataset.kind == "clips":
+        train = functools.partial(
+            clip_loader.train_batches, dataset, dataset.train, batch_size, frames, size, seed=1
+        )
+        reads = {"PyAV": torch_side.read_with_pyav}
+        if importlib.util.find_spec("decord") is not None:
+            reads["decord"] = torch_side.read_with_decord
+        theirs = {
+            f"PyTorch DataLoader over {name}, {workers} processes": torch_side.TorchClips(
+                paths, labels, frames, size, read
+            )
+            for name, read in reads.items()
+        }
+    else:
+        train = functools.partial(
+            loader.train_batches, dataset, dataset.train, batch_size, size, seed=1
+        )
+        pictures = torch_side.TorchPictures(paths, labels, size)
+        theirs = {f"PyTorch DataLoader, {workers} processes": pictures}
 
     def ours(num_threads: int, num_workers: int, cache_bytes: int) -> Contender:
-        return lambda: loader.train_batches(
-            dataset,
-            dataset.train,
-            batch_size,
-            size,
-            seed=1,
-            num_threads=num_threads,
-            num_workers=num_workers,
-            cache_bytes=cache_bytes,
+        return lambda: train(
+            num_threads=num_threads, num_workers=num_workers, cache_bytes=cache_bytes
         )
-
-    def theirs() -> Iterator[Any]:
-        batches: Any = torch.utils.data.DataLoader(
-            pictures,  # type: ignore[arg-type]
-            batch_size,
-            # One long epoch, as ours has no pause between epochs either.
-            sampler=torch.utils.data.RandomSampler(pictures, True, 10**7),
-            num_workers=workers,
-            prefetch_factor=_AHEAD,
-        )
-        return iter(batches)
 
     return {
-        f"PyTorch DataLoader, {workers} processes": theirs,
+        name: functools.partial(torch_side.batches, them, batch_size, workers, _AHEAD)
+        for name, them in theirs.items()
+    } | {
         f"ours, {workers} threads": ours(workers, 0, 0),
         f"ours, {workers} processes": ours(1, workers, 0),
-        f"ours, {workers} threads, pictures decoded before": ours(workers, 0, 2**31),
+        f"ours, {workers} threads, {dataset.kind} decoded before": ours(workers, 0, 2**31),
     }
 
 
 def measure(start: Contender, batch_size: int, seconds: float, warm_up: int) -> float:
-    """Pictures per second of one contender, after `warm_up` batches; its workers are ended."""
+    """What one contender makes per second, after `warm_up` batches; its workers are ended."""
     batches = start()
     for _ in range(warm_up):
         next(batches)
@@ -173,7 +185,7 @@ def measure(start: Contender, batch_size: int, seconds: float, warm_up: int) -> 
 def compare(
     ways: dict[str, Contender], batch_size: int, seconds: float, rounds: int, warm_up: int
 ) -> dict[str, list[float]]:
-    """Pictures per second of every contender in every round, the contenders taking turns."""
+    """What every contender makes per second in every round, the contenders taking turns."""
     rates: dict[str, list[float]] = {name: [] for name in ways}
     for _ in range(rounds):
         for name, start in ways.items():
@@ -181,11 +193,11 @@ def compare(
     return rates
 
 
-def table(title: str, rates: dict[str, list[float]]) -> Table:
+def table(title: str, rates: dict[str, list[float]], unit: str = "pictures") -> Table:
     """Median and range of each contender, and its ratio to the first one, round by round."""
     result = Table(title=title, title_justify="left")
     result.add_column("")
-    for heading in ("pictures/s", "ratio"):
+    for heading in (f"{unit}/s", "ratio"):
         result.add_column(heading, justify="right", no_wrap=True)
     result.caption = "median (lowest to highest); ratios are taken round by round"
     base = next(iter(rates.values()))
@@ -193,7 +205,7 @@ def table(title: str, rates: dict[str, list[float]]) -> Table:
         ratios = [value / other for value, other in zip(values, base, strict=True)]
         result.add_row(
             name,
-            f"{statistics.median(values):.0f} ({min(values):.0f} to {max(values):.0f})",
+            f"{statistics.median(values):.3g} ({min(values):.3g} to {max(values):.3g})",
             f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})",
         )
     return result
@@ -201,39 +213,51 @@ def table(title: str, rates: dict[str, list[float]]) -> Table:
 
 def run(options: argparse.Namespace, folder: Path) -> None:
     """Measure and print; made-up pictures, if any, are written to `folder`."""
-    count = options.pictures
-    if options.root is None:
-        dataset = photos(folder, count)
-    else:
-        whole = datasets.load(options.name, options.root)
-        picked = random.Random(0).sample(whole.train, min(count, len(whole.train)))
-        dataset = Dataset(whole.name, "{}", tuple(picked), (), (), whole.read, whole.folder)
+    dataset = _material(options, folder)
     ways = contenders(dataset, options.batch, options.size, options.workers)
     # A whole epoch, so that caches, ours and the system's, are as full as they get.
     warm_up = -(-len(dataset.train) // options.batch) + _AHEAD * options.workers
     rates = compare(ways, options.batch, options.seconds, options.rounds, warm_up)
     title = (
-        f"{len(dataset.train)} pictures of {dataset.name}; batches of {options.batch} at "
+        f"{len(dataset.train)} {dataset.kind} of {dataset.name}; batches of {options.batch} at "
         f"{options.size} pixels; {os.cpu_count()} cores; {options.rounds} rounds of "
         f"{options.seconds:g} s each"
     )
-    Console().print(table(title, rates))
+    Console().print(table(title, rates, dataset.kind))
+
+
+def _material(options: argparse.Namespace, folder: Path) -> Dataset:
+    count = options.count
+    if options.clips:
+        if options.root is None:
+            return moving_photos(folder, count)
+        return clips_below(expand(options.root), count)
+    if options.root is None:
+        return photos(folder, count)
+    whole = datasets.load(options.name, options.root)
+    picked = random.Random(0).sample(whole.train, min(count, len(whole.train)))
+    return Dataset(whole.name, "{}", tuple(picked), (), (), whole.read, whole.folder)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns its exit code."""
     parser = argparse.ArgumentParser("python -m data_pipelines.throughput", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.add_argument("--root", help="folder of the data sets; left out: made-up photos")
+    parser.add_argument("--clips", action="store_true", help="measure clips, not pictures")
+    parser.add_argument("--root", help="folder of the data sets, or of clips; left out: made up")
     parser.add_argument("--name", default="caltech101", help="data set below --root")
-    parser.add_argument("--pictures", type=int, default=256, help="how many to use (256)")
-    parser.add_argument("--batch", type=int, default=32, help="pictures per batch (32)")
+    parser.add_argument("--count", type=int, help="how many to use (256; of clips 32)")
+    parser.add_argument("--batch", type=int, help="how many a batch (32; of clips 8)")
     parser.add_argument("--size", type=int, default=224, help="side in the batch, pixels (224)")
     parser.add_argument("--workers", type=int, default=2, help="threads or processes (2)")
     parser.add_argument("--seconds", type=float, default=3, help="of one measurement (3)")
     parser.add_argument("--rounds", type=int, default=5, help="measurements of each (5)")
     options = parser.parse_args(arguments)
-    for name in ("pictures", "batch", "size", "workers", "seconds", "rounds"):
+    usual = {"count": 32, "batch": 8} if options.clips else {"count": 256, "batch": 32}
+    for name, value in usual.items():
+        if getattr(options, name) is None:
+            setattr(options, name, value)
+    for name in ("count", "batch", "size", "workers", "seconds", "rounds"):
         if getattr(options, name) <= 0:
             parser.error(f"--{name}={getattr(options, name)}: must be above 0")
     try:

@@ -16,15 +16,18 @@ if __name__ == "__main__":  # before the imports below, so that Ctrl-C is heard 
 import argparse
 import csv
 import pathlib
+import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 from rich.table import Table
 
 from experiments.record import runs
-from experiments.record.runs import SOURCE_PROTOCOLS
-from experiments.report import averages, drawing, published, tables
+from experiments.record.runs import RETRIEVAL, SOURCE_PROTOCOLS
+from experiments.report import averages, drawing, plots, published, retrieval, tables
 from experiments.report.averages import AVERAGE, Cell, Key, ResultTable, Row
+from experiments.report.retrieval import RetrievalTable
 from experiments.run.experiment import STAND_IN
 from prompt_jax.errors import PromptError
 
@@ -38,18 +41,29 @@ _MOST_COLUMNS = 6  # that a terminal has room for
 _STAND_IN = STAND_IN[0].upper() + STAND_IN[1:] + "."
 
 
-def summarize(folder: pathlib.Path) -> tuple[list[ResultTable], list[str]]:
-    """Reads the runs below a folder and averages those that belong together.
+class Summary(NamedTuple):
+    """What the runs below a folder come to.
 
-    Returns:
-        tables, and a line for each file that is no run's and each run that did not count.
+    Attributes:
+        tables: of accuracies.
+        searches: of retrieval.
+        remarks: a line for each file that is no run's and each run that did not count.
+    """
+
+    tables: Sequence[ResultTable]
+    searches: Sequence[RetrievalTable]
+    remarks: Sequence[str]
+
+
+def summarize(folder: pathlib.Path) -> Summary:
+    """Reads the runs below a folder and averages those that belong together.
 
     Raises:
         PromptError: there is no such folder, or no run in it.
     """
     found, problems = runs.read(folder)
     done, duplicates = averages.average(found)
-    return done, problems + duplicates
+    return Summary(done, retrieval.average(found), problems + duplicates)
 
 
 def write(folder: pathlib.Path, out: pathlib.Path | None = None) -> list[pathlib.Path]:
@@ -65,35 +79,54 @@ def write(folder: pathlib.Path, out: pathlib.Path | None = None) -> list[pathlib
     Raises:
         PromptError: no such folder, no run in it, or `out` cannot be written to.
     """
-    done, remarks = summarize(folder)
-    return write_tables(done, remarks, out or folder / "tables")
+    return write_tables(summarize(folder), out or folder / "tables")
 
 
-def write_tables(
-    done: Sequence[ResultTable], remarks: Sequence[str], out: pathlib.Path
-) -> list[pathlib.Path]:
+def write_tables(summary: Summary, out: pathlib.Path) -> list[pathlib.Path]:
     """Writes tables and plots that `summarize` made.
 
     Raises:
         PromptError: `out` cannot be written to.
     """
+    done, searches, remarks = summary
+    notes = "".join(f"- {remark}\n" for remark in remarks)
+    left_out = f"\n## Left out\n\n{notes}" if notes else ""
     try:
         out.mkdir(parents=True, exist_ok=True)
-        paths = []
+        paths: list[pathlib.Path] = []
         for protocol in dict.fromkeys(table.protocol for table in done):
             those = [table for table in done if table.protocol == protocol]
             text = f"# Results: {protocol}\n\nAccuracy in %.\n\n" + "\n".join(map(_markdown, those))
-            notes = "".join(f"- {remark}\n" for remark in remarks)
             paths += [out / f"{protocol}.md", out / f"{protocol}.csv"]
-            paths[-2].write_text(
-                text + (f"\n## Left out\n\n{notes}" if notes else ""), encoding="utf-8"
-            )
-            _write_csv(paths[-1], those)
+            paths[-2].write_text(text + left_out, encoding="utf-8")
+            _write_csv(paths[-1], [record for table in those for record in _records(table)])
         for table in done:
             paths += drawing.draw(table, out, title(table))
+        if searches:
+            paths += _write_searches(searches, left_out, out)
     except OSError as error:
         raise PromptError(f"--out={out} cannot be written to: {error.strerror}") from error
     return paths
+
+
+def _write_searches(
+    searches: Sequence[RetrievalTable], left_out: str, out: pathlib.Path
+) -> list[pathlib.Path]:
+    paths = [out / f"{RETRIEVAL}.md", out / f"{RETRIEVAL}.csv"]
+    sections = [
+        retrieval.markdown(table, [_STAND_IN] if _is_stand_in(table) else []) for table in searches
+    ]
+    text = f"# Results: {RETRIEVAL}\n\n{retrieval.LEGEND}\n\n" + "\n".join(sections)
+    paths[0].write_text(text + left_out, encoding="utf-8")
+    _write_csv(paths[1], [record for table in searches for record in retrieval.records(table)])
+    for table in searches:
+        name = re.sub(r"[^\w.]+", "-", table.title)
+        paths += plots.plot_bars(out / f"{name}.png", retrieval.bars(table), table.title, "R@1 (%)")
+    return paths
+
+
+def _is_stand_in(table: RetrievalTable) -> bool:
+    return table.backbone == "embedded" or table.dataset.startswith("emoji")
 
 
 def title(table: ResultTable) -> str:
@@ -198,14 +231,17 @@ def _text(cell: Cell | None) -> str:
     return f"{cell.mean:.2f}" + ("" if deviation is None else f" ± {deviation:.2f}")
 
 
-def _write_csv(path: pathlib.Path, those: Sequence[ResultTable]) -> None:
+def _write_csv(path: pathlib.Path, records: Sequence[dict[str, object]]) -> None:
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, FIELDS)
         writer.writeheader()
-        for table in those:
-            for row in table.rows:
-                for key, cell in row.cells.items():
-                    writer.writerow(_record(table, row, key, cell))
+        writer.writerows(records)
+
+
+def _records(table: ResultTable) -> Iterator[dict[str, object]]:
+    for row in table.rows:
+        for key, cell in row.cells.items():
+            yield _record(table, row, key, cell)
 
 
 def _record(table: ResultTable, row: Row, key: Key, cell: Cell) -> dict[str, object]:
@@ -263,6 +299,17 @@ def show(table: ResultTable) -> None:
             return
 
 
+def show_search(table: RetrievalTable) -> None:
+    """Prints a table of retrieval: what trains, how long it took, R@1."""
+    headers, lines = retrieval.overview(table)
+    printed = Table(title=f"{table.title} (R@1 in %)")
+    for header in headers:
+        printed.add_column(header, overflow="fold")
+    for line in lines:
+        printed.add_row(*line)
+    tables.show(printed)
+
+
 def start(argv: Sequence[str]) -> None:
     """Parses, reads, writes, prints."""
     parser = argparse.ArgumentParser("python -m experiments.results", description=__doc__)
@@ -280,11 +327,15 @@ def report(folder: pathlib.Path, out: pathlib.Path | None = None) -> None:
         PromptError: see `write`.
     """
     out = out or folder / "tables"
-    done, remarks = summarize(folder)
-    paths = write_tables(done, remarks, out)
+    summary = summarize(folder)
+    done, searches, remarks = summary
+    paths = write_tables(summary, out)
     for table in done:
         show(table)
+    for searched in searches:
+        show_search(searched)
     stand_in = any(_STAND_IN in remarks_on(table) for table in done)
+    stand_in |= any(map(_is_stand_in, searches))
     for remark in [*([STAND_IN] if stand_in else []), *remarks]:
         print(f"note: {remark}")
     names = ", ".join(path.name for path in paths if path.suffix == ".md")

@@ -47,6 +47,7 @@ class Evaluator:
     ) -> list[Accuracy]:
         """Each method's accuracy over all batches {"image": float[B, H, W, 3], "label": int[B]}.
 
+        For methods that see clips, "image" holds those, float[B, F, H, W, 3].
         A label of -1 marks padding, which does not count. What does not depend on an image is
         computed once. Where all methods see features, "image" may hold those, float[B, d].
 
@@ -66,7 +67,7 @@ class Evaluator:
             images, labels = batch["image"], batch["label"]
             features = self._look(tasks[0], images) if self._look else None
             for i, method in enumerate(self._methods):
-                seen = images if method.sees == "images" else features
+                seen = features if method.sees == "features" else images
                 hits = self._hits[i](prompts[i], prepared[i], tasks[i], seen, labels)
                 right[i] = right[i] + np.asarray(hits)
             pictures += int(np.sum(np.asarray(labels) >= 0))

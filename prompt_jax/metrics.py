@@ -1,6 +1,110 @@
 """The numbers that the field reports."""
 
+from typing import NamedTuple
+
+import numpy as np
+
+from prompt_jax.errors import PromptError
+
+# Rows that are ranked at once: a score is compared with its whole row.
+ROWS = 1024
+
 
 def harmonic_mean(base: float, new: float) -> float:
     """H = 2bn / (b + n); 0 where both are 0."""
     return 2 * base * new / (base + new) if base + new else 0.0
+
+
+class Ranks(NamedTuple):
+    """The first and the last rank, from 1, that ties leave to each query's own, int64[N]."""
+
+    first: np.ndarray
+    last: np.ndarray
+
+
+class Retrieval(NamedTuple):
+    """What is reported of a direction.
+
+    Attributes:
+        r1, r5, r10: percent of queries whose own is among the first 1, 5, 10.
+        mean_rank, median_rank: of the queries' own, from 1 (MnR and MdR).
+    """
+
+    r1: float
+    r5: float
+    r10: float
+    mean_rank: float
+    median_rank: float
+
+
+def rank(scores: np.ndarray, own: np.ndarray) -> Ranks:
+    """Where each query's own candidate stands by its scores, the highest first.
+
+    Args:
+        scores: float[N, M], queries by candidates.
+        own: int[N], the candidate that is right.
+
+    Raises:
+        PromptError: a score is NaN: it would have no rank.
+    """
+    first, last = np.zeros(len(scores), np.int64), np.zeros(len(scores), np.int64)
+    for start in range(0, len(scores), ROWS):
+        rows = slice(start, start + ROWS)
+        some, right = scores[rows], own[rows]
+        if bad := np.flatnonzero(np.isnan(some).any(axis=1)).tolist():
+            raise PromptError(
+                f"the similarities of query {start + bad[0]} are not numbers: the features of a "
+                "caption or clip are not finite; did training diverge?"
+            )
+        mine = np.take_along_axis(some, right[:, None], axis=1)
+        first[rows] = 1 + (some > mine).sum(axis=1)
+        last[rows] = (some >= mine).sum(axis=1)
+    return Ranks(first, last)
+
+
+def summarize(ranks: Ranks) -> Retrieval:
+    """R@1, R@5, R@10, MnR and MdR, in expectation over a random order of what is tied.
+
+    Of tied ranks a … b, as many count for R@K as lie within K, each 1/(b - a + 1); the rank is
+    (a + b)/2. The median of two middle ranks is their average (CLIP4Clip takes the lower one).
+    """
+    first, last = ranks
+    ties = last - first + 1
+    recalls = [100 * np.mean(np.clip(k - first + 1, 0, ties) / ties) for k in (1, 5, 10)]
+    middle = (first + last) / 2
+    return Retrieval(*map(float, (*recalls, np.mean(middle), np.median(middle))))
+
+
+def retrieve_clips(similarities: np.ndarray, clip_of_text: np.ndarray) -> Ranks:
+    """Ranks of text-to-video: every caption ranks all clips.
+
+    Args:
+        similarities: float[N, M], N captions by M clips.
+        clip_of_text: int[N], whose caption it is.
+    """
+    return rank(similarities, np.asarray(clip_of_text))
+
+
+def retrieve_texts(similarities: np.ndarray, clip_of_text: np.ndarray) -> Ranks:
+    """Ranks of video-to-text: every clip ranks all clips, by the best of each one's captions.
+
+    Source: CLIP4Clip's evaluation of several captions a clip; with one each, clips rank captions.
+
+    Args:
+        similarities: float[N, M], N captions by M clips.
+        clip_of_text: int[N], whose caption it is.
+
+    Raises:
+        PromptError: a clip has no caption, or a similarity is NaN.
+    """
+    owner, number = np.asarray(clip_of_text), similarities.shape[1]
+    without = np.setdiff1d(np.arange(number), owner)
+    if without.size:
+        raise PromptError(
+            f"{without.size} of {number} clips have no caption, e.g. clip {without[0]}, counted "
+            "from 0: they cannot be found by one; leave them out of the test"
+        )
+    order = np.argsort(owner, kind="stable")
+    starts = np.searchsorted(owner[order], np.arange(number))
+    best = np.maximum.reduceat(similarities[order], starts, axis=0)  # candidates by clips
+    return rank(best.T, np.arange(number))

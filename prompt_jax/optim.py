@@ -1,4 +1,4 @@
-"""The optimizer and learning-rate schedule that the CoOp family shares (Dassl)."""
+"""Optimizers and learning-rate schedules: of the CoOp family (Dassl), of VoP (X-Pool)."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -31,6 +31,22 @@ def cosine_schedule(base: float | jax.Array, steps: int) -> optax.Schedule:
     return lambda step: base * share(step)
 
 
+def warmup_cosine_schedule(
+    base: float | jax.Array, steps: int, warmup_share: float = 0.1
+) -> optax.Schedule:
+    """Learning rate by step: linear from 0 to `base` over a share of all steps, then cosine to 0.
+
+    Source: X-Pool's `get_cosine_schedule_with_warmup`.
+    """
+    warmup = int(warmup_share * steps)
+
+    def schedule(step):
+        cosine = (1 + jnp.cos(jnp.pi * (step - warmup) / max(1, steps - warmup))) / 2
+        return base * jnp.where(step < warmup, step / max(1, warmup), cosine)
+
+    return schedule
+
+
 def sgd(
     learning_rate: optax.ScalarOrSchedule,
     trains: Any,
@@ -56,6 +72,8 @@ def adamw(
     trains: Any,
     weight_decay: float = 0.01,
     epsilon: float = 1e-8,
+    betas: tuple[float, float] = (0.9, 0.999),
+    clip_norm: float | None = None,
 ) -> optax.GradientTransformation:
     """AdamW as PyTorch has it (decay apart from the gradient), on the leaves that train.
 
@@ -64,8 +82,14 @@ def adamw(
         trains: see `sgd`.
         weight_decay: times the learning rate, as in PyTorch.
         epsilon: in the denominator.
+        betas: decay of the averages of gradients and of their squares.
+        clip_norm: gradients that are longer, all that trains together, are scaled to this norm;
+            None for as they are.
     """
-    return _partition(optax.adamw(learning_rate, eps=epsilon, weight_decay=weight_decay), trains)
+    rule = optax.adamw(learning_rate, *betas, eps=epsilon, weight_decay=weight_decay)
+    if clip_norm is not None:
+        rule = optax.chain(optax.clip_by_global_norm(clip_norm), rule)
+    return _partition(rule, trains)
 
 
 def _partition(rule, trains):

@@ -1,4 +1,4 @@
-"""Class names packed into rows of equal length, so that short ones do not pay for long ones."""
+"""Texts packed into rows of equal length, so that short ones do not pay for long ones."""
 
 from collections.abc import Sequence
 
@@ -12,6 +12,9 @@ CLASSES_PER_ROW = 16
 # Row lengths of few rows are multiples of this: other names then often need no new compilation.
 STEP = 4
 MANY_ROWS = 32
+# Rows of captions, which are others in every batch, have one of so many lengths from a power of two
+# to the next: a program is compiled for each length that comes up.
+LENGTHS_PER_OCTAVE = 8
 
 
 @flax.struct.dataclass
@@ -38,13 +41,50 @@ def pack(suffixes: Sequence[Sequence[int]]) -> PackedTokens:
     The number of rows depends on K alone. Their length is what balanced rows need, rounded up to a
     multiple of four unless there are many rows.
     """
+    rows = -(-len(suffixes) // CLASSES_PER_ROW)
+    return _pack(suffixes, rows, lambda length: STEP if rows < MANY_ROWS else 1)
+
+
+def pack_captions(captions: Sequence[Sequence[int]], devices: int = 1) -> PackedTokens:
+    """Packs a batch of N captions' own token ids, each a list that ends with EOT.
+
+    As `pack`, but rows have one of few lengths, whatever the captions.
+
+    Args:
+        captions: N of them.
+        devices: over how many devices the rows are to be split; their number is a multiple.
+    """
+    rows = -(-len(captions) // CLASSES_PER_ROW)
+    return _pack(captions, -(-rows // devices) * devices, _octave_step)
+
+
+def stack(batches: Sequence[PackedTokens]) -> PackedTokens:
+    """Batches of equally many texts, one a run, with a first axis over the runs."""
+    longest = max(packed.tokens.shape[1] for packed in batches)
+
+    def lengthen(rows):
+        return np.pad(rows, ((0, 0), (0, longest - rows.shape[1])))
+
+    rows = [
+        PackedTokens(lengthen(one.tokens), lengthen(one.position), one.eot, one.place)
+        for one in batches
+    ]
+    return jax.tree.map(lambda *arrays: jnp.asarray(np.stack(arrays)), *rows)
+
+
+def _octave_step(length):
+    return max(STEP, 2 ** (length.bit_length() - 1) // LENGTHS_PER_OCTAVE)
+
+
+def _pack(suffixes, rows, find_step):
+    """In so many rows, whose length is a multiple of what `find_step` says of the least one."""
     number = len(suffixes)
-    rows = -(-number // CLASSES_PER_ROW)
-    per_row = -(-number // rows)
+    per_row = -(-number // rows) if rows else 0
     order = _balance([len(suffix) for suffix in suffixes], rows, per_row)
     lengths = [sum(len(suffixes[k]) for k in row) for row in order]
-    step = STEP if rows < MANY_ROWS else 1
-    length = -(-max(lengths) // step) * step
+    length = max(lengths, default=0)
+    step = find_step(length)
+    length = -(-length // step) * step
     tokens, position = (np.zeros((rows, length), np.int32) for _ in range(2))
     eot, place = np.zeros((rows, per_row), np.int32), np.zeros(number, np.int32)
     for row, classes in enumerate(order):
@@ -64,7 +104,7 @@ def _balance(lengths: list[int], rows: int, per_row: int) -> list[list[int]]:
     Longest first, into the row that is least above so many shortest names: those come last, and
     fill every row alike.
     """
-    shortest = min(lengths)
+    shortest = min(lengths, default=0)
     above = np.zeros(rows, int)
     members: list[list[int]] = [[] for _ in range(rows)]
     for k in sorted(range(len(lengths)), key=lambda k: -lengths[k]):

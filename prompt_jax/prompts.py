@@ -43,6 +43,13 @@ class ClassTokens:
         return self.suffix.shape[0]
 
 
+def no_classes() -> ClassTokens:
+    """What captions are behind, which are no classes: SOS alone."""
+    prefix = jnp.asarray([tokenizer.SOS], jnp.int32)
+    nothing = jnp.zeros(0, jnp.int32)
+    return ClassTokens(prefix, nothing[:, None], nothing, packed=pack([]))
+
+
 def tokenize_classes(
     template: str, names: Sequence[str], context_length: int = 77, share_words: bool = True
 ) -> ClassTokens:
@@ -121,10 +128,14 @@ def encode_classes(
     number = len(classes.prefix) - len(fixed) + prefix.shape[-2]
     _check_slots(clip, number, classes.suffix.shape[1])
     cache = clip.prefill(frozen, prefix, deep_prompts, classes.sos)
-    packed = classes.packed
-    tokens = clip.embed_text(frozen, packed.tokens)
-    features = clip.extend(frozen, cache, tokens, packed.position, packed.eot)
-    return features.reshape(*features.shape[:-3], -1, features.shape[-1])[..., packed.place, :]
+    return encode_packed(clip, frozen, cache, classes.packed)
+
+
+def encode_packed(clip: CLIP, frozen: Frozen, cache: Cache, texts: PackedTokens) -> jax.Array:
+    """Text features float[..., N, d], not normalised, of N texts behind what stands in `cache`."""
+    tokens = clip.embed_text(frozen, texts.tokens)
+    features = clip.extend(frozen, cache, tokens, texts.position, texts.eot)
+    return features.reshape(*features.shape[:-3], -1, features.shape[-1])[..., texts.place, :]
 
 
 def encode_embedded(

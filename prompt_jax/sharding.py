@@ -4,7 +4,6 @@ import os
 from typing import Any
 
 import jax
-import numpy as np
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from prompt_jax.errors import PromptError
@@ -46,11 +45,11 @@ class Placement:
         """The arrays of `tree` on every device."""
         return jax.device_put(tree, self._everywhere)
 
-    def split(self, batch: dict[str, np.ndarray]) -> dict[str, jax.Array]:
-        """A host batch, its first axis split over the devices."""
+    def split(self, batch: Any) -> Any:
+        """A host batch, a pytree of arrays, their first axes split over the devices."""
         return jax.device_put(batch, self._batch)
 
-    def split_runs(self, batches: dict[str, np.ndarray]) -> dict[str, jax.Array]:
+    def split_runs(self, batches: Any) -> Any:
         """Host batches of several runs, [runs, batch, …], the second axis split over devices."""
         return jax.device_put(batches, self._batch_of_runs)
 

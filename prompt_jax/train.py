@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from prompt_jax.methods import Method, Output, Prompts, Task, look
+from prompt_jax.methods import Method, Output, Pairs, Prompts, Task, look
 
 
 class State(NamedTuple):
@@ -44,13 +44,17 @@ def loss_of(output: Output, labels: jax.Array) -> jax.Array:
 
 
 def loss_and_output(
-    method: Method, prompts: Prompts, task: Task, batch: dict[str, jax.Array]
+    method: Method, prompts: Prompts, task: Task, batch: dict[str, Any]
 ) -> tuple[jax.Array, Output]:
     """The training loss of a batch {"image": float[B, H, W, 3], "label": int[B]}.
 
-    For a method that sees features, "image" may hold those, float[B, d].
+    For a method that sees features, "image" may hold those, float[B, d]; for one that sees clips,
+    it holds those, float[B, F, H, W, 3]; for one that sees pairs, "text" holds B captions beside
+    them, and "label" which clip is whose: 0 … B - 1.
     """
-    seen = look(method, task, batch["image"])
+    seen: Any = look(method, task, batch["image"])
+    if method.sees == "pairs":
+        seen = Pairs(seen, batch["text"])
     output = method.forward(prompts, method.prepare(prompts, task), task, seen)
     return loss_of(output, batch["label"]), output
 
@@ -93,7 +97,7 @@ def _step(method, optimizer, state, task, batch):
 
     (value, output), gradients = jax.value_and_grad(loss, has_aux=True)(state.prompts)
     updates, optimizer_state = optimizer.update(gradients, state.optimizer, state.prompts)
-    prompts = optax.apply_updates(state.prompts, updates)
+    prompts = method.constrain(optax.apply_updates(state.prompts, updates))
     hits = jnp.argmax(output.logits[-1], axis=-1) == batch["label"]
     step = state.step + 1
     went_well = (state.diverged > 0) | all_finite((value, prompts, optimizer_state))

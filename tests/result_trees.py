@@ -40,7 +40,7 @@ def put(folder: Path, **changes: Any) -> Path:
 
 
 def only_table(folder: Path) -> averages.ResultTable:
-    (table,), remarks = results.summarize(folder)
+    (table,), _, remarks = results.summarize(folder)
     assert not remarks
     return table
 

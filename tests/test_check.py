@@ -3,11 +3,14 @@
 import json
 from dataclasses import replace
 
+import numpy as np
 import pytest
+from clip_files import write
 from PIL import Image
 from rich.console import Console
 
-from data_pipelines import check, datasets, throughput
+from data_pipelines import check, datasets, throughput, torch_side
+from data_pipelines.errors import DataError
 from data_pipelines.table import TABLE
 
 SPLIT = "split_zhou_DescribableTextures.json"
@@ -227,7 +230,7 @@ def test_real_pictures_are_a_subset_that_can_be_read(shared):
 def test_throughput_does_the_same_work_as_ours(tmp_path, capsys):
     pytest.importorskip("torch")
     dataset = throughput.photos(tmp_path, 3)
-    pictures = throughput.TorchPictures([tmp_path / "0.jpg"], [7], 16)
+    pictures = torch_side.TorchPictures([tmp_path / "0.jpg"], [7], 16)
     image, label = pictures[0]
     assert image.shape == (3, 16, 16) and label == 7 and -3 < float(image.min()) < 0
     ways = throughput.contenders(dataset, 2, 16, 1)
@@ -237,6 +240,28 @@ def test_throughput_does_the_same_work_as_ours(tmp_path, capsys):
     console = Console(width=100)
     console.print(throughput.table("a title", rates))
     assert "1.00 (1.00 to 1.00)" in capsys.readouterr().out
+
+
+def test_throughput_of_clips_does_the_same_work_as_ours(tmp_path, capsys):
+    pytest.importorskip("torch")
+    for number in range(2):
+        write(tmp_path / f"deeper/{number}.mp4", count=20)
+    (tmp_path / "broken.avi").write_text("no clip")
+    dataset = throughput.clips_below(tmp_path, 9)
+    assert len(dataset.train) == 2 and "left out: " in capsys.readouterr().err
+    paths = [tmp_path / example.picture for example in dataset.train]
+    theirs = torch_side.TorchClips(paths, [0, 0], 4, 16, torch_side.read_with_pyav)
+    assert theirs[0][0].shape == (4, 3, 16, 16)
+    expected = list(dataset.read(dataset.train[0]).frames([2, 7, 12, 17]))
+    for frame, other in zip(torch_side.read_with_pyav(paths[0], 4), expected, strict=True):
+        np.testing.assert_array_equal(np.asarray(frame), np.asarray(other))
+    ways = throughput.contenders(dataset, 2, 16, 1, frames=4)
+    ours = {name: start for name, start in ways.items() if "threads" in name}
+    rates = throughput.compare(ours, 2, seconds=0.05, rounds=1, warm_up=1)
+    assert list(ours)[1] == "ours, 1 threads, clips decoded before"
+    assert all(rate > 0 for both in rates.values() for rate in both)
+    with pytest.raises(DataError, match="no clips below .*gone: no files that end in .mp4"):
+        throughput.clips_below(tmp_path / "gone", 9)
 
 
 def test_throughput_refuses_settings_and_data_it_cannot_use(tmp_path, capsys):

@@ -15,26 +15,31 @@ PUBLISHED = [
     *("FGVCAircraft", "SUN397", "DTD", "EuroSAT", "UCF101"),
     *("ImageNetV2", "ImageNet-Sketch", "ImageNet-A", "ImageNet-R"),
 ]
+PUBLISHED_CLIPS = ["MSR-VTT-9k", "MSR-VTT-7k", "MSVD", "LSMDC", "DiDeMo", "ActivityNet"]
 
 
 def test_published_data_sets_come_first_in_the_order_of_the_tables():
     titles = [entry.title for entry in TABLE.values()]
-    assert titles[: len(PUBLISHED)] == PUBLISHED
-    assert list(TABLE)[len(PUBLISHED) :] == ["emoji_scenes", "folder", "csv"]
+    published = PUBLISHED + PUBLISHED_CLIPS
+    assert titles[: len(published)] == published
+    own = ["folder", "csv", "captions_csv"]
+    assert list(TABLE)[len(published) :] == ["emoji_scenes", "emoji_clips", *own]
 
 
 @pytest.mark.parametrize("name", TABLE)
 def test_every_entry_has_a_slot_and_says_what_it_expects(name):
     entry = TABLE[name]
     assert entry.template.count("{}") == 1 and entry.layout.expected()
-    if entry.title in PUBLISHED:
-        assert entry.counts and entry.citation and entry.url and entry.num_classes
+    if entry.title in PUBLISHED + PUBLISHED_CLIPS:
+        assert entry.counts and entry.citation and entry.url
+        assert (entry.num_classes is None) == (entry.title in PUBLISHED_CLIPS)
         with pytest.raises(DataError, match="root is not set\nExpected layout:"):
             datasets.load(name)
 
 
 def test_the_embedded_data_set_has_the_classes_that_the_table_says():
     assert TABLE["emoji_scenes"].num_classes == len(scenes.CLASSES)
+    assert TABLE["emoji_clips"].num_classes == len(scenes.ACTIONS)
 
 
 @pytest.mark.parametrize(

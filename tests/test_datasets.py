@@ -227,7 +227,7 @@ def test_cache_returns_the_same_pixels_within_its_bound():
     cached = readers.CachedReader(dataset.read, max_bytes=2 * 400)
     for _ in range(2):
         assert [cached(example).getpixel((5, 5))[0] for example in examples] == [0, 1, 2]
-    assert reads == ["0", "1", "2", "2"] and cached.bytes_used == 800
+    assert reads == ["0", "1", "2", "2"] and cached.store.bytes_used == 800
 
 
 def test_emoji_scenes_load_without_files_and_never_share_scenes():

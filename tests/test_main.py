@@ -160,7 +160,7 @@ def test_a_config_file_s_own_mistake_names_file_and_line(parsed, capsys, tmp_pat
         ("c.unlock(); del c.learning_rate", "the config lacks config.learning_rate; start from"),
         (
             "c.data = {'name': 'dtd'}",
-            "lacks config.data.domain, config.data.ignore_rotation, config.data.names and",
+            "lacks config.data.also_test, config.data.domain, config.data.flip and",
         ),
         ("c.batch_size = True", "config.batch_size=True is of type bool; it must be of int"),
         ("c.batch_size = None", "config.batch_size=None is of type NoneType; it must be of int"),

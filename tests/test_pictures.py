@@ -143,7 +143,7 @@ def test_a_cache_goes_to_a_worker_empty(tmp_path):
     example = Example("a.png", 0, "x")
     assert cached(example) is cached(example)
     copy = pickle.loads(pickle.dumps(cached))
-    assert (copy.max_bytes, copy.bytes_used) == (10**6, 0)
+    assert (copy.store.max_bytes, copy.store.bytes_used) == (10**6, 0)
     np.testing.assert_array_equal(np.asarray(copy(example)), np.asarray(cached(example)))
 
 

@@ -10,7 +10,7 @@ from PIL import Image
 from experiments import results
 from experiments.configs.images import protocol as protocol_config
 from experiments.record import workdir
-from experiments.run import experiment, plans, preparation, protocols, sweep
+from experiments.run import experiment, plans, preparation, protocols, sweep, testing
 from prompt_jax import methods
 from prompt_jax.errors import PromptError
 from prompt_jax.files import seal
@@ -192,8 +192,8 @@ def test_a_stopped_evaluation_goes_on_with_what_is_left(clip, tmp_path, monkeypa
             raise KeyboardInterrupt
         return original(title, *rest)
 
-    original = experiment.test_batches
-    monkeypatch.setattr(experiment, "test_batches", stopping)
+    original = testing.test_batches
+    monkeypatch.setattr(testing, "test_batches", stopping)
     with pytest.raises(KeyboardInterrupt):
         experiment.run(config, tmp_path)
     there = json.loads((tmp_path / "evaluations.json").read_text())
@@ -218,7 +218,7 @@ def test_a_sweep_runs_what_is_missing_and_says_what_failed(clip, tmp_path, capsy
     found = sweep.run(config, tmp_path)
     assert capsys.readouterr().out.count("finished before") == 2
     assert [one["seed"] for one in found] == [1, 2]
-    tables, _ = results.summarize(tmp_path)
+    tables, *_ = results.summarize(tmp_path)
     assert len(tables) == 1
 
 

@@ -85,7 +85,7 @@ def test_of_two_equal_runs_the_newer_counts_and_the_older_is_named(tmp_path):
     old = put(tmp_path, accuracy={"base": 10.0, "new": 10.0})
     new = put(tmp_path, accuracy={"base": 90.0, "new": 90.0})
     os.utime(old, (1, 1))
-    (table,), remarks = results.summarize(tmp_path)
+    (table,), _, remarks = results.summarize(tmp_path)
     assert row(table, "coop").cells["caltech101", "base"].mean == 90.0
     assert len(remarks) == 1
     assert remarks[0].startswith(f"{old} does not count: {new} is a newer run")
@@ -197,7 +197,7 @@ def test_backbones_and_scenes_are_different_tables(tmp_path):
     put(tmp_path, dataset="emoji_scenes:plain")
     put(tmp_path, shots=4)
     put(tmp_path, ablation="iterations", variant="N=1", method="pro_mpt")
-    tables, remarks = results.summarize(tmp_path)
+    tables, _, remarks = results.summarize(tmp_path)
     assert len(tables) == 7
     assert not remarks
     for table in tables:
@@ -212,7 +212,7 @@ def test_backbones_and_scenes_are_different_tables(tmp_path):
         ("{", "Expecting"),
         ("[]", "no JSON object"),
         ('{"a": 1}', "no field 'protocol'"),
-        ('{"protocol": "retrieval"}', "protocol='retrieval', allowed: base_to_novel"),
+        ('{"protocol": "detection"}', "protocol='detection', allowed: base_to_novel"),
     ],
 )
 def test_foreign_files_are_named_and_left_out(tmp_path, text, reason):

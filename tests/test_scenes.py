@@ -21,9 +21,11 @@ SHIFTED = DOMAINS[1:]
 REPOSITORY = Path(__file__).resolve().parents[1]
 DIGEST = """
 import hashlib
-from data_pipelines.scenes import DOMAINS, render
+from data_pipelines.scenes import ACTIONS, DOMAINS, render, render_clip
 
-pictures = (render(3 * i % 200, DOMAINS[i % 5], 7, i, 32 + i) for i in range(40))
+pictures = [render(3 * i % 200, DOMAINS[i % 5], 7, i, 32 + i) for i in range(40)]
+for name, action in ACTIONS.items():
+    pictures.append(render_clip(name, (8, 90)[: action.num_objects], 7, 1, frames=(3, 40)))
 print(hashlib.sha256(b"".join(each.tobytes() for each in pictures)).hexdigest())
 """
 

@@ -119,7 +119,7 @@ def test_columns_and_curves_over_shots_are_those_that_were_there(tmp_path, monke
 def test_a_field_that_no_run_writes_leaves_the_file_out(tmp_path, field, value):
     put(tmp_path, dataset="dtd")
     put(tmp_path, **{field: value})
-    (_,), (problem,) = results.summarize(tmp_path)
+    (_,), _, (problem,) = results.summarize(tmp_path)
     assert "is left out, it is not the result of a run: " in problem
 
 

@@ -1,18 +1,15 @@
 """People's own pictures: a CSV file of path, class and split."""
 
-import csv
-import io
-import os
 from pathlib import Path
 
 from data_pipelines.errors import DataError, shorten, unknown
 from data_pipelines.examples import Dataset, Example
 from data_pipelines.layouts import class_names
-from data_pipelines.layouts.layout import MOST_DIGITS, SPLITS, check_path, expand, read_text
+from data_pipelines.layouts.csv_rows import Row, find_csv, read_rows
+from data_pipelines.layouts.layout import MOST_DIGITS, SPLITS, check_path
 from data_pipelines.pictures.readers import FolderReader
 
 REQUIRED = ("path", "label", "split")
-_Row = tuple[int, dict[str, str]]
 
 
 class CsvLayout:
@@ -44,8 +41,8 @@ class CsvLayout:
         Raises:
             DataError: no file, missing columns, a malformed row, or an unknown domain.
         """
-        path = self._find(name, root)
-        columns, rows = _read_rows(path)
+        path = find_csv(name, root, self.expected())
+        columns, rows = read_rows(path, REQUIRED, filled=(*REQUIRED, "name"))
         if domain is not None:
             rows = _of_domain(path, columns, rows, domain)
         numbered = "name" in columns
@@ -75,65 +72,8 @@ class CsvLayout:
             'Optional columns: domain; name (then "label" is a number from 0).'
         )
 
-    def _find(self, name: str, root: str | Path | None) -> Path:
-        if root is None:
-            raise DataError(f"{name}: root is not set\n{self.expected()}")
-        path = expand(root)
-        if os.path.isfile(path):
-            return path
-        if not os.path.isdir(path):
-            raise DataError(f"{name}: no such file or folder: {path}\n{self.expected()}")
-        files = sorted(path.glob("*.csv"))
-        if len(files) != 1:
-            found = ", ".join(file.name for file in files) or "none"
-            raise DataError(
-                f"{name}: {path} must hold exactly one *.csv file, found {found}; set root to the "
-                f"file\n{self.expected()}"
-            )
-        return files[0]
 
-
-def _read_rows(path: Path) -> tuple[list[str], list[_Row]]:
-    reader = csv.reader(io.StringIO(read_text(path, "CSV file"), newline=""), strict=True)
-    try:
-        columns = [column.strip().lower() for column in next(reader, [])]
-        _check_columns(path, columns)
-        return columns, [
-            (reader.line_num, _row(path, reader.line_num, columns, fields))
-            for fields in reader
-            if any(field.strip() for field in fields)
-        ]
-    except csv.Error as error:
-        raise DataError(f"{path}, line {reader.line_num}: not valid CSV: {error}") from error
-
-
-def _check_columns(path: Path, columns: list[str]) -> None:
-    missing = [column for column in REQUIRED if column not in columns]
-    if missing:
-        raise DataError(
-            f"{path}: the first line lacks the columns {', '.join(missing)}; it holds "
-            f"{', '.join(columns) or 'nothing'}. It must name at least {','.join(REQUIRED)}, "
-            "separated by commas; split is train, val or test"
-        )
-    repeated = sorted({column for column in columns if columns.count(column) > 1})
-    if repeated:
-        raise DataError(f"{path}: the first line names {', '.join(repeated)} more than once")
-
-
-def _row(path: Path, line: int, columns: list[str], fields: list[str]) -> dict[str, str]:
-    if len(fields) != len(columns):
-        raise DataError(
-            f"{path}, line {line}: {len(fields)} fields, but the first line names {len(columns)} "
-            'columns; put fields that hold a comma into quotation marks "…"'
-        )
-    row = {column: field.strip() for column, field in zip(columns, fields, strict=True)}
-    for column in (*REQUIRED, "name"):
-        if column in row and not row[column]:
-            raise DataError(f"{path}, line {line}: {column} is empty; fill it in")
-    return row
-
-
-def _of_domain(path: Path, columns: list[str], rows: list[_Row], domain: str) -> list[_Row]:
+def _of_domain(path: Path, columns: list[str], rows: list[Row], domain: str) -> list[Row]:
     if "domain" not in columns:
         raise DataError(
             f"{path}: domain {domain!r} was asked for, but there is no column domain; add it to "

@@ -9,11 +9,12 @@ from PIL import Image
 from data_pipelines.errors import DataError, unknown
 from data_pipelines.examples import Dataset, Example
 
-# Each split draws its scenes from its own block of indices, so that no scene is in two splits.
-_BLOCK = 1_000_000
-_STARTS = {"train": 0, "val": _BLOCK, "test": 2 * _BLOCK}
-# Fixed: the data set is one data set, the same for every run; seeds choose shots from it.
-_SEED = 0
+BLOCK = 1_000_000
+STARTS = {"train": 0, "val": BLOCK, "test": 2 * BLOCK}
+"""Each split draws its scenes from its own block of indices, so that no scene is in two splits."""
+
+SEED = 0
+"""Fixed: the data set is one data set, the same for every run; seeds choose shots from it."""
 
 
 class EmojiScenes:
@@ -57,15 +58,15 @@ class EmojiScenes:
             raise unknown(f"domain of {name}", domain, scenes.DOMAINS)
         total = len(scenes.CLASSES)
         count = total if num_classes is None else num_classes
-        _check_range("num_classes", count, 1, total)
-        _check_range("size", size, 32, 96)
+        check_range("num_classes", count, 1, total)
+        check_range("size", size, 32, 96)
         counts = {"train": train_per_class, "val": val_per_class, "test": test_per_class}
         for split, per_class in counts.items():
-            _check_range(f"{split}_per_class", per_class, 0, _BLOCK)
-        kept = [position * total // count for position in range(count)]
+            check_range(f"{split}_per_class", per_class, 0, BLOCK)
+        kept = spread(count, total)
         train, val, test = (
             _list_scenes(domain, kept, scenes.CLASSES, range(start, start + counts[split]))
-            for split, start in _STARTS.items()
+            for split, start in STARTS.items()
         )
         source = f"rendered, style {domain}"
         return Dataset(name, template, train, val, test, SceneReader(size), split_source=source)
@@ -86,7 +87,7 @@ class SceneReader:
         from data_pipelines import scenes
 
         domain, label, index = example.picture.split("/")
-        return Image.fromarray(scenes.render(int(label), domain, _SEED, int(index), self.size))
+        return Image.fromarray(scenes.render(int(label), domain, SEED, int(index), self.size))
 
 
 def _list_scenes(
@@ -99,6 +100,12 @@ def _list_scenes(
     )
 
 
-def _check_range(field: str, value: int, low: int, high: int) -> None:
+def spread(number: int, total: int) -> list[int]:
+    """Positions of a fixed, evenly spread subset of `total` things."""
+    return [position * total // number for position in range(number)]
+
+
+def check_range(field: str, value: int, low: int, high: int) -> None:
+    """Refuses, with a `DataError`, a number that is not from `low` to `high`."""
     if not low <= value <= high:
         raise DataError(f"{field}={value}: must be from {low} to {high}")

@@ -112,13 +112,14 @@ def read_json(path: Path, what: str) -> Any:
     text = read_text(path, what)
 
     def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        twice = [key for key, number in Counter(key for key, _ in pairs).items() if number > 1]
-        if twice:
+        found = dict(pairs)
+        if len(found) < len(pairs):
+            twice = [key for key, number in Counter(key for key, _ in pairs).items() if number > 1]
             raise DataError(
                 f"{path}: an object of the {what} names {shorten(twice[0])} more than once, and "
                 "only one can count; remove or merge the others"
             )
-        return dict(pairs)
+        return found
 
     def whole(digits: str) -> int:
         number = len(digits.lstrip("-"))

@@ -80,7 +80,7 @@ def check_picture(path: str | Path | BinaryIO) -> None:
     """
     with _opened(path) as image:
         end = _ENDS.get(image.format or "")
-        if end is None or image.fp is None or end not in _tail(image.fp):
+        if end is None or image.fp is None or end not in tail(image.fp):
             image.load()
 
 
@@ -129,8 +129,15 @@ _KINDS = (
 )
 
 
-def check_kind(path: str | Path) -> None:
+def check_kind(
+    path: str | Path, most_bytes: int = MAX_FILE_BYTES, bad: type[BadPicture] = BadPicture
+) -> None:
     """Refuse, without opening it, what is no file that a picture can be in; links are followed.
+
+    Args:
+        path: the file.
+        most_bytes: how large it may be.
+        bad: what is raised; its `what` is what the file should be.
 
     Raises:
         BadPicture: a folder, pipe, socket or device, an empty file, or one that is too large.
@@ -139,14 +146,15 @@ def check_kind(path: str | Path) -> None:
     status = os.stat(path)
     kind = next((kind for is_kind, kind in _KINDS if is_kind(status.st_mode)), None)
     if kind is not None:
-        raise BadPicture(str(path), f"{kind}, not a picture file")
+        raise bad(str(path), f"{kind}, not a {bad.what} file")
     if not status.st_size:
-        raise BadPicture(str(path), "an empty file")
-    if status.st_size > MAX_FILE_BYTES:
-        raise BadPicture(str(path), f"{status.st_size} bytes, more than a picture has")
+        raise bad(str(path), "an empty file")
+    if status.st_size > most_bytes:
+        raise bad(str(path), f"{status.st_size} bytes, more than a {bad.what} has")
 
 
-def _tail(file: IO[bytes]) -> bytes:
+def tail(file: IO[bytes]) -> bytes:
+    """The last bytes of a file, which say whether it is whole; it is read on where it was."""
     place = file.tell()
     size = file.seek(0, os.SEEK_END)
     file.seek(max(0, size - _TAIL_BYTES))

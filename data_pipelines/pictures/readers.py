@@ -1,7 +1,7 @@
-"""Readers of pictures, and finding those that cannot be read."""
+"""Readers of pictures, and finding those, or clips, that cannot be read."""
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,42 +35,59 @@ class FolderReader:
         check_picture(self.folder / example.picture)
 
 
-class CachedReader:
-    """`Dataset.read` that keeps decoded pictures in memory, up to a bound; thread-safe.
+class Store:
+    """What was decoded, kept in memory up to a bound; thread-safe.
 
     Nothing is ever evicted: every epoch visits each picture once, in a new order, and there
     keeping the first ones that fit gives more hits than any recency rule.
     """
 
-    def __init__(self, read: Callable[[Example], Image.Image], max_bytes: int):
-        """Cache what `read` returns, up to `max_bytes` bytes of pixels."""
-        self.read = read
+    def __init__(self, max_bytes: int):
+        """An empty one, for up to `max_bytes` bytes."""
         self.max_bytes = max_bytes
         self.bytes_used = 0
-        self._kept: dict[str, Image.Image] = {}
+        self._kept: dict[Hashable, Any] = {}
         self._lock = Lock()
 
-    def __call__(self, example: Example) -> Image.Image:
-        """The example's picture as RGB (shared: not to be changed); raises `BadPicture`."""
-        kept = self._kept.get(example.picture)
-        if kept is not None:
-            return kept
-        image = self.read(example)
-        size = image.width * image.height * _BYTES_PER_PIXEL
+    def get(self, key: Hashable) -> Any:
+        """What was kept under `key`, shared by all who ask (not to be changed), or None."""
+        return self._kept.get(key)
+
+    def keep(self, key: Hashable, value: Any, size: int) -> None:
+        """Keep `value`, of `size` bytes, if there is room."""
         with self._lock:
-            fits = self.bytes_used + size <= self.max_bytes
-            if fits and example.picture not in self._kept:
-                self._kept[example.picture] = image
+            if self.bytes_used + size <= self.max_bytes and key not in self._kept:
+                self._kept[key] = value
                 self.bytes_used += size
-        return image
+
+    def keep_picture(self, key: Hashable, image: Image.Image) -> None:
+        """Keep a picture, if there is room for its pixels."""
+        self.keep(key, image, image.width * image.height * _BYTES_PER_PIXEL)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Without the pictures and the lock: a worker process begins with an empty cache."""
-        return {"read": self.read, "max_bytes": self.max_bytes}
+        """Without what is kept and the lock: a worker process begins with an empty store."""
+        return {"max_bytes": self.max_bytes}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """In the worker process."""
         self.__init__(**state)  # type: ignore[misc]
+
+
+class CachedReader:
+    """`Dataset.read` that keeps decoded pictures in memory, up to a bound; thread-safe."""
+
+    def __init__(self, read: Callable[[Example], Image.Image], max_bytes: int):
+        """Cache what `read` returns, up to `max_bytes` bytes of pixels."""
+        self.read = read
+        self.store = Store(max_bytes)
+
+    def __call__(self, example: Example) -> Image.Image:
+        """The example's picture as RGB (shared: not to be changed); raises `BadPicture`."""
+        image = self.store.get(example.picture)
+        if image is None:
+            image = self.read(example)
+            self.store.keep_picture(example.picture, image)
+        return image
 
 
 def missing_files(dataset: Dataset, examples: Iterable[Example]) -> list[str]:
@@ -97,7 +114,7 @@ def check_files(dataset: Dataset, examples: Sequence[Example]) -> None:
         shown = "".join(f"\n  {picture}" for picture in missing[:10])
         more = f"\n  … and {len(missing) - 10} more" if len(missing) > 10 else ""
         raise DataError(
-            f"{dataset.name}: {len(missing)} of {wanted} pictures are missing in "
+            f"{dataset.name}: {len(missing)} of {wanted} {dataset.kind} are missing in "
             f"{dataset.folder}:{shown}{more}\nComplete the download, or point root at the full "
             "data set."
         )
@@ -109,19 +126,20 @@ def find_bad(
     advance: Callable[[], object] | None = None,
     decode: bool = True,
 ) -> list[tuple[str, str]]:
-    """Look at every picture once, in threads.
+    """Look at every picture or clip once, in threads.
 
     Args:
-        dataset: where the pictures lie.
+        dataset: where they lie.
         examples: what to go through.
-        advance: called after each picture, for a progress bar.
-        decode: whether pictures are decoded; without it only what `check` of `dataset.read` sees
-            is found, and nothing in pictures that are rendered.
+        advance: called after each one, for a progress bar.
+        decode: whether they are decoded, by `decode` of `dataset.read` if it has one; without it
+            only what its `check` sees is found, and nothing in pictures that are rendered.
 
     Returns:
         (path, reason) of those that cannot be read, in order.
     """
-    look = dataset.read if decode else getattr(dataset.read, "check", None)
+    read = dataset.read
+    look = getattr(read, "decode", read) if decode else getattr(read, "check", None)
     if look is None:
         return []
 
@@ -135,7 +153,7 @@ def find_bad(
                 advance()
         return None
 
-    unique = {example.picture: example for example in examples}
+    unique = {(example.picture, example.span): example for example in examples}
     with ThreadPoolExecutor(_SCAN_THREADS) as threads:
         return [found for found in threads.map(problem, unique.values()) if found is not None]
 
@@ -186,6 +204,6 @@ def unreadable(
     """The error that lists the pictures (path, reason) that `find_bad` found among `examples`."""
     listed = "".join(f"\n  {path}: {reason}" for path, reason in bad)
     return DataError(
-        f"{dataset.name}: {len(bad)} of {len(examples)} pictures cannot be read:{listed}\n"
+        f"{dataset.name}: {len(bad)} of {len(examples)} {dataset.kind} cannot be read:{listed}\n"
         "Replace these files, or leave them out with --config.data.on_bad_image=skip."
     )

@@ -13,7 +13,7 @@ CHANNELS = 3
 
 _MEAN = np.array(CLIP_MEAN, np.float32)
 _STD = np.array(CLIP_STD, np.float32)
-_AREA = (0.08, 1.0)
+AREA = (0.08, 1.0)
 _RATIO = (3 / 4, 4 / 3)
 _TRIES = 10
 # Of a picture longer than this many times its short side, only the middle is resized: the crop
@@ -59,7 +59,12 @@ def _without_far_ends(image: Image.Image) -> Image.Image:
 
 
 def train_transform(
-    image: Image.Image, size: int, rng: np.random.Generator, out: np.ndarray | None = None
+    image: Image.Image,
+    size: int,
+    rng: np.random.Generator,
+    out: np.ndarray | None = None,
+    area: tuple[float, float] = AREA,
+    flip: bool = True,
 ) -> np.ndarray:
     """Random resized crop, random horizontal flip, normalise.
 
@@ -68,27 +73,32 @@ def train_transform(
         size: side of the result in pixels.
         rng: decides crop and flip.
         out: float32[size, size, 3] to write into, contiguous; None makes one.
+        area: least and most of the picture that the crop shows.
+        flip: False never flips.
 
     Returns:
         float32[size, size, 3], normalised by CLIP's mean and standard deviation.
 
     Source: the CoOp family's training recipe (crop area 0.08 to 1, flip with probability 1/2).
     """
-    crop = image.crop(random_box(*image.size, rng))
+    crop = image.crop(random_box(*image.size, rng, area))
     # Not `resize(box=…)`: at the border that filter also sees the pixels outside the crop.
     crop = crop.resize((size, size), Image.Resampling.BICUBIC)
-    if rng.random() < 0.5:
+    if flip and rng.random() < 0.5:
         crop = crop.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
     return normalise(crop, out)
 
 
-def random_box(width: int, height: int, rng: np.random.Generator) -> Box:
-    """A random crop of 0.08 to 1 of the area and an aspect ratio of 3/4 to 4/3.
+def random_box(
+    width: int, height: int, rng: np.random.Generator, area: tuple[float, float] = AREA
+) -> Box:
+    """A random crop of an aspect ratio of 3/4 to 4/3.
 
     Args:
         width: of the picture, in pixels.
         height: of the picture, in pixels.
         rng: the source of randomness.
+        area: least and most of the picture that the crop shows.
 
     Returns:
         (left, top, right, bottom) in pixels; after ten boxes that do not fit, the largest
@@ -97,9 +107,9 @@ def random_box(width: int, height: int, rng: np.random.Generator) -> Box:
     Source: torchvision's `RandomResizedCrop`.
     """
     for _ in range(_TRIES):
-        area = width * height * rng.uniform(*_AREA)
+        pixels = width * height * rng.uniform(*area)
         ratio = math.exp(rng.uniform(math.log(_RATIO[0]), math.log(_RATIO[1])))
-        w, h = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
+        w, h = round(math.sqrt(pixels * ratio)), round(math.sqrt(pixels / ratio))
         if 0 < w <= width and 0 < h <= height:
             left = int(rng.integers(width - w + 1))
             top = int(rng.integers(height - h + 1))

@@ -45,15 +45,20 @@ def draw_background(size: int, rng: np.random.Generator) -> tuple[np.ndarray, st
         The picture, float32[size, size, 3], 0 to 255; the pattern's word (a key of `PATTERNS`);
         the main colour's word (a key of `COLOURS`).
     """
-    kind = _KINDS[int(rng.random() * len(_KINDS))]
-    main = int(rng.random() * len(_WORDS))
-    colour = draw_colour(rng, main)
+    kind, word = choose_background(rng)
+    colour = draw_colour(rng, _WORDS.index(word))
     second = _KEPT * colour + (1 - _KEPT) * draw_colour(rng)
     mask = PATTERNS[kind](size, rng)
     background = colour + mask[..., None] * (second - colour)
     for _ in range(int(rng.random() * 4)):
         _draw_patch(background, rng)
-    return background, kind, _WORDS[main]
+    return background, kind, word
+
+
+def choose_background(rng: np.random.Generator) -> tuple[str, str]:
+    """The words of what `draw_background` would draw: pattern and main colour."""
+    kind = _KINDS[int(rng.random() * len(_KINDS))]
+    return kind, _WORDS[int(rng.random() * len(_WORDS))]
 
 
 def draw_colour(rng: np.random.Generator, index: int | None = None) -> np.ndarray:

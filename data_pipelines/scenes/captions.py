@@ -1,11 +1,13 @@
-"""Captions of scenes, varied and true, for training a small CLIP on them."""
+"""Captions of scenes and clips, varied and true."""
 
 import random
 from types import MappingProxyType
 
 import numpy as np
 
+from data_pipelines.scenes.actions import ACTIONS
 from data_pipelines.scenes.classes import CLASSES
+from data_pipelines.scenes.clips import ClipScene
 from data_pipelines.scenes.render import Scene
 
 SHORT = ("a photo of a {}.", "a {}.", "a picture of a {}.")
@@ -95,6 +97,18 @@ _PLACES = MappingProxyType(
         "centre": "in the center",
     }
 )
+_CLIP = (
+    "a {name} {doing}.",
+    "a {name} is {doing}.",
+    "the {name} is {doing}.",
+    "a video of a {name} {doing}.",
+)
+_CLIP_IN_FULL = (
+    "a {name} {doing} on {ground}.",
+    "a {name} is {doing} on {ground}.",
+    "on {ground}, a {name} is {doing}.",
+    "{ground}, and a {name} {doing}.",
+)
 
 
 def caption(scene: Scene, rng: np.random.Generator | random.Random) -> str:
@@ -121,6 +135,27 @@ def caption(scene: Scene, rng: np.random.Generator | random.Random) -> str:
     ground = _pick(_GROUNDS[scene.background], rng).format(colour=scene.colour)
     place = _PLACES[scene.position]
     return template.format(name=name, ground=ground, place=place, size=scene.size)
+
+
+def caption_clip(
+    scene: ClipScene, rng: np.random.Generator | random.Random, in_full: bool = False
+) -> str:
+    """Describe a clip in one of many ways, all true.
+
+    Args:
+        scene: as `describe_clip` describes it.
+        rng: where the choice is drawn from. From the same one, a clip and its reversal get the
+            same caption but for what tells the two apart.
+        in_full: name the background in any case, and not in about half of them.
+
+    Returns:
+        One sentence with object and action in it, at most 17 tokens of CLIP's vocabulary.
+    """
+    name, *other = (CLASSES[label] for label in scene.objects)
+    template = _pick(_CLIP_IN_FULL if in_full else _CLIP + _CLIP_IN_FULL, rng)
+    doing = _pick(ACTIONS[scene.action].phrases, rng).format(other="".join(other))
+    ground = _pick(_GROUNDS[scene.background], rng).format(colour=scene.colour)
+    return template.format(name=name, doing=doing, ground=ground)
 
 
 def _pick(choices: tuple[str, ...], rng: np.random.Generator | random.Random) -> str:

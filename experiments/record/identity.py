@@ -16,13 +16,15 @@ from ml_collections import ConfigDict
 from data_pipelines.examples import Dataset, Example
 from prompt_jax.errors import PromptError
 
-# Fields that say how a run is watched, not what it computes: they may change between restarts.
+# Fields that say how a run is watched, not what it computes, and what more is tested: they may
+# change between restarts.
 FREE_FIELDS = (
     "log_every",
     "checkpoint_every",
     "eval_batch_size",
     "memory_gb",
     "parallel_seeds",
+    "data.also_test",
     "data.num_threads",
     "data.num_workers",
     "data.on_bad_image",

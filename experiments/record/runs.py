@@ -12,7 +12,11 @@ from prompt_jax.errors import PromptError
 from prompt_jax.files import check_seal, read_json
 
 SOURCE_PROTOCOLS = ("cross_dataset", "domain_generalization")
-PROTOCOLS = ("base_to_novel", "few_shot", *SOURCE_PROTOCOLS)
+RETRIEVAL = "retrieval"
+# Its directions, captions for clips and clips for captions, and what is said of each.
+WAYS = ("t2v", "v2t")
+METRICS = ("R@1", "R@5", "R@10", "MnR", "MdR")
+PROTOCOLS = ("base_to_novel", "few_shot", *SOURCE_PROTOCOLS, RETRIEVAL)
 
 # Of a config, what zero-shot CLIP depends on.
 _ZERO_SHOT = ("data.", "dtype", "activation")
@@ -20,6 +24,9 @@ _ZERO_SHOT = ("data.", "dtype", "activation")
 
 # What content of other types makes Python raise, beside ValueError.
 WRONG_CONTENT = (TypeError, KeyError, AttributeError, OverflowError)
+
+
+Ranks = Mapping[str, Mapping[str, Mapping[str, float]]]
 
 
 class Tested(NamedTuple):
@@ -48,6 +55,10 @@ class Run:
             seeds leave alone; empty in older files.
         tested: tested data set to what of it was tested.
         chosen: settings that the run chose, to their values.
+        ranks: of retrieval, tested data set to direction to metric to figure; else empty.
+        zero_shot_ranks: the same of zero-shot CLIP.
+        trainable: how many numbers train; None where not recorded.
+        train_seconds: what training took.
     """
 
     path: pathlib.Path
@@ -70,6 +81,10 @@ class Run:
     hashes: Mapping[str, str]
     tested: Mapping[str, Tested]
     chosen: Mapping[str, float]
+    ranks: Ranks
+    zero_shot_ranks: Ranks
+    trainable: int | None
+    train_seconds: float
 
 
 def read(folder: pathlib.Path) -> tuple[list[Run], list[str]]:
@@ -108,7 +123,9 @@ def parse(path: pathlib.Path, content: Mapping[str, Any]) -> Run:
         raise ValueError(f"protocol={protocol!r}, allowed: {', '.join(PROTOCOLS)}")
     # Before there were several protocols, base and new stood by themselves.
     accuracy = content.get("accuracy") or {key: content[key] for key in ("base", "new")}
-    wanted = {"base_to_novel": {"base", "new"}, "few_shot": {"test"}}.get(protocol, set())
+    wanted = {"base_to_novel": {"base", "new"}, "few_shot": {"test"}, RETRIEVAL: {"test"}}.get(
+        protocol, set()
+    )
     if not wanted <= set(accuracy):
         raise ValueError(f"accuracy has {sorted(accuracy)}, expected {sorted(wanted)}")
     zero_shot = {key: value for key, value in content["zero_shot"].items() if key in accuracy}
@@ -140,12 +157,28 @@ def parse(path: pathlib.Path, content: Mapping[str, Any]) -> Run:
         hashes=_hashes(content),
         tested=_tested(content, list(accuracy)),
         chosen={name: float(value) for name, value in _chosen(content).items()},
+        ranks=_ranks(content, "ranks"),
+        zero_shot_ranks=_ranks(content, "zero_shot_ranks"),
+        trainable=content.get("trainable_parameters"),
+        train_seconds=float(content.get("train_seconds") or 0),
         **text,
     )
 
 
 def _chosen(content: Mapping[str, Any]) -> Mapping[str, Any]:
     return (content.get("chosen") or {}).get("values") or {}
+
+
+def _ranks(content: Mapping[str, Any], field: str) -> Ranks:
+    if content["protocol"] != RETRIEVAL:
+        return {}
+    return {
+        key: {
+            direction: {metric: float(value) for metric, value in metrics.items()}
+            for direction, metrics in directions.items()
+        }
+        for key, directions in content[field].items()
+    }
 
 
 def _shots_there(content: Mapping[str, Any]) -> tuple[int, int]:
@@ -177,7 +210,7 @@ def _data(content: Mapping[str, Any]) -> dict[str, Any]:
 
 def _hashes(content: Mapping[str, Any]) -> dict[str, str]:
     # More targets can be tested later, so one hash of all of them would part equal runs.
-    if content["protocol"] in SOURCE_PROTOCOLS and "data_hashes" in content:
+    if content["protocol"] in (*SOURCE_PROTOCOLS, RETRIEVAL) and "data_hashes" in content:
         found = {f"data of {key}": one for key, one in content["data_hashes"]["tests"].items()}
     else:
         found = {"data": content["data_hash"]} if content.get("data_hash") else {}
@@ -240,6 +273,9 @@ def with_zero_shot(runs: Sequence[Run]) -> list[Run]:
                     method="zero_shot",
                     variant="",
                     accuracy=run.zero_shot,
+                    ranks=run.zero_shot_ranks,
+                    trainable=0,
+                    train_seconds=0.0,
                     per_iteration={},
                     chosen={},
                     config=reduced(run),

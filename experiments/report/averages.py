@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from experiments.record import runs
-from experiments.record.runs import SOURCE_PROTOCOLS, Run
+from experiments.record.runs import RETRIEVAL, SOURCE_PROTOCOLS, Run
 from experiments.report import published, tables
 from experiments.report.published import Published
 from prompt_jax.metrics import harmonic_mean
@@ -159,7 +159,7 @@ def average(found: Sequence[Run]) -> tuple[list[ResultTable], list[str]]:
         tables, and a line for each run that did not count.
     """
     groups: dict[tuple, list[Run]] = defaultdict(list)
-    for run in runs.with_zero_shot(found):
+    for run in runs.with_zero_shot([run for run in found if run.protocol != RETRIEVAL]):
         scenes = run.dataset if run.dataset.startswith("emoji_scenes") else ""
         data = run.dataset if run.protocol in SOURCE_PROTOCOLS else scenes
         shots = None if run.protocol == "few_shot" else run.shots

@@ -11,6 +11,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from PIL import Image
 
 # Text stays text in SVG, and the same figure gives the same file.
 matplotlib.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "prompt_jax"})
@@ -59,6 +60,7 @@ def plot_bars(
     path: pathlib.Path,
     bars: Mapping[str, Mapping[str, Bar]],
     title: str,
+    xlabel: str = "accuracy (%)",
 ) -> list[pathlib.Path]:
     """Horizontal bars, a group per row of a table: long labels stay readable.
 
@@ -66,6 +68,7 @@ def plot_bars(
         path: PNG file to write; the SVG file is written beside it.
         bars: row to metric to mean, standard deviation and published figure, percent.
         title: what the figure is about.
+        xlabel: what all metrics are.
     """
     metrics = list(dict.fromkeys(metric for row in bars.values() for metric in row))
     height = 0.8 / len(metrics)
@@ -93,7 +96,7 @@ def plot_bars(
     axis.set_yticks(range(len(bars)), [textwrap.fill(label, 34) for label in bars])
     axis.set_ylim(len(bars) - 0.4, -0.6)
     ends = [mean + (error or 0) for row in bars.values() for mean, error, _ in row.values()]
-    axis.set(xlabel="accuracy (%)", xlim=(0, max([*ends, *(v for v, _ in published), 1]) * 1.12))
+    axis.set(xlabel=xlabel, xlim=(0, max([*ends, *(v for v, _ in published), 1]) * 1.12))
     axis.grid(axis="x", alpha=0.3)
     axis.set_axisbelow(True)
     _legend_below(figure, axis)
@@ -142,6 +145,29 @@ def plot_curves(
     axis.set(xlabel=xlabel, ylabel="accuracy (%)")
     axis.grid(alpha=0.3)
     _legend_below(figure, axis)
+    return _save(figure, path, title)
+
+
+def plot_strips(
+    path: pathlib.Path, strips: Sequence[tuple[str, Sequence[Image.Image]]], title: str
+) -> list[pathlib.Path]:
+    """Frames of clips, a row a clip.
+
+    Args:
+        path: PNG file to write; the SVG file is written beside it.
+        strips: what stands above a row, and its frames.
+        title: what the figure is about.
+    """
+    longest = max(len(frames) for _, frames in strips)
+    size = (1.2 * longest, 0.5 + 1.55 * len(strips))
+    figure = plt.figure(figsize=size, layout="constrained")
+    rows = figure.subfigures(len(strips), 1, squeeze=False)[:, 0]
+    for row, (words, frames) in zip(rows, strips, strict=True):
+        row.suptitle(words, fontsize=9, x=0.01, ha="left")
+        for axis, frame in zip(row.subplots(1, longest, squeeze=False)[0], frames, strict=False):
+            axis.imshow(np.asarray(frame))
+        for axis in row.axes:
+            axis.set_axis_off()
     return _save(figure, path, title)
 
 

@@ -10,7 +10,20 @@ from prompt_jax.methods.selection import in_words
 
 
 def print_run(results: Mapping[str, Any]) -> None:
-    """One run: accuracies of the method, of zero-shot CLIP and after each iteration; H if any."""
+    """One run: what it reached, what zero-shot CLIP does, and what to know of both."""
+    if "ranks" in results:
+        _print_ranks(results)
+    else:
+        _print_accuracies(results)
+    if results["skipped_pictures"]:
+        number = len(results["skipped_pictures"])
+        print(f"left out {number} unreadable file{'s' * (number > 1)}, see results.json")
+    if "note" in results:
+        print(f"note: {results['note']}")
+
+
+def _print_accuracies(results: Mapping[str, Any]) -> None:
+    """Accuracies of the method, of zero-shot CLIP and after each iteration; H if any."""
     asked = results["shots"]
     shots = count_shots(asked, *results.get("shots_per_class", (asked, asked)))
     title = (
@@ -35,11 +48,27 @@ def print_run(results: Mapping[str, Any]) -> None:
     label = results["method"] + (f" ({in_words(chosen['values'])})" if chosen else "")
     table.add_row(label, *cells(results if with_h else results["accuracy"]))
     show(table)
-    if results["skipped_pictures"]:
-        number = len(results["skipped_pictures"])
-        print(f"left out {number} unreadable picture{'s' * (number > 1)}, see results.json")
-    if "note" in results:
-        print(f"note: {results['note']}")
+
+
+def _print_ranks(results: Mapping[str, Any]) -> None:
+    """Ranks in both directions, of the method and of zero-shot CLIP, on every test set."""
+    title = (
+        f"{results['method']} on {results['dataset']}, seed {results['seed']}, backbone "
+        f"{results['backbone']} (R@K in %, mean and median rank)"
+    )
+    compared = {"zero-shot CLIP": results["zero_shot_ranks"], results["method"]: results["ranks"]}
+    if results["method"] == "zero_shot":
+        del compared["zero-shot CLIP"]
+    [*tests] = results["ranks"]
+    metrics = list(results["ranks"][tests[0]]["t2v"])
+    table = Table("", "", *metrics, title=title, min_width=min(len(title), 100))
+    for key in tests:
+        for direction, words in {"t2v": "captions search clips", "v2t": "the reverse"}.items():
+            where = words if len(tests) == 1 else f"{key}: {words}"
+            for name, ranks in compared.items():
+                figures = [f"{ranks[key][direction][metric]:.2f}" for metric in metrics]
+                table.add_row(where, name, *figures)
+    show(table)
 
 
 def count_shots(asked: int, least: int, most: int) -> str:

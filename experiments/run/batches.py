@@ -1,14 +1,36 @@
-"""How the pictures of a run become batches: for training, for kept features, for testing."""
+"""How the examples of a run become batches: for training, for kept features, for testing."""
 
 import dataclasses
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, Protocol
 
 import numpy as np
 from ml_collections import ConfigDict
 
-from data_pipelines import loader
+from data_pipelines import clip_loader, loader
 from data_pipelines.examples import Dataset, Example
 from data_pipelines.reading import Batches
+from prompt_jax.captions import Captions
+from prompt_jax.packing import pack_captions
+
+
+class TrainingBatches(Protocol):
+    """What training reads: batches, and a position among them that can be saved."""
+
+    def __next__(self) -> dict[str, Any]:
+        """The next batch."""
+
+    def get_state(self) -> dict[str, int]:
+        """See `Batches`."""
+
+    def state_after(self, batches: int) -> dict[str, int]:
+        """See `Batches`."""
+
+    def set_state(self, state: dict[str, int]) -> None:
+        """See `Batches`."""
+
+    def close(self) -> None:
+        """See `Batches`."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,6 +79,10 @@ class PictureBatches:
         """Endless batches of kept features float32[V, n, d], in the order of `train`."""
         return loader.feature_batches(features, labels, self.batch_size, self.seed)
 
+    def train_examples(self, dataset: Dataset) -> int:
+        """What an epoch goes through: the training pictures."""
+        return len(dataset.train)
+
     def train_steps(self, number: int) -> int:
         """Steps of an epoch on so many training pictures."""
         return loader.steps_per_epoch(number, self.batch_size)
@@ -66,13 +92,111 @@ class PictureBatches:
         return -(-number // self.eval_batch_size)
 
 
-def picture_batches(config: ConfigDict, image_size: int) -> PictureBatches:
-    """The batches that a config asks for, of pictures for a backbone."""
+@dataclasses.dataclass(frozen=True)
+class ClipBatches(PictureBatches):
+    """Batches {"image": float32[B, F, S, S, 3], "label": int32[B], …} of a run's clips.
+
+    Attributes:
+        frames: F.
+        rule: which frames, in training; in testing the middle ones of F parts where this is
+            "random".
+        flip: whether half of the training clips are mirrored.
+    """
+
+    frames: int
+    rule: Any
+    flip: bool
+
+    def train(self, dataset: Dataset) -> Batches:
+        """Endless batches of the training clips, a pair for each caption; "row" and "caption" say
+        which."""
+        return clip_loader.train_batches(
+            dataset,
+            dataset.train,
+            self.batch_size,
+            self.frames,
+            self.image_size,
+            self.seed,
+            rule=self.rule,
+            flip=self.flip,
+            **self.reading,
+        )
+
+    def test(self, dataset: Dataset, examples: tuple[Example, ...]) -> Batches:
+        """Clips of a data set as they are, in order; the last batch is padded."""
+        rule: Any = "centre" if self.rule == "random" else self.rule
+        return clip_loader.test_batches(
+            dataset,
+            examples,
+            self.eval_batch_size,
+            self.frames,
+            self.image_size,
+            rule,
+            **self.reading,
+        )
+
+    def train_examples(self, dataset: Dataset) -> int:
+        """What an epoch goes through: the pairs of a clip and a caption."""
+        return len(clip_loader.training_pairs(dataset.train))
+
+
+class PairBatches(Iterator[dict[str, Any]]):
+    """Training batches of clips with their captions.
+
+    {"image": float32[B, F, S, S, 3], "text": `PackedTokens` of B captions, "label": 0 … B - 1}.
+    """
+
+    def __init__(self, clips: Batches, dataset: Dataset, captions: Captions, devices: int):
+        """Puts captions to the clips of `clips`.
+
+        Args:
+            clips: of `ClipBatches.train`.
+            dataset: theirs.
+            captions: of all its training clips, one clip's after another's.
+            devices: over how many a batch is split.
+        """
+        numbers = [len(example.captions) for example in dataset.train]
+        self._first = np.concatenate([[0], np.cumsum(numbers)])
+        self._clips, self._tokens, self._devices = clips, captions.tokens, devices
+
+    def __next__(self) -> dict[str, Any]:
+        batch = next(self._clips)
+        places = self._first[batch["row"]] + batch["caption"]
+        texts = pack_captions([self._tokens[place] for place in places], self._devices)
+        return {
+            "image": batch["image"],
+            "text": texts,
+            "label": np.arange(len(places), dtype=np.int32),
+        }
+
+    def get_state(self) -> dict[str, int]:
+        """See `Batches`."""
+        return self._clips.get_state()
+
+    def state_after(self, batches: int) -> dict[str, int]:
+        """See `Batches`."""
+        return self._clips.state_after(batches)
+
+    def set_state(self, state: dict[str, int]) -> None:
+        """See `Batches`."""
+        self._clips.set_state(state)
+
+    def close(self) -> None:
+        """See `Batches`."""
+        self._clips.close()
+
+
+def make_batches(config: ConfigDict, image_size: int, kind: str) -> PictureBatches:
+    """The batches that a config asks for, of pictures or clips for a backbone."""
     threads = None if config.data.num_threads < 0 else config.data.num_threads
-    return PictureBatches(
-        image_size=image_size,
-        batch_size=config.batch_size,
-        eval_batch_size=config.eval_batch_size,
-        seed=config.seed,
-        reading={"num_threads": threads, "num_workers": config.data.num_workers},
-    )
+    fields = {
+        "image_size": image_size,
+        "batch_size": config.batch_size,
+        "eval_batch_size": config.eval_batch_size,
+        "seed": config.seed,
+        "reading": {"num_threads": threads, "num_workers": config.data.num_workers},
+    }
+    if kind == "clips":
+        data = config.data
+        return ClipBatches(**fields, frames=data.frames, rule=data.frame_rule, flip=data.flip)
+    return PictureBatches(**fields)

@@ -1,6 +1,7 @@
 """From a config to its parts: backbone, method, data. Every mistake in a config is met here."""
 
 import dataclasses
+import functools
 import hashlib
 import math
 from typing import Any, NamedTuple
@@ -11,6 +12,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from data_pipelines import datasets
+from data_pipelines.clips.sampling import RULES
 from experiments.configs import default
 from experiments.run import protocols
 from prompt_jax import methods
@@ -21,7 +23,7 @@ from prompt_jax.errors import PromptError, unknown
 DTYPES = ("float32", "bfloat16")
 AT_LEAST_ONE = ("batch_size", "eval_batch_size", "epochs", "log_every", "checkpoint_every")
 OPTIMIZERS = ("sgd", "adamw")
-SCHEDULES = ("coop", "cosine")
+SCHEDULES = ("coop", "cosine", "warmup_cosine")
 
 
 def check_fields(config: ConfigDict) -> None:
@@ -74,6 +76,7 @@ def check(config: ConfigDict) -> None:
         "schedule": SCHEDULES,
         "data.source": ("coop", "tfds"),
         "data.on_bad_image": ("stop", "skip"),
+        "data.frame_rule": RULES,
     }.items():
         value = _get(config, field)
         if value not in choices:
@@ -91,7 +94,8 @@ def check(config: ConfigDict) -> None:
         raise PromptError(f"config.weight_decay={config.weight_decay} must be a number, 0 or more")
     if not config.backbone:
         raise PromptError('config.backbone is empty: give "embedded", a folder, a file or a name')
-    for name in [config.data.name, *protocols.split_names(config.data.names)]:
+    others = [*protocols.split_names(config.data.names)]
+    for name in [config.data.name, *others, *protocols.split_names(config.data.also_test)]:
         if datasets.split_domain(name)[0] not in datasets.TABLE:
             raise unknown("data set", name, datasets.TABLE)
     if ":" in config.data.name:
@@ -99,6 +103,10 @@ def check(config: ConfigDict) -> None:
             f"config.data.name={config.data.name}: say the part behind the colon as "
             "config.data.domain, or the whole in config.data.names"
         )
+    if config.data.frames < 1:
+        raise PromptError(f"config.data.frames={config.data.frames} must be at least 1")
+    if not 0 <= config.clip_norm < math.inf:
+        raise PromptError(f"config.clip_norm={config.clip_norm} must be a number, 0 or more")
     if not 0 <= config.seed < 2**32:
         raise PromptError(f"config.seed={config.seed} must be from 0 to 2^32 - 1")
     if not 0 <= config.memory_gb < math.inf:
@@ -117,26 +125,50 @@ def _get(config, path):
     return config
 
 
+def find_method(config: ConfigDict, name: str = "") -> methods.Method:
+    """The config's method, or another one, as the config's protocol trains it.
+
+    Raises:
+        PromptError: there is none of that name, or it is for other protocols.
+    """
+    name = name or config.method
+    if config.protocol == "retrieval":
+        return _retrieve(methods.get_encoders(name))
+    return methods.get(name)
+
+
+# Cached: programs are compiled for a method, by its identity.
+_retrieve = functools.cache(methods.retrieve)
+
+
 def build_method(config: ConfigDict) -> tuple[methods.Method, Any]:
     """The method and its `Settings` from `config.method` and `config.settings`."""
-    method = methods.get(config.method)
+    method = find_method(config)
+    file = f"images/{config.method}.py"
+    if config.protocol == "retrieval":
+        file = f"video/retrieval.py:{config.method}"
+    advice = f"Use --config=experiments/configs/{file}"
     known = {field.name for field in dataclasses.fields(method.Settings)}
     wrong = sorted(set(config.settings) - known)
     if wrong:
         raise PromptError(
             f"config.settings has {', '.join(wrong)}, which {config.method} does not know; its "
-            f"settings are {', '.join(sorted(known)) or 'none'}. Use "
-            f"--config=experiments/configs/images/{config.method}.py"
+            f"settings are {', '.join(sorted(known)) or 'none'}. {advice}"
         )
     missing = sorted(known - set(config.settings))
     if missing:
         raise PromptError(
-            f"config.settings lacks {', '.join(missing)}, which {config.method} needs. Use "
-            f"--config=experiments/configs/images/{config.method}.py"
+            f"config.settings lacks {', '.join(missing)}, which {config.method} needs. {advice}"
         )
     for field, value in dataclasses.asdict(method.Settings()).items():
         _check_type(f"config.settings.{field}", config.settings[field], value)
-    if config.cached_views and method.sees == "images":
+    if method.sees == "pairs" and config.settings.get("frames", 0) not in (0, config.data.frames):
+        raise PromptError(
+            f"config.settings.frames={config.settings.frames}, and config.data.frames="
+            f"{config.data.frames}: {config.method} learns something for each frame, so both must "
+            "be the same"
+        )
+    if config.cached_views and method.sees != "features":
         raise PromptError(
             f"config.cached_views={config.cached_views}: the prompts of {config.method} change "
             "what the image tower computes, so its features cannot be kept; set it to 0"

@@ -4,18 +4,14 @@ import contextlib
 import os
 import pathlib
 import time
-from collections.abc import Iterator
 from typing import Any
 
-import jax
 from ml_collections import ConfigDict
 
-from data_pipelines.examples import Dataset
 from experiments.record import identity, workdir
-from experiments.run import building, choosing, overview, progress, training
+from experiments.run import building, choosing, overview, testing, training
 from experiments.run.plans import Plan
 from experiments.run.preparation import Prepared, finished, load, prepare
-from prompt_jax.evaluate import Evaluator
 from prompt_jax.files import seal
 from prompt_jax.metrics import harmonic_mean
 
@@ -63,27 +59,15 @@ def complete(prepared: Prepared) -> dict[str, Any]:
 def finish(run: Prepared, trained: training.Trained) -> dict[str, Any]:
     """Tests what was trained, key by key, and writes results.json."""
     prompts, chosen = choosing.choose(run, trained.prompts)
-    evaluate = Evaluator(run.compared)
     evaluations = workdir.read_evaluations(run.folder)
     for key, dataset in run.plan.tests.items():
         data_hash = identity.of_test(run.plan.hashes, key)
         if evaluations.get(key, {}).get("hash") == data_hash:
             continue
-        tasks = run.tests[key]
-        testing = time.perf_counter()
+        began = time.perf_counter()
         with run.plan.listing_all_bad(dataset):
-            batches = test_batches(f"{run.config.method} on {key}", dataset, run)
-            found = evaluate([prompts, {}][: len(tasks)], tasks, batches)
-        evaluations[key] = {
-            "accuracy": found[0].final,
-            "zero_shot": found[-1].final,
-            "per_iteration": found[0].per_iteration,
-            "classes": len(dataset.class_names),
-            "pictures": found[0].pictures,
-            "split_source": dataset.split_source,
-            "hash": data_hash,
-            "seconds": time.perf_counter() - testing,
-        }
+            found = testing.test(run, prompts, key)
+        evaluations[key] = found | {"hash": data_hash, "seconds": time.perf_counter() - began}
         workdir.refuse_removed(run.folder)
         workdir.write_json(run.folder / "evaluations.json", seal(evaluations))
     results = collect(run.config, run.backbone, run.plan, evaluations, trained)
@@ -101,15 +85,6 @@ def finish(run: Prepared, trained: training.Trained) -> dict[str, Any]:
         share = results["data_wait_share"]
         print(f"training waited for pictures at most {share:.1%} of its time")
     return results
-
-
-def test_batches(title: str, data: Dataset, run: Prepared) -> Iterator[dict[str, jax.Array]]:
-    """Batches of a test set, placed, with a bar."""
-    batches = run.plan.batches
-    with progress.bar(title, batches.test_steps(len(data.test))) as advance:
-        for number, batch in enumerate(batches.test(data, data.test), 1):
-            yield run.placement.split(batch)
-            advance(number, "")
 
 
 def collect(
@@ -137,7 +112,7 @@ def collect(
         "dataset": plan.train.name,
         "split_source": plan.train.split_source,
         "shots": config.data.shots,
-        "shots_per_class": overview.shots_per_class(plan.train),
+        "shots_per_class": overview.shots_per_class(plan),
         "seed": config.seed,
         "accuracy": accuracy,
         "zero_shot": zero_shot,
@@ -159,6 +134,8 @@ def collect(
     if config.protocol == "base_to_novel":
         results |= accuracy | {"h": harmonic_mean(accuracy["base"], accuracy["new"])}
         zero_shot["h"] = harmonic_mean(zero_shot["base"], zero_shot["new"])
-    if config.backbone == "embedded" or config.data.name == "emoji_scenes":
+    if "ranks" in next(iter(evaluations.values())):
+        results |= {field: all_of(field) for field in ("ranks", "zero_shot_ranks", "captions")}
+    if config.backbone == "embedded" or config.data.name.startswith("emoji_"):
         results["note"] = STAND_IN
     return results

@@ -38,6 +38,8 @@ def show(plan: Plan, shots: int, trains: bool) -> None:
 
 def describe(plan: Plan, trains: bool) -> list[str]:
     """A line for what is trained on, and one for each test set."""
+    if plan.by_captions:
+        return _describe_captions(plan, trains)
     lines: list[str] = []
     known: tuple[str, ...] = ()
     if trains:
@@ -50,6 +52,20 @@ def describe(plan: Plan, trains: bool) -> list[str]:
         lines.append(f"test ({title}): " + _counted(dataset, dataset.test, "", same))
         known = known or dataset.class_names
     return lines
+
+
+def _describe_captions(plan: Plan, trains: bool) -> list[str]:
+    """The same, where captions are told apart."""
+    parts = [("train", plan.train.name, plan.train.train)] if trains else []
+    parts += [
+        ("test", dataset.name if key == "test" else key, dataset.test)
+        for key, dataset in plan.tests.items()
+    ]
+    return [
+        f"{role} ({name}): {len(examples):,} clips, "
+        f"{sum(len(example.captions) for example in examples):,} captions"
+        for role, name, examples in parts
+    ]
 
 
 def _counted(dataset: Dataset, examples: Sequence, more: str, same: bool = False) -> str:
@@ -76,9 +92,11 @@ def _short(name: str) -> str:
     return text if len(text) <= _LONGEST_NAME else text[:_LONGEST_NAME] + "…"
 
 
-def shots_per_class(dataset: Dataset) -> list[int]:
-    """The fewest and the most training pictures that a class has."""
-    counts = lists.count(dataset.class_names, dataset.train)
+def shots_per_class(plan: Plan) -> list[int] | None:
+    """The fewest and the most training pictures that a class has; None without classes."""
+    if plan.by_captions:
+        return None
+    counts = lists.count(plan.train.class_names, plan.train.train)
     return [min(counts), max(counts)]
 
 
@@ -90,6 +108,11 @@ def remarks(plan: Plan, shots: int, trains: bool) -> list[Remark]:
         for key, dataset in plan.tests.items()
     ]
     found = []
+    if plan.by_captions:
+        for part in [train, *tests]:
+            found += [Remark(note) for note in part.dataset.notes]
+        parts = [train, *(part for part in tests if part.role == "test")] if trains else []
+        return list(dict.fromkeys(found + lists.listed_twice(parts)))
     if trains:
         found += lists.one_class("train", plan.train.class_names)
         found += _without(train) + lists.fewer_than(shots, train)

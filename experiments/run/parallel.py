@@ -24,6 +24,7 @@ from experiments.run.preparation import Prepared, finished, load, prepare
 from prompt_jax import train
 from prompt_jax.checkpoint import Checkpoints
 from prompt_jax.errors import PromptError
+from prompt_jax.packing import PackedTokens, stack
 
 
 def run(
@@ -170,7 +171,7 @@ class Together:
 
     def __next__(self) -> dict[str, np.ndarray]:
         batches = [next(run) for run in self._runs]
-        return {key: np.stack([batch[key] for batch in batches]) for key in batches[0]}
+        return {key: _stacked([batch[key] for batch in batches]) for key in batches[0]}
 
     def get_state(self) -> dict[str, Any]:
         """The position of each."""
@@ -189,6 +190,10 @@ class Together:
         """Ends the reading threads."""
         for run in self._runs:
             run.close()
+
+
+def _stacked(parts: list[Any]) -> Any:
+    return stack(parts) if isinstance(parts[0], PackedTokens) else np.stack(parts)
 
 
 class Logs:

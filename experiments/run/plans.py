@@ -16,12 +16,13 @@ from data_pipelines.examples import Dataset, Example
 from data_pipelines.pictures import readers
 from experiments.record import identity
 from experiments.run import progress, protocols
-from experiments.run.batches import PictureBatches, picture_batches
+from experiments.run.batches import PictureBatches, make_batches
 from prompt_jax.errors import PromptError
 
 DATA_OPTIONS = (
     "domain",
     "num_classes",
+    "train_per_class",
     "test_per_class",
     "template",
     "split_file",
@@ -44,6 +45,7 @@ class Plan:
         batches: how its pictures are read; data of another kind brings its own.
         undrawn: of people's own data, the training pictures that the seed did not draw.
         bad: (path, reason) of pictures that are left out.
+        by_captions: whether captions are told apart, and no classes.
     """
 
     train: Dataset
@@ -52,6 +54,7 @@ class Plan:
     batches: PictureBatches
     undrawn: tuple[Example, ...] = ()
     bad: tuple[tuple[str, str], ...] = ()
+    by_captions: bool = False
 
     def used(self, dataset: Dataset) -> list[Example]:
         """All examples of a run that are read from where `dataset` is: base and new halves, e.g."""
@@ -96,8 +99,9 @@ def build(config: ConfigDict, image_size: int, uses_validation: bool) -> Plan:
         train,
         tests,
         identity.of_pictures(train, tests),
-        picture_batches(config, image_size),
+        make_batches(config, image_size, train.kind),
         _undrawn(load(train.name), train),
+        by_captions=config.protocol == "retrieval",
     )
 
 
@@ -109,9 +113,9 @@ def _options(config: ConfigDict, key: str, image_size: int) -> dict[str, Any]:
     if name == data.name:
         options |= {field: data[field] for field in DATA_OPTIONS if data[field]}
         if domain is not None:
-            del options["domain"]
-    if name == "emoji_scenes":
-        # A tower of larger pictures gets scenes that are enlarged: 96 pixels is the largest.
+            options.pop("domain", None)
+    if name.startswith("emoji_"):
+        # A tower of larger pictures gets drawings that are enlarged: 96 pixels is the largest.
         options["size"] = min(max(image_size, 32), 96)
     return options
 

@@ -10,32 +10,31 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from data_pipelines.errors import DataError
+from data_pipelines.errors import DataError, shorten
 from data_pipelines.examples import Dataset
-from data_pipelines.reading import Batches
 from experiments.record import workdir
 from experiments.record.identity import as_json, identify, refuse_other_results
 from experiments.run import building, overview, plans, training
+from experiments.run.batches import PairBatches, TrainingBatches
 from experiments.run.features import FeatureMaker
 from experiments.run.plans import Plan
 from prompt_jax import methods
+from prompt_jax.captions import tokenize_captions
 from prompt_jax.sharding import Placement
-
-ZERO_SHOT = methods.get("zero_shot")
 
 
 class Shots(NamedTuple):
     """What training reads.
 
     Attributes:
-        batches: of pictures, or of features where those are kept.
+        batches: of pictures, of clips and captions, or of features where those are kept.
         steps_per_epoch: for the schedule.
         features: float32[V, n, d] of the training pictures' views, where those are kept.
         labels: int32[n], theirs.
         described: how pictures become features, in words; "" where each step runs the image tower.
     """
 
-    batches: Batches
+    batches: TrainingBatches
     steps_per_epoch: int
     features: np.ndarray | None
     labels: np.ndarray
@@ -168,10 +167,11 @@ def _with_tasks(run: Loaded, plan: Plan, identity: dict[str, Any]) -> Prepared:
     """The run with its tasks and first prompts."""
     clip, frozen = run.backbone.clip, run.placement.replicate(run.backbone.frozen)
     note_small_tower(run.settings, clip.config.image_layers)
-    known = plan.train.class_names
+    of_captions = run.method.sees == "pairs"
+    known = () if of_captions else plan.train.class_names
 
     def make_task(tested: methods.Method, chosen: Any, dataset: Dataset) -> methods.Task:
-        names = dataset.class_names
+        names = () if of_captions else dataset.class_names
         index = trained_index(known, names)
         made = methods.make_task(tested, clip, frozen, names, chosen, dataset.template, index)
         return run.placement.replicate(made)
@@ -179,7 +179,8 @@ def _with_tasks(run: Loaded, plan: Plan, identity: dict[str, Any]) -> Prepared:
     # Made before training: a task that the method cannot be tested on is refused early.
     task = make_task(run.method, run.settings, plan.train)
     compared = {run.method: run.settings}
-    compared.setdefault(ZERO_SHOT, ZERO_SHOT.Settings())
+    zero_shot = building.find_method(run.config, "zero_shot")
+    compared.setdefault(zero_shot, zero_shot.Settings())
     tests = {
         key: [make_task(tested, chosen, dataset) for tested, chosen in compared.items()]
         for key, dataset in plan.tests.items()
@@ -207,7 +208,7 @@ def _with_tasks(run: Loaded, plan: Plan, identity: dict[str, Any]) -> Prepared:
 def _with_shots(run: Prepared) -> Prepared:
     """The run with its training pictures, and with prompts that are made from them."""
     with run.plan.listing_all_bad():
-        shots = prepare_shots(run.plan, run.config.cached_views, run.makes, run.placement)
+        shots = prepare_shots(run)
     prompts, trainable = run.prompts, run.trainable
     if run.method.from_shots and shots.features is not None:
         prompts = run.method.from_shots(prompts, run.task, shots.features, shots.labels)
@@ -223,19 +224,36 @@ def trained_index(known: tuple[str, ...], names: tuple[str, ...]) -> list[int]:
     return [position.get(name, methods.UNSEEN) for name in names]
 
 
-def prepare_shots(plan: Plan, views: int, makes: FeatureMaker, placement: Placement) -> Shots:
-    """Batches of the training pictures, or, of so many views, of their features that are kept."""
-    dataset, number, size = plan.train, len(plan.train.train), plan.batches.batch_size
-    steps = plan.batches.train_steps(number)
+def prepare_shots(run: Prepared) -> Shots:
+    """Batches of the training pictures or clips, or of their features where those are kept."""
+    dataset, making, views = run.plan.train, run.plan.batches, run.config.cached_views
+    number = making.train_examples(dataset)
+    steps = making.train_steps(number)
     # With fewer pictures than a batch the whole set is one: the devices must divide that.
-    placement.check("training pictures", min(number, size))
+    run.placement.check(f"training {dataset.kind}", min(number, making.batch_size))
     labels = np.array([example.label for example in dataset.train], np.int32)
+    if run.method.sees == "pairs":
+        return Shots(pair_batches(run), steps, None, labels, "")
     if not views:
-        return Shots(plan.batches.train(dataset), steps, None, labels, "")
-    features = makes.of_views(dataset, views)
-    batches = plan.batches.features(features, labels)
+        return Shots(making.train(dataset), steps, None, labels, "")
+    features = run.makes.of_views(dataset, views)
+    batches = making.features(features, labels)
     described = f"cached: {views} augmented view{'s' * (views > 1)} of each training picture"
     return Shots(batches, steps, features, labels, described)
+
+
+def pair_batches(run: Prepared) -> PairBatches:
+    """Batches of the training clips with their captions; says how many captions were cut."""
+    dataset, encoders = run.plan.train, methods.get_encoders(run.config.method)
+    captions = [caption for example in dataset.train for caption in example.captions]
+    room = run.backbone.clip.config.context_length
+    tokens = tokenize_captions(captions, encoders.text_prompts(run.task.settings), room)
+    if tokens.cut:
+        print(
+            f"{dataset.name}: {len(tokens.cut):,} of {len(captions):,} training captions are "
+            f"longer than the text tower, and were cut, e.g. {shorten(captions[tokens.cut[0]])}"
+        )
+    return PairBatches(run.plan.batches.train(dataset), dataset, tokens, run.placement.devices)
 
 
 def note_small_tower(settings: Any, layers: int) -> None:

@@ -49,16 +49,47 @@ def transfer(config: ConfigDict, load: Load) -> Parts:
     return source, tests
 
 
+def retrieval(config: ConfigDict, load: Load) -> Parts:
+    """Train on all clips and captions of a data set, test on its test clips and on others'."""
+    source = load(source_key(config))
+    others = [name for name in split_names(config.data.also_test) if name != source.name]
+    tests = {"test": source} | {name: load(name) for name in others}
+    for dataset in tests.values():
+        _refuse_without_captions(dataset)
+    return source, tests
+
+
 PROTOCOLS: dict[str, Callable[[ConfigDict, Load], Parts]] = {
     "base_to_novel": base_to_novel,
     "few_shot": few_shot,
     "cross_dataset": transfer,
     "domain_generalization": transfer,
+    "retrieval": retrieval,
 }
 
 
+def _refuse_without_captions(dataset):
+    """Raises a PromptError for what cannot be searched by text."""
+    if dataset.kind != "clips":
+        raise PromptError(
+            f"config.protocol=retrieval searches clips, and {dataset.name} holds pictures; use a "
+            "data set of clips, e.g. emoji_clips, or another protocol"
+        )
+    if lacking := next((one for one in (*dataset.train, *dataset.test) if not one.captions), None):
+        raise PromptError(
+            f"config.protocol=retrieval needs captions, and {lacking.picture} of {dataset.name} "
+            "has none"
+        )
+
+
 def _few_shot(config, load):
-    return sampling.few_shot(load(source_key(config)), config.data.shots, config.seed)
+    dataset = load(source_key(config))
+    if dataset.kind == "clips":
+        raise PromptError(
+            f"config.protocol={config.protocol} is of pictures, and {dataset.name} holds clips; "
+            "use config.protocol=retrieval, or a data set of pictures"
+        )
+    return sampling.few_shot(dataset, config.data.shots, config.seed)
 
 
 def split_names(names: str) -> list[str]:

@@ -114,7 +114,8 @@ def single(
 def _folder(config: ConfigDict) -> str:
     """ "caltech101/pro_mpt/16shots-seed1"; a variant's label follows the method."""
     method = f"{config.method}_{config.variant}" if config.variant else config.method
-    parts = (protocols.source_key(config), method, f"{config.data.shots}shots-seed{config.seed}")
+    shots = "" if config.protocol == "retrieval" else f"{config.data.shots}shots-"
+    parts = (protocols.source_key(config), method, f"{shots}seed{config.seed}")
     return "/".join(part.replace("/", "_").replace(":", "_").replace(" ", "") for part in parts)
 
 

@@ -12,11 +12,11 @@ import optax
 from ml_collections import ConfigDict
 
 from data_pipelines.interrupts import StopRequest
-from data_pipelines.reading import Batches
 from experiments.record.identity import refuse_other_run
 from experiments.record.log import Log
 from experiments.record.workdir import refuse_removed
 from experiments.run import progress
+from experiments.run.batches import TrainingBatches
 from prompt_jax import optim, train
 from prompt_jax.checkpoint import Checkpoints
 from prompt_jax.errors import PromptError
@@ -56,12 +56,16 @@ def build_optimizer(
     if config.schedule == "coop":
         schedule = optim.coop_schedule(rate, config.epochs, steps_per_epoch)
     else:
-        schedule = optim.cosine_schedule(rate, config.epochs * steps_per_epoch)
+        of_name = {"cosine": optim.cosine_schedule, "warmup_cosine": optim.warmup_cosine_schedule}
+        schedule = of_name[config.schedule](rate, config.epochs * steps_per_epoch)
     trains = method.trains(prompts, settings)
     if config.optimizer == "sgd":
         optimizer = optim.sgd(schedule, trains, config.momentum, config.weight_decay)
     else:
-        optimizer = optim.adamw(schedule, trains, config.weight_decay, config.adam_epsilon)
+        bound = config.clip_norm or None
+        optimizer = optim.adamw(
+            schedule, trains, config.weight_decay, config.adam_epsilon, clip_norm=bound
+        )
     if method.epoch_weights:
         weights = method.epoch_weights(settings, config.epochs)
         optimizer = optim.average_epochs(optimizer, weights, steps_per_epoch)
@@ -81,7 +85,7 @@ def fit(
     method: Method,
     task: Task,
     prompts: Prompts,
-    batches: Batches,
+    batches: TrainingBatches,
     steps_per_epoch: int,
     placement: Placement,
     workdir: pathlib.Path,

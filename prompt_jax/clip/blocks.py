@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 LAYER_NORM_EPSILON = 1e-5
+LAYERS = ("down", "up")  # of an adapter
 
 
 def layer_norm(dtype: jnp.dtype) -> nn.LayerNorm:
@@ -105,6 +106,11 @@ class Block(nn.Module):
 
     `key_value` gives what others see of these tokens; `look` asks, adds what was seen, and runs the
     MLP. `__call__` is the two together: plain self-attention.
+
+    Parameters may hold an adapter beside a sublayer, as "attention_adapter" or "mlp_adapter":
+    {"normed" or "residual": {"down", "up"}}, two linear layers with a ReLU between them, of what
+    the sublayer reads or of the tokens before its LayerNorm. What they say is added to what the
+    sublayer says. `init` makes none.
     """
 
     width: int
@@ -137,13 +143,24 @@ class Block(nn.Module):
 
     def finish(self, x: jax.Array, attended: jax.Array) -> jax.Array:
         """The tokens after this block, float[..., S, d], from those before and what they saw."""
-        x = x + self.out(attended)
+        x = x + self._with_adapter("attention_adapter", self.out(attended), x, self.ln_1)
         hidden = self.fc(self.ln_2(x))
         if self.activation == "quick_gelu":
             hidden = hidden * jax.nn.sigmoid(1.702 * hidden)
         else:
             hidden = jax.nn.gelu(hidden, approximate=False)
-        return x + self.proj(hidden)
+        return x + self._with_adapter("mlp_adapter", self.proj(hidden), x, self.ln_2)
+
+    def _with_adapter(self, name, said, x, norm):
+        if not self.has_variable("params", name):
+            return said
+        adapters: dict[str, Any] = self.get_variable("params", name)
+        for source, layers in adapters.items():
+            h = norm(x) if source == "normed" else x.astype(self.dtype)
+            down, up = (jax.tree.map(lambda p: p.astype(self.dtype), layers[n]) for n in LAYERS)
+            hidden = jax.nn.relu(h @ down["kernel"] + down["bias"])
+            said = said + hidden @ up["kernel"] + up["bias"]
+        return said
 
     def look(
         self, x: jax.Array, key: jax.Array, value: jax.Array, mask: jax.Array | None = None

@@ -37,23 +37,30 @@ class ImageTower(nn.Module):
         """Class and patch tokens after `ln_pre`.
 
         Args:
-            images: float[B, H, W, 3], normalised with CLIP's mean and standard deviation.
-            prompts: float[B or 1, a, d_v], put behind the patches before `ln_pre` (no position).
+            images: float[..., H, W, 3], normalised with CLIP's mean and standard deviation.
+            prompts: float[..., a, d_v], put behind the patches before `ln_pre` (no position); axes
+                of [...] may be 1, for all images.
 
         Returns:
-            float[B, 1 + patches (+ a), d_v].
+            float[..., 1 + patches (+ a), d_v].
         """
         patches = self.patch_embedding(images)
-        class_token = jnp.broadcast_to(self.class_embedding, (len(images), 1, patches.shape[-1]))
-        tokens = jnp.concatenate([class_token, patches], axis=1) + self.position_embedding
+        class_token = jnp.broadcast_to(
+            self.class_embedding, (*patches.shape[:-2], 1, patches.shape[-1])
+        )
+        tokens = jnp.concatenate([class_token, patches], axis=-2) + self.position_embedding
         if prompts is not None:
-            prompts = jnp.broadcast_to(prompts, (len(images), *prompts.shape[1:]))
-            tokens = jnp.concatenate([tokens, prompts], axis=1)
+            prompts = jnp.broadcast_to(prompts, (*tokens.shape[:-2], *prompts.shape[-2:]))
+            tokens = jnp.concatenate([tokens, prompts], axis=-2)
+        return self.ln_pre(tokens)
+
+    def pre_norm(self, tokens: jax.Array) -> jax.Array:
+        """`ln_pre` alone, of tokens float[..., d_v] that are no part of an image."""
         return self.ln_pre(tokens)
 
     def head(self, tokens: jax.Array) -> jax.Array:
-        """Image features float[B, d], not normalised, of tokens that start with the class token."""
-        return self.projection(self.ln_post(tokens[:, 0]))
+        """Image features float[..., d], not normalised, of float[..., S, d_v], class token 0."""
+        return self.projection(self.ln_post(tokens[..., 0, :]))
 
     def __call__(self, images: jax.Array) -> jax.Array:
         """Image features float[B, d] without prompts, not normalised."""
@@ -72,11 +79,11 @@ class PatchEmbedding(nn.Module):
 
     @nn.compact
     def __call__(self, images: jax.Array) -> jax.Array:
-        """float[B, H, W, 3] -> float[B, H/p * W/p, d_v], rows first."""
+        """float[..., H, W, 3] -> float[..., H/p * W/p, d_v], rows first."""
         p = self.patch
         init = nn.initializers.normal(self.width**-0.5)
         kernel = self.param("kernel", init, (p, p, 3, self.width))
-        b, h, w, c = images.shape
-        patches = images.reshape(b, h // p, p, w // p, p, c).transpose(0, 1, 3, 2, 4, 5)
-        patches = patches.reshape(b, -1, p * p * c).astype(self.dtype)
+        *axes, h, w, c = images.shape
+        patches = images.reshape(-1, h // p, p, w // p, p, c).transpose(0, 1, 3, 2, 4, 5)
+        patches = patches.reshape(*axes, -1, p * p * c).astype(self.dtype)
         return patches @ kernel.reshape(-1, self.width).astype(self.dtype)

@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from prompt_jax.clip.blocks import Layer
+from prompt_jax.clip.blocks import Layer, put_before
 from prompt_jax.clip.config import CLIPConfig
 from prompt_jax.clip.image import ImageTower
 from prompt_jax.clip.memory import block_bytes, map_chunks
@@ -65,32 +65,62 @@ class CLIP:
     def embed_image(
         self, frozen: Frozen, images: jax.Array, prompts: jax.Array | None = None
     ) -> jax.Array:
-        """Tokens before the first block, float[B, S, d_v]; see `ImageTower.embed`."""
+        """Tokens before the first block, float[..., S, d_v]; see `ImageTower.embed`."""
         return self._run(self._image, frozen["image"], "embed", images, prompts)
 
+    def embed_prompts(self, frozen: Frozen, prompts: jax.Array) -> jax.Array:
+        """Prompts float[..., a, d_v] as the first block takes them; see `ImageTower.pre_norm`."""
+        return self._run(self._image, frozen["image"], "pre_norm", prompts)
+
+    def class_token(self, frozen: Frozen) -> jax.Array:
+        """The class token before `ln_pre`, float32[d_v], the same for all images."""
+        return frozen["image"]["class_embedding"] + frozen["image"]["position_embedding"][0]
+
     def image_block(
-        self, frozen: Frozen, layer: int, tokens: jax.Array, queries: int | None = None
+        self,
+        frozen: Frozen,
+        layer: int,
+        tokens: jax.Array,
+        queries: int | None = None,
+        prompts: jax.Array | None = None,
     ) -> jax.Array:
         """Tokens after block `layer`.
 
         Args:
             frozen: parameters.
             layer: which, from 0.
-            tokens: float[B, S, d_v].
-            queries: how many of them, from the first on, go on; None for all. The others are only
-                seen, as prompts are that the next layer overwrites.
+            tokens: float[..., S, d_v]. Those that share the axes [...] see each other.
+            queries: how many of them, from the first on, go on; None for all, after the last block
+                for the class token alone, since nothing reads the others. What does not go on is
+                only seen, as prompts are that the next layer overwrites.
+            prompts: float[..., a, d_v] or None: seen beside the tokens, by this layer alone. Axes
+                of [...] that they lack they are shared over: their keys and values are computed
+                once.
 
         Returns:
-            float[B, queries or S, d_v]; after the last block the class token alone,
-            float[B, 1, d_v], since nothing reads the others.
+            float[..., queries or S, d_v].
         """
-        here = self._layer(self._image, frozen["image"], layer)
-        if layer == self.config.image_layers - 1:
+        c, here = self.config, self._layer(self._image, frozen["image"], layer)
+        if queries is None and layer == c.image_layers - 1:
             queries = 1
-        return here.look(tokens[:, :queries], *here.key_value(tokens))
+
+        def look(tokens, prompts):
+            key, value = here.key_value(tokens)
+            if prompts is not None:
+                first = here.key_value(prompts)
+                key, value = put_before(first[0], key), put_before(first[1], value)
+            return here.look(tokens[..., :queries, :], key, value)
+
+        seen = tokens.shape[-2] + (0 if prompts is None else prompts.shape[-2])
+        sizes = (c.image_width, c.image_mlp, c.image_heads, self.dtype.itemsize)
+        number = math.prod(tokens.shape[:-2]) * seen
+        needed = c.image_layers * block_bytes(number, seen, *sizes)
+        if self.memory is not None and needed > self.memory * self.devices:
+            look = jax.checkpoint(look)
+        return look(tokens, prompts)
 
     def image_head(self, frozen: Frozen, tokens: jax.Array) -> jax.Array:
-        """Image features float[B, d], not normalised, from the last block's tokens."""
+        """Image features float[..., d], not normalised, from the last block's tokens."""
         return self._run(self._image, frozen["image"], "head", tokens)
 
     def encode_tokens(
@@ -104,38 +134,40 @@ class CLIP:
 
         Args:
             frozen: parameters.
-            tokens: float[B, S, d_v] from `embed_image`.
+            tokens: float[B, ..., S, d_v] from `embed_image`.
             deep_prompts: float[J, a, d_v] or float[B, J, a, d_v]; before each of J layers they
                 take the place of whatever stands behind the patches (ProMPT, eq. 9); after those
                 layers the slots flow on.
             first_layer: the layer that the first deep prompts enter, counted from 0.
 
         Returns:
-            image features float[B, d], not normalised.
+            image features float[B, ..., d], not normalised.
         """
         prompts = {}  # by the layer that they enter
         if deep_prompts is not None:
-            deep = jnp.broadcast_to(deep_prompts, (len(tokens), *deep_prompts.shape[-3:]))
-            prompts = {first_layer + depth: deep[:, depth] for depth in range(deep.shape[1])}
-        c, block = self.config, self.image_block
-        batch, length = tokens.shape[:2]
-        sizes = (c.image_width, c.image_mlp, c.image_heads, self.dtype.itemsize)
-        needed = c.image_layers * block_bytes(batch * length, length, *sizes)
-        if self.memory is not None and needed > self.memory * self.devices:
-            block = jax.checkpoint(block, static_argnums=(1, 3))
-        without_prompts = 1 + c.patches
-        for layer in range(c.image_layers):
+            batch, axes = len(tokens), tokens.shape[1:-2]
+            deep = jnp.broadcast_to(deep_prompts, (batch, *deep_prompts.shape[-3:]))
+            for depth in range(deep.shape[1]):
+                here = deep[:, depth].reshape(batch, *(1 for _ in axes), *deep.shape[-2:])
+                here = jnp.broadcast_to(here, (batch, *axes, *deep.shape[-2:]))
+                prompts[first_layer + depth] = here
+        without_prompts = 1 + self.config.patches
+        for layer in range(self.config.image_layers):
             if layer in prompts:
-                image_tokens = tokens[:, :without_prompts]
-                tokens = jnp.concatenate([image_tokens, prompts[layer]], axis=1)
+                image_tokens = tokens[..., :without_prompts, :]
+                tokens = jnp.concatenate([image_tokens, prompts[layer]], axis=-2)
             queries = without_prompts if layer + 1 in prompts else None
-            tokens = block(frozen, layer, tokens, queries)
+            tokens = self.image_block(frozen, layer, tokens, queries)
         return self.image_head(frozen, tokens)
 
     def encode_image(
         self, frozen: Frozen, images: jax.Array, deep_prompts: jax.Array | None = None
     ) -> jax.Array:
-        """Image features float[B, d], not normalised, of float[B, H, W, 3]; see `encode_tokens`."""
+        """Image features float[B, ..., d], not normalised, of float[B, ..., H, W, 3].
+
+        Axes [...] are those of a clip's frames, each of them an image of its own; see
+        `encode_tokens`.
+        """
         return self.encode_tokens(frozen, self.embed_image(frozen, images), deep_prompts)
 
     def embed_text(self, frozen: Frozen, tokens: jax.Array) -> jax.Array:
@@ -152,6 +184,11 @@ class CLIP:
         """Keys and values of [SOS][context]; see `TextTower.prefill`."""
         layers = self._text_layers(frozen)
         return self._run(self._text, frozen["text"], "prefill", layers, prefix, deep_prompts, sos)
+
+    def see_prompts(self, frozen: Frozen, sos: Cache, prompts: jax.Array) -> Cache:
+        """Keys and values of [SOS][prompts that one layer sees]; see `TextTower.see_prompts`."""
+        layers = self._text_layers(frozen)
+        return self._run(self._text, frozen["text"], "see_prompts", layers, sos, prompts)
 
     def extend(
         self,

@@ -97,6 +97,31 @@ class TextTower(nn.Module):
                 x = layer.look(x, key, value, going_on)
         return cache
 
+    def see_prompts(self, layers: Sequence[Layer], sos: Cache, prompts: jax.Array) -> Cache:
+        """What tokens behind SOS look at where each layer sees prompts of its own, for once.
+
+        What such prompts become is dropped, so they only have keys and values, which depend on
+        nothing but themselves; the first layer's have the positions behind SOS, the others none
+        (VoP, section 3.2).
+
+        Args:
+            layers: this tower's.
+            sos: keys and values of SOS, without axes [...].
+            prompts: float[K, n, d_l], those of the first K layers.
+
+        Returns:
+            a pair (keys, values) per layer: those of SOS, and behind it, in K layers, the prompts'.
+        """
+        cache = []
+        for number, (layer, column) in enumerate(zip(layers, sos, strict=True)):
+            if number < len(prompts):
+                x = prompts[number]
+                x = x if number else self.place(x, 1 + jnp.arange(len(x)))
+                key, value = layer.key_value(x)
+                column = put_before(column[0], key), put_before(column[1], value)
+            cache.append(column)
+        return cache
+
     def extend(
         self,
         layers: Sequence[Layer],
@@ -109,7 +134,9 @@ class TextTower(nn.Module):
 
         Args:
             layers: this tower's.
-            cache: from `prefill`, with leading axes [...] (none, or one prefix per image).
+            cache: from `prefill` or `see_prompts`, with leading axes [...] (none, or one prefix per
+                image). Layers may hold prefixes of several lengths; the first one's says where the
+                positions of the classes begin.
             tokens: float[N, R, d_l], embeddings in rows of one class or several, one behind the
                 other, padded.
             position: int[N, R], each token's place within its own class, from 0: it sees the
@@ -119,12 +146,10 @@ class TextTower(nn.Module):
         Returns:
             float[..., N, Q, d], not normalised.
         """
-        before = cache[0][0].shape[-3]
-        x = self.place(tokens, before + position)
+        x = self.place(tokens, cache[0][0].shape[-3] + position)
         slot = jnp.arange(tokens.shape[-2])
         distance = slot[:, None] - slot
         own = (distance >= 0) & (distance <= position[..., None])
-        mask = jnp.pad(own, ((0, 0), (0, 0), (before, 0)), constant_values=True)  # [N, R, T + R]
         for number, (layer, prefix) in enumerate(zip(layers, cache, strict=True)):
             key, value = (
                 put_before(first[..., None, :, :, :], each)
@@ -132,7 +157,9 @@ class TextTower(nn.Module):
             )
             if number == len(layers) - 1:  # only EOT is read: one query per class is enough
                 row = jnp.arange(len(eot))[:, None]
-                x, mask = x[..., row, eot, :], mask[row, eot]
+                x, own = x[..., row, eot, :], own[row, eot]
+            before = ((0, 0), (0, 0), (key.shape[-3] - own.shape[-1], 0))
+            mask = jnp.pad(own, before, constant_values=True)  # [N, R or Q, T + R]
             x = layer.look(x, key, value, mask[:, None])
         return self.head(x)
 

@@ -1,10 +1,12 @@
-"""The table of methods. A new method is one file and one line here."""
+"""The tables of methods. A new method is one file and one line here."""
 
-from prompt_jax.errors import unknown
+from prompt_jax.errors import PromptError, unknown
 from prompt_jax.methods import (
+    adapters,
     clip_adapter,
     cocoop,
     coop,
+    encoders,
     gda,
     ivlp,
     kgcoop,
@@ -12,18 +14,27 @@ from prompt_jax.methods import (
     pro_mpt,
     promptsrc,
     tip_adapter,
+    tuned,
+    vop,
+    vop_c,
+    vop_f,
+    vop_p,
     vpt,
     zero_shot,
 )
+from prompt_jax.methods.encoders import Encoders
+from prompt_jax.methods.frames import average_frames
 from prompt_jax.methods.method import (
     UNSEEN,
     Method,
     Output,
+    Pairs,
     Prompts,
     Task,
     look,
     make_task,
 )
+from prompt_jax.methods.objectives import recognize, retrieve
 
 METHODS: dict[str, Method] = {
     "zero_shot": zero_shot.METHOD,
@@ -40,26 +51,66 @@ METHODS: dict[str, Method] = {
     "maple": maple.METHOD,
     "pro_mpt": pro_mpt.METHOD,
 }
+"""Methods of pictures."""
+
+ENCODERS: dict[str, Encoders] = {
+    "zero_shot": encoders.ZERO_SHOT,
+    "vop": vop.ENCODERS,
+    "vop_p": vop_p.ENCODERS,
+    "vop_c": vop_c.ENCODERS,
+    "vop_f": vop_f.ENCODERS,
+    "vop_f_p": vop_f.ENCODERS_P,
+    "vop_f_c": vop_f.ENCODERS_C,
+    "full": tuned.FULL,
+    "bias": tuned.BIAS,
+    "proj": tuned.PROJ,
+    "partial": tuned.PARTIAL,
+    "adapter_attn": adapters.ATTENTION,
+    "adapter_ffn": adapters.MLP,
+}
+"""Methods of clips and texts, without what they are trained for: see `objectives`."""
 
 __all__ = [
+    "ENCODERS",
     "METHODS",
     "UNSEEN",
+    "Encoders",
     "Method",
     "Output",
+    "Pairs",
     "Prompts",
     "Task",
+    "average_frames",
     "get",
+    "get_encoders",
     "look",
     "make_task",
+    "recognize",
+    "retrieve",
 ]
 
 
 def get(name: str) -> Method:
-    """The method of that name.
+    """The method of pictures of that name.
 
     Raises:
         PromptError: there is none; with close matches and the whole list.
     """
-    if name not in METHODS:
-        raise unknown("method", name, METHODS)
-    return METHODS[name]
+    return _find(METHODS, name, ENCODERS, "works on clips and texts, not on single pictures")
+
+
+def get_encoders(name: str) -> Encoders:
+    """The method of clips and texts of that name.
+
+    Raises:
+        PromptError: there is none; with close matches and the whole list.
+    """
+    return _find(ENCODERS, name, METHODS, "tells classes apart, and cannot encode any other text")
+
+
+def _find(table, name, others, why_not):
+    if name in table:
+        return table[name]
+    if name in others:
+        raise PromptError(f"method {name!r} {why_not}. Use one of {', '.join(sorted(table))}")
+    raise unknown("method", name, table)

@@ -13,7 +13,14 @@ import numpy as np
 from prompt_jax.clip import CLIP, Frozen, normalize
 from prompt_jax.errors import PromptError
 from prompt_jax.methods.selection import Choice, HeldOut
-from prompt_jax.prompts import PHOTO, ClassTokens, encode_templates, tokenize_classes
+from prompt_jax.packing import PackedTokens
+from prompt_jax.prompts import (
+    PHOTO,
+    ClassTokens,
+    encode_templates,
+    no_classes,
+    tokenize_classes,
+)
 
 Prompts = Any
 """The trainable pytree of a method; an empty dict where nothing trains."""
@@ -66,6 +73,13 @@ class Output:
     losses: Mapping[str, jax.Array] = flax.struct.field(default_factory=dict)
 
 
+class Pairs(NamedTuple):
+    """Clips float[B, F, H, W, 3] and a caption of each, B texts."""
+
+    clips: jax.Array
+    texts: PackedTokens
+
+
 def _no_constants(task, class_names, template):
     del task, class_names, template
 
@@ -74,9 +88,15 @@ def _prepare_nothing(prompts, task):
     del prompts, task
 
 
-def _all_train(prompts, settings):
+def all_train(prompts, settings):
+    """A method's `trains` where every leaf does."""
     del settings
     return jax.tree.map(lambda _: True, prompts)
+
+
+def keep(prompts):
+    """A method's `constrain` where nothing is bounded."""
+    return prompts
 
 
 def _never(settings):
@@ -95,7 +115,8 @@ class Method(NamedTuple):
         prepare: (prompts, task) -> what does not depend on an image.
         sees: "images": x is float[B, H, W, 3], normalised pictures. "features": x is float[B, d],
             the frozen image tower's features, not normalised. Such a method never needs the image
-            tower's gradient, and can train on features that were computed once.
+            tower's gradient, and can train on features that were computed once. "clips": x is
+            float[B, F, H, W, 3], F frames in a row. "pairs": x is `Pairs`.
         constants: (task, class_names, template) -> what no prompt changes; computed once per task.
         trains: (prompts, settings) -> pytree of bool like prompts, False where it stays fixed.
         from_shots: (prompts, task, features float[V, n, d], labels int[n]) -> prompts made from V
@@ -105,6 +126,7 @@ class Method(NamedTuple):
             where nothing is ever chosen. The list may be empty.
         epoch_weights: (settings, epochs) -> weight of each epoch's last prompts in the result; None
             where the last step's prompts are the result.
+        constrain: prompts -> prompts, applied after every step: what training must not leave.
         own_classes_only: settings -> whether the prompts can only tell apart classes they were
             trained on.
     """
@@ -113,12 +135,13 @@ class Method(NamedTuple):
     init: Callable[[jax.Array, Task], Prompts]
     forward: Callable[[Prompts, Any, Task, jax.Array], Output]
     prepare: Callable[[Prompts, Task], Any] = _prepare_nothing
-    sees: Literal["images", "features"] = "images"
+    sees: Literal["images", "features", "clips", "pairs"] = "images"
     constants: Callable[[Task, Sequence[str], str], Any] = _no_constants
-    trains: Callable[[Prompts, Any], Any] = _all_train
+    trains: Callable[[Prompts, Any], Any] = all_train
     from_shots: Callable[[Prompts, Task, Array, Array], Prompts] | None = None
     tune: Callable[[Prompts, Task, Sequence[HeldOut]], tuple[Prompts, Choice | None]] | None = None
     epoch_weights: Callable[[Any, int], Sequence[float]] | None = None
+    constrain: Callable[[Prompts], Prompts] = keep
     own_classes_only: Callable[[Any], bool] = _never
 
 
@@ -136,7 +159,7 @@ def make_task(
     Args:
         method: computes its constants.
         clip, frozen: the backbone.
-        class_names: K names; underscores become spaces.
+        class_names: K names; underscores become spaces. None where captions are told apart.
         settings: the method's `Settings`.
         template: the data set's own text of a class.
         trained: see `Task.trained`; by default these are the classes that the prompts train on.
@@ -153,7 +176,10 @@ def make_task(
             f"{class_names[unseen[0]]!r}; "
             "test it on the classes it trains on (--config.protocol=few_shot)"
         )
-    names = tokenize_classes("{}.", class_names, clip.config.context_length)
+    if method.sees == "pairs":
+        names = no_classes()
+    else:
+        names = tokenize_classes("{}.", class_names, clip.config.context_length)
     names = dataclasses.replace(names, sos=_encode_sos(clip, frozen, names.prefix[:1]))
     task = Task(frozen, names, jnp.asarray(index, jnp.int32), None, clip, settings)
     return dataclasses.replace(task, constants=method.constants(task, class_names, template))
@@ -167,9 +193,9 @@ def _encode_sos(clip, frozen, token):
 def look(method: Method, task: Task, images: jax.Array) -> jax.Array:
     """What `forward` takes of a batch: pictures float[B, H, W, 3], or their frozen features.
 
-    Features float[B, d] that were computed before pass as they are.
+    Clips, and features float[B, d] that were computed before, pass as they are.
     """
-    if method.sees == "images" or images.ndim == 2:
+    if method.sees != "features" or images.ndim == 2:
         return images
     return jax.lax.stop_gradient(task.clip.encode_image(task.frozen, images))
 

@@ -1,7 +1,8 @@
 """What a reader does besides reading its folder, as Python's audit events tell.
 
 Files that compiled libraries open by themselves raise no event. All readers here open a file in
-Python first, and what a library writes shows in the working folder.
+Python first, but that of clips, whose library is told to open no other; and what a library writes
+shows in the working folder.
 """
 
 import contextlib

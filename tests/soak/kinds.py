@@ -1,16 +1,16 @@
 """The table of all kinds of inputs."""
 
-from . import lists, pictures, records, weights
+from . import captions, clips, lists, pictures, records, weights
 from .kind import Kind
 
-KINDS: dict[str, Kind] = {
-    kind.name: kind for kind in (*pictures.KINDS, *lists.KINDS, *weights.KINDS, *records.KINDS)
-}
+_FILES = (pictures, clips, lists, captions, weights, records)
+KINDS: dict[str, Kind] = {kind.name: kind for file in _FILES for kind in file.KINDS}
 # Those that make their examples and read an input within milliseconds.
 QUICK = (
     *("jpg", "png", "webp", "bmp", "gif", "tiff", "foreign", "split", "csv", "classnames"),
     *("aircraft", "tree", "config", "open_clip", "index", "safetensors", "state_dict", "legacy"),
-    *("results", "flags"),
+    *("results", "flags", "msrvtt", "msvd", "captions_pickle", "lsmdc", "didemo", "activitynet"),
+    *("captions_csv", "mp4", "animation"),
 )
 
 

@@ -1,0 +1,102 @@
+"""Reading lists that are CSV files."""
+
+import csv
+import io
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from data_pipelines.errors import DataError, shorten
+from data_pipelines.layouts.layout import expand, read_text
+
+_LONGEST_SHOWN = 60
+
+Row = tuple[int, dict[str, str]]
+"""The line at which a row ends, and its fields by column."""
+
+
+def find_csv(name: str, root: str | Path | None, expected: str) -> Path:
+    """The CSV file of people's own data.
+
+    Args:
+        name: the data set's name, for messages.
+        root: the file, or a folder that holds exactly one.
+        expected: what is expected there, for messages.
+
+    Raises:
+        DataError: no root, no such file, or a folder with none or several.
+    """
+    if root is None:
+        raise DataError(f"{name}: root is not set\n{expected}")
+    path = expand(root)
+    if os.path.isfile(path):
+        return path
+    if not os.path.isdir(path):
+        raise DataError(f"{name}: no such file or folder: {path}\n{expected}")
+    files = sorted(path.glob("*.csv"))
+    if len(files) != 1:
+        found = ", ".join(file.name for file in files) or "none"
+        raise DataError(
+            f"{name}: {path} must hold exactly one *.csv file, found {found}; set root to the "
+            f"file\n{expected}"
+        )
+    return files[0]
+
+
+def read_rows(
+    path: Path, required: Sequence[str], filled: Sequence[str]
+) -> tuple[list[str], list[Row]]:
+    """The columns and rows of a CSV file; blank lines are passed over.
+
+    Args:
+        path: UTF-8, with commas; its first line names the columns, in any order and case.
+        required: the columns that must be there; others may.
+        filled: the columns that no row may leave empty.
+
+    Raises:
+        DataError: the file cannot be read, or has no such columns, or a malformed row.
+    """
+    reader = csv.reader(io.StringIO(read_text(path, "CSV file"), newline=""), strict=True)
+    try:
+        columns = [column.strip().lower() for column in next(reader, [])]
+        _check_columns(path, columns, required)
+        return columns, [
+            (reader.line_num, _row(path, reader.line_num, columns, fields, filled))
+            for fields in reader
+            if any(field.strip() for field in fields)
+        ]
+    except csv.Error as error:
+        raise DataError(f"{path}, line {reader.line_num}: not valid CSV: {error}") from error
+
+
+def _check_columns(path: Path, columns: list[str], required: Sequence[str]) -> None:
+    missing = [column for column in required if column not in columns]
+    if missing:
+        split = "; split is train, val or test" if "split" in required else ""
+        raise DataError(
+            f"{path}: the first line lacks the columns {', '.join(missing)}; it holds "
+            f"{_shown(columns) or 'nothing'}. It must name at least {','.join(required)}, "
+            f"separated by commas{split}"
+        )
+    repeated = sorted({column for column in columns if columns.count(column) > 1})
+    if repeated:
+        raise DataError(f"{path}: the first line names {_shown(repeated)} more than once")
+
+
+def _shown(columns: Sequence[str]) -> str:
+    return ", ".join(each if len(each) <= _LONGEST_SHOWN else shorten(each) for each in columns)
+
+
+def _row(
+    path: Path, line: int, columns: list[str], fields: list[str], filled: Sequence[str]
+) -> dict[str, str]:
+    if len(fields) != len(columns):
+        raise DataError(
+            f"{path}, line {line}: {len(fields)} fields, but the first line names {len(columns)} "
+            'columns; put fields that hold a comma into quotation marks "…"'
+        )
+    row = {column: field.strip() for column, field in zip(columns, fields, strict=True)}
+    for column in filled:
+        if column in row and not row[column]:
+            raise DataError(f"{path}, line {line}: {column} is empty; fill it in")
+    return row

@@ -1,0 +1,179 @@
+"""The embedded data set of clips: emoji that do something, rendered on the fly."""
+
+import random
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image
+
+from data_pipelines.errors import unknown
+from data_pipelines.examples import Dataset, Example
+from data_pipelines.layouts.emoji_scenes import BLOCK, SEED, STARTS, check_range, spread
+
+DOMAINS = ("time",)
+_CAPTIONS = {"train": 4, "val": 1, "test": 1}
+
+# An action, its objects and an index.
+_Clip = tuple[str, tuple[int, ...], int]
+
+
+class EmojiClips:
+    """The embedded clips, as a layout of the table of data sets."""
+
+    def load(
+        self,
+        name: str,
+        root: str | Path | None,
+        template: str,
+        domain: str | None = None,
+        num_objects: int = 50,
+        train_per_class: int = 60,
+        val_per_class: int = 10,
+        test_per_class: int = 15,
+        size: int = 48,
+    ) -> Dataset:
+        """List the clips; frames are rendered when they are read.
+
+        A class is an action. Training clips have up to four captions, the others one, which names
+        object, action and background. Up to `num_objects` clips of a split and class are all of
+        different objects, so that the two together are said of one clip only.
+
+        Args:
+            name: the data set's name, for messages and results.
+            root: not used; nothing is on disk.
+            template: the text of one class, with one `{}` for the class name.
+            domain: "time" lists only actions whose reversal is another or has the objects in each
+                other's role, and every clip beside its reversal: the same frames in opposite order
+                and the same captions but for what tells the two apart. What knows no order ranks
+                the two at random. None lists all actions, and no clip's reversal.
+            num_objects: a fixed, evenly spread subset of the scenes' classes, at least 2.
+            train_per_class: training clips per action. In the domain "time" it is rounded up to
+                an even number where clip and reversal are of the same action.
+            val_per_class: validation clips per action.
+            test_per_class: test clips per action.
+            size: side of a frame in pixels.
+
+        Returns:
+            The data set; clips of different splits are never the same.
+
+        Raises:
+            DataError: an unknown domain, or a number out of range.
+        """
+        from data_pipelines import scenes
+
+        if domain is not None and domain not in DOMAINS:
+            raise unknown(f"domain of {name}", domain, DOMAINS)
+        check_range("num_objects", num_objects, 2, len(scenes.CLASSES))
+        check_range("size", size, 32, 96)
+        objects = spread(num_objects, len(scenes.CLASSES))
+        counts = {"train": train_per_class, "val": val_per_class, "test": test_per_class}
+        draw = _all_actions if domain is None else _reversals
+        lists = []
+        for split, per_class in counts.items():
+            check_range(f"{split}_per_class", per_class, 0, BLOCK // 2)
+            clips = draw(objects, range(STARTS[split], STARTS[split] + per_class))
+            lists.append(_describe(clips, _CAPTIONS[split]))
+        train, val, test = lists
+        source = "rendered" if domain is None else "rendered, told apart by time"
+        reader = EmojiClipReader(size)
+        return Dataset(name, template, train, val, test, reader, split_source=source, kind="clips")
+
+    def expected(self) -> str:
+        """What must be on disk, in words."""
+        return "Nothing: the clips are rendered on the fly."
+
+
+@dataclass(frozen=True)
+class RenderedClip:
+    """A clip as `clips.readers.ClipReader` gives one; frames are drawn when they are asked for.
+
+    Attributes:
+        example: what it is a clip of.
+        size: side of a frame in pixels.
+        count: its frames.
+        rate: frames a second.
+    """
+
+    example: Example
+    size: int
+    count: int
+    rate: float
+
+    def frames(self, indices: Sequence[int]) -> Iterator[Image.Image]:
+        """The frames at `indices`, from 0 to `count` - 1, in that order."""
+        from data_pipelines import scenes
+
+        action, objects, index = _of_key(self.example.picture)
+        frames = scenes.render_clip(action, objects, SEED, index, self.size, indices)
+        yield from map(Image.fromarray, frames)
+
+
+@dataclass(frozen=True)
+class EmojiClipReader:
+    """`Dataset.read` for clips, which it renders `size` pixels wide and high."""
+
+    size: int
+
+    def __call__(self, example: Example) -> RenderedClip:
+        """The clip of the key `action/objects/index`."""
+        from data_pipelines import scenes
+
+        return RenderedClip(example, self.size, scenes.LENGTH, scenes.RATE)
+
+
+def _all_actions(objects: Sequence[int], indices: range) -> Iterator[_Clip]:
+    """Clips of every action, none of them with its reversal."""
+    from data_pipelines.scenes import ACTIONS
+
+    for number, (name, action) in enumerate(ACTIONS.items()):
+        for index in indices:
+            yield (
+                name,
+                _choose(objects, number, index)[: action.num_objects],
+                2 * index + action.backwards,
+            )
+
+
+def _reversals(objects: Sequence[int], indices: range) -> Iterator[_Clip]:
+    """Clips of the actions that time alone tells apart, each with its reversal."""
+    from data_pipelines.scenes import ACTIONS, reversed_clip
+
+    for number, (name, action) in enumerate(ACTIONS.items()):
+        if action.timed and not action.backwards:
+            # An action that is its own reversal gets two clips of one index.
+            for index in indices[:: 1 + action.exchanged]:
+                chosen = _choose(objects, number, index)[: action.num_objects]
+                yield name, chosen, 2 * index
+                yield *reversed_clip(name, chosen), 2 * index
+
+
+def _choose(objects: Sequence[int], number: int, index: int) -> tuple[int, int]:
+    """Two different objects; the first one goes through all of them as the index goes on."""
+    count = len(objects)
+    first = index + 3 * number
+    return objects[first % count], objects[(first + 1 + index % (count - 1)) % count]
+
+
+def _describe(clips: Iterable[_Clip], captions: int) -> tuple[Example, ...]:
+    """Examples with up to `captions` captions each, or with one that names all there is."""
+    from data_pipelines import scenes
+
+    clips = list(clips)
+    labels = {name: label for label, name in enumerate(sorted({name for name, _, _ in clips}))}
+    examples = []
+    for action, objects, index in sorted(clips):
+        scene = scenes.describe_clip(action, objects, SEED, index)
+        # The same for a clip and its reversal, so that their captions differ in what they must.
+        rng = random.Random(
+            f"{index} {sorted(objects)} {min(action, scenes.ACTIONS[action].reversal)}"
+        )
+        drawn = [scenes.caption_clip(scene, rng, in_full=captions == 1) for _ in range(captions)]
+        key = f"{action}/{'+'.join(map(str, objects))}/{index}"
+        examples.append(Example(key, labels[action], action, tuple(dict.fromkeys(drawn))))
+    return tuple(examples)
+
+
+def _of_key(key: str) -> _Clip:
+    action, objects, index = key.split("/")
+    return action, tuple(map(int, objects.split("+"))), int(index)

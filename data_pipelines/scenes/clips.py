@@ -1,0 +1,155 @@
+"""Clips: one or two emoji that do something on a procedural background.
+
+Everything follows from (seed, index, action, objects), as in `render`: no state, no file of ours.
+A clip has `LENGTH` frames, of which only those that are asked for are drawn.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from data_pipelines.errors import DataError, unknown
+from data_pipelines.scenes.actions import ACTIONS
+from data_pipelines.scenes.backgrounds import choose_background, draw_background
+from data_pipelines.scenes.classes import CLASSES
+from data_pipelines.scenes.domains import nightlight
+from data_pipelines.scenes.drawing import SIZES, TINT, check_number, draw_emoji
+from data_pipelines.scenes.motions import DRAWS, Pose
+
+LENGTH = 60
+"""Frames of a clip. Divided by 4, 12 or 20 it is odd, so that the middle of a segment is a frame:
+with that many frames a clip and its reversal show exactly the same ones."""
+
+RATE = 20.0
+"""Frames a second."""
+
+Objects = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class ClipScene:
+    """What a clip shows, in words.
+
+    Attributes:
+        action: a key of `actions.ACTIONS`.
+        objects: one or two positions in `CLASSES`, the one that acts first.
+        background: the pattern, a key of `backgrounds.PATTERNS`.
+        colour: the background's main colour, a key of `backgrounds.COLOURS`.
+    """
+
+    action: str
+    objects: Objects
+    background: str
+    colour: str
+
+
+def render_clip(
+    action: str,
+    objects: Objects,
+    seed: int,
+    index: int,
+    size: int = 48,
+    frames: Sequence[int] = range(LENGTH),
+) -> np.ndarray:
+    """Render frames of a clip; the same arguments give the same bytes.
+
+    A clip of `reversed_clip(action, objects)` has exactly the same frames in opposite order.
+
+    Args:
+        action: a key of `actions.ACTIONS`.
+        objects: as many positions in `CLASSES` as the action has objects, all different.
+        seed: of the data set, at least 0.
+        index: of the clip among those of its action and objects, at least 0.
+        size: side in pixels, 32 to 96.
+        frames: positions from 0 to `LENGTH` - 1, in any order.
+
+    Returns:
+        uint8[F, size, size, 3], red-green-blue.
+
+    Raises:
+        DataError: an argument out of its range, or the emoji are not installed.
+    """
+    _check(action, objects, seed, index)
+    check_number("size", size, SIZES[0], SIZES[-1])
+    for frame in frames:
+        check_number("frame", frame, 0, LENGTH - 1)
+    backwards, objects, rng = _begin(action, objects, seed, index)
+    gains, mirrored, draws = _look(rng)
+    motion = ACTIONS[action].motion
+    background, _, _ = draw_background(size, rng)
+    pictures = np.empty((len(frames), size, size, 3), np.float32)
+    for picture, frame in zip(pictures, frames, strict=True):
+        passed = LENGTH - 1 - frame if backwards else frame
+        poses, night = motion((passed + 0.5) / LENGTH, draws)
+        picture[:] = background
+        for label, pose, mirror in zip(objects, poses, mirrored, strict=False):
+            _lay(picture, _draw(label, pose, mirror, size) * gains)
+        picture *= nightlight(night)
+    return (np.clip(pictures, 0, 255) + 0.5).astype(np.uint8)
+
+
+def describe_clip(action: str, objects: Objects, seed: int, index: int) -> ClipScene:
+    """What `render_clip` would show, without drawing it; the same errors."""
+    _check(action, objects, seed, index)
+    rng = _begin(action, objects, seed, index)[-1]
+    _look(rng)
+    return ClipScene(action, objects, *choose_background(rng))
+
+
+def reversed_clip(action: str, objects: Objects) -> tuple[str, Objects]:
+    """Action and objects of the clip that shows the same frames in opposite order.
+
+    Where these are the same, e.g. of a shaking object, there is no such clip: another index would
+    be needed, and no caption would tell the two apart.
+    """
+    reversal = ACTIONS[action].reversal
+    return reversal, objects[::-1] if ACTIONS[action].exchanged else objects
+
+
+def _begin(
+    action: str, objects: Objects, seed: int, index: int
+) -> tuple[bool, Objects, np.random.Generator]:
+    """Whether the motion is shown from its end; its objects; where all choices are drawn from."""
+    backwards = ACTIONS[action].backwards
+    # One of a clip and its reversal is the motion from its start, whichever is asked for.
+    if ACTIONS[action].exchanged and objects[0] > objects[1]:
+        backwards, objects = True, objects[::-1]
+    pair = min(_NUMBERS[action], _NUMBERS[ACTIONS[action].reversal])
+    return backwards, objects, np.random.default_rng((seed, index, pair, *objects))
+
+
+def _look(rng: np.random.Generator) -> tuple[np.ndarray, list[bool], list[float]]:
+    """Gains of red, green, blue, opacity; whether each object is mirrored; the motion's draws."""
+    gains = np.ones(4, np.float32)
+    gains[:3] += TINT * (2 * rng.random(3) - 1)
+    mirrored = [draw < 0.5 for draw in rng.random(2).tolist()]
+    return gains, mirrored, rng.random(DRAWS).tolist()
+
+
+def _draw(label: int, pose: Pose, mirrored: bool, size: int) -> np.ndarray:
+    centre = (pose.x, pose.y)
+    drawn = draw_emoji(CLASSES[label], size, centre, pose.diameter, pose.angle, mirrored)
+    return drawn * np.float32(pose.opacity)
+
+
+def _lay(picture: np.ndarray, layer: np.ndarray) -> None:
+    """Puts a premultiplied layer over a picture, in place."""
+    picture *= 1 - layer[..., 3:] / 255
+    picture += layer[..., :3]
+
+
+def _check(action: str, objects: Objects, seed: int, index: int) -> None:
+    if action not in ACTIONS:
+        raise unknown("action", action, ACTIONS)
+    for label in objects:
+        check_number("object", label, 0, len(CLASSES) - 1)
+    needed = ACTIONS[action].num_objects
+    if len(objects) != needed or len(set(objects)) != needed:
+        each = ", each of another class" if needed > 1 else ""
+        raise DataError(f"objects={objects}: {action!r} needs {needed}{each}")
+    check_number("seed", seed, 0, None)
+    check_number("index", index, 0, None)
+
+
+_NUMBERS = {action: number for number, action in enumerate(ACTIONS)}

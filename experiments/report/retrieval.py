@@ -1,0 +1,185 @@
+"""Runs of retrieval become tables: means over seeds, published figures beside them."""
+
+import statistics
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from experiments.record import runs
+from experiments.record.runs import METRICS, RETRIEVAL, WAYS, Run
+from experiments.report import published_video, tables
+
+TEST = "test"
+LEGEND = (
+    "t2v: captions search clips, v2t: clips search captions. R@K in %, MnR and MdR are the mean "
+    "and the median rank, from 1."
+)
+
+
+@dataclass(frozen=True)
+class Row:
+    """A method, its variant and settings, and its runs, one a seed."""
+
+    method: str
+    variant: str
+    settings: str
+    runs: Sequence[Run]
+
+    @property
+    def label(self) -> str:
+        """How the row is called in tables and plots."""
+        named = " ".join(part for part in (self.method, self.variant) if part)
+        return f"{named} ({self.settings})" if self.settings else named
+
+    def figures(self, key: str, direction: str, metric: str) -> list[float]:
+        """One a seed; empty where a run did not test that."""
+        if not all(key in run.ranks for run in self.runs):
+            return []
+        return [run.ranks[key][direction][metric] for run in self.runs]
+
+
+@dataclass(frozen=True)
+class RetrievalTable:
+    """Runs that may be compared: one data set, ablation and backbone.
+
+    Attributes:
+        tests: what was tested: "test" is the data set's own clips.
+    """
+
+    dataset: str
+    ablation: str
+    backbone: str
+    backbone_hash: str
+    tests: Sequence[str]
+    rows: Sequence[Row]
+
+    @property
+    def title(self) -> str:
+        """What was measured, on what."""
+        ablation = f", ablation: {self.ablation}" if self.ablation else ""
+        return (
+            f"{RETRIEVAL}{ablation}, {self.dataset}, backbone {self.backbone} "
+            f"({self.backbone_hash[:8]})"
+        )
+
+
+def average(found: Sequence[Run]) -> list[RetrievalTable]:
+    """Tables of the runs of retrieval among others; of runs of one seed the newest counts."""
+    groups: dict[tuple[str, str, str, str], list[Run]] = defaultdict(list)
+    for run in runs.with_zero_shot([run for run in found if run.protocol == RETRIEVAL]):
+        groups[run.dataset, run.ablation, run.backbone, run.backbone_hash].append(run)
+    return [RetrievalTable(*key, _tests(groups[key]), _rows(groups[key])) for key in sorted(groups)]
+
+
+def _tests(found: Sequence[Run]) -> list[str]:
+    return list(dict.fromkeys(key for run in found for key in run.ranks))
+
+
+def _rows(found: Sequence[Run]) -> list[Row]:
+    rows: dict[tuple[str, str, str], dict[int, Run]] = defaultdict(dict)
+    labelled = zip(found, runs.label_differences(found), strict=True)
+    for run, settings in sorted(labelled, key=lambda pair: (pair[0].changed, pair[0].path)):
+        rows[run.method, run.variant, settings][run.seed] = run
+    return [
+        Row(*key, [by_seed[seed] for seed in sorted(by_seed)])
+        for key, by_seed in sorted(rows.items(), key=lambda item: _order(*item[0]))
+    ]
+
+
+def _order(method: str, variant: str, settings: str) -> tuple:
+    names = list(published_video.MSRVTT_9K)
+    return names.index(method) if method in names else len(names), method, variant, settings
+
+
+def overview(table: RetrievalTable) -> tuple[list[str], list[list[str]]]:
+    """The table on one page: headers and cells; what trains, how long, R@1."""
+    others = [key for key in table.tests if key != TEST]
+    wanted = {f"{way} R@1": (TEST, way) for way in WAYS}
+    wanted |= {f"{key}: t2v R@1": (key, "t2v") for key in others}
+    lines = []
+    for row in table.rows:
+        figures = [row.figures(key, way, "R@1") for key, way in wanted.values()]
+        seconds = statistics.fmean(run.train_seconds for run in row.runs)
+        parameters = "" if row.runs[0].trainable is None else f"{row.runs[0].trainable:,}"
+        cells = [tables.mean_and_deviation(values) if values else "" for values in figures]
+        lines.append([row.label, str(len(row.runs)), parameters, f"{seconds:.0f}", *cells])
+    return ["method", "seeds", "parameters", "training, s", *wanted], lines
+
+
+def in_full(table: RetrievalTable, key: str) -> tuple[list[str], list[list[str]]]:
+    """Every metric on one test set: headers and cells, the published ones below the measured."""
+    wanted = [(way, metric) for way in WAYS for metric in METRICS]
+    lines = []
+    for row in table.rows:
+        figures = [row.figures(key, *one) for one in wanted]
+        if not all(figures):
+            continue
+        lines.append([row.label, *(tables.mean_and_deviation(values) for values in figures)])
+        if printed := _published(table, row, key):
+            means = [statistics.fmean(values) for values in figures]
+            differences = [mean - value for mean, value in zip(means, printed, strict=True)]
+            lines.append(["– published", *(f"{value:g}" for value in printed)])
+            lines.append(["– difference", *(f"{value:+.2f}" for value in differences)])
+    return ["method", *(f"{way} {metric}" for way, metric in wanted)], lines
+
+
+def _published(table: RetrievalTable, row: Row, key: str) -> Sequence[float]:
+    """A row of figures in the order of `in_full`; empty where none are comparable."""
+    comparable = (
+        key == TEST
+        and table.dataset == published_video.DATASET
+        and table.backbone in published_video.BACKBONE_NAMES
+        and not (row.variant or row.settings)
+    )
+    return published_video.MSRVTT_9K.get(row.method, ()) if comparable else ()
+
+
+def bars(table: RetrievalTable) -> Mapping[str, Mapping[str, tuple]]:
+    """R@1 of each row for a plot, with its deviation and what was published."""
+    found: dict[str, dict[str, tuple]] = {}
+    for row in table.rows:
+        for key in table.tests:
+            if values := row.figures(key, "t2v", "R@1"):
+                deviation = statistics.stdev(values) if len(values) > 1 else None
+                printed = _published(table, row, key)
+                name = "t2v R@1" if key == TEST else f"{key}: t2v R@1"
+                bar = statistics.fmean(values), deviation, printed[0] if printed else None
+                found.setdefault(row.label, {})[name] = bar
+    return found
+
+
+def markdown(table: RetrievalTable, remarks: Sequence[str]) -> str:
+    """A section of a page: what to know, the overview, every metric of every test set."""
+    text = f"## {table.title}\n\n" + "".join(f"{line}\n\n" for line in remarks)
+    text += tables.markdown(*overview(table)) + "\n"
+    for key in table.tests:
+        text += f"### {table.dataset if key == TEST else key}\n\n"
+        text += tables.markdown(*in_full(table, key)) + "\n"
+    return text
+
+
+def records(table: RetrievalTable) -> Iterator[dict[str, object]]:
+    """The table to compute with, a record per row, test set, direction and metric."""
+    for row in table.rows:
+        for key in table.tests:
+            for way in WAYS:
+                for metric in METRICS:
+                    values = row.figures(key, way, metric)
+                    if not values:
+                        continue
+                    deviation = statistics.stdev(values) if len(values) > 1 else None
+                    yield {
+                        "protocol": RETRIEVAL,
+                        "ablation": table.ablation,
+                        "backbone": table.backbone,
+                        "backbone_hash": table.backbone_hash,
+                        "source": table.dataset,
+                        "method": row.method,
+                        "variant": row.variant,
+                        "settings": row.settings,
+                        "dataset": table.dataset if key == TEST else key,
+                        "metric": f"{way} {metric}",
+                        "mean": f"{statistics.fmean(values):.4f}",
+                        "std": "" if deviation is None else f"{deviation:.4f}",
+                        "n_seeds": len(values),
+                    }

@@ -1,0 +1,123 @@
+"""Testing what was trained: class names against pictures or clips, captions against clips."""
+
+import csv
+import pathlib
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from data_pipelines.examples import Dataset
+from experiments.record.runs import METRICS, WAYS
+from experiments.run import progress
+from experiments.run.preparation import Prepared
+from prompt_jax import methods, metrics, retrieval
+from prompt_jax.captions import tokenize_captions
+from prompt_jax.evaluate import Evaluator
+from prompt_jax.methods import Encoders, Prompts, Task
+
+
+def test(run: Prepared, prompts: Prompts, key: str) -> dict[str, Any]:
+    """What results.json says of one test set: of these prompts and, beside it, zero-shot CLIP."""
+    dataset, tasks = run.plan.tests[key], run.tests[key]
+    batches = test_batches(f"{run.config.method} on {key}", dataset, run)
+    judge = search if run.method.sees == "pairs" else classify
+    found = judge(run, key, [prompts, {}][: len(tasks)], tasks, batches)
+    return found | {"split_source": dataset.split_source}
+
+
+def test_batches(title: str, data: Dataset, run: Prepared) -> Iterator[dict[str, jax.Array]]:
+    """Batches of a test set, placed, with a bar."""
+    batches = run.plan.batches
+    with progress.bar(title, batches.test_steps(len(data.test))) as advance:
+        for number, batch in enumerate(batches.test(data, data.test), 1):
+            yield run.placement.split(batch)
+            advance(number, "")
+
+
+def classify(
+    run: Prepared,
+    key: str,
+    prompts: Sequence[Prompts],
+    tasks: Sequence[Task],
+    batches: Iterator[dict[str, jax.Array]],
+) -> dict[str, Any]:
+    """Accuracies in percent."""
+    found = Evaluator(run.compared)(prompts, tasks, batches)
+    return {
+        "accuracy": found[0].final,
+        "zero_shot": found[-1].final,
+        "per_iteration": found[0].per_iteration,
+        "classes": len(run.plan.tests[key].class_names),
+        "pictures": found[0].pictures,
+    }
+
+
+def search(
+    run: Prepared,
+    key: str,
+    prompts: Sequence[Prompts],
+    tasks: Sequence[Task],
+    batches: Iterator[dict[str, jax.Array]],
+) -> dict[str, Any]:
+    """Ranks of clips for captions and the reverse; "accuracy" is R@1 of captions."""
+    dataset = run.plan.tests[key]
+    names = [run.config.method, "zero_shot"][: len(tasks)]
+    compared = list(zip(map(methods.get_encoders, names), prompts, tasks, strict=True))
+    clips = retrieval.encode_clips(compared, batches, len(dataset.test))
+    captions = [caption for example in dataset.test for caption in example.captions]
+    owner = np.repeat(np.arange(len(dataset.test)), [len(one.captions) for one in dataset.test])
+    found, places = [], []
+    for one, features in zip(compared, clips, strict=True):
+        similarities = _encode_texts(run, one, captions) @ features.T
+        of_clips = metrics.retrieve_clips(similarities, owner)
+        ranks = (of_clips, metrics.retrieve_texts(similarities, owner))
+        found.append({way: _in_words(part) for way, part in zip(WAYS, ranks, strict=True)})
+        places.append(of_clips)
+    _write_ranks(run.folder / ranks_file(key), dataset, places)
+    return {
+        "accuracy": found[0]["t2v"]["R@1"],
+        "zero_shot": found[-1]["t2v"]["R@1"],
+        "per_iteration": [found[0]["t2v"]["R@1"]],
+        "ranks": found[0],
+        "zero_shot_ranks": found[-1],
+        "classes": 0,
+        "pictures": len(dataset.test),
+        "captions": len(captions),
+    }
+
+
+def _in_words(ranks: metrics.Ranks) -> dict[str, float]:
+    return dict(zip(METRICS, metrics.summarize(ranks), strict=True))
+
+
+def ranks_file(key: str) -> str:
+    """The file of a run that says at which rank each test caption finds its clip."""
+    return f"ranks-{key.replace(':', '-')}.csv"
+
+
+def _write_ranks(path: pathlib.Path, dataset: Dataset, places: Sequence[metrics.Ranks]) -> None:
+    """A line per caption: clip, caption, rank by the method, rank by zero-shot CLIP.
+
+    Tied ranks are said as their mean.
+    """
+    middle = [(ranks.first + ranks.last) / 2 for ranks in (places[0], places[-1])]
+    named = [(one.picture, caption) for one in dataset.test for caption in one.captions]
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["clip", "caption", "rank", "zero_shot_rank"])
+        for (clip, caption), rank, zero_shot in zip(named, *middle, strict=True):
+            writer.writerow([clip, caption, f"{rank:g}", f"{zero_shot:g}"])
+
+
+def _encode_texts(
+    run: Prepared, method: tuple[Encoders, Prompts, Task], captions: Sequence[str]
+) -> np.ndarray:
+    """Features float32[N, d] of all captions."""
+    encoders, _, task = method
+    room = task.clip.config.context_length
+    tokens = tokenize_captions(captions, encoders.text_prompts(task.settings), room).tokens
+    size, devices = run.config.eval_batch_size, run.placement.devices
+    batches = map(run.placement.split, retrieval.text_batches(tokens, size, devices))
+    return retrieval.encode_texts(*method, batches, len(captions))

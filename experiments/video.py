@@ -1,0 +1,75 @@
+"""Video, small: VoP^{F+P} learns to find embedded clips by captions, beside zero-shot CLIP.
+
+    python -m experiments.video     (what ./run.sh video does; some minutes on two cores)
+
+Nothing is downloaded: the CLIP is the embedded one, the clips are rendered. Ends in a table and a
+picture. A finished run is kept.
+"""
+
+import sys
+
+from experiments import command_line
+
+if __name__ == "__main__":  # before the imports below, so that Ctrl-C is heard while they run
+    sys.exit(command_line.run("experiments.video", "start", sys.argv[1:]))
+
+import argparse
+import csv
+import pathlib
+import time
+from collections.abc import Sequence
+
+from data_pipelines import datasets
+from data_pipelines.clips.sampling import choose
+from experiments.configs.video import quickstart
+from experiments.report import plots, tables
+from experiments.run import experiment, testing
+
+SHOWN, STRIP = 4, 8  # captions in the picture, frames of each clip
+
+
+def read_ranks(path: pathlib.Path) -> list[dict[str, str]]:
+    """The lines of a run's `ranks-….csv`."""
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def most_improved(lines: Sequence[dict[str, str]], number: int) -> list[dict[str, str]]:
+    """Captions that now find their clip at once and took zero-shot CLIP the longest."""
+
+    def key(line):
+        return float(line["rank"]), -float(line["zero_shot_rank"])
+
+    return sorted(lines, key=key)[:number]
+
+
+def draw(path: pathlib.Path, folder: pathlib.Path, key: str) -> list[pathlib.Path]:
+    """A strip of frames for each of some captions, with its ranks before and after."""
+    lines = read_ranks(folder / testing.ranks_file(key))
+    dataset = datasets.load(key)
+    examples = {example.picture: example for example in dataset.test}
+    strips = []
+    for line in most_improved(lines, SHOWN):
+        clip = dataset.read(examples[line["clip"]])
+        frames = clip.frames(choose("centre", clip.count, STRIP, clip.rate).tolist())
+        before, after = line["zero_shot_rank"], line["rank"]
+        title = f"“{line['caption']}”: rank {before} by zero-shot CLIP, {after} now"
+        strips.append((title, list(frames)))
+    return plots.plot_strips(path, strips, f"Of {len(lines)} clips of {key}, embedded stand-in")
+
+
+def start(argv: list[str]) -> None:
+    """Parses, runs, prints, draws."""
+    parser = argparse.ArgumentParser("python -m experiments.video", description=__doc__)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("results/video"))
+    folder = parser.parse_args(argv).out
+    command_line.prepare_jax()
+    began = time.perf_counter()
+    config = quickstart.get_config()
+    tables.print_run(experiment.run(config, folder))
+    draw(folder / "clips.png", folder, config.data.also_test)
+    print(
+        f"{time.perf_counter() - began:.0f} s; clips whose captions find them now are drawn in "
+        f"{folder / 'clips.png'}, every caption's rank is in {folder}"
+    )

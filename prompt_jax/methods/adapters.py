@@ -1,0 +1,107 @@
+"""Bottlenecks beside every block's attention or MLP, VoP's comparison (CVPR 2023, Table 1).
+
+Of the adapters' papers: Houlsby et al., ICML 2019; beside a sublayer, and its scale: AdaptFormer,
+Chen et al., NeurIPS 2022.
+"""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+
+from prompt_jax.errors import PromptError, unknown
+from prompt_jax.methods.encoders import ClipSettings, Encoders, encode_frames
+from prompt_jax.methods.tuned import encode_plain_texts, merge
+from prompt_jax.prompts import init_linear
+
+INPUTS = ("normed", "residual")
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings(ClipSettings):
+    """An adapter's settings.
+
+    Attributes:
+        hidden: width of the bottleneck.
+        adapter_scale: what is added is multiplied by it.
+        adapter_input: what an adapter reads: "normed", what the sublayer does; or "residual", the
+            tokens before the LayerNorm, as in AdaptFormer's code.
+        renormalize_video: see `ClipSettings`.
+    """
+
+    hidden: int = 64
+    adapter_scale: float = 1.0
+    adapter_input: str = "normed"
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.hidden < 1:
+            raise PromptError(f"settings.hidden={self.hidden} must be at least 1")
+        if self.adapter_input not in INPUTS:
+            raise unknown("settings.adapter_input", self.adapter_input, INPUTS)
+
+
+@dataclasses.dataclass(frozen=True)
+class MlpSettings(Settings):
+    """Those of an adapter beside the MLP, which AdaptFormer scales down."""
+
+    adapter_scale: float = 0.1
+
+
+def init(rng, task):
+    """{"image" and "text": {"down" and "up": a linear layer per layer of the tower}}.
+
+    "kernel" float32[L, in, out], "bias" float32[L, out]; down's kernels uniform ±1/√in, all else 0:
+    at its start the backbone is as it was.
+    """
+    c, hidden = task.clip.config, task.settings.hidden
+    sizes = {"image": (c.image_layers, c.image_width), "text": (c.text_layers, c.text_width)}
+    prompts = {}
+    for (tower, (layers, width)), each in zip(sizes.items(), jax.random.split(rng), strict=True):
+        down = jax.vmap(lambda rng, width=width: init_linear(rng, width, hidden)["kernel"])
+        prompts[tower] = {
+            "down": {
+                "kernel": down(jax.random.split(each, layers)),
+                "bias": jnp.zeros((layers, hidden)),
+            },
+            "up": {
+                "kernel": jnp.zeros((layers, hidden, width)),
+                "bias": jnp.zeros((layers, width)),
+            },
+        }
+    return prompts
+
+
+def _beside(sublayer, settings):
+    """The encoders of adapters beside "attention" or "mlp"."""
+
+    def adapted(prompts, task):
+        """The backbone with the adapters in its blocks."""
+        s = task.settings
+        arrays: dict = {}
+        for tower, adapter in prompts.items():
+            up = jax.tree.map(lambda x: s.adapter_scale * x, adapter["up"])
+            scaled = {"down": adapter["down"], "up": up}
+            arrays[tower] = {
+                f"block_{layer}": {
+                    f"{sublayer}_adapter": {
+                        s.adapter_input: jax.tree.map(lambda x, layer=layer: x[layer], scaled)
+                    }
+                }
+                for layer in range(len(adapter["down"]["bias"]))
+            }
+        return merge(task.frozen, arrays)
+
+    def encode_clips(prompts, task, clips):
+        """The mean over the frames, by the adapted backbone."""
+        return encode_frames(task, adapted(prompts, task), clips)
+
+    def encode_texts(prompts, task, texts):
+        """Texts by the adapted backbone."""
+        return encode_plain_texts(task, adapted(prompts, task), texts)
+
+    return Encoders(settings, init, encode_clips, encode_texts)
+
+
+ATTENTION = _beside("attention", Settings)
+MLP = _beside("mlp", MlpSettings)

@@ -1,0 +1,28 @@
+"""Methods of pictures on clips: a picture's feature becomes the mean over a clip's frames."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+
+from prompt_jax.clip import CLIP, Frozen
+
+
+@dataclasses.dataclass(frozen=True)
+class FrameAverage(CLIP):
+    """A CLIP that takes clips float[B, F, H, W, 3] for pictures.
+
+    Every method of pictures so works on clips, whatever it does to the image tower: prompts of a
+    picture are those of all frames, and features, not yet normalised, are averaged over them
+    (ViFi-CLIP, Rasheed et al., CVPR 2023).
+    """
+
+    def image_head(self, frozen: Frozen, tokens: jax.Array) -> jax.Array:
+        """Clip features float[B, d], not normalised, of float[B, F, S, d_v]."""
+        return jnp.mean(super().image_head(frozen, tokens), axis=1)
+
+
+def average_frames(clip: CLIP) -> FrameAverage:
+    """The same CLIP, for clips."""
+    fields = {field.name: getattr(clip, field.name) for field in dataclasses.fields(clip)}
+    return FrameAverage(**fields)

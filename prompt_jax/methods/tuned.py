@@ -1,0 +1,96 @@
+"""Parts of the backbone that train, VoP's comparison (Huang et al., CVPR 2023, Table 1).
+
+What trains is a copy of some of the frozen arrays and stands in for them, so training, checkpoints
+and devices need not know. Captions and frames are plain: no prompts.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import flax.traverse_util
+import jax.numpy as jnp
+
+from prompt_jax.clip import CLIPConfig, Frozen
+from prompt_jax.methods.encoders import ClipSettings, Encoders, encode_captions, encode_frames
+
+HIGHEST_SCALE = math.log(100)
+
+Chooses = Callable[[tuple[str, ...], CLIPConfig], bool]
+"""(path of an array of the backbone, its sizes) -> whether it trains."""
+
+
+def merge(frozen: Frozen, arrays: Any) -> Frozen:
+    """The backbone with some arrays in the place of its own, or beside them."""
+    flat = flax.traverse_util.flatten_dict(frozen) | flax.traverse_util.flatten_dict(arrays)
+    return flax.traverse_util.unflatten_dict(flat)
+
+
+def encode_plain_texts(task, frozen, texts):
+    """Texts float32[N, d] by a backbone that need not be the task's: its SOS is another."""
+    clip = task.clip
+    sos = clip.prefill(frozen, clip.embed_text(frozen, task.names.prefix[:1]))
+    return encode_captions(clip, frozen, sos, texts)
+
+
+def encode_clips(prompts, task, clips):
+    """The mean over the frames, by the backbone as it is trained."""
+    return encode_frames(task, merge(task.frozen, prompts), clips)
+
+
+def encode_texts(prompts, task, texts):
+    """Texts by the backbone as it is trained."""
+    return encode_plain_texts(task, merge(task.frozen, prompts), texts)
+
+
+def scale(prompts, task):
+    """1/τ, of the prompts where it trains."""
+    return jnp.exp(merge(task.frozen, prompts)["logit_scale"].astype(jnp.float32))
+
+
+def bound_scale(prompts):
+    """1/τ is at most 100, as in X-Pool and CLIP4Clip."""
+    return prompts | {"logit_scale": jnp.minimum(prompts["logit_scale"], HIGHEST_SCALE)}
+
+
+def is_any(path, sizes):
+    """Everything, 1/τ too."""
+    del path, sizes
+    return True
+
+
+def is_bias(path, sizes):
+    """Every bias vector: of linear layers, attention's inputs, LayerNorms."""
+    del sizes
+    return path[-1] == "bias"
+
+
+def is_projection(path, sizes):
+    """The last linear projection of either tower."""
+    del sizes
+    return path[1:2] == ("projection",)
+
+
+def is_last_block(path, sizes):
+    """The last block of either tower."""
+    last = {"image": sizes.image_layers, "text": sizes.text_layers}
+    return path[1:2] == (f"block_{last.get(path[0], 0) - 1}",)
+
+
+def _tuned(chooses: Chooses, **others):
+    def init(rng, task):
+        """Copies of the arrays that train, in the backbone's own nesting."""
+        del rng
+        flat = flax.traverse_util.flatten_dict(task.frozen)
+        chosen = {path: x for path, x in flat.items() if chooses(path, task.clip.config)}
+        # Training reuses the memory of what it changes: the frozen ones must stay.
+        copies = {path: jnp.array(array, copy=True) for path, array in chosen.items()}
+        return flax.traverse_util.unflatten_dict(copies)
+
+    return Encoders(ClipSettings, init, encode_clips, encode_texts, scale=scale, **others)
+
+
+FULL = _tuned(is_any, constrain=bound_scale)
+BIAS = _tuned(is_bias)
+PROJ = _tuned(is_projection)
+PARTIAL = _tuned(is_last_block)

@@ -1,0 +1,96 @@
+"""VoP^C: prompts made from what the frames of a clip show so far (VoP, section 3.3)."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+
+from prompt_jax.errors import PromptError, unknown
+from prompt_jax.methods import context, vop
+from prompt_jax.methods.encoders import Encoders
+from prompt_jax.methods.vop import prompted_frame_layers
+from prompt_jax.methods.vop_p import put_behind
+
+ROLES = ("prompts", "class_tokens")
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings(vop.Settings):
+    """VoP^C's settings.
+
+    Attributes:
+        vision_prompts: prompts per layer that all frames of all clips share.
+        context_prompts: prompts per layer that the context module makes for each frame.
+        context_module: what goes through the class tokens of a clip's frames before each layer:
+            "bilstm"; "lstm", which sees the frames before alone; or "transformer", 4 layers without
+            frame positions.
+        context_role: what its output becomes, "prompts" or the frames' "class_tokens"; then the
+            shared prompts are the only ones.
+        context_gradient: whether gradients flow through the class tokens into earlier layers.
+        text_prompts, depth, renormalize_video: see `vop.Settings`.
+    """
+
+    vision_prompts: int = 4
+    context_prompts: int = 4
+    context_module: str = "bilstm"
+    context_role: str = "prompts"
+    context_gradient: bool = True
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.context_prompts < 1:
+            raise PromptError(f"settings.context_prompts={self.context_prompts} must be at least 1")
+        if self.context_module not in context.MODULES:
+            raise unknown("settings.context_module", self.context_module, context.MODULES)
+        if self.context_role not in ROLES:
+            raise unknown("settings.context_role", self.context_role, ROLES)
+
+
+def init(rng, task):
+    """VoP's, the context module, see `context`, and the linear layer "fc" behind it.
+
+    {"weight": float32[out, in], "bias": float32[out]}, uniform ±1/√in as PyTorch's `nn.Linear`
+    starts; out is d_v for each prompt, in what the module gives. Both serve all layers.
+    """
+    s, width = task.settings, task.clip.config.image_width
+    rng, module_rng, linear_rng = jax.random.split(rng, 3)
+    prompts = vop.init(rng, task)
+    if not prompted_frame_layers(task):
+        return prompts
+    made = s.context_prompts if s.context_role == "prompts" else 1
+    inputs = context.output_width(s.context_module, width)
+    return (
+        prompts
+        | context.init(module_rng, s.context_module, task.clip)
+        | {"fc": context.init_torch_linear(linear_rng, inputs, made * width)}
+    )
+
+
+def see(prompts, task, layer, tokens):
+    """What all frames see, and what the context module makes of this clip's class tokens."""
+    s, clip, frozen = task.settings, task.clip, task.frozen
+    tokens, shared = vop.see(prompts, task, layer, tokens)
+    if layer >= s.depth:
+        return tokens, shared
+    if layer == 0:  # before `ln_pre`, so all frames of all clips have the same
+        seen = clip.class_token(frozen)
+        seen = jnp.broadcast_to(seen, (tokens.shape[1], *seen.shape))
+    else:
+        seen = tokens[..., 0, :]
+    made = make(prompts, task, seen if s.context_gradient else jax.lax.stop_gradient(seen))
+    if s.context_role == "prompts":
+        return tokens, put_behind(shared, made)
+    if layer == 0:
+        made = clip.embed_prompts(frozen, made)
+    made = jnp.broadcast_to(made, (*tokens.shape[:2], *made.shape[-2:]))
+    return jnp.concatenate([made, tokens[..., 1:, :]], axis=-2), shared
+
+
+def make(prompts, task, seen):
+    """Tokens float[..., F, p, d_v] of class tokens float[..., F, d_v], p of each frame."""
+    output = context.run(prompts, task.settings.context_module, task.clip, seen)
+    made = context.torch_linear(prompts["fc"], output)
+    return made.reshape(*seen.shape[:-1], -1, seen.shape[-1])
+
+
+ENCODERS = Encoders(Settings, init, vop.encode_clips_with(see), vop.encode_texts, vop.text_prompts)

@@ -1,0 +1,124 @@
+"""VoP^F, and with P or C: the last layers see all frames of a clip together (VoP, section 3.3)."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+
+from prompt_jax.errors import PromptError
+from prompt_jax.methods import vop, vop_c, vop_p
+from prompt_jax.methods.encoders import ClipSettings, Encoders, pool_frames
+from prompt_jax.methods.vop import See, check_frames, draw, layer_of, see_frames
+
+PUBLISHED_LAYERS = 12
+
+
+@dataclasses.dataclass(frozen=True)
+class Joint(ClipSettings):
+    """What the last layers can be told.
+
+    Attributes:
+        video_prompts: prompts per layer of those that see a whole clip.
+        per_frame_layers: how many of twelve layers, from the first on, see each frame by itself; of
+            an image tower with more or fewer layers as many in proportion, rounded.
+        frame_position: whether a vector per frame is learned and added to a frame's tokens where
+            the frames come together. The published counts of parameters are without.
+        frames: F of every clip, in training and test; of no account without frame positions.
+    """
+
+    video_prompts: int = 8
+    per_frame_layers: int = 8
+    frame_position: bool = True
+    frames: int = 12
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.per_frame_layers > PUBLISHED_LAYERS:
+            raise PromptError(
+                f"settings.per_frame_layers={self.per_frame_layers} must be from 0 to "
+                f"{PUBLISHED_LAYERS}: it counts in twelfths of the image tower's layers"
+            )
+        if self.frames < 1:
+            raise PromptError(f"settings.frames={self.frames} must be at least 1")
+
+    def frame_layers(self, layers: int) -> int:
+        """See `vop.Settings.frame_layers`."""
+        return round(layers * self.per_frame_layers / PUBLISHED_LAYERS)
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings(Joint, vop.Settings):
+    """VoP^F's settings: see `vop.Settings` for the layers before, `Joint` for the last."""
+
+
+@dataclasses.dataclass(frozen=True)
+class PositionSettings(Joint, vop_p.Settings):
+    """VoP^F+P's settings: see `vop_p.Settings` for the layers before, `Joint` for the last."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ContextSettings(Joint, vop_c.Settings):
+    """VoP^F+C's settings: see `vop_c.Settings` for the layers before, `Joint` for the last."""
+
+
+def init_with(init_frames):
+    """The `init` of a method whose layers before start as `init_frames` has them."""
+
+    def init(rng, task):
+        """{"video_prompts": float32[K - L_s, n, d_v], "frame_position": float32[F, d_v]} beside.
+
+        Both from N(0, 0.02). What has no layer, or is switched off, is left out.
+        """
+        s, sizes = task.settings, task.clip.config
+        rng, video_rng, position_rng = jax.random.split(rng, 3)
+        frame_layers, layers = s.frame_layers(sizes.image_layers), sizes.image_layers
+        video = (max(0, min(s.depth, layers) - frame_layers), s.video_prompts, sizes.image_width)
+        prompts = init_frames(rng, task) | draw("video_prompts", video_rng, video)
+        if s.frame_position and frame_layers < layers:
+            prompts |= draw("frame_position", position_rng, (s.frames, sizes.image_width))
+        return prompts
+
+    return init
+
+
+def encode_clips_with(see: See):
+    """The clip encoder of a method whose frames see `see`'s prompts until they come together."""
+
+    def encode_clips(prompts, task, clips):
+        """The mean over the frames' features, of their class tokens, float32[B, d]."""
+        clip, frozen, layers = task.clip, task.frozen, task.clip.config.image_layers
+        first, frames = task.settings.frame_layers(layers), clips.shape[1]
+        tokens = see_frames(see, prompts, task, clips)
+        if "frame_position" in prompts:
+            position = prompts["frame_position"]
+            check_frames(clips, len(position), "there are frame positions")
+            tokens = tokens + position[:, None]
+        tokens = join(tokens)
+        for layer in range(first, layers):
+            seen = layer_of(prompts, "video_prompts", layer - first)
+            if layer == 0 and seen is not None:
+                seen = clip.embed_prompts(frozen, seen)
+            queries = frames if layer == layers - 1 else None
+            tokens = clip.image_block(frozen, layer, tokens, queries, seen)
+        class_tokens = tokens[:, :frames, None]
+        return pool_frames(clip.image_head(frozen, class_tokens), task.settings)
+
+    return encode_clips
+
+
+def join(tokens: jax.Array) -> jax.Array:
+    """All frames' tokens float[B, F, S, d_v] in a row, float[B, F * S, d_v], class tokens first."""
+    patches = tokens[:, :, 1:].reshape(len(tokens), -1, tokens.shape[-1])
+    return jnp.concatenate([tokens[:, :, 0], patches], axis=1)
+
+
+def _joined(settings, frames_of):
+    encode_clips = encode_clips_with(frames_of.see)
+    return Encoders(
+        settings, init_with(frames_of.init), encode_clips, vop.encode_texts, vop.text_prompts
+    )
+
+
+ENCODERS = _joined(Settings, vop)
+ENCODERS_P = _joined(PositionSettings, vop_p)
+ENCODERS_C = _joined(ContextSettings, vop_c)

@@ -1,0 +1,62 @@
+"""VoP^P: prompts of a frame's position beside those of all frames (VoP, section 3.3)."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+
+from prompt_jax.errors import PromptError
+from prompt_jax.methods import vop
+from prompt_jax.methods.encoders import Encoders
+from prompt_jax.methods.vop import check_frames, draw, layer_of, prompted_frame_layers
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings(vop.Settings):
+    """VoP^P's settings.
+
+    Attributes:
+        vision_prompts: prompts per layer that all frames share.
+        position_prompts: prompts per layer of each frame's own.
+        frames: F of every clip, in training and test.
+        text_prompts, depth, renormalize_video: see `vop.Settings`.
+    """
+
+    vision_prompts: int = 4
+    position_prompts: int = 4
+    frames: int = 12
+
+    def __post_init__(self):
+        super().__post_init__()
+        for field in ("position_prompts", "frames"):
+            if getattr(self, field) < 1:
+                raise PromptError(f"settings.{field}={getattr(self, field)} must be at least 1")
+
+
+def init(rng, task):
+    """VoP's, and {"position_prompts": float32[K, F, p, d_v]}, N(0, 0.02)."""
+    s, width = task.settings, task.clip.config.image_width
+    rng, position_rng = jax.random.split(rng)
+    shape = (prompted_frame_layers(task), s.frames, s.position_prompts, width)
+    return vop.init(rng, task) | draw("position_prompts", position_rng, shape)
+
+
+def see(prompts, task, layer, tokens):
+    """What all frames see, and what the j-th frame sees."""
+    tokens, shared = vop.see(prompts, task, layer, tokens)
+    position = layer_of(prompts, "position_prompts", layer)
+    if position is None:
+        return tokens, shared
+    check_frames(tokens, len(position), "there are prompts of positions")
+    return tokens, put_behind(shared, position)
+
+
+def put_behind(shared: jax.Array | None, own: jax.Array) -> jax.Array:
+    """Prompts float[s, d_v] that are shared, if any, and behind them float[..., p, d_v]."""
+    if shared is None:
+        return own
+    shared = jnp.broadcast_to(shared, (*own.shape[:-2], *shared.shape))
+    return jnp.concatenate([shared, own], axis=-2)
+
+
+ENCODERS = Encoders(Settings, init, vop.encode_clips_with(see), vop.encode_texts, vop.text_prompts)

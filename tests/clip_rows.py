@@ -1,0 +1,98 @@
+"""The methods of clips and texts that the tests run: settings, figures to meet, their arrays."""
+
+import dataclasses
+from typing import Any, NamedTuple
+
+import flax.traverse_util
+import jax
+import jax.numpy as jnp
+import numpy as np
+from reference import FOLDER, FROZEN, TINY
+
+from prompt_jax import methods
+from prompt_jax.captions import tokenize_captions
+from prompt_jax.methods import adapters, encoders, vop, vop_c, vop_f, vop_p
+from prompt_jax.packing import pack_captions
+
+# Of large arrays the figures hold every so many-th number; see tests/fixtures/tiny_a/make.py.
+LARGE, STRIDE = 1024, 7
+
+
+def _load_figures() -> dict[str, dict[str, Any]]:
+    with np.load(FOLDER / "clips.npz") as arrays:
+        flat = {tuple(key.split("/")): arrays[key] for key in arrays}
+    figures = flax.traverse_util.unflatten_dict(flat)
+    for name in ("vop_f_c", "vop_f_c_position"):
+        figures[name]["param"] |= {part: figures["vop_c"]["param"][part] for part in ("lstm", "fc")}
+    return figures
+
+
+FIGURES = _load_figures()
+CLIPS = jnp.asarray(FIGURES["inputs"]["clips"])
+CAPTIONS: list[str] = FIGURES["inputs"]["captions"].tolist()
+FRAMES = CLIPS.shape[1]
+
+
+class ClipRow(NamedTuple):
+    """A method, its settings, and the figures to meet."""
+
+    method: str
+    settings: Any
+    figures: str
+
+
+RAW: dict[str, Any] = {"renormalize_video": False}
+FOUR: dict[str, Any] = {"text_prompts": 4, **RAW}
+SPECIFIC: dict[str, Any] = {"vision_prompts": 2, **FOUR}
+JOINT: dict[str, Any] = {"video_prompts": 4, "frames": FRAMES}
+POSITION: dict[str, Any] = {"position_prompts": 2, "frames": FRAMES, **SPECIFIC}
+CONTEXT: dict[str, Any] = {"context_prompts": 2, **SPECIFIC}
+ROWS = [
+    ClipRow("vop", vop.Settings(vision_prompts=4, **FOUR), "vop"),
+    ClipRow("vop", vop.Settings(vision_prompts=4, text_prompts=4), "vop_renorm"),
+    ClipRow("vop_p", vop_p.Settings(**POSITION), "vop_p"),
+    ClipRow("vop_c", vop_c.Settings(**CONTEXT), "vop_c"),
+    *(
+        ClipRow(method, settings(**given, frame_position=bool(name)), f"{method}{name}")
+        for name in ("", "_position")
+        for method, settings, given in (
+            ("vop_f", vop_f.Settings, JOINT | FOUR | {"vision_prompts": 4}),
+            ("vop_f_p", vop_f.PositionSettings, JOINT | POSITION),
+            ("vop_f_c", vop_f.ContextSettings, JOINT | CONTEXT),
+        )
+    ),
+    *(
+        ClipRow(method, encoders.ClipSettings(**RAW), f"vop_{method}")
+        for method in ("full", "bias", "proj", "partial")
+    ),
+    ClipRow("adapter_attn", adapters.Settings(hidden=8, **RAW), "vop_adapter_attn"),
+    ClipRow("adapter_ffn", adapters.MlpSettings(hidden=8, **RAW), "vop_adapter_ffn"),
+]
+BY_FIGURES = {row.figures: row for row in ROWS}
+
+
+def task_of(row: ClipRow, **changed: Any) -> methods.Task:
+    """The row's method on captions, with these settings changed."""
+    method = methods.retrieve(methods.get_encoders(row.method))
+    settings = dataclasses.replace(row.settings, **changed)
+    return methods.make_task(method, TINY, FROZEN, (), settings)
+
+
+def prompts_of(row: ClipRow) -> methods.Prompts:
+    """The parameters that the row's figures were measured on."""
+    if "param" in FIGURES[row.figures]:
+        return jax.tree.map(jnp.asarray, FIGURES[row.figures]["param"])
+    return methods.get_encoders(row.method).init(jax.random.key(0), task_of(row))
+
+
+def batch_of(row: ClipRow) -> dict[str, Any]:
+    """Three clips and the caption of each."""
+    prompts = methods.get_encoders(row.method).text_prompts(row.settings)
+    tokens = tokenize_captions(CAPTIONS, prompts).tokens
+    return {"image": CLIPS, "text": pack_captions(tokens), "label": jnp.arange(len(CLIPS))}
+
+
+def sampled(array: Any) -> np.ndarray:
+    """What the figures hold of a trained array."""
+    array = np.asarray(array)
+    return array.ravel()[::STRIDE] if array.size > LARGE else array

@@ -1,0 +1,50 @@
+"""Which frames of a clip are looked at."""
+
+import numpy as np
+import pytest
+
+from data_pipelines.clips import sampling
+from data_pipelines.errors import DataError
+
+# Frames in the clip, and the twelve that VoP's released model reads.
+RELEASED = {
+    1: [0] * 12,
+    2: [0] + [1] * 11,
+    5: [0, 1, 2, 3] + [4] * 8,
+    13: [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11],
+    25: [0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 23],
+    100: [3, 11, 20, 28, 36, 45, 53, 61, 70, 78, 86, 95],
+    299: [11, 36, 61, 86, 111, 136, 161, 186, 211, 236, 261, 286],
+    5400: [224, 674, 1124, 1574, 2024, 2474, 2924, 3374, 3824, 4274, 4724, 5174],
+}
+
+
+@pytest.mark.parametrize("count", RELEASED)
+def test_centres_are_those_of_the_released_model(count):
+    assert sampling.choose("centre", count, 12, None).tolist() == RELEASED[count]
+
+
+@pytest.mark.parametrize("count", [1, 3, 12, 13, 100])
+def test_random_frames_lie_one_in_each_segment(count):
+    rng = np.random.default_rng(0)
+    drawn = np.array([sampling.random_frames(count, 12, rng) for _ in range(300)])
+    segments = min(count, 12)
+    edges = np.arange(segments + 1) * count // segments
+    for k in range(segments):
+        # Every frame of the segment comes up in 300 draws of at most nine.
+        assert set(drawn[:, k]) == set(range(edges[k], edges[k + 1]))
+    assert (drawn[:, segments:] == count - 1).all()
+    again = sampling.random_frames(count, 12, np.random.default_rng(0))
+    assert again.tolist() == drawn[0].tolist()
+
+
+def test_one_a_second_counts_seconds_by_the_whole_rate():
+    assert sampling.one_a_second(100, 5, 29.97).tolist() == [0, 29, 58, 87, 87]
+    # Eleven seconds: linspace(0, 10, 4) without its fractions.
+    assert sampling.one_a_second(1100, 4, 100.0).tolist() == [0, 300, 600, 1000]
+    # Slower than a frame a second: all of them.
+    assert sampling.one_a_second(3, 4, 0.5).tolist() == [0, 1, 2, 2]
+    with pytest.raises(DataError, match=r"needs the frame rate.* choose another rule"):
+        sampling.choose("second", 100, 4, None)
+    with pytest.raises(DataError, match="need a source of chance"):
+        sampling.choose("random", 100, 4, 25.0)

@@ -1,0 +1,286 @@
+"""The embedded clips: what they show is what they are called, and time alone tells many apart."""
+
+import pickle
+
+import numpy as np
+import pytest
+from instant_clip_tokenizer import Tokenizer
+
+from data_pipelines import datasets
+from data_pipelines.errors import DataError
+from data_pipelines.scenes import (
+    ACTIONS,
+    CLASSES,
+    LENGTH,
+    caption_clip,
+    describe_clip,
+    render_clip,
+    reversed_clip,
+)
+from data_pipelines.scenes.drawing import draw_emoji
+from data_pipelines.scenes.motions import DRAWS
+
+TIMED = [name for name, action in ACTIONS.items() if action.timed]
+
+
+def objects_of(action, first=3, second=50):
+    return (first, second)[: ACTIONS[action].num_objects]
+
+
+def middles(count):
+    """The middle frame of each of `count` equal segments of odd length."""
+    return [(2 * k + 1) * LENGTH // (2 * count) for k in range(count)]
+
+
+def test_reversals_are_mutual_and_described_in_the_same_order():
+    assert len(ACTIONS) == 33 and list(ACTIONS) == sorted(ACTIONS)
+    for name, action in ACTIONS.items():
+        other = ACTIONS[action.reversal]
+        assert other.reversal == name and other.motion is action.motion
+        assert len(other.phrases) == len(action.phrases) == len(set(action.phrases))
+        assert (other.backwards != action.backwards) == (other is not action)
+    phrases = [phrase for action in ACTIONS.values() for phrase in action.phrases]
+    assert len(set(phrases)) == len(phrases)
+
+
+@pytest.mark.parametrize("action", TIMED)
+def test_a_reversal_has_the_same_frames_in_opposite_order(action):
+    objects = objects_of(action)
+    other = reversed_clip(action, objects)
+    assert other != (action, objects) and reversed_clip(*other) == (action, objects)
+    for index in range(2):
+        clip = render_clip(action, objects, 0, index)
+        np.testing.assert_array_equal(clip[::-1], render_clip(*other, 0, index))
+        assert (clip[::-1] != clip).any()
+
+
+@pytest.mark.parametrize("count", [4, 12, 20, 60])
+def test_so_have_the_frames_in_the_middle_of_their_segments(count):
+    first, second = (
+        render_clip(action, (7,), 0, 0, frames=middles(count))
+        for action in ("moving left", "moving right")
+    )
+    np.testing.assert_array_equal(first[::-1], second)
+
+
+@pytest.mark.parametrize(
+    ("action", "changed"),
+    [
+        ("shaking", {1: lambda phase: 0.5 - phase}),
+        ("swinging", {1: lambda phase: 0.5 - phase}),
+        ("bouncing", {1: lambda phase: 1 - phase}),
+        ("blinking", {1: lambda phase: 0.5 - phase}),
+        ("growing and shrinking", {}),
+        ("shrinking and growing", {}),
+        ("swapping places", {4: lambda choice: 1 - choice}),
+    ],
+)
+def test_the_others_played_backwards_are_clips_of_the_same_action(action, changed):
+    assert action not in TIMED and reversed_clip(action, (1,)) == (action, (1,))
+    draws = np.random.default_rng(0).random((20, DRAWS))
+    opposite = draws.copy()
+    for column, change in changed.items():
+        opposite[:, column] = change(draws[:, column]) % 1
+    motion = ACTIONS[action].motion
+    for there, back in zip(draws.tolist(), opposite.tolist(), strict=True):
+        for time in (np.arange(LENGTH) + 0.5) / LENGTH:
+            np.testing.assert_allclose(
+                motion(time, there).poses, motion(1 - time, back).poses, atol=1e-5
+            )
+
+
+def test_every_action_but_the_two_is_either_timed_or_its_own_reversal():
+    assert len(TIMED) == 26
+    assert {name for name in ACTIONS if ACTIONS[name].exchanged} == {
+        "chasing another",
+        "turning into another",
+    }
+
+
+def poses(action, position=0):
+    """[clips, frames, 5] of one object, in the order in which they are shown."""
+    draws = np.random.default_rng(0).random((30, DRAWS)).tolist()
+    times = (np.arange(LENGTH) + 0.5) / LENGTH
+    times = times[:: -1 if ACTIONS[action].backwards else 1]
+    motion = ACTIONS[action].motion
+    return np.array([[motion(time, each).poses[position] for time in times] for each in draws])
+
+
+X, Y, DIAMETER, ANGLE, OPACITY = range(5)
+
+
+@pytest.mark.parametrize(
+    ("action", "field", "sign"),
+    [
+        ("moving right", X, 1),
+        ("moving left", X, -1),
+        ("moving down", Y, 1),
+        ("moving up", Y, -1),
+        ("coming closer", DIAMETER, 1),
+        ("going away", DIAMETER, -1),
+        ("spinning clockwise", ANGLE, 1),
+        ("spinning counterclockwise", ANGLE, -1),
+        ("appearing", OPACITY, 1),
+        ("vanishing", OPACITY, -1),
+        ("falling", Y, 1),
+        ("rising", Y, -1),
+        ("entering from the left", X, 1),
+        ("leaving to the left", X, -1),
+        ("entering from the right", X, -1),
+        ("leaving to the right", X, 1),
+    ],
+)
+def test_objects_go_where_the_action_says(action, field, sign):
+    shown = poses(action)
+    steps = sign * np.diff(shown[..., field], axis=1)
+    assert (steps >= 0).all() and (steps.sum(1) > 0.35).all()
+    others = [each for each in (X, Y, DIAMETER, ANGLE, OPACITY) if each != field]
+    assert np.abs(np.diff(shown[..., others], axis=1)).max() == 0
+
+
+def test_circles_go_round_and_clockwise_is_clockwise():
+    for action, sign in (("circling clockwise", 1), ("circling counterclockwise", -1)):
+        shown = poses(action)
+        # Down is positive, so that a growing angle is clockwise.
+        angle = np.unwrap(np.arctan2(shown[..., Y], shown[..., X]), axis=1)
+        turned = sign * (angle[:, -1] - angle[:, 0])
+        np.testing.assert_allclose(turned, 2 * np.pi * (1 - 1 / LENGTH), atol=1e-3)
+
+
+def test_the_chaser_follows_and_the_light_goes():
+    for chaser, chased in zip(poses("chasing another"), poses("chasing another", 1), strict=True):
+        heading = np.sign(np.diff(chaser[:, X]))
+        assert (heading == heading[0]).all()
+        assert (heading[0] * (chased - chaser)[:, X] > 0.4).all()
+    dusk = render_clip("going from day to night", (5,), 0, 0).mean((1, 2, 3))
+    assert (np.diff(dusk) <= 0).all() and dusk[-1] < 0.4 * dusk[0]
+
+
+def test_a_growing_angle_turns_a_picture_clockwise():
+    upright, turned = (
+        draw_emoji("candle", 48, (0, 0), 0.8, angle, mirrored=False) for angle in (0, np.pi / 2)
+    )
+    assert np.abs(np.rot90(upright, -1) - turned).mean() < 1
+    assert np.abs(np.rot90(upright, 1) - turned).mean() > 5
+
+
+@pytest.mark.parametrize("action", ACTIONS)
+def test_any_frames_in_any_order_and_any_size(action):
+    objects = objects_of(action)
+    clip = render_clip(action, objects, 1, 4, 32)
+    assert clip.shape == (LENGTH, 32, 32, 3) and clip.dtype == np.uint8
+    assert len(np.unique(clip.reshape(LENGTH, -1), axis=0)) > 1
+    chosen = (59, 0, 17, 17)
+    np.testing.assert_array_equal(render_clip(action, objects, 1, 4, 32, chosen), clip[[*chosen]])
+    assert (render_clip(action, objects, 1, 5, 32) != clip).any()
+
+
+def masked(caption, action, objects):
+    """The caption without the words that name its objects and what the first one is doing."""
+    name, *other = (CLASSES[label] for label in objects)
+    phrases = [phrase.format(other="".join(other)) for phrase in ACTIONS[action].phrases]
+    said = max((phrase for phrase in phrases if phrase in caption), key=len)
+    return caption.replace(said, f"<{phrases.index(said)}>").replace(name, "<name>")
+
+
+@pytest.mark.parametrize("action", ACTIONS)
+def test_captions_fit_the_tower_and_those_of_a_reversal_differ_in_the_action_alone(action):
+    tokenizer = Tokenizer()
+    lengths = {name: len(tokenizer.encode(name)) for name in CLASSES}
+    longest = sorted(CLASSES, key=lengths.__getitem__)[-ACTIONS[action].num_objects :]
+    objects = tuple(map(CLASSES.index, longest))
+    reversal = reversed_clip(action, objects)
+    for index in range(60):
+        first, second = (
+            caption_clip(describe_clip(*clip, 0, index), np.random.default_rng(index))
+            for clip in ((action, objects), reversal)
+        )
+        assert len(tokenizer.encode(first)) <= 17, first
+        assert "<name>" in masked(first, action, objects) and "{" not in first
+        if ACTIONS[action].timed:
+            assert first != second
+            assert masked(first, action, objects) == masked(second, *reversal)
+
+
+@pytest.mark.parametrize("name", ["emoji_clips", "emoji_clips:time"])
+def test_lists(name):
+    dataset = datasets.load(name, train_per_class=4, val_per_class=2)
+    assert dataset.kind == "clips" and dataset.folder is None
+    assert dataset.class_names == tuple(TIMED if "time" in name else ACTIONS)
+    lists = (dataset.train, dataset.val, dataset.test)
+    assert len({example.picture for each in lists for example in each}) == sum(map(len, lists))
+    assert all(example.name == example.picture.split("/")[0] for example in dataset.train)
+    captions = [caption for example in dataset.test for caption in example.captions]
+    assert len(captions) == len(set(captions)) == len(dataset.test)
+    assert datasets.load(name, train_per_class=4, val_per_class=2) == dataset
+    assert pickle.loads(pickle.dumps(dataset)) == dataset
+
+
+def test_object_and_action_are_said_of_one_test_clip_only():
+    dataset = datasets.load("emoji_clips")
+    assert len(dataset.test) == 495
+    said = [(e.name, e.picture.split("/")[1].split("+")[0]) for e in dataset.test]
+    assert len(set(said)) == 495
+    assert len({first for _, first in said}) == 50
+
+
+def test_by_time_every_clip_has_its_reversal_beside_it_and_the_mean_is_blind():
+    dataset = datasets.load("emoji_clips:time", test_per_class=2)
+    clips = {example.picture: example for example in dataset.test}
+    for example in dataset.test:
+        action, objects, index = example.picture.split("/")
+        other, swapped = reversed_clip(action, tuple(map(int, objects.split("+"))))
+        twin = clips[f"{other}/{'+'.join(map(str, swapped))}/{index}"]
+        assert twin.captions != example.captions
+        first, second = (
+            np.stack([*dataset.read(each).frames(middles(12))]).astype(float).mean(0)
+            for each in (example, twin)
+        )
+        np.testing.assert_array_equal(first, second)
+
+
+def test_reading():
+    dataset = datasets.load("emoji_clips", test_per_class=1, size=40)
+    example = dataset.test[5]
+    clip = dataset.read(example)
+    assert clip.count == LENGTH and clip.rate == 20
+    first, last = clip.frames([0, 59])
+    assert first.size == last.size == (40, 40) and first.mode == "RGB"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"domain": "tim"}, "unknown domain of emoji_clips 'tim'. Did you mean 'time'"),
+        ({"num_objects": 1}, "num_objects=1: must be from 2 to 200"),
+        ({"num_objects": 201}, "num_objects=201"),
+        ({"size": 16}, "size=16: must be from 32 to 96"),
+        ({"test_per_class": -1}, "test_per_class=-1"),
+        ({"frames": 8}, "unknown option of the data set emoji_clips: 'frames'"),
+    ],
+)
+def test_bad_options_are_refused_in_words(options, message):
+    with pytest.raises(DataError) as raised:
+        datasets.load("emoji_clips", **options)
+    assert message in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"action": "moving lift"}, "Did you mean 'moving left'"),
+        ({"objects": (200,)}, "object=200: must be a whole number from 0 to 199"),
+        ({"objects": (3, 4)}, "objects=(3, 4): 'moving left' needs 1"),
+        ({"action": "chasing another"}, "'chasing another' needs 2"),
+        ({"action": "chasing another", "objects": (3, 3)}, "each of another class"),
+        ({"seed": -1}, "seed=-1"),
+        ({"index": 0.5}, "index=0.5"),
+        ({"size": 31}, "size=31"),
+        ({"frames": (0, 60)}, "frame=60: must be a whole number from 0 to 59"),
+    ],
+)
+def test_bad_arguments_are_refused_in_words(changed, message):
+    arguments = {"action": "moving left", "objects": (3,), "seed": 0, "index": 0} | changed
+    with pytest.raises(DataError) as raised:
+        render_clip(**arguments)
+    assert message in str(raised.value)

@@ -1,0 +1,112 @@
+"""What encoders are trained for, captions or class names; and methods of pictures on clips."""
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from clip_rows import BY_FIGURES, CLIPS, FIGURES, batch_of, prompts_of, task_of
+from reference import BATCH, CLASSES, FROZEN, TINY, largest_difference, relative_difference
+from rows import BY_FIGURES as PICTURE_ROWS
+from rows import arrays
+
+from prompt_jax import methods, optim, train
+from prompt_jax.errors import PromptError
+from prompt_jax.methods import average_frames, encoders, objectives, tuned, vop
+from prompt_jax.packing import stack
+
+VIDEO = "a video of a person doing {}."
+
+
+def test_several_runs_in_one_program_are_those_apart():
+    row = BY_FIGURES["vop"]
+    method, task, batch = methods.retrieve(vop.ENCODERS), task_of(row), batch_of(row)
+    starts = [jax.tree.map(lambda x, k=k: k * x, prompts_of(row)) for k in (1.0, 2.0)]
+    build = functools.partial(optim.sgd, trains=method.trains(starts[0], row.settings))
+    rates = jnp.array([0.1, 0.2])
+    batches = [batch | {"image": CLIPS}, batch | {"image": CLIPS[:, ::-1] * 0.5}]
+    states = [train.init_state(start, build(0.1)) for start in starts]
+    together = jax.tree.map(lambda *x: jnp.stack(x), *states)
+    stacked = {key: jnp.stack([one[key] for one in batches]) for key in ("image", "label")}
+    stacked["text"] = stack([one["text"] for one in batches])
+    step = train.make_parallel_step(method, build)
+    ended, metrics = step(together, task, stacked, rates)
+    for run in range(2):
+        alone = train.make_step(method, build(rates[run]))
+        state, own = alone(states[run], task, batches[run])
+        assert float(metrics["loss"][run]) == pytest.approx(float(own["loss"]), rel=1e-5)
+        moved = jax.tree.map(lambda x, run=run: x[run], ended.prompts)
+        assert relative_difference(moved, state.prompts) <= 1e-5
+
+
+def test_what_training_must_not_leave_is_kept_after_every_step():
+    method = methods.retrieve(vop.ENCODERS)._replace(constrain=lambda p: jax.tree.map(jnp.sign, p))
+    row = BY_FIGURES["vop"]
+    optimizer = optim.sgd(0.1, method.trains(prompts_of(row), row.settings))
+    step = train.make_step(method, optimizer)
+    state, _ = step(train.init_state(prompts_of(row), optimizer), task_of(row), batch_of(row))
+    assert all(set(np.unique(leaf)) <= {-1, 0, 1} for leaf in jax.tree.leaves(state.prompts))
+    bounded = tuned.bound_scale({"logit_scale": jnp.float32(9), "image": jnp.ones(2)})
+    assert float(bounded["logit_scale"]) == pytest.approx(np.log(100))
+    assert methods.get_encoders("full").constrain is tuned.bound_scale
+
+
+@pytest.mark.parametrize(
+    "renormalize, name",
+    [(True, "mean_of_normalised"), (False, "mean_of_normalised_not_renormalised")],
+)
+def test_class_names_against_clips(renormalize, name):
+    method = methods.recognize(methods.get_encoders("zero_shot"))
+    settings = encoders.ClipSettings(renormalize_video=renormalize)
+    task = methods.make_task(method, TINY, FROZEN, CLASSES, settings, VIDEO)
+    output = jax.jit(method.forward)({}, method.prepare({}, task), task, CLIPS)
+    assert largest_difference(output.logits[0], FIGURES["clip_video"][f"logits_{name}"]) <= 1e-4
+
+
+def test_class_names_train_prompts_in_both_towers():
+    method, settings = methods.recognize(vop.ENCODERS), vop.Settings(text_prompts=4)
+    task = methods.make_task(method, TINY, FROZEN, CLASSES, settings, VIDEO)
+    prompts = method.init(jax.random.key(0), task)
+    optimizer = optim.sgd(0.01, method.trains(prompts, settings))
+    step = train.make_step(method, optimizer)
+    batch = {"image": CLIPS, "label": jnp.array([1, 4, 1])}
+    state, first = step(train.init_state(prompts, optimizer), task, batch)
+    state, second = step(state, task, batch)
+    assert float(second["loss"]) < float(first["loss"])
+
+
+def test_a_class_whose_text_is_too_long_is_refused():
+    method = objectives.recognize(vop.ENCODERS)
+    with pytest.raises(PromptError, match="class 'very long very .* prompts take 60: shorten"):
+        settings = vop.Settings(text_prompts=60)
+        methods.make_task(method, TINY, FROZEN, ["cat", "very long " * 9], settings, VIDEO)
+
+
+def test_zero_shot_of_pictures_on_clips_is_that_of_vifi_clip():
+    method = methods.get("zero_shot")
+    task = methods.make_task(
+        method, average_frames(TINY), FROZEN, CLASSES, method.Settings(), VIDEO
+    )
+    seen = jax.jit(functools.partial(methods.look, method))(task, CLIPS)
+    logits = method.forward({}, None, task, seen).logits[0]
+    assert largest_difference(logits, FIGURES["clip_video"]["logits"]) <= 1e-4
+
+
+@pytest.mark.parametrize("figures", ["vpt_deep", "maple", "cocoop", "pro_mpt"])
+def test_a_method_of_pictures_on_clips_of_one_picture_says_what_it_says_of_the_picture(figures):
+    row = PICTURE_ROWS[figures]
+    method, prompts = methods.get(row.method), arrays(row, "param")
+    clips = jnp.repeat(BATCH["image"][:, None], 3, axis=1)
+
+    @jax.jit
+    def logits(prompts, task, images):
+        seen = methods.look(method, task, images)
+        return method.forward(prompts, method.prepare(prompts, task), task, seen).logits
+
+    answers: list[Any] = []
+    for clip, images in ((TINY, BATCH["image"]), (average_frames(TINY), clips)):
+        task = methods.make_task(method, clip, FROZEN, CLASSES, row.settings)
+        answers.append(logits(prompts, task, images))
+    assert largest_difference(*answers) <= 1e-4

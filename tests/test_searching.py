@@ -1,0 +1,209 @@
+"""Whole runs of retrieval on a tiny CLIP and embedded clips, and the tables they become."""
+
+import csv
+import itertools
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tiny
+
+from data_pipelines import datasets
+from data_pipelines.errors import DataError
+from experiments import results
+from experiments.configs.video import retrieval as configs
+from experiments.record import runs
+from experiments.record.runs import METRICS, WAYS
+from experiments.report import retrieval as report
+from experiments.report import tables
+from experiments.run import batches, experiment, parallel, sweep
+from prompt_jax import methods
+from prompt_jax.captions import tokenize_captions
+from prompt_jax.clip import tokenizer
+from prompt_jax.errors import PromptError
+
+FRAMES = 3
+TIME = "emoji_clips:time"
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory):
+    """The tiny CLIP's folder."""
+    return tiny.save_clip(tmp_path_factory.mktemp("clip"))
+
+
+def config_of(clip: Path, method: str, **settings):
+    """Two epochs on a clip of each action, three frames each."""
+    c = configs.get_config(method)
+    c.backbone = str(clip)
+    c.settings.update(settings)
+    c.data.frames = FRAMES
+    c.data.train_per_class = c.data.test_per_class = 1
+    c.data.num_threads = 0
+    c.batch_size = c.eval_batch_size = 16
+    c.epochs = 2
+    c.log_every = 1
+    return c
+
+
+@pytest.fixture(scope="module")
+def searched(clip, tmp_path_factory):
+    """Results by method, and the folder that holds the runs."""
+    folder = tmp_path_factory.mktemp("runs")
+    vop = config_of(clip, "vop_f_p", frames=FRAMES)
+    vop.data.also_test = TIME
+    found = {
+        "vop_f_p": experiment.run(vop, folder / "vop_f_p"),
+        "zero_shot": experiment.run(config_of(clip, "zero_shot"), folder / "zero_shot"),
+    }
+    return found, folder
+
+
+def test_a_run_says_how_captions_and_clips_found_each_other(searched):
+    found, _ = searched
+    one = found["vop_f_p"]
+    assert set(one["ranks"]) == set(one["zero_shot_ranks"]) == {"test", TIME}
+    for ranks in (*one["ranks"].values(), *one["zero_shot_ranks"].values()):
+        assert tuple(ranks) == WAYS
+        for figures in ranks.values():
+            assert tuple(figures) == METRICS
+            assert 0 <= figures["R@1"] <= figures["R@5"] <= figures["R@10"] <= 100
+            assert figures["MnR"] >= 1
+    assert one["accuracy"]["test"] == one["ranks"]["test"]["t2v"]["R@1"]
+    assert one["pictures"]["test_test"] == one["captions"]["test"] == 33
+    assert one["trainable_parameters"] > 0 and one["shots_per_class"] is None
+
+
+def test_zero_shot_clip_is_the_same_beside_a_method_and_by_itself(searched):
+    found, _ = searched
+    beside, alone = found["vop_f_p"]["zero_shot_ranks"]["test"], found["zero_shot"]["ranks"]["test"]
+    assert beside == alone
+    assert found["zero_shot"]["trainable_parameters"] == 0
+
+
+def test_a_batch_holds_each_clips_own_caption_and_goes_on_where_it_stood(clip):
+    config = config_of(clip, "vop")
+    dataset = datasets.load("emoji_clips", train_per_class=1, test_per_class=1, size=32)
+    making = batches.make_batches(config, 32, "clips")
+    captions = [caption for one in dataset.train for caption in one.captions]
+    tokens = tokenize_captions(captions)
+
+    def start():
+        return batches.PairBatches(making.train(dataset), dataset, tokens, devices=1)
+
+    whole = list(itertools.islice(start(), 3))
+    clips = list(itertools.islice(making.train(dataset), 3))
+    for batch, plain in zip(whole, clips, strict=True):
+        np.testing.assert_array_equal(batch["image"], plain["image"])
+        np.testing.assert_array_equal(batch["label"], np.arange(16))
+        text = batch["text"]
+        row, column = np.divmod(np.asarray(text.place), text.eot.shape[1])
+        for number, (place, caption) in enumerate(zip(plain["row"], plain["caption"], strict=True)):
+            end = int(text.eot[row[number], column[number]])
+            length = int(text.position[row[number], end]) + 1
+            read = np.asarray(text.tokens[row[number], end + 1 - length : end])
+            assert read.tolist() == tokenizer.encode(dataset.train[place].captions[caption])
+    late = start()
+    late.set_state(late.state_after(2))
+    np.testing.assert_array_equal(next(late)["image"], whole[2]["image"])
+
+
+@pytest.mark.slow
+def test_seeds_together_end_where_separate_runs_do(clip, tmp_path):
+    config = config_of(clip, "vop_p", frames=FRAMES)
+    config.seeds = (1, 2)
+    apart = sweep.run(config, tmp_path / "apart")
+    config.parallel_seeds = True
+    together = sweep.run(config, tmp_path / "together")
+    assert {one["trained_together"] for one in together} == {2}
+    for mine, its in zip(apart, together, strict=True):
+        assert mine["ranks"]["test"]["t2v"] == pytest.approx(its["ranks"]["test"]["t2v"], abs=3.1)
+    paths = sorted(path.parent for path in (tmp_path / "apart").rglob("results.json"))
+    for path in paths:
+        twin = tmp_path / "together" / path.relative_to(tmp_path / "apart")
+        for name, array in tiny.prompts_of(path).items():
+            np.testing.assert_allclose(array, tiny.prompts_of(twin)[name], atol=2e-5, err_msg=name)
+
+
+def test_captions_of_different_lengths_stack():
+    texts = [tokenize_captions(["a cat", "a dog on a mat"]), tokenize_captions(["a", "a cow"])]
+    packed = [batches.pack_captions(one.tokens) for one in texts]
+    stacked = parallel.Together([iter([{"text": one}]) for one in packed])
+    found = next(stacked)["text"]
+    assert found.tokens.shape == (2, 1, packed[0].tokens.shape[1])
+    np.testing.assert_array_equal(found.tokens[0], packed[0].tokens)
+
+
+def test_a_finished_run_is_found_and_printed(searched, clip, capsys):
+    found, folder = searched
+    config = config_of(clip, "vop_f_p", frames=FRAMES)
+    config.data.also_test = TIME
+    again = experiment.run(config, folder / "vop_f_p")
+    assert again == json.loads(json.dumps(found["vop_f_p"]))
+    tables.print_run(again)
+    printed = capsys.readouterr().out
+    assert "finished before" in printed and "zero-shot CLIP" in printed
+    assert f"{again['ranks'][TIME]['v2t']['MdR']:.2f}" in printed
+
+
+def test_tables_put_the_published_row_below_the_measured_one(searched, tmp_path):
+    found, folder = searched
+    runs_there, _ = runs.read(folder)
+    [table] = report.average(runs_there)
+    headers, lines = report.overview(table)
+    assert [line[0] for line in lines] == ["zero_shot", "vop_f_p"]
+    cells = dict(zip(headers, lines[1], strict=True))
+    assert cells["t2v R@1"] == f"{found['vop_f_p']['ranks']['test']['t2v']['R@1']:.2f}"
+    assert cells["parameters"] == f"{found['vop_f_p']['trainable_parameters']:,}"
+    _, whole = report.in_full(table, "test")
+    assert all("published" not in line[0] for line in whole)
+    as_published = report.RetrievalTable(
+        "msrvtt_9k", "", "ViT-B/32", table.backbone_hash, table.tests, table.rows
+    )
+    _, whole = report.in_full(as_published, "test")
+    measured = found["vop_f_p"]["ranks"]["test"]["t2v"]["R@1"]
+    assert [line[0] for line in whole] == ["zero_shot", "vop_f_p", "– published", "– difference"]
+    assert whole[2][1] == "43.5" and whole[3][1] == f"{measured - 43.5:+.2f}"
+    files = results.write(folder, tmp_path / "tables")
+    names = {path.name for path in files}
+    assert {"retrieval.md", "retrieval.csv"} <= names
+    with (tmp_path / "tables" / "retrieval.csv").open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert {row["dataset"] for row in rows} == {"emoji_clips", TIME}
+
+
+def test_long_captions_are_cut_and_said(clip, tmp_path, capsys):
+    config = config_of(clip, "vop", text_prompts=67)
+    config.epochs = 1
+    config.batch_size = 132
+    experiment.run(config, tmp_path)
+    assert (
+        "training captions are longer than the text tower, and were cut" in capsys.readouterr().out
+    )
+
+
+@pytest.mark.parametrize(
+    ("method", "changes", "expected"),
+    [
+        ("vop", {"data.name": "emoji_scenes"}, "searches clips, and emoji_scenes holds pictures"),
+        ("vop", {"data.also_test": "emoji_scenes"}, "and emoji_scenes holds pictures"),
+        ("vop", {"data.also_test": "emoji_clip"}, "'emoji_clip'.*Did you mean.*'emoji_clips'"),
+        ("vop", {"data.frame_rule": "middle"}, "config.data.frame_rule: 'middle'"),
+        ("vop", {"data.frames": 0}, "config.data.frames=0 must be at least 1"),
+        ("vop", {"clip_norm": -1.0}, "config.clip_norm=-1.0 must be a number, 0 or more"),
+        ("vop", {"protocol": "few_shot"}, "'vop' works on clips and texts, not on single"),
+        ("vop_p", {"data.frames": 2}, "settings.frames=12, and config.data.frames=2"),
+    ],
+)
+def test_a_mistake_is_one_sentence(clip, tmp_path, method, changes, expected):
+    config = config_of(clip, method)
+    config.update_from_flattened_dict(changes)
+    with pytest.raises((PromptError, DataError), match=expected):
+        experiment.run(config, tmp_path)
+
+
+def test_every_method_has_a_config():
+    assert set(configs.RATES) == set(methods.ENCODERS)
+    with pytest.raises(PromptError, match="coop"):
+        configs.get_config("coop")
