@@ -49,7 +49,7 @@ def test_zero_shot_over_all_classes(embedded):
         accuracy[domain] = np.mean(predicted == labels)
     assert accuracy["plain"] > 0.75
     # Every shift hurts, and none brings it near chance (0.5 %).
-    assert all(0.15 < accuracy[domain] < accuracy["plain"] for domain in scenes.DOMAINS[1:])
+    assert all(0.06 < accuracy[domain] < accuracy["plain"] for domain in scenes.DOMAINS[1:])
 
 
 def test_size_of_the_embedded_clip(embedded):
