@@ -220,7 +220,7 @@ def class_names(number: int, words: Sequence[str]) -> list[str]:
 def captions(number: int, names: Sequence[str]) -> list[str]:
     """`number` different captions whose words go evenly from the shortest to the longest's.
 
-    Every other word is of a name, those between are small ones, as in "a panda is eating the rice".
+    Every other word is of a name, those between are small ones.
 
     Args:
         number: 1 or more.

@@ -75,11 +75,11 @@ def conditions(record: Mapping[str, Any]) -> str:
         f"reaches {peaks}. {', '.join(f'{name} {v}' for name, v in versions.items())}. Commit "
         f"{record['commit']}, {record['date']}.\n\n"
         "Images, or pairs of a clip and its caption, per second (median), the ratio repeat by "
-        "repeat, in turns, as median (lowest to highest), and that of the medians of runs in a row; "
-        f"peak memory is the {memory}; GFLOP are the matrix products of one run as traced, peak is "
-        "their share of what the large matrix product reaches; built s is the time to compile. "
-        "XLA's own count, which takes a loop's body once, is in the JSON file. ViT-B/16 and "
-        "ViT-B/32 have random weights."
+        "repeat, in turns, as median (lowest to highest), and that of the medians of runs in a "
+        f"row; peak memory is the {memory}; GFLOP are the matrix products of one run as traced, "
+        "peak is their share of what the large matrix product reaches; built s is the time to "
+        "compile. XLA's own count, which takes a loop's body once, is in the JSON file. ViT-B/16 "
+        "and ViT-B/32 have random weights."
         + busy
         + ("" if record["finished"] else "\n\nIt was stopped before the end: cells are missing.")
     )
