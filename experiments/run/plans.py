@@ -20,7 +20,6 @@ from experiments.run.batches import PictureBatches, make_batches
 from prompt_jax.errors import PromptError
 
 DATA_OPTIONS = (
-    "domain",
     "num_classes",
     "train_per_class",
     "test_per_class",
@@ -106,14 +105,12 @@ def build(config: ConfigDict, image_size: int, uses_validation: bool) -> Plan:
 
 
 def _options(config: ConfigDict, key: str, image_size: int) -> dict[str, Any]:
-    """What config.data says about one data set; of targets, the domain stands in the key."""
+    """What config.data says about one data set, but for the domain, which stands in the key."""
     data = config.data
-    name, domain = datasets.split_domain(key)
+    name, _ = datasets.split_domain(key)
     options: dict[str, Any] = {"source": data.source}
     if name == data.name:
         options |= {field: data[field] for field in DATA_OPTIONS if data[field]}
-        if domain is not None:
-            options.pop("domain", None)
     if name.startswith("emoji_"):
         # A tower of larger pictures gets drawings that are enlarged: 96 pixels is the largest.
         options["size"] = min(max(image_size, 32), 96)
