@@ -83,7 +83,7 @@ def finish(run: Prepared, trained: training.Trained) -> dict[str, Any]:
     workdir.release(run.folder)
     if trained.seconds:
         share = results["data_wait_share"]
-        print(f"training waited for pictures at most {share:.1%} of its time")
+        print(f"training waited for {run.plan.train.kind} at most {share:.1%} of its time")
     return results
 
 

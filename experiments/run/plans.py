@@ -208,9 +208,9 @@ def _place(dataset: Dataset):
 
 def refuse_empty(plan: Plan, trains: bool) -> None:
     """Raises a PromptError if there is nothing to train on, where something trains, or to test."""
-    lists = {"training pictures": plan.train.train} if trains else {}
-    lists |= {f"test pictures ({key})": dataset.test for key, dataset in plan.tests.items()}
-    for kind, left in lists.items():
+    parts = [("training", "", plan.train, plan.train.train)] if trains else []
+    parts += [("test", f" ({key})", dataset, dataset.test) for key, dataset in plan.tests.items()]
+    for role, key, dataset, left in parts:
         if not left:
             reason = "all of them are unreadable" if plan.bad else "its split lists none"
-            raise PromptError(f"{plan.train.name} has no {kind}: {reason}")
+            raise PromptError(f"{dataset.name} has no {role} {dataset.kind}{key}: {reason}")
