@@ -28,7 +28,7 @@ import numpy as np
 import optax
 
 from data_pipelines import scenes
-from experiments import pretrain
+from experiments.calibration import loss_at, render_scenes, to_float
 from experiments.record import workdir
 from experiments.report import tables
 from prompt_jax import methods
@@ -53,8 +53,8 @@ Table = tuple[str, Sequence[str], list[tuple[str, ...]]]
 def draw_pictures(domain: str, size: int) -> tuple[jax.Array, jax.Array]:
     """Normalised pictures float32[N, size, size, 3] of a domain, and their labels int[N]."""
     labels = np.repeat(np.arange(CLASSES), PER_CLASS)
-    pictures = jnp.asarray(pretrain.render_scenes(domain, labels, STREAM, size))
-    return pretrain.to_float(pictures), jnp.asarray(labels)
+    pictures = jnp.asarray(render_scenes(domain, labels, STREAM, size))
+    return to_float(pictures), jnp.asarray(labels)
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -162,14 +162,14 @@ def calibration(task: Task, images: jax.Array, labels: jax.Array) -> dict[str, f
     own = jnp.take_along_axis(cosines, labels[:, None], axis=1)
 
     trained = float(jnp.exp(task.frozen["logit_scale"]))
-    best = min(SCALES, key=lambda scale: pretrain.loss_at(scale, cosines, labels))
+    best = min(SCALES, key=lambda scale: loss_at(scale, cosines, labels))
     return {
         "own": float(jnp.mean(own)),
         "spread": float(jnp.mean(jnp.std(cosines, axis=1))),
         "scale": trained,
-        "loss": pretrain.loss_at(trained, cosines, labels),
+        "loss": loss_at(trained, cosines, labels),
         "best": best,
-        "best loss": pretrain.loss_at(best, cosines, labels),
+        "best loss": loss_at(best, cosines, labels),
     }
 
 

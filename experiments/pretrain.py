@@ -5,8 +5,9 @@
 Symmetric contrastive loss (pairs of the same class in a batch are not negatives), AdamW, constant
 rate after a warm-up, linear decay over the last quarter; until that decay the image tower sees half
 of each picture's patches, drawn at random, at less than half the cost (FLIP, CVPR 2023, section 3);
-during the decay half of the pictures are of shifted domains. At the end the scale of logits is
-calibrated on shifted domains.
+during the decay half of the pictures are of shifted domains. Then the text tower alone goes on, on
+captions behind words that say nothing: prompts push a text to slots that short captions never
+reach. At the end the scale of logits is calibrated on shifted domains.
 
 Batch s holds scenes s·B … s·B + B - 1 of one endless, seeded stream, so a run that is started again
 on its workdir goes on as if it had not stopped, and more steps may be asked for until the decay
@@ -37,7 +38,7 @@ import optax
 from absl import logging
 
 from data_pipelines import scenes
-from data_pipelines.pictures import transforms
+from experiments.calibration import STREAM, TOKENS, calibrate, to_float, zero_shot_accuracy
 from prompt_jax.checkpoint import Checkpoints
 from prompt_jax.clip import CLIP, CLIPConfig, Frozen, loading, normalize, tokenizer
 from prompt_jax.errors import PromptError
@@ -54,6 +55,7 @@ class Settings(NamedTuple):
         seed: of parameters and scenes.
         shifted: share of pictures from the shifted domains until the decay begins.
         shifted_late: the same from then on.
+        text_steps: further steps of the text tower alone.
         patches: how many patches of a picture the image tower sees until the decay begins.
     """
 
@@ -63,6 +65,7 @@ class Settings(NamedTuple):
     seed: int = 1
     shifted: float = 0.15
     shifted_late: float = 0.5
+    text_steps: int = 600
     patches: int = 32
 
     @property
@@ -84,20 +87,26 @@ CONFIG = CLIPConfig(
     text_mlp=384,
     embed_dim=128,
 )
-TOKENS = 16  # slots of the longest caption, SOS and EOT included
+# Words of one token each, the most of them before a caption, and the slots of both together.
+BEFORE = (
+    "this is what someone saw one day and then kept for all of us to look at later on when there "
+    "was some time to think about where it may have come from or who could be behind it so here "
+    "you are with very little more than that old story we know well enough by now"
+)
+MOST_BEFORE, LONG_TOKENS = 20, 40
 WARMUP_STEPS = 200
 LOG_EVERY, SAVE_EVERY, EVALUATE_EVERY = 50, 250, 500
-STREAM = 1_000_003  # seed of the pretraining scenes; the data set "emoji_scenes" uses 0
 MAX_LOGIT_SCALE = np.log(100.0)
-# Not night: the quickstart and the comparison report on it.
-CALIBRATION = ("sketch", "silhouette", "mosaic")
 
 
 class CaptionedScenes(grain.sources.RandomAccessDataSource):
-    """Endless pictures with captions; item i is a pure function of the settings and i."""
+    """Endless pictures with captions; item i is a pure function of the settings and i.
 
-    def __init__(self, settings: Settings):
-        self.seed, self.settings = settings.seed, settings
+    With `long`, captions stand behind up to `MOST_BEFORE` other words.
+    """
+
+    def __init__(self, settings: Settings, long: bool = False):
+        self.seed, self.settings, self.long = settings.seed, settings, long
 
     def __len__(self):
         return 2**40
@@ -111,22 +120,21 @@ class CaptionedScenes(grain.sources.RandomAccessDataSource):
         picture, scene = scenes.compose(
             label, scenes.DOMAINS[number], STREAM + self.seed, int(index), CONFIG.image_size, True
         )
-        tokens = tokenizer.tokenize([scenes.caption(scene, rng)], TOKENS)[0]
+        text, slots = scenes.caption(scene, rng), TOKENS
+        if self.long:
+            before = rng.choice(BEFORE.split(), rng.integers(MOST_BEFORE + 1))
+            text, slots = " ".join([*before, text]), LONG_TOKENS
+        tokens = tokenizer.tokenize([text], slots)[0]
         return {"picture": picture, "tokens": tokens, "label": np.int32(label)}
 
 
-def batches(settings: Settings, start: int):
-    """Batches start … steps - 1 of the stream."""
+def batches(settings: Settings, start: int, stop: int, long: bool = False):
+    """Batches start … stop - 1 of the stream, with long captions or without."""
     size = settings.batch_size
-    source = CaptionedScenes(settings)
-    data = grain.MapDataset.source(source)[start * size : settings.steps * size]
+    source = CaptionedScenes(settings, long)
+    data = grain.MapDataset.source(source)[start * size : stop * size]
     data = data.to_iter_dataset(grain.ReadOptions(num_threads=1, prefetch_buffer_size=2 * size))
     return data.batch(size)
-
-
-def to_float(pictures: jax.Array) -> jax.Array:
-    """uint8 pictures to the towers' input, float32, normalised as CLIP's are."""
-    return (pictures / 255.0 - np.asarray(transforms.CLIP_MEAN)) / np.asarray(transforms.CLIP_STD)
 
 
 def drop_patches(tokens: jax.Array, kept: int, rng: jax.Array) -> jax.Array:
@@ -173,60 +181,6 @@ def optimizer(settings: Settings) -> optax.GradientTransformation:
     )
 
 
-def render_scenes(domain: str, labels: np.ndarray, seed: int, size: int) -> np.ndarray:
-    """A scene of each label in turn: uint8[N, size, size, 3]."""
-    return np.stack(
-        [scenes.render(int(label), domain, seed, i, size) for i, label in enumerate(labels)]
-    )
-
-
-def zero_shot_cosines(
-    clip, params, domains: Sequence[str], per_class: int
-) -> tuple[dict[str, jax.Array], np.ndarray]:
-    """Cosines float[N, 200] with all classes, by domain, and the labels of their N scenes.
-
-    Training never draws these scenes.
-    """
-    tokens = tokenizer.tokenize([f"a photo of a {name}." for name in scenes.CLASSES], TOKENS)
-    texts = normalize(jax.jit(clip.encode_text)(params, tokens))
-    encode = jax.jit(lambda p, x: normalize(clip.encode_image(p, to_float(x))))
-    labels = np.repeat(np.arange(len(scenes.CLASSES)), per_class)
-    cosines = {}
-    for domain in domains:
-        pictures = render_scenes(domain, labels, STREAM - 1, CONFIG.image_size)
-        cosines[domain] = encode(params, pictures) @ texts.T
-    return cosines, labels
-
-
-def zero_shot_accuracy(clip, params, per_class: int = 2) -> dict[str, float]:
-    """Accuracy in percent per domain, over all classes, on scenes that training never draws."""
-    found, labels = zero_shot_cosines(clip, params, scenes.DOMAINS, per_class)
-    return {
-        domain: round(100 * float(np.mean(np.argmax(cosines, axis=-1) == labels)), 2)
-        for domain, cosines in found.items()
-    }
-
-
-def loss_at(scale: float, cosines: jax.Array, labels: np.ndarray | jax.Array) -> float:
-    """The mean cross-entropy of classes with that scale of logits."""
-    losses = optax.softmax_cross_entropy_with_integer_labels(scale * cosines, labels)
-    return float(jnp.mean(losses))
-
-
-def calibrate(clip, params, per_class: int = 5) -> Frozen:
-    """The same parameters with the scale of logits that suits shifted domains; no answer changes.
-
-    Training leaves a scale that suits plain scenes, where nearly all answers are right. Elsewhere
-    the model is then sure of wrong ones, and prompts get gradients that they cannot train with.
-    """
-    found, labels = zero_shot_cosines(clip, params, CALIBRATION, per_class)
-
-    def loss(scale):
-        return sum(loss_at(scale, cosines, labels) for cosines in found.values())
-
-    return params | {"logit_scale": jnp.log(float(min(range(1, 101), key=loss)))}
-
-
 def train(settings: Settings, workdir: pathlib.Path) -> tuple[CLIP, Frozen]:
     """Trains to the last step, from the newest checkpoint; returns the model and parameters."""
     clip = CLIP(CONFIG)
@@ -248,7 +202,7 @@ def train(settings: Settings, workdir: pathlib.Path) -> tuple[CLIP, Frozen]:
 
     dropping = jax.random.key(settings.seed)
     losses, began = [], time.perf_counter()
-    for step, batch in enumerate(batches(settings, start), start + 1):
+    for step, batch in enumerate(batches(settings, start, settings.steps), start + 1):
         kept = settings.patches if step <= settings.decay else CONFIG.patches
         state, loss, hits = step_fn(state, batch, kept, jax.random.fold_in(dropping, step))
         losses.append(loss)
@@ -269,6 +223,32 @@ def train(settings: Settings, workdir: pathlib.Path) -> tuple[CLIP, Frozen]:
     return clip, state["params"]
 
 
+def train_text(settings: Settings, clip: CLIP, params: Frozen) -> Frozen:
+    """Parameters whose text tower knows captions at later slots; the image tower stays."""
+    rate = optax.cosine_decay_schedule(settings.learning_rate / 2, max(1, settings.text_steps))
+    tx = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(rate, b2=0.98))
+    trained = {name: params[name] for name in ("text", "logit_scale")}
+
+    @jax.jit
+    def step_fn(trained, opt, frozen, batch):
+        def loss(trained):
+            every = CONFIG.patches
+            return contrastive_loss(frozen | trained, clip, batch, every, jax.random.key(0))[0]
+
+        value, gradients = jax.value_and_grad(loss)(trained)
+        updates, opt = tx.update(gradients, opt)
+        return optax.apply_updates(trained, updates), opt, value
+
+    opt, stop = tx.init(trained), settings.steps + settings.text_steps
+    for step, batch in enumerate(batches(settings, settings.steps, stop, long=True), 1):
+        trained, opt, loss = step_fn(trained, opt, {"image": params["image"]}, batch)
+        if step % LOG_EVERY == 0:
+            logging.info("text tower, step %d of %d: %.3f", step, settings.text_steps, loss)
+    if not all_finite(trained):
+        raise PromptError("pretraining of the text tower diverged; lower --learning_rate")
+    return params | trained
+
+
 def main(argv: Sequence[str]) -> None:
     """Trains, evaluates, and exports if asked to."""
     options = parse(argv)
@@ -278,7 +258,7 @@ def main(argv: Sequence[str]) -> None:
     command_line.prepare_jax()
     workdir.mkdir(parents=True, exist_ok=True)
     clip, params = train(settings, workdir)
-    params = calibrate(clip, params)
+    params = calibrate(clip, train_text(settings, clip, params))
     logging.info("scale of logits: %g", np.exp(params["logit_scale"]))
     accuracy = zero_shot_accuracy(clip, params, per_class=10)
     logging.info("zero-shot accuracy over %d classes: %s", len(scenes.CLASSES), accuracy)
@@ -308,6 +288,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         "seed": "of parameters and scenes",
         "shifted": "share of pictures from the shifted domains until the decay begins",
         "shifted_late": "the same from then on",
+        "text_steps": "further steps of the text tower alone",
         "patches": "patches that the image tower sees until the decay begins",
     }.items():
         value = getattr(start, name)

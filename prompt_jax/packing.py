@@ -9,6 +9,8 @@ import numpy as np
 
 # Fuller rows balance better, but every token is compared with its whole row.
 CLASSES_PER_ROW = 16
+# Captions are some four times as long as names.
+CAPTIONS_PER_ROW = 4
 # Row lengths of few rows are multiples of this: other names then often need no new compilation.
 STEP = 4
 MANY_ROWS = 32
@@ -48,13 +50,13 @@ def pack(suffixes: Sequence[Sequence[int]]) -> PackedTokens:
 def pack_captions(captions: Sequence[Sequence[int]], devices: int = 1) -> PackedTokens:
     """Packs a batch of N captions' own token ids, each a list that ends with EOT.
 
-    As `pack`, but rows have one of few lengths, whatever the captions.
+    As `pack`, but into ceil(N / 4) rows of one of few lengths, whatever the captions.
 
     Args:
         captions: N of them.
         devices: over how many devices the rows are to be split; their number is a multiple.
     """
-    rows = -(-len(captions) // CLASSES_PER_ROW)
+    rows = -(-len(captions) // CAPTIONS_PER_ROW)
     return _pack(captions, -(-rows // devices) * devices, _octave_step)
 
 

@@ -91,6 +91,18 @@ def test_both_sides_evaluate_in_bfloat16(tmp_path):
         assert cell["ours"]["xla_flops"] > 0 and cell["counterpart"]["images_per_second"] > 0
 
 
+@pytest.mark.slow
+def test_clips_and_captions_are_measured_on_both_sides(tmp_path):
+    words = ["method=vop", "backbone=embedded", "batch=2", "phase=train", "part=all,text"]
+    command.main(["--repeats=1", f"--workdir={tmp_path}", "--only", *words])
+    record = json.loads((tmp_path / "benchmark.json").read_text())
+    whole, text = record["cells"]
+    assert not record["left_out"] and (whole["part"], text["part"]) == ("all", "text")
+    assert whole["ours"]["flops"] > 10 * text["ours"]["flops"]
+    assert whole["counterpart"]["images_per_second"] > 0
+    assert "| vop | – | 2 |" in (tmp_path / "benchmark.md").read_text()
+
+
 def test_a_process_counts_its_own_memory_alone():
     """Not what the process that started it had grown to."""
     ballast = np.ones(2**29, np.uint8)
@@ -250,7 +262,10 @@ def test_cells_that_would_end_too_late_are_left_out(monkeypatch, tmp_path):
 def test_the_forms_hold_what_they_promise():
     full = cells.full()
     grid = {(c.method, c.backbone, c.K, c.phase) for c in full if c.batch == 4 and c.N < 3}
-    assert len(grid) == 4 * 3 * 4 * 2
+    assert len(grid) == 4 * 3 * 4 * 2 + 2
+    assert {cell for cell in full if cell.pairs} == {
+        cell for name in ("embedded", "ViT-B/32") for cell in cells.captioned_clips(name)
+    }
     assert all(c.backbone == "embedded" for c in cells.short())
     assert {(c.method, c.K) for c in cells.gpu()} == {
         (method, number) for method in ("pro_mpt", "cocoop") for number in (100, 1000)
@@ -261,6 +276,8 @@ def test_a_selection_makes_one_figure_alone():
     words = ["method=pro_mpt", "backbone=ViT-B/16", "K=50", "batch=4", "phase=train", "part=text"]
     assert cells.only(words) == [Cell("pro_mpt", "ViT-B/16", 50, part="text")]
     assert [cell.K for cell in cells.only([*words[:2], "phase=train"])] == [10, 50, 100, 1000]
+    words = ["method=vop", "backbone=ViT-B/32", "phase=train", "batch=4,32"]
+    assert cells.only(words) == [Cell("vop", "ViT-B/32", 1, batch) for batch in (4, 32)]
 
 
 @pytest.mark.parametrize(
@@ -272,6 +289,8 @@ def test_a_selection_makes_one_figure_alone():
         (["K=many"], "K=many: must be a whole number"),
         (["K=2000"], "K=2000 must be from 2 to 1000"),
         (["runs=3", "phase=evaluate"], "runs=3 needs phase=train"),
+        (["method=vop", "phase=evaluate"], "method=vop needs phase=train and runs=1"),
+        (["method=vop", "phase=train", "runs=2"], "method=vop needs phase=train and runs=1"),
     ],
 )
 def test_a_wrong_selection_says_what_is_allowed(words, message):
@@ -298,3 +317,11 @@ def test_class_names_are_different_and_of_one_to_four_words():
     assert len(set(names)) == 1000
     assert {len(name.split()) for name in names} == {1, 2, 3, 4}
     assert cells.class_names(10, CLASSES) == names[:10]
+
+
+def test_captions_are_different_and_of_8_to_20_words():
+    texts = cells.captions(32, CLASSES)
+    lengths = [len(text.split()) for text in texts]
+    assert len(set(texts)) == 32 and lengths == sorted(lengths)
+    assert (lengths[0], lengths[-1], sum(lengths) / 32) == (8, 20, pytest.approx(14, abs=0.5))
+    assert [len(text.split()) for text in cells.captions(1, CLASSES)] == [8]

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 
+import clip_rows
 import flax.traverse_util
 import jax
 import numpy as np
@@ -11,9 +12,11 @@ import torch
 from reference import BATCH, CLASSES, CONFIG, FROZEN, TINY, largest_difference, relative_difference
 from rows import BY_FIGURES, arrays, task_of
 
-from experiments.benchmark import jax_side, torch_methods
+from experiments.benchmark import jax_pairs, jax_side, torch_methods
+from experiments.benchmark.cells import CLASSIFIERS
 from experiments.benchmark.flops import count_products
 from prompt_jax import methods, train
+from prompt_jax.captions import tokenize_captions
 
 STATE = jax_side.openai_state(CONFIG, FROZEN)
 
@@ -25,30 +28,38 @@ def conventional(row):
     return torch_methods.build(handover, STATE)
 
 
+def conventional_vop(row):
+    """The counterpart of a row of clips and captions."""
+    tokens = tokenize_captions(clip_rows.CAPTIONS, row.settings.text_prompts).tokens
+    prompts = clip_rows.prompts_of(row)
+    handover = jax_pairs.hand_over("vop", TINY, row.settings, prompts, tokens)
+    return torch_methods.build(handover, STATE)
+
+
 def gradients_of(module):
     """The gradients by our names."""
     return {name: p.grad.numpy() for name, p in module.prompts.items() if p.grad is not None}
 
 
-def ours(method, row, batch):
+def ours(method, prompts, task, batch):
     """Our logits, and our gradients by flat names."""
 
     def loss(prompts):
-        value, output = train.loss_and_output(method, prompts, task_of(row), batch)
+        value, output = train.loss_and_output(method, prompts, task, batch)
         return value, output.logits
 
-    gradients, logits = jax.jit(jax.grad(loss, has_aux=True))(arrays(row, "param"))
+    gradients, logits = jax.jit(jax.grad(loss, has_aux=True))(prompts)
     return logits, flax.traverse_util.flatten_dict(gradients, sep="/")
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", torch_methods.METHODS)
+@pytest.mark.parametrize("name", CLASSIFIERS)
 def test_logits_and_gradients_equal_the_conventional_code(name):
     row = BY_FIGURES[name]
     module = conventional(row)
     logits = module(torch.tensor(np.asarray(BATCH["image"])).permute(0, 3, 1, 2))
     module.loss(logits, torch.tensor(np.asarray(BATCH["label"])).long()).backward()
-    expected_logits, expected = ours(methods.get(name), row, BATCH)
+    expected_logits, expected = ours(methods.get(name), arrays(row, "param"), task_of(row), BATCH)
     assert largest_difference(logits.detach().numpy(), expected_logits) <= 1e-4
     found = gradients_of(module)
     assert found.keys() == expected.keys()
@@ -66,13 +77,44 @@ def test_the_text_part_alone_is_the_same_work_on_both_sides(name):
     logits = module.text_logits(torch.tensor(features))
     module.loss(logits, torch.tensor(labels)).backward()
     batch = {"image": jax.numpy.asarray(features), "label": jax.numpy.asarray(labels)}
-    expected_logits, expected = ours(jax_side.text_part(name), row, batch)
+    method, prompts = jax_side.text_part(name), arrays(row, "param")
+    expected_logits, expected = ours(method, prompts, task_of(row), batch)
     assert largest_difference(logits.detach().numpy(), expected_logits) <= 1e-4
     found = gradients_of(module)
     assert {"context"} <= found.keys()
     assert relative_difference(found, {key: expected[key] for key in found}) <= 1e-4
     # What the text part does not touch gets no gradient on either side.
     assert not any(np.any(expected[key]) for key in expected.keys() - found.keys())
+
+
+@pytest.mark.parametrize("name", ["vop", "vop_renorm"])
+def test_vop_equals_the_conventional_code(name):
+    row = clip_rows.BY_FIGURES[name]
+    module, batch, task = conventional_vop(row), clip_rows.batch_of(row), clip_rows.task_of(row)
+    assert module.tokens.shape == (3, 77 - row.settings.text_prompts)
+    logits = module(torch.tensor(np.asarray(batch["image"])).movedim(-1, -3))
+    module.loss(logits, torch.arange(3)).backward()
+    method = methods.retrieve(methods.get_encoders("vop"))
+    expected_logits, expected = ours(method, clip_rows.prompts_of(row), task, batch)
+    assert largest_difference(logits.detach().numpy(), expected_logits) <= 1e-4
+    found = gradients_of(module)
+    assert found.keys() == expected.keys() == {"text_prompts", "vision_prompts"}
+    assert relative_difference(found, expected) <= 1e-4
+
+
+def test_the_text_part_of_vop_is_the_same_work_on_both_sides():
+    row = clip_rows.BY_FIGURES["vop_renorm"]
+    features = np.random.default_rng(0).standard_normal((3, CONFIG.embed_dim), np.float32)
+    module, task = conventional_vop(row), clip_rows.task_of(row)
+    logits = module.text_logits(torch.tensor(features))
+    module.loss(logits, torch.arange(3)).backward()
+    batch = clip_rows.batch_of(row) | {"image": jax.numpy.asarray(features)}
+    method, prompts = jax_pairs.text_part("vop"), clip_rows.prompts_of(row)
+    expected_logits, expected = ours(method, prompts, task, batch)
+    assert largest_difference(logits.detach().numpy(), expected_logits) <= 1e-4
+    found = gradients_of(module)
+    assert found.keys() == {"text_prompts"} and not np.any(expected.pop("vision_prompts"))
+    assert relative_difference(found, expected) <= 1e-4
 
 
 def test_the_frozen_weights_of_the_counterpart_carry_no_gradient():

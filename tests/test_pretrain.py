@@ -10,13 +10,13 @@ import pytest
 import tiny
 
 from data_pipelines import scenes
-from experiments import pretrain
+from experiments import calibration, pretrain
 from experiments.pretrain import Settings
 from prompt_jax.clip import CLIP, loading, normalize, tokenizer
 
 pytestmark = pytest.mark.slow
 STEPS = 10
-SETTINGS = Settings(steps=STEPS, batch_size=4, learning_rate=3e-3, patches=32)
+SETTINGS = Settings(steps=STEPS, batch_size=4, learning_rate=3e-3, text_steps=4, patches=32)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -66,7 +66,7 @@ def test_the_loss_against_a_plain_loop_with_pairs_of_one_class_left_out():
     x, z = (
         np.asarray(normalize(features), np.float64)
         for features in (
-            jax.jit(clip.encode_image)(params, pretrain.to_float(jnp.asarray(batch["picture"]))),
+            jax.jit(clip.encode_image)(params, calibration.to_float(jnp.asarray(batch["picture"]))),
             jax.jit(clip.encode_text)(params, batch["tokens"]),
         )
     )
@@ -95,13 +95,13 @@ def test_dropping_patches_keeps_the_class_token_and_other_patches_of_each_pictur
 
 
 def test_pictures_are_normalised_as_clip_does():
-    white = pretrain.to_float(jnp.full((1, 1, 1, 3), 255, jnp.uint8))
+    white = calibration.to_float(jnp.full((1, 1, 1, 3), 255, jnp.uint8))
     np.testing.assert_allclose(np.ravel(white), [1.93033625, 2.07488384, 2.14589699], rtol=1e-5)
 
 
 def test_the_stream_goes_on_where_it_is_told_to():
-    whole = list(pretrain.batches(SETTINGS, 0))
-    rest = list(pretrain.batches(SETTINGS, 7))
+    whole = list(pretrain.batches(SETTINGS, 0, STEPS))
+    rest = list(pretrain.batches(SETTINGS, 7, STEPS))
     assert (len(whole), len(rest)) == (STEPS, STEPS - 7)
     for one, two in zip(whole[7:], rest, strict=True):
         assert one.keys() == two.keys() == {"picture", "tokens", "label"}
@@ -109,13 +109,13 @@ def test_the_stream_goes_on_where_it_is_told_to():
             np.testing.assert_array_equal(one[key], two[key])
     assert whole[0]["picture"].shape == (4, 48, 48, 3) and whole[0]["picture"].dtype == np.uint8
     assert not np.array_equal(whole[0]["picture"], whole[1]["picture"])
-    other = next(iter(pretrain.batches(SETTINGS._replace(seed=2), 0)))
+    other = next(iter(pretrain.batches(SETTINGS._replace(seed=2), 0, STEPS)))
     assert not np.array_equal(whole[0]["picture"], other["picture"])
 
 
 def test_a_stopped_run_goes_on_bit_identically(whole, tmp_path, monkeypatch):
-    def stopping(settings, start):
-        for step, batch in enumerate(batches(settings, start)):
+    def stopping(settings, start, stop):
+        for step, batch in enumerate(batches(settings, start, stop)):
             if step == 4:
                 raise KeyboardInterrupt
             yield batch
@@ -130,12 +130,25 @@ def test_a_stopped_run_goes_on_bit_identically(whole, tmp_path, monkeypatch):
 
 
 def test_the_loss_falls_on_repeated_scenes(tmp_path, monkeypatch):
-    first = next(iter(pretrain.batches(SETTINGS, 0)))
-    monkeypatch.setattr(pretrain, "batches", lambda settings, start: [first] * settings.steps)
+    first = next(iter(pretrain.batches(SETTINGS, 0, STEPS)))
+    monkeypatch.setattr(pretrain, "batches", lambda settings, start, stop: [first] * stop)
     pretrain.train(SETTINGS, tmp_path)
     lines = (tmp_path / "metrics.jsonl").read_text().splitlines()
     losses = [json.loads(line)["loss"] for line in lines]
     assert len(losses) == STEPS and losses[-1] < 0.8 * losses[0]
+
+
+def test_the_text_tower_goes_on_alone_behind_words_that_say_nothing(whole):
+    clip, params = CLIP(pretrain.CONFIG), whole[0]
+    trained = pretrain.train_text(SETTINGS, clip, params)
+    jax.tree.map(np.testing.assert_array_equal, trained["image"], params["image"])
+    moved = jax.tree.map(lambda a, b: float(np.abs(a - b).max()), trained["text"], params["text"])
+    assert moved["position_embedding"] > 0 and moved["block_0"]["qkv"]["kernel"] > 0
+    [batch] = pretrain.batches(SETTINGS._replace(batch_size=16), 0, 1, long=True)
+    ends = np.argmax(batch["tokens"], axis=1)  # EOT has the highest id
+    assert batch["tokens"].shape == (16, pretrain.LONG_TOKENS)
+    assert ends.max() > pretrain.TOKENS > ends.min()
+    assert max(len(tokenizer.encode(word)) for word in pretrain.BEFORE.split()) == 1
 
 
 def test_an_exported_model_loads(whole, tmp_path):
@@ -149,7 +162,7 @@ def test_an_exported_model_loads(whole, tmp_path):
 
 def test_accuracy_covers_every_domain(whole, monkeypatch):
     monkeypatch.setattr(scenes, "CLASSES", scenes.CLASSES[:3])
-    accuracy = pretrain.zero_shot_accuracy(CLIP(pretrain.CONFIG), whole[0], per_class=1)
+    accuracy = calibration.zero_shot_accuracy(CLIP(pretrain.CONFIG), whole[0], per_class=1)
     assert set(accuracy) == set(scenes.DOMAINS)
     assert all(0 <= percent <= 100 for percent in accuracy.values())
 
@@ -157,9 +170,9 @@ def test_accuracy_covers_every_domain(whole, monkeypatch):
 def test_calibration_changes_the_scale_of_logits_alone_and_lowers_the_loss(whole):
     clip, params = CLIP(pretrain.CONFIG), whole[0]
     sure = params | {"logit_scale": np.float32(np.log(100.0))}
-    calibrated = pretrain.calibrate(clip, sure, per_class=1)
+    calibrated = calibration.calibrate(clip, sure, per_class=1)
     assert 1 <= np.exp(calibrated["logit_scale"]) < 100  # an untrained model should not be sure
     for name in ("image", "text"):
         assert calibrated[name] is sure[name]
-    again = pretrain.calibrate(clip, calibrated, per_class=1)
+    again = calibration.calibrate(clip, calibrated, per_class=1)
     assert again["logit_scale"] == calibrated["logit_scale"]

@@ -15,7 +15,7 @@ import tiny
 from data_pipelines.interrupts import STOPPING
 from experiments.record.log import lines_until
 from experiments.record.workdir import read_evaluations
-from experiments.run import experiment, training
+from experiments.run import experiment, testing, training
 from prompt_jax import checkpoint
 from prompt_jax.errors import PromptError
 
@@ -140,7 +140,7 @@ def test_ctrl_c_writes_a_checkpoint_and_the_next_run_goes_on(setting, monkeypatc
 def test_a_run_that_died_after_training_is_only_evaluated(setting, finished, monkeypatch):
     workdir = setting.folder / "unevaluated"
     with monkeypatch.context() as patch:
-        patch.setattr(experiment, "Evaluator", None)
+        patch.setattr(testing, "Evaluator", None)
         with pytest.raises(TypeError):
             experiment.run(coop(setting), workdir)
     monkeypatch.setattr(training.Log, "write", None)

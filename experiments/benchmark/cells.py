@@ -7,7 +7,9 @@ from collections.abc import Iterable, Sequence
 
 from prompt_jax.errors import PromptError, unknown
 
-METHODS = ("coop", "cocoop", "maple", "pro_mpt")
+CLASSIFIERS = ("coop", "cocoop", "maple", "pro_mpt")
+PAIRS = ("vop",)  # clips against their captions
+METHODS = CLASSIFIERS + PAIRS
 BACKBONES = ("embedded", "ViT-B/32", "ViT-B/16")
 PHASES = ("train", "evaluate")
 PARTS = ("all", "text")
@@ -17,6 +19,10 @@ ITERATIONS = 2
 RUNS = 3  # in one program, where several are measured
 # One evaluation goes through so many batches: what no image changes is computed once for them.
 EVALUATION_BATCHES = 2
+FRAMES = 12  # of a clip
+# Words of a caption: the shortest and the longest have so many, the others something between.
+WORDS = (8, 20)
+_SMALL_WORDS = ("a", "the", "is", "and", "in", "with", "on", "of")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,10 +32,11 @@ class Cell:
     Attributes:
         method: one of `METHODS`, with its default settings.
         backbone: "embedded", or a variant's sizes with random weights.
-        K: number of classes, at most 1000.
-        batch: images a step.
+        K: number of classes, at most 1000; 1 for pairs, which have none.
+        batch: images a step; of pairs, clips of `FRAMES` frames, and a caption each.
         phase: "train", one step; or "evaluate", `EVALUATION_BATCHES` batches.
-        part: "all"; or "text", with image features that are there already and stay as they are.
+        part: "all"; or "text", with image or clip features that are there already and stay as they
+            are.
         N: iterations, of pro_mpt alone.
         dtype: compute type; the counterpart's bfloat16 is autocast.
         runs: training runs in one program, of seeds and so batches of their own. Above 1, the
@@ -51,7 +58,14 @@ class Cell:
         for field, allowed in (choices | {"dtype": DTYPES}).items():
             if getattr(self, field) not in allowed:
                 raise unknown(f"{field} in --only", str(getattr(self, field)), allowed)
-        limits = {"K": (2, 1000), "batch": (1, 4096), "N": (1, 16), "runs": (1, 64)}
+        if self.pairs:
+            object.__setattr__(self, "K", 1)
+        limits = {
+            "K": (1 if self.pairs else 2, 1000),
+            "batch": (1, 4096),
+            "N": (1, 16),
+            "runs": (1, 64),
+        }
         for field, (low, high) in limits.items():
             if not low <= getattr(self, field) <= high:
                 raise PromptError(
@@ -59,20 +73,30 @@ class Cell:
                 )
         if self.runs > 1 and self.phase != "train":
             raise PromptError(f"--only runs={self.runs} needs phase=train: evaluation has no runs")
+        if self.pairs and (self.phase != "train" or self.runs > 1):
+            raise PromptError(
+                f"--only method={self.method} needs phase=train and runs=1: no other is written"
+            )
         if self.method != "pro_mpt":
             object.__setattr__(self, "N", 1)
 
     @property
+    def pairs(self) -> bool:
+        """Whether it tells clips and captions apart, and no classes."""
+        return self.method in PAIRS
+
+    @property
     def images(self) -> int:
-        """Images that one run goes through."""
+        """Images, or pairs, that one run goes through."""
         return self.batch * (EVALUATION_BATCHES if self.phase == "evaluate" else self.runs)
 
     def __str__(self):
         iterations = f" N={self.N}" if self.method == "pro_mpt" else ""
         part = f" {self.part} part" if self.part != "all" else ""
         runs = f" {self.runs} runs" if self.runs > 1 else ""
+        classes = "" if self.pairs else f" K={self.K}"
         return (
-            f"{self.method} {self.backbone} K={self.K} batch={self.batch}{iterations} "
+            f"{self.method} {self.backbone}{classes} batch={self.batch}{iterations} "
             f"{self.phase}{part}{runs} {self.dtype}"
         )
 
@@ -83,13 +107,16 @@ def full() -> list[Cell]:
         Cell(method, backbone, number, phase=phase)
         for backbone in BACKBONES
         for number in CLASSES
-        for method in METHODS
+        for method in CLASSIFIERS
         for phase in PHASES
     ]
     together = [
-        Cell(method, backbone, 10, runs=RUNS) for backbone in BACKBONES[:2] for method in METHODS
+        Cell(method, backbone, 10, runs=RUNS)
+        for backbone in BACKBONES[:2]
+        for method in CLASSIFIERS
     ]
-    return unique([*grid, *together, *growth("ViT-B/32", (1, 2, 4, 8), (1, 2, 3, 4))])
+    clips = [cell for backbone in BACKBONES[:2] for cell in captioned_clips(backbone)]
+    return unique([*grid, *together, *clips, *growth("ViT-B/32", (1, 2, 4, 8), (1, 2, 3, 4))])
 
 
 def short() -> list[Cell]:
@@ -99,7 +126,7 @@ def short() -> list[Cell]:
     cells += [Cell(method, "embedded", 50, phase="evaluate") for method in ("cocoop", "coop")]
     cells += [Cell("cocoop", "embedded", 10, batch=1), Cell("pro_mpt", "embedded", 10)]
     cells += [Cell("pro_mpt", "embedded", 10, runs=RUNS), Cell("pro_mpt", "embedded", 10, N=1)]
-    return cells
+    return cells + captioned_clips("embedded")
 
 
 def gpu() -> list[Cell]:
@@ -118,6 +145,11 @@ def gpu() -> list[Cell]:
     return cells
 
 
+def captioned_clips(backbone: str) -> list[Cell]:
+    """VoP's training step, and its text part on as many captions as a published batch has."""
+    return [Cell("vop", backbone, 1, 4), Cell("vop", backbone, 1, 32, part="text")]
+
+
 def growth(backbone: str, batches: Sequence[int], iterations: Sequence[int]) -> list[Cell]:
     """How a training step grows with the batch and with N, at ten classes."""
     cells = [
@@ -134,15 +166,15 @@ def unique(cells: Iterable[Cell]) -> list[Cell]:
 def only(words: Sequence[str]) -> list[Cell]:
     """The cells that `KEY=VALUE` words name; a value may be several, separated by commas.
 
-    Keys are the fields of `Cell`; one that is not named takes all methods, backbones, phases and
-    numbers of classes of the full form, and the defaults of the others.
+    Keys are the fields of `Cell`; one that is not named takes all classifiers, backbones, phases
+    and numbers of classes of the full form, and the defaults of the others.
 
     Raises:
         PromptError: a key or value that there is not.
     """
     fields = {field.name: field for field in dataclasses.fields(Cell)}
     chosen: dict[str, tuple] = {
-        "method": METHODS,
+        "method": CLASSIFIERS,
         "backbone": BACKBONES,
         "K": CLASSES,
         "phase": PHASES,
@@ -183,3 +215,23 @@ def class_names(number: int, words: Sequence[str]) -> list[str]:
     names = [*words, *pairs]
     random.Random(0).shuffle(names)
     return names[:number]
+
+
+def captions(number: int, names: Sequence[str]) -> list[str]:
+    """`number` different captions whose words go evenly from the shortest to the longest's.
+
+    Every other word is of a name, those between are small ones.
+
+    Args:
+        number: 1 or more.
+        names: of one word or several.
+    """
+    rng, (shortest, longest) = random.Random(0), WORDS
+    own = [word for name in names for word in name.split()]
+    return [
+        " ".join(
+            rng.choice(own if place % 2 else _SMALL_WORDS)
+            for place in range(shortest + (longest - shortest) * each // max(1, number - 1))
+        )
+        for each in range(number)
+    ]

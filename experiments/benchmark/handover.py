@@ -6,6 +6,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from experiments.benchmark.cells import FRAMES
+
 WARM_UP_SECONDS = 2.0
 # Of an accelerator's memory, which both sides' processes share.
 SIDE_SHARE = 0.48
@@ -15,11 +17,12 @@ class Handover(NamedTuple):
     """What the counterpart needs besides the frozen weights, in plain types.
 
     Attributes:
-        method: "coop", "cocoop", "maple" or "pro_mpt".
+        method: one of `cells.METHODS`.
         sizes: the fields of a `CLIPConfig`.
         settings: the fields of the method's `Settings`.
-        tokens: int[K, 77], SOS, words or placeholders where context stands, name, full stop, EOT.
-        photo_tokens: int[K, 77], "a photo of a {}.".
+        tokens: int[K, 77], SOS, words or placeholders where context stands, name, full stop, EOT;
+            of pairs, int[B, 77 - n], SOS, a caption's words, EOT, whose n prompts are put between.
+        photo_tokens: int[K, 77], "a photo of a {}."; None of pairs.
         prompts: float32 arrays by our names, joined by "/".
     """
 
@@ -27,7 +30,7 @@ class Handover(NamedTuple):
     sizes: Mapping[str, Any]
     settings: Mapping[str, Any]
     tokens: np.ndarray
-    photo_tokens: np.ndarray
+    photo_tokens: np.ndarray | None
     prompts: Mapping[str, np.ndarray]
 
 
@@ -45,12 +48,16 @@ def first_seconds(run: Callable[[int], float]) -> float:
 
 
 def image_batch(cell: Any, image_size: int, run: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Made-up images float32[B, H, W, 3] and labels int32[B] of a `Cell`, for both sides."""
-    rng = np.random.default_rng(run)
-    images = rng.standard_normal((cell.batch, image_size, image_size, 3), np.float32)
-    return images, np.arange(cell.batch, dtype=np.int32) % cell.K
+    """Made-up images float32[B, H, W, 3] and labels int32[B] of a `Cell`, for both sides.
+
+    Of pairs, clips float32[B, F, H, W, 3], and each is its own label.
+    """
+    rng, frames = np.random.default_rng(run), (FRAMES,) if cell.pairs else ()
+    images = rng.standard_normal((cell.batch, *frames, image_size, image_size, 3), np.float32)
+    labels = np.arange(cell.batch, dtype=np.int32)
+    return images, labels if cell.pairs else labels % cell.K
 
 
 def feature_batch(cell: Any, width: int, run: int = 0) -> np.ndarray:
-    """Image features float32[B, d] for a cell's text part, in place of its images."""
+    """Image or clip features float32[B, d] for a cell's text part, in place of its images."""
     return np.random.default_rng(run).standard_normal((cell.batch, width), np.float32)

@@ -2,7 +2,7 @@
 
 import dataclasses
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +10,11 @@ import flax.traverse_util
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 from safetensors.numpy import load_file, save_file
 
 from data_pipelines.scenes import CLASSES
-from experiments.benchmark import flops
+from experiments.benchmark import flops, jax_pairs
 from experiments.benchmark.cells import EVALUATION_BATCHES, Cell, class_names
 from experiments.benchmark.handover import Handover, feature_batch, first_seconds, image_batch
 from prompt_jax import evaluate, methods, optim, train
@@ -103,6 +104,27 @@ def make_batch(cell: Cell, config: CLIPConfig, run: int) -> dict[str, jax.Array]
     return {"image": jnp.asarray(images), "label": jnp.asarray(labels)}
 
 
+def set_up(
+    cell: Cell, clip: CLIP, frozen: Frozen
+) -> tuple[Method, Task, Prompts, Handover, list[dict[str, Any]]]:
+    """The method, its task and first prompts, what the counterpart needs, and a batch a run."""
+    method = methods.get(cell.method)
+    settings = method.Settings(**({"iterations": cell.N} if cell.method == "pro_mpt" else {}))
+    names = class_names(cell.K, CLASSES)
+    task = methods.make_task(method, clip, frozen, names, settings)
+    prompts = method.init(jax.random.key(0), task)
+    handover = hand_over(cell.method, clip, settings, prompts, names)
+    if cell.part == "text":
+        method = text_part(cell.method)
+    batches = [make_batch(cell, clip.config, run) for run in range(cell.runs)]
+    return method, task, prompts, handover, batches
+
+
+def adamw(rate: float | jax.Array, trains: Any) -> optax.GradientTransformation:
+    """As VoP is trained, but for the bound on the gradient's norm."""
+    return optim.adamw(rate, trains, weight_decay=0.2, epsilon=1e-6)
+
+
 def unbounded(arguments: tuple) -> tuple:
     """The same with a task that has no memory budget."""
 
@@ -145,29 +167,21 @@ class Ours:
         clip = CLIP(config, jnp.dtype(cell.dtype), memory or default_budget())
         if not in_turn:
             clip = clip.share_memory(cell.runs)
-        method = methods.get(cell.method)
-        settings = method.Settings(**({"iterations": cell.N} if cell.method == "pro_mpt" else {}))
-        names = class_names(cell.K, CLASSES)
-        task = methods.make_task(method, clip, frozen, names, settings)
-        prompts = method.init(jax.random.key(0), task)
-        self.handover = hand_over(cell.method, clip, settings, prompts, names)
-        if cell.part == "text":
-            method = text_part(cell.method)
-        self._method, self._task, self._prompts = method, task, prompts
-        batches = [make_batch(cell, config, run) for run in range(cell.runs)]
+        work = (jax_pairs.set_up if cell.pairs else set_up)(cell, clip, frozen)
+        self._method, self._task, self._prompts, self.handover, batches = work
         if cell.phase == "train":
-            self._set_up_training(batches, in_turn)
+            self._set_up_training(batches, in_turn, adamw if cell.pairs else optim.sgd)
         else:
             self._set_up_evaluation(batches[0])
 
-    def _set_up_training(self, batches: list[dict[str, jax.Array]], in_turn: bool):
+    def _set_up_training(self, batches: list[dict[str, jax.Array]], in_turn: bool, rule: Callable):
         mask = self._method.trains(self._prompts, self._task.settings)
-        optimizer, rate = optim.sgd(RATE, mask), jnp.asarray(RATE)
+        optimizer, rate = rule(RATE, mask), jnp.asarray(RATE)
         states = [train.init_state(self._prompts, optimizer) for _ in batches]
         step = train.make_step(self._method, optimizer)
         self._turns: list[tuple] = [(batch,) for batch in batches]
         if len(batches) > 1 and not in_turn:
-            step = train.make_parallel_step(self._method, lambda rate: optim.sgd(rate, mask))
+            step = train.make_parallel_step(self._method, lambda rate: rule(rate, mask))
             self._turns = [(stack(batches), jnp.broadcast_to(rate, len(batches)))]
             states = [stack(states)]
         # A step takes its state's arrays for itself, and the states share their first ones.

@@ -74,12 +74,12 @@ def conditions(record: Mapping[str, Any]) -> str:
         f"{device['name']} ({device['platform']}), {device['cores']} cores; a large matrix product "
         f"reaches {peaks}. {', '.join(f'{name} {v}' for name, v in versions.items())}. Commit "
         f"{record['commit']}, {record['date']}.\n\n"
-        "Images per second (median), the ratio repeat by repeat, in turns, as median (lowest to "
-        "highest), and that of the medians of runs in a row; "
-        f"peak memory is the {memory}; GFLOP are the matrix products of one run as traced, peak is "
-        "their share of what the large matrix product reaches; built s is the time to compile. "
-        "XLA's own count, which takes a loop's body once, is in the JSON file. ViT-B/16 and "
-        "ViT-B/32 have random weights."
+        "Images, or pairs of a clip and its caption, per second (median), the ratio repeat by "
+        "repeat, in turns, as median (lowest to highest), and that of the medians of runs in a "
+        f"row; peak memory is the {memory}; GFLOP are the matrix products of one run as traced, "
+        "peak is their share of what the large matrix product reaches; built s is the time to "
+        "compile. XLA's own count, which takes a loop's body once, is in the JSON file. ViT-B/16 "
+        "and ViT-B/32 have random weights."
         + busy
         + ("" if record["finished"] else "\n\nIt was stopped before the end: cells are missing.")
     )
@@ -104,7 +104,7 @@ def _row(cell: Mapping[str, Any]) -> tuple[str, ...]:
     ours, theirs = cell["ours"], cell.get("counterpart")
     return (
         cell["method"] + (f" N={cell['N']}" if cell["method"] == "pro_mpt" else ""),
-        str(cell["K"]),
+        str(cell["K"]) if cell["K"] > 1 else "–",  # pairs have no classes
         str(cell["batch"]),
         _rate(ours["images_per_second"]),
         _rate(theirs["images_per_second"]) if theirs else "–",

@@ -11,6 +11,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 
+def normalize(features: Tensor) -> Tensor:
+    """L2-normalised along the last axis."""
+    return features / features.norm(dim=-1, keepdim=True)
+
+
 class Attention(nn.Module):
     """Multi-head self-attention, causal or not, on float[N, S, d]."""
 
@@ -88,6 +93,16 @@ class ImageTower(nn.Module):
         self.ln_post = nn.LayerNorm(width)
         self.proj = nn.Parameter(torch.empty(width, sizes["embed_dim"]))
 
+    def embed(self, images: Tensor) -> Tensor:
+        """Class and patch tokens float[B, S, d_v] of images float[B, 3, H, W], before `ln_pre`."""
+        x = self.conv1(images).flatten(2).transpose(1, 2)
+        x = torch.cat([self.class_embedding.expand(len(x), 1, -1), x], dim=1)
+        return x + self.positional_embedding
+
+    def head(self, x: Tensor) -> Tensor:
+        """Image features float[B, d] of float[B, S, d_v], the class token first."""
+        return self.ln_post(x[:, 0]) @ self.proj
+
     def forward(
         self,
         images: Tensor,
@@ -102,9 +117,7 @@ class ImageTower(nn.Module):
             deep: layer to float[B, n, d_v], prompts that take the place of what stands behind the
                 patches before that layer.
         """
-        x = self.conv1(images).flatten(2).transpose(1, 2)
-        x = torch.cat([self.class_embedding.expand(len(x), 1, -1), x], dim=1)
-        x = x + self.positional_embedding
+        x = self.embed(images)
         length = x.shape[1]
         if shallow is not None:
             x = torch.cat([x, shallow], dim=1)
@@ -113,7 +126,7 @@ class ImageTower(nn.Module):
             if deep is not None and layer in deep:
                 x = torch.cat([x[:, :length], deep[layer]], dim=1)
             x = block(x)
-        return self.ln_post(x[:, 0]) @ self.proj
+        return self.head(x)
 
 
 class TorchCLIP(nn.Module):
@@ -157,5 +170,9 @@ class TorchCLIP(nn.Module):
                 prompts = deep[layer].expand(len(x), -1, -1)
                 x = torch.cat([x[:, :1], prompts.to(x.dtype), x[:, 1 + prompts.shape[1] :]], dim=1)
             x = block(x)
+        return self.text_head(x, eot)
+
+    def text_head(self, x: Tensor, eot: Tensor) -> Tensor:
+        """Text features float[K, d] of float[K, S, d_l], at int[K]."""
         x = self.ln_final(x)
         return x[torch.arange(len(x), device=x.device), eot] @ self.text_projection

@@ -3,7 +3,7 @@
 77 tokens for every class, a loop over the images where the text depends on the image (as in
 CoCoOp's public code), nothing kept from one call to the next but the frozen text features. It is an
 independent check of our methods and what the benchmark compares with; it knows their default
-settings alone. Neither JAX nor our library is imported here.
+settings alone. VoP is in `torch_vop`. Neither JAX nor our library is imported here.
 """
 
 from collections.abc import Mapping
@@ -14,12 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from experiments.benchmark.handover import Handover
-from experiments.benchmark.torch_clip import TorchCLIP
-
-
-def normalize(features: Tensor) -> Tensor:
-    """L2-normalised along the last axis."""
-    return features / features.norm(dim=-1, keepdim=True)
+from experiments.benchmark.torch_clip import TorchCLIP, normalize
+from experiments.benchmark.torch_vop import VoP
 
 
 class CoOp(nn.Module):
@@ -170,17 +166,18 @@ class ProMPT(CoOp):
         return torch.stack(answers)
 
 
-METHODS: dict[str, type[CoOp]] = {
+METHODS: dict[str, type[CoOp] | type[VoP]] = {
     "coop": CoOp,
     "cocoop": CoCoOp,
     "maple": MaPLe,
     "pro_mpt": ProMPT,
+    "vop": VoP,
 }
 
 
 def build(
     handover: Handover, state: Mapping[str, np.ndarray], device: torch.device | str = "cpu"
-) -> CoOp:
+) -> CoOp | VoP:
     """The method on its own CLIP, which gets the weights `state` by OpenAI's names."""
     with torch.device(device):
         clip = TorchCLIP(handover.sizes, state)

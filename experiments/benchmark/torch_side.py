@@ -2,9 +2,11 @@
 
 import contextlib
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors.numpy import load_file
 
@@ -18,6 +20,13 @@ from experiments.benchmark.handover import (
     image_batch,
 )
 from experiments.benchmark.torch_methods import build
+
+
+def make_optimizer(cell: Cell, parameters: Iterable[torch.nn.Parameter]) -> torch.optim.Optimizer:
+    """What the method was published with."""
+    if cell.pairs:
+        return torch.optim.AdamW(parameters, lr=0.001, weight_decay=0.2, eps=1e-6)
+    return torch.optim.SGD(parameters, lr=0.002, momentum=0.9, weight_decay=5e-4)
 
 
 class Counterpart:
@@ -45,16 +54,14 @@ class Counterpart:
         self._dtype = getattr(torch, cell.dtype)
         self._module = build(handover, load_file(weights), self._device)
         images, labels = image_batch(cell, handover.sizes["image_size"])
-        tensor = torch.from_numpy(images.transpose(0, 3, 1, 2).copy())
+        tensor = torch.from_numpy(np.moveaxis(images, -1, -3).copy())
         self._logits: Any = self._module
         if cell.part == "text":
             tensor = torch.from_numpy(feature_batch(cell, handover.sizes["embed_dim"]))
             self._logits = self._module.text_logits
         self._images = tensor.to(self._device)
         self._labels = torch.from_numpy(labels).long().to(self._device)
-        self._optimizer = torch.optim.SGD(
-            self._module.prompts.parameters(), lr=0.002, momentum=0.9, weight_decay=5e-4
-        )
+        self._optimizer = make_optimizer(cell, self._module.prompts.parameters())
         self._once = self._train if cell.phase == "train" else self._go_through
         if cell.phase == "evaluate":
             self._module.eval()

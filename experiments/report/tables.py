@@ -17,7 +17,8 @@ def print_run(results: Mapping[str, Any]) -> None:
         _print_accuracies(results)
     if results["skipped_pictures"]:
         number = len(results["skipped_pictures"])
-        print(f"left out {number} unreadable file{'s' * (number > 1)}, see results.json")
+        kind = "clip" if "ranks" in results else "picture"
+        print(f"left out {number} unreadable {kind}{'s' * (number > 1)}, see results.json")
     if "note" in results:
         print(f"note: {results['note']}")
 

@@ -25,7 +25,7 @@ from experiments.record import workdir
 from experiments.record.log import lines_until
 from experiments.report import tables
 from experiments.run import building, experiment, preparation, training
-from experiments.run.batches import picture_batches
+from experiments.run.batches import make_batches
 from experiments.run.plans import Plan
 from prompt_jax.checkpoint import Checkpoints
 from prompt_jax.errors import PromptError
@@ -118,7 +118,7 @@ def _collect(identity: dict[str, Any], evaluations: dict[str, Any]) -> None:
     if not all(evaluations.get(key, {}).get("hash") == hashes[key] for key in hashes):
         return
     train = Dataset("folder", "{}", (Example("1.jpg", 0, "a"),), (), (), PIL.Image.open)
-    plan = Plan(train, {}, {}, picture_batches(_run_config(), 32))
+    plan = Plan(train, {}, {}, make_batches(_run_config(), 32, "pictures"))
     backbone: Any = SimpleNamespace(fingerprint="0")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(workdir, "git_commit", str)  # runs git
