@@ -56,6 +56,15 @@ def one_class(what: str, names: Sequence[str]) -> list[Remark]:
     return [Remark(text, True)]
 
 
+def one_clip(part: Part) -> list[Remark]:
+    """Remarks on captioned clips of which there is one alone, so that every search finds it."""
+    if len(part.examples) != 1:
+        return []
+    only = part.examples[0].picture
+    text = f"{part.role}: one clip only, {only}, so that every caption finds it; add others"
+    return [Remark(text, True)]
+
+
 def lone_classes(one: Part, other: Part) -> list[Remark]:
     """Remarks on classes that `one` has pictures of and `other` has none of."""
     labels = {example.label for example in one.examples}

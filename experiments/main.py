@@ -128,8 +128,11 @@ def _no_file(file):
         places = (f"experiments/configs/{path.parent.name}/{path.name}" for path in sorted(same))
         named = " or ".join(f"--config={place}{colon}{argument}" for place in places)
         return PromptError(f"there is no config file {name!r}; use {named}")
-    from prompt_jax.methods import METHODS
+    from prompt_jax.methods import ENCODERS, METHODS
 
+    if (method := pathlib.Path(name).stem) in ENCODERS:
+        searching = f"experiments/configs/video/retrieval.py:{method}"
+        return PromptError(f"there is no config file {name!r}; use --config={searching}")
     files = (f"experiments/configs/images/{method}.py" for method in METHODS)
     return unknown("config file", file, files)
 

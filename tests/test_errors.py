@@ -86,6 +86,7 @@ def one_line(error):
         ({"weight_decay": float("nan")}, "config.weight_decay=nan must be"),
         ({"seed": -1}, "config.seed=-1 must be from 0 to 2^32 - 1"),
         ({"shots": 0}, "config.data.shots=0 must be at least 1"),
+        ({"also_test": "dtd"}, "config.data.also_test=dtd is of config.protocol=retrieval"),
         ({"num_threads": -2}, "config.data.num_threads=-2 must be -1 or more"),
         ({"domain": "sketch"}, "unknown option of the data set caltech101: 'domain'"),
         ({"name": "emoji_scenes", "domain": "scetch"}, "Did you mean 'sketch'"),

@@ -3,6 +3,7 @@
 import re
 import shutil
 
+import jax
 import numpy as np
 import pytest
 import tiny
@@ -91,6 +92,30 @@ def test_the_first_step_that_diverged_is_named_however_rarely_one_looks(start, t
             experiment.run(config, tmp_path / f"{log_every}-{checkpoint_every}")
         words.append(str(error.value).split(":")[0])
     assert len(set(words)) == 1, words
+
+
+@pytest.mark.parametrize(
+    ("said", "much"),
+    [
+        (
+            "INTERNAL: Error dispatching computation: Out of memory allocating 66935827536 bytes.",
+            66.9,
+        ),
+        ("RESOURCE_EXHAUSTED: Out of memory while trying to allocate 2500000000 bytes.", 2.5),
+    ],
+)
+def test_memory_that_is_not_there_says_what_to_lower(start, tmp_path, monkeypatch, said, much):
+    def failing(*_):
+        raise jax.errors.JaxRuntimeError(said)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training.train, "make_step", lambda *_: failing)
+        expected = rf"not enough memory for a step \({much} GB at once\); lower .*batch_size=2, "
+        with pytest.raises(PromptError, match=expected):
+            experiment.run(coop(start), tmp_path)
+    smaller = coop(start)
+    smaller.batch_size = 1
+    experiment.run(smaller, tmp_path)  # the folder is left to it
 
 
 def test_a_refused_run_leaves_the_folder_to_the_corrected_one(start, tmp_path):

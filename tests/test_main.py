@@ -71,6 +71,10 @@ def test_a_whole_number_is_a_learning_rate_too(parsed):
             "Did you mean 'experiments/configs/images/pro_mpt.py",
         ),
         (["--config="], "unknown config file ''"),
+        (
+            ["--config=experiments/configs/video/vop_f.py"],
+            "use --config=experiments/configs/video/retrieval.py:vop_f\n",
+        ),
         ([PRO_MPT, "--config.epoch=3"], "unknown config key 'epoch'. Did you mean 'epochs'"),
         (
             [PRO_MPT, "--config.data.shot=3"],
@@ -103,6 +107,7 @@ def test_mistakes_on_the_command_line(parsed, capsys, words, message):
     [
         ("ablation_iterations.py:coop", "takes nothing behind a colon, and 'coop' stands there"),
         ("few_shot.py:mapel", "unknown method 'mapel'. Did you mean 'maple'"),
+        ("few_shot.py:vop", "method 'vop' works on clips and texts, not on single pictures"),
         ("protocol.py", "is what other configs share, not one to run by itself"),
     ],
 )

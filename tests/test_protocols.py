@@ -55,6 +55,13 @@ def test_transfer_tests_the_source_and_every_target_once(protocol):
     assert night.class_names == made.train.class_names
 
 
+def test_a_target_without_a_domain_is_not_the_source_s():
+    made = plan(scenes("cross_dataset", domain="night", names="emoji_scenes"))
+    assert list(made.tests) == ["emoji_scenes:night", "emoji_scenes"]
+    styles = [one.test[0].picture.split("/")[0] for one in made.tests.values()]
+    assert styles == ["night", "plain"]
+
+
 def save_domains(root: Path) -> Path:
     """Own pictures in two domains: photo with a training part, drawing with test pictures only."""
     for domain, splits in {"photo": ("train",), "drawing": ("test",)}.items():

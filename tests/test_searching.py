@@ -178,9 +178,9 @@ def test_long_captions_are_cut_and_said(clip, tmp_path, capsys):
     config.epochs = 1
     config.batch_size = 132
     experiment.run(config, tmp_path)
-    assert (
-        "training captions are longer than the text tower, and were cut" in capsys.readouterr().out
-    )
+    said = capsys.readouterr().out
+    for role in ("training", "test"):
+        assert f"{role} captions are longer than the text tower, and are cut, e.g. " in said
 
 
 @pytest.mark.parametrize(
@@ -193,7 +193,9 @@ def test_long_captions_are_cut_and_said(clip, tmp_path, capsys):
         ("vop", {"data.frames": 0}, "config.data.frames=0 must be at least 1"),
         ("vop", {"clip_norm": -1.0}, "config.clip_norm=-1.0 must be a number, 0 or more"),
         ("vop", {"protocol": "few_shot"}, "'vop' works on clips and texts, not on single"),
-        ("vop_p", {"data.frames": 2}, "settings.frames=12, and config.data.frames=2"),
+        ("vop_p", {"data.frames": 2}, "data.frames=2: .* give --config.settings.frames=2 too"),
+        ("vop", {"batch_size": 1}, "config.batch_size=1: vop .*, so it must be at least 2"),
+        ("vop", {"data.shots": 4}, "config.data.shots=4: retrieval draws no shots"),
     ],
 )
 def test_a_mistake_is_one_sentence(clip, tmp_path, method, changes, expected):

@@ -105,6 +105,7 @@ def check(config: ConfigDict) -> None:
         )
     if config.data.frames < 1:
         raise PromptError(f"config.data.frames={config.data.frames} must be at least 1")
+    _check_protocol_only(config)
     if not 0 <= config.clip_norm < math.inf:
         raise PromptError(f"config.clip_norm={config.clip_norm} must be a number, 0 or more")
     if not 0 <= config.seed < 2**32:
@@ -117,6 +118,21 @@ def check(config: ConfigDict) -> None:
         raise PromptError(f"config.data.num_workers={config.data.num_workers} must be 0 or more")
     if config.data.num_threads < -1:
         raise PromptError(f"config.data.num_threads={config.data.num_threads} must be -1 or more")
+
+
+def _check_protocol_only(config):
+    """Refuses what the protocol would pass over."""
+    if config.protocol != "retrieval":
+        if config.data.also_test:
+            raise PromptError(
+                f"config.data.also_test={config.data.also_test} is of config.protocol=retrieval; "
+                f"{config.protocol} does not search"
+            )
+    elif config.data.shots != default.get_config().data.shots:
+        raise PromptError(
+            f"config.data.shots={config.data.shots}: retrieval draws no shots, but trains on all "
+            "clips of a data set; leave it out, or list fewer clips"
+        )
 
 
 def _get(config, path):
@@ -166,7 +182,12 @@ def build_method(config: ConfigDict) -> tuple[methods.Method, Any]:
         raise PromptError(
             f"config.settings.frames={config.settings.frames}, and config.data.frames="
             f"{config.data.frames}: {config.method} learns something for each frame, so both must "
-            "be the same"
+            f"be the same; give --config.settings.frames={config.data.frames} too"
+        )
+    if method.sees == "pairs" and config.batch_size < 2:
+        raise PromptError(
+            f"config.batch_size={config.batch_size}: {config.method} learns to tell the captions "
+            "of a batch apart, so it must be at least 2"
         )
     if config.cached_views and method.sees != "features":
         raise PromptError(

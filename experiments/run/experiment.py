@@ -9,7 +9,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from experiments.record import identity, workdir
-from experiments.run import building, choosing, overview, testing, training
+from experiments.run import building, choosing, memory, overview, testing, training
 from experiments.run.plans import Plan
 from experiments.run.preparation import Prepared, finished, load, prepare
 from prompt_jax.files import seal
@@ -32,8 +32,9 @@ def run(config: ConfigDict, folder: str | os.PathLike) -> dict[str, Any]:
     loaded = load(config, pathlib.Path(folder))
     if there := finished(loaded):
         return there
-    prepared = prepare(loaded)
-    with workdir.giving_back(prepared.folder):
+    with memory.telling(config):
+        prepared = prepare(loaded)
+    with workdir.giving_back(prepared.folder), memory.telling(config):
         return complete(prepared)
 
 
@@ -83,7 +84,7 @@ def finish(run: Prepared, trained: training.Trained) -> dict[str, Any]:
     workdir.release(run.folder)
     if trained.seconds:
         share = results["data_wait_share"]
-        print(f"training waited for pictures at most {share:.1%} of its time")
+        print(f"training waited for {run.plan.train.kind} at most {share:.1%} of its time")
     return results
 
 

@@ -62,10 +62,14 @@ def _describe_captions(plan: Plan, trains: bool) -> list[str]:
         for key, dataset in plan.tests.items()
     ]
     return [
-        f"{role} ({name}): {len(examples):,} clips, "
-        f"{sum(len(example.captions) for example in examples):,} captions"
+        f"{role} ({name}): {_number(len(examples), 'clip')}, "
+        + _number(sum(len(example.captions) for example in examples), "caption")
         for role, name, examples in parts
     ]
+
+
+def _number(count: int, what: str) -> str:
+    return f"{count:,} {what}{'s' * (count != 1)}"
 
 
 def _counted(dataset: Dataset, examples: Sequence, more: str, same: bool = False) -> str:
@@ -75,7 +79,7 @@ def _counted(dataset: Dataset, examples: Sequence, more: str, same: bool = False
     several = len(names) > 1
     each = f" ({f'{least:,} to ' * (least < most)}{most:,} each)" if several else ""
     classes = f"{'the same ' * same}{len(names):,} class{'es' * several}"
-    text = f"{classes}, {len(examples):,} picture{'s' * (len(examples) != 1)}{each}{more}"
+    text = f"{classes}, {_number(len(examples), 'picture')}{each}{more}"
     if same:
         return text
     shown = [_short(name) for name in names]
@@ -107,12 +111,9 @@ def remarks(plan: Plan, shots: int, trains: bool) -> list[Remark]:
         Part("test" if key == "test" else f"test {key}", dataset, dataset.test)
         for key, dataset in plan.tests.items()
     ]
-    found = []
     if plan.by_captions:
-        for part in [train, *tests]:
-            found += [Remark(note) for note in part.dataset.notes]
-        parts = [train, *(part for part in tests if part.role == "test")] if trains else []
-        return list(dict.fromkeys(found + lists.listed_twice(parts)))
+        return _remarks_on_captions(train, tests, trains)
+    found = []
     if trains:
         found += lists.one_class("train", plan.train.class_names)
         found += _without(train) + lists.fewer_than(shots, train)
@@ -124,6 +125,21 @@ def remarks(plan: Plan, shots: int, trains: bool) -> list[Remark]:
         found += lists.one_class(part.role, part.dataset.class_names) + _without(part)
     for part in [train, *tests] if trains else tests:
         found += [Remark(note) for note in part.dataset.notes] + _prompts(part.dataset)
+    return list(dict.fromkeys(found))
+
+
+def _remarks_on_captions(train: Part, tests: Sequence[Part], trains: bool) -> list[Remark]:
+    """The same, where captions are told apart."""
+    found: list[Remark] = []
+    for part in [train, *tests]:
+        found += [Remark(note) for note in part.dataset.notes]
+    for part in [train, *tests] if trains else tests:
+        found += lists.one_clip(part)
+    for part in tests:
+        found += lists.same_captions(part)
+    if trains:
+        found += lists.listed_twice([train, *(part for part in tests if part.role == "test")])
+        found += lists.copies([part for part in [train, *tests] if _is_own(part.dataset)])
     return list(dict.fromkeys(found))
 
 

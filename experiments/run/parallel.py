@@ -19,7 +19,7 @@ from ml_collections import ConfigDict
 from data_pipelines.errors import DataError
 from experiments.record import identity, workdir
 from experiments.record.log import Log
-from experiments.run import experiment, training
+from experiments.run import experiment, memory, training
 from experiments.run.preparation import Prepared, finished, load, prepare
 from prompt_jax import train
 from prompt_jax.checkpoint import Checkpoints
@@ -49,7 +49,7 @@ def run(
 
     def attempt(folder, function, *args):
         try:
-            with workdir.giving_back(folder):
+            with workdir.giving_back(folder), memory.telling(configs[folder]):
                 results[folder] = function(*args)
         except (PromptError, DataError) as error:
             failed[folder] = str(error)
@@ -72,7 +72,8 @@ def run(
         attempt(prepared[0].folder, experiment.complete, prepared[0])
     elif prepared:
         try:
-            ended = fit(prepared)
+            with memory.telling(prepared[0].config):
+                ended = fit(prepared)
         except (PromptError, DataError) as error:
             failed |= {one.folder: str(error) for one in prepared}
             ended = []

@@ -20,7 +20,6 @@ from experiments.run.batches import PictureBatches, make_batches
 from prompt_jax.errors import PromptError
 
 DATA_OPTIONS = (
-    "domain",
     "num_classes",
     "train_per_class",
     "test_per_class",
@@ -106,14 +105,12 @@ def build(config: ConfigDict, image_size: int, uses_validation: bool) -> Plan:
 
 
 def _options(config: ConfigDict, key: str, image_size: int) -> dict[str, Any]:
-    """What config.data says about one data set; of targets, the domain stands in the key."""
+    """What config.data says about one data set, but for the domain, which stands in the key."""
     data = config.data
-    name, domain = datasets.split_domain(key)
+    name, _ = datasets.split_domain(key)
     options: dict[str, Any] = {"source": data.source}
     if name == data.name:
         options |= {field: data[field] for field in DATA_OPTIONS if data[field]}
-        if domain is not None:
-            options.pop("domain", None)
     if name.startswith("emoji_"):
         # A tower of larger pictures gets drawings that are enlarged: 96 pixels is the largest.
         options["size"] = min(max(image_size, 32), 96)
@@ -211,9 +208,9 @@ def _place(dataset: Dataset):
 
 def refuse_empty(plan: Plan, trains: bool) -> None:
     """Raises a PromptError if there is nothing to train on, where something trains, or to test."""
-    lists = {"training pictures": plan.train.train} if trains else {}
-    lists |= {f"test pictures ({key})": dataset.test for key, dataset in plan.tests.items()}
-    for kind, left in lists.items():
+    parts = [("training", "", plan.train, plan.train.train)] if trains else []
+    parts += [("test", f" ({key})", dataset, dataset.test) for key, dataset in plan.tests.items()]
+    for role, key, dataset, left in parts:
         if not left:
             reason = "all of them are unreadable" if plan.bad else "its split lists none"
-            raise PromptError(f"{plan.train.name} has no {kind}: {reason}")
+            raise PromptError(f"{dataset.name} has no {role} {dataset.kind}{key}: {reason}")

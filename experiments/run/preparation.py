@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import pathlib
 import time
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -11,7 +12,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from data_pipelines.errors import DataError, shorten
-from data_pipelines.examples import Dataset
+from data_pipelines.examples import Dataset, Example
 from experiments.record import workdir
 from experiments.record.identity import as_json, identify, refuse_other_results
 from experiments.run import building, overview, plans, training
@@ -19,7 +20,7 @@ from experiments.run.batches import PairBatches, TrainingBatches
 from experiments.run.features import FeatureMaker
 from experiments.run.plans import Plan
 from prompt_jax import methods
-from prompt_jax.captions import tokenize_captions
+from prompt_jax.captions import Captions, tokenize_captions
 from prompt_jax.sharding import Placement
 
 
@@ -156,6 +157,9 @@ def prepare(run: Loaded) -> Prepared:
         needs_shots = prepared.trainable > 0 or run.method.from_shots is not None
         plans.refuse_empty(plan, needs_shots)
         overview.show(plan, run.config.data.shots, needs_shots)
+        if plan.by_captions:
+            for dataset in plan.tests.values():
+                tokenize(prepared, dataset, "test", dataset.test)
         if needs_shots:
             prepared = _with_shots(prepared)
         # Only now: a run that is refused leaves the folder to the corrected one.
@@ -243,17 +247,26 @@ def prepare_shots(run: Prepared) -> Shots:
 
 
 def pair_batches(run: Prepared) -> PairBatches:
-    """Batches of the training clips with their captions; says how many captions were cut."""
-    dataset, encoders = run.plan.train, methods.get_encoders(run.config.method)
-    captions = [caption for example in dataset.train for caption in example.captions]
-    room = run.backbone.clip.config.context_length
+    """Batches of the training clips with their captions."""
+    dataset = run.plan.train
+    tokens = tokenize(run, dataset, "training", dataset.train)
+    return PairBatches(run.plan.batches.train(dataset), dataset, tokens, run.placement.devices)
+
+
+def tokenize(run: Prepared, dataset: Dataset, role: str, examples: Sequence[Example]) -> Captions:
+    """All captions of some clips, in their order; says how many of them the method cuts."""
+    encoders, room = (
+        methods.get_encoders(run.config.method),
+        run.backbone.clip.config.context_length,
+    )
+    captions = [caption for example in examples for caption in example.captions]
     tokens = tokenize_captions(captions, encoders.text_prompts(run.task.settings), room)
     if tokens.cut:
         print(
-            f"{dataset.name}: {len(tokens.cut):,} of {len(captions):,} training captions are "
-            f"longer than the text tower, and were cut, e.g. {shorten(captions[tokens.cut[0]])}"
+            f"{dataset.name}: {len(tokens.cut):,} of {len(captions):,} {role} captions are "
+            f"longer than the text tower, and are cut, e.g. {shorten(captions[tokens.cut[0]])}"
         )
-    return PairBatches(run.plan.batches.train(dataset), dataset, tokens, run.placement.devices)
+    return tokens
 
 
 def note_small_tower(settings: Any, layers: int) -> None:

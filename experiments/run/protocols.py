@@ -73,7 +73,7 @@ def _refuse_without_captions(dataset):
     if dataset.kind != "clips":
         raise PromptError(
             f"config.protocol=retrieval searches clips, and {dataset.name} holds pictures; use a "
-            "data set of clips, e.g. emoji_clips, or another protocol"
+            "data set of clips, e.g. emoji_clips, or a config of experiments/configs/images"
         )
     if lacking := next((one for one in (*dataset.train, *dataset.test) if not one.captions), None):
         raise PromptError(
@@ -87,7 +87,7 @@ def _few_shot(config, load):
     if dataset.kind == "clips":
         raise PromptError(
             f"config.protocol={config.protocol} is of pictures, and {dataset.name} holds clips; "
-            "use config.protocol=retrieval, or a data set of pictures"
+            "use --config=experiments/configs/video/retrieval.py:vop, or a data set of pictures"
         )
     return sampling.few_shot(dataset, config.data.shots, config.seed)
 

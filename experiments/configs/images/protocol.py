@@ -5,8 +5,7 @@ from collections.abc import Mapping
 
 from ml_collections import ConfigDict
 
-from prompt_jax.errors import unknown
-from prompt_jax.methods import METHODS
+from prompt_jax import methods
 
 SEEDS = (1, 2, 3)
 # The data sets of the published averages, in their order.
@@ -22,8 +21,7 @@ def get_config(protocol: str, method: str) -> ConfigDict:
     Raises:
         PromptError: no method has that name.
     """
-    if method not in METHODS:
-        raise unknown("method", method, METHODS)
+    methods.get(method)
     module = importlib.import_module(f"experiments.configs.images.{method}")
     c = module.get_config(protocol)
     c.protocol = protocol

@@ -1,0 +1,31 @@
+"""Memory that is not there, in a sentence."""
+
+import contextlib
+import re
+from collections.abc import Iterator
+
+from ml_collections import ConfigDict
+
+from prompt_jax.errors import PromptError
+
+# What XLA says on a CPU, and on a GPU or TPU.
+_SHORT = re.compile(r"out of memory|RESOURCE_EXHAUSTED", re.IGNORECASE)
+_BYTES = re.compile(r"allocat\w+ (\d+) ?bytes")
+
+
+@contextlib.contextmanager
+def telling(config: ConfigDict) -> Iterator[None]:
+    """Turns what no device, or the host, has the memory for into a PromptError: what to lower."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:  # XLA's own error is a RuntimeError
+        if not isinstance(error, MemoryError) and not _SHORT.search(str(error)):
+            raise
+        asked = _BYTES.search(str(error))
+        much = f" ({int(asked[1]) / 1e9:.1f} GB at once)" if asked else ""
+        sizes = f"config.batch_size={config.batch_size}, eval_batch_size={config.eval_batch_size}"
+        if config.protocol == "retrieval":
+            sizes += f", data.frames={config.data.frames}"
+        raise PromptError(
+            f"there is not enough memory for a step{much}; lower what makes it large: {sizes}"
+        ) from error

@@ -1,0 +1,72 @@
+"""What a run says of its captioned clips at its start, and which lists stop it."""
+
+from pathlib import Path
+
+import pytest
+
+from data_pipelines.errors import DataError
+from experiments.configs.video import retrieval
+from experiments.run import overview, plans
+from prompt_jax.errors import PromptError
+
+
+def plan_of(root: Path, rows: dict[str, tuple[str, str]], same: dict[str, str] | None = None):
+    """The plan of own clips: {clip: (caption, split)}; `same` clips have another one's bytes."""
+    lines = ["path,caption,split"]
+    for clip, (caption, split) in rows.items():
+        (root / clip).write_bytes((same or {}).get(clip, clip).encode())
+        lines.append(f"{clip},{caption},{split}")
+    (root / "list.csv").write_text("\n".join(lines), encoding="utf-8")
+    config = retrieval.get_config("vop")
+    config.data.update(name="captions_csv", root=str(root))
+    return plans.build(config, 32, False)
+
+
+ROWS = {
+    "a.mp4": ("a cat", "train"),
+    "b.mp4": ("a dog", "train"),
+    "c.mp4": ("an owl", "test"),
+    "d.mp4": ("a cow", "test"),
+}
+
+
+def test_clips_and_captions_are_counted(tmp_path, capsys):
+    plan = plan_of(tmp_path, ROWS)
+    overview.show(plan, 16, True)
+    assert capsys.readouterr().out.splitlines() == [
+        "train (captions_csv): 2 clips, 2 captions",
+        "test (captions_csv): 2 clips, 2 captions",
+    ]
+
+
+@pytest.mark.parametrize(("split", "left_out"), [("test", "d.mp4"), ("train", "b.mp4")])
+def test_one_clip_alone_stops_a_run(tmp_path, capsys, split, left_out):
+    plan = plan_of(tmp_path, {clip: row for clip, row in ROWS.items() if clip != left_out})
+    with pytest.raises(DataError, match=f"nothing: {split}: one clip only, .*; add others"):
+        overview.show(plan, 16, True)
+    assert f"{split} (captions_csv): 1 clip, 1 caption\n" in capsys.readouterr().out
+    if split == "train":
+        overview.show(plan, 16, False)  # nothing is trained on it
+
+
+def test_captions_that_test_clips_share_are_said(tmp_path, capsys):
+    plan = plan_of(tmp_path, ROWS | {"e.mp4": ("An owl", "test"), "f.mp4": ("a cat", "train")})
+    overview.show(plan, 16, True)
+    said = "note: test: captions that several clips have: 1, e.g. 'an owl' (c.mp4 and e.mp4)"
+    assert said in capsys.readouterr().out.splitlines()
+
+
+def test_copies_are_said_and_stop_a_run_where_they_are_half_of_a_test_set(tmp_path, capsys):
+    more = {"e.mp4": ("a pig", "test")}
+    overview.show(plan_of(tmp_path, ROWS | more, {"c.mp4": "a.mp4"}), 16, True)
+    said = "note: clips copied from another split: 1, e.g. c.mp4 (same as a.mp4)"
+    assert said in capsys.readouterr().out.splitlines()
+    with pytest.raises(DataError, match="clips copied from another split: 1.*remove one of each"):
+        overview.show(plan_of(tmp_path, ROWS, {"c.mp4": "a.mp4"}), 16, True)
+
+
+@pytest.mark.parametrize(("split", "said"), [("train", "no training clips"), ("test", "no test")])
+def test_a_split_without_clips_is_named(tmp_path, split, said):
+    plan = plan_of(tmp_path, {clip: row for clip, row in ROWS.items() if row[1] != split})
+    with pytest.raises(PromptError, match=f"captions_csv has {said}.*its split lists none"):
+        plans.refuse_empty(plan, True)
