@@ -55,7 +55,8 @@ def draw(path: pathlib.Path, folder: pathlib.Path, key: str) -> list[pathlib.Pat
         before, after = line["zero_shot_rank"], line["rank"]
         title = f"“{line['caption']}”: rank {before} by zero-shot CLIP, {after} now"
         strips.append((title, list(frames)))
-    return plots.plot_strips(path, strips, f"Of {len(lines)} clips of {key}, embedded stand-in")
+    title = f"{key}, embedded stand-in: the {len(strips)} of {len(lines)} captions that gained most"
+    return plots.plot_strips(path, strips, f"{title}. From left to right: time")
 
 
 def start(argv: list[str]) -> None:
@@ -70,6 +71,6 @@ def start(argv: list[str]) -> None:
     tables.print_run(experiment.run(config, folder))
     draw(folder / "clips.png", folder, config.data.also_test)
     print(
-        f"{time.perf_counter() - began:.0f} s; clips whose captions find them now are drawn in "
+        f"{time.perf_counter() - began:.0f} s; the clips whose captions gained most are drawn in "
         f"{folder / 'clips.png'}, every caption's rank is in {folder}"
     )

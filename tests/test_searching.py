@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tiny
+from clip_files import write_folder
 
 from data_pipelines import datasets
 from data_pipelines.errors import DataError
@@ -183,6 +184,21 @@ def test_long_captions_are_cut_and_said(clip, tmp_path, capsys):
         assert f"{role} captions are longer than the text tower, and are cut, e.g. " in said
 
 
+def test_equal_captions_tie_wherever_they_stand(clip, tmp_path):
+    number = 45
+    rows = ["path,caption,split"]
+    for clip_number in range(number):
+        write_folder(tmp_path / f"{clip_number}", 1, size=(32 + clip_number, 32))
+        rows.append(f"{clip_number},a dog,test")
+    (tmp_path / "list.csv").write_text("\n".join(rows), encoding="utf-8")
+    config = config_of(clip, "zero_shot")
+    config.data.update(name="captions_csv", root=str(tmp_path), frames=1)
+    config.data.train_per_class = config.data.test_per_class = 0
+    found = experiment.run(config, tmp_path / "run")["ranks"]["test"]["v2t"]
+    assert found["MnR"] == found["MdR"] == (number + 1) / 2
+    assert found["R@1"] == pytest.approx(100 / number)
+
+
 @pytest.mark.parametrize(
     ("method", "changes", "expected"),
     [
@@ -203,6 +219,16 @@ def test_a_mistake_is_one_sentence(clip, tmp_path, method, changes, expected):
     config.update_from_flattened_dict(changes)
     with pytest.raises((PromptError, DataError), match=expected):
         experiment.run(config, tmp_path)
+
+
+def test_a_list_of_data_sets_takes_the_place_of_the_embedded_one():
+    config = configs.get_config("vop")
+    config.data.names = "msrvtt_9k,emoji_clips:time"
+    found = [(one.data.name, one.data.domain) for one in sweep.expand(config).values()]
+    assert found == [("msrvtt_9k", ""), ("emoji_clips", "time")]
+    config.data.name = "msvd"
+    with pytest.raises(PromptError, match="config.data.name=msvd and config.data.names=.* both"):
+        sweep.expand(config)
 
 
 def test_every_method_has_a_config():

@@ -7,11 +7,13 @@ from ml_collections import ConfigDict
 
 from data_pipelines.errors import DataError
 from experiments.configs import default
+from experiments.configs.video import retrieval
 from experiments.record.runs import SOURCE_PROTOCOLS
 from experiments.run import building, experiment, parallel, protocols
 from prompt_jax.errors import PromptError
 
-DEFAULT_NAME = default.get_config().data.name
+# What configs train on until a data set is named.
+DEFAULT_NAMES = (default.get_config().data.name, retrieval.get_config().data.name)
 Runs = dict[str, ConfigDict]
 """The folder of each run, below the sweep's, and its config."""
 
@@ -77,7 +79,7 @@ def _check_lists(config: ConfigDict) -> None:
             '("N=1", (("settings.iterations", 1),))'
         )
     name, names = config.data.name, _names(config)
-    if names and name not in ("", DEFAULT_NAME, *names):
+    if names and name not in ("", *DEFAULT_NAMES, *names):
         raise PromptError(
             f"config.data.name={name} and config.data.names={config.data.names} both say what to "
             f"train on; use --config.data.names={protocols.source_key(config)} alone"

@@ -70,7 +70,8 @@ def search(
     owner = np.repeat(np.arange(len(dataset.test)), [len(one.captions) for one in dataset.test])
     found, places = [], []
     for one, features in zip(compared, clips, strict=True):
-        similarities = _encode_texts(run, one, captions) @ features.T
+        texts, place = _encode_texts(run, one, captions)
+        similarities = (texts @ features.T)[place]
         of_clips = metrics.retrieve_clips(similarities, owner)
         ranks = (of_clips, metrics.retrieve_texts(similarities, owner))
         found.append({way: _in_words(part) for way, part in zip(WAYS, ranks, strict=True)})
@@ -113,11 +114,16 @@ def _write_ranks(path: pathlib.Path, dataset: Dataset, places: Sequence[metrics.
 
 def _encode_texts(
     run: Prepared, method: tuple[Encoders, Prompts, Task], captions: Sequence[str]
-) -> np.ndarray:
-    """Features float32[N, d] of all captions."""
+) -> tuple[np.ndarray, np.ndarray]:
+    """Features float32[M, d] of what captions say, each once; which of them int[N] each has.
+
+    So that equal captions tie: in other places of a batch they would be rounded differently.
+    """
     encoders, _, task = method
     room = task.clip.config.context_length
     tokens = tokenize_captions(captions, encoders.text_prompts(task.settings), room).tokens
+    number = {row: place for place, row in enumerate(dict.fromkeys(map(tuple, tokens)))}
     size, devices = run.config.eval_batch_size, run.placement.devices
-    batches = map(run.placement.split, retrieval.text_batches(tokens, size, devices))
-    return retrieval.encode_texts(*method, batches, len(captions))
+    batches = map(run.placement.split, retrieval.text_batches(list(number), size, devices))
+    features = retrieval.encode_texts(*method, batches, len(number))
+    return features, np.array([number[tuple(row)] for row in tokens])
