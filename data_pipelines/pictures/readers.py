@@ -115,8 +115,8 @@ def check_files(dataset: Dataset, examples: Sequence[Example]) -> None:
         more = f"\n  … and {len(missing) - 10} more" if len(missing) > 10 else ""
         raise DataError(
             f"{dataset.name}: {len(missing)} of {wanted} {dataset.kind} are missing in "
-            f"{dataset.folder}:{shown}{more}\nComplete the download, or point root at the full "
-            "data set."
+            f"{dataset.folder}:{shown}{more}\nComplete the download, point root at the full "
+            "data set, or leave them out with --config.data.on_bad_image=skip."
         )
 
 
