@@ -8,16 +8,21 @@ Nothing heavy is imported: this must be there before what takes seconds to impor
 """
 
 import contextlib
+import math
 import os
 import signal
 import sys
 import threading
+import time
 from types import FrameType
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 STOPPING = "stopping after this step, then a checkpoint; again: at once"
 AT_ONCE = "stopped at once"
 SECONDS_TO_FLUSH = 1.0
+ONE_STOP = (
+    0.25  # seconds in which signals are one: `timeout` sends its own twice, to process and group
+)
 
 _CLEAR_LINE, _SHOW_CURSOR = "\r\x1b[2K", "\x1b[?25h"  # what a bar on a terminal leaves behind
 
@@ -92,6 +97,7 @@ class Listener:
         self.request: StopRequest | None = None
         self.number = 0
         self._words = words
+        self._answered = -math.inf  # when a loop was asked to stop
 
     def start(self) -> None:
         """Takes over; in the main thread.
@@ -117,8 +123,9 @@ class Listener:
         self.number = self.number or number
         request = self.request
         if is_first and request is not None and request.ask():
+            self._answered = time.monotonic()
             say(STOPPING)
-        else:
+        elif time.monotonic() - self._answered > ONE_STOP:
             end(number, self._words if is_first else AT_ONCE)
 
 

@@ -62,9 +62,20 @@ def test_a_step_is_finished_after_the_first_signal_and_left_at_the_second():
     process.send_signal(signal.SIGTERM)
     assert process.stderr.readline() == interrupts.STOPPING + "\n"
     with pytest.raises(subprocess.TimeoutExpired):
-        process.wait(0.3)
+        process.wait(2 * interrupts.ONE_STOP)
     process.send_signal(signal.SIGINT)
     assert end(process) == (130, "buffered", interrupts.AT_ONCE + "\n")
+
+
+def test_a_signal_that_comes_twice_at_a_time_is_one():
+    process = start(LOOP.format(step="stop.step_done()"))
+    for number in (signal.SIGTERM, signal.SIGCONT, signal.SIGTERM):  # as `timeout` stops a group
+        process.send_signal(number)
+    assert process.stderr.readline() == interrupts.STOPPING + "\n"
+    with pytest.raises(subprocess.TimeoutExpired):
+        process.wait(2 * interrupts.ONE_STOP)
+    process.send_signal(signal.SIGTERM)
+    assert end(process) == (143, "buffered", interrupts.AT_ONCE + "\n")
 
 
 def test_a_stopped_command_exits_at_once_with_the_loop_s_words():
