@@ -10,15 +10,15 @@ import numpy as np
 from prompt_jax.clip import tokenizer
 from prompt_jax.errors import PromptError
 from prompt_jax.methods import Encoders, Prompts, Task
-from prompt_jax.metrics import Retrieval, retrieve_clips, retrieve_texts, summarize
+from prompt_jax.metrics import Ranks, retrieve_clips, retrieve_texts
 from prompt_jax.packing import PackedTokens, pack_captions
 
 
 class Directions(NamedTuple):
     """Captions that look for their clip (t2v), and clips for their captions (v2t)."""
 
-    text_to_video: Retrieval
-    video_to_text: Retrieval
+    text_to_video: Ranks
+    video_to_text: Ranks
 
 
 def text_batches(
@@ -88,23 +88,18 @@ def encode_clips(
     return features
 
 
-def evaluate(
-    texts: np.ndarray, clips: np.ndarray, clip_of_text: Sequence[int] | np.ndarray
-) -> Directions:
-    """Both directions, of features float32[N, d] and float32[M, d].
+def evaluate(similarities: np.ndarray, clip_of_text: Sequence[int] | np.ndarray) -> Directions:
+    """Both directions' ranks, which `metrics.summarize` makes figures of.
 
     Args:
-        texts, clips: from `encode_texts` and `encode_clips`.
+        similarities: float[N, M], N texts by M clips.
         clip_of_text: int[N], the clip of each text, from 0.
 
     Raises:
         PromptError: see `metrics.retrieve_texts`.
     """
-    similarities, owner = texts @ clips.T, np.asarray(clip_of_text)
-    return Directions(
-        summarize(retrieve_clips(similarities, owner)),
-        summarize(retrieve_texts(similarities, owner)),
-    )
+    owner = np.asarray(clip_of_text)
+    return Directions(retrieve_clips(similarities, owner), retrieve_texts(similarities, owner))
 
 
 @cache

@@ -4,13 +4,12 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+from data_pipelines.clips import readers
 from data_pipelines.errors import DataError
 from data_pipelines.pictures.files import SUFFIXES as PICTURES
 
-SUFFIXES = (
-    *(".mp4", ".m4v", ".mov", ".3gp", ".mkv", ".webm", ".avi", ".gif"),
-    *(".mpg", ".mpeg", ".mts", ".m2ts", ".ts", ".3g2", ".flv", ".wmv", ".ogv"),
-)
+# Published lists name clips of further cameras.
+SUFFIXES = (*readers.SUFFIXES, ".mts", ".m2ts", ".3g2")
 
 
 def clip_id(name: str) -> str:

@@ -1,6 +1,8 @@
 """Every field of an experiment. A method's config starts from these and changes what differs."""
 
 import dataclasses
+from collections.abc import Mapping
+from typing import Any
 
 from ml_collections import ConfigDict
 
@@ -78,4 +80,23 @@ def get_config(method: str = "pro_mpt", kind: str = "pictures", **settings) -> C
     c.variants = ()  # ((label, ((field, value), …)), …): one run each
     c.variant = ""  # label of this run's
     c.lock()  # a misspelt field is an error where it is set
+    return c
+
+
+def vary(c: ConfigDict, name: str, variants: Mapping[str, Mapping[str, Any]]) -> ConfigDict:
+    """Asks a config for an ablation: a run for every variant.
+
+    Args:
+        c: the config, which is changed.
+        name: of the ablation, for its table.
+        variants: label to the settings that differ, e.g. {"N=1": {"iterations": 1}}.
+
+    Returns:
+        `c`.
+    """
+    c.ablation = name
+    c.variants = tuple(
+        (label, tuple((f"settings.{field}", value) for field, value in changes.items()))
+        for label, changes in variants.items()
+    )
     return c

@@ -36,7 +36,7 @@ class Cell:
     @property
     def deviation(self) -> float | None:
         """Sample standard deviation over seeds, from two seeds on."""
-        return statistics.stdev(self.by_seed.values()) if len(self.by_seed) > 1 else None
+        return tables.deviation(self.by_seed.values())
 
     @property
     def difference(self) -> float | None:
@@ -57,8 +57,7 @@ class Row:
     @property
     def label(self) -> str:
         """How the row is called in tables and plots."""
-        named = " ".join(part for part in (self.method, self.variant) if part)
-        return f"{named} ({self.settings})" if self.settings else named
+        return tables.row_label(self.method, self.variant, self.settings)
 
     def iterations(self, key: Key, averaged: Sequence[str]) -> list[list[float]]:
         """Accuracy after each iteration, a list per seed; of an average, over these data sets.

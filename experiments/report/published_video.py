@@ -1,7 +1,6 @@
 """The figures that VoP's paper prints (Huang et al., CVPR 2023), to be put beside measured ones."""
 
 DATASET = "msrvtt_9k"  # 9,000 training clips, test set 1k-A
-BACKBONE = "ViT-B/32 with OpenAI's weights"
 BACKBONE_NAMES = ("ViT-B/32", "openai/clip-vit-base-patch32")
 
 # Table 1: captions for clips, then clips for captions, each R@1, R@5, R@10, mean and median rank.

@@ -28,8 +28,7 @@ class Row:
     @property
     def label(self) -> str:
         """How the row is called in tables and plots."""
-        named = " ".join(part for part in (self.method, self.variant) if part)
-        return f"{named} ({self.settings})" if self.settings else named
+        return tables.row_label(self.method, self.variant, self.settings)
 
     def figures(self, key: str, direction: str, metric: str) -> list[float]:
         """One a seed; empty where a run did not test that."""
@@ -140,7 +139,7 @@ def bars(table: RetrievalTable) -> Mapping[str, Mapping[str, tuple]]:
     for row in table.rows:
         for key in table.tests:
             if values := row.figures(key, "t2v", "R@1"):
-                deviation = statistics.stdev(values) if len(values) > 1 else None
+                deviation = tables.deviation(values)
                 printed = _published(table, row, key)
                 name = "t2v R@1" if key == TEST else f"{key}: t2v R@1"
                 bar = statistics.fmean(values), deviation, printed[0] if printed else None
@@ -167,7 +166,7 @@ def records(table: RetrievalTable) -> Iterator[dict[str, object]]:
                     values = row.figures(key, way, metric)
                     if not values:
                         continue
-                    deviation = statistics.stdev(values) if len(values) > 1 else None
+                    deviation = tables.deviation(values)
                     yield {
                         "protocol": RETRIEVAL,
                         "ablation": table.ablation,

@@ -1,6 +1,7 @@
 """Tables that a person reads."""
 
-from collections.abc import Mapping, Sequence
+import statistics
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
@@ -77,6 +78,17 @@ def count_shots(asked: int, least: int, most: int) -> str:
     there = str(most) if least == most else f"{least} to {most}"
     shots = f"{there} shot{'s' * (there != '1')}"
     return shots if least >= asked else f"{shots} ({asked} asked for)"
+
+
+def row_label(method: str, variant: str, settings: str) -> str:
+    """How a row is called in tables and plots: what sets it apart stands in brackets."""
+    named = " ".join(part for part in (method, variant) if part)
+    return f"{named} ({settings})" if settings else named
+
+
+def deviation(values: Collection[float]) -> float | None:
+    """Sample standard deviation (n - 1), from two values on."""
+    return statistics.stdev(values) if len(values) > 1 else None
 
 
 def mean_and_deviation(values: Sequence[float]) -> str:

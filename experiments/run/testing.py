@@ -71,11 +71,9 @@ def search(
     found, places = [], []
     for one, features in zip(compared, clips, strict=True):
         texts, place = _encode_texts(run, one, captions)
-        similarities = (texts @ features.T)[place]
-        of_clips = metrics.retrieve_clips(similarities, owner)
-        ranks = (of_clips, metrics.retrieve_texts(similarities, owner))
+        ranks = retrieval.evaluate((texts @ features.T)[place], owner)
         found.append({way: _in_words(part) for way, part in zip(WAYS, ranks, strict=True)})
-        places.append(of_clips)
+        places.append(ranks.text_to_video)
     _write_ranks(run.folder / ranks_file(key), dataset, places)
     return {
         "accuracy": found[0]["t2v"]["R@1"],

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from prompt_jax.clip import CLIP, Frozen, normalize
 from prompt_jax.clip.text import Cache
 from prompt_jax.errors import PromptError
+from prompt_jax.methods import zero_shot
 from prompt_jax.methods.method import Prompts, Task, all_train, keep
 from prompt_jax.packing import PackedTokens
 from prompt_jax.prompts import encode_packed
@@ -87,12 +88,6 @@ def encode_captions(clip: CLIP, frozen: Frozen, cache: Cache, texts: PackedToken
     return normalize(encode_packed(clip, frozen, cache, texts))
 
 
-def init_nothing(rng, task):
-    """No prompts."""
-    del rng, task
-    return {}
-
-
 def encode_clips(prompts, task, clips):
     """Frozen CLIP's mean over the frames."""
     del prompts
@@ -105,4 +100,4 @@ def encode_texts(prompts, task, texts):
     return encode_captions(task.clip, task.frozen, task.names.sos, texts)
 
 
-ZERO_SHOT = Encoders(ClipSettings, init_nothing, encode_clips, encode_texts)
+ZERO_SHOT = Encoders(ClipSettings, zero_shot.init, encode_clips, encode_texts)

@@ -86,6 +86,3 @@ def similarities(rows: jax.Array, columns: jax.Array) -> jax.Array:
     """Products float32[N, M] of features float32[N, d] and float32[M, d]."""
     # As in `cosine_logits`: times 100, what accelerators round float32 products to would show.
     return jnp.matmul(rows, columns.T, precision="highest")
-
-
-OBJECTIVES = {"retrieve": retrieve, "recognize": recognize}

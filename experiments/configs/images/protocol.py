@@ -5,6 +5,7 @@ from collections.abc import Mapping
 
 from ml_collections import ConfigDict
 
+from experiments.configs import default
 from prompt_jax import methods
 
 SEEDS = (1, 2, 3)
@@ -33,14 +34,8 @@ def get_ablation(name: str, variants: Mapping[str, Mapping[str, float]]) -> Conf
     """ProMPT base-to-novel, once for every variant.
 
     Args:
-        name: of the ablation, for its table.
-        variants: label to the settings that differ, e.g. {"N=1": {"iterations": 1}}.
+        name, variants: see `default.vary`.
     """
     c = get_config("base_to_novel", "pro_mpt")
     c.data.names = NAMES
-    c.ablation = name
-    c.variants = tuple(
-        (label, tuple((f"settings.{field}", value) for field, value in changes.items()))
-        for label, changes in variants.items()
-    )
-    return c
+    return default.vary(c, name, variants)

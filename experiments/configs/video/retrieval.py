@@ -59,15 +59,9 @@ def get_ablation(name: str, method: str, variants: Mapping[str, Mapping[str, Any
     """A method once for every variant, three seeds.
 
     Args:
-        name: of the ablation, for its table.
         method: whose.
-        variants: label to the settings that differ.
+        name, variants: see `default.vary`.
     """
     c = get_config(method)
     c.seeds = SEEDS
-    c.ablation = name
-    c.variants = tuple(
-        (label, tuple((f"settings.{field}", value) for field, value in changes.items()))
-        for label, changes in variants.items()
-    )
-    return c
+    return default.vary(c, name, variants)
