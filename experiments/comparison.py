@@ -1,8 +1,9 @@
 """Every method on the embedded stand-in: base-to-novel and domain generalization, three seeds.
 
     python -m experiments.comparison [--out results/comparison] [--methods coop,pro_mpt] [--seeds 1]
+        [--protocols base_to_novel]
 
-Takes about half an hour on two cores. Finished runs are kept: an interrupted comparison goes on.
+Finished runs are kept: an interrupted comparison goes on.
 Writes tables and plots, and comparison.md with the date and the commit.
 """
 
@@ -26,10 +27,12 @@ from prompt_jax import methods
 from prompt_jax.errors import PromptError, unknown
 
 
-def run_all(folder: pathlib.Path, chosen: list[str], seeds: tuple[int, ...]) -> None:
+def run_all(
+    folder: pathlib.Path, protocols: list[str], chosen: list[str], seeds: tuple[int, ...]
+) -> None:
     """Runs, or finds finished, all of it; a folder a protocol."""
     for config in comparison.get_configs():
-        if config.method in chosen:
+        if config.protocol in protocols and config.method in chosen:
             config.seeds = seeds
             print(f"{config.protocol}: {config.method}")
             sweep.run(config, folder / config.protocol)
@@ -56,18 +59,23 @@ def start(argv: list[str]) -> None:
     parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("results/comparison"))
     parser.add_argument("--methods", default=",".join(methods.METHODS), help="all by default")
     parser.add_argument("--seeds", default="1,2,3")
+    parser.add_argument("--protocols", default=",".join(comparison.PROTOCOLS), help="both")
     options = parser.parse_args(argv)
-    chosen = options.methods.split(",")
-    for name in chosen:
-        if name not in methods.METHODS:
-            raise unknown("method", name, methods.METHODS)
+    protocols, chosen = options.protocols.split(","), options.methods.split(",")
+    for what, names, known in (
+        ("protocol", protocols, comparison.PROTOCOLS),
+        ("method", chosen, methods.METHODS),
+    ):
+        for name in names:
+            if name not in known:
+                raise unknown(what, name, known)
     try:
         seeds = tuple(int(seed) for seed in options.seeds.split(","))
     except ValueError:
         raise PromptError(f"--seeds={options.seeds}: must be numbers such as 1,2,3") from None
     command_line.prepare_jax()
     began = time.perf_counter()
-    run_all(options.out, chosen, seeds)
+    run_all(options.out, protocols, chosen, seeds)
     results.report(options.out)
     page = write_page(options.out, (time.perf_counter() - began) / 60)
     print(f"all tables with date and commit: {page}")
