@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 from data_pipelines.layouts import class_names
 from data_pipelines.layouts.activitynet import ActivityNetLayout
@@ -33,6 +34,7 @@ class Entry:
         title: its name as tables print it.
         template: the text of one class, with one `{}` for the class name.
         layout: reads its files.
+        kind: what it holds.
         tfds: its name in TFDS, with the config if it has several; None if it is not there.
         num_classes: the number of its classes; None for people's own pictures, and for clips that
             captions describe.
@@ -51,6 +53,7 @@ class Entry:
     title: str
     template: str
     layout: Layout
+    kind: Literal["pictures", "clips"] = "pictures"
     tfds: str | None = None
     num_classes: int | None = None
     counts: tuple[int, int, int] | None = None
@@ -234,6 +237,7 @@ TABLE: dict[str, Entry] = {
         "MSR-VTT-9k",
         _VIDEO,
         MsrVttLayout("MSRVTT", "MSRVTT_train.9k.csv"),
+        kind="clips",
         counts=(9000, 0, 1000),
         citation="Xu et al., CVPR 2016; 1k-A: Yu et al., ECCV 2018",
         url=f"{_CLIPS}#data-preparing",
@@ -242,6 +246,7 @@ TABLE: dict[str, Entry] = {
         "MSR-VTT-7k",
         _VIDEO,
         MsrVttLayout("MSRVTT", "MSRVTT_train.7k.csv"),
+        kind="clips",
         counts=(7010, 0, 1000),
         citation="Xu et al., CVPR 2016; 1k-A: Yu et al., ECCV 2018",
         url=f"{_CLIPS}#data-preparing",
@@ -250,6 +255,7 @@ TABLE: dict[str, Entry] = {
         "MSVD",
         _VIDEO,
         MsvdLayout("MSVD"),
+        kind="clips",
         counts=(1200, 100, 670),
         citation="Chen and Dolan, ACL 2011",
         url="https://www.cs.utexas.edu/users/ml/clamp/videoDescription/",
@@ -258,6 +264,7 @@ TABLE: dict[str, Entry] = {
         "LSMDC",
         _VIDEO,
         LsmdcLayout("LSMDC"),
+        kind="clips",
         counts=(109_673, 7408, 1000),
         citation="Rohrbach et al., CVPR 2015",
         url="https://sites.google.com/site/describingmovies/download",
@@ -266,6 +273,7 @@ TABLE: dict[str, Entry] = {
         "DiDeMo",
         _VIDEO,
         DidemoLayout("DiDeMo"),
+        kind="clips",
         counts=(8395, 1065, 1004),
         citation="Hendricks et al., ICCV 2017",
         url="https://github.com/LisaAnne/LocalizingMoments",
@@ -274,6 +282,7 @@ TABLE: dict[str, Entry] = {
         "ActivityNet",
         _VIDEO,
         ActivityNetLayout("ActivityNet"),
+        kind="clips",
         # Papers say 4,917 test clips: one of them is in val_1.json, but not in val_ids.json.
         counts=(10_009, 0, 4916),
         citation="Krishna et al., ICCV 2017",
@@ -290,10 +299,11 @@ TABLE: dict[str, Entry] = {
         "Emoji clips",
         "a video of something {}.",
         EmojiClips(),
+        kind="clips",
         num_classes=33,
         citation="this repository; drawings: Twemoji (CC-BY-4.0)",
     ),
     "folder": Entry("Own folders", _PHOTO, FolderLayout()),
     "csv": Entry("Own CSV file", _PHOTO, CsvLayout()),
-    "captions_csv": Entry("Own captioned clips", _VIDEO, CaptionsCsvLayout()),
+    "captions_csv": Entry("Own captioned clips", _VIDEO, CaptionsCsvLayout(), kind="clips"),
 }

@@ -2,12 +2,13 @@
 
     python -m experiments.pretrain --workdir=DIR --steps=3800 --export=prompt_jax/clip/embedded
 
-Symmetric contrastive loss (pairs of the same class in a batch are not negatives), AdamW, constant
+Symmetric contrastive loss (pairs that say the same in a batch are not negatives), AdamW, constant
 rate after a warm-up, linear decay over the last quarter; until that decay the image tower sees half
 of each picture's patches, drawn at random, at less than half the cost (FLIP, CVPR 2023, section 3);
 during the decay half of the pictures are of shifted domains. Then the text tower alone goes on, on
 captions behind words that say nothing: prompts push a text to slots that short captions never
-reach. At the end the scale of logits is calibrated on shifted domains.
+reach. Half of these are of single frames of clips, since a CLIP has read of what things do beside
+still pictures of it. At the end the scale of logits is calibrated on shifted domains.
 
 Batch s holds scenes s·B … s·B + B - 1 of one endless, seeded stream, so a run that is started again
 on its workdir goes on as if it had not stopped, and more steps may be asked for until the decay
@@ -28,9 +29,7 @@ import os
 import pathlib
 import time
 from collections.abc import Sequence
-from typing import NamedTuple
 
-import grain
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -38,44 +37,15 @@ import optax
 from absl import logging
 
 from data_pipelines import scenes
-from experiments.calibration import STREAM, TOKENS, calibrate, to_float, zero_shot_accuracy
+from experiments.calibration import calibrate, to_float, zero_shot_accuracy
+from experiments.captioned import IMAGE_SIZE, Settings, batches, same_said
 from prompt_jax.checkpoint import Checkpoints
-from prompt_jax.clip import CLIP, CLIPConfig, Frozen, loading, normalize, tokenizer
+from prompt_jax.clip import CLIP, CLIPConfig, Frozen, loading, normalize
 from prompt_jax.errors import PromptError
 from prompt_jax.train import all_finite
 
-
-class Settings(NamedTuple):
-    """What a pretraining run is.
-
-    Attributes:
-        steps: training steps in all.
-        batch_size: pictures a step.
-        learning_rate: the peak.
-        seed: of parameters and scenes.
-        shifted: share of pictures from the shifted domains until the decay begins.
-        shifted_late: the same from then on.
-        text_steps: further steps of the text tower alone.
-        patches: how many patches of a picture the image tower sees until the decay begins.
-    """
-
-    steps: int = 3800
-    batch_size: int = 256
-    learning_rate: float = 1e-3
-    seed: int = 1
-    shifted: float = 0.15
-    shifted_late: float = 0.5
-    text_steps: int = 600
-    patches: int = 32
-
-    @property
-    def decay(self) -> int:
-        """Steps before the decay begins."""
-        return int(0.75 * self.steps)
-
-
 CONFIG = CLIPConfig(
-    image_size=48,
+    image_size=IMAGE_SIZE,
     patch_size=6,
     image_width=128,
     image_layers=6,
@@ -87,54 +57,9 @@ CONFIG = CLIPConfig(
     text_mlp=384,
     embed_dim=128,
 )
-# Words of one token each, the most of them before a caption, and the slots of both together.
-BEFORE = (
-    "this is what someone saw one day and then kept for all of us to look at later on when there "
-    "was some time to think about where it may have come from or who could be behind it so here "
-    "you are with very little more than that old story we know well enough by now"
-)
-MOST_BEFORE, LONG_TOKENS = 20, 40
 WARMUP_STEPS = 200
 LOG_EVERY, SAVE_EVERY, EVALUATE_EVERY = 50, 250, 500
 MAX_LOGIT_SCALE = np.log(100.0)
-
-
-class CaptionedScenes(grain.sources.RandomAccessDataSource):
-    """Endless pictures with captions; item i is a pure function of the settings and i.
-
-    With `long`, captions stand behind up to `MOST_BEFORE` other words.
-    """
-
-    def __init__(self, settings: Settings, long: bool = False):
-        self.seed, self.settings, self.long = settings.seed, settings, long
-
-    def __len__(self):
-        return 2**40
-
-    def __getitem__(self, index):
-        rng = np.random.default_rng((self.seed, int(index)))
-        label = int(rng.integers(len(scenes.CLASSES)))
-        late = index >= self.settings.decay * self.settings.batch_size
-        shifted = self.settings.shifted_late if late else self.settings.shifted
-        number = int(rng.integers(1, len(scenes.DOMAINS))) if rng.random() < shifted else 0
-        picture, scene = scenes.compose(
-            label, scenes.DOMAINS[number], STREAM + self.seed, int(index), CONFIG.image_size, True
-        )
-        text, slots = scenes.caption(scene, rng), TOKENS
-        if self.long:
-            before = rng.choice(BEFORE.split(), rng.integers(MOST_BEFORE + 1))
-            text, slots = " ".join([*before, text]), LONG_TOKENS
-        tokens = tokenizer.tokenize([text], slots)[0]
-        return {"picture": picture, "tokens": tokens, "label": np.int32(label)}
-
-
-def batches(settings: Settings, start: int, stop: int, long: bool = False):
-    """Batches start … stop - 1 of the stream, with long captions or without."""
-    size = settings.batch_size
-    source = CaptionedScenes(settings, long)
-    data = grain.MapDataset.source(source)[start * size : stop * size]
-    data = data.to_iter_dataset(grain.ReadOptions(num_threads=1, prefetch_buffer_size=2 * size))
-    return data.batch(size)
 
 
 def drop_patches(tokens: jax.Array, kept: int, rng: jax.Array) -> jax.Array:
@@ -150,7 +75,7 @@ def contrastive_loss(params, clip, batch, kept, rng):
     images = normalize(clip.encode_tokens(params, drop_patches(tokens, kept, rng)))
     texts = normalize(clip.encode_text(params, batch["tokens"]))
     logits = jnp.exp(jnp.minimum(params["logit_scale"], MAX_LOGIT_SCALE)) * images @ texts.T
-    same = batch["label"][:, None] == batch["label"][None]
+    same = same_said(batch["label"], batch["action"])
     diagonal = jnp.eye(len(same), dtype=bool)
     logits = jnp.where(same & ~diagonal, -jnp.inf, logits)
     own = jnp.diagonal(logits)

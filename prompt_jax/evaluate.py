@@ -34,8 +34,8 @@ class Evaluator:
     def __init__(self, methods: Sequence[Method]):
         """Compiles at the first call."""
         self._methods = list(methods)
-        seeing = [method for method in self._methods if method.sees == "features"]
-        self._look = _compiled_look(seeing[0]) if seeing else None
+        seeing = [i for i, method in enumerate(self._methods) if method.sees == "features"]
+        self._seeing = seeing[0] if seeing else None
         self._prepare = [_compiled_prepare(method) for method in self._methods]
         self._hits = [_compiled_hits(method) for method in self._methods]
 
@@ -65,7 +65,10 @@ class Evaluator:
         pictures = 0
         for batch in batches:
             images, labels = batch["image"], batch["label"]
-            features = self._look(tasks[0], images) if self._look else None
+            features = None
+            if self._seeing is not None:
+                run = _compiled_look(self._methods[self._seeing])
+                features = run(tasks[self._seeing], images)
             for i, method in enumerate(self._methods):
                 seen = features if method.sees == "features" else images
                 hits = self._hits[i](prompts[i], prepared[i], tasks[i], seen, labels)

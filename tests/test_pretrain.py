@@ -10,7 +10,7 @@ import pytest
 import tiny
 
 from data_pipelines import scenes
-from experiments import calibration, pretrain
+from experiments import calibration, captioned, pretrain
 from experiments.pretrain import Settings
 from prompt_jax.clip import CLIP, loading, normalize, tokenizer
 
@@ -62,6 +62,7 @@ def test_the_loss_against_a_plain_loop_with_pairs_of_one_class_left_out():
         "picture": rng.integers(0, 256, (5, 32, 32, 3), dtype=np.uint8),
         "tokens": tokenizer.tokenize(["a kiwi", "kiwi", "a coral", "a map", "coral"], 8),
         "label": np.array([7, 7, 2, 3, 2], np.int32),
+        "action": np.full(5, captioned.NO_ACTION, np.int32),
     }
     x, z = (
         np.asarray(normalize(features), np.float64)
@@ -104,7 +105,7 @@ def test_the_stream_goes_on_where_it_is_told_to():
     rest = list(pretrain.batches(SETTINGS, 7, STEPS))
     assert (len(whole), len(rest)) == (STEPS, STEPS - 7)
     for one, two in zip(whole[7:], rest, strict=True):
-        assert one.keys() == two.keys() == {"picture", "tokens", "label"}
+        assert one.keys() == two.keys() == {"picture", "tokens", "label", "action"}
         for key in one:
             np.testing.assert_array_equal(one[key], two[key])
     assert whole[0]["picture"].shape == (4, 48, 48, 3) and whole[0]["picture"].dtype == np.uint8
@@ -146,9 +147,25 @@ def test_the_text_tower_goes_on_alone_behind_words_that_say_nothing(whole):
     assert moved["position_embedding"] > 0 and moved["block_0"]["qkv"]["kernel"] > 0
     [batch] = pretrain.batches(SETTINGS._replace(batch_size=16), 0, 1, long=True)
     ends = np.argmax(batch["tokens"], axis=1)  # EOT has the highest id
-    assert batch["tokens"].shape == (16, pretrain.LONG_TOKENS)
-    assert ends.max() > pretrain.TOKENS > ends.min()
-    assert max(len(tokenizer.encode(word)) for word in pretrain.BEFORE.split()) == 1
+    assert batch["tokens"].shape == (16, captioned.LONG_TOKENS)
+    assert ends.max() > captioned.TOKENS > ends.min()
+    assert max(len(tokenizer.encode(word)) for word in captioned.BEFORE.split()) == 1
+    acting = batch["action"] != captioned.NO_ACTION
+    assert acting.tolist() == [False, True] * 8
+    assert len(set(batch["label"][acting])) <= captioned.OBJECTS_PER_BATCH
+
+
+def test_captions_say_the_same_of_one_object_unless_both_say_what_it_does_and_differ():
+    labels = jnp.array([7, 7, 7, 7, 2])
+    actions = jnp.array([captioned.NO_ACTION, 4, 4, 5, 4])
+    expected = [
+        [1, 1, 1, 1, 0],
+        [1, 1, 1, 0, 0],
+        [1, 1, 1, 0, 0],
+        [1, 0, 0, 1, 0],
+        [0, 0, 0, 0, 1],
+    ]
+    np.testing.assert_array_equal(captioned.same_said(labels, actions), np.array(expected, bool))
 
 
 def test_an_exported_model_loads(whole, tmp_path):

@@ -208,7 +208,11 @@ def test_equal_captions_tie_wherever_they_stand(clip, tmp_path):
         ("vop", {"data.frame_rule": "middle"}, "config.data.frame_rule: 'middle'"),
         ("vop", {"data.frames": 0}, "config.data.frames=0 must be at least 1"),
         ("vop", {"clip_norm": -1.0}, "config.clip_norm=-1.0 must be a number, 0 or more"),
-        ("vop", {"protocol": "few_shot"}, "'vop' works on clips and texts, not on single"),
+        (
+            "vop",
+            {"protocol": "few_shot", "data.name": "emoji_scenes"},
+            "'vop' works on clips and texts, not on single",
+        ),
         ("vop_p", {"data.frames": 2}, "data.frames=2: .* give --config.settings.frames=2 too"),
         ("vop", {"batch_size": 1}, "config.batch_size=1: vop .*, so it must be at least 2"),
         ("vop", {"data.shots": 4}, "config.data.shots=4: retrieval draws no shots"),

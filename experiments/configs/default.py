@@ -52,6 +52,7 @@ def get_config(method: str = "pro_mpt", kind: str = "pictures", **settings) -> C
     c.data.template = ""  # folder and csv only: text of a class; "" is "a photo of a {}."
     c.data.ignore_rotation = False  # folder and csv only: True leaves pictures as they are stored
     c.data.num_classes = 0  # emoji_scenes only: an evenly spread part of its classes; 0 is all
+    c.data.num_objects = 0  # emoji_clips only: how many kinds of objects; 0 is its default
     c.data.train_per_class = 0  # emoji_clips only: training clips per action; 0 is its default
     c.data.test_per_class = 0  # emoji_… only: test pictures or clips per class; 0 is its default
     c.data.frames = 12  # clips only: frames that are looked at, F

@@ -122,7 +122,7 @@ def check(config: ConfigDict) -> None:
 
 def _check_protocol_only(config):
     """Refuses what the protocol would pass over."""
-    if config.protocol != "retrieval":
+    if not protocols.by_captions(config):
         if config.data.also_test:
             raise PromptError(
                 f"config.data.also_test={config.data.also_test} is of config.protocol=retrieval; "
@@ -142,26 +142,37 @@ def _get(config, path):
 
 
 def find_method(config: ConfigDict, name: str = "") -> methods.Method:
-    """The config's method, or another one, as the config's protocol trains it.
+    """The config's method, or another one, as the config's protocol and data train it.
+
+    Classes of clips are told apart by methods of clips, and by those of pictures, which see the
+    mean over a clip's frames. Zero-shot CLIP is one of the latter there.
 
     Raises:
-        PromptError: there is none of that name, or it is for other protocols.
+        PromptError: there is none of that name, or it is for other protocols or data.
     """
     name = name or config.method
-    if config.protocol == "retrieval":
+    if protocols.by_captions(config):
         return _retrieve(methods.get_encoders(name))
+    if on_clips(config) and name not in methods.METHODS:
+        return _recognize(methods.get_encoders(name))
     return methods.get(name)
+
+
+def on_clips(config: ConfigDict) -> bool:
+    """Whether the config's data are clips."""
+    return datasets.entry(config.data.name).kind == "clips"
 
 
 # Cached: programs are compiled for a method, by its identity.
 _retrieve = functools.cache(methods.retrieve)
+_recognize = functools.cache(methods.recognize)
 
 
 def build_method(config: ConfigDict) -> tuple[methods.Method, Any]:
     """The method and its `Settings` from `config.method` and `config.settings`."""
     method = find_method(config)
     file = f"images/{config.method}.py"
-    if config.protocol == "retrieval":
+    if protocols.by_captions(config):
         file = f"video/retrieval.py:{config.method}"
     advice = f"Use --config=experiments/configs/{file}"
     known = {field.name for field in dataclasses.fields(method.Settings)}
@@ -178,7 +189,7 @@ def build_method(config: ConfigDict) -> tuple[methods.Method, Any]:
         )
     for field, value in dataclasses.asdict(method.Settings()).items():
         _check_type(f"config.settings.{field}", config.settings[field], value)
-    if method.sees == "pairs" and config.settings.get("frames", 0) not in (0, config.data.frames):
+    if on_clips(config) and config.settings.get("frames", 0) not in (0, config.data.frames):
         raise PromptError(
             f"config.settings.frames={config.settings.frames}, and config.data.frames="
             f"{config.data.frames}: {config.method} learns something for each frame, so both must "

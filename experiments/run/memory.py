@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from ml_collections import ConfigDict
 
+from data_pipelines import datasets
 from prompt_jax.errors import PromptError
 
 # What XLA says on a CPU, and on a GPU or TPU.
@@ -24,7 +25,7 @@ def telling(config: ConfigDict) -> Iterator[None]:
         asked = _BYTES.search(str(error))
         much = f" ({int(asked[1]) / 1e9:.1f} GB at once)" if asked else ""
         sizes = f"config.batch_size={config.batch_size}, eval_batch_size={config.eval_batch_size}"
-        if config.protocol == "retrieval":
+        if datasets.entry(config.data.name).kind == "clips":
             sizes += f", data.frames={config.data.frames}"
         raise PromptError(
             f"there is not enough memory for a step{much}; lower what makes it large: {sizes}"

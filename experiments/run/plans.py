@@ -21,6 +21,7 @@ from prompt_jax.errors import PromptError
 
 DATA_OPTIONS = (
     "num_classes",
+    "num_objects",
     "train_per_class",
     "test_per_class",
     "template",
@@ -90,7 +91,10 @@ def build(config: ConfigDict, image_size: int, uses_validation: bool) -> Plan:
     def load(key: str) -> Dataset:
         return datasets.load(key, config.data.root or None, **_options(config, key, image_size))
 
-    train, tests = protocols.PROTOCOLS[config.protocol](config, load)
+    by_captions = protocols.by_captions(config)
+    train, tests = protocols.PROTOCOLS[config.protocol].parts(config, load)
+    if not by_captions:
+        train, tests = _without_captions(train), {k: _without_captions(d) for k, d in tests.items()}
     _refuse_validation_alone(train)
     if not uses_validation:
         train = dataclasses.replace(train, val=())
@@ -100,7 +104,18 @@ def build(config: ConfigDict, image_size: int, uses_validation: bool) -> Plan:
         identity.of_pictures(train, tests),
         make_batches(config, image_size, train.kind),
         _undrawn(load(train.name), train),
-        by_captions=config.protocol == "retrieval",
+        by_captions=by_captions,
+    )
+
+
+def _without_captions(dataset: Dataset) -> Dataset:
+    """Known by their classes alone, so that an epoch goes through each once."""
+
+    def drop(examples: Sequence[Example]) -> tuple[Example, ...]:
+        return tuple(example._replace(captions=()) for example in examples)
+
+    return dataclasses.replace(
+        dataset, train=drop(dataset.train), val=drop(dataset.val), test=drop(dataset.test)
     )
 
 

@@ -21,6 +21,7 @@ from experiments.run.features import FeatureMaker
 from experiments.run.plans import Plan
 from prompt_jax import methods
 from prompt_jax.captions import Captions, tokenize_captions
+from prompt_jax.clip import CLIP
 from prompt_jax.sharding import Placement
 
 
@@ -177,7 +178,8 @@ def _with_tasks(run: Loaded, plan: Plan, identity: dict[str, Any]) -> Prepared:
     def make_task(tested: methods.Method, chosen: Any, dataset: Dataset) -> methods.Task:
         names = () if of_captions else dataset.class_names
         index = trained_index(known, names)
-        made = methods.make_task(tested, clip, frozen, names, chosen, dataset.template, index)
+        tower = tower_of(tested, clip, dataset.kind)
+        made = methods.make_task(tested, tower, frozen, names, chosen, dataset.template, index)
         return run.placement.replicate(made)
 
     # Made before training: a task that the method cannot be tested on is refused early.
@@ -205,8 +207,16 @@ def _with_tasks(run: Loaded, plan: Plan, identity: dict[str, Any]) -> Prepared:
         prompts=prompts,
         trainable=training.count_trainable(run.method, prompts, run.settings),
         shots=None,
-        makes=FeatureMaker(clip, frozen, plan.batches, run.placement),
+        makes=FeatureMaker(
+            tower_of(run.method, clip, plan.train.kind), frozen, plan.batches, run.placement
+        ),
     )
+
+
+def tower_of(method: methods.Method, clip: CLIP, kind: str) -> CLIP:
+    """The CLIP that a method gets: on clips, one of pictures sees the mean over their frames."""
+    of_pictures = method.sees in ("images", "features")
+    return methods.average_frames(clip) if kind == "clips" and of_pictures else clip
 
 
 def _with_shots(run: Prepared) -> Prepared:

@@ -5,6 +5,7 @@ its results are read again.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from ml_collections import ConfigDict
 
@@ -59,13 +60,31 @@ def retrieval(config: ConfigDict, load: Load) -> Parts:
     return source, tests
 
 
-PROTOCOLS: dict[str, Callable[[ConfigDict, Load], Parts]] = {
-    "base_to_novel": base_to_novel,
-    "few_shot": few_shot,
-    "cross_dataset": transfer,
-    "domain_generalization": transfer,
-    "retrieval": retrieval,
+@dataclass(frozen=True)
+class Protocol:
+    """What a run is for.
+
+    Attributes:
+        parts: what it trains on and tests.
+        by_captions: whether captions of clips are told apart, and no classes.
+    """
+
+    parts: Callable[[ConfigDict, Load], Parts]
+    by_captions: bool = False
+
+
+PROTOCOLS = {
+    "base_to_novel": Protocol(base_to_novel),
+    "few_shot": Protocol(few_shot),
+    "cross_dataset": Protocol(transfer),
+    "domain_generalization": Protocol(transfer),
+    "retrieval": Protocol(retrieval, by_captions=True),
 }
+
+
+def by_captions(config: ConfigDict) -> bool:
+    """Whether a config's protocol tells captions apart."""
+    return PROTOCOLS[config.protocol].by_captions
 
 
 def _refuse_without_captions(dataset):
@@ -83,13 +102,7 @@ def _refuse_without_captions(dataset):
 
 
 def _few_shot(config, load):
-    dataset = load(source_key(config))
-    if dataset.kind == "clips":
-        raise PromptError(
-            f"config.protocol={config.protocol} is of pictures, and {dataset.name} holds clips; "
-            "use --config=experiments/configs/video/retrieval.py:vop, or a data set of pictures"
-        )
-    return sampling.few_shot(dataset, config.data.shots, config.seed)
+    return sampling.few_shot(load(source_key(config)), config.data.shots, config.seed)
 
 
 def split_names(names: str) -> list[str]:

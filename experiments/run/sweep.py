@@ -116,7 +116,7 @@ def single(
 def _folder(config: ConfigDict) -> str:
     """ "caltech101/pro_mpt/16shots-seed1"; a variant's label follows the method."""
     method = f"{config.method}_{config.variant}" if config.variant else config.method
-    shots = "" if config.protocol == "retrieval" else f"{config.data.shots}shots-"
+    shots = "" if protocols.by_captions(config) else f"{config.data.shots}shots-"
     parts = (protocols.source_key(config), method, f"{shots}seed{config.seed}")
     return "/".join(part.replace("/", "_").replace(":", "_").replace(" ", "") for part in parts)
 
