@@ -43,7 +43,7 @@ class Settings(NamedTuple):
     seed: int = 1
     shifted: float = 0.15
     shifted_late: float = 0.5
-    text_steps: int = 600
+    text_steps: int = 800
     patches: int = 32
 
     @property

@@ -11,7 +11,9 @@ from data_pipelines.errors import unknown
 from data_pipelines.examples import Dataset, Example
 from data_pipelines.layouts.emoji_scenes import BLOCK, SEED, STARTS, check_range, spread
 
-DOMAINS = ("time",)
+TIME = "time"
+LOOKS = ("sketch", "silhouette", "night", "mosaic")
+DOMAINS = (TIME, *LOOKS, *(f"{TIME}_{look}" for look in LOOKS))
 _CAPTIONS = {"train": 4, "val": 1, "test": 1}
 
 # An action, its objects and an index.
@@ -46,7 +48,9 @@ class EmojiClips:
             domain: "time" lists only actions whose reversal is another or has the objects in each
                 other's role, and every clip beside its reversal: the same frames in opposite order
                 and the same captions but for what tells the two apart. What knows no order ranks
-                the two at random. None lists all actions, and no clip's reversal.
+                the two at random. A shifted domain of the scenes lists all actions, and no clip's
+                reversal, in that look, of which captions say nothing; "time_night" and the like
+                are both. None: all actions as they are.
             num_objects: a fixed, evenly spread subset of the scenes' classes, at least 2.
             train_per_class: training clips per action. In the domain "time" it is rounded up to
                 an even number where clip and reversal are of the same action.
@@ -68,15 +72,16 @@ class EmojiClips:
         check_range("size", size, 32, 96)
         objects = spread(num_objects, len(scenes.CLASSES))
         counts = {"train": train_per_class, "val": val_per_class, "test": test_per_class}
-        draw = _all_actions if domain is None else _reversals
+        timed, look = _parts_of(domain)
+        draw = _reversals if timed else _all_actions
         lists = []
         for split, per_class in counts.items():
             check_range(f"{split}_per_class", per_class, 0, BLOCK // 2)
             clips = draw(objects, range(STARTS[split], STARTS[split] + per_class))
             lists.append(_describe(clips, _CAPTIONS[split]))
         train, val, test = lists
-        source = "rendered" if domain is None else "rendered, told apart by time"
-        reader = EmojiClipReader(size)
+        source = "rendered" + ", told apart by time" * timed + f", style {look}" * (look != "plain")
+        reader = EmojiClipReader(size, look)
         return Dataset(name, template, train, val, test, reader, split_source=source, kind="clips")
 
     def expected(self) -> str:
@@ -91,12 +96,14 @@ class RenderedClip:
     Attributes:
         example: what it is a clip of.
         size: side of a frame in pixels.
+        look: one of `scenes.DOMAINS`.
         count: its frames.
         rate: frames a second.
     """
 
     example: Example
     size: int
+    look: str
     count: int
     rate: float
 
@@ -105,21 +112,30 @@ class RenderedClip:
         from data_pipelines import scenes
 
         action, objects, index = _of_key(self.example.picture)
-        frames = scenes.render_clip(action, objects, SEED, index, self.size, indices)
+        frames = scenes.render_clip(action, objects, SEED, index, self.size, indices, self.look)
         yield from map(Image.fromarray, frames)
 
 
 @dataclass(frozen=True)
 class EmojiClipReader:
-    """`Dataset.read` for clips, which it renders `size` pixels wide and high."""
+    """`Dataset.read` for clips, which it renders `size` pixels wide and high, in one look."""
 
     size: int
+    look: str = "plain"
 
     def __call__(self, example: Example) -> RenderedClip:
         """The clip of the key `action/objects/index`."""
         from data_pipelines import scenes
 
-        return RenderedClip(example, self.size, scenes.LENGTH, scenes.RATE)
+        return RenderedClip(example, self.size, self.look, scenes.LENGTH, scenes.RATE)
+
+
+def _parts_of(domain: str | None) -> tuple[bool, str]:
+    """Whether a domain is of what time alone tells apart, and how its clips look."""
+    timed, look = domain == TIME, domain or "plain"
+    if look.startswith(f"{TIME}_"):
+        timed, look = True, look.removeprefix(f"{TIME}_")
+    return timed, "plain" if look == TIME else look
 
 
 def _all_actions(objects: Sequence[int], indices: range) -> Iterator[_Clip]:

@@ -13,7 +13,7 @@ from data_pipelines.errors import DataError, unknown
 from data_pipelines.scenes.actions import ACTIONS
 from data_pipelines.scenes.backgrounds import choose_background, draw_background
 from data_pipelines.scenes.classes import CLASSES
-from data_pipelines.scenes.domains import nightlight
+from data_pipelines.scenes.domains import DOMAINS, SHIFTS, STRENGTHS, nightlight
 from data_pipelines.scenes.drawing import SIZES, TINT, check_number, draw_emoji
 from data_pipelines.scenes.motions import DRAWS, Pose
 
@@ -51,6 +51,7 @@ def render_clip(
     index: int,
     size: int = 48,
     frames: Sequence[int] = range(LENGTH),
+    domain: str = "plain",
 ) -> np.ndarray:
     """Render frames of a clip; the same arguments give the same bytes.
 
@@ -63,6 +64,7 @@ def render_clip(
         index: of the clip among those of its action and objects, at least 0.
         size: side in pixels, 32 to 96.
         frames: positions from 0 to `LENGTH` - 1, in any order.
+        domain: one of `DOMAINS`, of every frame.
 
     Returns:
         uint8[F, size, size, 3], red-green-blue.
@@ -71,6 +73,8 @@ def render_clip(
         DataError: an argument out of its range, or the emoji are not installed.
     """
     _check(action, objects, seed, index)
+    if domain not in SHIFTS:
+        raise unknown("domain", domain, DOMAINS)
     check_number("size", size, SIZES[0], SIZES[-1])
     for frame in frames:
         check_number("frame", frame, 0, LENGTH - 1)
@@ -82,10 +86,13 @@ def render_clip(
     for picture, frame in zip(pictures, frames, strict=True):
         passed = LENGTH - 1 - frame if backwards else frame
         poses, night = motion((passed + 0.5) / LENGTH, draws)
-        picture[:] = background
+        layer = np.zeros((size, size, 4), np.float32)
         for label, pose, mirror in zip(objects, poses, mirrored, strict=False):
-            _lay(picture, _draw(label, pose, mirror, size) * gains)
-        picture *= nightlight(night)
+            _lay(layer, _draw(label, pose, mirror, size) * gains)
+        # The same noise for a frame of the clip and of its reversal.
+        noise = np.random.default_rng((seed, index, passed))
+        shifted = SHIFTS[domain](background, layer, noise, STRENGTHS[domain])
+        picture[:] = shifted * nightlight(night)
     return (np.clip(pictures, 0, 255) + 0.5).astype(np.uint8)
 
 
@@ -133,10 +140,10 @@ def _draw(label: int, pose: Pose, mirrored: bool, size: int) -> np.ndarray:
     return drawn * np.float32(pose.opacity)
 
 
-def _lay(picture: np.ndarray, layer: np.ndarray) -> None:
-    """Puts a premultiplied layer over a picture, in place."""
-    picture *= 1 - layer[..., 3:] / 255
-    picture += layer[..., :3]
+def _lay(below: np.ndarray, layer: np.ndarray) -> None:
+    """Puts a premultiplied layer over another, in place."""
+    below *= 1 - layer[..., 3:] / 255
+    below += layer
 
 
 def _check(action: str, objects: Objects, seed: int, index: int) -> None:
