@@ -1,10 +1,11 @@
-"""Every method on the embedded stand-in: base-to-novel and domain generalization, three seeds.
+"""Every method of a task on the embedded stand-in, three seeds.
 
-    python -m experiments.comparison [--out results/comparison] [--methods coop,pro_mpt] [--seeds 1]
-        [--protocols base_to_novel]
+    python -m experiments.comparison [--of pictures] [--out results/comparison-pictures]
+        [--methods coop,pro_mpt] [--seeds 1] [--protocols base_to_novel]
 
-Finished runs are kept: an interrupted comparison goes on.
-Writes tables and plots, and comparison.md with the date and the commit.
+Of pictures: base-to-novel and domain generalization. Of retrieval: captions and clips. Finished
+runs are kept: an interrupted comparison goes on. Writes tables and plots, and comparison.md with
+the date and the commit.
 """
 
 import sys
@@ -18,20 +19,30 @@ import argparse
 import datetime
 import pathlib
 import time
+from collections.abc import Sequence
+
+from ml_collections import ConfigDict
 
 from experiments import results
-from experiments.configs.images import comparison
+from experiments.configs.images import comparison as pictures
+from experiments.configs.video import comparison as retrieval
 from experiments.record import workdir
 from experiments.run import sweep
-from prompt_jax import methods
+from experiments.run.protocols import split_names
 from prompt_jax.errors import PromptError, unknown
+
+TASKS = {"pictures": pictures, "retrieval": retrieval}
 
 
 def run_all(
-    folder: pathlib.Path, protocols: list[str], chosen: list[str], seeds: tuple[int, ...]
+    folder: pathlib.Path,
+    configs: Sequence[ConfigDict],
+    protocols: Sequence[str],
+    chosen: Sequence[str],
+    seeds: tuple[int, ...],
 ) -> None:
-    """Runs, or finds finished, all of it; a folder a protocol."""
-    for config in comparison.get_configs():
+    """Runs, or finds finished, those of the configs that are asked for; a folder a protocol."""
+    for config in configs:
         if config.protocol in protocols and config.method in chosen:
             config.seeds = seeds
             print(f"{config.protocol}: {config.method}")
@@ -56,15 +67,19 @@ def start(argv: list[str]) -> None:
     """Parses, runs, writes."""
     parser = argparse.ArgumentParser("python -m experiments.comparison", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("results/comparison"))
-    parser.add_argument("--methods", default=",".join(methods.METHODS), help="all by default")
+    parser.add_argument("--of", choices=TASKS, default="pictures", help="the task (pictures)")
+    parser.add_argument("--out", type=pathlib.Path, help="folder (results/comparison-TASK)")
+    parser.add_argument("--methods", default="", help="all by default")
     parser.add_argument("--seeds", default="1,2,3")
-    parser.add_argument("--protocols", default=",".join(comparison.PROTOCOLS), help="both")
+    parser.add_argument("--protocols", default="", help="all by default")
     options = parser.parse_args(argv)
-    protocols, chosen = options.protocols.split(","), options.methods.split(",")
+    task = TASKS[options.of]
+    folder = options.out or pathlib.Path(f"results/comparison-{options.of}")
+    protocols = split_names(options.protocols) or task.PROTOCOLS
+    chosen = split_names(options.methods) or task.METHODS
     for what, names, known in (
-        ("protocol", protocols, comparison.PROTOCOLS),
-        ("method", chosen, methods.METHODS),
+        ("protocol", protocols, task.PROTOCOLS),
+        ("method", chosen, task.METHODS),
     ):
         for name in names:
             if name not in known:
@@ -75,7 +90,7 @@ def start(argv: list[str]) -> None:
         raise PromptError(f"--seeds={options.seeds}: must be numbers such as 1,2,3") from None
     command_line.prepare_jax()
     began = time.perf_counter()
-    run_all(options.out, protocols, chosen, seeds)
-    results.report(options.out)
-    page = write_page(options.out, (time.perf_counter() - began) / 60)
+    run_all(folder, task.get_configs(), protocols, chosen, seeds)
+    results.report(folder)
+    page = write_page(folder, (time.perf_counter() - began) / 60)
     print(f"all tables with date and commit: {page}")

@@ -10,6 +10,7 @@ from ml_collections import ConfigDict
 from experiments.configs.images import protocol
 from prompt_jax import methods
 
+METHODS = tuple(methods.METHODS)
 PROTOCOLS = ("base_to_novel", "domain_generalization")
 SOURCE = "night"
 TARGETS = ("plain", "sketch", "silhouette", "mosaic")
@@ -21,7 +22,7 @@ DEPTH, PUBLISHED_DEPTH = 5, 9  # of 6 layers, and of 12
 
 def get_configs() -> list[ConfigDict]:
     """A sweep over three seeds for every method, base-to-novel and domain generalization."""
-    return [_config(name, method) for name in PROTOCOLS for method in methods.METHODS]
+    return [_config(name, method) for name in PROTOCOLS for method in METHODS]
 
 
 def _config(name: str, method: str) -> ConfigDict:
