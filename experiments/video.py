@@ -43,6 +43,11 @@ def most_improved(lines: Sequence[dict[str, str]], number: int) -> list[dict[str
     return sorted(lines, key=key)[:number]
 
 
+def say_rank(rank: str) -> str:
+    """A rank of `ranks-….csv` in words: halves come from ties."""
+    return f"rank {rank}" if float(rank).is_integer() else f"tied, rank {rank} on average,"
+
+
 def draw(path: pathlib.Path, folder: pathlib.Path, key: str) -> list[pathlib.Path]:
     """A strip of frames for each of some captions, with its ranks before and after."""
     lines = read_ranks(folder / testing.ranks_file(key))
@@ -52,11 +57,11 @@ def draw(path: pathlib.Path, folder: pathlib.Path, key: str) -> list[pathlib.Pat
     for line in most_improved(lines, SHOWN):
         clip = dataset.read(examples[line["clip"]])
         frames = clip.frames(choose("centre", clip.count, STRIP, clip.rate).tolist())
-        before, after = line["zero_shot_rank"], line["rank"]
-        title = f"“{line['caption']}”: rank {before} by zero-shot CLIP, {after} now"
+        before, after = say_rank(line["zero_shot_rank"]), say_rank(line["rank"])
+        title = f"“{line['caption']}”: {before} by zero-shot CLIP, {after} now"
         strips.append((title, list(frames)))
-    title = f"{key}, embedded stand-in: the {len(strips)} of {len(lines)} captions that gained most"
-    return plots.plot_strips(path, strips, f"{title}. From left to right: time")
+    title = f"The {len(strips)} of {len(lines)} captions that gained most ({key})"
+    return plots.plot_strips(path, strips, title)
 
 
 def start(argv: list[str]) -> None:

@@ -22,4 +22,5 @@ def get_config() -> ConfigDict:
     c.epochs = EPOCHS
     c.learning_rate = RATE
     c.log_every = 5
+    c.checkpoint_every = 50
     return c
