@@ -79,6 +79,52 @@ def test_devices_do_not_change_the_numbers(tmp_path):
         assert many["prompts"][name] == pytest.approx(values, abs=1e-5), name
 
 
+# A run of retrieval on as many devices as there are; prints one JSON object.
+RETRIEVAL = """
+import json, pathlib, sys
+import jax
+from experiments.configs.video import retrieval
+from experiments.run import experiment
+
+clip, folder = map(pathlib.Path, sys.argv[1:])
+config = retrieval.get_config("vop")
+config.backbone = str(clip)
+config.data.frames = 2
+config.data.train_per_class = config.data.test_per_class = 1
+config.data.num_threads = 0
+config.batch_size = config.eval_batch_size = 16
+config.epochs = config.log_every = 1
+found = experiment.run(config, folder)
+lines = (folder / "metrics.jsonl").read_text().splitlines()
+losses = [line["loss"] for line in map(json.loads, lines) if "loss" in line]
+ranks = {way: list(one.values()) for way, one in found["ranks"]["test"].items()}
+print(json.dumps({"devices": jax.device_count(), "losses": losses, "ranks": ranks}))
+"""
+
+
+@pytest.mark.slow
+def test_devices_tell_the_pairs_of_the_whole_batch_apart(tmp_path):
+    clip, found = tiny.save_clip(tmp_path / "clip"), []
+    for number in (1, DEVICES):
+        process = tiny.command(
+            "-c",
+            RETRIEVAL,
+            str(clip),
+            str(tmp_path / f"on-{number}"),
+            XLA_FLAGS=f"--xla_force_host_platform_device_count={number} {os.environ['XLA_FLAGS']}",
+        )
+        output, errors = process.communicate(timeout=300)
+        assert process.returncode == 0, errors
+        found.append(json.loads(output.splitlines()[-1]))
+    one, many = found
+    assert (one["devices"], many["devices"]) == (1, DEVICES)
+    # Pairs of a device's share alone would have a quarter as many rivals.
+    assert len(one["losses"]) > 3
+    assert many["losses"] == pytest.approx(one["losses"], rel=1e-4)
+    for way, figures in one["ranks"].items():
+        assert many["ranks"][way] == pytest.approx(figures, abs=5), way
+
+
 def test_sizes_that_devices_do_not_divide():
     placement = Placement()
     placement.devices = 8
