@@ -38,8 +38,8 @@ def tokenize_captions(
     room = context_length - text_prompts - 2  # SOS and EOT
     if room < 1:
         raise PromptError(
-            f"settings.text_prompts={text_prompts} leaves no slot for a word: the text tower has "
-            f"{context_length}, SOS and EOT take two; use {context_length - 3} or fewer"
+            f"text_prompts={text_prompts} leaves no slot for a word: the text tower has "
+            f"{context_length}, SOS and EOT take two; use {context_length - 3} prompts or fewer"
         )
     words = [tokenizer.encode(caption) for caption in captions]
     cut = [number for number, row in enumerate(words) if len(row) > room]

@@ -10,6 +10,7 @@ import numpy as np
 
 from prompt_jax.errors import PromptError
 from prompt_jax.methods import Method, Prompts, Task, look
+from prompt_jax.methods.method import KEPT
 
 
 class Accuracy(NamedTuple):
@@ -28,14 +29,15 @@ class Evaluator:
     """Compiled evaluations of several methods, which look at the same pictures together.
 
     Tasks of equal shapes share one compilation, for as long as the process lives. The frozen image
-    tower runs once a batch for all methods that see features alone.
+    tower runs once a batch for all methods that see features alone, and once for those that see
+    the features of frames.
     """
 
     def __init__(self, methods: Sequence[Method]):
         """Compiles at the first call."""
         self._methods = list(methods)
-        seeing = [i for i, method in enumerate(self._methods) if method.sees == "features"]
-        self._seeing = seeing[0] if seeing else None
+        kinds = [method.sees for method in self._methods]
+        self._looks = {kind: kinds.index(kind) for kind in KEPT if kind in kinds}
         self._prepare = [_compiled_prepare(method) for method in self._methods]
         self._hits = [_compiled_hits(method) for method in self._methods]
 
@@ -49,7 +51,8 @@ class Evaluator:
 
         For methods that see clips, "image" holds those, float[B, F, H, W, 3].
         A label of -1 marks padding, which does not count. What does not depend on an image is
-        computed once. Where all methods see features, "image" may hold those, float[B, d].
+        computed once. Where all methods see features, "image" may hold those, float[B, d], or of
+        frames float[B, F, d].
 
         Args:
             prompts, tasks: one a method; the tasks share a backbone.
@@ -65,12 +68,12 @@ class Evaluator:
         pictures = 0
         for batch in batches:
             images, labels = batch["image"], batch["label"]
-            features = None
-            if self._seeing is not None:
-                run = _compiled_look(self._methods[self._seeing])
-                features = run(tasks[self._seeing], images)
+            kept = {
+                kind: _compiled_look(self._methods[i])(tasks[i], images)
+                for kind, i in self._looks.items()
+            }
             for i, method in enumerate(self._methods):
-                seen = features if method.sees == "features" else images
+                seen = kept.get(method.sees, images)
                 hits = self._hits[i](prompts[i], prepared[i], tasks[i], seen, labels)
                 right[i] = right[i] + np.asarray(hits)
             pictures += int(np.sum(np.asarray(labels) >= 0))

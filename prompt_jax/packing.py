@@ -7,6 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from prompt_jax.clip import tokenizer
+
 # Fuller rows balance better, but every token is compared with its whole row.
 CLASSES_PER_ROW = 16
 # Captions are some four times as long as names.
@@ -72,6 +74,38 @@ def stack(batches: Sequence[PackedTokens]) -> PackedTokens:
         for one in batches
     ]
     return jax.tree.map(lambda *arrays: jnp.asarray(np.stack(arrays)), *rows)
+
+
+def make_room(texts: PackedTokens, number: int) -> tuple[PackedTokens, jax.Array]:
+    """The same texts with so many free slots in front of each one's EOT, for prompts.
+
+    Args:
+        texts: each ends with EOT.
+        number: n, at least 1.
+
+    Returns:
+        the texts, whose free slots hold token 0; and int32[N, R + n Q], which of its text's free
+        slots each slot is, from 0; -1 where it is none.
+    """
+    length, per_row = texts.tokens.shape[1], texts.eot.shape[1]
+    slot = jnp.arange(length + number * per_row)
+    ends = (texts.tokens == tokenizer.EOT).astype(jnp.int32)
+    place = slot[:length] + number * jnp.cumsum(ends, axis=1)  # in the longer row
+    # The token that stands in each slot, or else the next: before it, an EOT, the slot is free.
+    source = jax.vmap(jnp.searchsorted, in_axes=(0, None))(place, slot)
+    beyond = source == length
+    source = jnp.minimum(source, length - 1)
+
+    def at_source(array):
+        return jnp.take_along_axis(array, source, axis=1)
+
+    ahead = jnp.where(beyond, 0, at_source(place) - slot)
+    free = jnp.where(ahead > 0, number - ahead, -1)
+    tokens = jnp.where(beyond | (ahead > 0), 0, at_source(texts.tokens))
+    position = at_source(texts.position + number * ends) - ahead
+    position = jnp.where(beyond, 0, position)
+    eot = texts.eot + number * (1 + jnp.arange(per_row))
+    return PackedTokens(tokens, position, eot, texts.place), free
 
 
 def _octave_step(length):

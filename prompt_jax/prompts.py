@@ -131,9 +131,18 @@ def encode_classes(
     return encode_packed(clip, frozen, cache, classes.packed)
 
 
-def encode_packed(clip: CLIP, frozen: Frozen, cache: Cache, texts: PackedTokens) -> jax.Array:
-    """Text features float[..., N, d], not normalised, of N texts behind what stands in `cache`."""
-    tokens = clip.embed_text(frozen, texts.tokens)
+def encode_packed(
+    clip: CLIP,
+    frozen: Frozen,
+    cache: Cache,
+    texts: PackedTokens,
+    embedded: jax.Array | None = None,
+) -> jax.Array:
+    """Text features float[..., N, d], not normalised, of N texts behind what stands in `cache`.
+
+    `embedded`, float[rows, length, d_l] without positions, takes the place of the token ids.
+    """
+    tokens = clip.embed_text(frozen, texts.tokens) if embedded is None else embedded
     features = clip.extend(frozen, cache, tokens, texts.position, texts.eot)
     return features.reshape(*features.shape[:-3], -1, features.shape[-1])[..., texts.place, :]
 

@@ -48,9 +48,9 @@ def loss_and_output(
 ) -> tuple[jax.Array, Output]:
     """The training loss of a batch {"image": float[B, H, W, 3], "label": int[B]}.
 
-    For a method that sees features, "image" may hold those, float[B, d]; for one that sees clips,
-    it holds those, float[B, F, H, W, 3]; for one that sees pairs, "text" holds B captions beside
-    them, and "label" which clip is whose: 0 … B - 1.
+    For a method that sees features, "image" may hold those, float[B, d], or of frames
+    float[B, F, d]; for one that sees clips, it holds those, float[B, F, H, W, 3]; for one that sees
+    pairs, "text" holds B captions beside them, and "label" which clip is whose: 0 … B - 1.
     """
     seen: Any = look(method, task, batch["image"])
     if method.sees == "pairs":

@@ -105,6 +105,17 @@ def test_clips_and_captions_are_measured_on_both_sides(tmp_path):
     assert re.search(r"\| vop +\| +– +\| +2 \|", page)
 
 
+@pytest.mark.slow
+def test_clips_and_classes_are_measured_on_both_sides(tmp_path):
+    words = ["method=vilt_clip", "backbone=embedded", "K=3", "batch=2", "phase=train"]
+    command.main(["--repeats=1", f"--workdir={tmp_path}", "--only", *words, "part=all,text"])
+    record = json.loads((tmp_path / "benchmark.json").read_text())
+    whole, text = record["cells"]
+    assert not record["left_out"] and (whole["part"], text["part"]) == ("all", "text")
+    assert whole["ours"]["flops"] > 10 * text["ours"]["flops"]
+    assert whole["counterpart"]["images_per_second"] > 0
+
+
 def test_a_process_counts_its_own_memory_alone():
     """Not what the process that started it had grown to."""
     ballast = np.ones(2**29, np.uint8)
@@ -268,6 +279,9 @@ def test_the_forms_hold_what_they_promise():
     assert {cell for cell in full if cell.pairs} == {
         cell for name in ("embedded", "ViT-B/32") for cell in cells.captioned_clips(name)
     }
+    assert {cell for cell in full if cell.frames and not cell.pairs} == {
+        cells.recognized_actions(name) for name in ("embedded", "ViT-B/16")
+    }
     assert all(c.backbone == "embedded" for c in cells.short())
     assert {(c.method, c.K) for c in cells.gpu()} == {
         (method, number) for method in ("pro_mpt", "cocoop") for number in (100, 1000)
@@ -293,6 +307,7 @@ def test_a_selection_makes_one_figure_alone():
         (["runs=3", "phase=evaluate"], "runs=3 needs phase=train"),
         (["method=vop", "phase=evaluate"], "method=vop needs phase=train and runs=1"),
         (["method=vop", "phase=train", "runs=2"], "method=vop needs phase=train and runs=1"),
+        (["method=vilt_clip", "phase=evaluate"], "method=vilt_clip needs phase=train and runs=1"),
     ],
 )
 def test_a_wrong_selection_says_what_is_allowed(words, message):

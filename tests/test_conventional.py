@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 
+import action_rows
 import clip_rows
 import flax.traverse_util
 import jax
@@ -12,7 +13,7 @@ import torch
 from reference import BATCH, CLASSES, CONFIG, FROZEN, TINY, largest_difference, relative_difference
 from rows import BY_FIGURES, arrays, task_of
 
-from experiments.benchmark import jax_pairs, jax_side, torch_methods
+from experiments.benchmark import jax_actions, jax_pairs, jax_side, torch_methods
 from experiments.benchmark.cells import CLASSIFIERS
 from experiments.benchmark.flops import count_products
 from prompt_jax import methods, train
@@ -115,6 +116,43 @@ def test_the_text_part_of_vop_is_the_same_work_on_both_sides():
     found = gradients_of(module)
     assert found.keys() == {"text_prompts"} and not np.any(expected.pop("vision_prompts"))
     assert relative_difference(found, expected) <= 1e-4
+
+
+def vilt_on_both_sides(method, clips):
+    """(logits, gradients) of the counterpart, and ours by `method`; `clips` of both."""
+    row = action_rows.BY_FIGURES["vilt_clip"]
+    prompts, labels = action_rows.prompts_of(row), np.asarray(BATCH["label"])
+    handover = jax_actions.hand_over("vilt_clip", TINY, row.settings, prompts, CLASSES)
+    module = torch_methods.build(handover, STATE)
+    theirs = torch.tensor(np.array(clips))
+    logits = module(theirs.movedim(-1, -3)) if clips.ndim == 5 else module.text_logits(theirs)
+    loss = module.loss(logits, torch.tensor(labels).long())
+    loss.backward()
+    batch = {"image": jax.numpy.asarray(clips), "label": labels}
+    expected = ours(method, prompts, action_rows.task_of(row), batch)
+    return (logits.detach().numpy(), gradients_of(module)), expected, loss.item()
+
+
+def test_vilt_clip_equals_the_conventional_code():
+    method = methods.recognize(methods.get_encoders("vilt_clip"))
+    (logits, found), (expected_logits, expected), loss = vilt_on_both_sides(method, clip_rows.CLIPS)
+    figures = action_rows.FIGURES["vilt_clip"]
+    assert largest_difference(logits, expected_logits) <= 1e-4
+    assert loss == pytest.approx(float(figures["loss"]), abs=5e-5)
+    assert found.keys() == expected.keys() and len(found) == 6
+    assert relative_difference(found, expected) <= 1e-4
+
+
+def test_the_text_part_of_vilt_clip_is_the_same_work_on_both_sides():
+    features = np.random.default_rng(0).standard_normal((3, CONFIG.embed_dim), np.float32)
+    (logits, found), (expected_logits, expected), _ = vilt_on_both_sides(
+        jax_actions.text_part("vilt_clip"), features
+    )
+    assert largest_difference(logits, expected_logits) <= 1e-4
+    # Prompts that vision leads reach the texts; the map to vision does not.
+    assert expected.keys() - found.keys() == {"text_to_vision/kernel", "text_to_vision/bias"}
+    assert not any(np.any(expected[key]) for key in expected.keys() - found.keys())
+    assert relative_difference(found, {key: expected[key] for key in found}) <= 1e-4
 
 
 def test_the_frozen_weights_of_the_counterpart_carry_no_gradient():

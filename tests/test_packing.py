@@ -13,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from reference import largest_difference, random_clip, relative_difference
 
-from prompt_jax.clip import CLIP, VARIANTS
+from prompt_jax.clip import CLIP, VARIANTS, tokenizer
 from prompt_jax.clip.memory import default_budget
 from prompt_jax.errors import PromptError
-from prompt_jax.packing import CLASSES_PER_ROW, pack
+from prompt_jax.packing import CLASSES_PER_ROW, make_room, pack
 from prompt_jax.prompts import encode_classes, encode_embedded, tokenize_classes
 
 SHARED = Path(os.environ.get("PROMPT_JAX_SHARED", Path(__file__).parents[2] / "shared"))
@@ -63,6 +63,24 @@ def test_every_class_stands_once_in_one_piece(lengths):
     assert found.max() == 1
     assert ((packed.tokens == 0) == (found == 0)).all()
     assert (packed.position[found == 0] == 0).all()
+
+
+@settings(deadline=None, max_examples=30, derandomize=True)
+@given(st.lists(st.integers(0, 9), min_size=1, max_size=40), st.integers(1, 4))
+def test_room_in_front_of_every_eot_moves_nothing_else(lengths, number):
+    words = [suffix[:-1] for suffix in random_suffixes([length + 1 for length in lengths])]
+    packed = jax.tree.map(jnp.asarray, pack([[*own, tokenizer.EOT] for own in words]))
+    with_room, free = (jax.tree.map(np.asarray, each) for each in make_room(packed, number))
+    assert free.shape == with_room.tokens.shape == with_room.position.shape
+    rows, columns = np.divmod(with_room.place, with_room.eot.shape[1])
+    for own, row, column in zip(words, rows, columns, strict=True):
+        eot = with_room.eot[row, column]
+        piece = slice(eot - len(own) - number, eot + 1)
+        assert with_room.tokens[row, piece].tolist() == [*own, *[0] * number, tokenizer.EOT]
+        assert with_room.position[row, piece].tolist() == [*range(len(own) + number + 1)]
+        assert free[row, piece].tolist() == [*[-1] * len(own), *range(number), -1]
+    assert (free >= 0).sum() == number * len(words)
+    assert (with_room.tokens > 0).sum() == sum(lengths) + len(words)
 
 
 def test_a_thousand_names_of_many_lengths_are_hardly_padded():

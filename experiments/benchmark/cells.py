@@ -9,7 +9,8 @@ from prompt_jax.errors import PromptError, unknown
 
 CLASSIFIERS = ("coop", "cocoop", "maple", "pro_mpt")
 PAIRS = ("vop",)  # clips against their captions
-METHODS = CLASSIFIERS + PAIRS
+ACTIONS = ("vilt_clip",)  # clips against classes
+METHODS = CLASSIFIERS + PAIRS + ACTIONS
 BACKBONES = ("embedded", "ViT-B/32", "ViT-B/16")
 PHASES = ("train", "evaluate")
 PARTS = ("all", "text")
@@ -19,7 +20,7 @@ ITERATIONS = 2
 RUNS = 3  # in one program, where several are measured
 # One evaluation goes through so many batches: what no image changes is computed once for them.
 EVALUATION_BATCHES = 2
-FRAMES = 12  # of a clip
+FRAMES = {"vop": 12, "vilt_clip": 16}  # of a clip
 # Words of a caption: the shortest and the longest have so many, the others something between.
 WORDS = (8, 20)
 _SMALL_WORDS = ("a", "the", "is", "and", "in", "with", "on", "of")
@@ -33,7 +34,7 @@ class Cell:
         method: one of `METHODS`, with its default settings.
         backbone: "embedded", or a variant's sizes with random weights.
         K: number of classes, at most 1000; 1 for pairs, which have none.
-        batch: images a step; of pairs, clips of `FRAMES` frames, and a caption each.
+        batch: images a step; clips, of methods that have `FRAMES`; of pairs, a caption each too.
         phase: "train", one step; or "evaluate", `EVALUATION_BATCHES` batches.
         part: "all"; or "text", with image or clip features that are there already and stay as they
             are.
@@ -73,7 +74,7 @@ class Cell:
                 )
         if self.runs > 1 and self.phase != "train":
             raise PromptError(f"--only runs={self.runs} needs phase=train: evaluation has no runs")
-        if self.pairs and (self.phase != "train" or self.runs > 1):
+        if self.frames and (self.phase != "train" or self.runs > 1):
             raise PromptError(
                 f"--only method={self.method} needs phase=train and runs=1: no other is written"
             )
@@ -86,8 +87,13 @@ class Cell:
         return self.method in PAIRS
 
     @property
+    def frames(self) -> int:
+        """Of each clip; 0 where it looks at images."""
+        return FRAMES.get(self.method, 0)
+
+    @property
     def images(self) -> int:
-        """Images, or pairs, that one run goes through."""
+        """Images, clips or pairs that one run goes through."""
         return self.batch * (EVALUATION_BATCHES if self.phase == "evaluate" else self.runs)
 
     def __str__(self):
@@ -116,7 +122,10 @@ def full() -> list[Cell]:
         for method in CLASSIFIERS
     ]
     clips = [cell for backbone in BACKBONES[:2] for cell in captioned_clips(backbone)]
-    return unique([*grid, *together, *clips, *growth("ViT-B/32", (1, 2, 4, 8), (1, 2, 3, 4))])
+    actions = [recognized_actions("embedded"), recognized_actions("ViT-B/16")]
+    return unique(
+        [*grid, *together, *clips, *actions, *growth("ViT-B/32", (1, 2, 4, 8), (1, 2, 3, 4))]
+    )
 
 
 def short() -> list[Cell]:
@@ -148,6 +157,11 @@ def gpu() -> list[Cell]:
 def captioned_clips(backbone: str) -> list[Cell]:
     """VoP's training step, and its text part on as many captions as a published batch has."""
     return [Cell("vop", backbone, 1, 4), Cell("vop", backbone, 1, 32, part="text")]
+
+
+def recognized_actions(backbone: str) -> Cell:
+    """ViLT-CLIP's training step on as many classes as HMDB-51 has."""
+    return Cell("vilt_clip", backbone, 51, 2)
 
 
 def growth(backbone: str, batches: Sequence[int], iterations: Sequence[int]) -> list[Cell]:

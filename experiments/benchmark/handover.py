@@ -6,8 +6,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from experiments.benchmark.cells import FRAMES
-
 WARM_UP_SECONDS = 2.0
 # Of an accelerator's memory, which both sides' processes share.
 SIDE_SHARE = 0.48
@@ -22,7 +20,7 @@ class Handover(NamedTuple):
         settings: the fields of the method's `Settings`.
         tokens: int[K, 77], SOS, words or placeholders where context stands, name, full stop, EOT;
             of pairs, int[B, 77 - n], SOS, a caption's words, EOT, whose n prompts are put between.
-        photo_tokens: int[K, 77], "a photo of a {}."; None of pairs.
+        photo_tokens: int[K, 77], "a photo of a {}.", of ViLT-CLIP its own text; None of pairs.
         prompts: float32 arrays by our names, joined by "/".
     """
 
@@ -50,9 +48,9 @@ def first_seconds(run: Callable[[int], float]) -> float:
 def image_batch(cell: Any, image_size: int, run: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """Made-up images float32[B, H, W, 3] and labels int32[B] of a `Cell`, for both sides.
 
-    Of pairs, clips float32[B, F, H, W, 3], and each is its own label.
+    Of methods for clips, these, float32[B, F, H, W, 3]; of pairs each is its own label.
     """
-    rng, frames = np.random.default_rng(run), (FRAMES,) if cell.pairs else ()
+    rng, frames = np.random.default_rng(run), (cell.frames,) if cell.frames else ()
     images = rng.standard_normal((cell.batch, *frames, image_size, image_size, 3), np.float32)
     labels = np.arange(cell.batch, dtype=np.int32)
     return images, labels if cell.pairs else labels % cell.K

@@ -19,13 +19,14 @@ from prompt_jax.methods import Method, Prompts, Task
 from prompt_jax.packing import pack_captions
 
 
+def take_features(prompts: Prompts, task: Task, features: jax.Array) -> jax.Array:
+    """An encoder of clips whose features are there already and stay as they are."""
+    del prompts, task
+    return normalize(features)
+
+
 def text_part(name: str) -> Method:
-    """The method with clip features that are there already and stay as they are."""
-
-    def take_features(prompts: Prompts, task: Task, features: jax.Array) -> jax.Array:
-        del prompts, task
-        return normalize(features)
-
+    """The method on such features."""
     return methods.retrieve(methods.get_encoders(name)._replace(encode_clips=take_features))
 
 

@@ -14,7 +14,7 @@ import optax
 from safetensors.numpy import load_file, save_file
 
 from data_pipelines.scenes import CLASSES
-from experiments.benchmark import flops, jax_pairs
+from experiments.benchmark import flops, jax_actions, jax_pairs
 from experiments.benchmark.cells import EVALUATION_BATCHES, Cell, class_names
 from experiments.benchmark.handover import Handover, feature_batch, first_seconds, image_batch
 from prompt_jax import evaluate, methods, optim, train
@@ -167,10 +167,11 @@ class Ours:
         clip = CLIP(config, jnp.dtype(cell.dtype), memory or default_budget())
         if not in_turn:
             clip = clip.share_memory(cell.runs)
-        work = (jax_pairs.set_up if cell.pairs else set_up)(cell, clip, frozen)
+        of_clips = jax_pairs.set_up if cell.pairs else jax_actions.set_up
+        work = (of_clips if cell.frames else set_up)(cell, clip, frozen)
         self._method, self._task, self._prompts, self.handover, batches = work
         if cell.phase == "train":
-            self._set_up_training(batches, in_turn, adamw if cell.pairs else optim.sgd)
+            self._set_up_training(batches, in_turn, adamw if cell.frames else optim.sgd)
         else:
             self._set_up_evaluation(batches[0])
 

@@ -3,7 +3,8 @@
 77 tokens for every class, a loop over the images where the text depends on the image (as in
 CoCoOp's public code), nothing kept from one call to the next but the frozen text features. It is an
 independent check of our methods and what the benchmark compares with; it knows their default
-settings alone. VoP is in `torch_vop`. Neither JAX nor our library is imported here.
+settings alone. VoP is in `torch_vop`, ViLT-CLIP in `torch_vilt`. Neither JAX nor our library is
+imported here.
 """
 
 from collections.abc import Mapping
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 
 from experiments.benchmark.handover import Handover
 from experiments.benchmark.torch_clip import TorchCLIP, normalize
+from experiments.benchmark.torch_vilt import ViLT
 from experiments.benchmark.torch_vop import VoP
 
 
@@ -166,18 +168,19 @@ class ProMPT(CoOp):
         return torch.stack(answers)
 
 
-METHODS: dict[str, type[CoOp] | type[VoP]] = {
+METHODS: dict[str, type[CoOp] | type[VoP] | type[ViLT]] = {
     "coop": CoOp,
     "cocoop": CoCoOp,
     "maple": MaPLe,
     "pro_mpt": ProMPT,
     "vop": VoP,
+    "vilt_clip": ViLT,
 }
 
 
 def build(
     handover: Handover, state: Mapping[str, np.ndarray], device: torch.device | str = "cpu"
-) -> CoOp | VoP:
+) -> CoOp | VoP | ViLT:
     """The method on its own CLIP, which gets the weights `state` by OpenAI's names."""
     with torch.device(device):
         clip = TorchCLIP(handover.sizes, state)

@@ -23,8 +23,8 @@ from experiments.benchmark.torch_methods import build
 
 
 def make_optimizer(cell: Cell, parameters: Iterable[torch.nn.Parameter]) -> torch.optim.Optimizer:
-    """What the method was published with."""
-    if cell.pairs:
+    """Of the kind that the method was published with."""
+    if cell.frames:
         return torch.optim.AdamW(parameters, lr=0.001, weight_decay=0.2, eps=1e-6)
     return torch.optim.SGD(parameters, lr=0.002, momentum=0.9, weight_decay=5e-4)
 

@@ -2,8 +2,10 @@
 
 from prompt_jax.errors import PromptError, unknown
 from prompt_jax.methods import (
+    a5,
     adapters,
     clip_adapter,
+    clip_video,
     cocoop,
     coop,
     encoders,
@@ -15,6 +17,11 @@ from prompt_jax.methods import (
     promptsrc,
     tip_adapter,
     tuned,
+    vifi_clip,
+    vifi_vl_prompting,
+    vilt_clip,
+    vilt_independent,
+    vilt_multimodal,
     vop,
     vop_c,
     vop_f,
@@ -67,6 +74,13 @@ ENCODERS: dict[str, Encoders] = {
     "partial": tuned.PARTIAL,
     "adapter_attn": adapters.ATTENTION,
     "adapter_ffn": adapters.MLP,
+    "clip_video": clip_video.ENCODERS,
+    "vilt_independent": vilt_independent.ENCODERS,
+    "vilt_multimodal": vilt_multimodal.ENCODERS,
+    "vilt_clip": vilt_clip.ENCODERS,
+    "vifi_clip": vifi_clip.ENCODERS,
+    "vifi_vl_prompting": vifi_vl_prompting.ENCODERS,
+    "a5": a5.ENCODERS,
 }
 """Methods of clips and texts, without what they are trained for: see `objectives`."""
 

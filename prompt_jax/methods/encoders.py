@@ -6,18 +6,20 @@ captions against clips, or class names against clips.
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from prompt_jax.clip import CLIP, Frozen, normalize
 from prompt_jax.clip.text import Cache
-from prompt_jax.errors import PromptError
+from prompt_jax.errors import PromptError, unknown
 from prompt_jax.methods import zero_shot
 from prompt_jax.methods.method import Prompts, Task, all_train, keep
 from prompt_jax.packing import PackedTokens
 from prompt_jax.prompts import encode_packed
+
+POOLINGS = ("norm_then_mean", "mean_then_norm")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,13 +27,23 @@ class ClipSettings:
     """What all methods for clips and texts can be told.
 
     Attributes:
-        renormalize_video: whether the mean over a clip's normalised frame features is normalised
-            again, as X-Pool and CLIP4Clip have it; VoP's released model does not.
+        pooling: a clip's feature, of its frames'. "norm_then_mean": the mean of the normalised ones
+            (VoP); "mean_then_norm": the mean as they are, normalised (ViFi-CLIP).
+        renormalize_video: whether the mean of normalised ones is normalised again, as X-Pool and
+            CLIP4Clip have it; VoP's released model does not.
     """
 
+    pooling: str = "norm_then_mean"
     renormalize_video: bool = True
 
     def __post_init__(self):
+        if self.pooling not in POOLINGS:
+            raise unknown("settings.pooling", self.pooling, POOLINGS)
+        if self.pooling == "mean_then_norm" and not self.renormalize_video:
+            raise PromptError(
+                "settings.renormalize_video=False, and settings.pooling=mean_then_norm: that mean "
+                "is always normalised; leave it at True, or pool by norm_then_mean"
+            )
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             if isinstance(value, int | float) and value < 0:
@@ -48,17 +60,40 @@ def _frozen_scale(prompts, task):
     return task.scale
 
 
+def _own_template(settings, template):
+    del settings
+    return template
+
+
+def _no_template(settings, template):
+    del settings, template
+
+
+def _no_losses(task, texts, plain):
+    del task, texts, plain
+    return {}
+
+
 class Encoders(NamedTuple):
     """Two encoders whose features' products are similarities.
 
     Attributes:
         Settings: a `ClipSettings` of the method's own, with the published defaults.
         init: (rng, task) -> prompts.
-        encode_clips: (prompts, task, clips float[B, F, H, W, 3]) -> float32[B, d].
+        encode_clips: (prompts, task, clips float[B, F, H, W, 3]) -> float32[B, d]. What it takes
+            besides, `sees` says.
         encode_texts: (prompts, task, `PackedTokens` of N texts) -> float32[N, d], normalised.
         text_prompts: settings -> how many slots of the text tower prompts take; texts are cut to
             what is left.
         scale: (prompts, task) -> 1/τ, what similarities are multiplied by.
+        template: (settings, the data set's own) -> the text of a class, "{}" for its name, that
+            stands behind the prompts.
+        plain_template: (settings, the data set's own) -> the text of a class, written by hand, that
+            `losses` compares with; None where it does not. Of a caption it is the caption.
+        losses: (task, texts float32[N, d], plain float32[N, d] or None) -> further terms of the
+            loss by name, weighted; of encoded texts and of what frozen CLIP says of plain ones.
+        sees: "clips"; or "frames" where nothing reaches into the image tower: then `encode_clips`
+            also takes its features of the frames, float[B, F, d], not normalised.
         trains, constrain: see `Method`.
     """
 
@@ -68,12 +103,18 @@ class Encoders(NamedTuple):
     encode_texts: Callable[[Prompts, Task, PackedTokens], jax.Array]
     text_prompts: Callable[[Any], int] = _no_text_prompts
     scale: Callable[[Prompts, Task], jax.Array] = _frozen_scale
+    template: Callable[[Any, str], str] = _own_template
+    plain_template: Callable[[Any, str], str | None] = _no_template
+    losses: Callable[[Task, jax.Array, jax.Array | None], dict[str, jax.Array]] = _no_losses
+    sees: Literal["clips", "frames"] = "clips"
     trains: Callable[[Prompts, Any], Any] = all_train
     constrain: Callable[[Prompts], Prompts] = keep
 
 
 def pool_frames(features: jax.Array, settings: ClipSettings) -> jax.Array:
-    """Clips' features float32[B, d] of their frames', float[B, F, d]: the mean when normalised."""
+    """Clips' features float32[B, d] of their frames', float[B, F, d]; see `ClipSettings`."""
+    if settings.pooling == "mean_then_norm":
+        return normalize(jnp.mean(features, axis=1))
     mean = jnp.mean(normalize(features), axis=1)
     return normalize(mean) if settings.renormalize_video else mean
 
@@ -81,6 +122,19 @@ def pool_frames(features: jax.Array, settings: ClipSettings) -> jax.Array:
 def encode_frames(task: Task, frozen: Frozen, clips: jax.Array) -> jax.Array:
     """Clips without prompts, float32[B, d]: every frame by itself."""
     return pool_frames(task.clip.encode_image(frozen, clips), task.settings)
+
+
+def look_at_frames(task: Task, clips: jax.Array) -> jax.Array:
+    """Frozen CLIP's features of the frames, float[B, F, d]; such features pass as they are."""
+    return clips if clips.ndim == 3 else task.clip.encode_image(task.frozen, clips)
+
+
+def put_behind_sos(task: Task, context: jax.Array, deep_prompts: jax.Array | None = None) -> Cache:
+    """Keys and values of SOS and context float[b, d_l] that flows on; see `TextTower.prefill`."""
+    sos = task.names.sos
+    if sos is not None and not len(context):
+        return sos
+    return task.clip.prefill(task.frozen, context, deep_prompts, sos)
 
 
 def encode_captions(clip: CLIP, frozen: Frozen, cache: Cache, texts: PackedTokens) -> jax.Array:

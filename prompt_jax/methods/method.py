@@ -27,6 +27,9 @@ Prompts = Any
 
 Array = jax.Array | np.ndarray
 
+KEPT = ("features", "frames")
+"""What of a picture or clip, by `Method.sees`, can be computed once and kept."""
+
 UNSEEN = -1
 """In `Task.trained`: a class that the prompts were not trained on."""
 
@@ -115,8 +118,9 @@ class Method(NamedTuple):
         prepare: (prompts, task) -> what does not depend on an image.
         sees: "images": x is float[B, H, W, 3], normalised pictures. "features": x is float[B, d],
             the frozen image tower's features, not normalised. Such a method never needs the image
-            tower's gradient, and can train on features that were computed once. "clips": x is
-            float[B, F, H, W, 3], F frames in a row. "pairs": x is `Pairs`.
+            tower's gradient, and can train on features that were computed once. "frames": the same
+            of clips, float[B, F, d]. "clips": x is float[B, F, H, W, 3], F frames in a row.
+            "pairs": x is `Pairs`.
         constants: (task, class_names, template) -> what no prompt changes; computed once per task.
         trains: (prompts, settings) -> pytree of bool like prompts, False where it stays fixed.
         from_shots: (prompts, task, features float[V, n, d], labels int[n]) -> prompts made from V
@@ -135,7 +139,7 @@ class Method(NamedTuple):
     init: Callable[[jax.Array, Task], Prompts]
     forward: Callable[[Prompts, Any, Task, jax.Array], Output]
     prepare: Callable[[Prompts, Task], Any] = _prepare_nothing
-    sees: Literal["images", "features", "clips", "pairs"] = "images"
+    sees: Literal["images", "features", "frames", "clips", "pairs"] = "images"
     constants: Callable[[Task, Sequence[str], str], Any] = _no_constants
     trains: Callable[[Prompts, Any], Any] = all_train
     from_shots: Callable[[Prompts, Task, Array, Array], Prompts] | None = None
@@ -193,9 +197,10 @@ def _encode_sos(clip, frozen, token):
 def look(method: Method, task: Task, images: jax.Array) -> jax.Array:
     """What `forward` takes of a batch: pictures float[B, H, W, 3], or their frozen features.
 
-    Clips, and features float[B, d] that were computed before, pass as they are.
+    Of clips float[B, F, H, W, 3] it is these, or the features of their frames. Features float[B, d]
+    or float[B, F, d] that were computed before pass as they are.
     """
-    if method.sees != "features" or images.ndim == 2:
+    if method.sees not in KEPT or images.ndim <= 3:
         return images
     return jax.lax.stop_gradient(task.clip.encode_image(task.frozen, images))
 

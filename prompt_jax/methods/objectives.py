@@ -1,14 +1,24 @@
 """What encoders of clips and texts are trained for: captions against clips, or class names."""
 
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 import optax
 
 from prompt_jax.captions import tokenize_captions
 from prompt_jax.errors import PromptError
-from prompt_jax.methods.encoders import Encoders
-from prompt_jax.methods.method import Method, Output
-from prompt_jax.packing import pack_captions
+from prompt_jax.methods.encoders import Encoders, encode_captions
+from prompt_jax.methods.method import Method, Output, describe_classes
+from prompt_jax.packing import PackedTokens, pack_captions
+
+
+class Classes(NamedTuple):
+    """What no prompt changes of K classes: their texts' own token ids, and the features float32
+    [K, d] of the texts written by hand, None where no loss compares with them."""
+
+    texts: PackedTokens
+    plain: jax.Array | None
 
 
 def retrieve(encoders: Encoders) -> Method:
@@ -29,7 +39,11 @@ def retrieve(encoders: Encoders) -> Method:
         logits = encoders.scale(prompts, task) * similarities(texts, clips)
         own = jnp.arange(len(logits))
         columns = optax.softmax_cross_entropy_with_integer_labels(logits.T, own)
-        return Output(logits[None], weights=(0.5,), losses={"clips": 0.5 * jnp.mean(columns)})
+        plain = None
+        if encoders.plain_template(task.settings, "{}") is not None:
+            plain = encode_captions(task.clip, task.frozen, task.names.sos, pairs.texts)
+        losses = {"clips": 0.5 * jnp.mean(columns)} | encoders.losses(task, texts, plain)
+        return Output(logits[None], weights=(0.5,), losses=losses)
 
     return Method(
         encoders.Settings,
@@ -44,12 +58,13 @@ def retrieve(encoders: Encoders) -> Method:
 def recognize(encoders: Encoders) -> Method:
     """Class names against clips: cross-entropy over the classes.
 
-    The text of a class is the data set's template, filled with its name.
+    The text of a class is the encoders' template, filled with its name.
     """
 
     def constants(task, class_names, template):
-        """The classes' token ids."""
-        texts = [template.replace("{}", name.replace("_", " ")) for name in class_names]
+        """The classes' token ids, and frozen text features where a loss compares with them."""
+        own = encoders.template(task.settings, template)
+        texts = [own.replace("{}", name.replace("_", " ")) for name in class_names]
         prompts = encoders.text_prompts(task.settings)
         captions = tokenize_captions(texts, prompts, task.clip.config.context_length)
         if captions.cut:
@@ -59,23 +74,29 @@ def recognize(encoders: Encoders) -> Method:
                 f"{task.clip.config.context_length} slots prompts take {prompts}: shorten the name "
                 "or the template"
             )
-        return jax.tree.map(jnp.asarray, pack_captions(captions.tokens))
+        plain = encoders.plain_template(task.settings, template)
+        return Classes(
+            jax.tree.map(jnp.asarray, pack_captions(captions.tokens)),
+            None if plain is None else describe_classes(task, class_names, plain),
+        )
 
     def prepare(prompts, task):
         """The classes' text features, float32[K, d]."""
-        return encoders.encode_texts(prompts, task, task.constants)
+        return encoders.encode_texts(prompts, task, task.constants.texts)
 
     def forward(prompts, prepared, task, clips):
         """Similarity of the clip with every class."""
         clips = encoders.encode_clips(prompts, task, clips)
-        return Output(encoders.scale(prompts, task) * similarities(clips, prepared)[None])
+        logits = encoders.scale(prompts, task) * similarities(clips, prepared)
+        losses = encoders.losses(task, prepared, task.constants.plain)
+        return Output(logits[None], losses=losses)
 
     return Method(
         encoders.Settings,
         encoders.init,
         forward,
         prepare,
-        sees="clips",
+        sees=encoders.sees,
         constants=constants,
         trains=encoders.trains,
         constrain=encoders.constrain,

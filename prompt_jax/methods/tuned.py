@@ -13,6 +13,7 @@ import jax.numpy as jnp
 
 from prompt_jax.clip import CLIPConfig, Frozen
 from prompt_jax.methods.encoders import ClipSettings, Encoders, encode_captions, encode_frames
+from prompt_jax.methods.method import Task
 
 HIGHEST_SCALE = math.log(100)
 
@@ -77,15 +78,20 @@ def is_last_block(path, sizes):
     return path[1:2] == (f"block_{last.get(path[0], 0) - 1}",)
 
 
+def copy_chosen(task: Task, chooses: Chooses) -> Any:
+    """Copies of the backbone's arrays that train, in its own nesting."""
+    flat = flax.traverse_util.flatten_dict(task.frozen)
+    chosen = {path: x for path, x in flat.items() if chooses(path, task.clip.config)}
+    # Training reuses the memory of what it changes: the frozen ones must stay.
+    copies = {path: jnp.array(array, copy=True) for path, array in chosen.items()}
+    return flax.traverse_util.unflatten_dict(copies)
+
+
 def _tuned(chooses: Chooses, **others):
     def init(rng, task):
-        """Copies of the arrays that train, in the backbone's own nesting."""
+        """Copies of the arrays that train."""
         del rng
-        flat = flax.traverse_util.flatten_dict(task.frozen)
-        chosen = {path: x for path, x in flat.items() if chooses(path, task.clip.config)}
-        # Training reuses the memory of what it changes: the frozen ones must stay.
-        copies = {path: jnp.array(array, copy=True) for path, array in chosen.items()}
-        return flax.traverse_util.unflatten_dict(copies)
+        return copy_chosen(task, chooses)
 
     return Encoders(ClipSettings, init, encode_clips, encode_texts, scale=scale, **others)
 

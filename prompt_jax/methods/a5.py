@@ -1,0 +1,168 @@
+"""A5: vectors around the class name, and blocks over frozen frame features (Ju et al., ECCV 2022).
+
+The image tower stays as it is, so the frames' features can be kept.
+"""
+
+import dataclasses
+import math
+
+import jax
+import jax.numpy as jnp
+
+from prompt_jax.clip import normalize
+from prompt_jax.clip.blocks import Block, Layer
+from prompt_jax.errors import PromptError, unknown
+from prompt_jax.methods import actions
+from prompt_jax.methods.encoders import Encoders, look_at_frames, pool_frames, put_behind_sos
+from prompt_jax.methods.vop import check_frames
+from prompt_jax.packing import make_room
+from prompt_jax.prompts import encode_packed, init_linear
+
+POSTFIXES = ("slot", "shared")
+STANDARD_DEVIATION = 0.01
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings(actions.Settings):
+    """A5's settings.
+
+    Attributes:
+        prefix_prompts: p, vectors in front of the name.
+        postfix_prompts: q, vectors behind it.
+        postfix: "slot": both are rows of a table with one for each slot of the text tower, so those
+            behind a name depend on its length (the published code); "shared": q vectors, the same
+            behind all names (the paper).
+        temporal_blocks: over a clip's frames; 0 for the mean of frozen features.
+        temporal_heads: of each block's attention.
+        frames: F of every clip, in training and test; of no account without temporal blocks.
+        pooling, renormalize_video: see `ClipSettings`.
+        temperature: see `actions.Settings`.
+    """
+
+    prefix_prompts: int = 16
+    postfix_prompts: int = 16
+    postfix: str = "slot"
+    temporal_blocks: int = 2
+    temporal_heads: int = 8
+    frames: int = 16
+    temperature: float = 0.07
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.postfix not in POSTFIXES:
+            raise unknown("settings.postfix", self.postfix, POSTFIXES)
+        for field in ("prefix_prompts", "postfix_prompts", "temporal_heads", "frames"):
+            if getattr(self, field) < 1:
+                raise PromptError(f"settings.{field}={getattr(self, field)} must be at least 1")
+
+
+def init(rng, task):
+    """The vectors of the text, and of the frames where there are temporal blocks.
+
+    {"embedding": float32[77, d_l]}, or "prefix" float32[p, d_l] and "postfix" float32[q, d_l], from
+    N(0, 0.01); "temporal_embedding", float32[F, d], from the same; "temporal": blocks as PyTorch's
+    layers start.
+
+    Raises:
+        PromptError: the heads do not divide the features.
+    """
+    s, sizes = task.settings, task.clip.config
+    text_rng, postfix_rng, frame_rng, block_rng = jax.random.split(rng, 4)
+
+    def draw(rng, *shape):
+        return STANDARD_DEVIATION * jax.random.normal(rng, shape)
+
+    if s.postfix == "slot":
+        prompts = {"embedding": draw(text_rng, sizes.context_length, sizes.text_width)}
+    else:
+        prompts = {
+            "prefix": draw(text_rng, s.prefix_prompts, sizes.text_width),
+            "postfix": draw(postfix_rng, s.postfix_prompts, sizes.text_width),
+        }
+    if not s.temporal_blocks:
+        return prompts
+    if sizes.embed_dim % s.temporal_heads:
+        raise PromptError(
+            f"settings.temporal_heads={s.temporal_heads} must divide the backbone's features, "
+            f"which are {sizes.embed_dim} wide"
+        )
+    rngs = jax.random.split(block_rng, s.temporal_blocks)
+    blocks = {f"block_{n}": init_block(each, sizes.embed_dim) for n, each in enumerate(rngs)}
+    frames = draw(frame_rng, s.frames, sizes.embed_dim)
+    return prompts | {"temporal_embedding": frames, "temporal": blocks}
+
+
+def init_block(rng: jax.Array, width: int) -> dict:
+    """A block as PyTorch's `nn.MultiheadAttention`, `nn.LayerNorm` and `nn.Linear` start."""
+    qkv_rng, out_rng, fc_rng, proj_rng = jax.random.split(rng, 4)
+    bound, shape = math.sqrt(6 / (4 * width)), (width, 3 * width)
+    qkv = jax.random.uniform(qkv_rng, shape, minval=-bound, maxval=bound)
+    norms = {
+        name: {"scale": jnp.ones(width), "bias": jnp.zeros(width)} for name in ("ln_1", "ln_2")
+    }
+    return norms | {
+        "qkv": {"kernel": qkv, "bias": jnp.zeros(3 * width)},
+        "out": init_linear(out_rng, width, width) | {"bias": jnp.zeros(width)},
+        "fc": init_linear(fc_rng, width, 4 * width),
+        "proj": init_linear(proj_rng, 4 * width, width),
+    }
+
+
+def encode_clips(prompts, task, clips):
+    """The mean over the frames' frozen features, or over what the blocks make of them."""
+    features = look_at_frames(task, clips)
+    if "temporal" in prompts:
+        features = attend_frames(prompts, task, features)
+    return pool_frames(features, task.settings)
+
+
+def attend_frames(prompts, task, features):
+    """Frames float[B, F, d] that have seen each other, each at its place."""
+    table, blocks = prompts["temporal_embedding"], prompts["temporal"]
+    check_frames(features, len(table), "there is a temporal table")
+    width, heads = features.shape[-1], task.settings.temporal_heads
+    sizes = (width, heads, 4 * width, "quick_gelu", len(blocks))
+    block, x = Block(*sizes, task.clip.dtype, parent=None), features + table
+    for params in blocks.values():
+        layer = Layer(block, params)
+        x = layer.look(x, *layer.key_value(x))
+    return x
+
+
+def encode_texts(prompts, task, texts):
+    """[SOS][p vectors][a text's words][q vectors][EOT]; a text costs its words and q."""
+    s, clip, frozen = task.settings, task.clip, task.frozen
+    texts, free = make_room(texts, s.postfix_prompts)
+    if s.postfix == "slot":
+        first = 1 + s.prefix_prompts
+        prefix = prompts["embedding"][1:first]
+        behind = jnp.take(prompts["embedding"], first + texts.position, axis=0, mode="clip")
+    else:
+        prefix, behind = prompts["prefix"], prompts["postfix"][free]
+    words = clip.embed_text(frozen, texts.tokens)
+    embedded = jnp.where(free[..., None] >= 0, behind, words)
+    cache = put_behind_sos(task, prefix)
+    return normalize(encode_packed(clip, frozen, cache, texts, embedded))
+
+
+def text_prompts(settings):
+    """Slots of the text tower that vectors take."""
+    return settings.prefix_prompts + settings.postfix_prompts
+
+
+def template(settings, template):
+    """A class's name, without a full stop."""
+    del settings, template
+    return "{}"
+
+
+ENCODERS = Encoders(
+    Settings,
+    init,
+    encode_clips,
+    encode_texts,
+    text_prompts,
+    scale=actions.scale,
+    template=template,
+    sees="frames",
+)

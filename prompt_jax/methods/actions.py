@@ -1,0 +1,59 @@
+"""What the methods of action recognition have in common: how frames are pooled, and 1/τ.
+
+ViLT-CLIP (Wang et al., AAAI 2024), ViFi-CLIP (Rasheed et al., CVPR 2023) and A5 (Ju et al., ECCV
+2022) tell class names apart; their encoders serve captions as well.
+"""
+
+import dataclasses
+
+import jax.numpy as jnp
+
+from prompt_jax.errors import PromptError
+from prompt_jax.methods.encoders import ClipSettings
+
+PERSON = "a video of a person doing {}."
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings(ClipSettings):
+    """What all of them can be told.
+
+    Attributes:
+        pooling, renormalize_video: see `ClipSettings`.
+        temperature: τ, what cosines are divided by; 0 for the backbone's own, 1/100 as it was
+            pre-trained. ViLT-CLIP's paper says 0.07, which is CLIP's before training.
+    """
+
+    pooling: str = "mean_then_norm"
+    temperature: float = 0.0
+
+
+def scale(prompts, task):
+    """1/τ, of the settings or else the backbone's own."""
+    del prompts
+    temperature = task.settings.temperature
+    return jnp.float32(1 / temperature) if temperature else task.scale
+
+
+def name_alone(settings, template):
+    """The text of a class behind learned prompts, in place of the data set's."""
+    del settings, template
+    return "{}."
+
+
+def own_template(settings, template):
+    """The text of a class as the settings have it, the data set's where they have none."""
+    return settings.template or template
+
+
+def check_template(template: str) -> None:
+    """Refuses a text of a class without one place for its name.
+
+    Raises:
+        PromptError: says what is allowed.
+    """
+    if template and template.count("{}") != 1:
+        raise PromptError(
+            f'settings.template={template!r} must contain "{{}}" once, for the class name; "" is '
+            "the data set's own text"
+        )

@@ -1,0 +1,39 @@
+"""Zero-shot CLIP on clips as ViFi-CLIP has it: the mean over frames, then its direction."""
+
+import dataclasses
+
+from prompt_jax.methods import actions, zero_shot
+from prompt_jax.methods.encoders import Encoders, encode_texts, look_at_frames, pool_frames
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings(actions.Settings):
+    """Zero-shot CLIP's settings.
+
+    Attributes:
+        template: text of a class, "{}" for its name; "" for the data set's own. Published: ViLT-
+            CLIP's by default, "a photo of a {}.", or "{}" alone (ViFi-CLIP's zero-shot CLIP).
+    """
+
+    template: str = actions.PERSON
+
+    def __post_init__(self):
+        super().__post_init__()
+        actions.check_template(self.template)
+
+
+def encode_clips(prompts, task, clips):
+    """The mean over the frames, float32[B, d]."""
+    del prompts
+    return pool_frames(look_at_frames(task, clips), task.settings)
+
+
+ENCODERS = Encoders(
+    Settings,
+    zero_shot.init,
+    encode_clips,
+    encode_texts,
+    scale=actions.scale,
+    template=actions.own_template,
+    sees="frames",
+)

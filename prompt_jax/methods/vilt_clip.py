@@ -1,0 +1,54 @@
+"""ViLT-CLIP: coupled prompts, whose texts stay close to those written by hand (eqs. 12 and 14)."""
+
+import dataclasses
+
+import jax.numpy as jnp
+
+from prompt_jax.errors import unknown
+from prompt_jax.methods import actions, vilt_multimodal
+
+FORMS = ("one_minus_cos", "cos")
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings(vilt_multimodal.Settings):
+    """ViLT-CLIP's settings.
+
+    Attributes:
+        sg_weight: alpha, how much the scenario-guided term weighs, KgCoOp's where the paper has no
+            number; 0 for none, as in its retrieval.
+        sg_form: "one_minus_cos": 1 - the mean cosine of prompted and frozen texts, after KgCoOp;
+            "cos": the mean itself, as eqs. (12) and (14) print it, which drives the two apart.
+        template: the text of a class written by hand, "{}" for its name; "" for the data set's own.
+            Of a caption it is the caption.
+        prompts, depth, coupling_layer, shared_maps: see `vilt_multimodal.Settings`.
+    """
+
+    sg_weight: float = 8.0
+    sg_form: str = "one_minus_cos"
+    template: str = actions.PERSON
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.sg_form not in FORMS:
+            raise unknown("settings.sg_form", self.sg_form, FORMS)
+        actions.check_template(self.template)
+
+
+def plain_template(settings, template):
+    """The text of a class written by hand; None where the term weighs nothing."""
+    return actions.own_template(settings, template) if settings.sg_weight else None
+
+
+def losses(task, texts, plain):
+    """The scenario-guided term, weighted, as "scenario"."""
+    s = task.settings
+    if not s.sg_weight:
+        return {}
+    cosine = jnp.mean(jnp.sum(texts * plain, axis=-1))
+    return {"scenario": s.sg_weight * (1 - cosine if s.sg_form == "one_minus_cos" else cosine)}
+
+
+ENCODERS = vilt_multimodal.ENCODERS._replace(
+    Settings=Settings, plain_template=plain_template, losses=losses
+)

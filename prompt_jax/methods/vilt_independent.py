@@ -1,0 +1,99 @@
+"""ViLT-CLIP's first form: independent prompts in both towers (AAAI 2024, eqs. 5, 7 and 8).
+
+Prompts take slots among the tokens, as IVLP's do: each of the first layers overwrites them, after
+the last of these they flow on.
+"""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+
+from prompt_jax.methods import actions
+from prompt_jax.methods.encoders import Encoders, encode_captions, pool_frames, put_behind_sos
+from prompt_jax.methods.method import Task
+from prompt_jax.methods.vop import draw
+from prompt_jax.prompts import encode_prompted_image
+
+
+@dataclasses.dataclass(frozen=True)
+class SlotSettings(actions.Settings):
+    """What all methods whose prompts take slots can be told.
+
+    Attributes:
+        vision_prompt_before_ln_pre: whether the first layer's vision prompts go through `ln_pre`
+            with the patches, as in MaPLe's and ViFi-CLIP's code, or stand behind it.
+        pooling, renormalize_video, temperature: see `actions.Settings`.
+    """
+
+    vision_prompt_before_ln_pre: bool = True
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings(SlotSettings):
+    """The settings of independent prompts.
+
+    Attributes:
+        text_prompts: b, prompts per layer of the text tower; 0 leaves that tower without.
+        vision_prompts: b_v, prompts per layer of the image tower; 0 leaves that tower without.
+        text_depth: J_l, the first layers of the text tower that receive prompts. A tower of fewer
+            layers gets them in all.
+        vision_depth: J_v, the same of the image tower.
+    """
+
+    text_prompts: int = 10
+    vision_prompts: int = 10
+    text_depth: int = 12
+    vision_depth: int = 12
+
+
+def init(rng, task):
+    """{"text_prompts": float32[J_l, b, d_l], "vision_prompts": float32[J_v, b_v, d_v]}, N(0, 0.02).
+
+    What has no prompts is left out.
+    """
+    s, sizes = task.settings, task.clip.config
+    text_rng, vision_rng = jax.random.split(rng)
+    text = (min(s.text_depth, sizes.text_layers), s.text_prompts, sizes.text_width)
+    vision = (min(s.vision_depth, sizes.image_layers), s.vision_prompts, sizes.image_width)
+    return draw("text_prompts", text_rng, text) | draw("vision_prompts", vision_rng, vision)
+
+
+def see_clips(task: Task, clips: jax.Array, slots: jax.Array | None) -> jax.Array:
+    """Clips float[B, F, H, W, 3] seen through prompts float[J, b, d_v], or none: float32[B, d]."""
+    clip, frozen, s = task.clip, task.frozen, task.settings
+    if slots is None:
+        features = clip.encode_image(frozen, clips)
+    elif s.vision_prompt_before_ln_pre:
+        features = encode_prompted_image(clip, frozen, clips, slots)
+    else:
+        features = clip.encode_image(frozen, clips, deep_prompts=slots)
+    return pool_frames(features, s)
+
+
+def encode_clips(prompts, task, clips):
+    """The mean over the frames, float32[B, d]."""
+    return see_clips(task, clips, prompts.get("vision_prompts"))
+
+
+def encode_texts(prompts, task, texts):
+    """Texts behind SOS and the prompts, which are the same for all: a text costs its words."""
+    slots = prompts.get("text_prompts", jnp.zeros((1, 0, task.clip.config.text_width)))
+    cache = put_behind_sos(task, slots[0], slots[1:])
+    return encode_captions(task.clip, task.frozen, cache, texts)
+
+
+def text_prompts(settings):
+    """Slots of the text tower that prompts take."""
+    return settings.text_prompts
+
+
+ENCODERS = Encoders(
+    Settings,
+    init,
+    encode_clips,
+    encode_texts,
+    text_prompts,
+    scale=actions.scale,
+    template=actions.name_alone,
+)

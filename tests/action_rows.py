@@ -1,0 +1,104 @@
+"""The methods of action recognition that the tests run: settings, figures to meet, their arrays."""
+
+from typing import Any
+
+import flax.traverse_util
+import jax
+import jax.numpy as jnp
+import numpy as np
+from clip_rows import CAPTIONS, CLIPS, FRAMES, ClipRow
+from reference import BATCH, CLASSES, FOLDER, FROZEN, TINY
+
+from prompt_jax import methods
+from prompt_jax.captions import tokenize_captions
+from prompt_jax.methods import (
+    a5,
+    clip_video,
+    vifi_clip,
+    vifi_vl_prompting,
+    vilt_clip,
+    vilt_independent,
+    vilt_multimodal,
+)
+from prompt_jax.packing import pack_captions
+
+
+def _load_figures() -> dict[str, dict[str, Any]]:
+    with np.load(FOLDER / "actions.npz") as arrays:
+        flat = {tuple(key.split("/")): arrays[key] for key in arrays}
+    figures = flax.traverse_util.unflatten_dict(flat)
+    figures["vilt_clip"]["param"] = figures["vilt_multimodal"]["param"]
+    figures["vilt_clip_retrieval"]["param"] = figures["vilt_retrieval"]["param"]
+    return figures
+
+
+FIGURES = _load_figures()
+TWO: dict[str, Any] = {"prompts": 2}
+VECTORS: dict[str, Any] = {"prefix_prompts": 2, "postfix_prompts": 2, "temporal_heads": 2}
+ROWS = [
+    ClipRow("clip_video", clip_video.Settings(), "clip_video"),
+    ClipRow(
+        "vilt_independent",
+        vilt_independent.Settings(text_prompts=2, vision_prompts=3),
+        "vilt_independent",
+    ),
+    *(
+        ClipRow("vilt_multimodal", vilt_multimodal.Settings(**TWO, **changed), figures)
+        for figures, changed in {
+            "vilt_multimodal": {},
+            "vilt_multimodal_k2": {"coupling_layer": 2},
+            "vilt_multimodal_j2": {"depth": 2},
+            "vilt_multimodal_per_layer": {"shared_maps": False},
+            "vilt_retrieval": {},
+        }.items()
+    ),
+    ClipRow("vilt_clip", vilt_clip.Settings(**TWO), "vilt_clip"),
+    ClipRow("vilt_clip", vilt_clip.Settings(**TWO), "vilt_clip_retrieval"),
+    ClipRow("vifi_clip", vifi_clip.Settings(), "vifi_clip"),
+    ClipRow(
+        "vifi_vl_prompting",
+        vifi_vl_prompting.Settings(text_prompts=5, vision_prompts=4, text_depth=3, vision_depth=2),
+        "vifi_vl_prompting",
+    ),
+    *(
+        ClipRow("a5", a5.Settings(**VECTORS, frames=FRAMES, **changed), figures)
+        for figures, changed in {
+            "a5_text": {"temporal_blocks": 0},
+            "a5_text_shared_postfix": {"temporal_blocks": 0, "postfix": "shared"},
+            "a5_temporal1": {"temporal_blocks": 1},
+            "a5_temporal2": {},
+        }.items()
+    ),
+]
+BY_FIGURES = {row.figures: row for row in ROWS}
+
+
+def method_of(row: ClipRow) -> methods.Method:
+    """The row's encoders on class names, or on captions."""
+    of_captions = row.figures.endswith("retrieval")
+    return (methods.retrieve if of_captions else methods.recognize)(
+        methods.get_encoders(row.method)
+    )
+
+
+def task_of(row: ClipRow, settings: Any = None) -> methods.Task:
+    """The row's method on the six classes or the captions, with its settings or others."""
+    method = method_of(row)
+    names = () if method.sees == "pairs" else CLASSES
+    return methods.make_task(method, TINY, FROZEN, names, settings or row.settings)
+
+
+def prompts_of(row: ClipRow) -> methods.Prompts:
+    """The parameters that the row's figures were measured on."""
+    if "param" in FIGURES[row.figures]:
+        return jax.tree.map(jnp.asarray, FIGURES[row.figures]["param"])
+    return methods.get_encoders(row.method).init(jax.random.key(0), task_of(row))
+
+
+def batch_of(row: ClipRow) -> dict[str, Any]:
+    """Three clips, and the class or the caption of each."""
+    if method_of(row).sees != "pairs":
+        return {"image": CLIPS, "label": BATCH["label"]}
+    prompts = methods.get_encoders(row.method).text_prompts(row.settings)
+    tokens = tokenize_captions(CAPTIONS, prompts).tokens
+    return {"image": CLIPS, "text": pack_captions(tokens), "label": jnp.arange(len(CLIPS))}
