@@ -188,8 +188,8 @@ REFUSED = {
         "hmdb_51_labels.csv, line 3: the id is '0'; .* each number stands there once",
     ),
     "an id that is left out": (
-        {"labels/hmdb_51_labels.csv": "id,name\n0,run\n2,sit\n"},
-        "names 2 classes, but none of the id 1; add it",
+        {"labels/hmdb_51_labels.csv": "id,name\n1,run\n2,sit\n"},
+        "names 2 classes, but none of the id 0; add it",
     ),
     "a line without a label": (
         {"datasets_splits/hmdb_splits/val1.txt": "it![4]_u_0.avi\n"},

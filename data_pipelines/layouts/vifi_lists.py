@@ -225,8 +225,9 @@ def read_names(path: Path) -> list[str]:
                 "from 0, and each number stands there once"
             )
         names[label] = class_names.spaces(row["name"])
-    if gap := next((label for label in range(len(names)) if label not in names), None):
-        raise DataError(f"{path}: names {len(names)} classes, but none of the id {gap}; add it")
+    gaps = [label for label in range(len(names)) if label not in names]
+    if gaps:
+        raise DataError(f"{path}: names {len(names)} classes, but none of the id {gaps[0]}; add it")
     return [names[label] for label in range(len(names))]
 
 
