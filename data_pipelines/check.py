@@ -85,7 +85,7 @@ def check(
     loaded, problems = _load(name, root, source)
     if not loaded:
         folder = _folder(entry, root, source)
-        if folder is not None and not os.path.exists(folder):
+        if folder is not None and entry.url and not os.path.exists(folder):
             return Finding(name, False, None, (f"get it from {entry.url}",))
         return Finding(name, True, None, tuple(problems[:1]))
     dataset = loaded[0]

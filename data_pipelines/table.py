@@ -209,7 +209,7 @@ TABLE: dict[str, Entry] = {
         "Own lists of clips",
         ACTION,
         VifiLayout(
-            ".",
+            "videos",
             "lists",
             "labels/labels.csv",
             ("val.txt",),

@@ -44,7 +44,7 @@ class VifiLayout:
     """Where the clips of one data set lie, and where its lists, below a common root.
 
     Attributes:
-        folder: the folder of its clips; "." where these lie anywhere below the root.
+        folder: the folder of its clips.
         lists: the folder of its lists, below what holds ViFi-CLIP's folders, as all that follows.
         labels: the file of its names; "{}" in it stands for the number of the list of test clips.
         tests: its lists of test clips, in `lists`.
@@ -125,13 +125,15 @@ class VifiLayout:
 
     def expected(self) -> str:
         """The folder sketch for error messages."""
-        contents = {"…": "the clips, in any folder"}
-        contents |= {f"{self.lists}/{file}": "a list of test clips" for file in self.tests[:1]}
-        contents |= {f"{self.lists}/train1_few_shot_16.txt": "of 16 shots"} if self.halves else {}
-        contents |= {f"{self.halves}/novel_val.txt": "of novel classes"} if self.halves else {}
-        contents |= {self.labels.format(1): "the names of the classes"}
+        contents = {
+            "…": "the clips, in any folder",
+            f"{self.lists}/": f"lists such as {self.tests[0]}",
+            self.labels.format(1): "the names of the classes",
+        }
+        if self.halves != self.lists and self.halves:
+            contents[f"{self.halves}/"] = "lists such as novel_val.txt"
         text = sketch(self.folder, contents)
-        return f"{text}\nThe lists may lie beside {self.folder}/, or in {REPOSITORY}/ there."
+        return f"{text}\nLists and names may lie beside {self.folder}/, or in {REPOSITORY}/ there."
 
     def _find(
         self, name: str, root: str | Path | None, lists: str | Path | None
