@@ -22,6 +22,7 @@ if __name__ == "__main__":  # before the imports below, so that Ctrl-C is heard 
     sys.exit(commands.run("data_pipelines.check", "main", sys.argv[1:]))
 
 import argparse
+import contextlib
 import hashlib
 import json
 import os
@@ -81,16 +82,19 @@ def check(
         The finding; nothing is raised for data that is missing or broken.
     """
     entry = datasets.entry(name)
-    try:
-        dataset = datasets.load(name, root, source)
-    except DataError as error:
+    loaded, problems = _load(name, root, source)
+    if not loaded:
         folder = _folder(entry, root, source)
-        if folder is not None and not os.path.exists(folder):
+        if folder is not None and entry.url and not os.path.exists(folder):
             return Finding(name, False, None, (f"get it from {entry.url}",))
-        return Finding(name, True, None, (str(error).splitlines()[0],))
-    problems = [*_compare(entry, dataset, source), *_split_file(entry, root, source)]
-    problems += [remark.text for remark in _lists(entry, dataset)]
-    examples = (*dataset.train, *dataset.val, *dataset.test)
+        return Finding(name, True, None, tuple(problems[:1]))
+    dataset = loaded[0]
+    problems += [*_compare(entry, dataset, source), *_split_file(entry, root, source)]
+    for each in loaded:
+        where = "" if each is dataset else f"{datasets.split_domain(each.name)[1]}: "
+        problems += [where + remark.text for remark in _lists(entry, each)]
+    parts = [part for each in loaded for part in lists.splits(each)]
+    examples = [example for part in parts for example in part.examples]
     missing = missing_files(dataset, examples)
     problems += [f"missing: {picture}" for picture in missing]
     if not quick:
@@ -106,6 +110,20 @@ def check(
     return Finding(name, True, dataset, tuple(problems), notes)
 
 
+def _load(name: str, root: Path, source: str) -> tuple[list[Dataset], list[str]]:
+    """The data set, and after it the parts that it comes in; and what is wrong with the rest."""
+    loaded, problems, names = [], [], [name]
+    if source == "coop" and ":" not in name:
+        with contextlib.suppress(DataError):  # which loading it meets too
+            names += [f"{name}:{part}" for part in datasets.parts(name, root)]
+    for each in names:
+        try:
+            loaded.append(datasets.load(each, root, source))
+        except DataError as error:
+            problems.append(str(error).splitlines()[0])
+    return loaded, problems
+
+
 def _folder(entry: datasets.Entry, root: Path, source: str) -> Path | None:
     """Where the data set would lie; None for one that has no folder of its own name."""
     if source == "tfds":
@@ -115,8 +133,8 @@ def _folder(entry: datasets.Entry, root: Path, source: str) -> Path | None:
 
 
 def _compare(entry: datasets.Entry, dataset: Dataset, source: str) -> list[str]:
-    """What differs from the published data set."""
-    if entry.counts is None:
+    """What differs from the published data set, of which a part is not counted."""
+    if entry.counts is None or ":" in dataset.name:
         return []
     problems = []
     classes = len(dataset.class_names)
@@ -128,7 +146,7 @@ def _compare(entry: datasets.Entry, dataset: Dataset, source: str) -> list[str]:
             missing = f"0 of {published} {dataset.kind}"
             problems.append(f"{split} missing: {missing}; get it from {entry.url}")
         # TFDS has its own splits, so there other counts are no fault.
-        elif source == "coop" and count != published:
+        elif source == "coop" and published is not None and count != published:
             problems.append(f"{split}: {count} {dataset.kind}; published: {published}")
     return problems
 
@@ -184,7 +202,8 @@ def table(findings: Sequence[Finding], root: Path) -> Table:
 
 def _counts(finding: Finding) -> list[str]:
     entry, dataset = datasets.entry(finding.name), finding.dataset
-    published = (*entry.counts, entry.num_classes) if entry.counts else (None,) * 4
+    whole = entry.counts if ":" not in finding.name else None
+    published = (*whole, entry.num_classes) if whole else (None,) * 4
     if dataset is None:
         return ["" if count is None else f"– / {count}" for count in published]
     parts = [getattr(dataset, split) for split in SPLITS]

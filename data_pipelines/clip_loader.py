@@ -1,20 +1,32 @@
 """Batches of clips for training and testing; as `loader` makes them of pictures."""
 
 from collections.abc import Sequence
+from typing import Literal, get_args
 
 import numpy as np
 
+from data_pipelines.clips import transforms, vifi
 from data_pipelines.clips.readers import CachedClips, Clip
-from data_pipelines.clips.sampling import RULES, TEST_RULES, Rule, choose
-from data_pipelines.clips.transforms import test_transform, train_transform
+from data_pipelines.clips.sampling import RULES, TEST_RULES, Rule, choose, segment_frames
 from data_pipelines.errors import DataError, unknown
 from data_pipelines.examples import Dataset, Example
 from data_pipelines.loader import check_training, empty, in_order, steps_per_epoch, total
-from data_pipelines.order import TRAINING, generator, share, shuffled_rows
+from data_pipelines.mixing import GROUP, mix
+from data_pipelines.order import MIXING, TRAINING, VIEWS, generator, share, shuffled_rows
+from data_pipelines.pictures.transforms import STATS, Stats
 from data_pipelines.reading import Batch, Batches
 
 # In "row": padding; in "caption": none was drawn.
 NONE = -1
+
+Augment = Literal["none", "vifi"]
+AUGMENTS: tuple[str, ...] = get_args(Augment)
+_TRAIN = {"none": transforms.train_transform, "vifi": vifi.train_transform}
+Crop = Literal["clip", "vifi"]
+CROPS: tuple[str, ...] = get_args(Crop)
+_TEST = {"clip": transforms.test_transform, "vifi": vifi.test_transform}
+# Crops of each clip in `view_batches`.
+THREE = 3
 
 
 def training_pairs(examples: Sequence[Example]) -> list[tuple[int, int]]:
@@ -41,6 +53,9 @@ def train_batches(
     num_epochs: int | None = None,
     rule: Rule = "centre",
     flip: bool = True,
+    augment: Augment = "none",
+    frame_stats: Stats = "clip",
+    mixed_classes: int = 0,
     num_threads: int | None = None,
     cache_bytes: int = 256 * 2**20,
     num_workers: int = 0,
@@ -62,6 +77,10 @@ def train_batches(
         num_epochs: when to stop; None never stops.
         rule: which frames, see `clips.sampling.choose`.
         flip: whether half of the clips are mirrored; not where left and right matter.
+        augment: "none": crop and flip, see `clips.transforms`; "vifi": also colours, see
+            `clips.vifi`. The rule "segment" goes with it.
+        frame_stats: what frames are normalised by: "clip" or "imagenet".
+        mixed_classes: K, to mix the clips of a batch, four by four, as `mixing.mix` does; 0: not.
         num_threads: as for `loader.train_batches`.
         cache_bytes: bound on the decoded frames kept in memory for later epochs, divided among
             the workers; 0 keeps none.
@@ -72,14 +91,20 @@ def train_batches(
     Returns:
         Iterator of {"image": float32[B, frames, image_size, image_size, 3], "label": int32[B],
         "row": int32[B], "caption": int32[B]}, the last two as of `training_pairs`. B is
-        `batch_size` (or all pairs, if fewer) divided by `shard_count`.
+        `batch_size` (or all pairs, if fewer) divided by `shard_count`. Of mixed clips these are
+        the first of two, and "targets", float32[B, K], holds the shares of the classes; hosts
+        mix their own clips.
 
     Raises:
         DataError: a setting is out of range; and from `next`, `BadPicture`.
     """
     pairs = training_pairs(examples)
     steps = check_training(len(pairs), batch_size, seed, num_epochs)
-    _check_frames(frames, rule, RULES)
+    _check_frames(frames, rule, RULES, frame_stats)
+    if augment not in AUGMENTS:
+        raise unknown("augmentation of clips", augment, AUGMENTS)
+    if mixed_classes < 0:
+        raise DataError(f"mixed_classes={mixed_classes}: must be 0 (no mixing) or more")
     part = share(min(batch_size, len(pairs)), shard_index, shard_count)
     read = CachedClips(dataset.read, cache_bytes // max(1, num_workers))
     pairs_of = shuffled_rows(len(pairs), batch_size, seed, part)
@@ -93,8 +118,11 @@ def train_batches(
             rng = generator(seed, TRAINING, epoch * len(pairs) + first + i)
             clip: Clip = read(examples[row])
             chosen = choose(rule, clip.count, frames, clip.rate, rng).tolist()
-            train_transform(clip.frames(chosen), image_size, rng, batch["image"][i], flip)
+            out = batch["image"][i]
+            _TRAIN[augment](clip.frames(chosen), image_size, rng, out, flip, frame_stats)
             batch["label"][i] = examples[row].label
+        if mixed_classes:
+            return _mix(batch, mixed_classes, seed, epoch * len(pairs) + first)
         return batch
 
     return Batches(make, total(steps, num_epochs), num_threads, num_workers)
@@ -107,6 +135,8 @@ def test_batches(
     frames: int,
     image_size: int,
     rule: Rule = "centre",
+    crop: Crop = "clip",
+    frame_stats: Stats = "clip",
     num_threads: int | None = None,
     num_workers: int = 0,
     shard_index: int = 0,
@@ -121,7 +151,10 @@ def test_batches(
             black (all-zero) clips of label and row -1, so all hosts take as many steps.
         frames: as for `train_batches`.
         image_size: side of a frame in the batch, in pixels.
-        rule: as for `train_batches`, but not "random".
+        rule: as for `train_batches`, but not "random" or "segment".
+        crop: the middle of a frame "clip", CLIP's, or "vifi", with a seventh more around it that
+            is cut off.
+        frame_stats: as for `train_batches`.
         num_threads: as for `loader.train_batches`.
         num_workers: as for `loader.train_batches`.
         shard_index: as for `loader.train_batches`.
@@ -134,12 +167,14 @@ def test_batches(
     Raises:
         DataError: a setting is out of range; and from `next`, `BadPicture`.
     """
-    _check_frames(frames, rule, TEST_RULES)
+    _check_frames(frames, rule, TEST_RULES, frame_stats)
+    if crop not in CROPS:
+        raise unknown("crop of test clips", crop, CROPS)
 
     def transform(row: int, view: int, out: np.ndarray) -> None:
         clip: Clip = dataset.read(examples[row])
         chosen = choose(rule, clip.count, frames, clip.rate).tolist()
-        test_transform(clip.frames(chosen), image_size, out)
+        _TEST[crop](clip.frames(chosen), image_size, out, frame_stats)
 
     steps_per_epoch(len(examples), batch_size)
     part = share(batch_size, shard_index, shard_count)
@@ -147,17 +182,109 @@ def test_batches(
     make, steps = in_order(examples, batch_size, shape, part, transform)
 
     def make_with_rows(number: int) -> Batch:
-        batch = make(number)
-        rows = np.arange(part.start, part.stop, dtype=np.int32) + number * batch_size
-        batch["row"] = np.where(rows < len(examples), rows, NONE).astype(np.int32)
-        batch["caption"] = np.full_like(rows, NONE)
-        return batch
+        return make(number) | _rows(number, batch_size, part, len(examples))
 
     return Batches(make_with_rows, steps, num_threads, num_workers)
 
 
-def _check_frames(frames: int, rule: str, rules: Sequence[str]) -> None:
+def view_batches(
+    dataset: Dataset,
+    examples: Sequence[Example],
+    batch_size: int,
+    frames: int,
+    image_size: int,
+    seed: int,
+    views: int = 4,
+    frame_stats: Stats = "clip",
+    num_threads: int | None = None,
+    num_workers: int = 0,
+    shard_index: int = 0,
+    shard_count: int = 1,
+) -> Batches:
+    """Test batches in which each clip is seen several times: `views` x 3.
+
+    A view looks at other frames, one at random of each segment as in training, and at three crops:
+    the ends of a frame's long side, and its middle. The views of a clip stand together and share
+    its "row", so that an evaluator can sum their softmax: its [B, K] is [B / n, n, K].
+
+    Args:
+        dataset: reads the clips.
+        examples: what to go through, once.
+        batch_size: clips per batch, of all hosts together; padded as by `test_batches`.
+        frames: as for `train_batches`, of each view.
+        image_size: side of a frame in the batch, in pixels.
+        seed: of the frames, 0 to 2**32 - 1: the same views each time.
+        views: how many times frames are drawn.
+        frame_stats: as for `train_batches`.
+        num_threads: as for `loader.train_batches`.
+        num_workers: as for `loader.train_batches`.
+        shard_index: as for `loader.train_batches`.
+        shard_count: as for `loader.train_batches`.
+
+    Returns:
+        Iterator of batches as of `test_batches`, B = n `batch_size` / `shard_count` with n = 3
+        `views`.
+
+    Raises:
+        DataError: a setting is out of range; and from `next`, a clip has fewer frames than views,
+            or `BadPicture`.
+
+    Source: ViFi-CLIP's test of 4 x 3 views.
+    """
+    _check_frames(frames, "segment", RULES, frame_stats)
+    if views < 1:
+        raise DataError(f"views={views}: must be 1 or more")
+    check_training(len(examples), batch_size, seed, 1)
+
+    def transform(row: int, _: int, out: np.ndarray) -> None:
+        clip: Clip = dataset.read(examples[row])
+        if clip.count < views:
+            raise DataError(
+                f"{dataset.name}: the clip {examples[row].picture} has {clip.count} frames, fewer "
+                f"than views={views}, which would be the same; set fewer views, or leave it out"
+            )
+        rng = generator(seed, VIEWS, row)
+        chosen = np.array([segment_frames(clip.count, frames, rng) for _ in range(views)])
+        # One pass over the clip: each view in turn would decode most of it again.
+        order = np.argsort(chosen, axis=None, kind="stable")
+        seen = clip.frames(chosen.ravel()[order].tolist())
+        for frame, number in zip(seen, order.tolist(), strict=True):
+            view, place = divmod(number, frames)
+            vifi.three_crops(frame, image_size, out[view, :, place], frame_stats)
+
+    part = share(batch_size, shard_index, shard_count)
+    shape = (views, THREE, frames, image_size, image_size)
+    make, steps = in_order(examples, batch_size, shape, part, transform)
+
+    def make_with_rows(number: int) -> Batch:
+        batch = make(number) | _rows(number, batch_size, part, len(examples))
+        image = batch.pop("image")
+        batch = {key: np.repeat(array, views * THREE) for key, array in batch.items()}
+        return {"image": image.reshape(-1, *image.shape[3:]), **batch}
+
+    return Batches(make_with_rows, steps, num_threads, num_workers)
+
+
+def _rows(number: int, batch_size: int, part: slice, count: int) -> Batch:
+    """Which examples a batch in order holds, in the form of `training_pairs`."""
+    rows = np.arange(part.start, part.stop, dtype=np.int32) + number * batch_size
+    row = np.where(rows < count, rows, NONE).astype(np.int32)
+    return {"row": row, "caption": np.full_like(rows, NONE)}
+
+
+def _mix(batch: Batch, classes: int, seed: int, first: int) -> Batch:
+    """Mixes each `GROUP` clips with one another; `first` is the place of the first in training."""
+    targets = []
+    for begin in range(0, len(batch["label"]), GROUP):
+        few = {key: batch[key][begin : begin + GROUP] for key in ("image", "label")}
+        targets.append(mix(few, classes, generator(seed, MIXING, first + begin))["targets"])
+    return {**batch, "targets": np.concatenate(targets)}
+
+
+def _check_frames(frames: int, rule: str, rules: Sequence[str], stats: str) -> None:
     if frames < 1:
         raise DataError(f"frames={frames}: must be 1 or more")
     if rule not in rules:
         raise unknown("rule for frames", rule, rules)
+    if stats not in STATS:
+        raise unknown("statistics of frames", stats, STATS)

@@ -7,12 +7,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from data_pipelines.entry import Entry
 from data_pipelines.errors import DataError, unknown
 from data_pipelines.examples import Dataset, check_names
 from data_pipelines.layouts import tfds_source
-from data_pipelines.table import TABLE, Entry
+from data_pipelines.layouts.vifi_lists import VifiLayout
+from data_pipelines.table import TABLE
 
-__all__ = ["SOURCES", "TABLE", "Entry", "entry", "load", "split_domain"]
+__all__ = ["SOURCES", "TABLE", "Entry", "entry", "load", "parts", "split_domain"]
 
 SOURCES = ("coop", "tfds")
 
@@ -59,6 +61,28 @@ def load(
     if dataset.has_classes:
         check_names(name, dataset.class_names, entry.repeated_names)
     return dataset
+
+
+def parts(
+    name: str, root: str | Path | None = None, lists: str | Path | None = None
+) -> tuple[str, ...]:
+    """The parts of a data set whose published lists are there, e.g. "val1" or "few_shot_16_1".
+
+    They are domains, `load(f"{name}:{part}", …)`, and may differ in their classes and labels.
+
+    Args:
+        name: a key of `TABLE`.
+        root: as of `load`.
+        lists: as of `VifiLayout.load`.
+
+    Returns:
+        The parts; none of a data set whose shots and halves `sampling` draws.
+
+    Raises:
+        DataError: there are no lists.
+    """
+    layout = entry(name).layout
+    return layout.parts(name, root, lists) if isinstance(layout, VifiLayout) else ()
 
 
 def split_domain(name: str) -> tuple[str, str | None]:

@@ -7,8 +7,8 @@ import numpy as np
 
 from data_pipelines.errors import DataError
 
-# Training and cached views take their randomness from separate streams of one seed.
-TRAINING, VIEWS = 0, 1
+# Training, views and the mixing of a batch take their randomness from separate streams of one seed.
+TRAINING, VIEWS, MIXING = 0, 1, 2
 
 
 def share(size: int, shard_index: int, shard_count: int) -> slice:

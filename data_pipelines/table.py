@@ -1,68 +1,20 @@
 """The table of data sets: a new one is one entry, in the order in which results list them."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Literal
-
+from data_pipelines.clip_table import ACTION, CLIPS, VIDEO
+from data_pipelines.entry import Entry
 from data_pipelines.layouts import class_names
-from data_pipelines.layouts.activitynet import ActivityNetLayout
 from data_pipelines.layouts.aircraft import AircraftLayout
 from data_pipelines.layouts.captions_csv import CaptionsCsvLayout
 from data_pipelines.layouts.coop import CoopLayout
 from data_pipelines.layouts.csv_list import CsvLayout
-from data_pipelines.layouts.didemo import DidemoLayout
 from data_pipelines.layouts.emoji_clips import EmojiClips
 from data_pipelines.layouts.emoji_scenes import EmojiScenes
 from data_pipelines.layouts.folders import FolderLayout
 from data_pipelines.layouts.imagenet import ImageNetLayout
-from data_pipelines.layouts.layout import Layout
-from data_pipelines.layouts.lsmdc import LsmdcLayout
-from data_pipelines.layouts.msrvtt import MsrVttLayout
-from data_pipelines.layouts.msvd import MsvdLayout
+from data_pipelines.layouts.vifi_lists import VifiLayout
 
 _PHOTO = "a photo of a {}."
-_VIDEO = "a video of {}."
-_CLIPS = "https://github.com/ArrowLuo/CLIP4Clip"
 _GUIDE = "https://github.com/KaiyangZhou/CoOp/blob/main/DATASETS.md"
-
-
-@dataclass(frozen=True)
-class Entry:
-    """What is known of a data set before its files are read.
-
-    Attributes:
-        title: its name as tables print it.
-        template: the text of one class, with one `{}` for the class name.
-        layout: reads its files.
-        kind: what it holds.
-        tfds: its name in TFDS, with the config if it has several; None if it is not there.
-        num_classes: the number of its classes; None for people's own pictures, and for clips that
-            captions describe.
-        counts: published numbers of train, validation and test pictures or clips; None if there
-            are none.
-        citation: authors, venue and year.
-        url: where people get it, or how.
-        clean: its class names in the CoOp benchmark from the raw ones of TFDS; None for a class
-            that the benchmark leaves out.
-        repeated_names: whether published class names repeat, so that repeats are no mistake:
-            ImageNet's have "missile" and "sunglasses" twice.
-        split_sha256: hash of the published split file's content, as `check` takes it (JSON with
-            sorted keys and no spaces); None where it is not known.
-    """
-
-    title: str
-    template: str
-    layout: Layout
-    kind: Literal["pictures", "clips"] = "pictures"
-    tfds: str | None = None
-    num_classes: int | None = None
-    counts: tuple[int, int, int] | None = None
-    citation: str = ""
-    url: str = ""
-    clean: Callable[[str], str | None] = class_names.spaces
-    repeated_names: bool = False
-    split_sha256: str | None = None
-
 
 TABLE: dict[str, Entry] = {
     "imagenet": Entry(
@@ -233,61 +185,7 @@ TABLE: dict[str, Entry] = {
         url="https://github.com/hendrycks/imagenet-r",
         repeated_names=True,
     ),
-    "msrvtt_9k": Entry(
-        "MSR-VTT-9k",
-        _VIDEO,
-        MsrVttLayout("MSRVTT", "MSRVTT_train.9k.csv"),
-        kind="clips",
-        counts=(9000, 0, 1000),
-        citation="Xu et al., CVPR 2016; 1k-A: Yu et al., ECCV 2018",
-        url=f"{_CLIPS}#data-preparing",
-    ),
-    "msrvtt_7k": Entry(
-        "MSR-VTT-7k",
-        _VIDEO,
-        MsrVttLayout("MSRVTT", "MSRVTT_train.7k.csv"),
-        kind="clips",
-        counts=(7010, 0, 1000),
-        citation="Xu et al., CVPR 2016; 1k-A: Yu et al., ECCV 2018",
-        url=f"{_CLIPS}#data-preparing",
-    ),
-    "msvd": Entry(
-        "MSVD",
-        _VIDEO,
-        MsvdLayout("MSVD"),
-        kind="clips",
-        counts=(1200, 100, 670),
-        citation="Chen and Dolan, ACL 2011",
-        url="https://www.cs.utexas.edu/users/ml/clamp/videoDescription/",
-    ),
-    "lsmdc": Entry(
-        "LSMDC",
-        _VIDEO,
-        LsmdcLayout("LSMDC"),
-        kind="clips",
-        counts=(109_673, 7408, 1000),
-        citation="Rohrbach et al., CVPR 2015",
-        url="https://sites.google.com/site/describingmovies/download",
-    ),
-    "didemo": Entry(
-        "DiDeMo",
-        _VIDEO,
-        DidemoLayout("DiDeMo"),
-        kind="clips",
-        counts=(8395, 1065, 1004),
-        citation="Hendricks et al., ICCV 2017",
-        url="https://github.com/LisaAnne/LocalizingMoments",
-    ),
-    "activitynet": Entry(
-        "ActivityNet",
-        _VIDEO,
-        ActivityNetLayout("ActivityNet"),
-        kind="clips",
-        # Papers say 4,917 test clips: one of them is in val_1.json, but not in val_ids.json.
-        counts=(10_009, 0, 4916),
-        citation="Krishna et al., ICCV 2017",
-        url="https://cs.stanford.edu/people/ranjaykrishna/densevid/",
-    ),
+    **CLIPS,
     "emoji_scenes": Entry(
         "Emoji scenes",
         _PHOTO,
@@ -305,5 +203,21 @@ TABLE: dict[str, Entry] = {
     ),
     "folder": Entry("Own folders", _PHOTO, FolderLayout()),
     "csv": Entry("Own CSV file", _PHOTO, CsvLayout()),
-    "captions_csv": Entry("Own captioned clips", _VIDEO, CaptionsCsvLayout(), kind="clips"),
+    "captions_csv": Entry("Own captioned clips", VIDEO, CaptionsCsvLayout(), kind="clips"),
+    "clip_folder": Entry("Own folders of clips", ACTION, FolderLayout("clips"), kind="clips"),
+    "clip_csv": Entry("Own CSV file of clips", ACTION, CsvLayout("clips"), kind="clips"),
+    "clip_lists": Entry(
+        "Own lists of clips",
+        ACTION,
+        VifiLayout(
+            "videos",
+            "lists",
+            "labels/labels.csv",
+            ("val.txt",),
+            "lists",
+            "labels/{}_labels.csv",
+            train="train.txt",
+        ),
+        kind="clips",
+    ),
 }

@@ -6,9 +6,11 @@
     python -m data_pipelines.throughput --clips --root FOLDER            # all clips below a folder
 
 The work: decode a JPEG file, or twelve frames of a clip, random resized crop, random flip,
-normalise, batch. Each contender runs alone, in turns, so that a change of the machine's load meets
-all of them. Takes about two minutes with the default settings. Needs PyTorch, and for clips PyAV:
-`.venv/bin/pip install -e '.[torch,video]'`; decord takes part where it is installed.
+normalise, batch; of clips also what action recognition does with them (augment=vifi: multi-scale
+crop, flip, colours, mixing), by ours alone. Each contender runs alone, in turns, so that a change
+of the machine's load meets all of them. Takes about two minutes with the default settings. Needs
+PyTorch, and for clips PyAV: `.venv/bin/pip install -e '.[torch,video]'`; decord takes part where it
+is installed.
 """
 
 import sys
@@ -150,19 +152,26 @@ def contenders(
         pictures = torch_side.TorchPictures(paths, labels, size)
         theirs = {f"PyTorch DataLoader, {workers} processes": pictures}
 
-    def ours(num_threads: int, num_workers: int, cache_bytes: int) -> Contender:
+    def ours(num_threads: int, num_workers: int, cache_bytes: int, **more: Any) -> Contender:
         return lambda: train(
-            num_threads=num_threads, num_workers=num_workers, cache_bytes=cache_bytes
+            num_threads=num_threads, num_workers=num_workers, cache_bytes=cache_bytes, **more
         )
 
-    return {
+    threads = f"ours, {workers} threads"
+    decoded = f"{threads}, {dataset.kind} decoded before"
+    ways = {
         name: functools.partial(torch_side.batches, them, batch_size, workers, _AHEAD)
         for name, them in theirs.items()
     } | {
-        f"ours, {workers} threads": ours(workers, 0, 0),
+        threads: ours(workers, 0, 0),
         f"ours, {workers} processes": ours(1, workers, 0),
-        f"ours, {workers} threads, {dataset.kind} decoded before": ours(workers, 0, 2**31),
+        decoded: ours(workers, 0, 2**31),
     }
+    if dataset.kind == "clips":
+        vifi: dict[str, Any] = {"augment": "vifi", "mixed_classes": 2}
+        ways[f"{threads}, augment=vifi"] = ours(workers, 0, 0, **vifi)
+        ways[f"{decoded}, augment=vifi"] = ours(workers, 0, 2**31, **vifi)
+    return ways
 
 
 def measure(start: Contender, batch_size: int, seconds: float, warm_up: int) -> float:

@@ -34,12 +34,18 @@ def init_state(prompts: Prompts, optimizer: optax.GradientTransformation) -> Sta
 
 
 def loss_of(output: Output, labels: jax.Array) -> jax.Array:
-    """Weighted mean cross-entropies of all iterations plus the method's further terms."""
+    """Weighted mean cross-entropies of all iterations plus the method's further terms.
+
+    `labels` are classes, int[B], or shares of them, float[B, K], whose rows sum to 1.
+    """
+    shares = jnp.issubdtype(labels.dtype, jnp.floating)
+    cross_entropy = (
+        optax.softmax_cross_entropy if shares else optax.softmax_cross_entropy_with_integer_labels
+    )
     total = sum(output.losses.values(), start=jnp.zeros(()))
     for weight, logits in zip(output.weights, output.logits, strict=True):
         if weight:
-            losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
-            total += weight * jnp.mean(losses)
+            total += weight * jnp.mean(cross_entropy(logits, labels))
     return total
 
 
@@ -51,12 +57,14 @@ def loss_and_output(
     For a method that sees features, "image" may hold those, float[B, d], or of frames
     float[B, F, d]; for one that sees clips, it holds those, float[B, F, H, W, 3]; for one that sees
     pairs, "text" holds B captions beside them, and "label" which clip is whose: 0 … B - 1.
+    "targets", float[B, K], if it is there, holds what the loss compares with in place of "label":
+    shares of the classes, as of mixed clips.
     """
     seen: Any = look(method, task, batch["image"])
     if method.sees == "pairs":
         seen = Pairs(seen, batch["text"])
     output = method.forward(prompts, method.prepare(prompts, task), task, seen)
-    return loss_of(output, batch["label"]), output
+    return loss_of(output, batch.get("targets", batch["label"])), output
 
 
 def make_step(method: Method, optimizer: optax.GradientTransformation):

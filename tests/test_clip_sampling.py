@@ -48,3 +48,37 @@ def test_one_a_second_counts_seconds_by_the_whole_rate():
         sampling.choose("second", 100, 4, None)
     with pytest.raises(DataError, match="need a source of chance"):
         sampling.choose("random", 100, 4, 25.0)
+
+
+# The test frames of ViFi-CLIP's code (mmaction's, test_mode) in clips of so many frames.
+EVEN = {
+    1: [0, 0, 0, 0],
+    3: [0, 1, 1, 2],
+    4: [0, 1, 2, 3],
+    10: [1, 3, 6, 8],
+    300: [37, 112, 187, 262],
+}
+
+
+@pytest.mark.parametrize("count", EVEN)
+def test_even_frames_are_those_of_action_recognition(count):
+    assert sampling.choose("even", count, 4, None).tolist() == EVEN[count]
+
+
+def test_segments_are_of_whole_frames_and_short_clips_repeat_evenly():
+    rng = np.random.default_rng(0)
+    drawn = np.array([sampling.choose("segment", 19, 4, None, rng) for _ in range(200)])
+    for k in range(4):
+        assert set(drawn[:, k]) == set(range(4 * k, 4 * k + 4))
+    assert sampling.segment_frames(4, 4, rng).tolist() == [0, 1, 2, 3]
+    # round(i * 3 / 8) modulo 3, in order: the last one begins anew.
+    assert sampling.segment_frames(3, 8, rng).tolist() == [0, 0, 0, 1, 1, 2, 2, 2]
+    assert sampling.segment_frames(1, 3, rng).tolist() == [0, 0, 0]
+    with pytest.raises(DataError, match="need a source of chance; choose centre, second, even"):
+        sampling.choose("segment", 19, 4, None)
+
+
+def test_tests_leave_nothing_to_chance():
+    kept = {rule: sampling.for_tests(rule) for rule in sampling.RULES}
+    assert kept["random"] == "centre" and kept["segment"] == "even"
+    assert set(kept.values()) == set(sampling.TEST_RULES)

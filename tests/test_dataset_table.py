@@ -16,13 +16,17 @@ PUBLISHED = [
     *("ImageNetV2", "ImageNet-Sketch", "ImageNet-A", "ImageNet-R"),
 ]
 PUBLISHED_CLIPS = ["MSR-VTT-9k", "MSR-VTT-7k", "MSVD", "LSMDC", "DiDeMo", "ActivityNet"]
+PUBLISHED_ACTIONS = [
+    *("HMDB-51", "UCF-101 clips", "Something-Something v2", "Kinetics-400"),
+    "Kinetics-600, 160 new classes",
+]
 
 
 def test_published_data_sets_come_first_in_the_order_of_the_tables():
     titles = [entry.title for entry in TABLE.values()]
-    published = PUBLISHED + PUBLISHED_CLIPS
+    published = PUBLISHED + PUBLISHED_CLIPS + PUBLISHED_ACTIONS
     assert titles[: len(published)] == published
-    own = ["folder", "csv", "captions_csv"]
+    own = ["folder", "csv", "captions_csv", "clip_folder", "clip_csv", "clip_lists"]
     assert list(TABLE)[len(published) :] == ["emoji_scenes", "emoji_clips", *own]
 
 
@@ -30,7 +34,7 @@ def test_published_data_sets_come_first_in_the_order_of_the_tables():
 def test_every_entry_has_a_slot_and_says_what_it_expects(name):
     entry = TABLE[name]
     assert entry.template.count("{}") == 1 and entry.layout.expected()
-    if entry.title in PUBLISHED + PUBLISHED_CLIPS:
+    if entry.title in PUBLISHED + PUBLISHED_CLIPS + PUBLISHED_ACTIONS:
         assert entry.counts and entry.citation and entry.url
         assert (entry.num_classes is None) == (entry.title in PUBLISHED_CLIPS)
         with pytest.raises(DataError, match="root is not set\nExpected layout:"):

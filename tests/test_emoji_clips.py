@@ -1,12 +1,13 @@
 """The embedded clips: what they show is what they are called, and time alone tells many apart."""
 
 import pickle
+from collections import Counter
 
 import numpy as np
 import pytest
 from instant_clip_tokenizer import Tokenizer
 
-from data_pipelines import datasets
+from data_pipelines import datasets, sampling
 from data_pipelines.errors import DataError
 from data_pipelines.scenes import (
     ACTIONS,
@@ -284,3 +285,22 @@ def test_bad_arguments_are_refused_in_words(changed, message):
     with pytest.raises(DataError) as raised:
         render_clip(**arguments)
     assert message in str(raised.value)
+
+
+def test_actions_are_classes_of_which_shots_are_drawn():
+    dataset = datasets.load("emoji_clips", train_per_class=20, val_per_class=0, test_per_class=2)
+    assert dataset.class_names == tuple(ACTIONS)
+    for shots in (2, 16):
+        counts = Counter(example.name for example in sampling.few_shot(dataset, shots, 1).train)
+        assert counts == dict.fromkeys(ACTIONS, shots)
+    base, new = sampling.base_and_new(dataset)
+    assert len(base.class_names) == 17 and len(new.class_names) == 16
+    assert len(new.test) == 2 * 16
+
+
+def test_the_classes_that_order_alone_tells_apart_can_be_merged():
+    merged = {name: min(name, action.reversal) for name, action in ACTIONS.items()}
+    assert all(ACTIONS[action.reversal].reversal == name for name, action in ACTIONS.items())
+    sizes = Counter(Counter(merged.values()).values())
+    # Twelve pairs; nine actions are their own reversal.
+    assert sizes == {2: 12, 1: 9}

@@ -227,6 +227,21 @@ def test_other_formats_and_features_are_refused(tmp_path):
         datasets.load("dtd", tmp_path, source="tfds", splits="x")
 
 
+@pytest.mark.parametrize("name", ["ucf101", "ucf101_clips"])
+def test_videos_need_tensorflow_and_the_message_says_what_to_do(name, tmp_path):
+    folder = prepare("ucf101", tmp_path, {"train": listed([0], "a")}, ["x"])
+    described = json.loads((folder / "features.json").read_text())
+    described["featuresDict"]["features"]["video"] = {
+        "pythonClassName": "tensorflow_datasets.core.features.video_feature.Video",
+        "video": {"shape": {"dimensions": ["-1", "8", "9", "3"]}, "dtype": "uint8"},
+    }
+    (folder / "features.json").write_text(json.dumps(described))
+    message = "with features, such as videos, that TFDS reads with the module tensorflow alone; set"
+    with pytest.raises(DataError, match=f"{name}: .* holds ucf101 {message}") as error:
+        datasets.load(name, tmp_path, source="tfds")
+    assert "\n" not in str(error.value)
+
+
 def test_damaged_records_and_pictures(tmp_path):
     folder = prepare("dtd", tmp_path, {"train": listed([0], "a")}, ["x"])
     dataset = datasets.load("dtd", tmp_path, source="tfds")

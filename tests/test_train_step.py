@@ -180,3 +180,28 @@ def test_in_bfloat16_prompts_gradients_and_logits_are_float32(name):
     for rough, fine in zip(jax.tree.leaves(gradients), jax.tree.leaves(exact), strict=True):
         cosine = jnp.vdot(rough, fine) / (jnp.linalg.norm(rough) * jnp.linalg.norm(fine))
         assert float(cosine) > 0.95
+
+
+def test_shares_of_classes_stand_in_for_labels():
+    logits = jax.random.normal(jax.random.key(0), (2, 3, 6))
+    output = Output(logits, (0.5, 2.0), {"term": jnp.float32(0.25)})
+    labels = jnp.array([0, 3, 5])
+    sure = train.loss_of(output, jax.nn.one_hot(labels, 6))
+    assert float(sure) == pytest.approx(float(train.loss_of(output, labels)), rel=1e-6)
+    half = (jax.nn.one_hot(labels, 6) + jax.nn.one_hot(labels[::-1], 6)) / 2
+    expected = (train.loss_of(output, labels) + train.loss_of(output, labels[::-1])) / 2
+    assert float(train.loss_of(output, half)) == pytest.approx(float(expected), rel=1e-6)
+
+
+def test_targets_of_a_batch_are_what_the_loss_compares_with():
+    task = task_of("zero_shot")
+    method = methods.get("zero_shot")
+    prompts = method.init(jax.random.key(0), task)
+    plain, output = train.loss_and_output(method, prompts, task, BATCH)
+    targets = jax.nn.one_hot(BATCH["label"], len(CLASSES))
+    same, _ = train.loss_and_output(method, prompts, task, {**BATCH, "targets": targets})
+    assert float(same) == pytest.approx(float(plain), rel=1e-6)
+    even = jnp.full_like(targets, 1 / len(CLASSES))
+    mixed, _ = train.loss_and_output(method, prompts, task, {**BATCH, "targets": even})
+    expected = -jnp.mean(jax.nn.log_softmax(output.logits[-1]))
+    assert float(mixed) == pytest.approx(float(expected), rel=1e-5)

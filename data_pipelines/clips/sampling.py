@@ -6,10 +6,16 @@ import numpy as np
 
 from data_pipelines.errors import DataError
 
-Rule = Literal["centre", "random", "second"]
+Rule = Literal["centre", "random", "second", "even", "segment"]
 RULES: tuple[str, ...] = get_args(Rule)
-# Tests look at the same frames each time.
-TEST_RULES = ("centre", "second")
+# Tests look at the same frames each time: those that a rule with chance in it varies.
+_FOR_TESTS: dict[str, Rule] = {"random": "centre", "segment": "even"}
+TEST_RULES = tuple(rule for rule in RULES if rule not in _FOR_TESTS)
+
+
+def for_tests(rule: Rule) -> Rule:
+    """The rule for test clips of what is trained by `rule`: the same, without chance."""
+    return _FOR_TESTS.get(rule, rule)
 
 
 def choose(
@@ -19,14 +25,15 @@ def choose(
     rate: float | None,
     rng: np.random.Generator | None = None,
 ) -> np.ndarray:
-    """The frames that a rule picks, int64[wanted], ascending; the last one may be repeated.
+    """The frames that a rule picks, int64[wanted], ascending; a short clip repeats some.
 
     Args:
-        rule: "centre" of equal segments, "random" in equal segments, or one a "second".
+        rule: "centre" of equal segments, "random" in equal segments, or one a "second"; as action
+            recognition has it, at "even" distances, or one at random of each "segment".
         count: frames in the clip, at least 1.
         wanted: how many are looked at, at least 1.
         rate: of the clip, in frames a second; None where it is not known. Only "second" needs it.
-        rng: decides where the rule is "random", and is needed there only.
+        rng: decides where the rule is "random" or "segment", and is needed there only.
 
     Raises:
         DataError: the rate or `rng` is needed, and not there.
@@ -35,8 +42,12 @@ def choose(
         return one_a_second(count, wanted, rate)
     if rule == "centre":
         return centre_frames(count, wanted)
+    if rule == "even":
+        return even_frames(count, wanted)
     if rng is None:
-        raise DataError("frames at random need a source of chance; choose centre or second")
+        raise DataError(f"frames at random need a source of chance; choose {', '.join(TEST_RULES)}")
+    if rule == "segment":
+        return segment_frames(count, wanted, rng)
     return random_frames(count, wanted, rng)
 
 
@@ -88,6 +99,30 @@ def one_a_second(count: int, wanted: int, rate: float | None) -> np.ndarray:
     if len(seconds) > wanted:
         seconds = seconds[np.linspace(0, len(seconds) - 1, wanted, dtype=np.int64)]
     return _filled(seconds, wanted)
+
+
+def even_frames(count: int, wanted: int) -> np.ndarray:
+    """The frame shown in the middle of each of `wanted` equal parts of a clip; int64[wanted].
+
+    Of a shorter clip all its frames, in turn repeated.
+
+    Source: mmaction's test sampling, in ViFi-CLIP: ⌊(i + 1/2) · count / wanted⌋.
+    """
+    return (2 * np.arange(wanted) + 1) * count // (2 * wanted)
+
+
+def segment_frames(count: int, wanted: int, rng: np.random.Generator) -> np.ndarray:
+    """One frame at random of each of `wanted` segments of ⌊count / wanted⌋ frames; int64[wanted].
+
+    What is left at the end is never shown. A shorter clip gives all its frames, evenly repeated.
+
+    Source: mmaction's training sampling, in ViFi-CLIP; for shorter clips round(i · count / wanted)
+    modulo count, put into order here.
+    """
+    length = count // wanted
+    if length:
+        return np.arange(wanted) * length + rng.integers(length, size=wanted)
+    return np.sort(np.round(np.arange(wanted) * (count / wanted)).astype(np.int64) % count)
 
 
 def _edges(count: int, wanted: int) -> np.ndarray:

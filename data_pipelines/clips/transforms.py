@@ -6,24 +6,28 @@ import numpy as np
 from PIL import Image
 
 from data_pipelines.pictures import transforms
+from data_pipelines.pictures.transforms import Stats
 
 # Less is cut off than of pictures: what moves should stay in sight.
 AREA = (0.5, 1.0)
 
 
-def test_transform(frames: Iterable[Image.Image], size: int, out: np.ndarray) -> np.ndarray:
+def test_transform(
+    frames: Iterable[Image.Image], size: int, out: np.ndarray, stats: Stats = "clip"
+) -> np.ndarray:
     """Short side to `size`, centre crop, normalise.
 
     Args:
         frames: F frames in RGB, of any size.
         size: side of the result in pixels.
         out: float32[F, size, size, 3] to write into, contiguous.
+        stats: as of `pictures.transforms.normalise`.
 
     Returns:
-        `out`, normalised by CLIP's mean and standard deviation.
+        `out`, normalised.
     """
     for frame, place in zip(frames, out, strict=True):
-        transforms.test_transform(frame, size, place)
+        transforms.test_transform(frame, size, place, stats)
     return out
 
 
@@ -33,6 +37,7 @@ def train_transform(
     rng: np.random.Generator,
     out: np.ndarray,
     flip: bool = True,
+    stats: Stats = "clip",
 ) -> np.ndarray:
     """Random resized crop and random horizontal flip, one for all frames, normalise.
 
@@ -43,14 +48,15 @@ def train_transform(
         rng: decides crop and flip.
         out: float32[F, size, size, 3] to write into, contiguous.
         flip: False never flips: what moves left would move right.
+        stats: as of `pictures.transforms.normalise`.
 
     Returns:
-        `out`, normalised by CLIP's mean and standard deviation.
+        `out`, normalised.
 
     Source: X-Pool, the code base that VoP names (crop area 0.5 to 1, flip with probability 1/2).
     """
     drawn = rng.bit_generator.state
     for frame, place in zip(frames, out, strict=True):
         rng.bit_generator.state = drawn
-        transforms.train_transform(frame, size, rng, place, AREA, flip)
+        transforms.train_transform(frame, size, rng, place, AREA, flip, stats)
     return out

@@ -7,10 +7,8 @@ from typing import NamedTuple
 from data_pipelines.clips.readers import ClipReader
 from data_pipelines.errors import DataError, shorten
 from data_pipelines.examples import Dataset, Example
-from data_pipelines.layouts.clip_files import clip_id, find_clips
+from data_pipelines.layouts.clip_files import choose_files, clip_id, find_clips
 from data_pipelines.layouts.layout import SPLITS, check_path
-
-_SHOWN = 10
 
 
 class Listed(NamedTuple):
@@ -73,7 +71,9 @@ def captioned_clips(
         *_left_out("clips without a caption", bare),
     )
     files = find_clips(home, key)
-    paths = _paths(name, home, texts, files)
+    if not texts:
+        raise DataError(f"{name}: the lists in {home} name no clip that has a caption")
+    paths = choose_files(name, home, {clip: files.get(clip, ()) for clip in texts})
 
     def examples(split: str) -> tuple[Example, ...]:
         clips = [each.clip for each in lists.get(split, ()) if each.clip in texts]
@@ -122,26 +122,3 @@ def _left_out(what: str, found: Sequence[Listed | Caption]) -> list[str]:
     if not found:
         return []
     return [f"{what}: {len(found)}, left out, e.g. {found[0].clip} ({found[0].where})"]
-
-
-def _paths(
-    name: str, home: Path, clips: Iterable[str], files: Mapping[str, Sequence[str]]
-) -> dict[str, str]:
-    """The path of each clip's file below `home`; its id where there is none."""
-    clips = list(clips)
-    if not clips:
-        raise DataError(f"{name}: the lists in {home} name no clip that has a caption")
-    twice = [clip for clip in clips if len(files.get(clip, ())) > 1]
-    if twice:
-        shown = "".join(f"\n  {' and '.join(files[clip])}" for clip in twice[:_SHOWN])
-        more = f"\n  … and {len(twice) - _SHOWN} more" if len(twice) > _SHOWN else ""
-        raise DataError(
-            f"{name}: {len(twice)} clips have several files below {home}; keep one of each there:"
-            f"{shown}{more}"
-        )
-    if not any(clip in files for clip in clips):
-        raise DataError(
-            f"{name}: none of the {len(clips)} clips that its lists name, e.g. {clips[0]}, is "
-            f"below {home}; put the clips, or a link to their folder, there"
-        )
-    return {clip: files[clip][0] if clip in files else clip for clip in clips}

@@ -3,12 +3,12 @@
 import json
 import os
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from data_pipelines.errors import DataError
 from data_pipelines.examples import Dataset, Example
 from data_pipelines.layouts import class_names
-from data_pipelines.layouts.layout import SPLITS, check_path, find_home, read_json, sketch
+from data_pipelines.layouts.layout import SPLITS, check_inside, find_home, read_json, sketch
 from data_pipelines.pictures.readers import FolderReader
 
 
@@ -81,7 +81,7 @@ def _examples(path: Path, split: str, entries: object) -> tuple[Example, ...]:
     for position, entry in enumerate(entries):
         match entry:
             case [str(picture), int(label), str(name)] if not isinstance(label, bool):
-                _check_inside(picture, f"{path}: {split}[{position}]")
+                check_inside(picture, f"{path}: {split}[{position}]")
                 examples.append(Example(picture, label, class_names.spaces(name)))
             case _:
                 raise DataError(
@@ -89,17 +89,6 @@ def _examples(path: Path, split: str, entries: object) -> tuple[Example, ...]:
                     'must be ["relative/path.jpg", label, "class name"], the label a whole number'
                 )
     return tuple(examples)
-
-
-def _check_inside(picture: str, where: str) -> None:
-    # A split file comes from elsewhere: it must not make a run read other files.
-    check_path(picture, where)
-    path = PurePosixPath(picture)
-    if not picture or path.is_absolute() or ".." in path.parts:
-        raise DataError(
-            f"{where} has the path {picture!r}; must be a path inside the image folder: not "
-            'empty, not absolute and without ".."'
-        )
 
 
 def _shown(entry: object) -> str:

@@ -1,7 +1,10 @@
-"""People's own pictures: a CSV file of path, class and split."""
+"""People's own pictures or clips: a CSV file of path, class and split."""
 
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
+from data_pipelines.clips.readers import ClipReader
 from data_pipelines.errors import DataError, shorten, unknown
 from data_pipelines.examples import Dataset, Example
 from data_pipelines.layouts import class_names
@@ -12,8 +15,11 @@ from data_pipelines.pictures.readers import FolderReader
 REQUIRED = ("path", "label", "split")
 
 
+@dataclass(frozen=True)
 class CsvLayout:
-    """Own pictures, listed in a CSV file."""
+    """Own pictures, or clips, listed in a CSV file."""
+
+    kind: Literal["pictures", "clips"] = "pictures"
 
     def load(
         self,
@@ -23,20 +29,21 @@ class CsvLayout:
         domain: str | None = None,
         ignore_rotation: bool = False,
     ) -> Dataset:
-        """Read the list; pictures stay where they are.
+        """Read the list; what it lists stays where it is.
 
         The file is UTF-8, with commas, and its first line names the columns, in any order:
-        "path" (relative to the file's folder, or absolute), "label" and "split" ("train", "val"
-        or "test"); other columns are passed over. Without a column "name", "label" is the class's
-        name, and classes are numbered in sorted order; with it, "label" is a number from 0 and
-        "name" is the class's name. Underscores in names become spaces.
+        "path" (relative to the file's folder, or absolute; of a clip, a file or a folder of
+        frames), "label" and "split" ("train", "val" or "test"); other columns are passed over.
+        Without a column "name", "label" is the class's name, and classes are numbered in sorted
+        order; with it, "label" is a number from 0 and "name" is the class's name. Underscores in
+        names become spaces.
 
         Args:
             name: the data set's name, for messages and results.
             root: the CSV file, or a folder that holds exactly one.
             template: the text of one class, with one `{}` for the class name.
             domain: keeps only the rows with this value in the column "domain"; None keeps all.
-            ignore_rotation: leave pictures as they are stored, whatever their EXIF says.
+            ignore_rotation: leave pictures and frames as they are stored, whatever the file says.
 
         Raises:
             DataError: no file, missing columns, a malformed row, or an unknown domain.
@@ -58,18 +65,24 @@ class CsvLayout:
             example = Example(row["path"], label, class_names.spaces(text))
             lists[row["split"]].append(example)
         train, val, test = (tuple(lists[split]) for split in SPLITS)
-        reader = FolderReader(path.parent, upright=not ignore_rotation)
+        read = ClipReader if self.kind == "clips" else FolderReader
+        reader = read(path.parent, upright=not ignore_rotation)
         source = path.name + (f", domain {domain}" if domain else "")
-        return Dataset(name, template, train, val, test, reader, path.parent, source)
+        return Dataset(
+            name, template, train, val, test, reader, path.parent, source, kind=self.kind
+        )
 
     def expected(self) -> str:
         """A sketch of the file for error messages."""
         return (
             "Expected: root is a CSV file (or a folder with one), UTF-8, with commas:\n"
             "  path,label,split\n"
-            "  pictures/1.jpg,red apple,train\n"
-            "  pictures/2.jpg,pear,test\n"
-            'Optional columns: domain; name (then "label" is a number from 0).'
+            + (
+                "  clips/1.mp4,jumping,train\n  clips/2.mp4,running,test\n"
+                if self.kind == "clips"
+                else "  pictures/1.jpg,red apple,train\n  pictures/2.jpg,pear,test\n"
+            )
+            + 'Optional columns: domain; name (then "label" is a number from 0).'
         )
 
 

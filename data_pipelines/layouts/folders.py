@@ -1,27 +1,28 @@
-"""People's own pictures: a folder per class, in a folder per split."""
+"""People's own pictures or clips: a folder per class, in a folder per split."""
 
 import os
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
+from typing import Literal
 
+from data_pipelines.clips.readers import ClipReader
 from data_pipelines.errors import DataError, unknown
 from data_pipelines.examples import Dataset, Example
-from data_pipelines.layouts import class_names
+from data_pipelines.layouts import class_names, clip_files
 from data_pipelines.layouts.layout import SPLITS, expand
-from data_pipelines.pictures.files import (
-    SUFFIXES,
-    left_out,
-    loose_pictures,
-    pictures_below,
-    subfolders,
-)
+from data_pipelines.pictures import files
 from data_pipelines.pictures.readers import FolderReader
 
 _SHOWN = 3
 
 
+@dataclass(frozen=True)
 class FolderLayout:
-    """Own pictures in `<root>[/<domain>]/{train,val,test}/<class>/…`."""
+    """Own pictures, or clips, in `<root>[/<domain>]/{train,val,test}/<class>/…`."""
+
+    kind: Literal["pictures", "clips"] = "pictures"
 
     def load(
         self,
@@ -31,18 +32,19 @@ class FolderLayout:
         domain: str | None = None,
         ignore_rotation: bool = False,
     ) -> Dataset:
-        """List the pictures.
+        """List the pictures, or clips.
 
         The classes are all class folders of all splits, sorted by name; underscores in names
         become spaces. Folders inside a class folder belong to the class; `pictures.files` says
-        which files count. Any of the splits may be missing, but not both train and test.
+        which files count, and `clip_files.find_clips` which files and folders of frames are clips.
+        Any of the splits may be missing, but not both train and test.
 
         Args:
             name: the data set's name, for messages and results.
             root: the folder that holds the splits or the domains.
             template: the text of one class, with one `{}` for the class name.
             domain: a folder of `root` to use in its place.
-            ignore_rotation: leave pictures as they are stored, whatever their EXIF says.
+            ignore_rotation: leave pictures and frames as they are stored, whatever the file says.
 
         Raises:
             DataError: no root, no split folders, an unknown domain, no classes, pictures outside
@@ -50,15 +52,15 @@ class FolderLayout:
         """
         home = self._find(name, root, domain)
         splits = [split for split in SPLITS if (home / split).is_dir()]
-        listed = {split: _list(name, home, split) for split in splits}
+        listed = {split: self._list(name, home, split) for split in splits}
         names = sorted({folder for classes in listed.values() for folder in classes})
         if not names:
             raise DataError(f"{name}: no class folders in {home}/train or test\n{self.expected()}")
         for folder in names:
             if not any(classes.get(folder) for classes in listed.values()):
                 raise DataError(
-                    f"{name}: the class folder {folder!r} in {home} holds no pictures (files that "
-                    f"end in {' '.join(SUFFIXES)}); fill or remove it"
+                    f"{name}: the class folder {folder!r} in {home} holds no {self.kind} (files "
+                    f"that end in {' '.join(self._files.SUFFIXES)}); fill or remove it"
                 )
         train, val, test = (
             tuple(
@@ -69,21 +71,43 @@ class FolderLayout:
             for split in SPLITS
         )
         source = f"folders {', '.join(splits)}" + (f" of {domain}" if domain else "")
-        reader = FolderReader(home, upright=not ignore_rotation)
-        left = filter(None, (left_out(home / split) for split in splits))
-        notes = (*_nested(listed), *_unread(home, splits), *left)
-        return Dataset(name, template, train, val, test, reader, home, source, notes)
+        read = ClipReader if self.kind == "clips" else FolderReader
+        reader = read(home, upright=not ignore_rotation)
+        left = filter(None, (self._files.left_out(home / split) for split in splits))
+        notes = (*_nested(listed, self.kind), *_unread(home, splits), *left)
+        return Dataset(
+            name, template, train, val, test, reader, home, source, notes, kind=self.kind
+        )
 
     def expected(self) -> str:
         """The folder sketch for error messages."""
+        kind = "*.mp4" if self.kind == "clips" else "*.jpg"
         return (
             "Expected layout:\n"
             "  <root>/\n"
-            "    train/<class>/*.jpg                     training pictures of a class\n"
-            "    val/<class>/*.jpg                       optional\n"
-            "    test/<class>/*.jpg                      test pictures of a class\n"
+            f"    train/<class>/{kind}                     training {self.kind} of a class\n"
+            f"    val/<class>/{kind}                       optional\n"
+            f"    test/<class>/{kind}                      test {self.kind} of a class\n"
             "or the same one folder deeper, for several domains: <root>/<domain>/train/…"
         )
+
+    @property
+    def _files(self) -> ModuleType:
+        """What lists the files of that kind."""
+        return clip_files if self.kind == "clips" else files
+
+    def _list(self, name: str, home: Path, split: str) -> dict[str, list[str]]:
+        folder = home / split
+        clips = self.kind == "clips"
+        loose = clip_files.loose_clips(folder) if clips else files.loose_pictures(folder)
+        if loose:
+            raise DataError(
+                f"{name}: {len(loose)} {self.kind} lie in {folder} itself, e.g. {loose[0]}; move "
+                "them into folders that are called as their classes"
+            )
+        below = clip_files.clips_below if clips else files.pictures_below
+        found = {each: below(folder / each) for each in files.subfolders(folder)}
+        return {each: [f"{split}/{each}/{path}" for path in paths] for each, paths in found.items()}
 
     def _find(self, name: str, root: str | Path | None, domain: str | None) -> Path:
         if root is None:
@@ -91,7 +115,7 @@ class FolderLayout:
         base = expand(root)
         if not os.path.isdir(base):
             raise DataError(f"{name}: root {base} is not a folder\n{self.expected()}")
-        domains = [folder for folder in subfolders(base) if _has_splits(base / folder)]
+        domains = [folder for folder in files.subfolders(base) if _has_splits(base / folder)]
         if domain is not None:
             if domain not in domains:
                 raise unknown(f"domain of {base}:", domain, domains)
@@ -108,22 +132,8 @@ def _has_splits(folder: Path) -> bool:
     return os.path.isdir(folder / "train") or os.path.isdir(folder / "test")
 
 
-def _list(name: str, home: Path, split: str) -> dict[str, list[str]]:
-    folder = home / split
-    loose = loose_pictures(folder)
-    if loose:
-        raise DataError(
-            f"{name}: {len(loose)} pictures lie in {folder} itself, e.g. {loose[0]}; move them "
-            "into folders that are called as their classes"
-        )
-    return {
-        class_folder: [f"{split}/{class_folder}/{p}" for p in pictures_below(folder / class_folder)]
-        for class_folder in subfolders(folder)
-    }
-
-
-def _nested(listed: dict[str, dict[str, list[str]]]) -> list[str]:
-    """Names folders below a class that hold pictures: they may have been meant as the classes."""
+def _nested(listed: dict[str, dict[str, list[str]]], kind: str) -> list[str]:
+    """Names folders below a class that hold some: they may have been meant as the classes."""
     below: dict[str, list[str]] = {}
     for split, classes in listed.items():
         for class_folder, found in classes.items():
@@ -138,14 +148,14 @@ def _nested(listed: dict[str, dict[str, list[str]]]) -> list[str]:
     likewise = f" (likewise in {others} more, e.g. {list(below)[1]})" if others else ""
     split, class_folder = place.split("/")
     return [
-        f"{place} holds the folder{'s' * (len(folders) > 1)} {_first(folders)}: their pictures "
+        f"{place} holds the folder{'s' * (len(folders) > 1)} {_first(folders)}: their {kind} "
         f"count as {class_folder!r}{likewise}. If they are the classes, move them up to {split}/"
     ]
 
 
 def _unread(home: Path, splits: list[str]) -> list[str]:
     """Names the folders beside the splits, e.g. a misspelt "valid"."""
-    others = [folder for folder in subfolders(home) if folder not in splits]
+    others = [folder for folder in files.subfolders(home) if folder not in splits]
     if not others:
         return []
     return [f"{home} also holds {_first(others)}: only the folders {', '.join(SPLITS)} are read"]

@@ -4,7 +4,7 @@ import json
 import os
 from collections import Counter
 from collections.abc import Callable
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
 
 from data_pipelines.errors import DataError, shorten
@@ -160,4 +160,24 @@ def check_path(picture: str, where: str) -> None:
         raise DataError(
             f"{where} has the path {shorten(picture)}; a name in it can have {_LONGEST_NAME} "
             f"bytes, and the whole {_LONGEST_PATH:,}"
+        )
+
+
+def check_inside(picture: str, where: str) -> None:
+    """Refuses a path that leaves the folder of pictures or clips: lists come from elsewhere, and
+    must not make a run read other files.
+
+    Args:
+        picture: the path of a list.
+        where: its place in the list, for messages.
+
+    Raises:
+        DataError: it is empty, absolute, has "..", or is one that `check_path` refuses.
+    """
+    check_path(picture, where)
+    path = PurePosixPath(picture)
+    if not picture or path.is_absolute() or ".." in path.parts:
+        raise DataError(
+            f"{where} has the path {picture!r}; must be a path inside the image folder: not "
+            'empty, not absolute and without ".."'
         )

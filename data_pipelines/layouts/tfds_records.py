@@ -89,6 +89,12 @@ def find_prepared(name: str, tfds_name: str, root: str | Path | None) -> Path:
             f"{name}: TFDS has not prepared {tfds_name} in {base}; prepare it there (this step "
             f"needs TensorFlow), or set root to the right data_dir\n  {build}"
         ) from error
+    except ModuleNotFoundError as error:
+        raise DataError(
+            f"{name}: {base} holds {tfds_name} with features, such as videos, that TFDS reads with "
+            f"the module {error.name} alone; set source=coop, and root to the folder of the video "
+            "files themselves"
+        ) from error
     except Exception as error:
         # Its description is JSON in several files, read by code that expects them whole.
         raise DataError(

@@ -1,6 +1,7 @@
 """From a decoded picture to CLIP's input: resizing, cropping, normalising."""
 
 import math
+from typing import Literal, get_args
 
 import numpy as np
 from PIL import Image
@@ -11,8 +12,16 @@ CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 
 CHANNELS = 3
 
-_MEAN = np.array(CLIP_MEAN, np.float32)
-_STD = np.array(CLIP_STD, np.float32)
+Stats = Literal["clip", "imagenet"]
+STATS: tuple[str, ...] = get_args(Stats)
+# ImageNet's, as code for video writes them: of values in 0..255.
+_STATS = {
+    "clip": (np.array(CLIP_MEAN, np.float32), np.array(CLIP_STD, np.float32)),
+    "imagenet": (
+        np.array((123.675, 116.28, 103.53), np.float32) / np.float32(255),
+        np.array((58.395, 57.12, 57.375), np.float32) / np.float32(255),
+    ),
+}
 AREA = (0.08, 1.0)
 _RATIO = (3 / 4, 4 / 3)
 _TRIES = 10
@@ -23,20 +32,23 @@ _LONGEST = 256
 Box = tuple[int, int, int, int]
 
 
-def test_transform(image: Image.Image, size: int, out: np.ndarray | None = None) -> np.ndarray:
+def test_transform(
+    image: Image.Image, size: int, out: np.ndarray | None = None, stats: Stats = "clip"
+) -> np.ndarray:
     """CLIP's preprocessing: short side to `size`, centre crop, normalise.
 
     Args:
         image: RGB picture of any size.
         size: side of the result in pixels.
         out: float32[size, size, 3] to write into, contiguous; None makes one.
+        stats: as of `normalise`.
 
     Returns:
-        float32[size, size, 3], normalised by CLIP's mean and standard deviation.
+        float32[size, size, 3], normalised.
 
     Source: CLIP's released preprocessing (torchvision `Resize` and `CenterCrop` on a picture).
     """
-    image = _without_far_ends(image)
+    image = without_far_ends(image)
     width, height = image.size
     short = min(width, height)
     # The long side is cut off, not rounded, and the offset is rounded half to even: torchvision's
@@ -45,10 +57,11 @@ def test_transform(image: Image.Image, size: int, out: np.ndarray | None = None)
     image = image.resize((width, height), Image.Resampling.BICUBIC)
     left = int(round((width - size) / 2.0))
     top = int(round((height - size) / 2.0))
-    return normalise(image.crop((left, top, left + size, top + size)), out)
+    return normalise(image.crop((left, top, left + size, top + size)), out, stats)
 
 
-def _without_far_ends(image: Image.Image) -> Image.Image:
+def without_far_ends(image: Image.Image) -> Image.Image:
+    """The middle of a picture that is longer than `_LONGEST` times its short side; else itself."""
     width, height = image.size
     longest = _LONGEST * min(width, height)
     if max(width, height) <= longest:
@@ -65,6 +78,7 @@ def train_transform(
     out: np.ndarray | None = None,
     area: tuple[float, float] = AREA,
     flip: bool = True,
+    stats: Stats = "clip",
 ) -> np.ndarray:
     """Random resized crop, random horizontal flip, normalise.
 
@@ -75,9 +89,10 @@ def train_transform(
         out: float32[size, size, 3] to write into, contiguous; None makes one.
         area: least and most of the picture that the crop shows.
         flip: False never flips.
+        stats: as of `normalise`.
 
     Returns:
-        float32[size, size, 3], normalised by CLIP's mean and standard deviation.
+        float32[size, size, 3], normalised.
 
     Source: the CoOp family's training recipe (crop area 0.08 to 1, flip with probability 1/2).
     """
@@ -86,7 +101,7 @@ def train_transform(
     crop = crop.resize((size, size), Image.Resampling.BICUBIC)
     if flip and rng.random() < 0.5:
         crop = crop.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-    return normalise(crop, out)
+    return normalise(crop, out, stats)
 
 
 def random_box(
@@ -120,21 +135,25 @@ def random_box(
     return left, top, left + w, top + h
 
 
-def normalise(image: Image.Image, out: np.ndarray | None = None) -> np.ndarray:
-    """Scale to 0..1 and apply CLIP's mean and standard deviation.
+def normalise(
+    image: Image.Image, out: np.ndarray | None = None, stats: Stats = "clip"
+) -> np.ndarray:
+    """Scale to 0..1, subtract a mean and divide by a standard deviation, by channel.
 
     Args:
         image: RGB picture.
         out: float32[height, width, 3] to write into, contiguous; None makes one.
+        stats: "clip", those that CLIP was trained with, or "imagenet".
 
     Returns:
         float32[height, width, 3]: `out`, if given.
     """
     if out is None:
         out = np.empty((image.height, image.width, CHANNELS), np.float32)
+    mean, std = _STATS[stats]
     # Rows of width * 3 values: arithmetic over an innermost axis of 3 takes three times as long.
     rows = out.reshape(image.height, -1)
     np.divide(np.asarray(image).reshape(rows.shape), np.float32(255), out=rows, dtype=np.float32)
-    rows -= np.tile(_MEAN, image.width)
-    rows /= np.tile(_STD, image.width)
+    rows -= np.tile(mean, image.width)
+    rows /= np.tile(std, image.width)
     return out

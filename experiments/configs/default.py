@@ -56,7 +56,7 @@ def get_config(method: str = "pro_mpt", kind: str = "pictures", **settings) -> C
     c.data.train_per_class = 0  # emoji_clips only: training clips per action; 0 is its default
     c.data.test_per_class = 0  # emoji_… only: test pictures or clips per class; 0 is its default
     c.data.frames = 12  # clips only: frames that are looked at, F
-    c.data.frame_rule = "centre"  # clips only, in training: "centre" or "random" of F segments, …
+    c.data.frame_rule = "centre"  # clips only, in training; see data_pipelines/clips/sampling.py
     c.data.flip = True  # clips only: mirror half of those trained on; not where left, right matter
     c.data.also_test = ""  # retrieval only: "a,b", further data sets whose test clips are searched
     c.data.num_threads = -1  # reading threads; 0 reads in the main thread, -1 chooses

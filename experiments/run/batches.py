@@ -8,6 +8,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from data_pipelines import clip_loader, loader
+from data_pipelines.clips.sampling import for_tests
 from data_pipelines.examples import Dataset, Example
 from data_pipelines.reading import Batches
 from prompt_jax.captions import Captions
@@ -98,8 +99,7 @@ class ClipBatches(PictureBatches):
 
     Attributes:
         frames: F.
-        rule: which frames, in training; in testing the middle ones of F parts where this is
-            "random".
+        rule: which frames, in training; in testing what `for_tests` makes of it.
         flip: whether half of the training clips are mirrored.
     """
 
@@ -124,14 +124,13 @@ class ClipBatches(PictureBatches):
 
     def test(self, dataset: Dataset, examples: tuple[Example, ...]) -> Batches:
         """Clips of a data set as they are, in order; the last batch is padded."""
-        rule: Any = "centre" if self.rule == "random" else self.rule
         return clip_loader.test_batches(
             dataset,
             examples,
             self.eval_batch_size,
             self.frames,
             self.image_size,
-            rule,
+            for_tests(self.rule),
             **self.reading,
         )
 

@@ -1,4 +1,4 @@
-"""The lists of captioned clips, of each layout; the clips are folders of frames."""
+"""The lists of captioned clips and of actions, of each layout; the clips are folders of frames."""
 
 import json
 import pickle
@@ -89,6 +89,16 @@ def _make_csv() -> list[Files]:
     return [_clips(".") | {"list.csv": "\n".join(("path,caption,split", *rows)).encode()}]
 
 
+def _make_actions() -> list[Files]:
+    listed = "\n".join(f"{clip}.avi {at % 2}" for at, clip in enumerate(IDS))
+    files = {f"lists/{name}.txt": listed for name in ("train", "val", "train1_few_shot_2")}
+    return [
+        _clips("videos")
+        | {name: text.encode() for name, text in files.items()}
+        | {"labels/labels.csv": b"id,name\n0,jump_up\n1,run\n"}
+    ]
+
+
 _SPLITS = ("train", "val", "test")
 KINDS = [
     Kind("msrvtt", 6, _make_msrvtt, changing(".json", JSON), _read("msrvtt_9k")),
@@ -97,6 +107,8 @@ KINDS = [
     Kind("lsmdc", 3, _make_lsmdc, changing(".csv", TEXT), _read("lsmdc")),
     Kind("didemo", 5, _make_didemo, changing(".json", JSON), _read("didemo")),
     Kind("activitynet", 5, _make_activitynet, changing(".json", JSON), _read("activitynet")),
+    Kind("actions", 5, _make_actions, changing(".txt", TEXT), _read("clip_lists")),
+    Kind("names", 3, _make_actions, changing(".csv", TEXT), _read("clip_lists")),
     # A list of one's own may name clips anywhere.
     Kind("captions_csv", 5, _make_csv, changing(".csv", TEXT), _read("captions_csv"), True),
 ]

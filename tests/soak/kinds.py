@@ -10,7 +10,7 @@ QUICK = (
     *("jpg", "png", "webp", "bmp", "gif", "tiff", "foreign", "split", "csv", "classnames"),
     *("aircraft", "tree", "config", "open_clip", "index", "safetensors", "state_dict", "legacy"),
     *("results", "flags", "msrvtt", "msvd", "captions_pickle", "lsmdc", "didemo", "activitynet"),
-    *("captions_csv", "mp4", "animation"),
+    *("captions_csv", "actions", "names", "mp4", "animation"),
 )
 
 

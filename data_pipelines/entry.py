@@ -1,0 +1,47 @@
+"""What is known of a data set before its files are read: a row of the table of data sets."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from data_pipelines.layouts import class_names
+from data_pipelines.layouts.layout import Layout
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What is known of a data set before its files are read.
+
+    Attributes:
+        title: its name as tables print it.
+        template: the text of one class, with one `{}` for the class name.
+        layout: reads its files.
+        kind: what it holds.
+        tfds: its name in TFDS, with the config if it has several; None if it is not there.
+        num_classes: the number of its classes; None for people's own pictures, and for clips that
+            captions describe.
+        counts: published numbers of train, validation and test pictures or clips, None for one
+            that is not known; None if there are none. Of a data set that comes in parts, those of
+            the whole.
+        citation: authors, venue and year.
+        url: where people get it, or how.
+        clean: its class names in the CoOp benchmark from the raw ones of TFDS; None for a class
+            that the benchmark leaves out.
+        repeated_names: whether published class names repeat, so that repeats are no mistake:
+            ImageNet's have "missile" and "sunglasses" twice.
+        split_sha256: hash of the published split file's content, as `check` takes it (JSON with
+            sorted keys and no spaces); None where it is not known.
+    """
+
+    title: str
+    template: str
+    layout: Layout
+    kind: Literal["pictures", "clips"] = "pictures"
+    tfds: str | None = None
+    num_classes: int | None = None
+    counts: tuple[int | None, int | None, int | None] | None = None
+    citation: str = ""
+    url: str = ""
+    clean: Callable[[str], str | None] = class_names.spaces
+    repeated_names: bool = False
+    split_sha256: str | None = None
