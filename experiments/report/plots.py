@@ -171,6 +171,47 @@ def plot_strips(
     return _save(figure, path, title)
 
 
+def plot_answers(
+    path: pathlib.Path,
+    cells: Sequence[tuple[Image.Image, str, Mapping[str, Sequence[float]]]],
+    title: str,
+) -> list[pathlib.Path]:
+    """Pictures, each beside the probabilities of some classes after every iteration.
+
+    Args:
+        path: PNG file to write; the SVG file is written beside it.
+        cells: picture, its class, and class to probabilities of p⁰, p¹, …
+        title: what the figure is about.
+    """
+    columns = 2
+    rows = -(-len(cells) // columns)
+    figure, grid = plt.subplots(
+        rows,
+        2 * columns,
+        figsize=(11, 0.6 + 2.1 * rows),
+        width_ratios=(1, 1.7) * columns,
+        layout="constrained",
+        squeeze=False,
+    )
+    for axis in grid.flat:
+        axis.set_axis_off()
+    for (picture, name, curves), left, right in zip(
+        cells, grid[:, ::2].flat, grid[:, 1::2].flat, strict=False
+    ):
+        left.imshow(np.asarray(picture))
+        left.set_title(name, fontsize=9)
+        right.set_axis_on()
+        for label, values in curves.items():
+            style = "-" if label == name else "--"
+            right.plot(values, style, marker="o", markersize=3, label=label)
+        steps = range(len(next(iter(curves.values()))))
+        right.set(ylim=(0, 1), xticks=steps, xticklabels=[f"p{n}" for n in steps])
+        right.tick_params(labelsize=8)
+        right.grid(alpha=0.3)
+        right.legend(fontsize=7)
+    return _save(figure, path, title)
+
+
 def _legend_below(figure: Figure, axis: Axes) -> None:
     """Outside the axes, where it hides no curve."""
     entries = zip(*axis.get_legend_handles_labels(), strict=True)

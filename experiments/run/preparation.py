@@ -154,7 +154,7 @@ def prepare(run: Loaded) -> Prepared:
     plan = plans.check_pictures(run.plan, run.config.data.on_bad_image == "skip")
     workdir.lock_workdir(run.folder, identity)
     with workdir.giving_back(run.folder):
-        prepared = _with_tasks(run, plan, identity)
+        prepared = with_tasks(run, plan, identity)
         needs_shots = prepared.trainable > 0 or run.method.from_shots is not None
         plans.refuse_empty(plan, needs_shots)
         overview.show(plan, run.config.data.shots, needs_shots)
@@ -162,13 +162,13 @@ def prepare(run: Loaded) -> Prepared:
             for dataset in plan.tests.values():
                 tokenize(prepared, dataset, "test", dataset.test)
         if needs_shots:
-            prepared = _with_shots(prepared)
+            prepared = with_shots(prepared)
         # Only now: a run that is refused leaves the folder to the corrected one.
         workdir.claim_workdir(run.folder, identity)
     return prepared
 
 
-def _with_tasks(run: Loaded, plan: Plan, identity: dict[str, Any]) -> Prepared:
+def with_tasks(run: Loaded, plan: Plan, identity: dict[str, Any]) -> Prepared:
     """The run with its tasks and first prompts."""
     clip, frozen = run.backbone.clip, run.placement.replicate(run.backbone.frozen)
     note_small_tower(run.settings, clip.config.image_layers)
@@ -219,7 +219,7 @@ def tower_of(method: methods.Method, clip: CLIP, kind: str) -> CLIP:
     return methods.average_frames(clip) if kind == "clips" and of_pictures else clip
 
 
-def _with_shots(run: Prepared) -> Prepared:
+def with_shots(run: Prepared) -> Prepared:
     """The run with its training pictures, and with prompts that are made from them."""
     with run.plan.listing_all_bad():
         shots = prepare_shots(run)

@@ -1,0 +1,149 @@
+"""What ProMPT's iterations change, picture by picture (ProMPT, Figures 6 and 7).
+
+    python -m experiments.iterations RUN_FOLDER [--out FOLDER]
+
+Says of a finished run, for every iteration, how many test pictures it corrected and how many it
+spoiled, with mean probabilities; draws those that changed most. Writes iterations.md and pictures,
+into the run's folder if no other is named.
+"""
+
+import sys
+
+from experiments import command_line
+
+if __name__ == "__main__":  # before the imports below, so that Ctrl-C is heard while they run
+    sys.exit(command_line.run("experiments.iterations", "start", sys.argv[1:]))
+
+import argparse
+import pathlib
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+from data_pipelines.examples import Dataset
+from experiments.record import workdir
+from experiments.report import plots, tables
+from experiments.run import reopening, testing
+from experiments.run.preparation import Prepared
+from prompt_jax.errors import PromptError
+from prompt_jax.methods import Prompts, look
+
+SHOWN, CLASSES = 6, 3  # pictures in a figure, classes beside each
+
+
+class Answers(NamedTuple):
+    """A test set's answers.
+
+    Attributes:
+        probabilities: float32[1 + N, n, K], after each iteration.
+        labels: int32[n].
+    """
+
+    probabilities: np.ndarray
+    labels: np.ndarray
+
+    @property
+    def right(self) -> np.ndarray:
+        """bool[1 + N, n]."""
+        return np.argmax(self.probabilities, axis=-1) == self.labels
+
+    @property
+    def own(self) -> np.ndarray:
+        """The probability of the right class, float32[1 + N, n]."""
+        return np.take_along_axis(self.probabilities, self.labels[None, :, None], axis=-1)[..., 0]
+
+
+def answer(run: Prepared, prompts: Prompts, key: str) -> Answers:
+    """Every picture of a test set, through all iterations."""
+    method, task = run.method, run.tests[key][0]
+    prepared = jax.jit(method.prepare)(prompts, task)
+
+    @jax.jit
+    def probabilities(prompts, prepared, task, images):
+        output = method.forward(prompts, prepared, task, look(method, task, images))
+        return jax.nn.softmax(output.logits)
+
+    found, labels = [], []
+    for batch in testing.test_batches(f"answers on {key}", run.plan.tests[key], run):
+        real = np.asarray(batch["label"]) >= 0
+        found.append(np.asarray(probabilities(prompts, prepared, task, batch["image"]))[:, real])
+        labels.append(np.asarray(batch["label"])[real])
+    return Answers(np.concatenate(found, axis=1), np.concatenate(labels))
+
+
+def count(answers: Answers) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """A row per iteration: headers and cells."""
+    rows: list[tuple[str, ...]] = []
+    right, own = answers.right, answers.own
+    top = np.max(answers.probabilities, axis=-1)
+    for n, (now, sure) in enumerate(zip(right, top, strict=True)):
+        before = right[n - 1]
+        corrected, spoiled = now & ~before, before & ~now
+        doubt = top[n - 1][corrected]
+        rows.append(
+            (
+                f"p{n}",
+                f"{100 * np.mean(now):.1f}",
+                str(np.sum(corrected)) if n else "",
+                str(np.sum(spoiled)) if n else "",
+                f"{np.mean(own[n]):.2f}",
+                f"{np.mean(sure):.2f}",
+                f"{np.mean(doubt):.2f}" if n and doubt.size else "",
+            )
+        )
+    headers = ("answer", "right, %", "corrected", "spoiled", "right class", "first class",
+               "first class of what is corrected, before")  # fmt: skip
+    return headers, rows
+
+
+def changed_most(answers: Answers, corrected: bool) -> np.ndarray:
+    """Places of the pictures that the iterations after the first corrected or spoiled, int[m].
+
+    Those whose right class gained or lost most come first.
+    """
+    gain = answers.own[-1] - answers.own[1]
+    first, last = answers.right[1], answers.right[-1]
+    chosen = np.flatnonzero(last & ~first if corrected else first & ~last)
+    return chosen[np.argsort(-gain[chosen] if corrected else gain[chosen])][:SHOWN]
+
+
+def draw(path: pathlib.Path, dataset: Dataset, answers: Answers, places: np.ndarray, title: str):
+    """The pictures with the probabilities of a few classes after every iteration."""
+    cells = []
+    for place in places.tolist():
+        example = dataset.test[place]
+        probabilities = answers.probabilities[:, place]
+        likely = np.argsort(-probabilities.max(axis=0))[:CLASSES].tolist()
+        shown = dict.fromkeys([example.label, *likely])
+        curves = {dataset.class_names[label]: probabilities[:, label].tolist() for label in shown}
+        cells.append((dataset.read(example), example.name, curves))
+    return plots.plot_answers(path, cells, title)
+
+
+def start(argv: list[str]) -> None:
+    """Parses, answers, writes, draws."""
+    parser = argparse.ArgumentParser("python -m experiments.iterations", description=__doc__)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("run", type=pathlib.Path, help="the folder of a finished run")
+    parser.add_argument("--out", type=pathlib.Path, help="where to write (that folder)")
+    options = parser.parse_args(argv)
+    command_line.prepare_jax()
+    run, prompts = reopening.reopen(options.run)
+    if getattr(run.task.settings, "iterations", 0) < 1:
+        raise PromptError(f"{options.run}: {run.config.method} answers once, without iterations")
+    out = options.out or options.run
+    workdir.make_workdir(out)
+    sections = []
+    for key, dataset in run.plan.tests.items():
+        answers = answer(run, prompts, key)
+        sections.append(f"## {key}\n\n{tables.markdown(*count(answers))}")
+        for corrected, word in ((True, "corrected"), (False, "spoiled")):
+            places = changed_most(answers, corrected)
+            if len(places):
+                name = f"{word}-{key.replace(':', '-')}.png"
+                title = f"{dataset.name} ({key}): {word} by the iterations after the first"
+                draw(out / name, dataset, answers, places, title)
+    text = "# What the iterations change\n\n" + "\n".join(sections)
+    (out / "iterations.md").write_text(text, encoding="utf-8")
+    print(f"{text}\nwritten to {out}")
