@@ -5,7 +5,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from experiments.record import runs
+from experiments.record import peers, runs
 from experiments.record.runs import RETRIEVAL, SOURCE_PROTOCOLS, Run
 from experiments.report import published, tables
 from experiments.report.published import Published
@@ -158,7 +158,7 @@ def average(found: Sequence[Run]) -> tuple[list[ResultTable], list[str]]:
         tables, and a line for each run that did not count.
     """
     groups: dict[tuple, list[Run]] = defaultdict(list)
-    for run in runs.with_zero_shot([run for run in found if run.protocol != RETRIEVAL]):
+    for run in peers.with_zero_shot([run for run in found if run.protocol != RETRIEVAL]):
         scenes = run.dataset if run.dataset.startswith("emoji_scenes") else ""
         data = run.dataset if run.protocol in SOURCE_PROTOCOLS else scenes
         shots = None if run.protocol == "few_shot" else run.shots
@@ -176,7 +176,7 @@ def _fill(table: ResultTable, found: Sequence[Run]) -> list[str]:
     """Gives a table its rows; returns a line for each run that an equal, newer one replaces."""
     counted: dict[tuple, Run] = {}
     duplicates = []
-    labelled = zip(found, runs.label_differences(found), strict=True)
+    labelled = zip(found, peers.label_differences(found), strict=True)
     for run, settings in sorted(labelled, key=lambda pair: (pair[0].changed, pair[0].path)):
         cell = (run.method, run.variant, settings, run.dataset, run.shots, run.seed)
         older = counted.get(cell)

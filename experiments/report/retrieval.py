@@ -5,7 +5,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from experiments.record import runs
+from experiments.record import peers
 from experiments.record.runs import METRICS, RETRIEVAL, WAYS, Run
 from experiments.report import published_video, tables
 
@@ -65,7 +65,7 @@ class RetrievalTable:
 def average(found: Sequence[Run]) -> list[RetrievalTable]:
     """Tables of the runs of retrieval among others; of runs of one seed the newest counts."""
     groups: dict[tuple[str, str, str, str], list[Run]] = defaultdict(list)
-    for run in runs.with_zero_shot([run for run in found if run.protocol == RETRIEVAL]):
+    for run in peers.with_zero_shot([run for run in found if run.protocol == RETRIEVAL]):
         groups[run.dataset, run.ablation, run.backbone, run.backbone_hash].append(run)
     return [RetrievalTable(*key, _tests(groups[key]), _rows(groups[key])) for key in sorted(groups)]
 
@@ -76,7 +76,7 @@ def _tests(found: Sequence[Run]) -> list[str]:
 
 def _rows(found: Sequence[Run]) -> list[Row]:
     rows: dict[tuple[str, str, str], dict[int, Run]] = defaultdict(dict)
-    labelled = zip(found, runs.label_differences(found), strict=True)
+    labelled = zip(found, peers.label_differences(found), strict=True)
     for run, settings in sorted(labelled, key=lambda pair: (pair[0].changed, pair[0].path)):
         rows[run.method, run.variant, settings][run.seed] = run
     return [
