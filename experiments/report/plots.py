@@ -11,7 +11,10 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from PIL import Image
+
+from experiments.report.classes import Worst
 
 # Text stays text in SVG, and the same figure gives the same file.
 matplotlib.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "prompt_jax"})
@@ -169,6 +172,48 @@ def plot_strips(
         for axis in row.axes:
             axis.set_axis_off()
     return _save(figure, path, title)
+
+
+def plot_confusion(path: pathlib.Path, grid: Worst, title: str) -> list[pathlib.Path]:
+    """What classes are taken for, a row a class, in percent of its examples.
+
+    Args:
+        path: PNG file to write; the SVG file is written beside it.
+        grid: the classes and their shares.
+        title: what the figure is about.
+    """
+    rows, columns = len(grid.rows), len(grid.columns)
+    size = (3.4 + 0.52 * columns, 3.2 + 0.42 * rows)
+    figure, axis = plt.subplots(figsize=size, layout="constrained")
+    axis.imshow(grid.shares, cmap="Blues", vmin=0, vmax=100, aspect="auto")
+    for (row, column), share in np.ndenumerate(grid.shares):
+        if share >= 0.5:
+            color = "white" if share > 55 else "black"
+            axis.text(
+                column, row, f"{share:.0f}", ha="center", va="center", fontsize=8, color=color
+            )
+    for place in range(rows):
+        box = (place - 0.5, place - 0.5)
+        axis.add_patch(Rectangle(box, 1, 1, fill=False, edgecolor="C1", linewidth=1.5))
+    axis.set_xticks(
+        range(columns), [_short(name) for name in grid.columns], rotation=50, ha="right"
+    )
+    for label in axis.get_xticklabels():
+        label.set_rotation_mode("anchor")
+    axis.set_yticks(range(rows), [_short(name) for name in grid.rows])
+    axis.tick_params(labelsize=8, length=0)
+    axis.set(xlabel="taken for (framed: right)", ylabel="class, the worst at the top")
+    axis.set_xticks(np.arange(columns + 1) - 0.5, minor=True)
+    axis.set_yticks(np.arange(rows + 1) - 0.5, minor=True)
+    axis.grid(which="minor", color="0.85")
+    axis.tick_params(which="minor", length=0)
+    return _save(figure, path, f"{title}; % of a class's examples")
+
+
+def _short(name: str) -> str:
+    """A class's name in two lines at most, so that names of a whole sentence stay apart."""
+    words = name.replace("_", " ")
+    return "\n".join(textwrap.wrap(words, 30, max_lines=2, placeholder=" …"))
 
 
 def _legend_below(figure: Figure, axis: Axes) -> None:
