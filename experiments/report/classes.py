@@ -100,7 +100,7 @@ class Worst(NamedTuple):
     Attributes:
         rows: their names, the worst first.
         columns: what they are taken for: themselves in the same order, then other classes, those
-            that take most of them first, then `OTHERS` where some are left.
+            first that one of them is taken for the most often, then `OTHERS` where some are left.
         shares: float[rows, columns], percent of a row's examples.
         classes: how many there are in all.
     """
@@ -111,7 +111,7 @@ class Worst(NamedTuple):
     classes: int
 
 
-def worst(confusion: Confusion, rows: int = 12, columns: int = 18) -> Worst:
+def worst(confusion: Confusion, rows: int = 12, columns: int = 20) -> Worst:
     """The worst classes and what they are taken for.
 
     Args:
@@ -121,10 +121,10 @@ def worst(confusion: Confusion, rows: int = 12, columns: int = 18) -> Worst:
     """
     examples = confusion.examples
     own = sorted(examples, key=lambda name: (confusion.of_class(name), name))[:rows]
-    taken: Counter[str] = Counter()
+    taken: dict[str, float] = {}
     for (name, predicted), count in confusion.counts.items():
         if name in own and predicted not in own:
-            taken[predicted] += count
+            taken[predicted] = max(taken.get(predicted, 0), count / examples[name])
     ordered = sorted(taken, key=lambda name: (-taken[name], name))
     shown = [*own, *ordered[: columns - len(own)]]
     shares = np.array(

@@ -202,12 +202,40 @@ def plot_confusion(path: pathlib.Path, grid: Worst, title: str) -> list[pathlib.
         label.set_rotation_mode("anchor")
     axis.set_yticks(range(rows), [_short(name) for name in grid.rows])
     axis.tick_params(labelsize=8, length=0)
-    axis.set(xlabel="taken for (framed: right)", ylabel="class, the worst at the top")
+    axis.set(
+        xlabel="taken for, % of the class's examples (framed: right)",
+        ylabel="class, the worst at the top",
+    )
     axis.set_xticks(np.arange(columns + 1) - 0.5, minor=True)
     axis.set_yticks(np.arange(rows + 1) - 0.5, minor=True)
     axis.grid(which="minor", color="0.85")
     axis.tick_params(which="minor", length=0)
-    return _save(figure, path, f"{title}; % of a class's examples")
+    return _save(figure, path, title)
+
+
+def plot_features(
+    path: pathlib.Path, panels: Mapping[str, np.ndarray], names: Sequence[str], title: str
+) -> list[pathlib.Path]:
+    """Where features lie in the plane, a panel beside another, a colour a class.
+
+    Args:
+        path: PNG file to write; the SVG file is written beside it.
+        panels: what stands above a panel, to places float[n, 2].
+        names: n, the class of each.
+        title: what the figure is about.
+    """
+    shown = list(dict.fromkeys(names))
+    color_of = matplotlib.colormaps["tab10" if len(shown) <= 10 else "tab20"]
+    size = (max(7.0, 4.6 * len(panels)), 5.2 + 0.1 * len(shown))
+    figure, grid = plt.subplots(1, len(panels), figsize=size, layout="constrained", squeeze=False)
+    for axis, (words, places) in zip(grid[0], panels.items(), strict=True):
+        for number, name in enumerate(shown):
+            own = places[[other == name for other in names]]
+            marker, color = _MARKERS[number % len(_MARKERS)], color_of(number % color_of.N)
+            axis.scatter(*own.T, s=22, c=[color], marker=marker, alpha=0.8, label=_short(name))
+        axis.set(title=words, xticks=[], yticks=[])
+    _legend_below(figure, grid[0][0])
+    return _save(figure, path, title)
 
 
 def _short(name: str) -> str:

@@ -154,7 +154,7 @@ def prepare(run: Loaded) -> Prepared:
     plan = plans.check_pictures(run.plan, run.config.data.on_bad_image == "skip")
     workdir.lock_workdir(run.folder, identity)
     with workdir.giving_back(run.folder):
-        prepared = _with_tasks(run, plan, identity)
+        prepared = with_tasks(run, plan, identity)
         needs_shots = prepared.trainable > 0 or run.method.from_shots is not None
         plans.refuse_empty(plan, needs_shots)
         overview.show(plan, run.config.data.shots, needs_shots)
@@ -168,8 +168,8 @@ def prepare(run: Loaded) -> Prepared:
     return prepared
 
 
-def _with_tasks(run: Loaded, plan: Plan, identity: dict[str, Any]) -> Prepared:
-    """The run with its tasks and first prompts."""
+def with_tasks(run: Loaded, plan: Plan, identity: dict[str, Any]) -> Prepared:
+    """The run with its tasks and first prompts, without what training reads."""
     clip, frozen = run.backbone.clip, run.placement.replicate(run.backbone.frozen)
     note_small_tower(run.settings, clip.config.image_layers)
     of_captions = run.method.sees == "pairs"

@@ -124,6 +124,33 @@ def fit(
     return trained_by(method, end)
 
 
+def restore(
+    config: ConfigDict,
+    method: Method,
+    task: Task,
+    prompts: Prompts,
+    steps_per_epoch: int,
+    workdir: pathlib.Path,
+) -> Prompts:
+    """What a finished run has trained, from its last checkpoint.
+
+    Args:
+        config, method, task, steps_per_epoch, workdir: as of `fit`.
+        prompts: where it started, for their structure.
+
+    Raises:
+        PromptError: there is no checkpoint, or it is damaged or of other settings.
+    """
+    folder = workdir / "checkpoints"
+    optimizer, _ = build_optimizer(config, method, prompts, task.settings, steps_per_epoch)
+    with contextlib.closing(Checkpoints(folder)) as checkpoints:
+        last = checkpoints.latest()
+        if last is None:
+            raise PromptError(f"{folder} holds no checkpoint, and so nothing of what was trained")
+        state, _ = checkpoints.restore(last, train.init_state(prompts, optimizer))
+    return result(method, state)
+
+
 def diverged(config: ConfigDict, step: int, saved: int = 0) -> str:
     """What is said of a training that diverged at a step, when that of `saved` was kept."""
     kept = ""
