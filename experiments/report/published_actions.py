@@ -61,7 +61,7 @@ FEW_SHOT: dict[str, dict[str, tuple[float, ...]]] = {
     },
 }
 
-# Table 4: base, novel and their harmonic mean.
+# Table 4: base, novel and their harmonic mean. That of vilt_multimodal on UCF-101 would be 79.7.
 BASE_TO_NOVEL: dict[str, dict[str, tuple[float, float, float]]] = {
     _CLIP: {
         HMDB: (53.3, 46.8, 49.8),
@@ -127,6 +127,7 @@ KINETICS_400: dict[str, tuple[tuple[float, ...], str]] = {
 }
 
 # Tables 5 and 7: captions for clips, R@1, R@5 and mean rank. Table 8 has 71.4 for the 72.1.
+RETRIEVAL_SOURCE = f"{PAPER}, Tables 5 and 7"
 RETRIEVAL_METRICS = ("R@1", "R@5", "MnR")
 RETRIEVAL: dict[str, dict[str, tuple[float, ...]]] = {
     _CLIP: {"msrvtt_9k": (31.2, 53.7, 22.3)},

@@ -142,11 +142,13 @@ def restore(
         PromptError: there is no checkpoint, or it is damaged or of other settings.
     """
     folder = workdir / "checkpoints"
+    if not folder.is_dir():
+        raise PromptError(f"{workdir} holds no checkpoint, and so nothing of what was trained")
     optimizer, _ = build_optimizer(config, method, prompts, task.settings, steps_per_epoch)
     with contextlib.closing(Checkpoints(folder)) as checkpoints:
         last = checkpoints.latest()
         if last is None:
-            raise PromptError(f"{folder} holds no checkpoint, and so nothing of what was trained")
+            raise PromptError(f"{folder} is empty, and so nothing is left of what was trained")
         state, _ = checkpoints.restore(last, train.init_state(prompts, optimizer))
     return result(method, state)
 
