@@ -154,13 +154,16 @@ def embed(features: np.ndarray) -> np.ndarray:
     """
     try:
         from sklearn.manifold import TSNE
+        from threadpoolctl import threadpool_limits
     except ImportError as error:
         raise PromptError(
             f"t-SNE is scikit-learn's, which cannot be imported ({error}); install it: "
             ".venv/bin/pip install -e '.[tsne]'"
         ) from None
     perplexity = min(PERPLEXITY, (len(features) - 1) / 3)
-    return TSNE(perplexity=perplexity, init="pca", random_state=0).fit_transform(features)
+    # One thread: sums in one order, so one picture; and others than idle cores slow several down.
+    with threadpool_limits(1):
+        return TSNE(perplexity=perplexity, init="pca", random_state=0).fit_transform(features)
 
 
 def same_class_nearest(features: np.ndarray, labels: Sequence[int]) -> float:

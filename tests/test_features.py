@@ -58,7 +58,7 @@ def test_after_is_what_the_checkpoint_holds(finished, encoded, monkeypatch):
     def check(*arguments):
         prompts = restore(*arguments)
         for name, array in prompts.items():
-            np.testing.assert_array_equal(array, saved[f".prompts['{name}']"])
+            np.testing.assert_array_equal(array, saved[f"['prompts']['{name}']"])
         return {name: np.zeros_like(array) for name, array in prompts.items()}
 
     restore = features.training.restore
