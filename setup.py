@@ -24,6 +24,7 @@ REQUIRED = [
 ]
 TORCH = ["torch>=2.4"]
 TFDS = ["tensorflow-datasets>=4.9.7", "importlib_resources>=5.0"]  # which it imports, undeclared
+TSNE = ["scikit-learn>=1.5"]  # 50 MB for one picture: that of experiments.features
 VIDEO = ["av>=18"]  # 100 MB with its own FFmpeg, which clips alone need
 TEST = [
     "hypothesis>=6.100",
@@ -31,9 +32,9 @@ TEST = [
     "pytest>=8.0",
     "pytest-xdist>=3.6",  # the tests on all cores
     "ruff>=0.9",
-    "scikit-learn>=1.5",  # its discriminant analysis is the reference of gda
     *TORCH,
     *TFDS,
+    *TSNE,  # whose discriminant analysis is the reference of gda
     *VIDEO,
 ]
 
@@ -56,6 +57,7 @@ setup(
         "tpu": ["jax[tpu]"],
         "tfds": TFDS,
         "torch": TORCH,
+        "tsne": TSNE,
         "video": VIDEO,
         "test": TEST,
         # Without cuda12 and tpu, which exclude each other.

@@ -129,10 +129,10 @@ def start(argv: list[str]) -> None:
     parser.add_argument("--out", type=pathlib.Path, help="where to write (that folder)")
     options = parser.parse_args(argv)
     command_line.prepare_jax()
-    run, prompts = reopening.reopen(options.run)
+    run = reopening.reopen(options.run)
     if getattr(run.task.settings, "iterations", 0) < 1:
         raise PromptError(f"{options.run}: {run.config.method} answers once, without iterations")
-    out = options.out or options.run
+    prompts, out = reopening.trained(run), options.out or options.run
     workdir.make_workdir(out)
     sections = []
     for key, dataset in run.plan.tests.items():

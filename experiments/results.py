@@ -3,7 +3,9 @@
     python -m experiments.results DIR [--out DIR/tables]
 
 Reads every results.json below DIR. Per protocol it writes one Markdown table to read, one CSV table
-to compute with (a row per method, variant, data set and metric), and plots as PNG and SVG.
+to compute with (a row per method, variant, data set and metric), and plots as PNG and SVG; of runs
+that counted which classes they took for which, the accuracy of each class as CSV and a picture of
+the worst ones.
 """
 
 import sys
@@ -14,28 +16,30 @@ if __name__ == "__main__":  # before the imports below, so that Ctrl-C is heard 
     sys.exit(command_line.run("experiments.results", "start", sys.argv[1:], "stopped"))
 
 import argparse
-import csv
 import pathlib
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from rich.table import Table
 
 from experiments.record import runs
 from experiments.record.runs import RETRIEVAL, SOURCE_PROTOCOLS
-from experiments.report import averages, drawing, plots, published, retrieval, tables
-from experiments.report.averages import AVERAGE, Cell, Key, ResultTable, Row
+from experiments.report import (
+    accuracies,
+    averages,
+    classes,
+    drawing,
+    plots,
+    published,
+    retrieval,
+    tables,
+)
+from experiments.report.result_table import AVERAGE, MERGED, ResultTable
 from experiments.report.retrieval import RetrievalTable
 from experiments.run.experiment import STAND_IN
 from prompt_jax.errors import PromptError
-
-FIELDS = (
-    "protocol", "ablation", "backbone", "backbone_hash", "source", "shots", "shots_least",
-    "shots_most", "method", "variant", "settings", "dataset", "metric", "mean", "std", "n_seeds",
-    "published", "difference", "published_source",
-)  # fmt: skip
 
 _MOST_COLUMNS = 6  # that a terminal has room for
 _STAND_IN = STAND_IN[0].upper() + STAND_IN[1:] + "."
@@ -99,9 +103,15 @@ def write_tables(summary: Summary, out: pathlib.Path) -> list[pathlib.Path]:
             text = f"# Results: {protocol}\n\nAccuracy in %.\n\n" + "\n".join(map(_markdown, those))
             paths += [out / f"{protocol}.md", out / f"{protocol}.csv"]
             paths[-2].write_text(text + left_out, encoding="utf-8")
-            _write_csv(paths[-1], [record for table in those for record in _records(table)])
+            records = [record for table in those for record in accuracies.records(table)]
+            accuracies.write_csv(paths[-1], records)
+            of_classes = [record for table in those for record in classes.records(table)]
+            if of_classes:
+                paths.append(out / f"{protocol}-classes.csv")
+                accuracies.write_csv(paths[-1], of_classes, classes.FIELDS)
         for table in done:
             paths += drawing.draw(table, out, title(table))
+            paths += drawing.draw_confusions(table, out, title(table))
         if searches:
             paths += _write_searches(searches, left_out, out)
     except OSError as error:
@@ -118,7 +128,8 @@ def _write_searches(
     ]
     text = f"# Results: {RETRIEVAL}\n\n{retrieval.LEGEND}\n\n" + "\n".join(sections)
     paths[0].write_text(text + left_out, encoding="utf-8")
-    _write_csv(paths[1], [record for table in searches for record in retrieval.records(table)])
+    records = [record for table in searches for record in retrieval.records(table)]
+    accuracies.write_csv(paths[1], records)
     for table in searches:
         name = re.sub(r"[^\w.]+", "-", table.title)
         paths += plots.plot_bars(out / f"{name}.png", retrieval.bars(table), table.title, "R@1 (%)")
@@ -150,7 +161,8 @@ def remarks_on(table: ResultTable) -> list[str]:
     lines += cautions(table)
     if _has_published(table):
         if table.backbone in published.BACKBONE_NAMES:
-            lines.append(f"Published figures: {published.BACKBONE}, {published.SHOTS} shots.")
+            shots = f", {published.SHOTS} shots" if table.shots else ""
+            lines.append(f"Published figures: {published.BACKBONE}{shots}.")
         lines.append("Differences are measured minus published, in percentage points.")
     for features, names in table.features.items():
         lines.append(f"Training pictures of {', '.join(names)} are {features}.")
@@ -162,6 +174,13 @@ def remarks_on(table: ResultTable) -> list[str]:
     if len(table.averaged) > 1:
         lines.append(
             f"Averages are over {', '.join(table.averaged)}; rows that lack one have none."
+        )
+    for name, parts in table.splits.items():
+        lines.append(f"{name}: the mean over {len(parts)} splits, ± its deviation over them.")
+    if MERGED in table.further:
+        lines.append(
+            "Reversals merged: an action counts as right, too, where its reversal was answered, "
+            "which time alone tells from it."
         )
     if "h" in table.columns:
         lines.append("H is the harmonic mean of the base and new accuracies after averaging.")
@@ -183,6 +202,9 @@ def cautions(table: ResultTable) -> list[str]:
     if table.departures:
         listed = "; ".join(table.departures)
         lines.append(f"Not comparable with published figures: {listed}.")
+    if table.unlike:
+        listed = "; ".join(table.unlike)
+        lines.append(f"Other settings than published, so not beside published figures: {listed}.")
     return lines
 
 
@@ -193,88 +215,12 @@ def _has_published(table: ResultTable) -> bool:
 def _markdown(table: ResultTable) -> str:
     text = f"## {title(table)}\n\n" + "".join(f"{line}\n\n" for line in remarks_on(table))
     for name, columns in table.sections():
-        lines = _lines(table, columns)
+        columns = table.with_further(columns)
+        lines = accuracies.lines(table, columns)
         if lines:
             text += f"### {name}\n\n" if name else ""
             text += tables.markdown(["method", "seeds", *columns], lines) + "\n"
     return text
-
-
-def _lines(table: ResultTable, columns: dict[str, Key]) -> list[list[str]]:
-    """Each row's figures, and below them the published ones and the differences."""
-    lines = []
-    for row in table.rows:
-        cells = [row.cells.get(key) for key in columns.values()]
-        if not any(cells):
-            continue
-        lines.append([row.label, _seeds(cells), *(_text(cell) for cell in cells)])
-        if any(cell and cell.published for cell in cells):
-            printed = [f"{c.published.value:.2f}" if c and c.published else "" for c in cells]
-            differences = [c.difference if c else None for c in cells]
-            lines.append(["– published", "", *printed])
-            lines.append(
-                ["– difference", ""]
-                + ["" if value is None else f"{value:+.2f}" for value in differences]
-            )
-    return lines
-
-
-def _seeds(cells: Sequence[Cell | None]) -> str:
-    numbers = sorted({cell.seeds for cell in cells if cell})
-    return " to ".join(str(number) for number in dict.fromkeys((numbers[0], numbers[-1])))
-
-
-def _text(cell: Cell | None) -> str:
-    if cell is None:
-        return ""
-    deviation = cell.deviation
-    return f"{cell.mean:.2f}" + ("" if deviation is None else f" ± {deviation:.2f}")
-
-
-def _write_csv(path: pathlib.Path, records: Sequence[dict[str, object]]) -> None:
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, FIELDS)
-        writer.writeheader()
-        writer.writerows(records)
-
-
-def _records(table: ResultTable) -> Iterator[dict[str, object]]:
-    for row in table.rows:
-        for key, cell in row.cells.items():
-            yield _record(table, row, key, cell)
-
-
-def _record(table: ResultTable, row: Row, key: Key, cell: Cell) -> dict[str, object]:
-    dataset, column = key
-    few = table.shots is None
-    asked = int(column) if table.shots is None else table.shots
-    trained = table.data if table.protocol in SOURCE_PROTOCOLS else dataset
-    least, most = table.shots_of(asked, trained)
-
-    def number(value: float | None) -> str:
-        return "" if value is None else f"{value:.4f}"
-
-    return {
-        "protocol": table.protocol,
-        "ablation": table.ablation,
-        "backbone": table.backbone,
-        "backbone_hash": table.backbone_hash,
-        "source": table.data if table.protocol in SOURCE_PROTOCOLS else "",
-        "shots": asked,
-        "shots_least": least,
-        "shots_most": most,
-        "method": row.method,
-        "variant": row.variant,
-        "settings": row.settings,
-        "dataset": dataset,
-        "metric": "accuracy" if few else column,
-        "mean": number(cell.mean),
-        "std": number(cell.deviation),
-        "n_seeds": cell.seeds,
-        "published": number(cell.published.value if cell.published else None),
-        "difference": number(cell.difference),
-        "published_source": cell.published.source if cell.published else "",
-    }
 
 
 def show(table: ResultTable) -> None:
@@ -285,8 +231,11 @@ def show(table: ResultTable) -> None:
     for _, columns in table.sections():
         targets = table.protocol in SOURCE_PROTOCOLS and AVERAGE in columns
         if targets and len(columns) > _MOST_COLUMNS:
-            columns = {name: columns[name] for name in (table.data, AVERAGE) if name in columns}
-        lines = _lines(table, columns)
+            wanted = (table.data, *table.splits, AVERAGE)
+            columns = {header: key for header, key in columns.items() if key[0] in wanted}
+        if len(further := table.with_further(columns)) <= _MOST_COLUMNS:
+            columns = further
+        lines = accuracies.lines(table, columns)
         if lines:
             printed = Table(title=title(table))
             for header in ("method", "seeds", *columns):

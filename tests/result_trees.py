@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from experiments import results
-from experiments.report import averages, published
+from experiments.record.confusions import COLUMNS, confusion_file
+from experiments.report import published, result_table
 
 ELEVEN = published.AVERAGED["base_to_novel"]
 
@@ -39,13 +40,26 @@ def put(folder: Path, **changes: Any) -> Path:
     return path
 
 
-def only_table(folder: Path) -> averages.ResultTable:
+Counts = dict[str, dict[tuple[str, str], int]]
+
+
+def put_counts(results_json: Path, counts: Counts) -> None:
+    """Writes what a run took for what beside its results, by the key of a test set."""
+    for key, of_pairs in counts.items():
+        path = results_json.with_name(confusion_file(key))
+        with path.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            writer.writerow(COLUMNS)
+            writer.writerows((*pair, number) for pair, number in of_pairs.items())
+
+
+def only_table(folder: Path) -> result_table.ResultTable:
     (table,), _, remarks = results.summarize(folder)
     assert not remarks
     return table
 
 
-def row(table: averages.ResultTable, label: str) -> averages.Row:
+def row(table: result_table.ResultTable, label: str) -> result_table.Row:
     (found,) = (row for row in table.rows if row.label == label)
     return found
 

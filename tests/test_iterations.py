@@ -31,7 +31,8 @@ def finished(tmp_path_factory):
 
 def test_a_run_opened_again_answers_as_it_did(finished):
     folder, results = finished
-    run, prompts = reopening.reopen(folder)
+    run = reopening.reopen(folder)
+    prompts = reopening.trained(run)
     for key, expected in results["per_iteration"].items():
         right = iterations.answer(run, prompts, key).right
         np.testing.assert_allclose(100 * right.mean(axis=1), expected, rtol=1e-6)
@@ -70,7 +71,7 @@ def test_each_iteration_is_counted_against_the_one_before():
 
 def test_what_cannot_be_opened_is_said(finished, tmp_path):
     folder, _ = finished
-    with pytest.raises(PromptError, match="no run is finished there"):
+    with pytest.raises(PromptError, match="no results.json of a finished run"):
         reopening.reopen(tmp_path)
     config = shrink(clip_adapter.get_config(), folder.parent / "clip")
     experiment.run(config, tmp_path / "adapter")

@@ -18,7 +18,7 @@ from prompt_jax.metrics import harmonic_mean
 
 
 def tree(folder: Path) -> None:
-    """Runs of all four protocols and of two ablations."""
+    """Runs of all protocols but retrieval, and of two ablations."""
     for seed in (1, 2):
         for method, steps in (("coop", []), ("pro_mpt", [50.0, 70.0])):
             for dataset in ("caltech101", "dtd"):
@@ -49,6 +49,9 @@ def tree(folder: Path) -> None:
                     zero_shot=dict.fromkeys(names, 40.0),
                     per_iteration={name: [*steps, 60.0 + i] for i, name in enumerate(names)},
                 )
+    clips = {"method": "vilt_clip", "dataset": "kinetics400", "zero_shot": {}, "per_iteration": {}}
+    put(folder, **clips, protocol=runs.SUPERVISED, accuracy={"test": 60.0})
+    put(folder, **clips, protocol=runs.TRANSFER, accuracy={"hmdb51:val1": 40.0})
     for ablation, variants in (("iterations", ("N=0", "N=2")), ("components", ("", "-G^V", "a|b"))):
         for variant in variants:
             put(folder, method="pro_mpt", ablation=ablation, variant=variant)
@@ -149,9 +152,10 @@ def test_every_file_is_what_it_says(written):
         named(written, f"{protocol}.md")
         named(written, f"{protocol}.csv")
     pictures = [path for path in written if path.suffix == ".png"]
-    # Bars or curves: one for base-to-novel, cross-dataset, domain generalization, each ablation,
-    # and three for few-shot (average, two data sets); iterations: one for each protocol.
-    assert len(pictures) == 3 + 2 + 3 + 4
+    # Bars or curves: one for base-to-novel, cross-dataset, domain generalization, supervised,
+    # transfer, each ablation, and three for few-shot (average, two data sets); iterations: one for
+    # each protocol of pictures.
+    assert len(pictures) == 5 + 2 + 3 + 4
     assert sum(path.stem.endswith("-iterations-pro_mpt") for path in pictures) == 4
     for path in pictures:
         with Image.open(path) as image:

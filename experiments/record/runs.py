@@ -1,26 +1,24 @@
-"""Finished runs: reading their results.json, and telling which may share an average."""
+"""Finished runs: reading their results.json."""
 
-import json
 import pathlib
-from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
+from experiments.record import confusions
+from experiments.record.confusions import Confusion
 from experiments.record.identity import figure_fields
 from prompt_jax.errors import PromptError
 from prompt_jax.files import check_seal, read_json
 
-SOURCE_PROTOCOLS = ("cross_dataset", "domain_generalization")
+# Of clips: trained on all of a data set, and tested on it or on others over their splits.
+SUPERVISED, TRANSFER = "supervised", "zero_shot_transfer"
+SOURCE_PROTOCOLS = ("cross_dataset", "domain_generalization", TRANSFER)
 RETRIEVAL = "retrieval"
 # Its directions, captions for clips and clips for captions, and what is said of each.
 WAYS = ("t2v", "v2t")
 METRICS = ("R@1", "R@5", "R@10", "MnR", "MdR")
-PROTOCOLS = ("base_to_novel", "few_shot", *SOURCE_PROTOCOLS, RETRIEVAL)
-
-# Of a config, what zero-shot CLIP depends on.
-_ZERO_SHOT = ("data.", "dtype", "activation")
-
+PROTOCOLS = ("base_to_novel", "few_shot", SUPERVISED, *SOURCE_PROTOCOLS, RETRIEVAL)
 
 # What content of other types makes Python raise, beside ValueError.
 WRONG_CONTENT = (TypeError, KeyError, AttributeError, OverflowError)
@@ -49,6 +47,8 @@ class Run:
         accuracy: half, "test", or tested data set to accuracy, percent.
         zero_shot: the same of zero-shot CLIP.
         per_iteration: the same after each iteration; empty where not recorded.
+        top5: the same of the five likeliest classes; empty where not recorded.
+        confusions: the same keys to which classes were taken for which; empty where not recorded.
         config: flat names to values, without what does not change a figure.
         data: facts that tell two versions of a data set apart: its split, classes, test pictures.
         hashes: "data", or "data of" each tested data set, to a short hash of what is tested, which
@@ -76,6 +76,8 @@ class Run:
     accuracy: Mapping[str, float]
     zero_shot: Mapping[str, float]
     per_iteration: Mapping[str, Sequence[float]]
+    top5: Mapping[str, float]
+    confusions: Mapping[str, Confusion]
     config: Mapping[str, Any]
     data: Mapping[str, Any]
     hashes: Mapping[str, str]
@@ -88,7 +90,7 @@ class Run:
 
 
 def read(folder: pathlib.Path) -> tuple[list[Run], list[str]]:
-    """Every run below a folder, and one line for each results.json that is no run's.
+    """Every run below a folder, and one line for each file that is not what a run writes.
 
     Raises:
         PromptError: there is no such folder, or no run in it.
@@ -98,10 +100,14 @@ def read(folder: pathlib.Path) -> tuple[list[Run], list[str]]:
     runs, problems = [], []
     for path in sorted(folder.rglob("results.json")):
         try:
-            runs.append(_read_run(path))
+            run = _read_run(path)
         except (OSError, ValueError, *WRONG_CONTENT) as error:
             reason = f"no field {error}" if isinstance(error, KeyError) else str(error)
             problems.append(f"{path} is left out, it is not the result of a run: {reason}")
+            continue
+        counts, damaged = confusions.of_run(path.parent, run.accuracy)
+        runs.append(replace(run, confusions=counts))
+        problems += damaged
     if not runs:
         listed = "".join(f"\n  {line}" for line in problems)
         raise PromptError(f"{folder} holds no results.json of a finished run{listed}")
@@ -117,16 +123,17 @@ def _read_run(path: pathlib.Path) -> Run:
 
 
 def parse(path: pathlib.Path, content: Mapping[str, Any]) -> Run:
-    """A run from what its results.json holds; raises whatever other content makes Python raise."""
+    """A run from what its results.json holds; raises whatever other content makes Python raise.
+
+    What stands beside that file is not read.
+    """
     protocol = content["protocol"]
     if protocol not in PROTOCOLS:
         raise ValueError(f"protocol={protocol!r}, allowed: {', '.join(PROTOCOLS)}")
     # Before there were several protocols, base and new stood by themselves.
     accuracy = content.get("accuracy") or {key: content[key] for key in ("base", "new")}
-    wanted = {"base_to_novel": {"base", "new"}, "few_shot": {"test"}, RETRIEVAL: {"test"}}.get(
-        protocol, set()
-    )
-    if not wanted <= set(accuracy):
+    wanted = {"base", "new"} if protocol == "base_to_novel" else {"test"}
+    if protocol not in SOURCE_PROTOCOLS and not wanted <= set(accuracy):
         raise ValueError(f"accuracy has {sorted(accuracy)}, expected {sorted(wanted)}")
     zero_shot = {key: value for key, value in content["zero_shot"].items() if key in accuracy}
     if not all(type(content[key]) is int for key in ("shots", "seed")):  # True is none
@@ -152,6 +159,8 @@ def parse(path: pathlib.Path, content: Mapping[str, Any]) -> Run:
             key: list(_percentages(dict(enumerate(values))).values())
             for key, values in (content.get("per_iteration") or {}).items()
         },
+        top5=_percentages(content.get("top5") or {}),
+        confusions={},
         config=figure_fields(content["config"]) | features,
         data=_data(content),
         hashes=_hashes(content),
@@ -238,91 +247,3 @@ def _tested(content: Mapping[str, Any], keys: Sequence[str]) -> dict[str, Tested
 def _sum(values: Iterable[int | None]) -> int | None:
     known = list(values)
     return None if None in known else sum(value for value in known if value is not None)
-
-
-def with_zero_shot(runs: Sequence[Run]) -> list[Run]:
-    """The runs, and zero-shot CLIP as they measured it where it has no run of its own."""
-
-    def cell(run: Run) -> tuple:
-        return run.protocol, run.ablation, run.backbone_hash, run.dataset, run.shots
-
-    def reduced(run: Run) -> dict[str, Any]:
-        return {key: value for key, value in run.config.items() if key.startswith(_ZERO_SHOT)}
-
-    def has_own(run: Run) -> bool:
-        others = own.get(cell(run), ())
-        return any(
-            all(run.hashes.get(key, one) == one for key, one in other.hashes.items())
-            for other in others
-        )
-
-    own: dict[tuple, list[Run]] = defaultdict(list)
-    for run in runs:
-        if run.method == "zero_shot":
-            own[cell(run)].append(run)
-    found = []
-    for run in runs:
-        if run.method == "zero_shot":
-            found.append(replace(run, config=reduced(run), variant=""))
-            continue
-        found.append(run)
-        if run.zero_shot and not has_own(run):
-            found.append(
-                replace(
-                    run,
-                    method="zero_shot",
-                    variant="",
-                    accuracy=run.zero_shot,
-                    ranks=run.zero_shot_ranks,
-                    trainable=0,
-                    train_seconds=0.0,
-                    per_iteration={},
-                    chosen={},
-                    config=reduced(run),
-                )
-            )
-    return found
-
-
-def label_differences(runs: Sequence[Run]) -> list[str]:
-    """For each run of one table, what sets it apart from others of its row: config or data.
-
-    Configs are compared within a method and variant, and, in few-shot learning, within a number
-    of shots, because published recipes train longer on more shots. Versions of a data set are
-    compared over all methods, where the config does not tell them apart already; what is tested,
-    by its hash, always, because two lists of pictures can have one name and equally many pictures.
-    """
-
-    def peers(run: Run) -> Hashable:
-        shots = run.shots if run.protocol == "few_shot" else 0
-        return run.method, run.variant, shots
-
-    def same_data(run: Run) -> Hashable:
-        settings = {key: value for key, value in run.config.items() if key.startswith("data.")}
-        return run.dataset, run.shots, json.dumps(settings, sort_keys=True)
-
-    by_config = _differences(runs, peers, lambda run: run.config, absent_differs=True)
-    by_data = _differences(runs, same_data, lambda run: run.data, absent_differs=False)
-    by_hash = _differences(runs, lambda run: run.dataset, lambda run: run.hashes, False)
-    labels = zip(by_config, by_data, by_hash, strict=True)
-    return [", ".join(config + data + hashed) for config, data, hashed in labels]
-
-
-def _differences(
-    runs: Sequence[Run],
-    peers: Callable[[Run], Hashable],
-    facts: Callable[[Run], Mapping[str, Any]],
-    absent_differs: bool,
-) -> list[list[str]]:
-    groups: dict[Hashable, list[int]] = defaultdict(list)
-    for index, run in enumerate(runs):
-        groups[peers(run)].append(index)
-    labels: list[list[str]] = [[] for _ in runs]
-    for members in groups.values():
-        for key in sorted({key for index in members for key in facts(runs[index])}):
-            having = [index for index in members if absent_differs or key in facts(runs[index])]
-            values = {index: json.dumps(facts(runs[index]).get(key)) for index in having}
-            if len(set(values.values())) > 1:
-                for index, value in values.items():
-                    labels[index].append(f"{key}={value.strip(chr(34))}")
-    return labels

@@ -1,149 +1,29 @@
 """Runs become rows of tables: means over seeds and data sets, published figures beside them."""
 
+import re
 import statistics
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import replace
 
-from experiments.record import runs
-from experiments.record.runs import RETRIEVAL, SOURCE_PROTOCOLS, Run
-from experiments.report import published, tables
-from experiments.report.published import Published
+from data_pipelines import scenes
+from data_pipelines.datasets import split_domain
+from experiments.record import peers, runs
+from experiments.record.runs import RETRIEVAL, SOURCE_PROTOCOLS, SUPERVISED, TRANSFER, Run
+from experiments.report import comparable, published, published_actions
+from experiments.report.result_table import (
+    AVERAGE,
+    FURTHER,
+    MERGED,
+    TOP5,
+    Cell,
+    Key,
+    ResultTable,
+    Row,
+)
 from prompt_jax.metrics import harmonic_mean
 
-AVERAGE = "average"
-Key = tuple[str, str]  # data set, and "base", "new", "h", "accuracy" or a number of shots
-Seeds = dict[int, list[float]]  # seed to accuracy after each iteration; the last is the result
-
-
-@dataclass(frozen=True)
-class Cell:
-    """A figure of a table.
-
-    Attributes:
-        mean: percent, over seeds; of an average, over data sets.
-        by_seed: the figure of each seed, from which its deviation comes; empty for an average of
-            data sets that were run with different seeds.
-        seeds: how many; the fewest of any data set.
-        published: the same figure in a paper, if it is comparable.
-    """
-
-    mean: float
-    by_seed: Mapping[int, float]
-    seeds: int
-    published: Published | None = None
-
-    @property
-    def deviation(self) -> float | None:
-        """Sample standard deviation over seeds, from two seeds on."""
-        return tables.deviation(self.by_seed.values())
-
-    @property
-    def difference(self) -> float | None:
-        """Measured minus published, percentage points."""
-        return None if self.published is None else self.mean - self.published.value
-
-
-@dataclass
-class Row:
-    """A method, its variant, and, where several configs were run, what sets this one apart."""
-
-    method: str
-    variant: str
-    settings: str
-    measured: dict[Key, Seeds] = field(default_factory=dict)
-    cells: dict[Key, Cell] = field(default_factory=dict)
-
-    @property
-    def label(self) -> str:
-        """How the row is called in tables and plots."""
-        return tables.row_label(self.method, self.variant, self.settings)
-
-    def iterations(self, key: Key, averaged: Sequence[str]) -> list[list[float]]:
-        """Accuracy after each iteration, a list per seed; of an average, over these data sets.
-
-        Empty where it was not measured, or not with the same seeds everywhere.
-        """
-        names = averaged if key[0] == AVERAGE else [key[0]]
-        parts = [self.measured.get((name, key[1]), {}) for name in names]
-        if any(part.keys() != parts[0].keys() for part in parts):
-            return []
-        found = [[part[seed] for part in parts] for seed in parts[0]]
-        if len({len(steps) for seed in found for steps in seed}) > 1:
-            return []
-        return [[statistics.fmean(step) for step in zip(*seed, strict=True)] for seed in found]
-
-
-@dataclass
-class ResultTable:
-    """Runs that may be compared: one protocol, ablation, backbone, kind of data, number of shots.
-
-    Attributes:
-        data: the source data set where there is one; the scenes and their domain; else "".
-        shots: training pictures per class; None in few-shot learning, where it is the column.
-        columns: metrics, or numbers of shots, in order.
-        datasets: in order; AVERAGE is not among them.
-        shots_there: by trained data set and the shots asked for, the fewest and most of a class.
-        features: how training pictures became features, where not as published, to methods.
-        chosen: what methods chose for themselves: (method, setting) to the runs' values.
-        departures: how tested data differ from those of published figures; see `published`.
-    """
-
-    protocol: str
-    ablation: str
-    backbone: str
-    backbone_hash: str
-    data: str
-    shots: int | None
-    columns: list[str] = field(default_factory=list)
-    datasets: list[str] = field(default_factory=list)
-    shots_there: dict[tuple[str, int], tuple[int, int]] = field(default_factory=dict)
-    rows: list[Row] = field(default_factory=list)
-    features: dict[str, list[str]] = field(default_factory=dict)
-    chosen: dict[tuple[str, str], list[float]] = field(default_factory=dict)
-    departures: list[str] = field(default_factory=list)
-
-    @property
-    def averaged(self) -> list[str]:
-        """The data sets that the average is over: where there is a source, not the source."""
-        source = self.data if self.protocol in SOURCE_PROTOCOLS else ""
-        return [name for name in self.datasets if name != source]
-
-    def shots_of(self, asked: int, dataset: str = AVERAGE) -> tuple[int, int]:
-        """The fewest and the most training pictures of a class, where so many were asked for.
-
-        Args:
-            asked: how many.
-            dataset: the data set trained on; AVERAGE: all of the table's.
-        """
-        found = [
-            there
-            for (name, shots), there in self.shots_there.items()
-            if shots == asked and dataset in (name, AVERAGE)
-        ] or [(asked, asked)]
-        return min(least for least, _ in found), max(most for _, most in found)
-
-    def sections(self) -> list[tuple[str, dict[str, Key]]]:
-        """The table in parts that fit a page, the average first: title, and header to key."""
-        averages = [AVERAGE] if len(self.averaged) > 1 else []
-        if self.protocol in SOURCE_PROTOCOLS:
-            return [("", {name: (name, "accuracy") for name in [*self.datasets, *averages]})]
-        # Zero-shot CLIP, which every run measures, may have an average where no method has one.
-        rows = [row for row in self.rows if row.method != "zero_shot"] or self.rows
-        if not any((AVERAGE, column) in row.cells for row in rows for column in self.columns):
-            averages = []
-        shots = self.protocol == "few_shot"
-
-        def header(name: str, column: str) -> str:
-            if not shots:
-                return "H" if column == "h" else column
-            _, most = self.shots_of(int(column), name)
-            return tables.count_shots(int(column), most, most)
-
-        return [
-            (name, {header(name, c): (name, c) for c in self.columns})
-            for name in [*averages, *self.datasets]
-        ]
+_REVERSALS = {name: action.reversal for name, action in scenes.ACTIONS.items()}
 
 
 def average(found: Sequence[Run]) -> tuple[list[ResultTable], list[str]]:
@@ -158,11 +38,9 @@ def average(found: Sequence[Run]) -> tuple[list[ResultTable], list[str]]:
         tables, and a line for each run that did not count.
     """
     groups: dict[tuple, list[Run]] = defaultdict(list)
-    for run in runs.with_zero_shot([run for run in found if run.protocol != RETRIEVAL]):
-        scenes = run.dataset if run.dataset.startswith("emoji_scenes") else ""
-        data = run.dataset if run.protocol in SOURCE_PROTOCOLS else scenes
-        shots = None if run.protocol == "few_shot" else run.shots
-        key = (run.protocol, run.ablation, run.backbone, run.backbone_hash, data, shots)
+    for run in peers.with_zero_shot([run for run in found if run.protocol != RETRIEVAL]):
+        shots = None if run.protocol in ("few_shot", SUPERVISED, TRANSFER) else run.shots
+        key = (run.protocol, run.ablation, run.backbone, run.backbone_hash, _kind(run), shots)
         groups[key].append(run)
     done, duplicates = [], []
     for key in sorted(groups, key=lambda key: (runs.PROTOCOLS.index(key[0]), *map(str, key[1:]))):
@@ -172,11 +50,18 @@ def average(found: Sequence[Run]) -> tuple[list[ResultTable], list[str]]:
     return done, duplicates
 
 
+def _kind(run: Run) -> str:
+    """What data its table is of: the source; the scenes or clips and their domain; or actions."""
+    if run.protocol in SOURCE_PROTOCOLS or run.dataset.startswith("emoji_"):
+        return run.dataset
+    return "actions" if split_domain(run.dataset)[0] in published_actions.DATASETS else ""
+
+
 def _fill(table: ResultTable, found: Sequence[Run]) -> list[str]:
     """Gives a table its rows; returns a line for each run that an equal, newer one replaces."""
     counted: dict[tuple, Run] = {}
     duplicates = []
-    labelled = zip(found, runs.label_differences(found), strict=True)
+    labelled = zip(found, peers.label_differences(found), strict=True)
     for run, settings in sorted(labelled, key=lambda pair: (pair[0].changed, pair[0].path)):
         cell = (run.method, run.variant, settings, run.dataset, run.shots, run.seed)
         older = counted.get(cell)
@@ -191,9 +76,9 @@ def _fill(table: ResultTable, found: Sequence[Run]) -> list[str]:
     rows: dict[tuple, Row] = {}
     for (method, variant, settings, *_), run in counted.items():
         row = rows.setdefault((method, variant, settings), Row(method, variant, settings))
-        for name, accuracy in run.accuracy.items():
-            steps = [*(run.per_iteration.get(name) or [accuracy])[:-1], accuracy]
-            row.measured.setdefault(_key(run, name), {})[run.seed] = steps
+        row.runs.append(run)
+        for key, steps in _measured(run):
+            row.measured.setdefault(key, {})[run.seed] = steps
     for run in sorted(counted.values(), key=lambda run: run.method):
         if "features" in run.config:
             methods = table.features.setdefault(run.config["features"], [])
@@ -201,25 +86,74 @@ def _fill(table: ResultTable, found: Sequence[Run]) -> list[str]:
         for name, value in run.chosen.items():
             table.chosen.setdefault((run.method, name), []).append(value)
     table.rows = sorted(rows.values(), key=_row_order)
+    # Zero-shot CLIP trains on none, others on all that there are.
     for run in counted.values():
-        if run.method != "zero_shot":  # which trains on none
+        if run.method != "zero_shot" and run.protocol not in (SUPERVISED, TRANSFER):
             _add_shots(table.shots_there, run)
+    table.splits = _splits(table)
+    for row in table.rows:
+        _add_means_over_splits(table, row)
     keys = {key for row in table.rows for key in row.measured}
     known = [table.data, "imagenet", *published.TARGETS, *published.SHIFTED]
+    known += published_actions.DATASETS
 
     def order(name: str) -> tuple[int, str]:
-        return known.index(name) if name in known else len(known), name
+        whole = name if name in known else split_domain(name)[0]
+        return known.index(whole) if whole in known else len(known), name
 
     table.datasets = sorted({dataset for dataset, _ in keys}, key=order)
-    table.departures = _departures(table, list(counted.values()))
+    table.departures = comparable.departures(table, list(counted.values()))
+    measures = {column.partition(", ")[2] for _, column in keys}
+    table.further = [measure for measure in FURTHER if measure in measures]
     if table.protocol == "few_shot":
-        table.columns = sorted({column for _, column in keys}, key=int)
+        table.columns = sorted({column.partition(", ")[0] for _, column in keys}, key=int)
     else:
         both = table.protocol == "base_to_novel"
         table.columns = ["base", "new", "h"] if both else ["accuracy"]
     for row in table.rows:
         row.cells = _cells(table, row)
+    table.unlike = comparable.unlike(table)
     return duplicates
+
+
+def _measured(run: Run) -> list[tuple[Key, list[float]]]:
+    """The figures of a run by the cells that they belong into; accuracies after each iteration."""
+    found = []
+    for name, accuracy in run.accuracy.items():
+        dataset, column = _key(run, name)
+        steps = [*(run.per_iteration.get(name) or [accuracy])[:-1], accuracy]
+        found.append(((dataset, column), steps))
+        if name in run.top5:
+            found.append(((dataset, f"{column}, {TOP5}"), [run.top5[name]]))
+        of_clips = name if run.protocol in SOURCE_PROTOCOLS else run.dataset
+        if name in run.confusions and of_clips.startswith("emoji_clips"):
+            merged = run.confusions[name].accuracy(_REVERSALS)
+            found.append(((dataset, f"{column}, {MERGED}"), [merged]))
+    return found
+
+
+def _splits(table: ResultTable) -> dict[str, list[str]]:
+    """Tested data sets of which there are several splits, "name:val1", …, but not the whole."""
+    if table.protocol not in SOURCE_PROTOCOLS:
+        return {}
+    names = {name for row in table.rows for name, _ in row.measured}
+    found: dict[str, list[str]] = defaultdict(list)
+    for name in sorted(names):
+        whole, part = split_domain(name)
+        if re.fullmatch(r"val\d", part or "") and whole not in names:
+            found[whole].append(name)
+    return {whole: parts for whole, parts in found.items() if len(parts) > 1}
+
+
+def _add_means_over_splits(table: ResultTable, row: Row) -> None:
+    for whole, parts in table.splits.items():
+        for column in {column for name, column in row.measured if name == parts[0]}:
+            seeds = [row.measured.get((part, column), {}) for part in parts]
+            if common := set.intersection(*map(set, seeds)):
+                row.measured[whole, column] = {
+                    seed: [statistics.fmean(one[seed][-1] for one in seeds)]
+                    for seed in sorted(common)
+                }
 
 
 def _add_shots(there: dict[tuple[str, int], tuple[int, int]], run: Run) -> None:
@@ -228,26 +162,18 @@ def _add_shots(there: dict[tuple[str, int], tuple[int, int]], run: Run) -> None:
     there[key] = min(least for least, _ in both), max(most for _, most in both)
 
 
-def _departures(table: ResultTable, counted: Sequence[Run]) -> list[str]:
-    found = {
-        published.departure(name, *run.tested[name])
-        for name in table.datasets
-        for run in counted
-        if name in run.tested
-    }
-    names = table.datasets
-    return sorted(found - {""}, key=lambda text: (names.index(text.split(": ")[0]), text))
-
-
 def _key(run: Run, name: str) -> Key:
     if run.protocol in SOURCE_PROTOCOLS:
         return name, "accuracy"
+    if run.protocol == SUPERVISED:
+        return run.dataset, "accuracy"
     return run.dataset, str(run.shots) if run.protocol == "few_shot" else name
 
 
 def _row_order(row: Row) -> tuple:
-    names = published.METHODS
-    method = names.index(row.method) if row.method in names else len(names) - 1.5
+    names = (*published.METHODS, *published_actions.METHODS)
+    unknown = len(published.METHODS) - 1.5
+    method = names.index(row.method) if row.method in names else unknown
     value = published.number(row.variant)
     if value is None and row.variant in published.COMPONENTS:
         value = list(published.COMPONENTS).index(row.variant)
@@ -259,29 +185,34 @@ def _cells(table: ResultTable, row: Row) -> dict[Key, Cell]:
     for key, seeds in row.measured.items():
         by_seed = {seed: steps[-1] for seed, steps in seeds.items()}
         cells[key] = Cell(statistics.fmean(by_seed.values()), by_seed, len(by_seed))
-    for column in table.columns:
+    for whole, names in table.splits.items():
+        for name, column in [key for key in cells if key[0] == whole]:
+            spread = statistics.stdev(cells[part, column].mean for part in names)
+            cells[name, column] = replace(cells[name, column], spread=spread)
+    endings = ["", *(f", {measure}" for measure in table.further)]
+    for column in [f"{column}{ending}" for column in table.columns for ending in endings]:
         parts = [cells[name, column] for name in table.averaged if (name, column) in cells]
         if len(parts) == len(table.averaged) > 1:
-            first = set(parts[0].by_seed)
-            same = first if all(set(part.by_seed) == first for part in parts) else set()
-            by_seed = {s: statistics.fmean(part.by_seed[s] for part in parts) for s in sorted(same)}
-            mean = statistics.fmean(part.mean for part in parts)
-            cells[AVERAGE, column] = Cell(mean, by_seed, min(part.seeds for part in parts))
-    for name, base in [(name, cell) for (name, column), cell in cells.items() if column == "base"]:
-        new = cells.get((name, "new"))
-        if new:
-            by_seed = {s: harmonic_mean(base.by_seed[s], new.by_seed[s]) for s in base.by_seed}
-            cells[name, "h"] = Cell(harmonic_mean(base.mean, new.mean), by_seed, base.seeds)
-    return {key: _with_published(table, row, key, cell) for key, cell in cells.items()}
+            cells[AVERAGE, column] = _mean(parts)
+    for ending in endings:
+        for name in [name for name, column in cells if column == f"base{ending}"]:
+            if new := cells.get((name, f"new{ending}")):
+                cells[name, f"h{ending}"] = _harmonic(cells[name, f"base{ending}"], new)
+    return {
+        key: replace(cell, published=comparable.beside(table, row, key))
+        for key, cell in cells.items()
+    }
 
 
-def _with_published(table: ResultTable, row: Row, key: Key, cell: Cell) -> Cell:
-    dataset, column = key
-    comparable = set(table.averaged) == set(published.AVERAGED.get(table.protocol, ()))
-    if table.shots != published.SHOTS or (dataset == AVERAGE and not comparable):
-        return cell
-    # Papers have their source in these tables, so another source's targets are another figure.
-    if table.protocol in SOURCE_PROTOCOLS and table.data != "imagenet":
-        return cell
-    found = published.find(table.protocol, table.ablation, row.method, row.variant, dataset, column)
-    return replace(cell, published=found)
+def _mean(parts: Sequence[Cell]) -> Cell:
+    """Over data sets; its seeds are those that all of them have, if they are the same."""
+    first = set(parts[0].by_seed)
+    same = first if all(set(part.by_seed) == first for part in parts) else set()
+    by_seed = {s: statistics.fmean(part.by_seed[s] for part in parts) for s in sorted(same)}
+    mean = statistics.fmean(part.mean for part in parts)
+    return Cell(mean, by_seed, min(part.seeds for part in parts))
+
+
+def _harmonic(base: Cell, new: Cell) -> Cell:
+    by_seed = {seed: harmonic_mean(base.by_seed[seed], new.by_seed[seed]) for seed in base.by_seed}
+    return Cell(harmonic_mean(base.mean, new.mean), by_seed, base.seeds)

@@ -4,8 +4,8 @@ import pathlib
 import re
 
 from experiments.record.runs import SOURCE_PROTOCOLS
-from experiments.report import plots, published
-from experiments.report.averages import AVERAGE, Key, ResultTable, Row
+from experiments.report import classes, plots, published
+from experiments.report.result_table import AVERAGE, Key, ResultTable, Row
 
 # How Figure 8 names what it varies.
 _AXES = {
@@ -28,10 +28,7 @@ def draw(table: ResultTable, out: pathlib.Path, title: str) -> list[pathlib.Path
     Returns:
         the PNG and SVG files.
     """
-    backbone = table.backbone.rstrip("/").split("/")[-2:]
-    shots = "" if table.shots is None else f"{table.shots}shots"
-    parts = [table.protocol, table.ablation, *backbone, table.backbone_hash[:8], table.data, shots]
-    stem = re.sub(r"[^\w.]+", "-", "-".join(part for part in parts if part))
+    stem = _stem(table)
     sections = table.sections()
     # The average says it all; where no row has one, the data sets do.
     if table.protocol != "few_shot" and sections[0][0] == AVERAGE:
@@ -53,6 +50,49 @@ def draw(table: ResultTable, out: pathlib.Path, title: str) -> list[pathlib.Path
             paths += _bars(path, table, rows, columns, heading)
         if not table.ablation and name == sections[0][0]:
             paths += _iterations(path, table, rows, columns, heading)
+    return paths
+
+
+def _stem(table: ResultTable) -> str:
+    """How the files of a table begin."""
+    backbone = table.backbone.rstrip("/").split("/")[-2:]
+    shots = "" if table.shots is None else f"{table.shots}shots"
+    parts = [table.protocol, table.ablation, *backbone, table.backbone_hash[:8], table.data, shots]
+    return _file_name(*parts)
+
+
+def _file_name(*parts: str) -> str:
+    return re.sub(r"[^\w.]+", "-", "-".join(part for part in parts if part)).strip("-")
+
+
+def draw_confusions(table: ResultTable, out: pathlib.Path, title: str) -> list[pathlib.Path]:
+    """Draws which classes each row takes for which, on every test set; of shots the most.
+
+    Args:
+        table: what was measured; rows whose runs left no counts are passed over.
+        out: an existing folder.
+        title: of the table.
+
+    Returns:
+        the PNG and SVG files.
+    """
+    paths: list[pathlib.Path] = []
+    found = classes.counted(table)
+    for one in found:
+        same = [o for o in found if o.row is one.row and o[1:3] == one[1:3]]
+        if one.shots < max(other.shots for other in same):
+            continue
+        grid = classes.worst(one.total)
+        place = one.dataset if one.dataset != table.data else ""
+        shots = f"{one.shots} shots" if table.protocol == "few_shot" else ""
+        part = "" if one.part == "test" else one.part
+        ending = ("confusion", one.row.label, shots.replace(" ", ""), place, part)
+        heading = ", ".join(word for word in (title, place, part, shots) if word)
+        seeds = f", mean of {len(one.seeds)} seeds" if len(one.seeds) > 1 else ""
+        heading += f": {one.row.label}, the worst {len(grid.rows)} of {grid.classes} classes{seeds}"
+        paths += plots.plot_confusion(
+            out / f"{_file_name(_stem(table), *ending)}.png", grid, heading
+        )
     return paths
 
 

@@ -11,7 +11,10 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from PIL import Image
+
+from experiments.report.classes import Worst
 
 # Text stays text in SVG, and the same figure gives the same file.
 matplotlib.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "prompt_jax"})
@@ -210,6 +213,76 @@ def plot_answers(
         right.grid(alpha=0.3)
         right.legend(fontsize=7)
     return _save(figure, path, title)
+
+
+def plot_confusion(path: pathlib.Path, grid: Worst, title: str) -> list[pathlib.Path]:
+    """What classes are taken for, a row a class, in percent of its examples.
+
+    Args:
+        path: PNG file to write; the SVG file is written beside it.
+        grid: the classes and their shares.
+        title: what the figure is about.
+    """
+    rows, columns = len(grid.rows), len(grid.columns)
+    size = (3.4 + 0.52 * columns, 3.2 + 0.42 * rows)
+    figure, axis = plt.subplots(figsize=size, layout="constrained")
+    axis.imshow(grid.shares, cmap="Blues", vmin=0, vmax=100, aspect="auto")
+    for (row, column), share in np.ndenumerate(grid.shares):
+        if share >= 0.5:
+            color = "white" if share > 55 else "black"
+            axis.text(
+                column, row, f"{share:.0f}", ha="center", va="center", fontsize=8, color=color
+            )
+    for place in range(rows):
+        box = (place - 0.5, place - 0.5)
+        axis.add_patch(Rectangle(box, 1, 1, fill=False, edgecolor="C1", linewidth=1.5))
+    axis.set_xticks(
+        range(columns), [_short(name) for name in grid.columns], rotation=50, ha="right"
+    )
+    for label in axis.get_xticklabels():
+        label.set_rotation_mode("anchor")
+    axis.set_yticks(range(rows), [_short(name) for name in grid.rows])
+    axis.tick_params(labelsize=8, length=0)
+    axis.set(
+        xlabel="taken for, % of the class's examples (framed: right)",
+        ylabel="class, the worst at the top",
+    )
+    axis.set_xticks(np.arange(columns + 1) - 0.5, minor=True)
+    axis.set_yticks(np.arange(rows + 1) - 0.5, minor=True)
+    axis.grid(which="minor", color="0.85")
+    axis.tick_params(which="minor", length=0)
+    return _save(figure, path, title)
+
+
+def plot_features(
+    path: pathlib.Path, panels: Mapping[str, np.ndarray], names: Sequence[str], title: str
+) -> list[pathlib.Path]:
+    """Where features lie in the plane, a panel beside another, a colour a class.
+
+    Args:
+        path: PNG file to write; the SVG file is written beside it.
+        panels: what stands above a panel, to places float[n, 2].
+        names: n, the class of each.
+        title: what the figure is about.
+    """
+    shown = list(dict.fromkeys(names))
+    color_of = matplotlib.colormaps["tab10" if len(shown) <= 10 else "tab20"]
+    size = (max(7.0, 4.6 * len(panels)), 5.2 + 0.1 * len(shown))
+    figure, grid = plt.subplots(1, len(panels), figsize=size, layout="constrained", squeeze=False)
+    for axis, (words, places) in zip(grid[0], panels.items(), strict=True):
+        for number, name in enumerate(shown):
+            own = places[[other == name for other in names]]
+            marker, color = _MARKERS[number % len(_MARKERS)], color_of(number % color_of.N)
+            axis.scatter(*own.T, s=22, c=[color], marker=marker, alpha=0.8, label=_short(name))
+        axis.set(title=words, xticks=[], yticks=[])
+    _legend_below(figure, grid[0][0])
+    return _save(figure, path, title)
+
+
+def _short(name: str) -> str:
+    """A class's name in two lines at most, so that names of a whole sentence stay apart."""
+    words = name.replace("_", " ")
+    return "\n".join(textwrap.wrap(words, 30, max_lines=2, placeholder=" …"))
 
 
 def _legend_below(figure: Figure, axis: Axes) -> None:

@@ -145,12 +145,15 @@ def departure(name: str, classes: int | None, pictures: int | None, split_source
     Returns:
         e.g. "dtd: 10 of 47 classes, 240 of 1,692 test pictures"; "" if nothing is known to differ.
     """
-    entry = datasets.TABLE.get(datasets.split_domain(name)[0])
+    key, part = datasets.split_domain(name)
+    entry = datasets.TABLE.get(key)
     if entry is None or entry.counts is None:
         return ""
+    # Of several splits the table counts the first.
+    number = None if part in ("val2", "val3") else entry.counts[2]
     counted = (
         (classes, entry.num_classes, "classes"),
-        (pictures, entry.counts[2], "test pictures"),
+        (pictures, number, "test pictures"),
     )
     parts = [
         f"{here:,} of {there:,} {what}" if here < there else f"{here:,} {what}, not {there:,}"

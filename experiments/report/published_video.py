@@ -1,5 +1,6 @@
 """The figures that VoP's paper prints (Huang et al., CVPR 2023), to be put beside measured ones."""
 
+SOURCE = "VoP (CVPR 2023), Table 1"
 DATASET = "msrvtt_9k"  # 9,000 training clips, test set 1k-A
 BACKBONE_NAMES = ("ViT-B/32", "openai/clip-vit-base-patch32")
 

@@ -5,9 +5,10 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from experiments.record import runs
+from experiments.record import peers
 from experiments.record.runs import METRICS, RETRIEVAL, WAYS, Run
-from experiments.report import published_video, tables
+from experiments.report import published_actions, published_video, tables
+from experiments.report.published import BACKBONE_NAMES
 
 TEST = "test"
 LEGEND = (
@@ -65,7 +66,7 @@ class RetrievalTable:
 def average(found: Sequence[Run]) -> list[RetrievalTable]:
     """Tables of the runs of retrieval among others; of runs of one seed the newest counts."""
     groups: dict[tuple[str, str, str, str], list[Run]] = defaultdict(list)
-    for run in runs.with_zero_shot([run for run in found if run.protocol == RETRIEVAL]):
+    for run in peers.with_zero_shot([run for run in found if run.protocol == RETRIEVAL]):
         groups[run.dataset, run.ablation, run.backbone, run.backbone_hash].append(run)
     return [RetrievalTable(*key, _tests(groups[key]), _rows(groups[key])) for key in sorted(groups)]
 
@@ -76,7 +77,7 @@ def _tests(found: Sequence[Run]) -> list[str]:
 
 def _rows(found: Sequence[Run]) -> list[Row]:
     rows: dict[tuple[str, str, str], dict[int, Run]] = defaultdict(dict)
-    labelled = zip(found, runs.label_differences(found), strict=True)
+    labelled = zip(found, peers.label_differences(found), strict=True)
     for run, settings in sorted(labelled, key=lambda pair: (pair[0].changed, pair[0].path)):
         rows[run.method, run.variant, settings][run.seed] = run
     return [
@@ -86,7 +87,7 @@ def _rows(found: Sequence[Run]) -> list[Row]:
 
 
 def _order(method: str, variant: str, settings: str) -> tuple:
-    names = list(published_video.MSRVTT_9K)
+    names = [*published_video.MSRVTT_9K, *published_actions.METHODS]
     return names.index(method) if method in names else len(names), method, variant, settings
 
 
@@ -115,22 +116,33 @@ def in_full(table: RetrievalTable, key: str) -> tuple[list[str], list[list[str]]
             continue
         lines.append([row.label, *(tables.mean_and_deviation(values) for values in figures)])
         if printed := _published(table, row, key):
-            means = [statistics.fmean(values) for values in figures]
-            differences = [mean - value for mean, value in zip(means, printed, strict=True)]
-            lines.append(["– published", *(f"{value:g}" for value in printed)])
-            lines.append(["– difference", *(f"{value:+.2f}" for value in differences)])
+            means = dict(zip(wanted, map(statistics.fmean, figures), strict=True))
+            known = [one if one in printed else None for one in wanted]
+            lines.append(["– published", *(f"{printed[one]:g}" if one else "" for one in known)])
+            differences = [f"{means[one] - printed[one]:+.2f}" if one else "" for one in known]
+            lines.append(["– difference", *differences])
     return ["method", *(f"{way} {metric}" for way, metric in wanted)], lines
 
 
-def _published(table: RetrievalTable, row: Row, key: str) -> Sequence[float]:
-    """A row of figures in the order of `in_full`; empty where none are comparable."""
-    comparable = (
-        key == TEST
-        and table.dataset == published_video.DATASET
-        and table.backbone in published_video.BACKBONE_NAMES
-        and not (row.variant or row.settings)
-    )
-    return published_video.MSRVTT_9K.get(row.method, ()) if comparable else ()
+def _published(table: RetrievalTable, row: Row, key: str) -> dict[tuple[str, str], float]:
+    """Figures by direction and metric; empty where none are comparable."""
+    if key != TEST or table.ablation or row.variant or row.settings:
+        return {}
+    name, run = table.dataset, row.runs[0]
+    if table.backbone in published_video.BACKBONE_NAMES and name == published_video.DATASET:
+        figures = published_video.MSRVTT_9K.get(row.method, ())
+        metrics = [(way, metric) for way in WAYS for metric in METRICS]
+        return dict(zip(metrics, figures, strict=False))
+    if table.backbone in BACKBONE_NAMES:
+        if published_actions.departure(RETRIEVAL, row.method, run.config):
+            return {}
+        return {("t2v", m): value for m, value in published_actions.ranks(row.method, name).items()}
+    return {}
+
+
+def _source(table: RetrievalTable) -> str:
+    vop = table.backbone in published_video.BACKBONE_NAMES
+    return published_video.SOURCE if vop else published_actions.RETRIEVAL_SOURCE
 
 
 def bars(table: RetrievalTable) -> Mapping[str, Mapping[str, tuple]]:
@@ -142,7 +154,7 @@ def bars(table: RetrievalTable) -> Mapping[str, Mapping[str, tuple]]:
                 deviation = tables.deviation(values)
                 printed = _published(table, row, key)
                 name = "t2v R@1" if key == TEST else f"{key}: t2v R@1"
-                bar = statistics.fmean(values), deviation, printed[0] if printed else None
+                bar = statistics.fmean(values), deviation, printed.get(("t2v", "R@1"))
                 found.setdefault(row.label, {})[name] = bar
     return found
 
@@ -167,6 +179,8 @@ def records(table: RetrievalTable) -> Iterator[dict[str, object]]:
                     if not values:
                         continue
                     deviation = tables.deviation(values)
+                    mean, printed = statistics.fmean(values), _published(table, row, key)
+                    beside = printed.get((way, metric))
                     yield {
                         "protocol": RETRIEVAL,
                         "ablation": table.ablation,
@@ -178,7 +192,10 @@ def records(table: RetrievalTable) -> Iterator[dict[str, object]]:
                         "settings": row.settings,
                         "dataset": table.dataset if key == TEST else key,
                         "metric": f"{way} {metric}",
-                        "mean": f"{statistics.fmean(values):.4f}",
+                        "mean": f"{mean:.4f}",
                         "std": "" if deviation is None else f"{deviation:.4f}",
                         "n_seeds": len(values),
+                        "published": "" if beside is None else f"{beside:.4f}",
+                        "difference": "" if beside is None else f"{mean - beside:.4f}",
+                        "published_source": "" if beside is None else _source(table),
                     }

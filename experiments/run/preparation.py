@@ -169,7 +169,7 @@ def prepare(run: Loaded) -> Prepared:
 
 
 def with_tasks(run: Loaded, plan: Plan, identity: dict[str, Any]) -> Prepared:
-    """The run with its tasks and first prompts."""
+    """The run with its tasks and first prompts, without what training reads."""
     clip, frozen = run.backbone.clip, run.placement.replicate(run.backbone.frozen)
     note_small_tower(run.settings, clip.config.image_layers)
     of_captions = run.method.sees == "pairs"

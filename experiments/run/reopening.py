@@ -1,77 +1,96 @@
-"""A finished run again: its data, its tasks, and the prompts that it left."""
+"""A finished run again: its data, its tasks, and the prompts that it left. Nothing is written."""
 
 import contextlib
 import pathlib
+from collections.abc import Iterator
 from typing import Any
 
 from ml_collections import ConfigDict
 
+from experiments.configs import default
 from experiments.record import workdir
-from experiments.record.identity import refuse_other_results, refuse_other_run
-from experiments.run import choosing, preparation, training
+from experiments.run import building, choosing, preparation, protocols, training
 from experiments.run.preparation import Prepared
-from prompt_jax import train
+from prompt_jax import methods, train
 from prompt_jax.checkpoint import Checkpoints
 from prompt_jax.errors import PromptError
 from prompt_jax.methods import Prompts
 
 
-def reopen(folder: pathlib.Path) -> tuple[Prepared, Prompts]:
-    """A finished run as it was before its training, and the prompts that it tested.
-
-    Nothing is written. Data and backbone must be there as they were.
+def reopen(folder: pathlib.Path, backbone: building.Backbone | None = None) -> Prepared:
+    """A finished run as it was before its training; `trained` gives what it left.
 
     Args:
         folder: of the run.
+        backbone: the run's, where it is loaded already.
 
     Raises:
-        PromptError: no run is finished there, or backbone or data are not those it had.
+        PromptError: no run is finished there, or its backbone or test data are others than they
+            were.
         DataError: data is missing.
     """
     results = workdir.read_results(folder)
     if results is None:
-        raise PromptError(f"{folder} holds no results.json: no run is finished there")
-    loaded = preparation.load(_config(results["config"]), folder)
+        raise PromptError(f"{folder} holds no results.json of a finished run; give a run's folder")
+    loaded = preparation.load(_config(results["config"]), folder, backbone)
+    if loaded.backbone.fingerprint != results["backbone_hash"]:
+        raise PromptError(
+            f"{folder} was run on another backbone than {results['backbone']} holds now; its "
+            "prompts mean nothing to this one"
+        )
     plan = loaded.plan
-    identity = loaded.identity(plan.hashes)
-    refuse_other_results(folder, identity, results)
-    run = preparation.with_tasks(loaded, plan, identity)
+    if plan.hashes["tests"] != results["data_hashes"]["tests"]:
+        raise PromptError(
+            f"{folder} was tested on other {plan.train.kind} than are there now; run it again"
+        )
+    return preparation.with_tasks(loaded, plan, loaded.identity(plan.hashes))
+
+
+def trained(run: Prepared) -> Prompts:
+    """The prompts that a run of `reopen` tested.
+
+    Raises:
+        PromptError: the checkpoint of its last step is gone or damaged.
+    """
     if run.method.from_shots:
         run = preparation.with_shots(run)
-    prompts, _ = choosing.choose(run, _restore(run))
-    return run, prompts
-
-
-def _config(content: dict[str, Any]) -> ConfigDict:
-    """A config from what results.json says of it, where tuples are lists."""
-
-    def back(value: Any) -> Any:
-        if isinstance(value, dict):
-            return {key: back(one) for key, one in value.items()}
-        return tuple(map(back, value)) if isinstance(value, list) else value
-
-    return ConfigDict(back(content))
+    prompts = _restore(run) if run.trainable else run.prompts
+    return choosing.choose(run, prompts)[0]
 
 
 def _restore(run: Prepared) -> Prompts:
-    """The prompts of a run's last checkpoint; those it starts with where nothing trains."""
-    if not run.trainable:
-        return run.prompts
     making = run.plan.batches
     steps = making.train_steps(making.train_examples(run.plan.train))
     optimizer, _ = training.build_optimizer(
         run.config, run.method, run.prompts, run.task.settings, steps
     )
-    with contextlib.closing(Checkpoints(run.folder / "checkpoints")) as checkpoints:
-        total = run.config.epochs * steps
-        if checkpoints.latest() != total:
-            raise PromptError(
-                f"{checkpoints.folder} holds no checkpoint of the last step, {total}: its prompts "
-                "are gone; train the run again in another folder"
-            )
-        state, _ = checkpoints.restore(
-            total,
-            train.init_state(run.prompts, optimizer),
-            lambda record: refuse_other_run(checkpoints.folder, run.identity, record["identity"]),
-        )
+    folder, last = run.folder / "checkpoints", run.config.epochs * steps
+    gone = PromptError(
+        f"{folder} holds no checkpoint of the last step, {last}: what was trained is gone; train "
+        "the run again in another folder"
+    )
+    if not folder.is_dir():
+        raise gone
+    with contextlib.closing(Checkpoints(folder)) as checkpoints:
+        if checkpoints.latest() != last:
+            raise gone
+        state, _ = checkpoints.restore(last, train.init_state(run.prompts, optimizer))
     return run.placement.replicate(training.result(run.method, state))
+
+
+def _config(written: dict[str, Any]) -> ConfigDict:
+    """A config from a results.json; fields that came later have their defaults."""
+    method = written["method"]
+    by_captions = protocols.PROTOCOLS[written["protocol"]].by_captions
+    of_clips = by_captions or method not in methods.METHODS
+    config = default.get_config(method, kind="clips" if of_clips else "pictures")
+    config.update_from_flattened_dict(dict(_flat(written)))
+    return config
+
+
+def _flat(written: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in written.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", tuple(value) if isinstance(value, list) else value

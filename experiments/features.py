@@ -1,0 +1,187 @@
+"""How the features of test clips lie before and after training: t-SNE, as ViLT-CLIP's Figure 3.
+
+    python -m experiments.features RUN [RUN …] [--test KEY] [--classes 10] [--out FILE.png]
+
+RUN is the folder of a finished run on clips. Before is frozen CLIP without prompts, its frames
+pooled in the same way. Several runs on the same clips stand beside each other. Above each picture
+stands how many clips have one of their own class as the nearest, which needs no drawing.
+"""
+
+import sys
+
+from experiments import command_line
+
+if __name__ == "__main__":  # before the imports below, so that Ctrl-C is heard while they run
+    sys.exit(command_line.run("experiments.features", "start", sys.argv[1:], "stopped"))
+
+import argparse
+import dataclasses
+import pathlib
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from data_pipelines.examples import Dataset, Example
+from experiments.report import plots
+from experiments.run import building, reopening, testing
+from experiments.run.preparation import Prepared
+from prompt_jax import methods, retrieval
+from prompt_jax.errors import PromptError, unknown
+from prompt_jax.methods import encoders
+
+PERPLEXITY = 30  # t-SNE's usual one, where there are clips enough
+
+
+class Features(NamedTuple):
+    """What a run makes of test clips.
+
+    Attributes:
+        label: what it is called.
+        clips: n, in their order.
+        before: float32[n, d], of frozen CLIP without prompts.
+        after: float32[n, d], of the run.
+    """
+
+    label: str
+    clips: Sequence[Example]
+    before: np.ndarray
+    after: np.ndarray
+
+
+def encode(
+    folder: pathlib.Path,
+    key: str = "",
+    classes: int = 10,
+    backbone: building.Backbone | None = None,
+) -> tuple[Features, Prepared]:
+    """Features of some classes' test clips, and the run that they are of.
+
+    Args:
+        folder: of a finished run.
+        key: of the test set, as in results.json; the first one by default.
+        classes: how many, evenly spread over the names.
+        backbone: the run's, where it is loaded already.
+
+    Raises:
+        PromptError: there is no such run, nothing of it trained, its backbone or clips are others
+            than they were, or what it tests are no clips of classes.
+    """
+    run = open_run(folder, backbone)
+    key = key or next(iter(run.plan.tests))
+    if key not in run.plan.tests:
+        raise unknown(f"test set of {folder}:", key, run.plan.tests)
+    dataset = choose_classes(run.plan.tests[key], classes)
+    prompts, task = reopening.trained(run), run.tests[key][0]
+    own = methods.get_encoders(run.config.method)
+    batches = testing.test_batches(f"{run.config.method} on {key}", dataset, run)
+    before, after = retrieval.encode_clips(
+        [(encoders.ZERO_SHOT, {}, task), (own, prompts, task)], batches, len(dataset.test)
+    )
+    label = f"{run.config.method} {run.config.variant}".strip()
+    return Features(label, dataset.test, before, after), run
+
+
+def open_run(folder: pathlib.Path, backbone: building.Backbone | None = None) -> Prepared:
+    """A finished run of a method of clips, as it was before training.
+
+    Raises:
+        PromptError: see `encode`.
+    """
+    run = reopening.reopen(folder, backbone)
+    method, plan = run.config.method, run.plan
+    methods.get_encoders(method)  # refuses methods of pictures
+    if plan.train.kind != "clips" or not plan.train.has_classes:
+        what = "pictures" if plan.train.kind != "clips" else "clips without classes"
+        raise PromptError(f"{folder} was tested on {what}; give a run on clips of classes")
+    if not run.trainable:
+        raise PromptError(f"{method} trains nothing: its features are the same before and after")
+    return run
+
+
+def choose_classes(dataset: Dataset, number: int) -> Dataset:
+    """The test clips of so many classes, evenly spread over the names.
+
+    Raises:
+        PromptError: `number` is below 2.
+    """
+    if number < 2:
+        raise PromptError(f"--classes={number} must be at least 2, to be told apart")
+    labels = sorted({example.label for example in dataset.test})
+    places = np.linspace(0, len(labels) - 1, min(number, len(labels))).round().astype(int)
+    chosen = {labels[place] for place in places}
+    clips = tuple(example for example in dataset.test if example.label in chosen)
+    return dataclasses.replace(dataset, test=clips)
+
+
+def embed(features: np.ndarray) -> np.ndarray:
+    """Places float[n, 2] of features float[n, d] by t-SNE (van der Maaten and Hinton, JMLR 2008).
+
+    Raises:
+        PromptError: scikit-learn is not installed.
+    """
+    try:
+        from sklearn.manifold import TSNE
+        from threadpoolctl import threadpool_limits
+    except ImportError as error:
+        raise PromptError(
+            f"t-SNE is scikit-learn's, which cannot be imported ({error}); install it: "
+            ".venv/bin/pip install -e '.[tsne]'"
+        ) from None
+    perplexity = min(PERPLEXITY, (len(features) - 1) / 3)
+    # One thread: sums in one order, so one picture; and others than idle cores slow several down.
+    with threadpool_limits(1):
+        return TSNE(perplexity=perplexity, init="pca", random_state=0).fit_transform(features)
+
+
+def same_class_nearest(features: np.ndarray, labels: Sequence[int]) -> float:
+    """Percent of features float[n, d] whose nearest other one, by cosine, is of the same class."""
+    directions = features / np.linalg.norm(features, axis=1, keepdims=True)
+    cosines = directions @ directions.T
+    np.fill_diagonal(cosines, -np.inf)
+    own = np.asarray(labels)
+    return float(100 * np.mean(own[cosines.argmax(axis=1)] == own))
+
+
+def draw(path: pathlib.Path, found: Sequence[Features], title: str) -> list[pathlib.Path]:
+    """Draws frozen CLIP's features and those of each run, as PNG and SVG."""
+    labels = [clip.label for clip in found[0].clips]
+    panels = {}
+    for words, features in [("frozen CLIP", found[0].before), *((f.label, f.after) for f in found)]:
+        share = same_class_nearest(features, labels)
+        print(f"{words}: the nearest clip is of the same class in {share:.1f} %")
+        panels[f"{words}\nnearest of the same class: {share:.0f} %"] = embed(features)
+    return plots.plot_features(path, panels, [clip.name for clip in found[0].clips], title)
+
+
+def start(argv: list[str]) -> None:
+    """Parses, encodes, draws.
+
+    Raises:
+        PromptError: see `encode`; the runs are of different clips; the file cannot be written.
+    """
+    parser = argparse.ArgumentParser("python -m experiments.features", description=__doc__)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("runs", metavar="RUN", type=pathlib.Path, nargs="+", help="a run's folder")
+    parser.add_argument("--test", default="", help="key of the test set (the first)")
+    parser.add_argument("--classes", type=int, default=10, help="how many, evenly spread (10)")
+    parser.add_argument("--out", type=pathlib.Path, help="PNG file (features.png in the first RUN)")
+    options = parser.parse_args(argv)
+    command_line.prepare_jax()
+    found: list[Features] = []
+    backbone, dataset = None, ""
+    for folder in options.runs:
+        features, run = encode(folder, options.test, options.classes, backbone)
+        if found and features.clips != found[0].clips:
+            raise PromptError(f"{folder} and {options.runs[0]} are not tested on the same clips")
+        if found and not np.allclose(features.before, found[0].before, atol=1e-4):
+            raise PromptError(f"{folder} and {options.runs[0]} see other frames, or pool otherwise")
+        found.append(features)
+        dataset = run.plan.tests[options.test or next(iter(run.plan.tests))].name
+    path = options.out or options.runs[0] / "features.png"
+    title = f"t-SNE of {len(found[0].clips)} test clips of {dataset}"
+    try:
+        paths = draw(path, found, title)
+    except OSError as error:
+        raise PromptError(f"--out={path} cannot be written: {error.strerror}") from error
+    print(f"drawn: {', '.join(map(str, paths))}")

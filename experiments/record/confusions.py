@@ -1,0 +1,115 @@
+"""Which classes a run took for which: the counts that stand beside its results.json."""
+
+import csv
+import pathlib
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+COLUMNS = ["class", "predicted", "count"]
+
+
+class Confusion(NamedTuple):
+    """How often examples of a class were taken for each class.
+
+    Attributes:
+        counts: (class, what it was taken for) to how often, above 0.
+    """
+
+    counts: Mapping[tuple[str, str], int]
+
+    @property
+    def examples(self) -> Counter[str]:
+        """How many examples each class has, in the order of the file, which is that of labels."""
+        found: Counter[str] = Counter()
+        for (name, _), count in self.counts.items():
+            found[name] += count
+        return found
+
+    def accuracy(self, same: Mapping[str, str] | None = None) -> float:
+        """Percent right, over all examples.
+
+        Args:
+            same: class to another one that counts as right, too.
+        """
+        allowed = same or {}
+        right = sum(
+            count
+            for (name, predicted), count in self.counts.items()
+            if predicted in (name, allowed.get(name))
+        )
+        return 100 * right / sum(self.counts.values())
+
+    def of_class(self, name: str) -> float:
+        """Percent right of one class's examples."""
+        return 100 * self.counts.get((name, name), 0) / self.examples[name]
+
+
+def confusion_file(key: str) -> str:
+    """The file of a run that holds the counts of a test set, by the key that results use."""
+    return f"confusion-{key.replace(':', '-')}.csv"
+
+
+def read(path: pathlib.Path) -> Confusion:
+    """The counts in a file.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it does not hold what a run writes; says which line.
+    """
+    counts: dict[tuple[str, str], int] = {}
+    with path.open(newline="", encoding="utf-8") as file:
+        lines = csv.reader(file, strict=True)
+        try:
+            if next(lines, None) != COLUMNS:
+                raise ValueError(f"its first line is not {','.join(COLUMNS)}")
+            for line in lines:
+                match line:
+                    case [name, predicted, number] if number.isascii() and number.isdigit():
+                        pair, count = (name, predicted), int(number)
+                    case _:
+                        raise ValueError(f"line {lines.line_num} is not two classes and a count")
+                if pair in counts or not count:
+                    raise ValueError(f"line {lines.line_num} stands twice, or counts none")
+                counts[pair] = count
+        except csv.Error as error:
+            raise ValueError(f"line {lines.line_num}: {error}") from None
+    if not counts:
+        raise ValueError("it counts nothing")
+    return Confusion(counts)
+
+
+def of_run(
+    folder: pathlib.Path, accuracy: Mapping[str, float]
+) -> tuple[dict[str, Confusion], list[str]]:
+    """What a run took for what, and a line for each file that is damaged or another run's.
+
+    Args:
+        folder: of the run.
+        accuracy: what results.json says, by the key of a test set.
+
+    Returns:
+        counts by key, of those keys that have a file; and the lines.
+    """
+    found, problems = {}, []
+    for key, percent in accuracy.items():
+        path = folder / confusion_file(key)
+        if not path.exists():
+            continue
+        try:
+            one = read(path)
+            if abs(one.accuracy() - percent) > 0.01:
+                raise ValueError(f"{one.accuracy():.2f} % right, {percent:.2f} % in results.json")
+        except (OSError, ValueError) as error:
+            problems.append(f"{path} is left out, it holds no counts of its run: {error}")
+        else:
+            found[key] = one
+    return found, problems
+
+
+def add(parts: Iterable[Confusion]) -> Confusion:
+    """The counts of several runs on the same examples."""
+    total: Counter[tuple[str, str]] = Counter()
+    for part in parts:
+        total.update(part.counts)
+    return Confusion(total)
