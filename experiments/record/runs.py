@@ -11,12 +11,12 @@ from experiments.record.identity import figure_fields
 from prompt_jax.errors import PromptError
 from prompt_jax.files import check_seal, read_json
 
-SOURCE_PROTOCOLS = ("cross_dataset", "domain_generalization")
+SOURCE_PROTOCOLS = ("cross_dataset", "domain_generalization", "zero_shot_transfer")
 RETRIEVAL = "retrieval"
 # Its directions, captions for clips and clips for captions, and what is said of each.
 WAYS = ("t2v", "v2t")
 METRICS = ("R@1", "R@5", "R@10", "MnR", "MdR")
-PROTOCOLS = ("base_to_novel", "few_shot", *SOURCE_PROTOCOLS, RETRIEVAL)
+PROTOCOLS = ("base_to_novel", "few_shot", "supervised", *SOURCE_PROTOCOLS, RETRIEVAL)
 
 # Of a config, what zero-shot CLIP depends on.
 _ZERO_SHOT = ("data.", "dtype", "activation")
@@ -87,6 +87,11 @@ class Run:
     train_seconds: float
 
 
+def confusion_file(key: str) -> str:
+    """The file of a run that says for what the clips or pictures of each class were taken."""
+    return f"confusion-{key.replace(':', '-')}.csv"
+
+
 def read(folder: pathlib.Path) -> tuple[list[Run], list[str]]:
     """Every run below a folder, and one line for each results.json that is no run's.
 
@@ -123,9 +128,9 @@ def parse(path: pathlib.Path, content: Mapping[str, Any]) -> Run:
         raise ValueError(f"protocol={protocol!r}, allowed: {', '.join(PROTOCOLS)}")
     # Before there were several protocols, base and new stood by themselves.
     accuracy = content.get("accuracy") or {key: content[key] for key in ("base", "new")}
-    wanted = {"base_to_novel": {"base", "new"}, "few_shot": {"test"}, RETRIEVAL: {"test"}}.get(
-        protocol, set()
-    )
+    wanted = set() if protocol in SOURCE_PROTOCOLS else {"test"}
+    if protocol == "base_to_novel":
+        wanted = {"base", "new"}
     if not wanted <= set(accuracy):
         raise ValueError(f"accuracy has {sorted(accuracy)}, expected {sorted(wanted)}")
     zero_shot = {key: value for key, value in content["zero_shot"].items() if key in accuracy}

@@ -100,6 +100,9 @@ def collect(
     def all_of(field):
         return {key: evaluation[field] for key, evaluation in evaluations.items()}
 
+    def where_there(field):  # retrieval has none, nor has what was tested before there was one
+        return {key: found[field] for key, found in evaluations.items() if field in found}
+
     test_pictures, test_seconds = sum(all_of("pictures").values()), sum(all_of("seconds").values())
     test_rate = test_pictures / test_seconds
     accuracy, zero_shot = all_of("accuracy"), all_of("zero_shot")
@@ -117,6 +120,8 @@ def collect(
         "seed": config.seed,
         "accuracy": accuracy,
         "zero_shot": zero_shot,
+        "top5": where_there("top5"),
+        "zero_shot_top5": where_there("zero_shot_top5"),
         "per_iteration": all_of("per_iteration"),
         "classes": all_of("classes"),
         "pictures": {"train": len(plan.train.train)}
