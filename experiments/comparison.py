@@ -4,8 +4,8 @@
         [--methods coop,pro_mpt] [--seeds 1] [--protocols base_to_novel]
 
 Of pictures: base-to-novel and domain generalization. Of retrieval: captions and clips. Of actions:
-few-shot and base-to-novel, clips. Finished runs are kept: an interrupted comparison goes on. Writes tables and plots, and comparison.md with
-the date and the commit.
+few-shot and base-to-novel. Finished runs are kept: an interrupted comparison goes on. Writes tables
+and plots, and comparison.md with the date and the commit.
 """
 
 import sys

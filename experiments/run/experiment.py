@@ -3,7 +3,10 @@
 import contextlib
 import os
 import pathlib
+import statistics
 import time
+from collections import defaultdict
+from collections.abc import Mapping
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -140,8 +143,23 @@ def collect(
     if config.protocol == "base_to_novel":
         results |= accuracy | {"h": harmonic_mean(accuracy["base"], accuracy["new"])}
         zero_shot["h"] = harmonic_mean(zero_shot["base"], zero_shot["new"])
+    if config.protocol == "zero_shot_transfer":
+        results["over_lists"] = over_lists(accuracy)
+        results["zero_shot_over_lists"] = over_lists(zero_shot)
     if "ranks" in next(iter(evaluations.values())):
         results |= {field: all_of(field) for field in ("ranks", "zero_shot_ranks", "captions")}
     if config.backbone == "embedded" or config.data.name.startswith("emoji_"):
         results["note"] = STAND_IN
     return results
+
+
+def over_lists(accuracy: Mapping[str, float]) -> dict[str, dict[str, float]]:
+    """Mean and spread of each data set of which several lists are tested, "name:part"."""
+    of_name: dict[str, list[float]] = defaultdict(list)
+    for key, value in accuracy.items():
+        of_name[key.partition(":")[0]].append(value)
+    return {
+        name: {"mean": statistics.mean(values), "std": statistics.stdev(values)}
+        for name, values in of_name.items()
+        if len(values) > 1
+    }
