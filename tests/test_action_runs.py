@@ -54,7 +54,8 @@ def figures(results):
 
 
 def losses(folder):
-    return [json.loads(line)["loss"] for line in (folder / "metrics.jsonl").open()]
+    lines = (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    return [json.loads(line)["loss"] for line in lines]
 
 
 def test_a_run_tells_what_each_class_was_taken_for(clip, tmp_path):

@@ -11,6 +11,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from data_pipelines import datasets
 from experiments.record import identity, workdir
 from experiments.run import building, choosing, memory, overview, testing, training
 from experiments.run.plans import Plan
@@ -157,7 +158,9 @@ def over_lists(accuracy: Mapping[str, float]) -> dict[str, dict[str, float]]:
     """Mean and spread of each data set of which several lists are tested, "name:part"."""
     of_name: dict[str, list[float]] = defaultdict(list)
     for key, value in accuracy.items():
-        of_name[key.partition(":")[0]].append(value)
+        name, part = datasets.split_domain(key)
+        if part and datasets.comes_in_parts(name):
+            of_name[name].append(value)
     return {
         name: {"mean": statistics.mean(values), "std": statistics.stdev(values)}
         for name, values in of_name.items()

@@ -52,7 +52,6 @@ def _config(name: str, method: str) -> ConfigDict:
     c.data.mix = False
     c.data.flip = False
     c.data.crop = "clip"
-    c.data.num_threads = 0
     c.batch_size = BATCH_SIZE
     c.eval_batch_size = 33
     if name == "few_shot":
