@@ -1,9 +1,9 @@
 """The comparison of action recognition on the embedded stand-in: what its papers compare, and VoP.
 
-The 33 actions at night, the look of the comparison of retrieval. Four frames, of which a clip and its
-reversal show the same ones, in opposite order. As many epochs as should let it end within an hour on
-two cores, fewer than published: a frame costs some 5 ms of a core in training, which makes 22
-minutes; the rest is compiling, drawing clips and tests. Crops alone augment: flipped clips show
+The 33 actions at night, the look of the comparison of retrieval. Four frames, of which a clip and
+its reversal show the same ones, in opposite order. As many epochs as should let it end within an
+hour on two cores, fewer than published: a frame costs some 5 ms of a core in training, which makes
+22 minutes; the rest is compiling, drawing clips and tests. Crops alone augment: flipped clips show
 another action, and few steps leave no time for mixing.
 """
 
