@@ -21,7 +21,7 @@ NONE = -1
 
 Augment = Literal["none", "vifi"]
 AUGMENTS: tuple[str, ...] = get_args(Augment)
-_TRAIN = {"none": transforms.train_transform, "vifi": vifi.train_transform}
+TRAIN_TRANSFORMS = {"none": transforms.train_transform, "vifi": vifi.train_transform}
 Crop = Literal["clip", "vifi"]
 CROPS: tuple[str, ...] = get_args(Crop)
 _TEST = {"clip": transforms.test_transform, "vifi": vifi.test_transform}
@@ -100,9 +100,8 @@ def train_batches(
     """
     pairs = training_pairs(examples)
     steps = check_training(len(pairs), batch_size, seed, num_epochs)
-    _check_frames(frames, rule, RULES, frame_stats)
-    if augment not in AUGMENTS:
-        raise unknown("augmentation of clips", augment, AUGMENTS)
+    check_frames(frames, rule, RULES, frame_stats)
+    check_augment(augment)
     if mixed_classes < 0:
         raise DataError(f"mixed_classes={mixed_classes}: must be 0 (no mixing) or more")
     part = share(min(batch_size, len(pairs)), shard_index, shard_count)
@@ -119,7 +118,7 @@ def train_batches(
             clip: Clip = read(examples[row])
             chosen = choose(rule, clip.count, frames, clip.rate, rng).tolist()
             out = batch["image"][i]
-            _TRAIN[augment](clip.frames(chosen), image_size, rng, out, flip, frame_stats)
+            TRAIN_TRANSFORMS[augment](clip.frames(chosen), image_size, rng, out, flip, frame_stats)
             batch["label"][i] = examples[row].label
         if mixed_classes:
             return _mix(batch, mixed_classes, seed, epoch * len(pairs) + first)
@@ -167,7 +166,7 @@ def test_batches(
     Raises:
         DataError: a setting is out of range; and from `next`, `BadPicture`.
     """
-    _check_frames(frames, rule, TEST_RULES, frame_stats)
+    check_frames(frames, rule, TEST_RULES, frame_stats)
     if crop not in CROPS:
         raise unknown("crop of test clips", crop, CROPS)
 
@@ -231,18 +230,13 @@ def view_batches(
 
     Source: ViFi-CLIP's test of 4 x 3 views.
     """
-    _check_frames(frames, "segment", RULES, frame_stats)
+    check_frames(frames, "segment", RULES, frame_stats)
     if views < 1:
         raise DataError(f"views={views}: must be 1 or more")
     check_training(len(examples), batch_size, seed, 1)
 
     def transform(row: int, _: int, out: np.ndarray) -> None:
-        clip: Clip = dataset.read(examples[row])
-        if clip.count < views:
-            raise DataError(
-                f"{dataset.name}: the clip {examples[row].picture} has {clip.count} frames, fewer "
-                f"than views={views}, which would be the same; set fewer views, or leave it out"
-            )
+        clip = refuse_short(dataset, examples[row], views)
         rng = generator(seed, VIEWS, row)
         chosen = np.array([segment_frames(clip.count, frames, rng) for _ in range(views)])
         # One pass over the clip: each view in turn would decode most of it again.
@@ -265,6 +259,21 @@ def view_batches(
     return Batches(make_with_rows, steps, num_threads, num_workers)
 
 
+def refuse_short(dataset: Dataset, example: Example, views: int) -> Clip:
+    """The clip, if each view of it can be another one.
+
+    Raises:
+        DataError: it has fewer frames than views; and `BadPicture`.
+    """
+    clip: Clip = dataset.read(example)
+    if clip.count < views:
+        raise DataError(
+            f"{dataset.name}: the clip {example.picture} has {clip.count} frames, fewer "
+            f"than views={views}, which would be the same; set fewer views, or leave it out"
+        )
+    return clip
+
+
 def _rows(number: int, batch_size: int, part: slice, count: int) -> Batch:
     """Which examples a batch in order holds, in the form of `training_pairs`."""
     rows = np.arange(part.start, part.stop, dtype=np.int32) + number * batch_size
@@ -281,7 +290,14 @@ def _mix(batch: Batch, classes: int, seed: int, first: int) -> Batch:
     return {**batch, "targets": np.concatenate(targets)}
 
 
-def _check_frames(frames: int, rule: str, rules: Sequence[str], stats: str) -> None:
+def check_augment(augment: str) -> None:
+    """Refuses an augmentation that there is not."""
+    if augment not in AUGMENTS:
+        raise unknown("augmentation of clips", augment, AUGMENTS)
+
+
+def check_frames(frames: int, rule: str, rules: Sequence[str], stats: str) -> None:
+    """Refuses a number of frames, a rule for them, or statistics out of range."""
     if frames < 1:
         raise DataError(f"frames={frames}: must be 1 or more")
     if rule not in rules:

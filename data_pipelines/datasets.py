@@ -14,7 +14,16 @@ from data_pipelines.layouts import tfds_source
 from data_pipelines.layouts.vifi_lists import VifiLayout
 from data_pipelines.table import TABLE
 
-__all__ = ["SOURCES", "TABLE", "Entry", "entry", "load", "parts", "split_domain"]
+__all__ = [
+    "SOURCES",
+    "TABLE",
+    "Entry",
+    "comes_in_parts",
+    "entry",
+    "load",
+    "parts",
+    "split_domain",
+]
 
 SOURCES = ("coop", "tfds")
 
@@ -83,6 +92,11 @@ def parts(
     """
     layout = entry(name).layout
     return layout.parts(name, root, lists) if isinstance(layout, VifiLayout) else ()
+
+
+def comes_in_parts(name: str) -> bool:
+    """Whether published lists, and no seed, choose a data set's shots and halves: see `parts`."""
+    return isinstance(entry(name).layout, VifiLayout)
 
 
 def split_domain(name: str) -> tuple[str, str | None]:

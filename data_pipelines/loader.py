@@ -190,7 +190,8 @@ def feature_batches(
     Epoch e takes every example's view e mod `views`.
 
     Args:
-        features: float32[views, n, d], of the n examples in their order.
+        features: float32[views, n, d], of the n examples in their order; of clips' frames
+            float32[views, n, F, d].
         labels: int32[n].
         batch_size: examples per batch, of all hosts together.
         seed: of the order, 0 to 2**32 - 1.
@@ -199,15 +200,16 @@ def feature_batches(
         shard_count: as for `train_batches`.
 
     Returns:
-        Iterator of {"image": float32[B, d], "label": int32[B]}, B as for `train_batches`.
+        Iterator of {"image": float32[B, d] or [B, F, d], "label": int32[B]}, B as for
+        `train_batches`.
 
     Raises:
         DataError: a setting is out of range, or the shapes do not fit together.
     """
-    if features.ndim != 3 or labels.shape != features.shape[1:2] or not len(features):
+    if features.ndim not in (3, 4) or labels.shape != features.shape[1:2] or not len(features):
         raise DataError(
             f"features {list(features.shape)} and labels {list(labels.shape)}: must be "
-            "[views, n, d] and [n], with at least one view"
+            "[views, n, d] or [views, n, F, d], and [n], with at least one view"
         )
     steps = check_training(len(labels), batch_size, seed, num_epochs)
     part = share(min(batch_size, len(labels)), shard_index, shard_count)

@@ -3,9 +3,9 @@
     python -m experiments.comparison [--of pictures] [--out results/comparison-pictures]
         [--methods coop,pro_mpt] [--seeds 1] [--protocols base_to_novel]
 
-Of pictures: base-to-novel and domain generalization. Of retrieval: captions and clips. Finished
-runs are kept: an interrupted comparison goes on. Writes tables and plots, and comparison.md with
-the date and the commit.
+Of pictures: base-to-novel and domain generalization. Of retrieval: captions and clips. Of actions:
+few-shot and base-to-novel. Finished runs are kept: an interrupted comparison goes on. Writes tables
+and plots, and comparison.md with the date and the commit.
 """
 
 import sys
@@ -25,13 +25,14 @@ from ml_collections import ConfigDict
 
 from experiments import results
 from experiments.configs.images import comparison as pictures
+from experiments.configs.video import actions_comparison as actions
 from experiments.configs.video import comparison as retrieval
 from experiments.record import workdir
 from experiments.run import sweep
 from experiments.run.protocols import split_names
 from prompt_jax.errors import PromptError, unknown
 
-TASKS = {"pictures": pictures, "retrieval": retrieval}
+TASKS = {"pictures": pictures, "retrieval": retrieval, "actions": actions}
 
 
 def run_all(

@@ -169,7 +169,7 @@ def print_help() -> None:
     print("--workdir=DIR  where everything is written; default results/METHOD-DATA-seedN, or")
     print("               results/PROTOCOL where a config asks for several runs")
     print("--config.FIELD=VALUE  any field of experiments/configs/default.py, which explains them")
-    shared = ("__init__", "quickstart", "protocol", "comparison")
+    shared = ("__init__", "quickstart", "protocol", "comparison", "actions_comparison")
     for path in sorted(_CONFIGS.glob("*/*.py")):
         if path.stem not in shared:
             print(f"experiments/configs/{path.parent.name}/{path.name}")

@@ -12,12 +12,23 @@ from prompt_jax.errors import PromptError
 from prompt_jax.methods import Method, Prompts, Task, look
 from prompt_jax.methods.method import KEPT
 
+TOP = 5
+
 
 class Accuracy(NamedTuple):
-    """Percent right after each iteration (the last is the prediction), of how many pictures."""
+    """What is said of a method on a test set of K classes.
+
+    Attributes:
+        per_iteration: percent right after each iteration; the last is the prediction.
+        pictures: how many pictures or clips that is of.
+        top5: percent of which the right class is among the five likeliest of the last iteration.
+        confusion: int64[K, K], how many of each class (rows) were taken for which (columns).
+    """
 
     per_iteration: list[float]
     pictures: int
+    top5: float
+    confusion: np.ndarray
 
     @property
     def final(self) -> float:
@@ -33,13 +44,19 @@ class Evaluator:
     the features of frames.
     """
 
-    def __init__(self, methods: Sequence[Method]):
-        """Compiles at the first call."""
-        self._methods = list(methods)
+    def __init__(self, methods: Sequence[Method], views: int = 1):
+        """Compiles at the first call.
+
+        Args:
+            methods: what is evaluated.
+            views: how many rows of a batch, one after another, show the same clip: their softmax
+                is summed.
+        """
+        self._methods, self._views = list(methods), views
         kinds = [method.sees for method in self._methods]
         self._looks = {kind: kinds.index(kind) for kind in KEPT if kind in kinds}
         self._prepare = [_compiled_prepare(method) for method in self._methods]
-        self._hits = [_compiled_hits(method) for method in self._methods]
+        self._judge = [_compiled_judge(method, views) for method in self._methods]
 
     def __call__(
         self,
@@ -59,27 +76,53 @@ class Evaluator:
             batches: gone through once.
 
         Raises:
-            PromptError: there are no pictures.
+            PromptError: there are no pictures, or a batch does not divide into views.
         """
         prepared = [
             run(p, task) for run, p, task in zip(self._prepare, prompts, tasks, strict=True)
         ]
-        right: list[np.ndarray | int] = [0] * len(self._methods)
-        pictures = 0
+        sums = [_Sums(len(task.trained)) for task in tasks]
         for batch in batches:
             images, labels = batch["image"], batch["label"]
+            if len(labels) % self._views:
+                raise PromptError(
+                    f"a batch of {len(labels)} rows cannot show each clip {self._views} times"
+                )
             kept = {
                 kind: _compiled_look(self._methods[i])(tasks[i], images)
                 for kind, i in self._looks.items()
             }
             for i, method in enumerate(self._methods):
                 seen = kept.get(method.sees, images)
-                hits = self._hits[i](prompts[i], prepared[i], tasks[i], seen, labels)
-                right[i] = right[i] + np.asarray(hits)
-            pictures += int(np.sum(np.asarray(labels) >= 0))
-        if not pictures:
+                judged = self._judge[i](prompts[i], prepared[i], tasks[i], seen, labels)
+                sums[i].add(np.asarray(labels)[:: self._views], *map(np.asarray, judged))
+        return [each.accuracy() for each in sums]
+
+
+class _Sums:
+    """What batches come to."""
+
+    def __init__(self, classes: int):
+        self._right: np.ndarray | int = 0
+        self._among = self._pictures = 0
+        self._confusion = np.zeros((classes, classes), np.int64)
+
+    def add(self, labels, hits, among, predicted):
+        """A batch's labels int[B], hits int[iterations], hits among the first five, predictions
+        int[B]."""
+        real = labels >= 0
+        self._right = self._right + hits
+        self._among += int(among)
+        self._pictures += int(real.sum())
+        np.add.at(self._confusion, (labels[real], predicted[real]), 1)
+
+    def accuracy(self) -> Accuracy:
+        """Of all batches so far."""
+        if not self._pictures:
             raise PromptError("there are no test pictures to evaluate on; check the test split")
-        return [Accuracy(np.asarray(100 * hits / pictures).tolist(), pictures) for hits in right]
+        percent = np.asarray(100 * self._right / self._pictures).tolist()
+        top5 = 100 * self._among / self._pictures
+        return Accuracy(percent, self._pictures, top5, self._confusion)
 
 
 @cache
@@ -93,9 +136,16 @@ def _compiled_prepare(method):
 
 
 @cache
-def _compiled_hits(method):
-    def hits(prompts, prepared, task, seen, labels):
-        logits = method.forward(prompts, prepared, task, seen).logits
-        return jnp.sum(jnp.argmax(logits, axis=-1) == labels, axis=-1)
+def _compiled_judge(method, views):
+    def judge(prompts, prepared, task, seen, labels):
+        scores = method.forward(prompts, prepared, task, seen).logits
+        if views > 1:
+            shares = jax.nn.softmax(scores, axis=-1)
+            scores = shares.reshape(len(shares), -1, views, shares.shape[-1]).sum(axis=2)
+            labels = labels[::views]
+        predicted = jnp.argmax(scores, axis=-1)
+        _, first = jax.lax.top_k(scores[-1], min(TOP, scores.shape[-1]))
+        hits = jnp.sum(predicted == labels, axis=-1)
+        return hits, jnp.sum(first == labels[:, None]), predicted[-1]
 
-    return jax.jit(hits)
+    return jax.jit(judge)

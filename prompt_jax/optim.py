@@ -1,4 +1,4 @@
-"""Optimizers and learning-rate schedules: of the CoOp family (Dassl), of VoP (X-Pool)."""
+"""Optimizers and learning-rate schedules: of the CoOp family (Dassl), VoP (X-Pool), ViFi-CLIP."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import optax
 
 WARMUP_RATE = 1e-5
+VIFI_FLOOR = 0.01
 
 
 def coop_schedule(base: float | jax.Array, epochs: int, steps_per_epoch: int) -> optax.Schedule:
@@ -43,6 +44,28 @@ def warmup_cosine_schedule(
     def schedule(step):
         cosine = (1 + jnp.cos(jnp.pi * (step - warmup) / max(1, steps - warmup))) / 2
         return base * jnp.where(step < warmup, step / max(1, warmup), cosine)
+
+    return schedule
+
+
+def vifi_schedule(base: float | jax.Array, steps: int, warmup: int) -> optax.Schedule:
+    """Learning rate by step: linear from 0 to `base`, then a cosine to `base` / 100.
+
+    Step t of T runs at base · t / W while t < W, so the first at 0, and then at
+    low + (base - low)(1 + cos(πt/T)) / 2, whose t counts from the start of training too.
+
+    Args:
+        base: the rate that the warm-up ends at.
+        steps: T, of the whole training.
+        warmup: W, steps of the warm-up; 0 for none.
+
+    Source: ViFi-CLIP's cosine by update, timm's `CosineLRScheduler`.
+    """
+    low = VIFI_FLOOR * base
+
+    def schedule(step):
+        cosine = low + (base - low) * (1 + jnp.cos(jnp.pi * step / steps)) / 2
+        return jnp.where(step < warmup, base * step / max(1, warmup), cosine)
 
     return schedule
 

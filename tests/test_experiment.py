@@ -43,6 +43,8 @@ FIELDS = {
     "new",
     "h",
     "zero_shot",
+    "top5",
+    "zero_shot_top5",
     "per_iteration",
     "classes",
     "pictures",

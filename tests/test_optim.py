@@ -8,7 +8,14 @@ import pytest
 import torch
 from reference import largest_difference
 
-from prompt_jax.optim import adamw, average_epochs, coop_schedule, cosine_schedule, sgd
+from prompt_jax.optim import (
+    adamw,
+    average_epochs,
+    coop_schedule,
+    cosine_schedule,
+    sgd,
+    vifi_schedule,
+)
 
 BASE = 0.002
 
@@ -73,6 +80,18 @@ def test_schedule_is_dassls_constant_warm_up_and_cosine():
 def test_schedule_of_one_epoch_is_the_warm_up_alone():
     schedule = coop_schedule(BASE, epochs=1, steps_per_epoch=2)
     assert [float(schedule(step)) for step in (0, 1)] == pytest.approx([1e-5, 1e-5])
+
+
+def test_vifi_s_schedule_grows_from_nothing_and_ends_near_a_hundredth():
+    schedule = vifi_schedule(BASE, steps=30, warmup=5)
+    rates = [float(schedule(jnp.asarray(step))) for step in range(30)]
+    np.testing.assert_allclose(rates[:5], [0, 0.2 * BASE, 0.4 * BASE, 0.6 * BASE, 0.8 * BASE])
+    # The cosine's own time began with the training: the rate never reaches its peak.
+    assert rates[5] == pytest.approx(BASE * (0.01 + 0.99 * (1 + np.cos(np.pi / 6)) / 2))
+    assert rates[15] == pytest.approx(0.505 * BASE)
+    assert max(rates) == rates[5] < BASE
+    assert BASE / 100 < rates[29] < BASE / 70 and float(schedule(30)) == pytest.approx(BASE / 100)
+    assert float(vifi_schedule(BASE, steps=30, warmup=0)(0)) == pytest.approx(BASE)
 
 
 def test_sgd_follows_the_schedule():

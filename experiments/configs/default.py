@@ -32,7 +32,8 @@ def get_config(method: str = "pro_mpt", kind: str = "pictures", **settings) -> C
     c.activation = ""  # "" as the checkpoint says, or "quick_gelu" / "gelu"
     c.dtype = "float32"  # compute type of the frozen towers: "float32" or "bfloat16"
     c.memory_gb = 0.0  # a tower may keep for its backward pass; 0: a quarter of the device's memory
-    # or "few_shot", "cross_dataset", "domain_generalization"; of clips and captions: "retrieval"
+    # or "few_shot", "supervised", "cross_dataset", "domain_generalization", "zero_shot_transfer";
+    # of clips and captions: "retrieval"
     c.protocol = "base_to_novel"
     c.seed = 1  # of the shots, the start of the prompts, order and augmentation; 0 to 2^32 - 1
     c.seeds = ()  # several, one run each: --config.seeds=1,2,3
@@ -41,7 +42,7 @@ def get_config(method: str = "pro_mpt", kind: str = "pictures", **settings) -> C
 
     c.data = ConfigDict()
     c.data.name = "emoji_scenes"  # trained on: a name from the table of data sets
-    c.data.names = ""  # "a,b": several, one run each; or, in the last two protocols, test targets
+    c.data.names = ""  # "a,b": several, one run each; or, of a transfer, what is tested
     c.data.root = ""  # folder that holds the data sets' folders (or the one data set's folder)
     c.data.source = "coop"  # the CoOp benchmark's folders, or "tfds" for what TFDS prepared
     c.data.split_file = ""  # tfds only: a split_zhou_*.json to use in place of TFDS's own splits
@@ -58,6 +59,11 @@ def get_config(method: str = "pro_mpt", kind: str = "pictures", **settings) -> C
     c.data.frames = 12  # clips only: frames that are looked at, F
     c.data.frame_rule = "centre"  # clips only, in training; see data_pipelines/clips/sampling.py
     c.data.flip = True  # clips only: mirror half of those trained on; not where left, right matter
+    c.data.augment = "none"  # clips only: crop and flip; "vifi": also colours, and crops as there
+    c.data.mix = False  # clips with classes only: cutmix or mixup in fours, labels smoothed by 0.1
+    c.data.crop = "clip"  # clips only, in testing: the middle as CLIP has it, or "vifi"
+    c.data.views = 0  # clips with classes only, in testing: n draws of frames x 3; 0: one look
+    c.data.frame_stats = "clip"  # clips only: frames are normalised by; "imagenet" as ViFi-CLIP's
     c.data.also_test = ""  # retrieval only: "a,b", further data sets whose test clips are searched
     c.data.num_threads = -1  # reading threads; 0 reads in the main thread, -1 chooses
     c.data.num_workers = 0  # reading processes, each with its threads; 0 reads in this one
@@ -68,11 +74,15 @@ def get_config(method: str = "pro_mpt", kind: str = "pictures", **settings) -> C
     c.epochs = 5  # passes over the training pictures; 0: as epochs_by_shots says
     c.epochs_by_shots = ()  # ((most shots, epochs), …): the first entry that fits, or the last
     c.optimizer = "sgd"  # or "adamw"
-    c.schedule = "coop"  # warm-up epoch, then a cosine by epoch; "cosine", "warmup_cosine": by step
+    # "coop": warm-up epoch, then a cosine by epoch; by step: "constant", "cosine", "warmup_cosine",
+    # "vifi"; see prompt_jax/optim.py
+    c.schedule = "coop"
+    c.warmup_epochs = 0  # vifi: epochs in which the rate grows from 0; 0 if all are fewer
     c.learning_rate = 0.008  # peak
     c.momentum = 0.9  # sgd
     c.weight_decay = 5e-4  # on prompts too
     c.adam_epsilon = 1e-8  # adamw
+    c.adam_betas = (0.9, 0.999)  # adamw: decay of the averages of gradients and of their squares
     c.clip_norm = 0.0  # adamw: longer gradients are scaled to this norm; 0: as they are
     c.log_every = 20  # steps between lines of metrics.jsonl
     c.checkpoint_every = 500  # steps between checkpoints; one more is written at the end

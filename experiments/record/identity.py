@@ -37,6 +37,16 @@ SIZES = "pictures.sizes"
 # What a person names a run by, and so wants to read first.
 NAMING_FIELDS = ("method", "backbone.source", "backbone.hash", "data.name", "protocol", "seed")
 SHOWN_DIFFERENCES = 4
+# Fields that earlier runs lack, with what they did: they are the same runs.
+ADDED = {
+    "warmup_epochs": 0,
+    "adam_betas": [0.9, 0.999],
+    "data.augment": "none",
+    "data.mix": False,
+    "data.crop": "clip",
+    "data.views": 0,
+    "data.frame_stats": "clip",
+}
 # In which runs that train together differ.
 PARALLEL_FIELDS = ("seed", "learning_rate", "variant", "pictures")
 
@@ -140,7 +150,8 @@ def differences(here: dict, there: dict, prefix: str = "") -> list[str]:
     """The fields in which two identities disagree, as "field: here, there (there)"."""
     found = []
     for key in sorted(set(here) | set(there)):
-        path, a, b = prefix + key, here.get(key), there.get(key)
+        path = prefix + key
+        a, b = (one.get(key, ADDED.get(path)) for one in (here, there))
         added_later = path.startswith((TESTS, SIZES)) and None in (a, b)
         if path in (*FREE_FIELDS, TARGETS) or added_later or a == b:
             continue
@@ -197,6 +208,7 @@ def figure_fields(config: Mapping[str, Any]) -> dict[str, Any]:
         name: value
         for name, value in _flat(config)
         if name not in _SAME_ANYWAY and not name.endswith(_PATHS)
+        if name not in ADDED or value != ADDED[name]
     }
 
 

@@ -7,12 +7,15 @@ from typing import Any, Protocol
 import numpy as np
 from ml_collections import ConfigDict
 
-from data_pipelines import clip_loader, loader
+from data_pipelines import clip_loader, clip_views, loader
 from data_pipelines.clips.sampling import for_tests
 from data_pipelines.examples import Dataset, Example
 from data_pipelines.reading import Batches
 from prompt_jax.captions import Captions
 from prompt_jax.packing import pack_captions
+
+# Of the frames in the views of test clips: all runs are tested on the same ones.
+VIEW_SEED = 0
 
 
 class TrainingBatches(Protocol):
@@ -52,6 +55,14 @@ class PictureBatches:
     seed: int
     reading: dict[str, Any]
 
+    test_views = 1
+    """Rows of a test batch, one after another, that show the same picture."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of one picture, (S, S, 3)."""
+        return self.image_size, self.image_size, 3
+
     def train(self, dataset: Dataset) -> Batches:
         """Endless batches of the training pictures, augmented."""
         return loader.train_batches(
@@ -77,7 +88,7 @@ class PictureBatches:
         )
 
     def features(self, features: np.ndarray, labels: np.ndarray) -> Batches:
-        """Endless batches of kept features float32[V, n, d], in the order of `train`."""
+        """Endless batches of kept features float32[V, n, …], in the order of `train`."""
         return loader.feature_batches(features, labels, self.batch_size, self.seed)
 
     def train_examples(self, dataset: Dataset) -> int:
@@ -101,11 +112,31 @@ class ClipBatches(PictureBatches):
         frames: F.
         rule: which frames, in training; in testing what `for_tests` makes of it.
         flip: whether half of the training clips are mirrored.
+        augment: what else is done to them.
+        mix: whether they are mixed, and labels smoothed.
+        crop: what of a frame is seen in testing.
+        clip_views: how often frames of a test clip are drawn, each in three crops; 0: seen once.
+        frame_stats: what frames are normalised by.
     """
 
     frames: int
     rule: Any
     flip: bool
+    augment: Any
+    mix: bool
+    crop: Any
+    clip_views: int
+    frame_stats: Any
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of one clip, (F, S, S, 3)."""
+        return self.frames, *super().shape
+
+    @property
+    def test_views(self) -> int:  # type: ignore[override]
+        """Rows of a test batch, one after another, that show the same clip."""
+        return max(1, self.clip_views * clip_loader.THREE)
 
     def train(self, dataset: Dataset) -> Batches:
         """Endless batches of the training clips, a pair for each caption; "row" and "caption" say
@@ -117,13 +148,51 @@ class ClipBatches(PictureBatches):
             self.frames,
             self.image_size,
             self.seed,
-            rule=self.rule,
-            flip=self.flip,
+            **self._augmentation,
+            mixed_classes=len(dataset.class_names) if self.mix else 0,
+            **self.reading,
+        )
+
+    @property
+    def _augmentation(self) -> dict[str, Any]:
+        return {
+            "rule": self.rule,
+            "flip": self.flip,
+            "augment": self.augment,
+            "frame_stats": self.frame_stats,
+        }
+
+    def views(self, dataset: Dataset, views: int) -> Batches:
+        """So many augmented views of the training clips, one after another, in order."""
+        return clip_views.train_views(
+            dataset,
+            dataset.train,
+            self.eval_batch_size,
+            self.frames,
+            self.image_size,
+            self.seed,
+            views,
+            **self._augmentation,
             **self.reading,
         )
 
     def test(self, dataset: Dataset, examples: tuple[Example, ...]) -> Batches:
-        """Clips of a data set as they are, in order; the last batch is padded."""
+        """Clips of a data set as they are, in order; the last batch is padded.
+
+        Or `test_views` views of each, the same ones for all seeds.
+        """
+        if self.clip_views:
+            return clip_loader.view_batches(
+                dataset,
+                examples,
+                self.eval_batch_size,
+                self.frames,
+                self.image_size,
+                VIEW_SEED,
+                self.clip_views,
+                self.frame_stats,
+                **self.reading,
+            )
         return clip_loader.test_batches(
             dataset,
             examples,
@@ -131,6 +200,8 @@ class ClipBatches(PictureBatches):
             self.frames,
             self.image_size,
             for_tests(self.rule),
+            self.crop,
+            self.frame_stats,
             **self.reading,
         )
 
@@ -197,5 +268,15 @@ def make_batches(config: ConfigDict, image_size: int, kind: str) -> PictureBatch
     }
     if kind == "clips":
         data = config.data
-        return ClipBatches(**fields, frames=data.frames, rule=data.frame_rule, flip=data.flip)
+        return ClipBatches(
+            **fields,
+            frames=data.frames,
+            rule=data.frame_rule,
+            flip=data.flip,
+            augment=data.augment,
+            mix=data.mix,
+            crop=data.crop,
+            clip_views=data.views,
+            frame_stats=data.frame_stats,
+        )
     return PictureBatches(**fields)

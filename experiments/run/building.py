@@ -11,19 +11,24 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from data_pipelines import datasets
+from data_pipelines import clip_loader, datasets
 from data_pipelines.clips.sampling import RULES
+from data_pipelines.pictures.transforms import STATS
 from experiments.configs import default
 from experiments.run import protocols
 from prompt_jax import methods
 from prompt_jax.clip import CLIP, Frozen, loading
 from prompt_jax.clip.memory import default_budget
 from prompt_jax.errors import PromptError, unknown
+from prompt_jax.methods.method import KEPT
 
 DTYPES = ("float32", "bfloat16")
 AT_LEAST_ONE = ("batch_size", "eval_batch_size", "epochs", "log_every", "checkpoint_every")
 OPTIMIZERS = ("sgd", "adamw")
-SCHEDULES = ("coop", "cosine", "warmup_cosine")
+SCHEDULES = ("coop", "constant", "cosine", "warmup_cosine", "vifi")
+# What only clips have, and of these only what has classes: elsewhere it would be passed over.
+OF_CLIPS = ("augment", "crop", "frame_stats")
+OF_CLASSES_OF_CLIPS = ("mix", "views")
 
 
 def check_fields(config: ConfigDict) -> None:
@@ -77,6 +82,9 @@ def check(config: ConfigDict) -> None:
         "data.source": ("coop", "tfds"),
         "data.on_bad_image": ("stop", "skip"),
         "data.frame_rule": RULES,
+        "data.augment": clip_loader.AUGMENTS,
+        "data.crop": clip_loader.CROPS,
+        "data.frame_stats": tuple(STATS),
     }.items():
         value = _get(config, field)
         if value not in choices:
@@ -106,6 +114,8 @@ def check(config: ConfigDict) -> None:
     if config.data.frames < 1:
         raise PromptError(f"config.data.frames={config.data.frames} must be at least 1")
     _check_protocol_only(config)
+    _check_clips_only(config)
+    _check_optimizer(config)
     if not 0 <= config.clip_norm < math.inf:
         raise PromptError(f"config.clip_norm={config.clip_norm} must be a number, 0 or more")
     if not 0 <= config.seed < 2**32:
@@ -122,16 +132,63 @@ def check(config: ConfigDict) -> None:
 
 def _check_protocol_only(config):
     """Refuses what the protocol would pass over."""
-    if not protocols.by_captions(config):
-        if config.data.also_test:
-            raise PromptError(
-                f"config.data.also_test={config.data.also_test} is of config.protocol=retrieval; "
-                f"{config.protocol} does not search"
-            )
-    elif config.data.shots != default.get_config().data.shots:
+    if config.data.also_test and not protocols.by_captions(config):
         raise PromptError(
-            f"config.data.shots={config.data.shots}: retrieval draws no shots, but trains on all "
-            "clips of a data set; leave it out, or list fewer clips"
+            f"config.data.also_test={config.data.also_test} is of config.protocol=retrieval; "
+            f"{config.protocol} does not search"
+        )
+    if protocols.draws_shots(config):
+        return
+    if config.data.shots != default.get_config().data.shots:
+        raise PromptError(
+            f"config.data.shots={config.data.shots}: {config.protocol} draws no shots, but trains "
+            "on all of a data set; leave it out, or list fewer clips"
+        )
+
+
+def _check_clips_only(config):
+    """Refuses what pictures, or captions, would pass over; and what cannot be."""
+    data, usual = config.data, default.get_config().data
+    if data.views < 0:
+        raise PromptError(f"config.data.views={data.views} must be 0 or more")
+    fields: tuple[str, ...] = ()
+    if not on_clips(config):
+        fields, why = (*OF_CLIPS, *OF_CLASSES_OF_CLIPS), f"{data.name} holds pictures"
+    elif protocols.by_captions(config):
+        fields, why = OF_CLASSES_OF_CLIPS, "retrieval knows no classes"
+    if wrong := next((field for field in fields if data[field] != usual[field]), None):
+        raise PromptError(f"config.data.{wrong}={data[wrong]}: {why}; leave it at {usual[wrong]!r}")
+    if data.views and data.crop != usual.crop:
+        raise PromptError(
+            f"config.data.crop={data.crop}, and config.data.views={data.views}: a view has three "
+            f"crops of its own; leave config.data.crop at {usual.crop!r}"
+        )
+    if data.mix and config.cached_views:
+        raise PromptError(
+            f"config.data.mix=True, and config.cached_views={config.cached_views}: clips whose "
+            "features are kept cannot be mixed; set one of them to its default"
+        )
+
+
+def _check_optimizer(config):
+    """Refuses what the optimizer or the schedule would pass over, or cannot be."""
+    usual = default.get_config()
+    betas = tuple(config.adam_betas)
+    numbers = all(isinstance(beta, int | float) and 0 <= beta < 1 for beta in betas)
+    if len(betas) != 2 or not numbers:
+        raise PromptError(
+            f"config.adam_betas={betas} must be two numbers, each at least 0 and below 1"
+        )
+    if betas != usual.adam_betas and config.optimizer != "adamw":
+        raise PromptError(
+            f"config.adam_betas={betas}: config.optimizer={config.optimizer} has none; leave it out"
+        )
+    if config.warmup_epochs < 0:
+        raise PromptError(f"config.warmup_epochs={config.warmup_epochs} must be 0 or more")
+    if config.warmup_epochs and config.schedule != "vifi":
+        raise PromptError(
+            f"config.warmup_epochs={config.warmup_epochs}: config.schedule={config.schedule} has "
+            "its own warm-up or none; leave it at 0, or use config.schedule=vifi"
         )
 
 
@@ -172,8 +229,8 @@ def build_method(config: ConfigDict) -> tuple[methods.Method, Any]:
     """The method and its `Settings` from `config.method` and `config.settings`."""
     method = find_method(config)
     file = f"images/{config.method}.py"
-    if protocols.by_captions(config):
-        file = f"video/retrieval.py:{config.method}"
+    if config.method in methods.ENCODERS and on_clips(config):
+        file = f"video/{config.protocol}.py:{config.method}"
     advice = f"Use --config=experiments/configs/{file}"
     known = {field.name for field in dataclasses.fields(method.Settings)}
     wrong = sorted(set(config.settings) - known)
@@ -200,7 +257,12 @@ def build_method(config: ConfigDict) -> tuple[methods.Method, Any]:
             f"config.batch_size={config.batch_size}: {config.method} learns to tell the captions "
             "of a batch apart, so it must be at least 2"
         )
-    if config.cached_views and method.sees != "features":
+    if config.cached_views and method.sees == "pairs":
+        raise PromptError(
+            f"config.cached_views={config.cached_views}: features are kept of classes, and "
+            "retrieval has none; set it to 0"
+        )
+    if config.cached_views and method.sees not in KEPT:
         raise PromptError(
             f"config.cached_views={config.cached_views}: the prompts of {config.method} change "
             "what the image tower computes, so its features cannot be kept; set it to 0"

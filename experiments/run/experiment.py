@@ -3,11 +3,15 @@
 import contextlib
 import os
 import pathlib
+import statistics
 import time
+from collections import defaultdict
+from collections.abc import Mapping
 from typing import Any
 
 from ml_collections import ConfigDict
 
+from data_pipelines import datasets
 from experiments.record import identity, workdir
 from experiments.run import building, choosing, memory, overview, testing, training
 from experiments.run.plans import Plan
@@ -100,6 +104,9 @@ def collect(
     def all_of(field):
         return {key: evaluation[field] for key, evaluation in evaluations.items()}
 
+    def where_there(field):  # retrieval has none, nor has what was tested before there was one
+        return {key: found[field] for key, found in evaluations.items() if field in found}
+
     test_pictures, test_seconds = sum(all_of("pictures").values()), sum(all_of("seconds").values())
     test_rate = test_pictures / test_seconds
     accuracy, zero_shot = all_of("accuracy"), all_of("zero_shot")
@@ -117,6 +124,8 @@ def collect(
         "seed": config.seed,
         "accuracy": accuracy,
         "zero_shot": zero_shot,
+        "top5": where_there("top5"),
+        "zero_shot_top5": where_there("zero_shot_top5"),
         "per_iteration": all_of("per_iteration"),
         "classes": all_of("classes"),
         "pictures": {"train": len(plan.train.train)}
@@ -135,8 +144,25 @@ def collect(
     if config.protocol == "base_to_novel":
         results |= accuracy | {"h": harmonic_mean(accuracy["base"], accuracy["new"])}
         zero_shot["h"] = harmonic_mean(zero_shot["base"], zero_shot["new"])
+    if config.protocol == "zero_shot_transfer":
+        results["over_lists"] = over_lists(accuracy)
+        results["zero_shot_over_lists"] = over_lists(zero_shot)
     if "ranks" in next(iter(evaluations.values())):
         results |= {field: all_of(field) for field in ("ranks", "zero_shot_ranks", "captions")}
     if config.backbone == "embedded" or config.data.name.startswith("emoji_"):
         results["note"] = STAND_IN
     return results
+
+
+def over_lists(accuracy: Mapping[str, float]) -> dict[str, dict[str, float]]:
+    """Mean and spread of each data set of which several lists are tested, "name:part"."""
+    of_name: dict[str, list[float]] = defaultdict(list)
+    for key, value in accuracy.items():
+        name, part = datasets.split_domain(key)
+        if part and datasets.comes_in_parts(name):
+            of_name[name].append(value)
+    return {
+        name: {"mean": statistics.mean(values), "std": statistics.stdev(values)}
+        for name, values in of_name.items()
+        if len(values) > 1
+    }

@@ -22,23 +22,23 @@ class FeatureMaker:
         self._encode = jax.jit(clip.encode_image)
 
     def of_views(self, dataset: Dataset, views: int) -> np.ndarray:
-        """Features float32[views, n, d] of so many augmented views of the training pictures."""
+        """Features of so many augmented views of the training pictures or clips.
+
+        float32[views, n, d]; float32[views, n, F, d] where the method sees those of frames.
+        """
         total = views * self._batches.test_steps(len(dataset.train))
         batches = self._batches.views(dataset, views)
         rows, _ = self._run(f"features of {views} views", batches, total)
-        return rows.reshape(views, len(dataset.train), -1)
+        return rows.reshape(views, len(dataset.train), *rows.shape[1:])
 
     def of_validation(self, dataset: Dataset) -> tuple[np.ndarray, np.ndarray]:
         """Features float32[n, d] and labels int32[n] of the validation pictures; n may be 0."""
         if not dataset.val:
-            width = jax.eval_shape(self._encode, self._frozen, self._blank()).shape[-1]
+            blank = np.zeros((1, *self._batches.shape), np.float32)
+            width = jax.eval_shape(self._encode, self._frozen, blank).shape[-1]
             return np.zeros((0, width), np.float32), np.zeros(0, np.int32)
         total = self._batches.test_steps(len(dataset.val))
         return self._run("validation features", self._batches.test(dataset, dataset.val), total)
-
-    def _blank(self):
-        size = self._batches.image_size
-        return np.zeros((1, size, size, 3), np.float32)
 
     def _run(self, title: str, batches: Iterable[dict[str, np.ndarray]], total: int):
         features, labels = [], []

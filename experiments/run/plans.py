@@ -10,7 +10,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from data_pipelines import datasets
+from data_pipelines import clip_views, datasets
 from data_pipelines.errors import BadPicture, DataError
 from data_pipelines.examples import Dataset, Example
 from data_pipelines.pictures import readers
@@ -103,7 +103,7 @@ def build(config: ConfigDict, image_size: int, uses_validation: bool) -> Plan:
         tests,
         identity.of_pictures(train, tests),
         make_batches(config, image_size, train.kind),
-        _undrawn(load(train.name), train),
+        _undrawn(load, train),
         by_captions=by_captions,
     )
 
@@ -143,12 +143,28 @@ def _refuse_validation_alone(dataset: Dataset) -> None:
         )
 
 
-def _undrawn(whole: Dataset, train: Dataset) -> tuple[Example, ...]:
-    """Those that `train` does not hold; none of published sets, nor of rendered pictures."""
-    if whole.folder is None or datasets.entry(whole.name).counts is not None:
+def _undrawn(load: protocols.Load, train: Dataset) -> tuple[Example, ...]:
+    """Those that `train` does not hold; none of published sets or lists, or if all is rendered."""
+    name = train.name
+    if train.folder is None or datasets.comes_in_parts(name) or not _is_own(name):
         return ()
     drawn = {example.picture for example in train.train}
-    return tuple(example for example in whole.train if example.picture not in drawn)
+    return tuple(example for example in load(name).train if example.picture not in drawn)
+
+
+def _is_own(name: str) -> bool:
+    return datasets.entry(name).counts is None
+
+
+def check_views(plan: Plan, views: int) -> None:
+    """Refuses test clips with fewer frames than views, before anything is trained.
+
+    Raises:
+        DataError: names the first one.
+    """
+    if views:
+        for dataset in plan.tests.values():
+            clip_views.check_views(dataset, dataset.test, views)
 
 
 def check_pictures(plan: Plan, skip_bad: bool = False) -> Plan:

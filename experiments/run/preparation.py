@@ -15,7 +15,7 @@ from data_pipelines.errors import DataError, shorten
 from data_pipelines.examples import Dataset, Example
 from experiments.record import workdir
 from experiments.record.identity import as_json, identify, refuse_other_results
-from experiments.run import building, overview, plans, training
+from experiments.run import building, overview, plans, protocols, training
 from experiments.run.batches import PairBatches, TrainingBatches
 from experiments.run.features import FeatureMaker
 from experiments.run.plans import Plan
@@ -31,7 +31,8 @@ class Shots(NamedTuple):
     Attributes:
         batches: of pictures, of clips and captions, or of features where those are kept.
         steps_per_epoch: for the schedule.
-        features: float32[V, n, d] of the training pictures' views, where those are kept.
+        features: float32[V, n, d] of the training pictures' views, or float32[V, n, F, d] of
+            clips' frames, where those are kept.
         labels: int32[n], theirs.
         described: how pictures become features, in words; "" where each step runs the image tower.
     """
@@ -157,7 +158,9 @@ def prepare(run: Loaded) -> Prepared:
         prepared = with_tasks(run, plan, identity)
         needs_shots = prepared.trainable > 0 or run.method.from_shots is not None
         plans.refuse_empty(plan, needs_shots)
-        overview.show(plan, run.config.data.shots, needs_shots)
+        shots = run.config.data.shots if protocols.draws_shots(run.config) else 0
+        overview.show(plan, shots, needs_shots)
+        plans.check_views(plan, run.config.data.views)
         if plan.by_captions:
             for dataset in plan.tests.values():
                 tokenize(prepared, dataset, "test", dataset.test)
@@ -252,7 +255,8 @@ def prepare_shots(run: Prepared) -> Shots:
         return Shots(making.train(dataset), steps, None, labels, "")
     features = run.makes.of_views(dataset, views)
     batches = making.features(features, labels)
-    described = f"cached: {views} augmented view{'s' * (views > 1)} of each training picture"
+    kept = "clip's frames" if run.method.sees == "frames" else "picture"
+    described = f"cached: {views} augmented view{'s' * (views > 1)} of each training {kept}"
     return Shots(batches, steps, features, labels, described)
 
 

@@ -116,7 +116,7 @@ def single(
 def _folder(config: ConfigDict) -> str:
     """ "caltech101/pro_mpt/16shots-seed1"; a variant's label follows the method."""
     method = f"{config.method}_{config.variant}" if config.variant else config.method
-    shots = "" if protocols.by_captions(config) else f"{config.data.shots}shots-"
+    shots = f"{config.data.shots}shots-" if protocols.draws_shots(config) else ""
     parts = (protocols.source_key(config), method, f"{shots}seed{config.seed}")
     return "/".join(part.replace("/", "_").replace(":", "_").replace(" ", "") for part in parts)
 

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from data_pipelines.examples import Dataset
-from experiments.record.runs import METRICS, WAYS
+from experiments.record.runs import METRICS, WAYS, confusion_file
 from experiments.run import progress
 from experiments.run.preparation import Prepared
 from prompt_jax import methods, metrics, retrieval
@@ -43,15 +43,28 @@ def classify(
     tasks: Sequence[Task],
     batches: Iterator[dict[str, jax.Array]],
 ) -> dict[str, Any]:
-    """Accuracies in percent."""
-    found = Evaluator(run.compared)(prompts, tasks, batches)
+    """Accuracies in percent; writes for what each class was taken."""
+    found = Evaluator(run.compared, run.plan.batches.test_views)(prompts, tasks, batches)
+    names = run.plan.tests[key].class_names
+    _write_confusion(run.folder / confusion_file(key), names, found[0].confusion)
     return {
         "accuracy": found[0].final,
         "zero_shot": found[-1].final,
+        "top5": found[0].top5,
+        "zero_shot_top5": found[-1].top5,
         "per_iteration": found[0].per_iteration,
-        "classes": len(run.plan.tests[key].class_names),
+        "classes": len(names),
         "pictures": found[0].pictures,
     }
+
+
+def _write_confusion(path: pathlib.Path, names: Sequence[str], confusion: np.ndarray) -> None:
+    """A line for each class and what some of its pictures or clips were taken for: how many."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["class", "predicted", "count"])
+        for label, predicted in np.argwhere(confusion).tolist():
+            writer.writerow([names[label], names[predicted], confusion[label, predicted]])
 
 
 def search(

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 from ml_collections import ConfigDict
@@ -53,23 +54,38 @@ def build_optimizer(
 ) -> tuple[optax.GradientTransformation, optax.Schedule]:
     """The optimizer of a config and its learning rate by step; `rate` in place of the config's."""
     rate = config.learning_rate if rate is None else rate
-    if config.schedule == "coop":
-        schedule = optim.coop_schedule(rate, config.epochs, steps_per_epoch)
-    else:
-        of_name = {"cosine": optim.cosine_schedule, "warmup_cosine": optim.warmup_cosine_schedule}
-        schedule = of_name[config.schedule](rate, config.epochs * steps_per_epoch)
+    schedule = build_schedule(config, rate, steps_per_epoch)
     trains = method.trains(prompts, settings)
     if config.optimizer == "sgd":
         optimizer = optim.sgd(schedule, trains, config.momentum, config.weight_decay)
     else:
         bound = config.clip_norm or None
         optimizer = optim.adamw(
-            schedule, trains, config.weight_decay, config.adam_epsilon, clip_norm=bound
+            schedule, trains, config.weight_decay, config.adam_epsilon, config.adam_betas, bound
         )
     if method.epoch_weights:
         weights = method.epoch_weights(settings, config.epochs)
         optimizer = optim.average_epochs(optimizer, weights, steps_per_epoch)
     return optimizer, schedule
+
+
+def build_schedule(
+    config: ConfigDict, rate: float | jax.Array, steps_per_epoch: int
+) -> optax.Schedule:
+    """The learning rate of a config by step."""
+    steps = config.epochs * steps_per_epoch
+    match config.schedule:
+        case "coop":
+            return optim.coop_schedule(rate, config.epochs, steps_per_epoch)
+        case "constant":
+            return lambda step: jnp.full_like(step, rate, jnp.float32)
+        case "cosine":
+            return optim.cosine_schedule(rate, steps)
+        case "vifi":
+            warmup = config.warmup_epochs if config.warmup_epochs <= config.epochs else 0
+            return optim.vifi_schedule(rate, steps, warmup * steps_per_epoch)
+        case _:
+            return optim.warmup_cosine_schedule(rate, steps)
 
 
 def count_trainable(method: Method, prompts: Prompts, settings: Any) -> int:

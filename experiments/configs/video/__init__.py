@@ -1,1 +1,1 @@
-"""Clips: text-video retrieval."""
+"""Clips: text-video retrieval, and action recognition."""

@@ -1,0 +1,80 @@
+"""Training clips whose features are kept, and what test clips need so that views of them differ."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from data_pipelines.clip_loader import (
+    TRAIN_TRANSFORMS,
+    Augment,
+    check_augment,
+    check_frames,
+    refuse_short,
+)
+from data_pipelines.clips.readers import Clip
+from data_pipelines.clips.sampling import RULES, Rule, choose
+from data_pipelines.errors import DataError
+from data_pipelines.examples import Dataset, Example
+from data_pipelines.loader import check_training, in_order
+from data_pipelines.order import VIEWS, generator
+from data_pipelines.pictures.transforms import Stats
+from data_pipelines.reading import Batches
+
+
+def train_views(
+    dataset: Dataset,
+    examples: Sequence[Example],
+    batch_size: int,
+    frames: int,
+    image_size: int,
+    seed: int,
+    views: int,
+    rule: Rule = "centre",
+    flip: bool = True,
+    augment: Augment = "none",
+    frame_stats: Stats = "clip",
+    num_threads: int | None = None,
+    num_workers: int = 0,
+) -> Batches:
+    """All examples in order, `views` times over, each time augmented anew; as `loader.train_views`.
+
+    Args:
+        dataset, examples, frames, image_size, rule, flip, augment, frame_stats: as for
+            `train_batches`.
+        batch_size: examples per batch; the last one of a pass is padded with label -1.
+        seed: of frames and augmentation, 0 to 2**32 - 1.
+        views: how many augmented views of each clip, 1 or more.
+        num_threads, num_workers: as for `loader.train_batches`.
+
+    Returns:
+        Iterator of views * ceil(n / batch_size) batches {"image": float32[batch_size, frames,
+        image_size, image_size, 3], "label": int32[batch_size]}.
+
+    Raises:
+        DataError: a setting is out of range; and from `next`, `BadPicture`.
+    """
+    check_training(len(examples), batch_size, seed, 1)
+    check_frames(frames, rule, RULES, frame_stats)
+    check_augment(augment)
+    if views < 1:
+        raise DataError(f"views={views}: must be 1 or more")
+
+    def transform(row: int, view: int, out: np.ndarray) -> None:
+        rng = generator(seed, VIEWS, view * len(examples) + row)
+        clip: Clip = dataset.read(examples[row])
+        chosen = choose(rule, clip.count, frames, clip.rate, rng).tolist()
+        TRAIN_TRANSFORMS[augment](clip.frames(chosen), image_size, rng, out, flip, frame_stats)
+
+    shape = (frames, image_size, image_size)
+    make, steps = in_order(examples, batch_size, shape, slice(0, batch_size), transform)
+    return Batches(make, views * steps, num_threads, num_workers)
+
+
+def check_views(dataset: Dataset, examples: Sequence[Example], views: int) -> None:
+    """Refuses what `view_batches` would, before it gets there.
+
+    Raises:
+        DataError: a clip has fewer frames than views; and `BadPicture`.
+    """
+    for example in examples:
+        refuse_short(dataset, example, views)
