@@ -89,11 +89,6 @@ class Run:
     train_seconds: float
 
 
-def confusion_file(key: str) -> str:
-    """The file of a run that says for what the clips or pictures of each class were taken."""
-    return f"confusion-{key.replace(':', '-')}.csv"
-
-
 def read(folder: pathlib.Path) -> tuple[list[Run], list[str]]:
     """Every run below a folder, and one line for each file that is not what a run writes.
 

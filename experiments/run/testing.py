@@ -9,7 +9,8 @@ import jax
 import numpy as np
 
 from data_pipelines.examples import Dataset
-from experiments.record.runs import METRICS, WAYS, confusion_file
+from experiments.record.confusions import confusion_file
+from experiments.record.runs import METRICS, WAYS
 from experiments.run import progress
 from experiments.run.preparation import Prepared
 from prompt_jax import methods, metrics, retrieval
