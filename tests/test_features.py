@@ -55,14 +55,14 @@ def test_after_is_what_the_checkpoint_holds(finished, encoded, monkeypatch):
     """With prompts of zero in place of those that were restored, other features come out."""
     saved = tiny.prompts_of(finished)
 
-    def check(*arguments):
-        prompts = restore(*arguments)
+    def check(run):
+        prompts = trained(run)
         for name, array in prompts.items():
             np.testing.assert_array_equal(array, saved[f"['prompts']['{name}']"])
         return {name: np.zeros_like(array) for name, array in prompts.items()}
 
-    restore = features.training.restore
-    monkeypatch.setattr(features.training, "restore", check)
+    trained = features.reopening.trained
+    monkeypatch.setattr(features.reopening, "trained", check)
     found, _ = features.encode(finished, classes=4)
     np.testing.assert_array_equal(found.before, encoded.before)
     assert np.abs(found.after - encoded.after).max() > 1e-3
@@ -116,7 +116,9 @@ def test_a_run_without_its_checkpoint_is_refused(finished, tmp_path):
     folder = tmp_path / "run"
     shutil.copytree(finished, folder)
     shutil.rmtree(folder / "checkpoints")
-    with pytest.raises(PromptError, match="holds no checkpoint, and so nothing of what was"):
+    with pytest.raises(
+        PromptError, match="holds no checkpoint of the last step"
+    ):
         features.encode(folder)
     assert not (folder / "checkpoints").exists()
 

@@ -9,7 +9,7 @@ import tiny
 
 from experiments import command_line, configs
 from experiments.configs import default
-from experiments.run import building, compiled, experiment
+from experiments.run import building, compiled, experiment, sweep
 from prompt_jax.errors import PromptError
 
 CONFIGS = Path(configs.__file__).parent
@@ -165,7 +165,7 @@ def test_a_config_file_s_own_mistake_names_file_and_line(parsed, capsys, tmp_pat
         ("c.unlock(); del c.learning_rate", "the config lacks config.learning_rate; start from"),
         (
             "c.data = {'name': 'dtd'}",
-            "lacks config.data.also_test, config.data.domain, config.data.flip and",
+            "lacks config.data.also_test, config.data.augment, config.data.crop and",
         ),
         ("c.batch_size = True", "config.batch_size=True is of type bool; it must be of int"),
         ("c.batch_size = None", "config.batch_size=None is of type NoneType; it must be of int"),
@@ -197,8 +197,9 @@ def test_every_config_has_the_fields_of_the_default(path):
         return
     found = getattr(module, "get_configs", lambda: [module.get_config()])()
     for config in found:
-        building.check(config)
-        building.build_method(config)
+        for one in sweep.expand(config).values():
+            building.check(one)
+            building.build_method(one)
 
 
 def test_a_config_with_a_mistake_of_its_own_names_the_file(parsed, capsys, tmp_path):

@@ -92,7 +92,7 @@ def build(config: ConfigDict, image_size: int, uses_validation: bool) -> Plan:
         return datasets.load(key, config.data.root or None, **_options(config, key, image_size))
 
     by_captions = protocols.by_captions(config)
-    train, tests = protocols.PROTOCOLS[config.protocol].parts(config, load)
+    train, tests = protocols.of(config).parts(config, load)
     if not by_captions:
         train, tests = _without_captions(train), {k: _without_captions(d) for k, d in tests.items()}
     _refuse_validation_alone(train)

@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 
 from data_pipelines import datasets, lists, sampling
 from data_pipelines.examples import Dataset
-from prompt_jax.errors import PromptError
+from prompt_jax.errors import PromptError, unknown
 
 Load = Callable[[str], Dataset]
 """A data set whole, by "name" or "name:domain"."""
@@ -112,9 +112,20 @@ PROTOCOLS = {
 }
 
 
+def of(config: ConfigDict) -> Protocol:
+    """A config's protocol.
+
+    Raises:
+        PromptError: there is none of that name.
+    """
+    if config.protocol not in PROTOCOLS:
+        raise unknown("value of config.protocol:", str(config.protocol), PROTOCOLS)
+    return PROTOCOLS[config.protocol]
+
+
 def by_captions(config: ConfigDict) -> bool:
     """Whether a config's protocol tells captions apart."""
-    return PROTOCOLS[config.protocol].by_captions
+    return of(config).by_captions
 
 
 def _refuse_without_captions(dataset):
@@ -133,7 +144,7 @@ def _refuse_without_captions(dataset):
 
 def draws_shots(config: ConfigDict) -> bool:
     """Whether a config's protocol trains on a few examples a class."""
-    return PROTOCOLS[config.protocol].draws_shots
+    return of(config).draws_shots
 
 
 def _few_shot(config, load):
