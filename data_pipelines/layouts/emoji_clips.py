@@ -132,10 +132,9 @@ class EmojiClipReader:
 
 def _parts_of(domain: str | None) -> tuple[bool, str]:
     """Whether a domain is of what time alone tells apart, and how its clips look."""
-    timed, look = domain == TIME, domain or "plain"
-    if look.startswith(f"{TIME}_"):
-        timed, look = True, look.removeprefix(f"{TIME}_")
-    return timed, "plain" if look == TIME else look
+    parts = domain.split("_") if domain else []
+    look = next((part for part in parts if part != TIME), "plain")
+    return TIME in parts, look
 
 
 def _all_actions(objects: Sequence[int], indices: range) -> Iterator[_Clip]:

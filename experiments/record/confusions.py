@@ -3,8 +3,10 @@
 import csv
 import pathlib
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
+
+import numpy as np
 
 COLUMNS = ["class", "predicted", "count"]
 
@@ -48,6 +50,21 @@ class Confusion(NamedTuple):
 def confusion_file(key: str) -> str:
     """The file of a run that holds the counts of a test set, by the key that results use."""
     return f"confusion-{key.replace(':', '-')}.csv"
+
+
+def write(path: pathlib.Path, names: Sequence[str], confusion: np.ndarray) -> None:
+    """A line for each class and what some of its examples were taken for: how many.
+
+    Args:
+        path: see `confusion_file`.
+        names: of the K classes.
+        confusion: int[K, K], how many of each class (rows) were taken for which (columns).
+    """
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(COLUMNS)
+        for label, predicted in np.argwhere(confusion).tolist():
+            writer.writerow([names[label], names[predicted], confusion[label, predicted]])
 
 
 def read(path: pathlib.Path) -> Confusion:

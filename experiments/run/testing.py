@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from data_pipelines.examples import Dataset
-from experiments.record.confusions import confusion_file
+from experiments.record import confusions
 from experiments.record.runs import METRICS, WAYS
 from experiments.run import progress
 from experiments.run.preparation import Prepared
@@ -47,7 +47,7 @@ def classify(
     """Accuracies in percent; writes for what each class was taken."""
     found = Evaluator(run.compared, run.plan.batches.test_views)(prompts, tasks, batches)
     names = run.plan.tests[key].class_names
-    _write_confusion(run.folder / confusion_file(key), names, found[0].confusion)
+    confusions.write(run.folder / confusions.confusion_file(key), names, found[0].confusion)
     return {
         "accuracy": found[0].final,
         "zero_shot": found[-1].final,
@@ -57,15 +57,6 @@ def classify(
         "classes": len(names),
         "pictures": found[0].pictures,
     }
-
-
-def _write_confusion(path: pathlib.Path, names: Sequence[str], confusion: np.ndarray) -> None:
-    """A line for each class and what some of its pictures or clips were taken for: how many."""
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(["class", "predicted", "count"])
-        for label, predicted in np.argwhere(confusion).tolist():
-            writer.writerow([names[label], names[predicted], confusion[label, predicted]])
 
 
 def search(

@@ -137,6 +137,18 @@ def put_behind_sos(task: Task, context: jax.Array, deep_prompts: jax.Array | Non
     return task.clip.prefill(task.frozen, context, deep_prompts, sos)
 
 
+def encode_behind(task: Task, slots: jax.Array, texts: PackedTokens) -> jax.Array:
+    """Texts float32[N, d], normalised, behind SOS and prompts, which are the same for all.
+
+    A text costs its words.
+
+    Args:
+        slots: float[layers, b, d_l], the prompts before each of the first layers.
+    """
+    cache = put_behind_sos(task, slots[0], slots[1:])
+    return encode_captions(task.clip, task.frozen, cache, texts)
+
+
 def encode_captions(clip: CLIP, frozen: Frozen, cache: Cache, texts: PackedTokens) -> jax.Array:
     """N texts behind SOS and prompts that stand in `cache`, float32[N, d], normalised."""
     return normalize(encode_packed(clip, frozen, cache, texts))

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from prompt_jax.methods import actions
-from prompt_jax.methods.encoders import Encoders, encode_captions, pool_frames, put_behind_sos
+from prompt_jax.methods.encoders import Encoders, encode_behind, pool_frames
 from prompt_jax.methods.method import Task
 from prompt_jax.methods.vop import draw
 from prompt_jax.prompts import encode_prompted_image
@@ -77,10 +77,9 @@ def encode_clips(prompts, task, clips):
 
 
 def encode_texts(prompts, task, texts):
-    """Texts behind SOS and the prompts, which are the same for all: a text costs its words."""
+    """Texts behind SOS and the prompts."""
     slots = prompts.get("text_prompts", jnp.zeros((1, 0, task.clip.config.text_width)))
-    cache = put_behind_sos(task, slots[0], slots[1:])
-    return encode_captions(task.clip, task.frozen, cache, texts)
+    return encode_behind(task, slots, texts)
 
 
 def text_prompts(settings):

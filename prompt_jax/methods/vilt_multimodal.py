@@ -11,7 +11,7 @@ import jax.numpy as jnp
 
 from prompt_jax.errors import PromptError
 from prompt_jax.methods import actions
-from prompt_jax.methods.encoders import Encoders, encode_captions, put_behind_sos
+from prompt_jax.methods.encoders import Encoders, encode_behind
 from prompt_jax.methods.method import Prompts, Task
 from prompt_jax.methods.vilt_independent import SlotSettings, see_clips
 from prompt_jax.methods.vop import draw
@@ -100,10 +100,8 @@ def encode_clips(prompts, task, clips):
 
 
 def encode_texts(prompts, task, texts):
-    """Texts behind SOS and the prompts, which are the same for all: a text costs its words."""
-    slots, _ = couple(prompts)
-    cache = put_behind_sos(task, slots[0], slots[1:])
-    return encode_captions(task.clip, task.frozen, cache, texts)
+    """Texts behind SOS and the prompts."""
+    return encode_behind(task, couple(prompts)[0], texts)
 
 
 def text_prompts(settings):
