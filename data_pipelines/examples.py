@@ -1,7 +1,7 @@
 """What a data set is to the rest of the code: three lists of examples and a way to read one."""
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -45,6 +45,8 @@ class Dataset:
         split_source: where the three lists come from, in words, for results.
         notes: sentences that people should read before they trust the lists.
         kind: "pictures" or "clips": what `read` gives, and what messages call it.
+        reversals: the key of a clip to that of the one that shows the same frames in opposite
+            order and has another caption; empty where none is known.
     """
 
     name: str
@@ -57,6 +59,7 @@ class Dataset:
     split_source: str = ""
     notes: tuple[str, ...] = ()
     kind: Literal["pictures", "clips"] = "pictures"
+    reversals: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def has_classes(self) -> bool:

@@ -8,6 +8,8 @@ from prompt_jax.errors import PromptError
 
 # Rows that are ranked at once: a score is compared with its whole row.
 ROWS = 1024
+# Of similarities of one text with clips whose frames are the same in another order.
+ROUNDING = 1e-6
 
 
 def harmonic_mean(base: float, new: float) -> float:
@@ -73,6 +75,20 @@ def summarize(ranks: Ranks) -> Retrieval:
     recalls = [100 * np.mean(np.clip(k - first + 1, 0, ties) / ties) for k in (1, 5, 10)]
     middle = (first + last) / 2
     return Retrieval(*map(float, (*recalls, np.mean(middle), np.median(middle))))
+
+
+def told_apart(similarities: np.ndarray, own: np.ndarray, other: np.ndarray) -> float:
+    """Percent of N queries that are more similar to their own candidate than to another one.
+
+    A difference that rounding makes counts half.
+
+    Args:
+        similarities: float[N, M], queries by candidates.
+        own, other: int[N], the candidate that is right and the one that it is compared with.
+    """
+    rows = np.arange(len(similarities))
+    margins = similarities[rows, own] - similarities[rows, other]
+    return 100 * float(np.mean(np.where(abs(margins) < ROUNDING, 0.5, margins > 0)))
 
 
 def retrieve_clips(similarities: np.ndarray, clip_of_text: np.ndarray) -> Ranks:

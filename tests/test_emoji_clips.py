@@ -233,6 +233,7 @@ def test_by_time_every_clip_has_its_reversal_beside_it_and_the_mean_is_blind():
         other, swapped = reversed_clip(action, tuple(map(int, objects.split("+"))))
         twin = clips[f"{other}/{'+'.join(map(str, swapped))}/{index}"]
         assert twin.captions != example.captions
+        assert dataset.reversals[example.picture] == twin.picture
         first, second = (
             np.stack([*dataset.read(each).frames(middles(12))]).astype(float).mean(0)
             for each in (example, twin)

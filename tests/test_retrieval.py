@@ -12,7 +12,7 @@ from reference import largest_difference
 from prompt_jax import methods, retrieval
 from prompt_jax.captions import tokenize_captions
 from prompt_jax.errors import PromptError
-from prompt_jax.metrics import Ranks, rank, retrieve_clips, retrieve_texts, summarize
+from prompt_jax.metrics import Ranks, rank, retrieve_clips, retrieve_texts, summarize, told_apart
 from prompt_jax.optim import warmup_cosine_schedule
 
 PROTOCOL = FIGURES["protocol"]
@@ -47,6 +47,12 @@ def test_ties_count_as_the_mean_over_all_orders():
         totals.append(summarize(rank(broken, own)))
     expected = np.mean(totals, axis=0)[:4]  # a mean of medians is not the median of means
     assert summarize(rank(scores, own))[:4] == pytest.approx(expected)
+
+
+def test_what_rounding_alone_tells_apart_is_half_told_apart():
+    similarities = np.array([[0.5, 0.4], [0.5, 0.4], [0.3, 0.3 + 1e-8]])
+    assert told_apart(similarities, np.array([0, 1, 0]), np.array([1, 0, 1])) == 50
+    assert told_apart(similarities[1:], np.array([0, 0]), np.array([1, 1])) == 75
 
 
 def test_captions_and_clips_may_come_in_any_order():

@@ -15,7 +15,7 @@ from data_pipelines.errors import DataError
 from experiments import results
 from experiments.configs.video import retrieval as configs
 from experiments.record import runs
-from experiments.record.runs import METRICS, WAYS
+from experiments.record.runs import METRICS, TOLD_APART, WAYS
 from experiments.report import retrieval as report
 from experiments.report import tables
 from experiments.run import batches, experiment, parallel, sweep
@@ -68,7 +68,7 @@ def test_a_run_says_how_captions_and_clips_found_each_other(searched):
     for ranks in (*one["ranks"].values(), *one["zero_shot_ranks"].values()):
         assert tuple(ranks) == WAYS
         for figures in ranks.values():
-            assert tuple(figures) == METRICS
+            assert set(METRICS) <= set(figures) <= {*METRICS, TOLD_APART}
             assert 0 <= figures["R@1"] <= figures["R@5"] <= figures["R@10"] <= 100
             assert figures["MnR"] >= 1
     assert one["accuracy"]["test"] == one["ranks"]["test"]["t2v"]["R@1"]
@@ -81,6 +81,14 @@ def test_zero_shot_clip_is_the_same_beside_a_method_and_by_itself(searched):
     beside, alone = found["vop_f_p"]["zero_shot_ranks"]["test"], found["zero_shot"]["ranks"]["test"]
     assert beside == alone
     assert found["zero_shot"]["trainable_parameters"] == 0
+
+
+def test_only_what_knows_the_order_of_frames_tells_a_clip_from_its_reversal(searched):
+    found, _ = searched
+    one = found["vop_f_p"]
+    assert one["zero_shot_ranks"][TIME]["t2v"][TOLD_APART] == 50
+    assert one["ranks"][TIME]["t2v"][TOLD_APART] != 50
+    assert TOLD_APART not in one["ranks"]["test"]["t2v"]
 
 
 def test_a_batch_holds_each_clips_own_caption_and_goes_on_where_it_stood(clip):
@@ -156,6 +164,8 @@ def test_tables_put_the_published_row_below_the_measured_one(searched, tmp_path)
     assert [line[0] for line in lines] == ["zero_shot", "vop_f_p"]
     cells = dict(zip(headers, lines[1], strict=True))
     assert cells["t2v R@1"] == f"{found['vop_f_p']['ranks']['test']['t2v']['R@1']:.2f}"
+    apart = found["vop_f_p"]["ranks"][TIME]["t2v"][TOLD_APART]
+    assert cells[f"{TIME}: {TOLD_APART}"] == f"{apart:.2f}" and TOLD_APART not in cells
     assert cells["parameters"] == f"{found['vop_f_p']['trainable_parameters']:,}"
     _, whole = report.in_full(table, "test")
     assert all("published" not in line[0] for line in whole)

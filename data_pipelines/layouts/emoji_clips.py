@@ -82,7 +82,17 @@ class EmojiClips:
         train, val, test = lists
         source = "rendered" + ", told apart by time" * timed + f", style {look}" * (look != "plain")
         reader = EmojiClipReader(size, look)
-        return Dataset(name, template, train, val, test, reader, split_source=source, kind="clips")
+        return Dataset(
+            name,
+            template,
+            train,
+            val,
+            test,
+            reader,
+            split_source=source,
+            kind="clips",
+            reversals=_reversals_of((*train, *val, *test)) if timed else {},
+        )
 
     def expected(self) -> str:
         """What must be on disk, in words."""
@@ -184,9 +194,21 @@ def _describe(clips: Iterable[_Clip], captions: int) -> tuple[Example, ...]:
             f"{index} {sorted(objects)} {min(action, scenes.ACTIONS[action].reversal)}"
         )
         drawn = [scenes.caption_clip(scene, rng, in_full=captions == 1) for _ in range(captions)]
-        key = f"{action}/{'+'.join(map(str, objects))}/{index}"
+        key = _key_of(action, objects, index)
         examples.append(Example(key, labels[action], action, tuple(dict.fromkeys(drawn))))
     return tuple(examples)
+
+
+def _reversals_of(examples: Iterable[Example]) -> dict[str, str]:
+    """The key of each clip to its reversal's."""
+    from data_pipelines.scenes import reversed_clip
+
+    clips = [_of_key(example.picture) for example in examples]
+    return {_key_of(*clip): _key_of(*reversed_clip(*clip[:2]), clip[2]) for clip in clips}
+
+
+def _key_of(action: str, objects: Sequence[int], index: int) -> str:
+    return f"{action}/{'+'.join(map(str, objects))}/{index}"
 
 
 def _of_key(key: str) -> _Clip:

@@ -18,6 +18,8 @@ RETRIEVAL = "retrieval"
 # Its directions, captions for clips and clips for captions, and what is said of each.
 WAYS = ("t2v", "v2t")
 METRICS = ("R@1", "R@5", "R@10", "MnR", "MdR")
+# Of captions, where a data set knows the reversals of its clips: percent nearer to the clip itself.
+TOLD_APART = "told apart"
 PROTOCOLS = ("base_to_novel", "few_shot", SUPERVISED, *SOURCE_PROTOCOLS, RETRIEVAL)
 
 # What content of other types makes Python raise, beside ValueError.

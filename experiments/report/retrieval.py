@@ -6,14 +6,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from experiments.record import peers
-from experiments.record.runs import METRICS, RETRIEVAL, WAYS, Run
+from experiments.record.runs import METRICS, RETRIEVAL, TOLD_APART, WAYS, Run
 from experiments.report import published_actions, published_video, tables
 from experiments.report.published import BACKBONE_NAMES
 
 TEST = "test"
 LEGEND = (
     "t2v: captions search clips, v2t: clips search captions. R@K in %, MnR and MdR are the mean "
-    "and the median rank, from 1."
+    "and the median rank, from 1. Told apart: % of captions nearer to their clip than to the same "
+    "frames in opposite order; 50 is chance."
 )
 
 
@@ -33,9 +34,8 @@ class Row:
 
     def figures(self, key: str, direction: str, metric: str) -> list[float]:
         """One a seed; empty where a run did not test that."""
-        if not all(key in run.ranks for run in self.runs):
-            return []
-        return [run.ranks[key][direction][metric] for run in self.runs]
+        found = [run.ranks.get(key, {}).get(direction, {}).get(metric) for run in self.runs]
+        return [] if None in found else [value for value in found if value is not None]
 
 
 @dataclass(frozen=True)
@@ -92,13 +92,17 @@ def _order(method: str, variant: str, settings: str) -> tuple:
 
 
 def overview(table: RetrievalTable) -> tuple[list[str], list[list[str]]]:
-    """The table on one page: headers and cells; what trains, how long, R@1."""
-    others = [key for key in table.tests if key != TEST]
-    wanted = {f"{way} R@1": (TEST, way) for way in WAYS}
-    wanted |= {f"{key}: t2v R@1": (key, "t2v") for key in others}
+    """The table on one page: headers and cells; what trains, how long, R@1, what time tells."""
+    wanted = {f"{way} R@1": (TEST, way, "R@1") for way in WAYS}
+    for key in table.tests:
+        name = "" if key == TEST else f"{key}: "
+        if name:
+            wanted[f"{name}t2v R@1"] = key, "t2v", "R@1"
+        if any(row.figures(key, "t2v", TOLD_APART) for row in table.rows):
+            wanted[f"{name}{TOLD_APART}"] = key, "t2v", TOLD_APART
     lines = []
     for row in table.rows:
-        figures = [row.figures(key, way, "R@1") for key, way in wanted.values()]
+        figures = [row.figures(*one) for one in wanted.values()]
         seconds = statistics.fmean(run.train_seconds for run in row.runs)
         parameters = "" if row.runs[0].trainable is None else f"{row.runs[0].trainable:,}"
         cells = [tables.mean_and_deviation(values) if values else "" for values in figures]
@@ -174,7 +178,7 @@ def records(table: RetrievalTable) -> Iterator[dict[str, object]]:
     for row in table.rows:
         for key in table.tests:
             for way in WAYS:
-                for metric in METRICS:
+                for metric in (*METRICS, TOLD_APART):
                     values = row.figures(key, way, metric)
                     if not values:
                         continue

@@ -10,7 +10,7 @@ import numpy as np
 
 from data_pipelines.examples import Dataset
 from experiments.record import confusions
-from experiments.record.runs import METRICS, WAYS
+from experiments.record.runs import METRICS, TOLD_APART, WAYS
 from experiments.run import progress
 from experiments.run.preparation import Prepared
 from prompt_jax import methods, metrics, retrieval
@@ -76,8 +76,12 @@ def search(
     found, places = [], []
     for one, features in zip(compared, clips, strict=True):
         texts, place = _encode_texts(run, one, captions)
-        ranks = retrieval.evaluate((texts @ features.T)[place], owner)
+        similarities = (texts @ features.T)[place]
+        ranks = retrieval.evaluate(similarities, owner)
         found.append({way: _in_words(part) for way, part in zip(WAYS, ranks, strict=True)})
+        if dataset.reversals:
+            apart = metrics.told_apart(similarities, owner, _reversals(dataset)[owner])
+            found[-1][WAYS[0]][TOLD_APART] = apart
         places.append(ranks.text_to_video)
     _write_ranks(run.folder / ranks_file(key), dataset, places)
     return {
@@ -90,6 +94,12 @@ def search(
         "pictures": len(dataset.test),
         "captions": len(captions),
     }
+
+
+def _reversals(dataset: Dataset) -> np.ndarray:
+    """Where among the test clips the reversal of each stands, int[M]."""
+    place = {example.picture: number for number, example in enumerate(dataset.test)}
+    return np.array([place[dataset.reversals[example.picture]] for example in dataset.test])
 
 
 def _in_words(ranks: metrics.Ranks) -> dict[str, float]:
