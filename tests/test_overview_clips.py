@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from data_pipelines.errors import DataError
-from experiments.configs.video import retrieval
+from experiments.configs.video import few_shot, retrieval
 from experiments.run import overview, plans
 from prompt_jax.errors import PromptError
 
@@ -70,3 +70,10 @@ def test_a_split_without_clips_is_named(tmp_path, split, said):
     plan = plan_of(tmp_path, {clip: row for clip, row in ROWS.items() if row[1] != split})
     with pytest.raises(PromptError, match=f"captions_csv has {said}.*its split lists none"):
         plans.refuse_empty(plan, True)
+
+
+def test_clips_with_classes_are_not_called_pictures():
+    config = few_shot.get_config("vop")
+    config.data.shots = 1
+    [train, test] = overview.describe(plans.build(config, 32, False), trains=True)
+    assert "33 classes, 33 clips (1 each)" in train and "495 clips (15 each)" in test

@@ -79,7 +79,7 @@ def _counted(dataset: Dataset, examples: Sequence, more: str, same: bool = False
     several = len(names) > 1
     each = f" ({f'{least:,} to ' * (least < most)}{most:,} each)" if several else ""
     classes = f"{'the same ' * same}{len(names):,} class{'es' * several}"
-    text = f"{classes}, {_number(len(examples), 'picture')}{each}{more}"
+    text = f"{classes}, {_number(len(examples), dataset.kind[:-1])}{each}{more}"
     if same:
         return text
     shown = [_short(name) for name in names]
@@ -147,7 +147,7 @@ def _without(part: Part) -> list[Remark]:
     names = part.dataset.class_names
     counts = lists.count(names, part.examples)
     empty = [repr(name) for name, number in zip(names, counts, strict=True) if not number]
-    return lists.summary(f"{part.role}: classes without pictures", empty)
+    return lists.summary(f"{part.role}: classes without {part.dataset.kind}", empty)
 
 
 def _is_own(dataset: Dataset) -> bool:
