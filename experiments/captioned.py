@@ -21,6 +21,10 @@ MOST_BEFORE, LONG_TOKENS = 20, 40
 # Few objects a batch, so that it is what they do that tells many of its clips apart.
 OBJECTS_PER_BATCH = 8
 NO_ACTION = -1
+# Stills show an action late: people press the shutter when it is seen what happens, and their words
+# say what has led to it. The latest of three instants drawn evenly. It is what makes an action and
+# its reversal differ in words, which drawn evenly they would not.
+LATEST_OF = 3
 
 
 class Settings(NamedTuple):
@@ -92,21 +96,17 @@ class LongCaptions(CaptionedScenes):
         return _item(picture, " ".join([*before, text]), LONG_TOKENS, label, action)
 
     def draw_frame(self, rng, index):
-        """Any frame of a clip, its caption, the object that acts, and the number of its action.
-
-        An action and its reversal have one number: no frame tells them apart.
-        """
+        """A late frame of a clip, its caption, the object that acts, and its action's number."""
         batch = np.random.default_rng((self.seed, index // self.settings.batch_size))
         few = batch.choice(len(scenes.CLASSES), OBJECTS_PER_BATCH, replace=False)
         names = list(scenes.ACTIONS)
         action = names[int(rng.integers(len(names)))]
         objects = rng.choice(few, scenes.ACTIONS[action].num_objects, replace=False).tolist()
         clip = (action, tuple(objects), STREAM + self.seed, index)
-        frame = int(rng.integers(scenes.LENGTH))
+        frame = int(scenes.LENGTH * rng.random(LATEST_OF).max())
         [picture] = scenes.render_clip(*clip, IMAGE_SIZE, [frame])
         text = scenes.caption_clip(scenes.describe_clip(*clip), rng)
-        reversal = scenes.ACTIONS[action].reversal
-        return picture, text, objects[0], min(names.index(action), names.index(reversal))
+        return picture, text, objects[0], names.index(action)
 
 
 def _item(picture, text, slots, label, action):

@@ -25,6 +25,11 @@ PROTOCOLS = ("few_shot", "base_to_novel")
 
 LOOK = "night"
 FRAMES = 4
+# Of few kinds of objects, so that what they do, and not what they are, tells most clips apart: the
+# embedded image tower was trained on objects.
+OBJECTS = 4
+# Published with logits of scale 100, which the embedded CLIP multiplies by 14.
+SG_WEIGHT = 1.0
 SHOTS = (2, 4, 8, 16)
 # (most shots, epochs): about as many steps of all.
 EPOCHS = ((2, 16), (4, 10), (8, 6), (16, 4))
@@ -45,6 +50,9 @@ def _config(name: str, method: str) -> ConfigDict:
     c = protocol.get_config(name, method)
     c.data.domain = LOOK
     c.data.frames = FRAMES
+    c.data.num_objects = OBJECTS
+    if "sg_weight" in c.settings:
+        c.settings.sg_weight = SG_WEIGHT
     if "frames" in c.settings:
         c.settings.frames = FRAMES
     if "template" in c.settings:
