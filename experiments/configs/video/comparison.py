@@ -51,5 +51,4 @@ def _config(method: str) -> ConfigDict:
     c.epochs = 1
     c.learning_rate = RATES.get(method, RATE)
     c.seeds = retrieval.SEEDS
-    c.parallel_seeds = True
     return c
