@@ -52,6 +52,20 @@ def test_zero_shot_over_all_classes(embedded):
     assert all(0.06 < accuracy[domain] < accuracy["plain"] for domain in scenes.DOMAINS[1:])
 
 
+@pytest.mark.parametrize(
+    ("action", "other"), [("appearing", "fading in"), ("going away", "receding")]
+)
+def test_an_action_is_nearer_to_the_same_in_other_words_than_to_its_reversal(
+    embedded, action, other
+):
+    config, frozen = embedded
+    said = [action, other, scenes.ACTIONS[action].reversal]
+    classes = tokenize_classes("a video of a cat {}.", said)
+    texts = normalize(jax.jit(encode_classes, static_argnums=0)(CLIP(config), frozen, classes))
+    same, reversal = np.asarray(texts[1:] @ texts[0])
+    assert same > reversal
+
+
 def test_size_of_the_embedded_clip(embedded):
     _, frozen = embedded
     sizes = {jax.tree_util.keystr(path): a.size for path, a in jax.tree.leaves_with_path(frozen)}

@@ -114,6 +114,25 @@ def test_the_stream_goes_on_where_it_is_told_to():
     assert not np.array_equal(whole[0]["picture"], other["picture"])
 
 
+def test_frames_of_clips_are_late_and_an_action_is_not_its_reversal(monkeypatch):
+    shown = []
+    render = scenes.render_clip
+
+    def listening(action, objects, seed, index, size, frames):
+        shown.append((action, *frames))
+        return render(action, objects, seed, index, size, frames)
+
+    monkeypatch.setattr(scenes, "render_clip", listening)
+    stream = captioned.LongCaptions(SETTINGS)
+    items = [stream[index] for index in range(1, 401, 2)]
+    names = [name for name, _ in shown]
+    assert [item["action"] for item in items] == [
+        list(scenes.ACTIONS).index(name) for name in names
+    ]
+    # The latest of three of 60: 45 on average; drawn evenly it would be 30.
+    assert 43 < np.mean([frame for _, frame in shown]) < 47
+
+
 def test_a_stopped_run_goes_on_bit_identically(whole, tmp_path, monkeypatch):
     def stopping(settings, start, stop):
         for step, batch in enumerate(batches(settings, start, stop)):
