@@ -196,8 +196,8 @@ def _note_undrawn(plan: Plan) -> None:
         shown = "".join(f"\n  {path}: {reason}" for path, reason in bad[:SHOWN])
         more = f"\n  … and {len(bad) - SHOWN} more" if len(bad) > SHOWN else ""
         print(
-            f"{plan.train.name}: {len(bad)} training pictures that this seed did not draw cannot "
-            f"be read; another seed may draw them:{shown}{more}"
+            f"{plan.train.name}: {len(bad)} training {plan.train.kind} that this seed did not draw "
+            f"cannot be read; another seed may draw them:{shown}{more}"
         )
 
 
@@ -216,7 +216,7 @@ def _broken(dataset: Dataset, examples: Sequence[Example]) -> list[tuple[str, st
     if total < MANY:
         return readers.find_bad(dataset, examples, decode=False)
     done = itertools.count(1)
-    with progress.bar(f"looking at the pictures of {dataset.name}", total) as advance:
+    with progress.bar(f"looking at the {dataset.kind} of {dataset.name}", total) as advance:
         return readers.find_bad(dataset, examples, lambda: advance(next(done), ""), decode=False)
 
 
