@@ -1,9 +1,8 @@
 """The comparison of action recognition on the embedded stand-in: what its papers compare, and VoP.
 
 The 33 actions as silhouettes. Four frames, of which a clip and its reversal show the same ones, in
-opposite order. As many epochs as let it end within an hour on
-two cores, fewer than published. Crops alone augment: flipped clips show another action, and few
-steps leave no time for mixing.
+opposite order. As many epochs as let it end within an hour on two cores, fewer than published.
+Crops alone augment: flipped clips show another action, and few steps leave no time for mixing.
 """
 
 from ml_collections import ConfigDict
@@ -22,8 +21,8 @@ METHODS = (
 )
 PROTOCOLS = ("few_shot", "base_to_novel")
 
-# Chosen on validation clips: at night ViLT-CLIP was 9 points above zero-shot CLIP after 132 steps, as
-# silhouettes 12.
+# Chosen on validation clips: after 132 steps ViLT-CLIP was 12 points above zero-shot CLIP, and 9 at
+# night.
 LOOK = "silhouette"
 FRAMES = 4
 # Of few kinds of objects, so that what they do, and not what they are, tells most clips apart: the
