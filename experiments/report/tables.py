@@ -62,13 +62,15 @@ def _print_ranks(results: Mapping[str, Any]) -> None:
     if results["method"] == "zero_shot":
         del compared["zero-shot CLIP"]
     [*tests] = results["ranks"]
-    metrics = list(results["ranks"][tests[0]]["t2v"])
+    every = [found for ways in results["ranks"].values() for found in ways.values()]
+    metrics = list(dict.fromkeys(metric for found in every for metric in found))
     table = Table("", "", *metrics, title=title, min_width=min(len(title), 100))
     for key in tests:
         for direction, words in {"t2v": "captions search clips", "v2t": "the reverse"}.items():
             where = words if len(tests) == 1 else f"{key}: {words}"
             for name, ranks in compared.items():
-                figures = [f"{ranks[key][direction][metric]:.2f}" for metric in metrics]
+                found = ranks[key][direction]
+                figures = [f"{found[one]:.2f}" if one in found else "" for one in metrics]
                 table.add_row(where, name, *figures)
     show(table)
 
