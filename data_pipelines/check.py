@@ -16,7 +16,7 @@ captions describe have no classes, and captions that several test clips have are
 
 import sys
 
-from data_pipelines import commands
+from prompt_jax import commands
 
 if __name__ == "__main__":  # before the imports below, so that Ctrl-C is heard while they run
     sys.exit(commands.run("data_pipelines.check", "main", sys.argv[1:]))

@@ -5,16 +5,17 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from data_pipelines.clips import transforms, vifi
-from data_pipelines.clips.readers import CachedClips, Clip
-from data_pipelines.clips.sampling import RULES, TEST_RULES, Rule, choose, segment_frames
+from data_pipelines.clips.readers import CachedClips
 from data_pipelines.errors import DataError, unknown
 from data_pipelines.examples import Dataset, Example
 from data_pipelines.loader import check_training, empty, in_order, steps_per_epoch, total
 from data_pipelines.mixing import GROUP, mix
 from data_pipelines.order import MIXING, TRAINING, VIEWS, generator, share, shuffled_rows
-from data_pipelines.pictures.transforms import STATS, Stats
 from data_pipelines.reading import Batch, Batches
+from prompt_jax.inputs.clips import transforms, vifi
+from prompt_jax.inputs.clips.opening import Clip
+from prompt_jax.inputs.clips.sampling import RULES, TEST_RULES, Rule, choose, segment_frames
+from prompt_jax.inputs.pictures.transforms import STATS, Stats
 
 # In "row": padding; in "caption": none was drawn.
 NONE = -1

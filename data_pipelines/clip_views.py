@@ -11,14 +11,14 @@ from data_pipelines.clip_loader import (
     check_frames,
     refuse_short,
 )
-from data_pipelines.clips.readers import Clip
-from data_pipelines.clips.sampling import RULES, Rule, choose
 from data_pipelines.errors import DataError
 from data_pipelines.examples import Dataset, Example
 from data_pipelines.loader import check_training, in_order
 from data_pipelines.order import VIEWS, generator
-from data_pipelines.pictures.transforms import Stats
 from data_pipelines.reading import Batches
+from prompt_jax.inputs.clips.opening import Clip
+from prompt_jax.inputs.clips.sampling import RULES, Rule, choose
+from prompt_jax.inputs.pictures.transforms import Stats
 
 
 def train_views(

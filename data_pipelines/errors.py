@@ -1,48 +1,11 @@
-"""The error that a person sees when data is missing, broken or misnamed."""
+"""The error for a name that does not exist, and those that reading pictures shares with it."""
 
 import difflib
 from collections.abc import Iterable
 
+from prompt_jax.errors import BadClip, BadPicture, DataError, printable, shorten
 
-def printable(text: str) -> str:
-    """`text` with the bytes of file names that are not UTF-8 written as backslash escapes."""
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")
-
-
-def shorten(text: str, most: int = 60) -> str:
-    """A text that a file holds, in quotation marks and cut to what a message has room for."""
-    return repr(text) if len(text) <= most else f"{text[:most]!r}… ({len(text):,} characters)"
-
-
-class DataError(ValueError):
-    """A mistake in the data or in a data setting; its message says which, and what to do."""
-
-    def __str__(self) -> str:
-        """The message; it can be printed whatever file names it holds."""
-        return printable(super().__str__())
-
-
-class BadPicture(DataError):
-    """One picture that cannot be read; `picture` is its path, `reason` says why in words."""
-
-    what = "picture"
-
-    def __init__(self, picture: str, reason: str):
-        """`picture`: its path; `reason`: why it cannot be read, in words."""
-        # Both go into `args`, so the error survives pickling (worker processes).
-        super().__init__(picture, reason)
-        self.picture = picture
-        self.reason = reason
-
-    def __str__(self) -> str:
-        """Path and reason in one line."""
-        return printable(f"cannot read the {self.what} {self.picture}: {self.reason}")
-
-
-class BadClip(BadPicture):
-    """One clip that cannot be read; it is caught and listed as a picture is."""
-
-    what = "clip"
+__all__ = ["BadClip", "BadPicture", "DataError", "printable", "shorten", "unknown"]
 
 
 def unknown(what: str, got: object, allowed: Iterable[str]) -> DataError:

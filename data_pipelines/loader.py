@@ -10,8 +10,8 @@ from data_pipelines.errors import DataError
 from data_pipelines.examples import Dataset, Example
 from data_pipelines.order import TRAINING, VIEWS, generator, share, shuffled_rows
 from data_pipelines.pictures.readers import CachedReader
-from data_pipelines.pictures.transforms import CHANNELS, test_transform, train_transform
 from data_pipelines.reading import Batch, Batches
+from prompt_jax.inputs.pictures.transforms import CHANNELS, test_transform, train_transform
 
 PADDING_LABEL = -1
 

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from data_pipelines.clips import sampling
-from data_pipelines.clips.transforms import AREA as CLIP_AREA
-from data_pipelines.pictures.transforms import AREA, CLIP_MEAN, CLIP_STD
+from prompt_jax.inputs.clips import sampling
+from prompt_jax.inputs.clips.transforms import AREA as CLIP_AREA
+from prompt_jax.inputs.pictures.transforms import AREA, CLIP_MEAN, CLIP_STD
 
 ReadFrames = Callable[[Path, int], Sequence[Image.Image]]
 

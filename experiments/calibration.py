@@ -8,8 +8,8 @@ import numpy as np
 import optax
 
 from data_pipelines import scenes
-from data_pipelines.pictures import transforms
 from prompt_jax.clip import Frozen, normalize, tokenizer
+from prompt_jax.inputs.pictures import transforms
 
 TOKENS = 16  # slots of the longest caption, SOS and EOT included
 STREAM = 1_000_003  # seed of the pretraining scenes; the data set "emoji_scenes" uses 0

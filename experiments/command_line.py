@@ -4,9 +4,9 @@ import signal
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from data_pipelines import commands
-from data_pipelines.commands import USAGE_ERROR
 from data_pipelines.errors import DataError
+from prompt_jax import commands
+from prompt_jax.commands import USAGE_ERROR
 from prompt_jax.errors import PromptError
 
 __all__ = ["INTERRUPTED", "USAGE_ERROR", "explain", "prepare_jax", "run"]
@@ -32,7 +32,7 @@ def prepare_jax() -> None:
         PromptError: JAX_PLATFORMS names devices that are not here.
     """
     # Imported late: --help and a wrong flag need no JAX.
-    from experiments.run import compiled
+    from prompt_jax import compiled
     from prompt_jax.sharding import find_devices
 
     compiled.keep()

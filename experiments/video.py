@@ -20,10 +20,10 @@ import time
 from collections.abc import Sequence
 
 from data_pipelines import datasets
-from data_pipelines.clips.sampling import choose
 from experiments.configs.video import quickstart
 from experiments.report import plots, tables
 from experiments.run import experiment, testing
+from prompt_jax.inputs.clips.sampling import choose
 
 SHOWN, STRIP = 4, 8  # captions in the picture, frames of each clip
 

@@ -1,4 +1,4 @@
-"""The error a person is meant to read, and close matches for misspelt names."""
+"""The errors a person is meant to read, and close matches for misspelt names."""
 
 import difflib
 from collections.abc import Iterable
@@ -9,7 +9,48 @@ class PromptError(ValueError):
 
     def __str__(self) -> str:
         """The message; it can be printed whatever file names it holds."""
-        return super().__str__().encode("utf-8", "backslashreplace").decode("utf-8")
+        return printable(super().__str__())
+
+
+def printable(text: str) -> str:
+    """`text` with the bytes of file names that are not UTF-8 written as backslash escapes."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def shorten(text: str, most: int = 60) -> str:
+    """A text that a file holds, in quotation marks and cut to what a message has room for."""
+    return repr(text) if len(text) <= most else f"{text[:most]!r}… ({len(text):,} characters)"
+
+
+class DataError(ValueError):
+    """A mistake in the data or in a data setting; its message says which, and what to do."""
+
+    def __str__(self) -> str:
+        """The message; it can be printed whatever file names it holds."""
+        return printable(super().__str__())
+
+
+class BadPicture(DataError):
+    """One picture that cannot be read; `picture` is its path, `reason` says why in words."""
+
+    what = "picture"
+
+    def __init__(self, picture: str, reason: str):
+        """`picture`: its path; `reason`: why it cannot be read, in words."""
+        # Both go into `args`, so the error survives pickling (worker processes).
+        super().__init__(picture, reason)
+        self.picture = picture
+        self.reason = reason
+
+    def __str__(self) -> str:
+        """Path and reason in one line."""
+        return printable(f"cannot read the {self.what} {self.picture}: {self.reason}")
+
+
+class BadClip(BadPicture):
+    """One clip that cannot be read; it is caught and listed as a picture is."""
+
+    what = "clip"
 
 
 def unknown(what: str, got: str, allowed: Iterable[str]) -> PromptError:

@@ -10,11 +10,11 @@ from clip_files import grey, write, write_folder
 from PIL import Image
 
 from data_pipelines import clip_loader
-from data_pipelines.clips import transforms
 from data_pipelines.clips.readers import ClipReader
 from data_pipelines.errors import BadClip, DataError
 from data_pipelines.examples import Dataset, Example
-from data_pipelines.pictures import transforms as pictures
+from prompt_jax.inputs.clips import transforms
+from prompt_jax.inputs.pictures import transforms as pictures
 
 FRAMES, SIZE = 4, 16
 KEYS = ("image", "label", "row", "caption")

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from data_pipelines.clips import sampling
 from data_pipelines.errors import DataError
+from prompt_jax.inputs.clips import sampling
 
 # Frames in the clip, and the twelve that VoP's released model reads.
 RELEASED = {

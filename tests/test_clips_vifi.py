@@ -8,11 +8,11 @@ from clip_files import grey, write_folder
 from PIL import Image
 
 from data_pipelines import clip_loader, mixing
-from data_pipelines.clips import vifi
 from data_pipelines.clips.readers import ClipReader
 from data_pipelines.errors import DataError
 from data_pipelines.examples import Dataset, Example
-from data_pipelines.pictures import transforms
+from prompt_jax.inputs.clips import vifi
+from prompt_jax.inputs.pictures import transforms
 
 SIZE = 32
 

@@ -7,9 +7,8 @@ import jax
 import pytest
 import tiny
 
-from data_pipelines import commands
 from experiments import command_line
-from prompt_jax import sharding
+from prompt_jax import commands, sharding
 from prompt_jax.errors import PromptError
 
 
@@ -80,7 +79,7 @@ def test_exit_codes_pass_through():
 def test_a_reader_that_left_is_no_traceback(printing):
     code = (
         "import os, sys, rich\n"
-        "from data_pipelines import commands\n"
+        "from prompt_jax import commands\n"
         "reading, writing = os.pipe(); os.close(reading); os.dup2(writing, 1)\n"
         f"sys.exit(commands.explain(lambda: {printing}))"
     )

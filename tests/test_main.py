@@ -9,7 +9,8 @@ import tiny
 
 from experiments import command_line, configs
 from experiments.configs import default
-from experiments.run import building, compiled, experiment, sweep
+from experiments.run import building, experiment, sweep
+from prompt_jax import compiled
 from prompt_jax.errors import PromptError
 
 CONFIGS = Path(configs.__file__).parent

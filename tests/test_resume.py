@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 import tiny
 
-from data_pipelines.interrupts import STOPPING
 from experiments.record.log import lines_until
 from experiments.record.workdir import read_evaluations
 from experiments.run import experiment, testing, training
 from prompt_jax import checkpoint
 from prompt_jax.errors import PromptError
+from prompt_jax.interrupts import STOPPING
 
 pytestmark = pytest.mark.slow
 EPOCHS, STEPS_PER_EPOCH = 40, 3

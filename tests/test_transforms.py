@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from data_pipelines.pictures import transforms
 from data_pipelines.pictures.readers import open_picture
+from prompt_jax.inputs.pictures import transforms
 
 SIDES = st.integers(1, 400)
 

@@ -1,1 +1,1 @@
-"""From a clip's file to frames for CLIP: read readers, then decoding, sampling, transforms."""
+"""Readers of clips for data sets."""

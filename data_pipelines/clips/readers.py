@@ -1,48 +1,19 @@
 """Readers of clips."""
 
 import itertools
-import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 from PIL import Image
 
-from data_pipelines.clips.folders import FrameFolder, open_folder
-from data_pipelines.errors import DataError
 from data_pipelines.examples import Example
 from data_pipelines.pictures.readers import Store
-
-SUFFIXES = (
-    *(".mp4", ".m4v", ".mov", ".3gp", ".mkv", ".webm", ".avi", ".gif"),
-    *(".mpg", ".mpeg", ".ts", ".flv", ".wmv", ".ogv"),
-)
+from prompt_jax.inputs.clips.folders import FrameFolder
+from prompt_jax.inputs.clips.opening import Clip, open_any
 
 # What a clip that is opened keeps of each frame: when it is shown, and where decoding begins.
 _BYTES_PER_FRAME = 16
-
-
-class Clip(Protocol):
-    """A clip that was opened: what it holds is known, and no frame decoded yet."""
-
-    @property
-    def count(self) -> int:
-        """How many frames there are, at least 1."""
-
-    @property
-    def rate(self) -> float | None:
-        """Frames a second; None where it is not known."""
-
-    def frames(self, indices: Sequence[int]) -> Iterator[Image.Image]:
-        """Frames in RGB, one at a time, so that a long clip takes no more memory than one frame.
-
-        Args:
-            indices: from 0 to `count` - 1, ascending; an index may be repeated.
-
-        Raises:
-            BadPicture: from `next`.
-        """
 
 
 @dataclass(frozen=True)
@@ -64,17 +35,7 @@ class ClipReader:
             BadPicture: it cannot be read.
             DataError: it is a file, and PyAV is not installed.
         """
-        path = self.folder / example.picture
-        if os.path.isdir(path):
-            return open_folder(path, self.upright, example.span)
-        try:
-            from data_pipelines.clips.decoding import open_clip
-        except ImportError as error:
-            raise DataError(
-                f"clips are read with PyAV, which cannot be imported ({error}); install it: "
-                ".venv/bin/pip install -e '.[video]'"
-            ) from None
-        return open_clip(path, self.upright, example.span)
+        return open_any(self.folder / example.picture, self.upright, example.span)
 
     def check(self, example: Example) -> None:
         """Look at its file, of which the first frame alone is decoded; raises `BadPicture`."""

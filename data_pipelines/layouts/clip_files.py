@@ -5,12 +5,12 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from data_pipelines.clips import readers
 from data_pipelines.errors import DataError
-from data_pipelines.pictures.files import SUFFIXES as PICTURES
+from prompt_jax.inputs.clips import opening
+from prompt_jax.inputs.pictures.files import SUFFIXES as PICTURES
 
 # Published lists name clips of further cameras.
-SUFFIXES = (*readers.SUFFIXES, ".mts", ".m2ts", ".3g2")
+SUFFIXES = (*opening.SUFFIXES, ".mts", ".m2ts", ".3g2")
 
 _SHOWN = 10
 

@@ -12,8 +12,8 @@ from data_pipelines.errors import DataError, unknown
 from data_pipelines.examples import Dataset, Example
 from data_pipelines.layouts import class_names, clip_files
 from data_pipelines.layouts.layout import SPLITS, expand
-from data_pipelines.pictures import files
 from data_pipelines.pictures.readers import FolderReader
+from prompt_jax.inputs.pictures import files
 
 _SHOWN = 3
 

@@ -9,8 +9,8 @@ from data_pipelines.errors import DataError
 from data_pipelines.examples import Dataset, Example
 from data_pipelines.layouts import class_names
 from data_pipelines.layouts.layout import find_home, read_lines, sketch
-from data_pipelines.pictures.files import pictures_below, subfolders
 from data_pipelines.pictures.readers import FolderReader
+from prompt_jax.inputs.pictures.files import pictures_below, subfolders
 
 CLASS_NAMES = "classnames.txt"
 _SHOWN = 5

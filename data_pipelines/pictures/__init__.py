@@ -1,1 +1,1 @@
-"""From a picture's file to CLIP's input: read readers, then decoding, files, transforms."""
+"""Readers of pictures for data sets, and checks of many files."""

@@ -12,7 +12,7 @@ from PIL import Image
 
 from data_pipelines.errors import BadPicture, DataError
 from data_pipelines.examples import Dataset, Example
-from data_pipelines.pictures.decoding import check_picture, open_picture
+from prompt_jax.inputs.pictures.decoding import check_picture, open_picture
 
 # Pillow keeps an RGB picture as four bytes per pixel.
 _BYTES_PER_PIXEL = 4

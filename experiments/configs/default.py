@@ -57,7 +57,7 @@ def get_config(method: str = "pro_mpt", kind: str = "pictures", **settings) -> C
     c.data.train_per_class = 0  # emoji_clips only: training clips per action; 0 is its default
     c.data.test_per_class = 0  # emoji_… only: test pictures or clips per class; 0 is its default
     c.data.frames = 12  # clips only: frames that are looked at, F
-    c.data.frame_rule = "centre"  # clips only, in training; see data_pipelines/clips/sampling.py
+    c.data.frame_rule = "centre"  # clips only, in training; see prompt_jax/inputs/clips/sampling.py
     c.data.flip = True  # clips only: mirror half of those trained on; not where left, right matter
     c.data.augment = "none"  # clips only: crop and flip; "vifi": also colours, and crops as there
     c.data.mix = False  # clips with classes only: cutmix or mixup in fours, labels smoothed by 0.1

@@ -8,10 +8,10 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from data_pipelines import clip_loader, clip_views, loader
-from data_pipelines.clips.sampling import for_tests
 from data_pipelines.examples import Dataset, Example
 from data_pipelines.reading import Batches
 from prompt_jax.captions import Captions
+from prompt_jax.inputs.clips.sampling import for_tests
 from prompt_jax.packing import pack_captions
 
 # Of the frames in the views of test clips: all runs are tested on the same ones.

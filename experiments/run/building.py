@@ -2,24 +2,22 @@
 
 import dataclasses
 import functools
-import hashlib
 import math
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from ml_collections import ConfigDict
 
 from data_pipelines import clip_loader, datasets
-from data_pipelines.clips.sampling import RULES
-from data_pipelines.pictures.transforms import STATS
 from experiments.configs import default
 from experiments.run import protocols
 from prompt_jax import methods
 from prompt_jax.clip import CLIP, Frozen, loading
 from prompt_jax.clip.memory import default_budget
 from prompt_jax.errors import PromptError, unknown
+from prompt_jax.inputs.clips.sampling import RULES
+from prompt_jax.inputs.pictures.transforms import STATS
 from prompt_jax.methods.method import KEPT
 
 DTYPES = ("float32", "bfloat16")
@@ -288,8 +286,4 @@ def build_backbone(config: ConfigDict) -> Backbone:
     sizes, frozen = loading.load(config.backbone, config.activation or None)
     memory = math.ceil(config.memory_gb * 1e9) or default_budget()
     clip = CLIP(sizes, jnp.dtype(config.dtype), memory, jax.device_count())
-    digest = hashlib.sha256(repr(sizes).encode())
-    for path, array in jax.tree.leaves_with_path(frozen):
-        digest.update(jax.tree_util.keystr(path).encode())
-        digest.update(np.ascontiguousarray(array).data)
-    return Backbone(clip, jax.tree.map(jnp.asarray, frozen), digest.hexdigest()[:16])
+    return Backbone(clip, jax.tree.map(jnp.asarray, frozen), loading.fingerprint(sizes, frozen))

@@ -7,8 +7,8 @@ import numpy as np
 
 from data_pipelines import loader
 from data_pipelines.examples import Dataset
-from experiments.run import progress
 from experiments.run.batches import PictureBatches
+from prompt_jax import progress
 from prompt_jax.clip import CLIP, Frozen
 from prompt_jax.sharding import Placement
 

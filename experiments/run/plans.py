@@ -15,8 +15,9 @@ from data_pipelines.errors import BadPicture, DataError
 from data_pipelines.examples import Dataset, Example
 from data_pipelines.pictures import readers
 from experiments.record import identity
-from experiments.run import progress, protocols
+from experiments.run import protocols
 from experiments.run.batches import PictureBatches, make_batches
+from prompt_jax import progress
 from prompt_jax.errors import PromptError
 
 DATA_OPTIONS = (

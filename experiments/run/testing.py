@@ -11,9 +11,8 @@ import numpy as np
 from data_pipelines.examples import Dataset
 from experiments.record import confusions
 from experiments.record.runs import METRICS, TOLD_APART, WAYS
-from experiments.run import progress
 from experiments.run.preparation import Prepared
-from prompt_jax import methods, metrics, retrieval
+from prompt_jax import methods, metrics, progress, retrieval
 from prompt_jax.captions import tokenize_captions
 from prompt_jax.evaluate import Evaluator
 from prompt_jax.methods import Encoders, Prompts, Task

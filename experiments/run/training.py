@@ -12,15 +12,14 @@ import numpy as np
 import optax
 from ml_collections import ConfigDict
 
-from data_pipelines.interrupts import StopRequest
 from experiments.record.identity import refuse_other_run
 from experiments.record.log import Log
 from experiments.record.workdir import refuse_removed
-from experiments.run import progress
 from experiments.run.batches import TrainingBatches
-from prompt_jax import optim, train
+from prompt_jax import optim, progress, train
 from prompt_jax.checkpoint import Checkpoints
 from prompt_jax.errors import PromptError
+from prompt_jax.interrupts import StopRequest
 from prompt_jax.methods import Method, Prompts, Task
 from prompt_jax.sharding import Placement
 

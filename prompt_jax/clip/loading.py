@@ -1,11 +1,13 @@
 """Loading CLIP checkpoints, strict in both directions, and saving them for transformers."""
 
 import contextlib
+import hashlib
 import json
 import re
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import save_file
@@ -76,6 +78,15 @@ def load(source: str | Path, activation: str | None = None) -> tuple[CLIPConfig,
         raise PromptError(f"{path}: {error}") from None
     except OSError as error:
         raise PromptError(f"{path} cannot be read: {error.strerror or error}") from None
+
+
+def fingerprint(config: CLIPConfig, frozen: dict[str, Any]) -> str:
+    """A short hash of sizes and parameters: prompts mean nothing to a backbone of another."""
+    digest = hashlib.sha256(repr(config).encode())
+    for path, array in jax.tree.leaves_with_path(frozen):
+        digest.update(jax.tree_util.keystr(path).encode())
+        digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()[:16]
 
 
 def save_hugging_face(

@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image, ImageFile
 
 from data_pipelines.pictures.readers import open_picture
-from data_pipelines.pictures.transforms import test_transform, train_transform
+from prompt_jax.inputs.pictures.transforms import test_transform, train_transform
 
 from .files import Files
 from .kind import Kind, Wrong, changing

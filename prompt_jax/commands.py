@@ -10,8 +10,8 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from data_pipelines import interrupts
-from data_pipelines.errors import DataError, printable
+from prompt_jax import interrupts
+from prompt_jax.errors import DataError, printable
 
 USAGE_ERROR, CLOSED_OUTPUT = 2, 141
 _LONGEST_LINE = 2000

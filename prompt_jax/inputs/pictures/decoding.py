@@ -11,7 +11,7 @@ from typing import IO, BinaryIO
 import numpy as np
 from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
 
-from data_pipelines.errors import BadPicture
+from prompt_jax.errors import BadPicture
 
 # Pillow knows fifty more, of which one starts another program.
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")

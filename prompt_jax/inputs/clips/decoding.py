@@ -22,9 +22,9 @@ from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 from PIL import Image
 
-from data_pipelines.clips import endings
-from data_pipelines.errors import BadClip
-from data_pipelines.pictures.decoding import check_kind
+from prompt_jax.errors import BadClip
+from prompt_jax.inputs.clips import endings
+from prompt_jax.inputs.pictures.decoding import check_kind
 
 # FFmpeg's names of: MP4 and MOV, MKV and WebM, AVI, GIF, MPEG, FLV, WMV, OGV. It knows hundreds
 # more, among them lists that open other files and addresses.

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from PIL import Image
 
-from data_pipelines.errors import BadClip, BadPicture, DataError
-from data_pipelines.pictures.decoding import check_picture, open_picture
-from data_pipelines.pictures.files import loose_pictures
+from prompt_jax.errors import BadClip, BadPicture, DataError
+from prompt_jax.inputs.pictures.decoding import check_picture, open_picture
+from prompt_jax.inputs.pictures.files import loose_pictures
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from data_pipelines.errors import DataError
+from prompt_jax.errors import DataError
 
 Rule = Literal["centre", "random", "second", "even", "segment"]
 RULES: tuple[str, ...] = get_args(Rule)

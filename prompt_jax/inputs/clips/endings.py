@@ -9,7 +9,7 @@ from pathlib import Path
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
-from data_pipelines.pictures.decoding import tail
+from prompt_jax.inputs.pictures.decoding import tail
 
 _HEAD_BYTES = 4096
 _SEGMENT = bytes.fromhex("18538067")

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from PIL import Image, ImageEnhance
 
-from data_pipelines.pictures.transforms import Box, Stats, normalise, without_far_ends
+from prompt_jax.inputs.pictures.transforms import Box, Stats, normalise, without_far_ends
 
 # Shares of the short side, and how many steps the two sides of a crop may lie apart.
 SCALES = (1.0, 0.875, 0.75, 0.66)

@@ -5,8 +5,8 @@ from collections.abc import Iterable
 import numpy as np
 from PIL import Image
 
-from data_pipelines.pictures import transforms
-from data_pipelines.pictures.transforms import Stats
+from prompt_jax.inputs.pictures import transforms
+from prompt_jax.inputs.pictures.transforms import Stats
 
 # Less is cut off than of pictures: what moves should stay in sight.
 AREA = (0.5, 1.0)

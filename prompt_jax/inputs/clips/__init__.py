@@ -1,0 +1,1 @@
+"""From a clip's file to frames for CLIP: read opening, decoding, then sampling, transforms."""

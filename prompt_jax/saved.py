@@ -1,0 +1,191 @@
+"""A trained model on disk: prompts.safetensors holds its numbers, model.json all else to use it.
+
+Both lie in a run's folder, and are what is shared. Arrays have the names of their places in the
+pytree, joined by full stops: "vision_generator.linear1.kernel". docs/using.md explains the fields.
+"""
+
+import dataclasses
+import hashlib
+import json
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+import flax.traverse_util
+import numpy as np
+import safetensors
+import safetensors.numpy
+
+from prompt_jax.clip import CLIPConfig
+from prompt_jax.errors import PromptError
+from prompt_jax.files import check_seal, read_json, seal, sync_folder, write_text
+
+MODEL, PROMPTS = "model.json", "prompts.safetensors"
+FORMAT = 1
+KINDS = ("pictures", "clips")
+TASKS = ("classes", "captions")
+
+
+@dataclasses.dataclass(frozen=True)
+class Inputs:
+    """How a picture or clip becomes what the image tower takes.
+
+    Attributes:
+        image_size: S, pixels; the short side is resized to it (bicubic), the middle is cut out.
+        mean, std: of each channel (RGB, in 0..1), what is subtracted and divided by.
+        frames: F, of a clip; 0 of pictures.
+        frame_rule: which frames of a clip; see `inputs.clips.sampling`. "" of pictures.
+        crop: "clip", or of clips also "vifi": see `inputs.clips.vifi`.
+    """
+
+    image_size: int
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    frames: int = 0
+    frame_rule: str = ""
+    crop: str = "clip"
+
+
+@dataclasses.dataclass(frozen=True)
+class Saved:
+    """All that a trained model is, its backbone apart.
+
+    Attributes:
+        method: a name from the tables of methods.
+        kind: "pictures" or "clips", what it looks at.
+        task: "classes", or of clips "captions", what it was trained to tell apart.
+        settings: the fields of the method's `Settings`.
+        class_names: those that the prompts were trained on; empty for captions.
+        template: the data set's text of a class, "{}" for its name.
+        backbone: what `clip.loading.load` was given.
+        backbone_hash: see `clip.loading.fingerprint`.
+        activation: what it was given beside; "" as the checkpoint says.
+        dtype: compute type of the frozen towers.
+        sizes: of the backbone.
+        inputs: how pictures were prepared.
+        trained: what is told of the training, for people: data, shots, seed, figures, commit.
+        prompts: the pytree, of numpy arrays; an empty dict where nothing trains.
+    """
+
+    method: str
+    kind: str
+    task: str
+    settings: Mapping[str, Any]
+    class_names: tuple[str, ...]
+    template: str
+    backbone: str
+    backbone_hash: str
+    activation: str
+    dtype: str
+    sizes: CLIPConfig
+    inputs: Inputs
+    trained: Mapping[str, Any]
+    prompts: Any
+
+
+def write(folder: pathlib.Path, saved: Saved) -> None:
+    """Puts both files into a folder that is there, in place of those that are.
+
+    Raises:
+        OSError: they cannot be written.
+    """
+    arrays = {
+        name: np.ascontiguousarray(array)
+        for name, array in flax.traverse_util.flatten_dict(saved.prompts, sep=".").items()
+    }
+    content = safetensors.numpy.save(arrays, {"format": "prompt_jax", "method": saved.method})
+    model = {
+        "format": FORMAT,
+        **{field.name: getattr(saved, field.name) for field in dataclasses.fields(saved)},
+        "sizes": dataclasses.asdict(saved.sizes),
+        "inputs": dataclasses.asdict(saved.inputs),
+        "prompts": {
+            "file": PROMPTS,
+            "sha256": hashlib.sha256(content).hexdigest(),
+            "arrays": {name: f"{a.dtype}{list(a.shape)}" for name, a in arrays.items()},
+        },
+    }
+    model = json.loads(json.dumps(model))  # as it will be read: its digest is of lists, not tuples
+    # model.json says what the other must be: between the two writes the folder is refused.
+    unfinished = folder / f"{PROMPTS}.unfinished"
+    unfinished.write_bytes(content)
+    unfinished.replace(folder / PROMPTS)
+    sync_folder(folder)
+    write_text(folder / MODEL, json.dumps(seal(model), indent=1, ensure_ascii=False) + "\n")
+
+
+def is_saved(folder: pathlib.Path) -> bool:
+    """Whether a folder holds a model's model.json."""
+    return (folder / MODEL).is_file()
+
+
+def read(folder: pathlib.Path) -> Saved:
+    """The model in a folder.
+
+    Raises:
+        PromptError: there is none, it is damaged, or a later version wrote it.
+    """
+    path = folder / MODEL
+    try:
+        content = dict(read_json(path))
+    except FileNotFoundError:
+        raise PromptError(_absence(folder)) from None
+    except (OSError, ValueError, TypeError) as error:
+        raise PromptError(f"{path} cannot be read ({error})") from error
+    if content.get("format") != FORMAT:
+        raise PromptError(
+            f"{path} is of format {content.get('format')!r}, this version reads {FORMAT}; update "
+            "prompt_jax"
+        )
+    try:
+        check_seal(content)
+        prompts = _read_prompts(folder / PROMPTS, content["prompts"]["sha256"])
+        rest = {field.name: content[field.name] for field in dataclasses.fields(Saved)}
+        saved = Saved(
+            **rest
+            | {
+                "class_names": tuple(content["class_names"]),
+                "sizes": CLIPConfig(**content["sizes"]),
+                "inputs": _as_tuples(Inputs(**content["inputs"])),
+                "prompts": prompts,
+            }
+        )
+    except (ValueError, TypeError, KeyError) as error:
+        if isinstance(error, PromptError):
+            raise
+        raise PromptError(
+            f"{path} is damaged ({type(error).__name__}: {error}); take it from where it came from "
+            "again, or complete the run anew: python -m experiments.complete RUN"
+        ) from error
+    return saved
+
+
+def _as_tuples(inputs):
+    return dataclasses.replace(inputs, mean=tuple(inputs.mean), std=tuple(inputs.std))
+
+
+def _read_prompts(path, digest):
+    try:
+        content = path.read_bytes()
+        if hashlib.sha256(content).hexdigest() != digest:
+            raise PromptError(
+                f"{path} is not what {MODEL} was written with: one of the two was changed or "
+                "damaged; take both from where they came from again"
+            )
+        arrays = safetensors.numpy.load(content)
+    except (OSError, safetensors.SafetensorError) as error:
+        raise PromptError(f"{path} cannot be read ({error})") from error
+    return flax.traverse_util.unflatten_dict(arrays, sep=".")
+
+
+def _absence(folder):
+    if not folder.is_dir():
+        return f"{folder} is no folder; give a run's folder"
+    if (folder / "results.json").is_file():
+        return (
+            f"{folder} was left by an earlier version, without {MODEL}; complete it: "
+            f"python -m experiments.complete {folder}"
+        )
+    if (folder / "run.json").is_file():
+        return f"{folder} holds a run that is not finished; start it again to go on"
+    return f"{folder} holds no {MODEL}; give the folder of a finished run"
