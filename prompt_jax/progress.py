@@ -32,6 +32,12 @@ def bar(title: str, total: int, start: int = 0) -> Iterator[Advance]:
 
 
 @contextlib.contextmanager
+def silence() -> Iterator[Advance]:
+    """In place of a bar, where there is little to wait for."""
+    yield lambda done, words: None
+
+
+@contextlib.contextmanager
 def _rich(title, total, start):
     columns = (
         TextColumn("{task.description}"),

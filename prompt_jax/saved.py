@@ -19,31 +19,12 @@ import safetensors.numpy
 from prompt_jax.clip import CLIPConfig
 from prompt_jax.errors import PromptError
 from prompt_jax.files import check_seal, read_json, seal, sync_folder, write_text
+from prompt_jax.inputs.given import Inputs
 
 MODEL, PROMPTS = "model.json", "prompts.safetensors"
 FORMAT = 1
 KINDS = ("pictures", "clips")
 TASKS = ("classes", "captions")
-
-
-@dataclasses.dataclass(frozen=True)
-class Inputs:
-    """How a picture or clip becomes what the image tower takes.
-
-    Attributes:
-        image_size: S, pixels; the short side is resized to it (bicubic), the middle is cut out.
-        mean, std: of each channel (RGB, in 0..1), what is subtracted and divided by.
-        frames: F, of a clip; 0 of pictures.
-        frame_rule: which frames of a clip; see `inputs.clips.sampling`. "" of pictures.
-        crop: "clip", or of clips also "vifi": see `inputs.clips.vifi`.
-    """
-
-    image_size: int
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
-    frames: int = 0
-    frame_rule: str = ""
-    crop: str = "clip"
 
 
 @dataclasses.dataclass(frozen=True)

@@ -114,6 +114,11 @@ def _step(method, optimizer, state, task, batch):
     return State(prompts, optimizer_state, step, diverged), metrics
 
 
+def result(method: Method, state: State) -> Prompts:
+    """What a training leaves: the last prompts, or their average over epochs."""
+    return state.optimizer.average if method.epoch_weights else state.prompts
+
+
 def all_finite(tree: Any) -> jax.Array:
     """bool[], whether a pytree of arrays holds neither infinities nor NaN."""
     return jnp.stack([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(tree)]).all()

@@ -10,7 +10,7 @@ from PIL import Image
 from experiments import results
 from experiments.configs.images import protocol as protocol_config
 from experiments.record import workdir
-from experiments.run import experiment, plans, preparation, protocols, sweep, testing
+from experiments.run import experiment, plans, protocols, sweep, testing
 from prompt_jax import methods
 from prompt_jax.errors import PromptError
 from prompt_jax.files import seal
@@ -85,9 +85,9 @@ def test_a_source_without_test_pictures_is_not_tested(tmp_path):
 
 def test_classes_are_recognised_by_name():
     known = ("cat", "dog", "owl")
-    assert preparation.trained_index(known, ("owl", "fox", "cat")) == [2, methods.UNSEEN, 0]
+    assert methods.index_trained(known, ("owl", "fox", "cat")) == [2, methods.UNSEEN, 0]
     repeated = ("missile", "missile")
-    assert preparation.trained_index(repeated, repeated) == [0, 1]
+    assert methods.index_trained(repeated, repeated) == [0, 1]
 
 
 def test_a_sweep_has_a_run_for_every_combination():

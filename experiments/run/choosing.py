@@ -6,9 +6,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from experiments.run import training
 from experiments.run.preparation import Prepared
-from prompt_jax import methods, train
+from prompt_jax import methods, recipes, train
 from prompt_jax.methods import selection
 
 
@@ -58,10 +57,10 @@ def fit_part(run: Prepared, features: np.ndarray, labels: np.ndarray) -> methods
     # Training gave away the arrays of run.prompts.
     start = method.init(jax.random.key(config.seed), task)
     prompts = method.from_shots(start, task, features, labels)
-    if not training.count_trainable(method, prompts, task.settings):
+    if not recipes.count_trainable(method, prompts, task.settings):
         return prompts
     steps = run.plan.batches.train_steps(len(labels))
-    optimizer, _ = training.build_optimizer(config, method, prompts, task.settings, steps)
+    optimizer, _ = recipes.build_optimizer(config, method, prompts, task.settings, steps)
     step = train.make_step(method, optimizer)
     state = run.placement.replicate(train.init_state(prompts, optimizer))
     batches = run.plan.batches.features(features, labels)
@@ -70,4 +69,4 @@ def fit_part(run: Prepared, features: np.ndarray, labels: np.ndarray) -> methods
             # Not split over devices, whose number need not divide a fold.
             state, _ = step(state, task, run.placement.replicate(next(batches)))
     jax.block_until_ready(state)
-    return training.result(method, state)
+    return train.result(method, state)

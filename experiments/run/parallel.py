@@ -21,7 +21,7 @@ from experiments.record import identity, workdir
 from experiments.record.log import Log
 from experiments.run import experiment, memory, training
 from experiments.run.preparation import Prepared, finished, load, prepare
-from prompt_jax import train
+from prompt_jax import recipes, train
 from prompt_jax.checkpoint import Checkpoints
 from prompt_jax.errors import PromptError
 from prompt_jax.packing import PackedTokens, stack
@@ -160,7 +160,7 @@ def fit(runs: list[Prepared]) -> list[training.Trained | str]:
 def _optimizer(one: Prepared, rate: jax.Array | None = None):
     assert one.shots is not None
     settings, steps = one.task.settings, one.shots.steps_per_epoch
-    return training.build_optimizer(one.config, one.method, one.prompts, settings, steps, rate)
+    return recipes.build_optimizer(one.config, one.method, one.prompts, settings, steps, rate)
 
 
 class Together:

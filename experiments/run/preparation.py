@@ -15,13 +15,12 @@ from data_pipelines.errors import DataError, shorten
 from data_pipelines.examples import Dataset, Example
 from experiments.record import workdir
 from experiments.record.identity import as_json, identify, refuse_other_results
-from experiments.run import building, overview, plans, protocols, training
+from experiments.run import building, overview, plans, protocols
 from experiments.run.batches import PairBatches, TrainingBatches
 from experiments.run.features import FeatureMaker
 from experiments.run.plans import Plan
-from prompt_jax import methods
+from prompt_jax import methods, recipes
 from prompt_jax.captions import Captions, tokenize_captions
-from prompt_jax.clip import CLIP
 from prompt_jax.sharding import Placement
 
 
@@ -180,8 +179,8 @@ def with_tasks(run: Loaded, plan: Plan, identity: dict[str, Any]) -> Prepared:
 
     def make_task(tested: methods.Method, chosen: Any, dataset: Dataset) -> methods.Task:
         names = () if of_captions else dataset.class_names
-        index = trained_index(known, names)
-        tower = tower_of(tested, clip, dataset.kind)
+        index = methods.index_trained(known, names)
+        tower = methods.tower_for(tested, clip, dataset.kind)
         made = methods.make_task(tested, tower, frozen, names, chosen, dataset.template, index)
         return run.placement.replicate(made)
 
@@ -208,18 +207,15 @@ def with_tasks(run: Loaded, plan: Plan, identity: dict[str, Any]) -> Prepared:
         tests=tests,
         compared=list(compared),
         prompts=prompts,
-        trainable=training.count_trainable(run.method, prompts, run.settings),
+        trainable=recipes.count_trainable(run.method, prompts, run.settings),
         shots=None,
         makes=FeatureMaker(
-            tower_of(run.method, clip, plan.train.kind), frozen, plan.batches, run.placement
+            methods.tower_for(run.method, clip, plan.train.kind),
+            frozen,
+            plan.batches,
+            run.placement,
         ),
     )
-
-
-def tower_of(method: methods.Method, clip: CLIP, kind: str) -> CLIP:
-    """The CLIP that a method gets: on clips, one of pictures sees the mean over their frames."""
-    of_pictures = method.sees in ("images", "features")
-    return methods.average_frames(clip) if kind == "clips" and of_pictures else clip
 
 
 def with_shots(run: Prepared) -> Prepared:
@@ -229,16 +225,8 @@ def with_shots(run: Prepared) -> Prepared:
     prompts, trainable = run.prompts, run.trainable
     if run.method.from_shots and shots.features is not None:
         prompts = run.method.from_shots(prompts, run.task, shots.features, shots.labels)
-        trainable = training.count_trainable(run.method, prompts, run.task.settings)
+        trainable = recipes.count_trainable(run.method, prompts, run.task.settings)
     return dataclasses.replace(run, shots=shots, prompts=prompts, trainable=trainable)
-
-
-def trained_index(known: tuple[str, ...], names: tuple[str, ...]) -> list[int]:
-    """Which of the classes trained on each class is, by name; `methods.UNSEEN` for another one."""
-    if names == known:
-        return list(range(len(known)))
-    position = {name: label for label, name in enumerate(known)}
-    return [position.get(name, methods.UNSEEN) for name in names]
 
 
 def prepare_shots(run: Prepared) -> Shots:

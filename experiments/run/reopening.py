@@ -9,9 +9,9 @@ from ml_collections import ConfigDict
 
 from experiments.configs import default
 from experiments.record import workdir
-from experiments.run import building, choosing, preparation, protocols, training
+from experiments.run import building, choosing, preparation, protocols
 from experiments.run.preparation import Prepared
-from prompt_jax import methods, train
+from prompt_jax import methods, recipes, train
 from prompt_jax.checkpoint import Checkpoints
 from prompt_jax.errors import PromptError
 from prompt_jax.methods import Prompts
@@ -61,7 +61,7 @@ def trained(run: Prepared) -> Prompts:
 def _restore(run: Prepared) -> Prompts:
     making = run.plan.batches
     steps = making.train_steps(making.train_examples(run.plan.train))
-    optimizer, _ = training.build_optimizer(
+    optimizer, _ = recipes.build_optimizer(
         run.config, run.method, run.prompts, run.task.settings, steps
     )
     folder, last = run.folder / "checkpoints", run.config.epochs * steps
@@ -75,7 +75,7 @@ def _restore(run: Prepared) -> Prompts:
         if checkpoints.latest() != last:
             raise gone
         state, _ = checkpoints.restore(last, train.init_state(run.prompts, optimizer))
-    return run.placement.replicate(training.result(run.method, state))
+    return run.placement.replicate(train.result(run.method, state))
 
 
 def _config(written: dict[str, Any]) -> ConfigDict:

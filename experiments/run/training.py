@@ -7,16 +7,14 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-import optax
 from ml_collections import ConfigDict
 
 from experiments.record.identity import refuse_other_run
 from experiments.record.log import Log
 from experiments.record.workdir import refuse_removed
 from experiments.run.batches import TrainingBatches
-from prompt_jax import optim, progress, train
+from prompt_jax import progress, recipes, train
 from prompt_jax.checkpoint import Checkpoints
 from prompt_jax.errors import PromptError
 from prompt_jax.interrupts import StopRequest
@@ -41,57 +39,6 @@ class Trained(NamedTuple):
     pictures: int
     waiting: float = 0.0
     together: int = 1
-
-
-def build_optimizer(
-    config: ConfigDict,
-    method: Method,
-    prompts: Prompts,
-    settings: Any,
-    steps_per_epoch: int,
-    rate: float | jax.Array | None = None,
-) -> tuple[optax.GradientTransformation, optax.Schedule]:
-    """The optimizer of a config and its learning rate by step; `rate` in place of the config's."""
-    rate = config.learning_rate if rate is None else rate
-    schedule = build_schedule(config, rate, steps_per_epoch)
-    trains = method.trains(prompts, settings)
-    if config.optimizer == "sgd":
-        optimizer = optim.sgd(schedule, trains, config.momentum, config.weight_decay)
-    else:
-        bound = config.clip_norm or None
-        optimizer = optim.adamw(
-            schedule, trains, config.weight_decay, config.adam_epsilon, config.adam_betas, bound
-        )
-    if method.epoch_weights:
-        weights = method.epoch_weights(settings, config.epochs)
-        optimizer = optim.average_epochs(optimizer, weights, steps_per_epoch)
-    return optimizer, schedule
-
-
-def build_schedule(
-    config: ConfigDict, rate: float | jax.Array, steps_per_epoch: int
-) -> optax.Schedule:
-    """The learning rate of a config by step."""
-    steps = config.epochs * steps_per_epoch
-    match config.schedule:
-        case "coop":
-            return optim.coop_schedule(rate, config.epochs, steps_per_epoch)
-        case "constant":
-            return lambda step: jnp.full_like(step, rate, jnp.float32)
-        case "cosine":
-            return optim.cosine_schedule(rate, steps)
-        case "vifi":
-            warmup = config.warmup_epochs if config.warmup_epochs <= config.epochs else 0
-            return optim.vifi_schedule(rate, steps, warmup * steps_per_epoch)
-        case _:
-            return optim.warmup_cosine_schedule(rate, steps)
-
-
-def count_trainable(method: Method, prompts: Prompts, settings: Any) -> int:
-    """How many numbers train."""
-    trains = jax.tree.leaves(method.trains(prompts, settings))
-    leaves = jax.tree.leaves(prompts)
-    return sum(leaf.size for leaf, trained in zip(leaves, trains, strict=True) if trained)
 
 
 def fit(
@@ -121,9 +68,11 @@ def fit(
         PromptError: the checkpoint there is another run's, or training diverged.
         KeyboardInterrupt: on Ctrl-C or SIGTERM, after a checkpoint was written.
     """
-    if not count_trainable(method, prompts, task.settings):
+    if not recipes.count_trainable(method, prompts, task.settings):
         return Trained(prompts, 0.0, 0)
-    optimizer, schedule = build_optimizer(config, method, prompts, task.settings, steps_per_epoch)
+    optimizer, schedule = recipes.build_optimizer(
+        config, method, prompts, task.settings, steps_per_epoch
+    )
     step = train.make_step(method, optimizer)
     end = run_steps(
         config,
@@ -166,11 +115,6 @@ def refuse_diverged(config: ConfigDict, found: jax.Array, saved: int) -> None:
         raise PromptError(diverged(config, int(steps.min()), saved))
 
 
-def result(method: Method, state: train.State) -> Prompts:
-    """What a training leaves: the last prompts, or their average over epochs."""
-    return state.optimizer.average if method.epoch_weights else state.prompts
-
-
 class End(NamedTuple):
     """Where `run_steps` ended: the last state, and what it took over all restarts."""
 
@@ -183,7 +127,7 @@ class End(NamedTuple):
 
 def trained_by(method: Method, end: End) -> Trained:
     """What a training that ended so leaves."""
-    return Trained(result(method, end.state), *end[1:])
+    return Trained(train.result(method, end.state), *end[1:])
 
 
 def run_steps(

@@ -30,7 +30,7 @@ from prompt_jax.methods import (
     zero_shot,
 )
 from prompt_jax.methods.encoders import Encoders
-from prompt_jax.methods.frames import average_frames
+from prompt_jax.methods.frames import average_frames, tower_for
 from prompt_jax.methods.method import (
     UNSEEN,
     Method,
@@ -38,6 +38,7 @@ from prompt_jax.methods.method import (
     Pairs,
     Prompts,
     Task,
+    index_trained,
     look,
     make_task,
 )
@@ -97,10 +98,12 @@ __all__ = [
     "average_frames",
     "get",
     "get_encoders",
+    "index_trained",
     "look",
     "make_task",
     "recognize",
     "retrieve",
+    "tower_for",
 ]
 
 

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from prompt_jax.clip import CLIP, Frozen
+from prompt_jax.methods.method import Method
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,3 +27,9 @@ def average_frames(clip: CLIP) -> FrameAverage:
     """The same CLIP, for clips."""
     fields = {field.name: getattr(clip, field.name) for field in dataclasses.fields(clip)}
     return FrameAverage(**fields)
+
+
+def tower_for(method: Method, clip: CLIP, kind: str) -> CLIP:
+    """The CLIP that a method gets: on "clips", one of pictures sees the mean over their frames."""
+    of_pictures = method.sees in ("images", "features")
+    return average_frames(clip) if kind == "clips" and of_pictures else clip

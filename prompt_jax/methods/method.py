@@ -189,6 +189,14 @@ def make_task(
     return dataclasses.replace(task, constants=method.constants(task, class_names, template))
 
 
+def index_trained(known: Sequence[str], names: Sequence[str]) -> list[int]:
+    """Which of the classes trained on each class is, by name; `UNSEEN` for another one."""
+    if tuple(names) == tuple(known):
+        return list(range(len(known)))
+    position = {name: label for label, name in enumerate(known)}
+    return [position.get(name, UNSEEN) for name in names]
+
+
 @functools.partial(jax.jit, static_argnums=0)
 def _encode_sos(clip, frozen, token):
     return clip.prefill(frozen, clip.embed_text(frozen, token))

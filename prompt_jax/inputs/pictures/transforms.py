@@ -32,6 +32,12 @@ _LONGEST = 256
 Box = tuple[int, int, int, int]
 
 
+def statistics(stats: Stats) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation of each channel that a name stands for."""
+    mean, std = _STATS[stats]
+    return tuple(mean.tolist()), tuple(std.tolist())
+
+
 def test_transform(
     image: Image.Image, size: int, out: np.ndarray | None = None, stats: Stats = "clip"
 ) -> np.ndarray:

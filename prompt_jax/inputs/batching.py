@@ -1,0 +1,95 @@
+"""Pictures or clips read ahead in threads, as batches of few sizes."""
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from prompt_jax.errors import BadPicture
+from prompt_jax.inputs.given import Inputs, prepare
+
+# A program is compiled for each size that comes up: of fewer pictures the next one is filled up.
+SIZES = (1, 4, 16, 64)
+BATCHES_AHEAD = 2
+
+
+class Batch(NamedTuple):
+    """Some of the pictures, in their order.
+
+    Attributes:
+        images: float32[B, …], zeros where there is no picture to show.
+        places: int[n], n ≤ B, which pictures the first n are, from 0.
+        errors: what could not be read, by its place; it is not among `places`.
+    """
+
+    images: np.ndarray
+    places: np.ndarray
+    errors: dict[int, BadPicture]
+
+
+def sizes_for(batch_size: int, devices: int = 1) -> list[int]:
+    """The sizes of batches up to `batch_size`, multiples of the number of devices, ascending."""
+    sizes = [size for size in SIZES if size < batch_size] + [batch_size]
+    return sorted({-(-size // devices) * devices for size in sizes})
+
+
+def in_batches(
+    items: Sequence[Any],
+    inputs: Inputs,
+    sizes: Sequence[int],
+    on_error: Callable[[BadPicture], None] | None = None,
+) -> Iterator[Batch]:
+    """All pictures in order, in batches of the largest size and, at the end, the one that fits.
+
+    Args:
+        items: pictures or clips, see `given`.
+        inputs: how they are prepared.
+        sizes: of batches, ascending.
+        on_error: is told of a file that cannot be read, which is then left out; None lets that
+            error end it all.
+
+    Raises:
+        BadPicture: a file cannot be read, and `on_error` is None.
+        PromptError: an array has a shape, type or range that none has.
+    """
+    threads = min(8, os.cpu_count() or 1)
+    starts = range(0, len(items), sizes[-1])
+    with ThreadPoolExecutor(threads) as pool:
+        waiting: deque[tuple[int, np.ndarray, list[Future[None]]]] = deque()
+        try:
+            for start in starts:
+                some = items[start : start + sizes[-1]]
+                images = np.zeros((len(some), *inputs.shape), np.float32)
+                jobs = [
+                    pool.submit(prepare, item, inputs, out)
+                    for item, out in zip(some, images, strict=True)
+                ]
+                waiting.append((start, images, jobs))
+                if len(waiting) > BATCHES_AHEAD:
+                    yield _collect(*waiting.popleft(), sizes, on_error)
+            while waiting:
+                yield _collect(*waiting.popleft(), sizes, on_error)
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _collect(start, images, jobs, sizes, on_error):
+    errors = {}
+    for number, job in enumerate(jobs):
+        try:
+            job.result()
+        except BadPicture as bad:
+            if on_error is None:
+                raise
+            on_error(bad)
+            errors[start + number] = bad
+    read = np.array([n for n in range(len(jobs)) if start + n not in errors], np.int64)
+    size = next(size for size in sizes if size >= max(len(read), 1))
+    if errors or size != len(images):
+        full = np.zeros((size, *images.shape[1:]), np.float32)
+        full[: len(read)] = images[read]
+        images = full
+    return Batch(images, start + read, errors)

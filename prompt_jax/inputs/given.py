@@ -1,0 +1,228 @@
+"""What a person hands over as pictures or clips, checked, and made into the image tower's input.
+
+A picture is a path, a Pillow picture, uint8[H, W, 3] of any size, or float[S, S, 3] that is
+normalised already. A clip is the path of a file or of a folder of frames, a list of Pillow
+pictures, uint8[F, H, W, 3], or float[F, S, S, 3] that is normalised already.
+"""
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from prompt_jax.errors import PromptError
+from prompt_jax.inputs.clips import sampling, transforms, vifi
+from prompt_jax.inputs.clips.opening import Clip, open_any
+from prompt_jax.inputs.pictures.decoding import open_picture
+from prompt_jax.inputs.pictures.transforms import CHANNELS, Stats, statistics, test_transform
+
+CROPS = {"clip": transforms.test_transform, "vifi": vifi.test_transform}
+# No normalised picture is beyond: black is -1.8, white 2.7.
+FARTHEST = 10.0
+PATHS = (str, os.PathLike)
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """How a picture or clip becomes what the image tower takes.
+
+    Attributes:
+        image_size: S, pixels; the short side is resized to it (bicubic), the middle is cut out.
+        mean, std: of each channel (RGB, in 0..1), what is subtracted and divided by.
+        stats: the name that mean and std have here, "clip" or "imagenet".
+        frames: F, of a clip; 0 of pictures.
+        frame_rule: which frames of a clip; see `clips.sampling`. "" of pictures.
+        crop: of clips also "vifi", see `clips.vifi`.
+    """
+
+    image_size: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    stats: Stats = "clip"
+    frames: int = 0
+    frame_rule: str = ""
+    crop: str = "clip"
+
+    @classmethod
+    def of(
+        cls,
+        image_size: int,
+        stats: Stats = "clip",
+        frames: int = 0,
+        frame_rule: str = "",
+        crop: str = "clip",
+    ) -> "Inputs":
+        """With the mean and standard deviation that `stats` names."""
+        mean, std = statistics(stats)
+        return cls(image_size, mean, std, stats, frames, frame_rule, crop)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of one picture or clip, without the batch."""
+        frames = (self.frames,) if self.frames else ()
+        return (*frames, self.image_size, self.image_size, CHANNELS)
+
+    @property
+    def kind(self) -> str:
+        """ "clip" or "picture"."""
+        return "clip" if self.frames else "picture"
+
+
+def as_items(given: Any, inputs: Inputs) -> list[Any]:
+    """One picture or clip, or several, as a list of single ones.
+
+    Raises:
+        PromptError: it is nothing of what a picture or clip can be, or an array of another number
+            of axes.
+    """
+    one = len(inputs.shape)
+    if isinstance(given, (*PATHS, Image.Image)):
+        return [given]
+    if hasattr(given, "shape") and hasattr(given, "dtype"):
+        array = np.asarray(given)
+        if array.ndim == one:
+            return [array]
+        if array.ndim == one + 1:
+            return list(array)
+        raise PromptError(f"{_described(array)} {_wanted(inputs)}")
+    if isinstance(given, Iterator | Sequence):
+        items = list(given)
+        if inputs.frames and items and all(isinstance(item, Image.Image) for item in items):
+            return [items]
+        return items
+    raise PromptError(f"a {type(given).__name__} is no {inputs.kind}; {_wanted(inputs)}")
+
+
+def prepare(item: Any, inputs: Inputs, out: np.ndarray) -> None:
+    """Writes one picture or clip, as the image tower takes it, to `out`, float32[*inputs.shape].
+
+    Raises:
+        BadPicture: a file cannot be read.
+        PromptError: an array has a shape, type or range that none has.
+    """
+    if inputs.frames:
+        _prepare_clip(item, inputs, out)
+    elif is_float(item):
+        out[...] = checked(item, inputs)
+    else:
+        test_transform(decode(item, inputs), inputs.image_size, out, inputs.stats)
+
+
+def decode(item: Any, inputs: Inputs) -> Image.Image:
+    """One picture that is not normalised yet, in RGB; raises as `prepare`."""
+    if isinstance(item, PATHS):
+        return open_picture(Path(item), upright=True)
+    if isinstance(item, Image.Image):
+        return item.convert("RGB")
+    return Image.fromarray(_pixels(item, inputs, 3))
+
+
+def open_clip(item: Any, inputs: Inputs) -> Clip:
+    """One clip that is not normalised yet; raises as `prepare`."""
+    if isinstance(item, PATHS):
+        return open_any(Path(item))
+    if isinstance(item, list | tuple):
+        frames = [decode(frame, inputs) for frame in item]
+    else:
+        frames = [Image.fromarray(frame) for frame in _pixels(item, inputs, 4)]
+    if not frames:
+        raise PromptError("a clip without frames; give at least one")
+    return Frames(frames)
+
+
+@dataclass(frozen=True)
+class Frames:
+    """A clip in memory."""
+
+    pictures: Sequence[Image.Image]
+    rate: float | None = None
+
+    @property
+    def count(self) -> int:
+        """How many frames there are."""
+        return len(self.pictures)
+
+    def frames(self, indices: Sequence[int]) -> Iterator[Image.Image]:
+        """Frames in RGB, one at a time."""
+        return (self.pictures[index] for index in indices)
+
+
+def is_float(item: Any) -> bool:
+    """Whether it is an array of floating-point numbers, which are taken as normalised."""
+    kind = getattr(getattr(item, "dtype", None), "kind", "")
+    return kind in "fV"  # V: bfloat16
+
+
+def checked(item: Any, inputs: Inputs) -> np.ndarray:
+    """A normalised array, float32[*inputs.shape].
+
+    Raises:
+        PromptError: it has another shape, or numbers that no normalised picture has.
+    """
+    array = np.asarray(item, np.float32)
+    if array.shape != inputs.shape:
+        raise PromptError(
+            f"{_described(item)} {_wanted(inputs)}{_turned(array.shape, inputs.shape)}"
+        )
+    if not np.isfinite(array).all():
+        raise PromptError(f"{_described(item)} some of its numbers are infinite or no numbers")
+    least, most = float(array.min()), float(array.max())
+    if max(-least, most) > FARTHEST or (0 <= least < most <= 1):
+        raise PromptError(
+            f"{_described(item)} its numbers are from {least:g} to {most:g}: floating-point arrays "
+            "are taken as normalised (mean subtracted, divided by the standard deviation; about "
+            "-1.8 to 2.7). Give uint8 of 0 to 255, or what `preprocess` makes of it"
+        )
+    return array
+
+
+def _prepare_clip(item, inputs, out):
+    if is_float(item):
+        out[...] = checked(item, inputs)
+        return
+    clip = open_clip(item, inputs)
+    chosen = sampling.choose(inputs.frame_rule, clip.count, inputs.frames, clip.rate).tolist()
+    CROPS[inputs.crop](clip.frames(chosen), inputs.image_size, out, inputs.stats)
+
+
+def _pixels(item, inputs, axes):
+    """uint8[..., H, W, 3] of a picture (3 axes) or clip (4)."""
+    if not (hasattr(item, "shape") and hasattr(item, "dtype")):
+        raise PromptError(f"a {type(item).__name__} is no {inputs.kind}; {_wanted(inputs)}")
+    array = np.asarray(item)
+    fits = array.ndim == axes and array.shape[-1] == CHANNELS and array.size
+    if array.dtype != np.uint8 or not fits:
+        hint = _turned(array.shape, (*[None] * (axes - 1), CHANNELS))
+        if array.ndim == axes and array.shape[-1] == 4:
+            hint = "; drop the fourth channel: x[..., :3]"
+        raise PromptError(f"{_described(array)} {_wanted(inputs)}{hint}")
+    return np.ascontiguousarray(array)
+
+
+def _turned(shape, wanted):
+    """A hint where channels come first, as in PyTorch."""
+    if len(shape) == len(wanted) and shape[-3] == CHANNELS and shape[-1] != CHANNELS:
+        return "; channels come first in it, so turn it: np.moveaxis(x, -3, -1)"
+    return ""
+
+
+def _described(array):
+    return f"an array of {array.dtype}{list(array.shape)}:"
+
+
+def _wanted(inputs):
+    size = inputs.image_size
+    if inputs.frames:
+        return (
+            "a clip is a path, a list of Pillow pictures, uint8[frames, height, width, 3] of any "
+            f"size, or normalised float[{inputs.frames}, {size}, {size}, 3]; several are a list, "
+            "or have a first axis more"
+        )
+    return (
+        "a picture is a path, a Pillow picture, uint8[height, width, 3] of any size, or "
+        f"normalised float[{size}, {size}, 3]; several are a list, or have a first axis more"
+    )

@@ -1,0 +1,185 @@
+"""`load`: from a name, a folder or a run to a `Model`."""
+
+import functools
+import os
+import pathlib
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from prompt_jax import methods, saved
+from prompt_jax.clip import CLIP, CLIPConfig, Frozen, loading
+from prompt_jax.clip.memory import default_budget
+from prompt_jax.errors import PromptError, unknown
+from prompt_jax.inputs.given import Inputs
+from prompt_jax.methods import Method
+from prompt_jax.model import Model, model_folder
+from prompt_jax.prompts import PHOTO
+from prompt_jax.saved import Saved
+from prompt_jax.sharding import Placement, find_devices
+
+DTYPES = ("float32", "bfloat16")
+HUB = "hf:"
+VIDEO = "a video of a {}."
+
+
+def load(
+    source: str | os.PathLike,
+    *,
+    backbone: str | os.PathLike | None = None,
+    activation: str | None = None,
+    dtype: str | None = None,
+    frames: int = 0,
+) -> Model:
+    """A CLIP with trained prompts, or without.
+
+    Args:
+        source: a run's folder, or another one with model.json; "hf:user/name", one on the Hugging
+            Face hub; or a bare backbone, whatever `clip.loading.load` takes ("ViT-B/16", a folder,
+            a file, "embedded").
+        backbone: of a trained model, where its backbone is now; None for where it was.
+        activation: of a bare backbone, see `clip.loading.load`.
+        dtype: compute type of the frozen towers, "float32" or "bfloat16"; None for what was
+            trained with, float32 of a bare backbone.
+        frames: of a bare backbone: it looks at clips, at so many frames each; 0 at pictures.
+
+    Raises:
+        PromptError: what is there is no model, is damaged, or has another backbone than it was
+            trained on.
+    """
+    if dtype is not None and dtype not in DTYPES:
+        raise unknown("dtype", dtype, DTYPES)
+    find_devices()
+    text = os.fspath(source)
+    folder = _download(text.removeprefix(HUB)) if text.startswith(HUB) else model_folder(source)
+    if folder is None:
+        if backbone is not None:
+            raise PromptError(
+                f"{source} is a backbone, or holds no trained model, so backbone={backbone} would "
+                "be passed over; leave it out"
+            )
+        return _bare(text, activation, dtype or "float32", frames)
+    if frames or activation:
+        raise PromptError(
+            f"frames={frames} and activation={activation} are of a bare backbone; {source} has its "
+            "own: leave them out"
+        )
+    return restore(saved.read(folder), folder, backbone, dtype)
+
+
+def restore(
+    model: Saved,
+    folder: pathlib.Path,
+    backbone: str | os.PathLike | None = None,
+    dtype: str | None = None,
+) -> Model:
+    """The model that was saved, with its backbone.
+
+    Args:
+        model: of `saved.read`.
+        folder: where it was read, for messages.
+        backbone, dtype: see `load`.
+
+    Raises:
+        PromptError: see `load`.
+    """
+    method, settings = method_of(model)
+    source = os.fspath(backbone or model.backbone)
+    try:
+        sizes, frozen = loading.load(source, model.activation or None)
+    except PromptError as error:
+        raise PromptError(
+            f"the backbone of {folder}, {source}: {error}; say where it is now by backbone=…"
+        ) from error
+    if loading.fingerprint(sizes, frozen) != model.backbone_hash:
+        raise PromptError(
+            f"{folder} was trained on another backbone than {source} holds; its prompts mean "
+            f"nothing to this one. It was trained on {model.backbone}"
+        )
+    clip, placed = place(sizes, frozen, dtype or model.dtype)
+    return Model(
+        name=model.method,
+        method=method,
+        settings=settings,
+        prompts=Placement().replicate(jax.tree.map(jnp.asarray, model.prompts)),
+        clip=clip,
+        frozen=placed,
+        inputs=model.inputs,
+        class_names=model.class_names,
+        template=model.template,
+        trained=dict(model.trained),
+        backbone=source,
+        activation=model.activation,
+        task=model.task,
+    )
+
+
+def method_of(model: Saved) -> tuple[Method, Any]:
+    """The method of a saved model, as it tells classes apart, and its `Settings`.
+
+    Raises:
+        PromptError: there is no such method, or its settings are others by now.
+    """
+    method = find_method(model.method, model.kind, model.task)
+    fields = {
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in model.settings.items()
+    }
+    try:
+        return method, method.Settings(**fields)
+    except TypeError as error:
+        raise PromptError(
+            f"the settings of {model.method} in model.json are of another version ({error})"
+        ) from error
+
+
+def find_method(name: str, kind: str, task: str = "classes") -> Method:
+    """The method of that name for "pictures" or "clips", as it tells classes apart.
+
+    One that was trained to tell "captions" apart takes classes for captions.
+
+    Raises:
+        PromptError: there is none.
+    """
+    if kind == "clips" and (task == "captions" or name not in methods.METHODS):
+        return recognize(methods.get_encoders(name))
+    return methods.get(name)
+
+
+# Cached: programs are compiled for a method, by its identity.
+recognize = functools.cache(methods.recognize)
+
+
+def place(sizes: CLIPConfig, frozen: Frozen, dtype: str) -> tuple[CLIP, Frozen]:
+    """A backbone on all devices."""
+    clip = CLIP(sizes, jnp.dtype(dtype), default_budget(), jax.device_count())
+    return clip, Placement().replicate(jax.tree.map(jnp.asarray, frozen))
+
+
+def _bare(source: str, activation: str | None, dtype: str, frames: int) -> Model:
+    if frames < 0:
+        raise PromptError(f"frames={frames} must be 0, for pictures, or more")
+    clip, frozen = place(*loading.load(source, activation), dtype)
+    method = methods.get("zero_shot")
+    return Model(
+        name="zero_shot",
+        method=method,
+        settings=method.Settings(),
+        prompts={},
+        clip=clip,
+        frozen=frozen,
+        inputs=Inputs.of(
+            clip.config.image_size, frames=frames, frame_rule="even" if frames else ""
+        ),
+        template=VIDEO if frames else PHOTO,
+        backbone=source,
+        activation=activation or "",
+    )
+
+
+def _download(name: str) -> pathlib.Path:
+    """A model's folder on the hub, downloaded once."""
+    from prompt_jax.sharing import download  # what it needs takes a second to import
+
+    return download(name)

@@ -1,0 +1,376 @@
+"""The front door: a CLIP, with trained prompts or without, that looks at pictures and says what.
+
+import prompt_jax as pj
+model = pj.load("results/pro_mpt")
+print(model.predict(["cat.jpg", "dog.jpg"]))
+"""
+
+import dataclasses
+import functools
+import os
+import pathlib
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from prompt_jax import methods, progress, saved
+from prompt_jax.captions import tokenize_captions
+from prompt_jax.clip import CLIP, Frozen, loading, normalize, tokenizer
+from prompt_jax.errors import BadPicture, PromptError
+from prompt_jax.inputs.batching import in_batches, sizes_for
+from prompt_jax.inputs.given import PATHS, Inputs, as_items, prepare
+from prompt_jax.methods import Method, Prompts, Task
+from prompt_jax.predictions import Predictions
+from prompt_jax.prompts import PHOTO, encode_templates
+from prompt_jax.retrieval import text_batches
+from prompt_jax.sharding import Placement
+
+BATCH_SIZE = 64
+MANY = 256  # pictures or clips from which on a bar is shown
+TASKS_KEPT = 4
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Model:
+    """A frozen CLIP, its method and prompts.
+
+    What computes is compiled at the first call for a number of pictures and classes, and then kept:
+    batches come in few sizes. All devices are used.
+
+    Attributes:
+        name: the method's, from the tables of methods.
+        method, settings, prompts: what was trained; zero-shot CLIP has no prompts.
+        clip, frozen: the backbone.
+        inputs: how pictures or clips are prepared.
+        class_names: those that the prompts were trained on; none of a bare backbone, and of one
+            that was trained on captions.
+        template: the text of a class, "{}" for its name, where the method has no own.
+        trained: what is told of the training; see `saved.Saved`.
+        backbone, activation, task: see `saved.Saved`.
+        texts: of zero-shot CLIP, several templates to average over.
+    """
+
+    name: str
+    method: Method
+    settings: Any
+    prompts: Prompts
+    clip: CLIP
+    frozen: Frozen
+    inputs: Inputs
+    class_names: tuple[str, ...] = ()
+    template: str = PHOTO
+    trained: dict[str, Any] = dataclasses.field(default_factory=dict)
+    backbone: str = ""
+    activation: str = ""
+    task: str = "classes"
+    texts: tuple[str, ...] = ()
+    _tasks: dict[Any, tuple[Task, Any]] = dataclasses.field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        """The method, and of how many classes."""
+        classes = f", {len(self.class_names)} classes" if self.class_names else ""
+        seen = f"{self.inputs.kind}s of {self.inputs.image_size} pixels"
+        return f"Model({self.name}{classes}, {seen})"
+
+    def preprocess(self, picture: Any) -> np.ndarray:
+        """One picture float32[S, S, 3], or clip float32[F, S, S, 3], as the image tower takes it.
+
+        Args:
+            picture: see `inputs.given`.
+
+        Raises:
+            BadPicture: a file cannot be read.
+            PromptError: it is no picture, or an array that none can be.
+        """
+        [item] = as_items(picture, self.inputs)
+        out = np.empty(self.inputs.shape, np.float32)
+        prepare(item, self.inputs, out)
+        return out
+
+    def tokenize(self, texts: Sequence[str] | str) -> np.ndarray:
+        """Token ids int32[N, 77] with SOS and EOT, padded with zeros.
+
+        Raises:
+            PromptError: a text does not fit.
+        """
+        return tokenizer.tokenize(_listed(texts), self.clip.config.context_length)
+
+    def encode_images(self, pictures: Any, batch_size: int = BATCH_SIZE) -> np.ndarray:
+        """Features float32[P, d] of pictures or clips, L2-normalised.
+
+        They are frozen CLIP's; of a method with two encoders (VoP, ViLT-CLIP, …) its own, under its
+        prompts, to be compared with those of `encode_texts`.
+
+        Args:
+            pictures: one or several, see `inputs.given`.
+            batch_size: how many at once, at most.
+
+        Raises:
+            BadPicture: a file cannot be read.
+            PromptError: an array is not what a picture can be.
+        """
+        encoders = methods.ENCODERS.get(self.name) if self.method.sees not in _OF_PICTURES else None
+        if encoders:
+            task, _ = self._without_classes
+            run = functools.partial(_compiled_clips(encoders), self.prompts, task)
+        else:
+            run = functools.partial(_encode_images, self._tower, self.frozen)
+        items = as_items(pictures, self.inputs)
+        features = np.zeros((len(items), self.clip.config.embed_dim), np.float32)
+        self._run(items, run, features, batch_size, None)
+        return features
+
+    def encode_texts(self, texts: Sequence[str] | str) -> np.ndarray:
+        """Features float32[N, d] of texts, L2-normalised; see `encode_images`.
+
+        Raises:
+            PromptError: a text does not fit.
+        """
+        listed = _listed(texts)
+        if self.method.sees in _OF_PICTURES or self.name not in methods.ENCODERS:
+            tokens = jnp.asarray(self.tokenize(listed))
+            return np.asarray(_encode_texts(self.clip, self.frozen, tokens))
+        encoders = methods.ENCODERS[self.name]
+        task, _ = self._without_classes
+        room = self.clip.config.context_length
+        rows = tokenize_captions(listed, encoders.text_prompts(self.settings), room).tokens
+        run = _compiled_texts(encoders)
+        size = min(BATCH_SIZE, max(len(rows), 1))
+        found = [np.asarray(run(self.prompts, task, each)) for each in text_batches(rows, size)]
+        return np.concatenate(found)[: len(rows)]
+
+    def zero_shot(self, names: Sequence[str], templates: Sequence[str] | str = PHOTO) -> "Model":
+        """Zero-shot CLIP for these classes, without prompts.
+
+        Args:
+            names: K class names.
+            templates: the text of a class, "{}" for its name; of several the features are averaged.
+        """
+        texts = (templates,) if isinstance(templates, str) else tuple(templates)
+        if not texts:
+            raise PromptError(f"templates is empty; give at least one, such as {PHOTO!r}")
+        method = methods.get("zero_shot")
+        model = dataclasses.replace(
+            self,
+            name="zero_shot",
+            method=method,
+            settings=method.Settings(),
+            prompts={},
+            class_names=tuple(names),
+            template=texts[0],
+            texts=texts if len(texts) > 1 else (),
+            trained={},
+            task="classes",
+            _tasks={},
+        )
+        model._task_of(names)  # names that cannot be encoded are met here
+        return model
+
+    def predict(
+        self,
+        pictures: Any,
+        classes: Sequence[str] | None = None,
+        top_k: int = 5,
+        batch_size: int = BATCH_SIZE,
+        on_error: Callable[[BadPicture], None] | None = None,
+    ) -> Predictions:
+        """What pictures or clips show.
+
+        Args:
+            pictures: one or several, see `inputs.given`.
+            classes: names to choose from; None for those that the prompts were trained on.
+            top_k: how many each `Prediction` lists.
+            batch_size: how many at once, at most.
+            on_error: is told of a file that cannot be read, which then has no classes; None lets
+                the error end it.
+
+        Raises:
+            BadPicture: a file cannot be read.
+            PromptError: an array is not what a picture can be, there are no classes, or the method
+                cannot tell these apart.
+        """
+        if top_k < 1:
+            raise PromptError(f"top_k={top_k} must be at least 1")
+        names = self._names(classes)
+        task, prepared = self._task_of(names)
+        items = as_items(pictures, self.inputs)
+        run = functools.partial(_compiled_logits(self.method), self.prompts, prepared, task)
+        blank = jax.ShapeDtypeStruct((1, *self.inputs.shape), jnp.float32)
+        iterations = jax.eval_shape(run, blank).shape[1]
+        logits = np.full((len(items), iterations, len(names)), np.nan, np.float32)
+        errors = self._run(items, run, logits, batch_size, on_error)
+        sources = tuple(
+            os.fspath(item) if isinstance(item, PATHS) else f"#{number}"
+            for number, item in enumerate(items)
+        )
+        return Predictions(sources, names, np.moveaxis(logits, 1, 0), top_k, errors)
+
+    def save(self, folder: str | os.PathLike) -> pathlib.Path:
+        """Writes model.json and prompts.safetensors, which `load` reads; the backbone is not in it.
+
+        Args:
+            folder: a new or empty one.
+
+        Returns:
+            the folder.
+
+        Raises:
+            PromptError: the folder holds something, or templates are averaged, which is not kept.
+        """
+        if self.texts:
+            raise PromptError(
+                f"an average of {len(self.texts)} templates is not kept; save one with a single "
+                "template"
+            )
+        path = pathlib.Path(folder)
+        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+            raise PromptError(f"{path} is there already; name a new or empty folder")
+        path.mkdir(parents=True, exist_ok=True)
+        saved.write(path, self._as_saved())
+        return path
+
+    def _as_saved(self):
+        config, frozen = self.clip.config, jax.tree.map(np.asarray, self.frozen)
+        return saved.Saved(
+            method=self.name,
+            kind=f"{self.inputs.kind}s",
+            task=self.task,
+            settings=dataclasses.asdict(self.settings),
+            class_names=self.class_names,
+            template=self.template,
+            backbone=self.backbone,
+            backbone_hash=loading.fingerprint(config, frozen),
+            activation=self.activation,
+            dtype=self.clip.dtype.name,
+            sizes=config,
+            inputs=self.inputs,
+            trained=self.trained,
+            prompts=jax.tree.map(np.asarray, self.prompts),
+        )
+
+    def _names(self, classes):
+        if isinstance(classes, str):
+            raise PromptError(f"classes must be a list of names; write [{classes!r}]")
+        names = tuple(self.class_names if classes is None else classes)
+        if not names:
+            raise PromptError(
+                "there are no classes to choose from: give classes=[…], the names of what may be "
+                "seen"
+            )
+        if len(set(names)) < len(names):
+            twice = next(name for name in names if names.count(name) > 1)
+            raise PromptError(f"class {twice!r} is there twice; give each name once")
+        return names
+
+    def _task_of(self, names):
+        """The task over these classes, and what no picture changes of it; the last few are kept."""
+        names = tuple(names)
+        if names not in self._tasks:
+            index = methods.index_trained(self.class_names, names)
+            task = methods.make_task(
+                self.method, self._tower, self.frozen, names, self.settings, self.template, index
+            )
+            if self.texts:
+                texts = encode_templates(self.clip, self.frozen, self.texts, names)
+                task = dataclasses.replace(task, constants=normalize(texts))
+            while len(self._tasks) >= TASKS_KEPT:
+                self._tasks.pop(next(iter(self._tasks)))
+            self._tasks[names] = (task, _compiled_prepare(self.method)(self.prompts, task))
+        return self._tasks[names]
+
+    @property
+    def _tower(self):
+        """The backbone as the method sees it: of pictures, on clips, the mean over their frames."""
+        return methods.tower_for(self.method, self.clip, f"{self.inputs.kind}s")
+
+    @property
+    def _without_classes(self):
+        """A task for texts that are no classes."""
+        if None not in self._tasks:
+            encoders = methods.retrieve(methods.get_encoders(self.name))
+            task = methods.make_task(encoders, self.clip, self.frozen, (), self.settings)
+            self._tasks[None] = (task, None)
+        return self._tasks[None]
+
+    def _run(self, items, run, out, batch_size, on_error):
+        """Puts what `run` says of each picture to its place in `out`; the errors by place."""
+        if batch_size < 1:
+            raise PromptError(f"batch_size={batch_size} must be at least 1")
+        placement = Placement()
+        errors: dict[int, BadPicture] = {}
+        sizes = sizes_for(batch_size, placement.devices)
+        shown = len(items) if len(items) >= MANY else 0
+        done, waiting = 0, None
+        with _bar(f"{self.name} on {self.inputs.kind}s", shown) as advance:
+            for batch in in_batches(items, self.inputs, sizes, on_error):
+                errors |= batch.errors
+                found = run(placement.split(batch.images))
+                # The device computes this batch while the next ones are read.
+                if waiting is not None:
+                    _put(out, *waiting)
+                waiting = (batch.places, found)
+                done += len(batch.places) + len(batch.errors)
+                advance(done, "")
+            if waiting is not None:
+                _put(out, *waiting)
+        return errors
+
+
+_OF_PICTURES = ("images", "features")
+
+
+def _put(out, places, found):
+    out[places] = np.asarray(found, np.float32)[: len(places)]
+
+
+def _bar(title, total):
+    return progress.bar(title, total) if total else progress.silence()
+
+
+def _listed(texts):
+    return [texts] if isinstance(texts, str) else list(texts)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _encode_images(clip, frozen, images):
+    return normalize(clip.encode_image(frozen, images))
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _encode_texts(clip, frozen, tokens):
+    return normalize(clip.encode_text(frozen, tokens))
+
+
+@functools.cache
+def _compiled_prepare(method):
+    return jax.jit(method.prepare)
+
+
+@functools.cache
+def _compiled_logits(method):
+    def logits(prompts, prepared, task, images):
+        """float32[B, iterations, K]."""
+        seen = methods.look(method, task, images)
+        return jnp.moveaxis(method.forward(prompts, prepared, task, seen).logits, 0, 1)
+
+    return jax.jit(logits)
+
+
+@functools.cache
+def _compiled_clips(encoders):
+    return jax.jit(encoders.encode_clips)
+
+
+@functools.cache
+def _compiled_texts(encoders):
+    return jax.jit(encoders.encode_texts)
+
+
+def model_folder(source: str | os.PathLike) -> pathlib.Path | None:
+    """The folder, if `source` is one that holds, or should hold, a trained model."""
+    folder = pathlib.Path(source)
+    found = ("model.json", "results.json", "run.json")
+    return folder if any((folder / name).is_file() for name in found) else None

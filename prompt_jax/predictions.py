@@ -1,0 +1,122 @@
+"""What a model says of pictures: a row each, and a table to look at."""
+
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, overload
+
+import numpy as np
+
+from prompt_jax.errors import BadPicture
+
+SHOWN_ROWS = 20
+
+
+@dataclasses.dataclass(frozen=True)
+class Prediction:
+    """Of one picture or clip.
+
+    Attributes:
+        source: its path; of an array or a picture in memory its number, as "#0".
+        classes: the likeliest, first the best.
+        probabilities: theirs, 0 to 1.
+        iterations: of each of the method's iterations the likeliest class and its probability; of
+            most methods there is one.
+        error: why it could not be read; "" where it was, and else there are no classes.
+    """
+
+    source: str
+    classes: tuple[str, ...] = ()
+    probabilities: tuple[float, ...] = ()
+    iterations: tuple[tuple[str, float], ...] = ()
+    error: str = ""
+
+    def __str__(self) -> str:
+        """One line: the source, and classes with percent."""
+        pairs = zip(self.classes, self.probabilities, strict=True)
+        said = ", ".join(f"{name} {probability:.1%}" for name, probability in pairs)
+        return f"{self.source}: {self.error or said}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Predictions(Sequence[Prediction]):
+    """Of P pictures or clips among K classes; a sequence of `Prediction`.
+
+    Attributes:
+        sources: of each picture, see `Prediction`.
+        class_names: K of them.
+        logits: float32[iterations, P, K]; the last is the answer, the first of ProMPT's is
+            zero-shot CLIP's. NaN where a picture could not be read.
+        top_k: how many classes a `Prediction` lists.
+        errors: what could not be read, by its place.
+    """
+
+    sources: tuple[str, ...]
+    class_names: tuple[str, ...]
+    logits: np.ndarray
+    top_k: int
+    errors: Mapping[int, BadPicture]
+
+    @property
+    def probabilities(self) -> np.ndarray:
+        """float32[P, K], of the last iteration; rows sum to 1."""
+        return softmax(self.logits[-1])
+
+    @property
+    def labels(self) -> np.ndarray:
+        """int[P], the likeliest class; -1 where a picture could not be read."""
+        labels = np.argmax(self.logits[-1], axis=-1)
+        labels[list(self.errors)] = -1
+        return labels
+
+    def __len__(self) -> int:
+        """P."""
+        return len(self.sources)
+
+    @overload
+    def __getitem__(self, place: int) -> Prediction: ...
+
+    @overload
+    def __getitem__(self, place: slice) -> list[Prediction]: ...
+
+    def __getitem__(self, place):
+        """Of one picture, or of several."""
+        if isinstance(place, slice):
+            return [self[number] for number in range(len(self))[place]]
+        place = range(len(self))[place]
+        if place in self.errors:
+            return Prediction(self.sources[place], error=self.errors[place].reason)
+        each = softmax(self.logits[:, place])
+        best = np.argsort(-each[-1], kind="stable")[: self.top_k]
+        first = np.argmax(each, axis=-1)
+        return Prediction(
+            self.sources[place],
+            tuple(self.class_names[label] for label in best),
+            tuple(each[-1, best].tolist()),
+            tuple(
+                (self.class_names[label], float(row[label]))
+                for label, row in zip(first, each, strict=True)
+            ),
+        )
+
+    def __iter__(self) -> Iterator[Prediction]:
+        """Of each picture in turn."""
+        return (self[place] for place in range(len(self)))
+
+    def __str__(self) -> str:
+        """A line a picture, of the first twenty."""
+        lines = [str(one) for one in self[:SHOWN_ROWS]]
+        if len(self) > SHOWN_ROWS:
+            lines.append(f"… and {len(self) - SHOWN_ROWS:,} more")
+        return "\n".join(lines)
+
+    __repr__ = __str__
+
+    def as_rows(self) -> list[dict[str, Any]]:
+        """A dict a picture, for JSON lines or a data frame."""
+        return [dataclasses.asdict(one) for one in self]
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """Probabilities along the last axis."""
+    shifted = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    return shifted / shifted.sum(axis=-1, keepdims=True)
