@@ -1,23 +1,16 @@
 """What the commands of experiments share: mistakes become sentences, compiled programs are kept."""
 
 import signal
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
-from data_pipelines.errors import DataError
 from prompt_jax import commands
+from prompt_jax.command_line import explain
 from prompt_jax.commands import USAGE_ERROR
-from prompt_jax.errors import PromptError
 
 __all__ = ["INTERRUPTED", "USAGE_ERROR", "explain", "prepare_jax", "run"]
 
 INTERRUPTED = 128 + signal.SIGINT
 GOES_ON = "stopped; run again to go on"
-
-
-def explain(function: Callable[..., Any], *args: Any) -> int:
-    """Calls `function`; a person's mistake becomes one line and exit code 2, not a traceback."""
-    return commands.explain(function, *args, mistakes=(PromptError, DataError))
 
 
 def run(module: str, name: str, argv: Sequence[str], words: str = GOES_ON) -> int:

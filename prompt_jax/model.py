@@ -120,7 +120,7 @@ class Model:
             run = functools.partial(_encode_images, self._tower, self.frozen)
         items = as_items(pictures, self.inputs)
         features = np.zeros((len(items), self.clip.config.embed_dim), np.float32)
-        self._run(items, run, features, batch_size, None)
+        self._run(items, run, features, batch_size)
         return features
 
     def encode_texts(self, texts: Sequence[str] | str) -> np.ndarray:
@@ -176,6 +176,7 @@ class Model:
         top_k: int = 5,
         batch_size: int = BATCH_SIZE,
         on_error: Callable[[BadPicture], None] | None = None,
+        quiet: bool = False,
     ) -> Predictions:
         """What pictures or clips show.
 
@@ -186,6 +187,7 @@ class Model:
             batch_size: how many at once, at most.
             on_error: is told of a file that cannot be read, which then has no classes; None lets
                 the error end it.
+            quiet: shows no bar, however many they are.
 
         Raises:
             BadPicture: a file cannot be read.
@@ -201,7 +203,7 @@ class Model:
         blank = jax.ShapeDtypeStruct((1, *self.inputs.shape), jnp.float32)
         iterations = jax.eval_shape(run, blank).shape[1]
         logits = np.full((len(items), iterations, len(names)), np.nan, np.float32)
-        errors = self._run(items, run, logits, batch_size, on_error)
+        errors = self._run(items, run, logits, batch_size, on_error, quiet)
         sources = tuple(
             os.fspath(item) if isinstance(item, PATHS) else f"#{number}"
             for number, item in enumerate(items)
@@ -295,16 +297,17 @@ class Model:
             self._tasks[None] = (task, None)
         return self._tasks[None]
 
-    def _run(self, items, run, out, batch_size, on_error):
+    def _run(self, items, run, out, batch_size, on_error=None, quiet=False):
         """Puts what `run` says of each picture to its place in `out`; the errors by place."""
         if batch_size < 1:
             raise PromptError(f"batch_size={batch_size} must be at least 1")
         placement = Placement()
         errors: dict[int, BadPicture] = {}
         sizes = sizes_for(batch_size, placement.devices)
-        shown = len(items) if len(items) >= MANY else 0
+        silent = quiet or len(items) < MANY
+        title = f"{self.name} on {self.inputs.kind}s"
         done, waiting = 0, None
-        with _bar(f"{self.name} on {self.inputs.kind}s", shown) as advance:
+        with progress.silence() if silent else progress.bar(title, len(items)) as advance:
             for batch in in_batches(items, self.inputs, sizes, on_error):
                 errors |= batch.errors
                 found = run(placement.split(batch.images))
@@ -324,10 +327,6 @@ _OF_PICTURES = ("images", "features")
 
 def _put(out, places, found):
     out[places] = np.asarray(found, np.float32)[: len(places)]
-
-
-def _bar(title, total):
-    return progress.bar(title, total) if total else progress.silence()
 
 
 def _listed(texts):

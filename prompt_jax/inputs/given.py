@@ -154,7 +154,7 @@ class Frames:
 def is_float(item: Any) -> bool:
     """Whether it is an array of floating-point numbers, which are taken as normalised."""
     kind = getattr(getattr(item, "dtype", None), "kind", "")
-    return kind in "fV"  # V: bfloat16
+    return kind in ("f", "V")  # V: bfloat16
 
 
 def checked(item: Any, inputs: Inputs) -> np.ndarray:

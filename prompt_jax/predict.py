@@ -1,0 +1,217 @@
+"""What a trained model, or a bare CLIP, sees in pictures or clips.
+
+    python -m prompt_jax.predict RUN picture.jpg folder/ [--classes cat,dog] [--format table]
+
+RUN is a run's folder, hf:user/name, or a backbone such as ViT-B/16. Of a folder, all pictures below
+it are looked at; of a model of clips, all clips, a folder of frames being one. "-" reads paths from
+standard input, one a line. What cannot be read is a line with the reason, and never the end.
+
+Exit code 0: all were read; 1: some were not; 2: a mistake in the command.
+"""
+
+import sys
+
+from prompt_jax import command_line
+
+if __name__ == "__main__":  # before the imports below, so that Ctrl-C is heard while they run
+    sys.exit(command_line.run("prompt_jax.predict", "start", sys.argv[1:]))
+
+import argparse
+import csv
+import itertools
+import json
+import os
+import pathlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TextIO
+
+from prompt_jax import compiled, loading, progress
+from prompt_jax.errors import BadPicture, DataError, PromptError, printable
+from prompt_jax.inputs.clips.opening import SUFFIXES
+from prompt_jax.inputs.pictures.files import loose_pictures, pictures_below, subfolders
+from prompt_jax.model import BATCH_SIZE, Model
+from prompt_jax.predictions import Prediction
+
+# So many are looked at before their lines are printed; a bar counts them.
+AT_ONCE = 1024
+STDIN = "-"
+
+Writer = Callable[[Prediction], None]
+
+
+def start(argv: Sequence[str]) -> int:
+    """Parses, loads, predicts, prints."""
+    parser = argparse.ArgumentParser("python -m prompt_jax.predict", description=__doc__)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("run", metavar="RUN", help="a run's folder, hf:user/name or a backbone")
+    parser.add_argument("inputs", metavar="PATH", nargs="+", help='files, folders, or "-"')
+    parser.add_argument("--classes", default="", help="a,b,c, or a text file with a name a line")
+    parser.add_argument("--format", choices=WRITERS, default="table")
+    parser.add_argument("--top-k", type=int, default=5, help="classes a line (5)")
+    parser.add_argument("--batch-size", type=int, default=BATCH_SIZE, help=f"({BATCH_SIZE})")
+    parser.add_argument("--backbone", help="where the run's CLIP is now; default: where it was")
+    parser.add_argument("--frames", type=int, default=0, help="a bare CLIP looks at clips")
+    parser.add_argument("--dtype", help="float32 or bfloat16; default: as trained")
+    options = parser.parse_args(argv)
+    compiled.keep()
+    model = loading.load(
+        options.run, backbone=options.backbone, dtype=options.dtype, frames=options.frames
+    )
+    classes = read_classes(options.classes)
+    write = WRITERS[options.format](sys.stdout, options.top_k)
+    failed = 0
+    for one in predict_all(model, options.inputs, classes, options.top_k, options.batch_size):
+        write(one)
+        failed += bool(one.error)
+    if failed:
+        print(f"{failed:,} could not be read", file=sys.stderr)
+    return int(failed > 0)
+
+
+def predict_all(
+    model: Model,
+    paths: Sequence[str],
+    classes: Sequence[str] | None,
+    top_k: int,
+    batch_size: int,
+) -> Iterator[Prediction]:
+    """A prediction for each picture or clip at these paths, in their order.
+
+    Args:
+        model: looks.
+        paths: files, folders and "-", see `find`.
+        classes: see `Model.predict`.
+        top_k, batch_size: see `Model.predict`.
+    """
+    known = STDIN not in paths
+    found: Iterable[str] = find(paths, model.inputs.frames > 0)
+    if known:
+        found = list(found)
+    total = len(found) if isinstance(found, list) else 0
+    shown = progress.bar(f"{model.name} on {model.inputs.kind}s", total)
+    done, ahead = 0, iter(found)
+    with shown if total > batch_size else progress.silence() as advance:
+        # A first answer comes early, and tells whether the classes can be told apart.
+        for number in itertools.chain([batch_size], itertools.repeat(AT_ONCE)):
+            some = list(itertools.islice(ahead, number))
+            if not some:
+                return
+            yield from model.predict(some, classes, top_k, batch_size, _pass_over, quiet=True)
+            done += len(some)
+            advance(done, "")
+
+
+def find(paths: Sequence[str], clips: bool) -> Iterator[str]:
+    """The files at some paths: of a folder those below it, of "-" what standard input lists.
+
+    Args:
+        paths: what was asked for.
+        clips: whether clips are looked for: files by their suffix, and folders of frames.
+
+    Raises:
+        PromptError: a folder holds none.
+        DataError: a folder cannot be read.
+    """
+    for path in paths:
+        if path == STDIN:
+            yield from filter(None, (line.rstrip("\n") for line in sys.stdin))
+        elif not os.path.isdir(path):
+            yield path
+        else:
+            below = clips_below(path) if clips else _pictures(path)
+            if not below:
+                kind = "clips" if clips else "pictures"
+                raise PromptError(f"{path}: there are no {kind} in this folder, nor below it")
+            yield from below
+
+
+def _pictures(folder: str) -> list[str]:
+    return [os.path.join(folder, name) for name in pictures_below(pathlib.Path(folder))]
+
+
+def clips_below(folder: str) -> list[str]:
+    """Clips in a folder and below it, sorted: files by their suffix, and folders of frames.
+
+    Raises:
+        DataError: a folder cannot be read.
+    """
+    here = pathlib.Path(folder)
+    if loose_pictures(here):
+        return [folder]
+    try:
+        names = sorted(entry.name for entry in os.scandir(folder) if entry.is_file())
+    except OSError as error:
+        raise DataError(f"{folder}: {error.strerror}") from error
+    found = [
+        os.path.join(folder, name)
+        for name in names
+        if name.lower().endswith(SUFFIXES) and not name.startswith(".")
+    ]
+    for name in subfolders(here):
+        found += clips_below(os.path.join(folder, name))
+    return found
+
+
+def read_classes(asked: str) -> list[str] | None:
+    """Names from "a,b,c" or, if it is the path of a file, from its lines; None for "".
+
+    Raises:
+        PromptError: the file is no text, or there is no name.
+    """
+    if not asked:
+        return None
+    path = pathlib.Path(asked)
+    try:
+        lines = (
+            path.read_text(encoding="utf-8").splitlines() if path.is_file() else asked.split(",")
+        )
+    except (OSError, ValueError) as error:
+        raise PromptError(f"--classes={asked} cannot be read as text ({error})") from error
+    names = [line.strip() for line in lines if line.strip()]
+    if not names:
+        raise PromptError(f"--classes={asked} holds no name; give a,b,c or a file, a name a line")
+    return names
+
+
+def _pass_over(bad: BadPicture) -> None:
+    """What cannot be read stands among the predictions, with its reason."""
+
+
+def as_table(file: TextIO, top_k: int) -> Writer:
+    """A line each, for people."""
+    del top_k
+    return lambda one: print(printable(str(one)), file=file, flush=True)
+
+
+def as_json_lines(file: TextIO, top_k: int) -> Writer:
+    """An object each: picture, classes, probabilities, iterations, error."""
+    del top_k
+
+    def write(one: Prediction) -> None:
+        content = {
+            "picture": one.source,
+            "classes": one.classes,
+            "probabilities": one.probabilities,
+            "iterations": one.iterations,
+            "error": one.error,
+        }
+        print(printable(json.dumps(content, ensure_ascii=False)), file=file, flush=True)
+
+    return write
+
+
+def as_csv(file: TextIO, top_k: int) -> Writer:
+    """A row each: picture, error, then class and probability, the best first."""
+    writer = csv.writer(file, lineterminator="\n")
+    columns = [f"{what}_{n}" for n in range(1, top_k + 1) for what in ("class", "probability")]
+    writer.writerow(["picture", "error", *columns])
+
+    def write(one: Prediction) -> None:
+        pairs = zip(one.classes, (f"{p:.6f}" for p in one.probabilities), strict=True)
+        cells = [printable(one.source), one.error, *itertools.chain(*pairs)]
+        writer.writerow(cells + [""] * (2 + len(columns) - len(cells)))
+
+    return write
+
+
+WRITERS = {"table": as_table, "jsonl": as_json_lines, "csv": as_csv}
