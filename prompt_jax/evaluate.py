@@ -11,6 +11,7 @@ import numpy as np
 from prompt_jax.errors import PromptError
 from prompt_jax.methods import Method, Prompts, Task, look
 from prompt_jax.methods.method import KEPT
+from prompt_jax.programs import compiled
 
 TOP = 5
 
@@ -55,7 +56,7 @@ class Evaluator:
         self._methods, self._views = list(methods), views
         kinds = [method.sees for method in self._methods]
         self._looks = {kind: kinds.index(kind) for kind in KEPT if kind in kinds}
-        self._prepare = [_compiled_prepare(method) for method in self._methods]
+        self._prepare = [compiled(method.prepare) for method in self._methods]
         self._judge = [_compiled_judge(method, views) for method in self._methods]
 
     def __call__(
@@ -128,11 +129,6 @@ class _Sums:
 @cache
 def _compiled_look(method):
     return jax.jit(partial(look, method))
-
-
-@cache
-def _compiled_prepare(method):
-    return jax.jit(method.prepare)
 
 
 @cache

@@ -109,10 +109,11 @@ def number_labels(
         PromptError: there are more or fewer labels than pictures, a label has no name, or there is
             only one class.
     """
-    listed = np.asarray(labels).tolist()
-    if not isinstance(listed, list) or len(listed) != pictures or not pictures:
-        number = len(listed) if isinstance(listed, list) else 1
-        raise PromptError(f"{number} labels for {pictures} pictures; give one for each")
+    listed = labels.tolist() if isinstance(labels, np.ndarray) else labels
+    if not isinstance(listed, Sequence) or isinstance(listed, str):
+        raise PromptError(f"labels={labels!r} must be a list, a label for each picture")
+    if len(listed) != pictures or not pictures:
+        raise PromptError(f"{len(listed)} labels for {pictures} pictures; give one for each")
     if isinstance(names, str):
         raise PromptError(f"names must be a list of class names; write [{names!r}]")
     if all(isinstance(label, str) for label in listed):

@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from prompt_jax import methods, progress, saved
+from prompt_jax import methods, programs, progress, saved
 from prompt_jax.captions import tokenize_captions
 from prompt_jax.clip import CLIP, Frozen, loading, normalize, tokenizer
 from prompt_jax.errors import BadPicture, PromptError
@@ -24,6 +24,7 @@ from prompt_jax.inputs.batching import in_batches, sizes_for
 from prompt_jax.inputs.given import PATHS, Inputs, as_items, prepare
 from prompt_jax.methods import Method, Prompts, Task
 from prompt_jax.predictions import Predictions
+from prompt_jax.programs import compiled
 from prompt_jax.prompts import PHOTO, encode_templates
 from prompt_jax.retrieval import text_batches
 from prompt_jax.sharding import Placement
@@ -115,9 +116,9 @@ class Model:
         encoders = methods.ENCODERS.get(self.name) if self.method.sees not in _OF_PICTURES else None
         if encoders:
             task, _ = self._without_classes
-            run = functools.partial(_compiled_clips(encoders), self.prompts, task)
+            run = functools.partial(compiled(encoders.encode_clips), self.prompts, task)
         else:
-            run = functools.partial(_encode_images, self._tower, self.frozen)
+            run = functools.partial(programs.encode_images, self._tower, self.frozen)
         items = as_items(pictures, self.inputs)
         features = np.zeros((len(items), self.clip.config.embed_dim), np.float32)
         self._run(items, run, features, batch_size)
@@ -132,24 +133,29 @@ class Model:
         listed = _listed(texts)
         if self.method.sees in _OF_PICTURES or self.name not in methods.ENCODERS:
             tokens = jnp.asarray(self.tokenize(listed))
-            return np.asarray(_encode_texts(self.clip, self.frozen, tokens))
+            return np.asarray(programs.encode_texts(self.clip, self.frozen, tokens))
         encoders = methods.ENCODERS[self.name]
         task, _ = self._without_classes
         room = self.clip.config.context_length
         rows = tokenize_captions(listed, encoders.text_prompts(self.settings), room).tokens
-        run = _compiled_texts(encoders)
+        run = compiled(encoders.encode_texts)
         size = min(BATCH_SIZE, max(len(rows), 1))
         found = [np.asarray(run(self.prompts, task, each)) for each in text_batches(rows, size)]
         return np.concatenate(found)[: len(rows)]
 
-    def zero_shot(self, names: Sequence[str], templates: Sequence[str] | str = PHOTO) -> "Model":
+    def zero_shot(
+        self, names: Sequence[str], templates: Sequence[str] | str | None = None
+    ) -> "Model":
         """Zero-shot CLIP for these classes, without prompts.
 
         Args:
             names: K class names.
             templates: the text of a class, "{}" for its name; of several the features are averaged.
+                None for the model's own: "a photo of a {}." of a bare backbone, of clips "a video
+                of a {}.".
         """
-        texts = (templates,) if isinstance(templates, str) else tuple(templates)
+        asked = self.template if templates is None else templates
+        texts = (asked,) if isinstance(asked, str) else tuple(asked)
         if not texts:
             raise PromptError(f"templates is empty; give at least one, such as {PHOTO!r}")
         method = methods.get("zero_shot")
@@ -199,7 +205,7 @@ class Model:
         names = self._names(classes)
         task, prepared = self._task_of(names)
         items = as_items(pictures, self.inputs)
-        run = functools.partial(_compiled_logits(self.method), self.prompts, prepared, task)
+        run = functools.partial(programs.logits(self.method), self.prompts, prepared, task)
         blank = jax.ShapeDtypeStruct((1, *self.inputs.shape), jnp.float32)
         iterations = jax.eval_shape(run, blank).shape[1]
         logits = np.full((len(items), iterations, len(names)), np.nan, np.float32)
@@ -280,7 +286,7 @@ class Model:
                 task = dataclasses.replace(task, constants=normalize(texts))
             while len(self._tasks) >= TASKS_KEPT:
                 self._tasks.pop(next(iter(self._tasks)))
-            self._tasks[names] = (task, _compiled_prepare(self.method)(self.prompts, task))
+            self._tasks[names] = (task, compiled(self.method.prepare)(self.prompts, task))
         return self._tasks[names]
 
     @property
@@ -331,41 +337,6 @@ def _put(out, places, found):
 
 def _listed(texts):
     return [texts] if isinstance(texts, str) else list(texts)
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def _encode_images(clip, frozen, images):
-    return normalize(clip.encode_image(frozen, images))
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def _encode_texts(clip, frozen, tokens):
-    return normalize(clip.encode_text(frozen, tokens))
-
-
-@functools.cache
-def _compiled_prepare(method):
-    return jax.jit(method.prepare)
-
-
-@functools.cache
-def _compiled_logits(method):
-    def logits(prompts, prepared, task, images):
-        """float32[B, iterations, K]."""
-        seen = methods.look(method, task, images)
-        return jnp.moveaxis(method.forward(prompts, prepared, task, seen).logits, 0, 1)
-
-    return jax.jit(logits)
-
-
-@functools.cache
-def _compiled_clips(encoders):
-    return jax.jit(encoders.encode_clips)
-
-
-@functools.cache
-def _compiled_texts(encoders):
-    return jax.jit(encoders.encode_texts)
 
 
 def model_folder(source: str | os.PathLike) -> pathlib.Path | None:

@@ -1,10 +1,8 @@
 """Captions against clips: each is encoded once, then all are compared with all."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from functools import cache
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 
 from prompt_jax.clip import tokenizer
@@ -12,6 +10,7 @@ from prompt_jax.errors import PromptError
 from prompt_jax.methods import Encoders, Prompts, Task
 from prompt_jax.metrics import Ranks, retrieve_clips, retrieve_texts
 from prompt_jax.packing import PackedTokens, pack_captions
+from prompt_jax.programs import compiled
 
 
 class Directions(NamedTuple):
@@ -51,7 +50,7 @@ def encode_texts(
     """
     if not number:
         raise PromptError("there are no captions to test on; check the test split")
-    run = _compiled(encoders.encode_texts)
+    run = compiled(encoders.encode_texts)
     features = [np.asarray(run(prompts, task, batch)) for batch in batches]
     return np.concatenate(features)[:number]
 
@@ -77,7 +76,7 @@ def encode_clips(
     for batch in batches:
         rows = np.asarray(batch["row"])
         for (encoders, prompts, task), found in zip(methods, features, strict=True):
-            encoded = _compiled(encoders.encode_clips)(prompts, task, batch["image"])
+            encoded = compiled(encoders.encode_clips)(prompts, task, batch["image"])
             found[rows[rows >= 0]] = np.asarray(encoded)[rows >= 0]
         came[rows[rows >= 0]] = True
     if not came.all():
@@ -100,8 +99,3 @@ def evaluate(similarities: np.ndarray, clip_of_text: Sequence[int] | np.ndarray)
     """
     owner = np.asarray(clip_of_text)
     return Directions(retrieve_clips(similarities, owner), retrieve_texts(similarities, owner))
-
-
-@cache
-def _compiled(encode):
-    return jax.jit(encode)

@@ -1,0 +1,41 @@
+"""The parts of methods as compiled programs, one a method for as long as the process lives."""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from prompt_jax import methods
+from prompt_jax.clip import normalize
+from prompt_jax.methods import Method
+
+
+@functools.cache
+def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A function of arrays; the same one compiles once for each of their shapes."""
+    return jax.jit(function)
+
+
+@functools.cache
+def logits(method: Method) -> Callable[..., jax.Array]:
+    """(prompts, prepared, task, images) -> float32[B, iterations, K]; see `Method.forward`."""
+
+    def run(prompts, prepared, task, images):
+        seen = methods.look(method, task, images)
+        return jnp.moveaxis(method.forward(prompts, prepared, task, seen).logits, 0, 1)
+
+    return jax.jit(run)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def encode_images(clip, frozen, images):
+    """Frozen features float32[B, d], normalised."""
+    return normalize(clip.encode_image(frozen, images))
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def encode_texts(clip, frozen, tokens):
+    """Frozen features float32[N, d], normalised, of token ids int32[N, 77]."""
+    return normalize(clip.encode_text(frozen, tokens))

@@ -1,0 +1,165 @@
+"""Training without configs."""
+
+import dataclasses
+import importlib
+
+import numpy as np
+import pytest
+from PIL import Image
+from tiny import save_clip
+
+import prompt_jax as pj
+from experiments.configs.video import protocol
+from prompt_jax import methods, recipes
+from prompt_jax.errors import PromptError
+from prompt_jax.fitting import number_labels
+
+NAMES = ["night", "noon"]
+FIELDS = [field.name for field in dataclasses.fields(recipes.Recipe) if field.name != "settings"]
+
+
+def pictures(number: int = 8) -> tuple[np.ndarray, np.ndarray]:
+    """Dark and bright noise, uint8[N, 40, 48, 3], and which is which."""
+    labels = np.arange(number) % 2
+    noise = np.random.default_rng(0).integers(0, 90, (number, 40, 48, 3), np.uint8)
+    return noise + (160 * labels[:, None, None, None]).astype(np.uint8), labels
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory):
+    return save_clip(tmp_path_factory.mktemp("clip"))
+
+
+@pytest.fixture(scope="module")
+def bare(clip):
+    return pj.load(clip)
+
+
+def cross_entropy(model, shown, labels):
+    chances = model.predict(shown, NAMES).probabilities
+    return -np.log(chances[np.arange(len(labels)), labels]).mean()
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("coop", {"epochs": 20, "learning_rate": 0.05}),
+        ("pro_mpt", {"epochs": 8, "learning_rate": 0.05}),
+        ("tip_adapter_f", {"epochs": 5}),
+        ("gda", {}),
+    ],
+)
+def test_what_was_trained_knows_its_pictures_better(bare, name, options):
+    shown, labels = pictures()
+    before = cross_entropy(bare, shown, labels)
+    model = pj.fit(name, bare, shown, labels, NAMES, batch_size=4, **options)
+    assert cross_entropy(model, shown, labels) < 0.9 * before
+    assert model.predict(shown).labels.tolist() == labels.tolist()
+    assert model.trained["pictures"] == 8
+
+
+@pytest.mark.parametrize("name", ["vop_f_p", "a5", "coop"])
+def test_clips_train_too(clip, name):
+    base = pj.load(clip, frames=3)
+    shown, labels = pictures(24)
+    clips, labels = shown.reshape(2, 6, 2, 40, 48, 3).swapaxes(1, 2), [0, 1] * 2
+    clips = clips.reshape(4, 6, 40, 48, 3)
+    options = {"epochs": 30, "learning_rate": 0.02, "batch_size": 4, "frames": 3}
+    model = pj.fit(name, base, clips, labels, NAMES, **options)
+    assert model.settings == dataclasses.replace(model.settings, **frames_of(model.settings))
+    before = base.predict(clips, NAMES).probabilities[range(4), labels]
+    assert model.predict(clips).probabilities[range(4), labels].mean() > before.mean()
+
+
+def frames_of(settings):
+    return {"frames": 3} if hasattr(settings, "frames") else {}
+
+
+def test_paths_pictures_and_arrays_train_the_same(bare, tmp_path):
+    shown, labels = pictures()
+    for number, pixels in enumerate(shown):
+        Image.fromarray(pixels).save(tmp_path / f"{number}.png")
+    paths = [tmp_path / f"{number}.png" for number in range(len(shown))]
+    words = [NAMES[label] for label in labels]
+    options = {"epochs": 2, "batch_size": 3}
+    one = pj.fit("coop", bare, shown, labels, NAMES, **options)
+    other = pj.fit("coop", bare, paths, words, **options)
+    np.testing.assert_array_equal(one.prompts["context"], other.prompts["context"])
+    third = pj.fit("coop", bare, paths, words, seed=2, **options)
+    assert not np.array_equal(one.prompts["context"], third.prompts["context"])
+
+
+def test_normalised_pictures_are_taken_as_they_are(bare):
+    shown, labels = pictures()
+    ready = np.stack([bare.preprocess(pixels) for pixels in shown])
+    model = pj.fit("coop", bare, ready, labels, NAMES, epochs=2)
+    assert model.predict(ready).logits.shape == (1, 8, 2)
+
+
+@pytest.mark.parametrize("name", sorted(methods.METHODS))
+def test_recipes_of_pictures_are_those_of_the_configs(name):
+    config = importlib.import_module(f"experiments.configs.images.{name}").get_config()
+    hold_together(recipes.RECIPES[name], config, methods.get(name))
+
+
+@pytest.mark.parametrize("name", sorted(set(recipes.RECIPES) - set(methods.METHODS)))
+def test_recipes_of_clips_are_those_of_the_configs(name):
+    config = protocol.get_config("few_shot", name)
+    if name == "a5":  # by the shots: those of sixteen
+        assert recipes.RECIPES[name].epochs == config.epochs_by_shots[-1][1]
+        config.epochs = recipes.RECIPES[name].epochs
+    hold_together(recipes.RECIPES[name], config, None)
+
+
+def hold_together(recipe, config, method):
+    assert {field: getattr(recipe, field) for field in FIELDS} == {
+        field: config[field] for field in FIELDS
+    }
+    if method:
+        assert method.Settings(**recipe.settings) == method.Settings(**config.settings.to_dict())
+
+
+@pytest.mark.parametrize(
+    ("labels", "names", "words"),
+    [
+        ([0, 1], NAMES, "2 labels for 3 pictures"),
+        ([0, 1, 2], NAMES, "label 2 is none of the 2 classes"),
+        ([0, 1, -1], NAMES, "label -1 is none"),
+        ([0, 1, 0.5], NAMES, "label 0.5 is none"),
+        ([0, 1, True], NAMES, "label True is none"),
+        ([0, 1, 0], None, "names is missing"),
+        (["night", "noon", "nigth"], NAMES, "unknown label 'nigth'.*Did you mean 'night'"),
+        ([0, 0, 0], ["cat"], "must be two classes or more"),
+        ([0, 1, 0], ["cat", "cat"], "each once"),
+        ([0, 1, 0], "cat", r"write \['cat'\]"),
+        (5, NAMES, "labels=5 must be a list"),
+    ],
+)
+def test_labels_that_do_not_fit(labels, names, words):
+    with pytest.raises(PromptError, match=words):
+        number_labels(labels, names, 3)
+
+
+@pytest.mark.parametrize(
+    ("method", "options", "words"),
+    [
+        ("copo", {}, "unknown method 'copo'. Did you mean 'coop'"),
+        ("vop_p", {}, "works on clips and texts"),
+        ("coop", {"settings": {"length": 3}}, "unknown setting of coop 'length'"),
+        ("coop", {"epochs": 0}, "epochs=0 must be above 0"),
+        ("coop", {"learning_rate": float("nan")}, "learning_rate=nan must be above 0"),
+        ("coop", {"frames": 3}, "frames=3, and the backbone was loaded for frames=0"),
+        ("coop", {"learning_rate": 1e30, "epochs": 3}, "diverged at step .*lower learning_rate"),
+    ],
+)
+def test_what_cannot_train_is_said(bare, method, options, words):
+    shown, labels = pictures(4)
+    with pytest.raises(PromptError, match=words):
+        pj.fit(method, bare, shown, labels, NAMES, **options)
+
+
+def test_what_is_trained_is_no_backbone(bare):
+    shown, labels = pictures(4)
+    model = pj.fit("coop", bare, shown, labels, NAMES, epochs=1)
+    with pytest.raises(PromptError, match="is trained already"):
+        pj.fit("coop", model, shown, labels, NAMES)

@@ -1,0 +1,294 @@
+"""The front door: load, predict, encode, save."""
+
+import dataclasses
+import json
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import pytest
+from PIL import Image
+from tiny import CONFIG, save_clip
+
+import prompt_jax as pj
+from prompt_jax import methods, programs, saved
+from prompt_jax.clip import loading
+from prompt_jax.errors import BadPicture, PromptError
+from prompt_jax.inputs.given import Inputs
+from prompt_jax.loading import find_method
+from prompt_jax.model import Model
+from prompt_jax.templates import IMAGENET_SELECT
+
+NAMES = ("sea_horse", "pagoda", "garfield", "accordion")
+PIXELS = np.random.default_rng(0).integers(0, 256, (7, 40, 48, 3), np.uint8)
+FRAMES = 3
+CLOSE = {"atol": 2e-5, "rtol": 1e-4}
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory):
+    return save_clip(tmp_path_factory.mktemp("clip"))
+
+
+@pytest.fixture(scope="module")
+def bare(clip):
+    return pj.load(clip)
+
+
+def trained(base: Model, name: str, kind: str = "pictures", **settings) -> Model:
+    """A model whose prompts are where training starts, and a little beside it."""
+    method = find_method(name, kind)
+    chosen = method.Settings(**settings)
+    task = methods.make_task(method, base.clip, base.frozen, NAMES, chosen)
+    prompts = method.init(jax.random.key(0), task)
+    noise = jax.random.key(1)
+    prompts = jax.tree.map(lambda leaf: leaf + 0.1 * jax.random.normal(noise, leaf.shape), prompts)
+    return dataclasses.replace(
+        base,
+        name=name,
+        method=method,
+        settings=chosen,
+        prompts=prompts,
+        class_names=NAMES,
+        _tasks={},
+    )
+
+
+def test_predictions_are_those_of_the_method(bare):
+    one = trained(bare, "pro_mpt")
+    task = methods.make_task(one.method, one.clip, one.frozen, NAMES, one.settings)
+    images = np.stack([one.preprocess(pixels) for pixels in PIXELS])
+    expected = one.method.forward(one.prompts, None, task, images).logits
+    found = one.predict(PIXELS)
+    np.testing.assert_allclose(found.logits, expected, **CLOSE)
+    assert found.logits.shape == (3, 7, 4)
+    np.testing.assert_allclose(found.probabilities.sum(axis=-1), 1, rtol=1e-6)
+    first = found[0]
+    assert first.classes[0] == NAMES[found.labels[0]] == first.iterations[-1][0]
+    assert first.probabilities == tuple(sorted(found.probabilities[0].tolist(), reverse=True))
+    assert len(first.iterations) == 3
+    assert [each.source for each in found][:2] == ["#0", "#1"]
+
+
+@pytest.mark.parametrize("name", ["coop", "pro_mpt"])
+def test_how_many_are_looked_at_together_changes_nothing(bare, name):
+    one = trained(bare, name)
+    whole = one.predict(PIXELS).logits
+    np.testing.assert_allclose(one.predict(PIXELS, batch_size=3).logits, whole, **CLOSE)
+    alone = np.concatenate([one.predict(pixels).logits for pixels in PIXELS], axis=1)
+    np.testing.assert_allclose(alone, whole, **CLOSE)
+
+
+def test_few_programs_are_compiled(bare):
+    one = trained(bare, "coop", context_length=5)
+    for number in (7, 6, 5):
+        one.predict(PIXELS[:number], batch_size=8)
+    run = programs.logits(one.method)
+    before = run._cache_size()
+    one.predict(PIXELS[:7], batch_size=8)
+    one.predict(PIXELS[:6], NAMES[::-1], batch_size=8)
+    assert run._cache_size() == before
+
+
+def test_other_classes_and_their_order(bare):
+    one = trained(bare, "coop")
+    there = one.predict(PIXELS).logits[0]
+    turned = one.predict(PIXELS, NAMES[::-1])
+    np.testing.assert_allclose(turned.logits[0][:, ::-1], there, **CLOSE)
+    some = one.predict(PIXELS, ["pagoda", "owl"])
+    np.testing.assert_allclose(some.logits[0][:, 0], there[:, 1], **CLOSE)
+    assert some.class_names == ("pagoda", "owl")
+
+
+def test_a_class_of_its_own_context_is_found_by_its_name(bare):
+    one = trained(bare, "coop", class_specific=True)
+    there = one.predict(PIXELS).logits[0]
+    part = one.predict(PIXELS, ["accordion", "pagoda"]).logits[0]
+    np.testing.assert_allclose(part, there[:, [3, 1]], **CLOSE)
+    with pytest.raises(PromptError, match="has nothing for 1 of 2 classes, e.g. 'owl'"):
+        one.predict(PIXELS, ["owl", "pagoda"])
+
+
+def test_zero_shot_is_the_product_of_features(bare):
+    texts = [f"a photo of a {name.replace('_', ' ')}." for name in NAMES]
+    images, classes = bare.encode_images(PIXELS), bare.encode_texts(texts)
+    np.testing.assert_allclose(np.linalg.norm(images, axis=1), 1, rtol=1e-5)
+    scale = np.exp(bare.frozen["logit_scale"])
+    expected = scale * images @ classes.T
+    one = bare.zero_shot(NAMES)
+    np.testing.assert_allclose(one.predict(PIXELS).logits[0], expected, **CLOSE)
+    np.testing.assert_allclose(bare.predict(PIXELS, NAMES).logits[0], expected, **CLOSE)
+
+
+def test_templates_are_averaged(bare):
+    one = bare.zero_shot(NAMES, IMAGENET_SELECT)
+    settings = methods.get("zero_shot").Settings(templates="imagenet_select")
+    other = dataclasses.replace(bare, settings=settings, _tasks={})
+    expected = other.predict(PIXELS, NAMES).logits
+    np.testing.assert_allclose(one.predict(PIXELS).logits, expected, **CLOSE)
+    with pytest.raises(PromptError, match="average of 7 templates is not kept"):
+        one.save("nowhere")
+
+
+def test_clips_are_looked_at_by_methods_of_pictures_and_of_clips(clip):
+    base = pj.load(clip, frames=FRAMES)
+    clips = np.stack([PIXELS[:FRAMES], PIXELS[FRAMES : 2 * FRAMES]])
+    mean = base.zero_shot(NAMES).predict(clips)
+    pictures = pj.load(clip)
+    tower, frozen = pictures.clip, pictures.frozen
+    frames = np.stack([[pictures.preprocess(frame) for frame in one] for one in clips])
+    raw = np.asarray(tower.encode_image(frozen, frames)).mean(axis=1)
+    raw /= np.linalg.norm(raw, axis=1, keepdims=True)
+    texts = pictures.encode_texts([f"a video of a {name.replace('_', ' ')}." for name in NAMES])
+    scale = np.exp(pictures.frozen["logit_scale"])
+    np.testing.assert_allclose(mean.logits[0], scale * raw @ texts.T, **CLOSE)
+
+    one = trained(base, "vop_f_p", "clips", frames=FRAMES)
+    logits = one.predict(clips, ["a cat runs", "a dog sleeps"]).logits[0]
+    features = (
+        one.encode_images(clips),
+        one.encode_texts(["a video of a a cat runs.", "a video of a a dog sleeps."]),
+    )
+    expected = np.exp(pictures.frozen["logit_scale"]) * features[0] @ features[1].T
+    np.testing.assert_allclose(logits, expected, **CLOSE)
+
+
+@pytest.mark.parametrize(
+    ("name", "frames"), [("pro_mpt", 0), ("coop", 0), ("vilt_clip", FRAMES), ("zero_shot", 0)]
+)
+def test_what_is_saved_predicts_the_same(clip, tmp_path, name, frames):
+    base = pj.load(clip, frames=frames)
+    one = trained(base, name, "clips" if frames else "pictures")
+    shown = PIXELS[None] if frames else PIXELS
+    folder = one.save(tmp_path / "model")
+    assert {path.name for path in folder.iterdir()} == {"model.json", "prompts.safetensors"}
+    again = pj.load(folder)
+    np.testing.assert_array_equal(again.predict(shown).logits, one.predict(shown).logits)
+    assert again.class_names == NAMES
+    with pytest.raises(PromptError, match="is there already"):
+        one.save(folder)
+
+
+@pytest.fixture
+def folder(bare, tmp_path):
+    return trained(bare, "coop").save(tmp_path / "model")
+
+
+def change(folder, **fields):
+    path = folder / saved.MODEL
+    content = json.loads(path.read_text())
+    content.pop("digest")
+    path.write_text(json.dumps(content | fields))
+
+
+def test_a_backbone_that_moved_is_named_anew(folder, clip, tmp_path):
+    change(folder, backbone="/gone")
+    with pytest.raises(PromptError, match=r"the backbone of .*model, /gone: .*by backbone=…"):
+        pj.load(folder)
+    assert pj.load(folder, backbone=clip).class_names == NAMES
+    other = save_clip(tmp_path / "other", "text/block_0/fc/bias")
+    with pytest.raises(PromptError, match="trained on another backbone than"):
+        pj.load(folder, backbone=other)
+
+
+@pytest.mark.parametrize(
+    ("harm", "words"),
+    [
+        (lambda path: (path / "prompts.safetensors").write_bytes(b"x" * 90), "was changed or dam"),
+        (
+            lambda path: (path / "prompts.safetensors").unlink(),
+            "prompts.safetensors cannot be read",
+        ),
+        (lambda path: (path / "model.json").write_text("{"), "model.json cannot be read"),
+        (lambda path: change(path, format=2), "is of format 2, this version reads 1"),
+        (lambda path: change(path, method="no"), "unknown method 'no'"),
+        (lambda path: change(path, settings={"new": 1}), "of another version .*'new'"),
+        (lambda path: change(path, sizes={}), "model.json is damaged"),
+    ],
+)
+def test_what_is_damaged_is_not_loaded(folder, harm, words):
+    harm(folder)
+    with pytest.raises(PromptError, match=words):
+        pj.load(folder)
+
+
+def test_a_changed_word_is_noticed(folder):
+    path = folder / saved.MODEL
+    path.write_text(path.read_text().replace("pagoda", "pagode"))
+    with pytest.raises(PromptError, match="damaged .*digest"):
+        pj.load(folder)
+
+
+def test_a_folder_without_a_model_says_what_it_holds(tmp_path):
+    (tmp_path / "run.json").write_text("{}")
+    with pytest.raises(PromptError, match="not finished; start it again"):
+        pj.load(tmp_path)
+    (tmp_path / "results.json").write_text("{}")
+    with pytest.raises(PromptError, match="python -m experiments.complete"):
+        pj.load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("ask", "words"),
+    [
+        (lambda m: m.predict(PIXELS), r"no classes to choose from: give classes=\[…\]"),
+        (lambda m: m.predict(PIXELS, "cat"), r"write \['cat'\]"),
+        (lambda m: m.predict(PIXELS, ["cat", "owl", "cat"]), "class 'cat' is there twice"),
+        (lambda m: m.predict(PIXELS, ["cat"], top_k=0), "top_k=0 must be at least 1"),
+        (lambda m: m.predict(PIXELS, ["cat"], batch_size=0), "batch_size=0 must be at least 1"),
+        (lambda m: m.zero_shot(["cat"], []), "templates is empty"),
+        (lambda m: m.zero_shot(["cat"], "a photo"), 'must contain "{}" once'),
+        (lambda m: m.tokenize("word " * 80), "at most 77 fit"),
+        (lambda m: m.encode_texts(["word " * 80]), "at most 77 fit"),
+    ],
+)
+def test_what_cannot_be_asked_is_said(bare, ask, words):
+    with pytest.raises(PromptError, match=words):
+        ask(bare)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"dtype": "float16"}, "unknown dtype 'float16'"),
+        ({"frames": -1}, "frames=-1 must be 0"),
+        ({"backbone": "embedded"}, "would be passed over"),
+    ],
+)
+def test_what_load_does_not_know(clip, options, words):
+    with pytest.raises(PromptError, match=words):
+        pj.load(clip, **options)
+
+
+def test_a_file_that_cannot_be_read_is_told_and_passed_over(bare, tmp_path):
+    Image.fromarray(PIXELS[0]).save(tmp_path / "good.png")
+    (tmp_path / "bad.png").write_bytes(b"no picture")
+    paths = [tmp_path / "bad.png", tmp_path / "good.png"]
+    with pytest.raises(BadPicture, match=r"bad\.png: not a picture"):
+        bare.predict(paths, NAMES)
+    told = []
+    found = bare.predict(paths, NAMES, on_error=told.append)
+    assert len(told) == 1 and found.labels[0] == -1 and np.isnan(found.probabilities[0]).all()
+    assert found[0].error.startswith("not a picture") and not found[0].classes
+    np.testing.assert_array_equal(found.logits[0, 1], bare.predict(PIXELS[0], NAMES).logits[0, 0])
+    assert "bad.png: not a picture" in str(found)
+    assert found.as_rows()[1]["source"] == str(paths[1])
+
+
+def test_the_fingerprint_is_that_of_the_parameters(bare):
+    frozen = jax.tree.map(np.asarray, bare.frozen)
+    assert loading.fingerprint(CONFIG, frozen) == bare._as_saved().backbone_hash
+    assert bare._as_saved().inputs == Inputs.of(CONFIG.image_size)
+
+
+def test_nothing_heavy_is_imported_before_it_is_asked_for():
+    heavy = ("jax", "flax", "PIL", "torch", "transformers", "matplotlib", "grain", "absl")
+    code = (
+        "import sys, prompt_jax as pj; assert 'load' in dir(pj)\n"
+        f"print([name for name in {heavy} if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+    with pytest.raises(AttributeError, match="has no attribute 'lod'"):
+        _ = pj.lod
