@@ -73,7 +73,7 @@ class Module:
 
 
 class PassedOver(NamedTuple):
-    """An object that no tensor needs, of the class "module attribute"; what it holds is left out."""
+    """An object that no tensor needs: its class, "module attribute", without what it holds."""
 
     name: str
 
