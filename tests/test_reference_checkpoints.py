@@ -11,6 +11,7 @@ import reference_learners as reference
 import torch
 from reference_learners import NAMES, ROWS, SIZES
 
+import prompt_jax
 from prompt_jax import methods, saved
 from prompt_jax.clip import CLIP, loading
 from prompt_jax.errors import PromptError
@@ -58,22 +59,14 @@ def test_a_checkpoint_becomes_a_model_of_ours(row, half, clip_folder, torch_clip
 @pytest.mark.parametrize("row", ROWS)
 def test_its_logits_are_those_of_the_reference(row, clip_folder, torch_clip, tmp_path):
     path = reference.save_row(row, torch_clip, tmp_path, half=True)
-    model = reading.read(path, reference.wanted(row, clip_folder))
-    method = methods.get(model.method)
-    settings = method.Settings(**model.settings)
-    _, frozen = loading.load(clip_folder)
-    task = methods.make_task(method, CLIP(SIZES), frozen, model.class_names, settings)
-
-    @jax.jit
-    def logits(prompts, images):
-        prepared = method.prepare(prompts, task)
-        return method.forward(prompts, prepared, task, methods.look(method, task, images)).logits
-
-    images = reference.pictures()
+    saved.write(tmp_path, reading.read(path, reference.wanted(row, clip_folder)))
+    model = prompt_jax.load(tmp_path)
+    pictures = reference.pictures()
+    found = model.predict(pictures).logits[-1]
+    images = torch.tensor(np.stack([model.preprocess(picture) for picture in pictures]))
     with torch.no_grad():
         learner = reference.train(row, torch_clip, half=True).float()
-        expected = learner.logits(torch_clip, torch.tensor(images).permute(0, 3, 1, 2)).numpy()
-    found = np.asarray(logits(model.prompts, images)[-1])
+        expected = learner.logits(torch_clip, images.permute(0, 3, 1, 2)).numpy()
     assert np.ptp(expected) > 0.1
     assert np.abs(found - expected).max() <= 1e-4
 
@@ -116,7 +109,7 @@ def test_the_reference_takes_what_is_written(row, clip_folder, torch_clip, tmp_p
     missing, unexpected = module.load_state_dict(kept, strict=False)
     assert not unexpected
     assert all(key.endswith(("_prefix", "_suffix")) for key in missing if "learner" in key)
-    images = torch.tensor(reference.pictures()).permute(0, 3, 1, 2)
+    images = torch.randn(2, 3, SIZES.image_size, SIZES.image_size)
     with torch.no_grad():
         trained = reference.train(row, torch_clip, half=True).float()
         expected = trained.logits(torch_clip, images)

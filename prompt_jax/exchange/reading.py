@@ -14,9 +14,9 @@ from prompt_jax.clip.state_dicts import read_training
 from prompt_jax.errors import PromptError, shorten, unknown
 from prompt_jax.exchange import layouts, words
 from prompt_jax.exchange.layouts import LAYOUTS
-from prompt_jax.inputs.pictures.transforms import CLIP_MEAN, CLIP_STD
+from prompt_jax.inputs.given import Inputs
 from prompt_jax.prompts import PHOTO
-from prompt_jax.saved import Inputs, Saved
+from prompt_jax.saved import Saved
 
 # The reference puts MaPLe's words in front of the names with so many vectors at most.
 MOST_WITH_WORDS = 4
@@ -75,7 +75,7 @@ def read(path: pathlib.Path, wanted: Wanted) -> Saved:
         activation=wanted.activation,
         dtype="float32",
         sizes=sizes,
-        inputs=Inputs(sizes.image_size, CLIP_MEAN, CLIP_STD),
+        inputs=Inputs.of(sizes.image_size),
         trained=_origin(path, method, numbers),
         prompts=prompts,
     )
