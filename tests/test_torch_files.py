@@ -93,6 +93,23 @@ def test_state_dicts_are_read_as_torch_reads_them(options, tmp_path):
     assert_equals_torch(path, state)
 
 
+@pytest.mark.parametrize("zipped", [True, False])
+def test_what_trained_them_is_passed_over(zipped, tmp_path):
+    """Optimizers and schedules as objects: their states have tensors as keys, and counters."""
+    model = torch.nn.Linear(3, 2)
+    optimizer = torch.optim.Adam(model.parameters())
+    model(torch.ones(1, 3)).sum().backward()
+    optimizer.step()
+    schedule = torch.optim.lr_scheduler.MultiStepLR(optimizer, [2, 2, 5])
+    content = {"state_dict": model.state_dict(), "epoch": 3, "loss": 0.5, "note": "x"}
+    path = tmp_path / "model.pth.tar-3"
+    torch.save(content | {"a": schedule}, path, _use_new_zipfile_serialization=zipped)
+    assert_equals_torch(path, model.state_dict())
+    assert torch_files.read_with_numbers(path)[1] == {"epoch": 3, "loss": 0.5}
+    torch.save({"state_dict": {"a": schedule}}, tmp_path / "a.pt")
+    assert "it holds no state dict; not tensors: a" in refusal(tmp_path / "a.pt")
+
+
 def refusal(path):
     with pytest.raises(PromptError) as caught:
         read_state(path)

@@ -1,8 +1,9 @@
 """The pickles in PyTorch's files, read as data: nothing that they name is imported or called.
 
 A pickle is a program, and what it may call decides what a stranger's file does. Here a global stays
-a name, the few calls that describe tensors become records, and all others are refused. Sizes
-are bounded by the file's own: no instruction makes more than it has read.
+a name, the few calls that describe tensors become records, the optimizers and schedules that a
+training keeps beside them are passed over, and all others are refused. Sizes are bounded by the
+file's own: no instruction makes more than it has read.
 """
 
 import math
@@ -69,6 +70,12 @@ class Module:
     def __init__(self, name: str):
         self.name = name
         self.attributes: dict[str, Any] = {}
+
+
+class PassedOver(NamedTuple):
+    """An object that no tensor needs: its class, "module attribute", without what it holds."""
+
+    name: str
 
 
 class _Marker:
@@ -189,8 +196,10 @@ class _Machine:
         """Keys and values in turn into the dict below them."""
         content = self.top(dict)
         for key, value in zip(items[::2], items[1::2], strict=True):
-            # Hashing nested tuples, or many long integers, can take for ever.
-            if not (isinstance(key, str) or (isinstance(key, int) and abs(key) < 2**31)):
+            # Hashing nested tuples, or many long integers, can take for ever. An optimizer's state
+            # has its parameters as keys.
+            small = isinstance(key, str | Tensor) or (isinstance(key, int) and abs(key) < 2**31)
+            if not small:
                 raise TypeError(f"a dict's key is a {type(key).__name__}")
             content[key] = value
 
@@ -203,9 +212,12 @@ class _Machine:
         self.stack.append(_CALLS[name](*arguments))
 
     def make_object(self) -> None:
-        """NEWOBJ: an object of a TorchScript class."""
+        """NEWOBJ: an object of a TorchScript class, or one to pass over."""
         self.pop(tuple)
         name = self.pop(Global).name
+        if name.startswith(_PASSED_OVER):
+            self.stack.append(PassedOver(name))
+            return
         if name.partition(".")[0].partition(" ")[0] != "__torch__":
             raise ValueError(f"it wants to make {_shown(name)}, which no tensor needs; nothing ran")
         self.stack.append(Module(name))
@@ -221,7 +233,7 @@ class _Machine:
                     " which is not run; save the model's state_dict() instead"
                 )
             made.attributes = state
-        elif not isinstance(made, dict):
+        elif not isinstance(made, dict | PassedOver):
             raise TypeError(f"a {type(made).__name__} has no attributes")
 
     def refer(self) -> None:
@@ -267,6 +279,12 @@ def _ordered_dict(items=()):
     return {}
 
 
+def _other_dict(*arguments):
+    """collections.defaultdict and Counter, in optimizers and schedules; nobody asks what is in."""
+    del arguments
+    return {}
+
+
 def _first(value, *more):
     """Calls that give what they are given: a parameter is its tensor, a typed list the list."""
     del more
@@ -277,8 +295,13 @@ def _shown(name: str) -> str:
     return repr(name if len(name) < 80 else name[:77] + "…").replace(" ", ".", 1)
 
 
+# Modules of optimizers and schedules: PyTorch's, and those of Dassl, which CoOp is trained with.
+_PASSED_OVER = ("torch.optim.", "dassl.optim.")
+
 _CALLS: dict[str, Callable[..., Any]] = {
     "collections OrderedDict": _ordered_dict,
+    "collections defaultdict": _other_dict,
+    "collections Counter": _other_dict,
     "torch._utils _rebuild_tensor_v2": _tensor,
     "torch._utils _rebuild_parameter": _first,
     "torch Size": _first,

@@ -66,6 +66,27 @@ def read_state(path: Path) -> State:
             state |= tensors
     else:
         state = _read_file(path)
+    return _unwrap(state)
+
+
+def read_training(path: Path) -> tuple[State, dict[str, int | float]]:
+    """A checkpoint of a training in PyTorch, whatever it is called: "model.pth.tar-50".
+
+    Args:
+        path: a file by torch.save, of a dict that holds a "state_dict".
+
+    Returns:
+        arrays as of `read_state`; and the numbers that stand beside them, e.g. the "epoch".
+
+    Raises:
+        PromptError: as of `read_state`.
+    """
+    _check_content(path)
+    tensors, numbers = _read_torch(path)
+    return _unwrap(_checked(path, tensors)), numbers
+
+
+def _unwrap(state: State) -> State:
     for prefix in _WRAPPERS:
         if state and all(name.startswith(prefix) for name in state):
             state = {name.removeprefix(prefix): array for name, array in state.items()}
@@ -102,6 +123,13 @@ def _check_file(path: Path) -> None:
 def _read_file(path: Path) -> State:
     if path.suffix not in SUFFIXES:
         raise PromptError(f"{path.name} is no weight file; those end in {', '.join(SUFFIXES)}")
+    _check_content(path)
+    is_safetensors = path.suffix == ".safetensors"
+    return _checked(path, _read_safetensors(path) if is_safetensors else _read_torch(path)[0])
+
+
+def _check_content(path: Path) -> None:
+    """Refuses what holds no weights at first sight."""
     _check_file(path)
     try:
         with path.open("rb") as file:
@@ -110,7 +138,10 @@ def _read_file(path: Path) -> State:
         raise PromptError(f"{path.name} cannot be read: {error.strerror}") from None
     if head.startswith(b"version https://git-lfs"):
         raise PromptError(f"{path.name} is a Git LFS pointer, not the weights; run: git lfs pull")
-    tensors = _read_safetensors(path) if path.suffix == ".safetensors" else _read_torch(path)
+
+
+def _checked(path: Path, tensors: State) -> State:
+    """With names that can be printed, narrow floats widened."""
     for name in tensors:
         # Names are printed in errors: none floods the terminal or steers it.
         if len(name) > LONGEST_NAME or not name.isprintable():
@@ -130,9 +161,9 @@ def _read_safetensors(path: Path) -> State:
     return tensors
 
 
-def _read_torch(path: Path) -> State:
+def _read_torch(path: Path) -> tuple[State, dict[str, int | float]]:
     try:
-        return torch_files.read(path)
+        return torch_files.read_with_numbers(path)
     # Damaged archives fail in too many ways to name.
     except Exception as error:
         reason = str(error).strip().partition("\n")[0][:300] or type(error).__name__

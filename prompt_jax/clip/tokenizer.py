@@ -58,6 +58,11 @@ def encode(text: str) -> list[int]:
         ) from None
 
 
+def decode(ids: Sequence[int]) -> str:
+    """The text of token ids without SOS and EOT: in lower case, with spaces around punctuation."""
+    return _tokenizer().decode(list(ids)).strip()
+
+
 def tokenize(texts: Sequence[str], length: int = 77) -> np.ndarray:
     """[SOS] text [EOT] for every text, padded with zeros.
 

@@ -38,15 +38,20 @@ class _Content(NamedTuple):
 
 
 def read(path: Path) -> dict[str, np.ndarray]:
-    """The tensors of a state dict or of a TorchScript module.
+    """The tensors of a state dict or of a TorchScript module; see `read_with_numbers`."""
+    return read_with_numbers(path)[0]
+
+
+def read_with_numbers(path: Path) -> tuple[dict[str, np.ndarray], dict[str, int | float]]:
+    """The tensors of a state dict or of a TorchScript module, and what a training says beside them.
 
     Args:
         path: a file by torch.save, of a state dict or of a dict that holds one as "state_dict"; or
             by torch.jit.save.
 
     Returns:
-        arrays by name, of the file's types. They cannot be written to, and share memory where the
-        tensors did.
+        arrays by name, of the file's types; they cannot be written to, and share memory where the
+        tensors did. And the numbers that stand beside a "state_dict", e.g. its "epoch".
 
     Raises:
         ValueError: it is damaged, holds something else, or is beyond the limits above. Damaged zip
@@ -66,7 +71,17 @@ def read(path: Path) -> dict[str, np.ndarray]:
             if key not in stored:
                 stored[key] = content.read(tensor.storage)
             arrays[name] = _array(tensor, stored[key])
-    return arrays
+    return arrays, _numbers(content.value)
+
+
+def _numbers(value: Any) -> dict[str, int | float]:
+    if not isinstance(value, dict) or "state_dict" not in value:
+        return {}
+    return {
+        name: number
+        for name, number in value.items()
+        if isinstance(name, str) and isinstance(number, int | float)
+    }
 
 
 def _array(tensor: Tensor, stored: bytes) -> np.ndarray:

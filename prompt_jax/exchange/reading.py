@@ -1,0 +1,184 @@
+"""A reference implementation's checkpoint as a trained model of ours."""
+
+import dataclasses
+import hashlib
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from prompt_jax import methods
+from prompt_jax.clip import CLIPConfig, Frozen, loading
+from prompt_jax.clip.state_dicts import read_training
+from prompt_jax.errors import PromptError, shorten, unknown
+from prompt_jax.exchange import layouts, words
+from prompt_jax.exchange.layouts import LAYOUTS
+from prompt_jax.inputs.given import Inputs
+from prompt_jax.prompts import PHOTO
+from prompt_jax.saved import Saved
+
+# The reference puts MaPLe's words in front of the names with so many vectors at most.
+MOST_WITH_WORDS = 4
+_WORDS = "a photo of a"
+
+
+class Wanted(NamedTuple):
+    """What a checkpoint does not say itself, or need not be believed about.
+
+    Attributes:
+        backbone, activation: see `clip.loading.load`.
+        method: of `LAYOUTS`; "" finds it.
+        class_names: in the order of the labels; None reads them from the file.
+        template: the data set's text of a class, for zero-shot CLIP beside.
+        context_words: CTX_INIT of the training; None finds MaPLe's, and is "" of the others.
+        name_position: of CoOp; CLASS_TOKEN_POSITION of the training.
+    """
+
+    backbone: str
+    activation: str = ""
+    method: str = ""
+    class_names: Sequence[str] | None = None
+    template: str = PHOTO
+    context_words: str | None = None
+    name_position: str = "end"
+
+
+def read(path: pathlib.Path, wanted: Wanted) -> Saved:
+    """The model in a checkpoint, held against its backbone and its class names.
+
+    Raises:
+        PromptError: it cannot be read, is another method's, or does not fit the backbone or names.
+    """
+    state, numbers = read_training(path)
+    try:
+        learner = layouts.find_learner(state)
+        method = wanted.method or layouts.find_method(learner)
+        if method not in LAYOUTS:
+            raise unknown("method", method, LAYOUTS)
+    except PromptError as error:
+        raise PromptError(f"{path}: {error}") from None
+    sizes, frozen = loading.load(wanted.backbone, wanted.activation or None)
+    try:
+        prompts, settings, names = _understand(method, learner, sizes, frozen, wanted)
+    except PromptError as error:
+        raise PromptError(f"{path}: {error}") from None
+    return Saved(
+        method=method,
+        kind="pictures",
+        task="classes",
+        settings=dataclasses.asdict(settings),
+        class_names=tuple(names),
+        template=wanted.template,
+        backbone=wanted.backbone,
+        backbone_hash=loading.fingerprint(sizes, frozen),
+        activation=wanted.activation,
+        dtype="float32",
+        sizes=sizes,
+        inputs=Inputs.of(sizes.image_size),
+        trained=_origin(path, method, numbers),
+        prompts=prompts,
+    )
+
+
+def _origin(path, method, numbers):
+    return {
+        "by": f"the reference implementation of {LAYOUTS[method].trainer}",
+        "file": str(path),
+        "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+        "epoch": numbers.get("epoch"),
+    }
+
+
+def _understand(
+    method: str,
+    learner: layouts.State,
+    sizes: CLIPConfig,
+    frozen: Frozen,
+    wanted: Wanted,
+) -> tuple[dict[str, Any], Any, Sequence[str]]:
+    """Prompts, settings and class names."""
+    prompts = layouts.to_prompts(method, learner, sizes, wanted.backbone)
+    table = np.asarray(frozen["text"]["token_embedding"])
+    words.check_backbone(learner, table, sizes.context_length, wanted.backbone)
+    number = words.count(learner)
+    if wanted.class_names is not None and number not in (None, len(wanted.class_names)):
+        raise PromptError(
+            f"it was trained on {number} classes, {len(wanted.class_names)} names were given; give "
+            "those of its training, in the order of the labels"
+        )
+    length = learner["ctx"].shape[-2]
+    candidates = _candidates(method, length, wanted.context_words)
+    names, context_words = _find_names(learner, table, sizes, wanted, candidates)
+    return prompts, _settings(method, learner, context_words, wanted), names
+
+
+def _candidates(method, length, given):
+    """Words that may stand in front of the names, the likeliest first."""
+    if given is not None:
+        return (given.replace("_", " "),)
+    return (_WORDS, "") if method == "maple" and length <= MOST_WITH_WORDS else ("",)
+
+
+def _find_names(
+    learner: Mapping[str, np.ndarray],
+    table: np.ndarray,
+    sizes: CLIPConfig,
+    wanted: Wanted,
+    candidates: Sequence[str],
+) -> tuple[Sequence[str], str]:
+    """The class names, and the words in front of them; both as the file has them embedded.
+
+    Raises:
+        PromptError: the names that were given are others; or none were, and it does not say them.
+    """
+    suffix, length = learner.get("token_suffix"), learner["ctx"].shape[-2]
+    slots, given = sizes.context_length, wanted.class_names
+    if suffix is None:
+        if given is None:
+            raise PromptError(
+                "it does not hold its classes' words (token_suffix): give their names in a file, "
+                "one a line (--classes)"
+            )
+        words.tokens_behind(given, length, candidates[0], slots)
+        return given, candidates[0]
+    texts = words.read_texts(suffix, table) if given is None else ()
+    tries = []
+    for front in candidates:
+        names = words.names_in(texts, length, front) if given is None else given
+        same = words.matches(suffix, words.tokens_behind(names, length, front, slots), table)
+        if same.all():
+            return names, front
+        tries.append((same, front))
+    same, front = max(tries, key=lambda each: each[0].sum())
+    raise PromptError(_difference(int(same.argmin()), suffix, table, wanted, front))
+
+
+def _difference(row, suffix, table, wanted, front):
+    """What is another in a class, for people."""
+    [text] = words.read_texts(suffix[row : row + 1], table)
+    if text is None or wanted.class_names is None:
+        return (
+            f"the words of its class {row} are not embedded as {wanted.backbone} embeds them: it "
+            "was trained on another CLIP"
+        )
+    return (
+        f"class {row} was trained as {shorten(text)}, the names given say "
+        f"{shorten(wanted.class_names[row])} there; give the names of its training, in the order "
+        "of the labels, or none (without --classes they are read from the checkpoint)"
+    )
+
+
+def _settings(method, learner, context_words, wanted):
+    context = learner["ctx"]
+    values = {"context_length": context.shape[-2], "context_words": context_words}
+    if method == "coop":
+        values |= {"class_specific": context.ndim == 3, "name_position": wanted.name_position}
+    elif wanted.name_position != "end":
+        raise PromptError(
+            f"name_position={wanted.name_position!r}: only CoOp's names stand elsewhere than at "
+            'the "end"'
+        )
+    if method == "maple":
+        values["depth"] = layouts.find_depth(learner)
+    return methods.get(method).Settings(**values)

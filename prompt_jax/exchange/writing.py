@@ -1,0 +1,135 @@
+"""A trained model of ours as a checkpoint of the reference implementation."""
+
+import collections
+import pathlib
+import re
+from typing import Any
+
+import numpy as np
+
+from prompt_jax.clip import Frozen, loading, tokenizer
+from prompt_jax.errors import PromptError
+from prompt_jax.exchange import layouts, words
+from prompt_jax.exchange.layouts import LAYOUTS
+from prompt_jax.exchange.reading import MOST_WITH_WORDS
+from prompt_jax.files import sync_folder
+from prompt_jax.saved import Saved
+
+_NAME = re.compile(r"model\.pth\.tar-(\d{1,6})")
+BEST = "model-best.pth.tar"
+
+
+def find_epoch(path: pathlib.Path) -> int | None:
+    """What `--load-epoch` is for a file's name; None for the best epoch's.
+
+    Raises:
+        PromptError: Dassl does not look for files of such a name.
+    """
+    if path.name == BEST:
+        return None
+    if found := _NAME.fullmatch(path.name):
+        return int(found[1])
+    raise PromptError(
+        f"{path.name} is no name that Dassl looks for; call it model.pth.tar-N, N the epoch, "
+        f"or {BEST}"
+    )
+
+
+def load_backbone(saved: Saved, backbone: str = "") -> Frozen:
+    """The parameters of the CLIP that a model was trained on.
+
+    Raises:
+        PromptError: it cannot be read, or is another one.
+    """
+    source = backbone or saved.backbone
+    sizes, frozen = loading.load(source, saved.activation or None)
+    if loading.fingerprint(sizes, frozen) != saved.backbone_hash:
+        raise PromptError(
+            f"{source} is not the CLIP that this model was trained on; name that one (--backbone)"
+        )
+    return frozen
+
+
+def to_state(saved: Saved, frozen: Frozen) -> layouts.State:
+    """The reference's state dict, float32, by its names and in its order.
+
+    Of MaPLe without the frozen CLIP, which the reference leaves as it is where a file has none.
+
+    Raises:
+        PromptError: the reference has no such method, or not with these settings.
+    """
+    if saved.method not in LAYOUTS:
+        raise PromptError(
+            f"{saved.method} has no reference layout here; those of {', '.join(LAYOUTS)} can be "
+            "written"
+        )
+    context = np.asarray(saved.prompts["context"])
+    table = np.asarray(frozen["text"]["token_embedding"])
+    behind = words.tokens_behind(
+        saved.class_names, context.shape[-2], _front(saved), saved.sizes.context_length
+    )
+    trained = layouts.from_prompts(saved.method, saved.prompts)
+    prefix = LAYOUTS[saved.method].prefix
+    ordered = {"ctx": trained.pop("ctx"), **words.embed(behind, table), **trained}
+    return {prefix + name: np.asarray(a, np.float32) for name, a in ordered.items()}
+
+
+def _front(saved):
+    """The words in front of the names, as far as they stand behind the context."""
+    if saved.method != "maple":
+        return ""
+    front, length = saved.settings["context_words"], saved.settings["context_length"]
+    fixed = len(tokenizer.encode(front)) > length
+    if fixed and length > MOST_WITH_WORDS:
+        raise PromptError(
+            f"its words {front!r} are more than its {length} context vectors take the place of; "
+            f"the reference leaves words behind {MOST_WITH_WORDS} vectors at most"
+        )
+    return front if fixed else ""
+
+
+def options(saved: Saved) -> str:
+    """The reference's options that a model needs beside its file."""
+    context, front = np.asarray(saved.prompts["context"]), _front(saved)
+    section = f"TRAINER.{LAYOUTS[saved.method].trainer.upper()}"
+    values: dict[str, Any] = {"N_CTX": context.shape[-2], "CTX_INIT": f'"{front}"'}
+    if saved.method == "coop":
+        values["CSC"] = saved.settings["class_specific"]
+        values["CLASS_TOKEN_POSITION"] = saved.settings["name_position"]
+    if saved.method == "maple":
+        values["PROMPT_DEPTH"] = 1 + len(saved.prompts["deep_context"])
+    return " ".join(f"{section}.{name} {value}" for name, value in values.items())
+
+
+def write(path: pathlib.Path, state: layouts.State) -> None:
+    """Writes a state dict with torch.save as Dassl does; its folder is made if need be.
+
+    Raises:
+        PromptError: PyTorch is not installed, or the file is there.
+        OSError: it cannot be written.
+    """
+    epoch = find_epoch(path)
+    if path.exists():
+        raise PromptError(f"{path} is there already; move it away or name another file")
+    try:
+        import torch
+    except ImportError:
+        raise PromptError(
+            "PyTorch is not installed, and writes such files; install it: "
+            ".venv/bin/pip install -e '.[torch]'"
+        ) from None
+    tensors = collections.OrderedDict(
+        (name, torch.from_numpy(np.array(array, order="C"))) for name, array in state.items()
+    )
+    # Without an optimizer: the reference starts its own where a file has none.
+    checkpoint = {"state_dict": tensors, "epoch": epoch or 0, "val_result": None}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f"{path.name}.unfinished")
+    try:
+        with unfinished.open("wb") as file:
+            torch.save(checkpoint, file)
+        unfinished.replace(path)
+    except BaseException:
+        unfinished.unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)

@@ -1,0 +1,58 @@
+"""Writes a trained model as CoOp's, CoCoOp's or MaPLe's reference implementation does.
+
+    python -m prompt_jax.export_checkpoint RUN --output DIR/prompt_learner/model.pth.tar-50
+
+RUN is a folder with model.json. Writing takes PyTorch: pip install -e '.[torch]'.
+"""
+
+import sys
+
+from prompt_jax import command_line
+
+if __name__ == "__main__":  # before the imports below, so that Ctrl-C is heard while they run
+    sys.exit(command_line.run("prompt_jax.export_checkpoint", "main", sys.argv[1:]))
+
+import argparse
+import pathlib
+from collections.abc import Sequence
+
+from prompt_jax import saved
+from prompt_jax.exchange import writing
+from prompt_jax.exchange.layouts import LAYOUTS
+
+
+def main(argv: Sequence[str]) -> None:
+    """Reads the model and its backbone, writes the checkpoint, and says how Dassl loads it.
+
+    Raises:
+        PromptError: see `saved.read` and `writing`.
+    """
+    chosen = _parser().parse_args(argv)
+    epoch = writing.find_epoch(chosen.output)
+    model = saved.read(chosen.run)
+    state = writing.to_state(model, writing.load_backbone(model, chosen.backbone))
+    writing.write(chosen.output, state)
+    layout = LAYOUTS[model.method]
+    folder = chosen.output.absolute().parent
+    print(f"written to {chosen.output}")
+    if folder.name == layout.folder:
+        where = str(folder.parent)
+    else:
+        where = "DIR"
+        print(f"put it into DIR/{layout.folder}/, where Dassl looks for it")
+    number = "" if epoch is None else f" --load-epoch {epoch}"
+    print(
+        f"python train.py --trainer {layout.trainer} … --eval-only --model-dir {where}{number} "
+        f"{writing.options(model)}"
+    )
+
+
+def _parser():
+    parser = argparse.ArgumentParser(
+        prog="python -m prompt_jax.export_checkpoint",
+        description="Writes a trained model as its method's reference implementation does.",
+    )
+    parser.add_argument("run", type=pathlib.Path, help="folder with model.json")
+    parser.add_argument("--output", required=True, type=pathlib.Path, help="model.pth.tar-N")
+    parser.add_argument("--backbone", default="", help="where the CLIP lies now, if elsewhere")
+    return parser

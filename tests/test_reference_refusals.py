@@ -1,0 +1,223 @@
+"""What is refused of reference checkpoints and why; and the commands, as a person runs them."""
+
+import dataclasses
+import sys
+
+import pytest
+import reference_learners as reference
+import tiny
+import torch
+from reference_learners import NAMES, PHOTO
+
+from prompt_jax import export_checkpoint, import_checkpoint, saved
+from prompt_jax.errors import PromptError
+from prompt_jax.exchange import reading, writing
+
+
+@pytest.fixture(scope="module")
+def clip_folder(tmp_path_factory):
+    return reference.save_clip(tmp_path_factory.mktemp("clip"))
+
+
+@pytest.fixture(scope="module")
+def torch_clip(clip_folder):
+    return reference.clip_of(clip_folder)
+
+
+def change(name, make):
+    """Makes another tensor of one that a state dict holds."""
+
+    def changed(state):
+        state[name] = make(state[name])
+
+    return changed
+
+
+def drop(*names):
+    def dropped(state):
+        for name in names:
+            del state[name]
+
+    return dropped
+
+
+def add(name):
+    return lambda state: state.update({name: torch.zeros(2)})
+
+
+def wide(tensor):
+    return torch.cat([tensor, tensor], dim=-1)
+
+
+REFUSALS = {
+    "no context": ("coop", drop("ctx"), {}, "it holds no ctx, the context that coop, cocoop"),
+    "another method": ("coop", add("ctx_global"), {}, "for a checkpoint of CoOp it also holds ctx"),
+    "a part is missing": (
+        "cocoop", drop("meta_net.linear2.bias"), {}, "of CoCoOp it lacks meta_net.linear2.bias; "
+    ),
+    "not the method named": (
+        "maple", add("x"), {"method": "cocoop"},
+        "of CoCoOp it lacks meta_net.linear1.weight, .* and also holds proj.weight, .* 3 more; ",
+    ),
+    "no such method": ("coop", add("x"), {"method": "cop"}, "unknown method 'cop'. Did you mean"),
+    "prompts elsewhere": (
+        "maple", add("image_encoder.VPT"), {}, "it also trains image_encoder.VPT, which none of",
+    ),
+    "wide": ("coop", change("ctx", wide), {}, "its context is 80 wide, the text tower of .* 40: "),
+    "no matrix": ("coop", change("ctx", torch.ravel), {}, r"its ctx has the shape \[160\]; a "),
+    "a projection": (
+        "maple", change("prompt_learner.proj.weight", torch.t), {},
+        r"its proj.weight has the shape \[40, 48\], on .* it would have \[48, 40\]: it was",
+    ),
+    "whole numbers": ("coop", change("ctx", torch.Tensor.int), {}, "its ctx holds int32, not real"),
+    "diverged": (
+        "coop", change("ctx", lambda tensor: tensor / 0), {}, "its ctx holds numbers that are ",
+    ),
+    "deep": (
+        "maple", lambda state: state.update(
+            {f"prompt_learner.{name}": torch.zeros(shape) for n in range(2, 5) for name, shape in {
+                f"compound_prompts_text.{n}": (2, 40),
+                f"compound_prompt_projections.{n}.weight": (48, 40),
+                f"compound_prompt_projections.{n}.bias": (48,),
+            }.items()}
+        ), {}, r"it has prompts for 6 layers, this backbone's towers have 4 \(text\) and 3 \(imag",
+    ),
+    "fewer names": (
+        "coop", add("token_prefix"), {"class_names": NAMES[:2]},
+        r"its token_prefix has the shape \[classes, \], beside that context",
+    ),
+    "number of names": (
+        "coop", drop("token_suffix"), {"class_names": NAMES[:2]},
+        "it was trained on 4 classes, 2 names were given; give those of its training",
+    ),
+    "numbers of classes": (
+        "coop", change("token_suffix", lambda tensor: tensor[:2]), {},
+        r"different numbers of classes \(token_prefix of 4, token_suffix of 2\)",
+    ),
+    "another start": (
+        "coop", change("token_prefix", lambda tensor: tensor + 0.01), {},
+        "its start token is not embedded as by .*: it was trained on another CLIP of the same",
+    ),
+    "other words": (
+        "coop", change("token_suffix", lambda tensor: tensor + 0.01), {},
+        "the words of its class 0 are not embedded as .* embeds them: it was trained on another",
+    ),
+    "words that are not read": (
+        "coop", change("token_suffix", lambda tensor: tensor + 0.01), {"class_names": None},
+        "the words of its class 0 are not embedded as",
+    ),
+    "another name": (
+        "maple", add("logit_bias"), {"class_names": (*NAMES[:2], "pug", NAMES[3])},
+        r"class 2 was trained as 'of a st . bernard \( dog \).', the names given say 'pug' there; ",
+    ),
+    "no names": (
+        "coop", drop("token_suffix"), {"class_names": None},
+        r"it does not hold its classes' words \(token_suffix\): give their names in a file",
+    ),
+    "a long name": (
+        "coop", drop("token_suffix"), {"class_names": ("cat " * 80, *NAMES[1:])},
+        r"the prompt of class 'cat .* takes 87 tokens; the text tower has 77: shorten the name",
+    ),
+    "place of the name": (
+        "cocoop", lambda state: None, {"name_position": "front"},
+        "name_position='front': only CoOp's names stand elsewhere",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("row", "edit", "wanted", "message"), REFUSALS.values(), ids=REFUSALS)
+def test_what_does_not_fit_is_explained(
+    row, edit, wanted, message, clip_folder, torch_clip, tmp_path
+):
+    path = reference.save_row(row, torch_clip, tmp_path)
+    content = torch.load(path, weights_only=False)
+    edit(content["state_dict"])
+    torch.save(content, path)
+    with pytest.raises(PromptError, match=message) as caught:
+        reading.read(path, reference.wanted(row, clip_folder)._replace(**wanted))
+    assert str(caught.value).startswith(f"{path}: ") and "\n" not in str(caught.value)
+
+
+def model_of(row, clip_folder, torch_clip, folder):
+    """A model folder of ours, and what was read."""
+    path = reference.save_row(row, torch_clip, folder)
+    model = reading.read(path, reference.wanted(row, clip_folder))
+    saved.write(folder, model)
+    return model
+
+
+def test_what_the_reference_cannot_take_is_explained(
+    clip_folder, torch_clip, tmp_path, monkeypatch
+):
+    model = model_of("maple shallow", clip_folder, torch_clip, tmp_path)
+    frozen = writing.load_backbone(model)
+    other = dataclasses.replace(model, method="kgcoop")
+    with pytest.raises(PromptError, match="kgcoop has no reference layout here; those of coop"):
+        writing.to_state(other, frozen)
+    words = {**model.settings, "context_words": "a photo of one of the many"}
+    with pytest.raises(PromptError, match="are more than its 6 context vectors take the place of"):
+        writing.to_state(dataclasses.replace(model, settings=words), frozen)
+    with pytest.raises(PromptError, match="is not the CLIP that this model was trained on; name"):
+        writing.load_backbone(model, str(tiny.save_clip(tmp_path / "other")))
+    command = [str(tmp_path), "--output"]
+    with pytest.raises(PromptError, match="epoch50.pth is no name that Dassl looks for; call it"):
+        export_checkpoint.main([*command, str(tmp_path / "epoch50.pth")])
+    there = tmp_path / "model.pth.tar-3"
+    there.touch()
+    with pytest.raises(PromptError, match="model.pth.tar-3 is there already; move it away or"):
+        export_checkpoint.main([*command, str(there)])
+    monkeypatch.setitem(sys.modules, "torch", None)
+    with pytest.raises(PromptError, match=r"PyTorch is not installed.*pip install -e '.\[torch\]'"):
+        export_checkpoint.main([*command, str(tmp_path / "model.pth.tar-4")])
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"\n \n", "holds no class names; write one a line"),
+        (b"\xff\xfe\x00", "cannot be read: it is no UTF-8 text"),
+        (None, "cannot be read: No such file"),
+    ],
+)
+def test_files_of_class_names_are_read_or_explained(content, message, tmp_path):
+    path = tmp_path / "names.txt"
+    path.write_text("\ufeffcat\n\n sea horse \ncat\n", encoding="utf-8")
+    assert import_checkpoint.read_names(path) == ("cat", "sea horse", "cat")
+    path.unlink()
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(PromptError, match=message):
+        import_checkpoint.read_names(path)
+
+
+@pytest.mark.slow
+def test_the_commands_bring_a_model_and_take_it_back(clip_folder, torch_clip, tmp_path):
+    path = reference.save_row("maple", torch_clip, tmp_path / "theirs")
+    (tmp_path / "names.txt").write_text("\n".join(NAMES))
+    words = [str(path), f"--backbone={clip_folder}", f"--output={tmp_path / 'model'}"]
+    words = ["-m", "prompt_jax.import_checkpoint", *words]
+    process = tiny.command(*words, f"--classes={tmp_path / 'names.txt'}")
+    output, errors = process.communicate(timeout=300)
+    assert process.returncode == 0, errors
+    assert f"maple: context_length=2, depth=3, context_words={PHOTO!r}; 4 classes" in output
+    assert saved.read(tmp_path / "model").class_names == NAMES
+    again = tiny.command(*words)
+    output, errors = again.communicate(timeout=300)
+    assert again.returncode == 2
+    assert errors == (
+        f"error: {tmp_path / 'model'} holds model.json and prompts.safetensors already; name "
+        "another folder\n"
+    )
+    back = tmp_path / "ours" / "MultiModalPromptLearner" / "model.pth.tar-5"
+    process = tiny.command(
+        "-m", "prompt_jax.export_checkpoint", str(tmp_path / "model"), f"--output={back}"
+    )
+    output, errors = process.communicate(timeout=300)
+    assert process.returncode == 0, errors
+    assert (
+        f"--trainer MaPLe … --eval-only --model-dir {tmp_path / 'ours'} --load-epoch 5 "
+        f'TRAINER.MAPLE.N_CTX 2 TRAINER.MAPLE.CTX_INIT "{PHOTO}" TRAINER.MAPLE.PROMPT_DEPTH 3\n'
+    ) in output
+    theirs = torch.load(path, weights_only=False)["state_dict"]
+    for name, tensor in torch.load(back)["state_dict"].items():
+        assert torch.equal(tensor, theirs[name])
