@@ -109,9 +109,10 @@ def number_labels(
         PromptError: there are more or fewer labels than pictures, a label has no name, or there is
             only one class.
     """
-    listed = labels.tolist() if isinstance(labels, np.ndarray) else labels
+    listed = labels.tolist() if hasattr(labels, "tolist") else labels
     if not isinstance(listed, Sequence) or isinstance(listed, str):
         raise PromptError(f"labels={labels!r} must be a list, a label for each picture")
+    listed = [label.item() if isinstance(label, np.generic) else label for label in listed]
     if len(listed) != pictures or not pictures:
         raise PromptError(f"{len(listed)} labels for {pictures} pictures; give one for each")
     if isinstance(names, str):
