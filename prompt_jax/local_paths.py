@@ -13,6 +13,8 @@ _LOCAL = re.compile(
     r"|(?<![\w/:.])(?:~|\.{1,2})?/[^\s/]+/"
     r"|(?<!\w)[A-Za-z]:\\"
 )
+# A model or page that all can see, or a digest.
+_PUBLIC = re.compile(r"hf:|https?:|[0-9a-f]{8,64}$")
 
 
 def leave_out(told: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]:
@@ -41,7 +43,7 @@ def _is_local(field, value):
         return any(_is_local(field, each) for each in value)
     if isinstance(value, Mapping):
         return bool(leave_out(value)[1])
-    if not isinstance(value, str) or not value or value.startswith(("hf:", "https://")):
+    if not isinstance(value, str) or not value or _PUBLIC.match(value):
         return False
     return field.endswith(_PLACES) or _says_path(value)
 

@@ -285,11 +285,13 @@ def _explain(error):
     if isinstance(error, hub_errors.RevisionNotFoundError):
         return "it has no such revision; give a branch, a tag or a whole commit of it"
     status = getattr(getattr(error, "response", None), "status_code", 0)
-    said = getattr(error, "server_message", "") or str(error) or type(error).__name__
+    refused = status or isinstance(error, ValueError)
+    root = error if refused else error.__cause__ or error
+    said = getattr(root, "server_message", "") or str(root) or type(root).__name__
     said = " ".join(said.split())[:300]
     if status in _ANSWERS:
         return _ANSWERS[status].format(said=said, page=page)
-    if isinstance(error, ValueError) or status:
+    if refused:
         return f"{page} refuses it ({said})"
     kept = isinstance(error, hub_errors.LocalEntryNotFoundError)
     nothing = ", and nothing of it is kept on this machine" if kept else ""

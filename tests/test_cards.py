@@ -1,0 +1,139 @@
+"""Model cards, and what is left out of what they tell."""
+
+import dataclasses
+import json
+
+import huggingface_hub
+import pytest
+import tiny
+
+from prompt_jax import cards, local_paths, methods
+from prompt_jax.inputs.given import Inputs
+from prompt_jax.saved import Saved
+
+NAME = "me/cats"
+MODEL = Saved(
+    method="coop",
+    kind="pictures",
+    task="classes",
+    settings=dataclasses.asdict(methods.get("coop").Settings()),
+    class_names=tiny.CLASSES,
+    template="a photo of a {}.",
+    backbone="ViT-B/16",
+    backbone_hash="0123",
+    activation="",
+    dtype="float32",
+    sizes=tiny.CONFIG,
+    inputs=Inputs.of(32),
+    trained={},
+    prompts={},
+)
+
+
+@pytest.mark.parametrize(
+    ("told", "left_out"),
+    [
+        ({"dataset": "caltech101", "note": "a and/or b, 1/2, 3 / 4, ~5"}, ()),
+        ({"url": "https://example.org/a/b", "init_from": "hf:me/cats"}, ()),
+        ({"init_from": "0123456789abcdef"}, ()),
+        ({"accuracy": {"base": 1.5}, "chosen": {"alpha": [1, 2]}, "h": None, "lists": []}, ()),
+        ({"init_from": "results/mine"}, ("init_from",)),
+        ({"config": {"data.root": "pictures", "x": 1}}, ("config.data.root",)),
+        ({"note": "made of /home/me/x.csv"}, ("note",)),
+        (
+            {"note": "see ~/x/y", "b": "../x", "c": "C:\\x", "d": "\\\\host\\x"},
+            ("note", "b", "c", "d"),
+        ),
+        ({"lists": [{"a": "/x"}]}, ("lists",)),
+        ({"accuracy": {"/home/me/x": 1.0}}, ("accuracy.a field named by a path",)),
+        ({"made_of": "tests/fixtures"}, ("made_of",)),
+    ],
+)
+def test_paths_of_this_machine_are_left_out(told, left_out, monkeypatch):
+    monkeypatch.chdir(tiny.REPOSITORY)
+    kept, found = local_paths.leave_out(told)
+    assert found == left_out
+    if not left_out:
+        assert kept == told
+    text = json.dumps(kept)
+    assert not any(word in text for word in ("/home", "x.csv", "results", "fixtures", "pictures"))
+
+
+EVERYTHING = {
+    "dataset": "emoji_scenes",
+    "domain": "",
+    "protocol": "base_to_novel",
+    "shots": 16,
+    "shots_per_class": [16, 16],
+    "seed": 3,
+    "accuracy": {"base": 91.25, "new": 80.0},
+    "zero_shot": {"base": 85.0, "new": 82.0, "h": 83.47},
+    "h": 85.26,
+    "chosen": {"alpha": 1.5},
+    "trainable_parameters": 8192,
+    "epochs": 50,
+    "learning_rate": 0.002,
+    "date": "2026-02-03 14:05:06 UTC",
+    "git_commit": "0123abc",
+    "note": "a stand-in | of few",
+    "config": {"optimizer": "sgd"},
+}
+
+
+@pytest.mark.parametrize(
+    "trained", [{}, EVERYTHING, {"accuracy": 3, "h": "?", "seed": [1], "new": {}}]
+)
+@pytest.mark.parametrize(
+    ("changed", "base", "pipeline"),
+    [
+        (
+            {"backbone": "ViT-B/16"},
+            "openai/clip-vit-base-patch16",
+            "zero-shot-image-classification",
+        ),
+        ({"backbone": "embedded"}, None, "zero-shot-image-classification"),
+        (
+            {"backbone": "lab/tiny-clip", "kind": "clips", "method": "vop"},
+            "lab/tiny-clip",
+            "video-classification",
+        ),
+        (
+            {"backbone": "lab/tiny-clip", "method": "of my own", "settings": {"x": 1}},
+            "lab/tiny-clip",
+            None,
+        ),
+    ],
+)
+def test_a_card_is_read_by_the_hub(trained, changed, base, pipeline):
+    model = dataclasses.replace(MODEL, trained=trained, **changed)
+    text = cards.write(model, NAME, "mit")
+    card = huggingface_hub.ModelCard(text)
+    data = card.data.to_dict()
+    assert data.get("base_model") == base and data["license"] == "mit"
+    assert data["library_name"] == "prompt_jax" and model.method in data["tags"]
+    assert pipeline in (None, data["pipeline_tag"])
+    assert f'pj.load("hf:{NAME}")' in text and "accordion" in text
+    if changed["backbone"] == "embedded" and not trained.get("note"):
+        assert "**Note**: the embedded CLIP is a small stand-in" in text
+
+
+def test_a_card_tells_figures_with_what_they_are_worth():
+    model = dataclasses.replace(MODEL, trained=EVERYTHING)
+    text = cards.write(model, NAME, "apache-2.0")
+    for line in (
+        "| base classes | 91.2 | 85.0 |",
+        "| H, their harmonic mean | 85.3 | 83.5 |",
+        "These are figures of one seed, 3: another one gives others.",
+        r"**Note**: a stand-in \| of few.",
+        "| shots per class | 16 |",
+        "| settings it chose | alpha: 1.5 |",
+        '`coop`: Zhou et al., "Learning to Prompt for Vision-Language Models", IJCV 2022',
+        "It takes others too",
+    ):
+        assert line in text
+    bound = dataclasses.replace(model, settings=dict(model.settings) | {"class_specific": True})
+    assert "These alone" in cards.write(bound, NAME, "mit")
+
+
+def test_every_method_has_its_paper():
+    assert set(cards.METHODS) == set(methods.METHODS) | set(methods.ENCODERS)
