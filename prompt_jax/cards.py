@@ -183,7 +183,11 @@ def _figures(model: Saved) -> Iterator[str]:
     what = "R@1 of captions that search clips" if model.task == "captions" else "Accuracy"
     yield f"{what}, in percent, beside zero-shot CLIP with the same backbone:"
     rows = [
-        _row(_KEYS.get(key, key), f"{value:.1f}", f"{beside[key]:.1f}" if key in beside else "")
+        _row(
+            _KEYS.get(key, _in_words(key)),
+            f"{value:.1f}",
+            f"{beside[key]:.1f}" if key in beside else "",
+        )
         for key, value in found.items()
     ]
     yield "\n".join([_row("tested on", "this model", "zero-shot CLIP"), "|---|---|---|", *rows])
