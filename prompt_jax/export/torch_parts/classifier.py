@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from prompt_jax.export.torch_parts.clip import CLIP, read_weights
+from prompt_jax.export.torch_parts.clip import CLIP, normalize, read_weights
 from prompt_jax.export.torch_parts.pictures import preprocess
 
 SOS, EOT = 49406, 49407  # the tokens that a text starts and ends with
@@ -39,16 +39,20 @@ class Prompts(nn.Module):
 class Classifier(nn.Module):
     """Pictures against classes.
 
-    A method computes what no picture changes in `prepare`, and logits in `forward`.
+    A method computes what no picture changes in `prepare`: as a rule the text features of the
+    classes, which `forward` compares with what `encode` makes of a picture.
     """
 
     trained: Tensor
+    classes: Tensor
 
     def __init__(self, clip: CLIP, arrays: Mapping[str, Tensor], config: Mapping[str, Any]):
         """`arrays` are those of prompts.safetensors, `config` what config.json holds."""
         super().__init__()
         self.clip, self.config, self.settings = clip, config, config["settings"]
         self.prompts: Any = Prompts(arrays)
+        self.names: list[str] = []
+        self.tokenize: Any = None
         self.eval()
         self.set_classes(config["class_names"])
 
@@ -78,10 +82,15 @@ class Classifier(nn.Module):
 
     def prepare(self) -> None:
         """Computes what no picture changes."""
+        raise NotImplementedError
+
+    def encode(self, images: Tensor) -> Tensor:
+        """Image features float[B, d] of normalised pictures float[B, 3, S, S]."""
+        return normalize(self.clip.encode_image(images))
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits float[B, K] of normalised pictures float[B, 3, S, S]."""
-        raise NotImplementedError
+        return self.logits(self.encode(images), self.classes)
 
     def iterations(self, images: Tensor) -> Tensor:
         """Logits of every iteration, float[1 + N, B, K]; most methods have but one answer."""
@@ -102,13 +111,16 @@ class Classifier(nn.Module):
         """
         if isinstance(names, str) or not names:
             raise ValueError(f"a list of at least one class name is needed, not {names!r}")
-        self.names = [_spoken(name) for name in names]
-        self.tokenize = tokenize
+        before = self.names, self.tokenize, dict(self._buffers)
+        self.names, self.tokenize = [_spoken(name) for name in names], tokenize
         known = {_spoken(name): k for k, name in enumerate(self.config["class_names"])}
         # Which of the classes that it was trained on each class is; -1: none.
-        trained = torch.tensor([known.get(name, -1) for name in self.names])
-        self.keep("trained", trained)
-        self.prepare()
+        self.keep("trained", torch.tensor([known.get(name, -1) for name in self.names]))
+        try:
+            self.prepare()
+        except Exception:
+            self.names, self.tokenize, self._buffers = before
+            raise
 
     def keep(self, name: str, value: Tensor) -> None:
         """Puts a tensor where it moves with the model, as `self.name`."""

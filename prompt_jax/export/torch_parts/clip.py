@@ -128,10 +128,6 @@ class ImageTower(nn.Module):
         """Image features float[B, d] of the last block's tokens, the class token first."""
         return self.ln_post(x[:, 0]) @ self.proj
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Image features float[B, d], not normalised, of float[B, 3, H, W]."""
-        return self.run(self.embed(images))
-
 
 class CLIP(nn.Module):
     """Both towers."""
@@ -151,9 +147,18 @@ class CLIP(nn.Module):
         self.load_state_dict(state)
         self.requires_grad_(False)
 
-    def encode_image(self, images: Tensor) -> Tensor:
-        """Image features float[B, d], not normalised, of float[B, 3, H, W] without prompts."""
-        return self.visual(images)
+    def encode_image(self, images: Tensor, prompts: Tensor | None = None) -> Tensor:
+        """Image features float[B, d], not normalised, of float[B, 3, H, W].
+
+        Args:
+            images: normalised.
+            prompts: float[J, a, d_v]; the first enter before `ln_pre`, the others take their place
+                before layers 1..J-1, and go on from there.
+        """
+        if prompts is None:
+            return self.visual.run(self.visual.embed(images))
+        first, *deep = prompts
+        return self.visual.run(self.visual.embed(images, first), dict(enumerate(deep, 1)))
 
     def encode_text(
         self,

@@ -1,7 +1,6 @@
 """CoOp: context vectors in place of the words around the class name (Zhou et al., IJCV 2022)."""
 
 import torch
-from torch import Tensor
 
 from prompt_jax.export.torch_parts.classifier import Classifier
 from prompt_jax.export.torch_parts.clip import normalize
@@ -9,8 +8,6 @@ from prompt_jax.export.torch_parts.clip import normalize
 
 class CoOp(Classifier):
     """One context for all classes, or one for each."""
-
-    classes: Tensor
 
     def prepare(self) -> None:
         """The classes' text features float[K, d] under the context."""
@@ -37,10 +34,6 @@ class CoOp(Classifier):
             for row, first, n in zip(words, context, named.tolist(), strict=True)
         ]
         self.keep("classes", normalize(self.clip.encode_embedded(torch.stack(rows), eot + length)))
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Cosine similarity of the image with every class."""
-        return self.logits(normalize(self.clip.encode_image(images)), self.classes)
 
 
 load = CoOp.load
