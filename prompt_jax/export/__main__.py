@@ -4,7 +4,7 @@
 
 RUN is a folder with model.json and prompts.safetensors. DIR gets prompts.safetensors, config.json
 and model.py, one file of PyTorch that needs torch, safetensors, numpy and Pillow, and CLIP's
-weights as OpenAI or Hugging Face publish them.
+weights as OpenAI or Hugging Face publish them. docs/export.md says more.
 """
 
 import sys
@@ -18,7 +18,7 @@ import argparse
 import pathlib
 from collections.abc import Sequence
 
-from prompt_jax.export import writing
+from prompt_jax.export import to_onnx, to_stablehlo, writing
 
 
 def start(argv: Sequence[str]) -> None:
@@ -31,10 +31,17 @@ def start(argv: Sequence[str]) -> None:
     parser.add_argument(
         "--with-backbone", action="store_true", help="also write DIR/clip, for transformers"
     )
+    parser.add_argument("--onnx", action="store_true", help="also write DIR/model.onnx")
+    parser.add_argument("--stablehlo", action="store_true", help="also write DIR/model.stablehlo")
     options = parser.parse_args(argv)
+    if options.onnx:
+        to_onnx.check_packages()
     model, frozen = writing.read(options.run, options.backbone)
     replaced = writing.clear(options.output)
     writing.write(options.output, model, frozen, options.with_backbone)
+    for wanted, module in ((options.onnx, to_onnx), (options.stablehlo, to_stablehlo)):
+        if wanted:
+            module.write(options.output, model, frozen)
     report(options.output, model, replaced)
 
 

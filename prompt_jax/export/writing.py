@@ -111,7 +111,7 @@ def write(folder: pathlib.Path, model: Saved, frozen: Frozen, with_backbone: boo
     write_text(folder / CONFIG, config + "\n")
     arrays = flax.traverse_util.flatten_dict(model.prompts, sep=".")
     arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
-    safetensors.numpy.save_file(arrays, folder / PROMPTS)
+    (folder / PROMPTS).write_bytes(safetensors.numpy.save(arrays))
     code = source.assemble(find_part(model), _docstring(model))
     write_text(folder / CODE, code)
     if with_backbone:

@@ -51,8 +51,8 @@ class ProMPT(Classifier):
                 context = context + made[:, None]
             classes = clip.encode_text(self.ids, context)  # [B, K, d]
             answers.append(self.logits(normalize(raw), normalize(classes)))
-            best = answers[-1].topk(chosen).indices
-            selected = self._seen(classes).take_along_dim(best[..., None], dim=1)
+            best = answers[-1].topk(chosen).indices[..., None]
+            selected = self._seen(classes).gather(1, best.expand(-1, -1, classes.shape[-1]))
         return torch.stack(answers)
 
     def _seen(self, features: Tensor) -> Tensor:
