@@ -15,9 +15,10 @@ from reference import random_clip
 
 from prompt_jax import methods
 from prompt_jax.clip import Frozen, loading
+from prompt_jax.inputs.given import Inputs
 from prompt_jax.inputs.pictures.decoding import open_picture
-from prompt_jax.inputs.pictures.transforms import CLIP_MEAN, CLIP_STD, test_transform
-from prompt_jax.saved import Inputs, Saved
+from prompt_jax.inputs.pictures.transforms import test_transform
+from prompt_jax.saved import Saved
 
 CLIP, _FROZEN = random_clip(vocab_size=49408, context_length=77)
 FROZEN: Frozen = _FROZEN | {"logit_scale": jnp.log(jnp.float32(100))}
@@ -111,7 +112,7 @@ def _saved(name, settings, prompts):
         activation="",
         dtype="float32",
         sizes=CLIP.config,
-        inputs=Inputs(CLIP.config.image_size, CLIP_MEAN, CLIP_STD),
+        inputs=Inputs.of(CLIP.config.image_size),
         trained={},
         prompts=prompts,
     )

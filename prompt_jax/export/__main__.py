@@ -49,8 +49,9 @@ def report(folder, model, replaced):
     """What was written and how it is used, in four lines."""
     names = ", ".join(sorted(path.name for path in folder.iterdir()))
     print(f"{'replaced' if replaced else 'wrote'} {folder}: {names}")
-    clip = folder / writing.CLIP_FOLDER
-    clip = clip if clip.is_dir() else f"CLIP ({model.backbone})"
+    has_clip = (folder / writing.CLIP_FOLDER).is_dir()
+    clip = folder / writing.CLIP_FOLDER if has_clip else "CLIP"
     print(f"try it: python {folder / writing.CODE} --clip {clip} picture.jpg")
-    print("in PyTorch: model = load(DIR, clip); model(images), model.predict(pictures)")
+    where = "" if has_clip else f", where CLIP are the weights of {model.backbone}"
+    print(f"in PyTorch: model = load({str(folder)!r}, clip); model.predict(pictures){where}")
     print(f"it knows {len(model.class_names)} classes; others: model.set_classes(names, tokenizer)")

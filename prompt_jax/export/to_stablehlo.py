@@ -7,7 +7,7 @@ import jax.export
 import jax.numpy as jnp
 import numpy as np
 
-from prompt_jax import methods
+from prompt_jax import loading, methods
 from prompt_jax.clip import CLIP, Frozen
 from prompt_jax.errors import PromptError
 from prompt_jax.export import writing
@@ -29,9 +29,8 @@ def write(folder: pathlib.Path, model: Saved, frozen: Frozen) -> float:
     Raises:
         PromptError: they differ.
     """
-    method = methods.get(model.method)
+    method, settings = loading.method_of(model)
     clip = CLIP(model.sizes, jnp.dtype(model.dtype))  # without chunks, which depend on the batch
-    settings = method.Settings(**model.settings)
     frozen, prompts = jax.tree.map(jnp.asarray, (frozen, model.prompts))
     task = methods.make_task(method, clip, frozen, model.class_names, settings, model.template)
     prepared = jax.jit(method.prepare)(prompts, task)

@@ -8,11 +8,14 @@ from collections.abc import Sequence
 from typing import Any
 
 import flax.traverse_util
+import jax
 import numpy as np
 import safetensors.numpy
 
+from prompt_jax import loading
 from prompt_jax import saved as trained
-from prompt_jax.clip import Frozen, layouts, loading, tokenizer
+from prompt_jax.clip import Frozen, layouts, tokenizer
+from prompt_jax.clip.loading import save_hugging_face
 from prompt_jax.errors import PromptError
 from prompt_jax.export import source
 from prompt_jax.files import read_json, write_text
@@ -33,7 +36,7 @@ _KNOWN_BY = ("visual.conv1.weight", "visual.proj", "token_embedding.weight", "te
 
 
 def read(run: pathlib.Path, backbone: str | None = None) -> tuple[Saved, Frozen]:
-    """A trained model and the parameters of its backbone.
+    """A trained model, and its backbone's parameters as numpy arrays.
 
     Args:
         run: its folder.
@@ -45,15 +48,8 @@ def read(run: pathlib.Path, backbone: str | None = None) -> tuple[Saved, Frozen]
     """
     model = trained.read(run)
     find_part(model)
-    where = backbone or model.backbone
-    sizes, frozen = loading.load(where, model.activation or None)
-    found = loading.fingerprint(sizes, frozen)
-    if found != model.backbone_hash:
-        raise PromptError(
-            f"{run} was trained on backbone {model.backbone!r} (hash {model.backbone_hash}), and "
-            f"{where!r} is another one (hash {found}); say where the same one is by --backbone"
-        )
-    return model, frozen
+    restored = loading.restore(model, run, backbone)
+    return model, jax.tree.map(np.asarray, restored.frozen)
 
 
 def find_part(model: Saved) -> str:
@@ -115,7 +111,7 @@ def write(folder: pathlib.Path, model: Saved, frozen: Frozen, with_backbone: boo
     code = source.assemble(find_part(model), _docstring(model))
     write_text(folder / CODE, code)
     if with_backbone:
-        loading.save_hugging_face(model.sizes, frozen, folder / CLIP_FOLDER)
+        save_hugging_face(model.sizes, frozen, folder / CLIP_FOLDER)
 
 
 def describe(model: Saved, frozen: Frozen) -> dict[str, Any]:

@@ -112,10 +112,10 @@ class Classifier(nn.Module):
         if isinstance(names, str) or not names:
             raise ValueError(f"a list of at least one class name is needed, not {names!r}")
         before = self.names, self.tokenize, dict(self._buffers)
-        self.names, self.tokenize = [_spoken(name) for name in names], tokenize
+        self.names, self.tokenize = list(names), tokenize
         known = {_spoken(name): k for k, name in enumerate(self.config["class_names"])}
         # Which of the classes that it was trained on each class is; -1: none.
-        self.keep("trained", torch.tensor([known.get(name, -1) for name in self.names]))
+        self.keep("trained", torch.tensor([known.get(_spoken(name), -1) for name in names]))
         try:
             self.prepare()
         except Exception:
@@ -123,7 +123,7 @@ class Classifier(nn.Module):
             raise
 
     def keep(self, name: str, value: Tensor) -> None:
-        """Puts a tensor where it moves with the model, as `self.name`."""
+        """Puts a tensor where it moves with the model, as the attribute `name`."""
         device = self.clip.logit_scale.device
         self.register_buffer(name, value.to(device), persistent=False)
 
@@ -139,7 +139,7 @@ class Classifier(nn.Module):
         """
         known = self.config["tokens"][template]
         rows = [
-            known[index] if index >= 0 else _encode(self.tokenize, template.replace("{}", name))
+            known[index] if index >= 0 else _encode(self.tokenize, template, name)
             for index, name in zip(self.trained.tolist(), self.names, strict=True)
         ]
         longest = max(rows, key=len)
@@ -190,13 +190,14 @@ def _open(picture: Any) -> Image.Image:
     return picture if isinstance(picture, Image.Image) else Image.open(picture)
 
 
-def _encode(tokenize: Any, text: str) -> list[int]:
-    """Token ids of a text, from SOS to EOT."""
+def _encode(tokenize: Any, template: str, name: str) -> list[int]:
+    """Token ids of a class's text, from SOS to EOT."""
     if tokenize is None:
         raise ValueError(
-            f"the model was not trained on this class, so the token ids of {text!r} are not in "
-            "config.json; give set_classes a tokenizer, e.g. transformers' CLIPTokenizer"
+            f"the model was not trained on class {name!r}, whose token ids config.json does not "
+            "have; give set_classes a tokenizer, e.g. transformers' CLIPTokenizer"
         )
+    text = template.replace("{}", _spoken(name))
     if callable(tokenize):
         made = tokenize(text)
         made = made["input_ids"] if isinstance(made, Mapping) else made
@@ -217,7 +218,10 @@ def main(load: Callable[..., Classifier]) -> None:
     parser.add_argument("--top-k", type=int, default=5, help="how many classes of each picture")
     parser.add_argument("--device", default="cpu", help="e.g. cuda")
     options = parser.parse_args()
-    model = load(here, options.clip).to(options.device)
-    answers = model.predict(options.pictures, options.top_k)
+    try:
+        model = load(here, options.clip).to(options.device)
+        answers = model.predict(options.pictures, options.top_k)
+    except (ValueError, OSError) as error:
+        parser.exit(2, f"error: {error}\n")
     for picture, answer in zip(options.pictures, answers, strict=True):
         print(f"{picture}: " + ", ".join(f"{name} {p:.1%}" for name, p in answer))

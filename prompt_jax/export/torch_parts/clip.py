@@ -1,6 +1,7 @@
 """CLIP: two transformer towers, frozen. Parameters have OpenAI's names."""
 
 import pathlib
+import zipfile
 from collections.abc import Mapping
 from typing import Any
 
@@ -166,22 +167,39 @@ class CLIP(nn.Module):
         context: Tensor | None = None,
         deep: Mapping[int, Tensor] | None = None,
     ) -> Tensor:
-        """Text features float[..., N, d], not normalised.
+        """Text features float[N, d], not normalised, of token ids; [..., N, d] with a context.
 
         Args:
-            ids: int[N, L], token ids with SOS and EOT, zeros behind.
-            context: float[..., M, d_l], put between SOS and the words of every text; axes [...],
-                one context per image, come back in the result.
+            ids: int[N, L], with SOS and EOT, zeros behind.
+            context: see `encode_behind`.
             deep: see `encode_embedded`.
         """
         words, eot = self.token_embedding(ids), ids.argmax(dim=-1)  # EOT has the highest id
         if context is not None:
-            axes, number = context.shape[:-2], words.shape[0]
-            words = words.expand(*axes, *words.shape)
-            context = context.unsqueeze(-3).expand(*axes, number, *context.shape[-2:])
-            words = torch.cat([words[..., :1, :], context, words[..., 1:, :]], dim=-2)
-            eot = eot + context.shape[-2]
+            return self.encode_behind(context, words, eot, deep)
         return self.encode_embedded(words, eot, deep)
+
+    def encode_behind(
+        self,
+        context: Tensor,
+        words: Tensor,
+        eot: Tensor,
+        deep: Mapping[int, Tensor] | None = None,
+    ) -> Tensor:
+        """Text features float[..., N, d], not normalised, of texts behind a context.
+
+        Args:
+            context: float[..., M, d_l], put between SOS and the words of every text; axes [...],
+                one context per image, come back in the result.
+            words: float[N, L, d_l], embedded token ids.
+            eot: int[N], where EOT stands in them.
+            deep: see `encode_embedded`.
+        """
+        axes, number = context.shape[:-2], words.shape[0]
+        words = words.expand(*axes, *words.shape)
+        context = context.unsqueeze(-3).expand(*axes, number, *context.shape[-2:])
+        x = torch.cat([words[..., :1, :], context, words[..., 1:, :]], dim=-2)
+        return self.encode_embedded(x, eot + context.shape[-2], deep)
 
     def encode_embedded(
         self, x: Tensor, eot: Tensor, deep: Mapping[int, Tensor] | None = None
@@ -266,11 +284,17 @@ def _read_file(path: pathlib.Path) -> Any:
         raise ValueError(f"{path}: no such file or folder")
     if path.suffix == ".safetensors":
         return safetensors.torch.load_file(path)
-    try:
-        return torch.jit.load(path, map_location="cpu")  # as OpenAI publishes them
-    except RuntimeError:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-        return content.get("state_dict", content)
+    if _is_torchscript(path):  # as OpenAI publishes them
+        return torch.jit.load(path, map_location="cpu")
+    content = torch.load(path, map_location="cpu", weights_only=True)
+    return content.get("state_dict", content)
+
+
+def _is_torchscript(path: pathlib.Path) -> bool:
+    if not zipfile.is_zipfile(path):
+        return False
+    with zipfile.ZipFile(path) as archive:
+        return any(name.endswith("/constants.pkl") for name in archive.namelist())
 
 
 def _from_hugging_face(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

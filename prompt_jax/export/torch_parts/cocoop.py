@@ -10,17 +10,21 @@ from prompt_jax.export.torch_parts.generators import generate
 class CoCoOp(Classifier):
     """Every picture sends every class through the text tower."""
 
-    ids: Tensor
+    words: Tensor
+    eot: Tensor
 
     def prepare(self) -> None:
-        """The ids behind the context."""
-        self.keep("ids", self.tokens("{}.", len(self.prompts.context)))
+        """The words float[K, L, d_l] behind the context, and where they end."""
+        ids = self.tokens("{}.", len(self.prompts.context))
+        self.keep("words", self.clip.token_embedding(ids))
+        self.keep("eot", ids.argmax(dim=-1))
 
     def forward(self, images: Tensor) -> Tensor:
         """Cosine similarity of the image with every class, encoded behind the image's context."""
         features = self.encode(images)
         shift = generate(self.prompts.meta_net, features)  # [B, d_l]
-        classes = self.clip.encode_text(self.ids, self.prompts.context + shift[:, None])
+        context = self.prompts.context + shift[:, None]
+        classes = self.clip.encode_behind(context, self.words, self.eot)
         return self.logits(features, normalize(classes))
 
 

@@ -17,13 +17,16 @@ class ProMPT(Classifier):
     """Image and classes are encoded again in every iteration, each prompted by the other."""
 
     zero_shot: Tensor
-    ids: Tensor
+    words: Tensor
+    eot: Tensor
 
     def prepare(self) -> None:
-        """The frozen text features Z⁰ of "a photo of a {}.", and the ids behind the context."""
+        """The frozen text features Z⁰ of "a photo of a {}.", and the words behind the context."""
         self.keep("zero_shot", self.clip.encode_text(self.tokens("a photo of a {}.")))
         if self.settings["iterations"]:
-            self.keep("ids", self.tokens("{}.", len(self.prompts.context)))
+            ids = self.tokens("{}.", len(self.prompts.context))
+            self.keep("words", self.clip.token_embedding(ids))
+            self.keep("eot", ids.argmax(dim=-1))
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits float[B, K] of the last iteration."""
@@ -49,7 +52,7 @@ class ProMPT(Classifier):
             if s["text_generator"]:
                 made = generate(self.prompts.text_generator, self._seen(raw))
                 context = context + made[:, None]
-            classes = clip.encode_text(self.ids, context)  # [B, K, d]
+            classes = clip.encode_behind(context, self.words, self.eot)  # [B, K, d]
             answers.append(self.logits(normalize(raw), normalize(classes)))
             best = answers[-1].topk(chosen).indices[..., None]
             selected = self._seen(classes).gather(1, best.expand(-1, -1, classes.shape[-1]))
