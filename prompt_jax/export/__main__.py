@@ -1,0 +1,57 @@
+"""Writes a trained model for PyTorch.
+
+    python -m prompt_jax.export RUN --output DIR
+
+RUN is a folder with model.json and prompts.safetensors. DIR gets prompts.safetensors, config.json
+and model.py, one file of PyTorch that needs torch, safetensors, numpy and Pillow, and CLIP's
+weights as OpenAI or Hugging Face publish them. docs/export.md says more.
+"""
+
+import sys
+
+from prompt_jax import command_line
+
+if __name__ == "__main__":  # before the imports below, so that Ctrl-C is heard while they run
+    sys.exit(command_line.run("prompt_jax.export.__main__", "start", sys.argv[1:]))
+
+import argparse
+import pathlib
+from collections.abc import Sequence
+
+from prompt_jax.export import to_onnx, to_stablehlo, writing
+
+
+def start(argv: Sequence[str]) -> None:
+    """Parses, reads, writes, says what was written."""
+    parser = argparse.ArgumentParser("python -m prompt_jax.export", description=__doc__)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("run", metavar="RUN", type=pathlib.Path, help="the trained model's folder")
+    parser.add_argument("--output", metavar="DIR", type=pathlib.Path, required=True)
+    parser.add_argument("--backbone", help="where its CLIP is now; default: where it was")
+    parser.add_argument(
+        "--with-backbone", action="store_true", help="also write DIR/clip, for transformers"
+    )
+    parser.add_argument("--onnx", action="store_true", help="also write DIR/model.onnx")
+    parser.add_argument("--stablehlo", action="store_true", help="also write DIR/model.stablehlo")
+    options = parser.parse_args(argv)
+    if options.onnx:
+        to_onnx.check_packages()
+    model, frozen = writing.read(options.run, options.backbone)
+    replaced = writing.clear(options.output)
+    writing.write(options.output, model, frozen, options.with_backbone)
+    for wanted, module in ((options.onnx, to_onnx), (options.stablehlo, to_stablehlo)):
+        if wanted:
+            module.write(options.output, model, frozen)
+    report(options.output, model, replaced)
+
+
+def report(folder, model, replaced):
+    """What was written and how it is used, in four lines."""
+    names = ", ".join(sorted(path.name for path in folder.iterdir()))
+    print(f"{'replaced' if replaced else 'wrote'} {folder}: {names}")
+    has_clip = (folder / writing.CLIP_FOLDER).is_dir()
+    clip = folder / writing.CLIP_FOLDER if has_clip else "CLIP"
+    print(f"try it: python {folder / writing.CODE} --clip {clip} picture.jpg")
+    where = "" if has_clip else f", where CLIP are the weights of {model.backbone}"
+    print(f"in PyTorch: model = load({str(folder)!r}, clip); model.predict(pictures){where}")
+    print(f"it knows {len(model.class_names)} classes; others: model.set_classes(names, tokenizer)")

@@ -1,0 +1,83 @@
+"""The written PyTorch model as an ONNX file, held against it in onnxruntime."""
+
+import importlib.util
+import logging
+import pathlib
+import warnings
+from typing import Any
+
+import numpy as np
+
+from prompt_jax.clip import Frozen, layouts
+from prompt_jax.errors import PromptError
+from prompt_jax.export import writing
+from prompt_jax.saved import Saved
+
+# ONNX's own format ends at 2 GB; beyond, the weights lie in a file of their own beside it.
+_LARGEST = 1_800_000_000
+_TRACED, _TRIED = 2, (1, 5)  # batch sizes
+_CLOSE = 1e-3
+_PACKAGES = ("torch", "onnx", "onnxscript", "onnxruntime")
+
+
+def check_packages() -> None:
+    """Raises a PromptError if a package that `write` needs is missing."""
+    for name in _PACKAGES:
+        if importlib.util.find_spec(name) is None:
+            raise PromptError(f"--onnx needs the package {name}: pip install -e '.[onnx]'")
+
+
+def write(folder: pathlib.Path, model: Saved, frozen: Frozen) -> float:
+    """Writes model.onnx: "images" float32[batch, 3, S, S] -> "logits" float32[batch, K].
+
+    Returns:
+        the largest difference between its logits and PyTorch's, at two other batch sizes.
+
+    Raises:
+        PromptError: the logits differ.
+    """
+    import onnxruntime
+    import torch
+
+    # It says what it does not need, and that it uses what PyTorch is about to replace.
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    exported, path = load(folder, model, frozen), folder / writing.ONNX
+    images = torch.randn(_TRACED, 3, model.inputs.image_size, model.inputs.image_size)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        torch.onnx.export(
+            exported,
+            (images,),
+            path,
+            dynamo=True,
+            input_names=["images"],
+            output_names=["logits"],
+            dynamic_shapes=({0: torch.export.Dim("batch")},),
+            external_data=sum(p.nbytes for p in exported.parameters()) > _LARGEST,
+            verbose=False,
+        )
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    worst = 0.0
+    for number in _TRIED:
+        images = torch.randn(number, *images.shape[1:])
+        with torch.no_grad():
+            expected = exported(images).numpy()
+        [found] = session.run(["logits"], {"images": images.numpy()})
+        worst = max(worst, float(np.abs(np.asarray(found) - expected).max()))
+    if not worst <= _CLOSE:
+        path.unlink()
+        raise PromptError(f"the ONNX model's logits differ from PyTorch's by {worst:.2g}")
+    return worst
+
+
+def load(folder: pathlib.Path, model: Saved, frozen: Frozen) -> Any:
+    """The PyTorch model that was written, on its backbone."""
+    import torch
+
+    spec = importlib.util.spec_from_file_location("exported_model", folder / writing.CODE)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    layout = layouts.openai_layout(model.sizes.image_layers, model.sizes.text_layers)
+    state = layouts.from_tree(layout, frozen)
+    return module.load(folder, {name: torch.tensor(array) for name, array in state.items()})

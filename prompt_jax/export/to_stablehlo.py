@@ -1,0 +1,55 @@
+"""The JAX model as one StableHLO program, weights inside, for any batch size and device."""
+
+import pathlib
+
+import jax
+import jax.export
+import jax.numpy as jnp
+import numpy as np
+
+from prompt_jax import loading, methods
+from prompt_jax.clip import CLIP, Frozen
+from prompt_jax.errors import PromptError
+from prompt_jax.export import writing
+from prompt_jax.saved import Saved
+
+PLATFORMS = ("cpu", "cuda", "tpu")
+_TRIED = 3  # batch size
+_CLOSE = 1e-3
+
+
+def write(folder: pathlib.Path, model: Saved, frozen: Frozen) -> float:
+    """Writes model.stablehlo: pictures float32[b, S, S, 3], normalised -> logits float32[b, K].
+
+    What no picture changes is computed before and stands in it as a constant.
+
+    Returns:
+        the largest difference between the logits of the file and of the model.
+
+    Raises:
+        PromptError: they differ.
+    """
+    method, settings = loading.method_of(model)
+    clip = CLIP(model.sizes, jnp.dtype(model.dtype))  # without chunks, which depend on the batch
+    frozen, prompts = jax.tree.map(jnp.asarray, (frozen, model.prompts))
+    task = methods.make_task(method, clip, frozen, model.class_names, settings, model.template)
+    prepared = jax.jit(method.prepare)(prompts, task)
+
+    @jax.jit
+    def run(images):
+        x = methods.look(method, task, images)
+        return method.forward(prompts, prepared, task, x).logits[-1]
+
+    size = model.inputs.image_size
+    [batch] = jax.export.symbolic_shape("b")
+    pictures = jax.ShapeDtypeStruct((batch, size, size, 3), jnp.float32)
+    program = jax.export.export(run, platforms=PLATFORMS)(pictures)
+    path = folder / writing.STABLEHLO
+    path.write_bytes(program.serialize())
+    images = np.random.default_rng(0).standard_normal((_TRIED, size, size, 3)).astype(np.float32)
+    found = jax.export.deserialize(bytearray(path.read_bytes())).call(images)
+    worst = float(np.abs(np.asarray(found) - np.asarray(run(images))).max())
+    if not worst <= _CLOSE:
+        path.unlink()
+        raise PromptError(f"the StableHLO program's logits differ from the model's by {worst:.2g}")
+    return worst

@@ -1,0 +1,227 @@
+"""What all methods have in common: classes by their names, loading, predicting."""
+
+import argparse
+import json
+import pathlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import safetensors.torch
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from prompt_jax.export.torch_parts.clip import CLIP, normalize, read_weights
+from prompt_jax.export.torch_parts.pictures import preprocess
+
+SOS, EOT = 49406, 49407  # the tokens that a text starts and ends with
+
+
+class Prompts(nn.Module):
+    """What was trained: the array "meta_net.linear1.kernel" is `prompts.meta_net.linear1.kernel`.
+
+    A "kernel" is float[in, out]: a layer is x @ kernel + bias.
+    """
+
+    def __init__(self, arrays: Mapping[str, Tensor]):
+        super().__init__()
+        groups: dict[str, dict[str, Tensor]] = {}
+        for name, array in arrays.items():
+            first, _, rest = name.partition(".")
+            if rest:
+                groups.setdefault(first, {})[rest] = array
+            else:
+                self.register_parameter(first, nn.Parameter(array, requires_grad=False))
+        for name, group in groups.items():
+            self.add_module(name, Prompts(group))
+
+
+class Classifier(nn.Module):
+    """Pictures against classes.
+
+    A method computes what no picture changes in `prepare`: as a rule the text features of the
+    classes, which `forward` compares with what `encode` makes of a picture.
+    """
+
+    trained: Tensor
+    classes: Tensor
+
+    def __init__(self, clip: CLIP, arrays: Mapping[str, Tensor], config: Mapping[str, Any]):
+        """`arrays` are those of prompts.safetensors, `config` what config.json holds."""
+        super().__init__()
+        self.clip, self.config, self.settings = clip, config, config["settings"]
+        self.prompts: Any = Prompts(arrays)
+        self.names: list[str] = []
+        self.tokenize: Any = None
+        self.eval()
+        self.set_classes(config["class_names"])
+
+    @classmethod
+    def load(cls, folder: str | pathlib.Path, clip: Any) -> "Classifier":
+        """The model in an exported folder, on the CPU in float32.
+
+        Args:
+            folder: holds config.json and prompts.safetensors.
+            clip: the backbone that the prompts were trained on; see `read_weights`.
+
+        Raises:
+            ValueError: these are the weights of another CLIP.
+        """
+        folder = pathlib.Path(folder)
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        state = read_weights(clip)
+        for name, expected in config["weights"].items():
+            found = float(state[name].double().abs().mean()) if name in state else None
+            if found is None or abs(found - expected) > 1e-3 * expected:
+                raise ValueError(
+                    f"the prompts were trained on CLIP {config['backbone']!r}, and these weights "
+                    f"are another's: the mean of |{name}| is {found}, not {expected}"
+                )
+        arrays = safetensors.torch.load_file(folder / "prompts.safetensors")
+        return cls(CLIP(config["sizes"], state), arrays, config)
+
+    def prepare(self) -> None:
+        """Computes what no picture changes."""
+        raise NotImplementedError
+
+    def encode(self, images: Tensor) -> Tensor:
+        """Image features float[B, d] of normalised pictures float[B, 3, S, S]."""
+        return normalize(self.clip.encode_image(images))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits float[B, K] of normalised pictures float[B, 3, S, S]."""
+        return self.logits(self.encode(images), self.classes)
+
+    def iterations(self, images: Tensor) -> Tensor:
+        """Logits of every iteration, float[1 + N, B, K]; most methods have but one answer."""
+        return self(images)[None]
+
+    @torch.no_grad()
+    def set_classes(self, names: Sequence[str], tokenize: Any = None) -> None:
+        """Tells other classes apart, from now on.
+
+        Args:
+            names: K class names.
+            tokenize: makes token ids of names that the model was not trained on: transformers'
+                `CLIPTokenizer`, `instant_clip_tokenizer.Tokenizer()`, OpenAI's `clip.tokenize`, or
+                any function from a text to its ids with SOS and EOT.
+
+        Raises:
+            ValueError: there is no name or no tokenizer, or a text is too long.
+        """
+        if isinstance(names, str) or not names:
+            raise ValueError(f"a list of at least one class name is needed, not {names!r}")
+        before = self.names, self.tokenize, dict(self._buffers)
+        self.names, self.tokenize = list(names), tokenize
+        known = {_spoken(name): k for k, name in enumerate(self.config["class_names"])}
+        # Which of the classes that it was trained on each class is; -1: none.
+        self.keep("trained", torch.tensor([known.get(_spoken(name), -1) for name in names]))
+        try:
+            self.prepare()
+        except Exception:
+            self.names, self.tokenize, self._buffers = before
+            raise
+
+    def keep(self, name: str, value: Tensor) -> None:
+        """Puts a tensor where it moves with the model, as the attribute `name`."""
+        device = self.clip.logit_scale.device
+        self.register_buffer(name, value.to(device), persistent=False)
+
+    def tokens(self, template: str, prompts: int = 0) -> Tensor:
+        """Token ids int[K, L] of the template filled with every class's name, zeros behind EOT.
+
+        Args:
+            template: text with "{}" for the name.
+            prompts: how many slots of the text tower something else takes.
+
+        Raises:
+            ValueError: a text is too long, or unknown and there is no tokenizer.
+        """
+        known = self.config["tokens"][template]
+        rows = [
+            known[index] if index >= 0 else _encode(self.tokenize, template, name)
+            for index, name in zip(self.trained.tolist(), self.names, strict=True)
+        ]
+        longest = max(rows, key=len)
+        if len(longest) + prompts > self.clip.context_length:
+            raise ValueError(
+                f"the text of class {self.names[rows.index(longest)]!r} takes "
+                f"{len(longest) + prompts} tokens, more than the text tower's "
+                f"{self.clip.context_length}: shorten the name"
+            )
+        ids = [row + [0] * (len(longest) - len(row)) for row in rows]
+        return torch.tensor(ids, device=self.clip.logit_scale.device)
+
+    def logits(self, image_features: Tensor, text_features: Tensor) -> Tensor:
+        """float[B, K] = cos/τ of normalised float[B, d] and float[K, d] or [B, K, d]."""
+        return self.clip.logit_scale.exp() * (text_features @ image_features[..., None])[..., 0]
+
+    def preprocess(self, picture: Image.Image) -> Tensor:
+        """A picture as the model takes it, float32[3, S, S]."""
+        inputs = self.config["inputs"]
+        return preprocess(picture, inputs["image_size"], inputs["mean"], inputs["std"])
+
+    @torch.no_grad()
+    def predict(
+        self, pictures: Iterable[Any], top_k: int = 5, batch_size: int = 32
+    ) -> list[list[tuple[str, float]]]:
+        """The likeliest classes of each picture, best first, with their probabilities.
+
+        Args:
+            pictures: paths or PIL pictures.
+            top_k: how many classes of each.
+            batch_size: how many pictures are looked at together.
+        """
+        pictures, answers = list(pictures), []
+        for start in range(0, len(pictures), batch_size):
+            images = [self.preprocess(_open(one)) for one in pictures[start : start + batch_size]]
+            logits = self(torch.stack(images).to(self.clip.logit_scale.device))
+            best = logits.softmax(dim=-1).topk(min(top_k, len(self.names)))
+            for row, indices in zip(best.values.tolist(), best.indices.tolist(), strict=True):
+                answers.append([(self.names[k], p) for k, p in zip(indices, row, strict=True)])
+        return answers
+
+
+def _spoken(name: str) -> str:
+    return name.replace("_", " ")
+
+
+def _open(picture: Any) -> Image.Image:
+    return picture if isinstance(picture, Image.Image) else Image.open(picture)
+
+
+def _encode(tokenize: Any, template: str, name: str) -> list[int]:
+    """Token ids of a class's text, from SOS to EOT."""
+    if tokenize is None:
+        raise ValueError(
+            f"the model was not trained on class {name!r}, whose token ids config.json does not "
+            "have; give set_classes a tokenizer, e.g. transformers' CLIPTokenizer"
+        )
+    text = template.replace("{}", _spoken(name))
+    if callable(tokenize):
+        made = tokenize(text)
+        made = made["input_ids"] if isinstance(made, Mapping) else made
+        ids = torch.as_tensor(made).flatten().tolist()
+    else:  # instant_clip_tokenizer's leaves out both ends
+        ids = [SOS, *tokenize.encode(text), EOT]
+    if not ids or ids[0] != SOS or EOT not in ids:
+        raise ValueError(f"the tokenizer gives {ids} for {text!r}, without CLIP's SOS and EOT")
+    return ids[: ids.index(EOT) + 1]
+
+
+def main(load: Callable[..., Classifier]) -> None:
+    """Prints what the pictures of the command line show."""
+    here = pathlib.Path(__file__).parent
+    parser = argparse.ArgumentParser()
+    parser.add_argument("pictures", nargs="+", metavar="PICTURE")
+    parser.add_argument("--clip", default=here / "clip", help="weight file or folder of the CLIP")
+    parser.add_argument("--top-k", type=int, default=5, help="how many classes of each picture")
+    parser.add_argument("--device", default="cpu", help="e.g. cuda")
+    options = parser.parse_args()
+    try:
+        model = load(here, options.clip).to(options.device)
+        answers = model.predict(options.pictures, options.top_k)
+    except (ValueError, OSError) as error:
+        parser.exit(2, f"error: {error}\n")
+    for picture, answer in zip(options.pictures, answers, strict=True):
+        print(f"{picture}: " + ", ".join(f"{name} {p:.1%}" for name, p in answer))

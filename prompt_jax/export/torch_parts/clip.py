@@ -1,0 +1,312 @@
+"""CLIP: two transformer towers, frozen. Parameters have OpenAI's names."""
+
+import pathlib
+import zipfile
+from collections.abc import Mapping
+from typing import Any
+
+import safetensors.torch
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+def normalize(features: Tensor) -> Tensor:
+    """L2-normalised along the last axis."""
+    return features / features.norm(dim=-1, keepdim=True)
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention on float[N, S, d]; causal: a token sees those before it."""
+
+    def __init__(self, width: int, heads: int, causal: bool):
+        super().__init__()
+        self.heads, self.causal = heads, causal
+        self.in_proj_weight = nn.Parameter(torch.empty(3 * width, width))
+        self.in_proj_bias = nn.Parameter(torch.empty(3 * width))
+        self.out_proj = nn.Linear(width, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """float[N, S, d] -> float[N, S, d]."""
+        projected = F.linear(x, self.in_proj_weight, self.in_proj_bias)
+        query, key, value = (
+            each.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+            for each in projected.chunk(3, dim=-1)
+        )
+        attended = F.scaled_dot_product_attention(query, key, value, is_causal=self.causal)
+        return self.out_proj(attended.transpose(1, 2).flatten(2))
+
+
+class QuickGELU(nn.Module):
+    """x * sigmoid(1.702 x), which OpenAI's weights were trained with."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Elementwise."""
+        return x * torch.sigmoid(1.702 * x)
+
+
+class Block(nn.Module):
+    """A pre-norm transformer block."""
+
+    def __init__(self, width: int, heads: int, mlp: int, activation: str, causal: bool):
+        super().__init__()
+        self.ln_1 = nn.LayerNorm(width)
+        self.attn = Attention(width, heads, causal)
+        self.ln_2 = nn.LayerNorm(width)
+        self.mlp = nn.Sequential()
+        self.mlp.add_module("c_fc", nn.Linear(width, mlp))
+        self.mlp.add_module("gelu", QuickGELU() if activation == "quick_gelu" else nn.GELU())
+        self.mlp.add_module("c_proj", nn.Linear(mlp, width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """float[N, S, d] -> float[N, S, d]."""
+        x = x + self.attn(self.ln_1(x))
+        return x + self.mlp(self.ln_2(x))
+
+
+class Transformer(nn.Module):
+    """Blocks; the towers run them one by one, so that prompts can come in between."""
+
+    def __init__(self, sizes: Mapping[str, Any], tower: str):
+        super().__init__()
+        self.resblocks = nn.ModuleList(
+            Block(
+                sizes[f"{tower}_width"],
+                sizes[f"{tower}_heads"],
+                sizes[f"{tower}_mlp"],
+                sizes["activation"],
+                causal=tower == "text",
+            )
+            for _ in range(sizes[f"{tower}_layers"])
+        )
+
+
+class ImageTower(nn.Module):
+    """A ViT with a class token."""
+
+    def __init__(self, sizes: Mapping[str, Any]):
+        super().__init__()
+        width, patch = sizes["image_width"], sizes["patch_size"]
+        self.slots = 1 + (sizes["image_size"] // patch) ** 2
+        self.conv1 = nn.Conv2d(3, width, patch, stride=patch, bias=False)
+        self.class_embedding = nn.Parameter(torch.empty(width))
+        self.positional_embedding = nn.Parameter(torch.empty(self.slots, width))
+        self.ln_pre = nn.LayerNorm(width)
+        self.transformer = Transformer(sizes, "image")
+        self.ln_post = nn.LayerNorm(width)
+        self.proj = nn.Parameter(torch.empty(width, sizes["embed_dim"]))
+
+    def embed(self, images: Tensor, prompts: Tensor | None = None) -> Tensor:
+        """Class and patch tokens float[B, S, d_v] before the first block.
+
+        Args:
+            images: float[B, 3, H, W], normalised.
+            prompts: float[a, d_v], put behind the patches before `ln_pre`, without a position.
+        """
+        x = self.conv1(images).flatten(2).transpose(1, 2)
+        x = torch.cat([self.class_embedding.expand(x.shape[0], 1, -1), x], dim=1)
+        x = x + self.positional_embedding
+        if prompts is not None:
+            x = torch.cat([x, prompts.expand(x.shape[0], -1, -1)], dim=1)
+        return self.ln_pre(x)
+
+    def run(self, x: Tensor, deep: Mapping[int, Tensor] | None = None) -> Tensor:
+        """Image features float[B, d], not normalised, of embedded tokens float[B, S, d_v].
+
+        Args:
+            x: from `embed`.
+            deep: layer to float[a, d_v] or float[B, a, d_v]: prompts that take the place of what
+                stands behind the patches before that layer, and go on from there.
+        """
+        for layer, block in enumerate(self.transformer.resblocks):
+            if deep and layer in deep:
+                prompts = deep[layer].expand(x.shape[0], -1, -1)
+                x = torch.cat([x[:, : self.slots], prompts], dim=1)
+            x = block(x)
+        return self.head(x)
+
+    def head(self, x: Tensor) -> Tensor:
+        """Image features float[B, d] of the last block's tokens, the class token first."""
+        return self.ln_post(x[:, 0]) @ self.proj
+
+
+class CLIP(nn.Module):
+    """Both towers."""
+
+    def __init__(self, sizes: Mapping[str, Any], state: Mapping[str, Tensor]):
+        """`sizes` stand in config.json; `state` are the weights by OpenAI's names."""
+        super().__init__()
+        width = sizes["text_width"]
+        self.context_length = sizes["context_length"]
+        self.visual = ImageTower(sizes)
+        self.transformer = Transformer(sizes, "text")
+        self.token_embedding = nn.Embedding(sizes["vocab_size"], width)
+        self.positional_embedding = nn.Parameter(torch.empty(self.context_length, width))
+        self.ln_final = nn.LayerNorm(width)
+        self.text_projection = nn.Parameter(torch.empty(width, sizes["embed_dim"]))
+        self.logit_scale = nn.Parameter(torch.empty(()))
+        self.load_state_dict(state)
+        self.requires_grad_(False)
+
+    def encode_image(self, images: Tensor, prompts: Tensor | None = None) -> Tensor:
+        """Image features float[B, d], not normalised, of float[B, 3, H, W].
+
+        Args:
+            images: normalised.
+            prompts: float[J, a, d_v]; the first enter before `ln_pre`, the others take their place
+                before layers 1..J-1, and go on from there.
+        """
+        if prompts is None:
+            return self.visual.run(self.visual.embed(images))
+        first, *deep = prompts
+        return self.visual.run(self.visual.embed(images, first), dict(enumerate(deep, 1)))
+
+    def encode_text(
+        self,
+        ids: Tensor,
+        context: Tensor | None = None,
+        deep: Mapping[int, Tensor] | None = None,
+    ) -> Tensor:
+        """Text features float[N, d], not normalised, of token ids; [..., N, d] with a context.
+
+        Args:
+            ids: int[N, L], with SOS and EOT, zeros behind.
+            context: see `encode_behind`.
+            deep: see `encode_embedded`.
+        """
+        words, eot = self.token_embedding(ids), ids.argmax(dim=-1)  # EOT has the highest id
+        if context is not None:
+            return self.encode_behind(context, words, eot, deep)
+        return self.encode_embedded(words, eot, deep)
+
+    def encode_behind(
+        self,
+        context: Tensor,
+        words: Tensor,
+        eot: Tensor,
+        deep: Mapping[int, Tensor] | None = None,
+    ) -> Tensor:
+        """Text features float[..., N, d], not normalised, of texts behind a context.
+
+        Args:
+            context: float[..., M, d_l], put between SOS and the words of every text; axes [...],
+                one context per image, come back in the result.
+            words: float[N, L, d_l], embedded token ids.
+            eot: int[N], where EOT stands in them.
+            deep: see `encode_embedded`.
+        """
+        axes, number = context.shape[:-2], words.shape[0]
+        words = words.expand(*axes, *words.shape)
+        context = context.unsqueeze(-3).expand(*axes, number, *context.shape[-2:])
+        x = torch.cat([words[..., :1, :], context, words[..., 1:, :]], dim=-2)
+        return self.encode_embedded(x, eot + context.shape[-2], deep)
+
+    def encode_embedded(
+        self, x: Tensor, eot: Tensor, deep: Mapping[int, Tensor] | None = None
+    ) -> Tensor:
+        """Text features float[..., N, d], not normalised, of texts that are embedded already.
+
+        Args:
+            x: float[..., N, L, d_l], without positions; L may be less than 77, as no token sees
+                those behind it.
+            eot: int[N], where EOT stands.
+            deep: layer to float[n, d_l], prompts that overwrite slots 1..n before that layer.
+        """
+        axes, (number, length) = x.shape[:-3], x.shape[-3:-1]
+        x = (x + self.positional_embedding[:length]).reshape(-1, length, x.shape[-1])
+        for layer, block in enumerate(self.transformer.resblocks):
+            if deep and layer in deep:
+                prompts = deep[layer].expand(x.shape[0], -1, -1)
+                x = torch.cat([x[:, :1], prompts, x[:, 1 + prompts.shape[1] :]], dim=1)
+            x = block(x)
+        x = x.reshape(*axes, number, length, x.shape[-1])
+        at_eot = x[..., torch.arange(number, device=x.device), eot, :]
+        return self.ln_final(at_eot) @ self.text_projection
+
+
+_SCALARS = ("input_resolution", "context_length", "vocab_size")  # beside OpenAI's weights
+_BUFFERS = ("position_ids", "attn_mask")
+_HUGGING_FACE = {
+    "vision_model.embeddings.patch_embedding.weight": "visual.conv1.weight",
+    "vision_model.embeddings.class_embedding": "visual.class_embedding",
+    "vision_model.embeddings.position_embedding.weight": "visual.positional_embedding",
+    "text_model.embeddings.token_embedding.weight": "token_embedding.weight",
+    "text_model.embeddings.position_embedding.weight": "positional_embedding",
+    "vision_model.pre_layrnorm.": "visual.ln_pre.",  # its own spelling
+    "vision_model.post_layernorm.": "visual.ln_post.",
+    "text_model.final_layer_norm.": "ln_final.",
+    "vision_model.encoder.layers.": "visual.transformer.resblocks.",
+    "text_model.encoder.layers.": "transformer.resblocks.",
+    ".layer_norm1.": ".ln_1.",
+    ".layer_norm2.": ".ln_2.",
+    ".self_attn.": ".attn.",
+    ".mlp.fc1.": ".mlp.c_fc.",
+    ".mlp.fc2.": ".mlp.c_proj.",
+}
+
+
+def read_weights(clip: Any) -> dict[str, Tensor]:
+    """CLIP's weights by OpenAI's names, float32.
+
+    Args:
+        clip: a model (transformers' `CLIPModel`, OpenAI's CLIP), a state dict of either or of
+            open_clip, a weight file, or a folder with model.safetensors or pytorch_model.bin.
+
+    Raises:
+        ValueError: there are no such weights.
+    """
+    if isinstance(clip, str | pathlib.Path):
+        clip = _read_file(pathlib.Path(clip))
+    state = dict(clip.state_dict() if isinstance(clip, nn.Module) else clip)
+    state = {
+        name: array.float()
+        for name, array in state.items()
+        if name not in _SCALARS and not name.endswith(_BUFFERS)
+    }
+    if "text.token_embedding.weight" in state:  # open_clip
+        state = {name.removeprefix("text."): array for name, array in state.items()}
+    if "visual_projection.weight" in state:
+        state = _from_hugging_face(state)
+    if "visual.proj" not in state:
+        first = ", ".join(list(state)[:3]) or "none"
+        raise ValueError(f"these are not the weights of a CLIP with a plain ViT ({first}, …)")
+    return state
+
+
+def _read_file(path: pathlib.Path) -> Any:
+    if path.is_dir():
+        names = ("model.safetensors", "pytorch_model.bin")
+        there = [path / name for name in names if (path / name).is_file()]
+        if not there:
+            raise ValueError(f"{path} holds neither {' nor '.join(names)}")
+        path = there[0]
+    if not path.is_file():
+        raise ValueError(f"{path}: no such file or folder")
+    if path.suffix == ".safetensors":
+        return safetensors.torch.load_file(path)
+    if _is_torchscript(path):  # as OpenAI publishes them
+        return torch.jit.load(path, map_location="cpu")
+    content = torch.load(path, map_location="cpu", weights_only=True)
+    return content.get("state_dict", content)
+
+
+def _is_torchscript(path: pathlib.Path) -> bool:
+    if not zipfile.is_zipfile(path):
+        return False
+    with zipfile.ZipFile(path) as archive:
+        return any(name.endswith("/constants.pkl") for name in archive.namelist())
+
+
+def _from_hugging_face(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """By OpenAI's names; query, key and value become one array, projections change sides."""
+    renamed: dict[str, Tensor] = {}
+    for name, array in state.items():
+        for theirs, ours in _HUGGING_FACE.items():
+            name = name.replace(theirs, ours)
+        renamed[name] = array
+    renamed["visual.proj"] = renamed.pop("visual_projection.weight").T
+    renamed["text_projection"] = renamed.pop("text_projection.weight").T
+    for name in [name for name in renamed if ".attn.q_proj." in name]:
+        parts = [renamed.pop(name.replace(".q_proj.", f".{one}_proj.")) for one in "qkv"]
+        renamed[name.replace(".q_proj.", ".in_proj_")] = torch.cat(parts)
+    return renamed

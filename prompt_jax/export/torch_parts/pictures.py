@@ -1,0 +1,46 @@
+"""From a picture to CLIP's input."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+_LONGEST = 256  # of a picture that is longer than so many short sides, only the middle counts
+
+
+def preprocess(
+    picture: Image.Image, size: int, mean: Sequence[float], std: Sequence[float]
+) -> Tensor:
+    """CLIP's preprocessing: short side to `size`, centre crop, normalise; float32[3, size, size].
+
+    Args:
+        picture: of any size and mode; transparency is ignored, greys of 16 bits keep their upper 8.
+        size: of the result, in pixels.
+        mean, std: of each channel, RGB in 0..1.
+    """
+    image = _without_far_ends(_as_rgb(picture))
+    short = min(image.size)
+    # The long side is cut off, not rounded, the offset rounded half to even, as torchvision does.
+    width, height = (int(size * side / short) for side in image.size)
+    image = image.resize((width, height), Image.Resampling.BICUBIC)
+    left, top = (round((side - size) / 2) for side in (width, height))
+    pixels = np.asarray(image.crop((left, top, left + size, top + size)), np.float32)
+    normalised = (pixels / 255 - np.array(mean, np.float32)) / np.array(std, np.float32)
+    return torch.from_numpy(normalised).permute(2, 0, 1).contiguous()
+
+
+def _as_rgb(picture: Image.Image) -> Image.Image:
+    if picture.mode.startswith("I;16") or (picture.mode == "I" and picture.format == "PNG"):
+        picture = Image.fromarray((np.asarray(picture) // 256).astype(np.uint8))
+    return picture.convert("RGB")
+
+
+def _without_far_ends(image: Image.Image) -> Image.Image:
+    longest = _LONGEST * min(image.size)
+    if max(image.size) <= longest:
+        return image
+    width, height = (min(side, longest) for side in image.size)
+    left, top = (image.width - width) // 2, (image.height - height) // 2
+    return image.crop((left, top, left + width, top + height))

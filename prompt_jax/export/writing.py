@@ -1,0 +1,173 @@
+"""The exported folder: what was trained, what is to know about it, and the PyTorch to run it."""
+
+import dataclasses
+import json
+import pathlib
+import shutil
+from collections.abc import Sequence
+from typing import Any
+
+import flax.traverse_util
+import jax
+import numpy as np
+import safetensors.numpy
+
+from prompt_jax import loading
+from prompt_jax import saved as trained
+from prompt_jax.clip import Frozen, layouts, tokenizer
+from prompt_jax.clip.loading import save_hugging_face
+from prompt_jax.errors import PromptError
+from prompt_jax.export import source
+from prompt_jax.files import read_json, write_text
+from prompt_jax.methods import zero_shot
+from prompt_jax.prompts import PHOTO
+from prompt_jax.saved import Saved
+
+FORMAT = "prompt_jax export 1"
+CONFIG, PROMPTS, CODE, CLIP_FOLDER = "config.json", "prompts.safetensors", "model.py", "clip"
+ONNX, STABLEHLO = "model.onnx", "model.stablehlo"
+_FILES = (CONFIG, PROMPTS, CODE, ONNX, f"{ONNX}.data", STABLEHLO)
+_FOLDERS = (CLIP_FOLDER, "__pycache__")
+_NAMES = "{}."  # what stands behind a learned context
+# The PyTorch of methods that tell classes apart as another one does.
+_SAME = {"tip_adapter_f": "tip_adapter", "promptsrc": "ivlp"}
+# By whose mean sizes the PyTorch code knows the backbone again.
+_KNOWN_BY = ("visual.conv1.weight", "visual.proj", "token_embedding.weight", "text_projection")
+
+
+def read(run: pathlib.Path, backbone: str | None = None) -> tuple[Saved, Frozen]:
+    """A trained model, and its backbone's parameters as numpy arrays.
+
+    Args:
+        run: its folder.
+        backbone: where the backbone is now; None: where it was in training.
+
+    Raises:
+        PromptError: the folder holds no such model, its method cannot be exported, or the backbone
+            is not there or another one.
+    """
+    model = trained.read(run)
+    find_part(model)
+    restored = loading.restore(model, run, backbone)
+    return model, jax.tree.map(np.asarray, restored.frozen)
+
+
+def find_part(model: Saved) -> str:
+    """The part of `torch_parts` that is the model's method.
+
+    Raises:
+        PromptError: there is none.
+    """
+    part = _SAME.get(model.method, model.method)
+    if model.kind != "pictures" or not (source.PARTS / f"{part}.py").is_file():
+        raise PromptError(
+            f"method {model.method!r} of {model.kind} has no PyTorch form; write one as "
+            f"{source.PARTS / part}.py"
+        )
+    return part
+
+
+def clear(folder: pathlib.Path) -> bool:
+    """Makes the folder, or takes an earlier export out of it; whether there was one.
+
+    Raises:
+        PromptError: it holds something else.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise PromptError(f"--output {folder} is a file; name a new folder")
+    there = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+    others = [name for name in there if name not in (*_FILES, *_FOLDERS)]
+    if there and (others or not _is_export(folder)):
+        raise PromptError(
+            f"--output {folder} holds {', '.join((others or there)[:3])}, which no export wrote; "
+            "name a new or an empty folder, or the folder of an earlier export"
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in there:
+        path = folder / name
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    return bool(there)
+
+
+def _is_export(folder):
+    try:
+        content = read_json(folder / CONFIG)
+    except (OSError, ValueError):
+        return False
+    return isinstance(content, dict) and content.get("format") == FORMAT
+
+
+def write(folder: pathlib.Path, model: Saved, frozen: Frozen, with_backbone: bool = False) -> None:
+    """Writes config.json, prompts.safetensors and model.py, and the backbone if it is wanted.
+
+    Raises:
+        OSError: they cannot be written.
+    """
+    config = json.dumps(describe(model, frozen), ensure_ascii=False)
+    write_text(folder / CONFIG, config + "\n")
+    arrays = flax.traverse_util.flatten_dict(model.prompts, sep=".")
+    arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    (folder / PROMPTS).write_bytes(safetensors.numpy.save(arrays))
+    code = source.assemble(find_part(model), _docstring(model))
+    write_text(folder / CODE, code)
+    if with_backbone:
+        save_hugging_face(model.sizes, frozen, folder / CLIP_FOLDER)
+
+
+def describe(model: Saved, frozen: Frozen) -> dict[str, Any]:
+    """What config.json says.
+
+    It has the fields of `Saved` but the prompts; "tokens", a row of ids for each class by the
+    template of the text; "word_ids", those of the settings' context words; and "weights", the mean
+    sizes of some of the backbone's arrays.
+    """
+    fields = {field.name for field in dataclasses.fields(Saved)} - {"prompts", "trained"}
+    rows = {text: tokenize(text, model.class_names) for text in templates_of(model)}
+    words = model.settings.get("context_words", "")
+    layout = layouts.openai_layout(model.sizes.image_layers, model.sizes.text_layers)
+    state = layouts.from_tree(layout, frozen)
+    return {
+        "format": FORMAT,
+        **{name: getattr(model, name) for name in sorted(fields)},
+        "sizes": dataclasses.asdict(model.sizes),
+        "inputs": dataclasses.asdict(model.inputs),
+        "weights": {name: float(np.abs(state[name]).mean(dtype=np.float64)) for name in _KNOWN_BY},
+        "tokens": rows,
+        "word_ids": tokenizer.encode(words),
+        "trained": model.trained,
+    }
+
+
+def templates_of(model: Saved) -> tuple[str, ...]:
+    """The texts of a class, "{}" for its name, that the method encodes when it tells apart."""
+    match model.method:
+        case "zero_shot":
+            return zero_shot.FIXED.get(model.settings["templates"], (model.template,))
+        case "clip_adapter" | "tip_adapter" | "tip_adapter_f" | "gda":
+            return (model.template,)
+        case "vpt":
+            return (PHOTO,)
+        case "pro_mpt":
+            return (_NAMES, PHOTO)
+        case "coop":
+            return (_NAMES, "{}")
+    return (_NAMES,)
+
+
+def tokenize(template: str, names: Sequence[str]) -> list[list[int]]:
+    """Token ids of the template filled with each name, from SOS to EOT."""
+    texts = (template.replace("{}", name.replace("_", " ")) for name in names)
+    return [[tokenizer.SOS, *tokenizer.encode(text), tokenizer.EOT] for text in texts]
+
+
+def _docstring(model):
+    return f"""A CLIP tuned by {model.method}, to tell {len(model.class_names)} classes apart.
+
+    model = load(FOLDER, clip)  # clip: transformers' CLIPModel, a state dict, a file or a folder
+    model.predict(["picture.jpg"])  # [[(class, probability), …]]
+    logits = model(images)  # float[B, K] of normalised pictures float[B, 3, S, S]
+
+    python model.py --clip CLIP picture.jpg
+
+The backbone is CLIP {model.backbone!r}. Written by prompt_jax; change it as you like.
+"""

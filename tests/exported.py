@@ -1,0 +1,144 @@
+"""Trained models of a random CLIP, to be exported, and a process that knows nothing of JAX."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from PIL import Image
+from reference import random_clip
+
+from prompt_jax import methods
+from prompt_jax.clip import Frozen, loading
+from prompt_jax.inputs.given import Inputs
+from prompt_jax.inputs.pictures.decoding import open_picture
+from prompt_jax.inputs.pictures.transforms import test_transform
+from prompt_jax.saved import Saved
+
+CLIP, _FROZEN = random_clip(vocab_size=49408, context_length=77)
+FROZEN: Frozen = _FROZEN | {"logit_scale": jnp.log(jnp.float32(100))}
+HASH = loading.fingerprint(CLIP.config, FROZEN)
+CLASSES = ("cat", "sea_horse", "Boeing 737-800", "oil painting", "dog", "St. Bernard")
+OTHERS = ("sea_horse", "hot air balloon", "cat", "owl")
+TEMPLATE = "a photo of a {}, a type of thing."
+
+# A program, run where importing JAX or this project fails. It takes a folder of exports and one of
+# pictures; beside each export it leaves the logits of trained and of other classes.
+_PROGRAM = """
+import importlib.abc, importlib.util, json, pathlib, sys
+class Blocked(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in ("jax", "jaxlib", "flax", "prompt_jax"):
+            raise ImportError(f"{name} is not to be imported")
+sys.meta_path.insert(0, Blocked())
+import instant_clip_tokenizer, numpy, torch
+from PIL import Image
+exports, clip, pictures, others = sys.argv[1:]
+pictures = sorted(pathlib.Path(pictures).iterdir())
+for folder in sorted(pathlib.Path(exports).iterdir()):
+    spec = importlib.util.spec_from_file_location("model", folder / "model.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    model = module.load(folder, clip)
+    images = torch.stack([model.preprocess(Image.open(path)) for path in pictures])
+    with torch.no_grad():
+        numpy.save(folder / "trained.npy", model.iterations(images))
+        assert torch.equal(model(images[:3]), model.iterations(images[:3])[-1])
+        if not model.settings.get("class_specific"):
+            model.set_classes(json.loads(others), instant_clip_tokenizer.Tokenizer())
+            numpy.save(folder / "others.npy", model.iterations(images))
+assert not any(name.split(".")[0] in ("jax", "prompt_jax") for name in sys.modules)
+"""
+
+
+def save_pictures(folder: Path, number: int) -> Path:
+    """Writes pictures of coarse random colours and many sizes."""
+    folder.mkdir()
+    rng = np.random.default_rng(1)
+    for n in range(number):
+        colours = rng.integers(0, 256, (3, 4, 3), dtype=np.uint8)
+        size = tuple(rng.integers(12, 60, 2).tolist())
+        Image.fromarray(colours).resize(size).save(folder / f"{n:03}.png")
+    return folder
+
+
+def read_pictures(folder: Path) -> jax.Array:
+    """The same pictures as the JAX side takes them, float32[B, S, S, 3]."""
+    paths = sorted(folder.iterdir())
+    size = CLIP.config.image_size
+    return jnp.stack([jnp.asarray(test_transform(open_picture(p), size)) for p in paths])
+
+
+def task_of(saved: Saved, names: tuple[str, ...] | None = None) -> methods.Task:
+    """The task of a model, on the classes that it was trained on or on others."""
+    method = methods.get(saved.method)
+    settings = method.Settings(**saved.settings)
+    names = names or saved.class_names
+    index = [saved.class_names.index(n) if n in saved.class_names else -1 for n in names]
+    return methods.make_task(method, CLIP, FROZEN, names, settings, saved.template, index)
+
+
+def train(name: str, **settings: Any) -> Saved:
+    """A model as if it were trained: what a method starts from, moved at random."""
+    method = methods.get(name)
+    saved = _saved(name, method.Settings(**settings).__dict__, {})
+    task = task_of(saved)
+    prompts = method.init(jax.random.key(0), task)
+    rng = np.random.default_rng(0)
+    prompts = jax.tree.map(lambda a: np.asarray(a + 0.1 * rng.standard_normal(a.shape)), prompts)
+    if method.from_shots is not None:
+        features = rng.standard_normal((2, 18, CLIP.config.embed_dim))
+        labels = np.arange(18) % len(CLASSES)
+        prompts = method.from_shots(prompts, task, jnp.asarray(features, jnp.float32), labels)
+    prompts = jax.tree.map(lambda a: np.asarray(a, np.float32), prompts)
+    return _saved(name, saved.settings, prompts)
+
+
+def _saved(name, settings, prompts):
+    return Saved(
+        method=name,
+        kind="pictures",
+        task="classes",
+        settings=settings,
+        class_names=CLASSES,
+        template=TEMPLATE,
+        backbone="random",
+        backbone_hash=HASH,
+        activation="",
+        dtype="float32",
+        sizes=CLIP.config,
+        inputs=Inputs.of(CLIP.config.image_size),
+        trained={},
+        prompts=prompts,
+    )
+
+
+def logits_of(saved: Saved, images: jax.Array, names: tuple[str, ...] | None = None) -> jax.Array:
+    """What JAX says, float32[iterations, B, K]."""
+    method, task = methods.get(saved.method), task_of(saved, names)
+
+    @jax.jit
+    def run(prompts, task, images):
+        prepared = method.prepare(prompts, task)
+        return method.forward(prompts, prepared, task, methods.look(method, task, images)).logits
+
+    return run(saved.prompts, task, images)
+
+
+def run_without_jax(exports: Path, clip: Path, pictures: Path) -> None:
+    """Runs every export below a folder in one fresh process; see `_PROGRAM`."""
+    program = [sys.executable, "-c", _PROGRAM, str(exports), str(clip), str(pictures)]
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    finished = subprocess.run(
+        [*program, json.dumps(OTHERS)],
+        capture_output=True,
+        text=True,
+        cwd=exports,
+        env=environment,
+    )
+    assert finished.returncode == 0, finished.stderr

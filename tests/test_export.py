@@ -1,0 +1,85 @@
+"""An exported folder computes in PyTorch alone what JAX computes."""
+
+import subprocess
+import sys
+
+import exported
+import numpy as np
+import pytest
+import tiny
+from reference import largest_difference
+
+from prompt_jax.clip import loading
+from prompt_jax.export import writing
+
+ROWS = {
+    "zero_shot": ("zero_shot", {}),
+    "zero_shot_ensemble": ("zero_shot", {"templates": "imagenet_select"}),
+    "coop": ("coop", {}),
+    "coop_middle": ("coop", {"name_position": "middle", "context_length": 5}),
+    "coop_front": ("coop", {"name_position": "front", "context_length": 3}),
+    "coop_class_specific": ("coop", {"class_specific": True, "context_length": 4}),
+    "coop_class_specific_middle": ("coop", {"class_specific": True, "name_position": "middle"}),
+    "cocoop": ("cocoop", {}),
+    "kgcoop": ("kgcoop", {}),
+    "promptsrc": ("promptsrc", {}),
+    "clip_adapter": ("clip_adapter", {}),
+    "tip_adapter": ("tip_adapter", {}),
+    "tip_adapter_f": ("tip_adapter_f", {}),
+    "gda": ("gda", {"neighbours": 7}),
+    "vpt_shallow": ("vpt", {"vision_depth": 1}),
+    "vpt": ("vpt", {"vision_prompts": 3}),
+    "ivlp": ("ivlp", {"text_prompts": 3, "vision_prompts": 4}),
+    "ivlp_without_words": ("ivlp", {"context_words": "", "depth": 2}),
+    "maple": ("maple", {}),
+    "pro_mpt": ("pro_mpt", {"vision_prompts": 3, "vision_depth": 2}),
+    "pro_mpt_all_classes": (
+        "pro_mpt",
+        {"iterations": 3, "feature_filter": False, "normalize_generator_input": False},
+    ),
+    "pro_mpt_few_slots": ("pro_mpt", {"vision_prompts": 8, "vision_generator": False}),
+    "pro_mpt_vision_alone": ("pro_mpt", {"vision_prompts": 5, "text_generator": False}),
+    "pro_mpt_zero_shot": ("pro_mpt", {"iterations": 0}),
+}
+
+
+@pytest.fixture(scope="module")
+def exports(tmp_path_factory):
+    """The models, what JAX says of a hundred pictures, and the folder of the exports, run."""
+    folder = tmp_path_factory.mktemp("exports")
+    pictures = exported.save_pictures(folder / "pictures", 100)
+    images = exported.read_pictures(pictures)
+    loading.save_hugging_face(exported.CLIP.config, exported.FROZEN, folder / "clip")
+    models = {row: exported.train(name, **settings) for row, (name, settings) in ROWS.items()}
+    for row, model in models.items():
+        (folder / "all" / row).mkdir(parents=True)
+        writing.write(folder / "all" / row, model, exported.FROZEN)
+    exported.run_without_jax(folder / "all", folder / "clip", pictures)
+    return models, images, folder / "all"
+
+
+@pytest.mark.slow
+def test_what_is_written_is_formatted_as_code_here_is(exports):
+    folder = exports[-1]
+    for words in (["check"], ["format", "--check"]):
+        settings = ["--config", str(tiny.REPOSITORY / "pyproject.toml"), "--no-cache"]
+        command = [sys.executable, "-m", "ruff", *words, *settings, str(folder)]
+        finished = subprocess.run(command, capture_output=True, text=True)
+        assert finished.returncode == 0, finished.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("row", ROWS)
+def test_logits_are_those_of_jax(exports, row):
+    models, images, folder = exports
+    both = [(None, "trained.npy")]
+    if not models[row].settings.get("class_specific"):
+        both.append((exported.OTHERS, "others.npy"))
+    for names, file in both:
+        expected = np.asarray(exported.logits_of(models[row], images, names))
+        found = np.load(folder / row / file)
+        difference = largest_difference(found, expected)
+        print(f"{row}: {difference:.1e}")  # docs/export.md has these figures: pytest -rP
+        assert difference <= 1e-4
+        assert (found[-1].argmax(-1) == expected[-1].argmax(-1)).all()
+        assert np.ptp(expected, axis=1).max() > 1, "the pictures are all alike"

@@ -1,0 +1,138 @@
+"""The command: what it writes and refuses, ONNX and StableHLO from other processes."""
+
+import json
+
+import exported
+import numpy as np
+import pytest
+import tiny
+from reference import largest_difference
+
+from prompt_jax import command_line, saved
+from prompt_jax.clip import loading
+from prompt_jax.export import __main__ as command
+from prompt_jax.export import to_onnx, writing
+
+# Run with JAX alone: a file of a StableHLO program, one of pictures, one for its logits.
+_PROGRAM = """
+import sys, jax.export, numpy
+program, pictures, logits = sys.argv[1:]
+run = jax.export.deserialize(bytearray(open(program, "rb").read())).call
+numpy.save(logits, run(numpy.load(pictures)))
+assert "prompt_jax" not in sys.modules
+"""
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A trained ProMPT, and its backbone beside it."""
+    folder = tmp_path_factory.mktemp("run")
+    loading.save_hugging_face(exported.CLIP.config, exported.FROZEN, folder / "clip")
+    saved.write(folder, exported.train("pro_mpt", vision_prompts=3, vision_depth=2))
+    return folder
+
+
+def export(run, output, *more):
+    words = [str(run), "--output", str(output), "--backbone", str(run / "clip"), *more]
+    return command_line.explain(command.start, words)
+
+
+@pytest.mark.slow
+def test_all_forms_say_what_the_model_says(run, tmp_path):
+    pictures = exported.read_pictures(exported.save_pictures(tmp_path / "pictures", 7))
+    output = tmp_path / "new" / "export"
+    words = [str(run), f"--output={output}", f"--backbone={run / 'clip'}"]
+    forms = ["--onnx", "--stablehlo", "--with-backbone"]
+    process = tiny.command("-W", "error", "-m", "prompt_jax.export", *words, *forms)
+    printed, errors = process.communicate()
+    assert process.returncode == 0, errors
+    assert printed.count("\n") == 4 and "model.onnx, model.py, model.stablehlo" in printed
+    expected = np.asarray(exported.logits_of(saved.read(run), pictures))[-1]
+
+    onnxruntime = pytest.importorskip("onnxruntime")
+    session = onnxruntime.InferenceSession(output / "model.onnx")
+    images = np.asarray(pictures).transpose(0, 3, 1, 2)
+    assert largest_difference(session.run(["logits"], {"images": images})[0], expected) <= 1e-4
+
+    np.save(tmp_path / "pictures.npy", pictures)
+    files = [output / "model.stablehlo", tmp_path / "pictures.npy", tmp_path / "logits.npy"]
+    process = tiny.command("-c", _PROGRAM, *map(str, files))
+    errors = process.communicate()[1]
+    assert process.returncode == 0, errors
+    assert largest_difference(np.load(files[-1]), expected) <= 1e-4
+
+    picture = sorted((tmp_path / "pictures").iterdir())[0]
+    process = tiny.command(str(output / "model.py"), str(picture), "--top-k", "1")
+    printed, errors = process.communicate()
+    assert process.returncode == 0, errors
+    best = exported.CLASSES[int(expected[0].argmax())]
+    assert printed.startswith(f"{picture}: {best} ")
+
+
+def test_an_export_is_replaced_and_nothing_else_is(run, tmp_path, capsys):
+    output = tmp_path / "export"
+    assert export(run, output, "--with-backbone") == 0
+    assert capsys.readouterr().out.startswith(f"wrote {output}: clip, config.json, model.py, ")
+    assert export(run, output) == 0
+    assert capsys.readouterr().out.startswith(f"replaced {output}: config.json, model.py, ")
+    assert not (output / "clip").exists()
+    (output / "notes.txt").touch()
+    before = {path: path.read_bytes() for path in output.iterdir()}
+    assert export(run, output) == 2
+    assert "holds notes.txt, which no export wrote" in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in output.iterdir()} == before
+
+
+@pytest.mark.parametrize(
+    ("there", "message"),
+    [
+        ({"config.json": "{}"}, "holds config.json, which no export wrote"),
+        ({"model.py": "mine"}, "holds model.py, which no export wrote"),
+        (None, "is a file; name a new folder"),
+    ],
+)
+def test_what_no_export_wrote_stays(run, tmp_path, capsys, there, message):
+    output = tmp_path / "export"
+    if there is None:
+        output.touch()
+    else:
+        output.mkdir()
+        for name, content in there.items():
+            (output / name).write_text(content)
+    assert export(run, output) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_run_s_own_folder_is_refused(run, capsys):
+    assert export(run, run) == 2
+    assert "model.json" in capsys.readouterr().err
+    assert saved.is_saved(run)
+
+
+def test_another_backbone_is_refused(run, tmp_path, capsys):
+    other = tiny.save_clip(tmp_path / "other")
+    words = [str(run), "--output", str(tmp_path / "export"), "--backbone", str(other)]
+    assert command_line.explain(command.start, words) == 2
+    assert "was trained on another backbone" in capsys.readouterr().err
+    assert not (tmp_path / "export").exists()
+
+
+def test_a_method_without_a_pytorch_form_is_refused(run):
+    model = saved.read(run)
+    own = saved.Saved(**{**model.__dict__, "method": "residual"})
+    with pytest.raises(writing.PromptError, match="method 'residual' of pictures has no PyTorch"):
+        writing.find_part(own)
+
+
+def test_missing_packages_are_named_before_anything_is_written(run, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(to_onnx, "_PACKAGES", ("torch", "no_such_package"))
+    assert export(run, tmp_path / "export", "--onnx") == 2
+    assert "no_such_package: pip install -e '.[onnx]'" in capsys.readouterr().err
+    assert not (tmp_path / "export").exists()
+
+
+def test_token_ids_are_those_of_the_texts(run):
+    config = json.loads(json.dumps(writing.describe(saved.read(run), exported.FROZEN)))
+    assert set(config["tokens"]) == {"{}.", "a photo of a {}."}
+    assert config["tokens"]["{}."][1] == [49406, 2102, 4558, 269, 49407]  # "sea horse."
+    assert config["class_names"] == list(exported.CLASSES)

@@ -1,0 +1,220 @@
+"""What an exported file does besides: weights of all layouts, pictures, other classes."""
+
+import importlib.util
+import json
+import warnings
+
+import exported
+import jax
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from test_loading import torchscript
+
+from prompt_jax.clip import layouts, loading, tokenizer
+from prompt_jax.export import source, writing
+from prompt_jax.inputs.pictures import transforms
+from prompt_jax.inputs.pictures.decoding import open_picture
+
+LAYERS = exported.CLIP.config.image_layers, exported.CLIP.config.text_layers
+OPENAI = {
+    name: torch.tensor(array)
+    for name, array in layouts.from_tree(
+        layouts.openai_layout(*LAYERS), jax.tree.map(np.asarray, exported.FROZEN)
+    ).items()
+}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """An export of CoOp with the backbone."""
+    folder = tmp_path_factory.mktemp("export")
+    model = exported.train("coop", context_length=4)
+    writing.write(folder, model, exported.FROZEN, with_backbone=True)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def code(folder):
+    """Its model.py, imported."""
+    spec = importlib.util.spec_from_file_location("exported_coop", folder / "model.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def model(code, folder):
+    return code.load(folder, OPENAI)
+
+
+def same(weights):
+    assert weights.keys() == OPENAI.keys()
+    return all(torch.equal(weights[name], array) for name, array in OPENAI.items())
+
+
+def with_scalars():
+    scalars = dict.fromkeys(("input_resolution", "context_length", "vocab_size"), torch.tensor(1))
+    return OPENAI | scalars | {"text_model.embeddings.position_ids": torch.arange(77)}
+
+
+def open_clip():
+    text = ("transformer.", "token_", "positional", "ln_final", "text_projection")
+    return {f"text.{n}" if n.startswith(text) else n: array for n, array in OPENAI.items()}
+
+
+@pytest.mark.parametrize("make", [lambda: OPENAI, with_scalars, open_clip])
+def test_state_dicts_are_read(code, make):
+    assert same(code.read_weights(make()))
+
+
+def test_files_are_read(code, folder, tmp_path):
+    assert same(code.read_weights(folder / "clip"))
+    assert same(code.read_weights(str(folder / "clip" / "model.safetensors")))
+    torch.save(OPENAI, tmp_path / "state.pt")
+    assert same(code.read_weights(tmp_path / "state.pt"))
+    torch.save({"state_dict": OPENAI}, tmp_path / "pytorch_model.bin")
+    assert same(code.read_weights(tmp_path))
+
+
+def test_a_file_as_openai_publishes_them_is_read(code, tmp_path):
+    torchscript(OPENAI, tmp_path / "ViT-B-16.pt")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch deprecates TorchScript
+        weights = code.read_weights(tmp_path / "ViT-B-16.pt")
+    assert all(torch.equal(weights[name], OPENAI[name].half().float()) for name in OPENAI)
+
+
+@pytest.mark.slow
+def test_the_model_of_transformers_is_read(code, folder):
+    transformers = pytest.importorskip("transformers")
+    theirs = transformers.CLIPModel.from_pretrained(folder / "clip")
+    assert same(code.read_weights(theirs))
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"layer1.weight": torch.zeros(1)}, "not the weights of a CLIP with a plain ViT"),
+        ("/nowhere/clip.pt", "no such file or folder"),
+        (OPENAI | {"visual.proj": 1.1 * OPENAI["visual.proj"]}, "these weights are another's"),
+    ],
+)
+def test_other_weights_are_refused(code, folder, given, message):
+    with pytest.raises(ValueError, match=message):
+        code.load(folder, given)
+
+
+@pytest.mark.parametrize(
+    ("mode", "size"),
+    [
+        ("RGB", (40, 33)),
+        ("RGB", (16, 16)),
+        ("RGB", (3, 900)),
+        ("L", (50, 20)),
+        ("RGBA", (31, 77)),
+        ("P", (20, 21)),
+        ("I;16", (25, 30)),
+    ],
+)
+def test_pictures_are_prepared_as_here(code, tmp_path, mode, size):
+    rng = np.random.default_rng(0)
+    if mode == "I;16":
+        picture = Image.fromarray(rng.integers(0, 2**16, size[::-1], dtype=np.uint16))
+    else:
+        pixels = rng.integers(0, 256, (*size[::-1], 3), dtype=np.uint8)
+        picture = Image.fromarray(pixels).convert(mode)
+    picture.save(tmp_path / "picture.png")
+    expected = transforms.test_transform(open_picture(tmp_path / "picture.png"), 16)
+    statistics = transforms.CLIP_MEAN, transforms.CLIP_STD
+    found = code.preprocess(Image.open(tmp_path / "picture.png"), 16, *statistics)
+    assert (found.permute(1, 2, 0).numpy() == expected).all()
+
+
+class WithoutEnds:
+    """As instant_clip_tokenizer's."""
+
+    def encode(self, text):
+        return tokenizer.encode(text)
+
+
+def padded(text):
+    """As OpenAI's."""
+    return torch.tensor(tokenizer.tokenize([text]))
+
+
+def hugging_face(text):
+    return {"input_ids": [tokenizer.SOS, *tokenizer.encode(text), tokenizer.EOT]}
+
+
+@pytest.mark.parametrize("tokenize", [WithoutEnds(), padded, hugging_face])
+def test_other_classes_need_a_tokenizer(model, tokenize):
+    model.set_classes(["owl", "cat"], tokenize)
+    text = [tokenizer.SOS, *tokenizer.encode("owl."), tokenizer.EOT]
+    assert model.tokens("{}.").tolist()[0] == text
+    assert model.trained.tolist() == [-1, 0]
+
+
+@pytest.mark.parametrize(
+    ("names", "tokenize", "message"),
+    [
+        ([], None, "at least one class name"),
+        ("cat", None, "a list of at least one class name"),
+        (["cat", "owl"], None, "not trained on class 'owl', .* give set_classes a tokenizer"),
+        (["cat", "owl " * 80], WithoutEnds(), "takes 87 tokens, more than the text tower's 77"),
+        (["cat", "owl"], tokenizer.encode, "without CLIP's SOS and EOT"),
+    ],
+)
+def test_a_mistake_in_classes_leaves_the_model_as_it_was(model, names, tokenize, message):
+    before = dict(model.named_buffers())
+    with pytest.raises(ValueError, match=message):
+        model.set_classes(names, tokenize)
+    assert tuple(model.names) == exported.CLASSES
+    after = dict(model.named_buffers())
+    assert after.keys() == before.keys()
+    assert all(torch.equal(after[name], array) for name, array in before.items())
+
+
+def test_a_context_of_each_class_knows_no_others(code, folder, tmp_path):
+    own = exported.train("coop", context_length=4, class_specific=True)
+    writing.write(tmp_path, own, exported.FROZEN)
+    model = code.load(tmp_path, OPENAI)
+    model.set_classes(["dog", "cat"])
+    with pytest.raises(ValueError, match="has none for classes that it was not trained on"):
+        model.set_classes(["dog", "owl"], padded)
+
+
+def test_predictions_do_not_depend_on_batches_or_on_paths(model, tmp_path):
+    paths = sorted(exported.save_pictures(tmp_path / "pictures", 5).iterdir())
+    answers = model.predict(paths, top_k=3)
+    assert [len(answer) for answer in answers] == [3] * 5
+    images = torch.stack([model.preprocess(Image.open(path)) for path in paths])
+    best = model(images).softmax(dim=-1).max(dim=-1)
+    assert [answer[0][0] for answer in answers] == [exported.CLASSES[k] for k in best.indices]
+    np.testing.assert_allclose([answer[0][1] for answer in answers], best.values, rtol=1e-5)
+    opened = model.predict(map(Image.open, map(str, paths)), top_k=99, batch_size=2)
+    for one, other in zip(answers, opened, strict=True):
+        assert len(other) == len(exported.CLASSES)
+        assert [name for name, _ in one] == [name for name, _ in other[:3]]
+    assert model.predict([]) == []
+
+
+def test_nothing_of_another_method_is_in_the_file():
+    coop, pro_mpt = (source.assemble(part, "A model.") for part in ("coop", "pro_mpt"))
+    assert "class CoOp(" in coop and "class ProMPT(" not in coop and "generate" not in coop
+    assert "class ProMPT(" in pro_mpt and "class CoOp(" not in pro_mpt
+    for text in (coop, pro_mpt):
+        assert "prompt_jax" not in text and "jax" not in text.replace("prompt_jax", "")
+
+
+def test_every_part_can_be_assembled():
+    for path in source.PARTS.glob("[!_]*.py"):
+        compile(source.assemble(path.stem, "A model."), path, "exec")
+
+
+def test_config_is_plain_json(folder):
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    assert config["format"] == writing.FORMAT
+    assert loading.CLIPConfig(**config["sizes"]) == exported.CLIP.config
