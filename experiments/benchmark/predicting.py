@@ -1,0 +1,129 @@
+"""Pictures a second from files to answers, beside the bare image tower's on pictures in memory.
+
+    python -m experiments.benchmark.predicting FOLDER [--number 2000] [--backbone ViT-B/32]
+        [--methods zero_shot,coop] [--classes 100] [--rounds 3]
+
+The backbone is of that size with random weights. In turns: the tower on batches that are ready, and
+each method's `predict` on files, decoding included.
+"""
+
+import sys
+
+from experiments import command_line
+
+if __name__ == "__main__":  # before the imports below, so that Ctrl-C is heard while they run
+    sys.exit(command_line.run("experiments.benchmark.predicting", "start", sys.argv[1:], "stopped"))
+
+import argparse
+import dataclasses
+import functools
+import pathlib
+import statistics
+import time
+from collections.abc import Callable, Sequence
+
+import jax
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from prompt_jax import methods, model, programs
+from prompt_jax.clip import CLIP, VARIANTS
+from prompt_jax.errors import PromptError, unknown
+from prompt_jax.inputs.batching import sizes_for
+from prompt_jax.inputs.given import Inputs
+from prompt_jax.inputs.pictures.files import pictures_below
+from prompt_jax.model import Model
+from prompt_jax.prompts import PHOTO
+
+
+def start(argv: Sequence[str]) -> None:
+    """Parses, measures in turns, prints a table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("folder", type=pathlib.Path)
+    parser.add_argument("--number", type=int, default=2000, help="pictures (2000)")
+    parser.add_argument("--backbone", default="ViT-B/32", help="ViT-B/32")
+    parser.add_argument("--methods", default="zero_shot,coop", help="zero_shot,coop")
+    parser.add_argument("--classes", type=int, default=100, help="100")
+    parser.add_argument("--rounds", type=int, default=3, help="3")
+    options = parser.parse_args(argv)
+    if options.backbone not in VARIANTS:
+        raise unknown("--backbone", options.backbone, VARIANTS)
+    files = pictures_below(options.folder)
+    if len(files) < options.number:
+        raise PromptError(
+            f"{options.folder} holds {len(files):,} pictures below it; give --number={len(files)}"
+        )
+    # Spread over all classes: neighbours are alike.
+    places = np.linspace(0, len(files) - 1, options.number, dtype=int)
+    paths = [options.folder / files[place] for place in places]
+    bare = random_model(options.backbone)
+    runs: dict[str, Callable[[], object]] = {
+        "image tower alone": functools.partial(run_tower, bare, options.number)
+    }
+    names = [f"class {number}" for number in range(options.classes)]
+    for name in options.methods.split(","):
+        trained = with_method(bare, name, names)
+        runs[f"predict, {name}"] = functools.partial(trained.predict, paths, quiet=True)
+    seconds = in_turns(runs, options.rounds)
+    print_table(seconds, options.number)
+
+
+def random_model(backbone: str) -> Model:
+    """A CLIP of a variant's size with random weights."""
+    clip = CLIP(VARIANTS[backbone])
+    method = methods.get("zero_shot")
+    frozen = jax.jit(clip.init)(jax.random.key(0))
+    inputs = Inputs.of(clip.config.image_size)
+    return Model("zero_shot", method, method.Settings(), {}, clip, frozen, inputs)
+
+
+def with_method(bare: Model, name: str, names: Sequence[str]) -> Model:
+    """The prompts that a method's training starts from."""
+    method = methods.get(name)
+    settings = method.Settings()
+    task = methods.make_task(method, bare.clip, bare.frozen, names, settings, PHOTO)
+    prompts = jax.jit(method.init)(jax.random.key(0), task)
+    return dataclasses.replace(
+        bare,
+        name=name,
+        method=method,
+        settings=settings,
+        prompts=prompts,
+        class_names=tuple(names),
+        _tasks={},
+    )
+
+
+def run_tower(bare: Model, number: int) -> None:
+    """So many pictures in batches of the sizes that `predict` takes, none of them decoded."""
+    sizes = sizes_for(model.BATCH_SIZE)
+    images = np.zeros((sizes[-1], *bare.inputs.shape), np.float32)
+    full, rest = divmod(number, sizes[-1])
+    last = [next(size for size in sizes if size >= rest)] if rest else []
+    for size in [sizes[-1]] * full + last:
+        features = programs.encode_images(bare.clip, bare.frozen, images[:size])
+    features.block_until_ready()
+
+
+def in_turns(runs: dict[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
+    """Seconds of each run, `rounds` times, one after another; the first of each compiles."""
+    seconds: dict[str, list[float]] = {name: [] for name in runs}
+    for number in range(1 + rounds):
+        for name, run in runs.items():
+            began = time.perf_counter()
+            run()
+            if number:
+                seconds[name].append(time.perf_counter() - began)
+    return seconds
+
+
+def print_table(seconds: dict[str, list[float]], number: int) -> None:
+    """Medians, and the share of the tower's rate: the median over rounds."""
+    table = Table("", "pictures a second", "share of the tower's")
+    [tower, *_] = seconds.values()
+    for name, taken in seconds.items():
+        share = statistics.median(a / b for a, b in zip(tower, taken, strict=True))
+        table.add_row(name, f"{number / statistics.median(taken):,.1f}", f"{share:.0%}")
+    Console().print(table)
