@@ -4,8 +4,9 @@
         [--methods coop,pro_mpt] [--seeds 1] [--protocols base_to_novel]
 
 Of pictures: base-to-novel and domain generalization. Of retrieval: captions and clips. Of actions:
-few-shot and base-to-novel. Finished runs are kept: an interrupted comparison goes on. Writes tables
-and plots, and comparison.md with the date and the commit.
+few-shot and base-to-novel; with 16 shots also vop_p, vop_c, vop_f where --methods names them.
+Finished runs are kept: an interrupted comparison goes on. Writes tables and plots, and
+comparison.md with the date and the commit.
 """
 
 import sys
@@ -80,7 +81,7 @@ def start(argv: list[str]) -> None:
     chosen = split_names(options.methods) or task.METHODS
     for what, names, known in (
         ("protocol", protocols, task.PROTOCOLS),
-        ("method", chosen, task.METHODS),
+        ("method", chosen, (*task.METHODS, *task.BESIDE)),
     ):
         for name in names:
             if name not in known:

@@ -201,8 +201,8 @@ def test_the_comparison_s_runs_can_all_be_built():
             building.check(one)
             building.build_method(one)
             names.add((one.protocol, one.method, one.data.shots, one.seed))
-    fewer = len(actions_comparison.ONE_OF_SHOTS)
-    assert len(names) == ((len(actions_comparison.METHODS) - fewer) * (4 + 1) + fewer) * 3
+    whole, beside = len(actions_comparison.METHODS), len(actions_comparison.BESIDE)
+    assert len(names) == (whole * (4 + 1) + beside) * 3
 
 
 def test_runs_from_before_a_field_was_added_are_the_same_runs():

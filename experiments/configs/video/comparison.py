@@ -23,6 +23,7 @@ METHODS = (
     "vop_f_p",
     "vop_f_c",
 )
+BESIDE: tuple[str, ...] = ()
 PROTOCOLS = ("retrieval",)
 
 LOOK = "night"
