@@ -70,11 +70,8 @@ def write(folder: pathlib.Path, saved: Saved) -> None:
     Raises:
         OSError: they cannot be written.
     """
-    arrays = {
-        name: np.ascontiguousarray(array)
-        for name, array in flax.traverse_util.flatten_dict(saved.prompts, sep=".").items()
-    }
-    content = safetensors.numpy.save(arrays, {"format": "prompt_jax", "method": saved.method})
+    arrays = _flat(saved.prompts)
+    content = _serialize(arrays)
     model = {
         "format": FORMAT,
         **{field.name: getattr(saved, field.name) for field in dataclasses.fields(saved)},
@@ -93,6 +90,24 @@ def write(folder: pathlib.Path, saved: Saved) -> None:
     unfinished.replace(folder / PROMPTS)
     sync_folder(folder)
     write_text(folder / MODEL, json.dumps(seal(model), indent=1, ensure_ascii=False) + "\n")
+
+
+def digest(prompts: Any) -> str:
+    """SHA-256 of the prompts.safetensors that holds this pytree: equal prompts have equal ones."""
+    return hashlib.sha256(_serialize(_flat(prompts))).hexdigest()
+
+
+def _flat(prompts):
+    # Not np.ascontiguousarray, which gives a single number an axis.
+    return {
+        name: np.asarray(array, order="C")
+        for name, array in flax.traverse_util.flatten_dict(prompts, sep=".").items()
+    }
+
+
+def _serialize(arrays):
+    # One word beside the arrays, no more: the file's digest would depend on their order.
+    return safetensors.numpy.save(arrays, {"format": "prompt_jax"})
 
 
 def is_saved(folder: pathlib.Path) -> bool:

@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 
 from data_pipelines import datasets
 from experiments.record import identity, workdir
-from experiments.run import building, choosing, memory, overview, testing, training
+from experiments.run import building, choosing, memory, models, overview, testing, training
 from experiments.run.plans import Plan
 from experiments.run.preparation import Prepared, finished, load, prepare
 from prompt_jax.files import seal
@@ -62,7 +62,7 @@ def complete(prepared: Prepared) -> dict[str, Any]:
 
 
 def finish(run: Prepared, trained: training.Trained) -> dict[str, Any]:
-    """Tests what was trained, key by key, and writes results.json."""
+    """Tests what was trained, key by key, and writes what is left of it: results.json last."""
     prompts, chosen = choosing.choose(run, trained.prompts)
     evaluations = workdir.read_evaluations(run.folder)
     for key, dataset in run.plan.tests.items():
@@ -82,8 +82,9 @@ def finish(run: Prepared, trained: training.Trained) -> dict[str, Any]:
     results["chosen"] = chosen
     results["features"] = run.shots.described if run.shots else ""
     results["seconds"] = time.perf_counter() - run.began
-    results = seal(results)
     workdir.refuse_removed(run.folder)
+    models.write(run, prompts, results, models.in_words(time.time()))
+    results = seal(results)
     workdir.write_json(run.folder / "results.json", results)
     workdir.release(run.folder)
     if trained.seconds:
