@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from data_pipelines.examples import Dataset
-from experiments.record import confusions
+from experiments.record import confusions, predictions
 from experiments.record.runs import METRICS, TOLD_APART, WAYS
 from experiments.run.preparation import Prepared
 from prompt_jax import methods, metrics, progress, retrieval
@@ -43,9 +43,13 @@ def classify(
     tasks: Sequence[Task],
     batches: Iterator[dict[str, jax.Array]],
 ) -> dict[str, Any]:
-    """Accuracies in percent; writes for what each class was taken."""
+    """Accuracies in percent; writes what each picture, and each class, was taken for."""
     found = Evaluator(run.compared, run.plan.batches.test_views)(prompts, tasks, batches)
-    names = run.plan.tests[key].class_names
+    dataset = run.plan.tests[key]
+    names = dataset.class_names
+    predictions.write(
+        run.folder / predictions.predictions_file(key), dataset.test, names, found[0].likeliest
+    )
     confusions.write(run.folder / confusions.confusion_file(key), names, found[0].confusion)
     return {
         "accuracy": found[0].final,
