@@ -22,6 +22,7 @@ METRICS = ("R@1", "R@5", "R@10", "MnR", "MdR")
 TOLD_APART = "told apart"
 PROTOCOLS = ("base_to_novel", "few_shot", SUPERVISED, *SOURCE_PROTOCOLS, RETRIEVAL)
 
+SHOWN_DIGEST = 8
 # What content of other types makes Python raise, beside ValueError.
 WRONG_CONTENT = (TypeError, KeyError, AttributeError, OverflowError)
 
@@ -147,7 +148,9 @@ def parse(path: pathlib.Path, content: Mapping[str, Any]) -> Run:
     for key, value in {**text, **others}.items():
         if not isinstance(value, str):
             raise ValueError(f"{key}={value!r} is not a string")
-    features = {"features": others["features"]} if others["features"] else {}
+    told = {"features": others["features"]} if others["features"] else {}
+    if "init_from" in content:
+        told["init_from"] = content["init_from"]["prompts"][:SHOWN_DIGEST]
     return Run(
         path=path,
         changed=path.stat().st_mtime,
@@ -163,7 +166,7 @@ def parse(path: pathlib.Path, content: Mapping[str, Any]) -> Run:
         },
         top5=_percentages(content.get("top5") or {}),
         confusions={},
-        config=figure_fields(content["config"]) | features,
+        config=figure_fields(content["config"]) | told,
         data=_data(content),
         hashes=_hashes(content),
         tested=_tested(content, list(accuracy)),

@@ -16,6 +16,7 @@ from experiments.record import identity, workdir
 from experiments.run import building, choosing, memory, models, overview, testing, training
 from experiments.run.plans import Plan
 from experiments.run.preparation import Prepared, finished, load, prepare
+from prompt_jax import saved
 from prompt_jax.files import seal
 from prompt_jax.metrics import harmonic_mean
 
@@ -79,6 +80,11 @@ def finish(run: Prepared, trained: training.Trained) -> dict[str, Any]:
     results["data_hashes"] = run.plan.hashes
     results["data_hash"] = identity.of_tests(run.plan.hashes)
     results["trainable_parameters"] = run.trainable
+    if run.start:
+        results["init_from"] = {
+            "folder": run.config.init_from,
+            "prompts": saved.digest(run.start.prompts),
+        }
     results["chosen"] = chosen
     results["features"] = run.shots.described if run.shots else ""
     results["seconds"] = time.perf_counter() - run.began

@@ -31,7 +31,6 @@ _TOLD = (
     "chosen",
     "features",
     "trainable_parameters",
-    "init_from",
     "git_commit",
     "note",
 )
@@ -90,6 +89,8 @@ def describe_inputs(config: ConfigDict, image_size: int, dataset: Dataset) -> In
 def describe_training(config: ConfigDict, results: Mapping[str, Any], date: str) -> dict[str, Any]:
     """What is told of a training: "config" is what runs of one average agree in."""
     told = {field: results[field] for field in _TOLD if field in results}
+    if "init_from" in results:  # without the folder: models are shared
+        told["init_from"] = results["init_from"]["prompts"]
     return told | {
         "domain": config.data.domain,
         "epochs": config.epochs,

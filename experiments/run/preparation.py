@@ -15,12 +15,13 @@ from data_pipelines.errors import DataError, shorten
 from data_pipelines.examples import Dataset, Example
 from experiments.record import workdir
 from experiments.record.identity import as_json, identify, refuse_other_results
-from experiments.run import building, overview, plans, protocols
+from experiments.run import building, overview, plans, protocols, starting
 from experiments.run.batches import PairBatches, TrainingBatches
 from experiments.run.features import FeatureMaker
 from experiments.run.plans import Plan
-from prompt_jax import methods, recipes
+from prompt_jax import methods, recipes, saved
 from prompt_jax.captions import Captions, tokenize_captions
+from prompt_jax.saved import Saved
 from prompt_jax.sharding import Placement
 
 
@@ -50,6 +51,7 @@ class Loaded:
     Attributes:
         began: when, by `time.perf_counter`.
         results: those of a finished run in the folder, whoever's it is; None if there are none.
+        start: whose prompts it starts from; None where it starts anew.
     """
 
     config: ConfigDict
@@ -60,6 +62,7 @@ class Loaded:
     settings: Any
     backbone: building.Backbone
     placement: Placement
+    start: Saved | None
 
     @functools.cached_property
     def plan(self) -> Plan:
@@ -69,7 +72,8 @@ class Loaded:
 
     def identity(self, pictures: dict[str, Any] | None) -> dict[str, Any]:
         """What makes the run this one; see `identify`."""
-        return identify(as_json(self.config), self.backbone.fingerprint, pictures)
+        start = saved.digest(self.start.prompts) if self.start else ""
+        return identify(as_json(self.config), self.backbone.fingerprint, pictures, start)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,6 +86,7 @@ class Prepared:
         task: what trains.
         tests: what is tested, by key: a task for each method of `compared`.
         compared: the method and, unless it is that, zero-shot CLIP.
+        start: whose prompts those are; None where it starts anew.
         prompts: where training starts.
         trainable: how many numbers train.
         shots: what training reads; None where a method needs no training pictures.
@@ -99,6 +104,7 @@ class Prepared:
     task: methods.Task
     tests: dict[str, list[methods.Task]]
     compared: list[methods.Method]
+    start: Saved | None
     prompts: methods.Prompts
     trainable: int
     shots: Shots | None
@@ -123,8 +129,11 @@ def load(
         for field in ("batch_size", "eval_batch_size"):
             placement.check(field, config[field])
     method, settings = building.build_method(config)
+    start = starting.read(config, method)
     backbone = backbone or building.build_backbone(config)
-    return Loaded(config, folder, began, results, method, settings, backbone, placement)
+    if start:
+        starting.check_backbone(config, start, backbone.fingerprint)
+    return Loaded(config, folder, began, results, method, settings, backbone, placement, start)
 
 
 def finished(run: Loaded) -> dict[str, Any] | None:
@@ -193,7 +202,10 @@ def with_tasks(run: Loaded, plan: Plan, identity: dict[str, Any]) -> Prepared:
         key: [make_task(tested, chosen, dataset) for tested, chosen in compared.items()]
         for key, dataset in plan.tests.items()
     }
-    prompts = jax.jit(run.method.init)(jax.random.key(run.config.seed), task)
+    if run.start:
+        prompts = starting.put(run.config, run.method, run.start, task, known)
+    else:
+        prompts = jax.jit(run.method.init)(jax.random.key(run.config.seed), task)
     return Prepared(
         config=run.config,
         folder=run.folder,
@@ -206,6 +218,7 @@ def with_tasks(run: Loaded, plan: Plan, identity: dict[str, Any]) -> Prepared:
         task=task,
         tests=tests,
         compared=list(compared),
+        start=run.start,
         prompts=prompts,
         trainable=recipes.count_trainable(run.method, prompts, run.settings),
         shots=None,
