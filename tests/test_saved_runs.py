@@ -13,13 +13,12 @@ from experiments import complete
 from experiments.command_line import explain
 from experiments.configs import default
 from experiments.run import experiment, reopening, sweep
-from experiments.run.preparation import tower_of, trained_index
 from prompt_jax import methods, saved
 from prompt_jax.clip import CLIP, loading
 from prompt_jax.errors import PromptError
 from prompt_jax.evaluate import Evaluator
 from prompt_jax.files import seal
-from prompt_jax.inputs.pictures import transforms
+from prompt_jax.inputs.given import Inputs
 
 FILES = (saved.MODEL, saved.PROMPTS)
 # Prompts of the last step, averaged ones, made of the shots, with chosen values in them, none.
@@ -75,8 +74,8 @@ def use(folder, dataset, batches):
         if on_clips
         else methods.get(model.method)
     )
-    clip = tower_of(method, CLIP(sizes, jnp.dtype(model.dtype)), model.kind)
-    index = trained_index(model.class_names, dataset.class_names)
+    clip = methods.tower_for(method, CLIP(sizes, jnp.dtype(model.dtype)), model.kind)
+    index = methods.index_trained(model.class_names, dataset.class_names)
     settings = method.Settings(**model.settings)
     frozen = jax.tree.map(jnp.asarray, frozen)
     task = methods.make_task(
@@ -109,7 +108,7 @@ def test_the_files_of_a_run_on_pictures_give_its_figures(clip, method, tmp_path)
     config = on_pictures(clip, method)
     results = experiment.run(config, tmp_path / "run")
     model = assert_used_as_tested(tmp_path / "run", config, results)
-    assert model.inputs == saved.Inputs(32, *transforms.statistics("clip"))
+    assert model.inputs == Inputs.of(32)
     assert (model.kind, model.task, model.method) == ("pictures", "classes", method)
     assert len(model.class_names) == 2 and model.template == "a photo of a {}."
     told = model.trained
@@ -156,7 +155,7 @@ def test_prompts_of_every_method_are_read_as_they_were_written(kind, name, tmp_p
         shapes = jax.eval_shape(method.from_shots, shapes, task, features, labels)
     rng = np.random.default_rng(0)
     prompts = jax.tree.map(lambda leaf: np.asarray(rng.normal(size=leaf.shape), leaf.dtype), shapes)
-    inputs = saved.Inputs(32, (0.5, 0.5, 0.5), (0.2, 0.2, 0.2))
+    inputs = Inputs.of(32)
     model = saved.Saved(
         name,
         kind,

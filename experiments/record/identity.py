@@ -217,15 +217,16 @@ def figure_fields(config: Mapping[str, Any]) -> dict[str, Any]:
     """Flat names and values of a written config in which runs of one average must agree."""
     return {
         name: value
-        for name, value in _flat(config)
+        for name, value in flat(config)
         if name not in _SAME_ANYWAY and not name.endswith(_PATHS)
         if name not in ADDED or value != ADDED[name]
     }
 
 
-def _flat(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def flat(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """The fields of a written config by their names, "data.shots" that of a group."""
     for key, value in config.items():
         if isinstance(value, dict):
-            yield from _flat(value, f"{prefix}{key}.")
+            yield from flat(value, f"{prefix}{key}.")
         else:
             yield prefix + key, value

@@ -12,9 +12,9 @@ from experiments.record.identity import figure_fields
 from experiments.run.preparation import Prepared
 from prompt_jax import saved
 from prompt_jax.inputs.clips.sampling import for_tests
-from prompt_jax.inputs.pictures.transforms import statistics
+from prompt_jax.inputs.given import Inputs
 from prompt_jax.methods import Prompts
-from prompt_jax.saved import Inputs, Saved
+from prompt_jax.saved import Saved
 
 # What model.json tells people of the training, as results.json has it.
 _TOLD = (
@@ -75,15 +75,10 @@ def describe(run: Prepared, prompts: Prompts, results: Mapping[str, Any], date: 
 def describe_inputs(config: ConfigDict, image_size: int, dataset: Dataset) -> Inputs:
     """How a run's test pictures or clips are prepared, each seen once."""
     if dataset.kind == "pictures":
-        return Inputs(image_size, *statistics("clip"))  # type: ignore[arg-type]
+        return Inputs.of(image_size)
     data = config.data
-    return Inputs(
-        image_size,
-        *statistics(data.frame_stats),  # type: ignore[arg-type]
-        frames=data.frames,
-        frame_rule=for_tests(data.frame_rule),
-        crop=data.crop,
-    )
+    rule = for_tests(data.frame_rule)
+    return Inputs.of(image_size, data.frame_stats, data.frames, rule, data.crop)
 
 
 def describe_training(config: ConfigDict, results: Mapping[str, Any], date: str) -> dict[str, Any]:
