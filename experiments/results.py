@@ -65,9 +65,13 @@ def summarize(folder: pathlib.Path) -> Summary:
     Raises:
         PromptError: there is no such folder, or no run in it.
     """
-    found, problems = runs.read(folder)
+    return summarize_runs(*runs.read(folder))
+
+
+def summarize_runs(found: Sequence[runs.Run], problems: Sequence[str]) -> Summary:
+    """Averages those of these runs that belong together."""
     done, duplicates = averages.average(found)
-    return Summary(done, retrieval.average(found), problems + duplicates)
+    return Summary(done, retrieval.average(found), [*problems, *duplicates])
 
 
 def write(folder: pathlib.Path, out: pathlib.Path | None = None) -> list[pathlib.Path]:
@@ -144,7 +148,8 @@ def title(table: ResultTable) -> str:
     """What was measured, on what, with how many shots."""
     parts = [f"{table.protocol}{', ablation: ' * bool(table.ablation)}{table.ablation}"]
     if table.protocol in SOURCE_PROTOCOLS:
-        parts.append(f"trained on {table.data}")
+        by = f" by {table.trained_by}" if table.trained_by else ""
+        parts.append(f"trained on {table.data}{by}")
     elif table.data:
         parts.append(table.data)
     if table.shots is not None:
@@ -277,8 +282,15 @@ def report(folder: pathlib.Path, out: pathlib.Path | None = None) -> None:
     """
     out = out or folder / "tables"
     summary = summarize(folder)
-    done, searches, remarks = summary
     paths = write_tables(summary, out)
+    show_all(summary)
+    names = ", ".join(path.name for path in paths if path.suffix == ".md")
+    print(f"{len(paths)} files are in {out}; to read: {names}")
+
+
+def show_all(summary: Summary) -> None:
+    """Prints the main part of each table, and what to know of them."""
+    done, searches, remarks = summary
     for table in done:
         show(table)
     for searched in searches:
@@ -287,5 +299,3 @@ def report(folder: pathlib.Path, out: pathlib.Path | None = None) -> None:
     stand_in |= any(map(_is_stand_in, searches))
     for remark in [*([STAND_IN] if stand_in else []), *remarks]:
         print(f"note: {remark}")
-    names = ", ".join(path.name for path in paths if path.suffix == ".md")
-    print(f"{len(paths)} files are in {out}; to read: {names}")

@@ -16,6 +16,22 @@ from prompt_jax.programs import compiled
 TOP = 5
 
 
+class Likeliest(NamedTuple):
+    """The k likeliest classes of n pictures after each iteration, the likeliest first; k is `TOP`,
+    or all classes where there are fewer.
+
+    Attributes:
+        labels: int32[n], the right ones.
+        classes: int32[iterations, n, k].
+        probabilities: float32[iterations, n, k], softmax over all classes; of several views their
+            mean.
+    """
+
+    labels: np.ndarray
+    classes: np.ndarray
+    probabilities: np.ndarray
+
+
 class Accuracy(NamedTuple):
     """What is said of a method on a test set of K classes.
 
@@ -24,12 +40,14 @@ class Accuracy(NamedTuple):
         pictures: how many pictures or clips that is of.
         top5: percent of which the right class is among the five likeliest of the last iteration.
         confusion: int64[K, K], how many of each class (rows) were taken for which (columns).
+        likeliest: what each picture was taken for, in the order of the batches.
     """
 
     per_iteration: list[float]
     pictures: int
     top5: float
     confusion: np.ndarray
+    likeliest: Likeliest
 
     @property
     def final(self) -> float:
@@ -107,15 +125,18 @@ class _Sums:
         self._right: np.ndarray | int = 0
         self._among = self._pictures = 0
         self._confusion = np.zeros((classes, classes), np.int64)
+        self._likeliest: list[Likeliest] = []
 
-    def add(self, labels, hits, among, predicted):
-        """A batch's labels int[B], hits int[iterations], hits among the first five, predictions
-        int[B]."""
+    def add(self, labels, hits, among, classes, probabilities):
+        """A batch's labels int[B], hits int[iterations], hits among the first five, and the
+        likeliest classes int[iterations, B, k] with their probabilities."""
         real = labels >= 0
         self._right = self._right + hits
         self._among += int(among)
         self._pictures += int(real.sum())
-        np.add.at(self._confusion, (labels[real], predicted[real]), 1)
+        np.add.at(self._confusion, (labels[real], classes[-1, real, 0]), 1)
+        found = Likeliest(labels[real], classes[:, real], probabilities[:, real])
+        self._likeliest.append(found)
 
     def accuracy(self) -> Accuracy:
         """Of all batches so far."""
@@ -123,7 +144,11 @@ class _Sums:
             raise PromptError("there are no test pictures to evaluate on; check the test split")
         percent = np.asarray(100 * self._right / self._pictures).tolist()
         top5 = 100 * self._among / self._pictures
-        return Accuracy(percent, self._pictures, top5, self._confusion)
+        labels, classes, probabilities = zip(*self._likeliest, strict=True)
+        likeliest = Likeliest(
+            np.concatenate(labels), np.concatenate(classes, 1), np.concatenate(probabilities, 1)
+        )
+        return Accuracy(percent, self._pictures, top5, self._confusion, likeliest)
 
 
 @cache
@@ -135,13 +160,14 @@ def _compiled_look(method):
 def _compiled_judge(method, views):
     def judge(prompts, prepared, task, seen, labels):
         scores = method.forward(prompts, prepared, task, seen).logits
+        shares = jax.nn.softmax(scores, axis=-1)
         if views > 1:
-            shares = jax.nn.softmax(scores, axis=-1)
             scores = shares.reshape(len(shares), -1, views, shares.shape[-1]).sum(axis=2)
-            labels = labels[::views]
-        predicted = jnp.argmax(scores, axis=-1)
-        _, first = jax.lax.top_k(scores[-1], min(TOP, scores.shape[-1]))
-        hits = jnp.sum(predicted == labels, axis=-1)
-        return hits, jnp.sum(first == labels[:, None]), predicted[-1]
+            shares, labels = scores / views, labels[::views]
+        # By scores, not shares: of classes that are all but sure, these may round to one number.
+        _, first = jax.lax.top_k(scores, min(TOP, scores.shape[-1]))
+        hits = jnp.sum(first[..., 0] == labels, axis=-1)
+        among = jnp.sum(first[-1] == labels[:, None])
+        return hits, among, first, jnp.take_along_axis(shares, first, axis=-1)
 
     return jax.jit(judge)

@@ -222,8 +222,11 @@ def test_zero_shot_trains_nothing(setting):
     results = run(setting, "zero_shot", "zero_shot-False")
     workdir = setting.results / "zero_shot-False"
     files = sorted(path.name for path in workdir.iterdir())
-    confusions = ["confusion-base.csv", "confusion-new.csv"]
-    assert files == [*confusions, "evaluations.json", "results.json", "run.json"]
+    assert files == [
+        *("confusion-base.csv", "confusion-new.csv", "evaluations.json", "model.json"),
+        *("predictions-base.parquet", "predictions-new.parquet", "prompts.safetensors"),
+        *("results.json", "run.json"),
+    ]
     assert results["train_seconds"] == 0
     assert {key: results[key] for key in ("base", "new", "h")} == results["zero_shot"]
 

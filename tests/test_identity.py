@@ -51,7 +51,12 @@ def test_a_run_is_its_config_its_backbone_and_its_pictures():
     assert here == CONFIG | {
         "backbone": {"source": "clip", "hash": "0a1b"},
         "pictures": {"train": "2c"},
+        "init_from": "",
     }
+    started = identity.identify(CONFIG, "0a1b", {"train": "2c"}, "89" * 32)
+    assert identity.differences(here, started) == ["init_from: '' here, '8989898989898989' there"]
+    earlier = {field: value for field, value in here.items() if field != "init_from"}
+    assert not identity.differences(here, earlier)
     assert identity.of_several([here, here | {"seed": 2, "log_every": 7}]) == here | {
         "seed": [1, 2],
         "learning_rate": [0.1, 0.1],

@@ -35,6 +35,7 @@ def get_config(method: str = "pro_mpt", kind: str = "pictures", **settings) -> C
     # or "few_shot", "supervised", "cross_dataset", "domain_generalization", "zero_shot_transfer";
     # of clips and captions: "retrieval"
     c.protocol = "base_to_novel"
+    c.init_from = ""  # folder of a run of the same method, whose prompts training starts from
     c.seed = 1  # of the shots, the start of the prompts, order and augmentation; 0 to 2^32 - 1
     c.seeds = ()  # several, one run each: --config.seeds=1,2,3
     c.learning_rates = ()  # several, one run each

@@ -37,6 +37,7 @@ SIZES = "pictures.sizes"
 # What a person names a run by, and so wants to read first.
 NAMING_FIELDS = ("method", "backbone.source", "backbone.hash", "data.name", "protocol", "seed")
 SHOWN_DIFFERENCES = 4
+SHORT = 16  # of a digest, enough to tell two apart
 # Fields that earlier runs lack, with what they did: they are the same runs.
 ADDED = {
     "warmup_epochs": 0,
@@ -46,6 +47,7 @@ ADDED = {
     "data.crop": "clip",
     "data.views": 0,
     "data.frame_stats": "clip",
+    "init_from": "",
 }
 # In which runs that train together differ.
 PARALLEL_FIELDS = ("seed", "learning_rate", "variant", "pictures")
@@ -65,6 +67,7 @@ _SAME_ANYWAY = {
     "data.domain",
     "data.shots",
     "cached_views",  # the run's "features" say it
+    "init_from",  # a path; the run's "init_from" says which prompts
 }
 _PATHS = ("root", "dir", "folder", "file", "path")
 
@@ -74,16 +77,19 @@ def as_json(config: ConfigDict) -> dict[str, Any]:
     return json.loads(json.dumps(config.to_dict()))
 
 
-def identify(config: dict, fingerprint: str, pictures: dict[str, Any] | None) -> dict[str, Any]:
+def identify(
+    config: dict, fingerprint: str, pictures: dict[str, Any] | None, start: str = ""
+) -> dict[str, Any]:
     """What makes a run this one: config, what its backbone holds, which pictures it reads.
 
     Args:
         config: as of `as_json`.
         fingerprint: of the backbone.
         pictures: as of `of_pictures`; None where the data is not there to look at.
+        start: digest of the prompts it starts from, wherever they lie; "" where it starts anew.
     """
     backbone = {"source": config["backbone"], "hash": fingerprint}
-    return {**config, "backbone": backbone, "pictures": pictures}
+    return {**config, "backbone": backbone, "pictures": pictures, "init_from": start[:SHORT]}
 
 
 def of_several(identities: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -162,7 +168,7 @@ def differences(here: dict, there: dict, prefix: str = "") -> list[str]:
     return found
 
 
-def refuse_other_run(folder: pathlib.Path, here: dict, there: dict) -> None:
+def refuse_other_run(folder: pathlib.Path, here: dict, there: dict, finished: bool = False) -> None:
     """Raises a PromptError if what lies in `folder` was made by another config or backbone."""
 
     def rank(difference):
@@ -175,10 +181,14 @@ def refuse_other_run(folder: pathlib.Path, here: dict, there: dict) -> None:
     if found:
         more = len(found) - SHOWN_DIFFERENCES
         shown = "; ".join(found[:SHOWN_DIFFERENCES]) + (f"; and {more} more" if more > 0 else "")
-        raise PromptError(
-            f"{folder} holds another run ({shown}); use another --workdir, or delete that folder "
-            "if you no longer need it"
-        )
+        advice = "use another --workdir, or delete that folder if you no longer need it"
+        more_epochs = here.get("epochs", 0) > there.get("epochs", 0)
+        if finished and more_epochs and len(found) == 1:
+            advice = (
+                "that one is finished; to train what it left for more epochs, say "
+                f"--config.init_from={folder} and another --workdir"
+            )
+        raise PromptError(f"{folder} holds another run ({shown}); {advice}")
 
 
 def refuse_other_results(folder: pathlib.Path, here: dict, results: Mapping[str, Any]) -> None:
@@ -194,7 +204,9 @@ def refuse_other_results(folder: pathlib.Path, here: dict, results: Mapping[str,
         here = here | {"pictures": pictures}
     if left_out:  # and mended since, perhaps
         pictures = pictures | {"sizes": None}
-    refuse_other_run(folder, here, identify(results["config"], results["backbone_hash"], pictures))
+    start = results.get("init_from", {}).get("prompts", "")
+    there = identify(results["config"], results["backbone_hash"], pictures, start)
+    refuse_other_run(folder, here, there, finished=True)
     if left_out and here["data"]["on_bad_image"] == "stop":
         raise PromptError(
             f"{folder} holds a finished run that left out {left_out} unreadable pictures; delete "
@@ -206,15 +218,16 @@ def figure_fields(config: Mapping[str, Any]) -> dict[str, Any]:
     """Flat names and values of a written config in which runs of one average must agree."""
     return {
         name: value
-        for name, value in _flat(config)
+        for name, value in flat(config)
         if name not in _SAME_ANYWAY and not name.endswith(_PATHS)
         if name not in ADDED or value != ADDED[name]
     }
 
 
-def _flat(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def flat(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """The fields of a written config by their names, "data.shots" that of a group."""
     for key, value in config.items():
         if isinstance(value, dict):
-            yield from _flat(value, f"{prefix}{key}.")
+            yield from flat(value, f"{prefix}{key}.")
         else:
             yield prefix + key, value

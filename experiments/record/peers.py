@@ -16,7 +16,8 @@ def with_zero_shot(runs: Sequence[Run]) -> list[Run]:
     """The runs, and zero-shot CLIP as they measured it where it has no run of its own."""
 
     def cell(run: Run) -> tuple:
-        return run.protocol, run.ablation, run.backbone_hash, run.dataset, run.shots
+        source = run.trained_by, run.dataset, run.shots
+        return run.protocol, run.ablation, run.backbone_hash, *source
 
     def reduced(run: Run) -> dict[str, Any]:
         return {key: value for key, value in run.config.items() if key.startswith(_ZERO_SHOT)}

@@ -13,7 +13,9 @@ from prompt_jax.files import check_seal, read_json
 
 # Of clips: trained on all of a data set, and tested on it or on others over their splits.
 SUPERVISED, TRANSFER = "supervised", "zero_shot_transfer"
-SOURCE_PROTOCOLS = ("cross_dataset", "domain_generalization", TRANSFER)
+# A finished model tested on something else, by `experiments.evaluate`, which trains nothing.
+EVALUATION = "evaluation"
+SOURCE_PROTOCOLS = ("cross_dataset", "domain_generalization", TRANSFER, EVALUATION)
 RETRIEVAL = "retrieval"
 # Its directions, captions for clips and clips for captions, and what is said of each.
 WAYS = ("t2v", "v2t")
@@ -22,6 +24,7 @@ METRICS = ("R@1", "R@5", "R@10", "MnR", "MdR")
 TOLD_APART = "told apart"
 PROTOCOLS = ("base_to_novel", "few_shot", SUPERVISED, *SOURCE_PROTOCOLS, RETRIEVAL)
 
+SHOWN_DIGEST = 8
 # What content of other types makes Python raise, beside ValueError.
 WRONG_CONTENT = (TypeError, KeyError, AttributeError, OverflowError)
 
@@ -44,6 +47,7 @@ class Run:
     Attributes:
         path: the file.
         changed: when it was written, seconds; of two equal runs the later counts.
+        trained_by: of an evaluation, the protocol of the run whose model it tests; else "".
         shots: training pictures a class that were asked for.
         shots_there: the fewest and the most that a class had; `shots` twice where not recorded.
         accuracy: half, "test", or tested data set to accuracy, percent.
@@ -67,6 +71,7 @@ class Run:
     changed: float
     method: str
     protocol: str
+    trained_by: str
     ablation: str
     variant: str
     backbone: str
@@ -99,8 +104,17 @@ def read(folder: pathlib.Path) -> tuple[list[Run], list[str]]:
     """
     if not folder.is_dir():
         raise PromptError(f"no folder {folder}; give the one that holds the runs' folders")
+    runs, problems = read_all(sorted(folder.rglob("results.json")))
+    if not runs:
+        listed = "".join(f"\n  {line}" for line in problems)
+        raise PromptError(f"{folder} holds no results.json of a finished run{listed}")
+    return runs, problems
+
+
+def read_all(paths: Iterable[pathlib.Path]) -> tuple[list[Run], list[str]]:
+    """The runs of these results.json, and one line for each that is not what a run writes."""
     runs, problems = [], []
-    for path in sorted(folder.rglob("results.json")):
+    for path in paths:
         try:
             run = _read_run(path)
         except (OSError, ValueError, *WRONG_CONTENT) as error:
@@ -110,9 +124,6 @@ def read(folder: pathlib.Path) -> tuple[list[Run], list[str]]:
         counts, damaged = confusions.of_run(path.parent, run.accuracy)
         runs.append(replace(run, confusions=counts))
         problems += damaged
-    if not runs:
-        listed = "".join(f"\n  {line}" for line in problems)
-        raise PromptError(f"{folder} holds no results.json of a finished run{listed}")
     return runs, problems
 
 
@@ -147,11 +158,14 @@ def parse(path: pathlib.Path, content: Mapping[str, Any]) -> Run:
     for key, value in {**text, **others}.items():
         if not isinstance(value, str):
             raise ValueError(f"{key}={value!r} is not a string")
-    features = {"features": others["features"]} if others["features"] else {}
+    told = {"features": others["features"]} if others["features"] else {}
+    if "init_from" in content:
+        told["init_from"] = content["init_from"]["prompts"][:SHOWN_DIGEST]
     return Run(
         path=path,
         changed=path.stat().st_mtime,
         protocol=protocol,
+        trained_by=_trained_by(content),
         shots=content["shots"],
         shots_there=_shots_there(content),
         seed=content["seed"],
@@ -163,7 +177,7 @@ def parse(path: pathlib.Path, content: Mapping[str, Any]) -> Run:
         },
         top5=_percentages(content.get("top5") or {}),
         confusions={},
-        config=figure_fields(content["config"]) | features,
+        config=_config(content) | told,
         data=_data(content),
         hashes=_hashes(content),
         tested=_tested(content, list(accuracy)),
@@ -176,12 +190,24 @@ def parse(path: pathlib.Path, content: Mapping[str, Any]) -> Run:
     )
 
 
+def _trained_by(content: Mapping[str, Any]) -> str:
+    return str(content["source"]["protocol"]) if content["protocol"] == EVALUATION else ""
+
+
+def _config(content: Mapping[str, Any]) -> dict[str, Any]:
+    if content["protocol"] != EVALUATION:
+        return figure_fields(content["config"])
+    # What was trained by another config is another model; what is tested, its hashes say.
+    trained = {f"trained {name}": value for name, value in content["source"]["config"].items()}
+    return trained | content["seen"]
+
+
 def _chosen(content: Mapping[str, Any]) -> Mapping[str, Any]:
     return (content.get("chosen") or {}).get("values") or {}
 
 
 def _ranks(content: Mapping[str, Any], field: str) -> Ranks:
-    if content["protocol"] != RETRIEVAL:
+    if content["protocol"] != RETRIEVAL and field not in content:
         return {}
     return {
         key: {

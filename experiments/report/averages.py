@@ -9,7 +9,7 @@ from dataclasses import replace
 from data_pipelines import scenes
 from data_pipelines.datasets import split_domain
 from experiments.record import peers, runs
-from experiments.record.runs import RETRIEVAL, SOURCE_PROTOCOLS, SUPERVISED, TRANSFER, Run
+from experiments.record.runs import EVALUATION, SOURCE_PROTOCOLS, SUPERVISED, TRANSFER, Run
 from experiments.report import comparable, published, published_actions
 from experiments.report.result_table import (
     AVERAGE,
@@ -23,6 +23,7 @@ from experiments.report.result_table import (
 )
 from prompt_jax.metrics import harmonic_mean
 
+_ON_ALL = (SUPERVISED, TRANSFER)  # train on all examples, not on shots
 _REVERSALS = {name: action.reversal for name, action in scenes.ACTIONS.items()}
 
 
@@ -38,9 +39,12 @@ def average(found: Sequence[Run]) -> tuple[list[ResultTable], list[str]]:
         tables, and a line for each run that did not count.
     """
     groups: dict[tuple, list[Run]] = defaultdict(list)
-    for run in peers.with_zero_shot([run for run in found if run.protocol != RETRIEVAL]):
-        shots = None if run.protocol in ("few_shot", SUPERVISED, TRANSFER) else run.shots
-        key = (run.protocol, run.ablation, run.backbone, run.backbone_hash, _kind(run), shots)
+    for run in peers.with_zero_shot([run for run in found if not run.ranks]):
+        shots = None if run.protocol in ("few_shot", *_ON_ALL) else run.shots
+        if run.trained_by in _ON_ALL or not run.shots:  # a model need not tell
+            shots = None
+        data = _kind(run), run.trained_by, shots
+        key = (run.protocol, run.ablation, run.backbone, run.backbone_hash, *data)
         groups[key].append(run)
     done, duplicates = [], []
     for key in sorted(groups, key=lambda key: (runs.PROTOCOLS.index(key[0]), *map(str, key[1:]))):
@@ -63,7 +67,9 @@ def _fill(table: ResultTable, found: Sequence[Run]) -> list[str]:
     duplicates = []
     labelled = zip(found, peers.label_differences(found), strict=True)
     for run, settings in sorted(labelled, key=lambda pair: (pair[0].changed, pair[0].path)):
-        cell = (run.method, run.variant, settings, run.dataset, run.shots, run.seed)
+        # An evaluation is of one test set; a run has all of its protocol's.
+        tested = tuple(run.accuracy) if run.protocol == EVALUATION else ()
+        cell = (run.method, run.variant, settings, run.dataset, run.shots, run.seed, tested)
         older = counted.get(cell)
         # Zero-shot figures come with every run, and are the same.
         if older and run.accuracy is not run.zero_shot:
@@ -88,7 +94,7 @@ def _fill(table: ResultTable, found: Sequence[Run]) -> list[str]:
     table.rows = sorted(rows.values(), key=_row_order)
     # Zero-shot CLIP trains on none, others on all that there are.
     for run in counted.values():
-        if run.method != "zero_shot" and run.protocol not in (SUPERVISED, TRANSFER):
+        if run.method != "zero_shot" and not {run.protocol, run.trained_by} & {*_ON_ALL}:
             _add_shots(table.shots_there, run)
     table.splits = _splits(table)
     for row in table.rows:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from data_pipelines.datasets import split_domain
-from experiments.record.runs import SOURCE_PROTOCOLS, SUPERVISED, TRANSFER, Run
+from experiments.record.runs import EVALUATION, SOURCE_PROTOCOLS, SUPERVISED, TRANSFER, Run
 from experiments.report import published, published_actions
 from experiments.report.published import Published
 from experiments.report.result_table import AVERAGE, TOP5, Key, ResultTable, Row
@@ -14,6 +14,8 @@ SPLITS = 3  # that a published mean over splits is over
 
 def departures(table: ResultTable, counted: Sequence[Run]) -> list[str]:
     """How tested data differ from those of published figures, a data set after another."""
+    if table.protocol == EVALUATION:  # beside which none stand
+        return []
     found = {
         published.departure(name, *run.tested[name])
         for name in table.datasets
@@ -26,6 +28,8 @@ def departures(table: ResultTable, counted: Sequence[Run]) -> list[str]:
 
 def beside(table: ResultTable, row: Row, key: Key) -> Published | None:
     """The published figure of a cell; None where there is none that is comparable."""
+    if table.protocol == EVALUATION:
+        return None
     if _is_of_actions(table, key[0]):
         return None if _departure(table, row, key) else _of_actions(table, row, key)
     dataset, column = key
@@ -40,6 +44,8 @@ def beside(table: ResultTable, row: Row, key: Key) -> Published | None:
 
 def unlike(table: ResultTable) -> list[str]:
     """Of rows whose settings are not those of the published figures: what differs, in words."""
+    if table.protocol == EVALUATION:
+        return []
     found = {
         f"{row.label}: {different}"
         for row in table.rows

@@ -57,8 +57,8 @@ def _stem(table: ResultTable) -> str:
     """How the files of a table begin."""
     backbone = table.backbone.rstrip("/").split("/")[-2:]
     shots = "" if table.shots is None else f"{table.shots}shots"
-    parts = [table.protocol, table.ablation, *backbone, table.backbone_hash[:8], table.data, shots]
-    return _file_name(*parts)
+    parts = [table.protocol, table.ablation, *backbone, table.backbone_hash[:8], table.data]
+    return _file_name(*parts, table.trained_by, shots)
 
 
 def _file_name(*parts: str) -> str:

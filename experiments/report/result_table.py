@@ -87,6 +87,7 @@ class ResultTable:
 
     Attributes:
         data: the source data set where there is one; the scenes and their domain; else "".
+        trained_by: of evaluations, the protocol that trained what they test; else "".
         shots: training pictures per class; None in few-shot learning, where it is the column, and
             where all of a data set is trained on.
         columns: metrics, or numbers of shots, in order.
@@ -105,6 +106,7 @@ class ResultTable:
     backbone: str
     backbone_hash: str
     data: str
+    trained_by: str
     shots: int | None
     columns: list[str] = field(default_factory=list)
     datasets: list[str] = field(default_factory=list)

@@ -3,10 +3,10 @@
 import statistics
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from experiments.record import peers
-from experiments.record.runs import METRICS, RETRIEVAL, TOLD_APART, WAYS, Run
+from experiments.record.runs import EVALUATION, METRICS, RETRIEVAL, TOLD_APART, WAYS, Run
 from experiments.report import published_actions, published_video, tables
 from experiments.report.published import BACKBONE_NAMES
 
@@ -43,7 +43,9 @@ class RetrievalTable:
     """Runs that may be compared: one data set, ablation and backbone.
 
     Attributes:
+        dataset: that they trained on.
         tests: what was tested: "test" is the data set's own clips.
+        protocol: `RETRIEVAL`; or `EVALUATION`, which tests what that trained on other clips.
     """
 
     dataset: str
@@ -52,23 +54,32 @@ class RetrievalTable:
     backbone_hash: str
     tests: Sequence[str]
     rows: Sequence[Row]
+    protocol: str = RETRIEVAL
 
     @property
     def title(self) -> str:
         """What was measured, on what."""
         ablation = f", ablation: {self.ablation}" if self.ablation else ""
+        data = self.dataset
+        if self.protocol == EVALUATION:
+            data = f"trained on {data} by {RETRIEVAL}"
         return (
-            f"{RETRIEVAL}{ablation}, {self.dataset}, backbone {self.backbone} "
+            f"{self.protocol}{ablation}, {data}, backbone {self.backbone} "
             f"({self.backbone_hash[:8]})"
         )
 
 
 def average(found: Sequence[Run]) -> list[RetrievalTable]:
     """Tables of the runs of retrieval among others; of runs of one seed the newest counts."""
-    groups: dict[tuple[str, str, str, str], list[Run]] = defaultdict(list)
-    for run in peers.with_zero_shot([run for run in found if run.protocol == RETRIEVAL]):
-        groups[run.dataset, run.ablation, run.backbone, run.backbone_hash].append(run)
-    return [RetrievalTable(*key, _tests(groups[key]), _rows(groups[key])) for key in sorted(groups)]
+    groups: dict[tuple[str, str, str, str, str], list[Run]] = defaultdict(list)
+    for run in peers.with_zero_shot([run for run in found if run.ranks]):
+        groups[run.dataset, run.ablation, run.backbone, run.backbone_hash, run.protocol].append(run)
+    return [
+        RetrievalTable(dataset, ablation, backbone, backbone_hash, _tests(runs), _rows(runs), way)
+        for (dataset, ablation, backbone, backbone_hash, way), runs in sorted(
+            groups.items(), key=lambda group: (group[0][-1] == EVALUATION, group[0])
+        )
+    ]
 
 
 def _tests(found: Sequence[Run]) -> list[str]:
@@ -79,7 +90,10 @@ def _rows(found: Sequence[Run]) -> list[Row]:
     rows: dict[tuple[str, str, str], dict[int, Run]] = defaultdict(dict)
     labelled = zip(found, peers.label_differences(found), strict=True)
     for run, settings in sorted(labelled, key=lambda pair: (pair[0].changed, pair[0].path)):
-        rows[run.method, run.variant, settings][run.seed] = run
+        seeds = rows[run.method, run.variant, settings]
+        if run.protocol == EVALUATION and run.seed in seeds:  # each is of one test set
+            run = replace(run, ranks={**seeds[run.seed].ranks, **run.ranks})
+        seeds[run.seed] = run
     return [
         Row(*key, [by_seed[seed] for seed in sorted(by_seed)])
         for key, by_seed in sorted(rows.items(), key=lambda item: _order(*item[0]))
@@ -93,7 +107,7 @@ def _order(method: str, variant: str, settings: str) -> tuple:
 
 def overview(table: RetrievalTable) -> tuple[list[str], list[list[str]]]:
     """The table on one page: headers and cells; what trains, how long, R@1, what time tells."""
-    wanted = {f"{way} R@1": (TEST, way, "R@1") for way in WAYS}
+    wanted = {f"{way} R@1": (TEST, way, "R@1") for way in WAYS if TEST in table.tests}
     for key in table.tests:
         name = "" if key == TEST else f"{key}: "
         if name:
@@ -103,10 +117,12 @@ def overview(table: RetrievalTable) -> tuple[list[str], list[list[str]]]:
     lines = []
     for row in table.rows:
         figures = [row.figures(*one) for one in wanted.values()]
-        seconds = statistics.fmean(run.train_seconds for run in row.runs)
+        seconds = f"{statistics.fmean(run.train_seconds for run in row.runs):.0f}"
+        if table.protocol == EVALUATION:
+            seconds = ""  # a model does not tell
         parameters = "" if row.runs[0].trainable is None else f"{row.runs[0].trainable:,}"
         cells = [tables.mean_and_deviation(values) if values else "" for values in figures]
-        lines.append([row.label, str(len(row.runs)), parameters, f"{seconds:.0f}", *cells])
+        lines.append([row.label, str(len(row.runs)), parameters, seconds, *cells])
     return ["method", "seeds", "parameters", "training, s", *wanted], lines
 
 
@@ -186,7 +202,7 @@ def records(table: RetrievalTable) -> Iterator[dict[str, object]]:
                     mean, printed = statistics.fmean(values), _published(table, row, key)
                     beside = printed.get((way, metric))
                     yield {
-                        "protocol": RETRIEVAL,
+                        "protocol": table.protocol,
                         "ablation": table.ablation,
                         "backbone": table.backbone,
                         "backbone_hash": table.backbone_hash,

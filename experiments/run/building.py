@@ -13,7 +13,7 @@ from data_pipelines import clip_loader, datasets
 from experiments.configs import default
 from experiments.run import protocols
 from prompt_jax import methods
-from prompt_jax.clip import CLIP, Frozen, loading
+from prompt_jax.clip import CLIP, CLIPConfig, Frozen, loading
 from prompt_jax.clip.memory import default_budget
 from prompt_jax.errors import PromptError, unknown
 from prompt_jax.inputs.clips.sampling import RULES
@@ -284,6 +284,11 @@ class Backbone(NamedTuple):
 def build_backbone(config: ConfigDict) -> Backbone:
     """Loads `config.backbone`."""
     sizes, frozen = loading.load(config.backbone, config.activation or None)
+    fingerprint = loading.fingerprint(sizes, frozen)
+    return Backbone(make_clip(config, sizes), jax.tree.map(jnp.asarray, frozen), fingerprint)
+
+
+def make_clip(config: ConfigDict, sizes: CLIPConfig) -> CLIP:
+    """A CLIP of these sizes that computes as the config says."""
     memory = math.ceil(config.memory_gb * 1e9) or default_budget()
-    clip = CLIP(sizes, jnp.dtype(config.dtype), memory, jax.device_count())
-    return Backbone(clip, jax.tree.map(jnp.asarray, frozen), loading.fingerprint(sizes, frozen))
+    return CLIP(sizes, jnp.dtype(config.dtype), memory, jax.device_count())

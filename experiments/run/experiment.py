@@ -13,9 +13,10 @@ from ml_collections import ConfigDict
 
 from data_pipelines import datasets
 from experiments.record import identity, workdir
-from experiments.run import building, choosing, memory, overview, testing, training
+from experiments.run import building, choosing, memory, models, overview, testing, training
 from experiments.run.plans import Plan
 from experiments.run.preparation import Prepared, finished, load, prepare
+from prompt_jax import saved
 from prompt_jax.files import seal
 from prompt_jax.metrics import harmonic_mean
 
@@ -62,7 +63,7 @@ def complete(prepared: Prepared) -> dict[str, Any]:
 
 
 def finish(run: Prepared, trained: training.Trained) -> dict[str, Any]:
-    """Tests what was trained, key by key, and writes results.json."""
+    """Tests what was trained, key by key, and writes what is left of it: results.json last."""
     prompts, chosen = choosing.choose(run, trained.prompts)
     evaluations = workdir.read_evaluations(run.folder)
     for key, dataset in run.plan.tests.items():
@@ -79,11 +80,17 @@ def finish(run: Prepared, trained: training.Trained) -> dict[str, Any]:
     results["data_hashes"] = run.plan.hashes
     results["data_hash"] = identity.of_tests(run.plan.hashes)
     results["trainable_parameters"] = run.trainable
+    if run.start:
+        results["init_from"] = {
+            "folder": run.config.init_from,
+            "prompts": saved.digest(run.start.prompts),
+        }
     results["chosen"] = chosen
     results["features"] = run.shots.described if run.shots else ""
     results["seconds"] = time.perf_counter() - run.began
-    results = seal(results)
     workdir.refuse_removed(run.folder)
+    models.write(run, prompts, results, models.in_words(time.time()))
+    results = seal(results)
     workdir.write_json(run.folder / "results.json", results)
     workdir.release(run.folder)
     if trained.seconds:
@@ -100,16 +107,9 @@ def collect(
     trained: training.Trained,
 ) -> dict[str, Any]:
     """Everything that results.json says of a run."""
-
-    def all_of(field):
-        return {key: evaluation[field] for key, evaluation in evaluations.items()}
-
-    def where_there(field):  # retrieval has none, nor has what was tested before there was one
-        return {key: found[field] for key, found in evaluations.items() if field in found}
-
-    test_pictures, test_seconds = sum(all_of("pictures").values()), sum(all_of("seconds").values())
-    test_rate = test_pictures / test_seconds
-    accuracy, zero_shot = all_of("accuracy"), all_of("zero_shot")
+    figures = figures_of(evaluations)
+    accuracy, zero_shot = figures["accuracy"], figures["zero_shot"]
+    test_rate = figures["test_images_per_second"]
     results = {
         "method": config.method,
         "protocol": config.protocol,
@@ -122,22 +122,13 @@ def collect(
         "shots": config.data.shots,
         "shots_per_class": overview.shots_per_class(plan),
         "seed": config.seed,
-        "accuracy": accuracy,
-        "zero_shot": zero_shot,
-        "top5": where_there("top5"),
-        "zero_shot_top5": where_there("zero_shot_top5"),
-        "per_iteration": all_of("per_iteration"),
-        "classes": all_of("classes"),
-        "pictures": {"train": len(plan.train.train)}
-        | {f"test_{key}": number for key, number in all_of("pictures").items()},
-        "split_sources": all_of("split_source"),
-        "skipped_pictures": [f"{path}: {reason}" for path, reason in plan.bad],
+        **figures,
+        "pictures": {"train": len(plan.train.train), **figures["pictures"]},
+        "skipped_pictures": skipped(plan),
         "images_per_second": trained.pictures / trained.seconds if trained.seconds else test_rate,
         "train_seconds": trained.seconds,
         "trained_together": trained.together,
         "data_wait_share": trained.waiting / trained.seconds if trained.seconds else 0.0,
-        "test_seconds": test_seconds,
-        "test_images_per_second": test_rate,
         "git_commit": workdir.git_commit(),
         "config": identity.as_json(config),
     }
@@ -147,11 +138,41 @@ def collect(
     if config.protocol == "zero_shot_transfer":
         results["over_lists"] = over_lists(accuracy)
         results["zero_shot_over_lists"] = over_lists(zero_shot)
-    if "ranks" in next(iter(evaluations.values())):
-        results |= {field: all_of(field) for field in ("ranks", "zero_shot_ranks", "captions")}
     if config.backbone == "embedded" or config.data.name.startswith("emoji_"):
         results["note"] = STAND_IN
     return results
+
+
+def figures_of(evaluations: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
+    """What results.json says of tests alone, by the key of the test set."""
+
+    def all_of(field):
+        return {key: evaluation[field] for key, evaluation in evaluations.items()}
+
+    def where_there(field):  # retrieval has none, nor has what was tested before there was one
+        return {key: found[field] for key, found in evaluations.items() if field in found}
+
+    pictures, seconds = sum(all_of("pictures").values()), sum(all_of("seconds").values())
+    figures = {
+        "accuracy": all_of("accuracy"),
+        "zero_shot": all_of("zero_shot"),
+        "top5": where_there("top5"),
+        "zero_shot_top5": where_there("zero_shot_top5"),
+        "per_iteration": all_of("per_iteration"),
+        "classes": all_of("classes"),
+        "pictures": {f"test_{key}": number for key, number in all_of("pictures").items()},
+        "split_sources": all_of("split_source"),
+        "test_seconds": seconds,
+        "test_images_per_second": pictures / seconds,
+    }
+    if "ranks" in next(iter(evaluations.values())):
+        figures |= {field: all_of(field) for field in ("ranks", "zero_shot_ranks", "captions")}
+    return figures
+
+
+def skipped(plan: Plan) -> list[str]:
+    """The pictures that a plan leaves out, and why."""
+    return [f"{path}: {reason}" for path, reason in plan.bad]
 
 
 def over_lists(accuracy: Mapping[str, float]) -> dict[str, dict[str, float]]:

@@ -88,14 +88,11 @@ def build(config: ConfigDict, image_size: int, uses_validation: bool) -> Plan:
         PromptError: the protocol has nothing to test.
     """
 
-    @functools.cache
-    def load(key: str) -> Dataset:
-        return datasets.load(key, config.data.root or None, **_options(config, key, image_size))
-
+    load = functools.cache(lambda key: load_dataset(config, key, image_size))
     by_captions = protocols.by_captions(config)
     train, tests = protocols.of(config).parts(config, load)
     if not by_captions:
-        train, tests = _without_captions(train), {k: _without_captions(d) for k, d in tests.items()}
+        train, tests = without_captions(train), {k: without_captions(d) for k, d in tests.items()}
     _refuse_validation_alone(train)
     if not uses_validation:
         train = dataclasses.replace(train, val=())
@@ -109,7 +106,16 @@ def build(config: ConfigDict, image_size: int, uses_validation: bool) -> Plan:
     )
 
 
-def _without_captions(dataset: Dataset) -> Dataset:
+def load_dataset(config: ConfigDict, key: str, image_size: int) -> Dataset:
+    """A data set whole, "name" or "name:domain", as a config's data fields have it.
+
+    Raises:
+        DataError: it is missing or malformed.
+    """
+    return datasets.load(key, config.data.root or None, **_options(config, key, image_size))
+
+
+def without_captions(dataset: Dataset) -> Dataset:
     """Known by their classes alone, so that an epoch goes through each once."""
 
     def drop(examples: Sequence[Example]) -> tuple[Example, ...]:

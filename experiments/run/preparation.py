@@ -15,12 +15,14 @@ from data_pipelines.errors import DataError, shorten
 from data_pipelines.examples import Dataset, Example
 from experiments.record import workdir
 from experiments.record.identity import as_json, identify, refuse_other_results
-from experiments.run import building, overview, plans, protocols
+from experiments.run import building, overview, plans, protocols, starting
 from experiments.run.batches import PairBatches, TrainingBatches
 from experiments.run.features import FeatureMaker
 from experiments.run.plans import Plan
-from prompt_jax import methods, recipes
+from experiments.run.tasks import make_task, make_tests
+from prompt_jax import methods, recipes, saved
 from prompt_jax.captions import Captions, tokenize_captions
+from prompt_jax.saved import Saved
 from prompt_jax.sharding import Placement
 
 
@@ -50,6 +52,7 @@ class Loaded:
     Attributes:
         began: when, by `time.perf_counter`.
         results: those of a finished run in the folder, whoever's it is; None if there are none.
+        start: whose prompts it starts from; None where it starts anew.
     """
 
     config: ConfigDict
@@ -60,6 +63,7 @@ class Loaded:
     settings: Any
     backbone: building.Backbone
     placement: Placement
+    start: Saved | None
 
     @functools.cached_property
     def plan(self) -> Plan:
@@ -69,36 +73,49 @@ class Loaded:
 
     def identity(self, pictures: dict[str, Any] | None) -> dict[str, Any]:
         """What makes the run this one; see `identify`."""
-        return identify(as_json(self.config), self.backbone.fingerprint, pictures)
+        start = saved.digest(self.start.prompts) if self.start else ""
+        return identify(as_json(self.config), self.backbone.fingerprint, pictures, start)
 
 
 @dataclasses.dataclass(frozen=True)
-class Prepared:
+class Testable:
+    """What testing needs of a run.
+
+    Attributes:
+        folder: receives what is written beside the figures.
+        tests: what is tested, by key: a task for each method of `compared`.
+        compared: the method and, unless it is that, zero-shot CLIP.
+    """
+
+    config: ConfigDict
+    folder: pathlib.Path
+    method: methods.Method
+    backbone: building.Backbone
+    plan: Plan
+    placement: Placement
+    tests: dict[str, list[methods.Task]]
+    compared: list[methods.Method]
+
+
+@dataclasses.dataclass(frozen=True)
+class Prepared(Testable):
     """A run before training, all of it checked.
 
     Attributes:
         began: when, by `time.perf_counter`.
         identity: what makes the run this one; see `identify`.
         task: what trains.
-        tests: what is tested, by key: a task for each method of `compared`.
-        compared: the method and, unless it is that, zero-shot CLIP.
+        start: whose prompts those are; None where it starts anew.
         prompts: where training starts.
         trainable: how many numbers train.
         shots: what training reads; None where a method needs no training pictures.
         makes: computes image features of training and validation pictures.
     """
 
-    config: ConfigDict
-    folder: pathlib.Path
     began: float
     identity: dict[str, Any]
-    method: methods.Method
-    backbone: building.Backbone
-    plan: Plan
-    placement: Placement
     task: methods.Task
-    tests: dict[str, list[methods.Task]]
-    compared: list[methods.Method]
+    start: Saved | None
     prompts: methods.Prompts
     trainable: int
     shots: Shots | None
@@ -123,8 +140,11 @@ def load(
         for field in ("batch_size", "eval_batch_size"):
             placement.check(field, config[field])
     method, settings = building.build_method(config)
+    start = starting.read(config, method)
     backbone = backbone or building.build_backbone(config)
-    return Loaded(config, folder, began, results, method, settings, backbone, placement)
+    if start:
+        starting.check_backbone(config, start, backbone.fingerprint)
+    return Loaded(config, folder, began, results, method, settings, backbone, placement, start)
 
 
 def finished(run: Loaded) -> dict[str, Any] | None:
@@ -173,39 +193,31 @@ def prepare(run: Loaded) -> Prepared:
 def with_tasks(run: Loaded, plan: Plan, identity: dict[str, Any]) -> Prepared:
     """The run with its tasks and first prompts, without what training reads."""
     clip, frozen = run.backbone.clip, run.placement.replicate(run.backbone.frozen)
+    backbone = run.backbone._replace(frozen=frozen)
     note_small_tower(run.settings, clip.config.image_layers)
-    of_captions = run.method.sees == "pairs"
-    known = () if of_captions else plan.train.class_names
-
-    def make_task(tested: methods.Method, chosen: Any, dataset: Dataset) -> methods.Task:
-        names = () if of_captions else dataset.class_names
-        index = methods.index_trained(known, names)
-        tower = methods.tower_for(tested, clip, dataset.kind)
-        made = methods.make_task(tested, tower, frozen, names, chosen, dataset.template, index)
-        return run.placement.replicate(made)
-
+    known = () if run.method.sees == "pairs" else plan.train.class_names
     # Made before training: a task that the method cannot be tested on is refused early.
-    task = make_task(run.method, run.settings, plan.train)
-    compared = {run.method: run.settings}
-    zero_shot = building.find_method(run.config, "zero_shot")
-    compared.setdefault(zero_shot, zero_shot.Settings())
-    tests = {
-        key: [make_task(tested, chosen, dataset) for tested, chosen in compared.items()]
-        for key, dataset in plan.tests.items()
-    }
-    prompts = jax.jit(run.method.init)(jax.random.key(run.config.seed), task)
+    task = make_task(run.method, run.settings, backbone, run.placement, plan.train, known)
+    tests, compared = make_tests(
+        run.config, run.method, run.settings, backbone, run.placement, plan.tests, known
+    )
+    if run.start:
+        prompts = starting.put(run.config, run.method, run.start, task, known)
+    else:
+        prompts = jax.jit(run.method.init)(jax.random.key(run.config.seed), task)
     return Prepared(
         config=run.config,
         folder=run.folder,
         began=run.began,
         identity=identity,
         method=run.method,
-        backbone=run.backbone._replace(frozen=frozen),
+        backbone=backbone,
         plan=plan,
         placement=run.placement,
         task=task,
         tests=tests,
-        compared=list(compared),
+        compared=compared,
+        start=run.start,
         prompts=prompts,
         trainable=recipes.count_trainable(run.method, prompts, run.settings),
         shots=None,

@@ -82,7 +82,7 @@ def retrieval(config: ConfigDict, load: Load) -> Parts:
     others = [name for name in split_names(config.data.also_test) if name != source.name]
     tests = {"test": source} | {name: load(name) for name in others}
     for dataset in tests.values():
-        _refuse_without_captions(dataset)
+        refuse_without_captions(dataset)
     return source, tests
 
 
@@ -128,7 +128,7 @@ def by_captions(config: ConfigDict) -> bool:
     return of(config).by_captions
 
 
-def _refuse_without_captions(dataset):
+def refuse_without_captions(dataset: Dataset) -> None:
     """Raises a PromptError for what cannot be searched by text."""
     if dataset.kind != "clips":
         raise PromptError(

@@ -32,7 +32,9 @@ def reopen(folder: pathlib.Path, backbone: building.Backbone | None = None) -> P
     results = workdir.read_results(folder)
     if results is None:
         raise PromptError(f"{folder} holds no results.json of a finished run; give a run's folder")
-    loaded = preparation.load(_config(results["config"]), folder, backbone)
+    config = _config(results["config"])
+    config.init_from = ""  # what it left does not depend on where that lies by now
+    loaded = preparation.load(config, folder, backbone)
     if loaded.backbone.fingerprint != results["backbone_hash"]:
         raise PromptError(
             f"{folder} was run on another backbone than {results['backbone']} holds now; its "

@@ -9,16 +9,16 @@ import jax
 import numpy as np
 
 from data_pipelines.examples import Dataset
-from experiments.record import confusions
+from experiments.record import confusions, predictions
 from experiments.record.runs import METRICS, TOLD_APART, WAYS
-from experiments.run.preparation import Prepared
+from experiments.run.preparation import Testable
 from prompt_jax import methods, metrics, progress, retrieval
 from prompt_jax.captions import tokenize_captions
 from prompt_jax.evaluate import Evaluator
 from prompt_jax.methods import Encoders, Prompts, Task
 
 
-def test(run: Prepared, prompts: Prompts, key: str) -> dict[str, Any]:
+def test(run: Testable, prompts: Prompts, key: str) -> dict[str, Any]:
     """What results.json says of one test set: of these prompts and, beside it, zero-shot CLIP."""
     dataset, tasks = run.plan.tests[key], run.tests[key]
     batches = test_batches(f"{run.config.method} on {key}", dataset, run)
@@ -27,7 +27,7 @@ def test(run: Prepared, prompts: Prompts, key: str) -> dict[str, Any]:
     return found | {"split_source": dataset.split_source}
 
 
-def test_batches(title: str, data: Dataset, run: Prepared) -> Iterator[dict[str, jax.Array]]:
+def test_batches(title: str, data: Dataset, run: Testable) -> Iterator[dict[str, jax.Array]]:
     """Batches of a test set, placed, with a bar."""
     batches = run.plan.batches
     with progress.bar(title, batches.test_steps(len(data.test))) as advance:
@@ -37,15 +37,19 @@ def test_batches(title: str, data: Dataset, run: Prepared) -> Iterator[dict[str,
 
 
 def classify(
-    run: Prepared,
+    run: Testable,
     key: str,
     prompts: Sequence[Prompts],
     tasks: Sequence[Task],
     batches: Iterator[dict[str, jax.Array]],
 ) -> dict[str, Any]:
-    """Accuracies in percent; writes for what each class was taken."""
+    """Accuracies in percent; writes what each picture, and each class, was taken for."""
     found = Evaluator(run.compared, run.plan.batches.test_views)(prompts, tasks, batches)
-    names = run.plan.tests[key].class_names
+    dataset = run.plan.tests[key]
+    names = dataset.class_names
+    predictions.write(
+        run.folder / predictions.predictions_file(key), dataset.test, names, found[0].likeliest
+    )
     confusions.write(run.folder / confusions.confusion_file(key), names, found[0].confusion)
     return {
         "accuracy": found[0].final,
@@ -59,7 +63,7 @@ def classify(
 
 
 def search(
-    run: Prepared,
+    run: Testable,
     key: str,
     prompts: Sequence[Prompts],
     tasks: Sequence[Task],
@@ -125,7 +129,7 @@ def _write_ranks(path: pathlib.Path, dataset: Dataset, places: Sequence[metrics.
 
 
 def _encode_texts(
-    run: Prepared, method: tuple[Encoders, Prompts, Task], captions: Sequence[str]
+    run: Testable, method: tuple[Encoders, Prompts, Task], captions: Sequence[str]
 ) -> tuple[np.ndarray, np.ndarray]:
     """Features float32[M, d] of what captions say, each once; which of them int[N] each has.
 

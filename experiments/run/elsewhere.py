@@ -1,0 +1,122 @@
+"""A finished model on data that it was not trained with: its config and its test set."""
+
+import dataclasses
+import pathlib
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from ml_collections import ConfigDict
+
+from data_pipelines import datasets, sampling
+from data_pipelines.examples import Dataset
+from experiments.configs import default
+from experiments.record import identity
+from experiments.run import building, plans, protocols
+from experiments.run.batches import make_batches
+from experiments.run.plans import Plan
+from prompt_jax import methods
+from prompt_jax.errors import PromptError, unknown
+from prompt_jax.saved import Saved
+
+HALVES = ("base", "new")
+"""Behind a colon, the halves of a data set's classes that base-to-novel trains on and holds out."""
+# What an evaluation may be told of a config; all else is the model's.
+FIELDS = (
+    "backbone",
+    "memory_gb",
+    "eval_batch_size",
+    "data.root",
+    "data.source",
+    "data.split_file",
+    "data.on_bad_image",
+    "data.template",
+    "data.ignore_rotation",
+    "data.num_classes",
+    "data.num_objects",
+    "data.train_per_class",
+    "data.test_per_class",
+    "data.frames",
+    "data.crop",
+    "data.views",
+    "data.num_threads",
+    "data.num_workers",
+)
+
+
+class Model(NamedTuple):
+    """What is tested, and the folder that it was read from."""
+
+    folder: pathlib.Path
+    saved: Saved
+
+
+def build_config(model: Model, key: str, changes: Mapping[str, Any]) -> ConfigDict:
+    """The config that tests a model as it was tested when it was trained, on other data.
+
+    Raises:
+        PromptError: there is no such data set, the model does not look at its kind, or a field
+            holds what it may not.
+    """
+    one = model.saved
+    by_captions = one.task == "captions"
+    of_clips = by_captions or one.method not in methods.METHODS
+    settings = {k: tuple(v) if isinstance(v, list) else v for k, v in one.settings.items()}
+    config = default.get_config(one.method, "clips" if of_clips else "pictures", **settings)
+    config.backbone, config.activation, config.dtype = one.backbone, one.activation, one.dtype
+    config.protocol = "retrieval" if by_captions else "few_shot"
+    name, _ = datasets.split_domain(key)
+    if name not in datasets.TABLE:
+        raise unknown("data set", name, datasets.TABLE)
+    config.data.name = name
+    kind = datasets.entry(name).kind
+    if kind == "pictures" and of_clips:
+        raise PromptError(
+            f"{model.folder}: {one.method} looks at clips, and {key} holds pictures; test it on a "
+            "data set of clips"
+        )
+    if kind == "clips" and one.kind == "clips":
+        data = config.data
+        data.frames, data.frame_rule = one.inputs.frames, one.inputs.frame_rule
+        data.crop, data.frame_stats = one.inputs.crop, one.inputs.stats
+        data.views = 0 if by_captions else one.trained.get("views", 0)
+    if method := methods.METHODS.get(one.method):
+        config.cached_views = int(method.from_shots is not None)  # without which none is made
+    config.update_from_flattened_dict(dict(changes))
+    building.check(config)
+    return config
+
+
+def build_plan(config: ConfigDict, key: str, image_size: int) -> Plan:
+    """The plan of one test set, in which nothing trains.
+
+    Raises:
+        DataError: data is missing or malformed.
+        PromptError: captions are looked for, and it has none.
+    """
+    dataset = load_part(config, key, image_size)
+    by_captions = protocols.by_captions(config)
+    if by_captions:
+        protocols.refuse_without_captions(dataset)
+    else:
+        dataset = plans.without_captions(dataset)
+    nothing = dataclasses.replace(dataset, train=(), val=())
+    tests = {key: dataset}
+    return Plan(
+        nothing,
+        tests,
+        identity.of_pictures(nothing, tests),
+        make_batches(config, image_size, dataset.kind),
+        by_captions=by_captions,
+    )
+
+
+def load_part(config: ConfigDict, key: str, image_size: int) -> Dataset:
+    """A data set, a domain of it, or the half of its classes that is named behind a colon.
+
+    Published lists of halves are domains: "novel".
+    """
+    whole, _, half = key.rpartition(":")
+    if half not in HALVES or not whole or datasets.comes_in_parts(key):
+        return plans.load_dataset(config, key, image_size)
+    halves = sampling.base_and_new(plans.load_dataset(config, whole, image_size))
+    return dataclasses.replace(halves[HALVES.index(half)], name=key)

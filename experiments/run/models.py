@@ -1,0 +1,102 @@
+"""What a run leaves to be used: model.json and prompts.safetensors, see `prompt_jax.saved`."""
+
+import datetime
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+from ml_collections import ConfigDict
+
+from data_pipelines.examples import Dataset
+from experiments.record.identity import figure_fields
+from experiments.run.preparation import Prepared
+from prompt_jax import saved
+from prompt_jax.inputs.clips.sampling import for_tests
+from prompt_jax.inputs.given import Inputs
+from prompt_jax.methods import Prompts
+from prompt_jax.saved import Saved
+
+# What model.json tells people of the training, as results.json has it.
+_TOLD = (
+    "dataset",
+    "protocol",
+    "ablation",
+    "variant",
+    "shots",
+    "shots_per_class",
+    "seed",
+    "accuracy",
+    "zero_shot",
+    "h",
+    "chosen",
+    "features",
+    "trainable_parameters",
+    "git_commit",
+    "note",
+)
+
+
+def write(run: Prepared, prompts: Prompts, results: Mapping[str, Any], date: str) -> None:
+    """Puts both files into a run's folder.
+
+    Args:
+        run: the run.
+        prompts: those that were tested.
+        results: what its results.json says, or will say.
+        date: when it was finished; see `in_words`.
+
+    Raises:
+        OSError: they cannot be written.
+    """
+    saved.write(run.folder, describe(run, prompts, results, date))
+
+
+def describe(run: Prepared, prompts: Prompts, results: Mapping[str, Any], date: str) -> Saved:
+    """A run's trained model; for the arguments see `write`."""
+    config, plan, clip = run.config, run.plan, run.backbone.clip
+    return Saved(
+        method=config.method,
+        kind=plan.train.kind,
+        task="captions" if plan.by_captions else "classes",
+        settings=config.settings.to_dict(),
+        class_names=() if plan.by_captions else plan.train.class_names,
+        template=plan.train.template,
+        backbone=config.backbone,
+        backbone_hash=run.backbone.fingerprint,
+        activation=config.activation,
+        dtype=config.dtype,
+        sizes=clip.config,
+        inputs=describe_inputs(config, clip.config.image_size, plan.train),
+        trained=describe_training(config, results, date),
+        prompts=jax.device_get(prompts),
+    )
+
+
+def describe_inputs(config: ConfigDict, image_size: int, dataset: Dataset) -> Inputs:
+    """How a run's test pictures or clips are prepared, each seen once."""
+    if dataset.kind == "pictures":
+        return Inputs.of(image_size)
+    data = config.data
+    rule = for_tests(data.frame_rule)
+    return Inputs.of(image_size, data.frame_stats, data.frames, rule, data.crop)
+
+
+def describe_training(config: ConfigDict, results: Mapping[str, Any], date: str) -> dict[str, Any]:
+    """What is told of a training: "config" is what runs of one average agree in."""
+    told = {field: results[field] for field in _TOLD if field in results}
+    if "init_from" in results:  # without the folder: models are shared
+        told["init_from"] = results["init_from"]["prompts"]
+    return told | {
+        "domain": config.data.domain,
+        "epochs": config.epochs,
+        "learning_rate": config.learning_rate,
+        "views": config.data.views,
+        "date": date,
+        "config": figure_fields(results["config"]),
+    }
+
+
+def in_words(seconds: float) -> str:
+    """A moment, in seconds since 1970, as model.json has it: "2026-02-03 14:05:06 UTC"."""
+    moment = datetime.datetime.fromtimestamp(seconds, datetime.UTC)
+    return f"{moment:%Y-%m-%d %H:%M:%S} UTC"

@@ -1,0 +1,295 @@
+"""The files by which a finished run is used: what was tested is what they hold."""
+
+import json
+import shutil
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import tiny
+
+from experiments import complete
+from experiments.command_line import explain
+from experiments.configs import default
+from experiments.run import experiment, reopening, sweep
+from prompt_jax import methods, saved
+from prompt_jax.clip import CLIP, loading
+from prompt_jax.errors import PromptError
+from prompt_jax.evaluate import Evaluator
+from prompt_jax.files import seal
+from prompt_jax.inputs.given import Inputs
+
+FILES = (saved.MODEL, saved.PROMPTS)
+# Prompts of the last step, averaged ones, made of the shots, with chosen values in them, none.
+SMALL = {
+    "pro_mpt": {"iterations": 2},
+    "promptsrc": {},
+    "tip_adapter_f": {},
+    "gda": {},
+    "zero_shot": {},
+}
+ON_CLIPS = ("vop_f_p", "coop")
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory):
+    """The tiny CLIP's folder."""
+    return tiny.save_clip(tmp_path_factory.mktemp("clip"))
+
+
+def on_pictures(clip, method):
+    """A run on four classes of scenes."""
+    c = tiny.small_config(method, clip, **SMALL.get(method, {}))
+    c.epochs, c.batch_size, c.data.shots = 1, 4, 2
+    c.protocol = "base_to_novel"
+    c.cached_views = 2 if method in ("tip_adapter_f", "gda") else 0
+    return c
+
+
+def on_clips(clip, method, protocol="few_shot"):
+    """A run on two frames of the embedded clips."""
+    c = default.get_config(method, kind="pictures" if method == "coop" else "clips")
+    c.backbone, c.protocol, c.data.name = str(clip), protocol, "emoji_clips"
+    c.data.frames, c.data.num_threads = 2, 0
+    if "frames" in c.settings:
+        c.settings.frames = 2
+    c.data.frame_rule, c.data.frame_stats = "segment", "imagenet"
+    c.data.train_per_class, c.data.test_per_class, c.data.num_objects = 1, 2, 0
+    if protocol == "few_shot":
+        c.data.shots = 1
+    c.batch_size, c.eval_batch_size, c.epochs = 11, 33, 1
+    return c
+
+
+def use(folder, dataset, batches):
+    """Accuracies of a folder's model on test batches, with nothing but its two files."""
+    model = saved.read(folder)
+    sizes, frozen = loading.load(model.backbone, model.activation or None)
+    assert loading.fingerprint(sizes, frozen) == model.backbone_hash
+    assert sizes == model.sizes
+    on_clips = model.kind == "clips" and model.method not in methods.METHODS
+    method = (
+        methods.recognize(methods.get_encoders(model.method))
+        if on_clips
+        else methods.get(model.method)
+    )
+    clip = methods.tower_for(method, CLIP(sizes, jnp.dtype(model.dtype)), model.kind)
+    index = methods.index_trained(model.class_names, dataset.class_names)
+    settings = method.Settings(**model.settings)
+    frozen = jax.tree.map(jnp.asarray, frozen)
+    task = methods.make_task(
+        method, clip, frozen, dataset.class_names, settings, dataset.template, index
+    )
+    return Evaluator([method])([model.prompts], [task], batches)[0]
+
+
+def assert_used_as_tested(folder, config, results):
+    """The files give the prompts of the run and its accuracies."""
+    model, run = saved.read(folder), reopening.reopen(folder)
+    tested = reopening.trained(run)
+    assert jax.tree.structure(model.prompts) == jax.tree.structure(tested)
+    jax.tree.map(np.testing.assert_array_equal, model.prompts, jax.device_get(tested))
+    kinds = jax.tree.map(
+        lambda a, b: (a.shape, a.dtype) == (b.shape, b.dtype), model.prompts, tested
+    )
+    assert all(jax.tree.leaves(kinds))
+    assert model.trained["accuracy"] == results["accuracy"]
+    for key, dataset in run.plan.tests.items():
+        if model.task == "classes":
+            found = use(folder, dataset, run.plan.batches.test(dataset, dataset.test))
+            np.testing.assert_allclose(found.per_iteration, results["per_iteration"][key])
+    return model
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", SMALL)
+def test_the_files_of_a_run_on_pictures_give_its_figures(clip, method, tmp_path):
+    config = on_pictures(clip, method)
+    results = experiment.run(config, tmp_path / "run")
+    model = assert_used_as_tested(tmp_path / "run", config, results)
+    assert model.inputs == Inputs.of(32)
+    assert (model.kind, model.task, model.method) == ("pictures", "classes", method)
+    assert len(model.class_names) == 2 and model.template == "a photo of a {}."
+    told = model.trained
+    assert told["h"] == results["h"] and told["zero_shot"] == results["zero_shot"]
+    assert (told["dataset"], told["protocol"], told["shots"]) == (
+        "emoji_scenes",
+        config.protocol,
+        2,
+    )
+    assert told["git_commit"] == results["git_commit"] and "stand-in" in told["note"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ON_CLIPS)
+def test_the_files_of_a_run_on_clips_give_its_figures(clip, method, tmp_path):
+    config = on_clips(clip, method)
+    results = experiment.run(config, tmp_path / "run")
+    model = assert_used_as_tested(tmp_path / "run", config, results)
+    assert (model.inputs.frames, model.inputs.frame_rule) == (2, "even")
+    assert model.inputs.mean == pytest.approx((0.485, 0.456, 0.406), abs=1e-6)
+
+
+@pytest.mark.slow
+def test_a_run_of_retrieval_leaves_its_prompts(clip, tmp_path):
+    config = on_clips(clip, "vop", "retrieval")
+    results = experiment.run(config, tmp_path / "run")
+    model = assert_used_as_tested(tmp_path / "run", config, results)
+    assert (model.kind, model.task, model.class_names) == ("clips", "captions", ())
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [*(("pictures", name) for name in methods.METHODS), *(("clips", n) for n in methods.ENCODERS)],
+)
+def test_prompts_of_every_method_are_read_as_they_were_written(kind, name, tmp_path):
+    of_clips = kind == "clips"
+    method = methods.recognize(methods.get_encoders(name)) if of_clips else methods.get(name)
+    clip, frozen = CLIP(tiny.CONFIG), jax.tree.map(jnp.asarray, tiny.frozen_parameters())
+    task = methods.make_task(method, clip, frozen, tiny.CLASSES, method.Settings())
+    shapes = jax.eval_shape(method.init, jax.random.key(0), task)
+    if method.from_shots:
+        features = jnp.ones((2, 8, tiny.CONFIG.embed_dim))
+        labels = jnp.arange(8) % 4
+        shapes = jax.eval_shape(method.from_shots, shapes, task, features, labels)
+    rng = np.random.default_rng(0)
+    prompts = jax.tree.map(lambda leaf: np.asarray(rng.normal(size=leaf.shape), leaf.dtype), shapes)
+    inputs = Inputs.of(32)
+    model = saved.Saved(
+        name,
+        kind,
+        "classes",
+        {},
+        tiny.CLASSES,
+        "{}",
+        "",
+        "",
+        "",
+        "",
+        tiny.CONFIG,
+        inputs,
+        {},
+        prompts,
+    )
+    saved.write(tmp_path, model)
+    there = saved.read(tmp_path)
+    assert jax.tree.structure(there.prompts) == jax.tree.structure(prompts)
+    jax.tree.map(np.testing.assert_array_equal, there.prompts, prompts)
+    assert [leaf.shape for leaf in jax.tree.leaves(there.prompts)] == [
+        leaf.shape for leaf in jax.tree.leaves(prompts)
+    ]
+    written = json.loads((tmp_path / saved.MODEL).read_text())["prompts"]["sha256"]
+    assert saved.digest(there.prompts) == saved.digest(prompts) == written
+
+
+@pytest.mark.slow
+def test_runs_of_several_seeds_in_one_program_are_complete(clip, tmp_path):
+    config = on_pictures(clip, "coop")
+    config.seeds, config.parallel_seeds = (1, 2), True
+    results = sweep.run(config, tmp_path)
+    folders = [path.parent for path in sorted(tmp_path.rglob("results.json"))]
+    for folder, found in zip(folders, results, strict=True):
+        model = assert_used_as_tested(folder, config, found)
+        assert model.trained["seed"] == found["seed"]
+    one, two = (saved.read(folder).prompts["context"] for folder in folders)
+    assert np.abs(one - two).max() > 1e-4
+
+
+@pytest.fixture(scope="module")
+def finished(clip, tmp_path_factory):
+    """A run on pictures that are files; not to be changed."""
+    folder = tmp_path_factory.mktemp("finished")
+    tiny.save_clip(folder / "clip")
+    root = tiny.save_caltech101(folder / "data")
+    config = tiny.small_config("coop", folder / "clip", root, context_length=2)
+    experiment.run(config, folder / "run")
+    return folder
+
+
+@pytest.fixture
+def earlier(finished, tmp_path):
+    """The same as an earlier version left it."""
+    shutil.copytree(finished / "run", tmp_path / "run")
+    for name in FILES:
+        (tmp_path / "run" / name).unlink()
+    return tmp_path / "run"
+
+
+def test_results_say_last_that_a_run_is_finished(clip, tmp_path, monkeypatch):
+    def stop(*args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(saved, "write", stop)
+    config = on_pictures(clip, "zero_shot")
+    with pytest.raises(KeyboardInterrupt):
+        experiment.run(config, tmp_path / "run")
+    assert not (tmp_path / "run/results.json").exists()
+    monkeypatch.undo()
+    experiment.run(config, tmp_path / "run")
+    assert saved.read(tmp_path / "run").method == "zero_shot"
+
+
+def test_an_earlier_run_is_completed_and_left_as_it_was(finished, earlier, capsys):
+    with pytest.raises(PromptError, match="complete it: python -m experiments.complete"):
+        saved.read(earlier)
+    before = content(earlier)
+    assert explain(complete.start, [str(earlier)]) == 0
+    assert "model.json and prompts.safetensors are written" in capsys.readouterr().out
+    after = content(earlier)
+    assert {path.name for path in after.keys() - before.keys()} == set(FILES)
+    assert {path: after[path] for path in before} == before
+    here, there = (
+        json.loads((folder / saved.MODEL).read_text()) for folder in (earlier, finished / "run")
+    )
+    assert {**here, "trained": {**here["trained"], "date": ""}, "digest": ""} == {
+        **there,
+        "trained": {**there["trained"], "date": ""},
+        "digest": "",
+    }
+    assert explain(complete.start, [str(earlier)]) == 0
+    assert "is complete already" in capsys.readouterr().out
+
+
+def test_damaged_files_are_written_anew(finished, earlier, capsys):
+    (earlier / saved.MODEL).write_bytes((finished / "run" / saved.MODEL).read_bytes())
+    (earlier / saved.PROMPTS).write_bytes(b"torn")
+    assert explain(complete.start, [str(earlier)]) == 0
+    assert "in place of damaged ones" in capsys.readouterr().out
+    assert saved.read(earlier).method == "coop"
+
+
+@pytest.mark.parametrize(
+    ("lost", "said"),
+    [
+        ("checkpoints", "holds no checkpoint of the last step"),
+        ("../clip", "clip"),
+        ("../data", "data"),
+        ("results.json", "holds no results.json of a finished run"),
+    ],
+)
+def test_what_a_run_cannot_be_completed_without_is_named(finished, lost, said, tmp_path, capsys):
+    shutil.copytree(finished, tmp_path / "all")
+    run = tmp_path / "all/run"
+    for name in FILES:
+        (run / name).unlink()
+    results = json.loads((run / "results.json").read_text())
+    del results["digest"]
+    results["config"]["backbone"] = str(tmp_path / "all/clip")
+    results["config"]["data"]["root"] = str(tmp_path / "all/data")
+    (run / "results.json").write_text(json.dumps(seal(results)))
+    target = (run / lost).resolve()
+    target.unlink() if target.is_file() else shutil.rmtree(target)
+    assert explain(complete.start, [str(run)]) == 2
+    error = capsys.readouterr().err
+    assert f"{run} cannot be completed" in error and said in error
+    assert not any((run / name).exists() for name in FILES)
+
+
+def content(folder):
+    """Every file's bytes and time."""
+    return {
+        path: (path.read_bytes(), path.stat().st_mtime_ns)
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }

@@ -1,0 +1,211 @@
+"""Training that starts from another run's prompts."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+import tiny
+
+from experiments.record import runs
+from experiments.run import experiment, reopening, sweep
+from prompt_jax import saved
+from prompt_jax.errors import PromptError
+
+STILL = 1e-12
+"""A learning rate that moves nothing."""
+
+
+class There(NamedTuple):
+    """What the runs read, and a finished one of CoOp with its results."""
+
+    clip: Path
+    root: Path
+    run: Path
+    results: dict
+
+
+@pytest.fixture(scope="module")
+def there(tmp_path_factory):
+    """Not to be changed."""
+    folder = tmp_path_factory.mktemp("there")
+    clip, root = tiny.save_clip(folder / "clip"), tiny.save_caltech101(folder / "data")
+    results = experiment.run(coop(clip, root), folder / "run")
+    return There(clip, root, folder / "run", results)
+
+
+def coop(clip, root, **settings):
+    """A run that moves its prompts."""
+    c = tiny.small_config("coop", clip, root, **{"context_length": 2} | settings)
+    c.protocol, c.learning_rate, c.schedule = "few_shot", 0.5, "constant"
+    return c
+
+
+def going_on(there, method="coop", rate=STILL, **settings):
+    """A run that starts from the one there."""
+    c = coop(there.clip, there.root, **settings)
+    if method != "coop":
+        c = tiny.small_config(method, there.clip, there.root)
+    c.learning_rate, c.init_from, c.momentum = rate, str(there.run), 0.0
+    return c
+
+
+def test_training_starts_where_the_other_run_ended(there, tmp_path):
+    results = experiment.run(going_on(there), tmp_path / "run")
+    before, after = saved.read(there.run), saved.read(tmp_path / "run")
+    np.testing.assert_allclose(after.prompts["context"], before.prompts["context"], atol=1e-8)
+    assert results["accuracy"] == there.results["accuracy"]
+    digest = json.loads((there.run / saved.MODEL).read_text())["prompts"]["sha256"]
+    assert results["init_from"] == {"folder": str(there.run), "prompts": digest}
+    assert after.trained["init_from"] == digest
+    assert "init_from" not in before.trained and "init_from" not in there.results
+    [one] = runs.read(tmp_path)[0]
+    assert one.config["init_from"] == digest[:8]
+
+
+def test_it_trains_on_from_there(there, tmp_path):
+    experiment.run(going_on(there, rate=0.5), tmp_path / "run")
+    before, after = (saved.read(one).prompts["context"] for one in (there.run, tmp_path / "run"))
+    moved = np.abs(after - before).max()
+    anew = coop(there.clip, there.root)
+    anew.momentum = 0.0
+    experiment.run(anew, tmp_path / "anew")
+    assert moved > 1e-3
+    assert np.abs(after - saved.read(tmp_path / "anew").prompts["context"]).max() > 1e-3
+
+
+def test_the_run_is_known_by_the_prompts_wherever_they_lie(there, tmp_path, capsys):
+    config = going_on(there)
+    experiment.run(config, tmp_path / "run")
+    shutil.copytree(there.run, tmp_path / "moved")
+    config.init_from = str(tmp_path / "moved")
+    experiment.run(config, tmp_path / "run")
+    assert "finished before" in capsys.readouterr().out
+    model = saved.read(there.run)
+    model.prompts["context"][0] += 1
+    saved.write(tmp_path / "moved", model)
+    with pytest.raises(PromptError, match="holds another run .*init_from"):
+        experiment.run(config, tmp_path / "run")
+    config.init_from = ""
+    with pytest.raises(PromptError, match="holds another run .*init_from"):
+        experiment.run(config, tmp_path / "run")
+
+
+def test_what_was_left_is_opened_again_without_what_it_started_from(there, tmp_path):
+    shutil.copytree(there.run, tmp_path / "first")
+    config = going_on(there)
+    config.init_from = str(tmp_path / "first")
+    experiment.run(config, tmp_path / "run")
+    shutil.rmtree(tmp_path / "first")
+    prompts = reopening.trained(reopening.reopen(tmp_path / "run"))
+    np.testing.assert_array_equal(
+        prompts["context"], saved.read(tmp_path / "run").prompts["context"]
+    )
+
+
+def test_more_epochs_of_a_finished_run_are_a_new_one(there):
+    config = coop(there.clip, there.root)
+    config.epochs += 1
+    advice = rf"that one is finished; .* say --config.init_from={there.run} and another --workdir"
+    with pytest.raises(PromptError, match=advice):
+        experiment.run(config, there.run)
+    config.seed = 2
+    with pytest.raises(PromptError, match="use another --workdir, or delete"):
+        experiment.run(config, there.run)
+    config = going_on(there)
+    with pytest.raises(PromptError, match="holds another run .*init_from"):
+        experiment.run(config, there.run)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("parallel", [False, True])
+def test_all_runs_of_a_sweep_start_from_the_same(there, parallel, tmp_path):
+    config = going_on(there)
+    config.seeds, config.parallel_seeds = (1, 2), parallel
+    results = sweep.run(config, tmp_path)
+    assert len(results) == 2
+    start = saved.read(there.run).prompts["context"]
+    for path in tmp_path.rglob("results.json"):
+        end = saved.read(path.parent).prompts["context"]
+        np.testing.assert_allclose(end, start, atol=1e-8)
+
+
+def of_other_classes(there, folder):
+    """A class-specific run's folder, on four other classes."""
+    config = tiny.small_config("coop", there.clip, context_length=2, class_specific=True)
+    config.protocol, config.epochs, config.data.shots = "few_shot", 1, 1
+    experiment.run(config, folder)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("method", "settings", "words"),
+    [
+        ("maple", {}, r"holds prompts of coop, and config.method=maple; start from a run of"),
+        ("gda", {}, r"gda is made from its training pictures, and so has nothing to start from"),
+        ("tip_adapter_f", {}, r"tip_adapter_f is made from its training pictures"),
+        (
+            "coop",
+            {"context_length": 3},
+            r"other shapes: context is float32\[2, 32\] there, float32\[3, 32\] here "
+            r"\(settings.context_length: 2 there, 3 here\)",
+        ),
+        (
+            "coop",
+            {"class_specific": True},
+            r"context is float32\[2, 32\] there, float32\[4, 2, 32\] here "
+            r"\(settings.class_specific: False there, True here\)",
+        ),
+    ],
+)
+def test_prompts_that_do_not_fit_are_refused(there, method, settings, words, tmp_path):
+    config = going_on(there, method, **settings)
+    if method in ("gda", "tip_adapter_f"):
+        config.cached_views = 1
+    with pytest.raises(PromptError, match=f"config.init_from=.*{words}"):
+        experiment.run(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_nothing_starts_from_prompts_that_are_not_there(there, tmp_path):
+    config = going_on(there)
+    for folder, words in {
+        tmp_path / "none": "is no folder; give a run's folder",
+        there.clip: "holds no model.json",
+    }.items():
+        config.init_from = str(folder)
+        with pytest.raises(PromptError, match=f"config.init_from: .*{words}"):
+            experiment.run(config, tmp_path / "run")
+
+
+def test_zero_shot_starts_from_nothing(there, tmp_path):
+    zero_shot = tiny.small_config("zero_shot", there.clip, there.root)
+    experiment.run(zero_shot, tmp_path / "first")
+    zero_shot.init_from = str(tmp_path / "first")
+    with pytest.raises(PromptError, match="zero_shot trains nothing, and so starts from nothing"):
+        experiment.run(zero_shot, tmp_path / "run")
+
+
+def test_prompts_of_another_backbone_are_refused(there, tmp_path):
+    other = tiny.save_clip(tmp_path / "clip", "text/block_0/fc/bias")
+    config = going_on(there)
+    config.backbone = str(other)
+    with pytest.raises(PromptError, match=r"was trained on another backbone, .*clip \(\w{8}\)"):
+        experiment.run(config, tmp_path / "run")
+
+
+@pytest.mark.slow
+def test_a_context_for_each_class_starts_from_one_of_the_same_classes(there, tmp_path):
+    config = going_on(there, class_specific=True)
+    config.init_from = str(of_other_classes(there, tmp_path / "other"))
+    with pytest.raises(PromptError, match=r"of the 4 classes .*, and 'sea horse' is none of them"):
+        experiment.run(config, tmp_path / "run")
+    same = going_on(there, class_specific=True)
+    same.init_from = ""
+    experiment.run(same, tmp_path / "same")
+    config.init_from = str(tmp_path / "same")
+    experiment.run(config, tmp_path / "run")
+    contexts = [saved.read(tmp_path / name).prompts["context"] for name in ("same", "run")]
+    np.testing.assert_allclose(*contexts, atol=1e-8)
