@@ -148,7 +148,7 @@ def test_the_terminal_shows_every_target_that_fits(tmp_path, capsys):
 def test_every_file_is_what_it_says(written):
     assert all(path.is_file() for path in written)
     assert len(set(written)) == len(written) == len(list(written[0].parent.iterdir()))
-    for protocol in set(runs.PROTOCOLS) - {runs.RETRIEVAL}:
+    for protocol in set(runs.PROTOCOLS) - {runs.RETRIEVAL, runs.EVALUATION}:
         named(written, f"{protocol}.md")
         named(written, f"{protocol}.csv")
     pictures = [path for path in written if path.suffix == ".png"]
