@@ -203,7 +203,7 @@ def cautions(table: ResultTable) -> list[str]:
     for (name, asked), (least, most) in table.shots_there.items():
         if least < asked:
             there = tables.count_shots(asked, least, most)
-            lines.append(f"{name}: trained on {there}; its classes have no more pictures.")
+            lines.append(f"{name}: trained on {there}; its classes have no more.")
     if table.departures:
         listed = "; ".join(table.departures)
         lines.append(f"Not comparable with published figures: {listed}.")

@@ -48,7 +48,7 @@ class Run:
         path: the file.
         changed: when it was written, seconds; of two equal runs the later counts.
         trained_by: of an evaluation, the protocol of the run whose model it tests; else "".
-        shots: training pictures a class that were asked for.
+        shots: training pictures a class that were asked for; 0 where all there are train.
         shots_there: the fewest and the most that a class had; `shots` twice where not recorded.
         accuracy: half, "test", or tested data set to accuracy, percent.
         zero_shot: the same of zero-shot CLIP.
@@ -166,7 +166,8 @@ def parse(path: pathlib.Path, content: Mapping[str, Any]) -> Run:
         changed=path.stat().st_mtime,
         protocol=protocol,
         trained_by=_trained_by(content),
-        shots=content["shots"],
+        # Earlier versions wrote what the config holds, where nobody asked for it.
+        shots=0 if protocol in (SUPERVISED, TRANSFER, RETRIEVAL) else content["shots"],
         shots_there=_shots_there(content),
         seed=content["seed"],
         accuracy=_percentages(accuracy),

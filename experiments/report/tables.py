@@ -27,7 +27,8 @@ def print_run(results: Mapping[str, Any]) -> None:
 def _print_accuracies(results: Mapping[str, Any]) -> None:
     """Accuracies of the method, of zero-shot CLIP and after each iteration; H if any."""
     asked = results["shots"]
-    shots = count_shots(asked, *results.get("shots_per_class", (asked, asked)))
+    there = results.get("shots_per_class", (asked, asked))
+    shots = count_shots(asked, *there) if asked else "all that train"
     title = (
         f"{results['method']} on {results['dataset']}, {shots}, seed {results['seed']}, "
         f"backbone {results['backbone']} (accuracy in %)"

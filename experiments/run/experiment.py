@@ -13,7 +13,16 @@ from ml_collections import ConfigDict
 
 from data_pipelines import datasets
 from experiments.record import identity, workdir
-from experiments.run import building, choosing, memory, models, overview, testing, training
+from experiments.run import (
+    building,
+    choosing,
+    memory,
+    models,
+    overview,
+    protocols,
+    testing,
+    training,
+)
 from experiments.run.plans import Plan
 from experiments.run.preparation import Prepared, finished, load, prepare
 from prompt_jax import saved
@@ -119,7 +128,7 @@ def collect(
         "backbone_hash": backbone.fingerprint,
         "dataset": plan.train.name,
         "split_source": plan.train.split_source,
-        "shots": config.data.shots,
+        "shots": config.data.shots if protocols.draws_shots(config) else 0,
         "shots_per_class": overview.shots_per_class(plan),
         "seed": config.seed,
         **figures,
