@@ -54,7 +54,7 @@ def exports(tmp_path_factory):
     for row, model in models.items():
         (folder / "all" / row).mkdir(parents=True)
         writing.write(folder / "all" / row, model, exported.FROZEN)
-    exported.run_without_jax(folder / "all", folder / "clip", pictures)
+    exported.run_without_jax(exported.PROGRAM, folder / "all", folder / "clip", pictures)
     return models, images, folder / "all"
 
 

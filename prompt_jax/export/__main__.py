@@ -51,7 +51,12 @@ def report(folder, model, replaced):
     print(f"{'replaced' if replaced else 'wrote'} {folder}: {names}")
     has_clip = (folder / writing.CLIP_FOLDER).is_dir()
     clip = folder / writing.CLIP_FOLDER if has_clip else "CLIP"
-    print(f"try it: python {folder / writing.CODE} --clip {clip} picture.jpg")
     where = "" if has_clip else f", where CLIP are the weights of {model.backbone}"
-    print(f"in PyTorch: model = load({str(folder)!r}, clip); model.predict(pictures){where}")
+    loaded = f"in PyTorch: model = load({str(folder)!r}, clip)"
+    if not model.class_names:
+        print(f"{loaded}; model.similarities(clips, texts, tokenizer){where}")
+        return
+    path = "FRAMES" if model.kind == "clips" else "picture.jpg"
+    print(f"try it: python {folder / writing.CODE} --clip {clip} {path}")
+    print(f"{loaded}; model.predict({model.kind}){where}")
     print(f"it knows {len(model.class_names)} classes; others: model.set_classes(names, tokenizer)")
