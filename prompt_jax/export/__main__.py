@@ -37,6 +37,8 @@ def start(argv: Sequence[str]) -> None:
     if options.onnx:
         to_onnx.check_packages()
     model, frozen = writing.read(options.run, options.backbone)
+    if options.onnx or options.stablehlo:
+        writing.check_classes(model, "--onnx" if options.onnx else "--stablehlo")
     replaced = writing.clear(options.output)
     writing.write(options.output, model, frozen, options.with_backbone)
     for wanted, module in ((options.onnx, to_onnx), (options.stablehlo, to_stablehlo)):

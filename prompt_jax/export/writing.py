@@ -83,6 +83,15 @@ def is_of_texts(model: Saved) -> bool:
     )
 
 
+def check_classes(model: Saved, form: str) -> None:
+    """Raises a PromptError if there are no classes that a program could tell apart."""
+    if not model.class_names:
+        raise PromptError(
+            f"{form} writes a program that tells classes apart, and the model was trained on "
+            "captions: use model.py, whose encode_clips and encode_texts take any"
+        )
+
+
 def clear(folder: pathlib.Path) -> bool:
     """Makes the folder, or takes an earlier export out of it; whether there was one.
 
