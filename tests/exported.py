@@ -10,6 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import tiny
 from PIL import Image
 from reference import random_clip
 
@@ -155,3 +156,12 @@ def run_without_jax(
         env=environment,
     )
     assert finished.returncode == 0, finished.stderr
+
+
+def check_style(folder: Path) -> None:
+    """What is written is formatted as code here is."""
+    for words in (["check"], ["format", "--check"]):
+        settings = ["--config", str(tiny.REPOSITORY / "pyproject.toml"), "--no-cache"]
+        command = [sys.executable, "-m", "ruff", *words, *settings, str(folder)]
+        finished = subprocess.run(command, capture_output=True, text=True)
+        assert finished.returncode == 0, finished.stdout

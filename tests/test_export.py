@@ -1,12 +1,8 @@
 """An exported folder computes in PyTorch alone what JAX computes."""
 
-import subprocess
-import sys
-
 import exported
 import numpy as np
 import pytest
-import tiny
 from reference import largest_difference
 
 from prompt_jax.clip import loading
@@ -60,12 +56,7 @@ def exports(tmp_path_factory):
 
 @pytest.mark.slow
 def test_what_is_written_is_formatted_as_code_here_is(exports):
-    folder = exports[-1]
-    for words in (["check"], ["format", "--check"]):
-        settings = ["--config", str(tiny.REPOSITORY / "pyproject.toml"), "--no-cache"]
-        command = [sys.executable, "-m", "ruff", *words, *settings, str(folder)]
-        finished = subprocess.run(command, capture_output=True, text=True)
-        assert finished.returncode == 0, finished.stdout
+    exported.check_style(exports[-1])
 
 
 @pytest.mark.slow

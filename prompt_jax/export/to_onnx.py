@@ -49,6 +49,8 @@ def write(folder: pathlib.Path, model: Saved, frozen: Frozen) -> float:
     images = torch.randn(_TRACED, *axes, channels, height, width)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)
+        # An LSTM's weights are put together anew, which is traced as it should be.
+        warnings.filterwarnings("ignore", "The tensor attributes .*_flat_weights", UserWarning)
         torch.onnx.export(
             exported,
             (images,),
