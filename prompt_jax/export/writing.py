@@ -131,7 +131,7 @@ def write(folder: pathlib.Path, model: Saved, frozen: Frozen, with_backbone: boo
     config = json.dumps(describe(model, frozen), ensure_ascii=False)
     write_text(folder / CONFIG, config + "\n")
     arrays = flax.traverse_util.flatten_dict(model.prompts, sep=".")
-    arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    arrays = {name: np.asarray(array, order="C") for name, array in arrays.items()}
     (folder / PROMPTS).write_bytes(safetensors.numpy.save(arrays))
     on_clips = model.kind == "clips" and not is_of_texts(model)
     main = bool(model.class_names)
