@@ -10,6 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import tiny
 from PIL import Image
 from reference import random_clip
 
@@ -27,32 +28,39 @@ CLASSES = ("cat", "sea_horse", "Boeing 737-800", "oil painting", "dog", "St. Ber
 OTHERS = ("sea_horse", "hot air balloon", "cat", "owl")
 TEMPLATE = "a photo of a {}, a type of thing."
 
-# A program, run where importing JAX or this project fails. It takes a folder of exports and one of
-# pictures; beside each export it leaves the logits of trained and of other classes.
-_PROGRAM = """
+# How a program begins that runs where importing JAX or this project fails.
+_WITHOUT_JAX = """
 import importlib.abc, importlib.util, json, pathlib, sys
 class Blocked(importlib.abc.MetaPathFinder):
     def find_spec(self, name, path=None, target=None):
         if name.split(".")[0] in ("jax", "jaxlib", "flax", "prompt_jax"):
             raise ImportError(f"{name} is not to be imported")
 sys.meta_path.insert(0, Blocked())
-import instant_clip_tokenizer, numpy, torch
-from PIL import Image
-exports, clip, pictures, others = sys.argv[1:]
-pictures = sorted(pathlib.Path(pictures).iterdir())
-for folder in sorted(pathlib.Path(exports).iterdir()):
+def load_module(folder):
     spec = importlib.util.spec_from_file_location("model", folder / "model.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    model = module.load(folder, clip)
-    images = torch.stack([model.preprocess(Image.open(path)) for path in pictures])
+    return module
+"""
+_CHECKED = """
+assert not any(name.split(".")[0] in ("jax", "prompt_jax") for name in sys.modules)
+"""
+
+# A program that takes a folder of exports and one of pictures; beside each export it leaves the
+# logits of trained and of other classes.
+PROGRAM = """
+import instant_clip_tokenizer, numpy, torch
+exports, clip, pictures, others = sys.argv[1:]
+pictures = sorted(pathlib.Path(pictures).iterdir())
+for folder in sorted(pathlib.Path(exports).iterdir()):
+    model = load_module(folder).load(folder, clip)
+    images = torch.stack([model.preprocess(path) for path in pictures])
     with torch.no_grad():
         numpy.save(folder / "trained.npy", model.iterations(images))
         assert torch.equal(model(images[:3]), model.iterations(images[:3])[-1])
         if not model.settings.get("class_specific"):
             model.set_classes(json.loads(others), instant_clip_tokenizer.Tokenizer())
             numpy.save(folder / "others.npy", model.iterations(images))
-assert not any(name.split(".")[0] in ("jax", "prompt_jax") for name in sys.modules)
 """
 
 
@@ -130,15 +138,30 @@ def logits_of(saved: Saved, images: jax.Array, names: tuple[str, ...] | None = N
     return run(saved.prompts, task, images)
 
 
-def run_without_jax(exports: Path, clip: Path, pictures: Path) -> None:
-    """Runs every export below a folder in one fresh process; see `_PROGRAM`."""
-    program = [sys.executable, "-c", _PROGRAM, str(exports), str(clip), str(pictures)]
+def run_without_jax(
+    program: str, exports: Path, clip: Path, pictures: Path, *arguments: Any
+) -> None:
+    """Runs a program on every export below a folder in a fresh process; see `PROGRAM`.
+
+    Other classes' names follow its arguments, as JSON, and so does what `arguments` hold.
+    """
+    command = [sys.executable, "-c", _WITHOUT_JAX + program + _CHECKED]
+    paths = [str(exports), str(clip), str(pictures)]
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     finished = subprocess.run(
-        [*program, json.dumps(OTHERS)],
+        [*command, *paths, *map(json.dumps, (OTHERS, *arguments))],
         capture_output=True,
         text=True,
         cwd=exports,
         env=environment,
     )
     assert finished.returncode == 0, finished.stderr
+
+
+def check_style(folder: Path) -> None:
+    """What is written is formatted as code here is."""
+    for words in (["check"], ["format", "--check"]):
+        settings = ["--config", str(tiny.REPOSITORY / "pyproject.toml"), "--no-cache"]
+        command = [sys.executable, "-m", "ruff", *words, *settings, str(folder)]
+        finished = subprocess.run(command, capture_output=True, text=True)
+        assert finished.returncode == 0, finished.stdout

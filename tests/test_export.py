@@ -1,12 +1,8 @@
 """An exported folder computes in PyTorch alone what JAX computes."""
 
-import subprocess
-import sys
-
 import exported
 import numpy as np
 import pytest
-import tiny
 from reference import largest_difference
 
 from prompt_jax.clip import loading
@@ -54,18 +50,13 @@ def exports(tmp_path_factory):
     for row, model in models.items():
         (folder / "all" / row).mkdir(parents=True)
         writing.write(folder / "all" / row, model, exported.FROZEN)
-    exported.run_without_jax(folder / "all", folder / "clip", pictures)
+    exported.run_without_jax(exported.PROGRAM, folder / "all", folder / "clip", pictures)
     return models, images, folder / "all"
 
 
 @pytest.mark.slow
 def test_what_is_written_is_formatted_as_code_here_is(exports):
-    folder = exports[-1]
-    for words in (["check"], ["format", "--check"]):
-        settings = ["--config", str(tiny.REPOSITORY / "pyproject.toml"), "--no-cache"]
-        command = [sys.executable, "-m", "ruff", *words, *settings, str(folder)]
-        finished = subprocess.run(command, capture_output=True, text=True)
-        assert finished.returncode == 0, finished.stdout
+    exported.check_style(exports[-1])
 
 
 @pytest.mark.slow

@@ -37,6 +37,8 @@ def start(argv: Sequence[str]) -> None:
     if options.onnx:
         to_onnx.check_packages()
     model, frozen = writing.read(options.run, options.backbone)
+    if options.onnx or options.stablehlo:
+        writing.check_classes(model, "--onnx" if options.onnx else "--stablehlo")
     replaced = writing.clear(options.output)
     writing.write(options.output, model, frozen, options.with_backbone)
     for wanted, module in ((options.onnx, to_onnx), (options.stablehlo, to_stablehlo)):
@@ -51,7 +53,12 @@ def report(folder, model, replaced):
     print(f"{'replaced' if replaced else 'wrote'} {folder}: {names}")
     has_clip = (folder / writing.CLIP_FOLDER).is_dir()
     clip = folder / writing.CLIP_FOLDER if has_clip else "CLIP"
-    print(f"try it: python {folder / writing.CODE} --clip {clip} picture.jpg")
     where = "" if has_clip else f", where CLIP are the weights of {model.backbone}"
-    print(f"in PyTorch: model = load({str(folder)!r}, clip); model.predict(pictures){where}")
+    loaded = f"in PyTorch: model = load({str(folder)!r}, clip)"
+    if not model.class_names:
+        print(f"{loaded}; model.similarities(clips, texts, tokenizer){where}")
+        return
+    path = "FRAMES" if model.kind == "clips" else "picture.jpg"
+    print(f"try it: python {folder / writing.CODE} --clip {clip} {path}")
+    print(f"{loaded}; model.predict({model.kind}){where}")
     print(f"it knows {len(model.class_names)} classes; others: model.set_classes(names, tokenizer)")

@@ -10,17 +10,39 @@ _PACKAGE = "prompt_jax.export.torch_parts."
 _WIDTH = 100
 
 
-def assemble(part: str, docstring: str) -> str:
+_AVERAGE = "frame_average"
+_MAIN = 'if __name__ == "__main__":\n    main(load)\n'
+_MIXED = '''class {name}OfClips(FrameAverage, {name}):
+    """Clips for pictures."""
+
+
+load = {name}OfClips.load
+'''
+
+
+def assemble(part: str, docstring: str, on_clips: bool = False, main: bool = True) -> str:
     """The source of a module that imports nothing of prompt_jax.
 
     Args:
         part: the method's; those that it imports come before it, each once.
         docstring: the module's.
+        on_clips: whether it is a method of pictures that gets clips.
+        main: whether the file is a program that says what pictures or clips show.
     """
-    needed = list(_order(part, set()))
+    seen: set[str] = set()
+    needed = list(_order(part, seen))
+    needed += _order(_AVERAGE, seen) if on_clips else ()
     bodies = [_heading(name) + _body(name) for name in needed]
-    end = 'if __name__ == "__main__":\n    main(load)\n'
-    return "\n\n".join([f'"""{docstring}"""\n\n{_imports(needed)}', *bodies, end])
+    bodies += [_MIXED.format(name=_loaded(part))] if on_clips else []
+    bodies += [_MAIN] if main else []
+    return "\n\n".join([f'"""{docstring}"""\n\n{_imports(needed)}', *bodies])
+
+
+def _loaded(part: str) -> str:
+    """The class whose `load` the last line of a method's part names."""
+    last = _tree(part).body[-1]
+    assert isinstance(last, ast.Assign)
+    return ast.unparse(last.value).removesuffix(".load")
 
 
 def _order(part: str, seen: set[str]) -> Iterator[str]:

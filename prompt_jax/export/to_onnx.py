@@ -30,6 +30,8 @@ def check_packages() -> None:
 def write(folder: pathlib.Path, model: Saved, frozen: Frozen) -> float:
     """Writes model.onnx: "images" float32[batch, 3, S, S] -> "logits" float32[batch, K].
 
+    Of clips it is "clips" float32[batch, F, 3, S, S].
+
     Returns:
         the largest difference between its logits and PyTorch's, at two other batch sizes.
 
@@ -42,15 +44,19 @@ def write(folder: pathlib.Path, model: Saved, frozen: Frozen) -> float:
     # It says what it does not need, and that it uses what PyTorch is about to replace.
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     exported, path = load(folder, model, frozen), folder / writing.ONNX
-    images = torch.randn(_TRACED, 3, model.inputs.image_size, model.inputs.image_size)
+    name = "clips" if model.kind == "clips" else "images"
+    *axes, height, width, channels = model.inputs.shape
+    images = torch.randn(_TRACED, *axes, channels, height, width)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)
+        # An LSTM's weights are put together anew, which is traced as it should be.
+        warnings.filterwarnings("ignore", "The tensor attributes .*_flat_weights", UserWarning)
         torch.onnx.export(
             exported,
             (images,),
             path,
             dynamo=True,
-            input_names=["images"],
+            input_names=[name],
             output_names=["logits"],
             dynamic_shapes=({0: torch.export.Dim("batch")},),
             external_data=sum(p.nbytes for p in exported.parameters()) > _LARGEST,
@@ -62,7 +68,7 @@ def write(folder: pathlib.Path, model: Saved, frozen: Frozen) -> float:
         images = torch.randn(number, *images.shape[1:])
         with torch.no_grad():
             expected = exported(images).numpy()
-        [found] = session.run(["logits"], {"images": images.numpy()})
+        [found] = session.run(["logits"], {name: images.numpy()})
         worst = max(worst, float(np.abs(np.asarray(found) - expected).max()))
     if not worst <= _CLOSE:
         path.unlink()

@@ -21,7 +21,8 @@ _CLOSE = 1e-3
 def write(folder: pathlib.Path, model: Saved, frozen: Frozen) -> float:
     """Writes model.stablehlo: pictures float32[b, S, S, 3], normalised -> logits float32[b, K].
 
-    What no picture changes is computed before and stands in it as a constant.
+    Of clips it is float32[b, F, S, S, 3]. What no picture changes is computed before and stands in
+    it as a constant.
 
     Returns:
         the largest difference between the logits of the file and of the model.
@@ -31,6 +32,7 @@ def write(folder: pathlib.Path, model: Saved, frozen: Frozen) -> float:
     """
     method, settings = loading.method_of(model)
     clip = CLIP(model.sizes, jnp.dtype(model.dtype))  # without chunks, which depend on the batch
+    clip = methods.tower_for(method, clip, model.kind)
     frozen, prompts = jax.tree.map(jnp.asarray, (frozen, model.prompts))
     task = methods.make_task(method, clip, frozen, model.class_names, settings, model.template)
     prepared = jax.jit(method.prepare)(prompts, task)
@@ -40,13 +42,13 @@ def write(folder: pathlib.Path, model: Saved, frozen: Frozen) -> float:
         x = methods.look(method, task, images)
         return method.forward(prompts, prepared, task, x).logits[-1]
 
-    size = model.inputs.image_size
+    shape = model.inputs.shape
     [batch] = jax.export.symbolic_shape("b")
-    pictures = jax.ShapeDtypeStruct((batch, size, size, 3), jnp.float32)
+    pictures = jax.ShapeDtypeStruct((batch, *shape), jnp.float32)
     program = jax.export.export(run, platforms=PLATFORMS)(pictures)
     path = folder / writing.STABLEHLO
     path.write_bytes(program.serialize())
-    images = np.random.default_rng(0).standard_normal((_TRIED, size, size, 3)).astype(np.float32)
+    images = np.random.default_rng(0).standard_normal((_TRIED, *shape)).astype(np.float32)
     found = jax.export.deserialize(bytearray(path.read_bytes())).call(images)
     worst = float(np.abs(np.asarray(found) - np.asarray(run(images))).max())
     if not worst <= _CLOSE:

@@ -12,7 +12,7 @@ import jax
 import numpy as np
 import safetensors.numpy
 
-from prompt_jax import loading
+from prompt_jax import loading, methods
 from prompt_jax import saved as trained
 from prompt_jax.clip import Frozen, layouts, tokenizer
 from prompt_jax.clip.loading import save_hugging_face
@@ -29,8 +29,15 @@ ONNX, STABLEHLO = "model.onnx", "model.stablehlo"
 _FILES = (CONFIG, PROMPTS, CODE, ONNX, f"{ONNX}.data", STABLEHLO)
 _FOLDERS = (CLIP_FOLDER, "__pycache__")
 _NAMES = "{}."  # what stands behind a learned context
-# The PyTorch of methods that tell classes apart as another one does.
-_SAME = {"tip_adapter_f": "tip_adapter", "promptsrc": "ivlp"}
+# The PyTorch of methods that do what another one does, once they are trained.
+_SAME = {
+    "tip_adapter_f": "tip_adapter",
+    "promptsrc": "ivlp",
+    "clip_video": "frozen",
+    **dict.fromkeys(("full", "bias", "proj", "partial", "vifi_clip"), "tuned"),
+    **dict.fromkeys(("adapter_attn", "adapter_ffn"), "adapters"),
+    "vilt_clip": "vilt_multimodal",
+}
 # By whose mean sizes the PyTorch code knows the backbone again.
 _KNOWN_BY = ("visual.conv1.weight", "visual.proj", "token_embedding.weight", "text_projection")
 
@@ -59,12 +66,30 @@ def find_part(model: Saved) -> str:
         PromptError: there is none.
     """
     part = _SAME.get(model.method, model.method)
-    if model.kind != "pictures" or not (source.PARTS / f"{part}.py").is_file():
+    if is_of_texts(model) and model.method == "zero_shot":
+        part = "frozen"
+    if not (source.PARTS / f"{part}.py").is_file():
         raise PromptError(
             f"method {model.method!r} of {model.kind} has no PyTorch form; write one as "
             f"{source.PARTS / part}.py"
         )
     return part
+
+
+def is_of_texts(model: Saved) -> bool:
+    """Whether it is a method of clips and texts, one of `methods.ENCODERS`."""
+    return model.kind == "clips" and (
+        model.task == "captions" or model.method not in methods.METHODS
+    )
+
+
+def check_classes(model: Saved, form: str) -> None:
+    """Raises a PromptError if there are no classes that a program could tell apart."""
+    if not model.class_names:
+        raise PromptError(
+            f"{form} writes a program that tells classes apart, and the model was trained on "
+            "captions: use model.py, whose encode_clips and encode_texts take any"
+        )
 
 
 def clear(folder: pathlib.Path) -> bool:
@@ -106,9 +131,11 @@ def write(folder: pathlib.Path, model: Saved, frozen: Frozen, with_backbone: boo
     config = json.dumps(describe(model, frozen), ensure_ascii=False)
     write_text(folder / CONFIG, config + "\n")
     arrays = flax.traverse_util.flatten_dict(model.prompts, sep=".")
-    arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    arrays = {name: np.asarray(array, order="C") for name, array in arrays.items()}
     (folder / PROMPTS).write_bytes(safetensors.numpy.save(arrays))
-    code = source.assemble(find_part(model), _docstring(model))
+    on_clips = model.kind == "clips" and not is_of_texts(model)
+    main = bool(model.class_names)
+    code = source.assemble(find_part(model), _docstring(model), on_clips, main)
     write_text(folder / CODE, code)
     if with_backbone:
         save_hugging_face(model.sizes, frozen, folder / CLIP_FOLDER)
@@ -140,6 +167,9 @@ def describe(model: Saved, frozen: Frozen) -> dict[str, Any]:
 
 def templates_of(model: Saved) -> tuple[str, ...]:
     """The texts of a class, "{}" for its name, that the method encodes when it tells apart."""
+    if is_of_texts(model):
+        encoders = methods.get_encoders(model.method)
+        return (encoders.template(encoders.Settings(**model.settings), model.template),)
     match model.method:
         case "zero_shot":
             return zero_shot.FIXED.get(model.settings["templates"], (model.template,))
@@ -160,14 +190,32 @@ def tokenize(template: str, names: Sequence[str]) -> list[list[int]]:
     return [[tokenizer.SOS, *tokenizer.encode(text), tokenizer.EOT] for text in texts]
 
 
-def _docstring(model):
-    return f"""A CLIP tuned by {model.method}, to tell {len(model.class_names)} classes apart.
+_OF_PICTURES = """to tell {number} classes apart.
 
     model = load(FOLDER, clip)  # clip: transformers' CLIPModel, a state dict, a file or a folder
     model.predict(["picture.jpg"])  # [[(class, probability), …]]
     logits = model(images)  # float[B, K] of normalised pictures float[B, 3, S, S]
 
-    python model.py --clip CLIP picture.jpg
+    python model.py --clip CLIP picture.jpg"""
+_OF_CLIPS = """to tell {number} classes of clips apart.
+
+    model = load(FOLDER, clip)  # clip: transformers' CLIPModel, a state dict, a file or a folder
+    model.predict(["FRAMES"])  # [[(class, probability), …]] of folders of frames
+    logits = model(clips)  # float[B, K] of normalised clips float[B, {frames}, 3, S, S]
+
+    python model.py --clip CLIP FRAMES"""
+_OF_CAPTIONS = """to find clips by texts, and texts by clips.
+
+    model = load(FOLDER, clip)  # clip: transformers' CLIPModel, a state dict, a file or a folder
+    clips = torch.stack([model.preprocess("FRAMES")])  # float[B, {frames}, 3, S, S]
+    model.similarities(clips, texts, tokenizer)  # float[N, B], a row for each text"""
+
+
+def _docstring(model):
+    usage = _OF_CLIPS if model.kind == "clips" else _OF_PICTURES
+    usage = usage if model.class_names else _OF_CAPTIONS
+    usage = usage.format(number=len(model.class_names), frames=model.inputs.frames)
+    return f"""A CLIP tuned by {model.method}, {usage}
 
 The backbone is CLIP {model.backbone!r}. Written by prompt_jax; change it as you like.
 """

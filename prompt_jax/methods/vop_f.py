@@ -108,7 +108,7 @@ def encode_clips_with(see: See):
 
 def join(tokens: jax.Array) -> jax.Array:
     """All frames' tokens float[B, F, S, d_v] in a row, float[B, F * S, d_v], class tokens first."""
-    patches = tokens[:, :, 1:].reshape(len(tokens), -1, tokens.shape[-1])
+    patches = tokens[:, :, 1:].reshape(tokens.shape[0], -1, tokens.shape[-1])
     return jnp.concatenate([tokens[:, :, 0], patches], axis=1)
 
 

@@ -8,11 +8,10 @@ from typing import Any
 
 import safetensors.torch
 import torch
-from PIL import Image
 from torch import Tensor, nn
 
 from prompt_jax.export.torch_parts.clip import CLIP, normalize, read_weights
-from prompt_jax.export.torch_parts.pictures import preprocess
+from prompt_jax.export.torch_parts.pictures import open_picture, preprocess
 
 SOS, EOT = 49406, 49407  # the tokens that a text starts and ends with
 
@@ -54,7 +53,8 @@ class Classifier(nn.Module):
         self.names: list[str] = []
         self.tokenize: Any = None
         self.eval()
-        self.set_classes(config["class_names"])
+        if config["class_names"]:  # of captions there are none
+            self.set_classes(config["class_names"])
 
     @classmethod
     def load(cls, folder: str | pathlib.Path, clip: Any) -> "Classifier":
@@ -139,7 +139,7 @@ class Classifier(nn.Module):
         """
         known = self.config["tokens"][template]
         rows = [
-            known[index] if index >= 0 else _encode(self.tokenize, template, name)
+            known[index] if index >= 0 else _encode_class(self.tokenize, template, name)
             for index, name in zip(self.trained.tolist(), self.names, strict=True)
         ]
         longest = max(rows, key=len)
@@ -149,17 +149,24 @@ class Classifier(nn.Module):
                 f"{len(longest) + prompts} tokens, more than the text tower's "
                 f"{self.clip.context_length}: shorten the name"
             )
-        ids = [row + [0] * (len(longest) - len(row)) for row in rows]
+        return self.pad(rows)
+
+    def pad(self, rows: Sequence[Sequence[int]]) -> Tensor:
+        """Token ids int[N, L] of N texts, zeros behind EOT."""
+        longest = max(map(len, rows))
+        ids = [[*row, *[0] * (longest - len(row))] for row in rows]
         return torch.tensor(ids, device=self.clip.logit_scale.device)
 
     def logits(self, image_features: Tensor, text_features: Tensor) -> Tensor:
         """float[B, K] = cos/τ of normalised float[B, d] and float[K, d] or [B, K, d]."""
         return self.clip.logit_scale.exp() * (text_features @ image_features[..., None])[..., 0]
 
-    def preprocess(self, picture: Image.Image) -> Tensor:
-        """A picture as the model takes it, float32[3, S, S]."""
+    def preprocess(self, picture: Any) -> Tensor:
+        """A picture, or the path of one, as the model takes it, float32[3, S, S]."""
         inputs = self.config["inputs"]
-        return preprocess(picture, inputs["image_size"], inputs["mean"], inputs["std"])
+        return preprocess(
+            open_picture(picture), inputs["image_size"], inputs["mean"], inputs["std"]
+        )
 
     @torch.no_grad()
     def predict(
@@ -174,7 +181,7 @@ class Classifier(nn.Module):
         """
         pictures, answers = list(pictures), []
         for start in range(0, len(pictures), batch_size):
-            images = [self.preprocess(_open(one)) for one in pictures[start : start + batch_size]]
+            images = [self.preprocess(one) for one in pictures[start : start + batch_size]]
             logits = self(torch.stack(images).to(self.clip.logit_scale.device))
             best = logits.softmax(dim=-1).topk(min(top_k, len(self.names)))
             for row, indices in zip(best.values.tolist(), best.indices.tolist(), strict=True):
@@ -186,18 +193,18 @@ def _spoken(name: str) -> str:
     return name.replace("_", " ")
 
 
-def _open(picture: Any) -> Image.Image:
-    return picture if isinstance(picture, Image.Image) else Image.open(picture)
-
-
-def _encode(tokenize: Any, template: str, name: str) -> list[int]:
+def _encode_class(tokenize: Any, template: str, name: str) -> list[int]:
     """Token ids of a class's text, from SOS to EOT."""
     if tokenize is None:
         raise ValueError(
             f"the model was not trained on class {name!r}, whose token ids config.json does not "
             "have; give set_classes a tokenizer, e.g. transformers' CLIPTokenizer"
         )
-    text = template.replace("{}", _spoken(name))
+    return encode(tokenize, template.replace("{}", _spoken(name)))
+
+
+def encode(tokenize: Any, text: str) -> list[int]:
+    """Token ids of a text, from SOS to EOT."""
     if callable(tokenize):
         made = tokenize(text)
         made = made["input_ids"] if isinstance(made, Mapping) else made
@@ -210,10 +217,10 @@ def _encode(tokenize: Any, template: str, name: str) -> list[int]:
 
 
 def main(load: Callable[..., Classifier]) -> None:
-    """Prints what the pictures of the command line show."""
+    """Prints what the pictures, or clips, of the command line show."""
     here = pathlib.Path(__file__).parent
     parser = argparse.ArgumentParser()
-    parser.add_argument("pictures", nargs="+", metavar="PICTURE")
+    parser.add_argument("pictures", nargs="+", metavar="PATH", help="pictures, or clips")
     parser.add_argument("--clip", default=here / "clip", help="weight file or folder of the CLIP")
     parser.add_argument("--top-k", type=int, default=5, help="how many classes of each picture")
     parser.add_argument("--device", default="cpu", help="e.g. cuda")

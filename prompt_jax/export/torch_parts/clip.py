@@ -219,8 +219,11 @@ class CLIP(nn.Module):
                 prompts = deep[layer].expand(x.shape[0], -1, -1)
                 x = torch.cat([x[:, :1], prompts, x[:, 1 + prompts.shape[1] :]], dim=1)
             x = block(x)
-        x = x.reshape(*axes, number, length, x.shape[-1])
-        at_eot = x[..., torch.arange(number, device=x.device), eot, :]
+        return self.read_text(x.reshape(*axes, number, length, x.shape[-1]), eot)
+
+    def read_text(self, x: Tensor, eot: Tensor) -> Tensor:
+        """Text features float[..., N, d] of the last block's tokens float[..., N, L, d_l]."""
+        at_eot = x[..., torch.arange(x.shape[-3], device=x.device), eot, :]
         return self.ln_final(at_eot) @ self.text_projection
 
 

@@ -1,0 +1,49 @@
+"""Arrays of a backbone, or of blocks like its own, that were trained: by OpenAI's names."""
+
+from collections.abc import Mapping
+
+from torch import Tensor
+
+_NAMES = {
+    "image.patch_embedding.kernel": "visual.conv1.weight",
+    "image.position_embedding": "visual.positional_embedding",
+    "image.projection.kernel": "visual.proj",
+    "image.block_": "visual.transformer.resblocks.",
+    "image.": "visual.",
+    "text.token_embedding": "token_embedding.weight",
+    "text.position_embedding": "positional_embedding",
+    "text.projection.kernel": "text_projection",
+    "text.block_": "transformer.resblocks.",
+    "text.": "",
+    "block_": "",
+    ".qkv.": ".attn.in_proj_",
+    ".out.": ".attn.out_proj.",
+    ".fc.": ".mlp.c_fc.",
+    ".proj.": ".mlp.c_proj.",
+    "kernel": "weight",
+    "scale": "weight",
+}
+
+
+def as_openai(arrays: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """ "image.block_0.fc.kernel" becomes "visual.transformer.resblocks.0.mlp.c_fc.weight", and
+    "block_0.fc.kernel" "0.mlp.c_fc.weight"; [in, out] becomes [out, in].
+    """
+    state = {}
+    for name, array in arrays.items():
+        if name == "image.patch_embedding.kernel":
+            array = array.permute(3, 2, 0, 1)
+        elif name.endswith("kernel") and "projection" not in name:
+            array = array.T
+        if name != "logit_scale":
+            for theirs, openai in _NAMES.items():
+                name = name.replace(theirs, openai)
+        state[name] = array
+    return state
+
+
+def take(arrays: Mapping[str, Tensor], group: str) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Those arrays whose names begin with "group.", without that, and all others."""
+    start = f"{group}."
+    inside = {n.removeprefix(start): a for n, a in arrays.items() if n.startswith(start)}
+    return inside, {name: array for name, array in arrays.items() if not name.startswith(start)}

@@ -1,0 +1,157 @@
+"""From a clip to CLIP's input: which frames are looked at, and how they are cut out."""
+
+import itertools
+import os
+import pathlib
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from prompt_jax.export.torch_parts.pictures import (
+    as_rgb,
+    open_picture,
+    preprocess,
+    standardize,
+    without_far_ends,
+)
+
+_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
+_TURNS = {
+    90: Image.Transpose.ROTATE_90,
+    180: Image.Transpose.ROTATE_180,
+    270: Image.Transpose.ROTATE_270,
+}
+
+
+class Opened(NamedTuple):
+    """A clip whose frames are not decoded yet.
+
+    Attributes:
+        number: of frames in it.
+        rate: frames a second; None where it is not known.
+        read: numbers of frames, ascending, to these frames.
+    """
+
+    number: int
+    rate: float | None
+    read: Callable[[Sequence[int]], Iterable[Image.Image]]
+
+
+def open_clip(clip: Any) -> Opened:
+    """A folder of frames (ordered by the last number in their names), a list of paths or PIL
+    pictures, or, with PyAV installed, a clip's file.
+
+    Raises:
+        ValueError: there are no frames, or a file needs PyAV.
+    """
+    if isinstance(clip, str | os.PathLike) and not os.path.isdir(clip):
+        return _open_file(os.fspath(clip))
+    frames = _listed(pathlib.Path(clip)) if isinstance(clip, str | os.PathLike) else list(clip)
+    if not frames:
+        raise ValueError(f"a clip without frames: {clip!r}")
+    return Opened(len(frames), None, lambda numbers: (open_picture(frames[n]) for n in numbers))
+
+
+def _listed(folder: pathlib.Path) -> list[pathlib.Path]:
+    frames = [
+        path
+        for path in folder.iterdir()
+        if path.suffix.lower() in _SUFFIXES and not path.name.startswith(".")
+    ]
+    if unnumbered := [path.name for path in frames if not re.search("[0-9]", path.stem)]:
+        raise ValueError(f"{folder}: {unnumbered[0]} has no number; name frames like 00001.jpg")
+    return sorted(frames, key=lambda path: int(re.findall("[0-9]+", path.stem)[-1]))
+
+
+def _open_file(path: str) -> Opened:
+    try:
+        import av
+    except ImportError:
+        raise ValueError(
+            f"{path} is read with PyAV: pip install av; or give a folder of frames"
+        ) from None
+    with av.open(path) as file:
+        stream = file.streams.video[0]
+        rate = stream.average_rate or stream.guessed_rate
+        count = sum(packet.size > 0 and not packet.is_discard for packet in file.demux(stream))
+
+    def read(numbers: Sequence[int]) -> Iterable[Image.Image]:
+        with av.open(path) as file:
+            for number, frame in enumerate(file.decode(video=0)):
+                if number not in numbers:
+                    continue
+                picture = Image.fromarray(frame.to_ndarray(format="rgb24"))
+                if turn := _TURNS.get(frame.rotation % 360):
+                    picture = picture.transpose(turn)
+                for _ in range(numbers.count(number)):
+                    yield picture
+
+    return Opened(count, float(rate) if rate else None, read)
+
+
+def choose_frames(rule: str, count: int, wanted: int, rate: float | None) -> list[int]:
+    """Which of a clip's frames are looked at, ascending; a short clip repeats some.
+
+    Args:
+        rule: "centre": the centre of each of `wanted` segments; "even": what is shown in the middle
+            of each of `wanted` equal parts; "second": the first of every second, of more than
+            `wanted` of these so many, evenly spread.
+        count: frames in the clip.
+        wanted: how many are looked at.
+        rate: frames a second; only "second" needs it.
+
+    Raises:
+        ValueError: the rate is not known.
+    """
+    if rule == "even":
+        return [(2 * n + 1) * count // (2 * wanted) for n in range(wanted)]
+    if rule == "second":
+        if rate is None:
+            raise ValueError("one frame a second needs the frame rate, which only a file says")
+        chosen = list(range(0, count, max(1, int(rate))))
+        if len(chosen) > wanted:
+            spread = np.linspace(0, len(chosen) - 1, wanted, dtype=np.int64)
+            chosen = [chosen[n] for n in spread]
+    else:
+        segments = min(wanted, count)
+        edges = [k * count // segments for k in range(segments + 1)]
+        chosen = [(a + b - 1) // 2 for a, b in itertools.pairwise(edges)]
+    return chosen + chosen[-1:] * (wanted - len(chosen))
+
+
+def preprocess_clip(clip: Any, inputs: Mapping[str, Any]) -> Tensor:
+    """A clip as the model takes it, float32[F, 3, S, S].
+
+    Args:
+        clip: see `open_clip`.
+        inputs: of config.json: image_size, mean, std, frames, frame_rule, crop.
+    """
+    opened = open_clip(clip)
+    chosen = choose_frames(inputs["frame_rule"], opened.number, inputs["frames"], opened.rate)
+    cut = _preprocess_vifi if inputs["crop"] == "vifi" else preprocess
+    sizes = inputs["image_size"], inputs["mean"], inputs["std"]
+    return torch.stack([cut(frame, *sizes) for frame in opened.read(chosen)])
+
+
+def _preprocess_vifi(
+    frame: Image.Image, size: int, mean: Sequence[float], std: Sequence[float]
+) -> Tensor:
+    """ViFi-CLIP's preprocessing: short side to 8/7 of `size`, centre crop, normalise."""
+    image = without_far_ends(as_rgb(frame))
+    factor = int(256 / 224 * size) / min(image.size)
+    resized = [int(side * factor + 0.5) for side in image.size]
+    start = [(side - size) // 2 for side in resized]
+    scale = [before / after for before, after in zip(image.size, resized, strict=True)]
+    left, top = (a * s for a, s in zip(start, scale, strict=True))
+    # The last pixel's end may come out a rounding beyond the frame.
+    right, bottom = (
+        min((a + size) * s, side) for a, s, side in zip(start, scale, image.size, strict=True)
+    )
+    box = (left, top, right, bottom)
+    cut = image.resize((size, size), Image.Resampling.BILINEAR, box=box)
+    return standardize(cut, mean, std)

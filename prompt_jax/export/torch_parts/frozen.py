@@ -1,0 +1,5 @@
+"""Frozen CLIP on clips and texts, nothing trained."""
+
+from prompt_jax.export.torch_parts.encoders import Encoders
+
+load = Encoders.load

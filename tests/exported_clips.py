@@ -1,0 +1,139 @@
+"""Trained models of clips to be exported, what JAX says of them, and clips on disk."""
+
+import functools
+from pathlib import Path
+from typing import Any
+
+import exported
+import jax
+import jax.numpy as jnp
+import numpy as np
+from exported import CLASSES, CLIP, FROZEN, HASH, TEMPLATE
+from PIL import Image
+
+from prompt_jax import loading, methods
+from prompt_jax.captions import tokenize_captions
+from prompt_jax.inputs import given
+from prompt_jax.inputs.given import Inputs
+from prompt_jax.packing import pack_captions
+from prompt_jax.saved import Saved
+
+FRAMES = 3
+TEXTS = (
+    "a red ball rolls to the left",
+    "someone opens a door, looks around and closes it again",
+    "the first of many words, " * 20,
+)
+
+# As `exported.PROGRAM`; of captions it leaves the similarities of texts and clips.
+PROGRAM = """
+import instant_clip_tokenizer, numpy, torch
+exports, clip, clips, others, texts = sys.argv[1:]
+clips = sorted(pathlib.Path(clips).iterdir())
+tokenizer = instant_clip_tokenizer.Tokenizer()
+for folder in sorted(pathlib.Path(exports).iterdir()):
+    model = load_module(folder).load(folder, clip)
+    batch = torch.stack([model.preprocess(path) for path in clips])
+    with torch.no_grad():
+        if model.config["class_names"]:
+            numpy.save(folder / "trained.npy", model.iterations(batch))
+            assert len(model.predict(clips[:2], top_k=3)) == 2
+        else:
+            texts_ = json.loads(texts)
+            numpy.save(folder / "similarities.npy", model.similarities(batch, texts_, tokenizer))
+        model.set_classes(json.loads(others), tokenizer)
+        numpy.save(folder / "others.npy", model.iterations(batch))
+"""
+
+
+def save_clips(folder: Path, number: int) -> Path:
+    """Writes folders of one to six frames of coarse random colours and many sizes."""
+    rng = np.random.default_rng(2)
+    for clip in range(number):
+        (folder / f"{clip:03}").mkdir(parents=True)
+        size = tuple(rng.integers(14, 60, 2).tolist())
+        for frame in range(int(rng.integers(1, 7))):
+            colours = rng.integers(0, 256, (3, 4, 3), dtype=np.uint8)
+            Image.fromarray(colours).resize(size).save(folder / f"{clip:03}" / f"{frame + 7}.png")
+    return folder
+
+
+def read_clips(folder: Path, inputs: Inputs) -> jax.Array:
+    """The same clips as the JAX side takes them, float32[B, F, S, S, 3]."""
+    out = np.empty((len(list(folder.iterdir())), *inputs.shape), np.float32)
+    for path, place in zip(sorted(folder.iterdir()), out, strict=True):
+        given.prepare(path, inputs, place)
+    return jnp.asarray(out)
+
+
+def inputs_of(frame_rule: str = "even", crop: str = "clip") -> Inputs:
+    """How the models' clips are prepared."""
+    return Inputs.of(CLIP.config.image_size, "clip", FRAMES, frame_rule, crop)
+
+
+def task_of(saved: Saved, names: tuple[str, ...] | None = None) -> tuple[methods.Method, Any]:
+    """The method as it tells classes apart, and its task; by default of its own classes."""
+    method, settings = loading.method_of(saved)
+    names = names or saved.class_names or CLASSES
+    index = methods.index_trained(saved.class_names, names)
+    tower = methods.tower_for(method, CLIP, "clips")
+    task = methods.make_task(method, tower, FROZEN, names, settings, saved.template, index)
+    return method, task
+
+
+def train(name: str, task: str = "classes", inputs: Any = None, **settings: Any) -> Saved:
+    """A model as if it were trained: what a method starts from, moved at random."""
+    method = loading.find_method(name, "clips", task)
+    make = functools.partial(
+        Saved,
+        method=name,
+        kind="clips",
+        task=task,
+        settings=method.Settings(**settings).__dict__,
+        class_names=CLASSES if task == "classes" else (),
+        template=TEMPLATE,
+        backbone="random",
+        backbone_hash=HASH,
+        activation="",
+        dtype="float32",
+        sizes=CLIP.config,
+        inputs=inputs or inputs_of(),
+        trained={},
+    )
+    if name in methods.METHODS and task == "classes":
+        prompts = exported.train(name, **settings).prompts
+    else:
+        prompts = method.init(jax.random.key(0), task_of(make(prompts={}))[1])
+        rng = np.random.default_rng(0)
+        prompts = jax.tree.map(
+            lambda a: np.asarray(a + 0.1 * rng.standard_normal(a.shape), np.float32), prompts
+        )
+    return make(prompts=prompts)
+
+
+def logits_of(saved: Saved, clips: jax.Array, names: tuple[str, ...] | None = None) -> jax.Array:
+    """What JAX says of classes, float32[iterations, B, K]."""
+    method, task = task_of(saved, names)
+
+    @jax.jit
+    def run(prompts, task, clips):
+        prepared = method.prepare(prompts, task)
+        return method.forward(prompts, prepared, task, methods.look(method, task, clips)).logits
+
+    return run(saved.prompts, task, clips)
+
+
+def similarities_of(saved: Saved, clips: jax.Array) -> jax.Array:
+    """What JAX says of texts, float32[N, B]."""
+    encoders = methods.get_encoders(saved.method)
+    settings = encoders.Settings(**saved.settings)
+    task = methods.make_task(methods.retrieve(encoders), CLIP, FROZEN, (), settings)
+    rows = tokenize_captions(TEXTS, encoders.text_prompts(settings), CLIP.config.context_length)
+    assert rows.cut == [2]
+
+    @jax.jit
+    def run(prompts, task, clips, texts):
+        found = encoders.encode_clips(prompts, task, clips)
+        return encoders.scale(prompts, task) * encoders.encode_texts(prompts, task, texts) @ found.T
+
+    return run(saved.prompts, task, clips, pack_captions(rows.tokens))

@@ -1,0 +1,130 @@
+"""An exported folder says of clips in PyTorch alone what JAX says."""
+
+import exported
+import exported_clips
+import numpy as np
+import pytest
+from exported_clips import FRAMES, TEXTS, inputs_of
+from reference import largest_difference
+
+from prompt_jax import methods
+from prompt_jax.clip import loading
+from prompt_jax.export import writing
+
+CLIPS = 30
+CENTRE, VIFI = inputs_of("centre"), inputs_of("even", "vifi")
+# Methods of clips and texts that tell classes apart: (name, settings).
+ROWS = {
+    "vop": ("vop", {"inputs": CENTRE}),
+    "vop_shallow": ("vop", {"text_prompts": 3, "vision_prompts": 2, "depth": 2}),
+    "vop_without_text": ("vop", {"text_prompts": 0, "renormalize_video": False}),
+    "vop_without_vision": ("vop", {"vision_prompts": 0, "pooling": "mean_then_norm"}),
+    "vop_p": ("vop_p", {"frames": FRAMES}),
+    "vop_p_alone": ("vop_p", {"frames": FRAMES, "vision_prompts": 0, "depth": 2}),
+    "vop_c": ("vop_c", {}),
+    "vop_c_lstm": ("vop_c", {"context_module": "lstm", "depth": 2}),
+    "vop_c_transformer": ("vop_c", {"context_module": "transformer", "context_prompts": 2}),
+    "vop_c_class_tokens": ("vop_c", {"context_role": "class_tokens"}),
+    "vop_f": ("vop_f", {"frames": FRAMES}),
+    "vop_f_joint_alone": ("vop_f", {"frame_position": False, "per_frame_layers": 0}),
+    "vop_f_p": ("vop_f_p", {"frames": FRAMES}),
+    "vop_f_c": ("vop_f_c", {"frames": FRAMES}),
+    "full": ("full", {}),
+    "bias": ("bias", {}),
+    "proj": ("proj", {}),
+    "partial": ("partial", {}),
+    "adapter_attn": ("adapter_attn", {"hidden": 5}),
+    "adapter_attn_residual": ("adapter_attn", {"hidden": 5, "adapter_input": "residual"}),
+    "adapter_ffn": ("adapter_ffn", {"hidden": 5}),
+    "adapter_ffn_residual": ("adapter_ffn", {"hidden": 5, "adapter_input": "residual"}),
+    "clip_video": ("clip_video", {"inputs": VIFI}),
+    "clip_video_own_text": ("clip_video", {"template": "", "temperature": 0.07}),
+    "vilt_independent": ("vilt_independent", {}),
+    "vilt_independent_behind": (
+        "vilt_independent",
+        {"vision_prompt_before_ln_pre": False, "text_depth": 2, "vision_depth": 2},
+    ),
+    "vilt_independent_none": ("vilt_independent", {"text_prompts": 0, "vision_prompts": 0}),
+    "vilt_multimodal": ("vilt_multimodal", {"shared_maps": False, "depth": 2}),
+    "vilt_multimodal_by_text": ("vilt_multimodal", {"coupling_layer": 3, "prompts": 4}),
+    "vilt_clip": ("vilt_clip", {}),
+    "vifi_clip": ("vifi_clip", {}),
+    "vifi_clip_image": ("vifi_clip", {"use": "image"}),
+    "vifi_clip_text": ("vifi_clip", {"use": "text", "temperature": 0.05}),
+    "vifi_vl_prompting": ("vifi_vl_prompting", {}),
+    "vifi_vl_prompting_words": ("vifi_vl_prompting", {"text_prompts": 2}),
+    "vifi_vl_prompting_words_alone": ("vifi_vl_prompting", {"text_prompts": 0}),
+    "a5": ("a5", {"frames": FRAMES}),
+    "a5_shared": ("a5", {"frames": FRAMES, "postfix": "shared", "temporal_blocks": 1}),
+    "a5_without_blocks": ("a5", {"temporal_blocks": 0, "prefix_prompts": 4, "postfix_prompts": 2}),
+    # Methods of pictures.
+    "zero_shot": ("zero_shot", {"templates": "imagenet_select"}),
+    "coop": ("coop", {"inputs": VIFI}),
+    "cocoop": ("cocoop", {}),
+    "kgcoop": ("kgcoop", {}),
+    "promptsrc": ("promptsrc", {}),
+    "clip_adapter": ("clip_adapter", {}),
+    "tip_adapter_f": ("tip_adapter_f", {}),
+    "gda": ("gda", {"neighbours": 7}),
+    "vpt": ("vpt", {"vision_prompts": 3}),
+    "maple": ("maple", {}),
+    "pro_mpt": ("pro_mpt", {"vision_prompts": 3, "vision_depth": 2}),
+}
+# The same, trained on captions.
+CAPTIONED = {
+    "zero_shot_captions": ("zero_shot", {"inputs": CENTRE}),
+    "vop_captions": ("vop", {}),
+    "vop_f_c_captions": ("vop_f_c", {"frames": FRAMES}),
+    "full_captions": ("full", {}),
+    "adapter_ffn_captions": ("adapter_ffn", {"hidden": 5}),
+    "vilt_clip_captions": ("vilt_clip", {"sg_weight": 0.0}),
+    "vifi_vl_prompting_captions": ("vifi_vl_prompting", {"text_prompts": 2}),
+    "a5_captions": ("a5", {"frames": FRAMES}),
+}
+
+
+@pytest.fixture(scope="module")
+def exports(tmp_path_factory):
+    """The models, the folder of clips and that of the exports, run."""
+    folder = tmp_path_factory.mktemp("exports")
+    clips = exported_clips.save_clips(folder / "clips", CLIPS)
+    loading.save_hugging_face(exported.CLIP.config, exported.FROZEN, folder / "clip")
+    models = {row: exported_clips.train(name, **given) for row, (name, given) in ROWS.items()}
+    for row, (name, given) in CAPTIONED.items():
+        models[row] = exported_clips.train(name, "captions", **given)
+    for row, model in models.items():
+        (folder / "all" / row).mkdir(parents=True)
+        writing.write(folder / "all" / row, model, exported.FROZEN)
+    program, texts = exported_clips.PROGRAM, list(TEXTS)
+    exported.run_without_jax(program, folder / "all", folder / "clip", clips, texts)
+    return models, clips, folder / "all"
+
+
+@pytest.mark.slow
+def test_what_is_written_is_formatted_as_code_here_is(exports):
+    exported.check_style(exports[-1])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("row", [*ROWS, *CAPTIONED])
+def test_logits_are_those_of_jax(exports, row):
+    models, folder, found = exports
+    clips = exported_clips.read_clips(folder, models[row].inputs)
+    others = exported_clips.logits_of(models[row], clips, exported.OTHERS)
+    both = [(others, "others.npy")]
+    if row in ROWS:
+        both.append((exported_clips.logits_of(models[row], clips), "trained.npy"))
+    else:
+        both.append((exported_clips.similarities_of(models[row], clips)[None], "similarities.npy"))
+    for expected, file in both:
+        expected, logits = np.asarray(expected), np.load(found / row / file).reshape(expected.shape)
+        difference = largest_difference(logits, expected)
+        print(f"{row}: {difference:.1e}")  # docs/export.md has these figures: pytest -rP
+        assert difference <= 1e-4
+        assert (logits[-1].argmax(-1) == expected[-1].argmax(-1)).all()
+        assert np.ptp(expected, axis=-2).max() > 0.1, "the clips are all alike"
+
+
+def test_every_method_of_clips_is_here():
+    names = {name for name, _ in (ROWS | CAPTIONED).values()}
+    assert names >= methods.ENCODERS.keys()

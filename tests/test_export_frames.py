@@ -1,0 +1,102 @@
+"""Clips as an exported file reads them: the same frames, the same pixels, mistakes in words."""
+
+import builtins
+
+import clip_files
+import numpy as np
+import pytest
+import torch
+from exported_clips import inputs_of
+from PIL import Image
+
+from prompt_jax.export.torch_parts import frames
+from prompt_jax.inputs import given
+from prompt_jax.inputs.clips import sampling
+
+RULES = [(rule, crop) for rule in ("centre", "even") for crop in ("clip", "vifi")]
+
+
+def expected(clip, inputs):
+    out = np.empty(inputs.shape, np.float32)
+    given.prepare(clip, inputs, out)
+    return out
+
+
+def found(clip, inputs):
+    return frames.preprocess_clip(clip, vars(inputs)).permute(0, 2, 3, 1).numpy()
+
+
+@pytest.mark.parametrize("rule", sampling.TEST_RULES)
+def test_frames_are_chosen_as_here(rule):
+    for count in range(1, 40):
+        for wanted in (1, 3, 12):
+            ours = sampling.choose(rule, count, wanted, 2.5).tolist()
+            assert frames.choose_frames(rule, count, wanted, 2.5) == ours
+
+
+@pytest.mark.parametrize(("rule", "crop"), RULES)
+@pytest.mark.parametrize("size", [(48, 32), (20, 61), (3, 900), (16, 16)])
+def test_frames_in_a_folder_are_prepared_as_here(tmp_path, rule, crop, size):
+    rng = np.random.default_rng(0)
+    for number in (9, 10, 2, 30, 4):
+        pixels = rng.integers(0, 256, (*size[::-1], 3), dtype=np.uint8)
+        picture = Image.fromarray(pixels)
+        exif = picture.getexif()
+        exif[0x0112] = 6 if number % 2 else 1  # turned, as phones write them
+        picture.save(tmp_path / f"clip7_{number}.png", exif=exif)
+    (tmp_path / "notes.txt").touch()
+    (tmp_path / ".hidden1.png").touch()
+    inputs = inputs_of(rule, crop)
+    assert (found(tmp_path, inputs) == expected(tmp_path, inputs)).all()
+    pictures = [Image.fromarray(pixels), *[Image.new("L", size, grey) for grey in (9, 200)]]
+    assert (found(pictures, inputs) == expected(pictures, inputs)).all()
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("a.mp4", {}),
+        ("a.mp4", {"bf": "2", "g": "12"}),
+        ("a.mkv", {"rate": 3}),
+        ("a.gif", {"codec": "gif", "pixels": "rgb8", "rate": 10}),
+    ],
+)
+@pytest.mark.parametrize(("rule", "crop"), [*RULES, ("second", "clip")])
+def test_clip_files_are_prepared_as_here(tmp_path, name, options, rule, crop):
+    path = clip_files.write(tmp_path / name, count=20, **options)
+    inputs = inputs_of(rule, crop)
+    assert (found(path, inputs) == expected(path, inputs)).all()
+
+
+def test_imagenet_s_statistics_are_those_here():
+    inputs = given.Inputs.of(16, "imagenet", frames=1, frame_rule="even")
+    clip = [Image.new("RGB", (20, 30), (7, 130, 255))]
+    assert (found(clip, inputs) == expected(clip, inputs)).all()
+
+
+def test_mistakes_are_explained(tmp_path, monkeypatch):
+    with pytest.raises(ValueError, match="a clip without frames"):
+        frames.open_clip(tmp_path)
+    folder = clip_files.write_folder(tmp_path / "numbered")
+    with pytest.raises(ValueError, match="needs the frame rate, which only a file says"):
+        found(folder, inputs_of("second"))
+    (folder / "cover.png").touch()
+    with pytest.raises(ValueError, match=r"cover\.png has no number"):
+        frames.open_clip(folder)
+    path = clip_files.write(tmp_path / "a.mp4", count=2)
+    real = builtins.__import__
+
+    def without_av(name, *rest):
+        if name == "av":
+            raise ImportError(name)
+        return real(name, *rest)
+
+    monkeypatch.setattr(builtins, "__import__", without_av)
+    with pytest.raises(ValueError, match="pip install av; or give a folder of frames"):
+        frames.open_clip(path)
+
+
+def test_a_clip_is_float32_with_channels_first(tmp_path):
+    folder = clip_files.write_folder(tmp_path / "clip")
+    clip = frames.preprocess_clip(folder, vars(inputs_of()))
+    assert clip.shape == (3, 3, 16, 16) and clip.dtype == torch.float32
