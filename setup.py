@@ -34,6 +34,7 @@ TEST = [
     "pytest>=8.0",
     "pytest-xdist>=3.6",  # the tests on all cores
     "ruff>=0.9",
+    "setuptools>=70.1",  # builds the wheel that is tested, without a package beside it
     *ONNX,
     *TFDS,
     *TSNE,  # whose discriminant analysis is the reference of gda

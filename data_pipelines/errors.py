@@ -3,9 +3,9 @@
 import difflib
 from collections.abc import Iterable
 
-from prompt_jax.errors import BadClip, BadPicture, DataError, printable, shorten
+from prompt_jax.errors import BadClip, BadPicture, DataError, installing, printable, shorten
 
-__all__ = ["BadClip", "BadPicture", "DataError", "printable", "shorten", "unknown"]
+__all__ = ["BadClip", "BadPicture", "DataError", "installing", "printable", "shorten", "unknown"]
 
 
 def unknown(what: str, got: object, allowed: Iterable[str]) -> DataError:

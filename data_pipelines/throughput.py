@@ -39,7 +39,7 @@ from rich.table import Table
 
 from data_pipelines import clip_loader, datasets, loader, torch_side
 from data_pipelines.clips.readers import ClipReader
-from data_pipelines.errors import DataError
+from data_pipelines.errors import DataError, installing
 from data_pipelines.examples import Dataset, Example
 from data_pipelines.layouts.layout import expand
 from data_pipelines.pictures.readers import FolderReader, drop_bad
@@ -126,7 +126,7 @@ def contenders(
         DataError: PyTorch is not installed, or the pictures are not files.
     """
     if importlib.util.find_spec("torch") is None:
-        raise DataError("PyTorch is not installed; install it: .venv/bin/pip install -e '.[torch]'")
+        raise DataError(f"PyTorch is not installed; install it: {installing('torch')}")
     if dataset.folder is None:
         raise DataError(f"{dataset.name}: its pictures are not files; choose another data set")
     paths = [dataset.folder / example.picture for example in dataset.train]

@@ -27,7 +27,7 @@ from experiments.report import plots
 from experiments.run import building, reopening, testing
 from experiments.run.preparation import Prepared
 from prompt_jax import methods, retrieval
-from prompt_jax.errors import PromptError, unknown
+from prompt_jax.errors import PromptError, installing, unknown
 from prompt_jax.methods import encoders
 
 PERPLEXITY = 30  # t-SNE's usual one, where there are clips enough
@@ -126,7 +126,7 @@ def embed(features: np.ndarray) -> np.ndarray:
     except ImportError as error:
         raise PromptError(
             f"t-SNE is scikit-learn's, which cannot be imported ({error}); install it: "
-            ".venv/bin/pip install -e '.[tsne]'"
+            f"{installing('tsne')}"
         ) from None
     perplexity = min(PERPLEXITY, (len(features) - 1) / 3)
     # One thread: sums in one order, so one picture; and others than idle cores slow several down.

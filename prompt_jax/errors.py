@@ -2,6 +2,7 @@
 
 import difflib
 from collections.abc import Iterable
+from pathlib import Path
 
 
 class PromptError(ValueError):
@@ -51,6 +52,16 @@ class BadClip(BadPicture):
     """One clip that cannot be read; it is caught and listed as a picture is."""
 
     what = "clip"
+
+
+def installing(extra: str) -> str:
+    """The command that installs an extra, e.g. "video", where this package is.
+
+    pip takes the name of an installed package for that one, whatever an index holds.
+    """
+    if (Path(__file__).parents[1] / "setup.py").is_file():
+        return f".venv/bin/pip install -e '.[{extra}]'"
+    return f"pip install 'prompt_jax[{extra}]'"
 
 
 def unknown(what: str, got: str, allowed: Iterable[str]) -> PromptError:

@@ -6,7 +6,7 @@ from typing import Any
 import jax
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
-from prompt_jax.errors import PromptError
+from prompt_jax.errors import PromptError, installing
 
 
 def find_devices() -> list[jax.Device]:
@@ -23,9 +23,9 @@ def find_devices() -> list[jax.Device]:
             raise
         reason = f" ({str(error).splitlines()[0].split(' (set ')[0]})" if str(error) else ""
         raise PromptError(
-            f"JAX_PLATFORMS={asked}: JAX finds no such device here; install what it needs (pip "
-            "install -e '.[cuda12]' or '.[tpu]'), or unset JAX_PLATFORMS to compute on what there "
-            f"is{reason}"
+            f"JAX_PLATFORMS={asked}: JAX finds no such device here; install what it needs "
+            f"({installing('cuda12')}, or with tpu), or unset JAX_PLATFORMS to compute on what "
+            f"there is{reason}"
         ) from error
 
 

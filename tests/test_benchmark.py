@@ -172,7 +172,7 @@ def test_without_pytorch_ours_alone_is_asked_for_and_said(monkeypatch, tmp_path,
     monkeypatch.setattr(measure, "measure_all", measure_all)
     command.main(["--only", "method=coop", "K=10", f"--workdir={tmp_path}"])
     assert not asked[0].counterpart
-    assert "ours alone is measured: pip install" in capsys.readouterr().out
+    assert "ours alone is measured: .venv/bin/pip install" in capsys.readouterr().out
 
 
 def test_figures_show_what_differs_in_one_setting_alone(tmp_path):

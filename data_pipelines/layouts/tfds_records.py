@@ -9,7 +9,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 from PIL import Image
 
-from data_pipelines.errors import BadPicture, DataError, shorten
+from data_pipelines.errors import BadPicture, DataError, installing, shorten
 from data_pipelines.examples import Example
 from data_pipelines.layouts.layout import expand
 from prompt_jax.inputs.pictures.decoding import check_picture, open_picture
@@ -80,7 +80,7 @@ def find_prepared(name: str, tfds_name: str, root: str | Path | None) -> Path:
     except ImportError as error:
         raise DataError(
             f"{name}: source=tfds needs tensorflow-datasets, and it cannot be imported ({error}); "
-            "install it: .venv/bin/pip install -e '.[tfds]'"
+            f"install it: {installing('tfds')}"
         ) from error
     try:
         builder = read_only_builder.builder_from_files(tfds_name, data_dir=base)

@@ -28,7 +28,7 @@ from typing import Any
 
 from experiments.benchmark import cells, growth, measure, report
 from experiments.record.workdir import make_workdir
-from prompt_jax.errors import PromptError
+from prompt_jax.errors import PromptError, installing
 
 # A little below the promised 5 and 9 minutes.
 MINUTES = {"short": 4.7, "gpu": 8.5}
@@ -123,7 +123,7 @@ def main(argv: Sequence[str]) -> None:
     chosen = choose_cells(options)
     counterpart = not options.ours_only
     if counterpart and importlib.util.find_spec("torch") is None:
-        print("PyTorch is not installed, so ours alone is measured: pip install -e '.[torch]'")
+        print(f"PyTorch is not installed, so ours alone is measured: {installing('torch')}")
         counterpart = False
     minutes = options.minutes or MINUTES.get(form(options), math.inf)
     folder = Path(options.workdir or f"results/benchmark-{form(options)}")

@@ -19,7 +19,7 @@ from experiments.benchmark.handover import cores
 from experiments.benchmark.worker import Failed, LeftOut, Worker, total_memory
 from experiments.record.workdir import git_commit, write_json
 from prompt_jax import progress
-from prompt_jax.errors import PromptError
+from prompt_jax.errors import PromptError, installing
 
 OURS, COUNTERPART = "ours", "counterpart"
 # A repeat of a fast cell is as many runs as take this long: clocks and schedulers are coarse.
@@ -64,7 +64,7 @@ def measure_all(cells: Sequence[Cell], options: Options, file: Path) -> dict[str
     device = _ask("device", dtypes)
     if options.accelerator and device["platform"] == "cpu":
         raise PromptError(
-            "--gpu: JAX sees only a CPU here. On a machine with a GPU, pip install -e '.[cuda12]'; "
+            f"--gpu: JAX sees only a CPU here. On a machine with a GPU, {installing('cuda12')}; "
             "on a CPU, choose cells by --only"
         )
     device |= {"cores": cores(), "host_memory_bytes": total_memory(), "load": load}

