@@ -28,8 +28,10 @@ ONNX = [*TORCH, "onnx>=1.18", "onnxscript>=0.5", "onnxruntime>=1.22"]  # the las
 TFDS = ["tensorflow-datasets>=4.9.7", "importlib_resources>=5.0"]  # which it imports, undeclared
 TSNE = ["scikit-learn>=1.5"]  # 50 MB for one picture: that of experiments.features
 VIDEO = ["av>=18"]  # 100 MB with its own FFmpeg, which clips alone need
+NOTEBOOKS = ["ipykernel>=6.29", "nbclient>=0.10"]  # runs them, without Jupyter's pages
 TEST = [
     "hypothesis>=6.100",
+    *NOTEBOOKS,
     "mypy>=1.15",
     "pytest>=8.0",
     "pytest-xdist>=3.6",  # the tests on all cores
