@@ -1,12 +1,13 @@
 """Every method of a task on the embedded stand-in, three seeds.
 
     python -m experiments.comparison [--of pictures] [--out results/comparison-pictures]
-        [--methods coop,pro_mpt] [--seeds 1] [--protocols base_to_novel]
+        [--methods coop,pro_mpt] [--seeds 1] [--protocols base_to_novel] [--processes 2]
 
 Of pictures: base-to-novel and domain generalization. Of retrieval: captions and clips. Of actions:
 few-shot and base-to-novel; with 16 shots also vop_p, vop_c, vop_f where --methods names them.
 Finished runs are kept: an interrupted comparison goes on. Writes tables and plots, and
-comparison.md with the date and the commit.
+comparison.md with the date and the commit. --processes runs so many methods at a time, each on a
+core of its own: with clips on a CPU that is 1.6 times as fast as one process on two.
 """
 
 import sys
@@ -29,26 +30,19 @@ from experiments.configs.images import comparison as pictures
 from experiments.configs.video import actions_comparison as actions
 from experiments.configs.video import comparison as retrieval
 from experiments.record import workdir
-from experiments.run import sweep
+from experiments.run import processes, sweep
 from experiments.run.protocols import split_names
 from prompt_jax.errors import PromptError, unknown
 
 TASKS = {"pictures": pictures, "retrieval": retrieval, "actions": actions}
 
 
-def run_all(
-    folder: pathlib.Path,
-    configs: Sequence[ConfigDict],
-    protocols: Sequence[str],
-    chosen: Sequence[str],
-    seeds: tuple[int, ...],
-) -> None:
-    """Runs, or finds finished, those of the configs that are asked for; a folder a protocol."""
+def run_all(folder: pathlib.Path, configs: Sequence[ConfigDict], seeds: tuple[int, ...]) -> None:
+    """Runs all of the configs, or finds them finished; a folder a protocol."""
     for config in configs:
-        if config.protocol in protocols and config.method in chosen:
-            config.seeds = seeds
-            print(f"{config.protocol}: {config.method}")
-            sweep.run(config, folder / config.protocol)
+        config.seeds = seeds
+        print(f"{config.protocol}: {config.method}")
+        sweep.run(config, folder / config.protocol)
 
 
 def write_page(folder: pathlib.Path, minutes: float) -> pathlib.Path:
@@ -74,6 +68,8 @@ def start(argv: list[str]) -> None:
     parser.add_argument("--methods", default="", help="all by default")
     parser.add_argument("--seeds", default="1,2,3")
     parser.add_argument("--protocols", default="", help="all by default")
+    parser.add_argument("--processes", type=int, default=1, help="CPU: methods at a time (1)")
+    parser.add_argument("--without-tables", action="store_true", help="runs alone")
     options = parser.parse_args(argv)
     task = TASKS[options.of]
     folder = options.out or pathlib.Path(f"results/comparison-{options.of}")
@@ -90,9 +86,23 @@ def start(argv: list[str]) -> None:
         seeds = tuple(int(seed) for seed in options.seeds.split(","))
     except ValueError:
         raise PromptError(f"--seeds={options.seeds}: must be numbers such as 1,2,3") from None
-    command_line.prepare_jax()
     began = time.perf_counter()
-    run_all(folder, task.get_configs(), protocols, chosen, seeds)
+    configs = [c for c in task.get_configs() if c.protocol in protocols and c.method in chosen]
+    if options.processes > 1:
+        jobs = [_job(options, folder, config) for config in configs]
+        processes.run_all(jobs, options.processes, folder / "logs")
+    command_line.prepare_jax()
+    run_all(folder, configs, seeds)
+    if options.without_tables:
+        return
     results.report(folder)
     page = write_page(folder, (time.perf_counter() - began) / 60)
     print(f"all tables with date and commit: {page}")
+
+
+def _job(options: argparse.Namespace, folder: pathlib.Path, config: ConfigDict) -> processes.Job:
+    """This command for one method and protocol."""
+    words = ["experiments.comparison", "--of", options.of, "--out", str(folder)]
+    words += ["--methods", config.method, "--protocols", config.protocol]
+    words += ["--seeds", options.seeds, "--without-tables"]
+    return processes.Job(f"{config.protocol}-{config.method}", words)
