@@ -48,11 +48,15 @@ def count(names: Sequence[str], examples: Iterable[Example]) -> list[int]:
     return [numbers[label] for label in range(len(names))]
 
 
-def one_class(what: str, names: Sequence[str]) -> list[Remark]:
-    """Remarks on a data set, or a half of one, in which every answer is right."""
+def one_class(what: str, names: Sequence[str], advice: str = "") -> list[Remark]:
+    """Remarks on a data set, or a half of one, in which every answer is right.
+
+    `advice` is what else can be done than to add classes.
+    """
     if len(names) > 1:
         return []
     text = f"{what}: one class only, {names[0]!r}, so that every answer is right; add others"
+    text += advice
     return [Remark(text, True)]
 
 

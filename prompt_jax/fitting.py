@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import math
 import os
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -21,6 +22,7 @@ from prompt_jax.inputs.pictures.transforms import train_transform
 from prompt_jax.methods import Method, Prompts, Task, selection
 from prompt_jax.methods.method import KEPT
 from prompt_jax.model import Model
+from prompt_jax.prompts import check_names
 from prompt_jax.recipes import Recipe
 from prompt_jax.sharding import Placement
 
@@ -70,13 +72,17 @@ def fit(
         BadPicture: a file cannot be read.
         PromptError: what was given does not fit together, or training diverged.
     """
+    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**32:
+        raise PromptError(f"seed={seed!r} must be a whole number from 0 to 2^32 - 1")
     base = _backbone(backbone, frames)
     items = given.as_items(pictures, base.inputs)
     numbers, class_names = number_labels(labels, names, len(items))
     recipe = _recipe(method, epochs, batch_size, learning_rate)
     found = loading.find_method(method, f"{base.inputs.kind}s")
-    chosen = _settings(method, found, {**recipe.settings, **(settings or {})}, base.inputs)
-    text = template or base.template
+    chosen = _settings(method, found, {**recipe.settings, **_mapping(settings)}, base.inputs)
+    text = base.template if template is None else template
+    if text.count("{}") != 1:
+        raise PromptError(f'template={text!r} must contain "{{}}" once, for the class name')
     clip = methods.tower_for(found, base.clip, f"{base.inputs.kind}s")
     task = methods.make_task(found, clip, base.frozen, class_names, chosen, text)
     shots = _Shots(items, numbers, base.inputs, flip, seed)
@@ -113,28 +119,32 @@ def number_labels(
     if not isinstance(listed, Sequence) or isinstance(listed, str):
         raise PromptError(f"labels={labels!r} must be a list, a label for each picture")
     listed = [label.item() if isinstance(label, np.generic) else label for label in listed]
-    if len(listed) != pictures or not pictures:
+    if not pictures:
+        raise PromptError("there are no pictures to train on")
+    if len(listed) != pictures:
         raise PromptError(f"{len(listed)} labels for {pictures} pictures; give one for each")
-    if isinstance(names, str):
-        raise PromptError(f"names must be a list of class names; write [{names!r}]")
-    if all(isinstance(label, str) for label in listed):
-        known = tuple(sorted(set(listed)) if names is None else names)
+    words = all(isinstance(label, str) for label in listed)
+    if names is None and not words:
+        raise PromptError("names is missing: labels are numbers, so give the K class names")
+    known = sorted(set(listed)) if names is None else names
+    check_names(known)
+    known = tuple(known)
+    if words:
         for label in listed:
             if label not in known:
                 raise unknown("label", label, known)
         listed = [known.index(label) for label in listed]
-    elif names is None:
-        raise PromptError("names is missing: labels are numbers, so give the K class names")
-    else:
-        known = tuple(names)
     for label in listed:
         if not isinstance(label, int) or isinstance(label, bool) or not 0 <= label < len(known):
             raise PromptError(
                 f"label {label!r} is none of the {len(known)} classes: give whole numbers from 0 "
-                f"to {len(known) - 1}, or names"
+                "to one less than there are, or names"
             )
-    if len(set(known)) < 2 or len(set(known)) < len(known):
-        raise PromptError(f"names={list(known)[:5]} must be two classes or more, each once")
+    if len(set(listed)) < 2:
+        raise PromptError(
+            f"all {pictures} pictures are of one class; there is nothing to tell apart: give "
+            "pictures of two classes or more"
+        )
     return np.array(listed, np.int32), known
 
 
@@ -154,16 +164,33 @@ def _recipe(method, epochs, batch_size, learning_rate) -> Recipe:
     asked = {"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate}
     asked = {field: value for field, value in asked.items() if value is not None}
     for field, value in asked.items():
-        if not value > 0:
-            raise PromptError(f"{field}={value} must be above 0")
+        kinds = int | float if field == "learning_rate" else int
+        if not isinstance(value, kinds) or isinstance(value, bool) or not 0 < value < math.inf:
+            whole = "" if field == "learning_rate" else "whole "
+            raise PromptError(f"{field}={value!r} must be a {whole}number above 0")
     return dataclasses.replace(recipes.find(method), **asked)
 
 
+def _mapping(settings):
+    if settings is not None and not isinstance(settings, Mapping):
+        raise PromptError(f"settings={settings!r} must be a dict of field and value, or None")
+    return settings or {}
+
+
 def _settings(name: str, method: Method, asked: Mapping[str, Any], inputs: Inputs) -> Any:
-    known = [field.name for field in dataclasses.fields(method.Settings)]
-    if wrong := next((field for field in asked if field not in known), None):
-        raise unknown(f"setting of {name}", wrong, known)
-    if inputs.frames and "frames" in known:
+    usual = dataclasses.asdict(method.Settings())
+    for field, value in asked.items():
+        if field not in usual:
+            raise unknown(f"setting of {name}", field, usual)
+        kind = type(usual[field])
+        if not isinstance(value, int | float if kind is float else kind) or (
+            isinstance(value, bool) and kind is not bool
+        ):
+            raise PromptError(
+                f"settings: {field}={value!r} is of type {type(value).__name__}; it must be of "
+                f"{kind.__name__}"
+            )
+    if inputs.frames and "frames" in usual:
         asked = {"frames": inputs.frames, **asked}
     return method.Settings(**asked)
 

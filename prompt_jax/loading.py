@@ -50,6 +50,10 @@ def load(
     """
     if dtype is not None and dtype not in DTYPES:
         raise unknown("dtype", dtype, DTYPES)
+    if not isinstance(source, str | os.PathLike) or not os.fspath(source):
+        raise PromptError(f"{source!r} is neither a folder, a file nor a name of a CLIP")
+    if isinstance(frames, bool) or not isinstance(frames, int) or frames < 0:
+        raise PromptError(f"frames={frames!r} must be a whole number: 0, for pictures, or more")
     find_devices()
     text = os.fspath(source)
     folder = _download(text.removeprefix(HUB)) if text.startswith(HUB) else model_folder(source)
@@ -59,7 +63,12 @@ def load(
                 f"{source} is a backbone, or holds no trained model, so backbone={backbone} would "
                 "be passed over; leave it out"
             )
-        return _bare(text, activation, dtype or "float32", frames)
+        try:
+            return _bare(text, activation, dtype or "float32", frames)
+        except PromptError as error:
+            if not os.path.isdir(source):
+                raise
+            raise PromptError(f"{error}; nor model.json, so it is no trained model") from error
     if frames or activation:
         raise PromptError(
             f"frames={frames} and activation={activation} are of a bare backbone; {source} has its "
@@ -158,8 +167,6 @@ def place(sizes: CLIPConfig, frozen: Frozen, dtype: str) -> tuple[CLIP, Frozen]:
 
 
 def _bare(source: str, activation: str | None, dtype: str, frames: int) -> Model:
-    if frames < 0:
-        raise PromptError(f"frames={frames} must be 0, for pictures, or more")
     clip, frozen = place(*loading.load(source, activation), dtype)
     method = methods.get("zero_shot")
     return Model(

@@ -25,7 +25,7 @@ from prompt_jax.inputs.given import PATHS, Inputs, as_items, prepare
 from prompt_jax.methods import Method, Prompts, Task
 from prompt_jax.predictions import Predictions
 from prompt_jax.programs import compiled
-from prompt_jax.prompts import PHOTO, encode_templates
+from prompt_jax.prompts import PHOTO, check_names, encode_templates
 from prompt_jax.retrieval import text_batches
 from prompt_jax.sharding import Placement
 
@@ -131,6 +131,8 @@ class Model:
             PromptError: a text does not fit.
         """
         listed = _listed(texts)
+        if not listed:
+            return np.zeros((0, self.clip.config.embed_dim), np.float32)
         if self.method.sees in _OF_PICTURES or self.name not in methods.ENCODERS:
             tokens = jnp.asarray(self.tokenize(listed))
             return np.asarray(programs.encode_texts(self.clip, self.frozen, tokens))
@@ -172,7 +174,7 @@ class Model:
             task="classes",
             _tasks={},
         )
-        model._task_of(names)  # names that cannot be encoded are met here
+        model._task_of(model._names(names))  # names that cannot be encoded are met here
         return model
 
     def predict(
@@ -191,8 +193,8 @@ class Model:
             classes: names to choose from; None for those that the prompts were trained on.
             top_k: how many each `Prediction` lists.
             batch_size: how many at once, at most.
-            on_error: is told of a file that cannot be read, which then has no classes; None lets
-                the error end it.
+            on_error: is told of a file that cannot be read, which then has no classes, NaN for
+                logits and label -1; None lets the error end it.
             quiet: shows no bar, however many they are.
 
         Raises:
@@ -200,8 +202,9 @@ class Model:
             PromptError: an array is not what a picture can be, there are no classes, or the method
                 cannot tell these apart.
         """
-        if top_k < 1:
-            raise PromptError(f"top_k={top_k} must be at least 1")
+        _check_number("top_k", top_k)
+        if on_error is not None and not callable(on_error):
+            raise PromptError(f"on_error={on_error!r} must be a function of an error, or None")
         names = self._names(classes)
         task, prepared = self._task_of(names)
         items = as_items(pictures, self.inputs)
@@ -260,18 +263,13 @@ class Model:
         )
 
     def _names(self, classes):
-        if isinstance(classes, str):
-            raise PromptError(f"classes must be a list of names; write [{classes!r}]")
-        names = tuple(self.class_names if classes is None else classes)
-        if not names:
+        names = self.class_names if classes is None else classes
+        if not len(names):
             raise PromptError(
-                "there are no classes to choose from: give classes=[…], the names of what may be "
-                "seen"
+                "there are no classes to choose from: give classes=[…], names of what may be seen"
             )
-        if len(set(names)) < len(names):
-            twice = next(name for name in names if names.count(name) > 1)
-            raise PromptError(f"class {twice!r} is there twice; give each name once")
-        return names
+        check_names(names)
+        return tuple(names)
 
     def _task_of(self, names):
         """The task over these classes, and what no picture changes of it; the last few are kept."""
@@ -305,8 +303,7 @@ class Model:
 
     def _run(self, items, run, out, batch_size, on_error=None, quiet=False):
         """Puts what `run` says of each picture to its place in `out`; the errors by place."""
-        if batch_size < 1:
-            raise PromptError(f"batch_size={batch_size} must be at least 1")
+        _check_number("batch_size", batch_size)
         placement = Placement()
         errors: dict[int, BadPicture] = {}
         sizes = sizes_for(batch_size, placement.devices)
@@ -331,6 +328,11 @@ class Model:
 _OF_PICTURES = ("images", "features")
 
 
+def _check_number(field, value):
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise PromptError(f"{field}={value!r} must be a whole number, at least 1")
+
+
 def _put(out, places, found):
     out[places] = np.asarray(found, np.float32)[: len(places)]
 
@@ -342,5 +344,7 @@ def _listed(texts):
 def model_folder(source: str | os.PathLike) -> pathlib.Path | None:
     """The folder, if `source` is one that holds, or should hold, a trained model."""
     folder = pathlib.Path(source)
+    if folder.name == saved.MODEL:
+        folder = folder.parent
     found = ("model.json", "results.json", "run.json")
     return folder if any((folder / name).is_file() for name in found) else None

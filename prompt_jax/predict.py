@@ -35,6 +35,7 @@ from prompt_jax.predictions import Prediction
 # So many are looked at before their lines are printed; a bar counts them.
 AT_ONCE = 1024
 STDIN = "-"
+NAME_LISTS = (".txt", ".csv", ".json", ".lst", ".list", ".tsv")
 
 Writer = Callable[[Prediction], None]
 
@@ -45,7 +46,7 @@ def start(argv: Sequence[str]) -> int:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("run", metavar="RUN", help="a run's folder, hf:user/name or a backbone")
     parser.add_argument("inputs", metavar="PATH", nargs="+", help='files, folders, or "-"')
-    parser.add_argument("--classes", default="", help="a,b,c, or a text file with a name a line")
+    parser.add_argument("--classes", help="a,b,c, or a text file with a name a line")
     parser.add_argument("--format", choices=WRITERS, default="table")
     parser.add_argument("--top-k", type=int, default=5, help="classes a line (5)")
     parser.add_argument("--batch-size", type=int, default=BATCH_SIZE, help=f"({BATCH_SIZE})")
@@ -114,7 +115,7 @@ def find(paths: Sequence[str], clips: bool) -> Iterator[str]:
     """
     for path in paths:
         if path == STDIN:
-            yield from filter(None, (line.rstrip("\n") for line in sys.stdin))
+            yield from _listed(sys.stdin)
         elif not os.path.isdir(path):
             yield path
         else:
@@ -123,6 +124,21 @@ def find(paths: Sequence[str], clips: bool) -> Iterator[str]:
                 kind = "clips" if clips else "pictures"
                 raise PromptError(f"{path}: there are no {kind} in this folder, nor below it")
             yield from below
+
+
+def _listed(lines: TextIO) -> Iterator[str]:
+    """Paths, one a line, or with a zero byte behind each (find -print0)."""
+    first = lines.readline()
+    if "\0" in first:
+        paths: Iterable[str] = (first + lines.read()).split("\0")
+    else:
+        paths = (line.rstrip("\r\n") for line in itertools.chain([first], lines))
+    number = 0
+    for path in filter(None, paths):
+        number += 1
+        yield path
+    if not number:
+        raise PromptError("standard input lists no paths; give one a line")
 
 
 def _pictures(folder: str) -> list[str]:
@@ -152,22 +168,26 @@ def clips_below(folder: str) -> list[str]:
     return found
 
 
-def read_classes(asked: str) -> list[str] | None:
-    """Names from "a,b,c" or, if it is the path of a file, from its lines; None for "".
+def read_classes(asked: str | None) -> list[str] | None:
+    """Names from "a,b,c" or, if it is the path of a file, from its lines; None for None.
 
     Raises:
-        PromptError: the file is no text, or there is no name.
+        PromptError: there is no such file, it is no text, or there is no name.
     """
-    if not asked:
+    if asked is None:
         return None
     path = pathlib.Path(asked)
-    try:
-        lines = (
-            path.read_text(encoding="utf-8").splitlines() if path.is_file() else asked.split(",")
-        )
-    except (OSError, ValueError) as error:
-        raise PromptError(f"--classes={asked} cannot be read as text ({error})") from error
-    names = [line.strip() for line in lines if line.strip()]
+    names = asked.split(",")
+    if path.is_file():
+        try:
+            names = path.read_text(encoding="utf-8-sig").splitlines()
+        except (OSError, ValueError) as error:
+            raise PromptError(f"--classes={asked} cannot be read as text ({error})") from error
+    elif asked and (
+        path.is_dir() or (len(names) == 1 and (os.sep in asked or path.suffix in NAME_LISTS))
+    ):
+        raise PromptError(f"--classes={asked}: no such file; give a,b,c or a file, a name a line")
+    names = [name.strip() for name in names if name.strip()]
     if not names:
         raise PromptError(f"--classes={asked} holds no name; give a,b,c or a file, a name a line")
     return names

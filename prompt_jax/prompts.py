@@ -50,6 +50,29 @@ def no_classes() -> ClassTokens:
     return ClassTokens(prefix, nothing[:, None], nothing, packed=pack([]))
 
 
+def check_names(names: Sequence[str]) -> None:
+    """Refuses class names that no prompts, or the same prompts, can be made of.
+
+    Raises:
+        PromptError: names the class.
+    """
+    if isinstance(names, str):
+        raise PromptError(f"class names must be a list; write [{names!r}]")
+    seen: dict[str, str] = {}
+    for name in names:
+        if not isinstance(name, str):
+            raise PromptError(f"class {name!r} is of type {type(name).__name__}; give a string")
+        prompt = " ".join(name.replace("_", " ").lower().split())
+        if not prompt:
+            raise PromptError(f"class {name!r} is empty; give it a name")
+        if prompt in seen:
+            raise PromptError(
+                f"classes {seen[prompt]!r} and {name!r} make the same prompt; give each a name of "
+                "its own"
+            )
+        seen[prompt] = name
+
+
 def tokenize_classes(
     template: str, names: Sequence[str], context_length: int = 77, share_words: bool = True
 ) -> ClassTokens:

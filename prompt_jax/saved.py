@@ -128,9 +128,11 @@ def read(folder: pathlib.Path) -> Saved:
         raise PromptError(_absence(folder)) from None
     except (OSError, ValueError, TypeError) as error:
         raise PromptError(f"{path} cannot be read ({error})") from error
-    if content.get("format") != FORMAT:
+    if not isinstance(content.get("format"), int):
+        raise PromptError(f"{path} is of something else than a trained model; give its folder")
+    if content["format"] != FORMAT:
         raise PromptError(
-            f"{path} is of format {content.get('format')!r}, this version reads {FORMAT}; update "
+            f"{path} is of format {content['format']}, this version reads {FORMAT}; update "
             "prompt_jax"
         )
     try:

@@ -129,8 +129,8 @@ def hold_together(recipe, config, method):
         ([0, 1, True], NAMES, "label True is none"),
         ([0, 1, 0], None, "names is missing"),
         (["night", "noon", "nigth"], NAMES, "unknown label 'nigth'.*Did you mean 'night'"),
-        ([0, 0, 0], ["cat"], "must be two classes or more"),
-        ([0, 1, 0], ["cat", "cat"], "each once"),
+        ([0, 0, 0], NAMES, "all 3 pictures are of one class"),
+        ([0, 1, 0], ["cat", "Cat"], "'cat' and 'Cat' make the same prompt"),
         ([0, 1, 0], "cat", r"write \['cat'\]"),
         (5, NAMES, "labels=5 must be a list"),
     ],
@@ -146,8 +146,13 @@ def test_labels_that_do_not_fit(labels, names, words):
         ("copo", {}, "unknown method 'copo'. Did you mean 'coop'"),
         ("vop_p", {}, "works on clips and texts"),
         ("coop", {"settings": {"length": 3}}, "unknown setting of coop 'length'"),
-        ("coop", {"epochs": 0}, "epochs=0 must be above 0"),
-        ("coop", {"learning_rate": float("nan")}, "learning_rate=nan must be above 0"),
+        ("coop", {"settings": {"context_length": "4"}}, "context_length='4' is of type str"),
+        ("coop", {"settings": 5}, "settings=5 must be a dict"),
+        ("coop", {"epochs": 0}, "epochs=0 must be a whole number above 0"),
+        ("coop", {"epochs": 1.5}, "epochs=1.5 must be a whole number above 0"),
+        ("coop", {"learning_rate": float("nan")}, "learning_rate=nan must be a number above 0"),
+        ("coop", {"seed": -1}, "seed=-1 must be a whole number from 0"),
+        ("coop", {"template": "no"}, "template='no' must contain \"{}\" once"),
         ("coop", {"frames": 3}, "frames=3, and the backbone was loaded for frames=0"),
         ("coop", {"learning_rate": 1e30, "epochs": 3}, "diverged at step .*lower learning_rate"),
     ],
@@ -156,6 +161,11 @@ def test_what_cannot_train_is_said(bare, method, options, words):
     shown, labels = pictures(4)
     with pytest.raises(PromptError, match=words):
         pj.fit(method, bare, shown, labels, NAMES, **options)
+
+
+def test_there_must_be_pictures(bare):
+    with pytest.raises(PromptError, match="there are no pictures to train on"):
+        pj.fit("coop", bare, [], [], NAMES)
 
 
 def test_what_is_trained_is_no_backbone(bare):

@@ -42,6 +42,18 @@ def test_a_clip_is_the_same_in_every_form(tmp_path):
         np.testing.assert_array_equal(prepared(form, CLIPS), expected)
 
 
+@pytest.mark.parametrize("mode", ["L", "P", "LA", "RGBA", "CMYK", "1", "I;16"])
+def test_a_picture_in_memory_is_that_of_its_file(tmp_path, mode):
+    path = tmp_path / ("a.jpg" if mode == "CMYK" else "a.png")
+    if mode == "I;16":
+        Image.fromarray(PIXELS[0, ..., 0].astype(np.uint16) * 200).save(path)
+    else:
+        Image.fromarray(PIXELS[0]).convert(mode).save(path)
+    with Image.open(path) as opened:
+        assert opened.mode == mode
+        np.testing.assert_array_equal(prepared(opened), prepared(path))
+
+
 def test_a_picture_is_turned_as_its_file_says(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6
@@ -59,6 +71,8 @@ def test_a_picture_is_turned_as_its_file_says(tmp_path):
         (PIXELS, PICTURES, 6),
         (list(PIXELS), PICTURES, 6),
         (iter(["a.png"]), PICTURES, 1),
+        (np.array(["a.png", "b.png"]), PICTURES, 2),
+        (np.array(["a.png", "b.png"], object), PICTURES, 2),
         ([], PICTURES, 0),
         (PIXELS, CLIPS, 1),
         (PIXELS[None], CLIPS, 1),
@@ -84,8 +98,10 @@ def test_one_or_several(what, inputs, number):
         (PIXELS[0, :16, :16] / 255, PICTURES, r"from 0 to 0\.99\d+: .*normalised.*uint8"),
         (PIXELS[0, :16, :16] * 1.0, PICTURES, r"from 0 to 254: "),
         (np.full((16, 16, 3), np.nan), PICTURES, r"infinite or no numbers"),
-        (3, PICTURES, r"an? int is no picture"),
+        (3, PICTURES, r"a value of type int is no picture"),
         (None, CLIPS, r"NoneType is no clip"),
+        (Image.new("F", (9, 9)), PICTURES, r"mode F has 32 bits a pixel"),
+        (Image.new("I", (9, 9)), PICTURES, r"mode I has 32 bits a pixel"),
         ([], CLIPS, r"without frames"),
         (PIXELS[:0], CLIPS, r"uint8\[0, 20, 24, 3\]"),
     ],
@@ -95,7 +111,21 @@ def test_what_is_no_picture_is_said_to_be_none(item, inputs, words):
         prepared(item, inputs)
 
 
-@pytest.mark.parametrize("item", [PIXELS[0, 0], np.zeros((1, 1, 2, 9, 9, 3)), 7, None])
+class Tensor:
+    """As PyTorch's that needs a gradient, or is of bfloat16."""
+
+    dtype, shape = "bfloat16", (9, 9, 3)
+
+    def __array__(self, *options, **more):
+        raise RuntimeError("call numpy() on it after detach()")
+
+
+def test_a_tensor_that_numpy_cannot_read_is_said_to_be_one():
+    with pytest.raises(PromptError, match=r"Tensor of bfloat16\[9, 9, 3\].*after detach"):
+        given.as_items(Tensor(), PICTURES)
+
+
+@pytest.mark.parametrize("item", [PIXELS[0, 0], np.zeros((1, 1, 2, 9, 9, 3)), 7, None, b"picture"])
 def test_as_items_refuses_what_is_neither_one_nor_several(item):
     with pytest.raises(PromptError, match="a picture is a path"):
         given.as_items(item, PICTURES)

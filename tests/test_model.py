@@ -114,6 +114,7 @@ def test_zero_shot_is_the_product_of_features(bare):
     texts = [f"a photo of a {name.replace('_', ' ')}." for name in NAMES]
     images, classes = bare.encode_images(PIXELS), bare.encode_texts(texts)
     np.testing.assert_allclose(np.linalg.norm(images, axis=1), 1, rtol=1e-5)
+    assert bare.encode_texts([]).shape == (0, CONFIG.embed_dim)
     scale = np.exp(bare.frozen["logit_scale"])
     expected = scale * images @ classes.T
     one = bare.zero_shot(NAMES)
@@ -220,7 +221,22 @@ def test_a_changed_word_is_noticed(folder):
         pj.load(folder)
 
 
+@pytest.mark.parametrize("source", [None, 5, ""])
+def test_what_is_no_place_is_said_to_be_none(source):
+    with pytest.raises(PromptError, match="neither a folder, a file nor a name of a CLIP"):
+        pj.load(source)
+
+
+def test_the_file_s_own_name_is_its_folder(folder):
+    assert pj.load(folder / "model.json").class_names == NAMES
+    (folder / "model.json").write_text("[]")
+    with pytest.raises(PromptError, match="something else than a trained model"):
+        pj.load(folder)
+
+
 def test_a_folder_without_a_model_says_what_it_holds(tmp_path):
+    with pytest.raises(PromptError, match=r"nor model\.json, so it is no trained model"):
+        pj.load(tmp_path)
     (tmp_path / "run.json").write_text("{}")
     with pytest.raises(PromptError, match="not finished; start it again"):
         pj.load(tmp_path)
@@ -234,9 +250,21 @@ def test_a_folder_without_a_model_says_what_it_holds(tmp_path):
     [
         (lambda m: m.predict(PIXELS), r"no classes to choose from: give classes=\[…\]"),
         (lambda m: m.predict(PIXELS, "cat"), r"write \['cat'\]"),
-        (lambda m: m.predict(PIXELS, ["cat", "owl", "cat"]), "class 'cat' is there twice"),
-        (lambda m: m.predict(PIXELS, ["cat"], top_k=0), "top_k=0 must be at least 1"),
-        (lambda m: m.predict(PIXELS, ["cat"], batch_size=0), "batch_size=0 must be at least 1"),
+        (
+            lambda m: m.predict(PIXELS, ["a_b", "owl", "A b"]),
+            "'a_b' and 'A b' make the same prompt",
+        ),
+        (lambda m: m.predict(PIXELS, ["cat", " "]), "class ' ' is empty"),
+        (lambda m: m.predict(PIXELS, ["cat", 1]), "class 1 is of type int"),
+        (lambda m: m.predict(PIXELS, ["cat"], top_k=0), "top_k=0 must be a whole number, at least"),
+        (
+            lambda m: m.predict(PIXELS, ["cat"], batch_size=2.5),
+            "batch_size=2.5 must be a whole num",
+        ),
+        (
+            lambda m: m.predict(PIXELS, ["cat"], on_error="skip"),
+            "on_error='skip' must be a function",
+        ),
         (lambda m: m.zero_shot(["cat"], []), "templates is empty"),
         (lambda m: m.zero_shot(["cat"], "a photo"), 'must contain "{}" once'),
         (lambda m: m.tokenize("word " * 80), "at most 77 fit"),
@@ -252,7 +280,8 @@ def test_what_cannot_be_asked_is_said(bare, ask, words):
     ("options", "words"),
     [
         ({"dtype": "float16"}, "unknown dtype 'float16'"),
-        ({"frames": -1}, "frames=-1 must be 0"),
+        ({"frames": -1}, "frames=-1 must be a whole number"),
+        ({"frames": 2.5}, "frames=2.5 must be a whole number"),
         ({"backbone": "embedded"}, "would be passed over"),
     ],
 )

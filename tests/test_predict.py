@@ -60,7 +60,7 @@ def test_a_folder_in_every_format(clip, folder, tmp_path):
     first, percent = rows[0]["classes"][0], rows[0]["probabilities"][0]
     assert table.stdout.startswith(f"{folder}/a.png: {first} {percent:.1%}, ")
 
-    listed = f"{folder}/more/b.jpg\n{folder}/gone.png\n"
+    listed = f"{folder}/more/b.jpg\r\n{folder}/gone.png\r\n"
     arguments = ("-", "--classes", names, "--format", "csv")
     columns = run(clip, *arguments, lines=listed)
     assert columns.returncode == 1
@@ -84,6 +84,29 @@ def test_a_mistake_is_a_sentence(clip, arguments, words):
     assert done.returncode == 2 and not done.stdout
     assert done.stderr.startswith("error: ") and words in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_classes_are_names_or_the_lines_of_a_file(tmp_path):
+    names = tmp_path / "names.txt"
+    names.write_bytes(b"\xef\xbb\xbfsea horse\r\n\r\npagoda\r\n")
+    assert predict.read_classes(str(names)) == ["sea horse", "pagoda"]
+    assert predict.read_classes("cat, dog,") == ["cat", "dog"]
+    assert predict.read_classes(None) is None
+    for missing in (tmp_path, tmp_path / "none", "none.txt", "a/b"):
+        with pytest.raises(PromptError, match=f"--classes={missing}: no such file"):
+            predict.read_classes(str(missing))
+    for empty in ("", ",", " "):
+        with pytest.raises(PromptError, match="holds no name"):
+            predict.read_classes(empty)
+
+
+def test_paths_on_standard_input(monkeypatch):
+    for lines in ("a.jpg\nb c.jpg\n", "a.jpg\r\nb c.jpg\r\n", "a.jpg\0b c.jpg\0"):
+        monkeypatch.setattr(sys, "stdin", io.StringIO(lines))
+        assert list(predict.find(["-"], clips=False)) == ["a.jpg", "b c.jpg"]
+    monkeypatch.setattr(sys, "stdin", io.StringIO(""))
+    with pytest.raises(PromptError, match="standard input lists no paths"):
+        list(predict.find(["-"], clips=False))
 
 
 def test_clips_in_a_folder_are_files_and_folders_of_frames(tmp_path):

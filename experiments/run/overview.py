@@ -104,6 +104,12 @@ def shots_per_class(plan: Plan) -> list[int] | None:
     return [min(counts), max(counts)]
 
 
+WHOLE = (
+    ", four in all: base-to-novel, which is the default, halves them; --config.protocol=few_shot "
+    "trains on all and tests all"
+)
+
+
 def remarks(plan: Plan, shots: int, trains: bool) -> list[Remark]:
     """What people should know of the lists before they trust figures on them."""
     train = Part("train", plan.train, plan.train.train)
@@ -122,7 +128,8 @@ def remarks(plan: Plan, shots: int, trains: bool) -> list[Remark]:
         # Published sets are what they are; hashing them takes long.
         found += lists.copies([part for part in parts if _is_own(part.dataset)])
     for part in tests:
-        found += lists.one_class(part.role, part.dataset.class_names) + _without(part)
+        advice = WHOLE if set(plan.tests) == {"base", "new"} else ""
+        found += lists.one_class(part.role, part.dataset.class_names, advice) + _without(part)
     for part in [train, *tests] if trains else tests:
         found += [Remark(note) for note in part.dataset.notes] + _prompts(part.dataset)
     return list(dict.fromkeys(found))

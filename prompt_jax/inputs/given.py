@@ -5,6 +5,7 @@ normalised already. A clip is the path of a file or of a folder of frames, a lis
 pictures, uint8[F, H, W, 3], or float[F, S, S, 3] that is normalised already.
 """
 
+import io
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from PIL import Image
 from prompt_jax.errors import PromptError
 from prompt_jax.inputs.clips import sampling, transforms, vifi
 from prompt_jax.inputs.clips.opening import Clip, open_any
-from prompt_jax.inputs.pictures.decoding import open_picture
+from prompt_jax.inputs.pictures.decoding import as_rgb, open_picture
 from prompt_jax.inputs.pictures.transforms import CHANNELS, Stats, statistics, test_transform
 
 CROPS = {"clip": transforms.test_transform, "vifi": vifi.test_transform}
@@ -83,18 +84,20 @@ def as_items(given: Any, inputs: Inputs) -> list[Any]:
     if isinstance(given, (*PATHS, Image.Image)):
         return [given]
     if hasattr(given, "shape") and hasattr(given, "dtype"):
-        array = np.asarray(given)
+        array = _as_array(given)
+        if array.dtype.kind in "OTU" and array.ndim == 1:  # paths; pandas and NumPy have them so
+            return array.tolist()
         if array.ndim == one:
             return [array]
         if array.ndim == one + 1:
             return list(array)
         raise PromptError(f"{_described(array)} {_wanted(inputs)}")
-    if isinstance(given, Iterator | Sequence):
+    if isinstance(given, Iterator | Sequence) and not isinstance(given, bytes | io.IOBase):
         items = list(given)
         if inputs.frames and items and all(isinstance(item, Image.Image) for item in items):
             return [items]
         return items
-    raise PromptError(f"a {type(given).__name__} is no {inputs.kind}; {_wanted(inputs)}")
+    raise PromptError(_nothing(given, inputs))
 
 
 def prepare(item: Any, inputs: Inputs, out: np.ndarray) -> None:
@@ -117,7 +120,12 @@ def decode(item: Any, inputs: Inputs) -> Image.Image:
     if isinstance(item, PATHS):
         return open_picture(Path(item), upright=True)
     if isinstance(item, Image.Image):
-        return item.convert("RGB")
+        if item.mode in ("I", "F"):
+            raise PromptError(
+                f"a Pillow picture of mode {item.mode} has 32 bits a pixel, of which nobody says "
+                "what is white; give 8 or 16 bits"
+            )
+        return as_rgb(item)
     return Image.fromarray(_pixels(item, inputs, 3))
 
 
@@ -163,7 +171,7 @@ def checked(item: Any, inputs: Inputs) -> np.ndarray:
     Raises:
         PromptError: it has another shape, or numbers that no normalised picture has.
     """
-    array = np.asarray(item, np.float32)
+    array = _as_array(item).astype(np.float32)
     if array.shape != inputs.shape:
         raise PromptError(
             f"{_described(item)} {_wanted(inputs)}{_turned(array.shape, inputs.shape)}"
@@ -192,8 +200,8 @@ def _prepare_clip(item, inputs, out):
 def _pixels(item, inputs, axes):
     """uint8[..., H, W, 3] of a picture (3 axes) or clip (4)."""
     if not (hasattr(item, "shape") and hasattr(item, "dtype")):
-        raise PromptError(f"a {type(item).__name__} is no {inputs.kind}; {_wanted(inputs)}")
-    array = np.asarray(item)
+        raise PromptError(_nothing(item, inputs))
+    array = _as_array(item)
     fits = array.ndim == axes and array.shape[-1] == CHANNELS and array.size
     if array.dtype != np.uint8 or not fits:
         hint = _turned(array.shape, (*[None] * (axes - 1), CHANNELS))
@@ -201,6 +209,20 @@ def _pixels(item, inputs, axes):
             hint = "; drop the fourth channel: x[..., :3]"
         raise PromptError(f"{_described(array)} {_wanted(inputs)}{hint}")
     return np.ascontiguousarray(array)
+
+
+def _as_array(item):
+    try:
+        return np.asarray(item)
+    except (TypeError, RuntimeError, ValueError) as error:  # tensors of PyTorch raise these
+        raise PromptError(
+            f"{type(item).__name__} of {item.dtype}{list(item.shape)} cannot be read by NumPy "
+            f"({error})"
+        ) from error
+
+
+def _nothing(item, inputs):
+    return f"a value of type {type(item).__name__} is no {inputs.kind}; {_wanted(inputs)}"
 
 
 def _turned(shape, wanted):

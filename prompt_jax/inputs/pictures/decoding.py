@@ -63,8 +63,13 @@ def open_picture(path: str | Path | BinaryIO, upright: bool = False) -> Image.Im
         image.info.pop("transparency", None)
         turn = _TURNS.get(_orientation(image)) if upright else None
         # `convert` would copy a picture that is RGB already.
-        plain = image if image.mode == "RGB" else _eight_bits(image).convert("RGB")
+        plain = as_rgb(image)
         return plain if turn is None else plain.transpose(turn)
+
+
+def as_rgb(image: Image.Image) -> Image.Image:
+    """A picture in mode RGB; greys of 16 bits keep their upper 8."""
+    return image if image.mode == "RGB" else _eight_bits(image).convert("RGB")
 
 
 def check_picture(path: str | Path | BinaryIO) -> None:
