@@ -38,7 +38,7 @@ EPOCHS = ((2, 6), (4, 4), (8, 3), (16, 6))
 BASE_EPOCHS = 6
 BATCH_SIZE = 16
 VIEWS = 4  # whose features are kept, where they can be
-KEPT_EPOCHS = 20  # a step there costs a hundredth
+KEPT_EPOCHS = 20  # a step there costs a twentieth
 # Looked at on validation clips at night, 16 shots, seed 1: ViLT-CLIP reached 9.7 % from 0.03 and
 # 6.4 from the published 0.008 (264 steps, two frames, 50 kinds of objects), A5 24.8 from 1e-3 and
 # 18.5 from 3e-3 (990 steps). Not searched: ViFi-CLIP's and VoP's, whose published ones are for many
