@@ -18,7 +18,7 @@ from PIL import Image
 REPOSITORY = Path(__file__).parents[1]
 FOLDER = REPOSITORY / "notebooks"
 NAMES = ("quickstart", "own_pictures", "pytorch")
-# Sockets are files, so that no port is open; a cell has fifteen minutes.
+# Sockets are files in the folder it runs in, so that no port is open; a cell has fifteen minutes.
 EXECUTE = """
 import sys
 import nbformat
