@@ -20,7 +20,7 @@ import functools
 import pathlib
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import jax
 import numpy as np
@@ -59,14 +59,14 @@ def start(argv: Sequence[str]) -> None:
     places = np.linspace(0, len(files) - 1, options.number, dtype=int)
     paths = [options.folder / files[place] for place in places]
     bare = random_model(options.backbone)
-    runs: dict[str, Callable[[], object]] = {
-        "image tower alone": functools.partial(run_tower, bare, options.number)
+    runs: dict[str, Callable[[int], object]] = {
+        "image tower alone": functools.partial(run_tower, bare)
     }
     names = [f"class {number}" for number in range(options.classes)]
     for name in options.methods.split(","):
         trained = with_method(bare, name, names)
-        runs[f"predict, {name}"] = functools.partial(trained.predict, paths, quiet=True)
-    seconds = in_turns(runs, options.rounds)
+        runs[f"predict, {name}"] = functools.partial(predict, trained, paths)
+    seconds = in_turns(runs, options.number, options.rounds)
     print_table(seconds, options.number)
 
 
@@ -107,15 +107,24 @@ def run_tower(bare: Model, number: int) -> None:
     features.block_until_ready()
 
 
-def in_turns(runs: dict[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
-    """Seconds of each run, `rounds` times, one after another; the first of each compiles."""
+def predict(trained: Model, paths: Sequence[pathlib.Path], number: int) -> None:
+    """The first so many of the files."""
+    trained.predict(paths[:number], quiet=True)
+
+
+def in_turns(
+    runs: Mapping[str, Callable[[int], object]], number: int, rounds: int
+) -> dict[str, list[float]]:
+    """Seconds of each run on so many pictures, `rounds` times, one after another."""
+    rest = number % model.BATCH_SIZE
+    for run in runs.values():
+        run(min(number, model.BATCH_SIZE + rest))  # compiles for both sizes of batch
     seconds: dict[str, list[float]] = {name: [] for name in runs}
-    for number in range(1 + rounds):
+    for _ in range(rounds):
         for name, run in runs.items():
             began = time.perf_counter()
-            run()
-            if number:
-                seconds[name].append(time.perf_counter() - began)
+            run(number)
+            seconds[name].append(time.perf_counter() - began)
     return seconds
 
 
