@@ -55,7 +55,7 @@ setup(
         "Programming Language :: Python :: 3.12",
     ],
     packages=find_packages(include=["prompt_jax*", "experiments*", "data_pipelines*"]),
-    package_data={"prompt_jax": ["clip/embedded/*"]},
+    package_data={"prompt_jax": ["clip/embedded/*", "py.typed"]},
     install_requires=REQUIRED,
     extras_require={
         "cuda12": ["jax[cuda12]"],
