@@ -1,12 +1,11 @@
 """`fit`: trains a method on pictures and labels, without configs, folders or commands."""
 
 import dataclasses
+import functools
 import itertools
 import math
 import os
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import jax
@@ -15,6 +14,7 @@ import numpy as np
 from prompt_jax import loading, methods, progress, recipes, train
 from prompt_jax.errors import PromptError, unknown
 from prompt_jax.inputs import given
+from prompt_jax.inputs.batching import read_ahead
 from prompt_jax.inputs.clips import sampling
 from prompt_jax.inputs.clips import transforms as clips
 from prompt_jax.inputs.given import Inputs
@@ -235,28 +235,17 @@ class _Shots:
 
     def batches(self, asked: Iterator[tuple[int, np.ndarray]]) -> Iterator[Batch]:
         """The batches asked for, two read ahead in threads."""
-        with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-            waiting: deque[tuple[Batch, list[Any]]] = deque()
-            try:
-                for draw, places in asked:
-                    image = np.empty((len(places), *self.inputs.shape), np.float32)
-                    jobs = [
-                        pool.submit(self.augmented, int(place), draw, out)
-                        for place, out in zip(places, image, strict=True)
-                    ]
-                    waiting.append(({"image": image, "label": self.labels[places]}, jobs))
-                    if len(waiting) > 2:
-                        yield _done(*waiting.popleft())
-                while waiting:
-                    yield _done(*waiting.popleft())
-            finally:
-                pool.shutdown(wait=False, cancel_futures=True)
 
+        def ask(one: tuple[int, np.ndarray]) -> tuple[np.ndarray, list[Callable[[], None]]]:
+            draw, places = one
+            image = np.empty((len(places), *self.inputs.shape), np.float32)
+            pairs = zip(places, image, strict=True)
+            return image, [functools.partial(self.augmented, int(k), draw, out) for k, out in pairs]
 
-def _done(batch, jobs):
-    for job in jobs:
-        job.result()
-    return batch
+        for (_, places), image, jobs in read_ahead(asked, ask):
+            for job in jobs:
+                job.result()
+            yield {"image": image, "label": self.labels[places]}
 
 
 def _train(name: str, method: Method, recipe: Recipe, task: Task, shots: _Shots) -> Prompts:

@@ -1,6 +1,5 @@
 """`load`: from a name, a folder or a run to a `Model`."""
 
-import functools
 import os
 import pathlib
 from typing import Any
@@ -131,12 +130,8 @@ def method_of(model: Saved) -> tuple[Method, Any]:
         PromptError: there is no such method, or its settings are others by now.
     """
     method = find_method(model.method, model.kind, model.task)
-    fields = {
-        name: tuple(value) if isinstance(value, list) else value
-        for name, value in model.settings.items()
-    }
     try:
-        return method, method.Settings(**fields)
+        return method, method.Settings(**model.settings)
     except TypeError as error:
         raise PromptError(
             f"the settings of {model.method} in model.json are of another version ({error})"
@@ -152,12 +147,8 @@ def find_method(name: str, kind: str, task: str = "classes") -> Method:
         PromptError: there is none.
     """
     if kind == "clips" and (task == "captions" or name not in methods.METHODS):
-        return recognize(methods.get_encoders(name))
+        return methods.recognize(methods.get_encoders(name))
     return methods.get(name)
-
-
-# Cached: programs are compiled for a method, by its identity.
-recognize = functools.cache(methods.recognize)
 
 
 def place(sizes: CLIPConfig, frozen: Frozen, dtype: str) -> tuple[CLIP, Frozen]:

@@ -120,9 +120,7 @@ class Model:
         else:
             run = functools.partial(programs.encode_images, self._tower, self.frozen)
         items = as_items(pictures, self.inputs)
-        features = np.zeros((len(items), self.clip.config.embed_dim), np.float32)
-        self._run(items, run, features, batch_size)
-        return features
+        return self._run(items, run, batch_size)[0]
 
     def encode_texts(self, texts: Sequence[str] | str) -> np.ndarray:
         """Features float32[N, d] of texts, L2-normalised; see `encode_images`.
@@ -209,10 +207,7 @@ class Model:
         task, prepared = self._task_of(names)
         items = as_items(pictures, self.inputs)
         run = functools.partial(programs.logits(self.method), self.prompts, prepared, task)
-        blank = jax.ShapeDtypeStruct((1, *self.inputs.shape), jnp.float32)
-        iterations = jax.eval_shape(run, blank).shape[1]
-        logits = np.full((len(items), iterations, len(names)), np.nan, np.float32)
-        errors = self._run(items, run, logits, batch_size, on_error, quiet)
+        logits, errors = self._run(items, run, batch_size, on_error, quiet)
         sources = tuple(
             os.fspath(item) if isinstance(item, PATHS) else f"#{number}"
             for number, item in enumerate(items)
@@ -301,15 +296,18 @@ class Model:
             self._tasks[None] = (task, None)
         return self._tasks[None]
 
-    def _run(self, items, run, out, batch_size, on_error=None, quiet=False):
-        """Puts what `run` says of each picture to its place in `out`; the errors by place."""
+    def _run(self, items, run, batch_size, on_error=None, quiet=False):
+        """What `run` says of each picture, NaN of one that cannot be read; the errors by place."""
         _check_number("batch_size", batch_size)
         placement = Placement()
         errors: dict[int, BadPicture] = {}
         sizes = sizes_for(batch_size, placement.devices)
         silent = quiet or len(items) < MANY
         title = f"{self.name} on {self.inputs.kind}s"
-        done, waiting = 0, None
+        done, waiting, out = 0, None, None
+        if not items:
+            blank = jax.ShapeDtypeStruct((1, *self.inputs.shape), jnp.float32)
+            return np.zeros((0, *jax.eval_shape(run, blank).shape[1:]), np.float32), errors
         with progress.silence() if silent else progress.bar(title, len(items)) as advance:
             for batch in in_batches(items, self.inputs, sizes, on_error):
                 errors |= batch.errors
@@ -317,12 +315,14 @@ class Model:
                 # The device computes this batch while the next ones are read.
                 if waiting is not None:
                     _put(out, *waiting)
+                else:
+                    out = np.full((len(items), *found.shape[1:]), np.nan, np.float32)
                 waiting = (batch.places, found)
                 done += len(batch.places) + len(batch.errors)
                 advance(done, "")
             if waiting is not None:
                 _put(out, *waiting)
-        return errors
+        return out, errors
 
 
 _OF_PICTURES = ("images", "features")

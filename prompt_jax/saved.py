@@ -144,7 +144,8 @@ def read(folder: pathlib.Path) -> Saved:
             | {
                 "class_names": tuple(content["class_names"]),
                 "sizes": CLIPConfig(**content["sizes"]),
-                "inputs": _as_tuples(Inputs(**content["inputs"])),
+                "settings": _with_tuples(content["settings"]),
+                "inputs": Inputs(**_with_tuples(content["inputs"])),
                 "prompts": prompts,
             }
         )
@@ -158,8 +159,11 @@ def read(folder: pathlib.Path) -> Saved:
     return saved
 
 
-def _as_tuples(inputs):
-    return dataclasses.replace(inputs, mean=tuple(inputs.mean), std=tuple(inputs.std))
+def _with_tuples(fields):
+    """As they were before JSON, which has lists alone."""
+    return {
+        name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()
+    }
 
 
 def _read_prompts(path, digest):

@@ -1,7 +1,6 @@
 """From a config to its parts: backbone, method, data. Every mistake in a config is met here."""
 
 import dataclasses
-import functools
 import math
 from typing import Any, NamedTuple
 
@@ -18,9 +17,9 @@ from prompt_jax.clip.memory import default_budget
 from prompt_jax.errors import PromptError, unknown
 from prompt_jax.inputs.clips.sampling import RULES
 from prompt_jax.inputs.pictures.transforms import STATS
+from prompt_jax.loading import DTYPES
 from prompt_jax.methods.method import KEPT
 
-DTYPES = ("float32", "bfloat16")
 AT_LEAST_ONE = ("batch_size", "eval_batch_size", "epochs", "log_every", "checkpoint_every")
 OPTIMIZERS = ("sgd", "adamw")
 SCHEDULES = ("coop", "constant", "cosine", "warmup_cosine", "vifi")
@@ -207,20 +206,15 @@ def find_method(config: ConfigDict, name: str = "") -> methods.Method:
     """
     name = name or config.method
     if protocols.by_captions(config):
-        return _retrieve(methods.get_encoders(name))
+        return methods.retrieve(methods.get_encoders(name))
     if on_clips(config) and name not in methods.METHODS:
-        return _recognize(methods.get_encoders(name))
+        return methods.recognize(methods.get_encoders(name))
     return methods.get(name)
 
 
 def on_clips(config: ConfigDict) -> bool:
     """Whether the config's data are clips."""
     return datasets.entry(config.data.name).kind == "clips"
-
-
-# Cached: programs are compiled for a method, by its identity.
-_retrieve = functools.cache(methods.retrieve)
-_recognize = functools.cache(methods.recognize)
 
 
 def build_method(config: ConfigDict) -> tuple[methods.Method, Any]:

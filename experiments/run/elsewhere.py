@@ -60,8 +60,7 @@ def build_config(model: Model, key: str, changes: Mapping[str, Any]) -> ConfigDi
     one = model.saved
     by_captions = one.task == "captions"
     of_clips = by_captions or one.method not in methods.METHODS
-    settings = {k: tuple(v) if isinstance(v, list) else v for k, v in one.settings.items()}
-    config = default.get_config(one.method, "clips" if of_clips else "pictures", **settings)
+    config = default.get_config(one.method, "clips" if of_clips else "pictures", **one.settings)
     config.backbone, config.activation, config.dtype = one.backbone, one.activation, one.dtype
     config.protocol = "retrieval" if by_captions else "few_shot"
     name, _ = datasets.split_domain(key)

@@ -1,10 +1,11 @@
 """Pictures or clips read ahead in threads, as batches of few sizes."""
 
+import functools
 import os
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -14,6 +15,8 @@ from prompt_jax.inputs.given import Inputs, prepare
 # A program is compiled for each size that comes up: of fewer pictures the next one is filled up.
 SIZES = (1, 4, 16, 64)
 BATCHES_AHEAD = 2
+
+Asked = TypeVar("Asked")
 
 
 class Batch(NamedTuple):
@@ -55,23 +58,37 @@ def in_batches(
         BadPicture: a file cannot be read, and `on_error` is None.
         PromptError: an array has a shape, type or range that none has.
     """
-    threads = min(8, os.cpu_count() or 1)
+
+    def ask(start: int) -> tuple[np.ndarray, list[Callable[[], None]]]:
+        some = items[start : start + sizes[-1]]
+        images = np.zeros((len(some), *inputs.shape), np.float32)
+        pairs = zip(some, images, strict=True)
+        return images, [functools.partial(prepare, item, inputs, out) for item, out in pairs]
+
     starts = range(0, len(items), sizes[-1])
-    with ThreadPoolExecutor(threads) as pool:
-        waiting: deque[tuple[int, np.ndarray, list[Future[None]]]] = deque()
+    for start, images, jobs in read_ahead(starts, ask):
+        yield _collect(start, images, jobs, sizes, on_error)
+
+
+def read_ahead(
+    asked: Iterable[Asked], ask: Callable[[Asked], tuple[np.ndarray, list[Callable[[], None]]]]
+) -> Iterator[tuple[Asked, np.ndarray, list[Future[None]]]]:
+    """What was asked for, its array, and the jobs that fill it: two are at work ahead, in threads.
+
+    Args:
+        asked: what `ask` is called with, in turn.
+        ask: gives an array, and functions that each fill a part of it.
+    """
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+        waiting: deque[tuple[Asked, np.ndarray, list[Future[None]]]] = deque()
         try:
-            for start in starts:
-                some = items[start : start + sizes[-1]]
-                images = np.zeros((len(some), *inputs.shape), np.float32)
-                jobs = [
-                    pool.submit(prepare, item, inputs, out)
-                    for item, out in zip(some, images, strict=True)
-                ]
-                waiting.append((start, images, jobs))
+            for one in asked:
+                array, parts = ask(one)
+                waiting.append((one, array, [pool.submit(part) for part in parts]))
                 if len(waiting) > BATCHES_AHEAD:
-                    yield _collect(*waiting.popleft(), sizes, on_error)
+                    yield waiting.popleft()
             while waiting:
-                yield _collect(*waiting.popleft(), sizes, on_error)
+                yield waiting.popleft()
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
 

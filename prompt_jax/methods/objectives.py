@@ -1,5 +1,6 @@
 """What encoders of clips and texts are trained for: captions against clips, or class names."""
 
+import functools
 from typing import NamedTuple
 
 import jax
@@ -21,6 +22,8 @@ class Classes(NamedTuple):
     plain: jax.Array | None
 
 
+# Cached: programs are compiled for a method, by its identity.
+@functools.cache
 def retrieve(encoders: Encoders) -> Method:
     """Captions against clips: cross-entropy over both, of the pairs of the batch.
 
@@ -55,6 +58,7 @@ def retrieve(encoders: Encoders) -> Method:
     )
 
 
+@functools.cache
 def recognize(encoders: Encoders) -> Method:
     """Class names against clips: cross-entropy over the classes.
 
