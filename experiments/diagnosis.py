@@ -29,8 +29,8 @@ import optax
 
 from data_pipelines import scenes
 from experiments.calibration import loss_at, render_scenes, to_float
+from experiments.figures import tables
 from experiments.record import workdir
-from experiments.report import tables
 from prompt_jax import methods
 from prompt_jax.clip import CLIP, Frozen, loading, normalize
 from prompt_jax.clip.image import ImageTower

@@ -23,7 +23,7 @@ from typing import NamedTuple
 import numpy as np
 
 from data_pipelines.examples import Dataset, Example
-from experiments.report import plots
+from experiments.figures import plots
 from experiments.run import building, reopening, testing
 from experiments.run.preparation import Prepared
 from prompt_jax import methods, retrieval

@@ -22,8 +22,8 @@ import jax
 import numpy as np
 
 from data_pipelines.examples import Dataset
+from experiments.figures import plots, tables
 from experiments.record import workdir
-from experiments.report import plots, tables
 from experiments.run import reopening, testing
 from experiments.run.preparation import Prepared
 from prompt_jax.errors import PromptError

@@ -184,7 +184,7 @@ def main(argv: list[str]) -> None:
         return
     parse(argv)
     from experiments import results
-    from experiments.report import tables
+    from experiments.figures import tables
     from experiments.run import experiment, sweep
 
     command_line.prepare_jax()

@@ -22,7 +22,7 @@ from ml_collections import ConfigDict
 from rich.table import Table
 
 from experiments.configs.images import quickstart
-from experiments.report import plots, tables
+from experiments.figures import plots, tables
 from experiments.run import experiment
 from prompt_jax.errors import PromptError
 

@@ -24,9 +24,7 @@ from typing import NamedTuple
 
 from rich.table import Table
 
-from experiments.record import runs
-from experiments.record.runs import RETRIEVAL, SOURCE_PROTOCOLS
-from experiments.report import (
+from experiments.figures import (
     accuracies,
     averages,
     classes,
@@ -36,8 +34,10 @@ from experiments.report import (
     retrieval,
     tables,
 )
-from experiments.report.result_table import AVERAGE, MERGED, ResultTable
-from experiments.report.retrieval import RetrievalTable
+from experiments.figures.result_table import AVERAGE, MERGED, ResultTable
+from experiments.figures.retrieval import RetrievalTable
+from experiments.record import runs
+from experiments.record.runs import RETRIEVAL, SOURCE_PROTOCOLS
 from experiments.run.experiment import STAND_IN
 from prompt_jax.errors import PromptError
 

@@ -21,7 +21,7 @@ from collections.abc import Sequence
 
 from data_pipelines import datasets
 from experiments.configs.video import quickstart
-from experiments.report import plots, tables
+from experiments.figures import plots, tables
 from experiments.run import experiment, testing
 from prompt_jax.inputs.clips.sampling import choose
 

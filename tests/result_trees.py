@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from experiments import results
+from experiments.figures import published, result_table
 from experiments.record.confusions import COLUMNS, confusion_file
-from experiments.report import published, result_table
 
 ELEVEN = published.AVERAGED["base_to_novel"]
 

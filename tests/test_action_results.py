@@ -7,9 +7,9 @@ import pytest
 from result_trees import only_table, put, put_counts, read_csv, row
 
 from experiments import results
+from experiments.figures import classes, published_actions, retrieval
+from experiments.figures.published_actions import BASE_TO_NOVEL, FEW_SHOT, KINETICS
 from experiments.record import confusions, runs
-from experiments.report import classes, published_actions, retrieval
-from experiments.report.published_actions import BASE_TO_NOVEL, FEW_SHOT, KINETICS
 from prompt_jax.metrics import harmonic_mean
 
 FRAMES = {"data": {"frames": 32}}

@@ -11,9 +11,9 @@ import pytest
 import tiny
 from ml_collections import ConfigDict
 
+from experiments.figures import tables
 from experiments.record import workdir
 from experiments.record.identity import as_json
-from experiments.report import tables
 from experiments.run import experiment, preparation, training
 from prompt_jax import methods
 from prompt_jax.clip import loading

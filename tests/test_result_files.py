@@ -12,8 +12,8 @@ from result_trees import ELEVEN, only_table, put, read_csv, row
 
 from experiments import results
 from experiments.command_line import explain
+from experiments.figures import drawing, published
 from experiments.record import runs
-from experiments.report import drawing, published
 from prompt_jax.metrics import harmonic_mean
 
 

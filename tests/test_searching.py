@@ -14,10 +14,10 @@ from data_pipelines import datasets
 from data_pipelines.errors import DataError
 from experiments import results
 from experiments.configs.video import retrieval as configs
+from experiments.figures import retrieval as report
+from experiments.figures import tables
 from experiments.record import runs
 from experiments.record.runs import METRICS, TOLD_APART, WAYS
-from experiments.report import retrieval as report
-from experiments.report import tables
 from experiments.run import batches, experiment, parallel, sweep
 from prompt_jax import methods
 from prompt_jax.captions import tokenize_captions

@@ -7,7 +7,7 @@ import pytest
 from result_trees import only_table, put, read_csv
 
 from experiments import results
-from experiments.report import drawing, plots, tables
+from experiments.figures import drawing, plots, tables
 
 FEW_SHOT = {
     "protocol": "few_shot",

@@ -7,7 +7,7 @@ from typing import Any
 from rich.table import Table
 
 from experiments.benchmark.cells import Cell
-from experiments.report import tables
+from experiments.figures import tables
 
 HEADERS = (
     "method", "K", "batch", "{0} /s", "{1} /s", "ratio", "in a row", "{0} MiB", "{1} MiB", "GFLOP",

@@ -1,1 +1,1 @@
-"""From many runs to tables and plots: read averages, then published, tables, drawing, plots."""
+"""One page of HTML about finished runs: read blocks, what a page is made of, then page."""

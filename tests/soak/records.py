@@ -21,9 +21,9 @@ import pytest
 from data_pipelines.examples import Dataset, Example
 from experiments import command_line, results
 from experiments.configs import default
+from experiments.figures import tables
 from experiments.record import workdir
 from experiments.record.log import lines_until
-from experiments.report import tables
 from experiments.run import building, experiment, preparation, training
 from experiments.run.batches import make_batches
 from experiments.run.plans import Plan

@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from data_pipelines.datasets import split_domain
+from experiments.figures import published, published_actions
+from experiments.figures.published import Published
+from experiments.figures.result_table import AVERAGE, TOP5, Key, ResultTable, Row
 from experiments.record.runs import EVALUATION, SOURCE_PROTOCOLS, SUPERVISED, TRANSFER, Run
-from experiments.report import published, published_actions
-from experiments.report.published import Published
-from experiments.report.result_table import AVERAGE, TOP5, Key, ResultTable, Row
 
 SPLITS = 3  # that a published mean over splits is over
 

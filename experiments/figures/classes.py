@@ -7,10 +7,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from experiments.figures import tables
+from experiments.figures.result_table import ResultTable, Row
 from experiments.record import confusions
 from experiments.record.confusions import Confusion
-from experiments.report import tables
-from experiments.report.result_table import ResultTable, Row
 
 FIELDS = (
     "protocol", "ablation", "backbone", "backbone_hash", "dataset", "part", "shots", "method",

@@ -3,9 +3,9 @@
 import pathlib
 import re
 
+from experiments.figures import classes, plots, published
+from experiments.figures.result_table import AVERAGE, Key, ResultTable, Row
 from experiments.record.runs import SOURCE_PROTOCOLS
-from experiments.report import classes, plots, published
-from experiments.report.result_table import AVERAGE, Key, ResultTable, Row
 
 # How Figure 8 names what it varies.
 _AXES = {

@@ -5,10 +5,10 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from experiments.figures import published_actions, published_video, tables
+from experiments.figures.published import BACKBONE_NAMES
 from experiments.record import peers
 from experiments.record.runs import EVALUATION, METRICS, RETRIEVAL, TOLD_APART, WAYS, Run
-from experiments.report import published_actions, published_video, tables
-from experiments.report.published import BACKBONE_NAMES
 
 TEST = "test"
 LEGEND = (

@@ -4,9 +4,9 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from experiments.figures import tables
+from experiments.figures.published import Published
 from experiments.record.runs import SOURCE_PROTOCOLS, Run
-from experiments.report import tables
-from experiments.report.published import Published
 
 AVERAGE = "average"
 Key = tuple[str, str]  # data set, and "base", "new", "h", "accuracy" or a number of shots …

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from data_pipelines.datasets import split_domain
+from experiments.figures.published import Published
 from experiments.record.runs import SUPERVISED, TRANSFER
-from experiments.report.published import Published
 
 PAPER = "ViLT-CLIP (AAAI 2024)"
 VIFI = "ViFi-CLIP (CVPR 2023)"

@@ -4,8 +4,8 @@ import csv
 import pathlib
 from collections.abc import Iterator, Sequence
 
+from experiments.figures.result_table import Cell, Key, ResultTable, Row
 from experiments.record.runs import SOURCE_PROTOCOLS
-from experiments.report.result_table import Cell, Key, ResultTable, Row
 
 FIELDS = (
     "protocol", "ablation", "backbone", "backbone_hash", "source", "shots", "shots_least",

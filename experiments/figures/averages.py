@@ -8,10 +8,8 @@ from dataclasses import replace
 
 from data_pipelines import scenes
 from data_pipelines.datasets import split_domain
-from experiments.record import peers, runs
-from experiments.record.runs import EVALUATION, SOURCE_PROTOCOLS, SUPERVISED, TRANSFER, Run
-from experiments.report import comparable, published, published_actions
-from experiments.report.result_table import (
+from experiments.figures import comparable, published, published_actions
+from experiments.figures.result_table import (
     AVERAGE,
     FURTHER,
     MERGED,
@@ -21,6 +19,8 @@ from experiments.report.result_table import (
     ResultTable,
     Row,
 )
+from experiments.record import peers, runs
+from experiments.record.runs import EVALUATION, SOURCE_PROTOCOLS, SUPERVISED, TRANSFER, Run
 from prompt_jax.metrics import harmonic_mean
 
 _ON_ALL = (SUPERVISED, TRANSFER)  # train on all examples, not on shots
