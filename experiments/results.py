@@ -1,6 +1,6 @@
 """The results of many runs as tables and plots, with the published figures beside them.
 
-    python -m experiments.results DIR [--out DIR/tables]
+    python -m experiments.results DIR [--out DIR/tables] [--calibration] [--intervals]
 
 Reads every results.json below DIR. Per protocol it writes one Markdown table to read, one CSV table
 to compute with (a row per method, variant, data set and metric), and plots as PNG and SVG; of runs
@@ -34,7 +34,7 @@ from experiments.figures import (
     retrieval,
     tables,
 )
-from experiments.figures.result_table import AVERAGE, MERGED, ResultTable
+from experiments.figures.result_table import AVERAGE, ECE, MERGED, ResultTable
 from experiments.figures.retrieval import RetrievalTable
 from experiments.record import runs
 from experiments.record.runs import RETRIEVAL, SOURCE_PROTOCOLS
@@ -59,18 +59,28 @@ class Summary(NamedTuple):
     remarks: Sequence[str]
 
 
-def summarize(folder: pathlib.Path) -> Summary:
+def summarize(folder: pathlib.Path, calibration: bool = False, intervals: bool = False) -> Summary:
     """Reads the runs below a folder and averages those that belong together.
+
+    Args:
+        folder: where the runs' folders are.
+        calibration: show the calibration error beside each accuracy.
+        intervals: show 95 % intervals over test pictures.
 
     Raises:
         PromptError: there is no such folder, or no run in it.
     """
-    return summarize_runs(*runs.read(folder))
+    return summarize_runs(*runs.read(folder), calibration, intervals)
 
 
-def summarize_runs(found: Sequence[runs.Run], problems: Sequence[str]) -> Summary:
-    """Averages those of these runs that belong together."""
-    done, duplicates = averages.average(found)
+def summarize_runs(
+    found: Sequence[runs.Run],
+    problems: Sequence[str],
+    calibration: bool = False,
+    intervals: bool = False,
+) -> Summary:
+    """Averages those of these runs that belong together; see `summarize`."""
+    done, duplicates = averages.average(found, calibration, intervals)
     return Summary(done, retrieval.average(found), [*problems, *duplicates])
 
 
@@ -163,6 +173,19 @@ def remarks_on(table: ResultTable) -> list[str]:
     lines = []
     if table.backbone == "embedded" or any(name.startswith("emoji") for name in table.datasets):
         lines.append(_STAND_IN)
+    cells = [cell for row in table.rows for cell in row.cells.values()]
+    if any(cell.by_seed and cell.deviation is not None for cell in cells):
+        lines.append("±: the sample standard deviation over seeds.")
+    if table.intervals and any(cell.interval for cell in cells):
+        lines.append(
+            "In brackets: the 95 % interval of the mean over test pictures (Wilson's; of H by "
+            "bootstrap); the seeds' own spread is not in it."
+        )
+    if ECE in table.further:
+        lines.append(
+            "ECE: expected calibration error of the predicted class in %, 15 bins; 0 is as sure as "
+            "right."
+        )
     lines += cautions(table)
     if _has_published(table):
         if table.backbone in published.BACKBONE_NAMES:
@@ -270,18 +293,30 @@ def start(argv: Sequence[str]) -> None:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("folder", metavar="DIR", type=pathlib.Path, help="holds the runs' folders")
     parser.add_argument("--out", type=pathlib.Path, help="where to write; default DIR/tables")
+    parser.add_argument("--calibration", action="store_true", help="with calibration errors (ECE)")
+    parser.add_argument("--intervals", action="store_true", help="with 95 %% intervals of accuracy")
     options = parser.parse_args(argv)
-    report(options.folder, options.out)
+    report(options.folder, options.out, options.calibration, options.intervals)
 
 
-def report(folder: pathlib.Path, out: pathlib.Path | None = None) -> None:
+def report(
+    folder: pathlib.Path,
+    out: pathlib.Path | None = None,
+    calibration: bool = False,
+    intervals: bool = False,
+) -> None:
     """Reads the runs below a folder, writes tables and plots, prints the main part of each.
+
+    Args:
+        folder: where the runs' folders are.
+        out: where to write; `folder`/tables if None.
+        calibration, intervals: see `summarize`.
 
     Raises:
         PromptError: see `write`.
     """
     out = out or folder / "tables"
-    summary = summarize(folder)
+    summary = summarize(folder, calibration, intervals)
     paths = write_tables(summary, out)
     show_all(summary)
     names = ", ".join(path.name for path in paths if path.suffix == ".md")

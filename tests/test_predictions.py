@@ -9,7 +9,7 @@ import tiny
 from data_pipelines.examples import Example
 from experiments.record import predictions
 from experiments.run import experiment
-from prompt_jax import evaluate, methods
+from prompt_jax import evaluate, methods, reliability
 from prompt_jax.evaluate import Likeliest
 
 NAMES = ("a", "b", "c", "d", "e", "f", "g")
@@ -115,3 +115,13 @@ def test_a_run_leaves_the_predictions_that_its_figures_count(tmp_path):
         np.testing.assert_allclose(shares.sum(axis=1), 1, rtol=1e-5)  # of four classes
         assert (np.diff(shares) <= 0).all()
     assert [row["right"] for row in rows] == right
+    sure = np.array([row["probabilities"][0] for row in rows])
+    expected = reliability.calibration_error(sure, np.array(right))
+    assert results["calibration_error"]["test"] == pytest.approx(expected, abs=1e-4)
+    assert results["confidence"]["test"] == pytest.approx(100 * sure.mean(), abs=1e-4)
+    low, high = results["interval"]["test"]
+    assert low <= results["accuracy"]["test"] <= high
+    for line in results["class_accuracy"]["test"]:
+        of_class = [row["right"] for row in rows if row["class"] == line["class"]]
+        assert (line["examples"], line["accuracy"]) == (len(of_class), 100 * np.mean(of_class))
+    assert len(results["class_accuracy"]["test"]) == len(tiny.CLASSES)

@@ -4,11 +4,12 @@ import os
 import statistics
 
 import pytest
-from result_trees import ELEVEN, only_table, put, row
+from result_trees import ELEVEN, only_table, put, read_csv, row
 
 from experiments import results
 from experiments.command_line import explain
 from experiments.record import runs
+from prompt_jax import reliability
 from prompt_jax.errors import PromptError
 from prompt_jax.metrics import harmonic_mean
 
@@ -25,6 +26,35 @@ def test_seeds_are_averaged_and_h_is_of_the_averages(tmp_path):
     each = [harmonic_mean(*pair) for pair in ((80, 60), (82, 64), (87, 59))]
     assert h.deviation == pytest.approx(statistics.stdev(each))
     assert h.mean != pytest.approx(statistics.fmean(each), abs=1e-3)
+
+
+def test_intervals_and_calibration_are_shown_where_asked(tmp_path):
+    errors = {"base": 4.0, "new": 12.0}
+    for seed, base in ((1, 70.0), (2, 90.0)):
+        accuracy = {"base": base, "new": 60.0}
+        one = {"accuracy": accuracy, "calibration_error": errors}
+        put(tmp_path, seed=seed, **one, zero_shot_calibration_error={"base": 1.0, "new": 2.0})
+    results.write(tmp_path)
+    assert "ECE" not in (plain := (tmp_path / "tables/base_to_novel.md").read_text())
+    assert "±: the sample standard deviation over seeds." in plain
+    assert "[" not in plain
+    [table], _, _ = summary = results.summarize(tmp_path, calibration=True, intervals=True)
+    cells = row(table, "coop").cells
+    # Both seeds see the same ten pictures: no twenty are averaged over.
+    assert cells["caltech101", "base"].interval == reliability.wilson(80.0, 10)
+    assert cells["caltech101", "h"].interval == reliability.harmonic(80.0, 10, 60.0, 10)
+    assert cells["caltech101", "new, ECE"].mean == 12.0
+    assert ("caltech101", "h, ECE") not in cells
+    assert row(table, "zero_shot").cells["caltech101", "new, ECE"].mean == 2.0
+    results.write_tables(summary, tmp_path / "tables")
+    asked = (tmp_path / "tables/base_to_novel.md").read_text()
+    assert "80.00 ± 14.14 [49.0, 94.3]" in asked and "new, ECE" in asked
+    [base] = [
+        line
+        for line in read_csv(tmp_path / "tables/base_to_novel.csv")
+        if (line["method"], line["metric"]) == ("coop", "base")
+    ]
+    assert (base["low"], base["high"]) == ("49.0162", "94.3318")
 
 
 def test_one_seed_has_no_deviation(tmp_path):

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import tiny
 from clip_files import write_folder
@@ -18,7 +19,7 @@ from experiments.figures import retrieval as report
 from experiments.figures import tables
 from experiments.record import runs
 from experiments.record.runs import METRICS, TOLD_APART, WAYS
-from experiments.run import batches, experiment, parallel, sweep
+from experiments.run import batches, experiment, parallel, sweep, testing
 from prompt_jax import methods
 from prompt_jax.captions import tokenize_captions
 from prompt_jax.clip import tokenizer
@@ -75,6 +76,30 @@ def test_a_run_says_how_captions_and_clips_found_each_other(searched):
     assert one["accuracy"]["test"] == one["ranks"]["test"]["t2v"]["R@1"]
     assert one["pictures"]["test_test"] == one["captions"]["test"] == 33
     assert one["trainable_parameters"] > 0 and one["shots_per_class"] is None
+
+
+def test_each_search_is_kept_with_what_it_found(searched):
+    found, folder = searched
+    rows = pq.read_table(folder / "vop_f_p/predictions-test.parquet").to_pylist()
+    ways = {way: [row for row in rows if row["direction"] == way] for way in WAYS}
+    assert [len(some) for some in ways.values()] == [33, 33]
+    for way, some in ways.items():
+        figures = found["vop_f_p"]["ranks"]["test"][way]
+        assert np.mean([row["rank"] for row in some]) == pytest.approx(figures["MnR"])
+        for row in some:
+            own = row["path"] if way == "t2v" else row["caption"]
+            if way == "t2v" and row["rank"] <= 5 and row["rank"].is_integer():
+                assert row["top5"][int(row["rank"]) - 1] == own
+            assert len(row["top5"]) == len(row["similarities"]) == 5
+            assert row["similarities"] == sorted(row["similarities"], reverse=True)
+            assert (row["caption"] is None) == (way == "v2t")
+    with (folder / "vop_f_p" / testing.ranks_file("test")).open(newline="") as file:
+        lines = list(csv.DictReader(file))
+    assert [float(line["rank"]) for line in lines] == [row["rank"] for row in ways["t2v"]]
+    for ranks in (found["vop_f_p"]["rank_intervals"], found["zero_shot"]["rank_intervals"]):
+        assert tuple(ranks["test"]) == WAYS
+    low, high = found["vop_f_p"]["rank_intervals"]["test"]["t2v"]["R@5"]
+    assert low <= found["vop_f_p"]["ranks"]["test"]["t2v"]["R@5"] <= high
 
 
 def test_zero_shot_clip_is_the_same_beside_a_method_and_by_itself(searched):

@@ -10,7 +10,7 @@ from experiments.record.runs import SOURCE_PROTOCOLS
 FIELDS = (
     "protocol", "ablation", "backbone", "backbone_hash", "source", "shots", "shots_least",
     "shots_most", "method", "variant", "settings", "dataset", "metric", "mean", "std", "n_seeds",
-    "published", "difference", "published_source",
+    "low", "high", "published", "difference", "published_source",
 )  # fmt: skip
 
 
@@ -21,7 +21,7 @@ def lines(table: ResultTable, columns: dict[str, Key]) -> list[list[str]]:
         cells = [row.cells.get(key) for key in columns.values()]
         if not any(cells):
             continue
-        found.append([row.label, _seeds(cells), *(_text(cell) for cell in cells)])
+        found.append([row.label, _seeds(cells), *(_text(cell, table.intervals) for cell in cells)])
         if any(cell and cell.published for cell in cells):
             printed = [f"{c.published.value:.2f}" if c and c.published else "" for c in cells]
             differences = [c.difference if c else None for c in cells]
@@ -38,11 +38,15 @@ def _seeds(cells: Sequence[Cell | None]) -> str:
     return " to ".join(str(number) for number in dict.fromkeys((numbers[0], numbers[-1])))
 
 
-def _text(cell: Cell | None) -> str:
+def _text(cell: Cell | None, intervals: bool) -> str:
     if cell is None:
         return ""
     deviation = cell.deviation
-    return f"{cell.mean:.2f}" + ("" if deviation is None else f" ± {deviation:.2f}")
+    text = f"{cell.mean:.2f}" + ("" if deviation is None else f" ± {deviation:.2f}")
+    if not intervals or cell.interval is None:
+        return text
+    low, high = cell.interval
+    return f"{text} [{low:.1f}, {high:.1f}]"
 
 
 def write_csv(
@@ -91,6 +95,8 @@ def _record(table: ResultTable, row: Row, key: Key, cell: Cell) -> dict[str, obj
         "mean": number(cell.mean),
         "std": number(cell.deviation),
         "n_seeds": cell.seeds,
+        "low": number(cell.interval[0] if cell.interval else None),
+        "high": number(cell.interval[1] if cell.interval else None),
         "published": number(cell.published.value if cell.published else None),
         "difference": number(cell.difference),
         "published_source": cell.published.source if cell.published else "",

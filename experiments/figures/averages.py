@@ -11,6 +11,7 @@ from data_pipelines.datasets import split_domain
 from experiments.figures import comparable, published, published_actions
 from experiments.figures.result_table import (
     AVERAGE,
+    ECE,
     FURTHER,
     MERGED,
     TOP5,
@@ -22,18 +23,25 @@ from experiments.figures.result_table import (
 from experiments.record import peers, runs
 from experiments.record.runs import EVALUATION, SOURCE_PROTOCOLS, SUPERVISED, TRANSFER, Run
 from prompt_jax.metrics import harmonic_mean
+from prompt_jax.reliability import harmonic, wilson
 
 _ON_ALL = (SUPERVISED, TRANSFER)  # train on all examples, not on shots
 _REVERSALS = {name: action.reversal for name, action in scenes.ACTIONS.items()}
 
 
-def average(found: Sequence[Run]) -> tuple[list[ResultTable], list[str]]:
+def average(
+    found: Sequence[Run], calibration: bool = False, intervals: bool = False
+) -> tuple[list[ResultTable], list[str]]:
     """Averages over seeds and data sets.
 
     H of a data set is that of its seed-averaged base and new accuracies, H of an average that of
     the averaged base and new, as the CoOp family of papers does. An average is given to rows that
     have every data set of the table, and compared with the published one only if it is over the
     same data sets. Runs are never averaged with a second run of the same seed: the newer counts.
+
+    Args:
+        found: the runs.
+        calibration, intervals: whether tables show them; they have them.
 
     Returns:
         tables, and a line for each run that did not count.
@@ -48,8 +56,10 @@ def average(found: Sequence[Run]) -> tuple[list[ResultTable], list[str]]:
         groups[key].append(run)
     done, duplicates = [], []
     for key in sorted(groups, key=lambda key: (runs.PROTOCOLS.index(key[0]), *map(str, key[1:]))):
-        table = ResultTable(*key)
+        table = ResultTable(*key, intervals=intervals)
         duplicates += _fill(table, groups[key])
+        if not calibration:
+            table.further = [measure for measure in table.further if measure != ECE]
         done.append(table)
     return done, duplicates
 
@@ -131,6 +141,8 @@ def _measured(run: Run) -> list[tuple[Key, list[float]]]:
         found.append(((dataset, column), steps))
         if name in run.top5:
             found.append(((dataset, f"{column}, {TOP5}"), [run.top5[name]]))
+        if name in run.calibration:
+            found.append(((dataset, f"{column}, {ECE}"), [run.calibration[name]]))
         of_clips = name if run.protocol in SOURCE_PROTOCOLS else run.dataset
         if name in run.confusions and of_clips.startswith("emoji_clips"):
             merged = run.confusions[name].accuracy(_REVERSALS)
@@ -187,10 +199,12 @@ def _row_order(row: Row) -> tuple:
 
 
 def _cells(table: ResultTable, row: Row) -> dict[Key, Cell]:
-    cells = {}
+    cells, pictures = {}, _pictures(row)
     for key, seeds in row.measured.items():
         by_seed = {seed: steps[-1] for seed, steps in seeds.items()}
-        cells[key] = Cell(statistics.fmean(by_seed.values()), by_seed, len(by_seed))
+        mean, number = statistics.fmean(by_seed.values()), pictures.get(key)
+        interval = wilson(mean, number) if number else None
+        cells[key] = Cell(mean, by_seed, len(by_seed), interval=interval)
     for whole, names in table.splits.items():
         for name, column in [key for key in cells if key[0] == whole]:
             spread = statistics.stdev(cells[part, column].mean for part in names)
@@ -200,14 +214,28 @@ def _cells(table: ResultTable, row: Row) -> dict[Key, Cell]:
         parts = [cells[name, column] for name in table.averaged if (name, column) in cells]
         if len(parts) == len(table.averaged) > 1:
             cells[AVERAGE, column] = _mean(parts)
-    for ending in endings:
+    for ending in [one for one in endings if ECE not in one]:
         for name in [name for name, column in cells if column == f"base{ending}"]:
             if new := cells.get((name, f"new{ending}")):
-                cells[name, f"h{ending}"] = _harmonic(cells[name, f"base{ending}"], new)
+                cells[name, f"h{ending}"] = h = _harmonic(cells[name, f"base{ending}"], new)
+                numbers = [pictures.get((name, half)) for half in ("base", "new")]
+                if not ending and (base_number := numbers[0]) and (new_number := numbers[1]):
+                    base = cells[name, "base"].mean
+                    interval = harmonic(base, base_number, new.mean, new_number)
+                    cells[name, "h"] = replace(h, interval=interval)
     return {
         key: replace(cell, published=comparable.beside(table, row, key))
         for key, cell in cells.items()
     }
+
+
+def _pictures(row: Row) -> dict[Key, int]:
+    """How many test pictures each accuracy is of, where all runs of the row agree."""
+    found: dict[Key, set[int]] = defaultdict(set)
+    for run in row.runs:
+        for name in run.accuracy:
+            found[_key(run, name)].add(run.data.get(f"pictures of {name}", 0))
+    return {key: next(iter(numbers)) for key, numbers in found.items() if len(numbers) == 1}
 
 
 def _mean(parts: Sequence[Cell]) -> Cell:

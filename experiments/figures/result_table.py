@@ -7,12 +7,14 @@ from dataclasses import dataclass, field
 from experiments.figures import tables
 from experiments.figures.published import Published
 from experiments.record.runs import SOURCE_PROTOCOLS, Run
+from prompt_jax.reliability import Interval
 
 AVERAGE = "average"
 Key = tuple[str, str]  # data set, and "base", "new", "h", "accuracy" or a number of shots …
 TOP5 = "top-5"  # the right class is among the five likeliest
 MERGED = "reversals merged"  # an action's reversal counts as the action
-FURTHER = (TOP5, MERGED)  # … of which these are said behind a comma: "16, top-5"
+ECE = "ECE"  # expected calibration error: how far confidence and accuracy lie apart
+FURTHER = (TOP5, MERGED, ECE)  # … of which these are said behind a comma: "16, top-5"
 Seeds = dict[int, list[float]]  # seed to accuracy after each iteration; the last is the result
 
 
@@ -27,6 +29,8 @@ class Cell:
         seeds: how many; the fewest of any data set.
         published: the same figure in a paper, if it is comparable.
         spread: of a mean over a data set's splits, their sample standard deviation.
+        interval: 95 % over the test pictures, of the mean over seeds; None of averages over data
+            sets, and of what is no accuracy.
     """
 
     mean: float
@@ -34,6 +38,7 @@ class Cell:
     seeds: int
     published: Published | None = None
     spread: float | None = None
+    interval: Interval | None = None
 
     @property
     def deviation(self) -> float | None:
@@ -91,7 +96,8 @@ class ResultTable:
         shots: training pictures per class; None in few-shot learning, where it is the column, and
             where all of a data set is trained on.
         columns: metrics, or numbers of shots, in order.
-        further: those of `FURTHER` that some cell has.
+        further: those of `FURTHER` that some cell has, and are shown: `ECE` where asked.
+        intervals: whether intervals are shown.
         splits: data set to its parts, "name:val1", …, where the mean over them is a figure.
         datasets: in order; AVERAGE is not among them.
         shots_there: by trained data set and the shots asked for, the fewest and most of a class.
@@ -117,6 +123,7 @@ class ResultTable:
     departures: list[str] = field(default_factory=list)
     unlike: list[str] = field(default_factory=list)
     further: list[str] = field(default_factory=list)
+    intervals: bool = False
     splits: dict[str, list[str]] = field(default_factory=dict)
 
     @property

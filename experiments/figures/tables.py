@@ -51,6 +51,21 @@ def _print_accuracies(results: Mapping[str, Any]) -> None:
     label = results["method"] + (f" ({in_words(chosen['values'])})" if chosen else "")
     table.add_row(label, *cells(results if with_h else results["accuracy"]))
     show(table)
+    _print_reliability(results)
+
+
+def _print_reliability(results: Mapping[str, Any]) -> None:
+    """The intervals over pictures, and how sure the answers are beside how right."""
+    if not results.get("interval"):  # an earlier version's
+        return
+    ends = [f"{key} {low:.1f} to {high:.1f}" for key, (low, high) in results["interval"].items()]
+    print(f"95 % intervals over test pictures, in %: {', '.join(ends)}")
+    errors, sure = results["calibration_error"], results["confidence"]
+    told = [
+        f"{key} {error:.1f} (mean confidence {sure[key]:.1f}, right {results['accuracy'][key]:.1f})"
+        for key, error in errors.items()
+    ]
+    print(f"calibration error (ECE), in %: {', '.join(told)}")
 
 
 def _print_ranks(results: Mapping[str, Any]) -> None:

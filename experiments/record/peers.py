@@ -51,6 +51,7 @@ def with_zero_shot(runs: Sequence[Run]) -> list[Run]:
                     train_seconds=0.0,
                     per_iteration={},
                     top5={},
+                    calibration=run.zero_shot_calibration,
                     confusions={},
                     chosen={},
                     config=reduced(run),

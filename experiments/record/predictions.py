@@ -1,4 +1,4 @@
-"""What each test picture was taken for: the Parquet file of a test set, a row a picture or clip."""
+"""What each test picture was taken for, and what each caption found: a Parquet file a test set."""
 
 import os
 import pathlib
@@ -10,7 +10,9 @@ import pyarrow as pa
 import pyarrow.parquet
 
 from data_pipelines.examples import Example
-from prompt_jax.evaluate import Likeliest
+from prompt_jax.evaluate import TOP, Likeliest
+from prompt_jax.metrics import Ranks
+from prompt_jax.retrieval import Directions
 
 
 def predictions_file(key: str) -> str:
@@ -39,12 +41,10 @@ def write(
     labels = np.array([example.label for example in examples])
     if not np.array_equal(labels, found.labels):
         raise ValueError("the predictions are not those of these examples, in their order")
-    spans = [example.span or (None, None) for example in examples]
     last = len(found.classes) - 1
     columns: dict[str, Any] = {
         "path": [_as_text(example.picture) for example in examples],
-        "start": pa.array([start for start, _ in spans], pa.float64()),
-        "end": pa.array([end for _, end in spans], pa.float64()),
+        **_spans(examples),
         "label": pa.array(labels, pa.int32()),
         "class": [names[label] for label in labels],
         "right": found.classes[last, :, 0] == labels,
@@ -52,6 +52,71 @@ def write(
     }
     for iteration in range(last):
         columns |= _top(names, found, iteration, f"_after_{iteration}")
+    _write_whole(path, columns)
+
+
+def write_searches(
+    path: pathlib.Path,
+    clips: Sequence[Example],
+    ranks: Directions,
+    zero_shot: Directions,
+    similarities: np.ndarray,
+) -> None:
+    """Writes one row for each caption that searches clips, then one for each clip that searches
+    captions; whole or not at all.
+
+    Columns: direction (t2v, v2t), path, start, end, caption (null of clips), rank and
+    zero_shot_rank (from 1, of ties their mean), top5 and similarities: the nearest clips' paths, or
+    the nearest captions, the nearest first.
+
+    Args:
+        path: see `predictions_file`.
+        clips: M, as they were tested; their captions, one after another, are N.
+        ranks, zero_shot: by the method and by zero-shot CLIP.
+        similarities: float[N, M], by the method.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    captions = [caption for clip in clips for caption in clip.captions]
+    paths = [_as_text(clip.picture) for clip in clips]
+    owners = [clip for clip in clips for _ in clip.captions]
+    asked = [*owners, *clips]
+    near = [_nearest(similarities, paths), _nearest(similarities.T, captions)]
+    columns = {
+        "direction": ["t2v"] * len(captions) + ["v2t"] * len(clips),
+        "path": [_as_text(clip.picture) for clip in asked],
+        **_spans(asked),
+        "caption": pa.array([*captions, *[None] * len(clips)], pa.string()),
+        "rank": np.concatenate([_middle(one) for one in ranks]),
+        "zero_shot_rank": np.concatenate([_middle(one) for one in zero_shot]),
+        "top5": [names for one in near for names, _ in one],
+        "similarities": [shares for one in near for _, shares in one],
+    }
+    _write_whole(path, columns)
+
+
+def _middle(ranks: Ranks) -> np.ndarray:
+    return (ranks.first + ranks.last) / 2
+
+
+def _nearest(similarities: np.ndarray, names: Sequence[str]) -> list[tuple[list[str], list[float]]]:
+    found = []
+    for row in similarities:
+        places = np.argsort(-row, kind="stable")[:TOP].tolist()
+        found.append(([names[place] for place in places], row[places].tolist()))
+    return found
+
+
+def _spans(examples: Sequence[Example]) -> dict[str, pa.Array]:
+    spans = [example.span or (None, None) for example in examples]
+    return {
+        "start": pa.array([start for start, _ in spans], pa.float64()),
+        "end": pa.array([end for _, end in spans], pa.float64()),
+    }
+
+
+def _write_whole(path: pathlib.Path, columns: dict[str, Any]) -> None:
     unfinished = path.with_name(f"{path.name}.unfinished")
     try:
         pyarrow.parquet.write_table(pa.table(columns), unfinished, compression="zstd")

@@ -25,13 +25,25 @@ from experiments.run import (
 )
 from experiments.run.plans import Plan
 from experiments.run.preparation import Prepared, finished, load, prepare
-from prompt_jax import saved
+from prompt_jax import reliability, saved
 from prompt_jax.files import seal
 from prompt_jax.metrics import harmonic_mean
 
 STAND_IN = (
     "the embedded CLIP and scenes are a small stand-in: figures on them say how methods learn, "
     "and are not comparable with published ones"
+)
+
+
+# Of classes; evaluations of earlier versions lack them.
+_RELIABILITY = (
+    "interval",
+    "zero_shot_interval",
+    "calibration_error",
+    "zero_shot_calibration_error",
+    "confidence",
+    "zero_shot_confidence",
+    "class_accuracy",
 )
 
 
@@ -144,6 +156,9 @@ def collect(
     if config.protocol == "base_to_novel":
         results |= accuracy | {"h": harmonic_mean(accuracy["base"], accuracy["new"])}
         zero_shot["h"] = harmonic_mean(zero_shot["base"], zero_shot["new"])
+        for field, halves in (("interval", accuracy), ("zero_shot_interval", zero_shot)):
+            numbers = [(halves[half], evaluations[half]["pictures"]) for half in ("base", "new")]
+            figures[field]["h"] = [*reliability.harmonic(*numbers[0], *numbers[1])]
     if config.protocol == "zero_shot_transfer":
         results["over_lists"] = over_lists(accuracy)
         results["zero_shot_over_lists"] = over_lists(zero_shot)
@@ -165,6 +180,7 @@ def figures_of(evaluations: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
     figures = {
         "accuracy": all_of("accuracy"),
         "zero_shot": all_of("zero_shot"),
+        **{field: where_there(field) for field in _RELIABILITY},
         "top5": where_there("top5"),
         "zero_shot_top5": where_there("zero_shot_top5"),
         "per_iteration": all_of("per_iteration"),
@@ -176,6 +192,8 @@ def figures_of(evaluations: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
     }
     if "ranks" in next(iter(evaluations.values())):
         figures |= {field: all_of(field) for field in ("ranks", "zero_shot_ranks", "captions")}
+        intervals = ("rank_intervals", "zero_shot_rank_intervals")
+        figures |= {field: where_there(field) for field in intervals}
     return figures
 
 

@@ -12,10 +12,11 @@ from data_pipelines.examples import Dataset
 from experiments.record import confusions, predictions
 from experiments.record.runs import METRICS, TOLD_APART, WAYS
 from experiments.run.preparation import Testable
-from prompt_jax import methods, metrics, progress, retrieval
+from prompt_jax import methods, metrics, progress, reliability, retrieval
 from prompt_jax.captions import tokenize_captions
-from prompt_jax.evaluate import Evaluator
+from prompt_jax.evaluate import Evaluator, Likeliest
 from prompt_jax.methods import Encoders, Prompts, Task
+from prompt_jax.retrieval import Directions
 
 
 def test(run: Testable, prompts: Prompts, key: str) -> dict[str, Any]:
@@ -51,15 +52,39 @@ def classify(
         run.folder / predictions.predictions_file(key), dataset.test, names, found[0].likeliest
     )
     confusions.write(run.folder / confusions.confusion_file(key), names, found[0].confusion)
+    own, zero_shot = (_reliability(one.likeliest) for one in (found[0], found[-1]))
     return {
         "accuracy": found[0].final,
         "zero_shot": found[-1].final,
+        **own,
+        **{f"zero_shot_{field}": value for field, value in zero_shot.items()},
+        "class_accuracy": _by_class(names, found[0].confusion),
         "top5": found[0].top5,
         "zero_shot_top5": found[-1].top5,
         "per_iteration": found[0].per_iteration,
         "classes": len(names),
         "pictures": found[0].pictures,
     }
+
+
+def _reliability(found: Likeliest) -> dict[str, Any]:
+    """Of the last iteration: 95 % interval, calibration error and mean confidence, percent."""
+    sure, right = found.probabilities[-1, :, 0], found.classes[-1, :, 0] == found.labels
+    return {
+        "interval": [*reliability.wilson(100 * float(np.mean(right)), len(right))],
+        "calibration_error": reliability.calibration_error(sure, right),
+        "confidence": 100 * float(np.mean(sure, dtype=np.float64)),
+    }
+
+
+def _by_class(names: Sequence[str], confusion: np.ndarray) -> list[dict[str, Any]]:
+    """A line for each class that is tested, in the order of labels: names may repeat."""
+    number, right = confusion.sum(axis=1).tolist(), np.diagonal(confusion).tolist()
+    return [
+        {"class": name, "examples": n, "accuracy": 100 * hits / n}
+        for name, n, hits in zip(names, number, right, strict=True)
+        if n
+    ]
 
 
 def search(
@@ -76,7 +101,7 @@ def search(
     clips = retrieval.encode_clips(compared, batches, len(dataset.test))
     captions = [caption for example in dataset.test for caption in example.captions]
     owner = np.repeat(np.arange(len(dataset.test)), [len(one.captions) for one in dataset.test])
-    found, places = [], []
+    found, places, all_scores = [], [], []
     for one, features in zip(compared, clips, strict=True):
         texts, place = _encode_texts(run, one, captions)
         similarities = (texts @ features.T)[place]
@@ -85,17 +110,36 @@ def search(
         if dataset.reversals:
             apart = metrics.told_apart(similarities, owner, _reversals(dataset)[owner])
             found[-1][WAYS[0]][TOLD_APART] = apart
-        places.append(ranks.text_to_video)
-    _write_ranks(run.folder / ranks_file(key), dataset, places)
+        places.append(ranks)
+        all_scores.append(similarities)
+    _write_ranks(run.folder / ranks_file(key), dataset, [one.text_to_video for one in places])
+    predictions.write_searches(
+        run.folder / predictions.predictions_file(key),
+        dataset.test,
+        places[0],
+        places[-1],
+        all_scores[0],
+    )
     return {
         "accuracy": found[0]["t2v"]["R@1"],
         "zero_shot": found[-1]["t2v"]["R@1"],
         "per_iteration": [found[0]["t2v"]["R@1"]],
         "ranks": found[0],
         "zero_shot_ranks": found[-1],
+        "rank_intervals": _intervals(places[0], owner),
+        "zero_shot_rank_intervals": _intervals(places[-1], owner),
         "classes": 0,
         "pictures": len(dataset.test),
         "captions": len(captions),
+    }
+
+
+def _intervals(ranks: Directions, owner: np.ndarray) -> dict[str, dict[str, Any]]:
+    """95 % intervals of R@K, by direction and metric."""
+    asks = dict(zip(WAYS, (owner, np.arange(owner.max() + 1)), strict=True))
+    return {
+        way: {f"R@{k}": [*reliability.recall(one, asks[way], k)] for k in (1, 5, 10)}
+        for way, one in zip(WAYS, ranks, strict=True)
     }
 
 

@@ -1,0 +1,80 @@
+"""How far figures can be trusted: intervals over what is tested, calibration of the answers."""
+
+import math
+
+import numpy as np
+
+from prompt_jax.metrics import Ranks, harmonic_mean
+
+BINS = 15
+RESAMPLES = 2000
+_Z = 1.959963984540054  # of the normal distribution 95 % lie within ± this
+_TAILS = (2.5, 97.5)
+
+Interval = tuple[float, float]
+"""The ends of a 95 % interval, in percent."""
+
+
+def wilson(percent: float, number: int) -> Interval:
+    """The 95 % interval of an accuracy over so many pictures (Wilson, 1927).
+
+    Args:
+        percent: what was right; of several seeds on the same pictures their mean.
+        number: of pictures, at least 1.
+    """
+    share, z2 = percent / 100, _Z**2
+    middle = (share + z2 / (2 * number)) / (1 + z2 / number)
+    half = _Z / (1 + z2 / number)
+    half *= math.sqrt(share * (1 - share) / number + z2 / (4 * number**2))
+    # At 0 and 100 % an end is the figure itself, which rounding must not leave outside.
+    return min(percent, 100 * (middle - half)), max(percent, 100 * (middle + half))
+
+
+def harmonic(base: float, base_number: int, new: float, new_number: int) -> Interval:
+    """The 95 % interval of H, by a bootstrap over the pictures of both halves; the same each time.
+
+    Args:
+        base, new: accuracies, percent.
+        base_number, new_number: of pictures.
+    """
+    rng = np.random.default_rng(0)
+    halves = [
+        100 * rng.binomial(number, percent / 100, RESAMPLES) / number
+        for percent, number in ((base, base_number), (new, new_number))
+    ]
+    drawn = [harmonic_mean(*pair) for pair in zip(*map(np.ndarray.tolist, halves), strict=True)]
+    return _ends(np.array(drawn))
+
+
+def recall(ranks: Ranks, clip_of_query: np.ndarray, k: int) -> Interval:
+    """The 95 % interval of R@k, by a bootstrap over clips: captions of one are not independent.
+
+    Args:
+        ranks: of N queries.
+        clip_of_query: int[N], the clip of each, from 0; each clip has one.
+        k: ranks up to this count.
+    """
+    ties = ranks.last - ranks.first + 1
+    hits = np.clip(k - ranks.first + 1, 0, ties) / ties
+    of_clip, queries = np.bincount(clip_of_query, hits), np.bincount(clip_of_query)
+    number, rng = len(queries), np.random.default_rng(0)
+    drawn = rng.multinomial(number, np.full(number, 1 / number), RESAMPLES)
+    return _ends(100 * (drawn @ of_clip) / (drawn @ queries))
+
+
+def _ends(drawn: np.ndarray) -> Interval:
+    low, high = np.percentile(drawn, _TAILS).tolist()
+    return low, high
+
+
+def calibration_error(sure: np.ndarray, right: np.ndarray) -> float:
+    """Expected calibration error, percent: 15 bins of equal width (Guo et al., ICML 2017).
+
+    Args:
+        sure: float[n], the probability of the likeliest class of each picture.
+        right: bool[n], whether it is the right one.
+    """
+    # (0, 1/15] is the first.
+    place = np.clip(np.ceil(np.asarray(sure, np.float64) * BINS).astype(int) - 1, 0, BINS - 1)
+    gaps = np.bincount(place, right, BINS) - np.bincount(place, sure, BINS)
+    return float(100 * np.abs(gaps).sum() / len(right))
