@@ -124,8 +124,8 @@ def write_tables(summary: Summary, out: pathlib.Path) -> list[pathlib.Path]:
                 paths.append(out / f"{protocol}-classes.csv")
                 accuracies.write_csv(paths[-1], of_classes, classes.FIELDS)
         for table in done:
-            paths += drawing.draw(table, out, title(table))
-            paths += drawing.draw_confusions(table, out, title(table))
+            paths += drawing.draw(table, out, heading(table))
+            paths += drawing.draw_confusions(table, out, heading(table))
         if searches:
             paths += _write_searches(searches, left_out, out)
     except OSError as error:
@@ -146,7 +146,9 @@ def _write_searches(
     accuracies.write_csv(paths[1], records)
     for table in searches:
         name = re.sub(r"[^\w.]+", "-", table.title)
-        paths += plots.plot_bars(out / f"{name}.png", retrieval.bars(table), table.title, "R@1 (%)")
+        paths += plots.plot_bars(
+            out / f"{name}.png", retrieval.bars(table), table.heading, "R@1 (%)"
+        )
     return paths
 
 
@@ -155,7 +157,12 @@ def _is_stand_in(table: RetrievalTable) -> bool:
 
 
 def title(table: ResultTable) -> str:
-    """What was measured, on what, with how many shots."""
+    """What was measured, on what, with how many shots; the backbone with its hash."""
+    return f"{heading(table)} ({table.backbone_hash[:8]})"
+
+
+def heading(table: ResultTable) -> str:
+    """The same without the hash, as a figure in a paper has it."""
     parts = [f"{table.protocol}{', ablation: ' * bool(table.ablation)}{table.ablation}"]
     if table.protocol in SOURCE_PROTOCOLS:
         by = f" by {table.trained_by}" if table.trained_by else ""
@@ -165,7 +172,7 @@ def title(table: ResultTable) -> str:
     if table.shots is not None:
         _, most = table.shots_of(table.shots)
         parts.append(tables.count_shots(table.shots, most, most))
-    return ", ".join([*parts, f"backbone {table.backbone} ({table.backbone_hash[:8]})"])
+    return ", ".join([*parts, f"backbone {table.backbone}"])
 
 
 def remarks_on(table: ResultTable) -> list[str]:

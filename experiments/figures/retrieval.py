@@ -58,15 +58,17 @@ class RetrievalTable:
 
     @property
     def title(self) -> str:
-        """What was measured, on what."""
+        """What was measured, on what; the backbone with its hash."""
+        return f"{self.heading} ({self.backbone_hash[:8]})"
+
+    @property
+    def heading(self) -> str:
+        """The same without the hash, as a figure in a paper has it."""
         ablation = f", ablation: {self.ablation}" if self.ablation else ""
         data = self.dataset
         if self.protocol == EVALUATION:
             data = f"trained on {data} by {RETRIEVAL}"
-        return (
-            f"{self.protocol}{ablation}, {data}, backbone {self.backbone} "
-            f"({self.backbone_hash[:8]})"
-        )
+        return f"{self.protocol}{ablation}, {data}, backbone {self.backbone}"
 
 
 def average(found: Sequence[Run]) -> list[RetrievalTable]:
