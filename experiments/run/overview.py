@@ -45,10 +45,10 @@ def describe(plan: Plan, trains: bool) -> list[str]:
     if trains:
         known = plan.train.class_names
         val = f", {len(plan.train.val):,} for validation" if plan.train.val else ""
-        lines.append(f"train ({plan.train.name}): " + _counted(plan.train, plan.train.train, val))
+        lines.append(f"train ({plan.title}): " + _counted(plan.train, plan.train.train, val))
     for key, dataset in plan.tests.items():
         same = known == dataset.class_names
-        title = dataset.name if key == "test" else key
+        title = plan.title if key == "test" else key
         lines.append(f"test ({title}): " + _counted(dataset, dataset.test, "", same))
         known = known or dataset.class_names
     return lines
@@ -56,9 +56,9 @@ def describe(plan: Plan, trains: bool) -> list[str]:
 
 def _describe_captions(plan: Plan, trains: bool) -> list[str]:
     """The same, where captions are told apart."""
-    parts = [("train", plan.train.name, plan.train.train)] if trains else []
+    parts = [("train", plan.title, plan.train.train)] if trains else []
     parts += [
-        ("test", dataset.name if key == "test" else key, dataset.test)
+        ("test", plan.title if key == "test" else key, dataset.test)
         for key, dataset in plan.tests.items()
     ]
     return [

@@ -16,7 +16,7 @@ from data_pipelines.examples import Dataset, Example
 from data_pipelines.layouts import automatic
 from data_pipelines.pictures import readers
 from experiments.record import identity
-from experiments.run import protocols
+from experiments.run import protocols, titles
 from experiments.run.batches import PictureBatches, make_batches
 from prompt_jax import progress
 from prompt_jax.errors import PromptError
@@ -49,6 +49,7 @@ class Plan:
         bad: (path, reason) of pictures that are left out.
         by_captions: whether captions are told apart, and no classes.
         divided: whole, the data sets that came without a split.
+        called: what results call the data set that is trained on; "" as it is.
     """
 
     train: Dataset
@@ -59,6 +60,12 @@ class Plan:
     bad: tuple[tuple[str, str], ...] = ()
     by_captions: bool = False
     divided: tuple[Dataset, ...] = ()
+    called: str = ""
+
+    @property
+    def title(self) -> str:
+        """What results call the data set that is trained on."""
+        return self.called or self.train.name
 
     def used(self, dataset: Dataset) -> list[Example]:
         """All examples of a run that are read from where `dataset` is: base and new halves, e.g."""
@@ -107,6 +114,7 @@ def build(config: ConfigDict, image_size: int, uses_validation: bool) -> Plan:
         _undrawn(load, train),
         by_captions=by_captions,
         divided=_divided(load, (train, *tests.values())),
+        called=titles.called(config, train.name),
     )
 
 
