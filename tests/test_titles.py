@@ -32,7 +32,7 @@ def test_several_titled_data_sets_are_one_sweep_with_tables_by_their_names(tmp_p
         f"{name}/zero_shot/1shots-seed1" for name in ("birds", "cars")
     ]
     said = capsys.readouterr().out
-    assert "test (birds): 2 classes" in said and "test (cars): 2 classes" in said
+    assert "test (birds): a, b" in said and "test (cars): a, b" in said
     results.report(tmp_path / "out")
     table = (tmp_path / "out/tables/few_shot.md").read_text()
     assert "birds" in table and "cars" in table and "folder" not in table
