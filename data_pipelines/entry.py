@@ -45,3 +45,8 @@ class Entry:
     clean: Callable[[str], str | None] = class_names.spaces
     repeated_names: bool = False
     split_sha256: str | None = None
+
+    @property
+    def is_own(self) -> bool:
+        """Whether it stands for whatever people have: nothing is known of it before."""
+        return self.counts is None and self.num_classes is None

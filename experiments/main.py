@@ -199,7 +199,7 @@ def main(argv: list[str]) -> None:
                 results.report(workdir)
         return
     [one] = sweep.expand(config).values()
-    name = f"{one.method}-{one.data.name}-seed{one.seed}"
+    name = f"{one.method}-{one.data.title or one.data.name}-seed{one.seed}"
     workdir = pathlib.Path(WORKDIR.value or f"results/{name}")
     found = experiment.run(one, workdir)
     tables.print_run(found)

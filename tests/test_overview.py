@@ -3,6 +3,7 @@
 import json
 import shutil
 import zlib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -42,21 +43,24 @@ def plan_of(root, protocol="few_shot", shots=3, name="folder", **data):
 
 
 def said(plan, capsys, shots=3, trains=True):
-    """The lines of a run's start."""
+    """The lines of a run's start below the table's headings, one space between columns."""
     overview.show(plan, shots, trains)
-    return capsys.readouterr().out.splitlines()
+    return [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()[1:]]
 
 
 def test_two_classes_are_listed_with_their_counts(tmp_path, capsys):
     save_folders(tmp_path, train={"cat": 5, "dog": 2}, val={"cat": 1}, test={"cat": 4, "dog": 4})
     assert said(plan_of(tmp_path), capsys) == [
-        "train (folder): 2 classes, 5 pictures (2 to 3 each), 1 for validation: cat (3), dog (2)",
-        "test (folder): the same 2 classes, 8 pictures (4 each)",
+        "train folder 2 5 2 to 3 3 2",
+        "val folder the same 2 1 0 to 1",
+        "test folder the same 2 8 4",
+        "train (folder): cat (3), dog (2)",
         "note: train: classes with fewer pictures than the 3 shots asked for: 1, e.g. 'dog' (2)",
     ]
     # What trains nothing has nothing to say of training pictures.
     assert said(plan_of(tmp_path), capsys, trains=False) == [
-        "test (folder): 2 classes, 8 pictures (4 each): cat, dog",
+        "test folder 2 8 4",
+        "test (folder): cat, dog",
     ]
 
 
@@ -64,9 +68,11 @@ def test_each_half_of_base_to_novel_is_said(tmp_path, capsys):
     classes = dict.fromkeys("abcd", 3)
     save_folders(tmp_path, train=classes, test=classes | {"d": 1})
     assert said(plan_of(tmp_path, "base_to_novel"), capsys) == [
-        "train (folder): 2 classes, 6 pictures (3 each): a, b",
-        "test (base): the same 2 classes, 6 pictures (3 each)",
-        "test (new): 2 classes, 4 pictures (1 to 3 each): c (3), d (1)",
+        "train folder 2 6 3 3",
+        "test base the same 2 6 3",
+        "test new 2 4 1 to 3",
+        "train (folder): a, b",
+        "test (new): c (3), d (1)",
     ]
 
 
@@ -87,19 +93,33 @@ def test_a_thousand_classes_take_one_line(capsys):
     dataset = made(1000, 2)
     lines = said(Plan(dataset, {"test": dataset}, {}, BATCHES), capsys, shots=2)
     assert lines == [
-        "train (emoji_scenes): 1,000 classes, 2,000 pictures (2 each): class 0, class 1, class 2, "
-        "… and 997 more",
-        "test (emoji_scenes): the same 1,000 classes, 2,000 pictures (2 each)",
+        "train emoji_scenes 1,000 2,000 2 2",
+        "test emoji_scenes the same 1,000 2,000 2",
+        "train (emoji_scenes): class 0, class 1, class 2, … and 997 more",
     ]
     ten = made(10, 2)
     line = overview.describe(Plan(ten, {}, {}, BATCHES), True)[0]
     assert line.endswith(": " + ", ".join(ten.class_names))
 
 
-def test_names_do_not_steer_the_terminal():
+def test_names_do_not_steer_the_terminal(capsys):
     dataset = Dataset("csv", "{}", (Example("a", 0, "\x1b[2J"), Example("b", 1, "é")), (), (), open)
     line = overview.describe(Plan(dataset, {}, {}, BATCHES), True)[0]
     assert line.endswith(": \\x1b[2J, é")
+    plan = Plan(dataset, {"[red]\x1b[2J": replace(dataset, test=dataset.train)}, {}, BATCHES)
+    with pytest.raises(DataError, match="no token is left"):
+        said(plan, capsys, trains=False)
+    rows = [" ".join(row.split()) for row in capsys.readouterr().out.splitlines()]
+    assert rows[1:] == ["test [red]\\x1b[2J 2 2 1", "test ([red]\\x1b[2J): \\x1b[2J, é"]
+
+
+def test_what_is_left_out_is_said_with_its_reason(tmp_path, capsys):
+    save_folders(tmp_path, train={"a": 3, "b": 3}, test={"a": 1, "b": 1})
+    (tmp_path / "train/a/1.png").write_text("no picture")
+    lines = said(plans.check_pictures(plan_of(tmp_path), skip_bad=True), capsys)
+    assert lines[0] == "train folder 2 5 2 to 3 3"
+    [left] = [line for line in lines if line.startswith("left out: 1 pictures that cannot be")]
+    assert f"{tmp_path}/train/a/1.png: not a picture" in left
 
 
 def test_folders_below_a_class_are_named(tmp_path, capsys):
@@ -124,7 +144,7 @@ def test_a_class_without_training_pictures_is_said(tmp_path, capsys):
     save_folders(tmp_path, train={"a": 3, "b": 3}, test={"a": 1, "b": 1, "c": 1})
     lines = said(plan_of(tmp_path), capsys)
     assert "note: train: classes without pictures: 1, e.g. 'c'" in lines
-    assert "c (0)" in lines[0]
+    assert "train (folder): a (3), b (3), c (0)" in lines
 
 
 def test_a_class_that_is_only_validated_is_refused(tmp_path):
@@ -193,7 +213,7 @@ def test_a_picture_that_is_trained_on_and_tested_stops_a_run(tmp_path, capsys):
         overview.show(plan, 1, True)
     capsys.readouterr()
     lines = said(plan, capsys, trains=False)  # zero-shot CLIP has not seen it
-    assert lines[1:] == ["note: test: classes without pictures: 1, e.g. 'b'"]
+    assert lines[2:] == ["note: test: classes without pictures: 1, e.g. 'b'"]
 
 
 def test_copies_are_said_and_stop_a_run_where_they_are_half_of_a_test_set(tmp_path, capsys):
@@ -214,9 +234,10 @@ def test_a_target_s_copies_of_the_source_are_said(tmp_path, capsys):
     shutil.copy(tmp_path / "photo/train/a/0.png", tmp_path / "drawing/test/a/0.png")
     data = {"domain": "photo", "names": "folder:photo, folder:drawing"}
     lines = said(plan_of(tmp_path, "domain_generalization", 1, **data), capsys, 1)
-    titles = [line.split(")")[0] + ")" for line in lines if line.startswith(("train", "test"))]
+    titles = [line.split(" 2 ")[0] for line in lines if line.startswith(("train ", "test "))]
     # The source is a target too, and is tested once.
-    assert titles == ["train (folder:photo)", "test (folder:photo)", "test (folder:drawing)"]
+    rows = ["train folder:photo", "test folder:photo the same", "test folder:drawing the same"]
+    assert titles[:3] == rows
     copied = "pictures copied from another split: 1, e.g. test/a/0.png (same as train/a/0.png)"
     assert lines[-1] == f"note: {copied}"
 
@@ -242,7 +263,9 @@ def test_a_run_says_it_before_it_trains_and_records_the_shots(tmp_path, capsys):
     config.protocol = "few_shot"
     config.data.update(name="folder", root=str(root), num_classes=0, test_per_class=0, shots=500)
     found = experiment.run(config, tmp_path / "run")
-    assert "test (folder): 2 classes, 2 pictures (1 each): a, b\n" in capsys.readouterr().out
+    lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
+    assert "data set classes pictures a class" in lines and "test folder 2 2 1" in lines
+    assert "test (folder): a, b" in lines
     written = json.loads((tmp_path / "run/results.json").read_text())
     assert written["shots_per_class"] == found["shots_per_class"] == [1, 2]
     shutil.rmtree(root / "train/b")

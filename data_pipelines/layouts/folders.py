@@ -10,7 +10,7 @@ from typing import Literal
 from data_pipelines.clips.readers import ClipReader
 from data_pipelines.errors import DataError, unknown
 from data_pipelines.examples import Dataset, Example
-from data_pipelines.layouts import class_names, clip_files
+from data_pipelines.layouts import automatic, class_names, clip_files
 from data_pipelines.layouts.layout import SPLITS, expand
 from data_pipelines.pictures.readers import FolderReader
 from prompt_jax.inputs.pictures import files
@@ -20,7 +20,10 @@ _SHOWN = 3
 
 @dataclass(frozen=True)
 class FolderLayout:
-    """Own pictures, or clips, in `<root>[/<domain>]/{train,val,test}/<class>/…`."""
+    """Own pictures, or clips, in `<root>[/<domain>]/{train,val,test}/<class>/…`.
+
+    Or in `<root>[/<domain>]/<class>/…`, which `automatic` splits.
+    """
 
     kind: Literal["pictures", "clips"] = "pictures"
 
@@ -37,11 +40,12 @@ class FolderLayout:
         The classes are all class folders of all splits, sorted by name; underscores in names
         become spaces. Folders inside a class folder belong to the class; `pictures.files` says
         which files count, and `clip_files.find_clips` which files and folders of frames are clips.
-        Any of the splits may be missing, but not both train and test.
+        Any of the splits may be missing. Without both train and test, the folders are classes if
+        one of them holds pictures itself, and else domains, whose folders are the classes.
 
         Args:
             name: the data set's name, for messages and results.
-            root: the folder that holds the splits or the domains.
+            root: the folder that holds the splits, the classes or the domains.
             template: the text of one class, with one `{}` for the class name.
             domain: a folder of `root` to use in its place.
             ignore_rotation: leave pictures and frames as they are stored, whatever the file says.
@@ -52,7 +56,8 @@ class FolderLayout:
         """
         home = self._find(name, root, domain)
         splits = [split for split in SPLITS if (home / split).is_dir()]
-        listed = {split: self._list(name, home, split) for split in splits}
+        below = {split: self._list(name, home, split) for split in splits or [""]}
+        listed = below if splits else automatic.divide(below[""])
         names = sorted({folder for classes in listed.values() for folder in classes})
         if not names:
             raise DataError(f"{name}: no class folders in {home}/train or test\n{self.expected()}")
@@ -70,11 +75,13 @@ class FolderLayout:
             )
             for split in SPLITS
         )
-        source = f"folders {', '.join(splits)}" + (f" of {domain}" if domain else "")
+        source = f"folders {', '.join(splits)}" if splits else automatic.RULE
+        source += f" of {domain}" if domain else ""
         read = ClipReader if self.kind == "clips" else FolderReader
         reader = read(home, upright=not ignore_rotation)
-        left = filter(None, (self._files.left_out(home / split) for split in splits))
-        notes = (*_nested(listed, self.kind), *_unread(home, splits), *left)
+        left = filter(None, (self._files.left_out(home / split) for split in splits or [""]))
+        told = _unread(home, splits) if splits else [_divided(home, (train, val, test), self.kind)]
+        notes = (*_nested(below, self.kind), *told, *left)
         return Dataset(
             name, template, train, val, test, reader, home, source, notes, kind=self.kind
         )
@@ -88,7 +95,8 @@ class FolderLayout:
             f"    train/<class>/{kind}                     training {self.kind} of a class\n"
             f"    val/<class>/{kind}                       optional\n"
             f"    test/<class>/{kind}                      test {self.kind} of a class\n"
-            "or the same one folder deeper, for several domains: <root>/<domain>/train/…"
+            "or the same one folder deeper, for several domains: <root>/<domain>/train/…\n"
+            "or without a split, which is then made: <root>/<class>/… or <root>/<domain>/<class>/…"
         )
 
     @property
@@ -97,6 +105,7 @@ class FolderLayout:
         return clip_files if self.kind == "clips" else files
 
     def _list(self, name: str, home: Path, split: str) -> dict[str, list[str]]:
+        """The files of each class folder in a split, or of "" in `home`, by paths from `home`."""
         folder = home / split
         clips = self.kind == "clips"
         loose = clip_files.loose_clips(folder) if clips else files.loose_pictures(folder)
@@ -105,9 +114,16 @@ class FolderLayout:
                 f"{name}: {len(loose)} {self.kind} lie in {folder} itself, e.g. {loose[0]}; move "
                 "them into folders that are called as their classes"
             )
-        below = clip_files.clips_below if clips else files.pictures_below
-        found = {each: below(folder / each) for each in files.subfolders(folder)}
-        return {each: [f"{split}/{each}/{path}" for path in paths] for each, paths in found.items()}
+        return {
+            each: [os.path.join(split, each, path) for path in self._below(folder / each)]
+            for each in files.subfolders(folder)
+        }
+
+    def _below(self, folder: Path) -> list[str]:
+        """All that lie in a folder, however deep."""
+        if self.kind == "clips":
+            return clip_files.clips_below(folder)
+        return files.pictures_below(folder)
 
     def _find(self, name: str, root: str | Path | None, domain: str | None) -> Path:
         if root is None:
@@ -115,21 +131,51 @@ class FolderLayout:
         base = expand(root)
         if not os.path.isdir(base):
             raise DataError(f"{name}: root {base} is not a folder\n{self.expected()}")
-        domains = [folder for folder in files.subfolders(base) if _has_splits(base / folder)]
+        if domain is None and (_has_splits(base) or self._holds_classes(base)):
+            return base
+        domains = self._domains(base)
         if domain is not None:
             if domain not in domains:
                 raise unknown(f"domain of {base}:", domain, domains)
             return base / domain
-        if _has_splits(base):
-            return base
         hint = ""
         if domains:
             hint = f"; choose one of its domains: {', '.join(f'{name}:{d}' for d in domains)}"
+            if not any(_has_splits(base / each) for each in domains):
+                hint += f" (or, if those are classes, move their {self.kind} up into them)"
         raise DataError(f"{name}: no folder train or test in {base}{hint}\n{self.expected()}")
+
+    def _domains(self, base: Path) -> list[str]:
+        """The folders that have a split, or classes to make one of."""
+        whole = _has_splits(base) or self._holds_classes(base)
+        return [
+            folder
+            for folder in files.subfolders(base)
+            if _has_splits(base / folder) or (not whole and self._holds_classes(base / folder))
+        ]
+
+    def _holds_classes(self, folder: Path) -> bool:
+        """Whether one of the folders in a folder without a split holds pictures, or clips, itself.
+
+        With a folder val, others than train and test are misspelt.
+        """
+        below = files.subfolders(folder)
+        if "val" in below:
+            return False
+        return any("/" not in path for each in below for path in self._below(folder / each))
 
 
 def _has_splits(folder: Path) -> bool:
     return os.path.isdir(folder / "train") or os.path.isdir(folder / "test")
+
+
+def _divided(home: Path, parts: tuple[tuple[Example, ...], ...], kind: str) -> str:
+    """Says that there was no split, and which one was made."""
+    counts = ", ".join(f"{len(part):,} {split}" for split, part in zip(SPLITS, parts, strict=True))
+    return (
+        f"{home} has no folders train and test, so that its {kind} are divided here, by class and "
+        f"the hash of their file names: {counts}; a run's split.csv lists them"
+    )
 
 
 def _nested(listed: dict[str, dict[str, list[str]]], kind: str) -> list[str]:
@@ -137,19 +183,21 @@ def _nested(listed: dict[str, dict[str, list[str]]], kind: str) -> list[str]:
     below: dict[str, list[str]] = {}
     for split, classes in listed.items():
         for class_folder, found in classes.items():
-            deeper = [picture.split("/")[2:] for picture in found]
+            place = os.path.join(split, class_folder)
+            deeper = [os.path.relpath(picture, place).split("/") for picture in found]
             folders = list(dict.fromkeys(parts[0] for parts in deeper if len(parts) > 1))
             if folders:
-                below[f"{split}/{class_folder}"] = folders
+                below[place] = folders
     if not below:
         return []
     place, folders = next(iter(below.items()))
     others = len(below) - 1
     likewise = f" (likewise in {others} more, e.g. {list(below)[1]})" if others else ""
-    split, class_folder = place.split("/")
+    split, class_folder = os.path.split(place)
     return [
         f"{place} holds the folder{'s' * (len(folders) > 1)} {_first(folders)}: their {kind} "
-        f"count as {class_folder!r}{likewise}. If they are the classes, move them up to {split}/"
+        f"count as {class_folder!r}{likewise}. If they are the classes, move them up to "
+        f"{f'{split}/' if split else 'the folder above'}"
     ]
 
 

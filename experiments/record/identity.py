@@ -42,6 +42,7 @@ SHORT = 16  # of a digest, enough to tell two apart
 ADDED = {
     "warmup_epochs": 0,
     "adam_betas": [0.9, 0.999],
+    "data.title": "",
     "data.augment": "none",
     "data.mix": False,
     "data.crop": "clip",
@@ -64,6 +65,7 @@ _SAME_ANYWAY = {
     "seed",
     "backbone",
     "data.name",
+    "data.title",
     "data.domain",
     "data.shots",
     "cached_views",  # the run's "features" say it

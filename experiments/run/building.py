@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 
 from data_pipelines import clip_loader, datasets
 from experiments.configs import default
-from experiments.run import protocols
+from experiments.run import protocols, titles
 from prompt_jax import methods
 from prompt_jax.clip import CLIP, CLIPConfig, Frozen, loading
 from prompt_jax.clip.memory import default_budget
@@ -108,6 +108,7 @@ def check(config: ConfigDict) -> None:
             f"config.data.name={config.data.name}: say the part behind the colon as "
             "config.data.domain, or the whole in config.data.names"
         )
+    titles.check(config)
     if config.data.frames < 1:
         raise PromptError(f"config.data.frames={config.data.frames} must be at least 1")
     _check_protocol_only(config)

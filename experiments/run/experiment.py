@@ -138,7 +138,7 @@ def collect(
         "variant": config.variant,
         "backbone": config.backbone,
         "backbone_hash": backbone.fingerprint,
-        "dataset": plan.train.name,
+        "dataset": plan.title,
         "split_source": plan.train.split_source,
         "shots": config.data.shots if protocols.draws_shots(config) else 0,
         "shots_per_class": overview.shots_per_class(plan),
@@ -207,7 +207,7 @@ def over_lists(accuracy: Mapping[str, float]) -> dict[str, dict[str, float]]:
     of_name: dict[str, list[float]] = defaultdict(list)
     for key, value in accuracy.items():
         name, part = datasets.split_domain(key)
-        if part and datasets.comes_in_parts(name):
+        if part and name in datasets.TABLE and datasets.comes_in_parts(name):
             of_name[name].append(value)
     return {
         name: {"mean": statistics.mean(values), "std": statistics.stdev(values)}

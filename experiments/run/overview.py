@@ -1,10 +1,15 @@
 """What a run reads, said at its start: classes, pictures, and what is wrong with the lists."""
 
 from collections.abc import Hashable, Sequence
+from typing import NamedTuple
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
 
 from data_pipelines import datasets, lists
 from data_pipelines.errors import DataError, printable
-from data_pipelines.examples import Dataset
+from data_pipelines.examples import Dataset, Example
 from data_pipelines.lists import Part, Remark
 from experiments.run.plans import Plan
 from prompt_jax.clip import tokenizer
@@ -25,7 +30,9 @@ def show(plan: Plan, shots: int, trains: bool) -> None:
     Raises:
         DataError: figures on these lists would mean nothing; says why.
     """
-    print("\n".join(printable(line) for line in describe(plan, trains)))
+    Console().print(table(plan, shots, trains))
+    for line in describe(plan, trains):
+        print(printable(line))
     found = remarks(plan, shots, trains)
     for remark in found:
         if not remark.stops:
@@ -36,58 +43,94 @@ def show(plan: Plan, shots: int, trains: bool) -> None:
         raise DataError(f"the figures of this run would mean nothing:{listed}")
 
 
-def describe(plan: Plan, trains: bool) -> list[str]:
-    """A line for what is trained on, and one for each test set."""
-    if plan.by_captions:
-        return _describe_captions(plan, trains)
-    lines: list[str] = []
-    known: tuple[str, ...] = ()
+class _Row(NamedTuple):
+    """What of a data set is trained on, validates or is tested, and what results call that."""
+
+    role: str
+    title: str
+    dataset: Dataset
+    examples: Sequence[Example]
+
+
+def _rows(plan: Plan, trains: bool) -> list[_Row]:
+    rows = []
     if trains:
-        known = plan.train.class_names
-        val = f", {len(plan.train.val):,} for validation" if plan.train.val else ""
-        lines.append(f"train ({plan.train.name}): " + _counted(plan.train, plan.train.train, val))
+        rows.append(_Row("train", plan.title, plan.train, plan.train.train))
+        if plan.train.val and not plan.by_captions:
+            rows.append(_Row("val", plan.title, plan.train, plan.train.val))
     for key, dataset in plan.tests.items():
-        same = known == dataset.class_names
-        title = dataset.name if key == "test" else key
-        lines.append(f"test ({title}): " + _counted(dataset, dataset.test, "", same))
-        known = known or dataset.class_names
+        title = plan.title if key == "test" else key
+        rows.append(_Row("test", title, dataset, dataset.test))
+    return rows
+
+
+def table(plan: Plan, shots: int, trains: bool) -> Table:
+    """A row for what is trained on, what validates, and each test set.
+
+    Args:
+        plan, shots, trains: as of `show`.
+
+    Returns:
+        Counts of classes and examples, of the fewest and the most of a class, of what was asked
+        for, and of what there is besides, where that is known. Of captioned clips, the captions.
+    """
+    result = Table(box=None, pad_edge=False)
+    kind = plan.train.kind
+    drawn = trains and shots > 0
+    headings = ["classes", kind, "a class", *["shots", "not drawn"] * drawn]
+    for heading in ("", "data set"):
+        result.add_column(heading)
+    for heading in [kind, "captions"] if plan.by_captions else headings:
+        result.add_column(heading, justify="right")
+    known: tuple[str, ...] = ()
+    for row in _rows(plan, trains):
+        number = f"{len(row.examples):,}"
+        names = () if plan.by_captions else row.dataset.class_names
+        if plan.by_captions:
+            cells = [number, f"{sum(len(one.captions) for one in row.examples):,}"]
+        else:
+            same = "the same " * (known == names)
+            known = known or names
+            cells = [f"{same}{len(names):,}", number, _each(names, row.examples)]
+        if row.role == "train" and drawn:
+            undrawn = sum(one.name in names for one in plan.undrawn)  # base classes' alone
+            cells += [f"{shots:,}", f"{undrawn:,}" if undrawn else ""]
+        # As text, which no bracket of a name marks up.
+        result.add_row(*(Text(_short(cell)) for cell in (row.role, row.title, *cells)))
+    return result
+
+
+def _each(names: Sequence[str], examples: Sequence[Example]) -> str:
+    counts = lists.count(names, examples)
+    least, most = min(counts), max(counts)
+    return f"{f'{least:,} to ' * (least < most)}{most:,}"
+
+
+def describe(plan: Plan, trains: bool) -> list[str]:
+    """A line for the classes of what is trained on and of each test set that has others; and what
+    is left out as unreadable."""
+    lines: list[str] = []
+    known: set[tuple[str, ...]] = set()
+    for row in [] if plan.by_captions else _rows(plan, trains):
+        names = row.dataset.class_names
+        if names not in known:
+            lines.append(f"{row.role} ({_short(row.title)}): {_listed(names, row.examples)}")
+        known.add(names)
+    if plan.bad:
+        path, reason = plan.bad[0]
+        what = f"{plan.train.kind} that cannot be read"
+        lines.append(f"left out: {len(plan.bad):,} {what}, e.g. {path}: {reason}")
     return lines
 
 
-def _describe_captions(plan: Plan, trains: bool) -> list[str]:
-    """The same, where captions are told apart."""
-    parts = [("train", plan.train.name, plan.train.train)] if trains else []
-    parts += [
-        ("test", dataset.name if key == "test" else key, dataset.test)
-        for key, dataset in plan.tests.items()
-    ]
-    return [
-        f"{role} ({name}): {_number(len(examples), 'clip')}, "
-        + _number(sum(len(example.captions) for example in examples), "caption")
-        for role, name, examples in parts
-    ]
-
-
-def _number(count: int, what: str) -> str:
-    return f"{count:,} {what}{'s' * (count != 1)}"
-
-
-def _counted(dataset: Dataset, examples: Sequence, more: str, same: bool = False) -> str:
-    names = dataset.class_names
-    counts = lists.count(names, examples)
-    least, most = min(counts), max(counts)
-    several = len(names) > 1
-    each = f" ({f'{least:,} to ' * (least < most)}{most:,} each)" if several else ""
-    classes = f"{'the same ' * same}{len(names):,} class{'es' * several}"
-    text = f"{classes}, {_number(len(examples), dataset.kind[:-1])}{each}{more}"
-    if same:
-        return text
+def _listed(names: Sequence[str], examples: Sequence[Example]) -> str:
     shown = [_short(name) for name in names]
     if len(names) > _LISTED:
-        return f"{text}: {', '.join(shown[:_FIRST])}, … and {len(names) - _FIRST:,} more"
-    if least < most:
+        return f"{', '.join(shown[:_FIRST])}, … and {len(names) - _FIRST:,} more"
+    counts = lists.count(names, examples)
+    if min(counts) < max(counts):
         shown = [f"{name} ({number:,})" for name, number in zip(shown, counts, strict=True)]
-    return f"{text}: {', '.join(shown)}"
+    return ", ".join(shown)
 
 
 def _short(name: str) -> str:

@@ -13,9 +13,10 @@ from ml_collections import ConfigDict
 from data_pipelines import clip_views, datasets
 from data_pipelines.errors import BadPicture, DataError
 from data_pipelines.examples import Dataset, Example
+from data_pipelines.layouts import automatic
 from data_pipelines.pictures import readers
 from experiments.record import identity
-from experiments.run import protocols
+from experiments.run import protocols, titles
 from experiments.run.batches import PictureBatches, make_batches
 from prompt_jax import progress
 from prompt_jax.errors import PromptError
@@ -47,6 +48,8 @@ class Plan:
         undrawn: of people's own data, the training pictures that the seed did not draw.
         bad: (path, reason) of pictures that are left out.
         by_captions: whether captions are told apart, and no classes.
+        divided: whole, the data sets that came without a split.
+        called: what results call the data set that is trained on; "" as it is.
     """
 
     train: Dataset
@@ -56,6 +59,13 @@ class Plan:
     undrawn: tuple[Example, ...] = ()
     bad: tuple[tuple[str, str], ...] = ()
     by_captions: bool = False
+    divided: tuple[Dataset, ...] = ()
+    called: str = ""
+
+    @property
+    def title(self) -> str:
+        """What results call the data set that is trained on."""
+        return self.called or self.train.name
 
     def used(self, dataset: Dataset) -> list[Example]:
         """All examples of a run that are read from where `dataset` is: base and new halves, e.g."""
@@ -103,6 +113,8 @@ def build(config: ConfigDict, image_size: int, uses_validation: bool) -> Plan:
         make_batches(config, image_size, train.kind),
         _undrawn(load, train),
         by_captions=by_captions,
+        divided=_divided(load, (train, *tests.values())),
+        called=titles.called(config, train.name),
     )
 
 
@@ -148,6 +160,12 @@ def _refuse_validation_alone(dataset: Dataset) -> None:
             f"{dataset.name}: the class {alone[0]} has validation pictures only; give it pictures "
             "to train on or to test, or take it out"
         )
+
+
+def _divided(load: protocols.Load, parts: Sequence[Dataset]) -> tuple[Dataset, ...]:
+    """Those of a run, whole, that came without a split."""
+    names = dict.fromkeys(part.name for part in parts if automatic.is_automatic(part))
+    return tuple(load(name) for name in names)
 
 
 def _undrawn(load: protocols.Load, train: Dataset) -> tuple[Example, ...]:

@@ -11,8 +11,10 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
+from data_pipelines import datasets
 from data_pipelines.errors import DataError, shorten
 from data_pipelines.examples import Dataset, Example
+from data_pipelines.layouts import automatic
 from experiments.record import workdir
 from experiments.record.identity import as_json, identify, refuse_other_results
 from experiments.run import building, overview, plans, protocols, starting
@@ -22,6 +24,7 @@ from experiments.run.plans import Plan
 from experiments.run.tasks import make_task, make_tests
 from prompt_jax import methods, recipes, saved
 from prompt_jax.captions import Captions, tokenize_captions
+from prompt_jax.files import write_text
 from prompt_jax.saved import Saved
 from prompt_jax.sharding import Placement
 
@@ -187,7 +190,16 @@ def prepare(run: Loaded) -> Prepared:
             prepared = with_shots(prepared)
         # Only now: a run that is refused leaves the folder to the corrected one.
         workdir.claim_workdir(run.folder, identity)
+        write_splits(run.folder, plan)
     return prepared
+
+
+def write_splits(folder: pathlib.Path, plan: Plan) -> None:
+    """Writes what came without a split as it was divided: split.csv, of a domain split_NAME.csv."""
+    for dataset in plan.divided:
+        _, domain = datasets.split_domain(dataset.name)
+        name = f"split_{domain}.csv" if domain else "split.csv"
+        write_text(folder / name, automatic.as_csv(dataset))
 
 
 def with_tasks(run: Loaded, plan: Plan, identity: dict[str, Any]) -> Prepared:

@@ -12,6 +12,7 @@ from ml_collections import ConfigDict
 
 from data_pipelines import datasets, lists, sampling
 from data_pipelines.examples import Dataset
+from experiments.run import titles
 from prompt_jax.errors import PromptError, unknown
 
 Load = Callable[[str], Dataset]
@@ -63,11 +64,12 @@ def zero_shot_transfer(config: ConfigDict, load: Load) -> Parts:
 
 
 def _with_targets(config: ConfigDict, load: Load, source: Dataset) -> Parts:
-    tests = {source.name: source} if source.test else {}
+    tests = {titles.called(config, source.name): source} if source.test else {}
     for name in split_names(config.data.names):
         for part in _tested_parts(config, name):
-            if part not in tests:
-                tests[part] = load(part)
+            key = titles.called(config, part)
+            if key not in tests:
+                tests[key] = load(part)
     if not tests:
         raise PromptError(
             f"config.protocol={config.protocol} tests on the data sets of config.data.names, which "
@@ -80,7 +82,7 @@ def retrieval(config: ConfigDict, load: Load) -> Parts:
     """Train on all clips and captions of a data set, test on its test clips and on others'."""
     source = load(source_key(config))
     others = [name for name in split_names(config.data.also_test) if name != source.name]
-    tests = {"test": source} | {name: load(name) for name in others}
+    tests = {"test": source} | {titles.called(config, name): load(name) for name in others}
     for dataset in tests.values():
         refuse_without_captions(dataset)
     return source, tests

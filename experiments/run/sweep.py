@@ -1,5 +1,6 @@
 """Many runs from one config: data sets, variants, shots and seeds, each in a folder of its own."""
 
+import itertools
 import pathlib
 from typing import Any
 
@@ -9,7 +10,7 @@ from data_pipelines.errors import DataError
 from experiments.configs import default
 from experiments.configs.video import retrieval
 from experiments.record.runs import SOURCE_PROTOCOLS
-from experiments.run import building, experiment, parallel, protocols
+from experiments.run import building, experiment, parallel, protocols, titles
 from prompt_jax.errors import PromptError
 
 # What configs train on until a data set is named.
@@ -21,7 +22,7 @@ Runs = dict[str, ConfigDict]
 def is_sweep(config: ConfigDict) -> bool:
     """Whether the config asks for more than one run."""
     several = (config.seeds, config.learning_rates, config.data.shots_list, config.variants)
-    return any(several) or bool(_names(config))
+    return any(several) or bool(_names(config)) or "=" in config.data.title
 
 
 def _names(config):
@@ -40,12 +41,14 @@ def expand(config: ConfigDict) -> Runs:
     building.check_fields(config)
     _check_lists(config)
     runs: Runs = {}
-    for name in _names(config) or [protocols.source_key(config)]:
+    names = _names(config) or [protocols.source_key(config)]
+    for place, name in itertools.product(titles.places(config), names):
         for label, changes in config.variants or ((config.variant, ()),):
             for shots in config.data.shots_list or (config.data.shots,):
                 for rate in config.learning_rates or (config.learning_rate,):
                     for seed in config.seeds or (config.seed,):
                         one = single(config, name, label, changes, shots, seed)
+                        one.data.title, one.data.root = place
                         if config.learning_rates:
                             one.learning_rate = float(rate)
                             one.variant = f"{label} rate={rate:g}".strip()
@@ -117,7 +120,8 @@ def _folder(config: ConfigDict) -> str:
     """ "caltech101/pro_mpt/16shots-seed1"; a variant's label follows the method."""
     method = f"{config.method}_{config.variant}" if config.variant else config.method
     shots = f"{config.data.shots}shots-" if protocols.draws_shots(config) else ""
-    parts = (protocols.source_key(config), method, f"{shots}seed{config.seed}")
+    source = titles.called(config, protocols.source_key(config))
+    parts = (source, method, f"{shots}seed{config.seed}")
     return "/".join(part.replace("/", "_").replace(":", "_").replace(" ", "") for part in parts)
 
 
