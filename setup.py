@@ -28,6 +28,7 @@ ONNX = [*TORCH, "onnx>=1.18", "onnxscript>=0.5", "onnxruntime>=1.22"]  # the las
 TFDS = ["tensorflow-datasets>=4.9.7", "importlib_resources>=5.0"]  # which it imports, undeclared
 TSNE = ["scikit-learn>=1.5"]  # 50 MB for one picture: that of experiments.features
 VIDEO = ["av>=18"]  # 100 MB with its own FFmpeg, which clips alone need
+CHECK = ["ImageHash>=4.3"]  # with PyWavelets; looks for own pictures that are alike
 NOTEBOOKS = ["ipykernel>=6.29", "nbclient>=0.10"]  # runs them, without Jupyter's pages
 TEST = [
     "hypothesis>=6.100",
@@ -37,6 +38,7 @@ TEST = [
     "pytest-xdist>=3.6",  # the tests on all cores
     "ruff>=0.9",
     "setuptools>=70.1",  # builds the wheel that is tested, without a package beside it
+    *CHECK,
     *ONNX,
     *TFDS,
     *TSNE,  # whose discriminant analysis is the reference of gda
@@ -64,6 +66,7 @@ setup(
         "onnx": ONNX,
         "torch": TORCH,
         "tsne": TSNE,
+        "check": CHECK,
         "video": VIDEO,
         "test": TEST,
         # Without cuda12 and tpu, which exclude each other.

@@ -3,14 +3,16 @@
     python -m data_pipelines.check --root DATA                # every data set of the table
     python -m data_pipelines.check --root DATA --names dtd,caltech101
     python -m data_pipelines.check --root DATA --quick        # files exist; nothing is decoded
+    python -m data_pipelines.check --root OWN --names folder --sheet sheet.png   # and draw examples
 
 Exit code 0: every data set that was found (or named) is complete, with as many pictures and
 classes as published (TFDS may divide them otherwise) and with the published split, readable, has
 test pictures, and has no picture twice, no class that only train or only test has, more than one
 class, and no class names that differ only in case. In own pictures, copies of a file in another
 split count too (--quick does not look for them). What may have been meant otherwise, e.g. folders
-below a class, is noted, and changes no exit code. Clips are looked at in the same way; those that
-captions describe have no classes, and captions that several test clips have are noted;
+below a class, or own pictures that look like one of another split (which the extra check finds), is
+noted, and changes no exit code. Clips are looked at in the same way; those that captions describe
+have no classes, and captions that several test clips have are noted;
 1: one is not, or none was found; 2: a mistake in the command.
 """
 
@@ -34,7 +36,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from data_pipelines import datasets, lists
+from data_pipelines import datasets, lists, near_copies, sheet
 from data_pipelines.errors import DataError, unknown
 from data_pipelines.examples import Dataset
 from data_pipelines.layouts.coop import CoopLayout
@@ -106,7 +108,8 @@ def check(
         bad = find_bad(dataset, present, advance)
         problems += [f"cannot be read: {path}: {reason}" for path, reason in bad]
     shared = lists.same_captions(lists.splits(dataset)[-1])
-    notes = (*dataset.notes, *(remark.text for remark in shared))
+    alike = near_copies.notes(dataset) if entry.is_own and not quick else []
+    notes = (*dataset.notes, *(remark.text for remark in shared), *alike)
     return Finding(name, True, dataset, tuple(problems), notes)
 
 
@@ -272,6 +275,15 @@ def _print_lines(console: Console, heading: str, lines: Sequence[str]) -> None:
     console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
+def _draw(finding: Finding, path: Path) -> None:
+    """Draws the sheet of a data set that could be loaded; of another the report says why not."""
+    if finding.dataset is None or not finding.dataset.has_classes:
+        print("no sheet: there are no classes to draw")
+        return
+    for file in sheet.draw(path, finding.dataset):
+        print(f"examples of the classes are in {file}")
+
+
 def _names(text: str | None, source: str) -> list[str]:
     if text is None:
         # The others are made on the fly, or are people's own and lie anywhere.
@@ -296,6 +308,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--source", choices=datasets.SOURCES, default="coop", help="whose layout (coop)"
     )
     parser.add_argument("--quick", action="store_true", help="do not decode the pictures")
+    parser.add_argument(
+        "--sheet",
+        metavar="FILE",
+        help=f"draw {sheet.EXAMPLES} examples of each class of the one data set of --names; a "
+        f"page has {sheet.CLASSES} classes, and the second one is FILE-2",
+    )
     options = parser.parse_args(arguments)
     root = expand(options.root)
     try:
@@ -305,6 +323,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # A CSV of one's own is a file.
     if not os.path.exists(root):
         parser.error(f"--root={root}: no such folder")
+    if options.sheet and (options.names is None or len(names) > 1):
+        parser.error(f"--sheet={options.sheet} is of one data set; name it with --names")
+    if options.sheet and (problem := sheet.refusal(expand(options.sheet))):
+        parser.error(problem)
     findings = run(names, root, options.source, options.quick)
     report(findings, root, Console())
+    if options.sheet:
+        try:
+            _draw(findings[0], expand(options.sheet))
+        except DataError as error:
+            parser.error(str(error))
     return 0 if passed(findings, options.names is not None) else 1

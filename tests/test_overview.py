@@ -136,7 +136,7 @@ def test_folders_below_a_class_are_named(tmp_path, capsys):
     ]
     lines = said(plan_of(tmp_path, shots=1), capsys, shots=1)
     assert [line for line in lines if "note" in line] == [f"note: {note}" for note in notes]
-    finding = check.check("folder", tmp_path)
+    finding = check.check("folder", tmp_path, quick=True)
     assert finding.notes == tuple(notes) and not finding.problems
 
 

@@ -33,10 +33,16 @@ ROWS = {
 def test_clips_and_captions_are_counted(tmp_path, capsys):
     plan = plan_of(tmp_path, ROWS)
     overview.show(plan, 16, True)
-    assert capsys.readouterr().out.splitlines() == [
-        "train (captions_csv): 2 clips, 2 captions",
-        "test (captions_csv): 2 clips, 2 captions",
+    assert rows(capsys.readouterr().out) == [
+        "data set clips captions",
+        "train captions_csv 2 2",
+        "test captions_csv 2 2",
     ]
+
+
+def rows(said):
+    """Lines, with one space between columns."""
+    return [" ".join(line.split()) for line in said.splitlines()]
 
 
 @pytest.mark.parametrize(("split", "left_out"), [("test", "d.mp4"), ("train", "b.mp4")])
@@ -44,7 +50,7 @@ def test_one_clip_alone_stops_a_run(tmp_path, capsys, split, left_out):
     plan = plan_of(tmp_path, {clip: row for clip, row in ROWS.items() if clip != left_out})
     with pytest.raises(DataError, match=f"nothing: {split}: one clip only, .*; add others"):
         overview.show(plan, 16, True)
-    assert f"{split} (captions_csv): 1 clip, 1 caption\n" in capsys.readouterr().out
+    assert f"{split} captions_csv 1 1" in rows(capsys.readouterr().out)
     if split == "train":
         overview.show(plan, 16, False)  # nothing is trained on it
 
@@ -72,8 +78,11 @@ def test_a_split_without_clips_is_named(tmp_path, split, said):
         plans.refuse_empty(plan, True)
 
 
-def test_clips_with_classes_are_not_called_pictures():
+def test_clips_with_classes_are_not_called_pictures(capsys):
     config = few_shot.get_config("vop")
     config.data.shots = 1
-    [train, test] = overview.describe(plans.build(config, 32, False), trains=True)
-    assert "33 classes, 33 clips (1 each)" in train and "495 clips (15 each)" in test
+    overview.show(plans.build(config, 32, False), 1, True)
+    headings, train, test, *_ = rows(capsys.readouterr().out)
+    assert headings == "data set classes clips a class shots not drawn"
+    assert train.startswith("train emoji_clips 33 33 1 1")
+    assert test == "test emoji_clips the same 33 495 15"

@@ -76,7 +76,7 @@ def table(plan: Plan, shots: int, trains: bool) -> Table:
     """
     result = Table(box=None, pad_edge=False)
     kind = plan.train.kind
-    drawn = trains and shots > 0
+    drawn = trains and shots > 0 and not plan.by_captions
     headings = ["classes", kind, "a class", *["shots", "not drawn"] * drawn]
     for heading in ("", "data set"):
         result.add_column(heading)

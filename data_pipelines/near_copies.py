@@ -1,0 +1,114 @@
+"""Pictures that look like one of another split, though their files differ.
+
+By the 64-bit perceptual hash of the package ImageHash (`.[check]`): which of the lowest frequencies
+of a picture in 32 x 32 grey levels are above their median. Of pictures that were scaled, compressed
+anew or slightly cropped few bits differ; of unrelated ones about half.
+"""
+
+import filecmp
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+
+from data_pipelines.errors import BadPicture, DataError, installing
+from data_pipelines.examples import Dataset, Example
+from data_pipelines.layouts.layout import SPLITS
+
+MOST_BITS = 4
+"""How many of 64 bits may differ of pictures that look alike."""
+_THREADS = 4
+_ROWS = 512  # compared at once with all others
+_FLAT = 8  # grey levels: with fewer between dark and bright there is nothing to see
+_SHOWN = 20
+
+
+def notes(dataset: Dataset) -> list[str]:
+    """A sentence on what looks alike in two splits, and a line for each of the first ones.
+
+    Args:
+        dataset: of pictures; clips are not looked at.
+
+    Returns:
+        None where nothing is found; where the package is missing, how to install it.
+    """
+    if dataset.kind != "pictures" or sum(bool(getattr(dataset, s)) for s in SPLITS) < 2:
+        return []
+    try:
+        found = find(dataset)
+    except DataError as error:
+        return [str(error)]
+    if not found:
+        return []
+    told = [
+        f"{one.picture} looks like {other.picture} ({bits} of 64 bits differ)"
+        for one, other, bits in found[:_SHOWN]
+    ]
+    more = [f"… and {len(found) - _SHOWN:,} more"] * (len(found) > _SHOWN)
+    what = "pictures that look like one of another split, and may be the same scene"
+    return [f"{what}: {len(found):,}", *told, *more]
+
+
+def find(dataset: Dataset) -> list[tuple[Example, Example, int]]:
+    """Each picture of a later split with the most alike of an earlier one, and the bits between.
+
+    Copies of a file are left out: `lists.find_copies` finds them. So are pictures that cannot be
+    read, and those of one colour.
+
+    Raises:
+        DataError: ImageHash is not installed.
+    """
+    seen: list[tuple[list[Example], np.ndarray]] = []
+    found = []
+    for split in SPLITS:
+        examples, hashes = _hashes(dataset, getattr(dataset, split))
+        before = [one for earlier, _ in seen for one in earlier]
+        if before and examples:
+            nearest, bits = _nearest(hashes, np.concatenate([each for _, each in seen]))
+            for one, place, distance in zip(examples, nearest, bits, strict=True):
+                other = before[place]
+                if distance <= MOST_BITS and not _same_bytes(dataset, one, other):
+                    found.append((one, other, int(distance)))
+        seen.append((examples, hashes))
+    return found
+
+
+def _hashes(dataset: Dataset, examples: Sequence[Example]) -> tuple[list[Example], np.ndarray]:
+    """Those that can be hashed, and uint64[n], their hashes."""
+    try:
+        import imagehash
+    except ImportError as error:
+        raise DataError(
+            "near-duplicates in other splits were not looked for: ImageHash is not installed; "
+            f"install it: {installing('check')}"
+        ) from error
+
+    def hashed(example: Example) -> np.ndarray | None:
+        try:
+            grey = dataset.read(example).convert("L")
+        except BadPicture:
+            return None
+        low, high = grey.getextrema()
+        return imagehash.phash(grey).hash if high - low >= _FLAT else None
+
+    with ThreadPoolExecutor(_THREADS) as threads:
+        found = zip(examples, threads.map(hashed, examples), strict=True)
+        pairs = [(example, bits) for example, bits in found if bits is not None]
+    bits = np.array([each for _, each in pairs], bool).reshape(-1, 64)
+    return [example for example, _ in pairs], np.packbits(bits, axis=1).view(np.uint64).ravel()
+
+
+def _nearest(hashes: np.ndarray, others: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """int[n] and uint8[n]: the place in uint64[m] of each one's nearest, and the bits between."""
+    places, bits = [], []
+    for start in range(0, len(hashes), _ROWS):
+        between = np.bitwise_count(hashes[start : start + _ROWS, None] ^ others)
+        places.append(between.argmin(1))
+        bits.append(between.min(1))
+    return np.concatenate(places), np.concatenate(bits)
+
+
+def _same_bytes(dataset: Dataset, one: Example, other: Example) -> bool:
+    if dataset.folder is None:
+        return False
+    return filecmp.cmp(dataset.folder / one.picture, dataset.folder / other.picture, shallow=False)

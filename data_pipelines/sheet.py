@@ -1,0 +1,109 @@
+"""A sheet of examples: a row of pictures, or of clips' middle frames, for each class."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from PIL import Image, ImageDraw, ImageFont, ImageOps
+
+from data_pipelines.errors import BadPicture, DataError
+from data_pipelines.examples import Dataset, Example
+from data_pipelines.layouts.layout import SPLITS
+
+CLASSES, EXAMPLES = 40, 8  # of a page, and of a class
+_SIDE, _GAP, _NAME = 96, 4, 240  # pixels
+_LONGEST = 32
+_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
+
+
+def refusal(path: Path) -> str:
+    """Why no sheet is written to a file, in a sentence; "" if one can be."""
+    if path.suffix.lower() not in _SUFFIXES:
+        return f"{path} is no file for a sheet; it must end in {', '.join(_SUFFIXES)}"
+    if os.path.lexists(path):
+        return f"{path} is there already; remove it, or name another file"
+    return ""
+
+
+def pages(path: Path, dataset: Dataset) -> list[Path]:
+    """The files that `draw` writes: a page for each `CLASSES` classes, sheet.png, sheet-2.png, ….
+
+    Raises:
+        DataError: one of them is there, or cannot be a picture.
+    """
+    number = -(-len(dataset.class_names) // CLASSES)
+    files = [path, *(path.with_stem(f"{path.stem}-{page}") for page in range(2, number + 1))]
+    if problem := next(filter(None, map(refusal, files)), ""):
+        raise DataError(problem)
+    return files
+
+
+def draw(path: Path, dataset: Dataset) -> list[Path]:
+    """Draws the sheets of a data set, its classes by label, and returns their files.
+
+    Of each class are shown `EXAMPLES`, evenly spread over its training, validation and test
+    pictures in this order. One that cannot be read is crossed out.
+
+    Raises:
+        DataError: as of `pages`, or a file cannot be written.
+    """
+    files, names = pages(path, dataset), dataset.class_names
+    of_class: list[list[Example]] = [[] for _ in names]
+    for split in SPLITS:
+        for example in getattr(dataset, split):
+            of_class[example.label].append(example)
+    for page, file in enumerate(files):
+        labels = range(page * CLASSES, min((page + 1) * CLASSES, len(names)))
+        image = _page(dataset, [(names[label], of_class[label]) for label in labels])
+        try:
+            image.save(file)
+        except OSError as error:
+            raise DataError(f"cannot write {file}: {error.strerror or error}") from error
+    return files
+
+
+def _page(dataset: Dataset, classes: Sequence[tuple[str, list[Example]]]) -> Image.Image:
+    step = _SIDE + _GAP
+    page = Image.new("RGB", (_NAME + EXAMPLES * step, len(classes) * step + _GAP), "white")
+    pen, font = ImageDraw.Draw(page), _font()
+    for row, (name, examples) in enumerate(classes):
+        top = _GAP + row * step
+        pen.text(
+            (_GAP, top + _SIDE // 2), f"{_short(name)}\n{len(examples):,}", "black", font, "lm"
+        )
+        for column, example in enumerate(_spread(examples)):
+            page.paste(_thumbnail(dataset, example), (_NAME + column * step, top))
+    return page
+
+
+def _font() -> ImageFont.FreeTypeFont:
+    # Pillow's own font has no accents; matplotlib's has, and Greek and Cyrillic.
+    from matplotlib import font_manager
+
+    return ImageFont.truetype(font_manager.findfont("DejaVu Sans"), 13)
+
+
+def _short(name: str) -> str:
+    text = "".join(character if character.isprintable() else "?" for character in name)
+    return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
+
+
+def _spread(examples: list[Example]) -> list[Example]:
+    """`EXAMPLES` of them, the first and the last included."""
+    if len(examples) <= EXAMPLES:
+        return examples
+    return [examples[i * (len(examples) - 1) // (EXAMPLES - 1)] for i in range(EXAMPLES)]
+
+
+def _thumbnail(dataset: Dataset, example: Example) -> Image.Image:
+    try:
+        seen = dataset.read(example)
+        if dataset.kind == "clips":
+            seen = next(iter(seen.frames([seen.count // 2])))
+    except BadPicture:
+        crossed = Image.new("RGB", (_SIDE, _SIDE), "lightgrey")
+        pen = ImageDraw.Draw(crossed)
+        pen.line((0, 0, _SIDE, _SIDE), "red", 2)
+        pen.line((0, _SIDE, _SIDE, 0), "red", 2)
+        return crossed
+    return ImageOps.fit(seen.convert("RGB"), (_SIDE, _SIDE))

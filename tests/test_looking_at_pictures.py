@@ -1,0 +1,125 @@
+"""What the check lets people see of their own pictures: sheets of examples, and near-duplicates."""
+
+import shutil
+import sys
+
+import numpy as np
+import pytest
+from clip_files import write
+from PIL import Image
+from test_check import command
+from test_overview import save_folders
+
+from data_pipelines import check, datasets, near_copies, sheet
+
+
+def save_scene(path, seed, side=64):
+    """A smooth picture, each seed another."""
+    rng = np.random.default_rng(seed)
+    coarse = Image.fromarray(rng.integers(0, 255, (6, 6, 3), np.uint8))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    coarse.resize((96, 96), Image.Resampling.BICUBIC).resize((side, side)).save(path)
+
+
+@pytest.fixture
+def scenes(tmp_path):
+    """Two classes, each picture another scene."""
+    for number in range(12):
+        split = "train" if number < 8 else "test"
+        save_scene(tmp_path / split / "ab"[number % 2] / f"{number}.png", number)
+    return tmp_path
+
+
+def test_a_scaled_or_compressed_picture_of_another_split_is_noted(scenes, capsys):
+    pytest.importorskip("imagehash")
+    arguments = "--root", scenes, "--names", "folder"
+    assert "look like" not in command(capsys, *arguments)[1]
+    save_scene(scenes / "test/a/scaled.jpg", 2, side=48)
+    save_scene(scenes / "test/b/within.png", 9, side=80)  # like another of its own split
+    code, out, _ = command(capsys, *arguments)
+    assert code == 0 and "note: pictures that look like one of another split" in out
+    assert "may be the same scene: 1\n" in out
+    assert "note: test/a/scaled.jpg looks like train/a/2.png (" in out
+    assert "look like" not in command(capsys, *arguments, "--quick")[1]
+    # An exact copy is a problem already, and not said twice; pictures of one colour say nothing.
+    shutil.copy(scenes / "train/b/1.png", scenes / "test/b/copy.png")
+    for split in ("train", "test"):
+        Image.new("RGB", (20, 20), split.replace("train", "red").replace("test", "blue")).save(
+            scenes / f"{split}/a/flat.png"
+        )
+    code, out, _ = command(capsys, *arguments)
+    assert code == 1 and "pictures copied from another split: 1" in out
+    assert "may be the same scene: 1\n" in out
+
+
+def test_the_nearest_hash_is_the_one_of_brute_force():
+    rng = np.random.default_rng(0)
+    hashes, others = (rng.integers(0, 2**64, n, np.uint64) for n in (600, 70))
+    places, bits = near_copies._nearest(hashes, others)
+    for one in (0, 511, 512, 599):
+        distances = [(int(hashes[one]) ^ int(other)).bit_count() for other in others]
+        assert bits[one] == min(distances) == distances[places[one]]
+
+
+def test_without_the_package_the_check_says_what_to_install(scenes, monkeypatch):
+    monkeypatch.setitem(sys.modules, "imagehash", None)
+    finding = check.check("folder", scenes)
+    assert not finding.problems
+    [note] = finding.notes
+    assert "were not looked for" in note and ".venv/bin/pip install -e '.[check]'" in note
+
+
+def test_a_sheet_has_a_row_for_each_class(scenes, capsys):
+    (scenes / "train/a/broken.png").write_text("no picture")
+    Image.new("RGB", (30, 10), "red").save(scenes / "train/b/0.png")
+    file = scenes / "out.png"
+    arguments = ("--root", scenes, "--names", "folder", "--quick", "--sheet", file)
+    code, out, _ = command(capsys, *arguments)
+    assert code == 0 and f"examples of the classes are in {file}" in out
+    with Image.open(file) as drawn:
+        assert drawn.size == (240 + 8 * 100, 2 * 100 + 4)
+        assert drawn.getpixel((240 + 48, 4 + 100 + 48)) == (255, 0, 0)
+        crossed = drawn.crop((240 + 4 * 100, 4, 240 + 4 * 100 + 96, 100))
+        assert (211, 211, 211) in {colour for _, colour in crossed.getcolors()}
+    code, _, err = command(capsys, *arguments)
+    assert code == 2 and f"{file} is there already; remove it, or name another file" in err
+
+
+def test_many_classes_have_several_pages_and_long_names_are_cut(tmp_path):
+    classes = dict.fromkeys([f"class {i:02}" for i in range(41)] + ["z\x07é" * 40], 1)
+    dataset = datasets.load("folder", save_folders(tmp_path, train=classes))
+    (tmp_path / "s-2.png").write_text("")
+    with pytest.raises(datasets.DataError, match=r"s-2\.png is there already"):
+        sheet.draw(tmp_path / "s.png", dataset)
+    files = sheet.draw(tmp_path / "t.png", dataset)
+    assert [file.name for file in files] == ["t.png", "t-2.png"]
+    for file, rows in zip(files, (40, 2), strict=True):
+        with Image.open(file) as drawn:
+            assert drawn.height == rows * 100 + 4
+
+
+def test_clips_show_their_middle_frames(tmp_path):
+    pytest.importorskip("av")
+    for split in ("train", "test"):
+        for name in "ab":
+            write(tmp_path / split / name / "1.mp4", count=5)
+    dataset = datasets.load("clip_folder", tmp_path)
+    [file] = sheet.draw(tmp_path / "s.png", dataset)
+    [middle] = dataset.read(dataset.train[0]).frames([2])
+    with Image.open(file) as drawn:
+        assert drawn.getpixel((240 + 48, 4 + 48)) == middle.getpixel((9, 9))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--names", "folder", "--sheet", "a.txt"), "a.txt is no file for a sheet; it must end in"),
+        (("--sheet", "a.png"), "is of one data set; name it with --names"),
+        (("--names", "folder,csv", "--sheet", "a.png"), "is of one data set"),
+    ],
+)
+def test_sheets_that_cannot_be_are_refused_before_anything_is_read(
+    tmp_path, capsys, arguments, message
+):
+    code, out, err = command(capsys, "--root", tmp_path, *arguments)
+    assert code == 2 and message in err and not out
