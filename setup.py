@@ -28,6 +28,7 @@ ONNX = [*TORCH, "onnx>=1.18", "onnxscript>=0.5", "onnxruntime>=1.22"]  # the las
 TFDS = ["tensorflow-datasets>=4.9.7", "importlib_resources>=5.0"]  # which it imports, undeclared
 TSNE = ["scikit-learn>=1.5"]  # 50 MB for one picture: that of experiments.features
 VIDEO = ["av>=18"]  # 100 MB with its own FFmpeg, which clips alone need
+REPORT = ["jinja2>=3.1"]  # the page of experiments.report
 NOTEBOOKS = ["ipykernel>=6.29", "nbclient>=0.10"]  # runs them, without Jupyter's pages
 TEST = [
     "hypothesis>=6.100",
@@ -38,6 +39,7 @@ TEST = [
     "ruff>=0.9",
     "setuptools>=70.1",  # builds the wheel that is tested, without a package beside it
     *ONNX,
+    *REPORT,
     *TFDS,
     *TSNE,  # whose discriminant analysis is the reference of gda
     *VIDEO,
@@ -55,13 +57,17 @@ setup(
         "Programming Language :: Python :: 3.12",
     ],
     packages=find_packages(include=["prompt_jax*", "experiments*", "data_pipelines*"]),
-    package_data={"prompt_jax": ["clip/embedded/*", "py.typed"]},
+    package_data={
+        "prompt_jax": ["clip/embedded/*", "py.typed"],
+        "experiments.report": ["page.html"],
+    },
     install_requires=REQUIRED,
     extras_require={
         "cuda12": ["jax[cuda12]"],
         "tpu": ["jax[tpu]"],
         "tfds": TFDS,
         "onnx": ONNX,
+        "report": [*REPORT, *TSNE],  # and places of features on it
         "torch": TORCH,
         "tsne": TSNE,
         "video": VIDEO,
