@@ -10,6 +10,7 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from experiments.record.log import lines_until
 from experiments.report.blocks import Plot, Section
@@ -60,6 +61,7 @@ def draw(curves: Mapping[str, Sequence[tuple[float, float]]], words: str) -> str
             color = _COLORS[number % len(_COLORS)]
             axis.plot(*zip(*points, strict=True), color=color, marker=marker, ms=3, label=label)
         axis.set(xlabel="step", ylabel=words)
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         axis.grid(alpha=0.25, color=_INK)
         if len(curves) > 1:
             axis.legend(frameon=False, labelcolor=_INK, fontsize=8)
@@ -81,4 +83,4 @@ def svg(figure: Figure) -> str:
     text = text[text.index("<svg") :].replace(_INK, "currentColor")
     text = re.sub(r"<metadata>.*?</metadata>\s*", "", text, flags=re.DOTALL)
     # Groups are called figure_1, axes_1, … in every drawing; nothing refers to those names.
-    return re.sub(r'<g id="[a-zA-Z]+\w*?_\d+">', "<g>", text)
+    return re.sub(r'<g id="[^"]*"', "<g", text)

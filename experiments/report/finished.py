@@ -80,7 +80,7 @@ def read(dataset: Dataset, example: Example, frames: int = 1) -> list[Image.Imag
     found = dataset.read(example)
     if dataset.kind == "clips":
         chosen = choose("centre", found.count, frames, found.rate).tolist()
-        pictures = [Image.fromarray(frame) for frame in found.frames(chosen)]
+        pictures = list(found.frames(chosen))
     else:
         pictures = [found]
     smaller = [picture.convert("RGB") for picture in pictures]

@@ -41,11 +41,14 @@ def section(run: Finished) -> Section | None:
         if not answers:
             continue
         blocks.append(_count(answers, key))
-        # The first iteration that prompts answer is 1, as in the figures; 0 is coarse.
-        for corrected, words in ((True, "corrected"), (False, "spoiled")):
+        last = len(answers[0].shares) - 1
+        for corrected, words in (
+            (True, f"corrected by the iterations: p0 is wrong, p{last} right"),
+            (False, f"spoiled by the iterations: p0 is right, p{last} wrong"),
+        ):
             changed = changed_most(answers, corrected)
             if cards := [_card(run, key, one) for one in changed]:
-                blocks.append(Gallery(cards, f"{key}: {words} by the iterations"))
+                blocks.append(Gallery(cards, f"{key}, {words}"))
     if not blocks:
         return None
     said = Text(

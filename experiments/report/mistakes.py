@@ -6,7 +6,7 @@ from typing import Any
 from experiments.figures import classes
 from experiments.record import confusions
 from experiments.record.confusions import Confusion
-from experiments.report.blocks import Block, Card, Gallery, Section, Table
+from experiments.report.blocks import Block, Card, Gallery, Section, Table, Text
 from experiments.report.finished import Finished
 
 CLASSES, PICTURES = 8, 8  # shown of a test set
@@ -14,8 +14,8 @@ CLASSES, PICTURES = 8, 8  # shown of a test set
 
 def section(run: Finished) -> Section | None:
     """The worst classes of each test set; None where the run counted none."""
-    counted, _ = confusions.of_run(run.folder, run.results["accuracy"])
-    blocks: list[Block] = []
+    counted, problems = confusions.of_run(run.folder, run.results["accuracy"])
+    blocks: list[Block] = [Text(f"{problem}.") for problem in problems]
     for key, confusion in counted.items():
         worst = classes.worst(confusion, CLASSES).rows
         blocks += [_table(confusion, worst, key), *_calibration(run, key)]
@@ -36,8 +36,9 @@ def _table(confusion: Confusion, worst: Sequence[str], key: str) -> Table:
         }
         often = sorted(wrong, key=lambda other: (-wrong[other], other))[:3]
         taken = ", ".join(f"{other} {100 * wrong[other] / examples:.0f} %" for other in often)
-        rows.append([name, str(examples), f"{confusion.of_class(name):.1f}", taken])
-    headers = ["class", "examples", "right, %", "taken for"]
+        words = f"{name} → {taken}" if taken else name
+        rows.append([words, f"{confusion.of_class(name):.1f}", str(examples)])
+    headers = ["class → taken for", "right, %", "examples"]
     caption = f"The worst {len(worst)} of {len(confusion.examples)} classes of {key}"
     return Table(headers, rows, caption)
 

@@ -21,7 +21,7 @@ def section(run: Finished) -> Section | None:
         for words, chosen in choose(lines).items():
             if chosen:
                 cards = _cards(run, key, chosen)
-                blocks.append(Gallery(cards, f"{key}: {words}, of {len(lines)} captions"))
+                blocks.append(Gallery(cards, f"{key}, {len(lines)} captions: {words}"))
     return Section("Captions", blocks) if blocks else None
 
 
@@ -35,7 +35,7 @@ def read(run: Finished, key: str) -> list[Line]:
     if not path.exists():
         return []
     with path.open(newline="", encoding="utf-8") as file:
-        lines = list(csv.DictReader(file))
+        lines: list[Line] = list(csv.DictReader(file))
     try:
         _ = [(_gain(line), line["clip"], line["caption"]) for line in lines]
     except (KeyError, TypeError, ValueError):
@@ -47,13 +47,13 @@ def choose(lines: Sequence[Line]) -> dict[str, list[Line]]:
     """Which captions are shown, under which words."""
     gained = sorted((line for line in lines if _gain(line) > 0), key=lambda line: -_gain(line))
     lost = sorted((line for line in lines if _gain(line) < 0), key=_gain)
-    worst = sorted(
-        (line for line in lines if float(line["rank"]) > 1), key=lambda line: -float(line["rank"])
-    )
+    shown = [*gained[:CAPTIONS], *lost[:CAPTIONS]]
+    others = [line for line in lines if float(line["rank"]) > 1 and line not in shown]
+    worst = sorted(others, key=lambda line: -float(line["rank"]))
     return {
         "gained most": gained[:CAPTIONS],
         "lost most": lost[:CAPTIONS],
-        "found last": worst[:CAPTIONS],
+        "of the others, found last": worst[:CAPTIONS],
     }
 
 
