@@ -29,6 +29,7 @@ TFDS = ["tensorflow-datasets>=4.9.7", "importlib_resources>=5.0"]  # which it im
 TSNE = ["scikit-learn>=1.5"]  # 50 MB for one picture: that of experiments.features
 VIDEO = ["av>=18"]  # 100 MB with its own FFmpeg, which clips alone need
 CHECK = ["ImageHash>=4.3"]  # with PyWavelets; looks for own pictures that are alike
+REPORT = ["jinja2>=3.1"]  # the page of experiments.report
 NOTEBOOKS = ["ipykernel>=6.29", "nbclient>=0.10"]  # runs them, without Jupyter's pages
 TEST = [
     "hypothesis>=6.100",
@@ -40,6 +41,7 @@ TEST = [
     "setuptools>=70.1",  # builds the wheel that is tested, without a package beside it
     *CHECK,
     *ONNX,
+    *REPORT,
     *TFDS,
     *TSNE,  # whose discriminant analysis is the reference of gda
     *VIDEO,
@@ -57,13 +59,17 @@ setup(
         "Programming Language :: Python :: 3.12",
     ],
     packages=find_packages(include=["prompt_jax*", "experiments*", "data_pipelines*"]),
-    package_data={"prompt_jax": ["clip/embedded/*", "py.typed"]},
+    package_data={
+        "prompt_jax": ["clip/embedded/*", "py.typed"],
+        "experiments.report": ["page.html"],
+    },
     install_requires=REQUIRED,
     extras_require={
         "cuda12": ["jax[cuda12]"],
         "tpu": ["jax[tpu]"],
         "tfds": TFDS,
         "onnx": ONNX,
+        "report": [*REPORT, *TSNE],  # and places of features on it
         "torch": TORCH,
         "tsne": TSNE,
         "check": CHECK,

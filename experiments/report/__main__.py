@@ -1,0 +1,73 @@
+"""One page of HTML about finished runs, that holds all it shows and opens without a network.
+
+    python -m experiments.report RUN [RUN …] [--out FILE.html]
+
+RUN is the folder of a finished run; of several, figures stand side by side. Where a run's data is
+gone, the page has no pictures of it. Writes report.html into the first run's folder if no other
+file is named.
+"""
+
+import sys
+
+from experiments import command_line
+
+if __name__ == "__main__":  # before the imports below, so that Ctrl-C is heard while they run
+    sys.exit(command_line.run("experiments.report.__main__", "start", sys.argv[1:], "stopped"))
+
+import argparse
+import pathlib
+import time
+from collections.abc import Callable, Iterator, Sequence
+
+from experiments.report import curves, iterations, mistakes, overview, page, searches
+from experiments.report.blocks import Section
+from experiments.report.finished import Finished, open_all
+from experiments.run.preparation import Prepared
+
+# What a page is made of, in this order: of all runs together, of each run by what it left, and of
+# each run that could be opened again. None where there is nothing to show.
+OF_ALL: tuple[Callable[[Sequence[Finished]], Section | None], ...] = (
+    overview.section,
+    curves.section,
+)
+OF_EACH: tuple[Callable[[Finished], Section | None], ...] = (
+    mistakes.section,
+    iterations.section,
+    searches.section,
+)
+OF_EACH_OPENED: tuple[Callable[[Prepared], Section | None], ...] = ()
+
+
+def sections(runs: Sequence[Finished]) -> Iterator[Section]:
+    """All sections of a page; of several runs, headings say whose."""
+    for together in OF_ALL:
+        if found := together(runs):
+            yield found
+    for run in runs:
+        alone = [make(run) for make in OF_EACH]
+        if run.prepared:
+            alone += [make(run.prepared) for make in OF_EACH_OPENED]
+        for found in filter(None, alone):
+            title = f"{found.title}: {run.label}" if len(runs) > 1 else found.title
+            yield found._replace(title=title)
+
+
+def start(argv: list[str]) -> None:
+    """Parses, reads, writes.
+
+    Raises:
+        PromptError: a folder holds no finished run, or the file cannot be written.
+    """
+    parser = argparse.ArgumentParser("python -m experiments.report", description=__doc__)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("runs", metavar="RUN", type=pathlib.Path, nargs="+", help="a run's folder")
+    parser.add_argument("--out", type=pathlib.Path, help="file (report.html in the first RUN)")
+    options = parser.parse_args(argv)
+    began = time.perf_counter()
+    command_line.prepare_jax()
+    runs = open_all(options.runs)
+    path = options.out or options.runs[0] / "report.html"
+    names = dict.fromkeys(f"{run.label} on {run.results['dataset']}" for run in runs)
+    page.write(path, "; ".join(names), list(sections(runs)))
+    size, seconds = path.stat().st_size / 1e6, time.perf_counter() - began
+    print(f"{path}: {size:.1f} MB, {seconds:.0f} s")

@@ -1,0 +1,86 @@
+"""How the runs trained: loss, training accuracy and learning rate, step by step."""
+
+import io
+import json
+import re
+from collections.abc import Mapping, Sequence
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from experiments.record.log import lines_until
+from experiments.report.blocks import Plot, Section
+from experiments.report.finished import Finished
+
+DRAWN = {
+    "loss": "loss",
+    "accuracy": "accuracy on training batches (%)",
+    "learning_rate": "learning rate",
+}
+# Stands for the text's colour until the page says which that is, dark or light.
+_INK = "#010203"
+# Read on white and on black.
+_COLORS = ("#2f7ed8", "#e8710a", "#2a9d55", "#d64545", "#8e63ce", "#8a7f4e")
+
+
+def section(runs: Sequence[Finished]) -> Section | None:
+    """A plot for each figure that training logs, all runs in it; None where none logged."""
+    logged = {run.label: read(run) for run in runs}
+    plots = []
+    for field, words in DRAWN.items():
+        curves = {
+            label: [(line["step"], line[field]) for line in lines if field in line]
+            for label, lines in logged.items()
+        }
+        curves = {label: points for label, points in curves.items() if points}
+        if curves:
+            plots.append(Plot(draw(curves, words), f"{words[0].upper()}{words[1:]} over steps"))
+    return Section("Training", plots) if plots else None
+
+
+def read(run: Finished) -> list[dict[str, float]]:
+    """The lines of a run's metrics.jsonl."""
+    return [json.loads(line) for line in lines_until(run.folder / "metrics.jsonl", 1 << 62)]
+
+
+def draw(curves: Mapping[str, Sequence[tuple[float, float]]], words: str) -> str:
+    """Curves over steps as SVG.
+
+    Args:
+        curves: label to (step, value).
+        words: what the values are; also what makes the drawing's ids its own on the page.
+    """
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": words}):
+        figure, axis = plt.subplots(figsize=(5.2, 3.2), layout="constrained")
+        for number, (label, points) in enumerate(curves.items()):
+            marker = "o" if len(points) < 30 else None
+            color = _COLORS[number % len(_COLORS)]
+            axis.plot(*zip(*points, strict=True), color=color, marker=marker, ms=3, label=label)
+        axis.set(xlabel="step", ylabel=words)
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axis.grid(alpha=0.25, color=_INK)
+        if len(curves) > 1:
+            axis.legend(frameon=False, labelcolor=_INK, fontsize=8)
+        for spine in axis.spines.values():
+            spine.set_color(_INK)
+        axis.tick_params(colors=_INK)
+        axis.xaxis.label.set_color(_INK)
+        axis.yaxis.label.set_color(_INK)
+        axis.yaxis.get_offset_text().set_color(_INK)
+        return svg(figure)
+
+
+def svg(figure: Figure) -> str:
+    """A figure as an SVG element for a page, and closes it: no prolog, no date, its own ids."""
+    file = io.StringIO()
+    figure.savefig(file, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    plt.close(figure)
+    text = file.getvalue()
+    text = text[text.index("<svg") :].replace(_INK, "currentColor")
+    text = re.sub(r"<metadata>.*?</metadata>\s*", "", text, flags=re.DOTALL)
+    # Groups are called figure_1, axes_1, … in every drawing; nothing refers to those names.
+    return re.sub(r'<g id="[^"]*"', "<g", text)

@@ -1,0 +1,142 @@
+"""A finished run as a report reads it: its figures, and its pictures where they are still there."""
+
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import pyarrow.parquet
+from PIL import Image
+
+from data_pipelines.errors import DataError
+from data_pipelines.examples import Dataset, Example
+from experiments.record import runs, workdir
+from experiments.record.predictions import predictions_file
+from experiments.run import reopening
+from experiments.run.preparation import Prepared
+from prompt_jax.errors import PromptError
+from prompt_jax.inputs.clips.sampling import choose
+
+SIDE = 224  # pixels of a picture's longer side: what a phone shows of it
+
+
+class Finished(NamedTuple):
+    """A finished run.
+
+    Attributes:
+        folder: of the run.
+        label: what sets it apart from the other runs of the page.
+        results: its results.json.
+        prepared: the run opened again; None where its data or backbone is gone.
+        missing: why it is None, in words.
+    """
+
+    folder: pathlib.Path
+    label: str
+    results: Mapping[str, Any]
+    prepared: Prepared | None
+    missing: str = ""
+
+    @property
+    def keys(self) -> list[str]:
+        """Of its test sets."""
+        return list(self.results["accuracy"])
+
+    def test(self, key: str) -> Dataset | None:
+        """A test set; None where its data is gone."""
+        return self.prepared.plan.tests.get(key) if self.prepared else None
+
+    def predictions(self, key: str) -> list[dict[str, Any]]:
+        """The rows of a test set's predictions; none where the run left none.
+
+        Raises:
+            PromptError: the file cannot be read.
+        """
+        path = self.folder / predictions_file(key)
+        if not path.exists():
+            return []
+        try:
+            return pyarrow.parquet.read_table(path).to_pylist()
+        except (OSError, ValueError) as error:  # what pyarrow raises of files is both
+            reason = str(error).splitlines()[0]
+            raise PromptError(f"{path} is damaged ({reason}); delete it to go without") from None
+
+    def pictures(self, key: str, place: int, frames: int = 1) -> list[Image.Image]:
+        """An example of a test set, of a clip so many frames; none where it cannot be read."""
+        dataset = self.test(key)
+        if dataset is None or place >= len(dataset.test):
+            return []
+        try:
+            return read(dataset, dataset.test[place], frames)
+        except (DataError, OSError):
+            return []
+
+
+def read(dataset: Dataset, example: Example, frames: int = 1) -> list[Image.Image]:
+    """A picture, or frames of a clip evenly spread, of `SIDE` pixels at most.
+
+    Raises:
+        DataError: it cannot be read.
+    """
+    found = dataset.read(example)
+    if dataset.kind == "clips":
+        chosen = choose("centre", found.count, frames, found.rate).tolist()
+        pictures = list(found.frames(chosen))
+    else:
+        pictures = [found]
+    smaller = [picture.convert("RGB") for picture in pictures]
+    for picture in smaller:
+        picture.thumbnail((SIDE, SIDE))
+    return smaller
+
+
+def open_all(folders: Sequence[pathlib.Path]) -> list[Finished]:
+    """The finished runs of these folders, opened again as far as their data is there.
+
+    Raises:
+        PromptError: a folder holds no finished run, or the same one is named twice.
+    """
+    results = {}
+    for folder in folders:
+        found = workdir.read_results(folder)
+        if found is None:
+            raise PromptError(
+                f"{folder} holds no results.json of a finished run; give a run's folder"
+            )
+        if folder in results:
+            raise PromptError(f"{folder} is named twice; name each run once")
+        results[folder] = found
+    opened: list[Finished] = []
+    for folder, label in zip(folders, _labels(results), strict=True):
+        prepared, missing = _reopen(folder, results[folder], opened)
+        opened.append(Finished(folder, label, results[folder], prepared, missing))
+    return opened
+
+
+def _reopen(
+    folder: pathlib.Path, results: Mapping[str, Any], opened: Sequence[Finished]
+) -> tuple[Prepared | None, str]:
+    if results["protocol"] == runs.EVALUATION:
+        return None, "an evaluation's data is not opened again"
+    shared = next(
+        (
+            one.prepared.backbone
+            for one in opened
+            if one.prepared
+            and one.results["backbone_hash"] == results["backbone_hash"]
+            and one.prepared.config.backbone == results["backbone"]
+        ),
+        None,
+    )
+    try:
+        return reopening.reopen(folder, shared), ""
+    except (DataError, PromptError) as error:
+        return None, str(error)
+
+
+def _labels(results: Mapping[pathlib.Path, Mapping[str, Any]]) -> list[str]:
+    """Method and variant; the folder, too, where these are not enough."""
+    named = [f"{one['method']} {one.get('variant') or ''}".strip() for one in results.values()]
+    return [
+        name if named.count(name) == 1 else f"{name} ({folder})"
+        for folder, name in zip(results, named, strict=True)
+    ]

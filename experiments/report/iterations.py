@@ -1,0 +1,116 @@
+"""What ProMPT's iterations change, picture by picture (ProMPT, Figures 6 and 7)."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from experiments.report.blocks import Bar, Block, Card, Gallery, Section, Table, Text
+from experiments.report.finished import Finished
+
+PICTURES, CLASSES = 4, 3  # shown of a test set, either way; classes beside each
+
+
+class Answer(NamedTuple):
+    """One example, answered several times.
+
+    Attributes:
+        place: in the test set.
+        name: its class.
+        path: which it is.
+        shares: after each iteration, the likeliest classes to their probabilities.
+    """
+
+    place: int
+    name: str
+    path: str
+    shares: Sequence[dict[str, float]]
+
+    def right(self, iteration: int) -> bool:
+        """Whether its class is the likeliest."""
+        return next(iter(self.shares[iteration])) == self.name
+
+    def own(self, iteration: int) -> float:
+        """The probability of its class; 0 below the likeliest five."""
+        return self.shares[iteration].get(self.name, 0.0)
+
+
+def section(run: Finished) -> Section | None:
+    """Counts, and the pictures that changed most; None where a run answers once."""
+    blocks: list[Block] = []
+    for key in run.keys:
+        answers = read(run.predictions(key))
+        if not answers:
+            continue
+        blocks.append(_count(answers, key))
+        last = len(answers[0].shares) - 1
+        for corrected, words in (
+            (True, f"corrected by the iterations: p0 is wrong, p{last} right"),
+            (False, f"spoiled by the iterations: p0 is right, p{last} wrong"),
+        ):
+            changed = changed_most(answers, corrected)
+            if cards := [_card(run, key, one) for one in changed]:
+                blocks.append(Gallery(cards, f"{key}, {words}"))
+    if not blocks:
+        return None
+    said = Text(
+        "Bars are a class's probability after each iteration, p0 (coarse) first; one that is not "
+        "among the five likeliest counts as 0."
+    )
+    return Section("Iterations", [said, *blocks])
+
+
+def read(rows: Sequence[dict[str, Any]]) -> list[Answer]:
+    """Every example's answers; none where predictions are of one iteration."""
+    if not rows or "top5_after_0" not in rows[0]:
+        return []
+    number = sum(name.startswith("top5_after_") for name in rows[0])
+    endings = [*(f"_after_{n}" for n in range(number)), ""]
+
+    def shares(row, ending):
+        return dict(zip(row[f"top5{ending}"], row[f"probabilities{ending}"], strict=True))
+
+    return [
+        Answer(place, row["class"], row["path"], [shares(row, ending) for ending in endings])
+        for place, row in enumerate(rows)
+    ]
+
+
+def changed_most(answers: Sequence[Answer], corrected: bool) -> list[Answer]:
+    """Those that the last answer has right and the first wrong, or the reverse.
+
+    Those whose own class gained or lost most come first.
+    """
+    last = len(answers[0].shares) - 1
+    chosen = [
+        one for one in answers if one.right(last) != one.right(0) and one.right(last) == corrected
+    ]
+
+    def gain(one):
+        return one.own(last) - one.own(0)
+
+    return sorted(chosen, key=gain, reverse=corrected)[:PICTURES]
+
+
+def _count(answers: Sequence[Answer], key: str) -> Table:
+    rows = []
+    for n in range(len(answers[0].shares)):
+        right = sum(one.right(n) for one in answers)
+        cells = [f"p{n}", f"{100 * right / len(answers):.1f}"]
+        for now in (True, False):
+            changed = sum(one.right(n) == now != one.right(n - 1) for one in answers) if n else ""
+            cells.append(str(changed))
+        rows.append([*cells, f"{sum(one.own(n) for one in answers) / len(answers):.2f}"])
+    headers = ["answer", "right, %", "corrected", "spoiled", "right class"]
+    return Table(headers, rows, f"{key}: each iteration against the one before")
+
+
+def _card(run: Finished, key: str, one: Answer) -> Card:
+    most: dict[str, float] = {}
+    for shares in one.shares:
+        for name, share in shares.items():
+            most[name] = max(most.get(name, 0.0), share)
+    likely = sorted(most, key=lambda name: -most[name])[:CLASSES]
+    bars = [
+        Bar(name, [shares.get(name, 0.0) for shares in one.shares], name == one.name)
+        for name in dict.fromkeys([one.name, *likely])
+    ]
+    return Card(run.pictures(key, one.place), one.name, [one.path], bars)

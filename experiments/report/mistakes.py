@@ -1,0 +1,71 @@
+"""The classes that a run answers worst, what it takes them for, and pictures of it."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from experiments.figures import classes
+from experiments.record import confusions
+from experiments.record.confusions import Confusion
+from experiments.report.blocks import Block, Card, Gallery, Section, Table, Text
+from experiments.report.finished import Finished
+
+CLASSES, PICTURES = 8, 8  # shown of a test set
+
+
+def section(run: Finished) -> Section | None:
+    """The worst classes of each test set; None where the run counted none."""
+    counted, problems = confusions.of_run(run.folder, run.results["accuracy"])
+    blocks: list[Block] = [Text(f"{problem}.") for problem in problems]
+    for key, confusion in counted.items():
+        worst = classes.worst(confusion, CLASSES).rows
+        blocks += [_table(confusion, worst, key), *_calibration(run, key)]
+        cards = _cards(run, key, worst)
+        if cards:
+            blocks.append(Gallery(cards, f"Wrong answers on {key}, of the worst classes first"))
+    return Section("Mistakes", blocks) if blocks else None
+
+
+def _table(confusion: Confusion, worst: Sequence[str], key: str) -> Table:
+    rows = []
+    for name in worst:
+        examples = confusion.examples[name]
+        wrong = {
+            other: count
+            for (own, other), count in confusion.counts.items()
+            if own == name and other != name
+        }
+        often = sorted(wrong, key=lambda other: (-wrong[other], other))[:3]
+        taken = ", ".join(f"{other} {100 * wrong[other] / examples:.0f} %" for other in often)
+        words = f"{name} → {taken}" if taken else name
+        rows.append([words, f"{confusion.of_class(name):.1f}", str(examples)])
+    headers = ["class → taken for", "right, %", "examples"]
+    caption = f"The worst {len(worst)} of {len(confusion.examples)} classes of {key}"
+    return Table(headers, rows, caption)
+
+
+def _calibration(run: Finished, key: str) -> list[Table]:
+    """What results.json says of how far probabilities are to be believed, where it does."""
+    found = (run.results.get("calibration") or {}).get(key)
+    if not isinstance(found, dict):
+        return []
+    rows = [[name, f"{one:.4g}"] for name, one in found.items() if isinstance(one, int | float)]
+    return [Table(["calibration", "value"], rows, f"Calibration on {key}")] if rows else []
+
+
+def _cards(run: Finished, key: str, worst: Sequence[str]) -> list[Card]:
+    """A wrong answer of each of the worst classes in turn, those first that are surest."""
+    wrong: dict[str, list[tuple[int, dict[str, Any]]]] = {name: [] for name in worst}
+    for place, row in enumerate(run.predictions(key)):
+        if not row["right"] and row["class"] in wrong:
+            wrong[row["class"]].append((place, row))
+    for rows in wrong.values():
+        rows.sort(key=lambda found: -found[1]["probabilities"][0])
+    turns = range(max(map(len, wrong.values()), default=0))
+    order = [rows[turn] for turn in turns for rows in wrong.values() if turn < len(rows)]
+    cards = []
+    for place, row in order[:PICTURES]:
+        pictures = run.pictures(key, place)
+        if pictures:
+            lines = [f"taken for {row['top5'][0]} ({row['probabilities'][0]:.2f})", row["path"]]
+            cards.append(Card(pictures, row["class"], lines))
+    return cards

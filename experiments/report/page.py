@@ -1,0 +1,58 @@
+"""A report's page: one HTML file that holds all that it shows, and asks no network for more."""
+
+import base64
+import io
+import pathlib
+from collections.abc import Sequence
+
+from PIL import Image
+
+from experiments.report.blocks import Section
+from prompt_jax.errors import PromptError, installing
+from prompt_jax.files import write_text
+
+TEMPLATE = pathlib.Path(__file__).parent / "page.html"
+
+
+def write(path: pathlib.Path, title: str, sections: Sequence[Section]) -> None:
+    """Writes the page, whole or not at all.
+
+    Raises:
+        PromptError: jinja2 is not installed, or the file cannot be written.
+    """
+    text = render(title, sections)
+    try:
+        write_text(path, text)
+    except OSError as error:
+        raise PromptError(f"--out={path} cannot be written: {error.strerror}") from error
+
+
+def render(title: str, sections: Sequence[Section]) -> str:
+    """The page's text; names of classes and files stand in it as text, whatever they hold.
+
+    Raises:
+        PromptError: jinja2 is not installed.
+    """
+    try:
+        import jinja2
+        from markupsafe import Markup
+    except ImportError as error:
+        raise PromptError(
+            f"a report is jinja2's, which cannot be imported ({error}); install it: "
+            f"{installing('report')}"
+        ) from None
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters |= {"data": data_uri, "drawing": Markup}
+    environment.tests["block"] = lambda block, name: type(block).__name__ == name
+    template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
+    text = template.render(title=title, sections=sections)
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")  # names need not be UTF-8
+
+
+def data_uri(picture: Image.Image) -> str:
+    """A picture as JPEG inside an address."""
+    file = io.BytesIO()
+    picture.convert("RGB").save(file, "JPEG", quality=85)
+    return f"data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode()}"

@@ -1,0 +1,217 @@
+"""One page of HTML about finished runs: what it shows, and that it asks for nothing else."""
+
+import json
+import re
+import shutil
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+import tiny
+from PIL import Image
+
+from experiments.command_line import explain
+from experiments.configs import default
+from experiments.report import __main__ as report
+from experiments.report import curves, iterations, page, searches
+from experiments.report.blocks import Bar, Card, Gallery, Plot, Section, Table, Text
+from experiments.run import experiment
+from prompt_jax.errors import PromptError
+
+HOSTILE = "<script>alert(1)</script>"
+VOID = {"meta", "img", "br", "link", "input"}
+
+
+class Read(HTMLParser):
+    """A page's elements; raises where tags do not match."""
+
+    def __init__(self, text: str):
+        super().__init__()
+        self.open: list[str] = []
+        self.elements: list[tuple[str, dict]] = []
+        self.words = ""
+        self.feed(text)
+        self.close()
+        assert not self.open
+
+    def handle_starttag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.words += data
+
+    def all(self, tag: str) -> list[dict]:
+        return [attrs for name, attrs in self.elements if name == tag]
+
+
+def read(text: str) -> Read:
+    """A page that holds all that it shows."""
+    found = Read(text)
+    assert not found.all("script") and not found.all("link")
+    for _, attrs in found.elements:
+        for name, value in attrs.items():
+            if name in ("src", "href", "xlink:href", "data", "action"):
+                assert value.startswith(("data:", "#")), (name, value)
+    assert not re.search(r"url\((?!#)|@import", text)
+    for picture in found.all("img"):
+        assert int(picture["width"]) > 0 and int(picture["height"]) > 0 and picture["alt"]
+    ids = [attrs["id"] for _, attrs in found.elements if "id" in attrs]
+    assert len(ids) == len(set(ids))
+    return found
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory) -> Path:
+    """The tiny CLIP's folder."""
+    return tiny.save_clip(tmp_path_factory.mktemp("clip"))
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory) -> Path:
+    """Files whose classes have hostile names."""
+    root = tiny.save_caltech101(tmp_path_factory.mktemp("data"))
+    file = root / "caltech-101" / tiny.SPLIT
+    split = json.loads(file.read_text())
+    for part in split.values():
+        for line in part:
+            line[2] += HOSTILE
+    file.write_text(json.dumps(split))
+    return root
+
+
+@pytest.fixture(scope="module")
+def finished(clip, data, tmp_path_factory) -> Path:
+    """A run of ProMPT on them."""
+    folder = tmp_path_factory.mktemp("runs") / "pro_mpt"
+    experiment.run(tiny.small_config("pro_mpt", clip, data), folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def searched(clip, tmp_path_factory) -> Path:
+    """A run on captions."""
+    c = default.get_config("vop", kind="clips", text_prompts=1, vision_prompts=2)
+    c.backbone, c.protocol, c.data.name = str(clip), "retrieval", "emoji_clips"
+    c.data.frames, c.data.num_threads = 2, 0
+    c.data.train_per_class = c.data.test_per_class = 1
+    c.batch_size, c.eval_batch_size, c.epochs, c.log_every = 11, 33, 1, 1
+    folder = tmp_path_factory.mktemp("runs") / "vop"
+    experiment.run(c, folder)
+    return folder
+
+
+def test_a_run_of_pictures_is_one_page(finished, tmp_path, capsys):
+    before = {path: path.read_bytes() for path in finished.rglob("*") if path.is_file()}
+    out = tmp_path / "page.html"
+    assert explain(report.start, [str(finished), "--out", str(out)]) == 0
+    assert str(out) in capsys.readouterr().out
+    text = out.read_text(encoding="utf-8")
+    found = read(text)
+    for words in ("Overview", "Training", "Mistakes", "Iterations", "zero-shot CLIP", HOSTILE):
+        assert words in found.words
+    assert found.all("img") and len(found.all("figure")) > 3
+    results = json.loads((finished / "results.json").read_text())
+    assert f"H is {results['h']:.2f}" in found.words
+    assert {p: p.read_bytes() for p in finished.rglob("*") if p.is_file()} == before
+    report.start([str(finished), "--out", str(out)])
+    assert out.read_text(encoding="utf-8") == text
+
+
+@pytest.mark.slow
+def test_several_runs_stand_side_by_side(finished, searched, tmp_path):
+    first = tmp_path / "copy"
+    shutil.copytree(searched, first)
+    report.start([str(first), str(finished)])
+    found = read((first / "report.html").read_text(encoding="utf-8"))
+    for words in ("Mistakes: pro_mpt", "Captions: vop", "captions search clips", "R@10"):
+        assert words in found.words
+    lines = searches.read(report.open_all([searched])[0], "test")
+    [caption] = {line["caption"] for line in searches.choose(lines)["gained most"][:1]}
+    assert f"“{caption}”" in found.words
+    assert sum("rank " in one for one in found.words.splitlines()) >= 4
+
+
+def test_without_its_data_a_run_has_no_pictures(finished, data, tmp_path, capsys):
+    gone, out = data.with_name("gone"), tmp_path / "page.html"
+    data.rename(gone)
+    try:
+        assert explain(report.start, [str(finished), "--out", str(out)]) == 0
+    finally:
+        gone.rename(data)
+    found = read(out.read_text(encoding="utf-8"))
+    assert "shown without its pictures, which are not there: " in found.words
+    assert not found.all("img") and "Iterations" in found.words
+
+
+@pytest.mark.parametrize(
+    ("folders", "message"),
+    [
+        (["nothing"], "holds no results.json of a finished run; give a run's folder"),
+        (["run", "run"], "is named twice"),
+    ],
+)
+def test_mistakes_are_one_sentence(finished, tmp_path, capsys, folders, message):
+    words = [str(finished if name == "run" else tmp_path) for name in folders]
+    assert explain(report.start, words) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and message in error
+    assert not (finished / "report.html").exists()
+
+
+def test_a_file_that_cannot_be_written_is_named(tmp_path):
+    with pytest.raises(PromptError, match=r"--out=.*cannot be written"):
+        page.write(tmp_path / "no" / "page.html", "title", [])
+
+
+def test_whatever_a_block_holds_is_text():
+    picture = Image.new("RGB", (8, 4))
+    card = Card([picture, picture], HOSTILE, [HOSTILE], [Bar(HOSTILE, [0.5, 1.0], right=True)])
+    blocks = [Text(HOSTILE), Table([HOSTILE], [[HOSTILE]], HOSTILE), Gallery([card], HOSTILE)]
+    blocks.append(Plot(curves.draw({HOSTILE: [(1, 2.0)], "b": [(1, 1.0)]}, HOSTILE), HOSTILE))
+    quoted = f'"{HOSTILE}'
+    text = page.render(quoted, [Section(quoted, [*blocks, Text("\udcff")])])
+    found = read(text)
+    assert found.all("img")[0]["alt"].startswith(HOSTILE)
+    assert [one["width"] for one in found.all("rect")[:2]] == ["50.0", "100.0"]
+
+
+def test_drawings_share_no_ids_and_take_the_page_s_colour():
+    one, other = (curves.draw({"a": [(1, 2.0), (2, 1.0)]}, words) for words in ("loss", "rate"))
+    assert one == curves.draw({"a": [(1, 2.0), (2, 1.0)]}, "loss")
+    ids = [set(re.findall(r'\bid="(.*?)"', svg)) for svg in (one, other)]
+    assert ids[0] and not ids[0] & ids[1]
+    assert set(re.findall(r"url\(#(.*?)\)", one)) <= ids[0]
+    assert "currentColor" in one and "#000000" not in one and "<metadata" not in one
+
+
+def test_pictures_that_iterations_changed_most_come_first():
+    def row(name, before, after):
+        return {
+            "class": name,
+            "path": f"{name}{before}",
+            "top5_after_0": ["a", "b"] if before >= 0.5 else ["b", "a"],
+            "probabilities_after_0": sorted([before, 1 - before], reverse=True),
+            "top5": ["a", "b"] if after >= 0.5 else ["b", "a"],
+            "probabilities": sorted([after, 1 - after], reverse=True),
+        }
+
+    rows = [row("a", 0.4, 0.6), row("a", 0.1, 0.9), row("a", 0.8, 0.9), row("b", 0.3, 0.8)]
+    answers = iterations.read(rows)
+    assert [one.place for one in iterations.changed_most(answers, corrected=True)] == [1, 0]
+    assert [one.place for one in iterations.changed_most(answers, corrected=False)] == [3]
+    assert iterations.read([{"class": "a", "top5": ["a"]}]) == []
+
+
+def test_without_jinja2_the_extra_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "jinja2", None)
+    with pytest.raises(PromptError, match=r"install it: .venv/bin/pip install -e '.\[report\]'"):
+        page.render("title", [])
