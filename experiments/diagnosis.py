@@ -20,7 +20,6 @@ import argparse
 import functools
 import pathlib
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -33,7 +32,6 @@ from experiments.figures import tables
 from experiments.record import workdir
 from prompt_jax import methods
 from prompt_jax.clip import CLIP, Frozen, loading, normalize
-from prompt_jax.clip.image import ImageTower
 from prompt_jax.errors import PromptError, unknown
 from prompt_jax.methods import pro_mpt
 from prompt_jax.methods.method import Task
@@ -73,18 +71,14 @@ def attention_to_prompts(
         the mean over pictures and heads, from 0 to 1.
     """
     patches = 1 + clip.config.patches
-    block = ImageTower(clip.config, clip.dtype, parent=None).make_block(parent=None)
     tokens = clip.embed_image(frozen, images)
     shares: list[jax.Array] = []
     for layer in range(clip.config.image_layers):
         if layer < len(prompts):
             own = jnp.broadcast_to(prompts[layer], (len(images), *prompts.shape[1:]))
             tokens = jnp.concatenate([tokens[:, :patches], own], axis=1)
-        params = {"params": frozen["image"][f"block_{layer}"]}
-        query: Any = block.apply(params, tokens[:, :1], method="query")
-        key, _ = block.apply(params, tokens, method="key_value")
-        scores = jnp.einsum("bqhd,bshd->bhqs", query, key) * query.shape[-1] ** -0.5
-        shares.append(jnp.mean(jnp.sum(jax.nn.softmax(scores)[..., patches:], axis=-1)))
+        weights = clip.class_attention(frozen, layer, tokens)
+        shares.append(jnp.mean(jnp.sum(weights[..., patches:], axis=-1)))
         tokens = clip.image_block(frozen, layer, tokens)
     return jnp.stack(shares)
 

@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from prompt_jax.clip.blocks import Layer, put_before
+from prompt_jax.clip.blocks import Layer, attention_weights, put_before
 from prompt_jax.clip.config import CLIPConfig
 from prompt_jax.clip.image import ImageTower
 from prompt_jax.clip.memory import block_bytes, map_chunks
@@ -118,6 +118,21 @@ class CLIP:
         if self.memory is not None and needed > self.memory * self.devices:
             look = jax.checkpoint(look)
         return look(tokens, prompts)
+
+    def class_attention(self, frozen: Frozen, layer: int, tokens: jax.Array) -> jax.Array:
+        """How much the class token looks at each token in block `layer`; for people to look at.
+
+        Args:
+            frozen: parameters.
+            layer: which, from 0.
+            tokens: float[..., S, d_v] as `image_block` takes them.
+
+        Returns:
+            float32[..., heads, S], each head's sums to 1.
+        """
+        here = self._layer(self._image, frozen["image"], layer)
+        key, _ = here.key_value(tokens)
+        return attention_weights(here.query(tokens[..., :1, :]), key)[..., 0, :]
 
     def image_head(self, frozen: Frozen, tokens: jax.Array) -> jax.Array:
         """Image features float[..., d], not normalised, from the last block's tokens."""

@@ -1,0 +1,89 @@
+"""What the image tower saw while a method answered: attention and features of each of its passes.
+
+The method itself runs, with a CLIP that also writes down what goes through the last block: so this
+is what the method does, and no second account of it.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+
+from experiments.run.preparation import Prepared
+from prompt_jax.clip import CLIP, Frozen
+from prompt_jax.methods import Prompts
+
+
+class Pass(NamedTuple):
+    """One time that pictures went through the image tower.
+
+    Attributes:
+        attention: float32[B, heads, S], of the class token in the last block; behind it and the
+            patches stand the prompts.
+        features: float32[B, d], not normalised.
+    """
+
+    attention: jax.Array
+    features: jax.Array
+
+
+@dataclasses.dataclass(frozen=True)
+class Watched(CLIP):
+    """A CLIP that tells what its image tower sees, to be run without `jit`.
+
+    Attributes:
+        tell_attention: called with the class token's in the last block, at each pass.
+        tell_features: called with what comes out.
+    """
+
+    tell_attention: Callable[[jax.Array], None] = lambda _: None
+    tell_features: Callable[[jax.Array], None] = lambda _: None
+
+    def image_block(
+        self,
+        frozen: Frozen,
+        layer: int,
+        tokens: jax.Array,
+        queries: int | None = None,
+        prompts: jax.Array | None = None,
+    ) -> jax.Array:
+        """See `CLIP.image_block`."""
+        if layer == self.config.image_layers - 1:
+            self.tell_attention(self.class_attention(frozen, layer, tokens))
+        return super().image_block(frozen, layer, tokens, queries, prompts)
+
+    def image_head(self, frozen: Frozen, tokens: jax.Array) -> jax.Array:
+        """See `CLIP.image_head`."""
+        features = super().image_head(frozen, tokens)
+        self.tell_features(features)
+        return features
+
+
+def see(run: Prepared, prompts: Prompts, key: str, images: jax.Array) -> tuple[Pass, Pass | None]:
+    """What the tower sees without prompts, and in the method's last pass with vision prompts.
+
+    The second is None of a method that has no vision prompts, and of one of clips.
+
+    Args:
+        run: a finished run, from `reopening.reopen`.
+        prompts: what it trained.
+        key: of the test set whose classes are told apart.
+        images: float[B, H, W, 3], normalised pictures.
+    """
+    attention: list[jax.Array] = []
+    features: list[jax.Array] = []
+    task = run.tests[key][0]
+    fields = {field.name: getattr(task.clip, field.name) for field in dataclasses.fields(task.clip)}
+    clip = Watched(**fields, tell_attention=attention.append, tell_features=features.append)
+    task = dataclasses.replace(task, clip=clip)
+    prepared = jax.jit(run.method.prepare)(prompts, run.tests[key][0])
+    # Otherwise a loop over iterations would tell of values that exist only inside its program.
+    with jax.disable_jit():
+        clip.encode_image(task.frozen, images)
+        if run.plan.train.kind == "pictures" and run.method.sees == "images":
+            run.method.forward(prompts, prepared, task, images)
+    passes = [Pass(*each) for each in zip(attention, features, strict=True)]
+    plain = 1 + clip.config.patches
+    prompted = [each for each in passes if each.attention.shape[-1] > plain]
+    return passes[0], prompted[-1] if prompted else None
