@@ -166,6 +166,7 @@ def _mistake(file, places, message):
 def print_help() -> None:
     """What to type, and which configs there are."""
     print(__doc__)
+    print("--config=FILE --help   explains every field of that config, with its value there")
     print("--workdir=DIR  where everything is written; default results/METHOD-DATA-seedN, or")
     print("               results/PROTOCOL where a config asks for several runs")
     print("--config.FIELD=VALUE  any field of experiments/configs/default.py, which explains them")
@@ -179,8 +180,15 @@ def print_help() -> None:
 
 def main(argv: list[str]) -> None:
     """Parses, runs, prints."""
-    if {"-h", "--help", "--helpfull"} & set(argv):
-        print_help()
+    if asked := {"-h", "--help", "--helpfull"} & set(argv):
+        argv = [word for word in argv if word not in asked]
+        if argv[1:]:
+            parse(argv)
+            from experiments import fields
+
+            print(fields.explain(CONFIG.value))
+        else:
+            print_help()
         return
     parse(argv)
     from experiments import results
