@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import optax
 
 from prompt_jax import optim
-from prompt_jax.methods import METHODS, Method, Prompts
+from prompt_jax.methods import Method, Prompts, of_pictures
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,7 +97,7 @@ RECIPES: dict[str, Recipe] = {
 
 def find(name: str) -> Recipe:
     """The recipe of a method; of one without, that of its kind."""
-    return RECIPES.get(name, Recipe() if name in METHODS else VOP)
+    return RECIPES.get(name, Recipe() if of_pictures(name) else VOP)
 
 
 def build_optimizer(

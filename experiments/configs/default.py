@@ -14,19 +14,22 @@ def get_config(method: str = "pro_mpt", kind: str = "pictures", **settings) -> C
     """The defaults with one method's settings; not a configuration to run by itself.
 
     Args:
-        method: a name from the table of methods of that kind.
+        method: a name from the table of methods of that kind, or "module:ATTRIBUTE", which is
+            imported.
         kind: "pictures", or "clips" for a method of clips and texts.
         **settings: where the method's settings differ from their published defaults.
 
     Raises:
         PromptError: the method or a setting is none.
     """
+    if methods.outside.is_outside(method):
+        methods.outside.load(method)
     usual = (methods.get_encoders if kind == "clips" else methods.get)(method).Settings
     known = [field.name for field in dataclasses.fields(usual)]
     if wrong := next((name for name in settings if name not in known), None):
         raise unknown(f"setting of {method}", wrong, known)
     c = ConfigDict()
-    c.method = method  # a name from the table of methods
+    c.method = method  # a name from the table of methods, or "module:METHOD" from elsewhere
     c.settings = ConfigDict(dataclasses.asdict(usual(**settings)))
     c.backbone = "embedded"  # "embedded", a folder, a file, a hub id, or a name like "ViT-B/16"
     c.activation = ""  # "" as the checkpoint says, or "quick_gelu" / "gelu"

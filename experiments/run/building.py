@@ -220,7 +220,7 @@ def find_method(config: ConfigDict, name: str = "") -> methods.Method:
     name = name or config.method
     if protocols.by_captions(config):
         return methods.retrieve(methods.get_encoders(name))
-    if on_clips(config) and name not in methods.METHODS:
+    if on_clips(config) and not methods.of_pictures(name):
         return methods.recognize(methods.get_encoders(name))
     return methods.get(name)
 
@@ -234,7 +234,9 @@ def build_method(config: ConfigDict) -> tuple[methods.Method, Any]:
     """The method and its `Settings` from `config.method` and `config.settings`."""
     method = find_method(config)
     file = f"images/{config.method}.py"
-    if config.method in methods.ENCODERS and on_clips(config):
+    if methods.outside.is_outside(config.method):
+        file = f"images/few_shot.py:{config.method}"
+    if methods.of_texts(config.method) and on_clips(config):
         file = f"video/{config.protocol}.py:{config.method}"
     advice = f"Use --config=experiments/configs/{file}"
     known = {field.name for field in dataclasses.fields(method.Settings)}
