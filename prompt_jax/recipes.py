@@ -126,6 +126,8 @@ def build_optimizer(
             training.adam_betas,
             training.clip_norm or None,
         )
+    if method.rates:
+        optimizer = optim.scale_rates(optimizer, method.rates(prompts, settings))
     if method.epoch_weights:
         weights = method.epoch_weights(settings, training.epochs)
         optimizer = optim.average_epochs(optimizer, weights, steps_per_epoch)
