@@ -28,6 +28,7 @@ ONNX = [*TORCH, "onnx>=1.18", "onnxscript>=0.5", "onnxruntime>=1.22"]  # the las
 TFDS = ["tensorflow-datasets>=4.9.7", "importlib_resources>=5.0"]  # which it imports, undeclared
 TSNE = ["scikit-learn>=1.5"]  # 50 MB for one picture: that of experiments.features
 VIDEO = ["av>=18"]  # 100 MB with its own FFmpeg, which clips alone need
+WANDB = ["wandb>=0.20"]  # 100 MB, for who keeps metrics there
 NOTEBOOKS = ["ipykernel>=6.29", "nbclient>=0.10"]  # runs them, without Jupyter's pages
 TEST = [
     "hypothesis>=6.100",
@@ -41,6 +42,7 @@ TEST = [
     *TFDS,
     *TSNE,  # whose discriminant analysis is the reference of gda
     *VIDEO,
+    *WANDB,
 ]
 
 setup(
@@ -65,6 +67,7 @@ setup(
         "torch": TORCH,
         "tsne": TSNE,
         "video": VIDEO,
+        "wandb": WANDB,
         "test": TEST,
         # Without cuda12 and tpu, which exclude each other.
         "all": TEST,

@@ -35,7 +35,7 @@ def explain(config: ConfigDict) -> str:
         lines.append(f"--config.{name}={shlex.quote(str(values[name]))}")
         words = [said[name]]
         if name in allowed:
-            words.append(f"One of: {', '.join(allowed[name])}")
+            words.append(f"One of: {', '.join(map(shlex.quote, allowed[name]))}")
         for text in words:
             lines += textwrap.wrap(text, WIDTH, initial_indent=INDENT, subsequent_indent=INDENT)
     return "\n".join(lines)

@@ -50,7 +50,7 @@ def test_a_setting_of_a_base_is_explained_in_full():
 def test_what_a_field_may_hold_is_what_is_checked(field):
     text = fields.explain(default.get_config())
     paragraph = text.partition(f"--config.{field}=")[2].partition("\n--config.")[0]
-    choices = ", ".join(building.CHOICES[field])
+    choices = ", ".join(each or "''" for each in building.CHOICES[field])
     assert f"One of: {choices}" in " ".join(paragraph.split())
 
 

@@ -92,6 +92,7 @@ def get_config(method: str = "pro_mpt", kind: str = "pictures", **settings) -> C
     c.adam_betas = (0.9, 0.999)  # adamw: decay of the averages of gradients and of their squares
     c.clip_norm = 0.0  # adamw: longer gradients are scaled to this norm; 0: as they are
     c.log_every = 20  # steps between lines of metrics.jsonl
+    c.tracker = ""  # "wandb": metrics go to Weights & Biases too, of the extra wandb
     c.checkpoint_every = 500  # steps between checkpoints; one more is written at the end
 
     c.ablation = ""  # name of the table that the variants are rows of

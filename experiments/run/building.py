@@ -11,6 +11,7 @@ from ml_collections import ConfigDict
 
 from data_pipelines import clip_loader, datasets
 from experiments.configs import default
+from experiments.record import tracking
 from experiments.run import protocols, titles
 from prompt_jax import methods
 from prompt_jax.clip import CLIP, CLIPConfig, Frozen, loading
@@ -29,6 +30,7 @@ CHOICES: dict[str, Collection[str]] = {
     "dtype": DTYPES,
     "optimizer": OPTIMIZERS,
     "schedule": SCHEDULES,
+    "tracker": tracking.TRACKERS,
     "data.source": ("coop", "tfds"),
     "data.on_bad_image": ("stop", "skip"),
     "data.frame_rule": RULES,
@@ -86,6 +88,7 @@ def check(config: ConfigDict) -> None:
     """
     check_fields(config)
     check_choices(config)
+    tracking.check_installed(config.tracker)
     for field in AT_LEAST_ONE:
         if config[field] < 1:
             raise PromptError(f"config.{field}={config[field]} must be at least 1")
