@@ -47,9 +47,8 @@ def get_config(method: str = "pro_mpt", kind: str = "pictures", **settings) -> C
     c.data = ConfigDict()
     c.data.name = "emoji_scenes"  # trained on: a name from the table of data sets
     c.data.names = ""  # "a,b": several, one run each; or, of a transfer, what is tested
-    c.data.title = (
-        ""  # of own data: its name in results; "a=/data/a,b=/data/b": several, their roots
-    )
+    # of own data: its name in results; "a=/data/a,b=/data/b": several, their roots
+    c.data.title = ""
     c.data.root = ""  # folder that holds the data sets' folders (or the one data set's folder)
     c.data.source = "coop"  # the CoOp benchmark's folders, or "tfds" for what TFDS prepared
     c.data.split_file = ""  # tfds only: a split_zhou_*.json to use in place of TFDS's own splits
