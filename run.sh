@@ -13,6 +13,8 @@ usage: ./run.sh                     the quickstart: train and evaluate on the em
        ./run.sh test --quick        the same without the tests that take long, for in between
        ./run.sh test ARGS ...       pytest ARGS ..., e.g. ./run.sh test tests/test_x.py -k name
        ./run.sh --help              this text
+       ./run.sh --config=FILE --help   every field of that config: what it is, its value there,
+                                    what it may hold; python -m experiments.main --help lists FILEs
 
 The first call makes .venv here and installs the tested versions (constraints.txt) with pip; later
 calls start at once. Relative paths are taken from this folder, wherever the script is called from.
@@ -21,6 +23,17 @@ PYTHON=python3.12 ./run.sh          chooses the interpreter (3.11 or 3.12); rema
 rm -r .venv                         starts afresh
 GPU or TPU, after the first call    .venv/bin/pip install -c constraints.txt -e '.[cuda12]'
                                     or '.[tpu]'
+
+methods of pictures:
+  zero_shot, coop, cocoop, kgcoop, promptsrc, clip_adapter, tip_adapter, tip_adapter_f, gda, vpt,
+  ivlp, maple, pro_mpt
+methods of clips:
+  zero_shot, vop, vop_p, vop_c, vop_f, vop_f_p, vop_f_c, full, bias, proj, partial, adapter_attn,
+  adapter_ffn, clip_video, vilt_independent, vilt_multimodal, vilt_clip, vifi_clip,
+  vifi_vl_prompting, a5
+protocols:
+  base_to_novel, few_shot, supervised, cross_dataset, domain_generalization, zero_shot_transfer,
+  retrieval
 USAGE
 }
 

@@ -30,6 +30,7 @@ TSNE = ["scikit-learn>=1.5"]  # 50 MB for one picture: that of experiments.featu
 VIDEO = ["av>=18"]  # 100 MB with its own FFmpeg, which clips alone need
 CHECK = ["ImageHash>=4.3"]  # with PyWavelets; looks for own pictures that are alike
 REPORT = ["jinja2>=3.1"]  # the page of experiments.report
+WANDB = ["wandb>=0.20"]  # 100 MB, for who keeps metrics there
 NOTEBOOKS = ["ipykernel>=6.29", "nbclient>=0.10"]  # runs them, without Jupyter's pages
 TEST = [
     "hypothesis>=6.100",
@@ -45,6 +46,7 @@ TEST = [
     *TFDS,
     *TSNE,  # whose discriminant analysis is the reference of gda
     *VIDEO,
+    *WANDB,
 ]
 
 setup(
@@ -74,6 +76,7 @@ setup(
         "tsne": TSNE,
         "check": CHECK,
         "video": VIDEO,
+        "wandb": WANDB,
         "test": TEST,
         # Without cuda12 and tpu, which exclude each other.
         "all": TEST,

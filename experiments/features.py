@@ -15,22 +15,20 @@ if __name__ == "__main__":  # before the imports below, so that Ctrl-C is heard 
     sys.exit(command_line.run("experiments.features", "start", sys.argv[1:], "stopped"))
 
 import argparse
-import dataclasses
 import pathlib
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from data_pipelines.examples import Dataset, Example
+from data_pipelines.examples import Example
 from experiments.figures import plots
+from experiments.figures.embedding import choose_classes, embed, same_class_nearest
 from experiments.run import building, reopening, testing
 from experiments.run.preparation import Prepared
 from prompt_jax import methods, retrieval
-from prompt_jax.errors import PromptError, installing, unknown
+from prompt_jax.errors import PromptError, unknown
 from prompt_jax.methods import encoders
-
-PERPLEXITY = 30  # t-SNE's usual one, where there are clips enough
 
 
 class Features(NamedTuple):
@@ -97,50 +95,6 @@ def open_run(folder: pathlib.Path, backbone: building.Backbone | None = None) ->
     if not run.trainable:
         raise PromptError(f"{method} trains nothing: its features are the same before and after")
     return run
-
-
-def choose_classes(dataset: Dataset, number: int) -> Dataset:
-    """The test clips of so many classes, evenly spread over the names.
-
-    Raises:
-        PromptError: `number` is below 2.
-    """
-    if number < 2:
-        raise PromptError(f"--classes={number} must be at least 2, to be told apart")
-    labels = sorted({example.label for example in dataset.test})
-    places = np.linspace(0, len(labels) - 1, min(number, len(labels))).round().astype(int)
-    chosen = {labels[place] for place in places}
-    clips = tuple(example for example in dataset.test if example.label in chosen)
-    return dataclasses.replace(dataset, test=clips)
-
-
-def embed(features: np.ndarray) -> np.ndarray:
-    """Places float[n, 2] of features float[n, d] by t-SNE (van der Maaten and Hinton, JMLR 2008).
-
-    Raises:
-        PromptError: scikit-learn is not installed.
-    """
-    try:
-        from sklearn.manifold import TSNE
-        from threadpoolctl import threadpool_limits
-    except ImportError as error:
-        raise PromptError(
-            f"t-SNE is scikit-learn's, which cannot be imported ({error}); install it: "
-            f"{installing('tsne')}"
-        ) from None
-    perplexity = min(PERPLEXITY, (len(features) - 1) / 3)
-    # One thread: sums in one order, so one picture; and others than idle cores slow several down.
-    with threadpool_limits(1):
-        return TSNE(perplexity=perplexity, init="pca", random_state=0).fit_transform(features)
-
-
-def same_class_nearest(features: np.ndarray, labels: Sequence[int]) -> float:
-    """Percent of features float[n, d] whose nearest other one, by cosine, is of the same class."""
-    directions = features / np.linalg.norm(features, axis=1, keepdims=True)
-    cosines = directions @ directions.T
-    np.fill_diagonal(cosines, -np.inf)
-    own = np.asarray(labels)
-    return float(100 * np.mean(own[cosines.argmax(axis=1)] == own))
 
 
 def draw(path: pathlib.Path, found: Sequence[Features], title: str) -> list[pathlib.Path]:

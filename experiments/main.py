@@ -66,10 +66,19 @@ def parse(argv: list[str]) -> None:
         kind = type(CONFIG.value).__name__
         raise PromptError(f"{file}: get_config returns a {kind}, not a ConfigDict as default.py's")
     _refuse_swallowed(CONFIG.value, WORKDIR.value)
+    _import_method(CONFIG.value)
     # What takes seconds to import comes after all that a person is told at once.
     from experiments.run import building
 
     building.check_fields(CONFIG.value)
+
+
+def _import_method(config):
+    """Imports a method from outside: here a person has named it, by flag or config."""
+    from prompt_jax.methods import outside
+
+    if isinstance(method := config.get("method"), str) and outside.is_outside(method):
+        outside.load(method)
 
 
 def _refuse_swallowed(config, workdir):
@@ -166,6 +175,7 @@ def _mistake(file, places, message):
 def print_help() -> None:
     """What to type, and which configs there are."""
     print(__doc__)
+    print("--config=FILE --help   explains every field of that config, with its value there")
     print("--workdir=DIR  where everything is written; default results/METHOD-DATA-seedN, or")
     print("               results/PROTOCOL where a config asks for several runs")
     print("--config.FIELD=VALUE  any field of experiments/configs/default.py, which explains them")
@@ -179,8 +189,15 @@ def print_help() -> None:
 
 def main(argv: list[str]) -> None:
     """Parses, runs, prints."""
-    if {"-h", "--help", "--helpfull"} & set(argv):
-        print_help()
+    if asked := {"-h", "--help", "--helpfull"} & set(argv):
+        argv = [word for word in argv if word not in asked]
+        if argv[1:]:
+            parse(argv)
+            from experiments import fields
+
+            print(fields.explain(CONFIG.value))
+        else:
+            print_help()
         return
     parse(argv)
     from experiments import results
@@ -199,7 +216,7 @@ def main(argv: list[str]) -> None:
                 results.report(workdir)
         return
     [one] = sweep.expand(config).values()
-    name = f"{one.method}-{one.data.title or one.data.name}-seed{one.seed}"
+    name = f"{one.method}-{one.data.title or one.data.name}-seed{one.seed}".replace(":", "_")
     workdir = pathlib.Path(WORKDIR.value or f"results/{name}")
     found = experiment.run(one, workdir)
     tables.print_run(found)

@@ -224,7 +224,7 @@ def _abilities(model: Saved) -> str:
 
 
 def _is_bound(model):
-    method = methods.METHODS.get(model.method)  # encoders take any text
+    method = methods.of_pictures(model.method)  # encoders take any text
     if method is None:
         return False
     try:

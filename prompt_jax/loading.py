@@ -146,7 +146,7 @@ def find_method(name: str, kind: str, task: str = "classes") -> Method:
     Raises:
         PromptError: there is none.
     """
-    if kind == "clips" and (task == "captions" or name not in methods.METHODS):
+    if kind == "clips" and (task == "captions" or not methods.of_pictures(name)):
         return methods.recognize(methods.get_encoders(name))
     return methods.get(name)
 

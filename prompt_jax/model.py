@@ -113,7 +113,7 @@ class Model:
             BadPicture: a file cannot be read.
             PromptError: an array is not what a picture can be.
         """
-        encoders = methods.ENCODERS.get(self.name) if self.method.sees not in _OF_PICTURES else None
+        encoders = methods.of_texts(self.name) if self.method.sees not in _OF_PICTURES else None
         if encoders:
             task, _ = self._without_classes
             run = functools.partial(compiled(encoders.encode_clips), self.prompts, task)
@@ -131,10 +131,9 @@ class Model:
         listed = _listed(texts)
         if not listed:
             return np.zeros((0, self.clip.config.embed_dim), np.float32)
-        if self.method.sees in _OF_PICTURES or self.name not in methods.ENCODERS:
+        if self.method.sees in _OF_PICTURES or not (encoders := methods.of_texts(self.name)):
             tokens = jnp.asarray(self.tokenize(listed))
             return np.asarray(programs.encode_texts(self.clip, self.frozen, tokens))
-        encoders = methods.ENCODERS[self.name]
         task, _ = self._without_classes
         room = self.clip.config.context_length
         rows = tokenize_captions(listed, encoders.text_prompts(self.settings), room).tokens

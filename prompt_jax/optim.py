@@ -120,6 +120,17 @@ def _partition(rule, trains):
     return optax.partition({"trains": rule, "fixed": optax.set_to_zero()}, labels)
 
 
+def scale_rates(inner: optax.GradientTransformation, factors: Any) -> optax.GradientTransformation:
+    """An optimizer whose learning rate is another for each leaf, as PyTorch's parameter groups.
+
+    Args:
+        inner: `sgd` or `adamw`, whose updates are proportional to the rate, decay among them.
+        factors: pytree of numbers like the prompts, what the rate is multiplied by.
+    """
+    scale = optax.stateless(lambda updates, _: jax.tree.map(jnp.multiply, updates, factors))
+    return optax.chain(inner, scale)
+
+
 class EpochAverage(NamedTuple):
     """The state of `average_epochs`: steps so far, the weighted sum so far, the optimizer's own."""
 

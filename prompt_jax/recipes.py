@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import optax
 
 from prompt_jax import optim
-from prompt_jax.methods import METHODS, Method, Prompts
+from prompt_jax.methods import Method, Prompts, of_pictures
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,7 +97,7 @@ RECIPES: dict[str, Recipe] = {
 
 def find(name: str) -> Recipe:
     """The recipe of a method; of one without, that of its kind."""
-    return RECIPES.get(name, Recipe() if name in METHODS else VOP)
+    return RECIPES.get(name, Recipe() if of_pictures(name) else VOP)
 
 
 def build_optimizer(
@@ -126,6 +126,8 @@ def build_optimizer(
             training.adam_betas,
             training.clip_norm or None,
         )
+    if method.rates:
+        optimizer = optim.scale_rates(optimizer, method.rates(prompts, settings))
     if method.epoch_weights:
         weights = method.epoch_weights(settings, training.epochs)
         optimizer = optim.average_epochs(optimizer, weights, steps_per_epoch)

@@ -31,7 +31,6 @@ def scenes(tmp_path):
 
 
 def test_a_scaled_or_compressed_picture_of_another_split_is_noted(scenes, capsys):
-    pytest.importorskip("imagehash")
     arguments = "--root", scenes, "--names", "folder"
     assert "look like" not in command(capsys, *arguments)[1]
     save_scene(scenes / "test/a/scaled.jpg", 2, side=48)
@@ -99,7 +98,6 @@ def test_many_classes_have_several_pages_and_long_names_are_cut(tmp_path):
 
 
 def test_clips_show_their_middle_frames(tmp_path):
-    pytest.importorskip("av")
     for split in ("train", "test"):
         for name in "ab":
             write(tmp_path / split / name / "1.mp4", count=5)

@@ -13,6 +13,7 @@ from prompt_jax.optim import (
     average_epochs,
     coop_schedule,
     cosine_schedule,
+    scale_rates,
     sgd,
     vifi_schedule,
 )
@@ -133,3 +134,24 @@ def test_average_is_the_weighted_sum_of_each_epochs_last_parameters():
     assert largest_difference(prompts, ends[-1]) == 0
     expected = jax.tree.map(lambda a, b, c: 0.2 * a + 0.7 * b + 0.1 * c, *ends)
     assert largest_difference(state.average, expected) <= 1e-6
+
+
+@pytest.mark.parametrize(("ours", "theirs"), [(sgd, torch.optim.SGD), (adamw, torch.optim.AdamW)])
+def test_a_rate_for_each_leaf_equals_torch_s_parameter_groups(ours, theirs):
+    start = jax.tree.map(lambda x: 3 * x, gradients(99))
+    factors = {"context": 1.0, "net": {"bias": 0.1}}
+    tensors = [torch.tensor(x, requires_grad=True) for x in jax.tree.leaves(start)]
+    groups = [
+        {"params": [tensor], "lr": 0.1 * factor}
+        for tensor, factor in zip(tensors, jax.tree.leaves(factors), strict=True)
+    ]
+    more = {"momentum": 0.9} if ours is sgd else {}
+    optimizer = theirs(groups, weight_decay=0.1, **more)
+    for step in range(5):
+        for tensor, gradient in zip(tensors, jax.tree.leaves(gradients(step)), strict=True):
+            tensor.grad = torch.from_numpy(gradient)
+        optimizer.step()
+    trains = jax.tree.map(lambda _: True, start)
+    found = run(scale_rates(ours(0.1, trains, weight_decay=0.1), factors), start, 5)
+    expected = [tensor.detach().numpy() for tensor in tensors]
+    assert largest_difference(jax.tree.leaves(found), expected) <= 1e-5

@@ -9,11 +9,16 @@ import numpy as np
 import pytest
 import tiny
 
+import prompt_jax as pj
+from experiments.configs.images import few_shot
 from experiments.run import experiment
 from prompt_jax import methods
+from prompt_jax.clip import tokenizer
 
 PAGE = Path(__file__).parents[1] / "docs" / "own_method.md"
-FILE, TRY, CONFIG = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+FILE, TRY, TEXT, LOAD, CONFIG = re.findall(
+    r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL
+)
 
 
 @pytest.fixture
@@ -43,3 +48,55 @@ def test_the_page_s_config_runs_in_the_protocols(residual, tmp_path, monkeypatch
     config.cached_views = 2
     found = experiment.run(config, tmp_path / "run")
     assert (found["method"], found["trainable_parameters"]) == ("residual", 2 * 16)
+
+
+@pytest.fixture
+def outside(tmp_path, monkeypatch):
+    """A folder of one's own, called from; writes a file as the page's my_package/my_method.py."""
+    (tmp_path / "my_package").mkdir()
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    yield (tmp_path / "my_package/my_method.py").write_text
+    for name in ("my_package", "my_package.my_method"):
+        sys.modules.pop(name, None)
+
+
+def config_of_my_method(folder):
+    """One small run of it."""
+    config = few_shot.get_config("my_package.my_method:METHOD")
+    small = tiny.small_config("zero_shot", tiny.save_clip(folder / "clip")).to_dict()
+    config.update({name: small[name] for name in small if name not in ("method", "settings")})
+    config.data.names, config.seeds, config.data.shots_list = "", (), ()
+    config.protocol, config.cached_views = "few_shot", 2
+    return config
+
+
+def test_the_page_s_method_is_used_from_outside(outside, tmp_path):
+    outside(FILE)
+    [folder] = re.findall(r'pj.load\("(.*)"\)', LOAD)
+    experiment.run(config_of_my_method(tmp_path), Path(folder))
+    names: dict = {}
+    exec(compile(LOAD, "load.py", "exec"), names)
+    assert names["model"].settings.scale == 0.5
+    assert np.abs(np.asarray(names["model"].prompts["residual"])).max() > 0
+
+
+def test_the_page_s_parts_stay_fixed_or_have_rates_of_their_own(outside, tmp_path):
+    outside(TEXT)
+    config = config_of_my_method(tmp_path)
+    config.optimizer, config.schedule, config.epochs = "adamw", "constant", 1
+    config.data.shots, config.batch_size, config.data.num_classes = 1, 2, 4
+    config.weight_decay, config.adam_epsilon = 0.0, 1e-30
+    moved = {}
+    for rate in (0.1, 0.5, 0.0):
+        config.settings.gain_rate = rate
+        experiment.run(config, tmp_path / f"run{rate}")
+        moved[rate] = pj.load(tmp_path / f"run{rate}").prompts
+    gains = {rate: np.abs(np.asarray(moved[rate]["gain"]) - 1).max() for rate in moved}
+    assert gains[0.0] == 0 < gains[0.1] < gains[0.5]
+    words = [np.asarray(prompts["words"]) for prompts in moved.values()]
+    np.testing.assert_array_equal(words[0], words[1])
+    start = pj.load(tmp_path / "clip")
+    tokens = np.asarray(tokenizer.encode("a photo of a"))
+    np.testing.assert_array_equal(words[0], start.clip.embed_text(start.frozen, tokens))
+    assert np.abs(np.asarray(moved[0.1]["context"])).max() > 0

@@ -10,6 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from experiments.run import protocols
+from prompt_jax import methods
+
 REPOSITORY = Path(__file__).parents[1]
 
 
@@ -105,3 +108,15 @@ def test_continuous_integration_makes_all_checks():
 def test_the_usage_names_quick(installed):
     done = subprocess.run([installed, "--help"], capture_output=True, text=True, timeout=60)
     assert "./run.sh test --quick " in done.stdout
+
+
+def test_the_usage_names_all_methods_and_protocols(installed):
+    done = subprocess.run([installed, "--help"], capture_output=True, text=True, timeout=60)
+    for title, names in (
+        ("methods of pictures", methods.METHODS),
+        ("methods of clips", methods.ENCODERS),
+        ("protocols", protocols.PROTOCOLS),
+    ):
+        [listed] = re.findall(rf"^{title}:\n((?:  .*\n)+)", done.stdout, re.MULTILINE)
+        assert re.split(r",\s+", listed.strip()) == list(names)
+    assert "./run.sh --config=FILE --help " in done.stdout

@@ -14,19 +14,22 @@ def get_config(method: str = "pro_mpt", kind: str = "pictures", **settings) -> C
     """The defaults with one method's settings; not a configuration to run by itself.
 
     Args:
-        method: a name from the table of methods of that kind.
+        method: a name from the table of methods of that kind, or "module:ATTRIBUTE", which is
+            imported.
         kind: "pictures", or "clips" for a method of clips and texts.
         **settings: where the method's settings differ from their published defaults.
 
     Raises:
         PromptError: the method or a setting is none.
     """
+    if methods.outside.is_outside(method):
+        methods.outside.load(method)
     usual = (methods.get_encoders if kind == "clips" else methods.get)(method).Settings
     known = [field.name for field in dataclasses.fields(usual)]
     if wrong := next((name for name in settings if name not in known), None):
         raise unknown(f"setting of {method}", wrong, known)
     c = ConfigDict()
-    c.method = method  # a name from the table of methods
+    c.method = method  # a name from the table of methods, or "module:METHOD" from elsewhere
     c.settings = ConfigDict(dataclasses.asdict(usual(**settings)))
     c.backbone = "embedded"  # "embedded", a folder, a file, a hub id, or a name like "ViT-B/16"
     c.activation = ""  # "" as the checkpoint says, or "quick_gelu" / "gelu"
@@ -44,9 +47,8 @@ def get_config(method: str = "pro_mpt", kind: str = "pictures", **settings) -> C
     c.data = ConfigDict()
     c.data.name = "emoji_scenes"  # trained on: a name from the table of data sets
     c.data.names = ""  # "a,b": several, one run each; or, of a transfer, what is tested
-    c.data.title = (
-        ""  # of own data: its name in results; "a=/data/a,b=/data/b": several, their roots
-    )
+    # of own data: its name in results; "a=/data/a,b=/data/b": several, their roots
+    c.data.title = ""
     c.data.root = ""  # folder that holds the data sets' folders (or the one data set's folder)
     c.data.source = "coop"  # the CoOp benchmark's folders, or "tfds" for what TFDS prepared
     c.data.split_file = ""  # tfds only: a split_zhou_*.json to use in place of TFDS's own splits
@@ -89,6 +91,7 @@ def get_config(method: str = "pro_mpt", kind: str = "pictures", **settings) -> C
     c.adam_betas = (0.9, 0.999)  # adamw: decay of the averages of gradients and of their squares
     c.clip_norm = 0.0  # adamw: longer gradients are scaled to this norm; 0: as they are
     c.log_every = 20  # steps between lines of metrics.jsonl
+    c.tracker = ""  # "wandb": metrics go to Weights & Biases too, of the extra wandb
     c.checkpoint_every = 500  # steps between checkpoints; one more is written at the end
 
     c.ablation = ""  # name of the table that the variants are rows of

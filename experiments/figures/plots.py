@@ -265,6 +265,11 @@ def plot_features(
         names: n, the class of each.
         title: what the figure is about.
     """
+    return _save(draw_features(panels, names), path, title)
+
+
+def draw_features(panels: Mapping[str, np.ndarray], names: Sequence[str]) -> Figure:
+    """The figure of `plot_features`, not yet written."""
     shown = list(dict.fromkeys(names))
     color_of = matplotlib.colormaps["tab10" if len(shown) <= 10 else "tab20"]
     size = (max(7.0, 4.6 * len(panels)), 5.2 + 0.1 * len(shown))
@@ -276,7 +281,7 @@ def plot_features(
             axis.scatter(*own.T, s=22, c=[color], marker=marker, alpha=0.8, label=_short(name))
         axis.set(title=words, xticks=[], yticks=[])
     _legend_below(figure, grid[0][0])
-    return _save(figure, path, title)
+    return figure
 
 
 def _short(name: str) -> str:

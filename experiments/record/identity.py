@@ -20,6 +20,7 @@ from prompt_jax.errors import PromptError
 # change between restarts.
 FREE_FIELDS = (
     "log_every",
+    "tracker",
     "checkpoint_every",
     "eval_batch_size",
     "memory_gb",

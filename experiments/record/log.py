@@ -1,4 +1,4 @@
-"""What a run writes while it trains: metrics.jsonl and TensorBoard event files."""
+"""What a run writes while it trains: metrics.jsonl, TensorBoard event files, a tracker's lines."""
 
 import contextlib
 import json
@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 import jax
 
 from experiments.record.events import Events
+from experiments.record.tracking import Tracker
 from prompt_jax.errors import PromptError
 from prompt_jax.files import write_text
 
@@ -16,8 +17,16 @@ from prompt_jax.files import write_text
 class Log:
     """metrics.jsonl and TensorBoard event files of a run."""
 
-    def __init__(self, workdir: pathlib.Path, start: int, schedule: Callable):
+    def __init__(
+        self,
+        workdir: pathlib.Path,
+        start: int,
+        schedule: Callable,
+        tracker: Tracker | None = None,
+    ):
         """Goes on after step `start`; later lines, of steps that will run again, are removed.
+
+        `tracker` gets the same as TensorBoard, and is closed with it.
 
         Raises:
             PromptError: metrics.jsonl, which belongs to the results, cannot be written.
@@ -26,7 +35,9 @@ class Log:
         with self._refusing():
             write_text(self._path, "".join(lines_until(self._path, start)))
             self._file = self._path.open("a")
-        self._events = Events(workdir / "tensorboard", start)
+        self._views: list[Events | Tracker] = [Events(workdir / "tensorboard", start)]
+        if tracker is not None:
+            self._views.append(tracker)
         self._schedule = schedule
         self._last_step, self._last_time = start, time.perf_counter()
 
@@ -51,7 +62,8 @@ class Log:
         with self._refusing():
             self._file.write(json.dumps(line) + "\n")
             self._file.flush()
-        self._events.write(step, {f"train/{k}": line[k] for k in line if k != "step"})
+        for view in self._views:
+            view.write(step, {f"train/{k}": line[k] for k in line if k != "step"})
         return f"loss {line['loss']:.3f}"
 
     def __enter__(self):
@@ -60,7 +72,8 @@ class Log:
     def __exit__(self, *_):
         with contextlib.suppress(OSError):  # every line is written already, or was refused
             self._file.close()
-        self._events.close()
+        for view in self._views:
+            view.close()
 
     @contextlib.contextmanager
     def _refusing(self) -> Iterator[None]:

@@ -19,10 +19,22 @@ import pathlib
 import time
 from collections.abc import Callable, Iterator, Sequence
 
-from experiments.report import curves, iterations, mistakes, overview, page, searches
+from experiments.report import (
+    attention,
+    curves,
+    features,
+    iterations,
+    mistakes,
+    overview,
+    page,
+    searches,
+    words,
+)
 from experiments.report.blocks import Section
 from experiments.report.finished import Finished, open_all
 from experiments.run.preparation import Prepared
+from prompt_jax import saved
+from prompt_jax.methods import Prompts
 
 # What a page is made of, in this order: of all runs together, of each run by what it left, and of
 # each run that could be opened again. None where there is nothing to show.
@@ -35,7 +47,11 @@ OF_EACH: tuple[Callable[[Finished], Section | None], ...] = (
     iterations.section,
     searches.section,
 )
-OF_EACH_OPENED: tuple[Callable[[Prepared], Section | None], ...] = ()
+OF_EACH_OPENED: tuple[Callable[[Prepared, Prompts, str], Section | None], ...] = (
+    attention.section,
+    words.section,
+    features.section,
+)
 
 
 def sections(runs: Sequence[Finished]) -> Iterator[Section]:
@@ -46,10 +62,17 @@ def sections(runs: Sequence[Finished]) -> Iterator[Section]:
     for run in runs:
         alone = [make(run) for make in OF_EACH]
         if run.prepared:
-            alone += [make(run.prepared) for make in OF_EACH_OPENED]
+            alone += of_trained(run.prepared)
         for found in filter(None, alone):
             title = f"{found.title}: {run.label}" if len(runs) > 1 else found.title
             yield found._replace(title=title)
+
+
+def of_trained(run: Prepared) -> list[Section | None]:
+    """What its prompts do, on its last test set: base-to-novel's new classes."""
+    key = list(run.plan.tests)[-1]
+    prompts = run.placement.replicate(saved.read(run.folder).prompts)
+    return [make(run, prompts, key) for make in OF_EACH_OPENED]
 
 
 def start(argv: list[str]) -> None:

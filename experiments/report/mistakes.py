@@ -43,13 +43,21 @@ def _table(confusion: Confusion, worst: Sequence[str], key: str) -> Table:
     return Table(headers, rows, caption)
 
 
-def _calibration(run: Finished, key: str) -> list[Table]:
-    """What results.json says of how far probabilities are to be believed, where it does."""
-    found = (run.results.get("calibration") or {}).get(key)
-    if not isinstance(found, dict):
-        return []
-    rows = [[name, f"{one:.4g}"] for name, one in found.items() if isinstance(one, int | float)]
-    return [Table(["calibration", "value"], rows, f"Calibration on {key}")] if rows else []
+def _calibration(run: Finished, key: str) -> list[Text]:
+    """How far figures and probabilities are to be believed, where results.json says so."""
+    results, said = run.results, []
+    if ends := (results.get("interval") or {}).get(key):
+        said.append(f"95 % interval over test pictures: {ends[0]:.1f} to {ends[1]:.1f} %.")
+    error = (results.get("calibration_error") or {}).get(key)
+    if error is not None:
+        sure, right = results["confidence"][key], results["accuracy"][key]
+        word = "overconfident" if sure > right else "underconfident"
+        before = results["zero_shot_calibration_error"][key]
+        said.append(
+            f"Calibration error (ECE, 15 bins): {error:.1f} %, of zero-shot CLIP {before:.1f} %; "
+            f"mean confidence {sure:.1f} %, right {right:.1f} %: {word}."
+        )
+    return [Text(f"{key}: {' '.join(said)}")] if said else []
 
 
 def _cards(run: Finished, key: str, worst: Sequence[str]) -> list[Card]:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from collections.abc import Collection
 from typing import Any, NamedTuple
 
 import jax
@@ -10,6 +11,7 @@ from ml_collections import ConfigDict
 
 from data_pipelines import clip_loader, datasets
 from experiments.configs import default
+from experiments.record import tracking
 from experiments.run import protocols, titles
 from prompt_jax import methods
 from prompt_jax.clip import CLIP, CLIPConfig, Frozen, loading
@@ -23,6 +25,20 @@ from prompt_jax.methods.method import KEPT
 AT_LEAST_ONE = ("batch_size", "eval_batch_size", "epochs", "log_every", "checkpoint_every")
 OPTIMIZERS = ("sgd", "adamw")
 SCHEDULES = ("coop", "constant", "cosine", "warmup_cosine", "vifi")
+CHOICES: dict[str, Collection[str]] = {
+    "protocol": protocols.PROTOCOLS,
+    "dtype": DTYPES,
+    "optimizer": OPTIMIZERS,
+    "schedule": SCHEDULES,
+    "tracker": tracking.TRACKERS,
+    "data.source": ("coop", "tfds"),
+    "data.on_bad_image": ("stop", "skip"),
+    "data.frame_rule": RULES,
+    "data.augment": clip_loader.AUGMENTS,
+    "data.crop": clip_loader.CROPS,
+    "data.frame_stats": tuple(STATS),
+}
+"""What a field may hold, of those that a table decides about."""
 # What only clips have, and of these only what has classes: elsewhere it would be passed over.
 OF_CLIPS = ("augment", "crop", "frame_stats")
 OF_CLASSES_OF_CLIPS = ("mix", "views")
@@ -71,21 +87,8 @@ def check(config: ConfigDict) -> None:
         PromptError: names the field, what it holds and what is allowed.
     """
     check_fields(config)
-    for field, choices in {
-        "protocol": protocols.PROTOCOLS,
-        "dtype": DTYPES,
-        "optimizer": OPTIMIZERS,
-        "schedule": SCHEDULES,
-        "data.source": ("coop", "tfds"),
-        "data.on_bad_image": ("stop", "skip"),
-        "data.frame_rule": RULES,
-        "data.augment": clip_loader.AUGMENTS,
-        "data.crop": clip_loader.CROPS,
-        "data.frame_stats": tuple(STATS),
-    }.items():
-        value = _get(config, field)
-        if value not in choices:
-            raise unknown(f"value of config.{field}:", str(value), choices)
+    check_choices(config)
+    tracking.check_installed(config.tracker)
     for field in AT_LEAST_ONE:
         if config[field] < 1:
             raise PromptError(f"config.{field}={config[field]} must be at least 1")
@@ -99,10 +102,6 @@ def check(config: ConfigDict) -> None:
         raise PromptError(f"config.weight_decay={config.weight_decay} must be a number, 0 or more")
     if not config.backbone:
         raise PromptError('config.backbone is empty: give "embedded", a folder, a file or a name')
-    others = [*protocols.split_names(config.data.names)]
-    for name in [config.data.name, *others, *protocols.split_names(config.data.also_test)]:
-        if datasets.split_domain(name)[0] not in datasets.TABLE:
-            raise unknown("data set", name, datasets.TABLE)
     if ":" in config.data.name:
         raise PromptError(
             f"config.data.name={config.data.name}: say the part behind the colon as "
@@ -126,6 +125,22 @@ def check(config: ConfigDict) -> None:
         raise PromptError(f"config.data.num_workers={config.data.num_workers} must be 0 or more")
     if config.data.num_threads < -1:
         raise PromptError(f"config.data.num_threads={config.data.num_threads} must be -1 or more")
+
+
+def check_choices(config: ConfigDict) -> None:
+    """Refuses what is in none of the tables that say what a field may hold.
+
+    Raises:
+        PromptError: names the field, what it holds and what is allowed.
+    """
+    for field, choices in CHOICES.items():
+        value = _get(config, field)
+        if value not in choices:
+            raise unknown(f"value of config.{field}:", str(value), choices)
+    others = [*protocols.split_names(config.data.names)]
+    for name in [config.data.name, *others, *protocols.split_names(config.data.also_test)]:
+        if datasets.split_domain(name)[0] not in datasets.TABLE:
+            raise unknown("data set", name, datasets.TABLE)
 
 
 def _check_protocol_only(config):
@@ -208,7 +223,7 @@ def find_method(config: ConfigDict, name: str = "") -> methods.Method:
     name = name or config.method
     if protocols.by_captions(config):
         return methods.retrieve(methods.get_encoders(name))
-    if on_clips(config) and name not in methods.METHODS:
+    if on_clips(config) and not methods.of_pictures(name):
         return methods.recognize(methods.get_encoders(name))
     return methods.get(name)
 
@@ -222,7 +237,9 @@ def build_method(config: ConfigDict) -> tuple[methods.Method, Any]:
     """The method and its `Settings` from `config.method` and `config.settings`."""
     method = find_method(config)
     file = f"images/{config.method}.py"
-    if config.method in methods.ENCODERS and on_clips(config):
+    if methods.outside.is_outside(config.method):
+        file = f"images/few_shot.py:{config.method}"
+    if methods.of_texts(config.method) and on_clips(config):
         file = f"video/{config.protocol}.py:{config.method}"
     advice = f"Use --config=experiments/configs/{file}"
     known = {field.name for field in dataclasses.fields(method.Settings)}

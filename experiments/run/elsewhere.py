@@ -59,7 +59,7 @@ def build_config(model: Model, key: str, changes: Mapping[str, Any]) -> ConfigDi
     """
     one = model.saved
     by_captions = one.task == "captions"
-    of_clips = by_captions or one.method not in methods.METHODS
+    of_clips = not methods.of_pictures(one.method) or by_captions
     config = default.get_config(one.method, "clips" if of_clips else "pictures", **one.settings)
     config.backbone, config.activation, config.dtype = one.backbone, one.activation, one.dtype
     config.protocol = "retrieval" if by_captions else "few_shot"
@@ -78,7 +78,7 @@ def build_config(model: Model, key: str, changes: Mapping[str, Any]) -> ConfigDi
         data.frames, data.frame_rule = one.inputs.frames, one.inputs.frame_rule
         data.crop, data.frame_stats = one.inputs.crop, one.inputs.stats
         data.views = 0 if by_captions else one.trained.get("views", 0)
-    if method := methods.METHODS.get(one.method):
+    if method := methods.of_pictures(one.method):
         config.cached_views = int(method.from_shots is not None)  # without which none is made
     config.update_from_flattened_dict(dict(changes))
     building.check(config)

@@ -19,6 +19,7 @@ from ml_collections import ConfigDict
 from data_pipelines.errors import DataError
 from experiments.record import identity, workdir
 from experiments.record.log import Log
+from experiments.record.tracking import Tracker
 from experiments.run import experiment, memory, training
 from experiments.run.preparation import Prepared, finished, load, prepare
 from prompt_jax import recipes, train
@@ -134,7 +135,7 @@ def fit(runs: list[Prepared]) -> list[training.Trained | str]:
             _total(first),
             first.placement,
             common,
-            lambda start: Logs([Log(one.folder, start, _optimizer(one)[1]) for one in runs]),
+            lambda start: Logs([_log(one, start) for one in runs]),
         )
         end = end._replace(together=len(runs))
         pairs = zip(runs, shots, strict=True)
@@ -155,6 +156,11 @@ def fit(runs: list[Prepared]) -> list[training.Trained | str]:
     workdir.release(common)
     shutil.rmtree(common)  # each run has its own last checkpoint now
     return trained
+
+
+def _log(one: Prepared, start: int) -> Log:
+    tracker = Tracker(one.config.tracker, one.identity, one.folder)
+    return Log(one.folder, start, _optimizer(one)[1], tracker)
 
 
 def _optimizer(one: Prepared, rate: jax.Array | None = None):

@@ -84,7 +84,7 @@ def _config(written: dict[str, Any]) -> ConfigDict:
     """A config from a results.json; fields that came later have their defaults."""
     method = written["method"]
     by_captions = protocols.PROTOCOLS[written["protocol"]].by_captions
-    of_clips = by_captions or method not in methods.METHODS
+    of_clips = not methods.of_pictures(method) or by_captions
     config = default.get_config(method, kind="clips" if of_clips else "pictures")
     config.update_from_flattened_dict(dict(_flat(written)))
     return config

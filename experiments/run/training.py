@@ -12,6 +12,7 @@ from ml_collections import ConfigDict
 
 from experiments.record.identity import refuse_other_run
 from experiments.record.log import Log
+from experiments.record.tracking import Tracker
 from experiments.record.workdir import refuse_removed
 from experiments.run.batches import TrainingBatches
 from prompt_jax import progress, recipes, train
@@ -83,7 +84,7 @@ def fit(
         config.epochs * steps_per_epoch,
         placement,
         workdir,
-        lambda start: Log(workdir, start, schedule),
+        lambda start: Log(workdir, start, schedule, Tracker(config.tracker, identity, workdir)),
     )
     return trained_by(method, end)
 

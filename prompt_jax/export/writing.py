@@ -79,7 +79,7 @@ def find_part(model: Saved) -> str:
 def is_of_texts(model: Saved) -> bool:
     """Whether it is a method of clips and texts, one of `methods.ENCODERS`."""
     return model.kind == "clips" and (
-        model.task == "captions" or model.method not in methods.METHODS
+        model.task == "captions" or not methods.of_pictures(model.method)
     )
 
 

@@ -1,4 +1,4 @@
-"""The tables of methods. A new method is one file and one line here."""
+"""The tables of methods. A new method is one file and one line here, or of a module elsewhere."""
 
 from prompt_jax.errors import PromptError, unknown
 from prompt_jax.methods import (
@@ -13,6 +13,7 @@ from prompt_jax.methods import (
     ivlp,
     kgcoop,
     maple,
+    outside,
     pro_mpt,
     promptsrc,
     tip_adapter,
@@ -101,6 +102,9 @@ __all__ = [
     "index_trained",
     "look",
     "make_task",
+    "of_pictures",
+    "of_texts",
+    "outside",
     "recognize",
     "retrieve",
     "tower_for",
@@ -111,23 +115,44 @@ def get(name: str) -> Method:
     """The method of pictures of that name.
 
     Raises:
-        PromptError: there is none; with close matches and the whole list.
+        PromptError: there is none, with close matches and the whole list; or it is one from
+            outside that cannot be had, see `outside.find`.
     """
-    return _find(METHODS, name, ENCODERS, "works on clips and texts, not on single pictures")
+    if found := of_pictures(name):
+        return found
+    why_not = "works on clips and texts, not on single pictures"
+    raise _absence(name, METHODS, ENCODERS, why_not)
 
 
 def get_encoders(name: str) -> Encoders:
     """The method of clips and texts of that name.
 
     Raises:
-        PromptError: there is none; with close matches and the whole list.
+        PromptError: see `get`.
     """
-    return _find(ENCODERS, name, METHODS, "tells classes apart, and cannot encode any other text")
+    if found := of_texts(name):
+        return found
+    why_not = "tells classes apart, and cannot encode any other text"
+    raise _absence(name, ENCODERS, METHODS, why_not)
 
 
-def _find(table, name, others, why_not):
-    if name in table:
-        return table[name]
-    if name in others:
-        raise PromptError(f"method {name!r} {why_not}. Use one of {', '.join(sorted(table))}")
-    raise unknown("method", name, table)
+def of_pictures(name: str) -> Method | None:
+    """As `get`, None where there is no method of pictures of that name."""
+    if not outside.is_outside(name):
+        return METHODS.get(name)
+    found = outside.find(name)
+    return found if isinstance(found, Method) else None
+
+
+def of_texts(name: str) -> Encoders | None:
+    """As `get_encoders`, None where there is no method of clips and texts of that name."""
+    if not outside.is_outside(name):
+        return ENCODERS.get(name)
+    found = outside.find(name)
+    return found if isinstance(found, Encoders) else None
+
+
+def _absence(name, table, others, why_not):
+    if name in others or outside.is_outside(name):
+        return PromptError(f"method {name!r} {why_not}. Use one of {', '.join(sorted(table))}")
+    return unknown("method", name, table)

@@ -94,7 +94,7 @@ class Encoders(NamedTuple):
             loss by name, weighted; of encoded texts and of what frozen CLIP says of plain ones.
         sees: "clips"; or "frames" where nothing reaches into the image tower: then `encode_clips`
             also takes its features of the frames, float[B, F, d], not normalised.
-        trains, constrain: see `Method`.
+        trains, rates, constrain: see `Method`.
     """
 
     Settings: type
@@ -108,6 +108,7 @@ class Encoders(NamedTuple):
     losses: Callable[[Task, jax.Array, jax.Array | None], dict[str, jax.Array]] = _no_losses
     sees: Literal["clips", "frames"] = "clips"
     trains: Callable[[Prompts, Any], Any] = all_train
+    rates: Callable[[Prompts, Any], Any] | None = None
     constrain: Callable[[Prompts], Prompts] = keep
 
 

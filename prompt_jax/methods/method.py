@@ -123,6 +123,8 @@ class Method(NamedTuple):
             "pairs": x is `Pairs`.
         constants: (task, class_names, template) -> what no prompt changes; computed once per task.
         trains: (prompts, settings) -> pytree of bool like prompts, False where it stays fixed.
+        rates: (prompts, settings) -> pytree of numbers like prompts, what the learning rate of each
+            leaf is multiplied by; None where all have the same rate.
         from_shots: (prompts, task, features float[V, n, d], labels int[n]) -> prompts made from V
             views of all n training pictures, before training; None where a method needs none.
         tune: (prompts, task, list of `selection.HeldOut`) -> prompts with what is chosen on these
@@ -142,6 +144,7 @@ class Method(NamedTuple):
     sees: Literal["images", "features", "frames", "clips", "pairs"] = "images"
     constants: Callable[[Task, Sequence[str], str], Any] = _no_constants
     trains: Callable[[Prompts, Any], Any] = all_train
+    rates: Callable[[Prompts, Any], Any] | None = None
     from_shots: Callable[[Prompts, Task, Array, Array], Prompts] | None = None
     tune: Callable[[Prompts, Task, Sequence[HeldOut]], tuple[Prompts, Choice | None]] | None = None
     epoch_weights: Callable[[Any, int], Sequence[float]] | None = None

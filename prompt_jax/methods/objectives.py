@@ -54,6 +54,7 @@ def retrieve(encoders: Encoders) -> Method:
         forward,
         sees="pairs",
         trains=encoders.trains,
+        rates=encoders.rates,
         constrain=encoders.constrain,
     )
 
@@ -103,6 +104,7 @@ def recognize(encoders: Encoders) -> Method:
         sees=encoders.sees,
         constants=constants,
         trains=encoders.trains,
+        rates=encoders.rates,
         constrain=encoders.constrain,
     )
 

@@ -19,12 +19,17 @@ NAMES = (
 def get_config(protocol: str, method: str) -> ConfigDict:
     """A method's own config for a protocol, with the seeds that publications average over.
 
+    A method from outside, "module:METHOD", has the settings of default.py.
+
     Raises:
         PromptError: no method has that name.
     """
-    methods.get(method)
-    module = importlib.import_module(f"experiments.configs.images.{method}")
-    c = module.get_config(protocol)
+    if methods.outside.is_outside(method):
+        c = default.get_config(method)
+    else:
+        methods.get(method)
+        module = importlib.import_module(f"experiments.configs.images.{method}")
+        c = module.get_config(protocol)
     c.protocol = protocol
     c.seeds = SEEDS
     return c

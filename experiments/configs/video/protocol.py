@@ -18,6 +18,7 @@ from ml_collections import ConfigDict
 
 from experiments.configs import default
 from prompt_jax.errors import unknown
+from prompt_jax.methods.outside import is_outside
 
 SEEDS = (1, 2, 3)
 VIEWS_KEPT = 10
@@ -102,10 +103,14 @@ METHODS = tuple(RECIPES["few_shot"])
 def get_config(protocol: str, method: str) -> ConfigDict:
     """A method's recipe for a protocol, on the embedded clips until other data is named.
 
+    A method from outside, "module:ENCODERS", has VoP's.
+
     Raises:
         PromptError: there is no recipe of that method.
     """
     recipes = RECIPES[protocol]
+    if is_outside(method):
+        recipes = {**recipes, method: recipes["vop"]}
     if method not in recipes:
         raise unknown("method for classes of clips", method, recipes)
     recipe = recipes[method]

@@ -1,0 +1,90 @@
+"""Metrics to Weights & Biases too, where it is asked for: a view, as TensorBoard's files are."""
+
+import hashlib
+import importlib.util
+import json
+import os
+import pathlib
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from experiments.record import identity
+from prompt_jax.errors import PromptError, installing
+
+TRACKERS = ("", "wandb")
+PROJECT = "prompt_jax"  # WANDB_PROJECT in its place
+
+
+def check_installed(tracker: str) -> None:
+    """Raises a PromptError if a tracker's package is not there."""
+    if tracker and importlib.util.find_spec(tracker) is None:
+        raise PromptError(
+            f"config.tracker={tracker} needs the package {tracker}: {installing(tracker)}"
+        )
+
+
+def run_id(of: Mapping[str, Any]) -> str:
+    """The same for a run that goes on, whatever may change between restarts."""
+    fixed = {
+        name: value
+        for name, value in identity.flat(of)
+        if name not in (*identity.FREE_FIELDS, identity.TARGETS)
+        and not name.startswith((identity.TESTS, identity.SIZES))
+    }
+    written = json.dumps(fixed, sort_keys=True)
+    return hashlib.sha256(written.encode()).hexdigest()[: identity.SHORT]
+
+
+class Tracker:
+    """A run at Weights & Biases; what fails there is said once, and training goes on without."""
+
+    def __init__(self, name: str, of: Mapping[str, Any], folder: pathlib.Path):
+        """Opens it, or goes on in it; where `name` is "", there is none.
+
+        Args:
+            name: one of `TRACKERS`.
+            of: the run's identity, see `identity.identify`.
+            folder: of the run; wandb/ in it receives the files of it.
+        """
+        self._run: Any = None
+        if name:
+            self._attempt(self._open, of, folder)
+
+    def write(self, step: int, values: Mapping[str, float]) -> None:
+        """The scalars of a step, by their names."""
+        if self._run is not None:
+            self._attempt(self._run.log, dict(values), step)
+
+    def close(self) -> None:
+        """Ends it here; it goes on when the run does."""
+        if self._run is not None:
+            self._attempt(self._run.finish)
+        self._run = None
+
+    def _open(self, of, folder):
+        import wandb
+
+        self._run = wandb.init(
+            project=os.environ.get("WANDB_PROJECT", PROJECT),
+            id=run_id(of),
+            name=f"{of['method']}-{of['data']['name']}-seed{of['seed']}",
+            config=dict(of),
+            dir=str(folder),
+            resume="allow",
+            # Runs that train together are several in one process.
+            settings=wandb.Settings(silent=True, console="off", reinit="create_new"),
+        )
+
+    def _attempt(self, function: Callable[..., Any], *args: Any) -> None:
+        try:
+            function(*args)
+        except Exception as error:  # a network's, a server's or a disk's, of classes of its own
+            self._run = None
+            reason = f"{type(error).__name__}: {error}".splitlines()[0]
+            print(
+                f"note: Weights & Biases failed ({reason}): training goes on without it; "
+                "metrics.jsonl has the same",
+                file=sys.stderr,
+                flush=True,
+            )

@@ -1,0 +1,71 @@
+"""--config=FILE --help: every field of a config with its explanation, value and choices."""
+
+import pytest
+import tiny
+
+from experiments import command_line, fields
+from experiments.configs import default
+from experiments.run import building
+from prompt_jax import methods
+
+TABLES = [("pictures", name) for name in methods.METHODS]
+TABLES += [("clips", name) for name in methods.ENCODERS]
+GROUPS = {"settings", "data"}
+
+
+def config_of(kind, name):
+    config = default.get_config(name, kind)
+    if kind == "clips":
+        config.data.name = "emoji_clips"
+        config.protocol = "retrieval"
+    return config
+
+
+@pytest.mark.parametrize(("kind", "name"), TABLES)
+def test_every_field_has_an_explanation(kind, name):
+    config = config_of(kind, name)
+    said = fields.explanations(config)
+    names = {*config, *(f"data.{key}" for key in config.data)} - GROUPS
+    names |= {f"settings.{key}" for key in config.settings}
+    assert not {each for each in names if not said.get(each)}
+    assert fields.explain(config).count("--config.") >= len(names)
+
+
+def test_an_explanation_is_what_stands_above_a_field_and_behind_it():
+    said = fields.comments()
+    assert said["momentum"] == "sgd"
+    assert said["protocol"].startswith('or "few_shot", ') and said["protocol"].endswith(
+        '"retrieval"'
+    )
+    assert said["data.shots"] == "training pictures per class, at least 1"
+
+
+def test_a_setting_of_a_base_is_explained_in_full():
+    said = fields.of_settings(methods.get_encoders("a5").Settings)
+    assert said["pooling"].startswith("a clip's feature, of its frames'.")
+    assert said["postfix"].endswith("the same behind all names (the paper).")
+
+
+@pytest.mark.parametrize("field", sorted(building.CHOICES))
+def test_what_a_field_may_hold_is_what_is_checked(field):
+    text = fields.explain(default.get_config())
+    paragraph = text.partition(f"--config.{field}=")[2].partition("\n--config.")[0]
+    choices = ", ".join(each or "''" for each in building.CHOICES[field])
+    assert f"One of: {choices}" in " ".join(paragraph.split())
+
+
+def test_the_command_prints_the_config_s_own_values_and_writes_nothing(
+    monkeypatch, capsys, tmp_path
+):
+    words = ["--config=experiments/configs/images/few_shot.py:coop", "--config.epochs=3"]
+    words += [f"--workdir={tmp_path / 'run'}", "--help"]
+    assert not tiny.run_main(words, monkeypatch)
+    lines = capsys.readouterr().out.splitlines()
+    assert {"--config.epochs=3", "--config.method=coop", "--config.batch_size=32"} <= {*lines}
+    assert "--config.seeds='(1, 2, 3)'" in lines and not list(tmp_path.iterdir())
+
+
+def test_a_mistake_in_what_is_asked_about_is_one_line(monkeypatch, capsys):
+    words = ["--config=experiments/configs/images/coop.py", "--config.data.name=dtt", "--help"]
+    assert tiny.run_main(words, monkeypatch) == command_line.USAGE_ERROR
+    assert "error: unknown data set 'dtt'. Did you mean 'dtd'" in capsys.readouterr().err

@@ -1,0 +1,135 @@
+"""A method from outside the package: named on the command line, trained, tested, loaded again."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tiny
+
+import prompt_jax as pj
+from experiments import command_line, evaluate
+from experiments.run import elsewhere, reopening
+from prompt_jax import methods
+from prompt_jax.errors import PromptError
+from prompt_jax.methods import outside
+
+MODULE = """
+from prompt_jax import methods
+
+METHOD = methods.METHODS["coop"]
+ENCODERS = methods.ENCODERS["vop"]
+NUMBER = 3
+"""
+NAME = "a_package.a_method:METHOD"
+
+
+def forget():
+    for name in [name for name in sys.modules if name.startswith("a_package")]:
+        del sys.modules[name]
+
+
+@pytest.fixture
+def package(tmp_path, monkeypatch):
+    """A package in a folder of PYTHONPATH; forgotten before and after."""
+    folder = tmp_path / "elsewhere" / "a_package"
+    folder.mkdir(parents=True)
+    (folder / "__init__.py").touch()
+    (folder / "a_method.py").write_text(MODULE)
+    monkeypatch.syspath_prepend(folder.parent)
+    forget()
+    yield folder
+    forget()
+
+
+@pytest.fixture
+def run(package, tmp_path, monkeypatch):
+    """The folder of a finished run of the method, named on the command line."""
+    words = [f"--config=experiments/configs/images/few_shot.py:{NAME}"]
+    words += ["--config.data.names=emoji_scenes", "--config.seeds=1", "--config.data.shots_list=2"]
+    words += ["--config.data.num_classes=4", "--config.data.test_per_class=3", "--config.epochs=1"]
+    words += [f"--config.backbone={tiny.save_clip(tmp_path / 'clip')}", "--config.batch_size=2"]
+    words += ["--config.data.num_threads=0", f"--workdir={tmp_path / 'runs'}"]
+    words += ["--config.settings.context_length=2"]
+    assert not tiny.run_main(words, monkeypatch)
+    folder = tmp_path / "runs/emoji_scenes/a_package.a_method_METHOD/2shots-seed1"
+    assert (folder / "results.json").is_file()
+    return folder
+
+
+def test_a_run_is_used_where_its_module_is_imported(run):
+    picture = np.zeros((16, 16, 3), np.uint8)
+    before = pj.load(run).predict(picture)
+    forget()
+    for use in (pj.load, reopening.reopen):
+        with pytest.raises(PromptError, match="if you trust it, import a_package.a_method first"):
+            use(run)
+    paths, failed = evaluate.evaluate([run], ["emoji_scenes"], {})
+    assert not paths and "PROMPT_JAX_METHODS=a_package.a_method" in failed[0]
+    assert not any(name.startswith("a_package") for name in sys.modules)  # nothing was run
+
+    outside.load(NAME)
+    found = pj.load(run)
+    assert found.method is methods.METHODS["coop"] and found.settings.context_length == 2
+    np.testing.assert_array_equal(
+        found.predict(picture).probabilities, before.probabilities, strict=True
+    )
+    model = elsewhere.Model(run, pj.saved.read(run))
+    assert elsewhere.build_config(model, "emoji_scenes", {}).method == NAME
+
+
+def test_modules_that_files_may_name_are_allowed_by_the_environment(package, monkeypatch):
+    with pytest.raises(PromptError, match="is not one of this package"):
+        methods.get(NAME)
+    monkeypatch.setenv(outside.ALLOWED, "other,a_package.a_method")
+    assert methods.get(NAME) is methods.METHODS["coop"]
+    assert methods.get_encoders("a_package.a_method:ENCODERS") is methods.ENCODERS["vop"]
+
+
+@pytest.mark.parametrize("file", ["retrieval", "few_shot"])
+def test_encoders_have_the_settings_of_vop(package, file, monkeypatch, capsys):
+    words = [f"--config=experiments/configs/video/{file}.py:a_package.a_method:ENCODERS"]
+    assert not tiny.run_main([*words, "--help"], monkeypatch)
+    mine = capsys.readouterr().out
+    assert not tiny.run_main(
+        [f"--config=experiments/configs/video/{file}.py:vop", "--help"], monkeypatch
+    )
+    assert mine == capsys.readouterr().out.replace(
+        "--config.method=vop", "--config.method=a_package.a_method:ENCODERS"
+    )
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ("images/few_shot.py:a_package.a_metod:METHOD", "there is no module 'a_package.a_metod'"),
+        ("images/few_shot.py:nowhere.a:METHOD", "there is no module 'nowhere'; it is looked for"),
+        (
+            "images/few_shot.py:a_package.a_method:METHD",
+            "unknown method of a_package.a_method: 'METHD'. Did you mean 'METHOD'",
+        ),
+        ("images/few_shot.py:a_package.a_method:NUMBER", "NUMBER is of type int; it must be a"),
+        ("images/few_shot.py:a_package.a_method:ENCODERS", "works on clips and texts, not on"),
+        (
+            "images/few_shot.py:a_package.broken:METHOD",
+            "a_package.broken cannot be imported (ModuleNotFoundError: No module named 'absent_x')",
+        ),
+        (
+            "images/few_shot.py:a_package.wrong:METHOD",
+            "a_package.wrong cannot be imported (ZeroDivisionError: division by zero)",
+        ),
+        ("video/retrieval.py:a_package.a_method:METHOD", "tells classes apart, and cannot encode"),
+        (
+            f"images/vpt.py --config.method={NAME}",
+            f"use --config=experiments/configs/images/few_shot.py:{NAME}",
+        ),
+    ],
+)
+def test_mistakes_are_one_line(package, monkeypatch, capsys, tmp_path, config, message):
+    (package / "broken.py").write_text("import absent_x\n")
+    (package / "wrong.py").write_text("METHOD = 1 / 0\n")
+    words = f"--config=experiments/configs/{config} --workdir={tmp_path / 'run'}".split()
+    assert tiny.run_main(words, monkeypatch) == command_line.USAGE_ERROR
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and message.lower() in error.lower(), error
+    assert not Path(tmp_path / "run").exists()

@@ -1,0 +1,73 @@
+"""Metrics to Weights & Biases, offline: the same steps as metrics.jsonl, and never in the way."""
+
+import importlib.util
+import sys
+
+import numpy as np
+import pytest
+
+from experiments.configs import default
+from experiments.record import tracking
+from experiments.record.identity import as_json, identify
+from experiments.record.log import Log
+from experiments.run import building
+from prompt_jax.errors import PromptError
+
+METRICS = {"loss": np.float32(0.5), "accuracy": np.float32(0.25), "diverged": np.int32(0)}
+
+
+def identity_of(**changes):
+    config = default.get_config()
+    config.update(changes)
+    return identify(as_json(config), "hash", None)
+
+
+def log_steps(folder, first, last):
+    tracker = tracking.Tracker("wandb", identity_of(), folder)
+    with Log(folder, first - 1, lambda step: 0.1, tracker) as log:
+        for step in range(first, last + 1):
+            log.write(step, METRICS)
+
+
+def test_a_run_that_goes_on_has_the_same_id():
+    same = {
+        tracking.run_id(identity_of(**one)) for one in ({}, {"log_every": 3}, {"tracker": "wandb"})
+    }
+    assert len(same) == 1
+    assert tracking.run_id(identity_of(seed=2)) not in same
+
+
+def test_a_resumed_run_is_one_at_wandb(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    log_steps(tmp_path, 1, 2)
+    log_steps(tmp_path, 3, 4)
+    runs = {path.name for path in (tmp_path / "wandb").glob("offline-run-*/run-*.wandb")}
+    assert runs == {f"run-{tracking.run_id(identity_of())}.wandb"}
+    assert "failed" not in capsys.readouterr().err
+    assert len((tmp_path / "metrics.jsonl").read_text().splitlines()) == 4
+
+
+class Failing:
+    """A package whose server does not answer."""
+
+    Settings = dict
+
+    def init(self, **_):
+        raise ConnectionError("no answer")
+
+
+def test_training_goes_on_without_it_which_is_said_once(tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "wandb", Failing())
+    log_steps(tmp_path, 1, 3)
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and "failed (ConnectionError: no answer)" in error
+    assert len((tmp_path / "metrics.jsonl").read_text().splitlines()) == 3
+
+
+def test_without_the_package_the_extra_is_named(monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    config = default.get_config()
+    building.check(config)
+    config.tracker = "wandb"
+    with pytest.raises(PromptError, match=r"config.tracker=wandb needs the package wandb: .*wandb"):
+        building.check(config)
