@@ -116,7 +116,9 @@ def test_a_run_of_pictures_is_one_page(finished, tmp_path, capsys):
     assert str(out) in capsys.readouterr().out
     text = out.read_text(encoding="utf-8")
     found = read(text)
-    for words in ("Overview", "Training", "Mistakes", "Iterations", "zero-shot CLIP", HOSTILE):
+    sections = ("Overview", "Training", "Mistakes", "Iterations", "Where the image tower looks",
+                "Words near the context", "Features before and after")  # fmt: skip
+    for words in (*sections, "95 % interval", "Calibration error", "zero-shot CLIP", HOSTILE):
         assert words in found.words
     assert found.all("img") and len(found.all("figure")) > 3
     results = json.loads((finished / "results.json").read_text())

@@ -22,7 +22,7 @@ DRAWN = {
     "learning_rate": "learning rate",
 }
 # Stands for the text's colour until the page says which that is, dark or light.
-_INK = "#010203"
+INK = "#010203"
 # Read on white and on black.
 _COLORS = ("#2f7ed8", "#e8710a", "#2a9d55", "#d64545", "#8e63ce", "#8a7f4e")
 
@@ -62,15 +62,15 @@ def draw(curves: Mapping[str, Sequence[tuple[float, float]]], words: str) -> str
             axis.plot(*zip(*points, strict=True), color=color, marker=marker, ms=3, label=label)
         axis.set(xlabel="step", ylabel=words)
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axis.grid(alpha=0.25, color=_INK)
+        axis.grid(alpha=0.25, color=INK)
         if len(curves) > 1:
-            axis.legend(frameon=False, labelcolor=_INK, fontsize=8)
+            axis.legend(frameon=False, labelcolor=INK, fontsize=8)
         for spine in axis.spines.values():
-            spine.set_color(_INK)
-        axis.tick_params(colors=_INK)
-        axis.xaxis.label.set_color(_INK)
-        axis.yaxis.label.set_color(_INK)
-        axis.yaxis.get_offset_text().set_color(_INK)
+            spine.set_color(INK)
+        axis.tick_params(colors=INK)
+        axis.xaxis.label.set_color(INK)
+        axis.yaxis.label.set_color(INK)
+        axis.yaxis.get_offset_text().set_color(INK)
         return svg(figure)
 
 
@@ -80,7 +80,7 @@ def svg(figure: Figure) -> str:
     figure.savefig(file, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     plt.close(figure)
     text = file.getvalue()
-    text = text[text.index("<svg") :].replace(_INK, "currentColor")
+    text = text[text.index("<svg") :].replace(INK, "currentColor")
     text = re.sub(r"<metadata>.*?</metadata>\s*", "", text, flags=re.DOTALL)
     # Groups are called figure_1, axes_1, … in every drawing; nothing refers to those names.
     return re.sub(r'<g id="[^"]*"', "<g", text)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from importlib.util import find_spec
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -18,6 +19,10 @@ from prompt_jax.errors import installing
 from prompt_jax.methods import Prompts, encoders
 
 CLASSES, EACH = 8, 10  # classes that are shown, test examples of each
+_INKED = ("text.color", "axes.edgecolor", "axes.labelcolor", "axes.titlecolor")
+_DRAWN: dict[Any, Any] = {"svg.fonttype": "none", "font.size": 13} | dict.fromkeys(
+    _INKED, curves.INK
+)
 
 
 def section(run: Prepared, prompts: Prompts, key: str) -> Section | None:
@@ -47,7 +52,7 @@ def section(run: Prepared, prompts: Prompts, key: str) -> Section | None:
     if find_spec("sklearn") is None:
         return Section(title, [Text(f"{said} To draw them: {installing('tsne')}")])
     panels = {words: embedding.embed(features) for words, features in both.items()}
-    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": f"{run.folder}{key}"}):
+    with matplotlib.rc_context(_DRAWN | {"svg.hashsalt": f"{run.folder}{key}"}):
         figure = plots.draw_features(panels, [example.name for example in dataset.test])
         drawn = Plot(curves.svg(figure), f"t-SNE of {len(labels)} test {dataset.kind}, {key}")
     return Section(title, [Text(said), drawn])
