@@ -35,7 +35,10 @@ def test_own_folders_of_clips(tmp_path):
     with pytest.raises(
         DataError, match=r"clip_folder: no folder train .*\n(.*\n)*.*<class>/\*.mp4"
     ):
-        datasets.load("clip_folder", tmp_path / "test")
+        datasets.load("clip_folder", tmp_path / "train/run/deeper")
+    # Class folders alone are divided by the rule, wherever they lie.
+    divided = datasets.load("clip_folder", tmp_path / "test")
+    assert "no folders train and test" in divided.notes[0]
 
 
 def test_own_csv_of_clips(tmp_path):
