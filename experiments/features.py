@@ -26,9 +26,8 @@ from experiments.figures import plots
 from experiments.figures.embedding import choose_classes, embed, same_class_nearest
 from experiments.run import building, reopening, testing
 from experiments.run.preparation import Prepared
-from prompt_jax import methods, retrieval
+from prompt_jax import methods
 from prompt_jax.errors import PromptError, unknown
-from prompt_jax.methods import encoders
 
 
 class Features(NamedTuple):
@@ -70,12 +69,7 @@ def encode(
     if key not in run.plan.tests:
         raise unknown(f"test set of {folder}:", key, run.plan.tests)
     dataset = choose_classes(run.plan.tests[key], classes)
-    prompts, task = reopening.trained(run), run.tests[key][0]
-    own = methods.get_encoders(run.config.method)
-    batches = testing.test_batches(f"{run.config.method} on {key}", dataset, run)
-    before, after = retrieval.encode_clips(
-        [(encoders.ZERO_SHOT, {}, task), (own, prompts, task)], batches, len(dataset.test)
-    )
+    before, after = testing.clip_features(run, reopening.trained(run), key, dataset)
     label = f"{run.config.method} {run.config.variant}".strip()
     return Features(label, dataset.test, before, after), run
 

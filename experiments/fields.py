@@ -16,6 +16,7 @@ from ml_collections import ConfigDict
 
 from data_pipelines import datasets
 from experiments.configs import default
+from experiments.record import identity
 from experiments.run import building, protocols
 from prompt_jax import methods
 
@@ -29,7 +30,8 @@ def explain(config: ConfigDict) -> str:
         PromptError: a field holds what is in none of these tables, e.g. no method of this data.
     """
     building.check_choices(config)
-    said, values, allowed = explanations(config), dict(_flat(config)), choices(config)
+    said, allowed = explanations(config), choices(config)
+    values = dict(identity.flat(config.to_dict()))
     lines = []
     for name in sorted(values, key=list(said).index):
         lines.append(f"--config.{name}={shlex.quote(str(values[name]))}")
@@ -105,11 +107,3 @@ def _attributes(docstring: str) -> Iterator[tuple[str, str]]:
     for names, text in re.findall(r"^ {4}([\w, ]+): ((?:.|\n {8})+)", section, re.MULTILINE):
         for name in names.split(", "):
             yield name, " ".join(text.split())
-
-
-def _flat(config: ConfigDict, prefix: str = "") -> Iterator[tuple[str, object]]:
-    for name, value in config.items():
-        if isinstance(value, ConfigDict):
-            yield from _flat(value, f"{prefix}{name}.")
-        else:
-            yield prefix + name, value

@@ -23,6 +23,11 @@ class Ranks(NamedTuple):
     first: np.ndarray
     last: np.ndarray
 
+    @property
+    def middle(self) -> np.ndarray:
+        """The mean rank of each query's own over the orders of what is tied, float64[N]."""
+        return (self.first + self.last) / 2
+
 
 class Retrieval(NamedTuple):
     """What is reported of a direction.
@@ -73,8 +78,7 @@ def summarize(ranks: Ranks) -> Retrieval:
     first, last = ranks
     ties = last - first + 1
     recalls = [100 * np.mean(np.clip(k - first + 1, 0, ties) / ties) for k in (1, 5, 10)]
-    middle = (first + last) / 2
-    return Retrieval(*map(float, (*recalls, np.mean(middle), np.median(middle))))
+    return Retrieval(*map(float, (*recalls, np.mean(ranks.middle), np.median(ranks.middle))))
 
 
 def told_apart(similarities: np.ndarray, own: np.ndarray, other: np.ndarray) -> float:

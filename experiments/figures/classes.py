@@ -84,10 +84,15 @@ def records(table: ResultTable) -> Iterator[dict[str, object]]:
             }
 
 
-def _most_wrong(confusion: Confusion, name: str) -> tuple[str, float]:
-    wrong = Counter(
+def taken_for(confusion: Confusion, name: str) -> Counter[str]:
+    """How often a class was taken for which others, in the order of the counts."""
+    return Counter(
         {other: n for (own, other), n in confusion.counts.items() if own == name != other}
     )
+
+
+def _most_wrong(confusion: Confusion, name: str) -> tuple[str, float]:
+    wrong = taken_for(confusion, name)
     if not wrong:
         return "", 0.0
     [(other, count)] = wrong.most_common(1)

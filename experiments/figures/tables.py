@@ -7,6 +7,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from experiments.record.runs import WAYS
 from prompt_jax.methods.selection import in_words
 
 
@@ -74,21 +75,40 @@ def _print_ranks(results: Mapping[str, Any]) -> None:
         f"{results['method']} on {results['dataset']}, seed {results['seed']}, backbone "
         f"{results['backbone']} (R@K in %, mean and median rank)"
     )
-    compared = {"zero-shot CLIP": results["zero_shot_ranks"], results["method"]: results["ranks"]}
+    metrics, lines = compare_ranks(results, results["method"])
+    table = Table("", "", *metrics, title=title, min_width=min(len(title), 100))
+    words = {"t2v": "captions search clips", "v2t": "the reverse"}
+    for key, way, name, figures in lines:
+        where = words[way] if len(results["ranks"]) == 1 else f"{key}: {words[way]}"
+        table.add_row(where, name, *figures)
+    show(table)
+
+
+def compare_ranks(
+    results: Mapping[str, Any], label: str
+) -> tuple[list[str], list[tuple[str, str, str, list[str]]]]:
+    """A run of retrieval beside zero-shot CLIP.
+
+    Args:
+        results: its results.json.
+        label: what the run is called.
+
+    Returns:
+        the metrics, and for each test set, direction and whose they are, the figures.
+    """
+    compared = {"zero-shot CLIP": results["zero_shot_ranks"], label: results["ranks"]}
     if results["method"] == "zero_shot":
         del compared["zero-shot CLIP"]
-    [*tests] = results["ranks"]
     every = [found for ways in results["ranks"].values() for found in ways.values()]
     metrics = list(dict.fromkeys(metric for found in every for metric in found))
-    table = Table("", "", *metrics, title=title, min_width=min(len(title), 100))
-    for key in tests:
-        for direction, words in {"t2v": "captions search clips", "v2t": "the reverse"}.items():
-            where = words if len(tests) == 1 else f"{key}: {words}"
+    lines = []
+    for key in results["ranks"]:
+        for way in WAYS:
             for name, ranks in compared.items():
-                found = ranks[key][direction]
+                found = ranks[key][way]
                 figures = [f"{found[one]:.2f}" if one in found else "" for one in metrics]
-                table.add_row(where, name, *figures)
-    show(table)
+                lines.append((key, way, name, figures))
+    return metrics, lines
 
 
 def count_shots(asked: int, least: int, most: int) -> str:

@@ -11,7 +11,6 @@ import pyarrow.parquet
 
 from data_pipelines.examples import Example
 from prompt_jax.evaluate import TOP, Likeliest
-from prompt_jax.metrics import Ranks
 from prompt_jax.retrieval import Directions
 
 
@@ -88,16 +87,12 @@ def write_searches(
         "path": [_as_text(clip.picture) for clip in asked],
         **_spans(asked),
         "caption": pa.array([*captions, *[None] * len(clips)], pa.string()),
-        "rank": np.concatenate([_middle(one) for one in ranks]),
-        "zero_shot_rank": np.concatenate([_middle(one) for one in zero_shot]),
+        "rank": np.concatenate([one.middle for one in ranks]),
+        "zero_shot_rank": np.concatenate([one.middle for one in zero_shot]),
         "top5": [names for one in near for names, _ in one],
         "similarities": [shares for one in near for _, shares in one],
     }
     _write_whole(path, columns)
-
-
-def _middle(ranks: Ranks) -> np.ndarray:
-    return (ranks.first + ranks.last) / 2
 
 
 def _nearest(similarities: np.ndarray, names: Sequence[str]) -> list[tuple[list[str], list[float]]]:

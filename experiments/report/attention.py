@@ -7,6 +7,7 @@ from PIL import Image
 
 from data_pipelines.examples import Dataset, Example
 from experiments.report.blocks import Card, Gallery, Section
+from experiments.report.finished import SIDE
 from experiments.report.seeing import see
 from experiments.run.preparation import Prepared
 from prompt_jax.inputs.pictures import transforms
@@ -14,7 +15,6 @@ from prompt_jax.methods import Prompts
 
 PICTURES = 6
 _COLORS = matplotlib.colormaps["inferno"]
-_SIDE = 224  # pixels, of what is shown
 
 
 def section(run: Prepared, prompts: Prompts, key: str, number: int = PICTURES) -> Section | None:
@@ -64,7 +64,7 @@ def show(image: np.ndarray) -> Image.Image:
     mean, std = transforms.statistics("clip")
     pixels = np.clip(image * np.array(std) + np.array(mean), 0, 1)
     picture = Image.fromarray((255 * pixels).round().astype(np.uint8))
-    return picture.resize((_SIDE, _SIDE), Image.Resampling.BICUBIC)
+    return picture.resize((SIDE, SIDE), Image.Resampling.BICUBIC)
 
 
 def lay_over(picture: Image.Image, weights: np.ndarray, most: float) -> Image.Image:

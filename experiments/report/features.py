@@ -14,9 +14,9 @@ from experiments.report.blocks import Plot, Section, Text
 from experiments.report.seeing import see
 from experiments.run import testing
 from experiments.run.preparation import Prepared
-from prompt_jax import methods, retrieval
+from prompt_jax import methods
 from prompt_jax.errors import installing
-from prompt_jax.methods import Prompts, encoders
+from prompt_jax.methods import Prompts
 
 CLASSES, EACH = 8, 10  # classes that are shown, test examples of each
 _INKED = ("text.color", "axes.edgecolor", "axes.labelcolor", "axes.titlecolor")
@@ -63,11 +63,7 @@ def _of_clips(
 ) -> Mapping[str, np.ndarray] | None:
     if run.config.method not in methods.ENCODERS:
         return None  # a method of pictures, on features averaged over frames
-    task, own = run.tests[key][0], methods.get_encoders(run.config.method)
-    batches = testing.test_batches(f"features on {key}", dataset, run)
-    before, after = retrieval.encode_clips(
-        [(encoders.ZERO_SHOT, {}, task), (own, prompts, task)], batches, len(dataset.test)
-    )
+    before, after = testing.clip_features(run, prompts, key, dataset)
     return {"frozen CLIP": before, run.config.method: after}
 
 

@@ -29,11 +29,7 @@ def _table(confusion: Confusion, worst: Sequence[str], key: str) -> Table:
     rows = []
     for name in worst:
         examples = confusion.examples[name]
-        wrong = {
-            other: count
-            for (own, other), count in confusion.counts.items()
-            if own == name and other != name
-        }
+        wrong = classes.taken_for(confusion, name)
         often = sorted(wrong, key=lambda other: (-wrong[other], other))[:3]
         taken = ", ".join(f"{other} {100 * wrong[other] / examples:.0f} %" for other in often)
         words = f"{name} → {taken}" if taken else name

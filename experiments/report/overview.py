@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
-from experiments.figures.tables import count_shots
+from experiments.figures.tables import compare_ranks, count_shots
 from experiments.record.runs import RETRIEVAL
 from experiments.report.blocks import Block, Section, Table, Text
 from experiments.report.finished import Finished
@@ -79,17 +79,8 @@ def _accuracies(runs: Sequence[Finished]) -> Table:
 
 
 def _ranks(run: Finished) -> Table:
-    compared = {"zero-shot CLIP": run.results["zero_shot_ranks"], run.label: run.results["ranks"]}
-    if run.results["method"] == "zero_shot":
-        del compared["zero-shot CLIP"]
-    every = [found for ways in run.results["ranks"].values() for found in ways.values()]
-    metrics = list(dict.fromkeys(metric for found in every for metric in found))
-    rows = [
-        [f"{key}, {words}: {name}", *(_percent(ranks[key][way].get(one)) for one in metrics)]
-        for key in run.keys
-        for way, words in WORDS.items()
-        for name, ranks in compared.items()
-    ]
+    metrics, lines = compare_ranks(run.results, run.label)
+    rows = [[f"{key}, {WORDS[way]}: {name}", *figures] for key, way, name, figures in lines]
     return Table(["", *metrics], rows, f"{run.label}: R@K in %, mean and median rank")
 
 

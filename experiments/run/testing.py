@@ -15,7 +15,7 @@ from experiments.run.preparation import Testable
 from prompt_jax import methods, metrics, progress, reliability, retrieval
 from prompt_jax.captions import tokenize_captions
 from prompt_jax.evaluate import Evaluator, Likeliest
-from prompt_jax.methods import Encoders, Prompts, Task
+from prompt_jax.methods import Encoders, Prompts, Task, encoders
 from prompt_jax.retrieval import Directions
 
 
@@ -67,6 +67,21 @@ def classify(
     }
 
 
+def clip_features(run: Testable, prompts: Prompts, key: str, data: Dataset) -> list[np.ndarray]:
+    """Features float32[M, d] of a data set's test clips: of frozen CLIP, and of a method of clips.
+
+    Args:
+        run: whose method.
+        prompts: what it trained.
+        key: of the test set that the clips are of.
+        data: its `test` holds them.
+    """
+    task, own = run.tests[key][0], methods.get_encoders(run.config.method)
+    batches = test_batches(f"{run.config.method} on {key}", data, run)
+    compared = [(encoders.ZERO_SHOT, {}, task), (own, prompts, task)]
+    return retrieval.encode_clips(compared, batches, len(data.test))
+
+
 def _reliability(found: Likeliest) -> dict[str, Any]:
     """Of the last iteration: 95 % interval, calibration error and mean confidence, percent."""
     sure, right = found.probabilities[-1, :, 0], found.classes[-1, :, 0] == found.labels
@@ -101,7 +116,8 @@ def search(
     clips = retrieval.encode_clips(compared, batches, len(dataset.test))
     captions = [caption for example in dataset.test for caption in example.captions]
     owner = np.repeat(np.arange(len(dataset.test)), [len(one.captions) for one in dataset.test])
-    found, places, all_scores = [], [], []
+    found: list[dict[str, dict[str, float]]] = []
+    places: list[Directions] = []
     for one, features in zip(compared, clips, strict=True):
         texts, place = _encode_texts(run, one, captions)
         similarities = (texts @ features.T)[place]
@@ -110,15 +126,16 @@ def search(
         if dataset.reversals:
             apart = metrics.told_apart(similarities, owner, _reversals(dataset)[owner])
             found[-1][WAYS[0]][TOLD_APART] = apart
+        if not places:
+            own = similarities  # zero-shot CLIP's are not kept
         places.append(ranks)
-        all_scores.append(similarities)
     _write_ranks(run.folder / ranks_file(key), dataset, [one.text_to_video for one in places])
     predictions.write_searches(
         run.folder / predictions.predictions_file(key),
         dataset.test,
         places[0],
         places[-1],
-        all_scores[0],
+        own,
     )
     return {
         "accuracy": found[0]["t2v"]["R@1"],
@@ -163,7 +180,7 @@ def _write_ranks(path: pathlib.Path, dataset: Dataset, places: Sequence[metrics.
 
     Tied ranks are said as their mean.
     """
-    middle = [(ranks.first + ranks.last) / 2 for ranks in (places[0], places[-1])]
+    middle = [ranks.middle for ranks in (places[0], places[-1])]
     named = [(one.picture, caption) for one in dataset.test for caption in one.captions]
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
