@@ -7,7 +7,7 @@ import pytest
 import tiny
 
 from data_pipelines.examples import Example
-from experiments.record import predictions
+from experiments.record import confusions, predictions
 from experiments.run import experiment
 from prompt_jax import evaluate, methods, reliability
 from prompt_jax.evaluate import Likeliest
@@ -95,6 +95,15 @@ def test_predictions_of_other_examples_are_not_written(tmp_path):
     found = Likeliest(np.array([1]), np.zeros((1, 1, 1), np.int32), np.ones((1, 1, 1), np.float32))
     with pytest.raises(ValueError, match="not those of these examples"):
         predictions.write(tmp_path / "a.parquet", [Example("a", 0, "a")], NAMES, found)
+
+
+def test_classes_of_one_name_are_told_apart_by_their_labels(tmp_path):
+    names = confusions.distinct(["missile", "tench", "missile"])
+    assert names == ["missile (label 0)", "tench", "missile (label 2)"]
+    counts = np.array([[3, 0, 1], [0, 4, 0], [2, 0, 2]])
+    confusions.write(tmp_path / confusions.confusion_file("test"), names, counts)
+    found, problems = confusions.of_run(tmp_path, {"test": 75.0})
+    assert not problems and found["test"].of_class("missile (label 2)") == 50
 
 
 @pytest.mark.slow

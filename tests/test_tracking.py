@@ -23,18 +23,22 @@ def identity_of(**changes):
 
 
 def log_steps(folder, first, last):
-    tracker = tracking.Tracker("wandb", identity_of(), folder)
+    tracker = tracking.open_tracker("wandb", identity_of(), folder)
     with Log(folder, first - 1, lambda step: 0.1, tracker) as log:
         for step in range(first, last + 1):
             log.write(step, METRICS)
 
 
-def test_a_run_that_goes_on_has_the_same_id():
-    same = {
-        tracking.run_id(identity_of(**one)) for one in ({}, {"log_every": 3}, {"tracker": "wandb"})
-    }
-    assert len(same) == 1
-    assert tracking.run_id(identity_of(seed=2)) not in same
+def test_a_run_keeps_its_id_and_no_other_has_it(tmp_path):
+    first, other = tmp_path / "first", tmp_path / "other"
+    first.mkdir(), other.mkdir()
+    assert tracking.run_id(first) == tracking.run_id(first) != tracking.run_id(other)
+
+
+def test_a_run_is_called_by_what_it_is():
+    assert tracking.run_name(identity_of(seed=2)) == "pro_mpt-emoji_scenes-16shots-seed2"
+    own = {"variant": "N=2", "data": {"name": "folder", "title": "birds", "shots": 4}}
+    assert tracking.run_name(identity_of(**own)) == "pro_mpt-N=2-birds-4shots-seed1"
 
 
 def test_a_resumed_run_is_one_at_wandb(tmp_path, monkeypatch, capsys):
@@ -42,7 +46,7 @@ def test_a_resumed_run_is_one_at_wandb(tmp_path, monkeypatch, capsys):
     log_steps(tmp_path, 1, 2)
     log_steps(tmp_path, 3, 4)
     runs = {path.name for path in (tmp_path / "wandb").glob("offline-run-*/run-*.wandb")}
-    assert runs == {f"run-{tracking.run_id(identity_of())}.wandb"}
+    assert runs == {f"run-{tracking.run_id(tmp_path)}.wandb"}
     assert "failed" not in capsys.readouterr().err
     assert len((tmp_path / "metrics.jsonl").read_text().splitlines()) == 4
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 import jax
 
 from experiments.record.events import Events
-from experiments.record.tracking import Tracker
+from experiments.record.tracking import WeightsAndBiases
 from prompt_jax.errors import PromptError
 from prompt_jax.files import write_text
 
@@ -22,7 +22,7 @@ class Log:
         workdir: pathlib.Path,
         start: int,
         schedule: Callable,
-        tracker: Tracker | None = None,
+        tracker: WeightsAndBiases | None = None,
     ):
         """Goes on after step `start`; later lines, of steps that will run again, are removed.
 
@@ -35,7 +35,7 @@ class Log:
         with self._refusing():
             write_text(self._path, "".join(lines_until(self._path, start)))
             self._file = self._path.open("a")
-        self._views: list[Events | Tracker] = [Events(workdir / "tensorboard", start)]
+        self._views: list[Events | WeightsAndBiases] = [Events(workdir / "tensorboard", start)]
         if tracker is not None:
             self._views.append(tracker)
         self._schedule = schedule

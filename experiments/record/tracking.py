@@ -1,15 +1,13 @@
 """Metrics to Weights & Biases too, where it is asked for: a view, as TensorBoard's files are."""
 
-import hashlib
 import importlib.util
-import json
 import os
 import pathlib
+import secrets
 import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from experiments.record import identity
 from prompt_jax.errors import PromptError, installing
 
 TRACKERS = ("", "wandb")
@@ -24,32 +22,41 @@ def check_installed(tracker: str) -> None:
         )
 
 
-def run_id(of: Mapping[str, Any]) -> str:
-    """The same for a run that goes on, whatever may change between restarts."""
-    fixed = {
-        name: value
-        for name, value in identity.flat(of)
-        if name not in (*identity.FREE_FIELDS, identity.TARGETS)
-        and not name.startswith((identity.TESTS, identity.SIZES))
-    }
-    written = json.dumps(fixed, sort_keys=True)
-    return hashlib.sha256(written.encode()).hexdigest()[: identity.SHORT]
+def open_tracker(
+    name: str, of: Mapping[str, Any], folder: pathlib.Path
+) -> "WeightsAndBiases | None":
+    """The tracker that a config asks for, one of `TRACKERS`; of a run, see `WeightsAndBiases`."""
+    return WeightsAndBiases(of, folder) if name else None
 
 
-class Tracker:
+def run_id(folder: pathlib.Path) -> str:
+    """The run's own at Weights & Biases: made when it starts, and found again when it goes on."""
+    path = folder / "wandb" / "run_id"
+    if not path.exists():
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(secrets.token_hex(8))
+    return path.read_text().strip()
+
+
+def run_name(of: Mapping[str, Any]) -> str:
+    """What people read there, from a run's identity."""
+    data, parts = of["data"], [of["method"], of["variant"]]
+    parts += [data["title"] or data["name"], f"{data['shots']}shots", f"seed{of['seed']}"]
+    return "-".join(filter(None, parts))
+
+
+class WeightsAndBiases:
     """A run at Weights & Biases; what fails there is said once, and training goes on without."""
 
-    def __init__(self, name: str, of: Mapping[str, Any], folder: pathlib.Path):
-        """Opens it, or goes on in it; where `name` is "", there is none.
+    def __init__(self, of: Mapping[str, Any], folder: pathlib.Path):
+        """Opens it, or goes on in it.
 
         Args:
-            name: one of `TRACKERS`.
             of: the run's identity, see `identity.identify`.
             folder: of the run; wandb/ in it receives the files of it.
         """
         self._run: Any = None
-        if name:
-            self._attempt(self._open, of, folder)
+        self._attempt(self._open, of, folder)
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
         """The scalars of a step, by their names."""
@@ -67,8 +74,8 @@ class Tracker:
 
         self._run = wandb.init(
             project=os.environ.get("WANDB_PROJECT", PROJECT),
-            id=run_id(of),
-            name=f"{of['method']}-{of['data']['name']}-seed{of['seed']}",
+            id=run_id(folder),
+            name=run_name(of),
             config=dict(of),
             dir=str(folder),
             resume="allow",

@@ -19,7 +19,7 @@ from ml_collections import ConfigDict
 from data_pipelines.errors import DataError
 from experiments.record import identity, workdir
 from experiments.record.log import Log
-from experiments.record.tracking import Tracker
+from experiments.record.tracking import open_tracker
 from experiments.run import experiment, memory, training
 from experiments.run.preparation import Prepared, finished, load, prepare
 from prompt_jax import recipes, train
@@ -159,7 +159,7 @@ def fit(runs: list[Prepared]) -> list[training.Trained | str]:
 
 
 def _log(one: Prepared, start: int) -> Log:
-    tracker = Tracker(one.config.tracker, one.identity, one.folder)
+    tracker = open_tracker(one.config.tracker, one.identity, one.folder)
     return Log(one.folder, start, _optimizer(one)[1], tracker)
 
 

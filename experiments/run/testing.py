@@ -47,7 +47,7 @@ def classify(
     """Accuracies in percent; writes what each picture, and each class, was taken for."""
     found = Evaluator(run.compared, run.plan.batches.test_views)(prompts, tasks, batches)
     dataset = run.plan.tests[key]
-    names = dataset.class_names
+    names = confusions.distinct(dataset.class_names)
     predictions.write(
         run.folder / predictions.predictions_file(key), dataset.test, names, found[0].likeliest
     )
@@ -93,7 +93,7 @@ def _reliability(found: Likeliest) -> dict[str, Any]:
 
 
 def _by_class(names: Sequence[str], confusion: np.ndarray) -> list[dict[str, Any]]:
-    """A line for each class that is tested, in the order of labels: names may repeat."""
+    """A line for each class that is tested, in the order of labels."""
     number, right = confusion.sum(axis=1).tolist(), np.diagonal(confusion).tolist()
     return [
         {"class": name, "examples": n, "accuracy": 100 * hits / n}

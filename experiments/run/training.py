@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 
 from experiments.record.identity import refuse_other_run
 from experiments.record.log import Log
-from experiments.record.tracking import Tracker
+from experiments.record.tracking import open_tracker
 from experiments.record.workdir import refuse_removed
 from experiments.run.batches import TrainingBatches
 from prompt_jax import progress, recipes, train
@@ -75,6 +75,11 @@ def fit(
         config, method, prompts, task.settings, steps_per_epoch
     )
     step = train.make_step(method, optimizer)
+
+    def open_log(start):
+        tracker = open_tracker(config.tracker, identity, workdir)
+        return Log(workdir, start, schedule, tracker)
+
     end = run_steps(
         config,
         identity,
@@ -84,7 +89,7 @@ def fit(
         config.epochs * steps_per_epoch,
         placement,
         workdir,
-        lambda start: Log(workdir, start, schedule, Tracker(config.tracker, identity, workdir)),
+        open_log,
     )
     return trained_by(method, end)
 
