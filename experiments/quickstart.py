@@ -15,6 +15,7 @@ if __name__ == "__main__":  # before the imports below, so that Ctrl-C is heard 
     sys.exit(command_line.run("experiments.quickstart", "start", sys.argv))
 
 import pathlib
+import statistics
 import time
 
 from absl import flags
@@ -25,6 +26,7 @@ from experiments.configs.images import quickstart
 from experiments.figures import plots, tables
 from experiments.run import experiment
 from prompt_jax.errors import PromptError
+from prompt_jax.metrics import harmonic_mean
 
 WORKDIR = flags.DEFINE_string("quickstart_dir", "results/quickstart", "where everything is written")
 DTYPE = flags.DEFINE_enum("dtype", "float32", ["float32", "bfloat16"], "frozen towers' type")
@@ -57,9 +59,10 @@ def summary(results: dict[str, list[dict]]) -> Table:
         ),
     )
     for method, runs in results.items():
-        cells = [
-            tables.mean_and_deviation([run[key] for run in runs]) for key in ("base", "new", "h")
-        ]
+        base, new, h = ([run[key] for run in runs] for key in ("base", "new", "h"))
+        of_means = harmonic_mean(statistics.fmean(base), statistics.fmean(new))
+        cells = [*map(tables.mean_and_deviation, (base, new))]
+        cells.append(tables.mean_and_deviation(h, of_means))
         rates = [run["images_per_second"] for run in runs if run["train_seconds"]]
         speed = f"{sum(rates) / len(rates):.0f}" if rates else ""
         table.add_row(method, *cells, speed)

@@ -34,7 +34,7 @@ from experiments.figures import (
     retrieval,
     tables,
 )
-from experiments.figures.result_table import AVERAGE, ECE, MERGED, ResultTable
+from experiments.figures.result_table import AVERAGE, ECE, MERGED, Key, ResultTable
 from experiments.figures.retrieval import RetrievalTable
 from experiments.record import runs
 from experiments.record.runs import RETRIEVAL, SOURCE_PROTOCOLS
@@ -268,19 +268,25 @@ def show(table: ResultTable) -> None:
         if targets and len(columns) > _MOST_COLUMNS:
             wanted = (table.data, *table.splits, AVERAGE)
             columns = {header: key for header, key in columns.items() if key[0] in wanted}
-        if len(further := table.with_further(columns)) <= _MOST_COLUMNS:
-            columns = further
-        lines = accuracies.lines(table, columns)
-        if lines:
-            printed = Table(title=title(table))
-            for header in ("method", "seeds", *columns):
-                printed.add_column(header, overflow="fold")  # a name cut short says nothing
-            for line in lines:
-                printed.add_row(*line)
-            tables.show(printed)
+        further = table.with_further(columns)
+        errors = {header: key for header, key in further.items() if key[1].endswith(ECE)}
+        others = {header: key for header, key in further.items() if header not in errors}
+        groups = [others if len(others) <= _MOST_COLUMNS else columns, errors]
+        if accuracies.lines(table, columns):
+            for group in filter(None, groups):
+                _print_lines(table, group)
             for caution in cautions(table):
                 print(f"note: {caution}")
             return
+
+
+def _print_lines(table: ResultTable, columns: dict[str, Key]) -> None:
+    printed = Table(title=title(table))
+    for header in ("method", "seeds", *columns):
+        printed.add_column(header, overflow="fold")  # a name cut short says nothing
+    for line in accuracies.lines(table, columns):
+        printed.add_row(*line)
+    tables.show(printed)
 
 
 def show_search(table: RetrievalTable) -> None:

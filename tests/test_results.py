@@ -28,7 +28,7 @@ def test_seeds_are_averaged_and_h_is_of_the_averages(tmp_path):
     assert h.mean != pytest.approx(statistics.fmean(each), abs=1e-3)
 
 
-def test_intervals_and_calibration_are_shown_where_asked(tmp_path):
+def test_intervals_and_calibration_are_shown_where_asked(tmp_path, capsys):
     errors = {"base": 4.0, "new": 12.0}
     for seed, base in ((1, 70.0), (2, 90.0)):
         accuracy = {"base": base, "new": 60.0}
@@ -55,6 +55,9 @@ def test_intervals_and_calibration_are_shown_where_asked(tmp_path):
         if (line["method"], line["metric"]) == ("coop", "base")
     ]
     assert (base["low"], base["high"]) == ("49.0162", "94.3318")
+    results.show_all(summary)
+    printed = capsys.readouterr().out
+    assert "ECE" in printed and "12.00" in printed and "[49.0, 94.3]" in printed
 
 
 def test_one_seed_has_no_deviation(tmp_path):

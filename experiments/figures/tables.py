@@ -129,13 +129,13 @@ def deviation(values: Collection[float]) -> float | None:
     return statistics.stdev(values) if len(values) > 1 else None
 
 
-def mean_and_deviation(values: Sequence[float]) -> str:
-    """ "mean ± standard deviation", the latter over the sample (n - 1), as published tables do."""
-    mean = sum(values) / len(values)
-    if len(values) == 1:
-        return f"{mean:.2f}"
-    variance = sum((value - mean) ** 2 for value in values) / (len(values) - 1)
-    return f"{mean:.2f} ± {variance**0.5:.2f}"
+def mean_and_deviation(values: Sequence[float], mean: float | None = None) -> str:
+    """ "mean ± standard deviation", the latter over the sample (n - 1), as published tables do.
+
+    H is none of a seed's own, but of mean accuracies: its `mean` is given.
+    """
+    shown = f"{statistics.fmean(values) if mean is None else mean:.2f}"
+    return f"{shown} ± {statistics.stdev(values):.2f}" if len(values) > 1 else shown
 
 
 def show(table: Table) -> None:
