@@ -81,7 +81,7 @@ def summarize_runs(
 ) -> Summary:
     """Averages those of these runs that belong together; see `summarize`."""
     done, duplicates = averages.average(found, calibration, intervals)
-    return Summary(done, retrieval.average(found), [*problems, *duplicates])
+    return Summary(done, retrieval.average(found, intervals), [*problems, *duplicates])
 
 
 def write(folder: pathlib.Path, out: pathlib.Path | None = None) -> list[pathlib.Path]:

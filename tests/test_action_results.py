@@ -244,12 +244,14 @@ def test_the_worst_classes_are_the_grid(tmp_path):
     assert whole.shares.sum(axis=1).tolist() == [100] * 4
 
 
-def put_retrieval(folder, method="vilt_clip", backbone="ViT-B/16", dataset="msvd", prompts=6):
+def put_retrieval(
+    folder, method="vilt_clip", backbone="ViT-B/16", dataset="msvd", prompts=6, **more
+):
     """A run of retrieval whose ranks are all 50."""
     ranks = {"test": {way: dict.fromkeys(runs.METRICS, 50.0) for way in runs.WAYS}}
     cell = {"backbone": backbone, "config": {"settings": {"prompts": prompts}}}
     found = {"ranks": ranks, "zero_shot_ranks": ranks, "zero_shot": {"test": 50.0}}
-    put_actions(folder, method, dataset, protocol="retrieval", **cell, **found)
+    put_actions(folder, method, dataset, protocol="retrieval", **cell, **found, **more)
 
 
 @pytest.mark.parametrize(
@@ -273,6 +275,25 @@ def test_retrieval_is_compared_on_its_backbone_data_and_settings(tmp_path, chang
     assert [line[1 : 1 + len(figures)] for line in below] == ([figures] if figures else [])
     own = [record for record in retrieval.records(table) if record["method"] == method]
     assert any(record["published"] for record in own) == bool(figures)
+
+
+def test_intervals_of_searches_are_shown_where_asked(tmp_path):
+    for seed, ends in ((1, [40.0, 56.0]), (2, [44.0, 60.0])):
+        of_seed = {"test": {way: {"R@1": ends} for way in runs.WAYS}}
+        put_retrieval(tmp_path, seed=seed, rank_intervals=of_seed)
+    results.write(tmp_path)
+    plain = (tmp_path / "tables/retrieval.md").read_text()
+    assert "50.00 ± 0.00" in plain and "[" not in plain
+    line = next(
+        line
+        for line in read_csv(tmp_path / "tables/retrieval.csv")
+        if (line["method"], line["metric"]) == ("vilt_clip", "t2v R@1")
+    )
+    assert (line["low"], line["high"]) == ("42.0000", "58.0000")
+    summary = results.summarize(tmp_path, intervals=True)
+    results.write_tables(summary, tmp_path / "tables")
+    asked = (tmp_path / "tables/retrieval.md").read_text()
+    assert "50.00 ± 0.00 [42.0, 58.0]" in asked and retrieval.BRACKETS in asked
 
 
 def test_published_harmonic_means_fit():

@@ -9,12 +9,18 @@ from experiments.figures import published_actions, published_video, tables
 from experiments.figures.published import BACKBONE_NAMES
 from experiments.record import peers
 from experiments.record.runs import EVALUATION, METRICS, RETRIEVAL, TOLD_APART, WAYS, Run
+from prompt_jax.reliability import Interval
 
 TEST = "test"
 LEGEND = (
     "t2v: captions search clips, v2t: clips search captions. R@K in %, MnR and MdR are the mean "
     "and the median rank, from 1. Told apart: % of captions nearer to their clip than to the same "
     "frames in opposite order; 50 is chance."
+)
+
+BRACKETS = (
+    "In brackets: the 95 % interval of R@K over test clips (by bootstrap), of several seeds the "
+    "mean of its ends; the seeds' own spread is not in it."
 )
 
 
@@ -37,6 +43,17 @@ class Row:
         found = [run.ranks.get(key, {}).get(direction, {}).get(metric) for run in self.runs]
         return [] if None in found else [value for value in found if value is not None]
 
+    def interval(self, key: str, direction: str, metric: str) -> Interval | None:
+        """Over test clips, 95 %: the mean of the seeds' ends; None where one has none."""
+        found = [
+            run.rank_intervals.get(key, {}).get(direction, {}).get(metric) for run in self.runs
+        ]
+        ends = [one for one in found if one is not None]
+        if len(ends) < len(found):
+            return None
+        low, high = map(statistics.fmean, zip(*ends, strict=True))
+        return low, high
+
 
 @dataclass(frozen=True)
 class RetrievalTable:
@@ -46,6 +63,7 @@ class RetrievalTable:
         dataset: that they trained on.
         tests: what was tested: "test" is the data set's own clips.
         protocol: `RETRIEVAL`; or `EVALUATION`, which tests what that trained on other clips.
+        intervals: whether 95 % intervals are shown.
     """
 
     dataset: str
@@ -55,6 +73,14 @@ class RetrievalTable:
     tests: Sequence[str]
     rows: Sequence[Row]
     protocol: str = RETRIEVAL
+    intervals: bool = False
+
+    def cell(self, row: Row, key: str, direction: str, metric: str) -> str:
+        """What a row measured, in words; "" where it did not test that."""
+        values = row.figures(key, direction, metric)
+        ends = row.interval(key, direction, metric) if self.intervals else None
+        brackets = f" [{ends[0]:.1f}, {ends[1]:.1f}]" if ends else ""
+        return tables.mean_and_deviation(values) + brackets if values else ""
 
     @property
     def title(self) -> str:
@@ -71,13 +97,15 @@ class RetrievalTable:
         return f"{self.protocol}{ablation}, {data}, backbone {self.backbone}"
 
 
-def average(found: Sequence[Run]) -> list[RetrievalTable]:
+def average(found: Sequence[Run], intervals: bool = False) -> list[RetrievalTable]:
     """Tables of the runs of retrieval among others; of runs of one seed the newest counts."""
     groups: dict[tuple[str, str, str, str, str], list[Run]] = defaultdict(list)
     for run in peers.with_zero_shot([run for run in found if run.ranks]):
         groups[run.dataset, run.ablation, run.backbone, run.backbone_hash, run.protocol].append(run)
     return [
-        RetrievalTable(dataset, ablation, backbone, backbone_hash, _tests(runs), _rows(runs), way)
+        RetrievalTable(
+            dataset, ablation, backbone, backbone_hash, _tests(runs), _rows(runs), way, intervals
+        )
         for (dataset, ablation, backbone, backbone_hash, way), runs in sorted(
             groups.items(), key=lambda group: (group[0][-1] == EVALUATION, group[0])
         )
@@ -94,7 +122,12 @@ def _rows(found: Sequence[Run]) -> list[Row]:
     for run, settings in sorted(labelled, key=lambda pair: (pair[0].changed, pair[0].path)):
         seeds = rows[run.method, run.variant, settings]
         if run.protocol == EVALUATION and run.seed in seeds:  # each is of one test set
-            run = replace(run, ranks={**seeds[run.seed].ranks, **run.ranks})
+            other = seeds[run.seed]
+            run = replace(
+                run,
+                ranks={**other.ranks, **run.ranks},
+                rank_intervals={**other.rank_intervals, **run.rank_intervals},
+            )
         seeds[run.seed] = run
     return [
         Row(*key, [by_seed[seed] for seed in sorted(by_seed)])
@@ -118,12 +151,11 @@ def overview(table: RetrievalTable) -> tuple[list[str], list[list[str]]]:
             wanted[f"{name}{TOLD_APART}"] = key, "t2v", TOLD_APART
     lines = []
     for row in table.rows:
-        figures = [row.figures(*one) for one in wanted.values()]
         seconds = f"{statistics.fmean(run.train_seconds for run in row.runs):.0f}"
         if table.protocol == EVALUATION:
             seconds = ""  # a model does not tell
         parameters = "" if row.runs[0].trainable is None else f"{row.runs[0].trainable:,}"
-        cells = [tables.mean_and_deviation(values) if values else "" for values in figures]
+        cells = [table.cell(row, *one) for one in wanted.values()]
         lines.append([row.label, str(len(row.runs)), parameters, seconds, *cells])
     return ["method", "seeds", "parameters", "training, s", *wanted], lines
 
@@ -136,7 +168,7 @@ def in_full(table: RetrievalTable, key: str) -> tuple[list[str], list[list[str]]
         figures = [row.figures(key, *one) for one in wanted]
         if not all(figures):
             continue
-        lines.append([row.label, *(tables.mean_and_deviation(values) for values in figures)])
+        lines.append([row.label, *(table.cell(row, key, *one) for one in wanted)])
         if printed := _published(table, row, key):
             means = dict(zip(wanted, map(statistics.fmean, figures), strict=True))
             known = [one if one in printed else None for one in wanted]
@@ -183,7 +215,8 @@ def bars(table: RetrievalTable) -> Mapping[str, Mapping[str, tuple]]:
 
 def markdown(table: RetrievalTable, remarks: Sequence[str]) -> str:
     """A section of a page: what to know, the overview, every metric of every test set."""
-    text = f"## {table.title}\n\n" + "".join(f"{line}\n\n" for line in remarks)
+    shown = [BRACKETS] if table.intervals else []
+    text = f"## {table.title}\n\n" + "".join(f"{line}\n\n" for line in [*remarks, *shown])
     text += tables.markdown(*overview(table)) + "\n"
     for key in table.tests:
         text += f"### {table.dataset if key == TEST else key}\n\n"
@@ -203,6 +236,7 @@ def records(table: RetrievalTable) -> Iterator[dict[str, object]]:
                     deviation = tables.deviation(values)
                     mean, printed = statistics.fmean(values), _published(table, row, key)
                     beside = printed.get((way, metric))
+                    low, high = row.interval(key, way, metric) or (None, None)
                     yield {
                         "protocol": table.protocol,
                         "ablation": table.ablation,
@@ -217,6 +251,8 @@ def records(table: RetrievalTable) -> Iterator[dict[str, object]]:
                         "mean": f"{mean:.4f}",
                         "std": "" if deviation is None else f"{deviation:.4f}",
                         "n_seeds": len(values),
+                        "low": "" if low is None else f"{low:.4f}",
+                        "high": "" if high is None else f"{high:.4f}",
                         "published": "" if beside is None else f"{beside:.4f}",
                         "difference": "" if beside is None else f"{mean - beside:.4f}",
                         "published_source": "" if beside is None else _source(table),

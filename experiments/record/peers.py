@@ -47,6 +47,7 @@ def with_zero_shot(runs: Sequence[Run]) -> list[Run]:
                     variant="",
                     accuracy=run.zero_shot,
                     ranks=run.zero_shot_ranks,
+                    rank_intervals=run.zero_shot_rank_intervals,
                     trainable=0,
                     train_seconds=0.0,
                     per_iteration={},

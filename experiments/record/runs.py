@@ -10,6 +10,7 @@ from experiments.record.confusions import Confusion
 from experiments.record.identity import figure_fields
 from prompt_jax.errors import PromptError
 from prompt_jax.files import check_seal, read_json
+from prompt_jax.reliability import Interval
 
 # Of clips: trained on all of a data set, and tested on it or on others over their splits.
 SUPERVISED, TRANSFER = "supervised", "zero_shot_transfer"
@@ -30,6 +31,7 @@ WRONG_CONTENT = (TypeError, KeyError, AttributeError, OverflowError)
 
 
 Ranks = Mapping[str, Mapping[str, Mapping[str, float]]]
+RankIntervals = Mapping[str, Mapping[str, Mapping[str, Interval]]]
 
 
 class Tested(NamedTuple):
@@ -65,6 +67,8 @@ class Run:
         chosen: settings that the run chose, to their values.
         ranks: of retrieval, tested data set to direction to metric to figure; else empty.
         zero_shot_ranks: the same of zero-shot CLIP.
+        rank_intervals: the same to 95 % intervals, of R@K; empty where not recorded.
+        zero_shot_rank_intervals: the same of zero-shot CLIP.
         trainable: how many numbers train; None where not recorded.
         train_seconds: what training took.
     """
@@ -96,6 +100,8 @@ class Run:
     chosen: Mapping[str, float]
     ranks: Ranks
     zero_shot_ranks: Ranks
+    rank_intervals: RankIntervals
+    zero_shot_rank_intervals: RankIntervals
     trainable: int | None
     train_seconds: float
 
@@ -191,6 +197,8 @@ def parse(path: pathlib.Path, content: Mapping[str, Any]) -> Run:
         chosen={name: float(value) for name, value in _chosen(content).items()},
         ranks=_ranks(content, "ranks"),
         zero_shot_ranks=_ranks(content, "zero_shot_ranks"),
+        rank_intervals=_rank_intervals(content, "rank_intervals"),
+        zero_shot_rank_intervals=_rank_intervals(content, "zero_shot_rank_intervals"),
         trainable=content.get("trainable_parameters"),
         train_seconds=float(content.get("train_seconds") or 0),
         **text,
@@ -222,6 +230,16 @@ def _ranks(content: Mapping[str, Any], field: str) -> Ranks:
             for direction, metrics in directions.items()
         }
         for key, directions in content[field].items()
+    }
+
+
+def _rank_intervals(content: Mapping[str, Any], field: str) -> RankIntervals:
+    return {
+        key: {
+            direction: {metric: (float(low), float(high)) for metric, (low, high) in ends.items()}
+            for direction, ends in directions.items()
+        }
+        for key, directions in (content.get(field) or {}).items()
     }
 
 
