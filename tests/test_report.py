@@ -170,8 +170,22 @@ def test_mistakes_are_one_sentence(finished, tmp_path, capsys, folders, message)
 
 
 def test_a_file_that_cannot_be_written_is_named(tmp_path):
-    with pytest.raises(PromptError, match=r"--out=.*cannot be written"):
-        page.write(tmp_path / "no" / "page.html", "title", [])
+    for path in (tmp_path / "no" / "page.html", tmp_path):
+        with pytest.raises(PromptError, match=r"--out=.*cannot be written"):
+            page.check(path)
+        with pytest.raises(PromptError, match=r"--out=.*cannot be written"):
+            page.write(path, "title", [])
+
+
+def test_only_an_earlier_page_is_replaced(tmp_path, finished, capsys):
+    page.check(tmp_path / "new.html")
+    page.write(tmp_path / "page.html", "title", [])
+    page.check(tmp_path / "page.html")
+    notes = tmp_path / "notes.html"
+    notes.write_text("my own")
+    assert explain(report.start, [str(finished), "--out", str(notes)]) == 2
+    assert "is there and no page of this command" in capsys.readouterr().err
+    assert notes.read_text() == "my own"
 
 
 def test_whatever_a_block_holds_is_text():

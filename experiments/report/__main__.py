@@ -4,7 +4,7 @@
 
 RUN is the folder of a finished run; of several, figures stand side by side. Where a run's data is
 gone, the page has no pictures of it. Writes report.html into the first run's folder if no other
-file is named.
+file is named; an earlier page there is replaced, anything else is not.
 """
 
 import sys
@@ -87,9 +87,10 @@ def start(argv: list[str]) -> None:
     parser.add_argument("--out", type=pathlib.Path, help="file (report.html in the first RUN)")
     options = parser.parse_args(argv)
     began = time.perf_counter()
+    path = options.out or options.runs[0] / "report.html"
+    page.check(path)
     command_line.prepare_jax()
     runs = open_all(options.runs)
-    path = options.out or options.runs[0] / "report.html"
     names = dict.fromkeys(f"{run.label} on {run.results['dataset']}" for run in runs)
     page.write(path, "; ".join(names), list(sections(runs)))
     size, seconds = path.stat().st_size / 1e6, time.perf_counter() - began

@@ -1,9 +1,11 @@
 """A report's page: one HTML file that holds all that it shows, and asks no network for more."""
 
 import base64
+import contextlib
 import io
 import pathlib
 from collections.abc import Sequence
+from types import ModuleType
 
 from PIL import Image
 
@@ -12,10 +14,31 @@ from prompt_jax.errors import PromptError, installing
 from prompt_jax.files import write_text
 
 TEMPLATE = pathlib.Path(__file__).parent / "page.html"
+MARK = b'<meta name="generator" content="prompt_jax">'  # of a page, near its start
+
+
+def check(path: pathlib.Path) -> None:
+    """Refuses, before anything is computed, what `write` could not write, or would destroy.
+
+    Raises:
+        PromptError: jinja2 is not installed, or `path` holds something else than a page of `write`.
+    """
+    _jinja2()
+    if not path.parent.is_dir():
+        raise PromptError(f"--out={path} cannot be written: there is no folder {path.parent}")
+    try:
+        with contextlib.suppress(FileNotFoundError), path.open("rb") as file:
+            if MARK not in file.read(len(MARK) + 500):
+                raise PromptError(
+                    f"--out={path} is there and no page of this command; name another file, or "
+                    "delete it"
+                )
+    except OSError as error:
+        raise _unwritable(path, error) from error
 
 
 def write(path: pathlib.Path, title: str, sections: Sequence[Section]) -> None:
-    """Writes the page, whole or not at all.
+    """Writes the page, whole or not at all; an earlier one there is replaced.
 
     Raises:
         PromptError: jinja2 is not installed, or the file cannot be written.
@@ -24,7 +47,11 @@ def write(path: pathlib.Path, title: str, sections: Sequence[Section]) -> None:
     try:
         write_text(path, text)
     except OSError as error:
-        raise PromptError(f"--out={path} cannot be written: {error.strerror}") from error
+        raise _unwritable(path, error) from error
+
+
+def _unwritable(path: pathlib.Path, error: OSError) -> PromptError:
+    return PromptError(f"--out={path} cannot be written: {error.strerror}")
 
 
 def render(title: str, sections: Sequence[Section]) -> str:
@@ -33,14 +60,9 @@ def render(title: str, sections: Sequence[Section]) -> str:
     Raises:
         PromptError: jinja2 is not installed.
     """
-    try:
-        import jinja2
-        from markupsafe import Markup
-    except ImportError as error:
-        raise PromptError(
-            f"a report is jinja2's, which cannot be imported ({error}); install it: "
-            f"{installing('report')}"
-        ) from None
+    jinja2 = _jinja2()
+    from markupsafe import Markup
+
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
@@ -49,6 +71,17 @@ def render(title: str, sections: Sequence[Section]) -> str:
     template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
     text = template.render(title=title, sections=sections)
     return text.encode("utf-8", "backslashreplace").decode("utf-8")  # names need not be UTF-8
+
+
+def _jinja2() -> ModuleType:
+    try:
+        import jinja2
+    except ImportError as error:
+        raise PromptError(
+            f"a report is jinja2's, which cannot be imported ({error}); install it: "
+            f"{installing('report')}"
+        ) from None
+    return jinja2
 
 
 def data_uri(picture: Image.Image) -> str:
