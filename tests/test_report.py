@@ -11,6 +11,7 @@ import pytest
 import tiny
 from PIL import Image
 
+from experiments import evaluate
 from experiments.command_line import explain
 from experiments.configs import default
 from experiments.report import __main__ as report
@@ -140,6 +141,30 @@ def test_several_runs_stand_side_by_side(finished, searched, tmp_path):
     [caption] = {line["caption"] for line in searches.choose(lines)["gained most"][:1]}
     assert f"“{caption}”" in found.words
     assert sum("rank " in one for one in found.words.splitlines()) >= 4
+
+
+@pytest.mark.slow
+def test_pictures_are_those_that_were_tested(finished, clip, tmp_path):
+    """Also where some were left out; of evaluations, too."""
+    root = tiny.save_caltech101(tmp_path / "data")
+    config = tiny.small_config("zero_shot", clip, root)
+    config.protocol, config.data.on_bad_image = "few_shot", "skip"
+    first = sorted((root / "caltech-101/101_ObjectCategories").rglob("*.jpg"))
+    for path in first[::3]:
+        path.write_text("no picture")
+    skipping = tmp_path / "run"
+    assert experiment.run(config, skipping)["skipped_pictures"]
+    [evaluation], _ = evaluate.evaluate([finished], ["caltech101:new"], {
+        "data.root": str(root), "data.on_bad_image": "skip", "data.num_threads": 0
+    })  # fmt: skip
+    for run in report.open_all([skipping, evaluation.parent]):
+        [(key, tested)] = run.tests.items()
+        rows = run.predictions(key)
+        assert not run.missing and [row["path"] for row in rows] == [e.picture for e in tested.test]
+        assert all(run.pictures(key, place) for place in range(len(rows)))
+    report.start([str(evaluation.parent)])
+    text = (evaluation.parent / "report.html").read_text(encoding="utf-8")
+    assert "Mistakes" in read(text).words
 
 
 def test_without_its_data_a_run_has_no_pictures(finished, data, tmp_path, capsys):

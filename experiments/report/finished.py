@@ -26,13 +26,15 @@ class Finished(NamedTuple):
         folder: of the run.
         label: what sets it apart from the other runs of the page.
         results: its results.json.
-        prepared: the run opened again; None where its data or backbone is gone.
-        missing: why it is None, in words.
+        tests: its test sets by key; none where its data is gone.
+        prepared: the run opened again; None where its data or backbone is gone, or nothing trained.
+        missing: why there are no test sets, in words.
     """
 
     folder: pathlib.Path
     label: str
     results: Mapping[str, Any]
+    tests: Mapping[str, Dataset]
     prepared: Prepared | None
     missing: str = ""
 
@@ -40,10 +42,6 @@ class Finished(NamedTuple):
     def keys(self) -> list[str]:
         """Of its test sets."""
         return list(self.results["accuracy"])
-
-    def test(self, key: str) -> Dataset | None:
-        """A test set; None where its data is gone."""
-        return self.prepared.plan.tests.get(key) if self.prepared else None
 
     def predictions(self, key: str) -> list[dict[str, Any]]:
         """The rows of a test set's predictions; none where the run left none.
@@ -62,7 +60,7 @@ class Finished(NamedTuple):
 
     def pictures(self, key: str, place: int, frames: int = 1) -> list[Image.Image]:
         """An example of a test set, of a clip so many frames; none where it cannot be read."""
-        dataset = self.test(key)
+        dataset = self.tests.get(key)
         if dataset is None or place >= len(dataset.test):
             return []
         try:
@@ -107,16 +105,18 @@ def open_all(folders: Sequence[pathlib.Path]) -> list[Finished]:
         results[folder] = found
     opened: list[Finished] = []
     for folder, label in zip(folders, _labels(results), strict=True):
-        prepared, missing = _reopen(folder, results[folder], opened)
-        opened.append(Finished(folder, label, results[folder], prepared, missing))
+        one = Finished(folder, label, results[folder], {}, None)
+        try:
+            opened.append(_reopen(one, opened))
+        except (DataError, PromptError) as error:
+            opened.append(one._replace(missing=str(error)))
     return opened
 
 
-def _reopen(
-    folder: pathlib.Path, results: Mapping[str, Any], opened: Sequence[Finished]
-) -> tuple[Prepared | None, str]:
+def _reopen(run: Finished, opened: Sequence[Finished]) -> Finished:
+    folder, results = run.folder, run.results
     if results["protocol"] == runs.EVALUATION:
-        return None, "an evaluation's data is not opened again"
+        return run._replace(tests=reopening.evaluated(folder, results))
     shared = next(
         (
             one.prepared.backbone
@@ -127,10 +127,8 @@ def _reopen(
         ),
         None,
     )
-    try:
-        return reopening.reopen(folder, shared), ""
-    except (DataError, PromptError) as error:
-        return None, str(error)
+    prepared = reopening.reopen(folder, shared)
+    return run._replace(tests=prepared.plan.tests, prepared=prepared)
 
 
 def _labels(results: Mapping[pathlib.Path, Mapping[str, Any]]) -> list[str]:

@@ -62,7 +62,7 @@ def _gain(line: Line) -> float:
 
 
 def _cards(run: Finished, key: str, lines: Sequence[Line]) -> list[Card]:
-    dataset = run.test(key)
+    dataset = run.tests.get(key)
     places = {example.picture: n for n, example in enumerate(dataset.test)} if dataset else {}
     cards = []
     for line in lines:

@@ -5,6 +5,7 @@ import dataclasses
 import functools
 import itertools
 import os
+import pathlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -256,6 +257,31 @@ def _without_bad(plan: Plan) -> Plan:
         bad += bad_test
     shots = dataclasses.replace(plan.train, train=train, val=val)
     return dataclasses.replace(plan, train=shots, tests=tests, bad=tuple(bad))
+
+
+def without(plan: Plan, bad: Sequence[str]) -> Plan:
+    """The plan of a finished run, without what it left out.
+
+    Args:
+        plan: of the run, whole.
+        bad: what results.json says: "path: reason".
+    """
+    paths = tuple(bad)
+
+    def keep(dataset: Dataset, examples: Sequence[Example]) -> tuple[Example, ...]:
+        folder = dataset.folder or pathlib.Path()
+        return tuple(e for e in examples if not _is_among(f"{folder / e.picture}: ", paths))
+
+    if not bad:
+        return plan
+    train, tests = plan.train, plan.tests.items()
+    shots = dataclasses.replace(train, train=keep(train, train.train), val=keep(train, train.val))
+    kept = {key: dataclasses.replace(one, test=keep(one, one.test)) for key, one in tests}
+    return dataclasses.replace(plan, train=shots, tests=kept)
+
+
+def _is_among(start: str, lines: Sequence[str]) -> bool:
+    return any(line.startswith(start) for line in lines)
 
 
 def _place(dataset: Dataset):

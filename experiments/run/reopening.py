@@ -2,16 +2,18 @@
 
 import contextlib
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ml_collections import ConfigDict
 
+from data_pipelines.examples import Dataset
 from experiments.configs import default
 from experiments.record import workdir
-from experiments.run import building, choosing, preparation, protocols
+from experiments.run import building, choosing, elsewhere, plans, preparation, protocols
+from experiments.run.plans import Plan
 from experiments.run.preparation import Prepared
-from prompt_jax import methods, recipes, train
+from prompt_jax import methods, recipes, saved, train
 from prompt_jax.checkpoint import Checkpoints
 from prompt_jax.errors import PromptError
 from prompt_jax.methods import Prompts
@@ -19,6 +21,8 @@ from prompt_jax.methods import Prompts
 
 def reopen(folder: pathlib.Path, backbone: building.Backbone | None = None) -> Prepared:
     """A finished run as it was before its training; `trained` gives what it left.
+
+    Unreadable pictures that it left out are left out again.
 
     Args:
         folder: of the run.
@@ -40,12 +44,35 @@ def reopen(folder: pathlib.Path, backbone: building.Backbone | None = None) -> P
             f"{folder} was run on another backbone than {results['backbone']} holds now; its "
             "prompts mean nothing to this one"
         )
-    plan = loaded.plan
+    kept = _as_tested(loaded.plan, folder, results)
+    return preparation.with_tasks(loaded, kept, loaded.identity(loaded.plan.hashes))
+
+
+def evaluated(folder: pathlib.Path, results: Mapping[str, Any]) -> Mapping[str, Dataset]:
+    """What an evaluation tested, by key.
+
+    Args:
+        folder: of the evaluation.
+        results: its results.json.
+
+    Raises:
+        PromptError: its test data is another than it was, or the model that it tested is gone.
+        DataError: data is missing.
+    """
+    protocol = "retrieval" if "ranks" in results else "few_shot"
+    config = _config(results["config"] | {"protocol": protocol})
+    sizes = saved.read(pathlib.Path(results["source"]["folder"])).sizes
+    [key] = results["accuracy"]
+    plan = elsewhere.build_plan(config, key, sizes.image_size)
+    return _as_tested(plan, folder, results).tests
+
+
+def _as_tested(plan: Plan, folder: pathlib.Path, results: Mapping[str, Any]) -> Plan:
     if plan.hashes["tests"] != results["data_hashes"]["tests"]:
         raise PromptError(
             f"{folder} was tested on other {plan.train.kind} than are there now; run it again"
         )
-    return preparation.with_tasks(loaded, plan, loaded.identity(plan.hashes))
+    return plans.without(plan, results["skipped_pictures"])
 
 
 def trained(run: Prepared) -> Prompts:
