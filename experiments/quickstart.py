@@ -24,6 +24,7 @@ from rich.table import Table
 
 from experiments.configs.images import quickstart
 from experiments.figures import plots, tables
+from experiments.record.runs import STAND_IN
 from experiments.run import experiment
 from prompt_jax.errors import PromptError
 from prompt_jax.metrics import harmonic_mean
@@ -96,7 +97,7 @@ def start(argv: list[str]) -> None:
     tables.show(summary(results))
     picture = workdir / "iterations.png"
     draw(picture, results)
-    print(f"note: {experiment.STAND_IN}")
+    print(f"note: {STAND_IN}")
     print(
         f"{time.perf_counter() - began:.0f} s; every run's results.json is in {workdir}, accuracy "
         f"over ProMPT's iterations is drawn in {picture}"

@@ -18,8 +18,7 @@ if __name__ == "__main__":  # before the imports below, so that Ctrl-C is heard 
 import argparse
 import pathlib
 import re
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from rich.table import Table
@@ -30,19 +29,17 @@ from experiments.figures import (
     classes,
     drawing,
     plots,
-    published,
     retrieval,
     tables,
+    wording,
 )
-from experiments.figures.result_table import AVERAGE, ECE, MERGED, Key, ResultTable
+from experiments.figures.result_table import AVERAGE, ECE, Key, ResultTable
 from experiments.figures.retrieval import RetrievalTable
 from experiments.record import runs
-from experiments.record.runs import RETRIEVAL, SOURCE_PROTOCOLS
-from experiments.run.experiment import STAND_IN
+from experiments.record.runs import RETRIEVAL, SOURCE_PROTOCOLS, STAND_IN
 from prompt_jax.errors import PromptError
 
 _MOST_COLUMNS = 6  # that a terminal has room for
-_STAND_IN = STAND_IN[0].upper() + STAND_IN[1:] + "."
 
 
 class Summary(NamedTuple):
@@ -124,8 +121,8 @@ def write_tables(summary: Summary, out: pathlib.Path) -> list[pathlib.Path]:
                 paths.append(out / f"{protocol}-classes.csv")
                 accuracies.write_csv(paths[-1], of_classes, classes.FIELDS)
         for table in done:
-            paths += drawing.draw(table, out, heading(table))
-            paths += drawing.draw_confusions(table, out, heading(table))
+            paths += drawing.draw(table, out, wording.heading(table))
+            paths += drawing.draw_confusions(table, out, wording.heading(table))
         if searches:
             paths += _write_searches(searches, left_out, out)
     except OSError as error:
@@ -138,7 +135,8 @@ def _write_searches(
 ) -> list[pathlib.Path]:
     paths = [out / f"{RETRIEVAL}.md", out / f"{RETRIEVAL}.csv"]
     sections = [
-        retrieval.markdown(table, [_STAND_IN] if _is_stand_in(table) else []) for table in searches
+        retrieval.markdown(table, [wording.ON_STAND_IN] if _is_stand_in(table) else [])
+        for table in searches
     ]
     text = f"# Results: {RETRIEVAL}\n\n{retrieval.LEGEND}\n\n" + "\n".join(sections)
     paths[0].write_text(text + left_out, encoding="utf-8")
@@ -156,101 +154,12 @@ def _is_stand_in(table: RetrievalTable) -> bool:
     return table.backbone == "embedded" or table.dataset.startswith("emoji")
 
 
-def title(table: ResultTable) -> str:
-    """What was measured, on what, with how many shots; the backbone with its hash."""
-    return f"{heading(table)} ({table.backbone_hash[:8]})"
-
-
-def heading(table: ResultTable) -> str:
-    """The same without the hash, as a figure in a paper has it."""
-    parts = [f"{table.protocol}{', ablation: ' * bool(table.ablation)}{table.ablation}"]
-    if table.protocol in SOURCE_PROTOCOLS:
-        by = f" by {table.trained_by}" if table.trained_by else ""
-        parts.append(f"trained on {table.data}{by}")
-    elif table.data:
-        parts.append(table.data)
-    if table.shots is not None:
-        _, most = table.shots_of(table.shots)
-        parts.append(tables.count_shots(table.shots, most, most))
-    return ", ".join([*parts, f"backbone {table.backbone}"])
-
-
-def remarks_on(table: ResultTable) -> list[str]:
-    """What a reader must know before comparing a table with a paper."""
-    lines = []
-    if table.backbone == "embedded" or any(name.startswith("emoji") for name in table.datasets):
-        lines.append(_STAND_IN)
-    cells = [cell for row in table.rows for cell in row.cells.values()]
-    if any(cell.by_seed and cell.deviation is not None for cell in cells):
-        lines.append("±: the sample standard deviation over seeds.")
-    if table.intervals and any(cell.interval for cell in cells):
-        lines.append(
-            "In brackets: the 95 % interval of the mean over test pictures (Wilson's; of H by "
-            "bootstrap); the seeds' own spread is not in it."
-        )
-    if ECE in table.further:
-        lines.append(
-            "ECE: expected calibration error of the predicted class in %, 15 bins; 0 is as sure as "
-            "right."
-        )
-    lines += cautions(table)
-    if _has_published(table):
-        if table.backbone in published.BACKBONE_NAMES:
-            shots = f", {published.SHOTS} shots" if table.shots else ""
-            lines.append(f"Published figures: {published.BACKBONE}{shots}.")
-        lines.append("Differences are measured minus published, in percentage points.")
-    for features, names in table.features.items():
-        lines.append(f"Training pictures of {', '.join(names)} are {features}.")
-    for (method, name), values in table.chosen.items():
-        counts = ", ".join(f"{one:g} ({n})" for one, n in sorted(Counter(values).items()))
-        lines.append(
-            f"{name} of {method} was chosen without test pictures, value (runs): {counts}."
-        )
-    if len(table.averaged) > 1:
-        lines.append(
-            f"Averages are over {', '.join(table.averaged)}; rows that lack one have none."
-        )
-    for name, parts in table.splits.items():
-        lines.append(f"{name}: the mean over {len(parts)} splits, ± its deviation over them.")
-    if MERGED in table.further:
-        lines.append(
-            "Reversals merged: an action counts as right, too, where its reversal was answered, "
-            "which time alone tells from it."
-        )
-    if "h" in table.columns:
-        lines.append("H is the harmonic mean of the base and new accuracies after averaging.")
-    return lines
-
-
-def cautions(table: ResultTable) -> list[str]:
-    """What keeps a table's figures from being comparable with published ones, in sentences."""
-    lines = []
-    if _has_published(table) and table.backbone not in published.BACKBONE_NAMES:
-        lines.append(
-            f"Published figures: {published.BACKBONE}, {published.SHOTS} shots; "
-            f"measured: backbone {table.backbone}."
-        )
-    for (name, asked), (least, most) in table.shots_there.items():
-        if least < asked:
-            there = tables.count_shots(asked, least, most)
-            lines.append(f"{name}: trained on {there}; its classes have no more.")
-    if table.departures:
-        listed = "; ".join(table.departures)
-        lines.append(f"Not comparable with published figures: {listed}.")
-    if table.unlike:
-        listed = "; ".join(table.unlike)
-        lines.append(f"Other settings than published, so not beside published figures: {listed}.")
-    return lines
-
-
-def _has_published(table: ResultTable) -> bool:
-    return any(cell.published for row in table.rows for cell in row.cells.values())
-
-
 def _markdown(table: ResultTable) -> str:
-    text = f"## {title(table)}\n\n" + "".join(f"{line}\n\n" for line in remarks_on(table))
+    text = f"## {wording.title(table)}\n\n" + "".join(
+        f"{line}\n\n" for line in wording.remarks_on(table)
+    )
     for name, columns in table.sections():
-        columns = table.with_further(columns)
+        columns = table.with_further(table.filled(columns))
         lines = accuracies.lines(table, columns)
         if lines:
             text += f"### {name}\n\n" if name else ""
@@ -259,29 +168,42 @@ def _markdown(table: ResultTable) -> str:
 
 
 def show(table: ResultTable) -> None:
-    """Prints a table's first part: the average, or the only data set, and what to be wary of.
+    """Prints a table's average, or its only data set, and what to be wary of.
 
-    Of targets that do not all fit, only the source and the average are printed.
+    Of data sets without an average that has all rows, each is printed. Of targets that do not all
+    fit, only the source and the average are.
     """
-    for _, columns in table.sections():
+    averages: list[tuple[str, dict[str, Key]]] = []
+    others: list[tuple[str, dict[str, Key]]] = []
+    for name, columns in table.sections():
         targets = table.protocol in SOURCE_PROTOCOLS and AVERAGE in columns
         if targets and len(columns) > _MOST_COLUMNS:
             wanted = (table.data, *table.splits, AVERAGE)
             columns = {header: key for header, key in columns.items() if key[0] in wanted}
+        columns = table.filled(columns)
+        if columns:
+            (averages if name == AVERAGE else others).append((name, columns))
+    whole = averages if averages and _has_all_rows(table, averages[0][1]) else [*averages, *others]
+    for name, columns in whole:
         further = table.with_further(columns)
         errors = {header: key for header, key in further.items() if key[1].endswith(ECE)}
-        others = {header: key for header, key in further.items() if header not in errors}
-        groups = [others if len(others) <= _MOST_COLUMNS else columns, errors]
-        if accuracies.lines(table, columns):
-            for group in filter(None, groups):
-                _print_lines(table, group)
-            for caution in cautions(table):
-                print(f"note: {caution}")
-            return
+        rest = {header: key for header, key in further.items() if header not in errors}
+        fits = len(rest) <= _MOST_COLUMNS and not table.intervals
+        for group in filter(None, (rest if fits else columns, errors)):
+            _print_lines(table, name, group)
+    if averages:
+        print(f"the average is over {', '.join(table.averaged)}; each stands in the files")
+    for caution in wording.cautions(table):
+        print(f"note: {caution}")
 
 
-def _print_lines(table: ResultTable, columns: dict[str, Key]) -> None:
-    printed = Table(title=title(table))
+def _has_all_rows(table: ResultTable, columns: Mapping[str, Key]) -> bool:
+    return all(any(key in row.cells for key in columns.values()) for row in table.rows)
+
+
+def _print_lines(table: ResultTable, name: str, columns: dict[str, Key]) -> None:
+    which = f"{name}: " if name and name != table.data else ""
+    printed = Table(title=f"{which}{wording.title(table)}")
     for header in ("method", "seeds", *columns):
         printed.add_column(header, overflow="fold")  # a name cut short says nothing
     for line in accuracies.lines(table, columns):
@@ -343,7 +265,7 @@ def show_all(summary: Summary) -> None:
         show(table)
     for searched in searches:
         show_search(searched)
-    stand_in = any(_STAND_IN in remarks_on(table) for table in done)
+    stand_in = any(wording.ON_STAND_IN in wording.remarks_on(table) for table in done)
     stand_in |= any(map(_is_stand_in, searches))
     for remark in [*([STAND_IN] if stand_in else []), *remarks]:
         print(f"note: {remark}")

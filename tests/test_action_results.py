@@ -7,7 +7,7 @@ import pytest
 from result_trees import only_table, put, put_counts, read_csv, row
 
 from experiments import results
-from experiments.figures import classes, published_actions, retrieval
+from experiments.figures import classes, published_actions, retrieval, wording
 from experiments.figures.published_actions import BASE_TO_NOVEL, FEW_SHOT, KINETICS
 from experiments.record import confusions, runs
 from prompt_jax.metrics import harmonic_mean
@@ -90,7 +90,7 @@ def test_supervised_runs_have_top_5(tmp_path):
     cells = row(table, "vilt_clip").cells
     assert cells[KINETICS, "accuracy"].published.value == 77.6
     assert cells[KINETICS, "accuracy, top-5"].difference == pytest.approx(90.0 - 94.5)
-    assert "shots" not in results.title(table)
+    assert "shots" not in wording.title(table)
     results.write(tmp_path)
     text = (tmp_path / "tables" / "supervised.md").read_text()
     assert "seeds | accuracy | accuracy, top-5 |" in text
@@ -113,7 +113,7 @@ def test_splits_are_averaged_and_spread(tmp_path):
     [(_, columns)] = table.sections()
     assert next(iter(columns)) == "hmdb51, mean of 3 splits"
     assert table.averaged == ["hmdb51"]
-    assert "hmdb51: the mean over 3 splits, ± its deviation over them." in results.remarks_on(table)
+    assert "hmdb51: the mean over 3 splits, ± its deviation over them." in wording.remarks_on(table)
 
 
 @pytest.mark.parametrize("keys", [("hmdb51:val1", "hmdb51:val2"), ("hmdb51:val1",), ("hmdb51",)])
@@ -140,7 +140,7 @@ def test_what_is_not_comparable_has_no_published_figure(tmp_path, changes, said)
     table = only_table(tmp_path)
     assert not any(cell.published for one in table.rows for cell in one.cells.values())
     assert table.unlike == ([said] if said else [])
-    assert any(said in line for line in results.cautions(table)) or not said
+    assert any(said in line for line in wording.cautions(table)) or not said
 
 
 def test_pictures_and_clips_are_different_tables(tmp_path):
@@ -160,7 +160,7 @@ def test_reversals_are_merged_from_the_counts(tmp_path):
     merged = cells["emoji_clips:night", "16, reversals merged"]
     assert (merged.mean, merged.seeds) == (pytest.approx(100 * 12 / 16), 2)
     assert table.columns == ["16"] and table.further == ["reversals merged"]
-    assert any(line.startswith("Reversals merged") for line in results.remarks_on(table))
+    assert any(line.startswith("Reversals merged") for line in wording.remarks_on(table))
 
 
 def test_real_clips_have_no_reversals(tmp_path):

@@ -8,6 +8,7 @@ from result_trees import ELEVEN, only_table, put, read_csv, row
 
 from experiments import results
 from experiments.command_line import explain
+from experiments.figures import wording
 from experiments.record import runs
 from prompt_jax import reliability
 from prompt_jax.errors import PromptError
@@ -212,7 +213,7 @@ def test_how_a_run_is_executed_does_not_part_it(tmp_path):
 def test_a_table_says_which_methods_were_trained_on_cached_features(tmp_path):
     put(tmp_path, features="cached: 10 augmented views of each training picture")
     put(tmp_path, method="maple")
-    (said,) = (line for line in results.remarks_on(only_table(tmp_path)) if "cached" in line)
+    (said,) = (line for line in wording.remarks_on(only_table(tmp_path)) if "cached" in line)
     assert said.startswith("Training pictures of coop are cached: 10")
 
 
@@ -235,7 +236,7 @@ def test_backbones_and_scenes_are_different_tables(tmp_path):
     assert not remarks
     for table in tables:
         stand_in = table.backbone == "embedded" or bool(table.data)
-        said = any("stand-in" in line for line in results.remarks_on(table))
+        said = any("stand-in" in line for line in wording.remarks_on(table))
         assert said == stand_in
 
 
@@ -303,7 +304,7 @@ def test_what_runs_chose_is_counted(tmp_path):
     for seed, alpha in ((1, 100.0), (2, 10.0), (3, 100.0)):
         chosen = {"values": {"alpha": alpha}, "by": "40 validation pictures"}
         put(tmp_path, method="gda", seed=seed, chosen=chosen)
-    lines = [one for one in results.remarks_on(only_table(tmp_path)) if "chosen" in one]
+    lines = [one for one in wording.remarks_on(only_table(tmp_path)) if "chosen" in one]
     assert lines == [
         "alpha of gda was chosen without test pictures, value (runs): 10 (1), 100 (2)."
     ]

@@ -7,7 +7,7 @@ import pytest
 from result_trees import only_table, put, read_csv
 
 from experiments import results
-from experiments.figures import drawing, plots, tables
+from experiments.figures import drawing, plots, tables, wording
 
 FEW_SHOT = {
     "protocol": "few_shot",
@@ -45,9 +45,9 @@ def test_a_title_says_the_most_of_any_class_and_a_caution_the_rest(tmp_path, cap
     put(tmp_path, dataset="csv", shots=500, shots_per_class=[9, 16])
     put(tmp_path, dataset="csv", shots=500, shots_per_class=[8, 15], seed=2)
     table = only_table(tmp_path)
-    assert results.title(table).startswith("base_to_novel, 16 shots (500 asked for), backbone")
+    assert wording.title(table).startswith("base_to_novel, 16 shots (500 asked for), backbone")
     caution = "csv: trained on 8 to 16 shots (500 asked for); its classes have no more."
-    assert caution in results.remarks_on(table)
+    assert caution in wording.remarks_on(table)
     results.show(table)
     printed = " ".join(capsys.readouterr().out.split())
     assert "16 shots (500 asked for)" in printed and f"note: {caution}" in printed
@@ -64,17 +64,17 @@ def read_csv_of(folder):
 
 
 def cautions_on_shots(table):
-    return [line for line in results.cautions(table) if "trained on" in line]
+    return [line for line in wording.cautions(table) if "trained on" in line]
 
 
 def test_enough_shots_are_said_as_ever(tmp_path):
     put(tmp_path, shots_per_class=[16, 16])
     put(tmp_path, dataset="dtd")  # from before it was recorded
     table = only_table(tmp_path)
-    assert ", 16 shots, backbone" in results.title(table) and not cautions_on_shots(table)
+    assert ", 16 shots, backbone" in wording.title(table) and not cautions_on_shots(table)
     put(tmp_path, dataset="eurosat", shots_per_class=[4, 4])
     table = only_table(tmp_path)
-    assert ", 16 shots, backbone" in results.title(table)
+    assert ", 16 shots, backbone" in wording.title(table)
     caution = "eurosat: trained on 4 shots (16 asked for); its classes have no more."
     assert cautions_on_shots(table) == [caution]
     shots = {row["dataset"]: row["shots_least"] for row in read_csv_of(tmp_path)}

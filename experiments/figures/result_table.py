@@ -174,6 +174,11 @@ class ResultTable:
         parts = self.splits.get(name)
         return f"{name}, mean of {len(parts)} splits" if parts else name
 
+    def filled(self, columns: Mapping[str, Key]) -> dict[str, Key]:
+        """Those columns of `sections` that some row has a figure in."""
+        measured = {key for row in self.rows for key in row.cells}
+        return {header: key for header, key in columns.items() if key in measured}
+
     def with_further(self, columns: Mapping[str, Key]) -> dict[str, Key]:
         """Columns of `sections`, and behind them what further figures there are of them."""
         found = dict(columns)

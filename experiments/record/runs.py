@@ -25,6 +25,12 @@ METRICS = ("R@1", "R@5", "R@10", "MnR", "MdR")
 TOLD_APART = "told apart"
 PROTOCOLS = ("base_to_novel", "few_shot", SUPERVISED, *SOURCE_PROTOCOLS, RETRIEVAL)
 
+# Said of every figure on the embedded CLIP, or on scenes and clips that are rendered.
+STAND_IN = (
+    "the embedded CLIP and scenes are a small stand-in: figures on them say how methods learn, "
+    "and are not comparable with published ones"
+)
+
 SHOWN_DIGEST = 8
 # What content of other types makes Python raise, beside ValueError.
 WRONG_CONTENT = (TypeError, KeyError, AttributeError, OverflowError)

@@ -14,7 +14,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from experiments.record import identity, workdir
-from experiments.record.runs import EVALUATION
+from experiments.record.runs import EVALUATION, STAND_IN
 from experiments.run import building, experiment, memory, overview, plans, testing
 from experiments.run.elsewhere import Model, build_config, build_plan
 from experiments.run.plans import Plan
@@ -228,5 +228,5 @@ def collect(
     if "init_from" in told:
         results["init_from"] = {"prompts": told["init_from"]}
     if "note" in told or key.startswith("emoji_") or run.config.backbone == "embedded":
-        results["note"] = experiment.STAND_IN
+        results["note"] = STAND_IN
     return results

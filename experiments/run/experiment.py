@@ -13,6 +13,7 @@ from ml_collections import ConfigDict
 
 from data_pipelines import datasets
 from experiments.record import identity, workdir
+from experiments.record.runs import STAND_IN
 from experiments.run import (
     building,
     choosing,
@@ -28,12 +29,6 @@ from experiments.run.preparation import Prepared, finished, load, prepare
 from prompt_jax import reliability, saved
 from prompt_jax.files import seal
 from prompt_jax.metrics import harmonic_mean
-
-STAND_IN = (
-    "the embedded CLIP and scenes are a small stand-in: figures on them say how methods learn, "
-    "and are not comparable with published ones"
-)
-
 
 # Of classes; evaluations of earlier versions lack them.
 _RELIABILITY = (

@@ -1,0 +1,100 @@
+"""What stands above a table of accuracies, and what must be known before it is believed."""
+
+from collections import Counter
+
+from experiments.figures import published, tables
+from experiments.figures.result_table import ECE, MERGED, ResultTable
+from experiments.record.runs import SOURCE_PROTOCOLS, STAND_IN
+
+ON_STAND_IN = STAND_IN[0].upper() + STAND_IN[1:] + "."
+
+
+def title(table: ResultTable) -> str:
+    """What was measured, on what, with how many shots; the backbone with its hash."""
+    return f"{heading(table)} ({table.backbone_hash[:8]})"
+
+
+def heading(table: ResultTable) -> str:
+    """The same without the hash, as a figure in a paper has it."""
+    parts = [f"{table.protocol}{', ablation: ' * bool(table.ablation)}{table.ablation}"]
+    if table.protocol in SOURCE_PROTOCOLS:
+        by = f" by {table.trained_by}" if table.trained_by else ""
+        parts.append(f"trained on {table.data}{by}")
+    elif table.data:
+        parts.append(table.data)
+    if table.shots is not None:
+        _, most = table.shots_of(table.shots)
+        parts.append(tables.count_shots(table.shots, most, most))
+    return ", ".join([*parts, f"backbone {table.backbone}"])
+
+
+def remarks_on(table: ResultTable) -> list[str]:
+    """What a reader must know before comparing a table with a paper."""
+    lines = []
+    if table.backbone == "embedded" or any(name.startswith("emoji") for name in table.datasets):
+        lines.append(ON_STAND_IN)
+    cells = [cell for row in table.rows for cell in row.cells.values()]
+    if any(cell.by_seed and cell.deviation is not None for cell in cells):
+        lines.append("±: the sample standard deviation over seeds.")
+    if table.intervals and any(cell.interval for cell in cells):
+        lines.append(
+            "In brackets: the 95 % interval of the mean over test pictures (Wilson's; of H by "
+            "bootstrap); the seeds' own spread is not in it."
+        )
+    if ECE in table.further:
+        lines.append(
+            "ECE: expected calibration error of the predicted class in %, 15 bins; 0 is as sure as "
+            "right."
+        )
+    lines += cautions(table)
+    if _has_published(table):
+        if table.backbone in published.BACKBONE_NAMES:
+            shots = f", {published.SHOTS} shots" if table.shots else ""
+            lines.append(f"Published figures: {published.BACKBONE}{shots}.")
+        lines.append("Differences are measured minus published, in percentage points.")
+    for features, names in table.features.items():
+        lines.append(f"Training pictures of {', '.join(names)} are {features}.")
+    for (method, name), values in table.chosen.items():
+        counts = ", ".join(f"{one:g} ({n})" for one, n in sorted(Counter(values).items()))
+        lines.append(
+            f"{name} of {method} was chosen without test pictures, value (runs): {counts}."
+        )
+    if len(table.averaged) > 1:
+        lines.append(
+            f"Averages are over {', '.join(table.averaged)}; rows that lack one have none."
+        )
+    for name, parts in table.splits.items():
+        lines.append(f"{name}: the mean over {len(parts)} splits, ± its deviation over them.")
+    if MERGED in table.further:
+        lines.append(
+            "Reversals merged: an action counts as right, too, where its reversal was answered, "
+            "which time alone tells from it."
+        )
+    if "h" in table.columns:
+        lines.append("H is the harmonic mean of the base and new accuracies after averaging.")
+    return lines
+
+
+def cautions(table: ResultTable) -> list[str]:
+    """What keeps a table's figures from being comparable with published ones, in sentences."""
+    lines = []
+    if _has_published(table) and table.backbone not in published.BACKBONE_NAMES:
+        lines.append(
+            f"Published figures: {published.BACKBONE}, {published.SHOTS} shots; "
+            f"measured: backbone {table.backbone}."
+        )
+    for (name, asked), (least, most) in table.shots_there.items():
+        if least < asked:
+            there = tables.count_shots(asked, least, most)
+            lines.append(f"{name}: trained on {there}; its classes have no more.")
+    if table.departures:
+        listed = "; ".join(table.departures)
+        lines.append(f"Not comparable with published figures: {listed}.")
+    if table.unlike:
+        listed = "; ".join(table.unlike)
+        lines.append(f"Other settings than published, so not beside published figures: {listed}.")
+    return lines
+
+
+def _has_published(table: ResultTable) -> bool:
+    return any(cell.published for row in table.rows for cell in row.cells.values())
