@@ -44,6 +44,8 @@ from data_pipelines.layouts.layout import SPLITS, expand, find_home, read_json
 from data_pipelines.lists import Remark
 from data_pipelines.pictures.readers import find_bad, missing_files
 
+_SHOWN = 50  # copies that are listed
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -99,9 +101,11 @@ def check(
     examples = [example for part in parts for example in part.examples]
     missing = missing_files(dataset, examples)
     problems += [f"missing: {picture}" for picture in missing]
+    copied: list[str] = []
     if not quick:
         if entry.counts is None:
             problems += [remark.text for remark in lists.copies(lists.splits(dataset))]
+            copied = _copies(dataset)
         gone = set(missing)
         present = [example for example in examples if example.picture not in gone]
         advance = start(len({example.picture for example in present})) if start else None
@@ -109,8 +113,17 @@ def check(
         problems += [f"cannot be read: {path}: {reason}" for path, reason in bad]
     shared = lists.same_captions(lists.splits(dataset)[-1])
     alike = near_copies.notes(dataset) if entry.is_own and not quick else []
-    notes = (*dataset.notes, *(remark.text for remark in shared), *alike)
+    notes = (*dataset.notes, *(remark.text for remark in shared), *copied, *alike)
     return Finding(name, True, dataset, tuple(problems), notes)
+
+
+def _copies(dataset: Dataset) -> list[str]:
+    """Each copy and what it is one of, of many the first; one alone is told with its problem."""
+    found = lists.find_copies(lists.splits(dataset))
+    if len(found) < 2:
+        return []
+    told = [f"{one.picture} is a copy of {one.other}" for one in found[:_SHOWN]]
+    return told + [f"… and {len(found) - _SHOWN:,} more copies"] * (len(found) > _SHOWN)
 
 
 def _load(name: str, root: Path, source: str) -> tuple[list[Dataset], list[str]]:
@@ -323,13 +336,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # A CSV of one's own is a file.
     if not os.path.exists(root):
         parser.error(f"--root={root}: no such folder")
-    if options.sheet and (options.names is None or len(names) > 1):
+    if options.sheet is not None and (options.names is None or len(names) > 1):
         parser.error(f"--sheet={options.sheet} is of one data set; name it with --names")
-    if options.sheet and (problem := sheet.refusal(expand(options.sheet))):
+    if options.sheet is not None and (problem := sheet.refusal(expand(options.sheet))):
         parser.error(problem)
     findings = run(names, root, options.source, options.quick)
     report(findings, root, Console())
-    if options.sheet:
+    if options.sheet is not None:
         try:
             _draw(findings[0], expand(options.sheet))
         except DataError as error:

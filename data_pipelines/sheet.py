@@ -22,6 +22,8 @@ def refusal(path: Path) -> str:
         return f"{path} is no file for a sheet; it must end in {', '.join(_SUFFIXES)}"
     if os.path.lexists(path):
         return f"{path} is there already; remove it, or name another file"
+    if not path.parent.is_dir():
+        return f"{path} cannot be written: there is no folder {path.parent}"
     return ""
 
 

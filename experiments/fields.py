@@ -30,12 +30,14 @@ def explain(config: ConfigDict) -> str:
         PromptError: a field holds what is in none of these tables, e.g. no method of this data.
     """
     building.check_choices(config)
+    building.check_settings(config)
     said, allowed = explanations(config), choices(config)
     values = dict(identity.flat(config.to_dict()))
     lines = []
-    for name in sorted(values, key=list(said).index):
+    order = list(said)
+    for name in sorted(values, key=lambda name: order.index(name) if name in said else len(order)):
         lines.append(f"--config.{name}={shlex.quote(str(values[name]))}")
-        words = [said[name]]
+        words = [said.get(name, "")]  # a method from outside may explain nothing
         if name in allowed:
             words.append(f"One of: {', '.join(map(shlex.quote, allowed[name]))}")
         for text in words:

@@ -27,6 +27,12 @@ _WRONG_TYPE = re.compile(
     r"Could not override field '(.+?)'.*?\. (.*) is of original type <class '(.+?)'> "
     r"and cannot be casted to type <class '(.+?)'>"
 )
+_READERS = {
+    "literal for int()": "a whole number",
+    "string to float": "a number",
+    "boolean": "True or False",
+    "as a ConfigDict": "left alone; it is a group, whose fields are flags (--help lists them)",
+}
 WORKDIR = flags.DEFINE_string("workdir", None, "folder where everything is written")
 _CONFIGS = pathlib.Path(__file__).parent / "configs"
 
@@ -52,8 +58,7 @@ def parse(argv: list[str]) -> None:
     except flags.Error as error:
         if file and "whilst parsing config file" in str(error):
             raise _unusable(file, str(error)) from None
-        first, *more = str(error).splitlines()
-        raise PromptError(" ".join([first, *more[-1:]])) from None
+        raise PromptError(_wrong_value(str(error))) from None
     except Exception as error:  # whatever a config file, which is Python, raises
         raise _config_error(argv, file or "", error) from error
     if rest[1:]:
@@ -71,6 +76,16 @@ def parse(argv: list[str]) -> None:
     from experiments.run import building
 
     building.check_fields(CONFIG.value)
+
+
+def _wrong_value(message):
+    """What a flag can hold, for what Python's readers say of one that they cannot read."""
+    flag, _, reason = message.partition(": ")
+    for said, wanted in _READERS.items():
+        if said in reason:
+            return f"{flag.removeprefix('flag --')}: it must be {wanted}"
+    first, *more = message.splitlines()
+    return " ".join([first, *more[-1:]])
 
 
 def _import_method(config):
@@ -137,17 +152,27 @@ def _no_file(file):
         places = (f"experiments/configs/{path.parent.name}/{path.name}" for path in sorted(same))
         named = " or ".join(f"--config={place}{colon}{argument}" for place in places)
         return PromptError(f"there is no config file {name!r}; use {named}")
-    from prompt_jax.methods import ENCODERS, METHODS
+    from prompt_jax.methods import ENCODERS
 
     if (method := pathlib.Path(name).stem) in ENCODERS:
         searching = f"experiments/configs/video/retrieval.py:{method}"
         return PromptError(f"there is no config file {name!r}; use --config={searching}")
-    files = (f"experiments/configs/images/{method}.py" for method in METHODS)
-    return unknown("config file", file, files)
+    return unknown("config file", file, _config_files())
+
+
+def _config_files():
+    """Those that can be run."""
+    shared = ("__init__", "quickstart", "protocol", "comparison", "actions_comparison")
+    paths = (path for path in sorted(_CONFIGS.glob("*/*.py")) if path.stem not in shared)
+    return [f"experiments/configs/{path.parent.name}/{path.name}" for path in paths]
 
 
 def _mistake(file, places, message):
     """One line for what a config file, which is Python, raised: where, and what is wrong."""
+    if "no attribute 'get_config'" in message:
+        return PromptError(
+            f"{file} has no get_config: it is no config to run by itself; --help lists those"
+        )
     shared = _CONFIGS / "default.py"
     own = [
         f"{path}, line {line}"
@@ -179,10 +204,7 @@ def print_help() -> None:
     print("--workdir=DIR  where everything is written; default results/METHOD-DATA-seedN, or")
     print("               results/PROTOCOL where a config asks for several runs")
     print("--config.FIELD=VALUE  any field of experiments/configs/default.py, which explains them")
-    shared = ("__init__", "quickstart", "protocol", "comparison", "actions_comparison")
-    for path in sorted(_CONFIGS.glob("*/*.py")):
-        if path.stem not in shared:
-            print(f"experiments/configs/{path.parent.name}/{path.name}")
+    print("\n".join(_config_files()))
     print("a protocol's or an ablation's config takes a method, as")
     print("experiments/configs/images/few_shot.py:coop")
 

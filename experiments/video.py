@@ -35,10 +35,10 @@ def read_ranks(path: pathlib.Path) -> list[dict[str, str]]:
 
 
 def most_improved(lines: Sequence[dict[str, str]], number: int) -> list[dict[str, str]]:
-    """Captions that now find their clip at once and took zero-shot CLIP the longest."""
+    """Captions whose clip moved up by the most ranks since zero-shot CLIP."""
 
     def key(line):
-        return float(line["rank"]), -float(line["zero_shot_rank"])
+        return float(line["rank"]) - float(line["zero_shot_rank"])
 
     return sorted(lines, key=key)[:number]
 

@@ -31,7 +31,10 @@ def wilson(percent: float, number: int) -> Interval:
 
 
 def harmonic(base: float, base_number: int, new: float, new_number: int) -> Interval:
-    """The 95 % interval of H, by a bootstrap over the pictures of both halves; the same each time.
+    """The 95 % interval of H, by draws of what both accuracies may be; the same each time.
+
+    An accuracy is drawn from what Jeffreys' prior and its pictures leave: a resampling of pictures
+    of which all are right, or none, would never draw another one.
 
     Args:
         base, new: accuracies, percent.
@@ -39,15 +42,18 @@ def harmonic(base: float, base_number: int, new: float, new_number: int) -> Inte
     """
     rng = np.random.default_rng(0)
     halves = [
-        100 * rng.binomial(number, percent / 100, RESAMPLES) / number
-        for percent, number in ((base, base_number), (new, new_number))
+        100 * rng.beta(share * number + 0.5, (1 - share) * number + 0.5, RESAMPLES)
+        for share, number in ((base / 100, base_number), (new / 100, new_number))
     ]
     drawn = [harmonic_mean(*pair) for pair in zip(*map(np.ndarray.tolist, halves), strict=True)]
-    return _ends(np.array(drawn))
+    (low, high), h = _ends(np.array(drawn)), harmonic_mean(base, new)
+    return min(low, h), max(high, h)
 
 
 def recall(ranks: Ranks, clip_of_query: np.ndarray, k: int) -> Interval:
     """The 95 % interval of R@k, by a bootstrap over clips: captions of one are not independent.
+
+    Where all clips are found, or none is, there is nothing to resample: it is Wilson's over clips.
 
     Args:
         ranks: of N queries.
@@ -58,6 +64,9 @@ def recall(ranks: Ranks, clip_of_query: np.ndarray, k: int) -> Interval:
     hits = np.clip(k - ranks.first + 1, 0, ties) / ties
     of_clip, queries = np.bincount(clip_of_query, hits), np.bincount(clip_of_query)
     number, rng = len(queries), np.random.default_rng(0)
+    percent = 100 * of_clip.sum() / queries.sum()
+    if percent in (0, 100):
+        return wilson(percent, number)
     drawn = rng.multinomial(number, np.full(number, 1 / number), RESAMPLES)
     return _ends(100 * (drawn @ of_clip) / (drawn @ queries))
 

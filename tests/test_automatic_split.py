@@ -39,7 +39,7 @@ def test_classes_without_a_split_are_divided_by_their_names_hashes(tmp_path):
             ]
     assert dataset.split_source == automatic.RULE
     nested, told = dataset.notes
-    assert "15 train, 6 val, 9 test; a run's split.csv lists them" in told
+    assert "15 train, 6 val, 9 test; the run's folder lists them in split….csv" in told
     assert "pear holds the folder sub: their pictures count as 'pear'" in nested
     # Neither the other files of a class nor other classes move more than one at each border.
     (tmp_path / "red_apple/0.png").unlink()

@@ -89,10 +89,21 @@ def test_a_whole_number_is_a_learning_rate_too(parsed):
             "--config.data.root has no value, --workdir=x follows; write --config.data.root=VALUE",
         ),
         ([PRO_MPT, "here"], "unexpected argument 'here': options start with --"),
-        ([PRO_MPT, "--config.epochs=many"], "config.epochs=many"),
+        ([PRO_MPT, "--config.epochs=many"], "config.epochs=many: it must be a whole number"),
         ([PRO_MPT, "--config.epochs=2.5"], "config.epochs=2.5"),
-        ([PRO_MPT, "--config.learning_rate=fast"], "config.learning_rate=fast"),
-        ([PRO_MPT, "--config.settings.feature_filter=perhaps"], "feature_filter=perhaps"),
+        (
+            [PRO_MPT, "--config.learning_rate=fast"],
+            "config.learning_rate=fast: it must be a number",
+        ),
+        (
+            [PRO_MPT, "--config.settings.feature_filter=perhaps"],
+            "feature_filter=perhaps: it must be True or",
+        ),
+        ([PRO_MPT, "--config.data=x"], "config.data=x: it must be left alone; it is a group"),
+        (
+            ["--config=experiments/configs/images/fewshot.py"],
+            "Did you mean 'experiments/configs/images/few_shot.py",
+        ),
     ],
 )
 def test_mistakes_on_the_command_line(parsed, capsys, words, message):

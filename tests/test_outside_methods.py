@@ -1,8 +1,10 @@
 """A method from outside the package: named on the command line, trained, tested, loaded again."""
 
+import re
 import sys
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 import tiny
@@ -11,11 +13,13 @@ import prompt_jax as pj
 from experiments import command_line, evaluate
 from experiments.run import elsewhere, reopening
 from prompt_jax import methods
+from prompt_jax.clip import CLIP
 from prompt_jax.errors import PromptError
 from prompt_jax.methods import outside
 
 MODULE = """
 from prompt_jax import methods
+from prompt_jax.clip import CLIP
 
 METHOD = methods.METHODS["coop"]
 ENCODERS = methods.ENCODERS["vop"]
@@ -118,6 +122,9 @@ def test_encoders_have_the_settings_of_vop(package, file, monkeypatch, capsys):
             "images/few_shot.py:a_package.wrong:METHOD",
             "a_package.wrong cannot be imported (ZeroDivisionError: division by zero)",
         ),
+        ("images/few_shot.py:a_package.ends:METHOD", "ends cannot be imported (SystemExit: 0)"),
+        ("images/few_shot.py::METHOD", "'' is no name of a module; write my_package.my_module"),
+        ("images/few_shot.py:../x:METHOD", "'../x' is no name of a module"),
         ("video/retrieval.py:a_package.a_method:METHOD", "tells classes apart, and cannot encode"),
         (
             f"images/vpt.py --config.method={NAME}",
@@ -128,8 +135,36 @@ def test_encoders_have_the_settings_of_vop(package, file, monkeypatch, capsys):
 def test_mistakes_are_one_line(package, monkeypatch, capsys, tmp_path, config, message):
     (package / "broken.py").write_text("import absent_x\n")
     (package / "wrong.py").write_text("METHOD = 1 / 0\n")
+    (package / "ends.py").write_text("raise SystemExit(0)\n")
     words = f"--config=experiments/configs/{config} --workdir={tmp_path / 'run'}".split()
     assert tiny.run_main(words, monkeypatch) == command_line.USAGE_ERROR
     error = capsys.readouterr().err
     assert error.count("\n") == 1 and message.lower() in error.lower(), error
     assert not Path(tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "shape"),
+    [
+        (lambda logits: logits[0], "(2, 4)"),
+        (lambda logits: logits[..., :1], "(1, 2, 1)"),
+        (lambda logits: logits, None),
+    ],
+)
+def test_logits_of_another_shape_are_refused_before_training(change, shape):
+    coop, clip = methods.METHODS["coop"], CLIP(tiny.CONFIG)
+    settings = coop.Settings(context_length=2)
+    task = methods.make_task(coop, clip, tiny.frozen_parameters(), tiny.CLASSES, settings)
+
+    def forward(prompts, prepared, task, x):
+        logits = coop.forward(prompts, prepared, task, x).logits
+        return methods.Output(change(logits))
+
+    prompts = coop.init(jax.random.key(0), task)
+    images = np.zeros((2, clip.config.image_size, clip.config.image_size, 3), np.float32)
+    arguments = NAME, coop._replace(forward=forward), prompts, task, images
+    if shape is None:
+        outside.check_logits(*arguments)
+        return
+    with pytest.raises(PromptError, match=rf"of shape {re.escape(shape)}; of a batch of 2 and 4"):
+        outside.check_logits(*arguments)

@@ -30,6 +30,17 @@ def test_the_interval_of_h_narrows_with_pictures_and_is_the_same_each_time():
     assert many[1] - many[0] == pytest.approx(2 * 1.96 * spread, rel=0.06)
 
 
+def test_intervals_have_a_width_where_all_or_nothing_is_right():
+    (low, high), (wide, _) = (reliability.harmonic(100.0, n, 100.0, n) for n in (50, 1))
+    assert wide < low < high == 100
+    low, high = reliability.harmonic(0.0, 6, 50.0, 6)
+    assert low == 0 < high
+    clips = np.arange(12)
+    first, last = Ranks(clips * 0 + 1, clips * 0 + 1), Ranks(clips * 0 + 9, clips * 0 + 9)
+    assert reliability.recall(first, clips, 1) == reliability.wilson(100.0, 12)
+    assert reliability.recall(last, clips, 5) == reliability.wilson(0.0, 12)
+
+
 def test_recall_is_resampled_by_clips_of_which_captions_are_copies():
     rng = np.random.default_rng(1)
     rank = rng.integers(1, 4, 60)

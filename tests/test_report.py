@@ -117,9 +117,16 @@ def test_a_run_of_pictures_is_one_page(finished, tmp_path, capsys):
     assert str(out) in capsys.readouterr().out
     text = out.read_text(encoding="utf-8")
     found = read(text)
-    sections = ("Overview", "Training", "Mistakes", "Iterations", "Where the image tower looks",
-                "Words near the context", "Features before and after")  # fmt: skip
-    for words in (*sections, "95 % interval", "Calibration error", "zero-shot CLIP", HOSTILE):
+    sections = ("Overview", "Training", "Data", "Mistakes", "Iterations",
+                "Where the image tower looks", "Words near the context", "Features before and after")  # fmt: skip
+    for words in (
+        *sections,
+        "95\N{NO-BREAK SPACE}% interval",
+        "Calibration error",
+        "zero-shot CLIP",
+        "1 epochs, batches of",
+        HOSTILE,
+    ):
         assert words in found.words
     assert found.all("img") and len(found.all("figure")) > 3
     results = json.loads((finished / "results.json").read_text())
@@ -141,6 +148,33 @@ def test_several_runs_stand_side_by_side(finished, searched, tmp_path):
     [caption] = {line["caption"] for line in searches.choose(lines)["gained most"][:1]}
     assert f"“{caption}”" in found.words
     assert sum("rank " in one for one in found.words.splitlines()) >= 4
+
+
+@pytest.mark.slow
+def test_what_is_not_this_run_s_is_not_shown(finished, searched, data, clip, tmp_path, capsys):
+    root, copy = tmp_path / "data", tmp_path / "copy"
+    shutil.copytree(data, root)
+    experiment.run(tiny.small_config("coop", clip, root), copy)
+    out = tmp_path / "page.html"
+
+    def words():
+        assert explain(report.start, [str(copy), "--out", str(out)]) == 0
+        return read(out.read_text(encoding="utf-8")).words
+
+    tested = report.open_all([copy])[0].tests["new"]
+    assert tested.folder
+    first = tested.folder / tested.test[0].picture
+    kept = first.read_bytes()
+    first.write_bytes(kept + b" ")
+    assert "was tested on other pictures than are there now" in words()
+    first.write_bytes(bytes(len(kept)))  # of the same size, and none any more
+    assert "Mistakes" in words()
+    first.write_bytes(kept)
+    for other in (finished / "predictions-base.parquet", searched / "predictions-test.parquet"):
+        shutil.copy(other, copy / "predictions-new.parquet")
+        capsys.readouterr()
+        assert explain(report.start, [str(copy), "--out", str(out)]) == 2
+        assert "holds no predictions of this run (" in capsys.readouterr().err
 
 
 @pytest.mark.slow

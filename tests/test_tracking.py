@@ -2,6 +2,7 @@
 
 import importlib.util
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -49,6 +50,26 @@ def test_a_resumed_run_is_one_at_wandb(tmp_path, monkeypatch, capsys):
     assert runs == {f"run-{tracking.run_id(tmp_path)}.wandb"}
     assert "failed" not in capsys.readouterr().err
     assert len((tmp_path / "metrics.jsonl").read_text().splitlines()) == 4
+
+
+def test_figures_are_told_at_the_end(monkeypatch, tmp_path):
+    told = {}
+    kept = SimpleNamespace(summary=told, finish=lambda: told.setdefault("closed", 1))
+    monkeypatch.setitem(
+        sys.modules, "wandb", SimpleNamespace(init=lambda **_: kept, Settings=lambda **_: None)
+    )
+    results = {"accuracy": {"base": 80.0}, "zero_shot": {"base": 70.0}, "h": 75.0}
+    results |= {"top5": {}, "calibration_error": {"base": 4.0}}
+    tracking.tell_results("", identity_of(), tmp_path, results)
+    assert not told
+    tracking.tell_results("wandb", identity_of(), tmp_path, results)
+    assert told == {
+        "test/accuracy/base": 80.0,
+        "test/zero_shot/base": 70.0,
+        "test/calibration_error/base": 4.0,
+        "test/accuracy/h": 75.0,
+        "closed": 1,
+    }
 
 
 class Failing:

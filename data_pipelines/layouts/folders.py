@@ -135,6 +135,8 @@ class FolderLayout:
             return base
         domains = self._domains(base)
         if domain is not None:
+            if not domains:
+                raise DataError(f"{name}: {base} has no domains\n{self.expected()}")
             if domain not in domains:
                 raise unknown(f"domain of {base}:", domain, domains)
             return base / domain
@@ -174,7 +176,7 @@ def _divided(home: Path, parts: tuple[tuple[Example, ...], ...], kind: str) -> s
     counts = ", ".join(f"{len(part):,} {split}" for split, part in zip(SPLITS, parts, strict=True))
     return (
         f"{home} has no folders train and test, so that its {kind} are divided here, by class and "
-        f"the hash of their file names: {counts}; a run's split.csv lists them"
+        f"the hash of their file names: {counts}; the run's folder lists them in split….csv"
     )
 
 

@@ -2,6 +2,7 @@
 
 import pathlib
 import textwrap
+import warnings
 from collections.abc import Mapping, Sequence
 
 import matplotlib
@@ -18,6 +19,8 @@ from experiments.figures.classes import Worst
 
 # Text stays text in SVG, and the same figure gives the same file.
 matplotlib.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "prompt_jax"})
+# The drawing font lacks some scripts: in PNG boxes stand for them, which says enough.
+warnings.filterwarnings("ignore", "Glyph .* missing from", UserWarning)
 
 Point = tuple[float, float, float | None]  # x, mean in percent, standard deviation if known
 Bar = tuple[float, float | None, float | None]  # mean, standard deviation, published figure

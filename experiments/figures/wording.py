@@ -1,11 +1,14 @@
 """What stands above a table of accuracies, and what must be known before it is believed."""
 
 from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from experiments.figures import published, tables
 from experiments.figures.result_table import ECE, MERGED, ResultTable
 from experiments.record.runs import SOURCE_PROTOCOLS, STAND_IN
 
+SETTINGS = "settings."
 ON_STAND_IN = STAND_IN[0].upper() + STAND_IN[1:] + "."
 
 
@@ -38,8 +41,8 @@ def remarks_on(table: ResultTable) -> list[str]:
         lines.append("±: the sample standard deviation over seeds.")
     if table.intervals and any(cell.interval for cell in cells):
         lines.append(
-            "In brackets: the 95 % interval of the mean over test pictures (Wilson's; of H by "
-            "bootstrap); the seeds' own spread is not in it."
+            "In brackets: the 95 % interval of the mean over test pictures (Wilson's; of H "
+            "by draws); the seeds' own spread is not in it."
         )
     if ECE in table.further:
         lines.append(
@@ -72,7 +75,35 @@ def remarks_on(table: ResultTable) -> list[str]:
         )
     if "h" in table.columns:
         lines.append("H is the harmonic mean of the base and new accuracies after averaging.")
+    for row in table.rows:
+        trained = any(run.trainable != 0 for run in row.runs)
+        if said := recipe([run.config for run in row.runs], trained):
+            lines.append(f"{row.label}: {said}.")
     return lines
+
+
+def recipe(configs: Sequence[Mapping[str, Any]], trained: bool) -> str:
+    """How runs were trained and with which settings of their method; "" where nothing says it.
+
+    Args:
+        configs: of the runs, flat names to values.
+        trained: whether something was.
+    """
+
+    def values(name: str) -> str:
+        found = dict.fromkeys(str(config[name]) for config in configs if name in config)
+        return " or ".join(found)
+
+    said = []
+    if trained and values("epochs"):
+        size = f"batches of {values('batch_size')}"
+        said = [f"{values('epochs')} epochs", size, f"rate {values('learning_rate')}"]
+        said.append(values("optimizer"))
+    names = dict.fromkeys(name for config in configs for name in config)
+    for name in names:
+        if name.startswith(SETTINGS) and values(name):
+            said.append(f"{name.removeprefix(SETTINGS)} {values(name)}")
+    return ", ".join(said)
 
 
 def cautions(table: ResultTable) -> list[str]:

@@ -191,7 +191,12 @@ def refuse_other_run(folder: pathlib.Path, here: dict, there: dict, finished: bo
                 "that one is finished; to train what it left for more epochs, say "
                 f"--config.init_from={folder} and another --workdir"
             )
-        raise PromptError(f"{folder} holds another run ({shown}); {advice}")
+        what = "another run"
+        if all(one.startswith("pictures.") for one in found):
+            what = "a run on other pictures than its data set has now"
+            if list(folder.glob("split*.csv")):
+                advice += "; a split*.csv there lists its own, for --config.data.name=csv"
+        raise PromptError(f"{folder} holds {what} ({shown}); {advice}")
 
 
 def refuse_other_results(folder: pathlib.Path, here: dict, results: Mapping[str, Any]) -> None:

@@ -51,7 +51,7 @@ def with_zero_shot(runs: Sequence[Run]) -> list[Run]:
                     trainable=0,
                     train_seconds=0.0,
                     per_iteration={},
-                    top5={},
+                    top5=run.zero_shot_top5,
                     calibration=run.zero_shot_calibration,
                     confusions={},
                     chosen={},

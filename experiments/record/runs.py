@@ -62,6 +62,7 @@ class Run:
         zero_shot: the same of zero-shot CLIP.
         per_iteration: the same after each iteration; empty where not recorded.
         top5: the same of the five likeliest classes; empty where not recorded.
+        zero_shot_top5: the same of zero-shot CLIP.
         calibration: the same keys to calibration error, percent; empty where not recorded.
         zero_shot_calibration: the same of zero-shot CLIP.
         confusions: the same keys to which classes were taken for which; empty where not recorded.
@@ -96,6 +97,7 @@ class Run:
     zero_shot: Mapping[str, float]
     per_iteration: Mapping[str, Sequence[float]]
     top5: Mapping[str, float]
+    zero_shot_top5: Mapping[str, float]
     calibration: Mapping[str, float]
     zero_shot_calibration: Mapping[str, float]
     confusions: Mapping[str, Confusion]
@@ -193,6 +195,7 @@ def parse(path: pathlib.Path, content: Mapping[str, Any]) -> Run:
             for key, values in (content.get("per_iteration") or {}).items()
         },
         top5=_percentages(content.get("top5") or {}),
+        zero_shot_top5=_percentages(content.get("zero_shot_top5") or {}),
         calibration=_percentages(content.get("calibration_error") or {}),
         zero_shot_calibration=_percentages(content.get("zero_shot_calibration_error") or {}),
         confusions={},

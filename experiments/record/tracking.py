@@ -29,6 +29,26 @@ def open_tracker(
     return WeightsAndBiases(of, folder) if name else None
 
 
+def tell_results(
+    name: str, of: Mapping[str, Any], folder: pathlib.Path, results: Mapping[str, Any]
+) -> None:
+    """Gives a finished run's figures, in percent, to the tracker that its config asks for."""
+    tracker = open_tracker(name, of, folder)
+    if tracker is None:
+        return
+    fields = ("accuracy", "zero_shot", "top5", "calibration_error")
+    told = {f"test/{field}/{key}": v for field in fields for key, v in results[field].items()}
+    told |= {"test/accuracy/h": results["h"]} if "h" in results else {}
+    told |= {
+        f"test/ranks/{key}/{way}/{metric}": value
+        for key, ways in results.get("ranks", {}).items()
+        for way, metrics in ways.items()
+        for metric, value in metrics.items()
+    }
+    tracker.summarize(told)
+    tracker.close()
+
+
 def run_id(folder: pathlib.Path) -> str:
     """The run's own at Weights & Biases: made when it starts, and found again when it goes on."""
     path = folder / "wandb" / "run_id"
@@ -62,6 +82,11 @@ class WeightsAndBiases:
         """The scalars of a step, by their names."""
         if self._run is not None:
             self._attempt(self._run.log, dict(values), step)
+
+    def summarize(self, values: Mapping[str, float]) -> None:
+        """What the run came to, by names."""
+        if self._run is not None:
+            self._attempt(self._run.summary.update, dict(values))
 
     def close(self) -> None:
         """Ends it here; it goes on when the run does."""

@@ -19,9 +19,11 @@ import pathlib
 import time
 from collections.abc import Callable, Iterator, Sequence
 
+from data_pipelines.errors import DataError
 from experiments.report import (
     attention,
     curves,
+    data,
     features,
     iterations,
     mistakes,
@@ -30,7 +32,7 @@ from experiments.report import (
     searches,
     words,
 )
-from experiments.report.blocks import Section
+from experiments.report.blocks import Section, Text
 from experiments.report.finished import Finished, open_all
 from experiments.run.preparation import Prepared
 from prompt_jax import saved
@@ -43,6 +45,7 @@ OF_ALL: tuple[Callable[[Sequence[Finished]], Section | None], ...] = (
     curves.section,
 )
 OF_EACH: tuple[Callable[[Finished], Section | None], ...] = (
+    data.section,
     mistakes.section,
     iterations.section,
     searches.section,
@@ -68,11 +71,15 @@ def sections(runs: Sequence[Finished]) -> Iterator[Section]:
             yield found._replace(title=title)
 
 
-def of_trained(run: Prepared) -> list[Section | None]:
+def of_trained(run: Prepared) -> Iterator[Section | None]:
     """What its prompts do, on its last test set: base-to-novel's new classes."""
     key = list(run.plan.tests)[-1]
     prompts = run.placement.replicate(saved.read(run.folder).prompts)
-    return [make(run, prompts, key) for make in OF_EACH_OPENED]
+    for make in OF_EACH_OPENED:
+        try:
+            yield make(run, prompts, key)
+        except DataError as error:  # a picture that was there when it was tested
+            yield Section("Not shown", [Text(f"{error}")])
 
 
 def start(argv: list[str]) -> None:
@@ -88,10 +95,11 @@ def start(argv: list[str]) -> None:
     options = parser.parse_args(argv)
     began = time.perf_counter()
     path = options.out or options.runs[0] / "report.html"
-    page.check(path)
+    there = page.check(path)
     command_line.prepare_jax()
     runs = open_all(options.runs)
     names = dict.fromkeys(f"{run.label} on {run.results['dataset']}" for run in runs)
     page.write(path, "; ".join(names), list(sections(runs)))
+    again = "written again: " * there
     size, seconds = path.stat().st_size / 1e6, time.perf_counter() - began
-    print(f"{path}: {size:.1f} MB, {seconds:.0f} s")
+    print(f"{again}{path}: {size:.1f} MB, {seconds:.0f} s")

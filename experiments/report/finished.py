@@ -47,16 +47,32 @@ class Finished(NamedTuple):
         """The rows of a test set's predictions; none where the run left none.
 
         Raises:
-            PromptError: the file cannot be read.
+            PromptError: the file cannot be read, or is another run's.
         """
         path = self.folder / predictions_file(key)
         if not path.exists():
             return []
         try:
-            return pyarrow.parquet.read_table(path).to_pylist()
-        except (OSError, ValueError) as error:  # what pyarrow raises of files is both
+            rows = pyarrow.parquet.read_table(path).to_pylist()
+            self._check(rows, key)
+        except (OSError, ValueError, KeyError) as error:  # what pyarrow raises of files is both
             reason = str(error).splitlines()[0]
-            raise PromptError(f"{path} is damaged ({reason}); delete it to go without") from None
+            raise PromptError(
+                f"{path} holds no predictions of this run ({reason}); delete it to go without"
+            ) from None
+        return rows
+
+    def _check(self, rows: Sequence[Mapping[str, Any]], key: str) -> None:
+        """Raises a ValueError, or KeyError, for rows that are not what results.json counts."""
+        if "ranks" in self.results:
+            return
+        number, there = len(rows), self.results["pictures"][f"test_{key}"]
+        if number != there:
+            raise ValueError(f"{number} rows, {there} in results.json")
+        percent = 100 * sum(row["right"] for row in rows) / number
+        if abs(percent - self.results["accuracy"][key]) > 0.01:
+            reached = self.results["accuracy"][key]
+            raise ValueError(f"{percent:.2f} % right, {reached:.2f} % in results.json")
 
     def pictures(self, key: str, place: int, frames: int = 1) -> list[Image.Image]:
         """An example of a test set, of a clip so many frames; none where it cannot be read."""
@@ -93,14 +109,14 @@ def open_all(folders: Sequence[pathlib.Path]) -> list[Finished]:
     Raises:
         PromptError: a folder holds no finished run, or the same one is named twice.
     """
-    results = {}
+    results: dict[pathlib.Path, dict[str, Any]] = {}
     for folder in folders:
         found = workdir.read_results(folder)
         if found is None:
             raise PromptError(
                 f"{folder} holds no results.json of a finished run; give a run's folder"
             )
-        if folder in results:
+        if any(folder.samefile(other) for other in results):
             raise PromptError(f"{folder} is named twice; name each run once")
         results[folder] = found
     opened: list[Finished] = []
@@ -132,8 +148,12 @@ def _reopen(run: Finished, opened: Sequence[Finished]) -> Finished:
 
 
 def _labels(results: Mapping[pathlib.Path, Mapping[str, Any]]) -> list[str]:
-    """Method and variant; the folder, too, where these are not enough."""
+    """Method and variant; where these are not enough, what sets them apart, or the folder."""
     named = [f"{one['method']} {one.get('variant') or ''}".strip() for one in results.values()]
+    for field, words in (("dataset", "on {}"), ("shots", "{} shots"), ("seed", "seed {}")):
+        if len({one[field] for one in results.values()}) > 1:
+            told = [words.format(one[field]) for one in results.values()]
+            named = [", ".join(pair) for pair in zip(named, told, strict=True)]
     return [
         name if named.count(name) == 1 else f"{name} ({folder})"
         for folder, name in zip(results, named, strict=True)

@@ -47,13 +47,14 @@ def section(run: Finished) -> Section | None:
             (False, f"spoiled by the iterations: p0 is right, p{last} wrong"),
         ):
             changed = changed_most(answers, corrected)
-            if cards := [_card(run, key, one) for one in changed]:
-                blocks.append(Gallery(cards, f"{key}, {words}"))
+            if cards := [_card(run, key, one) for one in changed[:PICTURES]]:
+                many = f"; {len(cards)} of {len(changed)}, those that changed most"
+                blocks.append(Gallery(cards, f"{key}, {words}{many}"))
     if not blocks:
         return None
     said = Text(
-        "Bars are a class's probability after each iteration, p0 (coarse) first; one that is not "
-        "among the five likeliest counts as 0."
+        "Bars are a class's probability after each iteration, p0 (coarse) first. In bars and means "
+        "a class that is not among the five likeliest counts as 0."
     )
     return Section("Iterations", [said, *blocks])
 
@@ -75,7 +76,7 @@ def read(rows: Sequence[dict[str, Any]]) -> list[Answer]:
 
 
 def changed_most(answers: Sequence[Answer], corrected: bool) -> list[Answer]:
-    """Those that the last answer has right and the first wrong, or the reverse.
+    """All that the last answer has right and the first wrong, or the reverse.
 
     Those whose own class gained or lost most come first.
     """
@@ -87,7 +88,7 @@ def changed_most(answers: Sequence[Answer], corrected: bool) -> list[Answer]:
     def gain(one):
         return one.own(last) - one.own(0)
 
-    return sorted(chosen, key=gain, reverse=corrected)[:PICTURES]
+    return sorted(chosen, key=gain, reverse=corrected)
 
 
 def _count(answers: Sequence[Answer], key: str) -> Table:
@@ -99,8 +100,9 @@ def _count(answers: Sequence[Answer], key: str) -> Table:
             changed = sum(one.right(n) == now != one.right(n - 1) for one in answers) if n else ""
             cells.append(str(changed))
         rows.append([*cells, f"{sum(one.own(n) for one in answers) / len(answers):.2f}"])
-    headers = ["answer", "right, %", "corrected", "spoiled", "right class"]
-    return Table(headers, rows, f"{key}: each iteration against the one before")
+    headers = ["answer", "right, %", "corrected", "spoiled", "probability"]
+    caption = f"{key}: each iteration against the one before; mean probability of the right class"
+    return Table(headers, rows, caption)
 
 
 def _card(run: Finished, key: str, one: Answer) -> Card:

@@ -42,12 +42,18 @@ def _table(confusion: Confusion, worst: Sequence[str], key: str) -> Table:
 def _calibration(run: Finished, key: str) -> list[Text]:
     """How far figures and probabilities are to be believed, where results.json says so."""
     results, said = run.results, []
-    if ends := (results.get("interval") or {}).get(key):
-        said.append(f"95 % interval over test pictures: {ends[0]:.1f} to {ends[1]:.1f} %.")
+    ends = (results.get("interval") or {}).get(key)
+    if ends:
+        said.append(
+            f"95 % interval over test pictures (Wilson's): {ends[0]:.1f} to {ends[1]:.1f} %."
+        )
     error = (results.get("calibration_error") or {}).get(key)
     if error is not None:
         sure, right = results["confidence"][key], results["accuracy"][key]
-        word = "overconfident" if sure > right else "underconfident"
+        low, high = ends or (right, right)
+        word = "overconfident" if sure > high else "underconfident"
+        if low <= sure <= high:
+            word = "as sure as right, within the interval"
         before = results["zero_shot_calibration_error"][key]
         said.append(
             f"Calibration error (ECE, 15 bins): {error:.1f} %, of zero-shot CLIP {before:.1f} %; "

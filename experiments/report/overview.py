@@ -2,8 +2,10 @@
 
 from collections.abc import Iterator, Sequence
 
+from experiments.figures import retrieval, wording
 from experiments.figures.tables import compare_ranks, count_shots
-from experiments.record.runs import RETRIEVAL
+from experiments.record import identity
+from experiments.record.runs import EVALUATION
 from experiments.report.blocks import Block, Section, Table, Text
 from experiments.report.finished import Finished
 
@@ -33,48 +35,73 @@ def _in_words(run: Finished) -> str:
         f"{run.label} on {found['dataset']}: {found['protocol'].replace('_', ' ')}, {shots}, "
         f"seed {found['seed']}, backbone {found['backbone']} ({found['backbone_hash'][:8]})."
     ]
-    measure = "R@1" if found["protocol"] == RETRIEVAL else "accuracy"
-    reached = [
-        f"{found['accuracy'][key]:.2f} % on {key} (zero-shot CLIP {found['zero_shot'][key]:.2f} %)"
-        for key in run.keys
-    ]
+    measure = "R@1" if "ranks" in found else "accuracy"
+    reached = [f"{found['accuracy'][key]:.2f} % on {key} ({_beside(run, key)})" for key in run.keys]
     words.append(f"Its {measure} is {'; '.join(reached)}.")
     if "h" in found:
-        words.append(f"H is {found['h']:.2f} (zero-shot CLIP {found['zero_shot']['h']:.2f}).")
+        words.append(f"H is {found['h']:.2f} ({_beside(run, 'h')}).")
     if found.get("train_seconds"):
         trained = found.get("trainable_parameters")
         numbers = f"{trained:,} numbers trained" if trained else "Training took"
         words.append(f"{numbers}{' for' * bool(trained)} {found['train_seconds']:.0f} s.")
-    return " ".join(words)
+    words.append(_recipe(run))
+    return " ".join(filter(None, words))
 
 
-def _tables(runs: Sequence[Finished]) -> Iterator[Table]:
-    of_classes = [run for run in runs if run.results["protocol"] != RETRIEVAL]
+def _beside(run: Finished, key: str) -> str:
+    """The 95 % interval, where results.json has one, and zero-shot CLIP."""
+    found = run.results
+    ends = (found.get("interval") or {}).get(key)
+    if of_ranks := (found.get("rank_intervals") or {}).get(key):
+        ends = of_ranks["t2v"]["R@1"]
+    said = [f"95 % interval {ends[0]:.1f} to {ends[1]:.1f}"] if ends else []
+    if found["method"] != "zero_shot":
+        said.append(f"zero-shot CLIP {found['zero_shot'][key]:.2f}")
+    return ", ".join(said)
+
+
+def _recipe(run: Finished) -> str:
+    if run.results["protocol"] == EVALUATION:
+        return ""
+    config = dict(identity.flat(run.results["config"]))
+    said = wording.recipe([config], bool(run.results.get("trainable_parameters")))
+    return f"With {said}." if said else ""
+
+
+def _tables(runs: Sequence[Finished]) -> Iterator[Table | Text]:
+    of_classes = [run for run in runs if "ranks" not in run.results]
     if of_classes:
         yield _accuracies(of_classes)
     for run in runs:
         if "ranks" in run.results:
             yield _ranks(run)
+            yield Text(retrieval.LEGEND)
 
 
 def _accuracies(runs: Sequence[Finished]) -> Table:
     keys = list(dict.fromkeys(key for run in runs for key in run.keys))
     with_h = any("h" in run.results for run in runs)
     headers = ["", *keys, *["H"] * with_h, *(f"{key}, top 5" for key in keys), "training, s"]
+
+    def cells(accuracy, h, top5):
+        return [
+            *(_percent(accuracy.get(key)) for key in keys),
+            *[_percent(h)] * with_h,
+            *(_percent((top5 or {}).get(key)) for key in keys),
+        ]
+
+    of_zero: dict[tuple[str, ...], list[str]] = {}  # runs on equal data have the same
     rows = []
     for run in runs:
-        found = run.results
-        taught = f"{found.get('train_seconds') or 0:.0f}"
-        lines = [(run.label, found["accuracy"], found.get("h"), found.get("top5"), taught)]
+        found, zero = run.results, run.results["zero_shot"]
         if found["method"] != "zero_shot":
-            zero = found["zero_shot"]
-            five = found.get("zero_shot_top5")
-            of = f", beside {run.label}" * (len(runs) > 1)
-            lines.insert(0, (f"zero-shot CLIP{of}", zero, zero.get("h"), five, ""))
-        for label, accuracy, h, top5, seconds in lines:
-            cells = [_percent(accuracy.get(key)) for key in keys] + [_percent(h)] * with_h
-            cells += [_percent((top5 or {}).get(key)) for key in keys]
-            rows.append([label, *cells, seconds])
+            line = cells(zero, zero.get("h"), found.get("zero_shot_top5"))
+            of_zero.setdefault(tuple(line), []).append(run.label)
+        line = cells(found["accuracy"], found.get("h"), found.get("top5"))
+        rows.append([run.label, *line, f"{found.get('train_seconds') or 0:.0f}"])
+    for line, labels in of_zero.items():
+        beside = f", beside {', '.join(labels)}" if len(of_zero) > 1 else ""
+        rows.insert(0, [f"zero-shot CLIP{beside}", *line, ""])
     return Table(headers, rows, "Accuracy, %")
 
 

@@ -17,8 +17,11 @@ TEMPLATE = pathlib.Path(__file__).parent / "page.html"
 MARK = b'<meta name="generator" content="prompt_jax">'  # of a page, near its start
 
 
-def check(path: pathlib.Path) -> None:
+def check(path: pathlib.Path) -> bool:
     """Refuses, before anything is computed, what `write` could not write, or would destroy.
+
+    Returns:
+        Whether an earlier page is there, which `write` replaces.
 
     Raises:
         PromptError: jinja2 is not installed, or `path` holds something else than a page of `write`.
@@ -35,6 +38,7 @@ def check(path: pathlib.Path) -> None:
                 )
     except OSError as error:
         raise _unwritable(path, error) from error
+    return path.exists()
 
 
 def write(path: pathlib.Path, title: str, sections: Sequence[Section]) -> None:
@@ -70,6 +74,7 @@ def render(title: str, sections: Sequence[Section]) -> str:
     environment.tests["block"] = lambda block, name: type(block).__name__ == name
     template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
     text = template.render(title=title, sections=sections)
+    text = text.replace(" %", "\N{NO-BREAK SPACE}%")  # a number and its sign stay together
     return text.encode("utf-8", "backslashreplace").decode("utf-8")  # names need not be UTF-8
 
 

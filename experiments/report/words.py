@@ -12,6 +12,7 @@ from prompt_jax.methods import Prompts
 NEAREST = 5  # words of a vector
 CLASSES = 5  # whose contexts are shown, where each class has one
 
+_DEEP = ("ivlp", "maple", "promptsrc")
 _SHIFTED = {
     "cocoop": "The meta-net adds something of each picture to these vectors.",
     "pro_mpt": "The text generator adds something of each picture to these vectors.",
@@ -46,7 +47,8 @@ def section(run: Prepared, prompts: Prompts, key: str) -> Section | None:
     if context.ndim == 3 and len(names) > CLASSES:
         said += f" Each class has a context of its own; shown are the first {CLASSES} classes."
     said += f" {_SHIFTED[run.config.method]}" if run.config.method in _SHIFTED else ""
-    said += " Prompts of deeper layers are left out: they are no embeddings of words."
+    if run.config.method in _DEEP:
+        said += " Prompts of deeper layers are left out: they are no embeddings of words."
     headers = ("vector", *(f"nearest {number}" for number in range(1, NEAREST + 1)))
     caption = "Nearest words and their distances"
     return Section("Words near the context", [Text(said), Table(headers, rows, caption)])

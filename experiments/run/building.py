@@ -233,8 +233,12 @@ def on_clips(config: ConfigDict) -> bool:
     return datasets.entry(config.data.name).kind == "clips"
 
 
-def build_method(config: ConfigDict) -> tuple[methods.Method, Any]:
-    """The method and its `Settings` from `config.method` and `config.settings`."""
+def check_settings(config: ConfigDict) -> methods.Method:
+    """Refuses settings that are not the method's, or of other types; returns the method.
+
+    Raises:
+        PromptError: names the settings, and the config that has the right ones.
+    """
     method = find_method(config)
     file = f"images/{config.method}.py"
     if methods.outside.is_outside(config.method):
@@ -256,6 +260,12 @@ def build_method(config: ConfigDict) -> tuple[methods.Method, Any]:
         )
     for field, value in dataclasses.asdict(method.Settings()).items():
         _check_type(f"config.settings.{field}", config.settings[field], value)
+    return method
+
+
+def build_method(config: ConfigDict) -> tuple[methods.Method, Any]:
+    """The method and its `Settings` from `config.method` and `config.settings`."""
+    method = check_settings(config)
     if on_clips(config) and config.settings.get("frames", 0) not in (0, config.data.frames):
         raise PromptError(
             f"config.settings.frames={config.settings.frames}, and config.data.frames="

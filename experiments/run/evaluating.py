@@ -98,7 +98,7 @@ def evaluate(
         backbone = backbones.of(config, model)
         plan = plans.check_pictures(plan, config.data.on_bad_image == "skip")
         plans.refuse_empty(plan, trains=False)
-        overview.show(plan, shots=0, trains=False)
+        plan = overview.show(plan, shots=0, trains=False)
         plans.check_views(plan, config.data.views)
         known = model.saved.class_names
         tests, compared = make_tests(
@@ -213,6 +213,7 @@ def collect(
         "trainable_parameters": told.get("trainable_parameters"),
         **experiment.figures_of({key: found}),
         "skipped_pictures": experiment.skipped(run.plan),
+        "data_notes": list(run.plan.notes),
         "data_hashes": run.plan.hashes,
         "evaluation": _digest(description),
         "seen": description["seen"],

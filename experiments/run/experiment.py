@@ -12,7 +12,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from data_pipelines import datasets
-from experiments.record import identity, workdir
+from experiments.record import identity, tracking, workdir
 from experiments.record.runs import STAND_IN
 from experiments.run import (
     building,
@@ -109,6 +109,7 @@ def finish(run: Prepared, trained: training.Trained) -> dict[str, Any]:
     results = seal(results)
     workdir.write_json(run.folder / "results.json", results)
     workdir.release(run.folder)
+    tracking.tell_results(run.config.tracker, run.identity, run.folder, results)
     if trained.seconds:
         share = results["data_wait_share"]
         print(f"training waited for {run.plan.train.kind} at most {share:.1%} of its time")
@@ -141,6 +142,7 @@ def collect(
         **figures,
         "pictures": {"train": len(plan.train.train), **figures["pictures"]},
         "skipped_pictures": skipped(plan),
+        "data_notes": list(plan.notes),
         "images_per_second": trained.pictures / trained.seconds if trained.seconds else test_rate,
         "train_seconds": trained.seconds,
         "trained_together": trained.together,

@@ -1,5 +1,6 @@
 """What a run reads, said at its start: classes, pictures, and what is wrong with the lists."""
 
+import dataclasses
 from collections.abc import Hashable, Sequence
 from typing import NamedTuple
 
@@ -19,13 +20,16 @@ _FIRST = 3
 _LONGEST_NAME = 40
 
 
-def show(plan: Plan, shots: int, trains: bool) -> None:
+def show(plan: Plan, shots: int, trains: bool) -> Plan:
     """Prints what a run trains on and tests, and remarks on it.
 
     Args:
         plan: the run's lists.
         shots: training pictures a class that were asked for.
         trains: whether anything is made of the training pictures.
+
+    Returns:
+        The plan, with the remarks.
 
     Raises:
         DataError: figures on these lists would mean nothing; says why.
@@ -41,6 +45,7 @@ def show(plan: Plan, shots: int, trains: bool) -> None:
     if wrong:
         listed = f" {wrong[0]}" if len(wrong) == 1 else "".join(f"\n  {text}" for text in wrong)
         raise DataError(f"the figures of this run would mean nothing:{listed}")
+    return dataclasses.replace(plan, notes=tuple(printable(remark.text) for remark in found))
 
 
 class _Row(NamedTuple):

@@ -51,6 +51,7 @@ class Plan:
         by_captions: whether captions are told apart, and no classes.
         divided: whole, the data sets that came without a split.
         called: what results call the data set that is trained on; "" as it is.
+        notes: what was said of the lists at the start.
     """
 
     train: Dataset
@@ -62,6 +63,7 @@ class Plan:
     by_captions: bool = False
     divided: tuple[Dataset, ...] = ()
     called: str = ""
+    notes: tuple[str, ...] = ()
 
     @property
     def title(self) -> str:

@@ -181,7 +181,8 @@ def prepare(run: Loaded) -> Prepared:
         needs_shots = prepared.trainable > 0 or run.method.from_shots is not None
         plans.refuse_empty(plan, needs_shots)
         shots = run.config.data.shots if protocols.draws_shots(run.config) else 0
-        overview.show(plan, shots, needs_shots)
+        plan = overview.show(plan, shots, needs_shots)
+        prepared = dataclasses.replace(prepared, plan=plan)
         plans.check_views(plan, run.config.data.views)
         if plan.by_captions:
             for dataset in plan.tests.values():
@@ -217,6 +218,9 @@ def with_tasks(run: Loaded, plan: Plan, identity: dict[str, Any]) -> Prepared:
         prompts = starting.put(run.config, run.method, run.start, task, known)
     else:
         prompts = jax.jit(run.method.init)(jax.random.key(run.config.seed), task)
+    if methods.outside.is_outside(run.config.method) and run.method.sees != "pairs":
+        images = np.zeros((2, *plan.batches.shape), np.float32)
+        methods.outside.check_logits(run.config.method, run.method, prompts, task, images)
     return Prepared(
         config=run.config,
         folder=run.folder,

@@ -10,9 +10,12 @@ import os
 import sys
 from typing import Any
 
+import jax
+import numpy as np
+
 from prompt_jax.errors import PromptError, unknown
 from prompt_jax.methods.encoders import Encoders
-from prompt_jax.methods.method import Method
+from prompt_jax.methods.method import Method, Prompts, Task, look
 
 ALLOWED = "PROMPT_JAX_METHODS"
 """Environment variable: modules, with commas between them, that files may name."""
@@ -30,6 +33,10 @@ def load(name: str) -> Method | Encoders:
         PromptError: there is no such module, it cannot be imported, or holds no such method.
     """
     module = name.partition(":")[0]
+    if not all(part.isidentifier() for part in module.split(".")):
+        raise PromptError(
+            f"method {name!r}: {module!r} is no name of a module; write my_package.my_module:METHOD"
+        )
     try:
         importlib.import_module(module)
     except ModuleNotFoundError as error:
@@ -39,7 +46,7 @@ def load(name: str) -> Method | Encoders:
                 "folder that the command is called from, and in those of PYTHONPATH"
             ) from None
         raise _failing(name, module, error) from error
-    except Exception as error:  # whatever a module raises
+    except (Exception, SystemExit) as error:  # whatever a module raises
         raise _failing(name, module, error) from error
     return find(name)
 
@@ -71,6 +78,34 @@ def find(name: str) -> Method | Encoders:
         )
     usable = [key for key, value in there.items() if isinstance(value, Method | Encoders)]
     raise unknown(f"method of {module}:", attribute, usable)
+
+
+def check_logits(
+    name: str, method: Method, prompts: Prompts, task: Task, images: np.ndarray
+) -> None:
+    """Refuses what would fail late, or mean something else: a method of other shapes.
+
+    Args:
+        name: of the method.
+        prompts: of its `init`.
+        task: what it works on.
+        images: a batch of B, as tests have it; its numbers do not matter.
+
+    Raises:
+        PromptError: its logits are not float[iterations, B, K]; says what they are.
+    """
+
+    def forward(prompts, images):
+        prepared = method.prepare(prompts, task)
+        return method.forward(prompts, prepared, task, look(method, task, images)).logits
+
+    found = jax.eval_shape(forward, prompts, images)
+    batch, classes = len(images), len(task.trained)
+    if found.ndim != 3 or found.shape[1:] != (batch, classes):
+        raise PromptError(
+            f"method {name}: forward returns logits of shape {found.shape}; of a batch of {batch} "
+            f"and {classes} classes they must be (iterations, {batch}, {classes})"
+        )
 
 
 def _failing(name, module, error):
