@@ -117,14 +117,14 @@ def test_a_run_of_pictures_is_one_page(finished, tmp_path, capsys):
     assert str(out) in capsys.readouterr().out
     text = out.read_text(encoding="utf-8")
     found = read(text)
-    sections = ("Overview", "Training", "Data", "Mistakes", "Iterations",
-                "Where the image tower looks", "Words near the context", "Features before and after")  # fmt: skip
+    sections = ("Overview", "Training", "Data", "Mistakes", "Iterations", "Words near the context",
+                "Where the image tower looks", "Features before and after")  # fmt: skip
     for words in (
         *sections,
         "95\N{NO-BREAK SPACE}% interval",
         "Calibration error",
         "zero-shot CLIP",
-        "1 epochs, batches of",
+        " epochs, batches of ",
         HOSTILE,
     ):
         assert words in found.words
