@@ -16,6 +16,7 @@ from experiments.command_line import explain
 from experiments.configs import default
 from experiments.report import __main__ as report
 from experiments.report import curves, iterations, page, searches
+from experiments.report import finished as finished_runs
 from experiments.report.blocks import Bar, Card, Gallery, Plot, Section, Table, Text
 from experiments.run import experiment
 from prompt_jax.errors import PromptError
@@ -284,6 +285,22 @@ def test_pictures_that_iterations_changed_most_come_first():
     assert [one.place for one in iterations.changed_most(answers, corrected=True)] == [1, 0]
     assert [one.place for one in iterations.changed_most(answers, corrected=False)] == [3]
     assert iterations.read([{"class": "a", "top5": ["a"]}]) == []
+
+
+def test_runs_are_called_by_what_sets_them_apart():
+    def run(method, seed=1, dataset="birds", shots=16):
+        return {"method": method, "seed": seed, "dataset": dataset, "shots": shots}
+
+    runs = [run("coop"), run("coop", 2), run("coop", 2, "cars"), run("gda"), run("vpt"), run("vpt")]
+    labels = finished_runs._labels({Path(str(place)): one for place, one in enumerate(runs)})
+    assert labels == [
+        "coop (birds, seed 1)",
+        "coop (birds, seed 2)",
+        "coop (cars, seed 2)",
+        "gda",
+        "vpt (4)",
+        "vpt (5)",
+    ]
 
 
 def test_without_jinja2_the_extra_is_named(monkeypatch):

@@ -101,8 +101,9 @@ def recipe(configs: Sequence[Mapping[str, Any]], trained: bool) -> str:
         said.append(values("optimizer"))
     names = dict.fromkeys(name for config in configs for name in config)
     for name in names:
-        if name.startswith(SETTINGS) and values(name):
-            said.append(f"{name.removeprefix(SETTINGS)} {values(name)}")
+        if name.startswith(SETTINGS) and (value := values(name)):
+            quoted = f"“{value}”" if " " in value else value
+            said.append(f"{name.removeprefix(SETTINGS)} {quoted}")
     return ", ".join(said)
 
 

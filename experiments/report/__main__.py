@@ -42,10 +42,10 @@ from prompt_jax.methods import Prompts
 # each run that could be opened again. None where there is nothing to show.
 OF_ALL: tuple[Callable[[Sequence[Finished]], Section | None], ...] = (
     overview.section,
+    data.section,
     curves.section,
 )
 OF_EACH: tuple[Callable[[Finished], Section | None], ...] = (
-    data.section,
     mistakes.section,
     iterations.section,
     searches.section,
@@ -82,6 +82,14 @@ def of_trained(run: Prepared) -> Iterator[Section | None]:
             yield Section("Not shown", [Text(f"{error}")])
 
 
+def title(runs: Sequence[Finished]) -> str:
+    """Which runs, on which data."""
+    labels: dict[str, list[str]] = {}
+    for run in runs:
+        labels.setdefault(run.results["dataset"], []).append(run.label)
+    return "; ".join(f"{', '.join(those)} on {name}" for name, those in labels.items())
+
+
 def start(argv: list[str]) -> None:
     """Parses, reads, writes.
 
@@ -98,8 +106,7 @@ def start(argv: list[str]) -> None:
     there = page.check(path)
     command_line.prepare_jax()
     runs = open_all(options.runs)
-    names = dict.fromkeys(f"{run.label} on {run.results['dataset']}" for run in runs)
-    page.write(path, "; ".join(names), list(sections(runs)))
+    page.write(path, title(runs), list(sections(runs)))
     again = "written again: " * there
     size, seconds = path.stat().st_size / 1e6, time.perf_counter() - began
     print(f"{again}{path}: {size:.1f} MB, {seconds:.0f} s")

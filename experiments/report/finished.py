@@ -16,6 +16,8 @@ from experiments.run.preparation import Prepared
 from prompt_jax.errors import PromptError
 from prompt_jax.inputs.clips.sampling import choose
 
+# Of runs of one method, the fields of results.json that tell them apart, in words.
+_APART = {"dataset": "{}", "shots": "{} shots", "seed": "seed {}"}
 SIDE = 224  # pixels of a picture's longer side: what a phone shows of it
 
 
@@ -148,13 +150,21 @@ def _reopen(run: Finished, opened: Sequence[Finished]) -> Finished:
 
 
 def _labels(results: Mapping[pathlib.Path, Mapping[str, Any]]) -> list[str]:
-    """Method and variant; where these are not enough, what sets them apart, or the folder."""
-    named = [f"{one['method']} {one.get('variant') or ''}".strip() for one in results.values()]
-    for field, words in (("dataset", "on {}"), ("shots", "{} shots"), ("seed", "seed {}")):
-        if len({one[field] for one in results.values()}) > 1:
-            told = [words.format(one[field]) for one in results.values()]
-            named = [", ".join(pair) for pair in zip(named, told, strict=True)]
-    return [
-        name if named.count(name) == 1 else f"{name} ({folder})"
-        for folder, name in zip(results, named, strict=True)
-    ]
+    """Method and variant; of runs that share these, what sets them apart, at last the folder."""
+
+    def name(one: Mapping[str, Any]) -> str:
+        return f"{one['method']} {one.get('variant') or ''}".strip()
+
+    found = []
+    for folder, one in results.items():
+        alike = [other for other in results.values() if name(other) == name(one)]
+        told = [
+            words.format(one[field])
+            for field, words in _APART.items()
+            if len({other[field] for other in alike}) > 1
+        ]
+        same = [other for other in alike if all(other[f] == one[f] for f in _APART)]
+        if len(same) > 1:
+            told.append(str(folder))
+        found.append(f"{name(one)} ({', '.join(told)})" if told else name(one))
+    return found

@@ -31,10 +31,11 @@ def _in_words(run: Finished) -> str:
     asked = found["shots"]
     there = found.get("shots_per_class") or (asked, asked)
     shots = count_shots(asked, *there) if asked else "all that train"
-    words = [
-        f"{run.label} on {found['dataset']}: {found['protocol'].replace('_', ' ')}, {shots}, "
-        f"seed {found['seed']}, backbone {found['backbone']} ({found['backbone_hash'][:8]})."
-    ]
+    parts = [found["protocol"].replace("_", " "), shots, f"seed {found['seed']}"]
+    if found["method"] == "zero_shot":
+        del parts[1]
+    backbone = f"backbone {found['backbone']} ({found['backbone_hash'][:8]})"
+    words = [f"{run.label} on {found['dataset']}: {', '.join([*parts, backbone])}."]
     measure = "R@1" if "ranks" in found else "accuracy"
     reached = [f"{found['accuracy'][key]:.2f} % on {key} ({_beside(run, key)})" for key in run.keys]
     words.append(f"Its {measure} is {'; '.join(reached)}.")
@@ -100,6 +101,8 @@ def _accuracies(runs: Sequence[Finished]) -> Table:
         line = cells(found["accuracy"], found.get("h"), found.get("top5"))
         rows.append([run.label, *line, f"{found.get('train_seconds') or 0:.0f}"])
     for line, labels in of_zero.items():
+        if any(row[1:-1] == list(line) for row in rows):  # it has a run of its own
+            continue
         beside = f", beside {', '.join(labels)}" if len(of_zero) > 1 else ""
         rows.insert(0, [f"zero-shot CLIP{beside}", *line, ""])
     return Table(headers, rows, "Accuracy, %")
