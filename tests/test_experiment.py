@@ -56,6 +56,7 @@ FIELDS = {
     "classes",
     "pictures",
     "skipped_pictures",
+    "data_notes",
     "seconds",
     "images_per_second",
     "train_seconds",

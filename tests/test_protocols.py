@@ -251,11 +251,11 @@ def test_other_pictures_of_the_same_name_are_another_run(clip, tmp_path, method)
     config.data.update(name="csv", root=str(first), num_classes=0, test_per_class=0)
     found = experiment.run(config, tmp_path / "run")
     config.data.root = str(second)
-    with pytest.raises(PromptError, match=r"holds another run \(pictures\."):
+    with pytest.raises(PromptError, match=r"holds a run on other pictures .*\(pictures\."):
         experiment.run(config, tmp_path / "run")
     for name in ("results.json", "evaluations.json"):
         (tmp_path / "run" / name).unlink()
-    with pytest.raises(PromptError, match=r"holds another run \(pictures\."):
+    with pytest.raises(PromptError, match=r"holds a run on other pictures .*\(pictures\."):
         experiment.run(config, tmp_path / "run")
     assert experiment.run(config, tmp_path / "other")["data_hash"] != found["data_hash"]
 

@@ -133,8 +133,6 @@ def test_a_run_of_pictures_is_one_page(finished, tmp_path, capsys):
     results = json.loads((finished / "results.json").read_text())
     assert f"H is {results['h']:.2f}" in found.words
     assert {p: p.read_bytes() for p in finished.rglob("*") if p.is_file()} == before
-    report.start([str(finished), "--out", str(out)])
-    assert out.read_text(encoding="utf-8") == text
 
 
 @pytest.mark.slow

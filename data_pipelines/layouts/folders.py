@@ -136,7 +136,9 @@ class FolderLayout:
         domains = self._domains(base)
         if domain is not None:
             if not domains:
-                raise DataError(f"{name}: {base} has no domains\n{self.expected()}")
+                raise DataError(
+                    f"{name}: unknown domain of {base}: {domain!r}; it has none\n{self.expected()}"
+                )
             if domain not in domains:
                 raise unknown(f"domain of {base}:", domain, domains)
             return base / domain

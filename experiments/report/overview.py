@@ -92,7 +92,7 @@ def _accuracies(runs: Sequence[Finished]) -> Table:
         ]
 
     of_zero: dict[tuple[str, ...], list[str]] = {}  # runs on equal data have the same
-    rows = []
+    rows, own = [], []  # of zero-shot CLIP's own runs
     for run in runs:
         found, zero = run.results, run.results["zero_shot"]
         if found["method"] != "zero_shot":
@@ -100,8 +100,9 @@ def _accuracies(runs: Sequence[Finished]) -> Table:
             of_zero.setdefault(tuple(line), []).append(run.label)
         line = cells(found["accuracy"], found.get("h"), found.get("top5"))
         rows.append([run.label, *line, f"{found.get('train_seconds') or 0:.0f}"])
+        own += [tuple(line)] * (found["method"] == "zero_shot")
     for line, labels in of_zero.items():
-        if any(row[1:-1] == list(line) for row in rows):  # it has a run of its own
+        if line in own:
             continue
         beside = f", beside {', '.join(labels)}" if len(of_zero) > 1 else ""
         rows.insert(0, [f"zero-shot CLIP{beside}", *line, ""])
