@@ -191,7 +191,7 @@ def show(table: ResultTable) -> None:
         fits = len(rest) <= _MOST_COLUMNS and not table.intervals
         for group in filter(None, (rest if fits else columns, errors)):
             _print_lines(table, name, group)
-    if averages:
+    if any(name == AVERAGE for _, columns in whole for name, _ in columns.values()):
         print(f"the average is over {', '.join(table.averaged)}; each stands in the files")
     for caution in wording.cautions(table):
         print(f"note: {caution}")
