@@ -82,10 +82,10 @@ def open_run(folder: pathlib.Path, backbone: building.Backbone | None = None) ->
     """
     run = reopening.reopen(folder, backbone)
     method, plan = run.config.method, run.plan
-    methods.get_encoders(method)  # refuses methods of pictures
     if plan.train.kind != "clips" or not plan.train.has_classes:
         what = "pictures" if plan.train.kind != "clips" else "clips without classes"
         raise PromptError(f"{folder} was tested on {what}; give a run on clips of classes")
+    methods.get_encoders(method)  # refuses methods of pictures
     if not run.trainable:
         raise PromptError(f"{method} trains nothing: its features are the same before and after")
     return run

@@ -183,7 +183,9 @@ def show(table: ResultTable) -> None:
         columns = table.filled(columns)
         if columns:
             (averages if name == AVERAGE else others).append((name, columns))
-    whole = averages if averages and _has_all_rows(table, averages[0][1]) else [*averages, *others]
+    # An average has no interval.
+    enough = averages and not table.intervals and _has_all_rows(table, averages[0][1])
+    whole = averages if enough else [*averages, *others]
     for name, columns in whole:
         further = table.with_further(columns)
         errors = {header: key for header, key in further.items() if key[1].endswith(ECE)}

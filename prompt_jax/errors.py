@@ -75,4 +75,5 @@ def unknown(what: str, got: str, allowed: Iterable[str]) -> PromptError:
     names = sorted(allowed)
     close = difflib.get_close_matches(got, names, n=3, cutoff=0.5)
     hint = f" Did you mean {' or '.join(map(repr, close))}?" if close else ""
-    return PromptError(f"unknown {what} {got!r}.{hint} Available: {', '.join(names)}")
+    shown = ", ".join(name or "''" for name in names)
+    return PromptError(f"unknown {what} {got!r}.{hint} Available: {shown}")

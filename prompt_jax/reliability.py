@@ -15,7 +15,7 @@ Interval = tuple[float, float]
 """The ends of a 95 % interval, in percent."""
 
 
-def wilson(percent: float, number: int) -> Interval:
+def wilson(percent: float, number: float) -> Interval:
     """The 95 % interval of an accuracy over so many pictures (Wilson, 1927).
 
     Args:
@@ -51,9 +51,10 @@ def harmonic(base: float, base_number: int, new: float, new_number: int) -> Inte
 
 
 def recall(ranks: Ranks, clip_of_query: np.ndarray, k: int) -> Interval:
-    """The 95 % interval of R@k, by a bootstrap over clips: captions of one are not independent.
+    """The 95 % interval of R@k: Wilson's over clips, as captions of one are not independent.
 
-    Where all clips are found, or none is, there is nothing to resample: it is Wilson's over clips.
+    It counts as many queries as would spread as much if they were (Korn and Graubard, 1998): with
+    one caption a clip, all of them; with copies of one caption, the clips.
 
     Args:
         ranks: of N queries.
@@ -63,12 +64,11 @@ def recall(ranks: Ranks, clip_of_query: np.ndarray, k: int) -> Interval:
     ties = ranks.last - ranks.first + 1
     hits = np.clip(k - ranks.first + 1, 0, ties) / ties
     of_clip, queries = np.bincount(clip_of_query, hits), np.bincount(clip_of_query)
-    number, rng = len(queries), np.random.default_rng(0)
-    percent = 100 * of_clip.sum() / queries.sum()
-    if percent in (0, 100):
-        return wilson(percent, number)
-    drawn = rng.multinomial(number, np.full(number, 1 / number), RESAMPLES)
-    return _ends(100 * (drawn @ of_clip) / (drawn @ queries))
+    share, number = of_clip.sum() / queries.sum(), queries.sum()
+    spread = np.sum((of_clip - share * queries) ** 2) / number**2  # the variance of the share
+    alone = share * (1 - share) / number
+    independent = len(queries) if not alone else min(number, number * alone / max(spread, 1e-12))
+    return wilson(100 * share, independent)
 
 
 def _ends(drawn: np.ndarray) -> Interval:

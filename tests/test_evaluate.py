@@ -10,12 +10,13 @@ from typing import NamedTuple
 import pyarrow.parquet as pq
 import pytest
 import tiny
+from test_overview import save_folders
 
 from experiments import evaluate, results
 from experiments.command_line import explain
 from experiments.configs import default
 from experiments.record import runs
-from experiments.run import building, experiment
+from experiments.run import building, experiment, reopening
 from prompt_jax import saved
 
 SCENES = ("--config.data.num_classes=4", "--config.data.test_per_class=3")
@@ -103,6 +104,17 @@ def test_other_data_is_tested_with_its_own_classes_and_predictions(there, copied
     assert {row["class"] for row in rows} == {name.replace("_", " ") for name in tiny.CLASSES}
     assert found["source"]["prompts"] == saved.digest(saved.read(copied / "pro_mpt").prompts)
     assert found["classes"] == {"caltech101": 4}
+
+
+def test_own_data_is_called_by_its_title(copied, tmp_path):
+    save_folders(tmp_path / "own", train={"a": 2, "b": 2}, test={"a": 1, "b": 2})
+    words = ["--config.data.names=folder", f"--config.data.root={tmp_path / 'own'}"]
+    assert call(copied / "coop-1", *words, "--config.data.title=birds", *QUICK) == 0
+    [(key, found)] = read(copied / "coop-1" / "evaluations").items()
+    assert (key, found["pictures"]) == ("birds", {"test_birds": 3})
+    [place] = (copied / "coop-1/evaluations").iterdir()
+    assert place.name.startswith("birds-")
+    assert [*reopening.evaluated(place, found)] == ["birds"]
 
 
 def test_what_was_evaluated_is_not_evaluated_again(there, copied, capsys, monkeypatch):

@@ -7,10 +7,11 @@ import pytest
 import tiny
 from PIL import Image
 
+from data_pipelines.errors import DataError
 from experiments import results
 from experiments.configs.images import protocol as protocol_config
 from experiments.record import workdir
-from experiments.run import experiment, plans, protocols, sweep, testing
+from experiments.run import experiment, plans, protocols, reopening, sweep, testing
 from prompt_jax import methods
 from prompt_jax.errors import PromptError
 from prompt_jax.files import seal
@@ -186,6 +187,31 @@ def test_a_target_that_is_added_later_is_tested_without_training(clip, tmp_path,
     capsys.readouterr()
     assert experiment.run(config, tmp_path) == second
     assert "finished before" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_targets_of_earlier_calls_stay_what_they_were(clip, tmp_path, capsys):
+    for name, files in (("a", ("cat", "dog")), ("b", ("cat", "dog", "owl"))):
+        (tmp_path / name).mkdir()
+        save_csv(tmp_path / name / "list.csv", files)
+    config = coop(clip, "cross_dataset", domain="plain", names="csv")
+    config.data.root = str(tmp_path / "a")
+    first = experiment.run(config, tmp_path / "run")
+    config.data.names, config.data.root = "emoji_scenes:night", ""
+    second = experiment.run(config, tmp_path / "run")
+    for field in (second["data_hashes"]["tests"], second["data_hashes"]["sizes"]["tests"]):
+        assert set(field) == {"emoji_scenes:plain", "csv", "emoji_scenes:night"}
+    assert second["data_hashes"]["tests"]["csv"] == first["data_hashes"]["tests"]["csv"]
+    config.data.names, config.data.root = "csv", str(tmp_path / "b")
+    with pytest.raises(PromptError, match=r"run on other pictures .*\(pictures.*tests.csv"):
+        experiment.run(config, tmp_path / "run")
+    config.data.names, config.data.root = "emoji_scenes:sketch,dtd", "/nowhere"
+    with pytest.raises(DataError, match="dtd: root /nowhere is not a folder"):
+        experiment.run(config, tmp_path / "run")
+    assert list(reopening.reopen(tmp_path / "run").plan.tests) == [
+        "emoji_scenes:plain",
+        "emoji_scenes:night",
+    ]
 
 
 @pytest.mark.slow

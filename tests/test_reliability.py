@@ -41,7 +41,7 @@ def test_intervals_have_a_width_where_all_or_nothing_is_right():
     assert reliability.recall(last, clips, 5) == reliability.wilson(0.0, 12)
 
 
-def test_recall_is_resampled_by_clips_of_which_captions_are_copies():
+def test_recall_is_over_clips_of_which_captions_are_copies():
     rng = np.random.default_rng(1)
     rank = rng.integers(1, 4, 60)
     once = Ranks(rank, rank)
@@ -52,8 +52,19 @@ def test_recall_is_resampled_by_clips_of_which_captions_are_copies():
     )
     low, high = reliability.recall(once, clips, 1)
     assert low < metrics.summarize(once).r1 < high
-    wilson = reliability.wilson(metrics.summarize(once).r1, 60)
-    assert high - low == pytest.approx(wilson[1] - wilson[0], rel=0.15)
+    assert (low, high) == pytest.approx(reliability.wilson(metrics.summarize(once).r1, 60))
+    order = rng.permutation(60)
+    assert reliability.recall(Ranks(rank[order], rank[order]), clips, 1) == (
+        pytest.approx((low, high))
+    )
+    # By a bootstrap over clips, of which captions are alike but not copies.
+    alike = np.where(rng.random(180) < 0.7, rank.repeat(3), rng.integers(1, 4, 180))
+    number = np.full(60, 1 / 60)
+    hits = np.bincount(clips.repeat(3), alike == 1)
+    drawn = 100 * rng.multinomial(60, number, 4000) @ hits / 180
+    expected = np.percentile(drawn, (2.5, 97.5))
+    found = reliability.recall(Ranks(alike, alike), clips.repeat(3), 1)
+    np.testing.assert_allclose(found, expected, atol=1.5)
 
 
 def test_calibration_is_the_mean_gap_of_fifteen_bins():

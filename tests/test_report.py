@@ -165,7 +165,7 @@ def test_what_is_not_this_run_s_is_not_shown(finished, searched, data, clip, tmp
     first = tested.folder / tested.test[0].picture
     kept = first.read_bytes()
     first.write_bytes(kept + b" ")
-    assert "was tested on other pictures than are there now" in words()
+    assert "was tested on other pictures (new) than are there now" in words()
     first.write_bytes(bytes(len(kept)))  # of the same size, and none any more
     assert "Mistakes" in words()
     first.write_bytes(kept)
@@ -208,7 +208,7 @@ def test_without_its_data_a_run_has_no_pictures(finished, data, tmp_path, capsys
     finally:
         gone.rename(data)
     found = read(out.read_text(encoding="utf-8"))
-    assert "shown without its pictures, which are not there: " in found.words
+    assert "shown without its pictures: " in found.words
     assert not found.all("img") and "Iterations" in found.words
 
 
@@ -286,10 +286,12 @@ def test_pictures_that_iterations_changed_most_come_first():
 
 
 def test_runs_are_called_by_what_sets_them_apart():
-    def run(method, seed=1, dataset="birds", shots=16):
-        return {"method": method, "seed": seed, "dataset": dataset, "shots": shots}
+    def run(method, seed=1, dataset="birds", shots=16, protocol="few_shot"):
+        told = {"seed": seed, "dataset": dataset, "shots": shots, "protocol": protocol}
+        return {"method": method, "accuracy": {"test": 50.0, "cars": 40.0}, **told}
 
     runs = [run("coop"), run("coop", 2), run("coop", 2, "cars"), run("gda"), run("vpt"), run("vpt")]
+    runs += [run("maple"), run("maple", protocol="evaluation")]
     labels = finished_runs._labels({Path(str(place)): one for place, one in enumerate(runs)})
     assert labels == [
         "coop (birds, seed 1)",
@@ -298,6 +300,8 @@ def test_runs_are_called_by_what_sets_them_apart():
         "gda",
         "vpt (4)",
         "vpt (5)",
+        "maple (birds)",
+        "maple (test, cars)",
     ]
 
 

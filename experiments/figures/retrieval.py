@@ -19,7 +19,7 @@ LEGEND = (
 )
 
 BRACKETS = (
-    "In brackets: the 95 % interval of R@K over test clips (by bootstrap), of several seeds the "
+    "In brackets: the 95 % interval of R@K over test clips (Wilson's), of several seeds the "
     "mean of its ends; the seeds' own spread is not in it."
 )
 

@@ -77,17 +77,19 @@ def remarks_on(table: ResultTable) -> list[str]:
         lines.append("H is the harmonic mean of the base and new accuracies after averaging.")
     for row in table.rows:
         trained = any(run.trainable != 0 for run in row.runs)
-        if said := recipe([run.config for run in row.runs], trained):
+        chosen = {name: "as chosen" for run in row.runs for name in run.chosen}
+        if said := recipe([run.config for run in row.runs], trained, chosen):
             lines.append(f"{row.label}: {said}.")
     return lines
 
 
-def recipe(configs: Sequence[Mapping[str, Any]], trained: bool) -> str:
+def recipe(configs: Sequence[Mapping[str, Any]], trained: bool, chosen: Mapping[str, str]) -> str:
     """How runs were trained and with which settings of their method; "" where nothing says it.
 
     Args:
         configs: of the runs, flat names to values.
         trained: whether something was.
+        chosen: settings that the runs chose for themselves, to what is said of them.
     """
 
     def values(name: str) -> str:
@@ -96,12 +98,15 @@ def recipe(configs: Sequence[Mapping[str, Any]], trained: bool) -> str:
 
     said = []
     if trained and values("epochs"):
+        epochs = values("epochs")
         size = f"batches of {values('batch_size')}"
-        said = [f"{values('epochs')} epochs", size, f"rate {values('learning_rate')}"]
+        said = [f"{epochs} epoch{'s' * (epochs != '1')}", size, f"rate {values('learning_rate')}"]
         said.append(values("optimizer"))
     names = dict.fromkeys(name for config in configs for name in config)
     for name in names:
-        if name.startswith(SETTINGS) and (value := values(name)):
+        if name.startswith(SETTINGS) and (told := chosen.get(name.removeprefix(SETTINGS))):
+            said.append(f"{name.removeprefix(SETTINGS)} {told}")
+        elif name.startswith(SETTINGS) and (value := values(name)):
             quoted = f"“{value}”" if " " in value else value
             said.append(f"{name.removeprefix(SETTINGS)} {quoted}")
     return ", ".join(said)

@@ -128,6 +128,17 @@ def of_test(pictures: dict[str, Any], key: str) -> str:
     return f"{pictures['tests'][key]} {pictures['sizes']['tests'][key]}"
 
 
+def with_earlier(pictures: dict[str, Any], tested: Mapping[str, str]) -> dict[str, Any]:
+    """The same with what earlier calls of a run tested, by key what `of_test` says of each."""
+    known = {key: one.partition(" ") for key, one in tested.items()}
+    tests = {key: one for key, (one, _, _) in known.items()}
+    sizes = {key: None if size in ("", "None") else size for key, (_, _, size) in known.items()}
+    return pictures | {
+        "tests": tests | pictures["tests"],
+        "sizes": pictures["sizes"] | {"tests": sizes | pictures["sizes"]["tests"]},
+    }
+
+
 def of_tests(pictures: dict[str, Any]) -> str:
     """A short hash of all that is tested, which seeds leave alone."""
     return hashlib.sha256(repr(pictures["tests"]).encode()).hexdigest()[:16]

@@ -33,7 +33,7 @@ from experiments.report import (
     words,
 )
 from experiments.report.blocks import Section, Text
-from experiments.report.finished import Finished, open_all
+from experiments.report.finished import Finished, check, open_all
 from experiments.run.preparation import Prepared
 from prompt_jax import saved
 from prompt_jax.methods import Prompts
@@ -86,7 +86,7 @@ def title(runs: Sequence[Finished]) -> str:
     """Which runs, on which data."""
     labels: dict[str, list[str]] = {}
     for run in runs:
-        labels.setdefault(run.results["dataset"], []).append(run.label)
+        labels.setdefault(run.data, []).append(run.label)
     return "; ".join(f"{', '.join(those)} on {name}" for name, those in labels.items())
 
 
@@ -102,6 +102,7 @@ def start(argv: list[str]) -> None:
     parser.add_argument("--out", type=pathlib.Path, help="file (report.html in the first RUN)")
     options = parser.parse_args(argv)
     began = time.perf_counter()
+    check(options.runs)
     path = options.out or options.runs[0] / "report.html"
     there = page.check(path)
     command_line.prepare_jax()

@@ -41,6 +41,8 @@ def section(run: Prepared, prompts: Prompts, key: str) -> Section | None:
     if both is None or len(dataset.test) < 4:
         return None
     labels = [example.label for example in dataset.test]
+    if len(set(labels)) == len(labels):
+        return None  # of which none could be next to one of its class
     shares = {
         words: embedding.same_class_nearest(features, labels) for words, features in both.items()
     }

@@ -16,8 +16,6 @@ from experiments.run.preparation import Prepared
 from prompt_jax.errors import PromptError
 from prompt_jax.inputs.clips.sampling import choose
 
-# Of runs of one method, the fields of results.json that tell them apart, in words.
-_APART = {"dataset": "{}", "shots": "{} shots", "seed": "seed {}"}
 SIDE = 224  # pixels of a picture's longer side: what a phone shows of it
 
 
@@ -39,6 +37,11 @@ class Finished(NamedTuple):
     tests: Mapping[str, Dataset]
     prepared: Prepared | None
     missing: str = ""
+
+    @property
+    def data(self) -> str:
+        """What it is about: the data set that it trained on, of an evaluation what was tested."""
+        return _data(self.results)
 
     @property
     def keys(self) -> list[str]:
@@ -75,6 +78,10 @@ class Finished(NamedTuple):
         if abs(percent - self.results["accuracy"][key]) > 0.01:
             reached = self.results["accuracy"][key]
             raise ValueError(f"{percent:.2f} % right, {reached:.2f} % in results.json")
+        sure = 100 * sum(row["probabilities"][0] for row in rows) / number
+        told = (self.results.get("confidence") or {}).get(key, sure)
+        if abs(sure - told) > 0.01:
+            raise ValueError(f"mean confidence {sure:.2f} %, {told:.2f} % in results.json")
 
     def pictures(self, key: str, place: int, frames: int = 1) -> list[Image.Image]:
         """An example of a test set, of a clip so many frames; none where it cannot be read."""
@@ -105,19 +112,26 @@ def read(dataset: Dataset, example: Example, frames: int = 1) -> list[Image.Imag
     return smaller
 
 
+def check(folders: Sequence[pathlib.Path]) -> None:
+    """Raises a PromptError for a folder that holds no finished run."""
+    for folder in folders:
+        if not (folder / "results.json").exists():
+            raise PromptError(
+                f"{folder} holds no results.json of a finished run; give a run's folder"
+            )
+
+
 def open_all(folders: Sequence[pathlib.Path]) -> list[Finished]:
     """The finished runs of these folders, opened again as far as their data is there.
 
     Raises:
         PromptError: a folder holds no finished run, or the same one is named twice.
     """
+    check(folders)
     results: dict[pathlib.Path, dict[str, Any]] = {}
     for folder in folders:
         found = workdir.read_results(folder)
-        if found is None:
-            raise PromptError(
-                f"{folder} holds no results.json of a finished run; give a run's folder"
-            )
+        assert found
         if any(folder.samefile(other) for other in results):
             raise PromptError(f"{folder} is named twice; name each run once")
         results[folder] = found
@@ -149,6 +163,18 @@ def _reopen(run: Finished, opened: Sequence[Finished]) -> Finished:
     return run._replace(tests=prepared.plan.tests, prepared=prepared)
 
 
+def _data(results: Mapping[str, Any]) -> str:
+    of_tests = results["protocol"] == runs.EVALUATION
+    return ", ".join(results["accuracy"]) if of_tests else results["dataset"]
+
+
+def _apart(results: Mapping[str, Any]) -> tuple[str, ...]:
+    """What tells runs of one method apart, in words."""
+    shots = results["shots"]
+    of = f"{shots} shot{'s' * (shots != 1)}" if shots else "all that train"
+    return _data(results), results["dataset"], of, f"seed {results['seed']}"
+
+
 def _labels(results: Mapping[pathlib.Path, Mapping[str, Any]]) -> list[str]:
     """Method and variant; of runs that share these, what sets them apart, at last the folder."""
 
@@ -158,13 +184,10 @@ def _labels(results: Mapping[pathlib.Path, Mapping[str, Any]]) -> list[str]:
     found = []
     for folder, one in results.items():
         alike = [other for other in results.values() if name(other) == name(one)]
-        told = [
-            words.format(one[field])
-            for field, words in _APART.items()
-            if len({other[field] for other in alike}) > 1
-        ]
-        same = [other for other in alike if all(other[f] == one[f] for f in _APART)]
-        if len(same) > 1:
+        parts = list(zip(*map(_apart, alike), strict=True))
+        told = [own for own, of_all in zip(_apart(one), parts, strict=True) if len({*of_all}) > 1]
+        if sum(_apart(other) == _apart(one) for other in alike) > 1:
             told.append(str(folder))
+        told = list(dict.fromkeys(told))
         found.append(f"{name(one)} ({', '.join(told)})" if told else name(one))
     return found

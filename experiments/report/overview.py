@@ -9,6 +9,7 @@ from experiments.record.runs import EVALUATION
 from experiments.report.blocks import Block, Section, Table, Text
 from experiments.report.finished import Finished
 
+ELSEWHERE = "tested by an earlier call, of which only the figures are known; shown without pictures"
 WORDS = {"t2v": "captions search clips", "v2t": "clips search captions"}
 
 
@@ -19,10 +20,13 @@ def section(runs: Sequence[Finished]) -> Section:
     notes = dict.fromkeys(run.results["note"] for run in runs if "note" in run.results)
     blocks += [Text(f"Note: {note}.") for note in notes]
     blocks += [
-        Text(f"{run.label}: shown without its pictures, which are not there: {run.missing}")
+        Text(f"{run.label}: shown without its pictures: {run.missing}")
         for run in runs
         if run.missing
     ]
+    for run in runs:
+        if gone := [key for key in run.keys if run.tests and key not in run.tests]:
+            blocks.append(Text(f"{run.label}: {', '.join(gone)}: {ELSEWHERE}."))
     return Section("Overview", blocks)
 
 
@@ -34,9 +38,12 @@ def _in_words(run: Finished) -> str:
     parts = [found["protocol"].replace("_", " "), shots, f"seed {found['seed']}"]
     if found["method"] == "zero_shot":
         del parts[1]
+    if found["protocol"] == EVALUATION:
+        by = found["source"]["protocol"].replace("_", " ")
+        parts.insert(1, f"trained on {found['dataset']} by {by}")
     backbone = f"backbone {found['backbone']} ({found['backbone_hash'][:8]})"
-    words = [f"{run.label} on {found['dataset']}: {', '.join([*parts, backbone])}."]
-    measure = "R@1" if "ranks" in found else "accuracy"
+    words = [f"{run.label} on {run.data}: {', '.join([*parts, backbone])}."]
+    measure = "R@1 (captions search clips)" if "ranks" in found else "accuracy"
     reached = [f"{found['accuracy'][key]:.2f} % on {key} ({_beside(run, key)})" for key in run.keys]
     words.append(f"Its {measure} is {'; '.join(reached)}.")
     if "h" in found:
@@ -65,7 +72,12 @@ def _recipe(run: Finished) -> str:
     if run.results["protocol"] == EVALUATION:
         return ""
     config = dict(identity.flat(run.results["config"]))
-    said = wording.recipe([config], bool(run.results.get("trainable_parameters")))
+    found = run.results.get("chosen") or {}
+    chosen = {
+        name: f"{value:g} (chosen by {found['by']})"
+        for name, value in found.get("values", {}).items()
+    }
+    said = wording.recipe([config], bool(run.results.get("trainable_parameters")), chosen)
     return f"With {said}." if said else ""
 
 

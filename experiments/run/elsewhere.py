@@ -11,7 +11,7 @@ from data_pipelines import datasets, sampling
 from data_pipelines.examples import Dataset
 from experiments.configs import default
 from experiments.record import identity
-from experiments.run import building, plans, protocols
+from experiments.run import building, plans, protocols, titles
 from experiments.run.batches import make_batches
 from experiments.run.plans import Plan
 from prompt_jax import methods
@@ -26,6 +26,7 @@ FIELDS = (
     "memory_gb",
     "eval_batch_size",
     "data.root",
+    "data.title",
     "data.source",
     "data.split_file",
     "data.on_bad_image",
@@ -93,19 +94,21 @@ def build_plan(config: ConfigDict, key: str, image_size: int) -> Plan:
         PromptError: captions are looked for, and it has none.
     """
     dataset = load_part(config, key, image_size)
+    called = titles.called(config, key)
     by_captions = protocols.by_captions(config)
     if by_captions:
         protocols.refuse_without_captions(dataset)
     else:
         dataset = plans.without_captions(dataset)
     nothing = dataclasses.replace(dataset, train=(), val=())
-    tests = {key: dataset}
+    tests = {called: dataset}
     return Plan(
         nothing,
         tests,
         identity.of_pictures(nothing, tests),
         make_batches(config, image_size, dataset.kind),
         by_captions=by_captions,
+        called=called,
     )
 
 

@@ -93,7 +93,9 @@ def finish(run: Prepared, trained: training.Trained) -> dict[str, Any]:
         workdir.refuse_removed(run.folder)
         workdir.write_json(run.folder / "evaluations.json", seal(evaluations))
     results = collect(run.config, run.backbone, run.plan, evaluations, trained)
-    results["data_hashes"] = run.plan.hashes
+    results["data_hashes"] = identity.with_earlier(
+        run.plan.hashes, {key: one["hash"] for key, one in evaluations.items()}
+    )
     results["data_hash"] = identity.of_tests(run.plan.hashes)
     results["trainable_parameters"] = run.trainable
     if run.start:

@@ -17,7 +17,7 @@ from data_pipelines.examples import Dataset, Example
 from data_pipelines.layouts import automatic
 from experiments.record import workdir
 from experiments.record.identity import as_json, identify, refuse_other_results
-from experiments.run import building, overview, plans, protocols, starting
+from experiments.run import building, overview, plans, protocols, starting, titles
 from experiments.run.batches import PairBatches, TrainingBatches
 from experiments.run.features import FeatureMaker
 from experiments.run.plans import Plan
@@ -162,6 +162,9 @@ def finished(run: Loaded) -> dict[str, Any] | None:
         plan = run.plan
     except DataError as error:
         refuse_other_results(run.folder, run.identity(None), run.results)
+        asked = protocols.split_names(run.config.data.names)
+        if not {titles.called(run.config, key) for key in asked} <= set(run.results["accuracy"]):
+            raise  # what is asked for was never tested
         print(f"finished before, not compared with the data: {str(error).splitlines()[0]}")
         return run.results
     refuse_other_results(run.folder, run.identity(plan.hashes), run.results)
@@ -220,7 +223,8 @@ def with_tasks(run: Loaded, plan: Plan, identity: dict[str, Any]) -> Prepared:
         prompts = jax.jit(run.method.init)(jax.random.key(run.config.seed), task)
     if methods.outside.is_outside(run.config.method) and run.method.sees != "pairs":
         images = np.zeros((2, *plan.batches.shape), np.float32)
-        methods.outside.check_logits(run.config.method, run.method, prompts, task, images)
+        for each in (task, *(tested[0] for tested in tests.values())):
+            methods.outside.check_logits(run.config.method, run.method, prompts, each, images)
     return Prepared(
         config=run.config,
         folder=run.folder,

@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 from data_pipelines.examples import Dataset
 from experiments.configs import default
 from experiments.record import workdir
-from experiments.run import building, choosing, elsewhere, plans, preparation, protocols
+from experiments.run import building, choosing, elsewhere, plans, preparation, protocols, titles
 from experiments.run.plans import Plan
 from experiments.run.preparation import Prepared
 from prompt_jax import methods, recipes, saved, train
@@ -63,7 +63,7 @@ def evaluated(folder: pathlib.Path, results: Mapping[str, Any]) -> Mapping[str, 
     config = _config(results["config"] | {"protocol": protocol})
     sizes = saved.read(pathlib.Path(results["source"]["folder"])).sizes
     [key] = results["accuracy"]
-    plan = elsewhere.build_plan(config, key, sizes.image_size)
+    plan = elsewhere.build_plan(config, titles.named(config, key), sizes.image_size)
     return _as_tested(plan, folder, results).tests
 
 
@@ -71,14 +71,14 @@ def _as_tested(plan: Plan, folder: pathlib.Path, results: Mapping[str, Any]) -> 
     then, now = results["data_hashes"], plan.hashes
     # Other files of the same names have other sizes, which are not known of those left out.
     sizes = [(one.get("sizes") or {}).get("tests") or {} for one in (then, now)]
-    other = not results["skipped_pictures"] and any(
-        None not in (size, sizes[1].get(key)) and size != sizes[1][key]
-        for key, size in sizes[0].items()
-    )
-    if other or now["tests"] != then["tests"]:
-        raise PromptError(
-            f"{folder} was tested on other {plan.train.kind} than are there now; run it again"
-        )
+    for key, one in now["tests"].items():
+        before, size = (each.get(key) for each in sizes)
+        resized = None not in (before, size) and before != size and not results["skipped_pictures"]
+        if resized or one != then["tests"].get(key):
+            raise PromptError(
+                f"{folder} was tested on other {plan.train.kind} ({key}) than are there now: "
+                "names, labels or sizes of files differ; put them back, or run it again elsewhere"
+            )
     return plans.without(plan, results["skipped_pictures"])
 
 

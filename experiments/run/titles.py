@@ -20,6 +20,14 @@ def called(config: ConfigDict, key: str) -> str:
     return config.data.title if domain is None else f"{config.data.title}:{domain}"
 
 
+def named(config: ConfigDict, key: str) -> str:
+    """The data set that results call so: `called` the other way round."""
+    title = config.data.title
+    if title and (key == title or key.startswith(f"{title}:")):
+        return config.data.name + key[len(title) :]
+    return key
+
+
 def places(config: ConfigDict) -> list[tuple[str, str]]:
     """The (title, root) of each data set that config.data.title asks for; one, if no root is in it.
 

@@ -11,11 +11,12 @@ import sys
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from prompt_jax.errors import PromptError, unknown
 from prompt_jax.methods.encoders import Encoders
-from prompt_jax.methods.method import Method, Prompts, Task, look
+from prompt_jax.methods.method import Method, Output, Prompts, Task, look
 
 ALLOWED = "PROMPT_JAX_METHODS"
 """Environment variable: modules, with commas between them, that files may name."""
@@ -92,19 +93,24 @@ def check_logits(
         images: a batch of B, as tests have it; its numbers do not matter.
 
     Raises:
-        PromptError: its logits are not float[iterations, B, K]; says what they are.
+        PromptError: it returns no Output whose logits are float[iterations, B, K]; says what.
     """
 
     def forward(prompts, images):
         prepared = method.prepare(prompts, task)
-        return method.forward(prompts, prepared, task, look(method, task, images)).logits
+        return method.forward(prompts, prepared, task, look(method, task, images))
 
-    found = jax.eval_shape(forward, prompts, images)
+    output = jax.eval_shape(forward, prompts, images)
+    if not isinstance(output, Output):
+        what = type(output).__name__
+        raise PromptError(f"method {name}: forward returns a {what}; it must be an Output")
+    found = output.logits
     batch, classes = len(images), len(task.trained)
-    if found.ndim != 3 or found.shape[1:] != (batch, classes):
+    right = found.ndim == 3 and len(found) and found.shape[1:] == (batch, classes)
+    if not right or not jnp.issubdtype(found.dtype, jnp.floating):
         raise PromptError(
-            f"method {name}: forward returns logits of shape {found.shape}; of a batch of {batch} "
-            f"and {classes} classes they must be (iterations, {batch}, {classes})"
+            f"method {name}: forward returns logits {found.dtype}{list(found.shape)}; of a batch "
+            f"of {batch} and {classes} classes they must be float[iterations, {batch}, {classes}]"
         )
 
 
