@@ -41,7 +41,7 @@ from data_pipelines.errors import DataError, unknown
 from data_pipelines.examples import Dataset
 from data_pipelines.layouts.coop import CoopLayout
 from data_pipelines.layouts.layout import SPLITS, expand, find_home, read_json
-from data_pipelines.lists import Remark
+from data_pipelines.lists import Copy, Remark
 from data_pipelines.pictures.readers import find_bad, missing_files
 
 _SHOWN = 50  # copies that are listed
@@ -103,9 +103,10 @@ def check(
     problems += [f"missing: {picture}" for picture in missing]
     copied: list[str] = []
     if not quick:
-        if entry.counts is None:
-            problems += [remark.text for remark in lists.copies(lists.splits(dataset))]
-            copied = _copies(dataset)
+        if entry.is_own:
+            found = lists.find_copies(own := lists.splits(dataset))
+            problems += [remark.text for remark in lists.copies(own, found)]
+            copied = _listed(found)
         gone = set(missing)
         present = [example for example in examples if example.picture not in gone]
         advance = start(len({example.picture for example in present})) if start else None
@@ -117,9 +118,8 @@ def check(
     return Finding(name, True, dataset, tuple(problems), notes)
 
 
-def _copies(dataset: Dataset) -> list[str]:
+def _listed(found: Sequence[Copy]) -> list[str]:
     """Each copy and what it is one of, of many the first; one alone is told with its problem."""
-    found = lists.find_copies(lists.splits(dataset))
     if len(found) < 2:
         return []
     told = [f"{one.picture} is a copy of {one.other}" for one in found[:_SHOWN]]

@@ -174,12 +174,13 @@ def _is_test(role: str) -> bool:
     return role.startswith("test")
 
 
-def copies(parts: Sequence[Part]) -> list[Remark]:
+def copies(parts: Sequence[Part], copied: Sequence[Copy] | None = None) -> list[Remark]:
     """Remarks on files with the bytes of one in another role or class, under another path.
 
     It stops a run where half of what is tested, or more, are copies of what is trained on.
+    `copied` is what `find_copies` found, where it is known.
     """
-    copied = find_copies(parts)
+    copied = find_copies(parts) if copied is None else copied
     found = [copy for copy in copied if copy.role != copy.other_role]
     torn = [f"{copy.picture} (same as {copy.other})" for copy in copied if copy.two_classes]
     leaked = Counter(c.role for c in found if _is_test(c.role) and not _is_test(c.other_role))

@@ -34,10 +34,10 @@ def explain(config: ConfigDict) -> str:
     said, allowed = explanations(config), choices(config)
     values = dict(identity.flat(config.to_dict()))
     lines = []
-    order = list(said)
-    for name in sorted(values, key=lambda name: order.index(name) if name in said else len(order)):
+    # What a method from outside does not explain comes last, without words.
+    for name in dict.fromkeys([*(name for name in said if name in values), *values]):
         lines.append(f"--config.{name}={shlex.quote(str(values[name]))}")
-        words = [said.get(name, "")]  # a method from outside may explain nothing
+        words = [said.get(name, "")]
         if name in allowed:
             words.append(f"One of: {', '.join(map(shlex.quote, allowed[name]))}")
         for text in words:

@@ -143,7 +143,7 @@ def test_several_runs_stand_side_by_side(finished, searched, tmp_path):
     found = read((first / "report.html").read_text(encoding="utf-8"))
     for words in ("Mistakes: pro_mpt", "Captions: vop", "captions search clips", "R@10"):
         assert words in found.words
-    lines = searches.read(report.open_all([searched])[0], "test")
+    lines = searches.read(report.open_all(report.read_all([searched]))[0], "test")
     [caption] = {line["caption"] for line in searches.choose(lines)["gained most"][:1]}
     assert f"“{caption}”" in found.words
     assert sum("rank " in one for one in found.words.splitlines()) >= 4
@@ -160,7 +160,7 @@ def test_what_is_not_this_run_s_is_not_shown(finished, searched, data, clip, tmp
         assert explain(report.start, [str(copy), "--out", str(out)]) == 0
         return read(out.read_text(encoding="utf-8")).words
 
-    tested = report.open_all([copy])[0].tests["new"]
+    tested = report.open_all(report.read_all([copy]))[0].tests["new"]
     assert tested.folder
     first = tested.folder / tested.test[0].picture
     kept = first.read_bytes()
@@ -190,7 +190,7 @@ def test_pictures_are_those_that_were_tested(finished, clip, tmp_path):
     [evaluation], _ = evaluate.evaluate([finished], ["caltech101:new"], {
         "data.root": str(root), "data.on_bad_image": "skip", "data.num_threads": 0
     })  # fmt: skip
-    for run in report.open_all([skipping, evaluation.parent]):
+    for run in report.open_all(report.read_all([skipping, evaluation.parent])):
         [(key, tested)] = run.tests.items()
         rows = run.predictions(key)
         assert not run.missing and [row["path"] for row in rows] == [e.picture for e in tested.test]

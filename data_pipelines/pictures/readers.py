@@ -1,7 +1,7 @@
 """Readers of pictures, and finding those, or clips, that cannot be read."""
 
 import os
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -171,16 +171,21 @@ def drop_bad(
         The readable examples in order, and (path, reason) of each one left out.
     """
     bad = find_bad(dataset, examples)
-    if not bad:
-        return tuple(examples), bad
-    paths = {path for path, _ in bad}
+    return leave_out(dataset, examples, {path for path, _ in bad}), bad
+
+
+def leave_out(
+    dataset: Dataset, examples: Sequence[Example], paths: Collection[str]
+) -> tuple[Example, ...]:
+    """The examples in order, without those at these paths, as `find_bad` names them."""
+    if not paths:
+        return tuple(examples)
     folder = dataset.folder
-    good = tuple(
+    return tuple(
         example
         for example in examples
         if str(folder / example.picture if folder else example.picture) not in paths
     )
-    return good, bad
 
 
 def all_bad_error(dataset: Dataset, examples: Sequence[Example], first: BadPicture) -> DataError:

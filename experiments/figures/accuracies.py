@@ -4,6 +4,7 @@ import csv
 import pathlib
 from collections.abc import Iterator, Sequence
 
+from experiments.figures import tables
 from experiments.figures.result_table import Cell, Key, ResultTable, Row
 from experiments.record.runs import SOURCE_PROTOCOLS
 
@@ -43,10 +44,7 @@ def _text(cell: Cell | None, intervals: bool) -> str:
         return ""
     deviation = cell.deviation
     text = f"{cell.mean:.2f}" + ("" if deviation is None else f" ± {deviation:.2f}")
-    if not intervals or cell.interval is None:
-        return text
-    low, high = cell.interval
-    return f"{text} [{low:.1f}, {high:.1f}]"
+    return text + tables.in_brackets(cell.interval if intervals else None)
 
 
 def write_csv(

@@ -78,9 +78,10 @@ class RetrievalTable:
     def cell(self, row: Row, key: str, direction: str, metric: str) -> str:
         """What a row measured, in words; "" where it did not test that."""
         values = row.figures(key, direction, metric)
+        if not values:
+            return ""
         ends = row.interval(key, direction, metric) if self.intervals else None
-        brackets = f" [{ends[0]:.1f}, {ends[1]:.1f}]" if ends else ""
-        return tables.mean_and_deviation(values) + brackets if values else ""
+        return tables.mean_and_deviation(values) + tables.in_brackets(ends)
 
     @property
     def title(self) -> str:

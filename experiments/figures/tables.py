@@ -9,6 +9,7 @@ from rich.table import Table
 
 from experiments.record.runs import WAYS
 from prompt_jax.methods.selection import in_words
+from prompt_jax.reliability import Interval
 
 
 def print_run(results: Mapping[str, Any]) -> None:
@@ -27,12 +28,9 @@ def print_run(results: Mapping[str, Any]) -> None:
 
 def _print_accuracies(results: Mapping[str, Any]) -> None:
     """Accuracies of the method, of zero-shot CLIP and after each iteration; H if any."""
-    asked = results["shots"]
-    there = results.get("shots_per_class", (asked, asked))
-    shots = count_shots(asked, *there) if asked else "all that train"
     title = (
-        f"{results['method']} on {results['dataset']}, {shots}, seed {results['seed']}, "
-        f"backbone {results['backbone']} (accuracy in %)"
+        f"{results['method']} on {results['dataset']}, {shots_of(results)}, "
+        f"seed {results['seed']}, backbone {results['backbone']} (accuracy in %)"
     )
     keys = list(results["accuracy"])
     with_h = "h" in results
@@ -109,6 +107,18 @@ def compare_ranks(
                 figures = [f"{found[one]:.2f}" if one in found else "" for one in metrics]
                 lines.append((key, way, name, figures))
     return metrics, lines
+
+
+def shots_of(results: Mapping[str, Any]) -> str:
+    """How many shots a run trained on, in words."""
+    asked = results["shots"]
+    there = results.get("shots_per_class") or (asked, asked)
+    return count_shots(asked, *there) if asked else "all that train"
+
+
+def in_brackets(interval: Interval | None) -> str:
+    """An interval as it stands behind a figure; "" for none."""
+    return "" if interval is None else f" [{interval[0]:.1f}, {interval[1]:.1f}]"
 
 
 def count_shots(asked: int, least: int, most: int) -> str:

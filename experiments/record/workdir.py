@@ -41,6 +41,18 @@ def read_results(workdir: pathlib.Path) -> dict[str, Any] | None:
     return results
 
 
+def read_finished(folder: pathlib.Path) -> dict[str, Any]:
+    """The results of a finished run.
+
+    Raises:
+        PromptError: there are none, or they are not what a run writes.
+    """
+    results = read_results(folder)
+    if results is None:
+        raise PromptError(f"{folder} holds no results.json of a finished run; give a run's folder")
+    return results
+
+
 def check_results(results: dict[str, Any]) -> None:
     """Raises whatever a results.json that lacks what is printed of it makes Python raise."""
     _ = results["backbone_hash"], results["config"]["backbone"]

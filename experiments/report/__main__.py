@@ -33,7 +33,7 @@ from experiments.report import (
     words,
 )
 from experiments.report.blocks import Section, Text
-from experiments.report.finished import Finished, check, open_all
+from experiments.report.finished import Finished, open_all, read_all
 from experiments.run.preparation import Prepared
 from prompt_jax import saved
 from prompt_jax.methods import Prompts
@@ -102,11 +102,11 @@ def start(argv: list[str]) -> None:
     parser.add_argument("--out", type=pathlib.Path, help="file (report.html in the first RUN)")
     options = parser.parse_args(argv)
     began = time.perf_counter()
-    check(options.runs)
+    results = read_all(options.runs)
     path = options.out or options.runs[0] / "report.html"
     there = page.check(path)
     command_line.prepare_jax()
-    runs = open_all(options.runs)
+    runs = open_all(results)
     page.write(path, title(runs), list(sections(runs)))
     again = "written again: " * there
     size, seconds = path.stat().st_size / 1e6, time.perf_counter() - began

@@ -3,7 +3,6 @@
 import io
 import json
 import re
-import warnings
 from collections.abc import Mapping, Sequence
 
 import matplotlib
@@ -22,7 +21,6 @@ DRAWN = {
     "accuracy": "accuracy on training batches (%)",
     "learning_rate": "learning rate",
 }
-warnings.filterwarnings("ignore", "Glyph .* missing from", UserWarning)  # as in figures.plots
 # Stands for the text's colour until the page says which that is, dark or light.
 INK = "#010203"
 # Read on white and on black.

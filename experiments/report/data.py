@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
-from experiments.figures.tables import count_shots
+from experiments.figures.tables import shots_of
 from experiments.report.blocks import Block, Section, Table, Text
 from experiments.report.finished import Finished
 
@@ -31,19 +31,17 @@ def section(runs: Sequence[Finished]) -> Section:
 
 def _counts(run: Finished) -> tuple[list[str], list[list[str]]]:
     """A table: a row for what is trained on, and for each test set."""
-    found, by_captions = run.results, "ranks" in run.results
-    numbers = found["pictures"]
-    headers = ["", "clips", "captions"] if by_captions else ["", "classes", "pictures"]
+    found = run.results
+    examples, many = found["pictures"], found.get("captions") or found["classes"]
+    tested = [(f"tested on: {key}", many.get(key), examples[f"test_{key}"]) for key in run.keys]
+    trained = [(f"trained on: {found['dataset']}", None, examples.get("train"))]
+    lines = [*(trained if _trains(run) and examples.get("train") else ()), *tested]
     rows = []
-    if _trains(run) and numbers.get("train"):
-        cells = [f"{numbers['train']:,}", ""]
-        what = f"trained on: {found['dataset']}"
-        rows.append([what, *(cells if by_captions else reversed(cells))])
-    for key in run.keys:
-        more = (found["captions"] if by_captions else found["classes"]).get(key)
-        pair = [f"{numbers[f'test_{key}']:,}", "" if more is None else f"{more:,}"]
-        rows.append([f"tested on: {key}", *(pair if by_captions else reversed(pair))])
-    return headers, rows
+    for what, of_many, number in lines:
+        rows.append([what, "" if of_many is None else f"{of_many:,}", f"{number:,}"])
+    if "ranks" in found:
+        return ["", "clips", "captions"], [[what, number, of] for what, of, number in rows]
+    return ["", "classes", "pictures"], rows
 
 
 def _trains(run: Finished) -> bool:
@@ -54,8 +52,7 @@ def _trains(run: Finished) -> bool:
 def _sentences(run: Finished) -> Iterator[str]:
     found = run.results
     if found.get("shots") and _trains(run):
-        there = found.get("shots_per_class") or (found["shots"], found["shots"])
-        yield f"Of each class, {count_shots(found['shots'], *there)} trained."
+        yield f"Of each class, {shots_of(found)} trained."
     sources = {found["dataset"]: found.get("split_source")} | (found.get("split_sources") or {})
     known = dict.fromkeys(source for source in sources.values() if source)
     if known:

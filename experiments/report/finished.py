@@ -1,14 +1,16 @@
 """A finished run as a report reads it: its figures, and its pictures where they are still there."""
 
+import dataclasses
 import pathlib
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import pyarrow.parquet
 from PIL import Image
 
 from data_pipelines.errors import DataError
 from data_pipelines.examples import Dataset, Example
+from experiments.figures.tables import shots_of
 from experiments.record import runs, workdir
 from experiments.record.predictions import predictions_file
 from experiments.run import reopening
@@ -19,7 +21,8 @@ from prompt_jax.inputs.clips.sampling import choose
 SIDE = 224  # pixels of a picture's longer side: what a phone shows of it
 
 
-class Finished(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class Finished:
     """A finished run.
 
     Attributes:
@@ -29,6 +32,7 @@ class Finished(NamedTuple):
         tests: its test sets by key; none where its data is gone.
         prepared: the run opened again; None where its data or backbone is gone, or nothing trained.
         missing: why there are no test sets, in words.
+        rows: of predictions that were read, by key.
     """
 
     folder: pathlib.Path
@@ -37,6 +41,7 @@ class Finished(NamedTuple):
     tests: Mapping[str, Dataset]
     prepared: Prepared | None
     missing: str = ""
+    rows: dict[str, list[dict[str, Any]]] = dataclasses.field(default_factory=dict)
 
     @property
     def data(self) -> str:
@@ -54,6 +59,11 @@ class Finished(NamedTuple):
         Raises:
             PromptError: the file cannot be read, or is another run's.
         """
+        if key not in self.rows:
+            self.rows[key] = self._read(key)
+        return self.rows[key]
+
+    def _read(self, key: str) -> list[dict[str, Any]]:
         path = self.folder / predictions_file(key)
         if not path.exists():
             return []
@@ -112,43 +122,37 @@ def read(dataset: Dataset, example: Example, frames: int = 1) -> list[Image.Imag
     return smaller
 
 
-def check(folders: Sequence[pathlib.Path]) -> None:
-    """Raises a PromptError for a folder that holds no finished run."""
-    for folder in folders:
-        if not (folder / "results.json").exists():
-            raise PromptError(
-                f"{folder} holds no results.json of a finished run; give a run's folder"
-            )
-
-
-def open_all(folders: Sequence[pathlib.Path]) -> list[Finished]:
-    """The finished runs of these folders, opened again as far as their data is there.
+def read_all(folders: Sequence[pathlib.Path]) -> dict[pathlib.Path, dict[str, Any]]:
+    """The results of finished runs by their folders.
 
     Raises:
         PromptError: a folder holds no finished run, or the same one is named twice.
     """
-    check(folders)
     results: dict[pathlib.Path, dict[str, Any]] = {}
     for folder in folders:
-        found = workdir.read_results(folder)
-        assert found
+        found = workdir.read_finished(folder)
         if any(folder.samefile(other) for other in results):
             raise PromptError(f"{folder} is named twice; name each run once")
         results[folder] = found
+    return results
+
+
+def open_all(results: Mapping[pathlib.Path, Mapping[str, Any]]) -> list[Finished]:
+    """The finished runs of `read_all`, opened again as far as their data is there."""
     opened: list[Finished] = []
-    for folder, label in zip(folders, _labels(results), strict=True):
+    for folder, label in zip(results, _labels(results), strict=True):
         one = Finished(folder, label, results[folder], {}, None)
         try:
             opened.append(_reopen(one, opened))
         except (DataError, PromptError) as error:
-            opened.append(one._replace(missing=str(error)))
+            opened.append(dataclasses.replace(one, missing=str(error)))
     return opened
 
 
 def _reopen(run: Finished, opened: Sequence[Finished]) -> Finished:
     folder, results = run.folder, run.results
     if results["protocol"] == runs.EVALUATION:
-        return run._replace(tests=reopening.evaluated(folder, results))
+        return dataclasses.replace(run, tests=reopening.evaluated(folder, results))
     shared = next(
         (
             one.prepared.backbone
@@ -160,7 +164,7 @@ def _reopen(run: Finished, opened: Sequence[Finished]) -> Finished:
         None,
     )
     prepared = reopening.reopen(folder, shared)
-    return run._replace(tests=prepared.plan.tests, prepared=prepared)
+    return dataclasses.replace(run, tests=prepared.plan.tests, prepared=prepared)
 
 
 def _data(results: Mapping[str, Any]) -> str:
@@ -170,9 +174,8 @@ def _data(results: Mapping[str, Any]) -> str:
 
 def _apart(results: Mapping[str, Any]) -> tuple[str, ...]:
     """What tells runs of one method apart, in words."""
-    shots = results["shots"]
-    of = f"{shots} shot{'s' * (shots != 1)}" if shots else "all that train"
-    return _data(results), results["dataset"], of, f"seed {results['seed']}"
+    seed = f"seed {results['seed']}"
+    return _data(results), results["dataset"], shots_of(results), seed
 
 
 def _labels(results: Mapping[pathlib.Path, Mapping[str, Any]]) -> list[str]:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from experiments.figures import retrieval, wording
-from experiments.figures.tables import compare_ranks, count_shots
+from experiments.figures.tables import compare_ranks, shots_of
 from experiments.record import identity
 from experiments.record.runs import EVALUATION
 from experiments.report.blocks import Block, Section, Table, Text
@@ -32,10 +32,7 @@ def section(runs: Sequence[Finished]) -> Section:
 
 def _in_words(run: Finished) -> str:
     found = run.results
-    asked = found["shots"]
-    there = found.get("shots_per_class") or (asked, asked)
-    shots = count_shots(asked, *there) if asked else "all that train"
-    parts = [found["protocol"].replace("_", " "), shots, f"seed {found['seed']}"]
+    parts = [found["protocol"].replace("_", " "), shots_of(found), f"seed {found['seed']}"]
     if found["method"] == "zero_shot":
         del parts[1]
     if found["protocol"] == EVALUATION:

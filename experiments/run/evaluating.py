@@ -15,7 +15,7 @@ from ml_collections import ConfigDict
 
 from experiments.record import identity, workdir
 from experiments.record.runs import EVALUATION, STAND_IN
-from experiments.run import building, experiment, memory, overview, plans, testing, titles
+from experiments.run import building, experiment, memory, overview, plans, testing
 from experiments.run.elsewhere import Model, build_config, build_plan
 from experiments.run.plans import Plan
 from experiments.run.preparation import Testable
@@ -89,7 +89,7 @@ def evaluate(
     method, settings = building.build_method(config)
     placement.check("eval_batch_size", config.eval_batch_size)
     plan = build_plan(config, key, model.saved.sizes.image_size)
-    key = titles.called(config, key)
+    [key] = plan.tests  # as it is called
     description = describe(model, config, plan, key)
     place = _place(model.folder, out, key, description)
     if _is_done(place, description, config):

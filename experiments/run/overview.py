@@ -174,7 +174,7 @@ def remarks(plan: Plan, shots: int, trains: bool) -> list[Remark]:
         parts = [train, Part("val", plan.train, plan.train.val), *tests]
         found += lists.listed_twice(parts)
         # Published sets are what they are; hashing them takes long.
-        found += lists.copies([part for part in parts if _is_own(part.dataset)])
+        found += lists.copies([part for part in parts if _is_own(part)])
     for part in tests:
         advice = WHOLE if set(plan.tests) == {"base", "new"} else ""
         found += lists.one_class(part.role, part.dataset.class_names, advice) + _without(part)
@@ -194,7 +194,7 @@ def _remarks_on_captions(train: Part, tests: Sequence[Part], trains: bool) -> li
         found += lists.same_captions(part)
     if trains:
         found += lists.listed_twice([train, *(part for part in tests if part.role == "test")])
-        found += lists.copies([part for part in [train, *tests] if _is_own(part.dataset)])
+        found += lists.copies([part for part in [train, *tests] if _is_own(part)])
     return list(dict.fromkeys(found))
 
 
@@ -205,8 +205,8 @@ def _without(part: Part) -> list[Remark]:
     return lists.summary(f"{part.role}: classes without {part.dataset.kind}", empty)
 
 
-def _is_own(dataset: Dataset) -> bool:
-    return datasets.entry(dataset.name).counts is None
+def _is_own(part: Part) -> bool:
+    return datasets.entry(part.dataset.name).is_own
 
 
 def _prompts(dataset: Dataset) -> list[Remark]:

@@ -5,7 +5,7 @@ import dataclasses
 import functools
 import itertools
 import os
-import pathlib
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -172,16 +172,12 @@ def _divided(load: protocols.Load, parts: Sequence[Dataset]) -> tuple[Dataset, .
 
 
 def _undrawn(load: protocols.Load, train: Dataset) -> tuple[Example, ...]:
-    """Those that `train` does not hold; none of published sets or lists, or if all is rendered."""
+    """Those that `train` does not hold; of people's own data alone, where it is no lists."""
     name = train.name
-    if train.folder is None or datasets.comes_in_parts(name) or not _is_own(name):
+    if datasets.comes_in_parts(name) or not datasets.entry(name).is_own:
         return ()
     drawn = {example.picture for example in train.train}
     return tuple(example for example in load(name).train if example.picture not in drawn)
-
-
-def _is_own(name: str) -> bool:
-    return datasets.entry(name).counts is None
 
 
 def check_views(plan: Plan, views: int) -> None:
@@ -268,22 +264,15 @@ def without(plan: Plan, bad: Sequence[str]) -> Plan:
         plan: of the run, whole.
         bad: what results.json says: "path: reason".
     """
-    paths = tuple(bad)
-
-    def keep(dataset: Dataset, examples: Sequence[Example]) -> tuple[Example, ...]:
-        folder = dataset.folder or pathlib.Path()
-        return tuple(e for e in examples if not _is_among(f"{folder / e.picture}: ", paths))
-
     if not bad:
         return plan
+    # A path, or a reason, may hold ": " itself: whatever stands before one may be the path.
+    paths = {line[: found.start()] for line in bad for found in re.finditer(": ", line)}
+    keep = functools.partial(readers.leave_out, paths=paths)
     train, tests = plan.train, plan.tests.items()
     shots = dataclasses.replace(train, train=keep(train, train.train), val=keep(train, train.val))
     kept = {key: dataclasses.replace(one, test=keep(one, one.test)) for key, one in tests}
     return dataclasses.replace(plan, train=shots, tests=kept)
-
-
-def _is_among(start: str, lines: Sequence[str]) -> bool:
-    return any(line.startswith(start) for line in lines)
 
 
 def _place(dataset: Dataset):

@@ -33,9 +33,7 @@ def reopen(folder: pathlib.Path, backbone: building.Backbone | None = None) -> P
             were.
         DataError: data is missing.
     """
-    results = workdir.read_results(folder)
-    if results is None:
-        raise PromptError(f"{folder} holds no results.json of a finished run; give a run's folder")
+    results = workdir.read_finished(folder)
     config = _config(results["config"])
     config.init_from = ""  # what it left does not depend on where that lies by now
     loaded = preparation.load(config, folder, backbone)
