@@ -16,6 +16,7 @@ REQUIRED = [
     "optax>=0.2.4",
     "orbax-checkpoint>=0.11.10",
     "Pillow>=10.0",
+    "pydantic>=2.10",  # the schemas of files that strangers hand over
     "pyarrow>=18.0",  # 45 MB; every test set leaves its predictions, so none may end without it
     "rich>=13.0",
     "safetensors>=0.5",

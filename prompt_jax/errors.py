@@ -18,6 +18,24 @@ def printable(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
+def escape(text: str) -> str:
+    """Returns text of a user or a file as one line that is safe to print on a terminal.
+
+    Line breaks, escape sequences, marks that change the direction of writing and all else that is
+    not printable become backslash escapes. The two joiners stay, which scripts and emoji need.
+    """
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or c in _JOINERS else _escaped(c) for c in text)
+
+
+_JOINERS = "\N{ZERO WIDTH NON-JOINER}\N{ZERO WIDTH JOINER}"
+
+
+def _escaped(character: str) -> str:
+    return character.encode("unicode_escape", "surrogatepass").decode("ascii")
+
+
 def shorten(text: str, most: int = 60) -> str:
     """A text that a file holds, in quotation marks and cut to what a message has room for."""
     return repr(text) if len(text) <= most else f"{text[:most]!r}… ({len(text):,} characters)"

@@ -1,21 +1,80 @@
-"""Text files that are written whole or not at all, and JSON that is read strictly."""
+"""Files that are written whole or not at all, and files of strangers that are read with bounds."""
 
 import collections
 import hashlib
 import json
+import math
 import os
 import pathlib
-from typing import Any
+import stat
+from typing import Any, TypeVar
+
+import pydantic
+import pydantic_core
+
+from prompt_jax.errors import escape, shorten
+
+MOST_JSON = 64 * 2**20
+"""Bytes of a JSON file, unless its reader allows more; results of 22,000 classes take 10 MB."""
+
+Schema = TypeVar("Schema", bound=pydantic.BaseModel)
 
 
-def read_json(path: pathlib.Path) -> Any:
-    """What a UTF-8 JSON file holds.
+def read_bytes(path: pathlib.Path, most: int) -> bytes:
+    """Returns the content of a regular file of at most `most` bytes.
+
+    Nothing else is opened for reading: a FIFO would block, and a device never ends.
 
     Raises:
         OSError: it cannot be read.
-        ValueError: it is not JSON as `parse_json` wants it.
+        ValueError: it is not a regular file, or larger.
     """
-    return parse_json(path.read_text(encoding="utf-8"))
+    # Without O_NONBLOCK, opening a FIFO waits for its writer.
+    opened = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+    with open(opened, "rb") as file:
+        status = os.fstat(file.fileno())
+        if not stat.S_ISREG(status.st_mode):
+            raise ValueError("it is not a regular file")
+        if status.st_size > most:
+            raise ValueError(f"it has {status.st_size:,} bytes; at most {most:,} are read")
+        content = file.read(most + 1)
+    if len(content) > most:
+        raise ValueError(f"it grew while it was read; at most {most:,} bytes are read")
+    return content
+
+
+def read_json(path: pathlib.Path, most: int = MOST_JSON) -> Any:
+    """Returns what a UTF-8 JSON file holds; see `read_bytes`.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is not JSON as `parse_json` wants it, not a regular file, or too large.
+    """
+    return parse_json(read_bytes(path, most).decode("utf-8"))
+
+
+def check(content: Any, schema: type[Schema]) -> Schema:
+    """Returns the content of a JSON file as its declared schema.
+
+    Raises:
+        ValueError: names each field that is missing, unknown, or not what it can be (at most
+            three), with what it held.
+    """
+    try:
+        return schema.model_validate(content)
+    except pydantic.ValidationError as error:
+        raise ValueError(_explain(error)) from None
+
+
+def _explain(error: pydantic.ValidationError) -> str:
+    found = error.errors(include_url=False, include_context=False)
+    lines = []
+    for each in found[:3]:
+        field = escape(".".join(map(str, each["loc"])))[:80] or "the whole"
+        held = "" if each["type"] == "missing" else f"{shorten(repr(each['input'])[:200])}: "
+        lines.append(f"{field}: {held}{each['msg'].removeprefix('Value error, ')}")
+    more = f"; and {len(found) - 3:,} more" if len(found) > 3 else ""
+    return "; ".join(lines) + more
 
 
 def parse_json(text: str) -> Any:
@@ -38,8 +97,21 @@ def parse_json(text: str) -> Any:
     def refuse(constant: str) -> None:
         raise ValueError(f"{constant} is no number of JSON")
 
+    def finite(number: str) -> float:
+        if not math.isfinite(value := float(number)):
+            raise ValueError(f"{number[:80]} is too large a number")
+        return value
+
     try:
-        content = json.loads(text, object_pairs_hook=unique, parse_constant=refuse)
+        # This parser bounds the depth, where Python's can end the process.
+        pydantic_core.from_json(text, allow_inf_nan=True)
+    except ValueError as error:
+        if "recursion" in str(error):
+            raise ValueError("its brackets are too deep") from None
+    try:
+        content = json.loads(
+            text, object_pairs_hook=unique, parse_float=finite, parse_constant=refuse
+        )
         json.dumps(content, ensure_ascii=False).encode("utf-8")  # halves of characters fail here
     except RecursionError:
         raise ValueError("its brackets are too deep") from None
@@ -47,15 +119,20 @@ def parse_json(text: str) -> Any:
 
 
 def write_text(path: pathlib.Path, text: str) -> None:
-    """Puts a file in place of the one that is there, at once and lastingly.
+    """Replaces a text file atomically and durably; see `write_bytes`."""
+    write_bytes(path, text.encode("utf-8"))
+
+
+def write_bytes(path: pathlib.Path, content: bytes) -> None:
+    """Replaces a file atomically and durably.
 
     Raises:
         OSError: it cannot be written; the one that is there stays.
     """
     unfinished = path.with_name(f"{path.name}.unfinished")
     try:
-        with unfinished.open("w", encoding="utf-8") as file:
-            file.write(text)
+        with unfinished.open("wb") as file:
+            file.write(content)
             file.flush()
             os.fsync(file.fileno())
         unfinished.replace(path)
