@@ -4,8 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from data_pipelines.layouts import class_names
 from data_pipelines.layouts.layout import Layout
+from prompt_jax.class_names import spaced
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Entry:
     counts: tuple[int | None, int | None, int | None] | None = None
     citation: str = ""
     url: str = ""
-    clean: Callable[[str], str | None] = class_names.spaces
+    clean: Callable[[str], str | None] = spaced
     repeated_names: bool = False
     split_sha256: str | None = None
 

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from prompt_jax.class_names import fill
 from prompt_jax.clip import CLIP, Frozen, normalize, tokenizer
 from prompt_jax.clip.text import Cache, one_class_a_row
 from prompt_jax.errors import PromptError
@@ -91,7 +92,7 @@ def tokenize_classes(
         raise PromptError(f'template={template!r} must contain "{{}}" once, for the class name')
     if not names:
         raise PromptError("there are no classes: at least one class name is needed")
-    rows = [tokenizer.encode(template.replace("{}", name.replace("_", " "))) for name in names]
+    rows = [tokenizer.encode(fill(template, name)) for name in names]
     words_before = len(tokenizer.encode(template.split("{}")[0])) if share_words else 0
     shared = _common_prefix(rows, words_before)
     suffixes = [[*row[shared:], tokenizer.EOT] for row in rows]

@@ -11,6 +11,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGES = ("prompt_jax", "data_pipelines", "experiments")
 # What the library and the data package have in common: it imports no JAX.
 SHARED = {
+    "prompt_jax.class_names",
     "prompt_jax.commands",
     "prompt_jax.errors",
     "prompt_jax.inputs",
@@ -26,6 +27,8 @@ LAYERS = (
     "errors",
     "files",
     "inputs",
+    "texts",
+    "class_names",
     "templates",
     "clip",
     "captions",

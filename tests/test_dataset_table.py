@@ -9,6 +9,7 @@ from data_pipelines.datasets import TABLE
 from data_pipelines.errors import DataError
 from data_pipelines.layouts import class_names
 from data_pipelines.layouts.coop import CoopLayout
+from prompt_jax.class_names import spaced
 
 PUBLISHED = [
     *("ImageNet", "Caltech101", "OxfordPets", "StanfordCars", "Flowers102", "Food101"),
@@ -65,7 +66,7 @@ def test_counts_agree_with_the_real_split_files(name, shared, tmp_path):
 @pytest.mark.parametrize(
     ("clean", "raw", "expected"),
     [
-        (class_names.spaces, "polka__dot ", "polka dot"),
+        (spaced, "polka__dot ", "polka dot"),
         (class_names.lower, "Egyptian_Mau", "egyptian mau"),
         (class_names.caltech101, "Faces", "face"),
         (class_names.caltech101, "faces_easy", None),

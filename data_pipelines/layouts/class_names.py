@@ -6,6 +6,8 @@ leaves the class out. Source: the split files of the CoOp benchmark (Zhou et al.
 
 import re
 
+from prompt_jax.class_names import spaced
+
 _EUROSAT = {
     "AnnualCrop": "Annual Crop Land",
     "Forest": "Forest",
@@ -29,39 +31,34 @@ _CALTECH101 = {
 }
 
 
-def spaces(raw: str) -> str:
-    """Underscores become spaces: "polka_dot" to "polka dot"."""
-    return " ".join(raw.replace("_", " ").split())
-
-
 def lower(raw: str) -> str:
     """OxfordPets: "Egyptian_Mau" to "egyptian mau"."""
-    return spaces(raw).lower()
+    return spaced(raw).lower()
 
 
 def eurosat(raw: str) -> str:
     """EuroSAT: "AnnualCrop" to "Annual Crop Land"; other names only lose underscores."""
-    return _EUROSAT.get(raw, spaces(raw))
+    return _EUROSAT.get(raw, spaced(raw))
 
 
 def caltech101(raw: str) -> str | None:
     """Caltech101: "airplanes" to "airplane"; no background, and faces once."""
-    return _CALTECH101.get(raw.lower(), spaces(raw))
+    return _CALTECH101.get(raw.lower(), spaced(raw))
 
 
 def ucf101(raw: str) -> str:
     """UCF101: "ApplyEyeMakeup" to "Apply Eye Makeup"."""
-    return spaces(re.sub(r"(?<=[a-z])(?=[A-Z])", " ", raw))
+    return spaced(re.sub(r"(?<=[a-z])(?=[A-Z])", " ", raw))
 
 
 def sun397(raw: str) -> str:
     """SUN397: "/c/church/outdoor" to "outdoor church" (the first part is a letter)."""
     parts = raw.strip("/").split("/")
     kept = parts[1:] if len(parts) > 1 and len(parts[0]) == 1 else parts
-    return spaces(" ".join(reversed(kept)))
+    return spaced(" ".join(reversed(kept)))
 
 
 def stanford_cars(raw: str) -> str:
     """StanfordCars: "Acura TL Sedan 2012" to "2012 Acura TL Sedan"."""
     *words, last = raw.split() or [""]
-    return " ".join([last, *words]) if re.fullmatch(r"(19|20)\d\d", last) else spaces(raw)
+    return " ".join([last, *words]) if re.fullmatch(r"(19|20)\d\d", last) else spaced(raw)

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from data_pipelines.errors import DataError
 from data_pipelines.examples import Dataset, Example
-from data_pipelines.layouts import class_names
 from data_pipelines.layouts.layout import SPLITS, check_inside, find_home, read_json, sketch
 from data_pipelines.pictures.readers import FolderReader
+from prompt_jax.class_names import spaced
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ def _examples(path: Path, split: str, entries: object) -> tuple[Example, ...]:
         match entry:
             case [str(picture), int(label), str(name)] if not isinstance(label, bool):
                 check_inside(picture, f"{path}: {split}[{position}]")
-                examples.append(Example(picture, label, class_names.spaces(name)))
+                examples.append(Example(picture, label, spaced(name)))
             case _:
                 raise DataError(
                     f"{path}: {split}[{position}] is {_shown(entry)}; "

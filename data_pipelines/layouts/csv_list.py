@@ -7,10 +7,10 @@ from typing import Literal
 from data_pipelines.clips.readers import ClipReader
 from data_pipelines.errors import DataError, shorten, unknown
 from data_pipelines.examples import Dataset, Example
-from data_pipelines.layouts import class_names
 from data_pipelines.layouts.csv_rows import Row, find_csv, read_rows
 from data_pipelines.layouts.layout import MOST_DIGITS, SPLITS, check_path
 from data_pipelines.pictures.readers import FolderReader
+from prompt_jax.class_names import spaced
 
 REQUIRED = ("path", "label", "split")
 
@@ -62,7 +62,7 @@ class CsvLayout:
             label = _number(row["label"], where) if numbered else numbers[row["label"]]
             check_path(row["path"], where)
             text = row["name"] if numbered else row["label"]
-            example = Example(row["path"], label, class_names.spaces(text))
+            example = Example(row["path"], label, spaced(text))
             lists[row["split"]].append(example)
         train, val, test = (tuple(lists[split]) for split in SPLITS)
         read = ClipReader if self.kind == "clips" else FolderReader

@@ -10,9 +10,10 @@ from typing import Literal
 from data_pipelines.clips.readers import ClipReader
 from data_pipelines.errors import DataError, unknown
 from data_pipelines.examples import Dataset, Example
-from data_pipelines.layouts import automatic, class_names, clip_files
+from data_pipelines.layouts import automatic, clip_files
 from data_pipelines.layouts.layout import SPLITS, expand
 from data_pipelines.pictures.readers import FolderReader
+from prompt_jax.class_names import spaced
 from prompt_jax.inputs.pictures import files
 
 _SHOWN = 3
@@ -69,7 +70,7 @@ class FolderLayout:
                 )
         train, val, test = (
             tuple(
-                Example(picture, label, class_names.spaces(folder))
+                Example(picture, label, spaced(folder))
                 for label, folder in enumerate(names)
                 for picture in listed.get(split, {}).get(folder, ())
             )

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from data_pipelines.errors import DataError
 from data_pipelines.examples import Dataset, Example
-from data_pipelines.layouts import class_names
 from data_pipelines.layouts.layout import find_home, read_lines, sketch
 from data_pipelines.pictures.readers import FolderReader
+from prompt_jax.class_names import spaced
 from prompt_jax.inputs.pictures.files import pictures_below, subfolders
 
 CLASS_NAMES = "classnames.txt"
@@ -124,7 +124,7 @@ def read_class_names(path: Path) -> dict[str, str]:
         if match is None or match[1] in names:
             problem = "repeats an id" if match else 'must be like "n01440764 tench"'
             raise DataError(f"{path}, line {number}: {line[:60]!r} {problem}")
-        names[match[1]] = class_names.spaces(match[2])
+        names[match[1]] = spaced(match[2])
     if not names:
         raise DataError(f'{path}: no class names; must hold lines like "n01440764 tench"')
     return names

@@ -10,10 +10,10 @@ from typing import NamedTuple
 from data_pipelines.clips.readers import ClipReader
 from data_pipelines.errors import DataError, shorten, unknown
 from data_pipelines.examples import Dataset, Example
-from data_pipelines.layouts import class_names
 from data_pipelines.layouts.clip_files import choose_files, clip_id, find_clips
 from data_pipelines.layouts.csv_rows import read_rows
 from data_pipelines.layouts.layout import MOST_DIGITS, check_inside, expand, read_lines, sketch
+from prompt_jax.class_names import spaced
 
 REPOSITORY = "ViFi-CLIP"
 
@@ -226,7 +226,7 @@ def read_names(path: Path) -> list[str]:
                 f"{path}, line {line}: the id is {shorten(row['id'])}; it must be a whole number "
                 "from 0, and each number stands there once"
             )
-        names[label] = class_names.spaces(row["name"])
+        names[label] = spaced(row["name"])
     gaps = [label for label in range(len(names)) if label not in names]
     if gaps:
         raise DataError(f"{path}: names {len(names)} classes, but none of the id {gaps[0]}; add it")

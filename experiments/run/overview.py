@@ -13,6 +13,7 @@ from data_pipelines.errors import DataError, printable
 from data_pipelines.examples import Dataset, Example
 from data_pipelines.lists import Part, Remark
 from experiments.run.plans import Plan
+from prompt_jax.class_names import fill
 from prompt_jax.clip import tokenizer
 
 _LISTED = 20  # classes that are listed with their counts; of more, the first few
@@ -213,7 +214,7 @@ def _prompts(dataset: Dataset) -> list[Remark]:
     """Remarks on classes that CLIP's tokenizer, which folds case, spaces and more, makes equal."""
 
     def prompt(name: str) -> Hashable:
-        return tuple(tokenizer.encode(dataset.template.replace("{}", name.replace("_", " "))))
+        return tuple(tokenizer.encode(fill(dataset.template, name)))
 
     names, nothing = dataset.class_names, prompt("")
     blank = [repr(name) for name in names if prompt(name) == nothing]

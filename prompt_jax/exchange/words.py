@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from prompt_jax.class_names import fill
 from prompt_jax.clip import tokenizer
 from prompt_jax.errors import PromptError, shorten
 
@@ -31,7 +32,7 @@ def tokens_behind(names: Sequence[str], context: int, words: str, slots: int) ->
     fixed = tokenizer.encode(words)[context:]
     rows = np.zeros((len(names), max(slots - 1 - context, 0)), np.int32)
     for row, name in zip(rows, names, strict=True):
-        own = tokenizer.encode(name.replace("_", " ") + ".")
+        own = tokenizer.encode(fill("{}.", name))
         tokens = [*fixed, *own, tokenizer.EOT]
         if len(tokens) > len(row):
             raise PromptError(

@@ -14,6 +14,7 @@ import safetensors.numpy
 
 from prompt_jax import loading, methods
 from prompt_jax import saved as trained
+from prompt_jax.class_names import fill
 from prompt_jax.clip import Frozen, layouts, tokenizer
 from prompt_jax.clip.loading import save_hugging_face
 from prompt_jax.errors import PromptError
@@ -186,7 +187,7 @@ def templates_of(model: Saved) -> tuple[str, ...]:
 
 def tokenize(template: str, names: Sequence[str]) -> list[list[int]]:
     """Token ids of the template filled with each name, from SOS to EOT."""
-    texts = (template.replace("{}", name.replace("_", " ")) for name in names)
+    texts = (fill(template, name) for name in names)
     return [[tokenizer.SOS, *tokenizer.encode(text), tokenizer.EOT] for text in texts]
 
 

@@ -5,6 +5,7 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
+from prompt_jax.class_names import spaced
 from prompt_jax.clip import normalize, tokenizer
 from prompt_jax.errors import PromptError, unknown
 from prompt_jax.methods.method import Method, Output, cosine_logits
@@ -53,7 +54,7 @@ def init(rng, task):
 def constants(task, class_names, template):
     """How many tokens each class name has, int32[K], the full stop not counted."""
     del template
-    lengths = [len(tokenizer.encode(name.replace("_", " "))) for name in class_names]
+    lengths = [len(tokenizer.encode(spaced(name))) for name in class_names]
     return jnp.minimum(jnp.asarray(lengths, jnp.int32), task.names.eot)
 
 

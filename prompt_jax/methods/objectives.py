@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import optax
 
 from prompt_jax.captions import tokenize_captions
+from prompt_jax.class_names import fill
 from prompt_jax.errors import PromptError
 from prompt_jax.methods.encoders import Encoders, encode_captions
 from prompt_jax.methods.method import Method, Output, describe_classes
@@ -69,7 +70,7 @@ def recognize(encoders: Encoders) -> Method:
     def constants(task, class_names, template):
         """The classes' token ids, and frozen text features where a loss compares with them."""
         own = encoders.template(task.settings, template)
-        texts = [own.replace("{}", name.replace("_", " ")) for name in class_names]
+        texts = [fill(own, name) for name in class_names]
         prompts = encoders.text_prompts(task.settings)
         captions = tokenize_captions(texts, prompts, task.clip.config.context_length)
         if captions.cut:
