@@ -1,18 +1,25 @@
 """Files that are written whole or not at all, and files of strangers that are read with bounds."""
 
 import collections
+import contextlib
+import errno
 import hashlib
 import json
 import math
 import os
 import pathlib
+import shutil
 import stat
+from collections.abc import Iterator, Mapping
 from typing import Any, TypeVar
 
 import pydantic
 import pydantic_core
 
 from prompt_jax.errors import escape, shorten
+
+UNFINISHED = ".unfinished"
+"""End of the name of what is being written."""
 
 MOST_JSON = 64 * 2**20
 """Bytes of a JSON file, unless its reader allows more; results of 22,000 classes take 10 MB."""
@@ -124,23 +131,74 @@ def write_text(path: pathlib.Path, text: str) -> None:
 
 
 def write_bytes(path: pathlib.Path, content: bytes) -> None:
-    """Replaces a file atomically and durably.
+    """Replaces a file atomically and durably; see `write_files`."""
+    write_files({path: content})
+
+
+def write_files(contents: Mapping[pathlib.Path, bytes]) -> None:
+    """Replaces files of one directory: all are written and read back before the first is replaced.
 
     Raises:
-        OSError: it cannot be written; the one that is there stays.
+        OSError: one cannot be written; those that are there stay, and nothing else is left.
     """
-    unfinished = path.with_name(f"{path.name}.unfinished")
+    asides = {path: path.with_name(f"{path.name}{UNFINISHED}") for path in contents}
+    path = pathlib.Path()
     try:
-        with unfinished.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        unfinished.replace(path)
-    except OSError as error:
-        unfinished.unlink(missing_ok=True)  # on a full disk it takes the room that is missing
-        # A write to an open file does not say which one failed.
-        raise OSError(error.errno, error.strerror, str(path)) from error
-    sync_folder(path.parent)
+        for path, content in contents.items():
+            _write_new(asides[path], content)
+        for path, aside in asides.items():
+            aside.replace(path)
+    except BaseException as error:
+        for aside in asides.values():  # on a full disk they take the room that is missing
+            with contextlib.suppress(OSError):
+                aside.unlink()
+        if isinstance(error, OSError):
+            # A write to an open file does not say which one failed.
+            raise OSError(error.errno, error.strerror, str(path)) from error
+        raise
+    for folder in {path.parent for path in contents}:
+        sync_folder(folder)
+
+
+def _write_new(path: pathlib.Path, content: bytes) -> None:
+    path.unlink(missing_ok=True)  # what a kill left; and a link or a FIFO is not written through
+    opened = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+    with open(opened, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    if read_bytes(path, len(content)) != content:
+        raise OSError(errno.EIO, "what was written is not what is read back")
+
+
+@contextlib.contextmanager
+def filling(folder: pathlib.Path) -> Iterator[pathlib.Path]:
+    """Yields a directory to put files into, which appear in `folder` when the block ends.
+
+    Where the block raises, or is killed, none of them does. What a kill left is removed.
+
+    Args:
+        folder: new, or there and without files of these names.
+    """
+    folder = folder.absolute()
+    is_new = not folder.exists()
+    aside = folder.with_name(f".{folder.name}{UNFINISHED}") if is_new else folder / UNFINISHED
+    aside.parent.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(aside, ignore_errors=True)
+    aside.mkdir()
+    try:
+        yield aside
+        if is_new:
+            aside.rename(folder)
+        else:
+            # Not the directory itself: it may be the current one, or where a disk is mounted.
+            for path in sorted(aside.iterdir(), reverse=True):
+                path.rename(folder / path.name)
+            aside.rmdir()
+    except BaseException:
+        shutil.rmtree(aside, ignore_errors=True)
+        raise
+    sync_folder(folder.parent if is_new else folder)
 
 
 def sync_folder(folder: pathlib.Path) -> None:

@@ -40,6 +40,55 @@ def test_a_disk_that_is_full_leaves_the_old_file_and_names_it(tmp_path):
     assert path.read_text() == "old"
 
 
+def test_several_files_are_replaced_together_or_not_at_all(tmp_path, monkeypatch):
+    names = ("a", "b", "c")
+    for name in names:
+        (tmp_path / name).write_text("old")
+    wrote = files._write_new
+    for error in (OSError(28, "No space left on device"), KeyboardInterrupt()):
+
+        def fail(path, content, error=error):
+            if path.name.startswith("b"):
+                raise error
+            wrote(path, content)
+
+        monkeypatch.setattr(files, "_write_new", fail)
+        with pytest.raises(type(error)):
+            files.write_files({tmp_path / name: b"new" for name in names})
+        assert {path.name: path.read_text() for path in tmp_path.iterdir()} == dict.fromkeys(
+            names, "old"
+        )
+
+
+def test_nothing_is_written_through_what_lies_in_the_way(tmp_path):
+    (tmp_path / "other").write_text("mine")
+    (tmp_path / "a.unfinished").symlink_to(tmp_path / "other")
+    os.mkfifo(tmp_path / "b.unfinished")
+    files.write_files({tmp_path / "a": b"new", tmp_path / "b": b"new"})
+    assert (tmp_path / "other").read_text() == "mine"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b", "other"]
+    assert not (tmp_path / "a").is_symlink()
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_directory_is_filled_or_left_as_it_was(tmp_path, there):
+    folder = tmp_path / "deep" / "model"
+    if there:
+        folder.mkdir(parents=True)
+    for _ in range(2):  # a kill leaves what the second try removes
+        with pytest.raises(KeyboardInterrupt), files.filling(folder) as aside:
+            (aside / "b").write_text("2")
+            raise KeyboardInterrupt
+        assert folder.exists() == there and not (there and any(folder.iterdir()))
+        left = (folder / ".unfinished") if there else (folder.parent / ".model.unfinished")
+        left.mkdir()
+        (left / "b").write_text("left")
+    with files.filling(folder) as aside:
+        (aside / "a").write_text("1")
+    assert [path.name for path in folder.iterdir()] == ["a"]
+    assert [path.name for path in folder.parent.iterdir()] == ["model"]
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
