@@ -40,7 +40,7 @@ from data_pipelines import scenes
 from experiments.calibration import calibrate, to_float, zero_shot_accuracy
 from experiments.captioned import IMAGE_SIZE, Settings, batches, same_said
 from prompt_jax.checkpoint import Checkpoints
-from prompt_jax.clip import CLIP, CLIPConfig, Frozen, loading, normalize
+from prompt_jax.clip import CLIP, CLIPConfig, Frozen, normalize, saving
 from prompt_jax.errors import PromptError
 from prompt_jax.train import all_finite
 
@@ -195,7 +195,7 @@ def main(argv: Sequence[str]) -> None:
 def export(params: Frozen, folder: str | os.PathLike) -> None:
     """Writes the trained weights, float16, as transformers reads them; replaces earlier ones."""
     arrays = jax.tree.map(np.asarray, params)
-    loading.save_hugging_face(CONFIG, arrays, pathlib.Path(folder), "float16", overwrite=True)
+    saving.save_hugging_face(CONFIG, arrays, pathlib.Path(folder), "float16", overwrite=True)
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:

@@ -14,7 +14,7 @@ from torch import nn
 
 from experiments.benchmark import jax_side
 from experiments.benchmark.torch_clip import TorchCLIP, normalize
-from prompt_jax.clip import CLIP, CLIPConfig, loading, tokenizer
+from prompt_jax.clip import CLIP, CLIPConfig, loading, saving, tokenizer
 from prompt_jax.exchange.layouts import LAYOUTS
 from prompt_jax.exchange.reading import Wanted
 
@@ -185,7 +185,7 @@ def frozen_parameters():
 
 def save_clip(folder):
     """Writes it in float16, as OpenAI's are."""
-    loading.save_hugging_face(SIZES, frozen_parameters(), folder, "float16")
+    saving.save_hugging_face(SIZES, frozen_parameters(), folder, "float16")
     return folder
 
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from reference import largest_difference
 
-from prompt_jax.clip import loading
+from prompt_jax.clip import saving
 from prompt_jax.export import writing
 
 ROWS = {
@@ -45,7 +45,7 @@ def exports(tmp_path_factory):
     folder = tmp_path_factory.mktemp("exports")
     pictures = exported.save_pictures(folder / "pictures", 100)
     images = exported.read_pictures(pictures)
-    loading.save_hugging_face(exported.CLIP.config, exported.FROZEN, folder / "clip")
+    saving.save_hugging_face(exported.CLIP.config, exported.FROZEN, folder / "clip")
     models = {row: exported.train(name, **settings) for row, (name, settings) in ROWS.items()}
     for row, model in models.items():
         (folder / "all" / row).mkdir(parents=True)

@@ -8,7 +8,7 @@ from exported_clips import FRAMES, TEXTS, inputs_of
 from reference import largest_difference
 
 from prompt_jax import methods
-from prompt_jax.clip import loading
+from prompt_jax.clip import saving
 from prompt_jax.export import writing
 
 CLIPS = 30
@@ -88,7 +88,7 @@ def exports(tmp_path_factory):
     """The models, the folder of clips and that of the exports, run."""
     folder = tmp_path_factory.mktemp("exports")
     clips = exported_clips.save_clips(folder / "clips", CLIPS)
-    loading.save_hugging_face(exported.CLIP.config, exported.FROZEN, folder / "clip")
+    saving.save_hugging_face(exported.CLIP.config, exported.FROZEN, folder / "clip")
     models = {row: exported_clips.train(name, **given) for row, (name, given) in ROWS.items()}
     for row, (name, given) in CAPTIONED.items():
         models[row] = exported_clips.train(name, "captions", **given)

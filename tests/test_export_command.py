@@ -9,7 +9,7 @@ import tiny
 from reference import largest_difference
 
 from prompt_jax import command_line, saved
-from prompt_jax.clip import loading
+from prompt_jax.clip import saving
 from prompt_jax.export import __main__ as command
 from prompt_jax.export import to_onnx, writing
 
@@ -27,7 +27,7 @@ assert "prompt_jax" not in sys.modules
 def run(tmp_path_factory):
     """A trained ProMPT, and its backbone beside it."""
     folder = tmp_path_factory.mktemp("run")
-    loading.save_hugging_face(exported.CLIP.config, exported.FROZEN, folder / "clip")
+    saving.save_hugging_face(exported.CLIP.config, exported.FROZEN, folder / "clip")
     saved.write(folder, exported.train("pro_mpt", vision_prompts=3, vision_depth=2))
     return folder
 

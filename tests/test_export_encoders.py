@@ -14,7 +14,7 @@ from exported_clips import FRAMES, TEXTS
 from reference import largest_difference
 
 from prompt_jax import command_line, saved
-from prompt_jax.clip import loading, tokenizer
+from prompt_jax.clip import saving, tokenizer
 from prompt_jax.export import __main__ as command
 from prompt_jax.export import source, to_onnx, to_stablehlo, writing
 
@@ -96,7 +96,7 @@ def test_other_programs_say_what_the_model_says(tmp_path, name, settings):
 
 
 def test_the_command_says_how_clips_are_given(tmp_path, capsys):
-    loading.save_hugging_face(exported.CLIP.config, exported.FROZEN, tmp_path / "clip")
+    saving.save_hugging_face(exported.CLIP.config, exported.FROZEN, tmp_path / "clip")
     words = ["--output", str(tmp_path / "export"), "--backbone", str(tmp_path / "clip")]
     saved.write(tmp_path, exported_clips.train("vop", "captions", depth=1))
     assert command_line.explain(command.start, [str(tmp_path), *words, "--onnx"]) == 2

@@ -10,9 +10,10 @@ import safetensors
 import tiny
 from safetensors.numpy import load_file, save_file
 
-from prompt_jax.clip import loading
+from prompt_jax.clip import saving
 from prompt_jax.clip.layouts import from_tree, openai_layout
-from prompt_jax.clip.loading import load, save_hugging_face
+from prompt_jax.clip.loading import load
+from prompt_jax.clip.saving import save_hugging_face
 from prompt_jax.clip.state_dicts import read_json, read_state
 from prompt_jax.errors import PromptError
 
@@ -227,7 +228,7 @@ def test_a_save_that_fails_leaves_what_was_there(there, folder, tmp_path, monkey
         path.write_bytes(b"half")
         raise safetensors.SafetensorError("I/O error: No space left on device (os error 28)")
 
-    monkeypatch.setattr(loading, "save_file", full)
+    monkeypatch.setattr(saving, "save_file", full)
     with pytest.raises(PromptError, match=r"cannot be written: .*No space left on device"):
         save_hugging_face(tiny.CONFIG, tiny.frozen_parameters(), target, overwrite=True)
     assert {p.name: p.read_bytes() for p in target.iterdir()} == (before if there else {})

@@ -22,7 +22,7 @@ from PIL import Image
 
 from experiments import command_line, main
 from experiments.configs import default
-from prompt_jax.clip import CLIP, CLIPConfig, Frozen, loading
+from prompt_jax.clip import CLIP, CLIPConfig, Frozen, saving
 
 REPOSITORY = Path(__file__).parent.parent
 CONFIG = CLIPConfig(
@@ -60,7 +60,7 @@ def save_clip(folder: Path, changed: str = "") -> Path:
     if changed:
         flat[changed] = flat[changed] + 1
     frozen = flax.traverse_util.unflatten_dict(flat, sep="/")
-    loading.save_hugging_face(CONFIG, frozen, folder, "float16", overwrite=True)
+    saving.save_hugging_face(CONFIG, frozen, folder, "float16", overwrite=True)
     return folder
 
 

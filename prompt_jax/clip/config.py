@@ -5,6 +5,8 @@ import dataclasses
 from prompt_jax.errors import PromptError
 
 ACTIVATIONS = ("quick_gelu", "gelu")
+VOCABULARY = 49408
+"""Tokens of CLIP's vocabulary, SOS and EOT the last two of them."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,7 +28,7 @@ class CLIPConfig:
     text_heads: int
     text_mlp: int
     embed_dim: int
-    vocab_size: int = 49408
+    vocab_size: int = VOCABULARY
     context_length: int = 77
     activation: str = "quick_gelu"
 
@@ -48,6 +50,15 @@ class CLIPConfig:
     def patches(self) -> int:
         """Number of image patches, the class token not counted."""
         return (self.image_size // self.patch_size) ** 2
+
+    @property
+    def eot(self) -> int:
+        """Token id of EOT; SOS stands before it.
+
+        Tokens that were added to CLIP's vocabulary come behind. A smaller vocabulary, as random
+        CLIPs in memory have, ends with EOT.
+        """
+        return min(self.vocab_size, VOCABULARY) - 1
 
 
 def _openai(image_size, patch_size, image_width, image_layers, text_width, embed_dim):

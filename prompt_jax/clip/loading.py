@@ -1,16 +1,12 @@
-"""Loading CLIP checkpoints, strict in both directions, and saving them for transformers."""
+"""Loading CLIP checkpoints, strict in both directions."""
 
-import contextlib
 import hashlib
-import json
 import re
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
-from safetensors import SafetensorError
-from safetensors.numpy import save_file
 
 from prompt_jax.clip.checkpoint_config import hugging_face_config, openai_config, shown
 from prompt_jax.clip.config import VARIANTS, CLIPConfig
@@ -21,7 +17,7 @@ from prompt_jax.clip.hub import (
     OPEN_CLIP_WEIGHTS,
     download,
 )
-from prompt_jax.clip.layouts import State, from_tree, hugging_face_layout, openai_layout, to_tree
+from prompt_jax.clip.layouts import State, hugging_face_layout, openai_layout, to_tree
 from prompt_jax.clip.state_dicts import SUFFIXES, read_json, read_state
 from prompt_jax.errors import PromptError, unknown
 
@@ -87,54 +83,6 @@ def fingerprint(config: CLIPConfig, frozen: dict[str, Any]) -> str:
         digest.update(jax.tree_util.keystr(path).encode())
         digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()[:16]
-
-
-def save_hugging_face(
-    config: CLIPConfig,
-    frozen: dict[str, Any],
-    folder: str | Path,
-    dtype: str = "float32",
-    overwrite: bool = False,
-) -> None:
-    """Write config.json and model.safetensors for transformers' `CLIPModel.from_pretrained`.
-
-    Both files appear whole or not at all; what they replace stays until they are.
-
-    Args:
-        config: sizes.
-        frozen: parameter tree as `load` returns it.
-        folder: where to; made if absent.
-        dtype: "float32" or "float16".
-        overwrite: replace files of these names.
-
-    Raises:
-        PromptError: a file exists, the type is another, the parameters do not fit `config` or the
-            type, or the folder cannot be written.
-    """
-    if dtype not in ("float32", "float16"):
-        raise PromptError(f"dtype={dtype!r} is not one of 'float32', 'float16'")
-    folder = Path(folder)
-    files = {name: folder / name for name in ("config.json", "model.safetensors")}
-    present = [path.name for path in files.values() if path.exists()]
-    if present and not overwrite:
-        raise PromptError(f"{folder} already holds {', '.join(present)}; pass overwrite=True")
-    layout = hugging_face_layout(config.image_layers, config.text_layers)
-    with np.errstate(over="ignore"):
-        state = {name: a.astype(dtype) for name, a in from_tree(layout, frozen).items()}
-    to_tree(layout, config, state)
-    content = json.dumps(_hugging_face_content(config, dtype), indent=2) + "\n"
-    partial = {name: folder / f"{name}.partial" for name in files}
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        save_file(state, partial["model.safetensors"], metadata={"format": "pt"})
-        partial["config.json"].write_text(content, encoding="utf-8")
-        for name, path in partial.items():
-            path.replace(files[name])
-    except (OSError, SafetensorError) as error:
-        for path in partial.values():
-            with contextlib.suppress(OSError):
-                path.unlink()
-        raise PromptError(f"{folder} cannot be written: {error}") from None
 
 
 def _locate(source: str | Path) -> Path:
@@ -226,37 +174,3 @@ def _openai_config(state: State, prefix: str, folder: Path, activation: str | No
             said = shown(scalar.item()) if scalar.size == 1 else f"{scalar.size} numbers"
             raise PromptError(f"{name} is {said}, but the weights' shapes say {size}")
     return config
-
-
-def _hugging_face_content(config: CLIPConfig, dtype: str) -> dict[str, Any]:
-    shared = {"hidden_act": config.activation, "projection_dim": config.embed_dim}
-    shared |= {"layer_norm_eps": 1e-5}
-    return {
-        "architectures": ["CLIPModel"],
-        "model_type": "clip",
-        "projection_dim": config.embed_dim,
-        "torch_dtype": dtype,
-        "text_config": {
-            "model_type": "clip_text_model",
-            "hidden_size": config.text_width,
-            "intermediate_size": config.text_mlp,
-            "num_hidden_layers": config.text_layers,
-            "num_attention_heads": config.text_heads,
-            "max_position_embeddings": config.context_length,
-            "vocab_size": config.vocab_size,
-            "bos_token_id": config.vocab_size - 2,
-            "eos_token_id": config.vocab_size - 1,
-            **shared,
-        },
-        "vision_config": {
-            "model_type": "clip_vision_model",
-            "hidden_size": config.image_width,
-            "intermediate_size": config.image_mlp,
-            "num_hidden_layers": config.image_layers,
-            "num_attention_heads": config.image_heads,
-            "image_size": config.image_size,
-            "patch_size": config.patch_size,
-            "num_channels": 3,
-            **shared,
-        },
-    }

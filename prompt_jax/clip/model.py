@@ -239,7 +239,7 @@ class CLIP:
 
     def encode_text(self, frozen: Frozen, tokens: jax.Array) -> jax.Array:
         """Text features float[N, d], not normalised, of token ids int[N, S] with SOS and EOT."""
-        eot = jnp.argmax(tokens == self.config.vocab_size - 1, axis=-1)
+        eot = jnp.argmax(tokens == self.config.eot, axis=-1)
         cache = self.prefill(frozen, self.embed_text(frozen, tokens[0, :1]))
         own = self.embed_text(frozen, tokens[:, 1:])
         return self.extend(frozen, cache, own, one_class_a_row(own), eot[:, None] - 1)[:, 0]

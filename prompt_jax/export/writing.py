@@ -16,7 +16,7 @@ from prompt_jax import loading, methods
 from prompt_jax import saved as trained
 from prompt_jax.class_names import fill
 from prompt_jax.clip import Frozen, layouts, tokenizer
-from prompt_jax.clip.loading import save_hugging_face
+from prompt_jax.clip.saving import save_hugging_face
 from prompt_jax.errors import PromptError
 from prompt_jax.export import source
 from prompt_jax.files import read_json, write_text

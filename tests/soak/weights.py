@@ -15,7 +15,7 @@ import flax.traverse_util
 import numpy as np
 from safetensors.numpy import save as save_safetensors
 
-from prompt_jax.clip import CLIPConfig, loading
+from prompt_jax.clip import CLIPConfig, loading, saving
 from prompt_jax.clip.layouts import State, from_tree, openai_layout, parameter_shapes
 
 from .files import Files, collect
@@ -75,7 +75,7 @@ def _frozen() -> dict:
 def hugging_face() -> Files:
     """A tiny CLIP as transformers writes it; not one to train with."""
     with tempfile.TemporaryDirectory() as folder:
-        loading.save_hugging_face(CONFIG, _frozen(), folder, "float16")
+        saving.save_hugging_face(CONFIG, _frozen(), folder, "float16")
         return collect(Path(folder))
 
 
