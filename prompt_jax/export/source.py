@@ -1,9 +1,14 @@
-"""One readable file of PyTorch, put together from the parts that a method needs."""
+"""One readable file of PyTorch, put together from the parts that a method needs.
+
+All of its text is this package's own: nothing that a model's file says is an argument here, so no
+model can put code into the file. What a model says lies beside it, in config.json, read as data.
+"""
 
 import ast
 import pathlib
 import sys
 from collections.abc import Iterable, Iterator
+from typing import Literal
 
 PARTS = pathlib.Path(__file__).parent / "torch_parts"
 _PACKAGE = "prompt_jax.export.torch_parts."
@@ -20,22 +25,62 @@ load = {name}OfClips.load
 '''
 
 
-def assemble(part: str, docstring: str, on_clips: bool = False, main: bool = True) -> str:
-    """The source of a module that imports nothing of prompt_jax.
+Sees = Literal["pictures", "clips", "captions"]
+"""What a model tells apart: pictures, clips, or clips by captions alone, without classes."""
+
+_LOADING = """\
+    model = load(FOLDER, clip)  # clip: transformers' CLIPModel, a state dict, a file or a folder"""
+_USES: dict[Sees, str] = {
+    "pictures": f"""A CLIP tuned to tell classes of pictures apart; config.json says which, and how.
+
+{_LOADING}
+    model.predict(["picture.jpg"])  # [[(class, probability), …]]
+    logits = model(images)  # float[B, K] of normalised pictures float[B, 3, S, S]
+
+    python model.py --clip CLIP picture.jpg""",
+    "clips": f"""A CLIP tuned to tell classes of clips apart; config.json says which, and how.
+
+{_LOADING}
+    model.predict(["FRAMES"])  # [[(class, probability), …]] of folders of frames
+    logits = model(clips)  # float[B, K] of normalised clips float[B, F, 3, S, S]
+
+    python model.py --clip CLIP FRAMES""",
+    "captions": f"""A CLIP tuned to find clips by texts, and texts by clips; config.json says how.
+
+{_LOADING}
+    clips = torch.stack([model.preprocess("FRAMES")])  # float[B, F, 3, S, S]
+    model.similarities(clips, texts, tokenizer)  # float[N, B], a row for each text""",
+}
+_WRITTEN_BY = "Written by prompt_jax; change it as you like."
+
+
+def methods() -> set[str]:
+    """Returns the names of the parts that are a method's: they end by naming `load`."""
+    names = {path.stem for path in PARTS.glob("[!_]*.py")}
+    return {name for name in names if _source(name).splitlines()[-1].startswith("load = ")}
+
+
+def assemble(part: str, sees: Sees = "pictures", on_clips: bool = False) -> str:
+    """Returns the source of a module that imports nothing of prompt_jax.
 
     Args:
-        part: the method's; those that it imports come before it, each once.
-        docstring: the module's.
+        part: one of `methods`; those that it imports come before it, each once.
+        sees: what the model tells apart. With classes the file is a program, too.
         on_clips: whether it is a method of pictures that gets clips.
-        main: whether the file is a program that says what pictures or clips show.
+
+    Raises:
+        ValueError: there is no such part.
     """
+    if part not in methods():
+        raise ValueError(f"{part!r} is no part of a method")
     seen: set[str] = set()
     needed = list(_order(part, seen))
     needed += _order(_AVERAGE, seen) if on_clips else ()
     bodies = [_heading(name) + _body(name) for name in needed]
     bodies += [_MIXED.format(name=_loaded(part))] if on_clips else []
-    bodies += [_MAIN] if main else []
-    return "\n\n".join([f'"""{docstring}"""\n\n{_imports(needed)}', *bodies])
+    bodies += [_MAIN] if sees != "captions" else []
+    docstring = f'"""{_USES[sees]}\n\n{_WRITTEN_BY}\n"""'
+    return "\n\n".join([f"{docstring}\n\n{_imports(needed)}", *bodies])
 
 
 def _loaded(part: str) -> str:

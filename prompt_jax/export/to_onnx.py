@@ -3,6 +3,7 @@
 import importlib.util
 import logging
 import pathlib
+import types
 import warnings
 from typing import Any
 
@@ -80,10 +81,9 @@ def load(folder: pathlib.Path, model: Saved, frozen: Frozen) -> Any:
     """The PyTorch model that was written, on its backbone."""
     import torch
 
-    spec = importlib.util.spec_from_file_location("exported_model", folder / writing.CODE)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    # Not the file, which others may write to: the same text, and no byte of it from a model.
+    module = types.ModuleType("exported_model")
+    exec(compile(writing.code_of(model), writing.CODE, "exec"), vars(module))
     layout = layouts.openai_layout(model.sizes.image_layers, model.sizes.text_layers)
     state = layouts.from_tree(layout, frozen)
     return module.load(folder, {name: torch.tensor(array) for name, array in state.items()})

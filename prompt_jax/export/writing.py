@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import pathlib
+import re
 import shutil
 from collections.abc import Sequence
 from typing import Any
@@ -17,7 +18,7 @@ from prompt_jax import saved as trained
 from prompt_jax.class_names import fill
 from prompt_jax.clip import Frozen, layouts, tokenizer
 from prompt_jax.clip.saving import save_hugging_face
-from prompt_jax.errors import PromptError
+from prompt_jax.errors import PromptError, shorten
 from prompt_jax.export import source
 from prompt_jax.files import read_json, write_text
 from prompt_jax.methods import zero_shot
@@ -29,6 +30,7 @@ CONFIG, PROMPTS, CODE, CLIP_FOLDER = "config.json", "prompts.safetensors", "mode
 ONNX, STABLEHLO = "model.onnx", "model.stablehlo"
 _FILES = (CONFIG, PROMPTS, CODE, ONNX, f"{ONNX}.data", STABLEHLO)
 _FOLDERS = (CLIP_FOLDER, "__pycache__")
+_NAME = re.compile("[A-Za-z0-9_]+")
 _NAMES = "{}."  # what stands behind a learned context
 # The PyTorch of methods that do what another one does, once they are trained.
 _SAME = {
@@ -69,12 +71,25 @@ def find_part(model: Saved) -> str:
     part = _SAME.get(model.method, model.method)
     if is_of_texts(model) and model.method == "zero_shot":
         part = "frozen"
-    if not (source.PARTS / f"{part}.py").is_file():
+    if part not in source.methods():
         raise PromptError(
-            f"method {model.method!r} of {model.kind} has no PyTorch form; write one as "
-            f"{source.PARTS / part}.py"
+            f"method {model.method!r} of {model.kind} has no PyTorch form; write one in "
+            f"{source.PARTS}"
         )
     return part
+
+
+def check_arrays(model: Saved) -> None:
+    """Raises a PromptError if an array has a name that none of ours has.
+
+    PyTorch's exporters put names of arrays into Python code that they generate, and run that.
+    """
+    for path in flax.traverse_util.flatten_dict(model.prompts):
+        if not all(_NAME.fullmatch(part) for part in path):
+            raise PromptError(
+                f"{trained.PROMPTS}: {shorten('.'.join(path))} is no name of an array; names have "
+                "letters of ASCII, digits, underscores, and full stops between them"
+            )
 
 
 def is_of_texts(model: Saved) -> bool:
@@ -128,18 +143,25 @@ def write(folder: pathlib.Path, model: Saved, frozen: Frozen, with_backbone: boo
 
     Raises:
         OSError: they cannot be written.
+        PromptError: an array has a name that none of ours has.
     """
+    check_arrays(model)
     config = json.dumps(describe(model, frozen), ensure_ascii=False)
     write_text(folder / CONFIG, config + "\n")
     arrays = flax.traverse_util.flatten_dict(model.prompts, sep=".")
     arrays = {name: np.asarray(array, order="C") for name, array in arrays.items()}
     (folder / PROMPTS).write_bytes(safetensors.numpy.save(arrays))
-    on_clips = model.kind == "clips" and not is_of_texts(model)
-    main = bool(model.class_names)
-    code = source.assemble(find_part(model), _docstring(model), on_clips, main)
-    write_text(folder / CODE, code)
+    write_text(folder / CODE, code_of(model))
     if with_backbone:
         save_hugging_face(model.sizes, frozen, folder / CLIP_FOLDER)
+
+
+def code_of(model: Saved) -> str:
+    """Returns the source of model.py: text of this package alone, chosen by method and kind."""
+    sees: source.Sees = "captions"
+    if model.class_names:
+        sees = "clips" if model.kind == "clips" else "pictures"
+    return source.assemble(find_part(model), sees, model.kind == "clips" and not is_of_texts(model))
 
 
 def describe(model: Saved, frozen: Frozen) -> dict[str, Any]:
@@ -189,34 +211,3 @@ def tokenize(template: str, names: Sequence[str]) -> list[list[int]]:
     """Token ids of the template filled with each name, from SOS to EOT."""
     texts = (fill(template, name) for name in names)
     return [[tokenizer.SOS, *tokenizer.encode(text), tokenizer.EOT] for text in texts]
-
-
-_OF_PICTURES = """to tell {number} classes apart.
-
-    model = load(FOLDER, clip)  # clip: transformers' CLIPModel, a state dict, a file or a folder
-    model.predict(["picture.jpg"])  # [[(class, probability), …]]
-    logits = model(images)  # float[B, K] of normalised pictures float[B, 3, S, S]
-
-    python model.py --clip CLIP picture.jpg"""
-_OF_CLIPS = """to tell {number} classes of clips apart.
-
-    model = load(FOLDER, clip)  # clip: transformers' CLIPModel, a state dict, a file or a folder
-    model.predict(["FRAMES"])  # [[(class, probability), …]] of folders of frames
-    logits = model(clips)  # float[B, K] of normalised clips float[B, {frames}, 3, S, S]
-
-    python model.py --clip CLIP FRAMES"""
-_OF_CAPTIONS = """to find clips by texts, and texts by clips.
-
-    model = load(FOLDER, clip)  # clip: transformers' CLIPModel, a state dict, a file or a folder
-    clips = torch.stack([model.preprocess("FRAMES")])  # float[B, {frames}, 3, S, S]
-    model.similarities(clips, texts, tokenizer)  # float[N, B], a row for each text"""
-
-
-def _docstring(model):
-    usage = _OF_CLIPS if model.kind == "clips" else _OF_PICTURES
-    usage = usage if model.class_names else _OF_CAPTIONS
-    usage = usage.format(number=len(model.class_names), frames=model.inputs.frames)
-    return f"""A CLIP tuned by {model.method}, {usage}
-
-The backbone is CLIP {model.backbone!r}. Written by prompt_jax; change it as you like.
-"""

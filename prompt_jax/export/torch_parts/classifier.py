@@ -27,6 +27,9 @@ class Prompts(nn.Module):
         groups: dict[str, dict[str, Tensor]] = {}
         for name, array in arrays.items():
             first, _, rest = name.partition(".")
+            # PyTorch's exporters put names into code that they write, and run that.
+            if not (first.isascii() and first.replace("_", "a").isalnum()):
+                raise ValueError(f"prompts.safetensors: {name!r} is no name of an array")
             if rest:
                 groups.setdefault(first, {})[rest] = array
             else:

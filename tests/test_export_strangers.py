@@ -1,0 +1,100 @@
+"""A stranger's model.json and prompts.safetensors put no code into what is generated."""
+
+import ast
+import dataclasses
+import json
+import string
+
+import exported
+import exported_clips
+import numpy as np
+import pytest
+import torch
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from prompt_jax.errors import PromptError
+from prompt_jax.export import source, to_onnx, writing
+from prompt_jax.export.torch_parts.classifier import Prompts
+
+HARMLESS = exported.train("coop", context_length=4)
+CLIPS = dataclasses.replace(exported_clips.train("vop", depth=1), prompts={})
+CODE = '4, S]\n"""\nraise SystemExit("code of a stranger ran")\n"""'
+TEXTS = st.text() | st.sampled_from([CODE, '"""', "\\", "\n", "\r", "{}", "'''", "\x00", "\N{BOM}"])
+
+
+def with_texts(model, text, other):
+    """The model with a stranger's text in every field that the choice of the code does not need."""
+    of_texts = {name: text for name, value in model.settings.items() if isinstance(value, str)}
+    inputs = dataclasses.replace(model.inputs, stats=text, frame_rule=other, crop=text)
+    inputs = dataclasses.replace(inputs, frames=text, image_size=other)
+    return dataclasses.replace(
+        model,
+        settings={**model.settings, **of_texts, text: other},
+        class_names=(text, other),
+        template=other,
+        backbone=text,
+        backbone_hash=other,
+        activation=text,
+        dtype=other,
+        inputs=inputs,
+        trained={text: other},
+    )
+
+
+@pytest.mark.parametrize("model", [HARMLESS, CLIPS], ids=["pictures", "clips"])
+@given(text=TEXTS, other=TEXTS)
+@example(text=CODE, other='"""')
+@settings(deadline=None, max_examples=50)
+def test_no_text_of_a_model_gets_into_the_code(model, text, other):
+    code = writing.code_of(with_texts(model, text, other))
+    assert code == writing.code_of(model)
+    assert ast.dump(ast.parse(code)) == ast.dump(ast.parse(writing.code_of(model)))
+
+
+@given(method=TEXTS | st.sampled_from(["../evil", "classifier", "clip", "__init__", "coop.py"]))
+@settings(deadline=None, max_examples=50)
+def test_a_method_is_a_name_of_ours_never_a_path(method):
+    model = dataclasses.replace(HARMLESS, method=method)
+    if method in source.methods():
+        return
+    with pytest.raises(PromptError, match="has no PyTorch form"):
+        writing.find_part(model)
+
+
+def test_a_stranger_s_texts_are_data_in_the_written_folder(tmp_path):
+    """The reported attack: fields of model.json that end the docstring and begin code."""
+    inputs = dataclasses.replace(HARMLESS.inputs, stats=CODE)
+    model = dataclasses.replace(HARMLESS, backbone=CODE, template=f"{CODE} {{}}", inputs=inputs)
+    writing.write(tmp_path, model, exported.FROZEN)
+    assert (tmp_path / "model.py").read_text(encoding="utf-8") == writing.code_of(HARMLESS)
+    config = json.loads((tmp_path / "config.json").read_text(encoding="utf-8"))
+    assert config["backbone"] == config["inputs"]["stats"] == CODE
+    loaded = to_onnx.load(tmp_path, model, exported.FROZEN)
+    assert loaded.config["template"] == model.template
+
+
+# torch.fx breaks lines of generated code at line feeds alone; behind a carriage return, a name's
+# text stood at the start of a line of Python, and ran.
+WORD = {*string.ascii_letters, *string.digits, "_"}
+NAMES = ['x")\rraise SystemExit("ran")\rdef f(self):\r    0#', 'x"', "a b", "x\n", "", "é", "a..b"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_names_of_arrays_cannot_be_code(tmp_path, name):
+    prompts = {**HARMLESS.prompts, name: np.ones(2, np.float32)}
+    if name == "a..b":
+        prompts = {**HARMLESS.prompts, "a": {"": {"b": np.ones(2, np.float32)}}}
+    with pytest.raises(PromptError, match="is no name of an array"):
+        writing.write(tmp_path, dataclasses.replace(HARMLESS, prompts=prompts), exported.FROZEN)
+    assert not list(tmp_path.iterdir())
+
+
+@given(name=TEXTS)
+@example(name=NAMES[0])
+@settings(deadline=None, max_examples=50)
+def test_an_exported_file_takes_no_such_names_either(name):
+    if all(part and set(part) <= WORD for part in name.split(".")):
+        return
+    with pytest.raises(ValueError, match="is no name of an array"):
+        Prompts({name: torch.ones(2)})
