@@ -1,6 +1,6 @@
 """What is wrong with lists of pictures or clips, found alike by `check` and at a run's start."""
 
-import hashlib
+import contextlib
 import os
 import unicodedata
 from collections import Counter
@@ -8,6 +8,8 @@ from collections.abc import Callable, Hashable, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from data_pipelines import contents
+from data_pipelines.errors import DataError
 from data_pipelines.examples import Dataset, Example
 from data_pipelines.layouts.layout import SPLITS
 
@@ -197,15 +199,20 @@ def copies(parts: Sequence[Part], copied: Sequence[Copy] | None = None) -> list[
 def find_copies(parts: Sequence[Part]) -> list[Copy]:
     """The files that hold the same bytes as an earlier one of another role or class, in order.
 
-    Only files of equal size are read. Files that cannot be read are passed over.
+    A directory of frames is a copy of another where all its frames are, in their order. Only files
+    of equal size are read. Files that cannot be read are passed over.
     """
     files: dict[Path, tuple[str, Example]] = {}
     for role, dataset, examples in parts:
         if dataset.folder is not None:
             for example in examples:
                 files.setdefault(dataset.folder / example.picture, (role, example))
-    sizes = {path: os.path.getsize(path) for path in files if os.path.isfile(path)}
-    kinds: dict[int, set[tuple[str, str]]] = {}
+    sizes: dict[Path, tuple[int, ...]] = {}
+    for path in files:
+        with contextlib.suppress(OSError, DataError):
+            if found_sizes := contents.sizes(path):
+                sizes[path] = found_sizes
+    kinds: dict[tuple[int, ...], set[tuple[str, str]]] = {}
     for path, size in sizes.items():
         role, example = files[path]
         kinds.setdefault(size, set()).add((role, example.name))
@@ -215,9 +222,8 @@ def find_copies(parts: Sequence[Part]) -> list[Copy]:
         if len(kinds[size]) < 2:
             continue
         try:
-            with path.open("rb") as file:
-                content = hashlib.file_digest(file, "sha256").digest()
-        except OSError:
+            content = contents.digest(path)
+        except (OSError, DataError):
             continue
         role, example = files[path]
         other_role, other = first.setdefault(content, (role, example))

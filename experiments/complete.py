@@ -4,7 +4,8 @@
 
 RUN is the folder of a finished run. Its prompts are taken from the checkpoint of its last step, or
 made from its training pictures again where a method makes them of these; so its backbone and its
-data must be where they were. All else in the folder stays as it is.
+data must be where they were. They are tested again before: prompts that do not reach the run's
+accuracy are refused. All else in the folder stays as it is.
 """
 
 import sys
@@ -15,14 +16,18 @@ if __name__ == "__main__":  # before the imports below, so that Ctrl-C is heard 
     sys.exit(command_line.run("experiments.complete", "start", sys.argv[1:], "stopped"))
 
 import argparse
+import dataclasses
 import pathlib
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Mapping, Sequence
 
 from data_pipelines.errors import DataError
 from experiments.record import workdir
-from experiments.run import building, models, reopening
+from experiments.run import building, models, reopening, testing
+from experiments.run.preparation import Prepared
 from prompt_jax import saved
 from prompt_jax.errors import PromptError
+from prompt_jax.methods import Prompts
 
 
 def complete(folder: pathlib.Path, backbone: building.Backbone | None = None) -> str:
@@ -50,8 +55,28 @@ def complete(folder: pathlib.Path, backbone: building.Backbone | None = None) ->
     results = workdir.read_results(folder)
     assert results is not None  # or it had not opened
     finished = (folder / "results.json").stat().st_mtime
-    models.write(run, reopening.trained(run), results, models.in_words(finished))
+    prompts = reopening.trained(run)
+    _refuse_other_answers(run, prompts, results["accuracy"])
+    models.write(run, prompts, results, models.in_words(finished))
     return f"{folder}: {saved.MODEL} and {saved.PROMPTS} are written{damage}"
+
+
+def _refuse_other_answers(run: Prepared, prompts: Prompts, accuracy: Mapping[str, float]) -> None:
+    """Tests the prompts again, since earlier versions did not record all that they depend on.
+
+    Raises:
+        PromptError: they do not reach what the run reached; one example in a hundred may differ,
+            or one of fewer, as rounding does on another device.
+    """
+    with tempfile.TemporaryDirectory(prefix="prompt_jax-complete-") as elsewhere:
+        again = dataclasses.replace(run, folder=pathlib.Path(elsewhere))
+        for key, dataset in run.plan.tests.items():
+            reached, then = testing.test(again, prompts, key)["accuracy"], accuracy[key]
+            if abs(reached - then) > max(1, 100 / len(dataset.test)) + 0.01:
+                raise PromptError(
+                    f"its prompts reach {reached:.2f} % on {key}, where it reached {then:.2f} %: "
+                    f"its {dataset.kind} or its backbone are others than they were; put them back"
+                )
 
 
 def start(argv: Sequence[str]) -> None:

@@ -36,9 +36,16 @@ def test_pictures_have_the_hashes_that_they_always_had(pictures):
             "train": "a665a45920422f9d",
             "tests": {"test": "3d914f9348c9cc0f", "csv": None, "emoji_scenes": None},
         },
+        "contents": {
+            "train": "b67c48e8a08775b2",
+            "tests": {"test": "7176f206c2125db8", "csv": None, "emoji_scenes": None},
+        },
     }
-    assert identity.of_test(pictures, "test") == "403501b9721738b3 3d914f9348c9cc0f"
-    assert identity.of_test(pictures, "csv") == "728c06426d931cc2 None"
+    assert (
+        identity.of_test(pictures, "test") == "403501b9721738b3 3d914f9348c9cc0f 7176f206c2125db8"
+    )
+    assert identity.of_test_before(pictures, "test") == "403501b9721738b3 3d914f9348c9cc0f"
+    assert identity.of_test(pictures, "csv") == "728c06426d931cc2 None None"
     assert identity.of_tests(pictures) == "0d1678a0913a9bde"
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from data_pipelines import contents
 from data_pipelines.examples import Dataset, Example
 from prompt_jax.errors import PromptError
 
@@ -34,7 +35,7 @@ FREE_FIELDS = (
 # In cross-dataset and domain generalization these are targets: more of them can be tested later.
 TARGETS, TESTS = "data.names", "pictures.tests."
 # Not known of files that are not there any more, nor of earlier runs.
-SIZES = "pictures.sizes"
+FILES = ("pictures.sizes", "pictures.contents")
 # What a person names a run by, and so wants to read first.
 NAMING_FIELDS = ("method", "backbone.source", "backbone.hash", "data.name", "protocol", "seed")
 SHOWN_DIFFERENCES = 4
@@ -110,7 +111,8 @@ def of_pictures(train: Dataset, tests: Mapping[str, Dataset]) -> dict[str, Any]:
 
     Returns:
         {"train": short hash of the shots and validation pictures, "tests": {key: short hash},
-        "sizes": the same of their files' sizes; None where files are missing, or there are none}.
+        "sizes": the same of their files' sizes; None where files are missing, or there are none,
+        "contents": the same of what `contents.identify` says of them}.
     """
     drawn = (*train.train, *train.val)
     return {
@@ -120,23 +122,81 @@ def of_pictures(train: Dataset, tests: Mapping[str, Dataset]) -> dict[str, Any]:
             "train": _hash_sizes(train, drawn),
             "tests": {key: _hash_sizes(one, one.test) for key, one in tests.items()},
         },
+        "contents": {
+            "train": _hash_contents(train, drawn),
+            "tests": {key: _hash_contents(one, one.test) for key, one in tests.items()},
+        },
     }
 
 
 def of_test(pictures: dict[str, Any], key: str) -> str:
     """What tells one test set from another, for an evaluation that is not to be repeated."""
+    return f"{of_test_before(pictures, key)} {pictures['contents']['tests'][key]}"
+
+
+def of_test_before(pictures: dict[str, Any], key: str) -> str:
+    """What earlier versions told test sets apart by."""
     return f"{pictures['tests'][key]} {pictures['sizes']['tests'][key]}"
 
 
 def with_earlier(pictures: dict[str, Any], tested: Mapping[str, str]) -> dict[str, Any]:
     """The same with what earlier calls of a run tested, by key what `of_test` says of each."""
-    known = {key: one.partition(" ") for key, one in tested.items()}
-    tests = {key: one for key, (one, _, _) in known.items()}
-    sizes = {key: None if size in ("", "None") else size for key, (_, _, size) in known.items()}
+
+    def known(place: int) -> dict[str, str | None]:
+        words = {key: [*one.split(" "), "", ""][place] for key, one in tested.items()}
+        return {key: None if word in ("", "None") else word for key, word in words.items()}
+
     return pictures | {
-        "tests": tests | pictures["tests"],
-        "sizes": pictures["sizes"] | {"tests": sizes | pictures["sizes"]["tests"]},
+        "tests": known(0) | pictures["tests"],
+        **{
+            field: pictures[field] | {"tests": known(place) | pictures[field]["tests"]}
+            for place, field in ((1, "sizes"), (2, "contents"))
+        },
     }
+
+
+def changed(then: Mapping[str, Any], now: Mapping[str, Any], left_out: bool) -> list[str]:
+    """Returns what of a run's data is another one than it was: "train", keys of test sets, or both.
+
+    Args:
+        then: the data_hashes of its results.json.
+        now: those of the same config and the files that are there.
+        left_out: whether it left out pictures. They may be mended since, so that files are not
+            compared.
+    """
+    then, now = _comparable(then, now)
+
+    def differs(part: Sequence[str]) -> bool:
+        files = [(_find(then[one], part), _find(now[one], part)) for one in ("sizes", "contents")]
+        others = not left_out and any(a != b and None not in (a, b) for a, b in files)
+        return others or _find(then, part) != _find(now, part)
+
+    parts = {"train": ("train",), **{key: ("tests", key) for key in now["tests"]}}
+    return [name for name, part in parts.items() if differs(part)]
+
+
+def _find(pictures: Any, path: Sequence[str]) -> Any:
+    for key in path:
+        pictures = pictures.get(key) if isinstance(pictures, Mapping) else None
+    return pictures
+
+
+def _comparable(*both: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The pictures of two runs without their files' sizes where contents of both are known.
+
+    Contents hold the sizes; and that of a directory of frames, which is among the sizes, is another
+    one in another file system.
+    """
+    parts = [("train",), *(("tests", key) for one in both for key in one.get("tests") or {})]
+    known = [part for part in parts if all(_find(one, ("contents", *part)) for one in both)]
+    found = []
+    for one in both:
+        sizes = dict(one.get("sizes") or {})
+        sizes["tests"] = dict(sizes.get("tests") or {})
+        for part in known:
+            (sizes["tests"] if len(part) > 1 else sizes).pop(part[-1], None)
+        found.append({"contents": {}, **one, "sizes": sizes})
+    return found
 
 
 def of_tests(pictures: dict[str, Any]) -> str:
@@ -166,16 +226,32 @@ def _hash_sizes(dataset: Dataset, examples: Iterable[Example]) -> str | None:
         return None
 
 
+def _hash_contents(dataset: Dataset, examples: Iterable[Example]) -> str | None:
+    if dataset.folder is None:
+        return None
+    try:
+        return _hash("", (contents.identify(dataset.folder / one.picture) for one in examples))
+    except (OSError, ValueError):
+        return None
+
+
 def differences(here: dict, there: dict, prefix: str = "") -> list[str]:
     """The fields in which two identities disagree, as "field: here, there (there)"."""
     found = []
     for key in sorted(set(here) | set(there)):
         path = prefix + key
         a, b = (one.get(key, ADDED.get(path)) for one in (here, there))
-        added_later = path.startswith((TESTS, SIZES)) and None in (a, b)
+        added_later = path.startswith((TESTS, *FILES)) and None in (a, b)
         if path in (*FREE_FIELDS, TARGETS) or added_later or a == b:
             continue
+        if path == "pictures" and isinstance(a, list) and isinstance(b, list):
+            # Of runs that train together. `zip` may be uneven: their seeds differ then, too.
+            for one, other in zip(a, b, strict=False):
+                found += differences({key: one}, {key: other}, prefix)
+            continue
         if isinstance(a, dict) and isinstance(b, dict):
+            if path == "pictures":
+                a, b = _comparable(a, b)
             found += differences(a, b, path + ".")
         else:
             found.append(f"{path}: {a!r} here, {b!r} there")
@@ -222,7 +298,7 @@ def refuse_other_results(folder: pathlib.Path, here: dict, results: Mapping[str,
     if here["pictures"] is None:
         here = here | {"pictures": pictures}
     if left_out:  # and mended since, perhaps
-        pictures = pictures | {"sizes": None}
+        pictures = pictures | {"sizes": None, "contents": None}
     start = results.get("init_from", {}).get("prompts", "")
     there = identify(results["config"], results["backbone_hash"], pictures, start)
     refuse_other_run(folder, here, there, finished=True)

@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 
 from data_pipelines.examples import Dataset
 from experiments.configs import default
-from experiments.record import workdir
+from experiments.record import identity, workdir
 from experiments.run import building, choosing, elsewhere, plans, preparation, protocols, titles
 from experiments.run.plans import Plan
 from experiments.run.preparation import Prepared
@@ -42,7 +42,9 @@ def reopen(folder: pathlib.Path, backbone: building.Backbone | None = None) -> P
             f"{folder} was run on another backbone than {results['backbone']} holds now; its "
             "prompts mean nothing to this one"
         )
-    kept = _as_tested(loaded.plan, folder, results)
+    # Of zero-shot CLIP nothing depends on the training pictures.
+    trains = loaded.method.from_shots is not None or results.get("trainable_parameters") != 0
+    kept = _as_tested(loaded.plan, folder, results, trains)
     return preparation.with_tasks(loaded, kept, loaded.identity(loaded.plan.hashes))
 
 
@@ -65,19 +67,20 @@ def evaluated(folder: pathlib.Path, results: Mapping[str, Any]) -> Mapping[str, 
     return _as_tested(plan, folder, results).tests
 
 
-def _as_tested(plan: Plan, folder: pathlib.Path, results: Mapping[str, Any]) -> Plan:
-    then, now = results["data_hashes"], plan.hashes
-    # Other files of the same names have other sizes, which are not known of those left out.
-    sizes = [(one.get("sizes") or {}).get("tests") or {} for one in (then, now)]
-    for key, one in now["tests"].items():
-        before, size = (each.get(key) for each in sizes)
-        resized = None not in (before, size) and before != size and not results["skipped_pictures"]
-        if resized or one != then["tests"].get(key):
-            raise PromptError(
-                f"{folder} was tested on other {plan.train.kind} ({key}) than are there now: "
-                "names, labels or sizes of files differ; put them back, or run it again elsewhere"
-            )
-    return plans.without(plan, results["skipped_pictures"])
+def _as_tested(
+    plan: Plan, folder: pathlib.Path, results: Mapping[str, Any], trains: bool = False
+) -> Plan:
+    """The plan without what was left out; raises a PromptError for other data than there was."""
+    left_out = results["skipped_pictures"]
+    for part in identity.changed(results["data_hashes"], plan.hashes, bool(left_out)):
+        if part == "train" and not trains:
+            continue
+        done = "trained" if part == "train" else f"tested ({part})"
+        raise PromptError(
+            f"{folder} was {done} on other {plan.train.kind} than are there now: names, labels, "
+            "sizes or contents of files differ; put them back, or run it again elsewhere"
+        )
+    return plans.without(plan, left_out)
 
 
 def trained(run: Prepared) -> Prompts:
