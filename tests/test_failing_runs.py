@@ -140,7 +140,9 @@ def test_pictures_that_were_replaced_are_another_run(start, tmp_path):
     experiment.run(config, tmp_path / "run")  # finished before
     (picture,) = (tmp_path / "data").rglob("sea_horse/image_0005.jpg")  # of the test pictures
     picture.write_bytes(picture.read_bytes() + b"more")
-    with pytest.raises(PromptError, match=r"run on other pictures .*\(pictures.contents.tests.base: "):
+    with pytest.raises(
+        PromptError, match=r"run on other pictures .*\(pictures.contents.tests.base: "
+    ):
         experiment.run(config, tmp_path / "run")
     picture.unlink()  # then nothing is known of it
     assert experiment.run(config, tmp_path / "run")["method"] == "zero_shot"
