@@ -213,8 +213,11 @@ QUESTIONS: tuple[Callable[[CLIP, Frozen, dict], Table], ...] = (costs, gradients
 
 def page(backbone: str, found: Iterable[Table]) -> str:
     """All tables as Markdown."""
-    parts = [f"# What untrained prompts do to {backbone}\n\nCommit {workdir.git_commit()}.\n"]
-    parts += [f"## {title}\n\n{tables.markdown(headers, rows)}" for title, headers, rows in found]
+    parts = [tables.heading(f"What untrained prompts do to {backbone}", 1)]
+    parts[0] += f"Commit {workdir.git_commit()}.\n"
+    parts += [
+        tables.heading(name, 2) + tables.markdown(headers, rows) for name, headers, rows in found
+    ]
     return "\n".join(parts)
 
 

@@ -137,7 +137,7 @@ def start(argv: list[str]) -> None:
     sections = []
     for key, dataset in run.plan.tests.items():
         answers = answer(run, prompts, key)
-        sections.append(f"## {key}\n\n{tables.markdown(*count(answers))}")
+        sections.append(tables.heading(key, 2) + tables.markdown(*count(answers)))
         for corrected, word in ((True, "corrected"), (False, "spoiled")):
             places = changed_most(answers, corrected)
             if len(places):

@@ -17,11 +17,8 @@ if __name__ == "__main__":  # before the imports below, so that Ctrl-C is heard 
 
 import argparse
 import pathlib
-import re
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple
-
-from rich.table import Table
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from experiments.figures import (
     accuracies,
@@ -37,7 +34,7 @@ from experiments.figures.result_table import AVERAGE, ECE, Key, ResultTable
 from experiments.figures.retrieval import RetrievalTable
 from experiments.record import runs
 from experiments.record.runs import RETRIEVAL, SOURCE_PROTOCOLS, STAND_IN
-from prompt_jax.errors import PromptError
+from prompt_jax.errors import PromptError, escape
 
 _MOST_COLUMNS = 6  # that a terminal has room for
 
@@ -104,7 +101,7 @@ def write_tables(summary: Summary, out: pathlib.Path) -> list[pathlib.Path]:
         PromptError: `out` cannot be written to.
     """
     done, searches, remarks = summary
-    notes = "".join(f"- {remark}\n" for remark in remarks)
+    notes = "".join(f"- {tables.in_markdown(remark)}\n" for remark in remarks)
     left_out = f"\n## Left out\n\n{notes}" if notes else ""
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -121,8 +118,9 @@ def write_tables(summary: Summary, out: pathlib.Path) -> list[pathlib.Path]:
                 paths.append(out / f"{protocol}-classes.csv")
                 accuracies.write_csv(paths[-1], of_classes, classes.FIELDS)
         for table in done:
-            paths += drawing.draw(table, out, wording.heading(table))
-            paths += drawing.draw_confusions(table, out, wording.heading(table))
+            title = wording.heading(table)
+            paths += _attempt(drawing.draw, table, out, title)
+            paths += _attempt(drawing.draw_confusions, table, out, title)
         if searches:
             paths += _write_searches(searches, left_out, out)
     except OSError as error:
@@ -143,11 +141,21 @@ def _write_searches(
     records = [record for table in searches for record in retrieval.records(table)]
     accuracies.write_csv(paths[1], records)
     for table in searches:
-        name = re.sub(r"[^\w.]+", "-", table.title)
-        paths += plots.plot_bars(
-            out / f"{name}.png", retrieval.bars(table), table.heading, "R@1 (%)"
-        )
+        place = out / f"{drawing.file_name(table.title)}.png"
+        paths += _attempt(plots.plot_bars, place, retrieval.bars(table), table.heading, "R@1 (%)")
     return paths
+
+
+def _attempt(draw: Callable[..., list[pathlib.Path]], *args: Any) -> list[pathlib.Path]:
+    """Draws, if it can be drawn: the figures are in the tables, whatever becomes of a picture."""
+    try:
+        return draw(*args)
+    except OSError:  # of the folder: the tables are not written either
+        raise
+    except Exception as error:  # matplotlib's are of every class
+        reason = escape(f"{type(error).__name__}: {error}".splitlines()[0])
+        print(f"note: a drawing is left out ({reason}); its figures stand in the tables")
+        return []
 
 
 def _is_stand_in(table: RetrievalTable) -> bool:
@@ -155,14 +163,13 @@ def _is_stand_in(table: RetrievalTable) -> bool:
 
 
 def _markdown(table: ResultTable) -> str:
-    text = f"## {wording.title(table)}\n\n" + "".join(
-        f"{line}\n\n" for line in wording.remarks_on(table)
-    )
+    text = tables.heading(wording.title(table), 2)
+    text += "".join(map(tables.paragraph, wording.remarks_on(table)))
     for name, columns in table.sections():
         columns = table.with_further(table.filled(columns))
         lines = accuracies.lines(table, columns)
         if lines:
-            text += f"### {name}\n\n" if name else ""
+            text += tables.heading(name, 3) if name else ""
             text += tables.markdown(["method", "seeds", *columns], lines) + "\n"
     return text
 
@@ -194,9 +201,10 @@ def show(table: ResultTable) -> None:
         for group in filter(None, (rest if fits else columns, errors)):
             _print_lines(table, name, group)
     if any(name == AVERAGE for _, columns in whole for name, _ in columns.values()):
-        print(f"the average is over {', '.join(table.averaged)}; each stands in the files")
+        averaged = escape(", ".join(table.averaged))
+        print(f"the average is over {averaged}; each stands in the files")
     for caution in wording.cautions(table):
-        print(f"note: {caution}")
+        print(f"note: {escape(caution)}")
 
 
 def _has_all_rows(table: ResultTable, columns: Mapping[str, Key]) -> bool:
@@ -205,23 +213,14 @@ def _has_all_rows(table: ResultTable, columns: Mapping[str, Key]) -> bool:
 
 def _print_lines(table: ResultTable, name: str, columns: dict[str, Key]) -> None:
     which = f"{name}: " if name and name != table.data else ""
-    printed = Table(title=f"{which}{wording.title(table)}")
-    for header in ("method", "seeds", *columns):
-        printed.add_column(header, overflow="fold")  # a name cut short says nothing
-    for line in accuracies.lines(table, columns):
-        printed.add_row(*line)
-    tables.show(printed)
+    lines = accuracies.lines(table, columns)
+    headers = ["method", "seeds", *columns]
+    tables.show(tables.table(f"{which}{wording.title(table)}", headers, lines))
 
 
 def show_search(table: RetrievalTable) -> None:
     """Prints a table of retrieval: what trains, how long it took, R@1."""
-    headers, lines = retrieval.overview(table)
-    printed = Table(title=f"{table.title} (R@1 in %)")
-    for header in headers:
-        printed.add_column(header, overflow="fold")
-    for line in lines:
-        printed.add_row(*line)
-    tables.show(printed)
+    tables.show(tables.table(f"{table.title} (R@1 in %)", *retrieval.overview(table)))
 
 
 def start(argv: Sequence[str]) -> None:
@@ -270,4 +269,4 @@ def show_all(summary: Summary) -> None:
     stand_in = any(wording.ON_STAND_IN in wording.remarks_on(table) for table in done)
     stand_in |= any(map(_is_stand_in, searches))
     for remark in [*([STAND_IN] if stand_in else []), *remarks]:
-        print(f"note: {remark}")
+        print(f"note: {escape(remark)}")

@@ -4,13 +4,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import matplotlib
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
 from matplotlib.ticker import LogLocator
 
 from experiments.benchmark.cells import METHODS
+from experiments.figures.style import plt, styled
 
 AXES = {"K": "classes K", "batch": "batch", "N": "iterations N"}
 SIDES = {"ours": "-", "counterpart": "--"}
@@ -64,6 +61,7 @@ def curves(cells: Sequence[Mapping[str, Any]], axis: str) -> dict[str, list[Curv
     return found
 
 
+@styled()
 def _draw(panels: Mapping[str, dict[str, list[Curve]]], path: Path, title: str) -> list[Path]:
     size = (4.6 * len(panels), 5.0)
     figure, grid = plt.subplots(

@@ -1,11 +1,14 @@
 """Which plots a table of results becomes."""
 
+import hashlib
 import pathlib
 import re
 
 from experiments.figures import classes, plots, published
 from experiments.figures.result_table import AVERAGE, Key, ResultTable, Row
 from experiments.record.runs import SOURCE_PROTOCOLS
+
+MOST_BYTES = 180  # of a file's name; a disk takes 255, with its ending and ".unfinished"
 
 # How Figure 8 names what it varies.
 _AXES = {
@@ -38,8 +41,7 @@ def draw(table: ResultTable, out: pathlib.Path, title: str) -> list[pathlib.Path
         rows = [row for row in table.rows if _shows(row, columns)]
         if not rows:
             continue
-        place = re.sub(r"[^\w.]+", "-", name) if name != table.data else ""
-        path = out / ("-".join(part for part in (stem, place) if part) + ".png")
+        path = out / f"{file_name(stem, name if name != table.data else '')}.png"
         heading = f"{title}: {name}" if name and name != table.data else title
         numbered = [row for row in rows if published.number(row.variant) is not None]
         if table.protocol == "few_shot":
@@ -58,11 +60,16 @@ def _stem(table: ResultTable) -> str:
     backbone = table.backbone.rstrip("/").split("/")[-2:]
     shots = "" if table.shots is None else f"{table.shots}shots"
     parts = [table.protocol, table.ablation, *backbone, table.backbone_hash[:8], table.data]
-    return _file_name(*parts, table.trained_by, shots)
+    return file_name(*parts, table.trained_by, shots)
 
 
-def _file_name(*parts: str) -> str:
-    return re.sub(r"[^\w.]+", "-", "-".join(part for part in parts if part)).strip("-")
+def file_name(*parts: str) -> str:
+    """Returns the stem of a file that is named by what it shows, of what every disk takes."""
+    name = re.sub(r"[^\w.]+", "-", "-".join(part for part in parts if part)).strip("-")
+    if len(name.encode()) <= MOST_BYTES:
+        return name
+    digest = hashlib.sha256(name.encode()).hexdigest()[:8]
+    return f"{name.encode()[:MOST_BYTES].decode('utf-8', 'ignore')}-{digest}"
 
 
 def draw_confusions(table: ResultTable, out: pathlib.Path, title: str) -> list[pathlib.Path]:
@@ -91,7 +98,7 @@ def draw_confusions(table: ResultTable, out: pathlib.Path, title: str) -> list[p
         seeds = f", mean of {len(one.seeds)} seeds" if len(one.seeds) > 1 else ""
         heading += f": {one.row.label}, the worst {len(grid.rows)} of {grid.classes} classes{seeds}"
         paths += plots.plot_confusion(
-            out / f"{_file_name(_stem(table), *ending)}.png", grid, heading
+            out / f"{file_name(_stem(table), *ending)}.png", grid, heading
         )
     return paths
 
@@ -171,8 +178,7 @@ def _iterations(
     paths = []
     for label, halves in curves.items():
         if _iterates(halves):
-            ending = re.sub(r"[^\w.]+", "-", f"iterations-{label}").strip("-")
-            place = path.with_name(f"{path.stem}-{ending}.png")
+            place = path.with_name(f"{file_name(path.stem, 'iterations', label)}.png")
             paths += plots.plot_iterations(place, halves, flat, title, label)
     return paths
 

@@ -1,14 +1,9 @@
 """Pictures of results, each as PNG to look at and as SVG to print."""
 
 import pathlib
-import textwrap
-import warnings
 from collections.abc import Mapping, Sequence
 
 import matplotlib
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -16,17 +11,14 @@ from matplotlib.patches import Rectangle
 from PIL import Image
 
 from experiments.figures.classes import Worst
-
-# Text stays text in SVG, and the same figure gives the same file.
-matplotlib.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "prompt_jax"})
-# The drawing font lacks some scripts: in PNG boxes stand for them, which says enough.
-warnings.filterwarnings("ignore", "Glyph .* missing from", UserWarning)
+from experiments.figures.style import MOST_ROWS, label, plt, styled, wrap, wrap_title
 
 Point = tuple[float, float, float | None]  # x, mean in percent, standard deviation if known
 Bar = tuple[float, float | None, float | None]  # mean, standard deviation, published figure
 _MARKERS = "osD^vPX*<>"
 
 
+@styled()
 def plot_iterations(
     path: pathlib.Path,
     curves: Mapping[str, Sequence[Sequence[float]]],
@@ -51,17 +43,20 @@ def plot_iterations(
         values = np.array(seeds)
         steps = np.arange(values.shape[1])
         deviation = values.std(axis=0, ddof=1) if len(values) > 1 else None
-        axis.errorbar(steps, values.mean(axis=0), deviation, marker="o", capsize=4, label=method)
+        axis.errorbar(
+            steps, values.mean(axis=0), deviation, marker="o", capsize=4, label=label(method)
+        )
         for number, (other, means) in enumerate(lines.items(), 1):
-            axis.axhline(means[half], color=f"C{number}", linestyle="--", label=other)
+            axis.axhline(means[half], color=f"C{number}", linestyle="--", label=label(other))
         name = f"{half} classes" if half in ("base", "new") else half
-        axis.set(title=name, xlabel="iteration n", xticks=steps)
+        axis.set(title=wrap(name, 40), xlabel="iteration n", xticks=steps)
         axis.grid(alpha=0.3)
     grid[0][0].set_ylabel("accuracy (%)")
     _legend_below(figure, grid[0][0])
     return _save(figure, path, title)
 
 
+@styled()
 def plot_bars(
     path: pathlib.Path,
     bars: Mapping[str, Mapping[str, Bar]],
@@ -76,9 +71,14 @@ def plot_bars(
         title: what the figure is about.
         xlabel: what all metrics are.
     """
+    if len(bars) > MOST_ROWS:
+        title += f" (the first {MOST_ROWS} of {len(bars):,} rows)"
+        bars = dict(list(bars.items())[:MOST_ROWS])
     metrics = list(dict.fromkeys(metric for row in bars.values() for metric in row))
     height = 0.8 / len(metrics)
-    size = (8, 1.6 + len(bars) * (0.25 + 0.24 * len(metrics)))
+    named = [wrap(name, 34) for name in bars]
+    lines = 1 + max(name.count("\n") for name in named)
+    size = (8, 1.6 + len(bars) * max(0.25 + 0.24 * len(metrics), 0.17 * lines))
     figure, axis = plt.subplots(figsize=size, layout="constrained")
     published = []
     for number, metric in enumerate(metrics):
@@ -89,7 +89,7 @@ def plot_bars(
         places = np.array(rows) + (number - (len(metrics) - 1) / 2) * height
         errors = [value or 0.0 for value in deviations]
         known = errors if any(errors) else None
-        axis.barh(places, means, height * 0.92, xerr=known, label=metric, capsize=2)
+        axis.barh(places, means, height * 0.92, xerr=known, label=label(metric), capsize=2)
         # At the edge, where neither an error bar nor a published figure can cross them.
         edge = axis.get_yaxis_transform()
         for place, mean in zip(places, means, strict=True):
@@ -99,16 +99,17 @@ def plot_bars(
         published += [(v, y) for v, y in zip(printed, places, strict=True) if v is not None]
     if published:
         axis.plot(*zip(*published, strict=True), "k|", markersize=9, label="published")
-    axis.set_yticks(range(len(bars)), [textwrap.fill(label, 34) for label in bars])
+    axis.set_yticks(range(len(bars)), named)
     axis.set_ylim(len(bars) - 0.4, -0.6)
     ends = [mean + (error or 0) for row in bars.values() for mean, error, _ in row.values()]
-    axis.set(xlabel=xlabel, xlim=(0, max([*ends, *(v for v, _ in published), 1]) * 1.12))
+    axis.set(xlabel=wrap(xlabel), xlim=(0, max([*ends, *(v for v, _ in published), 1]) * 1.12))
     axis.grid(axis="x", alpha=0.3)
     axis.set_axisbelow(True)
     _legend_below(figure, axis)
     return _save(figure, path, title)
 
 
+@styled()
 def plot_curves(
     path: pathlib.Path,
     curves: Mapping[str, Sequence[Point]],
@@ -132,15 +133,16 @@ def plot_curves(
         errors = [value or 0.0 for value in deviations]
         color, marker = f"C{number}", _MARKERS[number % len(_MARKERS)]
         deviation = errors if any(errors) else None
-        axis.errorbar(xs, means, deviation, marker=marker, color=color, capsize=4, label=name)
+        axis.errorbar(
+            xs, means, deviation, marker=marker, color=color, capsize=4, label=label(name)
+        )
         everywhere.update(xs)
         printed = sorted(published.get(name, ()))
         if printed:
             everywhere.update(x for x, _ in printed)
-            label = f"{name}, published"
             axis.plot(
                 *zip(*printed, strict=True), "--", color=color, marker=marker, mfc="none",
-                label=label,
+                label=label(f"{name}, published"),
             )  # fmt: skip
     ticks = sorted(everywhere)
     # Shots double from point to point, and so do prompts in Figure 8: even steps keep them apart.
@@ -148,12 +150,13 @@ def plot_curves(
         axis.set_xscale("log", base=2)
         axis.minorticks_off()
     axis.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
-    axis.set(xlabel=xlabel, ylabel="accuracy (%)")
+    axis.set(xlabel=wrap(xlabel), ylabel="accuracy (%)")
     axis.grid(alpha=0.3)
     _legend_below(figure, axis)
     return _save(figure, path, title)
 
 
+@styled()
 def plot_strips(
     path: pathlib.Path, strips: Sequence[tuple[str, Sequence[Image.Image]]], title: str
 ) -> list[pathlib.Path]:
@@ -169,7 +172,7 @@ def plot_strips(
     figure = plt.figure(figsize=size, layout="constrained")
     rows = figure.subfigures(len(strips), 1, squeeze=False)[:, 0]
     for row, (words, frames) in zip(rows, strips, strict=True):
-        row.suptitle(words, fontsize=9, x=0.01, ha="left")
+        row.suptitle(wrap(words, 12 * longest), fontsize=9, x=0.01, ha="left")
         for axis, frame in zip(row.subplots(1, longest, squeeze=False)[0], frames, strict=False):
             axis.imshow(np.asarray(frame))
         for axis in row.axes:
@@ -177,6 +180,7 @@ def plot_strips(
     return _save(figure, path, title)
 
 
+@styled()
 def plot_answers(
     path: pathlib.Path,
     cells: Sequence[tuple[Image.Image, str, Mapping[str, Sequence[float]]]],
@@ -205,11 +209,11 @@ def plot_answers(
         cells, grid[:, ::2].flat, grid[:, 1::2].flat, strict=False
     ):
         left.imshow(np.asarray(picture))
-        left.set_title(name, fontsize=9)
+        left.set_title(_short(name), fontsize=9)
         right.set_axis_on()
-        for label, values in curves.items():
-            style = "-" if label == name else "--"
-            right.plot(values, style, marker="o", markersize=3, label=label)
+        for other, values in curves.items():
+            style = "-" if other == name else "--"
+            right.plot(values, style, marker="o", markersize=3, label=label(_short(other)))
         steps = range(len(next(iter(curves.values()))))
         right.set(ylim=(0, 1), xticks=steps, xticklabels=[f"p{n}" for n in steps])
         right.tick_params(labelsize=8)
@@ -218,6 +222,7 @@ def plot_answers(
     return _save(figure, path, title)
 
 
+@styled()
 def plot_confusion(path: pathlib.Path, grid: Worst, title: str) -> list[pathlib.Path]:
     """What classes are taken for, a row a class, in percent of its examples.
 
@@ -242,8 +247,8 @@ def plot_confusion(path: pathlib.Path, grid: Worst, title: str) -> list[pathlib.
     axis.set_xticks(
         range(columns), [_short(name) for name in grid.columns], rotation=50, ha="right"
     )
-    for label in axis.get_xticklabels():
-        label.set_rotation_mode("anchor")
+    for tick in axis.get_xticklabels():
+        tick.set_rotation_mode("anchor")
     axis.set_yticks(range(rows), [_short(name) for name in grid.rows])
     axis.tick_params(labelsize=8, length=0)
     axis.set(
@@ -257,6 +262,7 @@ def plot_confusion(path: pathlib.Path, grid: Worst, title: str) -> list[pathlib.
     return _save(figure, path, title)
 
 
+@styled()
 def plot_features(
     path: pathlib.Path, panels: Mapping[str, np.ndarray], names: Sequence[str], title: str
 ) -> list[pathlib.Path]:
@@ -281,29 +287,34 @@ def draw_features(panels: Mapping[str, np.ndarray], names: Sequence[str]) -> Fig
         for number, name in enumerate(shown):
             own = places[[other == name for other in names]]
             marker, color = _MARKERS[number % len(_MARKERS)], color_of(number % color_of.N)
-            axis.scatter(*own.T, s=22, c=[color], marker=marker, alpha=0.8, label=_short(name))
-        axis.set(title=words, xticks=[], yticks=[])
+            axis.scatter(
+                *own.T, s=22, c=[color], marker=marker, alpha=0.8, label=label(_short(name))
+            )
+        axis.set(
+            title="\n".join(wrap(line, 50) for line in words.split("\n")), xticks=[], yticks=[]
+        )
     _legend_below(figure, grid[0][0])
     return figure
 
 
 def _short(name: str) -> str:
     """A class's name in two lines at most, so that names of a whole sentence stay apart."""
-    words = name.replace("_", " ")
-    return "\n".join(textwrap.wrap(words, 30, max_lines=2, placeholder=" …"))
+    return wrap(name.replace("_", " "), 30, 2)
 
 
 def _legend_below(figure: Figure, axis: Axes) -> None:
     """Outside the axes, where it hides no curve."""
     entries = zip(*axis.get_legend_handles_labels(), strict=True)
     handles, labels = zip(*sorted(entries, key=lambda entry: "published" in entry[1]), strict=True)
-    longest = max(map(len, labels))
+    longest = max(len(line) for one in labels for line in one.splitlines())
     columns = max(1, min(len(labels), int(figure.get_figwidth() * 11 / (longest + 8))))
+    lines = -(-len(labels) // columns) * (1 + max(one.count("\n") for one in labels))
+    figure.set_figheight(figure.get_figheight() + 0.2 * max(0, lines - 6))
     figure.legend(handles, labels, loc="outside lower center", ncols=columns, frameon=False)
 
 
 def _save(figure: Figure, path: pathlib.Path, title: str) -> list[pathlib.Path]:
-    figure.suptitle(textwrap.fill(title, int(figure.get_figwidth() * 9.5)), fontsize=11)
+    figure.suptitle(wrap_title(figure, title), fontsize=11)
     paths = [path.with_suffix(".png"), path.with_suffix(".svg")]
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(paths[0], dpi=150)

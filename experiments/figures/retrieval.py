@@ -217,10 +217,11 @@ def bars(table: RetrievalTable) -> Mapping[str, Mapping[str, tuple]]:
 def markdown(table: RetrievalTable, remarks: Sequence[str]) -> str:
     """A section of a page: what to know, the overview, every metric of every test set."""
     shown = [BRACKETS] if table.intervals else []
-    text = f"## {table.title}\n\n" + "".join(f"{line}\n\n" for line in [*remarks, *shown])
+    text = tables.heading(table.title, 2)
+    text += "".join(map(tables.paragraph, [*remarks, *shown]))
     text += tables.markdown(*overview(table)) + "\n"
     for key in table.tests:
-        text += f"### {table.dataset if key == TEST else key}\n\n"
+        text += tables.heading(table.dataset if key == TEST else key, 3)
         text += tables.markdown(*in_full(table, key)) + "\n"
     return text
 

@@ -1,13 +1,15 @@
 """Tables that a person reads."""
 
+import re
 import statistics
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
 from experiments.record.runs import WAYS
+from prompt_jax.errors import escape
 from prompt_jax.methods.selection import in_words
 from prompt_jax.reliability import Interval
 
@@ -39,17 +41,17 @@ def _print_accuracies(results: Mapping[str, Any]) -> None:
         return [f"{scores[key]:.2f}" for key in [*keys, "h"][: len(keys) + with_h]]
 
     headers = [*keys, "H"][: len(keys) + with_h]
-    table = Table("", *headers, title=title, min_width=min(len(title), 100))
+    rows = []
     if results["method"] != "zero_shot":
-        table.add_row("zero-shot CLIP", *cells(results["zero_shot"]))
+        rows.append(["zero-shot CLIP", *cells(results["zero_shot"])])
     per_iteration = [results["per_iteration"][key] for key in keys]
     if len(per_iteration[0]) > 1:
         for number, accuracies in enumerate(zip(*per_iteration, strict=True)):
-            table.add_row(f"after iteration {number}", *(f"{one:.2f}" for one in accuracies))
+            rows.append([f"after iteration {number}", *(f"{one:.2f}" for one in accuracies)])
     chosen = results.get("chosen")
     label = results["method"] + (f" ({in_words(chosen['values'])})" if chosen else "")
-    table.add_row(label, *cells(results if with_h else results["accuracy"]))
-    show(table)
+    rows.append([label, *cells(results if with_h else results["accuracy"])])
+    show(table(title, ["", *headers], rows, min(len(title), 100)))
     _print_reliability(results)
 
 
@@ -74,12 +76,12 @@ def _print_ranks(results: Mapping[str, Any]) -> None:
         f"{results['backbone']} (R@K in %, mean and median rank)"
     )
     metrics, lines = compare_ranks(results, results["method"])
-    table = Table("", "", *metrics, title=title, min_width=min(len(title), 100))
     words = {"t2v": "captions search clips", "v2t": "the reverse"}
+    rows = []
     for key, way, name, figures in lines:
         where = words[way] if len(results["ranks"]) == 1 else f"{key}: {words[way]}"
-        table.add_row(where, name, *figures)
-    show(table)
+        rows.append([where, name, *figures])
+    show(table(title, ["", "", *metrics], rows, min(len(title), 100)))
 
 
 def compare_ranks(
@@ -148,17 +150,64 @@ def mean_and_deviation(values: Sequence[float], mean: float | None = None) -> st
     return f"{shown} ± {statistics.stdev(values):.2f}" if len(values) > 1 else shown
 
 
+def table(
+    title: str, headers: Sequence[str], rows: Iterable[Sequence[str]], min_width: int | None = None
+) -> Table:
+    """Returns a table to `show`; its texts stand in it as they are, each on a line."""
+    made = Table(title=escape(title), min_width=min_width)
+    for header in headers:
+        made.add_column(escape(header), overflow="fold")  # a name cut short says nothing
+    for row in rows:
+        made.add_row(*map(escape, row))
+    return made
+
+
 def show(table: Table) -> None:
-    """Prints a table on standard output, wide enough when it is no terminal."""
-    console = Console()
+    """Prints a table on standard output, wide enough when it is no terminal.
+
+    No bracket in it is markup, no ":cat:" an emoji.
+    """
+    console = Console(markup=False, emoji=False)
     if not console.is_terminal:
-        console = Console(width=120)
+        console = Console(width=120, markup=False, emoji=False)
     console.print(table)
 
 
+def in_markdown(text: str) -> str:
+    """Returns text as one line of Markdown that shows it as it is: no markup, HTML, link, formula.
+
+    For a cell of a table; a line that begins with it is `paragraph`'s.
+    """
+    return _MARKUP.sub(r"\\\g<0>", escape(text).strip())
+
+
+# What GitHub's Markdown reads as markup inside a line. "_" within a word is none, and brackets are
+# some where a target may follow; addresses become links by "://", "www." and "@".
+_MARKUP = re.compile(
+    r"[\\`*~<>$|&]|(?<![^\W_])_|_(?![^\W_])|\](?=[(\[:])"
+    r"|:(?=//)|(?<=www)\.|@(?=[\w-]+\.)|(?<!\w)@(?=\w)",
+    re.IGNORECASE,
+)
+# … and at its start: a heading, a list, a line below a heading.
+_START = re.compile(r"^(\d*)(#+(?=\s|$)|[-+](?=\s|$)|[.)](?=\s|$)|[-=])")
+
+
+def paragraph(text: str) -> str:
+    """Returns text as a paragraph of Markdown that shows it as it is, with an empty line below."""
+    return _START.sub(r"\1\\\2", in_markdown(text)) + "\n\n"
+
+
+def heading(text: str, level: int) -> str:
+    """Returns text as a heading of Markdown that shows it as it is, with an empty line below."""
+    return f"{'#' * level} {in_markdown(text).replace('#', chr(92) + '#')}\n\n"
+
+
 def markdown(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table, aligned for reading as text too: the first column left, numbers right."""
-    cells = [[cell.replace("|", "\\|") for cell in row] for row in (headers, *rows)]
+    """A Markdown table, aligned for reading as text too: the first column left, numbers right.
+
+    Cells are text, whatever they hold.
+    """
+    cells = [list(map(in_markdown, row)) for row in (headers, *rows)]
     widths = [max(3, *map(len, column)) for column in zip(*cells, strict=True)]
     dashes = ["-" * width if not i else "-" * (width - 1) + ":" for i, width in enumerate(widths)]
 

@@ -5,13 +5,10 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 
-import matplotlib
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from experiments.figures.style import label, plt, styled
 from experiments.record.log import lines_until
 from experiments.report.blocks import Plot, Section
 from experiments.report.finished import Finished
@@ -54,12 +51,14 @@ def draw(curves: Mapping[str, Sequence[tuple[float, float]]], words: str) -> str
         curves: label to (step, value).
         words: what the values are; also what makes the drawing's ids its own on the page.
     """
-    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": words}):
+    with styled({"svg.hashsalt": words}):
         figure, axis = plt.subplots(figsize=(5.2, 3.2), layout="constrained")
-        for number, (label, points) in enumerate(curves.items()):
+        for number, (name, points) in enumerate(curves.items()):
             marker = "o" if len(points) < 30 else None
             color = _COLORS[number % len(_COLORS)]
-            axis.plot(*zip(*points, strict=True), color=color, marker=marker, ms=3, label=label)
+            axis.plot(
+                *zip(*points, strict=True), color=color, marker=marker, ms=3, label=label(name)
+            )
         axis.set(xlabel="step", ylabel=words)
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         axis.grid(alpha=0.25, color=INK)

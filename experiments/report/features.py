@@ -4,11 +4,11 @@ from collections.abc import Mapping
 from importlib.util import find_spec
 from typing import Any
 
-import matplotlib
 import numpy as np
 
 from data_pipelines.examples import Dataset
 from experiments.figures import embedding, plots
+from experiments.figures.style import styled
 from experiments.report import curves
 from experiments.report.blocks import Plot, Section, Text
 from experiments.report.seeing import see
@@ -20,9 +20,7 @@ from prompt_jax.methods import Prompts
 
 CLASSES, EACH = 8, 10  # classes that are shown, test examples of each
 _INKED = ("text.color", "axes.edgecolor", "axes.labelcolor", "axes.titlecolor")
-_DRAWN: dict[Any, Any] = {"svg.fonttype": "none", "font.size": 13} | dict.fromkeys(
-    _INKED, curves.INK
-)
+_DRAWN: dict[Any, Any] = {"font.size": 13} | dict.fromkeys(_INKED, curves.INK)
 
 
 def section(run: Prepared, prompts: Prompts, key: str) -> Section | None:
@@ -54,7 +52,7 @@ def section(run: Prepared, prompts: Prompts, key: str) -> Section | None:
     if find_spec("sklearn") is None:
         return Section(title, [Text(f"{said} To draw them: {installing('tsne')}")])
     panels = {words: embedding.embed(features) for words, features in both.items()}
-    with matplotlib.rc_context(_DRAWN | {"svg.hashsalt": f"{run.folder}{key}"}):
+    with styled(_DRAWN | {"svg.hashsalt": f"{run.folder}{key}"}):
         figure = plots.draw_features(panels, [example.name for example in dataset.test])
         drawn = Plot(curves.svg(figure), f"t-SNE of {len(labels)} test {dataset.kind}, {key}")
     return Section(title, [Text(said), drawn])

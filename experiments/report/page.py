@@ -6,11 +6,12 @@ import io
 import pathlib
 from collections.abc import Sequence
 from types import ModuleType
+from typing import Any
 
 from PIL import Image
 
 from experiments.report.blocks import Section
-from prompt_jax.errors import PromptError, installing
+from prompt_jax.errors import PromptError, escape, installing
 from prompt_jax.files import write_text
 
 TEMPLATE = pathlib.Path(__file__).parent / "page.html"
@@ -70,12 +71,18 @@ def render(title: str, sections: Sequence[Section]) -> str:
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
+    environment.finalize = _on_one_line
     environment.filters |= {"data": data_uri, "drawing": Markup}
     environment.tests["block"] = lambda block, name: type(block).__name__ == name
     template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
     text = template.render(title=title, sections=sections)
     text = text.replace(" %", "\N{NO-BREAK SPACE}%")  # a number and its sign stay together
     return text.encode("utf-8", "backslashreplace").decode("utf-8")  # names need not be UTF-8
+
+
+def _on_one_line(value: Any) -> Any:
+    """What is printed: text of a user without control characters; drawings and numbers as are."""
+    return escape(value) if type(value) is str else value
 
 
 def _jinja2() -> ModuleType:
