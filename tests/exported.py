@@ -11,11 +11,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import tiny
+import transformers
 from PIL import Image
 from reference import random_clip
 
 from prompt_jax import methods
-from prompt_jax.clip import Frozen, loading
+from prompt_jax.clip import Frozen, bpe, loading
 from prompt_jax.inputs.given import Inputs
 from prompt_jax.inputs.pictures.decoding import open_picture
 from prompt_jax.inputs.pictures.transforms import test_transform
@@ -41,6 +42,9 @@ def load_module(folder):
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+def load_tokenizer():
+    import transformers
+    return transformers.CLIPTokenizer.from_pretrained("tokenizer")
 """
 _CHECKED = """
 assert not any(name.split(".")[0] in ("jax", "prompt_jax") for name in sys.modules)
@@ -49,7 +53,7 @@ assert not any(name.split(".")[0] in ("jax", "prompt_jax") for name in sys.modul
 # A program that takes a folder of exports and one of pictures; beside each export it leaves the
 # logits of trained and of other classes.
 PROGRAM = """
-import instant_clip_tokenizer, numpy, torch
+import numpy, torch
 exports, clip, pictures, others = sys.argv[1:]
 pictures = sorted(pathlib.Path(pictures).iterdir())
 for folder in sorted(pathlib.Path(exports).iterdir()):
@@ -59,7 +63,7 @@ for folder in sorted(pathlib.Path(exports).iterdir()):
         numpy.save(folder / "trained.npy", model.iterations(images))
         assert torch.equal(model(images[:3]), model.iterations(images[:3])[-1])
         if not model.settings.get("class_specific"):
-            model.set_classes(json.loads(others), instant_clip_tokenizer.Tokenizer())
+            model.set_classes(json.loads(others), load_tokenizer())
             numpy.save(folder / "others.npy", model.iterations(images))
 """
 
@@ -147,15 +151,22 @@ def run_without_jax(
     """
     command = [sys.executable, "-c", _WITHOUT_JAX + program + _CHECKED]
     paths = [str(exports), str(clip), str(pictures)]
+    save_tokenizer(exports.parent / "tokenizer")
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     finished = subprocess.run(
         [*command, *paths, *map(json.dumps, (OTHERS, *arguments))],
         capture_output=True,
         text=True,
-        cwd=exports,
+        cwd=exports.parent,
         env=environment,
     )
     assert finished.returncode == 0, finished.stderr
+
+
+def save_tokenizer(folder: Path) -> None:
+    """Writes what people have of CLIP's tokenizer: transformers'."""
+    merges = bpe.read_merges()
+    transformers.CLIPTokenizer(bpe.number_pieces(merges), merges).save_pretrained(folder)
 
 
 def check_style(folder: Path) -> None:

@@ -27,10 +27,10 @@ TEXTS = (
 
 # As `exported.PROGRAM`; of captions it leaves the similarities of texts and clips.
 PROGRAM = """
-import instant_clip_tokenizer, numpy, torch
+import numpy, torch
 exports, clip, clips, others, texts = sys.argv[1:]
 clips = sorted(pathlib.Path(clips).iterdir())
-tokenizer = instant_clip_tokenizer.Tokenizer()
+tokenizer = load_tokenizer()
 for folder in sorted(pathlib.Path(exports).iterdir()):
     model = load_module(folder).load(folder, clip)
     batch = torch.stack([model.preprocess(path) for path in clips])

@@ -5,7 +5,6 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from instant_clip_tokenizer import Tokenizer
 
 from data_pipelines import datasets, sampling
 from data_pipelines.errors import DataError
@@ -20,6 +19,7 @@ from data_pipelines.scenes import (
 )
 from data_pipelines.scenes.drawing import draw_emoji
 from data_pipelines.scenes.motions import DRAWS
+from prompt_jax.clip import tokenizer
 
 TIMED = [name for name, action in ACTIONS.items() if action.timed]
 
@@ -186,7 +186,6 @@ def masked(caption, action, objects):
 
 @pytest.mark.parametrize("action", ACTIONS)
 def test_captions_fit_the_tower_and_those_of_a_reversal_differ_in_the_action_alone(action):
-    tokenizer = Tokenizer()
     lengths = {name: len(tokenizer.encode(name)) for name in CLASSES}
     longest = sorted(CLASSES, key=lengths.__getitem__)[-ACTIONS[action].num_objects :]
     objects = tuple(map(CLASSES.index, longest))

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from instant_clip_tokenizer import Tokenizer
 
 from data_pipelines.errors import DataError
 from data_pipelines.scenes import CLASSES, DOMAINS, Scene, caption, compose, render
@@ -16,6 +15,7 @@ from data_pipelines.scenes.backgrounds import COLOURS, PATTERNS
 from data_pipelines.scenes.captions import SHORT
 from data_pipelines.scenes.classes import EMOJI
 from data_pipelines.scenes.domains import SHIFTS, STRENGTHS
+from prompt_jax.clip import tokenizer
 
 SHIFTED = DOMAINS[1:]
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -38,7 +38,6 @@ def test_two_hundred_distinct_sorted_classes():
 
 
 def test_names_are_short_for_the_text_tower():
-    tokenizer = Tokenizer()
     longest = max(CLASSES, key=lambda name: len(tokenizer.encode(name)))
     assert len(tokenizer.encode(longest)) <= 3, longest
 
@@ -171,7 +170,6 @@ def test_shifts_keep_a_share_of_the_colour(domain):
 
 @pytest.mark.parametrize("domain", DOMAINS)
 def test_captions_name_the_class_fit_the_tower_and_name_the_domain(domain):
-    tokenizer = Tokenizer()
     rng = np.random.default_rng(0)
     captions = []
     for index in range(600):

@@ -1,7 +1,12 @@
 """The tokenizer against recorded ids, and the cleaning that OpenAI's tokenizer does."""
 
+import gzip
+import hashlib
+import itertools
 import json
 import os
+import re
+import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from prompt_jax.clip import bpe
 from prompt_jax.clip.tokenizer import EOT, SOS, encode, tokenize
 from prompt_jax.errors import PromptError
 
@@ -29,6 +35,89 @@ def test_matches_the_recorded_tokens():
     np.testing.assert_array_equal(tokenize(names["captions"]), arrays["caption_tokens"])
     np.testing.assert_array_equal(tokenize(names["captions"], 73), arrays["caption_tokens_73"])
     np.testing.assert_array_equal(tokenize(["a photo of a"]), arrays["photo_words"])
+
+
+def test_matches_the_ids_that_instant_clip_tokenizer_gave():
+    """Recorded with version 0.1.1: names, words of the vocabulary, random texts of all scripts."""
+    packed = (Path(__file__).parent / "fixtures/tokens.json.gz").read_bytes()
+    recorded = json.loads(gzip.decompress(packed))
+    assert len(recorded) == 1799
+    assert {text: bpe.encode(text) for text in recorded} == recorded
+
+
+def test_the_merges_are_those_that_openai_published():
+    folder = Path(bpe.__file__).parent / "vocabulary"
+    digest = hashlib.sha256((folder / "bpe_simple_vocab_16e6.txt.gz").read_bytes()).hexdigest()
+    assert digest in (folder / "README.md").read_text(encoding="utf-8")
+    assert digest == "924691ac288e54409236115652ad4aa250f48203de50a9e4722a6ecd48d6804a"
+
+
+def split_words(text: str) -> list[str]:
+    """Splits as OpenAI's pattern, by the categories of Unicode."""
+    kinds = [unicodedata.category(character)[0] for character in text]
+    words, start = [], 0
+    while start < len(text):
+        ending = re.match("'(s|t|re|ve|m|ll|d)", text[start:])
+        end = start + (len(ending[0]) if ending else 1)
+        if not ending and kinds[start] != "N" and not text[start].isspace():
+            letters = kinds[start] == "L"
+            while end < len(text) and (kinds[end] == "L") == letters:
+                if kinds[end] == "N" or text[end].isspace():
+                    break
+                end += 1
+        words.append(text[start:end])
+        start = end
+    return [word for word in words if not word.isspace()]
+
+
+def merge_slowly(word: str) -> list[int]:
+    """Merges the neighbours of lowest rank until none is left."""
+    pieces = [BYTES[byte] for byte in word.encode()]
+    pieces[-1] += "</w>"
+    while pairs := [pair for pair in itertools.pairwise(pieces) if pair in RANKS]:
+        best, merged = min(pairs, key=RANKS.__getitem__), []
+        while pieces:
+            many = 2 if tuple(pieces[:2]) == best else 1
+            merged.append("".join(pieces[:many]))
+            pieces = pieces[many:]
+        pieces = merged
+    return [IDS[piece] for piece in pieces]
+
+
+MERGES = bpe.read_merges()
+RANKS = {merge: rank for rank, merge in enumerate(MERGES)}
+IDS = bpe.number_pieces(MERGES)
+PRINTED = [*range(33, 127), *range(161, 173), *range(174, 256)]
+OTHERS = [byte for byte in range(256) if byte not in PRINTED]
+BYTES = {byte: chr(byte) for byte in PRINTED} | {
+    byte: chr(256 + place) for place, byte in enumerate(OTHERS)
+}
+# Later characters are no letters to some versions of Python, or of `tokenizers`.
+OLD = st.characters(exclude_categories=["Cs"]).filter(
+    lambda character: unicodedata.ucd_3_2_0.category(character) != "Cn"
+)
+TEXTS = st.lists(st.text(OLD, max_size=6) | st.sampled_from(["don't", "we'll", "737", "x²", "'s"]))
+
+
+@settings(deadline=None, derandomize=True, database=None, max_examples=200)
+@given(TEXTS.map(" ".join))
+def test_any_text_is_merged_as_openai_merges_it(text):
+    text = " ".join(text.lower().split())
+    assert bpe.encode(text) == [id_ for word in split_words(text) for id_ in merge_slowly(word)]
+
+
+@settings(deadline=None, derandomize=True, database=None)
+@given(TEXTS.map(" ".join))
+def test_decoding_gives_the_words_back(text):
+    text = " ".join(text.lower().split())
+    if "</w>" not in text:
+        assert bpe.decode(bpe.encode(text)) == "".join(f"{word} " for word in split_words(text))
+
+
+@pytest.mark.parametrize("ids", [[320, 49408], [-1]])
+def test_ids_of_another_vocabulary_are_refused(ids):
+    with pytest.raises(ValueError, match=rf"token ids \[{ids[-1]}\] are not .*: 0 to 49407"):
+        bpe.decode(ids)
 
 
 def test_rows_are_markers_words_and_zeros():

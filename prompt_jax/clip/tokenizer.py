@@ -1,16 +1,15 @@
 """CLIP's tokenizer: lower-cased byte-pair encoding with a vocabulary of 49408 tokens.
 
-The vocabulary and the merges come from `instant-clip-tokenizer`; how a text is cleaned before that
-stands in `prompt_jax.texts`.
+The encoding itself stands in `prompt_jax.clip.bpe`; how a text is cleaned before that in
+`prompt_jax.texts`.
 """
 
-import functools
 import re
 from collections.abc import Sequence
 
-import instant_clip_tokenizer
 import numpy as np
 
+from prompt_jax.clip import bpe
 from prompt_jax.errors import PromptError
 from prompt_jax.texts import clean
 
@@ -36,7 +35,7 @@ def encode(text: str) -> list[int]:
     if len(cleaned) > LONGEST:
         raise PromptError(f"text {_shown(text)} has {len(cleaned)} characters; shorten it")
     try:
-        return _tokenizer().encode(cleaned)
+        return bpe.encode(cleaned)
     except UnicodeEncodeError:
         raise PromptError(
             f"text {_shown(text)} holds half of a surrogate pair; remove it"
@@ -45,7 +44,7 @@ def encode(text: str) -> list[int]:
 
 def decode(ids: Sequence[int]) -> str:
     """The text of token ids without SOS and EOT: in lower case, with spaces around punctuation."""
-    return _tokenizer().decode(list(ids)).strip()
+    return bpe.decode(ids).strip()
 
 
 def tokenize(texts: Sequence[str], length: int = 77) -> np.ndarray:
@@ -77,8 +76,3 @@ def tokenize(texts: Sequence[str], length: int = 77) -> np.ndarray:
 
 def _shown(text: str) -> str:
     return repr(text if len(text) <= 200 else text[:200] + "…")
-
-
-@functools.cache
-def _tokenizer() -> instant_clip_tokenizer.Tokenizer:
-    return instant_clip_tokenizer.Tokenizer()
