@@ -48,6 +48,46 @@ def _draw(examples: Sequence[Example], shots: int, generator: random.Random) -> 
     return tuple(drawn)
 
 
+def replace_bad(
+    drawn: Sequence[Example],
+    whole: Iterable[Example],
+    is_bad: Callable[[Example], bool],
+    seed: int,
+) -> tuple[Example, ...]:
+    """Replace drawn examples that cannot be read, each by another of its class.
+
+    All others stay as they were drawn, so that a broken image moves no shot but its own: what a
+    generator draws of a class depends on the sizes of the classes before it.
+
+    Args:
+        drawn: shots, as of `few_shot`.
+        whole: what they were drawn from, in its order.
+        is_bad: whether an example cannot be read; asked of no other than drawn ones and those that
+            would replace them, since all of a data set would take long to decode.
+        seed: of the draw; it also shuffles the rest of each class, whose first readable examples
+            are the replacements.
+
+    Returns:
+        The shots in their order. One is left out where its class has no more.
+    """
+    taken = {(example.picture, example.span) for example in drawn}
+    rest: dict[tuple[int, str], list[Example]] = {}
+    for example in whole:
+        if (example.picture, example.span) not in taken:
+            rest.setdefault((example.label, example.name), []).append(example)
+    for (label, _), group in rest.items():
+        random.Random(f"{seed} {label}").shuffle(group)
+    spares = {key: iter(group) for key, group in rest.items()}
+    kept = []
+    for example in drawn:
+        found: Example | None = example
+        while found is not None and is_bad(found):
+            found = next(spares.get((example.label, example.name), iter(())), None)
+        if found is not None:
+            kept.append(found)
+    return tuple(kept)
+
+
 def base_and_new(dataset: Dataset) -> tuple[Dataset, Dataset]:
     """Split the classes for base-to-novel: the first ceil(K/2) labels, and the rest from 0.
 

@@ -56,6 +56,7 @@ FIELDS = {
     "classes",
     "pictures",
     "skipped_pictures",
+    "replacements",
     "data_notes",
     "seconds",
     "images_per_second",

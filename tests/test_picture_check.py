@@ -1,5 +1,7 @@
 """All pictures of a run are looked at before its first step."""
 
+import shutil
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -7,8 +9,9 @@ from PIL import Image
 from data_pipelines import datasets
 from data_pipelines.errors import DataError
 from data_pipelines.pictures import readers
+from data_pipelines.pictures.readers import FolderReader
 from experiments.configs import default
-from experiments.run import plans
+from experiments.run import overview, plans
 
 
 @pytest.fixture
@@ -52,6 +55,45 @@ def test_broken_pictures_outside_of_the_shots_are_told(config, tmp_path, capsys)
     out = capsys.readouterr().out
     assert "1 training pictures that this seed did not draw cannot be read" in out
     assert others[0] in out
+
+
+@pytest.mark.parametrize("protocol", ["few_shot", "base_to_novel"])
+def test_a_broken_shot_is_replaced_by_another_of_its_class(config, tmp_path, protocol, monkeypatch):
+    for name in ("emu", "fox"):
+        for split in ("train", "test"):
+            shutil.copytree(tmp_path / split / "cat", tmp_path / split / name)
+    config.protocol, config.data.shots = protocol, 2
+    whole = plans.build(config, 32, False)
+    assert plans.check_pictures(whole, skip_bad=True) == whole
+    drawn = [example.picture for example in whole.train.train]
+    first, others = drawn[0], drawn[1:]
+    spare = [f"train/cat/{n}.jpg" for n in range(4) if f"train/cat/{n}.jpg" not in drawn]
+    cut(tmp_path / first)
+    looked_at = counted(monkeypatch, FolderReader, "__call__")
+    plan = plans.check_pictures(plans.build(config, 32, False), skip_bad=True)
+    now = [example.picture for example in plan.train.train]
+    assert now[0] in spare and now[1:] == others
+    assert plan.replacements == (now[0],) and [path for path, _ in plan.bad] == [
+        str(tmp_path / first)
+    ]
+    assert overview.shots_per_class(plan) == [2, 2]
+    assert "drawn in their place: 1 pictures" in "\n".join(overview.describe(plan, True))
+    tested = {one.picture for part in plan.tests.values() for one in part.test}
+    assert {one.picture for _, one in looked_at} == {*drawn, now[0], *tested}
+    # A replacement that is broken, too, and then a class without more.
+    cut(tmp_path / now[0])
+    plan = plans.check_pictures(plans.build(config, 32, False), skip_bad=True)
+    last = [example.picture for example in plan.train.train]
+    assert {now[0], last[0]} == set(spare) and last[1:] == others and len(plan.bad) == 2
+    lines = [f"{path}: {reason}" for path, reason in plan.bad]
+    again = plans.without(plans.build(config, 32, False), lines, replaces=True)
+    assert (again.train, again.replacements) == (plan.train, plan.replacements)
+    before = plans.without(plans.build(config, 32, False), lines, replaces=False)
+    assert [example.picture for example in before.train.train] == others
+    cut(tmp_path / last[0])
+    plan = plans.check_pictures(plans.build(config, 32, False), skip_bad=True)
+    assert [example.picture for example in plan.train.train] == others
+    assert overview.shots_per_class(plan) == [1, 2] and not plan.replacements
 
 
 def test_many_pictures_are_looked_at_with_a_bar(config, monkeypatch, capsys):

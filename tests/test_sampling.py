@@ -6,6 +6,8 @@ import random
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from data_pipelines import sampling
 from data_pipelines.errors import DataError
@@ -83,3 +85,31 @@ def test_base_takes_the_larger_half_and_new_starts_from_zero(classes, base_size)
 def test_one_class_has_no_new_half():
     with pytest.raises(DataError, match="at least 2 classes"):
         sampling.base_and_new(make_dataset([0, 0]))
+
+
+@given(
+    bad=st.sets(st.integers(0, 23)),
+    shots=st.integers(1, 6),
+    seed=st.integers(0, 2**32),
+)
+def test_only_bad_shots_are_replaced_and_by_good_ones_of_their_class(bad, shots, seed):
+    whole = tuple(Example(f"{n}.jpg", n % 4, f"c{n % 4}") for n in range(24))
+    broken = {f"{n}.jpg" for n in bad}
+    dataset = Dataset("x", "{}", whole, (), (), open)
+    drawn = sampling.few_shot(dataset, shots, seed).train
+    asked = []
+
+    def is_bad(example):
+        asked.append(example)
+        return example.picture in broken
+
+    kept = sampling.replace_bad(drawn, whole, is_bad, seed)
+    assert len(set(kept)) == len(kept) and not {one.picture for one in kept} & broken
+    good = [one for one in drawn if one.picture not in broken]
+    assert [one for one in kept if one in drawn] == good
+    if len(good) == len(drawn):
+        assert kept == drawn and asked == list(drawn)  # nothing else is looked at
+    for label in range(4):
+        readable = sum(one.label == label and one.picture not in broken for one in whole)
+        assert sum(one.label == label for one in kept) == min(shots, readable)
+    assert kept == sampling.replace_bad(drawn, whole, is_bad, seed)

@@ -144,6 +144,7 @@ def collect(
         **figures,
         "pictures": {"train": len(plan.train.train), **figures["pictures"]},
         "skipped_pictures": skipped(plan),
+        "replacements": list(plan.replacements),
         "data_notes": list(plan.notes),
         "images_per_second": trained.pictures / trained.seconds if trained.seconds else test_rate,
         "train_seconds": trained.seconds,

@@ -126,6 +126,9 @@ def describe(plan: Plan, trains: bool) -> list[str]:
         path, reason = plan.bad[0]
         what = f"{plan.train.kind} that cannot be read"
         lines.append(f"left out: {len(plan.bad):,} {what}, e.g. {path}: {reason}")
+    if plan.replacements:
+        number = f"{len(plan.replacements):,} {plan.train.kind}"
+        lines.append(f"drawn in their place: {number}, e.g. {plan.replacements[0]}")
     return lines
 
 

@@ -6,12 +6,12 @@ import functools
 import itertools
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from ml_collections import ConfigDict
 
-from data_pipelines import clip_views, datasets
+from data_pipelines import clip_views, datasets, sampling
 from data_pipelines.errors import BadPicture, DataError
 from data_pipelines.examples import Dataset, Example
 from data_pipelines.layouts import automatic
@@ -47,7 +47,10 @@ class Plan:
         hashes: what tells it from other data of the same names; see `identity.of_pictures`.
         batches: how its pictures are read; data of another kind brings its own.
         undrawn: of people's own data, the training pictures that the seed did not draw.
+        drawn_from: whole, what the seed drew `train` from; None where lists choose it.
+        seed: of the draw.
         bad: (path, reason) of pictures that are left out.
+        replacements: keys of training and validation images that were drawn in the place of those.
         by_captions: whether captions are told apart, and no classes.
         divided: whole, the data sets that came without a split.
         called: what results call the data set that is trained on; "" as it is.
@@ -59,7 +62,10 @@ class Plan:
     hashes: dict[str, Any]
     batches: PictureBatches
     undrawn: tuple[Example, ...] = ()
+    drawn_from: Dataset | None = None
+    seed: int = 0
     bad: tuple[tuple[str, str], ...] = ()
+    replacements: tuple[str, ...] = ()
     by_captions: bool = False
     divided: tuple[Dataset, ...] = ()
     called: str = ""
@@ -115,6 +121,8 @@ def build(config: ConfigDict, image_size: int, uses_validation: bool) -> Plan:
         identity.of_pictures(train, tests),
         make_batches(config, image_size, train.kind),
         _undrawn(load, train),
+        _drawn_from(config, load, train, by_captions),
+        config.seed,
         by_captions=by_captions,
         divided=_divided(load, (train, *tests.values())),
         called=titles.called(config, train.name),
@@ -180,6 +188,17 @@ def _undrawn(load: protocols.Load, train: Dataset) -> tuple[Example, ...]:
     return tuple(example for example in load(name).train if example.picture not in drawn)
 
 
+def _drawn_from(
+    config: ConfigDict, load: protocols.Load, train: Dataset, by_captions: bool
+) -> Dataset | None:
+    """What `train` was drawn from, its captions as there; None where nothing, or a list, drew."""
+    in_lists = config.data.source == "coop" and datasets.comes_in_parts(train.name)
+    if in_lists or not protocols.draws_shots(config):
+        return None
+    whole = load(train.name)
+    return whole if by_captions else without_captions(whole)
+
+
 def check_views(plan: Plan, views: int) -> None:
     """Refuses test clips with fewer frames than views, before anything is trained.
 
@@ -198,7 +217,8 @@ def check_pictures(plan: Plan, skip_bad: bool = False) -> Plan:
 
     Args:
         plan: of the run.
-        skip_bad: decode them, and leave out those that cannot be read.
+        skip_bad: decode them, and leave out those that cannot be read. Others of their classes are
+            drawn in the place of such shots, and decoded too; nothing else of the data set is.
 
     Returns:
         The plan, under `skip_bad` without the unreadable ones.
@@ -245,34 +265,66 @@ def _broken(dataset: Dataset, examples: Sequence[Example]) -> list[tuple[str, st
 
 
 def _without_bad(plan: Plan) -> Plan:
-    """The plan without its unreadable pictures, and with a list of those."""
-    train, bad_train = readers.drop_bad(plan.train, plan.train.train)
-    val, bad_val = readers.drop_bad(plan.train, plan.train.val)
-    bad, tests = [*bad_train, *bad_val], {}
+    """The plan without its unreadable pictures, other shots in their place, and a list of those."""
+    train = plan.train
+    bad: dict[str, str] = {}
+    examples = (*train.train, *train.val)
+    while found := readers.find_bad(train, examples):
+        bad |= dict(found)
+        shots = _redrawn(plan, bad)
+        known = {*examples, *train.train, *train.val}
+        examples = tuple(one for one in (*shots.train, *shots.val) if one not in known)
+    shots, tests = _redrawn(plan, bad), {}
+    listed = list(bad.items())
     for key, dataset in plan.tests.items():
         test, bad_test = readers.drop_bad(dataset, dataset.test)
         tests[key] = dataclasses.replace(dataset, test=test)
-        bad += bad_test
-    shots = dataclasses.replace(plan.train, train=train, val=val)
-    return dataclasses.replace(plan, train=shots, tests=tests, bad=tuple(bad))
+        listed += bad_test
+    return _with_shots(dataclasses.replace(plan, tests=tests, bad=tuple(listed)), shots)
 
 
-def without(plan: Plan, bad: Sequence[str]) -> Plan:
+def _redrawn(plan: Plan, paths: Collection[str]) -> Dataset:
+    """What is trained on, without the pictures at these paths, and with others in their place."""
+    train, whole = plan.train, plan.drawn_from
+    if whole is None:
+        keep = functools.partial(readers.leave_out, train, paths=paths)
+        return dataclasses.replace(train, train=keep(train.train), val=keep(train.val))
+
+    def is_bad(example: Example) -> bool:
+        return not readers.leave_out(train, [example], paths)
+
+    replaced = functools.partial(sampling.replace_bad, is_bad=is_bad, seed=plan.seed)
+    return dataclasses.replace(
+        train, train=replaced(train.train, whole.train), val=replaced(train.val, whole.val)
+    )
+
+
+def _with_shots(plan: Plan, shots: Dataset) -> Plan:
+    before = {*plan.train.train, *plan.train.val}
+    new = dict.fromkeys(one.picture for one in (*shots.train, *shots.val) if one not in before)
+    undrawn = tuple(one for one in plan.undrawn if one.picture not in new)
+    return dataclasses.replace(plan, train=shots, replacements=tuple(new), undrawn=undrawn)
+
+
+def without(plan: Plan, bad: Sequence[str], replaces: bool) -> Plan:
     """The plan of a finished run, without what it left out.
 
     Args:
         plan: of the run, whole.
         bad: what results.json says: "path: reason".
+        replaces: whether it drew others in the place of those; earlier versions did not.
     """
     if not bad:
         return plan
     # A path, or a reason, may hold ": " itself: whatever stands before one may be the path.
     paths = {line[: found.start()] for line in bad for found in re.finditer(": ", line)}
-    keep = functools.partial(readers.leave_out, paths=paths)
-    train, tests = plan.train, plan.tests.items()
-    shots = dataclasses.replace(train, train=keep(train, train.train), val=keep(train, train.val))
-    kept = {key: dataclasses.replace(one, test=keep(one, one.test)) for key, one in tests}
-    return dataclasses.replace(plan, train=shots, tests=kept)
+    tests = {
+        key: dataclasses.replace(one, test=readers.leave_out(one, one.test, paths))
+        for key, one in plan.tests.items()
+    }
+    drawn_from = plan.drawn_from if replaces else None
+    plan = dataclasses.replace(plan, tests=tests, drawn_from=drawn_from)
+    return _with_shots(plan, _redrawn(plan, paths))
 
 
 def _place(dataset: Dataset):

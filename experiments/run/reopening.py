@@ -80,7 +80,7 @@ def _as_tested(
             f"{folder} was {done} on other {plan.train.kind} than are there now: names, labels, "
             "sizes or contents of files differ; put them back, or run it again elsewhere"
         )
-    return plans.without(plan, left_out)
+    return plans.without(plan, left_out, replaces="replacements" in results)
 
 
 def trained(run: Prepared) -> Prompts:
