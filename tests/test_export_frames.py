@@ -1,6 +1,8 @@
 """Clips as an exported file reads them: the same frames, the same pixels, mistakes in words."""
 
 import builtins
+import os
+import socket
 
 import clip_files
 import numpy as np
@@ -10,8 +12,9 @@ from exported_clips import inputs_of
 from PIL import Image
 
 from prompt_jax.export.torch_parts import frames
+from prompt_jax.export.torch_parts.pictures import open_picture
 from prompt_jax.inputs import given
-from prompt_jax.inputs.clips import sampling
+from prompt_jax.inputs.clips import decoding, sampling
 
 RULES = [(rule, crop) for rule in ("centre", "even") for crop in ("clip", "vifi")]
 
@@ -100,3 +103,48 @@ def test_a_clip_is_float32_with_channels_first(tmp_path):
     folder = clip_files.write_folder(tmp_path / "clip")
     clip = frames.preprocess_clip(folder, vars(inputs_of()))
     assert clip.shape == (3, 3, 16, 16) and clip.dtype == torch.float32
+
+
+def test_formats_are_those_here():
+    assert frames.FORMATS == decoding.FORMATS
+    assert frames.MOST_PIXELS == decoding.MAX_PIXELS
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        "ffconcat version 1.0\nfile 'real.mp4'\n",
+        "ffconcat version 1.0\nfile '{url}'\n",
+        "#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nreal.mp4\n#EXT-X-ENDLIST\n",
+        "#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\n{url}\n#EXT-X-ENDLIST\n",
+        "[playlist]\nFile1={url}\nNumberOfEntries=1\n",
+        '<?xml version="1.0"?><MPD><Period><BaseURL>{url}</BaseURL></Period></MPD>',
+    ],
+)
+@pytest.mark.parametrize("name", ["a.mp4", "a.m3u8", "concat:real.mp4"])
+def test_lists_that_open_other_files_and_addresses_are_no_clips(tmp_path, name, script):
+    clip_files.write(tmp_path / "real.mp4", count=3)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.setblocking(False)
+        url = f"http://127.0.0.1:{server.getsockname()[1]}/real.mp4"
+        (tmp_path / name).write_text(script.format(url=url))
+        with pytest.raises(ValueError, match="cannot be read"):
+            frames.open_clip(tmp_path / name)
+        with pytest.raises(BlockingIOError):  # nobody has called
+            server.accept()
+
+
+@pytest.mark.parametrize("open_it", [frames.open_clip, open_picture])
+def test_only_regular_files_are_opened(tmp_path, open_it):
+    os.mkfifo(tmp_path / "a.mp4")
+    for path in (tmp_path / "a.mp4", "/dev/zero"):
+        with pytest.raises(ValueError, match="is not a regular file"):
+            open_it(path)
+
+
+def test_pictures_of_other_formats_start_no_program(tmp_path):
+    """Pillow reads PostScript by starting Ghostscript."""
+    header = "%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n"
+    (tmp_path / "a.png").write_text(header)
+    with pytest.raises(OSError, match="cannot identify image file"):
+        open_picture(tmp_path / "a.png")

@@ -1,10 +1,11 @@
 """From a clip to CLIP's input: which frames are looked at, and how they are cut out."""
 
+import contextlib
 import itertools
 import os
 import pathlib
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,12 +15,17 @@ from torch import Tensor
 
 from prompt_jax.export.torch_parts.pictures import (
     as_rgb,
+    check_regular,
     open_picture,
     preprocess,
     standardize,
     without_far_ends,
 )
 
+# FFmpeg's names of: MP4 and MOV, MKV and WebM, AVI, GIF, MPEG, FLV, WMV, OGV. It knows hundreds
+# more, among them lists that open other files and addresses, whatever their names end with.
+FORMATS = "mov,matroska,avi,gif,mpeg,mpegts,flv,asf,ogg"
+MOST_PIXELS = 2**25  # of a frame
 _SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 _TURNS = {
     90: Image.Transpose.ROTATE_90,
@@ -69,20 +75,15 @@ def _listed(folder: pathlib.Path) -> list[pathlib.Path]:
 
 
 def _open_file(path: str) -> Opened:
-    try:
-        import av
-    except ImportError:
-        raise ValueError(
-            f"{path} is read with PyAV: pip install av; or give a folder of frames"
-        ) from None
-    with av.open(path) as file:
-        stream = file.streams.video[0]
+    with _video(path) as (file, stream):
         rate = stream.average_rate or stream.guessed_rate
         count = sum(packet.size > 0 and not packet.is_discard for packet in file.demux(stream))
+    if not count:
+        raise ValueError(f"{path} has no frames")
 
     def read(numbers: Sequence[int]) -> Iterable[Image.Image]:
-        with av.open(path) as file:
-            for number, frame in enumerate(file.decode(video=0)):
+        with _video(path) as (file, stream):
+            for number, frame in enumerate(file.decode(stream)):
                 if number not in numbers:
                     continue
                 picture = Image.fromarray(frame.to_ndarray(format="rgb24"))
@@ -92,6 +93,33 @@ def _open_file(path: str) -> Opened:
                     yield picture
 
     return Opened(count, float(rate) if rate else None, read)
+
+
+@contextlib.contextmanager
+def _video(path: str) -> Iterator[tuple[Any, Any]]:
+    """A file and its moving picture, as `av` has them; no other file or address is opened."""
+    try:
+        import av
+    except ImportError:
+        raise ValueError(
+            f"{path} is read with PyAV: pip install av; or give a folder of frames"
+        ) from None
+    check_regular(path)
+    options = {"format_whitelist": FORMATS, "protocol_whitelist": "file"}
+    try:
+        with av.open(f"file:{path}", options=options, metadata_errors="replace") as file:
+            stream = file.streams.best("video")
+            if stream is None or stream.codec_context is None:
+                raise ValueError(f"{path} has no moving picture that can be decoded")
+            if stream.codec_context.width * stream.codec_context.height > MOST_PIXELS:
+                raise ValueError(f"{path}: more than {MOST_PIXELS} pixels; make it smaller")
+            stream.codec_context.options = {"max_pixels": str(MOST_PIXELS)}
+            yield file, stream
+    except av.error.FFmpegError as error:
+        raise ValueError(
+            f"{path} cannot be read ({error.strerror}): it is damaged, or none of MP4, MOV, MKV, "
+            "WebM, AVI, GIF, MPEG, FLV, WMV and OGV"
+        ) from error
 
 
 def choose_frames(rule: str, count: int, wanted: int, rate: float | None) -> list[int]:

@@ -1,5 +1,7 @@
 """From a picture to CLIP's input."""
 
+import os
+import stat
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,9 +17,18 @@ def open_picture(picture: Any) -> Image.Image:
     """A picture; of a file, turned as its EXIF orientation says."""
     if isinstance(picture, Image.Image):
         return picture
-    image = Image.open(picture)
+    if isinstance(picture, str | os.PathLike):
+        check_regular(picture)
+    # Pillow knows fifty more, of which one starts another program.
+    image = Image.open(picture, formats=("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF"))
     ImageOps.exif_transpose(image, in_place=True)
     return image
+
+
+def check_regular(path: str | os.PathLike) -> None:
+    """Refuses what is no file, without opening it: reading a pipe or a device may never end."""
+    if not stat.S_ISREG(os.stat(path).st_mode):
+        raise ValueError(f"{path} is not a regular file")
 
 
 def preprocess(
