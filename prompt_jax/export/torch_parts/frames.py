@@ -108,7 +108,7 @@ def _video(path: str) -> Iterator[tuple[Any, Any]]:
     options = {"format_whitelist": FORMATS, "protocol_whitelist": "file"}
     try:
         with av.open(f"file:{path}", options=options, metadata_errors="replace") as file:
-            stream = file.streams.best("video")
+            stream: Any = file.streams.best("video")
             if stream is None or stream.codec_context is None:
                 raise ValueError(f"{path} has no moving picture that can be decoded")
             if stream.codec_context.width * stream.codec_context.height > MOST_PIXELS:
