@@ -44,9 +44,10 @@ def read_bytes(path: pathlib.Path, most: int) -> bytes:
             raise ValueError("it is not a regular file")
         if status.st_size > most:
             raise ValueError(f"it has {status.st_size:,} bytes; at most {most:,} are read")
-        content = file.read(most + 1)
-    if len(content) > most:
-        raise ValueError(f"it grew while it was read; at most {most:,} bytes are read")
+        # Room is taken for all that is asked for, so not for `most`.
+        content = file.read(status.st_size + 1)
+    if len(content) > status.st_size:
+        raise ValueError("it grew while it was read; read it again when it is whole")
     return content
 
 

@@ -14,6 +14,7 @@ SHARED = {
     "prompt_jax.class_names",
     "prompt_jax.commands",
     "prompt_jax.errors",
+    "prompt_jax.files",
     "prompt_jax.inputs",
     "prompt_jax.interrupts",
 }

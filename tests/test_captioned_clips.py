@@ -152,7 +152,7 @@ def test_msvd_reads_its_pickle_as_data(msvd, protocol):
     [
         ([["a"]], "must hold the captions of each clip by its id"),
         ({"d": {"a": []}}, "must hold a list of captions for each id; 'd' has none"),
-        ({"d": ["a cat"]}, "caption 0 of d is not a list of words"),
+        ({"d": ["a cat"]}, "caption 0 of 'd' is not a list of words"),
     ],
 )
 def test_msvd_captions_of_another_form_are_refused(msvd, content, message):

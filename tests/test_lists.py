@@ -113,7 +113,7 @@ def test_a_root_that_cannot_be_is_refused(name, root):
 def test_a_pipe_is_no_list(tmp_path):
     (tmp_path / "dtd/images").mkdir(parents=True)
     os.mkfifo(tmp_path / "dtd" / SPLIT)
-    with pytest.raises(DataError, match="cannot read the split file .* it is not a file"):
+    with pytest.raises(DataError, match="cannot read the split file .* it is not a regular file"):
         datasets.load("dtd", tmp_path)
     with pytest.raises(DataError, match="no such file or folder"):
         csv_list.CsvLayout().load("csv", tmp_path / "dtd" / SPLIT, "{}")

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from data_pipelines.errors import DataError
+from data_pipelines.errors import DataError, shorten
 from data_pipelines.examples import Dataset
 from data_pipelines.layouts.captioned import Caption, Listed, captioned_clips
 from data_pipelines.layouts.clip_files import clip_id
@@ -72,7 +72,7 @@ def _read_sentences(path: Path) -> list[Caption]:
     for clip, entry in content.items():
         sentences = entry.get("sentences") if isinstance(entry, dict) else None
         if not isinstance(sentences, list) or not all(isinstance(each, str) for each in sentences):
-            raise DataError(f'{path}: {clip} must hold "sentences", a list of texts')
+            raise DataError(f'{path}: {shorten(clip)} must hold "sentences", a list of texts')
         captions += [
             Caption(clip, text, f"{path.name}, sentence {place}")
             for place, text in enumerate(sentences)

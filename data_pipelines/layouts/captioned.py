@@ -10,6 +10,10 @@ from data_pipelines.examples import Dataset, Example
 from data_pipelines.layouts.clip_files import choose_files, clip_id, find_clips
 from data_pipelines.layouts.layout import SPLITS, check_path
 
+# Of a caption; a paragraph of ActivityNet has three thousand.
+LONGEST = 100_000
+_LONGEST_SHOWN = 60
+
 
 class Listed(NamedTuple):
     """A clip that a list names, by its id; `where` is its place there, for messages."""
@@ -64,6 +68,8 @@ def captioned_clips(
     texts, empty, others = _gather(captions, {each.clip for each in named})
     if joined:
         texts = {clip: (" ".join(found),) for clip, found in texts.items()}
+        for clip, (paragraph,) in texts.items():
+            check_caption(paragraph, f"{name}: {shorten(clip)}")
     bare = [each for each in named if each.clip not in texts]
     notes = (
         *_left_out("empty captions", empty),
@@ -82,6 +88,14 @@ def captioned_clips(
     train, val, test = map(examples, SPLITS)
     reader = ClipReader(home, upright=True)
     return Dataset(name, template, train, val, test, reader, home, source, notes, kind="clips")
+
+
+def check_caption(text: str, where: str) -> None:
+    """Refuses a text that nobody wrote as a caption, before it is cut into tokens."""
+    if len(text) > LONGEST:
+        raise DataError(
+            f"{where} has a caption of {len(text):,} characters; it can have {LONGEST:,}"
+        )
 
 
 def first_mentions(captions: Iterable[Caption]) -> list[Listed]:
@@ -108,6 +122,7 @@ def _gather(
     texts: dict[str, list[str]] = {}
     empty, others = [], []
     for each in captions:
+        check_caption(each.text, each.where)
         text = " ".join(each.text.split())
         if not text:
             empty.append(each)
@@ -121,4 +136,7 @@ def _gather(
 def _left_out(what: str, found: Sequence[Listed | Caption]) -> list[str]:
     if not found:
         return []
-    return [f"{what}: {len(found)}, left out, e.g. {found[0].clip} ({found[0].where})"]
+    clip = found[0].clip
+    if not clip.isprintable() or len(clip) > _LONGEST_SHOWN:
+        clip = shorten(clip)
+    return [f"{what}: {len(found)}, left out, e.g. {clip} ({found[0].where})"]

@@ -5,6 +5,7 @@ from pathlib import Path
 from data_pipelines.clips.readers import ClipReader
 from data_pipelines.errors import unknown
 from data_pipelines.examples import Dataset, Example
+from data_pipelines.layouts.captioned import check_caption
 from data_pipelines.layouts.csv_rows import find_csv, read_rows
 from data_pipelines.layouts.layout import SPLITS, check_path
 
@@ -40,6 +41,7 @@ class CaptionsCsvLayout:
             if row["split"] not in lists:
                 raise unknown(f"split in {path}, line {line}:", row["split"], SPLITS)
             check_path(row["path"], f"{path}, line {line}")
+            check_caption(row["caption"], f"{path}, line {line}")
             texts = lists[row["split"]].setdefault(row["path"], [])
             texts.append(" ".join(row["caption"].split()))
         train, val, test = (

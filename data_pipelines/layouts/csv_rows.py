@@ -10,6 +10,7 @@ from data_pipelines.errors import DataError, shorten
 from data_pipelines.layouts.layout import expand, read_text
 
 _LONGEST_SHOWN = 60
+_MOST_COLUMNS = 256
 
 Row = tuple[int, dict[str, str]]
 """The line at which a row ends, and its fields by column."""
@@ -70,6 +71,10 @@ def read_rows(
 
 
 def _check_columns(path: Path, columns: list[str], required: Sequence[str]) -> None:
+    if len(columns) > _MOST_COLUMNS:
+        raise DataError(
+            f"{path}: the first line names {len(columns):,} columns; it can name {_MOST_COLUMNS}"
+        )
     missing = [column for column in required if column not in columns]
     if missing:
         split = "; split is train, val or test" if "split" in required else ""

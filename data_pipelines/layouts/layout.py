@@ -9,12 +9,20 @@ from typing import Any, Protocol
 
 from data_pipelines.errors import DataError, shorten
 from data_pipelines.examples import Dataset
+from prompt_jax.files import read_bytes
 
 SPLITS = ("train", "val", "test")
 # What file systems take: bytes of one name, and of a whole path.
 _LONGEST_NAME, _LONGEST_PATH = 255, 4096
 # More classes than anyone has: a longer label is a mistake, and Python counts no longer ones.
 MOST_DIGITS = 9
+# What a list can have. The largest of the field is of eight million images, 450 MB.
+_MOST_BYTES = 2**29
+MOST_LINES = 10_000_000
+# Brackets and commas of a JSON list: the published ones have five million at most. What is made of
+# each takes up to a hundred times the byte that it is in the file.
+_MOST_PARTS = 2**24
+_LINE_BREAKS = b"\n\r\v\f\x1c\x1d\x1e"
 
 
 class Layout(Protocol):
@@ -78,7 +86,8 @@ def read_lines(path: Path, what: str) -> list[tuple[int, str]]:
         what: what the file is, for messages.
 
     Raises:
-        DataError: it cannot be read, or is not UTF-8.
+        DataError: it cannot be read, is no regular file, is not UTF-8, or has more than 512 MiB or
+            `MOST_LINES` lines.
     """
     lines = enumerate(read_text(path, what).splitlines(), 1)
     return [(number, line.strip()) for number, line in lines if line.strip()]
@@ -86,11 +95,11 @@ def read_lines(path: Path, what: str) -> list[tuple[int, str]]:
 
 def read_text(path: Path, what: str) -> str:
     """A UTF-8 file's text; arguments and errors as of `read_lines`."""
-    # A pipe would be waited on, and a device has no end.
-    if os.path.exists(path) and not os.path.isfile(path):
-        raise DataError(f"cannot read the {what} {path}: it is not a file")
     try:
-        return path.read_text(encoding="utf-8-sig")
+        content = read_bytes(path, _MOST_BYTES)
+        if len(content) > MOST_LINES and sum(map(content.count, _LINE_BREAKS)) > MOST_LINES:
+            raise ValueError(f"it has more than {MOST_LINES:,} lines")
+        return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise DataError(
             f"cannot read the {what} {path}: it is not UTF-8 (byte {error.start}); save it as UTF-8"
@@ -98,7 +107,8 @@ def read_text(path: Path, what: str) -> str:
     except OSError as error:
         raise DataError(f"cannot read the {what} {path}: {error.strerror or error}") from error
     except ValueError as error:
-        # A path that no file can have, e.g. with a null byte.
+        # It is no regular file, too large, or has a path that no file can have, e.g. with a null
+        # byte.
         raise DataError(f"cannot read the {what} {path}: {error}") from error
 
 
@@ -107,9 +117,14 @@ def read_json(path: Path, what: str) -> Any:
 
     Raises:
         DataError: it cannot be read, is not JSON, names a field of an object twice, is nested too
-            deep, or holds a whole number of more than `MOST_DIGITS` digits.
+            deep, has too many parts, or holds a whole number of more than `MOST_DIGITS` digits.
     """
     text = read_text(path, what)
+    if len(text) > _MOST_PARTS and sum(map(text.count, "[{,")) > _MOST_PARTS:
+        raise DataError(
+            f"cannot read the {what} {path}: it has more than {_MOST_PARTS:,} brackets and commas, "
+            "and no published list has"
+        )
 
     def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         found = dict(pairs)

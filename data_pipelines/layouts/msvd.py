@@ -4,7 +4,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from data_pipelines.errors import DataError
+from data_pipelines.errors import DataError, shorten
 from data_pipelines.examples import Dataset
 from data_pipelines.layouts.captioned import Caption, Listed, captioned_clips
 from data_pipelines.layouts.layout import SPLITS, find_home, read_json, read_lines, sketch
@@ -63,7 +63,7 @@ def _read_json(path: Path) -> list[Caption]:
     for clip, texts in _items(path, content):
         for position, text in enumerate(texts):
             if not isinstance(text, str):
-                raise DataError(f"{path}: caption {position} of {clip} is not text")
+                raise DataError(f"{path}: caption {position} of {shorten(clip)} is not text")
             captions.append(Caption(clip, text, f"{path.name}, caption {position}"))
     return captions
 
@@ -73,7 +73,9 @@ def _read_words(path: Path) -> list[Caption]:
     for clip, texts in _items(path, read_pickle(path, "file of captions")):
         for position, words in enumerate(texts):
             if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
-                raise DataError(f"{path}: caption {position} of {clip} is not a list of words")
+                raise DataError(
+                    f"{path}: caption {position} of {shorten(clip)} is not a list of words"
+                )
             captions.append(Caption(clip, " ".join(words), f"{path.name}, caption {position}"))
     return captions
 
@@ -84,5 +86,7 @@ def _items(path: Path, content: object) -> list[tuple[str, list]]:
     items = list(content.items())
     for clip, texts in items:
         if not isinstance(clip, str) or not isinstance(texts, list):
-            raise DataError(f"{path}: must hold a list of captions for each id; {clip!r} has none")
+            raise DataError(
+                f"{path}: must hold a list of captions for each id; {shorten(str(clip))} has none"
+            )
     return items
