@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from prompt_jax import methods, saved
-from prompt_jax.clip import CLIP, CLIPConfig, Frozen, loading
+from prompt_jax.clip import CLIP, PRECISIONS, CLIPConfig, Frozen, loading
 from prompt_jax.clip.memory import default_budget
 from prompt_jax.errors import PromptError, unknown
 from prompt_jax.inputs.given import Inputs
@@ -29,6 +29,7 @@ def load(
     backbone: str | os.PathLike | None = None,
     activation: str | None = None,
     dtype: str | None = None,
+    precision: str | None = None,
     frames: int = 0,
 ) -> Model:
     """A CLIP with trained prompts, or without.
@@ -41,6 +42,8 @@ def load(
         activation: of a bare backbone, see `clip.loading.load`.
         dtype: compute type of the frozen towers, "float32" or "bfloat16"; None for what was
             trained with, float32 of a bare backbone.
+        precision: of the towers' float32 products on an accelerator, see `CLIP.precision`; None for
+            what was trained with, "highest" of a bare backbone.
         frames: of a bare backbone: it looks at clips, at so many frames each; 0 at pictures.
 
     Raises:
@@ -49,6 +52,8 @@ def load(
     """
     if dtype is not None and dtype not in DTYPES:
         raise unknown("dtype", dtype, DTYPES)
+    if precision is not None and precision not in PRECISIONS:
+        raise unknown("precision", precision, PRECISIONS)
     if not isinstance(source, str | os.PathLike) or not os.fspath(source):
         raise PromptError(f"{source!r} is neither a folder, a file nor a name of a CLIP")
     if isinstance(frames, bool) or not isinstance(frames, int) or frames < 0:
@@ -63,7 +68,7 @@ def load(
                 "be passed over; leave it out"
             )
         try:
-            return _bare(text, activation, dtype or "float32", frames)
+            return _bare(text, activation, dtype or "float32", precision or "highest", frames)
         except PromptError as error:
             if not os.path.isdir(source):
                 raise
@@ -73,7 +78,7 @@ def load(
             f"frames={frames} and activation={activation} are of a bare backbone; {source} has its "
             "own: leave them out"
         )
-    return restore(saved.read(folder), folder, backbone, dtype)
+    return restore(saved.read(folder), folder, backbone, dtype, precision)
 
 
 def restore(
@@ -81,13 +86,14 @@ def restore(
     folder: pathlib.Path,
     backbone: str | os.PathLike | None = None,
     dtype: str | None = None,
+    precision: str | None = None,
 ) -> Model:
     """The model that was saved, with its backbone.
 
     Args:
         model: of `saved.read`.
         folder: where it was read, for messages.
-        backbone, dtype: see `load`.
+        backbone, dtype, precision: see `load`.
 
     Raises:
         PromptError: see `load`.
@@ -105,7 +111,7 @@ def restore(
             f"{folder} was trained on another backbone than {source} holds; its prompts mean "
             f"nothing to this one. It was trained on {model.backbone}"
         )
-    clip, placed = place(sizes, frozen, dtype or model.dtype)
+    clip, placed = place(sizes, frozen, dtype or model.dtype, precision or model.precision)
     return Model(
         name=model.method,
         method=method,
@@ -151,14 +157,14 @@ def find_method(name: str, kind: str, task: str = "classes") -> Method:
     return methods.get(name)
 
 
-def place(sizes: CLIPConfig, frozen: Frozen, dtype: str) -> tuple[CLIP, Frozen]:
+def place(sizes: CLIPConfig, frozen: Frozen, dtype: str, precision: str) -> tuple[CLIP, Frozen]:
     """A backbone on all devices."""
-    clip = CLIP(sizes, jnp.dtype(dtype), default_budget(), jax.device_count())
+    clip = CLIP(sizes, jnp.dtype(dtype), default_budget(), jax.device_count(), precision)
     return clip, Placement().replicate(jax.tree.map(jnp.asarray, frozen))
 
 
-def _bare(source: str, activation: str | None, dtype: str, frames: int) -> Model:
-    clip, frozen = place(*loading.load(source, activation), dtype)
+def _bare(source: str, activation: str | None, dtype: str, precision: str, frames: int) -> Model:
+    clip, frozen = place(*loading.load(source, activation), dtype, precision)
     method = methods.get("zero_shot")
     return Model(
         name="zero_shot",

@@ -250,6 +250,7 @@ class Model:
             backbone_hash=loading.fingerprint(config, frozen),
             activation=self.activation,
             dtype=self.clip.dtype.name,
+            precision=self.clip.precision,
             sizes=config,
             inputs=self.inputs,
             trained=self.trained,

@@ -42,6 +42,7 @@ class Saved:
         backbone_hash: see `clip.loading.fingerprint`.
         activation: what it was given beside; "" as the checkpoint says.
         dtype: compute type of the frozen towers.
+        precision: of their float32 products, see `CLIP.precision`; earlier files do not say it.
         sizes: of the backbone.
         inputs: how pictures were prepared.
         trained: what is told of the training, for people: data, shots, seed, figures, commit.
@@ -62,6 +63,7 @@ class Saved:
     inputs: Inputs
     trained: Mapping[str, Any]
     prompts: Any
+    precision: str = "highest"
 
 
 def write(folder: pathlib.Path, saved: Saved) -> None:
@@ -138,7 +140,9 @@ def read(folder: pathlib.Path) -> Saved:
     try:
         check_seal(content)
         prompts = _read_prompts(folder / PROMPTS, content["prompts"]["sha256"])
-        rest = {field.name: content[field.name] for field in dataclasses.fields(Saved)}
+        optional = {"precision"}  # what earlier versions did not write
+        names = [field.name for field in dataclasses.fields(Saved)]
+        rest = {name: content[name] for name in names if name in content or name not in optional}
         saved = Saved(
             **rest
             | {

@@ -46,8 +46,9 @@ class Counterpart:
             platform: JAX's name of the device, "cpu" or "gpu".
         """
         torch.set_num_threads(cores())
-        # What people set on such devices; it changes nothing on a CPU.
-        torch.set_float32_matmul_precision("high")
+        # Float32 as ours has it, not TF32, on a GPU; neither changes anything on a CPU.
+        torch.set_float32_matmul_precision("highest")
+        torch.backends.cudnn.allow_tf32 = False
         self._device = torch.device("cpu" if platform == "cpu" else "cuda")
         if self._device.type == "cuda":
             torch.cuda.set_per_process_memory_fraction(SIDE_SHARE)

@@ -34,6 +34,9 @@ def get_config(method: str = "pro_mpt", kind: str = "pictures", **settings) -> C
     c.backbone = "embedded"  # "embedded", a folder, a file, a hub id, or a name like "ViT-B/16"
     c.activation = ""  # "" as the checkpoint says, or "quick_gelu" / "gelu"
     c.dtype = "float32"  # compute type of the frozen towers: "float32" or "bfloat16"
+    # of the towers' float32 products on accelerators: "highest" is float32; "high", "default" round
+    # to TF32 (NVIDIA) or bfloat16 (TPU) and are faster; see docs/using.md
+    c.precision = "highest"
     c.memory_gb = 0.0  # a tower may keep for its backward pass; 0: a quarter of the device's memory
     # or "few_shot", "supervised", "cross_dataset", "domain_generalization", "zero_shot_transfer";
     # of clips and captions: "retrieval"

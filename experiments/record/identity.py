@@ -51,6 +51,7 @@ ADDED = {
     "data.views": 0,
     "data.frame_stats": "clip",
     "init_from": "",
+    "precision": "highest",
 }
 # In which runs that train together differ.
 PARALLEL_FIELDS = ("seed", "learning_rate", "variant", "pictures")

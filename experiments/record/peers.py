@@ -9,7 +9,7 @@ from typing import Any
 from experiments.record.runs import Run
 
 # Of a config, what zero-shot CLIP depends on.
-_ZERO_SHOT = ("data.", "dtype", "activation")
+_ZERO_SHOT = ("data.", "dtype", "precision", "activation")
 
 
 def with_zero_shot(runs: Sequence[Run]) -> list[Run]:

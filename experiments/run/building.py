@@ -14,7 +14,7 @@ from experiments.configs import default
 from experiments.record import tracking
 from experiments.run import protocols, titles
 from prompt_jax import methods
-from prompt_jax.clip import CLIP, CLIPConfig, Frozen, loading
+from prompt_jax.clip import CLIP, PRECISIONS, CLIPConfig, Frozen, loading
 from prompt_jax.clip.memory import default_budget
 from prompt_jax.errors import PromptError, unknown
 from prompt_jax.inputs.clips.sampling import RULES
@@ -28,6 +28,7 @@ SCHEDULES = ("coop", "constant", "cosine", "warmup_cosine", "vifi")
 CHOICES: dict[str, Collection[str]] = {
     "protocol": protocols.PROTOCOLS,
     "dtype": DTYPES,
+    "precision": PRECISIONS,
     "optimizer": OPTIMIZERS,
     "schedule": SCHEDULES,
     "tracker": tracking.TRACKERS,
@@ -313,4 +314,5 @@ def build_backbone(config: ConfigDict) -> Backbone:
 def make_clip(config: ConfigDict, sizes: CLIPConfig) -> CLIP:
     """A CLIP of these sizes that computes as the config says."""
     memory = math.ceil(config.memory_gb * 1e9) or default_budget()
-    return CLIP(sizes, jnp.dtype(config.dtype), memory, jax.device_count())
+    dtype = jnp.dtype(config.dtype)
+    return CLIP(sizes, dtype, memory, jax.device_count(), config.precision)

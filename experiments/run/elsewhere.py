@@ -62,7 +62,8 @@ def build_config(model: Model, key: str, changes: Mapping[str, Any]) -> ConfigDi
     by_captions = one.task == "captions"
     of_clips = not methods.of_pictures(one.method) or by_captions
     config = default.get_config(one.method, "clips" if of_clips else "pictures", **one.settings)
-    config.backbone, config.activation, config.dtype = one.backbone, one.activation, one.dtype
+    config.backbone, config.activation = one.backbone, one.activation
+    config.dtype, config.precision = one.dtype, one.precision
     config.protocol = "retrieval" if by_captions else "few_shot"
     name, _ = datasets.split_domain(key)
     if name not in datasets.TABLE:

@@ -140,7 +140,7 @@ def describe(model: Model, config: ConfigDict, plan: Plan, key: str) -> dict[str
 
 def seen(config: ConfigDict) -> dict[str, Any]:
     """How test pictures or clips are looked at, by the fields' names."""
-    fields = ["dtype", "activation", "data.ignore_rotation"]
+    fields = ["dtype", "precision", "activation", "data.ignore_rotation"]
     if building.on_clips(config):
         fields += [f"data.{field}" for field in _HOW_CLIPS_ARE_SEEN]
     flat = identity.flat(identity.as_json(config))

@@ -65,6 +65,7 @@ def describe(run: Prepared, prompts: Prompts, results: Mapping[str, Any], date: 
         backbone_hash=run.backbone.fingerprint,
         activation=config.activation,
         dtype=config.dtype,
+        precision=config.precision,
         sizes=clip.config,
         inputs=describe_inputs(config, clip.config.image_size, plan.train),
         trained=describe_training(config, results, date),

@@ -38,7 +38,11 @@ class Dense(nn.Dense):
 
 
 def attend(
-    query: jax.Array, key: jax.Array, value: jax.Array, mask: jax.Array | None = None
+    query: jax.Array,
+    key: jax.Array,
+    value: jax.Array,
+    mask: jax.Array | None = None,
+    precision: str = "highest",
 ) -> jax.Array:
     """Softmax attention; scores and softmax in float32. All attention goes through here.
 
@@ -46,21 +50,27 @@ def attend(
         query: float[..., Q, heads, width].
         key, value: float[..., S, heads, width].
         mask: bool, broadcastable to [..., heads, Q, S]; True where a query may look.
+        precision: of products of float32, see `CLIP.precision`.
 
     Returns:
         float[..., Q, heads * width] in the type of `value`.
     """
     # Written out: on a CPU `jax.nn.dot_product_attention` takes 1.3 times as long for the image
     # tower's shapes, and as long for the text tower's.
-    weights = attention_weights(query, key, mask).astype(value.dtype)
-    attended = jnp.einsum("...hqs,...shd->...qhd", weights, value)
+    weights = attention_weights(query, key, mask, precision).astype(value.dtype)
+    attended = jnp.einsum("...hqs,...shd->...qhd", weights, value, precision=precision)
     return attended.reshape(*attended.shape[:-2], -1)
 
 
-def attention_weights(query: jax.Array, key: jax.Array, mask: jax.Array | None = None) -> jax.Array:
+def attention_weights(
+    query: jax.Array, key: jax.Array, mask: jax.Array | None = None, precision: str = "highest"
+) -> jax.Array:
     """How much each query looks at each key, float32[..., heads, Q, S]; see `attend`."""
     query = query * (query.shape[-1] ** -0.5)
-    scores = jnp.einsum("...qhd,...shd->...hqs", query, key, preferred_element_type=jnp.float32)
+    equation = "...qhd,...shd->...hqs"
+    scores = jnp.einsum(
+        equation, query, key, precision=precision, preferred_element_type=jnp.float32
+    )
     if mask is not None:
         scores = jnp.where(mask, scores, -jnp.inf)
     return jax.nn.softmax(scores)
@@ -82,6 +92,7 @@ class QueryKeyValue(nn.Module):
     width: int
     heads: int
     dtype: jnp.dtype
+    precision: str = "highest"
 
     def setup(self):
         init = nn.initializers.normal(self.width**-0.5)
@@ -98,7 +109,8 @@ class QueryKeyValue(nn.Module):
         return key, value
 
     def _project(self, x, part):
-        y = x.reshape(-1, self.width) @ self.kernel[:, part].astype(self.dtype)
+        kernel = self.kernel[:, part].astype(self.dtype)
+        y = jnp.matmul(x.reshape(-1, self.width), kernel, precision=self.precision)
         y += self.bias[part].astype(self.dtype)
         return y.reshape(*x.shape[:-1], -1, self.width // self.heads)
 
@@ -124,13 +136,14 @@ class Block(nn.Module):
     activation: str
     layers: int
     dtype: jnp.dtype
+    precision: str = "highest"
 
     def setup(self):
         # The initialisation of OpenAI's CLIP: residual outputs shrink with depth.
         residual = nn.initializers.normal((2 * self.layers * self.width) ** -0.5)
-        dense = functools.partial(Dense, dtype=self.dtype)
+        dense = functools.partial(Dense, dtype=self.dtype, precision=self.precision)
         self.ln_1 = layer_norm(self.dtype)
-        self.qkv = QueryKeyValue(self.width, self.heads, self.dtype)
+        self.qkv = QueryKeyValue(self.width, self.heads, self.dtype, self.precision)
         self.out = dense(self.width, kernel_init=residual)
         self.ln_2 = layer_norm(self.dtype)
         self.fc = dense(
@@ -163,15 +176,16 @@ class Block(nn.Module):
         for source, layers in adapters.items():
             h = norm(x) if source == "normed" else x.astype(self.dtype)
             down, up = (jax.tree.map(lambda p: p.astype(self.dtype), layers[n]) for n in LAYERS)
-            hidden = jax.nn.relu(h @ down["kernel"] + down["bias"])
-            said = said + hidden @ up["kernel"] + up["bias"]
+            multiply = functools.partial(jnp.matmul, precision=self.precision)
+            hidden = jax.nn.relu(multiply(h, down["kernel"]) + down["bias"])
+            said = said + multiply(hidden, up["kernel"]) + up["bias"]
         return said
 
     def look(
         self, x: jax.Array, key: jax.Array, value: jax.Array, mask: jax.Array | None = None
     ) -> jax.Array:
         """The tokens after this block, float[..., S, d], that have seen keys and values."""
-        return self.finish(x, attend(self.query(x), key, value, mask))
+        return self.finish(x, attend(self.query(x), key, value, mask, self.precision))
 
     def __call__(self, x: jax.Array, mask: jax.Array | None = None) -> jax.Array:
         """Plain self-attention, float[..., S, d]."""

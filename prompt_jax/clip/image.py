@@ -13,11 +13,14 @@ class ImageTower(nn.Module):
 
     config: CLIPConfig
     dtype: jnp.dtype
+    precision: str = "highest"
 
     def setup(self):
         c = self.config
         normal = nn.initializers.normal(c.image_width**-0.5)
-        self.patch_embedding = PatchEmbedding(c.image_width, c.patch_size, self.dtype)
+        self.patch_embedding = PatchEmbedding(
+            c.image_width, c.patch_size, self.dtype, self.precision
+        )
         self.class_embedding = self.param("class_embedding", normal, (c.image_width,))
         self.position_embedding = self.param(
             "position_embedding", normal, (1 + c.patches, c.image_width)
@@ -31,7 +34,7 @@ class ImageTower(nn.Module):
         """The block that all layers are made of."""
         c = self.config
         sizes = (c.image_width, c.image_heads, c.image_mlp)
-        return Block(*sizes, c.activation, c.image_layers, self.dtype, **options)
+        return Block(*sizes, c.activation, c.image_layers, self.dtype, self.precision, **options)
 
     def embed(self, images: jax.Array, prompts: jax.Array | None = None) -> jax.Array:
         """Class and patch tokens after `ln_pre`.
@@ -76,6 +79,7 @@ class PatchEmbedding(nn.Module):
     width: int
     patch: int
     dtype: jnp.dtype
+    precision: str = "highest"
 
     @nn.compact
     def __call__(self, images: jax.Array) -> jax.Array:
@@ -86,4 +90,5 @@ class PatchEmbedding(nn.Module):
         *axes, h, w, c = images.shape
         patches = images.reshape(-1, h // p, p, w // p, p, c).transpose(0, 1, 3, 2, 4, 5)
         patches = patches.reshape(*axes, -1, p * p * c).astype(self.dtype)
-        return patches @ kernel.reshape(-1, self.width).astype(self.dtype)
+        kernel = kernel.reshape(-1, self.width).astype(self.dtype)
+        return jnp.matmul(patches, kernel, precision=self.precision)

@@ -12,7 +12,9 @@ from prompt_jax.clip.config import CLIPConfig
 from prompt_jax.clip.image import ImageTower
 from prompt_jax.clip.memory import block_bytes, map_chunks
 from prompt_jax.clip.text import Cache, TextTower, one_class_a_row
-from prompt_jax.errors import PromptError
+from prompt_jax.errors import PromptError, unknown
+
+PRECISIONS = ("highest", "high", "default")
 
 Frozen = dict[str, Any]
 """{"image": …, "text": …, "logit_scale": …}: float32 arrays, the log of 1/τ last."""
@@ -34,14 +36,21 @@ class CLIP:
             runs its classes in chunks, the image tower keeps no more than what enters each block.
             On several devices it is what each of them may keep.
         devices: over how many devices a batch is split.
+        precision: of the blocks' products of float32, one of `PRECISIONS`. "highest" computes them
+            in float32 on every device. "high" and "default" are faster on accelerators and round
+            their inputs: to TF32 on an NVIDIA GPU; on a TPU to bfloat16, which "high" makes up for
+            by three passes in place of one (`jax.lax.Precision`). A CPU computes all three alike.
     """
 
     config: CLIPConfig
     dtype: jnp.dtype = jnp.dtype("float32")
     memory: int | None = None
     devices: int = 1
+    precision: str = "highest"
 
     def __post_init__(self):
+        if self.precision not in PRECISIONS:
+            raise unknown("precision", self.precision, PRECISIONS)
         if self.memory is not None and self.memory < 1:
             raise PromptError(f"memory={self.memory} must be at least 1 byte, or None")
 
@@ -132,7 +141,8 @@ class CLIP:
         """
         here = self._layer(self._image, frozen["image"], layer)
         key, _ = here.key_value(tokens)
-        return attention_weights(here.query(tokens[..., :1, :]), key)[..., 0, :]
+        query = here.query(tokens[..., :1, :])
+        return attention_weights(query, key, precision=self._precision)[..., 0, :]
 
     def image_head(self, frozen: Frozen, tokens: jax.Array) -> jax.Array:
         """Image features float[..., d], not normalised, from the last block's tokens."""
@@ -246,11 +256,21 @@ class CLIP:
 
     @property
     def _image(self):
-        return ImageTower(self.config, self.dtype, parent=None)
+        return ImageTower(self.config, self.dtype, self._precision, parent=None)
 
     @property
     def _text(self):
-        return TextTower(self.config, self.dtype, parent=None)
+        return TextTower(self.config, self.dtype, self._precision, parent=None)
+
+    @property
+    def block_options(self) -> dict[str, Any]:
+        """Compute type and precision of a `Block` beside the towers, by the block's field names."""
+        return {"dtype": self.dtype, "precision": self._precision}
+
+    @property
+    def _precision(self):
+        # Products of bfloat16 are exact before they are summed up: no pass can add to them.
+        return self.precision if self.dtype == jnp.float32 else "default"
 
     def _text_layers(self, frozen):
         numbers = range(self.config.text_layers)

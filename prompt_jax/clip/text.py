@@ -23,6 +23,7 @@ class TextTower(nn.Module):
 
     config: CLIPConfig
     dtype: jnp.dtype
+    precision: str = "highest"
 
     def setup(self):
         c = self.config
@@ -41,7 +42,7 @@ class TextTower(nn.Module):
         """The block that all layers are made of."""
         c = self.config
         sizes = (c.text_width, c.text_heads, c.text_mlp)
-        return Block(*sizes, c.activation, c.text_layers, self.dtype, **options)
+        return Block(*sizes, c.activation, c.text_layers, self.dtype, self.precision, **options)
 
     def embed(self, tokens: jax.Array) -> jax.Array:
         """Token embeddings without positions: int[...] -> float[..., d_l]."""

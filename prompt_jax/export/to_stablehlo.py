@@ -31,7 +31,9 @@ def write(folder: pathlib.Path, model: Saved, frozen: Frozen) -> float:
         PromptError: they differ.
     """
     method, settings = loading.method_of(model)
-    clip = CLIP(model.sizes, jnp.dtype(model.dtype))  # without chunks, which depend on the batch
+    clip = CLIP(
+        model.sizes, jnp.dtype(model.dtype), precision=model.precision
+    )  # without chunks, which depend on the batch
     clip = methods.tower_for(method, clip, model.kind)
     frozen, prompts = jax.tree.map(jnp.asarray, (frozen, model.prompts))
     task = methods.make_task(method, clip, frozen, model.class_names, settings, model.template)

@@ -122,7 +122,7 @@ def attend_frames(prompts, task, features):
     check_frames(features, len(table), "there is a temporal table")
     width, heads = features.shape[-1], task.settings.temporal_heads
     sizes = (width, heads, 4 * width, "quick_gelu", len(blocks))
-    block, x = Block(*sizes, task.clip.dtype, parent=None), features + table
+    block, x = Block(*sizes, **task.clip.block_options, parent=None), features + table
     for params in blocks.values():
         layer = Layer(block, params)
         x = layer.look(x, *layer.key_value(x))

@@ -7,7 +7,7 @@ import jax
 from prompt_jax.clip import normalize
 from prompt_jax.errors import PromptError
 from prompt_jax.methods.method import Method, Output, cosine_logits, describe_classes
-from prompt_jax.prompts import init_linear
+from prompt_jax.prompts import init_linear, multiply
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,7 +44,8 @@ def forward(prompts, prepared, task, features):
     """Mixes the adapter's output into the feature, before either is normalised."""
     del prepared
     ratio = task.settings.ratio
-    adapted = jax.nn.relu(jax.nn.relu(features @ prompts["linear1"]) @ prompts["linear2"])
+    hidden = jax.nn.relu(multiply(features, prompts["linear1"]))
+    adapted = jax.nn.relu(multiply(hidden, prompts["linear2"]))
     mixed = ratio * adapted + (1 - ratio) * features
     return Output(cosine_logits(task, normalize(mixed), task.constants)[None])
 

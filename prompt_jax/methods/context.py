@@ -96,4 +96,4 @@ def torch_linear(linear: dict[str, jax.Array], x: jax.Array) -> jax.Array:
 def _block(clip):
     c = clip.config
     sizes = (c.image_width, c.image_heads, c.image_mlp)
-    return Block(*sizes, c.activation, TRANSFORMER_LAYERS, clip.dtype, parent=None)
+    return Block(*sizes, c.activation, TRANSFORMER_LAYERS, **clip.block_options, parent=None)

@@ -12,6 +12,7 @@ from prompt_jax.clip import normalize
 from prompt_jax.errors import PromptError
 from prompt_jax.methods import selection
 from prompt_jax.methods.method import Method, Output, cosine_logits, describe_classes
+from prompt_jax.prompts import multiply
 
 SMALLEST = 0.1
 DEFAULTS = {"alpha": 1.0, "beta": 5.5}
@@ -93,10 +94,10 @@ def trains_keys(prompts, settings):
 
 def votes(prompts, task, features, beta):
     """What the cache says of normalised float[B, d]: float[B, K], 0 for classes without a shot."""
-    affinity = features @ prompts["keys"].T
+    affinity = multiply(features, prompts["keys"].T)
     # No label equals UNSEEN, so a class that was not trained on gets no votes.
     values = prompts["labels"][:, None] == task.trained
-    return jnp.exp(-beta * (1 - affinity)) @ values.astype(jnp.float32)
+    return multiply(jnp.exp(-beta * (1 - affinity)), values.astype(jnp.float32))
 
 
 def forward(prompts, prepared, task, features):
