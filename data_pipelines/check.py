@@ -8,7 +8,7 @@
 Exit code 0: every data set that was found (or named) is complete, with as many pictures and
 classes as published (TFDS may divide them otherwise) and with the published split, readable, has
 test pictures, and has no picture twice, no class that only train or only test has, more than one
-class, and no class names that differ only in case. In own pictures, copies of a file in another
+class, and no class names that make the same prompt. In own pictures, copies of a file in another
 split count too (--quick does not look for them). What may have been meant otherwise, e.g. folders
 below a class, or own pictures that look like one of another split (which the extra check finds), is
 noted, and changes no exit code. Clips are looked at in the same way; those that captions describe
@@ -114,7 +114,8 @@ def check(
         problems += [f"cannot be read: {path}: {reason}" for path, reason in bad]
     shared = lists.same_captions(lists.splits(dataset)[-1])
     alike = near_copies.notes(dataset) if entry.is_own and not quick else []
-    notes = (*dataset.notes, *(remark.text for remark in shared), *copied, *alike)
+    named = lists.poor_names(dataset.class_names, dataset.template) if dataset.has_classes else []
+    notes = (*dataset.notes, *(remark.text for remark in [*named, *shared]), *copied, *alike)
     return Finding(name, True, dataset, tuple(problems), notes)
 
 
@@ -196,9 +197,7 @@ def _lists(entry: datasets.Entry, dataset: Dataset) -> list[Remark]:
     # One split alone is no mistake: some data sets are only for tests.
     if dataset.train and dataset.test:
         found += lists.lone_classes(test, train) + lists.lone_classes(train, test)
-    # Only published names repeat, and that is no mistake.
-    names = tuple(dict.fromkeys(dataset.class_names))
-    return found + lists.one_class(dataset.name, names) + lists.same_prompts(names)
+    return found + lists.one_class(dataset.name, dataset.class_names)
 
 
 def table(findings: Sequence[Finding], root: Path) -> Table:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from data_pipelines.errors import DataError, shorten
+from prompt_jax.class_names import Classes, key
 
 # Prompts have 77 tokens; this is far more than fits.
 _LONGEST_NAME = 1000
@@ -20,6 +21,7 @@ class Example(NamedTuple):
         name: its class's name.
         captions: texts that describe it; none where it is known by its class alone.
         span: (start, end) in seconds: what of a clip is meant; None: all of it.
+        class_id: what other data sets know its class by: a WordNet id of ImageNet's; "": its name.
     """
 
     picture: str
@@ -27,6 +29,12 @@ class Example(NamedTuple):
     name: str
     captions: tuple[str, ...] = ()
     span: tuple[float, float] | None = None
+    class_id: str = ""
+
+    @property
+    def known_by(self) -> str:
+        """What its class is known by in other lists of its data set: id, else name."""
+        return self.class_id or self.name
 
 
 @dataclass(frozen=True)
@@ -75,6 +83,18 @@ class Dataset:
         """
         return class_names(self.name, (*self.train, *self.val, *self.test))
 
+    @property
+    def classes(self) -> Classes:
+        """Class names, and the ids where every class has one, in label order.
+
+        Raises:
+            DataError: see `class_names`.
+        """
+        names = self.class_names
+        ids = {e.label: e.class_id for e in (*self.train, *self.val, *self.test) if e.class_id}
+        all_ids = tuple(ids[label] for label in sorted(ids))
+        return Classes(names, all_ids if len(set(all_ids)) == len(names) else ())
+
 
 def class_names(what: str, examples: Iterable[Example]) -> tuple[str, ...]:
     """The name of each label in label order; `what` names the source in error messages.
@@ -111,12 +131,11 @@ def check_names(what: str, names: Iterable[str], may_repeat: bool = False) -> No
         may_repeat: whether two labels may have one name, as published ones do.
 
     Raises:
-        DataError: a name is empty, is not text or is too long, or two labels have the same name.
+        DataError: a name is empty, is not text or is too long, or two labels have names of one
+            `class_names.key`.
     """
-    first: dict[str, int] = {}
+    first: dict[str, tuple[int, str]] = {}
     for label, name in enumerate(names):
-        if not name.strip():
-            raise DataError(f"{what}: label {label} has an empty class name; give it one")
         if len(name) > _LONGEST_NAME:
             raise DataError(
                 f"{what}: label {label} has the class name {shorten(name)}; it can have "
@@ -127,8 +146,14 @@ def check_names(what: str, names: Iterable[str], may_repeat: bool = False) -> No
                 f"{what}: label {label} has the class name {shorten(name)}, which is not text; "
                 "rename the class"
             )
-        if first.setdefault(name, label) != label and not may_repeat:
+        if not (prompt := key(name)):
+            called = f"the class name {shorten(name)}, of which no token is left"
+            called = called if name.strip() else "an empty class name"
+            raise DataError(f"{what}: label {label} has {called}; give it one")
+        before, other = first.setdefault(prompt, (label, name))
+        if before != label and not may_repeat:
             raise DataError(
-                f"{what}: the labels {first[name]} and {label} are both called {name!r} "
-                "(underscores count as spaces); give each class a name of its own, or merge them"
+                f"{what}: the labels {before} and {label}, {shorten(other)} and {shorten(name)}, "
+                "make the same prompt (case, underscores and spacing do not count); give each "
+                "class a name of its own, or merge them"
             )

@@ -2,9 +2,8 @@
 
 import contextlib
 import os
-import unicodedata
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,6 +11,7 @@ from data_pipelines import contents
 from data_pipelines.errors import DataError
 from data_pipelines.examples import Dataset, Example
 from data_pipelines.layouts.layout import SPLITS
+from prompt_jax import class_names
 
 
 class Remark(NamedTuple):
@@ -81,27 +81,23 @@ def lone_classes(one: Part, other: Part) -> list[Remark]:
     return summary(f"classes of {one.role} without {other.role} {kind}", lone)
 
 
-def same_prompts(
-    names: Sequence[str], prompt: Callable[[str], Hashable] | None = None, allowed: bool = False
-) -> list[Remark]:
-    """Remarks on names that a text tower cannot tell apart.
+def poor_names(names: Sequence[str], template: str) -> list[Remark]:
+    """Remarks on names that a text tower cannot tell apart, as published ones, or makes nothing of.
 
-    Args:
-        names: the class names in label order.
-        prompt: what a text tower sees of a name. By default the name without regard to case and to
-            how accents are encoded, in which names differ without a prompt that does.
-        allowed: whether published names repeat.
+    Own names that are the same class are refused before, by `examples.check_names`.
     """
-    seen: dict[Hashable, list[str]] = {}
-    for name in names:
-        seen.setdefault((prompt or _fold)(name), []).append(name)
-    alike = [" and ".join(map(repr, same)) for same in seen.values() if len(same) > 1]
-    advice = "" if allowed else "rename or merge them"
-    return summary("class names that make the same prompt", alike, not allowed, advice)
-
-
-def _fold(name: str) -> str:
-    return unicodedata.normalize("NFC", name).casefold()
+    alike = [
+        " and ".join(f"{names[label]!r} (label {label})" for label in same)
+        for same in class_names.repeated(names)
+    ]
+    found = summary("class names that make the same prompt", alike)
+    if kind := class_names.meaningless(names):
+        text = (
+            f"all class names are {kind}, which say nothing to a text tower: prompts read "
+            f"{class_names.fill(template, names[-1])!r}; give each class its name in words"
+        )
+        found.append(Remark(text))
+    return found
 
 
 def fewer_than(shots: int, part: Part) -> list[Remark]:
@@ -130,7 +126,7 @@ def listed_twice(parts: Sequence[Part]) -> list[Remark]:
             places.setdefault(key, []).append(role)
             first = shown.setdefault(key, example)
             folder = folders.setdefault(key, dataset.folder)
-            if first.name != example.name and folder == dataset.folder:
+            if first.known_by != example.known_by and folder == dataset.folder:
                 torn.append(f"{first.picture} ({first.name!r} and {example.name!r})")
     if torn:
         return summary(f"{kind} listed in two classes", torn, True, "leave each in one")
@@ -215,7 +211,7 @@ def find_copies(parts: Sequence[Part]) -> list[Copy]:
     kinds: dict[tuple[int, ...], set[tuple[str, str]]] = {}
     for path, size in sizes.items():
         role, example = files[path]
-        kinds.setdefault(size, set()).add((role, example.name))
+        kinds.setdefault(size, set()).add((role, example.known_by))
     first: dict[bytes, tuple[str, Example]] = {}
     found = []
     for path, size in sizes.items():
@@ -227,7 +223,7 @@ def find_copies(parts: Sequence[Part]) -> list[Copy]:
             continue
         role, example = files[path]
         other_role, other = first.setdefault(content, (role, example))
-        two_classes = other.name != example.name
+        two_classes = other.known_by != example.known_by
         if other_role != role or two_classes:
             found.append(Copy(example.picture, role, other.picture, other_role, two_classes))
     return found

@@ -26,6 +26,7 @@ from experiments.figures import plots, tables
 from experiments.record import workdir
 from experiments.run import reopening, testing
 from experiments.run.preparation import Prepared
+from prompt_jax.class_names import distinct
 from prompt_jax.errors import PromptError
 from prompt_jax.methods import Prompts, look
 
@@ -110,14 +111,14 @@ def changed_most(answers: Answers, corrected: bool) -> np.ndarray:
 
 def draw(path: pathlib.Path, dataset: Dataset, answers: Answers, places: np.ndarray, title: str):
     """The pictures with the probabilities of a few classes after every iteration."""
-    cells = []
+    cells, names = [], distinct(dataset.class_names)
     for place in places.tolist():
         example = dataset.test[place]
         probabilities = answers.probabilities[:, place]
         likely = np.argsort(-probabilities.max(axis=0))[:CLASSES].tolist()
         shown = dict.fromkeys([example.label, *likely])
-        curves = {dataset.class_names[label]: probabilities[:, label].tolist() for label in shown}
-        cells.append((dataset.read(example), example.name, curves))
+        curves = {names[label]: probabilities[:, label].tolist() for label in shown}
+        cells.append((dataset.read(example), names[example.label], curves))
     return plots.plot_answers(path, cells, title)
 
 

@@ -1,6 +1,28 @@
-"""When two class names are the same class: one rule for data, methods and predictions. No JAX."""
+"""When two class names are the same class: one rule for data, methods and predictions. No JAX.
+
+Classes are known by their label. Where classes of other lists must be found again, it is by the id
+that both lists have (ImageNet's: WordNet's), else by the name's `key`.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 from prompt_jax import texts
+from prompt_jax.errors import PromptError, shorten
+
+UNSEEN = -1
+"""Of a class that is none of the known ones."""
+AMBIGUOUS = -2
+"""Of a class whose name several known ones have, so that nobody can say which is meant."""
+
+
+class Classes(NamedTuple):
+    """K classes: their names in label order, and ids, unique ones, where their data set has any."""
+
+    names: tuple[str, ...]
+    ids: tuple[str, ...] = ()
 
 
 def spaced(name: str) -> str:
@@ -23,3 +45,89 @@ def key(name: str) -> str:
     and names that no prompt can hold, such as CLIP's own markers.
     """
     return " ".join(texts.split(texts.clean(spaced(name))))
+
+
+def check_names(names: Sequence[str], known: Sequence[str] = ()) -> None:
+    """Refuses class names that no prompts, or the same prompts, can be made of.
+
+    Args:
+        names: K class names.
+        known: those of a training; what stands several times there may stand as often here.
+
+    Raises:
+        PromptError: names the class.
+    """
+    if isinstance(names, str):
+        raise PromptError(f"class names must be a list; write [{names!r}]")
+    seen: dict[str, str] = {}
+    spare = Counter(key(name) for name in known)
+    for name in names:
+        if not isinstance(name, str):
+            raise PromptError(f"class {name!r} is of type {type(name).__name__}; give a string")
+        prompt = key(name)
+        if not prompt:
+            raise PromptError(f"class {name!r} is empty; give it a name")
+        spare[prompt] -= 1
+        if prompt in seen and spare[prompt] < 0:
+            raise PromptError(
+                f"classes {shorten(seen[prompt])} and {shorten(name)} make the same prompt; give "
+                "each a name of its own"
+            )
+        seen[prompt] = name
+
+
+def repeated(names: Iterable[str]) -> list[list[int]]:
+    """Returns the labels of classes that make the same prompt, those of one prompt in a list."""
+    labels: dict[str, list[int]] = {}
+    for label, name in enumerate(names):
+        labels.setdefault(key(name), []).append(label)
+    return [same for same in labels.values() if len(same) > 1]
+
+
+def find(known: Classes, asked: Classes) -> list[int]:
+    """Returns the label that each class asked for has among the known ones.
+
+    By ids where both lists have them, else by `key`. Of a name that stands several times in both,
+    the first is the first, the second the second, and so on; what is asked for more often than it
+    is known is `UNSEEN`. A name asked for less often than it is known is `AMBIGUOUS`.
+    """
+    if known.names == asked.names and (known.ids == asked.ids or not (known.ids and asked.ids)):
+        return list(range(len(known.names)))
+    if known.ids and asked.ids:
+        labels = {one: label for label, one in enumerate(known.ids)}
+        return [labels.get(one, UNSEEN) for one in asked.ids]
+    there: dict[str, list[int]] = {}
+    for label, name in enumerate(known.names):
+        there.setdefault(key(name), []).append(label)
+    keys = [key(name) for name in asked.names]
+    wanted, seen = Counter(keys), Counter[str]()
+    found = []
+    for one in keys:
+        labels_of, place = there.get(one, []), seen[one]
+        seen[one] += 1
+        if len(labels_of) > wanted[one]:
+            found.append(AMBIGUOUS)
+        else:
+            found.append(labels_of[place] if place < len(labels_of) else UNSEEN)
+    return found
+
+
+def distinct(names: Sequence[str]) -> list[str]:
+    """Returns the names of K classes, those that repeat with their label: "missile (label 657)"."""
+    shown = list(names)
+    while len(set(shown)) < len(shown):
+        times = Counter(shown)
+        shown = [
+            name if times[name] == 1 else f"{name} (label {label})"
+            for label, name in enumerate(shown)
+        ]
+    return shown
+
+
+def meaningless(names: Sequence[str]) -> str:
+    """Returns what all of these names are that says nothing to a text tower, or ""."""
+    kinds = {"numbers": r"[\d\s.,:/-]*\d[\d\s.,:/-]*", "WordNet ids": r"n\d{8}"}
+    for kind, pattern in kinds.items():
+        if names and all(re.fullmatch(pattern, spaced(name)) for name in names):
+            return kind
+    return ""

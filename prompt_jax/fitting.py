@@ -12,6 +12,7 @@ import jax
 import numpy as np
 
 from prompt_jax import loading, methods, progress, recipes, train
+from prompt_jax.class_names import check_names
 from prompt_jax.errors import PromptError, unknown
 from prompt_jax.inputs import given
 from prompt_jax.inputs.batching import read_ahead
@@ -22,7 +23,6 @@ from prompt_jax.inputs.pictures.transforms import train_transform
 from prompt_jax.methods import Method, Prompts, Task, selection
 from prompt_jax.methods.method import KEPT
 from prompt_jax.model import Model
-from prompt_jax.prompts import check_names
 from prompt_jax.recipes import Recipe
 from prompt_jax.sharding import Placement
 

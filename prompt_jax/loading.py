@@ -13,7 +13,7 @@ from prompt_jax.clip.memory import default_budget
 from prompt_jax.errors import PromptError, unknown
 from prompt_jax.inputs.given import Inputs
 from prompt_jax.methods import Method
-from prompt_jax.model import Model, model_folder
+from prompt_jax.model import Model
 from prompt_jax.prompts import PHOTO
 from prompt_jax.saved import Saved
 from prompt_jax.sharding import Placement, find_devices
@@ -60,7 +60,7 @@ def load(
         raise PromptError(f"frames={frames!r} must be a whole number: 0, for pictures, or more")
     find_devices()
     text = os.fspath(source)
-    folder = _download(text.removeprefix(HUB)) if text.startswith(HUB) else model_folder(source)
+    folder = _download(text.removeprefix(HUB)) if text.startswith(HUB) else _model_folder(source)
     if folder is None:
         if backbone is not None:
             raise PromptError(
@@ -121,6 +121,7 @@ def restore(
         frozen=placed,
         inputs=model.inputs,
         class_names=model.class_names,
+        class_ids=model.class_ids,
         template=model.template,
         trained=dict(model.trained),
         backbone=source,
@@ -187,3 +188,12 @@ def _download(name: str) -> pathlib.Path:
     from prompt_jax.sharing import download  # what it needs takes a second to import
 
     return download(name)
+
+
+def _model_folder(source: str | os.PathLike) -> pathlib.Path | None:
+    """The folder, if `source` is one that holds, or should hold, a trained model."""
+    folder = pathlib.Path(source)
+    if folder.name == saved.MODEL:
+        folder = folder.parent
+    found = ("model.json", "results.json", "run.json")
+    return folder if any((folder / name).is_file() for name in found) else None

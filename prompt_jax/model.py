@@ -18,14 +18,15 @@ import numpy as np
 
 from prompt_jax import methods, programs, progress, saved
 from prompt_jax.captions import tokenize_captions
+from prompt_jax.class_names import check_names
 from prompt_jax.clip import CLIP, Frozen, loading, normalize, tokenizer
 from prompt_jax.errors import BadPicture, PromptError
 from prompt_jax.inputs.batching import in_batches, sizes_for
 from prompt_jax.inputs.given import PATHS, Inputs, as_items, prepare
 from prompt_jax.methods import Method, Prompts, Task
 from prompt_jax.predictions import Predictions
-from prompt_jax.programs import compiled
-from prompt_jax.prompts import PHOTO, check_names, encode_templates
+from prompt_jax.programs import OF_PICTURES, compiled
+from prompt_jax.prompts import PHOTO, encode_templates
 from prompt_jax.retrieval import text_batches
 from prompt_jax.sharding import Placement
 
@@ -52,6 +53,7 @@ class Model:
         trained: what is told of the training; see `saved.Saved`.
         backbone, activation, task: see `saved.Saved`.
         texts: of zero-shot CLIP, several templates to average over.
+        class_ids: see `saved.Saved`.
     """
 
     name: str
@@ -68,6 +70,7 @@ class Model:
     activation: str = ""
     task: str = "classes"
     texts: tuple[str, ...] = ()
+    class_ids: tuple[str, ...] = ()
     _tasks: dict[Any, tuple[Task, Any]] = dataclasses.field(default_factory=dict)
 
     def __repr__(self) -> str:
@@ -113,7 +116,7 @@ class Model:
             BadPicture: a file cannot be read.
             PromptError: an array is not what a picture can be.
         """
-        encoders = methods.of_texts(self.name) if self.method.sees not in _OF_PICTURES else None
+        encoders = methods.of_texts(self.name) if self.method.sees not in OF_PICTURES else None
         if encoders:
             task, _ = self._without_classes
             run = functools.partial(compiled(encoders.encode_clips), self.prompts, task)
@@ -131,7 +134,7 @@ class Model:
         listed = _listed(texts)
         if not listed:
             return np.zeros((0, self.clip.config.embed_dim), np.float32)
-        if self.method.sees in _OF_PICTURES or not (encoders := methods.of_texts(self.name)):
+        if self.method.sees in OF_PICTURES or not (encoders := methods.of_texts(self.name)):
             tokens = jnp.asarray(self.tokenize(listed))
             return np.asarray(programs.encode_texts(self.clip, self.frozen, tokens))
         task, _ = self._without_classes
@@ -165,13 +168,14 @@ class Model:
             settings=method.Settings(),
             prompts={},
             class_names=tuple(names),
+            class_ids=(),
             template=texts[0],
             texts=texts if len(texts) > 1 else (),
             trained={},
             task="classes",
             _tasks={},
         )
-        model._task_of(model._names(names))  # names that cannot be encoded are met here
+        model._task_of(self._names(names))  # names that cannot be encoded are met here
         return model
 
     def predict(
@@ -205,13 +209,19 @@ class Model:
         names = self._names(classes)
         task, prepared = self._task_of(names)
         items = as_items(pictures, self.inputs)
-        run = functools.partial(programs.logits(self.method), self.prompts, prepared, task)
+        program = programs.logits(self.method)
+        if len(names) == 1:
+            program = programs.logits_and_cosine(self.name, self.method)
+        run = functools.partial(program, self.prompts, prepared, task)
         logits, errors = self._run(items, run, batch_size, on_error, quiet)
         sources = tuple(
             os.fspath(item) if isinstance(item, PATHS) else f"#{number}"
             for number, item in enumerate(items)
         )
-        return Predictions(sources, names, np.moveaxis(logits, 1, 0), top_k, errors)
+        logits, cosines = np.moveaxis(logits, 1, 0), None
+        if len(names) == 1:
+            logits, cosines = logits[:-1], logits[-1, :, 0]
+        return Predictions(sources, names, logits, top_k, errors, cosines)
 
     def save(self, folder: str | os.PathLike) -> pathlib.Path:
         """Writes model.json and prompts.safetensors, which `load` reads; the backbone is not in it.
@@ -255,6 +265,7 @@ class Model:
             inputs=self.inputs,
             trained=self.trained,
             prompts=jax.tree.map(np.asarray, self.prompts),
+            class_ids=self.class_ids,
         )
 
     def _names(self, classes):
@@ -263,7 +274,7 @@ class Model:
             raise PromptError(
                 "there are no classes to choose from: give classes=[…], names of what may be seen"
             )
-        check_names(names)
+        check_names(names, self.class_names)
         return tuple(names)
 
     def _task_of(self, names):
@@ -325,9 +336,6 @@ class Model:
         return out, errors
 
 
-_OF_PICTURES = ("images", "features")
-
-
 def _check_number(field, value):
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise PromptError(f"{field}={value!r} must be a whole number, at least 1")
@@ -339,12 +347,3 @@ def _put(out, places, found):
 
 def _listed(texts):
     return [texts] if isinstance(texts, str) else list(texts)
-
-
-def model_folder(source: str | os.PathLike) -> pathlib.Path | None:
-    """The folder, if `source` is one that holds, or should hold, a trained model."""
-    folder = pathlib.Path(source)
-    if folder.name == saved.MODEL:
-        folder = folder.parent
-    found = ("model.json", "results.json", "run.json")
-    return folder if any((folder / name).is_file() for name in found) else None

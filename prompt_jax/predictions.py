@@ -1,12 +1,15 @@
 """What a model says of pictures: a row each, and a table to look at."""
 
 import dataclasses
+import functools
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, overload
 
 import numpy as np
 
-from prompt_jax.errors import BadPicture
+from prompt_jax.class_names import distinct
+from prompt_jax.errors import BadPicture, escape
 
 SHOWN_ROWS = 20
 
@@ -17,8 +20,12 @@ class Prediction:
 
     Attributes:
         source: its path; of an array or a picture in memory its number, as "#0".
-        classes: the likeliest, first the best.
+        classes: the likeliest, first the best; of names that repeat, as ImageNet's "missile" does,
+            the label stands behind the name: "missile (label 657)".
+        labels: theirs, places among the classes that were asked for.
         probabilities: theirs, 0 to 1.
+        similarity: where one class alone was asked for, the cosine of the picture with its text,
+            -1 to 1; else None. See `Predictions.similarities`.
         iterations: of each of the method's iterations the likeliest class and its probability; of
             most methods there is one.
         error: why it could not be read; "" where it was, and else there are no classes.
@@ -29,12 +36,19 @@ class Prediction:
     probabilities: tuple[float, ...] = ()
     iterations: tuple[tuple[str, float], ...] = ()
     error: str = ""
+    labels: tuple[int, ...] = ()
+    similarity: float | None = None
 
     def __str__(self) -> str:
-        """One line: the source, and classes with percent."""
+        """One line, safe to print: the source, and classes with percent; of one its similarity."""
+        if self.error:
+            return f"{escape(self.source)}: {escape(self.error)}"
+        if self.similarity is not None:
+            # "100.0 %" would say nothing of a picture.
+            return f"{escape(self.source)}: {escape(self.classes[0])} {self.similarity:.3f}"
         pairs = zip(self.classes, self.probabilities, strict=True)
-        said = ", ".join(f"{name} {probability:.1%}" for name, probability in pairs)
-        return f"{self.source}: {self.error or said}"
+        said = ", ".join(f"{escape(name)} {probability:.1%}" for name, probability in pairs)
+        return f"{escape(self.source)}: {said}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,6 +62,10 @@ class Predictions(Sequence[Prediction]):
             zero-shot CLIP's. NaN where a picture could not be read.
         top_k: how many classes a `Prediction` lists.
         errors: what could not be read, by its place.
+        similarities: of one class alone, whose probability is always 1: float32[P], cosines of the
+            pictures and its text, as the method sees both; those of frozen CLIP where the method
+            adds to the cosine (tip_adapter, gda). NaN where a picture could not be read, and of
+            methods from elsewhere. None of several classes.
     """
 
     sources: tuple[str, ...]
@@ -55,6 +73,7 @@ class Predictions(Sequence[Prediction]):
     logits: np.ndarray
     top_k: int
     errors: Mapping[int, BadPicture]
+    similarities: np.ndarray | None = None
 
     @property
     def probabilities(self) -> np.ndarray:
@@ -88,15 +107,25 @@ class Predictions(Sequence[Prediction]):
         each = softmax(self.logits[:, place])
         best = np.argsort(-each[-1], kind="stable")[: self.top_k]
         first = np.argmax(each, axis=-1)
+        names = self._names
         return Prediction(
             self.sources[place],
-            tuple(self.class_names[label] for label in best),
+            tuple(names[label] for label in best),
             tuple(each[-1, best].tolist()),
             tuple(
-                (self.class_names[label], float(row[label]))
-                for label, row in zip(first, each, strict=True)
+                (names[label], float(row[label])) for label, row in zip(first, each, strict=True)
             ),
+            labels=tuple(best.tolist()),
+            similarity=self._similarity(place),
         )
+
+    def _similarity(self, place: int) -> float | None:
+        cosine = math.nan if self.similarities is None else float(self.similarities[place])
+        return None if math.isnan(cosine) else cosine
+
+    @functools.cached_property
+    def _names(self) -> list[str]:
+        return distinct(self.class_names)
 
     def __iter__(self) -> Iterator[Prediction]:
         """Of each picture in turn."""

@@ -11,6 +11,9 @@ from prompt_jax import methods
 from prompt_jax.clip import normalize
 from prompt_jax.methods import Method
 
+OF_PICTURES = ("images", "features")
+"""What methods of pictures see; the others are made of `Encoders`."""
+
 
 @functools.cache
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -25,6 +28,32 @@ def logits(method: Method) -> Callable[..., jax.Array]:
     def run(prompts, prepared, task, images):
         seen = methods.look(method, task, images)
         return jnp.moveaxis(method.forward(prompts, prepared, task, seen).logits, 0, 1)
+
+    return jax.jit(run)
+
+
+@functools.cache
+def logits_and_cosine(name: str, method: Method) -> Callable[..., jax.Array]:
+    """As `logits`, float32[B, iterations + 1, K]: the last are cosines, see `Predictions`.
+
+    Args:
+        name: the method's, from the tables; those from elsewhere have NaN for cosines.
+        method: it.
+    """
+    zero_shot, outside = methods.get("zero_shot"), methods.outside.is_outside(name)
+    encoders = None if outside or method.sees in OF_PICTURES else methods.get_encoders(name)
+
+    def run(prompts, prepared, task, images):
+        seen = methods.look(method, task, images)
+        found = method.forward(prompts, prepared, task, seen).logits
+        plain, scale = found[-1:], task.scale
+        if outside:
+            scale = jnp.nan
+        elif encoders:
+            scale = encoders.scale(prompts, task)
+        elif method.from_shots:  # which adds to zero-shot CLIP's logits
+            plain = zero_shot.forward({}, None, task, seen).logits
+        return jnp.moveaxis(jnp.concatenate([found, plain / scale]), 0, 1)
 
     return jax.jit(run)
 

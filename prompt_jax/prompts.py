@@ -10,7 +10,7 @@ import numpy as np
 from prompt_jax.class_names import fill
 from prompt_jax.clip import CLIP, Frozen, normalize, tokenizer
 from prompt_jax.clip.text import Cache, one_class_a_row
-from prompt_jax.errors import PromptError
+from prompt_jax.errors import PromptError, shorten
 from prompt_jax.packing import PackedTokens, pack
 
 PHOTO = "a photo of a {}."
@@ -51,31 +51,12 @@ def no_classes() -> ClassTokens:
     return ClassTokens(prefix, nothing[:, None], nothing, packed=pack([]))
 
 
-def check_names(names: Sequence[str]) -> None:
-    """Refuses class names that no prompts, or the same prompts, can be made of.
-
-    Raises:
-        PromptError: names the class.
-    """
-    if isinstance(names, str):
-        raise PromptError(f"class names must be a list; write [{names!r}]")
-    seen: dict[str, str] = {}
-    for name in names:
-        if not isinstance(name, str):
-            raise PromptError(f"class {name!r} is of type {type(name).__name__}; give a string")
-        prompt = " ".join(name.replace("_", " ").lower().split())
-        if not prompt:
-            raise PromptError(f"class {name!r} is empty; give it a name")
-        if prompt in seen:
-            raise PromptError(
-                f"classes {seen[prompt]!r} and {name!r} make the same prompt; give each a name of "
-                "its own"
-            )
-        seen[prompt] = name
-
-
 def tokenize_classes(
-    template: str, names: Sequence[str], context_length: int = 77, share_words: bool = True
+    template: str,
+    names: Sequence[str],
+    context_length: int = 77,
+    share_words: bool = True,
+    taken: int = 0,
 ) -> ClassTokens:
     """Token ids of `template` filled with each class name (underscores become spaces).
 
@@ -84,6 +65,7 @@ def tokenize_classes(
         names: K class names.
         context_length: slots of the text tower.
         share_words: whether the words before the name go into the shared prefix.
+        taken: how many of the slots something else takes, a learned context.
 
     Raises:
         PromptError: the template has no "{}", there is no class, or a prompt is too long.
@@ -96,15 +78,16 @@ def tokenize_classes(
     words_before = len(tokenizer.encode(template.split("{}")[0])) if share_words else 0
     shared = _common_prefix(rows, words_before)
     suffixes = [[*row[shared:], tokenizer.EOT] for row in rows]
-    longest = max(map(len, suffixes))
-    if 1 + shared + longest > context_length:
+    longest, room = max(map(len, suffixes)), context_length - taken - 1 - shared
+    if longest > room:
         worst = names[int(np.argmax([len(s) for s in suffixes]))]
+        learned = f", {taken} of them the context's" if taken else ""
+        advice = "use fewer context vectors" if taken else f"the template {template!r}"
         raise PromptError(
-            f"the prompt of class {worst!r} takes {1 + shared + longest} tokens; the text tower "
-            f"has {context_length}: shorten the name or the template {template!r}"
+            f"the prompt of class {shorten(worst)} takes {context_length + longest - room} tokens"
+            f"{learned}; the text tower has {context_length}: shorten the name or {advice}"
         )
-    length = next((b for b in BUCKETS if b >= longest), longest)
-    length = min(length, context_length - 1 - shared)
+    length = min(next((b for b in BUCKETS if b >= longest), longest), room)
     suffix = np.zeros((len(names), length), np.int32)
     for row, tokens in zip(suffix, suffixes, strict=True):
         row[: len(tokens)] = tokens
@@ -297,6 +280,11 @@ def words_behind(clip: CLIP, frozen: Frozen, length: int, words: str) -> jax.Arr
     MaPLe's two vectors take the place of "a photo"; "of a" stays behind them.
     """
     return clip.embed_text(frozen, jnp.asarray(tokenizer.encode(words)[length:], jnp.int32))
+
+
+def slots_before(length: int, words: str) -> int:
+    """How many slots a context cut to `length` vectors and the words behind it take."""
+    return max(length, len(tokenizer.encode(words)))
 
 
 def init_linear(rng: jax.Array, inputs: int, outputs: int, copies: int | None = None) -> dict:

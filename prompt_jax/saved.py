@@ -47,6 +47,7 @@ class Saved:
         inputs: how pictures were prepared.
         trained: what is told of the training, for people: data, shots, seed, figures, commit.
         prompts: the pytree, of numpy arrays; an empty dict where nothing trains.
+        class_ids: WordNet's id of each class, of ImageNet's; empty where the data has no ids.
     """
 
     method: str
@@ -64,6 +65,7 @@ class Saved:
     trained: Mapping[str, Any]
     prompts: Any
     precision: str = "highest"
+    class_ids: tuple[str, ...] = ()
 
 
 def write(folder: pathlib.Path, saved: Saved) -> None:
@@ -140,13 +142,14 @@ def read(folder: pathlib.Path) -> Saved:
     try:
         check_seal(content)
         prompts = _read_prompts(folder / PROMPTS, content["prompts"]["sha256"])
-        optional = {"precision"}  # what earlier versions did not write
+        optional = {"precision", "class_ids"}  # what earlier versions did not write
         names = [field.name for field in dataclasses.fields(Saved)]
         rest = {name: content[name] for name in names if name in content or name not in optional}
         saved = Saved(
             **rest
             | {
                 "class_names": tuple(content["class_names"]),
+                "class_ids": tuple(content.get("class_ids", ())),
                 "sizes": CLIPConfig(**content["sizes"]),
                 "settings": _with_tuples(content["settings"]),
                 "inputs": Inputs(**_with_tuples(content["inputs"])),

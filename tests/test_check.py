@@ -132,7 +132,7 @@ def write_csv(folder, *rows):
         (["e.png,cow,train"], "classes of train without test pictures: 1, e.g. 'cow'"),
         (
             ["e.png,Cat,train", "f.png,Cat,test"],
-            "class names that make the same prompt: 1, e.g. 'Cat' and 'cat'",
+            "labels 0 and 1, 'Cat' and 'cat', make the same prompt",
         ),
     ],
 )

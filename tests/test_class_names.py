@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from prompt_jax import class_names, texts
 from prompt_jax.clip import tokenizer
 from prompt_jax.errors import PromptError
+from prompt_jax.methods import UNSEEN, index_trained
 from prompt_jax.prompts import PHOTO
 
 # Whatever has a reading of its own: spaces, signs, quotes, entities, ligatures, accents, digits.
@@ -107,3 +108,52 @@ def test_other_names_are_other_classes():
 def test_the_rule_needs_no_jax():
     code = "import sys, prompt_jax.class_names; sys.exit('jax' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_classes_are_found_by_key_whatever_their_order_and_spelling():
+    known = ("soccer_ball", "Ant", "sea horse")
+    assert index_trained(known, ("sea  horse", "fox", "ANT", "soccer ball")) == [2, UNSEEN, 1, 0]
+    assert index_trained(known, known) == [0, 1, 2]
+    assert index_trained((), ("ant",)) == [UNSEEN]
+
+
+def test_classes_of_one_name_are_found_in_their_order():
+    known = ("missile", "tench", "Missile", "missile")
+    asked = ("tench", "missile", "MISSILE", "missile", "missile")
+    assert index_trained(known, asked) == [1, 0, 2, 3, UNSEEN]
+    one = class_names.AMBIGUOUS
+    assert index_trained(known, ("missile", "tench", "missile")) == [one, 1, one]
+
+
+def test_ids_go_before_names():
+    known, ids = ("missile", "tench", "missile"), ("n1", "n2", "n3")
+    assert index_trained(known, ("missile", "Tench"), ids, ("n3", "n2")) == [2, 1]
+    assert index_trained(known, ("missile",), ids, ("n9",)) == [UNSEEN]
+    # The other half of the classes, in a list of its own.
+    assert index_trained(("missile",), ("missile",), ("n1",), ("n3",)) == [UNSEEN]
+
+
+@settings(deadline=None, derandomize=True, database=None)
+@given(st.lists(st.sampled_from(["a", "A", "a (label 0)", "a (label 1)", "b"]), max_size=6))
+def test_shown_names_are_all_different_and_names_that_are_unique_stay(names):
+    shown = class_names.distinct(names)
+    assert len(set(shown)) == len(names)
+    assert all(name.startswith(old) for name, old in zip(shown, names, strict=True))
+    if len(set(names)) == len(names):
+        assert shown == names
+
+
+@pytest.mark.parametrize(
+    ("names", "kind"),
+    [
+        (["1", "2", "10"], "numbers"),
+        (["0_1", "3-4"], "numbers"),
+        (["n01440764", "n01443537"], "WordNet ids"),
+        (["1", "two"], ""),
+        (["737", "Boeing 747"], ""),
+        ([], ""),
+        (["-"], ""),
+    ],
+)
+def test_names_that_mean_nothing_are_known(names, kind):
+    assert class_names.meaningless(names) == kind

@@ -101,7 +101,9 @@ def test_wrong_folders_are_refused(root, tmp_path_factory):
 
 def test_names_that_are_the_same_after_cleaning_are_refused(root):
     write_pictures(root, "train/red apple/1.jpg")
-    with pytest.raises(DataError, match="labels 2 and 3 are both called 'red apple'"):
+    with pytest.raises(
+        DataError, match="labels 2 and 3, 'red apple' and 'red apple', make the same prompt"
+    ):
         datasets.load("folder", root)
 
 
@@ -190,8 +192,8 @@ def test_numbered_labels_come_with_a_column_of_names(table):
         ("path,label,split,name\na.jpg,-1,test,x\n", "label is '-1'"),
         ("path,label,split,name\na.jpg,0,test,x\nb.jpg,2,test,y\n", "1 are missing"),
         ("path,label,split,name\na.jpg,0,test,x\nb.jpg,0,test,y\n", "called both 'x' and 'y'"),
-        ("path,label,split,name\na.jpg,0,test,x\nb.jpg,1,test,x\n", "both called 'x'"),
-        ("path,label,split\na.jpg,a_b,test\nb.jpg,a b,test\n", "both called 'a b'"),
+        ("path,label,split,name\na.jpg,0,test,x\nb.jpg,1,test,x\n", "'x' and 'x', make the same prompt"),
+        ("path,label,split\na.jpg,a_b,test\nb.jpg,a b,test\n", "'a b' and 'a b', make the same prompt"),
         (b"path,label,split\ncaf\xe9.jpg,x,test\n", "not UTF-8.*save it as UTF-8"),
     ],
 )

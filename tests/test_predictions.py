@@ -9,7 +9,7 @@ import tiny
 from data_pipelines.examples import Example
 from experiments.record import confusions, predictions
 from experiments.run import experiment
-from prompt_jax import evaluate, methods, reliability
+from prompt_jax import class_names, evaluate, methods, reliability
 from prompt_jax.evaluate import Likeliest
 
 NAMES = ("a", "b", "c", "d", "e", "f", "g")
@@ -98,7 +98,7 @@ def test_predictions_of_other_examples_are_not_written(tmp_path):
 
 
 def test_classes_of_one_name_are_told_apart_by_their_labels(tmp_path):
-    names = confusions.distinct(["missile", "tench", "missile"])
+    names = class_names.distinct(["missile", "tench", "missile"])
     assert names == ["missile (label 0)", "tench", "missile (label 2)"]
     counts = np.array([[3, 0, 1], [0, 4, 0], [2, 0, 2]])
     confusions.write(tmp_path / confusions.confusion_file("test"), names, counts)

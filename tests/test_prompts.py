@@ -7,8 +7,10 @@ import pytest
 import torch
 from reference import FROZEN, TINY, largest_difference, random_clip
 
+from prompt_jax import methods
 from prompt_jax.clip import tokenizer
 from prompt_jax.errors import PromptError
+from prompt_jax.methods import promptsrc
 from prompt_jax.prompts import (
     BUCKETS,
     PHOTO,
@@ -75,6 +77,42 @@ def test_a_prompt_may_fill_all_slots_but_no_more():
     assert 1 + fits.suffix.shape[1] == 77
     with pytest.raises(PromptError, match="takes 78 tokens; the text tower has 77"):
         tokenize_classes("{}", ["dog", " ".join(["cat"] * 76)])
+
+
+@pytest.mark.parametrize("taken", [0, 4, 16, 40])
+def test_every_name_that_fits_behind_a_context_is_taken(taken):
+    room = 77 - 1 - taken - 2  # SOS, the full stop and EOT
+    fits = tokenize_classes("{}.", ["dog", "cat " * room], taken=taken)
+    assert 1 + taken + fits.suffix.shape[1] == 77
+    of_context = rf", {taken} of them the context's" if taken else ""
+    message = rf"class 'cat cat .*takes 78 tokens{of_context}; the text tower has 77"
+    with pytest.raises(PromptError, match=message):
+        tokenize_classes("{}.", ["dog", "cat " * (room + 1)], taken=taken)
+
+
+@pytest.mark.parametrize("name", methods.METHODS)
+def test_methods_say_how_many_slots_their_context_takes(name):
+    """The longest name that `make_task` takes is one that the method can encode."""
+    clip, frozen = random_clip()
+    method = methods.get(name)
+    settings = method.Settings()
+    texts = [PHOTO, *(promptsrc.TEACHER_TEMPLATES if name == "promptsrc" else ())]
+    words = max(len(tokenizer.encode(text.replace("{}", ""))) for text in texts) - 1
+    room = 77 - 3 - max(method.context_slots(settings), words)
+
+    def run(words, images):
+        names = ["cat " * words, "dog"]
+        task = methods.make_task(method, clip, frozen, names, settings)
+        prompts = method.init(jax.random.key(0), task)
+        if method.from_shots:
+            prompts = method.from_shots(prompts, task, jnp.ones((1, 2, 16)), [0, 1])
+        prepared = method.prepare(prompts, task)
+        return method.forward(prompts, prepared, task, methods.look(method, task, images)).logits
+
+    images = jnp.zeros((1, clip.config.image_size, clip.config.image_size, 3))
+    assert jax.eval_shape(lambda x: run(room, x), images).shape[1:] == (1, 2)
+    with pytest.raises(PromptError, match="'cat cat .*takes 78 tokens"):
+        jax.eval_shape(lambda x: run(room + 1, x), images)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from data_pipelines.examples import Dataset, Example
 from data_pipelines.layouts.csv_rows import Row, find_csv, read_rows
 from data_pipelines.layouts.layout import MOST_DIGITS, SPLITS, check_path
 from data_pipelines.pictures.readers import FolderReader
-from prompt_jax.class_names import spaced
+from prompt_jax.class_names import meaningless, spaced
 
 REQUIRED = ("path", "label", "split")
 
@@ -68,8 +68,9 @@ class CsvLayout:
         read = ClipReader if self.kind == "clips" else FolderReader
         reader = read(path.parent, upright=not ignore_rotation)
         source = path.name + (f", domain {domain}" if domain else "")
+        notes = () if numbered else _unnamed(path, list(numbers))
         return Dataset(
-            name, template, train, val, test, reader, path.parent, source, kind=self.kind
+            name, template, train, val, test, reader, path.parent, source, notes, self.kind
         )
 
     def expected(self) -> str:
@@ -84,6 +85,16 @@ class CsvLayout:
             )
             + 'Optional columns: domain; name (then "label" is a number from 0).'
         )
+
+
+def _unnamed(path: Path, labels: list[str]) -> tuple[str, ...]:
+    kind = meaningless(labels)
+    if not kind:
+        return ()
+    return (
+        f"{path.name} has no column name, so that its labels, which are {kind}, are the class "
+        "names; add a column name with the classes in words",
+    )
 
 
 def _of_domain(path: Path, columns: list[str], rows: list[Row], domain: str) -> list[Row]:

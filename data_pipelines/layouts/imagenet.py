@@ -134,7 +134,7 @@ def _examples(
     split: str, listed: dict[str, list[str]], kept: list[str], names: dict[str, str]
 ) -> tuple[Example, ...]:
     return tuple(
-        Example(f"{split}/{picture}", label, names[wnid])
+        Example(f"{split}/{picture}", label, names[wnid], class_id=wnid)
         for label, wnid in enumerate(kept)
         for picture in listed.get(wnid, ())
     )

@@ -67,9 +67,10 @@ def load(
         lists = _by_file_name(f"{name}: {path}", read_split(path), records)
         source = f"{path.name}, pictures of {version}"
     else:
-        names = _names(name, label_texts(folder), clean, classnames, expand(str(root)))
+        texts = label_texts(folder)
+        names = _names(name, texts, clean, classnames, expand(str(root)))
         roles = _roles(name, folder, records)
-        lists = _official(roles, records, names)
+        lists = _official(roles, records, names, texts if _are_ids(texts) else ())
         source = f"{version}, " + ", ".join(
             f"{split}: {official or 'none in TFDS'}" for split, official in roles.items()
         )
@@ -89,7 +90,9 @@ def _roles(name: str, folder: Path, records: Records) -> dict[str, str]:
     return {split: official if official in have else "" for split, official in roles.items()}
 
 
-def _official(roles: Mapping[str, str], records: Records, names: Mapping[int, str]) -> Lists:
+def _official(
+    roles: Mapping[str, str], records: Records, names: Mapping[int, str], ids: Sequence[str]
+) -> Lists:
     kept = {
         split: [r for r in records.get(official, ()) if r.label in names]
         for split, official in roles.items()
@@ -97,7 +100,10 @@ def _official(roles: Mapping[str, str], records: Records, names: Mapping[int, st
     used = sorted({record.label for found in kept.values() for record in found})
     numbers = {label: number for number, label in enumerate(used)}
     return tuple(
-        tuple(Example(r.key, numbers[r.label], names[r.label]) for r in found)
+        tuple(
+            Example(r.key, numbers[r.label], names[r.label], class_id=ids[r.label] if ids else "")
+            for r in found
+        )
         for found in kept.values()
     )
 
@@ -109,7 +115,7 @@ def _names(
     classnames: str | Path | None,
     root: Path,
 ) -> dict[int, str]:
-    if texts and all(re.fullmatch(r"n\d{8}", text) for text in texts):
+    if _are_ids(texts):
         by_wnid = read_class_names(_class_names_file(name, classnames, root))
         missing = [text for text in texts if text not in by_wnid]
         if missing:
@@ -117,6 +123,11 @@ def _names(
         return {label: by_wnid[text] for label, text in enumerate(texts)}
     cleaned = {label: clean(text) for label, text in enumerate(texts)}
     return {label: text for label, text in cleaned.items() if text is not None}
+
+
+def _are_ids(texts: Sequence[str]) -> bool:
+    """Whether these are WordNet's ids, which TFDS has in place of ImageNet's class names."""
+    return bool(texts) and all(re.fullmatch(r"n\d{8}", text) for text in texts)
 
 
 def _class_names_file(name: str, classnames: str | Path | None, root: Path) -> Path:

@@ -52,20 +52,12 @@ def confusion_file(key: str) -> str:
     return f"confusion-{key.replace(':', '-')}.csv"
 
 
-def distinct(names: Sequence[str]) -> list[str]:
-    """The names of K classes, those that repeat with their label: ImageNet has two "missile"."""
-    times = Counter(names)
-    return [
-        name if times[name] == 1 else f"{name} (label {label})" for label, name in enumerate(names)
-    ]
-
-
 def write(path: pathlib.Path, names: Sequence[str], confusion: np.ndarray) -> None:
     """A line for each class and what some of its examples were taken for: how many.
 
     Args:
         path: see `confusion_file`.
-        names: of the K classes, each once, as of `distinct`.
+        names: of the K classes, each once, as of `class_names.distinct`.
         confusion: int[K, K], how many of each class (rows) were taken for which (columns).
     """
     with path.open("w", newline="", encoding="utf-8") as file:

@@ -207,7 +207,7 @@ def of_tests(pictures: dict[str, Any]) -> str:
 
 def _facts(example: Example) -> tuple:
     # Pictures have the hashes of before there were captions: finished runs stay finished.
-    return tuple(example) if example.captions or example.span else tuple(example[:3])
+    return tuple(example[:5]) if example.captions or example.span else tuple(example[:3])
 
 
 def _hash(start: str, facts: Iterable[Any]) -> str:

@@ -31,7 +31,7 @@ def write(
     Args:
         path: see `predictions_file`.
         examples: n, as they were tested.
-        names: of the K classes, each once, as of `confusions.distinct`.
+        names: of the K classes, each once, as of `class_names.distinct`.
         found: of these n examples.
 
     Raises:

@@ -15,6 +15,7 @@ from experiments.report.seeing import see
 from experiments.run import testing
 from experiments.run.preparation import Prepared
 from prompt_jax import methods
+from prompt_jax.class_names import distinct
 from prompt_jax.errors import installing
 from prompt_jax.methods import Prompts
 
@@ -53,7 +54,8 @@ def section(run: Prepared, prompts: Prompts, key: str) -> Section | None:
         return Section(title, [Text(f"{said} To draw them: {installing('tsne')}")])
     panels = {words: embedding.embed(features) for words, features in both.items()}
     with styled(_DRAWN | {"svg.hashsalt": f"{run.folder}{key}"}):
-        figure = plots.draw_features(panels, [example.name for example in dataset.test])
+        names = distinct(whole.class_names)
+        figure = plots.draw_features(panels, [names[label] for label in labels])
         drawn = Plot(curves.svg(figure), f"t-SNE of {len(labels)} test {dataset.kind}, {key}")
     return Section(title, [Text(said), drawn])
 

@@ -22,6 +22,7 @@ from experiments.run.plans import Plan
 from experiments.run.preparation import Testable
 from experiments.run.tasks import make_tests
 from prompt_jax import saved
+from prompt_jax.class_names import Classes
 from prompt_jax.errors import PromptError
 from prompt_jax.files import check_seal, read_json, seal
 from prompt_jax.sharding import Placement
@@ -106,7 +107,7 @@ def evaluate(
         plans.refuse_empty(plan, trains=False)
         plan = overview.show(plan, shots=0, trains=False)
         plans.check_views(plan, config.data.views)
-        known = model.saved.class_names
+        known = Classes(model.saved.class_names, model.saved.class_ids)
         tests, compared = make_tests(
             config, method, settings, backbone, placement, plan.tests, known
         )

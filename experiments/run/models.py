@@ -70,6 +70,7 @@ def describe(run: Prepared, prompts: Prompts, results: Mapping[str, Any], date: 
         inputs=describe_inputs(config, clip.config.image_size, plan.train),
         trained=describe_training(config, results, date),
         prompts=jax.device_get(prompts),
+        class_ids=() if plan.by_captions else plan.train.classes.ids,
     )
 
 

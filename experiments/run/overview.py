@@ -1,7 +1,7 @@
 """What a run reads, said at its start: classes, pictures, and what is wrong with the lists."""
 
 import dataclasses
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from rich.console import Console
@@ -13,8 +13,6 @@ from data_pipelines.errors import DataError, printable
 from data_pipelines.examples import Dataset, Example
 from data_pipelines.lists import Part, Remark
 from experiments.run.plans import Plan
-from prompt_jax.class_names import fill
-from prompt_jax.clip import tokenizer
 
 _LISTED = 20  # classes that are listed with their counts; of more, the first few
 _FIRST = 3
@@ -99,7 +97,8 @@ def table(plan: Plan, shots: int, trains: bool) -> Table:
             known = known or names
             cells = [f"{same}{len(names):,}", number, _each(names, row.examples)]
         if row.role == "train" and drawn:
-            undrawn = sum(one.name in names for one in plan.undrawn)  # base classes' alone
+            drawable = set(row.dataset.classes.ids or names)
+            undrawn = sum(one.known_by in drawable for one in plan.undrawn)  # base classes' alone
             cells += [f"{shots:,}", f"{undrawn:,}" if undrawn else ""]
         # As text, which no bracket of a name marks up.
         result.add_row(*(Text(_short(cell)) for cell in (row.role, row.title, *cells)))
@@ -183,7 +182,8 @@ def remarks(plan: Plan, shots: int, trains: bool) -> list[Remark]:
         advice = WHOLE if set(plan.tests) == {"base", "new"} else ""
         found += lists.one_class(part.role, part.dataset.class_names, advice) + _without(part)
     for part in [train, *tests] if trains else tests:
-        found += [Remark(note) for note in part.dataset.notes] + _prompts(part.dataset)
+        found += [Remark(note) for note in part.dataset.notes]
+        found += lists.poor_names(part.dataset.class_names, part.dataset.template)
     return list(dict.fromkeys(found))
 
 
@@ -211,16 +211,3 @@ def _without(part: Part) -> list[Remark]:
 
 def _is_own(part: Part) -> bool:
     return datasets.entry(part.dataset.name).is_own
-
-
-def _prompts(dataset: Dataset) -> list[Remark]:
-    """Remarks on classes that CLIP's tokenizer, which folds case, spaces and more, makes equal."""
-
-    def prompt(name: str) -> Hashable:
-        return tuple(tokenizer.encode(fill(dataset.template, name)))
-
-    names, nothing = dataset.class_names, prompt("")
-    blank = [repr(name) for name in names if prompt(name) == nothing]
-    what, advice = "class names of which no token is left", "rename the classes"
-    found = lists.summary(what, blank, True, advice)
-    return found + lists.same_prompts(names, prompt, datasets.entry(dataset.name).repeated_names)

@@ -24,6 +24,7 @@ from experiments.run.plans import Plan
 from experiments.run.tasks import make_task, make_tests
 from prompt_jax import methods, recipes, saved
 from prompt_jax.captions import Captions, tokenize_captions
+from prompt_jax.class_names import Classes
 from prompt_jax.files import write_text
 from prompt_jax.saved import Saved
 from prompt_jax.sharding import Placement
@@ -211,7 +212,7 @@ def with_tasks(run: Loaded, plan: Plan, identity: dict[str, Any]) -> Prepared:
     clip, frozen = run.backbone.clip, run.placement.replicate(run.backbone.frozen)
     backbone = run.backbone._replace(frozen=frozen)
     note_small_tower(run.settings, clip.config.image_layers)
-    known = () if run.method.sees == "pairs" else plan.train.class_names
+    known = Classes(()) if run.method.sees == "pairs" else plan.train.classes
     # Made before training: a task that the method cannot be tested on is refused early.
     task = make_task(run.method, run.settings, backbone, run.placement, plan.train, known)
     tests, compared = make_tests(

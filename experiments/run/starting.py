@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from prompt_jax import methods, saved
+from prompt_jax.class_names import Classes, find
 from prompt_jax.errors import PromptError
 from prompt_jax.methods import Method, Prompts
 from prompt_jax.saved import Saved
@@ -50,7 +51,7 @@ def check_backbone(config: ConfigDict, start: Saved, fingerprint: str) -> None:
 
 
 def put(
-    config: ConfigDict, method: Method, start: Saved, task: methods.Task, names: tuple[str, ...]
+    config: ConfigDict, method: Method, start: Saved, task: methods.Task, known: Classes
 ) -> Prompts:
     """A model's prompts, as those that a run starts from.
 
@@ -58,7 +59,7 @@ def put(
         config, method: of the run.
         start: the model; see `read`.
         task: what trains.
-        names: of the classes that it trains on.
+        known: the classes that it trains on.
 
     Raises:
         PromptError: they have other shapes, or are of other classes, or there are none.
@@ -78,8 +79,9 @@ def put(
             f"{f' ({differ})' if differ else ''}; give both the same settings and frames"
         )
     own = method.own_classes_only(task.settings)
-    if own and names != start.class_names:
-        other = next((name for name in names if name not in start.class_names), "")
+    found = find(Classes(start.class_names, start.class_ids), known)
+    if own and found != list(range(len(start.class_names))):
+        other = next((n for n, label in zip(known.names, found, strict=True) if label < 0), "")
         what = f"{other!r} is none of them" if other else "their number or order is another one"
         raise PromptError(
             f"config.init_from={config.init_from} keeps something of its own for each of the "

@@ -8,6 +8,7 @@ from ml_collections import ConfigDict
 from data_pipelines.examples import Dataset
 from experiments.run import building
 from prompt_jax import methods
+from prompt_jax.class_names import Classes
 from prompt_jax.sharding import Placement
 
 
@@ -18,7 +19,7 @@ def make_tests(
     backbone: building.Backbone,
     placement: Placement,
     tests: Mapping[str, Dataset],
-    known: tuple[str, ...],
+    known: Classes,
 ) -> tuple[dict[str, list[methods.Task]], list[methods.Method]]:
     """Tasks of the method and of zero-shot CLIP by test set, and these methods; see `Testable`.
 
@@ -51,11 +52,11 @@ def make_task(
     backbone: building.Backbone,
     placement: Placement,
     dataset: Dataset,
-    known: tuple[str, ...],
+    known: Classes,
 ) -> methods.Task:
     """A method's task on a data set's classes; for the arguments see `make_tests`."""
-    names = () if method.sees == "pairs" else dataset.class_names
-    index = methods.index_trained(known, names)
+    names, ids = Classes(()) if method.sees == "pairs" else dataset.classes
+    index = methods.index_trained(known.names, names, known.ids, ids)
     tower = methods.tower_for(method, backbone.clip, dataset.kind)
     made = methods.make_task(
         method, tower, backbone.frozen, names, settings, dataset.template, index

@@ -14,6 +14,7 @@ from experiments.record.runs import METRICS, TOLD_APART, WAYS
 from experiments.run.preparation import Testable
 from prompt_jax import methods, metrics, progress, reliability, retrieval
 from prompt_jax.captions import tokenize_captions
+from prompt_jax.class_names import distinct
 from prompt_jax.evaluate import Evaluator, Likeliest
 from prompt_jax.methods import Encoders, Prompts, Task, encoders
 from prompt_jax.retrieval import Directions
@@ -47,7 +48,7 @@ def classify(
     """Accuracies in percent; writes what each picture, and each class, was taken for."""
     found = Evaluator(run.compared, run.plan.batches.test_views)(prompts, tasks, batches)
     dataset = run.plan.tests[key]
-    names = confusions.distinct(dataset.class_names)
+    names = distinct(dataset.class_names)
     predictions.write(
         run.folder / predictions.predictions_file(key), dataset.test, names, found[0].likeliest
     )

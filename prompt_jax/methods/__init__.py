@@ -1,5 +1,6 @@
 """The tables of methods. A new method is one file and one line here, or of a module elsewhere."""
 
+from prompt_jax.class_names import UNSEEN
 from prompt_jax.errors import PromptError, unknown
 from prompt_jax.methods import (
     a5,
@@ -33,7 +34,6 @@ from prompt_jax.methods import (
 from prompt_jax.methods.encoders import Encoders
 from prompt_jax.methods.frames import average_frames, tower_for
 from prompt_jax.methods.method import (
-    UNSEEN,
     Method,
     Output,
     Pairs,

@@ -41,4 +41,10 @@ def forward(prompts, prepared, task, features):
     return Output(cosine_logits(task, features, normalize(classes))[None])
 
 
-METHOD = Method(Settings, init, forward, sees="features")
+METHOD = Method(
+    Settings,
+    init,
+    forward,
+    sees="features",
+    context_slots=lambda settings: settings.context_length,
+)

@@ -113,4 +113,5 @@ METHOD = Method(
     sees="features",
     constants=constants,
     own_classes_only=lambda settings: settings.class_specific,
+    context_slots=lambda settings: settings.context_length,
 )

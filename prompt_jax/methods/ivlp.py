@@ -13,6 +13,7 @@ from prompt_jax.prompts import (
     encode_classes,
     encode_prompted_image,
     init_context,
+    slots_before,
     words_behind,
 )
 
@@ -70,4 +71,9 @@ def forward(prompts, prepared, task, images):
     return Output(cosine_logits(task, normalize(features), prepared)[None])
 
 
-METHOD = Method(Settings, init, forward, prepare)
+def context_slots(settings):
+    """Slots before the names: the text prompts, and the words that they leave fixed."""
+    return slots_before(settings.text_prompts, settings.context_words)
+
+
+METHOD = Method(Settings, init, forward, prepare, context_slots=context_slots)

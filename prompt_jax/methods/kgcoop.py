@@ -58,4 +58,12 @@ def forward(prompts, prepared, task, features):
     return Output(logits[None], losses={"knowledge": knowledge})
 
 
-METHOD = Method(Settings, init, forward, prepare, sees="features", constants=describe_classes)
+METHOD = Method(
+    Settings,
+    init,
+    forward,
+    prepare,
+    sees="features",
+    constants=describe_classes,
+    context_slots=lambda settings: settings.context_length,
+)

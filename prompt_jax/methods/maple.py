@@ -15,6 +15,7 @@ from prompt_jax.prompts import (
     init_context,
     init_linear,
     multiply,
+    slots_before,
     words_behind,
 )
 
@@ -83,4 +84,10 @@ def forward(prompts, prepared, task, images):
     return Output(cosine_logits(task, normalize(features), classes)[None])
 
 
-METHOD = Method(Settings, init, forward, prepare)
+METHOD = Method(
+    Settings,
+    init,
+    forward,
+    prepare,
+    context_slots=lambda s: slots_before(s.context_length, s.context_words),
+)

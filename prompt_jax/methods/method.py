@@ -10,8 +10,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from prompt_jax.class_names import AMBIGUOUS, UNSEEN, Classes, find
 from prompt_jax.clip import CLIP, Frozen, normalize
-from prompt_jax.errors import PromptError
+from prompt_jax.errors import PromptError, shorten
 from prompt_jax.methods.selection import Choice, HeldOut
 from prompt_jax.packing import PackedTokens
 from prompt_jax.prompts import (
@@ -29,9 +30,6 @@ Array = jax.Array | np.ndarray
 
 KEPT = ("features", "frames")
 """What of a picture or clip, by `Method.sees`, can be computed once and kept."""
-
-UNSEEN = -1
-"""In `Task.trained`: a class that the prompts were not trained on."""
 
 
 @flax.struct.dataclass
@@ -107,6 +105,11 @@ def _never(settings):
     return False
 
 
+def _no_slots(settings):
+    del settings
+    return 0
+
+
 class Method(NamedTuple):
     """A prompt method. Training composes `prepare` and `forward` under one gradient; evaluation
     calls `prepare` once.
@@ -135,6 +138,8 @@ class Method(NamedTuple):
         constrain: prompts -> prompts, applied after every step: what training must not leave.
         own_classes_only: settings -> whether the prompts can only tell apart classes they were
             trained on.
+        context_slots: settings -> how many of the text tower's slots stand between SOS and the
+            tokens of `Task.names`; longer names are refused before they are encoded.
     """
 
     Settings: type
@@ -150,6 +155,7 @@ class Method(NamedTuple):
     epoch_weights: Callable[[Any, int], Sequence[float]] | None = None
     constrain: Callable[[Prompts], Prompts] = keep
     own_classes_only: Callable[[Any], bool] = _never
+    context_slots: Callable[[Any], int] = _no_slots
 
 
 def make_task(
@@ -175,6 +181,7 @@ def make_task(
         PromptError: the method cannot tell these classes apart, or a prompt is too long.
     """
     index = np.arange(len(class_names)) if trained is None else np.asarray(trained)
+    index = _settle(method, settings, index, class_names)
     unseen = np.flatnonzero(index == UNSEEN)
     if unseen.size and method.own_classes_only(settings):
         raise PromptError(
@@ -186,18 +193,44 @@ def make_task(
     if method.sees == "pairs":
         names = no_classes()
     else:
-        names = tokenize_classes("{}.", class_names, clip.config.context_length)
+        room, taken = clip.config.context_length, method.context_slots(settings)
+        names = tokenize_classes("{}.", class_names, room, taken=taken)
     names = dataclasses.replace(names, sos=_encode_sos(clip, frozen, names.prefix[:1]))
     task = Task(frozen, names, jnp.asarray(index, jnp.int32), None, clip, settings)
     return dataclasses.replace(task, constants=method.constants(task, class_names, template))
 
 
-def index_trained(known: Sequence[str], names: Sequence[str]) -> list[int]:
-    """Which of the classes trained on each class is, by name; `UNSEEN` for another one."""
-    if tuple(names) == tuple(known):
-        return list(range(len(known)))
-    position = {name: label for label, name in enumerate(known)}
-    return [position.get(name, UNSEEN) for name in names]
+def _settle(method, settings, index, class_names):
+    """Refuses classes of which it is not known which they are, where that makes a difference."""
+    unclear = np.flatnonzero(index == AMBIGUOUS)
+    if unclear.size and (method.from_shots or method.own_classes_only(settings)):
+        name = class_names[unclear[0]]
+        raise PromptError(
+            f"class {shorten(name)} can be any of several that were trained on, which all have "
+            "this name, and the method keeps something of its own for each; name all of them, in "
+            "the order of their labels, or leave the class out"
+        )
+    return np.where(index == AMBIGUOUS, UNSEEN, index)
+
+
+def index_trained(
+    known: Sequence[str],
+    names: Sequence[str],
+    known_ids: Sequence[str] = (),
+    ids: Sequence[str] = (),
+) -> list[int]:
+    """Returns which of the classes trained on each class is, for `make_task`.
+
+    Args:
+        known: names of the classes trained on, in label order.
+        names: of the classes asked for.
+        known_ids, ids: what their data sets know them by, where both know it by WordNet's ids.
+
+    Returns:
+        A label each, or `UNSEEN` or `AMBIGUOUS`; see `class_names.find`.
+    """
+    trained = Classes(tuple(known), tuple(known_ids))
+    return find(trained, Classes(tuple(names), tuple(ids)))
 
 
 @functools.partial(jax.jit, static_argnums=0)

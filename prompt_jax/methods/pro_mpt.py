@@ -185,4 +185,11 @@ def hold(carry, stop_gradient):
     return selected, vision, context
 
 
-METHOD = Method(Settings, init, forward, constants=constants, trains=trains)
+METHOD = Method(
+    Settings,
+    init,
+    forward,
+    constants=constants,
+    trains=trains,
+    context_slots=lambda settings: settings.context_length if settings.iterations else 0,
+)

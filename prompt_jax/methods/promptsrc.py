@@ -106,4 +106,5 @@ METHOD = Method(
     ivlp.prepare,
     constants=constants,
     epoch_weights=epoch_weights,
+    context_slots=ivlp.context_slots,
 )

@@ -1,0 +1,92 @@
+"""Two classes of one name, as ImageNet has them: known by label, in training, tests and answers."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+import tiny
+from PIL import Image
+
+import prompt_jax as pj
+from experiments.run import experiment
+from prompt_jax import saved
+from prompt_jax.errors import PromptError
+from prompt_jax.files import seal
+
+WNIDS = {"n03773504": "missile", "n04008634": "missile", "n04356056": "sunglasses"}
+COLORS = {"n03773504": (230, 20, 20), "n04008634": (20, 20, 230), "n04356056": (230, 130, 20)}
+
+
+def save_pictures(folder, wnid, number):
+    folder.mkdir(parents=True)
+    rng = np.random.default_rng(number)
+    for i in range(number):
+        noise = rng.integers(-20, 20, (40, 40, 3))
+        pixels = np.clip(np.array(COLORS[wnid]) + noise, 0, 255).astype(np.uint8)
+        Image.fromarray(pixels).save(folder / f"{i}.png")
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A small ImageNet, gda trained on it, tested on ImageNet-R, which has one of the missiles."""
+    root = tmp_path_factory.mktemp("imagenet")
+    lines = "".join(f"{wnid} {name}\n" for wnid, name in WNIDS.items())
+    for wnid in WNIDS:
+        save_pictures(root / "imagenet/images/train" / wnid, wnid, 4)
+        save_pictures(root / "imagenet/images/val" / wnid, wnid, 5)
+    (root / "imagenet/classnames.txt").write_text(lines)
+    for wnid in ("n03773504", "n04356056"):
+        save_pictures(root / "imagenet-rendition/imagenet-r" / wnid, wnid, 6)
+    config = tiny.small_config("gda", tiny.save_clip(root / "clip"), root)
+    config.protocol, config.cached_views, config.data.shots = "domain_generalization", 1, 4
+    config.data.name, config.data.names, config.data.root = "imagenet", "imagenet_r", str(root)
+    config.settings.alpha = 100.0
+    folder = root / "run"
+    return folder, experiment.run(config, folder), root
+
+
+def test_both_keep_their_shots_and_are_found_again_by_their_ids(run):
+    folder, results, _ = run
+    assert results["accuracy"] == {"imagenet": 100.0, "imagenet_r": 100.0}
+    kept = json.loads((folder / "model.json").read_text())
+    assert kept["class_ids"] == list(WNIDS) and kept["class_names"] == list(WNIDS.values())
+    with (folder / "confusion-imagenet.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    expected = ["missile (label 0)", "missile (label 1)", "sunglasses"]
+    assert [row["class"] for row in rows] == [row["predicted"] for row in rows] == expected
+
+
+def test_predict_answers_with_both_and_says_which(run):
+    folder, _, root = run
+    model = pj.load(folder)
+    pictures = [root / f"imagenet/images/val/{wnid}/0.png" for wnid in WNIDS]
+    found = model.predict(pictures)
+    assert found.labels.tolist() == [0, 1, 2]
+    assert [one.classes[0] for one in found] == [
+        "missile (label 0)",
+        "missile (label 1)",
+        "sunglasses",
+    ]
+    assert [one.labels[0] for one in found] == [0, 1, 2]
+    # The same classes in another order: the first missile is the first.
+    other = model.predict(pictures, ["Sunglasses", "missile", "MISSILE"])
+    np.testing.assert_allclose(other.probabilities, found.probabilities[:, [2, 0, 1]], atol=1e-6)
+
+
+def test_one_name_for_two_trained_classes_is_refused(run):
+    folder, _, root = run
+    picture = root / "imagenet/images/val/n04356056/0.png"
+    with pytest.raises(PromptError, match="'missile' can be any of several that were trained on"):
+        pj.load(folder).predict(picture, ["missile", "sunglasses"])
+    with pytest.raises(PromptError, match="'missile' and 'missile' make the same prompt"):
+        pj.load(folder).predict(picture, ["missile"] * 3)
+
+
+def test_models_from_before_ids_open(run, tmp_path):
+    folder, _, _ = run
+    content = json.loads((folder / "model.json").read_text())
+    del content["class_ids"], content["digest"]
+    (tmp_path / "model.json").write_text(json.dumps(seal(content)))
+    (tmp_path / "prompts.safetensors").write_bytes((folder / "prompts.safetensors").read_bytes())
+    assert saved.read(tmp_path).class_ids == ()
