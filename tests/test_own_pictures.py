@@ -192,8 +192,14 @@ def test_numbered_labels_come_with_a_column_of_names(table):
         ("path,label,split,name\na.jpg,-1,test,x\n", "label is '-1'"),
         ("path,label,split,name\na.jpg,0,test,x\nb.jpg,2,test,y\n", "1 are missing"),
         ("path,label,split,name\na.jpg,0,test,x\nb.jpg,0,test,y\n", "called both 'x' and 'y'"),
-        ("path,label,split,name\na.jpg,0,test,x\nb.jpg,1,test,x\n", "'x' and 'x', make the same prompt"),
-        ("path,label,split\na.jpg,a_b,test\nb.jpg,a b,test\n", "'a b' and 'a b', make the same prompt"),
+        (
+            "path,label,split,name\na.jpg,0,test,x\nb.jpg,1,test,x\n",
+            "'x' and 'x', make the same",
+        ),
+        (
+            "path,label,split\na.jpg,a_b,test\nb.jpg,a b,test\n",
+            "'a b' and 'a b', make the same",
+        ),
         (b"path,label,split\ncaf\xe9.jpg,x,test\n", "not UTF-8.*save it as UTF-8"),
     ],
 )
