@@ -42,7 +42,7 @@ from data_pipelines.examples import Dataset
 from data_pipelines.layouts.coop import CoopLayout
 from data_pipelines.layouts.layout import SPLITS, expand, find_home, read_json
 from data_pipelines.lists import Copy, Remark
-from data_pipelines.pictures.readers import find_bad, missing_files
+from data_pipelines.pictures.readers import find_bad, missing_files, on_backslashes
 
 _SHOWN = 50  # copies that are listed
 
@@ -101,6 +101,7 @@ def check(
     examples = [example for part in parts for example in part.examples]
     missing = missing_files(dataset, examples)
     problems += [f"missing: {picture}" for picture in missing]
+    problems += filter(None, [on_backslashes(missing)])
     copied: list[str] = []
     if not quick:
         if entry.is_own:

@@ -3,9 +3,18 @@
 import difflib
 from collections.abc import Iterable
 
-from prompt_jax.errors import BadClip, BadPicture, DataError, installing, printable, shorten
+from prompt_jax.errors import BadClip, BadPicture, DataError, escape, installing, printable, shorten
 
-__all__ = ["BadClip", "BadPicture", "DataError", "installing", "printable", "shorten", "unknown"]
+__all__ = [
+    "BadClip",
+    "BadPicture",
+    "DataError",
+    "escape",
+    "installing",
+    "printable",
+    "shorten",
+    "unknown",
+]
 
 
 def unknown(what: str, got: object, allowed: Iterable[str]) -> DataError:

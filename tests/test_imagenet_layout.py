@@ -88,6 +88,28 @@ def test_numbered_folders_are_labels(root):
     assert [dataset.read(e).width - 20 for e in dataset.test] == [e.label for e in dataset.test]
 
 
+def test_imagenetv2_is_read_by_wordnet_ids_too(root):
+    by_label = datasets.load("imagenetv2", root)
+    folder = root / "imagenetv2/imagenetv2-matched-frequency-format-val"
+    for label, wnid in enumerate(WNIDS):
+        (folder / str(label)).rename(folder / wnid)
+    by_id = datasets.load("imagenetv2", root)
+    assert [one[1:3] for one in by_id.test] == [one[1:3] for one in by_label.test]
+    assert [by_id.read(one).size for one in by_id.test] == [(20, 8), (21, 8), (22, 8)]
+    (folder / "3").mkdir()
+    with pytest.raises(DataError, match="1 folders in .* by WordNet ids, are no classes .*: 3"):
+        datasets.load("imagenetv2", root)
+
+
+def test_pictures_that_lie_in_no_folder_are_said_to(root):
+    val = root / "imagenet/images/val"
+    for path in list(val.rglob("*.JPEG")):
+        path.rename(val / path.name)
+        path.parent.rmdir()
+    with pytest.raises(DataError, match=r"imagenet: 3 pictures lie in .*val itself, e.g. IL"):
+        datasets.load("imagenet", root)
+
+
 def test_strange_and_missing_folders_are_refused(root):
     (root / "imagenet/images/val/n99999999").mkdir()
     with pytest.raises(DataError, match="1 folders in .*val are no classes.*: n99999999; remove"):

@@ -1,12 +1,13 @@
 """All pictures of a run are looked at before its first step."""
 
+import re
 import shutil
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from data_pipelines import datasets
+from data_pipelines import check, datasets
 from data_pipelines.errors import DataError
 from data_pipelines.pictures import readers
 from data_pipelines.pictures.readers import FolderReader
@@ -137,3 +138,18 @@ def test_data_is_loaded_once_and_files_are_looked_for_once(config, tmp_path, mon
     with pytest.raises(DataError, match="are missing"):
         plans.check_pictures(plan)
     assert len(loaded) == len(looked_for) == 1
+
+
+def test_paths_of_windows_are_said_to_be_such(tmp_path):
+    (tmp_path / "train/ant").mkdir(parents=True)
+    Image.new("RGB", (8, 8)).save(tmp_path / "train/ant/1.jpg")
+    rows = ["path,label,split", r"train\ant\1.jpg,ant,train", r"test\ant\2.jpg,bee,test"]
+    (tmp_path / "list.csv").write_text("\n".join(rows))
+    dataset = datasets.load("csv", tmp_path)
+    said = r"2 of their paths have backslashes, as Windows .*, e.g. train.ant.1.jpg; write /"
+    with pytest.raises(DataError, match=said) as error:
+        readers.check_files(dataset, (*dataset.train, *dataset.test))
+    assert "Complete the download" not in str(error.value)
+    assert any(re.search(said, problem) for problem in check.check("csv", tmp_path).problems)
+    Image.new("RGB", (8, 8)).save(tmp_path / r"train\ant\1.jpg")  # as a file may be called here
+    readers.check_files(dataset, dataset.train)

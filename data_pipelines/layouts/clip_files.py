@@ -5,7 +5,8 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from data_pipelines.errors import DataError
+from data_pipelines.errors import DataError, escape
+from data_pipelines.pictures.readers import on_backslashes
 from prompt_jax.inputs.clips import opening
 from prompt_jax.inputs.pictures.files import SUFFIXES as PICTURES
 
@@ -110,8 +111,8 @@ def choose_files(name: str, home: Path, candidates: Mapping[str, Sequence[str]])
     if not any(candidates.values()):
         raise DataError(
             f"{name}: none of the {len(candidates)} clips that its lists name, e.g. "
-            f"{next(iter(candidates))}, is below {home}; put the clips, or a link to their folder, "
-            "there"
+            f"{escape(next(iter(candidates)))}, is below {home}; "
+            + (on_backslashes(candidates) or "put the clips, or a link to their folder, there")
         )
     return {clip: paths[0] if paths else clip for clip, paths in candidates.items()}
 

@@ -5,12 +5,12 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from data_pipelines.errors import DataError
+from data_pipelines.errors import DataError, escape
 from data_pipelines.examples import Dataset, Example
 from data_pipelines.layouts.layout import find_home, read_lines, sketch
 from data_pipelines.pictures.readers import FolderReader
 from prompt_jax.class_names import spaced
-from prompt_jax.inputs.pictures.files import pictures_below, subfolders
+from prompt_jax.inputs.pictures.files import loose_pictures, pictures_below, subfolders
 
 CLASS_NAMES = "classnames.txt"
 _SHOWN = 5
@@ -29,7 +29,8 @@ class ImageNetLayout:
         folder: the data set's folder below the root.
         test: the folder of test pictures in it.
         train: the folder of training pictures in it; it may be missing. None: a test set only.
-        numbered: whether class folders are called 0, 1, … (by label) instead of by WordNet id.
+        numbered: whether class folders may be called 0, 1, … (by label) instead of by WordNet id;
+            copies of ImageNetV2 go round with either.
         own_classes: whether only the classes that have a folder count, relabelled from 0.
     """
 
@@ -52,7 +53,8 @@ class ImageNetLayout:
 
         Raises:
             DataError: no root, a missing folder or `classnames.txt`, a class folder that
-                `classnames.txt` does not hold, or a class without pictures.
+                `classnames.txt` does not hold, pictures outside of class folders, or a class
+                without pictures.
         """
         expected = self.expected()
         home = find_home(name, root, self.folder, self.test, "folder of test pictures", expected)
@@ -73,7 +75,7 @@ class ImageNetLayout:
 
     def expected(self) -> str:
         """The folder sketch for error messages."""
-        kind = "0 … 999" if self.numbered else "<wnid>"
+        kind = "0 … 999, or <wnid>" if self.numbered else "<wnid>"
         contents = {f"{self.train}/{kind}/…": "training pictures"} if self.train else {}
         contents[f"{self.test}/{kind}/…"] = "test pictures"
         contents[CLASS_NAMES] = 'lines "n01440764 tench"'
@@ -90,13 +92,23 @@ class ImageNetLayout:
         raise DataError(f"{name}: no class names; looked for{looked}\n{self.expected()}")
 
     def _list(self, name: str, home: Path, split: str, wnids: list[str]) -> dict[str, list[str]]:
-        by_folder = {str(i) if self.numbered else wnid: wnid for i, wnid in enumerate(wnids)}
         found = subfolders(home / split)
+        if not found and (loose := loose_pictures(home / split)):
+            raise DataError(
+                f"{name}: {len(loose):,} pictures lie in {home / split} itself, e.g. "
+                f"{escape(loose[0])}; move each into a folder that is called by the WordNet id of "
+                "its class, as scripts called valprep.sh do for ImageNet's validation pictures"
+            )
+        by_folder = {wnid: wnid for wnid in wnids}
+        if self.numbered and not any(folder in by_folder for folder in found):
+            by_folder = {str(i): wnid for i, wnid in enumerate(wnids)}
         strange = [folder for folder in found if folder not in by_folder]
         if strange:
+            called = "WordNet ids" if wnids and wnids[0] in by_folder else "labels from 0 on"
             raise DataError(
-                f"{name}: {len(strange)} folders in {home / split} are no classes of "
-                f"{CLASS_NAMES}: {_first(strange)}; remove them, or add their classes"
+                f"{name}: {len(strange)} folders in {home / split}, whose folders are read by "
+                f"{called}, are no classes of {CLASS_NAMES}: {_first(strange)}; remove them, or "
+                "add their classes"
             )
         listed = {
             by_folder[f]: [f"{f}/{p}" for p in pictures_below(home / split / f)] for f in found
@@ -141,4 +153,4 @@ def _examples(
 
 
 def _first(names: list[str]) -> str:
-    return ", ".join(names[:_SHOWN]) + (", …" if len(names) > _SHOWN else "")
+    return ", ".join(map(escape, names[:_SHOWN])) + (", …" if len(names) > _SHOWN else "")

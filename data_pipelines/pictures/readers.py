@@ -10,7 +10,7 @@ from typing import Any
 
 from PIL import Image
 
-from data_pipelines.errors import BadPicture, DataError
+from data_pipelines.errors import BadPicture, DataError, escape
 from data_pipelines.examples import Dataset, Example
 from prompt_jax.inputs.pictures.decoding import check_picture, open_picture
 
@@ -98,6 +98,18 @@ def missing_files(dataset: Dataset, examples: Iterable[Example]) -> list[str]:
     return [picture for picture in wanted if not os.path.exists(dataset.folder / picture)]
 
 
+def on_backslashes(pictures: Iterable[str]) -> str:
+    """Returns what is wrong with missing files whose list was written on Windows, in a sentence; ""
+    for others."""
+    of_windows = [picture for picture in pictures if "\\" in picture]
+    if not of_windows:
+        return ""
+    return (
+        f"{len(of_windows):,} of their paths have backslashes, as Windows writes them, e.g. "
+        f"{escape(of_windows[0][:100])}; write / between folders"
+    )
+
+
 def check_files(dataset: Dataset, examples: Sequence[Example]) -> None:
     """Check, before a run starts, that the picture files it will use exist.
 
@@ -111,12 +123,15 @@ def check_files(dataset: Dataset, examples: Sequence[Example]) -> None:
     missing = missing_files(dataset, examples)
     if missing:
         wanted = len({example.picture for example in examples})
-        shown = "".join(f"\n  {picture}" for picture in missing[:10])
+        shown = "".join(f"\n  {escape(picture)}" for picture in missing[:10])
         more = f"\n  … and {len(missing) - 10} more" if len(missing) > 10 else ""
+        advice = on_backslashes(missing) or (
+            "Complete the download, point root at the full data set, or leave them out with "
+            "--config.data.on_bad_image=skip"
+        )
         raise DataError(
             f"{dataset.name}: {len(missing)} of {wanted} {dataset.kind} are missing in "
-            f"{dataset.folder}:{shown}{more}\nComplete the download, point root at the full "
-            "data set, or leave them out with --config.data.on_bad_image=skip."
+            f"{dataset.folder}:{shown}{more}\n{advice}."
         )
 
 
@@ -207,8 +222,10 @@ def unreadable(
     dataset: Dataset, examples: Sequence[Example], bad: Sequence[tuple[str, str]]
 ) -> DataError:
     """The error that lists the pictures (path, reason) that `find_bad` found among `examples`."""
-    listed = "".join(f"\n  {path}: {reason}" for path, reason in bad)
+    listed = "".join(f"\n  {escape(path)}: {escape(reason)}" for path, reason in bad)
+    gone = on_backslashes(path for path, _ in bad if not os.path.exists(path))
     return DataError(
         f"{dataset.name}: {len(bad)} of {len(examples)} {dataset.kind} cannot be read:{listed}\n"
         "Replace these files, or leave them out with --config.data.on_bad_image=skip."
+        f"{' ' * bool(gone)}{gone}"
     )

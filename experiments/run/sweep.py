@@ -83,9 +83,14 @@ def _check_lists(config: ConfigDict) -> None:
         )
     name, names = config.data.name, _names(config)
     if names and name not in ("", *DEFAULT_NAMES, *names):
+        source = protocols.source_key(config)
+        # Which of the two the config file says, and which its user, is not known here.
+        several = f"an empty --config.data.name= beside --config.data.names={config.data.names}"
+        listed = f"--config.data.name={names[0]} alone" if len(names) == 1 else several
         raise PromptError(
             f"config.data.name={name} and config.data.names={config.data.names} both say what to "
-            f"train on; use --config.data.names={protocols.source_key(config)} alone"
+            f"train on; for {source} say --config.data.names={source} alone, for "
+            f"{config.data.names} say {listed}"
         )
 
 
