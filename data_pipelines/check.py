@@ -29,41 +29,22 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
+from rich import markup
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
 
 from data_pipelines import datasets, lists, near_copies, sheet
-from data_pipelines.errors import DataError, unknown
+from data_pipelines.errors import DataError, escape, unknown
 from data_pipelines.examples import Dataset
+from data_pipelines.findings import Finding, passed, report
 from data_pipelines.layouts.coop import CoopLayout
 from data_pipelines.layouts.layout import SPLITS, expand, find_home, read_json
 from data_pipelines.lists import Copy, Remark
 from data_pipelines.pictures.readers import find_bad, missing_files, on_backslashes
 
 _SHOWN = 50  # copies that are listed
-
-
-@dataclass(frozen=True)
-class Finding:
-    """What was found of one data set.
-
-    Attributes:
-        name: its name in the table.
-        found: whether anything of it is there.
-        dataset: the data set, if it could be loaded.
-        problems: what is wrong with it, a sentence each; empty: complete and readable.
-        notes: what may have been meant otherwise, e.g. folders below a class; no mistakes.
-    """
-
-    name: str
-    found: bool
-    dataset: Dataset | None
-    problems: tuple[str, ...]
-    notes: tuple[str, ...] = ()
 
 
 def check(
@@ -201,59 +182,6 @@ def _lists(entry: datasets.Entry, dataset: Dataset) -> list[Remark]:
     return found + lists.one_class(dataset.name, dataset.class_names)
 
 
-def table(findings: Sequence[Finding], root: Path) -> Table:
-    """One row per data set: counts beside the published ones, and how many problems."""
-    result = Table(title=f"Data sets in {root}", title_justify="left")
-    result.add_column("data set", no_wrap=True)
-    captions = [_captions(finding.dataset) for finding in findings]
-    for heading in (*SPLITS, "classes", *["captions"] * any(captions)):
-        result.add_column(heading, justify="right")
-    result.add_column("state", no_wrap=True)
-    for finding, number in zip(findings, captions, strict=True):
-        described = [str(number or "")] * any(captions)
-        result.add_row(finding.name, *_counts(finding), *described, _state(finding))
-    result.caption = "found / published, or = where they are equal"
-    return result
-
-
-def _counts(finding: Finding) -> list[str]:
-    entry, dataset = datasets.entry(finding.name), finding.dataset
-    whole = entry.counts if ":" not in finding.name else None
-    published = (*whole, entry.num_classes) if whole else (None,) * 4
-    if dataset is None:
-        return ["" if count is None else f"– / {count}" for count in published]
-    parts = [getattr(dataset, split) for split in SPLITS]
-    classes = len(dataset.class_names) if dataset.has_classes else None
-    return list(map(_beside, (*map(len, parts), classes), published))
-
-
-def _captions(dataset: Dataset | None) -> int:
-    parts = [] if dataset is None else lists.splits(dataset)
-    return sum(len(example.captions) for part in parts for example in part.examples)
-
-
-def _beside(count: int | None, published: int | None) -> str:
-    if count is None or published is None:
-        return "" if count is None else str(count)
-    return f"{count} =" if count == published else f"{count} / {published}"
-
-
-def _state(finding: Finding) -> str:
-    if not finding.found:
-        return "not there"
-    if finding.problems:
-        return f"[red]{len(finding.problems)} problem{'s' * (len(finding.problems) > 1)}[/red]"
-    return "[green]complete[/green]"
-
-
-def passed(findings: Sequence[Finding], named: bool) -> bool:
-    """Whether every data set found (`named`: every one) is complete, and at least one is."""
-    found = [finding for finding in findings if finding.found]
-    if named and len(found) < len(findings):
-        return False
-    return bool(found) and not any(finding.problems for finding in found)
-
-
 def run(names: Sequence[str], root: Path, source: str, quick: bool) -> list[Finding]:
     """Check all `names`, with a progress bar each, and return the findings in that order."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
@@ -263,29 +191,11 @@ def run(names: Sequence[str], root: Path, source: str, quick: bool) -> list[Find
         for name in names:
 
             def start(count: int, name: str = name) -> Callable[[], object]:
-                task = progress.add_task(name, total=count)
+                task = progress.add_task(markup.escape(escape(name)), total=count)
                 return lambda: progress.advance(task)
 
             findings.append(check(name, root, source, quick, start))
     return findings
-
-
-def report(findings: Sequence[Finding], root: Path, console: Console) -> None:
-    """Print the table, then every problem and note."""
-    console.print(table(findings, root))
-    for finding in findings:
-        lines = [*finding.problems, *(f"note: {note}" for note in finding.notes)]
-        if finding.found and lines:
-            _print_lines(console, finding.name, lines)
-    absent = [f"{f.name}: {f.problems[0]}" for f in findings if not f.found]
-    if absent:
-        _print_lines(console, "Not there", absent)
-
-
-def _print_lines(console: Console, heading: str, lines: Sequence[str]) -> None:
-    # Paths stay in one piece: neither wrapped nor read as markup.
-    text = "\n  ".join([f"\n{heading}", *lines])
-    console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 def _draw(finding: Finding, path: Path) -> None:
@@ -294,7 +204,7 @@ def _draw(finding: Finding, path: Path) -> None:
         print("no sheet: there are no classes to draw")
         return
     for file in sheet.draw(path, finding.dataset):
-        print(f"examples of the classes are in {file}")
+        print(escape(f"examples of the classes are in {file}"))
 
 
 def _names(text: str | None, source: str) -> list[str]:

@@ -39,7 +39,7 @@ from rich.table import Table
 
 from data_pipelines import clip_loader, datasets, loader, torch_side
 from data_pipelines.clips.readers import ClipReader
-from data_pipelines.errors import DataError, installing
+from data_pipelines.errors import DataError, escape, installing
 from data_pipelines.examples import Dataset, Example
 from data_pipelines.layouts.layout import expand
 from data_pipelines.pictures.readers import FolderReader, drop_bad
@@ -101,7 +101,7 @@ def clips_below(folder: Path, count: int) -> Dataset:
     dataset = _clips(str(folder), folder, [str(path.relative_to(folder)) for path in picked])
     good, bad = drop_bad(dataset, dataset.train)
     for path, reason in bad:
-        print(f"left out: {path}: {reason}", file=sys.stderr)
+        print(escape(f"left out: {path}: {reason}"), file=sys.stderr)
     return _clips(str(folder), folder, [example.picture for example in good])
 
 

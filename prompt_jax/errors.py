@@ -9,8 +9,8 @@ class PromptError(ValueError):
     """A mistake in a setting or a file that its message explains; shown without a traceback."""
 
     def __str__(self) -> str:
-        """The message; it can be printed whatever file names it holds."""
-        return printable(super().__str__())
+        """The message; it is safe to print whatever file names it holds."""
+        return escape_lines(super().__str__())
 
 
 def printable(text: str) -> str:
@@ -29,6 +29,11 @@ def escape(text: str) -> str:
     return "".join(c if c.isprintable() or c in _JOINERS else _escaped(c) for c in text)
 
 
+def escape_lines(text: str) -> str:
+    """Returns text as `escape` does, in the lines that it has: a message that lists files."""
+    return "\n".join(map(escape, text.split("\n")))
+
+
 _JOINERS = "\N{ZERO WIDTH NON-JOINER}\N{ZERO WIDTH JOINER}"
 
 
@@ -45,8 +50,8 @@ class DataError(ValueError):
     """A mistake in the data or in a data setting; its message says which, and what to do."""
 
     def __str__(self) -> str:
-        """The message; it can be printed whatever file names it holds."""
-        return printable(super().__str__())
+        """The message; it is safe to print whatever file names it holds."""
+        return escape_lines(super().__str__())
 
 
 class BadPicture(DataError):
@@ -63,7 +68,7 @@ class BadPicture(DataError):
 
     def __str__(self) -> str:
         """Path and reason in one line."""
-        return printable(f"cannot read the {self.what} {self.picture}: {self.reason}")
+        return escape(f"cannot read the {self.what} {self.picture}: {self.reason}")
 
 
 class BadClip(BadPicture):

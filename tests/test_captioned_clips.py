@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from data_pipelines import check, datasets, lists
+from data_pipelines import check, datasets, findings, lists
 from data_pipelines.errors import DataError
 from data_pipelines.pictures.readers import missing_files
 
@@ -296,12 +296,12 @@ def test_a_clip_that_is_trained_on_and_tested_stops(tmp_path):
 def test_the_report_counts_captions_where_there_are_some(tmp_path):
     write(tmp_path, list__csv="path,caption,split\na.mp4,a cat,train\nb.mp4,a dog,test\n")
     touch(tmp_path, "a.mp4", "b.mp4")
-    findings = check.run(["captions_csv", "dtd"], tmp_path, "coop", quick=True)
-    columns = check.table(findings, tmp_path).columns
+    found = check.run(["captions_csv", "dtd"], tmp_path, "coop", quick=True)
+    columns = findings.table(found, tmp_path).columns
     assert [column.header for column in columns][-3:] == ["classes", "captions", "state"]
     cells = [next(iter(column.cells)) for column in columns]
     assert cells == ["captions_csv", "1", "0", "1", "", "2", "[green]complete[/green]"]
-    headers = [column.header for column in check.table(findings[1:], tmp_path).columns]
+    headers = [column.header for column in findings.table(found[1:], tmp_path).columns]
     assert headers[-2:] == ["classes", "state"]
 
 

@@ -12,6 +12,8 @@ from rich.console import Console
 from data_pipelines import check, datasets, throughput, torch_side
 from data_pipelines.errors import DataError
 from data_pipelines.table import TABLE
+from experiments.configs import default
+from experiments.run import plans
 
 SPLIT = "split_zhou_DescribableTextures.json"
 COUNTS = {"train": 3, "val": 1, "test": 2}
@@ -271,3 +273,26 @@ def test_throughput_refuses_settings_and_data_it_cannot_use(tmp_path, capsys):
     assert "--batch=0: must be above 0" in capsys.readouterr().err
     assert throughput.main(["--root", str(tmp_path), "--name", "dtd"]) == 1
     assert "dtd: no" in capsys.readouterr().err
+
+
+def test_names_of_files_steer_no_terminal_and_break_no_line(tmp_path, capsys):
+    odd = "\x1b[2J\nred\u202e"
+    for split in ("train", "test"):
+        for name in ("cat", "dog"):
+            folder = tmp_path / f"[bold]{odd}" / split / name
+            folder.mkdir(parents=True)
+            (folder / f"{split}{odd}.jpg").write_bytes(b"no picture")
+            (folder / f"{odd}.heic").touch()
+    code = check.main(["--root", str(tmp_path / f"[bold]{odd}"), "--names", "folder"])
+    out = capsys.readouterr().out
+    assert code == 1 and "[bold]\\x1b[2J\\nred\\u202e" in out
+    assert "train\\x1b[2J\\nred\\u202e.jpg: not a picture" in out
+    assert all(line.isprintable() for line in out.split("\n"))
+    config = default.get_config("coop")
+    config.data.name, config.data.root = "folder", str(tmp_path / f"[bold]{odd}")
+    config.protocol = "few_shot"
+    with pytest.raises(DataError) as error:
+        plans.check_pictures(plans.build(config, 32, False))
+    lines = str(error.value).split("\n")
+    assert all(line.isprintable() for line in lines)
+    assert len(lines) == 1 + 4 + 1  # the heading, a line for each file, what to do

@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from data_pipelines import datasets, lists
-from data_pipelines.errors import DataError, printable
+from data_pipelines.errors import DataError, escape
 from data_pipelines.examples import Dataset, Example
 from data_pipelines.lists import Part, Remark
 from experiments.run.plans import Plan
@@ -35,16 +35,16 @@ def show(plan: Plan, shots: int, trains: bool) -> Plan:
     """
     Console().print(table(plan, shots, trains))
     for line in describe(plan, trains):
-        print(printable(line))
+        print(escape(line))
     found = remarks(plan, shots, trains)
     for remark in found:
         if not remark.stops:
-            print(printable(f"note: {remark.text}"))
-    wrong = [remark.text for remark in found if remark.stops]
+            print(escape(f"note: {remark.text}"))
+    wrong = [escape(remark.text) for remark in found if remark.stops]
     if wrong:
         listed = f" {wrong[0]}" if len(wrong) == 1 else "".join(f"\n  {text}" for text in wrong)
         raise DataError(f"the figures of this run would mean nothing:{listed}")
-    return dataclasses.replace(plan, notes=tuple(printable(remark.text) for remark in found))
+    return dataclasses.replace(plan, notes=tuple(escape(remark.text) for remark in found))
 
 
 class _Row(NamedTuple):
@@ -142,8 +142,7 @@ def _listed(names: Sequence[str], examples: Sequence[Example]) -> str:
 
 
 def _short(name: str) -> str:
-    # A name from a file must not steer the terminal.
-    text = "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in name)
+    text = escape(name)
     return text if len(text) <= _LONGEST_NAME else text[:_LONGEST_NAME] + "…"
 
 

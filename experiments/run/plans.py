@@ -12,7 +12,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from data_pipelines import clip_views, datasets, sampling
-from data_pipelines.errors import BadPicture, DataError
+from data_pipelines.errors import BadPicture, DataError, escape
 from data_pipelines.examples import Dataset, Example
 from data_pipelines.layouts import automatic
 from data_pipelines.pictures import readers
@@ -237,7 +237,7 @@ def check_pictures(plan: Plan, skip_bad: bool = False) -> Plan:
 def _note_undrawn(plan: Plan) -> None:
     bad = _broken(plan.train, plan.undrawn)
     if bad:
-        shown = "".join(f"\n  {path}: {reason}" for path, reason in bad[:SHOWN])
+        shown = "".join(f"\n  {escape(f'{path}: {reason}')}" for path, reason in bad[:SHOWN])
         more = f"\n  … and {len(bad) - SHOWN} more" if len(bad) > SHOWN else ""
         print(
             f"{plan.train.name}: {len(bad)} training {plan.train.kind} that this seed did not draw "
