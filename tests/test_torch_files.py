@@ -45,7 +45,7 @@ def as_numpy(tensor):
 
 
 def assert_equals_torch(path, expected):
-    found = torch_files.read(path)
+    found = torch_files.read(path).arrays
     assert found.keys() == expected.keys()
     for name, tensor in expected.items():
         array, wanted = found[name], as_numpy(tensor)
@@ -105,7 +105,7 @@ def test_what_trained_them_is_passed_over(zipped, tmp_path):
     path = tmp_path / "model.pth.tar-3"
     torch.save(content | {"a": schedule}, path, _use_new_zipfile_serialization=zipped)
     assert_equals_torch(path, model.state_dict())
-    assert torch_files.read_with_numbers(path)[1] == {"epoch": 3, "loss": 0.5}
+    assert torch_files.read(path).numbers == {"epoch": 3, "loss": 0.5}
     torch.save({"state_dict": {"a": schedule}}, tmp_path / "a.pt")
     assert "it holds no state dict; not tensors: a" in refusal(tmp_path / "a.pt")
 
@@ -204,7 +204,7 @@ def archive(path, content, entries=None, compression=zipfile.ZIP_STORED, root="x
 
 
 def test_the_pickles_below_are_sound(tmp_path):
-    array = torch_files.read(archive(tmp_path / "a.pt", pickled()))["a"]
+    array = torch_files.read(archive(tmp_path / "a.pt", pickled())).arrays["a"]
     np.testing.assert_array_equal(array, [0, 1, 2, 3])
 
 
@@ -256,7 +256,7 @@ def test_pickles_do_not_go_on_for_ever(tmp_path, monkeypatch):
 
 def test_a_large_memo_index_takes_no_memory(tmp_path):
     file = archive(tmp_path / "a.pt", b"\x80\x02}r\xff\xff\xff\x7f.", {})
-    assert torch_files.read(file) == {}
+    assert torch_files.read(file).arrays == {}
 
 
 def test_modules_that_hold_each_other_in_endless_ways(tmp_path):

@@ -12,18 +12,17 @@ import safetensors
 from safetensors.numpy import load_file
 
 from prompt_jax import files
-from prompt_jax.clip import torch_files
+from prompt_jax.clip import torch_files, unwrapping
 from prompt_jax.clip.layouts import State
 from prompt_jax.clip.torch_files import LONGEST_NAME
 from prompt_jax.errors import PromptError
 
-TORCH_SUFFIXES = (".pt", ".pth", ".bin", ".ckpt")
+TORCH_SUFFIXES = (".pt", ".pth", ".pyth", ".bin", ".ckpt")
 SUFFIXES = (".safetensors", *TORCH_SUFFIXES)
 MOST_JSON_BYTES = 64 * 2**20
 
 # safetensors asks numpy for "bfloat16", which numpy knows once ml_dtypes has been imported.
 _NARROW = (np.dtype(np.float16), np.dtype(ml_dtypes.bfloat16))
-_WRAPPERS = ("module.", "_orig_mod.")  # left by DistributedDataParallel and torch.compile
 _FILE_NAME = re.compile(r"[^/\\\x00-\x1f]{1,200}")
 
 
@@ -46,27 +45,39 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def read_state(path: Path) -> State:
-    """All tensors of one checkpoint.
+    """All tensors of one checkpoint; see `read_told`."""
+    return read_told(path)[0]
+
+
+def read_told(path: Path) -> tuple[State, tuple[str, ...]]:
+    """All tensors of one checkpoint, and what had to be found out to read them.
 
     Args:
         path: a weight file, or the index of a sharded one (".index.json").
 
     Returns:
-        arrays by name, narrow floats widened to float32, wrappers' prefixes cut off.
+        arrays by a CLIP's own names, narrow floats widened to float32; and lines that say what was
+        taken out of which wrapping.
 
     Raises:
-        PromptError: a file is absent, empty, corrupt or no checkpoint, or a name is no name.
+        PromptError: a file is absent, empty, corrupt or no checkpoint, a name is no name, or it
+            holds several CLIPs.
     """
+    taken = ""
     if path.name.endswith(".index.json"):
         state: State = {}
         for shard in _shards(path):
-            tensors = _read_file(shard)
+            tensors, taken = _read_file(shard)
             if twice := next(iter(state.keys() & tensors.keys()), None):
                 raise PromptError(f"{path.name}: {twice} stands in two of its shards")
             state |= tensors
     else:
-        state = _read_file(path)
-    return _unwrap(state)
+        state, taken = _read_file(path)
+    try:
+        state, cut = unwrapping.cut(state)
+    except ValueError as error:
+        raise PromptError(f"{path.name}: {error}") from None
+    return state, tuple(filter(None, (taken, cut)))
 
 
 def read_training(path: Path) -> tuple[State, dict[str, int | float]]:
@@ -82,15 +93,8 @@ def read_training(path: Path) -> tuple[State, dict[str, int | float]]:
         PromptError: as of `read_state`.
     """
     _check_content(path)
-    tensors, numbers = _read_torch(path)
-    return _unwrap(_checked(path, tensors)), numbers
-
-
-def _unwrap(state: State) -> State:
-    for prefix in _WRAPPERS:
-        if state and all(name.startswith(prefix) for name in state):
-            state = {name.removeprefix(prefix): array for name, array in state.items()}
-    return state
+    tensors, _, numbers = _read_torch(path)
+    return unwrapping.cut_parallel(_checked(path, tensors)), numbers
 
 
 def _shards(index: Path) -> list[Path]:
@@ -120,12 +124,14 @@ def _check_file(path: Path) -> None:
         raise PromptError(f"{path.name} is empty")
 
 
-def _read_file(path: Path) -> State:
+def _read_file(path: Path) -> tuple[State, str]:
     if path.suffix not in SUFFIXES:
         raise PromptError(f"{path.name} is no weight file; those end in {', '.join(SUFFIXES)}")
     _check_content(path)
-    is_safetensors = path.suffix == ".safetensors"
-    return _checked(path, _read_safetensors(path) if is_safetensors else _read_torch(path)[0])
+    if path.suffix == ".safetensors":
+        return _checked(path, _read_safetensors(path)), ""
+    tensors, taken, _ = _read_torch(path)
+    return _checked(path, tensors), taken
 
 
 def _check_content(path: Path) -> None:
@@ -161,9 +167,9 @@ def _read_safetensors(path: Path) -> State:
     return tensors
 
 
-def _read_torch(path: Path) -> tuple[State, dict[str, int | float]]:
+def _read_torch(path: Path) -> torch_files.Read:
     try:
-        return torch_files.read_with_numbers(path)
+        return torch_files.read(path)
     # Damaged archives fail in too many ways to name.
     except Exception as error:
         reason = str(error).strip().partition("\n")[0][:300] or type(error).__name__

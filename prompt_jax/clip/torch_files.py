@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from prompt_jax.clip import pickles
+from prompt_jax.clip import pickles, unwrapping
 from prompt_jax.clip.pickles import Module, Storage, Tensor
 
 # Far above any CLIP's, far below what fills the memory or takes minutes.
@@ -37,21 +37,27 @@ class _Content(NamedTuple):
     registered: Callable[[Module], set[str] | None]
 
 
-def read(path: Path) -> dict[str, np.ndarray]:
-    """The tensors of a state dict or of a TorchScript module; see `read_with_numbers`."""
-    return read_with_numbers(path)[0]
+class Read(NamedTuple):
+    """What a file holds.
+
+    Attributes:
+        arrays: by name, of the file's types; they cannot be written to, and share memory where the
+            tensors did.
+        taken: a line that says which of the file's dicts they are; "" where it holds but them.
+        numbers: what stands beside a training's state dict, e.g. its "epoch".
+    """
+
+    arrays: dict[str, np.ndarray]
+    taken: str
+    numbers: dict[str, int | float]
 
 
-def read_with_numbers(path: Path) -> tuple[dict[str, np.ndarray], dict[str, int | float]]:
+def read(path: Path) -> Read:
     """The tensors of a state dict or of a TorchScript module, and what a training says beside them.
 
     Args:
-        path: a file by torch.save, of a state dict or of a dict that holds one as "state_dict"; or
-            by torch.jit.save.
-
-    Returns:
-        arrays by name, of the file's types; they cannot be written to, and share memory where the
-        tensors did. And the numbers that stand beside a "state_dict", e.g. its "epoch".
+        path: a file by torch.save, of a state dict or of a dict that holds one somewhere (see
+            `unwrapping.find`); or by torch.jit.save.
 
     Raises:
         ValueError: it is damaged, holds something else, or is beyond the limits above. Damaged zip
@@ -61,7 +67,7 @@ def read_with_numbers(path: Path) -> tuple[dict[str, np.ndarray], dict[str, int 
     with _File(io.FileIO(path)) as file:
         is_zip = file.peek(4).startswith(b"PK\x03\x04")
         content = _open_zip(file, size) if is_zip else _open_row(file, size)
-        tensors = _state_dict(content)
+        tensors, taken = _state_dict(content)
         if sum(tensor.nbytes for tensor in tensors.values()) > MOST_REPEATS * size:
             raise ValueError("its tensors repeat what it holds until they are far larger than it")
         stored: dict[str, bytes] = {}
@@ -71,11 +77,11 @@ def read_with_numbers(path: Path) -> tuple[dict[str, np.ndarray], dict[str, int 
             if key not in stored:
                 stored[key] = content.read(tensor.storage)
             arrays[name] = _array(tensor, stored[key])
-    return arrays, _numbers(content.value)
+    return Read(arrays, taken, _numbers(content.value))
 
 
 def _numbers(value: Any) -> dict[str, int | float]:
-    if not isinstance(value, dict) or "state_dict" not in value:
+    if not isinstance(value, dict):
         return {}
     return {
         name: number
@@ -191,22 +197,13 @@ def _open_row(file: _File, size: int) -> _Content:
     return _Content(value, read_storage, lambda module: None)
 
 
-def _state_dict(content: _Content) -> dict[str, Tensor]:
+def _state_dict(content: _Content) -> tuple[dict[str, Tensor], str]:
     value = content.value
     if isinstance(value, Module):
-        return _module_tensors(value, content.registered)
-    if isinstance(value, dict) and isinstance(value.get("state_dict"), dict):
-        value = value["state_dict"]
+        return _module_tensors(value, content.registered), ""
     if not isinstance(value, dict):
         raise ValueError(f"it holds a {type(value).__name__}, not a state dict")
-    strange = [
-        f"{name!s:.{LONGEST_NAME}}"
-        for name, tensor in value.items()
-        if not (isinstance(name, str) and isinstance(tensor, Tensor))
-    ]
-    if strange:
-        raise ValueError(f"it holds no state dict; not tensors: {', '.join(strange[:8])}")
-    return value
+    return unwrapping.find(value, Tensor)
 
 
 def _module_tensors(

@@ -1,0 +1,130 @@
+"""People's wrappings of weights: which of a file's dicts holds a CLIP, and behind which prefix.
+
+Training code saves {"model": …, "optimizer": …}, and what wraps a module (DistributedDataParallel,
+torch.compile, Lightning, CLIP4Clip) writes its own name before every tensor's.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
+
+MOST_DEPTH = 4  # dicts in dicts
+MOST_DICTS = 1000
+
+Value = TypeVar("Value")
+
+_PARALLEL = ("module.", "_orig_mod.")  # left by DistributedDataParallel and torch.compile
+_TOWER = re.compile(r"((?:[^.]+\.)*?)(?:visual|vision_model)\.")
+_PARTS = ("_image_encoder.", "_text_encoder.", "_logit_scale.")  # TinyCLIP's
+_IN_PARTS = re.compile(r"(?:^|(?<=\.))(?:" + "|".join(map(re.escape, _PARTS)) + ")")
+_AVERAGED = re.compile(r"(?i)(?:^|[^a-z])(?:ema|swa|averaged?)(?:$|[^a-z])")
+
+
+def find(value: Mapping[Any, Any], tensor: type[Value]) -> tuple[dict[str, Value], str]:
+    """Finds the state dict in what a training saved.
+
+    Args:
+        value: a dict, of tensors or of dicts of them, at most `MOST_DEPTH` deep.
+        tensor: the class of what counts as a tensor.
+
+    Returns:
+        tensors by name, and a line that says which they are; "" where there is but one dict.
+
+    Raises:
+        ValueError: there is no dict of tensors, or there are several CLIPs.
+    """
+    found = _dicts(value, tensor)
+    if "" in found:
+        return found[""], ""
+    towers = [path for path, each in found.items() if any(map(_TOWER.match, each))]
+    if len(towers) > 1:
+        # Averages of weights over the training are another model than the one that was trained.
+        trained = [path for path in towers if not _AVERAGED.search(path)]
+        if len(trained) != 1:
+            raise ValueError(
+                f"it holds {len(towers)} CLIPs, {_quoted(towers)}, and nothing says which of them"
+                " is meant: save the state dict of one alone"
+            )
+        others = [path for path in towers if path not in trained]
+        return found[trained[0]], f"the weights are {_quoted(trained)}, not {_quoted(others)}"
+    if not towers:  # a training of something else, as of CoOp's prompts
+        towers = ["state_dict"] if "state_dict" in found else list(found)
+    if len(towers) != 1:
+        inner = value.get("state_dict")
+        raise _no_state_dict(inner if isinstance(inner, dict) else value, tensor)
+    return found[towers[0]], f"the weights are {_quoted(towers)}"
+
+
+def _dicts(value: Mapping[Any, Any], tensor: type[Value]) -> dict[str, dict[str, Value]]:
+    """All dicts of nothing but tensors, by their path of keys."""
+    found: dict[str, dict[str, Value]] = {}
+    waiting: list[tuple[str, Mapping[Any, Any], int]] = [("", value, 0)]
+    for path, here, depth in waiting:  # it grows
+        names = [name for name in here if isinstance(name, str)]
+        tensors = [name for name in names if isinstance(here[name], tensor)]
+        if len(tensors) == len(here) and (here or not path):
+            found[path] = dict(here)
+        elif any(map(_TOWER.match, tensors)):
+            raise _no_state_dict(here, tensor)
+        elif depth < MOST_DEPTH:
+            below = [name for name in names if isinstance(here[name], dict)]
+            if len(waiting) + len(below) > MOST_DICTS:
+                raise ValueError(f"it holds more than {MOST_DICTS:,} dicts")
+            under = f"{path}." if path else ""
+            waiting += [(f"{under}{name:.80}", here[name], depth + 1) for name in below]
+    return found
+
+
+def _no_state_dict(value: Mapping[Any, Any], tensor: type) -> ValueError:
+    strange = [f"{name!s:.200}" for name, each in value.items() if not isinstance(each, tensor)]
+    return ValueError(f"it holds no state dict; not tensors: {', '.join(strange[:8])}")
+
+
+def cut_parallel(state: dict[str, Value]) -> dict[str, Value]:
+    """Cuts off what DistributedDataParallel and torch.compile put before all names."""
+    while state:
+        common = [p for p in _PARALLEL if all(name.startswith(p) for name in state)]
+        if not common:
+            break
+        [prefix] = common
+        state = {name.removeprefix(prefix): each for name, each in state.items()}
+    return state
+
+
+def cut(state: dict[str, Value]) -> tuple[dict[str, Value], str]:
+    """Cuts off what stands before all names of a CLIP's tensors, whatever it is.
+
+    Returns:
+        tensors by the CLIP's own names, and a line that says what was cut off; "" if nothing was.
+
+    Raises:
+        ValueError: there are several CLIPs, or other tensors beside one.
+    """
+    off = []
+    if any(_IN_PARTS.search(name) for name in state):
+        joined = {_IN_PARTS.sub("", name, count=1): each for name, each in state.items()}
+        if len(joined) < len(state):
+            raise ValueError(f"two of its tensors have one name without {_quoted(_PARTS)}")
+        state, off = joined, [*_PARTS]
+    prefixes = {match[1]: name for name in state if (match := _TOWER.match(name))}
+    if len(prefixes) > 1:
+        raise ValueError(
+            f"it holds {len(prefixes)} image towers, under {_quoted([*prefixes])}: save the state"
+            " dict of one CLIP alone"
+        )
+    if not prefixes:
+        return cut_parallel(state), ""
+    [prefix] = prefixes
+    if beside := [name for name in state if not name.startswith(prefix)]:
+        raise ValueError(
+            f"a CLIP's names begin with {_quoted([prefix])}, and beside it stand {_quoted(beside)}:"
+            " save the CLIP's state dict alone"
+        )
+    off += [prefix] * bool(prefix)
+    said = f"the names of the weights are read without {_quoted(off)}" if off else ""
+    return {name.removeprefix(prefix): each for name, each in state.items()}, said
+
+
+def _quoted(names: Sequence[str]) -> str:
+    more = f" and {len(names) - 3:,} more" if len(names) > 3 else ""
+    return ", ".join(repr(f"{name:.80}") for name in names[:3]) + more
