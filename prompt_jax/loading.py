@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import sys
 from typing import Any
 
 import jax
@@ -10,7 +11,7 @@ import jax.numpy as jnp
 from prompt_jax import methods, saved
 from prompt_jax.clip import CLIP, PRECISIONS, CLIPConfig, Frozen, loading
 from prompt_jax.clip.memory import default_budget
-from prompt_jax.errors import PromptError, unknown
+from prompt_jax.errors import PromptError, escape, unknown
 from prompt_jax.inputs.given import Inputs
 from prompt_jax.methods import Method
 from prompt_jax.model import Model
@@ -39,12 +40,15 @@ def load(
             Face hub; or a bare backbone, whatever `clip.loading.load` takes ("ViT-B/16", a folder,
             a file, "embedded").
         backbone: of a trained model, where its backbone is now; None for where it was.
-        activation: of a bare backbone, see `clip.loading.load`.
+        activation: of a bare backbone, see `clip.loading.read`; it has to be given where no file
+            says it.
         dtype: compute type of the frozen towers, "float32" or "bfloat16"; None for what was
             trained with, float32 of a bare backbone.
         precision: of the towers' float32 products on an accelerator, see `CLIP.precision`; None for
             what was trained with, "highest" of a bare backbone.
         frames: of a bare backbone: it looks at clips, at so many frames each; 0 at pictures.
+
+    What no file says of a bare backbone is printed as notes, and kept as `Model.assumed`.
 
     Raises:
         PromptError: what is there is no model, is damaged, or has another backbone than it was
@@ -101,7 +105,8 @@ def restore(
     method, settings = method_of(model)
     source = os.fspath(backbone or model.backbone)
     try:
-        sizes, frozen = loading.load(source, model.activation or None)
+        # Older models do not say what was assumed; their sizes hold what was computed.
+        sizes, frozen = loading.load(source, model.sizes.activation)
     except PromptError as error:
         raise PromptError(
             f"the backbone of {folder}, {source}: {error}; say where it is now by backbone=…"
@@ -165,7 +170,10 @@ def place(sizes: CLIPConfig, frozen: Frozen, dtype: str, precision: str) -> tupl
 
 
 def _bare(source: str, activation: str | None, dtype: str, precision: str, frames: int) -> Model:
-    clip, frozen = place(*loading.load(source, activation), dtype, precision)
+    read = loading.read(source, activation)
+    for line in read.assumed:
+        print(f"note: {escape(source)}: {escape(line)}", file=sys.stderr, flush=True)
+    clip, frozen = place(read.config, read.frozen, dtype, precision)
     method = methods.get("zero_shot")
     return Model(
         name="zero_shot",
@@ -180,6 +188,7 @@ def _bare(source: str, activation: str | None, dtype: str, precision: str, frame
         template=VIDEO if frames else PHOTO,
         backbone=source,
         activation=activation or "",
+        assumed=read.assumed,
     )
 
 

@@ -51,7 +51,7 @@ class Model:
             that was trained on captions.
         template: the text of a class, "{}" for its name, where the method has no own.
         trained: what is told of the training; see `saved.Saved`.
-        backbone, activation, task: see `saved.Saved`.
+        backbone, activation, task: see `saved.Saved`; assumed: `clip.loading.Checkpoint`.
         texts: of zero-shot CLIP, several templates to average over.
         class_ids: see `saved.Saved`.
     """
@@ -71,6 +71,7 @@ class Model:
     task: str = "classes"
     texts: tuple[str, ...] = ()
     class_ids: tuple[str, ...] = ()
+    assumed: tuple[str, ...] = ()
     _tasks: dict[Any, tuple[Task, Any]] = dataclasses.field(default_factory=dict)
 
     def __repr__(self) -> str:
@@ -263,7 +264,7 @@ class Model:
             precision=self.clip.precision,
             sizes=config,
             inputs=self.inputs,
-            trained=self.trained,
+            trained={"assumed": list(self.assumed), **self.trained},
             prompts=jax.tree.map(np.asarray, self.prompts),
             class_ids=self.class_ids,
         )

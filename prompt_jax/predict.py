@@ -51,12 +51,17 @@ def start(argv: Sequence[str]) -> int:
     parser.add_argument("--top-k", type=int, default=5, help="classes a line (5)")
     parser.add_argument("--batch-size", type=int, default=BATCH_SIZE, help=f"({BATCH_SIZE})")
     parser.add_argument("--backbone", help="where the run's CLIP is now; default: where it was")
+    parser.add_argument("--activation", help="of a bare CLIP whose files do not say it")
     parser.add_argument("--frames", type=int, default=0, help="a bare CLIP looks at clips")
     parser.add_argument("--dtype", help="float32 or bfloat16; default: as trained")
     options = parser.parse_args(argv)
     compiled.keep()
     model = loading.load(
-        options.run, backbone=options.backbone, dtype=options.dtype, frames=options.frames
+        options.run,
+        backbone=options.backbone,
+        activation=options.activation,
+        dtype=options.dtype,
+        frames=options.frames,
     )
     classes = read_classes(options.classes)
     write = WRITERS[options.format](sys.stdout, options.top_k)

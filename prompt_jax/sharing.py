@@ -190,7 +190,7 @@ def _check_name(name):
 
 
 def _refuse_other_backbone(folder, model: Saved, backbone_id: str) -> None:
-    found = loading.fingerprint(*loading.load(backbone_id, model.activation or None))
+    found = loading.fingerprint(*loading.load(backbone_id, model.sizes.activation))
     if found != model.backbone_hash:
         raise PromptError(
             f"--backbone-id={backbone_id} is another CLIP than {folder} was trained on (hash "

@@ -58,6 +58,7 @@ FIELDS = {
     "skipped_pictures",
     "replacements",
     "data_notes",
+    "assumed",
     "seconds",
     "images_per_second",
     "train_seconds",

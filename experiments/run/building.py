@@ -297,18 +297,32 @@ def build_method(config: ConfigDict) -> tuple[methods.Method, Any]:
 
 
 class Backbone(NamedTuple):
-    """A loaded CLIP: what computes, its parameters, and a short hash of sizes and parameters."""
+    """A loaded CLIP.
+
+    Attributes:
+        clip: what computes.
+        frozen: its parameters.
+        fingerprint: a short hash of sizes and parameters.
+        assumed: what no file says of it, in lines for people.
+    """
 
     clip: CLIP
     frozen: Frozen
     fingerprint: str
+    assumed: tuple[str, ...] = ()
 
 
-def build_backbone(config: ConfigDict) -> Backbone:
-    """Loads `config.backbone`."""
-    sizes, frozen = loading.load(config.backbone, config.activation or None)
+def build_backbone(config: ConfigDict, activation: str | None = None) -> Backbone:
+    """Loads `config.backbone`.
+
+    Args:
+        config: of a run.
+        activation: see `unsaid` of `clip.loading.read`.
+    """
+    sizes, frozen, assumed = loading.read(config.backbone, config.activation or None, activation)
     fingerprint = loading.fingerprint(sizes, frozen)
-    return Backbone(make_clip(config, sizes), jax.tree.map(jnp.asarray, frozen), fingerprint)
+    arrays = jax.tree.map(jnp.asarray, frozen)
+    return Backbone(make_clip(config, sizes), arrays, fingerprint, assumed)
 
 
 def make_clip(config: ConfigDict, sizes: CLIPConfig) -> CLIP:

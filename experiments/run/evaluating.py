@@ -49,7 +49,7 @@ class Backbones:
         """
         wanted = model.saved.backbone_hash
         if wanted not in self._loaded:
-            loaded = building.build_backbone(config)
+            loaded = building.build_backbone(config, model.saved.sizes.activation)
             if loaded.fingerprint != wanted:
                 raise PromptError(
                     f"{model.folder} was trained on another backbone ({wanted[:8]}) than "
@@ -106,6 +106,7 @@ def evaluate(
         plan = plans.check_pictures(plan, config.data.on_bad_image == "skip")
         plans.refuse_empty(plan, trains=False)
         plan = overview.show(plan, shots=0, trains=False)
+        plan = overview.tell(plan, backbone.assumed)
         plans.check_views(plan, config.data.views)
         known = Classes(model.saved.class_names, model.saved.class_ids)
         tests, compared = make_tests(
@@ -219,6 +220,7 @@ def collect(
         "variant": told.get("variant", ""),
         "backbone": run.config.backbone,
         "backbone_hash": run.backbone.fingerprint,
+        "assumed": list(run.backbone.assumed),
         "dataset": told.get("dataset", "other data"),
         "shots": told.get("shots", 0),
         "shots_per_class": told.get("shots_per_class"),

@@ -136,6 +136,7 @@ def collect(
         "variant": config.variant,
         "backbone": config.backbone,
         "backbone_hash": backbone.fingerprint,
+        "assumed": list(backbone.assumed),
         "dataset": plan.title,
         "split_source": plan.train.split_source,
         "shots": config.data.shots if protocols.draws_shots(config) else 0,

@@ -18,6 +18,7 @@ from prompt_jax.saved import Saved
 
 # What model.json tells people of the training, as results.json has it.
 _TOLD = (
+    "assumed",
     "dataset",
     "protocol",
     "ablation",

@@ -47,6 +47,13 @@ def show(plan: Plan, shots: int, trains: bool) -> Plan:
     return dataclasses.replace(plan, notes=tuple(escape(remark.text) for remark in found))
 
 
+def tell(plan: Plan, notes: Sequence[str]) -> Plan:
+    """Prints notes; returns the plan with them in front of its own."""
+    for note in notes:
+        print(printable(f"note: {note}"))
+    return dataclasses.replace(plan, notes=(*map(printable, notes), *plan.notes))
+
+
 class _Row(NamedTuple):
     """What of a data set is trained on, validates or is tested, and what results call that."""
 

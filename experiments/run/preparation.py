@@ -145,7 +145,9 @@ def load(
             placement.check(field, config[field])
     method, settings = building.build_method(config)
     start = starting.read(config, method)
-    backbone = backbone or building.build_backbone(config)
+    # Of a bare state dict, earlier versions took this for granted: their runs go on.
+    begun = any((folder / name).is_file() for name in ("run.json", "results.json"))
+    backbone = backbone or building.build_backbone(config, "gelu" if begun else None)
     if start:
         starting.check_backbone(config, start, backbone.fingerprint)
     return Loaded(config, folder, began, results, method, settings, backbone, placement, start)
@@ -186,6 +188,7 @@ def prepare(run: Loaded) -> Prepared:
         plans.refuse_empty(plan, needs_shots)
         shots = run.config.data.shots if protocols.draws_shots(run.config) else 0
         plan = overview.show(plan, shots, needs_shots)
+        plan = overview.tell(plan, run.backbone.assumed)
         prepared = dataclasses.replace(prepared, plan=plan)
         plans.check_views(plan, run.config.data.views)
         if plan.by_captions:

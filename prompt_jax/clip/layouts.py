@@ -160,7 +160,7 @@ def to_tree(layout: Layout, config: CLIPConfig, state: Mapping[str, np.ndarray])
         PromptError: keys are missing, unexpected or misshapen, not floating point, or hold NaN
             or infinity.
     """
-    _check(_checkpoint_shapes(layout, config), state)
+    check_state(layout, config, state)
     tree: dict[str, Any] = {}
     for leaf in layout:
         array = state[leaf.names[0]]
@@ -228,7 +228,9 @@ def _checkpoint_shapes(layout: Layout, config: CLIPConfig) -> dict[str, tuple[in
     return shapes
 
 
-def _check(expected: Mapping[str, tuple[int, ...]], state: Mapping[str, np.ndarray]) -> None:
+def check_state(layout: Layout, config: CLIPConfig, state: Mapping[str, np.ndarray]) -> None:
+    """Raises a PromptError if a checkpoint is not whole or not finite; see `to_tree`."""
+    expected = _checkpoint_shapes(layout, config)
     problems = [
         *_listed("missing", (f"{k} {list(expected[k])}" for k in expected if k not in state)),
         *_listed("unexpected", (f"{k} {list(state[k].shape)}" for k in state if k not in expected)),

@@ -2,57 +2,62 @@
 
 import hashlib
 import re
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
-from prompt_jax.clip.checkpoint_config import hugging_face_config, openai_config, shown
-from prompt_jax.clip.config import VARIANTS, CLIPConfig
-from prompt_jax.clip.hub import (
-    CONFIGS,
-    HUB_IDS,
-    HUGGING_FACE_WEIGHTS,
-    OPEN_CLIP_WEIGHTS,
-    download,
+from prompt_jax.clip import vocabulary_files
+from prompt_jax.clip.assumptions import ASK_ACTIVATION, assumptions
+from prompt_jax.clip.checkpoint_config import hugging_face_config, read_hugging_face, shown
+from prompt_jax.clip.config import VARIANTS, VOCABULARY, CLIPConfig
+from prompt_jax.clip.hub import HUB_IDS, download, find_weights
+from prompt_jax.clip.layouts import (
+    Layout,
+    State,
+    check_state,
+    hugging_face_layout,
+    openai_layout,
+    to_tree,
 )
-from prompt_jax.clip.layouts import State, hugging_face_layout, openai_layout, to_tree
-from prompt_jax.clip.state_dicts import SUFFIXES, read_json, read_state
+from prompt_jax.clip.open_clip_config import openai_config, read_open_clip
+from prompt_jax.clip.state_dicts import SUFFIXES, read_json, read_told
 from prompt_jax.errors import PromptError, unknown
 
 EMBEDDED = Path(__file__).parent / "embedded"
 
 _OPENAI_SCALARS = ("input_resolution", "context_length", "vocab_size")
-_BUFFERS = (
-    "text_model.embeddings.position_ids",
-    "vision_model.embeddings.position_ids",
-    "attn_mask",
-    "text.attn_mask",
-)
+_POSITIONS = ("text_model.embeddings.position_ids", "vision_model.embeddings.position_ids")
+_MASKS = ("attn_mask", "text.attn_mask")
 _OTHER_MODELS = {
     "visual.layer1.": "a CLIP with a ResNet image tower",
     "visual.attnpool.": "a CLIP with a ResNet image tower",
     "visual.trunk.": "an open_clip model with an image tower from timm",
     "text.transformer.embeddings.": "an open_clip model with a text tower from Hugging Face",
     "text_decoder.": "a CoCa",
+    "prompt_learner.": "a training by CoOp's code (see prompt_jax.import_checkpoint)",
     "logit_bias": "a SigLIP",
 }
 
 
+class Checkpoint(NamedTuple):
+    """A CLIP, and what was taken for granted to read it.
+
+    Attributes:
+        config: sizes.
+        frozen: the parameters, see `load`.
+        assumed: lines for people: what no file says, and what was chosen among what is there.
+    """
+
+    config: CLIPConfig
+    frozen: dict[str, Any]
+    assumed: tuple[str, ...]
+
+
 def load(source: str | Path, activation: str | None = None) -> tuple[CLIPConfig, dict[str, Any]]:
-    """Read a CLIP with a plain ViT: OpenAI, Hugging Face or open_clip.
-
-    Files are read as data, TorchScript archives and pickles too: nothing in them runs.
-
-    Args:
-        source: a weight file (.pt, .bin, .safetensors); a folder with config.json or
-            open_clip_config.json and weights; "ViT-B/32", "ViT-B/16", "ViT-L/14" or
-            "ViT-L/14@336px"; a model on the Hugging Face hub, "org/name"; or "embedded", the small
-            CLIP that comes with this library. Names of variants and models are downloaded once.
-        activation: "quick_gelu" or "gelu", replaces what the checkpoint says. A bare open_clip
-            file does not say: it counts as "quick_gelu" if it holds OpenAI's integer scalars
-            (input_resolution and so on), else as "gelu".
+    """Read a CLIP with a plain ViT: OpenAI, Hugging Face or open_clip; see `read`.
 
     Returns:
         sizes, and the parameters as a nested dict of float32 arrays:
@@ -61,15 +66,35 @@ def load(source: str | Path, activation: str | None = None) -> tuple[CLIPConfig,
         [d_v, d]; text: token_embedding [V, d_l], position_embedding [77, d_l], block_0..,
         ln_final, projection/kernel [d_l, d]; logit_scale [], the logarithm of 1/τ.
         LayerNorms have scale and bias; a block's qkv is query, key, value on the last axis.
+    """
+    return read(source, activation)[:2]
+
+
+def read(
+    source: str | Path, activation: str | None = None, unsaid: str | None = None
+) -> Checkpoint:
+    """Read a CLIP, and say what was assumed.
+
+    Files are read as data, TorchScript archives and pickles too: nothing in them runs.
+
+    Args:
+        source: a weight file (.pt, .bin, .safetensors); a folder with config.json or
+            open_clip_config.json and weights; "ViT-B/32", "ViT-B/16", "ViT-L/14" or
+            "ViT-L/14@336px"; a model on the Hugging Face hub, "org/name"; or "embedded", the small
+            CLIP that comes with this library. Names of variants and models are downloaded once.
+        activation: "quick_gelu" or "gelu", replaces what the checkpoint says. A bare state dict
+            does not say, unless it holds OpenAI's integer scalars (input_resolution and so on,
+            then it is "quick_gelu") or has open_clip_config.json beside it.
+        unsaid: the activation where neither says it; None refuses such weights.
 
     Raises:
-        PromptError: nothing there, unreadable, not such a CLIP, or any key missing, unexpected,
-            misshapen or not finite.
+        PromptError: nothing there, unreadable, not such a CLIP, of another vocabulary than CLIP's,
+            any key missing, unexpected, misshapen or not finite, or no activation is known.
     """
     path = _locate(source)
     try:
-        weights = _find_weights(path) if path.is_dir() else path
-        return _read(weights, activation)
+        weights = find_weights(path) if path.is_dir() else path
+        return _read(weights, activation, unsaid)
     except PromptError as error:
         raise PromptError(f"{path}: {error}") from None
     except OSError as error:
@@ -115,62 +140,103 @@ def _locate(source: str | Path) -> Path:
     return download(name)
 
 
-def _find_weights(folder: Path) -> Path:
-    there = [name for name in CONFIGS if (folder / name).is_file()]
-    if not there:
-        raise PromptError(f"the folder has neither {' nor '.join(CONFIGS)}")
-    names: tuple[str, ...] = HUGGING_FACE_WEIGHTS if "config.json" in there else ()
-    if "open_clip_config.json" in there:
-        # Repositories made for timm keep another model's config.json and weights alongside.
-        if names and read_json(folder / "config.json").get("model_type") != "clip":
-            names = ()
-        names += OPEN_CLIP_WEIGHTS
-    else:
-        hugging_face_config(read_json(folder / "config.json"), activation="gelu")
-    for name in names:
-        if (folder / name).is_file():
-            return folder / name
-    raise PromptError(f"the folder has none of {', '.join(names)}")
-
-
-def _read(weights: Path, activation: str | None) -> tuple[CLIPConfig, dict[str, Any]]:
-    state = read_state(weights)
+def _read(weights: Path, activation: str | None, unsaid: str | None) -> Checkpoint:
+    state, taken = read_told(weights)
     for mark, model in _OTHER_MODELS.items():
         if any(name.startswith(mark) for name in state):
             raise PromptError(f"this is {model}; only CLIPs with a plain ViT can be read")
-    for name in _BUFFERS:
+    masks = [state.pop(name, None) for name in _MASKS]
+    for name in _POSITIONS:
         state.pop(name, None)
+    scale = state.get("logit_scale")
+    if scale is not None and scale.shape == (1,):
+        state["logit_scale"] = scale.reshape(())
     if any(name.startswith("vision_model.") for name in state):
-        settings = weights.parent / "config.json"
-        if not settings.is_file():
-            raise PromptError("Hugging Face weights need config.json beside them")
-        config = hugging_face_config(read_json(settings), activation, state)
-        layout = hugging_face_layout(config.image_layers, config.text_layers)
+        config, layout, assumed = _hugging_face(state, weights.parent, activation)
     elif any(name.startswith("visual.") for name in state):
-        prefix = "text." if "text.token_embedding.weight" in state else ""
-        config = _openai_config(state, prefix, weights.parent, activation)
-        layout = openai_layout(config.image_layers, config.text_layers, prefix)
+        config, layout, assumed = _openai(state, weights.parent, activation, unsaid, masks)
     else:
         first = ", ".join(list(state)[:3]) or "none"
         raise PromptError(f"not a CLIP: no visual.* or vision_model.* among its keys ({first}, …)")
-    return config, to_tree(layout, config, state)
+    return Checkpoint(config, to_tree(layout, config, state), (*taken, *assumed))
 
 
-def _openai_config(state: State, prefix: str, folder: Path, activation: str | None) -> CLIPConfig:
-    """Sizes; takes OpenAI's scalars out of `state` and holds them against the shapes."""
+def _hugging_face(
+    state: State, folder: Path, activation: str | None
+) -> tuple[CLIPConfig, Layout, tuple[str, ...]]:
+    settings = folder / "config.json"
+    if not settings.is_file():
+        raise PromptError("Hugging Face weights need config.json beside them")
+    said = read_hugging_face(read_json(settings))
+    config = hugging_face_config(said, activation, state)
+    text, image = said.text_config, said.vision_config
+    acts = " and ".join(dict.fromkeys((image.hidden_act, text.hidden_act)))
+    replaced = _replaced(activation, acts, "config.json")
+    added = vocabulary_files.check(config.vocab_size, folder, "config.json", text.eos_token_id)
+    layout = hugging_face_layout(config.image_layers, config.text_layers)
+    return config, layout, (*replaced, *added)
+
+
+def _openai(
+    state: State,
+    folder: Path,
+    activation: str | None,
+    unsaid: str | None,
+    masks: Sequence[np.ndarray | None],
+) -> tuple[CLIPConfig, Layout, tuple[str, ...]]:
+    """Takes OpenAI's scalars out of `state` and holds them against the shapes."""
+    prefix = "text." if "text.token_embedding.weight" in state else ""
     scalars = {name: state.pop(name) for name in _OPENAI_SCALARS if name in state}
     settings = folder / "open_clip_config.json"
-    open_clip = read_json(settings) if settings.is_file() and not scalars else None
-    if activation is None:
-        model = (open_clip or {}).get("model_cfg")
-        quick = bool(scalars) or (isinstance(model, dict) and bool(model.get("quick_gelu")))
-        activation = "quick_gelu" if quick else "gelu"
-    config = openai_config(state, prefix, activation, open_clip)
+    said = read_open_clip(read_json(settings)) if settings.is_file() and not scalars else None
+    known, by = "", ""
+    if scalars:
+        known, by = "quick_gelu", "the file's own scalars"
+    elif said:
+        known, by = "quick_gelu" if said.quick_gelu else "gelu", settings.name
+    # Of what is no plain CLIP the activation is not asked for.
+    config = openai_config(state, prefix, activation or known or unsaid or "gelu", said)
+    _check_scalars(scalars, config)
+    vocabulary_files.check_rows(config.vocab_size)
+    added: tuple[str, ...] = ()
+    if said or config.vocab_size > VOCABULARY:
+        added = vocabulary_files.check(config.vocab_size, folder, settings.name if said else "")
+    layout = openai_layout(config.image_layers, config.text_layers, prefix)
+    check_state(layout, config, state)
+    causal = any(_is_causal(mask, config.context_length) for mask in masks if mask is not None)
+    if not (activation or known or unsaid):
+        raise PromptError(ASK_ACTIVATION)
+    assumed = () if by else assumptions(config, causal)
+    if not (activation or known):
+        assumed = (f"activation: {unsaid!r}, as earlier versions took it", *assumed)
+    return config, layout, (*_replaced(activation, known, by), *assumed, *added)
+
+
+def _check_scalars(scalars: State, config: CLIPConfig) -> None:
     sizes = (config.image_size, config.context_length, config.vocab_size)
-    for (name, scalar), size in zip(
-        ((n, scalars.get(n)) for n in _OPENAI_SCALARS), sizes, strict=True
-    ):
+    for name, size in zip(_OPENAI_SCALARS, sizes, strict=True):
+        scalar = scalars.get(name)
         if scalar is not None and (scalar.size != 1 or scalar.item() != size):
-            said = shown(scalar.item()) if scalar.size == 1 else f"{scalar.size} numbers"
-            raise PromptError(f"{name} is {said}, but the weights' shapes say {size}")
-    return config
+            told = shown(scalar.item()) if scalar.size == 1 else f"{scalar.size} numbers"
+            raise PromptError(f"{name} is {told}, but the weights' shapes say {size}")
+
+
+def _replaced(activation: str | None, known: str, by: str) -> tuple[str, ...]:
+    """A line where an activation was asked for that no file says."""
+    if activation is None or activation == known:
+        return ()
+    if not known:
+        return (f"activation: {activation!r}, as asked for; the file does not say",)
+    return (f"activation: {activation!r}, as asked for, in place of {known!r} of {by}",)
+
+
+def _is_causal(mask: np.ndarray, length: int) -> bool:
+    """Whether a kept attention mask is that of a causal text tower.
+
+    Raises:
+        PromptError: it is another one.
+    """
+    right = np.triu(np.ones((length, length), bool), 1)
+    if mask.shape != right.shape or mask.dtype.kind != "f" or ((mask < -1e4) != right).any():
+        raise PromptError("its attn_mask is not that of CLIP's causal text tower")
+    return True

@@ -58,7 +58,7 @@ def read(path: pathlib.Path, wanted: Wanted) -> Saved:
             raise unknown("method", method, LAYOUTS)
     except PromptError as error:
         raise PromptError(f"{path}: {error}") from None
-    sizes, frozen = loading.load(wanted.backbone, wanted.activation or None)
+    sizes, frozen, assumed = loading.read(wanted.backbone, wanted.activation or None)
     try:
         prompts, settings, names = _understand(method, learner, sizes, frozen, wanted)
     except PromptError as error:
@@ -76,7 +76,7 @@ def read(path: pathlib.Path, wanted: Wanted) -> Saved:
         dtype="float32",
         sizes=sizes,
         inputs=Inputs.of(sizes.image_size),
-        trained=_origin(path, method, numbers),
+        trained=_origin(path, method, numbers) | {"assumed": list(assumed)},
         prompts=prompts,
     )
 

@@ -42,7 +42,7 @@ def load_backbone(saved: Saved, backbone: str = "") -> Frozen:
         PromptError: it cannot be read, or is another one.
     """
     source = backbone or saved.backbone
-    sizes, frozen = loading.load(source, saved.activation or None)
+    sizes, frozen = loading.load(source, saved.sizes.activation)
     if loading.fingerprint(sizes, frozen) != saved.backbone_hash:
         raise PromptError(
             f"{source} is not the CLIP that this model was trained on; name that one (--backbone)"
