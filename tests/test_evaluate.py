@@ -139,7 +139,9 @@ def test_what_was_evaluated_is_not_evaluated_again(there, copied, capsys, monkey
 def test_each_backbone_is_loaded_once(copied, monkeypatch):
     loaded = []
     build = building.build_backbone
-    monkeypatch.setattr(building, "build_backbone", lambda c: loaded.append(1) or build(c))
+    monkeypatch.setattr(
+        building, "build_backbone", lambda *given: loaded.append(1) or build(*given)
+    )
     folders = (copied / "coop-1", copied / "coop-2", copied / "pro_mpt")
     assert call(*folders, "--config.data.names=emoji_scenes:new", *SCENES, *QUICK) == 0
     assert loaded == [1]

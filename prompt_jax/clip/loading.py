@@ -200,7 +200,10 @@ def _openai(
     vocabulary_files.check_rows(config.vocab_size)
     added: tuple[str, ...] = ()
     if said or config.vocab_size > VOCABULARY:
-        added = vocabulary_files.check(config.vocab_size, folder, settings.name if said else "")
+        # One that leaves the size out means CLIP's.
+        says_size = said is not None and said.text_cfg.vocab_size is not None
+        file = settings.name if says_size else ""
+        added = vocabulary_files.check(config.vocab_size, folder, file)
     layout = openai_layout(config.image_layers, config.text_layers, prefix)
     check_state(layout, config, state)
     causal = any(_is_causal(mask, config.context_length) for mask in masks if mask is not None)

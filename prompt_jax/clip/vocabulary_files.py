@@ -122,7 +122,8 @@ def compare(folder: Path) -> str:
 
 def _differs_tokenizer(path: Path) -> str:
     content = files.read_json(path, _MOST)
-    kind = content.get("model", {}).get("type", "BPE") if isinstance(content, dict) else ""
+    model = content.get("model") if isinstance(content, dict) else None
+    kind = model.get("type", "BPE") if isinstance(model, dict) else None
     if kind != "BPE":
         return f"its model is {shown(kind)}, not 'BPE'"
     said = files.check(content, _Tokenizer)

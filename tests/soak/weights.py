@@ -10,12 +10,13 @@ from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
 from random import Random
+from unittest import mock
 
 import flax.traverse_util
 import numpy as np
 from safetensors.numpy import save as save_safetensors
 
-from prompt_jax.clip import CLIPConfig, loading, saving
+from prompt_jax.clip import CLIPConfig, loading, saving, vocabulary_files
 from prompt_jax.clip.layouts import State, from_tree, openai_layout, parameter_shapes
 
 from .files import Files, collect
@@ -53,7 +54,12 @@ def reader(name: str) -> Callable[[Path], None]:
     """Loads the CLIP of that file or folder; whatever passes must be a whole and finite one."""
 
     def read(folder: Path) -> None:
-        config, frozen = loading.load(folder / name, "quick_gelu")
+        # CLIP's own vocabulary would make an input of megabytes; its rules are tested elsewhere.
+        with (
+            mock.patch.object(vocabulary_files, "VOCABULARY", CONFIG.vocab_size),
+            mock.patch.object(loading, "VOCABULARY", CONFIG.vocab_size),
+        ):
+            config, frozen = loading.load(folder / name, "quick_gelu")
         arrays = flax.traverse_util.flatten_dict(frozen, sep="/")
         if {path: array.shape for path, array in arrays.items()} != parameter_shapes(config):
             raise Wrong("the arrays are not those of the sizes")
@@ -136,7 +142,7 @@ def _make_state_dict() -> list[Files]:
     import torch
 
     made = []
-    for content in (_tensors(), {"state_dict": _tensors(), "epoch": 3}):
+    for content in (_tensors(), {"state_dict": _tensors(), "epoch": 3}, *_wrapped()):
         file = io.BytesIO()
         torch.save(content, file)
         made.append({"clip.pt": file.getvalue()})
@@ -145,7 +151,27 @@ def _make_state_dict() -> list[Files]:
         name = next(name for name, _ in entries if name.endswith("data.pkl"))
         changed = [(n, bad if n == name else content) for n, content in entries]
         made.append({"clip.pt" if number else "clip.bin": write_zip(changed)})
-    return _mostly(made[:2], made[2:])
+    count = 2 + len(_wrapped())
+    return _mostly(made[:count], made[count:])
+
+
+def _wrapped() -> list[dict]:
+    """As training code leaves weights: behind prefixes, under keys, beside their averages."""
+    state = _tensors()
+
+    def under(prefix: str) -> dict:
+        return {prefix + name: tensor for name, tensor in state.items()}
+
+    halves = {
+        ("_image_encoder." if name.startswith("visual.") else "_text_encoder.") + name: tensor
+        for name, tensor in state.items()
+    }
+    return [
+        {"model": under("_orig_mod.module."), "optimizer": {}, "epoch": 3},
+        {"model_state": under("clip."), "model_state_ema": under("clip."), "cfg": ""},
+        {"state_dict": halves},
+        {"ema": {"module": under("model."), "decay": 0.9}},
+    ]
 
 
 def _make_legacy() -> list[Files]:

@@ -1,0 +1,173 @@
+"""Weights as training code leaves them: the CLIP is found in its wrapping, and said to be."""
+
+import numpy as np
+import pytest
+import tiny
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from safetensors.numpy import save_file
+
+from prompt_jax.clip import unwrapping
+from prompt_jax.clip.layouts import from_tree, openai_layout
+from prompt_jax.clip.loading import read
+from prompt_jax.errors import PromptError
+
+PREFIXES = ("module.", "_orig_mod.", "model.", "clip.", "net.backbone.")
+
+
+@pytest.fixture(scope="module")
+def state():
+    """The tiny CLIP under OpenAI's names."""
+    tree = tiny.frozen_parameters()
+    arrays = from_tree(openai_layout(2, 2), tree)
+    return {name: torch.from_numpy(array.copy()) for name, array in arrays.items()}
+
+
+def saved(content, path):
+    torch.save(content, path)
+    return path
+
+
+def load(path):
+    """Reads it beside an open_clip_config.json, which tells the tiny CLIP's heads."""
+    (path.parent / "open_clip_config.json").write_text(
+        '{"model_cfg": {"embed_dim": 16, "quick_gelu": true,'
+        ' "vision_cfg": {"head_width": 16}, "text_cfg": {"heads": 2}}}'
+    )
+    return read(path)
+
+
+def under(prefix, state):
+    return {prefix + name: tensor for name, tensor in state.items()}
+
+
+def in_parts(state):
+    """TinyCLIP's names."""
+    parts = {}
+    for name, tensor in state.items():
+        part = "_image_encoder." if name.startswith("visual.") else "_text_encoder."
+        parts[("_logit_scale." if name == "logit_scale" else part) + name] = tensor
+    return parts
+
+
+WRAPPINGS = {
+    "ViFi-CLIP": (
+        lambda s: {"model": under("module.", s), "optimizer": {}, "epoch": 3},
+        ("the weights are 'model'", "are read without 'module.'"),
+    ),
+    "SlowFast": (lambda s: {"model_state": s, "cfg": ""}, ("the weights are 'model_state'",)),
+    "average beside": (
+        lambda s: {"model": s, "model_ema": s},
+        ("the weights are 'model', not 'model_ema'",),
+    ),
+    "average alone": (
+        lambda s: {"ema": {"module": s, "decay": 0.9}},
+        ("the weights are 'ema.module'",),
+    ),
+    "Lightning": (
+        lambda s: {"state_dict": under("model.", s), "global_step": 1},
+        ("the weights are 'state_dict'", "are read without 'model.'"),
+    ),
+    "CLIP4Clip": (lambda s: under("clip.", s), ("are read without 'clip.'",)),
+    "compiled DDP": (lambda s: under("_orig_mod.module.", s), ("'_orig_mod.module.'",)),
+    "DDP of compiled": (lambda s: under("module._orig_mod.", s), ("'module._orig_mod.'",)),
+    "scale of one": (lambda s: s | {"logit_scale": s["logit_scale"].reshape(1)}, ()),
+    "TinyCLIP": (
+        lambda s: {"state_dict": under("module.", in_parts(s))},
+        ("the weights are 'state_dict'", "without '_image_encoder.', '_text_encoder.', '_logit"),
+    ),
+}
+
+
+@pytest.mark.parametrize(("wrap", "words"), WRAPPINGS.values(), ids=WRAPPINGS)
+def test_a_clip_is_found_in_its_wrapping_and_said_to_be(wrap, words, state, tmp_path):
+    found = load(saved(wrap(state), tmp_path / "weights.pyth"))
+    assert len(found.assumed) == len(words)
+    for line, word in zip(found.assumed, words, strict=True):
+        assert word in line
+    plain = load(saved(state, tmp_path / "plain.pt"))
+    assert plain.assumed == () and plain.config == found.config
+    for name, leaf in plain.frozen["image"]["block_1"]["qkv"].items():
+        np.testing.assert_array_equal(leaf, found.frozen["image"]["block_1"]["qkv"][name])
+    assert found.frozen["logit_scale"] == plain.frozen["logit_scale"]
+
+
+REFUSED = {
+    "two of equal rank": (
+        lambda s: {"student": s, "teacher": s},
+        "it holds 2 CLIPs, 'student', 'teacher', and nothing says which",
+    ),
+    "two averages": (
+        lambda s: {"model_ema": s, "state_dict_ema": s},
+        "it holds 2 CLIPs, 'model_ema', 'state_dict_ema'",
+    ),
+    "two behind prefixes": (
+        lambda s: under("student.", s) | under("teacher.", s),
+        "it holds 2 image towers, under 'student.', 'teacher.'",
+    ),
+    "a head beside": (
+        lambda s: under("clip.", s) | {"classifier.weight": torch.ones(2)},
+        "names begin with 'clip.', and beside it stand 'classifier.weight'",
+    ),
+    "numbers among tensors": (
+        lambda s: s | {"epoch": 3},
+        "it holds no state dict; not tensors: epoch",
+    ),
+    "nothing": (lambda s: {"model": {}, "epoch": 3}, "no state dict; not tensors: model, epoch"),
+    "too deep": (
+        lambda s: {"a": {"b": {"c": {"d": {"e": s}}}}},
+        "it holds no state dict; not tensors: a",
+    ),
+    "CoOp's code": (
+        lambda s: {
+            "state_dict": under("image_encoder.", s) | {"prompt_learner.ctx": torch.ones(2)}
+        },
+        "names begin with 'image_encoder.'",
+    ),
+}
+
+
+@pytest.mark.parametrize(("wrap", "message"), REFUSED.values(), ids=REFUSED)
+def test_what_could_be_several_things_is_refused(wrap, message, state, tmp_path):
+    with pytest.raises(PromptError) as caught:
+        load(saved(wrap(state), tmp_path / "weights.pt"))
+    assert message in str(caught.value)
+
+
+def test_safetensors_lose_their_prefix_too(state, tmp_path):
+    arrays = {f"model.clip.{name}": tensor.numpy() for name, tensor in state.items()}
+    save_file(arrays, tmp_path / "weights.safetensors")
+    [line] = load(tmp_path / "weights.safetensors").assumed
+    assert line == "the names of the weights are read without 'model.clip.'"
+
+
+@given(st.lists(st.sampled_from(PREFIXES), max_size=5))
+def test_any_prefix_is_cut_off(parts):
+    names = ("visual.proj", "visual.conv1.weight", "text.proj", "logit_scale")
+    prefix = "".join(parts)
+    cut, said = unwrapping.cut({prefix + name: name for name in names})
+    assert cut == {name: name for name in names}
+    assert bool(said) == bool(prefix) and (not prefix or repr(prefix) in said)
+
+
+@given(
+    st.recursive(
+        st.integers() | st.text(max_size=3),
+        lambda inner: st.dictionaries(st.text(max_size=3) | st.integers(), inner, max_size=4),
+    )
+)
+def test_any_nesting_is_read_or_refused(value):
+    if isinstance(value, dict):
+        try:
+            found, _ = unwrapping.find(value, int)
+        except ValueError:
+            return
+        assert all(isinstance(name, str) for name in found)
+        assert all(isinstance(each, int) for each in found.values())
+
+
+def test_dicts_without_end_are_refused():
+    many = {"a": {str(number): {"b": 1.0} for number in range(unwrapping.MOST_DICTS)}}
+    with pytest.raises(ValueError, match="more than 1,000 dicts"):
+        unwrapping.find(many, int)
