@@ -50,8 +50,7 @@ class Model:
         class_names: those that the prompts were trained on; none of a bare backbone, and of one
             that was trained on captions.
         template: the text of a class, "{}" for its name, where the method has no own.
-        trained: what is told of the training; see `saved.Saved`.
-        backbone, activation, task: see `saved.Saved`; assumed: `clip.loading.Checkpoint`.
+        trained, backbone, activation, task: see `saved.Saved`; assumed: `clip.loading.Checkpoint`.
         texts: of zero-shot CLIP, several templates to average over.
         class_ids: see `saved.Saved`.
     """
