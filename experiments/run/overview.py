@@ -50,8 +50,8 @@ def show(plan: Plan, shots: int, trains: bool) -> Plan:
 def tell(plan: Plan, notes: Sequence[str]) -> Plan:
     """Prints notes; returns the plan with them in front of its own."""
     for note in notes:
-        print(printable(f"note: {note}"))
-    return dataclasses.replace(plan, notes=(*map(printable, notes), *plan.notes))
+        print(escape(f"note: {note}"))
+    return dataclasses.replace(plan, notes=(*map(escape, notes), *plan.notes))
 
 
 class _Row(NamedTuple):
