@@ -15,12 +15,13 @@ import transformers
 from PIL import Image
 from reference import random_clip
 
-from prompt_jax import methods
-from prompt_jax.clip import Frozen, bpe, loading
+from prompt_jax import command_line, methods
+from prompt_jax.clip import Frozen, bpe, loading, saving
+from prompt_jax.export import __main__ as command
 from prompt_jax.inputs.given import Inputs
 from prompt_jax.inputs.pictures.decoding import open_picture
 from prompt_jax.inputs.pictures.transforms import test_transform
-from prompt_jax.saved import Saved
+from prompt_jax.saved import Saved, write
 
 CLIP, _FROZEN = random_clip(vocab_size=49408, context_length=77)
 FROZEN: Frozen = _FROZEN | {"logit_scale": jnp.log(jnp.float32(100))}
@@ -140,6 +141,19 @@ def logits_of(saved: Saved, images: jax.Array, names: tuple[str, ...] | None = N
         return method.forward(prompts, prepared, task, methods.look(method, task, images)).logits
 
     return run(saved.prompts, task, images)
+
+
+def save_run(folder: Path, model: Saved) -> Path:
+    """Writes a trained model, and its backbone as "clip" beside it."""
+    saving.save_hugging_face(CLIP.config, FROZEN, folder / "clip")
+    write(folder, model)
+    return folder
+
+
+def export(run: Path, output: str | Path, *more: str) -> int:
+    """The command on such a folder; its exit code."""
+    words = [str(run), "--output", str(output), "--backbone", str(run / "clip"), *more]
+    return command_line.explain(command.start, words)
 
 
 def run_without_jax(

@@ -6,10 +6,10 @@ import exported
 import numpy as np
 import pytest
 import tiny
+from exported import export
 from reference import largest_difference
 
 from prompt_jax import command_line, saved
-from prompt_jax.clip import saving
 from prompt_jax.export import __main__ as command
 from prompt_jax.export import to_onnx, writing
 
@@ -26,15 +26,8 @@ assert "prompt_jax" not in sys.modules
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     """A trained ProMPT, and its backbone beside it."""
-    folder = tmp_path_factory.mktemp("run")
-    saving.save_hugging_face(exported.CLIP.config, exported.FROZEN, folder / "clip")
-    saved.write(folder, exported.train("pro_mpt", vision_prompts=3, vision_depth=2))
-    return folder
-
-
-def export(run, output, *more):
-    words = [str(run), "--output", str(output), "--backbone", str(run / "clip"), *more]
-    return command_line.explain(command.start, words)
+    model = exported.train("pro_mpt", vision_prompts=3, vision_depth=2)
+    return exported.save_run(tmp_path_factory.mktemp("run"), model)
 
 
 @pytest.mark.slow

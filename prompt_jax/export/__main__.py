@@ -16,9 +16,11 @@ if __name__ == "__main__":  # before the imports below, so that Ctrl-C is heard 
 
 import argparse
 import pathlib
+import shlex
 from collections.abc import Sequence
 
-from prompt_jax.export import to_onnx, to_stablehlo, writing
+from prompt_jax.errors import escape
+from prompt_jax.export import replacing, to_onnx, to_stablehlo, writing
 
 
 def start(argv: Sequence[str]) -> None:
@@ -39,26 +41,27 @@ def start(argv: Sequence[str]) -> None:
     model, frozen = writing.read(options.run, options.backbone)
     if options.onnx or options.stablehlo:
         writing.check_classes(model, "--onnx" if options.onnx else "--stablehlo")
-    replaced = writing.clear(options.output)
-    writing.write(options.output, model, frozen, options.with_backbone)
-    for wanted, module in ((options.onnx, to_onnx), (options.stablehlo, to_stablehlo)):
-        if wanted:
-            module.write(options.output, model, frozen)
+    replaced = writing.check_place(options.output)
+    with replacing.replacing(options.output, writing.check_place) as aside:
+        writing.write(aside, model, frozen, options.with_backbone)
+        for wanted, module in ((options.onnx, to_onnx), (options.stablehlo, to_stablehlo)):
+            if wanted:
+                module.write(aside, model, frozen)
     report(options.output, model, replaced)
 
 
 def report(folder, model, replaced):
-    """What was written and how it is used, in four lines."""
+    """What was written and how it is used, in four lines that can be pasted into a shell."""
     names = ", ".join(sorted(path.name for path in folder.iterdir()))
-    print(f"{'replaced' if replaced else 'wrote'} {folder}: {names}")
+    print(f"{'replaced' if replaced else 'wrote'} {escape(str(folder))}: {names}")
     has_clip = (folder / writing.CLIP_FOLDER).is_dir()
-    clip = folder / writing.CLIP_FOLDER if has_clip else "CLIP"
-    where = "" if has_clip else f", where CLIP are the weights of {model.backbone}"
+    clip = shlex.quote(str(folder / writing.CLIP_FOLDER)) if has_clip else "CLIP"
+    where = "" if has_clip else f", where CLIP are the weights of {escape(model.backbone)}"
     loaded = f"in PyTorch: model = load({str(folder)!r}, clip)"
     if not model.class_names:
         print(f"{loaded}; model.similarities(clips, texts, tokenizer){where}")
         return
     path = "FRAMES" if model.kind == "clips" else "picture.jpg"
-    print(f"try it: python {folder / writing.CODE} --clip {clip} {path}")
+    print(f"try it: python {shlex.quote(str(folder / writing.CODE))} --clip {clip} {path}")
     print(f"{loaded}; model.predict({model.kind}){where}")
     print(f"it knows {len(model.class_names)} classes; others: model.set_classes(names, tokenizer)")

@@ -72,7 +72,6 @@ def write(folder: pathlib.Path, model: Saved, frozen: Frozen) -> float:
         [found] = session.run(["logits"], {name: images.numpy()})
         worst = max(worst, float(np.abs(np.asarray(found) - expected).max()))
     if not worst <= _CLOSE:
-        path.unlink()
         raise PromptError(f"the ONNX model's logits differ from PyTorch's by {worst:.2g}")
     return worst
 

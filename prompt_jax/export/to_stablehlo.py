@@ -11,6 +11,7 @@ from prompt_jax import loading, methods
 from prompt_jax.clip import CLIP, Frozen
 from prompt_jax.errors import PromptError
 from prompt_jax.export import writing
+from prompt_jax.files import write_bytes
 from prompt_jax.saved import Saved
 
 PLATFORMS = ("cpu", "cuda", "tpu")
@@ -49,11 +50,10 @@ def write(folder: pathlib.Path, model: Saved, frozen: Frozen) -> float:
     pictures = jax.ShapeDtypeStruct((batch, *shape), jnp.float32)
     program = jax.export.export(run, platforms=PLATFORMS)(pictures)
     path = folder / writing.STABLEHLO
-    path.write_bytes(program.serialize())
+    write_bytes(path, bytes(program.serialize()))
     images = np.random.default_rng(0).standard_normal((_TRIED, *shape)).astype(np.float32)
     found = jax.export.deserialize(bytearray(path.read_bytes())).call(images)
     worst = float(np.abs(np.asarray(found) - np.asarray(run(images))).max())
     if not worst <= _CLOSE:
-        path.unlink()
         raise PromptError(f"the StableHLO program's logits differ from the model's by {worst:.2g}")
     return worst

@@ -1,10 +1,10 @@
 """The exported folder: what was trained, what is to know about it, and the PyTorch to run it."""
 
 import dataclasses
+import errno
 import json
 import pathlib
 import re
-import shutil
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,10 +17,11 @@ from prompt_jax import loading, methods
 from prompt_jax import saved as trained
 from prompt_jax.class_names import fill
 from prompt_jax.clip import Frozen, layouts, tokenizer
+from prompt_jax.clip import loading as clip_loading
 from prompt_jax.clip.saving import save_hugging_face
-from prompt_jax.errors import PromptError, shorten
+from prompt_jax.errors import PromptError, escape, shorten
 from prompt_jax.export import source
-from prompt_jax.files import read_json, write_text
+from prompt_jax.files import read_json, write_files
 from prompt_jax.methods import zero_shot
 from prompt_jax.prompts import PHOTO
 from prompt_jax.saved import Saved
@@ -108,8 +109,8 @@ def check_classes(model: Saved, form: str) -> None:
         )
 
 
-def clear(folder: pathlib.Path) -> bool:
-    """Makes the folder, or takes an earlier export out of it; whether there was one.
+def check_place(folder: pathlib.Path) -> bool:
+    """Whether an earlier export lies in a folder, which a new one replaces; see `replacing`.
 
     Raises:
         PromptError: it holds something else.
@@ -120,13 +121,9 @@ def clear(folder: pathlib.Path) -> bool:
     others = [name for name in there if name not in (*_FILES, *_FOLDERS)]
     if there and (others or not _is_export(folder)):
         raise PromptError(
-            f"--output {folder} holds {', '.join((others or there)[:3])}, which no export wrote; "
-            "name a new or an empty folder, or the folder of an earlier export"
+            f"--output {folder} holds {escape(', '.join((others or there)[:3]))}, which no export "
+            "wrote; name a new or an empty folder, or the folder of an earlier export"
         )
-    folder.mkdir(parents=True, exist_ok=True)
-    for name in there:
-        path = folder / name
-        shutil.rmtree(path) if path.is_dir() else path.unlink()
     return bool(there)
 
 
@@ -146,14 +143,17 @@ def write(folder: pathlib.Path, model: Saved, frozen: Frozen, with_backbone: boo
         PromptError: an array has a name that none of ours has.
     """
     check_arrays(model)
-    config = json.dumps(describe(model, frozen), ensure_ascii=False)
-    write_text(folder / CONFIG, config + "\n")
     arrays = flax.traverse_util.flatten_dict(model.prompts, sep=".")
     arrays = {name: np.asarray(array, order="C") for name, array in arrays.items()}
-    (folder / PROMPTS).write_bytes(safetensors.numpy.save(arrays))
-    write_text(folder / CODE, code_of(model))
+    prompts = safetensors.numpy.save(arrays)
+    config = json.dumps(describe(model, frozen), ensure_ascii=False) + "\n"
+    contents = {CONFIG: config.encode(), PROMPTS: prompts, CODE: code_of(model).encode()}
+    write_files({folder / name: content for name, content in contents.items()})
     if with_backbone:
         save_hugging_face(model.sizes, frozen, folder / CLIP_FOLDER)
+        written = clip_loading.load(folder / CLIP_FOLDER)
+        if clip_loading.fingerprint(*written) != model.backbone_hash:
+            raise OSError(errno.EIO, "what was written is not what is read back", CLIP_FOLDER)
 
 
 def code_of(model: Saved) -> str:

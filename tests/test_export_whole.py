@@ -1,0 +1,188 @@
+"""An export is whole or not there: full disks, kills, refusals, and what they leave behind."""
+
+import os
+import random
+import resource
+import signal
+import subprocess
+import sys
+import time
+
+import exported
+import pytest
+import tiny
+from exported import export
+
+from prompt_jax.errors import PromptError
+from prompt_jax.export import replacing, to_onnx, writing
+
+# Replaces a folder for ever: each time by three files that all hold the time's number.
+_WRITER = """
+import itertools, pathlib, sys
+from prompt_jax.export import replacing
+{before}
+folder = pathlib.Path(sys.argv[1])
+for number in itertools.count(int(sys.argv[2])):
+    with replacing.replacing(folder, lambda there: there.exists()) as aside:
+        (aside / "deep").mkdir()
+        for name in ("a", "b", "deep/c"):
+            (aside / name).write_text(str(number))
+    print(number, flush=True)
+"""
+_CANNOT_SWAP = "replacing._swap = lambda one, other: False"
+
+
+def contents(folder):
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+def beside(folder):
+    return sorted(path.name for path in folder.parent.iterdir())
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A trained CoOp, and its backbone beside it."""
+    return exported.save_run(tmp_path_factory.mktemp("run"), exported.train("coop"))
+
+
+@pytest.fixture
+def there(run, tmp_path, capsys):
+    """An earlier export, and what it holds."""
+    output = tmp_path / "place" / "export"
+    assert export(run, output) == 0
+    capsys.readouterr()
+    return output, contents(output)
+
+
+@pytest.mark.parametrize("most", [100, 5_000, 20_000, 100_000])
+@pytest.mark.parametrize("is_new", [True, False])
+def test_a_full_disk_leaves_the_earlier_export(run, there, tmp_path, capsys, most, is_new):
+    output, before = there
+    output = tmp_path / "place" / "new" if is_new else output
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most, limits[1]))
+    try:
+        assert export(run, output, "--with-backbone") == 2
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert "File too large" in capsys.readouterr().err
+    assert contents(there[0]) == before and beside(output) == ["export"]
+    assert export(run, output, "--with-backbone") == 0
+    assert contents(output).keys() > before.keys()
+
+
+@pytest.mark.slow
+def test_a_refused_onnx_leaves_the_earlier_export(run, there, capsys, monkeypatch):
+    output, before = there
+    monkeypatch.setattr(to_onnx, "_CLOSE", -1.0)
+    assert export(run, output, "--onnx") == 2
+    assert "the ONNX model's logits differ" in capsys.readouterr().err
+    assert contents(output) == before and beside(output) == ["export"]
+
+
+def kill(program, folder, number, seconds):
+    """Lets a writer run, kills it; the last number that it said it has written."""
+    words = [sys.executable, "-c", program, str(folder), str(number)]
+    process = subprocess.Popen(words, stdout=subprocess.PIPE, text=True, cwd=tiny.REPOSITORY)
+    assert int(process.stdout.readline()) == number
+    time.sleep(seconds)
+    process.send_signal(signal.SIGKILL)
+    said, _ = process.communicate()
+    return int((said.split() or [number])[-1])
+
+
+@pytest.mark.parametrize("before", ["", _CANNOT_SWAP], ids=["exchanged", "renamed"])
+def test_kills_at_any_moment_leave_one_whole(tmp_path, before):
+    folder, rng, last, kinds = tmp_path / "export", random.Random(0), 0, set()
+    for _ in range(12):
+        last = kill(_WRITER.format(before=before), folder, last + 1, rng.uniform(0, 0.05))
+        kinds.add(tuple(beside(folder)))
+        place = folder
+        if not folder.exists():  # between two renames, where directories cannot be exchanged
+            assert before, "the folder is gone"
+            place = folder.with_name(".export.earlier")
+        found = contents(place)
+        assert found.keys() == {"a", "b", "deep/c"}
+        [number] = set(found.values())
+        assert last <= int(number) <= last + 1
+        last = int(number)
+    assert any(".export.unfinished" in names for names in kinds), "no kill came in the middle"
+    with replacing.replacing(folder, lambda there: there.exists()) as aside:
+        (aside / "a").write_text("new")
+    assert beside(folder) == ["export"] and contents(folder) == {"a": b"new"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
+def test_a_command_that_is_killed_leaves_the_earlier_export(run, there, number):
+    output, before = there
+    words = ["-m", "prompt_jax.export", str(run), f"--output={output}"]
+    process = tiny.command(*words, f"--backbone={run / 'clip'}", "--onnx", "--stablehlo")
+    aside = output.with_name(".export.unfinished")
+    for _ in range(1200):
+        if (aside / writing.CODE).exists() or process.poll() is not None:
+            break
+        time.sleep(0.1)
+    process.send_signal(number)
+    process.communicate()
+    assert process.returncode == (130 if number == signal.SIGINT else -number)
+    assert contents(output) == before and aside.exists()
+    assert export(run, output, "--with-backbone") == 0
+    assert (output / "clip").is_dir() and beside(output) == ["export"]
+
+
+def test_two_processes_do_not_write_one_export(run, there, capsys):
+    output, before = there
+    with replacing.replacing(output, writing.check_place):
+        assert export(run, output) == 2
+        assert "another process is writing" in capsys.readouterr().err
+        aside = output.with_name(".export.unfinished")
+        writing.write(aside, exported.train("zero_shot"), exported.FROZEN)
+    assert contents(output) != before and beside(output) == ["export"]
+
+
+def test_what_another_puts_there_meanwhile_stays(there):
+    output, before = there
+    with (
+        pytest.raises(PromptError, match=r"holds mine\.txt"),
+        replacing.replacing(output, writing.check_place),
+    ):
+        (output / "mine.txt").write_text("mine")
+    assert contents(output) == before | {"mine.txt": b"mine"} and beside(output) == ["export"]
+
+
+def test_a_link_stays_a_link(run, there, capsys):
+    output, before = there
+    link = output.with_name("link")
+    link.symlink_to(output)
+    output.chmod(0o750)
+    assert export(run, link, "--stablehlo") == 0
+    assert link.is_symlink() and contents(output).keys() == before.keys() | {"model.stablehlo"}
+    assert output.stat().st_mode & 0o777 == 0o750
+
+
+@pytest.mark.parametrize("around", [False, True])
+def test_the_current_directory_is_not_replaced(run, there, monkeypatch, capsys, around):
+    output, before = there
+    (output / "clip").mkdir()
+    monkeypatch.chdir(output / "clip" if around else output)
+    assert export(run.absolute(), os.curdir if not around else os.pardir) == 2
+    assert "is the current directory, or around it" in capsys.readouterr().err
+    assert contents(output) == before
+
+
+def test_a_mounted_disk_is_not_replaced(run, there, monkeypatch, capsys):
+    output, before = there
+    monkeypatch.setattr(os.path, "ismount", lambda path: path == output)
+    assert export(run, output) == 2
+    assert (
+        f"where a disk is mounted, which no other directory can take the place of; name a new \
+folder, e.g. {output}/export"
+        in capsys.readouterr().err
+    )
+    assert contents(output) == before
