@@ -15,7 +15,7 @@ from data_pipelines.reading import Batch, Batches
 from prompt_jax.inputs.clips import transforms, vifi
 from prompt_jax.inputs.clips.opening import Clip
 from prompt_jax.inputs.clips.sampling import RULES, TEST_RULES, Rule, choose, segment_frames
-from prompt_jax.inputs.pictures.transforms import STATS, Stats
+from prompt_jax.inputs.pictures.preprocessing import CLIP, Preprocessing
 
 # In "row": padding; in "caption": none was drawn.
 NONE = -1
@@ -55,7 +55,7 @@ def train_batches(
     rule: Rule = "centre",
     flip: bool = True,
     augment: Augment = "none",
-    frame_stats: Stats = "clip",
+    preprocessing: Preprocessing = CLIP,
     mixed_classes: int = 0,
     num_threads: int | None = None,
     cache_bytes: int = 256 * 2**20,
@@ -80,7 +80,7 @@ def train_batches(
         flip: whether half of the clips are mirrored; not where left and right matter.
         augment: "none": crop and flip, see `clips.transforms`; "vifi": also colours, see
             `clips.vifi`. The rule "segment" goes with it.
-        frame_stats: what frames are normalised by: "clip" or "imagenet".
+        preprocessing: how frames are resized and normalised; "vifi" resizes in its own way.
         mixed_classes: K, to mix the clips of a batch, four by four, as `mixing.mix` does; 0: not.
         num_threads: as for `loader.train_batches`.
         cache_bytes: bound on the decoded frames kept in memory for later epochs, divided among
@@ -101,7 +101,7 @@ def train_batches(
     """
     pairs = training_pairs(examples)
     steps = check_training(len(pairs), batch_size, seed, num_epochs)
-    check_frames(frames, rule, RULES, frame_stats)
+    check_frames(frames, rule, RULES)
     check_augment(augment)
     if mixed_classes < 0:
         raise DataError(f"mixed_classes={mixed_classes}: must be 0 (no mixing) or more")
@@ -118,8 +118,8 @@ def train_batches(
             rng = generator(seed, TRAINING, epoch * len(pairs) + first + i)
             clip: Clip = read(examples[row])
             chosen = choose(rule, clip.count, frames, clip.rate, rng).tolist()
-            out = batch["image"][i]
-            TRAIN_TRANSFORMS[augment](clip.frames(chosen), image_size, rng, out, flip, frame_stats)
+            seen, out = clip.frames(chosen), batch["image"][i]
+            TRAIN_TRANSFORMS[augment](seen, image_size, rng, out, flip, preprocessing)
             batch["label"][i] = examples[row].label
         if mixed_classes:
             return _mix(batch, mixed_classes, seed, epoch * len(pairs) + first)
@@ -136,7 +136,7 @@ def test_batches(
     image_size: int,
     rule: Rule = "centre",
     crop: Crop = "clip",
-    frame_stats: Stats = "clip",
+    preprocessing: Preprocessing = CLIP,
     num_threads: int | None = None,
     num_workers: int = 0,
     shard_index: int = 0,
@@ -154,7 +154,7 @@ def test_batches(
         rule: as for `train_batches`, but not "random" or "segment".
         crop: the middle of a frame "clip", CLIP's, or "vifi", with a seventh more around it that
             is cut off.
-        frame_stats: as for `train_batches`.
+        preprocessing: as for `train_batches`.
         num_threads: as for `loader.train_batches`.
         num_workers: as for `loader.train_batches`.
         shard_index: as for `loader.train_batches`.
@@ -167,14 +167,14 @@ def test_batches(
     Raises:
         DataError: a setting is out of range; and from `next`, `BadPicture`.
     """
-    check_frames(frames, rule, TEST_RULES, frame_stats)
+    check_frames(frames, rule, TEST_RULES)
     if crop not in CROPS:
         raise unknown("crop of test clips", crop, CROPS)
 
     def transform(row: int, view: int, out: np.ndarray) -> None:
         clip: Clip = dataset.read(examples[row])
         chosen = choose(rule, clip.count, frames, clip.rate).tolist()
-        _TEST[crop](clip.frames(chosen), image_size, out, frame_stats)
+        _TEST[crop](clip.frames(chosen), image_size, out, preprocessing)
 
     steps_per_epoch(len(examples), batch_size)
     part = share(batch_size, shard_index, shard_count)
@@ -195,7 +195,7 @@ def view_batches(
     image_size: int,
     seed: int,
     views: int = 4,
-    frame_stats: Stats = "clip",
+    preprocessing: Preprocessing = CLIP,
     num_threads: int | None = None,
     num_workers: int = 0,
     shard_index: int = 0,
@@ -215,7 +215,7 @@ def view_batches(
         image_size: side of a frame in the batch, in pixels.
         seed: of the frames, 0 to 2**32 - 1: the same views each time.
         views: how many times frames are drawn.
-        frame_stats: as for `train_batches`.
+        preprocessing: as for `train_batches`.
         num_threads: as for `loader.train_batches`.
         num_workers: as for `loader.train_batches`.
         shard_index: as for `loader.train_batches`.
@@ -231,7 +231,7 @@ def view_batches(
 
     Source: ViFi-CLIP's test of 4 x 3 views.
     """
-    check_frames(frames, "segment", RULES, frame_stats)
+    check_frames(frames, "segment", RULES)
     if views < 1:
         raise DataError(f"views={views}: must be 1 or more")
     check_training(len(examples), batch_size, seed, 1)
@@ -245,7 +245,7 @@ def view_batches(
         seen = clip.frames(chosen.ravel()[order].tolist())
         for frame, number in zip(seen, order.tolist(), strict=True):
             view, place = divmod(number, frames)
-            vifi.three_crops(frame, image_size, out[view, :, place], frame_stats)
+            vifi.three_crops(frame, image_size, out[view, :, place], preprocessing)
 
     part = share(batch_size, shard_index, shard_count)
     shape = (views, THREE, frames, image_size, image_size)
@@ -297,11 +297,9 @@ def check_augment(augment: str) -> None:
         raise unknown("augmentation of clips", augment, AUGMENTS)
 
 
-def check_frames(frames: int, rule: str, rules: Sequence[str], stats: str) -> None:
-    """Refuses a number of frames, a rule for them, or statistics out of range."""
+def check_frames(frames: int, rule: str, rules: Sequence[str]) -> None:
+    """Refuses a number of frames or a rule for them out of range."""
     if frames < 1:
         raise DataError(f"frames={frames}: must be 1 or more")
     if rule not in rules:
         raise unknown("rule for frames", rule, rules)
-    if stats not in STATS:
-        raise unknown("statistics of frames", stats, STATS)

@@ -18,7 +18,7 @@ from data_pipelines.order import VIEWS, generator
 from data_pipelines.reading import Batches
 from prompt_jax.inputs.clips.opening import Clip
 from prompt_jax.inputs.clips.sampling import RULES, Rule, choose
-from prompt_jax.inputs.pictures.transforms import Stats
+from prompt_jax.inputs.pictures.preprocessing import CLIP, Preprocessing
 
 
 def train_views(
@@ -32,14 +32,14 @@ def train_views(
     rule: Rule = "centre",
     flip: bool = True,
     augment: Augment = "none",
-    frame_stats: Stats = "clip",
+    preprocessing: Preprocessing = CLIP,
     num_threads: int | None = None,
     num_workers: int = 0,
 ) -> Batches:
     """All examples in order, `views` times over, each time augmented anew; as `loader.train_views`.
 
     Args:
-        dataset, examples, frames, image_size, rule, flip, augment, frame_stats: as for
+        dataset, examples, frames, image_size, rule, flip, augment, preprocessing: as for
             `train_batches`.
         batch_size: examples per batch; the last one of a pass is padded with label -1.
         seed: of frames and augmentation, 0 to 2**32 - 1.
@@ -54,7 +54,7 @@ def train_views(
         DataError: a setting is out of range; and from `next`, `BadPicture`.
     """
     check_training(len(examples), batch_size, seed, 1)
-    check_frames(frames, rule, RULES, frame_stats)
+    check_frames(frames, rule, RULES)
     check_augment(augment)
     if views < 1:
         raise DataError(f"views={views}: must be 1 or more")
@@ -63,7 +63,7 @@ def train_views(
         rng = generator(seed, VIEWS, view * len(examples) + row)
         clip: Clip = dataset.read(examples[row])
         chosen = choose(rule, clip.count, frames, clip.rate, rng).tolist()
-        TRAIN_TRANSFORMS[augment](clip.frames(chosen), image_size, rng, out, flip, frame_stats)
+        TRAIN_TRANSFORMS[augment](clip.frames(chosen), image_size, rng, out, flip, preprocessing)
 
     shape = (frames, image_size, image_size)
     make, steps = in_order(examples, batch_size, shape, slice(0, batch_size), transform)

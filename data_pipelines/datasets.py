@@ -94,6 +94,13 @@ def parts(
     return layout.parts(name, root, lists) if isinstance(layout, VifiLayout) else ()
 
 
+def takes(name: str, option: str, source: str = "coop") -> bool:
+    """Whether `load` takes an option of a data set from that source."""
+    own = entry(name)
+    read = tfds_source.load if source == "tfds" else own.layout.load
+    return option in inspect.signature(read).parameters
+
+
 def comes_in_parts(name: str) -> bool:
     """Whether published lists, and no seed, choose a data set's shots and halves: see `parts`."""
     return isinstance(entry(name).layout, VifiLayout)

@@ -70,6 +70,11 @@ class Dataset:
     reversals: Mapping[str, str] = field(default_factory=dict)
 
     @property
+    def upright(self) -> bool:
+        """Whether pictures of files are turned as the files say; what is rendered has no files."""
+        return getattr(self.read, "upright", True)
+
+    @property
     def has_classes(self) -> bool:
         """False for clips that captions alone describe: label 0 and no name, all of them."""
         return self.kind == "pictures" or self.class_names != ("",)

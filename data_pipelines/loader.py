@@ -11,7 +11,8 @@ from data_pipelines.examples import Dataset, Example
 from data_pipelines.order import TRAINING, VIEWS, generator, share, shuffled_rows
 from data_pipelines.pictures.readers import CachedReader
 from data_pipelines.reading import Batch, Batches
-from prompt_jax.inputs.pictures.transforms import CHANNELS, test_transform, train_transform
+from prompt_jax.inputs.pictures.preprocessing import CHANNELS, CLIP, Preprocessing
+from prompt_jax.inputs.pictures.transforms import test_transform, train_transform
 
 PADDING_LABEL = -1
 
@@ -41,6 +42,7 @@ def train_batches(
     num_workers: int = 0,
     shard_index: int = 0,
     shard_count: int = 1,
+    preprocessing: Preprocessing = CLIP,
 ) -> Batches:
     """Training batches: shuffled anew and augmented anew in every epoch.
 
@@ -63,6 +65,7 @@ def train_batches(
             seconds to start, and pays where a picture takes long to decode or render.
         shard_index: which host this is, from 0.
         shard_count: how many hosts read; each gets its slice of every batch, in host order.
+        preprocessing: how pictures are resized and normalised.
 
     Returns:
         Iterator of {"image": float32[B, image_size, image_size, 3], "label": int32[B]}, where B is
@@ -81,7 +84,8 @@ def train_batches(
         batch = empty(len(rows), (image_size, image_size))
         for i, row in enumerate(rows):
             rng = generator(seed, TRAINING, epoch * len(examples) + first + i)
-            train_transform(read(examples[row]), image_size, rng, out=batch["image"][i])
+            out = batch["image"][i]
+            train_transform(read(examples[row]), image_size, rng, out, preprocessing=preprocessing)
             batch["label"][i] = examples[row].label
         return batch
 
@@ -97,6 +101,7 @@ def test_batches(
     num_workers: int = 0,
     shard_index: int = 0,
     shard_count: int = 1,
+    preprocessing: Preprocessing = CLIP,
 ) -> Batches:
     """Test batches in the examples' order, all of one size, so evaluation compiles once.
 
@@ -110,6 +115,7 @@ def test_batches(
         num_workers: as for `train_batches`.
         shard_index: as for `train_batches`.
         shard_count: as for `train_batches`.
+        preprocessing: as for `train_batches`.
 
     Returns:
         Iterator of {"image": float32[B, image_size, image_size, 3], "label": int32[B]}, where B is
@@ -120,7 +126,7 @@ def test_batches(
     """
 
     def transform(row: int, view: int, out: np.ndarray) -> None:
-        test_transform(dataset.read(examples[row]), image_size, out=out)
+        test_transform(dataset.read(examples[row]), image_size, out, preprocessing)
 
     steps_per_epoch(len(examples), batch_size)
     part = share(batch_size, shard_index, shard_count)
@@ -137,6 +143,7 @@ def train_views(
     views: int,
     num_threads: int | None = None,
     num_workers: int = 0,
+    preprocessing: Preprocessing = CLIP,
 ) -> Batches:
     """Pictures to compute cached features from: all examples in order, once per view.
 
@@ -153,6 +160,7 @@ def train_views(
         views: how many augmented pictures of each example; 0 gives one, by the test transform.
         num_threads: as for `train_batches`.
         num_workers: as for `train_batches`.
+        preprocessing: as for `train_batches`.
 
     Returns:
         Iterator of max(1, views) * ceil(n / batch_size) batches {"image": float32[batch_size,
@@ -164,12 +172,21 @@ def train_views(
     if views < 0:
         raise DataError(f"views={views}: must be 0 (the test transform) or more")
     if not views:
-        return test_batches(dataset, examples, batch_size, image_size, num_threads, num_workers)
+        return test_batches(
+            dataset,
+            examples,
+            batch_size,
+            image_size,
+            num_threads,
+            num_workers,
+            preprocessing=preprocessing,
+        )
     check_training(len(examples), batch_size, seed, 1)
 
     def transform(row: int, view: int, out: np.ndarray) -> None:
         rng = generator(seed, VIEWS, view * len(examples) + row)
-        train_transform(dataset.read(examples[row]), image_size, rng, out=out)
+        picture = dataset.read(examples[row])
+        train_transform(picture, image_size, rng, out, preprocessing=preprocessing)
 
     part = slice(0, batch_size)
     make, steps = in_order(examples, batch_size, (image_size, image_size), part, transform)

@@ -11,7 +11,8 @@ from PIL import Image
 
 from prompt_jax.inputs.clips import sampling
 from prompt_jax.inputs.clips.transforms import AREA as CLIP_AREA
-from prompt_jax.inputs.pictures.transforms import AREA, CLIP_MEAN, CLIP_STD
+from prompt_jax.inputs.pictures.preprocessing import CLIP_MEAN, CLIP_STD
+from prompt_jax.inputs.pictures.transforms import AREA
 
 ReadFrames = Callable[[Path, int], Sequence[Image.Image]]
 

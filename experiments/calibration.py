@@ -9,7 +9,7 @@ import optax
 
 from data_pipelines import scenes
 from prompt_jax.clip import Frozen, normalize, tokenizer
-from prompt_jax.inputs.pictures import transforms
+from prompt_jax.inputs.pictures.preprocessing import CLIP, Preprocessing
 
 TOKENS = 16  # slots of the longest caption, SOS and EOT included
 STREAM = 1_000_003  # seed of the pretraining scenes; the data set "emoji_scenes" uses 0
@@ -18,9 +18,9 @@ STREAM = 1_000_003  # seed of the pretraining scenes; the data set "emoji_scenes
 CALIBRATION = ("sketch", "silhouette")
 
 
-def to_float(pictures: jax.Array) -> jax.Array:
-    """uint8 pictures to the towers' input, float32, normalised as CLIP's are."""
-    return (pictures / 255.0 - np.asarray(transforms.CLIP_MEAN)) / np.asarray(transforms.CLIP_STD)
+def to_float(pictures: jax.Array, preprocessing: Preprocessing = CLIP) -> jax.Array:
+    """uint8 pictures to the towers' input, float32, normalised as CLIP's are, or another's."""
+    return (pictures / 255.0 - np.asarray(preprocessing.mean)) / np.asarray(preprocessing.std)
 
 
 def render_scenes(domain: str, labels: np.ndarray, seed: int, size: int) -> np.ndarray:

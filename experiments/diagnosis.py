@@ -33,6 +33,9 @@ from experiments.record import workdir
 from prompt_jax import methods
 from prompt_jax.clip import CLIP, Frozen, loading, normalize
 from prompt_jax.errors import PromptError, unknown
+from prompt_jax.inputs.pictures.preprocessing import CLIP as CLIP_OWN
+from prompt_jax.inputs.pictures.preprocessing import Preprocessing
+from prompt_jax.loading import prepared_by
 from prompt_jax.methods import pro_mpt
 from prompt_jax.methods.method import Task
 
@@ -48,11 +51,13 @@ METHOD = methods.get("pro_mpt")
 Table = tuple[str, Sequence[str], list[tuple[str, ...]]]
 
 
-def draw_pictures(domain: str, size: int) -> tuple[jax.Array, jax.Array]:
+def draw_pictures(
+    domain: str, size: int, preprocessing: Preprocessing = CLIP_OWN
+) -> tuple[jax.Array, jax.Array]:
     """Normalised pictures float32[N, size, size, 3] of a domain, and their labels int[N]."""
     labels = np.repeat(np.arange(CLASSES), PER_CLASS)
     pictures = jnp.asarray(render_scenes(domain, labels, STREAM, size))
-    return to_float(pictures), jnp.asarray(labels)
+    return to_float(pictures, preprocessing), jnp.asarray(labels)
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -243,7 +248,11 @@ def start(argv: list[str]) -> None:
     command_line.prepare_jax()
     sizes, frozen = loading.load(options.backbone)
     clip = CLIP(sizes)
-    pictures = {domain: draw_pictures(domain, sizes.image_size) for domain in domains}
+    size = sizes.image_size
+    prepared, notes = prepared_by(options.backbone, size, {})
+    for note in notes:
+        print(f"note: {note}")
+    pictures = {domain: draw_pictures(domain, size, prepared) for domain in domains}
     found = [question(clip, frozen, pictures) for question in QUESTIONS]
     text = page(options.backbone, found)
     workdir.make_workdir(options.out)

@@ -212,15 +212,15 @@ class _Shots:
             out[...] = given.checked(item, self.inputs)
             return
         rng = np.random.default_rng((self.seed, draw, place))
-        stats = self.inputs.stats
+        how = self.inputs.preprocessing
         if not self.inputs.frames:
             picture = given.decode(item, self.inputs)
-            train_transform(picture, size, rng, out, flip=self.flip, stats=stats)
+            train_transform(picture, size, rng, out, flip=self.flip, preprocessing=how)
             return
         clip = given.open_clip(item, self.inputs)
         wanted = self.inputs.frames
         chosen = sampling.choose("segment", clip.count, wanted, clip.rate, rng).tolist()
-        clips.train_transform(clip.frames(chosen), size, rng, out, self.flip, stats)
+        clips.train_transform(clip.frames(chosen), size, rng, out, self.flip, how)
 
     def steps(self, batch_size: int) -> int:
         """Batches of an epoch; what is left of it is dropped."""

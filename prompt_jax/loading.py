@@ -1,18 +1,21 @@
 """`load`: from a name, a folder or a run to a `Model`."""
 
+import inspect
 import os
 import pathlib
 import sys
+from collections.abc import Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from prompt_jax import methods, saved
-from prompt_jax.clip import CLIP, PRECISIONS, CLIPConfig, Frozen, loading
+from prompt_jax.clip import CLIP, PRECISIONS, CLIPConfig, Frozen, loading, preprocessing
 from prompt_jax.clip.memory import default_budget
 from prompt_jax.errors import PromptError, escape, unknown
 from prompt_jax.inputs.given import Inputs
+from prompt_jax.inputs.pictures.preprocessing import Preprocessing, choose
 from prompt_jax.methods import Method
 from prompt_jax.model import Model
 from prompt_jax.prompts import PHOTO
@@ -21,6 +24,7 @@ from prompt_jax.sharding import Placement, find_devices
 
 DTYPES = ("float32", "bfloat16")
 HUB = "hf:"
+_SETTING = "prepare={'stats': …, 'resize': …, 'interpolation': …} of pj.load"
 VIDEO = "a video of a {}."
 
 
@@ -32,6 +36,7 @@ def load(
     dtype: str | None = None,
     precision: str | None = None,
     frames: int = 0,
+    prepare: str | Mapping[str, Any] | None = None,
 ) -> Model:
     """A CLIP with trained prompts, or without.
 
@@ -47,6 +52,11 @@ def load(
         precision: of the towers' float32 products on an accelerator, see `CLIP.precision`; None for
             what was trained with, "highest" of a bare backbone.
         frames: of a bare backbone: it looks at clips, at so many frames each; 0 at pictures.
+        prepare: of a bare backbone, how pictures are prepared where its files do not say it, or
+            are wrong: "clip", "imagenet" or "half", by whose mean and standard deviation they are
+            normalized, or a dict of `stats`, or `mean` and `std`, `resize` and `interpolation`;
+            see `inputs.pictures.preprocessing`. None for what the files say, CLIP's own where
+            they say nothing.
 
     What no file says of a bare backbone is printed as notes, and kept as `Model.assumed`.
 
@@ -72,15 +82,17 @@ def load(
                 "be passed over; leave it out"
             )
         try:
-            return _bare(text, activation, dtype or "float32", precision or "highest", frames)
+            chosen = _chosen(prepare)
+            computing = dtype or "float32", precision or "highest"
+            return _bare(text, activation, *computing, frames, chosen)
         except PromptError as error:
             if not os.path.isdir(source):
                 raise
             raise PromptError(f"{error}; nor model.json, so it is no trained model") from error
-    if frames or activation:
+    if frames or activation or prepare:
         raise PromptError(
-            f"frames={frames} and activation={activation} are of a bare backbone; {source} has its "
-            "own: leave them out"
+            f"frames={frames}, activation={activation} and prepare={prepare} are of a bare "
+            f"backbone; {source} has its own: leave them out"
         )
     return restore(saved.read(folder), folder, backbone, dtype, precision)
 
@@ -169,12 +181,21 @@ def place(sizes: CLIPConfig, frozen: Frozen, dtype: str, precision: str) -> tupl
     return clip, Placement().replicate(jax.tree.map(jnp.asarray, frozen))
 
 
-def _bare(source: str, activation: str | None, dtype: str, precision: str, frames: int) -> Model:
+def _bare(
+    source: str,
+    activation: str | None,
+    dtype: str,
+    precision: str,
+    frames: int,
+    chosen: Mapping[str, Any],
+) -> Model:
     read = loading.read(source, activation)
-    for line in read.assumed:
+    prepared, notes = prepared_by(source, read.config.image_size, chosen)
+    for line in (*read.assumed, *notes):
         print(f"note: {escape(source)}: {escape(line)}", file=sys.stderr, flush=True)
     clip, frozen = place(read.config, read.frozen, dtype, precision)
     method = methods.get("zero_shot")
+    rule = "even" if frames else ""
     return Model(
         name="zero_shot",
         method=method,
@@ -182,14 +203,42 @@ def _bare(source: str, activation: str | None, dtype: str, precision: str, frame
         prompts={},
         clip=clip,
         frozen=frozen,
-        inputs=Inputs.of(
-            clip.config.image_size, frames=frames, frame_rule="even" if frames else ""
-        ),
+        inputs=Inputs.of(clip.config.image_size, prepared, frames, rule),
         template=VIDEO if frames else PHOTO,
         backbone=source,
         activation=activation or "",
-        assumed=read.assumed,
+        assumed=(*read.assumed, *notes),
     )
+
+
+def prepared_by(
+    source: str, image_size: int, chosen: Mapping[str, Any]
+) -> tuple[Preprocessing, list[str]]:
+    """How pictures are prepared for a backbone, and what people should know of it.
+
+    Args:
+        source: of the backbone.
+        image_size: of its sizes.
+        chosen: see `inputs.pictures.preprocessing.choose`.
+
+    Raises:
+        PromptError: see `clip.preprocessing.resolve`.
+    """
+    said = loading.read_preprocessing(source, image_size)
+    try:
+        return preprocessing.resolve(said, chosen, image_size, _SETTING)
+    except PromptError as error:
+        raise PromptError(f"{source}: {error}") from None
+
+
+def _chosen(prepare: str | Mapping[str, Any] | None) -> dict[str, Any]:
+    asked = {"stats": prepare} if isinstance(prepare, str) else prepare or {}
+    if not isinstance(asked, Mapping):
+        raise PromptError(f"prepare={prepare!r} must be a name, a dict, or None")
+    known = inspect.signature(choose).parameters
+    if wrong := next((name for name in asked if name not in known), None):
+        raise unknown("field of prepare", str(wrong), known)
+    return choose(**asked)
 
 
 def _download(name: str) -> pathlib.Path:

@@ -15,6 +15,7 @@ from prompt_jax import loading, methods
 from prompt_jax.captions import tokenize_captions
 from prompt_jax.inputs import given
 from prompt_jax.inputs.given import Inputs
+from prompt_jax.inputs.pictures.preprocessing import CLIP as OWN
 from prompt_jax.packing import pack_captions
 from prompt_jax.saved import Saved
 
@@ -68,7 +69,7 @@ def read_clips(folder: Path, inputs: Inputs) -> jax.Array:
 
 def inputs_of(frame_rule: str = "even", crop: str = "clip") -> Inputs:
     """How the models' clips are prepared."""
-    return Inputs.of(CLIP.config.image_size, "clip", FRAMES, frame_rule, crop)
+    return Inputs.of(CLIP.config.image_size, OWN, FRAMES, frame_rule, crop)
 
 
 def task_of(saved: Saved, names: tuple[str, ...] | None = None) -> tuple[methods.Method, Any]:

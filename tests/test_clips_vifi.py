@@ -12,7 +12,7 @@ from data_pipelines.clips.readers import ClipReader
 from data_pipelines.errors import DataError
 from data_pipelines.examples import Dataset, Example
 from prompt_jax.inputs.clips import vifi
-from prompt_jax.inputs.pictures import transforms
+from prompt_jax.inputs.pictures.preprocessing import Preprocessing, statistics
 
 SIZE = 32
 
@@ -25,7 +25,7 @@ def noise(width=60, height=40, seed=0):
 
 def pixels(out, stats="clip"):
     """What was normalised, from 0 to 255."""
-    mean, std = transforms._STATS[stats]
+    mean, std = map(np.array, statistics(stats))
     return (out * std + mean) * 255
 
 
@@ -135,7 +135,12 @@ def test_jitter_changes_brightness_contrast_saturation_and_hue():
 
 def test_statistics_of_imagenet():
     out = np.empty((1, SIZE, SIZE, 3), np.float32)
-    vifi.test_transform([Image.new("RGB", (60, 40), (124, 116, 104))], SIZE, out, "imagenet")
+    vifi.test_transform(
+        [Image.new("RGB", (60, 40), (124, 116, 104))],
+        SIZE,
+        out,
+        Preprocessing(*statistics("imagenet")),
+    )
     expected = (np.array([124, 116, 104]) - [123.675, 116.28, 103.53]) / [58.395, 57.12, 57.375]
     np.testing.assert_allclose(out[0, 5, 5], expected, atol=1e-5)
 
@@ -300,8 +305,6 @@ def test_the_loader_refuses_what_it_does_not_know(dataset):
         DataError, match="unknown augmentation of clips 'vify'. Did you mean 'vifi'"
     ):
         train(dataset, augment="vify")
-    with pytest.raises(DataError, match="unknown statistics of frames 'image'.*clip, imagenet"):
-        train(dataset, frame_stats="image")
     with pytest.raises(DataError, match="mixed_classes=-1: must be 0"):
         train(dataset, mixed_classes=-1)
     with pytest.raises(DataError, match="labels from 0 to 2, but 2 classes to mix"):

@@ -8,7 +8,7 @@ import pytest
 
 from data_pipelines import scenes
 from prompt_jax.clip import CLIP, loading, normalize
-from prompt_jax.inputs.pictures import transforms
+from prompt_jax.inputs.pictures import preprocessing
 from prompt_jax.prompts import encode_classes, tokenize_classes
 
 # The pictures the weights were trained on. If this changes, train and commit the weights anew.
@@ -23,7 +23,7 @@ def embedded():
 def pictures(domain: str, count: int) -> tuple[np.ndarray, np.ndarray]:
     labels = np.arange(count) * 7 % len(scenes.CLASSES)
     rendered = [scenes.render(int(label), domain, 77, i) for i, label in enumerate(labels)]
-    mean, std = np.asarray(transforms.CLIP_MEAN), np.asarray(transforms.CLIP_STD)
+    mean, std = np.asarray(preprocessing.CLIP_MEAN), np.asarray(preprocessing.CLIP_STD)
     return ((np.stack(rendered) / 255 - mean) / std).astype(np.float32), labels
 
 

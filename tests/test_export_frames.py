@@ -15,6 +15,7 @@ from prompt_jax.export.torch_parts import frames
 from prompt_jax.export.torch_parts.pictures import open_picture
 from prompt_jax.inputs import given
 from prompt_jax.inputs.clips import decoding, sampling
+from prompt_jax.inputs.pictures.preprocessing import Preprocessing, statistics
 
 RULES = [(rule, crop) for rule in ("centre", "even") for crop in ("clip", "vifi")]
 
@@ -72,7 +73,9 @@ def test_clip_files_are_prepared_as_here(tmp_path, name, options, rule, crop):
 
 
 def test_imagenet_s_statistics_are_those_here():
-    inputs = given.Inputs.of(16, "imagenet", frames=1, frame_rule="even")
+    inputs = given.Inputs.of(
+        16, Preprocessing(*statistics("imagenet")), frames=1, frame_rule="even"
+    )
     clip = [Image.new("RGB", (20, 30), (7, 130, 255))]
     assert (found(clip, inputs) == expected(clip, inputs)).all()
 

@@ -14,7 +14,7 @@ from test_loading import torchscript
 
 from prompt_jax.clip import layouts, loading, tokenizer
 from prompt_jax.export import source, writing
-from prompt_jax.inputs.pictures import transforms
+from prompt_jax.inputs.pictures import preprocessing, transforms
 from prompt_jax.inputs.pictures.decoding import open_picture
 
 LAYERS = exported.CLIP.config.image_layers, exported.CLIP.config.text_layers
@@ -128,7 +128,7 @@ def test_pictures_are_prepared_as_here(code, tmp_path, mode, size):
         picture = Image.fromarray(pixels).convert(mode)
     picture.save(tmp_path / "picture.png")
     expected = transforms.test_transform(open_picture(tmp_path / "picture.png"), 16)
-    statistics = transforms.CLIP_MEAN, transforms.CLIP_STD
+    statistics = preprocessing.CLIP_MEAN, preprocessing.CLIP_STD
     found = code.preprocess(Image.open(tmp_path / "picture.png"), 16, *statistics)
     assert (found.permute(1, 2, 0).numpy() == expected).all()
 

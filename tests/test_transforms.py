@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from data_pipelines.pictures.readers import open_picture
-from prompt_jax.inputs.pictures import transforms
+from prompt_jax.inputs.pictures import preprocessing, transforms
 
 SIDES = st.integers(1, 400)
 
@@ -29,7 +29,7 @@ def reference(image, size):
     top = int(round((resized.height - size) / 2.0))
     left = int(round((resized.width - size) / 2.0))
     pixels = np.asarray(resized)[top : top + size, left : left + size] / np.float32(255)
-    mean, std = np.float32(transforms.CLIP_MEAN), np.float32(transforms.CLIP_STD)
+    mean, std = np.float32(preprocessing.CLIP_MEAN), np.float32(preprocessing.CLIP_STD)
     return (pixels - mean) / std
 
 
@@ -93,7 +93,7 @@ def test_train_transform_is_a_function_of_its_generator():
 
 def levels(result):
     """Normalised values back to 0..255."""
-    mean, std = np.asarray(transforms.CLIP_MEAN), np.asarray(transforms.CLIP_STD)
+    mean, std = np.asarray(preprocessing.CLIP_MEAN), np.asarray(preprocessing.CLIP_STD)
     return np.round((result * std + mean) * 255).astype(int)
 
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO, ClassVar, NamedTuple
 
 from PIL import Image
 
@@ -36,6 +36,7 @@ class TfdsReader:
     """`Dataset.read` for records; `folder` is the prepared data set's own folder."""
 
     folder: Path
+    upright: ClassVar[bool] = False
 
     def __call__(self, example: Example) -> Image.Image:
         """The picture of the record `split/position` as RGB; raises `BadPicture`."""

@@ -60,6 +60,13 @@ def get_config(method: str = "pro_mpt", kind: str = "pictures", **settings) -> C
     c.data.on_bad_image = "stop"  # "stop" with a list, or "skip" and count
     c.data.domain = ""  # emoji_scenes: plain, sketch, …; folder and csv: a part of the pictures
     c.data.template = ""  # folder and csv only: text of a class; "" is "a photo of a {}."
+    # How pictures and frames are prepared, in place of what the checkpoint's files say; where these
+    # say nothing, as OpenAI's CLIP has it. See prompt_jax/inputs/pictures/preprocessing.py.
+    c.data.stats = ""  # normalized by: "clip", "imagenet" or "half" (0.5 and 0.5); "": as they say
+    c.data.mean = ()  # or by numbers, of red, green, blue in 0 to 1: 0.5,0.5,0.5
+    c.data.std = ()  # their standard deviations
+    c.data.resize = ""  # in testing: "shortest" side, "longest", "squash" both, or "none"
+    c.data.interpolation = ""  # "bicubic", "bilinear", …
     c.data.ignore_rotation = False  # folder and csv only: True leaves pictures as they are stored
     c.data.num_classes = 0  # emoji_scenes only: an evenly spread part of its classes; 0 is all
     c.data.num_objects = 0  # emoji_clips only: how many kinds of objects; 0 is its default
@@ -72,7 +79,7 @@ def get_config(method: str = "pro_mpt", kind: str = "pictures", **settings) -> C
     c.data.mix = False  # clips with classes only: cutmix or mixup in fours, labels smoothed by 0.1
     c.data.crop = "clip"  # clips only, in testing: the middle as CLIP has it, or "vifi"
     c.data.views = 0  # clips with classes only, in testing: n draws of frames x 3; 0: one look
-    c.data.frame_stats = "clip"  # clips only: frames are normalised by; "imagenet" as ViFi-CLIP's
+    c.data.frame_stats = "clip"  # clips only: "imagenet" is data.stats=imagenet, as ViFi-CLIP's
     c.data.also_test = ""  # retrieval only: "a,b", further data sets whose test clips are searched
     c.data.num_threads = -1  # reading threads; 0 reads in the main thread, -1 chooses
     c.data.num_workers = 0  # reading processes, each with its threads; 0 reads in this one

@@ -50,6 +50,11 @@ ADDED = {
     "data.crop": "clip",
     "data.views": 0,
     "data.frame_stats": "clip",
+    "data.stats": "",
+    "data.mean": [],
+    "data.std": [],
+    "data.resize": "",
+    "data.interpolation": "",
     "init_from": "",
     "precision": "highest",
 }
@@ -72,6 +77,8 @@ _SAME_ANYWAY = {
     "data.domain",
     "data.shots",
     "cached_views",  # the run's "features" say it
+    # The run's "preprocessing" says what came of these and of the checkpoint's files.
+    *("data.stats", "data.mean", "data.std", "data.resize", "data.interpolation"),
     "init_from",  # a path; the run's "init_from" says which prompts
 }
 _PATHS = ("root", "dir", "folder", "file", "path")
@@ -83,7 +90,11 @@ def as_json(config: ConfigDict) -> dict[str, Any]:
 
 
 def identify(
-    config: dict, fingerprint: str, pictures: dict[str, Any] | None, start: str = ""
+    config: dict,
+    fingerprint: str,
+    pictures: dict[str, Any] | None,
+    start: str = "",
+    preprocessing: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """What makes a run this one: config, what its backbone holds, which pictures it reads.
 
@@ -92,9 +103,12 @@ def identify(
         fingerprint: of the backbone.
         pictures: as of `of_pictures`; None where the data is not there to look at.
         start: digest of the prompts it starts from, wherever they lie; "" where it starts anew.
+        preprocessing: fields in which pictures are prepared otherwise than runs of earlier versions
+            with such a config did.
     """
     backbone = {"source": config["backbone"], "hash": fingerprint}
-    return {**config, "backbone": backbone, "pictures": pictures, "init_from": start[:SHORT]}
+    own = {**config, "backbone": backbone, "pictures": pictures, "init_from": start[:SHORT]}
+    return own | ({"preprocessing": dict(preprocessing)} if preprocessing else {})
 
 
 def of_several(identities: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -301,7 +315,9 @@ def refuse_other_results(folder: pathlib.Path, here: dict, results: Mapping[str,
     if left_out:  # and mended since, perhaps
         pictures = pictures | {"sizes": None, "contents": None}
     start = results.get("init_from", {}).get("prompts", "")
-    there = identify(results["config"], results["backbone_hash"], pictures, start)
+    there = identify(
+        results["config"], results["backbone_hash"], pictures, start, results.get("preprocessing")
+    )
     refuse_other_run(folder, here, there, finished=True)
     if left_out and here["data"]["on_bad_image"] == "stop":
         raise PromptError(
@@ -310,9 +326,17 @@ def refuse_other_results(folder: pathlib.Path, here: dict, results: Mapping[str,
         )
 
 
-def figure_fields(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Flat names and values of a written config in which runs of one average must agree."""
-    return {
+def figure_fields(
+    config: Mapping[str, Any], preprocessing: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """Flat names and values of a written config in which runs of one average must agree.
+
+    Args:
+        config: as a run's results.json has it.
+        preprocessing: as of `identify`.
+    """
+    prepared = {f"preprocessing.{name}": value for name, value in (preprocessing or {}).items()}
+    return prepared | {
         name: value
         for name, value in flat(config)
         if name not in _SAME_ANYWAY and not name.endswith(_PATHS)

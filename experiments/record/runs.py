@@ -220,7 +220,7 @@ def _trained_by(content: Mapping[str, Any]) -> str:
 
 def _config(content: Mapping[str, Any]) -> dict[str, Any]:
     if content["protocol"] != EVALUATION:
-        return figure_fields(content["config"])
+        return figure_fields(content["config"], content.get("preprocessing"))
     # What was trained by another config is another model; what is tested, its hashes say.
     trained = {f"trained {name}": value for name, value in content["source"]["config"].items()}
     return trained | content["seen"]

@@ -11,6 +11,7 @@ from experiments.report.finished import SIDE
 from experiments.report.seeing import see
 from experiments.run.preparation import Prepared
 from prompt_jax.inputs.pictures import transforms
+from prompt_jax.inputs.pictures.preprocessing import CLIP, Preprocessing
 from prompt_jax.methods import Prompts
 
 PICTURES = 6
@@ -34,13 +35,14 @@ def section(run: Prepared, prompts: Prompts, key: str, number: int = PICTURES) -
     dataset, clip = run.plan.tests[key], run.backbone.clip
     examples = spread(dataset, number)
     pictures = [dataset.read(example) for example in examples]
-    images = np.stack([transforms.test_transform(p, clip.config.image_size) for p in pictures])
+    prepared, size = run.plan.batches.preprocessing, clip.config.image_size
+    images = np.stack([transforms.test_transform(p, size, None, prepared) for p in pictures])
     without, with_prompts = see(run, prompts, key, jnp.asarray(images))
     if with_prompts is None:
         return None
     both = [np.asarray(each.attention).mean(axis=1) for each in (without, with_prompts)]
     cards = [
-        _card(example, show(image), before, after, clip.config.patches)
+        _card(example, show(image, prepared), before, after, clip.config.patches)
         for example, image, before, after in zip(examples, images, *both, strict=True)
     ]
     caption = (
@@ -59,10 +61,9 @@ def spread(dataset: Dataset, number: int) -> list[Example]:
     return [dataset.test[place] for place in places.tolist()]
 
 
-def show(image: np.ndarray) -> Image.Image:
+def show(image: np.ndarray, prepared: Preprocessing = CLIP) -> Image.Image:
     """A picture float32[S, S, 3] as the tower gets it, as people see it."""
-    mean, std = transforms.statistics("clip")
-    pixels = np.clip(image * np.array(std) + np.array(mean), 0, 1)
+    pixels = np.clip(image * np.array(prepared.std) + np.array(prepared.mean), 0, 1)
     picture = Image.fromarray((255 * pixels).round().astype(np.uint8))
     return picture.resize((SIDE, SIDE), Image.Resampling.BICUBIC)
 

@@ -12,6 +12,7 @@ from data_pipelines.examples import Dataset, Example
 from data_pipelines.reading import Batches
 from prompt_jax.captions import Captions
 from prompt_jax.inputs.clips.sampling import for_tests
+from prompt_jax.inputs.pictures.preprocessing import CLIP, Preprocessing
 from prompt_jax.packing import pack_captions
 
 # Of the frames in the views of test clips: all runs are tested on the same ones.
@@ -47,6 +48,7 @@ class PictureBatches:
         eval_batch_size: pictures per step of all else.
         seed: of order and augmentation.
         reading: threads and processes, as the loader takes them.
+        preprocessing: how they are resized, cut out and normalised.
     """
 
     image_size: int
@@ -54,6 +56,7 @@ class PictureBatches:
     eval_batch_size: int
     seed: int
     reading: dict[str, Any]
+    preprocessing: Preprocessing = dataclasses.field(default=CLIP, kw_only=True)
 
     test_views = 1
     """Rows of a test batch, one after another, that show the same picture."""
@@ -63,10 +66,14 @@ class PictureBatches:
         """Of one picture, (S, S, 3)."""
         return self.image_size, self.image_size, 3
 
+    @property
+    def _reading(self) -> dict[str, Any]:
+        return {**self.reading, "preprocessing": self.preprocessing}
+
     def train(self, dataset: Dataset) -> Batches:
         """Endless batches of the training pictures, augmented."""
         return loader.train_batches(
-            dataset, dataset.train, self.batch_size, self.image_size, self.seed, **self.reading
+            dataset, dataset.train, self.batch_size, self.image_size, self.seed, **self._reading
         )
 
     def views(self, dataset: Dataset, views: int) -> Batches:
@@ -78,13 +85,13 @@ class PictureBatches:
             self.image_size,
             self.seed,
             views,
-            **self.reading,
+            **self._reading,
         )
 
     def test(self, dataset: Dataset, examples: tuple[Example, ...]) -> Batches:
         """Pictures of a data set as they are, in order; the last batch is padded."""
         return loader.test_batches(
-            dataset, examples, self.eval_batch_size, self.image_size, **self.reading
+            dataset, examples, self.eval_batch_size, self.image_size, **self._reading
         )
 
     def features(self, features: np.ndarray, labels: np.ndarray) -> Batches:
@@ -116,7 +123,6 @@ class ClipBatches(PictureBatches):
         mix: whether they are mixed, and labels smoothed.
         crop: what of a frame is seen in testing.
         clip_views: how often frames of a test clip are drawn, each in three crops; 0: seen once.
-        frame_stats: what frames are normalised by.
     """
 
     frames: int
@@ -126,7 +132,6 @@ class ClipBatches(PictureBatches):
     mix: bool
     crop: Any
     clip_views: int
-    frame_stats: Any
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -150,7 +155,7 @@ class ClipBatches(PictureBatches):
             self.seed,
             **self._augmentation,
             mixed_classes=len(dataset.class_names) if self.mix else 0,
-            **self.reading,
+            **self._reading,
         )
 
     @property
@@ -159,7 +164,6 @@ class ClipBatches(PictureBatches):
             "rule": self.rule,
             "flip": self.flip,
             "augment": self.augment,
-            "frame_stats": self.frame_stats,
         }
 
     def views(self, dataset: Dataset, views: int) -> Batches:
@@ -173,7 +177,7 @@ class ClipBatches(PictureBatches):
             self.seed,
             views,
             **self._augmentation,
-            **self.reading,
+            **self._reading,
         )
 
     def test(self, dataset: Dataset, examples: tuple[Example, ...]) -> Batches:
@@ -190,8 +194,7 @@ class ClipBatches(PictureBatches):
                 self.image_size,
                 VIEW_SEED,
                 self.clip_views,
-                self.frame_stats,
-                **self.reading,
+                **self._reading,
             )
         return clip_loader.test_batches(
             dataset,
@@ -201,8 +204,7 @@ class ClipBatches(PictureBatches):
             self.image_size,
             for_tests(self.rule),
             self.crop,
-            self.frame_stats,
-            **self.reading,
+            **self._reading,
         )
 
     def train_examples(self, dataset: Dataset) -> int:
@@ -256,7 +258,9 @@ class PairBatches(Iterator[dict[str, Any]]):
         self._clips.close()
 
 
-def make_batches(config: ConfigDict, image_size: int, kind: str) -> PictureBatches:
+def make_batches(
+    config: ConfigDict, image_size: int, kind: str, preprocessing: Preprocessing = CLIP
+) -> PictureBatches:
     """The batches that a config asks for, of pictures or clips for a backbone."""
     threads = None if config.data.num_threads < 0 else config.data.num_threads
     fields = {
@@ -265,6 +269,7 @@ def make_batches(config: ConfigDict, image_size: int, kind: str) -> PictureBatch
         "eval_batch_size": config.eval_batch_size,
         "seed": config.seed,
         "reading": {"num_threads": threads, "num_workers": config.data.num_workers},
+        "preprocessing": preprocessing,
     }
     if kind == "clips":
         data = config.data
@@ -277,6 +282,5 @@ def make_batches(config: ConfigDict, image_size: int, kind: str) -> PictureBatch
             mix=data.mix,
             crop=data.crop,
             clip_views=data.views,
-            frame_stats=data.frame_stats,
         )
     return PictureBatches(**fields)

@@ -12,13 +12,14 @@ from ml_collections import ConfigDict
 from data_pipelines import clip_loader, datasets
 from experiments.configs import default
 from experiments.record import tracking
-from experiments.run import protocols, titles
+from experiments.run import preprocessing, protocols, titles
 from prompt_jax import methods
 from prompt_jax.clip import CLIP, PRECISIONS, CLIPConfig, Frozen, loading
 from prompt_jax.clip.memory import default_budget
+from prompt_jax.clip.preprocessing import NOTHING, Said
 from prompt_jax.errors import PromptError, unknown
 from prompt_jax.inputs.clips.sampling import RULES
-from prompt_jax.inputs.pictures.transforms import STATS
+from prompt_jax.inputs.pictures.preprocessing import INTERPOLATIONS, RESIZES, STATS
 from prompt_jax.loading import DTYPES
 from prompt_jax.methods.method import KEPT
 
@@ -37,7 +38,10 @@ CHOICES: dict[str, Collection[str]] = {
     "data.frame_rule": RULES,
     "data.augment": clip_loader.AUGMENTS,
     "data.crop": clip_loader.CROPS,
-    "data.frame_stats": tuple(STATS),
+    "data.frame_stats": ("clip", "imagenet"),
+    "data.stats": ("", *STATS),
+    "data.resize": ("", *RESIZES),
+    "data.interpolation": ("", *INTERPOLATIONS),
 }
 """What a field may hold, of those that a table decides about."""
 # What only clips have, and of these only what has classes: elsewhere it would be passed over.
@@ -113,6 +117,7 @@ def check(config: ConfigDict) -> None:
         raise PromptError(f"config.data.frames={config.data.frames} must be at least 1")
     _check_protocol_only(config)
     _check_clips_only(config)
+    preprocessing.choose(config, on_clips(config))
     _check_optimizer(config)
     if not 0 <= config.clip_norm < math.inf:
         raise PromptError(f"config.clip_norm={config.clip_norm} must be a number, 0 or more")
@@ -304,12 +309,14 @@ class Backbone(NamedTuple):
         frozen: its parameters.
         fingerprint: a short hash of sizes and parameters.
         assumed: what no file says of it, in lines for people.
+        said: what its files say of how pictures are prepared.
     """
 
     clip: CLIP
     frozen: Frozen
     fingerprint: str
     assumed: tuple[str, ...] = ()
+    said: Said = NOTHING
 
 
 def build_backbone(config: ConfigDict, activation: str | None = None) -> Backbone:
@@ -322,7 +329,8 @@ def build_backbone(config: ConfigDict, activation: str | None = None) -> Backbon
     sizes, frozen, assumed = loading.read(config.backbone, config.activation or None, activation)
     fingerprint = loading.fingerprint(sizes, frozen)
     arrays = jax.tree.map(jnp.asarray, frozen)
-    return Backbone(make_clip(config, sizes), arrays, fingerprint, assumed)
+    said = loading.read_preprocessing(config.backbone, sizes.image_size)
+    return Backbone(make_clip(config, sizes), arrays, fingerprint, assumed, said)
 
 
 def make_clip(config: ConfigDict, sizes: CLIPConfig) -> CLIP:

@@ -11,11 +11,12 @@ from data_pipelines import datasets, sampling
 from data_pipelines.examples import Dataset
 from experiments.configs import default
 from experiments.record import identity
-from experiments.run import building, plans, protocols, titles
+from experiments.run import building, plans, preprocessing, protocols, titles
 from experiments.run.batches import make_batches
 from experiments.run.plans import Plan
 from prompt_jax import methods
 from prompt_jax.errors import PromptError, unknown
+from prompt_jax.inputs.pictures.preprocessing import Preprocessing
 from prompt_jax.saved import Saved
 
 HALVES = ("base", "new")
@@ -78,17 +79,21 @@ def build_config(model: Model, key: str, changes: Mapping[str, Any]) -> ConfigDi
     if kind == "clips" and one.kind == "clips":
         data = config.data
         data.frames, data.frame_rule = one.inputs.frames, one.inputs.frame_rule
-        data.crop, data.frame_stats = one.inputs.crop, one.inputs.stats
+        data.crop = one.inputs.crop
+        data.frame_stats = preprocessing.VIFI if one.inputs.stats == preprocessing.VIFI else "clip"
         data.views = 0 if by_captions else one.trained.get("views", 0)
     if method := methods.of_pictures(one.method):
         config.cached_views = int(method.from_shots is not None)  # without which none is made
+    # Published data sets say themselves whether their pictures are turned.
+    if datasets.takes(name, "ignore_rotation", changes.get("data.source", "coop")):
+        config.data.ignore_rotation = not one.inputs.upright
     config.update_from_flattened_dict(dict(changes))
     building.check(config)
     return config
 
 
-def build_plan(config: ConfigDict, key: str, image_size: int) -> Plan:
-    """The plan of one test set, in which nothing trains.
+def build_plan(config: ConfigDict, key: str, image_size: int, prepared: Preprocessing) -> Plan:
+    """The plan of one test set, in which nothing trains; pictures are prepared as `prepared` says.
 
     Raises:
         DataError: data is missing or malformed.
@@ -107,7 +112,7 @@ def build_plan(config: ConfigDict, key: str, image_size: int) -> Plan:
         nothing,
         tests,
         identity.of_pictures(nothing, tests),
-        make_batches(config, image_size, dataset.kind),
+        make_batches(config, image_size, dataset.kind, prepared),
         by_captions=by_captions,
         called=called,
     )

@@ -16,7 +16,15 @@ from ml_collections import ConfigDict
 from data_pipelines.examples import Dataset
 from experiments.record import identity, workdir
 from experiments.record.runs import EVALUATION, STAND_IN
-from experiments.run import building, experiment, memory, overview, plans, testing
+from experiments.run import (
+    building,
+    experiment,
+    memory,
+    overview,
+    plans,
+    preprocessing,
+    testing,
+)
 from experiments.run.elsewhere import Model, build_config, build_plan
 from experiments.run.plans import Plan
 from experiments.run.preparation import Testable
@@ -25,6 +33,7 @@ from prompt_jax import saved
 from prompt_jax.class_names import Classes
 from prompt_jax.errors import PromptError
 from prompt_jax.files import check_seal, read_json, seal
+from prompt_jax.inputs.pictures.preprocessing import Preprocessing
 from prompt_jax.sharding import Placement
 
 FOLDER = "evaluations"
@@ -90,7 +99,8 @@ def evaluate(
     config = build_config(model, key, changes)
     method, settings = building.build_method(config)
     placement.check("eval_batch_size", config.eval_batch_size)
-    plan = build_plan(config, key, model.saved.sizes.image_size)
+    inputs = model.saved.inputs
+    plan = build_plan(config, key, model.saved.sizes.image_size, inputs.preprocessing)
     [key] = plan.tests  # as it is called
     description = describe(model, config, plan, key)
     place = _place(model.folder, out, key, description)
@@ -136,17 +146,19 @@ def describe(model: Model, config: ConfigDict, plan: Plan, key: str) -> dict[str
         },
         "key": key,
         "pictures": identity.of_test(plan.hashes, key),
-        "seen": seen(config),
+        "seen": seen(config, one.inputs.preprocessing),
     }
 
 
-def seen(config: ConfigDict) -> dict[str, Any]:
+def seen(config: ConfigDict, prepared: Preprocessing) -> dict[str, Any]:
     """How test pictures or clips are looked at, by the fields' names."""
     fields = ["dtype", "precision", "activation", "data.ignore_rotation"]
     if building.on_clips(config):
         fields += [f"data.{field}" for field in _HOW_CLIPS_ARE_SEEN]
     flat = identity.flat(identity.as_json(config))
-    return {field: value for field, value in flat if field in fields}
+    found = {field: value for field, value in flat if field in fields}
+    differing = preprocessing.written(prepared, config, building.on_clips(config))
+    return found | ({"preprocessing": differing} if differing else {})
 
 
 def _digest(description: Mapping[str, Any]) -> str:

@@ -98,6 +98,8 @@ def finish(run: Prepared, trained: training.Trained) -> dict[str, Any]:
     )
     results["data_hash"] = identity.of_tests(run.plan.hashes)
     results["trainable_parameters"] = run.trainable
+    if "preprocessing" in run.identity:
+        results["preprocessing"] = run.identity["preprocessing"]
     if run.start:
         results["init_from"] = {
             "folder": run.config.init_from,

@@ -7,8 +7,8 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
-from data_pipelines.examples import Dataset
 from experiments.record.identity import figure_fields
+from experiments.run.plans import Plan
 from experiments.run.preparation import Prepared
 from prompt_jax import saved
 from prompt_jax.inputs.clips.sampling import for_tests
@@ -68,20 +68,21 @@ def describe(run: Prepared, prompts: Prompts, results: Mapping[str, Any], date: 
         dtype=config.dtype,
         precision=config.precision,
         sizes=clip.config,
-        inputs=describe_inputs(config, clip.config.image_size, plan.train),
+        inputs=describe_inputs(config, clip.config.image_size, plan),
         trained=describe_training(config, results, date),
         prompts=jax.device_get(prompts),
         class_ids=() if plan.by_captions else plan.train.classes.ids,
     )
 
 
-def describe_inputs(config: ConfigDict, image_size: int, dataset: Dataset) -> Inputs:
+def describe_inputs(config: ConfigDict, image_size: int, plan: Plan) -> Inputs:
     """How a run's test pictures or clips are prepared, each seen once."""
-    if dataset.kind == "pictures":
-        return Inputs.of(image_size)
+    prepared, upright = plan.batches.preprocessing, plan.train.upright
+    if plan.train.kind == "pictures":
+        return Inputs.of(image_size, prepared, upright=upright)
     data = config.data
     rule = for_tests(data.frame_rule)
-    return Inputs.of(image_size, data.frame_stats, data.frames, rule, data.crop)
+    return Inputs.of(image_size, prepared, data.frames, rule, data.crop, upright)
 
 
 def describe_training(config: ConfigDict, results: Mapping[str, Any], date: str) -> dict[str, Any]:
@@ -95,7 +96,7 @@ def describe_training(config: ConfigDict, results: Mapping[str, Any], date: str)
         "learning_rate": config.learning_rate,
         "views": config.data.views,
         "date": date,
-        "config": figure_fields(results["config"]),
+        "config": figure_fields(results["config"], results.get("preprocessing")),
     }
 
 

@@ -21,6 +21,7 @@ from experiments.run import protocols, titles
 from experiments.run.batches import PictureBatches, make_batches
 from prompt_jax import progress
 from prompt_jax.errors import PromptError
+from prompt_jax.inputs.pictures.preprocessing import CLIP, Preprocessing
 
 DATA_OPTIONS = (
     "num_classes",
@@ -94,13 +95,19 @@ class Plan:
             raise readers.all_bad_error(dataset, self.used(dataset), bad) from bad
 
 
-def build(config: ConfigDict, image_size: int, uses_validation: bool) -> Plan:
+def build(
+    config: ConfigDict,
+    image_size: int,
+    uses_validation: bool,
+    preprocessing: Preprocessing = CLIP,
+) -> Plan:
     """The plan of a config: lists alone, no picture is looked at.
 
     Args:
         config: the experiment.
         image_size: of the backbone; scenes are rendered for it.
         uses_validation: whether the method looks at validation pictures.
+        preprocessing: how pictures are prepared.
 
     Raises:
         DataError: data is missing or malformed.
@@ -119,7 +126,7 @@ def build(config: ConfigDict, image_size: int, uses_validation: bool) -> Plan:
         train,
         tests,
         identity.of_pictures(train, tests),
-        make_batches(config, image_size, train.kind),
+        make_batches(config, image_size, train.kind, preprocessing),
         _undrawn(load, train),
         _drawn_from(config, load, train, by_captions),
         config.seed,

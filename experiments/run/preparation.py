@@ -17,7 +17,7 @@ from data_pipelines.examples import Dataset, Example
 from data_pipelines.layouts import automatic
 from experiments.record import workdir
 from experiments.record.identity import as_json, identify, refuse_other_results
-from experiments.run import building, overview, plans, protocols, starting, titles
+from experiments.run import building, overview, plans, preprocessing, protocols, starting, titles
 from experiments.run.batches import PairBatches, TrainingBatches
 from experiments.run.features import FeatureMaker
 from experiments.run.plans import Plan
@@ -26,6 +26,7 @@ from prompt_jax import methods, recipes, saved
 from prompt_jax.captions import Captions, tokenize_captions
 from prompt_jax.class_names import Classes
 from prompt_jax.files import write_text
+from prompt_jax.inputs.pictures.preprocessing import Preprocessing
 from prompt_jax.saved import Saved
 from prompt_jax.sharding import Placement
 
@@ -57,6 +58,8 @@ class Loaded:
         began: when, by `time.perf_counter`.
         results: those of a finished run in the folder, whoever's it is; None if there are none.
         start: whose prompts it starts from; None where it starts anew.
+        preprocessing: how its pictures are prepared.
+        notes: what people should know of that.
     """
 
     config: ConfigDict
@@ -68,17 +71,27 @@ class Loaded:
     backbone: building.Backbone
     placement: Placement
     start: Saved | None
+    preprocessing: Preprocessing
+    notes: tuple[str, ...]
 
     @functools.cached_property
     def plan(self) -> Plan:
         """What it trains on and tests; raises a DataError where that is missing or malformed."""
         image_size = self.backbone.clip.config.image_size
-        return plans.build(self.config, image_size, self.method.tune is not None)
+        uses_validation = self.method.tune is not None
+        return plans.build(self.config, image_size, uses_validation, self.preprocessing)
 
     def identity(self, pictures: dict[str, Any] | None) -> dict[str, Any]:
         """What makes the run this one; see `identify`."""
         start = saved.digest(self.start.prompts) if self.start else ""
-        return identify(as_json(self.config), self.backbone.fingerprint, pictures, start)
+        on_clips = building.on_clips(self.config)
+        return identify(
+            as_json(self.config),
+            self.backbone.fingerprint,
+            pictures,
+            start,
+            preprocessing.written(self.preprocessing, self.config, on_clips),
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -127,7 +140,10 @@ class Prepared(Testable):
 
 
 def load(
-    config: ConfigDict, folder: pathlib.Path, backbone: building.Backbone | None = None
+    config: ConfigDict,
+    folder: pathlib.Path,
+    backbone: building.Backbone | None = None,
+    prepared: Preprocessing | None = None,
 ) -> Loaded:
     """Checks a config and loads its backbone.
 
@@ -135,6 +151,7 @@ def load(
         config: of the run.
         folder: of the run.
         backbone: the config's, where another run has loaded it already.
+        prepared: how pictures were prepared, where that is known already.
     """
     began = time.perf_counter()
     building.check(config)
@@ -150,7 +167,23 @@ def load(
     backbone = backbone or building.build_backbone(config, "gelu" if begun else None)
     if start:
         starting.check_backbone(config, start, backbone.fingerprint)
-    return Loaded(config, folder, began, results, method, settings, backbone, placement, start)
+    notes: list[str] = []
+    if prepared is None:
+        size, on_clips = backbone.clip.config.image_size, building.on_clips(config)
+        prepared, notes = preprocessing.resolve(config, backbone.said, size, on_clips)
+    return Loaded(
+        config,
+        folder,
+        began,
+        results,
+        method,
+        settings,
+        backbone,
+        placement,
+        start,
+        prepared,
+        tuple(notes),
+    )
 
 
 def finished(run: Loaded) -> dict[str, Any] | None:
@@ -188,7 +221,7 @@ def prepare(run: Loaded) -> Prepared:
         plans.refuse_empty(plan, needs_shots)
         shots = run.config.data.shots if protocols.draws_shots(run.config) else 0
         plan = overview.show(plan, shots, needs_shots)
-        plan = overview.tell(plan, run.backbone.assumed)
+        plan = overview.tell(plan, (*run.backbone.assumed, *run.notes))
         prepared = dataclasses.replace(prepared, plan=plan)
         plans.check_views(plan, run.config.data.views)
         if plan.by_captions:

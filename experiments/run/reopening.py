@@ -10,7 +10,16 @@ from ml_collections import ConfigDict
 from data_pipelines.examples import Dataset
 from experiments.configs import default
 from experiments.record import identity, workdir
-from experiments.run import building, choosing, elsewhere, plans, preparation, protocols, titles
+from experiments.run import (
+    building,
+    choosing,
+    elsewhere,
+    plans,
+    preparation,
+    preprocessing,
+    protocols,
+    titles,
+)
 from experiments.run.plans import Plan
 from experiments.run.preparation import Prepared
 from prompt_jax import methods, recipes, saved, train
@@ -36,7 +45,9 @@ def reopen(folder: pathlib.Path, backbone: building.Backbone | None = None) -> P
     results = workdir.read_finished(folder)
     config = _config(results["config"])
     config.init_from = ""  # what it left does not depend on where that lies by now
-    loaded = preparation.load(config, folder, backbone)
+    on_clips = building.on_clips(config)
+    prepared = preprocessing.reread(results.get("preprocessing"), config, on_clips)
+    loaded = preparation.load(config, folder, backbone, prepared)
     if loaded.backbone.fingerprint != results["backbone_hash"]:
         raise PromptError(
             f"{folder} was run on another backbone than {results['backbone']} holds now; its "
@@ -63,7 +74,9 @@ def evaluated(folder: pathlib.Path, results: Mapping[str, Any]) -> Mapping[str, 
     config = _config(results["config"] | {"protocol": protocol})
     sizes = saved.read(pathlib.Path(results["source"]["folder"])).sizes
     [key] = results["accuracy"]
-    plan = elsewhere.build_plan(config, titles.named(config, key), sizes.image_size)
+    named, on_clips = titles.named(config, key), building.on_clips(config)
+    prepared = preprocessing.reread(results["seen"].get("preprocessing"), config, on_clips)
+    plan = elsewhere.build_plan(config, named, sizes.image_size, prepared)
     return _as_tested(plan, folder, results).tests
 
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from prompt_jax.clip import vocabulary_files
+from prompt_jax.clip import preprocessing, vocabulary_files
 from prompt_jax.clip.assumptions import ASK_ACTIVATION, assumptions
 from prompt_jax.clip.checkpoint_config import hugging_face_config, read_hugging_face, shown
 from prompt_jax.clip.config import VARIANTS, VOCABULARY, CLIPConfig
@@ -99,6 +99,26 @@ def read(
         raise PromptError(f"{path}: {error}") from None
     except OSError as error:
         raise PromptError(f"{path} cannot be read: {error.strerror or error}") from None
+
+
+def read_preprocessing(source: str | Path, image_size: int) -> preprocessing.Said:
+    """What stands beside a checkpoint's weights about pictures; see `clip.preprocessing`.
+
+    Args:
+        source: as of `load`, which has loaded it.
+        image_size: of its sizes.
+
+    Raises:
+        PromptError: as `load`.
+    """
+    path = _locate(source)
+    if path.is_dir():
+        return preprocessing.read(path, image_size)
+    # As with sizes, a weight file's own config alone is believed, if it lies beside.
+    folder, names = path.parent, [preprocessing.OPEN_CLIP]
+    if (folder / "config.json").is_file():
+        names.append(preprocessing.HUGGING_FACE)
+    return preprocessing.read(folder, image_size, tuple(names))
 
 
 def fingerprint(config: CLIPConfig, frozen: dict[str, Any]) -> str:

@@ -15,6 +15,7 @@ from prompt_jax.errors import PromptError, shorten, unknown
 from prompt_jax.exchange import layouts, words
 from prompt_jax.exchange.layouts import LAYOUTS
 from prompt_jax.inputs.given import Inputs
+from prompt_jax.loading import prepared_by
 from prompt_jax.prompts import PHOTO
 from prompt_jax.saved import Saved
 
@@ -59,6 +60,7 @@ def read(path: pathlib.Path, wanted: Wanted) -> Saved:
     except PromptError as error:
         raise PromptError(f"{path}: {error}") from None
     sizes, frozen, assumed = loading.read(wanted.backbone, wanted.activation or None)
+    prepared, _ = prepared_by(wanted.backbone, sizes.image_size, {})
     try:
         prompts, settings, names = _understand(method, learner, sizes, frozen, wanted)
     except PromptError as error:
@@ -75,7 +77,7 @@ def read(path: pathlib.Path, wanted: Wanted) -> Saved:
         activation=wanted.activation,
         dtype="float32",
         sizes=sizes,
-        inputs=Inputs.of(sizes.image_size),
+        inputs=Inputs.of(sizes.image_size, prepared),
         trained=_origin(path, method, numbers) | {"assumed": list(assumed)},
         prompts=prompts,
     )

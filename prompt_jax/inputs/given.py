@@ -5,25 +5,36 @@ normalised already. A clip is the path of a file or of a folder of frames, a lis
 pictures, uint8[F, H, W, 3], or float[F, S, S, 3] that is normalised already.
 """
 
+import functools
 import io
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from prompt_jax.errors import PromptError
+from prompt_jax.errors import PromptError, unknown
 from prompt_jax.inputs.clips import sampling, transforms, vifi
 from prompt_jax.inputs.clips.opening import Clip, open_any
 from prompt_jax.inputs.pictures.decoding import as_rgb, open_picture
-from prompt_jax.inputs.pictures.transforms import CHANNELS, Stats, statistics, test_transform
+from prompt_jax.inputs.pictures.greys import UnknownWhite
+from prompt_jax.inputs.pictures.preprocessing import (
+    CHANNELS,
+    CLIP,
+    Interpolation,
+    Middle,
+    Preprocessing,
+    Resize,
+    Stats,
+)
+from prompt_jax.inputs.pictures.transforms import test_transform
 
 CROPS = {"clip": transforms.test_transform, "vifi": vifi.test_transform}
-# No normalised picture is beyond: black is -1.8, white 2.7.
-FARTHEST = 10.0
+# No normalised picture is beyond either: black is -1.8 as CLIP has it, white 2.1.
+FARTHEST, MOST_TIMES = 10.0, 4.0
 PATHS = (str, os.PathLike)
 
 
@@ -31,13 +42,20 @@ PATHS = (str, os.PathLike)
 class Inputs:
     """How a picture or clip becomes what the image tower takes.
 
+    The defaults of fields that came later are what was done before there were any.
+
     Attributes:
-        image_size: S, pixels; the short side is resized to it (bicubic), the middle is cut out.
+        image_size: S, pixels of a side of what the tower takes.
         mean, std: of each channel (RGB, in 0..1), what is subtracted and divided by.
-        stats: the name that mean and std have here, "clip" or "imagenet".
+        stats: the name that mean and std have here; "" where they have none.
         frames: F, of a clip; 0 of pictures.
         frame_rule: which frames of a clip; see `clips.sampling`. "" of pictures.
-        crop: of clips also "vifi", see `clips.vifi`.
+        crop: of clips also "vifi", see `clips.vifi`; it resizes and cuts in its own way.
+        resize, resize_to, interpolation, fill, middle: see `pictures.preprocessing`.
+        upright: whether pictures and frames of files are turned as the files say.
+
+    Raises:
+        PromptError: a field holds what it may not, or contradicts another one.
     """
 
     image_size: int
@@ -47,19 +65,50 @@ class Inputs:
     frames: int = 0
     frame_rule: str = ""
     crop: str = "clip"
+    resize: Resize = "shortest"
+    resize_to: int = 0
+    interpolation: Interpolation = "bicubic"
+    fill: int = 0
+    middle: Middle = "rounded"
+    upright: bool = True
+
+    def __post_init__(self):
+        """Checks how pictures are prepared."""
+        named = self.preprocessing.stats
+        if self.stats != named:
+            raise PromptError(
+                f"stats={self.stats!r}, but mean={self.mean} and std={self.std} are "
+                f"{f'those of {named!r}' if named else 'none that have a name'}"
+            )
+        if self.crop not in CROPS:
+            raise unknown("crop", str(self.crop), CROPS)
 
     @classmethod
     def of(
         cls,
         image_size: int,
-        stats: Stats = "clip",
+        preprocessing: Preprocessing = CLIP,
         frames: int = 0,
         frame_rule: str = "",
         crop: str = "clip",
+        upright: bool = True,
     ) -> "Inputs":
-        """With the mean and standard deviation that `stats` names."""
-        mean, std = statistics(stats)
-        return cls(image_size, mean, std, stats, frames, frame_rule, crop)
+        """With the fields of a `Preprocessing`."""
+        own: dict[str, Any] = {**vars(preprocessing), "stats": preprocessing.stats}
+        return cls(
+            image_size,
+            frames=frames,
+            frame_rule=frame_rule,
+            crop=crop,
+            upright=upright,
+            **own,
+        )
+
+    @functools.cached_property
+    def preprocessing(self) -> Preprocessing:
+        """How a picture is resized, cut out and normalised."""
+        own = {field.name: getattr(self, field.name) for field in fields(Preprocessing)}
+        return Preprocessing(**own)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -112,27 +161,25 @@ def prepare(item: Any, inputs: Inputs, out: np.ndarray) -> None:
     elif is_float(item):
         out[...] = checked(item, inputs)
     else:
-        test_transform(decode(item, inputs), inputs.image_size, out, inputs.stats)
+        test_transform(decode(item, inputs), inputs.image_size, out, inputs.preprocessing)
 
 
 def decode(item: Any, inputs: Inputs) -> Image.Image:
     """One picture that is not normalised yet, in RGB; raises as `prepare`."""
     if isinstance(item, PATHS):
-        return open_picture(Path(item), upright=True)
+        return open_picture(Path(item), inputs.upright)
     if isinstance(item, Image.Image):
-        if item.mode in ("I", "F"):
-            raise PromptError(
-                f"a Pillow picture of mode {item.mode} has 32 bits a pixel, of which nobody says "
-                "what is white; give 8 or 16 bits"
-            )
-        return as_rgb(item)
+        try:
+            return as_rgb(item)
+        except UnknownWhite as error:
+            raise PromptError(f"a Pillow picture of mode {item.mode}: {error}") from None
     return Image.fromarray(_pixels(item, inputs, 3))
 
 
 def open_clip(item: Any, inputs: Inputs) -> Clip:
     """One clip that is not normalised yet; raises as `prepare`."""
     if isinstance(item, PATHS):
-        return open_any(Path(item))
+        return open_any(Path(item), inputs.upright)
     if isinstance(item, list | tuple):
         frames = [decode(frame, inputs) for frame in item]
     else:
@@ -179,11 +226,13 @@ def checked(item: Any, inputs: Inputs) -> np.ndarray:
     if not np.isfinite(array).all():
         raise PromptError(f"{_described(item)} some of its numbers are infinite or no numbers")
     least, most = float(array.min()), float(array.max())
-    if max(-least, most) > FARTHEST or (0 <= least < most <= 1):
+    black, white = inputs.preprocessing.bounds
+    unprepared = black < -0.1 and 0 <= least < most <= 1
+    if max(-least, most) > max(FARTHEST, -MOST_TIMES * black, MOST_TIMES * white) or unprepared:
         raise PromptError(
             f"{_described(item)} its numbers are from {least:g} to {most:g}: floating-point arrays "
             "are taken as normalised (mean subtracted, divided by the standard deviation; about "
-            "-1.8 to 2.7). Give uint8 of 0 to 255, or what `preprocess` makes of it"
+            f"{black:.1f} to {white:.1f}). Give uint8 of 0 to 255, or what `preprocess` makes of it"
         )
     return array
 
@@ -194,7 +243,7 @@ def _prepare_clip(item, inputs, out):
         return
     clip = open_clip(item, inputs)
     chosen = sampling.choose(inputs.frame_rule, clip.count, inputs.frames, clip.rate).tolist()
-    CROPS[inputs.crop](clip.frames(chosen), inputs.image_size, out, inputs.stats)
+    CROPS[inputs.crop](clip.frames(chosen), inputs.image_size, out, inputs.preprocessing)
 
 
 def _pixels(item, inputs, axes):

@@ -167,9 +167,7 @@ class Classifier(nn.Module):
     def preprocess(self, picture: Any) -> Tensor:
         """A picture, or the path of one, as the model takes it, float32[3, S, S]."""
         inputs = self.config["inputs"]
-        return preprocess(
-            open_picture(picture), inputs["image_size"], inputs["mean"], inputs["std"]
-        )
+        return preprocess(open_picture(picture, inputs["upright"]), inputs)
 
     @torch.no_grad()
     def predict(

@@ -48,7 +48,7 @@ class Opened(NamedTuple):
     read: Callable[[Sequence[int]], Iterable[Image.Image]]
 
 
-def open_clip(clip: Any) -> Opened:
+def open_clip(clip: Any, upright: bool = True) -> Opened:
     """A folder of frames (ordered by the last number in their names), a list of paths or PIL
     pictures, or, with PyAV installed, a clip's file.
 
@@ -56,11 +56,13 @@ def open_clip(clip: Any) -> Opened:
         ValueError: there are no frames, or a file needs PyAV.
     """
     if isinstance(clip, str | os.PathLike) and not os.path.isdir(clip):
-        return _open_file(os.fspath(clip))
+        return _open_file(os.fspath(clip), upright)
     frames = _listed(pathlib.Path(clip)) if isinstance(clip, str | os.PathLike) else list(clip)
     if not frames:
         raise ValueError(f"a clip without frames: {clip!r}")
-    return Opened(len(frames), None, lambda numbers: (open_picture(frames[n]) for n in numbers))
+    return Opened(
+        len(frames), None, lambda numbers: (open_picture(frames[n], upright) for n in numbers)
+    )
 
 
 def _listed(folder: pathlib.Path) -> list[pathlib.Path]:
@@ -74,7 +76,7 @@ def _listed(folder: pathlib.Path) -> list[pathlib.Path]:
     return sorted(frames, key=lambda path: int(re.findall("[0-9]+", path.stem)[-1]))
 
 
-def _open_file(path: str) -> Opened:
+def _open_file(path: str, upright: bool) -> Opened:
     with _video(path) as (file, stream):
         rate = stream.average_rate or stream.guessed_rate
         count = sum(packet.size > 0 and not packet.is_discard for packet in file.demux(stream))
@@ -87,7 +89,7 @@ def _open_file(path: str) -> Opened:
                 if number not in numbers:
                     continue
                 picture = Image.fromarray(frame.to_ndarray(format="rgb24"))
-                if turn := _TURNS.get(frame.rotation % 360):
+                if upright and (turn := _TURNS.get(frame.rotation % 360)):
                     picture = picture.transpose(turn)
                 for _ in range(numbers.count(number)):
                     yield picture
@@ -157,19 +159,17 @@ def preprocess_clip(clip: Any, inputs: Mapping[str, Any]) -> Tensor:
 
     Args:
         clip: see `open_clip`.
-        inputs: of config.json: image_size, mean, std, frames, frame_rule, crop.
+        inputs: of config.json: frames, frame_rule, crop, upright, and what `preprocess` takes.
     """
-    opened = open_clip(clip)
+    opened = open_clip(clip, inputs["upright"])
     chosen = choose_frames(inputs["frame_rule"], opened.number, inputs["frames"], opened.rate)
     cut = _preprocess_vifi if inputs["crop"] == "vifi" else preprocess
-    sizes = inputs["image_size"], inputs["mean"], inputs["std"]
-    return torch.stack([cut(frame, *sizes) for frame in opened.read(chosen)])
+    return torch.stack([cut(frame, inputs) for frame in opened.read(chosen)])
 
 
-def _preprocess_vifi(
-    frame: Image.Image, size: int, mean: Sequence[float], std: Sequence[float]
-) -> Tensor:
-    """ViFi-CLIP's preprocessing: short side to 8/7 of `size`, centre crop, normalise."""
+def _preprocess_vifi(frame: Image.Image, inputs: Mapping[str, Any]) -> Tensor:
+    """ViFi-CLIP's preprocessing: short side to 8/7 of the size, centre crop, normalise."""
+    size = inputs["image_size"]
     image = without_far_ends(as_rgb(frame))
     factor = int(256 / 224 * size) / min(image.size)
     resized = [int(side * factor + 0.5) for side in image.size]
@@ -182,4 +182,4 @@ def _preprocess_vifi(
     )
     box = (left, top, right, bottom)
     cut = image.resize((size, size), Image.Resampling.BILINEAR, box=box)
-    return standardize(cut, mean, std)
+    return standardize(cut, inputs["mean"], inputs["std"])

@@ -1,8 +1,9 @@
 """From a picture to CLIP's input."""
 
+import math
 import os
 import stat
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,17 +12,21 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 _LONGEST = 256  # of a picture that is longer than so many short sides, only the middle counts
+# TIFF's fields, and what they hold.
+_BITS, _PHOTOMETRIC, _FORMAT, _LEAST, _MOST = 258, 262, 339, 340, 341
+_SIGNED, _WHITE_IS_ZERO = 2, 0
 
 
-def open_picture(picture: Any) -> Image.Image:
-    """A picture; of a file, turned as its EXIF orientation says."""
+def open_picture(picture: Any, upright: bool = True) -> Image.Image:
+    """A picture; of a file, turned as its EXIF orientation says if it is to be `upright`."""
     if isinstance(picture, Image.Image):
         return picture
     if isinstance(picture, str | os.PathLike):
         check_regular(picture)
     # Pillow knows fifty more, of which one starts another program.
     image = Image.open(picture, formats=("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF"))
-    ImageOps.exif_transpose(image, in_place=True)
+    if upright:
+        ImageOps.exif_transpose(image, in_place=True)
     return image
 
 
@@ -31,23 +36,48 @@ def check_regular(path: str | os.PathLike) -> None:
         raise ValueError(f"{path} is not a regular file")
 
 
-def preprocess(
-    picture: Image.Image, size: int, mean: Sequence[float], std: Sequence[float]
-) -> Tensor:
-    """CLIP's preprocessing: short side to `size`, centre crop, normalise; float32[3, size, size].
+def preprocess(picture: Image.Image, inputs: Mapping[str, Any]) -> Tensor:
+    """A picture as the image tower takes it, float32[3, S, S]: resized, cut out, normalised.
 
     Args:
-        picture: of any size and mode; transparency is ignored, greys of 16 bits keep their upper 8.
-        size: of the result, in pixels.
-        mean, std: of each channel, RGB in 0..1.
+        picture: of any size and mode; transparency is ignored, greys are brought to 8 bits.
+        inputs: of config.json: image_size (S), mean, std (of each channel, RGB in 0..1), resize
+            ("shortest", "longest" side, "squash" both, "none"), resize_to (pixels; 0: S),
+            interpolation (Pillow's filter), fill (grey of margins), middle ("rounded", "floored").
     """
-    image = without_far_ends(as_rgb(picture))
-    short = min(image.size)
-    # The long side is cut off, not rounded, the offset rounded half to even, as torchvision does.
-    width, height = (int(size * side / short) for side in image.size)
-    image = image.resize((width, height), Image.Resampling.BICUBIC)
-    left, top = (round((side - size) / 2) for side in (width, height))
-    return standardize(image.crop((left, top, left + size, top + size)), mean, std)
+    size = inputs["image_size"]
+    image = cut_middle(resize(as_rgb(picture), inputs), size, inputs["fill"], inputs["middle"])
+    return standardize(image, inputs["mean"], inputs["std"])
+
+
+def resize(image: Image.Image, inputs: Mapping[str, Any]) -> Image.Image:
+    """An RGB picture resized, not yet cut; for the arguments see `preprocess`."""
+    kind, side = inputs["resize"], inputs["resize_to"] or inputs["image_size"]
+    if kind == "none":
+        return image
+    if kind == "squash":
+        sides = [side, side]
+    elif kind == "shortest":
+        # The long side is cut off, not rounded, as torchvision does.
+        image = without_far_ends(image)
+        sides = [int(side * each / min(image.size)) for each in image.size]
+    else:
+        sides = [max(1, round(each / (max(image.size) / side))) for each in image.size]
+    return image.resize((sides[0], sides[1]), Image.Resampling[inputs["interpolation"].upper()])
+
+
+def cut_middle(image: Image.Image, size: int, fill: int, middle: str) -> Image.Image:
+    """The middle `size` x `size` pixels, with margins of a grey where the picture is smaller."""
+    if min(image.size) < size:
+        width, height = (max(side, size) for side in image.size)
+        canvas = Image.new("RGB", (width, height), (fill, fill, fill))
+        left, top = (max(0, (size - side) // 2) for side in image.size)
+        canvas.paste(image, (left, top))
+        image = canvas
+    # `round` is half to even, as in torchvision.
+    cut = math.floor if middle == "floored" else round
+    left, top = (cut((side - size) / 2) for side in image.size)
+    return image.crop((left, top, left + size, top + size))
 
 
 def standardize(image: Image.Image, mean: Sequence[float], std: Sequence[float]) -> Tensor:
@@ -58,10 +88,38 @@ def standardize(image: Image.Image, mean: Sequence[float], std: Sequence[float])
 
 
 def as_rgb(picture: Image.Image) -> Image.Image:
-    """In RGB; transparency is ignored, greys of 16 bits keep their upper 8."""
-    if picture.mode.startswith("I;16") or (picture.mode == "I" and picture.format == "PNG"):
-        picture = Image.fromarray((np.asarray(picture) // 256).astype(np.uint8))
-    return picture.convert("RGB")
+    """In RGB; transparency is ignored, greys of more than 8 bits are brought to 8.
+
+    Raises:
+        ValueError: nothing says what is black and white in these greys.
+    """
+    signed = _field(picture, _FORMAT, 1) == _SIGNED
+    if not picture.mode.startswith(("I", "F")) and not (picture.mode == "L" and signed):
+        return picture.convert("RGB")
+    pixels = np.asarray(picture)
+    pixels = pixels.view(np.int8) if picture.mode == "L" else pixels
+    black, white = _field(picture, _LEAST, None), _field(picture, _MOST, None)
+    bits = min(_field(picture, _BITS, 16), 16)
+    plain = picture.mode.startswith("I;16") or (picture.mode == "I" and picture.format == "PNG")
+    if black is not None and white is not None and black < white and np.isfinite(pixels).all():
+        share = (pixels.astype(np.float64) - black) / (white - black)
+        grey = (255 * np.clip(share, 0, 1)).round().astype(np.uint8)
+    elif plain and not signed and not (bits == 16 and 0 < pixels.max(initial=0) < 4096):
+        grey = (pixels >> (bits - 8)).astype(np.uint8)
+    else:
+        raise ValueError(
+            f"a picture of mode {picture.mode}, greys from {pixels.min():g} to {pixels.max():g}: "
+            "nothing says which are black and white; convert it to 8 bits"
+        )
+    if _field(picture, _PHOTOMETRIC, 1) == _WHITE_IS_ZERO:
+        grey = 255 - grey
+    return Image.fromarray(grey).convert("RGB")
+
+
+def _field(picture: Image.Image, number: int, usual: Any) -> Any:
+    """A TIFF's field, the first of several numbers; of other pictures `usual`."""
+    found = getattr(picture, "tag_v2", {}).get(number, usual)
+    return found[0] if isinstance(found, tuple) and found else found
 
 
 def without_far_ends(image: Image.Image) -> Image.Image:

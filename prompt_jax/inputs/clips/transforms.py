@@ -6,14 +6,14 @@ import numpy as np
 from PIL import Image
 
 from prompt_jax.inputs.pictures import transforms
-from prompt_jax.inputs.pictures.transforms import Stats
+from prompt_jax.inputs.pictures.preprocessing import CLIP, Preprocessing
 
 # Less is cut off than of pictures: what moves should stay in sight.
 AREA = (0.5, 1.0)
 
 
 def test_transform(
-    frames: Iterable[Image.Image], size: int, out: np.ndarray, stats: Stats = "clip"
+    frames: Iterable[Image.Image], size: int, out: np.ndarray, preprocessing: Preprocessing = CLIP
 ) -> np.ndarray:
     """Short side to `size`, centre crop, normalise.
 
@@ -21,13 +21,13 @@ def test_transform(
         frames: F frames in RGB, of any size.
         size: side of the result in pixels.
         out: float32[F, size, size, 3] to write into, contiguous.
-        stats: as of `pictures.transforms.normalise`.
+        preprocessing: as of `pictures.transforms`.
 
     Returns:
         `out`, normalised.
     """
     for frame, place in zip(frames, out, strict=True):
-        transforms.test_transform(frame, size, place, stats)
+        transforms.test_transform(frame, size, place, preprocessing)
     return out
 
 
@@ -37,7 +37,7 @@ def train_transform(
     rng: np.random.Generator,
     out: np.ndarray,
     flip: bool = True,
-    stats: Stats = "clip",
+    preprocessing: Preprocessing = CLIP,
 ) -> np.ndarray:
     """Random resized crop and random horizontal flip, one for all frames, normalise.
 
@@ -48,7 +48,7 @@ def train_transform(
         rng: decides crop and flip.
         out: float32[F, size, size, 3] to write into, contiguous.
         flip: False never flips: what moves left would move right.
-        stats: as of `pictures.transforms.normalise`.
+        preprocessing: as of `pictures.transforms`.
 
     Returns:
         `out`, normalised.
@@ -58,5 +58,5 @@ def train_transform(
     drawn = rng.bit_generator.state
     for frame, place in zip(frames, out, strict=True):
         rng.bit_generator.state = drawn
-        transforms.train_transform(frame, size, rng, place, AREA, flip, stats)
+        transforms.train_transform(frame, size, rng, place, AREA, flip, preprocessing)
     return out

@@ -10,7 +10,8 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from PIL import Image, ImageEnhance
 
-from prompt_jax.inputs.pictures.transforms import Box, Stats, normalise, without_far_ends
+from prompt_jax.inputs.pictures.preprocessing import CLIP, Preprocessing
+from prompt_jax.inputs.pictures.transforms import Box, normalise, without_far_ends
 
 # Shares of the short side, and how many steps the two sides of a crop may lie apart.
 SCALES = (1.0, 0.875, 0.75, 0.66)
@@ -33,7 +34,7 @@ def train_transform(
     rng: np.random.Generator,
     out: np.ndarray,
     flip: bool = True,
-    stats: Stats = "clip",
+    preprocessing: Preprocessing = CLIP,
 ) -> np.ndarray:
     """Multi-scale crop, flip, colour jitter, grey, normalise.
 
@@ -46,7 +47,7 @@ def train_transform(
         rng: decides all of it.
         out: float32[F, size, size, 3] to write into, contiguous.
         flip: False never flips: what moves left would move right.
-        stats: as of `pictures.transforms.normalise`.
+        preprocessing: as of `pictures.transforms.normalise`.
 
     Returns:
         `out`, normalised.
@@ -65,12 +66,12 @@ def train_transform(
             frame = jitter(frame, rng)
         if grey:
             frame = frame.convert("L").convert("RGB")
-        normalise(frame, target, stats)
+        normalise(frame, target, preprocessing)
     return out
 
 
 def test_transform(
-    frames: Iterable[Image.Image], size: int, out: np.ndarray, stats: Stats = "clip"
+    frames: Iterable[Image.Image], size: int, out: np.ndarray, preprocessing: Preprocessing = CLIP
 ) -> np.ndarray:
     """Short side to 8/7 of `size` (224: 256), centre crop, normalise; as of `train_transform`."""
     for frame, target in zip(frames, out, strict=True):
@@ -78,12 +79,12 @@ def test_transform(
         width, height = resized = _resized(frame, _short_side(size))
         left, top = (width - size) // 2, (height - size) // 2
         box = (left, top, left + size, top + size)
-        normalise(_crop_resized(frame, resized, box), target, stats)
+        normalise(_crop_resized(frame, resized, box), target, preprocessing)
     return out
 
 
 def three_crops(
-    frame: Image.Image, size: int, out: np.ndarray, stats: Stats = "clip"
+    frame: Image.Image, size: int, out: np.ndarray, preprocessing: Preprocessing = CLIP
 ) -> np.ndarray:
     """Short side to `size`, and three crops: both ends of the long side, and its middle.
 
@@ -91,7 +92,7 @@ def three_crops(
         frame: one frame in RGB, of any size.
         size: side of the results in pixels.
         out: float32[3, size, size, 3] to write into, each crop's part contiguous.
-        stats: as of `pictures.transforms.normalise`.
+        preprocessing: as of `pictures.transforms.normalise`.
 
     Returns:
         `out`, normalised.
@@ -104,7 +105,7 @@ def three_crops(
     across, down = ((length - size) // 2 for length in resized)
     for half, target in zip((0, 2, 1), out, strict=True):
         left, top = half * across, half * down
-        normalise(frame.crop((left, top, left + size, top + size)), target, stats)
+        normalise(frame.crop((left, top, left + size, top + size)), target, preprocessing)
     return out
 
 

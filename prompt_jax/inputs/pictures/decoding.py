@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, BinaryIO
 
-import numpy as np
 from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
 
 from prompt_jax.errors import BadPicture
+from prompt_jax.inputs.pictures.greys import eight_bits, is_deep
 
 # Pillow knows fifty more, of which one starts another program.
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
@@ -41,9 +41,9 @@ warnings.filterwarnings("ignore", module=r"PIL\.")
 def open_picture(path: str | Path | BinaryIO, upright: bool = False) -> Image.Image:
     """Decode a picture file as RGB, the way the CoOp benchmark does (`Image.convert("RGB")`).
 
-    Transparency is ignored; of an animation the first frame counts. Greys of 16 bits keep their
-    upper 8. This differs on purpose from the benchmark and from torchvision on a Pillow picture:
-    there `convert` clips all greys above 255 to white.
+    Transparency is ignored; of an animation the first frame counts. Greys of more than 8 bits are
+    brought to 8, see `greys`. This differs on purpose from the benchmark and from torchvision on a
+    Pillow picture: there `convert` clips all greys above 255 to white.
 
     Args:
         path: a file, or its content: JPEG, PNG, WebP, BMP, GIF or TIFF; any colour mode.
@@ -54,7 +54,8 @@ def open_picture(path: str | Path | BinaryIO, upright: bool = False) -> Image.Im
         The picture in mode RGB at its full size; a JPEG of more than `MAX_PIXELS` at half of it.
 
     Raises:
-        BadPicture: the file is missing, no regular file, truncated, too large or not a picture.
+        BadPicture: the file is missing, no regular file, truncated, too large, not a picture, or
+            has greys of which nobody says what is white.
     """
     with _opened(path) as image:
         # NumPy would hide the reason why a file cannot be decoded.
@@ -68,14 +69,19 @@ def open_picture(path: str | Path | BinaryIO, upright: bool = False) -> Image.Im
 
 
 def as_rgb(image: Image.Image) -> Image.Image:
-    """A picture in mode RGB; greys of 16 bits keep their upper 8."""
-    return image if image.mode == "RGB" else _eight_bits(image).convert("RGB")
+    """A picture in mode RGB; greys of more than 8 bits are brought to 8.
+
+    Raises:
+        UnknownWhite: nobody says what is black and white in them.
+    """
+    return image if image.mode == "RGB" else eight_bits(image).convert("RGB")
 
 
 def check_picture(path: str | Path | BinaryIO) -> None:
     """Look at a picture's kind of file, size and header, and decode it only if its end is odd.
 
-    A file that passes may still hold damaged pixels; one that was cut short does not pass.
+    Or if it has deep greys, which may have no white. A file that passes may still hold damaged
+    pixels; one that was cut short does not pass.
 
     Args:
         path: as of `open_picture`.
@@ -85,7 +91,9 @@ def check_picture(path: str | Path | BinaryIO) -> None:
     """
     with _opened(path) as image:
         end = _ENDS.get(image.format or "")
-        if end is None or image.fp is None or end not in tail(image.fp):
+        if is_deep(image):
+            as_rgb(image)
+        elif end is None or image.fp is None or end not in tail(image.fp):
             image.load()
 
 
@@ -174,10 +182,3 @@ def _orientation(image: Image.Image) -> int:
     except Exception:
         # What is no EXIF makes Pillow raise whatever its parsing trips on.
         return 1
-
-
-def _eight_bits(image: Image.Image) -> Image.Image:
-    # Mode I holds 32 bits, but from PNG (before Pillow 11) only numbers below 2**16.
-    if not (image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PNG")):
-        return image
-    return Image.fromarray((np.asarray(image) // 256).astype(np.uint8))

@@ -1,27 +1,13 @@
 """From a decoded picture to CLIP's input: resizing, cropping, normalising."""
 
+import functools
 import math
-from typing import Literal, get_args
 
 import numpy as np
 from PIL import Image
 
-# Mean and standard deviation per channel (RGB, of values in 0..1) that CLIP was trained with.
-CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
-CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
+from prompt_jax.inputs.pictures.preprocessing import CHANNELS, CLIP, Preprocessing
 
-CHANNELS = 3
-
-Stats = Literal["clip", "imagenet"]
-STATS: tuple[str, ...] = get_args(Stats)
-# ImageNet's, as code for video writes them: of values in 0..255.
-_STATS = {
-    "clip": (np.array(CLIP_MEAN, np.float32), np.array(CLIP_STD, np.float32)),
-    "imagenet": (
-        np.array((123.675, 116.28, 103.53), np.float32) / np.float32(255),
-        np.array((58.395, 57.12, 57.375), np.float32) / np.float32(255),
-    ),
-}
 AREA = (0.08, 1.0)
 _RATIO = (3 / 4, 4 / 3)
 _TRIES = 10
@@ -32,38 +18,66 @@ _LONGEST = 256
 Box = tuple[int, int, int, int]
 
 
-def statistics(stats: Stats) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and standard deviation of each channel that a name stands for."""
-    mean, std = _STATS[stats]
-    return tuple(mean.tolist()), tuple(std.tolist())
-
-
 def test_transform(
-    image: Image.Image, size: int, out: np.ndarray | None = None, stats: Stats = "clip"
+    image: Image.Image,
+    size: int,
+    out: np.ndarray | None = None,
+    preprocessing: Preprocessing = CLIP,
 ) -> np.ndarray:
-    """CLIP's preprocessing: short side to `size`, centre crop, normalise.
+    """A test picture as the image tower takes it: resized, the middle cut out, normalised.
 
     Args:
         image: RGB picture of any size.
         size: side of the result in pixels.
         out: float32[size, size, 3] to write into, contiguous; None makes one.
-        stats: as of `normalise`.
+        preprocessing: how; by default as CLIP does it.
 
     Returns:
         float32[size, size, 3], normalised.
 
-    Source: CLIP's released preprocessing (torchvision `Resize` and `CenterCrop` on a picture).
+    Source: CLIP's released preprocessing (torchvision `Resize` and `CenterCrop` on a picture);
+    of other checkpoints open_clip's `image_transform` and transformers' `CLIPImageProcessor`.
     """
-    image = without_far_ends(image)
+    image = resize(image, size, preprocessing)
+    return normalise(cut_middle(image, size, preprocessing), out, preprocessing)
+
+
+def resize(image: Image.Image, size: int, preprocessing: Preprocessing) -> Image.Image:
+    """A picture resized for a tower of `size` pixels a side, not yet cut."""
+    side = preprocessing.resize_to or size
+    kind = preprocessing.resize
+    if kind == "none":
+        return image
+    if kind == "shortest":
+        image = without_far_ends(image)
     width, height = image.size
-    short = min(width, height)
-    # The long side is cut off, not rounded, and the offset is rounded half to even: torchvision's
-    # rules. Another rule moves the crop by a pixel.
-    width, height = int(size * width / short), int(size * height / short)
-    image = image.resize((width, height), Image.Resampling.BICUBIC)
-    left = int(round((width - size) / 2.0))
-    top = int(round((height - size) / 2.0))
-    return normalise(image.crop((left, top, left + size, top + size)), out, stats)
+    if kind == "squash":
+        width = height = side
+    elif kind == "shortest":
+        # The long side is cut off, not rounded: torchvision's rule, and transformers'.
+        short = min(width, height)
+        width, height = int(side * width / short), int(side * height / short)
+    else:
+        # Rounded, as open_clip does. Of a very long picture one row is left.
+        ratio = max(width, height) / side
+        width, height = max(1, round(width / ratio)), max(1, round(height / ratio))
+    filter = Image.Resampling[preprocessing.interpolation.upper()]
+    return image.resize((width, height), filter)
+
+
+def cut_middle(image: Image.Image, size: int, preprocessing: Preprocessing) -> Image.Image:
+    """The middle `size` x `size` pixels, with margins where the picture is smaller."""
+    width, height = image.size
+    if min(width, height) < size:
+        # Half of the odd pixel's margin is left to the right and below.
+        left, top = max(0, (size - width) // 2), max(0, (size - height) // 2)
+        canvas = Image.new("RGB", (max(width, size), max(height, size)), (preprocessing.fill,) * 3)
+        canvas.paste(image, (left, top))
+        image, (width, height) = canvas, canvas.size
+    # Another rule moves the crop by a pixel. `round` is half to even.
+    cut = math.floor if preprocessing.middle == "floored" else round
+    left, top = cut((width - size) / 2), cut((height - size) / 2)
+    return image.crop((left, top, left + size, top + size))
 
 
 def without_far_ends(image: Image.Image) -> Image.Image:
@@ -84,7 +98,7 @@ def train_transform(
     out: np.ndarray | None = None,
     area: tuple[float, float] = AREA,
     flip: bool = True,
-    stats: Stats = "clip",
+    preprocessing: Preprocessing = CLIP,
 ) -> np.ndarray:
     """Random resized crop, random horizontal flip, normalise.
 
@@ -95,7 +109,7 @@ def train_transform(
         out: float32[size, size, 3] to write into, contiguous; None makes one.
         area: least and most of the picture that the crop shows.
         flip: False never flips.
-        stats: as of `normalise`.
+        preprocessing: its interpolation, mean and standard deviation are used.
 
     Returns:
         float32[size, size, 3], normalised.
@@ -104,10 +118,10 @@ def train_transform(
     """
     crop = image.crop(random_box(*image.size, rng, area))
     # Not `resize(box=…)`: at the border that filter also sees the pixels outside the crop.
-    crop = crop.resize((size, size), Image.Resampling.BICUBIC)
+    crop = crop.resize((size, size), Image.Resampling[preprocessing.interpolation.upper()])
     if flip and rng.random() < 0.5:
         crop = crop.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-    return normalise(crop, out, stats)
+    return normalise(crop, out, preprocessing)
 
 
 def random_box(
@@ -142,24 +156,29 @@ def random_box(
 
 
 def normalise(
-    image: Image.Image, out: np.ndarray | None = None, stats: Stats = "clip"
+    image: Image.Image, out: np.ndarray | None = None, preprocessing: Preprocessing = CLIP
 ) -> np.ndarray:
     """Scale to 0..1, subtract a mean and divide by a standard deviation, by channel.
 
     Args:
         image: RGB picture.
         out: float32[height, width, 3] to write into, contiguous; None makes one.
-        stats: "clip", those that CLIP was trained with, or "imagenet".
+        preprocessing: its mean and standard deviation are used.
 
     Returns:
         float32[height, width, 3]: `out`, if given.
     """
     if out is None:
         out = np.empty((image.height, image.width, CHANNELS), np.float32)
-    mean, std = _STATS[stats]
+    mean, std = _arrays(preprocessing)
     # Rows of width * 3 values: arithmetic over an innermost axis of 3 takes three times as long.
     rows = out.reshape(image.height, -1)
     np.divide(np.asarray(image).reshape(rows.shape), np.float32(255), out=rows, dtype=np.float32)
     rows -= np.tile(mean, image.width)
     rows /= np.tile(std, image.width)
     return out
+
+
+@functools.cache
+def _arrays(preprocessing: Preprocessing) -> tuple[np.ndarray, np.ndarray]:
+    return np.array(preprocessing.mean, np.float32), np.array(preprocessing.std, np.float32)

@@ -1,0 +1,180 @@
+"""How a picture is resized, cut out and normalised, as data: what a checkpoint was trained with."""
+
+import functools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Any, Literal, get_args
+
+import numpy as np
+
+from prompt_jax.errors import PromptError, unknown
+
+# Mean and standard deviation per channel (RGB, of values in 0..1) that CLIP was trained with.
+CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
+CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
+CHANNELS = 3
+
+Stats = Literal["", "clip", "imagenet", "half"]
+STATS: tuple[str, ...] = get_args(Stats)[1:]
+# ImageNet's, as code for video writes them: of values in 0..255.
+_STATS = {
+    "clip": (np.array(CLIP_MEAN, np.float32), np.array(CLIP_STD, np.float32)),
+    "imagenet": (
+        np.array((123.675, 116.28, 103.53), np.float32) / np.float32(255),
+        np.array((58.395, 57.12, 57.375), np.float32) / np.float32(255),
+    ),
+    "half": (np.full(CHANNELS, 0.5, np.float32), np.full(CHANNELS, 0.5, np.float32)),
+}
+Resize = Literal["shortest", "squash", "longest", "none"]
+RESIZES: tuple[str, ...] = get_args(Resize)
+Interpolation = Literal["bicubic", "bilinear", "lanczos", "hamming", "box", "nearest"]
+INTERPOLATIONS: tuple[str, ...] = get_args(Interpolation)
+Middle = Literal["rounded", "floored"]
+MIDDLES: tuple[str, ...] = get_args(Middle)
+LARGEST = 65536  # pixels on a side; no picture that is read has more
+
+
+def statistics(stats: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation of each channel that a name stands for."""
+    mean, std = _STATS[stats]
+    return tuple(mean.tolist()), tuple(std.tolist())
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """From an RGB picture to what the image tower takes; the defaults are CLIP's own.
+
+    Numbers are kept as float32 has them.
+
+    Attributes:
+        mean, std: of each channel (RGB, in 0..1), what is subtracted and divided by.
+        resize: the side that becomes `resize_to` pixels: "shortest" or "longest", the other one
+            in proportion; both ("squash"); or "none".
+        resize_to: pixels; 0: as many as the tower's pictures have.
+        interpolation: Pillow's filter.
+        fill: grey of the margins, 0 to 255, where what is left is smaller than the tower's
+            pictures.
+        middle: how half a pixel of the middle's offset is met: "rounded" to even, as CLIP,
+            torchvision and open_clip do, or "floored", as transformers does.
+
+    Raises:
+        PromptError: a field holds what it may not.
+    """
+
+    mean: tuple[float, ...] = CLIP_MEAN
+    std: tuple[float, ...] = CLIP_STD
+    resize: Resize = "shortest"
+    resize_to: int = 0
+    interpolation: Interpolation = "bicubic"
+    fill: int = 0
+    middle: Middle = "rounded"
+
+    def __post_init__(self):
+        """Rounds mean and standard deviation to float32, and checks all fields."""
+        for name in ("mean", "std"):
+            object.__setattr__(self, name, _three_numbers(name, getattr(self, name)))
+        if not all(1e-6 < each < 1e6 for each in self.std):
+            raise PromptError(f"std={self.std}: each must be a number above 0")
+        for name, allowed in _CHOICES.items():
+            value = getattr(self, name)
+            if value not in allowed:
+                raise unknown(name, str(value), allowed)
+        for name, most in (("resize_to", LARGEST), ("fill", 255)):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= most:
+                raise PromptError(f"{name}={value!r} must be a whole number from 0 to {most:,}")
+
+    @property
+    def stats(self) -> Stats:
+        """The name that mean and standard deviation have here; "" where they have none."""
+        return _name(self.mean, self.std)
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """What black and white become, the least and the most of the three channels."""
+        black = [-mean / std for mean, std in zip(self.mean, self.std, strict=True)]
+        white = [(1 - mean) / std for mean, std in zip(self.mean, self.std, strict=True)]
+        return min(black), max(white)
+
+    def differing(self, usual: "Preprocessing") -> dict[str, Any]:
+        """The fields that differ from another one's, with what they hold."""
+        both = ((field.name, getattr(self, field.name)) for field in fields(self))
+        return {name: value for name, value in both if value != getattr(usual, name)}
+
+    def in_words(self, size: int) -> str:
+        """What is done to a picture for a tower that takes `size` pixels a side, in a line."""
+        side = self.resize_to or size
+        done = {
+            "shortest": f"shortest side to {side}",
+            "longest": f"longest side to {side}",
+            "squash": f"squashed to {side} × {side}",
+            "none": "not resized",
+        }[self.resize]
+        if self.resize != "none":
+            done += f" ({self.interpolation})"
+        if self.resize != "squash" or side != size:
+            done += f", the middle {size} × {size} cut out"
+        numbers = " and ".join(
+            f"{name} {', '.join(f'{value:.4g}' for value in values)}"
+            for name, values in (("mean", self.mean), ("std", self.std))
+        )
+        return f"{done}, normalized by {numbers}" + (f" ({self.stats})" if self.stats else "")
+
+
+def choose(
+    stats: str = "",
+    mean: Sequence[float] = (),
+    std: Sequence[float] = (),
+    resize: str = "",
+    interpolation: str = "",
+) -> dict[str, Any]:
+    """The fields of a `Preprocessing` that a person sets, in place of what a checkpoint says.
+
+    Args:
+        stats: a name for mean and standard deviation: "clip", "imagenet" or "half".
+        mean, std: or numbers, of red, green and blue in 0..1.
+        resize, interpolation: as of `Preprocessing`; "" leaves them.
+
+    Raises:
+        PromptError: one of them holds what it may not, or they contradict each other.
+    """
+    if stats and stats not in STATS:
+        raise unknown("stats", str(stats), STATS)
+    if stats and (mean or std):
+        raise PromptError(
+            f"stats={stats} and mean={mean}, std={std}: give a name or numbers, not both"
+        )
+    if bool(mean) != bool(std):
+        raise PromptError(f"mean={mean} and std={std}: give both")
+    chosen: dict[str, Any] = {}
+    if stats or mean:
+        chosen["mean"], chosen["std"] = statistics(stats) if stats else (mean, std)
+    if resize:
+        chosen |= {"resize": resize, "resize_to": 0}
+    if interpolation:
+        chosen["interpolation"] = interpolation
+    kept = Preprocessing(**chosen)
+    return {name: getattr(kept, name) for name in chosen}
+
+
+def _three_numbers(name: str, values: Any) -> tuple[float, ...]:
+    numbers = list(values) if isinstance(values, Sequence) and not isinstance(values, str) else []
+    plain = all(isinstance(v, int | float) and not isinstance(v, bool) for v in numbers)
+    if len(numbers) != CHANNELS or not plain or not all(map(math.isfinite, numbers)):
+        raise PromptError(
+            f"{name}={values!r} must be {CHANNELS} numbers, of red, green and blue in 0 to 1"
+        )
+    if any(abs(value) > 1e6 for value in numbers):
+        raise PromptError(f"{name}={values!r}: no picture has such numbers")
+    return tuple(float(np.float32(value)) for value in numbers)
+
+
+@functools.cache
+def _name(mean: tuple[float, ...], std: tuple[float, ...]) -> Stats:
+    names = (name for name in STATS if statistics(name) == (mean, std))
+    return next(names, "")  # type: ignore[arg-type]
+
+
+_CHOICES = {"resize": RESIZES, "interpolation": INTERPOLATIONS, "middle": MIDDLES}
+CLIP = Preprocessing()
