@@ -15,6 +15,7 @@ from data_pipelines.errors import BadClip, DataError
 from data_pipelines.examples import Dataset, Example
 from prompt_jax.inputs.clips import transforms
 from prompt_jax.inputs.pictures import transforms as pictures
+from prompt_jax.inputs.pictures.preprocessing import CLIP_MEAN, CLIP_STD
 
 FRAMES, SIZE = 4, 16
 KEYS = ("image", "label", "row", "caption")
@@ -104,7 +105,7 @@ def test_test_batches_show_the_centres_in_order_and_pad_the_last(dataset):
     # Ten frames in segments of 2, 3, 2 and 3; three frames, the last repeated.
     for i, numbers in ((0, [0, 3, 5, 8]), (3, [0, 1, 2, 2])):
         for shown, number in zip(first["image"][i], numbers, strict=True):
-            level = (shown[0, 0] * pictures.CLIP_STD + pictures.CLIP_MEAN) * 255
+            level = (shown[0, 0] * CLIP_STD + CLIP_MEAN) * 255
             np.testing.assert_allclose(level, grey(number), atol=1.5)
 
 

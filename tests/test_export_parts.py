@@ -1,5 +1,6 @@
 """What an exported file does besides: weights of all layouts, pictures, other classes."""
 
+import dataclasses
 import importlib.util
 import json
 import warnings
@@ -14,7 +15,8 @@ from test_loading import torchscript
 
 from prompt_jax.clip import layouts, loading, tokenizer
 from prompt_jax.export import source, writing
-from prompt_jax.inputs.pictures import preprocessing, transforms
+from prompt_jax.inputs import given
+from prompt_jax.inputs.pictures import transforms
 from prompt_jax.inputs.pictures.decoding import open_picture
 
 LAYERS = exported.CLIP.config.image_layers, exported.CLIP.config.text_layers
@@ -128,8 +130,8 @@ def test_pictures_are_prepared_as_here(code, tmp_path, mode, size):
         picture = Image.fromarray(pixels).convert(mode)
     picture.save(tmp_path / "picture.png")
     expected = transforms.test_transform(open_picture(tmp_path / "picture.png"), 16)
-    statistics = preprocessing.CLIP_MEAN, preprocessing.CLIP_STD
-    found = code.preprocess(Image.open(tmp_path / "picture.png"), 16, *statistics)
+    inputs = dataclasses.asdict(given.Inputs.of(16))
+    found = code.preprocess(Image.open(tmp_path / "picture.png"), inputs)
     assert (found.permute(1, 2, 0).numpy() == expected).all()
 
 

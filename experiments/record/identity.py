@@ -50,11 +50,9 @@ ADDED = {
     "data.crop": "clip",
     "data.views": 0,
     "data.frame_stats": "clip",
-    "data.stats": "",
+    **dict.fromkeys(("data.stats", "data.resize", "data.interpolation"), ""),
     "data.mean": [],
     "data.std": [],
-    "data.resize": "",
-    "data.interpolation": "",
     "init_from": "",
     "precision": "highest",
 }
@@ -329,11 +327,8 @@ def refuse_other_results(folder: pathlib.Path, here: dict, results: Mapping[str,
 def figure_fields(
     config: Mapping[str, Any], preprocessing: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
-    """Flat names and values of a written config in which runs of one average must agree.
-
-    Args:
-        config: as a run's results.json has it.
-        preprocessing: as of `identify`.
+    """Flat names and values of a written config in which runs of one average must agree, with
+    what the run's results.json says of its preprocessing.
     """
     prepared = {f"preprocessing.{name}": value for name, value in (preprocessing or {}).items()}
     return prepared | {

@@ -37,6 +37,7 @@ from prompt_jax.inputs.pictures.preprocessing import Preprocessing
 from prompt_jax.sharding import Placement
 
 FOLDER = "evaluations"
+_PREPARED = "preprocessing."
 _HOW_CLIPS_ARE_SEEN = ("frames", "frame_rule", "frame_stats", "crop", "views")
 # What of a training tells models apart, beside their arrays.
 _TRAINED = ("dataset", "domain", "protocol", "ablation", "variant", "shots", "seed", "init_from")
@@ -158,7 +159,14 @@ def seen(config: ConfigDict, prepared: Preprocessing) -> dict[str, Any]:
     flat = identity.flat(identity.as_json(config))
     found = {field: value for field, value in flat if field in fields}
     differing = preprocessing.written(prepared, config, building.on_clips(config))
-    return found | ({"preprocessing": differing} if differing else {})
+    return found | {f"{_PREPARED}{name}": value for name, value in differing.items()}
+
+
+def prepared(results: Mapping[str, Any], config: ConfigDict) -> Preprocessing:
+    """How the test pictures of an evaluation were prepared, by its results.json."""
+    told = results["seen"].items()
+    differing = {n.removeprefix(_PREPARED): v for n, v in told if n.startswith(_PREPARED)}
+    return preprocessing.reread(differing, config, building.on_clips(config))
 
 
 def _digest(description: Mapping[str, Any]) -> str:

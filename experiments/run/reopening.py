@@ -14,6 +14,7 @@ from experiments.run import (
     building,
     choosing,
     elsewhere,
+    evaluating,
     plans,
     preparation,
     preprocessing,
@@ -74,9 +75,8 @@ def evaluated(folder: pathlib.Path, results: Mapping[str, Any]) -> Mapping[str, 
     config = _config(results["config"] | {"protocol": protocol})
     sizes = saved.read(pathlib.Path(results["source"]["folder"])).sizes
     [key] = results["accuracy"]
-    named, on_clips = titles.named(config, key), building.on_clips(config)
-    prepared = preprocessing.reread(results["seen"].get("preprocessing"), config, on_clips)
-    plan = elsewhere.build_plan(config, named, sizes.image_size, prepared)
+    prepared = evaluating.prepared(results, config)
+    plan = elsewhere.build_plan(config, titles.named(config, key), sizes.image_size, prepared)
     return _as_tested(plan, folder, results).tests
 
 
