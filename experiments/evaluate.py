@@ -29,7 +29,7 @@ from experiments.record import identity, runs
 from experiments.run import evaluating, protocols
 from experiments.run.elsewhere import FIELDS, Model
 from prompt_jax import saved
-from prompt_jax.errors import PromptError, unknown
+from prompt_jax.errors import PromptError, escape, unknown
 from prompt_jax.sharding import Placement
 
 _NAMES = "config.data.names"
@@ -61,12 +61,14 @@ def evaluate(
     paths, failed = [], []
     for number, model in enumerate(models, 1):
         for key in keys:
-            print(f"[{number}/{len(models)}] {model.saved.method} of {model.folder} on {key}")
+            print(
+                escape(f"[{number}/{len(models)}] {model.saved.method} of {model.folder} on {key}")
+            )
             try:
                 paths.append(evaluating.evaluate(model, key, changes, backbones, placement, out))
             except (PromptError, DataError) as error:
                 failed.append(f"{model.folder} on {key}: {error}")
-                print(f"failed: {str(error).splitlines()[0]}")
+                print(escape(f"failed: {str(error).splitlines()[0]}"))
     return paths, failed
 
 
@@ -126,7 +128,7 @@ def start(argv: Sequence[str]) -> None:
     summary = results.summarize_runs(*runs.read_all(paths))
     results.show_all(summary)
     for path in paths:
-        print(f"written: {path}")
+        print(escape(f"written: {path}"))
     if failed:
         listed = "".join(f"\n  {line}" for line in failed)
         raise PromptError(f"{len(failed)} of {len(paths) + len(failed)} were not tested:{listed}")

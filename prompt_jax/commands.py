@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from prompt_jax import interrupts
-from prompt_jax.errors import DataError, printable
+from prompt_jax.errors import DataError, escape, escape_lines
 
 USAGE_ERROR, CLOSED_OUTPUT = 2, 141
 _LONGEST_LINE = 2000
@@ -77,7 +77,8 @@ def explain(
 
 def _refuse(sentence: str) -> int:
     # What a stranger's file holds may be quoted, and be long.
-    lines = (line if len(line) <= _LONGEST_LINE else _cut(line) for line in sentence.split("\n"))
+    lines = escape_lines(sentence).split("\n")
+    lines = [line if len(line) <= _LONGEST_LINE else _cut(line) for line in lines]
     print("error: " + "\n".join(lines), file=sys.stderr)
     return USAGE_ERROR
 
@@ -90,7 +91,7 @@ def _cut(line: str) -> str:
 def _where(error: OSError) -> str:
     names = [name for name in (error.filename, error.filename2) if name is not None]
     # A write to a file that is open already does not say which one.
-    return printable(" -> ".join(map(str, names)) + ": ") if names else ""
+    return escape(" -> ".join(map(str, names)) + ": ") if names else ""
 
 
 def _closed_output() -> int:

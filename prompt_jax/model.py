@@ -1,14 +1,10 @@
-"""The front door: a CLIP, with trained prompts or without, that looks at pictures and says what.
-
-import prompt_jax as pj
-model = pj.load("results/pro_mpt")
-print(model.predict(["cat.jpg", "dog.jpg"]))
-"""
+"""The front door: a CLIP, with trained prompts or without, that looks at pictures and says what."""
 
 import dataclasses
 import functools
 import os
 import pathlib
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -24,7 +20,7 @@ from prompt_jax.errors import BadPicture, PromptError
 from prompt_jax.inputs.batching import in_batches, sizes_for
 from prompt_jax.inputs.given import PATHS, Inputs, as_items, prepare
 from prompt_jax.methods import Method, Prompts, Task
-from prompt_jax.predictions import Predictions
+from prompt_jax.predictions import Predictions, only_one
 from prompt_jax.programs import OF_PICTURES, compiled
 from prompt_jax.prompts import PHOTO, encode_templates
 from prompt_jax.retrieval import text_batches
@@ -211,6 +207,7 @@ class Model:
         items = as_items(pictures, self.inputs)
         program = programs.logits(self.method)
         if len(names) == 1:
+            warnings.warn(only_one(names[0]), stacklevel=2)
             program = programs.logits_and_cosine(self.name, self.method)
         run = functools.partial(program, self.prompts, prepared, task)
         logits, errors = self._run(items, run, batch_size, on_error, quiet)

@@ -4,7 +4,8 @@
 
 RUN is a run's folder, hf:user/name, or a backbone such as ViT-B/16. Of a folder, all pictures below
 it are looked at; of a model of clips, all clips, a folder of frames being one. "-" reads paths from
-standard input, one a line. What cannot be read is a line with the reason, and never the end.
+standard input, one a line. What cannot be read is a line with the reason, and never the end; files
+in a folder that are none by their suffix are counted on the error channel.
 
 Exit code 0: all were read; 1: some were not; 2: a mistake in the command.
 """
@@ -18,17 +19,20 @@ if __name__ == "__main__":  # before the imports below, so that Ctrl-C is heard 
 
 import argparse
 import csv
+import io
 import itertools
 import json
 import os
 import pathlib
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TextIO
 
 from prompt_jax import compiled, loading, progress
-from prompt_jax.errors import BadPicture, DataError, PromptError, printable
+from prompt_jax.errors import BadPicture, DataError, PromptError, escape
+from prompt_jax.files import read_bytes
 from prompt_jax.inputs.clips.opening import SUFFIXES
-from prompt_jax.inputs.pictures.files import loose_pictures, pictures_below, subfolders
+from prompt_jax.inputs.pictures.files import count_kinds, loose_pictures, sort_out, subfolders
 from prompt_jax.model import BATCH_SIZE, Model
 from prompt_jax.predictions import Prediction
 
@@ -36,6 +40,8 @@ from prompt_jax.predictions import Prediction
 AT_ONCE = 1024
 STDIN = "-"
 NAME_LISTS = (".txt", ".csv", ".json", ".lst", ".list", ".tsv")
+MOST_NAMES = 16 * 2**20  # bytes of such a list
+_LONGEST_SHOWN = 200
 
 Writer = Callable[[Prediction], None]
 
@@ -55,6 +61,10 @@ def start(argv: Sequence[str]) -> int:
     parser.add_argument("--frames", type=int, default=0, help="a bare CLIP looks at clips")
     parser.add_argument("--dtype", help="float32 or bfloat16; default: as trained")
     options = parser.parse_args(argv)
+    # Paths are bytes, whatever the terminal's encoding; what that has no letter for is escaped.
+    _configure(sys.stdin, sys.getfilesystemencoding(), sys.getfilesystemencodeerrors())
+    _configure(sys.stdout, None, "backslashreplace")
+    warnings.formatwarning = _as_note
     compiled.keep()
     model = loading.load(
         options.run,
@@ -66,12 +76,35 @@ def start(argv: Sequence[str]) -> int:
     classes = read_classes(options.classes)
     write = WRITERS[options.format](sys.stdout, options.top_k)
     failed = 0
-    for one in predict_all(model, options.inputs, classes, options.top_k, options.batch_size):
+    left_out: list[str] = []
+    chosen = (classes, options.top_k, options.batch_size)
+    for one in predict_all(model, options.inputs, *chosen, left_out):
         write(one)
         failed += bool(one.error)
+    if left_out:
+        what = f"{len(left_out):,} file{'s' * (len(left_out) > 1)}"
+        kind = f"{model.inputs.kind}s by their suffix"
+        print(f"left out: {what} ({count_kinds(left_out)}), no {kind}", file=sys.stderr)
     if failed:
         print(f"{failed:,} could not be read", file=sys.stderr)
     return int(failed > 0)
+
+
+def _configure(stream: TextIO, encoding: str | None, errors: str) -> None:
+    if isinstance(stream, io.TextIOWrapper):
+        stream.reconfigure(encoding=encoding, errors=errors)
+
+
+def _as_note(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    line: str | None = None,
+) -> str:
+    """A warning of the library as a line; where it stands in the code says nothing here."""
+    del category, filename, lineno, line
+    return f"note: {message}\n"
 
 
 def predict_all(
@@ -80,6 +113,7 @@ def predict_all(
     classes: Sequence[str] | None,
     top_k: int,
     batch_size: int,
+    left_out: list[str],
 ) -> Iterator[Prediction]:
     """A prediction for each picture or clip at these paths, in their order.
 
@@ -88,9 +122,10 @@ def predict_all(
         paths: files, folders and "-", see `find`.
         classes: see `Model.predict`.
         top_k, batch_size: see `Model.predict`.
+        left_out: see `find`.
     """
     known = STDIN not in paths
-    found: Iterable[str] = find(paths, model.inputs.frames > 0)
+    found: Iterable[str] = find(paths, model.inputs.frames > 0, left_out)
     if known:
         found = list(found)
     total = len(found) if isinstance(found, list) else 0
@@ -107,12 +142,13 @@ def predict_all(
             advance(done, "")
 
 
-def find(paths: Sequence[str], clips: bool) -> Iterator[str]:
+def find(paths: Sequence[str], clips: bool, left_out: list[str]) -> Iterator[str]:
     """The files at some paths: of a folder those below it, of "-" what standard input lists.
 
     Args:
         paths: what was asked for.
         clips: whether clips are looked for: files by their suffix, and folders of frames.
+        left_out: files in folders that are none by their suffix are added to it.
 
     Raises:
         PromptError: a folder holds none.
@@ -124,11 +160,15 @@ def find(paths: Sequence[str], clips: bool) -> Iterator[str]:
         elif not os.path.isdir(path):
             yield path
         else:
-            below = clips_below(path) if clips else _pictures(path)
+            below, others = clips_below(path) if clips else sort_out(pathlib.Path(path))
             if not below:
                 kind = "clips" if clips else "pictures"
-                raise PromptError(f"{path}: there are no {kind} in this folder, nor below it")
-            yield from below
+                there = f" (other files: {count_kinds(others)})" if others else ""
+                raise PromptError(
+                    f"{path}: there are no {kind} in this folder, nor below it{there}"
+                )
+            left_out += others
+            yield from (below if clips else (os.path.join(path, name) for name in below))
 
 
 def _listed(lines: TextIO) -> Iterator[str]:
@@ -146,31 +186,33 @@ def _listed(lines: TextIO) -> Iterator[str]:
         raise PromptError("standard input lists no paths; give one a line")
 
 
-def _pictures(folder: str) -> list[str]:
-    return [os.path.join(folder, name) for name in pictures_below(pathlib.Path(folder))]
-
-
-def clips_below(folder: str) -> list[str]:
+def clips_below(folder: str) -> tuple[list[str], list[str]]:
     """Clips in a folder and below it, sorted: files by their suffix, and folders of frames.
+
+    Returns:
+        Their paths, and those of all other files that are not frames.
 
     Raises:
         DataError: a folder cannot be read.
     """
     here = pathlib.Path(folder)
-    if loose_pictures(here):
-        return [folder]
+    frames = set(loose_pictures(here, any_name=True))
     try:
         names = sorted(entry.name for entry in os.scandir(folder) if entry.is_file())
     except OSError as error:
         raise DataError(f"{folder}: {error.strerror}") from error
-    found = [
-        os.path.join(folder, name)
-        for name in names
-        if name.lower().endswith(SUFFIXES) and not name.startswith(".")
-    ]
-    for name in subfolders(here):
-        found += clips_below(os.path.join(folder, name))
-    return found
+    visible = [name for name in names if not name.startswith(".") and name not in frames]
+    if frames:
+        return [folder], [os.path.join(folder, name) for name in visible]
+    found: list[str] = []
+    others: list[str] = []
+    for name in visible:
+        is_clip = name.lower().endswith(SUFFIXES)
+        (found if is_clip else others).append(os.path.join(folder, name))
+    for name in subfolders(here, any_name=True):
+        below, beside = clips_below(os.path.join(folder, name))
+        found, others = found + below, others + beside
+    return found, others
 
 
 def read_classes(asked: str | None) -> list[str] | None:
@@ -181,20 +223,21 @@ def read_classes(asked: str | None) -> list[str] | None:
     """
     if asked is None:
         return None
-    path = pathlib.Path(asked)
-    names = asked.split(",")
-    if path.is_file():
+    path, names = pathlib.Path(asked), asked.split(",")
+    shown = asked if len(asked) <= _LONGEST_SHOWN else f"{asked[:_LONGEST_SHOWN]}…"
+    # os.path's, not pathlib's: names may be more than a path can be.
+    if os.path.isfile(path):
         try:
-            names = path.read_text(encoding="utf-8-sig").splitlines()
+            names = read_bytes(path, MOST_NAMES).decode("utf-8-sig").splitlines()
         except (OSError, ValueError) as error:
-            raise PromptError(f"--classes={asked} cannot be read as text ({error})") from error
+            raise PromptError(f"--classes={shown} cannot be read as text ({error})") from error
     elif asked and (
-        path.is_dir() or (len(names) == 1 and (os.sep in asked or path.suffix in NAME_LISTS))
+        os.path.exists(path) or (len(names) == 1 and (os.sep in asked or path.suffix in NAME_LISTS))
     ):
-        raise PromptError(f"--classes={asked}: no such file; give a,b,c or a file, a name a line")
+        raise PromptError(f"--classes={shown}: no such file; give a,b,c or a file, a name a line")
     names = [name.strip() for name in names if name.strip()]
     if not names:
-        raise PromptError(f"--classes={asked} holds no name; give a,b,c or a file, a name a line")
+        raise PromptError(f"--classes={shown} holds no name; give a,b,c or a file, a name a line")
     return names
 
 
@@ -205,36 +248,46 @@ def _pass_over(bad: BadPicture) -> None:
 def as_table(file: TextIO, top_k: int) -> Writer:
     """A line each, for people."""
     del top_k
-    return lambda one: print(printable(str(one)), file=file, flush=True)
+    return lambda one: print(one, file=file, flush=True)
 
 
 def as_json_lines(file: TextIO, top_k: int) -> Writer:
-    """An object each: picture, classes, probabilities, iterations, error."""
+    """An object each: picture, classes, labels, probabilities, iterations, similarity, error.
+
+    Characters that cannot be printed are escaped as JSON has it, so that all text can be read back.
+    """
     del top_k
 
     def write(one: Prediction) -> None:
         content = {
             "picture": one.source,
             "classes": one.classes,
+            "labels": one.labels,
             "probabilities": one.probabilities,
             "iterations": one.iterations,
+            "similarity": one.similarity,
             "error": one.error,
         }
-        print(printable(json.dumps(content, ensure_ascii=False)), file=file, flush=True)
+        print(_on_a_line(json.dumps(content, ensure_ascii=False)), file=file, flush=True)
 
     return write
 
 
+def _on_a_line(text: str) -> str:
+    return "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in text)
+
+
 def as_csv(file: TextIO, top_k: int) -> Writer:
-    """A row each: picture, error, then class and probability, the best first."""
+    """A row each: picture, error, then class and probability, the best first; similarity."""
     writer = csv.writer(file, lineterminator="\n")
     columns = [f"{what}_{n}" for n in range(1, top_k + 1) for what in ("class", "probability")]
-    writer.writerow(["picture", "error", *columns])
+    writer.writerow(["picture", "error", *columns, "similarity"])
 
     def write(one: Prediction) -> None:
-        pairs = zip(one.classes, (f"{p:.6f}" for p in one.probabilities), strict=True)
-        cells = [printable(one.source), one.error, *itertools.chain(*pairs)]
-        writer.writerow(cells + [""] * (2 + len(columns) - len(cells)))
+        pairs = zip(map(escape, one.classes), (f"{p:.6f}" for p in one.probabilities), strict=True)
+        cells = [escape(one.source), escape(one.error), *itertools.chain(*pairs)]
+        similarity = "" if one.similarity is None else f"{one.similarity:.6f}"
+        writer.writerow([*cells, *[""] * (2 + len(columns) - len(cells)), similarity])
 
     return write
 

@@ -9,7 +9,7 @@ from typing import Any, overload
 import numpy as np
 
 from prompt_jax.class_names import distinct
-from prompt_jax.errors import BadPicture, escape
+from prompt_jax.errors import BadPicture, escape, shorten
 
 SHOWN_ROWS = 20
 
@@ -143,6 +143,15 @@ class Predictions(Sequence[Prediction]):
     def as_rows(self) -> list[dict[str, Any]]:
         """A dict a picture, for JSON lines or a data frame."""
         return [dataclasses.asdict(one) for one in self]
+
+
+def only_one(name: str) -> str:
+    """Says what the answers are worth where one class alone is asked for."""
+    return (
+        f"{escape(shorten(name))} is the only class, so that its probability is 100 % whatever a "
+        "picture shows; the cosine of picture and text is given as the similarity: compare it "
+        "between pictures, or name other classes"
+    )
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:

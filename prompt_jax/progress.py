@@ -15,6 +15,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from prompt_jax.errors import escape
+
 SECONDS_BETWEEN_LINES = 10.0
 
 Advance = Callable[[int, str], None]
@@ -23,7 +25,8 @@ Advance = Callable[[int, str], None]
 
 @contextlib.contextmanager
 def bar(title: str, total: int, start: int = 0) -> Iterator[Advance]:
-    """Shows progress from `start` to `total`, with the time left."""
+    """Shows progress from `start` to `total`, with the time left; any text is safe in `title`."""
+    title = escape(title)
     if sys.stderr.isatty():
         with _rich(title, total, start) as advance:
             yield advance
@@ -52,7 +55,7 @@ def _rich(title, total, start):
         task = progress.add_task(title, total=total, completed=start, words="")
 
         def advance(done, words):
-            progress.update(task, completed=done, words=words)
+            progress.update(task, completed=done, words=escape(words))
 
         yield advance
 
@@ -67,7 +70,7 @@ def _lines(title, total, start):
             return
         last = now
         left = (now - began) * (total - done) / max(done - start, 1)
-        line = f"{title} {done}/{total}, {now - began:.0f} s, {left:.0f} s left  {words}"
+        line = f"{title} {done}/{total}, {now - began:.0f} s, {left:.0f} s left  {escape(words)}"
         print(line.rstrip(), file=sys.stderr, flush=True)
 
     return advance

@@ -3,16 +3,25 @@
 import csv
 import io
 import json
+import os
+import shutil
 import subprocess
 import sys
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 from tiny import REPOSITORY, save_clip
 
+from data_pipelines.layouts import clip_files
 from prompt_jax import predict
 from prompt_jax.errors import PromptError
+from prompt_jax.export.torch_parts import frames
+from prompt_jax.inputs.clips import opening
+from prompt_jax.inputs.pictures import files
+from prompt_jax.predictions import Prediction
 
 
 @pytest.fixture(scope="module")
@@ -103,10 +112,10 @@ def test_classes_are_names_or_the_lines_of_a_file(tmp_path):
 def test_paths_on_standard_input(monkeypatch):
     for lines in ("a.jpg\nb c.jpg\n", "a.jpg\r\nb c.jpg\r\n", "a.jpg\0b c.jpg\0"):
         monkeypatch.setattr(sys, "stdin", io.StringIO(lines))
-        assert list(predict.find(["-"], clips=False)) == ["a.jpg", "b c.jpg"]
+        assert list(predict.find(["-"], False, [])) == ["a.jpg", "b c.jpg"]
     monkeypatch.setattr(sys, "stdin", io.StringIO(""))
     with pytest.raises(PromptError, match="standard input lists no paths"):
-        list(predict.find(["-"], clips=False))
+        list(predict.find(["-"], False, []))
 
 
 def test_clips_in_a_folder_are_files_and_folders_of_frames(tmp_path):
@@ -120,10 +129,95 @@ def test_clips_in_a_folder_are_files_and_folders_of_frames(tmp_path):
     ):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
-    found = [name.removeprefix(f"{tmp_path}/") for name in predict.clips_below(str(tmp_path))]
-    assert found == ["3.AVI", "jump/2", "run/1.mp4"]
-    assert list(predict.find([str(tmp_path / "run/1.mp4")], clips=True)) == [
+    found, others = predict.clips_below(str(tmp_path))
+    below = [name.removeprefix(f"{tmp_path}/") for name in found]
+    assert below == ["3.AVI", "jump/2", "run/1.mp4"]
+    assert others == [str(tmp_path / "run/notes.txt")]
+    assert list(predict.find([str(tmp_path / "run/1.mp4")], True, [])) == [
         str(tmp_path / "run/1.mp4")
     ]
-    with pytest.raises(PromptError, match="there are no pictures in this folder"):
-        list(predict.find([str(tmp_path / "run")], clips=False))
+    message = r"no pictures in this folder, nor below it \(other files: 1 .mp4, 1 .txt\)"
+    with pytest.raises(PromptError, match=message):
+        list(predict.find([str(tmp_path / "run")], False, []))
+
+
+def test_both_packages_know_the_same_suffixes():
+    assert clip_files.SUFFIXES is opening.SUFFIXES
+    assert frames._SUFFIXES == files.SUFFIXES  # of an exported model, which imports nothing of us
+    assert {".jfif", ".jpe"} <= set(files.SUFFIXES)
+    assert {".3g2", ".m2ts", ".mts"} <= set(opening.SUFFIXES)
+
+
+@pytest.mark.slow
+def test_what_a_folder_holds_besides_is_counted(clip, tmp_path):
+    picture = Image.fromarray(np.zeros((40, 48, 3), np.uint8))
+    picture.save(tmp_path / "a.jpg")
+    for name in ("b.jfif", "c.heic", "d", "e.jpe", "n.txt", os.fsdecode(b"caf\xe9.JPG")):
+        shutil.copy(tmp_path / "a.jpg", tmp_path / name)
+    done = run(clip, tmp_path, "--classes", "sea horse,pagoda", "--format", "csv")
+    assert done.returncode == 0, done.stderr
+    found = [row["picture"] for row in csv.DictReader(io.StringIO(done.stdout))]
+    names = [name.removeprefix(f"{tmp_path}/") for name in found]
+    assert names == ["a.jpg", "b.jfif", r"caf\udce9.JPG", "e.jpe"]
+    left = "left out: 3 files (1 .heic, 1 no suffix, 1 .txt), no pictures by their suffix"
+    assert left in done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("encoding", ["ascii:strict", "utf-8:strict"])
+def test_paths_and_names_of_any_letters_in_a_strict_locale(clip, tmp_path, encoding):
+    path = tmp_path / os.fsdecode(b"\xe9 caf\xc3\xa9.png")
+    Image.fromarray(np.zeros((40, 48, 3), np.uint8)).save(path)
+    done = subprocess.run(
+        [sys.executable, "-m", "prompt_jax.predict", clip, "-", "--classes", "café"],
+        capture_output=True,
+        cwd=REPOSITORY,
+        input=os.fsencode(path) + b"\n",
+        env=os.environ | {"PYTHONIOENCODING": encoding},
+    )
+    assert done.returncode == 0, done.stderr
+    [line] = done.stdout.decode().splitlines()
+    shown = r"\xe9" if encoding.startswith("ascii") else "é"
+    assert line.startswith(f"{tmp_path}/\\udce9 caf{shown}.png: caf{shown} ") and "%" not in line
+    assert "note: 'café' is the only class" in done.stderr.decode().replace(r"\xe9", "é")
+
+
+ODD = ["=1+1", "a\nb", "\x1b[2J", '"', ",", "\u202e", "\udcff", "[red]x[/]", "a|b"]
+ANY = st.text(max_size=8) | st.sampled_from(ODD)
+
+
+@settings(deadline=None, derandomize=True, database=None)
+@given(ANY, ANY, ANY, st.booleans())
+def test_any_name_is_one_row_without_control_characters(picture, name, error, is_read):
+    classes = (name or "a", "b") if is_read else ()
+    shares = (0.75, 0.25) if is_read else ()
+    one = Prediction(picture, classes, shares, error="" if is_read else error or "no file")
+    for words, writer in predict.WRITERS.items():
+        file = io.StringIO()
+        writer(file, 2)(one)
+        text = file.getvalue()
+        assert all(c.isprintable() or c in "\n\u200c\u200d" for c in text), (words, text)
+        lines = text.split("\n")
+        assert len(lines) == (3 if words == "csv" else 2) and not lines[-1]
+        if words == "csv":
+            assert [len(row) for row in csv.reader(io.StringIO(text))] == [7, 7]
+        if words == "jsonl":
+            back = json.loads(text)
+            assert back["picture"] == picture and tuple(back["classes"]) == classes
+
+
+def test_class_names_longer_than_any_path_are_names():
+    names = [f"class number {n}" for n in range(400)]
+    assert predict.read_classes(",".join(names)) == names
+    assert predict.read_classes("x" * 5000) == ["x" * 5000]
+    assert predict.read_classes("nul\0,b") == ["nul\0", "b"]
+
+
+def test_a_list_of_names_is_a_regular_file_of_a_size(tmp_path, monkeypatch):
+    monkeypatch.setattr(predict, "MOST_NAMES", 10)
+    (tmp_path / "long.txt").write_text("a name\nanother\n")
+    with pytest.raises(PromptError, match="cannot be read as text .*at most 10 are read"):
+        predict.read_classes(str(tmp_path / "long.txt"))
+    os.mkfifo(tmp_path / "pipe.txt")
+    with pytest.raises(PromptError, match="no such file"):
+        predict.read_classes(str(tmp_path / "pipe.txt"))

@@ -1,17 +1,14 @@
 """Finding clips below a folder, whatever folders they lie in there."""
 
 import os
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from data_pipelines.errors import DataError, escape
 from data_pipelines.pictures.readers import on_backslashes
-from prompt_jax.inputs.clips import opening
+from prompt_jax.inputs.clips.opening import SUFFIXES
 from prompt_jax.inputs.pictures.files import SUFFIXES as PICTURES
-
-# Published lists name clips of further cameras.
-SUFFIXES = (*opening.SUFFIXES, ".mts", ".m2ts", ".3g2")
+from prompt_jax.inputs.pictures.files import count_kinds
 
 _SHOWN = 10
 
@@ -62,9 +59,7 @@ def left_out(folder: Path) -> str:
     others = [name for _, names in _walk(folder) for name in names]
     if not others:
         return ""
-    kinds = Counter(Path(name).suffix.lower() or "no suffix" for name in others)
-    counts = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())
-    return f"{folder}: left out, as no clips by their suffix: {counts}"
+    return f"{folder}: left out, as no clips by their suffix: {count_kinds(others)}"
 
 
 def _walk(folder: Path) -> Iterator[tuple[str, list[str]]]:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from experiments.figures import tables
 from experiments.figures.result_table import Cell, Key, ResultTable, Row
 from experiments.record.runs import SOURCE_PROTOCOLS
+from prompt_jax.errors import escape
 
 FIELDS = (
     "protocol", "ablation", "backbone", "backbone_hash", "source", "shots", "shots_least",
@@ -50,11 +51,13 @@ def _text(cell: Cell | None, intervals: bool) -> str:
 def write_csv(
     path: pathlib.Path, records: Sequence[dict[str, object]], fields: Sequence[str] = FIELDS
 ) -> None:
-    """Writes records, a line each, below a line of the fields' names."""
+    """Writes records, a line each whatever their texts hold, below a line of the fields' names."""
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, fields)
         writer.writeheader()
-        writer.writerows(records)
+        for record in records:
+            texts = {key: escape(one) for key, one in record.items() if isinstance(one, str)}
+            writer.writerow(record | texts)
 
 
 def records(table: ResultTable) -> Iterator[dict[str, object]]:

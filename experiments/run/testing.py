@@ -15,6 +15,7 @@ from experiments.run.preparation import Testable
 from prompt_jax import methods, metrics, progress, reliability, retrieval
 from prompt_jax.captions import tokenize_captions
 from prompt_jax.class_names import distinct
+from prompt_jax.errors import escape
 from prompt_jax.evaluate import Evaluator, Likeliest
 from prompt_jax.methods import Encoders, Prompts, Task, encoders
 from prompt_jax.retrieval import Directions
@@ -48,7 +49,7 @@ def classify(
     """Accuracies in percent; writes what each picture, and each class, was taken for."""
     found = Evaluator(run.compared, run.plan.batches.test_views)(prompts, tasks, batches)
     dataset = run.plan.tests[key]
-    names = distinct(dataset.class_names)
+    names = distinct([escape(name) for name in dataset.class_names])
     predictions.write(
         run.folder / predictions.predictions_file(key), dataset.test, names, found[0].likeliest
     )
@@ -187,7 +188,7 @@ def _write_ranks(path: pathlib.Path, dataset: Dataset, places: Sequence[metrics.
         writer = csv.writer(file)
         writer.writerow(["clip", "caption", "rank", "zero_shot_rank"])
         for (clip, caption), rank, zero_shot in zip(named, *middle, strict=True):
-            writer.writerow([clip, caption, f"{rank:g}", f"{zero_shot:g}"])
+            writer.writerow([escape(clip), escape(caption), f"{rank:g}", f"{zero_shot:g}"])
 
 
 def _encode_texts(

@@ -26,7 +26,10 @@ from prompt_jax.export.torch_parts.pictures import (
 # more, among them lists that open other files and addresses, whatever their names end with.
 FORMATS = "mov,matroska,avi,gif,mpeg,mpegts,flv,asf,ogg"
 MOST_PIXELS = 2**25  # of a frame
-_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
+_SUFFIXES = (
+    *(".jpg", ".jpeg", ".jpe", ".jfif"),
+    *(".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"),
+)
 _TURNS = {
     90: Image.Transpose.ROTATE_90,
     180: Image.Transpose.ROTATE_180,

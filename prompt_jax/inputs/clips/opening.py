@@ -11,8 +11,8 @@ from prompt_jax.errors import DataError, installing
 from prompt_jax.inputs.clips.folders import open_folder
 
 SUFFIXES = (
-    *(".mp4", ".m4v", ".mov", ".3gp", ".mkv", ".webm", ".avi", ".gif"),
-    *(".mpg", ".mpeg", ".ts", ".flv", ".wmv", ".ogv"),
+    *(".mp4", ".m4v", ".mov", ".3gp", ".3g2", ".mkv", ".webm", ".avi", ".gif"),
+    *(".mpg", ".mpeg", ".ts", ".mts", ".m2ts", ".flv", ".wmv", ".ogv"),
 )
 
 

@@ -2,21 +2,24 @@
 
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from prompt_jax.errors import DataError
+from prompt_jax.errors import DataError, escape
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
+SUFFIXES = (
+    *(".jpg", ".jpeg", ".jpe", ".jfif"),
+    *(".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"),
+)
 
 
-def subfolders(folder: Path) -> list[str]:
+def subfolders(folder: Path, any_name: bool = False) -> list[str]:
     """Names of the folders in `folder`, sorted; links to folders count, hidden ones do not.
 
     Raises:
-        DataError: the folder cannot be read, or a name is not UTF-8.
+        DataError: the folder cannot be read, or, unless `any_name`, a name is not UTF-8.
     """
-    return [entry.name for entry in _entries(folder) if _is_folder(entry)]
+    return [entry.name for entry in _entries(folder, any_name) if _is_folder(entry)]
 
 
 def pictures_below(folder: Path) -> list[str]:
@@ -42,39 +45,60 @@ def left_out(folder: Path) -> str:
     others = [path for path, is_picture in _walk(folder, "", set()) if not is_picture]
     if not others:
         return ""
-    kinds = Counter(Path(path).suffix.lower() or "no suffix" for path in others)
-    counts = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())
     return (
-        f"{folder}: left out, as no pictures by their suffix: {counts}; convert those that are "
-        "pictures to JPEG or PNG"
+        f"{folder}: left out, as no pictures by their suffix: {count_kinds(others)}; convert those "
+        "that are pictures to JPEG or PNG"
     )
 
 
-def loose_pictures(folder: Path) -> list[str]:
-    """The picture files that lie in `folder` itself."""
-    return [entry.name for entry in _entries(folder) if _is_picture(entry)]
+def count_kinds(paths: Iterable[str]) -> str:
+    """Returns how many files have each suffix, the commonest first: "2 .heic, 1 no suffix"."""
+    kinds = Counter(escape(Path(path).suffix.lower()) or "no suffix" for path in paths)
+    return ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())
 
 
-def _walk(folder: Path, prefix: str, visited: set[tuple[int, int]]) -> Iterator[tuple[str, bool]]:
+def sort_out(folder: Path) -> tuple[list[str], list[str]]:
+    """Returns the pictures below a folder, as of `pictures_below`, and all other files.
+
+    Names need not be UTF-8: they are not written into results.
+
+    Raises:
+        DataError: a folder cannot be read.
+    """
+    pictures: list[str] = []
+    others: list[str] = []
+    for path, is_picture in _walk(folder, "", set(), any_name=True):
+        (pictures if is_picture else others).append(path)
+    return pictures, others
+
+
+def loose_pictures(folder: Path, any_name: bool = False) -> list[str]:
+    """The picture files that lie in `folder` itself; arguments and errors as of `subfolders`."""
+    return [entry.name for entry in _entries(folder, any_name) if _is_picture(entry)]
+
+
+def _walk(
+    folder: Path, prefix: str, visited: set[tuple[int, int]], any_name: bool = False
+) -> Iterator[tuple[str, bool]]:
     """Paths of all files, and whether each is a picture by its suffix."""
     status = folder.stat()
     if (status.st_dev, status.st_ino) in visited:
         return
     visited.add((status.st_dev, status.st_ino))
-    entries = _entries(folder)
+    entries = _entries(folder, any_name)
     yield from ((prefix + e.name, _is_picture(e)) for e in entries if not _is_folder(e))
     for entry in entries:
         if _is_folder(entry):
-            yield from _walk(folder / entry.name, f"{prefix}{entry.name}/", visited)
+            yield from _walk(folder / entry.name, f"{prefix}{entry.name}/", visited, any_name)
 
 
-def _entries(folder: Path) -> list[os.DirEntry[str]]:
+def _entries(folder: Path, any_name: bool = False) -> list[os.DirEntry[str]]:
     try:
         with os.scandir(folder) as found:
             entries = [entry for entry in found if not entry.name.startswith(".")]
     except OSError as error:
         raise DataError(f"cannot read the folder {folder}: {error.strerror}") from error
-    for entry in entries:
+    for entry in [] if any_name else entries:
         _check_utf8(folder, entry)
     return sorted(entries, key=lambda entry: entry.name)
 
