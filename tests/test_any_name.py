@@ -1,0 +1,117 @@
+"""Whatever a name holds: rows stay rows, and no character steers a terminal or is markup."""
+
+import contextlib
+import csv
+import io
+import re
+
+import numpy as np
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from test_predict import ODD
+
+from data_pipelines.examples import Dataset, Example
+from experiments.figures import accuracies, tables
+from experiments.record import confusions
+from experiments.run import overview, testing
+from experiments.run.batches import PictureBatches
+from experiments.run.plans import Plan
+from prompt_jax import class_names, progress
+from prompt_jax.class_names import Classes
+from prompt_jax.errors import BadPicture, DataError, PromptError, escape
+from prompt_jax.metrics import Ranks
+
+NAMES = st.text(min_size=1, max_size=10) | st.sampled_from([*ODD, ":cat:", "[/]", "[bold", "a\rb"])
+EXAMPLES = settings(deadline=None, derandomize=True, database=None, max_examples=60)
+
+
+def is_safe(line):
+    return all(character.isprintable() or character in "\u200c\u200d" for character in line)
+
+
+@EXAMPLES
+@given(NAMES)
+@example("a\x9b31mb")
+def test_escaped_text_is_one_safe_line_and_safe_text_stays(name):
+    assert is_safe(escape(name))
+    assert escape(name) == name or not is_safe(name)
+
+
+@EXAMPLES
+@given(NAMES, NAMES)
+def test_what_is_said_at_a_run_s_start(name, title):
+    names = class_names.distinct([name, "b"])
+    test = tuple(Example(f"{name}.jpg", label, one) for label, one in enumerate(names))
+    dataset = Dataset("csv", "{}", test, (), test, open, notes=(f"note of {name}",))
+    bad = ((name, "no picture"),)
+    plan = Plan(dataset, {title: dataset}, {}, PictureBatches(32, 4, 4, 1, {}), bad=bad)
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.suppress(DataError):
+        overview.show(plan, 1, True)
+    lines = out.getvalue().removesuffix("\n").split("\n")
+    assert all(map(is_safe, lines)), lines
+    table = [line for line in lines if re.match(r"(train|test) (?!\()", line)]
+    assert len(table) == 2
+    lists = [line for line in lines if re.match(r"(train|test) \(", line)]
+    assert len(lists) == 1  # test has the same classes
+    assert sum(line.startswith("left out: 1 pictures") for line in lines) == 1
+
+
+@EXAMPLES
+@given(NAMES, NAMES)
+def test_a_bar_s_lines(title, words):
+    out = io.StringIO()
+    with contextlib.redirect_stderr(out), progress.bar(title, 2) as advance:
+        advance(2, words)
+    [line, end] = out.getvalue().split("\n")
+    assert is_safe(line) and not end
+
+
+@EXAMPLES
+@given(NAMES, NAMES)
+def test_messages_of_errors(picture, reason):
+    for error in (BadPicture(picture, reason), DataError(picture), PromptError(reason)):
+        lines = str(error).split("\n")
+        assert all(map(is_safe, lines))
+    assert len(str(BadPicture(picture, reason)).split("\n")) == 1
+
+
+@EXAMPLES
+@given(st.lists(NAMES, min_size=2, max_size=4))
+def test_confusions_are_read_as_they_were_written(tmp_path_factory, names):
+    shown = class_names.distinct([escape(name) for name in names])
+    path = tmp_path_factory.mktemp("run") / "confusion-test.csv"
+    confusions.write(path, shown, np.ones((len(names), len(names)), int))
+    lines = path.read_text(encoding="utf-8").removesuffix("\n").split("\n")
+    assert len(lines) == 1 + len(names) ** 2 and all(map(is_safe, lines))
+    read = confusions.read(path)
+    assert list(read.examples) == shown and set(read.counts.values()) == {1}
+
+
+@EXAMPLES
+@given(st.lists(NAMES, min_size=1, max_size=3))
+def test_ranks_and_tables_of_figures(tmp_path_factory, names):
+    folder = tmp_path_factory.mktemp("run")
+    dataset = Dataset("clips", "{}", (), (), (Example(names[0], 0, "", tuple(names)),), open)
+    ones = np.ones(len(names))
+    testing._write_ranks(folder / "ranks.csv", dataset, [Ranks(ones, ones)] * 2)
+    accuracies.write_csv(folder / "t.csv", [{"a": name, "b": 1} for name in names], ["a", "b"])
+    for path, columns in {folder / "ranks.csv": 4, folder / "t.csv": 2}.items():
+        text = path.read_bytes().decode().replace("\r\n", "\n")
+        lines = text.removesuffix("\n").split("\n")
+        assert len(lines) == 1 + len(names) and all(map(is_safe, lines))
+        assert {len(row) for row in csv.reader(io.StringIO(text))} == {columns}
+    rows = tables.markdown(["name", "%"], [[name, "1"] for name in names]).splitlines()
+    assert len(rows) == 2 + len(names) and all(map(is_safe, rows))
+    assert {len(re.findall(r"(?<!\\)\|", row)) for row in rows} == {3}
+
+
+@EXAMPLES
+@given(st.lists(NAMES, min_size=1, max_size=4), st.randoms(use_true_random=False))
+def test_every_class_is_found_in_another_order_of_any_names(names, random):
+    order = list(range(len(names)))
+    random.shuffle(order)
+    found = class_names.find(Classes(tuple(names)), Classes(tuple(names[k] for k in order)))
+    assert sorted(found) == list(range(len(names)))
+    keys = list(map(class_names.key, names))
+    assert [keys[label] for label in found] == [keys[k] for k in order]
