@@ -52,8 +52,7 @@ def complete(folder: pathlib.Path, backbone: building.Backbone | None = None) ->
         except PromptError as error:
             damage = f", in place of damaged ones ({error})"
     run = reopening.reopen(folder, backbone)
-    results = workdir.read_results(folder)
-    assert results is not None  # or it had not opened
+    results, _ = workdir.read_finished(folder)
     finished = (folder / "results.json").stat().st_mtime
     prompts = reopening.trained(run)
     _refuse_other_answers(run, prompts, results["accuracy"])

@@ -14,7 +14,6 @@ if __name__ == "__main__":  # before the imports below, so that Ctrl-C is heard 
     sys.exit(command_line.run("experiments.video", "start", sys.argv[1:]))
 
 import argparse
-import csv
 import pathlib
 import time
 from collections.abc import Sequence
@@ -22,43 +21,35 @@ from collections.abc import Sequence
 from data_pipelines import datasets
 from experiments.configs.video import quickstart
 from experiments.figures import plots, tables
-from experiments.run import experiment, testing
+from experiments.record import ranks
+from experiments.record.ranks import Line
+from experiments.run import experiment
 from prompt_jax.inputs.clips.sampling import choose
 
 SHOWN, STRIP = 4, 8  # captions in the picture, frames of each clip
 
 
-def read_ranks(path: pathlib.Path) -> list[dict[str, str]]:
-    """The lines of a run's `ranks-….csv`."""
-    with path.open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
-
-
-def most_improved(lines: Sequence[dict[str, str]], number: int) -> list[dict[str, str]]:
+def most_improved(lines: Sequence[Line], number: int) -> list[Line]:
     """Captions whose clip moved up by the most ranks since zero-shot CLIP."""
-
-    def key(line):
-        return float(line["rank"]) - float(line["zero_shot_rank"])
-
-    return sorted(lines, key=key)[:number]
+    return sorted(lines, key=lambda line: -line.gain)[:number]
 
 
-def say_rank(rank: str) -> str:
-    """A rank of `ranks-….csv` in words: halves come from ties."""
-    return f"rank {rank}" if float(rank).is_integer() else f"tied, rank {rank} on average,"
+def say_rank(rank: float) -> str:
+    """A rank in words: halves come from ties."""
+    return f"rank {rank:g}" if rank.is_integer() else f"tied, rank {rank:g} on average,"
 
 
 def draw(path: pathlib.Path, folder: pathlib.Path, key: str) -> list[pathlib.Path]:
     """A strip of frames for each of some captions, with its ranks before and after."""
-    lines = read_ranks(folder / testing.ranks_file(key))
+    lines = ranks.read(folder / ranks.ranks_file(key))
     dataset = datasets.load(key)
     examples = {example.picture: example for example in dataset.test}
     strips = []
     for line in most_improved(lines, SHOWN):
-        clip = dataset.read(examples[line["clip"]])
+        clip = dataset.read(examples[line.clip])
         frames = clip.frames(choose("centre", clip.count, STRIP, clip.rate).tolist())
-        before, after = say_rank(line["zero_shot_rank"]), say_rank(line["rank"])
-        title = f"“{line['caption']}”: {before} by zero-shot CLIP, {after} now"
+        before, after = say_rank(line.zero_shot_rank), say_rank(line.rank)
+        title = f"“{line.caption}”: {before} by zero-shot CLIP, {after} now"
         strips.append((title, list(frames)))
     title = f"The {len(strips)} of {len(lines)} captions that gained most ({key})"
     return plots.plot_strips(path, strips, title)

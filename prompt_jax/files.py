@@ -38,10 +38,11 @@ def read_bytes(path: pathlib.Path, most: int) -> bytes:
     """
     # Without O_NONBLOCK, opening a FIFO waits for its writer.
     opened = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+    status = os.fstat(opened)
+    if not stat.S_ISREG(status.st_mode):
+        os.close(opened)
+        raise ValueError("it is not a regular file")
     with open(opened, "rb") as file:
-        status = os.fstat(file.fileno())
-        if not stat.S_ISREG(status.st_mode):
-            raise ValueError("it is not a regular file")
         if status.st_size > most:
             raise ValueError(f"it has {status.st_size:,} bytes; at most {most:,} are read")
         # Room is taken for all that is asked for, so not for `most`.

@@ -1,6 +1,7 @@
 """Which classes a run took for which: the counts that stand beside its results.json."""
 
 import csv
+import os
 import pathlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -8,7 +9,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+from experiments.record import csv_files
+from prompt_jax.errors import shorten
+
 COLUMNS = ["class", "predicted", "count"]
+_DIGITS = 12  # of a count
 
 
 class Confusion(NamedTuple):
@@ -75,35 +80,29 @@ def read(path: pathlib.Path) -> Confusion:
         ValueError: it does not hold what a run writes; says which line.
     """
     counts: dict[tuple[str, str], int] = {}
-    with path.open(newline="", encoding="utf-8") as file:
-        lines = csv.reader(file, strict=True)
-        try:
-            if next(lines, None) != COLUMNS:
-                raise ValueError(f"its first line is not {','.join(COLUMNS)}")
-            for line in lines:
-                match line:
-                    case [name, predicted, number] if number.isascii() and number.isdigit():
-                        pair, count = (name, predicted), int(number)
-                    case _:
-                        raise ValueError(f"line {lines.line_num} is not two classes and a count")
-                if pair in counts or not count:
-                    raise ValueError(f"line {lines.line_num} stands twice, or counts none")
-                counts[pair] = count
-        except csv.Error as error:
-            raise ValueError(f"line {lines.line_num}: {error}") from None
+    for place, (name, predicted, number) in csv_files.read(path, COLUMNS):
+        if not (number.isascii() and number.isdigit() and len(number) <= _DIGITS):
+            raise ValueError(f"line {place} is not two classes and a count: {shorten(number)}")
+        pair, count = (name, predicted), int(number)
+        if pair in counts or not count:
+            raise ValueError(f"line {place} stands twice, or counts none")
+        counts[pair] = count
     if not counts:
         raise ValueError("it counts nothing")
     return Confusion(counts)
 
 
 def of_run(
-    folder: pathlib.Path, accuracy: Mapping[str, float]
+    folder: pathlib.Path,
+    accuracy: Mapping[str, float],
+    pictures: Mapping[str, int] | None = None,
 ) -> tuple[dict[str, Confusion], list[str]]:
     """What a run took for what, and a line for each file that is damaged or another run's.
 
     Args:
         folder: of the run.
         accuracy: what results.json says, by the key of a test set.
+        pictures: "test_" and key to how many were tested; None where not recorded.
 
     Returns:
         counts by key, of those keys that have a file; and the lines.
@@ -111,10 +110,14 @@ def of_run(
     found, problems = {}, []
     for key, percent in accuracy.items():
         path = folder / confusion_file(key)
-        if not path.exists():
+        if not os.path.lexists(path):
             continue
         try:
             one = read(path)
+            counted = sum(one.counts.values())
+            tested = (pictures or {}).get(f"test_{key}", counted)
+            if counted != tested:
+                raise ValueError(f"{counted:,} examples, {tested:,} in results.json")
             if abs(one.accuracy() - percent) > 0.01:
                 raise ValueError(f"{one.accuracy():.2f} % right, {percent:.2f} % in results.json")
         except (OSError, ValueError) as error:

@@ -285,7 +285,8 @@ def refuse_other_run(folder: pathlib.Path, here: dict, there: dict, finished: bo
         more = len(found) - SHOWN_DIFFERENCES
         shown = "; ".join(found[:SHOWN_DIFFERENCES]) + (f"; and {more} more" if more > 0 else "")
         advice = "use another --workdir, or delete that folder if you no longer need it"
-        more_epochs = here.get("epochs", 0) > there.get("epochs", 0)
+        epochs = [one.get("epochs", 0) for one in (there, here)]
+        more_epochs = all(isinstance(one, int) for one in epochs) and epochs[0] < epochs[1]
         if finished and more_epochs and len(found) == 1:
             advice = (
                 "that one is finished; to train what it left for more epochs, say "

@@ -1,17 +1,25 @@
 """What a run writes while it trains: metrics.jsonl, TensorBoard event files, a tracker's lines."""
 
 import contextlib
+import io
 import json
+import os
 import pathlib
 import time
 from collections.abc import Callable, Iterator
+from typing import Annotated
 
 import jax
+import pydantic
+from pydantic import Field
 
 from experiments.record.events import Events
 from experiments.record.tracking import WeightsAndBiases
 from prompt_jax.errors import PromptError
-from prompt_jax.files import write_text
+from prompt_jax.files import check, parse_json, read_bytes, write_text
+
+MOST_BYTES = 2**27  # of metrics.jsonl
+MOST_LINES, MOST_DAMAGED = 1_000_000, 1000
 
 
 class Log:
@@ -84,25 +92,66 @@ class Log:
                 f"{self._path} cannot be written ({error.strerror}); free space or mend the "
                 "folder, then run again: it goes on"
             ) from error
+        except ValueError as error:
+            raise PromptError(
+                f"{self._path} cannot be read ({error}); move it away, then run again: it goes on"
+            ) from error
+
+
+class Line(pydantic.BaseModel, strict=True, extra="allow"):
+    """What is read again of a line of metrics.jsonl; earlier versions wrote less."""
+
+    step: Annotated[int, Field(ge=0, lt=2**53)]
+    loss: Annotated[float, Field(allow_inf_nan=False)] | None = None
+    accuracy: Annotated[float, Field(ge=0, le=100.01)] | None = None
+    learning_rate: Annotated[float, Field(allow_inf_nan=False)] | None = None
 
 
 def lines_until(metrics: pathlib.Path, step: int) -> list[str]:
     """The lines of metrics.jsonl up to `step`.
 
     The last may be torn, by a kill; of others that cannot be read, left out, it is said.
+
+    Raises:
+        OSError, ValueError: it is there and cannot be read, is not a regular file, or too large.
     """
-    kept: list[str] = []
-    if not metrics.exists():
-        return kept
-    damaged = 0
-    lines = metrics.read_bytes().splitlines(keepends=True)
-    for number, line in enumerate(lines, 1):
-        try:
-            if json.loads(line)["step"] > step:
-                break
-            kept.append(line.decode())
-        except (ValueError, KeyError, TypeError, RecursionError):
-            damaged += number < len(lines)
+    kept, damaged = _read(metrics, step)
     if damaged:
         print(f"note: {metrics}: {damaged} damaged line{'s' * (damaged > 1)} left out")
-    return kept
+    return [text for text, _ in kept]
+
+
+def read(metrics: pathlib.Path) -> tuple[list[Line], int]:
+    """Returns the lines of metrics.jsonl that are whole, and how many are not, but the last.
+
+    Raises:
+        OSError, ValueError: see `lines_until`.
+    """
+    kept, damaged = _read(metrics, 2**53)
+    return [line for _, line in kept], damaged
+
+
+def _read(metrics: pathlib.Path, step: int) -> tuple[list[tuple[str, Line]], int]:
+    kept: list[tuple[str, Line]] = []
+    if not os.path.lexists(metrics):
+        return kept, 0
+    damaged = 0
+    torn = 0  # the line before, which is the last one where no other follows
+    for content in io.BytesIO(read_bytes(metrics, MOST_BYTES)):
+        damaged, torn = damaged + torn, 0
+        if damaged > MOST_DAMAGED or len(kept) > MOST_LINES:
+            raise ValueError(
+                f"it has more than {MOST_DAMAGED:,} damaged lines"
+                if damaged > MOST_DAMAGED
+                else f"it has more than {MOST_LINES:,} lines"
+            )
+        try:
+            text = content.decode()
+            line = check(parse_json(text), Line)
+        except ValueError:
+            torn = 1
+            continue
+        if line.step > step:
+            break
+        kept.append((text, line))
+    return kept, damaged

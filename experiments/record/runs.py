@@ -5,11 +5,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
-from experiments.record import confusions
+from experiments.record import confusions, results_file
 from experiments.record.confusions import Confusion
 from experiments.record.identity import figure_fields
 from prompt_jax.errors import PromptError
-from prompt_jax.files import check_seal, read_json
 from prompt_jax.reliability import Interval
 
 # Of clips: trained on all of a data set, and tested on it or on others over their splits.
@@ -134,29 +133,24 @@ def read_all(paths: Iterable[pathlib.Path]) -> tuple[list[Run], list[str]]:
     runs, problems = [], []
     for path in paths:
         try:
-            run = _read_run(path)
+            content, damaged = results_file.read(path)
+            run = parse(path, content)
         except (OSError, ValueError, *WRONG_CONTENT) as error:
             reason = f"no field {error}" if isinstance(error, KeyError) else str(error)
             problems.append(f"{path} is left out, it is not the result of a run: {reason}")
             continue
-        counts, damaged = confusions.of_run(path.parent, run.accuracy)
+        problems += results_file.left_out(path, damaged)
+        counts, damaged = confusions.of_run(path.parent, run.accuracy, content.get("pictures"))
         runs.append(replace(run, confusions=counts))
         problems += damaged
     return runs, problems
 
 
-def _read_run(path: pathlib.Path) -> Run:
-    content = read_json(path)
-    if not isinstance(content, dict):
-        raise ValueError("it holds no JSON object")
-    check_seal(content)
-    return parse(path, content)
-
-
 def parse(path: pathlib.Path, content: Mapping[str, Any]) -> Run:
-    """A run from what its results.json holds; raises whatever other content makes Python raise.
+    """A run from what its results.json holds, checked by `results_file`.
 
-    What stands beside that file is not read.
+    What stands beside that file is not read. Fields that its protocol needs and that are not there
+    make Python raise one of `WRONG_CONTENT`.
     """
     protocol = content["protocol"]
     if protocol not in PROTOCOLS:
@@ -167,17 +161,11 @@ def parse(path: pathlib.Path, content: Mapping[str, Any]) -> Run:
     if protocol not in SOURCE_PROTOCOLS and not wanted <= set(accuracy):
         raise ValueError(f"accuracy has {sorted(accuracy)}, expected {sorted(wanted)}")
     zero_shot = {key: value for key, value in content["zero_shot"].items() if key in accuracy}
-    if not all(type(content[key]) is int for key in ("shots", "seed")):  # True is none
-        raise ValueError(f"shots={content['shots']!r}, seed={content['seed']!r}: not both integers")
     text = {key: content[key] for key in ("method", "backbone", "backbone_hash", "dataset")} | {
         key: content.get(key) or "" for key in ("ablation", "variant")
     }
-    others = {key: content.get(key) or "" for key in ("split_source", "features")}
-    for key, value in {**text, **others}.items():
-        if not isinstance(value, str):
-            raise ValueError(f"{key}={value!r} is not a string")
-    told = {"features": others["features"]} if others["features"] else {}
-    if "init_from" in content:
+    told = {"features": content["features"]} if content.get("features") else {}
+    if content.get("init_from"):
         told["init_from"] = content["init_from"]["prompts"][:SHOWN_DIGEST]
     return Run(
         path=path,
@@ -188,16 +176,13 @@ def parse(path: pathlib.Path, content: Mapping[str, Any]) -> Run:
         shots=0 if protocol in (SUPERVISED, TRANSFER, RETRIEVAL) else content["shots"],
         shots_there=_shots_there(content),
         seed=content["seed"],
-        accuracy=_percentages(accuracy),
-        zero_shot=_percentages(zero_shot),
-        per_iteration={
-            key: list(_percentages(dict(enumerate(values))).values())
-            for key, values in (content.get("per_iteration") or {}).items()
-        },
-        top5=_percentages(content.get("top5") or {}),
-        zero_shot_top5=_percentages(content.get("zero_shot_top5") or {}),
-        calibration=_percentages(content.get("calibration_error") or {}),
-        zero_shot_calibration=_percentages(content.get("zero_shot_calibration_error") or {}),
+        accuracy=accuracy,
+        zero_shot=zero_shot,
+        per_iteration=content.get("per_iteration") or {},
+        top5=content.get("top5") or {},
+        zero_shot_top5=content.get("zero_shot_top5") or {},
+        calibration=content.get("calibration_error") or {},
+        zero_shot_calibration=content.get("zero_shot_calibration_error") or {},
         confusions={},
         config=_config(content) | told,
         data=_data(content),
@@ -253,21 +238,11 @@ def _rank_intervals(content: Mapping[str, Any], field: str) -> RankIntervals:
 
 
 def _shots_there(content: Mapping[str, Any]) -> tuple[int, int]:
-    match content.get("shots_per_class"):
-        case None:  # in files from before it was recorded
-            return content["shots"], content["shots"]
-        case [int(least), int(most)] if 0 <= least <= most:
-            return least, most
-        case other:
-            raise ValueError(f"shots_per_class={other!r} is not the fewest and the most of a class")
-
-
-def _percentages(values: Mapping[Any, Any]) -> dict[Any, float]:
-    for key, value in values.items():
-        number = not isinstance(value, bool) and isinstance(value, int | float)
-        if not number or not 0 <= value <= 100.01:  # nor is NaN
-            raise ValueError(f"accuracy of {key} is {value!r}, not a percentage")
-    return {key: float(value) for key, value in values.items()}
+    # In files from before it was recorded there is none.
+    least, most = content.get("shots_per_class") or (content["shots"], content["shots"])
+    if least > most:
+        raise ValueError(f"shots_per_class={[least, most]} is not the fewest and the most")
+    return least, most
 
 
 def _data(content: Mapping[str, Any]) -> dict[str, Any]:
@@ -292,8 +267,6 @@ def _tested(content: Mapping[str, Any], keys: Sequence[str]) -> dict[str, Tested
     dataset, classes = content["dataset"], content.get("classes") or {}
     pictures, sources = content.get("pictures") or {}, content.get("split_sources") or {}
     sources = {dataset: content.get("split_source") or ""} | sources
-    if not all(isinstance(source, str) for source in sources.values()):
-        raise ValueError(f"split_sources={sources!r} are not all strings")
     transfers = content["protocol"] in SOURCE_PROTOCOLS
     parts = {key: [key] for key in keys} if transfers else {dataset: keys}
     return {

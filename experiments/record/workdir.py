@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from data_pipelines.errors import DataError
-from experiments.record import runs
+from experiments.record import results_file, runs
 from experiments.record.identity import refuse_other_run
 from prompt_jax.errors import PromptError
 from prompt_jax.files import check_seal, read_json, seal, write_text
@@ -23,34 +23,41 @@ def read_results(workdir: pathlib.Path) -> dict[str, Any] | None:
     """The results that a finished run left in `workdir`, or None.
 
     Raises:
-        PromptError: the file there is not what a run writes.
+        PromptError: the file there is not what a run writes, to the last field.
     """
     path = workdir / "results.json"
-    if not path.exists():
+    if not os.path.lexists(path):
         return None
+    results, damaged = _read(path, "delete it to finish that run again from its checkpoint")
+    if damaged:
+        raise PromptError(
+            f"{path} is damaged ({damaged[0]}); delete it to finish that run again from its "
+            "checkpoint"
+        )
+    return results
+
+
+def read_finished(folder: pathlib.Path) -> tuple[dict[str, Any], list[str]]:
+    """The results of a finished run, and a line for each damaged field that is left out of them.
+
+    Raises:
+        PromptError: there are none, or a field that the figures depend on is damaged.
+    """
+    path = folder / "results.json"
+    if not os.path.lexists(path):
+        raise PromptError(f"{folder} holds no results.json of a finished run; give a run's folder")
+    return _read(path, "put back the file that the run wrote")
+
+
+def _read(path: pathlib.Path, advice: str) -> tuple[dict[str, Any], list[str]]:
     try:
-        results = read_json(path)
-        check_seal(results)
+        results, damaged = results_file.read(path)
         runs.parse(path, results)
         check_results(results)
     except (OSError, ValueError, *runs.WRONG_CONTENT) as error:
-        raise PromptError(
-            f"{path} is damaged ({type(error).__name__}: {error}); delete it to finish that run "
-            "again from its checkpoint"
-        ) from error
-    return results
-
-
-def read_finished(folder: pathlib.Path) -> dict[str, Any]:
-    """The results of a finished run.
-
-    Raises:
-        PromptError: there are none, or they are not what a run writes.
-    """
-    results = read_results(folder)
-    if results is None:
-        raise PromptError(f"{folder} holds no results.json of a finished run; give a run's folder")
-    return results
+        reason = f"no field {error}" if isinstance(error, KeyError) else str(error)
+        raise PromptError(f"{path} is damaged ({reason}); {advice}") from error
+    return results, results_file.left_out(path, damaged)
 
 
 def check_results(results: dict[str, Any]) -> None:
@@ -61,21 +68,31 @@ def check_results(results: dict[str, Any]) -> None:
     _ = results["method"], results["protocol"], results["dataset"], results["data_hashes"]["train"]
     for scores in (results["accuracy"], results["zero_shot"]):
         _ = [float(scores[key]) for key in results["accuracy"]]
-    _ = [list(results["per_iteration"][key]) for key in results["accuracy"]]
+    lengths = {len(results["per_iteration"][key]) for key in results["accuracy"]}
+    if len(lengths) != 1 or 0 in lengths:
+        raise ValueError("per_iteration has not as many figures for every test set")
     _ = list(results["skipped_pictures"])
     if "h" in results:
         _ = float(results["h"]), float(results["zero_shot"]["h"])
+    if "ranks" in results:
+        _ = [
+            results[field][key]
+            for field in ("ranks", "zero_shot_ranks")
+            for key in results["accuracy"]
+        ]
+    else:
+        _ = [results["classes"][key] for key in results["accuracy"]]
 
 
 def read_evaluations(workdir: pathlib.Path) -> dict[str, dict[str, Any]]:
     """What a stopped run has tested already, by key; what was torn or changed counts as nothing."""
     try:
-        content = dict(read_json(workdir / "evaluations.json"))
+        content = dict(read_json(workdir / "evaluations.json", results_file.MOST_BYTES))
         check_seal(content)
         del content["digest"]
+        return results_file.check_evaluations(content)
     except (OSError, ValueError, TypeError, KeyError):
         return {}
-    return content
 
 
 def claim_workdir(workdir: pathlib.Path, identity: dict[str, Any]) -> None:
@@ -94,7 +111,7 @@ def lock_workdir(workdir: pathlib.Path, identity: dict[str, Any]) -> None:
     make_workdir(workdir)
     lock(workdir)
     owner = workdir / "run.json"
-    if owner.exists():
+    if os.path.lexists(owner):
         try:
             there = dict(read_json(owner))
             check_seal(there)

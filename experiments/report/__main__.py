@@ -18,6 +18,7 @@ import argparse
 import pathlib
 import time
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 from data_pipelines.errors import DataError
 from experiments.report import (
@@ -36,6 +37,7 @@ from experiments.report.blocks import Section, Text
 from experiments.report.finished import Finished, open_all, read_all
 from experiments.run.preparation import Prepared
 from prompt_jax import saved
+from prompt_jax.errors import PromptError, escape
 from prompt_jax.methods import Prompts
 
 # What a page is made of, in this order: of all runs together, of each run by what it left, and of
@@ -58,28 +60,45 @@ OF_EACH_OPENED: tuple[Callable[[Prepared, Prompts, str], Section | None], ...] =
 
 
 def sections(runs: Sequence[Finished]) -> Iterator[Section]:
-    """All sections of a page; of several runs, headings say whose."""
+    """All sections of a page; of several runs, headings say whose. What is damaged comes last."""
     for together in OF_ALL:
-        if found := together(runs):
+        if found := _attempt(together, runs):
             yield found
     for run in runs:
-        alone = [make(run) for make in OF_EACH]
-        if run.prepared:
-            alone += of_trained(run.prepared)
+        alone = [_attempt(make, run) for make in OF_EACH]
+        alone += of_trained(run)
         for found in filter(None, alone):
             title = f"{found.title}: {run.label}" if len(runs) > 1 else found.title
             yield found._replace(title=title)
+    if damaged := [line for run in runs for line in run.left_out]:
+        yield Section("Left out", [Text(line) for line in damaged])
 
 
-def of_trained(run: Prepared) -> Iterator[Section | None]:
+def _attempt(make: Callable[..., Section | None], *args: Any) -> Section | None:
+    """Makes a section, if it can be made: what fails costs no other."""
+    try:
+        return make(*args)
+    except (DataError, PromptError) as error:  # a picture that was there when it was tested
+        return Section("Not shown", [Text(f"{error}")])
+    except Exception as error:  # of drawing, whose errors are of every class
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        name = make.__module__.rpartition(".")[2]
+        print(f"note: the section of {name} is left out ({escape(reason)})", file=sys.stderr)
+        return Section("Not shown", [Text(f"The section of {name} cannot be made ({reason}).")])
+
+
+def of_trained(run: Finished) -> Iterator[Section | None]:
     """What its prompts do, on its last test set: base-to-novel's new classes."""
-    key = list(run.plan.tests)[-1]
-    prompts = run.placement.replicate(saved.read(run.folder).prompts)
+    if run.prepared is None:
+        return
+    try:
+        prompts = run.prepared.placement.replicate(saved.read(run.folder).prompts)
+    except PromptError as error:
+        run.left_out.append(f"{error}")
+        return
+    key = list(run.prepared.plan.tests)[-1]
     for make in OF_EACH_OPENED:
-        try:
-            yield make(run, prompts, key)
-        except DataError as error:  # a picture that was there when it was tested
-            yield Section("Not shown", [Text(f"{error}")])
+        yield _attempt(make, run.prepared, prompts, key)
 
 
 def title(runs: Sequence[Finished]) -> str:
@@ -102,12 +121,14 @@ def start(argv: list[str]) -> None:
     parser.add_argument("--out", type=pathlib.Path, help="file (report.html in the first RUN)")
     options = parser.parse_args(argv)
     began = time.perf_counter()
-    results = read_all(options.runs)
+    found = read_all(options.runs)
     path = options.out or options.runs[0] / "report.html"
     there = page.check(path)
     command_line.prepare_jax()
-    runs = open_all(results)
+    runs = open_all(found)
     page.write(path, title(runs), list(sections(runs)))
+    for line in (line for run in runs for line in run.left_out):
+        print(f"note: {escape(line)}", file=sys.stderr)
     again = "written again: " * there
     size, seconds = path.stat().st_size / 1e6, time.perf_counter() - began
     print(f"{again}{path}: {size:.1f} MB, {seconds:.0f} s")

@@ -1,7 +1,6 @@
 """How the runs trained: loss, training accuracy and learning rate, step by step."""
 
 import io
-import json
 import re
 from collections.abc import Mapping, Sequence
 
@@ -9,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from experiments.figures.style import label, plt, styled
-from experiments.record.log import lines_until
+from experiments.record import log
 from experiments.report.blocks import Plot, Section
 from experiments.report.finished import Finished
 
@@ -18,6 +17,7 @@ DRAWN = {
     "accuracy": "accuracy on training batches (%)",
     "learning_rate": "learning rate",
 }
+POINTS = 2000  # of a curve: more are no more to see, and take megabytes
 # Stands for the text's colour until the page says which that is, dark or light.
 INK = "#010203"
 # Read on white and on black.
@@ -30,18 +30,33 @@ def section(runs: Sequence[Finished]) -> Section | None:
     plots = []
     for field, words in DRAWN.items():
         curves = {
-            label: [(line["step"], line[field]) for line in lines if field in line]
+            label: [
+                (line.step, value) for line in lines if (value := getattr(line, field)) is not None
+            ]
             for label, lines in logged.items()
         }
         curves = {label: points for label, points in curves.items() if points}
+        longest = max(map(len, curves.values()), default=0)
+        every = -(-longest // POINTS)
         if curves:
-            plots.append(Plot(draw(curves, words), f"{words[0].upper()}{words[1:]} over steps"))
+            said = f", every {every}th logged step" if every > 1 else ""
+            curves = {label: points[::every] for label, points in curves.items()}
+            title = f"{words[0].upper()}{words[1:]} over steps{said}"
+            plots.append(Plot(draw(curves, words), title))
     return Section("Training", plots) if plots else None
 
 
-def read(run: Finished) -> list[dict[str, float]]:
-    """The lines of a run's metrics.jsonl."""
-    return [json.loads(line) for line in lines_until(run.folder / "metrics.jsonl", 1 << 62)]
+def read(run: Finished) -> list[log.Line]:
+    """The lines of a run's metrics.jsonl; none where it cannot be read."""
+    path = run.folder / "metrics.jsonl"
+    try:
+        lines, damaged = log.read(path)
+    except (OSError, ValueError) as error:
+        run.leave_out(path, error)
+        return []
+    if damaged:
+        run.leave_out(path, f"{damaged:,} damaged line{'s' * (damaged > 1)}; the others are drawn")
+    return lines
 
 
 def draw(curves: Mapping[str, Sequence[tuple[float, float]]], words: str) -> str:

@@ -32,13 +32,13 @@ def section(runs: Sequence[Finished]) -> Section:
 def _counts(run: Finished) -> tuple[list[str], list[list[str]]]:
     """A table: a row for what is trained on, and for each test set."""
     found = run.results
-    examples, many = found["pictures"], found.get("captions") or found["classes"]
-    tested = [(f"tested on: {key}", many.get(key), examples[f"test_{key}"]) for key in run.keys]
+    examples, many = found["pictures"], found.get("captions") or found.get("classes") or {}
+    tested = [(f"tested on: {key}", many.get(key), examples.get(f"test_{key}")) for key in run.keys]
     trained = [(f"trained on: {found['dataset']}", None, examples.get("train"))]
     lines = [*(trained if _trains(run) and examples.get("train") else ()), *tested]
     rows = []
     for what, of_many, number in lines:
-        rows.append([what, "" if of_many is None else f"{of_many:,}", f"{number:,}"])
+        rows.append([what, *("" if one is None else f"{one:,}" for one in (of_many, number))])
     if "ranks" in found:
         return ["", "clips", "captions"], [[what, number, of] for what, of, number in rows]
     return ["", "classes", "pictures"], rows
@@ -59,5 +59,5 @@ def _sentences(run: Finished) -> Iterator[str]:
         yield f"Split: {'; '.join(known)}."
     if left_out := found["skipped_pictures"]:
         yield f"Left out as unreadable: {len(left_out):,}, e.g. {left_out[0]}."
-    for note in found.get("data_notes", ()):
+    for note in found.get("data_notes") or ():
         yield f"Note: {note}."

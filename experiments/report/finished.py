@@ -1,21 +1,22 @@
 """A finished run as a report reads it: its figures, and its pictures where they are still there."""
 
 import dataclasses
+import os
 import pathlib
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import pyarrow.parquet
 from PIL import Image
 
 from data_pipelines.errors import DataError
 from data_pipelines.examples import Dataset, Example
 from experiments.figures.tables import shots_of
-from experiments.record import runs, workdir
+from experiments.record import answers, runs, workdir
 from experiments.record.predictions import predictions_file
 from experiments.run import reopening
 from experiments.run.preparation import Prepared
-from prompt_jax.errors import PromptError
+from prompt_jax.errors import PromptError, escape
 from prompt_jax.inputs.clips.sampling import choose
 
 SIDE = 224  # pixels of a picture's longer side: what a phone shows of it
@@ -28,25 +29,31 @@ class Finished:
     Attributes:
         folder: of the run.
         label: what sets it apart from the other runs of the page.
+        data: what it is about: the data set that it trained on, of an evaluation what was tested;
+            where several have that name, also what sets them apart.
         results: its results.json.
         tests: its test sets by key; none where its data is gone.
         prepared: the run opened again; None where its data or backbone is gone, or nothing trained.
         missing: why there are no test sets, in words.
         rows: of predictions that were read, by key.
+        left_out: a line for each file or field of the run that is damaged, and so not shown.
     """
 
     folder: pathlib.Path
     label: str
+    data: str
     results: Mapping[str, Any]
     tests: Mapping[str, Dataset]
     prepared: Prepared | None
     missing: str = ""
     rows: dict[str, list[dict[str, Any]]] = dataclasses.field(default_factory=dict)
+    left_out: list[str] = dataclasses.field(default_factory=list)
 
-    @property
-    def data(self) -> str:
-        """What it is about: the data set that it trained on, of an evaluation what was tested."""
-        return _data(self.results)
+    def leave_out(self, path: pathlib.Path, reason: object) -> None:
+        """Notes a file that is damaged, or another run's, once."""
+        line = f"{path} is left out, it is not what this run wrote: {reason}"
+        if line not in self.left_out:
+            self.left_out.append(line)
 
     @property
     def keys(self) -> list[str]:
@@ -54,41 +61,31 @@ class Finished:
         return list(self.results["accuracy"])
 
     def predictions(self, key: str) -> list[dict[str, Any]]:
-        """The rows of a test set's predictions; none where the run left none.
-
-        Raises:
-            PromptError: the file cannot be read, or is another run's.
-        """
+        """The rows of a test set's predictions; none where the run left none that can be read."""
         if key not in self.rows:
             self.rows[key] = self._read(key)
         return self.rows[key]
 
     def _read(self, key: str) -> list[dict[str, Any]]:
         path = self.folder / predictions_file(key)
-        if not path.exists():
+        # Of searches, ranks tell what is shown.
+        if "ranks" in self.results or not os.path.lexists(path):
             return []
         try:
-            rows = pyarrow.parquet.read_table(path).to_pylist()
+            rows = answers.read(path, self.results["pictures"].get(f"test_{key}", 0))
             self._check(rows, key)
-        except (OSError, ValueError, KeyError) as error:  # what pyarrow raises of files is both
-            reason = str(error).splitlines()[0]
-            raise PromptError(
-                f"{path} holds no predictions of this run ({reason}); delete it to go without"
-            ) from None
+        except (OSError, ValueError) as error:
+            self.leave_out(path, error)
+            return []
         return rows
 
     def _check(self, rows: Sequence[Mapping[str, Any]], key: str) -> None:
-        """Raises a ValueError, or KeyError, for rows that are not what results.json counts."""
-        if "ranks" in self.results:
-            return
-        number, there = len(rows), self.results["pictures"][f"test_{key}"]
-        if number != there:
-            raise ValueError(f"{number} rows, {there} in results.json")
-        percent = 100 * sum(row["right"] for row in rows) / number
-        if abs(percent - self.results["accuracy"][key]) > 0.01:
-            reached = self.results["accuracy"][key]
+        """Raises a ValueError for rows that are not what results.json counts."""
+        reached = self.results["accuracy"][key]
+        percent = 100 * sum(row["right"] for row in rows) / len(rows)
+        if abs(percent - reached) > 0.01:
             raise ValueError(f"{percent:.2f} % right, {reached:.2f} % in results.json")
-        sure = 100 * sum(row["probabilities"][0] for row in rows) / number
+        sure = 100 * sum(row["probabilities"][0] for row in rows) / len(rows)
         told = (self.results.get("confidence") or {}).get(key, sure)
         if abs(sure - told) > 0.01:
             raise ValueError(f"mean confidence {sure:.2f} %, {told:.2f} % in results.json")
@@ -122,29 +119,49 @@ def read(dataset: Dataset, example: Example, frames: int = 1) -> list[Image.Imag
     return smaller
 
 
-def read_all(folders: Sequence[pathlib.Path]) -> dict[pathlib.Path, dict[str, Any]]:
-    """The results of finished runs by their folders.
+def read_all(folders: Sequence[pathlib.Path]) -> list[Finished]:
+    """Finished runs by what they left, their data not yet looked for.
+
+    Of several, those whose results.json is damaged are left out, and that is printed.
 
     Raises:
-        PromptError: a folder holds no finished run, or the same one is named twice.
+        PromptError: a folder holds no finished run, or the same one is named twice; or no run is
+            left.
     """
-    results: dict[pathlib.Path, dict[str, Any]] = {}
+    found: list[tuple[pathlib.Path, dict[str, Any], list[str]]] = []
+    damaged: list[PromptError] = []
     for folder in folders:
-        found = workdir.read_finished(folder)
-        if any(folder.samefile(other) for other in results):
+        if any(_same(folder, other) for other in folders[: folders.index(folder)]):
             raise PromptError(f"{folder} is named twice; name each run once")
-        results[folder] = found
-    return results
+        try:
+            found.append((folder, *workdir.read_finished(folder)))
+        except PromptError as error:
+            if not os.path.lexists(folder / "results.json"):
+                raise
+            damaged.append(error)
+    if not found:
+        raise damaged[0]
+    for one_error in damaged:
+        print(f"note: left out: {escape(str(one_error))}", file=sys.stderr)
+    results = {folder: one for folder, one, _ in found}
+    named = zip(found, _labels(results), _called([*results.values()]), strict=True)
+    return [
+        Finished(folder, label, data, one, {}, None, left_out=left_out)
+        for (folder, one, left_out), label, data in named
+    ]
 
 
-def open_all(results: Mapping[pathlib.Path, Mapping[str, Any]]) -> list[Finished]:
+def _same(folder: pathlib.Path, other: pathlib.Path) -> bool:
+    return folder.exists() and other.exists() and folder.samefile(other)
+
+
+def open_all(runs: Sequence[Finished]) -> list[Finished]:
     """The finished runs of `read_all`, opened again as far as their data is there."""
     opened: list[Finished] = []
-    for folder, label in zip(results, _labels(results), strict=True):
-        one = Finished(folder, label, results[folder], {}, None)
+    for one in runs:
         try:
             opened.append(_reopen(one, opened))
-        except (DataError, PromptError) as error:
+        except (DataError, PromptError, OSError) as error:
             opened.append(dataclasses.replace(one, missing=str(error)))
     return opened
 
@@ -172,10 +189,51 @@ def _data(results: Mapping[str, Any]) -> str:
     return ", ".join(results["accuracy"]) if of_tests else results["dataset"]
 
 
-def _apart(results: Mapping[str, Any]) -> tuple[str, ...]:
+def _called(results: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What each run's data is called; of several of one name, also what tells them apart.
+
+    Those are one's own, as a rule, that are all called "folder".
+    """
+    groups: dict[str, list[list[int]]] = {}  # by name, the runs on the same data
+    for number, one in enumerate(results):
+        alike = groups.setdefault(_data(one), [])
+        for group in alike:
+            if all(_same_data(one, results[other]) for other in group):
+                group.append(number)
+                break
+        else:
+            alike.append([number])
+    found = [""] * len(results)
+    for name, alike in groups.items():
+        firsts = [results[group[0]] for group in alike]
+        roots = [str(one.get("config", {}).get("data", {}).get("root", "")) for one in firsts]
+        by_root = all(roots) and len({*roots}) == len(roots)
+        for one, root, group in zip(firsts, roots, alike, strict=True):
+            hashes = (one.get("data_hashes") or {}).get("tests") or {}
+            digest = next(iter(hashes.values()), "")[: runs.SHOWN_DIGEST]
+            apart = f"{name} in {root}" if by_root else f"{name} (data {digest})"
+            for number in group:
+                found[number] = apart if len(alike) > 1 else name
+    return found
+
+
+def _same_data(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Whether two runs were tested on the same; where no test tells, whether it lies in one place.
+
+    Halves of classes and whole data sets have no test in common.
+    """
+    tests = [(each.get("data_hashes") or {}).get("tests") or {} for each in (one, other)]
+    common = tests[0].keys() & tests[1].keys()
+    if common:
+        return all(tests[0][key] == tests[1][key] for key in common)
+    roots = [each.get("config", {}).get("data", {}).get("root") for each in (one, other)]
+    return roots[0] == roots[1]
+
+
+def _apart(results: Mapping[str, Any], called: str) -> tuple[str, ...]:
     """What tells runs of one method apart, in words."""
     seed = f"seed {results['seed']}"
-    return _data(results), results["dataset"], shots_of(results), seed
+    return called, results["dataset"], shots_of(results), seed
 
 
 def _labels(results: Mapping[pathlib.Path, Mapping[str, Any]]) -> list[str]:
@@ -184,13 +242,17 @@ def _labels(results: Mapping[pathlib.Path, Mapping[str, Any]]) -> list[str]:
     def name(one: Mapping[str, Any]) -> str:
         return f"{one['method']} {one.get('variant') or ''}".strip()
 
+    facts = [
+        (name(one), _apart(one, called))
+        for one, called in zip(results.values(), _called([*results.values()]), strict=True)
+    ]
     found = []
-    for folder, one in results.items():
-        alike = [other for other in results.values() if name(other) == name(one)]
-        parts = list(zip(*map(_apart, alike), strict=True))
-        told = [own for own, of_all in zip(_apart(one), parts, strict=True) if len({*of_all}) > 1]
-        if sum(_apart(other) == _apart(one) for other in alike) > 1:
+    for folder, (named, own) in zip(results, facts, strict=True):
+        alike = [other for its_name, other in facts if its_name == named]
+        parts = zip(*alike, strict=True)
+        told = [one for one, of_all in zip(own, parts, strict=True) if len({*of_all}) > 1]
+        if alike.count(own) > 1:
             told.append(str(folder))
         told = list(dict.fromkeys(told))
-        found.append(f"{name(one)} ({', '.join(told)})" if told else name(one))
+        found.append(f"{named} ({', '.join(told)})" if told else named)
     return found

@@ -14,8 +14,12 @@ CLASSES, PICTURES = 8, 8  # shown of a test set
 
 def section(run: Finished) -> Section | None:
     """The worst classes of each test set; None where the run counted none."""
-    counted, problems = confusions.of_run(run.folder, run.results["accuracy"])
-    blocks: list[Block] = [Text(f"{problem}.") for problem in problems]
+    results = run.results
+    if "ranks" in results:
+        return None
+    counted, damaged = confusions.of_run(run.folder, results["accuracy"], results["pictures"])
+    run.left_out.extend(damaged)
+    blocks: list[Block] = []
     for key, confusion in counted.items():
         worst = classes.worst(confusion, CLASSES).rows
         blocks += [_table(confusion, worst, key), *_calibration(run, key)]
@@ -49,16 +53,17 @@ def _calibration(run: Finished, key: str) -> list[Text]:
         )
     error = (results.get("calibration_error") or {}).get(key)
     if error is not None:
-        sure, right = results["confidence"][key], results["accuracy"][key]
-        low, high = ends or (right, right)
-        word = "overconfident" if sure > high else "underconfident"
-        if low <= sure <= high:
-            word = "as sure as right, within the interval"
-        before = results["zero_shot_calibration_error"][key]
-        said.append(
-            f"Calibration error (ECE, 15 bins): {error:.1f} %, of zero-shot CLIP {before:.1f} %; "
-            f"mean confidence {sure:.1f} %, right {right:.1f} %: {word}."
-        )
+        before = (results.get("zero_shot_calibration_error") or {}).get(key)
+        beside = "" if before is None else f", of zero-shot CLIP {before:.1f} %"
+        told = f"Calibration error (ECE, 15 bins): {error:.1f} %{beside}"
+        sure, right = (results.get("confidence") or {}).get(key), results["accuracy"][key]
+        if sure is not None:
+            low, high = ends or (right, right)
+            word = "overconfident" if sure > high else "underconfident"
+            if low <= sure <= high:
+                word = "as sure as right, within the interval"
+            told += f"; mean confidence {sure:.1f} %, right {right:.1f} %: {word}"
+        said.append(f"{told}.")
     return [Text(f"{key}: {' '.join(said)}")] if said else []
 
 

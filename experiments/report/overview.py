@@ -17,7 +17,7 @@ def section(runs: Sequence[Finished]) -> Section:
     """A paragraph for each run, and a table of all."""
     blocks: list[Block] = [Text(_in_words(run)) for run in runs]
     blocks += _tables(runs)
-    notes = dict.fromkeys(run.results["note"] for run in runs if "note" in run.results)
+    notes = dict.fromkeys(run.results["note"] for run in runs if run.results.get("note"))
     blocks += [Text(f"Note: {note}.") for note in notes]
     blocks += [
         Text(f"{run.label}: shown without its pictures: {run.missing}")
@@ -58,7 +58,7 @@ def _beside(run: Finished, key: str) -> str:
     found = run.results
     ends = (found.get("interval") or {}).get(key)
     if of_ranks := (found.get("rank_intervals") or {}).get(key):
-        ends = of_ranks["t2v"]["R@1"]
+        ends = of_ranks["t2v"].get("R@1")
     said = [f"95 % interval {ends[0]:.1f} to {ends[1]:.1f}"] if ends else []
     if found["method"] != "zero_shot":
         said.append(f"zero-shot CLIP {found['zero_shot'][key]:.2f}")

@@ -1,16 +1,15 @@
 """Captions that search clips: at which rank some found theirs, before and after training."""
 
-import csv
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Sequence
 
+from experiments.record import ranks
+from experiments.record.ranks import Line
 from experiments.report.blocks import Block, Card, Gallery, Section
 from experiments.report.finished import Finished
-from experiments.run.testing import ranks_file
-from prompt_jax.errors import PromptError
+from prompt_jax.errors import escape
 
 CAPTIONS, FRAMES = 4, 4  # shown of each kind; frames of a clip
-
-Line = Mapping[str, str]
 
 
 def section(run: Finished) -> Section | None:
@@ -26,30 +25,28 @@ def section(run: Finished) -> Section | None:
 
 
 def read(run: Finished, key: str) -> list[Line]:
-    """The lines of a test set's ranks; none where the run left none.
-
-    Raises:
-        PromptError: the file is not what a run writes.
-    """
-    path = run.folder / ranks_file(key)
-    if not path.exists():
+    """The lines of a test set's ranks; none where the run left none that can be read."""
+    path = run.folder / ranks.ranks_file(key)
+    if "ranks" not in run.results or not os.path.lexists(path):
         return []
-    with path.open(newline="", encoding="utf-8") as file:
-        lines: list[Line] = list(csv.DictReader(file))
     try:
-        _ = [(_gain(line), line["clip"], line["caption"]) for line in lines]
-    except (KeyError, TypeError, ValueError):
-        raise PromptError(f"{path} is damaged; delete it to go without") from None
+        lines = ranks.read(path)
+        number = (run.results.get("captions") or {}).get(key, len(lines))
+        if len(lines) != number:
+            raise ValueError(f"{len(lines):,} captions, {number:,} in results.json")
+    except (OSError, ValueError) as error:
+        run.leave_out(path, error)
+        return []
     return lines
 
 
 def choose(lines: Sequence[Line]) -> dict[str, list[Line]]:
     """Which captions are shown, under which words."""
-    gained = sorted((line for line in lines if _gain(line) > 0), key=lambda line: -_gain(line))
-    lost = sorted((line for line in lines if _gain(line) < 0), key=_gain)
-    shown = [*gained[:CAPTIONS], *lost[:CAPTIONS]]
-    others = [line for line in lines if float(line["rank"]) > 1 and line not in shown]
-    worst = sorted(others, key=lambda line: -float(line["rank"]))
+    gained = sorted((line for line in lines if line.gain > 0), key=lambda line: -line.gain)
+    lost = sorted((line for line in lines if line.gain < 0), key=lambda line: line.gain)
+    shown = {*gained[:CAPTIONS], *lost[:CAPTIONS]}
+    others = [line for line in lines if line.rank > 1 and line not in shown]
+    worst = sorted(others, key=lambda line: -line.rank)
     return {
         "gained most": gained[:CAPTIONS],
         "lost most": lost[:CAPTIONS],
@@ -57,17 +54,15 @@ def choose(lines: Sequence[Line]) -> dict[str, list[Line]]:
     }
 
 
-def _gain(line: Line) -> float:
-    return float(line["zero_shot_rank"]) - float(line["rank"])
-
-
 def _cards(run: Finished, key: str, lines: Sequence[Line]) -> list[Card]:
     dataset = run.tests.get(key)
-    places = {example.picture: n for n, example in enumerate(dataset.test)} if dataset else {}
+    places = (
+        {escape(example.picture): n for n, example in enumerate(dataset.test)} if dataset else {}
+    )
     cards = []
     for line in lines:
-        place = places.get(line["clip"])
+        place = places.get(line.clip)
         pictures = [] if place is None else run.pictures(key, place, FRAMES)
-        ranks = f"rank {line['zero_shot_rank']} by zero-shot CLIP, {line['rank']} now"
-        cards.append(Card(pictures, f"“{line['caption']}”", [ranks, line["clip"]]))
+        places_of = f"rank {line.zero_shot_rank:g} by zero-shot CLIP, {line.rank:g} now"
+        cards.append(Card(pictures, f"“{line.caption}”", [places_of, line.clip]))
     return cards

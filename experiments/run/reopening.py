@@ -25,7 +25,7 @@ from experiments.run.plans import Plan
 from experiments.run.preparation import Prepared
 from prompt_jax import methods, recipes, saved, train
 from prompt_jax.checkpoint import Checkpoints
-from prompt_jax.errors import PromptError
+from prompt_jax.errors import PromptError, escape
 from prompt_jax.methods import Prompts
 
 
@@ -43,7 +43,7 @@ def reopen(folder: pathlib.Path, backbone: building.Backbone | None = None) -> P
             were.
         DataError: data is missing.
     """
-    results = workdir.read_finished(folder)
+    results, _ = workdir.read_finished(folder)
     config = _config(results["config"])
     config.init_from = ""  # what it left does not depend on where that lies by now
     on_clips = building.on_clips(config)
@@ -73,8 +73,10 @@ def evaluated(folder: pathlib.Path, results: Mapping[str, Any]) -> Mapping[str, 
     """
     protocol = "retrieval" if "ranks" in results else "few_shot"
     config = _config(results["config"] | {"protocol": protocol})
-    sizes = saved.read(pathlib.Path(results["source"]["folder"])).sizes
-    [key] = results["accuracy"]
+    sizes = saved.read(pathlib.Path(results["source"].get("folder", ""))).sizes
+    key, *others = results["accuracy"]
+    if others:
+        raise PromptError(f"{folder} is an evaluation of several test sets, where each has its own")
     prepared = evaluating.prepared(results, config)
     plan = elsewhere.build_plan(config, titles.named(config, key), sizes.image_size, prepared)
     return _as_tested(plan, folder, results).tests
@@ -129,12 +131,22 @@ def _restore(run: Prepared) -> Prompts:
 
 
 def _config(written: dict[str, Any]) -> ConfigDict:
-    """A config from a results.json; fields that came later have their defaults."""
-    method = written["method"]
-    by_captions = protocols.PROTOCOLS[written["protocol"]].by_captions
-    of_clips = not methods.of_pictures(method) or by_captions
-    config = default.get_config(method, kind="clips" if of_clips else "pictures")
-    config.update_from_flattened_dict(dict(_flat(written)))
+    """A config from a results.json; fields that came later have their defaults.
+
+    Raises:
+        PromptError: it has fields that no config has, or of other types.
+    """
+    try:
+        method = written["method"]
+        by_captions = protocols.PROTOCOLS[written["protocol"]].by_captions
+        of_clips = not methods.of_pictures(method) or by_captions
+        config = default.get_config(method, kind="clips" if of_clips else "pictures")
+        config.update_from_flattened_dict(dict(_flat(written)))
+    except PromptError:
+        raise
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        reason = escape(str(error).splitlines()[0])
+        raise PromptError(f"the config in results.json is none of a run ({reason})") from None
     return config
 
 

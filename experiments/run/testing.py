@@ -1,7 +1,5 @@
 """Testing what was trained: class names against pictures or clips, captions against clips."""
 
-import csv
-import pathlib
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -9,7 +7,7 @@ import jax
 import numpy as np
 
 from data_pipelines.examples import Dataset
-from experiments.record import confusions, predictions
+from experiments.record import confusions, predictions, ranks
 from experiments.record.runs import METRICS, TOLD_APART, WAYS
 from experiments.run.preparation import Testable
 from prompt_jax import methods, metrics, progress, reliability, retrieval
@@ -123,15 +121,15 @@ def search(
     for one, features in zip(compared, clips, strict=True):
         texts, place = _encode_texts(run, one, captions)
         similarities = (texts @ features.T)[place]
-        ranks = retrieval.evaluate(similarities, owner)
-        found.append({way: _in_words(part) for way, part in zip(WAYS, ranks, strict=True)})
+        place_of = retrieval.evaluate(similarities, owner)
+        found.append({way: _in_words(part) for way, part in zip(WAYS, place_of, strict=True)})
         if dataset.reversals:
             apart = metrics.told_apart(similarities, owner, _reversals(dataset)[owner])
             found[-1][WAYS[0]][TOLD_APART] = apart
         if not places:
             own = similarities  # zero-shot CLIP's are not kept
-        places.append(ranks)
-    _write_ranks(run.folder / ranks_file(key), dataset, [one.text_to_video for one in places])
+        places.append(place_of)
+    ranks.write(run.folder / ranks.ranks_file(key), _lines(dataset, places))
     predictions.write_searches(
         run.folder / predictions.predictions_file(key),
         dataset.test,
@@ -172,23 +170,12 @@ def _in_words(ranks: metrics.Ranks) -> dict[str, float]:
     return dict(zip(METRICS, metrics.summarize(ranks), strict=True))
 
 
-def ranks_file(key: str) -> str:
-    """The file of a run that says at which rank each test caption finds its clip."""
-    return f"ranks-{key.replace(':', '-')}.csv"
-
-
-def _write_ranks(path: pathlib.Path, dataset: Dataset, places: Sequence[metrics.Ranks]) -> None:
-    """A line per caption: clip, caption, rank by the method, rank by zero-shot CLIP.
-
-    Tied ranks are said as their mean.
-    """
-    middle = [ranks.middle for ranks in (places[0], places[-1])]
+def _lines(dataset: Dataset, places: Sequence[Directions]) -> Iterator[ranks.Line]:
+    """A line per caption, in their order: ranks by the method and by zero-shot CLIP."""
+    middle = [found.text_to_video.middle for found in (places[0], places[-1])]
     named = [(one.picture, caption) for one in dataset.test for caption in one.captions]
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(["clip", "caption", "rank", "zero_shot_rank"])
-        for (clip, caption), rank, zero_shot in zip(named, *middle, strict=True):
-            writer.writerow([escape(clip), escape(caption), f"{rank:g}", f"{zero_shot:g}"])
+    for (clip, caption), rank, zero_shot in zip(named, *middle, strict=True):
+        yield ranks.Line(clip, caption, rank, zero_shot)
 
 
 def _encode_texts(

@@ -1,0 +1,159 @@
+"""What a run left, damaged or made by a stranger: named and left out, and the rest is shown."""
+
+import io
+import json
+import resource
+from pathlib import Path
+
+import pytest
+import run_files
+from damages import COUNTS, DAMAGED, FILES, METRICS, PARQUET, RANKS, REFUSED, RESULTS, SEARCHED
+from run_files import change_results
+
+from experiments import results
+from experiments.command_line import explain
+from experiments.record import answers, csv_files, log
+from experiments.report import __main__ as report
+
+
+@pytest.fixture(autouse=True)
+def _bounded():
+    """Nothing here takes memory: what is over two gigabytes more than now ends in an error."""
+    limits = resource.getrlimit(resource.RLIMIT_AS)
+    now = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (now + 2 * 2**30, limits[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_AS, limits)
+
+
+def page_of(folder: Path, capsys: pytest.CaptureFixture[str]) -> tuple[str, str]:
+    """The page of a run, and what is printed on the error channel."""
+    out = folder.parent / "page.html"
+    assert explain(report.start, [str(folder), "--out", str(out)]) == 0, capsys.readouterr().err
+    return out.read_text(encoding="utf-8"), capsys.readouterr().err
+
+
+def test_runs_made_by_hand_are_whole(tmp_path, capsys):
+    for make, words in (
+        (
+            run_files.classified,
+            ("Mistakes", "Iterations", "Training", "a note", "95\xa0% interval"),
+        ),
+        (run_files.searched, ("Captions", "a dog", "Training")),
+    ):
+        folder = make(tmp_path)
+        text, errors = page_of(folder, capsys)
+        assert not errors and "Left out" not in text
+        assert all(word in text for word in words)
+
+
+@pytest.mark.parametrize("case", [*DAMAGED, *FILES])
+def test_what_is_damaged_is_named_and_the_rest_is_drawn(tmp_path, capsys, case):
+    name, damage, words = (DAMAGED | FILES)[case]
+    folder = run_files.classified(tmp_path)
+    damage(folder / name)
+    text, errors = page_of(folder, capsys)
+    assert "Left out" in text and "50.00" in text
+    assert str(folder / name) in errors and words in errors and "Traceback" not in errors
+    assert all(each.startswith("note: ") for each in errors.splitlines())
+    for part, made_of in (("Iterations", PARQUET), ("Mistakes", COUNTS), ("Training", METRICS)):
+        assert (f">{part}</a>" in text) or made_of == name
+
+
+@pytest.mark.parametrize("case", SEARCHED)
+def test_damaged_ranks_are_named_too(tmp_path, capsys, case):
+    name, damage, words = SEARCHED[case]
+    folder = run_files.searched(tmp_path)
+    damage(folder / name)
+    text, errors = page_of(folder, capsys)
+    assert str(folder / name) in errors and words in errors and "Left out" in text
+    assert "75.00" in text and (">Captions</a>" in text or name == RANKS)
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_a_run_without_its_figures_is_refused_in_a_sentence(tmp_path, capsys, case):
+    damage, words = REFUSED[case]
+    folder, whole = run_files.classified(tmp_path), run_files.classified(tmp_path)
+    damage(folder / RESULTS)
+    assert explain(report.start, [str(folder)]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and str(folder / RESULTS) in error and words in error
+    # Beside another one it is left out.
+    text, errors = "", ""
+    out = tmp_path / "page.html"
+    assert explain(report.start, [str(whole), str(folder), "--out", str(out)]) == 0
+    text, errors = out.read_text(encoding="utf-8"), capsys.readouterr().err
+    assert "50.00" in text and f"note: left out: {folder / RESULTS}" in errors and words in errors
+    # And of tables.
+    assert explain(results.start, [str(tmp_path)]) == 0
+    printed = capsys.readouterr().out
+    assert "pro_mpt" in printed
+    assert f"{folder / RESULTS} is left out" in printed or case == "dangling"
+
+
+@pytest.mark.parametrize("case", [one for one in DAMAGED if DAMAGED[one][0] in (COUNTS, RESULTS)])
+def test_tables_name_what_is_damaged_and_count_the_rest(tmp_path, capsys, case):
+    name, damage, words = DAMAGED[case]
+    folder = run_files.classified(tmp_path)
+    damage(folder / name)
+    assert explain(results.start, [str(tmp_path), "--intervals", "--calibration"]) == 0
+    printed = capsys.readouterr().out
+    assert str(folder / name) in printed and words in printed and "50.00" in printed
+
+
+def test_bounds_are_held(tmp_path, monkeypatch):
+    folder = run_files.classified(tmp_path)
+    monkeypatch.setattr(answers, "MOST_ROWS", 3)
+    with pytest.raises(ValueError, match="4 rows; at most 3 are read"):
+        answers.read(folder / PARQUET, 4)
+    monkeypatch.undo()
+    monkeypatch.setattr(answers, "MOST_TEXT", 10)
+    with pytest.raises(ValueError, match="its texts take more than 10 bytes"):
+        answers.read(folder / PARQUET, 4)
+    monkeypatch.setattr(csv_files, "MOST_LINES", 3)
+    with pytest.raises(ValueError, match="it has more than 3 lines"):
+        list(csv_files.read(folder / COUNTS, ["class", "predicted", "count"]))
+    monkeypatch.setattr(log, "MOST_LINES", 3)
+    with pytest.raises(ValueError, match="it has more than 3 lines"):
+        log.read(folder / METRICS)
+
+
+def test_files_of_earlier_versions_open(tmp_path, capsys):
+    """Which had no predictions, counts, intervals, calibration, hashes of tests or notes."""
+    folder = run_files.classified(tmp_path, iterations=1)
+    for name in (PARQUET, COUNTS, METRICS):
+        (folder / name).unlink()
+    gone = ("interval", "calibration_error", "zero_shot_calibration_error", "confidence", "top5",
+            "data_notes", "train_seconds", "trainable_parameters", "features", "split_source",
+            "ablation", "variant")  # fmt: skip
+    change_results(folder, **dict.fromkeys(gone, ...))
+    text, errors = page_of(folder, capsys)
+    assert not errors and "Left out" not in text and "50.00" in text
+
+
+def test_two_data_sets_of_one_name_are_told_apart(tmp_path, capsys):
+    birds, cars, again = (run_files.classified(tmp_path) for _ in range(3))
+    hashes = json.loads((cars / RESULTS).read_text())["data_hashes"]
+    own = {"config": run_files.CONFIG | {"data": {"name": "folder", "root": "/data/cars"}}}
+    change_results(cars, **own, data_hashes=hashes | {"tests": {"test": "ef"}}, method="coop")
+    change_results(again, seed=2)
+    out = tmp_path / "page.html"
+    assert explain(report.start, [*map(str, (birds, cars, again)), "--out", str(out)]) == 0
+    head = out.read_text(encoding="utf-8").split("<title>")[1].split("</title>")[0]
+    assert (
+        head
+        == "pro_mpt (seed 1), pro_mpt (seed 2) on folder in /gone; coop on folder in /data/cars"
+    )
+    capsys.readouterr()
+    assert explain(report.start, [str(birds), str(again), "--out", str(out)]) == 0
+    assert "<title>pro_mpt (seed 1), pro_mpt (seed 2) on folder</title>" in out.read_text()
+
+
+def test_a_long_training_is_drawn_by_some_of_its_points(tmp_path, capsys):
+    folder = run_files.classified(tmp_path)
+    file = io.StringIO()
+    for step in range(5000):
+        file.write(json.dumps({"step": step, "loss": 1.0}) + "\n")
+    (folder / METRICS).write_text(file.getvalue())
+    text, _ = page_of(folder, capsys)
+    assert "Loss over steps, every 3th logged step" in text
