@@ -245,8 +245,8 @@ def test_backbones_and_scenes_are_different_tables(tmp_path):
     [
         ("{", "Expecting"),
         ("[]", "no JSON object"),
-        ('{"a": 1}', "no field 'protocol'"),
-        ('{"protocol": "detection"}', "protocol='detection', allowed: base_to_novel"),
+        ('{"a": 1}', "protocol: Field required"),
+        ('{"protocol": "detection"}', "method: Field required"),
     ],
 )
 def test_foreign_files_are_named_and_left_out(tmp_path, text, reason):

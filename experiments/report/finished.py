@@ -130,8 +130,8 @@ def read_all(folders: Sequence[pathlib.Path]) -> list[Finished]:
     """
     found: list[tuple[pathlib.Path, dict[str, Any], list[str]]] = []
     damaged: list[PromptError] = []
-    for folder in folders:
-        if any(_same(folder, other) for other in folders[: folders.index(folder)]):
+    for number, folder in enumerate(folders):
+        if any(_same(folder, other) for other in folders[:number]):
             raise PromptError(f"{folder} is named twice; name each run once")
         try:
             found.append((folder, *workdir.read_finished(folder)))
