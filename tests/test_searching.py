@@ -17,7 +17,8 @@ from experiments import results
 from experiments.configs.video import retrieval as configs
 from experiments.figures import retrieval as report
 from experiments.figures import tables
-from experiments.record import ranks, runs
+from experiments.record import runs
+from experiments.record.ranks import ranks_file
 from experiments.record.runs import METRICS, TOLD_APART, WAYS
 from experiments.run import batches, experiment, parallel, sweep
 from prompt_jax import methods
@@ -93,7 +94,7 @@ def test_each_search_is_kept_with_what_it_found(searched):
             assert len(row["top5"]) == len(row["similarities"]) == 5
             assert row["similarities"] == sorted(row["similarities"], reverse=True)
             assert (row["caption"] is None) == (way == "v2t")
-    with (folder / "vop_f_p" / ranks.ranks_file("test")).open(newline="") as file:
+    with (folder / "vop_f_p" / ranks_file("test")).open(newline="") as file:
         lines = list(csv.DictReader(file))
     assert [float(line["rank"]) for line in lines] == [row["rank"] for row in ways["t2v"]]
     for ranks in (found["vop_f_p"]["rank_intervals"], found["zero_shot"]["rank_intervals"]):

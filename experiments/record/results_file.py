@@ -46,6 +46,7 @@ class _Hashes(_Part):
     train: str | None
     tests: dict[Key, str]
     sizes: dict[str, Any] | None = None
+    contents: dict[str, Any] | None = None
 
 
 class _Start(_Part):
@@ -130,6 +131,8 @@ class Results(_Beside):
     ranks: dict[Key, _Ways] | None = None
     zero_shot_ranks: dict[Key, _Ways] | None = None
     skipped_pictures: list[str] | None = None
+    replacements: list[str] | None = None
+    preprocessing: dict[str, Any] | None = None
 
 
 class Evaluation(_Part):

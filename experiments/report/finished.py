@@ -163,6 +163,9 @@ def open_all(runs: Sequence[Finished]) -> list[Finished]:
             opened.append(_reopen(one, opened))
         except (DataError, PromptError, OSError) as error:
             opened.append(dataclasses.replace(one, missing=str(error)))
+        except Exception as error:  # whatever a config that no run wrote makes Python raise
+            reason = f"it cannot be opened again ({type(error).__name__}: {error})"
+            opened.append(dataclasses.replace(one, missing=reason))
     return opened
 
 
