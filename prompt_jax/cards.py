@@ -7,7 +7,7 @@ import huggingface_hub
 
 from prompt_jax import methods
 from prompt_jax.clip.hub import HUB_IDS
-from prompt_jax.errors import printable
+from prompt_jax.errors import escape, printable
 from prompt_jax.saved import Saved
 
 SHOWN_CLASSES = 30
@@ -264,8 +264,8 @@ def _numbers(value: Any) -> dict[str, float]:
 
 def _in_words(value: Any) -> str:
     """A value on one line, with nothing that Markdown would take for its own."""
-    text = " ".join(_plain(value).split())
-    return "".join(f"\\{mark}" if mark in "\\|<>`*[]" else mark for mark in text)
+    text = escape(" ".join(_plain(value).split()))
+    return "".join(f"\\{mark}" if mark in "\\|<>`*[]$~&" else mark for mark in text)
 
 
 def _plain(value):

@@ -12,7 +12,7 @@ import jax
 import numpy as np
 
 from prompt_jax import loading, methods, progress, recipes, train
-from prompt_jax.class_names import check_names
+from prompt_jax.class_names import check_names, key
 from prompt_jax.errors import PromptError, unknown
 from prompt_jax.inputs import given
 from prompt_jax.inputs.batching import read_ahead
@@ -130,10 +130,11 @@ def number_labels(
     check_names(known)
     known = tuple(known)
     if words:
+        places = {key(name): place for place, name in enumerate(known)}
         for label in listed:
-            if label not in known:
+            if key(label) not in places:
                 raise unknown("label", label, known)
-        listed = [known.index(label) for label in listed]
+        listed = [places[key(label)] for label in listed]
     for label in listed:
         if not isinstance(label, int) or isinstance(label, bool) or not 0 <= label < len(known):
             raise PromptError(

@@ -16,7 +16,7 @@ from experiments.record import confusions
 from experiments.run import overview, testing
 from experiments.run.batches import PictureBatches
 from experiments.run.plans import Plan
-from prompt_jax import class_names, progress
+from prompt_jax import cards, class_names, progress
 from prompt_jax.class_names import Classes
 from prompt_jax.errors import BadPicture, DataError, PromptError, escape
 from prompt_jax.metrics import Ranks
@@ -115,3 +115,12 @@ def test_every_class_is_found_in_another_order_of_any_names(names, random):
     assert sorted(found) == list(range(len(names)))
     keys = list(map(class_names.key, names))
     assert [keys[label] for label in found] == [keys[k] for k in order]
+
+
+@EXAMPLES
+@given(NAMES)
+@example("$a$ ~~b~~ &lt;")
+def test_a_card_s_words_are_no_markdown(name):
+    words = cards._in_words(name)
+    assert is_safe(words)
+    assert not re.search(r"(?<!\\)(?:\\\\)*[|<>`*\[\]$~&]", words)

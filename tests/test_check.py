@@ -296,3 +296,16 @@ def test_names_of_files_steer_no_terminal_and_break_no_line(tmp_path, capsys):
     lines = str(error.value).split("\n")
     assert all(line.isprintable() for line in lines)
     assert len(lines) == 1 + 4 + 1  # the heading, a line for each file, what to do
+
+
+@pytest.mark.parametrize(
+    ("labels", "kind"), [("0 1", "numbers"), ("n01440764 n01443537", "WordNet ids")]
+)
+def test_names_that_say_nothing_are_noted(tmp_path, capsys, labels, kind):
+    one, other = labels.split()
+    rows = [f"{i}.png,{one if i % 2 else other},{'train' if i < 2 else 'test'}" for i in range(4)]
+    code, out, _ = command(capsys, "--root", write_csv(tmp_path, *rows), "--names", "csv")
+    assert code == 0
+    told = f"note: all class names are {kind}, which say nothing to a text tower: prompts read "
+    assert f"{told}'a photo of a {other}.'; give each class its name in words" in out
+    assert f"note: list.csv has no column name, so that its labels, which are {kind}" in out

@@ -173,3 +173,8 @@ def test_what_is_trained_is_no_backbone(bare):
     model = pj.fit("coop", bare, shown, labels, NAMES, epochs=1)
     with pytest.raises(PromptError, match="is trained already"):
         pj.fit("coop", model, shown, labels, NAMES)
+
+
+def test_labels_in_words_are_known_by_the_prompt_they_make():
+    numbers, known = number_labels(["Sea horse", "sea_horse", "noon"], ["noon", "sea horse"], 3)
+    assert numbers.tolist() == [1, 1, 0] and known == ("noon", "sea horse")
