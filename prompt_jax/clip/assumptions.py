@@ -3,13 +3,14 @@
 from prompt_jax.clip.config import CLIPConfig
 from prompt_jax.clip.open_clip_config import HEAD_WIDTH
 
-SETTLED = "an open_clip_config.json beside the file would say"
 ASK_ACTIVATION = (
-    "the file does not say which activation its blocks have, and another one gives other answers:"
+    "the file does not say which activation its blocks have, and the other one gives other answers:"
     " give activation='quick_gelu' (OpenAI's weights and what was trained on from them, MetaCLIP,"
-    " DFN) or activation='gelu' (most of open_clip's own, as LAION's); of a run,"
-    " --config.activation=…. Or put the model's open_clip_config.json beside the file"
+    " DFN) or activation='gelu' (most of open_clip's own, as LAION's), which is"
+    " --config.activation=… of a run and --activation of a command; or put the model's"
+    " open_clip_config.json beside the file"
 )
+_SETTLED = "open_clip_config.json beside the file would say"
 
 
 def assumptions(config: CLIPConfig, causal: bool) -> tuple[str, ...]:
@@ -19,13 +20,12 @@ def assumptions(config: CLIPConfig, causal: bool) -> tuple[str, ...]:
         config: sizes that were found in their shapes.
         causal: whether the file holds the mask of a causal text tower.
     """
-    side = config.image_size // config.patch_size
-    texts = "at their end" if causal else "at their end, under a causal mask"
+    size, side = config.image_size, config.image_size // config.patch_size
+    mask = "" if causal else ", under a causal mask"
     return (
-        f"heads: {HEAD_WIDTH} wide, {config.image_heads} of images and {config.text_heads} of"
-        f" texts; the file does not say, {SETTLED}",
-        f"pooling: images at the class token, texts {texts}; the file does not say, {SETTLED}",
-        f"image size: {config.image_size} x {config.image_size}, as {config.patches} patches of"
-        f" {config.patch_size} are {side} x {side}; the file does not say, {SETTLED}",
-        f"tokenizer: CLIP's; the file does not say, {SETTLED}",
+        f"assumed: heads {HEAD_WIDTH} wide, {config.image_heads} of images and {config.text_heads}"
+        f" of texts; {_SETTLED}",
+        f"assumed: images pooled at the class token, texts at their end{mask}; {_SETTLED}",
+        f"assumed: square images, {size} x {size} pixels in {side} x {side} patches; {_SETTLED}",
+        f"assumed: CLIP's tokenizer; {_SETTLED}",
     )

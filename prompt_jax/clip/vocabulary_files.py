@@ -57,14 +57,15 @@ def check_rows(rows: int) -> None:
         )
 
 
-def check(rows: int, folder: Path, said: str, eos: int = VOCABULARY - 1) -> tuple[str, ...]:
+def check(rows: int, folder: Path, said: str, eos: int | None = None) -> tuple[str, ...]:
     """Refuses a vocabulary that is not CLIP's, or CLIP's with tokens added behind it.
 
     Args:
         rows: how many embeddings of tokens there are.
         folder: in which the tokenizer's files may stand.
         said: the file that says that the first of them are CLIP's; "" if none does.
-        eos: the eos_token_id of config.json, at which transformers reads a text's features.
+        eos: the eos_token_id of config.json, at which transformers reads a text's features; None
+            of other layouts.
 
     Returns:
         a line where there are added tokens, else nothing.
@@ -73,7 +74,7 @@ def check(rows: int, folder: Path, said: str, eos: int = VOCABULARY - 1) -> tupl
         PromptError: it is another one, or nothing says that it is CLIP's.
     """
     check_rows(rows)
-    if eos not in (_ARGMAX, VOCABULARY - 1):
+    if eos not in (None, _ARGMAX, VOCABULARY - 1):
         raise PromptError(
             f"config.json: text_config.eos_token_id={eos}: features of texts are read at CLIP's"
             f" end of text, {VOCABULARY - 1:,}"
