@@ -66,6 +66,8 @@ def main(argv: Sequence[str]) -> None:
     model = reading.read(chosen.checkpoint, wanted)
     folder.mkdir(parents=True, exist_ok=True)
     saved.write(folder, model)
+    for line in model.trained["assumed"]:
+        print(f"note: {chosen.backbone}: {line}", file=sys.stderr)
     settings = ", ".join(f"{name}={value!r}" for name, value in model.settings.items())
     print(f"{model.method}: {settings}; {len(model.class_names)} classes")
     print(f"written to {folder}")

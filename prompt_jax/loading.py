@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from prompt_jax import methods, saved
-from prompt_jax.clip import CLIP, PRECISIONS, CLIPConfig, Frozen, loading, preprocessing
+from prompt_jax.clip import CLIP, PRECISIONS, CLIPConfig, Frozen, hub, loading, preprocessing
 from prompt_jax.clip.memory import default_budget
 from prompt_jax.errors import PromptError, escape, unknown
 from prompt_jax.inputs.given import Inputs
@@ -86,7 +86,9 @@ def load(
             computing = dtype or "float32", precision or "highest"
             return _bare(text, activation, *computing, frames, chosen)
         except PromptError as error:
-            if not os.path.isdir(source):
+            # A folder with a CLIP's config is one of a CLIP, whatever is wrong with it.
+            there = pathlib.Path(source)
+            if not there.is_dir() or any((there / name).exists() for name in hub.CONFIGS):
                 raise
             raise PromptError(f"{error}; nor model.json, so it is no trained model") from error
     if frames or activation or prepare:

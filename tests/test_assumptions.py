@@ -179,3 +179,13 @@ def test_weights_of_several_kinds_of_towers_ask_nothing(folder):
     save_file(arrays | {"logit_bias": np.zeros(1, np.float32)}, folder / "model.safetensors")
     with pytest.raises(PromptError, match="SigLIP"):
         loading.load(folder)
+
+
+def test_a_folder_of_a_clip_is_not_called_an_untrained_model(folder, tmp_path):
+    (folder / "config.json").write_text('{"model_type": "siglip"}')
+    with pytest.raises(PromptError) as caught:
+        pj.load(folder)
+    assert "model.json" not in str(caught.value)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(PromptError, match="nor model.json, so it is no trained model"):
+        pj.load(tmp_path / "empty")

@@ -32,7 +32,7 @@ def get_config(method: str = "pro_mpt", kind: str = "pictures", **settings) -> C
     c.method = method  # a name from the table of methods, or "module:METHOD" from elsewhere
     c.settings = ConfigDict(dataclasses.asdict(usual(**settings)))
     c.backbone = "embedded"  # "embedded", a folder, a file, a hub id, or a name like "ViT-B/16"
-    c.activation = ""  # "" as the checkpoint says, or "quick_gelu" / "gelu"
+    c.activation = ""  # "" as the checkpoint says; else "quick_gelu" or "gelu"
     c.dtype = "float32"  # compute type of the frozen towers: "float32" or "bfloat16"
     # of the towers' float32 products on accelerators: "highest" is float32; "high", "default" round
     # to TF32 (NVIDIA) or bfloat16 (TPU) and are faster; see docs/using.md
