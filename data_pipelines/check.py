@@ -28,6 +28,7 @@ import contextlib
 import hashlib
 import json
 import os
+import shlex
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -71,7 +72,7 @@ def check(
     if not loaded:
         folder = _folder(entry, root, source)
         if folder is not None and entry.url and not os.path.exists(folder):
-            return Finding(name, False, None, (f"get it from {entry.url}",))
+            return Finding(name, False, None, (_where_to_get(name, entry, root),))
         return Finding(name, True, None, tuple(problems[:1]))
     dataset = loaded[0]
     problems += [*_compare(entry, dataset, source), *_split_file(entry, root, source)]
@@ -123,6 +124,13 @@ def _load(name: str, root: Path, source: str) -> tuple[list[Dataset], list[str]]
     return loaded, problems
 
 
+def _where_to_get(name: str, entry: datasets.Entry, root: Path | str = "DIR") -> str:
+    if not entry.archives:
+        return f"get it from {entry.url}"
+    command = f"python -m data_pipelines.download {name} --root {shlex.quote(str(root))}"
+    return f"get it by {command} (its page: {entry.url})"
+
+
 def _folder(entry: datasets.Entry, root: Path, source: str) -> Path | None:
     """Where the data set would lie; None for one that has no folder of its own name."""
     if source == "tfds":
@@ -143,7 +151,7 @@ def _compare(entry: datasets.Entry, dataset: Dataset, source: str) -> list[str]:
         count = len(getattr(dataset, split))
         if published and not count:
             missing = f"0 of {published} {dataset.kind}"
-            problems.append(f"{split} missing: {missing}; get it from {entry.url}")
+            problems.append(f"{split} missing: {missing}; {_where_to_get(dataset.name, entry)}")
         # TFDS has its own splits, so there other counts are no fault.
         elif source == "coop" and published is not None and count != published:
             problems.append(f"{split}: {count} {dataset.kind}; published: {published}")

@@ -7,6 +7,11 @@ from typing import Literal
 from data_pipelines.layouts.layout import Layout
 from prompt_jax.class_names import spaced
 
+ARCHIVES = "zhengli97/prompt_learning_dataset"
+"""The Hugging Face repository of fourteen data sets, by the authors of PromptKD (Li et al. 2024),
+each with its split; ImageNet alone is not among them."""
+ARCHIVES_PAGE = f"https://huggingface.co/{ARCHIVES}"
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -31,6 +36,8 @@ class Entry:
             ImageNet's have "missile" and "sunglasses" twice.
         split_sha256: hash of the published split file's content, as `check` takes it (JSON with
             sorted keys and no spaces); None where it is not known.
+        archives: what its archive in `ARCHIVES` may be called, without suffix; () where it has
+            none. How words are joined, and capitals, do not matter.
     """
 
     title: str
@@ -45,6 +52,7 @@ class Entry:
     clean: Callable[[str], str | None] = spaced
     repeated_names: bool = False
     split_sha256: str | None = None
+    archives: tuple[str, ...] = ()
 
     @property
     def is_own(self) -> bool:

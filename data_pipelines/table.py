@@ -1,7 +1,7 @@
 """The table of data sets: a new one is one entry, in the order in which results list them."""
 
 from data_pipelines.clip_table import ACTION, CLIPS, VIDEO
-from data_pipelines.entry import Entry
+from data_pipelines.entry import ARCHIVES_PAGE, Entry
 from data_pipelines.layouts import class_names
 from data_pipelines.layouts.aircraft import AircraftLayout
 from data_pipelines.layouts.captions_csv import CaptionsCsvLayout
@@ -14,7 +14,6 @@ from data_pipelines.layouts.imagenet import ImageNetLayout
 from data_pipelines.layouts.vifi_lists import VifiLayout
 
 _PHOTO = "a photo of a {}."
-_GUIDE = "https://github.com/KaiyangZhou/CoOp/blob/main/DATASETS.md"
 
 TABLE: dict[str, Entry] = {
     "imagenet": Entry(
@@ -39,6 +38,7 @@ TABLE: dict[str, Entry] = {
         url="https://doi.org/10.22002/D1.20086",
         clean=class_names.caltech101,
         split_sha256="266b016abdaeeb65436a3273abb64b9c02633d8d97988b66592f0fd28b2659a4",
+        archives=("caltech-101",),
     ),
     "oxford_pets": Entry(
         "OxfordPets",
@@ -51,6 +51,7 @@ TABLE: dict[str, Entry] = {
         url="https://www.robots.ox.ac.uk/~vgg/data/pets/",
         clean=class_names.lower,
         split_sha256="175852640a3b1e8d7441c6224786fd018b4d6bcdd60f4495edca8a185631729d",
+        archives=("oxford_pets",),
     ),
     "stanford_cars": Entry(
         "StanfordCars",
@@ -60,9 +61,10 @@ TABLE: dict[str, Entry] = {
         num_classes=196,
         counts=(6509, 1635, 8041),
         citation="Krause et al., 3dRR 2013",
-        url=f"{_GUIDE}#stanfordcars",
+        url=ARCHIVES_PAGE,  # its own page is gone
         clean=class_names.stanford_cars,
         split_sha256="bffbe347fbf93ad532133ff506d15606ac007812cfac9933551a5877f5263dd3",
+        archives=("stanford_cars",),
     ),
     "flowers102": Entry(
         "Flowers102",
@@ -74,6 +76,7 @@ TABLE: dict[str, Entry] = {
         citation="Nilsback and Zisserman, ICVGIP 2008",
         url="https://www.robots.ox.ac.uk/~vgg/data/flowers/102/",
         split_sha256="9bf82a401539357a181e5f0b836ae7fcd5baa38b55e264a2059df8e86adc898a",
+        archives=("oxford_flowers", "flowers102"),
     ),
     "food101": Entry(
         "Food101",
@@ -84,6 +87,7 @@ TABLE: dict[str, Entry] = {
         counts=(50_500, 20_200, 30_300),
         citation="Bossard et al., ECCV 2014",
         url="https://data.vision.ee.ethz.ch/cvl/datasets_extra/food-101/",
+        archives=("food101",),
     ),
     "fgvc_aircraft": Entry(
         "FGVCAircraft",
@@ -93,6 +97,7 @@ TABLE: dict[str, Entry] = {
         counts=(3334, 3333, 3333),
         citation="Maji et al., arXiv 2013",
         url="https://www.robots.ox.ac.uk/~vgg/data/fgvc-aircraft/",
+        archives=("fgvc_aircraft",),
     ),
     "sun397": Entry(
         "SUN397",
@@ -102,8 +107,9 @@ TABLE: dict[str, Entry] = {
         num_classes=397,
         counts=(15_880, 3970, 19_850),
         citation="Xiao et al., CVPR 2010",
-        url="https://vision.princeton.edu/projects/2010/SUN/",
+        url=ARCHIVES_PAGE,  # its own page is gone
         clean=class_names.sun397,
+        archives=("sun397",),
     ),
     "dtd": Entry(
         "DTD",
@@ -115,6 +121,7 @@ TABLE: dict[str, Entry] = {
         citation="Cimpoi et al., CVPR 2014",
         url="https://www.robots.ox.ac.uk/~vgg/data/dtd/",
         split_sha256="0d04a9bb08938c9d435fc3c6b5030906334f6d8ccf4d80f8319e5d7f4fbdd4ba",
+        archives=("dtd",),
     ),
     "eurosat": Entry(
         "EuroSAT",
@@ -127,6 +134,7 @@ TABLE: dict[str, Entry] = {
         url="https://github.com/phelber/EuroSAT",
         clean=class_names.eurosat,
         split_sha256="b9db23fedd13a2d3374107fe494f4fa814e7837c771660c850aab95ec391ad1a",
+        archives=("eurosat",),
     ),
     "ucf101": Entry(
         "UCF101",
@@ -140,6 +148,7 @@ TABLE: dict[str, Entry] = {
         url="https://www.crcv.ucf.edu/data/UCF101.php",
         clean=class_names.ucf101,
         split_sha256="29a5dc239824943e473244fc18abf1b43734213fc748cffa25ccd773fbe7271a",
+        archives=("ucf101",),
     ),
     "imagenetv2": Entry(
         "ImageNetV2",
@@ -151,6 +160,7 @@ TABLE: dict[str, Entry] = {
         citation="Recht et al., ICML 2019",
         url="https://github.com/modestyachts/ImageNetV2",
         repeated_names=True,
+        archives=("imagenetv2",),
     ),
     "imagenet_sketch": Entry(
         "ImageNet-Sketch",
@@ -162,6 +172,7 @@ TABLE: dict[str, Entry] = {
         citation="Wang et al., NeurIPS 2019",
         url="https://github.com/HaohanWang/ImageNet-Sketch",
         repeated_names=True,
+        archives=("imagenet-sketch",),
     ),
     "imagenet_a": Entry(
         "ImageNet-A",
@@ -173,6 +184,7 @@ TABLE: dict[str, Entry] = {
         citation="Hendrycks et al., CVPR 2021",
         url="https://github.com/hendrycks/natural-adv-examples",
         repeated_names=True,
+        archives=("imagenet-adversarial", "imagenet-a"),
     ),
     "imagenet_r": Entry(
         "ImageNet-R",
@@ -184,6 +196,7 @@ TABLE: dict[str, Entry] = {
         citation="Hendrycks et al., ICCV 2021",
         url="https://github.com/hendrycks/imagenet-r",
         repeated_names=True,
+        archives=("imagenet-rendition", "imagenet-r"),
     ),
     **CLIPS,
     "emoji_scenes": Entry(

@@ -10,7 +10,7 @@ import http.server
 import json
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -19,7 +19,7 @@ import yaml
 
 READ, WRITE = "hf_read", "hf_write"
 LICENSES = ("apache-2.0", "mit")
-BIG = ".safetensors"
+BIG = (".safetensors", ".zip")
 
 
 def blob_id(content: bytes) -> str:
@@ -33,6 +33,7 @@ class Repository:
 
     private: bool = False
     gated: bool = False
+    license: str = ""
     commits: list[tuple[str, dict[str, bytes]]] = field(default_factory=list)
 
     def commit(self, changed: dict[str, bytes]) -> str:
@@ -49,16 +50,21 @@ class Repository:
 
 @dataclass
 class Hub:
-    """The stand-in: repositories by name, and what was asked, as "GET /path"."""
+    """The stand-in: repositories by name, and what was asked, as "GET /path".
+
+    It can be `down`, break off an answer after so many bytes, or change contents on their way.
+    """
 
     url: str = ""
     repositories: dict[str, Repository] = field(default_factory=dict)
     uploaded: dict[str, bytes] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
     down: bool = False
+    breaks_after: int | None = None
+    changes: Callable[[bytes], bytes] = bytes
 
-    def put(self, name: str, files: dict[str, bytes], **kind: bool) -> str:
-        """A repository with these files; returns its commit."""
+    def put(self, name: str, files: dict[str, bytes], **kind: Any) -> str:
+        """A repository with these files, of data as "datasets/user/name"; returns its commit."""
         self.repositories[name] = Repository(**kind)
         return self.repositories[name].commit(files)
 
@@ -100,11 +106,21 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self._send(status, content, {"X-Error-Code": code, "X-Error-Message": words})
             return
         if isinstance(answer, tuple):
-            self._send(200, *answer)
+            self._send_part(*answer)
         else:
             self._send(200, json.dumps(answer).encode(), {"Content-Type": "application/json"})
 
     do_GET = do_HEAD = do_POST = do_PUT = _answer
+
+    def _send_part(self, content: bytes, headers: dict[str, str]) -> None:
+        """Contents of a file, from the byte on that is asked for."""
+        content = self.hub.changes(content)
+        asked = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range") or "")
+        start = int(asked[1]) if asked else 0
+        if asked:
+            headers |= {"Content-Range": f"bytes {start}-{len(content) - 1}/{len(content)}"}
+        self.hub.asked[-1] += f" from {start}" * bool(asked)
+        self._send(206 if asked else 200, content[start:], headers)
 
     def _send(self, status: int, content: bytes, headers: dict[str, str]) -> None:
         self.send_response(status)
@@ -112,8 +128,13 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             if value:
                 self.send_header(name, value)
         self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(content)
+        if self.command == "HEAD":
+            return
+        if self.hub.breaks_after is not None and len(content) > self.hub.breaks_after:
+            self.wfile.write(content[: self.hub.breaks_after])
+            self.close_connection = True
+            return
+        self.wfile.write(content)
 
     def _read(self) -> bytes:
         if self.headers.get("Transfer-Encoding") != "chunked":
@@ -166,7 +187,18 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         sha, files = self._at(token, name, revision)
         private = self.hub.repositories[name].private
         siblings = [{"rfilename": path} for path in files]
-        return {"id": name, "sha": sha, "private": private, "tags": [], "siblings": siblings}
+        found = {"id": name, "sha": sha, "private": private, "tags": [], "siblings": siblings}
+        license = self.hub.repositories[name].license
+        return found | ({"cardData": {"license": license}} if license else {})
+
+    def data_info(self, token, body, name, revision="main"):
+        return self.info(token, body, f"datasets/{name}", revision)
+
+    def data_tree(self, token, body, name, revision):
+        return self.tree(token, body, f"datasets/{name}", revision)
+
+    def data_resolve(self, token, body, name, revision, path):
+        return self.resolve(token, body, f"datasets/{name}", revision, path)
 
     def tree(self, token, body, name, revision):
         return [
@@ -247,6 +279,10 @@ ROUTES = {
     f"POST /{NAME}.git/info/lfs/objects/batch": "batch",
     "PUT /large/(.+)": "large",
     f"POST /api/models/{NAME}/commit/(.+)": "commit",
+    f"GET /api/datasets/{NAME}": "data_info",
+    f"GET /api/datasets/{NAME}/revision/(.+)": "data_info",
+    f"GET /api/datasets/{NAME}/tree/([^/]+)": "data_tree",
+    f"GET|HEAD /datasets/{NAME}/resolve/([^/]+)/(.+)": "data_resolve",
     f"GET|HEAD /{NAME}/resolve/([^/]+)/(.+)": "resolve",
 }
 

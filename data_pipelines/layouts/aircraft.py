@@ -31,7 +31,7 @@ class AircraftLayout:
             DataError: no root, a missing file or image folder, or a line that is not a picture
                 number and a variant.
         """
-        home = find_home(name, root, self.folder, VARIANTS, "list of variants", self.expected())
+        home = find_home(name, root, self.folder, self.marker, "list of variants", self.expected())
         if not os.path.isdir(home / "images"):
             raise DataError(f"{name}: no image folder {home / 'images'}\n{self.expected()}")
         variants = [line for _, line in read_lines(home / VARIANTS, "list of variants")]
@@ -41,6 +41,11 @@ class AircraftLayout:
         images = home / "images"
         source = _LIST.format("{train,val,test}")
         return Dataset(name, template, train, val, test, FolderReader(images), images, source)
+
+    @property
+    def marker(self) -> str:
+        """The file or folder, below its folder, that it is known by."""
+        return VARIANTS
 
     def expected(self) -> str:
         """The folder sketch for error messages."""

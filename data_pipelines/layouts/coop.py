@@ -40,13 +40,18 @@ class CoopLayout:
         Raises:
             DataError: no root, a missing folder or split file, or a malformed split file.
         """
-        home = find_home(name, root, self.folder, self.split, "split file", self.expected())
+        home = find_home(name, root, self.folder, self.marker, "split file", self.expected())
         images = home / self.images
         if not os.path.isdir(images):
             raise DataError(f"{name}: no image folder {images}\n{self.expected()}")
         train, val, test = read_split(home / self.split)
         reader = FolderReader(images)
         return Dataset(name, template, train, val, test, reader, images, self.split)
+
+    @property
+    def marker(self) -> str:
+        """The file or folder, below its folder, that it is known by."""
+        return self.split
 
     def expected(self) -> str:
         """The folder sketch for error messages."""

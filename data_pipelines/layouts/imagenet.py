@@ -57,7 +57,7 @@ class ImageNetLayout:
                 without pictures.
         """
         expected = self.expected()
-        home = find_home(name, root, self.folder, self.test, "folder of test pictures", expected)
+        home = find_home(name, root, self.folder, self.marker, "folder of test pictures", expected)
         names = read_class_names(self._class_names_file(name, home))
         splits = [self.test]
         if self.train is not None and os.path.isdir(home / self.train):
@@ -72,6 +72,11 @@ class ImageNetLayout:
         )
         source = f"folders {' and '.join(splits)}"
         return Dataset(name, template, train, (), test, FolderReader(home), home, source)
+
+    @property
+    def marker(self) -> str:
+        """The file or folder, below its folder, that it is known by."""
+        return self.test
 
     def expected(self) -> str:
         """The folder sketch for error messages."""

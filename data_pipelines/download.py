@@ -1,0 +1,391 @@
+"""Downloads the field's image data sets, and unpacks them into the layout that runs read.
+
+    python -m data_pipelines.download caltech101 dtd --root /data
+    python -m data_pipelines.download all --root /data
+
+They come from the Hugging Face repository zhengli97/prompt_learning_dataset, which has every data
+set of the benchmark but ImageNet, each with its published split. A download that was stopped goes
+on where it stopped. The SHA-256 of each archive is compared with the hub's; a data set's directory
+is there whole or not at all; one that is there already is left alone. At the end all are checked as
+by `python -m data_pipelines.check --quick`. Exit code 0: all are complete; 1: one is not; 2: a
+mistake, or one could not be had.
+"""
+
+import sys
+
+from prompt_jax import commands
+
+if __name__ == "__main__":  # before the imports below, so that Ctrl-C is heard while they run
+    sys.exit(commands.run("data_pipelines.download", "main", sys.argv[1:]))
+
+import argparse
+import contextlib
+import fcntl
+import hashlib
+import os
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+
+from data_pipelines import archives, check, datasets
+from data_pipelines.entry import ARCHIVES, Entry
+from data_pipelines.errors import DataError, escape, shorten, unknown
+from data_pipelines.findings import passed, report
+from data_pipelines.layouts.layout import expand
+from prompt_jax.files import filling
+
+# Below the root; what is unpacked there comes into its place by one renaming.
+_KEPT = ".downloads"
+_KINDS = ("model", "dataset")  # the repository is kept as a model's
+_GB = 10**9
+
+
+class Remote(NamedTuple):
+    """A file of a repository: its name there, its bytes, and their SHA-256 as the hub says it."""
+
+    name: str
+    size: int
+    sha256: str
+
+
+class Repository(NamedTuple):
+    """What the hub says of a repository.
+
+    Attributes:
+        name: "user/name".
+        kind: "model" or "dataset".
+        commit: the newest one.
+        license: what its card says; "" if nothing.
+        files: by name.
+    """
+
+    name: str
+    kind: str
+    commit: str
+    license: str
+    files: Mapping[str, Remote]
+
+
+def available() -> dict[str, Entry]:
+    """The data sets that have an archive, by name."""
+    return {name: entry for name, entry in datasets.TABLE.items() if entry.archives}
+
+
+def look_up(name: str) -> Repository:
+    """What the hub says of a repository.
+
+    Raises:
+        DataError: it is not there, may not be seen, or the hub is out of reach.
+    """
+    import huggingface_hub
+    from huggingface_hub.hf_api import RepoFile
+
+    api = huggingface_hub.HfApi()
+    reasons = []
+    for kind in _KINDS:
+        try:
+            info = api.repo_info(name, repo_type=kind)
+            tree = list(api.list_repo_tree(name, revision=info.sha, repo_type=kind))
+        # Offline, unknown, private, bad name and proxy failures share no base class.
+        except Exception as error:
+            reasons.append(f"as a {kind}: {_first_line(error)}")
+            continue
+        files = {
+            one.path: Remote(one.path, one.size, one.lfs.sha256 if one.lfs else "")
+            for one in tree
+            if isinstance(one, RepoFile)
+        }
+        card: Any = getattr(info, "card_data", None) or {}
+        return Repository(name, kind, info.sha or "main", str(card.get("license") or ""), files)
+    raise DataError(f"the Hugging Face repository {name} cannot be read; {'; '.join(reasons)}")
+
+
+def _first_line(error: Exception) -> str:
+    reason = str(error).strip().partition("\n")[0][:300] or "no reason given"
+    return f"{type(error).__name__}: {reason}"
+
+
+def match(names: Sequence[str], repository: Repository) -> dict[str, Remote]:
+    """The archive of each data set.
+
+    Raises:
+        DataError: one has none, or several; or the hub says no SHA-256 of it.
+    """
+    found = {}
+    for name in names:
+        wanted = {_plain(each) for each in datasets.TABLE[name].archives}
+        fit = [
+            one
+            for one in repository.files.values()
+            if one.name.lower().endswith(".zip") and _plain(one.name[:-4]) in wanted
+        ]
+        if len(fit) != 1:
+            there = ", ".join(sorted(repository.files)) or "nothing"
+            called = " or ".join(f"{each}.zip" for each in datasets.TABLE[name].archives)
+            raise DataError(
+                f"{name}: {repository.name} holds {len(fit)} archives of it, where one, called "
+                f"{called}, is expected; in it are {escape(there)}"
+            )
+        if not fit[0].sha256:
+            raise DataError(f"{name}: the hub says no SHA-256 of {fit[0].name}, so it is not taken")
+        found[name] = fit[0]
+    return found
+
+
+def _plain(name: str) -> str:
+    return name.lower().replace("-", "").replace("_", "")
+
+
+def refuse_full_disk(wanted: Mapping[str, Remote], root: Path) -> None:
+    """Refuses downloads for which there is no room: each archive is removed once it is unpacked.
+
+    Raises:
+        DataError: says what is free and what is needed.
+    """
+    loaded = sum(os.path.getsize(part) for part in map(_part(root), wanted.values()) if _is(part))
+    # What unpacks takes as much again: images hardly become smaller in archives.
+    needed = sum(one.size for one in wanted.values()) - loaded
+    needed += max((one.size for one in wanted.values()), default=0)
+    free = shutil.disk_usage(root).free
+    if needed > free:
+        raise DataError(
+            f"{root} has {free / _GB:.1f} GB free, and about {needed / _GB:.1f} GB are needed; "
+            "free space, choose another --root, or fewer data sets"
+        )
+
+
+def _part(root: Path):
+    """Where so much of an archive lies as is loaded: another content has another name."""
+    return lambda one: root / _KEPT / f"{one.sha256[:16]}-{Path(one.name).name}"
+
+
+def _is(path: Path) -> bool:
+    return path.is_file() and not path.is_symlink()
+
+
+class _Limited:
+    """A file that takes so many bytes and no more, whatever a server sends."""
+
+    def __init__(self, file: Any, most: int):
+        self._file, self._most = file, most
+
+    def write(self, content: bytes) -> int:
+        if self._file.tell() + len(content) > self._most:
+            raise DataError(f"the hub sends more than the {self._most:,} bytes that it says")
+        return self._file.write(content)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
+
+
+def fetch(repository: Repository, one: Remote, root: Path) -> Path:
+    """The archive on this machine, whole and with the bytes that the hub says.
+
+    Raises:
+        DataError: it cannot be had; what is loaded stays, and the next call goes on from there. An
+            archive with other bytes is removed.
+    """
+    import huggingface_hub
+    from huggingface_hub.file_download import http_get
+
+    path = _part(root)(one)
+    if path.is_symlink() or (path.exists() and not path.is_file()):
+        raise DataError(f"{path} is in the way of a download; remove it")
+    address = huggingface_hub.hf_hub_url(
+        repository.name, one.name, repo_type=repository.kind, revision=repository.commit
+    )
+    token = huggingface_hub.get_token()
+    # hf_hub_download begins anew in each process.
+    with open(path, "ab"):
+        pass
+    with open(path, "r+b") as file:
+        loaded = file.seek(0, os.SEEK_END)
+        if loaded > one.size:
+            file.truncate(loaded := file.seek(0))
+        try:
+            http_get(
+                address,
+                _Limited(file, one.size),  # type: ignore[arg-type]
+                resume_size=loaded,
+                headers={"authorization": f"Bearer {token}"} if token else {},
+                expected_size=one.size,
+                displayed_filename=one.name,
+            )
+        except DataError:
+            raise
+        except OSError as error:
+            if error.errno is not None and getattr(error, "response", None) is None:
+                raise  # of this disk
+            raise _stopped(one, error) from error
+        except Exception as error:
+            raise _stopped(one, error) from error
+    _verify(path, one)
+    return path
+
+
+def _stopped(one: Remote, error: Exception) -> DataError:
+    reason = _first_line(error)
+    return DataError(f"{one.name} is not loaded whole ({reason}); run again to go on from there")
+
+
+def _verify(path: Path, one: Remote) -> None:
+    with open(path, "rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if found != one.sha256:
+        path.unlink()
+        raise DataError(
+            f"{one.name} has the SHA-256 {found[:16]}…, where the hub says {one.sha256[:16]}…; it "
+            "was damaged on its way and is removed: run again"
+        )
+
+
+def install(path: Path, name: str, root: Path) -> None:
+    """Unpacks an archive into a data set's directory, which appears when all of it is there.
+
+    Raises:
+        DataError: the archive is refused; see `archives`.
+    """
+    layout: Any = datasets.TABLE[name].layout
+    with archives.opening(path) as archive:
+        home = archives.find_home(archive, layout.marker)
+        inside = [info for place, info in archive.members if place[: len(home)] == home]
+        total = sum(info.file_size for info in inside)
+        if total > (free := shutil.disk_usage(root).free):
+            raise DataError(
+                f"{name} unpacks to {total / _GB:.1f} GB, and {root} has {free / _GB:.1f} GB free"
+            )
+        if others := len(archive.members) - len(inside):
+            print(f"{name}: {others:,} files of the archive lie elsewhere and are left out")
+        with contextlib.suppress(OSError):
+            (root / layout.folder).rmdir()  # only an empty one
+        columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
+        with (
+            filling(root / layout.folder) as into,
+            Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True)) as progress,
+        ):
+            task = progress.add_task(f"unpacking {name}", total=total)
+            archives.unpack(archive, home, into, lambda count: progress.advance(task, count))
+            os.sync()  # or a power failure leaves a directory of empty files
+
+
+def run(names: Sequence[str], root: Path, source: str = ARCHIVES, keep: bool = False) -> list[str]:
+    """Downloads and unpacks data sets, one after another.
+
+    Args:
+        names: of `available`.
+        root: the directory of data sets; it is made if it is not there.
+        source: the repository.
+        keep: leave archives in the root's `.downloads`.
+
+    Returns:
+        Why others failed, a sentence each; those that did not are there.
+
+    Raises:
+        DataError: none is loaded: the repository lacks one, the disk has no room, or another
+            process is at work in the root.
+    """
+    missing = []
+    for name in names:
+        folder = root / datasets.TABLE[name].layout.folder  # type: ignore[attr-defined]
+        if _is_there(folder):
+            print(escape(f"{name} is there already, and stays as it is: {folder}"))
+        else:
+            missing.append(name)
+    if not missing:
+        return []
+    with _alone(root):
+        repository = look_up(source)
+        wanted = match(missing, repository)
+        refuse_full_disk(wanted, root)
+        _show(repository, wanted)
+        failed = []
+        for name, one in wanted.items():
+            try:
+                path = fetch(repository, one, root)
+                install(path, name, root)
+            except DataError as error:
+                failed.append(f"{name}: {error}")
+                continue
+            if not keep:
+                path.unlink()
+    return failed
+
+
+def _is_there(folder: Path) -> bool:
+    """Whether something has a data set's place; an empty directory has not."""
+    if not os.path.lexists(folder):
+        return False
+    return folder.is_symlink() or not folder.is_dir() or any(folder.iterdir())
+
+
+@contextlib.contextmanager
+def _alone(root: Path) -> Iterator[None]:
+    """Keeps other processes away from the root's downloads, which are removed if none is left."""
+    kept = root / _KEPT
+    kept.mkdir(parents=True, exist_ok=True)
+    with open(kept / "lock", "a") as file:
+        try:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise DataError(f"another download is running in {root}; wait for it") from None
+        try:
+            yield
+        finally:
+            (kept / "lock").unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                kept.rmdir()
+
+
+def _show(repository: Repository, wanted: Mapping[str, Remote]) -> None:
+    print(f"from the Hugging Face repository {repository.name} at {repository.commit[:12]}:")
+    for name, one in wanted.items():
+        entry = datasets.TABLE[name]
+        said = f"{name}: {one.name}, {one.size / 10**6:,.1f} MB; {entry.citation}; {entry.url}"
+        print(escape(f"  {said}"))
+    told = shorten(repository.license) if repository.license else "none"
+    print(
+        f"license of the repository, as its card says: {told}; the images keep the terms of those "
+        "who made each data set, which its page says"
+    )
+
+
+def _names(given: Sequence[str]) -> list[str]:
+    names = [name for one in given for name in one.replace(",", " ").split()]
+    if names == ["all"]:
+        return list(available())
+    for name in names:
+        if name in datasets.TABLE and name not in available():
+            entry = datasets.TABLE[name]
+            where = f"get it from {entry.url}" if entry.url else "it needs no download"
+            raise DataError(f"{name} is not in {ARCHIVES}; {where}")
+        if name not in available():
+            raise unknown("data set", name, ["all", *available()])
+    if not names:
+        raise DataError("no data set is named; name some, or all")
+    return list(dict.fromkeys(names))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command; returns its exit code."""
+    parser = argparse.ArgumentParser("python -m data_pipelines.download", description=__doc__)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("names", nargs="+", help=f"all, or of {', '.join(available())}")
+    parser.add_argument("--root", required=True, help="the directory of the data sets")
+    parser.add_argument(
+        "--repository", default=ARCHIVES, metavar="user/name", help=f"a copy of it ({ARCHIVES})"
+    )
+    parser.add_argument("--keep", action="store_true", help="leave archives in ROOT/.downloads")
+    options = parser.parse_args(arguments)
+    names, root = _names(options.names), expand(options.root)
+    if root.exists() and not root.is_dir():
+        raise DataError(f"--root={options.root} is not a directory")
+    failed = run(names, root, options.repository, options.keep)
+    findings = check.run(names, root, "coop", quick=True)
+    report([one for one in findings if one.found], root, Console())
+    if failed:
+        raise DataError("\n".join(failed))
+    return 0 if passed(findings, named=True) else 1

@@ -1,0 +1,362 @@
+"""Downloads of data sets from a stand-in for the hub: whole or not there, and nothing hostile."""
+
+import io
+import shutil
+import stat
+import subprocess
+import sys
+import zipfile
+
+import hub_stand_in
+import numpy as np
+import pytest
+import tiny
+from huggingface_hub import constants
+
+from data_pipelines import archives, check, datasets, download
+from data_pipelines.entry import ARCHIVES
+from data_pipelines.errors import DataError
+from prompt_jax.commands import explain
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """Four classes of caltech101 as its archive holds them, with a Mac's litter beside them."""
+    root = tiny.save_caltech101(tmp_path_factory.mktemp("made"), train=1, test=1)
+    files = {
+        path.relative_to(root).as_posix(): path.read_bytes()
+        for path in sorted(root.rglob("*"))
+        if path.is_file()
+    }
+    return files | {"__MACOSX/caltech-101/._x.jpg": b"litter", "caltech-101/.DS_Store": b"litter"}
+
+
+def zipped(files, **changes):
+    """A zip archive; `changes` are attributes of all entries."""
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w") as archive:
+        for name, data in files.items() if isinstance(files, dict) else files:
+            info = zipfile.ZipInfo(name)
+            info.compress_type = zipfile.ZIP_DEFLATED
+            for field, value in changes.items():
+                setattr(info, field, value)
+            archive.writestr(info, data)
+    return content.getvalue()
+
+
+@pytest.fixture
+def hub(monkeypatch, tmp_path):
+    """A hub for this process, with nothing on it."""
+    with hub_stand_in.running() as hub:
+        known = constants
+        template = hub.url + "/{repo_id}/resolve/{revision}/{filename}"
+        monkeypatch.setattr(known, "ENDPOINT", hub.url)
+        monkeypatch.setattr(known, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+        monkeypatch.setattr(known, "HF_TOKEN_PATH", str(tmp_path / "token"))
+        monkeypatch.delenv("HF_TOKEN", raising=False)
+        yield hub
+
+
+@pytest.fixture
+def root(tmp_path):
+    return tmp_path / "root"
+
+
+def put(hub, files, name=ARCHIVES, archive="caltech-101.zip"):
+    content = files if isinstance(files, bytes) else zipped(files)
+    hub.put(name, {archive: content, "README.md": b"# Data"}, license="mit")
+    return content
+
+
+def get(*arguments):
+    return explain(download.main, [str(argument) for argument in arguments])
+
+
+def contents(folder):
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+def test_a_data_set_comes_into_the_layout_that_check_accepts(hub, root, made, capsys):
+    put(hub, made)
+    code = get("caltech101", "--root", root)
+    out = " ".join(capsys.readouterr().out.split())
+    assert contents(root) == {n: c for n, c in made.items() if "DS_Store" not in n and n[0] != "_"}
+    dataset = datasets.load("caltech101", root)
+    assert len(dataset.train) == len(dataset.test) == 4
+    # Of the published data set four classes alone are there, which `check` says.
+    assert code == 1 and "4 / 4128" in out
+    assert "caltech-101.zip" in out and "as its card says: 'mit'" in out
+    assert (
+        "Fei-Fei et al., CVPR Workshop 2004" in out and "https://doi.org/10.22002/D1.20086" in out
+    )
+    assert check.check("caltech101", root, quick=True).found
+    asked = list(hub.asked)
+    assert get("caltech101", "--root", root) == 1
+    assert hub.asked == asked and "is there already" in capsys.readouterr().out
+
+
+def test_a_repository_of_data_serves_as_well(hub, root, made):
+    put(hub, made, "datasets/lab/copy", "Caltech_101.zip")
+    get("caltech101", "--root", root, "--repository", "lab/copy")
+    assert (root / "caltech-101" / tiny.SPLIT).exists()
+
+
+@pytest.mark.parametrize("inside", ["", "data/deeper/"])
+def test_the_directory_may_lie_elsewhere_in_the_archive(hub, root, made, inside, capsys):
+    files = {
+        inside + name.removeprefix("caltech-101/"): content
+        for name, content in made.items()
+        if name[0] != "_"
+    }
+    put(hub, files | {"elsewhere/notes.txt": b"x"})
+    get("caltech101", "--root", root)
+    assert (root / "caltech-101" / tiny.SPLIT).exists()
+    left_out = "1 files of the archive lie elsewhere" in capsys.readouterr().out
+    assert left_out == bool(inside) and (root / "caltech-101/elsewhere").exists() != left_out
+
+
+def test_a_download_that_broke_off_goes_on(hub, root, made, capsys, monkeypatch):
+    content = put(hub, made)
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    monkeypatch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", 1000)
+    hub.breaks_after = 3000
+    for _ in range(20):
+        if (root / "caltech-101").exists():
+            break
+        get("caltech101", "--root", root)
+    assert contents(root / "caltech-101")[tiny.SPLIT] == made[f"caltech-101/{tiny.SPLIT}"]
+    loads = [line for line in hub.asked if "/resolve/" in line]
+    starts = [int(line.split(" from ")[1]) for line in loads if " from " in line]
+    assert starts == sorted(set(starts)) and starts[-1] > len(content) - 3000
+    assert len(starts) == len(loads) - 1  # nothing was loaded twice
+    assert not (root / ".downloads").exists()
+
+
+def test_a_killed_process_leaves_nothing_half_and_the_next_goes_on(hub, root, made):
+    content = put(hub, made)
+    script = """
+import os, sys
+from data_pipelines import archives, download
+from huggingface_hub import constants as known
+known.ENDPOINT = sys.argv[1]
+known.HUGGINGFACE_CO_URL_TEMPLATE = sys.argv[1] + "/{repo_id}/resolve/{revision}/{filename}"
+place, dies = sys.argv[3], int(sys.argv[4])
+count = 0
+def die(*arguments, **options):
+    global count
+    count += 1
+    if count > dies:
+        os.kill(os.getpid(), 9)
+    return real(*arguments, **options)
+if place == "load":
+    real, download._Limited.write = download._Limited.write, die
+elif place == "unpack":
+    real, os.open = os.open, die
+else:
+    real, os.sync = os.sync, die
+    os.rename = die
+download.main(["caltech101", "--root", sys.argv[2]])
+"""
+    for place, dies in (("load", 0), ("unpack", 3), ("sync", 0)):
+        command = [sys.executable, "-c", script, hub.url, str(root), place, str(dies)]
+        ended = subprocess.run(command, capture_output=True, cwd=tiny.REPOSITORY, timeout=120)
+        assert ended.returncode == -9, ended.stderr.decode()
+        assert not (root / "caltech-101").exists()
+    get("caltech101", "--root", root)
+    loaded = [line for line in hub.asked if "/resolve/" in line and line.startswith("GET")]
+    assert len(loaded) <= 2 and len(content) > 0
+    assert sorted(path.name for path in root.iterdir()) == ["caltech-101"]
+
+
+def test_what_was_changed_on_its_way_is_not_unpacked(hub, root, made, capsys):
+    put(hub, made)
+    hub.changes = lambda content: content[:-1] + b"?"
+    assert get("caltech101", "--root", root) == 2
+    assert "was damaged on its way and is removed: run again" in capsys.readouterr().err
+    assert not (root / "caltech-101").exists()
+    hub.changes = lambda content: content + b"more and more"
+    assert get("caltech101", "--root", root) == 2
+    assert not (root / "caltech-101").exists()
+    hub.changes = bytes
+    get("caltech101", "--root", root)
+    assert (root / "caltech-101" / tiny.SPLIT).exists()
+
+
+SPLIT = "caltech-101/" + tiny.SPLIT
+LINK, DEVICE = (stat.S_IFLNK | 0o777) << 16, (stat.S_IFCHR | 0o666) << 16
+HOSTILE = {
+    "above": ("leads out of", ("caltech-101/../../evil.txt", "x")),
+    "absolute": ("leads out of", ("/etc/evil.txt", "x")),
+    "no name": ("leads out of", ("caltech-101//evil.txt", "x")),
+    "Windows": ("a null byte or a backslash", ("caltech-101\\..\\evil.txt", "x")),
+    "long name": ("a path that is too long", ("caltech-101/" + "x" * 300, "x")),
+    "deep": ("a path that is too long", ("x/" * 40 + "x", "x")),
+    "twice": ("stands in it twice", (SPLIT, "{}")),
+    "no directory": ("is a file and a directory", (SPLIT + "/a", "x")),
+    "two of them": ("one data set is expected", ("other/" + tiny.SPLIT, "{}")),
+}
+
+
+def damaged(kind):
+    """What is said of an archive that is damaged, or lies, and its bytes."""
+    split = [(SPLIT, "{}")]
+    match kind:
+        case "link":
+            return "is a link or a device", zipped([(SPLIT, "/etc/passwd")], external_attr=LINK)
+        case "device":
+            return "is a link or a device", zipped(split, external_attr=DEVICE)
+        case "another":
+            return "holds no split_zhou_Caltech101", zipped([("caltech-101/a.jpg", "x")])
+        case "bomb":
+            small = bytearray(zipped([(SPLIT, bytes(2**16))]))
+            place = small.index(b"PK\x01\x02") + 24
+            small[place : place + 4] = (2**31).to_bytes(4, "little")
+            return "at most .* are unpacked, as images", bytes(small)
+        case "no archive":
+            return "no zip archive, or is damaged", b"PK\x03\x04 is none"
+        case "cut":
+            return "no zip archive, or is damaged", zipped(split)[:-30]
+        case "encrypted":
+            content = bytearray(zipped(split))
+            content[content.index(b"PK\x01\x02") + 8] |= 1
+            return "is encrypted", bytes(content)
+        case "changed":
+            content = zipped([(SPLIT, np.random.default_rng(0).bytes(4000))])
+            return "is damaged", content[:200] + b"????" + content[204:]
+        case "larger than it says":
+            content = bytearray(zipped([(SPLIT, b"a" * 5000)]))
+            place = content.index(b"PK\x01\x02") + 24
+            content[place : place + 4] = (10).to_bytes(4, "little")
+            return "is damaged", bytes(content)
+    said, entry = HOSTILE[kind]
+    return said, zipped([*split, entry])
+
+
+DAMAGED = ("link", "device", "another", "bomb", "no archive", "cut", "encrypted", "changed")
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+@pytest.mark.parametrize("kind", [*HOSTILE, *DAMAGED, "larger than it says"])
+def test_hostile_archives_are_refused_and_leave_nothing(root, kind):
+    said, content = damaged(kind)
+    (root / ".downloads").mkdir(parents=True)
+    archive = root / ".downloads/caltech-101.zip"
+    archive.write_bytes(content)
+    with pytest.raises(DataError, match=said):
+        download.install(archive, "caltech101", root)
+    assert [path for path in root.rglob("*") if path.is_file()] == [archive]
+    assert not (root / "caltech-101").exists() and not (root.parent / "evil.txt").exists()
+
+
+def test_tables_of_archives_are_bounded(tmp_path, monkeypatch):
+    (tmp_path / "a.zip").write_bytes(zipped([(f"{n}.jpg", "x") for n in range(2000)]))
+    monkeypatch.setattr(archives, "MOST_ENTRIES", 1999)
+
+    def look_through():
+        with archives.opening(tmp_path / "a.zip"):
+            pass
+
+    with pytest.raises(DataError, match="has 2,000 files; at most 1,999 are unpacked"):
+        look_through()
+    monkeypatch.setattr(archives, "_MOST_TABLE", 2**16)
+    with pytest.raises(DataError, match="a table of .* bytes; at most 65,536 are read"):
+        look_through()
+
+
+def test_a_full_disk_is_said_before_anything_is_loaded(hub, root, made, capsys, monkeypatch):
+    put(hub, made)
+    free = shutil.disk_usage(root.parent)._replace(free=1000)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: free)
+    assert get("caltech101", "--root", root) == 2
+    assert "has 0.0 GB free, and about 0.0 GB are needed" in capsys.readouterr().err
+    assert not [line for line in hub.asked if "/resolve/" in line]
+    assert not (root / "caltech-101").exists()
+
+
+def test_one_that_fails_keeps_no_other_away(hub, root, made, capsys):
+    files = {"caltech-101.zip": zipped(made), "dtd.zip": b"no archive"}
+    hub.put(ARCHIVES, files)
+    assert get("dtd,caltech101", "--root", root) == 2
+    captured = capsys.readouterr()
+    assert "dtd: " in captured.err and "no zip archive" in captured.err
+    assert "as its card says: none" in " ".join(captured.out.split())
+    assert (root / "caltech-101").exists() and not (root / "dtd").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["caltech"], "unknown data set 'caltech'. Did you mean 'caltech101'"),
+        (["imagenet"], "imagenet is not in zhengli97/prompt_learning_dataset; get it from https"),
+        (["folder"], "folder is not in zhengli97/prompt_learning_dataset; it needs no download"),
+        (["dtd"], "holds 0 archives of it, where one, called dtd.zip, is expected; in it are READ"),
+        (["dtd", "--repository", "lab/none"], "lab/none cannot be read; as a model: Repository"),
+        ([" , "], "no data set is named"),
+    ],
+)
+def test_what_cannot_be_had_is_said(hub, root, made, arguments, said, capsys):
+    put(hub, made)
+    assert get(*arguments, "--root", root) == 2
+    assert said in capsys.readouterr().err
+    assert not list(root.rglob("*.zip"))
+
+
+def test_a_hub_that_is_down_is_said(hub, root, made, capsys, monkeypatch):
+    put(hub, made)
+    hub.down = True
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    assert get("caltech101", "--root", root) == 2
+    assert "the Hugging Face repository" in capsys.readouterr().err
+
+
+def test_what_has_the_place_of_a_data_set_stays(hub, root, made, capsys):
+    put(hub, made)
+    (root / "caltech-101").mkdir(parents=True)
+    get("caltech101", "--root", root)  # an empty directory has it not
+    assert (root / "caltech-101" / tiny.SPLIT).exists()
+    shutil.rmtree(root / "caltech-101")
+    (root / "caltech-101").symlink_to(root / "nowhere")
+    get("caltech101", "--root", root)
+    assert "is there already" in capsys.readouterr().out and (root / "caltech-101").is_symlink()
+
+
+def test_another_process_in_the_root_is_waited_for(hub, root, made):
+    put(hub, made)
+    with download._alone(root):
+        script = (
+            "import sys; from data_pipelines import download\n"
+            "try: download.run(['caltech101'], __import__('pathlib').Path(sys.argv[1]))\n"
+            "except Exception as error: print(error)"
+        )
+        command = [sys.executable, "-c", script, str(root)]
+        ended = subprocess.run(command, capture_output=True, cwd=tiny.REPOSITORY, timeout=60)
+    assert b"another download is running" in ended.stdout
+
+
+def test_every_published_data_set_but_imagenet_has_an_archive():
+    published = [
+        name
+        for name, entry in datasets.TABLE.items()
+        if entry.counts and entry.kind == "pictures" and name != "imagenet"
+    ]
+    assert list(download.available()) == published and len(published) == 14
+    names = {name: entry.archives[0] for name, entry in download.available().items()}
+    files = {f"{each}.zip": download.Remote(f"{each}.zip", 1, "ab") for each in names.values()}
+    repository = download.Repository(ARCHIVES, "model", "0", "mit", files)
+    assert {name: one.name for name, one in download.match(published, repository).items()} == {
+        name: f"{each}.zip" for name, each in names.items()
+    }
+
+
+def test_check_says_how_missing_data_is_had(tmp_path):
+    for name in ("sun397", "stanford_cars"):
+        (problem,) = check.check(name, tmp_path / "a b").problems
+        assert problem.startswith(
+            f"get it by python -m data_pipelines.download {name} --root '{tmp_path}/a b' (its page"
+        )
+        assert "https://huggingface.co/zhengli97/prompt_learning_dataset" in problem
+    assert "image-net.org" in check.check("imagenet", tmp_path).problems[0]
