@@ -67,7 +67,7 @@ def opening(path: Path) -> Iterator[Archive]:
         try:
             file = zipfile.ZipFile(bounded)
         except (OSError, *_DAMAGED) as error:
-            raise DataError(f"{path} is no zip archive, or is damaged: {error}") from error
+            raise DataError(f"{path} is no zip archive, or is damaged: {str(error)[:300]}") from error
         with file:
             yield Archive(path, file, _look_through(path, file))
 
@@ -174,19 +174,25 @@ def unpack(
                 "small letters from capitals"
             ) from None
         with open(opened, "wb", buffering=0) as file:
-            try:
-                written = 0
-                with archive.file.open(info) as source:
-                    while chunk := source.read(_CHUNK):
-                        written += len(chunk)
-                        if written > info.file_size:
-                            raise zipfile.BadZipFile("it is larger than the archive says")
-                        file.write(chunk)
-                        advance(len(chunk))
-                if written != info.file_size:
-                    raise zipfile.BadZipFile("it is smaller than the archive says")
-            except _DAMAGED as error:
-                raise DataError(f"{where} is damaged: {error}") from error
+            for chunk in _read(archive.file, info, where):
+                file.write(chunk)
+                advance(len(chunk))
+
+
+def _read(file: zipfile.ZipFile, info: zipfile.ZipInfo, where: str) -> Iterator[bytes]:
+    """The bytes of a file in an archive; raises a DataError if they are not what it says."""
+    left = info.file_size
+    try:
+        with file.open(info) as source:
+            while chunk := source.read(_CHUNK):
+                left -= len(chunk)
+                if left < 0:
+                    raise zipfile.BadZipFile("it is larger than the archive says")
+                yield chunk
+        if left:
+            raise zipfile.BadZipFile("it is smaller than the archive says")
+    except (OSError, *_DAMAGED) as error:
+        raise DataError(f"{where} is damaged: {str(error)[:300]}") from error
 
 
 def find_home(archive: Archive, marker: str) -> tuple[str, ...]:

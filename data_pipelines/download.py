@@ -21,92 +21,31 @@ if __name__ == "__main__":  # before the imports below, so that Ctrl-C is heard 
 import argparse
 import contextlib
 import fcntl
-import hashlib
 import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
-from data_pipelines import archives, check, datasets
+from data_pipelines import archives, check, datasets, hub
 from data_pipelines.entry import ARCHIVES, Entry
 from data_pipelines.errors import DataError, escape, shorten, unknown
 from data_pipelines.findings import passed, report
+from data_pipelines.hub import Remote, Repository
 from data_pipelines.layouts.layout import expand
 from prompt_jax.files import filling
 
 # Below the root; what is unpacked there comes into its place by one renaming.
 _KEPT = ".downloads"
-_KINDS = ("model", "dataset")  # the repository is kept as a model's
 _GB = 10**9
-
-
-class Remote(NamedTuple):
-    """A file of a repository: its name there, its bytes, and their SHA-256 as the hub says it."""
-
-    name: str
-    size: int
-    sha256: str
-
-
-class Repository(NamedTuple):
-    """What the hub says of a repository.
-
-    Attributes:
-        name: "user/name".
-        kind: "model" or "dataset".
-        commit: the newest one.
-        license: what its card says; "" if nothing.
-        files: by name.
-    """
-
-    name: str
-    kind: str
-    commit: str
-    license: str
-    files: Mapping[str, Remote]
 
 
 def available() -> dict[str, Entry]:
     """The data sets that have an archive, by name."""
     return {name: entry for name, entry in datasets.TABLE.items() if entry.archives}
-
-
-def look_up(name: str) -> Repository:
-    """What the hub says of a repository.
-
-    Raises:
-        DataError: it is not there, may not be seen, or the hub is out of reach.
-    """
-    import huggingface_hub
-    from huggingface_hub.hf_api import RepoFile
-
-    api = huggingface_hub.HfApi()
-    reasons = []
-    for kind in _KINDS:
-        try:
-            info = api.repo_info(name, repo_type=kind)
-            tree = list(api.list_repo_tree(name, revision=info.sha, repo_type=kind))
-        # Offline, unknown, private, bad name and proxy failures share no base class.
-        except Exception as error:
-            reasons.append(f"as a {kind}: {_first_line(error)}")
-            continue
-        files = {
-            one.path: Remote(one.path, one.size, one.lfs.sha256 if one.lfs else "")
-            for one in tree
-            if isinstance(one, RepoFile)
-        }
-        card: Any = getattr(info, "card_data", None) or {}
-        return Repository(name, kind, info.sha or "main", str(card.get("license") or ""), files)
-    raise DataError(f"the Hugging Face repository {name} cannot be read; {'; '.join(reasons)}")
-
-
-def _first_line(error: Exception) -> str:
-    reason = str(error).strip().partition("\n")[0][:300] or "no reason given"
-    return f"{type(error).__name__}: {reason}"
 
 
 def match(names: Sequence[str], repository: Repository) -> dict[str, Remote]:
@@ -146,7 +85,8 @@ def refuse_full_disk(wanted: Mapping[str, Remote], root: Path) -> None:
     Raises:
         DataError: says what is free and what is needed.
     """
-    loaded = sum(os.path.getsize(part) for part in map(_part(root), wanted.values()) if _is(part))
+    parts = (_part(root, one) for one in wanted.values())
+    loaded = sum(os.path.getsize(part) for part in parts if part.is_file())
     # What unpacks takes as much again: images hardly become smaller in archives.
     needed = sum(one.size for one in wanted.values()) - loaded
     needed += max((one.size for one in wanted.values()), default=0)
@@ -158,89 +98,9 @@ def refuse_full_disk(wanted: Mapping[str, Remote], root: Path) -> None:
         )
 
 
-def _part(root: Path):
+def _part(root: Path, one: Remote) -> Path:
     """Where so much of an archive lies as is loaded: another content has another name."""
-    return lambda one: root / _KEPT / f"{one.sha256[:16]}-{Path(one.name).name}"
-
-
-def _is(path: Path) -> bool:
-    return path.is_file() and not path.is_symlink()
-
-
-class _Limited:
-    """A file that takes so many bytes and no more, whatever a server sends."""
-
-    def __init__(self, file: Any, most: int):
-        self._file, self._most = file, most
-
-    def write(self, content: bytes) -> int:
-        if self._file.tell() + len(content) > self._most:
-            raise DataError(f"the hub sends more than the {self._most:,} bytes that it says")
-        return self._file.write(content)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._file, name)
-
-
-def fetch(repository: Repository, one: Remote, root: Path) -> Path:
-    """The archive on this machine, whole and with the bytes that the hub says.
-
-    Raises:
-        DataError: it cannot be had; what is loaded stays, and the next call goes on from there. An
-            archive with other bytes is removed.
-    """
-    import huggingface_hub
-    from huggingface_hub.file_download import http_get
-
-    path = _part(root)(one)
-    if path.is_symlink() or (path.exists() and not path.is_file()):
-        raise DataError(f"{path} is in the way of a download; remove it")
-    address = huggingface_hub.hf_hub_url(
-        repository.name, one.name, repo_type=repository.kind, revision=repository.commit
-    )
-    token = huggingface_hub.get_token()
-    # hf_hub_download begins anew in each process.
-    with open(path, "ab"):
-        pass
-    with open(path, "r+b") as file:
-        loaded = file.seek(0, os.SEEK_END)
-        if loaded > one.size:
-            file.truncate(loaded := file.seek(0))
-        try:
-            http_get(
-                address,
-                _Limited(file, one.size),  # type: ignore[arg-type]
-                resume_size=loaded,
-                headers={"authorization": f"Bearer {token}"} if token else {},
-                expected_size=one.size,
-                displayed_filename=one.name,
-            )
-        except DataError:
-            raise
-        except OSError as error:
-            if error.errno is not None and getattr(error, "response", None) is None:
-                raise  # of this disk
-            raise _stopped(one, error) from error
-        except Exception as error:
-            raise _stopped(one, error) from error
-    _verify(path, one)
-    return path
-
-
-def _stopped(one: Remote, error: Exception) -> DataError:
-    reason = _first_line(error)
-    return DataError(f"{one.name} is not loaded whole ({reason}); run again to go on from there")
-
-
-def _verify(path: Path, one: Remote) -> None:
-    with open(path, "rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
-    if found != one.sha256:
-        path.unlink()
-        raise DataError(
-            f"{one.name} has the SHA-256 {found[:16]}…, where the hub says {one.sha256[:16]}…; it "
-            "was damaged on its way and is removed: run again"
-        )
+    return root / _KEPT / f"{one.sha256[:16]}-{Path(one.name).name}"
 
 
 def install(path: Path, name: str, root: Path) -> None:
@@ -298,14 +158,15 @@ def run(names: Sequence[str], root: Path, source: str = ARCHIVES, keep: bool = F
     if not missing:
         return []
     with _alone(root):
-        repository = look_up(source)
+        repository = hub.look_up(source)
         wanted = match(missing, repository)
         refuse_full_disk(wanted, root)
         _show(repository, wanted)
         failed = []
         for name, one in wanted.items():
             try:
-                path = fetch(repository, one, root)
+                path = _part(root, one)
+                hub.fetch(repository, one, path)
                 install(path, name, root)
             except DataError as error:
                 failed.append(f"{name}: {error}")

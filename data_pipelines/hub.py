@@ -1,0 +1,148 @@
+"""Files of a Hugging Face repository: which there are, and one on this machine, whole.
+
+huggingface_hub is imported when it is first needed.
+"""
+
+import hashlib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from data_pipelines.errors import DataError
+
+_KINDS = ("model", "dataset")  # the field's archives are kept as a model's
+
+
+class Remote(NamedTuple):
+    """A file of a repository: its name there, its bytes, and their SHA-256 as the hub says it."""
+
+    name: str
+    size: int
+    sha256: str
+
+
+class Repository(NamedTuple):
+    """What the hub says of a repository.
+
+    Attributes:
+        name: "user/name".
+        kind: "model" or "dataset".
+        commit: the newest one.
+        license: what its card says; "" if nothing.
+        files: by name.
+    """
+
+    name: str
+    kind: str
+    commit: str
+    license: str
+    files: Mapping[str, Remote]
+
+
+def look_up(name: str) -> Repository:
+    """What the hub says of a repository.
+
+    Raises:
+        DataError: it is not there, may not be seen, or the hub is out of reach.
+    """
+    import huggingface_hub
+    from huggingface_hub.hf_api import RepoFile
+
+    api = huggingface_hub.HfApi()
+    reasons = []
+    for kind in _KINDS:
+        try:
+            info = api.repo_info(name, repo_type=kind)
+            tree = list(api.list_repo_tree(name, revision=info.sha, repo_type=kind))
+        # Offline, unknown, private, bad name and proxy failures share no base class.
+        except Exception as error:
+            reasons.append(f"as a {kind}: {_first_line(error)}")
+            continue
+        files = {
+            one.path: Remote(one.path, one.size, one.lfs.sha256 if one.lfs else "")
+            for one in tree
+            if isinstance(one, RepoFile)
+        }
+        card: Any = getattr(info, "card_data", None) or {}
+        return Repository(name, kind, info.sha or "main", str(card.get("license") or ""), files)
+    raise DataError(f"the Hugging Face repository {name} cannot be read; {'; '.join(reasons)}")
+
+
+def _first_line(error: Exception) -> str:
+    reason = str(error).strip().partition("\n")[0][:300] or "no reason given"
+    return f"{type(error).__name__}: {reason}"
+
+
+class _Limited:
+    """A file that takes so many bytes and no more, whatever a server sends."""
+
+    def __init__(self, file: Any, most: int):
+        self._file, self._most = file, most
+
+    def write(self, content: bytes) -> int:
+        if self._file.tell() + len(content) > self._most:
+            raise DataError(f"the hub sends more than the {self._most:,} bytes that it says")
+        return self._file.write(content)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
+
+
+def fetch(repository: Repository, one: Remote, path: Path) -> None:
+    """Loads a file to a path, or the rest of it, and compares its SHA-256.
+
+    Raises:
+        DataError: it cannot be had; what is loaded stays, and the next call goes on from there. A
+            file with other bytes than the hub says is removed.
+    """
+    import huggingface_hub
+    from huggingface_hub.file_download import http_get
+
+    if path.is_symlink() or (path.exists() and not path.is_file()):
+        raise DataError(f"{path} is in the way of a download; remove it")
+    address = huggingface_hub.hf_hub_url(
+        repository.name, one.name, repo_type=repository.kind, revision=repository.commit
+    )
+    token = huggingface_hub.get_token()
+    # hf_hub_download begins anew in each process.
+    with open(path, "ab"):
+        pass
+    with open(path, "r+b") as file:
+        loaded = file.seek(0, os.SEEK_END)
+        if loaded > one.size:
+            file.truncate(loaded := file.seek(0))
+        try:
+            http_get(
+                address,
+                _Limited(file, one.size),  # type: ignore[arg-type]
+                resume_size=loaded,
+                headers={"authorization": f"Bearer {token}"} if token else {},
+                expected_size=one.size,
+                displayed_filename=one.name,
+            )
+        except DataError:
+            raise
+        except OSError as error:
+            if error.errno is not None and getattr(error, "response", None) is None:
+                raise  # of this disk
+            raise _stopped(one, error) from error
+        except Exception as error:
+            raise _stopped(one, error) from error
+    _verify(path, one)
+
+
+def _stopped(one: Remote, error: Exception) -> DataError:
+    reason = _first_line(error)
+    return DataError(f"{one.name} is not loaded whole ({reason}); run again to go on from there")
+
+
+def _verify(path: Path, one: Remote) -> None:
+    with open(path, "rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if found != one.sha256:
+        path.unlink()
+        raise DataError(
+            f"{one.name} has the SHA-256 {found[:16]}…, where the hub says {one.sha256[:16]}…; it "
+            "was damaged on its way and is removed: run again"
+        )
