@@ -67,7 +67,9 @@ def opening(path: Path) -> Iterator[Archive]:
         try:
             file = zipfile.ZipFile(bounded)
         except (OSError, *_DAMAGED) as error:
-            raise DataError(f"{path} is no zip archive, or is damaged: {str(error)[:300]}") from error
+            raise DataError(
+                f"{path} is no zip archive, or is damaged: {str(error)[:300]}"
+            ) from error
         with file:
             yield Archive(path, file, _look_through(path, file))
 
