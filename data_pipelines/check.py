@@ -72,7 +72,7 @@ def check(
     if not loaded:
         folder = _folder(entry, root, source)
         if folder is not None and entry.url and not os.path.exists(folder):
-            return Finding(name, False, None, (_where_to_get(name, entry, root),))
+            return Finding(name, False, None, (_where_to_get(name, entry, root, source),))
         return Finding(name, True, None, tuple(problems[:1]))
     dataset = loaded[0]
     problems += [*_compare(entry, dataset, source), *_split_file(entry, root, source)]
@@ -124,10 +124,14 @@ def _load(name: str, root: Path, source: str) -> tuple[list[Dataset], list[str]]
     return loaded, problems
 
 
-def _where_to_get(name: str, entry: datasets.Entry, root: Path | str = "DIR") -> str:
-    if not entry.archives:
+def _where_to_get(name: str, entry: datasets.Entry, root: Path, source: str) -> str:
+    place = shlex.quote(str(root))
+    if source == "tfds":
+        command = f"tfds build {entry.tfds} --file_format=array_record --data_dir {place}"
+    elif entry.archives:
+        command = f"python -m data_pipelines.download {name} --root {place}"
+    else:
         return f"get it from {entry.url}"
-    command = f"python -m data_pipelines.download {name} --root {shlex.quote(str(root))}"
     return f"get it by {command} (its page: {entry.url})"
 
 
@@ -151,7 +155,7 @@ def _compare(entry: datasets.Entry, dataset: Dataset, source: str) -> list[str]:
         count = len(getattr(dataset, split))
         if published and not count:
             missing = f"0 of {published} {dataset.kind}"
-            problems.append(f"{split} missing: {missing}; {_where_to_get(dataset.name, entry)}")
+            problems.append(f"{split} missing: {missing}; get it from {entry.url}")
         # TFDS has its own splits, so there other counts are no fault.
         elif source == "coop" and published is not None and count != published:
             problems.append(f"{split}: {count} {dataset.kind}; published: {published}")
