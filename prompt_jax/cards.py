@@ -1,5 +1,6 @@
 """The model card of a trained model: README.md on the Hugging Face hub."""
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -11,6 +12,10 @@ from prompt_jax.errors import escape, printable
 from prompt_jax.saved import Saved
 
 SHOWN_CLASSES = 30
+MOST_SHOWN = 300  # characters of a value
+# Of Markdown as the hub shows it: also links that are written out, formulas, mentions, emoji.
+_MARKUP = re.compile(r"[\\`*_{}\[\]<>#|~$&!@^]|:(?=//|\w+:)|(?<=www)\.", re.IGNORECASE)
+_ENDS_CODE = str.maketrans("`|", "'/")
 
 _COOP = 'Zhou et al., "Learning to Prompt for Vision-Language Models", IJCV 2022'
 _MAPLE = 'Khattak et al., "MaPLe: Multi-modal Prompt Learning", CVPR 2023'
@@ -135,7 +140,7 @@ def write(model: Saved, name: str, license: str) -> str:
         pipeline_tag=kind,
         tags=["prompt_jax", "clip", "prompt-tuning", model.method],
     )
-    title, _ = METHODS.get(model.method, (model.method, ""))
+    title, _ = METHODS.get(model.method, (_in_words(model.method), ""))
     parts = [
         f"---\n{header.to_yaml().strip()}\n---",
         f"# {name}",
@@ -163,7 +168,7 @@ def _facts(model: Saved) -> Iterator[str]:
     frames = f", {model.inputs.frames} frames each" if model.inputs.frames else ""
     size = model.inputs.image_size
     yield "| | |\n|---|---|"
-    yield _row("method", f"`{model.method}`{paper and ': '}{paper}")
+    yield _row("method", f"{_code(model.method)}{paper and ': '}{paper}")
     yield _row("CLIP", f"[{where}](https://huggingface.co/{where})" if where else "`embedded`")
     yield _row("looks at", f"{model.kind} of {size} × {size} pixels{frames}")
     for field, heading in _ROWS.items():
@@ -191,7 +196,7 @@ def _figures(model: Saved) -> Iterator[str]:
         for key, value in found.items()
     ]
     yield "\n".join([_row("tested on", "this model", "zero-shot CLIP"), "|---|---|---|", *rows])
-    seed = f", {told['seed']}" if "seed" in told else ""
+    seed = f", {_in_words(told['seed'])}" if "seed" in told else ""
     yield f"These are figures of one seed{seed}: another one gives others."
     if "h" in found:
         yield "It was trained on the base classes alone; the new ones it first met in the test."
@@ -265,7 +270,14 @@ def _numbers(value: Any) -> dict[str, float]:
 def _in_words(value: Any) -> str:
     """A value on one line, with nothing that Markdown would take for its own."""
     text = escape(" ".join(_plain(value).split()))
-    return "".join(f"\\{mark}" if mark in "\\|<>`*[]$~&" else mark for mark in text)
+    if len(text) > MOST_SHOWN:
+        text = f"{text[:MOST_SHOWN]}…"
+    return _MARKUP.sub(r"\\\g<0>", text)
+
+
+def _code(text: str) -> str:
+    """A name as code, without what would end it or the cell of a table."""
+    return f"`{escape(text).translate(_ENDS_CODE)}`"
 
 
 def _plain(value):

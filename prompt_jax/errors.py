@@ -1,6 +1,7 @@
 """The errors a person is meant to read, and close matches for misspelt names."""
 
 import difflib
+import shlex
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -39,6 +40,11 @@ _JOINERS = "\N{ZERO WIDTH NON-JOINER}\N{ZERO WIDTH JOINER}"
 
 def _escaped(character: str) -> str:
     return character.encode("unicode_escape", "surrogatepass").decode("ascii")
+
+
+def quote(text: object) -> str:
+    """Returns a text or path as one word of a command line that is printed, for people to paste."""
+    return escape(shlex.quote(str(text)))
 
 
 def shorten(text: str, most: int = 60) -> str:

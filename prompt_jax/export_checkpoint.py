@@ -17,6 +17,7 @@ import pathlib
 from collections.abc import Sequence
 
 from prompt_jax import saved
+from prompt_jax.errors import escape, quote
 from prompt_jax.exchange import writing
 from prompt_jax.exchange.layouts import LAYOUTS
 
@@ -34,7 +35,7 @@ def main(argv: Sequence[str]) -> None:
     writing.write(chosen.output, state)
     layout = LAYOUTS[model.method]
     folder = chosen.output.absolute().parent
-    print(f"written to {chosen.output}")
+    print(f"written to {escape(str(chosen.output))}")
     if folder.name == layout.folder:
         where = str(folder.parent)
     else:
@@ -42,8 +43,8 @@ def main(argv: Sequence[str]) -> None:
         print(f"put it into DIR/{layout.folder}/, where Dassl looks for it")
     number = "" if epoch is None else f" --load-epoch {epoch}"
     print(
-        f"python train.py --trainer {layout.trainer} … --eval-only --model-dir {where}{number} "
-        f"{writing.options(model)}"
+        f"python train.py --trainer {layout.trainer} … --eval-only --model-dir {quote(where)}"
+        f"{number} {writing.options(model)}"
     )
 
 

@@ -8,6 +8,7 @@ import json
 import math
 import os
 import pathlib
+import reprlib
 import shutil
 import stat
 from collections.abc import Iterator, Mapping
@@ -16,7 +17,7 @@ from typing import Any, TypeVar
 import pydantic
 import pydantic_core
 
-from prompt_jax.errors import escape, shorten
+from prompt_jax.errors import escape
 
 UNFINISHED = ".unfinished"
 """End of the name of what is being written."""
@@ -80,10 +81,20 @@ def _explain(error: pydantic.ValidationError) -> str:
     lines = []
     for each in found[:3]:
         field = escape(".".join(map(str, each["loc"])))[:80] or "the whole"
-        held = "" if each["type"] == "missing" else f"{shorten(repr(each['input'])[:200])}: "
-        lines.append(f"{field}: {held}{each['msg'].removeprefix('Value error, ')}")
+        held = "" if each["type"] == "missing" else f" {escape(_SHOWN.repr(each['input']))}:"
+        said = _WORDS.get(each["type"], each["msg"].removeprefix("Value error, "))
+        lines.append(f"{field}:{held} {said}")
     more = f"; and {len(found) - 3:,} more" if len(found) > 3 else ""
     return "; ".join(lines) + more
+
+
+_SHOWN = reprlib.Repr()
+_SHOWN.maxstring = _SHOWN.maxother = 60
+_SHOWN.maxlevel = _SHOWN.maxlist = _SHOWN.maxdict = _SHOWN.maxtuple = 3
+_WORDS = {
+    "missing": "it is missing",
+    "extra_forbidden": "this version knows no such field",
+}
 
 
 def parse_json(text: str) -> Any:
@@ -173,6 +184,13 @@ def _write_new(path: pathlib.Path, content: bytes) -> None:
         raise OSError(errno.EIO, "what was written is not what is read back")
 
 
+def is_free(folder: pathlib.Path) -> bool:
+    """Whether a directory is not there, or holds no more than what a kill or a full disk left."""
+    if not folder.exists():
+        return True
+    return folder.is_dir() and all(path.name.endswith(UNFINISHED) for path in folder.iterdir())
+
+
 @contextlib.contextmanager
 def filling(folder: pathlib.Path) -> Iterator[pathlib.Path]:
     """Yields a directory to put files into, which appear in `folder` when the block ends.
@@ -196,6 +214,7 @@ def filling(folder: pathlib.Path) -> Iterator[pathlib.Path]:
             # Not the directory itself: it may be the current one, or where a disk is mounted.
             for path in sorted(aside.iterdir(), reverse=True):
                 path.rename(folder / path.name)
+                (folder / f"{path.name}{UNFINISHED}").unlink(missing_ok=True)
             aside.rmdir()
     except BaseException:
         shutil.rmtree(aside, ignore_errors=True)

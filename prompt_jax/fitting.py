@@ -78,7 +78,7 @@ def fit(
     items = given.as_items(pictures, base.inputs)
     numbers, class_names = number_labels(labels, names, len(items))
     recipe = _recipe(method, epochs, batch_size, learning_rate)
-    found = loading.find_method(method, f"{base.inputs.kind}s")
+    found = methods.find(method, f"{base.inputs.kind}s")
     chosen = _settings(method, found, {**recipe.settings, **_mapping(settings)}, base.inputs)
     text = base.template if template is None else template
     if text.count("{}") != 1:

@@ -19,11 +19,14 @@ import pathlib
 from collections.abc import Sequence
 
 from prompt_jax import saved
-from prompt_jax.errors import PromptError
+from prompt_jax.errors import PromptError, escape
 from prompt_jax.exchange import reading
 from prompt_jax.exchange.layouts import LAYOUTS
+from prompt_jax.files import read_bytes
 from prompt_jax.methods.coop import POSITIONS
 from prompt_jax.prompts import PHOTO
+
+_MOST_NAMES = 16 * 2**20  # bytes: a hundred thousand names
 
 
 def read_names(path: pathlib.Path) -> tuple[str, ...]:
@@ -33,9 +36,11 @@ def read_names(path: pathlib.Path) -> tuple[str, ...]:
         PromptError: it cannot be read, or holds none.
     """
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        lines = read_bytes(path, _MOST_NAMES).decode("utf-8-sig").splitlines()
     except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or "it is no UTF-8 text"
+        reason = getattr(error, "strerror", None) or error
+        if isinstance(error, UnicodeDecodeError):
+            reason = "it is no UTF-8 text"
         raise PromptError(f"{path} cannot be read: {reason}") from None
     names = tuple(line.strip() for line in lines if line.strip())
     if not names:
@@ -69,8 +74,8 @@ def main(argv: Sequence[str]) -> None:
     for line in model.trained["assumed"]:
         print(f"note: {chosen.backbone}: {line}", file=sys.stderr)
     settings = ", ".join(f"{name}={value!r}" for name, value in model.settings.items())
-    print(f"{model.method}: {settings}; {len(model.class_names)} classes")
-    print(f"written to {folder}")
+    print(f"{model.method}: {escape(settings)}; {len(model.class_names)} classes")
+    print(f"written to {escape(str(folder))}")
 
 
 def _parser():

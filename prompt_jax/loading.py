@@ -10,7 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from prompt_jax import methods, saved
+from prompt_jax import methods, saved, schemas
 from prompt_jax.clip import CLIP, PRECISIONS, CLIPConfig, Frozen, hub, loading, preprocessing
 from prompt_jax.clip.memory import default_budget
 from prompt_jax.errors import PromptError, escape, unknown
@@ -20,9 +20,9 @@ from prompt_jax.methods import Method
 from prompt_jax.model import Model
 from prompt_jax.prompts import PHOTO
 from prompt_jax.saved import Saved
+from prompt_jax.saved_fields import DTYPES
 from prompt_jax.sharding import Placement, find_devices
 
-DTYPES = ("float32", "bfloat16")
 HUB = "hf:"
 _SETTING = "prepare={'stats': …, 'resize': …, 'interpolation': …} of pj.load"
 VIDEO = "a video of a {}."
@@ -96,7 +96,12 @@ def load(
             f"frames={frames}, activation={activation} and prepare={prepare} are of a bare "
             f"backbone; {source} has its own: leave them out"
         )
-    return restore(saved.read(folder), folder, backbone, dtype, precision)
+    model = saved.read(folder)
+    if text.startswith(HUB) and backbone is None:
+        from prompt_jax.sharing import check_backbone  # see `_download`
+
+        check_backbone(model, text)
+    return restore(model, folder, backbone, dtype, precision)
 
 
 def restore(
@@ -130,6 +135,7 @@ def restore(
             f"{folder} was trained on another backbone than {source} holds; its prompts mean "
             f"nothing to this one. It was trained on {model.backbone}"
         )
+    saved.check_sizes(model, sizes, source)
     clip, placed = place(sizes, frozen, dtype or model.dtype, precision or model.precision)
     return Model(
         name=model.method,
@@ -155,32 +161,24 @@ def method_of(model: Saved) -> tuple[Method, Any]:
     Raises:
         PromptError: there is no such method, or its settings are others by now.
     """
-    method = find_method(model.method, model.kind, model.task)
-    try:
-        return method, method.Settings(**model.settings)
-    except TypeError as error:
-        raise PromptError(
-            f"the settings of {model.method} in model.json are of another version ({error})"
-        ) from error
-
-
-def find_method(name: str, kind: str, task: str = "classes") -> Method:
-    """The method of that name for "pictures" or "clips", as it tells classes apart.
-
-    One that was trained to tell "captions" apart takes classes for captions.
-
-    Raises:
-        PromptError: there is none.
-    """
-    if kind == "clips" and (task == "captions" or not methods.of_pictures(name)):
-        return methods.recognize(methods.get_encoders(name))
-    return methods.get(name)
+    method = methods.find(model.method, model.kind, model.task)
+    return method, schemas.make(method.Settings, model.settings, "settings")
 
 
 def place(sizes: CLIPConfig, frozen: Frozen, dtype: str, precision: str) -> tuple[CLIP, Frozen]:
     """A backbone on all devices."""
     clip = CLIP(sizes, jnp.dtype(dtype), default_budget(), jax.device_count(), precision)
     return clip, Placement().replicate(jax.tree.map(jnp.asarray, frozen))
+
+
+def model_folder(source: str | os.PathLike) -> pathlib.Path | None:
+    """The folder, if `source` is one that holds, or should hold, a trained model."""
+    folder = pathlib.Path(source)
+    if folder.name == saved.MODEL:
+        folder = folder.parent
+    found = ("model.json", "results.json", "run.json")
+    # Not is_file: what is none shall be told so.
+    return folder if any(os.path.lexists(folder / name) for name in found) else None
 
 
 def _bare(

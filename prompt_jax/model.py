@@ -17,10 +17,11 @@ from prompt_jax.captions import tokenize_captions
 from prompt_jax.class_names import check_names
 from prompt_jax.clip import CLIP, Frozen, loading, normalize, tokenizer
 from prompt_jax.errors import BadPicture, PromptError
+from prompt_jax.files import filling, is_free
 from prompt_jax.inputs.batching import in_batches, sizes_for
 from prompt_jax.inputs.given import PATHS, Inputs, as_items, prepare
 from prompt_jax.methods import Method, Prompts, Task
-from prompt_jax.predictions import Predictions, only_one
+from prompt_jax.predictions import Predictions, only_one, refuse_no_numbers
 from prompt_jax.programs import OF_PICTURES, compiled
 from prompt_jax.prompts import PHOTO, encode_templates
 from prompt_jax.retrieval import text_batches
@@ -211,6 +212,7 @@ class Model:
             program = programs.logits_and_cosine(self.name, self.method)
         run = functools.partial(program, self.prompts, prepared, task)
         logits, errors = self._run(items, run, batch_size, on_error, quiet)
+        refuse_no_numbers(logits, errors)
         sources = tuple(
             os.fspath(item) if isinstance(item, PATHS) else f"#{number}"
             for number, item in enumerate(items)
@@ -238,10 +240,10 @@ class Model:
                 "template"
             )
         path = pathlib.Path(folder)
-        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        if not is_free(path):
             raise PromptError(f"{path} is there already; name a new or empty folder")
-        path.mkdir(parents=True, exist_ok=True)
-        saved.write(path, self._as_saved())
+        with filling(path) as aside:
+            saved.write(aside, self._as_saved())
         return path
 
     def _as_saved(self):

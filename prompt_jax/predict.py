@@ -73,6 +73,9 @@ def start(argv: Sequence[str]) -> int:
         dtype=options.dtype,
         frames=options.frames,
     )
+    if options.run.startswith(loading.HUB):
+        words = f"{options.run}: {model!r}, on the CLIP {model.backbone}"
+        print(escape(words), file=sys.stderr)
     classes = read_classes(options.classes)
     write = WRITERS[options.format](sys.stdout, options.top_k)
     failed = 0

@@ -3,13 +3,13 @@
 import dataclasses
 import functools
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from typing import Any, overload
 
 import numpy as np
 
 from prompt_jax.class_names import distinct
-from prompt_jax.errors import BadPicture, escape, shorten
+from prompt_jax.errors import BadPicture, PromptError, escape, shorten
 
 SHOWN_ROWS = 20
 
@@ -158,3 +158,21 @@ def softmax(logits: np.ndarray) -> np.ndarray:
     """Probabilities along the last axis."""
     shifted = np.exp(logits - logits.max(axis=-1, keepdims=True))
     return shifted / shifted.sum(axis=-1, keepdims=True)
+
+
+def refuse_no_numbers(logits: np.ndarray, errors: Container[int]) -> None:
+    """Checks that each picture has an answer.
+
+    Args:
+        logits: float32[iterations, P, K].
+        errors: the places of pictures that could not be read, whose logits are NaN.
+
+    Raises:
+        PromptError: names the first that has none.
+    """
+    for place in np.flatnonzero(~np.isfinite(logits).all(axis=(0, 2))).tolist():
+        if place not in errors:
+            raise PromptError(
+                f"the logits of #{place} are infinite or no numbers: the prompts or the backbone "
+                "hold numbers that are far too large, or no numbers"
+            )

@@ -13,18 +13,16 @@ from typing import Any
 
 import flax.traverse_util
 import numpy as np
-import safetensors
 import safetensors.numpy
 
+from prompt_jax import methods, saved_arrays, saved_fields
 from prompt_jax.clip import CLIPConfig
-from prompt_jax.errors import PromptError
-from prompt_jax.files import check_seal, read_json, seal, sync_folder, write_text
+from prompt_jax.errors import PromptError, quote
+from prompt_jax.files import check, check_seal, read_json, seal, write_files
 from prompt_jax.inputs.given import Inputs
 
 MODEL, PROMPTS = "model.json", "prompts.safetensors"
 FORMAT = 1
-KINDS = ("pictures", "clips")
-TASKS = ("classes", "captions")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,11 +66,15 @@ class Saved:
     class_ids: tuple[str, ...] = ()
 
 
+_FIELDS = {field.name for field in dataclasses.fields(Saved)}
+
+
 def write(folder: pathlib.Path, saved: Saved) -> None:
     """Puts both files into a folder that is there, in place of those that are.
 
     Raises:
-        OSError: they cannot be written.
+        PromptError: it is what `read` would refuse.
+        OSError: they cannot be written; those that were there stay.
     """
     arrays = _flat(saved.prompts)
     content = _serialize(arrays)
@@ -84,16 +86,18 @@ def write(folder: pathlib.Path, saved: Saved) -> None:
         "prompts": {
             "file": PROMPTS,
             "sha256": hashlib.sha256(content).hexdigest(),
-            "arrays": {name: f"{a.dtype}{list(a.shape)}" for name, a in arrays.items()},
+            "arrays": saved_arrays.describe(arrays),
         },
     }
     model = json.loads(json.dumps(model))  # as it will be read: its digest is of lists, not tuples
-    # model.json says what the other must be: between the two writes the folder is refused.
-    unfinished = folder / f"{PROMPTS}.unfinished"
-    unfinished.write_bytes(content)
-    unfinished.replace(folder / PROMPTS)
-    sync_folder(folder)
-    write_text(folder / MODEL, json.dumps(seal(model), indent=1, ensure_ascii=False) + "\n")
+    try:
+        _check(model)
+        saved_arrays.check_finite(arrays)
+    except ValueError as error:
+        raise PromptError(f"this model cannot be kept: {error}") from None
+    text = json.dumps(seal(model), indent=1, ensure_ascii=False) + "\n"
+    # model.json says what the other must be: between the two replacements the folder is refused.
+    write_files({folder / PROMPTS: content, folder / MODEL: text.encode("utf-8")})
 
 
 def digest(prompts: Any) -> str:
@@ -104,8 +108,7 @@ def digest(prompts: Any) -> str:
 def _flat(prompts):
     # Not np.ascontiguousarray, which gives a single number an axis.
     return {
-        name: np.asarray(array, order="C")
-        for name, array in flax.traverse_util.flatten_dict(prompts, sep=".").items()
+        name: np.asarray(array, order="C") for name, array in saved_arrays.flatten(prompts).items()
     }
 
 
@@ -127,12 +130,12 @@ def read(folder: pathlib.Path) -> Saved:
     """
     path = folder / MODEL
     try:
-        content = dict(read_json(path))
+        content = read_json(path, saved_fields.MOST_BYTES)
     except FileNotFoundError:
         raise PromptError(_absence(folder)) from None
-    except (OSError, ValueError, TypeError) as error:
+    except (OSError, ValueError) as error:
         raise PromptError(f"{path} cannot be read ({error})") from error
-    if not isinstance(content.get("format"), int):
+    if not isinstance(content, dict) or type(content.get("format")) is not int:
         raise PromptError(f"{path} is of something else than a trained model; give its folder")
     if content["format"] != FORMAT:
         raise PromptError(
@@ -141,29 +144,63 @@ def read(folder: pathlib.Path) -> Saved:
         )
     try:
         check_seal(content)
-        prompts = _read_prompts(folder / PROMPTS, content["prompts"]["sha256"])
-        optional = {"precision", "class_ids"}  # what earlier versions did not write
-        names = [field.name for field in dataclasses.fields(Saved)]
-        rest = {name: content[name] for name in names if name in content or name not in optional}
-        saved = Saved(
-            **rest
-            | {
-                "class_names": tuple(content["class_names"]),
-                "class_ids": tuple(content.get("class_ids", ())),
-                "sizes": CLIPConfig(**content["sizes"]),
-                "settings": _with_tuples(content["settings"]),
-                "inputs": Inputs(**_with_tuples(content["inputs"])),
-                "prompts": prompts,
-            }
-        )
-    except (ValueError, TypeError, KeyError) as error:
-        if isinstance(error, PromptError):
-            raise
+        saved = _check(content)
+    except ValueError as error:
         raise PromptError(
-            f"{path} is damaged ({type(error).__name__}: {error}); take it from where it came from "
+            f"{path} is damaged, or of another version ({error}); take it from where it came from "
             "again, or complete the run anew: python -m experiments.complete RUN"
         ) from error
+    declared = content["prompts"]
+    try:
+        arrays = saved_arrays.read(folder / PROMPTS, declared["arrays"], declared["sha256"])
+    except OSError as error:
+        raise PromptError(f"{folder / PROMPTS} cannot be read ({error})") from error
+    prompts = flax.traverse_util.unflatten_dict(arrays, sep=".")
+    try:
+        methods.find(saved.method, saved.kind, saved.task).check(prompts, len(saved.class_names))
+    except PromptError as error:
+        raise PromptError(f"{folder / PROMPTS} is damaged ({error})") from None
+    return dataclasses.replace(saved, prompts=prompts)
+
+
+def _check(content: dict[str, Any]) -> Saved:
+    """What model.json holds, but for the arrays; they are those that the method makes.
+
+    Raises:
+        ValueError: names the field.
+    """
+    checked = check(content, saved_fields.schema(Saved))
+    there = {name: getattr(checked, name) for name in checked.model_fields_set & _FIELDS}
+    saved = Saved(
+        **there
+        | {
+            "sizes": saved_fields.make_sizes(content["sizes"]),
+            "inputs": saved_fields.make_inputs(content["inputs"]),
+            "settings": _with_tuples(content["settings"]),
+            "trained": content["trained"],
+            "prompts": None,
+        }
+    )
+    saved_fields.check_agreement(saved)
+    saved_arrays.check(content["prompts"]["arrays"], saved)
     return saved
+
+
+def check_sizes(saved: Saved, sizes: CLIPConfig, source: str) -> None:
+    """Raises a PromptError that names the sizes which a model's backbone does not have.
+
+    Args:
+        saved: the model.
+        sizes: of the backbone that was loaded for it.
+        source: what that is called.
+    """
+    said, found = dataclasses.asdict(saved.sizes), dataclasses.asdict(sizes)
+    if wrong := [name for name in found if said[name] != found[name]]:
+        name = wrong[0]
+        raise PromptError(
+            f"sizes.{name} of {MODEL} is {said[name]!r}, and of its backbone, {source}, "
+            f"{found[name]!r}: {MODEL} was changed; take it from where it came from again"
+        )
 
 
 def _with_tuples(fields):
@@ -173,27 +210,13 @@ def _with_tuples(fields):
     }
 
 
-def _read_prompts(path, digest):
-    try:
-        content = path.read_bytes()
-        if hashlib.sha256(content).hexdigest() != digest:
-            raise PromptError(
-                f"{path} is not what {MODEL} was written with: one of the two was changed or "
-                "damaged; take both from where they came from again"
-            )
-        arrays = safetensors.numpy.load(content)
-    except (OSError, safetensors.SafetensorError) as error:
-        raise PromptError(f"{path} cannot be read ({error})") from error
-    return flax.traverse_util.unflatten_dict(arrays, sep=".")
-
-
 def _absence(folder):
     if not folder.is_dir():
         return f"{folder} is no folder; give a run's folder"
     if (folder / "results.json").is_file():
         return (
             f"{folder} was left by an earlier version, without {MODEL}; complete it: "
-            f"python -m experiments.complete {folder}"
+            f"python -m experiments.complete {quote(folder)}"
         )
     if (folder / "run.json").is_file():
         return f"{folder} holds a run that is not finished; start it again to go on"

@@ -19,7 +19,8 @@ import pathlib
 from collections.abc import Sequence
 
 from prompt_jax import sharing
-from prompt_jax.errors import PromptError
+from prompt_jax.errors import PromptError, escape
+from prompt_jax.files import filling, is_free
 
 
 def start(argv: Sequence[str]) -> None:
@@ -37,7 +38,7 @@ def start(argv: Sequence[str]) -> None:
     named = {"backbone_id": options.backbone_id, "license": options.license}
     if options.dry_run:
         _tell_left_out(write(options.run, options.dry_run, options.name, **named))
-        print(f"{options.dry_run}: {', '.join(sharing.FILES)}; nothing is uploaded")
+        print(f"{escape(str(options.dry_run))}: {', '.join(sharing.FILES)}; nothing is uploaded")
         return
     found = sharing.share(
         options.run, options.name, private=options.private, replace=options.replace, **named
@@ -54,12 +55,12 @@ def write(run: pathlib.Path, into: pathlib.Path, name: str, **named: str) -> tup
     Raises:
         PromptError: the folder holds something, or see `sharing.prepare`.
     """
-    if into.exists() and (not into.is_dir() or any(into.iterdir())):
+    if not is_free(into):
         raise PromptError(f"--dry-run {into} is there already; name a new or empty folder")
-    into.mkdir(parents=True, exist_ok=True)
-    return sharing.prepare(run, into, name, **named)
+    with filling(into) as aside:
+        return sharing.prepare(run, aside, name, **named)
 
 
 def _tell_left_out(fields: Sequence[str]) -> None:
     if fields:
-        print(f"left out, as they say paths of this machine: {', '.join(fields)}")
+        print(f"left out, as they say paths of this machine: {', '.join(map(escape, fields))}")

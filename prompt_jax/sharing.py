@@ -8,7 +8,9 @@ import contextlib
 import dataclasses
 import errno
 import hashlib
+import itertools
 import pathlib
+import re
 import tempfile
 from collections.abc import Iterator
 
@@ -16,17 +18,20 @@ import huggingface_hub
 from huggingface_hub import errors as hub_errors
 from huggingface_hub.hf_api import RepoFile
 
-from prompt_jax import cards, local_paths, saved
+from prompt_jax import cards, local_paths, saved, saved_arrays, saved_fields
 from prompt_jax.clip import loading
 from prompt_jax.clip.hub import HUB_IDS
 from prompt_jax.clip.state_dicts import SUFFIXES
-from prompt_jax.errors import PromptError
+from prompt_jax.errors import PromptError, escape, shorten
 from prompt_jax.files import write_text
 from prompt_jax.saved import Saved
 
 CARD = "README.md"
 FILES = (saved.MODEL, saved.PROMPTS, CARD)
 LICENSE = "apache-2.0"
+_MOST_BYTES = {saved.MODEL: saved_fields.MOST_BYTES, saved.PROMPTS: saved_arrays.MOST_BYTES}
+_MOST_LISTED = 10_000
+_REVISION = re.compile(r"(?!.*\.\.)[\w][\w./-]{0,199}", re.ASCII)
 _MADE_BY_HUB = ".gitattributes"
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 _LOG_IN = "log in by `hf auth login`, or set HF_TOKEN"
@@ -65,10 +70,16 @@ def download(name: str) -> pathlib.Path:
     """
     repository, _, revision = name.partition("@")
     _check_name(repository)
+    if revision and not _REVISION.fullmatch(revision):
+        raise PromptError(
+            f"{escape(name)[:200]}: behind @ belongs a branch, a tag or a whole commit: letters, "
+            "digits, '-', '_', '.' and '/'"
+        )
     with _explained(name):
+        _refuse_vast(repository, revision or None)
         folder = pathlib.Path(
             huggingface_hub.snapshot_download(
-                repository, revision=revision or None, allow_patterns=list(FILES)
+                repository, revision=revision or None, allow_patterns=list(_MOST_BYTES)
             )
         )
     if not saved.is_saved(folder):
@@ -77,6 +88,31 @@ def download(name: str) -> pathlib.Path:
             f"CLIP is loaded by {repository!r} alone, without hf:"
         )
     return folder
+
+
+def _refuse_vast(repository: str, revision: str | None) -> None:
+    """Raises a PromptError where files on the hub are larger than a model's can be."""
+    try:
+        tree = huggingface_hub.HfApi().list_repo_tree(repository, revision=revision)
+        found = [one for one in itertools.islice(tree, _MOST_LISTED) if isinstance(one, RepoFile)]
+    except Exception:  # the download meets it too, and says it, or gives what is kept
+        return
+    for one in found:
+        if one.size > (most := _MOST_BYTES.get(one.path, one.size)):
+            raise PromptError(f"its {one.path} has {one.size:,} bytes; at most {most:,} are read")
+
+
+def check_backbone(model: Saved, name: str) -> None:
+    """Checks what a stranger's model has loaded as its backbone: no path of this machine.
+
+    Raises:
+        PromptError: it is no name that anyone finds.
+    """
+    if not _is_public_name(model.backbone):
+        raise PromptError(
+            f"{name} was trained on {shorten(model.backbone)}, a path of the machine of its "
+            "training; say where the same CLIP is, by backbone=…"
+        )
 
 
 def share(
@@ -164,13 +200,15 @@ def prepare(
 
 def is_public(backbone: str) -> bool:
     """Whether anyone finds a backbone by this name, as far as the name itself says."""
-    if backbone == "embedded":
+    # What is here comes first when it is loaded, whatever it is called.
+    is_here = backbone != "embedded" and local_paths.is_here(backbone)
+    return _is_public_name(backbone) and not is_here
+
+
+def _is_public_name(backbone):
+    if backbone == "embedded" or backbone in HUB_IDS:
         return True
-    if local_paths.is_here(
-        backbone
-    ):  # what is here comes first when it is loaded, whatever it is called
-        return False
-    return backbone in HUB_IDS or (_is_hub_name(backbone) and not backbone.endswith(SUFFIXES))
+    return _is_hub_name(backbone) and not backbone.endswith(SUFFIXES)
 
 
 def _is_hub_name(name):
@@ -234,8 +272,9 @@ def _upload(
         if not other and all(file in files for file in FILES):
             return False
         if other and not replace:
+            listed = escape(", ".join(other[:5]))
             raise PromptError(
-                f"{name} is there already and holds something else ({', '.join(other[:5])}); "
+                f"{name} is there already and holds something else ({listed}); "
                 "choose another name, or put this model in its place by --replace: the hub's "
                 "history keeps what was there"
             )
@@ -288,7 +327,7 @@ def _explain(error):
     refused = status or isinstance(error, ValueError)
     root = error if refused else error.__cause__ or error
     said = getattr(root, "server_message", "") or str(root) or type(root).__name__
-    said = " ".join(said.split())[:300]
+    said = escape(" ".join(said.split()))[:300]
     if status in _ANSWERS:
         return _ANSWERS[status].format(said=said, page=page)
     if refused:

@@ -84,7 +84,7 @@ def task_of(saved: Saved, names: tuple[str, ...] | None = None) -> tuple[methods
 
 def train(name: str, task: str = "classes", inputs: Any = None, **settings: Any) -> Saved:
     """A model as if it were trained: what a method starts from, moved at random."""
-    method = loading.find_method(name, "clips", task)
+    method = methods.find(name, "clips", task)
     make = functools.partial(
         Saved,
         method=name,

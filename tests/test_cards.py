@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 
 import huggingface_hub
 import pytest
@@ -137,3 +138,32 @@ def test_a_card_tells_figures_with_what_they_are_worth():
 
 def test_every_method_has_its_paper():
     assert set(cards.METHODS) == set(methods.METHODS) | set(methods.ENCODERS)
+
+
+HOSTILE = (
+    "\n---\nlicense: mit\n---\n# Evil [x](http://e.org) <img src=x> www.e.org $$x$$ @me `|` \x1b[2J"
+)
+
+
+def test_a_stranger_s_words_are_no_markup():
+    told = dict.fromkeys(("dataset", "note", "features", "date", "seed"), HOSTILE)
+    model = dataclasses.replace(
+        MODEL,
+        class_names=(HOSTILE, "sea_horse"),
+        trained=told | {"accuracy": {HOSTILE: 1.0}},
+        method="mine" + HOSTILE.replace(":", ""),
+        backbone="embedded",
+    )
+    text = cards.write(model, NAME, "apache-2.0")
+    card = huggingface_hub.ModelCard(text)
+    assert card.data.license == "apache-2.0" and text.count("\n---\n") == 1
+    body = card.content.partition("\n---\n")[2] or card.text
+    bare = re.sub(r"\\.", "", body)  # without what a backslash makes a letter
+    for mark in ("# Evil", "[x](", "<img", "www.e", "$$", "@me", "http:", "\x1b"):
+        assert mark not in bare
+    assert r"sea\_horse" in body
+
+
+def test_a_long_value_is_cut():
+    model = dataclasses.replace(MODEL, trained={"note": "a" * 5000})
+    assert len(cards.write(model, NAME, "mit")) < 3000

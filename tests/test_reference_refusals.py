@@ -216,7 +216,7 @@ def test_the_commands_bring_a_model_and_take_it_back(clip_folder, torch_clip, tm
     assert process.returncode == 0, errors
     assert (
         f"--trainer MaPLe … --eval-only --model-dir {tmp_path / 'ours'} --load-epoch 5 "
-        f'TRAINER.MAPLE.N_CTX 2 TRAINER.MAPLE.CTX_INIT "{PHOTO}" TRAINER.MAPLE.PROMPT_DEPTH 3\n'
+        f"TRAINER.MAPLE.N_CTX 2 TRAINER.MAPLE.CTX_INIT '{PHOTO}' TRAINER.MAPLE.PROMPT_DEPTH 3\n"
     ) in output
     theirs = torch.load(path, weights_only=False)["state_dict"]
     for name, tensor in torch.load(back)["state_dict"].items():

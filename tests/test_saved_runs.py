@@ -155,22 +155,22 @@ def test_prompts_of_every_method_are_read_as_they_were_written(kind, name, tmp_p
         shapes = jax.eval_shape(method.from_shots, shapes, task, features, labels)
     rng = np.random.default_rng(0)
     prompts = jax.tree.map(lambda leaf: np.asarray(rng.normal(size=leaf.shape), leaf.dtype), shapes)
-    inputs = Inputs.of(32)
+    frames = getattr(method.Settings(), "frames", 2) if of_clips else 0
     model = saved.Saved(
-        name,
-        kind,
-        "classes",
-        {},
-        tiny.CLASSES,
-        "{}",
-        "",
-        "",
-        "",
-        "",
-        tiny.CONFIG,
-        inputs,
-        {},
-        prompts,
+        method=name,
+        kind=kind,
+        task="classes",
+        settings={},
+        class_names=tiny.CLASSES,
+        template="{}",
+        backbone="clip",
+        backbone_hash="0" * 16,
+        activation="",
+        dtype="float32",
+        sizes=tiny.CONFIG,
+        inputs=Inputs.of(32, frames=frames, frame_rule="even" if frames else ""),
+        trained={},
+        prompts=prompts,
     )
     saved.write(tmp_path, model)
     there = saved.read(tmp_path)

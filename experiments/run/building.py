@@ -20,8 +20,8 @@ from prompt_jax.clip.preprocessing import NOTHING, Said
 from prompt_jax.errors import PromptError, unknown
 from prompt_jax.inputs.clips.sampling import RULES
 from prompt_jax.inputs.pictures.preprocessing import INTERPOLATIONS, RESIZES, STATS
-from prompt_jax.loading import DTYPES
 from prompt_jax.methods.method import KEPT
+from prompt_jax.saved_fields import DTYPES
 
 AT_LEAST_ONE = ("batch_size", "eval_batch_size", "epochs", "log_every", "checkpoint_every")
 OPTIMIZERS = ("sgd", "adamw")

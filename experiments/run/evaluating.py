@@ -69,6 +69,7 @@ class Backbones:
             frozen = self._placement.replicate(loaded.frozen)
             self._loaded[wanted] = loaded._replace(frozen=frozen)
         there = self._loaded[wanted]
+        saved.check_sizes(model.saved, there.clip.config, config.backbone)
         return there._replace(clip=building.make_clip(config, there.clip.config))
 
 

@@ -167,6 +167,7 @@ def load(
     backbone = backbone or building.build_backbone(config, "gelu" if begun else None)
     if start:
         starting.check_backbone(config, start, backbone.fingerprint)
+        saved.check_sizes(start, backbone.clip.config, config.backbone)
     notes: list[str] = []
     if prepared is None:
         size, on_clips = backbone.clip.config.image_size, building.on_clips(config)

@@ -19,6 +19,7 @@ from prompt_jax.errors import PromptError
 
 TORCH_SUFFIXES = (".pt", ".pth", ".pyth", ".bin", ".ckpt")
 SUFFIXES = (".safetensors", *TORCH_SUFFIXES)
+MOST_TRAINING_BYTES = 4 * 2**30  # MaPLe keeps the frozen CLIP in it
 MOST_JSON_BYTES = 64 * 2**20
 
 # safetensors asks numpy for "bfloat16", which numpy knows once ml_dtypes has been imported.
@@ -93,6 +94,11 @@ def read_training(path: Path) -> tuple[State, dict[str, int | float]]:
         PromptError: as of `read_state`.
     """
     _check_content(path)
+    if (size := path.stat().st_size) > MOST_TRAINING_BYTES:
+        raise PromptError(
+            f"{path.name} has {size:,} bytes; at most {MOST_TRAINING_BYTES:,} are read of a "
+            "training's checkpoint"
+        )
     tensors, _, numbers = _read_torch(path)
     return unwrapping.cut_parallel(_checked(path, tensors)), numbers
 

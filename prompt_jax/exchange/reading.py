@@ -84,10 +84,12 @@ def read(path: pathlib.Path, wanted: Wanted) -> Saved:
 
 
 def _origin(path, method, numbers):
+    with path.open("rb") as file:  # a regular one: it has been read
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
     return {
         "by": f"the reference implementation of {LAYOUTS[method].trainer}",
         "file": str(path),
-        "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+        "sha256": digest,
         "epoch": numbers.get("epoch"),
     }
 

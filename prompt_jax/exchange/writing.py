@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 
 from prompt_jax.clip import Frozen, loading, tokenizer
-from prompt_jax.errors import PromptError
+from prompt_jax.errors import PromptError, quote
 from prompt_jax.exchange import layouts, words
 from prompt_jax.exchange.layouts import LAYOUTS
 from prompt_jax.exchange.reading import MOST_WITH_WORDS
 from prompt_jax.files import sync_folder
-from prompt_jax.saved import Saved
+from prompt_jax.saved import Saved, check_sizes
 
 _NAME = re.compile(r"model\.pth\.tar-(\d{1,6})")
 BEST = "model-best.pth.tar"
@@ -35,18 +35,19 @@ def find_epoch(path: pathlib.Path) -> int | None:
     )
 
 
-def load_backbone(saved: Saved, backbone: str = "") -> Frozen:
+def load_backbone(model: Saved, backbone: str = "") -> Frozen:
     """The parameters of the CLIP that a model was trained on.
 
     Raises:
         PromptError: it cannot be read, or is another one.
     """
-    source = backbone or saved.backbone
-    sizes, frozen = loading.load(source, saved.sizes.activation)
-    if loading.fingerprint(sizes, frozen) != saved.backbone_hash:
+    source = backbone or model.backbone
+    sizes, frozen = loading.load(source, model.sizes.activation)
+    if loading.fingerprint(sizes, frozen) != model.backbone_hash:
         raise PromptError(
             f"{source} is not the CLIP that this model was trained on; name that one (--backbone)"
         )
+    check_sizes(model, sizes, source)
     return frozen
 
 
@@ -89,16 +90,16 @@ def _front(saved):
 
 
 def options(saved: Saved) -> str:
-    """The reference's options that a model needs beside its file."""
+    """The reference's options that a model needs beside its file, to be pasted in a shell."""
     context, front = np.asarray(saved.prompts["context"]), _front(saved)
     section = f"TRAINER.{LAYOUTS[saved.method].trainer.upper()}"
-    values: dict[str, Any] = {"N_CTX": context.shape[-2], "CTX_INIT": f'"{front}"'}
+    values: dict[str, Any] = {"N_CTX": context.shape[-2], "CTX_INIT": front}
     if saved.method == "coop":
         values["CSC"] = saved.settings["class_specific"]
         values["CLASS_TOKEN_POSITION"] = saved.settings["name_position"]
     if saved.method == "maple":
         values["PROMPT_DEPTH"] = 1 + len(saved.prompts["deep_context"])
-    return " ".join(f"{section}.{name} {value}" for name, value in values.items())
+    return " ".join(f"{section}.{name} {quote(value)}" for name, value in values.items())
 
 
 def write(path: pathlib.Path, state: layouts.State) -> None:

@@ -16,10 +16,9 @@ if __name__ == "__main__":  # before the imports below, so that Ctrl-C is heard 
 
 import argparse
 import pathlib
-import shlex
 from collections.abc import Sequence
 
-from prompt_jax.errors import escape
+from prompt_jax.errors import escape, quote
 from prompt_jax.export import replacing, to_onnx, to_stablehlo, writing
 
 
@@ -55,13 +54,13 @@ def report(folder, model, replaced):
     names = ", ".join(sorted(path.name for path in folder.iterdir()))
     print(f"{'replaced' if replaced else 'wrote'} {escape(str(folder))}: {names}")
     has_clip = (folder / writing.CLIP_FOLDER).is_dir()
-    clip = shlex.quote(str(folder / writing.CLIP_FOLDER)) if has_clip else "CLIP"
+    clip = quote(folder / writing.CLIP_FOLDER) if has_clip else "CLIP"
     where = "" if has_clip else f", where CLIP are the weights of {escape(model.backbone)}"
-    loaded = f"in PyTorch: model = load({str(folder)!r}, clip)"
+    loaded = f"in PyTorch: model = load({escape(repr(str(folder)))}, clip)"
     if not model.class_names:
         print(f"{loaded}; model.similarities(clips, texts, tokenizer){where}")
         return
     path = "FRAMES" if model.kind == "clips" else "picture.jpg"
-    print(f"try it: python {shlex.quote(str(folder / writing.CODE))} --clip {clip} {path}")
+    print(f"try it: python {quote(folder / writing.CODE)} --clip {clip} {path}")
     print(f"{loaded}; model.predict({model.kind}){where}")
     print(f"it knows {len(model.class_names)} classes; others: model.set_classes(names, tokenizer)")

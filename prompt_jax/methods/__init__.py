@@ -97,6 +97,7 @@ __all__ = [
     "Prompts",
     "Task",
     "average_frames",
+    "find",
     "get",
     "get_encoders",
     "index_trained",
@@ -134,6 +135,19 @@ def get_encoders(name: str) -> Encoders:
         return found
     why_not = "tells classes apart, and cannot encode any other text"
     raise _absence(name, ENCODERS, METHODS, why_not)
+
+
+def find(name: str, kind: str, task: str = "classes") -> Method:
+    """The method of that name for "pictures" or "clips", as it tells classes apart.
+
+    One that was trained to tell "captions" apart takes classes for captions.
+
+    Raises:
+        PromptError: there is none.
+    """
+    if kind == "clips" and (task == "captions" or not of_pictures(name)):
+        return recognize(get_encoders(name))
+    return get(name)
 
 
 def of_pictures(name: str) -> Method | None:

@@ -202,4 +202,5 @@ METHOD = Method(
     trains=trains,
     from_shots=from_shots,
     tune=tune,
+    check=selection.check_shots,
 )

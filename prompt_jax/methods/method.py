@@ -100,6 +100,10 @@ def keep(prompts):
     return prompts
 
 
+def _accept(prompts, classes):
+    del prompts, classes
+
+
 def _never(settings):
     del settings
     return False
@@ -140,6 +144,8 @@ class Method(NamedTuple):
             trained on.
         context_slots: settings -> how many of the text tower's slots stand between SOS and the
             tokens of `Task.names`; longer names are refused before they are encoded.
+        check: (prompts of the right shapes, number of classes trained on) -> None; raises a
+            PromptError for numbers that no training makes. They may come from a stranger.
     """
 
     Settings: type
@@ -156,6 +162,7 @@ class Method(NamedTuple):
     constrain: Callable[[Prompts], Prompts] = keep
     own_classes_only: Callable[[Any], bool] = _never
     context_slots: Callable[[Any], int] = _no_slots
+    check: Callable[[Prompts, int], None] = _accept
 
 
 def make_task(

@@ -33,11 +33,7 @@ def load(name: str) -> Method | Encoders:
     Raises:
         PromptError: there is no such module, it cannot be imported, or holds no such method.
     """
-    module = name.partition(":")[0]
-    if not all(part.isidentifier() for part in module.split(".")):
-        raise PromptError(
-            f"method {name!r}: {module!r} is no name of a module; write my_package.my_module:METHOD"
-        )
+    module = _module_of(name)
     try:
         importlib.import_module(module)
     except ModuleNotFoundError as error:
@@ -58,7 +54,7 @@ def find(name: str) -> Method | Encoders:
     Raises:
         PromptError: it is neither, or holds no such method.
     """
-    module, _, attribute = name.partition(":")
+    module, attribute = _module_of(name), name.partition(":")[2]
     if sys.modules.get(module) is None:
         if module in os.environ.get(ALLOWED, "").split(","):
             return load(name)
@@ -79,6 +75,17 @@ def find(name: str) -> Method | Encoders:
         )
     usable = [key for key, value in there.items() if isinstance(value, Method | Encoders)]
     raise unknown(f"method of {module}:", attribute, usable)
+
+
+def _module_of(name):
+    """The module's name; what is none is never looked for, nor told as part of a command."""
+    module = name.partition(":")[0]
+    if not all(part.isidentifier() for part in module.split(".")):
+        raise PromptError(
+            f"method {name[:200]!r}: {module[:200]!r} is no name of a module; write "
+            "my_package.my_module:METHOD"
+        )
+    return module
 
 
 def check_logits(

@@ -25,6 +25,22 @@ LISTED = 20  # values of a grid that are recorded one by one
 Prompts = Any
 
 
+def check_shots(prompts: Prompts, classes: int) -> None:
+    """Checks prompts that were made from shots, of so many classes.
+
+    Raises:
+        PromptError: a label is no class's, or a weight is below zero.
+    """
+    labels = np.asarray(prompts["labels"])
+    if wrong := set(labels.tolist()).difference(range(classes)):
+        raise PromptError(
+            f"prompts.labels: {min(wrong):g} is no class's number, which are 0 to {classes - 1}"
+        )
+    for name in ("alpha", "beta"):
+        if name in prompts and prompts[name] < 0:
+            raise PromptError(f"prompts.{name}: {float(prompts[name]):g} must be at least 0")
+
+
 class HeldOut(NamedTuple):
     """Pictures, and prompts that know nothing of them.
 

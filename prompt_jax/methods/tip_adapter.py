@@ -165,5 +165,6 @@ METHOD = Method(
     trains=trains,
     from_shots=from_shots,
     tune=tune,
+    check=selection.check_shots,
 )
 METHOD_F = METHOD._replace(trains=trains_keys)

@@ -1,0 +1,289 @@
+"""Models' folders that are damaged or hostile: what was changed, and the field that is named."""
+
+import hashlib
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors.numpy
+
+from prompt_jax import saved
+
+Change = Callable[[Path], None]
+DEEP = 3000
+
+
+def content_of(folder: Path) -> dict[str, Any]:
+    """What model.json says, without its digest."""
+    content = json.loads((folder / saved.MODEL).read_text())
+    content.pop("digest", None)
+    return content
+
+
+def put(field: str, value: Any) -> Change:
+    """A field of model.json holds another value; "sizes.image_heads" is one of `sizes`."""
+
+    def change(folder: Path) -> None:
+        content = content_of(folder)
+        *groups, last = field.split(".")
+        place = content
+        for group in groups:
+            place = place[group]
+        place[last] = value
+        (folder / saved.MODEL).write_text(json.dumps(content))
+
+    return change
+
+
+def drop(field: str) -> Change:
+    """A field of model.json is not there."""
+
+    def change(folder: Path) -> None:
+        content = content_of(folder)
+        *groups, last = field.split(".")
+        place = content
+        for group in groups:
+            place = place[group]
+        del place[last]
+        (folder / saved.MODEL).write_text(json.dumps(content))
+
+    return change
+
+
+def say(text: str) -> Change:
+    """model.json is this text; "@" stands for what its fields are."""
+
+    def change(folder: Path) -> None:
+        fields = json.dumps(content_of(folder))[1:-1]
+        (folder / saved.MODEL).write_text(text.replace("@", fields))
+
+    return change
+
+
+def arrays(make: Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]]) -> Change:
+    """Other arrays, of which model.json says the right digest, types and shapes."""
+
+    def change(folder: Path) -> None:
+        there = safetensors.numpy.load((folder / saved.PROMPTS).read_bytes())
+        made = make(there)
+        new = safetensors.numpy.save(made, {"format": "prompt_jax"})
+        (folder / saved.PROMPTS).write_bytes(new)
+        content = content_of(folder)
+        content["prompts"]["sha256"] = hashlib.sha256(new).hexdigest()
+        shapes = {name: f"{array.dtype}{list(array.shape)}" for name, array in made.items()}
+        content["prompts"]["arrays"] = shapes
+        (folder / saved.MODEL).write_text(json.dumps(content))
+
+    return change
+
+
+def file(name: str, make: Callable[[Path], None]) -> Change:
+    """Another thing lies where a file belongs."""
+
+    def change(folder: Path) -> None:
+        (folder / name).unlink()
+        make(folder / name)
+
+    return change
+
+
+def fifo(path: Path) -> None:
+    """Whoever opens it for reading waits for ever."""
+    os.mkfifo(path)
+
+
+def endless(path: Path) -> None:
+    """A link to a device that never ends."""
+    path.symlink_to("/dev/zero")
+
+
+def sparse(path: Path) -> None:
+    """8 GB that take no room on the disk, and all of it in memory."""
+    with path.open("wb") as made:
+        made.truncate(8 * 10**9)
+
+
+def undeclared(folder: Path) -> None:
+    """Other arrays than model.json says, with the right digest."""
+    arrays(lambda there: {"context": there["context"][:1]})(folder)
+    put("prompts.arrays.context", "float32[16, 32]")(folder)
+
+
+def _context(change: Callable[[np.ndarray], np.ndarray]) -> Change:
+    return arrays(lambda there: {**there, "context": change(there["context"])})
+
+
+def _first(value: float) -> Callable[[np.ndarray], np.ndarray]:
+    def change(array: np.ndarray) -> np.ndarray:
+        array = np.array(array)
+        array.flat[0] = value
+        return array
+
+    return change
+
+
+OF_COOP: dict[str, tuple[Change, str]] = {
+    # Every field: absent, null, of another type, or out of its range.
+    "not an object": (say("[]"), "something else than a trained model"),
+    "format a word": (put("format", "1"), "something else than a trained model"),
+    "format true": (put("format", True), "something else than a trained model"),
+    "format later": (put("format", 2), "is of format 2, this version reads 1"),
+    "method null": (put("method", None), "method: None"),
+    "method a list": (put("method", ["coop"]), "method: .'coop'."),
+    "method missing": (drop("method"), "method: it is missing"),
+    "method unknown": (put("method", "cop"), "unknown method 'cop'"),
+    "method of clips": (put("method", "vop"), "works on clips"),
+    "method from outside": (put("method", "os:system"), "is of type|not one of this package"),
+    "method a command": (put("method", "a;rm -rf ~:B"), "is no name of a module"),
+    "kind other": (put("kind", "images"), "kind: 'images'"),
+    "kind of clips": (put("kind", "clips"), "inputs.frames: 0, and kind is 'clips'"),
+    "task other": (put("task", 3), "task: 3"),
+    "task captions": (put("task", "captions"), "task: captions are of clips"),
+    "settings a number": (put("settings", 5), "settings: 5"),
+    "settings null": (put("settings", None), "settings: None"),
+    "settings a list": (put("settings", []), "settings: .."),
+    "setting unknown": (put("settings.depth", 3), "settings: depth: 3: this version knows no"),
+    "setting a word": (put("settings.context_length", "16"), "settings: context_length: '16'"),
+    "setting true": (put("settings.context_length", True), "settings: context_length: True"),
+    "setting a fraction": (put("settings.context_length", 1.5), "settings: context_length: 1.5"),
+    "setting zero": (put("settings.context_length", 0), "settings: context_length=0 must be"),
+    "setting vast": (put("settings.context_length", 10**9), "settings: context_length: 1000000000"),
+    "setting a choice": (put("settings.name_position", "behind"), "unknown name_position 'behind'"),
+    "setting a null": (put("settings.context_words", None), "settings: context_words: None"),
+    "setting long": (put("settings.context_words", "a" * 20_000), "settings: context_words"),
+    "words of more tokens": (put("settings.context_words", "a " * 50), "context has 16 vectors"),
+    "classes a word": (put("class_names", "cat"), "class_names: 'cat'"),
+    "classes null": (put("class_names", None), "class_names: None"),
+    "classes an object": (put("class_names", {"a": 1}), "class_names: .'a': 1."),
+    "class a number": (put("class_names", ["cat", 7]), "class_names.1: 7"),
+    "class empty": (put("class_names", ["cat", " "]), "class_names.1: ' ': a class needs a name"),
+    "class long": (put("class_names", ["cat", "a" * 20_000]), "class_names.1"),
+    "classes many": (put("class_names", ["a"] * 100_001), "class_names"),
+    "template null": (put("template", None), "template: None"),
+    "template without a place": (put("template", "a photo"), "template: 'a photo' must contain"),
+    "template with two": (put("template", "{} {}"), "template: '{} {}' must contain"),
+    "backbone null": (put("backbone", None), "backbone: None"),
+    "backbone empty": (put("backbone", ""), "backbone: ''"),
+    "backbone long": (put("backbone", "a" * 5000), "backbone: 'a"),
+    "hash other": (put("backbone_hash", "0" * 16), "trained on another backbone"),
+    "hash a path": (put("backbone_hash", "../../etc"), "backbone_hash: '../../etc'"),
+    "hash a number": (put("backbone_hash", 7), "backbone_hash: 7"),
+    "activation other": (put("activation", "relu"), "activation: 'relu'"),
+    "dtype of integers": (put("dtype", "int8"), "dtype: 'int8'"),
+    "dtype null": (put("dtype", None), "dtype: None"),
+    "dtype a list": (put("dtype", ["float32"]), "dtype: .'float32'."),
+    "sizes a list": (put("sizes", []), "sizes: .."),
+    "sizes empty": (put("sizes", {}), "sizes: image_size: it is missing"),
+    "size unknown": (put("sizes.depth", 3), "sizes: depth: 3: this version knows no"),
+    "size negative": (put("sizes.image_width", -32), "sizes: image_width: -32"),
+    "size a fraction": (put("sizes.text_mlp", 64.5), "sizes: text_mlp: 64.5"),
+    "layers vast": (put("sizes.image_layers", 10**9), "sizes: image_layers: 1000000000"),
+    "layers others": (put("sizes.image_layers", 5), "sizes.image_layers of model.json is 5"),
+    "heads others": (put("sizes.image_heads", 1), "sizes.image_heads of model.json is 1"),
+    "heads none": (put("sizes.text_heads", 0), "sizes: text_heads: 0"),
+    "heads that do not divide": (put("sizes.text_heads", 5), "sizes: text_width=32 is not div"),
+    "patch others": (put("sizes.patch_size", 8), "sizes.patch_size of model.json is 8"),
+    "patch that does not divide": (put("sizes.patch_size", 5), "sizes: image_size=32 is not a"),
+    "sizes' activation": (put("sizes.activation", "gelu"), "sizes.activation of model.json is"),
+    "features others": (put("sizes.embed_dim", 8), "sizes.embed_dim of model.json is 8"),
+    "inputs null": (put("inputs", None), "inputs: None"),
+    "inputs unknown": (put("inputs.blur", 3), "inputs: blur: 3: this version knows no"),
+    "inputs without a size": (drop("inputs.image_size"), "inputs: image_size: it is missing"),
+    "picture other": (put("inputs.image_size", 48), "inputs.image_size: 48, and sizes.image_size"),
+    "mean a word": (put("inputs.mean", "abc"), "inputs: mean: 'abc'"),
+    "mean of two": (put("inputs.mean", [0.5, 0.5]), "inputs: mean"),
+    "mean vast": (put("inputs.mean", [1e30] * 3), "inputs"),
+    "std zero": (put("inputs.std", [0, 0, 0]), "inputs"),
+    "std negative": (put("inputs.std", [-0.2, 0.2, 0.2]), "inputs"),
+    "stats other": (put("inputs.stats", "mine"), "inputs: stats: 'mine'"),
+    "frames of pictures": (put("inputs.frames", 8), "inputs.frames: 8, and kind is 'pictures'"),
+    "rule of pictures": (put("inputs.frame_rule", "even"), "inputs.frame_rule: 'even'"),
+    "crop of pictures": (put("inputs.crop", "vifi"), "inputs.crop: 'vifi'"),
+    "trained a list": (put("trained", [1]), "trained: .1."),
+    "seed a text": (put("trained.seed", "1\n# a heading"), r"trained.seed: '1\\n# a heading'"),
+    "views negative": (put("trained.views", -1), "trained.views: -1"),
+    "figures a text": (put("trained.accuracy", "high"), "trained.accuracy: 'high'"),
+    "figure null": (put("trained.accuracy", {"base": None}), "trained.accuracy.base: None"),
+    "trained vast": (put("trained.more", "a" * 2**21), "trained: .* characters of JSON"),
+    "prompts null": (put("prompts", None), "prompts: None"),
+    "prompts elsewhere": (put("prompts.file", "../x"), "prompts.file: '../x'"),
+    "digest of prompts": (put("prompts.sha256", "0" * 64), "was changed or damaged"),
+    "digest of prompts a list": (put("prompts.sha256", [0]), "prompts.sha256: .0."),
+    "arrays null": (put("prompts.arrays", None), "prompts.arrays: None"),
+    "arrays none": (put("prompts.arrays", {}), "prompts.arrays.context: it is missing"),
+    "array a number": (put("prompts.arrays.context", 7), "prompts.arrays.context: 7"),
+    "array of no shape": (put("prompts.arrays.context", "float32"), "prompts.arrays.context"),
+    "array vast": (put("prompts.arrays.context", "float32[10000000000, 32]"), "arrays.context"),
+    "array unknown": (put("prompts.arrays.more", "float32[2]"), "prompts.arrays.more: float32.2."),
+    "unknown field": (put("more", 1), "more: 1: this version knows no such field"),
+    "digest another": (put("digest", "0" * 16), "its digest is another one"),
+    # What is no JSON as it is written here.
+    "no JSON": (say("{"), "cannot be read"),
+    "3,000 levels": (say('{"more": ' + "[" * DEEP + "]" * DEEP + ", @}"), "too deep"),
+    "3,000 levels of objects": (say('{"more": ' + '{"a":' * DEEP + "1" + "}" * DEEP + "}"), "deep"),
+    "a field twice": (say('{"method": "vop", @}'), "'method' stands in it twice"),
+    "a number that is none": (say('{"more": NaN, @}'), "NaN is no number of JSON"),
+    "too large a number": (say('{"more": 1e999, @}'), "1e999 is too large a number"),
+    "half a character": (say(r'{"more": "\ud800", @}'), "cannot be read"),
+    # Arrays.
+    "prompts NaN": (_context(_first(np.nan)), "prompts.context: some of its numbers are infinite"),
+    "prompts infinite": (_context(_first(np.inf)), "prompts.context: some of its numbers"),
+    "prompts of other rows": (_context(lambda a: a[:7]), r"prompts.arrays.context: float32\[7, 32"),
+    "prompts of no rows": (_context(lambda a: a[:0]), r"prompts.arrays.context: float32\[0, 32\]"),
+    "prompts of other width": (_context(lambda a: a[:, :9]), "prompts.arrays.context"),
+    "prompts of three axes": (_context(lambda a: a[None]), "prompts.arrays.context"),
+    "a single number": (_context(lambda a: np.array(a[0, 0])), "prompts.arrays.context"),
+    "prompts of doubles": (_context(np.float64), "prompts.arrays.context: float64"),
+    "prompts of integers": (_context(lambda a: a.astype(np.int32)), "arrays.context: int32"),
+    "prompts renamed": (arrays(lambda a: {"ctx": a["context"]}), "prompts.arrays.context: it is"),
+    "prompts empty": (arrays(lambda a: {}), "prompts.arrays.context: it is missing"),
+    "an array inside another": (
+        arrays(lambda a: {**a, "context.more": a["context"]}),
+        "prompts.arrays.context.more",
+    ),
+    "a class's context": (put("settings.class_specific", True), "prompts.arrays.context"),
+    "others than declared": (undeclared, "is not what model.json was written with"),
+    # What is no file, or a vast one.
+    "model.json a FIFO": (file(saved.MODEL, fifo), "not a regular file"),
+    "model.json endless": (file(saved.MODEL, endless), "not a regular file"),
+    "model.json sparse": (file(saved.MODEL, sparse), "8,000,000,000 bytes"),
+    "model.json a folder": (file(saved.MODEL, Path.mkdir), "."),
+    "prompts a FIFO": (file(saved.PROMPTS, fifo), "not a regular file"),
+    "prompts endless": (file(saved.PROMPTS, endless), "not a regular file"),
+    "prompts sparse": (file(saved.PROMPTS, sparse), "8,000,000,000 bytes"),
+    "prompts a folder": (file(saved.PROMPTS, Path.mkdir), "prompts.safetensors"),
+    "prompts missing": (file(saved.PROMPTS, lambda path: None), "cannot be read"),
+}
+
+
+def _labels(value: float) -> Change:
+    return arrays(lambda there: {**there, "labels": _first(value)(there["labels"])})
+
+
+OF_SHOTS: dict[str, tuple[Change, str]] = {
+    "a label of no class": (_labels(4), "prompts.labels"),
+    "a label below zero": (_labels(-1), "prompts.labels"),
+    "a fraction of a label": (_labels(0.5), "prompts.labels"),
+    "a weight below zero": (
+        arrays(lambda a: {**a, "alpha": np.array(-1, np.float32)}),
+        "prompts.alpha",
+    ),
+    "fewer labels": (arrays(lambda a: {**a, "labels": a["labels"][:3]}), "prompts.arrays.labels"),
+    "no shot": (
+        arrays(lambda a: {**a, "labels": a["labels"][:0], "keys": a["keys"][:0]}),
+        "prompts.arrays.keys",
+    ),
+    "shots vast": (put("prompts.arrays.keys", "float32[99999999999, 16]"), "prompts.arrays"),
+}
+
+OF_CLIPS: dict[str, tuple[Change, str]] = {
+    "frames none": (put("inputs.frames", 0), "inputs.frames: 0, and kind is 'clips'"),
+    "frames vast": (put("inputs.frames", 10**6), "inputs: frames: 1000000"),
+    "frames others": (put("inputs.frames", 4), "settings.frames: 3, and inputs.frames is 4"),
+    "rule of training": (put("inputs.frame_rule", "random"), "inputs.frame_rule: 'random'"),
+    "crop other": (put("inputs.crop", "middle"), "inputs.crop: 'middle'"),
+    "pooling other": (put("settings.pooling", "max"), "unknown settings.pooling 'max'"),
+}

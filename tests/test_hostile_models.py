@@ -1,0 +1,110 @@
+"""Damaged and hostile models' folders: each is refused in a sentence that names the field."""
+
+import dataclasses
+import resource
+import shutil
+import signal
+
+import hostile_models
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import tiny
+
+import prompt_jax as pj
+from prompt_jax import loading, methods, saved
+from prompt_jax.clip import loading as clips
+from prompt_jax.errors import PromptError
+from prompt_jax.inputs.given import Inputs
+
+FRAMES = 3
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory):
+    """The tiny CLIP's folder."""
+    return tiny.save_clip(tmp_path_factory.mktemp("clip"))
+
+
+def model_of(clip, name, kind="pictures", **settings):
+    """A model whose prompts are where training starts."""
+    sizes, frozen = clips.load(clip)
+    method = methods.find(name, kind)
+    chosen = method.Settings(**settings)
+    tower, placed = loading.place(sizes, frozen, "float32")
+    task = methods.make_task(method, tower, placed, tiny.CLASSES, chosen)
+    prompts = method.init(jax.random.key(0), task)
+    if method.from_shots:
+        features = jax.random.normal(jax.random.key(1), (2, 8, sizes.embed_dim))
+        prompts = method.from_shots(prompts, task, features, jnp.arange(8) % 4)
+    frames = FRAMES if kind == "clips" else 0
+    return saved.Saved(
+        method=name,
+        kind=kind,
+        task="classes",
+        settings=dataclasses.asdict(chosen),
+        class_names=tiny.CLASSES,
+        template="a photo of a {}.",
+        backbone=str(clip),
+        backbone_hash=clips.fingerprint(sizes, frozen),
+        activation="",
+        dtype="float32",
+        sizes=sizes,
+        inputs=Inputs.of(32, frames=frames, frame_rule="even" if frames else ""),
+        trained={"seed": 1, "accuracy": {"base": 50.0}},
+        prompts=jax.tree.map(np.asarray, prompts),
+    )
+
+
+@pytest.fixture(scope="module")
+def models(clip, tmp_path_factory):
+    """Whole models, by name; not to be changed."""
+    place = tmp_path_factory.mktemp("models")
+    made = {
+        "coop": model_of(clip, "coop"),
+        "tip_adapter": model_of(clip, "tip_adapter"),
+        "vop_p": model_of(clip, "vop_p", "clips", frames=FRAMES),
+    }
+    for name, model in made.items():
+        (place / name).mkdir()
+        saved.write(place / name, model)
+        assert pj.load(place / name).name == name
+    return place
+
+
+@pytest.fixture
+def in_time():
+    """Ends what takes longer than 20 seconds, or 4 GB of memory."""
+
+    def ring(*_):
+        raise TimeoutError
+
+    handler, memory = signal.signal(signal.SIGALRM, ring), resource.getrlimit(resource.RLIMIT_DATA)
+    signal.alarm(20)
+    with open("/proc/self/status") as status:
+        [used] = [int(line.split()[1]) for line in status if line.startswith("VmData:")]
+    resource.setrlimit(resource.RLIMIT_DATA, (1024 * used + 4 * 10**9, memory[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_DATA, memory)
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, handler)
+
+
+CASES = [
+    *(("coop", name) for name in hostile_models.OF_COOP),
+    *(("tip_adapter", name) for name in hostile_models.OF_SHOTS),
+    *(("vop_p", name) for name in hostile_models.OF_CLIPS),
+]
+CHANGES = hostile_models.OF_COOP | hostile_models.OF_SHOTS | hostile_models.OF_CLIPS
+
+
+@pytest.mark.parametrize(("model", "name"), CASES)
+def test_what_is_hostile_is_refused_by_its_field(models, tmp_path, in_time, model, name):
+    shutil.copytree(models / model, tmp_path / "model")
+    change, words = CHANGES[name]
+    change(tmp_path / "model")
+    with pytest.raises(PromptError, match=words) as caught:
+        pj.load(tmp_path / "model").predict(np.zeros((FRAMES, 40, 40, 3), np.uint8)[None])
+    message = str(caught.value)
+    assert "\n" not in message and message.isprintable() and len(message) < 2000
