@@ -1,0 +1,61 @@
+"""What strangers put on the hub: no path is loaded, nothing vast, no other file; and left-overs."""
+
+# ruff: noqa: F811 (fixtures are known by their names)
+
+import dataclasses
+
+import pytest
+import tiny
+from test_sharing import NAME, clip, hub, public, run  # noqa: F401
+
+import prompt_jax as pj
+from prompt_jax import command_line, saved, share, sharing
+from prompt_jax.errors import PromptError
+
+# Of huggingface_hub, which uploads large files so.
+pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=")
+
+PATHS = ("/etc/passwd", "~/clip", "../clip", "a/b/c", "clip.pt", "C:\\x")
+
+
+@pytest.mark.parametrize("backbone", PATHS)
+def test_a_stranger_s_model_loads_no_path_of_this_machine(hub, clip, run, tmp_path, backbone):
+    (tmp_path / "theirs").mkdir()
+    saved.write(tmp_path / "theirs", dataclasses.replace(saved.read(run), backbone=backbone))
+    hub.put(NAME, {path.name: path.read_bytes() for path in (tmp_path / "theirs").iterdir()})
+    with pytest.raises(PromptError, match="a path of the machine of its training; say where"):
+        pj.load(f"hf:{NAME}")
+    assert pj.load(f"hf:{NAME}", backbone=clip).class_names == tiny.CLASSES
+
+
+def test_what_is_too_large_is_not_downloaded(hub, public, monkeypatch):
+    sharing.share(public, NAME)
+    monkeypatch.setitem(sharing._MOST_BYTES, saved.PROMPTS, 100)
+    with pytest.raises(PromptError, match=r"its prompts.safetensors has [\d,]+ bytes; at most 100"):
+        sharing.download(NAME)
+    assert not any("resolve" in line for line in hub.asked)
+
+
+def test_only_the_model_s_files_are_downloaded(hub, public):
+    sharing.share(public, NAME)
+    more = {"model.py": b"x", "a/model.json": b"{}", "../model.json": b"{}", "prompts.bin": b"x"}
+    hub.repositories[NAME].commit(more)
+    there = sharing.download(NAME)
+    found = {path.relative_to(there).as_posix() for path in there.rglob("*") if path.is_file()}
+    assert found == {saved.MODEL, saved.PROMPTS}
+
+
+@pytest.mark.parametrize("revision", ["../main", "a/../../b", "-x", "a b", "\x1b[2J", "é"])
+def test_a_revision_is_no_path(hub, revision):
+    with pytest.raises(PromptError, match="behind @ belongs a branch, a tag"):
+        sharing.download(f"{NAME}@{revision}")
+
+
+def test_what_a_full_disk_left_is_no_hindrance(run, tmp_path, monkeypatch, capsys):
+    words = [str(run), NAME, "--dry-run", str(tmp_path / "dry"), "--backbone-id=embedded"]
+    monkeypatch.setattr(sharing, "_refuse_other_backbone", lambda *_: None)
+    (tmp_path / "dry").mkdir()
+    (tmp_path / "dry/prompts.safetensors.unfinished").write_text("left by an earlier version")
+    assert command_line.explain(share.start, words) in (0, None)
+    found = sorted(path.name for path in (tmp_path / "dry").iterdir())
+    assert found == sorted(sharing.FILES)
