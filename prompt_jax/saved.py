@@ -92,7 +92,7 @@ def write(folder: pathlib.Path, saved: Saved) -> None:
     model = json.loads(json.dumps(model))  # as it will be read: its digest is of lists, not tuples
     try:
         _check(model)
-        saved_arrays.check_finite(arrays)
+        _check_numbers(saved, arrays)
     except ValueError as error:
         raise PromptError(f"this model cannot be kept: {error}") from None
     text = json.dumps(seal(model), indent=1, ensure_ascii=False) + "\n"
@@ -155,12 +155,19 @@ def read(folder: pathlib.Path) -> Saved:
         arrays = saved_arrays.read(folder / PROMPTS, declared["arrays"], declared["sha256"])
     except OSError as error:
         raise PromptError(f"{folder / PROMPTS} cannot be read ({error})") from error
-    prompts = flax.traverse_util.unflatten_dict(arrays, sep=".")
+    saved = dataclasses.replace(saved, prompts=flax.traverse_util.unflatten_dict(arrays, sep="."))
     try:
-        methods.find(saved.method, saved.kind, saved.task).check(prompts, len(saved.class_names))
+        _check_numbers(saved, arrays)
     except PromptError as error:
         raise PromptError(f"{folder / PROMPTS} is damaged ({error})") from None
-    return dataclasses.replace(saved, prompts=prompts)
+    return saved
+
+
+def _check_numbers(saved: Saved, arrays: Mapping[str, np.ndarray]) -> None:
+    """Raises a PromptError for arrays of right shapes whose numbers no training makes."""
+    saved_arrays.check_finite(arrays)
+    method = methods.find(saved.method, saved.kind, saved.task)
+    method.check(saved.prompts, len(saved.class_names))
 
 
 def _check(content: dict[str, Any]) -> Saved:

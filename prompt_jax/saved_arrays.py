@@ -97,7 +97,7 @@ def read(path: pathlib.Path, declared: Shapes, digest: str) -> dict[str, np.ndar
 
     Raises:
         OSError: it cannot be read.
-        PromptError: it is another file, or a number is infinite or none.
+        PromptError: it is another file.
     """
     other = (
         f"{path} is not what model.json was written with: one of the two was changed or damaged; "
@@ -116,7 +116,6 @@ def read(path: pathlib.Path, declared: Shapes, digest: str) -> dict[str, np.ndar
         raise PromptError(f"{path} cannot be read ({escape(str(error))[:200]})") from None
     if describe(arrays) != declared:
         raise PromptError(f"{other} (its arrays are not those of prompts.arrays)")
-    check_finite(arrays)
     return arrays
 
 

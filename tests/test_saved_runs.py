@@ -155,6 +155,9 @@ def test_prompts_of_every_method_are_read_as_they_were_written(kind, name, tmp_p
         shapes = jax.eval_shape(method.from_shots, shapes, task, features, labels)
     rng = np.random.default_rng(0)
     prompts = jax.tree.map(lambda leaf: np.asarray(rng.normal(size=leaf.shape), leaf.dtype), shapes)
+    if method.from_shots:
+        prompts |= {"labels": np.float32(np.arange(len(prompts["labels"])) % 4)}
+        prompts |= {each: np.abs(prompts[each]) for each in ("alpha", "beta") if each in prompts}
     frames = getattr(method.Settings(), "frames", 2) if of_clips else 0
     model = saved.Saved(
         method=name,
