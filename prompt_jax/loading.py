@@ -171,16 +171,6 @@ def place(sizes: CLIPConfig, frozen: Frozen, dtype: str, precision: str) -> tupl
     return clip, Placement().replicate(jax.tree.map(jnp.asarray, frozen))
 
 
-def model_folder(source: str | os.PathLike) -> pathlib.Path | None:
-    """The folder, if `source` is one that holds, or should hold, a trained model."""
-    folder = pathlib.Path(source)
-    if folder.name == saved.MODEL:
-        folder = folder.parent
-    found = ("model.json", "results.json", "run.json")
-    # Not is_file: what is none shall be told so.
-    return folder if any(os.path.lexists(folder / name) for name in found) else None
-
-
 def _bare(
     source: str,
     activation: str | None,
@@ -254,4 +244,5 @@ def _model_folder(source: str | os.PathLike) -> pathlib.Path | None:
     if folder.name == saved.MODEL:
         folder = folder.parent
     found = ("model.json", "results.json", "run.json")
-    return folder if any((folder / name).is_file() for name in found) else None
+    # Not is_file: what is none shall be told so.
+    return folder if any(os.path.lexists(folder / name) for name in found) else None

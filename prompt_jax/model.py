@@ -235,10 +235,7 @@ class Model:
             PromptError: the folder holds something, or templates are averaged, which is not kept.
         """
         if self.texts:
-            raise PromptError(
-                f"an average of {len(self.texts)} templates is not kept; save one with a single "
-                "template"
-            )
+            raise PromptError(f"an average of {len(self.texts)} templates is not kept; give one")
         path = pathlib.Path(folder)
         if not is_free(path):
             raise PromptError(f"{path} is there already; name a new or empty folder")

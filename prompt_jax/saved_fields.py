@@ -7,17 +7,15 @@ passes over. docs/using.md explains the fields.
 import dataclasses
 from typing import Annotated, Any, Literal
 
-import numpy as np
 import pydantic
 from pydantic import ConfigDict, Field
 
 from prompt_jax import methods, schemas
-from prompt_jax.clip import CLIPConfig
+from prompt_jax.clip import PRECISIONS, CLIPConfig
 from prompt_jax.clip.config import ACTIVATIONS
 from prompt_jax.errors import PromptError
 from prompt_jax.inputs.clips.sampling import TEST_RULES
 from prompt_jax.inputs.given import CROPS, Inputs
-from prompt_jax.inputs.pictures.transforms import statistics
 from prompt_jax.schemas import MOST_CHARACTERS, STRICT, Count, Text
 
 MOST_BYTES = 16 * 2**20
@@ -30,7 +28,7 @@ MOST_TRAINED = 2**20
 DTYPES = ("float32", "bfloat16")
 KINDS = ("pictures", "clips")
 TASKS = ("classes", "captions")
-_CLOSE = 1e-6
+MOST_TIMES_RESIZED = 8
 
 _Layers = Annotated[int, Field(ge=1, le=MOST_LAYERS)]
 _Name = Annotated[str, Field(min_length=1, max_length=200)]
@@ -55,6 +53,13 @@ def _check_name(name: str) -> str:
 
 
 _ClassName = Annotated[str, Field(max_length=MOST_CHARACTERS), pydantic.AfterValidator(_check_name)]
+
+
+_Names = Annotated[
+    tuple[_ClassName, ...],
+    pydantic.BeforeValidator(schemas.as_tuple),
+    Field(max_length=MOST_CLASSES),
+]
 
 
 class Arrays(pydantic.BaseModel):
@@ -110,15 +115,13 @@ def schema(saved: type) -> type[pydantic.BaseModel]:
         kind=Literal[*KINDS],
         task=Literal[*TASKS],
         settings=dict[str, Any],
-        class_names=Annotated[
-            tuple[_ClassName, ...],
-            pydantic.BeforeValidator(schemas.as_tuple),
-            Field(max_length=MOST_CLASSES),
-        ],
+        class_names=_Names,
         backbone=_Path,
         backbone_hash=Annotated[str, Field(pattern="^[0-9a-f]{16}$")],
         activation=Literal["", *ACTIVATIONS],
         dtype=Literal[*DTYPES],
+        precision=Literal[*PRECISIONS],
+        class_ids=_Names,
         sizes=dict[str, Any],
         inputs=dict[str, Any],
         trained=Annotated[Trained, schemas.at_most(MOST_TRAINED)],
@@ -153,6 +156,10 @@ def check_agreement(model: Any) -> None:
         )
     if model.task == "captions" and (model.class_names or model.kind != "clips"):
         raise PromptError("task: captions are of clips, and then class_names is empty")
+    if model.class_ids and len(model.class_ids) != len(model.class_names):
+        raise PromptError(
+            f"class_ids: {len(model.class_ids)} of them, and {len(model.class_names)} class_names"
+        )
     inputs = model.inputs
     if inputs.image_size != model.sizes.image_size:
         raise PromptError(
@@ -172,14 +179,8 @@ def check_agreement(model: Any) -> None:
             f"settings.frames: {settings.frames}, and inputs.frames is {inputs.frames}; both must "
             "be the same"
         )
-    _check_statistics(inputs)
-
-
-def _check_statistics(inputs: Inputs) -> None:
-    """An export obeys mean and std, predict the name that stands for them."""
-    for field, expected in zip(("mean", "std"), statistics(inputs.stats), strict=True):
-        if not np.allclose(getattr(inputs, field), expected, rtol=0, atol=_CLOSE):
-            raise PromptError(
-                f"inputs.{field}: {getattr(inputs, field)} is not that of inputs.stats="
-                f"{inputs.stats!r}, {expected}"
-            )
+    if inputs.resize_to > MOST_TIMES_RESIZED * inputs.image_size:
+        raise PromptError(
+            f"inputs.resize_to: {inputs.resize_to} is more than {MOST_TIMES_RESIZED} times "
+            f"inputs.image_size, {inputs.image_size}"
+        )

@@ -187,7 +187,7 @@ OF_COOP: dict[str, tuple[Change, str]] = {
     "heads that do not divide": (put("sizes.text_heads", 5), "sizes: text_width=32 is not div"),
     "patch others": (put("sizes.patch_size", 8), "sizes.patch_size of model.json is 8"),
     "patch that does not divide": (put("sizes.patch_size", 5), "sizes: image_size=32 is not a"),
-    "sizes' activation": (put("sizes.activation", "gelu"), "sizes.activation of model.json is"),
+    "sizes' activation": (put("sizes.activation", "gelu"), "trained on another backbone"),
     "features others": (put("sizes.embed_dim", 8), "sizes.embed_dim of model.json is 8"),
     "inputs null": (put("inputs", None), "inputs: None"),
     "inputs unknown": (put("inputs.blur", 3), "inputs: blur: 3: this version knows no"),
@@ -284,6 +284,6 @@ OF_CLIPS: dict[str, tuple[Change, str]] = {
     "frames vast": (put("inputs.frames", 10**6), "inputs: frames: 1000000"),
     "frames others": (put("inputs.frames", 4), "settings.frames: 3, and inputs.frames is 4"),
     "rule of training": (put("inputs.frame_rule", "random"), "inputs.frame_rule: 'random'"),
-    "crop other": (put("inputs.crop", "middle"), "inputs.crop: 'middle'"),
+    "crop other": (put("inputs.crop", "middle"), "inputs: unknown crop 'middle'"),
     "pooling other": (put("settings.pooling", "max"), "unknown settings.pooling 'max'"),
 }

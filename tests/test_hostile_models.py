@@ -32,7 +32,7 @@ def model_of(clip, name, kind="pictures", **settings):
     sizes, frozen = clips.load(clip)
     method = methods.find(name, kind)
     chosen = method.Settings(**settings)
-    tower, placed = loading.place(sizes, frozen, "float32")
+    tower, placed = loading.place(sizes, frozen, "float32", "highest")
     task = methods.make_task(method, tower, placed, tiny.CLASSES, chosen)
     prompts = method.init(jax.random.key(0), task)
     if method.from_shots:

@@ -36,7 +36,7 @@ def run(clip, tmp_path_factory):
     sizes, frozen = clips.load(clip)
     method = methods.get("coop")
     settings = method.Settings()
-    tower, placed = loading.place(sizes, frozen, "float32")
+    tower, placed = loading.place(sizes, frozen, "float32", "highest")
     task = methods.make_task(method, tower, placed, tiny.CLASSES, settings)
     model = saved.Saved(
         method="coop",

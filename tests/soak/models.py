@@ -41,7 +41,7 @@ def _make() -> list[Files]:
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
         sizes, frozen = clips.load(tiny.save_clip(place / "clip"))
-        tower, placed = loading.place(sizes, frozen, "float32")
+        tower, placed = loading.place(sizes, frozen, "float32", "highest")
         made = []
         for name, kind in METHODS:
             frames = FRAMES if kind == "clips" else 0
