@@ -212,12 +212,12 @@ class Model:
             program = programs.logits_and_cosine(self.name, self.method)
         run = functools.partial(program, self.prompts, prepared, task)
         logits, errors = self._run(items, run, batch_size, on_error, quiet)
-        refuse_no_numbers(logits, errors)
         sources = tuple(
             os.fspath(item) if isinstance(item, PATHS) else f"#{number}"
             for number, item in enumerate(items)
         )
         logits, cosines = np.moveaxis(logits, 1, 0), None
+        refuse_no_numbers(logits, errors)
         if len(names) == 1:
             logits, cosines = logits[:-1], logits[-1, :, 0]
         return Predictions(sources, names, logits, top_k, errors, cosines)
