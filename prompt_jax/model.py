@@ -208,7 +208,6 @@ class Model:
         items = as_items(pictures, self.inputs)
         program = programs.logits(self.method)
         if len(names) == 1:
-            warnings.warn(only_one(names[0]), stacklevel=2)
             program = programs.logits_and_cosine(self.name, self.method)
         run = functools.partial(program, self.prompts, prepared, task)
         logits, errors = self._run(items, run, batch_size, on_error, quiet)
@@ -219,6 +218,7 @@ class Model:
         logits, cosines = np.moveaxis(logits, 1, 0), None
         refuse_no_numbers(logits, errors)
         if len(names) == 1:
+            warnings.warn(only_one(names[0]), stacklevel=2)
             logits, cosines = logits[:-1], logits[-1, :, 0]
         return Predictions(sources, names, logits, top_k, errors, cosines)
 
