@@ -190,7 +190,7 @@ def test_h_of_merged_halves_is_of_their_averages(tmp_path):
     [
         ("class,count\n", "its first line is not class,predicted,count"),
         ("class,predicted,count\n", "it counts nothing"),
-        ("class,predicted,count\na,a\n", "line 2 is not two classes and a count"),
+        ("class,predicted,count\na,a\n", "line 2 has 2 cells, not 3"),
         ("class,predicted,count\na,a,-1\n", "line 2 is not two classes and a count"),
         ("class,predicted,count\na,a,0\n", "line 2 stands twice, or counts none"),
         ("class,predicted,count\na,a,1\na,a,1\n", "line 3 stands twice, or counts none"),

@@ -12,7 +12,7 @@ from prompt_jax.errors import escape
 FIELDS = (
     "protocol", "ablation", "backbone", "backbone_hash", "source", "shots", "shots_least",
     "shots_most", "method", "variant", "settings", "dataset", "metric", "mean", "std", "n_seeds",
-    "low", "high", "published", "difference", "published_source",
+    "n_seeds_most", "low", "high", "published", "difference", "published_source",
 )  # fmt: skip
 
 
@@ -36,7 +36,7 @@ def lines(table: ResultTable, columns: dict[str, Key]) -> list[list[str]]:
 
 
 def _seeds(cells: Sequence[Cell | None]) -> str:
-    numbers = sorted({cell.seeds for cell in cells if cell})
+    numbers = sorted({n for cell in cells if cell for n in (cell.seeds, cell.most_seeds) if n})
     return " to ".join(str(number) for number in dict.fromkeys((numbers[0], numbers[-1])))
 
 
@@ -96,6 +96,7 @@ def _record(table: ResultTable, row: Row, key: Key, cell: Cell) -> dict[str, obj
         "mean": number(cell.mean),
         "std": number(cell.deviation),
         "n_seeds": cell.seeds,
+        "n_seeds_most": cell.most_seeds or cell.seeds,
         "low": number(cell.interval[0] if cell.interval else None),
         "high": number(cell.interval[1] if cell.interval else None),
         "published": number(cell.published.value if cell.published else None),

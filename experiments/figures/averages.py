@@ -35,7 +35,9 @@ def average(
     """Averages over seeds and data sets.
 
     H of a data set is that of its seed-averaged base and new accuracies, H of an average that of
-    the averaged base and new, as the CoOp family of papers does. An average is given to rows that
+    the averaged base and new, as the CoOp family of papers does. Data sets count alike, each by the
+    mean over all of its seeds, also where some have more than others; the number is then "2 to 3",
+    and there is no deviation, as there is no seed-wise average. An average is given to rows that
     have every data set of the table, and compared with the published one only if it is over the
     same data sets. Runs are never averaged with a second run of the same seed: the newer counts.
 
@@ -239,14 +241,16 @@ def _pictures(row: Row) -> dict[Key, int]:
 
 
 def _mean(parts: Sequence[Cell]) -> Cell:
-    """Over data sets; its seeds are those that all of them have, if they are the same."""
+    """Over data sets, of each all seeds; one seed after another only where all have the same."""
     first = set(parts[0].by_seed)
     same = first if all(set(part.by_seed) == first for part in parts) else set()
     by_seed = {s: statistics.fmean(part.by_seed[s] for part in parts) for s in sorted(same)}
     mean = statistics.fmean(part.mean for part in parts)
-    return Cell(mean, by_seed, min(part.seeds for part in parts))
+    numbers = [part.seeds for part in parts]
+    return Cell(mean, by_seed, min(numbers), most_seeds=max(numbers))
 
 
 def _harmonic(base: Cell, new: Cell) -> Cell:
     by_seed = {seed: harmonic_mean(base.by_seed[seed], new.by_seed[seed]) for seed in base.by_seed}
-    return Cell(harmonic_mean(base.mean, new.mean), by_seed, base.seeds)
+    mean = harmonic_mean(base.mean, new.mean)
+    return Cell(mean, by_seed, base.seeds, most_seeds=base.most_seeds)

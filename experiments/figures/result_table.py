@@ -26,7 +26,8 @@ class Cell:
         mean: percent, over seeds; of an average, over data sets.
         by_seed: the figure of each seed, from which its deviation comes; empty for an average of
             data sets that were run with different seeds.
-        seeds: how many; the fewest of any data set.
+        seeds: how many; of an average, the fewest of any data set.
+        most_seeds: of an average, the most of any data set; all of each count. 0: as `seeds`.
         published: the same figure in a paper, if it is comparable.
         spread: of a mean over a data set's splits, their sample standard deviation.
         interval: 95 % over the test pictures, of the mean over seeds; None of averages over data
@@ -39,6 +40,7 @@ class Cell:
     published: Published | None = None
     spread: float | None = None
     interval: Interval | None = None
+    most_seeds: int = 0
 
     @property
     def deviation(self) -> float | None:

@@ -253,6 +253,7 @@ def records(table: RetrievalTable) -> Iterator[dict[str, object]]:
                         "mean": f"{mean:.4f}",
                         "std": "" if deviation is None else f"{deviation:.4f}",
                         "n_seeds": len(values),
+                        "n_seeds_most": len(values),
                         "low": "" if low is None else f"{low:.4f}",
                         "high": "" if high is None else f"{high:.4f}",
                         "published": "" if beside is None else f"{beside:.4f}",

@@ -62,6 +62,11 @@ def remarks_on(table: ResultTable) -> list[str]:
         lines.append(
             f"{name} of {method} was chosen without test pictures, value (runs): {counts}."
         )
+    if any(cell.most_seeds > cell.seeds for cell in cells):
+        lines.append(
+            "Averages over data sets with different numbers of seeds take all seeds of each, and "
+            "have no ±."
+        )
     if len(table.averaged) > 1:
         lines.append(
             f"Averages are over {', '.join(table.averaged)}; rows that lack one have none."

@@ -1,32 +1,70 @@
 """Which finished runs may share an average, and what sets those apart that may not."""
 
+import dataclasses
+import itertools
 import json
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from experiments.record.identity import ADDED
 from experiments.record.runs import Run
+from prompt_jax import methods
+from prompt_jax.inputs.clips.sampling import for_tests
 
-# Of a config, what zero-shot CLIP depends on.
-_ZERO_SHOT = ("data.", "dtype", "precision", "activation")
+# How what is tested is seen and computed: what every method's figures depend on.
+SEEN = (
+    "dtype",
+    "precision",
+    "activation",
+    "data.ignore_rotation",
+    "data.frames",
+    "data.frame_rule",
+    "data.frame_stats",
+    "data.crop",
+    "data.views",
+)
+PREPARED = "preprocessing."  # fields of a run that say the rest of it
+# Of a config's data, what concerns training alone.
+_TRAINING = ("data.flip", "data.augment", "data.mix", "data.train_per_class")
+
+
+def seen(config: Mapping[str, Any]) -> dict[str, Any]:
+    """How a run saw what it tested: `SEEN` as far as it is known, and what was prepared otherwise.
+
+    Args:
+        config: of a `Run`.
+    """
+    found = {name: config.get(name, ADDED.get(name)) for name in SEEN}
+    if found["data.frame_rule"] is not None:
+        found["data.frame_rule"] = for_tests(found["data.frame_rule"])
+    prepared = {name: value for name, value in config.items() if name.startswith(PREPARED)}
+    return {name: value for name, value in found.items() if value is not None} | prepared
 
 
 def with_zero_shot(runs: Sequence[Run]) -> list[Run]:
-    """The runs, and zero-shot CLIP as they measured it where it has no run of its own."""
+    """The runs, and zero-shot CLIP as they measured it where it has no run of its own.
+
+    Its own run stands for those that saw the same data in the same way, with its usual settings.
+    """
 
     def cell(run: Run) -> tuple:
         source = run.trained_by, run.dataset, run.shots
         return run.protocol, run.ablation, run.backbone_hash, *source
 
     def reduced(run: Run) -> dict[str, Any]:
-        return {key: value for key, value in run.config.items() if key.startswith(_ZERO_SHOT)}
+        data = {key: value for key, value in run.config.items() if key.startswith("data.")}
+        kept = {key: value for key, value in data.items() if key not in _TRAINING}
+        own = _own_settings(run.config) if run.method == "zero_shot" else {}
+        return kept | own | seen(run.config)
 
     def has_own(run: Run) -> bool:
-        others = own.get(cell(run), ())
         return any(
             all(run.hashes.get(key, one) == one for key, one in other.hashes.items())
-            for other in others
+            and _agree(seen(run.config), seen(other.config))
+            and not _own_settings(other.config)
+            for other in own.get(cell(run), ())
         )
 
     own: dict[tuple, list[Run]] = defaultdict(list)
@@ -61,13 +99,35 @@ def with_zero_shot(runs: Sequence[Run]) -> list[Run]:
     return found
 
 
+def _own_settings(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings of a run of zero-shot CLIP that are not those of zero-shot CLIP beside a method."""
+    usual = {
+        f"settings.{name}": value
+        for table in (methods.METHODS, methods.ENCODERS)
+        for name, value in dataclasses.asdict(table["zero_shot"].Settings()).items()
+    }
+    return {
+        name: value
+        for name, value in config.items()
+        if name.startswith("settings.") and value != usual.get(name, value)
+    }
+
+
+def _agree(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Whether two runs saw alike: earlier ones do not say all of it."""
+    prepared = {name for name in (*one, *other) if name.startswith(PREPARED)}
+    both = (one.keys() & other.keys()) | prepared
+    return all(one.get(name) == other.get(name) for name in both)
+
+
 def label_differences(runs: Sequence[Run]) -> list[str]:
     """For each run of one table, what sets it apart from others of its row: config or data.
 
     Configs are compared within a method and variant, and, in few-shot learning, within a number
-    of shots, because published recipes train longer on more shots. Versions of a data set are
-    compared over all methods, where the config does not tell them apart already; what is tested,
-    by its hash, always, because two lists of pictures can have one name and equally many pictures.
+    of shots, because published recipes train longer on more shots. How what is tested is seen, as
+    `seen` has it, is compared over all methods. Versions of a data set are compared over all
+    methods, where the config does not tell them apart already; what is tested, by its hash,
+    always, because two lists of pictures can have one name and equally many pictures.
     """
 
     def peers(run: Run) -> Hashable:
@@ -79,10 +139,11 @@ def label_differences(runs: Sequence[Run]) -> list[str]:
         return run.dataset, run.shots, json.dumps(settings, sort_keys=True)
 
     by_config = _differences(runs, peers, lambda run: run.config, absent_differs=True)
+    by_sight = _differences(runs, lambda run: None, lambda run: seen(run.config), False)
     by_data = _differences(runs, same_data, lambda run: run.data, absent_differs=False)
     by_hash = _differences(runs, lambda run: run.dataset, lambda run: run.hashes, False)
-    labels = zip(by_config, by_data, by_hash, strict=True)
-    return [", ".join(config + data + hashed) for config, data, hashed in labels]
+    labels = zip(by_config, by_sight, by_data, by_hash, strict=True)
+    return [", ".join(dict.fromkeys(itertools.chain(*each))) for each in labels]
 
 
 def _differences(
@@ -97,8 +158,10 @@ def _differences(
     labels: list[list[str]] = [[] for _ in runs]
     for members in groups.values():
         for key in sorted({key for index in members for key in facts(runs[index])}):
-            having = [index for index in members if absent_differs or key in facts(runs[index])]
-            values = {index: json.dumps(facts(runs[index]).get(key)) for index in having}
+            differs = absent_differs or key.startswith(PREPARED)
+            having = [index for index in members if differs or key in facts(runs[index])]
+            absent = "usual" if key.startswith(PREPARED) else ADDED.get(key)
+            values = {index: json.dumps(facts(runs[index]).get(key, absent)) for index in having}
             if len(set(values.values())) > 1:
                 for index, value in values.items():
                     labels[index].append(f"{key}={value.strip(chr(34))}")
