@@ -167,6 +167,7 @@ def test_other_classes_need_a_tokenizer(model, tokenize):
         (["cat", "owl"], None, "not trained on class 'owl', .* give set_classes a tokenizer"),
         (["cat", "owl " * 80], WithoutEnds(), "takes 87 tokens, more than the text tower's 77"),
         (["cat", "owl"], tokenizer.encode, "without CLIP's SOS and EOT"),
+        (["cat", "owl"], lambda text: [49406, 49409, 49407], "; CLIP's ids end with 49407"),
     ],
 )
 def test_a_mistake_in_classes_leaves_the_model_as_it_was(model, names, tokenize, message):

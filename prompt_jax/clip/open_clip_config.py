@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any
 
 import pydantic
 
@@ -13,14 +13,21 @@ from prompt_jax.clip.layouts import State
 from prompt_jax.errors import PromptError
 
 HEAD_WIDTH = 64  # of every CLIP by OpenAI, and of open_clip's image towers unless it says otherwise
+# Of settings that change what is computed, the value that says what is computed here.
+_USUAL = {
+    ("vision_cfg", "pool_type"): "tok",
+    ("vision_cfg", "pos_embed_type"): "learnable",
+    ("text_cfg", "pool_type"): "argmax",
+    ("text_cfg", "proj_type"): "linear",
+}
 _OTHER_HEAD_WIDTHS = {1280: "ViT-H", 1408: "ViT-g", 1664: "ViT-bigG", 1792: "ViT-e"}
 
 
 class _Section(pydantic.BaseModel):
-    """Settings that show in the shapes, only matter in training, or change what is computed.
+    """Settings that show in the shapes, only matter in training, or are read here.
 
-    What is not listed here is refused, unless it is absent or off. Sizes are held against the
-    weights by `_compare`, where the file says them.
+    What is not listed here is refused, unless it is absent, off or as usual. Sizes are held against
+    the weights by `_compare`, where the file says them.
     """
 
     model_config = pydantic.ConfigDict(strict=True, extra="forbid", protected_namespaces=())
@@ -36,16 +43,12 @@ class _Vision(_Section):
     patch_size: Any = None
     head_width: Size = HEAD_WIDTH
     patch_dropout: Any = None
-    pool_type: Literal["tok"] = "tok"
-    pos_embed_type: Literal["learnable"] = "learnable"
 
 
 class _Text(_Section):
     context_length: Any = None
     vocab_size: Any = None
     heads: Size = 8
-    pool_type: Literal["argmax"] = "argmax"
-    proj_type: Literal["linear"] = "linear"
 
 
 class OpenClipModel(pydantic.BaseModel):
@@ -86,7 +89,7 @@ def _without_what_is_off(
 ) -> dict[str, Any]:
     known = schema.model_fields
     for key, value in section.items():
-        if key not in known and value:
+        if key not in known and value and value != _USUAL.get((name, key)):
             raise PromptError(
                 f"open_clip_config.json: {name}.{key[:80]}={shown(value)} is not covered; only the"
                 " plain ViT with OpenAI's text tower is"

@@ -8,6 +8,7 @@ from typing import Any
 
 import ml_dtypes
 import numpy as np
+import pydantic
 import safetensors
 from safetensors.numpy import load_file
 
@@ -25,6 +26,14 @@ MOST_JSON_BYTES = 64 * 2**20
 # safetensors asks numpy for "bfloat16", which numpy knows once ml_dtypes has been imported.
 _NARROW = (np.dtype(np.float16), np.dtype(ml_dtypes.bfloat16))
 _FILE_NAME = re.compile(r"[^/\\\x00-\x1f]{1,200}")
+
+
+class _Index(pydantic.BaseModel):
+    """Which file holds which tensor of a sharded checkpoint."""
+
+    model_config = pydantic.ConfigDict(strict=True)
+
+    weight_map: dict[str, str]
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -104,10 +113,11 @@ def read_training(path: Path) -> tuple[State, dict[str, int | float]]:
 
 
 def _shards(index: Path) -> list[Path]:
-    weight_map = read_json(index).get("weight_map")
-    if not isinstance(weight_map, dict) or not all(isinstance(n, str) for n in weight_map.values()):
-        raise PromptError(f"{index.name} has no weight_map from tensor names to files")
-    names = sorted(set(weight_map.values()))
+    try:
+        said = files.check(read_json(index), _Index)
+    except ValueError as error:
+        raise PromptError(f"{index.name}: {error}") from None
+    names = sorted(set(said.weight_map.values()))
     # A shard outside the folder is no part of a checkpoint.
     if wrong := [name for name in names if not _FILE_NAME.fullmatch(name)]:
         raise PromptError(f"{index.name}: {wrong[0][:80]!r} is no name of a file in its folder")

@@ -144,7 +144,8 @@ def _differs_vocabulary(path: Path) -> str:
 def _differs_merges_file(path: Path) -> str:
     lines = files.read_bytes(path, _MOST).decode("utf-8").splitlines()
     lines = lines[1:] if lines[:1] and lines[0].startswith("#version") else lines
-    return _differs_merges([tuple(line.split(" ")) for line in lines if line])
+    # As transformers has it: what follows CLIP's number of merges is passed over.
+    return _differs_merges([tuple(line.split(" ")) for line in lines if line][: bpe.MERGES])
 
 
 _READERS = {

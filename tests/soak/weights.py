@@ -16,7 +16,7 @@ import flax.traverse_util
 import numpy as np
 from safetensors.numpy import save as save_safetensors
 
-from prompt_jax.clip import CLIPConfig, loading, saving, vocabulary_files
+from prompt_jax.clip import CLIPConfig, bpe, loading, saving, vocabulary_files
 from prompt_jax.clip.layouts import State, from_tree, openai_layout, parameter_shapes
 
 from .files import Files, collect
@@ -252,7 +252,13 @@ def _hostile_scripts(whole: bytes) -> list[bytes]:
     return made
 
 
+def _make_vocabulary() -> list[Files]:
+    pieces = bpe.number_pieces(bpe.read_merges())
+    return [hugging_face() | {"vocab.json": json.dumps(pieces).encode()}]
+
+
 KINDS = [
+    Kind("vocabulary", 1, _make_vocabulary, changing("vocab.json", JSON), reader(".")),
     Kind("config", 8, _make_folder, changing("config.json", JSON), reader(".")),
     Kind("open_clip", 5, _make_open_clip, changing("config.json", JSON), reader(".")),
     Kind("index", 3, _make_sharded, changing(("index.json", "config.json"), JSON), reader("clip")),

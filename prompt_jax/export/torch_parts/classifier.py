@@ -214,7 +214,10 @@ def encode(tokenize: Any, text: str) -> list[int]:
         ids = [SOS, *tokenize.encode(text), EOT]
     if not ids or ids[0] != SOS or EOT not in ids:
         raise ValueError(f"the tokenizer gives {ids} for {text!r}, without CLIP's SOS and EOT")
-    return ids[: ids.index(EOT) + 1]
+    ids = ids[: ids.index(EOT) + 1]
+    if max(ids) > EOT:
+        raise ValueError(f"the tokenizer gives {ids} for {text!r}; CLIP's ids end with {EOT}")
+    return ids
 
 
 def main(load: Callable[..., Classifier]) -> None:
