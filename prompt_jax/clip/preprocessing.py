@@ -137,15 +137,17 @@ def resolve(
             f"{'; '.join(wrong)}. Correct the file, or say how pictures are prepared, which then "
             f"wins: {setting}"
         )
-    fields = {name: value for name, (value, _) in said.fields.items()} | dict(chosen)
-    found = Preprocessing(**fields)
+    # What a file says of margins and middles belongs to its way of resizing.
+    instead = {*chosen, *(("fill", "middle") if "resize" in chosen else ())}
+    by_files = {name: one for name, one in said.fields.items() if name not in instead}
+    found = Preprocessing(**{name: value for name, (value, _) in by_files.items()}, **chosen)
     notes = []
     for name, value in chosen.items():
         before, where = said.fields.get(name, (value, ""))
         if before != value:
             notes.append(f"{where} says {name}={before}; {name}={value} is set, and wins")
     if found != CLIP:
-        by = {where for name, (_, where) in said.fields.items() if name not in chosen}
+        by = {where for name, (_, where) in by_files.items() if name != "middle"}
         source = " and ".join(sorted(by)) or "the settings"
         notes.append(f"pictures are prepared by {source}: {found.in_words(image_size)}")
     return found, notes

@@ -101,10 +101,16 @@ def as_rgb(picture: Image.Image) -> Image.Image:
     black, white = _field(picture, _LEAST, None), _field(picture, _MOST, None)
     bits = min(_field(picture, _BITS, 16), 16)
     plain = picture.mode.startswith("I;16") or (picture.mode == "I" and picture.format == "PNG")
-    if black is not None and white is not None and black < white and np.isfinite(pixels).all():
+    declared = None not in (black, white)
+    if declared and black < white and np.isfinite(pixels).all():
         share = (pixels.astype(np.float64) - black) / (white - black)
         grey = (255 * np.clip(share, 0, 1)).round().astype(np.uint8)
-    elif plain and not signed and not (bits == 16 and 0 < pixels.max(initial=0) < 4096):
+    elif (
+        not declared
+        and plain
+        and not signed
+        and not (bits == 16 and 0 < pixels.max(initial=0) < 4096)
+    ):
         grey = (pixels >> (bits - 8)).astype(np.uint8)
     else:
         raise ValueError(

@@ -1,0 +1,199 @@
+"""How a checkpoint's files say that pictures are prepared: read, checked, and done as they say."""
+
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
+
+from prompt_jax.clip import preprocessing
+from prompt_jax.clip.preprocessing import HUGGING_FACE, OPEN_CLIP, read, resolve
+from prompt_jax.errors import PromptError
+from prompt_jax.inputs.pictures import transforms
+from prompt_jax.inputs.pictures.preprocessing import CLIP, Preprocessing, choose
+from prompt_jax.inputs.pictures.transforms import cut_middle, resize
+
+SIZE = 16
+HALF = [0.5, 0.5, 0.5]
+SHAPES = [(16, 16), (40, 23), (23, 40), (37, 16), (16, 39), (6, 10), (61, 60), (200, 31)]
+
+
+def noise(width, height):
+    rng = np.random.default_rng(width * height)
+    return Image.fromarray(rng.integers(0, 256, (height, width, 3), dtype=np.uint8))
+
+
+def write(folder, cfg=None, processor=None):
+    if cfg is not None:
+        (folder / OPEN_CLIP).write_text(json.dumps({"model_cfg": {}, "preprocess_cfg": cfg}))
+    if processor is not None:
+        (folder / HUGGING_FACE).write_text(json.dumps(processor))
+    return folder
+
+
+def found(folder, cfg=None, processor=None, size=SIZE, **chosen):
+    """What comes of these files."""
+    return resolve(read(write(folder, cfg, processor), size), chosen, size, "SETTING")
+
+
+CROP = {"crop_size": {"height": SIZE, "width": SIZE}}
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"size": {"shortest_edge": SIZE}, "image_mean": HALF, "image_std": HALF},
+        {"size": SIZE, "crop_size": SIZE, "resample": 2},
+        {"size": {"shortest_edge": 21}, "resample": 1},
+        {"size": {"height": SIZE, "width": SIZE}},
+        {"size": {"height": 21, "width": 21}, "resample": 2},
+        {"size": {"height": SIZE, "width": SIZE}, "do_center_crop": False, "resample": 0},
+        {"size": {"shortest_edge": SIZE}, "do_rescale": False},
+        {"size": {"shortest_edge": SIZE}, "rescale_factor": 1 / 127.5},
+        {"size": {"shortest_edge": SIZE}, "do_normalize": False},
+        {"size": {"shortest_edge": 12}, "image_mean": [0.1, 0.2, 0.3]},
+        {"do_resize": False},
+    ],
+)
+def test_pictures_are_as_transformers_prepares_them(tmp_path, shape, changes):
+    processor = CLIPImageProcessorPil(**CROP | changes)
+    prepared, _ = found(tmp_path, processor=CROP | changes)
+    picture = noise(*shape)
+    expected = processor(picture, return_tensors="np")["pixel_values"][0]
+    seen = transforms.test_transform(picture, SIZE, None, prepared)
+    tolerance = 2e-6 * np.abs(expected).max()
+    np.testing.assert_allclose(np.moveaxis(seen, -1, 0), expected, atol=tolerance, rtol=1e-5)
+
+
+def test_a_file_that_transformers_writes_is_read(tmp_path):
+    processor = CLIPImageProcessorPil(**CROP, size={"shortest_edge": SIZE}, image_mean=HALF)
+    processor.save_pretrained(tmp_path)
+    prepared, notes = resolve(read(tmp_path, SIZE), {}, SIZE, "")
+    assert prepared == Preprocessing(mean=(0.5, 0.5, 0.5), middle="floored")
+    assert notes == [
+        "pictures are prepared by preprocessor_config.json: shortest side to 16 (bicubic), the "
+        "middle 16 × 16 cut out, normalized by mean 0.5, 0.5, 0.5 and std 0.2686, 0.2613, 0.2758"
+    ]
+
+
+def test_clip_s_own_file_changes_nothing(tmp_path):
+    CLIPImageProcessorPil().save_pretrained(tmp_path)
+    assert resolve(read(tmp_path, 224), {}, 224, "") == (CLIP, [])
+    assert resolve(read(tmp_path / "nothing", 224), {}, 224, "") == (CLIP, [])
+
+
+def by_open_clip(image, size, mode, fill):
+    """open_clip's rules, its numbers of pixels: `ResizeKeepRatio` and `CenterCropOrPad`."""
+    width, height = image.size
+    ratio = max(width / size, height / size)
+    if mode == "squash":
+        return np.asarray(image.resize((size, size), Image.Resampling.BILINEAR))
+    small = image.resize((round(width / ratio), round(height / ratio)), Image.Resampling.BILINEAR)
+    out = np.full((size, size, 3), fill, np.uint8)
+    left, top = (size - small.width) // 2, (size - small.height) // 2
+    out[top : top + small.height, left : left + small.width] = np.asarray(small)
+    return out
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("mode", ["squash", "longest"])
+def test_pictures_are_resized_as_open_clip_does(tmp_path, shape, mode):
+    cfg = {"resize_mode": mode, "interpolation": "bilinear", "fill_color": 7, "size": [SIZE, SIZE]}
+    prepared, _ = found(tmp_path, cfg)
+    seen = cut_middle(resize(noise(*shape), SIZE, prepared), SIZE, prepared)
+    assert (np.asarray(seen) == by_open_clip(noise(*shape), SIZE, mode, 7)).all()
+
+
+def test_open_clip_s_numbers_are_read(tmp_path):
+    cfg = {"mean": 0.5, "std": HALF, "interpolation": "random", "resize_mode": "shortest"}
+    assert found(tmp_path, cfg)[0] == Preprocessing((0.5,) * 3, (0.5,) * 3)
+    assert found(tmp_path, cfg)[0].stats == "half"
+
+
+@pytest.mark.parametrize(
+    ("cfg", "processor", "words"),
+    [
+        ({"size": 48}, None, "preprocess_cfg.size=48, but the weights take 16"),
+        ({"mode": "L"}, None, "preprocess_cfg: mode: .*L.*should be 'RGB'"),
+        ({"resize_mode": "crop"}, None, "resize_mode: .*crop.*'shortest', 'longest' or 'squash'"),
+        ({"blur": 3}, None, "preprocess_cfg: blur: .*3"),
+        ({"mean": [0.5, 0.5]}, None, "mean"),
+        ({"std": [0, 1, 1]}, None, r"std=\(0.0, 1.0, 1.0\): each must be a number above 0"),
+        ([], None, "preprocess_cfg: the whole"),
+        (None, {"crop_size": 224}, "crop_size=224, but the weights take 16"),
+        (None, {"size": {"shortest_edge": 16, "longest_edge": 30}}, "longest_edge"),
+        (None, {"size": {"height": 16, "width": 20}}, "is no square"),
+        (None, {"size": 16, "do_center_crop": False}, "do_center_crop=False, and size=.16. gives"),
+        (None, {"image_processor_type": "ViTImageProcessor"}, "image_processor_type: .*ViTImageP"),
+        (None, {"resample": 6}, "resample: .*6"),
+        (None, {"do_pad": True}, "do_pad: .*True"),
+        (None, {"do_resize": "yes"}, "do_resize: .*yes"),
+        ({"resize_mode": "squash"}, {"size": 16}, "resize=squash, preprocessor_config.json short"),
+        ({"mean": HALF, "std": HALF}, {"image_mean": [0.4] * 3}, "says mean="),
+    ],
+)
+def test_what_is_unknown_or_contradicts_is_refused(tmp_path, cfg, processor, words):
+    with pytest.raises(PromptError, match=f"{words}.*which then wins: SETTING"):
+        found(tmp_path, cfg, processor)
+    chosen = choose(stats="half", resize="squash", interpolation="bilinear")
+    prepared, notes = found(tmp_path, cfg, processor, **chosen)
+    assert prepared == Preprocessing((0.5,) * 3, (0.5,) * 3, "squash", 0, "bilinear")
+    assert notes[-1].startswith("pictures are prepared by the settings: squashed to 16")
+
+
+def test_a_setting_wins_over_a_file_and_says_so(tmp_path):
+    prepared, notes = found(tmp_path, {"mean": HALF, "std": HALF}, **choose("clip"))
+    assert prepared == CLIP
+    assert notes[0].startswith("open_clip_config.json says mean=(0.5, 0.5, 0.5); mean=(0.48")
+    assert notes[0].endswith("is set, and wins")
+
+
+def test_files_that_agree_are_both_believed(tmp_path):
+    cfg = {"mean": HALF, "std": HALF, "resize_mode": "shortest", "interpolation": "bicubic"}
+    processor = CROP | {"image_mean": HALF, "image_std": 0.5, "resample": 3, "size": SIZE}
+    assert found(tmp_path, cfg, processor)[0] == Preprocessing((0.5,) * 3, (0.5,) * 3)
+
+
+@pytest.mark.parametrize(
+    ("asked", "words"),
+    [
+        ({"stats": "hlaf"}, "unknown stats 'hlaf'. Did you mean 'half'"),
+        ({"stats": "half", "mean": (0.5,) * 3, "std": (0.5,) * 3}, "a name or numbers, not both"),
+        ({"mean": (0.5,) * 3}, "give both"),
+        ({"mean": (0.5,) * 2, "std": (0.5,) * 3}, "must be 3 numbers"),
+        ({"mean": (0.5, float("nan"), 0.5), "std": (0.5,) * 3}, "must be 3 numbers"),
+        ({"resize": "crop"}, "unknown resize 'crop'"),
+        ({"interpolation": "cubic"}, "unknown interpolation 'cubic'. Did you mean 'bicubic'"),
+    ],
+)
+def test_settings_are_checked(asked, words):
+    with pytest.raises(PromptError, match=words):
+        choose(**asked)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=9),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=9), inner),
+    max_leaves=9,
+)
+FIELDS = st.sampled_from(
+    [*preprocessing._ImageProcessor.model_fields, *preprocessing._PreprocessCfg.model_fields]
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(JSON | st.dictionaries(FIELDS, JSON, max_size=4))
+def test_whatever_files_hold_is_read_or_refused(tmp_path_factory, content):
+    folder = tmp_path_factory.mktemp("checkpoint")
+    try:
+        prepared, _ = found(folder, content, content)
+    except PromptError as error:
+        assert "which then wins: SETTING" in str(error)
+    else:
+        image = transforms.test_transform(noise(20, 30), SIZE, None, prepared)
+        assert image.shape == (SIZE, SIZE, 3)
+        assert np.isfinite(image).all()
