@@ -19,6 +19,7 @@ if __name__ == "__main__":  # before the imports below, so that Ctrl-C is heard 
 
 import argparse
 import csv
+import dataclasses
 import io
 import itertools
 import json
@@ -32,6 +33,7 @@ from prompt_jax import compiled, loading, progress
 from prompt_jax.errors import BadPicture, DataError, PromptError, escape
 from prompt_jax.files import read_bytes
 from prompt_jax.inputs.clips.opening import SUFFIXES
+from prompt_jax.inputs.pictures.decoding import is_turned
 from prompt_jax.inputs.pictures.files import count_kinds, loose_pictures, sort_out, subfolders
 from prompt_jax.model import BATCH_SIZE, Model
 from prompt_jax.predictions import Prediction
@@ -39,6 +41,9 @@ from prompt_jax.predictions import Prediction
 # So many are looked at before their lines are printed; a bar counts them.
 AT_ONCE = 1024
 STDIN = "-"
+# Whether pictures are turned as their files say; by default as the model was trained.
+ROTATIONS = {"upright": True, "stored": False}
+TRAINED = "as-trained"
 NAME_LISTS = (".txt", ".csv", ".json", ".lst", ".list", ".tsv")
 MOST_NAMES = 16 * 2**20  # bytes of such a list
 _LONGEST_SHOWN = 200
@@ -58,7 +63,9 @@ def start(argv: Sequence[str]) -> int:
     parser.add_argument("--batch-size", type=int, default=BATCH_SIZE, help=f"({BATCH_SIZE})")
     parser.add_argument("--backbone", help="where the run's CLIP is now; default: where it was")
     parser.add_argument("--activation", help="of a bare CLIP whose files do not say it")
+    parser.add_argument("--stats", help="of a bare CLIP, mean and standard deviation: clip, half")
     parser.add_argument("--frames", type=int, default=0, help="a bare CLIP looks at clips")
+    parser.add_argument("--rotation", choices=(*ROTATIONS, TRAINED), default=TRAINED)
     parser.add_argument("--dtype", help="float32 or bfloat16; default: as trained")
     options = parser.parse_args(argv)
     # Paths are bytes, whatever the terminal's encoding; what that has no letter for is escaped.
@@ -72,25 +79,45 @@ def start(argv: Sequence[str]) -> int:
         activation=options.activation,
         dtype=options.dtype,
         frames=options.frames,
+        prepare=options.stats,
     )
     if options.run.startswith(loading.HUB):
         words = f"{options.run}: {model!r}, on the CLIP {model.backbone}"
         print(escape(words), file=sys.stderr)
+    if options.rotation != TRAINED:
+        model = with_rotation(model, ROTATIONS[options.rotation])
+    if views := model.trained.get("views"):
+        print(
+            f"note: it was tested with {views} x 3 views of each clip; here each is seen once",
+            file=sys.stderr,
+        )
     classes = read_classes(options.classes)
     write = WRITERS[options.format](sys.stdout, options.top_k)
-    failed = 0
+    failed = turned = 0
     left_out: list[str] = []
     chosen = (classes, options.top_k, options.batch_size)
     for one in predict_all(model, options.inputs, *chosen, left_out):
         write(one)
         failed += bool(one.error)
+        turned += not (model.inputs.upright or one.error) and is_turned(one.source)
     if left_out:
         what = f"{len(left_out):,} file{'s' * (len(left_out) > 1)}"
         kind = f"{model.inputs.kind}s by their suffix"
         print(f"left out: {what} ({count_kinds(left_out)}), no {kind}", file=sys.stderr)
+    if turned:
+        print(
+            f"note: {turned:,} are stored turned (EXIF orientation), and seen as they are stored, "
+            "as in the model's training; --rotation upright turns them",
+            file=sys.stderr,
+        )
     if failed:
         print(f"{failed:,} could not be read", file=sys.stderr)
     return int(failed > 0)
+
+
+def with_rotation(model: Model, upright: bool) -> Model:
+    """The model on pictures that are turned as their files say, or left as they are stored."""
+    return dataclasses.replace(model, inputs=dataclasses.replace(model.inputs, upright=upright))
 
 
 def _configure(stream: TextIO, encoding: str | None, errors: str) -> None:

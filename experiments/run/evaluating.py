@@ -118,7 +118,7 @@ def evaluate(
         plan = plans.check_pictures(plan, config.data.on_bad_image == "skip")
         plans.refuse_empty(plan, trains=False)
         plan = overview.show(plan, shots=0, trains=False)
-        plan = overview.tell(plan, backbone.assumed)
+        plan = overview.tell(plan, (*backbone.assumed, *_turned(plan.tests[key], inputs.upright)))
         plans.check_views(plan, config.data.views)
         known = Classes(model.saved.class_names, model.saved.class_ids)
         tests, compared = make_tests(
@@ -131,6 +131,17 @@ def evaluate(
             test(run, model, key, description)
     workdir.release(place)
     return place / "results.json"
+
+
+def _turned(dataset: Dataset, upright: bool) -> list[str]:
+    """Says so where pictures are turned, and those of the training were not, or the reverse."""
+    if dataset.folder is None or dataset.upright == upright:
+        return []
+    how = ["seen as they are stored", "turned as their files say (EXIF orientation)"]
+    return [
+        f"{dataset.kind} of {dataset.name} are {how[dataset.upright]}; in the training they "
+        f"were {how[upright]}"
+    ]
 
 
 def describe(model: Model, config: ConfigDict, plan: Plan, key: str) -> dict[str, Any]:

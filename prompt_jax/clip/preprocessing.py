@@ -153,6 +153,32 @@ def resolve(
     return found, notes
 
 
+def hugging_face(prepared: Preprocessing, image_size: int) -> dict[str, Any] | None:
+    """The content of a preprocessor_config.json by which transformers prepares pictures so.
+
+    None where it cannot: it knows no longest side and no margins of another grey than black. The
+    middle is cut out by a rule of its own; see `Preprocessing.middle`.
+    """
+    side = prepared.resize_to or image_size
+    sizes = {"shortest": {"shortest_edge": side}, "squash": {"height": side, "width": side}}
+    if prepared.resize == "longest" or prepared.fill:
+        return None
+    size = {"size": sizes[prepared.resize]} if prepared.resize in sizes else {}
+    return size | {
+        "image_processor_type": "CLIPImageProcessor",
+        "do_convert_rgb": True,
+        "do_resize": prepared.resize != "none",
+        "resample": _FILTERS.index(prepared.interpolation),
+        "do_center_crop": True,
+        "crop_size": {"height": image_size, "width": image_size},
+        "do_rescale": True,
+        "rescale_factor": _TO_255,
+        "do_normalize": True,
+        "image_mean": [*prepared.mean],
+        "image_std": [*prepared.std],
+    }
+
+
 def _content(path: Path) -> Any:
     try:
         return files.read_json(path, MOST_BYTES)

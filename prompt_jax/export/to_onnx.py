@@ -1,6 +1,8 @@
 """The written PyTorch model as an ONNX file, held against it in onnxruntime."""
 
+import dataclasses
 import importlib.util
+import json
 import logging
 import pathlib
 import types
@@ -63,6 +65,7 @@ def write(folder: pathlib.Path, model: Saved, frozen: Frozen) -> float:
             external_data=sum(p.nbytes for p in exported.parameters()) > _LARGEST,
             verbose=False,
         )
+    describe(path, model)
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     worst = 0.0
     for number in _TRIED:
@@ -74,6 +77,16 @@ def write(folder: pathlib.Path, model: Saved, frozen: Frozen) -> float:
     if not worst <= _CLOSE:
         raise PromptError(f"the ONNX model's logits differ from PyTorch's by {worst:.2g}")
     return worst
+
+
+def describe(path: pathlib.Path, model: Saved) -> None:
+    """Writes into the file how its input is prepared, and which classes its logits are of."""
+    import onnx
+
+    file = onnx.load(path, load_external_data=False)
+    fields = {"inputs": dataclasses.asdict(model.inputs), "class_names": model.class_names}
+    onnx.helper.set_model_props(file, {name: json.dumps(each) for name, each in fields.items()})
+    onnx.save(file, path)
 
 
 def load(folder: pathlib.Path, model: Saved, frozen: Frozen) -> Any:

@@ -16,12 +16,12 @@ import safetensors.numpy
 from prompt_jax import loading, methods
 from prompt_jax import saved as trained
 from prompt_jax.class_names import fill
-from prompt_jax.clip import Frozen, layouts, tokenizer
+from prompt_jax.clip import Frozen, layouts, preprocessing, tokenizer
 from prompt_jax.clip import loading as clip_loading
 from prompt_jax.clip.saving import save_hugging_face
 from prompt_jax.errors import PromptError, escape, shorten
 from prompt_jax.export import source
-from prompt_jax.files import read_json, write_files
+from prompt_jax.files import read_json, write_files, write_text
 from prompt_jax.methods import zero_shot
 from prompt_jax.prompts import PHOTO
 from prompt_jax.saved import Saved
@@ -151,6 +151,10 @@ def write(folder: pathlib.Path, model: Saved, frozen: Frozen, with_backbone: boo
     write_files({folder / name: content for name, content in contents.items()})
     if with_backbone:
         save_hugging_face(model.sizes, frozen, folder / CLIP_FOLDER)
+        prepared, size = model.inputs.preprocessing, model.inputs.image_size
+        if processor := preprocessing.hugging_face(prepared, size):
+            text = json.dumps(processor, indent=2) + "\n"
+            write_text(folder / CLIP_FOLDER / preprocessing.HUGGING_FACE, text)
         written = clip_loading.load(folder / CLIP_FOLDER)
         if clip_loading.fingerprint(*written) != model.backbone_hash:
             raise OSError(errno.EIO, "what was written is not what is read back", CLIP_FOLDER)

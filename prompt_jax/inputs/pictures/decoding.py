@@ -97,6 +97,15 @@ def check_picture(path: str | Path | BinaryIO) -> None:
             image.load()
 
 
+def is_turned(path: str | Path) -> bool:
+    """Whether a picture's file says that it is to be turned; False of what is no picture."""
+    try:
+        with _opened(path) as image:
+            return _orientation(image) in _TURNS
+    except BadPicture:
+        return False
+
+
 @contextlib.contextmanager
 def _opened(path: str | Path | BinaryIO) -> Iterator[ImageFile.ImageFile]:
     """A picture whose pixels are not decoded yet; every error inside becomes a BadPicture."""

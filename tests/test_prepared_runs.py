@@ -1,0 +1,218 @@
+"""How pictures are prepared goes with a run: into training, tests, and all that uses its model."""
+
+import dataclasses
+import importlib.util
+import json
+
+import flax.traverse_util
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import tiny
+import torch
+from PIL import Image
+
+import prompt_jax as pj
+from experiments import evaluate
+from experiments.report import attention
+from experiments.run import evaluating, experiment, reopening
+from prompt_jax import predict, saved
+from prompt_jax.clip import loading, preprocessing, saving
+from prompt_jax.errors import PromptError
+from prompt_jax.export import __main__ as export
+from prompt_jax.inputs.given import Inputs
+from prompt_jax.inputs.pictures.preprocessing import CLIP, Preprocessing
+
+HALF = Preprocessing((0.5,) * 3, (0.5,) * 3)
+SQUASHED = {"mean": 0.5, "std": 0.5, "resize_mode": "squash", "interpolation": "bilinear"}
+PREPARED = Preprocessing((0.5,) * 3, (0.5,) * 3, "squash", 0, "bilinear")
+
+
+def save_rewritten(folder):
+    """The tiny CLIP for pictures normalised by 0.5 and 0.5, on which it answers as it does on
+    CLIP's own: the first convolution is rescaled, what the mean adds goes into the positions."""
+    flat = dict(flax.traverse_util.flatten_dict(tiny.frozen_parameters(), sep="/"))
+    mean, std = (np.array(each)[:, None] for each in (CLIP.mean, CLIP.std))
+    kernel = flat["image/patch_embedding/kernel"].astype(np.float64)
+    flat["image/patch_embedding/kernel"] = (kernel * 0.5 / std).astype(np.float32)
+    added = (kernel * (0.5 - mean) / std).sum((0, 1, 2)).astype(np.float32)
+    positions = flat["image/position_embedding"].copy()
+    positions[1:] += added
+    flat["image/position_embedding"] = positions
+    frozen = flax.traverse_util.unflatten_dict(flat, sep="/")
+    saving.save_hugging_face(tiny.CONFIG, frozen, folder)
+    return folder
+
+
+def say(folder, **fields):
+    """Puts a preprocessor_config.json beside the weights."""
+    (folder / preprocessing.HUGGING_FACE).write_text(json.dumps(fields))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    """JPEGs of four classes, but for the first of each stored on their side."""
+    folder = tiny.save_caltech101(tmp_path_factory.mktemp("data"))
+    for number, path in enumerate(sorted(folder.rglob("*.jpg"))):
+        if number % 6:
+            exif = Image.Exif()
+            exif[0x0112] = 6
+            with Image.open(path) as image:
+                image.load()
+            image.save(path, exif=exif, quality=95)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def squashed(tmp_path_factory):
+    """The tiny CLIP with open_clip's words on its pictures."""
+    folder = tiny.save_clip(tmp_path_factory.mktemp("squashed"))
+    config = {"preprocess_cfg": SQUASHED}
+    (folder / preprocessing.OPEN_CLIP).write_text(json.dumps(config))
+    return folder
+
+
+def config_of(clip, root=None, method="coop", **data):
+    config = tiny.small_config(method, clip, root)
+    config.protocol, config.epochs = "few_shot", 1
+    for field, value in data.items():
+        config.data[field] = value
+    return config
+
+
+def probabilities(folder):
+    return np.array(pq.read_table(folder / "predictions-test.parquet")["probabilities"].to_pylist())
+
+
+def test_a_rewritten_clip_answers_as_the_one_it_was(tmp_path):
+    plain = tmp_path / "plain"
+    saving.save_hugging_face(tiny.CONFIG, tiny.frozen_parameters(), plain)
+    half = say(save_rewritten(tmp_path / "half"), image_mean=[0.5] * 3, image_std=[0.5] * 3)
+    silent = save_rewritten(tmp_path / "silent")
+    runs = {"plain": config_of(plain), "half": config_of(half)}
+    runs["silent"] = config_of(silent, stats="half")
+    for name, config in runs.items():
+        experiment.run(config, tmp_path / "runs" / name)
+    found = {name: probabilities(tmp_path / "runs" / name) for name in runs}
+    for name in ("half", "silent"):  # trained and tested on the same pictures
+        np.testing.assert_allclose(found[name], found["plain"], atol=2e-3)
+        assert saved.read(tmp_path / "runs" / name).inputs.stats == "half"
+    experiment.run(config_of(silent), tmp_path / "runs" / "unsaid")
+    assert np.abs(probabilities(tmp_path / "runs" / "unsaid") - found["plain"]).max() > 0.01
+
+
+def test_all_that_uses_a_run_prepares_pictures_as_it_did(squashed, root, tmp_path, capsys):
+    folder = tmp_path / "run"
+    results = experiment.run(config_of(squashed, root), folder)
+    said = "note: pictures are prepared by open_clip_config.json: squashed to 32 × 32 (bilinear)"
+    assert said in capsys.readouterr().out
+    assert sum(note.startswith("pictures are prepared") for note in results["data_notes"]) == 1
+    assert results["preprocessing"] == {
+        "mean": [0.5] * 3,
+        "std": [0.5] * 3,
+        "resize": "squash",
+        "interpolation": "bilinear",
+    }
+    model = saved.read(folder)
+    assert model.inputs == Inputs.of(32, PREPARED, upright=False)
+    # Again: the same run; with another preprocessing: another one.
+    assert experiment.run(config_of(squashed, root), folder) == results
+    with pytest.raises(PromptError, match="holds another run .*preprocessing"):
+        experiment.run(config_of(squashed, root, interpolation="bicubic"), folder)
+    # predict
+    rows = pq.read_table(folder / "predictions-test.parquet").to_pylist()
+    images = root / "caltech-101" / "101_ObjectCategories"
+    paths = [images / row["path"] for row in rows]
+    loaded = pj.load(folder)
+    answers = loaded.predict(paths)
+    for row, answer in zip(rows, answers, strict=True):
+        assert list(answer.classes) == row["top5"]
+        np.testing.assert_allclose(answer.probabilities, row["probabilities"], atol=1e-5)
+    # reopened by report, features and iterations
+    run = reopening.reopen(folder)
+    assert run.plan.batches.preprocessing == PREPARED
+    assert attention.show(loaded.preprocess(paths[0]), PREPARED).size == (224, 224)
+    # evaluated
+    paths_made, failed = evaluate.evaluate(
+        [folder], ["caltech101"], {"data.root": str(root), "data.num_threads": 0}, None
+    )
+    assert not failed
+    evaluated = json.loads(paths_made[0].read_text())
+    assert evaluated["accuracy"]["caltech101"] == results["accuracy"]["test"]
+    assert evaluated["seen"]["preprocessing.resize"] == "squash"
+    assert evaluating.prepared(evaluated, run.config) == PREPARED
+    # exported
+    export.start([str(folder), "--output", str(tmp_path / "export"), "--with-backbone"])
+    spec = importlib.util.spec_from_file_location("exported", tmp_path / "export" / "model.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    exported = module.load(tmp_path / "export", tmp_path / "export" / "clip")
+    seen = torch.stack([exported.preprocess(path) for path in paths]).permute(0, 2, 3, 1).numpy()
+    assert (seen == np.stack([loaded.preprocess(path) for path in paths])).all()
+    clip = pj.load(tmp_path / "export" / "clip")
+    assert clip.inputs.preprocessing == dataclasses.replace(PREPARED, middle="floored")
+
+
+@pytest.mark.parametrize("ignored", [False, True])
+def test_predict_turns_pictures_as_the_run_did(root, tmp_path, ignored, capsys):
+    clip, folder = tiny.save_clip(tmp_path / "clip"), tmp_path / "run"
+    images = root / "caltech-101" / "101_ObjectCategories"
+    config = config_of(clip, name="folder", root=str(images), ignore_rotation=ignored)
+    experiment.run(config, folder)
+    inputs = saved.read(folder).inputs
+    assert inputs == Inputs.of(32, upright=not ignored)
+    rows = pq.read_table(folder / "predictions-test.parquet").to_pylist()
+    paths = [str(images / row["path"]) for row in rows]
+    for row, answer in zip(rows, pj.load(folder).predict(paths), strict=True):
+        np.testing.assert_allclose(answer.probabilities, row["probabilities"], atol=1e-5)
+    capsys.readouterr()
+    assert predict.start([str(folder), *paths, "--format", "csv"]) == 0
+    out, err = capsys.readouterr()
+    assert ("are stored turned (EXIF orientation), and seen as they are stored" in err) == ignored
+    other = "upright" if ignored else "stored"
+    assert predict.start([str(folder), *paths, "--format", "csv", "--rotation", other]) == 0
+    assert capsys.readouterr().out != out
+    # An evaluation on one's own pictures turns them as the training did.
+    changes = {"data.root": str(images), "data.num_threads": 0}
+    [written], failed = evaluate.evaluate([folder], ["folder"], changes, tmp_path / "out")
+    assert not failed
+    assert json.loads(written.read_text())["seen"]["data.ignore_rotation"] == ignored
+
+
+def test_a_bare_clip_is_prepared_by_its_files_or_as_it_is_told(squashed, tmp_path, capsys):
+    assert pj.load(squashed).inputs == Inputs.of(32, PREPARED)
+    assert "note: " in capsys.readouterr().err
+    told = {"mean": (0.5,) * 3, "std": (0.5,) * 3}
+    plain = tiny.save_clip(tmp_path / "plain")
+    assert pj.load(plain).inputs == Inputs.of(32)
+    assert pj.load(plain, prepare=told).inputs == Inputs.of(32, HALF)
+    assert pj.load(plain, prepare="half", frames=2).inputs.stats == "half"
+    for wrong, words in (
+        ("hlaf", "unknown stats 'hlaf'. Did you mean 'half'"),
+        ({"sharpen": 1}, "unknown field of prepare 'sharpen'"),
+        (3, "prepare=3 must be a name, a dict, or None"),
+    ):
+        with pytest.raises(PromptError, match=words):
+            pj.load(plain, prepare=wrong)
+    say(plain, crop_size=224)
+    with pytest.raises(PromptError, match="crop_size=224, but the weights take 32.*prepare="):
+        pj.load(plain)
+    trained = loading.read_preprocessing(plain / "model.safetensors", 32)
+    assert trained.problems  # a weight file is read with what lies beside it
+    fitted = pj.fit(
+        "coop",
+        pj.load(squashed),
+        np.zeros((4, 40, 30, 3), np.uint8),
+        [0, 1, 0, 1],
+        ["cat", "dog"],
+        epochs=1,
+    )
+    assert fitted.inputs == Inputs.of(32, PREPARED)
+
+
+def test_inputs_that_contradict_themselves_are_refused():
+    with pytest.raises(PromptError, match="stats='half', but mean=.* are those of 'clip'"):
+        Inputs(32, CLIP.mean, CLIP.std, "half")
+    with pytest.raises(PromptError, match="stats='clip', but mean=.* none that have a name"):
+        Inputs(32, (0.1, 0.2, 0.3), CLIP.std)
