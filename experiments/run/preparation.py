@@ -172,9 +172,7 @@ def load(
     if prepared is None:
         size, on_clips = backbone.clip.config.image_size, building.on_clips(config)
         prepared, notes = preprocessing.resolve(config, backbone.said, size, on_clips)
-    if start and start.inputs.preprocessing != prepared:
-        before = start.inputs.preprocessing.in_words(start.inputs.image_size)
-        notes.append(f"the prompts of config.init_from saw pictures otherwise prepared: {before}")
+        notes += starting.differing(start, prepared)
     return Loaded(
         config,
         folder,

@@ -11,6 +11,7 @@ from ml_collections import ConfigDict
 from prompt_jax import methods, saved
 from prompt_jax.class_names import Classes, find
 from prompt_jax.errors import PromptError
+from prompt_jax.inputs.pictures.preprocessing import Preprocessing
 from prompt_jax.methods import Method, Prompts
 from prompt_jax.saved import Saved
 
@@ -48,6 +49,14 @@ def check_backbone(config: ConfigDict, start: Saved, fingerprint: str) -> None:
             f"{start.backbone} ({start.backbone_hash[:8]}), than config.backbone="
             f"{config.backbone} ({fingerprint[:8]}); its prompts mean nothing to this one"
         )
+
+
+def differing(start: Saved | None, prepared: Preprocessing) -> list[str]:
+    """Says so where a model's pictures were prepared otherwise than the run's are."""
+    if start is None or start.inputs.preprocessing == prepared:
+        return []
+    before = start.inputs.preprocessing.in_words(start.inputs.image_size)
+    return [f"the prompts of config.init_from saw pictures otherwise prepared: {before}"]
 
 
 def put(
