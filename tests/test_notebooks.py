@@ -2,22 +2,33 @@
 
 import base64
 import glob
+import importlib.metadata
 import importlib.util
 import io
+import json
 import os
 import shutil
 import subprocess
 import sys
+import sysconfig
+import venv
+import zipfile
+from importlib.metadata import version
 from pathlib import Path
+from types import SimpleNamespace
 
 import nbformat
 import numpy as np
 import pytest
+import wheels
 from PIL import Image
 
 REPOSITORY = Path(__file__).parents[1]
 FOLDER = REPOSITORY / "notebooks"
-NAMES = ("quickstart", "own_pictures", "pytorch")
+sys.path.insert(0, str(FOLDER))
+import set_up  # noqa: E402
+
+NAMES = tuple(set_up.EXTRAS)
 # Sockets are files in the folder it runs in, so that no port is open; a cell has fifteen minutes.
 EXECUTE = """
 import sys
@@ -57,7 +68,9 @@ def test_no_outputs_are_stored_and_every_cell_is_explained(name):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
-def test_a_notebook_runs_and_ends_in_a_table_and_a_picture(name, tmp_path):
+def test_a_notebook_runs_and_ends_in_a_table_and_a_picture(name, tmp_path, request):
+    if "torch" in set_up.EXTRAS[name]:
+        request.getfixturevalue("torch")
     environment = os.environ | {
         "PYTHONPATH": str(REPOSITORY),
         # Nothing of the person who runs the tests, such as another kernel of this name.
@@ -81,26 +94,90 @@ def test_a_notebook_runs_and_ends_in_a_table_and_a_picture(name, tmp_path):
 
 
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize(
-    ("place", "device", "extra"),
-    [(FOLDER, "", ""), (FOLDER, "gpu", "cuda12"), ("", "tpu", "tpu"), ("", "", "")],
-)
-def test_the_set_up_installs_what_fits(name, place, device, extra, tmp_path, monkeypatch):
-    asked = []
-    monkeypatch.chdir(place or tmp_path)
+def test_the_set_up_is_the_written_one_and_names_the_repository_of_setup(name):
+    assert code(read(name))[0].source == set_up.source_of(name, set_up.repository())
+    assert "OWNER" not in (FOLDER / f"{name}.ipynb").read_text(encoding="utf-8")
+
+
+@pytest.fixture
+def asked(tmp_path, monkeypatch):
+    """The commands that a set-up starts in an empty directory, with nothing installed."""
+    commands: list[list[str]] = []
+    monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    monkeypatch.setattr(shutil, "which", lambda name: device == "gpu" or None)
-    monkeypatch.setattr(glob, "glob", lambda pattern: ["/dev/accel0"] * (device == "tpu"))
-    monkeypatch.setattr(subprocess, "check_call", asked.append)
-    exec(code(read(name))[0].source, {})
-    extras = ",".join(filter(None, ["torch" if name == "pytorch" else "", extra]))
-    extras = f"[{extras}]" if extras else ""
-    [words] = asked
-    assert words[:4] == [sys.executable, "-m", "pip", "install"]
-    if place:
-        assert words[-1] == f"{REPOSITORY}{extras}"
-    else:
-        assert words[-1].startswith(f"prompt_jax{extras} @ git+https://github.com/")
+    monkeypatch.setattr(importlib.metadata, "distributions", lambda: [])
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    monkeypatch.setattr(glob, "glob", lambda pattern: [])
+    monkeypatch.setattr(subprocess, "check_call", commands.append)
+    return commands
+
+
+def run_set_up(name: str, address: str = "") -> None:
+    exec(set_up.source_of(name, address), {})
+
+
+def extras_of(name: str, *more: str) -> str:
+    extras = ",".join([*set_up.EXTRAS[name], *more])
+    return f"[{extras}]" if extras else ""
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_set_up_takes_a_wheel_then_the_checkout_then_the_repository(
+    name, asked, tmp_path, monkeypatch
+):
+    address = "https://example.org/prompt_jax"
+    run_set_up(name, address)
+    (tmp_path / "setup.py").touch()
+    (tmp_path / "prompt_jax").mkdir()
+    run_set_up(name, address)
+    (tmp_path / "notebooks").mkdir()
+    monkeypatch.chdir(tmp_path / "notebooks")
+    run_set_up(name, address)
+    wheel = tmp_path / "notebooks/prompt_jax-0.1.0-py3-none-any.whl"
+    wheel.touch()
+    run_set_up(name, address)
+    pip = [sys.executable, "-m", "pip", "install", "--quiet"]
+    assert asked == [
+        [*pip, f"prompt_jax{extras_of(name)} @ git+{address}"],
+        [*pip, f"{tmp_path}{extras_of(name)}"],
+        [*pip, f"{tmp_path}{extras_of(name)}"],
+        [*pip, f"{wheel}{extras_of(name)}"],
+    ]
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("jax", [False, True])
+@pytest.mark.parametrize(
+    ("device", "extra"), [("nvidia-smi", "cuda12"), ("/dev/accel*", "tpu"), ("", None)]
+)
+def test_jax_comes_for_the_device_and_one_that_is_there_is_kept(
+    name, jax, device, extra, asked, tmp_path, monkeypatch
+):
+    there = {"jax": "0.9.2", "jaxlib": "0.9.2", "numpy": "2.1.0"} if jax else {"numpy": "2.1.0"}
+    found = [SimpleNamespace(name=name, version=version) for name, version in there.items()]
+    monkeypatch.setattr(importlib.metadata, "distributions", lambda: found)
+    monkeypatch.setattr(shutil, "which", lambda name: name == device or None)
+    monkeypatch.setattr(glob, "glob", lambda pattern: [pattern] * (pattern == device))
+    (tmp_path / "prompt_jax-0.1.0-py3-none-any.whl").touch()
+    run_set_up(name)
+    [[*_, wanted, first, second]] = asked if jax else [[*asked[0], "", ""]]
+    assert (first, second) == (("jax==0.9.2", "jaxlib==0.9.2") if jax else ("", ""))
+    assert wanted.endswith(f".whl{extras_of(name, *([extra] if extra and not jax else []))}")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_without_a_repository_nothing_is_installed(name, asked):
+    with pytest.raises(SystemExit, match=r"^prompt_jax is not installed, .* names no repository"):
+        run_set_up(name)
+    assert asked == []
+
+
+def test_one_of_two_wheels_is_not_chosen(asked, tmp_path):
+    for number in ("0.1.0", "0.2.0"):
+        (tmp_path / f"prompt_jax-{number}-py3-none-any.whl").touch()
+    with pytest.raises(SystemExit, match=r"^2 wheels in .*: leave one"):
+        run_set_up("quickstart")
+    assert asked == []
 
 
 def test_the_set_up_leaves_alone_what_is_installed(monkeypatch):
@@ -108,3 +185,76 @@ def test_the_set_up_leaves_alone_what_is_installed(monkeypatch):
     monkeypatch.setattr(subprocess, "check_call", None)
     for name in NAMES:
         exec(code(read(name))[0].source, {})
+
+
+def save_wheel(folder: Path, name: str, number: str, *needs: str) -> None:
+    """Writes a package without code."""
+    facts = ["Metadata-Version: 2.1", f"Name: {name}", f"Version: {number}"]
+    facts += [f"Requires-Dist: {each}" for each in needs]
+    kind = ["Wheel-Version: 1.0", "Generator: test", "Root-Is-Purelib: true", "Tag: py3-none-any"]
+    with zipfile.ZipFile(folder / f"{name}-{number}-py3-none-any.whl", "w") as archive:
+        for file, lines in (("METADATA", facts), ("WHEEL", kind), ("RECORD", [])):
+            archive.writestr(f"{name}-{number}.dist-info/{file}", "\n".join([*lines, ""]))
+
+
+@pytest.fixture
+def colab(tmp_path) -> Path:
+    """The interpreter of an environment with all that prompt_jax needs but flax."""
+    environment, there = tmp_path / "environment", tmp_path / "there"
+    venv.create(environment)
+    there.mkdir()
+    for folder in map(Path, sys.path):
+        if folder.name in ("site-packages", "dist-packages") and folder.is_dir():
+            for path in folder.iterdir():
+                left_out = path.name.startswith(("prompt_jax", "__editable__", "flax"))
+                if not left_out and path.suffix != ".pth" and not (there / path.name).exists():
+                    (there / path.name).symlink_to(path)
+    bases = dict.fromkeys(("base", "platbase"), str(environment))
+    packages = Path(sysconfig.get_paths("venv", vars=bases)["purelib"])
+    (packages / "there.pth").write_text(str(there), encoding="utf-8")
+    return environment / "bin/python"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("running", [f"python{sys.version_info[0]}.{sys.version_info[1]}"])
+def test_as_on_colab_the_jax_that_is_there_stays(running, colab, tmp_path):
+    """A real process of the Python that runs the tests: CI has a job on that of Colab, 3.13."""
+    offered, content = tmp_path / "offered", tmp_path / "content"
+    for folder in (offered, content, tmp_path / "source"):
+        folder.mkdir()
+    # pip, asked for flax, takes its newest version, and the JAX that this asks for.
+    for package in ("jax", "jaxlib"):
+        save_wheel(offered, package, "99.0")
+    save_wheel(offered, "flax", "99.0", "jax>=99", "jaxlib>=99")
+    save_wheel(offered, "flax", "90.0", "jax")
+    wheel = wheels.build(tmp_path / "source", content)
+    index = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(offered)}
+    report = tmp_path / "report.json"
+    pip = [colab, "-m", "pip", "install", "--quiet", "--dry-run", "--report", report, wheel]
+    wheels.run(pip, content, **index)
+    planned = [each["metadata"] for each in json.loads(report.read_text())["install"]]
+    assert {"jax": "99.0", "flax": "99.0"}.items() <= {
+        each["name"]: each["version"] for each in planned
+    }.items()
+
+    (content / "cell.py").write_text(code(read("quickstart"))[0].source, encoding="utf-8")
+    wheels.run([colab, "cell.py"], content, **index)
+    program = (
+        "import importlib.metadata as m, jax, prompt_jax.errors as e;"
+        "print(jax.__version__, m.version('jax'), m.version('flax'), e.__file__)"
+    )
+    found, recorded, flax, place = wheels.run([colab, "-c", program], content).split()
+    assert found == recorded == version("jax") and flax == "90.0"
+    assert Path(place).is_relative_to(tmp_path / "environment")
+
+
+@pytest.mark.slow
+def test_a_cell_that_refuses_installs_nothing(colab, tmp_path):
+    content = tmp_path / "content"
+    content.mkdir()
+    (content / "cell.py").write_text(set_up.source_of("quickstart", ""), encoding="utf-8")
+    before = sorted((tmp_path / "environment").rglob("*"))
+    done = subprocess.run([colab, "cell.py"], cwd=content, capture_output=True, text=True)
+    assert done.returncode == 1 and done.stderr.startswith("prompt_jax is not installed")
+    assert done.stderr.count("\n") == 1 and done.stdout == ""
+    assert sorted((tmp_path / "environment").rglob("*")) == before

@@ -1,0 +1,84 @@
+"""Writes the first cell of every notebook: it installs prompt_jax where it is missing.
+
+    python notebooks/set_up.py
+
+The repository that it names is the one in setup.py, which the owner of the code sets there.
+"""
+
+import json
+import re
+from pathlib import Path
+
+FOLDER = Path(__file__).parent
+# What a notebook needs beside the package: extras of setup.py that are named as what they install.
+EXTRAS = {"quickstart": [], "own_pictures": [], "pytorch": ["torch"]}
+CELL = """
+# Installs prompt_jax where it is missing: from a wheel in this directory, from the checkout around
+# this notebook, or from where its owner publishes it. A JAX that is there, as on Colab, stays.
+import importlib.util
+import shutil
+import subprocess
+import sys
+from glob import glob
+from importlib.metadata import distributions
+from pathlib import Path
+
+REPOSITORY = __REPOSITORY__  # by setup.py; see CONTRIBUTING.md
+EXTRAS = __EXTRAS__
+
+
+def find_source():
+    here = Path.cwd()
+    wheels = list(here.glob("prompt_jax-*.whl"))
+    if len(wheels) > 1:
+        raise SystemExit(f"{len(wheels)} wheels in {here}: leave one prompt_jax-*.whl there")
+    checkouts = [place for place in (here.parent, here) if (place / "prompt_jax").is_dir()]
+    checkouts = [place for place in checkouts if (place / "setup.py").is_file()]
+    sources = [*wheels, *checkouts, *([f"git+{REPOSITORY}"] if REPOSITORY else [])]
+    if not sources:
+        raise SystemExit(
+            "prompt_jax is not installed, and this notebook names no repository to install it "
+            f"from. Put a wheel, prompt_jax-*.whl, into {here}, or run it inside a checkout"
+        )
+    return str(sources[0])
+
+
+if any(importlib.util.find_spec(name) is None for name in ["prompt_jax", *EXTRAS]):
+    source, there = find_source(), {each.name: each.version for each in distributions()}
+    if "jax" not in there and shutil.which("nvidia-smi"):
+        EXTRAS.append("cuda12")
+    elif "jax" not in there and (glob("/dev/accel*") or glob("/dev/vfio/[0-9]*")):
+        EXTRAS.append("tpu")
+    kept = [f"{name}=={there[name]}" for name in ("jax", "jaxlib", "torch") if name in there]
+    extras = f"[{','.join(EXTRAS)}]" if EXTRAS else ""
+    wanted = f"prompt_jax{extras} @ {source}" if "git+" in source else f"{source}{extras}"
+    subprocess.check_call([sys.executable, "-m", "pip", "install", "--quiet", wanted, *kept])
+""".strip()
+
+
+def repository() -> str:
+    """Returns the address in setup.py, empty where its owner has set none."""
+    setup = (FOLDER.parent / "setup.py").read_text(encoding="utf-8")
+    [address] = re.findall(r'^REPOSITORY = "([^"\\]*)"', setup, re.MULTILINE)
+    return address
+
+
+def source_of(name: str, address: str) -> str:
+    """Returns the cell of a notebook, for a repository."""
+    extras = json.dumps(EXTRAS[name])
+    return CELL.replace("__REPOSITORY__", json.dumps(address)).replace("__EXTRAS__", extras)
+
+
+def main() -> None:
+    """Puts the cell into every notebook."""
+    for name in EXTRAS:
+        path = FOLDER / f"{name}.ipynb"
+        book = json.loads(path.read_text(encoding="utf-8"))
+        cell = next(each for each in book["cells"] if each["cell_type"] == "code")
+        cell["source"] = source_of(name, repository()).splitlines(keepends=True)
+        text = json.dumps(book, indent=1, ensure_ascii=False) + "\n"
+        path.write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

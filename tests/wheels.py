@@ -1,0 +1,36 @@
+"""The wheel of this checkout, and processes that know nothing of the checkout."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+REPOSITORY = Path(__file__).parents[1]
+PACKAGES = ("prompt_jax", "data_pipelines", "experiments")
+SOURCE = ("setup.py", "pyproject.toml", "README.md", "LICENSE", *PACKAGES)
+
+
+def run(words: Sequence[str | Path], folder: Path, **more: str) -> str:
+    """Returns what a process prints; `more` goes into its environment."""
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    done = subprocess.run(
+        words, cwd=folder, env=environment | more, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    return done.stdout
+
+
+def build(source: Path, target: Path) -> Path:
+    """Builds the wheel in `target` from a copy in `source`, as the building leaves files there."""
+    for name in SOURCE:
+        path = REPOSITORY / name
+        if path.is_dir():
+            shutil.copytree(path, source / name, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(path, source)
+    options = ["--quiet", "--no-deps", "--no-index", "--no-build-isolation", "--wheel-dir", target]
+    run([sys.executable, "-m", "pip", "wheel", *options, source], target)
+    [built] = target.iterdir()
+    return built
