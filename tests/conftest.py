@@ -2,7 +2,9 @@
 
 import os
 import tempfile
+from importlib.metadata import version
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -10,8 +12,11 @@ import pytest
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 # Compiling is most of the tests' time, and takes 40 % less without. Child processes inherit it.
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "true")
-# Of what is left, half goes without the newer code generator and its threads; values stay the same.
-FAST_COMPILATION = "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
+# Of what is left, half goes without threads and without the newer code generator; values stay the
+# same. XLA ends a process at a flag that it does not know, and newer ones do not know the second.
+FAST_COMPILATION = "--xla_cpu_parallel_codegen_split_count=1"
+if tuple(map(int, version("jaxlib").split(".")[:2])) < (0, 11):
+    FAST_COMPILATION += " --xla_cpu_use_fusion_emitters=false"
 os.environ.setdefault("XLA_FLAGS", FAST_COMPILATION)
 
 
@@ -42,3 +47,12 @@ def shared() -> Path:
     if not folder.is_dir():
         pytest.skip(f"real pictures and reference figures are not here: no folder {folder}")
     return folder
+
+
+@pytest.fixture(scope="session")
+def torch() -> ModuleType:
+    """torch, whose figures are the reference of some tests; without it those are skipped."""
+    import needs_torch  # noqa: F401
+    import torch
+
+    return torch

@@ -47,7 +47,7 @@ def make_record(*rows):
 
 
 @pytest.mark.slow
-def test_the_command_measures_both_sides_and_writes_everything(tmp_path):
+def test_the_command_measures_both_sides_and_writes_everything(tmp_path, torch):
     words = ["method=coop", "backbone=embedded", "K=3", "batch=2", "phase=train", "part=text"]
     arguments = ["-m", "experiments.benchmark", "--repeats=2", f"--workdir={tmp_path}"]
     process = tiny.command(*arguments, "--only", *words)

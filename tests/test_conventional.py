@@ -7,6 +7,7 @@ import action_rows
 import clip_rows
 import flax.traverse_util
 import jax
+import needs_torch  # noqa: F401
 import numpy as np
 import pytest
 import torch

@@ -6,6 +6,7 @@ import collections
 import exported
 import exported_clips
 import jax
+import needs_torch  # noqa: F401
 import numpy as np
 import onnxruntime
 import pytest

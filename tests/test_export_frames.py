@@ -5,6 +5,7 @@ import os
 import socket
 
 import clip_files
+import needs_torch  # noqa: F401
 import numpy as np
 import pytest
 import torch

@@ -7,6 +7,7 @@ import warnings
 
 import exported
 import jax
+import needs_torch  # noqa: F401
 import numpy as np
 import pytest
 import torch

@@ -7,6 +7,7 @@ import string
 
 import exported
 import exported_clips
+import needs_torch  # noqa: F401
 import numpy as np
 import pytest
 import torch

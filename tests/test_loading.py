@@ -8,6 +8,7 @@ from pathlib import Path
 
 import huggingface_hub
 import jax
+import needs_torch  # noqa: F401
 import numpy as np
 import pytest
 import torch

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import huggingface_hub
+import needs_torch  # noqa: F401
 import numpy as np
 import pytest
 import torch

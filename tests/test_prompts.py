@@ -4,7 +4,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import torch
 from reference import FROZEN, TINY, largest_difference, random_clip
 
 from prompt_jax import methods
@@ -157,7 +156,7 @@ def test_more_words_than_vectors_are_refused():
 
 
 @pytest.mark.parametrize("copies, bias_shape", [(None, (200,)), (5, (5, 200))])
-def test_linear_layers_start_as_pytorch_starts_them(copies, bias_shape):
+def test_linear_layers_start_as_pytorch_starts_them(copies, bias_shape, torch):
     layer = init_linear(jax.random.key(0), 64, 200, copies)
     assert layer["kernel"].shape == (64, 200)
     assert layer["bias"].shape == bias_shape
@@ -170,7 +169,7 @@ def test_linear_layers_start_as_pytorch_starts_them(copies, bias_shape):
         assert float(jnp.std(ours)) == pytest.approx(float(other.std()), rel=0.15)
 
 
-def torch_generator(generator, layer=None):
+def torch_generator(torch, generator, layer=None):
     """The same generator as torch modules, with the biases of one layer if there are several."""
     modules = []
     for name in ("linear1", "linear2"):
@@ -183,19 +182,19 @@ def torch_generator(generator, layer=None):
     return torch.nn.Sequential(modules[0], torch.nn.ReLU(), modules[1])
 
 
-def test_generator_equals_a_torch_sequential():
+def test_generator_equals_a_torch_sequential(torch):
     generator = init_generator(jax.random.key(0), 32, 24)
     assert generator["linear1"]["kernel"].shape == (32, 2)
     x = np.random.default_rng(0).normal(size=(3, 32)).astype(np.float32)
-    expected = torch_generator(generator)(torch.from_numpy(x)).detach().numpy()
+    expected = torch_generator(torch, generator)(torch.from_numpy(x)).detach().numpy()
     assert largest_difference(generate(generator, jnp.asarray(x)), expected) <= 1e-6
 
 
-def test_generator_with_a_bias_per_layer_equals_one_torch_sequential_per_layer():
+def test_generator_with_a_bias_per_layer_equals_one_torch_sequential_per_layer(torch):
     generator = init_generator(jax.random.key(0), 32, 24, copies=3)
     x = np.random.default_rng(0).normal(size=(2, 4, 32)).astype(np.float32)
     y = generate_layers(generator, jnp.asarray(x))
     assert y.shape == (2, 3, 4, 24)
     for layer in range(3):
-        expected = torch_generator(generator, layer)(torch.from_numpy(x)).detach().numpy()
+        expected = torch_generator(torch, generator, layer)(torch.from_numpy(x)).detach().numpy()
         assert largest_difference(y[:, layer], expected) <= 1e-6

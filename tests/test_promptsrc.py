@@ -4,9 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import torch
 from reference import BATCH, CLASSES, FIGURES, FROZEN, TINY, largest_difference
-from torch.nn import functional
 
 from prompt_jax import methods, optim, train
 from prompt_jax.clip import CLIP, VARIANTS, normalize, tokenizer
@@ -53,7 +51,8 @@ def _encode_text(frozen, tokens):
 
 
 @pytest.mark.slow
-def test_regularisers_equal_the_published_formulas(task, prompts):
+def test_regularisers_equal_the_published_formulas(task, prompts, torch):
+    functional = torch.nn.functional
     images = BATCH["image"]
 
     @jax.jit

@@ -5,6 +5,7 @@ import os
 
 import jax
 import jax.numpy as jnp
+import needs_torch  # noqa: F401
 import numpy as np
 import pytest
 import reference_learners as reference

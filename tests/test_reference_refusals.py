@@ -3,6 +3,7 @@
 import dataclasses
 import sys
 
+import needs_torch  # noqa: F401
 import pytest
 import reference_learners as reference
 import tiny

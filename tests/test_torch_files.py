@@ -6,6 +6,7 @@ import struct
 import warnings
 import zipfile
 
+import needs_torch  # noqa: F401
 import numpy as np
 import pytest
 import torch

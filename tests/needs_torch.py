@@ -1,0 +1,9 @@
+"""Imported by files of tests that need torch: without it they are skipped, each with the reason."""
+
+import pytest
+
+REASON = (
+    "needs torch: the tests' versions for this Python have none (constraints.txt); "
+    "pip install -e '.[test,onnx]' where there is one"
+)
+pytest.importorskip("torch", reason=REASON)
