@@ -52,7 +52,7 @@ def match(names: Sequence[str], repository: Repository) -> dict[str, Remote]:
     """The archive of each data set.
 
     Raises:
-        DataError: one has none, or several; or the hub says no SHA-256 of it.
+        DataError: one has none, or several.
     """
     found = {}
     for name in names:
@@ -69,8 +69,6 @@ def match(names: Sequence[str], repository: Repository) -> dict[str, Remote]:
                 f"{name}: {repository.name} holds {len(fit)} archives of it, where one, called "
                 f"{called}, is expected; in it are {escape(there)}"
             )
-        if not fit[0].sha256:
-            raise DataError(f"{name}: the hub says no SHA-256 of {fit[0].name}, so it is not taken")
         found[name] = fit[0]
     return found
 
@@ -100,7 +98,7 @@ def refuse_full_disk(wanted: Mapping[str, Remote], root: Path) -> None:
 
 def _part(root: Path, one: Remote) -> Path:
     """Where so much of an archive lies as is loaded: another content has another name."""
-    return root / _KEPT / f"{one.sha256[:16]}-{Path(one.name).name}"
+    return root / _KEPT / f"{one.digest[:16]}-{Path(one.name).name}"
 
 
 def install(path: Path, name: str, root: Path) -> None:

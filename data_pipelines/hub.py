@@ -15,11 +15,17 @@ _KINDS = ("model", "dataset")  # the field's archives are kept as a model's
 
 
 class Remote(NamedTuple):
-    """A file of a repository: its name there, its bytes, and their SHA-256 as the hub says it."""
+    """A file of a repository, as the hub says it.
+
+    Attributes:
+        name: there.
+        size: in bytes.
+        digest: the SHA-256 of a large file; of a small one, what git calls its contents.
+    """
 
     name: str
     size: int
-    sha256: str
+    digest: str
 
 
 class Repository(NamedTuple):
@@ -60,7 +66,7 @@ def look_up(name: str) -> Repository:
             reasons.append(f"as a {kind}: {_first_line(error)}")
             continue
         files = {
-            one.path: Remote(one.path, one.size, one.lfs.sha256 if one.lfs else "")
+            one.path: Remote(one.path, one.size, one.lfs.sha256 if one.lfs else one.blob_id)
             for one in tree
             if isinstance(one, RepoFile)
         }
@@ -139,10 +145,15 @@ def _stopped(one: Remote, error: Exception) -> DataError:
 
 def _verify(path: Path, one: Remote) -> None:
     with open(path, "rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
-    if found != one.sha256:
+        if len(one.digest) == 2 * hashlib.sha256().digest_size:
+            found = hashlib.file_digest(file, "sha256")
+        else:
+            found = hashlib.sha1(b"blob %d\0" % one.size, usedforsecurity=False)
+            while chunk := file.read(2**20):
+                found.update(chunk)
+    if found.hexdigest() != one.digest:
         path.unlink()
         raise DataError(
-            f"{one.name} has the SHA-256 {found[:16]}…, where the hub says {one.sha256[:16]}…; it "
-            "was damaged on its way and is removed: run again"
+            f"{one.name} has the hash {found.hexdigest()[:16]}…, where the hub says "
+            f"{one.digest[:16]}…; it was damaged on its way and is removed: run again"
         )

@@ -88,6 +88,16 @@ def test_a_repository_of_data_serves_as_well(hub, root, made):
     assert (root / "caltech-101" / tiny.SPLIT).exists()
 
 
+def test_a_small_archive_is_known_by_what_git_calls_it(hub, root, made, monkeypatch):
+    monkeypatch.setattr(hub_stand_in, "BIG", (".safetensors",))
+    put(hub, made)
+    hub.changes = lambda content: content[:-1] + b"?"
+    assert get("caltech101", "--root", root) == 2
+    hub.changes = bytes
+    get("caltech101", "--root", root)
+    assert (root / "caltech-101" / tiny.SPLIT).exists()
+
+
 @pytest.mark.parametrize("inside", ["", "data/deeper/"])
 def test_the_directory_may_lie_elsewhere_in_the_archive(hub, root, made, inside, capsys):
     files = {
