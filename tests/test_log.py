@@ -2,6 +2,7 @@
 
 import errno
 import json
+import os
 import struct
 import time
 
@@ -128,3 +129,19 @@ def test_a_damaged_line_costs_no_other(tmp_path, capsys):
     path.write_bytes(b'{"step": 1}\n{"st\xff": 2}\n{"step": 3}\n{"step": 4, "lo')
     assert lines_until(path, 9) == ['{"step": 1}\n', '{"step": 3}\n']
     assert capsys.readouterr().out == f"note: {path}: 1 damaged line left out\n"
+
+
+def test_any_names_beside_event_files_are_passed_over(tmp_path):
+    folder = tmp_path / "tensorboard"
+    folder.mkdir()
+    for name in ("9" * 200, "12x", "", "-1"):
+        (folder / f"events.out.tfevents.{name}").touch()
+    log_steps(tmp_path, 1, 2)
+    assert len(list(folder.iterdir())) == 5
+    assert len((tmp_path / "metrics.jsonl").read_text().splitlines()) == 2
+
+
+def test_what_is_no_file_of_metrics_stops_the_run_in_a_sentence(tmp_path):
+    os.mkfifo(tmp_path / "metrics.jsonl")
+    with pytest.raises(PromptError, match="metrics.jsonl cannot be read .* regular file"):
+        log_steps(tmp_path, 1, 1)

@@ -96,3 +96,38 @@ def test_without_the_package_the_extra_is_named(monkeypatch):
     config.tracker = "wandb"
     with pytest.raises(PromptError, match=r"config.tracker=wandb needs the package wandb: .*wandb"):
         building.check(config)
+
+
+def test_a_key_is_needed_only_where_something_is_sent(monkeypatch):
+    monkeypatch.delenv("WANDB_MODE", raising=False)
+    keys = [False, True]
+    found = SimpleNamespace(
+        setup=lambda: SimpleNamespace(settings=SimpleNamespace(mode="online")),
+        login=lambda prompt=True, verify=True: prompt or keys.pop(0),
+    )
+    monkeypatch.setitem(sys.modules, "wandb", found)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: name)
+    with pytest.raises(PromptError, match="no key of Weights & Biases is here; run `wandb login`"):
+        tracking.check("wandb")
+    tracking.check("wandb")
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    tracking.check("wandb")
+    tracking.check("")
+
+
+def test_names_of_runs_are_one_short_line():
+    own = {"variant": "a\n\x1b[2J", "data": {"name": "folder", "title": "x" * 99, "shots": 4}}
+    name = tracking.run_name(identity_of(**own))
+    assert name.isprintable() and len(name) <= tracking.MOST_NAME
+
+
+@pytest.mark.parametrize("content", [b"", b"../x", b"\xff", b"a" * 9999])
+def test_an_id_that_no_run_wrote_is_made_again(tmp_path, content):
+    (tmp_path / "wandb").mkdir()
+    (tmp_path / "wandb/run_id").write_bytes(content)
+    try:
+        made = tracking.run_id(tmp_path)
+    except ValueError as error:  # too long to be read: opening fails, which is said
+        assert "at most 100" in str(error)
+    else:
+        assert len(made) == 16 and tracking.run_id(tmp_path) == made

@@ -80,16 +80,17 @@ class Events:
     def _close(self):
         file, self._file = self._file, None
         if file is not None:
-            with contextlib.suppress(OSError):  # what could not be written still cannot
+            with contextlib.suppress(OSError, ValueError):  # what could not be written still cannot
                 file.close()
 
     def _attempt(self, function: Callable[..., None], *args) -> None:
         try:
             function(*args)
-        except OSError as error:
+        except (OSError, ValueError) as error:  # the latter of a file that is closed
             self._close()
+            reason = getattr(error, "strerror", None) or str(error)
             print(
-                f"note: {self._folder} cannot be written to ({error.strerror}): training goes on "
+                f"note: {self._folder} cannot be written to ({reason}): training goes on "
                 "without lines for TensorBoard; metrics.jsonl has the same",
                 file=sys.stderr,
                 flush=True,
@@ -98,6 +99,8 @@ class Events:
 
 def _file_name(folder):
     """Later than those there, whatever the clock says: they are read in the order of names."""
-    there = (re.match(r"events\.out\.tfevents\.(\d+)", path.name) for path in folder.iterdir())
+    there = (
+        re.match(r"events\.out\.tfevents\.(\d{1,12})\b", path.name) for path in folder.iterdir()
+    )
     after = max((int(match[1]) + 1 for match in there if match), default=0)
     return f"events.out.tfevents.{max(int(time.time()), after):010}.{socket.gethostname()}"

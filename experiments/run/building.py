@@ -93,7 +93,7 @@ def check(config: ConfigDict) -> None:
     """
     check_fields(config)
     check_choices(config)
-    tracking.check_installed(config.tracker)
+    tracking.check(config.tracker)
     for field in AT_LEAST_ONE:
         if config[field] < 1:
             raise PromptError(f"config.{field}={config[field]} must be at least 1")
