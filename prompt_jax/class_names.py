@@ -93,7 +93,7 @@ def find(known: Classes, asked: Classes) -> list[int]:
     """
     if known.names == asked.names and (known.ids == asked.ids or not (known.ids and asked.ids)):
         return list(range(len(known.names)))
-    if known.ids and asked.ids:
+    if known.ids and asked.ids and len(set(known.ids)) == len(known.names):
         labels = {one: label for label, one in enumerate(known.ids)}
         return [labels.get(one, UNSEEN) for one in asked.ids]
     there: dict[str, list[int]] = {}

@@ -12,14 +12,13 @@ from test_predict import ODD
 
 from data_pipelines.examples import Dataset, Example
 from experiments.figures import accuracies, tables
-from experiments.record import confusions
-from experiments.run import overview, testing
+from experiments.record import confusions, ranks
+from experiments.run import overview
 from experiments.run.batches import PictureBatches
 from experiments.run.plans import Plan
 from prompt_jax import cards, class_names, progress
 from prompt_jax.class_names import Classes
 from prompt_jax.errors import BadPicture, DataError, PromptError, escape
-from prompt_jax.metrics import Ranks
 
 NAMES = st.text(min_size=1, max_size=10) | st.sampled_from([*ODD, ":cat:", "[/]", "[bold", "a\rb"])
 EXAMPLES = settings(deadline=None, derandomize=True, database=None, max_examples=60)
@@ -92,15 +91,16 @@ def test_confusions_are_read_as_they_were_written(tmp_path_factory, names):
 @given(st.lists(NAMES, min_size=1, max_size=3))
 def test_ranks_and_tables_of_figures(tmp_path_factory, names):
     folder = tmp_path_factory.mktemp("run")
-    dataset = Dataset("clips", "{}", (), (), (Example(names[0], 0, "", tuple(names)),), open)
-    ones = np.ones(len(names))
-    testing._write_ranks(folder / "ranks.csv", dataset, [Ranks(ones, ones)] * 2)
+    lines = [ranks.Line(names[0], name, 1.0, 2.5) for name in names]
+    ranks.write(folder / "ranks.csv", lines)
     accuracies.write_csv(folder / "t.csv", [{"a": name, "b": 1} for name in names], ["a", "b"])
     for path, columns in {folder / "ranks.csv": 4, folder / "t.csv": 2}.items():
         text = path.read_bytes().decode().replace("\r\n", "\n")
         lines = text.removesuffix("\n").split("\n")
         assert len(lines) == 1 + len(names) and all(map(is_safe, lines))
         assert {len(row) for row in csv.reader(io.StringIO(text))} == {columns}
+    kept = ranks.read(folder / "ranks.csv")
+    assert [line.caption for line in kept] == [escape(name) for name in names]
     rows = tables.markdown(["name", "%"], [[name, "1"] for name in names]).splitlines()
     assert len(rows) == 2 + len(names) and all(map(is_safe, rows))
     assert {len(re.findall(r"(?<!\\)\|", row)) for row in rows} == {3}

@@ -45,6 +45,9 @@ def root(tmp_path):
 def test_imagenet_has_sorted_pictures_and_no_validation(root):
     dataset = datasets.load("imagenet", root)
     assert dataset.class_names == tuple(WNIDS.values())
+    assert dataset.classes == (tuple(WNIDS.values()), tuple(WNIDS))
+    assert datasets.load("imagenet_a", root).classes.ids == tuple(WNIDS)[1:]
+    assert datasets.load("imagenetv2", root).classes.ids == tuple(WNIDS)
     assert [e.picture.split("/")[-1] for e in dataset.train[:2]] == [
         "n01440764_0.JPEG",
         "n01440764_1.JPEG",

@@ -186,6 +186,7 @@ def test_imagenet_has_names_from_a_file_and_a_test_split_without_labels(tmp_path
     dataset = datasets.load("imagenet", tmp_path, source="tfds")
     assert dataset.class_names == ("tench", "great white shark")
     assert "train: none in TFDS" in dataset.split_source and len(dataset.test) == 2
+    assert dataset.classes.ids == (wnids[0], wnids[2])
     names.write_text("n01440764 tench\n")
     with pytest.raises(DataError, match="classnames.txt lacks 2 ids, e.g. n01443537"):
         datasets.load("imagenet", tmp_path, source="tfds", classnames=names)

@@ -13,6 +13,7 @@ from data_pipelines.errors import DataError, escape
 from data_pipelines.examples import Dataset, Example
 from data_pipelines.lists import Part, Remark
 from experiments.run.plans import Plan
+from prompt_jax.class_names import distinct
 
 _LISTED = 20  # classes that are listed with their counts; of more, the first few
 _FIRST = 3
@@ -139,7 +140,7 @@ def describe(plan: Plan, trains: bool) -> list[str]:
 
 
 def _listed(names: Sequence[str], examples: Sequence[Example]) -> str:
-    shown = [_short(name) for name in names]
+    shown = [_short(name) for name in distinct(names)]
     if len(names) > _LISTED:
         return f"{', '.join(shown[:_FIRST])}, … and {len(names) - _FIRST:,} more"
     counts = lists.count(names, examples)
