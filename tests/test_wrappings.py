@@ -6,7 +6,7 @@ import tiny
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from safetensors.numpy import save_file
+from safetensors.numpy import load_file, save_file
 
 from prompt_jax.clip import unwrapping
 from prompt_jax.clip.layouts import from_tree, openai_layout
@@ -133,6 +133,28 @@ def test_what_could_be_several_things_is_refused(wrap, message, state, tmp_path)
     with pytest.raises(PromptError) as caught:
         load(saved(wrap(state), tmp_path / "weights.pt"))
     assert message in str(caught.value)
+
+
+def test_a_hugging_face_clip_is_found_in_its_wrapping(tmp_path):
+    folder = tiny.save_clip(tmp_path / "clip")
+    weights = load_file(folder / "model.safetensors")
+    wrapped = {f"net.clip.{name}": array for name, array in weights.items()}
+    save_file(wrapped, folder / "model.safetensors")
+    assert read(folder).assumed == ("the names of the weights are read without 'net.clip.'",)
+    (folder / "model.safetensors").unlink()
+    tensors = {f"clip.{name}": torch.from_numpy(array) for name, array in weights.items()}
+    saved({"network": tensors, "network_avg": tensors}, folder / "pytorch_model.bin")
+    assert read(folder).assumed == (
+        "the weights are 'network', not 'network_avg'",
+        "the names of the weights are read without 'clip.'",
+    )
+
+
+def test_an_adapters_weights_are_called_so(tmp_path):
+    layer = "base_model.model.vision_model.encoder.layers.0.self_attn.q_proj.lora_A.weight"
+    save_file({layer: np.zeros((2, 2), np.float32)}, tmp_path / "adapter_model.safetensors")
+    with pytest.raises(PromptError, match=r"LoRA adapter's weights .*lora_A.*merge"):
+        read(tmp_path / "adapter_model.safetensors")
 
 
 def test_safetensors_lose_their_prefix_too(state, tmp_path):

@@ -31,6 +31,7 @@ EMBEDDED = Path(__file__).parent / "embedded"
 _OPENAI_SCALARS = ("input_resolution", "context_length", "vocab_size")
 _POSITIONS = ("text_model.embeddings.position_ids", "vision_model.embeddings.position_ids")
 _MASKS = ("attn_mask", "text.attn_mask")
+_ADAPTER = ".lora_A."
 _OTHER_MODELS = {
     "visual.layer1.": "a CLIP with a ResNet image tower",
     "visual.attnpool.": "a CLIP with a ResNet image tower",
@@ -165,6 +166,11 @@ def _read(weights: Path, activation: str | None, unsaid: str | None) -> Checkpoi
     for mark, model in _OTHER_MODELS.items():
         if any(name.startswith(mark) for name in state):
             raise PromptError(f"this is {model}; only CLIPs with a plain ViT can be read")
+    if adapted := next((name for name in state if _ADAPTER in name), ""):
+        raise PromptError(
+            f"these are a LoRA adapter's weights ({adapted}), which change a CLIP's; merge them"
+            " into it (peft's merge_and_unload, then save_pretrained) and give that folder"
+        )
     masks = [state.pop(name, None) for name in _MASKS]
     for name in _POSITIONS:
         state.pop(name, None)
@@ -225,9 +231,9 @@ def _openai(
         file = settings.name if says_size else ""
         added = vocabulary_files.check(config.vocab_size, folder, file)
     layout = openai_layout(config.image_layers, config.text_layers, prefix)
-    check_state(layout, config, state)
     causal = any(_is_causal(mask, config.context_length) for mask in masks if mask is not None)
     if not (activation or known or unsaid):
+        check_state(layout, config, state)  # what is wrong is told before anything is asked
         raise PromptError(ASK_ACTIVATION)
     assumed = () if by else assumptions(config, causal)
     if not (activation or known):

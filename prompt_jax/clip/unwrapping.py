@@ -17,7 +17,7 @@ _PARALLEL = ("module.", "_orig_mod.")  # left by DistributedDataParallel and tor
 _TOWER = re.compile(r"((?:[^.]+\.)*?)(?:visual|vision_model)\.")
 _PARTS = ("_image_encoder.", "_text_encoder.", "_logit_scale.")  # TinyCLIP's
 _IN_PARTS = re.compile(r"(?:^|(?<=\.))(?:" + "|".join(map(re.escape, _PARTS)) + ")")
-_AVERAGED = re.compile(r"(?i)(?:^|[^a-z])(?:ema|swa|averaged?)(?:$|[^a-z])")
+_AVERAGED = re.compile(r"(?i)(?:^|[^a-z])(?:ema|swa|avg|averaged?)(?:$|[^a-z])")
 
 
 def find(value: Mapping[Any, Any], tensor: type[Value]) -> tuple[dict[str, Value], str]:
@@ -101,11 +101,12 @@ def cut(state: dict[str, Value]) -> tuple[dict[str, Value], str]:
         ValueError: there are several CLIPs, or other tensors beside one.
     """
     off = []
-    if any(_IN_PARTS.search(name) for name in state):
+    parts = {match[0] for name in state if (match := _IN_PARTS.search(name))}
+    if parts:
         joined = {_IN_PARTS.sub("", name, count=1): each for name, each in state.items()}
         if len(joined) < len(state):
             raise ValueError(f"two of its tensors have one name without {_quoted(_PARTS)}")
-        state, off = joined, [*_PARTS]
+        state, off = joined, [part for part in _PARTS if part in parts]
     prefixes = {match[1]: name for name in state if (match := _TOWER.match(name))}
     if len(prefixes) > 1:
         raise ValueError(

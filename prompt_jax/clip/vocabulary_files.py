@@ -4,6 +4,7 @@ Texts are tokenized with CLIP's vocabulary alone. Tokens that were added to it s
 never used; any other vocabulary gives each id another meaning.
 """
 
+import functools
 import itertools
 from pathlib import Path
 from typing import Annotated, Any
@@ -155,17 +156,24 @@ _READERS = {
 }
 
 
+@functools.cache
+def _own() -> tuple[dict[str, int], list[tuple[str, str]]]:
+    """CLIP's pieces with their ids, and its merges."""
+    merges = bpe.read_merges()
+    return bpe.number_pieces(merges), merges
+
+
 def _differs_pieces(vocabulary: dict[str, int]) -> str:
     """How the first ids are others than CLIP's; "" if they are CLIP's."""
     theirs = {number: token for token, number in vocabulary.items() if number < VOCABULARY}
-    for token, number in bpe.number_pieces(bpe.read_merges()).items():
+    for token, number in _own()[0].items():
         if vocabulary.get(token) != number:
             return f"its token {number} is {shown(theirs.get(number))}, CLIP's {shown(token)}"
     return ""
 
 
 def _differs_merges(pairs: list[Any]) -> str:
-    for number, (theirs, ours) in enumerate(itertools.zip_longest(pairs, bpe.read_merges()), 1):
+    for number, (theirs, ours) in enumerate(itertools.zip_longest(pairs, _own()[1]), 1):
         if theirs != ours:
             return f"its merge {number} is {shown(theirs)}, CLIP's {shown(ours)}"
     return ""
