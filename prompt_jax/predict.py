@@ -216,8 +216,14 @@ def _listed(lines: TextIO) -> Iterator[str]:
         raise PromptError("standard input lists no paths; give one a line")
 
 
-def clips_below(folder: str) -> tuple[list[str], list[str]]:
+def clips_below(
+    folder: str, visited: frozenset[tuple[int, int]] = frozenset()
+) -> tuple[list[str], list[str]]:
     """Clips in a folder and below it, sorted: files by their suffix, and folders of frames.
+
+    Args:
+        folder: where to look; links are followed.
+        visited: devices and numbers of the folders above, at which links in a circle end.
 
     Returns:
         Their paths, and those of all other files that are not frames.
@@ -225,7 +231,10 @@ def clips_below(folder: str) -> tuple[list[str], list[str]]:
     Raises:
         DataError: a folder cannot be read.
     """
-    here = pathlib.Path(folder)
+    here, status = pathlib.Path(folder), os.stat(folder)
+    place = status.st_dev, status.st_ino
+    if place in visited:
+        return [], []
     frames = set(loose_pictures(here, any_name=True))
     try:
         names = sorted(entry.name for entry in os.scandir(folder) if entry.is_file())
@@ -240,7 +249,7 @@ def clips_below(folder: str) -> tuple[list[str], list[str]]:
         is_clip = name.lower().endswith(SUFFIXES)
         (found if is_clip else others).append(os.path.join(folder, name))
     for name in subfolders(here, any_name=True):
-        below, beside = clips_below(os.path.join(folder, name))
+        below, beside = clips_below(os.path.join(folder, name), visited | {place})
         found, others = found + below, others + beside
     return found, others
 

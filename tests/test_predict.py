@@ -141,6 +141,13 @@ def test_clips_in_a_folder_are_files_and_folders_of_frames(tmp_path):
         list(predict.find([str(tmp_path / "run")], False, []))
 
 
+def test_links_in_a_circle_end(tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run/1.mp4").touch()
+    (tmp_path / "run/again").symlink_to(tmp_path)
+    assert predict.clips_below(str(tmp_path)) == ([str(tmp_path / "run/1.mp4")], [])
+
+
 def test_both_packages_know_the_same_suffixes():
     assert clip_files.SUFFIXES is opening.SUFFIXES
     assert frames._SUFFIXES == files.SUFFIXES  # of an exported model, which imports nothing of us

@@ -198,3 +198,21 @@ def test_generator_with_a_bias_per_layer_equals_one_torch_sequential_per_layer(t
     for layer in range(3):
         expected = torch_generator(torch, generator, layer)(torch.from_numpy(x)).detach().numpy()
         assert largest_difference(y[:, layer], expected) <= 1e-6
+
+
+@pytest.mark.parametrize(
+    "name", ["zero_shot", "vop_p", "vilt_independent", "a5", "vifi_vl_prompting"]
+)
+def test_methods_of_clips_take_every_name_that_fits(name):
+    clip, frozen = random_clip()
+    encoders = methods.get_encoders(name)
+    method, settings = methods.recognize(encoders), encoders.Settings()
+    own = tokenizer.encode(encoders.template(settings, PHOTO).replace("{}", "cat"))
+    room = 77 - 2 - encoders.text_prompts(settings) - (len(own) - 1)
+
+    def task(words):
+        return methods.make_task(method, clip, frozen, ["cat " * words, "dog"], settings)
+
+    task(room)
+    with pytest.raises(PromptError, match=r"class 'cat cat .* takes 78 tokens.*has 77: shorten"):
+        task(room + 1)

@@ -9,7 +9,8 @@ import optax
 
 from prompt_jax.captions import tokenize_captions
 from prompt_jax.class_names import fill
-from prompt_jax.errors import PromptError
+from prompt_jax.clip import tokenizer
+from prompt_jax.errors import PromptError, shorten
 from prompt_jax.methods.encoders import Encoders, encode_captions
 from prompt_jax.methods.method import Method, Output, describe_classes
 from prompt_jax.packing import PackedTokens, pack_captions
@@ -74,11 +75,12 @@ def recognize(encoders: Encoders) -> Method:
         prompts = encoders.text_prompts(task.settings)
         captions = tokenize_captions(texts, prompts, task.clip.config.context_length)
         if captions.cut:
+            first, slots = captions.cut[0], task.clip.config.context_length
+            needed = len(tokenizer.encode(texts[first])) + 2 + prompts
             raise PromptError(
-                f"the text of class {class_names[captions.cut[0]]!r}, "
-                f"{texts[captions.cut[0]]!r}, is longer than the text tower, of whose "
-                f"{task.clip.config.context_length} slots prompts take {prompts}: shorten the name "
-                "or the template"
+                f"the text of class {shorten(class_names[first])}, {shorten(texts[first])}, takes "
+                f"{needed} tokens, {prompts} of them the prompts'; the text tower has {slots}: "
+                "shorten the name or the template"
             )
         plain = encoders.plain_template(task.settings, template)
         return Classes(
