@@ -145,6 +145,8 @@ def read(folder: pathlib.Path) -> Saved:
     try:
         check_seal(content)
         saved = _check(content)
+    except _NoMethod as error:
+        raise PromptError(f"{path}: {error}") from None
     except ValueError as error:
         raise PromptError(
             f"{path} is damaged, or of another version ({error}); take it from where it came from "
@@ -170,13 +172,21 @@ def _check_numbers(saved: Saved, arrays: Mapping[str, np.ndarray]) -> None:
     method.check(saved.prompts, len(saved.class_names))
 
 
+class _NoMethod(PromptError):
+    """The method is not known here; the file may be whole."""
+
+
 def _check(content: dict[str, Any]) -> Saved:
     """What model.json holds, but for the arrays; they are those that the method makes.
 
     Raises:
         ValueError: names the field.
     """
-    checked = check(content, saved_fields.schema(Saved))
+    checked: Any = check(content, saved_fields.schema(Saved))
+    try:
+        methods.find(checked.method, checked.kind, checked.task)
+    except PromptError as error:
+        raise _NoMethod(str(error)) from None
     there = {name: getattr(checked, name) for name in checked.model_fields_set & _FIELDS}
     saved = Saved(
         **there
