@@ -15,7 +15,7 @@ from prompt_jax.inputs.pictures.files import loose_pictures
 
 # Of each of three pieces of a file. Compressed images of equal size differ in any of them.
 _PIECE = 2048
-# What one process remembers of files, 30 MB at most: a sweep asks for the same ones in every run.
+# What one process remembers of files, 40 MB at most: a sweep asks for the same ones in every run.
 _REMEMBERED = 100_000
 
 
@@ -76,11 +76,11 @@ def _frames(folder: Path) -> list[str]:
 
 def _sample(path: Path) -> str:
     status = os.stat(path)
-    return _sample_as_it_is(path, status.st_size, status.st_mtime_ns, status.st_ino)
+    return _sample_as_it_is(os.fspath(path), status.st_size, status.st_mtime_ns, status.st_ino)
 
 
 @functools.lru_cache(_REMEMBERED)
-def _sample_as_it_is(path: Path, size: int, changed: int, number: int) -> str:
+def _sample_as_it_is(path: str, size: int, changed: int, number: int) -> str:
     """The hash of pieces; `changed` and `number` forget a file that was replaced meanwhile."""
     found = hashlib.sha256(str(size).encode())
     with _open_regular(path) as file:
@@ -90,7 +90,7 @@ def _sample_as_it_is(path: Path, size: int, changed: int, number: int) -> str:
     return found.hexdigest()[:16]
 
 
-def _open_regular(path: Path):
+def _open_regular(path: str | Path):
     # Without O_NONBLOCK, opening a FIFO waits for its writer.
     opened = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     file = os.fdopen(opened, "rb", buffering=0)

@@ -46,7 +46,7 @@ def test_a_title_says_the_most_of_any_class_and_a_caution_the_rest(tmp_path, cap
     put(tmp_path, dataset="csv", shots=500, shots_per_class=[8, 15], seed=2)
     table = only_table(tmp_path)
     assert wording.title(table).startswith("base_to_novel, 16 shots (500 asked for), backbone")
-    caution = "csv: trained on 8 to 16 shots (500 asked for); its classes have no more."
+    caution = "csv: trained on 8 to 16 shots (500 asked for); no more were listed or could be read."
     assert caution in wording.remarks_on(table)
     results.show(table)
     printed = " ".join(capsys.readouterr().out.split())
@@ -75,7 +75,7 @@ def test_enough_shots_are_said_as_ever(tmp_path):
     put(tmp_path, dataset="eurosat", shots_per_class=[4, 4])
     table = only_table(tmp_path)
     assert ", 16 shots, backbone" in wording.title(table)
-    caution = "eurosat: trained on 4 shots (16 asked for); its classes have no more."
+    caution = "eurosat: trained on 4 shots (16 asked for); no more were listed or could be read."
     assert cautions_on_shots(table) == [caution]
     shots = {row["dataset"]: row["shots_least"] for row in read_csv_of(tmp_path)}
     assert shots == {"caltech101": "16", "dtd": "16", "eurosat": "4", "average": "4"}

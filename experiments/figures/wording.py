@@ -128,7 +128,7 @@ def cautions(table: ResultTable) -> list[str]:
     for (name, asked), (least, most) in table.shots_there.items():
         if least < asked:
             there = tables.count_shots(asked, least, most)
-            lines.append(f"{name}: trained on {there}; its classes have no more.")
+            lines.append(f"{name}: trained on {there}; no more were listed or could be read.")
     if table.departures:
         listed = "; ".join(table.departures)
         lines.append(f"Not comparable with published figures: {listed}.")
