@@ -6,6 +6,7 @@ import io
 import re
 
 import numpy as np
+import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from test_predict import ODD
@@ -124,3 +125,17 @@ def test_a_card_s_words_are_no_markdown(name):
     words = cards._in_words(name)
     assert is_safe(words)
     assert not re.search(r"(?<!\\)(?:\\\\)*[|<>`*\[\]$~&]", words)
+
+
+@pytest.mark.parametrize("name", ["[red]x[/]", "[/]", ":cat:", "a\x1b[2Jb", "a\nb"])
+def test_a_bar_on_a_terminal_shows_names_as_they_are(name, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setenv("TERM", "xterm")
+    out = io.StringIO()
+    out.isatty = lambda: True
+    monkeypatch.setattr("sys.stderr", out)
+    with progress.bar(name, 2) as advance:
+        advance(2, f"of {name}")
+    shown = out.getvalue()
+    assert escape(name) in shown and f"of {escape(name)}" in shown
+    assert "\x1b[2J" not in shown and "a\nb" not in shown
