@@ -189,8 +189,12 @@ def _alone(root: Path) -> Iterator[None]:
     with open(kept / "lock", "a") as file:
         try:
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # One that ended at this moment has removed the file that was opened here.
+            ours = os.path.samestat(os.fstat(file.fileno()), os.stat(kept / "lock"))
         except OSError:
-            raise DataError(f"another download is running in {root}; wait for it") from None
+            ours = False
+        if not ours:
+            raise DataError(f"another download is running in {root}; wait for it")
         try:
             yield
         finally:

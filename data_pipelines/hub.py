@@ -3,6 +3,7 @@
 huggingface_hub is imported when it is first needed.
 """
 
+import errno
 import hashlib
 import os
 from collections.abc import Mapping
@@ -11,6 +12,7 @@ from typing import Any, NamedTuple
 
 from data_pipelines.errors import DataError
 
+_OF_THIS_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)
 _KINDS = ("model", "dataset")  # the field's archives are kept as a model's
 
 
@@ -119,19 +121,20 @@ def fetch(repository: Repository, one: Remote, path: Path) -> None:
         if loaded > one.size:
             file.truncate(loaded := file.seek(0))
         try:
-            http_get(
-                address,
-                _Limited(file, one.size),  # type: ignore[arg-type]
-                resume_size=loaded,
-                headers={"authorization": f"Bearer {token}"} if token else {},
-                expected_size=one.size,
-                displayed_filename=one.name,
-            )
+            if loaded < one.size:
+                http_get(
+                    address,
+                    _Limited(file, one.size),  # type: ignore[arg-type]
+                    resume_size=loaded,
+                    headers={"authorization": f"Bearer {token}"} if token else {},
+                    expected_size=one.size,
+                    displayed_filename=one.name,
+                )
         except DataError:
             raise
         except OSError as error:
-            if error.errno is not None and getattr(error, "response", None) is None:
-                raise  # of this disk
+            if error.errno in _OF_THIS_DISK:
+                raise
             raise _stopped(one, error) from error
         except Exception as error:
             raise _stopped(one, error) from error

@@ -1,5 +1,6 @@
 """Downloads of data sets from a stand-in for the hub: whole or not there, and nothing hostile."""
 
+import errno
 import shutil
 import subprocess
 import sys
@@ -10,7 +11,8 @@ import tiny
 from huggingface_hub import constants
 from zips import zipped
 
-from data_pipelines import check, datasets, download
+from data_pipelines import archives, check, datasets, download
+from data_pipelines import hub as hub_files
 from data_pipelines.entry import ARCHIVES
 from prompt_jax.commands import explain
 
@@ -187,6 +189,42 @@ def test_a_full_disk_is_said_before_anything_is_loaded(hub, root, made, capsys, 
     assert "has 0.0 GB free, and about 0.0 GB are needed" in capsys.readouterr().err
     assert not [line for line in hub.asked if "/resolve/" in line]
     assert not (root / "caltech-101").exists()
+
+
+def test_a_disk_that_fills_meanwhile_is_said_and_leaves_what_is_loaded(
+    hub, root, made, capsys, monkeypatch
+):
+    put(hub, made)
+    monkeypatch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", 1000)
+    write, taken = hub_files._Limited.write, []
+
+    def filling(file, content):
+        taken.append(len(content))
+        if len(taken) == 3:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write(file, content)
+
+    monkeypatch.setattr(hub_files._Limited, "write", filling)
+    assert get("caltech101", "--root", root) == 2
+    assert "No space left on device; free space, then run again" in capsys.readouterr().err
+    (part,) = (path for path in (root / ".downloads").iterdir() if path.suffix == ".zip")
+    assert part.stat().st_size == 2000
+    # The same while it is unpacked.
+    monkeypatch.undo()
+    monkeypatch.setattr(archives, "_read", lambda *arguments: full_disk())
+    with pytest.raises(OSError, match="No space"):
+        install_from(zipped(made), root)
+    assert not (root / "caltech-101").exists() and not list(root.glob(".caltech*"))
+
+
+def full_disk():
+    yield b"x"
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def install_from(content, root):
+    (root / "a.zip").write_bytes(content)
+    download.install(root / "a.zip", "caltech101", root)
 
 
 def test_one_that_fails_keeps_no_other_away(hub, root, made, capsys):

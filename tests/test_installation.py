@@ -93,6 +93,7 @@ def test_an_installed_package_predicts(python, picture):
     [
         ("prompt_jax.predict embedded picture.png --classes cat,dog", "picture.png: "),
         ("data_pipelines.check --help", "--root"),
+        ("data_pipelines.download --help", "--root"),
         ("experiments.results --help", "DIR"),
     ],
 )

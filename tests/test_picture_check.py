@@ -9,6 +9,7 @@ from PIL import Image
 
 from data_pipelines import check, datasets
 from data_pipelines.errors import DataError
+from data_pipelines.layouts import clip_files
 from data_pipelines.pictures import readers
 from data_pipelines.pictures.readers import FolderReader
 from experiments.configs import default
@@ -153,3 +154,12 @@ def test_paths_of_windows_are_said_to_be_such(tmp_path):
     assert any(re.search(said, problem) for problem in check.check("csv", tmp_path).problems)
     Image.new("RGB", (8, 8)).save(tmp_path / r"train\ant\1.jpg")  # as a file may be called here
     readers.check_files(dataset, dataset.train)
+
+
+def test_paths_of_windows_are_said_of_lists_of_videos_too(tmp_path):
+    with pytest.raises(
+        DataError, match=r"is below .*; 1 of their paths have backslashes, as Windo"
+    ):
+        clip_files.choose_files("clip_lists", tmp_path, {"run\\1.avi": ()})
+    with pytest.raises(DataError, match="is below .*; put the clips, or a link to their folder"):
+        clip_files.choose_files("clip_lists", tmp_path, {"run/1.avi": ()})
