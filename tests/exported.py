@@ -92,7 +92,7 @@ def task_of(saved: Saved, names: tuple[str, ...] | None = None) -> methods.Task:
     method = methods.get(saved.method)
     settings = method.Settings(**saved.settings)
     names = names or saved.class_names
-    index = [saved.class_names.index(n) if n in saved.class_names else -1 for n in names]
+    index = methods.index_trained(saved.class_names, names)
     return methods.make_task(method, CLIP, FROZEN, names, settings, saved.template, index)
 
 

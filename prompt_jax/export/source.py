@@ -12,6 +12,8 @@ from typing import Literal
 
 PARTS = pathlib.Path(__file__).parent / "torch_parts"
 _PACKAGE = "prompt_jax.export.torch_parts."
+# Files of this package that stand in the exported one as they are: they import nothing of it.
+_SHARED = {"prompt_jax.texts": PARTS.parents[1] / "texts.py"}
 _WIDTH = 100
 
 
@@ -93,15 +95,20 @@ def _loaded(part: str) -> str:
 def _order(part: str, seen: set[str]) -> Iterator[str]:
     seen.add(part)
     for node in _tree(part).body:
-        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(_PACKAGE):
+        if isinstance(node, ast.ImportFrom) and _is_part(node):
             other = (node.module or "").removeprefix(_PACKAGE)
             if other not in seen:
                 yield from _order(other, seen)
     yield part
 
 
+def _is_part(node: ast.ImportFrom) -> bool:
+    """Whether what is imported will stand in the same file."""
+    return (node.module or "").startswith(_PACKAGE) or node.module in _SHARED
+
+
 def _source(part: str) -> str:
-    return (PARTS / f"{part}.py").read_text(encoding="utf-8")
+    return _SHARED.get(part, PARTS / f"{part}.py").read_text(encoding="utf-8")
 
 
 def _tree(part: str) -> ast.Module:
@@ -130,7 +137,7 @@ def _imports(parts: Iterable[str]) -> str:
     for node in (node for part in parts for node in _tree(part).body):
         if isinstance(node, ast.Import):
             whole |= {ast.unparse(ast.Import([alias])) for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and not (node.module or "").startswith(_PACKAGE):
+        elif isinstance(node, ast.ImportFrom) and not _is_part(node):
             names.setdefault(node.module or "", set()).update(map(ast.unparse, node.names))
     # Constants come before classes, and these before functions.
     lines = sorted(whole) + [

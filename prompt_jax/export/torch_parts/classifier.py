@@ -11,7 +11,17 @@ import torch
 from torch import Tensor, nn
 
 from prompt_jax.export.torch_parts.clip import CLIP, normalize, read_weights
+from prompt_jax.export.torch_parts.names import (
+    AMBIGUOUS,
+    UNSEEN,
+    distinct,
+    fill,
+    find,
+    spaced,
+    words,
+)
 from prompt_jax.export.torch_parts.pictures import open_picture, preprocess
+from prompt_jax.texts import clean
 
 SOS, EOT = 49406, 49407  # the tokens that a text starts and ends with
 
@@ -95,6 +105,10 @@ class Classifier(nn.Module):
         """Logits float[B, K] of normalised pictures float[B, 3, S, S]."""
         return self.logits(self.encode(images), self.classes)
 
+    def keeps_own(self) -> bool:
+        """Whether it keeps something of its own for each class that it was trained on."""
+        return False
+
     def iterations(self, images: Tensor) -> Tensor:
         """Logits of every iteration, float[1 + N, B, K]; most methods have but one answer."""
         return self(images)[None]
@@ -103,22 +117,34 @@ class Classifier(nn.Module):
     def set_classes(self, names: Sequence[str], tokenize: Any = None) -> None:
         """Tells other classes apart, from now on.
 
+        A class that it was trained on is known again by its name, however that is spelled:
+        "soccer_ball" is "Soccer ball". Of two classes of one name, the first is the first.
+
         Args:
             names: K class names.
-            tokenize: makes token ids of names that the model was not trained on: transformers'
-                `CLIPTokenizer`, `instant_clip_tokenizer.Tokenizer()`, OpenAI's `clip.tokenize`, or
-                any function from a text to its ids with SOS and EOT.
+            tokenize: makes token ids of texts that the model was not trained on: transformers'
+                `CLIPTokenizer`, OpenAI's `clip.tokenize`, open_clip's, any function from a text to
+                its ids with SOS and EOT, or what has `encode` from a text to its ids. It is given
+                texts as they were in training: see `clean`.
 
         Raises:
-            ValueError: there is no name or no tokenizer, or a text is too long.
+            ValueError: there is no name or no tokenizer, a text is too long, or it is not known
+                which class is meant.
         """
         if isinstance(names, str) or not names:
             raise ValueError(f"a list of at least one class name is needed, not {names!r}")
+        if wrong := [name for name in names if not (isinstance(name, str) and words(spaced(name)))]:
+            raise ValueError(f"{wrong[0]!r} is no name of a class")
+        found = find(self.config["class_names"], names)
+        if AMBIGUOUS in found and self.keeps_own():
+            raise ValueError(
+                f"class {names[found.index(AMBIGUOUS)]!r} can be any of several that the model was "
+                "trained on; name all of them, in their order, or none"
+            )
         before = self.names, self.tokenize, dict(self._buffers)
         self.names, self.tokenize = list(names), tokenize
-        known = {_spoken(name): k for k, name in enumerate(self.config["class_names"])}
-        # Which of the classes that it was trained on each class is; -1: none.
-        self.keep("trained", torch.tensor([known.get(_spoken(name), -1) for name in names]))
+        # Which of the classes that it was trained on each class is.
+        self.keep("trained", torch.tensor([max(number, UNSEEN) for number in found]))
         try:
             self.prepare()
         except Exception:
@@ -140,11 +166,7 @@ class Classifier(nn.Module):
         Raises:
             ValueError: a text is too long, or unknown and there is no tokenizer.
         """
-        known = self.config["tokens"][template]
-        rows = [
-            known[index] if index >= 0 else _encode_class(self.tokenize, template, name)
-            for index, name in zip(self.trained.tolist(), self.names, strict=True)
-        ]
+        rows = self._rows(template)
         longest = max(rows, key=len)
         if len(longest) + prompts > self.clip.context_length:
             raise ValueError(
@@ -153,6 +175,26 @@ class Classifier(nn.Module):
                 f"{self.clip.context_length}: shorten the name"
             )
         return self.pad(rows)
+
+    def _rows(self, template: str) -> list[list[int]]:
+        """Token ids of every class, from SOS to EOT."""
+        rows, trained = self.config["tokens"][template], self.config["class_names"]
+        if self.names == list(trained):
+            return list(rows)
+        texts = (words(fill(template, name)) for name in trained)
+        known = dict(zip(texts, rows, strict=True))
+        return [
+            known.get(words(fill(template, name))) or self._encode(template, name)
+            for name in self.names
+        ]
+
+    def _encode(self, template: str, name: str) -> list[int]:
+        if self.tokenize is None:
+            raise ValueError(
+                f"the model was not trained on class {name!r}, whose token ids config.json does "
+                "not have; give set_classes a tokenizer, e.g. transformers' CLIPTokenizer"
+            )
+        return encode(self.tokenize, fill(template, name))
 
     def pad(self, rows: Sequence[Sequence[int]]) -> Tensor:
         """Token ids int[N, L] of N texts, zeros behind EOT."""
@@ -175,43 +217,36 @@ class Classifier(nn.Module):
     ) -> list[list[tuple[str, float]]]:
         """The likeliest classes of each picture, best first, with their probabilities.
 
+        They are probabilities among the classes: of one class alone it is 1, whatever is shown.
+
         Args:
             pictures: paths or PIL pictures.
             top_k: how many classes of each.
             batch_size: how many pictures are looked at together.
         """
-        pictures, answers = list(pictures), []
+        pictures, answers, names = list(pictures), [], distinct(self.names)
         for start in range(0, len(pictures), batch_size):
             images = [self.preprocess(one) for one in pictures[start : start + batch_size]]
             logits = self(torch.stack(images).to(self.clip.logit_scale.device))
             best = logits.softmax(dim=-1).topk(min(top_k, len(self.names)))
             for row, indices in zip(best.values.tolist(), best.indices.tolist(), strict=True):
-                answers.append([(self.names[k], p) for k, p in zip(indices, row, strict=True)])
+                answers.append([(names[k], p) for k, p in zip(indices, row, strict=True)])
         return answers
 
 
-def _spoken(name: str) -> str:
-    return name.replace("_", " ")
-
-
-def _encode_class(tokenize: Any, template: str, name: str) -> list[int]:
-    """Token ids of a class's text, from SOS to EOT."""
-    if tokenize is None:
-        raise ValueError(
-            f"the model was not trained on class {name!r}, whose token ids config.json does not "
-            "have; give set_classes a tokenizer, e.g. transformers' CLIPTokenizer"
-        )
-    return encode(tokenize, template.replace("{}", _spoken(name)))
-
-
 def encode(tokenize: Any, text: str) -> list[int]:
-    """Token ids of a text, from SOS to EOT."""
+    """Token ids of a text, from SOS to EOT; it is cleaned before, as texts were in training."""
+    cleaned = clean(text)
+    if "<|startoftext|>" in cleaned or "<|endoftext|>" in cleaned:
+        raise ValueError(f"{text!r} holds CLIP's own marker; remove it")
     if callable(tokenize):
-        made = tokenize(text)
+        made = tokenize(cleaned)
         made = made["input_ids"] if isinstance(made, Mapping) else made
         ids = torch.as_tensor(made).flatten().tolist()
-    else:  # instant_clip_tokenizer's leaves out both ends
-        ids = [SOS, *tokenize.encode(text), EOT]
+    else:
+        made = tokenize.encode(cleaned)
+        ids = list(getattr(made, "ids", made))  # those of `tokenizers` are in there
+        ids = ids if ids[:1] == [SOS] else [SOS, *ids, EOT]
     if not ids or ids[0] != SOS or EOT not in ids:
         raise ValueError(f"the tokenizer gives {ids} for {text!r}, without CLIP's SOS and EOT")
     ids = ids[: ids.index(EOT) + 1]

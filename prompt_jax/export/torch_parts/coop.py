@@ -14,7 +14,7 @@ class CoOp(Classifier):
         context = self.prompts.context
         length = context.shape[-2]
         ids = self.tokens("{}.", length)
-        if self.settings["class_specific"]:
+        if self.keeps_own():
             if (self.trained < 0).any():
                 raise ValueError(
                     "the model learned a context of its own for each class, and has none for "
@@ -34,6 +34,10 @@ class CoOp(Classifier):
             for row, first, n in zip(words, context, named.tolist(), strict=True)
         ]
         self.keep("classes", normalize(self.clip.encode_embedded(torch.stack(rows), eot + length)))
+
+    def keeps_own(self) -> bool:
+        """A context, if it has one for each class."""
+        return bool(self.settings["class_specific"])
 
 
 load = CoOp.load

@@ -37,6 +37,10 @@ class GDA(ZeroShot):
         bias = -math.log(len(means)) - (weights * means).sum(dim=-1) / 2
         self.keep("bias", bias.float())
 
+    def keeps_own(self) -> bool:
+        """Its shots."""
+        return True
+
     def forward(self, images: Tensor) -> Tensor:
         """Zero-shot logits + alpha (x·W + b)."""
         features = self.encode(images)

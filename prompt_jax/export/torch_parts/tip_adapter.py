@@ -16,6 +16,10 @@ class TipAdapter(ZeroShot):
         super().prepare()
         self.keep("values", (self.prompts.labels[:, None] == self.trained).float())
 
+    def keeps_own(self) -> bool:
+        """Its shots."""
+        return True
+
     def forward(self, images: Tensor) -> Tensor:
         """Zero-shot logits + alpha exp(-beta (1 - x·keys)) · values."""
         features = self.encode(images)

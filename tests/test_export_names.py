@@ -1,0 +1,162 @@
+"""Classes and texts of an exported model: one rule with the library, whatever the spelling."""
+
+import dataclasses
+from typing import Any
+
+import exported
+import numpy as np
+import pytest
+import tokenizers
+import torch
+import transformers
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from reference import largest_difference
+from test_class_names import NAMES, OLD
+
+from prompt_jax import class_names, methods
+from prompt_jax.class_names import Classes
+from prompt_jax.clip import bpe, tokenizer
+from prompt_jax.errors import PromptError
+from prompt_jax.export import to_onnx, writing
+from prompt_jax.export.torch_parts import classifier, names
+
+REPEATED = ("cat", "missile", "Boeing 737-800", "Missile_", "missile", "St. Bernard")
+IMAGES = np.random.default_rng(5).standard_normal((5, 16, 16, 3)).astype(np.float32)
+CLASS_LISTS = st.lists(NAMES | st.sampled_from(["ant", "Ant", "ant "]), max_size=6)
+often = settings(deadline=None, derandomize=True, database=None, max_examples=300)
+
+
+def load(folder, model):
+    writing.write(folder, model, exported.FROZEN)
+    return to_onnx.load(folder, model, exported.FROZEN)
+
+
+def differ(model, saved, asked=None):
+    """By how much the logits of an exported model differ from JAX's."""
+    expected = np.asarray(exported.logits_of(saved, IMAGES, asked))
+    with torch.no_grad():
+        found = model.iterations(torch.tensor(IMAGES).permute(0, 3, 1, 2)).numpy()
+    assert np.ptp(expected, axis=-1).max() > 0.1
+    return largest_difference(found, expected)
+
+
+def trained(name, class_names=REPEATED, **settings):
+    return dataclasses.replace(exported.train(name, **settings), class_names=class_names)
+
+
+@often
+@given(known=CLASS_LISTS, asked=CLASS_LISTS, template=st.sampled_from(["{}.", "a photo of a {}."]))
+def test_the_rule_for_classes_is_the_library_s(known, asked, template):
+    expected = class_names.find(Classes(tuple(known)), Classes(tuple(asked)))
+    assert names.find(known, asked) == expected
+    assert names.distinct(asked) == class_names.distinct(asked)
+    for name in asked:
+        assert names.fill(template, name) == class_names.fill(template, name)
+        assert names.words(names.spaced(name)) == class_names.key(name)
+
+
+METHODS = [("tip_adapter", {}), ("gda", {}), ("coop", {"class_specific": True})]
+
+
+@pytest.mark.parametrize(("name", "settings"), METHODS)
+def test_two_classes_of_one_name_are_two(tmp_path, name, settings):
+    """ImageNet has two "missile" and two "sunglasses"; by name, the last took the other's shots."""
+    saved = trained(name, **settings)
+    model = load(tmp_path, saved)
+    assert model.trained.tolist() == [*range(6)]
+    assert differ(model, saved) <= 1e-4
+    asked = ("St.  bernard", "MISSILE", "Cat", "missile", "missile")
+    model.set_classes(asked)
+    assert model.trained.tolist() == [5, 1, 0, 3, 4]
+    assert differ(model, saved, asked) <= 1e-4
+    with pytest.raises(ValueError, match="class 'missile' can be any of several"):
+        model.set_classes(["cat", "missile"])
+    with pytest.raises(PromptError, match="can be any of several"):
+        exported.task_of(saved, ("cat", "missile"))
+    answers = model.predict([exported.Image.new("RGB", (20, 20))], top_k=9)
+    assert {label for label, _ in answers[0]} >= {"MISSILE", "missile (label 3)"}
+
+
+def test_of_a_method_that_keeps_nothing_of_them_either_may_be_asked_for(tmp_path):
+    saved = trained("zero_shot")
+    model = load(tmp_path, saved)
+    model.set_classes(["cat", "missile"])
+    assert model.trained.tolist() == [0, -1]
+    assert differ(model, saved, ("cat", "missile")) <= 1e-4
+
+
+@pytest.mark.parametrize("name", ["tip_adapter", "gda", "pro_mpt", "cocoop", "coop"])
+def test_a_trained_class_is_known_however_it_is_spelled(tmp_path, name):
+    """Spelled otherwise it was another class here, with tokens of its own, and in gda no shots."""
+    saved = exported.train(name)
+    model = load(tmp_path, saved)
+    asked = ("Sea Horse", "CAT", "boeing_737-800", "oil\tpainting", "Dog ", "St. Ｂernard")
+    model.set_classes(asked)
+    assert model.trained.tolist() == [1, 0, 2, 3, 4, 5]
+    assert differ(model, saved, asked) <= 1e-4
+
+
+class Ids:
+    """As instant_clip_tokenizer's: ids without SOS and EOT."""
+
+    def encode(self, text):
+        return bpe.encode(text)
+
+
+def with_ends(text):
+    return [tokenizer.SOS, *bpe.encode(text), tokenizer.EOT]
+
+
+@pytest.fixture(scope="module")
+def theirs():
+    """Tokenizers as people have them: none of them cleans a text as training does."""
+    merges = bpe.read_merges()
+    clip = transformers.CLIPTokenizer(bpe.number_pieces(merges), merges)
+    backend = clip.backend_tokenizer
+    assert isinstance(backend, tokenizers.Tokenizer)
+    return [clip, backend, Ids(), with_ends]
+
+
+@settings(deadline=None, derandomize=True, database=None, max_examples=200)
+@given(text=NAMES | OLD)
+def test_texts_are_cleaned_for_any_tokenizer(theirs, text):
+    try:
+        expected = [tokenizer.SOS, *tokenizer.encode(text), tokenizer.EOT]
+    except PromptError:
+        return
+    for tokenize in theirs:
+        assert classifier.encode(tokenize, text) == expected, tokenize
+
+
+def test_typographic_texts_are_what_they_are_here(tmp_path, theirs):
+    """Typographic quotes, NFD, an entity and a ligature: logits were 3 apart."""
+    saved = exported.train("zero_shot")
+    model = load(tmp_path, saved)
+    asked = ("cat", "bird’s nest", "cafe\u0301", "salt &amp; pepper", "ﬁsh", "“owl”")
+    for tokenize in theirs:
+        model.set_classes(asked, tokenize)
+        assert differ(model, saved, asked) <= 1e-4
+
+
+def test_what_no_text_can_be_is_refused(theirs):
+    for text in ("<|endoftext|> cat", "<|START\x00OFTEXT|>"):
+        with pytest.raises(ValueError, match="holds CLIP's own marker"):
+            classifier.encode(theirs[0], text)
+
+
+@pytest.mark.parametrize("wrong", ["", " _ ", 5, None])
+def test_what_is_no_name_is_refused(tmp_path, wrong):
+    model = load(tmp_path, exported.train("zero_shot"))
+    with pytest.raises(ValueError, match="is no name of a class"):
+        model.set_classes(["cat", wrong])
+
+
+def test_every_method_with_shots_or_contexts_of_its_own_says_so():
+    own = {name for name, one in methods.METHODS.items() if one.from_shots} | {"coop"}
+    for name in methods.METHODS:
+        module: dict[str, Any] = {"__name__": name}
+        model = dataclasses.replace(exported.train("zero_shot"), method=name)
+        exec(writing.code_of(model), module)
+        says = module["load"].__self__.keeps_own is not module["Classifier"].keeps_own
+        assert says == (name in own), name
