@@ -1,8 +1,8 @@
 """How a text is cleaned and split into words before CLIP's byte-pair encoding; imports no JAX.
 
-What OpenAI's `simple_tokenizer` does to a text before that, it does with ftfy; the steps that real
-class names and captions meet are done here. Left out: ftfy's guesses at text that was decoded with
-the wrong encoding ("Ã©" for "é").
+What OpenAI's `simple_tokenizer` does to a text before that, it does with ftfy; the steps that
+real class names and captions meet are done here. Left out: ftfy's guesses at text that was
+decoded with the wrong encoding ("Ã©" for "é").
 """
 
 import html

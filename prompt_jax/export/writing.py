@@ -2,6 +2,7 @@
 
 import dataclasses
 import errno
+import hashlib
 import json
 import pathlib
 import re
@@ -21,7 +22,7 @@ from prompt_jax.clip import loading as clip_loading
 from prompt_jax.clip.saving import save_hugging_face
 from prompt_jax.errors import PromptError, escape, shorten
 from prompt_jax.export import source
-from prompt_jax.files import read_json, write_files, write_text
+from prompt_jax.files import read_json, seal, write_files, write_text
 from prompt_jax.methods import zero_shot
 from prompt_jax.prompts import PHOTO
 from prompt_jax.saved import Saved
@@ -146,7 +147,9 @@ def write(folder: pathlib.Path, model: Saved, frozen: Frozen, with_backbone: boo
     arrays = flax.traverse_util.flatten_dict(model.prompts, sep=".")
     arrays = {name: np.asarray(array, order="C") for name, array in arrays.items()}
     prompts = safetensors.numpy.save(arrays)
-    config = json.dumps(describe(model, frozen), ensure_ascii=False) + "\n"
+    described = describe(model, frozen) | {"sha256": hashlib.sha256(prompts).hexdigest()}
+    described = json.loads(json.dumps(described))  # as it will be read, of which its digest is
+    config = json.dumps(seal(described), ensure_ascii=False) + "\n"
     contents = {CONFIG: config.encode(), PROMPTS: prompts, CODE: code_of(model).encode()}
     write_files({folder / name: content for name, content in contents.items()})
     if with_backbone:
@@ -173,7 +176,8 @@ def describe(model: Saved, frozen: Frozen) -> dict[str, Any]:
 
     It has the fields of `Saved` but the prompts; "tokens", a row of ids for each class by the
     template of the text; "word_ids", those of the settings' context words; and "weights", the mean
-    sizes of some of the backbone's arrays.
+    sizes of some of the backbone's arrays. `write` adds the "sha256" of prompts.safetensors, and a
+    digest of all this. `torch_parts.reading` says what each may hold.
     """
     fields = {field.name for field in dataclasses.fields(Saved)} - {"prompts", "trained"}
     rows = {text: tokenize(text, model.class_names) for text in templates_of(model)}

@@ -20,6 +20,8 @@ class A5(Encoders):
         super().__init__(clip, others, config)
         width, heads = config["sizes"]["embed_dim"], self.settings["temporal_heads"]
         number = self.settings["temporal_blocks"]
+        if number > len(blocks):  # each has arrays
+            raise ValueError(f"{number} temporal blocks, and {len(blocks)} arrays of such")
         self.temporal = nn.Sequential(
             *(Block(width, heads, 4 * width, "quick_gelu", causal=False) for _ in range(number))
         )

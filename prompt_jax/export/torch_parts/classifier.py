@@ -1,16 +1,15 @@
 """What all methods have in common: classes by their names, loading, predicting."""
 
 import argparse
-import json
 import pathlib
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from prompt_jax.export.torch_parts.clip import CLIP, normalize, read_weights
+from prompt_jax.export.torch_parts.clip import CLIP, normalize
 from prompt_jax.export.torch_parts.names import (
     AMBIGUOUS,
     UNSEEN,
@@ -21,9 +20,9 @@ from prompt_jax.export.torch_parts.names import (
     words,
 )
 from prompt_jax.export.torch_parts.pictures import open_picture, preprocess
+from prompt_jax.export.torch_parts.reading import EOT, SOS, read_arrays, read_config
+from prompt_jax.export.torch_parts.weights import check_sizes, read_weights
 from prompt_jax.texts import clean
-
-SOS, EOT = 49406, 49407  # the tokens that a text starts and ends with
 
 
 class Prompts(nn.Module):
@@ -78,10 +77,11 @@ class Classifier(nn.Module):
             clip: the backbone that the prompts were trained on; see `read_weights`.
 
         Raises:
-            ValueError: these are the weights of another CLIP.
+            ValueError: these are the weights of another CLIP, or a file is damaged.
         """
         folder = pathlib.Path(folder)
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        config = read_config(folder / "config.json")
+        arrays = read_arrays(folder / "prompts.safetensors", config["sha256"])
         state = read_weights(clip)
         for name, expected in config["weights"].items():
             found = float(state[name].double().abs().mean()) if name in state else None
@@ -90,8 +90,15 @@ class Classifier(nn.Module):
                     f"the prompts were trained on CLIP {config['backbone']!r}, and these weights "
                     f"are another's: the mean of |{name}| is {found}, not {expected}"
                 )
-        arrays = safetensors.torch.load_file(folder / "prompts.safetensors")
-        return cls(CLIP(config["sizes"], state), arrays, config)
+        check_sizes(state, config["sizes"])
+        try:
+            return cls(CLIP(config["sizes"], state), arrays, config)
+        # What is left: arrays and settings that are whole, and do not fit each other.
+        except (AttributeError, IndexError, KeyError, RuntimeError, TypeError) as error:
+            raise ValueError(
+                f"{folder}: settings, arrays and weights do not fit each other ({error}); export "
+                "the model again"
+            ) from error
 
     def prepare(self) -> None:
         """Computes what no picture changes."""
@@ -264,10 +271,18 @@ def main(load: Callable[..., Classifier]) -> None:
     parser.add_argument("--top-k", type=int, default=5, help="how many classes of each picture")
     parser.add_argument("--device", default="cpu", help="e.g. cuda")
     options = parser.parse_args()
+    for stream in (sys.stdout, sys.stderr):  # whatever the locale, names can be printed
+        stream.reconfigure(errors="backslashreplace")
     try:
         model = load(here, options.clip).to(options.device)
         answers = model.predict(options.pictures, options.top_k)
     except (ValueError, OSError) as error:
-        parser.exit(2, f"error: {error}\n")
+        parser.exit(2, f"error: {_shown(str(error))}\n")
     for picture, answer in zip(options.pictures, answers, strict=True):
-        print(f"{picture}: " + ", ".join(f"{name} {p:.1%}" for name, p in answer))
+        print(_shown(f"{picture}: " + ", ".join(f"{name} {p:.1%}" for name, p in answer)))
+
+
+def _shown(text: str) -> str:
+    """One line that is safe to print: names may hold line breaks and a terminal's commands."""
+    escaped = (c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    return "".join(escaped)

@@ -1,11 +1,8 @@
 """CLIP: two transformer towers, frozen. Parameters have OpenAI's names."""
 
-import pathlib
-import zipfile
 from collections.abc import Mapping
 from typing import Any
 
-import safetensors.torch
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -225,91 +222,3 @@ class CLIP(nn.Module):
         """Text features float[..., N, d] of the last block's tokens float[..., N, L, d_l]."""
         at_eot = x[..., torch.arange(x.shape[-3], device=x.device), eot, :]
         return self.ln_final(at_eot) @ self.text_projection
-
-
-_SCALARS = ("input_resolution", "context_length", "vocab_size")  # beside OpenAI's weights
-_BUFFERS = ("position_ids", "attn_mask")
-_HUGGING_FACE = {
-    "vision_model.embeddings.patch_embedding.weight": "visual.conv1.weight",
-    "vision_model.embeddings.class_embedding": "visual.class_embedding",
-    "vision_model.embeddings.position_embedding.weight": "visual.positional_embedding",
-    "text_model.embeddings.token_embedding.weight": "token_embedding.weight",
-    "text_model.embeddings.position_embedding.weight": "positional_embedding",
-    "vision_model.pre_layrnorm.": "visual.ln_pre.",  # its own spelling
-    "vision_model.post_layernorm.": "visual.ln_post.",
-    "text_model.final_layer_norm.": "ln_final.",
-    "vision_model.encoder.layers.": "visual.transformer.resblocks.",
-    "text_model.encoder.layers.": "transformer.resblocks.",
-    ".layer_norm1.": ".ln_1.",
-    ".layer_norm2.": ".ln_2.",
-    ".self_attn.": ".attn.",
-    ".mlp.fc1.": ".mlp.c_fc.",
-    ".mlp.fc2.": ".mlp.c_proj.",
-}
-
-
-def read_weights(clip: Any) -> dict[str, Tensor]:
-    """CLIP's weights by OpenAI's names, float32.
-
-    Args:
-        clip: a model (transformers' `CLIPModel`, OpenAI's CLIP), a state dict of either or of
-            open_clip, a weight file, or a folder with model.safetensors or pytorch_model.bin.
-
-    Raises:
-        ValueError: there are no such weights.
-    """
-    if isinstance(clip, str | pathlib.Path):
-        clip = _read_file(pathlib.Path(clip))
-    state = dict(clip.state_dict() if isinstance(clip, nn.Module) else clip)
-    state = {
-        name: array.float()
-        for name, array in state.items()
-        if name not in _SCALARS and not name.endswith(_BUFFERS)
-    }
-    if "text.token_embedding.weight" in state:  # open_clip
-        state = {name.removeprefix("text."): array for name, array in state.items()}
-    if "visual_projection.weight" in state:
-        state = _from_hugging_face(state)
-    if "visual.proj" not in state:
-        first = ", ".join(list(state)[:3]) or "none"
-        raise ValueError(f"these are not the weights of a CLIP with a plain ViT ({first}, …)")
-    return state
-
-
-def _read_file(path: pathlib.Path) -> Any:
-    if path.is_dir():
-        names = ("model.safetensors", "pytorch_model.bin")
-        there = [path / name for name in names if (path / name).is_file()]
-        if not there:
-            raise ValueError(f"{path} holds neither {' nor '.join(names)}")
-        path = there[0]
-    if not path.is_file():
-        raise ValueError(f"{path}: no such file or folder")
-    if path.suffix == ".safetensors":
-        return safetensors.torch.load_file(path)
-    if _is_torchscript(path):  # as OpenAI publishes them
-        return torch.jit.load(path, map_location="cpu")
-    content = torch.load(path, map_location="cpu", weights_only=True)
-    return content.get("state_dict", content)
-
-
-def _is_torchscript(path: pathlib.Path) -> bool:
-    if not zipfile.is_zipfile(path):
-        return False
-    with zipfile.ZipFile(path) as archive:
-        return any(name.endswith("/constants.pkl") for name in archive.namelist())
-
-
-def _from_hugging_face(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """By OpenAI's names; query, key and value become one array, projections change sides."""
-    renamed: dict[str, Tensor] = {}
-    for name, array in state.items():
-        for theirs, ours in _HUGGING_FACE.items():
-            name = name.replace(theirs, ours)
-        renamed[name] = array
-    renamed["visual.proj"] = renamed.pop("visual_projection.weight").T
-    renamed["text_projection"] = renamed.pop("text_projection.weight").T
-    for name in [name for name in renamed if ".attn.q_proj." in name]:
-        parts = [renamed.pop(name.replace(".q_proj.", f".{one}_proj.")) for one in "qkv"]
-        renamed[name.replace(".q_proj.", ".in_proj_")] = torch.cat(parts)
-    return renamed

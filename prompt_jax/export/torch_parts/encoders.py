@@ -5,9 +5,10 @@ from typing import Any
 
 from torch import Tensor
 
-from prompt_jax.export.torch_parts.classifier import EOT, encode
+from prompt_jax.export.torch_parts.classifier import encode
 from prompt_jax.export.torch_parts.clip import normalize
 from prompt_jax.export.torch_parts.clips import OfClips
+from prompt_jax.export.torch_parts.reading import EOT
 
 
 class Encoders(OfClips):

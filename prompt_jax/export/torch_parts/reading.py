@@ -1,0 +1,150 @@
+"""config.json and prompts.safetensors: read as data, and checked before they are used."""
+
+import hashlib
+import json
+import math
+import os
+import pathlib
+from collections.abc import Callable
+from typing import Any
+
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from prompt_jax.export.torch_parts.pictures import check_regular
+
+SOS, EOT = 49406, 49407  # the tokens that a text starts and ends with
+FORMAT = "prompt_jax export 1"
+_MOST_BYTES = 2**28  # of config.json; that of 22,000 classes has 10 MB
+_MOST = 2**24  # sizes and settings are far below, and what is beyond would fill the memory
+
+
+def read_config(path: pathlib.Path) -> dict[str, Any]:
+    """What config.json says.
+
+    Raises:
+        ValueError: it is damaged, or no such file; names the field.
+    """
+    check_regular(path)
+    try:
+        if os.path.getsize(path) > _MOST_BYTES:
+            raise ValueError(f"it has more than {_MOST_BYTES} bytes")
+        config = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse)
+        _check(config)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path} is damaged: {error}; export the model again") from None
+    return config
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is no number of JSON")
+
+
+def _check(config: Any) -> None:
+    if not isinstance(config, dict) or config.get("format") != FORMAT:
+        raise ValueError("it is not of this format")
+    if "digest" in config:  # without one, somebody has changed it on purpose
+        text = json.dumps({**config, "digest": ""}, sort_keys=True)
+        if hashlib.sha256(text.encode()).hexdigest()[:16] != config["digest"]:
+            raise ValueError("it is not what was written, its digest is another one")
+    for name, kind, right in _FIELDS:
+        if not isinstance(config.get(name), kind) or not right(config[name]):
+            raise ValueError(f"{name} is {repr(config.get(name))[:80]}")
+    sizes, classes = config["sizes"], len(config["class_names"])
+    for template, rows in config["tokens"].items():
+        if not (isinstance(rows, list) and len(rows) == classes and all(map(_is_text, rows))):
+            raise ValueError(f"the token ids of {template[:80]!r} are no {classes} texts")
+    if config["inputs"]["image_size"] != sizes["image_size"]:
+        raise ValueError("inputs and sizes have different sizes of pictures")
+    if any(sizes[f"{tower}_width"] % sizes[f"{tower}_heads"] for tower in ("image", "text")):
+        raise ValueError("sizes: the heads do not divide the width")
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _MOST
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value) and abs(value) <= _MOST
+
+
+def _is_text(row: Any) -> bool:
+    """Whether these are token ids from SOS to EOT."""
+    if not (isinstance(row, list) and len(row) > 1 and all(map(_is_token, row))):
+        return False
+    return row[0] == SOS and row.index(EOT) == len(row) - 1 if EOT in row else False
+
+
+def _is_token(value: Any) -> bool:
+    return _is_count(value) and value <= EOT
+
+
+def _are_sizes(sizes: dict[str, Any]) -> bool:
+    names = {f"{t}_{s}" for t in ("image", "text") for s in ("width", "layers", "heads", "mlp")}
+    names |= {"image_size", "patch_size", "embed_dim", "vocab_size", "context_length"}
+    counts = all(_is_count(sizes.get(name)) and sizes[name] for name in names)
+    return counts and sizes.get("activation") in ("gelu", "quick_gelu")
+
+
+def _are_inputs(inputs: dict[str, Any]) -> bool:
+    three = all(
+        isinstance(inputs.get(name), list)
+        and len(inputs[name]) == 3
+        and all(map(_is_number, inputs[name]))
+        for name in ("mean", "std")
+    )
+    return three and min(inputs["std"]) > 0 and _is_count(inputs.get("frames"))
+
+
+def _are_settings(settings: dict[str, Any]) -> bool:
+    values = [v for each in settings.values() for v in (each if isinstance(each, list) else [each])]
+    return all(value is None or isinstance(value, str) or _is_number(value) for value in values)
+
+
+def _are_strings(values: list[Any]) -> bool:
+    return all(isinstance(value, str) for value in values)
+
+
+def _anything(value: Any) -> bool:
+    return True
+
+
+# What each field must be.
+_FIELDS: list[tuple[str, type, Callable[[Any], bool]]] = [
+    ("method", str, _anything),
+    ("kind", str, ("pictures", "clips").__contains__),
+    ("backbone", str, _anything),
+    ("template", str, _anything),
+    ("class_names", list, _are_strings),
+    ("settings", dict, _are_settings),
+    ("sizes", dict, _are_sizes),
+    ("inputs", dict, _are_inputs),
+    ("tokens", dict, bool),
+    ("word_ids", list, lambda ids: all(map(_is_token, ids))),
+    ("weights", dict, lambda means: all(map(_is_number, means.values()))),
+    ("sha256", str, _anything),
+]
+
+
+def read_arrays(path: pathlib.Path, sha256: str) -> dict[str, Tensor]:
+    """What was trained, by name.
+
+    Raises:
+        ValueError: it is damaged, or not what config.json was written with.
+    """
+    check_regular(path)
+    found = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(2**20):
+            found.update(chunk)
+    if found.hexdigest() != sha256:
+        raise ValueError(f"{path} is not what config.json was written with; export the model again")
+    try:
+        arrays = safetensors.torch.load_file(path)
+    except Exception as error:  # its own, and those of types that PyTorch does not have
+        raise ValueError(f"{path} is damaged ({error}); export the model again") from None
+    for name, array in arrays.items():
+        if array.is_floating_point() and not torch.isfinite(array).all():
+            raise ValueError(f"{path}: {name} holds infinite numbers, or what is no number")
+    return arrays

@@ -1,0 +1,216 @@
+"""What lies beside an exported model.py is data: damaged or hostile, it is refused in words."""
+
+import copy
+import dataclasses
+import hashlib
+import json
+import os
+import pickle
+import shutil
+import subprocess
+import sys
+import types
+import zipfile
+from typing import Any
+
+import exported
+import jax
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+from exported import FROZEN
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from test_loading import torchscript
+
+from prompt_jax.clip import layouts
+from prompt_jax.export import writing
+from prompt_jax.export.torch_parts import weights
+
+SIZES = exported.CLIP.config
+OPENAI = layouts.openai_layout(SIZES.image_layers, SIZES.text_layers)
+STATE = {
+    name: torch.tensor(array)
+    for name, array in layouts.from_tree(OPENAI, jax.tree.map(np.asarray, FROZEN)).items()
+}
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("export")
+    writing.write(folder, exported.train("tip_adapter"), FROZEN)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def load(whole):
+    module = types.ModuleType("exported")
+    exec(
+        compile((whole / "model.py").read_text(encoding="utf-8"), "model.py", "exec"), vars(module)
+    )
+    return module.load
+
+
+@pytest.fixture(scope="module")
+def config(whole):
+    """Without its digest, as a person or an attacker would change it."""
+    content = json.loads((whole / "config.json").read_text(encoding="utf-8"))
+    del content["digest"]
+    return content
+
+
+@pytest.fixture
+def folder(whole, tmp_path):
+    return shutil.copytree(whole, tmp_path / "export")
+
+
+def places(content, start=()):
+    """Where values stand in JSON; of lists the first alone."""
+    for key, value in content.items():
+        yield (*start, key)
+        if isinstance(value, dict):
+            yield from places(value, (*start, key))
+        if isinstance(value, list) and value:
+            yield (*start, key, 0)
+
+
+def put(content, place, value):
+    changed = copy.deepcopy(content)
+    inside = changed
+    for key in place[:-1]:
+        inside = inside[key]
+    inside[place[-1]] = value
+    return changed
+
+
+WRONG = [None, True, -1, 0, 10**9, 10**30, 1e300, 0.5, "", "x", [], [[]], {}, {"x": 1}, ["x"], "\0"]
+
+
+@settings(deadline=None, derandomize=True, database=None, max_examples=60)
+@given(data=st.data(), wrong=st.sampled_from(WRONG))
+def test_any_field_may_hold_anything(load, config, tmp_path_factory, data, wrong):
+    """It is loaded, as a text that nothing depends on may be another one, or refused in words."""
+    place = data.draw(st.sampled_from(sorted(places(config), key=str)))
+    folder = tmp_path_factory.getbasetemp() / "anything"
+    shutil.copytree(tmp_path_factory.getbasetemp() / "export0", folder, dirs_exist_ok=True)
+    (folder / "config.json").write_text(json.dumps(put(config, place, wrong)))
+    try:
+        load(folder, STATE)
+    except ValueError as error:
+        assert str(error)
+
+
+@pytest.mark.parametrize(
+    ("place", "wrong", "message"),
+    [
+        (("class_names",), "cat", "class_names is 'cat'"),
+        (("class_names", 0), 5, r"class_names is \[5,"),
+        (("settings",), 5, "settings is 5"),
+        (("sizes", "image_layers"), 10**9, "sizes is "),
+        (("sizes", "image_layers"), 7, "have 3 layers in the image tower; config.json says 7"),
+        (("sizes", "vocab_size"), 5, r"token_embedding.weight has shape \(49408, "),
+        (("sizes", "text_heads"), 5, "the heads do not divide the width"),
+        (("inputs", "mean"), [0, 0], "inputs is "),
+        (("inputs", "std"), [1, 0, 1], "inputs is "),
+        (("inputs", "image_size"), 8, "different sizes of pictures"),
+        (("tokens", exported.TEMPLATE), [[49406, 49407]], "are no 6 texts"),
+        (("tokens", exported.TEMPLATE, 0), [49406, 5], "are no 6 texts"),
+        (("format",), "prompt_jax export 9", "not of this format"),
+        (("backbone",), None, "backbone is None"),
+    ],
+)
+def test_wrong_fields_are_named(load, config, folder, place, wrong, message):
+    (folder / "config.json").write_text(json.dumps(put(config, place, wrong)))
+    with pytest.raises(ValueError, match=message):
+        load(folder, STATE)
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"{", b"[]", b"null", b"\xff\xfe", b"[" * 10**5, b'{"format": NaN}']
+)
+def test_what_is_no_config_is_refused(load, folder, content):
+    (folder / "config.json").write_bytes(content)
+    with pytest.raises(ValueError, match="config.json is damaged"):
+        load(folder, STATE)
+
+
+def test_a_changed_figure_is_noticed(load, config, folder):
+    text = (folder / "config.json").read_text(encoding="utf-8")
+    (folder / "config.json").write_text(text.replace("49406, 320,", "49406, 321,"))
+    with pytest.raises(ValueError, match="its digest is another one"):
+        load(folder, STATE)
+    prompts = bytearray((folder / "prompts.safetensors").read_bytes())
+    prompts[-1] ^= 1
+    (folder / "config.json").write_text(text)
+    (folder / "prompts.safetensors").write_bytes(prompts)
+    with pytest.raises(ValueError, match="not what config.json was written with"):
+        load(folder, STATE)
+
+
+def test_numbers_that_are_none_are_refused(load, config, folder):
+    path = folder / "prompts.safetensors"
+    arrays = safetensors.torch.load_file(path)
+    arrays["keys"][0, 0] = float("nan")
+    path.write_bytes(safetensors.torch.save(arrays))
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    (folder / "config.json").write_text(json.dumps(config | {"sha256": digest}))
+    with pytest.raises(ValueError, match="keys holds infinite numbers"):
+        load(folder, STATE)
+
+
+@pytest.mark.parametrize("name", ["config.json", "prompts.safetensors"])
+def test_pipes_are_not_waited_for(load, folder, name):
+    (folder / name).unlink()
+    os.mkfifo(folder / name)
+    with pytest.raises(ValueError, match="is not a regular file"):
+        load(folder, STATE)
+
+
+class Evil:
+    """What a pickle of a stranger holds."""
+
+    def __reduce__(self):
+        return (exit, ("code of a stranger ran",))
+
+
+def test_pickles_with_code_are_no_weights(tmp_path):
+    torch.save({"state_dict": {"a": Evil()}}, tmp_path / "a.pt")
+    torchscript({"a": torch.ones(2)}, tmp_path / "plain.pt")
+    with (
+        zipfile.ZipFile(tmp_path / "plain.pt") as plain,
+        zipfile.ZipFile(tmp_path / "b.pt", "w") as changed,
+    ):
+        for name in plain.namelist():
+            is_data = name.endswith("/data.pkl")
+            changed.writestr(name, pickle.dumps(Evil()) if is_data else plain.read(name))
+    for name in ("a.pt", "b.pt"):
+        with pytest.raises(ValueError, match="is damaged, or holds other things than weights"):
+            weights.read_weights(tmp_path / name)
+
+
+def test_torchscript_is_read_and_none_of_it_run(tmp_path, monkeypatch):
+    torchscript(STATE, tmp_path / "ViT-B-16.pt")
+    monkeypatch.delattr(torch.jit, "load")
+    found = weights.read_weights(tmp_path / "ViT-B-16.pt")
+    assert found.keys() == STATE.keys()
+    for name, array in STATE.items():
+        assert torch.equal(found[name], array.half().float()), name
+
+
+def test_names_do_not_steer_the_terminal(tmp_path):
+    """The program prints names of classes and files, in a locale of ASCII too."""
+    run = exported.save_run(tmp_path / "run", exported.train("zero_shot"))
+    names = [f"cat{chr(27)}[2J", "two\nlines", "蟻"]
+    writing.write(tmp_path / "run", exported_with(names), FROZEN)
+    picture = sorted(exported.save_pictures(tmp_path / "new\nline", 1).iterdir())[0]
+    command = [sys.executable, "model.py", "--clip", "clip", str(picture)]
+    environment = os.environ | {"PYTHONIOENCODING": "ascii:strict"}
+    done = subprocess.run(command, cwd=run, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("\n") == 1 and chr(27) not in done.stdout
+    assert r"cat\x1b[2J" in done.stdout and r"two\nlines" in done.stdout
+
+
+def exported_with(names: list[str]) -> Any:
+    return dataclasses.replace(exported.train("zero_shot"), class_names=tuple(names))
