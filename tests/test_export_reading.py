@@ -26,7 +26,10 @@ from test_loading import torchscript
 
 from prompt_jax.clip import layouts
 from prompt_jax.export import writing
-from prompt_jax.export.torch_parts import weights
+from prompt_jax.export.torch_parts import reading, weights
+from prompt_jax.inputs.clips import sampling
+from prompt_jax.inputs.given import CROPS, Inputs
+from prompt_jax.inputs.pictures import preprocessing
 
 SIZES = exported.CLIP.config
 OPENAI = layouts.openai_layout(SIZES.image_layers, SIZES.text_layers)
@@ -114,6 +117,8 @@ def test_any_field_may_hold_anything(load, config, tmp_path_factory, data, wrong
         (("inputs", "mean"), [0, 0], "inputs is "),
         (("inputs", "std"), [1, 0, 1], "inputs is "),
         (("inputs", "image_size"), 8, "different sizes of pictures"),
+        (("inputs", "interpolation"), "x", "inputs is "),
+        (("inputs", "of a later version"), 1, "inputs is "),
         (("tokens", exported.TEMPLATE), [[49406, 49407]], "are no 6 texts"),
         (("tokens", exported.TEMPLATE, 0), [49406, 5], "are no 6 texts"),
         (("format",), "prompt_jax export 9", "not of this format"),
@@ -146,6 +151,15 @@ def test_a_changed_figure_is_noticed(load, config, folder):
     (folder / "prompts.safetensors").write_bytes(prompts)
     with pytest.raises(ValueError, match="not what config.json was written with"):
         load(folder, STATE)
+
+
+def test_ways_to_prepare_pictures_are_those_here():
+    assert {field.name for field in dataclasses.fields(Inputs)} == reading._INPUTS
+    assert {*reading._CHOICES["frame_rule"]} == {"", *sampling.TEST_RULES}
+    assert reading._CHOICES["crop"] == tuple(CROPS)
+    assert reading._CHOICES["resize"] == preprocessing.RESIZES
+    assert reading._CHOICES["interpolation"] == preprocessing.INTERPOLATIONS
+    assert reading._CHOICES["middle"] == preprocessing.MIDDLES
 
 
 def test_numbers_that_are_none_are_refused(load, config, folder):

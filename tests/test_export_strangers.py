@@ -12,12 +12,13 @@ import exported_clips
 import needs_torch  # noqa: F401
 import numpy as np
 import pytest
+import tiny
 import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from prompt_jax.errors import PromptError
-from prompt_jax.export import source, to_onnx, writing
+from prompt_jax.export import source, to_onnx, to_stablehlo, writing
 from prompt_jax.export.torch_parts.classifier import Prompts
 
 HARMLESS = exported.train("coop", context_length=4)
@@ -99,3 +100,17 @@ def test_an_exported_file_takes_no_such_names_either(name):
         return
     with pytest.raises(ValueError, match="is no name of an array"):
         Prompts({name: torch.ones(2)})
+
+
+@pytest.mark.slow
+def test_programs_hold_no_paths(tmp_path):
+    """ONNX and StableHLO keep where operations come from, unless that is taken out."""
+    model = dataclasses.replace(HARMLESS, backbone="SECRET backbone")
+    writing.write(tmp_path, model, exported.FROZEN)
+    to_onnx.write(tmp_path, model, exported.FROZEN)
+    to_stablehlo.write(tmp_path, model, exported.FROZEN)
+    home = str(tiny.REPOSITORY).encode()
+    for name in ("model.onnx", "model.stablehlo"):
+        content = (tmp_path / name).read_bytes()
+        for text in (b"SECRET", b"site-packages", home, str(tmp_path).encode()):
+            assert text not in content, (name, text)

@@ -54,17 +54,20 @@ def write(folder: pathlib.Path, model: Saved, frozen: Frozen) -> float:
         warnings.simplefilter("ignore", FutureWarning)
         # An LSTM's weights are put together anew, which is traced as it should be.
         warnings.filterwarnings("ignore", "The tensor attributes .*_flat_weights", UserWarning)
-        torch.onnx.export(
+        program = torch.onnx.export(
             exported,
             (images,),
-            path,
             dynamo=True,
             input_names=[name],
             output_names=["logits"],
             dynamic_shapes=({0: torch.export.Dim("batch")},),
-            external_data=sum(p.nbytes for p in exported.parameters()) > _LARGEST,
             verbose=False,
         )
+    assert program is not None
+    for node in program.model.graph.all_nodes():  # where in the files of this machine each is from
+        node.metadata_props.clear()
+    large = sum(p.nbytes for p in exported.parameters()) > _LARGEST
+    program.save(path, external_data=large)
     describe(path, model)
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     worst = 0.0

@@ -15,6 +15,8 @@ from prompt_jax.files import write_bytes
 from prompt_jax.saved import Saved
 
 PLATFORMS = ("cpu", "cuda", "tpu")
+# Frames of the stack that a program keeps of each operation: paths of this machine.
+_TRACES = "jax_traceback_in_locations_limit"
 _TRIED = 3  # batch size
 _CLOSE = 1e-3
 
@@ -48,7 +50,12 @@ def write(folder: pathlib.Path, model: Saved, frozen: Frozen) -> float:
     shape = model.inputs.shape
     [batch] = jax.export.symbolic_shape("b")
     pictures = jax.ShapeDtypeStruct((batch, *shape), jnp.float32)
-    program = jax.export.export(run, platforms=PLATFORMS)(pictures)
+    before = getattr(jax.config, _TRACES)
+    jax.config.update(_TRACES, 0)
+    try:
+        program = jax.export.export(run, platforms=PLATFORMS)(pictures)
+    finally:
+        jax.config.update(_TRACES, before)
     path = folder / writing.STABLEHLO
     write_bytes(path, bytes(program.serialize()))
     images = np.random.default_rng(0).standard_normal((_TRIED, *shape)).astype(np.float32)

@@ -87,6 +87,17 @@ def _are_sizes(sizes: dict[str, Any]) -> bool:
     return counts and sizes.get("activation") in ("gelu", "quick_gelu")
 
 
+_CHOICES = {
+    "frame_rule": ("", "centre", "even", "second"),
+    "crop": ("clip", "vifi"),
+    "resize": ("shortest", "squash", "longest", "none"),
+    "interpolation": ("bicubic", "bilinear", "lanczos", "hamming", "box", "nearest"),
+    "middle": ("rounded", "floored"),
+    "upright": (True, False),
+}
+_INPUTS = {*_CHOICES, "image_size", "mean", "std", "stats", "frames", "resize_to", "fill"}
+
+
 def _are_inputs(inputs: dict[str, Any]) -> bool:
     three = all(
         isinstance(inputs.get(name), list)
@@ -94,7 +105,10 @@ def _are_inputs(inputs: dict[str, Any]) -> bool:
         and all(map(_is_number, inputs[name]))
         for name in ("mean", "std")
     )
-    return three and min(inputs["std"]) > 0 and _is_count(inputs.get("frames"))
+    counts = all(_is_count(inputs.get(name)) for name in ("frames", "resize_to", "fill"))
+    chosen = all(inputs.get(name) in allowed for name, allowed in _CHOICES.items())
+    known = inputs.keys() == _INPUTS  # another field would change pictures, unnoticed
+    return known and three and min(inputs["std"]) > 0 and counts and chosen
 
 
 def _are_settings(settings: dict[str, Any]) -> bool:
