@@ -271,7 +271,8 @@ def main(load: Callable[..., Classifier]) -> None:
     parser.add_argument("--top-k", type=int, default=5, help="how many classes of each picture")
     parser.add_argument("--device", default="cpu", help="e.g. cuda")
     options = parser.parse_args()
-    for stream in (sys.stdout, sys.stderr):  # whatever the locale, names can be printed
+    streams: tuple[Any, ...] = (sys.stdout, sys.stderr)
+    for stream in streams:  # whatever the locale, names can be printed
         stream.reconfigure(errors="backslashreplace")
     try:
         model = load(here, options.clip).to(options.device)
