@@ -3,8 +3,10 @@
 import dataclasses
 import importlib.util
 import json
+import shutil
 
 import flax.traverse_util
+import huggingface_hub
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
@@ -209,6 +211,22 @@ def test_a_bare_clip_is_prepared_by_its_files_or_as_it_is_told(squashed, tmp_pat
         epochs=1,
     )
     assert fitted.inputs == Inputs.of(32, PREPARED)
+
+
+def test_a_model_on_the_hub_brings_what_its_file_says(tmp_path, monkeypatch):
+    there = tiny.save_clip(tmp_path / "there")
+    say(there, image_mean=[0.5] * 3, image_std=[0.5] * 3)
+    here = tmp_path / "here"
+    here.mkdir()
+
+    def snapshot_download(hub_id, allow_patterns):
+        for path in there.iterdir():
+            if path.name in allow_patterns:
+                shutil.copy(path, here)
+        return str(here)
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot_download)
+    assert pj.load("lab/half").inputs.stats == "half"
 
 
 def test_inputs_that_contradict_themselves_are_refused():

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
-from prompt_jax.clip import preprocessing
+from prompt_jax.clip import loading, preprocessing
 from prompt_jax.clip.preprocessing import HUGGING_FACE, OPEN_CLIP, read, resolve
 from prompt_jax.errors import PromptError
 from prompt_jax.inputs.pictures import transforms
@@ -197,3 +197,22 @@ def test_whatever_files_hold_is_read_or_refused(tmp_path_factory, content):
         image = transforms.test_transform(noise(20, 30), SIZE, None, prepared)
         assert image.shape == (SIZE, SIZE, 3)
         assert np.isfinite(image).all()
+
+
+def test_a_weight_file_alone_is_assumed_to_be_prepared_as_openai_s(tmp_path):
+    write(tmp_path, {"mean": HALF, "std": HALF})
+    file = tmp_path / "weights.safetensors"
+    file.touch()
+    said = loading.read_preprocessing(file, SIZE)
+    assert not said.alone and set(said.fields) == {"mean", "std", "middle"}
+    (tmp_path / OPEN_CLIP).unlink()
+    said = loading.read_preprocessing(file, SIZE)
+    prepared, [note] = resolve(said, {}, SIZE, "SETTING")
+    assert prepared == CLIP
+    assert note.startswith("assumed: images normalized by OpenAI's mean") and "SETTING" in note
+    assert resolve(said, choose("clip"), SIZE, "SETTING") == (CLIP, [])
+    # What stands beside for transformers is of its weights, which config.json belongs to.
+    write(tmp_path, processor={"image_mean": HALF})
+    assert loading.read_preprocessing(file, SIZE).alone
+    (tmp_path / "config.json").touch()
+    assert loading.read_preprocessing(file, SIZE).fields["mean"] == ((0.5,) * 3, HUGGING_FACE)

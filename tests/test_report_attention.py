@@ -14,6 +14,7 @@ from experiments.report import attention, seeing
 from prompt_jax import methods
 from prompt_jax.clip import CLIP
 from prompt_jax.clip.blocks import attend
+from prompt_jax.inputs.pictures.preprocessing import CLIP as OWN
 
 CLIP_TINY = CLIP(tiny.CONFIG)
 PROMPTED = ("vpt", "ivlp", "maple", "promptsrc", "pro_mpt")
@@ -39,7 +40,9 @@ def make_run(name: str):
         config=SimpleNamespace(method=name),
         method=method,
         backbone=SimpleNamespace(clip=CLIP_TINY, frozen=tiny.frozen_parameters()),
-        plan=SimpleNamespace(train=dataset, tests={"test": dataset}),
+        plan=SimpleNamespace(
+            train=dataset, tests={"test": dataset}, batches=SimpleNamespace(preprocessing=OWN)
+        ),
         tests={"test": [task]},
     )
     return run, prompts

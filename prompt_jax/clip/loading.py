@@ -119,7 +119,8 @@ def read_preprocessing(source: str | Path, image_size: int) -> preprocessing.Sai
     folder, names = path.parent, [preprocessing.OPEN_CLIP]
     if (folder / "config.json").is_file():
         names.append(preprocessing.HUGGING_FACE)
-    return preprocessing.read(folder, image_size, tuple(names))
+    found = preprocessing.read(folder, image_size, tuple(names))
+    return found._replace(alone=not (found.fields or found.problems))
 
 
 def fingerprint(config: CLIPConfig, frozen: dict[str, Any]) -> str:

@@ -82,10 +82,12 @@ class Said(NamedTuple):
     Attributes:
         fields: of a `Preprocessing`, those that a file says, with the file's name.
         problems: of a field, or of all ("") what is wrong in words.
+        alone: whether the weights are a file that nothing of this stands beside.
     """
 
     fields: Mapping[str, tuple[Any, str]]
     problems: tuple[tuple[str, str], ...] = ()
+    alone: bool = False
 
 
 NOTHING = Said({})
@@ -142,6 +144,11 @@ def resolve(
     by_files = {name: one for name, one in said.fields.items() if name not in instead}
     found = Preprocessing(**{name: value for name, (value, _) in by_files.items()}, **chosen)
     notes = []
+    if said.alone and "mean" not in chosen:
+        notes.append(
+            "assumed: images normalized by OpenAI's mean and standard deviation; "
+            f"open_clip_config.json beside the file would say, or {setting}"
+        )
     for name, value in chosen.items():
         before, where = said.fields.get(name, (value, ""))
         if before != value:
