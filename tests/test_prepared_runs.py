@@ -15,13 +15,17 @@ import torch
 from PIL import Image
 
 import prompt_jax as pj
+from data_pipelines.examples import Dataset, Example
 from experiments import evaluate
+from experiments.configs import default
 from experiments.report import attention
-from experiments.run import evaluating, experiment, reopening
+from experiments.run import building, evaluating, experiment, reopening
+from experiments.run.batches import make_batches
 from prompt_jax import predict, saved
 from prompt_jax.clip import loading, preprocessing, saving
 from prompt_jax.errors import PromptError
 from prompt_jax.export import __main__ as export
+from prompt_jax.inputs import given
 from prompt_jax.inputs.given import Inputs
 from prompt_jax.inputs.pictures.preprocessing import CLIP, Preprocessing
 
@@ -211,6 +215,44 @@ def test_a_bare_clip_is_prepared_by_its_files_or_as_it_is_told(squashed, tmp_pat
         epochs=1,
     )
     assert fitted.inputs == Inputs.of(32, PREPARED)
+
+
+@pytest.mark.parametrize("crop", ["clip", "vifi"])
+@pytest.mark.parametrize("stats", ["", "half", "imagenet"])
+def test_frames_of_clips_are_prepared_as_pictures_are(crop, stats):
+    """Of one color, so that only the numbers it is normalized by show."""
+    config = default.get_config("vop", kind="clips")
+    config.data.name, config.data.frames, config.data.crop = "emoji_clips", 2, crop
+    config.data.stats, config.data.num_threads = stats, 0
+    config.batch_size = config.eval_batch_size = 1
+    said = preprocessing.Said({"mean": ((0.1, 0.2, 0.3), "a.json"), "std": ((0.5,) * 3, "a.json")})
+    prepared, notes = building.preprocessing.resolve(config, said, 32, True)
+    clip = given.Frames([Image.new("RGB", (40, 60), (51, 102, 204))] * 3)
+    examples = (Example("a", 0, "cat", ("a cat",)),)
+    dataset = Dataset("emoji_clips", "{}", examples, (), examples, lambda _: clip, kind="clips")
+    batches = make_batches(config, 32, "clips", prepared)
+    means = {"half": (0.5,) * 3, "imagenet": (0.485, 0.456, 0.406), "": (0.1, 0.2, 0.3)}
+    wins = {"half": 1, "imagenet": 2, "": 0}
+    stds = {"half": (0.5,) * 3, "imagenet": (0.229, 0.224, 0.225), "": (0.5,) * 3}
+    expected = (np.array([51, 102, 204]) / 255 - means[stats]) / stds[stats]
+    for made in (batches.train(dataset), batches.test(dataset, examples)):
+        image = next(made)["image"]
+        assert image.shape == (1, 2, 32, 32, 3)
+        np.testing.assert_allclose(image, np.broadcast_to(expected, image.shape), atol=1e-5)
+    assert len([note for note in notes if "is set, and wins" in note]) == wins[stats]
+
+
+def test_two_settings_of_one_thing_are_refused():
+    config = default.get_config("vop", kind="clips")
+    config.data.name, config.data.frame_stats = "emoji_clips", "imagenet"
+    assert building.preprocessing.choose(config, True)["mean"][0] == pytest.approx(0.485)
+    config.data.stats = "half"
+    with pytest.raises(PromptError, match="both say what frames are normalized by"):
+        building.preprocessing.choose(config, True)
+    config = default.get_config()
+    config.data.mean = (0.5, 0.5)
+    with pytest.raises(PromptError, match=r"data: mean=\(0.5, 0.5\) and std=\(\): give both"):
+        building.check(config)
 
 
 def test_a_model_on_the_hub_brings_what_its_file_says(tmp_path, monkeypatch):

@@ -31,6 +31,8 @@ FREE_FIELDS = (
     "data.num_workers",
     "data.on_bad_image",
     "data.root",
+    # The run's "preprocessing" says what came of these and of the checkpoint's files.
+    *("data.stats", "data.mean", "data.std", "data.resize", "data.interpolation"),
 )
 # In cross-dataset and domain generalization these are targets: more of them can be tested later.
 TARGETS, TESTS = "data.names", "pictures.tests."
@@ -50,9 +52,6 @@ ADDED = {
     "data.crop": "clip",
     "data.views": 0,
     "data.frame_stats": "clip",
-    **dict.fromkeys(("data.stats", "data.resize", "data.interpolation"), ""),
-    "data.mean": [],
-    "data.std": [],
     "init_from": "",
     "precision": "highest",
 }
@@ -75,8 +74,6 @@ _SAME_ANYWAY = {
     "data.domain",
     "data.shots",
     "cached_views",  # the run's "features" say it
-    # The run's "preprocessing" says what came of these and of the checkpoint's files.
-    *("data.stats", "data.mean", "data.std", "data.resize", "data.interpolation"),
     "init_from",  # a path; the run's "init_from" says which prompts
 }
 _PATHS = ("root", "dir", "folder", "file", "path")
