@@ -7,7 +7,6 @@ import jax
 import numpy as np
 import pytest
 import tiny
-import torch
 import transformers
 from safetensors.numpy import load_file, save_file
 
@@ -58,7 +57,7 @@ def tokenizer_files(tmp_path_factory):
 
 
 @pytest.mark.parametrize("eos", [2, 49407])
-def test_added_tokens_change_no_text_as_in_transformers(eos, folder, tokenizer_files):
+def test_added_tokens_change_no_text_as_in_transformers(eos, folder, tokenizer_files, torch):
     one = pj.load(folder).encode_texts(TEXTS)
     with_rows(folder, 49410, eos_token_id=eos)
     shutil.copy(tokenizer_files / "tokenizer.json", folder)
@@ -74,7 +73,7 @@ def test_added_tokens_change_no_text_as_in_transformers(eos, folder, tokenizer_f
     np.testing.assert_allclose(ours, theirs, atol=1e-5)
 
 
-def test_added_tokens_in_a_text_do_not_move_its_end(folder):
+def test_added_tokens_in_a_text_do_not_move_its_end(folder, torch):
     """As transformers reads it where eos_token_id is CLIP's."""
     config, frozen = loading.load(with_rows(folder, 49410))
     tokens = tokenizer.tokenize(TEXTS)
