@@ -15,7 +15,7 @@ REQUIRED = [
     "absl-py>=2.0",
     "flax>=0.10.2",
     "grain>=0.2.12",
-    "huggingface_hub>=1.3",
+    "huggingface_hub>=1.5",
     "jax>=0.7",
     "matplotlib>=3.10.8",
     "ml_collections>=1.0",
@@ -51,7 +51,7 @@ TEST = [
     "pytest-xdist>=3.8",  # the tests on all cores
     "ruff>=0.17",
     "setuptools>=84",  # builds the wheel that is tested, without a package beside it
-    "transformers>=5.0",  # its CLIP, processors and tokenizer are the reference of ours
+    "transformers>=5.5",  # its CLIP, processors and tokenizer are the reference of ours
     *CHECK,
     *REPORT,
     *TFDS,
