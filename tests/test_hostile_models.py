@@ -1,6 +1,7 @@
 """Damaged and hostile models' folders: each is refused in a sentence that names the field."""
 
 import dataclasses
+import json
 import resource
 import shutil
 import signal
@@ -108,3 +109,21 @@ def test_what_is_hostile_is_refused_by_its_field(models, tmp_path, in_time, mode
         pj.load(tmp_path / "model").predict(np.zeros((FRAMES, 40, 40, 3), np.uint8)[None])
     message = str(caught.value)
     assert "\n" not in message and message.isprintable() and len(message) < 2000
+
+
+@pytest.mark.parametrize("name", ["coop", "tip_adapter", "vop_p"])
+def test_models_of_earlier_versions_open(models, tmp_path, name):
+    shutil.copytree(models / name, tmp_path / "model")
+    content = hostile_models.content_of(tmp_path / "model")
+    # As the first version wrote it: what came later has a default that means what was done then.
+    first = {"image_size", "mean", "std", "stats", "frames", "frame_rule", "crop"}
+    content["inputs"] = {key: content["inputs"][key] for key in first}
+    for field in ("precision", "class_ids"):
+        del content[field]
+    content["trained"] = {}
+    content["settings"].pop("name_position", None)
+    (tmp_path / "model" / saved.MODEL).write_text(json.dumps(content))
+    before, after = pj.load(models / name), pj.load(tmp_path / "model")
+    shown = np.random.default_rng(0).integers(0, 256, (2, FRAMES, 40, 48, 3), np.uint8)
+    shown = shown if before.inputs.frames else shown[:, 0]
+    np.testing.assert_array_equal(after.predict(shown).logits, before.predict(shown).logits)
