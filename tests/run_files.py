@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from result_trees import put, put_counts
 
 from data_pipelines.examples import Example
 from experiments.record import predictions, ranks
 from prompt_jax.evaluate import Likeliest
+from tests.result_trees import put, put_counts
 
 NAMES = ("ant", "bee", "cat")
 METRICS = {"R@1": 50.0, "R@5": 75.0, "R@10": 100.0, "MnR": 2.0, "MdR": 1.5}

@@ -14,7 +14,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from data_pipelines.examples import Dataset
-from experiments.record import identity, workdir
+from experiments.record import identity, results_file, workdir
 from experiments.record.runs import EVALUATION, STAND_IN
 from experiments.run import (
     building,
@@ -32,7 +32,7 @@ from experiments.run.tasks import make_tests
 from prompt_jax import saved
 from prompt_jax.class_names import Classes
 from prompt_jax.errors import PromptError
-from prompt_jax.files import check_seal, read_json, seal
+from prompt_jax.files import seal
 from prompt_jax.inputs.pictures.preprocessing import Preprocessing
 from prompt_jax.sharding import Placement
 
@@ -206,11 +206,10 @@ def _has_folders(dataset: Dataset) -> bool:
 
 def _is_done(place: pathlib.Path, description: Mapping[str, Any], config: ConfigDict) -> bool:
     path = place / "results.json"
-    if not path.exists():
+    if not os.path.lexists(path):
         return False
     try:
-        there = read_json(path)
-        check_seal(there)
+        there, _ = results_file.read(path)
         same, left_out = there["evaluation"] == _digest(description), there["skipped_pictures"]
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise PromptError(

@@ -1,16 +1,16 @@
 """The table of all kinds of inputs."""
 
-from . import captions, clips, downloads, lists, models, pictures, records, weights
+from . import captions, clips, downloads, lists, models, pages, pictures, records, weights
 from .kind import Kind
 
-_FILES = (pictures, clips, lists, captions, downloads, weights, records, models)
+_FILES = (pictures, clips, lists, captions, downloads, weights, records, models, pages)
 KINDS: dict[str, Kind] = {kind.name: kind for file in _FILES for kind in file.KINDS}
 # Those that make their examples and read an input within milliseconds.
 QUICK = (
     *("jpg", "png", "webp", "bmp", "gif", "tiff", "foreign", "split", "csv", "classnames"),
     *("aircraft", "tree", "config", "open_clip", "index", "safetensors", "state_dict", "legacy"),
     *("results", "flags", "msrvtt", "msvd", "captions_pickle", "lsmdc", "didemo", "activitynet"),
-    *("captions_csv", "actions", "names", "mp4", "animation", "archive"),
+    *("captions_csv", "actions", "names", "mp4", "animation", "archive", "pages"),
 )
 
 
