@@ -16,6 +16,7 @@ from prompt_jax.clip.config import ACTIVATIONS
 from prompt_jax.errors import PromptError
 from prompt_jax.inputs.clips.sampling import TEST_RULES
 from prompt_jax.inputs.given import CROPS, Inputs
+from prompt_jax.inputs.pictures.preprocessing import MOST_TIMES_RESIZED
 from prompt_jax.schemas import MOST_CHARACTERS, STRICT, Count, Text
 
 MOST_BYTES = 16 * 2**20
@@ -28,7 +29,6 @@ MOST_TRAINED = 2**20
 DTYPES = ("float32", "bfloat16")
 KINDS = ("pictures", "clips")
 TASKS = ("classes", "captions")
-MOST_TIMES_RESIZED = 8
 
 _Layers = Annotated[int, Field(ge=1, le=MOST_LAYERS)]
 _Name = Annotated[str, Field(min_length=1, max_length=200)]

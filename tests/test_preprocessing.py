@@ -125,6 +125,7 @@ def test_open_clip_s_numbers_are_read(tmp_path):
         ({"std": [0, 1, 1]}, None, r"std=\(0.0, 1.0, 1.0\): each must be a number above 0"),
         ([], None, "preprocess_cfg: the whole"),
         (None, {"crop_size": 224}, "crop_size=224, but the weights take 16"),
+        (None, {"size": 60000}, "size=60000 is more than 8 times 16"),
         (None, {"size": {"shortest_edge": 16, "longest_edge": 30}}, "longest_edge"),
         (None, {"size": {"height": 16, "width": 20}}, "is no square"),
         (None, {"size": 16, "do_center_crop": False}, "do_center_crop=False, and size=.16. gives"),

@@ -12,7 +12,13 @@ import pydantic
 
 from prompt_jax import files
 from prompt_jax.errors import PromptError, shorten
-from prompt_jax.inputs.pictures.preprocessing import CHANNELS, CLIP, LARGEST, Preprocessing
+from prompt_jax.inputs.pictures.preprocessing import (
+    CHANNELS,
+    CLIP,
+    LARGEST,
+    MOST_TIMES_RESIZED,
+    Preprocessing,
+)
 
 OPEN_CLIP, HUGGING_FACE = "open_clip_config.json", "preprocessor_config.json"
 MOST_BYTES = 2**20
@@ -265,6 +271,8 @@ def _sizes(cfg: _ImageProcessor, image_size: int) -> dict[str, Any]:
             f"do_center_crop=False, and size={shorten(str(cfg.size))} gives other pictures than "
             f"the {image_size} x {image_size} that the weights take"
         )
+    if side and side > MOST_TIMES_RESIZED * image_size:
+        raise ValueError(f"size={side} is more than {MOST_TIMES_RESIZED} times {image_size}")
     if not kind:
         return {}
     return {"resize": kind, "resize_to": 0 if side in (None, image_size) else side}

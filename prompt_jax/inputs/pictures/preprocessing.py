@@ -32,6 +32,7 @@ Interpolation = Literal["bicubic", "bilinear", "lanczos", "hamming", "box", "nea
 INTERPOLATIONS: tuple[str, ...] = get_args(Interpolation)
 Middle = Literal["rounded", "floored"]
 MIDDLES: tuple[str, ...] = get_args(Middle)
+MOST_TIMES_RESIZED = 8  # what a picture is resized to, in the tower's pixels: memory has an end
 LARGEST = 65536  # pixels on a side; no picture that is read has more
 
 
