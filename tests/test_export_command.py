@@ -12,6 +12,8 @@ from reference import largest_difference
 from prompt_jax import command_line, saved
 from prompt_jax.export import __main__ as command
 from prompt_jax.export import to_onnx, writing
+from prompt_jax.inputs.given import Inputs
+from prompt_jax.inputs.pictures.preprocessing import CLIP
 
 # Run with JAX alone: a file of a StableHLO program, one of pictures, one for its logits.
 _PROGRAM = """
@@ -44,6 +46,8 @@ def test_all_forms_say_what_the_model_says(run, tmp_path):
 
     onnxruntime = pytest.importorskip("onnxruntime")
     session = onnxruntime.InferenceSession(output / "model.onnx")
+    told = session.get_modelmeta().custom_metadata_map
+    assert Inputs(**json.loads(told["inputs"])).preprocessing == CLIP
     images = np.asarray(pictures).transpose(0, 3, 1, 2)
     assert largest_difference(session.run(["logits"], {"images": images})[0], expected) <= 1e-4
 
