@@ -47,12 +47,14 @@ def key(name: str) -> str:
     return " ".join(texts.split(texts.clean(spaced(name))))
 
 
-def check_names(names: Sequence[str], known: Sequence[str] = ()) -> None:
+def check_names(names: Sequence[str], known: Sequence[str] = (), may_repeat: bool = False) -> None:
     """Refuses class names that no prompts, or the same prompts, can be made of.
 
     Args:
         names: K class names.
         known: those of a training; what stands several times there may stand as often here.
+        may_repeat: whether a name may stand several times, letter by letter, as "missile" does
+            among ImageNet's. Names that only make the same prompt are a mistake all the same.
 
     Raises:
         PromptError: names the class.
@@ -68,7 +70,8 @@ def check_names(names: Sequence[str], known: Sequence[str] = ()) -> None:
         if not prompt:
             raise PromptError(f"class {name!r} is empty; give it a name")
         spare[prompt] -= 1
-        if prompt in seen and spare[prompt] < 0:
+        twice = prompt in seen and spare[prompt] < 0
+        if twice and not (may_repeat and name == seen[prompt]):
             raise PromptError(
                 f"classes {shorten(seen[prompt])} and {shorten(name)} make the same prompt; give "
                 "each a name of its own"
@@ -82,6 +85,16 @@ def repeated(names: Iterable[str]) -> list[list[int]]:
     for label, name in enumerate(names):
         labels.setdefault(key(name), []).append(label)
     return [same for same in labels.values() if len(same) > 1]
+
+
+def told_by_labels(names: Sequence[str], same: Sequence[Sequence[int]]) -> str:
+    """Says what it means that classes have one name; `same` is of `repeated`."""
+    labels, more = same[0], f" (and {len(same) - 1:,} more names)" if len(same) > 1 else ""
+    name = shorten(names[labels[0]])
+    return (
+        f"{len(labels)} classes are called {name}{more}: their labels tell them apart, "
+        "and their prompts are equal where the method keeps nothing of its own for each"
+    )
 
 
 def find(known: Classes, asked: Classes) -> list[int]:

@@ -5,6 +5,7 @@ import functools
 import itertools
 import math
 import os
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -12,7 +13,7 @@ import jax
 import numpy as np
 
 from prompt_jax import loading, methods, progress, recipes, train
-from prompt_jax.class_names import check_names, key
+from prompt_jax.class_names import check_names, key, repeated, told_by_labels
 from prompt_jax.errors import PromptError, unknown
 from prompt_jax.inputs import given
 from prompt_jax.inputs.batching import read_ahead
@@ -127,8 +128,10 @@ def number_labels(
     if names is None and not words:
         raise PromptError("names is missing: labels are numbers, so give the K class names")
     known = sorted(set(listed)) if names is None else names
-    check_names(known)
+    check_names(known, may_repeat=not words)  # a label in words would not say which is meant
     known = tuple(known)
+    if same := repeated(known):
+        warnings.warn(told_by_labels(known, same), stacklevel=3)
     if words:
         places = {key(name): place for place, name in enumerate(known)}
         for label in listed:

@@ -14,7 +14,7 @@ import numpy as np
 
 from prompt_jax import methods, programs, progress, saved
 from prompt_jax.captions import tokenize_captions
-from prompt_jax.class_names import check_names
+from prompt_jax.class_names import check_names, repeated, told_by_labels
 from prompt_jax.clip import CLIP, Frozen, loading, normalize, tokenizer
 from prompt_jax.errors import BadPicture, PromptError
 from prompt_jax.files import filling, is_free
@@ -270,7 +270,9 @@ class Model:
             raise PromptError(
                 "there are no classes to choose from: give classes=[…], names of what may be seen"
             )
-        check_names(names, self.class_names)
+        check_names(names, self.class_names, may_repeat=True)
+        if not self.class_names and (same := repeated(names)):
+            warnings.warn(told_by_labels(names, same), stacklevel=3)
         return tuple(names)
 
     def _task_of(self, names):

@@ -13,6 +13,7 @@ from experiments.run import experiment
 from prompt_jax import saved
 from prompt_jax.errors import PromptError
 from prompt_jax.files import seal
+from prompt_jax.fitting import number_labels
 
 WNIDS = {"n03773504": "missile", "n04008634": "missile", "n04356056": "sunglasses"}
 COLORS = {"n03773504": (230, 20, 20), "n04008634": (20, 20, 230), "n04356056": (230, 130, 20)}
@@ -79,8 +80,24 @@ def test_one_name_for_two_trained_classes_is_refused(run):
     picture = root / "imagenet/images/val/n04356056/0.png"
     with pytest.raises(PromptError, match="'missile' can be any of several that were trained on"):
         pj.load(folder).predict(picture, ["missile", "sunglasses"])
+    with pytest.raises(PromptError, match="'missile' and 'Missile' make the same prompt"):
+        pj.load(folder).predict(picture, ["missile", "missile", "Missile"])
+
+
+def test_names_that_repeat_are_classes_of_their_own_of_a_bare_clip_and_in_training():
+    images = np.random.default_rng(0).integers(0, 256, (3, 60, 60, 3), np.uint8)
+    names = ["missile", "sunglasses", "missile"]
+    bare = pj.load("embedded")
+    with pytest.warns(UserWarning, match="2 classes are called 'missile'.*their labels tell them"):
+        found = bare.zero_shot(names).predict(images)
+    probabilities = found.probabilities
+    np.testing.assert_allclose(probabilities[:, 0], probabilities[:, 2], rtol=1e-6)
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1, rtol=1e-6)
+    with pytest.warns(UserWarning, match="2 classes are called 'missile'"):
+        labels, known = number_labels([0, 1, 2], names, 3)
+    assert (labels.tolist(), known) == ([0, 1, 2], tuple(names))
     with pytest.raises(PromptError, match="'missile' and 'missile' make the same prompt"):
-        pj.load(folder).predict(picture, ["missile"] * 3)
+        number_labels(["missile", "sunglasses", "missile"], names, 3)
 
 
 def test_models_from_before_ids_open(run, tmp_path):
