@@ -36,7 +36,7 @@ from rich.progress import (
 )
 
 from . import faults, kinds, pool
-from .attempt import attempt, empty
+from .attempt import attempt, empty, read_example
 from .kind import examples_of, source_of
 from .report import Report
 
@@ -109,6 +109,7 @@ def again(name: str, seed: int, number: int, out: Path) -> int:
         shown = f"{len(entry):,} bytes: {entry[:60]!r}" if isinstance(entry, bytes) else str(entry)
         print(f"{path!r}: {shown}")
     place = out / "again"
+    read_example(kind, given[0], place)  # what libraries do once is not the input's
     outcome = attempt(kind, given, seed, number, place)
     print(f"its files are in {place / 'input'}")
     print(f"{outcome.verdict} {outcome.cause}, {outcome.seconds:.2f} s, {outcome.peak:,} bytes")
