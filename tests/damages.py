@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from run_files import change_column, change_line, change_results
+from run_files import CONFIG, change_column, change_line, change_results
 
 PARQUET, COUNTS = "predictions-test.parquet", "confusion-test.csv"
 RANKS, METRICS, RESULTS = "ranks-test.csv", "metrics.jsonl", "results.json"
@@ -218,6 +218,7 @@ REFUSED: dict[str, tuple[Damage, str]] = {
     "protocol of others": (field(protocol="detection"), "protocol='detection'"),
     "dataset a number": (field(dataset=3), "dataset"),
     "config a list": (field(config=[]), "config"),
+    "a config's data a number": (field(config=CONFIG | {"data": 3}), "config.data"),
     "pictures null": (field(pictures={"train": None}), "pictures.train"),
     "per_iteration a number": (field(per_iteration={"test": 3}), "per_iteration.test"),
     "hashes text": (field(data_hashes="ab"), "data_hashes"),

@@ -165,7 +165,7 @@ def test_what_is_not_this_run_s_is_not_shown(finished, searched, data, clip, tmp
     first = tested.folder / tested.test[0].picture
     kept = first.read_bytes()
     first.write_bytes(kept + b" ")
-    assert "was tested on other pictures (new) than are there" in words()
+    assert "was tested (new) on other pictures than are there now" in words()
     first.write_bytes(bytes(len(kept)))  # of the same size, and none any more
     assert "Mistakes" in words()
     first.write_bytes(kept)

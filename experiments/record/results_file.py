@@ -59,6 +59,12 @@ class _Source(_Part):
     folder: str = ""
 
 
+class _Config(_Part):
+    data: dict[str, Any] = Field(default_factory=dict)
+    settings: dict[str, Any] = Field(default_factory=dict)
+    backbone: str = ""
+
+
 class _Ways(pydantic.BaseModel, strict=True, extra="forbid"):
     t2v: dict[Name, Number]
     v2t: dict[Name, Number]
@@ -106,7 +112,7 @@ class Results(_Beside):
     shots: Count
     seed: int
     zero_shot: Percentages
-    config: dict[str, Any]
+    config: _Config
 
     accuracy: Percentages | None = None
     base: Percent | None = None
