@@ -35,9 +35,10 @@ _Name = Annotated[str, Field(min_length=1, max_length=200)]
 _Path = Annotated[str, Field(min_length=1, max_length=4096)]
 _Mean = Annotated[tuple[float, float, float], pydantic.BeforeValidator(schemas.as_tuple)]
 _LAYERS = {"image_layers": _Layers, "text_layers": _Layers}
-_SIZES = {
+_SIZES: dict[str, Any] = {
     field.name: Count for field in dataclasses.fields(CLIPConfig) if field.type is int
-} | _LAYERS
+}
+_SIZES |= {**_LAYERS, "activation": Literal[*ACTIVATIONS]}
 _INPUTS = {
     "image_size": Count,
     "frames": Annotated[int, Field(ge=0, le=MOST_FRAMES)],

@@ -191,6 +191,7 @@ OF_COOP: dict[str, tuple[Change, str]] = {
     "patch others": (put("sizes.patch_size", 8), "sizes.patch_size of model.json is 8"),
     "patch that does not divide": (put("sizes.patch_size", 5), "sizes: image_size=32 is not a"),
     "sizes' activation": (put("sizes.activation", "gelu"), "trained on another backbone"),
+    "sizes' activation long": (put("sizes.activation", "9" * 9000), "sizes: activation: '999"),
     "features others": (put("sizes.embed_dim", 8), "sizes.embed_dim of model.json is 8"),
     "inputs null": (put("inputs", None), "inputs: None"),
     "inputs unknown": (put("inputs.blur", 3), "inputs: blur: 3: this version knows no"),
