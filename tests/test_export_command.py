@@ -121,7 +121,9 @@ def test_a_method_without_a_pytorch_form_is_refused(run):
         writing.find_part(own)
 
 
-def test_missing_packages_are_named_before_anything_is_written(run, tmp_path, capsys, monkeypatch):
+def test_missing_packages_are_named_before_anything_is_written(
+    run, tmp_path, capsys, monkeypatch, torch
+):
     monkeypatch.setattr(to_onnx, "_PACKAGES", ("torch", "no_such_package"))
     assert export(run, tmp_path / "export", "--onnx") == 2
     assert "no_such_package: .venv/bin/pip install -e '.[onnx]'" in capsys.readouterr().err

@@ -4,6 +4,7 @@ import dataclasses
 from typing import Any
 
 import exported
+import needs_torch  # noqa: F401
 import numpy as np
 import pytest
 import tokenizers

@@ -15,6 +15,7 @@ from typing import Any
 
 import exported
 import jax
+import needs_torch  # noqa: F401
 import numpy as np
 import pytest
 import safetensors.torch

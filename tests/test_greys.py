@@ -2,6 +2,7 @@
 
 import struct
 
+import needs_torch  # noqa: F401
 import numpy as np
 import pytest
 from PIL import Image

@@ -18,7 +18,6 @@ from tiny import REPOSITORY, save_clip
 from data_pipelines.layouts import clip_files
 from prompt_jax import predict
 from prompt_jax.errors import PromptError
-from prompt_jax.export.torch_parts import frames
 from prompt_jax.inputs.clips import opening
 from prompt_jax.inputs.pictures import files
 from prompt_jax.predictions import Prediction
@@ -148,8 +147,10 @@ def test_links_in_a_circle_end(tmp_path):
     assert predict.clips_below(str(tmp_path)) == ([str(tmp_path / "run/1.mp4")], [])
 
 
-def test_both_packages_know_the_same_suffixes():
+def test_both_packages_know_the_same_suffixes(torch):
     assert clip_files.SUFFIXES is opening.SUFFIXES
+    from prompt_jax.export.torch_parts import frames
+
     assert frames._SUFFIXES == files.SUFFIXES  # of an exported model, which imports nothing of us
     assert {".jfif", ".jpe"} <= set(files.SUFFIXES)
     assert {".3g2", ".m2ts", ".mts"} <= set(opening.SUFFIXES)

@@ -7,6 +7,7 @@ import shutil
 
 import flax.traverse_util
 import huggingface_hub
+import needs_torch  # noqa: F401
 import numpy as np
 import pyarrow.parquet as pq
 import pytest

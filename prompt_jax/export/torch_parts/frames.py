@@ -111,8 +111,11 @@ def _video(path: str) -> Iterator[tuple[Any, Any]]:
         ) from None
     check_regular(path)
     options = {"format_whitelist": FORMATS, "protocol_whitelist": "file"}
+    # Titles in old encodings are no reason to refuse a video, to PyAV 19 of itself.
+    new = int(av.__version__.split(".")[0]) >= 19
+    titles: Any = {} if new else {"metadata_errors": "replace"}
     try:
-        with av.open(f"file:{path}", options=options, metadata_errors="replace") as file:
+        with av.open(f"file:{path}", options=options, **titles) as file:
             stream: Any = file.streams.best("video")
             if stream is None or stream.codec_context is None:
                 raise ValueError(f"{path} has no moving picture that can be decoded")

@@ -11,6 +11,7 @@ from array import array
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -235,6 +236,9 @@ def _picture(frame: VideoFrame, converter: VideoReformatter, upright: bool) -> I
     return picture if turn is None else picture.transpose(turn)
 
 
+_PYAV = int(av.__version__.split(".")[0])
+
+
 @contextlib.contextmanager
 def _opened(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
     """A file and its moving picture; every error inside becomes a BadClip."""
@@ -243,8 +247,9 @@ def _opened(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
         check_kind(path, MAX_FILE_BYTES, BadClip)
         # Nothing else is opened on a file's behalf: no other file, no address.
         options = {"format_whitelist": FORMATS, "protocol_whitelist": "file"}
-        # Titles in old encodings are no reason to refuse a clip.
-        with av.open(f"file:{path}", options=options, metadata_errors="replace") as container:
+        # Titles in old encodings are no reason to refuse a clip, to PyAV 19 of itself.
+        titles: Any = {} if _PYAV >= 19 else {"metadata_errors": "replace"}
+        with av.open(f"file:{path}", options=options, **titles) as container:
             reason = "damaged; get it again, or convert it to MP4"
             stream = _moving_picture(path, container)
             # Clips are decoded beside each other, so one is decoded in one thread.
