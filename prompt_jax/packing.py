@@ -144,7 +144,7 @@ def _balance(lengths: list[int], rows: int, per_row: int) -> list[list[int]]:
     above = np.zeros(rows, int)
     members: list[list[int]] = [[] for _ in range(rows)]
     for k in sorted(range(len(lengths)), key=lambda k: -lengths[k]):
-        row = int(above.argmin())
+        row = int(np.argmin(above))
         members[row].append(k)
         above[row] += lengths[k] - shortest
         if len(members[row]) == per_row:

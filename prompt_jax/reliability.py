@@ -64,8 +64,10 @@ def recall(ranks: Ranks, clip_of_query: np.ndarray, k: int) -> Interval:
     ties = ranks.last - ranks.first + 1
     hits = np.clip(k - ranks.first + 1, 0, ties) / ties
     of_clip, queries = np.bincount(clip_of_query, hits), np.bincount(clip_of_query)
-    share, number = of_clip.sum() / queries.sum(), queries.sum()
-    spread = np.sum((of_clip - share * queries) ** 2) / number**2  # the variance of the share
+    number = int(queries.sum())
+    share = float(of_clip.sum()) / number
+    # The variance of the share.
+    spread = float(np.sum((of_clip - share * queries) ** 2)) / number**2
     alone = share * (1 - share) / number
     independent = len(queries) if not alone else min(number, number * alone / max(spread, 1e-12))
     return wilson(100 * share, independent)

@@ -173,7 +173,8 @@ def test_quick_makes_all_checks_without_the_slow_tests(installed):
 
 def test_the_oldest_versions_have_an_environment_of_their_own(installed):
     newest = started(installed, "test")
-    oldest = [line.replace(".venv ", ".venv-oldest ") for line in newest]
+    oldest = [line.replace(".venv ", ".venv-oldest ") for line in newest if "mypy" not in line]
+    assert len(oldest) == len(newest) - 1  # types are those of the newest versions
     assert started(installed, "test", "--oldest") == oldest
     assert started(installed, "test", "--oldest", "--quick") == [
         *oldest[:-1],

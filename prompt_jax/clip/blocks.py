@@ -6,12 +6,13 @@ from typing import Any, NamedTuple
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 
 LAYER_NORM_EPSILON = 1e-5
 LAYERS = ("down", "up")  # of an adapter
 
 
-def layer_norm(dtype: jnp.dtype) -> nn.LayerNorm:
+def layer_norm(dtype: DTypeLike) -> nn.LayerNorm:
     """A LayerNorm with float32 statistics, whatever the compute type (CLIP's own convention)."""
     # The two-pass variance: E[x²]-E[x]² loses digits that the parity tests can see.
     return nn.LayerNorm(LAYER_NORM_EPSILON, dtype=dtype, use_fast_variance=False)

@@ -155,7 +155,7 @@ def _find_names(
             return names, front
         tries.append((same, front))
     same, front = max(tries, key=lambda each: each[0].sum())
-    raise PromptError(_difference(int(same.argmin()), suffix, table, wanted, front))
+    raise PromptError(_difference(int(np.argmin(same)), suffix, table, wanted, front))
 
 
 def _difference(row, suffix, table, wanted, front):

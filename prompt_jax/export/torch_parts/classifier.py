@@ -148,14 +148,16 @@ class Classifier(nn.Module):
                 f"class {names[found.index(AMBIGUOUS)]!r} can be any of several that the model was "
                 "trained on; name all of them, in their order, or none"
             )
-        before = self.names, self.tokenize, dict(self._buffers)
+        before, buffers = (self.names, self.tokenize), dict(self._buffers)
         self.names, self.tokenize = list(names), tokenize
         # Which of the classes that it was trained on each class is.
         self.keep("trained", torch.tensor([max(number, UNSEEN) for number in found]))
         try:
             self.prepare()
         except Exception:
-            self.names, self.tokenize, self._buffers = before
+            self.names, self.tokenize = before
+            self._buffers.clear()
+            self._buffers.update(buffers)
             raise
 
     def keep(self, name: str, value: Tensor) -> None:
