@@ -14,6 +14,7 @@ REPOSITORY = ""
 REQUIRED = [
     "absl-py>=2.0",
     "flax>=0.10.2",
+    "flatbuffers>=24.3.25",  # which jax.export needs, undeclared, to write StableHLO
     "grain>=0.2.16",
     "huggingface_hub>=1.31",
     "jax>=0.7",
