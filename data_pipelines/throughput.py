@@ -268,8 +268,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if getattr(options, name) is None:
             setattr(options, name, value)
     for name in ("count", "batch", "size", "workers", "seconds", "rounds"):
-        if getattr(options, name) <= 0:
-            parser.error(f"--{name}={getattr(options, name)}: must be above 0")
+        if not 0 < getattr(options, name) <= commands.MOST_NUMBER:
+            most = f"{commands.MOST_NUMBER:,}"
+            parser.error(f"--{name}={getattr(options, name)}: must be above 0, and at most {most}")
     try:
         with tempfile.TemporaryDirectory() as folder:
             run(options, Path(folder))

@@ -32,6 +32,7 @@ from experiments.configs.video import comparison as retrieval
 from experiments.record import workdir
 from experiments.run import processes, sweep
 from experiments.run.protocols import split_names
+from prompt_jax.commands import whole
 from prompt_jax.errors import PromptError, unknown
 
 TASKS = {"pictures": pictures, "retrieval": retrieval, "actions": actions}
@@ -68,7 +69,7 @@ def start(argv: list[str]) -> None:
     parser.add_argument("--methods", default="", help="all by default")
     parser.add_argument("--seeds", default="1,2,3")
     parser.add_argument("--protocols", default="", help="all by default")
-    parser.add_argument("--processes", type=int, default=1, help="CPU: methods at a time (1)")
+    parser.add_argument("--processes", type=whole(), default=1, help="CPU: methods at a time (1)")
     parser.add_argument("--without-tables", action="store_true", help="runs alone")
     options = parser.parse_args(argv)
     task = TASKS[options.of]

@@ -27,6 +27,7 @@ from experiments.figures.embedding import choose_classes, embed, same_class_near
 from experiments.run import building, reopening, testing
 from experiments.run.preparation import Prepared
 from prompt_jax import methods
+from prompt_jax.commands import whole
 from prompt_jax.errors import PromptError, unknown
 
 
@@ -112,7 +113,7 @@ def start(argv: list[str]) -> None:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("runs", metavar="RUN", type=pathlib.Path, nargs="+", help="a run's folder")
     parser.add_argument("--test", default="", help="key of the test set (the first)")
-    parser.add_argument("--classes", type=int, default=10, help="how many, evenly spread (10)")
+    parser.add_argument("--classes", type=whole(), default=10, help="how many, evenly spread (10)")
     parser.add_argument("--out", type=pathlib.Path, help="PNG file (features.png in the first RUN)")
     options = parser.parse_args(argv)
     command_line.prepare_jax()

@@ -3,6 +3,7 @@
 Nothing heavy is imported: a command's own imports come after `run` listens.
 """
 
+import argparse
 import errno
 import importlib
 import os
@@ -11,9 +12,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from prompt_jax import interrupts
-from prompt_jax.errors import DataError, escape, escape_lines
+from prompt_jax.errors import DataError, escape, escape_lines, shorten
 
 USAGE_ERROR, CLOSED_OUTPUT = 2, 141
+MOST_NUMBER = 10**6  # of a flag that counts something
 _LONGEST_LINE = 2000
 
 _FULL = "free space, then run again"
@@ -98,6 +100,23 @@ def _closed_output() -> int:
     # What is left in the buffer would be written, and fail, once more when Python ends.
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return CLOSED_OUTPUT
+
+
+def whole(least: int = 1, most: int = MOST_NUMBER) -> Callable[[str], int]:
+    """Returns the `type` of an argparse flag: a whole number from `least` to `most`."""
+
+    def parse(text: str) -> int:
+        try:
+            number = int(text)
+        except ValueError:
+            number = least - 1
+        if not least <= number <= most:
+            raise argparse.ArgumentTypeError(
+                f"{shorten(text)} must be a whole number, at least {least} and at most {most:,}"
+            )
+        return number
+
+    return parse
 
 
 def run(

@@ -196,7 +196,9 @@ def _settings(name: str, method: Method, asked: Mapping[str, Any], inputs: Input
             )
     if inputs.frames and "frames" in usual:
         asked = {"frames": inputs.frames, **asked}
-    return method.Settings(**asked)
+    settings = method.Settings(**asked)
+    methods.check_bounds(settings)
+    return settings
 
 
 @dataclasses.dataclass(frozen=True)

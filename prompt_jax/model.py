@@ -201,6 +201,7 @@ class Model:
                 cannot tell these apart.
         """
         _check_number("top_k", top_k)
+        _check_number("batch_size", batch_size)
         if on_error is not None and not callable(on_error):
             raise PromptError(f"on_error={on_error!r} must be a function of an error, or None")
         names = self._names(classes)

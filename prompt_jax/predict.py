@@ -30,6 +30,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TextIO
 
 from prompt_jax import compiled, loading, progress
+from prompt_jax.commands import whole
 from prompt_jax.errors import BadPicture, DataError, PromptError, escape
 from prompt_jax.files import read_bytes
 from prompt_jax.inputs.clips.opening import SUFFIXES
@@ -59,12 +60,12 @@ def start(argv: Sequence[str]) -> int:
     parser.add_argument("inputs", metavar="PATH", nargs="+", help='files, folders, or "-"')
     parser.add_argument("--classes", help="a,b,c, or a text file with a name a line")
     parser.add_argument("--format", choices=WRITERS, default="table")
-    parser.add_argument("--top-k", type=int, default=5, help="classes a line (5)")
-    parser.add_argument("--batch-size", type=int, default=BATCH_SIZE, help=f"({BATCH_SIZE})")
+    parser.add_argument("--top-k", type=whole(), default=5, help="classes a line (5)")
+    parser.add_argument("--batch-size", type=whole(), default=BATCH_SIZE, help=f"({BATCH_SIZE})")
     parser.add_argument("--backbone", help="where the run's CLIP is now; default: where it was")
     parser.add_argument("--activation", help="of a bare CLIP whose files do not say it")
     parser.add_argument("--stats", help="of a bare CLIP, mean and standard deviation: clip, half")
-    parser.add_argument("--frames", type=int, default=0, help="a bare CLIP looks at clips")
+    parser.add_argument("--frames", type=whole(0), default=0, help="a bare CLIP looks at clips")
     parser.add_argument("--rotation", choices=(*ROTATIONS, TRAINED), default=TRAINED)
     parser.add_argument("--dtype", help="float32 or bfloat16; default: as trained")
     options = parser.parse_args(argv)

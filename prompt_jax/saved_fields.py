@@ -151,6 +151,7 @@ def check_agreement(model: Any) -> None:
     """
     method = methods.find(model.method, model.kind, model.task)
     settings: Any = schemas.make(method.Settings, model.settings, "settings")
+    methods.check_bounds(settings)
     if model.template.count("{}") != 1:
         raise PromptError(
             f'template: {model.template[:80]!r} must contain "{{}}" once, for the class name'

@@ -125,6 +125,14 @@ def _first(value: float) -> Callable[[np.ndarray], np.ndarray]:
     return change
 
 
+def _numbers(field: str, value: float) -> Change:
+    def change(folder: Path) -> None:
+        put(f"inputs.{field}", [value] * 3)(folder)
+        put("inputs.stats", "")(folder)
+
+    return change
+
+
 OF_COOP: dict[str, tuple[Change, str]] = {
     # Every field: absent, null, of another type, or out of its range.
     "not an object": (say("[]"), "something else than a trained model"),
@@ -202,6 +210,8 @@ OF_COOP: dict[str, tuple[Change, str]] = {
     "mean vast": (put("inputs.mean", [1e30] * 3), "inputs"),
     "std zero": (put("inputs.std", [0, 0, 0]), "inputs"),
     "std negative": (put("inputs.std", [-0.2, 0.2, 0.2]), "inputs"),
+    "std tiny": (_numbers("std", 2e-6), "inputs: std=.*: each must be from 0.0001 to 1"),
+    "mean of 0..255": (_numbers("mean", 1e5), "inputs: mean=.*: each must be from 0 to 1"),
     "stats other": (put("inputs.stats", "mine"), "inputs: stats: 'mine'"),
     "resized to a vast size": (put("inputs.resize_to", 60_000), "inputs.resize_to: 60000 is more"),
     "resized by other means": (
@@ -287,6 +297,18 @@ OF_SHOTS: dict[str, tuple[Change, str]] = {
         "prompts.arrays.keys",
     ),
     "shots vast": (put("prompts.arrays.keys", "float32[99999999999, 16]"), "prompts.arrays"),
+}
+
+OF_PRO_MPT: dict[str, tuple[Change, str]] = {
+    "a decay that overflows": (
+        put("settings.loss_decay", 1e200),
+        r"settings.loss_decay=1e\+200 must be a number, at most 10",
+    ),
+    "iterations without end": (
+        put("settings.iterations", 10**6),
+        "settings.iterations=1000000 must be a number, at most 100",
+    ),
+    "a vast depth": (put("settings.vision_depth", 257), "settings.vision_depth=257 must be"),
 }
 
 OF_CLIPS: dict[str, tuple[Change, str]] = {

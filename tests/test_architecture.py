@@ -25,6 +25,7 @@ MAY_IMPORT = {
 }
 # Inside prompt_jax from the bottom up; what is not listed stands beside train, at the top.
 LAYERS = (
+    "bounds",
     "errors",
     "files",
     "inputs",

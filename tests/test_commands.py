@@ -1,5 +1,6 @@
 """Failures of disk, folders, output and devices in a sentence; bugs keep their traceback."""
 
+import argparse
 import errno
 import os
 
@@ -105,3 +106,10 @@ def test_a_command_without_its_devices_ends_before_any_work(tmp_path):
     assert (process.returncode, out) == (command_line.USAGE_ERROR, "")
     assert error.startswith("error: JAX_PLATFORMS=cuda: ") and error.count("\n") == 1
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "2.5", "many", "1e3", "1000001", "9" * 5000, ""])
+def test_a_flag_that_counts_is_a_whole_number(text):
+    assert commands.whole()("1") == 1 and commands.whole(0)("0") == 0
+    with pytest.raises(argparse.ArgumentTypeError, match="whole number, at least 1 and at most 1,"):
+        commands.whole()(text)

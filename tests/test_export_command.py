@@ -135,3 +135,24 @@ def test_token_ids_are_those_of_the_texts(run):
     assert set(config["tokens"]) == {"{}.", "a photo of a {}."}
     assert config["tokens"]["{}."][1] == [49406, 2102, 4558, 269, 49407]  # "sea horse."
     assert config["class_names"] == list(exported.CLASSES)
+
+
+def test_a_model_without_answers_is_refused_here_and_by_model_py(run, tmp_path, capsys):
+    model = saved.read(run)
+    vast = dict(model.prompts)
+    vast["context"] = np.full_like(model.prompts["context"], 3e38)
+    model = saved.Saved(**{**model.__dict__, "prompts": vast})
+    folder = exported.save_run(tmp_path / "vast", model)
+    assert export(folder, tmp_path / "export") == 2
+    assert "the logits of #0 are infinite or no numbers" in capsys.readouterr().err
+    assert not (tmp_path / "export").exists()
+    # A folder that an earlier version wrote.
+    (tmp_path / "export").mkdir()
+    writing.write(tmp_path / "export", model, exported.FROZEN, with_backbone=True)
+    picture = sorted(exported.save_pictures(tmp_path / "pictures", 1).iterdir())[0]
+    process = tiny.command(str(tmp_path / "export" / "model.py"), str(picture))
+    printed, errors = process.communicate()
+    assert process.returncode == 2 and not printed
+    assert "the logits are infinite or no numbers" in errors
+    process = tiny.command(str(tmp_path / "export" / "model.py"), str(picture), "--top-k=0")
+    assert process.wait() == 2 and "top_k=0 must be a whole number" in process.communicate()[1]

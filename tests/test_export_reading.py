@@ -117,6 +117,13 @@ def test_any_field_may_hold_anything(load, config, tmp_path_factory, data, wrong
         (("sizes", "text_heads"), 5, "the heads do not divide the width"),
         (("inputs", "mean"), [0, 0], "inputs is "),
         (("inputs", "std"), [1, 0, 1], "inputs is "),
+        (("inputs", "std"), [2e-6] * 3, "inputs is "),
+        (("inputs", "mean"), [1e5] * 3, "inputs is "),
+        (
+            ("settings", "alpha"),
+            1e200,
+            r"settings.alpha=1e\+200 must be a number, at most 16,777,2",
+        ),
         (("inputs", "image_size"), 8, "different sizes of pictures"),
         (("inputs", "interpolation"), "x", "inputs is "),
         (("inputs", "of a later version"), 1, "inputs is "),

@@ -65,6 +65,7 @@ def models(clip, tmp_path_factory):
     made = {
         "coop": model_of(clip, "coop"),
         "tip_adapter": model_of(clip, "tip_adapter"),
+        "pro_mpt": model_of(clip, "pro_mpt", vision_prompts=2, vision_depth=2),
         "vop_p": model_of(clip, "vop_p", "clips", frames=FRAMES),
     }
     for name, model in made.items():
@@ -95,9 +96,15 @@ def in_time():
 CASES = [
     *(("coop", name) for name in hostile_models.OF_COOP),
     *(("tip_adapter", name) for name in hostile_models.OF_SHOTS),
+    *(("pro_mpt", name) for name in hostile_models.OF_PRO_MPT),
     *(("vop_p", name) for name in hostile_models.OF_CLIPS),
 ]
-CHANGES = hostile_models.OF_COOP | hostile_models.OF_SHOTS | hostile_models.OF_CLIPS
+CHANGES = {
+    **hostile_models.OF_COOP,
+    **hostile_models.OF_SHOTS,
+    **hostile_models.OF_PRO_MPT,
+    **hostile_models.OF_CLIPS,
+}
 
 
 @pytest.mark.parametrize(("model", "name"), CASES)

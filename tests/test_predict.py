@@ -229,3 +229,11 @@ def test_a_list_of_names_is_a_regular_file_of_a_size(tmp_path, monkeypatch):
     os.mkfifo(tmp_path / "pipe.txt")
     with pytest.raises(PromptError, match="no such file"):
         predict.read_classes(str(tmp_path / "pipe.txt"))
+
+
+@pytest.mark.parametrize("flag", ["--batch-size=0", "--batch-size=-1", "--top-k=0", "--frames=-1"])
+def test_numbers_that_ask_for_nothing_are_refused(capsys, flag):
+    with pytest.raises(SystemExit, match="2"):
+        predict.start(["no-model", "a.png", "--format=csv", flag])
+    said = capsys.readouterr()
+    assert not said.out and f"argument {flag.split('=')[0]}: " in said.err

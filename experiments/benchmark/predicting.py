@@ -29,6 +29,7 @@ from rich.table import Table
 
 from prompt_jax import methods, model, programs
 from prompt_jax.clip import CLIP, VARIANTS
+from prompt_jax.commands import whole
 from prompt_jax.errors import PromptError, unknown
 from prompt_jax.inputs.batching import sizes_for
 from prompt_jax.inputs.given import Inputs
@@ -42,11 +43,11 @@ def start(argv: Sequence[str]) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("folder", type=pathlib.Path)
-    parser.add_argument("--number", type=int, default=2000, help="pictures (2000)")
+    parser.add_argument("--number", type=whole(), default=2000, help="pictures (2000)")
     parser.add_argument("--backbone", default="ViT-B/32", help="ViT-B/32")
     parser.add_argument("--methods", default="zero_shot,coop", help="zero_shot,coop")
-    parser.add_argument("--classes", type=int, default=100, help="100")
-    parser.add_argument("--rounds", type=int, default=3, help="3")
+    parser.add_argument("--classes", type=whole(), default=100, help="100")
+    parser.add_argument("--rounds", type=whole(), default=3, help="3")
     options = parser.parse_args(argv)
     if options.backbone not in VARIANTS:
         raise unknown("--backbone", options.backbone, VARIANTS)

@@ -298,7 +298,9 @@ def build_method(config: ConfigDict) -> tuple[methods.Method, Any]:
             f"config.cached_views=0: {config.method} is made from the training pictures' features; "
             "say how many augmented views of each, 1 or more"
         )
-    return method, method.Settings(**config.settings.to_dict())
+    settings = method.Settings(**config.settings.to_dict())
+    methods.check_bounds(settings)
+    return method, settings
 
 
 class Backbone(NamedTuple):

@@ -13,7 +13,7 @@ from typing import Literal
 PARTS = pathlib.Path(__file__).parent / "torch_parts"
 _PACKAGE = "prompt_jax.export.torch_parts."
 # Files of this package that stand in the exported one as they are: they import nothing of it.
-_SHARED = {"prompt_jax.texts": PARTS.parents[1] / "texts.py"}
+_SHARED = {f"prompt_jax.{name}": PARTS.parents[1] / f"{name}.py" for name in ("bounds", "texts")}
 _WIDTH = 100
 
 

@@ -6,6 +6,7 @@ import hashlib
 import json
 import pathlib
 import re
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,13 +18,14 @@ import safetensors.numpy
 from prompt_jax import loading, methods
 from prompt_jax import saved as trained
 from prompt_jax.class_names import fill
-from prompt_jax.clip import Frozen, layouts, preprocessing_files, tokenizer
+from prompt_jax.clip import Frozen, layouts, preprocessing, tokenizer
 from prompt_jax.clip import loading as clip_loading
 from prompt_jax.clip.saving import save_hugging_face
 from prompt_jax.errors import PromptError, escape, shorten
 from prompt_jax.export import source
 from prompt_jax.files import read_json, seal, write_files, write_text
 from prompt_jax.methods import zero_shot
+from prompt_jax.model import Model
 from prompt_jax.prompts import PHOTO
 from prompt_jax.saved import Saved
 
@@ -55,13 +57,23 @@ def read(run: pathlib.Path, backbone: str | None = None) -> tuple[Saved, Frozen]
         backbone: where the backbone is now; None: where it was in training.
 
     Raises:
-        PromptError: the folder holds no such model, its method cannot be exported, or the backbone
-            is not there or another one.
+        PromptError: the folder holds no such model, its method cannot be exported, the backbone is
+            not there or another one, or its answers are infinite or no numbers.
     """
     model = trained.read(run)
     find_part(model)
     restored = loading.restore(model, run, backbone)
+    if model.class_names:
+        try_out(restored)
     return model, jax.tree.map(np.asarray, restored.frozen)
+
+
+def try_out(model: Model) -> None:
+    """Raises a PromptError if a model cannot say what noise shows: then it says nothing of use."""
+    noise = np.random.default_rng(0).integers(0, 256, (1, *model.inputs.shape), np.uint8)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of a single class, or equal names: no matter here
+        model.predict(noise)
 
 
 def find_part(model: Saved) -> str:
@@ -155,9 +167,9 @@ def write(folder: pathlib.Path, model: Saved, frozen: Frozen, with_backbone: boo
     if with_backbone:
         save_hugging_face(model.sizes, frozen, folder / CLIP_FOLDER)
         prepared, size = model.inputs.preprocessing, model.inputs.image_size
-        if processor := preprocessing_files.hugging_face(prepared, size):
+        if processor := preprocessing.hugging_face(prepared, size):
             text = json.dumps(processor, indent=2) + "\n"
-            write_text(folder / CLIP_FOLDER / preprocessing_files.HUGGING_FACE, text)
+            write_text(folder / CLIP_FOLDER / preprocessing.HUGGING_FACE, text)
         written = clip_loading.load(folder / CLIP_FOLDER)
         if clip_loading.fingerprint(*written) != model.backbone_hash:
             raise OSError(errno.EIO, "what was written is not what is read back", CLIP_FOLDER)

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from prompt_jax.bounds import find_beyond
 from prompt_jax.class_names import AMBIGUOUS, UNSEEN, Classes, find
 from prompt_jax.clip import CLIP, Frozen, normalize
 from prompt_jax.errors import PromptError, shorten
@@ -243,6 +244,12 @@ def index_trained(
 @functools.partial(jax.jit, static_argnums=0)
 def _encode_sos(clip, frozen, token):
     return clip.prefill(frozen, clip.embed_text(frozen, token))
+
+
+def check_bounds(settings: Any) -> None:
+    """Raises a PromptError that names a setting beyond `bounds`; `settings` are of any method."""
+    if said := find_beyond(dataclasses.asdict(settings)):
+        raise PromptError(f"settings.{said}")
 
 
 def look(method: Method, task: Task, images: jax.Array) -> jax.Array:

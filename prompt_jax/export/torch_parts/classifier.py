@@ -232,11 +232,22 @@ class Classifier(nn.Module):
             pictures: paths or PIL pictures.
             top_k: how many classes of each.
             batch_size: how many pictures are looked at together.
+
+        Raises:
+            ValueError: a number is below 1, a picture cannot be read, or the model has no answer.
         """
+        for name, number in (("top_k", top_k), ("batch_size", batch_size)):
+            if number < 1:
+                raise ValueError(f"{name}={number} must be a whole number, at least 1")
         pictures, answers, names = list(pictures), [], distinct(self.names)
         for start in range(0, len(pictures), batch_size):
             images = [self.preprocess(one) for one in pictures[start : start + batch_size]]
             logits = self(torch.stack(images).to(self.clip.logit_scale.device))
+            if not logits.isfinite().all():
+                raise ValueError(
+                    "the logits are infinite or no numbers: the prompts or the backbone hold "
+                    "numbers that are far too large, or no numbers"
+                )
             best = logits.softmax(dim=-1).topk(min(top_k, len(self.names)))
             for row, indices in zip(best.values.tolist(), best.indices.tolist(), strict=True):
                 answers.append([(names[k], p) for k, p in zip(indices, row, strict=True)])

@@ -12,6 +12,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
+from prompt_jax.bounds import find_beyond
 from prompt_jax.export.torch_parts.pictures import check_regular
 
 SOS, EOT = 49406, 49407  # the tokens that a text starts and ends with
@@ -51,6 +52,8 @@ def _check(config: Any) -> None:
     for name, kind, right in _FIELDS:
         if not isinstance(config.get(name), kind) or not right(config[name]):
             raise ValueError(f"{name} is {repr(config.get(name))[:80]}")
+    if beyond := find_beyond(config["settings"]):
+        raise ValueError(f"settings.{beyond}")
     sizes, classes = config["sizes"], len(config["class_names"])
     for template, rows in config["tokens"].items():
         if not (isinstance(rows, list) and len(rows) == classes and all(map(_is_text, rows))):
@@ -108,12 +111,15 @@ def _are_inputs(inputs: dict[str, Any]) -> bool:
     counts = all(_is_count(inputs.get(name)) for name in ("frames", "resize_to", "fill"))
     chosen = all(inputs.get(name) in allowed for name, allowed in _CHOICES.items())
     known = inputs.keys() == _INPUTS  # another field would change pictures, unnoticed
-    return known and three and min(inputs["std"]) > 0 and counts and chosen
+    if not (known and three and counts and chosen):
+        return False
+    ranges = (("mean", 0, 1), ("std", 1e-4, 1))  # of values in 0..1
+    return all(low <= each <= high for name, low, high in ranges for each in inputs[name])
 
 
 def _are_settings(settings: dict[str, Any]) -> bool:
     values = [v for each in settings.values() for v in (each if isinstance(each, list) else [each])]
-    return all(value is None or isinstance(value, str) or _is_number(value) for value in values)
+    return all(value is None or isinstance(value, str | int | float) for value in values)
 
 
 def _are_strings(values: list[Any]) -> bool:

@@ -17,6 +17,8 @@ CHANNELS = 3
 
 Stats = Literal["", "clip", "imagenet", "half"]
 STATS: tuple[str, ...] = get_args(Stats)[1:]
+RANGES = {"mean": (0.0, 1.0), "std": (1e-4, 1.0)}
+"""What pictures of values in 0..1 can have; a std of 1 leaves them as they are."""
 # ImageNet's, as code for video writes them: of values in 0..255.
 _STATS = {
     "clip": (np.array(CLIP_MEAN, np.float32), np.array(CLIP_STD, np.float32)),
@@ -57,8 +59,7 @@ class Preprocessing:
         fill: grey of the margins, 0 to 255, where what is left is smaller than the tower's
             pictures.
         middle: how half a pixel of the middle's offset is met: "rounded" to even, as CLIP,
-            torchvision and open_clip do, or "floored", as transformers does. Margins' odd pixel is
-            right and below, or left and above.
+            torchvision and open_clip do, or "floored", as transformers does.
 
     Raises:
         PromptError: a field holds what it may not.
@@ -76,8 +77,10 @@ class Preprocessing:
         """Rounds mean and standard deviation to float32, and checks all fields."""
         for name in ("mean", "std"):
             object.__setattr__(self, name, _three_numbers(name, getattr(self, name)))
-        if not all(1e-6 < each < 1e6 for each in self.std):
-            raise PromptError(f"std={self.std}: each must be a number above 0")
+        for name, (least, most) in RANGES.items():
+            values = getattr(self, name)
+            if not all(least <= each <= most for each in values):
+                raise PromptError(f"{name}={values}: each must be from {least:g} to {most:g}")
         for name, allowed in _CHOICES.items():
             value = getattr(self, name)
             if value not in allowed:
@@ -167,9 +170,8 @@ def _three_numbers(name: str, values: Any) -> tuple[float, ...]:
         raise PromptError(
             f"{name}={values!r} must be {CHANNELS} numbers, of red, green and blue in 0 to 1"
         )
-    if any(abs(value) > 1e6 for value in numbers):
-        raise PromptError(f"{name}={values!r}: no picture has such numbers")
-    return tuple(float(np.float32(value)) for value in numbers)
+    with np.errstate(over="ignore"):  # its range is checked next
+        return tuple(float(np.float32(value)) for value in numbers)
 
 
 @functools.cache
