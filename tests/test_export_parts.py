@@ -20,6 +20,7 @@ from prompt_jax.export import source, writing
 from prompt_jax.inputs import given
 from prompt_jax.inputs.pictures import transforms
 from prompt_jax.inputs.pictures.decoding import open_picture
+from prompt_jax.inputs.pictures.preprocessing import MIDDLES, Preprocessing
 
 LAYERS = exported.CLIP.config.image_layers, exported.CLIP.config.text_layers
 OPENAI = {
@@ -134,6 +135,16 @@ def test_pictures_are_prepared_as_here(code, tmp_path, mode, size):
     expected = transforms.test_transform(open_picture(tmp_path / "picture.png"), 16)
     inputs = dataclasses.asdict(given.Inputs.of(16))
     found = code.preprocess(Image.open(tmp_path / "picture.png"), inputs)
+    assert (found.permute(1, 2, 0).numpy() == expected).all()
+
+
+@pytest.mark.parametrize("middle", MIDDLES)
+@pytest.mark.parametrize("size", [(5, 9), (9, 12), (11, 37), (40, 7)])
+def test_margins_are_put_as_here(code, size, middle):
+    pixels = np.random.default_rng(0).integers(1, 256, (*size[::-1], 3), dtype=np.uint8)
+    picture, prepared = Image.fromarray(pixels), Preprocessing(resize="none", middle=middle)
+    expected = transforms.test_transform(picture, 16, None, prepared)
+    found = code.preprocess(picture, dataclasses.asdict(given.Inputs.of(16, prepared)))
     assert (found.permute(1, 2, 0).numpy() == expected).all()
 
 

@@ -23,7 +23,7 @@ from experiments.report import attention
 from experiments.run import building, evaluating, experiment, reopening
 from experiments.run.batches import make_batches
 from prompt_jax import predict, saved
-from prompt_jax.clip import loading, preprocessing, saving
+from prompt_jax.clip import loading, preprocessing, preprocessing_files, saving
 from prompt_jax.errors import PromptError
 from prompt_jax.export import __main__ as export
 from prompt_jax.inputs import given
@@ -53,7 +53,7 @@ def save_rewritten(folder):
 
 def say(folder, **fields):
     """Puts a preprocessor_config.json beside the weights."""
-    (folder / preprocessing.HUGGING_FACE).write_text(json.dumps(fields))
+    (folder / preprocessing_files.HUGGING_FACE).write_text(json.dumps(fields))
     return folder
 
 
@@ -76,7 +76,7 @@ def squashed(tmp_path_factory):
     """The tiny CLIP with open_clip's words on its pictures."""
     folder = tiny.save_clip(tmp_path_factory.mktemp("squashed"))
     config = {"preprocess_cfg": SQUASHED}
-    (folder / preprocessing.OPEN_CLIP).write_text(json.dumps(config))
+    (folder / preprocessing_files.OPEN_CLIP).write_text(json.dumps(config))
     return folder
 
 
@@ -256,9 +256,12 @@ def test_two_settings_of_one_thing_are_refused():
         building.check(config)
 
 
-def test_a_model_on_the_hub_brings_what_its_file_says(tmp_path, monkeypatch):
+@pytest.mark.parametrize("file", preprocessing_files.TRANSFORMERS)
+def test_a_model_on_the_hub_brings_what_its_file_says(tmp_path, monkeypatch, file):
     there = tiny.save_clip(tmp_path / "there")
-    say(there, image_mean=[0.5] * 3, image_std=[0.5] * 3)
+    half = {"image_mean": [0.5] * 3, "image_std": [0.5] * 3}
+    nested = file == preprocessing_files.PROCESSOR
+    (there / file).write_text(json.dumps({"image_processor": half} if nested else half))
     here = tmp_path / "here"
     here.mkdir()
 

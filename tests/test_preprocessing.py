@@ -7,10 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from transformers import CLIPProcessor, CLIPTokenizer
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
-from prompt_jax.clip import loading, preprocessing
-from prompt_jax.clip.preprocessing import HUGGING_FACE, OPEN_CLIP, read, resolve
+from prompt_jax.clip import loading, preprocessing_files
+from prompt_jax.clip.preprocessing import read, resolve
+from prompt_jax.clip.preprocessing_files import HUGGING_FACE, OPEN_CLIP, PROCESSOR
 from prompt_jax.errors import PromptError
 from prompt_jax.inputs.pictures import transforms
 from prompt_jax.inputs.pictures.preprocessing import CLIP, Preprocessing, choose
@@ -18,7 +20,10 @@ from prompt_jax.inputs.pictures.transforms import cut_middle, resize
 
 SIZE = 16
 HALF = [0.5, 0.5, 0.5]
-SHAPES = [(16, 16), (40, 23), (23, 40), (37, 16), (16, 39), (6, 10), (61, 60), (200, 31)]
+SHAPES = [
+    *((16, 16), (40, 23), (23, 40), (37, 16), (16, 39), (6, 10), (61, 60), (200, 31)),
+    *((5, 9), (9, 12), (11, 37)),  # margins of odd pixels
+]
 
 
 def noise(width, height):
@@ -56,6 +61,7 @@ CROP = {"crop_size": {"height": SIZE, "width": SIZE}}
         {"size": {"shortest_edge": SIZE}, "rescale_factor": 1 / 127.5},
         {"size": {"shortest_edge": SIZE}, "do_normalize": False},
         {"size": {"shortest_edge": 12}, "image_mean": [0.1, 0.2, 0.3]},
+        {"size": {"shortest_edge": 13}},
         {"do_resize": False},
     ],
 )
@@ -69,15 +75,88 @@ def test_pictures_are_as_transformers_prepares_them(tmp_path, shape, changes):
     np.testing.assert_allclose(np.moveaxis(seen, -1, 0), expected, atol=tolerance, rtol=1e-5)
 
 
-def test_a_file_that_transformers_writes_is_read(tmp_path):
+@pytest.mark.parametrize(
+    ("save", "file"),
+    [
+        (lambda processor: processor, HUGGING_FACE),
+        (lambda processor: CLIPProcessor(processor, CLIPTokenizer()), PROCESSOR),
+    ],
+)
+def test_a_file_that_transformers_writes_is_read(tmp_path, save, file):
     processor = CLIPImageProcessorPil(**CROP, size={"shortest_edge": SIZE}, image_mean=HALF)
-    processor.save_pretrained(tmp_path)
+    save(processor).save_pretrained(tmp_path)
+    assert [name for name in (HUGGING_FACE, PROCESSOR) if (tmp_path / name).is_file()] == [file]
     prepared, notes = resolve(read(tmp_path, SIZE), {}, SIZE, "")
     assert prepared == Preprocessing(mean=(0.5, 0.5, 0.5), middle="floored")
     assert notes == [
-        "pictures are prepared by preprocessor_config.json: shortest side to 16 (bicubic), the "
+        f"pictures are prepared by {file}: shortest side to 16 (bicubic), the "
         "middle 16 × 16 cut out, normalized by mean 0.5, 0.5, 0.5 and std 0.2686, 0.2613, 0.2758"
     ]
+
+
+NESTED = CROP | {"size": SIZE, "image_mean": HALF, "image_std": HALF}
+
+
+@pytest.mark.parametrize(
+    ("nested", "flat", "note"),
+    [
+        ({"image_processor": NESTED}, NESTED, None),
+        (
+            {"image_processor": NESTED},
+            NESTED | {"image_mean": [0.25] * 3, "resample": 2},
+            "processor_config.json wins over preprocessor_config.json, as in transformers 5: mean"
+            " (0.5, 0.5, 0.5), not (0.25, 0.25, 0.25); interpolation bicubic, not bilinear",
+        ),
+        (
+            {"image_processor": NESTED},
+            CROP | {"image_processor_type": "ViTImageProcessor"},
+            "as in transformers 5; of the latter: image_processor_type: ",
+        ),
+        ({"image_processor": None}, NESTED, None),
+        ({"processor_class": "CLIPProcessor"}, NESTED, None),
+    ],
+)
+def test_of_two_files_transformers_takes_the_same(tmp_path, nested, flat, note):
+    write(tmp_path, processor=flat)
+    (tmp_path / PROCESSOR).write_text(json.dumps(nested))
+    by_transformers, _ = CLIPImageProcessorPil.get_image_processor_dict(tmp_path)
+    assert by_transformers["image_mean"] == HALF
+    prepared, notes = resolve(read(tmp_path, SIZE), {}, SIZE, "SETTING")
+    assert prepared == Preprocessing((0.5,) * 3, (0.5,) * 3, middle="floored")
+    assert len(notes) == 1 + bool(note)
+    assert (note or "") in notes[0]
+
+
+@pytest.mark.parametrize("content", [[], {"image_processor": []}, {"image_processor": {"size": 0}}])
+def test_a_processor_s_file_that_is_wrong_is_refused(tmp_path, content):
+    (tmp_path / PROCESSOR).write_text(json.dumps(content))
+    with pytest.raises(PromptError, match=r"^processor_config\.json: .*which then wins: SETTING"):
+        resolve(read(write(tmp_path, processor={}), SIZE), {}, SIZE, "SETTING")
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"image_processor_type": "CLIPFeatureExtractor"},
+        {"feature_extractor_type": "CLIPImageProcessor"},
+        {"feature_extractor_type": "CLIPFeatureExtractor", "processor_class": "CLIPProcessor"},
+        {"use_fast": True, "disable_grouping": True, "device": "cuda", "return_tensors": "pt"},
+        {"transformers_version": "4.57.1", "_processor_class": "CLIPProcessor", "_name": "x"},
+        {"_valid_processor_keys": ["images"], "_commit_hash": "0" * 40, "do_pad": False},
+        {"size": {"shortest_edge": SIZE, "longest_edge": None, "max_height": None}},
+    ],
+)
+def test_what_changes_no_image_is_taken(tmp_path, more):
+    assert found(tmp_path, processor=CROP | more) == (CLIP, [])
+
+
+def test_code_that_a_file_names_is_not_run_and_said_not_to_be(tmp_path):
+    theirs = {"auto_map": {"AutoImageProcessor": "theirs.Processor"}}
+    (tmp_path / "theirs.py").write_text("raise SystemExit")
+    assert found(tmp_path, processor=CROP | theirs) == (
+        CLIP,
+        ["preprocessor_config.json names code of its own (auto_map), which is not run"],
+    )
 
 
 def test_clip_s_own_file_changes_nothing(tmp_path):
@@ -182,14 +261,18 @@ JSON = st.recursive(
     max_leaves=9,
 )
 FIELDS = st.sampled_from(
-    [*preprocessing._ImageProcessor.model_fields, *preprocessing._PreprocessCfg.model_fields]
+    [
+        *preprocessing_files._ImageProcessor.model_fields,
+        *preprocessing_files._PreprocessCfg.model_fields,
+    ]
 )
 
 
 @settings(max_examples=150, deadline=None)
-@given(JSON | st.dictionaries(FIELDS, JSON, max_size=4))
-def test_whatever_files_hold_is_read_or_refused(tmp_path_factory, content):
+@given(*[JSON | st.dictionaries(FIELDS, JSON, max_size=4)] * 2)
+def test_whatever_files_hold_is_read_or_refused(tmp_path_factory, content, processor):
     folder = tmp_path_factory.mktemp("checkpoint")
+    (folder / PROCESSOR).write_text(json.dumps({"image_processor": processor}))
     try:
         prepared, _ = found(folder, content, content)
     except PromptError as error:
@@ -217,3 +300,5 @@ def test_a_weight_file_alone_is_assumed_to_be_prepared_as_openai_s(tmp_path):
     assert loading.read_preprocessing(file, SIZE).alone
     (tmp_path / "config.json").touch()
     assert loading.read_preprocessing(file, SIZE).fields["mean"] == ((0.5,) * 3, HUGGING_FACE)
+    (tmp_path / PROCESSOR).write_text(json.dumps({"image_processor": {"image_mean": [0.25] * 3}}))
+    assert loading.read_preprocessing(file, SIZE).fields["mean"] == ((0.25,) * 3, PROCESSOR)

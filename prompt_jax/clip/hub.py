@@ -6,7 +6,7 @@ from pathlib import Path
 import pydantic
 
 from prompt_jax import files
-from prompt_jax.clip import preprocessing, vocabulary_files
+from prompt_jax.clip import preprocessing_files, vocabulary_files
 from prompt_jax.clip.checkpoint_config import read_hugging_face
 from prompt_jax.clip.state_dicts import read_json
 from prompt_jax.errors import PromptError, escape
@@ -32,7 +32,7 @@ _SHARDS = {
     "model.safetensors.index.json": "model-*.safetensors",
     "pytorch_model.bin.index.json": "pytorch_model-*.bin",
 }
-_BESIDE = (*CONFIGS, ADAPTER, preprocessing.HUGGING_FACE, *vocabulary_files.NAMES)
+_BESIDE = (*CONFIGS, ADAPTER, *preprocessing_files.TRANSFORMERS, *vocabulary_files.NAMES)
 
 
 class _Adapter(pydantic.BaseModel):

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from prompt_jax.clip import preprocessing, vocabulary_files
+from prompt_jax.clip import preprocessing, preprocessing_files, vocabulary_files
 from prompt_jax.clip.assumptions import ASK_ACTIVATION, assumptions
 from prompt_jax.clip.checkpoint_config import hugging_face_config, read_hugging_face, shown
 from prompt_jax.clip.config import VARIANTS, VOCABULARY, CLIPConfig
@@ -116,9 +116,9 @@ def read_preprocessing(source: str | Path, image_size: int) -> preprocessing.Sai
     if path.is_dir():
         return preprocessing.read(path, image_size)
     # As with sizes, a weight file's own config alone is believed, if it lies beside.
-    folder, names = path.parent, [preprocessing.OPEN_CLIP]
+    folder, names = path.parent, [preprocessing_files.OPEN_CLIP]
     if (folder / "config.json").is_file():
-        names.append(preprocessing.HUGGING_FACE)
+        names += preprocessing_files.TRANSFORMERS
     found = preprocessing.read(folder, image_size, tuple(names))
     return found._replace(alone=not (found.fields or found.problems))
 

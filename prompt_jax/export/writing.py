@@ -18,7 +18,7 @@ import safetensors.numpy
 from prompt_jax import loading, methods
 from prompt_jax import saved as trained
 from prompt_jax.class_names import fill
-from prompt_jax.clip import Frozen, layouts, preprocessing, tokenizer
+from prompt_jax.clip import Frozen, layouts, preprocessing_files, tokenizer
 from prompt_jax.clip import loading as clip_loading
 from prompt_jax.clip.saving import save_hugging_face
 from prompt_jax.errors import PromptError, escape, shorten
@@ -167,9 +167,9 @@ def write(folder: pathlib.Path, model: Saved, frozen: Frozen, with_backbone: boo
     if with_backbone:
         save_hugging_face(model.sizes, frozen, folder / CLIP_FOLDER)
         prepared, size = model.inputs.preprocessing, model.inputs.image_size
-        if processor := preprocessing.hugging_face(prepared, size):
+        if processor := preprocessing_files.hugging_face(prepared, size):
             text = json.dumps(processor, indent=2) + "\n"
-            write_text(folder / CLIP_FOLDER / preprocessing.HUGGING_FACE, text)
+            write_text(folder / CLIP_FOLDER / preprocessing_files.HUGGING_FACE, text)
         written = clip_loading.load(folder / CLIP_FOLDER)
         if clip_loading.fingerprint(*written) != model.backbone_hash:
             raise OSError(errno.EIO, "what was written is not what is read back", CLIP_FOLDER)

@@ -71,7 +71,9 @@ def cut_middle(image: Image.Image, size: int, fill: int, middle: str) -> Image.I
     if min(image.size) < size:
         width, height = (max(side, size) for side in image.size)
         canvas = Image.new("RGB", (width, height), (fill, fill, fill))
-        left, top = (max(0, (size - side) // 2) for side in image.size)
+        # The odd pixel of the margins is right and below; left and above in transformers (Pillow).
+        odd = middle == "floored"
+        left, top = (max(0, (size - side + odd) // 2) for side in image.size)
         canvas.paste(image, (left, top))
         image = canvas
     # `round` is half to even, as in torchvision.

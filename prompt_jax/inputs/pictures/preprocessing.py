@@ -59,7 +59,8 @@ class Preprocessing:
         fill: grey of the margins, 0 to 255, where what is left is smaller than the tower's
             pictures.
         middle: how half a pixel of the middle's offset is met: "rounded" to even, as CLIP,
-            torchvision and open_clip do, or "floored", as transformers does.
+            torchvision and open_clip do, or "floored", as transformers does. Margins' odd pixel is
+            right and below, or left and above.
 
     Raises:
         PromptError: a field holds what it may not.

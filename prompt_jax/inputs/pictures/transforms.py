@@ -69,8 +69,9 @@ def cut_middle(image: Image.Image, size: int, preprocessing: Preprocessing) -> I
     """The middle `size` x `size` pixels, with margins where the picture is smaller."""
     width, height = image.size
     if min(width, height) < size:
-        # Half of the odd pixel's margin is left to the right and below.
-        left, top = max(0, (size - width) // 2), max(0, (size - height) // 2)
+        # The odd pixel of the margins is right and below; left and above in transformers (Pillow).
+        odd = preprocessing.middle == "floored"
+        left, top = (max(0, (size - side + odd) // 2) for side in image.size)
         canvas = Image.new("RGB", (max(width, size), max(height, size)), (preprocessing.fill,) * 3)
         canvas.paste(image, (left, top))
         image, (width, height) = canvas, canvas.size
