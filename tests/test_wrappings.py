@@ -43,6 +43,13 @@ def under(prefix, state):
     return {prefix + name: tensor for name, tensor in state.items()}
 
 
+def inside(state, **wrappers):
+    """Wraps the modules of these names: `visual="_orig_mod"`."""
+    for module, wrapper in wrappers.items():
+        state = {n.replace(f"{module}.", f"{module}.{wrapper}."): t for n, t in state.items()}
+    return state
+
+
 def in_parts(state):
     """TinyCLIP's names."""
     parts = {}
@@ -74,6 +81,27 @@ WRAPPINGS = {
     "compiled DDP": (lambda s: under("_orig_mod.module.", s), ("'_orig_mod.module.'",)),
     "DDP of compiled": (lambda s: under("module._orig_mod.", s), ("'module._orig_mod.'",)),
     "scale of one": (lambda s: s | {"logit_scale": s["logit_scale"].reshape(1)}, ()),
+    "scale of 1 x 1": (lambda s: s | {"logit_scale": s["logit_scale"].reshape(1, 1)}, ()),
+    "compiled tower": (
+        lambda s: inside(s, visual="_orig_mod"),
+        ("the names of the weights are read without '_orig_mod.'",),
+    ),
+    "DDP tower": (lambda s: inside(s, visual="module"), ("are read without 'module.'",)),
+    "FSDP of blocks": (
+        lambda s: under(
+            "_fsdp_wrapped_module.",
+            inside(s, resblocks="_fsdp_wrapped_module", attn="_checkpoint_wrapped_module"),
+        ),
+        ("'_fsdp_wrapped_module.', '_fsdp_wrapped_module.', '_checkpoint_wrapped_module.'",),
+    ),
+    "AveragedModel": (
+        lambda s: under("module.", s) | {"n_averaged": torch.tensor(5)},
+        ("are read without 'n_averaged', 'module.'",),
+    ),
+    "AveragedModel in training": (
+        lambda s: {"swa": under("net.module.", s) | {"net.n_averaged": torch.tensor(5)}},
+        ("the weights are 'swa'", "are read without 'net.n_averaged', 'net.module.'"),
+    ),
     "TinyCLIP": (
         lambda s: {"state_dict": under("module.", in_parts(s))},
         ("the weights are 'state_dict'", "without '_image_encoder.', '_text_encoder.', '_logit"),
@@ -97,7 +125,7 @@ def test_a_clip_is_found_in_its_wrapping_and_said_to_be(wrap, words, state, tmp_
 REFUSED = {
     "two of equal rank": (
         lambda s: {"student": s, "teacher": s},
-        "it holds 2 CLIPs, 'student', 'teacher', and nothing says which",
+        "can be read, but it holds 2 CLIPs, 'student', 'teacher', and nothing says which",
     ),
     "two averages": (
         lambda s: {"model_ema": s, "state_dict_ema": s},
@@ -116,6 +144,31 @@ REFUSED = {
         "it holds no state dict; not tensors: epoch",
     ),
     "nothing": (lambda s: {"model": {}, "epoch": 3}, "no state dict; not tensors: model, epoch"),
+    "a count beside no average": (
+        lambda s: under("clip.", s) | {"n_averaged": torch.tensor(5)},
+        "names begin with 'clip.', and beside it stand 'n_averaged'",
+    ),
+    "a tensor twice": (
+        lambda s: s | {"visual._orig_mod.proj": s["visual.proj"]},
+        "two of its tensors have one name without '_orig_mod.'",
+    ),
+    "loralib": (
+        lambda s: s | {"visual.transformer.resblocks.0.mlp.c_fc.lora_A": torch.ones(2, 2)},
+        "an adapter's weights, as LoRA's (visual.transformer.resblocks.0.mlp.c_fc.lora_A)",
+    ),
+    "peft, not merged": (
+        lambda s: under("base_model.model.", inside(s, c_fc="base_layer")),
+        "c_fc.base_layer.weight), which change a CLIP's; merge them",
+    ),
+    "1/τ": (
+        lambda s: s | {"logit_scale": torch.tensor(100.0)},
+        "logit_scale is 100.0, but CLIP's is at most ln 100 = 4.605; it must be the logarithm of"
+        " 1/τ: store ln 100.0 = 4.6052 if",
+    ),
+    "1/τ of an untrained": (
+        lambda s: s | {"logit_scale": torch.tensor([14.25]).half()},
+        "logit_scale is 14.25,",
+    ),
     "too deep": (
         lambda s: {"a": {"b": {"c": {"d": {"e": s}}}}},
         "it holds no state dict; not tensors: a",
@@ -154,7 +207,7 @@ def test_a_hugging_face_clip_is_found_in_its_wrapping(tmp_path):
 def test_an_adapters_weights_are_called_so(tmp_path):
     layer = "base_model.model.vision_model.encoder.layers.0.self_attn.q_proj.lora_A.weight"
     save_file({layer: np.zeros((2, 2), np.float32)}, tmp_path / "adapter_model.safetensors")
-    with pytest.raises(PromptError, match=r"LoRA adapter's weights .*lora_A.*merge"):
+    with pytest.raises(PromptError, match=r"an adapter's weights.*lora_A.*merge"):
         read(tmp_path / "adapter_model.safetensors")
 
 
@@ -194,3 +247,25 @@ def test_dicts_without_end_are_refused():
     many = {"a": {str(number): {"b": 1.0} for number in range(unwrapping.MOST_DICTS)}}
     with pytest.raises(ValueError, match="more than 1,000 dicts"):
         unwrapping.find(many, int)
+
+
+@pytest.mark.parametrize("scale", [4.6052, 4.609375, 4.75, 0.0])
+def test_the_scale_of_a_trained_clip_is_taken(scale, state, tmp_path):
+    """ln 100 in float32 and rounded up in bfloat16; one trained on without a bound."""
+    path = saved(state | {"logit_scale": torch.tensor(scale)}, tmp_path / "weights.pt")
+    assert load(path).frozen["logit_scale"] == np.float32(scale)
+
+
+@given(
+    st.lists(st.sampled_from([*unwrapping._WRAPPERS, "net"]), max_size=3),
+    st.lists(st.sampled_from(unwrapping._WRAPPERS), max_size=2),  # a line names three
+    st.integers(1, 3),
+)
+def test_wrappers_are_cut_out_wherever_they_stand(before, inner, at):
+    names = ("visual.transformer.resblocks.0.ln_1.weight", "visual.module", "logit_scale")
+    parts = names[0].split(".")
+    wrapped = ".".join([*before, *parts[:at], *inner, *parts[at:]])
+    others = [".".join([*before, name]) for name in names[1:]]
+    cut, said = unwrapping.cut(dict(zip((wrapped, *others), names, strict=True)))
+    assert cut == {name: name for name in names}
+    assert all(repr(f"{each}.") in said for each in inner)

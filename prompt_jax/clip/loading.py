@@ -31,7 +31,11 @@ EMBEDDED = Path(__file__).parent / "embedded"
 _OPENAI_SCALARS = ("input_resolution", "context_length", "vocab_size")
 _POSITIONS = ("text_model.embeddings.position_ids", "vision_model.embeddings.position_ids")
 _MASKS = ("attn_mask", "text.attn_mask")
-_ADAPTER = ".lora_A."
+# As peft and loralib name what stands beside, or in place of, a layer's own weights.
+_ADAPTER = re.compile(r"(?:^|\.)(?:(?:w_)?lora_\w+|base_layer|hada_\w+|lokr_\w+|ia3_l)(?:\.|$)")
+# CLIP's training keeps 1/τ at 100 at most; fine-tuning without that bound goes a little beyond. 1/τ
+# itself is no such number: it starts at 14.
+_HIGHEST_LOG_SCALE = 5.0
 _OTHER_MODELS = {
     "visual.layer1.": "a CLIP with a ResNet image tower",
     "visual.attnpool.": "a CLIP with a ResNet image tower",
@@ -167,17 +171,16 @@ def _read(weights: Path, activation: str | None, unsaid: str | None) -> Checkpoi
     for mark, model in _OTHER_MODELS.items():
         if any(name.startswith(mark) for name in state):
             raise PromptError(f"this is {model}; only CLIPs with a plain ViT can be read")
-    if adapted := next((name for name in state if _ADAPTER in name), ""):
+    if adapted := next(filter(_ADAPTER.search, state), ""):
         raise PromptError(
-            f"these are a LoRA adapter's weights ({adapted}), which change a CLIP's; merge them"
-            " into it (peft's merge_and_unload, then save_pretrained) and give that folder"
+            f"these are an adapter's weights, as LoRA's ({adapted}), which change a CLIP's; merge"
+            " them into it and give what is then saved (peft: merge_and_unload, then"
+            " save_pretrained; loralib: eval(), then the state dict without lora_*)"
         )
     masks = [state.pop(name, None) for name in _MASKS]
     for name in _POSITIONS:
         state.pop(name, None)
-    scale = state.get("logit_scale")
-    if scale is not None and scale.shape == (1,):
-        state["logit_scale"] = scale.reshape(())
+    _take_scale(state)
     if any(name.startswith("vision_model.") for name in state):
         config, layout, assumed = _hugging_face(state, weights.parent, activation)
     elif any(name.startswith("visual.") for name in state):
@@ -186,6 +189,20 @@ def _read(weights: Path, activation: str | None, unsaid: str | None) -> Checkpoi
         first = ", ".join(list(state)[:3]) or "none"
         raise PromptError(f"not a CLIP: no visual.* or vision_model.* among its keys ({first}, …)")
     return Checkpoint(config, to_tree(layout, config, state), (*taken, *assumed))
+
+
+def _take_scale(state: State) -> None:
+    """Makes a scalar of the temperature, and looks whether it is a logarithm."""
+    scale = state.get("logit_scale")
+    if scale is None or scale.size != 1:
+        return
+    state["logit_scale"] = scale = scale.reshape(())
+    if scale.dtype.kind == "f" and np.isfinite(scale) and scale > _HIGHEST_LOG_SCALE:
+        value = shown(scale.item())
+        raise PromptError(
+            f"logit_scale is {value}, but CLIP's is at most ln 100 = 4.605; it must be the"
+            f" logarithm of 1/τ: store ln {value} = {np.log(scale):.4f} if this is 1/τ itself"
+        )
 
 
 def _hugging_face(

@@ -186,6 +186,8 @@ def _read_safetensors(path: Path) -> State:
 def _read_torch(path: Path) -> torch_files.Read:
     try:
         return torch_files.read(path)
+    except unwrapping.NoSingleDict as error:
+        raise PromptError(f"{path.name} can be read, but {error}") from None
     # Damaged archives fail in too many ways to name.
     except Exception as error:
         reason = str(error).strip().partition("\n")[0][:300] or type(error).__name__

@@ -1,7 +1,8 @@
 """People's wrappings of weights: which of a file's dicts holds a CLIP, and behind which prefix.
 
 Training code saves {"model": …, "optimizer": …}, and what wraps a module (DistributedDataParallel,
-torch.compile, Lightning, CLIP4Clip) writes its own name before every tensor's.
+torch.compile, Lightning, CLIP4Clip) writes its own name before every tensor's; what wraps one of
+its modules, into the names.
 """
 
 import re
@@ -14,10 +15,18 @@ MOST_DICTS = 1000
 Value = TypeVar("Value")
 
 _PARALLEL = ("module.", "_orig_mod.")  # left by DistributedDataParallel and torch.compile
+# Left by these, by FSDP and by checkpointing of activations, where they wrap a module in a CLIP,
+# none of whose modules has such a name.
+_WRAPPERS = ("module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module")
+_COUNTER = "n_averaged"  # what torch's AveragedModel counts, beside its "module"
 _TOWER = re.compile(r"((?:[^.]+\.)*?)(?:visual|vision_model)\.")
 _PARTS = ("_image_encoder.", "_text_encoder.", "_logit_scale.")  # TinyCLIP's
 _IN_PARTS = re.compile(r"(?:^|(?<=\.))(?:" + "|".join(map(re.escape, _PARTS)) + ")")
 _AVERAGED = re.compile(r"(?i)(?:^|[^a-z])(?:ema|swa|avg|averaged?)(?:$|[^a-z])")
+
+
+class NoSingleDict(ValueError):
+    """A file that can be read holds no state dict of a CLIP, or several."""
 
 
 def find(value: Mapping[Any, Any], tensor: type[Value]) -> tuple[dict[str, Value], str]:
@@ -31,7 +40,7 @@ def find(value: Mapping[Any, Any], tensor: type[Value]) -> tuple[dict[str, Value
         tensors by name, and a line that says which they are; "" where there is but one dict.
 
     Raises:
-        ValueError: there is no dict of tensors, or there are several CLIPs.
+        NoSingleDict: there is no dict of tensors, or there are several CLIPs.
     """
     found = _dicts(value, tensor)
     if "" in found:
@@ -41,7 +50,7 @@ def find(value: Mapping[Any, Any], tensor: type[Value]) -> tuple[dict[str, Value
         # Averages of weights over the training are another model than the one that was trained.
         trained = [path for path in towers if not _AVERAGED.search(path)]
         if len(trained) != 1:
-            raise ValueError(
+            raise NoSingleDict(
                 f"it holds {len(towers)} CLIPs, {_quoted(towers)}, and nothing says which of them"
                 " is meant: save the state dict of one alone"
             )
@@ -69,15 +78,15 @@ def _dicts(value: Mapping[Any, Any], tensor: type[Value]) -> dict[str, dict[str,
         elif depth < MOST_DEPTH:
             below = [name for name in names if isinstance(here[name], dict)]
             if len(waiting) + len(below) > MOST_DICTS:
-                raise ValueError(f"it holds more than {MOST_DICTS:,} dicts")
+                raise NoSingleDict(f"it holds more than {MOST_DICTS:,} dicts")
             under = f"{path}." if path else ""
             waiting += [(f"{under}{name:.80}", here[name], depth + 1) for name in below]
     return found
 
 
-def _no_state_dict(value: Mapping[Any, Any], tensor: type) -> ValueError:
+def _no_state_dict(value: Mapping[Any, Any], tensor: type) -> NoSingleDict:
     strange = [f"{name!s:.200}" for name, each in value.items() if not isinstance(each, tensor)]
-    return ValueError(f"it holds no state dict; not tensors: {', '.join(strange[:8])}")
+    return NoSingleDict(f"it holds no state dict; not tensors: {', '.join(strange[:8])}")
 
 
 def cut_parallel(state: dict[str, Value]) -> dict[str, Value]:
@@ -94,19 +103,19 @@ def cut_parallel(state: dict[str, Value]) -> dict[str, Value]:
 def cut(state: dict[str, Value]) -> tuple[dict[str, Value], str]:
     """Cuts off what stands before all names of a CLIP's tensors, whatever it is.
 
+    What is known to wrap modules is cut out of the names, too.
+
     Returns:
         tensors by the CLIP's own names, and a line that says what was cut off; "" if nothing was.
 
     Raises:
-        ValueError: there are several CLIPs, or other tensors beside one.
+        ValueError: there are several CLIPs, or other tensors beside one, or two get one name.
     """
     off = []
     parts = {match[0] for name in state if (match := _IN_PARTS.search(name))}
     if parts:
-        joined = {_IN_PARTS.sub("", name, count=1): each for name, each in state.items()}
-        if len(joined) < len(state):
-            raise ValueError(f"two of its tensors have one name without {_quoted(_PARTS)}")
-        state, off = joined, [part for part in _PARTS if part in parts]
+        without = {name: _IN_PARTS.sub("", name, count=1) for name in state}
+        state, off = _renamed(state, without, _PARTS), [part for part in _PARTS if part in parts]
     prefixes = {match[1]: name for name in state if (match := _TOWER.match(name))}
     if len(prefixes) > 1:
         raise ValueError(
@@ -116,14 +125,42 @@ def cut(state: dict[str, Value]) -> tuple[dict[str, Value], str]:
     if not prefixes:
         return cut_parallel(state), ""
     [prefix] = prefixes
+    counter = prefix.removesuffix("module.") + _COUNTER
+    if prefix.endswith("module.") and counter in state:
+        state = {name: each for name, each in state.items() if name != counter}
+        off.append(counter)
     if beside := [name for name in state if not name.startswith(prefix)]:
         raise ValueError(
             f"a CLIP's names begin with {_quoted([prefix])}, and beside it stand {_quoted(beside)}:"
             " save the CLIP's state dict alone"
         )
     off += [prefix] * bool(prefix)
+    state = {name.removeprefix(prefix): each for name, each in state.items()}
+    state, wrappers = _cut_wrappers(state)
+    off += wrappers
     said = f"the names of the weights are read without {_quoted(off)}" if off else ""
-    return {name.removeprefix(prefix): each for name, each in state.items()}, said
+    return state, said
+
+
+def _cut_wrappers(state: dict[str, Value]) -> tuple[dict[str, Value], list[str]]:
+    """Cuts wrappers of modules out of names; and which there were."""
+    parts = {name: name.split(".") for name in state}
+    found = [each for each in _WRAPPERS if any(each in some[:-1] for some in parts.values())]
+    without = {
+        name: ".".join([*(part for part in some[:-1] if part not in found), some[-1]])
+        for name, some in parts.items()
+    }
+    wrappers = [f"{each}." for each in found]
+    return _renamed(state, without, wrappers), wrappers
+
+
+def _renamed(
+    state: dict[str, Value], names: Mapping[str, str], off: Sequence[str]
+) -> dict[str, Value]:
+    renamed = {names[name]: each for name, each in state.items()}
+    if len(renamed) < len(state):
+        raise ValueError(f"two of its tensors have one name without {_quoted(off)}")
+    return renamed
 
 
 def _quoted(names: Sequence[str]) -> str:
