@@ -135,7 +135,7 @@ def test_weights_that_do_not_fit_are_named(change, message, state, tmp_path):
         (lambda c: c.pop("model_type"), "of type None"),
         (
             lambda c: c["vision_config"].update(image_size=[16, 8]),
-            r"vision_config.image_size: .\[16, 8\].: .* integer",
+            r"vision_config.image_size: \[16, 8\]: .* integer",
         ),
         (lambda c: c["vision_config"].update(layer_norm_eps=1e-6), "layer_norm_eps=1e-06"),
         (lambda c: c["text_config"].update(hidden_act="gelu_new"), "hidden_act is 'quick_gelu'"),
