@@ -57,6 +57,7 @@ def tokenize_classes(
     context_length: int = 77,
     share_words: bool = True,
     taken: int = 0,
+    padded: bool = True,
 ) -> ClassTokens:
     """Token ids of `template` filled with each class name (underscores become spaces).
 
@@ -66,6 +67,8 @@ def tokenize_classes(
         context_length: slots of the text tower.
         share_words: whether the words before the name go into the shared prefix.
         taken: how many of the slots something else takes, a learned context.
+        padded: whether suffixes are as long as the next of `BUCKETS`, so that other names need no
+            new compilation; where `taken` is not known, that may be more than there is room for.
 
     Raises:
         PromptError: the template has no "{}", there is no class, or a prompt is too long.
@@ -87,7 +90,8 @@ def tokenize_classes(
             f"the prompt of class {shorten(worst)} takes {context_length + longest - room} tokens"
             f"{learned}; the text tower has {context_length}: shorten the name or {advice}"
         )
-    length = min(next((b for b in BUCKETS if b >= longest), longest), room)
+    bucket = next((b for b in BUCKETS if b >= longest), longest) if padded else longest
+    length = min(bucket, room)
     suffix = np.zeros((len(names), length), np.int32)
     for row, tokens in zip(suffix, suffixes, strict=True):
         row[: len(tokens)] = tokens

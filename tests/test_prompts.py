@@ -114,6 +114,25 @@ def test_methods_say_how_many_slots_their_context_takes(name):
         jax.eval_shape(lambda x: run(room + 1, x), images)
 
 
+def test_a_method_that_says_no_slots_has_its_true_length_held():
+    """A name of 49 tokens behind a context of 26 fits; padded to a bucket it would not."""
+    clip, frozen = random_clip()
+
+    def prepare(prompts, task):
+        return encode_classes(task.clip, task.frozen, task.names, prompts)
+
+    method = methods.get("zero_shot")._replace(prepare=prepare)
+    context = jnp.zeros((26, clip.config.text_width))
+    for words, fits in ((47, True), (49, False)):
+        names = ["cat " * words, "dog"]
+        task = methods.make_task(method, clip, frozen, names, method.Settings())
+        if fits:
+            assert jax.eval_shape(prepare, context, task).shape == (2, clip.config.embed_dim)
+        else:
+            with pytest.raises(PromptError, match="context and class names take 78 tokens"):
+                jax.eval_shape(prepare, context, task)
+
+
 @pytest.mark.parametrize(
     "template, names, message",
     [

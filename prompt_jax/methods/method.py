@@ -144,7 +144,9 @@ class Method(NamedTuple):
         own_classes_only: settings -> whether the prompts can only tell apart classes they were
             trained on.
         context_slots: settings -> how many of the text tower's slots stand between SOS and the
-            tokens of `Task.names`; longer names are refused before they are encoded.
+            tokens of `Task.names`; longer names are refused before they are encoded. Of a method
+            that does not say it, names are padded to the longest of them and no further, so that
+            only what really is too long is refused, when it is encoded.
         check: (prompts of the right shapes, number of classes trained on) -> None; raises a
             PromptError for numbers that no training makes. They may come from a stranger.
     """
@@ -202,7 +204,8 @@ def make_task(
         names = no_classes()
     else:
         room, taken = clip.config.context_length, method.context_slots(settings)
-        names = tokenize_classes("{}.", class_names, room, taken=taken)
+        padded = method.context_slots is not _no_slots
+        names = tokenize_classes("{}.", class_names, room, taken=taken, padded=padded)
     names = dataclasses.replace(names, sos=_encode_sos(clip, frozen, names.prefix[:1]))
     task = Task(frozen, names, jnp.asarray(index, jnp.int32), None, clip, settings)
     return dataclasses.replace(task, constants=method.constants(task, class_names, template))
