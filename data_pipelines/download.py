@@ -156,7 +156,7 @@ def run(names: Sequence[str], root: Path, source: str = ARCHIVES, keep: bool = F
     if not missing:
         return []
     with _alone(root):
-        repository = hub.look_up(source)
+        repository = _look_up(source, missing, root)
         wanted = match(missing, repository)
         refuse_full_disk(wanted, root)
         _show(repository, wanted)
@@ -172,6 +172,20 @@ def run(names: Sequence[str], root: Path, source: str = ARCHIVES, keep: bool = F
             if not keep:
                 path.unlink()
     return failed
+
+
+def _look_up(source: str, names: Sequence[str], root: Path) -> Repository:
+    """As `hub.look_up`, whose error it completes by what to do where there is no network."""
+    try:
+        return hub.look_up(source)
+    except DataError as error:
+        archives_there = ", ".join(f"{datasets.TABLE[name].archives[0]}.zip" for name in names)
+        folders = (root / datasets.TABLE[name].layout.folder for name in names)  # type: ignore[attr-defined]
+        raise DataError(
+            f"{error}\nConnect (behind a proxy: set HTTPS_PROXY) and run the same command again; "
+            f"it resumes. Or fetch {archives_there} from https://huggingface.co/{source} on "
+            f"another machine, and unpack them into {', '.join(map(str, folders))}"
+        ) from error
 
 
 def _is_there(folder: Path) -> bool:

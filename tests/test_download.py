@@ -260,7 +260,10 @@ def test_a_hub_that_is_down_is_said(hub, root, made, capsys, monkeypatch):
     hub.down = True
     monkeypatch.setattr("time.sleep", lambda seconds: None)
     assert get("caltech101", "--root", root) == 2
-    assert "the Hugging Face repository" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "the Hugging Face repository" in said and "run the same command again" in said
+    assert f"fetch caltech-101.zip from https://huggingface.co/{ARCHIVES} on" in said
+    assert f"unpack them into {root / 'caltech-101'}" in said
 
 
 def test_what_has_the_place_of_a_data_set_stays(hub, root, made, capsys):
