@@ -66,6 +66,11 @@ def check_names(names: Sequence[str], known: Sequence[str] = (), may_repeat: boo
     for name in names:
         if not isinstance(name, str):
             raise PromptError(f"class {name!r} is of type {type(name).__name__}; give a string")
+        if any("\ud800" <= character <= "\udfff" for character in name):
+            raise PromptError(
+                f"class {shorten(name)} holds half of a surrogate pair, which bytes that are not "
+                "UTF-8 are read as; write it in UTF-8"
+            )
         prompt = key(name)
         if not prompt:
             raise PromptError(f"class {name!r} is empty; give it a name")

@@ -2,7 +2,7 @@
 
 import difflib
 import shlex
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 
@@ -12,6 +12,32 @@ class PromptError(ValueError):
     def __str__(self) -> str:
         """The message; it is safe to print whatever file names it holds."""
         return escape_lines(super().__str__())
+
+
+class ArgumentError(PromptError):
+    """A mistake that other arguments mend: keywords in Python, flags of a command.
+
+    Attributes:
+        mistake: what is wrong.
+        advice: what to do, "{}" standing for each argument.
+        arguments: their names in Python.
+    """
+
+    def __init__(self, mistake: str, advice: str, *arguments: str):
+        """See the attributes. They all go into `args`, so the error survives pickling."""
+        super().__init__(mistake, advice, *arguments)
+        self.mistake, self.advice, self.arguments = mistake, advice, arguments
+
+    def __str__(self) -> str:
+        """The message with the keywords of Python, "backbone=…"."""
+        return self._said(f"{name}=…" for name in self.arguments)
+
+    def as_flags(self, flags: Mapping[str, str]) -> PromptError:
+        """Returns the error with flags: `--name` of each argument, or what `flags` calls it."""
+        return PromptError(self._said(flags.get(name, f"--{name}") for name in self.arguments))
+
+    def _said(self, names: Iterable[str]) -> str:
+        return escape_lines(f"{self.mistake}; {self.advice.format(*names)}")
 
 
 def printable(text: str) -> str:

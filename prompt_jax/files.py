@@ -28,6 +28,28 @@ MOST_JSON = 64 * 2**20
 Schema = TypeVar("Schema", bound=pydantic.BaseModel)
 
 
+_KINDS = (
+    (stat.S_ISDIR, "a folder"),
+    (stat.S_ISFIFO, "a named pipe"),
+    (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a device"),
+)
+
+
+def kind_of(mode: int) -> str:
+    """Returns what a file of an `st_mode` is, "a named pipe"; "" of a regular file."""
+    return next((kind for is_kind, kind in _KINDS if is_kind(mode)), "")
+
+
+def kind_at(path: str) -> str:
+    """Returns what is at a path, see `kind_of`; "" also where nothing is, or can be."""
+    try:
+        return kind_of(os.stat(path).st_mode)
+    except (OSError, ValueError):
+        return ""
+
+
 def read_bytes(path: pathlib.Path, most: int) -> bytes:
     """Returns the content of a regular file of at most `most` bytes.
 

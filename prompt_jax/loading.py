@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from prompt_jax import methods, saved, schemas
 from prompt_jax.clip import CLIP, PRECISIONS, CLIPConfig, Frozen, hub, loading, preprocessing
 from prompt_jax.clip.memory import default_budget
-from prompt_jax.errors import PromptError, escape, unknown
+from prompt_jax.errors import ArgumentError, PromptError, escape, unknown
 from prompt_jax.inputs.given import Inputs
 from prompt_jax.inputs.pictures.preprocessing import Preprocessing, choose
 from prompt_jax.methods import Method
@@ -24,7 +24,9 @@ from prompt_jax.saved_fields import DTYPES
 from prompt_jax.sharding import Placement, find_devices
 
 HUB = "hf:"
-_SETTING = "prepare={'stats': …, 'resize': …, 'interpolation': …} of pj.load"
+_SETTING = (
+    "prepare={'stats': …, 'resize': …, 'interpolation': …} of pj.load, of which predict has --stats"
+)
 VIDEO = "a video of a {}."
 
 
@@ -77,9 +79,8 @@ def load(
     folder = _download(text.removeprefix(HUB)) if text.startswith(HUB) else _model_folder(source)
     if folder is None:
         if backbone is not None:
-            raise PromptError(
-                f"{source} is a backbone, or holds no trained model, so backbone={backbone} would "
-                "be passed over; leave it out"
+            raise ArgumentError(
+                f"{source} is a backbone, or holds no trained model", "leave {} out", "backbone"
             )
         try:
             chosen = _chosen(prepare)
@@ -91,10 +92,12 @@ def load(
             if not there.is_dir() or any((there / name).exists() for name in hub.CONFIGS):
                 raise
             raise PromptError(f"{error}; nor model.json, so it is no trained model") from error
-    if frames or activation or prepare:
-        raise PromptError(
-            f"frames={frames}, activation={activation} and prepare={prepare} are of a bare "
-            f"backbone; {source} has its own: leave them out"
+    of_bare = {"frames": frames, "activation": activation, "prepare": prepare}
+    if given := [name for name, value in of_bare.items() if value]:
+        raise ArgumentError(
+            f"{source} is a trained model, and has its own",
+            f"leave {' and '.join(['{}'] * len(given))} out",
+            *given,
         )
     model = saved.read(folder)
     if text.startswith(HUB) and backbone is None:
@@ -127,8 +130,8 @@ def restore(
         # Older models do not say what was assumed; their sizes hold what was computed.
         sizes, frozen = loading.load(source, model.sizes.activation)
     except PromptError as error:
-        raise PromptError(
-            f"the backbone of {folder}, {source}: {error}; say where it is now by backbone=…"
+        raise ArgumentError(
+            f"the backbone of {folder}, {source}: {error}", "say where it is now by {}", "backbone"
         ) from error
     if loading.fingerprint(sizes, frozen) != model.backbone_hash:
         raise PromptError(

@@ -16,7 +16,7 @@ from prompt_jax import methods, programs, progress, saved
 from prompt_jax.captions import tokenize_captions
 from prompt_jax.class_names import check_names, repeated, told_by_labels
 from prompt_jax.clip import CLIP, Frozen, loading, normalize, tokenizer
-from prompt_jax.errors import BadPicture, PromptError
+from prompt_jax.errors import ArgumentError, BadPicture, PromptError
 from prompt_jax.files import filling, is_free
 from prompt_jax.inputs.batching import in_batches, sizes_for
 from prompt_jax.inputs.given import PATHS, Inputs, as_items, prepare
@@ -268,8 +268,10 @@ class Model:
     def _names(self, classes):
         names = self.class_names if classes is None else classes
         if not len(names):
-            raise PromptError(
-                "there are no classes to choose from: give classes=[…], names of what may be seen"
+            raise ArgumentError(
+                "there are no classes to choose from",
+                "give {}, names of what may be seen",
+                "classes",
             )
         check_names(names, self.class_names, may_repeat=True)
         if not self.class_names and (same := repeated(names)):

@@ -32,7 +32,7 @@ from typing import TextIO
 from prompt_jax import compiled, loading, progress
 from prompt_jax.commands import whole
 from prompt_jax.errors import BadPicture, DataError, PromptError, escape
-from prompt_jax.files import read_bytes
+from prompt_jax.files import kind_at, read_bytes
 from prompt_jax.inputs.clips.opening import SUFFIXES
 from prompt_jax.inputs.pictures.decoding import is_turned
 from prompt_jax.inputs.pictures.files import count_kinds, loose_pictures, sort_out, subfolders
@@ -64,7 +64,7 @@ def start(argv: Sequence[str]) -> int:
     parser.add_argument("--batch-size", type=whole(), default=BATCH_SIZE, help=f"({BATCH_SIZE})")
     parser.add_argument("--backbone", help="where the run's CLIP is now; default: where it was")
     parser.add_argument("--activation", help="of a bare CLIP whose files do not say it")
-    parser.add_argument("--stats", help="of a bare CLIP, mean and standard deviation: clip, half")
+    parser.add_argument("--stats", help="of a bare CLIP: clip, imagenet or half")
     parser.add_argument("--frames", type=whole(0), default=0, help="a bare CLIP looks at clips")
     parser.add_argument("--rotation", choices=(*ROTATIONS, TRAINED), default=TRAINED)
     parser.add_argument("--dtype", help="float32 or bfloat16; default: as trained")
@@ -89,7 +89,8 @@ def start(argv: Sequence[str]) -> int:
         model = with_rotation(model, ROTATIONS[options.rotation])
     if views := model.trained.get("views"):
         print(
-            f"note: it was tested with {views} x 3 views of each clip; here each is seen once",
+            f"note: it was tested on {views} x 3 views of each {model.inputs.kind}; here each is "
+            "seen once",
             file=sys.stderr,
         )
     classes = read_classes(options.classes)
@@ -182,10 +183,12 @@ def find(paths: Sequence[str], clips: bool, left_out: list[str]) -> Iterator[str
         left_out: files in folders that are none by their suffix are added to it.
 
     Raises:
-        PromptError: a folder holds none.
+        PromptError: a folder holds none, or a path is empty.
         DataError: a folder cannot be read.
     """
     for path in paths:
+        if not path:
+            raise PromptError('PATH="" is empty; name a file or a folder, or leave it out')
         if path == STDIN:
             yield from _listed(sys.stdin)
         elif not os.path.isdir(path):
@@ -259,21 +262,22 @@ def read_classes(asked: str | None) -> list[str] | None:
     """Names from "a,b,c" or, if it is the path of a file, from its lines; None for None.
 
     Raises:
-        PromptError: there is no such file, it is no text, or there is no name.
+        PromptError: there is no such file, it is not a regular one, it is no text, or there is no
+            name.
     """
     if asked is None:
         return None
     path, names = pathlib.Path(asked), asked.split(",")
     shown = asked if len(asked) <= _LONGEST_SHOWN else f"{asked[:_LONGEST_SHOWN]}…"
     # os.path's, not pathlib's: names may be more than a path can be.
+    if kind := kind_at(asked):
+        raise PromptError(f"--classes={shown} is {kind}; give a,b,c or a file, a name a line")
     if os.path.isfile(path):
         try:
             names = read_bytes(path, MOST_NAMES).decode("utf-8-sig").splitlines()
         except (OSError, ValueError) as error:
             raise PromptError(f"--classes={shown} cannot be read as text ({error})") from error
-    elif asked and (
-        os.path.exists(path) or (len(names) == 1 and (os.sep in asked or path.suffix in NAME_LISTS))
-    ):
+    elif len(names) == 1 and (os.sep in asked or path.suffix in NAME_LISTS):
         raise PromptError(f"--classes={shown}: no such file; give a,b,c or a file, a name a line")
     names = [name.strip() for name in names if name.strip()]
     if not names:
@@ -318,14 +322,19 @@ def _on_a_line(text: str) -> str:
 
 
 def as_csv(file: TextIO, top_k: int) -> Writer:
-    """A row each: picture, error, then class and probability, the best first; similarity."""
+    """A row each: picture, error, then class and probability, the best first; similarity.
+
+    The header comes with the first row: a mistake that `Model.predict` refuses leaves no output.
+    """
     writer = csv.writer(file, lineterminator="\n")
     columns = [f"{what}_{n}" for n in range(1, top_k + 1) for what in ("class", "probability")]
-    writer.writerow(["picture", "error", *columns, "similarity"])
+    header = [["picture", "error", *columns, "similarity"]]
 
     def write(one: Prediction) -> None:
         pairs = zip(map(escape, one.classes), (f"{p:.6f}" for p in one.probabilities), strict=True)
         cells = [escape(one.source), escape(one.error), *itertools.chain(*pairs)]
+        if header:
+            writer.writerow(header.pop())
         similarity = "" if one.similarity is None else f"{one.similarity:.6f}"
         writer.writerow([*cells, *[""] * (2 + len(columns) - len(cells)), similarity])
 

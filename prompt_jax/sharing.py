@@ -22,7 +22,7 @@ from prompt_jax import cards, local_paths, saved, saved_arrays, saved_fields
 from prompt_jax.clip import loading
 from prompt_jax.clip.hub import HUB_IDS
 from prompt_jax.clip.state_dicts import SUFFIXES
-from prompt_jax.errors import PromptError, escape, shorten
+from prompt_jax.errors import ArgumentError, PromptError, escape, shorten
 from prompt_jax.files import write_text
 from prompt_jax.saved import Saved
 
@@ -109,9 +109,11 @@ def check_backbone(model: Saved, name: str) -> None:
         PromptError: it is no name that anyone finds.
     """
     if not _is_public_name(model.backbone):
-        raise PromptError(
+        raise ArgumentError(
             f"{name} was trained on {shorten(model.backbone)}, a path of the machine of its "
-            "training; say where the same CLIP is, by backbone=…"
+            "training",
+            "say where the same CLIP is, by {}",
+            "backbone",
         )
 
 

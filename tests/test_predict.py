@@ -82,7 +82,13 @@ def test_a_folder_in_every_format(clip, folder, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("a.png",), "there are no classes to choose from"),
+        (("a.png", "--format", "csv"), "no classes to choose from; give --classes, names of what"),
+        (
+            ("a.png", "--classes", "a,b", "--backbone", "x"),
+            "no trained model; leave --backbone out",
+        ),
+        (("", "--classes", "a,b", "--format", "csv"), 'PATH="" is empty'),
+        (("a.png", "--classes", "a,\udcff", "--format", "csv"), r"class '\udcff' holds half of a"),
         ((".", "--classes", ","), "--classes=, holds no name"),
         (("tests/fixtures/", "--classes", "a,b", "--frames", "2"), "there are no clips in this"),
     ],
@@ -100,7 +106,7 @@ def test_classes_are_names_or_the_lines_of_a_file(tmp_path):
     assert predict.read_classes(str(names)) == ["sea horse", "pagoda"]
     assert predict.read_classes("cat, dog,") == ["cat", "dog"]
     assert predict.read_classes(None) is None
-    for missing in (tmp_path, tmp_path / "none", "none.txt", "a/b"):
+    for missing in (tmp_path / "none", "none.txt", "a/b"):
         with pytest.raises(PromptError, match=f"--classes={missing}: no such file"):
             predict.read_classes(str(missing))
     for empty in ("", ",", " "):
@@ -226,9 +232,11 @@ def test_a_list_of_names_is_a_regular_file_of_a_size(tmp_path, monkeypatch):
     (tmp_path / "long.txt").write_text("a name\nanother\n")
     with pytest.raises(PromptError, match="cannot be read as text .*at most 10 are read"):
         predict.read_classes(str(tmp_path / "long.txt"))
-    os.mkfifo(tmp_path / "pipe.txt")
-    with pytest.raises(PromptError, match="no such file"):
-        predict.read_classes(str(tmp_path / "pipe.txt"))
+    os.mkfifo(tmp_path / "pipe")
+    there = {"pipe": "a named pipe", "": "a folder", "/dev/null": "a device"}
+    for path, kind in there.items():
+        with pytest.raises(PromptError, match=f" is {kind}; give a,b,c or a file"):
+            predict.read_classes(os.path.join(tmp_path, path))
 
 
 @pytest.mark.parametrize("flag", ["--batch-size=0", "--batch-size=-1", "--top-k=0", "--frames=-1"])

@@ -63,4 +63,6 @@ def report(folder, model, replaced):
     path = "FRAMES" if model.kind == "clips" else "picture.jpg"
     print(f"try it: python {quote(folder / writing.CODE)} --clip {clip} {path}")
     print(f"{loaded}; model.predict({model.kind}){where}")
-    print(f"it knows {len(model.class_names)} classes; others: model.set_classes(names, tokenizer)")
+    number = len(model.class_names)
+    known = f"{number} class{'es' * (number > 1)}"
+    print(f"it knows {known}; others: model.set_classes(names, tokenizer)")

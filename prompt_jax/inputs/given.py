@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from prompt_jax.errors import PromptError, unknown
+from prompt_jax.errors import BadClip, BadPicture, PromptError, unknown
 from prompt_jax.inputs.clips import sampling, transforms, vifi
 from prompt_jax.inputs.clips.opening import Clip, open_any
 from prompt_jax.inputs.pictures.decoding import as_rgb, open_picture
@@ -167,7 +167,7 @@ def prepare(item: Any, inputs: Inputs, out: np.ndarray) -> None:
 def decode(item: Any, inputs: Inputs) -> Image.Image:
     """One picture that is not normalised yet, in RGB; raises as `prepare`."""
     if isinstance(item, PATHS):
-        return open_picture(Path(item), inputs.upright)
+        return open_picture(_path(item, BadPicture), inputs.upright)
     if isinstance(item, Image.Image):
         try:
             return as_rgb(item)
@@ -176,10 +176,17 @@ def decode(item: Any, inputs: Inputs) -> Image.Image:
     return Image.fromarray(_pixels(item, inputs, 3))
 
 
+def _path(item: str | os.PathLike, bad: type[BadPicture]) -> Path:
+    """The path of a file; pathlib would take an empty one for the folder one is in."""
+    if not os.fspath(item):
+        raise bad("''", "an empty path")
+    return Path(item)
+
+
 def open_clip(item: Any, inputs: Inputs) -> Clip:
     """One clip that is not normalised yet; raises as `prepare`."""
     if isinstance(item, PATHS):
-        return open_any(Path(item), inputs.upright)
+        return open_any(_path(item, BadClip), inputs.upright)
     if isinstance(item, list | tuple):
         frames = [decode(frame, inputs) for frame in item]
     else:

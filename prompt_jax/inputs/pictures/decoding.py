@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import stat
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import IO, BinaryIO
 from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
 
 from prompt_jax.errors import BadPicture
+from prompt_jax.files import kind_of
 from prompt_jax.inputs.pictures.greys import eight_bits, is_deep
 
 # Pillow knows fifty more, of which one starts another program.
@@ -142,13 +142,6 @@ def _opened(path: str | Path | BinaryIO) -> Iterator[ImageFile.ImageFile]:
 _TOO_LARGE = (
     f"too large, at most {MAX_PIXELS} pixels and {MAX_SIDE} on a side are read; make it smaller"
 )
-_KINDS = (
-    (stat.S_ISDIR, "a folder"),
-    (stat.S_ISFIFO, "a named pipe"),
-    (stat.S_ISSOCK, "a socket"),
-    (stat.S_ISCHR, "a device"),
-    (stat.S_ISBLK, "a device"),
-)
 
 
 def check_kind(
@@ -166,8 +159,7 @@ def check_kind(
         OSError, ValueError: there is no such file, or it has a path that cannot be.
     """
     status = os.stat(path)
-    kind = next((kind for is_kind, kind in _KINDS if is_kind(status.st_mode)), None)
-    if kind is not None:
+    if kind := kind_of(status.st_mode):
         raise bad(str(path), f"{kind}, not a {bad.what} file")
     if not status.st_size:
         raise bad(str(path), "an empty file")
