@@ -212,6 +212,25 @@ def test_a_picture_that_is_trained_on_and_tested_stops_a_run(tmp_path, capsys):
     assert lines[2:] == ["note: test: classes without pictures: 1, e.g. 'b'"]
 
 
+@pytest.mark.parametrize("trains", [True, False])
+def test_a_test_list_is_checked_where_nothing_trains(tmp_path, capsys, trains):
+    save_folders(tmp_path, train={"cat": 3, "dog": 3}, test={"cat": 4, "dog": 4})
+    plan = plan_of(tmp_path)
+    test = plan.tests["test"]
+
+    def listing(*more):
+        return replace(plan, tests={"test": replace(test, test=(*test.test, *more))})
+
+    first = test.test[0]
+    doubled = "note: pictures listed more than once: 1, e.g. test/cat/0.png (test, test)"
+    assert doubled in said(listing(first), capsys, trains=trains)
+    with pytest.raises(DataError, match=r"in two classes: 1, e.g. test/cat/0.png \('cat' and 'do"):
+        overview.show(listing(first._replace(label=1, name="dog")), 3, trains)
+    shutil.copy(tmp_path / "test/cat/0.png", tmp_path / "test/dog/0.png")
+    copied = "note: pictures copied from another class: 1, e.g. test/dog/0.png (same as test/cat/0"
+    assert copied in "".join(said(plan_of(tmp_path), capsys, trains=trains))
+
+
 def test_copies_are_said_and_stop_a_run_where_they_are_half_of_a_test_set(tmp_path, capsys):
     save_folders(tmp_path, train={"a": 3, "b": 3}, test={"a": 4, "b": 4})
     shutil.copy(tmp_path / "train/a/0.png", tmp_path / "test/a/copy.png")

@@ -181,10 +181,10 @@ def remarks(plan: Plan, shots: int, trains: bool) -> list[Remark]:
     if trains:
         found += lists.one_class("train", plan.train.class_names)
         found += _without(train) + lists.fewer_than(shots, train)
-        parts = [train, Part("val", plan.train, plan.train.val), *tests]
-        found += lists.listed_twice(parts)
-        # Published sets are what they are; hashing them takes long.
-        found += lists.copies([part for part in parts if _is_own(part)])
+    parts = [train, Part("val", plan.train, plan.train.val), *tests] if trains else tests
+    found += lists.listed_twice(parts)
+    # Published sets are what they are; hashing them takes long.
+    found += lists.copies([part for part in parts if _is_own(part)])
     for part in tests:
         advice = WHOLE if set(plan.tests) == {"base", "new"} else ""
         found += lists.one_class(part.role, part.dataset.class_names, advice) + _without(part)
@@ -203,9 +203,11 @@ def _remarks_on_captions(train: Part, tests: Sequence[Part], trains: bool) -> li
         found += lists.one_clip(part)
     for part in tests:
         found += lists.same_captions(part)
-    if trains:
-        found += lists.listed_twice([train, *(part for part in tests if part.role == "test")])
-        found += lists.copies([part for part in [train, *tests] if _is_own(part)])
+    # Other test sets may hold clips of the source, by another split.
+    own = [part for part in tests if part.role == "test" and trains]
+    for parts in [[train, *own]] * trains + [[part] for part in tests if part not in own]:
+        found += lists.listed_twice(parts)
+    found += lists.copies([part for part in [*[train] * trains, *tests] if _is_own(part)])
     return list(dict.fromkeys(found))
 
 
