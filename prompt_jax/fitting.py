@@ -15,7 +15,7 @@ import numpy as np
 from prompt_jax import loading, methods, progress, recipes, train
 from prompt_jax.class_names import check_names, key, repeated, told_by_labels
 from prompt_jax.errors import PromptError, unknown
-from prompt_jax.inputs import given
+from prompt_jax.inputs import digests, given
 from prompt_jax.inputs.batching import read_ahead
 from prompt_jax.inputs.clips import sampling
 from prompt_jax.inputs.clips import transforms as clips
@@ -102,6 +102,12 @@ def fit(
             "batch_size": recipe.batch_size,
             "learning_rate": recipe.learning_rate,
             "seed": seed,
+            "config": {
+                **recipes.as_config(recipe, chosen),
+                "images": digests.digest(items, [class_names[number] for number in numbers]),
+                "template": text,
+                "flip": flip,
+            },
         },
         _tasks={},
     )

@@ -153,6 +153,19 @@ def build_schedule(
             return optim.warmup_cosine_schedule(rate, steps)
 
 
+def as_config(recipe: Recipe, settings: Any) -> dict[str, Any]:
+    """What of a training figures depend on, as model.json has it: "settings.depth" is a setting.
+
+    Args:
+        recipe: how it trained.
+        settings: of the method, all of them.
+    """
+    told = dataclasses.asdict(recipe) | {"adam_betas": list(recipe.adam_betas)}
+    del told["settings"]
+    own = dataclasses.asdict(settings)
+    return told | {f"settings.{name}": value for name, value in own.items()}
+
+
 def count_trainable(method: Method, prompts: Prompts, settings: Any) -> int:
     """How many numbers train."""
     trains = jax.tree.leaves(method.trains(prompts, settings))

@@ -30,6 +30,7 @@ FIELDS = {
     "variant",
     "data_hash",
     "data_hashes",
+    "training_list",
     "split_source",
     "split_sources",
     "features",

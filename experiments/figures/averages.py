@@ -20,7 +20,7 @@ from experiments.figures.result_table import (
     ResultTable,
     Row,
 )
-from experiments.record import peers, runs
+from experiments.record import peers, runs, training_list
 from experiments.record.runs import EVALUATION, SOURCE_PROTOCOLS, SUPERVISED, TRANSFER, Run
 from prompt_jax.metrics import harmonic_mean
 from prompt_jax.reliability import harmonic, wilson
@@ -85,11 +85,7 @@ def _fill(table: ResultTable, found: Sequence[Run]) -> list[str]:
         older = counted.get(cell)
         # Zero-shot figures come with every run, and are the same.
         if older and run.accuracy is not run.zero_shot:
-            duplicates.append(
-                f"{older.path} does not count: {run.path} is a newer run of the same "
-                f"({run.method}{' ' * bool(run.variant)}{run.variant}, {run.dataset}, "
-                f"{run.shots} shots, seed {run.seed})"
-            )
+            duplicates.append(_replaced(older, run))
         counted[cell] = run
     rows: dict[tuple, Row] = {}
     for (method, variant, settings, *_), run in counted.items():
@@ -132,6 +128,16 @@ def _fill(table: ResultTable, found: Sequence[Run]) -> list[str]:
         row.cells = _cells(table, row)
     table.unlike = comparable.unlike(table)
     return duplicates
+
+
+def _replaced(older: Run, run: Run) -> str:
+    variant = f" {run.variant}" if run.variant else ""
+    same = f"{run.method}{variant}, {run.dataset}, {run.shots} shots, seed {run.seed}"
+    text = f"{older.path} does not count: {run.path} is "
+    if not training_list.differ(older.drawn, run.drawn):
+        return f"{text}a newer run of the same ({same})"
+    other = "of another model" if run.protocol == EVALUATION else "trained on other images"
+    return f"{text}newer and called the same ({same}), but {other}; make tables of each by itself"
 
 
 def _measured(run: Run) -> list[tuple[Key, list[float]]]:

@@ -26,6 +26,7 @@ SEEN = (
     "data.views",
 )
 PREPARED = "preprocessing."  # fields of a run that say the rest of it
+_FILES = "contents of "
 # Of a config's data, what concerns training alone.
 _TRAINING = ("data.flip", "data.augment", "data.mix", "data.train_per_class")
 
@@ -74,7 +75,7 @@ def with_zero_shot(runs: Sequence[Run]) -> list[Run]:
     found = []
     for run in runs:
         if run.method == "zero_shot":
-            found.append(replace(run, config=reduced(run), variant=""))
+            found.append(replace(run, config=reduced(run), variant="", training={}, drawn={}))
             continue
         found.append(run)
         if run.zero_shot and not has_own(run):
@@ -93,6 +94,8 @@ def with_zero_shot(runs: Sequence[Run]) -> list[Run]:
                     calibration=run.zero_shot_calibration,
                     confusions={},
                     chosen={},
+                    training={},
+                    drawn={},
                     config=reduced(run),
                 )
             )
@@ -127,7 +130,10 @@ def label_differences(runs: Sequence[Run]) -> list[str]:
     of shots, because published recipes train longer on more shots. How what is tested is seen, as
     `seen` has it, is compared over all methods. Versions of a data set are compared over all
     methods, where the config does not tell them apart already; what is tested, by its hash,
-    always, because two lists of pictures can have one name and equally many pictures.
+    always, because two lists of pictures can have one name and equally many pictures; and their
+    files, of lists of one hash. What was
+    trained on is compared as versions of a data set are, but over all numbers of shots, by the list
+    that it was drawn from; and where lists are equal, by the files.
     """
 
     def peers(run: Run) -> Hashable:
@@ -138,11 +144,34 @@ def label_differences(runs: Sequence[Run]) -> list[str]:
         settings = {key: value for key, value in run.config.items() if key.startswith("data.")}
         return run.dataset, run.shots, json.dumps(settings, sort_keys=True)
 
+    def same_list(run: Run) -> Hashable:
+        names = ("data.", "trained data.")
+        settings = {key: value for key, value in run.config.items() if key.startswith(names)}
+        return run.dataset, json.dumps(settings, sort_keys=True)
+
+    def same_files(run: Run) -> Hashable:
+        return same_list(run), run.training.get("training list")
+
+    def same_tests(run: Run) -> Hashable:
+        return run.dataset, json.dumps(tests(run), sort_keys=True)
+
+    def tests(run: Run) -> dict[str, str]:
+        return {key: one for key, one in run.hashes.items() if not key.startswith(_FILES)}
+
+    def tested_files(run: Run) -> dict[str, str]:
+        return {key: one for key, one in run.hashes.items() if key.startswith(_FILES)}
+
+    def part(ending: str) -> Callable[[Run], Mapping[str, Any]]:
+        return lambda run: {key: one for key, one in run.training.items() if key.endswith(ending)}
+
     by_config = _differences(runs, peers, lambda run: run.config, absent_differs=True)
     by_sight = _differences(runs, lambda run: None, lambda run: seen(run.config), False)
     by_data = _differences(runs, same_data, lambda run: run.data, absent_differs=False)
-    by_hash = _differences(runs, lambda run: run.dataset, lambda run: run.hashes, False)
-    labels = zip(by_config, by_sight, by_data, by_hash, strict=True)
+    by_hash = _differences(runs, lambda run: run.dataset, tests, False)
+    by_tested = _differences(runs, same_tests, tested_files, False)
+    by_list = _differences(runs, same_list, part("list"), False)
+    by_files = _differences(runs, same_files, part("contents"), False)
+    labels = zip(by_config, by_sight, by_data, by_hash, by_tested, by_list, by_files, strict=True)
     return [", ".join(dict.fromkeys(itertools.chain(*each))) for each in labels]
 
 

@@ -57,6 +57,8 @@ class _Source(_Part):
     protocol: Name
     config: dict[str, Any]
     folder: str = ""
+    prompts: str = ""
+    training_list: dict[Name, Name] | None = None
 
 
 class _Config(_Part):
@@ -131,6 +133,7 @@ class Results(_Beside):
     chosen: _Chosen | None = None
     data_hash: str | None = None
     data_hashes: _Hashes | None = None
+    training_list: dict[Name, Name] | None = None
     init_from: _Start | None = None
     source: _Source | None = None
     seen: dict[str, Any] | None = None

@@ -68,7 +68,10 @@ class Run:
         config: flat names to values, without what does not change a figure.
         data: facts that tell two versions of a data set apart: its split, classes, test pictures.
         hashes: "data", or "data of" each tested data set, to a short hash of what is tested, which
-            seeds leave alone; empty in older files.
+            seeds leave alone; "contents of" each, of its files. Empty in older files.
+        training: what `training_list.identify` says of what it was drawn from, seeds alike; empty
+            in older files, and of what trains nothing.
+        drawn: hashes of what was drawn, or of an evaluation of its model; seeds differ in it.
         tested: tested data set to what of it was tested.
         chosen: settings that the run chose, to their values.
         ranks: of retrieval, tested data set to direction to metric to figure; else empty.
@@ -103,6 +106,8 @@ class Run:
     config: Mapping[str, Any]
     data: Mapping[str, Any]
     hashes: Mapping[str, str]
+    training: Mapping[str, str]
+    drawn: Mapping[str, str]
     tested: Mapping[str, Tested]
     chosen: Mapping[str, float]
     ranks: Ranks
@@ -187,6 +192,8 @@ def parse(path: pathlib.Path, content: Mapping[str, Any]) -> Run:
         config=_config(content) | told,
         data=_data(content),
         hashes=_hashes(content),
+        training=_training(content),
+        drawn=_drawn(content),
         tested=_tested(content, list(accuracy)),
         chosen={name: float(value) for name, value in _chosen(content).items()},
         ranks=_ranks(content, "ranks"),
@@ -260,7 +267,23 @@ def _hashes(content: Mapping[str, Any]) -> dict[str, str]:
         found = {f"data of {key}": one for key, one in content["data_hashes"]["tests"].items()}
     else:
         found = {"data": content["data_hash"]} if content.get("data_hash") else {}
-    return {key: one[:8] for key, one in found.items()}
+    contents = ((content.get("data_hashes") or {}).get("contents") or {}).get("tests") or {}
+    found |= {f"contents of {key}": one for key, one in contents.items() if one}
+    return {key: one[:SHOWN_DIGEST] for key, one in found.items()}
+
+
+def _training(content: Mapping[str, Any]) -> dict[str, str]:
+    told = content["source"] if content["protocol"] == EVALUATION else content
+    return {key: one[:SHOWN_DIGEST] for key, one in (told.get("training_list") or {}).items()}
+
+
+def _drawn(content: Mapping[str, Any]) -> dict[str, str]:
+    if content["protocol"] == EVALUATION:
+        prompts = content["source"].get("prompts")
+        return {"model": prompts} if prompts else {}
+    hashes = content.get("data_hashes") or {}
+    found = {"list": hashes.get("train"), "contents": (hashes.get("contents") or {}).get("train")}
+    return {key: one for key, one in found.items() if one}
 
 
 def _tested(content: Mapping[str, Any], keys: Sequence[str]) -> dict[str, Tested]:

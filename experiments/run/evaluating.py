@@ -40,7 +40,12 @@ FOLDER = "evaluations"
 _PREPARED = "preprocessing."
 _HOW_CLIPS_ARE_SEEN = ("frames", "frame_rule", "frame_stats", "crop", "views")
 # What of a training tells models apart, beside their arrays.
-_TRAINED = ("dataset", "domain", "protocol", "ablation", "variant", "shots", "seed", "init_from")
+_TRAINED = (
+    *("dataset", "domain", "protocol", "ablation", "variant", "shots", "seed", "init_from"),
+    "training_list",
+)
+# What `fit` told of its training before it wrote a config.
+_GIVEN = ("pictures", "epochs", "batch_size", "learning_rate")
 
 
 class Backbones:
@@ -142,6 +147,15 @@ def _turned(dataset: Dataset, upright: bool) -> list[str]:
         f"{dataset.kind} of {dataset.name} are {how[dataset.upright]}; in the training they "
         f"were {how[upright]}"
     ]
+
+
+def trained_with(told: Mapping[str, Any]) -> dict[str, Any]:
+    """What models of one average agree in: of a run its config, of `fit` what it was given, of an
+    imported checkpoint that one itself."""
+    if "config" in told:
+        return dict(told["config"])
+    given = {name: told[name] for name in _GIVEN if name in told}
+    return given | ({"checkpoint": told["sha256"][: identity.SHORT]} if "sha256" in told else {})
 
 
 def describe(model: Model, config: ConfigDict, plan: Plan, key: str) -> dict[str, Any]:
@@ -269,7 +283,8 @@ def collect(
             "folder": str(model.folder),
             "protocol": told.get("protocol", told.get("by", "prompt_jax.fit")),
             "prompts": description["model"]["prompts"],
-            "config": told.get("config", {}),
+            "config": trained_with(told),
+            "training_list": told.get("training_list"),
         },
         "git_commit": workdir.git_commit(),
         "config": identity.as_json(run.config) | {"protocol": EVALUATION},

@@ -12,7 +12,8 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from data_pipelines import datasets
-from experiments.record import identity, tracking, workdir
+from data_pipelines.examples import Dataset
+from experiments.record import identity, tracking, training_list, workdir
 from experiments.record.runs import STAND_IN
 from experiments.run import (
     building,
@@ -97,6 +98,8 @@ def finish(run: Prepared, trained: training.Trained) -> dict[str, Any]:
         run.plan.hashes, {key: one["hash"] for key, one in evaluations.items()}
     )
     results["data_hash"] = identity.of_tests(run.plan.hashes)
+    if run.shots and (whole := _drawn_from(run)):
+        results["training_list"] = training_list.identify(whole, run.plan.train)
     results["trainable_parameters"] = run.trainable
     if "preprocessing" in run.identity:
         results["preprocessing"] = run.identity["preprocessing"]
@@ -118,6 +121,12 @@ def finish(run: Prepared, trained: training.Trained) -> dict[str, Any]:
         share = results["data_wait_share"]
         print(f"training waited for {run.plan.train.kind} at most {share:.1%} of its time")
     return results
+
+
+def _drawn_from(run: Prepared) -> Dataset | None:
+    """What a run's images were drawn from; None where a published list chose for its seed."""
+    whole = not protocols.draws_shots(run.config)
+    return run.plan.train if whole else run.plan.drawn_from
 
 
 def collect(

@@ -26,6 +26,7 @@ _TOLD = (
     "shots",
     "shots_per_class",
     "seed",
+    "training_list",
     "accuracy",
     "zero_shot",
     "h",

@@ -1,0 +1,54 @@
+"""What tells the images and labels that a model was trained on from others."""
+
+import hashlib
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from prompt_jax.inputs.given import PATHS
+
+_SHORT = 16
+
+
+def digest(items: Sequence[Any], names: Sequence[str]) -> str:
+    """Returns a short hash of images or videos with their class names, in any order.
+
+    Files count by their contents, not by their paths; a file that cannot be read any more counts
+    by its name.
+
+    Args:
+        items: as of `given.as_items`.
+        names: the class name of each.
+    """
+    pairs = sorted((_digest(item), name) for item, name in zip(items, names, strict=True))
+    found = hashlib.sha256(repr(pairs).encode("utf-8", "backslashreplace"))
+    return found.hexdigest()[:_SHORT]
+
+
+def _digest(item: Any) -> str:
+    if isinstance(item, PATHS):
+        return _of_path(Path(item))
+    if isinstance(item, Image.Image):
+        start = repr((item.mode, item.size, item.getpalette()))
+        return hashlib.sha256(start.encode() + item.tobytes()).hexdigest()
+    if isinstance(item, list | tuple):  # the frames of a video
+        return hashlib.sha256(repr([_digest(one) for one in item]).encode()).hexdigest()
+    array = np.ascontiguousarray(item)
+    start = repr((str(array.dtype), array.shape))
+    return hashlib.sha256(start.encode() + array.tobytes()).hexdigest()
+
+
+def _of_path(path: Path) -> str:
+    try:
+        if path.is_dir():
+            frames = sorted(one.name for one in os.scandir(path) if one.is_file())
+            listed = [(name, _of_path(path / name)) for name in frames]
+            return hashlib.sha256(repr(listed).encode("utf-8", "backslashreplace")).hexdigest()
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:
+        return repr(path.name)
