@@ -245,8 +245,8 @@ def test_backbones_and_scenes_are_different_tables(tmp_path):
     [
         ("{", "Expecting"),
         ("[]", "no JSON object"),
-        ('{"a": 1}', "protocol: Field required"),
-        ('{"protocol": "detection"}', "method: Field required"),
+        ('{"a": 1}', "protocol: it is missing"),
+        ('{"protocol": "detection"}', "method: it is missing"),
     ],
 )
 def test_foreign_files_are_named_and_left_out(tmp_path, text, reason):

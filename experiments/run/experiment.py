@@ -98,8 +98,8 @@ def finish(run: Prepared, trained: training.Trained) -> dict[str, Any]:
         run.plan.hashes, {key: one["hash"] for key, one in evaluations.items()}
     )
     results["data_hash"] = identity.of_tests(run.plan.hashes)
-    if run.shots and (whole := _drawn_from(run)):
-        results["training_list"] = training_list.identify(whole, run.plan.train)
+    whole = _drawn_from(run)
+    results["training_list"] = training_list.identify(whole, run.plan.train) if whole else {}
     results["trainable_parameters"] = run.trainable
     if "preprocessing" in run.identity:
         results["preprocessing"] = run.identity["preprocessing"]
@@ -124,7 +124,9 @@ def finish(run: Prepared, trained: training.Trained) -> dict[str, Any]:
 
 
 def _drawn_from(run: Prepared) -> Dataset | None:
-    """What a run's images were drawn from; None where a published list chose for its seed."""
+    """What a run's images were drawn from; None where none train, or published lists choose."""
+    if not run.shots:
+        return None
     whole = not protocols.draws_shots(run.config)
     return run.plan.train if whole else run.plan.drawn_from
 
