@@ -5,7 +5,6 @@ import functools
 import itertools
 import math
 import os
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -13,7 +12,6 @@ import jax
 import numpy as np
 
 from prompt_jax import loading, methods, progress, recipes, train
-from prompt_jax.class_names import check_names, key, repeated, told_by_labels
 from prompt_jax.errors import PromptError, unknown
 from prompt_jax.inputs import digests, given
 from prompt_jax.inputs.batching import read_ahead
@@ -21,6 +19,7 @@ from prompt_jax.inputs.clips import sampling
 from prompt_jax.inputs.clips import transforms as clips
 from prompt_jax.inputs.given import Inputs
 from prompt_jax.inputs.pictures.transforms import train_transform
+from prompt_jax.labels import number_labels
 from prompt_jax.methods import Method, Prompts, Task, selection
 from prompt_jax.methods.method import KEPT
 from prompt_jax.model import Model
@@ -111,51 +110,6 @@ def fit(
         },
         _tasks={},
     )
-
-
-def number_labels(
-    labels: Any, names: Sequence[str] | None, pictures: int
-) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Labels int32[P] from 0, and the K class names.
-
-    Raises:
-        PromptError: there are more or fewer labels than pictures, a label has no name, or there is
-            only one class.
-    """
-    listed = labels.tolist() if hasattr(labels, "tolist") else labels
-    if not isinstance(listed, Sequence) or isinstance(listed, str):
-        raise PromptError(f"labels={labels!r} must be a list, a label for each picture")
-    listed = [label.item() if isinstance(label, np.generic) else label for label in listed]
-    if not pictures:
-        raise PromptError("there are no pictures to train on")
-    if len(listed) != pictures:
-        raise PromptError(f"{len(listed)} labels for {pictures} pictures; give one for each")
-    words = all(isinstance(label, str) for label in listed)
-    if names is None and not words:
-        raise PromptError("names is missing: labels are numbers, so give the K class names")
-    known = sorted(set(listed)) if names is None else names
-    check_names(known, may_repeat=not words)  # a label in words would not say which is meant
-    known = tuple(known)
-    if same := repeated(known):
-        warnings.warn(told_by_labels(known, same), stacklevel=3)
-    if words:
-        places = {key(name): place for place, name in enumerate(known)}
-        for label in listed:
-            if key(label) not in places:
-                raise unknown("label", label, known)
-        listed = [places[key(label)] for label in listed]
-    for label in listed:
-        if not isinstance(label, int) or isinstance(label, bool) or not 0 <= label < len(known):
-            raise PromptError(
-                f"label {label!r} is none of the {len(known)} classes: give whole numbers from 0 "
-                "to one less than there are, or names"
-            )
-    if len(set(listed)) < 2:
-        raise PromptError(
-            f"all {pictures} pictures are of one class; there is nothing to tell apart: give "
-            "pictures of two classes or more"
-        )
-    return np.array(listed, np.int32), known
 
 
 def _backbone(backbone, frames):

@@ -12,7 +12,7 @@ import prompt_jax as pj
 from experiments.configs.video import protocol
 from prompt_jax import methods, recipes
 from prompt_jax.errors import PromptError
-from prompt_jax.fitting import number_labels
+from prompt_jax.labels import number_labels
 
 NAMES = ["night", "noon"]
 FIELDS = [field.name for field in dataclasses.fields(recipes.Recipe) if field.name != "settings"]
@@ -178,3 +178,8 @@ def test_what_is_trained_is_no_backbone(bare):
 def test_labels_in_words_are_known_by_the_prompt_they_make():
     numbers, known = number_labels(["Sea horse", "sea_horse", "noon"], ["noon", "sea horse"], 3)
     assert numbers.tolist() == [1, 1, 0] and known == ("noon", "sea horse")
+
+
+def test_classes_without_images_are_said():
+    with pytest.warns(UserWarning, match="classes without images: 1 of 3, e.g. 'zebra'"):
+        number_labels([0, 1], ["cat", "dog", "zebra"], 2)
