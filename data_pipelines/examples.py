@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from data_pipelines.errors import DataError, shorten
-from prompt_jax.class_names import Classes, key
+from prompt_jax.class_names import Classes, is_blank, key
 
 # Prompts have 77 tokens; this is far more than fits.
 _LONGEST_NAME = 1000
@@ -133,7 +133,7 @@ def check_names(what: str, names: Iterable[str], may_repeat: bool = False) -> No
     Args:
         what: the source, for the message.
         names: the class names in label order, as prompts will hold them.
-        may_repeat: whether two labels may have one name, as published ones do.
+        may_repeat: whether two labels may have one name, letter by letter, as published ones do.
 
     Raises:
         DataError: a name is empty, is not text or is too long, or two labels have names of one
@@ -151,12 +151,13 @@ def check_names(what: str, names: Iterable[str], may_repeat: bool = False) -> No
                 f"{what}: label {label} has the class name {shorten(name)}, which is not text; "
                 "rename the class"
             )
-        if not (prompt := key(name)):
+        prompt = key(name)
+        if is_blank(name):
             called = f"the class name {shorten(name)}, of which no token is left"
             called = called if name.strip() else "an empty class name"
             raise DataError(f"{what}: label {label} has {called}; give it one")
         before, other = first.setdefault(prompt, (label, name))
-        if before != label and not may_repeat:
+        if before != label and not (may_repeat and name == other):
             raise DataError(
                 f"{what}: the labels {before} and {label}, {shorten(other)} and {shorten(name)}, "
                 "make the same prompt (case, underscores and spacing do not count); give each "

@@ -5,6 +5,7 @@ that both lists have (ImageNet's: WordNet's), else by the name's `key`.
 """
 
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
@@ -16,6 +17,8 @@ UNSEEN = -1
 """Of a class that is none of the known ones."""
 AMBIGUOUS = -2
 """Of a class whose name several known ones have, so that nobody can say which is meant."""
+
+_UNSEEN_SIGNS = ("Cc", "Cf", "Zl", "Zp", "Zs")  # of Unicode: control, format, separators
 
 
 class Classes(NamedTuple):
@@ -47,6 +50,12 @@ def key(name: str) -> str:
     return " ".join(texts.split(texts.clean(spaced(name))))
 
 
+def is_blank(name: str) -> bool:
+    """Whether a class name has nothing that can be seen, or that makes a token."""
+    seen = any(unicodedata.category(one) not in _UNSEEN_SIGNS for one in name)
+    return not seen or not key(name)
+
+
 def check_names(names: Sequence[str], known: Sequence[str] = (), may_repeat: bool = False) -> None:
     """Refuses class names that no prompts, or the same prompts, can be made of.
 
@@ -72,7 +81,7 @@ def check_names(names: Sequence[str], known: Sequence[str] = (), may_repeat: boo
                 "UTF-8 are read as; write it in UTF-8"
             )
         prompt = key(name)
-        if not prompt:
+        if is_blank(name):
             raise PromptError(f"class {name!r} is empty; give it a name")
         spare[prompt] -= 1
         twice = prompt in seen and spare[prompt] < 0

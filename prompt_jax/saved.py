@@ -154,6 +154,10 @@ def read(folder: pathlib.Path) -> Saved:
         ) from error
     declared = content["prompts"]
     try:
+        saved_arrays.check_loaded(declared["arrays"], saved.method)
+    except PromptError as error:
+        raise PromptError(f"{path}: {error}") from None
+    try:
         arrays = saved_arrays.read(folder / PROMPTS, declared["arrays"], declared["sha256"])
     except OSError as error:
         raise PromptError(f"{folder / PROMPTS} cannot be read ({error})") from error
@@ -169,7 +173,7 @@ def _check_numbers(saved: Saved, arrays: Mapping[str, np.ndarray]) -> None:
     """Raises a PromptError for arrays of right shapes whose numbers no training makes."""
     saved_arrays.check_finite(arrays)
     method = methods.find(saved.method, saved.kind, saved.task)
-    method.check(saved.prompts, len(saved.class_names))
+    method.check(saved.prompts, method.Settings(**saved.settings), len(saved.class_names))
 
 
 class _NoMethod(PromptError):

@@ -10,7 +10,8 @@ from typing import Annotated, Any, Literal
 import pydantic
 from pydantic import ConfigDict, Field
 
-from prompt_jax import methods, schemas
+from prompt_jax import methods, recorded, schemas
+from prompt_jax.class_names import check_names
 from prompt_jax.clip import PRECISIONS, CLIPConfig
 from prompt_jax.clip.config import ACTIVATIONS
 from prompt_jax.errors import PromptError
@@ -79,29 +80,30 @@ class Trained(pydantic.BaseModel):
     """`trained`: what is told of the training. Fields that tables and cards read have types."""
 
     model_config = ConfigDict(**{**STRICT, "extra": "allow"})
-    dataset: Text | None = None
+    dataset: recorded.Name | None = None
     domain: Text | None = None
-    protocol: Text | None = None
-    ablation: Text | None = None
-    variant: Text | None = None
+    protocol: recorded.Name | None = None
+    ablation: recorded.Name | None = None
+    variant: recorded.Name | None = None
     features: Text | None = None
     git_commit: Text | None = None
     note: Text | None = None
     date: Text | None = None
     init_from: Text | None = None
-    by: Text | None = None
-    shots: int | None = None
-    shots_per_class: list[int] | None = None
-    seed: int | None = None
+    by: recorded.Name | None = None
+    shots: recorded.Count | None = None
+    shots_per_class: recorded.LeastAndMost | None = None
+    seed: Annotated[int, Field(ge=-(2**63), lt=2**64)] | None = None
     views: Annotated[int, Field(ge=0, le=MOST_FRAMES)] | None = None
-    epochs: int | None = None
-    batch_size: int | None = None
-    trainable_parameters: int | None = None
-    accuracy: dict[str, float] | None = None
-    zero_shot: dict[str, float] | None = None
-    h: float | None = None
-    chosen: dict[str, Any] | None = None
-    config: dict[str, Any] | None = None
+    epochs: recorded.Count | None = None
+    batch_size: recorded.Count | None = None
+    learning_rate: recorded.Amount | None = None
+    trainable_parameters: recorded.Count | None = None
+    accuracy: recorded.Percentages | None = None
+    zero_shot: recorded.Percentages | None = None
+    h: recorded.Percent | None = None
+    chosen: recorded.Chosen | None = None
+    config: recorded.Config | None = None
 
 
 def schema(saved: type) -> type[pydantic.BaseModel]:
@@ -156,8 +158,17 @@ def check_agreement(model: Any) -> None:
         raise PromptError(
             f'template: {model.template[:80]!r} must contain "{{}}" once, for the class name'
         )
+    try:
+        check_names(model.class_names, may_repeat=True)
+    except PromptError as error:
+        raise PromptError(f"class_names: {error}") from None
     if model.task == "captions" and (model.class_names or model.kind != "clips"):
         raise PromptError("task: captions are of clips, and then class_names is empty")
+    if model.activation not in ("", model.sizes.activation):
+        raise PromptError(
+            f"activation: {model.activation!r}, and sizes.activation is "
+            f"{model.sizes.activation!r}; both must be the same, or the first empty"
+        )
     if model.class_ids and len(model.class_ids) != len(model.class_names):
         raise PromptError(
             f"class_ids: {len(model.class_ids)} of them, and {len(model.class_names)} class_names"

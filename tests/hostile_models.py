@@ -168,6 +168,14 @@ OF_COOP: dict[str, tuple[Change, str]] = {
     "classes an object": (put("class_names", {"a": 1}), "class_names: .'a': 1."),
     "class a number": (put("class_names", ["cat", 7]), "class_names.1: 7"),
     "class empty": (put("class_names", ["cat", " "]), "class_names.1: ' ': a class needs a name"),
+    "classes of one prompt": (
+        put("class_names", ["Cat", "cat", "dog", "owl"]),
+        "class_names: classes 'Cat' and 'cat' make the same prompt",
+    ),
+    "class unseen": (
+        put("class_names", ["\u200b", "dog", "a", "b"]),
+        r"class_names: class '.u200b' is empty",
+    ),
     "class long": (put("class_names", ["cat", "a" * 20_000]), "class_names.1"),
     "classes many": (put("class_names", ["a"] * 100_001), "class_names"),
     "template null": (put("template", None), "template: None"),
@@ -227,6 +235,22 @@ OF_COOP: dict[str, tuple[Change, str]] = {
     "views negative": (put("trained.views", -1), "trained.views: -1"),
     "figures a text": (put("trained.accuracy", "high"), "trained.accuracy: 'high'"),
     "figure null": (put("trained.accuracy", {"base": None}), "trained.accuracy.base: None"),
+    "shots below zero": (put("trained.shots", -5), "trained.shots: -5"),
+    "shots of no class": (put("trained.shots_per_class", []), "trained.shots_per_class"),
+    "shots the wrong way": (put("trained.shots_per_class", [5, 2]), "shots_per_class.*the least"),
+    "a figure below zero": (put("trained.accuracy", {"base": -5}), "trained.accuracy.base: -5"),
+    "a figure of no size": (put("trained.accuracy", {"a": 1e308}), "trained.accuracy.a: 1e.308"),
+    "a test set that is a path": (put("trained.zero_shot", {"a/b": 5}), "trained.zero_shot.a/b"),
+    "chosen beyond numbers": (
+        put("trained.chosen", {"values": {"alpha": 10**400}}),
+        "trained.chosen.values.alpha",
+    ),
+    "chosen a number": (put("trained.chosen", {"values": 10**400}), "trained.chosen.values"),
+    "a protocol too long": (put("trained.protocol", "a" * 1001), "trained.protocol"),
+    "activation another": (
+        put("activation", "gelu"),
+        "activation: 'gelu', and sizes.activation is 'quick_gelu'",
+    ),
     "trained vast": (put("trained.more", "a" * 2**21), "trained: .* characters of JSON"),
     "prompts null": (put("prompts", None), "prompts: None"),
     "prompts elsewhere": (put("prompts.file", "../x"), "prompts.file: '../x'"),
@@ -276,46 +300,4 @@ OF_COOP: dict[str, tuple[Change, str]] = {
     "prompts sparse": (file(saved.PROMPTS, sparse), "8,000,000,000 bytes"),
     "prompts a folder": (file(saved.PROMPTS, Path.mkdir), "prompts.safetensors"),
     "prompts missing": (file(saved.PROMPTS, lambda path: None), "cannot be read"),
-}
-
-
-def _labels(value: float) -> Change:
-    return arrays(lambda there: {**there, "labels": _first(value)(there["labels"])})
-
-
-OF_SHOTS: dict[str, tuple[Change, str]] = {
-    "a label of no class": (_labels(4), "prompts.labels"),
-    "a label below zero": (_labels(-1), "prompts.labels"),
-    "a fraction of a label": (_labels(0.5), "prompts.labels"),
-    "a weight below zero": (
-        arrays(lambda a: {**a, "alpha": np.array(-1, np.float32)}),
-        "prompts.alpha",
-    ),
-    "fewer labels": (arrays(lambda a: {**a, "labels": a["labels"][:3]}), "prompts.arrays.labels"),
-    "no shot": (
-        arrays(lambda a: {**a, "labels": a["labels"][:0], "keys": a["keys"][:0]}),
-        "prompts.arrays.keys",
-    ),
-    "shots vast": (put("prompts.arrays.keys", "float32[99999999999, 16]"), "prompts.arrays"),
-}
-
-OF_PRO_MPT: dict[str, tuple[Change, str]] = {
-    "a decay that overflows": (
-        put("settings.loss_decay", 1e200),
-        r"settings.loss_decay=1e\+200 must be a number, at most 10",
-    ),
-    "iterations without end": (
-        put("settings.iterations", 10**6),
-        "settings.iterations=1000000 must be a number, at most 100",
-    ),
-    "a vast depth": (put("settings.vision_depth", 257), "settings.vision_depth=257 must be"),
-}
-
-OF_CLIPS: dict[str, tuple[Change, str]] = {
-    "frames none": (put("inputs.frames", 0), "inputs.frames: 0, and kind is 'clips'"),
-    "frames vast": (put("inputs.frames", 10**6), "inputs: frames: 1000000"),
-    "frames others": (put("inputs.frames", 4), "settings.frames: 3, and inputs.frames is 4"),
-    "rule of training": (put("inputs.frame_rule", "random"), "inputs.frame_rule: 'random'"),
-    "crop other": (put("inputs.crop", "middle"), "inputs: unknown crop 'middle'"),
-    "pooling other": (put("settings.pooling", "max"), "unknown settings.pooling 'max'"),
 }

@@ -6,6 +6,7 @@ import resource
 import shutil
 import signal
 
+import hostile_methods
 import hostile_models
 import jax
 import jax.numpy as jnp
@@ -95,15 +96,15 @@ def in_time():
 
 CASES = [
     *(("coop", name) for name in hostile_models.OF_COOP),
-    *(("tip_adapter", name) for name in hostile_models.OF_SHOTS),
-    *(("pro_mpt", name) for name in hostile_models.OF_PRO_MPT),
-    *(("vop_p", name) for name in hostile_models.OF_CLIPS),
+    *(("tip_adapter", name) for name in hostile_methods.OF_SHOTS),
+    *(("pro_mpt", name) for name in hostile_methods.OF_PRO_MPT),
+    *(("vop_p", name) for name in hostile_methods.OF_CLIPS),
 ]
 CHANGES = {
     **hostile_models.OF_COOP,
-    **hostile_models.OF_SHOTS,
-    **hostile_models.OF_PRO_MPT,
-    **hostile_models.OF_CLIPS,
+    **hostile_methods.OF_SHOTS,
+    **hostile_methods.OF_PRO_MPT,
+    **hostile_methods.OF_CLIPS,
 }
 
 

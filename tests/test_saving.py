@@ -19,7 +19,7 @@ import tiny
 from hypothesis import strategies
 
 import prompt_jax as pj
-from prompt_jax import errors, saved, saved_fields, schemas
+from prompt_jax import errors, saved, saved_arrays, saved_fields, schemas
 from prompt_jax.errors import PromptError
 from prompt_jax.exchange import writing
 from prompt_jax.methods import coop
@@ -173,3 +173,22 @@ def test_a_settings_class_s_own_types_are_its_schema():
     assert made == coop.Settings(context_length=3)
     assert saved_fields.MOST_BYTES < 2**30
     assert json.dumps(dataclasses.asdict(made))
+
+
+def test_more_bytes_than_a_stranger_s_model_has_are_not_loaded(monkeypatch):
+    imagenet = {
+        "features": "float32[160000, 1024]",
+        "labels": "float32[160000]",
+        "alpha": "float32[]",
+    }
+    saved_arrays.check_loaded(imagenet, "gda")
+    vast = {**imagenet, "features": "float32[1000000, 1024]"}
+    words = "they are of 4,096,640,004 bytes; at most 1,073,741,824 are loaded. .*MOST_GIB=4"
+    with pytest.raises(errors.PromptError, match=words):
+        saved_arrays.check_loaded(vast, "gda")
+    saved_arrays.check_loaded({"visual": "float32[1000000, 1024]"}, "vifi_clip")
+    monkeypatch.setenv(saved_arrays.ALLOWED, "4")
+    saved_arrays.check_loaded(vast, "gda")
+    monkeypatch.setenv(saved_arrays.ALLOWED, "a lot")
+    with pytest.raises(errors.PromptError, match="at most 1,073,741,824"):
+        saved_arrays.check_loaded(vast, "gda")

@@ -8,38 +8,29 @@ import pydantic
 from pydantic import Field
 
 from prompt_jax import files
+from prompt_jax.recorded import (
+    Amount,
+    Chosen,
+    Config,
+    Count,
+    Key,
+    LeastAndMost,
+    Name,
+    Number,
+    Pair,
+    Percent,
+    Percentages,
+    check_key,
+)
 
 MOST_BYTES = 32 * 2**20
 """Of a results.json; that of 22,000 classes takes 10 MB."""
-
-_LONGEST_KEY = 200  # bytes; it stands in names of files
-
-
-def _check_key(key: str) -> str:
-    if not key or "/" in key or not key.isprintable() or len(key.encode()) > _LONGEST_KEY:
-        raise ValueError(f"must be a name of 1 to {_LONGEST_KEY} bytes that a file can have")
-    return key
-
-
-Key = Annotated[str, pydantic.AfterValidator(_check_key)]  # of a test set
-Name = Annotated[str, Field(max_length=1000)]
-Number = Annotated[float, Field(allow_inf_nan=False)]
-Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Percent = Annotated[float, Field(ge=0, le=100.01)]  # rounding
-Count = Annotated[int, Field(ge=0, lt=2**53)]
-Pair = Annotated[list[Number], Field(min_length=2, max_length=2)]
-Percentages = Annotated[dict[Key, Percent], Field(max_length=1000)]
 
 
 class _Part(pydantic.BaseModel):
     """A part of it: earlier versions wrote less, later ones may write more."""
 
     model_config = pydantic.ConfigDict(strict=True, extra="allow")
-
-
-class _Chosen(_Part):
-    values: dict[Name, Number] = Field(default_factory=dict)
-    by: Name = ""
 
 
 class _Hashes(_Part):
@@ -59,12 +50,6 @@ class _Source(_Part):
     folder: str = ""
     prompts: str = ""
     training_list: dict[Name, Name] | None = None
-
-
-class _Config(_Part):
-    data: dict[str, Any] = Field(default_factory=dict)
-    settings: dict[str, Any] = Field(default_factory=dict)
-    backbone: str = ""
 
 
 class _Ways(pydantic.BaseModel, strict=True, extra="forbid"):
@@ -114,7 +99,7 @@ class Results(_Beside):
     shots: Count
     seed: int
     zero_shot: Percentages
-    config: _Config
+    config: Config
 
     accuracy: Percentages | None = None
     base: Percent | None = None
@@ -125,12 +110,12 @@ class Results(_Beside):
     split_source: str | None = None
     split_sources: dict[Name, str] | None = None
     features: str | None = None
-    shots_per_class: Annotated[list[Count], Field(min_length=2, max_length=2)] | None = None
+    shots_per_class: LeastAndMost | None = None
     per_iteration: dict[Key, Annotated[list[Percent], Field(max_length=1000)]] | None = None
     classes: dict[Key, Count] | None = None
     captions: dict[Key, Count] | None = None
     pictures: dict[str, Count] | None = None
-    chosen: _Chosen | None = None
+    chosen: Chosen | None = None
     data_hash: str | None = None
     data_hashes: _Hashes | None = None
     training_list: dict[Name, Name] | None = None
@@ -225,7 +210,7 @@ def check_evaluations(content: Any) -> dict[str, dict[str, Any]]:
     if not isinstance(content, dict):
         raise ValueError("it holds no JSON object")
     for key, one in content.items():
-        _check_key(key)
+        check_key(key)
         files.check(one, Evaluation)
     return content
 

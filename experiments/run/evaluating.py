@@ -257,7 +257,8 @@ def collect(
 
     One that was trained or brought by other means than a config tells less.
     """
-    key, told = description["key"], model.saved.trained
+    key = description["key"]
+    told = {name: value for name, value in model.saved.trained.items() if value is not None}
     results = {
         "method": model.saved.method,
         "protocol": EVALUATION,

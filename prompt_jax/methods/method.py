@@ -101,8 +101,8 @@ def keep(prompts):
     return prompts
 
 
-def _accept(prompts, classes):
-    del prompts, classes
+def _accept(prompts, settings, classes):
+    del prompts, settings, classes
 
 
 def _never(settings):
@@ -147,8 +147,8 @@ class Method(NamedTuple):
             tokens of `Task.names`; longer names are refused before they are encoded. Of a method
             that does not say it, names are padded to the longest of them and no further, so that
             only what really is too long is refused, when it is encoded.
-        check: (prompts of the right shapes, number of classes trained on) -> None; raises a
-            PromptError for numbers that no training makes. They may come from a stranger.
+        check: (prompts of the right shapes, settings, number of classes trained on) -> None; raises
+            a PromptError for numbers that no training makes. They may come from a stranger.
     """
 
     Settings: type
@@ -165,7 +165,7 @@ class Method(NamedTuple):
     constrain: Callable[[Prompts], Prompts] = keep
     own_classes_only: Callable[[Any], bool] = _never
     context_slots: Callable[[Any], int] = _no_slots
-    check: Callable[[Prompts, int], None] = _accept
+    check: Callable[[Prompts, Any, int], None] = _accept
 
 
 def make_task(

@@ -12,10 +12,17 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
+from prompt_jax.bounds import MOST_SETTING
 from prompt_jax.errors import PromptError
 
 CHOOSE = -1.0
 """A setting's value that has it chosen."""
+
+UNEVEN = 1e-3
+"""How much a normalised feature's length may differ from 1: rounding."""
+
+LONGEST_KEY = 100
+"""The same of keys that trained; they start at length 1, and steps are small."""
 
 FOLDS = 4
 VIEWS = 2
@@ -25,20 +32,54 @@ LISTED = 20  # values of a grid that are recorded one by one
 Prompts = Any
 
 
-def check_shots(prompts: Prompts, classes: int) -> None:
+def check_shots(prompts: Prompts, settings: Any, classes: int) -> None:
     """Checks prompts that were made from shots, of so many classes.
 
     Raises:
-        PromptError: a label is no class's, or a weight is below zero.
+        PromptError: a label is no class's, a weight is out of its range or not the one of the
+            settings, or a feature is not of length 1.
     """
+    check_cache(prompts, settings, classes)
+    for name in ("features", "keys"):
+        if name in prompts and (far := _farthest(prompts[name])) > UNEVEN:
+            raise PromptError(
+                f"prompts.{name}: a feature's length differs from 1 by {far:.2g}; all are "
+                "normalised"
+            )
+
+
+def check_cache(prompts: Prompts, settings: Any, classes: int) -> None:
+    """As `check_shots`, of keys that trained, which are not normalised again."""
     labels = np.asarray(prompts["labels"])
     if wrong := set(labels.tolist()).difference(range(classes)):
         raise PromptError(
             f"prompts.labels: {min(wrong):g} is no class's number, which are 0 to {classes - 1}"
         )
     for name in ("alpha", "beta"):
-        if name in prompts and prompts[name] < 0:
-            raise PromptError(f"prompts.{name}: {float(prompts[name]):g} must be at least 0")
+        if name not in prompts:
+            continue
+        value, given = float(prompts[name]), getattr(settings, name)
+        if not 0 <= value <= MOST_SETTING:
+            raise PromptError(
+                f"prompts.{name}: {value:g} must be at least 0, and at most {MOST_SETTING:,}"
+            )
+        if given != CHOOSE and value != float(np.float32(given)):
+            raise PromptError(
+                f"prompts.{name}: {value:g}, and settings.{name} is {given:g}; both must be the "
+                "same, or the setting -1, which has it chosen"
+            )
+    if "keys" in prompts and (far := _farthest(prompts["keys"])) > LONGEST_KEY:
+        raise PromptError(
+            f"prompts.keys: a key's length differs from 1 by {far:.2g}; no training moves them "
+            f"farther than {LONGEST_KEY}"
+        )
+
+
+def _farthest(features: Any) -> float:
+    """How much the length of a row float[n, d] differs from 1, at most."""
+    rows = np.asarray(features)
+    squares = np.einsum("nd,nd->n", rows, rows, dtype=np.float64)
+    return float(np.abs(np.sqrt(squares) - 1).max())
 
 
 class HeldOut(NamedTuple):

@@ -167,4 +167,4 @@ METHOD = Method(
     tune=tune,
     check=selection.check_shots,
 )
-METHOD_F = METHOD._replace(trains=trains_keys)
+METHOD_F = METHOD._replace(trains=trains_keys, check=selection.check_cache)

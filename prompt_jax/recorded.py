@@ -1,0 +1,56 @@
+"""Types of what is recorded of a training: of results.json, and of `trained` in model.json.
+
+Both are read by tables and cards, so both are checked by one list.
+"""
+
+from typing import Annotated, Any
+
+import pydantic
+from pydantic import Field
+
+_LONGEST_KEY = 200  # bytes; it stands in names of files
+
+
+def check_key(key: str) -> str:
+    """Returns a key of a test set; raises a ValueError if no file can have that name."""
+    if not key or "/" in key or not key.isprintable() or len(key.encode()) > _LONGEST_KEY:
+        raise ValueError(f"must be a name of 1 to {_LONGEST_KEY} bytes that a file can have")
+    return key
+
+
+Key = Annotated[str, pydantic.AfterValidator(check_key)]  # of a test set
+Name = Annotated[str, Field(max_length=1000)]
+Number = Annotated[float, Field(allow_inf_nan=False)]
+Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Percent = Annotated[float, Field(ge=0, le=100.01)]  # rounding
+Count = Annotated[int, Field(ge=0, lt=2**53)]
+Pair = Annotated[list[Number], Field(min_length=2, max_length=2)]
+Percentages = Annotated[dict[Key, Percent], Field(max_length=1000)]
+
+
+def _check_order(pair: list[int]) -> list[int]:
+    if pair[0] > pair[1]:
+        raise ValueError("the least comes first, then the most")
+    return pair
+
+
+LeastAndMost = Annotated[
+    list[Count], Field(min_length=2, max_length=2), pydantic.AfterValidator(_check_order)
+]
+
+
+class Chosen(pydantic.BaseModel):
+    """What a method chose of its settings, see `methods.selection.Choice`."""
+
+    model_config = pydantic.ConfigDict(strict=True, extra="allow")
+    values: dict[Name, Number] = Field(default_factory=dict)
+    by: Name = ""
+
+
+class Config(pydantic.BaseModel):
+    """The parts of a config that tables and averages look into."""
+
+    model_config = pydantic.ConfigDict(strict=True, extra="allow")
+    data: dict[str, Any] = Field(default_factory=dict)
+    settings: dict[str, Any] = Field(default_factory=dict)
+    backbone: str = ""
