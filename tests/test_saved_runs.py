@@ -158,6 +158,8 @@ def test_prompts_of_every_method_are_read_as_they_were_written(kind, name, tmp_p
     if method.from_shots:
         prompts |= {"labels": np.float32(np.arange(len(prompts["labels"])) % 4)}
         prompts |= {each: np.abs(prompts[each]) for each in ("alpha", "beta") if each in prompts}
+        for each in {"features", "keys"} & prompts.keys():
+            prompts[each] /= np.linalg.norm(prompts[each], axis=1, keepdims=True)
     frames = getattr(method.Settings(), "frames", 2) if of_clips else 0
     model = saved.Saved(
         method=name,
