@@ -47,7 +47,10 @@ def sizes(path: Path) -> tuple[int, ...]:
     Raises:
         OSError, DataError: it cannot be read.
     """
-    return tuple(os.path.getsize(file) for file in _files(path))
+    try:
+        return tuple(os.path.getsize(file) for file in _files(path))
+    except ValueError as error:  # a path that none can be: a null character
+        raise DataError(f"{path}: {error}") from error
 
 
 def digest(path: Path) -> bytes:
