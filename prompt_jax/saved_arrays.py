@@ -1,5 +1,6 @@
 """The arrays of a trained model: those that its method makes, of finite numbers, and no others."""
 
+import dataclasses
 import hashlib
 import os
 import pathlib
@@ -161,7 +162,13 @@ def _made(declared: Shapes, model: Any) -> Shapes:
     method = methods.find(model.method, model.kind, model.task)
     task = _abstract_task(model, method)
     key = jax.eval_shape(lambda: jax.random.key(0))
-    prompts = _trace(model, method.init, key, task)
+    try:
+        prompts = _trace(model, method.init, key, task)
+    except PromptError:  # it may start from its constants, which take a while to trace
+        names, template = model.class_names, model.template
+        constants = _trace(model, lambda task: method.constants(task, names, template), task)
+        task = dataclasses.replace(task, constants=constants)
+        prompts = _trace(model, method.init, key, task)
     if method.from_shots is None:
         return describe(flatten(prompts))
 
