@@ -74,9 +74,55 @@ def _listed(folder: pathlib.Path) -> list[pathlib.Path]:
         for path in folder.iterdir()
         if path.suffix.lower() in _SUFFIXES and not path.name.startswith(".")
     ]
-    if unnumbered := [path.name for path in frames if not re.search("[0-9]", path.stem)]:
-        raise ValueError(f"{folder}: {unnumbered[0]} has no number; name frames like 00001.jpg")
-    return sorted(frames, key=lambda path: int(re.findall("[0-9]+", path.stem)[-1]))
+    try:
+        return [folder / name for name in order_frames(sorted(path.name for path in frames))]
+    except ValueError as error:
+        raise ValueError(f"{folder}: {error}") from None
+
+
+def order_frames(names: Sequence[str]) -> list[str]:
+    """Returns the frames of a video in their order: by the last number in their names.
+
+    Numbers that points join are one: of two they are in the order of decimals, "0.75", and of
+    three and more in that of their parts, "00.01.05".
+
+    Raises:
+        ValueError: a name has no number, two have the same one, or "1.10" may stand before "1.2" or
+            behind it.
+    """
+    parts: dict[str, list[str]] = {}
+    for name in names:
+        joined = re.search(r"[0-9]+(\.[0-9]+)*(?=[^0-9]*$)", pathlib.PurePath(name).stem)
+        if not joined:
+            raise ValueError(f"{name} has no number; name frames like 00001.jpg")
+        parts[name] = joined[0].split(".")
+
+    def by_parts(name: str) -> tuple:
+        return tuple(map(int, parts[name]))
+
+    def by_value(name: str) -> tuple:
+        whole, fraction = parts[name]
+        return int(whole), fraction.rstrip("0")
+
+    def by_last(name: str) -> tuple:
+        return by_parts(name)[-1:]
+
+    counts = {len(one) for one in parts.values()}
+    key = by_last if len(counts) > 1 else by_value if counts == {2} else by_parts
+    first: dict[tuple, str] = {}
+    for name in names:
+        if (other := first.setdefault(key(name), name)) != name:
+            raise ValueError(
+                f"{other} and {name} have the same number; keep the frames of one clip in it"
+            )
+    ordered = sorted(names, key=key)
+    for one, other in zip(ordered, sorted(names, key=by_parts), strict=True):
+        if one != other:
+            raise ValueError(
+                f"the names do not say whether {one} or {other} is shown first; write equally many "
+                "digits behind the point of each, or name frames like 00001.jpg"
+            )
+    return ordered
 
 
 def _open_file(path: str, upright: bool) -> Opened:

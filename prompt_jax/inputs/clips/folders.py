@@ -61,8 +61,8 @@ class FrameFolder:
 def open_folder(
     path: Path, upright: bool = True, span: tuple[float, float] | None = None
 ) -> FrameFolder:
-    """List a folder's frames by the last number in their names; files that are no pictures and
-    hidden ones are passed over.
+    """List a folder's frames as `order_frames`; files that are no pictures and hidden ones are
+    passed over.
 
     Args:
         path: the folder.
@@ -70,8 +70,8 @@ def open_folder(
         span: as of `decoding.open_clip`; no folder has one.
 
     Raises:
-        BadClip: it cannot be read, holds no pictures, a name has no number, two have the same
-            one, or a span is asked for.
+        BadClip: it cannot be read, holds no pictures, their names give no order, or a span is asked
+            for.
     """
     if span is not None:
         reason = "a folder of frames does not say when each is shown, so no seconds can be cut out"
@@ -82,13 +82,52 @@ def open_folder(
         raise BadClip(str(path), str(error)) from error
     if not names:
         raise BadClip(str(path), "a folder without pictures; frames are named like 00001.jpg")
-    numbered: dict[int, str] = {}
+    try:
+        return FrameFolder(path, tuple(order_frames(names)), upright)
+    except ValueError as error:
+        raise BadClip(str(path), str(error)) from None
+
+
+def order_frames(names: Sequence[str]) -> list[str]:
+    """Returns the frames of a video in their order: by the last number in their names.
+
+    Numbers that points join are one: of two they are in the order of decimals, "0.75", and of
+    three and more in that of their parts, "00.01.05".
+
+    Raises:
+        ValueError: a name has no number, two have the same one, or "1.10" may stand before "1.2" or
+            behind it.
+    """
+    parts: dict[str, list[str]] = {}
     for name in names:
-        numbers = re.findall(r"[0-9]+", Path(name).stem)
-        if not numbers:
-            raise BadClip(str(path), f"{name} has no number; name frames like 00001.jpg")
-        other = numbered.setdefault(int(numbers[-1]), name)
-        if other != name:
-            reason = f"{other} and {name} have the same number; keep the frames of one clip in it"
-            raise BadClip(str(path), reason)
-    return FrameFolder(path, tuple(numbered[number] for number in sorted(numbered)), upright)
+        joined = re.search(r"[0-9]+(\.[0-9]+)*(?=[^0-9]*$)", Path(name).stem)
+        if not joined:
+            raise ValueError(f"{name} has no number; name frames like 00001.jpg")
+        parts[name] = joined[0].split(".")
+
+    def by_parts(name: str) -> tuple:
+        return tuple(map(int, parts[name]))
+
+    def by_value(name: str) -> tuple:
+        whole, fraction = parts[name]
+        return int(whole), fraction.rstrip("0")
+
+    def by_last(name: str) -> tuple:
+        return by_parts(name)[-1:]
+
+    counts = {len(one) for one in parts.values()}
+    key = by_last if len(counts) > 1 else by_value if counts == {2} else by_parts
+    first: dict[tuple, str] = {}
+    for name in names:
+        if (other := first.setdefault(key(name), name)) != name:
+            raise ValueError(
+                f"{other} and {name} have the same number; keep the frames of one clip in it"
+            )
+    ordered = sorted(names, key=key)
+    for one, other in zip(ordered, sorted(names, key=by_parts), strict=True):
+        if one != other:
+            raise ValueError(
+                f"the names do not say whether {one} or {other} is shown first; write equally many "
+                "digits behind the point of each, or name frames like 00001.jpg"
+            )
+    return ordered
