@@ -52,7 +52,7 @@ class Opened(NamedTuple):
 
 
 def open_clip(clip: Any, upright: bool = True) -> Opened:
-    """A folder of frames (ordered by the last number in their names), a list of paths or PIL
+    """A folder of frames (in the order of their numbers), a list of paths or PIL
     pictures, or, with PyAV installed, a clip's file.
 
     Raises:
