@@ -30,7 +30,7 @@ MOST_BYTES = 16 * 2**30
 Shapes = dict[str, str]
 """Array names to "float32[16, 512]", as `prompts.arrays` of model.json says them."""
 
-MOST_LOADED = 2**30
+MOST_LOADED = 3 * 2**28
 """Of a model's arrays that are not a whole tower's; loading takes twice as much. GDA's of ImageNet
 with 16 shots and 10 views, of 1024 numbers each, have 0.66 GB."""
 

@@ -183,12 +183,12 @@ def test_more_bytes_than_a_stranger_s_model_has_are_not_loaded(monkeypatch):
     }
     saved_arrays.check_loaded(imagenet, "gda")
     vast = {**imagenet, "features": "float32[1000000, 1024]"}
-    words = "they are of 4,096,640,004 bytes; at most 1,073,741,824 are loaded. .*MOST_GIB=4"
+    words = "they are of 4,096,640,004 bytes; at most 805,306,368 are loaded. .*MOST_GIB=4"
     with pytest.raises(errors.PromptError, match=words):
         saved_arrays.check_loaded(vast, "gda")
     saved_arrays.check_loaded({"visual": "float32[1000000, 1024]"}, "vifi_clip")
     monkeypatch.setenv(saved_arrays.ALLOWED, "4")
     saved_arrays.check_loaded(vast, "gda")
     monkeypatch.setenv(saved_arrays.ALLOWED, "a lot")
-    with pytest.raises(errors.PromptError, match="at most 1,073,741,824"):
+    with pytest.raises(errors.PromptError, match="at most 805,306,368"):
         saved_arrays.check_loaded(vast, "gda")
