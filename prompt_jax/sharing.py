@@ -8,7 +8,6 @@ import contextlib
 import dataclasses
 import errno
 import hashlib
-import itertools
 import pathlib
 import re
 import tempfile
@@ -30,7 +29,6 @@ CARD = "README.md"
 FILES = (saved.MODEL, saved.PROMPTS, CARD)
 LICENSE = "apache-2.0"
 _MOST_BYTES = {saved.MODEL: saved_fields.MOST_BYTES, saved.PROMPTS: saved_arrays.MOST_BYTES}
-_MOST_LISTED = 10_000
 _REVISION = re.compile(r"(?!.*\.\.)[\w][\w./-]{0,199}", re.ASCII)
 _MADE_BY_HUB = ".gitattributes"
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -92,14 +90,14 @@ def download(name: str) -> pathlib.Path:
 
 def _refuse_vast(repository: str, revision: str | None) -> None:
     """Raises a PromptError where files on the hub are larger than a model's can be."""
-    try:
-        tree = huggingface_hub.HfApi().list_repo_tree(repository, revision=revision)
-        found = [one for one in itertools.islice(tree, _MOST_LISTED) if isinstance(one, RepoFile)]
-    except Exception:  # the download meets it too, and says it, or gives what is kept
-        return
-    for one in found:
-        if one.size > (most := _MOST_BYTES.get(one.path, one.size)):
-            raise PromptError(f"its {one.path} has {one.size:,} bytes; at most {most:,} are read")
+    for name, most in _MOST_BYTES.items():
+        url = huggingface_hub.hf_hub_url(repository, name, revision=revision)
+        try:
+            size = huggingface_hub.get_hf_file_metadata(url).size or 0
+        except Exception:  # the download meets it too, and says it, or gives what is kept
+            return
+        if size > most:
+            raise PromptError(f"its {name} has {size:,} bytes; at most {most:,} are read")
 
 
 def check_backbone(model: Saved, name: str) -> None:

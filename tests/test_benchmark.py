@@ -83,7 +83,7 @@ def test_runs_together_are_measured_beside_the_same_in_turn(tmp_path):
 
 
 @pytest.mark.slow
-def test_both_sides_evaluate_in_bfloat16(tmp_path):
+def test_both_sides_evaluate_in_bfloat16(tmp_path, torch):
     words = ["method=cocoop,pro_mpt", "backbone=embedded", "K=3", "batch=2", "phase=evaluate"]
     command.main(["--repeats=1", f"--workdir={tmp_path}", "--only", *words, "dtype=bfloat16"])
     record = json.loads((tmp_path / "benchmark.json").read_text())
@@ -93,7 +93,7 @@ def test_both_sides_evaluate_in_bfloat16(tmp_path):
 
 
 @pytest.mark.slow
-def test_clips_and_captions_are_measured_on_both_sides(tmp_path):
+def test_clips_and_captions_are_measured_on_both_sides(tmp_path, torch):
     words = ["method=vop", "backbone=embedded", "batch=2", "phase=train", "part=all,text"]
     command.main(["--repeats=1", f"--workdir={tmp_path}", "--only", *words])
     record = json.loads((tmp_path / "benchmark.json").read_text())
@@ -106,7 +106,7 @@ def test_clips_and_captions_are_measured_on_both_sides(tmp_path):
 
 
 @pytest.mark.slow
-def test_clips_and_classes_are_measured_on_both_sides(tmp_path):
+def test_clips_and_classes_are_measured_on_both_sides(tmp_path, torch):
     words = ["method=vilt_clip", "backbone=embedded", "K=3", "batch=2", "phase=train"]
     command.main(["--repeats=1", f"--workdir={tmp_path}", "--only", *words, "part=all,text"])
     record = json.loads((tmp_path / "benchmark.json").read_text())

@@ -1,6 +1,7 @@
 """An exported folder computes in PyTorch alone what JAX computes."""
 
 import exported
+import needs_torch  # noqa: F401
 import numpy as np
 import pytest
 from reference import largest_difference

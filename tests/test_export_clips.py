@@ -2,6 +2,7 @@
 
 import exported
 import exported_clips
+import needs_torch  # noqa: F401
 import numpy as np
 import pytest
 from exported_clips import FRAMES, TEXTS, inputs_of

@@ -33,7 +33,7 @@ def run(tmp_path_factory):
 
 
 @pytest.mark.slow
-def test_all_forms_say_what_the_model_says(run, tmp_path):
+def test_all_forms_say_what_the_model_says(run, tmp_path, torch):
     pictures = exported.read_pictures(exported.save_pictures(tmp_path / "pictures", 7))
     output = tmp_path / "new" / "export"
     words = [str(run), f"--output={output}", f"--backbone={run / 'clip'}"]
@@ -137,7 +137,7 @@ def test_token_ids_are_those_of_the_texts(run):
     assert config["class_names"] == list(exported.CLASSES)
 
 
-def test_a_model_without_answers_is_refused_here_and_by_model_py(run, tmp_path, capsys):
+def test_a_model_without_answers_is_refused_here_and_by_model_py(run, tmp_path, capsys, torch):
     model = saved.read(run)
     vast = dict(model.prompts)
     vast["context"] = np.full_like(model.prompts["context"], 3e38)
