@@ -291,7 +291,9 @@ def test_bfloat16_is_close_to_float32(name):
 
 def test_a_class_whose_text_is_too_long_is_refused():
     names = ["cat", "very long " * 9]
-    with pytest.raises(PromptError, match="class 'very long very .* prompts take 64: shorten"):
+    with pytest.raises(
+        PromptError, match="class 'very long very .* takes 84 tokens, 64 of them the prompts'"
+    ):
         task_with("a5", a5.Settings(prefix_prompts=60, postfix_prompts=4), names)
 
 

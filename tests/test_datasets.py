@@ -87,7 +87,10 @@ def test_missing_data_shows_the_expected_layout(root):
         ({"train": [["a.jpg", 1, "x"]], "val": [], "test": []}, "labels 0 to 0.*renumber"),
         ({"train": [["a", 0, "x"], ["b", 0, "y"]], "val": [], "test": []}, "called both"),
         ({"train": [], "val": [], "test": []}, "no examples"),
-        ({"train": [["a", 0, "a_b"], ["b", 1, "a b"]], "val": [], "test": []}, "both called 'a b'"),
+        (
+            {"train": [["a", 0, "a_b"], ["b", 1, "a b"]], "val": [], "test": []},
+            "'a b' and 'a b', make the same prompt",
+        ),
         ({"train": [["a", 0, "_"]], "val": [], "test": []}, "label 0 has an empty class name"),
         ({"train": [["a", True, "x"]], "val": [], "test": []}, r"train\[0\].*true"),
         ({"train": [["a", 1.0, "x"]], "val": [], "test": []}, r"train\[0\].*1\.0"),

@@ -81,11 +81,11 @@ def test_all_layers_share_what_is_traced(monkeypatch):
         return attend(query, *seen)
 
     monkeypatch.setattr(blocks, "attend", counted)
-    images = jnp.zeros((5, 16, 16, 3))  # no other test's number, whose traces would be there
+    images = jnp.zeros((13, 16, 16, 3))  # no other test's number, whose traces would be there
     jax.eval_shape(clip.encode_image, frozen, images)
     assert traced == [1 + PATCHES, 1]  # three layers, of which the last asks for one token alone
     traced.clear()
-    jax.eval_shape(clip.encode_image, frozen, images, deep_prompts(2, 5))
+    jax.eval_shape(clip.encode_image, frozen, images, deep_prompts(2, 13))
     # Of the first, whose slots the second overwrites, they ask nothing.
     assert traced == [1 + PATCHES, 1 + PATCHES + SLOTS, 1]
 

@@ -79,7 +79,9 @@ def test_class_names_train_prompts_in_both_towers():
 
 def test_a_class_whose_text_is_too_long_is_refused():
     method = objectives.recognize(vop.ENCODERS)
-    with pytest.raises(PromptError, match="class 'very long very .* prompts take 60: shorten"):
+    with pytest.raises(
+        PromptError, match="class 'very long very .* takes 87 tokens, 60 of them the prompts'"
+    ):
         settings = vop.Settings(text_prompts=60)
         methods.make_task(method, TINY, FROZEN, ["cat", "very long " * 9], settings, VIDEO)
 
