@@ -35,7 +35,7 @@ REQUIRED = [
 ]
 TORCH = ["torch>=2.4"]
 ONNX = [*TORCH, "onnx>=1.18", "onnxscript>=0.5", "onnxruntime>=1.22"]  # the last to check it
-TFDS = ["tensorflow-datasets>=4.9.7", "importlib_resources>=6.5"]  # which it imports, undeclared
+TFDS = ["tensorflow-datasets>=4.9.10", "importlib_resources>=6.5"]  # which it imports, undeclared
 TSNE = ["scikit-learn>=1.5"]  # 50 MB for one picture: that of experiments.features
 VIDEO = ["av>=18"]  # 100 MB with its own FFmpeg, which clips alone need
 CHECK = ["ImageHash>=4.3"]  # with PyWavelets; looks for own pictures that are alike

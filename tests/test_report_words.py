@@ -47,7 +47,7 @@ def test_texts_come_back_from_their_tokens(text):
         (512, "in-"),
         (tokenizer.encode(".")[0], "."),
         (13, ".-"),
-        (tokenizer.EOT, "<end_of_text>"),
+        (tokenizer.EOT, "<|endoftext|>"),
     ],
 )
 def test_a_token_says_whether_it_ends_a_word(token, text):

@@ -3,6 +3,7 @@
 import io
 import os
 import stat
+import warnings
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -35,7 +36,8 @@ _MODES = (stat.S_IFLNK, stat.S_IFIFO, stat.S_IFCHR, stat.S_IFBLK, stat.S_IFSOCK,
 
 def _zipped(entries: Sequence[tuple[zipfile.ZipInfo, bytes]]) -> bytes:
     content = io.BytesIO()
-    with zipfile.ZipFile(content, "w") as archive:
+    with zipfile.ZipFile(content, "w") as archive, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Duplicate name")  # as hostile archives have them
         for info, data in entries:
             archive.writestr(info, data)
     return content.getvalue()
