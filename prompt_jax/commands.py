@@ -3,7 +3,6 @@
 Nothing heavy is imported: a command's own imports come after `run` listens.
 """
 
-import argparse
 import errno
 import importlib
 import os
@@ -104,6 +103,7 @@ def _closed_output() -> int:
 
 def whole(least: int = 1, most: int = MOST_NUMBER) -> Callable[[str], int]:
     """Returns the `type` of an argparse flag: a whole number from `least` to `most`."""
+    import argparse  # by now the command listens
 
     def parse(text: str) -> int:
         try:
