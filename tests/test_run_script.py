@@ -215,7 +215,7 @@ def test_continuous_integration_tests_the_oldest_and_the_newest_versions(integra
     done = integration("python3.11", "python3.13")
     assert done.returncode == 0, done.stderr
     started = [line for line in done.stdout.splitlines() if not line.startswith(".ci/run: ")]
-    assert started == ["python3.11: test --oldest", "python3.13: test"]
+    assert started == ["python3.11: test --oldest", "python3.13: test --quick"]
 
 
 @pytest.mark.parametrize(
@@ -223,7 +223,7 @@ def test_continuous_integration_tests_the_oldest_and_the_newest_versions(integra
     [
         (["python3.11"], "none", "Python 3.13: NOT RUN"),
         (["python3.13"], "none", "Python 3.11: NOT RUN"),
-        (["python3.11", "python3.13"], "test", "Python 3.13: ./run.sh test failed"),
+        (["python3.11", "python3.13"], "test --quick", "Python 3.13: ./run.sh test --quick failed"),
         (
             ["python3.11", "python3.13"],
             "test --oldest",
