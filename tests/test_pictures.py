@@ -177,7 +177,7 @@ def test_what_is_no_regular_file_is_never_opened(tmp_path):
         "round.jpg": "symbolic link",
         "huge.jpg": "more than a picture has",
         "x" * 300: "File name too long",
-        "a\0b.jpg": "null byte",
+        "a\0b.jpg": "null",  # byte, or character, by the version of Python
     }
     for name, reason in reasons.items():
         assert reason in look_and_open(tmp_path / name)
