@@ -148,7 +148,7 @@ def run(names: Sequence[str], root: Path, source: str = ARCHIVES, keep: bool = F
     """
     missing = []
     for name in names:
-        folder = root / datasets.TABLE[name].layout.folder  # type: ignore[attr-defined]
+        folder = _home(root, name)
         if _is_there(folder):
             print(escape(f"{name} is there already, and stays as it is: {folder}"))
         else:
@@ -180,7 +180,7 @@ def _look_up(source: str, names: Sequence[str], root: Path) -> Repository:
         return hub.look_up(source)
     except DataError as error:
         archives_there = ", ".join(f"{datasets.TABLE[name].archives[0]}.zip" for name in names)
-        folders = (root / datasets.TABLE[name].layout.folder for name in names)  # type: ignore[attr-defined]
+        folders = (_home(root, name) for name in names)
         raise DataError(
             f"{error}\nConnect (behind a proxy: set HTTPS_PROXY) and run the same command again; "
             f"it resumes. Or fetch {archives_there} from https://huggingface.co/{source} on "
@@ -188,8 +188,14 @@ def _look_up(source: str, names: Sequence[str], root: Path) -> Repository:
         ) from error
 
 
+def _home(root: Path, name: str) -> Path:
+    """Returns the directory of a data set below the root."""
+    # Only data sets with archives are asked for, and their layouts all have one.
+    return root / datasets.TABLE[name].layout.folder  # type: ignore[attr-defined]
+
+
 def _is_there(folder: Path) -> bool:
-    """Whether something has a data set's place; an empty directory has not."""
+    """Returns whether anything but an empty directory is at a data set's place."""
     if not os.path.lexists(folder):
         return False
     return folder.is_symlink() or not folder.is_dir() or any(folder.iterdir())

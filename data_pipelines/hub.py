@@ -49,7 +49,7 @@ class Repository(NamedTuple):
 
 
 def look_up(name: str) -> Repository:
-    """What the hub says of a repository.
+    """Asks the hub for a repository and its files, as a model and as a data set.
 
     Raises:
         DataError: it is not there, may not be seen, or the hub is out of reach.
