@@ -1,6 +1,8 @@
 """The JAX model as one StableHLO program, weights inside, for any batch size and device."""
 
 import pathlib
+from collections.abc import Mapping
+from typing import Any
 
 import jax
 import jax.export
@@ -15,8 +17,12 @@ from prompt_jax.files import write_bytes
 from prompt_jax.saved import Saved
 
 PLATFORMS = ("cpu", "cuda", "tpu")
-# Frames of the stack that a program keeps of each operation: paths of this machine.
-_TRACES = "jax_traceback_in_locations_limit"
+# A program keeps the stack of each operation, which has paths of this machine. Without frames,
+# older JAX still keeps the file's path.
+_WITHOUT_PATHS = {
+    "jax_traceback_in_locations_limit": 0,
+    "jax_hlo_source_file_canonicalization_regex": ".*",
+}
 _TRIED = 3  # batch size
 _CLOSE = 1e-3
 
@@ -50,12 +56,12 @@ def write(folder: pathlib.Path, model: Saved, frozen: Frozen) -> float:
     shape = model.inputs.shape
     [batch] = jax.export.symbolic_shape("b")
     pictures = jax.ShapeDtypeStruct((batch, *shape), jnp.float32)
-    before = getattr(jax.config, _TRACES)
-    jax.config.update(_TRACES, 0)
+    before = {name: getattr(jax.config, name) for name in _WITHOUT_PATHS}
+    _configure(_WITHOUT_PATHS)
     try:
         program = jax.export.export(run, platforms=PLATFORMS)(pictures)
     finally:
-        jax.config.update(_TRACES, before)
+        _configure(before)
     path = folder / writing.STABLEHLO
     write_bytes(path, bytes(program.serialize()))
     images = np.random.default_rng(0).standard_normal((_TRIED, *shape)).astype(np.float32)
@@ -64,3 +70,8 @@ def write(folder: pathlib.Path, model: Saved, frozen: Frozen) -> float:
     if not worst <= _CLOSE:
         raise PromptError(f"the StableHLO program's logits differ from the model's by {worst:.2g}")
     return worst
+
+
+def _configure(values: Mapping[str, Any]) -> None:
+    for name, value in values.items():
+        jax.config.update(name, value)
