@@ -18,7 +18,7 @@ have no classes, and captions that several test clips have are noted;
 
 import sys
 
-from prompt_jax import commands
+from prompt_jax.cli import commands
 
 if __name__ == "__main__":  # before the imports below, so that Ctrl-C is heard while they run
     sys.exit(commands.run("data_pipelines.check", "main", sys.argv[1:]))
@@ -36,14 +36,15 @@ from rich import markup
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from data_pipelines import datasets, lists, near_copies, sheet
+from data_pipelines import datasets
+from data_pipelines.checks import lists, near_copies, sheet
+from data_pipelines.checks.findings import Finding, passed, report
+from data_pipelines.checks.lists import Copy, Remark
 from data_pipelines.errors import DataError, escape, unknown
 from data_pipelines.examples import Dataset
-from data_pipelines.findings import Finding, passed, report
+from data_pipelines.images.readers import find_bad, missing_files, on_backslashes
 from data_pipelines.layouts.coop import CoopLayout
 from data_pipelines.layouts.layout import SPLITS, expand, find_home, read_json
-from data_pipelines.lists import Copy, Remark
-from data_pipelines.pictures.readers import find_bad, missing_files, on_backslashes
 
 _SHOWN = 50  # copies that are listed
 

@@ -5,17 +5,17 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from data_pipelines.clips.readers import CachedClips
+from data_pipelines.batches.mixing import GROUP, mix
+from data_pipelines.batches.order import MIXING, TRAINING, VIEWS, generator, share, shuffled_rows
+from data_pipelines.batches.reading import Batch, Batches
 from data_pipelines.errors import DataError, unknown
 from data_pipelines.examples import Dataset, Example
 from data_pipelines.loader import check_training, empty, in_order, steps_per_epoch, total
-from data_pipelines.mixing import GROUP, mix
-from data_pipelines.order import MIXING, TRAINING, VIEWS, generator, share, shuffled_rows
-from data_pipelines.reading import Batch, Batches
-from prompt_jax.inputs.clips import transforms, vifi
-from prompt_jax.inputs.clips.opening import Clip
-from prompt_jax.inputs.clips.sampling import RULES, TEST_RULES, Rule, choose, segment_frames
-from prompt_jax.inputs.pictures.preprocessing import CLIP, Preprocessing
+from data_pipelines.videos.readers import CachedClips
+from prompt_jax.inputs.images.preprocessing import CLIP, Preprocessing
+from prompt_jax.inputs.videos import transforms, vifi
+from prompt_jax.inputs.videos.opening import Clip
+from prompt_jax.inputs.videos.sampling import RULES, TEST_RULES, Rule, choose, segment_frames
 
 # In "row": padding; in "caption": none was drawn.
 NONE = -1

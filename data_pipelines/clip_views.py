@@ -4,6 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from data_pipelines.batches.order import VIEWS, generator
+from data_pipelines.batches.reading import Batches
 from data_pipelines.clip_loader import (
     TRAIN_TRANSFORMS,
     Augment,
@@ -14,11 +16,9 @@ from data_pipelines.clip_loader import (
 from data_pipelines.errors import DataError
 from data_pipelines.examples import Dataset, Example
 from data_pipelines.loader import check_training, in_order
-from data_pipelines.order import VIEWS, generator
-from data_pipelines.reading import Batches
-from prompt_jax.inputs.clips.opening import Clip
-from prompt_jax.inputs.clips.sampling import RULES, Rule, choose
-from prompt_jax.inputs.pictures.preprocessing import CLIP, Preprocessing
+from prompt_jax.inputs.images.preprocessing import CLIP, Preprocessing
+from prompt_jax.inputs.videos.opening import Clip
+from prompt_jax.inputs.videos.sampling import RULES, Rule, choose
 
 
 def train_views(

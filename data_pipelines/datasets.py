@@ -7,12 +7,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from data_pipelines.entry import Entry
+from data_pipelines.catalog.entry import Entry
+from data_pipelines.catalog.table import TABLE
 from data_pipelines.errors import DataError, unknown
 from data_pipelines.examples import Dataset, check_names
 from data_pipelines.layouts import tfds_source
 from data_pipelines.layouts.vifi_lists import VifiLayout
-from data_pipelines.table import TABLE
 
 __all__ = [
     "SOURCES",

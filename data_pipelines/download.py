@@ -13,7 +13,7 @@ mistake, or one could not be had.
 
 import sys
 
-from prompt_jax import commands
+from prompt_jax.cli import commands
 
 if __name__ == "__main__":  # before the imports below, so that Ctrl-C is heard while they run
     sys.exit(commands.run("data_pipelines.download", "main", sys.argv[1:]))
@@ -30,13 +30,14 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
-from data_pipelines import archives, check, datasets, hub
-from data_pipelines.entry import ARCHIVES, Entry
+from data_pipelines import check, datasets
+from data_pipelines.catalog.entry import ARCHIVES, Entry
+from data_pipelines.checks.findings import passed, report
 from data_pipelines.errors import DataError, escape, shorten, unknown
-from data_pipelines.findings import passed, report
-from data_pipelines.hub import Remote, Repository
+from data_pipelines.fetching import archives, hub
+from data_pipelines.fetching.hub import Remote, Repository
 from data_pipelines.layouts.layout import expand
-from prompt_jax.files import filling
+from prompt_jax.storage.files import filling
 
 # Below the root; what is unpacked there comes into its place by one renaming.
 _KEPT = ".downloads"

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from data_pipelines.errors import DataError, shorten
-from prompt_jax.class_names import Classes, is_blank, key
+from prompt_jax.text.class_names import Classes, is_blank, key
 
 # Prompts have 77 tokens; this is far more than fits.
 _LONGEST_NAME = 1000

@@ -6,13 +6,13 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from data_pipelines.batches.order import TRAINING, VIEWS, generator, share, shuffled_rows
+from data_pipelines.batches.reading import Batch, Batches
 from data_pipelines.errors import DataError
 from data_pipelines.examples import Dataset, Example
-from data_pipelines.order import TRAINING, VIEWS, generator, share, shuffled_rows
-from data_pipelines.pictures.readers import CachedReader
-from data_pipelines.reading import Batch, Batches
-from prompt_jax.inputs.pictures.preprocessing import CHANNELS, CLIP, Preprocessing
-from prompt_jax.inputs.pictures.transforms import test_transform, train_transform
+from data_pipelines.images.readers import CachedReader
+from prompt_jax.inputs.images.preprocessing import CHANNELS, CLIP, Preprocessing
+from prompt_jax.inputs.images.transforms import test_transform, train_transform
 
 PADDING_LABEL = -1
 

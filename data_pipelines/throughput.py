@@ -15,7 +15,7 @@ is installed.
 
 import sys
 
-from prompt_jax import commands
+from prompt_jax.cli import commands
 
 if __name__ == "__main__":  # before the imports below, so that Ctrl-C is heard while they run
     sys.exit(commands.run("data_pipelines.throughput", "main", sys.argv[1:]))
@@ -38,13 +38,13 @@ from rich.console import Console
 from rich.table import Table
 
 from data_pipelines import clip_loader, datasets, loader, torch_side
-from data_pipelines.clips.readers import ClipReader
+from data_pipelines.batches.reading import Batches
 from data_pipelines.errors import DataError, escape, installing
 from data_pipelines.examples import Dataset, Example
+from data_pipelines.images.readers import FolderReader, drop_bad
 from data_pipelines.layouts.layout import expand
-from data_pipelines.pictures.readers import FolderReader, drop_bad
-from data_pipelines.reading import Batches
-from prompt_jax.inputs.clips.opening import SUFFIXES
+from data_pipelines.videos.readers import ClipReader
+from prompt_jax.inputs.videos.opening import SUFFIXES
 
 WIDTH, HEIGHT = 500, 375
 # Every contender keeps two batches ahead per worker, which are done before a measurement begins.

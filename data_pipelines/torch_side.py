@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from prompt_jax.inputs.clips import sampling
-from prompt_jax.inputs.clips.transforms import AREA as CLIP_AREA
-from prompt_jax.inputs.pictures.preprocessing import CLIP_MEAN, CLIP_STD
-from prompt_jax.inputs.pictures.transforms import AREA
+from prompt_jax.inputs.images.preprocessing import CLIP_MEAN, CLIP_STD
+from prompt_jax.inputs.images.transforms import AREA
+from prompt_jax.inputs.videos import sampling
+from prompt_jax.inputs.videos.transforms import AREA as CLIP_AREA
 
 ReadFrames = Callable[[Path, int], Sequence[Image.Image]]
 

@@ -12,7 +12,7 @@ core of its own: with clips on a CPU that is 1.6 times as fast as one process on
 
 import sys
 
-from experiments import command_line
+from experiments.cli import command_line
 
 if __name__ == "__main__":  # before the imports below, so that Ctrl-C is heard while they run
     sys.exit(command_line.run("experiments.comparison", "start", sys.argv[1:]))
@@ -26,13 +26,14 @@ from collections.abc import Sequence
 from ml_collections import ConfigDict
 
 from experiments import results
+from experiments.cli import processes
 from experiments.configs.images import comparison as pictures
 from experiments.configs.video import actions_comparison as actions
 from experiments.configs.video import comparison as retrieval
 from experiments.record import workdir
-from experiments.run import processes, sweep
-from experiments.run.protocols import split_names
-from prompt_jax.commands import whole
+from experiments.run import sweep
+from experiments.setup.protocols import split_names
+from prompt_jax.cli.commands import whole
 from prompt_jax.errors import PromptError, unknown
 
 TASKS = {"pictures": pictures, "retrieval": retrieval, "actions": actions}

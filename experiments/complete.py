@@ -10,7 +10,7 @@ accuracy are refused. All else in the folder stays as it is.
 
 import sys
 
-from experiments import command_line
+from experiments.cli import command_line
 
 if __name__ == "__main__":  # before the imports below, so that Ctrl-C is heard while they run
     sys.exit(command_line.run("experiments.complete", "start", sys.argv[1:], "stopped"))
@@ -23,11 +23,12 @@ from collections.abc import Mapping, Sequence
 
 from data_pipelines.errors import DataError
 from experiments.record import workdir
-from experiments.run import building, models, reopening, testing
-from experiments.run.preparation import Prepared
-from prompt_jax import saved
+from experiments.run import models, reopening, testing
+from experiments.setup import building
+from experiments.setup.preparation import Prepared
 from prompt_jax.errors import PromptError
 from prompt_jax.methods import Prompts
+from prompt_jax.models import saved
 
 
 def complete(folder: pathlib.Path, backbone: building.Backbone | None = None) -> str:

@@ -11,7 +11,7 @@ for ViT-B/16, which wants a GPU.
 
 import sys
 
-from experiments import command_line
+from experiments.cli import command_line
 
 if __name__ == "__main__":  # before the imports below, so that Ctrl-C is heard while they run
     sys.exit(command_line.run("experiments.diagnosis", "start", sys.argv[1:]))
@@ -27,17 +27,17 @@ import numpy as np
 import optax
 
 from data_pipelines import scenes
-from experiments.calibration import loss_at, render_scenes, to_float
 from experiments.figures import tables
+from experiments.pretraining.calibration import loss_at, render_scenes, to_float
 from experiments.record import workdir
 from prompt_jax import methods
 from prompt_jax.clip import CLIP, Frozen, loading, normalize
 from prompt_jax.errors import PromptError, unknown
-from prompt_jax.inputs.pictures.preprocessing import CLIP as CLIP_OWN
-from prompt_jax.inputs.pictures.preprocessing import Preprocessing
-from prompt_jax.loading import prepared_by
+from prompt_jax.inputs.images.preprocessing import CLIP as CLIP_OWN
+from prompt_jax.inputs.images.preprocessing import Preprocessing
 from prompt_jax.methods import pro_mpt
 from prompt_jax.methods.method import Task
+from prompt_jax.models.loading import prepared_by
 
 CLASSES, PER_CLASS = 30, 8
 STREAM = 2_000_003  # seed of these scenes; no data set and no pretraining uses it

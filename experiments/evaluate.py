@@ -12,7 +12,7 @@ counts of what was taken for what. What was evaluated before is not repeated.
 
 import sys
 
-from experiments import command_line
+from experiments.cli import command_line
 
 if __name__ == "__main__":  # before the imports below, so that Ctrl-C is heard while they run
     sys.exit(command_line.run("experiments.evaluate", "start", sys.argv[1:]))
@@ -26,11 +26,12 @@ from data_pipelines.errors import DataError
 from experiments import results
 from experiments.configs import default
 from experiments.record import identity, runs
-from experiments.run import evaluating, protocols
+from experiments.run import evaluating
 from experiments.run.elsewhere import FIELDS, Model
-from prompt_jax import saved
+from experiments.setup import protocols
 from prompt_jax.errors import PromptError, escape, unknown
-from prompt_jax.sharding import Placement
+from prompt_jax.models import saved
+from prompt_jax.training.sharding import Placement
 
 _NAMES = "config.data.names"
 

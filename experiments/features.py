@@ -9,7 +9,7 @@ stands how many clips have one of their own class as the nearest, which needs no
 
 import sys
 
-from experiments import command_line
+from experiments.cli import command_line
 
 if __name__ == "__main__":  # before the imports below, so that Ctrl-C is heard while they run
     sys.exit(command_line.run("experiments.features", "start", sys.argv[1:], "stopped"))
@@ -24,10 +24,11 @@ import numpy as np
 from data_pipelines.examples import Example
 from experiments.figures import plots
 from experiments.figures.embedding import choose_classes, embed, same_class_nearest
-from experiments.run import building, reopening, testing
-from experiments.run.preparation import Prepared
+from experiments.run import reopening, testing
+from experiments.setup import building
+from experiments.setup.preparation import Prepared
 from prompt_jax import methods
-from prompt_jax.commands import whole
+from prompt_jax.cli.commands import whole
 from prompt_jax.errors import PromptError, unknown
 
 

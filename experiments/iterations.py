@@ -9,7 +9,7 @@ into the run's folder if no other is named.
 
 import sys
 
-from experiments import command_line
+from experiments.cli import command_line
 
 if __name__ == "__main__":  # before the imports below, so that Ctrl-C is heard while they run
     sys.exit(command_line.run("experiments.iterations", "start", sys.argv[1:]))
@@ -25,10 +25,10 @@ from data_pipelines.examples import Dataset
 from experiments.figures import plots, tables
 from experiments.record import workdir
 from experiments.run import reopening, testing
-from experiments.run.preparation import Prepared
-from prompt_jax.class_names import distinct
+from experiments.setup.preparation import Prepared
 from prompt_jax.errors import PromptError
 from prompt_jax.methods import Prompts, look
+from prompt_jax.text.class_names import distinct
 
 SHOWN, CLASSES = 6, 3  # pictures in a figure, classes beside each
 

@@ -5,7 +5,7 @@ python -m experiments.main --config=experiments/configs/images/pro_mpt.py --work
 
 import sys
 
-from experiments import command_line
+from experiments.cli import command_line
 
 if __name__ == "__main__":  # before the imports below, so that Ctrl-C is heard while they run
     sys.exit(command_line.run("experiments.main", "main", sys.argv))
@@ -73,7 +73,7 @@ def parse(argv: list[str]) -> None:
     _refuse_swallowed(CONFIG.value, WORKDIR.value)
     _import_method(CONFIG.value)
     # What takes seconds to import comes after all that a person is told at once.
-    from experiments.run import building
+    from experiments.setup import building
 
     building.check_fields(CONFIG.value)
 
@@ -215,7 +215,7 @@ def main(argv: list[str]) -> None:
         argv = [word for word in argv if word not in asked]
         if argv[1:]:
             parse(argv)
-            from experiments import fields
+            from experiments.run import fields
 
             print(fields.explain(CONFIG.value))
         else:

@@ -17,7 +17,7 @@ begins.
 
 import sys
 
-from experiments import command_line
+from experiments.cli import command_line
 
 if __name__ == "__main__":  # before the imports below, so that Ctrl-C is heard while they run
     sys.exit(command_line.run("experiments.pretrain", "main", sys.argv[1:]))
@@ -37,12 +37,12 @@ import optax
 from absl import logging
 
 from data_pipelines import scenes
-from experiments.calibration import calibrate, to_float, zero_shot_accuracy
-from experiments.captioned import IMAGE_SIZE, Settings, batches, same_said
-from prompt_jax.checkpoint import Checkpoints
+from experiments.pretraining.calibration import calibrate, to_float, zero_shot_accuracy
+from experiments.pretraining.captioned import IMAGE_SIZE, Settings, batches, same_said
 from prompt_jax.clip import CLIP, CLIPConfig, Frozen, normalize, saving
 from prompt_jax.errors import PromptError
-from prompt_jax.train import all_finite
+from prompt_jax.training.checkpoint import Checkpoints
+from prompt_jax.training.train import all_finite
 
 CONFIG = CLIPConfig(
     image_size=IMAGE_SIZE,

@@ -9,7 +9,7 @@ kept, so an interrupted quickstart goes on where it stopped.
 
 import sys
 
-from experiments import command_line
+from experiments.cli import command_line
 
 if __name__ == "__main__":  # before the imports below, so that Ctrl-C is heard while they run
     sys.exit(command_line.run("experiments.quickstart", "start", sys.argv))
@@ -27,7 +27,7 @@ from experiments.figures import plots, tables
 from experiments.record.runs import STAND_IN
 from experiments.run import experiment
 from prompt_jax.errors import PromptError
-from prompt_jax.metrics import harmonic_mean
+from prompt_jax.evaluation.metrics import harmonic_mean
 
 WORKDIR = flags.DEFINE_string("quickstart_dir", "results/quickstart", "where everything is written")
 DTYPE = flags.DEFINE_enum("dtype", "float32", ["float32", "bfloat16"], "frozen towers' type")

@@ -10,7 +10,7 @@ the worst ones.
 
 import sys
 
-from experiments import command_line
+from experiments.cli import command_line
 
 if __name__ == "__main__":  # before the imports below, so that Ctrl-C is heard while they run
     sys.exit(command_line.run("experiments.results", "start", sys.argv[1:], "stopped"))

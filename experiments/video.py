@@ -8,7 +8,7 @@ picture. A finished run is kept.
 
 import sys
 
-from experiments import command_line
+from experiments.cli import command_line
 
 if __name__ == "__main__":  # before the imports below, so that Ctrl-C is heard while they run
     sys.exit(command_line.run("experiments.video", "start", sys.argv[1:]))
@@ -21,10 +21,10 @@ from collections.abc import Sequence
 from data_pipelines import datasets
 from experiments.configs.video import quickstart
 from experiments.figures import plots, tables
-from experiments.record import ranks
-from experiments.record.ranks import Line
+from experiments.record.files import ranks
+from experiments.record.files.ranks import Line
 from experiments.run import experiment
-from prompt_jax.inputs.clips.sampling import choose
+from prompt_jax.inputs.videos.sampling import choose
 
 SHOWN, STRIP = 4, 8  # captions in the picture, frames of each clip
 

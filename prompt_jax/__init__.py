@@ -10,12 +10,14 @@
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from prompt_jax import moved
+
 if TYPE_CHECKING:
     from prompt_jax.errors import BadPicture, DataError, PromptError
-    from prompt_jax.fitting import fit
-    from prompt_jax.loading import load
-    from prompt_jax.model import Model
-    from prompt_jax.predictions import Prediction, Predictions
+    from prompt_jax.evaluation.predictions import Prediction, Predictions
+    from prompt_jax.models.fitting import fit
+    from prompt_jax.models.loading import load
+    from prompt_jax.models.model import Model
 
 __all__ = [
     "BadPicture",
@@ -32,13 +34,14 @@ __all__ = [
 _PLACES = {
     "BadPicture": "errors",
     "DataError": "errors",
-    "Model": "model",
-    "Prediction": "predictions",
-    "Predictions": "predictions",
+    "Model": "models.model",
+    "Prediction": "evaluation.predictions",
+    "Predictions": "evaluation.predictions",
     "PromptError": "errors",
-    "fit": "fitting",
-    "load": "loading",
+    "fit": "models.fitting",
+    "load": "models.loading",
 }
+moved.install()
 
 
 def __getattr__(name: str) -> Any:

@@ -7,7 +7,7 @@ RUN is a folder with model.json. Writing takes PyTorch: pip install -e '.[torch]
 
 import sys
 
-from prompt_jax import command_line
+from prompt_jax.cli import command_line
 
 if __name__ == "__main__":  # before the imports below, so that Ctrl-C is heard while they run
     sys.exit(command_line.run("prompt_jax.export_checkpoint", "main", sys.argv[1:]))
@@ -16,10 +16,10 @@ import argparse
 import pathlib
 from collections.abc import Sequence
 
-from prompt_jax import saved
 from prompt_jax.errors import escape, quote
 from prompt_jax.exchange import writing
 from prompt_jax.exchange.layouts import LAYOUTS
+from prompt_jax.models import saved
 
 
 def main(argv: Sequence[str]) -> None:

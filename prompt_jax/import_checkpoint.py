@@ -9,7 +9,7 @@ what is checked.
 
 import sys
 
-from prompt_jax import command_line
+from prompt_jax.cli import command_line
 
 if __name__ == "__main__":  # before the imports below, so that Ctrl-C is heard while they run
     sys.exit(command_line.run("prompt_jax.import_checkpoint", "main", sys.argv[1:]))
@@ -18,13 +18,13 @@ import argparse
 import pathlib
 from collections.abc import Sequence
 
-from prompt_jax import saved
 from prompt_jax.errors import PromptError, escape
 from prompt_jax.exchange import reading
 from prompt_jax.exchange.layouts import LAYOUTS
-from prompt_jax.files import read_bytes
 from prompt_jax.methods.coop import POSITIONS
+from prompt_jax.models import saved
 from prompt_jax.prompts import PHOTO
+from prompt_jax.storage.files import read_bytes
 
 _MOST_NAMES = 16 * 2**20  # bytes: a hundred thousand names
 

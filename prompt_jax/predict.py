@@ -12,7 +12,7 @@ Exit code 0: all were read; 1: some were not; 2: a mistake in the command.
 
 import sys
 
-from prompt_jax import command_line
+from prompt_jax.cli import command_line
 
 if __name__ == "__main__":  # before the imports below, so that Ctrl-C is heard while they run
     sys.exit(command_line.run("prompt_jax.predict", "start", sys.argv[1:]))
@@ -29,15 +29,17 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TextIO
 
-from prompt_jax import compiled, loading, progress
-from prompt_jax.commands import whole
+from prompt_jax.cli import progress
+from prompt_jax.cli.commands import whole
 from prompt_jax.errors import BadPicture, DataError, PromptError, escape
-from prompt_jax.files import kind_at, read_bytes
-from prompt_jax.inputs.clips.opening import SUFFIXES
-from prompt_jax.inputs.pictures.decoding import is_turned
-from prompt_jax.inputs.pictures.files import count_kinds, loose_pictures, sort_out, subfolders
-from prompt_jax.model import BATCH_SIZE, Model
-from prompt_jax.predictions import Prediction
+from prompt_jax.evaluation.predictions import Prediction
+from prompt_jax.inputs.images.decoding import is_turned
+from prompt_jax.inputs.images.files import count_kinds, loose_pictures, sort_out, subfolders
+from prompt_jax.inputs.videos.opening import SUFFIXES
+from prompt_jax.models import loading
+from prompt_jax.models.model import BATCH_SIZE, Model
+from prompt_jax.storage.files import kind_at, read_bytes
+from prompt_jax.training import compiled
 
 # So many are looked at before their lines are printed; a bar counts them.
 AT_ONCE = 1024

@@ -7,11 +7,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from prompt_jax.class_names import fill
 from prompt_jax.clip import CLIP, Frozen, normalize, tokenizer
+from prompt_jax.clip.packing import PackedTokens, pack
 from prompt_jax.clip.text import Cache, one_class_a_row
 from prompt_jax.errors import PromptError, shorten
-from prompt_jax.packing import PackedTokens, pack
+from prompt_jax.text.class_names import fill
 
 PHOTO = "a photo of a {}."
 STANDARD_DEVIATION = 0.02

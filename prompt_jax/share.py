@@ -9,7 +9,7 @@ prompts.safetensors and README.md; the backbone is not, so its name must be one 
 
 import sys
 
-from prompt_jax import command_line
+from prompt_jax.cli import command_line
 
 if __name__ == "__main__":  # before the imports below, so that Ctrl-C is heard while they run
     sys.exit(command_line.run("prompt_jax.share", "start", sys.argv[1:]))
@@ -18,9 +18,9 @@ import argparse
 import pathlib
 from collections.abc import Sequence
 
-from prompt_jax import sharing
 from prompt_jax.errors import PromptError, escape
-from prompt_jax.files import filling, is_free
+from prompt_jax.models import sharing
+from prompt_jax.storage.files import filling, is_free
 
 
 def start(argv: Sequence[str]) -> None:

@@ -10,7 +10,8 @@ from clip_rows import CAPTIONS, CLIPS, FRAMES, ClipRow
 from reference import BATCH, CLASSES, FOLDER, FROZEN, TINY
 
 from prompt_jax import methods
-from prompt_jax.captions import tokenize_captions
+from prompt_jax.clip.captions import tokenize_captions
+from prompt_jax.clip.packing import pack_captions
 from prompt_jax.methods import (
     a5,
     clip_video,
@@ -20,7 +21,6 @@ from prompt_jax.methods import (
     vilt_independent,
     vilt_multimodal,
 )
-from prompt_jax.packing import pack_captions
 
 
 def _load_figures() -> dict[str, dict[str, Any]]:

@@ -10,9 +10,9 @@ import numpy as np
 from reference import FOLDER, FROZEN, TINY
 
 from prompt_jax import methods
-from prompt_jax.captions import tokenize_captions
+from prompt_jax.clip.captions import tokenize_captions
+from prompt_jax.clip.packing import pack_captions
 from prompt_jax.methods import adapters, encoders, vop, vop_c, vop_f, vop_p
-from prompt_jax.packing import pack_captions
 
 # Of large arrays the figures hold every so many-th number; see tests/fixtures/tiny_a/make.py.
 LARGE, STRIDE = 1024, 7

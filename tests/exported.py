@@ -15,13 +15,15 @@ import transformers
 from PIL import Image
 from reference import random_clip
 
-from prompt_jax import command_line, methods
-from prompt_jax.clip import Frozen, bpe, loading, saving
+from prompt_jax import methods
+from prompt_jax.cli import command_line
+from prompt_jax.clip import Frozen, loading, saving
+from prompt_jax.clip.vocabulary import bpe
 from prompt_jax.export import __main__ as command
 from prompt_jax.inputs.given import Inputs
-from prompt_jax.inputs.pictures.decoding import open_picture
-from prompt_jax.inputs.pictures.transforms import test_transform
-from prompt_jax.saved import Saved, write
+from prompt_jax.inputs.images.decoding import open_picture
+from prompt_jax.inputs.images.transforms import test_transform
+from prompt_jax.models.saved import Saved, write
 
 CLIP, _FROZEN = random_clip(vocab_size=49408, context_length=77)
 FROZEN: Frozen = _FROZEN | {"logit_scale": jnp.log(jnp.float32(100))}

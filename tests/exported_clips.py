@@ -11,13 +11,14 @@ import numpy as np
 from exported import CLASSES, CLIP, FROZEN, HASH, TEMPLATE
 from PIL import Image
 
-from prompt_jax import loading, methods
-from prompt_jax.captions import tokenize_captions
+from prompt_jax import methods
+from prompt_jax.clip.captions import tokenize_captions
+from prompt_jax.clip.packing import pack_captions
 from prompt_jax.inputs import given
 from prompt_jax.inputs.given import Inputs
-from prompt_jax.inputs.pictures.preprocessing import CLIP as OWN
-from prompt_jax.packing import pack_captions
-from prompt_jax.saved import Saved
+from prompt_jax.inputs.images.preprocessing import CLIP as OWN
+from prompt_jax.models import loading
+from prompt_jax.models.saved import Saved
 
 FRAMES = 3
 TEXTS = (

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import safetensors.numpy
 
-from prompt_jax import saved
+from prompt_jax.models import saved
 
 Change = Callable[[Path], None]
 DEEP = 3000

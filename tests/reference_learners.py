@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from experiments.benchmark import jax_side
-from experiments.benchmark.torch_clip import TorchCLIP, normalize
+from experiments.benchmark.counterparts.torch_clip import TorchCLIP, normalize
+from experiments.benchmark.ours import jax_side
 from prompt_jax.clip import CLIP, CLIPConfig, loading, saving, tokenizer
 from prompt_jax.exchange.layouts import LAYOUTS
 from prompt_jax.exchange.reading import Wanted

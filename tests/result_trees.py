@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from experiments import results
-from experiments.figures import published, result_table
-from experiments.record.confusions import COLUMNS, confusion_file
+from experiments.figures import result_table
+from experiments.figures.papers import published
+from experiments.record.files.confusions import COLUMNS, confusion_file
 
 ELEVEN = published.AVERAGED["base_to_novel"]
 

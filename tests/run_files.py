@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from data_pipelines.examples import Example
-from experiments.record import predictions, ranks
-from prompt_jax.evaluate import Likeliest
+from experiments.record.files import predictions, ranks
+from prompt_jax.evaluation.evaluate import Likeliest
 from tests.result_trees import put, put_counts
 
 NAMES = ("ant", "bee", "cat")

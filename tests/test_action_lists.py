@@ -9,8 +9,8 @@ import pytest
 from data_pipelines import check, datasets, sampling
 from data_pipelines.datasets import TABLE
 from data_pipelines.errors import DataError
+from data_pipelines.images.readers import check_files, find_bad, missing_files
 from data_pipelines.layouts import vifi_lists
-from data_pipelines.pictures.readers import check_files, find_bad, missing_files
 
 NAMES = ["brush_hair", "cart wheel", "wave", "run"]
 ACTION_SETS = ["hmdb51", "ucf101_clips", "ssv2", "kinetics400", "kinetics600"]

@@ -9,7 +9,8 @@ from data_pipelines import clip_views, datasets
 from data_pipelines.errors import DataError
 from experiments.configs.video import actions_comparison, protocol
 from experiments.record import identity
-from experiments.run import building, experiment, plans, sweep
+from experiments.run import experiment, sweep
+from experiments.setup import building, plans
 from prompt_jax import methods
 from prompt_jax.errors import PromptError
 

@@ -7,10 +7,12 @@ import pytest
 from result_trees import only_table, put, put_counts, read_csv, row
 
 from experiments import results
-from experiments.figures import classes, published_actions, retrieval, wording
-from experiments.figures.published_actions import BASE_TO_NOVEL, FEW_SHOT, KINETICS
-from experiments.record import confusions, runs
-from prompt_jax.metrics import harmonic_mean
+from experiments.figures import classes, retrieval, wording
+from experiments.figures.papers import published_actions
+from experiments.figures.papers.published_actions import BASE_TO_NOVEL, FEW_SHOT, KINETICS
+from experiments.record import runs
+from experiments.record.files import confusions
+from prompt_jax.evaluation.metrics import harmonic_mean
 
 FRAMES = {"data": {"frames": 32}}
 COUPLED = {"prompts": 10, "depth": 12, "coupling_layer": 0}

@@ -10,9 +10,11 @@ import pytest
 import tiny
 
 from experiments.configs.video import protocol
-from experiments.run import experiment, preparation, sweep, training
-from prompt_jax import evaluate, methods
+from experiments.run import experiment, sweep, training
+from experiments.setup import preparation
+from prompt_jax import methods
 from prompt_jax.errors import PromptError
+from prompt_jax.evaluation import evaluate
 
 FRAMES = 3
 

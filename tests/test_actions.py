@@ -15,9 +15,10 @@ from clip_rows import sampled
 from reference import largest_difference
 from test_vop import by_path
 
-from prompt_jax import methods, optim, train
+from prompt_jax import methods
 from prompt_jax.clip import CLIP, VARIANTS
 from prompt_jax.methods import clip_video, vifi_clip
+from prompt_jax.training import optim, train
 
 # Whose figures `./run.sh test --quick` compares; the others compile for a minute.
 QUICK = ("clip_video", "vilt_clip", "a5_temporal1")

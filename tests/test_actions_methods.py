@@ -12,10 +12,12 @@ from clip_rows import CAPTIONS, CLIPS
 from reference import BATCH, CLASSES, FROZEN, TINY, largest_difference, relative_difference
 from test_actions import logits_of, measure
 
-from prompt_jax import evaluate, methods, train
-from prompt_jax.captions import tokenize_captions
+from prompt_jax import methods
 from prompt_jax.clip import CLIP, normalize, tokenizer
+from prompt_jax.clip.captions import tokenize_captions
+from prompt_jax.clip.packing import pack_captions
 from prompt_jax.errors import PromptError
+from prompt_jax.evaluation import evaluate
 from prompt_jax.methods import (
     a5,
     actions,
@@ -29,8 +31,8 @@ from prompt_jax.methods import (
     vilt_multimodal,
 )
 from prompt_jax.methods.method import describe_classes
-from prompt_jax.packing import pack_captions
 from prompt_jax.prompts import encode_embedded
+from prompt_jax.training import train
 
 SHUFFLED = CLIPS[:, jnp.array([2, 0, 3, 1])]
 

@@ -13,13 +13,15 @@ from test_predict import ODD
 
 from data_pipelines.examples import Dataset, Example
 from experiments.figures import accuracies, tables
-from experiments.record import confusions, ranks
-from experiments.run import overview
-from experiments.run.batches import PictureBatches
-from experiments.run.plans import Plan
-from prompt_jax import cards, class_names, progress
-from prompt_jax.class_names import Classes
+from experiments.record.files import confusions, ranks
+from experiments.setup import overview
+from experiments.setup.batches import PictureBatches
+from experiments.setup.plans import Plan
+from prompt_jax.cli import progress
 from prompt_jax.errors import BadPicture, DataError, PromptError, escape
+from prompt_jax.models import cards
+from prompt_jax.text import class_names
+from prompt_jax.text.class_names import Classes
 
 NAMES = st.text(min_size=1, max_size=10) | st.sampled_from([*ODD, ":cat:", "[/]", "[bold", "a\rb"])
 EXAMPLES = settings(deadline=None, derandomize=True, database=None, max_examples=60)

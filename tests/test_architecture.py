@@ -11,12 +11,11 @@ ROOT = Path(__file__).parents[1]
 PACKAGES = ("prompt_jax", "data_pipelines", "experiments")
 # What the library and the data package have in common: it imports no JAX.
 SHARED = {
-    "prompt_jax.class_names",
-    "prompt_jax.commands",
+    "prompt_jax.cli",
     "prompt_jax.errors",
-    "prompt_jax.files",
     "prompt_jax.inputs",
-    "prompt_jax.interrupts",
+    "prompt_jax.storage",
+    "prompt_jax.text",
 }
 MAY_IMPORT = {
     "prompt_jax": {"prompt_jax"},
@@ -25,50 +24,68 @@ MAY_IMPORT = {
 }
 # Inside prompt_jax from the bottom up; what is not listed stands beside train, at the top.
 LAYERS = (
-    "bounds",
     "errors",
-    "files",
+    "storage",
+    "cli",
     "inputs",
-    "texts",
-    "class_names",
-    "templates",
+    "text",
     "clip",
-    "captions",
-    "packing",
     "prompts",
     "methods",
+    "evaluation",
+    "training",
+    "models",
 )
 # Folders inside the other two: what each may import of its package, beside its own files.
 ROOMS: dict[str, set[str]] = {
-    "data_pipelines.pictures": {"data_pipelines.errors", "data_pipelines.examples"},
-    "data_pipelines.clips": {
+    "data_pipelines.images": {"data_pipelines.errors", "data_pipelines.examples"},
+    "data_pipelines.videos": {
         "data_pipelines.errors",
         "data_pipelines.examples",
-        "data_pipelines.pictures",
+        "data_pipelines.images",
     },
     "data_pipelines.scenes": {"data_pipelines.errors"},
     "data_pipelines.layouts": {
-        "data_pipelines.clips",
+        "data_pipelines.videos",
         "data_pipelines.errors",
         "data_pipelines.examples",
-        "data_pipelines.pictures",
+        "data_pipelines.images",
         "data_pipelines.scenes",
     },
+    "data_pipelines.catalog": {"data_pipelines.layouts"},
+    "data_pipelines.batches": {"data_pipelines.errors"},
+    "data_pipelines.checks": {
+        "data_pipelines.datasets",
+        "data_pipelines.errors",
+        "data_pipelines.examples",
+        "data_pipelines.layouts",
+    },
+    "data_pipelines.fetching": {"data_pipelines.errors"},
     "experiments.configs": set(),
     "experiments.record": set(),
-    "experiments.run": {"experiments.configs", "experiments.record"},
+    "experiments.cli": set(),
+    "experiments.setup": {"experiments.configs", "experiments.record"},
+    "experiments.run": {
+        "experiments.cli",
+        "experiments.configs",
+        "experiments.record",
+        "experiments.setup",
+    },
+    "experiments.pretraining": set(),
     "experiments.figures": {"experiments.record"},
     "experiments.report": {
-        "experiments.command_line",
+        "experiments.cli",
         "experiments.figures",
         "experiments.record",
         "experiments.run",
+        "experiments.setup",
     },
     "experiments.benchmark": {
-        "experiments.command_line",
+        "experiments.cli",
         "experiments.record",
         "experiments.figures",
         "experiments.run",
+        "experiments.setup",
     },
 }
 # Flags, configs and data belong to the other two packages.
@@ -80,7 +97,7 @@ NOT_IN_PROMPT_JAX = {
     "tensorflow_datasets",
     "torchvision",
 }
-LONGEST = 350
+LONGEST = 355
 
 
 def imported_names(source: str, package: str) -> set[str]:
@@ -187,29 +204,29 @@ def test_files_are_short():
 @pytest.mark.parametrize(
     ("module", "source"),
     [
-        ("prompt_jax.train", "import data_pipelines.loader"),
+        ("prompt_jax.training.train", "import data_pipelines.loader"),
         ("data_pipelines.loader", "from prompt_jax import methods"),
         (
             "data_pipelines.loader",
-            "from prompt_jax.inputs import pictures, reading\nimport experiments",
+            "from prompt_jax.inputs import images as pictures, reading\nimport experiments",
         ),
         ("data_pipelines.loader", "from experiments.main import main"),
-        ("prompt_jax.train", "def late():\n    from absl import flags"),
-        ("prompt_jax.train", "import tensorflow_datasets as tfds"),
+        ("prompt_jax.training.train", "def late():\n    from absl import flags"),
+        ("prompt_jax.training.train", "import tensorflow_datasets as tfds"),
         ("prompt_jax.clip.text", "from prompt_jax.prompts import encode_classes"),
         ("prompt_jax.clip.text", "from prompt_jax import prompts"),
         ("prompt_jax.clip.text", "from .. import prompts"),
         ("prompt_jax.errors", "from .clip import config"),
         ("prompt_jax.prompts", "from prompt_jax.methods import METHODS"),
-        ("prompt_jax.methods.coop", "import prompt_jax.train"),
-        ("data_pipelines.pictures.readers", "from data_pipelines.layouts.layout import SPLITS"),
+        ("prompt_jax.methods.coop", "import prompt_jax.training.train"),
+        ("data_pipelines.images.readers", "from data_pipelines.layouts.layout import SPLITS"),
         ("data_pipelines.layouts.coop", "from data_pipelines import datasets"),
         ("experiments.record.workdir", "from experiments.run import experiment"),
         ("experiments.figures.averages", "def late():\n    from experiments.run import experiment"),
         ("experiments.run.sweep", "from experiments import results"),
         ("experiments.run.sweep", "from experiments.figures.tables import show"),
         ("experiments.run.sweep", "from ..report import tables"),
-        ("experiments.configs.images.coop", "import experiments.run.building"),
+        ("experiments.configs.images.coop", "import experiments.setup.building"),
     ],
 )
 def test_the_rule_sees_what_it_must(module, source):
@@ -219,22 +236,49 @@ def test_the_rule_sees_what_it_must(module, source):
 @pytest.mark.parametrize(
     ("module", "source"),
     [
-        ("experiments.main", "from prompt_jax import train\nfrom data_pipelines import loader"),
+        (
+            "experiments.main",
+            "from prompt_jax.training import train\nfrom data_pipelines import loader",
+        ),
         ("experiments.main", "from absl import flags"),
         ("experiments.main", "from experiments.figures import tables"),
         ("experiments.run.sweep", "from experiments.record.workdir import git_commit"),
         ("experiments.configs.images.coop", "from experiments.configs import default"),
         ("data_pipelines.loader", "import grain"),
-        ("data_pipelines.loader", "from prompt_jax.inputs.pictures import transforms"),
+        ("data_pipelines.loader", "from prompt_jax.inputs.images import transforms"),
         ("data_pipelines.datasets", "from data_pipelines.layouts import tfds_source"),
         (
             "data_pipelines.layouts.emoji_scenes",
             "def late():\n    from data_pipelines import scenes",
         ),
-        ("prompt_jax.evaluate", "from prompt_jax.metrics import Accuracy\nimport jax"),
+        (
+            "prompt_jax.evaluation.evaluate",
+            "from prompt_jax.evaluation.metrics import Accuracy\nimport jax",
+        ),
         ("prompt_jax.methods.coop", "from prompt_jax.methods.method import Method"),
         ("prompt_jax.prompts", "from prompt_jax.clip import tokenizer"),
     ],
 )
 def test_the_rule_allows_what_it_should(module, source):
     assert not list(upward(module, imported_names(source, module.rpartition(".")[0])))
+
+
+# Folders that hold one file a method, data set layout or config.
+ONE_FILE_EACH = {
+    "data_pipelines/layouts",
+    "experiments/configs/images",
+    "experiments/configs/video",
+    "prompt_jax/export/torch_parts",
+    "prompt_jax/methods",
+}
+MOST_FILES = 12
+
+
+def test_folders_are_small():
+    folders = {path.parent.relative_to(ROOT).as_posix() for path in python_files(*PACKAGES)}
+    counts = {folder: len(list((ROOT / folder).glob("*.py"))) for folder in folders}
+    assert not {
+        folder: count
+        for folder, count in counts.items()
+        if count > MOST_FILES and folder not in ONE_FILE_EACH
+    }

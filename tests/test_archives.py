@@ -7,8 +7,9 @@ import pytest
 import tiny
 from zips import zipped
 
-from data_pipelines import archives, download
+from data_pipelines import download
 from data_pipelines.errors import DataError
+from data_pipelines.fetching import archives
 
 SPLIT = "caltech-101/" + tiny.SPLIT
 LINK, DEVICE = (stat.S_IFLNK | 0o777) << 16, (stat.S_IFCHR | 0o666) << 16

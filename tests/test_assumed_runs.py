@@ -8,13 +8,14 @@ import pytest
 import tiny
 from safetensors.numpy import save_file
 
-from experiments.run import building, evaluating, experiment, reopening
+from experiments.run import evaluating, experiment, reopening
 from experiments.run.elsewhere import Model, build_config
-from prompt_jax import saved
+from experiments.setup import building
 from prompt_jax.clip import CLIP
-from prompt_jax.clip.layouts import from_tree, openai_layout
+from prompt_jax.clip.checkpoints.layouts import from_tree, openai_layout
 from prompt_jax.errors import PromptError
-from prompt_jax.sharding import Placement
+from prompt_jax.models import saved
+from prompt_jax.training.sharding import Placement
 
 SIZES = dataclasses.replace(
     tiny.CONFIG, image_width=64, image_heads=1, text_width=64, text_heads=1, embed_dim=16

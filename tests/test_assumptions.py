@@ -11,10 +11,10 @@ import tiny
 from safetensors.numpy import load_file, save_file
 
 import prompt_jax as pj
-from prompt_jax import saved
 from prompt_jax.clip import CLIP, loading
-from prompt_jax.clip.layouts import from_tree, openai_layout
+from prompt_jax.clip.checkpoints.layouts import from_tree, openai_layout
 from prompt_jax.errors import PromptError
+from prompt_jax.models import saved
 
 SIZES = dataclasses.replace(
     tiny.CONFIG, image_width=128, image_heads=2, text_width=64, text_heads=1, embed_dim=16

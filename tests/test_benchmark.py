@@ -12,11 +12,11 @@ import pytest
 import tiny
 
 from data_pipelines.scenes import CLASSES
-from experiments import command_line
 from experiments.benchmark import __main__ as command
 from experiments.benchmark import cells, growth, measure, report
 from experiments.benchmark.cells import Cell
 from experiments.benchmark.worker import LeftOut, Worker, peak_memory
+from experiments.cli import command_line
 from prompt_jax.errors import PromptError
 
 

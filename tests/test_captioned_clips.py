@@ -6,9 +6,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from data_pipelines import check, datasets, findings, lists
+from data_pipelines import check, datasets
+from data_pipelines.checks import findings, lists
 from data_pipelines.errors import DataError
-from data_pipelines.pictures.readers import missing_files
+from data_pipelines.images.readers import missing_files
 
 
 def write(folder, **files):

@@ -8,9 +8,11 @@ import huggingface_hub
 import pytest
 import tiny
 
-from prompt_jax import cards, local_paths, methods
+from prompt_jax import methods
 from prompt_jax.inputs.given import Inputs
-from prompt_jax.saved import Saved
+from prompt_jax.models import cards
+from prompt_jax.models.saved import Saved
+from prompt_jax.storage import local_paths
 
 NAME = "me/cats"
 MODEL = Saved(

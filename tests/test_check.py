@@ -10,10 +10,10 @@ from PIL import Image
 from rich.console import Console
 
 from data_pipelines import check, datasets, throughput, torch_side
+from data_pipelines.catalog.table import TABLE
 from data_pipelines.errors import DataError
-from data_pipelines.table import TABLE
 from experiments.configs import default
-from experiments.run import plans
+from experiments.setup import plans
 
 SPLIT = "split_zhou_DescribableTextures.json"
 COUNTS = {"train": 3, "val": 1, "test": 2}

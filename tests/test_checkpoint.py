@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from prompt_jax.checkpoint import Checkpoints
 from prompt_jax.errors import PromptError
+from prompt_jax.training.checkpoint import Checkpoints
 
 RECORD = {"identity": {"seed": 1, "rate": 0.1}, "position": {"next_index": 2}, "seconds": 1.25}
 FLIPS = 150

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from prompt_jax import class_names, texts
 from prompt_jax.clip import tokenizer
 from prompt_jax.errors import PromptError
 from prompt_jax.methods import UNSEEN, index_trained
 from prompt_jax.prompts import PHOTO
+from prompt_jax.text import class_names, texts
 
 # Whatever has a reading of its own: spaces, signs, quotes, entities, ligatures, accents, digits.
 PIECES = [
@@ -106,7 +106,7 @@ def test_other_names_are_other_classes():
 
 
 def test_the_rule_needs_no_jax():
-    code = "import sys, prompt_jax.class_names; sys.exit('jax' in sys.modules)"
+    code = "import sys, prompt_jax.text.class_names; sys.exit('jax' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 

@@ -10,12 +10,12 @@ from clip_files import grey, write, write_folder
 from PIL import Image
 
 from data_pipelines import clip_loader
-from data_pipelines.clips.readers import ClipReader
 from data_pipelines.errors import BadClip, DataError
 from data_pipelines.examples import Dataset, Example
-from prompt_jax.inputs.clips import transforms
-from prompt_jax.inputs.pictures import transforms as pictures
-from prompt_jax.inputs.pictures.preprocessing import CLIP_MEAN, CLIP_STD
+from data_pipelines.videos.readers import ClipReader
+from prompt_jax.inputs.images import transforms as pictures
+from prompt_jax.inputs.images.preprocessing import CLIP_MEAN, CLIP_STD
+from prompt_jax.inputs.videos import transforms
 
 FRAMES, SIZE = 4, 16
 KEYS = ("image", "label", "row", "caption")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from data_pipelines.errors import DataError
-from prompt_jax.inputs.clips import sampling
+from prompt_jax.inputs.videos import sampling
 
 # Frames in the clip, and the twelve that VoP's released model reads.
 RELEASED = {

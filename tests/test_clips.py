@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 from clip_files import grey, numbers, write, write_folder
 
-from data_pipelines.clips import readers
 from data_pipelines.errors import DataError
 from data_pipelines.examples import Example
-from prompt_jax.inputs.clips import decoding
-from prompt_jax.inputs.clips.folders import open_folder
+from data_pipelines.videos import readers
+from prompt_jax.inputs.videos import decoding
+from prompt_jax.inputs.videos.folders import open_folder
 
 # Few key frames and frames that others depend on: what makes seeking hard.
 KINDS = {
@@ -148,8 +148,8 @@ def test_spans_of_one_file_are_kept_apart(tmp_path):
 def test_without_pyav_one_sentence_says_what_to_install(tmp_path, monkeypatch):
     write(tmp_path / "a.mp4")
     write_folder(tmp_path / "b")
-    monkeypatch.setitem(__import__("sys").modules, "prompt_jax.inputs.clips.decoding", None)
-    monkeypatch.delattr("prompt_jax.inputs.clips.decoding", raising=False)
+    monkeypatch.setitem(__import__("sys").modules, "prompt_jax.inputs.videos.decoding", None)
+    monkeypatch.delattr("prompt_jax.inputs.videos.decoding", raising=False)
     read = readers.ClipReader(tmp_path)
     with pytest.raises(DataError, match=r"PyAV.*pip install -e '\.\[video\]'") as error:
         read(Example("a.mp4", 0, "x"))

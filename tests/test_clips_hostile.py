@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from clip_files import write, write_folder
 
-from data_pipelines.clips.readers import ClipReader
 from data_pipelines.errors import BadClip, BadPicture, DataError
 from data_pipelines.examples import Dataset, Example
-from data_pipelines.pictures import readers as pictures
-from prompt_jax.inputs.clips import decoding
+from data_pipelines.images import readers as pictures
+from data_pipelines.videos.readers import ClipReader
+from prompt_jax.inputs.videos import decoding
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from clip_rows import (
 )
 from reference import FROZEN, TINY, largest_difference, relative_difference
 
-from prompt_jax import methods, train
+from prompt_jax import methods
 from prompt_jax.clip import CLIP
 from prompt_jax.errors import PromptError
 from prompt_jax.methods import (
@@ -29,6 +29,7 @@ from prompt_jax.methods import (
     vop_p,
 )
 from prompt_jax.prompts import encode_prompted_image
+from prompt_jax.training import train
 
 TRANSFORMER = vop_c.Settings(context_prompts=2, context_module="transformer")
 

@@ -7,12 +7,13 @@ import pytest
 from clip_files import grey, write_folder
 from PIL import Image
 
-from data_pipelines import clip_loader, mixing
-from data_pipelines.clips.readers import ClipReader
+from data_pipelines import clip_loader
+from data_pipelines.batches import mixing
 from data_pipelines.errors import DataError
 from data_pipelines.examples import Dataset, Example
-from prompt_jax.inputs.clips import vifi
-from prompt_jax.inputs.pictures.preprocessing import Preprocessing, statistics
+from data_pipelines.videos.readers import ClipReader
+from prompt_jax.inputs.images.preprocessing import Preprocessing, statistics
+from prompt_jax.inputs.videos import vifi
 
 SIZE = 32
 

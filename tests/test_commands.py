@@ -8,9 +8,10 @@ import jax
 import pytest
 import tiny
 
-from experiments import command_line
-from prompt_jax import commands, sharding
+from experiments.cli import command_line
+from prompt_jax.cli import commands
 from prompt_jax.errors import PromptError
+from prompt_jax.training import sharding
 
 
 def raising(error):
@@ -80,7 +81,7 @@ def test_exit_codes_pass_through():
 def test_a_reader_that_left_is_no_traceback(printing):
     code = (
         "import os, sys, rich\n"
-        "from prompt_jax import commands\n"
+        "from prompt_jax.cli import commands\n"
         "reading, writing = os.pipe(); os.close(reading); os.dup2(writing, 1)\n"
         f"sys.exit(commands.explain(lambda: {printing}))"
     )

@@ -10,7 +10,7 @@ import tiny
 from jax._src import compilation_cache
 from jax.experimental.compilation_cache import compilation_cache as public
 
-from prompt_jax import compiled
+from prompt_jax.training import compiled
 
 PROGRAM = zlib.compress(b"compiled" * 100)
 

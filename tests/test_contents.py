@@ -10,19 +10,21 @@ import tiny
 from clip_files import write_folder
 from PIL import Image
 
-from data_pipelines import check, contents, lists
+from data_pipelines import check
+from data_pipelines.checks import contents, lists
 from data_pipelines.errors import DataError
 from data_pipelines.examples import Dataset, Example
 from experiments import complete
-from experiments.command_line import explain
+from experiments.cli.command_line import explain
 from experiments.configs import default
 from experiments.record import identity
-from experiments.run import evaluating, experiment, overview, plans, reopening
+from experiments.run import evaluating, experiment, reopening
 from experiments.run.elsewhere import Model
-from prompt_jax import saved
+from experiments.setup import overview, plans
 from prompt_jax.errors import PromptError
-from prompt_jax.files import seal
-from prompt_jax.sharding import Placement
+from prompt_jax.models import saved
+from prompt_jax.storage.files import seal
+from prompt_jax.training.sharding import Placement
 
 
 def test_a_file_is_known_by_its_size_and_by_pieces_of_it(tmp_path):

@@ -14,11 +14,13 @@ import torch
 from reference import BATCH, CLASSES, CONFIG, FROZEN, TINY, largest_difference, relative_difference
 from rows import BY_FIGURES, arrays, task_of
 
-from experiments.benchmark import jax_actions, jax_pairs, jax_side, torch_methods
 from experiments.benchmark.cells import CLASSIFIERS
+from experiments.benchmark.counterparts import torch_methods
 from experiments.benchmark.flops import count_products
-from prompt_jax import methods, train
-from prompt_jax.captions import tokenize_captions
+from experiments.benchmark.ours import jax_actions, jax_pairs, jax_side
+from prompt_jax import methods
+from prompt_jax.clip.captions import tokenize_captions
+from prompt_jax.training import train
 
 STATE = jax_side.openai_state(CONFIG, FROZEN)
 

@@ -11,8 +11,9 @@ from damages import COUNTS, DAMAGED, FILES, METRICS, PARQUET, RANKS, REFUSED, RE
 from run_files import change_results
 
 from experiments import results
-from experiments.command_line import explain
-from experiments.record import answers, csv_files, log
+from experiments.cli.command_line import explain
+from experiments.record import log
+from experiments.record.files import answers, csv_files
 from experiments.report import __main__ as report
 
 

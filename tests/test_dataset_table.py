@@ -9,7 +9,7 @@ from data_pipelines.datasets import TABLE
 from data_pipelines.errors import DataError
 from data_pipelines.layouts import class_names
 from data_pipelines.layouts.coop import CoopLayout
-from prompt_jax.class_names import spaced
+from prompt_jax.text.class_names import spaced
 
 PUBLISHED = [
     *("ImageNet", "Caltech101", "OxfordPets", "StanfordCars", "Flowers102", "Food101"),

@@ -10,7 +10,7 @@ from PIL import Image
 from data_pipelines import datasets
 from data_pipelines.errors import BadPicture, DataError
 from data_pipelines.examples import Dataset, Example, class_names
-from data_pipelines.pictures import readers
+from data_pipelines.images import readers
 
 SPLIT = "split_zhou_DescribableTextures.json"
 

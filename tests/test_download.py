@@ -11,10 +11,11 @@ import tiny
 from huggingface_hub import constants
 from zips import zipped
 
-from data_pipelines import archives, check, datasets, download
-from data_pipelines import hub as hub_files
-from data_pipelines.entry import ARCHIVES
-from prompt_jax.commands import explain
+from data_pipelines import check, datasets, download
+from data_pipelines.catalog.entry import ARCHIVES
+from data_pipelines.fetching import archives
+from data_pipelines.fetching import hub as hub_files
+from prompt_jax.cli.commands import explain
 
 
 @pytest.fixture(scope="module")
@@ -135,7 +136,7 @@ def test_a_killed_process_leaves_nothing_half_and_the_next_goes_on(hub, root, ma
     content = put(hub, made)
     script = """
 import os, sys
-from data_pipelines import download, hub
+from data_pipelines import download; from data_pipelines.fetching import hub
 from huggingface_hub import constants as known
 known.ENDPOINT = sys.argv[1]
 known.HUGGINGFACE_CO_URL_TEMPLATE = sys.argv[1] + "/{repo_id}/resolve/{revision}/{filename}"

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from experiments.figures import classes, plots, style
-from experiments.record.confusions import Confusion
+from experiments.record.files.confusions import Confusion
 from experiments.report import curves
 from prompt_jax.errors import escape
 

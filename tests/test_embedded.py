@@ -8,7 +8,7 @@ import pytest
 
 from data_pipelines import scenes
 from prompt_jax.clip import CLIP, loading, normalize
-from prompt_jax.inputs.pictures import preprocessing
+from prompt_jax.inputs.images import preprocessing
 from prompt_jax.prompts import encode_classes, tokenize_classes
 
 # The pictures the weights were trained on. If this changes, train and commit the weights anew.

@@ -13,11 +13,12 @@ import tiny
 from test_overview import save_folders
 
 from experiments import evaluate, results
-from experiments.command_line import explain
+from experiments.cli.command_line import explain
 from experiments.configs import default
 from experiments.record import runs
-from experiments.run import building, experiment, reopening
-from prompt_jax import saved
+from experiments.run import experiment, reopening
+from experiments.setup import building
+from prompt_jax.models import saved
 
 SCENES = ("--config.data.num_classes=4", "--config.data.test_per_class=3")
 QUICK = ("--config.eval_batch_size=4", "--config.data.num_threads=0")

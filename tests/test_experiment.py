@@ -14,11 +14,12 @@ from ml_collections import ConfigDict
 from experiments.figures import tables
 from experiments.record import workdir
 from experiments.record.identity import as_json
-from experiments.run import experiment, preparation, training
+from experiments.run import experiment, training
+from experiments.setup import preparation
 from prompt_jax import methods
 from prompt_jax.clip import loading
 from prompt_jax.errors import PromptError
-from prompt_jax.metrics import harmonic_mean
+from prompt_jax.evaluation.metrics import harmonic_mean
 
 FIELDS = {
     "method",

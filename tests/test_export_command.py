@@ -9,11 +9,12 @@ import tiny
 from exported import export
 from reference import largest_difference
 
-from prompt_jax import command_line, saved
+from prompt_jax.cli import command_line
 from prompt_jax.export import __main__ as command
 from prompt_jax.export import to_onnx, writing
 from prompt_jax.inputs.given import Inputs
-from prompt_jax.inputs.pictures.preprocessing import CLIP
+from prompt_jax.inputs.images.preprocessing import CLIP
+from prompt_jax.models import saved
 
 # Run with JAX alone: a file of a StableHLO program, one of pictures, one for its logits.
 _PROGRAM = """

@@ -14,10 +14,11 @@ import torch
 from exported_clips import FRAMES, TEXTS
 from reference import largest_difference
 
-from prompt_jax import command_line, saved
+from prompt_jax.cli import command_line
 from prompt_jax.clip import saving, tokenizer
 from prompt_jax.export import __main__ as command
 from prompt_jax.export import source, to_onnx, to_stablehlo, writing
+from prompt_jax.models import saved
 
 CLIPS = np.random.default_rng(3).standard_normal((4, FRAMES, 3, 16, 16)).astype(np.float32)
 

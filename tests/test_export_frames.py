@@ -15,8 +15,8 @@ from PIL import Image
 from prompt_jax.export.torch_parts import frames
 from prompt_jax.export.torch_parts.pictures import open_picture
 from prompt_jax.inputs import given
-from prompt_jax.inputs.clips import decoding, sampling
-from prompt_jax.inputs.pictures.preprocessing import Preprocessing, statistics
+from prompt_jax.inputs.images.preprocessing import Preprocessing, statistics
+from prompt_jax.inputs.videos import decoding, sampling
 
 RULES = [(rule, crop) for rule in ("centre", "even") for crop in ("clip", "vifi")]
 

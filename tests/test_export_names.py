@@ -15,12 +15,14 @@ from hypothesis import strategies as st
 from reference import largest_difference
 from test_class_names import NAMES, OLD
 
-from prompt_jax import class_names, methods
-from prompt_jax.class_names import Classes
-from prompt_jax.clip import bpe, tokenizer
+from prompt_jax import methods
+from prompt_jax.clip import tokenizer
+from prompt_jax.clip.vocabulary import bpe
 from prompt_jax.errors import PromptError
 from prompt_jax.export import to_onnx, writing
 from prompt_jax.export.torch_parts import classifier, names
+from prompt_jax.text import class_names
+from prompt_jax.text.class_names import Classes
 
 REPEATED = ("cat", "missile", "Boeing 737-800", "Missile_", "missile", "St. Bernard")
 IMAGES = np.random.default_rng(5).standard_normal((5, 16, 16, 3)).astype(np.float32)

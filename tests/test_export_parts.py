@@ -15,12 +15,13 @@ import torch
 from PIL import Image
 from test_loading import torchscript
 
-from prompt_jax.clip import layouts, loading, tokenizer
+from prompt_jax.clip import loading, tokenizer
+from prompt_jax.clip.checkpoints import layouts
 from prompt_jax.export import source, writing
 from prompt_jax.inputs import given
-from prompt_jax.inputs.pictures import transforms
-from prompt_jax.inputs.pictures.decoding import open_picture
-from prompt_jax.inputs.pictures.preprocessing import MIDDLES, Preprocessing
+from prompt_jax.inputs.images import transforms
+from prompt_jax.inputs.images.decoding import open_picture
+from prompt_jax.inputs.images.preprocessing import MIDDLES, Preprocessing
 
 LAYERS = exported.CLIP.config.image_layers, exported.CLIP.config.text_layers
 OPENAI = {

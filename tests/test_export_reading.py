@@ -25,12 +25,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_loading import torchscript
 
-from prompt_jax.clip import layouts
+from prompt_jax.clip.checkpoints import layouts
 from prompt_jax.export import writing
 from prompt_jax.export.torch_parts import reading, weights
-from prompt_jax.inputs.clips import sampling
 from prompt_jax.inputs.given import CROPS, Inputs
-from prompt_jax.inputs.pictures import preprocessing
+from prompt_jax.inputs.images import preprocessing
+from prompt_jax.inputs.videos import sampling
 
 SIZES = exported.CLIP.config
 OPENAI = layouts.openai_layout(SIZES.image_layers, SIZES.text_layers)

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import tiny
 
+from data_pipelines.batches.reading import Batches
 from data_pipelines.errors import DataError
-from data_pipelines.reading import Batches
 from experiments.run import experiment, training
 from prompt_jax.errors import PromptError
 

@@ -11,7 +11,7 @@ import tiny
 from PIL import Image
 
 from experiments import features
-from experiments.command_line import explain
+from experiments.cli.command_line import explain
 from experiments.configs import default
 from experiments.run import experiment
 from prompt_jax.errors import PromptError

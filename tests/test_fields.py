@@ -3,9 +3,10 @@
 import pytest
 import tiny
 
-from experiments import command_line, fields
+from experiments.cli import command_line
 from experiments.configs import default
-from experiments.run import building
+from experiments.run import fields
+from experiments.setup import building
 from prompt_jax import methods
 
 TABLES = [("pictures", name) for name in methods.METHODS]

@@ -5,7 +5,7 @@ import resource
 
 import pytest
 
-from prompt_jax import files
+from prompt_jax.storage import files
 
 
 def test_a_file_reaches_the_disk_before_it_takes_the_other_s_place(tmp_path, monkeypatch):

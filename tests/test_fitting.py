@@ -10,9 +10,10 @@ from tiny import save_clip
 
 import prompt_jax as pj
 from experiments.configs.video import protocol
-from prompt_jax import methods, recipes
+from prompt_jax import methods
 from prompt_jax.errors import PromptError
-from prompt_jax.labels import number_labels
+from prompt_jax.text.labels import number_labels
+from prompt_jax.training import recipes
 
 NAMES = ["night", "noon"]
 FIELDS = [field.name for field in dataclasses.fields(recipes.Recipe) if field.name != "settings"]

@@ -6,7 +6,7 @@ import needs_torch  # noqa: F401
 import pytest
 
 from prompt_jax.export.torch_parts import frames
-from prompt_jax.inputs.clips import folders
+from prompt_jax.inputs.videos import folders
 
 ORDERS = [
     ("clip_0.75.jpg", "clip_1.50.jpg", "clip_2.25.jpg", "clip_3.10.jpg"),

@@ -7,7 +7,7 @@ from PIL import Image
 from prompt_jax.errors import BadPicture, PromptError
 from prompt_jax.inputs import batching, given
 from prompt_jax.inputs.given import Inputs
-from prompt_jax.inputs.pictures import transforms
+from prompt_jax.inputs.images import transforms
 
 PICTURES = Inputs.of(16)
 CLIPS = Inputs.of(16, frames=3, frame_rule="even")

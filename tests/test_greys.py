@@ -8,11 +8,11 @@ import pytest
 from PIL import Image
 
 from data_pipelines.examples import Dataset, Example
-from data_pipelines.pictures import readers
+from data_pipelines.images import readers
 from prompt_jax.errors import BadPicture, PromptError
 from prompt_jax.export.torch_parts import pictures as exported
 from prompt_jax.inputs import given
-from prompt_jax.inputs.pictures.decoding import check_picture, open_picture
+from prompt_jax.inputs.images.decoding import check_picture, open_picture
 
 GREYS = np.random.default_rng(0).integers(0, 256, (6, 9)).astype(np.uint8)
 GREYS[0, :2] = 0, 255

@@ -15,10 +15,11 @@ import pytest
 import tiny
 
 import prompt_jax as pj
-from prompt_jax import loading, methods, saved
+from prompt_jax import methods
 from prompt_jax.clip import loading as clips
 from prompt_jax.errors import PromptError
 from prompt_jax.inputs.given import Inputs
+from prompt_jax.models import loading, saved
 
 FRAMES = 3
 

@@ -7,7 +7,7 @@ from PIL import Image
 
 from data_pipelines import datasets, sampling
 from data_pipelines.errors import DataError
-from data_pipelines.pictures import readers
+from data_pipelines.images import readers
 
 WNIDS = {"n01440764": "tench", "n01443537": "goldfish", "n01484850": "great white shark"}
 

@@ -7,12 +7,12 @@ import threading
 import pytest
 import tiny
 
-from prompt_jax import interrupts
+from prompt_jax.cli import interrupts
 
 # A command whose main thread is kept from Python, as by a compilation: no handler of its own runs.
 BUSY = """
 import signal, sys
-from prompt_jax import interrupts
+from prompt_jax.cli import interrupts
 {first}
 interrupts.listen("stopped")
 signal.pthread_sigmask(signal.SIG_BLOCK, interrupts.SIGNALS)  # for this thread alone
@@ -85,7 +85,7 @@ def test_a_stopped_command_exits_at_once_with_the_loop_s_words():
 
 STOPPED = """
 import atexit, signal, sys, time, types
-from prompt_jax import commands, interrupts
+from prompt_jax.cli import commands, interrupts
 def main(argv):
     atexit.register(time.sleep, 60)
     print("buffered", end="")

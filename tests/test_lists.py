@@ -6,7 +6,8 @@ import sys
 
 import pytest
 
-from data_pipelines import check, contents, datasets, lists
+from data_pipelines import check, datasets
+from data_pipelines.checks import contents, lists
 from data_pipelines.errors import DataError
 from data_pipelines.examples import Dataset, Example
 from data_pipelines.layouts import csv_list

@@ -14,8 +14,8 @@ from PIL import Image
 from data_pipelines import loader
 from data_pipelines.errors import BadPicture, DataError
 from data_pipelines.examples import Dataset, Example
-from data_pipelines.pictures.readers import FolderReader
-from prompt_jax.inputs.pictures import transforms
+from data_pipelines.images.readers import FolderReader
+from prompt_jax.inputs.images import transforms
 
 COUNT = 10
 

@@ -16,7 +16,7 @@ import transformers
 from safetensors.torch import save_file
 
 from prompt_jax.clip import CLIP, VARIANTS
-from prompt_jax.clip.layouts import parameter_shapes
+from prompt_jax.clip.checkpoints.layouts import parameter_shapes
 from prompt_jax.clip.loading import load
 from prompt_jax.clip.saving import save_hugging_face
 from prompt_jax.errors import PromptError

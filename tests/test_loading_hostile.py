@@ -11,10 +11,10 @@ import tiny
 from safetensors.numpy import load_file, save_file
 
 from prompt_jax.clip import saving
-from prompt_jax.clip.layouts import from_tree, openai_layout
+from prompt_jax.clip.checkpoints.layouts import from_tree, openai_layout
+from prompt_jax.clip.checkpoints.state_dicts import read_json, read_state
 from prompt_jax.clip.loading import load
 from prompt_jax.clip.saving import save_hugging_face
-from prompt_jax.clip.state_dicts import read_json, read_state
 from prompt_jax.errors import PromptError
 
 

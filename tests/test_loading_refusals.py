@@ -12,7 +12,7 @@ import torch
 from safetensors.numpy import save_file
 
 from prompt_jax.clip import CLIPConfig, loading
-from prompt_jax.clip.layouts import from_tree, openai_layout, parameter_shapes
+from prompt_jax.clip.checkpoints.layouts import from_tree, openai_layout, parameter_shapes
 from prompt_jax.clip.loading import load
 from prompt_jax.clip.saving import save_hugging_face
 from prompt_jax.errors import PromptError

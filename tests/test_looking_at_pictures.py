@@ -10,7 +10,8 @@ from PIL import Image
 from test_check import command
 from test_overview import save_folders
 
-from data_pipelines import check, datasets, near_copies, sheet
+from data_pipelines import check, datasets
+from data_pipelines.checks import near_copies, sheet
 
 
 def save_scene(path, seed, side=64):

@@ -7,11 +7,13 @@ import jax
 import pytest
 import tiny
 
-from experiments import command_line, configs
+from experiments import configs
+from experiments.cli import command_line
 from experiments.configs import default
-from experiments.run import building, experiment, sweep
-from prompt_jax import compiled
+from experiments.run import experiment, sweep
+from experiments.setup import building
 from prompt_jax.errors import PromptError
+from prompt_jax.training import compiled
 
 CONFIGS = Path(configs.__file__).parent
 

@@ -10,7 +10,7 @@ import pytest
 from reference import BATCH, CLASSES, FIGURES, FROZEN, largest_difference, relative_difference
 from rows import BY_FIGURES, ROWS, arrays, task_of
 
-from prompt_jax import methods, optim, train
+from prompt_jax import methods
 from prompt_jax.clip import CLIP, VARIANTS, loading
 from prompt_jax.errors import PromptError
 from prompt_jax.methods import (
@@ -24,6 +24,7 @@ from prompt_jax.methods import (
     vpt,
     zero_shot,
 )
+from prompt_jax.training import optim, train
 
 # Whose figures `./run.sh test --quick` compares; the others compile for a minute.
 QUICK = ("zero_shot", "coop", "cocoop", "pro_mpt")

@@ -12,13 +12,15 @@ from PIL import Image
 from tiny import CONFIG, save_clip
 
 import prompt_jax as pj
-from prompt_jax import methods, programs, saved
+from prompt_jax import methods
 from prompt_jax.clip import loading
 from prompt_jax.errors import BadPicture, PromptError
+from prompt_jax.evaluation import programs
 from prompt_jax.inputs.given import Inputs
 from prompt_jax.methods import find as find_method
-from prompt_jax.model import Model
-from prompt_jax.templates import IMAGENET_SELECT
+from prompt_jax.models import saved
+from prompt_jax.models.model import Model
+from prompt_jax.text.templates import IMAGENET_SELECT
 
 NAMES = ("sea_horse", "pagoda", "garfield", "accordion")
 PIXELS = np.random.default_rng(0).integers(0, 256, (7, 40, 48, 3), np.uint8)

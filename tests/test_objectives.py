@@ -12,10 +12,11 @@ from reference import BATCH, CLASSES, FROZEN, TINY, largest_difference, relative
 from rows import BY_FIGURES as PICTURE_ROWS
 from rows import arrays
 
-from prompt_jax import methods, optim, train
+from prompt_jax import methods
+from prompt_jax.clip.packing import stack
 from prompt_jax.errors import PromptError
 from prompt_jax.methods import average_frames, encoders, objectives, tuned, vop
-from prompt_jax.packing import stack
+from prompt_jax.training import optim, train
 
 VIDEO = "a video of a person doing {}."
 

@@ -7,7 +7,7 @@ import optax
 import pytest
 from reference import largest_difference
 
-from prompt_jax.optim import (
+from prompt_jax.training.optim import (
     adamw,
     average_epochs,
     coop_schedule,

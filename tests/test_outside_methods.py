@@ -10,7 +10,8 @@ import pytest
 import tiny
 
 import prompt_jax as pj
-from experiments import command_line, evaluate
+from experiments import evaluate
+from experiments.cli import command_line
 from experiments.run import elsewhere, reopening
 from prompt_jax import methods
 from prompt_jax.clip import CLIP

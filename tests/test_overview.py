@@ -12,12 +12,13 @@ import tiny
 from PIL import Image
 
 from data_pipelines import check
+from data_pipelines.catalog.table import TABLE
 from data_pipelines.errors import DataError
 from data_pipelines.examples import Dataset, Example
-from data_pipelines.table import TABLE
-from experiments.run import experiment, overview, plans, preparation
-from experiments.run.batches import PictureBatches
-from experiments.run.plans import Plan
+from experiments.run import experiment
+from experiments.setup import overview, plans, preparation
+from experiments.setup.batches import PictureBatches
+from experiments.setup.plans import Plan
 
 BATCHES = PictureBatches(32, 4, 4, 1, {})  # nothing is read here
 

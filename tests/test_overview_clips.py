@@ -6,7 +6,7 @@ import pytest
 
 from data_pipelines.errors import DataError
 from experiments.configs.video import few_shot, retrieval
-from experiments.run import overview, plans
+from experiments.setup import overview, plans
 from prompt_jax.errors import PromptError
 
 

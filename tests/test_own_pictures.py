@@ -8,7 +8,7 @@ from PIL import Image
 
 from data_pipelines import datasets
 from data_pipelines.errors import DataError
-from data_pipelines.pictures import readers
+from data_pipelines.images import readers
 
 
 def write_pictures(folder, *names):

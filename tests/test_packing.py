@@ -15,8 +15,8 @@ from reference import largest_difference, random_clip, relative_difference
 
 from prompt_jax.clip import CLIP, VARIANTS, tokenizer
 from prompt_jax.clip.memory import default_budget
+from prompt_jax.clip.packing import CLASSES_PER_ROW, make_room, pack
 from prompt_jax.errors import PromptError
-from prompt_jax.packing import CLASSES_PER_ROW, make_room, pack
 from prompt_jax.prompts import encode_classes, encode_embedded, tokenize_classes
 
 SHARED = Path(os.environ.get("PROMPT_JAX_SHARED", Path(__file__).parents[2] / "shared"))

@@ -9,11 +9,11 @@ from PIL import Image
 
 from data_pipelines import check, datasets
 from data_pipelines.errors import DataError
+from data_pipelines.images import readers
+from data_pipelines.images.readers import FolderReader
 from data_pipelines.layouts import clip_files
-from data_pipelines.pictures import readers
-from data_pipelines.pictures.readers import FolderReader
 from experiments.configs import default
-from experiments.run import overview, plans
+from experiments.setup import overview, plans
 
 
 @pytest.fixture

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data_pipelines import lists
+from data_pipelines.checks import lists
 from data_pipelines.errors import BadPicture
 from data_pipelines.examples import Dataset, Example
-from data_pipelines.pictures import readers
-from prompt_jax.inputs.pictures import decoding, greys
+from data_pipelines.images import readers
+from prompt_jax.inputs.images import decoding, greys
 
 RNG = np.random.default_rng(0)
 
@@ -269,7 +269,7 @@ def test_broken_exif_leaves_the_picture_as_it_is_without_a_word(tmp_path):
     exif = b"Exif\0\0II*\0\x08\0\0\0\xff\xff\x12\x01\x03\0"
     KINDS["colour.jpg"].save(tmp_path / "a.jpg", exif=exif)
     code = (
-        "import sys; from prompt_jax.inputs.pictures.decoding import open_picture;"
+        "import sys; from prompt_jax.inputs.images.decoding import open_picture;"
         "print(open_picture(sys.argv[1], upright=True).size)"
     )
     # A process of its own: pytest has its own rules for warnings.

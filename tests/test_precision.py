@@ -15,9 +15,11 @@ import numpy as np
 import pytest
 from reference import BATCH, CLASSES, FROZEN, TINY
 
-from prompt_jax import methods, optim, programs, train
+from prompt_jax import methods
 from prompt_jax.clip import CLIP, PRECISIONS
 from prompt_jax.errors import PromptError
+from prompt_jax.evaluation import programs
+from prompt_jax.training import optim, train
 
 OPERATION = re.compile(r"stablehlo\.(?:dot_general|dot|convolution)\b")
 PRODUCT = re.compile(OPERATION.pattern + r".*?\) -> tensor<[^>]*>")

@@ -18,9 +18,9 @@ from tiny import REPOSITORY, save_clip
 from data_pipelines.layouts import clip_files
 from prompt_jax import predict
 from prompt_jax.errors import PromptError
-from prompt_jax.inputs.clips import opening
-from prompt_jax.inputs.pictures import files
-from prompt_jax.predictions import Prediction
+from prompt_jax.evaluation.predictions import Prediction
+from prompt_jax.inputs.images import files
+from prompt_jax.inputs.videos import opening
 
 
 @pytest.fixture(scope="module")

@@ -7,10 +7,12 @@ import pytest
 import tiny
 
 from data_pipelines.examples import Example
-from experiments.record import confusions, predictions
+from experiments.record.files import confusions, predictions
 from experiments.run import experiment
-from prompt_jax import class_names, evaluate, methods, reliability
-from prompt_jax.evaluate import Likeliest
+from prompt_jax import methods
+from prompt_jax.evaluation import evaluate, reliability
+from prompt_jax.evaluation.evaluate import Likeliest
+from prompt_jax.text import class_names
 
 NAMES = ("a", "b", "c", "d", "e", "f", "g")
 

@@ -19,16 +19,19 @@ import prompt_jax as pj
 from data_pipelines.examples import Dataset, Example
 from experiments import evaluate
 from experiments.configs import default
-from experiments.report import attention
-from experiments.run import building, evaluating, experiment, reopening
-from experiments.run.batches import make_batches
-from prompt_jax import predict, saved
-from prompt_jax.clip import loading, preprocessing, preprocessing_files, saving
+from experiments.report.sections import attention
+from experiments.run import evaluating, experiment, reopening
+from experiments.setup import building
+from experiments.setup.batches import make_batches
+from prompt_jax import predict
+from prompt_jax.clip import loading, saving
+from prompt_jax.clip.checkpoints import preprocessing, preprocessing_files
 from prompt_jax.errors import PromptError
 from prompt_jax.export import __main__ as export
 from prompt_jax.inputs import given
 from prompt_jax.inputs.given import Inputs
-from prompt_jax.inputs.pictures.preprocessing import CLIP, Preprocessing
+from prompt_jax.inputs.images.preprocessing import CLIP, Preprocessing
+from prompt_jax.models import saved
 
 HALF = Preprocessing((0.5,) * 3, (0.5,) * 3)
 SQUASHED = {"mean": 0.5, "std": 0.5, "resize_mode": "squash", "interpolation": "bilinear"}

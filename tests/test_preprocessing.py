@@ -10,13 +10,14 @@ from PIL import Image
 from transformers import CLIPProcessor, CLIPTokenizer
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
-from prompt_jax.clip import loading, preprocessing_files
-from prompt_jax.clip.preprocessing import read, resolve
-from prompt_jax.clip.preprocessing_files import HUGGING_FACE, OPEN_CLIP, PROCESSOR
+from prompt_jax.clip import loading
+from prompt_jax.clip.checkpoints import preprocessing_files
+from prompt_jax.clip.checkpoints.preprocessing import read, resolve
+from prompt_jax.clip.checkpoints.preprocessing_files import HUGGING_FACE, OPEN_CLIP, PROCESSOR
 from prompt_jax.errors import PromptError
-from prompt_jax.inputs.pictures import transforms
-from prompt_jax.inputs.pictures.preprocessing import CLIP, Preprocessing, choose
-from prompt_jax.inputs.pictures.transforms import cut_middle, resize
+from prompt_jax.inputs.images import transforms
+from prompt_jax.inputs.images.preprocessing import CLIP, Preprocessing, choose
+from prompt_jax.inputs.images.transforms import cut_middle, resize
 
 SIZE = 16
 HALF = [0.5, 0.5, 0.5]

@@ -10,8 +10,9 @@ import pytest
 import tiny
 
 from data_pipelines import scenes
-from experiments import calibration, captioned, pretrain
+from experiments import pretrain
 from experiments.pretrain import Settings
+from experiments.pretraining import calibration, captioned
 from prompt_jax.clip import CLIP, loading, normalize, tokenizer
 
 pytestmark = pytest.mark.slow

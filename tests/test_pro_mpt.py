@@ -19,12 +19,12 @@ from reference import (
 )
 from rows import pro_mpt_tree
 
-from prompt_jax import optim
 from prompt_jax.clip import CLIP, normalize
 from prompt_jax.errors import PromptError
 from prompt_jax.methods import look, make_task, pro_mpt, zero_shot
 from prompt_jax.methods.pro_mpt import METHOD, Settings
 from prompt_jax.prompts import encode_classes, generate, generate_layers
+from prompt_jax.training import optim
 
 pytestmark = pytest.mark.slow
 # Fewer layers than the figures' CLIP: these tests compile ProMPT many times.

@@ -4,8 +4,8 @@ import os
 
 import pytest
 
-from experiments.run import processes
-from experiments.run.processes import Job
+from experiments.cli import processes
+from experiments.cli.processes import Job
 from prompt_jax.errors import PromptError
 
 CORES = "import os, time; time.sleep(0.5); print(os.sched_getaffinity(0))"

@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 from reference import BATCH, CLASSES, FIGURES, FROZEN, TINY, largest_difference
 
-from prompt_jax import methods, optim, train
+from prompt_jax import methods
 from prompt_jax.clip import CLIP, VARIANTS, normalize, tokenizer
 from prompt_jax.errors import PromptError
 from prompt_jax.methods import promptsrc
 from prompt_jax.prompts import encode_prompted_image
+from prompt_jax.training import optim, train
 
 METHOD = promptsrc.METHOD
 SETTINGS = promptsrc.Settings(depth=3, average_mean=2.0, average_std=0.7)

@@ -11,10 +11,11 @@ from data_pipelines.errors import DataError
 from experiments import results
 from experiments.configs.images import protocol as protocol_config
 from experiments.record import workdir
-from experiments.run import experiment, plans, protocols, reopening, sweep, testing
+from experiments.run import experiment, reopening, sweep, testing
+from experiments.setup import plans, protocols
 from prompt_jax import methods
 from prompt_jax.errors import PromptError
-from prompt_jax.files import seal
+from prompt_jax.storage.files import seal
 
 CLASSES = ("accordion", "garfield", "pagoda", "sea horse")
 

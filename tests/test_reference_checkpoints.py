@@ -13,10 +13,11 @@ import torch
 from reference_learners import NAMES, ROWS, SIZES
 
 import prompt_jax
-from prompt_jax import methods, saved
+from prompt_jax import methods
 from prompt_jax.clip import CLIP, loading
 from prompt_jax.errors import PromptError
 from prompt_jax.exchange import reading, writing
+from prompt_jax.models import saved
 
 
 @pytest.fixture(scope="module")

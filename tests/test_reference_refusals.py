@@ -10,9 +10,10 @@ import tiny
 import torch
 from reference_learners import NAMES, PHOTO
 
-from prompt_jax import export_checkpoint, import_checkpoint, saved
+from prompt_jax import export_checkpoint, import_checkpoint
 from prompt_jax.errors import PromptError
 from prompt_jax.exchange import reading, writing
+from prompt_jax.models import saved
 
 
 @pytest.fixture(scope="module")

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from prompt_jax import metrics, reliability
-from prompt_jax.metrics import Ranks
+from prompt_jax.evaluation import metrics, reliability
+from prompt_jax.evaluation.metrics import Ranks
 
 
 def test_wilson_is_where_the_normal_test_of_a_share_just_fails():

@@ -12,12 +12,13 @@ import tiny
 from PIL import Image
 
 from experiments import evaluate
-from experiments.command_line import explain
+from experiments.cli.command_line import explain
 from experiments.configs import default
 from experiments.report import __main__ as report
-from experiments.report import curves, iterations, page, searches
+from experiments.report import curves, page
 from experiments.report import finished as finished_runs
 from experiments.report.blocks import Bar, Card, Gallery, Plot, Section, Table, Text
+from experiments.report.sections import iterations, searches
 from experiments.run import experiment
 from prompt_jax.errors import PromptError
 

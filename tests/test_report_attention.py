@@ -10,11 +10,12 @@ import tiny
 from PIL import Image
 
 from data_pipelines.examples import Dataset, Example
-from experiments.report import attention, seeing
+from experiments.report import seeing
+from experiments.report.sections import attention
 from prompt_jax import methods
 from prompt_jax.clip import CLIP
 from prompt_jax.clip.blocks import attend
-from prompt_jax.inputs.pictures.preprocessing import CLIP as OWN
+from prompt_jax.inputs.images.preprocessing import CLIP as OWN
 
 CLIP_TINY = CLIP(tiny.CONFIG)
 PROMPTED = ("vpt", "ivlp", "maple", "promptsrc", "pro_mpt")

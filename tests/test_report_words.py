@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import tiny
 
-from experiments.report import words
 from experiments.report.blocks import Table
+from experiments.report.sections import words
 from prompt_jax.clip import tokenizer
 
 

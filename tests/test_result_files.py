@@ -11,10 +11,11 @@ from PIL import Image
 from result_trees import ELEVEN, only_table, put, read_csv, row
 
 from experiments import results
-from experiments.command_line import explain
-from experiments.figures import drawing, published
+from experiments.cli.command_line import explain
+from experiments.figures import drawing
+from experiments.figures.papers import published
 from experiments.record import runs
-from prompt_jax.metrics import harmonic_mean
+from prompt_jax.evaluation.metrics import harmonic_mean
 
 
 def tree(folder: Path) -> None:

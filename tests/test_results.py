@@ -7,12 +7,12 @@ import pytest
 from result_trees import ELEVEN, only_table, put, read_csv, row
 
 from experiments import results
-from experiments.command_line import explain
+from experiments.cli.command_line import explain
 from experiments.figures import wording
 from experiments.record import runs
-from prompt_jax import reliability
 from prompt_jax.errors import PromptError
-from prompt_jax.metrics import harmonic_mean
+from prompt_jax.evaluation import reliability
+from prompt_jax.evaluation.metrics import harmonic_mean
 
 
 def test_seeds_are_averaged_and_h_is_of_the_averages(tmp_path):

@@ -15,9 +15,9 @@ import tiny
 from experiments.record.log import lines_until
 from experiments.record.workdir import read_evaluations
 from experiments.run import experiment, testing, training
-from prompt_jax import checkpoint
+from prompt_jax.cli.interrupts import STOPPING
 from prompt_jax.errors import PromptError
-from prompt_jax.interrupts import STOPPING
+from prompt_jax.training import checkpoint
 
 pytestmark = pytest.mark.slow
 EPOCHS, STEPS_PER_EPOCH = 40, 3

@@ -9,11 +9,19 @@ import pytest
 from clip_rows import BY_FIGURES, CAPTIONS, CLIPS, FIGURES, prompts_of, task_of
 from reference import largest_difference
 
-from prompt_jax import methods, retrieval
-from prompt_jax.captions import tokenize_captions
+from prompt_jax import methods
+from prompt_jax.clip.captions import tokenize_captions
 from prompt_jax.errors import PromptError
-from prompt_jax.metrics import Ranks, rank, retrieve_clips, retrieve_texts, summarize, told_apart
-from prompt_jax.optim import warmup_cosine_schedule
+from prompt_jax.evaluation import retrieval
+from prompt_jax.evaluation.metrics import (
+    Ranks,
+    rank,
+    retrieve_clips,
+    retrieve_texts,
+    summarize,
+    told_apart,
+)
+from prompt_jax.training.optim import warmup_cosine_schedule
 
 PROTOCOL = FIGURES["protocol"]
 DIRECTIONS = {"t2v": retrieve_clips, "v2t": retrieve_texts}

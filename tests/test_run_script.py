@@ -16,7 +16,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
-from experiments.run import protocols
+from experiments.setup import protocols
 from prompt_jax import methods
 
 REPOSITORY = Path(__file__).parents[1]

@@ -10,10 +10,10 @@ from PIL import Image
 
 import prompt_jax as pj
 from experiments.run import experiment
-from prompt_jax import saved
 from prompt_jax.errors import PromptError
-from prompt_jax.files import seal
-from prompt_jax.labels import number_labels
+from prompt_jax.models import saved
+from prompt_jax.storage.files import seal
+from prompt_jax.text.labels import number_labels
 
 WNIDS = {"n03773504": "missile", "n04008634": "missile", "n04356056": "sunglasses"}
 COLORS = {"n03773504": (230, 20, 20), "n04008634": (20, 20, 230), "n04356056": (230, 130, 20)}

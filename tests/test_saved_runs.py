@@ -10,15 +10,16 @@ import pytest
 import tiny
 
 from experiments import complete
-from experiments.command_line import explain
+from experiments.cli.command_line import explain
 from experiments.configs import default
 from experiments.run import experiment, reopening, sweep
-from prompt_jax import methods, saved
+from prompt_jax import methods
 from prompt_jax.clip import CLIP, loading
 from prompt_jax.errors import PromptError
-from prompt_jax.evaluate import Evaluator
-from prompt_jax.files import seal
+from prompt_jax.evaluation.evaluate import Evaluator
 from prompt_jax.inputs.given import Inputs
+from prompt_jax.models import saved
+from prompt_jax.storage.files import seal
 
 FILES = (saved.MODEL, saved.PROMPTS)
 # Prompts of the last step, averaged ones, made of the shots, with chosen values in them, none.

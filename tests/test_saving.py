@@ -19,10 +19,12 @@ import tiny
 from hypothesis import strategies
 
 import prompt_jax as pj
-from prompt_jax import errors, saved, saved_arrays, saved_fields, schemas
+from prompt_jax import errors
 from prompt_jax.errors import PromptError
 from prompt_jax.exchange import writing
 from prompt_jax.methods import coop
+from prompt_jax.models import saved, saved_arrays, saved_fields
+from prompt_jax.storage import schemas
 
 FILES = {saved.MODEL, saved.PROMPTS}
 
@@ -85,7 +87,7 @@ def test_a_full_disk_leaves_the_model_that_was_there(model, tmp_path, small_disk
 
 WRITES = """
 import dataclasses, pathlib, shutil, sys
-from prompt_jax import files, saved
+from prompt_jax.storage import files; from prompt_jax.models import saved
 
 place = pathlib.Path(sys.argv[1])
 model = saved.read(place / "first")

@@ -18,12 +18,13 @@ from experiments.configs.video import retrieval as configs
 from experiments.figures import retrieval as report
 from experiments.figures import tables
 from experiments.record import runs
-from experiments.record.ranks import ranks_file
+from experiments.record.files.ranks import ranks_file
 from experiments.record.runs import METRICS, TOLD_APART, WAYS
-from experiments.run import batches, experiment, parallel, sweep
+from experiments.run import experiment, parallel, sweep
+from experiments.setup import batches
 from prompt_jax import methods
-from prompt_jax.captions import tokenize_captions
 from prompt_jax.clip import tokenizer
+from prompt_jax.clip.captions import tokenize_captions
 from prompt_jax.errors import PromptError
 
 FRAMES = 3

@@ -7,17 +7,17 @@ import pytest
 import tiny
 
 from prompt_jax.errors import PromptError
-from prompt_jax.sharding import Placement
+from prompt_jax.training.sharding import Placement
 
 DEVICES = 4
 # Two steps and an evaluation on 1 and on 4 devices; prints one JSON object per number of devices.
 PROGRAM = """
 import json, sys
 import jax, numpy as np
-from prompt_jax import methods, optim, train
+from prompt_jax import methods; from prompt_jax.training import optim, train
 from prompt_jax.clip import CLIP, loading
-from prompt_jax.evaluate import Evaluator
-from prompt_jax.sharding import Placement
+from prompt_jax.evaluation.evaluate import Evaluator
+from prompt_jax.training.sharding import Placement
 
 config, frozen = loading.load(sys.argv[1])
 rng = np.random.default_rng(0)

@@ -11,10 +11,12 @@ import tiny
 from PIL import Image
 
 import prompt_jax as pj
-from prompt_jax import command_line, loading, methods, saved, share, sharing
+from prompt_jax import methods, share
+from prompt_jax.cli import command_line
 from prompt_jax.clip import loading as clips
 from prompt_jax.errors import PromptError
 from prompt_jax.inputs.given import Inputs
+from prompt_jax.models import loading, saved, sharing
 
 # Of huggingface_hub, which uploads large files so.
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=")

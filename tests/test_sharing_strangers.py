@@ -9,8 +9,10 @@ import tiny
 from test_sharing import NAME, clip, hub, public, run  # noqa: F401
 
 import prompt_jax as pj
-from prompt_jax import command_line, saved, share, sharing
+from prompt_jax import share
+from prompt_jax.cli import command_line
 from prompt_jax.errors import PromptError
+from prompt_jax.models import saved, sharing
 
 # Of huggingface_hub, which uploads large files so.
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=")

@@ -19,11 +19,12 @@ from reference import (
 )
 from sklearn import discriminant_analysis
 
-from prompt_jax import methods, optim, train
+from prompt_jax import methods
 from prompt_jax.clip import normalize
 from prompt_jax.errors import PromptError
 from prompt_jax.methods import UNSEEN, gda, selection, tip_adapter, zero_shot
 from prompt_jax.methods.selection import HeldOut
+from prompt_jax.training import optim, train
 
 pytestmark = pytest.mark.slow
 TIP, GDA = FIGURES["tip_adapter"], FIGURES["gda"]

@@ -11,8 +11,8 @@ import tiny
 
 from experiments.record import runs
 from experiments.run import experiment, reopening, sweep
-from prompt_jax import saved
 from prompt_jax.errors import PromptError
+from prompt_jax.models import saved
 
 STILL = 1e-12
 """A learning rate that moves nothing."""

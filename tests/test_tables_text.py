@@ -9,7 +9,7 @@ from markdown_it import MarkdownIt
 from result_trees import put
 
 from experiments import results
-from experiments.command_line import explain
+from experiments.cli.command_line import explain
 from experiments.figures import drawing, tables
 from prompt_jax.errors import escape
 

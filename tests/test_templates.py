@@ -4,9 +4,10 @@ import jax.numpy as jnp
 import pytest
 from reference import CLASSES, FROZEN, TINY, largest_difference
 
-from prompt_jax import methods, templates
+from prompt_jax import methods
 from prompt_jax.clip import normalize
 from prompt_jax.methods import zero_shot
+from prompt_jax.text import templates
 
 
 def test_lists_are_complete_and_each_template_has_one_place_for_the_name():

@@ -11,8 +11,8 @@ from reference import largest_difference, random_clip
 
 from data_pipelines.scenes import CLASSES
 from prompt_jax.clip import CLIP, VARIANTS, normalize
+from prompt_jax.clip.packing import pack
 from prompt_jax.clip.text import TextTower, causal, one_class_a_row
-from prompt_jax.packing import pack
 from prompt_jax.prompts import ClassTokens, encode_classes, tokenize_classes
 
 SLOTS = 77

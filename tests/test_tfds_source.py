@@ -15,7 +15,7 @@ from PIL import Image
 from data_pipelines import datasets
 from data_pipelines.datasets import TABLE
 from data_pipelines.errors import BadPicture, DataError
-from data_pipelines.pictures import readers
+from data_pipelines.images import readers
 
 tfds = pytest.importorskip("tensorflow_datasets", reason="the extra tfds is not installed")
 

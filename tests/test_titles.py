@@ -8,7 +8,8 @@ from test_overview import save_folders
 
 from experiments import results
 from experiments.record import identity
-from experiments.run import building, experiment, plans, reopening, sweep
+from experiments.run import experiment, reopening, sweep
+from experiments.setup import building, plans
 from prompt_jax.errors import PromptError
 
 

@@ -14,8 +14,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from prompt_jax.clip import bpe
 from prompt_jax.clip.tokenizer import EOT, SOS, encode, tokenize
+from prompt_jax.clip.vocabulary import bpe
 from prompt_jax.errors import PromptError
 
 SHARED = Path(os.environ.get("PROMPT_JAX_SHARED", Path(__file__).parents[2] / "shared"))
@@ -46,7 +46,7 @@ def test_matches_the_ids_that_instant_clip_tokenizer_gave():
 
 
 def test_the_merges_are_those_that_openai_published():
-    folder = Path(bpe.__file__).parent / "vocabulary"
+    folder = Path(bpe.__file__).parent
     digest = hashlib.sha256((folder / "bpe_simple_vocab_16e6.txt.gz").read_bytes()).hexdigest()
     assert digest in (folder / "README.md").read_text(encoding="utf-8")
     assert digest == "924691ac288e54409236115652ad4aa250f48203de50a9e4722a6ecd48d6804a"

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import torch
 
-from prompt_jax.clip import pickles, torch_files
-from prompt_jax.clip.state_dicts import read_state
+from prompt_jax.clip.checkpoints import pickles, torch_files
+from prompt_jax.clip.checkpoints.state_dicts import read_state
 from prompt_jax.errors import PromptError
 
 

@@ -11,7 +11,7 @@ from experiments.configs import default
 from experiments.record import tracking
 from experiments.record.identity import as_json, identify
 from experiments.record.log import Log
-from experiments.run import building
+from experiments.setup import building
 from prompt_jax.errors import PromptError
 
 METRICS = {"loss": np.float32(0.5), "accuracy": np.float32(0.25), "diverged": np.int32(0)}

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from reference import BATCH, CLASSES, FROZEN, TINY, largest_difference, relative_difference
 
-from prompt_jax import methods, optim, train
+from prompt_jax import methods
 from prompt_jax.clip import CLIP
 from prompt_jax.methods import Output, cocoop, coop, pro_mpt, zero_shot
+from prompt_jax.training import optim, train
 
 STEP_SIZE = 1e-4
 

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from data_pipelines.pictures.readers import open_picture
-from prompt_jax.inputs.pictures import preprocessing, transforms
+from data_pipelines.images.readers import open_picture
+from prompt_jax.inputs.images import preprocessing, transforms
 
 SIDES = st.integers(1, 400)
 

@@ -11,8 +11,9 @@ import transformers
 from safetensors.numpy import load_file, save_file
 
 import prompt_jax as pj
-from prompt_jax.clip import CLIP, bpe, loading, saving, tokenizer
-from prompt_jax.clip.layouts import from_tree, openai_layout
+from prompt_jax.clip import CLIP, loading, saving, tokenizer
+from prompt_jax.clip.checkpoints.layouts import from_tree, openai_layout
+from prompt_jax.clip.vocabulary import bpe
 from prompt_jax.errors import PromptError
 
 TABLE = "text_model.embeddings.token_embedding.weight"

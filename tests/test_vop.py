@@ -19,8 +19,9 @@ from clip_rows import (
 )
 from reference import largest_difference
 
-from prompt_jax import methods, optim, train
+from prompt_jax import methods
 from prompt_jax.clip import CLIP, VARIANTS
+from prompt_jax.training import optim, train
 
 # Whose figures `./run.sh test --quick` compares; the others compile for a minute.
 QUICK = ("vop", "vop_f_c_position")

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.numpy import load_file, save_file
 
-from prompt_jax.clip import unwrapping
-from prompt_jax.clip.layouts import from_tree, openai_layout
+from prompt_jax.clip.checkpoints import unwrapping
+from prompt_jax.clip.checkpoints.layouts import from_tree, openai_layout
 from prompt_jax.clip.loading import read
 from prompt_jax.errors import PromptError
 

@@ -20,7 +20,8 @@ from jax.experimental.compilation_cache import compilation_cache
 from ml_collections import ConfigDict
 from PIL import Image
 
-from experiments import command_line, main
+from experiments import main
+from experiments.cli import command_line
 from experiments.configs import default
 from prompt_jax.clip import CLIP, CLIPConfig, Frozen, saving
 

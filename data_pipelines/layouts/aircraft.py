@@ -6,8 +6,8 @@ from pathlib import Path
 
 from data_pipelines.errors import DataError
 from data_pipelines.examples import Dataset, Example
+from data_pipelines.images.readers import FolderReader
 from data_pipelines.layouts.layout import SPLITS, check_path, find_home, read_lines, sketch
-from data_pipelines.pictures.readers import FolderReader
 
 VARIANTS = "variants.txt"
 _LIST = "images_variant_{}.txt"

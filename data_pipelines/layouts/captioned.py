@@ -4,11 +4,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from data_pipelines.clips.readers import ClipReader
 from data_pipelines.errors import DataError, shorten
 from data_pipelines.examples import Dataset, Example
 from data_pipelines.layouts.clip_files import choose_files, clip_id, find_clips
 from data_pipelines.layouts.layout import SPLITS, check_path
+from data_pipelines.videos.readers import ClipReader
 
 # Of a caption; a paragraph of ActivityNet has three thousand.
 LONGEST = 100_000

@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
-from data_pipelines.clips.readers import ClipReader
 from data_pipelines.errors import unknown
 from data_pipelines.examples import Dataset, Example
 from data_pipelines.layouts.captioned import check_caption
 from data_pipelines.layouts.csv_rows import find_csv, read_rows
 from data_pipelines.layouts.layout import SPLITS, check_path
+from data_pipelines.videos.readers import ClipReader
 
 REQUIRED = ("path", "caption", "split")
 

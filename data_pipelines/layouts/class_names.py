@@ -6,7 +6,7 @@ leaves the class out. Source: the split files of the CoOp benchmark (Zhou et al.
 
 import re
 
-from prompt_jax.class_names import spaced
+from prompt_jax.text.class_names import spaced
 
 _EUROSAT = {
     "AnnualCrop": "Annual Crop Land",

@@ -5,10 +5,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from data_pipelines.errors import DataError, escape
-from data_pipelines.pictures.readers import on_backslashes
-from prompt_jax.inputs.clips.opening import SUFFIXES
-from prompt_jax.inputs.pictures.files import SUFFIXES as PICTURES
-from prompt_jax.inputs.pictures.files import count_kinds
+from data_pipelines.images.readers import on_backslashes
+from prompt_jax.inputs.images.files import SUFFIXES as PICTURES
+from prompt_jax.inputs.images.files import count_kinds
+from prompt_jax.inputs.videos.opening import SUFFIXES
 
 _SHOWN = 10
 

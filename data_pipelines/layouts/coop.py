@@ -7,9 +7,9 @@ from pathlib import Path
 
 from data_pipelines.errors import DataError
 from data_pipelines.examples import Dataset, Example
+from data_pipelines.images.readers import FolderReader
 from data_pipelines.layouts.layout import SPLITS, check_inside, find_home, read_json, sketch
-from data_pipelines.pictures.readers import FolderReader
-from prompt_jax.class_names import spaced
+from prompt_jax.text.class_names import spaced
 
 
 @dataclass(frozen=True)

@@ -4,13 +4,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from data_pipelines.clips.readers import ClipReader
 from data_pipelines.errors import DataError, shorten, unknown
 from data_pipelines.examples import Dataset, Example
+from data_pipelines.images.readers import FolderReader
 from data_pipelines.layouts.csv_rows import Row, find_csv, read_rows
 from data_pipelines.layouts.layout import MOST_DIGITS, SPLITS, check_path
-from data_pipelines.pictures.readers import FolderReader
-from prompt_jax.class_names import meaningless, spaced
+from data_pipelines.videos.readers import ClipReader
+from prompt_jax.text.class_names import meaningless, spaced
 
 REQUIRED = ("path", "label", "split")
 

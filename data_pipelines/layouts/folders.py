@@ -7,14 +7,14 @@ from pathlib import Path
 from types import ModuleType
 from typing import Literal
 
-from data_pipelines.clips.readers import ClipReader
 from data_pipelines.errors import DataError, unknown
 from data_pipelines.examples import Dataset, Example
+from data_pipelines.images.readers import FolderReader
 from data_pipelines.layouts import automatic, clip_files
 from data_pipelines.layouts.layout import SPLITS, expand
-from data_pipelines.pictures.readers import FolderReader
-from prompt_jax.class_names import spaced
-from prompt_jax.inputs.pictures import files
+from data_pipelines.videos.readers import ClipReader
+from prompt_jax.inputs.images import files
+from prompt_jax.text.class_names import spaced
 
 _SHOWN = 3
 

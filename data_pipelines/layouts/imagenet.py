@@ -7,10 +7,10 @@ from pathlib import Path
 
 from data_pipelines.errors import DataError, escape
 from data_pipelines.examples import Dataset, Example
+from data_pipelines.images.readers import FolderReader
 from data_pipelines.layouts.layout import find_home, read_lines, sketch
-from data_pipelines.pictures.readers import FolderReader
-from prompt_jax.class_names import spaced
-from prompt_jax.inputs.pictures.files import loose_pictures, pictures_below, subfolders
+from prompt_jax.inputs.images.files import loose_pictures, pictures_below, subfolders
+from prompt_jax.text.class_names import spaced
 
 CLASS_NAMES = "classnames.txt"
 _SHOWN = 5

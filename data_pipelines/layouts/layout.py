@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from data_pipelines.errors import DataError, shorten
 from data_pipelines.examples import Dataset
-from prompt_jax.files import read_bytes
+from prompt_jax.storage.files import read_bytes
 
 SPLITS = ("train", "val", "test")
 # What file systems take: bytes of one name, and of a whole path.

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from data_pipelines.errors import DataError
-from prompt_jax.files import read_bytes
+from prompt_jax.storage.files import read_bytes
 
 # The largest published one, MSVD's, has 5 MB: 80,000 captions, 3 million characters.
 _MOST_BYTES = 2**26

@@ -12,7 +12,7 @@ from PIL import Image
 from data_pipelines.errors import BadPicture, DataError, installing, shorten
 from data_pipelines.examples import Example
 from data_pipelines.layouts.layout import expand
-from prompt_jax.inputs.pictures.decoding import check_picture, open_picture
+from prompt_jax.inputs.images.decoding import check_picture, open_picture
 
 _BATCH = 1024
 # TFDS has no one name for the name of a picture's file; "id" is StanfordCars'.

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-from data_pipelines.clips.readers import ClipReader
 from data_pipelines.errors import DataError, shorten, unknown
 from data_pipelines.examples import Dataset, Example
 from data_pipelines.layouts.clip_files import choose_files, clip_id, find_clips
 from data_pipelines.layouts.csv_rows import read_rows
 from data_pipelines.layouts.layout import MOST_DIGITS, check_inside, expand, read_lines, sketch
-from prompt_jax.class_names import spaced
+from data_pipelines.videos.readers import ClipReader
+from prompt_jax.text.class_names import spaced
 
 REPOSITORY = "ViFi-CLIP"
 

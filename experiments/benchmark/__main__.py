@@ -13,7 +13,7 @@ and growth-*.png and .svg. Without PyTorch ours alone is measured: pip install -
 
 import sys
 
-from experiments import command_line
+from experiments.cli import command_line
 
 if __name__ == "__main__":  # before the imports below, so that Ctrl-C is heard while they run
     sys.exit(command_line.run("experiments.benchmark.__main__", "main", sys.argv[1:], "stopped"))

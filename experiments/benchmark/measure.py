@@ -18,7 +18,7 @@ from experiments.benchmark.cells import Cell
 from experiments.benchmark.handover import cores
 from experiments.benchmark.worker import Failed, LeftOut, Worker, total_memory
 from experiments.record.workdir import git_commit, write_json
-from prompt_jax import progress
+from prompt_jax.cli import progress
 from prompt_jax.errors import PromptError, installing
 
 OURS, COUNTERPART = "ours", "counterpart"

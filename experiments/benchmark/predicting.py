@@ -9,7 +9,7 @@ each method's `predict` on files, decoding included.
 
 import sys
 
-from experiments import command_line
+from experiments.cli import command_line
 
 if __name__ == "__main__":  # before the imports below, so that Ctrl-C is heard while they run
     sys.exit(command_line.run("experiments.benchmark.predicting", "start", sys.argv[1:], "stopped"))
@@ -27,14 +27,16 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from prompt_jax import methods, model, programs
+from prompt_jax import methods
+from prompt_jax.cli.commands import whole
 from prompt_jax.clip import CLIP, VARIANTS
-from prompt_jax.commands import whole
 from prompt_jax.errors import PromptError, unknown
+from prompt_jax.evaluation import programs
 from prompt_jax.inputs.batching import sizes_for
 from prompt_jax.inputs.given import Inputs
-from prompt_jax.inputs.pictures.files import pictures_below
-from prompt_jax.model import Model
+from prompt_jax.inputs.images.files import pictures_below
+from prompt_jax.models import model
+from prompt_jax.models.model import Model
 from prompt_jax.prompts import PHOTO
 
 

@@ -129,7 +129,7 @@ def serve(connection: Connection, kind: str, arguments: tuple) -> None:
 
 def _serve(connection, kind, arguments):
     if kind == "device":
-        from experiments.benchmark.jax_side import describe_device
+        from experiments.benchmark.ours.jax_side import describe_device
 
         connection.send(("done", describe_device(*arguments)))
         return
@@ -140,13 +140,13 @@ def _serve(connection, kind, arguments):
         return
     side: Any
     if kind in ("ours", "in turn"):
-        from experiments.benchmark.jax_side import Ours
+        from experiments.benchmark.ours.jax_side import Ours
 
         cell, weights, memory = arguments
         side = Ours(cell, weights, memory, in_turn=kind == "in turn")
         connection.send(("done", (side.facts, side.handover)))
     else:
-        from experiments.benchmark.torch_side import Counterpart
+        from experiments.benchmark.counterparts.torch_side import Counterpart
 
         side = Counterpart(*arguments)
         connection.send(("done", (side.facts, None)))

@@ -61,7 +61,7 @@ def get_config(method: str = "pro_mpt", kind: str = "pictures", **settings) -> C
     c.data.domain = ""  # emoji_scenes: plain, sketch, …; folder and csv: a part of the pictures
     c.data.template = ""  # folder and csv only: text of a class; "" is "a photo of a {}."
     # How pictures and frames are prepared, in place of what the checkpoint's files say; where these
-    # say nothing, as OpenAI's CLIP has it. See prompt_jax/inputs/pictures/preprocessing.py.
+    # say nothing, as OpenAI's CLIP has it. See prompt_jax/inputs/images/preprocessing.py.
     c.data.stats = ""  # normalized by: "clip", "imagenet" or "half" (0.5 and 0.5); "": as they say
     c.data.mean = ()  # or by numbers, of red, green, blue in 0 to 1: 0.5,0.5,0.5
     c.data.std = ()  # their standard deviations
@@ -73,7 +73,7 @@ def get_config(method: str = "pro_mpt", kind: str = "pictures", **settings) -> C
     c.data.train_per_class = 0  # emoji_clips only: training clips per action; 0 is its default
     c.data.test_per_class = 0  # emoji_… only: test pictures or clips per class; 0 is its default
     c.data.frames = 12  # clips only: frames that are looked at, F
-    c.data.frame_rule = "centre"  # clips only, in training; see prompt_jax/inputs/clips/sampling.py
+    c.data.frame_rule = "centre"  # clips only, in training; inputs/videos/sampling.py
     c.data.flip = True  # clips only: mirror half of those trained on; not where left, right matter
     c.data.augment = "none"  # clips only: crop and flip; "vifi": also colours, and crops as there
     c.data.mix = False  # clips with classes only: cutmix or mixup in fours, labels smoothed by 0.1
@@ -91,7 +91,7 @@ def get_config(method: str = "pro_mpt", kind: str = "pictures", **settings) -> C
     c.epochs_by_shots = ()  # ((most shots, epochs), …): the first entry that fits, or the last
     c.optimizer = "sgd"  # or "adamw"
     # "coop": warm-up epoch, then a cosine by epoch; by step: "constant", "cosine", "warmup_cosine",
-    # "vifi"; see prompt_jax/optim.py
+    # "vifi"; see prompt_jax/training/optim.py
     c.schedule = "coop"
     c.warmup_epochs = 0  # vifi: epochs in which the rate grows from 0; 0 if all are fewer
     c.learning_rate = 0.008  # peak

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from data_pipelines import scenes
 from data_pipelines.datasets import split_domain
-from experiments.figures import comparable, published, published_actions
+from experiments.figures.papers import comparable, published, published_actions
 from experiments.figures.result_table import (
     AVERAGE,
     ECE,
@@ -22,8 +22,8 @@ from experiments.figures.result_table import (
 )
 from experiments.record import peers, runs, training_list
 from experiments.record.runs import EVALUATION, SOURCE_PROTOCOLS, SUPERVISED, TRANSFER, Run
-from prompt_jax.metrics import harmonic_mean
-from prompt_jax.reliability import harmonic, wilson
+from prompt_jax.evaluation.metrics import harmonic_mean
+from prompt_jax.evaluation.reliability import harmonic, wilson
 
 _ON_ALL = (SUPERVISED, TRANSFER)  # train on all examples, not on shots
 _REVERSALS = {name: action.reversal for name, action in scenes.ACTIONS.items()}

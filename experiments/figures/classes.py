@@ -9,8 +9,8 @@ import numpy as np
 
 from experiments.figures import tables
 from experiments.figures.result_table import ResultTable, Row
-from experiments.record import confusions
-from experiments.record.confusions import Confusion
+from experiments.record.files import confusions
+from experiments.record.files.confusions import Confusion
 
 FIELDS = (
     "protocol", "ablation", "backbone", "backbone_hash", "dataset", "part", "shots", "method",

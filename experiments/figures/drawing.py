@@ -4,7 +4,8 @@ import hashlib
 import pathlib
 import re
 
-from experiments.figures import classes, plots, published
+from experiments.figures import classes, plots
+from experiments.figures.papers import published
 from experiments.figures.result_table import AVERAGE, Key, ResultTable, Row
 from experiments.record.runs import SOURCE_PROTOCOLS
 

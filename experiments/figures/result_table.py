@@ -5,9 +5,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from experiments.figures import tables
-from experiments.figures.published import Published
+from experiments.figures.papers.published import Published
 from experiments.record.runs import SOURCE_PROTOCOLS, Run
-from prompt_jax.reliability import Interval
+from prompt_jax.evaluation.reliability import Interval
 
 AVERAGE = "average"
 Key = tuple[str, str]  # data set, and "base", "new", "h", "accuracy" or a number of shots …

@@ -5,11 +5,12 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from experiments.figures import published_actions, published_video, tables
-from experiments.figures.published import BACKBONE_NAMES
+from experiments.figures import tables
+from experiments.figures.papers import published_actions, published_video
+from experiments.figures.papers.published import BACKBONE_NAMES
 from experiments.record import peers
 from experiments.record.runs import EVALUATION, METRICS, RETRIEVAL, TOLD_APART, WAYS, Run
-from prompt_jax.reliability import Interval
+from prompt_jax.evaluation.reliability import Interval
 
 TEST = "test"
 LEGEND = (

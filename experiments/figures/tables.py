@@ -10,8 +10,8 @@ from rich.table import Table
 
 from experiments.record.runs import WAYS
 from prompt_jax.errors import escape
+from prompt_jax.evaluation.reliability import Interval
 from prompt_jax.methods.selection import in_words
-from prompt_jax.reliability import Interval
 
 
 def print_run(results: Mapping[str, Any]) -> None:

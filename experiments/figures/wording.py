@@ -4,7 +4,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from experiments.figures import published, tables
+from experiments.figures import tables
+from experiments.figures.papers import published
 from experiments.figures.result_table import ECE, MERGED, ResultTable
 from experiments.record.runs import SOURCE_PROTOCOLS, STAND_IN
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from data_pipelines import contents
+from data_pipelines.checks import contents
 from data_pipelines.examples import Dataset, Example
 from prompt_jax.errors import PromptError
 

@@ -16,7 +16,7 @@ from pydantic import Field
 from experiments.record.events import Events
 from experiments.record.tracking import WeightsAndBiases
 from prompt_jax.errors import PromptError
-from prompt_jax.files import check, parse_json, read_bytes, write_text
+from prompt_jax.storage.files import check, parse_json, read_bytes, write_text
 
 MOST_BYTES = 2**27  # of metrics.jsonl
 MOST_LINES, MOST_DAMAGED = 1_000_000, 1000

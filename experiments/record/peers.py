@@ -11,7 +11,7 @@ from typing import Any
 from experiments.record.identity import ADDED
 from experiments.record.runs import Run
 from prompt_jax import methods
-from prompt_jax.inputs.clips.sampling import for_tests
+from prompt_jax.inputs.videos.sampling import for_tests
 
 # How what is tested is seen and computed: what every method's figures depend on.
 SEEN = (

@@ -5,11 +5,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
-from experiments.record import confusions, results_file
-from experiments.record.confusions import Confusion
+from experiments.record.files import confusions, results_file
+from experiments.record.files.confusions import Confusion
 from experiments.record.identity import figure_fields
 from prompt_jax.errors import PromptError
-from prompt_jax.reliability import Interval
+from prompt_jax.evaluation.reliability import Interval
 
 # Of clips: trained on all of a data set, and tested on it or on others over their splits.
 SUPERVISED, TRANSFER = "supervised", "zero_shot_transfer"

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from prompt_jax.errors import PromptError, escape, installing
-from prompt_jax.files import read_bytes, write_text
+from prompt_jax.storage.files import read_bytes, write_text
 
 TRACKERS = ("", "wandb")
 PROJECT = "prompt_jax"  # WANDB_PROJECT in its place

@@ -8,7 +8,7 @@ import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from data_pipelines import contents
+from data_pipelines.checks import contents
 from data_pipelines.errors import DataError
 from data_pipelines.examples import Dataset, Example
 

@@ -10,10 +10,11 @@ from collections.abc import Iterator
 from typing import Any
 
 from data_pipelines.errors import DataError
-from experiments.record import results_file, runs
+from experiments.record import runs
+from experiments.record.files import results_file
 from experiments.record.identity import refuse_other_run
 from prompt_jax.errors import PromptError
-from prompt_jax.files import check_seal, read_json, seal, write_text
+from prompt_jax.storage.files import check_seal, read_json, seal, write_text
 
 # A lock lasts as long as its file is open, and so ends with the process at the latest.
 _LOCKS: dict[pathlib.Path, int] = {}

@@ -9,7 +9,7 @@ file is named; an earlier page there is replaced, anything else is not.
 
 import sys
 
-from experiments import command_line
+from experiments.cli import command_line
 
 if __name__ == "__main__":  # before the imports below, so that Ctrl-C is heard while they run
     sys.exit(command_line.run("experiments.report.__main__", "start", sys.argv[1:], "stopped"))
@@ -21,24 +21,14 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from data_pipelines.errors import DataError
-from experiments.report import (
-    attention,
-    curves,
-    data,
-    features,
-    iterations,
-    mistakes,
-    overview,
-    page,
-    searches,
-    words,
-)
+from experiments.report import curves, data, overview, page
 from experiments.report.blocks import Section, Text
 from experiments.report.finished import Finished, open_all, read_all
-from experiments.run.preparation import Prepared
-from prompt_jax import saved
+from experiments.report.sections import attention, features, iterations, mistakes, searches, words
+from experiments.setup.preparation import Prepared
 from prompt_jax.errors import PromptError, escape
 from prompt_jax.methods import Prompts
+from prompt_jax.models import saved
 
 # What a page is made of, in this order: of all runs together, of each run by what it left, and of
 # each run that could be opened again. None where there is nothing to show.

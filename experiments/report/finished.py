@@ -12,12 +12,13 @@ from PIL import Image
 from data_pipelines.errors import DataError
 from data_pipelines.examples import Dataset, Example
 from experiments.figures.tables import shots_of
-from experiments.record import answers, runs, workdir
-from experiments.record.predictions import predictions_file
+from experiments.record import runs, workdir
+from experiments.record.files import answers
+from experiments.record.files.predictions import predictions_file
 from experiments.run import reopening
-from experiments.run.preparation import Prepared
+from experiments.setup.preparation import Prepared
 from prompt_jax.errors import PromptError, escape
-from prompt_jax.inputs.clips.sampling import choose
+from prompt_jax.inputs.videos.sampling import choose
 
 SIDE = 224  # pixels of a picture's longer side: what a phone shows of it
 

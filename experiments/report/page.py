@@ -12,7 +12,7 @@ from PIL import Image
 
 from experiments.report.blocks import Section
 from prompt_jax.errors import PromptError, escape, installing
-from prompt_jax.files import write_text
+from prompt_jax.storage.files import write_text
 
 TEMPLATE = pathlib.Path(__file__).parent / "page.html"
 MARK = b'<meta name="generator" content="prompt_jax">'  # of a page, near its start

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import jax
 
-from experiments.run.preparation import Prepared
+from experiments.setup.preparation import Prepared
 from prompt_jax.clip import CLIP, Frozen
 from prompt_jax.methods import Prompts
 

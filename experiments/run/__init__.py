@@ -1,1 +1,1 @@
-"""From a config to results.json: read experiment, preparation, plans, training, then sweep."""
+"""Runs experiments: read experiment, training, then sweep."""

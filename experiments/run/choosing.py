@@ -6,9 +6,10 @@ from typing import Any
 import jax
 import numpy as np
 
-from experiments.run.preparation import Prepared
-from prompt_jax import methods, recipes, train
+from experiments.setup.preparation import Prepared
+from prompt_jax import methods
 from prompt_jax.methods import selection
+from prompt_jax.training import recipes, train
 
 
 def choose(run: Prepared, prompts: methods.Prompts) -> tuple[methods.Prompts, dict[str, Any]]:

@@ -11,13 +11,13 @@ from data_pipelines import datasets, sampling
 from data_pipelines.examples import Dataset
 from experiments.configs import default
 from experiments.record import identity
-from experiments.run import building, plans, preprocessing, protocols, titles
-from experiments.run.batches import make_batches
-from experiments.run.plans import Plan
+from experiments.setup import building, plans, preprocessing, protocols, titles
+from experiments.setup.batches import make_batches
+from experiments.setup.plans import Plan
 from prompt_jax import methods
 from prompt_jax.errors import PromptError, unknown
-from prompt_jax.inputs.pictures.preprocessing import Preprocessing
-from prompt_jax.saved import Saved
+from prompt_jax.inputs.images.preprocessing import Preprocessing
+from prompt_jax.models.saved import Saved
 
 HALVES = ("base", "new")
 """Behind a colon, the halves of a data set's classes that base-to-novel trains on and holds out."""

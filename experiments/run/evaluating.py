@@ -14,27 +14,22 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from data_pipelines.examples import Dataset
-from experiments.record import identity, results_file, workdir
+from experiments.cli import memory
+from experiments.record import identity, workdir
+from experiments.record.files import results_file
 from experiments.record.runs import EVALUATION, STAND_IN
-from experiments.run import (
-    building,
-    experiment,
-    memory,
-    overview,
-    plans,
-    preprocessing,
-    testing,
-)
+from experiments.run import experiment, testing
 from experiments.run.elsewhere import Model, build_config, build_plan
-from experiments.run.plans import Plan
-from experiments.run.preparation import Testable
-from experiments.run.tasks import make_tests
-from prompt_jax import saved
-from prompt_jax.class_names import Classes
+from experiments.setup import building, overview, plans, preprocessing
+from experiments.setup.plans import Plan
+from experiments.setup.preparation import Testable
+from experiments.setup.tasks import make_tests
 from prompt_jax.errors import PromptError
-from prompt_jax.files import seal
-from prompt_jax.inputs.pictures.preprocessing import Preprocessing
-from prompt_jax.sharding import Placement
+from prompt_jax.inputs.images.preprocessing import Preprocessing
+from prompt_jax.models import saved
+from prompt_jax.storage.files import seal
+from prompt_jax.text.class_names import Classes
+from prompt_jax.training.sharding import Placement
 
 FOLDER = "evaluations"
 _PREPARED = "preprocessing."

@@ -13,23 +13,17 @@ from ml_collections import ConfigDict
 
 from data_pipelines import datasets
 from data_pipelines.examples import Dataset
+from experiments.cli import memory
 from experiments.record import identity, tracking, training_list, workdir
 from experiments.record.runs import STAND_IN
-from experiments.run import (
-    building,
-    choosing,
-    memory,
-    models,
-    overview,
-    protocols,
-    testing,
-    training,
-)
-from experiments.run.plans import Plan
-from experiments.run.preparation import Prepared, finished, load, prepare
-from prompt_jax import reliability, saved
-from prompt_jax.files import seal
-from prompt_jax.metrics import harmonic_mean
+from experiments.run import choosing, models, testing, training
+from experiments.setup import building, overview, protocols
+from experiments.setup.plans import Plan
+from experiments.setup.preparation import Prepared, finished, load, prepare
+from prompt_jax.evaluation import reliability
+from prompt_jax.evaluation.metrics import harmonic_mean
+from prompt_jax.models import saved
+from prompt_jax.storage.files import seal
 
 # Of classes; evaluations of earlier versions lack them.
 _RELIABILITY = (

@@ -1,4 +1,4 @@
-"""What a run leaves to be used: model.json and prompts.safetensors, see `prompt_jax.saved`."""
+"""Writes the model that a run trained: model.json and prompts.safetensors, see `saved`."""
 
 import datetime
 from collections.abc import Mapping
@@ -8,13 +8,13 @@ import jax
 from ml_collections import ConfigDict
 
 from experiments.record.identity import figure_fields
-from experiments.run.plans import Plan
-from experiments.run.preparation import Prepared
-from prompt_jax import saved
-from prompt_jax.inputs.clips.sampling import for_tests
+from experiments.setup.plans import Plan
+from experiments.setup.preparation import Prepared
 from prompt_jax.inputs.given import Inputs
+from prompt_jax.inputs.videos.sampling import for_tests
 from prompt_jax.methods import Prompts
-from prompt_jax.saved import Saved
+from prompt_jax.models import saved
+from prompt_jax.models.saved import Saved
 
 # What model.json tells people of the training, as results.json has it.
 _TOLD = (

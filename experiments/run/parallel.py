@@ -17,15 +17,16 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from data_pipelines.errors import DataError
+from experiments.cli import memory
 from experiments.record import identity, workdir
 from experiments.record.log import Log
 from experiments.record.tracking import open_tracker
-from experiments.run import experiment, memory, training
-from experiments.run.preparation import Prepared, finished, load, prepare
-from prompt_jax import recipes, train
-from prompt_jax.checkpoint import Checkpoints
+from experiments.run import experiment, training
+from experiments.setup.preparation import Prepared, finished, load, prepare
+from prompt_jax.clip.packing import PackedTokens, stack
 from prompt_jax.errors import PromptError
-from prompt_jax.packing import PackedTokens, stack
+from prompt_jax.training import recipes, train
+from prompt_jax.training.checkpoint import Checkpoints
 
 
 def run(

@@ -10,23 +10,16 @@ from ml_collections import ConfigDict
 from data_pipelines.examples import Dataset
 from experiments.configs import default
 from experiments.record import identity, workdir
-from experiments.run import (
-    building,
-    choosing,
-    elsewhere,
-    evaluating,
-    plans,
-    preparation,
-    preprocessing,
-    protocols,
-    titles,
-)
-from experiments.run.plans import Plan
-from experiments.run.preparation import Prepared
-from prompt_jax import methods, recipes, saved, train
-from prompt_jax.checkpoint import Checkpoints
+from experiments.run import choosing, elsewhere, evaluating
+from experiments.setup import building, plans, preparation, preprocessing, protocols, titles
+from experiments.setup.plans import Plan
+from experiments.setup.preparation import Prepared
+from prompt_jax import methods
 from prompt_jax.errors import PromptError, escape
 from prompt_jax.methods import Prompts
+from prompt_jax.models import saved
+from prompt_jax.training import recipes, train
+from prompt_jax.training.checkpoint import Checkpoints
 
 
 def reopen(folder: pathlib.Path, backbone: building.Backbone | None = None) -> Prepared:

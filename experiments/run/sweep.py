@@ -10,7 +10,8 @@ from data_pipelines.errors import DataError
 from experiments.configs import default
 from experiments.configs.video import retrieval
 from experiments.record.runs import SOURCE_PROTOCOLS
-from experiments.run import building, experiment, parallel, protocols, titles
+from experiments.run import experiment, parallel
+from experiments.setup import building, protocols, titles
 from prompt_jax.errors import PromptError
 
 # What configs train on until a data set is named.

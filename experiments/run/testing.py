@@ -7,16 +7,18 @@ import jax
 import numpy as np
 
 from data_pipelines.examples import Dataset
-from experiments.record import confusions, predictions, ranks
+from experiments.record.files import confusions, predictions, ranks
 from experiments.record.runs import METRICS, TOLD_APART, WAYS
-from experiments.run.preparation import Testable
-from prompt_jax import methods, metrics, progress, reliability, retrieval
-from prompt_jax.captions import tokenize_captions
-from prompt_jax.class_names import distinct
+from experiments.setup.preparation import Testable
+from prompt_jax import methods
+from prompt_jax.cli import progress
+from prompt_jax.clip.captions import tokenize_captions
 from prompt_jax.errors import escape
-from prompt_jax.evaluate import Evaluator, Likeliest
+from prompt_jax.evaluation import metrics, reliability, retrieval
+from prompt_jax.evaluation.evaluate import Evaluator, Likeliest
+from prompt_jax.evaluation.retrieval import Directions
 from prompt_jax.methods import Encoders, Prompts, Task, encoders
-from prompt_jax.retrieval import Directions
+from prompt_jax.text.class_names import distinct
 
 
 def test(run: Testable, prompts: Prompts, key: str) -> dict[str, Any]:

@@ -14,13 +14,14 @@ from experiments.record.identity import refuse_other_run
 from experiments.record.log import Log
 from experiments.record.tracking import open_tracker
 from experiments.record.workdir import refuse_removed
-from experiments.run.batches import TrainingBatches
-from prompt_jax import progress, recipes, train
-from prompt_jax.checkpoint import Checkpoints
+from experiments.setup.batches import TrainingBatches
+from prompt_jax.cli import progress
+from prompt_jax.cli.interrupts import StopRequest
 from prompt_jax.errors import PromptError
-from prompt_jax.interrupts import StopRequest
 from prompt_jax.methods import Method, Prompts, Task
-from prompt_jax.sharding import Placement
+from prompt_jax.training import recipes, train
+from prompt_jax.training.checkpoint import Checkpoints
+from prompt_jax.training.sharding import Placement
 
 
 class Trained(NamedTuple):

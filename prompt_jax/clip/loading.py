@@ -9,12 +9,15 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from prompt_jax.clip import preprocessing, preprocessing_files, vocabulary_files
-from prompt_jax.clip.assumptions import ASK_ACTIVATION, assumptions
-from prompt_jax.clip.checkpoint_config import hugging_face_config, read_hugging_face, shown
-from prompt_jax.clip.config import VARIANTS, VOCABULARY, CLIPConfig
-from prompt_jax.clip.hub import HUB_IDS, download, find_weights
-from prompt_jax.clip.layouts import (
+from prompt_jax.clip.checkpoints import preprocessing, preprocessing_files
+from prompt_jax.clip.checkpoints.assumptions import ASK_ACTIVATION, assumptions
+from prompt_jax.clip.checkpoints.checkpoint_config import (
+    hugging_face_config,
+    read_hugging_face,
+    shown,
+)
+from prompt_jax.clip.checkpoints.hub import HUB_IDS, download, find_weights
+from prompt_jax.clip.checkpoints.layouts import (
     Layout,
     State,
     check_state,
@@ -22,8 +25,10 @@ from prompt_jax.clip.layouts import (
     openai_layout,
     to_tree,
 )
-from prompt_jax.clip.open_clip_config import openai_config, read_open_clip
-from prompt_jax.clip.state_dicts import SUFFIXES, read_json, read_told
+from prompt_jax.clip.checkpoints.open_clip_config import openai_config, read_open_clip
+from prompt_jax.clip.checkpoints.state_dicts import SUFFIXES, read_json, read_told
+from prompt_jax.clip.config import VARIANTS, VOCABULARY, CLIPConfig
+from prompt_jax.clip.vocabulary import vocabulary_files
 from prompt_jax.errors import PromptError, unknown
 
 EMBEDDED = Path(__file__).parent / "embedded"

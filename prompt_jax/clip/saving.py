@@ -9,8 +9,8 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
+from prompt_jax.clip.checkpoints.layouts import from_tree, hugging_face_layout, to_tree
 from prompt_jax.clip.config import CLIPConfig
-from prompt_jax.clip.layouts import from_tree, hugging_face_layout, to_tree
 from prompt_jax.errors import PromptError
 
 

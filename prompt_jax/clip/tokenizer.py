@@ -1,7 +1,7 @@
 """CLIP's tokenizer: lower-cased byte-pair encoding with a vocabulary of 49408 tokens.
 
-The encoding itself stands in `prompt_jax.clip.bpe`; how a text is cleaned before that in
-`prompt_jax.texts`.
+The encoding itself stands in `prompt_jax.clip.vocabulary.bpe`; how a text is cleaned before that in
+`prompt_jax.text.texts`.
 """
 
 import re
@@ -9,9 +9,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from prompt_jax.clip import bpe
+from prompt_jax.clip.vocabulary import bpe
 from prompt_jax.errors import PromptError
-from prompt_jax.texts import clean
+from prompt_jax.text.texts import clean
 
 SOS = 49406
 EOT = 49407

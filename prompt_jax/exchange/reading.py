@@ -10,14 +10,14 @@ import numpy as np
 
 from prompt_jax import methods
 from prompt_jax.clip import CLIPConfig, Frozen, loading
-from prompt_jax.clip.state_dicts import read_training
+from prompt_jax.clip.checkpoints.state_dicts import read_training
 from prompt_jax.errors import PromptError, shorten, unknown
 from prompt_jax.exchange import layouts, words
 from prompt_jax.exchange.layouts import LAYOUTS
 from prompt_jax.inputs.given import Inputs
-from prompt_jax.loading import prepared_by
+from prompt_jax.models.loading import prepared_by
+from prompt_jax.models.saved import Saved
 from prompt_jax.prompts import PHOTO
-from prompt_jax.saved import Saved
 
 # The reference puts MaPLe's words in front of the names with so many vectors at most.
 MOST_WITH_WORDS = 4

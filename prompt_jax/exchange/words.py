@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from prompt_jax.class_names import fill
 from prompt_jax.clip import tokenizer
 from prompt_jax.errors import PromptError, shorten
+from prompt_jax.text.class_names import fill
 
 # float16 rounds to 2^-11 of a number; embeddings of two tokens are a hundred times farther apart.
 _RELATIVE, _ABSOLUTE = 2.0**-10, 1e-6

@@ -12,8 +12,8 @@ from prompt_jax.errors import PromptError, quote
 from prompt_jax.exchange import layouts, words
 from prompt_jax.exchange.layouts import LAYOUTS
 from prompt_jax.exchange.reading import MOST_WITH_WORDS
-from prompt_jax.files import sync_folder
-from prompt_jax.saved import Saved, check_sizes
+from prompt_jax.models.saved import Saved, check_sizes
+from prompt_jax.storage.files import sync_folder
 
 _NAME = re.compile(r"model\.pth\.tar-(\d{1,6})")
 BEST = "model-best.pth.tar"

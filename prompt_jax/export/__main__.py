@@ -9,7 +9,7 @@ weights as OpenAI or Hugging Face publish them. docs/export.md says more.
 
 import sys
 
-from prompt_jax import command_line
+from prompt_jax.cli import command_line
 
 if __name__ == "__main__":  # before the imports below, so that Ctrl-C is heard while they run
     sys.exit(command_line.run("prompt_jax.export.__main__", "start", sys.argv[1:]))

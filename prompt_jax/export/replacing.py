@@ -10,7 +10,7 @@ import shutil
 from collections.abc import Callable, Iterator
 
 from prompt_jax.errors import PromptError
-from prompt_jax.files import UNFINISHED, sync_folder
+from prompt_jax.storage.files import UNFINISHED, sync_folder
 
 EARLIER = ".earlier"
 _CURRENT, _EXCHANGE = -100, 2  # AT_FDCWD, RENAME_EXCHANGE of Linux; macOS has the second as well

@@ -11,10 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from prompt_jax.clip import Frozen, layouts
+from prompt_jax.clip import Frozen
+from prompt_jax.clip.checkpoints import layouts
 from prompt_jax.errors import PromptError, installing
 from prompt_jax.export import writing
-from prompt_jax.saved import Saved
+from prompt_jax.models.saved import Saved
 
 # ONNX's own format ends at 2 GB; beyond, the weights lie in a file of their own beside it.
 _LARGEST = 1_800_000_000

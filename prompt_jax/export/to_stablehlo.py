@@ -9,12 +9,13 @@ import jax.export
 import jax.numpy as jnp
 import numpy as np
 
-from prompt_jax import loading, methods
+from prompt_jax import methods
 from prompt_jax.clip import CLIP, Frozen
 from prompt_jax.errors import PromptError
 from prompt_jax.export import writing
-from prompt_jax.files import write_bytes
-from prompt_jax.saved import Saved
+from prompt_jax.models import loading
+from prompt_jax.models.saved import Saved
+from prompt_jax.storage.files import write_bytes
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 # A program keeps the stack of each operation, which has paths of this machine. Without frames,

@@ -15,19 +15,21 @@ import jax
 import numpy as np
 import safetensors.numpy
 
-from prompt_jax import loading, methods
-from prompt_jax import saved as trained
-from prompt_jax.class_names import fill
-from prompt_jax.clip import Frozen, layouts, preprocessing_files, tokenizer
+from prompt_jax import methods
+from prompt_jax.clip import Frozen, tokenizer
 from prompt_jax.clip import loading as clip_loading
+from prompt_jax.clip.checkpoints import layouts, preprocessing_files
 from prompt_jax.clip.saving import save_hugging_face
 from prompt_jax.errors import PromptError, escape, shorten
 from prompt_jax.export import source
-from prompt_jax.files import read_json, seal, write_files, write_text
 from prompt_jax.methods import zero_shot
-from prompt_jax.model import Model
+from prompt_jax.models import loading
+from prompt_jax.models import saved as trained
+from prompt_jax.models.model import Model
+from prompt_jax.models.saved import Saved
 from prompt_jax.prompts import PHOTO
-from prompt_jax.saved import Saved
+from prompt_jax.storage.files import read_json, seal, write_files, write_text
+from prompt_jax.text.class_names import fill
 
 FORMAT = "prompt_jax export 1"
 CONFIG, PROMPTS, CODE, CLIP_FOLDER = "config.json", "prompts.safetensors", "model.py", "clip"

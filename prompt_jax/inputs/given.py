@@ -17,11 +17,9 @@ import numpy as np
 from PIL import Image
 
 from prompt_jax.errors import BadClip, BadPicture, PromptError, unknown
-from prompt_jax.inputs.clips import sampling, transforms, vifi
-from prompt_jax.inputs.clips.opening import Clip, open_any
-from prompt_jax.inputs.pictures.decoding import as_rgb, open_picture
-from prompt_jax.inputs.pictures.greys import UnknownWhite
-from prompt_jax.inputs.pictures.preprocessing import (
+from prompt_jax.inputs.images.decoding import as_rgb, open_picture
+from prompt_jax.inputs.images.greys import UnknownWhite
+from prompt_jax.inputs.images.preprocessing import (
     CHANNELS,
     CLIP,
     Interpolation,
@@ -30,7 +28,9 @@ from prompt_jax.inputs.pictures.preprocessing import (
     Resize,
     Stats,
 )
-from prompt_jax.inputs.pictures.transforms import test_transform
+from prompt_jax.inputs.images.transforms import test_transform
+from prompt_jax.inputs.videos import sampling, transforms, vifi
+from prompt_jax.inputs.videos.opening import Clip, open_any
 
 CROPS = {"clip": transforms.test_transform, "vifi": vifi.test_transform}
 # No normalised picture is beyond either: black is -1.8 as CLIP has it, white 2.1.

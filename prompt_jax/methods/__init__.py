@@ -1,6 +1,5 @@
 """The tables of methods. A new method is one file and one line here, or of a module elsewhere."""
 
-from prompt_jax.class_names import UNSEEN
 from prompt_jax.errors import PromptError, unknown
 from prompt_jax.methods import (
     a5,
@@ -45,6 +44,7 @@ from prompt_jax.methods.method import (
     make_task,
 )
 from prompt_jax.methods.objectives import recognize, retrieve
+from prompt_jax.text.class_names import UNSEEN
 
 METHODS: dict[str, Method] = {
     "zero_shot": zero_shot.METHOD,

@@ -11,11 +11,11 @@ import jax.numpy as jnp
 
 from prompt_jax.clip import normalize
 from prompt_jax.clip.blocks import Block, Layer
+from prompt_jax.clip.packing import make_room
 from prompt_jax.errors import PromptError, unknown
 from prompt_jax.methods import actions
 from prompt_jax.methods.encoders import Encoders, look_at_frames, pool_frames, put_behind_sos
 from prompt_jax.methods.vop import check_frames
-from prompt_jax.packing import make_room
 from prompt_jax.prompts import encode_packed, init_linear
 
 POSTFIXES = ("slot", "shared")

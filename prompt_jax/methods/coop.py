@@ -5,11 +5,11 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
-from prompt_jax.class_names import spaced
 from prompt_jax.clip import normalize, tokenizer
 from prompt_jax.errors import PromptError, unknown
 from prompt_jax.methods.method import Method, Output, cosine_logits
 from prompt_jax.prompts import encode_classes, encode_embedded, init_context
+from prompt_jax.text.class_names import spaced
 
 POSITIONS = ("end", "middle", "front")
 

@@ -12,11 +12,11 @@ import jax
 import jax.numpy as jnp
 
 from prompt_jax.clip import CLIP, Frozen, normalize
+from prompt_jax.clip.packing import PackedTokens
 from prompt_jax.clip.text import Cache
 from prompt_jax.errors import PromptError, unknown
 from prompt_jax.methods import zero_shot
 from prompt_jax.methods.method import Prompts, Task, all_train, keep
-from prompt_jax.packing import PackedTokens
 from prompt_jax.prompts import encode_packed
 
 POOLINGS = ("norm_then_mean", "mean_then_norm")

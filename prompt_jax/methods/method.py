@@ -10,12 +10,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from prompt_jax.bounds import find_beyond
-from prompt_jax.class_names import AMBIGUOUS, UNSEEN, Classes, find
 from prompt_jax.clip import CLIP, Frozen, normalize
+from prompt_jax.clip.packing import PackedTokens
 from prompt_jax.errors import PromptError, shorten
+from prompt_jax.methods.bounds import find_beyond
 from prompt_jax.methods.selection import Choice, HeldOut
-from prompt_jax.packing import PackedTokens
 from prompt_jax.prompts import (
     PHOTO,
     ClassTokens,
@@ -23,6 +22,7 @@ from prompt_jax.prompts import (
     no_classes,
     tokenize_classes,
 )
+from prompt_jax.text.class_names import AMBIGUOUS, UNSEEN, Classes, find
 
 Prompts = Any
 """The trainable pytree of a method; an empty dict where nothing trains."""

@@ -7,13 +7,13 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from prompt_jax.captions import tokenize_captions
-from prompt_jax.class_names import fill
 from prompt_jax.clip import tokenizer
+from prompt_jax.clip.captions import tokenize_captions
+from prompt_jax.clip.packing import PackedTokens, pack_captions
 from prompt_jax.errors import PromptError, shorten
 from prompt_jax.methods.encoders import Encoders, encode_captions
 from prompt_jax.methods.method import Method, Output, describe_classes
-from prompt_jax.packing import PackedTokens, pack_captions
+from prompt_jax.text.class_names import fill
 
 
 class Classes(NamedTuple):

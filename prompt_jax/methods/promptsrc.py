@@ -6,12 +6,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from prompt_jax import templates
 from prompt_jax.clip import normalize
 from prompt_jax.errors import PromptError
 from prompt_jax.methods import ivlp
 from prompt_jax.methods.method import Method, Output, cosine_logits
 from prompt_jax.prompts import encode_prompted_image, encode_templates
+from prompt_jax.text import templates
 
 TEACHER_TEMPLATES = templates.IMAGENET[:60]
 """Those of the published code."""

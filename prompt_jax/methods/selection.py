@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from prompt_jax.bounds import MOST_SETTING
 from prompt_jax.errors import PromptError
+from prompt_jax.methods.bounds import MOST_SETTING
 
 CHOOSE = -1.0
 """A setting's value that has it chosen."""

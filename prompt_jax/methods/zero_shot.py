@@ -2,11 +2,11 @@
 
 import dataclasses
 
-from prompt_jax import templates
 from prompt_jax.clip import normalize
 from prompt_jax.errors import unknown
 from prompt_jax.methods.method import Method, Output, cosine_logits
 from prompt_jax.prompts import PHOTO, encode_templates
+from prompt_jax.text import templates
 
 FIXED = {
     "photo": (PHOTO,),

@@ -10,10 +10,10 @@ from typing import Any
 import av
 import numpy as np
 
-from data_pipelines.clips.readers import ClipReader
 from data_pipelines.examples import Example
-from prompt_jax.inputs.clips.sampling import centre_frames
-from prompt_jax.inputs.clips.transforms import test_transform
+from data_pipelines.videos.readers import ClipReader
+from prompt_jax.inputs.videos.sampling import centre_frames
+from prompt_jax.inputs.videos.transforms import test_transform
 
 from .files import Files
 from .kind import Kind, Wrong, changing

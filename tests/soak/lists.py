@@ -13,7 +13,7 @@ from data_pipelines import check
 from data_pipelines.errors import BadPicture
 from data_pipelines.examples import Dataset
 from experiments.configs import default
-from experiments.run import plans
+from experiments.setup import plans
 
 from .files import Fifo, Files, Folder, Link
 from .kind import Kind, changing

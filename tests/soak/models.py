@@ -16,9 +16,10 @@ import numpy as np
 import safetensors.numpy
 
 import prompt_jax as pj
-from prompt_jax import loading, methods, saved
+from prompt_jax import methods
 from prompt_jax.clip import loading as clips
 from prompt_jax.inputs.given import Inputs
+from prompt_jax.models import loading, saved
 from tests import tiny
 
 from .files import Fifo, Files, Folder, Link, collect, write

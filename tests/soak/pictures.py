@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageFile
 
-from data_pipelines.pictures.readers import open_picture
-from prompt_jax.inputs.pictures.transforms import test_transform, train_transform
+from data_pipelines.images.readers import open_picture
+from prompt_jax.inputs.images.transforms import test_transform, train_transform
 
 from .files import Files
 from .kind import Kind, Wrong, changing

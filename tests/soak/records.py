@@ -19,16 +19,18 @@ import PIL.Image
 import pytest
 
 from data_pipelines.examples import Dataset, Example
-from experiments import command_line, results
+from experiments import results
+from experiments.cli import command_line
 from experiments.configs import default
 from experiments.figures import tables
 from experiments.record import workdir
 from experiments.record.log import lines_until
-from experiments.run import building, experiment, preparation, training
-from experiments.run.batches import make_batches
-from experiments.run.plans import Plan
-from prompt_jax.checkpoint import Checkpoints
+from experiments.run import experiment, training
+from experiments.setup import building, preparation
+from experiments.setup.batches import make_batches
+from experiments.setup.plans import Plan
 from prompt_jax.errors import PromptError
+from prompt_jax.training.checkpoint import Checkpoints
 from tests import result_trees, tiny
 
 from .files import Files, collect

@@ -16,8 +16,9 @@ import flax.traverse_util
 import numpy as np
 from safetensors.numpy import save as save_safetensors
 
-from prompt_jax.clip import CLIPConfig, bpe, loading, saving, vocabulary_files
-from prompt_jax.clip.layouts import State, from_tree, openai_layout, parameter_shapes
+from prompt_jax.clip import CLIPConfig, loading, saving
+from prompt_jax.clip.checkpoints.layouts import State, from_tree, openai_layout, parameter_shapes
+from prompt_jax.clip.vocabulary import bpe, vocabulary_files
 
 from .files import Files, collect
 from .kind import Kind, Wrong, changing

@@ -22,7 +22,7 @@ from prompt_jax.export.torch_parts.names import (
 from prompt_jax.export.torch_parts.pictures import open_picture, preprocess
 from prompt_jax.export.torch_parts.reading import EOT, SOS, read_arrays, read_config
 from prompt_jax.export.torch_parts.weights import check_sizes, read_weights
-from prompt_jax.texts import clean
+from prompt_jax.text.texts import clean
 
 
 class Prompts(nn.Module):

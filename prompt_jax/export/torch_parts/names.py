@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 
-from prompt_jax.texts import clean, split
+from prompt_jax.text.texts import clean, split
 
 UNSEEN, AMBIGUOUS = -1, -2  # in place of a class's number
 

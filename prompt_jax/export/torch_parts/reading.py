@@ -12,8 +12,8 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from prompt_jax.bounds import find_beyond
 from prompt_jax.export.torch_parts.pictures import check_regular
+from prompt_jax.methods.bounds import find_beyond
 
 SOS, EOT = 49406, 49407  # the tokens that a text starts and ends with
 FORMAT = "prompt_jax export 1"

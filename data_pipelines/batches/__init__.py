@@ -1,0 +1,1 @@
+"""What image and video loaders share: order of examples, reading ahead, mixing."""

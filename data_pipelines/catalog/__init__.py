@@ -1,0 +1,1 @@
+"""The table of data sets: read entry, then table."""

@@ -1,0 +1,1 @@
+"""Finds problems in data sets: missing files, duplicates across splits, misleading names."""

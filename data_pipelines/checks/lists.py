@@ -1,0 +1,237 @@
+"""What is wrong with lists of pictures or clips, found alike by `check` and at a run's start."""
+
+import contextlib
+import os
+from collections import Counter
+from collections.abc import Hashable, Iterable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from data_pipelines.checks import contents
+from data_pipelines.errors import DataError
+from data_pipelines.examples import Dataset, Example
+from data_pipelines.layouts.layout import SPLITS
+from prompt_jax.text import class_names
+
+
+class Remark(NamedTuple):
+    """A sentence on lists, and whether figures that are measured on them would mean nothing."""
+
+    text: str
+    stops: bool = False
+
+
+class Part(NamedTuple):
+    """Examples in one role: "train", "val", or what is tested, "test" or e.g. "test base"."""
+
+    role: str
+    dataset: Dataset
+    examples: Sequence[Example]
+
+
+class Copy(NamedTuple):
+    """A picture with the bytes of another in another role or class, e.g. test's of train's."""
+
+    picture: str
+    role: str
+    other: str
+    other_role: str
+    two_classes: bool = False
+
+
+def splits(dataset: Dataset) -> list[Part]:
+    """A data set's whole lists."""
+    return [Part(split, dataset, getattr(dataset, split)) for split in SPLITS]
+
+
+def count(names: Sequence[str], examples: Iterable[Example]) -> list[int]:
+    """How many examples each class has, in label order."""
+    numbers = Counter(example.label for example in examples)
+    return [numbers[label] for label in range(len(names))]
+
+
+def one_class(what: str, names: Sequence[str], advice: str = "") -> list[Remark]:
+    """Remarks on a data set, or a half of one, in which every answer is right.
+
+    `advice` is what else can be done than to add classes.
+    """
+    if len(names) > 1:
+        return []
+    text = f"{what}: one class only, {names[0]!r}, so that every answer is right; add others"
+    text += advice
+    return [Remark(text, True)]
+
+
+def one_clip(part: Part) -> list[Remark]:
+    """Remarks on captioned clips of which there is one alone, so that every search finds it."""
+    if len(part.examples) != 1:
+        return []
+    only = part.examples[0].picture
+    text = f"{part.role}: one clip only, {only}, so that every caption finds it; add others"
+    return [Remark(text, True)]
+
+
+def lone_classes(one: Part, other: Part) -> list[Remark]:
+    """Remarks on classes that `one` has pictures of and `other` has none of."""
+    labels = {example.label for example in one.examples}
+    labels -= {example.label for example in other.examples}
+    names = one.dataset.class_names
+    lone = [repr(names[label]) for label in sorted(labels)]
+    kind = one.dataset.kind
+    return summary(f"classes of {one.role} without {other.role} {kind}", lone)
+
+
+def poor_names(names: Sequence[str], template: str) -> list[Remark]:
+    """Remarks on names that a text tower cannot tell apart, as published ones, or makes nothing of.
+
+    Own names that are the same class are refused before, by `examples.check_names`.
+    """
+    alike = [
+        " and ".join(f"{names[label]!r} (label {label})" for label in same)
+        for same in class_names.repeated(names)
+    ]
+    found = summary("class names that make the same prompt", alike)
+    if kind := class_names.meaningless(names):
+        text = (
+            f"all class names are {kind}, which say nothing to a text tower: prompts read "
+            f"{class_names.fill(template, names[-1])!r}; give each class its name in words"
+        )
+        found.append(Remark(text))
+    return found
+
+
+def fewer_than(shots: int, part: Part) -> list[Remark]:
+    """Remarks on classes that have pictures, but not as many as are to be drawn."""
+    names = part.dataset.class_names
+    counts = zip(names, count(names, part.examples), strict=True)
+    few = [f"{name!r} ({number})" for name, number in counts if 0 < number < shots]
+    kind = part.dataset.kind
+    what = f"{part.role}: classes with fewer {kind} than the {shots} shots asked for"
+    return summary(what, few)
+
+
+def listed_twice(parts: Sequence[Part]) -> list[Remark]:
+    """Remarks on pictures that are listed more than once, by their paths, links followed.
+
+    It stops a run where one of them is tested, and trained on or chosen by, or has two labels.
+    """
+    places: dict[Hashable, list[str]] = {}
+    shown: dict[Hashable, Example] = {}
+    folders: dict[Hashable, Path | None] = {}
+    torn: list[str] = []
+    kind = _kind(parts)
+    for role, dataset, examples in parts:
+        for example in examples:
+            key = _place(dataset, example)
+            places.setdefault(key, []).append(role)
+            first = shown.setdefault(key, example)
+            folder = folders.setdefault(key, dataset.folder)
+            if first.known_by != example.known_by and folder == dataset.folder:
+                torn.append(f"{first.picture} ({first.name!r} and {example.name!r})")
+    if torn:
+        return summary(f"{kind} listed in two classes", torn, True, "leave each in one")
+    found = [(shown[key].picture, roles) for key, roles in places.items() if len(roles) > 1]
+    # What is worst is the example.
+    found.sort(key=lambda pair: not _leaks(pair[1]))
+    told = [f"{picture} ({', '.join(roles)})" for picture, roles in found]
+    leaks = any(_leaks(roles) for _, roles in found)
+    advice = "leave each in one list" if leaks else ""
+    return summary(f"{kind} listed more than once", told, leaks, advice)
+
+
+def same_captions(part: Part) -> list[Remark]:
+    """Remarks on captions that several clips have, between which no search can choose."""
+    clips: dict[str, set[str]] = {}
+    for example in part.examples:
+        for caption in example.captions:
+            clips.setdefault(caption.casefold(), set()).add(example.picture)
+    shared = [
+        f"{caption!r} ({' and '.join(sorted(those))})"
+        for caption, those in clips.items()
+        if len(those) > 1
+    ]
+    return summary(f"{part.role}: captions that several {part.dataset.kind} have", shared)
+
+
+def _kind(parts: Sequence[Part]) -> str:
+    return parts[0].dataset.kind if parts else "pictures"
+
+
+def _place(dataset: Dataset, example: Example) -> Hashable:
+    if dataset.folder is None:
+        return dataset.name.partition(":")[0], example.picture
+    # "./a.jpg", an absolute path and a link are the same picture as "a.jpg".
+    return os.path.realpath(os.path.join(dataset.folder, example.picture))
+
+
+def _leaks(roles: Iterable[str]) -> bool:
+    return len({_is_test(role) for role in roles}) > 1
+
+
+def _is_test(role: str) -> bool:
+    return role.startswith("test")
+
+
+def copies(parts: Sequence[Part], copied: Sequence[Copy] | None = None) -> list[Remark]:
+    """Remarks on files with the bytes of one in another role or class, under another path.
+
+    It stops a run where half of what is tested, or more, are copies of what is trained on.
+    `copied` is what `find_copies` found, where it is known.
+    """
+    copied = find_copies(parts) if copied is None else copied
+    found = [copy for copy in copied if copy.role != copy.other_role]
+    torn = [f"{copy.picture} (same as {copy.other})" for copy in copied if copy.two_classes]
+    leaked = Counter(c.role for c in found if _is_test(c.role) and not _is_test(c.other_role))
+    stops = any(2 * leaked[part.role] >= len(part.examples) > 0 for part in parts)
+    told = [f"{copy.picture} (same as {copy.other})" for copy in found]
+    advice = "remove one of each" if stops else ""
+    kind = _kind(parts)
+    return [
+        *summary(f"{kind} copied from another split", told, stops, advice),
+        *summary(f"{kind} copied from another class", torn),
+    ]
+
+
+def find_copies(parts: Sequence[Part]) -> list[Copy]:
+    """The files that hold the same bytes as an earlier one of another role or class, in order.
+
+    A directory of frames is a copy of another where all its frames are, in their order. Only files
+    of equal size are read. Files that cannot be read are passed over.
+    """
+    files: dict[Path, tuple[str, Example]] = {}
+    for role, dataset, examples in parts:
+        if dataset.folder is not None:
+            for example in examples:
+                files.setdefault(dataset.folder / example.picture, (role, example))
+    sizes: dict[Path, tuple[int, ...]] = {}
+    for path in files:
+        with contextlib.suppress(OSError, DataError):
+            if found_sizes := contents.sizes(path):
+                sizes[path] = found_sizes
+    kinds: dict[tuple[int, ...], set[tuple[str, str]]] = {}
+    for path, size in sizes.items():
+        role, example = files[path]
+        kinds.setdefault(size, set()).add((role, example.known_by))
+    first: dict[bytes, tuple[str, Example]] = {}
+    found = []
+    for path, size in sizes.items():
+        if len(kinds[size]) < 2:
+            continue
+        try:
+            content = contents.digest(path)
+        except (OSError, DataError):
+            continue
+        role, example = files[path]
+        other_role, other = first.setdefault(content, (role, example))
+        two_classes = other.known_by != example.known_by
+        if other_role != role or two_classes:
+            found.append(Copy(example.picture, role, other.picture, other_role, two_classes))
+    return found
+
+
+def summary(what: str, found: Sequence[str], stops: bool = False, advice: str = "") -> list[Remark]:
+    """One remark for all cases of a kind, with the first as an example; none for none."""
+    if not found:
+        return []
+    text = f"{what}: {len(found)}, e.g. {found[0]}"
+    return [Remark(f"{text}; {advice}" if advice else text, stops)]

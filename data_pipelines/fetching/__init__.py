@@ -1,0 +1,1 @@
+"""Fetches repositories of data sets and unpacks their archives."""

@@ -1,0 +1,187 @@
+"""CoOp, CoCoOp, MaPLe and ProMPT in PyTorch, the way such code is written today.
+
+77 tokens for every class, a loop over the images where the text depends on the image (as in
+CoCoOp's public code), nothing kept from one call to the next but the frozen text features. It is an
+independent check of our methods and what the benchmark compares with; it knows their default
+settings alone. VoP is in `torch_vop`, ViLT-CLIP in `torch_vilt`. Neither JAX nor our library is
+imported here.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from experiments.benchmark.counterparts.torch_clip import TorchCLIP, normalize
+from experiments.benchmark.counterparts.torch_vilt import ViLT
+from experiments.benchmark.counterparts.torch_vop import VoP
+from experiments.benchmark.handover import Handover
+
+
+class CoOp(nn.Module):
+    """Context vectors shared by all classes."""
+
+    first_loss = 0
+    tokens: Tensor
+    prefix: Tensor
+    suffix: Tensor
+
+    def __init__(self, clip: TorchCLIP, handover: Handover):
+        """Embeds the classes' words once, as CoOp's public code does."""
+        super().__init__()
+        self.clip, self.settings = clip, handover.settings
+        self.prompts = nn.ParameterDict(
+            {name: torch.tensor(array) for name, array in handover.prompts.items()}
+        )
+        context_length = handover.prompts["context"].shape[0]
+        self.register_buffer("tokens", torch.tensor(handover.tokens).long())
+        self.register_buffer("prefix", clip.token_embedding(self.tokens[:, :1]))
+        self.register_buffer("suffix", clip.token_embedding(self.tokens[:, 1 + context_length :]))
+
+    def encode_classes(self, context: Tensor, deep: Mapping[int, Tensor] | None = None) -> Tensor:
+        """Normalised text features float[K, d] behind one context float[M, d_l]."""
+        context = context.expand(len(self.tokens), -1, -1)
+        embeddings = torch.cat([self.prefix, context, self.suffix], dim=1)
+        return normalize(self.clip.encode_text(embeddings, self.tokens.argmax(dim=-1), deep))
+
+    def generate(self, name: str, x: Tensor, layer: int | None = None) -> Tensor:
+        """Linear, ReLU, Linear; with `layer`, the biases are that layer's."""
+        p = self.prompts
+        biases = [p[f"{name}/linear{i}/bias"] for i in (1, 2)]
+        if layer is not None:
+            biases = [bias[layer] for bias in biases]
+        hidden = torch.relu(F.linear(x, p[f"{name}/linear1/kernel"].T, biases[0]))
+        return F.linear(hidden, p[f"{name}/linear2/kernel"].T, biases[1])
+
+    @property
+    def scale(self) -> Tensor:
+        """1/τ."""
+        return self.clip.logit_scale.exp()
+
+    def text_logits(self, features: Tensor) -> Tensor:
+        """Logits float[iterations, B, K] of image features float[B, d] that stay as they are."""
+        features = normalize(features)
+        return (self.scale * features @ self.encode_classes(self.prompts["context"]).T)[None]
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits float[iterations, B, K] of images float[B, 3, H, W]."""
+        return self.text_logits(self.clip.visual(images))
+
+    def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Cross-entropy, summed over the iterations that train."""
+        losses = [F.cross_entropy(each, labels) for each in logits[self.first_loss :]]
+        return torch.stack(losses).sum()
+
+
+class CoCoOp(CoOp):
+    """A context per image, and so the classes are encoded per image."""
+
+    def text_logits(self, features):
+        """See `CoOp`."""
+        features = normalize(features)
+        contexts = self.prompts["context"] + self.generate("meta_net", features)[:, None]
+        logits = [
+            self.scale * feature @ self.encode_classes(context).T
+            for feature, context in zip(features, contexts, strict=True)
+        ]
+        return torch.stack(logits)[None]
+
+
+class MaPLe(CoOp):
+    """Deep text prompts, and vision prompts made of them by linear maps."""
+
+    def text_logits(self, features):
+        """See `CoOp`."""
+        deep = dict(enumerate(self.prompts["deep_context"], 1))
+        classes = self.encode_classes(self.prompts["context"], deep)
+        return (self.scale * normalize(features) @ classes.T)[None]
+
+    def forward(self, images):
+        """See `CoOp`."""
+        text = [self.prompts["context"], *self.prompts["deep_context"]]
+        kernels, biases = self.prompts["projection/kernel"], self.prompts["projection/bias"]
+        vision = [
+            F.linear(each, kernel.T, bias).expand(len(images), -1, -1)
+            for each, kernel, bias in zip(text, kernels, biases, strict=True)
+        ]
+        deep = dict(enumerate(vision[1:], 1))
+        return self.text_logits(self.clip.visual(images, shallow=vision[0], deep=deep))
+
+
+class ProMPT(CoOp):
+    """Image and classes are encoded again in every iteration, each prompted by the other."""
+
+    first_loss = 1  # the zero-shot answer has none
+    zero_shot: Tensor
+
+    def __init__(self, clip: TorchCLIP, handover: Handover):
+        """Encodes "a photo of a {}." once, as the regularising methods' public code does."""
+        super().__init__(clip, handover)
+        tokens = torch.tensor(handover.photo_tokens).long()
+        with torch.no_grad():
+            zero_shot = clip.encode_text(clip.token_embedding(tokens), tokens.argmax(dim=-1))
+        self.register_buffer("zero_shot", normalize(zero_shot))
+
+    def classify(self, features: Tensor, contexts: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits float[B, K] and class features float[B, K, d], image by image."""
+        classes = torch.stack([self.encode_classes(context) for context in contexts])
+        logits = [
+            self.scale * feature @ text.T for feature, text in zip(features, classes, strict=True)
+        ]
+        return torch.stack(logits), classes
+
+    def next_contexts(self, contexts: Tensor, features: Tensor) -> Tensor:
+        """P of the next iteration, float[B, b, d_l] (eq. 10)."""
+        return contexts + self.generate("text_generator", features)[:, None]
+
+    def text_logits(self, features):
+        """See `CoOp`: the text part of every iteration, the zero-shot logits first."""
+        features, contexts = normalize(features), self.prompts["context"]
+        answers = [self.scale * features @ self.zero_shot.T]
+        for _ in range(self.settings["iterations"]):
+            contexts = self.next_contexts(contexts, features)
+            answers.append(self.classify(features, contexts)[0])
+        return torch.stack(answers)
+
+    def forward(self, images):
+        """See `CoOp`."""
+        features, contexts = normalize(self.clip.visual(images)), self.prompts["context"]
+        answers = [self.scale * features @ self.zero_shot.T]
+        chosen = min(self.settings["vision_prompts"], len(self.tokens))
+        vision = self.prompts["vision"][:, :chosen].expand(len(images), -1, -1, -1)
+        selected = self.zero_shot[answers[0].topk(chosen).indices]
+        for _ in range(self.settings["iterations"]):
+            made = [
+                self.generate("vision_generator", selected, layer)
+                for layer in range(vision.shape[1])
+            ]
+            vision = vision + torch.stack(made, dim=1)
+            deep = dict(enumerate(vision.unbind(dim=1)))
+            features = normalize(self.clip.visual(images, deep=deep))
+            contexts = self.next_contexts(contexts, features)
+            logits, classes = self.classify(features, contexts)
+            answers.append(logits)
+            best = logits.topk(chosen).indices
+            selected = torch.stack([text[rows] for text, rows in zip(classes, best, strict=True)])
+        return torch.stack(answers)
+
+
+METHODS: dict[str, type[CoOp] | type[VoP] | type[ViLT]] = {
+    "coop": CoOp,
+    "cocoop": CoCoOp,
+    "maple": MaPLe,
+    "pro_mpt": ProMPT,
+    "vop": VoP,
+    "vilt_clip": ViLT,
+}
+
+
+def build(
+    handover: Handover, state: Mapping[str, np.ndarray], device: torch.device | str = "cpu"
+) -> CoOp | VoP | ViLT:
+    """The method on its own CLIP, which gets the weights `state` by OpenAI's names."""
+    with torch.device(device):
+        clip = TorchCLIP(handover.sizes, state)
+        return METHODS[handover.method](clip, handover).to(device)

@@ -1,0 +1,106 @@
+"""The counterpart's side of a cell: PyTorch, in a process of its own."""
+
+import contextlib
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.numpy import load_file
+
+from experiments.benchmark.cells import EVALUATION_BATCHES, Cell
+from experiments.benchmark.counterparts.torch_methods import build
+from experiments.benchmark.handover import (
+    SIDE_SHARE,
+    Handover,
+    cores,
+    feature_batch,
+    first_seconds,
+    image_batch,
+)
+
+
+def make_optimizer(cell: Cell, parameters: Iterable[torch.nn.Parameter]) -> torch.optim.Optimizer:
+    """Of the kind that the method was published with."""
+    if cell.frames:
+        return torch.optim.AdamW(parameters, lr=0.001, weight_decay=0.2, eps=1e-6)
+    return torch.optim.SGD(parameters, lr=0.002, momentum=0.9, weight_decay=5e-4)
+
+
+class Counterpart:
+    """One cell in PyTorch, ready to run.
+
+    Attributes:
+        facts: "first_seconds" of a run.
+    """
+
+    def __init__(self, cell: Cell, weights: Path, handover: Handover, platform: str):
+        """Loads it and runs it once.
+
+        Args:
+            cell: what to run.
+            weights: a safetensors file by OpenAI's names.
+            handover: from our side.
+            platform: JAX's name of the device, "cpu" or "gpu".
+        """
+        torch.set_num_threads(cores())
+        # Float32 as ours has it, not TF32, on a GPU; neither changes anything on a CPU.
+        torch.set_float32_matmul_precision("highest")
+        torch.backends.cudnn.allow_tf32 = False
+        self._device = torch.device("cpu" if platform == "cpu" else "cuda")
+        if self._device.type == "cuda":
+            torch.cuda.set_per_process_memory_fraction(SIDE_SHARE)
+        self._dtype = getattr(torch, cell.dtype)
+        self._module = build(handover, load_file(weights), self._device)
+        images, labels = image_batch(cell, handover.sizes["image_size"])
+        tensor = torch.from_numpy(np.moveaxis(images, -1, -3).copy())
+        self._logits: Any = self._module
+        if cell.part == "text":
+            tensor = torch.from_numpy(feature_batch(cell, handover.sizes["embed_dim"]))
+            self._logits = self._module.text_logits
+        self._images = tensor.to(self._device)
+        self._labels = torch.from_numpy(labels).long().to(self._device)
+        self._optimizer = make_optimizer(cell, self._module.prompts.parameters())
+        self._once = self._train if cell.phase == "train" else self._go_through
+        if cell.phase == "evaluate":
+            self._module.eval()
+        self.facts = {"first_seconds": first_seconds(self.run)}
+
+    def _autocast(self):
+        if self._dtype == torch.float32:
+            return contextlib.nullcontext()
+        return torch.autocast(self._device.type, self._dtype)
+
+    def _train(self):
+        self._optimizer.zero_grad()
+        with self._autocast():
+            loss = self._module.loss(self._logits(self._images), self._labels)
+        loss.backward()
+        self._optimizer.step()
+
+    @torch.no_grad()
+    def _go_through(self):
+        hits = 0
+        for _ in range(EVALUATION_BATCHES):
+            with self._autocast():
+                logits = self._logits(self._images)
+            hits += int((logits[-1].argmax(dim=-1) == self._labels).sum())
+
+    def run(self, times: int) -> float:
+        """Seconds per run, over `times` of them."""
+        self._wait()
+        began = time.perf_counter()
+        for _ in range(times):
+            self._once()
+        self._wait()
+        return (time.perf_counter() - began) / times
+
+    def _wait(self):
+        if self._device.type == "cuda":
+            torch.cuda.synchronize()
+
+    def device_memory(self) -> int | None:
+        """The peak in bytes on an accelerator; None where it is the host's memory."""
+        return torch.cuda.max_memory_allocated() if self._device.type == "cuda" else None

@@ -1,0 +1,80 @@
+"""VoP in PyTorch, the way such code is written: as its released model has it.
+
+Every caption takes all 77 slots and every frame is an image of the batch; in each layer the prompts
+are put behind the first token, run through the whole block and taken out again. Neither JAX nor our
+library is imported here.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from experiments.benchmark.counterparts.torch_clip import TorchCLIP, normalize
+from experiments.benchmark.handover import Handover
+
+
+def insert(x: Tensor, prompts: Tensor) -> Tensor:
+    """Prompts float[n, d] behind the first token of float[N, S, d]."""
+    return torch.cat([x[:, :1], prompts.expand(len(x), -1, -1), x[:, 1:]], dim=1)
+
+
+def remove(x: Tensor, number: int) -> Tensor:
+    """Without so many tokens behind the first."""
+    return torch.cat([x[:, :1], x[:, 1 + number :]], dim=1)
+
+
+class VoP(nn.Module):
+    """The base variant, with prompts in all layers of both towers."""
+
+    tokens: Tensor
+
+    def __init__(self, clip: TorchCLIP, handover: Handover):
+        """Keeps the captions of the one batch there is."""
+        super().__init__()
+        self.clip, self.settings = clip, handover.settings
+        self.prompts = nn.ParameterDict(
+            {name: torch.tensor(array) for name, array in handover.prompts.items()}
+        )
+        self.register_buffer("tokens", torch.tensor(handover.tokens).long())
+
+    def encode_texts(self) -> Tensor:
+        """The captions' features float[B, d], normalised."""
+        prompts = self.prompts["text_prompts"]
+        number = prompts.shape[1]
+        x = self.clip.token_embedding(self.tokens)
+        for layer, block in enumerate(self.clip.transformer.resblocks):
+            x = insert(x, prompts[layer])
+            if layer == 0:
+                x = x + self.clip.positional_embedding
+            x = remove(block(x), number)
+        return normalize(self.clip.text_head(x, self.tokens.argmax(dim=-1)))
+
+    def encode_clips(self, clips: Tensor) -> Tensor:
+        """Features float[B, d] of clips float[B, F, 3, H, W]."""
+        prompts, tower = self.prompts["vision_prompts"], self.clip.visual
+        number = prompts.shape[1]
+        x = tower.embed(clips.flatten(0, 1))
+        for layer, block in enumerate(tower.transformer.resblocks):
+            x = insert(x, prompts[layer])
+            if layer == 0:
+                x = tower.ln_pre(x)
+            x = remove(block(x), number)
+        frames = normalize(tower.head(x)).unflatten(0, clips.shape[:2])
+        mean = frames.mean(dim=1)
+        return normalize(mean) if self.settings["renormalize_video"] else mean
+
+    def text_logits(self, features: Tensor) -> Tensor:
+        """Logits float[1, B, B], a row per caption, of clip features that stay as they are."""
+        return self._compare(normalize(features))
+
+    def forward(self, clips: Tensor) -> Tensor:
+        """Logits float[1, B, B], a row per caption, of clips float[B, F, 3, H, W]."""
+        return self._compare(self.encode_clips(clips))
+
+    def _compare(self, clips):
+        return (self.clip.logit_scale.exp() * self.encode_texts() @ clips.T)[None]
+
+    def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Cross-entropy of the pairs, the mean of both directions."""
+        (own,) = logits
+        return (F.cross_entropy(own, labels) + F.cross_entropy(own.T, labels)) / 2

@@ -1,0 +1,1 @@
+"""The side of the benchmark that runs this library."""

@@ -1,0 +1,276 @@
+"""Our side of a cell: built, compiled and timed in a process of its own."""
+
+import dataclasses
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import flax.traverse_util
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from safetensors.numpy import load_file, save_file
+
+from data_pipelines.scenes import CLASSES
+from experiments.benchmark import flops
+from experiments.benchmark.cells import EVALUATION_BATCHES, Cell, class_names
+from experiments.benchmark.handover import Handover, feature_batch, first_seconds, image_batch
+from experiments.benchmark.ours import jax_actions, jax_pairs
+from prompt_jax import methods
+from prompt_jax.clip import CLIP, VARIANTS, CLIPConfig, Frozen, loading, normalize, tokenizer
+from prompt_jax.clip.checkpoints.layouts import from_tree, openai_layout, to_tree
+from prompt_jax.clip.memory import default_budget
+from prompt_jax.evaluation import evaluate
+from prompt_jax.methods import Method, Output, Prompts, Task
+from prompt_jax.methods.method import cosine_logits
+from prompt_jax.prompts import PHOTO, encode_classes, generate
+from prompt_jax.training import optim, train
+from prompt_jax.training.sharding import find_devices
+
+# Long enough for an accelerator's clock to rise.
+PEAK_SECONDS = 1.0
+RATE = 0.002
+
+
+def load_backbone(name: str, weights: Path) -> tuple[CLIPConfig, Frozen]:
+    """The sizes and weights of a cell's backbone; writes them to `weights` the first time."""
+    if name == "embedded":
+        config, frozen = loading.load(name)
+    else:
+        config = VARIANTS[name]
+        layout = openai_layout(config.image_layers, config.text_layers)
+        if weights.is_file():
+            frozen = to_tree(layout, config, load_file(weights))
+        else:
+            frozen = jax.jit(CLIP(config).init)(jax.random.key(0))
+    if not weights.is_file():
+        save_file(openai_state(config, frozen), weights)
+    return config, jax.tree.map(jnp.asarray, frozen)
+
+
+def openai_state(config: CLIPConfig, frozen: Frozen) -> dict[str, np.ndarray]:
+    """The weights by OpenAI's names."""
+    return from_tree(openai_layout(config.image_layers, config.text_layers), frozen)
+
+
+def hand_over(
+    name: str, clip: CLIP, settings: Any, prompts: Prompts, class_names: Sequence[str]
+) -> Handover:
+    """What the counterpart needs to compute the same."""
+    words = "a photo of a" if name == "maple" else " ".join(["X"] * len(prompts["context"]))
+    cleaned = [each.replace("_", " ") for each in class_names]
+    slots = clip.config.context_length
+    arrays = flax.traverse_util.flatten_dict(prompts, sep="/")
+    return Handover(
+        name,
+        dataclasses.asdict(clip.config),
+        dataclasses.asdict(settings),
+        tokenizer.tokenize([f"{words} {each}." for each in cleaned], slots),
+        tokenizer.tokenize([PHOTO.format(each) for each in cleaned], slots),
+        {path: np.array(array) for path, array in arrays.items()},
+    )
+
+
+def text_part(name: str) -> Method:
+    """The method with image features that are there already and stay as they are."""
+    method = methods.get(name)
+    forwards = {"maple": _maple_text, "pro_mpt": _pro_mpt_text}
+    return method._replace(sees="features", forward=forwards.get(name, method.forward))
+
+
+def _maple_text(prompts: Prompts, prepared: Any, task: Task, features: jax.Array) -> Output:
+    return Output(cosine_logits(task, normalize(features), prepared[0])[None])
+
+
+def _pro_mpt_text(prompts: Prompts, prepared: Any, task: Task, features: jax.Array) -> Output:
+    features, iterations = normalize(features), task.settings.iterations
+
+    def iterate(context, _):
+        context = generate(prompts["text_generator"], features)[:, None] + context
+        classes = encode_classes(task.clip, task.frozen, task.names, context)
+        return context, cosine_logits(task, features, normalize(classes))
+
+    start = jnp.broadcast_to(prompts["context"], (len(features), *prompts["context"].shape))
+    _, logits = jax.lax.scan(iterate, start, length=iterations)
+    first = cosine_logits(task, features, normalize(task.constants))
+    weights = (0.0,) + (1.0,) * iterations
+    return Output(jnp.concatenate([first[None], logits]), weights=weights)
+
+
+def make_batch(cell: Cell, config: CLIPConfig, run: int) -> dict[str, jax.Array]:
+    """A training run's batch; for a cell's text part, features stand in for its images."""
+    images, labels = image_batch(cell, config.image_size, run)
+    if cell.part == "text":
+        images = feature_batch(cell, config.embed_dim, run)
+    return {"image": jnp.asarray(images), "label": jnp.asarray(labels)}
+
+
+def set_up(
+    cell: Cell, clip: CLIP, frozen: Frozen
+) -> tuple[Method, Task, Prompts, Handover, list[dict[str, Any]]]:
+    """The method, its task and first prompts, what the counterpart needs, and a batch a run."""
+    method = methods.get(cell.method)
+    settings = method.Settings(**({"iterations": cell.N} if cell.method == "pro_mpt" else {}))
+    names = class_names(cell.K, CLASSES)
+    task = methods.make_task(method, clip, frozen, names, settings)
+    prompts = method.init(jax.random.key(0), task)
+    handover = hand_over(cell.method, clip, settings, prompts, names)
+    if cell.part == "text":
+        method = text_part(cell.method)
+    batches = [make_batch(cell, clip.config, run) for run in range(cell.runs)]
+    return method, task, prompts, handover, batches
+
+
+def adamw(rate: float | jax.Array, trains: Any) -> optax.GradientTransformation:
+    """As VoP is trained, but for the bound on the gradient's norm."""
+    return optim.adamw(rate, trains, weight_decay=0.2, epsilon=1e-6)
+
+
+def unbounded(arguments: tuple) -> tuple:
+    """The same with a task that has no memory budget."""
+
+    def unbound(argument):
+        if not isinstance(argument, Task):
+            return argument
+        clip = dataclasses.replace(argument.clip, memory=None)
+        return dataclasses.replace(argument, clip=clip)
+
+    return tuple(map(unbound, arguments))
+
+
+def stack(trees: list[Any]) -> Any:
+    """Pytrees of the same structure as one, with a first axis over them."""
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
+
+
+class Ours:
+    """One cell of ours, ready to run.
+
+    Attributes:
+        facts: "compile_seconds"; "flops" of one run's matrix products, without those that a
+            memory budget has computed twice; "xla_flops", XLA's own count of one program, a loop's
+            body once; "first_seconds" of a run.
+        handover: for the counterpart.
+    """
+
+    def __init__(self, cell: Cell, weights: Path, memory: int | None = None, in_turn: bool = False):
+        """Loads, compiles and runs it once.
+
+        Args:
+            cell: what to run.
+            weights: see `load_backbone`.
+            memory: see `CLIP`; None for the default budget.
+            in_turn: whether a cell of several training runs takes them one after the other.
+        """
+        config, frozen = load_backbone(cell.backbone, weights)
+        # What is timed as compiling must not be read from a cache.
+        jax.config.update("jax_enable_compilation_cache", False)
+        clip = CLIP(config, jnp.dtype(cell.dtype), memory or default_budget())
+        if not in_turn:
+            clip = clip.share_memory(cell.runs)
+        of_clips = jax_pairs.set_up if cell.pairs else jax_actions.set_up
+        work = (of_clips if cell.frames else set_up)(cell, clip, frozen)
+        self._method, self._task, self._prompts, self.handover, batches = work
+        if cell.phase == "train":
+            self._set_up_training(batches, in_turn, adamw if cell.frames else optim.sgd)
+        else:
+            self._set_up_evaluation(batches[0])
+
+    def _set_up_training(self, batches: list[dict[str, jax.Array]], in_turn: bool, rule: Callable):
+        mask = self._method.trains(self._prompts, self._task.settings)
+        optimizer, rate = rule(RATE, mask), jnp.asarray(RATE)
+        states = [train.init_state(self._prompts, optimizer) for _ in batches]
+        step = train.make_step(self._method, optimizer)
+        self._turns: list[tuple] = [(batch,) for batch in batches]
+        if len(batches) > 1 and not in_turn:
+            step = train.make_parallel_step(self._method, lambda rate: rule(rate, mask))
+            self._turns = [(stack(batches), jnp.broadcast_to(rate, len(batches)))]
+            states = [stack(states)]
+        # A step takes its state's arrays for itself, and the states share their first ones.
+        self._states = [jax.tree.map(jnp.copy, state) for state in states]
+        arguments = (self._states[0], self._task, *self._turns[0])
+        began = time.perf_counter()
+        self._step = step.lower(*arguments).compile()
+        compiled = time.perf_counter() - began
+        analysis, memory = self._step.cost_analysis(), self._step.memory_analysis()
+        self.facts = {
+            "compile_seconds": compiled,
+            "flops": len(self._turns) * flops.count_products(step, *unbounded(arguments)),
+            "xla_flops": (analysis or {}).get("flops"),
+            "xla_temporary_bytes": getattr(memory, "temp_size_in_bytes", None),
+        }
+        self._once = self._train
+        self.facts["first_seconds"] = first_seconds(self.run)
+
+    def _set_up_evaluation(self, batch: dict[str, jax.Array]):
+        self._batch = batch
+        self._evaluate = evaluate.Evaluator([self._method])
+        self._once = self._go_through
+        with_compilation, first = self.run(1), first_seconds(self.run)
+
+        def whole(prompts, prepared, task, images):
+            seen = methods.look(self._method, task, images)
+            return self._method.forward(prompts, prepared, task, seen).logits
+
+        prompts, task = self._prompts, self._task
+        prepared = jax.eval_shape(self._method.prepare, prompts, task)
+        arguments = (prompts, prepared, task, self._batch["image"])
+        once = flops.count_products(self._method.prepare, *unbounded((prompts, task)))
+        each = flops.count_products(whole, *unbounded(arguments))
+        lowered = jax.jit(whole).lower(*arguments)
+        analysis = lowered.cost_analysis() or lowered.compile().cost_analysis()
+        self.facts = {
+            "compile_seconds": with_compilation - first,
+            "flops": once + EVALUATION_BATCHES * each,
+            "xla_flops": (analysis or {}).get("flops"),
+            "first_seconds": first,
+        }
+
+    def _train(self):
+        for number, rest in enumerate(self._turns):
+            self._states[number], _ = self._step(self._states[number], self._task, *rest)
+        return self._states
+
+    def _go_through(self):
+        batches = [self._batch] * EVALUATION_BATCHES
+        self._evaluate([self._prompts], [self._task], batches)
+
+    def run(self, times: int) -> float:
+        """Seconds per run, over `times` of them."""
+        began = time.perf_counter()
+        for _ in range(times):
+            result = self._once()
+        jax.block_until_ready(result)
+        return (time.perf_counter() - began) / times
+
+    def device_memory(self) -> int | None:
+        """The peak in bytes on an accelerator; None where it is the host's memory."""
+        statistics = jax.devices()[0].memory_stats()
+        return statistics["peak_bytes_in_use"] if statistics else None
+
+
+def describe_device(dtypes: Sequence[str]) -> dict[str, Any]:
+    """The device and the operations per second that a large matrix product reaches on it."""
+    device = find_devices()[0]
+    return {
+        "platform": device.platform,
+        "name": device.device_kind,
+        "peak_flops": {dtype: _measure_peak(dtype, device.platform) for dtype in dtypes},
+    }
+
+
+def _measure_peak(dtype: str, platform: str) -> float:
+    size = 2048 if platform == "cpu" else 8192
+    left, right = (
+        jax.random.normal(jax.random.key(seed), (size, size), jnp.dtype(dtype)) for seed in (0, 1)
+    )
+    product = jax.jit(jnp.matmul)
+    product(left, right).block_until_ready()
+    seconds: list[float] = []
+    while sum(seconds) < PEAK_SECONDS:
+        began = time.perf_counter()
+        product(left, right).block_until_ready()
+        seconds.append(time.perf_counter() - began)
+    return 2 * size**3 / min(seconds)

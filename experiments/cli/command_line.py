@@ -1,0 +1,32 @@
+"""What the commands of experiments share: mistakes become sentences, compiled programs are kept."""
+
+import signal
+from collections.abc import Sequence
+
+from prompt_jax.cli import commands
+from prompt_jax.cli.command_line import explain
+from prompt_jax.cli.commands import USAGE_ERROR
+
+__all__ = ["INTERRUPTED", "USAGE_ERROR", "explain", "prepare_jax", "run"]
+
+INTERRUPTED = 128 + signal.SIGINT
+GOES_ON = "stopped; run again to go on"
+
+
+def run(module: str, name: str, argv: Sequence[str], words: str = GOES_ON) -> int:
+    """Runs a command, from before its imports to its exit code; see `commands.run`."""
+    return commands.run(module, name, argv, words, explain)
+
+
+def prepare_jax() -> None:
+    """Keeps compiled programs between processes, and looks for the devices before any work.
+
+    Raises:
+        PromptError: JAX_PLATFORMS names devices that are not here.
+    """
+    # Imported late: --help and a wrong flag need no JAX.
+    from prompt_jax.training import compiled
+    from prompt_jax.training.sharding import find_devices
+
+    compiled.keep()
+    find_devices()

@@ -1,0 +1,1 @@
+"""Figures printed in papers, and which measured ones they are comparable with."""

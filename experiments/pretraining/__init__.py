@@ -1,0 +1,1 @@
+"""Data and calibration for pretraining the embedded CLIP."""

@@ -1,0 +1,1 @@
+"""Reads and writes a run's files: results.json, predictions, ranks, confusions."""

@@ -1,0 +1,167 @@
+"""Reading predictions again: a Parquet file that may be damaged, or a stranger's."""
+
+import pathlib
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from prompt_jax.errors import shorten
+from prompt_jax.evaluation.evaluate import TOP
+from prompt_jax.storage.files import read_bytes
+
+MOST_BYTES = 2**28  # of a file; that of 50,000 pictures takes 4 MB
+MOST_ROWS = 500_000
+MOST_UNPACKED = 2**30  # bytes of its columns
+MOST_TEXT = 2**29  # bytes of all its names and paths, each time that one stands there
+LONGEST = 2**15  # bytes of a name or path
+
+_TEXT = pa.dictionary(pa.int32(), pa.string())  # so that a text that repeats is held once
+_COLUMNS: dict[str, Any] = {"path": _TEXT, "class": _TEXT, "right": pa.bool_()}
+
+
+def read(path: pathlib.Path, number: int) -> list[dict[str, Any]]:
+    """Returns the rows of what `predictions.write` wrote: path, class, right, top5, probabilities.
+
+    Where a method has several iterations, top5_after_0, probabilities_after_0, … too. Sizes are
+    known, and held against what is allowed, before a column is read.
+
+    Args:
+        path: see `predictions.predictions_file`.
+        number: of the examples that were tested.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is not a regular file, too large, damaged, or holds something else; says
+            which column, and what it held.
+    """
+    content = read_bytes(path, MOST_BYTES)
+    try:
+        return _read(content, number)
+    except pa.ArrowException as error:  # of classes that Python has, and of others
+        raise ValueError(str(error).splitlines()[0]) from None
+
+
+def _read(content: bytes, number: int) -> list[dict[str, Any]]:
+    file = _open(content)
+    texts = [one.path for one in file.schema if one.physical_type == "BYTE_ARRAY"]
+    file = _open(content, texts)
+    columns = _check_columns(file)
+    _check_sizes(file, columns, number)
+    rows: list[dict[str, Any]] = []
+    room = MOST_TEXT
+    for group in range(file.num_row_groups):
+        table = file.read_row_group(group, columns=list(columns))
+        table.validate(full=True)
+        room -= sum(_check_values(table, name) for name in columns)
+        if room < 0:
+            raise ValueError(f"its texts take more than {MOST_TEXT:,} bytes")
+        _check_pairs(table)
+        rows += table.to_pylist()
+    return rows
+
+
+def _open(content: bytes, dictionaries: list[str] | None = None) -> pq.ParquetFile:
+    return pq.ParquetFile(
+        pa.BufferReader(content),
+        read_dictionary=dictionaries,
+        pre_buffer=False,
+        thrift_string_size_limit=2**24,
+        thrift_container_size_limit=10**5,
+        arrow_extensions_enabled=False,
+    )
+
+
+def _check_columns(file: pq.ParquetFile) -> dict[str, Any]:
+    """The columns that are read, and their types; others, of later versions, may be there."""
+    schema = file.schema_arrow
+    wanted, numbers = dict(_COLUMNS), set()
+    for stem, kind in (("top5", _TEXT), ("probabilities", pa.float32())):
+        found = [name for name in schema.names if name.startswith(stem)]
+        names = [stem, *(f"{stem}_after_{n}" for n in range(len(found) - 1))]
+        if sorted(found) != sorted(names):
+            raise ValueError(f"it has not the columns {stem}, {stem}_after_0, … of each iteration")
+        wanted |= dict.fromkeys(names, kind)
+        numbers.add(len(names))
+    if len(numbers) > 1:
+        raise ValueError("it has not as many columns probabilities… as top5…")
+    for name, kind in wanted.items():
+        places = schema.get_all_field_indices(name)
+        if len(places) != 1:
+            raise ValueError(f"it has {len(places)} columns {name}")
+        there = schema.field(places[0]).type
+        if name not in _COLUMNS and not pa.types.is_list(there):
+            raise ValueError(f"{name}: {shorten(str(there))}: no lists")
+        if (there if name in _COLUMNS else there.value_type) != kind:
+            raise ValueError(f"{name}: {shorten(str(there))}: not {kind}")
+    return wanted
+
+
+def _check_sizes(file: pq.ParquetFile, columns: dict[str, Any], number: int) -> None:
+    about = file.metadata
+    if about.num_rows != number or not number:
+        raise ValueError(f"{about.num_rows:,} rows, {number:,} in results.json")
+    if number > MOST_ROWS:
+        raise ValueError(f"{number:,} rows; at most {MOST_ROWS:,} are read")
+    unpacked = 0
+    for part in map(about.row_group, range(about.num_row_groups)):
+        for one in map(part.column, range(part.num_columns)):
+            name = one.path_in_schema.partition(".")[0]
+            if name not in columns:
+                continue
+            unpacked += one.total_uncompressed_size
+            if one.num_values > part.num_rows * (1 if name in _COLUMNS else TOP):
+                raise ValueError(f"{name}: {one.num_values:,} values in {part.num_rows:,} rows")
+    if unpacked > MOST_UNPACKED:
+        raise ValueError(f"it unpacks to {unpacked:,} bytes; at most {MOST_UNPACKED:,} are read")
+
+
+def _check_values(table: pa.Table, name: str) -> int:
+    """Refuses nulls, long texts and what is no probability; returns the bytes of all texts."""
+    size = 0
+    for chunk in table.column(name).chunks:
+        values = chunk
+        if name not in _COLUMNS:
+            _refuse_nulls(name, chunk)
+            lengths = np.asarray(chunk.value_lengths())
+            if len(lengths) and not 1 <= lengths.min() <= lengths.max() <= TOP:
+                raise ValueError(f"{name}: lists of {lengths.min()} to {lengths.max()} values")
+            values = chunk.flatten()
+        _refuse_nulls(name, values)
+        if pa.types.is_dictionary(values.type):
+            if values.dictionary.null_count:
+                raise ValueError(f"{name}: null")
+            lengths = np.asarray(pc.binary_length(values.dictionary), np.int64)
+            if len(lengths) and lengths.max() > LONGEST:
+                raise ValueError(f"{name}: a text of {lengths.max():,} bytes")
+            size += int(lengths[np.asarray(values.indices)].sum())
+        elif pa.types.is_floating(values.type):
+            numbers = np.asarray(values)
+            wrong = ~((numbers >= 0) & (numbers <= 1.001))  # NaN is neither
+            if wrong.any():
+                raise ValueError(f"{name}: {numbers[wrong][0]} is no probability")
+    return size
+
+
+def _refuse_nulls(name: str, values: pa.Array) -> None:
+    if values.null_count:
+        raise ValueError(f"{name}: null in {values.null_count:,} of {len(values):,} places")
+
+
+def _check_pairs(table: pa.Table) -> None:
+    """Refuses names without their probabilities."""
+    for name in table.column_names:
+        if name.startswith("top5"):
+            other = name.replace("top5", "probabilities")
+            lengths, others = (np.concatenate([*_lengths(table, one)]) for one in (name, other))
+            if not np.array_equal(lengths, others):
+                raise ValueError(f"{name} and {other} are of other lengths")
+
+
+def _lengths(table: pa.Table, name: str) -> Iterator[np.ndarray]:
+    yield np.zeros(0, np.int32)
+    for chunk in table.column(name).chunks:
+        yield np.asarray(chunk.value_lengths())

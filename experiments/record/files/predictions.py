@@ -1,0 +1,140 @@
+"""What each test picture was taken for, and what each caption found: a Parquet file a test set."""
+
+import os
+import pathlib
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet
+
+from data_pipelines.examples import Example
+from prompt_jax.evaluation.evaluate import TOP, Likeliest
+from prompt_jax.evaluation.retrieval import Directions
+
+
+def predictions_file(key: str) -> str:
+    """The file of a run that holds a test set's predictions, by the key that results use."""
+    return f"predictions-{key.replace(':', '-')}.parquet"
+
+
+def write(
+    path: pathlib.Path, examples: Sequence[Example], names: Sequence[str], found: Likeliest
+) -> None:
+    """Writes one row for each example, in their order; whole or not at all.
+
+    Columns: path, start and end (seconds, of a part of a clip; else null), label, class, right,
+    top5 (names, the likeliest first) and probabilities of the last iteration; where a method has
+    several, top5_after_0, probabilities_after_0, … of those before.
+
+    Args:
+        path: see `predictions_file`.
+        examples: n, as they were tested.
+        names: of the K classes, each once, as of `class_names.distinct`.
+        found: of these n examples.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    labels = np.array([example.label for example in examples])
+    if not np.array_equal(labels, found.labels):
+        raise ValueError("the predictions are not those of these examples, in their order")
+    last = len(found.classes) - 1
+    columns: dict[str, Any] = {
+        "path": [_as_text(example.picture) for example in examples],
+        **_spans(examples),
+        "label": pa.array(labels, pa.int32()),
+        "class": [names[label] for label in labels],
+        "right": found.classes[last, :, 0] == labels,
+        **_top(names, found, last, ""),
+    }
+    for iteration in range(last):
+        columns |= _top(names, found, iteration, f"_after_{iteration}")
+    _write_whole(path, columns)
+
+
+def write_searches(
+    path: pathlib.Path,
+    clips: Sequence[Example],
+    ranks: Directions,
+    zero_shot: Directions,
+    similarities: np.ndarray,
+) -> None:
+    """Writes one row for each caption that searches clips, then one for each clip that searches
+    captions; whole or not at all.
+
+    Columns: direction (t2v, v2t), path, start, end, caption (null of clips), rank and
+    zero_shot_rank (from 1, of ties their mean), top5 and similarities: the nearest clips' paths, or
+    the nearest captions, the nearest first.
+
+    Args:
+        path: see `predictions_file`.
+        clips: M, as they were tested; their captions, one after another, are N.
+        ranks, zero_shot: by the method and by zero-shot CLIP.
+        similarities: float[N, M], by the method.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    captions = [caption for clip in clips for caption in clip.captions]
+    paths = [_as_text(clip.picture) for clip in clips]
+    owners = [clip for clip in clips for _ in clip.captions]
+    asked = [*owners, *clips]
+    near = [_nearest(similarities, paths), _nearest(similarities.T, captions)]
+    columns = {
+        "direction": ["t2v"] * len(captions) + ["v2t"] * len(clips),
+        "path": [_as_text(clip.picture) for clip in asked],
+        **_spans(asked),
+        "caption": pa.array([*captions, *[None] * len(clips)], pa.string()),
+        "rank": np.concatenate([one.middle for one in ranks]),
+        "zero_shot_rank": np.concatenate([one.middle for one in zero_shot]),
+        "top5": [names for one in near for names, _ in one],
+        "similarities": [shares for one in near for _, shares in one],
+    }
+    _write_whole(path, columns)
+
+
+def _nearest(similarities: np.ndarray, names: Sequence[str]) -> list[tuple[list[str], list[float]]]:
+    found = []
+    for row in similarities:
+        places = np.argsort(-row, kind="stable")[:TOP].tolist()
+        found.append(([names[place] for place in places], row[places].tolist()))
+    return found
+
+
+def _spans(examples: Sequence[Example]) -> dict[str, pa.Array]:
+    spans = [example.span or (None, None) for example in examples]
+    return {
+        "start": pa.array([start for start, _ in spans], pa.float64()),
+        "end": pa.array([end for _, end in spans], pa.float64()),
+    }
+
+
+def _write_whole(path: pathlib.Path, columns: dict[str, Any]) -> None:
+    unfinished = path.with_name(f"{path.name}.unfinished")
+    try:
+        pyarrow.parquet.write_table(pa.table(columns), unfinished, compression="zstd")
+        os.replace(unfinished, path)
+    except OSError:
+        unfinished.unlink(missing_ok=True)  # on a full disk it takes the room that is missing
+        raise
+
+
+def _as_text(path: str) -> str:
+    """A name on disk need not be UTF-8; what is not stands as \\udc.. then."""
+    return path.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def _top(
+    names: Sequence[str], found: Likeliest, iteration: int, ending: str
+) -> dict[str, pa.Array]:
+    classes, probabilities = found.classes[iteration], found.probabilities[iteration]
+    number, top = classes.shape
+    offsets = pa.array(np.arange(0, number * top + 1, top), pa.int32())
+    named = pa.array(names, pa.string()).take(pa.array(classes.reshape(-1)))
+    shares = pa.array(probabilities.reshape(-1), pa.float32())
+    return {
+        f"top5{ending}": pa.ListArray.from_arrays(offsets, named),
+        f"probabilities{ending}": pa.ListArray.from_arrays(offsets, shares),
+    }

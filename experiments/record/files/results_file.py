@@ -1,0 +1,220 @@
+"""results.json: what it may hold, checked before anything reads it."""
+
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
+
+import pydantic
+from pydantic import Field
+
+from prompt_jax.models.recorded import (
+    Amount,
+    Chosen,
+    Config,
+    Count,
+    Key,
+    LeastAndMost,
+    Name,
+    Number,
+    Pair,
+    Percent,
+    Percentages,
+    check_key,
+)
+from prompt_jax.storage import files
+
+MOST_BYTES = 32 * 2**20
+"""Of a results.json; that of 22,000 classes takes 10 MB."""
+
+
+class _Part(pydantic.BaseModel):
+    """A part of it: earlier versions wrote less, later ones may write more."""
+
+    model_config = pydantic.ConfigDict(strict=True, extra="allow")
+
+
+class _Hashes(_Part):
+    train: str | None
+    tests: dict[Key, str]
+    sizes: dict[str, Any] | None = None
+    contents: dict[str, Any] | None = None
+
+
+class _Start(_Part):
+    prompts: str
+
+
+class _Source(_Part):
+    protocol: Name
+    config: dict[str, Any]
+    folder: str = ""
+    prompts: str = ""
+    training_list: dict[Name, Name] | None = None
+
+
+class _Ways(pydantic.BaseModel, strict=True, extra="forbid"):
+    t2v: dict[Name, Number]
+    v2t: dict[Name, Number]
+
+
+class _WayIntervals(pydantic.BaseModel, strict=True, extra="forbid"):
+    t2v: dict[Name, Pair]
+    v2t: dict[Name, Pair]
+
+
+class _OfClass(_Part):
+    examples: Count
+    accuracy: Percent
+
+
+class _Beside(_Part):
+    """What is said beside the figures of a run, which count without it."""
+
+    top5: Percentages | None = None
+    zero_shot_top5: Percentages | None = None
+    interval: dict[Key, Pair] | None = None
+    zero_shot_interval: dict[Key, Pair] | None = None
+    calibration_error: Percentages | None = None
+    zero_shot_calibration_error: Percentages | None = None
+    confidence: Percentages | None = None
+    zero_shot_confidence: Percentages | None = None
+    class_accuracy: dict[Key, list[_OfClass]] | None = None
+    rank_intervals: dict[Key, _WayIntervals] | None = None
+    zero_shot_rank_intervals: dict[Key, _WayIntervals] | None = None
+    data_notes: list[str] | None = None
+    note: str | None = None
+    trainable_parameters: Count | None = None
+    train_seconds: Amount | None = None
+    images_per_second: Amount | None = None
+
+
+class Results(_Beside):
+    """What every run writes, and below it what only some do, or what came later."""
+
+    method: Name
+    protocol: Name
+    backbone: Name
+    backbone_hash: Name
+    dataset: Name
+    shots: Count
+    seed: int
+    zero_shot: Percentages
+    config: Config
+
+    accuracy: Percentages | None = None
+    base: Percent | None = None
+    new: Percent | None = None
+    h: Percent | None = None
+    ablation: Name | None = None
+    variant: Name | None = None
+    split_source: str | None = None
+    split_sources: dict[Name, str] | None = None
+    features: str | None = None
+    shots_per_class: LeastAndMost | None = None
+    per_iteration: dict[Key, Annotated[list[Percent], Field(max_length=1000)]] | None = None
+    classes: dict[Key, Count] | None = None
+    captions: dict[Key, Count] | None = None
+    pictures: dict[str, Count] | None = None
+    chosen: Chosen | None = None
+    data_hash: str | None = None
+    data_hashes: _Hashes | None = None
+    training_list: dict[Name, Name] | None = None
+    init_from: _Start | None = None
+    source: _Source | None = None
+    seen: dict[str, Any] | None = None
+    ranks: dict[Key, _Ways] | None = None
+    zero_shot_ranks: dict[Key, _Ways] | None = None
+    skipped_pictures: list[str] | None = None
+    replacements: list[str] | None = None
+    preprocessing: dict[str, Any] | None = None
+
+
+class Evaluation(_Part):
+    """What evaluations.json holds of one test set, as far as results are made of it."""
+
+    hash: str
+    accuracy: Percent
+    zero_shot: Percent
+    per_iteration: Annotated[list[Percent], Field(min_length=1, max_length=1000)]
+    classes: Count
+    pictures: Annotated[int, Field(ge=1, lt=2**53)]
+    seconds: Amount
+    split_source: str
+    captions: Count | None = None
+    top5: Percent | None = None
+    zero_shot_top5: Percent | None = None
+    interval: Pair | None = None
+    zero_shot_interval: Pair | None = None
+    calibration_error: Percent | None = None
+    zero_shot_calibration_error: Percent | None = None
+    confidence: Percent | None = None
+    zero_shot_confidence: Percent | None = None
+    class_accuracy: list[_OfClass] | None = None
+    ranks: _Ways | None = None
+    zero_shot_ranks: _Ways | None = None
+    rank_intervals: _WayIntervals | None = None
+    zero_shot_rank_intervals: _WayIntervals | None = None
+
+
+BESIDE = frozenset(_Beside.model_fields)
+
+
+def check(content: Any) -> tuple[dict[str, Any], list[str]]:
+    """Returns what a results.json holds without damaged fields of `BESIDE`, and a line for each.
+
+    Raises:
+        ValueError: it is no JSON object, or another field is damaged: which, and what it held.
+    """
+    if not isinstance(content, dict):
+        raise ValueError("it holds no JSON object")
+    try:
+        Results.model_validate(content)
+    except pydantic.ValidationError as error:
+        damaged = {str(each["loc"][0]) for each in error.errors(include_url=False)}
+    else:
+        return content, []
+    rest = {name: value for name, value in content.items() if name not in damaged & BESIDE}
+    files.check(rest, Results)
+    return rest, [_explain(rest | {name: content[name]}) for name in sorted(damaged & BESIDE)]
+
+
+def _explain(content: Mapping[str, Any]) -> str:
+    """What is wrong with content of which one field is damaged."""
+    try:
+        files.check(content, Results)
+    except ValueError as error:
+        return str(error)
+    return ""
+
+
+def read(path: pathlib.Path) -> tuple[dict[str, Any], list[str]]:
+    """Returns what a results.json holds, as `check`.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is none of ours: not a regular file, too large, not JSON, not what was
+            written, or as of `check`.
+    """
+    content = files.read_json(path, MOST_BYTES)
+    if isinstance(content, dict):
+        files.check_seal(content)
+    return check(content)
+
+
+def check_evaluations(content: Any) -> dict[str, dict[str, Any]]:
+    """Returns what an evaluations.json holds, by the key of the test set.
+
+    Raises:
+        ValueError: it is damaged.
+    """
+    if not isinstance(content, dict):
+        raise ValueError("it holds no JSON object")
+    for key, one in content.items():
+        check_key(key)
+        files.check(one, Evaluation)
+    return content
+
+
+def left_out(path: pathlib.Path, problems: Sequence[str]) -> list[str]:
+    """Returns a line for each field that `read` left out."""
+    return [f"{path}: left out, as it is damaged: {problem}" for problem in problems]

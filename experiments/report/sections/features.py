@@ -1,0 +1,83 @@
+"""Where the image features of some test pictures or clips lie before and after training: t-SNE."""
+
+from collections.abc import Mapping
+from importlib.util import find_spec
+from typing import Any
+
+import numpy as np
+
+from data_pipelines.examples import Dataset
+from experiments.figures import embedding, plots
+from experiments.figures.style import styled
+from experiments.report import curves
+from experiments.report.blocks import Plot, Section, Text
+from experiments.report.seeing import see
+from experiments.run import testing
+from experiments.setup.preparation import Prepared
+from prompt_jax import methods
+from prompt_jax.errors import installing
+from prompt_jax.methods import Prompts
+from prompt_jax.text.class_names import distinct
+
+CLASSES, EACH = 8, 10  # classes that are shown, test examples of each
+_INKED = ("text.color", "axes.edgecolor", "axes.labelcolor", "axes.titlecolor")
+_DRAWN: dict[Any, Any] = {"font.size": 13} | dict.fromkeys(_INKED, curves.INK)
+
+
+def section(run: Prepared, prompts: Prompts, key: str) -> Section | None:
+    """A drawing of both; None where training leaves the features of images as they are.
+
+    Args:
+        run: a finished run, from `reopening.reopen`.
+        prompts: what it trained.
+        key: of the test set.
+    """
+    whole = run.plan.tests[key]
+    if not run.trainable or not whole.has_classes or len(whole.class_names) < 2:
+        return None
+    dataset = embedding.choose_classes(whole, CLASSES, EACH)
+    both = (_of_clips if dataset.kind == "clips" else _of_pictures)(run, prompts, key, dataset)
+    if both is None or len(dataset.test) < 4:
+        return None
+    labels = [example.label for example in dataset.test]
+    if len(set(labels)) == len(labels):
+        return None  # of which none could be next to one of its class
+    shares = {
+        words: embedding.same_class_nearest(features, labels) for words, features in both.items()
+    }
+    said = " ".join(
+        f"{words}: the nearest of the {len(labels)} is of the same class in {share:.0f} %."
+        for words, share in shares.items()
+    )
+    title = "Features before and after"
+    if find_spec("sklearn") is None:
+        return Section(title, [Text(f"{said} To draw them: {installing('tsne')}")])
+    panels = {words: embedding.embed(features) for words, features in both.items()}
+    with styled(_DRAWN | {"svg.hashsalt": f"{run.folder}{key}"}):
+        names = distinct(whole.class_names)
+        figure = plots.draw_features(panels, [names[label] for label in labels])
+        drawn = Plot(curves.svg(figure), f"t-SNE of {len(labels)} test {dataset.kind}, {key}")
+    return Section(title, [Text(said), drawn])
+
+
+def _of_clips(
+    run: Prepared, prompts: Prompts, key: str, dataset: Dataset
+) -> Mapping[str, np.ndarray] | None:
+    if run.config.method not in methods.ENCODERS:
+        return None  # a method of pictures, on features averaged over frames
+    before, after = testing.clip_features(run, prompts, key, dataset)
+    return {"frozen CLIP": before, run.config.method: after}
+
+
+def _of_pictures(
+    run: Prepared, prompts: Prompts, key: str, dataset: Dataset
+) -> Mapping[str, np.ndarray] | None:
+    before, after = [], []
+    for batch in testing.test_batches(f"features on {key}", dataset, run):
+        real = np.asarray(batch["label"]) >= 0
+        plain, prompted = see(run, prompts, key, batch["image"][real])
+        if prompted is None:
+            return None
+        before.append(np.asarray(plain.features))
+        after.append(np.asarray(prompted.features))
+    return {"frozen CLIP": np.concatenate(before), run.config.method: np.concatenate(after)}

@@ -1,0 +1,86 @@
+"""The classes that a run answers worst, what it takes them for, and pictures of it."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from experiments.figures import classes
+from experiments.record.files import confusions
+from experiments.record.files.confusions import Confusion
+from experiments.report.blocks import Block, Card, Gallery, Section, Table, Text
+from experiments.report.finished import Finished
+
+CLASSES, PICTURES = 8, 8  # shown of a test set
+
+
+def section(run: Finished) -> Section | None:
+    """The worst classes of each test set; None where the run counted none."""
+    results = run.results
+    if "ranks" in results:
+        return None
+    counted, damaged = confusions.of_run(run.folder, results["accuracy"], results["pictures"])
+    run.left_out.extend(damaged)
+    blocks: list[Block] = []
+    for key, confusion in counted.items():
+        worst = classes.worst(confusion, CLASSES).rows
+        blocks += [_table(confusion, worst, key), *_calibration(run, key)]
+        cards = _cards(run, key, worst)
+        if cards:
+            blocks.append(Gallery(cards, f"Wrong answers on {key}, of the worst classes first"))
+    return Section("Mistakes", blocks) if blocks else None
+
+
+def _table(confusion: Confusion, worst: Sequence[str], key: str) -> Table:
+    rows = []
+    for name in worst:
+        examples = confusion.examples[name]
+        wrong = classes.taken_for(confusion, name)
+        often = sorted(wrong, key=lambda other: (-wrong[other], other))[:3]
+        taken = ", ".join(f"{other} {100 * wrong[other] / examples:.0f} %" for other in often)
+        words = f"{name} → {taken}" if taken else name
+        rows.append([words, f"{confusion.of_class(name):.1f}", str(examples)])
+    headers = ["class → taken for", "right, %", "examples"]
+    caption = f"The worst {len(worst)} of {len(confusion.examples)} classes of {key}"
+    return Table(headers, rows, caption)
+
+
+def _calibration(run: Finished, key: str) -> list[Text]:
+    """How far figures and probabilities are to be believed, where results.json says so."""
+    results, said = run.results, []
+    ends = (results.get("interval") or {}).get(key)
+    if ends:
+        said.append(
+            f"95 % interval over test pictures (Wilson's): {ends[0]:.1f} to {ends[1]:.1f} %."
+        )
+    error = (results.get("calibration_error") or {}).get(key)
+    if error is not None:
+        before = (results.get("zero_shot_calibration_error") or {}).get(key)
+        beside = "" if before is None else f", of zero-shot CLIP {before:.1f} %"
+        told = f"Calibration error (ECE, 15 bins): {error:.1f} %{beside}"
+        sure, right = (results.get("confidence") or {}).get(key), results["accuracy"][key]
+        if sure is not None:
+            low, high = ends or (right, right)
+            word = "overconfident" if sure > high else "underconfident"
+            if low <= sure <= high:
+                word = "as sure as right, within the interval"
+            told += f"; mean confidence {sure:.1f} %, right {right:.1f} %: {word}"
+        said.append(f"{told}.")
+    return [Text(f"{key}: {' '.join(said)}")] if said else []
+
+
+def _cards(run: Finished, key: str, worst: Sequence[str]) -> list[Card]:
+    """A wrong answer of each of the worst classes in turn, those first that are surest."""
+    wrong: dict[str, list[tuple[int, dict[str, Any]]]] = {name: [] for name in worst}
+    for place, row in enumerate(run.predictions(key)):
+        if not row["right"] and row["class"] in wrong:
+            wrong[row["class"]].append((place, row))
+    for rows in wrong.values():
+        rows.sort(key=lambda found: -found[1]["probabilities"][0])
+    turns = range(max(map(len, wrong.values()), default=0))
+    order = [rows[turn] for turn in turns for rows in wrong.values() if turn < len(rows)]
+    cards = []
+    for place, row in order[:PICTURES]:
+        pictures = run.pictures(key, place)
+        if pictures:
+            lines = [f"taken for {row['top5'][0]} ({row['probabilities'][0]:.2f})", row["path"]]
+            cards.append(Card(pictures, row["class"], lines))
+    return cards

@@ -1,0 +1,1 @@
+"""Prepares a run from its config: read building, plans, then preparation."""

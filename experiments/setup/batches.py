@@ -1,0 +1,286 @@
+"""How the examples of a run become batches: for training, for kept features, for testing."""
+
+import dataclasses
+from collections.abc import Iterator
+from typing import Any, Protocol
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from data_pipelines import clip_loader, clip_views, loader
+from data_pipelines.batches.reading import Batches
+from data_pipelines.examples import Dataset, Example
+from prompt_jax.clip.captions import Captions
+from prompt_jax.clip.packing import pack_captions
+from prompt_jax.inputs.images.preprocessing import CLIP, Preprocessing
+from prompt_jax.inputs.videos.sampling import for_tests
+
+# Of the frames in the views of test clips: all runs are tested on the same ones.
+VIEW_SEED = 0
+
+
+class TrainingBatches(Protocol):
+    """What training reads: batches, and a position among them that can be saved."""
+
+    def __next__(self) -> dict[str, Any]:
+        """The next batch."""
+
+    def get_state(self) -> dict[str, int]:
+        """See `Batches`."""
+
+    def state_after(self, batches: int) -> dict[str, int]:
+        """See `Batches`."""
+
+    def set_state(self, state: dict[str, int]) -> None:
+        """See `Batches`."""
+
+    def close(self) -> None:
+        """See `Batches`."""
+
+
+@dataclasses.dataclass(frozen=True)
+class PictureBatches:
+    """Batches {"image": float32[B, S, S, 3], "label": int32[B]} of a run's pictures.
+
+    Attributes:
+        image_size: S, pixels, of the backbone.
+        batch_size: pictures per step of training.
+        eval_batch_size: pictures per step of all else.
+        seed: of order and augmentation.
+        reading: threads and processes, as the loader takes them.
+        preprocessing: how they are resized, cut out and normalised.
+    """
+
+    image_size: int
+    batch_size: int
+    eval_batch_size: int
+    seed: int
+    reading: dict[str, Any]
+    preprocessing: Preprocessing = dataclasses.field(default=CLIP, kw_only=True)
+
+    test_views = 1
+    """Rows of a test batch, one after another, that show the same picture."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of one picture, (S, S, 3)."""
+        return self.image_size, self.image_size, 3
+
+    @property
+    def _reading(self) -> dict[str, Any]:
+        return {**self.reading, "preprocessing": self.preprocessing}
+
+    def train(self, dataset: Dataset) -> Batches:
+        """Endless batches of the training pictures, augmented."""
+        return loader.train_batches(
+            dataset, dataset.train, self.batch_size, self.image_size, self.seed, **self._reading
+        )
+
+    def views(self, dataset: Dataset, views: int) -> Batches:
+        """So many augmented views of the training pictures, one after another, in order."""
+        return loader.train_views(
+            dataset,
+            dataset.train,
+            self.eval_batch_size,
+            self.image_size,
+            self.seed,
+            views,
+            **self._reading,
+        )
+
+    def test(self, dataset: Dataset, examples: tuple[Example, ...]) -> Batches:
+        """Pictures of a data set as they are, in order; the last batch is padded."""
+        return loader.test_batches(
+            dataset, examples, self.eval_batch_size, self.image_size, **self._reading
+        )
+
+    def features(self, features: np.ndarray, labels: np.ndarray) -> Batches:
+        """Endless batches of kept features float32[V, n, …], in the order of `train`."""
+        return loader.feature_batches(features, labels, self.batch_size, self.seed)
+
+    def train_examples(self, dataset: Dataset) -> int:
+        """What an epoch goes through: the training pictures."""
+        return len(dataset.train)
+
+    def train_steps(self, number: int) -> int:
+        """Steps of an epoch on so many training pictures."""
+        return loader.steps_per_epoch(number, self.batch_size)
+
+    def test_steps(self, number: int) -> int:
+        """Batches of so many pictures in order."""
+        return -(-number // self.eval_batch_size)
+
+
+@dataclasses.dataclass(frozen=True)
+class ClipBatches(PictureBatches):
+    """Batches {"image": float32[B, F, S, S, 3], "label": int32[B], …} of a run's clips.
+
+    Attributes:
+        frames: F.
+        rule: which frames, in training; in testing what `for_tests` makes of it.
+        flip: whether half of the training clips are mirrored.
+        augment: what else is done to them.
+        mix: whether they are mixed, and labels smoothed.
+        crop: what of a frame is seen in testing.
+        clip_views: how often frames of a test clip are drawn, each in three crops; 0: seen once.
+    """
+
+    frames: int
+    rule: Any
+    flip: bool
+    augment: Any
+    mix: bool
+    crop: Any
+    clip_views: int
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of one clip, (F, S, S, 3)."""
+        return self.frames, *super().shape
+
+    @property
+    def test_views(self) -> int:  # type: ignore[override]
+        """Rows of a test batch, one after another, that show the same clip."""
+        return max(1, self.clip_views * clip_loader.THREE)
+
+    def train(self, dataset: Dataset) -> Batches:
+        """Endless batches of the training clips, a pair for each caption; "row" and "caption" say
+        which."""
+        return clip_loader.train_batches(
+            dataset,
+            dataset.train,
+            self.batch_size,
+            self.frames,
+            self.image_size,
+            self.seed,
+            **self._augmentation,
+            mixed_classes=len(dataset.class_names) if self.mix else 0,
+            **self._reading,
+        )
+
+    @property
+    def _augmentation(self) -> dict[str, Any]:
+        return {
+            "rule": self.rule,
+            "flip": self.flip,
+            "augment": self.augment,
+        }
+
+    def views(self, dataset: Dataset, views: int) -> Batches:
+        """So many augmented views of the training clips, one after another, in order."""
+        return clip_views.train_views(
+            dataset,
+            dataset.train,
+            self.eval_batch_size,
+            self.frames,
+            self.image_size,
+            self.seed,
+            views,
+            **self._augmentation,
+            **self._reading,
+        )
+
+    def test(self, dataset: Dataset, examples: tuple[Example, ...]) -> Batches:
+        """Clips of a data set as they are, in order; the last batch is padded.
+
+        Or `test_views` views of each, the same ones for all seeds.
+        """
+        if self.clip_views:
+            return clip_loader.view_batches(
+                dataset,
+                examples,
+                self.eval_batch_size,
+                self.frames,
+                self.image_size,
+                VIEW_SEED,
+                self.clip_views,
+                **self._reading,
+            )
+        return clip_loader.test_batches(
+            dataset,
+            examples,
+            self.eval_batch_size,
+            self.frames,
+            self.image_size,
+            for_tests(self.rule),
+            self.crop,
+            **self._reading,
+        )
+
+    def train_examples(self, dataset: Dataset) -> int:
+        """What an epoch goes through: the pairs of a clip and a caption."""
+        return len(clip_loader.training_pairs(dataset.train))
+
+
+class PairBatches(Iterator[dict[str, Any]]):
+    """Training batches of clips with their captions.
+
+    {"image": float32[B, F, S, S, 3], "text": `PackedTokens` of B captions, "label": 0 … B - 1}.
+    """
+
+    def __init__(self, clips: Batches, dataset: Dataset, captions: Captions, devices: int):
+        """Puts captions to the clips of `clips`.
+
+        Args:
+            clips: of `ClipBatches.train`.
+            dataset: theirs.
+            captions: of all its training clips, one clip's after another's.
+            devices: over how many a batch is split.
+        """
+        numbers = [len(example.captions) for example in dataset.train]
+        self._first = np.concatenate([[0], np.cumsum(numbers)])
+        self._clips, self._tokens, self._devices = clips, captions.tokens, devices
+
+    def __next__(self) -> dict[str, Any]:
+        batch = next(self._clips)
+        places = self._first[batch["row"]] + batch["caption"]
+        texts = pack_captions([self._tokens[place] for place in places], self._devices)
+        return {
+            "image": batch["image"],
+            "text": texts,
+            "label": np.arange(len(places), dtype=np.int32),
+        }
+
+    def get_state(self) -> dict[str, int]:
+        """See `Batches`."""
+        return self._clips.get_state()
+
+    def state_after(self, batches: int) -> dict[str, int]:
+        """See `Batches`."""
+        return self._clips.state_after(batches)
+
+    def set_state(self, state: dict[str, int]) -> None:
+        """See `Batches`."""
+        self._clips.set_state(state)
+
+    def close(self) -> None:
+        """See `Batches`."""
+        self._clips.close()
+
+
+def make_batches(
+    config: ConfigDict, image_size: int, kind: str, preprocessing: Preprocessing = CLIP
+) -> PictureBatches:
+    """The batches that a config asks for, of pictures or clips for a backbone."""
+    threads = None if config.data.num_threads < 0 else config.data.num_threads
+    fields = {
+        "image_size": image_size,
+        "batch_size": config.batch_size,
+        "eval_batch_size": config.eval_batch_size,
+        "seed": config.seed,
+        "reading": {"num_threads": threads, "num_workers": config.data.num_workers},
+        "preprocessing": preprocessing,
+    }
+    if kind == "clips":
+        data = config.data
+        return ClipBatches(
+            **fields,
+            frames=data.frames,
+            rule=data.frame_rule,
+            flip=data.flip,
+            augment=data.augment,
+            mix=data.mix,
+            crop=data.crop,
+            clip_views=data.views,
+        )
+    return PictureBatches(**fields)

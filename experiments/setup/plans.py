@@ -1,0 +1,348 @@
+"""A run's data, made once from its config: what it trains on and tests, with hashes and checks."""
+
+import contextlib
+import dataclasses
+import functools
+import itertools
+import os
+import re
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from data_pipelines import clip_views, datasets, sampling
+from data_pipelines.errors import BadPicture, DataError, escape
+from data_pipelines.examples import Dataset, Example
+from data_pipelines.images import readers
+from data_pipelines.layouts import automatic
+from experiments.record import identity
+from experiments.setup import protocols, titles
+from experiments.setup.batches import PictureBatches, make_batches
+from prompt_jax.cli import progress
+from prompt_jax.errors import PromptError
+from prompt_jax.inputs.images.preprocessing import CLIP, Preprocessing
+
+DATA_OPTIONS = (
+    "num_classes",
+    "num_objects",
+    "train_per_class",
+    "test_per_class",
+    "template",
+    "split_file",
+    "ignore_rotation",
+)
+# Looking at fewer pictures takes a second or two.
+MANY = 5000
+SHOWN = 10
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """A run's data.
+
+    Attributes:
+        train: its `train` holds the shots, its `val` the validation pictures, of the classes that
+            prompts are trained on.
+        tests: by the key that results use, what is tested, on its `test`.
+        hashes: what tells it from other data of the same names; see `identity.of_pictures`.
+        batches: how its pictures are read; data of another kind brings its own.
+        undrawn: of people's own data, the training pictures that the seed did not draw.
+        drawn_from: whole, what the seed drew `train` from; None where lists choose it.
+        seed: of the draw.
+        bad: (path, reason) of pictures that are left out.
+        replacements: keys of training and validation images that were drawn in the place of those.
+        by_captions: whether captions are told apart, and no classes.
+        divided: whole, the data sets that came without a split.
+        called: what results call the data set that is trained on; "" as it is.
+        notes: what was said of the lists at the start.
+    """
+
+    train: Dataset
+    tests: Mapping[str, Dataset]
+    hashes: dict[str, Any]
+    batches: PictureBatches
+    undrawn: tuple[Example, ...] = ()
+    drawn_from: Dataset | None = None
+    seed: int = 0
+    bad: tuple[tuple[str, str], ...] = ()
+    replacements: tuple[str, ...] = ()
+    by_captions: bool = False
+    divided: tuple[Dataset, ...] = ()
+    called: str = ""
+    notes: tuple[str, ...] = ()
+
+    @property
+    def title(self) -> str:
+        """What results call the data set that is trained on."""
+        return self.called or self.train.name
+
+    def used(self, dataset: Dataset) -> list[Example]:
+        """All examples of a run that are read from where `dataset` is: base and new halves, e.g."""
+        parts = [(self.train, (*self.train.train, *self.train.val))]
+        parts += [(tested, tested.test) for tested in self.tests.values()]
+        return [
+            one for part, examples in parts if _place(part) == _place(dataset) for one in examples
+        ]
+
+    @contextlib.contextmanager
+    def listing_all_bad(self, dataset: Dataset | None = None) -> Iterator[None]:
+        """Turns one picture that cannot be read into an error that lists all such of the run."""
+        dataset = dataset or self.train
+        try:
+            yield
+        except BadPicture as bad:
+            raise readers.all_bad_error(dataset, self.used(dataset), bad) from bad
+
+
+def build(
+    config: ConfigDict,
+    image_size: int,
+    uses_validation: bool,
+    preprocessing: Preprocessing = CLIP,
+) -> Plan:
+    """The plan of a config: lists alone, no picture is looked at.
+
+    Args:
+        config: the experiment.
+        image_size: of the backbone; scenes are rendered for it.
+        uses_validation: whether the method looks at validation pictures.
+        preprocessing: how pictures are prepared.
+
+    Raises:
+        DataError: data is missing or malformed.
+        PromptError: the protocol has nothing to test.
+    """
+
+    load = functools.cache(lambda key: load_dataset(config, key, image_size))
+    by_captions = protocols.by_captions(config)
+    train, tests = protocols.of(config).parts(config, load)
+    if not by_captions:
+        train, tests = without_captions(train), {k: without_captions(d) for k, d in tests.items()}
+    _refuse_validation_alone(train)
+    if not uses_validation:
+        train = dataclasses.replace(train, val=())
+    return Plan(
+        train,
+        tests,
+        identity.of_pictures(train, tests),
+        make_batches(config, image_size, train.kind, preprocessing),
+        _undrawn(load, train),
+        _drawn_from(config, load, train, by_captions),
+        config.seed,
+        by_captions=by_captions,
+        divided=_divided(load, (train, *tests.values())),
+        called=titles.called(config, train.name),
+    )
+
+
+def load_dataset(config: ConfigDict, key: str, image_size: int) -> Dataset:
+    """A data set whole, "name" or "name:domain", as a config's data fields have it.
+
+    Raises:
+        DataError: it is missing or malformed.
+    """
+    return datasets.load(key, config.data.root or None, **_options(config, key, image_size))
+
+
+def without_captions(dataset: Dataset) -> Dataset:
+    """Known by their classes alone, so that an epoch goes through each once."""
+
+    def drop(examples: Sequence[Example]) -> tuple[Example, ...]:
+        return tuple(example._replace(captions=()) for example in examples)
+
+    return dataclasses.replace(
+        dataset, train=drop(dataset.train), val=drop(dataset.val), test=drop(dataset.test)
+    )
+
+
+def _options(config: ConfigDict, key: str, image_size: int) -> dict[str, Any]:
+    """What config.data says about one data set, but for the domain, which stands in the key."""
+    data = config.data
+    name, _ = datasets.split_domain(key)
+    options: dict[str, Any] = {"source": data.source}
+    if name == data.name:
+        options |= {field: data[field] for field in DATA_OPTIONS if data[field]}
+    if name.startswith("emoji_"):
+        # A tower of larger pictures gets drawings that are enlarged: 96 pixels is the largest.
+        options["size"] = min(max(image_size, 32), 96)
+    return options
+
+
+def _refuse_validation_alone(dataset: Dataset) -> None:
+    """Raises a DataError for a class that is neither trained on nor tested."""
+    used_labels = {example.label for example in (*dataset.train, *dataset.test)}
+    alone = [repr(e.name) for e in dataset.val if e.label not in used_labels]
+    if alone:
+        raise DataError(
+            f"{dataset.name}: the class {alone[0]} has validation pictures only; give it pictures "
+            "to train on or to test, or take it out"
+        )
+
+
+def _divided(load: protocols.Load, parts: Sequence[Dataset]) -> tuple[Dataset, ...]:
+    """Those of a run, whole, that came without a split."""
+    names = dict.fromkeys(part.name for part in parts if automatic.is_automatic(part))
+    return tuple(load(name) for name in names)
+
+
+def _undrawn(load: protocols.Load, train: Dataset) -> tuple[Example, ...]:
+    """Those that `train` does not hold; of people's own data alone, where it is no lists."""
+    name = train.name
+    if datasets.comes_in_parts(name) or not datasets.entry(name).is_own:
+        return ()
+    drawn = {example.picture for example in train.train}
+    return tuple(example for example in load(name).train if example.picture not in drawn)
+
+
+def _drawn_from(
+    config: ConfigDict, load: protocols.Load, train: Dataset, by_captions: bool
+) -> Dataset | None:
+    """What `train` was drawn from, its captions as there; None where nothing, or a list, drew."""
+    in_lists = config.data.source == "coop" and datasets.comes_in_parts(train.name)
+    if in_lists or not protocols.draws_shots(config):
+        return None
+    whole = load(train.name)
+    return whole if by_captions else without_captions(whole)
+
+
+def check_views(plan: Plan, views: int) -> None:
+    """Refuses test clips with fewer frames than views, before anything is trained.
+
+    Raises:
+        DataError: names the first one.
+    """
+    if views:
+        for dataset in plan.tests.values():
+            clip_views.check_views(dataset, dataset.test, views)
+
+
+def check_pictures(plan: Plan, skip_bad: bool = False) -> Plan:
+    """Looks at all pictures of the run before its first step, without decoding them.
+
+    Of people's own training pictures, the broken ones that the seed did not draw are told.
+
+    Args:
+        plan: of the run.
+        skip_bad: decode them, and leave out those that cannot be read. Others of their classes are
+            drawn in the place of such shots, and decoded too; nothing else of the data set is.
+
+    Returns:
+        The plan, under `skip_bad` without the unreadable ones.
+
+    Raises:
+        DataError: without `skip_bad`, if pictures are missing or cannot be read; it lists them.
+    """
+    _note_undrawn(plan)
+    if skip_bad:
+        return _without_bad(plan)
+    for dataset in {_place(d): d for d in (plan.train, *plan.tests.values())}.values():
+        _refuse_broken(dataset, plan.used(dataset))
+    return plan
+
+
+def _note_undrawn(plan: Plan) -> None:
+    bad = _broken(plan.train, plan.undrawn)
+    if bad:
+        shown = "".join(f"\n  {escape(f'{path}: {reason}')}" for path, reason in bad[:SHOWN])
+        more = f"\n  … and {len(bad) - SHOWN} more" if len(bad) > SHOWN else ""
+        print(
+            f"{plan.train.name}: {len(bad)} training {plan.train.kind} that this seed did not draw "
+            f"cannot be read; another seed may draw them:{shown}{more}"
+        )
+
+
+def _refuse_broken(dataset: Dataset, examples: Sequence[Example]) -> None:
+    bad = _broken(dataset, examples)
+    if not bad:
+        return
+    if not any(os.path.exists(path) for path, _ in bad):
+        readers.check_files(dataset, examples)  # a download that is not complete is said as one
+    raise readers.unreadable(dataset, examples, bad)
+
+
+def _broken(dataset: Dataset, examples: Sequence[Example]) -> list[tuple[str, str]]:
+    """(path, reason) of pictures whose file or header is broken, with a bar if they are many."""
+    total = len({example.picture for example in examples})
+    if total < MANY:
+        return readers.find_bad(dataset, examples, decode=False)
+    done = itertools.count(1)
+    with progress.bar(f"looking at the {dataset.kind} of {dataset.name}", total) as advance:
+        return readers.find_bad(dataset, examples, lambda: advance(next(done), ""), decode=False)
+
+
+def _without_bad(plan: Plan) -> Plan:
+    """The plan without its unreadable pictures, other shots in their place, and a list of those."""
+    train = plan.train
+    bad: dict[str, str] = {}
+    examples = (*train.train, *train.val)
+    while found := readers.find_bad(train, examples):
+        bad |= dict(found)
+        shots = _redrawn(plan, bad)
+        known = {*examples, *train.train, *train.val}
+        examples = tuple(one for one in (*shots.train, *shots.val) if one not in known)
+    shots, tests = _redrawn(plan, bad), {}
+    listed = list(bad.items())
+    for key, dataset in plan.tests.items():
+        test, bad_test = readers.drop_bad(dataset, dataset.test)
+        tests[key] = dataclasses.replace(dataset, test=test)
+        listed += bad_test
+    return _with_shots(dataclasses.replace(plan, tests=tests, bad=tuple(listed)), shots)
+
+
+def _redrawn(plan: Plan, paths: Collection[str]) -> Dataset:
+    """What is trained on, without the pictures at these paths, and with others in their place."""
+    train, whole = plan.train, plan.drawn_from
+    if whole is None:
+        keep = functools.partial(readers.leave_out, train, paths=paths)
+        return dataclasses.replace(train, train=keep(train.train), val=keep(train.val))
+
+    def is_bad(example: Example) -> bool:
+        return not readers.leave_out(train, [example], paths)
+
+    replaced = functools.partial(sampling.replace_bad, is_bad=is_bad, seed=plan.seed)
+    return dataclasses.replace(
+        train, train=replaced(train.train, whole.train), val=replaced(train.val, whole.val)
+    )
+
+
+def _with_shots(plan: Plan, shots: Dataset) -> Plan:
+    before = {*plan.train.train, *plan.train.val}
+    new = dict.fromkeys(one.picture for one in (*shots.train, *shots.val) if one not in before)
+    undrawn = tuple(one for one in plan.undrawn if one.picture not in new)
+    return dataclasses.replace(plan, train=shots, replacements=tuple(new), undrawn=undrawn)
+
+
+def without(plan: Plan, bad: Sequence[str], replaces: bool) -> Plan:
+    """The plan of a finished run, without what it left out.
+
+    Args:
+        plan: of the run, whole.
+        bad: what results.json says: "path: reason".
+        replaces: whether it drew others in the place of those; earlier versions did not.
+    """
+    if not bad:
+        return plan
+    # A path, or a reason, may hold ": " itself: whatever stands before one may be the path.
+    paths = {line[: found.start()] for line in bad for found in re.finditer(": ", line)}
+    tests = {
+        key: dataclasses.replace(one, test=readers.leave_out(one, one.test, paths))
+        for key, one in plan.tests.items()
+    }
+    drawn_from = plan.drawn_from if replaces else None
+    plan = dataclasses.replace(plan, tests=tests, drawn_from=drawn_from)
+    return _with_shots(plan, _redrawn(plan, paths))
+
+
+def _place(dataset: Dataset):
+    return dataset.name, dataset.folder
+
+
+def refuse_empty(plan: Plan, trains: bool) -> None:
+    """Raises a PromptError if there is nothing to train on, where something trains, or to test."""
+    parts = [("training", "", plan.train, plan.train.train)] if trains else []
+    parts += [("test", f" ({key})", dataset, dataset.test) for key, dataset in plan.tests.items()]
+    for role, key, dataset, left in parts:
+        if not left:
+            reason = "all of them are unreadable" if plan.bad else "its split lists none"
+            raise PromptError(f"{dataset.name} has no {role} {dataset.kind}{key}: {reason}")

@@ -1,0 +1,352 @@
+"""A run before training: `load`, then `finished`, and what is not, `prepare`."""
+
+import dataclasses
+import functools
+import pathlib
+import time
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from data_pipelines import datasets
+from data_pipelines.errors import DataError, shorten
+from data_pipelines.examples import Dataset, Example
+from data_pipelines.layouts import automatic
+from experiments.record import workdir
+from experiments.record.identity import as_json, identify, refuse_other_results
+from experiments.setup import building, overview, plans, preprocessing, protocols, starting, titles
+from experiments.setup.batches import PairBatches, TrainingBatches
+from experiments.setup.features import FeatureMaker
+from experiments.setup.plans import Plan
+from experiments.setup.tasks import make_task, make_tests
+from prompt_jax import methods
+from prompt_jax.clip.captions import Captions, tokenize_captions
+from prompt_jax.inputs.images.preprocessing import Preprocessing
+from prompt_jax.models import saved
+from prompt_jax.models.saved import Saved
+from prompt_jax.storage.files import write_text
+from prompt_jax.text.class_names import Classes
+from prompt_jax.training import recipes
+from prompt_jax.training.sharding import Placement
+
+
+class Shots(NamedTuple):
+    """What training reads.
+
+    Attributes:
+        batches: of pictures, of clips and captions, or of features where those are kept.
+        steps_per_epoch: for the schedule.
+        features: float32[V, n, d] of the training pictures' views, or float32[V, n, F, d] of
+            clips' frames, where those are kept.
+        labels: int32[n], theirs.
+        described: how pictures become features, in words; "" where each step runs the image tower.
+    """
+
+    batches: TrainingBatches
+    steps_per_epoch: int
+    features: np.ndarray | None
+    labels: np.ndarray
+    described: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Loaded:
+    """A run whose method and backbone are there; its data is read when it is first asked for.
+
+    Attributes:
+        began: when, by `time.perf_counter`.
+        results: those of a finished run in the folder, whoever's it is; None if there are none.
+        start: whose prompts it starts from; None where it starts anew.
+        preprocessing: how its pictures are prepared.
+        notes: what people should know of that.
+    """
+
+    config: ConfigDict
+    folder: pathlib.Path
+    began: float
+    results: dict[str, Any] | None
+    method: methods.Method
+    settings: Any
+    backbone: building.Backbone
+    placement: Placement
+    start: Saved | None
+    preprocessing: Preprocessing
+    notes: tuple[str, ...]
+
+    @functools.cached_property
+    def plan(self) -> Plan:
+        """What it trains on and tests; raises a DataError where that is missing or malformed."""
+        image_size = self.backbone.clip.config.image_size
+        uses_validation = self.method.tune is not None
+        return plans.build(self.config, image_size, uses_validation, self.preprocessing)
+
+    def identity(self, pictures: dict[str, Any] | None) -> dict[str, Any]:
+        """What makes the run this one; see `identify`."""
+        start = saved.digest(self.start.prompts) if self.start else ""
+        on_clips = building.on_clips(self.config)
+        return identify(
+            as_json(self.config),
+            self.backbone.fingerprint,
+            pictures,
+            start,
+            preprocessing.written(self.preprocessing, self.config, on_clips),
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Testable:
+    """What testing needs of a run.
+
+    Attributes:
+        folder: receives what is written beside the figures.
+        tests: what is tested, by key: a task for each method of `compared`.
+        compared: the method and, unless it is that, zero-shot CLIP.
+    """
+
+    config: ConfigDict
+    folder: pathlib.Path
+    method: methods.Method
+    backbone: building.Backbone
+    plan: Plan
+    placement: Placement
+    tests: dict[str, list[methods.Task]]
+    compared: list[methods.Method]
+
+
+@dataclasses.dataclass(frozen=True)
+class Prepared(Testable):
+    """A run before training, all of it checked.
+
+    Attributes:
+        began: when, by `time.perf_counter`.
+        identity: what makes the run this one; see `identify`.
+        task: what trains.
+        start: whose prompts those are; None where it starts anew.
+        prompts: where training starts.
+        trainable: how many numbers train.
+        shots: what training reads; None where a method needs no training pictures.
+        makes: computes image features of training and validation pictures.
+    """
+
+    began: float
+    identity: dict[str, Any]
+    task: methods.Task
+    start: Saved | None
+    prompts: methods.Prompts
+    trainable: int
+    shots: Shots | None
+    makes: FeatureMaker
+
+
+def load(
+    config: ConfigDict,
+    folder: pathlib.Path,
+    backbone: building.Backbone | None = None,
+    prepared: Preprocessing | None = None,
+) -> Loaded:
+    """Checks a config and loads its backbone.
+
+    Args:
+        config: of the run.
+        folder: of the run.
+        backbone: the config's, where another run has loaded it already.
+        prepared: how pictures were prepared, where that is known already.
+    """
+    began = time.perf_counter()
+    building.check(config)
+    results = workdir.read_results(folder)
+    placement = Placement()
+    if results is None:
+        for field in ("batch_size", "eval_batch_size"):
+            placement.check(field, config[field])
+    method, settings = building.build_method(config)
+    start = starting.read(config, method)
+    # Of a bare state dict, earlier versions took this for granted: their runs go on.
+    begun = any((folder / name).is_file() for name in ("run.json", "results.json"))
+    backbone = backbone or building.build_backbone(config, "gelu" if begun else None)
+    if start:
+        starting.check_backbone(config, start, backbone.fingerprint)
+        saved.check_sizes(start, backbone.clip.config, config.backbone)
+    notes: list[str] = []
+    if prepared is None:
+        size, on_clips = backbone.clip.config.image_size, building.on_clips(config)
+        prepared, notes = preprocessing.resolve(config, backbone.said, size, on_clips)
+        notes += starting.differing(start, prepared)
+    return Loaded(
+        config,
+        folder,
+        began,
+        results,
+        method,
+        settings,
+        backbone,
+        placement,
+        start,
+        prepared,
+        tuple(notes),
+    )
+
+
+def finished(run: Loaded) -> dict[str, Any] | None:
+    """The results of a run that has nothing left to do; None of another one.
+
+    Raises:
+        PromptError: the folder holds another run's results, or some that left out pictures.
+    """
+    if run.results is None:
+        return None
+    try:
+        plan = run.plan
+    except DataError as error:
+        refuse_other_results(run.folder, run.identity(None), run.results)
+        asked = protocols.split_names(run.config.data.names)
+        if not {titles.called(run.config, key) for key in asked} <= set(run.results["accuracy"]):
+            raise  # what is asked for was never tested
+        print(f"finished before, not compared with the data: {str(error).splitlines()[0]}")
+        return run.results
+    refuse_other_results(run.folder, run.identity(plan.hashes), run.results)
+    if not set(plan.tests) <= set(run.results["accuracy"]):
+        return None  # targets were added
+    print(f"finished before: {run.folder / 'results.json'}")
+    return run.results
+
+
+def prepare(run: Loaded) -> Prepared:
+    """Looks at the data, makes tasks and first prompts, and with them the rest of the checks."""
+    identity = run.identity(run.plan.hashes)
+    plan = plans.check_pictures(run.plan, run.config.data.on_bad_image == "skip")
+    workdir.lock_workdir(run.folder, identity)
+    with workdir.giving_back(run.folder):
+        prepared = with_tasks(run, plan, identity)
+        needs_shots = prepared.trainable > 0 or run.method.from_shots is not None
+        plans.refuse_empty(plan, needs_shots)
+        shots = run.config.data.shots if protocols.draws_shots(run.config) else 0
+        plan = overview.show(plan, shots, needs_shots)
+        plan = overview.tell(plan, (*run.backbone.assumed, *run.notes))
+        prepared = dataclasses.replace(prepared, plan=plan)
+        plans.check_views(plan, run.config.data.views)
+        if plan.by_captions:
+            for dataset in plan.tests.values():
+                tokenize(prepared, dataset, "test", dataset.test)
+        if needs_shots:
+            prepared = with_shots(prepared)
+        # Only now: a run that is refused leaves the folder to the corrected one.
+        workdir.claim_workdir(run.folder, identity)
+        write_splits(run.folder, plan)
+    return prepared
+
+
+def write_splits(folder: pathlib.Path, plan: Plan) -> None:
+    """Writes what came without a split as it was divided: split.csv, of a domain split_NAME.csv."""
+    for dataset in plan.divided:
+        _, domain = datasets.split_domain(dataset.name)
+        name = f"split_{domain}.csv" if domain else "split.csv"
+        write_text(folder / name, automatic.as_csv(dataset))
+
+
+def with_tasks(run: Loaded, plan: Plan, identity: dict[str, Any]) -> Prepared:
+    """The run with its tasks and first prompts, without what training reads."""
+    clip, frozen = run.backbone.clip, run.placement.replicate(run.backbone.frozen)
+    backbone = run.backbone._replace(frozen=frozen)
+    note_small_tower(run.settings, clip.config.image_layers)
+    known = Classes(()) if run.method.sees == "pairs" else plan.train.classes
+    # Made before training: a task that the method cannot be tested on is refused early.
+    task = make_task(run.method, run.settings, backbone, run.placement, plan.train, known)
+    tests, compared = make_tests(
+        run.config, run.method, run.settings, backbone, run.placement, plan.tests, known
+    )
+    if run.start:
+        prompts = starting.put(run.config, run.method, run.start, task, known)
+    else:
+        prompts = jax.jit(run.method.init)(jax.random.key(run.config.seed), task)
+    if methods.outside.is_outside(run.config.method) and run.method.sees != "pairs":
+        images = np.zeros((2, *plan.batches.shape), np.float32)
+        for each in (task, *(tested[0] for tested in tests.values())):
+            methods.outside.check_logits(run.config.method, run.method, prompts, each, images)
+    return Prepared(
+        config=run.config,
+        folder=run.folder,
+        began=run.began,
+        identity=identity,
+        method=run.method,
+        backbone=backbone,
+        plan=plan,
+        placement=run.placement,
+        task=task,
+        tests=tests,
+        compared=compared,
+        start=run.start,
+        prompts=prompts,
+        trainable=recipes.count_trainable(run.method, prompts, run.settings),
+        shots=None,
+        makes=FeatureMaker(
+            methods.tower_for(run.method, clip, plan.train.kind),
+            frozen,
+            plan.batches,
+            run.placement,
+        ),
+    )
+
+
+def with_shots(run: Prepared) -> Prepared:
+    """The run with its training pictures, and with prompts that are made from them."""
+    with run.plan.listing_all_bad():
+        shots = prepare_shots(run)
+    prompts, trainable = run.prompts, run.trainable
+    if run.method.from_shots and shots.features is not None:
+        prompts = run.method.from_shots(prompts, run.task, shots.features, shots.labels)
+        trainable = recipes.count_trainable(run.method, prompts, run.task.settings)
+    return dataclasses.replace(run, shots=shots, prompts=prompts, trainable=trainable)
+
+
+def prepare_shots(run: Prepared) -> Shots:
+    """Batches of the training pictures or clips, or of their features where those are kept."""
+    dataset, making, views = run.plan.train, run.plan.batches, run.config.cached_views
+    number = making.train_examples(dataset)
+    steps = making.train_steps(number)
+    # With fewer pictures than a batch the whole set is one: the devices must divide that.
+    run.placement.check(f"training {dataset.kind}", min(number, making.batch_size))
+    labels = np.array([example.label for example in dataset.train], np.int32)
+    if run.method.sees == "pairs":
+        return Shots(pair_batches(run), steps, None, labels, "")
+    if not views:
+        return Shots(making.train(dataset), steps, None, labels, "")
+    features = run.makes.of_views(dataset, views)
+    batches = making.features(features, labels)
+    kept = "clip's frames" if run.method.sees == "frames" else "picture"
+    described = f"cached: {views} augmented view{'s' * (views > 1)} of each training {kept}"
+    return Shots(batches, steps, features, labels, described)
+
+
+def pair_batches(run: Prepared) -> PairBatches:
+    """Batches of the training clips with their captions."""
+    dataset = run.plan.train
+    tokens = tokenize(run, dataset, "training", dataset.train)
+    return PairBatches(run.plan.batches.train(dataset), dataset, tokens, run.placement.devices)
+
+
+def tokenize(run: Prepared, dataset: Dataset, role: str, examples: Sequence[Example]) -> Captions:
+    """All captions of some clips, in their order; says how many of them the method cuts."""
+    encoders, room = (
+        methods.get_encoders(run.config.method),
+        run.backbone.clip.config.context_length,
+    )
+    captions = [caption for example in examples for caption in example.captions]
+    tokens = tokenize_captions(captions, encoders.text_prompts(run.task.settings), room)
+    if tokens.cut:
+        print(
+            f"{dataset.name}: {len(tokens.cut):,} of {len(captions):,} {role} captions are "
+            f"longer than the text tower, and are cut, e.g. {shorten(captions[tokens.cut[0]])}"
+        )
+    return tokens
+
+
+def note_small_tower(settings: Any, layers: int) -> None:
+    """Says so where a method asks for deeper vision prompts than the image tower is."""
+    for field in ("vision_depth", "depth"):
+        depth = getattr(settings, field, 0)
+        if depth > layers:
+            print(f"{field}={depth}: the image tower has {layers} layers, all of them get prompts")

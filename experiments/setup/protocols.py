@@ -1,0 +1,216 @@
+"""What each protocol trains on and tests on.
+
+A new protocol is a function and a line of the table here, and a name in record/runs.py, by which
+its results are read again.
+"""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from ml_collections import ConfigDict
+
+from data_pipelines import datasets, sampling
+from data_pipelines.checks import lists
+from data_pipelines.examples import Dataset
+from experiments.setup import titles
+from prompt_jax.errors import PromptError, unknown
+
+Load = Callable[[str], Dataset]
+"""A data set whole, by "name" or "name:domain"."""
+Parts = tuple[Dataset, dict[str, Dataset]]
+"""What is trained on, its `train` and `val` drawn; and by the key that results use, what is tested,
+on its `test`."""
+
+
+def base_to_novel(config: ConfigDict, load: Load) -> Parts:
+    """Train on the first half of the classes, test on both halves, each among its own classes.
+
+    Of published lists it is their base classes, the draw of the seed, and their novel ones.
+    """
+    if _has_lists(config, config.data.name):
+        base = _drawn(config, load, "base_{}")
+        new = replace(load(f"{config.data.name}:novel"), name=config.data.name)
+        return base, {"base": base, "new": new}
+    base, new = sampling.base_and_new(_few_shot(config, load))
+    return base, {"base": base, "new": new}
+
+
+def few_shot(config: ConfigDict, load: Load) -> Parts:
+    """Train and test on all classes."""
+    dataset = _few_shot(config, load)
+    return dataset, {"test": dataset}
+
+
+def transfer(config: ConfigDict, load: Load) -> Parts:
+    """Train on shots of all classes of one data set, test on it and, as it is, on others.
+
+    The source itself is tested only where it has test pictures.
+    """
+    return _with_targets(config, load, _few_shot(config, load))
+
+
+def supervised(config: ConfigDict, load: Load) -> Parts:
+    """Train on all that a data set has to train on, test on its test examples."""
+    dataset = load(source_key(config))
+    return dataset, {"test": dataset}
+
+
+def zero_shot_transfer(config: ConfigDict, load: Load) -> Parts:
+    """Train on all of one data set, test on it and on all lists of test clips of others.
+
+    No method but a way to test one: nothing of the others is trained on.
+    """
+    return _with_targets(config, load, load(source_key(config)))
+
+
+def _with_targets(config: ConfigDict, load: Load, source: Dataset) -> Parts:
+    tests = {titles.called(config, source.name): source} if source.test else {}
+    for name in split_names(config.data.names):
+        for part in _tested_parts(config, name):
+            key = titles.called(config, part)
+            if key not in tests:
+                tests[key] = load(part)
+    if not tests:
+        raise PromptError(
+            f"config.protocol={config.protocol} tests on the data sets of config.data.names, which "
+            f"is empty, and {source.name} has no test pictures: name some"
+        )
+    return source, tests
+
+
+def retrieval(config: ConfigDict, load: Load) -> Parts:
+    """Train on all clips and captions of a data set, test on its test clips and on others'."""
+    source = load(source_key(config))
+    others = [name for name in split_names(config.data.also_test) if name != source.name]
+    tests = {"test": source} | {titles.called(config, name): load(name) for name in others}
+    for dataset in tests.values():
+        refuse_without_captions(dataset)
+    return source, tests
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """What a run is for.
+
+    Attributes:
+        parts: what it trains on and tests.
+        by_captions: whether captions of clips are told apart, and no classes.
+        draws_shots: whether a few examples a class are trained on, and not all.
+    """
+
+    parts: Callable[[ConfigDict, Load], Parts]
+    by_captions: bool = False
+    draws_shots: bool = True
+
+
+PROTOCOLS = {
+    "base_to_novel": Protocol(base_to_novel),
+    "few_shot": Protocol(few_shot),
+    "supervised": Protocol(supervised, draws_shots=False),
+    "cross_dataset": Protocol(transfer),
+    "domain_generalization": Protocol(transfer),
+    "zero_shot_transfer": Protocol(zero_shot_transfer, draws_shots=False),
+    "retrieval": Protocol(retrieval, by_captions=True, draws_shots=False),
+}
+
+
+def of(config: ConfigDict) -> Protocol:
+    """A config's protocol.
+
+    Raises:
+        PromptError: there is none of that name.
+    """
+    if config.protocol not in PROTOCOLS:
+        raise unknown("value of config.protocol:", str(config.protocol), PROTOCOLS)
+    return PROTOCOLS[config.protocol]
+
+
+def by_captions(config: ConfigDict) -> bool:
+    """Whether a config's protocol tells captions apart."""
+    return of(config).by_captions
+
+
+def refuse_without_captions(dataset: Dataset) -> None:
+    """Raises a PromptError for what cannot be searched by text."""
+    if dataset.kind != "clips":
+        raise PromptError(
+            f"config.protocol=retrieval searches clips, and {dataset.name} holds pictures; use a "
+            "data set of clips, e.g. emoji_clips, or a config of experiments/configs/images"
+        )
+    if lacking := next((one for one in (*dataset.train, *dataset.test) if not one.captions), None):
+        raise PromptError(
+            f"config.protocol=retrieval needs captions, and {lacking.picture} of {dataset.name} "
+            "has none"
+        )
+
+
+def draws_shots(config: ConfigDict) -> bool:
+    """Whether a config's protocol trains on a few examples a class."""
+    return of(config).draws_shots
+
+
+def _few_shot(config, load):
+    if _has_lists(config, config.data.name):
+        return _drawn(config, load, f"few_shot_{config.data.shots}_{{}}")
+    return sampling.few_shot(load(source_key(config)), config.data.shots, config.seed)
+
+
+def _drawn(config: ConfigDict, load: Load, part: str) -> Dataset:
+    """One of the published draws of training clips, under the name of the data set.
+
+    Args:
+        part: of the data set; "{}" stands for the number of the draw.
+
+    Raises:
+        PromptError: a part is asked for, which the protocol chooses, or other shots than there are.
+    """
+    name, shots = config.data.name, config.data.shots
+    if config.data.domain:
+        raise PromptError(
+            f"config.data.domain={config.data.domain}: config.protocol={config.protocol} chooses "
+            f"the lists of {name} by config.data.shots and config.seed; leave it out"
+        )
+    pattern = re.compile(part.format(r"(\d+)"))
+    there = datasets.parts(name, config.data.root or None)
+    draws = [int(match[1]) for one in there if (match := pattern.fullmatch(one))]
+    # Without any, loading says which lists there are.
+    draw = draws[(config.seed - 1) % len(draws)] if draws else 1
+    dataset = load(f"{name}:{part.format(draw)}")
+    if (most := max(lists.count(dataset.class_names, dataset.train))) != shots:
+        raise PromptError(
+            f"config.data.shots={shots}: the list {part.format(draw)} of {name} has {most} clips a "
+            f"class; set config.data.shots={most}"
+        )
+    notes = dataset.notes
+    if draws and draw != config.seed:
+        numbers = ", ".join(map(str, draws))
+        notes += (f"{name}: seed {config.seed} trains on draw {draw}; there are {numbers}",)
+    # Seeds share a table: the data set and its lists are one, whichever draw they take.
+    source = re.sub(r"(train|fs_base_s)\d+_", r"\1…_", dataset.split_source)
+    return replace(dataset, name=name, notes=notes, split_source=source)
+
+
+def _has_lists(config: ConfigDict, name: str) -> bool:
+    """Whether published lists choose what of a data set is trained on and tested."""
+    return config.data.source == "coop" and datasets.comes_in_parts(name)
+
+
+def _tested_parts(config: ConfigDict, name: str) -> list[str]:
+    """A target as it is, or in zero-shot transfer, unless one is named, all its lists of tests."""
+    whole = ":" not in name and _has_lists(config, name)
+    if draws_shots(config) or not whole:
+        return [name]
+    parts = datasets.parts(name, config.data.root or None)
+    return [f"{name}:{part}" for part in parts if re.fullmatch(r"val\d*", part)]
+
+
+def split_names(names: str) -> list[str]:
+    """The names in "a, b, c"."""
+    return [name.strip() for name in names.split(",") if name.strip()]
+
+
+def source_key(config: ConfigDict) -> str:
+    """The data set that a run trains on, "name" or "name:domain"."""
+    domain = config.data.domain
+    return f"{config.data.name}:{domain}" if domain else config.data.name

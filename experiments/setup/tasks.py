@@ -1,0 +1,64 @@
+"""What methods work on: a task for each data set that is trained on or tested."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from data_pipelines.examples import Dataset
+from experiments.setup import building
+from prompt_jax import methods
+from prompt_jax.text.class_names import Classes
+from prompt_jax.training.sharding import Placement
+
+
+def make_tests(
+    config: ConfigDict,
+    method: methods.Method,
+    settings: Any,
+    backbone: building.Backbone,
+    placement: Placement,
+    tests: Mapping[str, Dataset],
+    known: Classes,
+) -> tuple[dict[str, list[methods.Task]], list[methods.Method]]:
+    """Tasks of the method and of zero-shot CLIP by test set, and these methods; see `Testable`.
+
+    Args:
+        config: says of which kind zero-shot CLIP is.
+        method, settings: what is tested.
+        backbone, placement: its parameters lie where the placement says.
+        tests: by key.
+        known: the classes that the prompts are trained on.
+
+    Raises:
+        PromptError: the method cannot tell some of these classes apart; see `methods.make_task`.
+    """
+    compared = {method: settings}
+    zero_shot = building.find_method(config, "zero_shot")
+    compared.setdefault(zero_shot, zero_shot.Settings())
+    made = {
+        key: [
+            make_task(tested, chosen, backbone, placement, dataset, known)
+            for tested, chosen in compared.items()
+        ]
+        for key, dataset in tests.items()
+    }
+    return made, list(compared)
+
+
+def make_task(
+    method: methods.Method,
+    settings: Any,
+    backbone: building.Backbone,
+    placement: Placement,
+    dataset: Dataset,
+    known: Classes,
+) -> methods.Task:
+    """A method's task on a data set's classes; for the arguments see `make_tests`."""
+    names, ids = Classes(()) if method.sees == "pairs" else dataset.classes
+    index = methods.index_trained(known.names, names, known.ids, ids)
+    tower = methods.tower_for(method, backbone.clip, dataset.kind)
+    made = methods.make_task(
+        method, tower, backbone.frozen, names, settings, dataset.template, index
+    )
+    return placement.replicate(made)

@@ -1,0 +1,1 @@
+"""What every command shares: interruption, error messages, progress bars."""

@@ -1,0 +1,1 @@
+"""Reads CLIP checkpoints of every library: files, layouts, configs, preprocessing."""

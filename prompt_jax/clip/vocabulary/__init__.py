@@ -1,0 +1,1 @@
+"""CLIP's byte-pair encoding and its published merges."""

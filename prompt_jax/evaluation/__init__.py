@@ -1,0 +1,1 @@
+"""Evaluates methods: accuracy, retrieval, calibration, and predictions as tables."""

@@ -1,0 +1,91 @@
+"""How far figures can be trusted: intervals over what is tested, calibration of the answers."""
+
+import math
+
+import numpy as np
+
+from prompt_jax.evaluation.metrics import Ranks, harmonic_mean
+
+BINS = 15
+RESAMPLES = 2000
+_Z = 1.959963984540054  # of the normal distribution 95 % lie within ± this
+_TAILS = (2.5, 97.5)
+
+Interval = tuple[float, float]
+"""The ends of a 95 % interval, in percent."""
+
+
+def wilson(percent: float, number: float) -> Interval:
+    """The 95 % interval of an accuracy over so many pictures (Wilson, 1927).
+
+    Args:
+        percent: what was right; of several seeds on the same pictures their mean.
+        number: of pictures, at least 1.
+    """
+    share, z2 = percent / 100, _Z**2
+    middle = (share + z2 / (2 * number)) / (1 + z2 / number)
+    half = _Z / (1 + z2 / number)
+    half *= math.sqrt(share * (1 - share) / number + z2 / (4 * number**2))
+    # At 0 and 100 % an end is the figure itself, which rounding must not leave outside.
+    return min(percent, 100 * (middle - half)), max(percent, 100 * (middle + half))
+
+
+def harmonic(base: float, base_number: int, new: float, new_number: int) -> Interval:
+    """The 95 % interval of H, by draws of what both accuracies may be; the same each time.
+
+    An accuracy is drawn from what Jeffreys' prior and its pictures leave: a resampling of pictures
+    of which all are right, or none, would never draw another one.
+
+    Args:
+        base, new: accuracies, percent.
+        base_number, new_number: of pictures.
+    """
+    rng = np.random.default_rng(0)
+    halves = [
+        100 * rng.beta(share * number + 0.5, (1 - share) * number + 0.5, RESAMPLES)
+        for share, number in ((base / 100, base_number), (new / 100, new_number))
+    ]
+    drawn = [harmonic_mean(*pair) for pair in zip(*map(np.ndarray.tolist, halves), strict=True)]
+    (low, high), h = _ends(np.array(drawn)), harmonic_mean(base, new)
+    return min(low, h), max(high, h)
+
+
+def recall(ranks: Ranks, clip_of_query: np.ndarray, k: int) -> Interval:
+    """The 95 % interval of R@k: Wilson's over clips, as captions of one are not independent.
+
+    It counts as many queries as would spread as much if they were (Korn and Graubard, 1998): with
+    one caption a clip, all of them; with copies of one caption, the clips.
+
+    Args:
+        ranks: of N queries.
+        clip_of_query: int[N], the clip of each, from 0; each clip has one.
+        k: ranks up to this count.
+    """
+    ties = ranks.last - ranks.first + 1
+    hits = np.clip(k - ranks.first + 1, 0, ties) / ties
+    of_clip, queries = np.bincount(clip_of_query, hits), np.bincount(clip_of_query)
+    number = int(queries.sum())
+    share = float(of_clip.sum()) / number
+    # The variance of the share.
+    spread = float(np.sum((of_clip - share * queries) ** 2)) / number**2
+    alone = share * (1 - share) / number
+    independent = len(queries) if not alone else min(number, number * alone / max(spread, 1e-12))
+    return wilson(100 * share, independent)
+
+
+def _ends(drawn: np.ndarray) -> Interval:
+    low, high = np.percentile(drawn, _TAILS).tolist()
+    return low, high
+
+
+def calibration_error(sure: np.ndarray, right: np.ndarray) -> float:
+    """Expected calibration error, percent: 15 bins of equal width (Guo et al., ICML 2017).
+
+    Args:
+        sure: float[n], the probability of the likeliest class of each picture.
+        right: bool[n], whether it is the right one.
+    """
+    # (0, 1/15] is the first.
+    place = np.clip(np.ceil(np.asarray(sure, np.float64) * BINS).astype(int) - 1, 0, BINS - 1)
+    gaps = np.bincount(place, right, BINS) - np.bincount(place, sure, BINS)
+    return float(100 * np.abs(gaps).sum() / len(right))

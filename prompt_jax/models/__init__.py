@@ -1,0 +1,1 @@
+"""Trained models: fit, load, predict, save and share them; read model, then saved."""

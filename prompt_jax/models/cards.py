@@ -1,0 +1,294 @@
+"""The model card of a trained model: README.md on the Hugging Face hub."""
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import huggingface_hub
+
+from prompt_jax import methods
+from prompt_jax.clip.checkpoints.hub import HUB_IDS
+from prompt_jax.errors import escape, printable
+from prompt_jax.models.saved import Saved
+
+SHOWN_CLASSES = 30
+MOST_SHOWN = 300  # characters of a value
+# Of Markdown as the hub shows it: also links that are written out, formulas, mentions, emoji.
+_MARKUP = re.compile(r"[\\`*_{}\[\]<>#|~$&!@^]|:(?=//|\w+:)|(?<=www)\.", re.IGNORECASE)
+_ENDS_CODE = str.maketrans("`|", "'/")
+
+_COOP = 'Zhou et al., "Learning to Prompt for Vision-Language Models", IJCV 2022'
+_MAPLE = 'Khattak et al., "MaPLe: Multi-modal Prompt Learning", CVPR 2023'
+_TIP = (
+    'Zhang et al., "Tip-Adapter: Training-free Adaption of CLIP for Few-shot Classification", '
+    "ECCV 2022"
+)
+_CLIP = (
+    'Radford et al., "Learning Transferable Visual Models From Natural Language Supervision", '
+    "ICML 2021"
+)
+_VOP = (
+    'Huang et al., "VoP: Text-Video Co-operative Prompt Tuning for Cross-Modal Retrieval", '
+    "CVPR 2023"
+)
+_VILT = (
+    'Wang et al., "ViLT-CLIP: Video and Language Tuning CLIP with Multimodal Prompt Learning and '
+    'Scenario-Guided Optimization", AAAI 2024'
+)
+_VIFI = 'Rasheed et al., "Fine-tuned CLIP Models are Efficient Video Learners", CVPR 2023'
+
+# What people call a method, and where it was published.
+METHODS: dict[str, tuple[str, str]] = {
+    "zero_shot": ("zero-shot CLIP", _CLIP),
+    "coop": ("CoOp", _COOP),
+    "cocoop": (
+        "CoCoOp",
+        'Zhou et al., "Conditional Prompt Learning for Vision-Language Models", CVPR 2022',
+    ),
+    "kgcoop": (
+        "KgCoOp",
+        'Yao et al., "Visual-Language Prompt Tuning with Knowledge-guided Context Optimization", '
+        "CVPR 2023",
+    ),
+    "promptsrc": (
+        "PromptSRC",
+        'Khattak et al., "Self-regulating Prompts: Foundational Model Adaptation without '
+        'Forgetting", ICCV 2023',
+    ),
+    "clip_adapter": (
+        "CLIP-Adapter",
+        'Gao et al., "CLIP-Adapter: Better Vision-Language Models with Feature Adapters", IJCV '
+        "2024",
+    ),
+    "tip_adapter": ("Tip-Adapter", _TIP),
+    "tip_adapter_f": ("Tip-Adapter-F", _TIP),
+    "gda": (
+        "GDA",
+        'Wang et al., "A Hard-to-Beat Baseline for Training-free CLIP-based Adaptation", ICLR 2024',
+    ),
+    "vpt": ("VPT", 'Jia et al., "Visual Prompt Tuning", ECCV 2022'),
+    "ivlp": ("IVLP", f"the baseline of {_MAPLE}"),
+    "maple": ("MaPLe", _MAPLE),
+    "pro_mpt": (
+        "ProMPT",
+        'Qiu et al., "Progressive Multi-modal Conditional Prompt Tuning", ICMR 2024',
+    ),
+    "vop": ("VoP", _VOP),
+    "vop_p": ("VoP^P", _VOP),
+    "vop_c": ("VoP^C", _VOP),
+    "vop_f": ("VoP^F", _VOP),
+    "vop_f_p": ("VoP^{F+P}", _VOP),
+    "vop_f_c": ("VoP^{F+C}", _VOP),
+    "full": ("full fine-tuning", f"as in {_VOP}"),
+    "bias": ("bias tuning", f"as in {_VOP}"),
+    "proj": ("tuned projections", f"as in {_VOP}"),
+    "partial": ("partial fine-tuning", f"as in {_VOP}"),
+    "adapter_attn": ("adapters beside attention", f"as in {_VOP}"),
+    "adapter_ffn": ("adapters beside the MLP", f"as in {_VOP}"),
+    "clip_video": ("zero-shot CLIP on clips", f"as in {_VIFI}"),
+    "vilt_independent": ("ViLT-CLIP's independent prompts", _VILT),
+    "vilt_multimodal": ("ViLT-CLIP's multimodal prompts", _VILT),
+    "vilt_clip": ("ViLT-CLIP", _VILT),
+    "vifi_clip": ("ViFi-CLIP", _VIFI),
+    "vifi_vl_prompting": ("ViFi-CLIP's prompts", _VIFI),
+    "a5": (
+        "A5",
+        'Ju et al., "Prompting Visual-Language Models for Efficient Video Understanding", '
+        "ECCV 2022",
+    ),
+}
+
+# Fields of `Saved.trained` that get a row, with its heading.
+_ROWS = {
+    "dataset": "data",
+    "domain": "domain",
+    "protocol": "protocol",
+    "ablation": "ablation",
+    "variant": "variant",
+    "shots": "shots per class",
+    "pictures": "pictures or clips trained on",
+    "seed": "seed",
+    "epochs": "epochs",
+    "batch_size": "batch size",
+    "learning_rate": "learning rate",
+    "trainable_parameters": "numbers trained",
+    "chosen": "settings it chose",
+    "features": "features",
+    "date": "finished",
+    "git_commit": "commit of prompt_jax",
+}
+_KEYS = {"base": "base classes", "new": "new classes", "h": "H, their harmonic mean"}
+_STAND_IN = (
+    "the embedded CLIP is a small stand-in: figures on it say how methods learn, and are not "
+    "comparable with published ones"
+)
+
+
+def write(model: Saved, name: str, license: str) -> str:
+    """README.md: a header for the hub, then text for people.
+
+    Args:
+        model: as it is shared; of `trained` any field may be missing.
+        name: "user/name".
+        license: an identifier of the hub.
+    """
+    kind = "video-classification" if model.kind == "clips" else "zero-shot-image-classification"
+    header = huggingface_hub.ModelCardData(
+        base_model=hub_id(model.backbone) or None,
+        library_name="prompt_jax",
+        license=license,
+        pipeline_tag=kind,
+        tags=["prompt_jax", "clip", "prompt-tuning", model.method],
+    )
+    title, _ = METHODS.get(model.method, (_in_words(model.method), ""))
+    parts = [
+        f"---\n{header.to_yaml().strip()}\n---",
+        f"# {name}",
+        f"{title}, trained by prompt_jax. What was trained is in here; CLIP itself is not, and is "
+        "found by its name.",
+        "\n".join(_facts(model)),
+        "## Figures",
+        "\n\n".join([*_figures(model), *_notes(model)]),
+        "## What it can do",
+        _abilities(model),
+        "## Use",
+        _use(model, name),
+    ]
+    return printable("\n\n".join(parts) + "\n")
+
+
+def hub_id(backbone: str) -> str:
+    """The backbone's name on the hub; "" of the embedded one."""
+    return "" if backbone == "embedded" else HUB_IDS.get(backbone, backbone)
+
+
+def _facts(model: Saved) -> Iterator[str]:
+    _, paper = METHODS.get(model.method, ("", ""))
+    where = hub_id(model.backbone)
+    frames = f", {model.inputs.frames} frames each" if model.inputs.frames else ""
+    size = model.inputs.image_size
+    yield "| | |\n|---|---|"
+    yield _row("method", f"{_code(model.method)}{paper and ': '}{paper}")
+    yield _row("CLIP", f"[{where}](https://huggingface.co/{where})" if where else "`embedded`")
+    yield _row("looks at", f"{model.kind} of {size} × {size} pixels{frames}")
+    turned = "turned as their files say" if model.inputs.upright else "as they are stored"
+    yield _row("prepares them", f"{model.inputs.preprocessing.in_words(size)}; {turned}")
+    for field, heading in _ROWS.items():
+        value = model.trained.get(field)
+        if value not in (None, "", {}, []):
+            yield _row(heading, _in_words(value))
+
+
+def _figures(model: Saved) -> Iterator[str]:
+    told = model.trained
+    found, beside = (_numbers(told.get(field)) for field in ("accuracy", "zero_shot"))
+    if isinstance(told.get("h"), int | float):
+        found["h"] = told["h"]
+    if not found:
+        yield "None are told."
+        return
+    what = "R@1 of captions that search clips" if model.task == "captions" else "Accuracy"
+    yield f"{what}, in percent, beside zero-shot CLIP with the same backbone:"
+    rows = [
+        _row(
+            _KEYS.get(key, _in_words(key)),
+            f"{value:.1f}",
+            f"{beside[key]:.1f}" if key in beside else "",
+        )
+        for key, value in found.items()
+    ]
+    yield "\n".join([_row("tested on", "this model", "zero-shot CLIP"), "|---|---|---|", *rows])
+    seed = f", {_in_words(told['seed'])}" if "seed" in told else ""
+    yield f"These are figures of one seed{seed}: another one gives others."
+    if "h" in found:
+        yield "It was trained on the base classes alone; the new ones it first met in the test."
+
+
+def _notes(model: Saved) -> Iterator[str]:
+    note = model.trained.get("note") or (_STAND_IN if model.backbone == "embedded" else "")
+    if note:
+        yield f"**Note**: {_in_words(note)}."
+
+
+def _abilities(model: Saved) -> str:
+    many = len(model.class_names)
+    sees = model.kind
+    if not many:
+        said = (
+            f"It tells apart {sees} by any texts: `encode_texts` and `encode_images` give features "
+            "to compare, `predict` takes classes."
+        )
+    else:
+        names = ", ".join(_in_words(name) for name in model.class_names[:SHOWN_CLASSES])
+        more = f", and {many - SHOWN_CLASSES} more in model.json" if many > SHOWN_CLASSES else ""
+        others = (
+            "These alone: it keeps something of its own for each."
+            if _is_bound(model)
+            else "It takes others too, as `classes=[…]`, though it was not trained on them."
+        )
+        said = f"It was trained to tell apart {many} classes of {sees}: {names}{more}. {others}"
+    return f"{said} It always answers with one of its classes, whatever it is shown."
+
+
+def _is_bound(model):
+    method = methods.of_pictures(model.method)  # encoders take any text
+    if method is None:
+        return False
+    try:
+        return method.own_classes_only(method.Settings(**model.settings))
+    except TypeError:  # settings of another version
+        return False
+
+
+def _use(model: Saved, name: str) -> str:
+    path = "clip.mp4" if model.kind == "clips" else "picture.jpg"
+    classes = "" if model.class_names else ', classes=["…", "…"]'
+    flag = "" if model.class_names else " --classes …,…"
+    return f"""\
+In the folder of prompt_jax's repository: `pip install .`; then
+
+```python
+import prompt_jax as pj
+
+model = pj.load("hf:{name}")
+found = model.predict(["{path}"]{classes})
+print(found[0].classes[0], found[0].probabilities[0])
+print(found)
+```
+
+or `python -m prompt_jax.predict hf:{name} {path}{flag}`. For PyTorch:
+
+```bash
+hf download {name} --local-dir model
+python -m prompt_jax.export model --output torch_model
+```"""
+
+
+def _numbers(value: Any) -> dict[str, float]:
+    items = value.items() if isinstance(value, Mapping) else ()
+    return {key: number for key, number in items if isinstance(number, int | float)}
+
+
+def _in_words(value: Any) -> str:
+    """A value on one line, with nothing that Markdown would take for its own."""
+    text = escape(" ".join(_plain(value).split()))
+    if len(text) > MOST_SHOWN:
+        text = f"{text[:MOST_SHOWN]}…"
+    return _MARKUP.sub(r"\\\g<0>", text)
+
+
+def _code(text: str) -> str:
+    """A name as code, without what would end it or the cell of a table."""
+    return f"`{escape(text).translate(_ENDS_CODE)}`"
+
+
+def _plain(value):
+    if isinstance(value, Mapping):
+        return "; ".join(f"{key}: {_plain(one)}" for key, one in value.items())
+    if isinstance(value, list | tuple):
+        return ", ".join(map(_plain, value))
+    return str(value)
+
+
+def _row(*cells: str) -> str:
+    return f"| {' | '.join(cells)} |"

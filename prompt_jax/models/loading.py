@@ -1,0 +1,254 @@
+"""`load`: from a name, a folder or a run to a `Model`."""
+
+import inspect
+import os
+import pathlib
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from prompt_jax import methods
+from prompt_jax.clip import CLIP, PRECISIONS, CLIPConfig, Frozen, loading
+from prompt_jax.clip.checkpoints import hub, preprocessing
+from prompt_jax.clip.memory import default_budget
+from prompt_jax.errors import ArgumentError, PromptError, escape, unknown
+from prompt_jax.inputs.given import Inputs
+from prompt_jax.inputs.images.preprocessing import Preprocessing, choose
+from prompt_jax.methods import Method
+from prompt_jax.models import saved
+from prompt_jax.models.model import Model
+from prompt_jax.models.saved import Saved
+from prompt_jax.models.saved_fields import DTYPES
+from prompt_jax.prompts import PHOTO
+from prompt_jax.storage import schemas
+from prompt_jax.training.sharding import Placement, find_devices
+
+HUB = "hf:"
+_SETTING = (
+    "prepare={'stats': …, 'resize': …, 'interpolation': …} of pj.load, of which predict has --stats"
+)
+VIDEO = "a video of a {}."
+
+
+def load(
+    source: str | os.PathLike,
+    *,
+    backbone: str | os.PathLike | None = None,
+    activation: str | None = None,
+    dtype: str | None = None,
+    precision: str | None = None,
+    frames: int = 0,
+    prepare: str | Mapping[str, Any] | None = None,
+) -> Model:
+    """A CLIP with trained prompts, or without.
+
+    Args:
+        source: a run's folder, or another one with model.json; "hf:user/name", one on the Hugging
+            Face hub; or a bare backbone, whatever `clip.loading.load` takes ("ViT-B/16", a folder,
+            a file, "embedded").
+        backbone: of a trained model, where its backbone is now; None for where it was.
+        activation: of a bare backbone, see `clip.loading.read`; it has to be given where no file
+            says it.
+        dtype: compute type of the frozen towers, "float32" or "bfloat16"; None for what was
+            trained with, float32 of a bare backbone.
+        precision: of the towers' float32 products on an accelerator, see `CLIP.precision`; None for
+            what was trained with, "highest" of a bare backbone.
+        frames: of a bare backbone: it looks at clips, at so many frames each; 0 at pictures.
+        prepare: of a bare backbone, how pictures are prepared where its files do not say it, or
+            are wrong: "clip", "imagenet" or "half", by whose mean and standard deviation they are
+            normalized, or a dict of `stats`, or `mean` and `std`, `resize` and `interpolation`;
+            see `inputs.pictures.preprocessing`. None for what the files say, CLIP's own where
+            they say nothing.
+
+    What no file says of a bare backbone is printed as notes, and kept as `Model.assumed`.
+
+    Raises:
+        PromptError: what is there is no model, is damaged, or has another backbone than it was
+            trained on.
+    """
+    if dtype is not None and dtype not in DTYPES:
+        raise unknown("dtype", dtype, DTYPES)
+    if precision is not None and precision not in PRECISIONS:
+        raise unknown("precision", precision, PRECISIONS)
+    if not isinstance(source, str | os.PathLike) or not os.fspath(source):
+        raise PromptError(f"{source!r} is neither a folder, a file nor a name of a CLIP")
+    if isinstance(frames, bool) or not isinstance(frames, int) or frames < 0:
+        raise PromptError(f"frames={frames!r} must be a whole number: 0, for pictures, or more")
+    find_devices()
+    text = os.fspath(source)
+    folder = _download(text.removeprefix(HUB)) if text.startswith(HUB) else _model_folder(source)
+    if folder is None:
+        if backbone is not None:
+            raise ArgumentError(
+                f"{source} is a backbone, or holds no trained model", "leave {} out", "backbone"
+            )
+        try:
+            chosen = _chosen(prepare)
+            computing = dtype or "float32", precision or "highest"
+            return _bare(text, activation, *computing, frames, chosen)
+        except PromptError as error:
+            # A folder with a CLIP's config is one of a CLIP, whatever is wrong with it.
+            there = pathlib.Path(source)
+            if not there.is_dir() or any((there / name).exists() for name in hub.CONFIGS):
+                raise
+            raise PromptError(f"{error}; nor model.json, so it is no trained model") from error
+    of_bare = {"frames": frames, "activation": activation, "prepare": prepare}
+    if given := [name for name, value in of_bare.items() if value]:
+        raise ArgumentError(
+            f"{source} is a trained model, and has its own",
+            f"leave {' and '.join(['{}'] * len(given))} out",
+            *given,
+        )
+    model = saved.read(folder)
+    if text.startswith(HUB) and backbone is None:
+        from prompt_jax.models.sharing import check_backbone  # see `_download`
+
+        check_backbone(model, text)
+    return restore(model, folder, backbone, dtype, precision)
+
+
+def restore(
+    model: Saved,
+    folder: pathlib.Path,
+    backbone: str | os.PathLike | None = None,
+    dtype: str | None = None,
+    precision: str | None = None,
+) -> Model:
+    """The model that was saved, with its backbone.
+
+    Args:
+        model: of `saved.read`.
+        folder: where it was read, for messages.
+        backbone, dtype, precision: see `load`.
+
+    Raises:
+        PromptError: see `load`.
+    """
+    method, settings = method_of(model)
+    source = os.fspath(backbone or model.backbone)
+    try:
+        # Older models do not say what was assumed; their sizes hold what was computed.
+        sizes, frozen = loading.load(source, model.sizes.activation)
+    except PromptError as error:
+        raise ArgumentError(
+            f"the backbone of {folder}, {source}: {error}", "say where it is now by {}", "backbone"
+        ) from error
+    if loading.fingerprint(sizes, frozen) != model.backbone_hash:
+        raise PromptError(
+            f"{folder} was trained on another backbone than {source} holds; its prompts mean "
+            f"nothing to this one. It was trained on {model.backbone}"
+        )
+    saved.check_sizes(model, sizes, source)
+    clip, placed = place(sizes, frozen, dtype or model.dtype, precision or model.precision)
+    return Model(
+        name=model.method,
+        method=method,
+        settings=settings,
+        prompts=Placement().replicate(jax.tree.map(jnp.asarray, model.prompts)),
+        clip=clip,
+        frozen=placed,
+        inputs=model.inputs,
+        class_names=model.class_names,
+        class_ids=model.class_ids,
+        template=model.template,
+        trained=dict(model.trained),
+        backbone=source,
+        activation=model.activation,
+        task=model.task,
+    )
+
+
+def method_of(model: Saved) -> tuple[Method, Any]:
+    """The method of a saved model, as it tells classes apart, and its `Settings`.
+
+    Raises:
+        PromptError: there is no such method, or its settings are others by now.
+    """
+    method = methods.find(model.method, model.kind, model.task)
+    return method, schemas.make(method.Settings, model.settings, "settings")
+
+
+def place(sizes: CLIPConfig, frozen: Frozen, dtype: str, precision: str) -> tuple[CLIP, Frozen]:
+    """A backbone on all devices."""
+    clip = CLIP(sizes, jnp.dtype(dtype), default_budget(), jax.device_count(), precision)
+    return clip, Placement().replicate(jax.tree.map(jnp.asarray, frozen))
+
+
+def _bare(
+    source: str,
+    activation: str | None,
+    dtype: str,
+    precision: str,
+    frames: int,
+    chosen: Mapping[str, Any],
+) -> Model:
+    read = loading.read(source, activation)
+    prepared, notes = prepared_by(source, read.config.image_size, chosen)
+    for line in (*read.assumed, *notes):
+        print(f"note: {escape(source)}: {escape(line)}", file=sys.stderr, flush=True)
+    clip, frozen = place(read.config, read.frozen, dtype, precision)
+    method = methods.get("zero_shot")
+    rule = "even" if frames else ""
+    return Model(
+        name="zero_shot",
+        method=method,
+        settings=method.Settings(),
+        prompts={},
+        clip=clip,
+        frozen=frozen,
+        inputs=Inputs.of(clip.config.image_size, prepared, frames, rule),
+        template=VIDEO if frames else PHOTO,
+        backbone=source,
+        activation=activation or "",
+        assumed=(*read.assumed, *notes),
+    )
+
+
+def prepared_by(
+    source: str, image_size: int, chosen: Mapping[str, Any]
+) -> tuple[Preprocessing, list[str]]:
+    """How pictures are prepared for a backbone, and what people should know of it.
+
+    Args:
+        source: of the backbone.
+        image_size: of its sizes.
+        chosen: see `inputs.pictures.preprocessing.choose`.
+
+    Raises:
+        PromptError: see `clip.preprocessing.resolve`.
+    """
+    said = loading.read_preprocessing(source, image_size)
+    try:
+        return preprocessing.resolve(said, chosen, image_size, _SETTING)
+    except PromptError as error:
+        raise PromptError(f"{source}: {error}") from None
+
+
+def _chosen(prepare: str | Mapping[str, Any] | None) -> dict[str, Any]:
+    asked = {"stats": prepare} if isinstance(prepare, str) else prepare or {}
+    if not isinstance(asked, Mapping):
+        raise PromptError(f"prepare={prepare!r} must be a name, a dict, or None")
+    known = inspect.signature(choose).parameters
+    if wrong := next((name for name in asked if name not in known), None):
+        raise unknown("field of prepare", str(wrong), known)
+    return choose(**asked)
+
+
+def _download(name: str) -> pathlib.Path:
+    """A model's folder on the hub, downloaded once."""
+    from prompt_jax.models.sharing import download  # what it needs takes a second to import
+
+    return download(name)
+
+
+def _model_folder(source: str | os.PathLike) -> pathlib.Path | None:
+    """The folder, if `source` is one that holds, or should hold, a trained model."""
+    folder = pathlib.Path(source)
+    if folder.name == saved.MODEL:
+        folder = folder.parent
+    found = ("model.json", "results.json", "run.json")
+    # Not is_file: what is none shall be told so.
+    return folder if any(os.path.lexists(folder / name) for name in found) else None

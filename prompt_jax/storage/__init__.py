@@ -1,0 +1,1 @@
+"""Reads and writes files safely: bounded, checked against a schema, replaced atomically."""

@@ -1,0 +1,1 @@
+"""Trains prompts: the step, optimizers, recipes, sharding and checkpoints."""
