@@ -172,10 +172,10 @@ def calibration(task: Task, images: jax.Array, labels: jax.Array) -> dict[str, f
     }
 
 
-def costs(clip: CLIP, frozen: Frozen, pictures: dict) -> Table:
+def costs(clip: CLIP, frozen: Frozen, domains: dict) -> Table:
     """p⁰ and p¹ over the number of prompts, and the attention that O⁰ alone gets."""
     rows = []
-    for domain, (images, labels) in pictures.items():
+    for domain, (images, labels) in domains.items():
         for start in STARTS:
             cells = []
             for number in PROMPTS:
@@ -189,10 +189,10 @@ def costs(clip: CLIP, frozen: Frozen, pictures: dict) -> Table:
     return "Accuracy in %, untrained (class token's attention to prompts)", headers, rows
 
 
-def gradients(clip: CLIP, frozen: Frozen, pictures: dict) -> Table:
+def gradients(clip: CLIP, frozen: Frozen, domains: dict) -> Table:
     """Loss and gradient norms of each iteration alone."""
     rows, parts = [], ("context", "text_generator", "vision", "vision_generator")
-    for domain, (images, labels) in pictures.items():
+    for domain, (images, labels) in domains.items():
         for start in STARTS:
             task = make_task(clip, frozen)
             for iteration in range(1, task.settings.iterations + 1):
@@ -202,10 +202,10 @@ def gradients(clip: CLIP, frozen: Frozen, pictures: dict) -> Table:
     return "Loss and gradient norms at the start, a=8", ("domain", "O⁰", "of", "loss", *parts), rows
 
 
-def calibrations(clip: CLIP, frozen: Frozen, pictures: dict) -> Table:
+def calibrations(clip: CLIP, frozen: Frozen, domains: dict) -> Table:
     """How far the trained scale of logits is from what each domain asks for."""
     task, rows = make_task(clip, frozen), []
-    for domain, (images, labels) in pictures.items():
+    for domain, (images, labels) in domains.items():
         found = calibration(task, images, labels)
         rows.append((domain, *(f"{value:.3g}" for value in found.values())))
     headers = ("domain", "cosine of own class", "spread over classes", "trained scale", "its loss",

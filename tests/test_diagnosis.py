@@ -17,14 +17,14 @@ def embedded():
 
 
 @pytest.fixture(scope="module")
-def pictures():
+def drawn():
     images, labels = diagnosis.draw_pictures("plain", 48)
     return images[:4], labels[:4]
 
 
-def test_attention_to_prompts_is_what_the_parameters_say(embedded, pictures):
+def test_attention_to_prompts_is_what_the_parameters_say(embedded, drawn):
     clip, frozen = embedded
-    images, sizes = pictures[0], clip.config
+    images, sizes = drawn[0], clip.config
     prompts = jax.random.normal(jax.random.key(0), (1, 3, sizes.image_width))
     tokens = clip.embed_image(frozen, images)
     own = jnp.broadcast_to(prompts[0], (len(images), *prompts.shape[1:]))
@@ -42,16 +42,16 @@ def test_attention_to_prompts_is_what_the_parameters_say(embedded, pictures):
     np.testing.assert_allclose(found[0], expected, rtol=1e-4)
 
 
-def test_copies_of_a_prompt_get_more_attention_and_none_gets_none(embedded, pictures):
+def test_copies_of_a_prompt_get_more_attention_and_none_gets_none(embedded, drawn):
     clip, frozen = embedded
     one = jax.random.normal(jax.random.key(0), (1, 1, clip.config.image_width))
     alone, thrice = (
-        np.asarray(diagnosis.attention_to_prompts(clip, frozen, pictures[0], prompts))
+        np.asarray(diagnosis.attention_to_prompts(clip, frozen, drawn[0], prompts))
         for prompts in (one, jnp.repeat(one, 3, axis=1))
     )
     assert ((alone > 0) & (thrice > alone) & (thrice < 1)).all()
     none = jnp.zeros((0, 0, clip.config.image_width))
-    assert not np.any(diagnosis.attention_to_prompts(clip, frozen, pictures[0], none))
+    assert not np.any(diagnosis.attention_to_prompts(clip, frozen, drawn[0], none))
 
 
 def test_grey_prompts_are_what_the_layers_see_of_an_empty_picture(embedded):
@@ -64,9 +64,9 @@ def test_grey_prompts_are_what_the_layers_see_of_an_empty_picture(embedded):
     np.testing.assert_allclose(second, after[0, 1:].mean(0), rtol=1e-6, atol=1e-6)
 
 
-def test_the_best_scale_is_where_the_loss_is_least(embedded, pictures):
+def test_the_best_scale_is_where_the_loss_is_least(embedded, drawn):
     task = diagnosis.make_task(*embedded)
-    found = diagnosis.calibration(task, *pictures)
+    found = diagnosis.calibration(task, *drawn)
     assert found["best"] in diagnosis.SCALES
     assert found["best loss"] <= found["loss"]
     assert found["scale"] == pytest.approx(float(jnp.exp(embedded[1]["logit_scale"])))

@@ -20,7 +20,7 @@ def embedded():
     return loading.load("embedded")
 
 
-def pictures(domain: str, count: int) -> tuple[np.ndarray, np.ndarray]:
+def render_images(domain: str, count: int) -> tuple[np.ndarray, np.ndarray]:
     labels = np.arange(count) * 7 % len(scenes.CLASSES)
     rendered = [scenes.render(int(label), domain, 77, i) for i, label in enumerate(labels)]
     mean, std = np.asarray(preprocessing.CLIP_MEAN), np.asarray(preprocessing.CLIP_STD)
@@ -44,7 +44,7 @@ def test_zero_shot_over_all_classes(embedded):
     encode = jax.jit(clip.encode_image)
     accuracy = {}
     for domain in scenes.DOMAINS:
-        images, labels = pictures(domain, 200)
+        images, labels = render_images(domain, 200)
         predicted = np.argmax(normalize(encode(frozen, images)) @ texts.T, axis=-1)
         accuracy[domain] = np.mean(predicted == labels)
     assert accuracy["plain"] > 0.75

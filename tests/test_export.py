@@ -44,14 +44,14 @@ ROWS = {
 def exports(tmp_path_factory):
     """The models, what JAX says of a hundred pictures, and the folder of the exports, run."""
     folder = tmp_path_factory.mktemp("exports")
-    pictures = exported.save_pictures(folder / "pictures", 100)
-    images = exported.read_pictures(pictures)
+    paths = exported.save_pictures(folder / "pictures", 100)
+    images = exported.read_pictures(paths)
     saving.save_hugging_face(exported.CLIP.config, exported.FROZEN, folder / "clip")
     models = {row: exported.train(name, **settings) for row, (name, settings) in ROWS.items()}
     for row, model in models.items():
         (folder / "all" / row).mkdir(parents=True)
         writing.write(folder / "all" / row, model, exported.FROZEN)
-    exported.run_without_jax(exported.PROGRAM, folder / "all", folder / "clip", pictures)
+    exported.run_without_jax(exported.PROGRAM, folder / "all", folder / "clip", paths)
     return models, images, folder / "all"
 
 

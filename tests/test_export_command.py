@@ -49,8 +49,8 @@ def test_all_forms_say_what_the_model_says(run, tmp_path, torch):
     session = onnxruntime.InferenceSession(output / "model.onnx")
     told = session.get_modelmeta().custom_metadata_map
     assert Inputs(**json.loads(told["inputs"])).preprocessing == CLIP
-    images = np.asarray(pictures).transpose(0, 3, 1, 2)
-    assert largest_difference(session.run(["logits"], {"images": images})[0], expected) <= 1e-4
+    batch = np.asarray(pictures).transpose(0, 3, 1, 2)
+    assert largest_difference(session.run(["logits"], {"images": batch})[0], expected) <= 1e-4
 
     np.save(tmp_path / "pictures.npy", pictures)
     files = [output / "model.stablehlo", tmp_path / "pictures.npy", tmp_path / "logits.npy"]

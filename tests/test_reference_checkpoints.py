@@ -65,10 +65,10 @@ def test_its_logits_are_those_of_the_reference(row, clip_folder, torch_clip, tmp
     model = prompt_jax.load(tmp_path)
     pictures = reference.pictures()
     found = model.predict(pictures).logits[-1]
-    images = torch.tensor(np.stack([model.preprocess(picture) for picture in pictures]))
+    stacked = torch.tensor(np.stack([model.preprocess(picture) for picture in pictures]))
     with torch.no_grad():
         learner = reference.train(row, torch_clip, half=True).float()
-        expected = learner.logits(torch_clip, images.permute(0, 3, 1, 2)).numpy()
+        expected = learner.logits(torch_clip, stacked.permute(0, 3, 1, 2)).numpy()
     assert np.ptp(expected) > 0.1
     assert np.abs(found - expected).max() <= 1e-4
 

@@ -56,11 +56,11 @@ def write(folder: pathlib.Path, model: Saved, frozen: Frozen) -> float:
 
     shape = model.inputs.shape
     [batch] = jax.export.symbolic_shape("b")
-    pictures = jax.ShapeDtypeStruct((batch, *shape), jnp.float32)
+    example = jax.ShapeDtypeStruct((batch, *shape), jnp.float32)
     before = {name: getattr(jax.config, name) for name in _WITHOUT_PATHS}
     _configure(_WITHOUT_PATHS)
     try:
-        program = jax.export.export(run, platforms=PLATFORMS)(pictures)
+        program = jax.export.export(run, platforms=PLATFORMS)(example)
     finally:
         _configure(before)
     path = folder / writing.STABLEHLO

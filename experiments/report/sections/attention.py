@@ -34,9 +34,9 @@ def section(run: Prepared, prompts: Prompts, key: str, number: int = PICTURES) -
         return None
     dataset, clip = run.plan.tests[key], run.backbone.clip
     examples = spread(dataset, number)
-    pictures = [dataset.read(example) for example in examples]
+    originals = [dataset.read(example) for example in examples]
     prepared, size = run.plan.batches.preprocessing, clip.config.image_size
-    images = np.stack([transforms.test_transform(p, size, None, prepared) for p in pictures])
+    images = np.stack([transforms.test_transform(p, size, None, prepared) for p in originals])
     without, with_prompts = see(run, prompts, key, jnp.asarray(images))
     if with_prompts is None:
         return None
@@ -64,8 +64,8 @@ def spread(dataset: Dataset, number: int) -> list[Example]:
 def show(image: np.ndarray, prepared: Preprocessing = CLIP) -> Image.Image:
     """A picture float32[S, S, 3] as the tower gets it, as people see it."""
     pixels = np.clip(image * np.array(prepared.std) + np.array(prepared.mean), 0, 1)
-    picture = Image.fromarray((255 * pixels).round().astype(np.uint8))
-    return picture.resize((SIDE, SIDE), Image.Resampling.BICUBIC)
+    shown = Image.fromarray((255 * pixels).round().astype(np.uint8))
+    return shown.resize((SIDE, SIDE), Image.Resampling.BICUBIC)
 
 
 def lay_over(picture: Image.Image, weights: np.ndarray, most: float) -> Image.Image:

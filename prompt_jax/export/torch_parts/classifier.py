@@ -241,8 +241,8 @@ class Classifier(nn.Module):
                 raise ValueError(f"{name}={number} must be a whole number, at least 1")
         pictures, answers, names = list(pictures), [], distinct(self.names)
         for start in range(0, len(pictures), batch_size):
-            images = [self.preprocess(one) for one in pictures[start : start + batch_size]]
-            logits = self(torch.stack(images).to(self.clip.logit_scale.device))
+            batch = [self.preprocess(one) for one in pictures[start : start + batch_size]]
+            logits = self(torch.stack(batch).to(self.clip.logit_scale.device))
             if not logits.isfinite().all():
                 raise ValueError(
                     "the logits are infinite or no numbers: the prompts or the backbone hold "

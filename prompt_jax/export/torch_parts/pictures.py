@@ -24,10 +24,10 @@ def open_picture(picture: Any, upright: bool = True) -> Image.Image:
     if isinstance(picture, str | os.PathLike):
         check_regular(picture)
     # Pillow knows fifty more, of which one starts another program.
-    image = Image.open(picture, formats=("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF"))
+    opened = Image.open(picture, formats=("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF"))
     if upright:
-        ImageOps.exif_transpose(image, in_place=True)
-    return image
+        ImageOps.exif_transpose(opened, in_place=True)
+    return opened
 
 
 def check_regular(path: str | os.PathLike) -> None:

@@ -7,6 +7,8 @@ import numpy as np
 from PIL import Image
 
 from prompt_jax.inputs.images.preprocessing import CHANNELS, CLIP, Preprocessing
+from prompt_jax.inputs.images.preprocessing import CLIP_MEAN as CLIP_MEAN  # earlier here
+from prompt_jax.inputs.images.preprocessing import CLIP_STD as CLIP_STD
 
 AREA = (0.08, 1.0)
 _RATIO = (3 / 4, 4 / 3)
