@@ -11,7 +11,7 @@ NEWEST_PYTHON=13
 usage() {
   cat <<'USAGE'
 usage: ./run.sh                     the quickstart: train and evaluate on the embedded data
-       ./run.sh video               the same for clips: text-video retrieval, on the embedded ones
+       ./run.sh video               the same for videos: text-video retrieval, on the embedded ones
        ./run.sh --config=FILE ...   python -m experiments.main --config=FILE ...
        ./run.sh test                all checks: ruff, mypy, pytest
        ./run.sh test --quick        the same without the tests that take long, for in between
@@ -30,10 +30,10 @@ rm -r .venv                         starts afresh
 GPU or TPU, after the first call    .venv/bin/pip install -c constraints.txt -e '.[cuda12]'
                                     or '.[tpu]'
 
-methods of pictures:
+methods of images:
   zero_shot, coop, cocoop, kgcoop, promptsrc, clip_adapter, tip_adapter, tip_adapter_f, gda, vpt,
   ivlp, maple, pro_mpt
-methods of clips:
+methods of videos:
   zero_shot, vop, vop_p, vop_c, vop_f, vop_f_p, vop_f_c, full, bias, proj, partial, adapter_attn,
   adapter_ffn, clip_video, vilt_independent, vilt_multimodal, vilt_clip, vifi_clip,
   vifi_vl_prompting, a5

@@ -36,9 +36,9 @@ REQUIRED = [
 TORCH = ["torch>=2.4"]
 ONNX = [*TORCH, "onnx>=1.18", "onnxscript>=0.7", "onnxruntime>=1.22"]  # the last to check it
 TFDS = ["tensorflow-datasets>=4.9.10", "importlib_resources>=6.5"]  # which it imports, undeclared
-TSNE = ["scikit-learn>=1.5"]  # 50 MB for one picture: that of experiments.features
-VIDEO = ["av>=18"]  # 100 MB with its own FFmpeg, which clips alone need
-CHECK = ["ImageHash>=4.3"]  # with PyWavelets; looks for own pictures that are alike
+TSNE = ["scikit-learn>=1.5"]  # 50 MB for one image: that of experiments.features
+VIDEO = ["av>=18"]  # 100 MB with its own FFmpeg, which videos alone need
+CHECK = ["ImageHash>=4.3"]  # with PyWavelets; looks for own images that are alike
 REPORT = ["jinja2>=3.1"]  # the page of experiments.report
 WANDB = ["wandb>=0.29"]  # 100 MB; from 0.29 no exit waits for a server that never answers
 NOTEBOOKS = ["ipykernel>=7.4", "nbclient>=0.11"]  # runs them, without Jupyter's pages

@@ -5,14 +5,14 @@
     python -m data_pipelines.check --root DATA --quick        # files exist; nothing is decoded
     python -m data_pipelines.check --root OWN --names folder --sheet sheet.png   # and draw examples
 
-Exit code 0: every data set that was found (or named) is complete, with as many pictures and
+Exit code 0: every data set that was found (or named) is complete, with as many images and
 classes as published (TFDS may divide them otherwise) and with the published split, readable, has
-test pictures, and has no picture twice, no class that only train or only test has, more than one
-class, and no class names that make the same prompt. In own pictures, copies of a file in another
+test images, and has no image twice, no class that only train or only test has, more than one
+class, and no class names that make the same prompt. In own images, copies of a file in another
 split count too (--quick does not look for them). What may have been meant otherwise, e.g. folders
-below a class, or own pictures that look like one of another split (which the extra check finds), is
-noted, and changes no exit code. Clips are looked at in the same way; those that captions describe
-have no classes, and captions that several test clips have are noted;
+below a class, or own images that look like one of another split (which the extra check finds), is
+noted, and changes no exit code. Videos are looked at in the same way; those that captions describe
+have no classes, and captions that several test videos have are noted;
 1: one is not, or none was found; 2: a mistake in the command.
 """
 
@@ -56,14 +56,14 @@ def check(
     quick: bool = False,
     start: Callable[[int], Callable[[], object]] | None = None,
 ) -> Finding:
-    """Look for one data set and go through its pictures.
+    """Look for one data set and go through its images.
 
     Args:
         name: a key of the table of data sets, or "key:domain".
         root: the folder that holds its folder, or that folder itself; TFDS's data_dir.
         source: "coop" or "tfds".
-        quick: look only whether the picture files exist; do not decode them.
-        start: is told how many pictures will be decoded, and returns what to call after each.
+        quick: look only whether the image files exist; do not decode them.
+        start: is told how many images will be decoded, and returns what to call after each.
 
     Returns:
         The finding; nothing is raised for data that is missing or broken.
@@ -83,7 +83,7 @@ def check(
     parts = [part for each in loaded for part in lists.splits(each)]
     examples = [example for part in parts for example in part.examples]
     missing = missing_files(dataset, examples)
-    problems += [f"missing: {picture}" for picture in missing]
+    problems += [f"missing: {image}" for image in missing]
     problems += filter(None, [on_backslashes(missing)])
     copied: list[str] = []
     if not quick:
@@ -92,8 +92,8 @@ def check(
             problems += [remark.text for remark in lists.copies(own, found)]
             copied = _listed(found)
         gone = set(missing)
-        present = [example for example in examples if example.picture not in gone]
-        advance = start(len({example.picture for example in present})) if start else None
+        present = [example for example in examples if example.image not in gone]
+        advance = start(len({example.image for example in present})) if start else None
         bad = find_bad(dataset, present, advance)
         problems += [f"cannot be read: {path}: {reason}" for path, reason in bad]
     shared = lists.same_captions(lists.splits(dataset)[-1])
@@ -107,7 +107,7 @@ def _listed(found: Sequence[Copy]) -> list[str]:
     """Each copy and what it is one of, of many the first; one alone is told with its problem."""
     if len(found) < 2:
         return []
-    told = [f"{one.picture} is a copy of {one.other}" for one in found[:_SHOWN]]
+    told = [f"{one.image} is a copy of {one.other}" for one in found[:_SHOWN]]
     return told + [f"… and {len(found) - _SHOWN:,} more copies"] * (len(found) > _SHOWN)
 
 
@@ -243,7 +243,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--source", choices=datasets.SOURCES, default="coop", help="whose layout (coop)"
     )
-    parser.add_argument("--quick", action="store_true", help="do not decode the pictures")
+    parser.add_argument("--quick", action="store_true", help="do not decode the images")
     parser.add_argument(
         "--sheet",
         metavar="FILE",

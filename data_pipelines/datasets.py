@@ -31,7 +31,7 @@ SOURCES = ("coop", "tfds")
 def load(
     name: str, root: str | Path | None = None, source: str = "coop", **options: Any
 ) -> Dataset:
-    """Load the lists of a data set; pictures are read later, one by one.
+    """Load the lists of a data set; images are read later, one by one.
 
     Args:
         name: a key of `TABLE`, or "key:domain", which sets the option `domain`.

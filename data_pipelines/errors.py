@@ -1,13 +1,13 @@
-"""The error for a name that does not exist, and those that reading pictures shares with it."""
+"""The error for a name that does not exist, and those that reading images shares with it."""
 
 import difflib
 from collections.abc import Iterable
 
-from prompt_jax.errors import BadClip, BadPicture, DataError, escape, installing, printable, shorten
+from prompt_jax.errors import BadImage, BadVideo, DataError, escape, installing, printable, shorten
 
 __all__ = [
-    "BadClip",
-    "BadPicture",
+    "BadImage",
+    "BadVideo",
     "DataError",
     "escape",
     "installing",

@@ -13,18 +13,18 @@ _LONGEST_NAME = 1000
 
 
 class Example(NamedTuple):
-    """One labelled picture or clip.
+    """One labelled image or video.
 
     Attributes:
-        picture: its key: a path inside the folder of pictures or clips, or a scene.
+        image: its key: a path inside the folder of images or videos, or a scene.
         label: its class, from 0.
         name: its class's name.
         captions: texts that describe it; none where it is known by its class alone.
-        span: (start, end) in seconds: what of a clip is meant; None: all of it.
+        span: (start, end) in seconds: what of a video is meant; None: all of it.
         class_id: what other data sets know its class by: a WordNet id of ImageNet's; "": its name.
     """
 
-    picture: str
+    image: str
     label: int
     name: str
     captions: tuple[str, ...] = ()
@@ -39,7 +39,7 @@ class Example(NamedTuple):
 
 @dataclass(frozen=True)
 class Dataset:
-    """A labelled data set, its pictures or clips still on disk (or not yet rendered).
+    """A labelled data set, its images or videos still on disk (or not yet rendered).
 
     Attributes:
         name: the name used in configs, e.g. "caltech101".
@@ -47,13 +47,13 @@ class Dataset:
         train: training examples.
         val: validation examples; may be empty.
         test: test examples.
-        read: reads one example. Pictures: a `PIL.Image` in RGB, of any size. Clips: what
-            `clips.readers.ClipReader` gives. Raises `BadPicture`.
-        folder: what `Example.picture` is relative to; None for pictures that are not files.
+        read: reads one example. Images: a `PIL.Image` in RGB, of any size. Videos: what
+            `videos.readers.VideoReader` gives. Raises `BadImage`.
+        folder: what `Example.image` is relative to; None for images that are not files.
         split_source: where the three lists come from, in words, for results.
         notes: sentences that people should read before they trust the lists.
-        kind: "pictures" or "clips": what `read` gives, and what messages call it.
-        reversals: the key of a clip to that of the one that shows the same frames in opposite
+        kind: "images" or "videos": what `read` gives, and what messages call it.
+        reversals: the key of a video to that of the one that shows the same frames in opposite
             order and has another caption; empty where none is known.
     """
 
@@ -66,18 +66,18 @@ class Dataset:
     folder: Path | None = None
     split_source: str = ""
     notes: tuple[str, ...] = ()
-    kind: Literal["pictures", "clips"] = "pictures"
+    kind: Literal["images", "videos"] = "images"
     reversals: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def upright(self) -> bool:
-        """Whether pictures of files are turned as the files say; what is rendered has no files."""
+        """Whether images of files are turned as the files say; what is rendered has no files."""
         return getattr(self.read, "upright", True)
 
     @property
     def has_classes(self) -> bool:
-        """False for clips that captions alone describe: label 0 and no name, all of them."""
-        return self.kind == "pictures" or self.class_names != ("",)
+        """False for videos that captions alone describe: label 0 and no name, all of them."""
+        return self.kind == "images" or self.class_names != ("",)
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -113,10 +113,10 @@ def class_names(what: str, examples: Iterable[Example]) -> tuple[str, ...]:
         if name != example.name:
             raise DataError(
                 f"{what}: label {example.label} is called both {name!r} and {example.name!r} "
-                f"(picture {example.picture}); give each label one class name"
+                f"(image {example.image}); give each label one class name"
             )
     if not names:
-        raise DataError(f"{what}: no examples; at least one labelled picture is needed")
+        raise DataError(f"{what}: no examples; at least one labelled image is needed")
     gaps = sorted(set(range(len(names))) - set(names))
     if gaps:
         raise DataError(

@@ -51,28 +51,28 @@ def train_batches(
     The incomplete last batch of an epoch is dropped, unless it is the only one.
 
     Args:
-        dataset: reads the pictures.
+        dataset: reads the images.
         examples: the training examples.
         batch_size: examples per batch, of all hosts together.
-        image_size: side of a picture in the batch, in pixels.
+        image_size: side of an image in the batch, in pixels.
         seed: of order and augmentation, 0 to 2**32 - 1.
         num_epochs: when to stop; None never stops.
         num_threads: reading threads (of each worker, if there are workers); 0 reads in the
             calling thread; None: one per core, at most 4, or one per worker.
-        cache_bytes: bound on the decoded pictures kept in memory for later epochs, divided among
+        cache_bytes: bound on the decoded images kept in memory for later epochs, divided among
             the workers; 0 keeps none.
         num_workers: reading processes; 0 reads in threads of this process. A worker takes
-            seconds to start, and pays where a picture takes long to decode or render.
+            seconds to start, and pays where an image takes long to decode or render.
         shard_index: which host this is, from 0.
         shard_count: how many hosts read; each gets its slice of every batch, in host order.
-        preprocessing: how pictures are resized and normalised.
+        preprocessing: how images are resized and normalised.
 
     Returns:
         Iterator of {"image": float32[B, image_size, image_size, 3], "label": int32[B]}, where B is
         `batch_size` (or all examples, if fewer) divided by `shard_count`.
 
     Raises:
-        DataError: a setting is out of range; and from `next`, `BadPicture`.
+        DataError: a setting is out of range; and from `next`, `BadImage`.
     """
     steps = check_training(len(examples), batch_size, seed, num_epochs)
     part = share(min(batch_size, len(examples)), shard_index, shard_count)
@@ -106,11 +106,11 @@ def test_batches(
     """Test batches in the examples' order, all of one size, so evaluation compiles once.
 
     Args:
-        dataset: reads the pictures.
+        dataset: reads the images.
         examples: what to go through, once.
         batch_size: examples per batch, of all hosts together; the last batch is filled up with
-            black (all-zero) pictures of label -1, so all hosts take the same number of steps.
-        image_size: side of a picture in the batch, in pixels.
+            black (all-zero) images of label -1, so all hosts take the same number of steps.
+        image_size: side of an image in the batch, in pixels.
         num_threads: as for `train_batches`.
         num_workers: as for `train_batches`.
         shard_index: as for `train_batches`.
@@ -122,7 +122,7 @@ def test_batches(
         `batch_size` / `shard_count`.
 
     Raises:
-        DataError: a setting is out of range; and from `next`, `BadPicture`.
+        DataError: a setting is out of range; and from `next`, `BadImage`.
     """
 
     def transform(row: int, view: int, out: np.ndarray) -> None:
@@ -145,19 +145,19 @@ def train_views(
     num_workers: int = 0,
     preprocessing: Preprocessing = CLIP,
 ) -> Batches:
-    """Pictures to compute cached features from: all examples in order, once per view.
+    """Images to compute cached features from: all examples in order, once per view.
 
     View v of an example is augmented as in training, at random, and depends only on `seed`, v
     and the example's place in the list. Every view begins with a new batch and is padded like a
     test set; what is left without padding is [views, n] in C order.
 
     Args:
-        dataset: reads the pictures.
+        dataset: reads the images.
         examples: the n training examples.
         batch_size: examples per batch.
-        image_size: side of a picture in the batch, in pixels.
+        image_size: side of an image in the batch, in pixels.
         seed: of the augmentation, 0 to 2**32 - 1.
-        views: how many augmented pictures of each example; 0 gives one, by the test transform.
+        views: how many augmented images of each example; 0 gives one, by the test transform.
         num_threads: as for `train_batches`.
         num_workers: as for `train_batches`.
         preprocessing: as for `train_batches`.
@@ -167,7 +167,7 @@ def train_views(
         image_size, image_size, 3], "label": int32[batch_size]}; label -1 is padding.
 
     Raises:
-        DataError: a setting is out of range; and from `next`, `BadPicture`.
+        DataError: a setting is out of range; and from `next`, `BadImage`.
     """
     if views < 0:
         raise DataError(f"views={views}: must be 0 (the test transform) or more")
@@ -185,8 +185,8 @@ def train_views(
 
     def transform(row: int, view: int, out: np.ndarray) -> None:
         rng = generator(seed, VIEWS, view * len(examples) + row)
-        picture = dataset.read(examples[row])
-        train_transform(picture, image_size, rng, out, preprocessing=preprocessing)
+        image = dataset.read(examples[row])
+        train_transform(image, image_size, rng, out, preprocessing=preprocessing)
 
     part = slice(0, batch_size)
     make, steps = in_order(examples, batch_size, (image_size, image_size), part, transform)
@@ -207,7 +207,7 @@ def feature_batches(
     Epoch e takes every example's view e mod `views`.
 
     Args:
-        features: float32[views, n, d], of the n examples in their order; of clips' frames
+        features: float32[views, n, d], of the n examples in their order; of videos' frames
             float32[views, n, F, d].
         labels: int32[n].
         batch_size: examples per batch, of all hosts together.

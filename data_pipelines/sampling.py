@@ -70,10 +70,10 @@ def replace_bad(
     Returns:
         The shots in their order. One is left out where its class has no more.
     """
-    taken = {(example.picture, example.span) for example in drawn}
+    taken = {(example.image, example.span) for example in drawn}
     rest: dict[tuple[int, str], list[Example]] = {}
     for example in whole:
-        if (example.picture, example.span) not in taken:
+        if (example.image, example.span) not in taken:
             rest.setdefault((example.label, example.name), []).append(example)
     for (label, _), group in rest.items():
         random.Random(f"{seed} {label}").shuffle(group)

@@ -2,14 +2,14 @@
 
     python -m data_pipelines.throughput                                  # made-up photos
     python -m data_pipelines.throughput --root DATA --name caltech101    # real ones
-    python -m data_pipelines.throughput --clips                          # made-up clips
-    python -m data_pipelines.throughput --clips --root FOLDER            # all clips below a folder
+    python -m data_pipelines.throughput --videos                          # made-up videos
+    python -m data_pipelines.throughput --videos --root FOLDER           # all videos below a folder
 
-The work: decode a JPEG file, or twelve frames of a clip, random resized crop, random flip,
-normalise, batch; of clips also what action recognition does with them (augment=vifi: multi-scale
+The work: decode a JPEG file, or twelve frames of a video, random resized crop, random flip,
+normalise, batch; of videos also what action recognition does with them (augment=vifi: multi-scale
 crop, flip, colours, mixing), by ours alone. Each contender runs alone, in turns, so that a change
 of the machine's load meets all of them. Takes about two minutes with the default settings. Needs
-PyTorch, and for clips PyAV: `.venv/bin/pip install -e '.[torch,video]'`; decord takes part where it
+PyTorch, and for videos PyAV: `.venv/bin/pip install -e '.[torch,video]'`; decord takes part if it
 is installed.
 """
 
@@ -37,13 +37,13 @@ from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
-from data_pipelines import clip_loader, datasets, loader, torch_side
+from data_pipelines import datasets, loader, torch_side, video_loader
 from data_pipelines.batches.reading import Batches
 from data_pipelines.errors import DataError, escape, installing
 from data_pipelines.examples import Dataset, Example
 from data_pipelines.images.readers import FolderReader, drop_bad
 from data_pipelines.layouts.layout import expand
-from data_pipelines.videos.readers import ClipReader
+from data_pipelines.videos.readers import VideoReader
 from prompt_jax.inputs.videos.opening import SUFFIXES
 
 WIDTH, HEIGHT = 500, 375
@@ -67,7 +67,7 @@ def photos(folder: Path, count: int) -> Dataset:
 
 
 def moving_photos(folder: Path, count: int) -> Dataset:
-    """Write `count` clips to `folder`: ten seconds of H.264 at 30 a second, 320 x 240 pixels, of
+    """Write `count` videos to `folder`: ten seconds of H.264 at 30 a second, 320 x 240 pixels, of
     which one in 250 frames is a key frame: what x264 makes of a camera that moves over a photo."""
     import av
 
@@ -84,11 +84,11 @@ def moving_photos(folder: Path, count: int) -> Dataset:
                 frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
                 container.mux(stream.encode(frame))
             container.mux(stream.encode(None))
-    return _clips("made-up clips", folder, names)
+    return _videos("made-up videos", folder, names)
 
 
-def clips_below(folder: Path, count: int) -> Dataset:
-    """`count` clips that lie below `folder`, drawn at random; those that cannot be read are named
+def videos_below(folder: Path, count: int) -> Dataset:
+    """`count` videos that lie below `folder`, drawn at random; those that cannot be read are named
     and left out.
 
     Raises:
@@ -96,18 +96,18 @@ def clips_below(folder: Path, count: int) -> Dataset:
     """
     paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
     if not paths:
-        raise DataError(f"no clips below {folder}: no files that end in {', '.join(SUFFIXES)}")
+        raise DataError(f"no videos below {folder}: no files that end in {', '.join(SUFFIXES)}")
     picked = random.Random(0).sample(paths, min(count, len(paths)))
-    dataset = _clips(str(folder), folder, [str(path.relative_to(folder)) for path in picked])
+    dataset = _videos(str(folder), folder, [str(path.relative_to(folder)) for path in picked])
     good, bad = drop_bad(dataset, dataset.train)
     for path, reason in bad:
         print(escape(f"left out: {path}: {reason}"), file=sys.stderr)
-    return _clips(str(folder), folder, [example.picture for example in good])
+    return _videos(str(folder), folder, [example.image for example in good])
 
 
-def _clips(name: str, folder: Path, names: Sequence[str]) -> Dataset:
-    examples = tuple(Example(clip, 0, "clip") for clip in names)
-    return Dataset(name, "{}", examples, (), (), ClipReader(folder), folder, kind="clips")
+def _videos(name: str, folder: Path, names: Sequence[str]) -> Dataset:
+    examples = tuple(Example(video, 0, "clip") for video in names)
+    return Dataset(name, "{}", examples, (), (), VideoReader(folder), folder, kind="videos")
 
 
 def contenders(
@@ -116,32 +116,32 @@ def contenders(
     """Ways to make training batches, by name; each starts an endless or one-epoch iterator.
 
     Args:
-        dataset: its training pictures or clips are files in `dataset.folder`.
-        batch_size: pictures or clips per batch.
-        size: side of a picture in the batch, in pixels.
+        dataset: its training images or videos are files in `dataset.folder`.
+        batch_size: images or videos per batch.
+        size: side of an image in the batch, in pixels.
         workers: threads or processes of each contender.
-        frames: of each clip.
+        frames: of each video.
 
     Raises:
-        DataError: PyTorch is not installed, or the pictures are not files.
+        DataError: PyTorch is not installed, or the images are not files.
     """
     if importlib.util.find_spec("torch") is None:
         raise DataError(f"PyTorch is not installed; install it: {installing('torch')}")
     if dataset.folder is None:
-        raise DataError(f"{dataset.name}: its pictures are not files; choose another data set")
-    paths = [dataset.folder / example.picture for example in dataset.train]
+        raise DataError(f"{dataset.name}: its images are not files; choose another data set")
+    paths = [dataset.folder / example.image for example in dataset.train]
     labels = [example.label for example in dataset.train]
     train: Callable[..., Batches]
     theirs: dict[str, Any]
-    if dataset.kind == "clips":
+    if dataset.kind == "videos":
         train = functools.partial(
-            clip_loader.train_batches, dataset, dataset.train, batch_size, frames, size, seed=1
+            video_loader.train_batches, dataset, dataset.train, batch_size, frames, size, seed=1
         )
         reads = {"PyAV": torch_side.read_with_pyav}
         if importlib.util.find_spec("decord") is not None:
             reads["decord"] = torch_side.read_with_decord
         theirs = {
-            f"PyTorch DataLoader over {name}, {workers} processes": torch_side.TorchClips(
+            f"PyTorch DataLoader over {name}, {workers} processes": torch_side.TorchVideos(
                 paths, labels, frames, size, read
             )
             for name, read in reads.items()
@@ -150,8 +150,8 @@ def contenders(
         train = functools.partial(
             loader.train_batches, dataset, dataset.train, batch_size, size, seed=1
         )
-        pictures = torch_side.TorchPictures(paths, labels, size)
-        theirs = {f"PyTorch DataLoader, {workers} processes": pictures}
+        images = torch_side.TorchImages(paths, labels, size)
+        theirs = {f"PyTorch DataLoader, {workers} processes": images}
 
     def ours(num_threads: int, num_workers: int, cache_bytes: int, **more: Any) -> Contender:
         return lambda: train(
@@ -168,7 +168,7 @@ def contenders(
         f"ours, {workers} processes": ours(1, workers, 0),
         decoded: ours(workers, 0, 2**31),
     }
-    if dataset.kind == "clips":
+    if dataset.kind == "videos":
         vifi: dict[str, Any] = {"augment": "vifi", "mixed_classes": 2}
         ways[f"{threads}, augment=vifi"] = ours(workers, 0, 0, **vifi)
         ways[f"{decoded}, augment=vifi"] = ours(workers, 0, 2**31, **vifi)
@@ -203,7 +203,7 @@ def compare(
     return rates
 
 
-def table(title: str, rates: dict[str, list[float]], unit: str = "pictures") -> Table:
+def table(title: str, rates: dict[str, list[float]], unit: str = "images") -> Table:
     """Median and range of each contender, and its ratio to the first one, round by round."""
     result = Table(title=title, title_justify="left")
     result.add_column("")
@@ -222,7 +222,7 @@ def table(title: str, rates: dict[str, list[float]], unit: str = "pictures") -> 
 
 
 def run(options: argparse.Namespace, folder: Path) -> None:
-    """Measure and print; made-up pictures, if any, are written to `folder`."""
+    """Measure and print; made-up images, if any, are written to `folder`."""
     dataset = _material(options, folder)
     ways = contenders(dataset, options.batch, options.size, options.workers)
     # A whole epoch, so that caches, ours and the system's, are as full as they get.
@@ -238,10 +238,10 @@ def run(options: argparse.Namespace, folder: Path) -> None:
 
 def _material(options: argparse.Namespace, folder: Path) -> Dataset:
     count = options.count
-    if options.clips:
+    if options.videos:
         if options.root is None:
             return moving_photos(folder, count)
-        return clips_below(expand(options.root), count)
+        return videos_below(expand(options.root), count)
     if options.root is None:
         return photos(folder, count)
     whole = datasets.load(options.name, options.root)
@@ -253,17 +253,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns its exit code."""
     parser = argparse.ArgumentParser("python -m data_pipelines.throughput", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.add_argument("--clips", action="store_true", help="measure clips, not pictures")
-    parser.add_argument("--root", help="folder of the data sets, or of clips; left out: made up")
+    parser.add_argument("--videos", action="store_true", help="measure videos, not images")
+    parser.add_argument("--root", help="folder of the data sets, or of videos; left out: made up")
     parser.add_argument("--name", default="caltech101", help="data set below --root")
-    parser.add_argument("--count", type=int, help="how many to use (256; of clips 32)")
-    parser.add_argument("--batch", type=int, help="how many a batch (32; of clips 8)")
+    parser.add_argument("--count", type=int, help="how many to use (256; of videos 32)")
+    parser.add_argument("--batch", type=int, help="how many a batch (32; of videos 8)")
     parser.add_argument("--size", type=int, default=224, help="side in the batch, pixels (224)")
     parser.add_argument("--workers", type=int, default=2, help="threads or processes (2)")
     parser.add_argument("--seconds", type=float, default=3, help="of one measurement (3)")
     parser.add_argument("--rounds", type=int, default=5, help="measurements of each (5)")
     options = parser.parse_args(arguments)
-    usual = {"count": 32, "batch": 8} if options.clips else {"count": 256, "batch": 32}
+    usual = {"count": 32, "batch": 8} if options.videos else {"count": 256, "batch": 32}
     for name, value in usual.items():
         if getattr(options, name) is None:
             setattr(options, name, value)

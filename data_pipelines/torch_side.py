@@ -17,34 +17,34 @@ from prompt_jax.inputs.videos.transforms import AREA as CLIP_AREA
 ReadFrames = Callable[[Path, int], Sequence[Image.Image]]
 
 
-class TorchPictures:
-    """A PyTorch dataset as people write it: Pillow for the picture, tensors for the numbers."""
+class TorchImages:
+    """A PyTorch dataset as people write it: Pillow for the image, tensors for the numbers."""
 
     def __init__(self, paths: Sequence[Path], labels: Sequence[int], size: int):
-        """Pictures at `paths`, to be cropped to `size` pixels a side."""
+        """Images at `paths`, to be cropped to `size` pixels a side."""
         self.paths = paths
         self.labels = labels
         self.size = size
 
     def __len__(self) -> int:
-        """The number of pictures."""
+        """The number of images."""
         return len(self.paths)
 
     def __getitem__(self, index: int) -> tuple[Any, int]:
-        """One augmented picture, torch.float32[3, size, size], and its label."""
+        """One augmented image, torch.float32[3, size, size], and its label."""
         with Image.open(self.paths[index]) as file:
             image = file.convert("RGB")
         box, flip = _crop(*image.size, AREA), random.random() < 0.5
         return _tensor(image, box, flip, self.size), self.labels[index]
 
 
-class TorchClips:
-    """The same for clips: twelve frames or so, the same crop and flip for all of them."""
+class TorchVideos:
+    """The same for videos: twelve frames or so, the same crop and flip for all of them."""
 
     def __init__(
         self, paths: Sequence[Path], labels: Sequence[int], frames: int, size: int, read: ReadFrames
     ):
-        """Clips at `paths`, of which `read` gives so many `frames`, cropped to `size` pixels."""
+        """Videos at `paths`, of which `read` gives so many `frames`, cropped to `size` pixels."""
         self.paths = paths
         self.labels = labels
         self.frames = frames
@@ -52,11 +52,11 @@ class TorchClips:
         self.read = read
 
     def __len__(self) -> int:
-        """The number of clips."""
+        """The number of videos."""
         return len(self.paths)
 
     def __getitem__(self, index: int) -> tuple[Any, int]:
-        """One augmented clip, torch.float32[frames, 3, size, size], and its label."""
+        """One augmented video, torch.float32[frames, 3, size, size], and its label."""
         import torch
 
         images = self.read(self.paths[index], self.frames)
@@ -88,9 +88,9 @@ def read_with_decord(path: Path, frames: int) -> list[Image.Image]:
     """decord's batch of frames, which seeks by itself."""
     import decord
 
-    clip = decord.VideoReader(str(path), num_threads=1)
-    wanted = sampling.centre_frames(len(clip), frames)
-    return [Image.fromarray(frame) for frame in clip.get_batch(wanted).asnumpy()]
+    video = decord.VideoReader(str(path), num_threads=1)
+    wanted = sampling.centre_frames(len(video), frames)
+    return [Image.fromarray(frame) for frame in video.get_batch(wanted).asnumpy()]
 
 
 def batches(dataset: Any, batch_size: int, workers: int, ahead: int) -> Iterator[Any]:

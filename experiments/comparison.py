@@ -1,13 +1,13 @@
 """Every method of a task on the embedded stand-in, three seeds.
 
-    python -m experiments.comparison [--of pictures] [--out results/comparison-pictures]
+    python -m experiments.comparison [--of images] [--out results/comparison-images]
         [--methods coop,pro_mpt] [--seeds 1] [--protocols base_to_novel] [--processes 2]
 
-Of pictures: base-to-novel and domain generalization. Of retrieval: captions and clips. Of actions:
+Of images: base-to-novel and domain generalization. Of retrieval: captions and videos. Of actions:
 few-shot and base-to-novel; with 16 shots also vop_p, vop_c, vop_f where --methods names them.
 Finished runs are kept: an interrupted comparison goes on. Writes tables and plots, and
 comparison.md with the date and the commit. --processes runs so many methods at a time, each on a
-core of its own: with clips on a CPU that is 1.6 times as fast as one process on two.
+core of its own: with videos on a CPU that is 1.6 times as fast as one process on two.
 """
 
 import sys
@@ -27,7 +27,7 @@ from ml_collections import ConfigDict
 
 from experiments import results
 from experiments.cli import processes
-from experiments.configs.images import comparison as pictures
+from experiments.configs.images import comparison as images
 from experiments.configs.video import actions_comparison as actions
 from experiments.configs.video import comparison as retrieval
 from experiments.record import workdir
@@ -36,7 +36,7 @@ from experiments.setup.protocols import split_names
 from prompt_jax.cli.commands import whole
 from prompt_jax.errors import PromptError, unknown
 
-TASKS = {"pictures": pictures, "retrieval": retrieval, "actions": actions}
+TASKS = {"images": images, "retrieval": retrieval, "actions": actions}
 
 
 def run_all(folder: pathlib.Path, configs: Sequence[ConfigDict], seeds: tuple[int, ...]) -> None:
@@ -65,7 +65,7 @@ def start(argv: list[str]) -> None:
     """Parses, runs, writes."""
     parser = argparse.ArgumentParser("python -m experiments.comparison", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.add_argument("--of", choices=TASKS, default="pictures", help="the task (pictures)")
+    parser.add_argument("--of", choices=TASKS, default="images", help="the task (images)")
     parser.add_argument("--out", type=pathlib.Path, help="folder (results/comparison-TASK)")
     parser.add_argument("--methods", default="", help="all by default")
     parser.add_argument("--seeds", default="1,2,3")

@@ -3,7 +3,7 @@
     python -m experiments.complete RUN [RUN …]
 
 RUN is the folder of a finished run. Its prompts are taken from the checkpoint of its last step, or
-made from its training pictures again where a method makes them of these; so its backbone and its
+made from its training images again where a method makes them of these; so its backbone and its
 data must be where they were. They are tested again before: prompts that do not reach the run's
 accuracy are refused. All else in the folder stays as it is.
 """

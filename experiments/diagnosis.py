@@ -3,8 +3,8 @@
     python -m experiments.diagnosis [--backbone embedded] [--out results/diagnosis]
     python -m experiments.diagnosis --backbone ViT-B/16.pt --domains plain,night
 
-Nothing is trained. O⁰ starts as published ("normal"), or around what an empty picture's patches are
-in each layer ("grey"), which gets little attention. Pictures are scenes of 30 classes, rendered at
+Nothing is trained. O⁰ starts as published ("normal"), or around what an empty image's patches are
+in each layer ("grey"), which gets little attention. Images are scenes of 30 classes, rendered at
 the backbone's size. Writes diagnosis.md; three minutes on two cores for the embedded CLIP, hours
 for ViT-B/16, which wants a GPU.
 """
@@ -51,13 +51,13 @@ METHOD = methods.get("pro_mpt")
 Table = tuple[str, Sequence[str], list[tuple[str, ...]]]
 
 
-def draw_pictures(
+def draw_images(
     domain: str, size: int, preprocessing: Preprocessing = CLIP_OWN
 ) -> tuple[jax.Array, jax.Array]:
-    """Normalised pictures float32[N, size, size, 3] of a domain, and their labels int[N]."""
+    """Normalised images float32[N, size, size, 3] of a domain, and their labels int[N]."""
     labels = np.repeat(np.arange(CLASSES), PER_CLASS)
-    pictures = jnp.asarray(render_scenes(domain, labels, STREAM, size))
-    return to_float(pictures, preprocessing), jnp.asarray(labels)
+    images = jnp.asarray(render_scenes(domain, labels, STREAM, size))
+    return to_float(images, preprocessing), jnp.asarray(labels)
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -73,7 +73,7 @@ def attention_to_prompts(
             ProMPT's do; behind them the slots flow on.
 
     Returns:
-        the mean over pictures and heads, from 0 to 1.
+        the mean over images and heads, from 0 to 1.
     """
     patches = 1 + clip.config.patches
     tokens = clip.embed_image(frozen, images)
@@ -96,7 +96,7 @@ def make_task(clip: CLIP, frozen: Frozen, number: int = 8) -> Task:
 
 
 def grey_tokens(clip: CLIP, frozen: Frozen, depth: int) -> jax.Array:
-    """The mean patch token before each layer of a picture of CLIP's mean colour: [depth, d_v]."""
+    """The mean patch token before each layer of an image of CLIP's mean colour: [depth, d_v]."""
     size = clip.config.image_size
     tokens = clip.embed_image(frozen, jnp.zeros((1, size, size, 3)))
     found = []
@@ -133,7 +133,7 @@ def gradient_norms(
 ) -> tuple[float, dict[str, float]]:
     """The loss of one iteration's answer alone, and what it asks of each part of the prompts.
 
-    Medians over batches of four pictures, each with prompts of its own draw.
+    Medians over batches of four images, each with prompts of its own draw.
     """
     rngs = [jax.random.key(number) for number in range(BATCHES)]
     found = [_loss_and_norms(task, start, images, labels, rng, iteration) for rng in rngs]
@@ -155,7 +155,7 @@ def _loss_and_norms(task, start, images, labels, rng, iteration):
 
 
 def calibration(task: Task, images: jax.Array, labels: jax.Array) -> dict[str, float]:
-    """Zero-shot cosines, and the scale of logits that would suit them best on these pictures."""
+    """Zero-shot cosines, and the scale of logits that would suit them best on these images."""
     features = normalize(jax.jit(task.clip.encode_image)(task.frozen, images))
     cosines = features @ normalize(task.constants).T
     own = jnp.take_along_axis(cosines, labels[:, None], axis=1)
@@ -252,8 +252,8 @@ def start(argv: list[str]) -> None:
     prepared, notes = prepared_by(options.backbone, size, {})
     for note in notes:
         print(f"note: {note}")
-    pictures = {domain: draw_pictures(domain, size, prepared) for domain in domains}
-    found = [question(clip, frozen, pictures) for question in QUESTIONS]
+    images = {domain: draw_images(domain, size, prepared) for domain in domains}
+    found = [question(clip, frozen, images) for question in QUESTIONS]
     text = page(options.backbone, found)
     workdir.make_workdir(options.out)
     file.write_text(text, encoding="utf-8")

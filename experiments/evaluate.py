@@ -5,7 +5,7 @@
 
 RUN is a folder with model.json, of any method. NAME is a data set, a domain of it ("folder:dslr"),
 or one half of its classes, as base-to-novel divides them ("caltech101:base", "caltech101:new").
-Models of captions are tested on clips with captions, all others on classes: those of the data set.
+Models of captions are tested on videos with captions, all others on classes: those of the data set.
 Each test set gets a folder in RUN/evaluations (or DIR) with results.json, the predictions and the
 counts of what was taken for what. What was evaluated before is not repeated.
 """

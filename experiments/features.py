@@ -1,10 +1,10 @@
-"""How the features of test clips lie before and after training: t-SNE, as ViLT-CLIP's Figure 3.
+"""How the features of test videos lie before and after training: t-SNE, as ViLT-CLIP's Figure 3.
 
     python -m experiments.features RUN [RUN …] [--test KEY] [--classes 10] [--out FILE.png]
 
-RUN is the folder of a finished run on clips. Before is frozen CLIP without prompts, its frames
-pooled in the same way. Several runs on the same clips stand beside each other. Above each picture
-stands how many clips have one of their own class as the nearest, which needs no drawing.
+RUN is the folder of a finished run on videos. Before is frozen CLIP without prompts, its frames
+pooled in the same way. Several runs on the same videos stand beside each other. Above each image
+stands how many videos have one of their own class as the nearest, which needs no drawing.
 """
 
 import sys
@@ -33,17 +33,17 @@ from prompt_jax.errors import PromptError, unknown
 
 
 class Features(NamedTuple):
-    """What a run makes of test clips.
+    """What a run makes of test videos.
 
     Attributes:
         label: what it is called.
-        clips: n, in their order.
+        videos: n, in their order.
         before: float32[n, d], of frozen CLIP without prompts.
         after: float32[n, d], of the run.
     """
 
     label: str
-    clips: Sequence[Example]
+    videos: Sequence[Example]
     before: np.ndarray
     after: np.ndarray
 
@@ -54,7 +54,7 @@ def encode(
     classes: int = 10,
     backbone: building.Backbone | None = None,
 ) -> tuple[Features, Prepared]:
-    """Features of some classes' test clips, and the run that they are of.
+    """Features of some classes' test videos, and the run that they are of.
 
     Args:
         folder: of a finished run.
@@ -63,31 +63,31 @@ def encode(
         backbone: the run's, where it is loaded already.
 
     Raises:
-        PromptError: there is no such run, nothing of it trained, its backbone or clips are others
-            than they were, or what it tests are no clips of classes.
+        PromptError: there is no such run, nothing of it trained, its backbone or videos are others
+            than they were, or what it tests are no videos of classes.
     """
     run = open_run(folder, backbone)
     key = key or next(iter(run.plan.tests))
     if key not in run.plan.tests:
         raise unknown(f"test set of {folder}:", key, run.plan.tests)
     dataset = choose_classes(run.plan.tests[key], classes)
-    before, after = testing.clip_features(run, reopening.trained(run), key, dataset)
+    before, after = testing.video_features(run, reopening.trained(run), key, dataset)
     label = f"{run.config.method} {run.config.variant}".strip()
     return Features(label, dataset.test, before, after), run
 
 
 def open_run(folder: pathlib.Path, backbone: building.Backbone | None = None) -> Prepared:
-    """A finished run of a method of clips, as it was before training.
+    """A finished run of a method of videos, as it was before training.
 
     Raises:
         PromptError: see `encode`.
     """
     run = reopening.reopen(folder, backbone)
     method, plan = run.config.method, run.plan
-    if plan.train.kind != "clips" or not plan.train.has_classes:
-        what = "pictures" if plan.train.kind != "clips" else "clips without classes"
-        raise PromptError(f"{folder} was tested on {what}; give a run on clips of classes")
-    methods.get_encoders(method)  # refuses methods of pictures
+    if plan.train.kind != "videos" or not plan.train.has_classes:
+        what = "images" if plan.train.kind != "videos" else "videos without classes"
+        raise PromptError(f"{folder} was tested on {what}; give a run on videos of classes")
+    methods.get_encoders(method)  # refuses methods of images
     if not run.trainable:
         raise PromptError(f"{method} trains nothing: its features are the same before and after")
     return run
@@ -95,20 +95,20 @@ def open_run(folder: pathlib.Path, backbone: building.Backbone | None = None) ->
 
 def draw(path: pathlib.Path, found: Sequence[Features], title: str) -> list[pathlib.Path]:
     """Draws frozen CLIP's features and those of each run, as PNG and SVG."""
-    labels = [clip.label for clip in found[0].clips]
+    labels = [clip.label for clip in found[0].videos]
     panels = {}
     for words, features in [("frozen CLIP", found[0].before), *((f.label, f.after) for f in found)]:
         share = same_class_nearest(features, labels)
-        print(f"{words}: the nearest clip is of the same class in {share:.1f} %")
+        print(f"{words}: the nearest video is of the same class in {share:.1f} %")
         panels[f"{words}\nnearest of the same class: {share:.0f} %"] = embed(features)
-    return plots.plot_features(path, panels, [clip.name for clip in found[0].clips], title)
+    return plots.plot_features(path, panels, [clip.name for clip in found[0].videos], title)
 
 
 def start(argv: list[str]) -> None:
     """Parses, encodes, draws.
 
     Raises:
-        PromptError: see `encode`; the runs are of different clips; the file cannot be written.
+        PromptError: see `encode`; the runs are of different videos; the file cannot be written.
     """
     parser = argparse.ArgumentParser("python -m experiments.features", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
@@ -122,14 +122,14 @@ def start(argv: list[str]) -> None:
     backbone, dataset = None, ""
     for folder in options.runs:
         features, run = encode(folder, options.test, options.classes, backbone)
-        if found and features.clips != found[0].clips:
-            raise PromptError(f"{folder} and {options.runs[0]} are not tested on the same clips")
+        if found and features.videos != found[0].videos:
+            raise PromptError(f"{folder} and {options.runs[0]} are not tested on the same videos")
         if found and not np.allclose(features.before, found[0].before, atol=1e-4):
             raise PromptError(f"{folder} and {options.runs[0]} see other frames, or pool otherwise")
         found.append(features)
         dataset = run.plan.tests[options.test or next(iter(run.plan.tests))].name
     path = options.out or options.runs[0] / "features.png"
-    title = f"t-SNE of {len(found[0].clips)} test clips of {dataset}"
+    title = f"t-SNE of {len(found[0].videos)} test videos of {dataset}"
     try:
         paths = draw(path, found, title)
     except OSError as error:

@@ -1,9 +1,9 @@
-"""What ProMPT's iterations change, picture by picture (ProMPT, Figures 6 and 7).
+"""What ProMPT's iterations change, image by image (ProMPT, Figures 6 and 7).
 
     python -m experiments.iterations RUN_FOLDER [--out FOLDER]
 
-Says of a finished run, for every iteration, how many test pictures it corrected and how many it
-spoiled, with mean probabilities; draws those that changed most. Writes iterations.md and pictures,
+Says of a finished run, for every iteration, how many test images it corrected and how many it
+spoiled, with mean probabilities; draws those that changed most. Writes iterations.md and images,
 into the run's folder if no other is named.
 """
 
@@ -30,7 +30,7 @@ from prompt_jax.errors import PromptError
 from prompt_jax.methods import Prompts, look
 from prompt_jax.text.class_names import distinct
 
-SHOWN, CLASSES = 6, 3  # pictures in a figure, classes beside each
+SHOWN, CLASSES = 6, 3  # images in a figure, classes beside each
 
 
 class Answers(NamedTuple):
@@ -56,7 +56,7 @@ class Answers(NamedTuple):
 
 
 def answer(run: Prepared, prompts: Prompts, key: str) -> Answers:
-    """Every picture of a test set, through all iterations."""
+    """Every image of a test set, through all iterations."""
     method, task = run.method, run.tests[key][0]
     prepared = jax.jit(method.prepare)(prompts, task)
 
@@ -99,7 +99,7 @@ def count(answers: Answers) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
 
 
 def changed_most(answers: Answers, corrected: bool) -> np.ndarray:
-    """Places of the pictures that the iterations after the first corrected or spoiled, int[m].
+    """Places of the images that the iterations after the first corrected or spoiled, int[m].
 
     Those whose right class gained or lost most come first.
     """
@@ -110,7 +110,7 @@ def changed_most(answers: Answers, corrected: bool) -> np.ndarray:
 
 
 def draw(path: pathlib.Path, dataset: Dataset, answers: Answers, places: np.ndarray, title: str):
-    """The pictures with the probabilities of a few classes after every iteration."""
+    """The images with the probabilities of a few classes after every iteration."""
     cells, names = [], distinct(dataset.class_names)
     for place in places.tolist():
         example = dataset.test[place]

@@ -4,11 +4,11 @@
 
 Symmetric contrastive loss (pairs that say the same in a batch are not negatives), AdamW, constant
 rate after a warm-up, linear decay over the last quarter; until that decay the image tower sees half
-of each picture's patches, drawn at random, at less than half the cost (FLIP, CVPR 2023, section 3);
-during the decay half of the pictures are of shifted domains. Then the text tower alone goes on, on
+of each image's patches, drawn at random, at less than half the cost (FLIP, CVPR 2023, section 3);
+during the decay half of the images are of shifted domains. Then the text tower alone goes on, on
 captions behind words that say nothing: prompts push a text to slots that short captions never
-reach. Half of these are of single frames of clips, since a CLIP has read of what things do beside
-still pictures of it. At the end the scale of logits is calibrated on shifted domains.
+reach. Half of these are of single frames of videos, since a CLIP has read of what things do beside
+still images of it. At the end the scale of logits is calibrated on shifted domains.
 
 Batch s holds scenes s·B … s·B + B - 1 of one endless, seeded stream, so a run that is started again
 on its workdir goes on as if it had not stopped, and more steps may be asked for until the decay
@@ -63,7 +63,7 @@ MAX_LOGIT_SCALE = np.log(100.0)
 
 
 def drop_patches(tokens: jax.Array, kept: int, rng: jax.Array) -> jax.Array:
-    """The class token and `kept` random patches of each picture: float[B, 1 + kept, d_v]."""
+    """The class token and `kept` random patches of each image: float[B, 1 + kept, d_v]."""
     rank = jnp.argsort(jax.random.uniform(rng, (len(tokens), tokens.shape[1] - 1)), axis=1)
     patches = jnp.take_along_axis(tokens[:, 1:], rank[:, :kept, None], axis=1)
     return jnp.concatenate([tokens[:, :1], patches], axis=1)
@@ -71,7 +71,7 @@ def drop_patches(tokens: jax.Array, kept: int, rng: jax.Array) -> jax.Array:
 
 def contrastive_loss(params, clip, batch, kept, rng):
     """Symmetric cross-entropy over the batch; returns the loss and the share of right matches."""
-    tokens = clip.embed_image(params, to_float(batch["picture"]))
+    tokens = clip.embed_image(params, to_float(batch["image"]))
     images = normalize(clip.encode_tokens(params, drop_patches(tokens, kept, rng)))
     texts = normalize(clip.encode_text(params, batch["tokens"]))
     logits = jnp.exp(jnp.minimum(params["logit_scale"], MAX_LOGIT_SCALE)) * images @ texts.T
@@ -208,10 +208,10 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     )
     for name, meaning in {
         "steps": "training steps in all",
-        "batch_size": "pictures a step",
+        "batch_size": "images a step",
         "learning_rate": "peak learning rate",
         "seed": "of parameters and scenes",
-        "shifted": "share of pictures from the shifted domains until the decay begins",
+        "shifted": "share of images from the shifted domains until the decay begins",
         "shifted_late": "the same from then on",
         "text_steps": "further steps of the text tower alone",
         "patches": "patches that the image tower sees until the decay begins",

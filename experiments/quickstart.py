@@ -3,7 +3,7 @@
     python -m experiments.quickstart        (what ./run.sh does; about 5 minutes on two cores)
     python -m experiments.quickstart --dtype=bfloat16 --quickstart_dir=results/quickstart-bfloat16
 
-Nothing is downloaded: the CLIP is the embedded one, the pictures are rendered. Finished runs are
+Nothing is downloaded: the CLIP is the embedded one, the images are rendered. Finished runs are
 kept, so an interrupted quickstart goes on where it stopped.
 """
 
@@ -52,7 +52,7 @@ def summary(results: dict[str, list[dict]]) -> Table:
         "base",
         "new",
         "H",
-        "training pictures/s",
+        "training images/s",
         title=(
             f"base-to-novel on {first['dataset']} ({quickstart.DOMAIN}), {first['classes']['base']}"
             f" + {first['classes']['new']} classes, {first['shots']} shots, {seeds} seeds, "
@@ -95,10 +95,10 @@ def start(argv: list[str]) -> None:
     began = time.perf_counter()
     results = run_all(workdir, quickstart.get_configs(DTYPE.value))
     tables.show(summary(results))
-    picture = workdir / "iterations.png"
-    draw(picture, results)
+    image = workdir / "iterations.png"
+    draw(image, results)
     print(f"note: {STAND_IN}")
     print(
         f"{time.perf_counter() - began:.0f} s; every run's results.json is in {workdir}, accuracy "
-        f"over ProMPT's iterations is drawn in {picture}"
+        f"over ProMPT's iterations is drawn in {image}"
     )

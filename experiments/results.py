@@ -4,7 +4,7 @@
 
 Reads every results.json below DIR. Per protocol it writes one Markdown table to read, one CSV table
 to compute with (a row per method, variant, data set and metric), and plots as PNG and SVG; of runs
-that counted which classes they took for which, the accuracy of each class as CSV and a picture of
+that counted which classes they took for which, the accuracy of each class as CSV and an image of
 the worst ones.
 """
 
@@ -59,7 +59,7 @@ def summarize(folder: pathlib.Path, calibration: bool = False, intervals: bool =
     Args:
         folder: where the runs' folders are.
         calibration: show the calibration error beside each accuracy.
-        intervals: show 95 % intervals over test pictures.
+        intervals: show 95 % intervals over test images.
 
     Raises:
         PromptError: there is no such folder, or no run in it.
@@ -147,7 +147,7 @@ def _write_searches(
 
 
 def _attempt(draw: Callable[..., list[pathlib.Path]], *args: Any) -> list[pathlib.Path]:
-    """Draws, if it can be drawn: the figures are in the tables, whatever becomes of a picture."""
+    """Draws, if it can be drawn: the figures are in the tables, whatever becomes of an image."""
     try:
         return draw(*args)
     except OSError:  # of the folder: the tables are not written either

@@ -1,9 +1,9 @@
-"""Video, small: VoP^{F+P} learns to find embedded clips by captions, beside zero-shot CLIP.
+"""Video, small: VoP^{F+P} learns to find embedded videos by captions, beside zero-shot CLIP.
 
     python -m experiments.video     (what ./run.sh video does; some minutes on two cores)
 
-Nothing is downloaded: the CLIP is the embedded one, the clips are rendered. Ends in a table and a
-picture. A finished run is kept.
+Nothing is downloaded: the CLIP is the embedded one, the videos are rendered. Ends in a table and a
+image. A finished run is kept.
 """
 
 import sys
@@ -26,11 +26,11 @@ from experiments.record.files.ranks import Line
 from experiments.run import experiment
 from prompt_jax.inputs.videos.sampling import choose
 
-SHOWN, STRIP = 4, 8  # captions in the picture, frames of each clip
+SHOWN, STRIP = 4, 8  # captions in the image, frames of each video
 
 
 def most_improved(lines: Sequence[Line], number: int) -> list[Line]:
-    """Captions whose clip moved up by the most ranks since zero-shot CLIP."""
+    """Captions whose video moved up by the most ranks since zero-shot CLIP."""
     return sorted(lines, key=lambda line: -line.gain)[:number]
 
 
@@ -43,7 +43,7 @@ def draw(path: pathlib.Path, folder: pathlib.Path, key: str) -> list[pathlib.Pat
     """A strip of frames for each of some captions, with its ranks before and after."""
     lines = ranks.read(folder / ranks.ranks_file(key))
     dataset = datasets.load(key)
-    examples = {example.picture: example for example in dataset.test}
+    examples = {example.image: example for example in dataset.test}
     strips = []
     for line in most_improved(lines, SHOWN):
         clip = dataset.read(examples[line.clip])
@@ -65,8 +65,8 @@ def start(argv: list[str]) -> None:
     began = time.perf_counter()
     config = quickstart.get_config()
     tables.print_run(experiment.run(config, folder))
-    draw(folder / "clips.png", folder, config.data.also_test)
+    draw(folder / "videos.png", folder, config.data.also_test)
     print(
-        f"{time.perf_counter() - began:.0f} s; the clips whose captions gained most are drawn in "
+        f"{time.perf_counter() - began:.0f} s; the videos whose captions gained most are drawn in "
         f"{folder / 'clips.png'}, every caption's rank is in {folder}"
     )

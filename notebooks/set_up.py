@@ -11,7 +11,7 @@ from pathlib import Path
 
 FOLDER = Path(__file__).parent
 # What a notebook needs beside the package: extras of setup.py that are named as what they install.
-EXTRAS = {"quickstart": [], "own_pictures": [], "pytorch": ["torch"]}
+EXTRAS = {"quickstart": [], "own_images": [], "pytorch": ["torch"]}
 CELL = """
 # Installs prompt_jax where it is missing: from a wheel in this directory, from the checkout around
 # this notebook, or from where its owner publishes it. A JAX that is there, as on Colab, stays.

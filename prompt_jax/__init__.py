@@ -4,7 +4,7 @@
     model = pj.load("results/pro_mpt")
     print(model.predict(["cat.jpg", "dog.jpg"]))
 
-`load` reads a trained model or a bare backbone, `fit` trains one from pictures and labels.
+`load` reads a trained model or a bare backbone, `fit` trains one from images and labels.
 """
 
 import importlib
@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any
 from prompt_jax import moved
 
 if TYPE_CHECKING:
-    from prompt_jax.errors import BadPicture, DataError, PromptError
+    from prompt_jax.errors import BadImage, DataError, PromptError
     from prompt_jax.evaluation.predictions import Prediction, Predictions
     from prompt_jax.models.fitting import fit
     from prompt_jax.models.loading import load
     from prompt_jax.models.model import Model
 
 __all__ = [
-    "BadPicture",
+    "BadImage",
     "DataError",
     "Model",
     "Prediction",
@@ -32,7 +32,7 @@ __all__ = [
 
 # Looked up when asked for: what reads data imports this package, and shall not wait for JAX.
 _PLACES = {
-    "BadPicture": "errors",
+    "BadImage": "errors",
     "DataError": "errors",
     "Model": "models.model",
     "Prediction": "evaluation.predictions",

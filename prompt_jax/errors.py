@@ -86,27 +86,27 @@ class DataError(ValueError):
         return escape_lines(super().__str__())
 
 
-class BadPicture(DataError):
-    """One picture that cannot be read; `picture` is its path, `reason` says why in words."""
+class BadImage(DataError):
+    """One image that cannot be read; `image` is its path, `reason` says why in words."""
 
-    what = "picture"
+    what = "image"
 
-    def __init__(self, picture: str, reason: str):
-        """`picture`: its path; `reason`: why it cannot be read, in words."""
+    def __init__(self, image: str, reason: str):
+        """`image`: its path; `reason`: why it cannot be read, in words."""
         # Both go into `args`, so the error survives pickling (worker processes).
-        super().__init__(picture, reason)
-        self.picture = picture
+        super().__init__(image, reason)
+        self.image = image
         self.reason = reason
 
     def __str__(self) -> str:
         """Path and reason in one line."""
-        return escape(f"cannot read the {self.what} {self.picture}: {self.reason}")
+        return escape(f"cannot read the {self.what} {self.image}: {self.reason}")
 
 
-class BadClip(BadPicture):
-    """One clip that cannot be read; it is caught and listed as a picture is."""
+class BadVideo(BadImage):
+    """One video that cannot be read; it is caught and listed as an image is."""
 
-    what = "clip"
+    what = "video"
 
 
 def installing(extra: str) -> str:

@@ -1,9 +1,9 @@
-"""What a trained model, or a bare CLIP, sees in pictures or clips.
+"""What a trained model, or a bare CLIP, sees in images or videos.
 
-    python -m prompt_jax.predict RUN picture.jpg folder/ [--classes cat,dog] [--format table]
+    python -m prompt_jax.predict RUN image.jpg folder/ [--classes cat,dog] [--format table]
 
-RUN is a run's folder, hf:user/name, or a backbone such as ViT-B/16. Of a folder, all pictures below
-it are looked at; of a model of clips, all clips, a folder of frames being one. "-" reads paths from
+RUN is a run's folder, hf:user/name, or a backbone such as ViT-B/16. Of a folder, all images below
+it are looked at; of a video model, all videos, a folder of frames being one. "-" reads paths from
 standard input, one a line. What cannot be read is a line with the reason, and never the end; files
 in a folder that are none by their suffix are counted on the error channel.
 
@@ -31,10 +31,10 @@ from typing import TextIO
 
 from prompt_jax.cli import progress
 from prompt_jax.cli.commands import whole
-from prompt_jax.errors import BadPicture, DataError, PromptError, escape
+from prompt_jax.errors import BadImage, DataError, PromptError, escape
 from prompt_jax.evaluation.predictions import Prediction
 from prompt_jax.inputs.images.decoding import is_turned
-from prompt_jax.inputs.images.files import count_kinds, loose_pictures, sort_out, subfolders
+from prompt_jax.inputs.images.files import count_kinds, loose_images, sort_out, subfolders
 from prompt_jax.inputs.videos.opening import SUFFIXES
 from prompt_jax.models import loading
 from prompt_jax.models.model import BATCH_SIZE, Model
@@ -44,7 +44,7 @@ from prompt_jax.training import compiled
 # So many are looked at before their lines are printed; a bar counts them.
 AT_ONCE = 1024
 STDIN = "-"
-# Whether pictures are turned as their files say; by default as the model was trained.
+# Whether images are turned as their files say; by default as the model was trained.
 ROTATIONS = {"upright": True, "stored": False}
 TRAINED = "as-trained"
 NAME_LISTS = (".txt", ".csv", ".json", ".lst", ".list", ".tsv")
@@ -67,7 +67,7 @@ def start(argv: Sequence[str]) -> int:
     parser.add_argument("--backbone", help="where the run's CLIP is now; default: where it was")
     parser.add_argument("--activation", help="of a bare CLIP whose files do not say it")
     parser.add_argument("--stats", help="of a bare CLIP: clip, imagenet or half")
-    parser.add_argument("--frames", type=whole(0), default=0, help="a bare CLIP looks at clips")
+    parser.add_argument("--frames", type=whole(0), default=0, help="a bare CLIP looks at videos")
     parser.add_argument("--rotation", choices=(*ROTATIONS, TRAINED), default=TRAINED)
     parser.add_argument("--dtype", help="float32 or bfloat16; default: as trained")
     options = parser.parse_args(argv)
@@ -120,7 +120,7 @@ def start(argv: Sequence[str]) -> int:
 
 
 def with_rotation(model: Model, upright: bool) -> Model:
-    """The model on pictures that are turned as their files say, or left as they are stored."""
+    """The model on images that are turned as their files say, or left as they are stored."""
     return dataclasses.replace(model, inputs=dataclasses.replace(model.inputs, upright=upright))
 
 
@@ -149,7 +149,7 @@ def predict_all(
     batch_size: int,
     left_out: list[str],
 ) -> Iterator[Prediction]:
-    """A prediction for each picture or clip at these paths, in their order.
+    """A prediction for each image or video at these paths, in their order.
 
     Args:
         model: looks.
@@ -176,12 +176,12 @@ def predict_all(
             advance(done, "")
 
 
-def find(paths: Sequence[str], clips: bool, left_out: list[str]) -> Iterator[str]:
+def find(paths: Sequence[str], videos: bool, left_out: list[str]) -> Iterator[str]:
     """The files at some paths: of a folder those below it, of "-" what standard input lists.
 
     Args:
         paths: what was asked for.
-        clips: whether clips are looked for: files by their suffix, and folders of frames.
+        videos: whether videos are looked for: files by their suffix, and folders of frames.
         left_out: files in folders that are none by their suffix are added to it.
 
     Raises:
@@ -196,15 +196,15 @@ def find(paths: Sequence[str], clips: bool, left_out: list[str]) -> Iterator[str
         elif not os.path.isdir(path):
             yield path
         else:
-            below, others = clips_below(path) if clips else sort_out(pathlib.Path(path))
+            below, others = videos_below(path) if videos else sort_out(pathlib.Path(path))
             if not below:
-                kind = "clips" if clips else "pictures"
+                kind = "videos" if videos else "images"
                 there = f" (other files: {count_kinds(others)})" if others else ""
                 raise PromptError(
                     f"{path}: there are no {kind} in this folder, nor below it{there}"
                 )
             left_out += others
-            yield from (below if clips else (os.path.join(path, name) for name in below))
+            yield from (below if videos else (os.path.join(path, name) for name in below))
 
 
 def _listed(lines: TextIO) -> Iterator[str]:
@@ -222,10 +222,10 @@ def _listed(lines: TextIO) -> Iterator[str]:
         raise PromptError("standard input lists no paths; give one a line")
 
 
-def clips_below(
+def videos_below(
     folder: str, visited: frozenset[tuple[int, int]] = frozenset()
 ) -> tuple[list[str], list[str]]:
-    """Clips in a folder and below it, sorted: files by their suffix, and folders of frames.
+    """Videos in a folder and below it, sorted: files by their suffix, and folders of frames.
 
     Args:
         folder: where to look; links are followed.
@@ -241,7 +241,7 @@ def clips_below(
     place = status.st_dev, status.st_ino
     if place in visited:
         return [], []
-    frames = set(loose_pictures(here, any_name=True))
+    frames = set(loose_images(here, any_name=True))
     try:
         names = sorted(entry.name for entry in os.scandir(folder) if entry.is_file())
     except OSError as error:
@@ -252,10 +252,10 @@ def clips_below(
     found: list[str] = []
     others: list[str] = []
     for name in visible:
-        is_clip = name.lower().endswith(SUFFIXES)
-        (found if is_clip else others).append(os.path.join(folder, name))
+        is_video = name.lower().endswith(SUFFIXES)
+        (found if is_video else others).append(os.path.join(folder, name))
     for name in subfolders(here, any_name=True):
-        below, beside = clips_below(os.path.join(folder, name), visited | {place})
+        below, beside = videos_below(os.path.join(folder, name), visited | {place})
         found, others = found + below, others + beside
     return found, others
 
@@ -287,7 +287,7 @@ def read_classes(asked: str | None) -> list[str] | None:
     return names
 
 
-def _pass_over(bad: BadPicture) -> None:
+def _pass_over(bad: BadImage) -> None:
     """What cannot be read stands among the predictions, with its reason."""
 
 
@@ -298,7 +298,7 @@ def as_table(file: TextIO, top_k: int) -> Writer:
 
 
 def as_json_lines(file: TextIO, top_k: int) -> Writer:
-    """An object each: picture, classes, labels, probabilities, iterations, similarity, error.
+    """An object each: image, classes, labels, probabilities, iterations, similarity, error.
 
     Characters that cannot be printed are escaped as JSON has it, so that all text can be read back.
     """
@@ -306,7 +306,7 @@ def as_json_lines(file: TextIO, top_k: int) -> Writer:
 
     def write(one: Prediction) -> None:
         content = {
-            "picture": one.source,
+            "image": one.source,
             "classes": one.classes,
             "labels": one.labels,
             "probabilities": one.probabilities,
@@ -324,13 +324,13 @@ def _on_a_line(text: str) -> str:
 
 
 def as_csv(file: TextIO, top_k: int) -> Writer:
-    """A row each: picture, error, then class and probability, the best first; similarity.
+    """A row each: image, error, then class and probability, the best first; similarity.
 
     The header comes with the first row: a mistake that `Model.predict` refuses leaves no output.
     """
     writer = csv.writer(file, lineterminator="\n")
     columns = [f"{what}_{n}" for n in range(1, top_k + 1) for what in ("class", "probability")]
-    header = [["picture", "error", *columns, "similarity"]]
+    header = [["image", "error", *columns, "similarity"]]
 
     def write(one: Prediction) -> None:
         pairs = zip(map(escape, one.classes), (f"{p:.6f}" for p in one.probabilities), strict=True)

@@ -203,7 +203,7 @@ def encode_prompted_image(
 
     Args:
         clip, frozen: the backbone.
-        images: float[B, H, W, 3], normalised pictures.
+        images: float[B, H, W, 3], normalised images.
         prompts: float[J, N, d_v]; the first enter before `ln_pre` [MaPLe's code], the others
             overwrite those slots before layers 1..J-1; after that the slots flow on.
 

@@ -6,8 +6,8 @@ import flax.traverse_util
 import jax
 import jax.numpy as jnp
 import numpy as np
-from clip_rows import CAPTIONS, CLIPS, FRAMES, ClipRow
 from reference import BATCH, CLASSES, FOLDER, FROZEN, TINY
+from video_rows import CAPTIONS, FRAMES, VIDEOS, VideoRow
 
 from prompt_jax import methods
 from prompt_jax.clip.captions import tokenize_captions
@@ -36,14 +36,14 @@ FIGURES = _load_figures()
 TWO: dict[str, Any] = {"prompts": 2}
 VECTORS: dict[str, Any] = {"prefix_prompts": 2, "postfix_prompts": 2, "temporal_heads": 2}
 ROWS = [
-    ClipRow("clip_video", clip_video.Settings(), "clip_video"),
-    ClipRow(
+    VideoRow("clip_video", clip_video.Settings(), "clip_video"),
+    VideoRow(
         "vilt_independent",
         vilt_independent.Settings(text_prompts=2, vision_prompts=3),
         "vilt_independent",
     ),
     *(
-        ClipRow("vilt_multimodal", vilt_multimodal.Settings(**TWO, **changed), figures)
+        VideoRow("vilt_multimodal", vilt_multimodal.Settings(**TWO, **changed), figures)
         for figures, changed in {
             "vilt_multimodal": {},
             "vilt_multimodal_k2": {"coupling_layer": 2},
@@ -52,16 +52,16 @@ ROWS = [
             "vilt_retrieval": {},
         }.items()
     ),
-    ClipRow("vilt_clip", vilt_clip.Settings(**TWO), "vilt_clip"),
-    ClipRow("vilt_clip", vilt_clip.Settings(**TWO), "vilt_clip_retrieval"),
-    ClipRow("vifi_clip", vifi_clip.Settings(), "vifi_clip"),
-    ClipRow(
+    VideoRow("vilt_clip", vilt_clip.Settings(**TWO), "vilt_clip"),
+    VideoRow("vilt_clip", vilt_clip.Settings(**TWO), "vilt_clip_retrieval"),
+    VideoRow("vifi_clip", vifi_clip.Settings(), "vifi_clip"),
+    VideoRow(
         "vifi_vl_prompting",
         vifi_vl_prompting.Settings(text_prompts=5, vision_prompts=4, text_depth=3, vision_depth=2),
         "vifi_vl_prompting",
     ),
     *(
-        ClipRow("a5", a5.Settings(**VECTORS, frames=FRAMES, **changed), figures)
+        VideoRow("a5", a5.Settings(**VECTORS, frames=FRAMES, **changed), figures)
         for figures, changed in {
             "a5_text": {"temporal_blocks": 0},
             "a5_text_shared_postfix": {"temporal_blocks": 0, "postfix": "shared"},
@@ -73,7 +73,7 @@ ROWS = [
 BY_FIGURES = {row.figures: row for row in ROWS}
 
 
-def method_of(row: ClipRow) -> methods.Method:
+def method_of(row: VideoRow) -> methods.Method:
     """The row's encoders on class names, or on captions."""
     of_captions = row.figures.endswith("retrieval")
     return (methods.retrieve if of_captions else methods.recognize)(
@@ -81,24 +81,24 @@ def method_of(row: ClipRow) -> methods.Method:
     )
 
 
-def task_of(row: ClipRow, settings: Any = None) -> methods.Task:
+def task_of(row: VideoRow, settings: Any = None) -> methods.Task:
     """The row's method on the six classes or the captions, with its settings or others."""
     method = method_of(row)
     names = () if method.sees == "pairs" else CLASSES
     return methods.make_task(method, TINY, FROZEN, names, settings or row.settings)
 
 
-def prompts_of(row: ClipRow) -> methods.Prompts:
+def prompts_of(row: VideoRow) -> methods.Prompts:
     """The parameters that the row's figures were measured on."""
     if "param" in FIGURES[row.figures]:
         return jax.tree.map(jnp.asarray, FIGURES[row.figures]["param"])
     return methods.get_encoders(row.method).init(jax.random.key(0), task_of(row))
 
 
-def batch_of(row: ClipRow) -> dict[str, Any]:
-    """Three clips, and the class or the caption of each."""
+def batch_of(row: VideoRow) -> dict[str, Any]:
+    """Three videos, and the class or the caption of each."""
     if method_of(row).sees != "pairs":
-        return {"image": CLIPS, "label": BATCH["label"]}
+        return {"image": VIDEOS, "label": BATCH["label"]}
     prompts = methods.get_encoders(row.method).text_prompts(row.settings)
     tokens = tokenize_captions(CAPTIONS, prompts).tokens
-    return {"image": CLIPS, "text": pack_captions(tokens), "label": jnp.arange(len(CLIPS))}
+    return {"image": VIDEOS, "text": pack_captions(tokens), "label": jnp.arange(len(VIDEOS))}

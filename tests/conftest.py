@@ -1,4 +1,4 @@
-"""What every test starts from: JAX on the CPU, and the folder of real pictures if there is one."""
+"""What every test starts from: JAX on the CPU, and the folder of real images if there is one."""
 
 import os
 import tempfile
@@ -45,7 +45,7 @@ def shared() -> Path:
     default = Path(__file__).parents[2] / "shared"
     folder = Path(os.environ.get("PROMPT_JAX_SHARED", default))
     if not folder.is_dir():
-        pytest.skip(f"real pictures and reference figures are not here: no folder {folder}")
+        pytest.skip(f"real images and reference figures are not here: no folder {folder}")
     return folder
 
 

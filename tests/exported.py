@@ -21,7 +21,7 @@ from prompt_jax.clip import Frozen, loading, saving
 from prompt_jax.clip.vocabulary import bpe
 from prompt_jax.export import __main__ as command
 from prompt_jax.inputs.given import Inputs
-from prompt_jax.inputs.images.decoding import open_picture
+from prompt_jax.inputs.images.decoding import open_image
 from prompt_jax.inputs.images.transforms import test_transform
 from prompt_jax.models.saved import Saved, write
 
@@ -53,15 +53,15 @@ _CHECKED = """
 assert not any(name.split(".")[0] in ("jax", "prompt_jax") for name in sys.modules)
 """
 
-# A program that takes a folder of exports and one of pictures; beside each export it leaves the
+# A program that takes a folder of exports and one of images; beside each export it leaves the
 # logits of trained and of other classes.
 PROGRAM = """
 import numpy, torch
-exports, clip, pictures, others = sys.argv[1:]
-pictures = sorted(pathlib.Path(pictures).iterdir())
+exports, clip, images, others = sys.argv[1:]
+images = sorted(pathlib.Path(images).iterdir())
 for folder in sorted(pathlib.Path(exports).iterdir()):
     model = load_module(folder).load(folder, clip)
-    images = torch.stack([model.preprocess(path) for path in pictures])
+    images = torch.stack([model.preprocess(path) for path in images])
     with torch.no_grad():
         numpy.save(folder / "trained.npy", model.iterations(images))
         assert torch.equal(model(images[:3]), model.iterations(images[:3])[-1])
@@ -71,8 +71,8 @@ for folder in sorted(pathlib.Path(exports).iterdir()):
 """
 
 
-def save_pictures(folder: Path, number: int) -> Path:
-    """Writes pictures of coarse random colours and many sizes."""
+def save_images(folder: Path, number: int) -> Path:
+    """Writes images of coarse random colours and many sizes."""
     folder.mkdir()
     rng = np.random.default_rng(1)
     for n in range(number):
@@ -82,11 +82,11 @@ def save_pictures(folder: Path, number: int) -> Path:
     return folder
 
 
-def read_pictures(folder: Path) -> jax.Array:
-    """The same pictures as the JAX side takes them, float32[B, S, S, 3]."""
+def read_images(folder: Path) -> jax.Array:
+    """The same images as the JAX side takes them, float32[B, S, S, 3]."""
     paths = sorted(folder.iterdir())
     size = CLIP.config.image_size
-    return jnp.stack([jnp.asarray(test_transform(open_picture(p), size)) for p in paths])
+    return jnp.stack([jnp.asarray(test_transform(open_image(p), size)) for p in paths])
 
 
 def task_of(saved: Saved, names: tuple[str, ...] | None = None) -> methods.Task:
@@ -117,7 +117,7 @@ def train(name: str, **settings: Any) -> Saved:
 def _saved(name, settings, prompts):
     return Saved(
         method=name,
-        kind="pictures",
+        kind="images",
         task="classes",
         settings=settings,
         class_names=CLASSES,
@@ -158,15 +158,13 @@ def export(run: Path, output: str | Path, *more: str) -> int:
     return command_line.explain(command.start, words)
 
 
-def run_without_jax(
-    program: str, exports: Path, clip: Path, pictures: Path, *arguments: Any
-) -> None:
+def run_without_jax(program: str, exports: Path, clip: Path, images: Path, *arguments: Any) -> None:
     """Runs a program on every export below a folder in a fresh process; see `PROGRAM`.
 
     Other classes' names follow its arguments, as JSON, and so does what `arguments` hold.
     """
     command = [sys.executable, "-c", _WITHOUT_JAX + program + _CHECKED]
-    paths = [str(exports), str(clip), str(pictures)]
+    paths = [str(exports), str(clip), str(images)]
     save_tokenizer(exports.parent / "tokenizer")
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     finished = subprocess.run(

@@ -1,4 +1,4 @@
-"""As `hostile_models`, of single methods: shots, iterations, clips."""
+"""As `hostile_models`, of single methods: shots, iterations, videos."""
 
 import numpy as np
 from hostile_models import Change, arrays, put
@@ -58,8 +58,8 @@ OF_PRO_MPT: dict[str, tuple[Change, str]] = {
     "a vast depth": (put("settings.vision_depth", 257), "settings.vision_depth=257 must be"),
 }
 
-OF_CLIPS: dict[str, tuple[Change, str]] = {
-    "frames none": (put("inputs.frames", 0), "inputs.frames: 0, and kind is 'clips'"),
+OF_VIDEOS: dict[str, tuple[Change, str]] = {
+    "frames none": (put("inputs.frames", 0), "inputs.frames: 0, and kind is 'videos'"),
     "frames vast": (put("inputs.frames", 10**6), "inputs: frames: 1000000"),
     "frames others": (put("inputs.frames", 4), "settings.frames: 3, and inputs.frames is 4"),
     "rule of training": (put("inputs.frame_rule", "random"), "inputs.frame_rule: 'random'"),

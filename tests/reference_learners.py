@@ -67,7 +67,7 @@ class CoOp(Learner):
 
 
 class CoCoOp(Learner):
-    """The context is shifted by what a small net makes of each picture."""
+    """The context is shifted by what a small net makes of each image."""
 
     def __init__(self, clip, context, **more):
         super().__init__(clip, context, **more)
@@ -87,7 +87,7 @@ class CoCoOp(Learner):
 
 
 class MaPLe(Learner):
-    """Deep prompts of both towers; a linear map makes those of pictures."""
+    """Deep prompts of both towers; a linear map makes those of images."""
 
     def __init__(self, clip, context, depth=3, **more):
         super().__init__(clip, context, **more)
@@ -189,7 +189,7 @@ def save_clip(folder):
     return folder
 
 
-def clip_of(folder):
+def video_of(folder):
     """The CLIP in a folder, in PyTorch."""
     sizes, frozen = loading.load(folder)
     state = jax_side.openai_state(sizes, frozen)
@@ -230,7 +230,7 @@ def save(path, module, zipped=True, **changed):
     return path
 
 
-def pictures(number=3):
-    """Pictures uint8[H, W, 3], of other sizes than the tower takes."""
+def images(number=3):
+    """Images uint8[H, W, 3], of other sizes than the tower takes."""
     rng = np.random.default_rng(0)
     return [rng.integers(0, 256, (40 + 8 * n, 48, 3), np.uint8) for n in range(number)]

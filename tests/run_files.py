@@ -40,14 +40,14 @@ def _results(**changes: Any) -> dict[str, Any]:
 
 
 def classified(folder: Path, iterations: int = 2) -> Path:
-    """A few-shot run that tested four pictures of three classes, in `folder`; returns its own."""
+    """A few-shot run that tested four images of three classes, in `folder`; returns its own."""
     path = put(
         folder,
         **_results(
             protocol="few_shot",
             method="pro_mpt",
             classes={"test": 3},
-            pictures={"train": 8, "test_test": 4},
+            images={"train": 8, "test_test": 4},
             interval={"test": [15.0, 85.0]},
             calibration_error={"test": 10.0},
             zero_shot_calibration_error={"test": 10.0},
@@ -81,7 +81,7 @@ def searched(folder: Path) -> Path:
             dataset="captions_csv",
             classes={"test": 0},
             captions={"test": 3},
-            pictures={"train": 8, "test_test": 3},
+            images={"train": 8, "test_test": 3},
             ranks=ways,
             zero_shot_ranks=ways,
             rank_intervals={"test": {"t2v": ends, "v2t": ends}},

@@ -1,4 +1,4 @@
-"""Clips of actions in ViFi-CLIP's lists: parts, names, files, and what is refused."""
+"""Videos of actions in ViFi-CLIP's lists: parts, names, files, and what is refused."""
 
 import gzip
 import pickle
@@ -33,10 +33,10 @@ def save(base, files):
         path.write_text(text, encoding="utf-8", newline="")
 
 
-def lay(base, name, clips=8, names=NAMES):
+def lay(base, name, videos=8, names=NAMES):
     """Lists of a data set of four classes, of which the second half is novel, below `base`."""
     layout = TABLE[name].layout
-    all_ = [(f"it![{i}]_u_{i % 4}.avi", i % 4) for i in range(clips)]
+    all_ = [(f"it![{i}]_u_{i % 4}.avi", i % 4) for i in range(videos)]
     few, tested = all_[:4], all_[4:]
     files = {
         f"{layout.lists}/{layout.tests[0]}": lists_of(tested),
@@ -65,14 +65,14 @@ def touch(folder, *paths):
 
 @pytest.fixture
 def hmdb(tmp_path):
-    """HMDB-51 as if it had four classes, its clips in folders of their own making."""
-    clips = lay(tmp_path, "hmdb51")
-    touch(tmp_path / "hmdb51", *clips[:4], *(f"deeper/er/{clip}" for clip in clips[4:]))
+    """HMDB-51 as if it had four classes, its videos in folders of their own making."""
+    videos = lay(tmp_path, "hmdb51")
+    touch(tmp_path / "hmdb51", *videos[:4], *(f"deeper/er/{clip}" for clip in videos[4:]))
     return tmp_path
 
 
 def listed(examples):
-    return [(example.picture, example.label, example.name) for example in examples]
+    return [(example.image, example.label, example.name) for example in examples]
 
 
 def test_parts_are_what_the_lists_divide(hmdb):
@@ -80,7 +80,7 @@ def test_parts_are_what_the_lists_divide(hmdb):
         *("val1", "few_shot_1_1", "few_shot_1_2", "base", "base_3", "novel"),
     )
     whole = datasets.load("hmdb51", hmdb)
-    assert (whole.train, whole.val) == ((), ()) and len(whole.test) == 4 and whole.kind == "clips"
+    assert (whole.train, whole.val) == ((), ()) and len(whole.test) == 4 and whole.kind == "videos"
     assert whole.class_names == ("brush hair", "cart wheel", "wave", "run")
     assert whole.template == "a video of a person doing {}."
     assert datasets.load("hmdb51:val1", hmdb).test == whole.test
@@ -108,10 +108,10 @@ def test_parts_are_what_the_lists_divide(hmdb):
 
 
 @pytest.mark.parametrize("place", ["hmdb51", "ViFi-CLIP", "elsewhere"])
-def test_lists_lie_beside_the_clips_or_where_they_were_cloned(tmp_path, place):
+def test_lists_lie_beside_the_videos_or_where_they_were_cloned(tmp_path, place):
     base = tmp_path / "root" / place if place != "elsewhere" else tmp_path / place
-    clips = lay(base, "hmdb51")
-    touch(tmp_path / "root/hmdb51", *clips)
+    videos = lay(base, "hmdb51")
+    touch(tmp_path / "root/hmdb51", *videos)
     options = {"lists": str(base)} if place == "elsewhere" else {}
     assert len(datasets.load("hmdb51:novel", tmp_path / "root", **options).test) == 2
     assert "novel" in datasets.parts("hmdb51", tmp_path / "root", **options)
@@ -129,14 +129,14 @@ def test_classes_in_the_paths_of_a_list_and_on_disk(tmp_path):
     # Of two suffixes that of the list.
     touch(tmp_path / "videos", "b.avi", "copies/b.mp4")
     dataset = datasets.load("clip_lists", tmp_path)
-    assert [example.picture for example in dataset.train] == [
+    assert [example.image for example in dataset.train] == [
         "jump/a.mp4",
         "run/a.mp4",
         "train/run/x y.mp4",
         "b.avi",
     ]
     touch(tmp_path / "videos", "again/b.avi")
-    with pytest.raises(DataError, match=r"1 clips have several files .*\n  again/b.avi and"):
+    with pytest.raises(DataError, match=r"1 videos have several files .*\n  again/b.avi and"):
         datasets.load("clip_lists", tmp_path)
 
 
@@ -154,18 +154,18 @@ def test_kinetics_600_has_other_classes_in_each_split(tmp_path):
         datasets.load("kinetics600:novel", tmp_path)
 
 
-def test_clips_that_are_not_there_are_listed_with_their_folder(hmdb):
+def test_videos_that_are_not_there_are_listed_with_their_folder(hmdb):
     (hmdb / "hmdb51/it![1]_u_1.avi").unlink()
     dataset = datasets.load("hmdb51:few_shot_1", hmdb)
     assert missing_files(dataset, dataset.train) == ["it![1]_u_1.avi"]
     with pytest.raises(DataError) as error:
         check_files(dataset, dataset.train)
     first, clip = str(error.value).splitlines()[:2]
-    assert first == f"hmdb51:few_shot_1: 1 of 4 clips are missing in {hmdb / 'hmdb51'}:"
+    assert first == f"hmdb51:few_shot_1: 1 of 4 videos are missing in {hmdb / 'hmdb51'}:"
     assert clip == "  it![1]_u_1.avi"
     shutil.rmtree(hmdb / "hmdb51")
     (hmdb / "hmdb51").mkdir()
-    with pytest.raises(DataError, match=r"none of the 4 clips that its lists name, e.g. it!\[4\]"):
+    with pytest.raises(DataError, match=r"none of the 4 videos that its lists name, e.g. it!\[4\]"):
         datasets.load("hmdb51", hmdb)
 
 
@@ -176,7 +176,7 @@ REFUSED = {
     ),
     "names of another data set": (
         {"labels/hmdb_51_labels.csv": names_of([*NAMES, "tie", "dye"])},
-        r"hmdb_51_labels.csv names 6 classes, and .*val1.txt there have no clip of 2, e.g. 'tie' "
+        r"hmdb_51_labels.csv names 6 classes, and .*val1.txt there have no video of 2, e.g. 'tie' "
         r"\(4\); take the file of names of this data set",
     ),
     "names without ids": (
@@ -228,8 +228,8 @@ def test_parts_that_are_not_there(hmdb):
 
 
 def test_kinetics_without_its_largest_lists_says_so_and_tests_all_the_same(tmp_path):
-    clips = lay(tmp_path, "kinetics400")
-    touch(tmp_path / "kinetics400", *(f"val/{clip}" for clip in clips))
+    videos = lay(tmp_path, "kinetics400")
+    touch(tmp_path / "kinetics400", *(f"val/{clip}" for clip in videos))
     assert len(datasets.load("kinetics400", tmp_path).train) == 4
     layout = TABLE["kinetics400"].layout
     (tmp_path / layout.lists / "train.txt").unlink()
@@ -255,14 +255,14 @@ def test_the_check_looks_at_every_part(hmdb):
     problems = check.check("hmdb51", hmdb, quick=True).problems
     assert "4 classes; published: 51" in problems and "missing: gone.avi" in problems
     assert any("the label 1 has no name in" in problem for problem in problems)
-    assert any(p.startswith("few_shot_1_2: clips listed more than once") for p in problems)
+    assert any(p.startswith("few_shot_1_2: videos listed more than once") for p in problems)
     assert not any("train" in p.split(":")[0] for p in problems)
     part = check.check("hmdb51:few_shot_1", hmdb, quick=True)
     assert part.problems == () and check.passed([part], True)
     assert not check.check("ssv2", hmdb, quick=True).found
 
 
-# What the paper's tables are on: classes and test clips of both halves, classes and test clips.
+# What the paper's tables are on: classes and test videos of both halves, classes and test videos.
 PUBLISHED = {
     "hmdb51": ((26, 780), (25, 750), (1530, 1530, 1530)),
     "ucf101_clips": ((51, 2088), (50, 1695), (3783, 3734, 3696)),
@@ -303,8 +303,8 @@ def test_hmdb_in_its_published_lists(shared, tmp_path):
         pytest.skip(f"no published lists: {base}")
     layout = TABLE["hmdb51"].layout
     files = [*(base / layout.lists).glob("*.txt"), *(base / layout.halves).glob("*.txt")]
-    clips = {each.clip for file in files for each in vifi_lists.read_list(file)}
-    touch(tmp_path / "hmdb51", *clips)
+    videos = {each.clip for file in files for each in vifi_lists.read_list(file)}
+    touch(tmp_path / "hmdb51", *videos)
     few = datasets.load("hmdb51:few_shot_16", tmp_path, lists=base)
     assert len(few.train) == 16 * 51 and len(few.test) == 1530
     assert sampling.few_shot(few, 16, 1).train != () and few.class_names[0] == "brush hair"
@@ -314,10 +314,10 @@ def test_hmdb_in_its_published_lists(shared, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["videos_actions", "videos_exercises"])
-def test_real_clips_are_read_in_every_part(name, shared):
+def test_real_videos_are_read_in_every_part(name, shared):
     root = shared / "data/video" / name
     if not root.is_dir():
-        pytest.skip(f"no real clips: {root}")
+        pytest.skip(f"no real videos: {root}")
     parts = datasets.parts("clip_lists", root)
     assert {"val", "few_shot_8_3", "base_2", "novel"} <= set(parts)
     whole = datasets.load("clip_lists", root)

@@ -5,7 +5,7 @@ import importlib
 import pytest
 from test_action_lists import NAMES, lay, touch
 
-from data_pipelines import clip_views, datasets
+from data_pipelines import datasets, video_views
 from data_pipelines.errors import DataError
 from experiments.configs.video import actions_comparison, protocol
 from experiments.record import identity
@@ -17,7 +17,7 @@ from prompt_jax.errors import PromptError
 
 @pytest.fixture
 def root(tmp_path):
-    """HMDB-51 as if it had four classes: two draws of one clip a class, the third of base ones."""
+    """HMDB-51 as if it had four classes: two draws of one video a class, the third of base ones."""
     touch(tmp_path / "hmdb51", *lay(tmp_path, "hmdb51"))
     return tmp_path
 
@@ -34,17 +34,17 @@ def plan_of(config):
     return plans.build(config, 32, False)
 
 
-def pictures(examples):
-    return [example.picture for example in examples]
+def images(examples):
+    return [example.image for example in examples]
 
 
 def test_the_seed_is_the_draw_of_published_shots(root):
     first, second, third = (
         plan_of(config_of("few_shot", root, seed, shots=1)) for seed in (1, 2, 3)
     )
-    assert pictures(first.train.train) == pictures(second.train.train)[::-1]
+    assert images(first.train.train) == images(second.train.train)[::-1]
     assert first.train.notes == second.train.notes == ()
-    assert pictures(third.train.train) == pictures(first.train.train)
+    assert images(third.train.train) == images(first.train.train)
     assert third.train.notes == ("hmdb51: seed 3 trains on draw 1; there are 1, 2",)
     for plan in (first, second):  # so that they share an average
         assert (plan.train.name, list(plan.tests)) == ("hmdb51", ["test"])
@@ -78,7 +78,7 @@ def test_several_lists_of_a_target_have_a_mean_and_a_spread():
     assert experiment.over_lists(accuracy | looks) == {"hmdb51": {"mean": 41.0, "std": 1.0}}
 
 
-def test_supervised_training_takes_all_clips():
+def test_supervised_training_takes_all_videos():
     config = protocol.get_config("supervised", "vilt_clip")
     config.data.update(train_per_class=3, test_per_class=1)
     plan = plan_of(config)
@@ -87,8 +87,8 @@ def test_supervised_training_takes_all_clips():
     assert folder == "emoji_clips/vilt_clip/seed1"
 
 
-def test_lists_without_training_clips_say_so(root):
-    with pytest.raises(PromptError, match="hmdb51 has no training clips: its split lists none"):
+def test_lists_without_training_videos_say_so(root):
+    with pytest.raises(PromptError, match="hmdb51 has no training videos: its split lists none"):
         plans.refuse_empty(plan_of(config_of("supervised", root)), True)
 
 
@@ -96,7 +96,11 @@ def test_lists_without_training_clips_say_so(root):
     ("name", "data", "message"),
     [
         ("few_shot", {"shots": 3}, r"no file .*train1_few_shot_3.txt"),
-        ("base_to_novel", {}, r"data.shots=16: the list base_3 of hmdb51 has 1 clips a class; set"),
+        (
+            "base_to_novel",
+            {},
+            r"data.shots=16: the list base_3 of hmdb51 has 1 videos a class; set",
+        ),
         ("few_shot", {"domain": "base"}, r"domain=base: config.protocol=few_shot chooses the list"),
         ("supervised", {"shots": 4}, r"data.shots=4: supervised draws no shots, but trains on all"),
     ],
@@ -134,9 +138,9 @@ def test_more_views_than_frames_are_refused_before_training():
         ({"data.frame_stats": "none"}, "unknown value of config.data.frame_stats"),
         ({"data.views": -1}, "config.data.views=-1 must be 0 or more"),
         ({"data.views": 4}, "config.data.crop=vifi, and config.data.views=4: a view has three"),
-        ({"data.name": "emoji_scenes"}, "data.augment=vifi: emoji_scenes holds pictures; leave"),
+        ({"data.name": "emoji_scenes"}, "data.augment=vifi: emoji_scenes holds images; leave"),
         ({"protocol": "retrieval"}, "config.data.mix=True: retrieval knows no classes; leave it"),
-        ({"cached_views": 2}, "config.data.mix=True, and config.cached_views=2: clips whose"),
+        ({"cached_views": 2}, "config.data.mix=True, and config.cached_views=2: videos whose"),
         ({"schedule": "cosine"}, "warmup_epochs=5: config.schedule=cosine has its own"),
         ({"warmup_epochs": -1}, "config.warmup_epochs=-1 must be 0 or more"),
         ({"adam_betas": (0.9, 1.0)}, "must be two numbers, each at least 0 and below 1"),
@@ -191,7 +195,7 @@ def test_the_published_recipes_are_these():
     assert (s.prompts, s.depth, s.coupling_layer, s.sg_weight) == (16, 10, 6, 8.0)
     config = protocol.get_config("supervised", "vifi_clip")
     assert (config.data.frames, config.epochs, config.batch_size) == (16, 30, 512)
-    with pytest.raises(PromptError, match="unknown method for classes of clips 'vilt'"):
+    with pytest.raises(PromptError, match="unknown method for classes of videos 'vilt'"):
         protocol.get_config("few_shot", "vilt")
 
 
@@ -223,16 +227,16 @@ def test_kept_views_are_drawn_anew_and_in_order():
     dataset = datasets.load("emoji_clips", train_per_class=1, test_per_class=1, size=32)
     few = dataset.train[:3]
     batches = list(
-        clip_views.train_views(dataset, few, 2, 4, 32, 1, 2, rule="segment", num_threads=0)
+        video_views.train_views(dataset, few, 2, 4, 32, 1, 2, rule="segment", num_threads=0)
     )
     assert [batch["label"].tolist() for batch in batches] == [[0, 1], [2, -1]] * 2
     assert batches[0]["image"].shape == (2, 4, 32, 32, 3)
     assert (batches[0]["image"] != batches[2]["image"]).any()
     assert not batches[1]["image"][1].any()
     with pytest.raises(DataError, match="views=0: must be 1 or more"):
-        clip_views.train_views(dataset, few, 2, 4, 32, 1, 0)
+        video_views.train_views(dataset, few, 2, 4, 32, 1, 0)
 
 
-def test_zero_shot_clip_beside_a_method_is_one_of_pictures():
+def test_zero_shot_clip_beside_a_method_is_one_of_images():
     config = protocol.get_config("few_shot", "vilt_clip")
     assert building.find_method(config, "zero_shot") is methods.get("zero_shot")

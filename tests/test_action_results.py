@@ -17,7 +17,7 @@ from prompt_jax.evaluation.metrics import harmonic_mean
 FRAMES = {"data": {"frames": 32}}
 COUPLED = {"prompts": 10, "depth": 12, "coupling_layer": 0}
 # Two pairs of reversals and an action that is its own.
-CLIPS = {
+VIDEOS = {
     "moving left": {"moving left": 3, "moving right": 1},
     "moving right": {"moving left": 4},
     "shaking": {"shaking": 1, "moving up": 3},
@@ -30,21 +30,21 @@ def flat(counts: dict[str, dict[str, int]]) -> dict[tuple[str, str], int]:
 
 
 def put_actions(folder, method="vilt_clip", dataset="hmdb51", **changes):
-    """A run of few-shot learning on clips."""
+    """A run of few-shot learning on videos."""
     usual = {
         "protocol": "few_shot",
         "accuracy": {"test": 60.0},
         "zero_shot": {},
         "per_iteration": {},
         "classes": {},
-        "pictures": {},
+        "images": {},
         "config": FRAMES | {"settings": COUPLED},
     }
     return put(folder, method=method, dataset=dataset, **usual | changes)
 
 
-def put_counted(folder, seed=1, counts=CLIPS, **changes):
-    """A run on embedded clips that says what it took for what."""
+def put_counted(folder, seed=1, counts=VIDEOS, **changes):
+    """A run on embedded videos that says what it took for what."""
     total = confusions.Confusion(flat(counts))
     cell = {"dataset": "emoji_clips:night", "backbone": "embedded", "seed": seed}
     path = put_actions(folder, **cell, accuracy={"test": total.accuracy()}, **changes)
@@ -145,7 +145,7 @@ def test_what_is_not_comparable_has_no_published_figure(tmp_path, changes, said)
     assert any(said in line for line in wording.cautions(table)) or not said
 
 
-def test_pictures_and_clips_are_different_tables(tmp_path):
+def test_images_and_videos_are_different_tables(tmp_path):
     put_actions(tmp_path)
     put_actions(tmp_path, method="coop", dataset="ucf101")
     put_actions(tmp_path, dataset="emoji_clips:night")
@@ -165,7 +165,7 @@ def test_reversals_are_merged_from_the_counts(tmp_path):
     assert any(line.startswith("Reversals merged") for line in wording.remarks_on(table))
 
 
-def test_real_clips_have_no_reversals(tmp_path):
+def test_real_videos_have_no_reversals(tmp_path):
     counts = {("turn", "turn"): 1, ("jump", "jump"): 1}
     put_counts(put_actions(tmp_path, accuracy={"test": 100.0}), {"test": counts})
     assert only_table(tmp_path).further == []
@@ -218,12 +218,12 @@ def test_names_of_any_kind_come_back(tmp_path):
 
 def test_classes_are_averaged_over_seeds(tmp_path):
     put_counted(tmp_path)
-    other = CLIPS | {"moving left": {"moving left": 1, "shaking": 3}}
+    other = VIDEOS | {"moving left": {"moving left": 1, "shaking": 3}}
     put_counted(tmp_path, seed=2, counts=other)
     results.write(tmp_path)
     with (tmp_path / "tables" / "few_shot-classes.csv").open(newline="") as file:
         found = {line["class"]: line for line in csv.DictReader(file)}
-    assert list(found) == list(CLIPS)
+    assert list(found) == list(VIDEOS)
     left = found["moving left"]
     assert (float(left["accuracy"]), left["examples"], left["n_seeds"]) == (50.0, "4", "2")
     assert float(left["std"]) == pytest.approx(statistics.stdev([75, 25]), abs=1e-4)
@@ -235,7 +235,7 @@ def test_classes_are_averaged_over_seeds(tmp_path):
 
 
 def test_the_worst_classes_are_the_grid(tmp_path):
-    total = confusions.Confusion(flat(CLIPS))
+    total = confusions.Confusion(flat(VIDEOS))
     grid = classes.worst(total, rows=2, columns=3)
     assert grid.rows == ["moving right", "shaking"]
     assert grid.columns == ["moving right", "shaking", "moving left", "any other"]

@@ -1,4 +1,4 @@
-"""Whole runs of action recognition on a tiny CLIP and embedded clips."""
+"""Whole runs of action recognition on a tiny CLIP and embedded videos."""
 
 import csv
 import json
@@ -26,7 +26,7 @@ def clip(tmp_path_factory):
 
 
 def config_of(clip, method, name="few_shot", **settings):
-    """Two epochs on a clip of each action, three frames each."""
+    """Two epochs on a video of each action, three frames each."""
     c = protocol.get_config(name, method)
     c.backbone = str(clip)
     c.settings.update(settings)
@@ -68,7 +68,7 @@ def test_a_run_tells_what_each_class_was_taken_for(clip, tmp_path):
         rows = list(csv.DictReader(file))
     assert set(rows[0]) == {"class", "predicted", "count"}
     counts = [int(row["count"]) for row in rows]
-    assert min(counts) > 0 and sum(counts) == found["pictures"]["test_test"] == 33
+    assert min(counts) > 0 and sum(counts) == found["images"]["test_test"] == 33
     right = sum(int(row["count"]) for row in rows if row["class"] == row["predicted"])
     assert 100 * right / 33 == pytest.approx(found["accuracy"]["test"])
     assert len(losses(tmp_path)) == 4 and found["config"]["data"]["mix"]
@@ -83,11 +83,11 @@ def test_a5_trains_on_kept_features_of_frames(clip, tmp_path):
     step = jax.make_jaxpr(methods.look, static_argnums=0)
     assert not step(prepared.method, prepared.task, batch["image"]).eqns  # no image tower
     found = experiment.run(config, tmp_path / "run")
-    assert found["features"] == "cached: 2 augmented views of each training clip's frames"
+    assert found["features"] == "cached: 2 augmented views of each training video's frames"
 
 
 @pytest.mark.slow
-def test_a_stopped_run_on_mixed_clips_goes_on_to_the_same_numbers(clip, tmp_path, monkeypatch):
+def test_a_stopped_run_on_mixed_videos_goes_on_to_the_same_numbers(clip, tmp_path, monkeypatch):
     whole = experiment.run(independent(clip), tmp_path / "whole")
 
     class Interrupted(training.Log):
@@ -123,12 +123,12 @@ def test_supervised_runs_are_tested_on_views(clip, tmp_path):
     config.data.update(shots=16, crop="clip", views=2, train_per_class=1)
     config.eval_batch_size = 4
     found = experiment.run(config, tmp_path)
-    assert found["pictures"]["test_test"] == 33  # and not six times as many
+    assert found["images"]["test_test"] == 33  # and not six times as many
     assert found["accuracy"].keys() == found["top5"].keys() == {"test"}
 
 
 def judge(logits, labels, views):
-    """The accuracy of a method whose logits are the pictures."""
+    """The accuracy of a method whose logits are the images."""
     method = methods.Method(object, None, lambda p, q, task, x: methods.Output(x[None]))
     task = methods.Task({}, None, jnp.arange(logits.shape[-1]), None, clip=None, settings=None)
     batch = {"image": jnp.asarray(logits, jnp.float32), "label": jnp.asarray(labels)}
@@ -136,15 +136,15 @@ def judge(logits, labels, views):
     return found
 
 
-def test_the_softmax_is_summed_over_the_views_of_a_clip():
+def test_the_softmax_is_summed_over_the_views_of_a_video():
     # One sure view outweighs two that are nearly even, but logits would say so more loudly.
     sure, even = [3.0, 0.0, 0.0], [0.0, 0.5, 0.0]
     loud = [30.0, 0.0, 0.0]
     logits = np.array([sure, even, even, loud, [0, 9.0, 0], [0, 9.0, 0], sure, sure, sure])
     found = judge(logits, np.repeat([0, 1, -1], 3), 3)
-    assert found.pictures == 2 and found.final == 100  # summed logits would choose 0 for both
+    assert found.images == 2 and found.final == 100  # summed logits would choose 0 for both
     assert found.confusion.tolist() == [[1, 0, 0], [0, 1, 0], [0, 0, 0]]
-    with pytest.raises(PromptError, match="a batch of 9 rows cannot show each clip 2 times"):
+    with pytest.raises(PromptError, match="a batch of 9 rows cannot show each video 2 times"):
         judge(logits, np.zeros(9, np.int32), 2)
 
 

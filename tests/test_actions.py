@@ -11,9 +11,9 @@ import numpy as np
 import optax
 import pytest
 from action_rows import BY_FIGURES, FIGURES, ROWS, batch_of, method_of, prompts_of, task_of
-from clip_rows import sampled
 from reference import largest_difference
 from test_vop import by_path
+from video_rows import sampled
 
 from prompt_jax import methods
 from prompt_jax.clip import CLIP, VARIANTS

@@ -8,9 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from action_rows import BY_FIGURES, FIGURES, batch_of, method_of, prompts_of, task_of
-from clip_rows import CAPTIONS, CLIPS
 from reference import BATCH, CLASSES, FROZEN, TINY, largest_difference, relative_difference
 from test_actions import logits_of, measure
+from video_rows import CAPTIONS, VIDEOS
 
 from prompt_jax import methods
 from prompt_jax.clip import CLIP, normalize, tokenizer
@@ -34,13 +34,13 @@ from prompt_jax.methods.method import describe_classes
 from prompt_jax.prompts import encode_embedded
 from prompt_jax.training import train
 
-SHUFFLED = CLIPS[:, jnp.array([2, 0, 3, 1])]
+SHUFFLED = VIDEOS[:, jnp.array([2, 0, 3, 1])]
 
 
-def features(row, clips=CLIPS):
-    """Clips by the row's method, on its figures' parameters."""
-    run = jax.jit(methods.get_encoders(row.method).encode_clips)
-    return run(prompts_of(row), task_of(row), clips)
+def features(row, videos=VIDEOS):
+    """Videos by the row's method, on its figures' parameters."""
+    run = jax.jit(methods.get_encoders(row.method).encode_videos)
+    return run(prompts_of(row), task_of(row), videos)
 
 
 def task_with(name, settings, names=CLASSES, clip=TINY):
@@ -90,7 +90,7 @@ def test_the_scenario_term_is_zero_at_the_template_itself():
     prompts = method.init(jax.random.key(0), task)
     prompts |= {"text_prompts": words[None]}
     forward = jax.jit(functools.partial(train.loss_and_output, method))
-    _, output = forward(prompts, task, {"image": CLIPS, "label": BATCH["label"]})
+    _, output = forward(prompts, task, {"image": VIDEOS, "label": BATCH["label"]})
     assert abs(float(output.losses["scenario"])) <= 1e-5
     assert float(jnp.linalg.norm(task.constants.plain - method.prepare(prompts, task))) <= 1e-5
 
@@ -169,10 +169,10 @@ def test_a_tower_without_prompts_is_the_frozen_one():
     settings = vilt_independent.Settings(text_prompts=0, vision_prompts=0)
     method, task = task_with("vilt_independent", settings)
     assert method.init(jax.random.key(0), task) == {}
-    run = jax.jit(lambda task: method.forward({}, method.prepare({}, task), task, CLIPS).logits)
+    run = jax.jit(lambda task: method.forward({}, method.prepare({}, task), task, VIDEOS).logits)
     zero = clip_video.Settings(template="{}.")
     method, plain = task_with("clip_video", zero)
-    seen = methods.look(method, plain, CLIPS)
+    seen = methods.look(method, plain, VIDEOS)
     expected = method.forward({}, method.prepare({}, plain), plain, seen).logits
     assert largest_difference(run(task), expected) <= 1e-4
 
@@ -212,18 +212,20 @@ def test_temporal_blocks_tell_orders_of_frames_apart(name):
 
 def test_another_number_of_frames_than_the_temporal_table_has_is_refused():
     row = BY_FIGURES["a5_temporal1"]
-    with pytest.raises(PromptError, match="clips of 3 frames, but there is a temporal table for 4"):
-        features(row, CLIPS[:, :3])
-    with pytest.raises(PromptError, match="clips of 3 frames.*as settings.frames says"):
+    with pytest.raises(
+        PromptError, match="videos of 3 frames, but there is a temporal table for 4"
+    ):
+        features(row, VIDEOS[:, :3])
+    with pytest.raises(PromptError, match="videos of 3 frames.*as settings.frames says"):
         features(row, jnp.zeros((2, 3, 32)))
-    assert features(BY_FIGURES["a5_text"], CLIPS[:, :3]).shape == (3, 32)
+    assert features(BY_FIGURES["a5_text"], VIDEOS[:, :3]).shape == (3, 32)
 
 
 @pytest.mark.parametrize("name", ["a5_temporal1", "clip_video"])
-def test_features_of_frames_that_were_kept_are_as_good_as_the_clips(name):
+def test_features_of_frames_that_were_kept_are_as_good_as_the_videos(name):
     row = BY_FIGURES[name]
     method, task, batch = method_of(row), task_of(row), batch_of(row)
-    kept = jax.jit(functools.partial(methods.look, method))(task, CLIPS)
+    kept = jax.jit(functools.partial(methods.look, method))(task, VIDEOS)
     assert method.sees == "frames" and kept.shape == (3, 4, 32)
     run = measure(method)
     (loss, output), gradients = run(prompts_of(row), task, batch)
@@ -234,7 +236,7 @@ def test_features_of_frames_that_were_kept_are_as_good_as_the_clips(name):
         assert relative_difference(gradients["embedding"], theirs["embedding"]) <= 1e-4
 
 
-def test_methods_of_frames_pictures_and_clips_are_evaluated_together():
+def test_methods_of_frames_images_and_videos_are_evaluated_together():
     rows = [BY_FIGURES[name] for name in ("clip_video", "a5_temporal1", "vilt_clip")]
     zero_shot = methods.get("zero_shot")
     averaged = methods.make_task(
@@ -245,7 +247,7 @@ def test_methods_of_frames_pictures_and_clips_are_evaluated_together():
     prompts = [{}, *(prompts_of(row) for row in rows)]
     logits = [FIGURES[row.figures]["logits"] for row in (rows[0], *rows)]
     labels = np.asarray(FIGURES["clip_video"]["logits"]).argmax(axis=1)
-    found = evaluate.Evaluator(chosen)(prompts, tasks, [{"image": CLIPS, "label": labels}])
+    found = evaluate.Evaluator(chosen)(prompts, tasks, [{"image": VIDEOS, "label": labels}])
     expected = [100 * float(np.mean(each.argmax(axis=1) == labels)) for each in logits]
     assert [each.final for each in found] == pytest.approx(expected) and expected[0] == 100
 
@@ -285,8 +287,8 @@ def test_a5_starts_as_the_published_code_does():
 def test_bfloat16_is_close_to_float32(name):
     row = BY_FIGURES[name]
     half = dataclasses.replace(task_of(row), clip=CLIP(TINY.config, jnp.dtype("bfloat16")))
-    run = jax.jit(methods.get_encoders(row.method).encode_clips)
-    rough = run(prompts_of(row), half, CLIPS)
+    run = jax.jit(methods.get_encoders(row.method).encode_videos)
+    rough = run(prompts_of(row), half, VIDEOS)
     assert rough.dtype == jnp.float32
     assert largest_difference(rough, features(row)) < 0.05
 
@@ -304,7 +306,7 @@ def test_a_class_whose_text_is_too_long_is_refused():
     [
         (lambda: clip_video.Settings(pooling="mean"), "unknown settings.pooling 'mean'"),
         (
-            lambda: encoders.ClipSettings(pooling="norm"),
+            lambda: encoders.VideoSettings(pooling="norm"),
             "Available: mean_then_norm, norm_then_mean",
         ),
         (lambda: clip_video.Settings(renormalize_video=False), "pooling=mean_then_norm: that mean"),

@@ -15,10 +15,10 @@ from data_pipelines.examples import Dataset, Example
 from experiments.figures import accuracies, tables
 from experiments.record.files import confusions, ranks
 from experiments.setup import overview
-from experiments.setup.batches import PictureBatches
+from experiments.setup.batches import ImageBatches
 from experiments.setup.plans import Plan
 from prompt_jax.cli import progress
-from prompt_jax.errors import BadPicture, DataError, PromptError, escape
+from prompt_jax.errors import BadImage, DataError, PromptError, escape
 from prompt_jax.models import cards
 from prompt_jax.text import class_names
 from prompt_jax.text.class_names import Classes
@@ -45,8 +45,8 @@ def test_what_is_said_at_a_run_s_start(name, title):
     names = class_names.distinct([name, "b"])
     test = tuple(Example(f"{name}.jpg", label, one) for label, one in enumerate(names))
     dataset = Dataset("csv", "{}", test, (), test, open, notes=(f"note of {name}",))
-    bad = ((name, "no picture"),)
-    plan = Plan(dataset, {title: dataset}, {}, PictureBatches(32, 4, 4, 1, {}), bad=bad)
+    bad = ((name, "no image"),)
+    plan = Plan(dataset, {title: dataset}, {}, ImageBatches(32, 4, 4, 1, {}), bad=bad)
     out = io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.suppress(DataError):
         overview.show(plan, 1, True)
@@ -56,7 +56,7 @@ def test_what_is_said_at_a_run_s_start(name, title):
     assert len(table) == 2
     lists = [line for line in lines if re.match(r"(train|test) \(", line)]
     assert len(lists) == 1  # test has the same classes
-    assert sum(line.startswith("left out: 1 pictures") for line in lines) == 1
+    assert sum(line.startswith("left out: 1 images") for line in lines) == 1
 
 
 @EXAMPLES
@@ -71,11 +71,11 @@ def test_a_bar_s_lines(title, words):
 
 @EXAMPLES
 @given(NAMES, NAMES)
-def test_messages_of_errors(picture, reason):
-    for error in (BadPicture(picture, reason), DataError(picture), PromptError(reason)):
+def test_messages_of_errors(image, reason):
+    for error in (BadImage(image, reason), DataError(image), PromptError(reason)):
         lines = str(error).split("\n")
         assert all(map(is_safe, lines))
-    assert len(str(BadPicture(picture, reason)).split("\n")) == 1
+    assert len(str(BadImage(image, reason)).split("\n")) == 1
 
 
 @EXAMPLES

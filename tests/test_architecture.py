@@ -145,7 +145,7 @@ def upward(module: str, names: set[str]) -> Iterator[str]:
     package = module.split(".")[0]
     for name in names:
         top = name.split(".")[0]
-        # A package's bare name is the first half of `from prompt_jax import clip`.
+        # A package's bare name is the first half of `from prompt_jax import video`.
         forbidden = top in PACKAGES and not any(
             name == part.split(".")[0] or f"{name}.".startswith(f"{part}.")
             for part in MAY_IMPORT[package]
@@ -208,7 +208,7 @@ def test_files_are_short():
         ("data_pipelines.loader", "from prompt_jax import methods"),
         (
             "data_pipelines.loader",
-            "from prompt_jax.inputs import images as pictures, reading\nimport experiments",
+            "from prompt_jax.inputs import images as images, reading\nimport experiments",
         ),
         ("data_pipelines.loader", "from experiments.main import main"),
         ("prompt_jax.training.train", "def late():\n    from absl import flags"),

@@ -110,9 +110,9 @@ def test_the_notes_are_printed_and_kept_and_the_answer_obeyed(state, tmp_path, c
     assert kept.trained["assumed"] == list(model.assumed)
     again = pj.load(tmp_path / "model")
     assert again.clip.config.activation == "quick_gelu"
-    picture = np.random.default_rng(0).integers(0, 255, (40, 40, 3), np.uint8)
+    image = np.random.default_rng(0).integers(0, 255, (40, 40, 3), np.uint8)
     np.testing.assert_array_equal(
-        again.predict(picture).logits, model.predict(picture, quiet=True).logits
+        again.predict(image).logits, model.predict(image, quiet=True).logits
     )
     assert not capsys.readouterr().err
 
@@ -181,7 +181,7 @@ def test_weights_of_several_kinds_of_towers_ask_nothing(folder):
         loading.load(folder)
 
 
-def test_a_folder_of_a_clip_is_not_called_an_untrained_model(folder, tmp_path):
+def test_a_folder_of_a_video_is_not_called_an_untrained_model(folder, tmp_path):
     (folder / "config.json").write_text('{"model_type": "siglip"}')
     with pytest.raises(PromptError) as caught:
         pj.load(folder)

@@ -1,4 +1,4 @@
-"""Own pictures and clips that come without a split."""
+"""Own images and videos that come without a split."""
 
 import hashlib
 import math
@@ -15,8 +15,8 @@ from data_pipelines.layouts.layout import SPLITS
 from experiments.run import experiment
 
 
-def pictures(dataset):
-    return {split: [one.picture for one in getattr(dataset, split)] for split in SPLITS}
+def images(dataset):
+    return {split: [one.image for one in getattr(dataset, split)] for split in SPLITS}
 
 
 def ranked(folder):
@@ -29,7 +29,7 @@ def test_classes_without_a_split_are_divided_by_their_names_hashes(tmp_path):
     save_folders(tmp_path, **{"": {"red_apple": 20, "pear": 7}}, pear={"sub": 3})
     dataset = datasets.load("folder", tmp_path)
     assert dataset.class_names == ("pear", "red apple")
-    found = pictures(dataset)
+    found = images(dataset)
     for name, (train, val) in {"red_apple": (10, 4), "pear": (5, 2)}.items():
         names = [f"{name}/{each}" for each in ranked(tmp_path / name)]
         parts = {"train": names[:train], "val": names[train : train + val]}
@@ -40,10 +40,10 @@ def test_classes_without_a_split_are_divided_by_their_names_hashes(tmp_path):
     assert dataset.split_source == automatic.RULE
     nested, told = dataset.notes
     assert "15 train, 6 val, 9 test; the run's folder lists them in split….csv" in told
-    assert "pear holds the folder sub: their pictures count as 'pear'" in nested
+    assert "pear holds the folder sub: their images count as 'pear'" in nested
     # Neither the other files of a class nor other classes move more than one at each border.
     (tmp_path / "red_apple/0.png").unlink()
-    after = pictures(datasets.load("folder", tmp_path))
+    after = images(datasets.load("folder", tmp_path))
     for split, most in (("train", 1), ("val", 2), ("test", 1)):
         assert len(set(after[split]) - set(found[split])) <= most
         assert [p for p in after[split] if "pear" in p] == [p for p in found[split] if "pear" in p]
@@ -51,7 +51,7 @@ def test_classes_without_a_split_are_divided_by_their_names_hashes(tmp_path):
 
 def names_in_order(dataset, name):
     """Those of a class as folders list them, whatever their split."""
-    everything = [one for split in pictures(dataset).values() for one in split]
+    everything = [one for split in images(dataset).values() for one in split]
     return sorted((one for one in everything if one.startswith(name)), key=in_order)
 
 
@@ -67,7 +67,7 @@ def test_a_class_of_two_has_one_to_train_on_and_one_to_test(number):
     assert sum(counts.values()) == number and (counts["test"] >= 1) == (number >= 2)
 
 
-def test_domains_are_told_from_classes_by_where_the_pictures_lie(tmp_path):
+def test_domains_are_told_from_classes_by_where_the_images_lie(tmp_path):
     save_folders(tmp_path / "photo", **{"": {"cat": 4, "dog": 4}})
     save_folders(tmp_path / "sketch", train={"cat": 2}, test={"dog": 2})
     with pytest.raises(DataError, match="choose one of its domains: folder:photo, folder:sketch"):
@@ -76,7 +76,7 @@ def test_domains_are_told_from_classes_by_where_the_pictures_lie(tmp_path):
     assert dataset.class_names == ("cat", "dog") and len(dataset.test) == 4
     assert dataset.split_source == f"{automatic.RULE} of photo"
     assert datasets.load("folder:sketch", tmp_path).split_source == "folders train, test of sketch"
-    # One picture directly in a folder makes the folders classes.
+    # One image directly in a folder makes the folders classes.
     save_folders(tmp_path, **{"": {"photo": 1}})
     with pytest.raises(DataError, match="unknown domain of .*: sketch"):
         datasets.load("folder:photo", tmp_path)
@@ -91,13 +91,13 @@ def test_a_misspelt_split_is_no_class(tmp_path):
         datasets.load("folder", tmp_path)
 
 
-def test_clips_are_divided_too_and_frames_are_no_classes(tmp_path):
+def test_videos_are_divided_too_and_frames_are_no_classes(tmp_path):
     for name in ("jump/1.mp4", "jump/2.mp4", "run/a.avi"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(b"")
     save_folders(tmp_path, run={"frames": 3})
     dataset = datasets.load("clip_folder", tmp_path)
-    found = pictures(dataset)
+    found = images(dataset)
     assert len(found["train"]) == len(found["test"]) == 2 and not found["val"]
     assert "run/frames" in found["train"] + found["test"]
     assert dataset.split_source == automatic.RULE
@@ -118,9 +118,9 @@ def test_a_run_writes_the_split_which_csv_reads_to_equal_lists(tmp_path, capsys)
     by_csv = datasets.load("csv", tmp_path / "run/split.csv")
     by_folder = datasets.load("folder", root)
     for split in SPLITS:
-        assert [one._replace(picture="") for one in getattr(by_csv, split)] == [
-            one._replace(picture="") for one in getattr(by_folder, split)
+        assert [one._replace(image="") for one in getattr(by_csv, split)] == [
+            one._replace(image="") for one in getattr(by_folder, split)
         ]
-        assert [by_csv.folder / one.picture for one in getattr(by_csv, split)] == [
-            by_folder.folder / one.picture for one in getattr(by_folder, split)
+        assert [by_csv.folder / one.image for one in getattr(by_csv, split)] == [
+            by_folder.folder / one.image for one in getattr(by_folder, split)
         ]

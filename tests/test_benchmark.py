@@ -93,7 +93,7 @@ def test_both_sides_evaluate_in_bfloat16(tmp_path, torch):
 
 
 @pytest.mark.slow
-def test_clips_and_captions_are_measured_on_both_sides(tmp_path, torch):
+def test_videos_and_captions_are_measured_on_both_sides(tmp_path, torch):
     words = ["method=vop", "backbone=embedded", "batch=2", "phase=train", "part=all,text"]
     command.main(["--repeats=1", f"--workdir={tmp_path}", "--only", *words])
     record = json.loads((tmp_path / "benchmark.json").read_text())
@@ -106,7 +106,7 @@ def test_clips_and_captions_are_measured_on_both_sides(tmp_path, torch):
 
 
 @pytest.mark.slow
-def test_clips_and_classes_are_measured_on_both_sides(tmp_path, torch):
+def test_videos_and_classes_are_measured_on_both_sides(tmp_path, torch):
     words = ["method=vilt_clip", "backbone=embedded", "K=3", "batch=2", "phase=train"]
     command.main(["--repeats=1", f"--workdir={tmp_path}", "--only", *words, "part=all,text"])
     record = json.loads((tmp_path / "benchmark.json").read_text())
@@ -277,7 +277,7 @@ def test_the_forms_hold_what_they_promise():
     grid = {(c.method, c.backbone, c.K, c.phase) for c in full if c.batch == 4 and c.N < 3}
     assert len(grid) == 4 * 3 * 4 * 2 + 2
     assert {cell for cell in full if cell.pairs} == {
-        cell for name in ("embedded", "ViT-B/32") for cell in cells.captioned_clips(name)
+        cell for name in ("embedded", "ViT-B/32") for cell in cells.captioned_videos(name)
     }
     assert {cell for cell in full if cell.frames and not cell.pairs} == {
         cells.recognized_actions(name) for name in ("embedded", "ViT-B/16")

@@ -4,8 +4,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from clip_rows import BY_FIGURES, CAPTIONS, prompts_of, task_of
 from reference import FROZEN, TINY, largest_difference
+from video_rows import BY_FIGURES, CAPTIONS, prompts_of, task_of
 
 from prompt_jax import methods
 from prompt_jax.clip import normalize, tokenizer

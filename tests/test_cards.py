@@ -17,7 +17,7 @@ from prompt_jax.storage import local_paths
 NAME = "me/cats"
 MODEL = Saved(
     method="coop",
-    kind="pictures",
+    kind="images",
     task="classes",
     settings=dataclasses.asdict(methods.get("coop").Settings()),
     class_names=tiny.CLASSES,
@@ -41,7 +41,7 @@ MODEL = Saved(
         ({"init_from": "0123456789abcdef"}, ()),
         ({"accuracy": {"base": 1.5}, "chosen": {"alpha": [1, 2]}, "h": None, "lists": []}, ()),
         ({"init_from": "results/mine"}, ("init_from",)),
-        ({"config": {"data.root": "pictures", "x": 1}}, ("config.data.root",)),
+        ({"config": {"data.root": "images", "x": 1}}, ("config.data.root",)),
         ({"note": "made of /home/me/x.csv"}, ("note",)),
         (
             {"note": "see ~/x/y", "b": "../x", "c": "C:\\x", "d": "\\\\host\\x"},
@@ -59,7 +59,7 @@ def test_paths_of_this_machine_are_left_out(told, left_out, monkeypatch):
     if not left_out:
         assert kept == told
     text = json.dumps(kept)
-    assert not any(word in text for word in ("/home", "x.csv", "results", "fixtures", "pictures"))
+    assert not any(word in text for word in ("/home", "x.csv", "results", "fixtures", "images"))
 
 
 EVERYTHING = {
@@ -96,7 +96,7 @@ EVERYTHING = {
         ),
         ({"backbone": "embedded"}, None, "zero-shot-image-classification"),
         (
-            {"backbone": "lab/tiny-clip", "kind": "clips", "method": "vop"},
+            {"backbone": "lab/tiny-clip", "kind": "videos", "method": "vop"},
             "lab/tiny-clip",
             "video-classification",
         ),

@@ -5,9 +5,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from clip_files import write
 from PIL import Image
 from rich.console import Console
+from video_files import write
 
 from data_pipelines import check, datasets, throughput, torch_side
 from data_pipelines.catalog.table import TABLE
@@ -21,7 +21,7 @@ COUNTS = {"train": 3, "val": 1, "test": 2}
 
 @pytest.fixture
 def root(tmp_path, monkeypatch):
-    """A complete "dtd" as if two classes and six pictures had been published."""
+    """A complete "dtd" as if two classes and six images had been published."""
     (tmp_path / "dtd/images").mkdir(parents=True)
     split = {name: [] for name in COUNTS}
     for name, count in COUNTS.items():
@@ -76,13 +76,13 @@ def test_an_empty_folder_fails(tmp_path, capsys):
     assert code == 1 and "complete" not in out
 
 
-def test_bad_and_missing_pictures_are_listed(root, capsys):
-    (root / "dtd/images/test0.jpg").write_text("no picture")
+def test_bad_and_missing_images_are_listed(root, capsys):
+    (root / "dtd/images/test0.jpg").write_text("no image")
     (root / "dtd/images/val0.jpg").unlink()
     code, out, _ = command(capsys, "--root", root)
     assert code == 1 and "2 problems" in out
     assert "missing: val0.jpg" in out
-    assert f"cannot be read: {root / 'dtd/images/test0.jpg'}: not a picture" in out
+    assert f"cannot be read: {root / 'dtd/images/test0.jpg'}: not an image" in out
 
     code, out, _ = command(capsys, "--root", root, "--quick")
     assert code == 1 and "missing: val0.jpg" in out and "cannot be read" not in out
@@ -94,16 +94,16 @@ def test_other_counts_than_the_published_are_shown(root, monkeypatch, capsys):
     monkeypatch.setitem(TABLE, "dtd", published(3, (5, 1, 2)))
     code, out, _ = command(capsys, "--root", root, "--names", "dtd")
     assert code == 1
-    assert "train: 3 pictures; published: 5" in out and "2 classes; published: 3" in out
+    assert "train: 3 images; published: 5" in out and "2 classes; published: 3" in out
     assert "3 / 5" in out and "val:" not in out
 
 
-def test_a_split_without_pictures_is_missing(root, capsys):
+def test_a_split_without_images_is_missing(root, capsys):
     split = json.loads((root / "dtd" / SPLIT).read_text())
     (root / "dtd" / SPLIT).write_text(json.dumps(split | {"train": []}))
     code, out, _ = command(capsys, "--root", root, "--names", "dtd")
     assert code == 1
-    assert "train missing: 0 of 3 pictures; get it from https://example.org/dtd" in out
+    assert "train missing: 0 of 3 images; get it from https://example.org/dtd" in out
 
 
 def test_a_broken_split_file_is_a_finding(root, capsys):
@@ -116,7 +116,7 @@ def test_a_broken_split_file_is_a_finding(root, capsys):
 
 
 def write_csv(folder, *rows):
-    """Pictures of one's own, each file another colour."""
+    """Images of one's own, each file another colour."""
     for i, row in enumerate(rows):
         path = folder / row.split(",")[0]
         path.parent.mkdir(exist_ok=True)
@@ -128,10 +128,10 @@ def write_csv(folder, *rows):
 @pytest.mark.parametrize(
     ("rows", "problem"),
     [
-        (["./a.png,cat,test"], "pictures listed more than once: 1, e.g. a.png (train, test)"),
-        (["b.png,dog,train"], "pictures listed more than once: 1, e.g. b.png (train, train)"),
-        (["e.png,cow,test"], "classes of test without train pictures: 1, e.g. 'cow'"),
-        (["e.png,cow,train"], "classes of train without test pictures: 1, e.g. 'cow'"),
+        (["./a.png,cat,test"], "images listed more than once: 1, e.g. a.png (train, test)"),
+        (["b.png,dog,train"], "images listed more than once: 1, e.g. b.png (train, train)"),
+        (["e.png,cow,test"], "classes of test without train images: 1, e.g. 'cow'"),
+        (["e.png,cow,train"], "classes of train without test images: 1, e.g. 'cow'"),
         (
             ["e.png,Cat,train", "f.png,Cat,test"],
             "labels 0 and 1, 'Cat' and 'cat', make the same prompt",
@@ -159,16 +159,16 @@ def test_a_note_is_printed_and_fails_nothing(tmp_path, capsys):
         Image.new("RGB", (5, 5), (number, 0, 0)).save(tmp_path / folder / "a.png")
     code, out, _ = command(capsys, "--root", tmp_path, "--names", "folder")
     assert code == 0 and "complete" in out
-    assert "note: train/cat holds the folder tabby: their pictures count as 'cat'. If" in out
+    assert "note: train/cat holds the folder tabby: their images count as 'cat'. If" in out
 
 
-def test_own_pictures_without_a_test_split_are_a_problem(tmp_path, capsys):
+def test_own_images_without_a_test_split_are_a_problem(tmp_path, capsys):
     write_csv(tmp_path, "a.png,cat,train", "b.png,dog,train")
     code, out, _ = command(capsys, "--root", tmp_path, "--names", "csv")
-    assert code == 1 and "no test pictures: 0, beside 2 to train on" in out
+    assert code == 1 and "no test images: 0, beside 2 to train on" in out
 
 
-def test_a_copy_in_another_split_is_found_where_pictures_are_read(tmp_path, capsys):
+def test_a_copy_in_another_split_is_found_where_images_are_read(tmp_path, capsys):
     for number, folder in enumerate(("train/cat", "train/dog", "test/cat", "test/dog")):
         (tmp_path / folder).mkdir(parents=True)
         name = folder.split("/")[0]
@@ -178,7 +178,7 @@ def test_a_copy_in_another_split_is_found_where_pictures_are_read(tmp_path, caps
     copy = tmp_path / "test/cat/copy.png"
     copy.write_bytes((tmp_path / "train/cat/train.png").read_bytes())
     code, out, _ = command(capsys, *arguments)
-    assert code == 1 and "pictures copied from another split: 1, e.g. test" in out
+    assert code == 1 and "images copied from another split: 1, e.g. test" in out
     assert "e.g. test/cat/copy.png (same as train/cat/train.png)" in out
     assert command(capsys, *arguments, "--quick")[0] == 0
 
@@ -222,7 +222,7 @@ def test_mistakes_in_the_command_are_one_sentence(root, capsys):
         assert code == 2 and message in err and not out
 
 
-def test_real_pictures_are_a_subset_that_can_be_read(shared):
+def test_real_images_are_a_subset_that_can_be_read(shared):
     finding = check.check("dtd", shared / "data")
     assert finding.found and finding.dataset is not None
     assert not [p for p in finding.problems if p.startswith(("missing", "cannot"))]
@@ -232,8 +232,8 @@ def test_real_pictures_are_a_subset_that_can_be_read(shared):
 def test_throughput_does_the_same_work_as_ours(tmp_path, capsys):
     pytest.importorskip("torch")
     dataset = throughput.photos(tmp_path, 3)
-    pictures = torch_side.TorchPictures([tmp_path / "0.jpg"], [7], 16)
-    image, label = pictures[0]
+    images = torch_side.TorchImages([tmp_path / "0.jpg"], [7], 16)
+    image, label = images[0]
     assert image.shape == (3, 16, 16) and label == 7 and -3 < float(image.min()) < 0
     ways = throughput.contenders(dataset, 2, 16, 1)
     ours = {name: start for name, start in ways.items() if "threads" in name}
@@ -244,15 +244,15 @@ def test_throughput_does_the_same_work_as_ours(tmp_path, capsys):
     assert "1.00 (1.00 to 1.00)" in capsys.readouterr().out
 
 
-def test_throughput_of_clips_does_the_same_work_as_ours(tmp_path, capsys):
+def test_throughput_of_videos_does_the_same_work_as_ours(tmp_path, capsys):
     pytest.importorskip("torch")
     for number in range(2):
         write(tmp_path / f"deeper/{number}.mp4", count=20)
-    (tmp_path / "broken.avi").write_text("no clip")
-    dataset = throughput.clips_below(tmp_path, 9)
+    (tmp_path / "broken.avi").write_text("no video")
+    dataset = throughput.videos_below(tmp_path, 9)
     assert len(dataset.train) == 2 and "left out: " in capsys.readouterr().err
-    paths = [tmp_path / example.picture for example in dataset.train]
-    theirs = torch_side.TorchClips(paths, [0, 0], 4, 16, torch_side.read_with_pyav)
+    paths = [tmp_path / example.image for example in dataset.train]
+    theirs = torch_side.TorchVideos(paths, [0, 0], 4, 16, torch_side.read_with_pyav)
     assert theirs[0][0].shape == (4, 3, 16, 16)
     expected = list(dataset.read(dataset.train[0]).frames([2, 7, 12, 17]))
     for frame, other in zip(torch_side.read_with_pyav(paths[0], 4), expected, strict=True):
@@ -260,10 +260,10 @@ def test_throughput_of_clips_does_the_same_work_as_ours(tmp_path, capsys):
     ways = throughput.contenders(dataset, 2, 16, 1, frames=4)
     ours = {name: start for name, start in ways.items() if "threads" in name}
     rates = throughput.compare(ours, 2, seconds=0.05, rounds=1, warm_up=1)
-    assert list(ours)[1] == "ours, 1 threads, clips decoded before"
+    assert list(ours)[1] == "ours, 1 threads, videos decoded before"
     assert all(rate > 0 for both in rates.values() for rate in both)
-    with pytest.raises(DataError, match="no clips below .*gone: no files that end in .mp4"):
-        throughput.clips_below(tmp_path / "gone", 9)
+    with pytest.raises(DataError, match="no videos below .*gone: no files that end in .mp4"):
+        throughput.videos_below(tmp_path / "gone", 9)
 
 
 def test_throughput_refuses_settings_and_data_it_cannot_use(tmp_path, capsys):
@@ -281,18 +281,18 @@ def test_names_of_files_steer_no_terminal_and_break_no_line(tmp_path, capsys):
         for name in ("cat", "dog"):
             folder = tmp_path / f"[bold]{odd}" / split / name
             folder.mkdir(parents=True)
-            (folder / f"{split}{odd}.jpg").write_bytes(b"no picture")
+            (folder / f"{split}{odd}.jpg").write_bytes(b"no image")
             (folder / f"{odd}.heic").touch()
     code = check.main(["--root", str(tmp_path / f"[bold]{odd}"), "--names", "folder"])
     out = capsys.readouterr().out
     assert code == 1 and "[bold]\\x1b[2J\\nred\\u202e" in out
-    assert "train\\x1b[2J\\nred\\u202e.jpg: not a picture" in out
+    assert "train\\x1b[2J\\nred\\u202e.jpg: not an image" in out
     assert all(line.isprintable() for line in out.split("\n"))
     config = default.get_config("coop")
     config.data.name, config.data.root = "folder", str(tmp_path / f"[bold]{odd}")
     config.protocol = "few_shot"
     with pytest.raises(DataError) as error:
-        plans.check_pictures(plans.build(config, 32, False))
+        plans.check_images(plans.build(config, 32, False))
     lines = str(error.value).split("\n")
     assert all(line.isprintable() for line in lines)
     assert len(lines) == 1 + 4 + 1  # the heading, a line for each file, what to do

@@ -7,8 +7,8 @@ import shutil
 import numpy as np
 import pytest
 import tiny
-from clip_files import write_folder
 from PIL import Image
+from video_files import write_folder
 
 from data_pipelines import check
 from data_pipelines.checks import contents, lists
@@ -68,16 +68,18 @@ def test_copied_directories_of_frames_are_told_as_files_are(tmp_path, capsys):
             write_folder(tmp_path / split / name / f"{split}-{name}", count=count)
     assert not check.check("clip_folder", tmp_path).problems
     shutil.copytree(tmp_path / "train/run/train-run", tmp_path / "test/run/again")
-    problem = "clips copied from another split: 1, e.g. test/run/again (same as train/run/train-run"
+    problem = (
+        "videos copied from another split: 1, e.g. test/run/again (same as train/run/train-run"
+    )
     assert check.check("clip_folder", tmp_path).problems == (f"{problem})",)
-    config = default.get_config("coop", kind="pictures")
+    config = default.get_config("coop", kind="images")
     config.protocol, config.data.name, config.data.root = "few_shot", "clip_folder", str(tmp_path)
     config.data.shots, config.data.frames = 1, 2
     overview.show(plans.build(config, 32, False), 1, True)
     assert f"note: {problem}" in capsys.readouterr().out
     # Half of what is tested.
     shutil.copytree(tmp_path / "train/sit/train-sit", tmp_path / "test/sit/again")
-    with pytest.raises(DataError, match="clips copied from another split: 2"):
+    with pytest.raises(DataError, match="videos copied from another split: 2"):
         overview.show(plans.build(config, 32, False), 1, True)
 
 
@@ -105,14 +107,14 @@ def zero_shot_on_frames(clip, root):
             for number in (1, 2):
                 colour = (90 * label, 40 * number, 10)
                 Image.new("RGB", (40, 48), colour).save(folder / f"{number}.bmp")
-    config = default.get_config("zero_shot", kind="pictures")
+    config = default.get_config("zero_shot", kind="images")
     config.backbone, config.protocol, config.data.name = str(clip), "few_shot", "clip_folder"
     config.data.root, config.data.frames, config.data.num_threads = str(root), 2, 0
     config.data.shots, config.eval_batch_size = 1, 2
     return config
 
 
-def test_other_frames_and_other_pictures_of_equal_size_are_other_data(clip, tmp_path, capsys):
+def test_other_frames_and_other_images_of_equal_size_are_other_data(clip, tmp_path, capsys):
     config = zero_shot_on_frames(clip, tmp_path / "data")
     experiment.run(config, tmp_path / "run")
     experiment.run(config, tmp_path / "run")
@@ -130,9 +132,11 @@ def test_other_frames_and_other_pictures_of_equal_size_are_other_data(clip, tmp_
     size = frame.stat().st_size
     Image.new("RGB", (40, 48), (1, 2, 3)).save(frame)
     assert frame.stat().st_size == size
-    with pytest.raises(PromptError, match=r"on other pictures .*\(pictures.contents.tests.test: "):
+    with pytest.raises(PromptError, match=r"on other images .*\(images.contents.tests.test: "):
         experiment.run(config, tmp_path / "run")
-    with pytest.raises(PromptError, match=r"was tested \(test\) on other clips than are there now"):
+    with pytest.raises(
+        PromptError, match=r"was tested \(test\) on other videos than are there now"
+    ):
         reopening.reopen(tmp_path / "run")
     assert evaluate() != first
 
@@ -163,13 +167,11 @@ def test_runs_of_earlier_versions_are_finished_and_open(clip, tmp_path, capsys):
 def test_runs_that_train_together_go_on_without_what_earlier_ones_lack():
     one = {"seed": 1, "learning_rate": 0.1, "variant": ""}
     files = {"train": "ab", "tests": {"test": "cd"}}
-    pictures = {"train": "01", "tests": {"test": "23"}, "sizes": files, "contents": files}
-    earlier = {key: value for key, value in pictures.items() if key != "contents"}
-    here, there = (
-        identity.of_several([one | {"pictures": each}] * 2) for each in (pictures, earlier)
-    )
+    images = {"train": "01", "tests": {"test": "23"}, "sizes": files, "contents": files}
+    earlier = {key: value for key, value in images.items() if key != "contents"}
+    here, there = (identity.of_several([one | {"images": each}] * 2) for each in (images, earlier))
     assert not identity.differences(here, there)
-    there["pictures"][1] = earlier | {"train": "ff"}
+    there["images"][1] = earlier | {"train": "ff"}
     assert identity.differences(here, there) == ["pictures.train: '01' here, 'ff' there"]
 
 
@@ -191,7 +193,7 @@ def test_an_evaluation_of_an_earlier_version_counts_for_files_alone(
         assert ("evaluated before" in capsys.readouterr().out) == again
 
 
-def test_a_model_is_not_completed_from_other_training_pictures(clip, tmp_path, capsys):
+def test_a_model_is_not_completed_from_other_training_images(clip, tmp_path, capsys):
     root = tiny.save_caltech101(tmp_path / "data", train=4, test=4)
     config = tiny.small_config("gda", clip, root)
     config.protocol, config.cached_views, config.data.shots = "few_shot", 1, 4
@@ -211,8 +213,8 @@ def test_a_model_is_not_completed_from_other_training_pictures(clip, tmp_path, c
 
     put(padded[4:] + padded[:4])  # those of the next class
     assert explain(complete.start, [str(run)]) == 2
-    assert "was trained on other pictures than are there now" in capsys.readouterr().err
-    # An earlier version, of whose training pictures the names alone are known.
+    assert "was trained on other images than are there now" in capsys.readouterr().err
+    # An earlier version, of whose training images the names alone are known.
     without(run, "results.json", "data_hashes.contents", "data_hashes.sizes.train")
     assert explain(complete.start, [str(run)]) == 2
     error = capsys.readouterr().err

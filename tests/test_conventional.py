@@ -4,13 +4,13 @@ import dataclasses
 import functools
 
 import action_rows
-import clip_rows
 import flax.traverse_util
 import jax
 import needs_torch  # noqa: F401
 import numpy as np
 import pytest
 import torch
+import video_rows
 from reference import BATCH, CLASSES, CONFIG, FROZEN, TINY, largest_difference, relative_difference
 from rows import BY_FIGURES, arrays, task_of
 
@@ -33,9 +33,9 @@ def conventional(row):
 
 
 def conventional_vop(row):
-    """The counterpart of a row of clips and captions."""
-    tokens = tokenize_captions(clip_rows.CAPTIONS, row.settings.text_prompts).tokens
-    prompts = clip_rows.prompts_of(row)
+    """The counterpart of a row of videos and captions."""
+    tokens = tokenize_captions(video_rows.CAPTIONS, row.settings.text_prompts).tokens
+    prompts = video_rows.prompts_of(row)
     handover = jax_pairs.hand_over("vop", TINY, row.settings, prompts, tokens)
     return torch_methods.build(handover, STATE)
 
@@ -93,13 +93,13 @@ def test_the_text_part_alone_is_the_same_work_on_both_sides(name):
 
 @pytest.mark.parametrize("name", ["vop", "vop_renorm"])
 def test_vop_equals_the_conventional_code(name):
-    row = clip_rows.BY_FIGURES[name]
-    module, batch, task = conventional_vop(row), clip_rows.batch_of(row), clip_rows.task_of(row)
+    row = video_rows.BY_FIGURES[name]
+    module, batch, task = conventional_vop(row), video_rows.batch_of(row), video_rows.task_of(row)
     assert module.tokens.shape == (3, 77 - row.settings.text_prompts)
     logits = module(torch.tensor(np.asarray(batch["image"])).movedim(-1, -3))
     module.loss(logits, torch.arange(3)).backward()
     method = methods.retrieve(methods.get_encoders("vop"))
-    expected_logits, expected = ours(method, clip_rows.prompts_of(row), task, batch)
+    expected_logits, expected = ours(method, video_rows.prompts_of(row), task, batch)
     assert largest_difference(logits.detach().numpy(), expected_logits) <= 1e-4
     found = gradients_of(module)
     assert found.keys() == expected.keys() == {"text_prompts", "vision_prompts"}
@@ -107,13 +107,13 @@ def test_vop_equals_the_conventional_code(name):
 
 
 def test_the_text_part_of_vop_is_the_same_work_on_both_sides():
-    row = clip_rows.BY_FIGURES["vop_renorm"]
+    row = video_rows.BY_FIGURES["vop_renorm"]
     features = np.random.default_rng(0).standard_normal((3, CONFIG.embed_dim), np.float32)
-    module, task = conventional_vop(row), clip_rows.task_of(row)
+    module, task = conventional_vop(row), video_rows.task_of(row)
     logits = module.text_logits(torch.tensor(features))
     module.loss(logits, torch.arange(3)).backward()
-    batch = clip_rows.batch_of(row) | {"image": jax.numpy.asarray(features)}
-    method, prompts = jax_pairs.text_part("vop"), clip_rows.prompts_of(row)
+    batch = video_rows.batch_of(row) | {"image": jax.numpy.asarray(features)}
+    method, prompts = jax_pairs.text_part("vop"), video_rows.prompts_of(row)
     expected_logits, expected = ours(method, prompts, task, batch)
     assert largest_difference(logits.detach().numpy(), expected_logits) <= 1e-4
     found = gradients_of(module)
@@ -121,24 +121,26 @@ def test_the_text_part_of_vop_is_the_same_work_on_both_sides():
     assert relative_difference(found, expected) <= 1e-4
 
 
-def vilt_on_both_sides(method, clips):
-    """(logits, gradients) of the counterpart, and ours by `method`; `clips` of both."""
+def vilt_on_both_sides(method, videos):
+    """(logits, gradients) of the counterpart, and ours by `method`; `videos` of both."""
     row = action_rows.BY_FIGURES["vilt_clip"]
     prompts, labels = action_rows.prompts_of(row), np.asarray(BATCH["label"])
     handover = jax_actions.hand_over("vilt_clip", TINY, row.settings, prompts, CLASSES)
     module = torch_methods.build(handover, STATE)
-    theirs = torch.tensor(np.array(clips))
-    logits = module(theirs.movedim(-1, -3)) if clips.ndim == 5 else module.text_logits(theirs)
+    theirs = torch.tensor(np.array(videos))
+    logits = module(theirs.movedim(-1, -3)) if videos.ndim == 5 else module.text_logits(theirs)
     loss = module.loss(logits, torch.tensor(labels).long())
     loss.backward()
-    batch = {"image": jax.numpy.asarray(clips), "label": labels}
+    batch = {"image": jax.numpy.asarray(videos), "label": labels}
     expected = ours(method, prompts, action_rows.task_of(row), batch)
     return (logits.detach().numpy(), gradients_of(module)), expected, loss.item()
 
 
 def test_vilt_clip_equals_the_conventional_code():
     method = methods.recognize(methods.get_encoders("vilt_clip"))
-    (logits, found), (expected_logits, expected), loss = vilt_on_both_sides(method, clip_rows.CLIPS)
+    (logits, found), (expected_logits, expected), loss = vilt_on_both_sides(
+        method, video_rows.VIDEOS
+    )
     figures = action_rows.FIGURES["vilt_clip"]
     assert largest_difference(logits, expected_logits) <= 1e-4
     assert loss == pytest.approx(float(figures["loss"]), abs=5e-5)

@@ -16,16 +16,16 @@ PUBLISHED = [
     *("FGVCAircraft", "SUN397", "DTD", "EuroSAT", "UCF101"),
     *("ImageNetV2", "ImageNet-Sketch", "ImageNet-A", "ImageNet-R"),
 ]
-PUBLISHED_CLIPS = ["MSR-VTT-9k", "MSR-VTT-7k", "MSVD", "LSMDC", "DiDeMo", "ActivityNet"]
+PUBLISHED_VIDEOS = ["MSR-VTT-9k", "MSR-VTT-7k", "MSVD", "LSMDC", "DiDeMo", "ActivityNet"]
 PUBLISHED_ACTIONS = [
-    *("HMDB-51", "UCF-101 clips", "Something-Something v2", "Kinetics-400"),
+    *("HMDB-51", "UCF-101 videos", "Something-Something v2", "Kinetics-400"),
     "Kinetics-600, 160 new classes",
 ]
 
 
 def test_published_data_sets_come_first_in_the_order_of_the_tables():
     titles = [entry.title for entry in TABLE.values()]
-    published = PUBLISHED + PUBLISHED_CLIPS + PUBLISHED_ACTIONS
+    published = PUBLISHED + PUBLISHED_VIDEOS + PUBLISHED_ACTIONS
     assert titles[: len(published)] == published
     own = ["folder", "csv", "captions_csv", "clip_folder", "clip_csv", "clip_lists"]
     assert list(TABLE)[len(published) :] == ["emoji_scenes", "emoji_clips", *own]
@@ -35,9 +35,9 @@ def test_published_data_sets_come_first_in_the_order_of_the_tables():
 def test_every_entry_has_a_slot_and_says_what_it_expects(name):
     entry = TABLE[name]
     assert entry.template.count("{}") == 1 and entry.layout.expected()
-    if entry.title in PUBLISHED + PUBLISHED_CLIPS + PUBLISHED_ACTIONS:
+    if entry.title in PUBLISHED + PUBLISHED_VIDEOS + PUBLISHED_ACTIONS:
         assert entry.counts and entry.citation and entry.url
-        assert (entry.num_classes is None) == (entry.title in PUBLISHED_CLIPS)
+        assert (entry.num_classes is None) == (entry.title in PUBLISHED_VIDEOS)
         with pytest.raises(DataError, match="root is not set\nExpected layout:"):
             datasets.load(name)
 
@@ -108,7 +108,7 @@ def test_cleaning_gives_the_names_of_the_real_split_files(clean, split, folder_o
 def test_a_domain_may_be_part_of_the_name():
     few = {"num_classes": 2, "train_per_class": 1, "val_per_class": 0, "test_per_class": 1}
     dataset = datasets.load("emoji_scenes:night", **few)
-    assert dataset.name == "emoji_scenes:night" and dataset.train[0].picture.startswith("night/")
+    assert dataset.name == "emoji_scenes:night" and dataset.train[0].image.startswith("night/")
     assert datasets.load("emoji_scenes", domain="night", **few).train == dataset.train
     with pytest.raises(DataError, match="unknown domain of emoji_scenes 'nigt'"):
         datasets.load("emoji_scenes:nigt")

@@ -1,4 +1,4 @@
-"""Loading data sets from disk, picture files of every kind, and messages when data is wrong."""
+"""Loading data sets from disk, image files of every kind, and messages when data is wrong."""
 
 import json
 import pickle
@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from data_pipelines import datasets
-from data_pipelines.errors import BadPicture, DataError
+from data_pipelines.errors import BadImage, DataError
 from data_pipelines.examples import Dataset, Example, class_names
 from data_pipelines.images import readers
 
@@ -73,7 +73,7 @@ def test_missing_data_shows_the_expected_layout(root):
     message = str(error.value)
     assert str(root / "food-101" / "split_zhou_Food101.json") in message
     assert "<root>/\n    food-101/\n      images/" in message
-    (root / "dtd/images").rename(root / "dtd/pictures")
+    (root / "dtd/images").rename(root / "dtd/images")
     with pytest.raises(DataError, match="no image folder"):
         datasets.load("dtd", root)
 
@@ -117,7 +117,7 @@ def test_a_split_file_that_is_not_utf8_is_refused_and_one_with_a_byte_order_mark
         datasets.load("dtd", root)
 
 
-def test_names_with_spaces_and_commas_and_linked_pictures(root):
+def test_names_with_spaces_and_commas_and_linked_images(root):
     images = root / "dtd/images"
     (images / "a, b").mkdir()
     (images / "a, b/c, d.jpg").symlink_to(images / "banded/0.jpg")
@@ -127,14 +127,14 @@ def test_names_with_spaces_and_commas_and_linked_pictures(root):
     dataset = datasets.load("dtd", root)
     assert dataset.class_names == ("a, b",)
     assert dataset.read(dataset.train[0]).size == (20, 16)
-    with pytest.raises(DataError, match="1 of 2 pictures are missing.*\n  a, b/gone.jpg"):
+    with pytest.raises(DataError, match="1 of 2 images are missing.*\n  a, b/gone.jpg"):
         readers.check_files(dataset, dataset.train)
 
 
 def test_messages_about_file_names_that_are_not_text_can_be_printed():
     name = b"caf\xe9.jpg".decode("utf-8", "surrogateescape")
-    bad = BadPicture(name, "no such file")
-    assert bad.picture == name
+    bad = BadImage(name, "no such file")
+    assert bad.image == name
     for message in (str(bad), str(DataError(f"missing: {name}"))):
         assert "caf\\udce9.jpg" in message and message.encode("utf-8")
 
@@ -145,11 +145,11 @@ def test_labels_with_a_gap_are_refused():
         class_names("mine", examples)
 
 
-def test_missing_pictures_are_listed_only_for_the_examples_used(root):
+def test_missing_images_are_listed_only_for_the_examples_used(root):
     dataset = datasets.load("dtd", root)
     (root / "dtd/images/banded/3.jpg").unlink()
     readers.check_files(dataset, dataset.train)
-    with pytest.raises(DataError, match=r"1 of 2 pictures are missing.*\n  banded/3.jpg"):
+    with pytest.raises(DataError, match=r"1 of 2 images are missing.*\n  banded/3.jpg"):
         readers.check_files(dataset, dataset.test)
     many = [Example(f"none/{i}.jpg", 0, "x") for i in range(25)]
     with pytest.raises(DataError, match="25 of 25.*\n(.*\n)+  … and 15 more"):
@@ -169,12 +169,12 @@ def palette_with_transparency():
         ("cmyk.jpg", Image.new("CMYK", (8, 8), (0, 255, 255, 0)), (255, 0, 0)),
         ("alpha.png", Image.new("RGBA", (8, 8), (10, 200, 30, 0)), (10, 200, 30)),
         ("palette.png", palette_with_transparency(), (200, 10, 10)),
-        ("picture.webp", Image.new("RGB", (8, 8), (0, 0, 255)), (0, 0, 255)),
+        ("image.webp", Image.new("RGB", (8, 8), (0, 0, 255)), (0, 0, 255)),
     ],
 )
 def test_every_colour_mode_becomes_rgb(tmp_path, name, image, expected):
     image.save(tmp_path / name)
-    result = readers.open_picture(tmp_path / name)
+    result = readers.open_image(tmp_path / name)
     assert result.mode == "RGB"
     np.testing.assert_allclose(np.asarray(result)[4, 4], expected, atol=6)
 
@@ -183,46 +183,46 @@ def test_exif_rotation_is_ignored(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6
     Image.new("RGB", (30, 20)).save(tmp_path / "turned.jpg", exif=exif)
-    assert readers.open_picture(tmp_path / "turned.jpg").size == (30, 20)
+    assert readers.open_image(tmp_path / "turned.jpg").size == (30, 20)
 
 
 def spoil(root):
-    """Break three of the eight pictures: cut short, missing, not a picture."""
+    """Break three of the eight images: cut short, missing, not an image."""
     cut = root / "dtd/images/banded/0.jpg"
     cut.write_bytes(cut.read_bytes()[:-200])
     (root / "dtd/images/polka_dot/0.jpg").unlink()
     (root / "dtd/images/polka_dot/1.jpg").write_text("<html>Not found</html>")
 
 
-def test_bad_pictures_are_found_and_left_out(root):
+def test_bad_images_are_found_and_left_out(root):
     dataset = datasets.load("dtd", root)
     spoil(root)
     good, bad = readers.drop_bad(dataset, dataset.train)
-    assert [example.picture for example in good] == ["banded/1.jpg"]
+    assert [example.image for example in good] == ["banded/1.jpg"]
     reasons = {path.split("images/")[1]: reason for path, reason in bad}
     assert "truncated" in reasons["banded/0.jpg"].lower()
     assert reasons["polka_dot/0.jpg"] == "no such file"
-    assert "not a picture" in reasons["polka_dot/1.jpg"]
+    assert "not an image" in reasons["polka_dot/1.jpg"]
     assert readers.drop_bad(dataset, dataset.test) == (dataset.test, [])
 
 
-def test_the_error_that_ends_a_run_lists_every_bad_picture(root):
+def test_the_error_that_ends_a_run_lists_every_bad_image(root):
     dataset = datasets.load("dtd", root)
     spoil(root)
-    with pytest.raises(BadPicture) as first:
+    with pytest.raises(BadImage) as first:
         dataset.read(dataset.train[0])
     error = readers.all_bad_error(dataset, dataset.train, first.value)
-    assert "3 of 4 pictures cannot be read" in str(error) and "on_bad_image=skip" in str(error)
+    assert "3 of 4 images cannot be read" in str(error) and "on_bad_image=skip" in str(error)
     assert all(name in str(error) for name in ("banded/0", "polka_dot/0", "polka_dot/1"))
     copy = pickle.loads(pickle.dumps(first.value))
-    assert (copy.picture, copy.reason) == (first.value.picture, first.value.reason)
+    assert (copy.image, copy.reason) == (first.value.image, first.value.reason)
 
 
 def test_cache_returns_the_same_pixels_within_its_bound():
     reads = []
 
     def read(example):
-        reads.append(example.picture)
+        reads.append(example.image)
         return Image.new("RGB", (10, 10), (example.label, 0, 0))
 
     examples = tuple(Example(str(i), i, str(i)) for i in range(3))
@@ -237,7 +237,7 @@ def test_emoji_scenes_load_without_files_and_never_share_scenes():
     options = {"num_classes": 4, "train_per_class": 3, "val_per_class": 1, "test_per_class": 2}
     dataset = datasets.load("emoji_scenes", **options)
     assert len(set(dataset.class_names)) == 4
-    keys = [e.picture for e in (*dataset.train, *dataset.val, *dataset.test)]
+    keys = [e.image for e in (*dataset.train, *dataset.val, *dataset.test)]
     assert len(keys) == len(set(keys)) == 4 * 6
     first = np.asarray(dataset.read(dataset.train[0]))
     assert first.shape == (48, 48, 3)

@@ -18,7 +18,7 @@ def embedded():
 
 @pytest.fixture(scope="module")
 def drawn():
-    images, labels = diagnosis.draw_pictures("plain", 48)
+    images, labels = diagnosis.draw_images("plain", 48)
     return images[:4], labels[:4]
 
 
@@ -54,7 +54,7 @@ def test_copies_of_a_prompt_get_more_attention_and_none_gets_none(embedded, draw
     assert not np.any(diagnosis.attention_to_prompts(clip, frozen, drawn[0], none))
 
 
-def test_grey_prompts_are_what_the_layers_see_of_an_empty_picture(embedded):
+def test_grey_prompts_are_what_the_layers_see_of_an_empty_image(embedded):
     clip, frozen = embedded
     size = clip.config.image_size
     first, second = diagnosis.grey_tokens(clip, frozen, 2)

@@ -295,7 +295,7 @@ def test_every_published_data_set_but_imagenet_has_an_archive():
     published = [
         name
         for name, entry in datasets.TABLE.items()
-        if entry.counts and entry.kind == "pictures" and name != "imagenet"
+        if entry.counts and entry.kind == "images" and name != "imagenet"
     ]
     assert list(download.available()) == published and len(published) == 14
     names = {name: entry.archives[0] for name, entry in download.available().items()}

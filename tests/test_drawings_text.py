@@ -30,7 +30,7 @@ def texts_of(path: Path) -> set[str]:
 
 def draw_all(folder: Path, name: str) -> dict[str, set[str]]:
     """Every kind of drawing with a name wherever one can stand; the texts of each."""
-    picture, other = Image.new("RGB", (8, 8)), f"{name}, too"
+    image, other = Image.new("RGB", (8, 8)), f"{name}, too"
     counted = Confusion({(name, name): 3, (name, other): 2, (other, other): 1})
     made = {
         "iterations": plots.plot_iterations(
@@ -42,9 +42,9 @@ def draw_all(folder: Path, name: str) -> dict[str, set[str]]:
         "curves": plots.plot_curves(
             folder / "curves.png", {name: [(1.0, 2.0, None)]}, {name: [(1.0, 3.0)]}, name, name
         ),
-        "strips": plots.plot_strips(folder / "strips.png", [(name, [picture])], name),
+        "strips": plots.plot_strips(folder / "strips.png", [(name, [image])], name),
         "answers": plots.plot_answers(
-            folder / "answers.png", [(picture, name, {name: [0.1, 0.9], other: [0.9, 0.1]})], name
+            folder / "answers.png", [(image, name, {name: [0.1, 0.9], other: [0.9, 0.1]})], name
         ),
         "confusion": plots.plot_confusion(folder / "confusion.png", classes.worst(counted), name),
         "features": plots.plot_features(

@@ -11,7 +11,7 @@ from prompt_jax.clip import CLIP, loading, normalize
 from prompt_jax.inputs.images import preprocessing
 from prompt_jax.prompts import encode_classes, tokenize_classes
 
-# The pictures the weights were trained on. If this changes, train and commit the weights anew.
+# The images the weights were trained on. If this changes, train and commit the weights anew.
 SCENES_DIGEST = "b990e09de95fbf99"
 
 

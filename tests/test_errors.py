@@ -19,7 +19,7 @@ class Setting(NamedTuple):
 
     @property
     def images(self) -> Path:
-        """The folder of pictures."""
+        """The folder of images."""
         return self.root / "caltech-101/101_ObjectCategories"
 
 
@@ -124,7 +124,7 @@ def test_values_out_of_range(fails, fields, message):
         ("pro_mpt", ["--config.settings.stop_gradient=some"], "stop_gradient='some' is not one of"),
         ("pro_mpt", ["--config.settings.context_length=1"], "context"),
         ("pro_mpt", ["--config.cached_views=2"], "the prompts of pro_mpt change what the image"),
-        ("gda", [], "gda is made from the training pictures' features; say how many augmented"),
+        ("gda", [], "gda is made from the training images' features; say how many augmented"),
         (
             "coop",
             ["--config.settings.class_specific=True"],
@@ -153,14 +153,14 @@ def test_missing_data_shows_the_layout(fails, setting):
     assert "lists train, val, test" in one_line(fails())
 
 
-def test_a_split_without_test_pictures(fails, setting):
+def test_a_split_without_test_images(fails, setting):
     path = setting.root / "caltech-101" / SPLIT
     path.write_text(json.dumps(json.loads(path.read_text()) | {"test": []}))
-    assert one_line(fails()).startswith("caltech101 has no test pictures (base): its split")
+    assert one_line(fails()).startswith("caltech101 has no test images (base): its split")
 
 
 def spoil(setting):
-    """One picture cut short, one that is none, each by its key."""
+    """One image cut short, one that is none, each by its key."""
     cut, page = "pagoda/image_0004.jpg", "sea_horse/image_0001.jpg"
     path = setting.images / cut
     path.write_bytes(path.read_bytes()[:-200])
@@ -168,22 +168,22 @@ def spoil(setting):
     return cut, page
 
 
-def test_missing_pictures_stop_the_run_before_it_starts(fails, setting, tmp_path):
+def test_missing_images_stop_the_run_before_it_starts(fails, setting, tmp_path):
     names = ("pagoda/image_0004.jpg", "garfield/image_0005.jpg")
     for name in names:
         (setting.images / name).unlink()
     error = fails("coop")
-    assert f"caltech101: 2 of 18 pictures are missing in {setting.images}:" in error
+    assert f"caltech101: 2 of 18 images are missing in {setting.images}:" in error
     assert all(f"\n  {name}\n" in error for name in names)
     assert not (tmp_path / "workdir").exists()
 
 
 @pytest.mark.parametrize("num_threads", [0, 2])
-def test_pictures_that_cannot_be_read_stop_the_run_with_a_list_of_all(fails, setting, num_threads):
+def test_images_that_cannot_be_read_stop_the_run_with_a_list_of_all(fails, setting, num_threads):
     cut, page = spoil(setting)
     error = fails(num_threads=num_threads)
-    assert "caltech101: 2 of 18 pictures cannot be read:\n" in error
-    assert f"\n  {setting.images / page}: not a picture" in error
+    assert "caltech101: 2 of 18 images cannot be read:\n" in error
+    assert f"\n  {setting.images / page}: not an image" in error
     assert f"\n  {setting.images / cut}: image file is truncated" in error
     assert error.endswith("leave them out with --config.data.on_bad_image=skip.\n")
 
@@ -195,20 +195,20 @@ def test_skipping_leaves_them_out_and_counts_them(setting, tmp_path, monkeypatch
     config = tiny.small_config("zero_shot", setting.clip, setting.root)
     config.data.on_bad_image = "skip"
     assert tiny.run_main(tiny.arguments(config, tmp_path / "workdir"), monkeypatch) == 0
-    assert "left out 3 unreadable pictures" in capsys.readouterr().out
+    assert "left out 3 unreadable images" in capsys.readouterr().out
     results = json.loads((tmp_path / "workdir/results.json").read_text())
     skipped = results["skipped_pictures"]
     assert [line.split(": ")[0] for line in skipped] == [
         str(setting.images / name) for name in (page, cut, lost)
     ]
-    assert results["pictures"] == {"train": 5, "test_base": 5, "test_new": 5}
+    assert results["images"] == {"train": 5, "test_base": 5, "test_new": 5}
 
 
-def test_no_readable_picture_at_all(fails, setting):
+def test_no_readable_image_at_all(fails, setting):
     for path in setting.images.rglob("*.jpg"):
         path.write_text("")
     error = one_line(fails(on_bad_image="skip"))
-    assert error == "caltech101 has no test pictures (base): all of them are unreadable\n"
+    assert error == "caltech101 has no test images (base): all of them are unreadable\n"
 
 
 @pytest.mark.parametrize("place", ["file", "file/below"])

@@ -112,7 +112,7 @@ def test_own_data_is_called_by_its_title(copied, tmp_path):
     words = ["--config.data.names=folder", f"--config.data.root={tmp_path / 'own'}"]
     assert call(copied / "coop-1", *words, "--config.data.title=birds", *QUICK) == 0
     [(key, found)] = read(copied / "coop-1" / "evaluations").items()
-    assert (key, found["pictures"]) == ("birds", {"test_birds": 3})
+    assert (key, found["images"]) == ("birds", {"test_birds": 3})
     [place] = (copied / "coop-1/evaluations").iterdir()
     assert place.name.startswith("birds-")
     assert [*reopening.evaluated(place, found)] == ["birds"]
@@ -127,7 +127,7 @@ def test_what_was_evaluated_is_not_evaluated_again(there, copied, capsys, monkey
         assert call(*words, "--config.memory_gb=1") == 0
     assert "evaluated before" in capsys.readouterr().out
     assert {path: path.read_bytes() for path in copied.rglob("*") if path.is_file()} == before
-    # Other pictures of the same name, and the same on other prompts, are other evaluations.
+    # Other images of the same name, and the same on other prompts, are other evaluations.
     assert call(*words, "--config.data.test_per_class=2") == 0
     model = saved.read(copied / "coop-1")
     model.prompts["context"][0] += 1
@@ -203,7 +203,7 @@ def test_one_that_cannot_be_tested_does_not_stop_the_others(there, copied, capsy
     said = capsys.readouterr()
     assert f"{copied / 'own'} on caltech101: with these settings the method keeps" in said.err
     assert said.err.count("were not tested") == 1 and "2 of 4" in said.err
-    # A method of pictures sees the mean over the frames of a clip.
+    # A method of images sees the mean over the frames of a video.
     assert set(read(copied / "coop-1/evaluations")) == {"caltech101", "emoji_clips"}
     assert not (copied / "own/evaluations").exists()
 
@@ -226,7 +226,7 @@ def test_a_model_that_tells_nothing_of_its_training_is_tested_too(there, copied,
         (("--config.data.names=emoji_scenes:nonsense",), "nonsense"),
         (("--config.data.names=a", "--config.epochs=3"), "--config.epochs is of training"),
         (("--config.data.names=a", "--config.eval_size=3"), "unknown flag 'config.eval_size'"),
-        (("--config.data.names=emoji_scenes", "--config.data.views=2"), "holds pictures"),
+        (("--config.data.names=emoji_scenes", "--config.data.views=2"), "holds images"),
         (("--config.data.names=emoji_scenes", "--config.backbone=embedded"), "another backbone"),
         (("--config.data.names=caltech101", "--config.data.root=/none"), "/none"),
     ],
@@ -246,8 +246,8 @@ def test_folders_without_a_model_are_refused_before_anything_is_tested(copied, t
     assert not (copied / "coop-1/evaluations").exists()
 
 
-def on_clips(clip, method, protocol, **settings):
-    c = default.get_config(method, kind="clips", **settings)
+def on_videos(clip, method, protocol, **settings):
+    c = default.get_config(method, kind="videos", **settings)
     c.backbone, c.protocol, c.data.name = str(clip), protocol, "emoji_clips"
     c.data.frames, c.data.num_threads = 2, 0
     c.data.train_per_class, c.data.test_per_class = 1, 1
@@ -255,14 +255,14 @@ def on_clips(clip, method, protocol, **settings):
     return c
 
 
-CLIPS = ("--config.data.train_per_class=1", "--config.data.test_per_class=1")
+VIDEOS = ("--config.data.train_per_class=1", "--config.data.test_per_class=1")
 
 
 @pytest.mark.slow
-def test_captions_search_other_clips_as_the_run_did_its_own(there, tmp_path, capsys):
-    config = on_clips(there.clip, "vop", "retrieval", text_prompts=1, vision_prompts=2)
+def test_captions_search_other_videos_as_the_run_did_its_own(there, tmp_path, capsys):
+    config = on_videos(there.clip, "vop", "retrieval", text_prompts=1, vision_prompts=2)
     trained = experiment.run(config, tmp_path / "run")
-    words = (tmp_path / "run", *CLIPS, *QUICK)
+    words = (tmp_path / "run", *VIDEOS, *QUICK)
     assert call(*words, "--config.data.names=emoji_clips,emoji_clips:time") == 0
     found = read(tmp_path / "run/evaluations")
     assert found["emoji_clips"]["ranks"]["emoji_clips"] == trained["ranks"]["test"]
@@ -274,16 +274,16 @@ def test_captions_search_other_clips_as_the_run_did_its_own(there, tmp_path, cap
     assert "evaluation, trained on emoji_clips by retrieval" in printed
     results.write(tmp_path, tmp_path / "tables")
     assert call(*words, "--config.data.names=emoji_scenes") == 2
-    assert "vop looks at clips, and emoji_scenes holds pictures" in capsys.readouterr().err
+    assert "vop looks at videos, and emoji_scenes holds images" in capsys.readouterr().err
 
 
 @pytest.mark.slow
-def test_clips_of_classes_are_seen_as_the_run_saw_them(there, tmp_path):
-    config = on_clips(there.clip, "vop", "few_shot", text_prompts=1, vision_prompts=2)
+def test_videos_of_classes_are_seen_as_the_run_saw_them(there, tmp_path):
+    config = on_videos(there.clip, "vop", "few_shot", text_prompts=1, vision_prompts=2)
     config.data.shots, config.data.views, config.data.frame_stats = 1, 2, "imagenet"
     config.data.frame_rule = "segment"
     trained = experiment.run(config, tmp_path / "run")
-    words = (tmp_path / "run", *CLIPS, *QUICK, "--config.data.names=emoji_clips")
+    words = (tmp_path / "run", *VIDEOS, *QUICK, "--config.data.names=emoji_clips")
     assert call(*words) == 0
     [found] = read(tmp_path / "run/evaluations").values()
     assert found["accuracy"]["emoji_clips"] == trained["accuracy"]["test"]

@@ -56,7 +56,7 @@ FIELDS = {
     "class_accuracy",
     "per_iteration",
     "classes",
-    "pictures",
+    "images",
     "skipped_pictures",
     "replacements",
     "data_notes",
@@ -76,7 +76,7 @@ TIMES = {key for key in FIELDS if key.endswith(("seconds", "per_second", "wait_s
 ITERATIONS = 2
 # Those that every test here runs; the others make one run each.
 CORE = ("zero_shot", "coop", "cocoop", "pro_mpt")
-# A row per method: its settings here; where it keeps features, how many views of each picture.
+# A row per method: its settings here; where it keeps features, how many views of each image.
 METHODS: dict[str, tuple[dict[str, Any], int]] = {
     "zero_shot": ({}, 0),
     "coop": ({"context_length": 3}, 0),
@@ -189,7 +189,7 @@ def test_results_hold_what_is_promised(setting, method, scenes, capsys):
         "skipped_pictures": [],
     }
     assert results["shots_per_class"] == [3, 3]
-    assert results["pictures"] == {"train": 6, "test_base": 6, "test_new": 6}
+    assert results["images"] == {"train": 6, "test_base": 6, "test_new": 6}
     assert results["seconds"] > 0 and results["images_per_second"] > 0 and results["git_commit"]
 
     assert (results["trainable_parameters"] == 0) == (method in TRAIN_NOTHING)
@@ -197,7 +197,7 @@ def test_results_hold_what_is_promised(setting, method, scenes, capsys):
     for scores in (results, results["zero_shot"]):
         assert scores["h"] == pytest.approx(harmonic_mean(scores["base"], scores["new"]))
         for half in ("base", "new"):
-            # Percent of six pictures.
+            # Percent of six images.
             assert scores[half] * 6 / 100 == pytest.approx(round(scores[half] * 6 / 100))
     for half in ("base", "new"):
         accuracies = results["per_iteration"][half]

@@ -42,10 +42,10 @@ ROWS = {
 
 @pytest.fixture(scope="module")
 def exports(tmp_path_factory):
-    """The models, what JAX says of a hundred pictures, and the folder of the exports, run."""
+    """The models, what JAX says of a hundred images, and the folder of the exports, run."""
     folder = tmp_path_factory.mktemp("exports")
-    paths = exported.save_pictures(folder / "pictures", 100)
-    images = exported.read_pictures(paths)
+    paths = exported.save_images(folder / "images", 100)
+    images = exported.read_images(paths)
     saving.save_hugging_face(exported.CLIP.config, exported.FROZEN, folder / "clip")
     models = {row: exported.train(name, **settings) for row, (name, settings) in ROWS.items()}
     for row, model in models.items():
@@ -74,4 +74,4 @@ def test_logits_are_those_of_jax(exports, row):
         print(f"{row}: {difference:.1e}")  # docs/export.md has these figures: pytest -rP
         assert difference <= 1e-4
         assert (found[-1].argmax(-1) == expected[-1].argmax(-1)).all()
-        assert np.ptp(expected, axis=1).max() > 1, "the pictures are all alike"
+        assert np.ptp(expected, axis=1).max() > 1, "the images are all alike"

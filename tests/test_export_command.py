@@ -16,12 +16,12 @@ from prompt_jax.inputs.given import Inputs
 from prompt_jax.inputs.images.preprocessing import CLIP
 from prompt_jax.models import saved
 
-# Run with JAX alone: a file of a StableHLO program, one of pictures, one for its logits.
+# Run with JAX alone: a file of a StableHLO program, one of images, one for its logits.
 _PROGRAM = """
 import sys, jax.export, numpy
-program, pictures, logits = sys.argv[1:]
+program, images, logits = sys.argv[1:]
 run = jax.export.deserialize(bytearray(open(program, "rb").read())).call
-numpy.save(logits, run(numpy.load(pictures)))
+numpy.save(logits, run(numpy.load(images)))
 assert "prompt_jax" not in sys.modules
 """
 
@@ -35,7 +35,7 @@ def run(tmp_path_factory):
 
 @pytest.mark.slow
 def test_all_forms_say_what_the_model_says(run, tmp_path, torch):
-    pictures = exported.read_pictures(exported.save_pictures(tmp_path / "pictures", 7))
+    images = exported.read_images(exported.save_images(tmp_path / "images", 7))
     output = tmp_path / "new" / "export"
     words = [str(run), f"--output={output}", f"--backbone={run / 'clip'}"]
     forms = ["--onnx", "--stablehlo", "--with-backbone"]
@@ -43,28 +43,28 @@ def test_all_forms_say_what_the_model_says(run, tmp_path, torch):
     printed, errors = process.communicate()
     assert process.returncode == 0, errors
     assert printed.count("\n") == 4 and "model.onnx, model.py, model.stablehlo" in printed
-    expected = np.asarray(exported.logits_of(saved.read(run), pictures))[-1]
+    expected = np.asarray(exported.logits_of(saved.read(run), images))[-1]
 
     onnxruntime = pytest.importorskip("onnxruntime")
     session = onnxruntime.InferenceSession(output / "model.onnx")
     told = session.get_modelmeta().custom_metadata_map
     assert Inputs(**json.loads(told["inputs"])).preprocessing == CLIP
-    batch = np.asarray(pictures).transpose(0, 3, 1, 2)
+    batch = np.asarray(images).transpose(0, 3, 1, 2)
     assert largest_difference(session.run(["logits"], {"images": batch})[0], expected) <= 1e-4
 
-    np.save(tmp_path / "pictures.npy", pictures)
+    np.save(tmp_path / "pictures.npy", images)
     files = [output / "model.stablehlo", tmp_path / "pictures.npy", tmp_path / "logits.npy"]
     process = tiny.command("-c", _PROGRAM, *map(str, files))
     errors = process.communicate()[1]
     assert process.returncode == 0, errors
     assert largest_difference(np.load(files[-1]), expected) <= 1e-4
 
-    picture = sorted((tmp_path / "pictures").iterdir())[0]
-    process = tiny.command(str(output / "model.py"), str(picture), "--top-k", "1")
+    image = sorted((tmp_path / "images").iterdir())[0]
+    process = tiny.command(str(output / "model.py"), str(image), "--top-k", "1")
     printed, errors = process.communicate()
     assert process.returncode == 0, errors
     best = exported.CLASSES[int(expected[0].argmax())]
-    assert printed.startswith(f"{picture}: {best} ")
+    assert printed.startswith(f"{image}: {best} ")
 
 
 def test_an_export_is_replaced_and_nothing_else_is(run, tmp_path, capsys):
@@ -118,7 +118,7 @@ def test_another_backbone_is_refused(run, tmp_path, capsys):
 def test_a_method_without_a_pytorch_form_is_refused(run):
     model = saved.read(run)
     own = saved.Saved(**{**model.__dict__, "method": "residual"})
-    with pytest.raises(writing.PromptError, match="method 'residual' of pictures has no PyTorch"):
+    with pytest.raises(writing.PromptError, match="method 'residual' of images has no PyTorch"):
         writing.find_part(own)
 
 
@@ -150,10 +150,10 @@ def test_a_model_without_answers_is_refused_here_and_by_model_py(run, tmp_path, 
     # A folder that an earlier version wrote.
     (tmp_path / "export").mkdir()
     writing.write(tmp_path / "export", model, exported.FROZEN, with_backbone=True)
-    picture = sorted(exported.save_pictures(tmp_path / "pictures", 1).iterdir())[0]
-    process = tiny.command(str(tmp_path / "export" / "model.py"), str(picture))
+    image = sorted(exported.save_images(tmp_path / "images", 1).iterdir())[0]
+    process = tiny.command(str(tmp_path / "export" / "model.py"), str(image))
     printed, errors = process.communicate()
     assert process.returncode == 2 and not printed
     assert "the logits are infinite or no numbers" in errors
-    process = tiny.command(str(tmp_path / "export" / "model.py"), str(picture), "--top-k=0")
+    process = tiny.command(str(tmp_path / "export" / "model.py"), str(image), "--top-k=0")
     assert process.wait() == 2 and "top_k=0 must be a whole number" in process.communicate()[1]

@@ -1,17 +1,17 @@
-"""What an exported model of clips and texts does besides: texts, mistakes, other programs."""
+"""What an exported model of videos and texts does besides: texts, mistakes, other programs."""
 
 import ast
 import collections
 
 import exported
-import exported_clips
+import exported_videos
 import jax
 import needs_torch  # noqa: F401
 import numpy as np
 import onnxruntime
 import pytest
 import torch
-from exported_clips import FRAMES, TEXTS
+from exported_videos import FRAMES, TEXTS
 from reference import largest_difference
 
 from prompt_jax.cli import command_line
@@ -20,12 +20,12 @@ from prompt_jax.export import __main__ as command
 from prompt_jax.export import source, to_onnx, to_stablehlo, writing
 from prompt_jax.models import saved
 
-CLIPS = np.random.default_rng(3).standard_normal((4, FRAMES, 3, 16, 16)).astype(np.float32)
+VIDEOS = np.random.default_rng(3).standard_normal((4, FRAMES, 3, 16, 16)).astype(np.float32)
 
 
 def export(folder, name, task="classes", **settings):
     """A model, and its PyTorch form."""
-    trained = exported_clips.train(name, task, **settings)
+    trained = exported_videos.train(name, task, **settings)
     writing.write(folder, trained, exported.FROZEN)
     frozen = jax.tree.map(np.asarray, exported.FROZEN)
     return trained, to_onnx.load(folder, trained, frozen)
@@ -48,29 +48,29 @@ def test_texts_and_their_ids_are_the_same(tmp_path):
 
 def test_a_model_of_captions_tells_named_classes_apart(tmp_path):
     _, model = export(tmp_path, "vop", "captions")
-    clips = torch.tensor(CLIPS)
+    videos = torch.tensor(VIDEOS)
     with pytest.raises(ValueError, match="trained on captions, not on classes"):
-        model(clips)
+        model(videos)
     with pytest.raises(ValueError, match="texts need a tokenizer"):
-        model.similarities(clips, TEXTS)
+        model.similarities(videos, TEXTS)
     model.set_classes(["cat", "owl"], encode)
     texts = [exported.TEMPLATE.replace("{}", name) for name in ("cat", "owl")]
-    similar = model.similarities(clips, texts)  # by the tokenizer of the classes
-    assert largest_difference(model(clips).numpy(), similar.T.numpy()) <= 1e-5
+    similar = model.similarities(videos, texts)  # by the tokenizer of the classes
+    assert largest_difference(model(videos).numpy(), similar.T.numpy()) <= 1e-5
 
 
 @pytest.mark.parametrize(
     ("name", "settings", "message"),
     [
-        ("vop_p", {"frames": FRAMES}, "clips of 2 frames; there are prompts for 3"),
-        ("vop_f", {"frames": FRAMES}, "clips of 2 frames; there are 3 positions"),
-        ("a5", {"frames": FRAMES}, "clips of 2 frames; the table has 3"),
+        ("vop_p", {"frames": FRAMES}, "videos of 2 frames; there are prompts for 3"),
+        ("vop_f", {"frames": FRAMES}, "videos of 2 frames; there are 3 positions"),
+        ("a5", {"frames": FRAMES}, "videos of 2 frames; the table has 3"),
     ],
 )
-def test_clips_of_another_length_are_refused(tmp_path, name, settings, message):
+def test_videos_of_another_length_are_refused(tmp_path, name, settings, message):
     _, model = export(tmp_path, name, **settings)
     with pytest.raises(ValueError, match=message):
-        model(torch.tensor(CLIPS[:, :2]))
+        model(torch.tensor(VIDEOS[:, :2]))
 
 
 @pytest.mark.slow
@@ -88,25 +88,25 @@ def test_other_programs_say_what_the_model_says(tmp_path, name, settings):
     model, _ = export(tmp_path, name, **settings)
     assert to_onnx.write(tmp_path, model, exported.FROZEN) <= 1e-4
     assert to_stablehlo.write(tmp_path, model, exported.FROZEN) <= 1e-4
-    clips = CLIPS.transpose(0, 1, 3, 4, 2)
-    expected = np.asarray(exported_clips.logits_of(model, clips))[-1]
+    videos = VIDEOS.transpose(0, 1, 3, 4, 2)
+    expected = np.asarray(exported_videos.logits_of(model, videos))[-1]
     session = onnxruntime.InferenceSession(tmp_path / "model.onnx")
-    assert largest_difference(session.run(["logits"], {"clips": CLIPS})[0], expected) <= 1e-4
+    assert largest_difference(session.run(["logits"], {"videos": VIDEOS})[0], expected) <= 1e-4
     program = bytearray((tmp_path / "model.stablehlo").read_bytes())
-    found = jax.export.deserialize(program).call(clips)
+    found = jax.export.deserialize(program).call(videos)
     assert largest_difference(found, expected) <= 1e-4
 
 
-def test_the_command_says_how_clips_are_given(tmp_path, capsys):
+def test_the_command_says_how_videos_are_given(tmp_path, capsys):
     saving.save_hugging_face(exported.CLIP.config, exported.FROZEN, tmp_path / "clip")
     words = ["--output", str(tmp_path / "export"), "--backbone", str(tmp_path / "clip")]
-    saved.write(tmp_path, exported_clips.train("vop", "captions", depth=1))
+    saved.write(tmp_path, exported_videos.train("vop", "captions", depth=1))
     assert command_line.explain(command.start, [str(tmp_path), *words, "--onnx"]) == 2
     assert "the model was trained on captions: use model.py" in capsys.readouterr().err
     assert not (tmp_path / "export").exists()
     assert command_line.explain(command.start, [str(tmp_path), *words]) == 0
-    assert "model.similarities(clips, texts, tokenizer)" in capsys.readouterr().out
-    saved.write(tmp_path, exported_clips.train("vop", depth=1))
+    assert "model.similarities(videos, texts, tokenizer)" in capsys.readouterr().out
+    saved.write(tmp_path, exported_videos.train("vop", depth=1))
     assert command_line.explain(command.start, [str(tmp_path), *words]) == 0
     assert "FRAMES\n" in capsys.readouterr().out
 

@@ -1,19 +1,19 @@
-"""Clips as an exported file reads them: the same frames, the same pixels, mistakes in words."""
+"""Videos as an exported file reads them: the same frames, the same pixels, mistakes in words."""
 
 import builtins
 import os
 import socket
 
-import clip_files
 import needs_torch  # noqa: F401
 import numpy as np
 import pytest
 import torch
-from exported_clips import inputs_of
+import video_files
+from exported_videos import inputs_of
 from PIL import Image
 
 from prompt_jax.export.torch_parts import frames
-from prompt_jax.export.torch_parts.pictures import open_picture
+from prompt_jax.export.torch_parts.images import open_image
 from prompt_jax.inputs import given
 from prompt_jax.inputs.images.preprocessing import Preprocessing, statistics
 from prompt_jax.inputs.videos import decoding, sampling
@@ -28,7 +28,7 @@ def expected(clip, inputs):
 
 
 def found(clip, inputs):
-    return frames.preprocess_clip(clip, vars(inputs)).permute(0, 2, 3, 1).numpy()
+    return frames.preprocess_video(clip, vars(inputs)).permute(0, 2, 3, 1).numpy()
 
 
 @pytest.mark.parametrize("rule", sampling.TEST_RULES)
@@ -45,16 +45,16 @@ def test_frames_in_a_folder_are_prepared_as_here(tmp_path, rule, crop, size):
     rng = np.random.default_rng(0)
     for number in (9, 10, 2, 30, 4):
         pixels = rng.integers(0, 256, (*size[::-1], 3), dtype=np.uint8)
-        picture = Image.fromarray(pixels)
-        exif = picture.getexif()
+        image = Image.fromarray(pixels)
+        exif = image.getexif()
         exif[0x0112] = 6 if number % 2 else 1  # turned, as phones write them
-        picture.save(tmp_path / f"clip7_{number}.png", exif=exif)
+        image.save(tmp_path / f"clip7_{number}.png", exif=exif)
     (tmp_path / "notes.txt").touch()
     (tmp_path / ".hidden1.png").touch()
     inputs = inputs_of(rule, crop)
     assert (found(tmp_path, inputs) == expected(tmp_path, inputs)).all()
-    pictures = [Image.fromarray(pixels), *[Image.new("L", size, grey) for grey in (9, 200)]]
-    assert (found(pictures, inputs) == expected(pictures, inputs)).all()
+    images = [Image.fromarray(pixels), *[Image.new("L", size, grey) for grey in (9, 200)]]
+    assert (found(images, inputs) == expected(images, inputs)).all()
 
 
 @pytest.mark.parametrize(
@@ -67,8 +67,8 @@ def test_frames_in_a_folder_are_prepared_as_here(tmp_path, rule, crop, size):
     ],
 )
 @pytest.mark.parametrize(("rule", "crop"), [*RULES, ("second", "clip")])
-def test_clip_files_are_prepared_as_here(tmp_path, name, options, rule, crop):
-    path = clip_files.write(tmp_path / name, count=20, **options)
+def test_video_files_are_prepared_as_here(tmp_path, name, options, rule, crop):
+    path = video_files.write(tmp_path / name, count=20, **options)
     inputs = inputs_of(rule, crop)
     assert (found(path, inputs) == expected(path, inputs)).all()
 
@@ -82,15 +82,15 @@ def test_imagenet_s_statistics_are_those_here():
 
 
 def test_mistakes_are_explained(tmp_path, monkeypatch):
-    with pytest.raises(ValueError, match="a clip without frames"):
+    with pytest.raises(ValueError, match="a video without frames"):
         frames.open_clip(tmp_path)
-    folder = clip_files.write_folder(tmp_path / "numbered")
+    folder = video_files.write_folder(tmp_path / "numbered")
     with pytest.raises(ValueError, match="needs the frame rate, which only a file says"):
         found(folder, inputs_of("second"))
     (folder / "cover.png").touch()
     with pytest.raises(ValueError, match=r"cover\.png has no number"):
         frames.open_clip(folder)
-    path = clip_files.write(tmp_path / "a.mp4", count=2)
+    path = video_files.write(tmp_path / "a.mp4", count=2)
     real = builtins.__import__
 
     def without_av(name, *rest):
@@ -103,9 +103,9 @@ def test_mistakes_are_explained(tmp_path, monkeypatch):
         frames.open_clip(path)
 
 
-def test_a_clip_is_float32_with_channels_first(tmp_path):
-    folder = clip_files.write_folder(tmp_path / "clip")
-    clip = frames.preprocess_clip(folder, vars(inputs_of()))
+def test_a_video_is_float32_with_channels_first(tmp_path):
+    folder = video_files.write_folder(tmp_path / "clip")
+    clip = frames.preprocess_video(folder, vars(inputs_of()))
     assert clip.shape == (3, 3, 16, 16) and clip.dtype == torch.float32
 
 
@@ -126,8 +126,8 @@ def test_formats_are_those_here():
     ],
 )
 @pytest.mark.parametrize("name", ["a.mp4", "a.m3u8", "concat:real.mp4"])
-def test_lists_that_open_other_files_and_addresses_are_no_clips(tmp_path, name, script):
-    clip_files.write(tmp_path / "real.mp4", count=3)
+def test_lists_that_open_other_files_and_addresses_are_no_videos(tmp_path, name, script):
+    video_files.write(tmp_path / "real.mp4", count=3)
     with socket.create_server(("127.0.0.1", 0)) as server:
         server.setblocking(False)
         url = f"http://127.0.0.1:{server.getsockname()[1]}/real.mp4"
@@ -138,7 +138,7 @@ def test_lists_that_open_other_files_and_addresses_are_no_clips(tmp_path, name, 
             server.accept()
 
 
-@pytest.mark.parametrize("open_it", [frames.open_clip, open_picture])
+@pytest.mark.parametrize("open_it", [frames.open_clip, open_image])
 def test_only_regular_files_are_opened(tmp_path, open_it):
     os.mkfifo(tmp_path / "a.mp4")
     for path in (tmp_path / "a.mp4", "/dev/zero"):
@@ -146,9 +146,9 @@ def test_only_regular_files_are_opened(tmp_path, open_it):
             open_it(path)
 
 
-def test_pictures_of_other_formats_start_no_program(tmp_path):
+def test_images_of_other_formats_start_no_program(tmp_path):
     """Pillow reads PostScript by starting Ghostscript."""
     header = "%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n"
     (tmp_path / "a.png").write_text(header)
     with pytest.raises(OSError, match="cannot identify image file"):
-        open_picture(tmp_path / "a.png")
+        open_image(tmp_path / "a.png")

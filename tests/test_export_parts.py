@@ -1,4 +1,4 @@
-"""What an exported file does besides: weights of all layouts, pictures, other classes."""
+"""What an exported file does besides: weights of all layouts, images, other classes."""
 
 import dataclasses
 import functools
@@ -20,7 +20,7 @@ from prompt_jax.clip.checkpoints import layouts
 from prompt_jax.export import source, writing
 from prompt_jax.inputs import given
 from prompt_jax.inputs.images import transforms
-from prompt_jax.inputs.images.decoding import open_picture
+from prompt_jax.inputs.images.decoding import open_image
 from prompt_jax.inputs.images.preprocessing import MIDDLES, Preprocessing
 
 LAYERS = exported.CLIP.config.image_layers, exported.CLIP.config.text_layers
@@ -125,17 +125,17 @@ def test_other_weights_are_refused(code, folder, given, message):
         ("I;16", (25, 30)),
     ],
 )
-def test_pictures_are_prepared_as_here(code, tmp_path, mode, size):
+def test_images_are_prepared_as_here(code, tmp_path, mode, size):
     rng = np.random.default_rng(0)
     if mode == "I;16":
-        picture = Image.fromarray(rng.integers(0, 2**16, size[::-1], dtype=np.uint16))
+        image = Image.fromarray(rng.integers(0, 2**16, size[::-1], dtype=np.uint16))
     else:
         pixels = rng.integers(0, 256, (*size[::-1], 3), dtype=np.uint8)
-        picture = Image.fromarray(pixels).convert(mode)
-    picture.save(tmp_path / "picture.png")
-    expected = transforms.test_transform(open_picture(tmp_path / "picture.png"), 16)
+        image = Image.fromarray(pixels).convert(mode)
+    image.save(tmp_path / "image.png")
+    expected = transforms.test_transform(open_image(tmp_path / "image.png"), 16)
     inputs = dataclasses.asdict(given.Inputs.of(16))
-    found = code.preprocess(Image.open(tmp_path / "picture.png"), inputs)
+    found = code.preprocess(Image.open(tmp_path / "image.png"), inputs)
     assert (found.permute(1, 2, 0).numpy() == expected).all()
 
 
@@ -143,9 +143,9 @@ def test_pictures_are_prepared_as_here(code, tmp_path, mode, size):
 @pytest.mark.parametrize("size", [(5, 9), (9, 12), (11, 37), (40, 7)])
 def test_margins_are_put_as_here(code, size, middle):
     pixels = np.random.default_rng(0).integers(1, 256, (*size[::-1], 3), dtype=np.uint8)
-    picture, prepared = Image.fromarray(pixels), Preprocessing(resize="none", middle=middle)
-    expected = transforms.test_transform(picture, 16, None, prepared)
-    found = code.preprocess(picture, dataclasses.asdict(given.Inputs.of(16, prepared)))
+    image, prepared = Image.fromarray(pixels), Preprocessing(resize="none", middle=middle)
+    expected = transforms.test_transform(image, 16, None, prepared)
+    found = code.preprocess(image, dataclasses.asdict(given.Inputs.of(16, prepared)))
     assert (found.permute(1, 2, 0).numpy() == expected).all()
 
 
@@ -204,7 +204,7 @@ def test_a_context_of_each_class_knows_no_others(code, folder, tmp_path):
 
 
 def test_predictions_do_not_depend_on_batches_or_on_paths(model, tmp_path):
-    paths = sorted(exported.save_pictures(tmp_path / "pictures", 5).iterdir())
+    paths = sorted(exported.save_images(tmp_path / "images", 5).iterdir())
     answers = model.predict(paths, top_k=3)
     assert [len(answer) for answer in answers] == [3] * 5
     images = torch.stack([model.preprocess(Image.open(path)) for path in paths])

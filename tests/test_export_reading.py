@@ -124,7 +124,7 @@ def test_any_field_may_hold_anything(load, config, tmp_path_factory, data, wrong
             1e200,
             r"settings.alpha=1e\+200 must be a number, at most 16,777,2",
         ),
-        (("inputs", "image_size"), 8, "different sizes of pictures"),
+        (("inputs", "image_size"), 8, "different sizes of images"),
         (("inputs", "interpolation"), "x", "inputs is "),
         (("inputs", "of a later version"), 1, "inputs is "),
         (("tokens", exported.TEMPLATE), [[49406, 49407]], "are no 6 texts"),
@@ -161,7 +161,7 @@ def test_a_changed_figure_is_noticed(load, config, folder):
         load(folder, STATE)
 
 
-def test_ways_to_prepare_pictures_are_those_here():
+def test_ways_to_prepare_images_are_those_here():
     assert {field.name for field in dataclasses.fields(Inputs)} == reading._INPUTS
     assert {*reading._CHOICES["frame_rule"]} == {"", *sampling.TEST_RULES}
     assert reading._CHOICES["crop"] == tuple(CROPS)
@@ -225,8 +225,8 @@ def test_names_do_not_steer_the_terminal(tmp_path):
     run = exported.save_run(tmp_path / "run", exported.train("zero_shot"))
     names = [f"cat{chr(27)}[2J", "two\nlines", "蟻"]
     writing.write(tmp_path / "run", exported_with(names), FROZEN)
-    picture = sorted(exported.save_pictures(tmp_path / "new\nline", 1).iterdir())[0]
-    command = [sys.executable, "model.py", "--clip", "clip", str(picture)]
+    image = sorted(exported.save_images(tmp_path / "new\nline", 1).iterdir())[0]
+    command = [sys.executable, "model.py", "--clip", "clip", str(image)]
     environment = os.environ | {"PYTHONIOENCODING": "ascii:strict"}
     done = subprocess.run(command, cwd=run, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

@@ -8,7 +8,7 @@ import types
 from typing import Any
 
 import exported
-import exported_clips
+import exported_videos
 import needs_torch  # noqa: F401
 import numpy as np
 import pytest
@@ -22,7 +22,7 @@ from prompt_jax.export import source, to_onnx, to_stablehlo, writing
 from prompt_jax.export.torch_parts.classifier import Prompts
 
 HARMLESS = exported.train("coop", context_length=4)
-CLIPS = dataclasses.replace(exported_clips.train("vop", depth=1), prompts={})
+VIDEOS = dataclasses.replace(exported_videos.train("vop", depth=1), prompts={})
 CODE = '4, S]\n"""\nraise SystemExit("code of a stranger ran")\n"""'
 TEXTS = st.text() | st.sampled_from([CODE, '"""', "\\", "\n", "\r", "{}", "'''", "\x00", "\N{BOM}"])
 
@@ -45,7 +45,7 @@ def with_texts(model, text, other):
     )
 
 
-@pytest.mark.parametrize("model", [HARMLESS, CLIPS], ids=["pictures", "clips"])
+@pytest.mark.parametrize("model", [HARMLESS, VIDEOS], ids=["images", "videos"])
 @given(text=TEXTS, other=TEXTS)
 @example(text=CODE, other='"""')
 @settings(deadline=None, max_examples=50)

@@ -51,7 +51,7 @@ def test_a_folder_that_is_removed_during_the_run_is_said(start, tmp_path, monkey
         shutil.rmtree(tmp_path / "run", ignore_errors=True)
 
 
-def test_pictures_that_cannot_be_read_cost_no_finished_step(start, tmp_path, monkeypatch):
+def test_images_that_cannot_be_read_cost_no_finished_step(start, tmp_path, monkeypatch):
     def failing(batches):
         if batches.get_state() == {"next_index": 3}:
             raise DataError("the data worker 1 ended with exit code -9")
@@ -133,18 +133,16 @@ def test_a_refused_run_leaves_the_folder_to_the_corrected_one(start, tmp_path):
         experiment.run(diverging, tmp_path / "run")
 
 
-def test_pictures_that_were_replaced_are_another_run(start, tmp_path):
+def test_images_that_were_replaced_are_another_run(start, tmp_path):
     shutil.copytree(start[1], tmp_path / "data")
     config = tiny.small_config("zero_shot", start[0], tmp_path / "data")
     experiment.run(config, tmp_path / "run")
     experiment.run(config, tmp_path / "run")  # finished before
-    (picture,) = (tmp_path / "data").rglob("sea_horse/image_0005.jpg")  # of the test pictures
-    picture.write_bytes(picture.read_bytes() + b"more")
-    with pytest.raises(
-        PromptError, match=r"run on other pictures .*\(pictures.contents.tests.base: "
-    ):
+    (image,) = (tmp_path / "data").rglob("sea_horse/image_0005.jpg")  # of the test images
+    image.write_bytes(image.read_bytes() + b"more")
+    with pytest.raises(PromptError, match=r"run on other images .*\(images.contents.tests.base: "):
         experiment.run(config, tmp_path / "run")
-    picture.unlink()  # then nothing is known of it
+    image.unlink()  # then nothing is known of it
     assert experiment.run(config, tmp_path / "run")["method"] == "zero_shot"
 
 

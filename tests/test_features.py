@@ -1,4 +1,4 @@
-"""The features of a finished run's test clips, before and after training."""
+"""The features of a finished run's test videos, before and after training."""
 
 import re
 import shutil
@@ -26,7 +26,7 @@ def clip(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def finished(clip, tmp_path_factory) -> Path:
     """A run of three steps at a rate that moves the features."""
-    c = default.get_config("vop", kind="clips", text_prompts=1, vision_prompts=2)
+    c = default.get_config("vop", kind="videos", text_prompts=1, vision_prompts=2)
     c.backbone, c.protocol, c.data.name = str(clip), "few_shot", "emoji_clips"
     c.data.frames, c.data.shots, c.data.num_threads = 2, 1, 0
     c.data.train_per_class, c.data.test_per_class = 1, 2
@@ -43,9 +43,9 @@ def encoded(finished) -> features.Features:
     return found
 
 
-def test_clips_of_some_classes_are_encoded_before_and_after(encoded):
-    assert [clip.name for clip in encoded.clips] == sorted(clip.name for clip in encoded.clips)
-    assert len({clip.name for clip in encoded.clips}) == 4
+def test_videos_of_some_classes_are_encoded_before_and_after(encoded):
+    assert [clip.name for clip in encoded.videos] == sorted(clip.name for clip in encoded.videos)
+    assert len({clip.name for clip in encoded.videos}) == 4
     assert encoded.before.shape == encoded.after.shape == (8, tiny.CONFIG.embed_dim)
     np.testing.assert_allclose(np.linalg.norm(encoded.before, axis=1), 1, atol=1e-5)
     assert np.abs(encoded.after - encoded.before).max() > 1e-3
@@ -74,14 +74,14 @@ def test_a_finished_run_is_drawn_and_left_as_it_is(finished, tmp_path, capsys):
     words = [str(finished), "--classes", "3", "--out", str(out)]
     assert explain(features.start, words) == 0
     said = capsys.readouterr().out
-    assert "frozen CLIP: the nearest clip is of the same class in " in said
+    assert "frozen CLIP: the nearest video is of the same class in " in said
     with Image.open(out) as image:
         assert np.asarray(image).std() > 1
     assert "vop" in out.with_suffix(".svg").read_text()
     assert {p: p.read_bytes() for p in finished.rglob("*") if p.is_file()} == before
 
 
-def test_nearest_clips_of_the_same_class_are_counted():
+def test_nearest_videos_of_the_same_class_are_counted():
     directions = np.array([[1, 0.1], [2, 0], [0, 1], [0.1, 3], [1, 1.1]])
     assert features.same_class_nearest(directions, [0, 0, 1, 1, 1]) == 100
     assert features.same_class_nearest(directions, [0, 0, 1, 1, 0]) == 80

@@ -9,14 +9,14 @@ from experiments.run import fields
 from experiments.setup import building
 from prompt_jax import methods
 
-TABLES = [("pictures", name) for name in methods.METHODS]
-TABLES += [("clips", name) for name in methods.ENCODERS]
+TABLES = [("images", name) for name in methods.METHODS]
+TABLES += [("videos", name) for name in methods.ENCODERS]
 GROUPS = {"settings", "data"}
 
 
 def config_of(kind, name):
     config = default.get_config(name, kind)
-    if kind == "clips":
+    if kind == "videos":
         config.data.name = "emoji_clips"
         config.protocol = "retrieval"
     return config
@@ -38,12 +38,12 @@ def test_an_explanation_is_what_stands_above_a_field_and_behind_it():
     assert said["protocol"].startswith('or "few_shot", ') and said["protocol"].endswith(
         '"retrieval"'
     )
-    assert said["data.shots"] == "training pictures per class, at least 1"
+    assert said["data.shots"] == "training images per class, at least 1"
 
 
 def test_a_setting_of_a_base_is_explained_in_full():
     said = fields.of_settings(methods.get_encoders("a5").Settings)
-    assert said["pooling"].startswith("a clip's feature, of its frames'.")
+    assert said["pooling"].startswith("a video's feature, of its frames'.")
     assert said["postfix"].endswith("the same behind all names (the paper).")
 
 

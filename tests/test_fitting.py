@@ -19,7 +19,7 @@ NAMES = ["night", "noon"]
 FIELDS = [field.name for field in dataclasses.fields(recipes.Recipe) if field.name != "settings"]
 
 
-def pictures(number: int = 8) -> tuple[np.ndarray, np.ndarray]:
+def images(number: int = 8) -> tuple[np.ndarray, np.ndarray]:
     """Dark and bright noise, uint8[N, 40, 48, 3], and which is which."""
     labels = np.arange(number) % 2
     noise = np.random.default_rng(0).integers(0, 90, (number, 40, 48, 3), np.uint8)
@@ -50,34 +50,34 @@ def cross_entropy(model, shown, labels):
         ("gda", {}),
     ],
 )
-def test_what_was_trained_knows_its_pictures_better(bare, name, options):
-    shown, labels = pictures()
+def test_what_was_trained_knows_its_images_better(bare, name, options):
+    shown, labels = images()
     before = cross_entropy(bare, shown, labels)
     model = pj.fit(name, bare, shown, labels, NAMES, batch_size=4, **options)
     assert cross_entropy(model, shown, labels) < 0.9 * before
     assert model.predict(shown).labels.tolist() == labels.tolist()
-    assert model.trained["pictures"] == 8
+    assert model.trained["images"] == 8
 
 
 @pytest.mark.parametrize("name", ["vop_f_p", "a5", "coop"])
-def test_clips_train_too(clip, name):
+def test_videos_train_too(clip, name):
     base = pj.load(clip, frames=3)
-    shown, labels = pictures(24)
-    clips, labels = shown.reshape(2, 6, 2, 40, 48, 3).swapaxes(1, 2), [0, 1] * 2
-    clips = clips.reshape(4, 6, 40, 48, 3)
+    shown, labels = images(24)
+    videos, labels = shown.reshape(2, 6, 2, 40, 48, 3).swapaxes(1, 2), [0, 1] * 2
+    videos = videos.reshape(4, 6, 40, 48, 3)
     options = {"epochs": 30, "learning_rate": 0.02, "batch_size": 4, "frames": 3}
-    model = pj.fit(name, base, clips, labels, NAMES, **options)
+    model = pj.fit(name, base, videos, labels, NAMES, **options)
     assert model.settings == dataclasses.replace(model.settings, **frames_of(model.settings))
-    before = base.predict(clips, NAMES).probabilities[range(4), labels]
-    assert model.predict(clips).probabilities[range(4), labels].mean() > before.mean()
+    before = base.predict(videos, NAMES).probabilities[range(4), labels]
+    assert model.predict(videos).probabilities[range(4), labels].mean() > before.mean()
 
 
 def frames_of(settings):
     return {"frames": 3} if hasattr(settings, "frames") else {}
 
 
-def test_paths_pictures_and_arrays_train_the_same(bare, tmp_path):
-    shown, labels = pictures()
+def test_paths_images_and_arrays_train_the_same(bare, tmp_path):
+    shown, labels = images()
     for number, pixels in enumerate(shown):
         Image.fromarray(pixels).save(tmp_path / f"{number}.png")
     paths = [tmp_path / f"{number}.png" for number in range(len(shown))]
@@ -90,21 +90,21 @@ def test_paths_pictures_and_arrays_train_the_same(bare, tmp_path):
     assert not np.array_equal(one.prompts["context"], third.prompts["context"])
 
 
-def test_normalised_pictures_are_taken_as_they_are(bare):
-    shown, labels = pictures()
+def test_normalised_images_are_taken_as_they_are(bare):
+    shown, labels = images()
     ready = np.stack([bare.preprocess(pixels) for pixels in shown])
     model = pj.fit("coop", bare, ready, labels, NAMES, epochs=2)
     assert model.predict(ready).logits.shape == (1, 8, 2)
 
 
 @pytest.mark.parametrize("name", sorted(methods.METHODS))
-def test_recipes_of_pictures_are_those_of_the_configs(name):
+def test_recipes_of_images_are_those_of_the_configs(name):
     config = importlib.import_module(f"experiments.configs.images.{name}").get_config()
     hold_together(recipes.RECIPES[name], config, methods.get(name))
 
 
 @pytest.mark.parametrize("name", sorted(set(recipes.RECIPES) - set(methods.METHODS)))
-def test_recipes_of_clips_are_those_of_the_configs(name):
+def test_recipes_of_videos_are_those_of_the_configs(name):
     config = protocol.get_config("few_shot", name)
     if name == "a5":  # by the shots: those of sixteen
         assert recipes.RECIPES[name].epochs == config.epochs_by_shots[-1][1]
@@ -123,14 +123,14 @@ def hold_together(recipe, config, method):
 @pytest.mark.parametrize(
     ("labels", "names", "words"),
     [
-        ([0, 1], NAMES, "2 labels for 3 pictures"),
+        ([0, 1], NAMES, "2 labels for 3 images"),
         ([0, 1, 2], NAMES, "label 2 is none of the 2 classes"),
         ([0, 1, -1], NAMES, "label -1 is none"),
         ([0, 1, 0.5], NAMES, "label 0.5 is none"),
         ([0, 1, True], NAMES, "label True is none"),
         ([0, 1, 0], None, "names is missing"),
         (["night", "noon", "nigth"], NAMES, "unknown label 'nigth'.*Did you mean 'night'"),
-        ([0, 0, 0], NAMES, "all 3 pictures are of one class"),
+        ([0, 0, 0], NAMES, "all 3 images are of one class"),
         ([0, 1, 0], ["cat", "Cat"], "'cat' and 'Cat' make the same prompt"),
         ([0, 1, 0], "cat", r"write \['cat'\]"),
         (5, NAMES, "labels=5 must be a list"),
@@ -145,7 +145,7 @@ def test_labels_that_do_not_fit(labels, names, words):
     ("method", "options", "words"),
     [
         ("copo", {}, "unknown method 'copo'. Did you mean 'coop'"),
-        ("vop_p", {}, "works on clips and texts"),
+        ("vop_p", {}, "works on videos and texts"),
         ("coop", {"settings": {"length": 3}}, "unknown setting of coop 'length'"),
         ("coop", {"settings": {"context_length": "4"}}, "context_length='4' is of type str"),
         ("coop", {"settings": 5}, "settings=5 must be a dict"),
@@ -159,18 +159,18 @@ def test_labels_that_do_not_fit(labels, names, words):
     ],
 )
 def test_what_cannot_train_is_said(bare, method, options, words):
-    shown, labels = pictures(4)
+    shown, labels = images(4)
     with pytest.raises(PromptError, match=words):
         pj.fit(method, bare, shown, labels, NAMES, **options)
 
 
-def test_there_must_be_pictures(bare):
-    with pytest.raises(PromptError, match="there are no pictures to train on"):
+def test_there_must_be_images(bare):
+    with pytest.raises(PromptError, match="there are no images to train on"):
         pj.fit("coop", bare, [], [], NAMES)
 
 
 def test_what_is_trained_is_no_backbone(bare):
-    shown, labels = pictures(4)
+    shown, labels = images(4)
     model = pj.fit("coop", bare, shown, labels, NAMES, epochs=1)
     with pytest.raises(PromptError, match="is trained already"):
         pj.fit("coop", model, shown, labels, NAMES)

@@ -1,28 +1,28 @@
-"""What a person hands over as pictures or clips."""
+"""What a person hands over as images or videos."""
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from prompt_jax.errors import BadPicture, PromptError
+from prompt_jax.errors import BadImage, PromptError
 from prompt_jax.inputs import batching, given
 from prompt_jax.inputs.given import Inputs
 from prompt_jax.inputs.images import transforms
 
-PICTURES = Inputs.of(16)
-CLIPS = Inputs.of(16, frames=3, frame_rule="even")
+IMAGES = Inputs.of(16)
+VIDEOS = Inputs.of(16, frames=3, frame_rule="even")
 RNG = np.random.default_rng(0)
 PIXELS = RNG.integers(0, 256, (6, 20, 24, 3), np.uint8)
 NORMAL = RNG.normal(size=(2, 16, 16, 3)).astype(np.float32)
 
 
-def prepared(item, inputs=PICTURES):
+def prepared(item, inputs=IMAGES):
     out = np.full(inputs.shape, np.nan, np.float32)
     given.prepare(item, inputs, out)
     return out
 
 
-def test_a_picture_is_the_same_in_every_form(tmp_path):
+def test_a_image_is_the_same_in_every_form(tmp_path):
     path = tmp_path / "a.png"
     Image.fromarray(PIXELS[0]).save(path)
     expected = transforms.test_transform(Image.fromarray(PIXELS[0]), 16)
@@ -31,7 +31,7 @@ def test_a_picture_is_the_same_in_every_form(tmp_path):
         np.testing.assert_array_equal(prepared(form), expected)
 
 
-def test_a_clip_is_the_same_in_every_form(tmp_path):
+def test_a_video_is_the_same_in_every_form(tmp_path):
     for number, pixels in enumerate(PIXELS):
         Image.fromarray(pixels).save(tmp_path / f"{number:03}.png")
     expected = np.stack(
@@ -39,11 +39,11 @@ def test_a_clip_is_the_same_in_every_form(tmp_path):
     )
     frames = [Image.fromarray(pixels) for pixels in PIXELS]
     for form in (str(tmp_path), frames, tuple(frames), PIXELS, expected):
-        np.testing.assert_array_equal(prepared(form, CLIPS), expected)
+        np.testing.assert_array_equal(prepared(form, VIDEOS), expected)
 
 
 @pytest.mark.parametrize("mode", ["L", "P", "LA", "RGBA", "CMYK", "1", "I;16"])
-def test_a_picture_in_memory_is_that_of_its_file(tmp_path, mode):
+def test_a_image_in_memory_is_that_of_its_file(tmp_path, mode):
     path = tmp_path / ("a.jpg" if mode == "CMYK" else "a.png")
     if mode == "I;16":
         Image.fromarray(PIXELS[0, ..., 0].astype(np.uint16) * 200).save(path)
@@ -54,7 +54,7 @@ def test_a_picture_in_memory_is_that_of_its_file(tmp_path, mode):
         np.testing.assert_array_equal(prepared(opened), prepared(path))
 
 
-def test_a_picture_is_turned_as_its_file_says(tmp_path):
+def test_a_image_is_turned_as_its_file_says(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6
     Image.fromarray(PIXELS[0]).save(tmp_path / "a.png", exif=exif)
@@ -65,19 +65,19 @@ def test_a_picture_is_turned_as_its_file_says(tmp_path):
 @pytest.mark.parametrize(
     ("what", "inputs", "number"),
     [
-        ("a.png", PICTURES, 1),
-        (["a.png", "b.png"], PICTURES, 2),
-        (PIXELS[0], PICTURES, 1),
-        (PIXELS, PICTURES, 6),
-        (list(PIXELS), PICTURES, 6),
-        (iter(["a.png"]), PICTURES, 1),
-        (np.array(["a.png", "b.png"]), PICTURES, 2),
-        (np.array(["a.png", "b.png"], object), PICTURES, 2),
-        ([], PICTURES, 0),
-        (PIXELS, CLIPS, 1),
-        (PIXELS[None], CLIPS, 1),
-        ([Image.new("RGB", (9, 9))] * 4, CLIPS, 1),
-        ([[Image.new("RGB", (9, 9))] * 4] * 2, CLIPS, 2),
+        ("a.png", IMAGES, 1),
+        (["a.png", "b.png"], IMAGES, 2),
+        (PIXELS[0], IMAGES, 1),
+        (PIXELS, IMAGES, 6),
+        (list(PIXELS), IMAGES, 6),
+        (iter(["a.png"]), IMAGES, 1),
+        (np.array(["a.png", "b.png"]), IMAGES, 2),
+        (np.array(["a.png", "b.png"], object), IMAGES, 2),
+        ([], IMAGES, 0),
+        (PIXELS, VIDEOS, 1),
+        (PIXELS[None], VIDEOS, 1),
+        ([Image.new("RGB", (9, 9))] * 4, VIDEOS, 1),
+        ([[Image.new("RGB", (9, 9))] * 4] * 2, VIDEOS, 2),
     ],
 )
 def test_one_or_several(what, inputs, number):
@@ -87,30 +87,30 @@ def test_one_or_several(what, inputs, number):
 @pytest.mark.parametrize(
     ("item", "inputs", "words"),
     [
-        (PIXELS[0, ..., 0], PICTURES, r"uint8\[20, 24\].*uint8\[height, width, 3\]"),
-        (np.moveaxis(PIXELS[0], -1, 0), PICTURES, r"channels come first.*np.moveaxis\(x, -3, -1\)"),
-        (np.moveaxis(PIXELS, -1, 1), CLIPS, r"channels come first"),
-        (np.moveaxis(NORMAL[0], -1, 0), PICTURES, r"float32\[3, 16, 16\].*channels come first"),
-        (np.dstack([PIXELS[0], PIXELS[0, ..., :1]]), PICTURES, r"fourth channel: x\[\.\.\., :3\]"),
-        (PIXELS[0].astype(np.int64), PICTURES, r"int64\[20, 24, 3\]"),
-        (PIXELS[0] > 9, PICTURES, r"bool\[20, 24, 3\]"),
-        (NORMAL[0, :8], PICTURES, r"float32\[8, 16, 3\].*float\[16, 16, 3\]"),
-        (PIXELS[0, :16, :16] / 255, PICTURES, r"from 0 to 0\.99\d+: .*normalised.*uint8"),
-        (PIXELS[0, :16, :16] * 1.0, PICTURES, r"from 0 to 254: "),
-        (np.full((16, 16, 3), np.nan), PICTURES, r"infinite or no numbers"),
-        (3, PICTURES, r"a value of type int is no picture"),
-        (None, CLIPS, r"NoneType is no clip"),
+        (PIXELS[0, ..., 0], IMAGES, r"uint8\[20, 24\].*uint8\[height, width, 3\]"),
+        (np.moveaxis(PIXELS[0], -1, 0), IMAGES, r"channels come first.*np.moveaxis\(x, -3, -1\)"),
+        (np.moveaxis(PIXELS, -1, 1), VIDEOS, r"channels come first"),
+        (np.moveaxis(NORMAL[0], -1, 0), IMAGES, r"float32\[3, 16, 16\].*channels come first"),
+        (np.dstack([PIXELS[0], PIXELS[0, ..., :1]]), IMAGES, r"fourth channel: x\[\.\.\., :3\]"),
+        (PIXELS[0].astype(np.int64), IMAGES, r"int64\[20, 24, 3\]"),
+        (PIXELS[0] > 9, IMAGES, r"bool\[20, 24, 3\]"),
+        (NORMAL[0, :8], IMAGES, r"float32\[8, 16, 3\].*float\[16, 16, 3\]"),
+        (PIXELS[0, :16, :16] / 255, IMAGES, r"from 0 to 0\.99\d+: .*normalised.*uint8"),
+        (PIXELS[0, :16, :16] * 1.0, IMAGES, r"from 0 to 254: "),
+        (np.full((16, 16, 3), np.nan), IMAGES, r"infinite or no numbers"),
+        (3, IMAGES, r"a value of type int is no image"),
+        (None, VIDEOS, r"NoneType is no video"),
         (
             Image.new("F", (9, 9)),
-            PICTURES,
+            IMAGES,
             r"mode F: its greys are floating-point .* to 8 bits",
         ),
-        (Image.new("I", (9, 9)), PICTURES, r"mode I: its greys are 32-bit .*convert it to 8 bits"),
-        ([], CLIPS, r"without frames"),
-        (PIXELS[:0], CLIPS, r"uint8\[0, 20, 24, 3\]"),
+        (Image.new("I", (9, 9)), IMAGES, r"mode I: its greys are 32-bit .*convert it to 8 bits"),
+        ([], VIDEOS, r"without frames"),
+        (PIXELS[:0], VIDEOS, r"uint8\[0, 20, 24, 3\]"),
     ],
 )
-def test_what_is_no_picture_is_said_to_be_none(item, inputs, words):
+def test_what_is_no_image_is_said_to_be_none(item, inputs, words):
     with pytest.raises(PromptError, match=words):
         prepared(item, inputs)
 
@@ -126,20 +126,20 @@ class Tensor:
 
 def test_a_tensor_that_numpy_cannot_read_is_said_to_be_one():
     with pytest.raises(PromptError, match=r"Tensor of bfloat16\[9, 9, 3\].*after detach"):
-        given.as_items(Tensor(), PICTURES)
+        given.as_items(Tensor(), IMAGES)
 
 
-@pytest.mark.parametrize("item", [PIXELS[0, 0], np.zeros((1, 1, 2, 9, 9, 3)), 7, None, b"picture"])
+@pytest.mark.parametrize("item", [PIXELS[0, 0], np.zeros((1, 1, 2, 9, 9, 3)), 7, None, b"image"])
 def test_as_items_refuses_what_is_neither_one_nor_several(item):
-    with pytest.raises(PromptError, match="a picture is a path"):
-        given.as_items(item, PICTURES)
+    with pytest.raises(PromptError, match="an image is a path"):
+        given.as_items(item, IMAGES)
 
 
-def test_batches_hold_every_picture_once_in_few_sizes():
+def test_batches_hold_every_image_once_in_few_sizes():
     sizes = batching.sizes_for(4)
     assert sizes == [1, 4]
     assert batching.sizes_for(64, devices=8) == [8, 16, 64]
-    found = list(batching.in_batches(list(PIXELS), PICTURES, sizes))
+    found = list(batching.in_batches(list(PIXELS), IMAGES, sizes))
     assert [len(batch.images) for batch in found] == [4, 4]
     assert np.concatenate([batch.places for batch in found]).tolist() == list(range(6))
     np.testing.assert_array_equal(found[1].images[1], prepared(PIXELS[5]))
@@ -148,16 +148,16 @@ def test_batches_hold_every_picture_once_in_few_sizes():
 
 def test_what_cannot_be_read_ends_it_or_is_told():
     items = [PIXELS[0], "gone.png", PIXELS[1]]
-    with pytest.raises(BadPicture, match=r"gone\.png: no such file"):
-        list(batching.in_batches(items, PICTURES, [4]))
+    with pytest.raises(BadImage, match=r"gone\.png: no such file"):
+        list(batching.in_batches(items, IMAGES, [4]))
     told = []
-    [batch] = batching.in_batches(items, PICTURES, [4], told.append)
+    [batch] = batching.in_batches(items, IMAGES, [4], told.append)
     assert batch.places.tolist() == [0, 2]
-    assert [bad.picture for bad in told] == ["gone.png"]
+    assert [bad.image for bad in told] == ["gone.png"]
     assert list(batch.errors) == [1]
     np.testing.assert_array_equal(batch.images[1], prepared(PIXELS[1]))
 
 
 def test_a_mistake_in_one_of_many_arrays_is_no_file_that_cannot_be_read():
     with pytest.raises(PromptError, match="int64"):
-        list(batching.in_batches([PIXELS[0], PIXELS[0].astype(int)], PICTURES, [4], print))
+        list(batching.in_batches([PIXELS[0], PIXELS[0].astype(int)], IMAGES, [4], print))

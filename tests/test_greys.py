@@ -9,10 +9,10 @@ from PIL import Image
 
 from data_pipelines.examples import Dataset, Example
 from data_pipelines.images import readers
-from prompt_jax.errors import BadPicture, PromptError
-from prompt_jax.export.torch_parts import pictures as exported
+from prompt_jax.errors import BadImage, PromptError
+from prompt_jax.export.torch_parts import images as exported
 from prompt_jax.inputs import given
-from prompt_jax.inputs.images.decoding import check_picture, open_picture
+from prompt_jax.inputs.images.decoding import check_image, open_image
 
 GREYS = np.random.default_rng(0).integers(0, 256, (6, 9)).astype(np.uint8)
 GREYS[0, :2] = 0, 255
@@ -107,9 +107,9 @@ REFUSED = {
 def test_greys_are_scaled_as_the_file_says(tmp_path, name):
     path = tiff(tmp_path / "grey.tif", **READ[name])
     expected = np.zeros_like(GREYS) if name == "all black" else GREYS
-    seen = np.asarray(open_picture(path))
+    seen = np.asarray(open_image(path))
     assert (seen == np.dstack([expected] * 3)).all()
-    check_picture(path)
+    check_image(path)
     with Image.open(path) as image:  # in memory it is the same
         assert (np.asarray(given.decode(image, given.Inputs.of(8))) == seen).all()
         assert (np.asarray(exported.as_rgb(image)) == seen).all()
@@ -120,7 +120,7 @@ def test_twelve_bits_are_twelve_bits(tmp_path):
     path = tiff(tmp_path / "grey.tif", pixels, bits=12)
     content = path.read_bytes()
     path.write_bytes(content[: -pixels.nbytes] + twelve_bits(pixels))
-    assert (np.asarray(open_picture(path))[..., 0] == GREYS[:, :8]).all()
+    assert (np.asarray(open_image(path))[..., 0] == GREYS[:, :8]).all()
     with Image.open(path) as image:
         assert (np.asarray(exported.as_rgb(image))[..., 0] == GREYS[:, :8]).all()
 
@@ -128,11 +128,11 @@ def test_twelve_bits_are_twelve_bits(tmp_path):
 @pytest.mark.parametrize("name", REFUSED)
 def test_greys_of_unknown_white_are_refused_everywhere(tmp_path, name):
     path = tiff(tmp_path / "grey.tif", **REFUSED[name])
-    for look in (open_picture, check_picture):
-        with pytest.raises(BadPicture, match=r"grey\.tif: .*convert it to 8 bits, or to 16 bits"):
+    for look in (open_image, check_image):
+        with pytest.raises(BadImage, match=r"grey\.tif: .*convert it to 8 bits, or to 16 bits"):
             look(path)
     with Image.open(path) as image:
-        with pytest.raises(PromptError, match="a Pillow picture of mode .*convert it to 8 bits"):
+        with pytest.raises(PromptError, match="a Pillow image of mode .*convert it to 8 bits"):
             given.decode(image, given.Inputs.of(8))
         with pytest.raises(ValueError, match="nothing says which are black and white"):
             exported.as_rgb(image)
@@ -144,7 +144,7 @@ def test_greys_of_unknown_white_are_refused_everywhere(tmp_path, name):
 
 
 @pytest.mark.parametrize("mode", ["I", "F", "I;16"])
-def test_pictures_that_lost_their_fields_are_refused(mode):
+def test_images_that_lost_their_fields_are_refused(mode):
     pixels = {"I": np.int32, "F": np.float32, "I;16": np.uint16}[mode]
     image = Image.fromarray(GREYS.astype(pixels))
     assert image.mode == mode
@@ -159,14 +159,14 @@ def test_formats_of_greys_that_nobody_reads_are_refused(tmp_path):
         ("a.pgm", Image.fromarray(SIXTEEN)),
     ):
         image.save(tmp_path / name)
-        with pytest.raises(BadPicture, match="none of JPEG, PNG"):
-            open_picture(tmp_path / name)
+        with pytest.raises(BadImage, match="none of JPEG, PNG"):
+            open_image(tmp_path / name)
 
 
 def test_dark_sixteen_bit_pngs_are_refused_too(tmp_path):
     Image.fromarray(GREYS.astype(np.uint16) * 16).save(tmp_path / "a.png")
-    for look in (open_picture, check_picture):
-        with pytest.raises(BadPicture, match=r"none is above 4,080: .*of fewer bits"):
+    for look in (open_image, check_image):
+        with pytest.raises(BadImage, match=r"none is above 4,080: .*of fewer bits"):
             look(tmp_path / "a.png")
     Image.fromarray(SIXTEEN).save(tmp_path / "b.png")
-    assert (np.asarray(open_picture(tmp_path / "b.png"))[..., 0] == GREYS).all()
+    assert (np.asarray(open_image(tmp_path / "b.png"))[..., 0] == GREYS).all()

@@ -16,7 +16,7 @@ import tiny
 
 import prompt_jax as pj
 from prompt_jax import methods
-from prompt_jax.clip import loading as clips
+from prompt_jax.clip import loading as clip_loading
 from prompt_jax.errors import PromptError
 from prompt_jax.inputs.given import Inputs
 from prompt_jax.models import loading, saved
@@ -30,9 +30,9 @@ def clip(tmp_path_factory):
     return tiny.save_clip(tmp_path_factory.mktemp("clip"))
 
 
-def model_of(clip, name, kind="pictures", **settings):
+def model_of(clip, name, kind="images", **settings):
     """A model whose prompts are where training starts."""
-    sizes, frozen = clips.load(clip)
+    sizes, frozen = clip_loading.load(clip)
     method = methods.find(name, kind)
     chosen = method.Settings(**settings)
     tower, placed = loading.place(sizes, frozen, "float32", "highest")
@@ -41,7 +41,7 @@ def model_of(clip, name, kind="pictures", **settings):
     if method.from_shots:
         features = jax.random.normal(jax.random.key(1), (2, 8, sizes.embed_dim))
         prompts = method.from_shots(prompts, task, features, jnp.arange(8) % 4)
-    frames = FRAMES if kind == "clips" else 0
+    frames = FRAMES if kind == "videos" else 0
     return saved.Saved(
         method=name,
         kind=kind,
@@ -50,7 +50,7 @@ def model_of(clip, name, kind="pictures", **settings):
         class_names=tiny.CLASSES,
         template="a photo of a {}.",
         backbone=str(clip),
-        backbone_hash=clips.fingerprint(sizes, frozen),
+        backbone_hash=clip_loading.fingerprint(sizes, frozen),
         activation="",
         dtype="float32",
         sizes=sizes,
@@ -68,7 +68,7 @@ def models(clip, tmp_path_factory):
         "coop": model_of(clip, "coop"),
         "tip_adapter": model_of(clip, "tip_adapter"),
         "pro_mpt": model_of(clip, "pro_mpt", vision_prompts=2, vision_depth=2),
-        "vop_p": model_of(clip, "vop_p", "clips", frames=FRAMES),
+        "vop_p": model_of(clip, "vop_p", "videos", frames=FRAMES),
     }
     for name, model in made.items():
         (place / name).mkdir()
@@ -99,13 +99,13 @@ CASES = [
     *(("coop", name) for name in hostile_models.OF_COOP),
     *(("tip_adapter", name) for name in hostile_methods.OF_SHOTS),
     *(("pro_mpt", name) for name in hostile_methods.OF_PRO_MPT),
-    *(("vop_p", name) for name in hostile_methods.OF_CLIPS),
+    *(("vop_p", name) for name in hostile_methods.OF_VIDEOS),
 ]
 CHANGES = {
     **hostile_models.OF_COOP,
     **hostile_methods.OF_SHOTS,
     **hostile_methods.OF_PRO_MPT,
-    **hostile_methods.OF_CLIPS,
+    **hostile_methods.OF_VIDEOS,
 }
 
 

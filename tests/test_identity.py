@@ -12,8 +12,8 @@ def part(*examples):
 
 
 @pytest.fixture
-def pictures(tmp_path):
-    """The identity of pictures of files, of files that are gone, and of what is rendered."""
+def images(tmp_path):
+    """The identity of images of files, of files that are gone, and of what is rendered."""
     for number, name in enumerate(("a.jpg", "b.jpg", "c.jpg", "d.jpg"), 1):
         (tmp_path / name).write_bytes(b"x" * number)
     shots, val = part(("a.jpg", 0, "cat"), ("b.jpg", 1, "sea horse")), part(("c.jpg", 0, "cat"))
@@ -21,11 +21,11 @@ def pictures(tmp_path):
     here = Dataset("folder", "a photo of a {}.", shots, val, test, open, tmp_path)
     gone = Dataset("csv", "a {}, drawn.", (), (), part(("gone.jpg", 0, "fox")), open, tmp_path)
     rendered = Dataset("emoji_scenes", "{}", (), (), part(("plain/1", 0, "\udcff")), open)
-    return identity.of_pictures(here, {"test": here, "csv": gone, "emoji_scenes": rendered})
+    return identity.of_images(here, {"test": here, "csv": gone, "emoji_scenes": rendered})
 
 
-def test_pictures_have_the_hashes_that_they_always_had(pictures):
-    assert pictures == {
+def test_images_have_the_hashes_that_they_always_had(images):
+    assert images == {
         "train": "9f8d3e309cf1214e",
         "tests": {
             "test": "403501b9721738b3",
@@ -41,23 +41,21 @@ def test_pictures_have_the_hashes_that_they_always_had(pictures):
             "tests": {"test": "7176f206c2125db8", "csv": None, "emoji_scenes": None},
         },
     }
-    assert (
-        identity.of_test(pictures, "test") == "403501b9721738b3 3d914f9348c9cc0f 7176f206c2125db8"
-    )
-    assert identity.of_test_before(pictures, "test") == "403501b9721738b3 3d914f9348c9cc0f"
-    assert identity.of_test(pictures, "csv") == "728c06426d931cc2 None None"
-    assert identity.of_tests(pictures) == "0d1678a0913a9bde"
+    assert identity.of_test(images, "test") == "403501b9721738b3 3d914f9348c9cc0f 7176f206c2125db8"
+    assert identity.of_test_before(images, "test") == "403501b9721738b3 3d914f9348c9cc0f"
+    assert identity.of_test(images, "csv") == "728c06426d931cc2 None None"
+    assert identity.of_tests(images) == "0d1678a0913a9bde"
 
 
 CONFIG = {"method": "coop", "backbone": "clip", "seed": 1, "learning_rate": 0.1, "variant": ""}
 CONFIG |= {"log_every": 5, "data": {"root": "/data", "names": "dtd", "shots": 4, "domain": ""}}
 
 
-def test_a_run_is_its_config_its_backbone_and_its_pictures():
+def test_a_run_is_its_config_its_backbone_and_its_images():
     here = identity.identify(CONFIG, "0a1b", {"train": "2c"})
     assert here == CONFIG | {
         "backbone": {"source": "clip", "hash": "0a1b"},
-        "pictures": {"train": "2c"},
+        "images": {"train": "2c"},
         "init_from": "",
     }
     started = identity.identify(CONFIG, "0a1b", {"train": "2c"}, "89" * 32)
@@ -68,7 +66,7 @@ def test_a_run_is_its_config_its_backbone_and_its_pictures():
         "seed": [1, 2],
         "learning_rate": [0.1, 0.1],
         "variant": ["", ""],
-        "pictures": [{"train": "2c"}, {"train": "2c"}],
+        "images": [{"train": "2c"}, {"train": "2c"}],
     }
 
 
@@ -89,5 +87,5 @@ def test_results_whose_data_is_gone_are_compared_by_the_rest(tmp_path):
     with pytest.raises(PromptError, match=r"another run \(backbone.hash: 'ffff' here, '0a1b' the"):
         identity.refuse_other_results(tmp_path, other, results)
     drawn_otherwise = identity.identify(config, "0a1b", {"train": "3d"})
-    with pytest.raises(PromptError, match=r"other pictures .*\(pictures.train: '3d' here"):
+    with pytest.raises(PromptError, match=r"other images .*\(images.train: '3d' here"):
         identity.refuse_other_results(tmp_path, drawn_otherwise, results)

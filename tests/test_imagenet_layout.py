@@ -12,7 +12,7 @@ from data_pipelines.images import readers
 WNIDS = {"n01440764": "tench", "n01443537": "goldfish", "n01484850": "great white shark"}
 
 
-def write_picture(path, width=8):
+def write_image(path, width=8):
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.new("RGB", (width, 8)).save(path, "JPEG")
 
@@ -29,26 +29,26 @@ def root(tmp_path):
     write_names(tmp_path / "imagenet")
     for number, wnid in enumerate(reversed(WNIDS)):
         for i in (1, 0):
-            write_picture(tmp_path / f"imagenet/images/train/{wnid}/{wnid}_{i}.JPEG", 10 + number)
-        write_picture(tmp_path / f"imagenet/images/val/{wnid}/ILSVRC_{number}.JPEG")
-        write_picture(tmp_path / f"imagenet-sketch/images/{wnid}/sketch_0.JPEG")
+            write_image(tmp_path / f"imagenet/images/train/{wnid}/{wnid}_{i}.JPEG", 10 + number)
+        write_image(tmp_path / f"imagenet/images/val/{wnid}/ILSVRC_{number}.JPEG")
+        write_image(tmp_path / f"imagenet-sketch/images/{wnid}/sketch_0.JPEG")
     for label in range(3):
         folder = tmp_path / "imagenetv2/imagenetv2-matched-frequency-format-val"
-        write_picture(folder / f"{label}/a.jpeg", 20 + label)
+        write_image(folder / f"{label}/a.jpeg", 20 + label)
     for wnid in list(WNIDS)[1:]:
-        write_picture(tmp_path / f"imagenet-adversarial/imagenet-a/{wnid}/0.jpg")
-        write_picture(tmp_path / f"imagenet-rendition/imagenet-r/{wnid}/art_0.jpg")
+        write_image(tmp_path / f"imagenet-adversarial/imagenet-a/{wnid}/0.jpg")
+        write_image(tmp_path / f"imagenet-rendition/imagenet-r/{wnid}/art_0.jpg")
     (tmp_path / "imagenet-rendition/imagenet-r/README.txt").write_text("")
     return tmp_path
 
 
-def test_imagenet_has_sorted_pictures_and_no_validation(root):
+def test_imagenet_has_sorted_images_and_no_validation(root):
     dataset = datasets.load("imagenet", root)
     assert dataset.class_names == tuple(WNIDS.values())
     assert dataset.classes == (tuple(WNIDS.values()), tuple(WNIDS))
     assert datasets.load("imagenet_a", root).classes.ids == tuple(WNIDS)[1:]
     assert datasets.load("imagenetv2", root).classes.ids == tuple(WNIDS)
-    assert [e.picture.split("/")[-1] for e in dataset.train[:2]] == [
+    assert [e.image.split("/")[-1] for e in dataset.train[:2]] == [
         "n01440764_0.JPEG",
         "n01440764_1.JPEG",
     ]
@@ -58,11 +58,11 @@ def test_imagenet_has_sorted_pictures_and_no_validation(root):
     assert datasets.load("imagenet", root / "imagenet") == dataset
     assert pickle.loads(pickle.dumps(dataset)) == dataset
     readers.check_files(dataset, (*dataset.train, *dataset.test))
-    # Fewer pictures than shots: all of them.
+    # Fewer images than shots: all of them.
     assert len(sampling.few_shot(dataset, shots=16, seed=1).train) == 6
 
 
-def test_training_pictures_may_be_absent(root):
+def test_training_images_may_be_absent(root):
     (root / "imagenet/images/train").rename(root / "imagenet/images/later")
     dataset = datasets.load("imagenet", root)
     assert dataset.train == () and len(dataset.test) == 3
@@ -104,12 +104,12 @@ def test_imagenetv2_is_read_by_wordnet_ids_too(root):
         datasets.load("imagenetv2", root)
 
 
-def test_pictures_that_lie_in_no_folder_are_said_to(root):
+def test_images_that_lie_in_no_folder_are_said_to(root):
     val = root / "imagenet/images/val"
     for path in list(val.rglob("*.JPEG")):
         path.rename(val / path.name)
         path.parent.rmdir()
-    with pytest.raises(DataError, match=r"imagenet: 3 pictures lie in .*val itself, e.g. IL"):
+    with pytest.raises(DataError, match=r"imagenet: 3 images lie in .*val itself, e.g. IL"):
         datasets.load("imagenet", root)
 
 
@@ -118,9 +118,9 @@ def test_strange_and_missing_folders_are_refused(root):
     with pytest.raises(DataError, match="1 folders in .*val, .* no classes.*: n99999999; remove"):
         datasets.load("imagenet", root)
     (root / "imagenet-sketch/images/n01443537/sketch_0.JPEG").unlink()
-    with pytest.raises(DataError, match="1 classes of classnames.txt have no pictures.*n01443537"):
+    with pytest.raises(DataError, match="1 classes of classnames.txt have no images.*n01443537"):
         datasets.load("imagenet_sketch", root)
-    with pytest.raises(DataError, match="no folder of test pictures; looked for(.*\n)+Expected"):
+    with pytest.raises(DataError, match="no folder of test images; looked for(.*\n)+Expected"):
         datasets.load("imagenet_r", root / "imagenet-sketch")
 
 
@@ -146,9 +146,9 @@ def test_missing_class_names_are_refused(root):
         datasets.load("imagenet_a", root)
 
 
-def test_the_real_imagenet_validation_pictures(shared):
+def test_the_real_imagenet_validation_images(shared):
     if not (shared / "data/imagenet").is_dir():
-        pytest.skip(f"no ImageNet pictures in {shared / 'data'}")
+        pytest.skip(f"no ImageNet images in {shared / 'data'}")
     dataset = datasets.load("imagenet", shared / "data")
     assert (dataset.train, dataset.val, len(dataset.test)) == ((), (), 1000)
     assert dataset.class_names[:2] == ("tench", "goldfish") and len(dataset.class_names) == 1000
@@ -164,7 +164,7 @@ def aircraft(tmp_path):
     for i, split in enumerate(("train", "val", "test")):
         lines = []
         for j, variant in enumerate(("F/A 18", "707-320")):
-            write_picture(home / f"images/00{i}{j}.jpg")
+            write_image(home / f"images/00{i}{j}.jpg")
             lines.append(f"00{i}{j} {variant}\n")
         (home / f"images_variant_{split}.txt").write_text("".join(lines))
     return tmp_path
@@ -200,6 +200,6 @@ def test_missing_lists_of_aircraft_are_refused(aircraft):
     (aircraft / "fgvc_aircraft/images_variant_test.txt").unlink()
     with pytest.raises(DataError, match="cannot read the split file .*_test.txt: No such file"):
         datasets.load("fgvc_aircraft", aircraft)
-    (aircraft / "fgvc_aircraft/images").rename(aircraft / "fgvc_aircraft/pictures")
+    (aircraft / "fgvc_aircraft/images").rename(aircraft / "fgvc_aircraft/images")
     with pytest.raises(DataError, match="no image folder"):
         datasets.load("fgvc_aircraft", aircraft)

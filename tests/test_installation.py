@@ -25,17 +25,17 @@ import sys
 sys.modules.update(dict.fromkeys(sys.argv[1:]))  # importing one of these fails
 import numpy as np
 import prompt_jax as pj
-picture = np.zeros((40, 60, 3), np.uint8)
+image = np.zeros((40, 60, 3), np.uint8)
 base = pj.load("embedded")
-print(base.zero_shot(["cat", "dog"]).predict(picture)[0].classes)
-print(pj.fit("coop", base, [picture] * 2, ["cat", "dog"], epochs=1).predict(picture)[0].classes)
+print(base.zero_shot(["cat", "dog"]).predict(image)[0].classes)
+print(pj.fit("coop", base, [image] * 2, ["cat", "dog"], epochs=1).predict(image)[0].classes)
 """
 INSTALLED = """
 import prompt_jax as pj
 from prompt_jax.errors import installing
 print(pj.__file__)
 print(installing("video"))
-print(pj.load("embedded").zero_shot(["cat", "dog"]).predict("picture.png"))
+print(pj.load("embedded").zero_shot(["cat", "dog"]).predict("image.png"))
 """
 
 
@@ -61,9 +61,9 @@ def python(wheel, tmp_path_factory) -> Path:
 
 
 @pytest.fixture
-def picture(tmp_path) -> Path:
+def image(tmp_path) -> Path:
     """A file in a folder that is no checkout."""
-    path = tmp_path / "picture.png"
+    path = tmp_path / "image.png"
     Image.fromarray(np.full((40, 60, 3), 200, np.uint8)).save(path)
     return path
 
@@ -80,25 +80,25 @@ def test_the_wheel_holds_every_file_of_the_packages(wheel):
 
 
 @pytest.mark.slow
-def test_an_installed_package_predicts(python, picture):
-    place, hint, said = run([python, "-c", INSTALLED], picture.parent).splitlines()
+def test_an_installed_package_predicts(python, image):
+    place, hint, said = run([python, "-c", INSTALLED], image.parent).splitlines()
     assert Path(place).is_relative_to(python.parents[1])
     assert hint == "pip install 'prompt_jax[video]'"
-    assert said.startswith("picture.png: ") and "cat" in said and "dog" in said
+    assert said.startswith("image.png: ") and "cat" in said and "dog" in said
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ("prompt_jax.predict embedded picture.png --classes cat,dog", "picture.png: "),
+        ("prompt_jax.predict embedded image.png --classes cat,dog", "image.png: "),
         ("data_pipelines.check --help", "--root"),
         ("data_pipelines.download --help", "--root"),
         ("experiments.results --help", "DIR"),
     ],
 )
-def test_installed_commands_start(words, said, python, picture):
-    assert said in run([python, "-m", *words.split()], picture.parent)
+def test_installed_commands_start(words, said, python, image):
+    assert said in run([python, "-m", *words.split()], image.parent)
 
 
 @pytest.mark.slow

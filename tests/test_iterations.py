@@ -38,7 +38,7 @@ def test_a_run_opened_again_answers_as_it_did(finished):
         np.testing.assert_allclose(100 * right.mean(axis=1), expected, rtol=1e-6)
 
 
-def test_pages_and_pictures_are_written_and_the_run_stays_as_it_was(finished, tmp_path):
+def test_pages_and_images_are_written_and_the_run_stays_as_it_was(finished, tmp_path):
     folder, _ = finished
     before = sorted(path for path in folder.rglob("*"))
     iterations.start([str(folder), "--out", str(tmp_path)])

@@ -9,7 +9,7 @@ import pytest
 
 from data_pipelines.errors import DataError
 from data_pipelines.layouts import layout, msvd, plain_pickle
-from data_pipelines.layouts.captioned import LONGEST, Caption, Listed, captioned_clips
+from data_pipelines.layouts.captioned import LONGEST, Caption, Listed, captioned_videos
 from data_pipelines.layouts.csv_rows import read_rows
 from data_pipelines.layouts.layout import read_json, read_lines, read_text
 
@@ -89,4 +89,4 @@ def test_a_caption_has_a_length(tmp_path):
     for texts, joined in (("x" * (LONGEST + 1),), False), (("y " * (LONGEST // 2), "z"), True):
         captions = [Caption("a", text, "b.json, line 1") for text in texts]
         with pytest.raises(DataError, match="has a caption of 100,001 characters; it can have"):
-            captioned_clips("msvd", "{}", tmp_path, lists, captions, "x", joined=joined)
+            captioned_videos("msvd", "{}", tmp_path, lists, captions, "x", joined=joined)

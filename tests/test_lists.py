@@ -94,9 +94,9 @@ def test_lists_of_numbers_and_names_are_held_to_the_same(tmp_path):
         (home / f"images_variant_{part}.txt").write_text("1" * 300 + " 707\n")
     with pytest.raises(DataError, match=r"images_variant_train.txt, line 1 has the path '1{60}"):
         datasets.load("fgvc_aircraft", tmp_path)
-    picture = tmp_path / "imagenet/images/val/n00000001/a.jpg"
-    picture.parent.mkdir(parents=True)
-    picture.touch()
+    image = tmp_path / "imagenet/images/val/n00000001/a.jpg"
+    image.parent.mkdir(parents=True)
+    image.touch()
     for name, message in (("_", "an empty class name"), ("x" * 9999, "9,999 characters")):
         (tmp_path / "imagenet/classnames.txt").write_text(f"n00000001 {name}\n")
         with pytest.raises(DataError, match=f"imagenet: label 0 has .*{message}"):
@@ -120,7 +120,7 @@ def test_a_pipe_is_no_list(tmp_path):
         csv_list.CsvLayout().load("csv", tmp_path / "dtd" / SPLIT, "{}")
 
 
-def test_pictures_of_other_data_sets_are_no_repeats():
+def test_images_of_other_data_sets_are_no_repeats():
     """Keys of TFDS records are the same in every data set, and only names tell these apart."""
 
     def part(name, role):
@@ -147,21 +147,21 @@ def test_only_files_of_equal_size_are_read(tmp_path, monkeypatch):
     assert read == ["b", "d"]
 
 
-def test_a_picture_of_two_classes_stops_a_run_and_a_copy_is_told(tmp_path):
+def test_a_image_of_two_classes_stops_a_run_and_a_copy_is_told(tmp_path):
     for name in ("mug/a", "mug/b", "bike/c"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(b"same" if name != "mug/b" else b"else")
     (tmp_path / "bike/link").symlink_to(tmp_path / "mug/b")
 
-    def part(*pictures):
-        examples = [Example(picture, "mb".index(picture[0]), picture[:4]) for picture in pictures]
+    def part(*images):
+        examples = [Example(image, "mb".index(image[0]), image[:4]) for image in images]
         dataset = Dataset("folder", "{}", tuple(examples), (), (), open, tmp_path)
         return [lists.Part("train", dataset, examples)]
 
     (copy,) = lists.copies(part("mug/a", "mug/b", "bike/c"))
-    assert copy.text.startswith("pictures copied from another class: 1, e.g. bike/c (same as mug/a")
+    assert copy.text.startswith("images copied from another class: 1, e.g. bike/c (same as mug/a")
     assert not copy.stops and not lists.copies(part("mug/a", "mug/b"))
     (torn,) = lists.listed_twice(part("mug/a", "mug/b", "bike/link"))
     assert torn.stops and torn.text == (
-        "pictures listed in two classes: 1, e.g. mug/b ('mug/' and 'bike'); leave each in one"
+        "images listed in two classes: 1, e.g. mug/b ('mug/' and 'bike'); leave each in one"
     )

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from data_pipelines import loader
-from data_pipelines.errors import BadPicture, DataError
+from data_pipelines.errors import BadImage, DataError
 from data_pipelines.examples import Dataset, Example
 from data_pipelines.images.readers import FolderReader
 from prompt_jax.inputs.images import transforms
@@ -23,7 +23,7 @@ COUNT = 10
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory):
     """Ten PNG files of noise, each with its own label."""
-    folder = tmp_path_factory.mktemp("pictures")
+    folder = tmp_path_factory.mktemp("images")
     rng = np.random.default_rng(0)
     for i in range(COUNT):
         pixels = rng.integers(0, 256, (20, 24, 3), dtype=np.uint8)
@@ -116,12 +116,12 @@ def test_test_batches_keep_order_and_pad_the_last(dataset):
 
 
 @pytest.mark.parametrize("num_threads", [0, 2])
-def test_a_bad_picture_surfaces_as_itself_from_threads(dataset, num_threads):
+def test_a_bad_image_surfaces_as_itself_from_threads(dataset, num_threads):
     examples = (*dataset.test, Example("gone.png", 0, "0"))
-    with pytest.raises(BadPicture, match=r"gone\.png: no such file") as error:
+    with pytest.raises(BadImage, match=r"gone\.png: no such file") as error:
         list(loader.test_batches(dataset, examples, 4, 16, num_threads))
-    assert error.value.picture == str(dataset.folder / "gone.png")
-    with pytest.raises(BadPicture, match=r"gone\.png"):
+    assert error.value.image == str(dataset.folder / "gone.png")
+    with pytest.raises(BadImage, match=r"gone\.png"):
         list(loader.train_batches(dataset, examples, 4, 16, 1, 2, num_threads))
 
 
@@ -170,10 +170,10 @@ def test_test_batches_and_errors_come_through_workers(dataset):
     assert_same(
         [next(batches), next(batches)], list(loader.test_batches(dataset, dataset.test, 5, 16))
     )
-    with pytest.raises(BadPicture, match=r"gone\.png: no such file") as error:
+    with pytest.raises(BadImage, match=r"gone\.png: no such file") as error:
         next(batches)
     batches.close()
-    assert error.value.picture == str(dataset.folder / "gone.png")
+    assert error.value.image == str(dataset.folder / "gone.png")
 
 
 @pytest.mark.slow
@@ -247,7 +247,7 @@ def features(batch_size=4, seed=1, **options):
     return loader.feature_batches(VIEWS, np.arange(COUNT), batch_size, seed, **options)
 
 
-def test_features_come_in_the_pictures_order_a_view_per_epoch(dataset):
+def test_features_come_in_the_images_order_a_view_per_epoch(dataset):
     batches = list(features(num_epochs=4))
     assert labels(batches) == labels(take(train(dataset), 8))
     assert batches[0]["image"].dtype == np.float32 and batches[0]["label"].dtype == np.int32
@@ -256,7 +256,7 @@ def test_features_come_in_the_pictures_order_a_view_per_epoch(dataset):
         np.testing.assert_array_equal(batch["image"], VIEWS[view][batch["label"]])
 
 
-def test_features_continue_and_shard_like_pictures():
+def test_features_continue_and_shard_like_images():
     whole = take(features(), 9)
     later = features()
     later.set_state({"next_index": 4})

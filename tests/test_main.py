@@ -121,7 +121,7 @@ def test_mistakes_on_the_command_line(parsed, capsys, words, message):
     [
         ("ablation_iterations.py:coop", "takes nothing behind a colon, and 'coop' stands there"),
         ("few_shot.py:mapel", "unknown method 'mapel'. Did you mean 'maple'"),
-        ("few_shot.py:vop", "method 'vop' works on clips and texts, not on single pictures"),
+        ("few_shot.py:vop", "method 'vop' works on videos and texts, not on single images"),
         ("protocol.py", "is what other configs share, not one to run by itself"),
     ],
 )

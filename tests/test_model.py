@@ -14,7 +14,7 @@ from tiny import CONFIG, save_clip
 import prompt_jax as pj
 from prompt_jax import methods
 from prompt_jax.clip import loading
-from prompt_jax.errors import BadPicture, PromptError
+from prompt_jax.errors import BadImage, PromptError
 from prompt_jax.evaluation import programs
 from prompt_jax.inputs.given import Inputs
 from prompt_jax.methods import find as find_method
@@ -38,7 +38,7 @@ def bare(clip):
     return pj.load(clip)
 
 
-def trained(base: Model, name: str, kind: str = "pictures", **settings) -> Model:
+def trained(base: Model, name: str, kind: str = "images", **settings) -> Model:
     """A model whose prompts are where training starts, and a little beside it."""
     method = find_method(name, kind)
     chosen = method.Settings(**settings)
@@ -134,26 +134,26 @@ def test_templates_are_averaged(bare):
         one.save("nowhere")
 
 
-def test_clips_are_looked_at_by_methods_of_pictures_and_of_clips(clip):
+def test_videos_are_looked_at_by_methods_of_images_and_of_videos(clip):
     base = pj.load(clip, frames=FRAMES)
-    clips = np.stack([PIXELS[:FRAMES], PIXELS[FRAMES : 2 * FRAMES]])
-    mean = base.zero_shot(NAMES).predict(clips)
-    pictures = pj.load(clip)
-    tower, frozen = pictures.clip, pictures.frozen
-    frames = np.stack([[pictures.preprocess(frame) for frame in one] for one in clips])
+    videos = np.stack([PIXELS[:FRAMES], PIXELS[FRAMES : 2 * FRAMES]])
+    mean = base.zero_shot(NAMES).predict(videos)
+    images = pj.load(clip)
+    tower, frozen = images.clip, images.frozen
+    frames = np.stack([[images.preprocess(frame) for frame in one] for one in videos])
     raw = np.asarray(tower.encode_image(frozen, frames)).mean(axis=1)
     raw /= np.linalg.norm(raw, axis=1, keepdims=True)
-    texts = pictures.encode_texts([f"a video of a {name.replace('_', ' ')}." for name in NAMES])
-    scale = np.exp(pictures.frozen["logit_scale"])
+    texts = images.encode_texts([f"a video of a {name.replace('_', ' ')}." for name in NAMES])
+    scale = np.exp(images.frozen["logit_scale"])
     np.testing.assert_allclose(mean.logits[0], scale * raw @ texts.T, **CLOSE)
 
-    one = trained(base, "vop_f_p", "clips", frames=FRAMES)
-    logits = one.predict(clips, ["a cat runs", "a dog sleeps"]).logits[0]
+    one = trained(base, "vop_f_p", "videos", frames=FRAMES)
+    logits = one.predict(videos, ["a cat runs", "a dog sleeps"]).logits[0]
     features = (
-        one.encode_images(clips),
+        one.encode_images(videos),
         one.encode_texts(["a video of a a cat runs.", "a video of a a dog sleeps."]),
     )
-    expected = np.exp(pictures.frozen["logit_scale"]) * features[0] @ features[1].T
+    expected = np.exp(images.frozen["logit_scale"]) * features[0] @ features[1].T
     np.testing.assert_allclose(logits, expected, **CLOSE)
 
 
@@ -162,7 +162,7 @@ def test_clips_are_looked_at_by_methods_of_pictures_and_of_clips(clip):
 )
 def test_what_is_saved_predicts_the_same(clip, tmp_path, name, frames):
     base = pj.load(clip, frames=frames)
-    one = trained(base, name, "clips" if frames else "pictures")
+    one = trained(base, name, "videos" if frames else "images")
     shown = PIXELS[None] if frames else PIXELS
     folder = one.save(tmp_path / "model")
     assert {path.name for path in folder.iterdir()} == {"model.json", "prompts.safetensors"}
@@ -297,16 +297,16 @@ def test_what_load_does_not_know(clip, options, words):
 
 def test_a_file_that_cannot_be_read_is_told_and_passed_over(bare, tmp_path):
     Image.fromarray(PIXELS[0]).save(tmp_path / "good.png")
-    (tmp_path / "bad.png").write_bytes(b"no picture")
+    (tmp_path / "bad.png").write_bytes(b"no image")
     paths = [tmp_path / "bad.png", tmp_path / "good.png"]
-    with pytest.raises(BadPicture, match=r"bad\.png: not a picture"):
+    with pytest.raises(BadImage, match=r"bad\.png: not an image"):
         bare.predict(paths, NAMES)
     told = []
     found = bare.predict(paths, NAMES, on_error=told.append)
     assert len(told) == 1 and found.labels[0] == -1 and np.isnan(found.probabilities[0]).all()
-    assert found[0].error.startswith("not a picture") and not found[0].classes
+    assert found[0].error.startswith("not an image") and not found[0].classes
     np.testing.assert_array_equal(found.logits[0, 1], bare.predict(PIXELS[0], NAMES).logits[0, 0])
-    assert "bad.png: not a picture" in str(found)
+    assert "bad.png: not an image" in str(found)
     assert found.as_rows()[1]["source"] == str(paths[1])
 
 

@@ -1,4 +1,4 @@
-"""The notebooks run from top to bottom, end in a table and a picture, and install themselves."""
+"""The notebooks run from top to bottom, end in a table and an image, and install themselves."""
 
 import base64
 import glob
@@ -68,7 +68,7 @@ def test_no_outputs_are_stored_and_every_cell_is_explained(name):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
-def test_a_notebook_runs_and_ends_in_a_table_and_a_picture(name, tmp_path, request):
+def test_a_notebook_runs_and_ends_in_a_table_and_a_image(name, tmp_path, request):
     if "torch" in set_up.EXTRAS[name]:
         request.getfixturevalue("torch")
     environment = os.environ | {
@@ -88,9 +88,9 @@ def test_a_notebook_runs_and_ends_in_a_table_and_a_picture(name, tmp_path, reque
     ]
     tables = [data["text/markdown"] for data in shown if "text/markdown" in data]
     assert tables and all(table.count("\n") > 2 and "%" in table for table in tables)
-    picture = Image.open(io.BytesIO(base64.b64decode(shown[-1]["image/png"])))
-    assert min(picture.size) > 300
-    assert len(np.unique(np.asarray(picture.convert("L")))) > 50
+    image = Image.open(io.BytesIO(base64.b64decode(shown[-1]["image/png"])))
+    assert min(image.size) > 300
+    assert len(np.unique(np.asarray(image.convert("L")))) > 50
 
 
 @pytest.mark.parametrize("name", NAMES)

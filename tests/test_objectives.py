@@ -1,4 +1,4 @@
-"""What encoders are trained for, captions or class names; and methods of pictures on clips."""
+"""What encoders are trained for, captions or class names; and methods of images on videos."""
 
 import functools
 from typing import Any
@@ -7,10 +7,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from clip_rows import BY_FIGURES, CLIPS, FIGURES, batch_of, prompts_of, task_of
 from reference import BATCH, CLASSES, FROZEN, TINY, largest_difference, relative_difference
-from rows import BY_FIGURES as PICTURE_ROWS
+from rows import BY_FIGURES as IMAGE_ROWS
 from rows import arrays
+from video_rows import BY_FIGURES, FIGURES, VIDEOS, batch_of, prompts_of, task_of
 
 from prompt_jax import methods
 from prompt_jax.clip.packing import stack
@@ -27,7 +27,7 @@ def test_several_runs_in_one_program_are_those_apart():
     starts = [jax.tree.map(lambda x, k=k: k * x, prompts_of(row)) for k in (1.0, 2.0)]
     build = functools.partial(optim.sgd, trains=method.trains(starts[0], row.settings))
     rates = jnp.array([0.1, 0.2])
-    batches = [batch | {"image": CLIPS}, batch | {"image": CLIPS[:, ::-1] * 0.5}]
+    batches = [batch | {"image": VIDEOS}, batch | {"image": VIDEOS[:, ::-1] * 0.5}]
     states = [train.init_state(start, build(0.1)) for start in starts]
     together = jax.tree.map(lambda *x: jnp.stack(x), *states)
     stacked = {key: jnp.stack([one[key] for one in batches]) for key in ("image", "label")}
@@ -58,11 +58,11 @@ def test_what_training_must_not_leave_is_kept_after_every_step():
     "renormalize, name",
     [(True, "mean_of_normalised"), (False, "mean_of_normalised_not_renormalised")],
 )
-def test_class_names_against_clips(renormalize, name):
+def test_class_names_against_videos(renormalize, name):
     method = methods.recognize(methods.get_encoders("zero_shot"))
-    settings = encoders.ClipSettings(renormalize_video=renormalize)
+    settings = encoders.VideoSettings(renormalize_video=renormalize)
     task = methods.make_task(method, TINY, FROZEN, CLASSES, settings, VIDEO)
-    output = jax.jit(method.forward)({}, method.prepare({}, task), task, CLIPS)
+    output = jax.jit(method.forward)({}, method.prepare({}, task), task, VIDEOS)
     assert largest_difference(output.logits[0], FIGURES["clip_video"][f"logits_{name}"]) <= 1e-4
 
 
@@ -72,7 +72,7 @@ def test_class_names_train_prompts_in_both_towers():
     prompts = method.init(jax.random.key(0), task)
     optimizer = optim.sgd(0.01, method.trains(prompts, settings))
     step = train.make_step(method, optimizer)
-    batch = {"image": CLIPS, "label": jnp.array([1, 4, 1])}
+    batch = {"image": VIDEOS, "label": jnp.array([1, 4, 1])}
     state, first = step(train.init_state(prompts, optimizer), task, batch)
     state, second = step(state, task, batch)
     assert float(second["loss"]) < float(first["loss"])
@@ -87,21 +87,21 @@ def test_a_class_whose_text_is_too_long_is_refused():
         methods.make_task(method, TINY, FROZEN, ["cat", "very long " * 9], settings, VIDEO)
 
 
-def test_zero_shot_of_pictures_on_clips_is_that_of_vifi_clip():
+def test_zero_shot_of_images_on_videos_is_that_of_vifi_clip():
     method = methods.get("zero_shot")
     task = methods.make_task(
         method, average_frames(TINY), FROZEN, CLASSES, method.Settings(), VIDEO
     )
-    seen = jax.jit(functools.partial(methods.look, method))(task, CLIPS)
+    seen = jax.jit(functools.partial(methods.look, method))(task, VIDEOS)
     logits = method.forward({}, None, task, seen).logits[0]
     assert largest_difference(logits, FIGURES["clip_video"]["logits"]) <= 1e-4
 
 
 @pytest.mark.parametrize("figures", ["vpt_deep", "maple", "cocoop", "pro_mpt"])
-def test_a_method_of_pictures_on_clips_of_one_picture_says_what_it_says_of_the_picture(figures):
-    row = PICTURE_ROWS[figures]
+def test_a_method_of_images_on_videos_of_one_image_says_what_it_says_of_the_image(figures):
+    row = IMAGE_ROWS[figures]
     method, prompts = methods.get(row.method), arrays(row, "param")
-    clips = jnp.repeat(BATCH["image"][:, None], 3, axis=1)
+    videos = jnp.repeat(BATCH["image"][:, None], 3, axis=1)
 
     @jax.jit
     def logits(prompts, task, images):
@@ -109,7 +109,7 @@ def test_a_method_of_pictures_on_clips_of_one_picture_says_what_it_says_of_the_p
         return method.forward(prompts, method.prepare(prompts, task), task, seen).logits
 
     answers: list[Any] = []
-    for clip, images in ((TINY, BATCH["image"]), (average_frames(TINY), clips)):
+    for clip, images in ((TINY, BATCH["image"]), (average_frames(TINY), videos)):
         task = methods.make_task(method, clip, FROZEN, CLASSES, row.settings)
         answers.append(logits(prompts, task, images))
     assert largest_difference(*answers) <= 1e-4

@@ -8,7 +8,7 @@ import tiny
 
 import prompt_jax as pj
 
-PICTURES = list(np.random.default_rng(0).integers(0, 256, (3, 40, 40, 3), np.uint8))
+IMAGES = list(np.random.default_rng(0).integers(0, 256, (3, 40, 40, 3), np.uint8))
 WARNING = "'sea horse' is the only class"
 
 
@@ -19,13 +19,13 @@ def clip(tmp_path_factory):
 
 def cosines(model, name):
     texts = model.encode_texts([model.template.replace("{}", name)])
-    return (model.encode_images(PICTURES) @ texts.T)[:, 0]
+    return (model.encode_images(IMAGES) @ texts.T)[:, 0]
 
 
 def test_of_zero_shot_clip_it_is_that_of_the_features(clip):
     model = pj.load(clip)
     with pytest.warns(UserWarning, match=WARNING):
-        found = model.predict(PICTURES, ["sea horse"])
+        found = model.predict(IMAGES, ["sea horse"])
     np.testing.assert_allclose(found.similarities, cosines(model, "sea horse"), atol=1e-5)
     assert found.logits.shape == (1, 3, 1) and (found.probabilities == 1).all()
     assert [one.similarity for one in found] == found.similarities.tolist()
@@ -37,12 +37,12 @@ def test_of_zero_shot_clip_it_is_that_of_the_features(clip):
 def test_of_methods_it_is_a_cosine_whatever_they_add(clip, method):
     settings = {"context_length": 2, "context_words": ""} if method == "coop" else {"alpha": 2.0}
     labels = ["sea horse", "pagoda", "sea horse"]
-    model = pj.fit(method, clip, PICTURES, labels, epochs=1, settings=settings)
+    model = pj.fit(method, clip, IMAGES, labels, epochs=1, settings=settings)
     with pytest.warns(UserWarning, match=WARNING):
-        found = model.predict(PICTURES, ["sea horse"])
+        found = model.predict(IMAGES, ["sea horse"])
     if method == "coop":
         # The logits of two classes are the same cosines, scaled.
-        logits = model.predict(PICTURES).logits[-1]
+        logits = model.predict(IMAGES).logits[-1]
         scale = float(np.exp(np.asarray(model.frozen["logit_scale"])))
         expected = logits[:, model.class_names.index("sea horse")] / scale
     else:
@@ -50,26 +50,26 @@ def test_of_methods_it_is_a_cosine_whatever_they_add(clip, method):
     np.testing.assert_allclose(found.similarities, expected, atol=1e-5)
 
 
-def test_of_clips_it_is_the_method_s_own(clip):
-    clips = np.random.default_rng(1).integers(0, 256, (2, 2, 40, 40, 3), np.uint8)
-    model = pj.fit("vop_p", clip, list(clips), ["sea horse", "pagoda"], epochs=1, frames=2)
+def test_of_videos_it_is_the_method_s_own(clip):
+    videos = np.random.default_rng(1).integers(0, 256, (2, 2, 40, 40, 3), np.uint8)
+    model = pj.fit("vop_p", clip, list(videos), ["sea horse", "pagoda"], epochs=1, frames=2)
     with pytest.warns(UserWarning, match=WARNING):
-        found = model.predict(list(clips), ["sea horse"])
+        found = model.predict(list(videos), ["sea horse"])
     encoded = (
-        model.encode_images(list(clips))
+        model.encode_images(list(videos))
         @ model.encode_texts([model.template.replace("{}", "sea horse")]).T
     )
     np.testing.assert_allclose(found.similarities, encoded[:, 0], atol=1e-5)
 
 
 def test_of_several_classes_there_is_none(clip):
-    found = pj.load(clip).predict(PICTURES, ["sea horse", "pagoda"])
+    found = pj.load(clip).predict(IMAGES, ["sea horse", "pagoda"])
     assert found.similarities is None and found[0].similarity is None
     assert "%" in str(found[0])
 
 
 def test_what_cannot_be_read_has_none(clip, tmp_path):
-    (tmp_path / "a.jpg").write_bytes(b"no picture")
+    (tmp_path / "a.jpg").write_bytes(b"no image")
     with pytest.warns(UserWarning, match=WARNING):
         found = pj.load(clip).predict(
             [tmp_path / "a.jpg"], ["sea horse"], on_error=lambda bad: None

@@ -63,8 +63,8 @@ def run(package, tmp_path, monkeypatch):
 
 
 def test_a_run_is_used_where_its_module_is_imported(run):
-    picture = np.zeros((16, 16, 3), np.uint8)
-    before = pj.load(run).predict(picture)
+    image = np.zeros((16, 16, 3), np.uint8)
+    before = pj.load(run).predict(image)
     forget()
     for use in (pj.load, reopening.reopen):
         with pytest.raises(PromptError, match="if you trust it, import a_package.a_method first"):
@@ -77,7 +77,7 @@ def test_a_run_is_used_where_its_module_is_imported(run):
     found = pj.load(run)
     assert found.method is methods.METHODS["coop"] and found.settings.context_length == 2
     np.testing.assert_array_equal(
-        found.predict(picture).probabilities, before.probabilities, strict=True
+        found.predict(image).probabilities, before.probabilities, strict=True
     )
     model = elsewhere.Model(run, pj.saved.read(run))
     assert elsewhere.build_config(model, "emoji_scenes", {}).method == NAME
@@ -114,7 +114,7 @@ def test_encoders_have_the_settings_of_vop(package, file, monkeypatch, capsys):
             "unknown method of a_package.a_method: 'METHD'. Did you mean 'METHOD'",
         ),
         ("images/few_shot.py:a_package.a_method:NUMBER", "NUMBER is of type int; it must be a"),
-        ("images/few_shot.py:a_package.a_method:ENCODERS", "works on clips and texts, not on"),
+        ("images/few_shot.py:a_package.a_method:ENCODERS", "works on videos and texts, not on"),
         (
             "images/few_shot.py:a_package.broken:METHOD",
             "a_package.broken cannot be imported (ModuleNotFoundError: No module named 'absent_x')",

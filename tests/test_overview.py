@@ -1,4 +1,4 @@
-"""What a run says of its classes and pictures at its start, and which lists stop it."""
+"""What a run says of its classes and images at its start, and which lists stop it."""
 
 import json
 import shutil
@@ -17,14 +17,14 @@ from data_pipelines.errors import DataError
 from data_pipelines.examples import Dataset, Example
 from experiments.run import experiment
 from experiments.setup import overview, plans, preparation
-from experiments.setup.batches import PictureBatches
+from experiments.setup.batches import ImageBatches
 from experiments.setup.plans import Plan
 
-BATCHES = PictureBatches(32, 4, 4, 1, {})  # nothing is read here
+BATCHES = ImageBatches(32, 4, 4, 1, {})  # nothing is read here
 
 
 def save_folders(root: Path, **splits: dict[str, int]) -> Path:
-    """Own pictures, each other bytes: {split: {class folder: number of pictures}}."""
+    """Own images, each other bytes: {split: {class folder: number of images}}."""
     for split, classes in splits.items():
         for name, number in classes.items():
             for i in range(number):
@@ -56,9 +56,9 @@ def test_two_classes_are_listed_with_their_counts(tmp_path, capsys):
         "val folder the same 2 1 0 to 1",
         "test folder the same 2 8 4",
         "train (folder): cat (3), dog (2)",
-        "note: train: classes with fewer pictures than the 3 shots asked for: 1, e.g. 'dog' (2)",
+        "note: train: classes with fewer images than the 3 shots asked for: 1, e.g. 'dog' (2)",
     ]
-    # What trains nothing has nothing to say of training pictures.
+    # What trains nothing has nothing to say of training images.
     assert said(plan_of(tmp_path), capsys, trains=False) == [
         "test folder 2 8 4",
         "test (folder): cat, dog",
@@ -114,11 +114,11 @@ def test_names_do_not_steer_the_terminal(capsys):
 
 def test_what_is_left_out_is_said_with_its_reason(tmp_path, capsys):
     save_folders(tmp_path, train={"a": 3, "b": 3}, test={"a": 1, "b": 1})
-    (tmp_path / "train/a/1.png").write_text("no picture")
-    lines = said(plans.check_pictures(plan_of(tmp_path), skip_bad=True), capsys)
+    (tmp_path / "train/a/1.png").write_text("no image")
+    lines = said(plans.check_images(plan_of(tmp_path), skip_bad=True), capsys)
     assert lines[0] == "train folder 2 5 2 to 3 3"
-    [left] = [line for line in lines if line.startswith("left out: 1 pictures that cannot be")]
-    assert f"{tmp_path}/train/a/1.png: not a picture" in left
+    [left] = [line for line in lines if line.startswith("left out: 1 images that cannot be")]
+    assert f"{tmp_path}/train/a/1.png: not an image" in left
 
 
 def test_folders_below_a_class_are_named(tmp_path, capsys):
@@ -128,7 +128,7 @@ def test_folders_below_a_class_are_named(tmp_path, capsys):
             save_folders(tmp_path, **{f"{split}/{name}": dict.fromkeys(folders, 1)})
     (tmp_path / "valid/Fruit").mkdir(parents=True)
     notes = [
-        "train/Fruit holds the folders Apple, Fig, Lime, … (4 in all): their pictures count as "
+        "train/Fruit holds the folders Apple, Fig, Lime, … (4 in all): their images count as "
         "'Fruit' (likewise in 3 more, e.g. train/Packages). If they are the classes, move them up "
         "to train/",
         f"{tmp_path} also holds valid: only the folders train, val, test are read",
@@ -139,16 +139,16 @@ def test_folders_below_a_class_are_named(tmp_path, capsys):
     assert finding.notes == tuple(notes) and not finding.problems
 
 
-def test_a_class_without_training_pictures_is_said(tmp_path, capsys):
+def test_a_class_without_training_images_is_said(tmp_path, capsys):
     save_folders(tmp_path, train={"a": 3, "b": 3}, test={"a": 1, "b": 1, "c": 1})
     lines = said(plan_of(tmp_path), capsys)
-    assert "note: train: classes without pictures: 1, e.g. 'c'" in lines
+    assert "note: train: classes without images: 1, e.g. 'c'" in lines
     assert "train (folder): a (3), b (3), c (0)" in lines
 
 
 def test_a_class_that_is_only_validated_is_refused(tmp_path):
     save_folders(tmp_path, train={"a": 1, "c": 1}, val={"b": 1}, test={"a": 1, "c": 1})
-    with pytest.raises(DataError, match="class 'b' has validation pictures only"):
+    with pytest.raises(DataError, match="class 'b' has validation images only"):
         plan_of(tmp_path)
 
 
@@ -201,7 +201,7 @@ def test_published_names_that_repeat_are_only_said(capsys):
     assert lines[-1] == f"note: {expected}"
 
 
-def test_a_picture_that_is_trained_on_and_tested_stops_a_run(tmp_path, capsys):
+def test_a_image_that_is_trained_on_and_tested_stops_a_run(tmp_path, capsys):
     save_folders(tmp_path, train={"a": 1, "b": 1})
     rows = ["train/a/0.png,a,train", "train/b/0.png,b,train", "./train/a/0.png,a,test"]
     (tmp_path / "l.csv").write_text("\n".join(["path,label,split", *rows]))
@@ -210,7 +210,7 @@ def test_a_picture_that_is_trained_on_and_tested_stops_a_run(tmp_path, capsys):
         overview.show(plan, 1, True)
     capsys.readouterr()
     lines = said(plan, capsys, trains=False)  # zero-shot CLIP has not seen it
-    assert lines[2:] == ["note: test: classes without pictures: 1, e.g. 'b'"]
+    assert lines[2:] == ["note: test: classes without images: 1, e.g. 'b'"]
 
 
 @pytest.mark.parametrize("trains", [True, False])
@@ -223,12 +223,12 @@ def test_a_test_list_is_checked_where_nothing_trains(tmp_path, capsys, trains):
         return replace(plan, tests={"test": replace(test, test=(*test.test, *more))})
 
     first = test.test[0]
-    doubled = "note: pictures listed more than once: 1, e.g. test/cat/0.png (test, test)"
+    doubled = "note: images listed more than once: 1, e.g. test/cat/0.png (test, test)"
     assert doubled in said(listing(first), capsys, trains=trains)
     with pytest.raises(DataError, match=r"in two classes: 1, e.g. test/cat/0.png \('cat' and 'do"):
         overview.show(listing(first._replace(label=1, name="dog")), 3, trains)
     shutil.copy(tmp_path / "test/cat/0.png", tmp_path / "test/dog/0.png")
-    copied = "note: pictures copied from another class: 1, e.g. test/dog/0.png (same as test/cat/0"
+    copied = "note: images copied from another class: 1, e.g. test/dog/0.png (same as test/cat/0"
     assert copied in "".join(said(plan_of(tmp_path), capsys, trains=trains))
 
 
@@ -236,11 +236,11 @@ def test_copies_are_said_and_stop_a_run_where_they_are_half_of_a_test_set(tmp_pa
     save_folders(tmp_path, train={"a": 3, "b": 3}, test={"a": 4, "b": 4})
     shutil.copy(tmp_path / "train/a/0.png", tmp_path / "test/a/copy.png")
     lines = said(plan_of(tmp_path), capsys)
-    copied = "pictures copied from another split: 1, e.g. test/a/copy.png (same as train/a/0.png)"
+    copied = "images copied from another split: 1, e.g. test/a/copy.png (same as train/a/0.png)"
     assert f"note: {copied}" in lines
     shutil.rmtree(tmp_path / "test")
     shutil.copytree(tmp_path / "train", tmp_path / "test")
-    with pytest.raises(DataError, match="mean nothing: pictures copied .*: 6, .*remove one of"):
+    with pytest.raises(DataError, match="mean nothing: images copied .*: 6, .*remove one of"):
         overview.show(plan_of(tmp_path), 3, True)
 
 
@@ -254,7 +254,7 @@ def test_a_target_s_copies_of_the_source_are_said(tmp_path, capsys):
     # The source is a target too, and is tested once.
     rows = ["train folder:photo", "test folder:photo the same", "test folder:drawing the same"]
     assert titles[:3] == rows
-    copied = "pictures copied from another split: 1, e.g. test/a/0.png (same as train/a/0.png)"
+    copied = "images copied from another split: 1, e.g. test/a/0.png (same as train/a/0.png)"
     assert lines[-1] == f"note: {copied}"
 
 
@@ -280,7 +280,7 @@ def test_a_run_says_it_before_it_trains_and_records_the_shots(tmp_path, capsys):
     config.data.update(name="folder", root=str(root), num_classes=0, test_per_class=0, shots=500)
     found = experiment.run(config, tmp_path / "run")
     lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
-    assert "data set classes pictures a class" in lines and "test folder 2 2 1" in lines
+    assert "data set classes images a class" in lines and "test folder 2 2 1" in lines
     assert "test (folder): a, b" in lines
     written = json.loads((tmp_path / "run/results.json").read_text())
     assert written["shots_per_class"] == found["shots_per_class"] == [1, 2]

@@ -8,11 +8,11 @@ import dataclasses
 import re
 
 import action_rows
-import clip_rows
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import video_rows
 from reference import BATCH, CLASSES, FROZEN, TINY
 
 from prompt_jax import methods
@@ -26,7 +26,7 @@ PRODUCT = re.compile(OPERATION.pattern + r".*?\) -> tensor<[^>]*>")
 ASKED = re.compile(r"precision = \[(\w+), (\w+)\]")
 FLOAT32 = re.compile(r": \(tensor<[^>]*xf32>, tensor<[^>]*xf32>\)")
 FULL = {("HIGHEST", "HIGHEST")}
-ROWS = {row.method: row for row in (*clip_rows.ROWS, *action_rows.ROWS)}
+ROWS = {row.method: row for row in (*video_rows.ROWS, *action_rows.ROWS)}
 
 
 def products(traced, platform):
@@ -76,7 +76,7 @@ def test_a_training_step_on_videos_computes_in_float32(name):
     settings = ROWS[name].settings if name in ROWS else methods.get_encoders(name).Settings()
     task = methods.make_task(method, TINY, FROZEN, (), settings)
     row = ROWS.get(name, ROWS["vop"])
-    assert set(products(trace_step(method, task, clip_rows.batch_of(row)), "tpu")) == FULL
+    assert set(products(trace_step(method, task, video_rows.batch_of(row)), "tpu")) == FULL
 
 
 @pytest.mark.parametrize("name", ["zero_shot", "coop", "gda", "tip_adapter", "pro_mpt"])

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from tiny import REPOSITORY, save_clip
 
-from data_pipelines.layouts import clip_files
+from data_pipelines.layouts import video_files
 from prompt_jax import predict
 from prompt_jax.errors import PromptError
 from prompt_jax.evaluation.predictions import Prediction
@@ -30,13 +30,13 @@ def clip(tmp_path_factory):
 
 @pytest.fixture
 def folder(tmp_path):
-    root = tmp_path / "pictures"
+    root = tmp_path / "images"
     (root / "more").mkdir(parents=True)
     rng = np.random.default_rng(0)
     for name in ("a.png", "more/b.jpg", "more/c.webp"):
         Image.fromarray(rng.integers(0, 256, (40, 48, 3), np.uint8)).save(root / name)
     (root / "broken.jpg").write_bytes(b"\xff\xd8 nothing")
-    (root / "notes.txt").write_text("no picture")
+    (root / "notes.txt").write_text("no image")
     return root
 
 
@@ -58,10 +58,10 @@ def test_a_folder_in_every_format(clip, folder, tmp_path):
     assert json_lines.returncode == 1, json_lines.stderr
     assert "1 could not be read" in json_lines.stderr
     rows = [json.loads(line) for line in json_lines.stdout.splitlines()]
-    found = [row["picture"].removeprefix(f"{folder}/") for row in rows]
+    found = [row["image"].removeprefix(f"{folder}/") for row in rows]
     assert found == ["a.png", "broken.jpg", "more/b.jpg", "more/c.webp"]
     assert [len(row["classes"]) for row in rows] == [2, 0, 2, 2]
-    assert "truncated" in rows[1]["error"] or "not a picture" in rows[1]["error"]
+    assert "truncated" in rows[1]["error"] or "not an image" in rows[1]["error"]
 
     table = run(clip, folder / "a.png", "--classes", "sea horse,pagoda,accordion")
     assert table.returncode == 0
@@ -90,7 +90,7 @@ def test_a_folder_in_every_format(clip, folder, tmp_path):
         (("", "--classes", "a,b", "--format", "csv"), 'PATH="" is empty'),
         (("a.png", "--classes", "a,\udcff", "--format", "csv"), r"class '\udcff' holds half of a"),
         ((".", "--classes", ","), "--classes=, holds no name"),
-        (("tests/fixtures/", "--classes", "a,b", "--frames", "2"), "there are no clips in this"),
+        (("tests/fixtures/", "--classes", "a,b", "--frames", "2"), "there are no videos in this"),
     ],
 )
 def test_a_mistake_is_a_sentence(clip, arguments, words):
@@ -123,7 +123,7 @@ def test_paths_on_standard_input(monkeypatch):
         list(predict.find(["-"], False, []))
 
 
-def test_clips_in_a_folder_are_files_and_folders_of_frames(tmp_path):
+def test_videos_in_a_folder_are_files_and_folders_of_frames(tmp_path):
     for name in (
         "run/1.mp4",
         "run/notes.txt",
@@ -134,14 +134,14 @@ def test_clips_in_a_folder_are_files_and_folders_of_frames(tmp_path):
     ):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
-    found, others = predict.clips_below(str(tmp_path))
+    found, others = predict.videos_below(str(tmp_path))
     below = [name.removeprefix(f"{tmp_path}/") for name in found]
     assert below == ["3.AVI", "jump/2", "run/1.mp4"]
     assert others == [str(tmp_path / "run/notes.txt")]
     assert list(predict.find([str(tmp_path / "run/1.mp4")], True, [])) == [
         str(tmp_path / "run/1.mp4")
     ]
-    message = r"no pictures in this folder, nor below it \(other files: 1 .mp4, 1 .txt\)"
+    message = r"no images in this folder, nor below it \(other files: 1 .mp4, 1 .txt\)"
     with pytest.raises(PromptError, match=message):
         list(predict.find([str(tmp_path / "run")], False, []))
 
@@ -150,11 +150,11 @@ def test_links_in_a_circle_end(tmp_path):
     (tmp_path / "run").mkdir()
     (tmp_path / "run/1.mp4").touch()
     (tmp_path / "run/again").symlink_to(tmp_path)
-    assert predict.clips_below(str(tmp_path)) == ([str(tmp_path / "run/1.mp4")], [])
+    assert predict.videos_below(str(tmp_path)) == ([str(tmp_path / "run/1.mp4")], [])
 
 
 def test_both_packages_know_the_same_suffixes(torch):
-    assert clip_files.SUFFIXES is opening.SUFFIXES
+    assert video_files.SUFFIXES is opening.SUFFIXES
     from prompt_jax.export.torch_parts import frames
 
     assert frames._SUFFIXES == files.SUFFIXES  # of an exported model, which imports nothing of us
@@ -164,16 +164,16 @@ def test_both_packages_know_the_same_suffixes(torch):
 
 @pytest.mark.slow
 def test_what_a_folder_holds_besides_is_counted(clip, tmp_path):
-    picture = Image.fromarray(np.zeros((40, 48, 3), np.uint8))
-    picture.save(tmp_path / "a.jpg")
+    image = Image.fromarray(np.zeros((40, 48, 3), np.uint8))
+    image.save(tmp_path / "a.jpg")
     for name in ("b.jfif", "c.heic", "d", "e.jpe", "n.txt", os.fsdecode(b"caf\xe9.JPG")):
         shutil.copy(tmp_path / "a.jpg", tmp_path / name)
     done = run(clip, tmp_path, "--classes", "sea horse,pagoda", "--format", "csv")
     assert done.returncode == 0, done.stderr
-    found = [row["picture"] for row in csv.DictReader(io.StringIO(done.stdout))]
+    found = [row["image"] for row in csv.DictReader(io.StringIO(done.stdout))]
     names = [name.removeprefix(f"{tmp_path}/") for name in found]
     assert names == ["a.jpg", "b.jfif", r"caf\udce9.JPG", "e.jpe"]
-    left = "left out: 3 files (1 .heic, 1 no suffix, 1 .txt), no pictures by their suffix"
+    left = "left out: 3 files (1 .heic, 1 no suffix, 1 .txt), no images by their suffix"
     assert left in done.stderr
 
 
@@ -202,10 +202,10 @@ ANY = st.text(max_size=8) | st.sampled_from(ODD)
 
 @settings(deadline=None, derandomize=True, database=None)
 @given(ANY, ANY, ANY, st.booleans())
-def test_any_name_is_one_row_without_control_characters(picture, name, error, is_read):
+def test_any_name_is_one_row_without_control_characters(image, name, error, is_read):
     classes = (name or "a", "b") if is_read else ()
     shares = (0.75, 0.25) if is_read else ()
-    one = Prediction(picture, classes, shares, error="" if is_read else error or "no file")
+    one = Prediction(image, classes, shares, error="" if is_read else error or "no file")
     for words, writer in predict.WRITERS.items():
         file = io.StringIO()
         writer(file, 2)(one)
@@ -217,7 +217,7 @@ def test_any_name_is_one_row_without_control_characters(picture, name, error, is
             assert [len(row) for row in csv.reader(io.StringIO(text))] == [7, 7]
         if words == "jsonl":
             back = json.loads(text)
-            assert back["picture"] == picture and tuple(back["classes"]) == classes
+            assert back["image"] == image and tuple(back["classes"]) == classes
 
 
 def test_class_names_longer_than_any_path_are_names():

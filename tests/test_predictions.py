@@ -1,4 +1,4 @@
-"""What each test picture was taken for, on disk and as the evaluation counted it."""
+"""What each test image was taken for, on disk and as the evaluation counted it."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -18,7 +18,7 @@ NAMES = ("a", "b", "c", "d", "e", "f", "g")
 
 
 def judge(scores, labels, views=1, size=2):
-    """The evaluation of a method whose logits are the pictures, float[iterations, n, K]."""
+    """The evaluation of a method whose logits are the images, float[iterations, n, K]."""
     method = methods.Method(
         object, None, lambda p, q, task, x: methods.Output(jnp.moveaxis(x, 1, 0))
     )

@@ -1,4 +1,4 @@
-"""How pictures are prepared goes with a run: into training, tests, and all that uses its model."""
+"""How images are prepared goes with a run: into training, tests, and all that uses its model."""
 
 import dataclasses
 import importlib.util
@@ -39,7 +39,7 @@ PREPARED = Preprocessing((0.5,) * 3, (0.5,) * 3, "squash", 0, "bilinear")
 
 
 def save_rewritten(folder):
-    """The tiny CLIP for pictures normalised by 0.5 and 0.5, on which it answers as it does on
+    """The tiny CLIP for images normalised by 0.5 and 0.5, on which it answers as it does on
     CLIP's own: the first convolution is rescaled, what the mean adds goes into the positions."""
     flat = dict(flax.traverse_util.flatten_dict(tiny.frozen_parameters(), sep="/"))
     mean, std = (np.array(each)[:, None] for each in (CLIP.mean, CLIP.std))
@@ -76,7 +76,7 @@ def root(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def squashed(tmp_path_factory):
-    """The tiny CLIP with open_clip's words on its pictures."""
+    """The tiny CLIP with open_clip's words on its images."""
     folder = tiny.save_clip(tmp_path_factory.mktemp("squashed"))
     config = {"preprocess_cfg": SQUASHED}
     (folder / preprocessing_files.OPEN_CLIP).write_text(json.dumps(config))
@@ -95,7 +95,7 @@ def probabilities(folder):
     return np.array(pq.read_table(folder / "predictions-test.parquet")["probabilities"].to_pylist())
 
 
-def test_a_rewritten_clip_answers_as_the_one_it_was(tmp_path):
+def test_a_rewritten_video_answers_as_the_one_it_was(tmp_path):
     plain = tmp_path / "plain"
     saving.save_hugging_face(tiny.CONFIG, tiny.frozen_parameters(), plain)
     half = say(save_rewritten(tmp_path / "half"), image_mean=[0.5] * 3, image_std=[0.5] * 3)
@@ -105,19 +105,19 @@ def test_a_rewritten_clip_answers_as_the_one_it_was(tmp_path):
     for name, config in runs.items():
         experiment.run(config, tmp_path / "runs" / name)
     found = {name: probabilities(tmp_path / "runs" / name) for name in runs}
-    for name in ("half", "silent"):  # trained and tested on the same pictures
+    for name in ("half", "silent"):  # trained and tested on the same images
         np.testing.assert_allclose(found[name], found["plain"], atol=2e-3)
         assert saved.read(tmp_path / "runs" / name).inputs.stats == "half"
     experiment.run(config_of(silent), tmp_path / "runs" / "unsaid")
     assert np.abs(probabilities(tmp_path / "runs" / "unsaid") - found["plain"]).max() > 0.01
 
 
-def test_all_that_uses_a_run_prepares_pictures_as_it_did(squashed, root, tmp_path, capsys):
+def test_all_that_uses_a_run_prepares_images_as_it_did(squashed, root, tmp_path, capsys):
     folder = tmp_path / "run"
     results = experiment.run(config_of(squashed, root), folder)
-    said = "note: pictures are prepared by open_clip_config.json: squashed to 32 × 32 (bilinear)"
+    said = "note: images are prepared by open_clip_config.json: squashed to 32 × 32 (bilinear)"
     assert said in capsys.readouterr().out
-    assert sum(note.startswith("pictures are prepared") for note in results["data_notes"]) == 1
+    assert sum(note.startswith("images are prepared") for note in results["data_notes"]) == 1
     assert results["preprocessing"] == {
         "mean": [0.5] * 3,
         "std": [0.5] * 3,
@@ -165,7 +165,7 @@ def test_all_that_uses_a_run_prepares_pictures_as_it_did(squashed, root, tmp_pat
 
 
 @pytest.mark.parametrize("ignored", [False, True])
-def test_predict_turns_pictures_as_the_run_did(root, tmp_path, ignored, capsys):
+def test_predict_turns_images_as_the_run_did(root, tmp_path, ignored, capsys):
     clip, folder = tiny.save_clip(tmp_path / "clip"), tmp_path / "run"
     images = root / "caltech-101" / "101_ObjectCategories"
     config = config_of(clip, name="folder", root=str(images), ignore_rotation=ignored)
@@ -183,7 +183,7 @@ def test_predict_turns_pictures_as_the_run_did(root, tmp_path, ignored, capsys):
     other = "upright" if ignored else "stored"
     assert predict.start([str(folder), *paths, "--format", "csv", "--rotation", other]) == 0
     assert capsys.readouterr().out != out
-    # An evaluation on one's own pictures turns them as the training did.
+    # An evaluation on one's own images turns them as the training did.
     changes = {"data.root": str(images), "data.num_threads": 0}
     [written], failed = evaluate.evaluate([folder], ["folder"], changes, tmp_path / "out")
     assert not failed
@@ -223,9 +223,9 @@ def test_a_bare_clip_is_prepared_by_its_files_or_as_it_is_told(squashed, tmp_pat
 
 @pytest.mark.parametrize("crop", ["clip", "vifi"])
 @pytest.mark.parametrize("stats", ["", "half", "imagenet"])
-def test_frames_of_clips_are_prepared_as_pictures_are(crop, stats):
+def test_frames_of_videos_are_prepared_as_images_are(crop, stats):
     """Of one color, so that only the numbers it is normalized by show."""
-    config = default.get_config("vop", kind="clips")
+    config = default.get_config("vop", kind="videos")
     config.data.name, config.data.frames, config.data.crop = "emoji_clips", 2, crop
     config.data.stats, config.data.num_threads = stats, 0
     config.batch_size = config.eval_batch_size = 1
@@ -233,8 +233,8 @@ def test_frames_of_clips_are_prepared_as_pictures_are(crop, stats):
     prepared, notes = building.preprocessing.resolve(config, said, 32, True)
     clip = given.Frames([Image.new("RGB", (40, 60), (51, 102, 204))] * 3)
     examples = (Example("a", 0, "cat", ("a cat",)),)
-    dataset = Dataset("emoji_clips", "{}", examples, (), examples, lambda _: clip, kind="clips")
-    batches = make_batches(config, 32, "clips", prepared)
+    dataset = Dataset("emoji_clips", "{}", examples, (), examples, lambda _: clip, kind="videos")
+    batches = make_batches(config, 32, "videos", prepared)
     means = {"half": (0.5,) * 3, "imagenet": (0.485, 0.456, 0.406), "": (0.1, 0.2, 0.3)}
     wins = {"half": 1, "imagenet": 2, "": 0}
     stds = {"half": (0.5,) * 3, "imagenet": (0.229, 0.224, 0.225), "": (0.5,) * 3}
@@ -247,7 +247,7 @@ def test_frames_of_clips_are_prepared_as_pictures_are(crop, stats):
 
 
 def test_two_settings_of_one_thing_are_refused():
-    config = default.get_config("vop", kind="clips")
+    config = default.get_config("vop", kind="videos")
     config.data.name, config.data.frame_stats = "emoji_clips", "imagenet"
     assert building.preprocessing.choose(config, True)["mean"][0] == pytest.approx(0.485)
     config.data.stats = "half"

@@ -1,4 +1,4 @@
-"""How a checkpoint's files say that pictures are prepared: read, checked, and done as they say."""
+"""How a checkpoint's files say that images are prepared: read, checked, and done as they say."""
 
 import json
 
@@ -66,12 +66,12 @@ CROP = {"crop_size": {"height": SIZE, "width": SIZE}}
         {"do_resize": False},
     ],
 )
-def test_pictures_are_as_transformers_prepares_them(tmp_path, shape, changes):
+def test_images_are_as_transformers_prepares_them(tmp_path, shape, changes):
     processor = CLIPImageProcessorPil(**CROP | changes)
     prepared, _ = found(tmp_path, processor=CROP | changes)
-    picture = noise(*shape)
-    expected = processor(picture, return_tensors="np")["pixel_values"][0]
-    seen = transforms.test_transform(picture, SIZE, None, prepared)
+    image = noise(*shape)
+    expected = processor(image, return_tensors="np")["pixel_values"][0]
+    seen = transforms.test_transform(image, SIZE, None, prepared)
     tolerance = 2e-6 * np.abs(expected).max()
     np.testing.assert_allclose(np.moveaxis(seen, -1, 0), expected, atol=tolerance, rtol=1e-5)
 
@@ -90,7 +90,7 @@ def test_a_file_that_transformers_writes_is_read(tmp_path, save, file):
     prepared, notes = resolve(read(tmp_path, SIZE), {}, SIZE, "")
     assert prepared == Preprocessing(mean=(0.5, 0.5, 0.5), middle="floored")
     assert notes == [
-        f"pictures are prepared by {file}: shortest side to 16 (bicubic), the "
+        f"images are prepared by {file}: shortest side to 16 (bicubic), the "
         "middle 16 × 16 cut out, normalized by mean 0.5, 0.5, 0.5 and std 0.2686, 0.2613, 0.2758"
     ]
 
@@ -181,7 +181,7 @@ def by_open_clip(image, size, mode, fill):
 
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("mode", ["squash", "longest"])
-def test_pictures_are_resized_as_open_clip_does(tmp_path, shape, mode):
+def test_images_are_resized_as_open_clip_does(tmp_path, shape, mode):
     cfg = {"resize_mode": mode, "interpolation": "bilinear", "fill_color": 7, "size": [SIZE, SIZE]}
     prepared, _ = found(tmp_path, cfg)
     seen = cut_middle(resize(noise(*shape), SIZE, prepared), SIZE, prepared)
@@ -223,7 +223,7 @@ def test_what_is_unknown_or_contradicts_is_refused(tmp_path, cfg, processor, wor
     chosen = choose(stats="half", resize="squash", interpolation="bilinear")
     prepared, notes = found(tmp_path, cfg, processor, **chosen)
     assert prepared == Preprocessing((0.5,) * 3, (0.5,) * 3, "squash", 0, "bilinear")
-    assert notes[-1].startswith("pictures are prepared by the settings: squashed to 16")
+    assert notes[-1].startswith("images are prepared by the settings: squashed to 16")
 
 
 def test_a_setting_wins_over_a_file_and_says_so(tmp_path):

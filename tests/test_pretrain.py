@@ -60,7 +60,7 @@ def test_the_loss_against_a_plain_loop_with_pairs_of_one_class_left_out():
     params = tiny.frozen_parameters()
     rng = np.random.default_rng(0)
     batch = {
-        "picture": rng.integers(0, 256, (5, 32, 32, 3), dtype=np.uint8),
+        "image": rng.integers(0, 256, (5, 32, 32, 3), dtype=np.uint8),
         "tokens": tokenizer.tokenize(["a kiwi", "kiwi", "a coral", "a map", "coral"], 8),
         "label": np.array([7, 7, 2, 3, 2], np.int32),
         "action": np.full(5, captioned.NO_ACTION, np.int32),
@@ -68,7 +68,7 @@ def test_the_loss_against_a_plain_loop_with_pairs_of_one_class_left_out():
     x, z = (
         np.asarray(normalize(features), np.float64)
         for features in (
-            jax.jit(clip.encode_image)(params, calibration.to_float(jnp.asarray(batch["picture"]))),
+            jax.jit(clip.encode_image)(params, calibration.to_float(jnp.asarray(batch["image"]))),
             jax.jit(clip.encode_text)(params, batch["tokens"]),
         )
     )
@@ -87,7 +87,7 @@ def test_the_loss_against_a_plain_loop_with_pairs_of_one_class_left_out():
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradients))
 
 
-def test_dropping_patches_keeps_the_class_token_and_other_patches_of_each_picture():
+def test_dropping_patches_keeps_the_class_token_and_other_patches_of_each_image():
     tokens = jnp.broadcast_to(jnp.arange(65.0)[None, :, None], (4, 65, 1))
     kept = np.asarray(pretrain.drop_patches(tokens, 32, jax.random.key(0)))[..., 0]
     assert kept.shape == (4, 33) and (kept[:, 0] == 0).all()
@@ -96,7 +96,7 @@ def test_dropping_patches_keeps_the_class_token_and_other_patches_of_each_pictur
     assert len(set(map(frozenset, patches))) == 4
 
 
-def test_pictures_are_normalised_as_clip_does():
+def test_images_are_normalised_as_clip_does():
     white = calibration.to_float(jnp.full((1, 1, 1, 3), 255, jnp.uint8))
     np.testing.assert_allclose(np.ravel(white), [1.93033625, 2.07488384, 2.14589699], rtol=1e-5)
 
@@ -106,24 +106,24 @@ def test_the_stream_goes_on_where_it_is_told_to():
     rest = list(pretrain.batches(SETTINGS, 7, STEPS))
     assert (len(whole), len(rest)) == (STEPS, STEPS - 7)
     for one, two in zip(whole[7:], rest, strict=True):
-        assert one.keys() == two.keys() == {"picture", "tokens", "label", "action"}
+        assert one.keys() == two.keys() == {"image", "tokens", "label", "action"}
         for key in one:
             np.testing.assert_array_equal(one[key], two[key])
-    assert whole[0]["picture"].shape == (4, 48, 48, 3) and whole[0]["picture"].dtype == np.uint8
-    assert not np.array_equal(whole[0]["picture"], whole[1]["picture"])
+    assert whole[0]["image"].shape == (4, 48, 48, 3) and whole[0]["image"].dtype == np.uint8
+    assert not np.array_equal(whole[0]["image"], whole[1]["image"])
     other = next(iter(pretrain.batches(SETTINGS._replace(seed=2), 0, STEPS)))
-    assert not np.array_equal(whole[0]["picture"], other["picture"])
+    assert not np.array_equal(whole[0]["image"], other["image"])
 
 
-def test_frames_of_clips_are_late_and_an_action_is_not_its_reversal(monkeypatch):
+def test_frames_of_videos_are_late_and_an_action_is_not_its_reversal(monkeypatch):
     shown = []
-    render = scenes.render_clip
+    render = scenes.render_video
 
     def listening(action, objects, seed, index, size, frames):
         shown.append((action, *frames))
         return render(action, objects, seed, index, size, frames)
 
-    monkeypatch.setattr(scenes, "render_clip", listening)
+    monkeypatch.setattr(scenes, "render_video", listening)
     stream = captioned.LongCaptions(SETTINGS)
     items = [stream[index] for index in range(1, 401, 2)]
     names = [name for name, _ in shown]

@@ -222,7 +222,7 @@ def test_generator_with_a_bias_per_layer_equals_one_torch_sequential_per_layer(t
 @pytest.mark.parametrize(
     "name", ["zero_shot", "vop_p", "vilt_independent", "a5", "vifi_vl_prompting"]
 )
-def test_methods_of_clips_take_every_name_that_fits(name):
+def test_methods_of_videos_take_every_name_that_fits(name):
     clip, frozen = random_clip()
     encoders = methods.get_encoders(name)
     method, settings = methods.recognize(encoders), encoders.Settings()

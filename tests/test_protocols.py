@@ -53,19 +53,19 @@ def test_transfer_tests_the_source_and_every_target_once(protocol):
     made = plan(config)
     assert list(made.tests) == ["emoji_scenes:plain", "emoji_scenes:night"]
     night = made.tests["emoji_scenes:night"]
-    assert all(example.picture.startswith("night/") for example in night.test)
+    assert all(example.image.startswith("night/") for example in night.test)
     assert night.class_names == made.train.class_names
 
 
 def test_a_target_without_a_domain_is_not_the_source_s():
     made = plan(scenes("cross_dataset", domain="night", names="emoji_scenes"))
     assert list(made.tests) == ["emoji_scenes:night", "emoji_scenes"]
-    styles = [one.test[0].picture.split("/")[0] for one in made.tests.values()]
+    styles = [one.test[0].image.split("/")[0] for one in made.tests.values()]
     assert styles == ["night", "plain"]
 
 
 def save_domains(root: Path) -> Path:
-    """Own pictures in two domains: photo with a training part, drawing with test pictures only."""
+    """Own images in two domains: photo with a training part, drawing with test images only."""
     for domain, splits in {"photo": ("train",), "drawing": ("test",)}.items():
         for split in splits:
             for number, name in enumerate(CLASSES):
@@ -76,7 +76,7 @@ def save_domains(root: Path) -> Path:
     return root
 
 
-def test_a_source_without_test_pictures_is_not_tested(tmp_path):
+def test_a_source_without_test_images_is_not_tested(tmp_path):
     config = scenes("domain_generalization", root=str(save_domains(tmp_path)), num_classes=0)
     config.data.update(name="folder", domain="photo", names="folder:drawing", test_per_class=0)
     assert list(plan(config).tests) == ["folder:drawing"]
@@ -208,7 +208,7 @@ def test_targets_of_earlier_calls_stay_what_they_were(clip, tmp_path, capsys):
         assert set(field) == {"emoji_scenes:plain", "csv", "emoji_scenes:night"}
     assert second["data_hashes"]["tests"]["csv"] == first["data_hashes"]["tests"]["csv"]
     config.data.names, config.data.root = "csv", str(tmp_path / "b")
-    with pytest.raises(PromptError, match=r"run on other pictures .*\(pictures.*tests.csv"):
+    with pytest.raises(PromptError, match=r"run on other images .*\(images.*tests.csv"):
         experiment.run(config, tmp_path / "run")
     config.data.names, config.data.root = "emoji_scenes:sketch,dtd", "/nowhere"
     with pytest.raises(DataError, match="dtd: root /nowhere is not a folder"):
@@ -261,7 +261,7 @@ def test_a_sweep_runs_what_is_missing_and_says_what_failed(clip, tmp_path, capsy
 
 
 def save_csv(path: Path, names: tuple[str, ...]) -> Path:
-    """Own pictures, two a class, the first to train on; always of the same number."""
+    """Own images, two a class, the first to train on; always of the same number."""
     rows = ["path,label,split"]
     for number, name in enumerate(names):
         for i, split in enumerate(("train", "test")):
@@ -274,7 +274,7 @@ def save_csv(path: Path, names: tuple[str, ...]) -> Path:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("method", ["zero_shot", "coop"])
-def test_other_pictures_of_the_same_name_are_another_run(clip, tmp_path, method):
+def test_other_images_of_the_same_name_are_another_run(clip, tmp_path, method):
     first = save_csv(tmp_path / "a.csv", ("cat", "dog"))
     second = save_csv(tmp_path / "b.csv", ("cow", "fox"))
     config = tiny.small_config(method, clip)
@@ -282,19 +282,19 @@ def test_other_pictures_of_the_same_name_are_another_run(clip, tmp_path, method)
     config.data.update(name="csv", root=str(first), num_classes=0, test_per_class=0)
     found = experiment.run(config, tmp_path / "run")
     config.data.root = str(second)
-    with pytest.raises(PromptError, match=r"holds a run on other pictures .*\(pictures\."):
+    with pytest.raises(PromptError, match=r"holds a run on other images .*\(images\."):
         experiment.run(config, tmp_path / "run")
     for name in ("results.json", "evaluations.json"):
         (tmp_path / "run" / name).unlink()
-    with pytest.raises(PromptError, match=r"holds a run on other pictures .*\(pictures\."):
+    with pytest.raises(PromptError, match=r"holds a run on other images .*\(images\."):
         experiment.run(config, tmp_path / "run")
     assert experiment.run(config, tmp_path / "other")["data_hash"] != found["data_hash"]
 
 
-def test_a_run_that_left_pictures_out_is_not_taken_for_a_whole_one(clip, tmp_path):
+def test_a_run_that_left_images_out_is_not_taken_for_a_whole_one(clip, tmp_path):
     root = save_csv(tmp_path / "a.csv", ("cat", "dog", "owl"))
     whole = (tmp_path / "owl0.png").read_bytes()
-    (tmp_path / "owl0.png").write_bytes(b"no picture")
+    (tmp_path / "owl0.png").write_bytes(b"no image")
     config = tiny.small_config("zero_shot", clip)
     config.protocol = "few_shot"
     config.data.update(name="csv", root=str(root), num_classes=0, test_per_class=0)
@@ -302,7 +302,7 @@ def test_a_run_that_left_pictures_out_is_not_taken_for_a_whole_one(clip, tmp_pat
     experiment.run(config, tmp_path / "run")
     (tmp_path / "owl0.png").write_bytes(whole)
     config.data.on_bad_image = "stop"
-    with pytest.raises(PromptError, match="left out 1 unreadable pictures; delete it to run again"):
+    with pytest.raises(PromptError, match="left out 1 unreadable images; delete it to run again"):
         experiment.run(config, tmp_path / "run")
     root.unlink()
     config.data.on_bad_image = "skip"

@@ -27,7 +27,7 @@ def clip_folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def torch_clip(clip_folder):
-    return reference.clip_of(clip_folder)
+    return reference.video_of(clip_folder)
 
 
 def are_equal(first, second):
@@ -44,7 +44,7 @@ def test_a_checkpoint_becomes_a_model_of_ours(row, half, clip_folder, torch_clip
     method = methods.get(model.method)
     expected = {"context_length": length, "context_words": "", **settings}
     assert model.settings == dataclasses.asdict(method.Settings(**expected))
-    assert (model.kind, model.task, model.class_names) == ("pictures", "classes", NAMES)
+    assert (model.kind, model.task, model.class_names) == ("images", "classes", NAMES)
     assert (model.sizes, model.inputs.image_size) == (SIZES, SIZES.image_size)
     assert model.trained["epoch"] == 50 and kind.__name__ in model.trained["by"]
     _, frozen = loading.load(clip_folder)
@@ -63,9 +63,9 @@ def test_its_logits_are_those_of_the_reference(row, clip_folder, torch_clip, tmp
     path = reference.save_row(row, torch_clip, tmp_path, half=True)
     saved.write(tmp_path, reading.read(path, reference.wanted(row, clip_folder)))
     model = prompt_jax.load(tmp_path)
-    pictures = reference.pictures()
-    found = model.predict(pictures).logits[-1]
-    stacked = torch.tensor(np.stack([model.preprocess(picture) for picture in pictures]))
+    images = reference.images()
+    found = model.predict(images).logits[-1]
+    stacked = torch.tensor(np.stack([model.preprocess(image) for image in images]))
     with torch.no_grad():
         learner = reference.train(row, torch_clip, half=True).float()
         expected = learner.logits(torch_clip, stacked.permute(0, 3, 1, 2)).numpy()

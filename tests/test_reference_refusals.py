@@ -23,7 +23,7 @@ def clip_folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def torch_clip(clip_folder):
-    return reference.clip_of(clip_folder)
+    return reference.video_of(clip_folder)
 
 
 def change(name, make):

@@ -19,7 +19,7 @@ def test_wilson_is_where_the_normal_test_of_a_share_just_fails():
     assert (round(low, 2), high) == (72.25, 100.0)  # Brown, Cai and DasGupta, 2001
 
 
-def test_the_interval_of_h_narrows_with_pictures_and_is_the_same_each_time():
+def test_the_interval_of_h_narrows_with_images_and_is_the_same_each_time():
     few, many = (reliability.harmonic(80.0, n, 60.0, n) for n in (50, 5000))
     h = metrics.harmonic_mean(80.0, 60.0)
     assert few[0] < many[0] < h < many[1] < few[1]
@@ -35,35 +35,35 @@ def test_intervals_have_a_width_where_all_or_nothing_is_right():
     assert wide < low < high == 100
     low, high = reliability.harmonic(0.0, 6, 50.0, 6)
     assert low == 0 < high
-    clips = np.arange(12)
-    first, last = Ranks(clips * 0 + 1, clips * 0 + 1), Ranks(clips * 0 + 9, clips * 0 + 9)
-    assert reliability.recall(first, clips, 1) == reliability.wilson(100.0, 12)
-    assert reliability.recall(last, clips, 5) == reliability.wilson(0.0, 12)
+    videos = np.arange(12)
+    first, last = Ranks(videos * 0 + 1, videos * 0 + 1), Ranks(videos * 0 + 9, videos * 0 + 9)
+    assert reliability.recall(first, videos, 1) == reliability.wilson(100.0, 12)
+    assert reliability.recall(last, videos, 5) == reliability.wilson(0.0, 12)
 
 
-def test_recall_is_over_clips_of_which_captions_are_copies():
+def test_recall_is_over_videos_of_which_captions_are_copies():
     rng = np.random.default_rng(1)
     rank = rng.integers(1, 4, 60)
     once = Ranks(rank, rank)
     thrice = Ranks(rank.repeat(3), rank.repeat(3))
-    clips = np.arange(60)
-    assert reliability.recall(once, clips, 1) == pytest.approx(
-        reliability.recall(thrice, clips.repeat(3), 1)
+    videos = np.arange(60)
+    assert reliability.recall(once, videos, 1) == pytest.approx(
+        reliability.recall(thrice, videos.repeat(3), 1)
     )
-    low, high = reliability.recall(once, clips, 1)
+    low, high = reliability.recall(once, videos, 1)
     assert low < metrics.summarize(once).r1 < high
     assert (low, high) == pytest.approx(reliability.wilson(metrics.summarize(once).r1, 60))
     order = rng.permutation(60)
-    assert reliability.recall(Ranks(rank[order], rank[order]), clips, 1) == (
+    assert reliability.recall(Ranks(rank[order], rank[order]), videos, 1) == (
         pytest.approx((low, high))
     )
-    # By a bootstrap over clips, of which captions are alike but not copies.
+    # By a bootstrap over videos, of which captions are alike but not copies.
     alike = np.where(rng.random(180) < 0.7, rank.repeat(3), rng.integers(1, 4, 180))
     number = np.full(60, 1 / 60)
-    hits = np.bincount(clips.repeat(3), alike == 1)
+    hits = np.bincount(videos.repeat(3), alike == 1)
     drawn = 100 * rng.multinomial(60, number, 4000) @ hits / 180
     expected = np.percentile(drawn, (2.5, 97.5))
-    found = reliability.recall(Ranks(alike, alike), clips.repeat(3), 1)
+    found = reliability.recall(Ranks(alike, alike), videos.repeat(3), 1)
     np.testing.assert_allclose(found, expected, atol=1.5)
 
 

@@ -65,8 +65,8 @@ def read(text: str) -> Read:
             if name in ("src", "href", "xlink:href", "data", "action"):
                 assert value.startswith(("data:", "#")), (name, value)
     assert not re.search(r"url\((?!#)|@import", text)
-    for picture in found.all("img"):
-        assert int(picture["width"]) > 0 and int(picture["height"]) > 0 and picture["alt"]
+    for image in found.all("img"):
+        assert int(image["width"]) > 0 and int(image["height"]) > 0 and image["alt"]
     ids = [attrs["id"] for _, attrs in found.elements if "id" in attrs]
     assert len(ids) == len(set(ids))
     return found
@@ -102,7 +102,7 @@ def finished(clip, data, tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def searched(clip, tmp_path_factory) -> Path:
     """A run on captions."""
-    c = default.get_config("vop", kind="clips", text_prompts=1, vision_prompts=2)
+    c = default.get_config("vop", kind="videos", text_prompts=1, vision_prompts=2)
     c.backbone, c.protocol, c.data.name = str(clip), "retrieval", "emoji_clips"
     c.data.frames, c.data.num_threads = 2, 0
     c.data.train_per_class = c.data.test_per_class = 1
@@ -112,7 +112,7 @@ def searched(clip, tmp_path_factory) -> Path:
     return folder
 
 
-def test_a_run_of_pictures_is_one_page(finished, tmp_path, capsys):
+def test_a_run_of_images_is_one_page(finished, tmp_path, capsys):
     before = {path: path.read_bytes() for path in finished.rglob("*") if path.is_file()}
     out = tmp_path / "page.html"
     assert explain(report.start, [str(finished), "--out", str(out)]) == 0
@@ -142,7 +142,7 @@ def test_several_runs_stand_side_by_side(finished, searched, tmp_path):
     shutil.copytree(searched, first)
     report.start([str(first), str(finished)])
     found = read((first / "report.html").read_text(encoding="utf-8"))
-    for words in ("Mistakes: pro_mpt", "Captions: vop", "captions search clips", "R@10"):
+    for words in ("Mistakes: pro_mpt", "Captions: vop", "captions search videos", "R@10"):
         assert words in found.words
     lines = searches.read(report.open_all(report.read_all([searched]))[0], "test")
     [caption] = {line.caption for line in searches.choose(lines)["gained most"][:1]}
@@ -163,10 +163,10 @@ def test_what_is_not_this_run_s_is_not_shown(finished, searched, data, clip, tmp
 
     tested = report.open_all(report.read_all([copy]))[0].tests["new"]
     assert tested.folder
-    first = tested.folder / tested.test[0].picture
+    first = tested.folder / tested.test[0].image
     kept = first.read_bytes()
     first.write_bytes(kept + b" ")
-    assert "was tested (new) on other pictures than are there now" in words()
+    assert "was tested (new) on other images than are there now" in words()
     first.write_bytes(bytes(len(kept)))  # of the same size, and none any more
     assert "Mistakes" in words()
     first.write_bytes(kept)
@@ -178,14 +178,14 @@ def test_what_is_not_this_run_s_is_not_shown(finished, searched, data, clip, tmp
 
 
 @pytest.mark.slow
-def test_pictures_are_those_that_were_tested(finished, clip, tmp_path):
+def test_images_are_those_that_were_tested(finished, clip, tmp_path):
     """Also where some were left out; of evaluations, too."""
     root = tiny.save_caltech101(tmp_path / "data")
     config = tiny.small_config("zero_shot", clip, root)
     config.protocol, config.data.on_bad_image = "few_shot", "skip"
     first = sorted((root / "caltech-101/101_ObjectCategories").rglob("*.jpg"))
     for path in first[::3]:
-        path.write_text("no picture")
+        path.write_text("no image")
     skipping = tmp_path / "run"
     assert experiment.run(config, skipping)["skipped_pictures"]
     [evaluation], _ = evaluate.evaluate([finished], ["caltech101:new"], {
@@ -194,14 +194,14 @@ def test_pictures_are_those_that_were_tested(finished, clip, tmp_path):
     for run in report.open_all(report.read_all([skipping, evaluation.parent])):
         [(key, tested)] = run.tests.items()
         rows = run.predictions(key)
-        assert not run.missing and [row["path"] for row in rows] == [e.picture for e in tested.test]
-        assert all(run.pictures(key, place) for place in range(len(rows)))
+        assert not run.missing and [row["path"] for row in rows] == [e.image for e in tested.test]
+        assert all(run.images(key, place) for place in range(len(rows)))
     report.start([str(evaluation.parent)])
     text = (evaluation.parent / "report.html").read_text(encoding="utf-8")
     assert "Mistakes" in read(text).words
 
 
-def test_without_its_data_a_run_has_no_pictures(finished, data, tmp_path, capsys):
+def test_without_its_data_a_run_has_no_images(finished, data, tmp_path, capsys):
     gone, out = data.with_name("gone"), tmp_path / "page.html"
     data.rename(gone)
     try:
@@ -209,7 +209,7 @@ def test_without_its_data_a_run_has_no_pictures(finished, data, tmp_path, capsys
     finally:
         gone.rename(data)
     found = read(out.read_text(encoding="utf-8"))
-    assert "shown without its pictures: " in found.words
+    assert "shown without its images: " in found.words
     assert not found.all("img") and "Iterations" in found.words
 
 
@@ -248,8 +248,8 @@ def test_only_an_earlier_page_is_replaced(tmp_path, finished, capsys):
 
 
 def test_whatever_a_block_holds_is_text():
-    picture = Image.new("RGB", (8, 4))
-    card = Card([picture, picture], HOSTILE, [HOSTILE], [Bar(HOSTILE, [0.5, 1.0], right=True)])
+    image = Image.new("RGB", (8, 4))
+    card = Card([image, image], HOSTILE, [HOSTILE], [Bar(HOSTILE, [0.5, 1.0], right=True)])
     blocks = [Text(HOSTILE), Table([HOSTILE], [[HOSTILE]], HOSTILE), Gallery([card], HOSTILE)]
     blocks.append(Plot(curves.draw({HOSTILE: [(1, 2.0)], "b": [(1, 1.0)]}, HOSTILE), HOSTILE))
     quoted = f'"{HOSTILE}'
@@ -268,7 +268,7 @@ def test_drawings_share_no_ids_and_take_the_page_s_colour():
     assert "currentColor" in one and "#000000" not in one and "<metadata" not in one
 
 
-def test_pictures_that_iterations_changed_most_come_first():
+def test_images_that_iterations_changed_most_come_first():
     def row(name, before, after):
         return {
             "class": name,

@@ -22,7 +22,7 @@ PROMPTED = ("vpt", "ivlp", "maple", "promptsrc", "pro_mpt")
 
 
 def read(example: Example) -> Image.Image:
-    rng = np.random.default_rng(int(example.picture))
+    rng = np.random.default_rng(int(example.image))
     return Image.fromarray(rng.integers(0, 255, (40, 48, 3), dtype=np.uint8))
 
 
@@ -83,7 +83,7 @@ def test_the_method_s_own_last_pass_is_seen(name, images):
     assert without.attention.shape == (2, tiny.CONFIG.image_heads, plain)
     assert with_prompts.attention.shape[-1] > plain
     np.testing.assert_allclose(with_prompts.attention.sum(axis=-1), 1, rtol=1e-5)
-    if name != "pro_mpt":  # whose classes depend on the picture
+    if name != "pro_mpt":  # whose classes depend on the image
         task = run.tests["test"][0]
         prepared = run.method.prepare(prompts, task)
         logits = run.method.forward(prompts, prepared, task, images).logits[-1]
@@ -96,14 +96,14 @@ def test_the_method_s_own_last_pass_is_seen(name, images):
 
 
 @pytest.mark.parametrize("name", ["vpt", "pro_mpt"])
-def test_pictures_stand_beside_two_maps(name):
+def test_images_stand_beside_two_maps(name):
     run, prompts = make_run(name)
     section = attention.section(run, prompts, "test", number=3)
     (gallery,) = section.blocks
     assert [card.title for card in gallery.cards] == ["sea_horse", "sea_horse", "sea_horse"]
     for card in gallery.cards:
-        assert len(card.pictures) == 3 and len({p.size for p in card.pictures}) == 1
-        assert np.abs(np.asarray(card.pictures[1], int) - np.asarray(card.pictures[2])).max() > 2
+        assert len(card.images) == 3 and len({p.size for p in card.images}) == 1
+        assert np.abs(np.asarray(card.images[1], int) - np.asarray(card.images[2])).max() > 2
     assert ("last iteration" in gallery.caption) == (name == "pro_mpt")
 
 

@@ -17,7 +17,7 @@ def table() -> np.ndarray:
     return np.asarray(tiny.frozen_parameters()["text"]["token_embedding"])
 
 
-def run_of(method: str, kind: str = "pictures"):
+def run_of(method: str, kind: str = "images"):
     """What a section reads of a run."""
     return SimpleNamespace(
         config=SimpleNamespace(method=method),
@@ -81,4 +81,4 @@ def test_layers_and_classes(table):
 def test_without_text_prompts_there_is_no_section(table):
     assert words.section(run_of("vpt"), {"vision": table[None, :2]}, "test") is None
     assert words.section(run_of("zero_shot"), {}, "test") is None
-    assert words.section(run_of("vop", "clips"), {"text": table[None, :2]}, "test") is None
+    assert words.section(run_of("vop", "videos"), {"text": table[None, :2]}, "test") is None

@@ -50,9 +50,9 @@ def tree(folder: Path) -> None:
                     zero_shot=dict.fromkeys(names, 40.0),
                     per_iteration={name: [*steps, 60.0 + i] for i, name in enumerate(names)},
                 )
-    clips = {"method": "vilt_clip", "dataset": "kinetics400", "zero_shot": {}, "per_iteration": {}}
-    put(folder, **clips, protocol=runs.SUPERVISED, accuracy={"test": 60.0})
-    put(folder, **clips, protocol=runs.TRANSFER, accuracy={"hmdb51:val1": 40.0})
+    videos = {"method": "vilt_clip", "dataset": "kinetics400", "zero_shot": {}, "per_iteration": {}}
+    put(folder, **videos, protocol=runs.SUPERVISED, accuracy={"test": 60.0})
+    put(folder, **videos, protocol=runs.TRANSFER, accuracy={"hmdb51:val1": 40.0})
     for ablation, variants in (("iterations", ("N=0", "N=2")), ("components", ("", "-G^V", "a|b"))):
         for variant in variants:
             put(folder, method="pro_mpt", ablation=ablation, variant=variant)
@@ -90,12 +90,12 @@ def both_texts(folder: Path, capsys: pytest.CaptureFixture[str]) -> tuple[str, s
     return path.read_text(), capsys.readouterr().out
 
 
-def test_fewer_classes_and_pictures_are_said(tmp_path, capsys):
+def test_fewer_classes_and_images_are_said(tmp_path, capsys):
     classes = {"classes": {"base": 5, "new": 5}}
-    put(tmp_path, dataset="dtd", **classes, pictures={"test_base": 120, "test_new": 120})
-    put(tmp_path, dataset="eurosat", **classes, pictures={"test_base": 4200, "test_new": 3900})
+    put(tmp_path, dataset="dtd", **classes, images={"test_base": 120, "test_new": 120})
+    put(tmp_path, dataset="eurosat", **classes, images={"test_base": 4200, "test_new": 3900})
     for text in both_texts(tmp_path, capsys):
-        assert "dtd: 10 of 47 classes, 240 of 1,692 test pictures" in text
+        assert "dtd: 10 of 47 classes, 240 of 1,692 test images" in text
         assert "eurosat: " not in text
 
 
@@ -109,17 +109,17 @@ def test_splits_of_tfds_are_said_also_of_targets(tmp_path, capsys):
         zero_shot={},
         per_iteration={},
         classes={"imagenet": 1000, "dtd": 47, "eurosat": 10},
-        pictures={"train": 9, "test_imagenet": 50_000, "test_dtd": 1880, "test_eurosat": 8100},
+        images={"train": 9, "test_imagenet": 50_000, "test_dtd": 1880, "test_eurosat": 8100},
         split_source="TFDS imagenet2012:5.1.0",
         split_sources={
             "imagenet": "TFDS imagenet2012:5.1.0",
             "dtd": "TFDS dtd:3.0.1",
-            "eurosat": "split_zhou_EuroSAT.json, pictures of TFDS eurosat/rgb:2.0.0",
+            "eurosat": "split_zhou_EuroSAT.json, images of TFDS eurosat/rgb:2.0.0",
         },
     )
     for text in both_texts(tmp_path, capsys):
         said = "TFDS's own splits, not the benchmark's (TFDS dtd:3.0.1)"
-        assert f"published figures: dtd: 1,880 test pictures, not 1,692, {said}." in text
+        assert f"published figures: dtd: 1,880 test images, not 1,692, {said}." in text
         assert "imagenet: " not in text
         assert "eurosat: " not in text
 
@@ -152,13 +152,13 @@ def test_every_file_is_what_it_says(written):
     for protocol in set(runs.PROTOCOLS) - {runs.RETRIEVAL, runs.EVALUATION}:
         named(written, f"{protocol}.md")
         named(written, f"{protocol}.csv")
-    pictures = [path for path in written if path.suffix == ".png"]
+    images = [path for path in written if path.suffix == ".png"]
     # Bars or curves: one for base-to-novel, cross-dataset, domain generalization, supervised,
     # transfer, each ablation, and three for few-shot (average, two data sets); iterations: one for
-    # each protocol of pictures.
-    assert len(pictures) == 5 + 2 + 3 + 4
-    assert sum(path.stem.endswith("-iterations-pro_mpt") for path in pictures) == 4
-    for path in pictures:
+    # each protocol of images.
+    assert len(images) == 5 + 2 + 3 + 4
+    assert sum(path.stem.endswith("-iterations-pro_mpt") for path in images) == 4
+    for path in images:
         with Image.open(path) as image:
             image.load()
             assert np.asarray(image).std() > 1

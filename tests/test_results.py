@@ -41,7 +41,7 @@ def test_intervals_and_calibration_are_shown_where_asked(tmp_path, capsys):
     assert "[" not in plain
     [table], _, _ = summary = results.summarize(tmp_path, calibration=True, intervals=True)
     cells = row(table, "coop").cells
-    # Both seeds see the same ten pictures: no twenty are averaged over.
+    # Both seeds see the same ten images: no twenty are averaged over.
     assert cells["caltech101", "base"].interval == reliability.wilson(80.0, 10)
     assert cells["caltech101", "h"].interval == reliability.harmonic(80.0, 10, 60.0, 10)
     assert cells["caltech101", "new, ECE"].mean == 12.0
@@ -97,7 +97,7 @@ def test_all_eleven_data_sets_are_compared_with_the_paper(tmp_path):
     assert cells["average", "h"].published == (77.80, "ProMPT (ICMR 2024), Table 1")
     assert cells["average", "base"].difference == pytest.approx(80.0 - 80.94)
     assert cells["eurosat", "new"].difference == pytest.approx(60.0 - 76.03)
-    assert cells["caltech101", "new"].published is None  # only in a picture of the paper
+    assert cells["caltech101", "new"].published is None  # only in an image of the paper
 
 
 def test_other_numbers_of_shots_are_not_compared(tmp_path):
@@ -139,7 +139,7 @@ def test_different_configs_are_different_rows(tmp_path):
     "changes, label",
     [
         ({"split_source": "80/20"}, "split_source=80/20"),
-        ({"pictures": {"train": 800, "test_base": 99, "test_new": 10}}, "pictures of base=99"),
+        ({"images": {"train": 800, "test_base": 99, "test_new": 10}}, "images of base=99"),
         ({"features": "cached: 1 fixed view"}, "features=cached: 1 fixed view"),
     ],
 )
@@ -153,7 +153,7 @@ def test_different_data_are_different_rows(tmp_path, changes, label):
 
 @pytest.mark.parametrize("dataset", ["csv", "caltech101"])
 def test_two_lists_of_one_name_are_never_averaged(tmp_path, dataset):
-    """Equally many pictures and classes, seeds 1 and 2, one seed twice: only the hash differs."""
+    """Equally many images and classes, seeds 1 and 2, one seed twice: only the hash differs."""
     for seed, data_hash in ((1, "ab12cd34ef567890"), (2, "ab12cd34ef567890"), (1, "99" * 8)):
         put(tmp_path, dataset=dataset, seed=seed, data_hash=data_hash)
     table = only_table(tmp_path)
@@ -211,10 +211,10 @@ def test_how_a_run_is_executed_does_not_part_it(tmp_path):
 
 
 def test_a_table_says_which_methods_were_trained_on_cached_features(tmp_path):
-    put(tmp_path, features="cached: 10 augmented views of each training picture")
+    put(tmp_path, features="cached: 10 augmented views of each training image")
     put(tmp_path, method="maple")
     (said,) = (line for line in wording.remarks_on(only_table(tmp_path)) if "cached" in line)
-    assert said.startswith("Training pictures of coop are cached: 10")
+    assert said.startswith("Training images of coop are cached: 10")
 
 
 def test_data_sets_may_have_different_splits(tmp_path):
@@ -302,9 +302,7 @@ def test_a_folder_that_cannot_be_written_is_one_sentence(tmp_path):
 
 def test_what_runs_chose_is_counted(tmp_path):
     for seed, alpha in ((1, 100.0), (2, 10.0), (3, 100.0)):
-        chosen = {"values": {"alpha": alpha}, "by": "40 validation pictures"}
+        chosen = {"values": {"alpha": alpha}, "by": "40 validation images"}
         put(tmp_path, method="gda", seed=seed, chosen=chosen)
     lines = [one for one in wording.remarks_on(only_table(tmp_path)) if "chosen" in one]
-    assert lines == [
-        "alpha of gda was chosen without test pictures, value (runs): 10 (1), 100 (2)."
-    ]
+    assert lines == ["alpha of gda was chosen without test images, value (runs): 10 (1), 100 (2)."]

@@ -1,4 +1,4 @@
-"""Ranks of captions and clips: against CLIP4Clip's figures, with ties, and from encoders."""
+"""Ranks of captions and videos: against CLIP4Clip's figures, with ties, and from encoders."""
 
 import itertools
 
@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from clip_rows import BY_FIGURES, CAPTIONS, CLIPS, FIGURES, prompts_of, task_of
 from reference import largest_difference
+from video_rows import BY_FIGURES, CAPTIONS, FIGURES, VIDEOS, prompts_of, task_of
 
 from prompt_jax import methods
 from prompt_jax.clip.captions import tokenize_captions
@@ -16,25 +16,25 @@ from prompt_jax.evaluation import retrieval
 from prompt_jax.evaluation.metrics import (
     Ranks,
     rank,
-    retrieve_clips,
     retrieve_texts,
+    retrieve_videos,
     summarize,
     told_apart,
 )
 from prompt_jax.training.optim import warmup_cosine_schedule
 
 PROTOCOL = FIGURES["protocol"]
-DIRECTIONS = {"t2v": retrieve_clips, "v2t": retrieve_texts}
+DIRECTIONS = {"t2v": retrieve_videos, "v2t": retrieve_texts}
 
 
 @pytest.mark.parametrize("direction", DIRECTIONS)
-def test_one_caption_a_clip_as_clip4clip_counts(direction):
+def test_one_caption_a_video_as_clip4clip_counts(direction):
     ranks = DIRECTIONS[direction](PROTOCOL["single.sim"], np.arange(40))
     assert summarize(ranks) == pytest.approx(tuple(PROTOCOL[f"single.{direction}"]))
 
 
 @pytest.mark.parametrize("direction", DIRECTIONS)
-def test_several_captions_a_clip_as_clip4clip_counts(direction):
+def test_several_captions_a_video_as_clip4clip_counts(direction):
     ranks = DIRECTIONS[direction](PROTOCOL["multi.sim"], PROTOCOL["multi.text_video"])
     assert ranks.first.tolist() == PROTOCOL[f"multi.rank_{direction}"].tolist()
     assert (ranks.first == ranks.last).all()
@@ -63,12 +63,12 @@ def test_what_rounding_alone_tells_apart_is_half_told_apart():
     assert told_apart(similarities[1:], np.array([0, 0]), np.array([1, 1])) == 75
 
 
-def test_captions_and_clips_may_come_in_any_order():
+def test_captions_and_videos_may_come_in_any_order():
     similarities, owner = PROTOCOL["multi.sim"], PROTOCOL["multi.text_video"]
     rng = np.random.default_rng(0)
-    texts, clips = rng.permutation(len(owner)), rng.permutation(25)
-    new_place = np.argsort(clips)
-    shuffled = similarities[texts][:, clips]
+    texts, videos = rng.permutation(len(owner)), rng.permutation(25)
+    new_place = np.argsort(videos)
+    shuffled = similarities[texts][:, videos]
     for retrieve in DIRECTIONS.values():
         expected = summarize(retrieve(similarities, owner))
         assert summarize(retrieve(shuffled, new_place[owner[texts]])) == pytest.approx(expected)
@@ -85,7 +85,7 @@ def test_many_queries_are_ranked_in_parts():
 def test_what_has_no_rank_is_refused():
     with pytest.raises(PromptError, match="similarities of query 1 are not numbers"):
         rank(np.array([[1.0, 2], [np.nan, 1]]), np.array([0, 1]))
-    with pytest.raises(PromptError, match="1 of 3 clips have no caption, e.g. clip 1"):
+    with pytest.raises(PromptError, match="1 of 3 videos have no caption, e.g. video 1"):
         retrieve_texts(np.zeros((2, 3)), np.array([0, 2]))
 
 
@@ -100,16 +100,16 @@ def test_batches_of_encoders_give_the_figures_similarities():
     tokens = tokenize_captions(CAPTIONS, 4).tokens
     texts = retrieval.encode_texts(encoders, prompts, task, retrieval.text_batches(tokens, 2), 3)
     batches = [
-        {"image": CLIPS[jnp.array([2, 0])], "row": np.array([2, 0])},
-        {"image": CLIPS[jnp.array([1, 1])], "row": np.array([1, -1])},
+        {"image": VIDEOS[jnp.array([2, 0])], "row": np.array([2, 0])},
+        {"image": VIDEOS[jnp.array([1, 1])], "row": np.array([1, -1])},
     ]
-    [clips] = retrieval.encode_clips([(encoders, prompts, task)], batches, 3)
-    logits = float(task.scale) * texts @ clips.T
+    [videos] = retrieval.encode_videos([(encoders, prompts, task)], batches, 3)
+    logits = float(task.scale) * texts @ videos.T
     assert largest_difference(logits, FIGURES["vop"]["logits"]) <= 1e-4
-    result = summarize(retrieval.evaluate(texts @ clips.T, [0, 1, 2]).text_to_video)
+    result = summarize(retrieval.evaluate(texts @ videos.T, [0, 1, 2]).text_to_video)
     hits = (FIGURES["vop"]["logits"].argmax(axis=1) == np.arange(3)).mean()
     assert result.r1 == pytest.approx(100 * hits)
-    with pytest.raises(PromptError, match="1 of 3 clips were not read, e.g. clip 1"):
-        retrieval.encode_clips([(encoders, prompts, task)], batches[:1], 3)
+    with pytest.raises(PromptError, match="1 of 3 videos were not read, e.g. video 1"):
+        retrieval.encode_videos([(encoders, prompts, task)], batches[:1], 3)
     with pytest.raises(PromptError, match="there are no captions"):
         retrieval.encode_texts(encoders, prompts, task, [], 0)

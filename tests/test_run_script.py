@@ -245,8 +245,8 @@ def test_the_usage_names_quick(installed):
 def test_the_usage_names_all_methods_and_protocols(installed):
     done = subprocess.run([installed, "--help"], capture_output=True, text=True, timeout=60)
     for title, names in (
-        ("methods of pictures", methods.METHODS),
-        ("methods of clips", methods.ENCODERS),
+        ("methods of images", methods.METHODS),
+        ("methods of videos", methods.ENCODERS),
         ("protocols", protocols.PROTOCOLS),
     ):
         [listed] = re.findall(rf"^{title}:\n((?:  .*\n)+)", done.stdout, re.MULTILINE)

@@ -19,7 +19,7 @@ WNIDS = {"n03773504": "missile", "n04008634": "missile", "n04356056": "sunglasse
 COLORS = {"n03773504": (230, 20, 20), "n04008634": (20, 20, 230), "n04356056": (230, 130, 20)}
 
 
-def save_pictures(folder, wnid, number):
+def save_images(folder, wnid, number):
     folder.mkdir(parents=True)
     rng = np.random.default_rng(number)
     for i in range(number):
@@ -34,11 +34,11 @@ def run(tmp_path_factory):
     root = tmp_path_factory.mktemp("imagenet")
     lines = "".join(f"{wnid} {name}\n" for wnid, name in WNIDS.items())
     for wnid in WNIDS:
-        save_pictures(root / "imagenet/images/train" / wnid, wnid, 4)
-        save_pictures(root / "imagenet/images/val" / wnid, wnid, 5)
+        save_images(root / "imagenet/images/train" / wnid, wnid, 4)
+        save_images(root / "imagenet/images/val" / wnid, wnid, 5)
     (root / "imagenet/classnames.txt").write_text(lines)
     for wnid in ("n03773504", "n04356056"):
-        save_pictures(root / "imagenet-rendition/imagenet-r" / wnid, wnid, 6)
+        save_images(root / "imagenet-rendition/imagenet-r" / wnid, wnid, 6)
     config = tiny.small_config("gda", tiny.save_clip(root / "clip"), root)
     config.protocol, config.cached_views, config.data.shots = "domain_generalization", 1, 4
     config.data.name, config.data.names, config.data.root = "imagenet", "imagenet_r", str(root)
@@ -61,8 +61,8 @@ def test_both_keep_their_shots_and_are_found_again_by_their_ids(run):
 def test_predict_answers_with_both_and_says_which(run):
     folder, _, root = run
     model = pj.load(folder)
-    pictures = [root / f"imagenet/images/val/{wnid}/0.png" for wnid in WNIDS]
-    found = model.predict(pictures)
+    images = [root / f"imagenet/images/val/{wnid}/0.png" for wnid in WNIDS]
+    found = model.predict(images)
     assert found.labels.tolist() == [0, 1, 2]
     assert [one.classes[0] for one in found] == [
         "missile (label 0)",
@@ -71,17 +71,17 @@ def test_predict_answers_with_both_and_says_which(run):
     ]
     assert [one.labels[0] for one in found] == [0, 1, 2]
     # The same classes in another order: the first missile is the first.
-    other = model.predict(pictures, ["Sunglasses", "missile", "MISSILE"])
+    other = model.predict(images, ["Sunglasses", "missile", "MISSILE"])
     np.testing.assert_allclose(other.probabilities, found.probabilities[:, [2, 0, 1]], atol=1e-6)
 
 
 def test_one_name_for_two_trained_classes_is_refused(run):
     folder, _, root = run
-    picture = root / "imagenet/images/val/n04356056/0.png"
+    image = root / "imagenet/images/val/n04356056/0.png"
     with pytest.raises(PromptError, match="'missile' can be any of several that were trained on"):
-        pj.load(folder).predict(picture, ["missile", "sunglasses"])
+        pj.load(folder).predict(image, ["missile", "sunglasses"])
     with pytest.raises(PromptError, match="'missile' and 'Missile' make the same prompt"):
-        pj.load(folder).predict(picture, ["missile", "missile", "Missile"])
+        pj.load(folder).predict(image, ["missile", "missile", "Missile"])
 
 
 def test_names_that_repeat_are_classes_of_their_own_of_a_bare_clip_and_in_training():

@@ -26,7 +26,7 @@ def make_dataset(train_labels, val_labels=()):
     test = examples("test", enumerate(sorted(set(train_labels))))
 
     def read(example):
-        raise AssertionError("sampling must not read pictures")
+        raise AssertionError("sampling must not read images")
 
     return Dataset("synthetic", "a photo of a {}.", train, val, test, read)
 
@@ -62,7 +62,7 @@ def test_draws_equal_the_published_ones():
         full = Dataset(oracle["dataset"], "{}", train, val, test, make_dataset([0]).read)
         few = sampling.few_shot(full, oracle["shots"], oracle["seed"])
         for split in ("train", "val"):
-            drawn = [example.picture for example in getattr(few, split)]
+            drawn = [example.image for example in getattr(few, split)]
             assert drawn == oracle[split], f"{path.name}: {split}"
 
 
@@ -78,8 +78,8 @@ def test_base_takes_the_larger_half_and_new_starts_from_zero(classes, base_size)
     assert base.class_names == dataset.class_names[:base_size]
     assert new.class_names == dataset.class_names[base_size:]
     assert len(base.train) + len(new.train) == len(dataset.train)
-    names = {example.picture: example.name for example in dataset.train}
-    assert all(names[example.picture] == example.name for example in new.train)
+    names = {example.image: example.name for example in dataset.train}
+    assert all(names[example.image] == example.name for example in new.train)
 
 
 def test_one_class_has_no_new_half():
@@ -101,15 +101,15 @@ def test_only_bad_shots_are_replaced_and_by_good_ones_of_their_class(bad, shots,
 
     def is_bad(example):
         asked.append(example)
-        return example.picture in broken
+        return example.image in broken
 
     kept = sampling.replace_bad(drawn, whole, is_bad, seed)
-    assert len(set(kept)) == len(kept) and not {one.picture for one in kept} & broken
-    good = [one for one in drawn if one.picture not in broken]
+    assert len(set(kept)) == len(kept) and not {one.image for one in kept} & broken
+    good = [one for one in drawn if one.image not in broken]
     assert [one for one in kept if one in drawn] == good
     if len(good) == len(drawn):
         assert kept == drawn and asked == list(drawn)  # nothing else is looked at
     for label in range(4):
-        readable = sum(one.label == label and one.picture not in broken for one in whole)
+        readable = sum(one.label == label and one.image not in broken for one in whole)
         assert sum(one.label == label for one in kept) == min(shots, readable)
     assert kept == sampling.replace_bad(drawn, whole, is_bad, seed)

@@ -30,7 +30,7 @@ SMALL = {
     "gda": {},
     "zero_shot": {},
 }
-ON_CLIPS = ("vop_f_p", "coop")
+ON_VIDEOS = ("vop_f_p", "coop")
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +39,7 @@ def clip(tmp_path_factory):
     return tiny.save_clip(tmp_path_factory.mktemp("clip"))
 
 
-def on_pictures(clip, method):
+def on_images(clip, method):
     """A run on four classes of scenes."""
     c = tiny.small_config(method, clip, **SMALL.get(method, {}))
     c.epochs, c.batch_size, c.data.shots = 1, 4, 2
@@ -48,9 +48,9 @@ def on_pictures(clip, method):
     return c
 
 
-def on_clips(clip, method, protocol="few_shot"):
-    """A run on two frames of the embedded clips."""
-    c = default.get_config(method, kind="pictures" if method == "coop" else "clips")
+def on_videos(clip, method, protocol="few_shot"):
+    """A run on two frames of the embedded videos."""
+    c = default.get_config(method, kind="images" if method == "coop" else "videos")
     c.backbone, c.protocol, c.data.name = str(clip), protocol, "emoji_clips"
     c.data.frames, c.data.num_threads = 2, 0
     if "frames" in c.settings:
@@ -69,10 +69,10 @@ def use(folder, dataset, batches):
     sizes, frozen = loading.load(model.backbone, model.activation or None)
     assert loading.fingerprint(sizes, frozen) == model.backbone_hash
     assert sizes == model.sizes
-    on_clips = model.kind == "clips" and model.method not in methods.METHODS
+    on_videos = model.kind == "videos" and model.method not in methods.METHODS
     method = (
         methods.recognize(methods.get_encoders(model.method))
-        if on_clips
+        if on_videos
         else methods.get(model.method)
     )
     clip = methods.tower_for(method, CLIP(sizes, jnp.dtype(model.dtype)), model.kind)
@@ -105,12 +105,12 @@ def assert_used_as_tested(folder, config, results):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("method", SMALL)
-def test_the_files_of_a_run_on_pictures_give_its_figures(clip, method, tmp_path):
-    config = on_pictures(clip, method)
+def test_the_files_of_a_run_on_images_give_its_figures(clip, method, tmp_path):
+    config = on_images(clip, method)
     results = experiment.run(config, tmp_path / "run")
     model = assert_used_as_tested(tmp_path / "run", config, results)
     assert model.inputs == Inputs.of(32)
-    assert (model.kind, model.task, model.method) == ("pictures", "classes", method)
+    assert (model.kind, model.task, model.method) == ("images", "classes", method)
     assert len(model.class_names) == 2 and model.template == "a photo of a {}."
     told = model.trained
     assert told["h"] == results["h"] and told["zero_shot"] == results["zero_shot"]
@@ -123,9 +123,9 @@ def test_the_files_of_a_run_on_pictures_give_its_figures(clip, method, tmp_path)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", ON_CLIPS)
-def test_the_files_of_a_run_on_clips_give_its_figures(clip, method, tmp_path):
-    config = on_clips(clip, method)
+@pytest.mark.parametrize("method", ON_VIDEOS)
+def test_the_files_of_a_run_on_videos_give_its_figures(clip, method, tmp_path):
+    config = on_videos(clip, method)
     results = experiment.run(config, tmp_path / "run")
     model = assert_used_as_tested(tmp_path / "run", config, results)
     assert (model.inputs.frames, model.inputs.frame_rule) == (2, "even")
@@ -134,19 +134,19 @@ def test_the_files_of_a_run_on_clips_give_its_figures(clip, method, tmp_path):
 
 @pytest.mark.slow
 def test_a_run_of_retrieval_leaves_its_prompts(clip, tmp_path):
-    config = on_clips(clip, "vop", "retrieval")
+    config = on_videos(clip, "vop", "retrieval")
     results = experiment.run(config, tmp_path / "run")
     model = assert_used_as_tested(tmp_path / "run", config, results)
-    assert (model.kind, model.task, model.class_names) == ("clips", "captions", ())
+    assert (model.kind, model.task, model.class_names) == ("videos", "captions", ())
 
 
 @pytest.mark.parametrize(
     ("kind", "name"),
-    [*(("pictures", name) for name in methods.METHODS), *(("clips", n) for n in methods.ENCODERS)],
+    [*(("images", name) for name in methods.METHODS), *(("videos", n) for n in methods.ENCODERS)],
 )
 def test_prompts_of_every_method_are_read_as_they_were_written(kind, name, tmp_path):
-    of_clips = kind == "clips"
-    method = methods.recognize(methods.get_encoders(name)) if of_clips else methods.get(name)
+    of_videos = kind == "videos"
+    method = methods.recognize(methods.get_encoders(name)) if of_videos else methods.get(name)
     clip, frozen = CLIP(tiny.CONFIG), jax.tree.map(jnp.asarray, tiny.frozen_parameters())
     task = methods.make_task(method, clip, frozen, tiny.CLASSES, method.Settings())
     shapes = jax.eval_shape(method.init, jax.random.key(0), task)
@@ -161,7 +161,7 @@ def test_prompts_of_every_method_are_read_as_they_were_written(kind, name, tmp_p
         prompts |= {each: np.abs(prompts[each]) for each in ("alpha", "beta") if each in prompts}
         for each in {"features", "keys"} & prompts.keys():
             prompts[each] /= np.linalg.norm(prompts[each], axis=1, keepdims=True)
-    frames = getattr(method.Settings(), "frames", 2) if of_clips else 0
+    frames = getattr(method.Settings(), "frames", 2) if of_videos else 0
     model = saved.Saved(
         method=name,
         kind=kind,
@@ -191,7 +191,7 @@ def test_prompts_of_every_method_are_read_as_they_were_written(kind, name, tmp_p
 
 @pytest.mark.slow
 def test_runs_of_several_seeds_in_one_program_are_complete(clip, tmp_path):
-    config = on_pictures(clip, "coop")
+    config = on_images(clip, "coop")
     config.seeds, config.parallel_seeds = (1, 2), True
     results = sweep.run(config, tmp_path)
     folders = [path.parent for path in sorted(tmp_path.rglob("results.json"))]
@@ -204,7 +204,7 @@ def test_runs_of_several_seeds_in_one_program_are_complete(clip, tmp_path):
 
 @pytest.fixture(scope="module")
 def finished(clip, tmp_path_factory):
-    """A run on pictures that are files; not to be changed."""
+    """A run on images that are files; not to be changed."""
     folder = tmp_path_factory.mktemp("finished")
     tiny.save_clip(folder / "clip")
     root = tiny.save_caltech101(folder / "data")
@@ -227,7 +227,7 @@ def test_results_say_last_that_a_run_is_finished(clip, tmp_path, monkeypatch):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(saved, "write", stop)
-    config = on_pictures(clip, "zero_shot")
+    config = on_images(clip, "zero_shot")
     with pytest.raises(KeyboardInterrupt):
         experiment.run(config, tmp_path / "run")
     assert not (tmp_path / "run/results.json").exists()

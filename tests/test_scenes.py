@@ -21,12 +21,12 @@ SHIFTED = DOMAINS[1:]
 REPOSITORY = Path(__file__).resolve().parents[1]
 DIGEST = """
 import hashlib
-from data_pipelines.scenes import ACTIONS, DOMAINS, render, render_clip
+from data_pipelines.scenes import ACTIONS, DOMAINS, render, render_video
 
-pictures = [render(3 * i % 200, DOMAINS[i % 5], 7, i, 32 + i) for i in range(40)]
+images = [render(3 * i % 200, DOMAINS[i % 5], 7, i, 32 + i) for i in range(40)]
 for name, action in ACTIONS.items():
-    pictures.append(render_clip(name, (8, 90)[: action.num_objects], 7, 1, frames=(3, 40)))
-print(hashlib.sha256(b"".join(each.tobytes() for each in pictures)).hexdigest())
+    images.append(render_video(name, (8, 90)[: action.num_objects], 7, 1, frames=(3, 40)))
+print(hashlib.sha256(b"".join(each.tobytes() for each in images)).hexdigest())
 """
 
 
@@ -57,7 +57,7 @@ def test_the_same_arguments_give_the_same_bytes_in_another_process():
     assert runs[0] == runs[1] and len(runs[0].strip()) == 64
 
 
-def test_earlier_pictures_do_not_change_later_ones():
+def test_earlier_images_do_not_change_later_ones():
     first = compose(5, "sketch", 1, 2)
     for domain in DOMAINS:
         compose(5, domain, 1, 3)
@@ -74,8 +74,8 @@ def test_global_random_state_plays_no_part():
     np.testing.assert_array_equal(render(5, "night", 1, 2), first)
 
 
-def test_every_argument_changes_the_picture():
-    pictures = [
+def test_every_argument_changes_the_image():
+    images = [
         render(5, "plain", 1, 2),
         render(6, "plain", 1, 2),
         render(5, "plain", 2, 2),
@@ -83,15 +83,15 @@ def test_every_argument_changes_the_picture():
         *(render(5, "plain", 1, 3 + i) for i in range(20)),
         *(render(5, domain, 1, 2) for domain in SHIFTED),
     ]
-    assert len({picture.tobytes() for picture in pictures}) == len(pictures)
+    assert len({image.tobytes() for image in images}) == len(images)
 
 
 @pytest.mark.parametrize("domain", DOMAINS)
 def test_every_class_renders(domain):
     for label in range(len(CLASSES)):
-        picture = render(label, domain, 0, 0)
-        assert picture.shape == (48, 48, 3) and picture.dtype == np.uint8
-        assert picture.std() > 3, f"{CLASSES[label]} in {domain} is an empty picture"
+        image = render(label, domain, 0, 0)
+        assert image.shape == (48, 48, 3) and image.dtype == np.uint8
+        assert image.std() > 3, f"{CLASSES[label]} in {domain} is an empty image"
 
 
 @pytest.mark.parametrize("size", [32, 48, 61, 96])
@@ -111,8 +111,8 @@ def test_the_object_is_where_and_as_large_as_its_description_says(monkeypatch):
     centres: dict[str, list] = {}
     areas: dict[str, list] = {}
     for index in range(300):
-        picture, scene = compose(CLASSES.index("basketball"), "plain", 0, index)
-        shown = np.abs(picture.astype(int) - 128).max(axis=-1) > 12
+        image, scene = compose(CLASSES.index("basketball"), "plain", 0, index)
+        shown = np.abs(image.astype(int) - 128).max(axis=-1) > 12
         rows, columns = np.nonzero(shown)
         centres.setdefault(scene.position, []).append((columns.mean(), rows.mean()))
         if scene.count == 1:
@@ -122,7 +122,7 @@ def test_the_object_is_where_and_as_large_as_its_description_says(monkeypatch):
     assert (offsets["left"][:, 0] < -3).all() and (offsets["right"][:, 0] > 3).all()
     assert (offsets["top"][:, 1] < -3).all() and (offsets["bottom"][:, 1] > 3).all()
     assert (np.abs(offsets["centre"]) < 4).all()
-    # Medians, because part of an object at the side may lie outside the picture.
+    # Medians, because part of an object at the side may lie outside the image.
     small, medium, large = (np.median(areas[key]) for key in ("small", "medium", "large"))
     assert small < medium < large
 
@@ -158,14 +158,14 @@ def test_domains_look_as_their_names_say():
 @pytest.mark.parametrize("domain", SHIFTED)
 def test_shifts_keep_a_share_of_the_colour(domain):
     background = np.full((48, 48, 3), 150, np.float32)
-    pictures = []
+    images = []
     for tint in ((220, 40, 40), (40, 40, 220)):
         objects = np.zeros((48, 48, 4), np.float32)
         objects[12:36, 12:36] = (*tint, 255)
-        pictures.append(
+        images.append(
             SHIFTS[domain](background, objects, np.random.default_rng(0), STRENGTHS[domain])
         )
-    assert np.abs(pictures[0] - pictures[1]).mean() > 3
+    assert np.abs(images[0] - images[1]).mean() > 3
 
 
 @pytest.mark.parametrize("domain", DOMAINS)

@@ -1,4 +1,4 @@
-"""Whole runs of retrieval on a tiny CLIP and embedded clips, and the tables they become."""
+"""Whole runs of retrieval on a tiny CLIP and embedded videos, and the tables they become."""
 
 import csv
 import itertools
@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import tiny
-from clip_files import write_folder
+from video_files import write_folder
 
 from data_pipelines import datasets
 from data_pipelines.errors import DataError
@@ -38,7 +38,7 @@ def clip(tmp_path_factory):
 
 
 def config_of(clip: Path, method: str, **settings):
-    """Two epochs on a clip of each action, three frames each."""
+    """Two epochs on a video of each action, three frames each."""
     c = configs.get_config(method)
     c.backbone = str(clip)
     c.settings.update(settings)
@@ -64,7 +64,7 @@ def searched(clip, tmp_path_factory):
     return found, folder
 
 
-def test_a_run_says_how_captions_and_clips_found_each_other(searched):
+def test_a_run_says_how_captions_and_videos_found_each_other(searched):
     found, _ = searched
     one = found["vop_f_p"]
     assert set(one["ranks"]) == set(one["zero_shot_ranks"]) == {"test", TIME}
@@ -76,7 +76,7 @@ def test_a_run_says_how_captions_and_clips_found_each_other(searched):
             assert 0 <= figures["R@1"] <= figures["R@5"] <= figures["R@10"] <= 100
             assert figures["MnR"] >= 1
     assert one["accuracy"]["test"] == one["ranks"]["test"]["t2v"]["R@1"]
-    assert one["pictures"]["test_test"] == one["captions"]["test"] == 33
+    assert one["images"]["test_test"] == one["captions"]["test"] == 33
     assert one["trainable_parameters"] > 0 and one["shots_per_class"] is None
 
 
@@ -111,7 +111,7 @@ def test_zero_shot_clip_is_the_same_beside_a_method_and_by_itself(searched):
     assert found["zero_shot"]["trainable_parameters"] == 0
 
 
-def test_only_what_knows_the_order_of_frames_tells_a_clip_from_its_reversal(searched):
+def test_only_what_knows_the_order_of_frames_tells_a_video_from_its_reversal(searched):
     found, _ = searched
     one = found["vop_f_p"]
     assert one["zero_shot_ranks"][TIME]["t2v"][TOLD_APART] == 50
@@ -119,10 +119,10 @@ def test_only_what_knows_the_order_of_frames_tells_a_clip_from_its_reversal(sear
     assert TOLD_APART not in one["ranks"]["test"]["t2v"]
 
 
-def test_a_batch_holds_each_clips_own_caption_and_goes_on_where_it_stood(clip):
+def test_a_batch_holds_each_videos_own_caption_and_goes_on_where_it_stood(clip):
     config = config_of(clip, "vop")
     dataset = datasets.load("emoji_clips", train_per_class=1, test_per_class=1, size=32)
-    making = batches.make_batches(config, 32, "clips")
+    making = batches.make_batches(config, 32, "videos")
     captions = [caption for one in dataset.train for caption in one.captions]
     tokens = tokenize_captions(captions)
 
@@ -130,8 +130,8 @@ def test_a_batch_holds_each_clips_own_caption_and_goes_on_where_it_stood(clip):
         return batches.PairBatches(making.train(dataset), dataset, tokens, devices=1)
 
     whole = list(itertools.islice(start(), 3))
-    clips = list(itertools.islice(making.train(dataset), 3))
-    for batch, plain in zip(whole, clips, strict=True):
+    videos = list(itertools.islice(making.train(dataset), 3))
+    for batch, plain in zip(whole, videos, strict=True):
         np.testing.assert_array_equal(batch["image"], plain["image"])
         np.testing.assert_array_equal(batch["label"], np.arange(16))
         text = batch["text"]
@@ -232,9 +232,9 @@ def test_long_captions_are_cut_and_said(clip, tmp_path, capsys):
 def test_equal_captions_tie_wherever_they_stand(clip, tmp_path):
     number = 45
     rows = ["path,caption,split"]
-    for clip_number in range(number):
-        write_folder(tmp_path / f"{clip_number}", 1, size=(32 + clip_number, 32))
-        rows.append(f"{clip_number},a dog,test")
+    for video_number in range(number):
+        write_folder(tmp_path / f"{video_number}", 1, size=(32 + video_number, 32))
+        rows.append(f"{video_number},a dog,test")
     (tmp_path / "list.csv").write_text("\n".join(rows), encoding="utf-8")
     config = config_of(clip, "zero_shot")
     config.data.update(name="captions_csv", root=str(tmp_path), frames=1)
@@ -247,8 +247,8 @@ def test_equal_captions_tie_wherever_they_stand(clip, tmp_path):
 @pytest.mark.parametrize(
     ("method", "changes", "expected"),
     [
-        ("vop", {"data.name": "emoji_scenes"}, "searches clips, and emoji_scenes holds pictures"),
-        ("vop", {"data.also_test": "emoji_scenes"}, "and emoji_scenes holds pictures"),
+        ("vop", {"data.name": "emoji_scenes"}, "searches videos, and emoji_scenes holds images"),
+        ("vop", {"data.also_test": "emoji_scenes"}, "and emoji_scenes holds images"),
         ("vop", {"data.also_test": "emoji_clip"}, "'emoji_clip'.*Did you mean.*'emoji_clips'"),
         ("vop", {"data.frame_rule": "middle"}, "config.data.frame_rule: 'middle'"),
         ("vop", {"data.frames": 0}, "config.data.frames=0 must be at least 1"),
@@ -256,7 +256,7 @@ def test_equal_captions_tie_wherever_they_stand(clip, tmp_path):
         (
             "vop",
             {"protocol": "few_shot", "data.name": "emoji_scenes"},
-            "'vop' works on clips and texts, not on single",
+            "'vop' works on videos and texts, not on single",
         ),
         ("vop_p", {"data.frames": 2}, "data.frames=2: .* give --config.settings.frames=2 too"),
         ("vop", {"batch_size": 1}, "config.batch_size=1: vop .*, so it must be at least 2"),

@@ -54,7 +54,7 @@ def test_the_middle_of_a_good_stretch_wins(hits, index):
     assert selection.best(np.array(hits, float)) == (index,)
 
 
-def test_pictures_count_once_however_many_views():
+def test_images_count_once_however_many_views():
     grid = {"alpha": (0.0, 1.0)}
     few = HeldOut("few", np.zeros((1, 2, 3)), np.zeros(2, int))
     many = HeldOut("many", np.zeros((4, 3, 3)), np.zeros(3, int), "shots")
@@ -66,7 +66,7 @@ def test_pictures_count_once_however_many_views():
     choice = selection.choose([few, many], count_hits, grid, {"alpha": 0.5})
     assert choice.values == {"alpha": 1.0}
     assert list(choice.accuracy) == [40.0, 60.0]
-    assert choice.by == "cross-validation over 3 shots in 1 folds and 2 validation pictures"
+    assert choice.by == "cross-validation over 3 shots in 1 folds and 2 validation images"
     assert str(choice) == f"alpha=1, chosen by {choice.by}"
 
 
@@ -77,7 +77,7 @@ def test_of_a_large_grid_the_bounds_and_the_best_few_are_recorded():
     hits[40:61, 1] = 5
     choice = selection.choose(held, lambda *_: hits, grid, {"beta": 0.0, "alpha": 0.0})
     record = json.loads(json.dumps(choice.as_json()))
-    assert str(choice) == "alpha=2, beta=5, chosen by 10 validation pictures"
+    assert str(choice) == "alpha=2, beta=5, chosen by 10 validation images"
     assert record["values"] == {"beta": 5.0, "alpha": 2.0}
     assert record["grid"] == {"beta": {"from": 0.0, "to": 19.9, "values": 200}, "alpha": [1.0, 2.0]}
     assert record["accuracy"] == 50.0

@@ -32,7 +32,7 @@ for number in (1, len(jax.devices())):
     settings = method.Settings(iterations=2, vision_prompts=2, vision_depth=1)
     names = ["kiwi", "sea horse", "pagoda"]
     clip = CLIP(config)
-    made = methods.make_task(method, clip, placement.replicate(frozen), names, settings)
+    made = methods.make_task(method, video, placement.replicate(frozen), names, settings)
     task = placement.replicate(made)
     prompts = method.init(jax.random.key(0), task)
     optimizer = optim.sgd(0.01, method.trains(prompts, settings))
@@ -51,7 +51,7 @@ for number in (1, len(jax.devices())):
         "replicated": all(leaf.is_fully_replicated for _, leaf in leaves),
         "losses": losses,
         "per_iteration": accuracy.per_iteration,
-        "pictures": accuracy.pictures,
+        "images": accuracy.images,
         "prompts": {jax.tree_util.keystr(p): np.asarray(x).ravel().tolist() for p, x in leaves},
     }))
 """
@@ -72,7 +72,7 @@ def test_devices_do_not_change_the_numbers(tmp_path):
     assert (one["devices"], many["devices"]) == (1, DEVICES)
     assert (one["shards"], many["shards"]) == ([8], [8 // DEVICES])
     assert many["replicated"]
-    assert many["pictures"] == one["pictures"] == 6
+    assert many["images"] == one["images"] == 6
     assert many["per_iteration"] == one["per_iteration"]
     assert many["losses"] == pytest.approx(one["losses"], rel=1e-5)
     for name, values in one["prompts"].items():

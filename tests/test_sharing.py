@@ -13,7 +13,7 @@ from PIL import Image
 import prompt_jax as pj
 from prompt_jax import methods, share
 from prompt_jax.cli import command_line
-from prompt_jax.clip import loading as clips
+from prompt_jax.clip import loading as clip_loading
 from prompt_jax.errors import PromptError
 from prompt_jax.inputs.given import Inputs
 from prompt_jax.models import loading, saved, sharing
@@ -35,20 +35,20 @@ def clip(tmp_path_factory):
 def run(clip, tmp_path_factory):
     """A trained model's folder; its backbone is a path, and two fields tell paths."""
     folder = tmp_path_factory.mktemp("run")
-    sizes, frozen = clips.load(clip)
+    sizes, frozen = clip_loading.load(clip)
     method = methods.get("coop")
     settings = method.Settings()
     tower, placed = loading.place(sizes, frozen, "float32", "highest")
     task = methods.make_task(method, tower, placed, tiny.CLASSES, settings)
     model = saved.Saved(
         method="coop",
-        kind="pictures",
+        kind="images",
         task="classes",
         settings=dataclasses.asdict(settings),
         class_names=tiny.CLASSES,
         template="a photo of a {}.",
         backbone=str(clip),
-        backbone_hash=clips.fingerprint(sizes, frozen),
+        backbone_hash=clip_loading.fingerprint(sizes, frozen),
         activation="",
         dtype="float32",
         sizes=sizes,
@@ -101,9 +101,9 @@ def process(hub, home, *arguments, token=""):
 
 @pytest.mark.slow
 def test_what_is_shared_by_one_process_is_loaded_by_another(clip, run, tmp_path):
-    picture = tmp_path / "picture.png"
+    image = tmp_path / "image.png"
     pixels = np.random.default_rng(0).integers(0, 255, (40, 48, 3), dtype=np.uint8)
-    Image.fromarray(pixels).save(picture)
+    Image.fromarray(pixels).save(image)
     save = (
         "import sys, numpy, prompt_jax as pj\n"
         "model = pj.load(sys.argv[1])\n"
@@ -111,7 +111,7 @@ def test_what_is_shared_by_one_process_is_loaded_by_another(clip, run, tmp_path)
     )
 
     def logits(hub, home, source):
-        words = ("-c", save, source, str(tmp_path / "logits.npy"), str(picture))
+        words = ("-c", save, source, str(tmp_path / "logits.npy"), str(image))
         code, _, errors = process(hub, home, *words)
         assert code == 0, errors
         return np.load(tmp_path / "logits.npy")
@@ -126,13 +126,13 @@ def test_what_is_shared_by_one_process_is_loaded_by_another(clip, run, tmp_path)
         assert set(hub.files(NAME)) == {".gitattributes", *sharing.FILES}
         assert not any(str(clip).encode() in content for content in hub.files(NAME).values())
 
-        here = pj.load(run).predict([picture]).logits
+        here = pj.load(run).predict([image]).logits
         there = logits(hub, tmp_path / "theirs", f"hf:{NAME}")
         np.testing.assert_array_equal(there, here)
         assert not (tmp_path / "theirs" / "token").exists()
     # The hub is gone; what was downloaded stays.
     np.testing.assert_array_equal(logits(hub, tmp_path / "theirs", f"hf:{NAME}"), here)
-    words = ("-m", "prompt_jax.predict", f"hf:{NAME}", str(picture))
+    words = ("-m", "prompt_jax.predict", f"hf:{NAME}", str(image))
     code, _, errors = process(hub, tmp_path / "empty", *words)
     assert code == 2 and errors.count("\n") == 1
     assert "is out of reach, and nothing of it is kept on this machine" in errors
@@ -274,11 +274,11 @@ def test_what_cannot_be_shared_is_a_sentence(
 def test_an_empty_repository_is_filled_and_other_files_stay(hub, public):
     hub.put(NAME, {".gitattributes": b"x"}, private=True)
     assert sharing.share(public, NAME, private=True).changed
-    hub.repositories[NAME].commit({"picture.png": b"x", saved.MODEL: b"{}"})
-    with pytest.raises(PromptError, match=r"something else \(model.json, picture.png\)"):
+    hub.repositories[NAME].commit({"image.png": b"x", saved.MODEL: b"{}"})
+    with pytest.raises(PromptError, match=r"something else \(model.json, image.png\)"):
         sharing.share(public, NAME)
     assert sharing.share(public, NAME, replace=True).changed
-    assert hub.files(NAME)["picture.png"] == b"x" and hub.files(NAME)[saved.MODEL] != b"{}"
+    assert hub.files(NAME)["image.png"] == b"x" and hub.files(NAME)[saved.MODEL] != b"{}"
 
 
 def test_what_somebody_else_uploads_meanwhile_is_kept(hub, public, monkeypatch):
@@ -330,7 +330,7 @@ def test_a_path_as_backbone_needs_a_name(hub, clip, run, tmp_path, capsys):
         ("ViT-B/16", True),
         ("openai/clip-vit-base-patch16", True),
         ("ViT-B-16.pt", False),
-        ("clips/ViT-B-16.pt", False),
+        ("videos/ViT-B-16.pt", False),
         ("/data/clip", False),
         ("./clip", False),
         ("~/clip", False),

@@ -1,4 +1,4 @@
-"""Tables say how many training pictures a class had, where that is not what was asked for."""
+"""Tables say how many training images a class had, where that is not what was asked for."""
 
 import json
 

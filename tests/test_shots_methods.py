@@ -167,7 +167,7 @@ def test_where_nothing_is_held_out_the_default_is_used_and_said(name, published,
     prompts = method.from_shots({}, task, shots, LABELS)
     tuned, choice = method.tune(prompts, task, [])
     assert {key: float(tuned[key]) for key in published} == published == choice.values
-    assert "default: there are no validation pictures" in str(choice)
+    assert "default: there are no validation images" in str(choice)
     assert "grid" not in choice.as_json()
 
 
@@ -264,12 +264,12 @@ def test_gda_takes_the_alpha_with_the_most_hits(shots):
     assert float(tuned["alpha"]) == pytest.approx(gda.ALPHAS[selection.best(hits)[0]])
     record = choice.as_json()
     assert record["values"] == {"alpha": pytest.approx(float(tuned["alpha"]))}
-    assert record["by"] == "12 validation pictures" and record["grid"]["alpha"] == list(gda.ALPHAS)
+    assert record["by"] == "12 validation images" and record["grid"]["alpha"] == list(gda.ALPHAS)
     assert record["accuracy"] == pytest.approx(100 * hits / 12, abs=0.01)
 
 
 @pytest.mark.parametrize("name", ["tip_adapter", "gda"])
-def test_without_validation_pictures_cross_validation_finds_what_the_shots_know(name):
+def test_without_validation_images_cross_validation_finds_what_the_shots_know(name):
     # Classes that the shots tell apart and the text does not.
     method, task = make(name)
     centres = 3 * some_features(6, 1)

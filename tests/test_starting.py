@@ -144,8 +144,8 @@ def of_other_classes(there, folder):
     ("method", "settings", "words"),
     [
         ("maple", {}, r"holds prompts of coop, and config.method=maple; start from a run of"),
-        ("gda", {}, r"gda is made from its training pictures, and so has nothing to start from"),
-        ("tip_adapter_f", {}, r"tip_adapter_f is made from its training pictures"),
+        ("gda", {}, r"gda is made from its training images, and so has nothing to start from"),
+        ("tip_adapter_f", {}, r"tip_adapter_f is made from its training images"),
         (
             "coop",
             {"context_length": 3},
@@ -192,7 +192,7 @@ def test_prompts_of_another_backbone_are_refused(there, tmp_path):
     other = tiny.save_clip(tmp_path / "clip", "text/block_0/fc/bias")
     config = going_on(there)
     config.backbone = str(other)
-    with pytest.raises(PromptError, match=r"was trained on another backbone, .*clip \(\w{8}\)"):
+    with pytest.raises(PromptError, match=r"was trained on another backbone, .*video \(\w{8}\)"):
         experiment.run(config, tmp_path / "run")
 
 

@@ -14,7 +14,7 @@ from PIL import Image
 
 from data_pipelines import datasets
 from data_pipelines.datasets import TABLE
-from data_pipelines.errors import BadPicture, DataError
+from data_pipelines.errors import BadImage, DataError
 from data_pipelines.images import readers
 
 tfds = pytest.importorskip("tensorflow_datasets", reason="the extra tfds is not installed")
@@ -29,7 +29,7 @@ def encoded(value, mode="RGB"):
 def prepare(name, data_dir, splits, labels, file_key="file_name", features=None, config=None):
     """Has TFDS write a data set; `splits`: {split: [(label, file name)]}.
 
-    The picture's red value is the record's position in its list. Returns the folder.
+    The image's red value is the record's position in its list. Returns the folder.
     """
     kinds = features or {
         "image": tfds.features.Image(shape=(None, None, 3)),
@@ -97,7 +97,7 @@ def test_official_splits(dtd):
     dataset = datasets.load("dtd", dtd, source="tfds")
     assert dataset.class_names == ("banded", "polka dot") and dataset.template == "{} texture."
     assert [len(s) for s in (dataset.train, dataset.val, dataset.test)] == [6, 2, 3]
-    assert sorted(e.picture for e in dataset.val) == ["validation/0", "validation/1"]
+    assert sorted(e.image for e in dataset.val) == ["validation/0", "validation/1"]
     # Position 0, 2 and 4 of the training list are of label 0; TFDS shuffles when it writes.
     assert sorted((red(dataset, e), e.label) for e in dataset.train) == [
         *((0, 0), (1, 1), (2, 0), (3, 1), (4, 0), (5, 1))
@@ -128,10 +128,10 @@ def test_a_split_file_decides_by_file_name(dtd, tmp_path):
     dataset = datasets.load("dtd", dtd, source="tfds", split_file=path)
     assert [red(dataset, e) for e in (*dataset.train, *dataset.val)] == [5, 3, 4]
     assert [e.label for e in dataset.train] == [1, 1]
-    assert dataset.split_source == f"{path.name}, pictures of TFDS dtd:1.2.0"
+    assert dataset.split_source == f"{path.name}, images of TFDS dtd:1.2.0"
     split["test"] = [["te/7.jpg", 0, "banded"]]
     path.write_text(json.dumps(split))
-    with pytest.raises(DataError, match="1 of its 4 pictures have no record.*\n  te/7.jpg"):
+    with pytest.raises(DataError, match="1 of its 4 images have no record.*\n  te/7.jpg"):
         datasets.load("dtd", dtd, source="tfds", split_file=path)
 
 
@@ -157,7 +157,7 @@ def test_repeated_file_names_are_told_apart_by_class_and_by_split(tmp_path):
     }
     path.write_text(json.dumps(entries))
     dataset = datasets.load("stanford_cars", tmp_path, source="tfds", split_file=path)
-    assert [e.picture.split("/")[0] for e in dataset.train] == ["test", "train"]
+    assert [e.image.split("/")[0] for e in dataset.train] == ["test", "train"]
     assert [red(dataset, e) for e in (*dataset.train, *dataset.val)] == [0, 0, 1]
     official = datasets.load("stanford_cars", tmp_path, source="tfds")
     assert official.class_names == ("2011 Audi TT", "2012 Fiat 500")
@@ -243,12 +243,12 @@ def test_videos_need_tensorflow_and_the_message_says_what_to_do(name, tmp_path):
     assert "\n" not in str(error.value)
 
 
-def test_damaged_records_and_pictures(tmp_path):
+def test_damaged_records_and_images(tmp_path):
     folder = prepare("dtd", tmp_path, {"train": listed([0], "a")}, ["x"])
     dataset = datasets.load("dtd", tmp_path, source="tfds")
-    with pytest.raises(BadPicture) as bad:
-        dataset.read(dataset.train[0]._replace(picture="train/5"))
-    assert bad.value.picture == "train/5"
+    with pytest.raises(BadImage) as bad:
+        dataset.read(dataset.train[0]._replace(image="train/5"))
+    assert bad.value.image == "train/5"
     other = prepare("food101", tmp_path, {"train": listed([0], "a")}, ["x"])
     for shard in other.glob("*.array_record*"):
         shard.unlink()

@@ -134,7 +134,7 @@ def test_accuracy_is_the_share_that_the_last_iteration_gets_right():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["coop", "cocoop"])
-def test_features_that_were_kept_train_as_the_pictures_do(name):
+def test_features_that_were_kept_train_as_the_images_do(name):
     method, task = methods.get(name), task_of(name)
     prompts = method.init(jax.random.key(0), task)
     kept = dict(BATCH, image=jax.jit(TINY.encode_image)(FROZEN, BATCH["image"]))
@@ -150,7 +150,7 @@ def test_features_that_were_kept_train_as_the_pictures_do(name):
     assert relative_difference(gradient_kept, gradient) <= 1e-5
 
 
-def test_methods_that_prompt_the_image_tower_see_pictures():
+def test_methods_that_prompt_the_image_tower_see_images():
     assert {name for name, method in methods.METHODS.items() if method.sees == "images"} == {
         "pro_mpt",
         "vpt",

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from data_pipelines.images.readers import open_picture
+from data_pipelines.images.readers import open_image
 from prompt_jax.inputs.images import preprocessing, transforms
 
 SIDES = st.integers(1, 400)
@@ -36,7 +36,7 @@ def reference(image, size):
 @pytest.mark.parametrize(
     "shape", [(60, 40), (40, 61), (32, 32), (35, 32), (32, 37), (300, 20), (7, 9)]
 )
-def test_test_transform_equals_clips(shape):
+def test_test_transform_equals_videos(shape):
     image = noise(*shape)
     result = transforms.test_transform(image, 32)
     assert result.dtype == np.float32 and result.shape == (32, 32, 3)
@@ -63,7 +63,7 @@ def test_random_box_lies_inside_and_keeps_area_and_ratio(width, height, seed):
         assert (w + 1) * (h + 1) > 0.08 * width * height
 
 
-def test_long_thin_pictures_fall_back_to_the_centre():
+def test_long_thin_images_fall_back_to_the_centre():
     assert transforms.random_box(1000, 3, np.random.default_rng(0)) == (498, 0, 502, 3)
     assert transforms.random_box(3, 1000, np.random.default_rng(0)) == (0, 498, 3, 502)
 
@@ -98,7 +98,7 @@ def levels(result):
 
 
 def torchvision_levels(image, size):
-    """torchvision's `Resize(size, BICUBIC)` and `CenterCrop(size)` of a Pillow picture, uint8."""
+    """torchvision's `Resize(size, BICUBIC)` and `CenterCrop(size)` of a Pillow image, uint8."""
     short, long = sorted(image.size)
     new = (size, int(size * long / short))
     image = image.resize(new if image.width <= image.height else new[::-1], Image.BICUBIC)
@@ -119,26 +119,26 @@ def test_pixels_equal_torchvisions_for_odd_sizes(shape, size):
 
 
 @pytest.fixture(scope="module")
-def real_pictures(shared):
+def real_images(shared):
     folders = [shared / "data" / folder for folder in ("caltech-101", "dtd", "imagenet/images")]
     files = [file for folder in folders for file in sorted(folder.rglob("*.jpg"))[::97]]
     if not files:
-        pytest.skip(f"no real pictures in {shared / 'data'}")
-    return [open_picture(file) for file in files[:30]]
+        pytest.skip(f"no real images in {shared / 'data'}")
+    return [open_image(file) for file in files[:30]]
 
 
-def test_pixels_equal_torchvisions_for_real_pictures(real_pictures):
-    for image in real_pictures:
+def test_pixels_equal_torchvisions_for_real_images(real_images):
+    for image in real_images:
         np.testing.assert_array_equal(
             levels(transforms.test_transform(image, 224)), torchvision_levels(image, 224)
         )
 
 
-def test_pixels_equal_hugging_faces_processor(real_pictures):
+def test_pixels_equal_hugging_faces_processor(real_images):
     processing = pytest.importorskip("transformers.models.clip.image_processing_pil_clip")
     # It rounds the crop's offset down, torchvision to even, so the crop is made here.
     processor = processing.CLIPImageProcessorPil(do_center_crop=False)
-    for image in real_pictures:
+    for image in real_images:
         resized = processor(image, return_tensors="np")["pixel_values"][0].transpose(1, 2, 0)
         top, left = (round((side - 224) / 2.0) for side in resized.shape[:2])
         expected = resized[top : top + 224, left : left + 224]

@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from clip_rows import (
+from reference import largest_difference
+from video_rows import (
     BY_FIGURES,
     FIGURES,
     ROWS,
@@ -17,7 +18,6 @@ from clip_rows import (
     sampled,
     task_of,
 )
-from reference import largest_difference
 
 from prompt_jax import methods
 from prompt_jax.clip import CLIP, VARIANTS

@@ -75,15 +75,15 @@ def save_caltech101(root: Path, train: int = 3, test: int = 3) -> Path:
         for number in range(train + test):
             pixels = rng.integers(0, 160, (40, 48, 3), dtype=np.uint8)
             pixels[..., label % 3] += 60
-            picture = f"{name}/image_{number:04}.jpg"
-            Image.fromarray(pixels).save(images / picture)
-            split["train" if number < train else "test"].append([picture, label, name])
+            image = f"{name}/image_{number:04}.jpg"
+            Image.fromarray(pixels).save(images / image)
+            split["train" if number < train else "test"].append([image, label, name])
     (root / "caltech-101" / SPLIT).write_text(json.dumps(split))
     return root
 
 
 def small_config(method: str, clip: Path, root: Path | None = None, **settings: Any) -> ConfigDict:
-    """A run of two epochs on six pictures of the folder data set, or of scenes without `root`."""
+    """A run of two epochs on six images of the folder data set, or of scenes without `root`."""
     c = default.get_config(method, **settings)
     c.backbone = str(clip)
     c.data.shots = 3

@@ -1,4 +1,4 @@
-"""Mixup and cutmix of a batch of clips, with labels that are shares of the classes."""
+"""Mixup and cutmix of a batch of videos, with labels that are shares of the classes."""
 
 import math
 
@@ -13,10 +13,10 @@ SMOOTHING, MIXUP_ALPHA, CUTMIX_ALPHA = 0.1, 0.8, 1.0
 
 
 def mix(batch: Batch, classes: int, rng: np.random.Generator) -> Batch:
-    """Each clip is mixed with another one of the batch, or with itself, in one way for all.
+    """Each video is mixed with another one of the batch, or with itself, in one way for all.
 
     Half of the batches by mixup, λ x + (1 - λ) x' with λ ~ Beta(0.8, 0.8); half by cutmix: a box,
-    the same in all frames, is the other clip's, and λ ~ Beta(1, 1) is the share outside of it.
+    the same in all frames, is the other video's, and λ ~ Beta(1, 1) is the share outside of it.
 
     Args:
         batch: {"image": float32[B, F, H, W, 3], "label": int32[B]} and whatever else; the pixels
@@ -26,7 +26,7 @@ def mix(batch: Batch, classes: int, rng: np.random.Generator) -> Batch:
 
     Returns:
         The batch with "targets", float32[B, K], whose rows sum to 1: λ of the smoothed label and
-        1 - λ of the other clip's. "label" stays the first clip's.
+        1 - λ of the other video's. "label" stays the first video's.
 
     Raises:
         DataError: a label is not below `classes`.

@@ -74,7 +74,7 @@ def _order(count: int, seed: int, epoch: int) -> np.ndarray:
 
 
 def generator(seed: int, stream: int, index: int) -> np.random.Generator:
-    """The randomness of one picture, without drawing that of the pictures before it."""
+    """The randomness of one image, without drawing that of the images before it."""
     return np.random.Generator(np.random.Philox(key=_key(seed), counter=[0, 0, stream, index]))
 
 

@@ -85,7 +85,7 @@ class Batches(Iterator[Batch]):
             if dead is None:
                 raise
             raise DataError(
-                f"{dead}, so no more pictures are read; the system kills a process when memory "
+                f"{dead}, so no more images are read; the system kills a process when memory "
                 "runs out: set fewer num_workers, or free memory, and run again"
             ) from error
         if self._num_workers:

@@ -23,9 +23,9 @@ class Entry:
         layout: reads its files.
         kind: what it holds.
         tfds: its name in TFDS, with the config if it has several; None if it is not there.
-        num_classes: the number of its classes; None for people's own pictures, and for clips that
+        num_classes: the number of its classes; None for people's own images, and for videos that
             captions describe.
-        counts: published numbers of train, validation and test pictures or clips, None for one
+        counts: published numbers of train, validation and test images or videos, None for one
             that is not known; None if there are none. Of a data set that comes in parts, those of
             the whole.
         citation: authors, venue and year.
@@ -43,7 +43,7 @@ class Entry:
     title: str
     template: str
     layout: Layout
-    kind: Literal["pictures", "clips"] = "pictures"
+    kind: Literal["images", "videos"] = "images"
     tfds: str | None = None
     num_classes: int | None = None
     counts: tuple[int | None, int | None, int | None] | None = None

@@ -1,7 +1,7 @@
 """The table of data sets: a new one is one entry, in the order in which results list them."""
 
-from data_pipelines.catalog.clip_table import ACTION, CLIPS, VIDEO
 from data_pipelines.catalog.entry import ARCHIVES_PAGE, Entry
+from data_pipelines.catalog.video_table import ACTION, VIDEO, VIDEOS
 from data_pipelines.layouts import class_names
 from data_pipelines.layouts.aircraft import AircraftLayout
 from data_pipelines.layouts.captions_csv import CaptionsCsvLayout
@@ -198,7 +198,7 @@ TABLE: dict[str, Entry] = {
         repeated_names=True,
         archives=("imagenet-rendition", "imagenet-r"),
     ),
-    **CLIPS,
+    **VIDEOS,
     "emoji_scenes": Entry(
         "Emoji scenes",
         _PHOTO,
@@ -207,20 +207,20 @@ TABLE: dict[str, Entry] = {
         citation="this repository; drawings: Twemoji (CC-BY-4.0)",
     ),
     "emoji_clips": Entry(
-        "Emoji clips",
+        "Emoji videos",
         "a video of something {}.",
         EmojiClips(),
-        kind="clips",
+        kind="videos",
         num_classes=33,
         citation="this repository; drawings: Twemoji (CC-BY-4.0)",
     ),
     "folder": Entry("Own folders", _PHOTO, FolderLayout()),
     "csv": Entry("Own CSV file", _PHOTO, CsvLayout()),
-    "captions_csv": Entry("Own captioned clips", VIDEO, CaptionsCsvLayout(), kind="clips"),
-    "clip_folder": Entry("Own folders of clips", ACTION, FolderLayout("clips"), kind="clips"),
-    "clip_csv": Entry("Own CSV file of clips", ACTION, CsvLayout("clips"), kind="clips"),
+    "captions_csv": Entry("Own captioned videos", VIDEO, CaptionsCsvLayout(), kind="videos"),
+    "clip_folder": Entry("Own folders of videos", ACTION, FolderLayout("videos"), kind="videos"),
+    "clip_csv": Entry("Own CSV file of videos", ACTION, CsvLayout("videos"), kind="videos"),
     "clip_lists": Entry(
-        "Own lists of clips",
+        "Own lists of videos",
         ACTION,
         VifiLayout(
             "videos",
@@ -231,6 +231,6 @@ TABLE: dict[str, Entry] = {
             "labels/{}_labels.csv",
             train="train.txt",
         ),
-        kind="clips",
+        kind="videos",
     ),
 }

@@ -9,8 +9,8 @@ import os
 import stat
 from pathlib import Path
 
-from data_pipelines.errors import BadClip, DataError
-from prompt_jax.inputs.images.files import loose_pictures
+from data_pipelines.errors import BadVideo, DataError
+from prompt_jax.inputs.images.files import loose_images
 from prompt_jax.inputs.videos.folders import open_folder
 
 # Of each of three pieces of a file. Compressed images of equal size differ in any of them.
@@ -73,8 +73,8 @@ def _files(path: Path) -> list[Path]:
 def _frames(folder: Path) -> list[str]:
     try:
         return list(open_folder(folder).names)
-    except BadClip:  # without numbers, e.g.; reading the video says so
-        return loose_pictures(folder)
+    except BadVideo:  # without numbers, e.g.; reading the video says so
+        return loose_images(folder)
 
 
 def _sample(path: Path) -> str:

@@ -1,4 +1,4 @@
-"""What is wrong with lists of pictures or clips, found alike by `check` and at a run's start."""
+"""What is wrong with lists of images or videos, found alike by `check` and at a run's start."""
 
 import contextlib
 import os
@@ -30,9 +30,9 @@ class Part(NamedTuple):
 
 
 class Copy(NamedTuple):
-    """A picture with the bytes of another in another role or class, e.g. test's of train's."""
+    """An image with the bytes of another in another role or class, e.g. test's of train's."""
 
-    picture: str
+    image: str
     role: str
     other: str
     other_role: str
@@ -62,17 +62,17 @@ def one_class(what: str, names: Sequence[str], advice: str = "") -> list[Remark]
     return [Remark(text, True)]
 
 
-def one_clip(part: Part) -> list[Remark]:
-    """Remarks on captioned clips of which there is one alone, so that every search finds it."""
+def one_video(part: Part) -> list[Remark]:
+    """Remarks on captioned videos of which there is one alone, so that every search finds it."""
     if len(part.examples) != 1:
         return []
-    only = part.examples[0].picture
-    text = f"{part.role}: one clip only, {only}, so that every caption finds it; add others"
+    only = part.examples[0].image
+    text = f"{part.role}: one video only, {only}, so that every caption finds it; add others"
     return [Remark(text, True)]
 
 
 def lone_classes(one: Part, other: Part) -> list[Remark]:
-    """Remarks on classes that `one` has pictures of and `other` has none of."""
+    """Remarks on classes that `one` has images of and `other` has none of."""
     labels = {example.label for example in one.examples}
     labels -= {example.label for example in other.examples}
     names = one.dataset.class_names
@@ -101,7 +101,7 @@ def poor_names(names: Sequence[str], template: str) -> list[Remark]:
 
 
 def fewer_than(shots: int, part: Part) -> list[Remark]:
-    """Remarks on classes that have pictures, but not as many as are to be drawn."""
+    """Remarks on classes that have images, but not as many as are to be drawn."""
     names = part.dataset.class_names
     counts = zip(names, count(names, part.examples), strict=True)
     few = [f"{name!r} ({number})" for name, number in counts if 0 < number < shots]
@@ -111,7 +111,7 @@ def fewer_than(shots: int, part: Part) -> list[Remark]:
 
 
 def listed_twice(parts: Sequence[Part]) -> list[Remark]:
-    """Remarks on pictures that are listed more than once, by their paths, links followed.
+    """Remarks on images that are listed more than once, by their paths, links followed.
 
     It stops a run where one of them is tested, and trained on or chosen by, or has two labels.
     """
@@ -127,41 +127,41 @@ def listed_twice(parts: Sequence[Part]) -> list[Remark]:
             first = shown.setdefault(key, example)
             folder = folders.setdefault(key, dataset.folder)
             if first.known_by != example.known_by and folder == dataset.folder:
-                torn.append(f"{first.picture} ({first.name!r} and {example.name!r})")
+                torn.append(f"{first.image} ({first.name!r} and {example.name!r})")
     if torn:
         return summary(f"{kind} listed in two classes", torn, True, "leave each in one")
-    found = [(shown[key].picture, roles) for key, roles in places.items() if len(roles) > 1]
+    found = [(shown[key].image, roles) for key, roles in places.items() if len(roles) > 1]
     # What is worst is the example.
     found.sort(key=lambda pair: not _leaks(pair[1]))
-    told = [f"{picture} ({', '.join(roles)})" for picture, roles in found]
+    told = [f"{image} ({', '.join(roles)})" for image, roles in found]
     leaks = any(_leaks(roles) for _, roles in found)
     advice = "leave each in one list" if leaks else ""
     return summary(f"{kind} listed more than once", told, leaks, advice)
 
 
 def same_captions(part: Part) -> list[Remark]:
-    """Remarks on captions that several clips have, between which no search can choose."""
-    clips: dict[str, set[str]] = {}
+    """Remarks on captions that several videos have, between which no search can choose."""
+    videos: dict[str, set[str]] = {}
     for example in part.examples:
         for caption in example.captions:
-            clips.setdefault(caption.casefold(), set()).add(example.picture)
+            videos.setdefault(caption.casefold(), set()).add(example.image)
     shared = [
         f"{caption!r} ({' and '.join(sorted(those))})"
-        for caption, those in clips.items()
+        for caption, those in videos.items()
         if len(those) > 1
     ]
     return summary(f"{part.role}: captions that several {part.dataset.kind} have", shared)
 
 
 def _kind(parts: Sequence[Part]) -> str:
-    return parts[0].dataset.kind if parts else "pictures"
+    return parts[0].dataset.kind if parts else "images"
 
 
 def _place(dataset: Dataset, example: Example) -> Hashable:
     if dataset.folder is None:
-        return dataset.name.partition(":")[0], example.picture
-    # "./a.jpg", an absolute path and a link are the same picture as "a.jpg".
-    return os.path.realpath(os.path.join(dataset.folder, example.picture))
+        return dataset.name.partition(":")[0], example.image
+    # "./a.jpg", an absolute path and a link are the same image as "a.jpg".
+    return os.path.realpath(os.path.join(dataset.folder, example.image))
 
 
 def _leaks(roles: Iterable[str]) -> bool:
@@ -180,10 +180,10 @@ def copies(parts: Sequence[Part], copied: Sequence[Copy] | None = None) -> list[
     """
     copied = find_copies(parts) if copied is None else copied
     found = [copy for copy in copied if copy.role != copy.other_role]
-    torn = [f"{copy.picture} (same as {copy.other})" for copy in copied if copy.two_classes]
+    torn = [f"{copy.image} (same as {copy.other})" for copy in copied if copy.two_classes]
     leaked = Counter(c.role for c in found if _is_test(c.role) and not _is_test(c.other_role))
     stops = any(2 * leaked[part.role] >= len(part.examples) > 0 for part in parts)
-    told = [f"{copy.picture} (same as {copy.other})" for copy in found]
+    told = [f"{copy.image} (same as {copy.other})" for copy in found]
     advice = "remove one of each" if stops else ""
     kind = _kind(parts)
     return [
@@ -202,7 +202,7 @@ def find_copies(parts: Sequence[Part]) -> list[Copy]:
     for role, dataset, examples in parts:
         if dataset.folder is not None:
             for example in examples:
-                files.setdefault(dataset.folder / example.picture, (role, example))
+                files.setdefault(dataset.folder / example.image, (role, example))
     sizes: dict[Path, tuple[int, ...]] = {}
     for path in files:
         with contextlib.suppress(OSError, DataError):
@@ -225,7 +225,7 @@ def find_copies(parts: Sequence[Part]) -> list[Copy]:
         other_role, other = first.setdefault(content, (role, example))
         two_classes = other.known_by != example.known_by
         if other_role != role or two_classes:
-            found.append(Copy(example.picture, role, other.picture, other_role, two_classes))
+            found.append(Copy(example.image, role, other.image, other_role, two_classes))
     return found
 
 

@@ -1,7 +1,7 @@
-"""Pictures that look like one of another split, though their files differ.
+"""Images that look like one of another split, though their files differ.
 
 By the 64-bit perceptual hash of the package ImageHash (`.[check]`): which of the lowest frequencies
-of a picture in 32 x 32 grey levels are above their median. Of pictures that were scaled, compressed
+of an image in 32 x 32 grey levels are above their median. Of images that were scaled, compressed
 anew or slightly cropped few bits differ; of unrelated ones about half.
 """
 
@@ -11,12 +11,12 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from data_pipelines.errors import BadPicture, DataError, installing
+from data_pipelines.errors import BadImage, DataError, installing
 from data_pipelines.examples import Dataset, Example
 from data_pipelines.layouts.layout import SPLITS
 
 MOST_BITS = 4
-"""How many of 64 bits may differ of pictures that look alike."""
+"""How many of 64 bits may differ of images that look alike."""
 _THREADS = 4
 _ROWS = 512  # compared at once with all others
 _FLAT = 8  # grey levels: with fewer between dark and bright there is nothing to see
@@ -27,12 +27,12 @@ def notes(dataset: Dataset) -> list[str]:
     """A sentence on what looks alike in two splits, and a line for each of the first ones.
 
     Args:
-        dataset: of pictures; clips are not looked at.
+        dataset: of images; videos are not looked at.
 
     Returns:
         None where nothing is found; where the package is missing, how to install it.
     """
-    if dataset.kind != "pictures" or sum(bool(getattr(dataset, s)) for s in SPLITS) < 2:
+    if dataset.kind != "images" or sum(bool(getattr(dataset, s)) for s in SPLITS) < 2:
         return []
     try:
         found = find(dataset)
@@ -41,18 +41,18 @@ def notes(dataset: Dataset) -> list[str]:
     if not found:
         return []
     told = [
-        f"{one.picture} looks like {other.picture} ({bits} of 64 bits differ)"
+        f"{one.image} looks like {other.image} ({bits} of 64 bits differ)"
         for one, other, bits in found[:_SHOWN]
     ]
     more = [f"… and {len(found) - _SHOWN:,} more"] * (len(found) > _SHOWN)
-    what = "pictures that look like one of another split, and may be the same scene"
+    what = "images that look like one of another split, and may be the same scene"
     return [f"{what}: {len(found):,}", *told, *more]
 
 
 def find(dataset: Dataset) -> list[tuple[Example, Example, int]]:
-    """Each picture of a later split with the most alike of an earlier one, and the bits between.
+    """Each image of a later split with the most alike of an earlier one, and the bits between.
 
-    Copies of a file are left out: `lists.find_copies` finds them. So are pictures that cannot be
+    Copies of a file are left out: `lists.find_copies` finds them. So are images that cannot be
     read, and those of one colour.
 
     Raises:
@@ -86,7 +86,7 @@ def _hashes(dataset: Dataset, examples: Sequence[Example]) -> tuple[list[Example
     def hashed(example: Example) -> np.ndarray | None:
         try:
             grey = dataset.read(example).convert("L")
-        except BadPicture:
+        except BadImage:
             return None
         low, high = grey.getextrema()
         return imagehash.phash(grey).hash if high - low >= _FLAT else None
@@ -111,4 +111,4 @@ def _nearest(hashes: np.ndarray, others: np.ndarray) -> tuple[np.ndarray, np.nda
 def _same_bytes(dataset: Dataset, one: Example, other: Example) -> bool:
     if dataset.folder is None:
         return False
-    return filecmp.cmp(dataset.folder / one.picture, dataset.folder / other.picture, shallow=False)
+    return filecmp.cmp(dataset.folder / one.image, dataset.folder / other.image, shallow=False)

@@ -1,4 +1,4 @@
-"""A sheet of examples: a row of pictures, or of clips' middle frames, for each class."""
+"""A sheet of examples: a row of images, or of videos' middle frames, for each class."""
 
 import os
 from collections.abc import Sequence
@@ -6,7 +6,7 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
-from data_pipelines.errors import BadPicture, DataError
+from data_pipelines.errors import BadImage, DataError
 from data_pipelines.examples import Dataset, Example
 from data_pipelines.layouts.layout import SPLITS
 
@@ -31,7 +31,7 @@ def pages(path: Path, dataset: Dataset) -> list[Path]:
     """The files that `draw` writes: a page for each `CLASSES` classes, sheet.png, sheet-2.png, ….
 
     Raises:
-        DataError: one of them is there, or cannot be a picture.
+        DataError: one of them is there, or cannot be an image.
     """
     number = -(-len(dataset.class_names) // CLASSES)
     files = [path, *(path.with_stem(f"{path.stem}-{page}") for page in range(2, number + 1))]
@@ -44,7 +44,7 @@ def draw(path: Path, dataset: Dataset) -> list[Path]:
     """Draws the sheets of a data set, its classes by label, and returns their files.
 
     Of each class are shown `EXAMPLES`, evenly spread over its training, validation and test
-    pictures in this order. One that cannot be read is crossed out.
+    images in this order. One that cannot be read is crossed out.
 
     Raises:
         DataError: as of `pages`, or a file cannot be written.
@@ -100,9 +100,9 @@ def _spread(examples: list[Example]) -> list[Example]:
 def _thumbnail(dataset: Dataset, example: Example) -> Image.Image:
     try:
         seen = dataset.read(example)
-        if dataset.kind == "clips":
+        if dataset.kind == "videos":
             seen = next(iter(seen.frames([seen.count // 2])))
-    except BadPicture:
+    except BadImage:
         crossed = Image.new("RGB", (_SIDE, _SIDE), "lightgrey")
         pen = ImageDraw.Draw(crossed)
         pen.line((0, 0, _SIDE, _SIDE), "red", 2)

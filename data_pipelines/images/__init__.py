@@ -1,1 +1,1 @@
-"""Readers of pictures for data sets, and checks of many files."""
+"""Readers of images for data sets, and checks of many files."""

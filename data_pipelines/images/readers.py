@@ -1,4 +1,4 @@
-"""Readers of pictures, and finding those, or clips, that cannot be read."""
+"""Readers of images, and finding those, or videos, that cannot be read."""
 
 import os
 from collections.abc import Callable, Collection, Hashable, Iterable, Sequence
@@ -10,35 +10,35 @@ from typing import Any
 
 from PIL import Image
 
-from data_pipelines.errors import BadPicture, DataError, escape
+from data_pipelines.errors import BadImage, DataError, escape
 from data_pipelines.examples import Dataset, Example
-from prompt_jax.inputs.images.decoding import check_picture, open_picture
+from prompt_jax.inputs.images.decoding import check_image, open_image
 
-# Pillow keeps an RGB picture as four bytes per pixel.
+# Pillow keeps an RGB image as four bytes per pixel.
 _BYTES_PER_PIXEL = 4
 _SCAN_THREADS = 4
 
 
 @dataclass(frozen=True)
 class FolderReader:
-    """`Dataset.read` for pictures that are files in one folder; `upright` as of `open_picture`."""
+    """`Dataset.read` for images that are files in one folder; `upright` as of `open_image`."""
 
     folder: Path
     upright: bool = False
 
     def __call__(self, example: Example) -> Image.Image:
-        """The example's picture as RGB; raises `BadPicture`."""
-        return open_picture(self.folder / example.picture, self.upright)
+        """The example's image as RGB; raises `BadImage`."""
+        return open_image(self.folder / example.image, self.upright)
 
     def check(self, example: Example) -> None:
-        """Look at its file without decoding it; raises `BadPicture`."""
-        check_picture(self.folder / example.picture)
+        """Look at its file without decoding it; raises `BadImage`."""
+        check_image(self.folder / example.image)
 
 
 class Store:
     """What was decoded, kept in memory up to a bound; thread-safe.
 
-    Nothing is ever evicted: every epoch visits each picture once, in a new order, and there
+    Nothing is ever evicted: every epoch visits each image once, in a new order, and there
     keeping the first ones that fit gives more hits than any recency rule.
     """
 
@@ -60,8 +60,8 @@ class Store:
                 self._kept[key] = value
                 self.bytes_used += size
 
-    def keep_picture(self, key: Hashable, image: Image.Image) -> None:
-        """Keep a picture, if there is room for its pixels."""
+    def keep_image(self, key: Hashable, image: Image.Image) -> None:
+        """Keep an image, if there is room for its pixels."""
         self.keep(key, image, image.width * image.height * _BYTES_PER_PIXEL)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -74,7 +74,7 @@ class Store:
 
 
 class CachedReader:
-    """`Dataset.read` that keeps decoded pictures in memory, up to a bound; thread-safe."""
+    """`Dataset.read` that keeps decoded images in memory, up to a bound; thread-safe."""
 
     def __init__(self, read: Callable[[Example], Image.Image], max_bytes: int):
         """Cache what `read` returns, up to `max_bytes` bytes of pixels."""
@@ -82,26 +82,26 @@ class CachedReader:
         self.store = Store(max_bytes)
 
     def __call__(self, example: Example) -> Image.Image:
-        """The example's picture as RGB (shared: not to be changed); raises `BadPicture`."""
-        image = self.store.get(example.picture)
+        """The example's image as RGB (shared: not to be changed); raises `BadImage`."""
+        image = self.store.get(example.image)
         if image is None:
             image = self.read(example)
-            self.store.keep_picture(example.picture, image)
+            self.store.keep_image(example.image, image)
         return image
 
 
 def missing_files(dataset: Dataset, examples: Iterable[Example]) -> list[str]:
-    """The pictures, relative to the data set's folder, that are not there; in order, once each."""
+    """The images, relative to the data set's folder, that are not there; in order, once each."""
     if dataset.folder is None:
         return []
-    wanted = dict.fromkeys(example.picture for example in examples)
-    return [picture for picture in wanted if not os.path.exists(dataset.folder / picture)]
+    wanted = dict.fromkeys(example.image for example in examples)
+    return [image for image in wanted if not os.path.exists(dataset.folder / image)]
 
 
-def on_backslashes(pictures: Iterable[str]) -> str:
+def on_backslashes(images: Iterable[str]) -> str:
     """Returns what is wrong with missing files whose list was written on Windows, in a sentence; ""
     for others."""
-    of_windows = [picture for picture in pictures if "\\" in picture]
+    of_windows = [image for image in images if "\\" in image]
     if not of_windows:
         return ""
     return (
@@ -111,10 +111,10 @@ def on_backslashes(pictures: Iterable[str]) -> str:
 
 
 def check_files(dataset: Dataset, examples: Sequence[Example]) -> None:
-    """Check, before a run starts, that the picture files it will use exist.
+    """Check, before a run starts, that the image files it will use exist.
 
     Args:
-        dataset: where the pictures lie; one without a folder passes.
+        dataset: where the images lie; one without a folder passes.
         examples: the examples that the run uses.
 
     Raises:
@@ -122,8 +122,8 @@ def check_files(dataset: Dataset, examples: Sequence[Example]) -> None:
     """
     missing = missing_files(dataset, examples)
     if missing:
-        wanted = len({example.picture for example in examples})
-        shown = "".join(f"\n  {escape(picture)}" for picture in missing[:10])
+        wanted = len({example.image for example in examples})
+        shown = "".join(f"\n  {escape(image)}" for image in missing[:10])
         more = f"\n  … and {len(missing) - 10} more" if len(missing) > 10 else ""
         advice = on_backslashes(missing) or (
             "Complete the download, point root at the full data set, or leave them out with "
@@ -141,14 +141,14 @@ def find_bad(
     advance: Callable[[], object] | None = None,
     decode: bool = True,
 ) -> list[tuple[str, str]]:
-    """Look at every picture or clip once, in threads.
+    """Look at every image or video once, in threads.
 
     Args:
         dataset: where they lie.
         examples: what to go through.
         advance: called after each one, for a progress bar.
         decode: whether they are decoded, by `decode` of `dataset.read` if it has one; without it
-            only what its `check` sees is found, and nothing in pictures that are rendered.
+            only what its `check` sees is found, and nothing in images that are rendered.
 
     Returns:
         (path, reason) of those that cannot be read, in order.
@@ -161,14 +161,14 @@ def find_bad(
     def problem(example: Example) -> tuple[str, str] | None:
         try:
             look(example)
-        except BadPicture as bad:
-            return bad.picture, bad.reason
+        except BadImage as bad:
+            return bad.image, bad.reason
         finally:
             if advance is not None:
                 advance()
         return None
 
-    unique = {(example.picture, example.span): example for example in examples}
+    unique = {(example.image, example.span): example for example in examples}
     with ThreadPoolExecutor(_SCAN_THREADS) as threads:
         return [found for found in threads.map(problem, unique.values()) if found is not None]
 
@@ -176,11 +176,11 @@ def find_bad(
 def drop_bad(
     dataset: Dataset, examples: Sequence[Example]
 ) -> tuple[tuple[Example, ...], list[tuple[str, str]]]:
-    """Leave out the pictures that cannot be read (the setting `on_bad_image="skip"`).
+    """Leave out the images that cannot be read (the setting `on_bad_image="skip"`).
 
     Args:
-        dataset: where the pictures lie.
-        examples: the examples to go through; every picture is decoded once.
+        dataset: where the images lie.
+        examples: the examples to go through; every image is decoded once.
 
     Returns:
         The readable examples in order, and (path, reason) of each one left out.
@@ -199,29 +199,29 @@ def leave_out(
     return tuple(
         example
         for example in examples
-        if str(folder / example.picture if folder else example.picture) not in paths
+        if str(folder / example.image if folder else example.image) not in paths
     )
 
 
-def all_bad_error(dataset: Dataset, examples: Sequence[Example], first: BadPicture) -> DataError:
-    """The error that ends a run (`on_bad_image="stop"`): it lists every bad picture, not just one.
+def all_bad_error(dataset: Dataset, examples: Sequence[Example], first: BadImage) -> DataError:
+    """The error that ends a run (`on_bad_image="stop"`): it lists every bad image, not just one.
 
     Args:
-        dataset: where the pictures lie.
+        dataset: where the images lie.
         examples: all examples of the run; they are decoded now, to find the rest.
         first: the failure that the run met.
 
     Returns:
         An error to raise `from first`.
     """
-    bad = dict([(first.picture, first.reason), *find_bad(dataset, examples)])
+    bad = dict([(first.image, first.reason), *find_bad(dataset, examples)])
     return unreadable(dataset, examples, list(bad.items()))
 
 
 def unreadable(
     dataset: Dataset, examples: Sequence[Example], bad: Sequence[tuple[str, str]]
 ) -> DataError:
-    """The error that lists the pictures (path, reason) that `find_bad` found among `examples`."""
+    """The error that lists the images (path, reason) that `find_bad` found among `examples`."""
     listed = "".join(f"\n  {escape(path)}: {escape(reason)}" for path, reason in bad)
     gone = on_backslashes(path for path, _ in bad if not os.path.exists(path))
     return DataError(

@@ -1,4 +1,4 @@
-"""FGVCAircraft, whose splits are text files of picture number and variant."""
+"""FGVCAircraft, whose splits are text files of image number and variant."""
 
 import os
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ class AircraftLayout:
             template: the text of one class, with one `{}` for the class name.
 
         Raises:
-            DataError: no root, a missing file or image folder, or a line that is not a picture
+            DataError: no root, a missing file or image folder, or a line that is not an image
                 number and a variant.
         """
         home = find_home(name, root, self.folder, self.marker, "list of variants", self.expected())
@@ -52,19 +52,19 @@ class AircraftLayout:
         lists = {_LIST.format(split): 'lines "0034309 Boeing 707-320"' for split in SPLITS}
         return sketch(
             self.folder,
-            {"images/*.jpg": "the pictures", VARIANTS: "one class name a line", **lists},
+            {"images/*.jpg": "the images", VARIANTS: "one class name a line", **lists},
         )
 
 
 def _read_list(path: Path, labels: dict[str, int]) -> tuple[Example, ...]:
     examples = []
     for number, line in read_lines(path, "split file"):
-        picture, _, variant = line.partition(" ")
-        if not picture.isalnum() or variant not in labels:
+        image, _, variant = line.partition(" ")
+        if not image.isalnum() or variant not in labels:
             raise DataError(
-                f"{path}, line {number}: {line[:60]!r} must be a picture number and a class of "
+                f"{path}, line {number}: {line[:60]!r} must be an image number and a class of "
                 f"{VARIANTS}, like '0034309 Boeing 707-320'"
             )
-        check_path(picture, f"{path}, line {number}")
-        examples.append(Example(f"{picture}.jpg", labels[variant], variant))
+        check_path(image, f"{path}, line {number}")
+        examples.append(Example(f"{image}.jpg", labels[variant], variant))
     return tuple(examples)

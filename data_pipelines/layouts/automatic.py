@@ -1,4 +1,4 @@
-"""The split of own pictures or clips that come without one, by a rule that anyone can repeat.
+"""The split of own images or videos that come without one, by a rule that anyone can repeat.
 
 In each class the files are ranked by the SHA-256 of their name: the path below the class's folder,
 in UTF-8, with "/" between folders. Of n files the first ⌈n/2⌉ are trained on, the next ⌊n/5⌋
@@ -76,6 +76,6 @@ def as_csv(dataset: Dataset) -> str:
     for split in SPLITS:
         for example in getattr(dataset, split):
             # The folder's name, by which classes are sorted; spaces sort otherwise.
-            label = example.picture.split("/")[0]
-            writer.writerow((folder / example.picture, label, split))
+            label = example.image.split("/")[0]
+            writer.writerow((folder / example.image, label, split))
     return text.getvalue()

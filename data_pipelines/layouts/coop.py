@@ -27,7 +27,7 @@ class CoopLayout:
     split: str
 
     def load(self, name: str, root: str | Path | None, template: str) -> Dataset:
-        """Read the split file; pictures stay on disk.
+        """Read the split file; images stay on disk.
 
         Args:
             name: the data set's name, for messages and results.
@@ -55,8 +55,8 @@ class CoopLayout:
 
     def expected(self) -> str:
         """The folder sketch for error messages."""
-        pictures = "…" if self.images == "." else f"{self.images}/…"
-        return sketch(self.folder, {pictures: "the pictures", self.split: "the split"})
+        images = "…" if self.images == "." else f"{self.images}/…"
+        return sketch(self.folder, {images: "the images", self.split: "the split"})
 
 
 def read_split(path: Path) -> tuple[tuple[Example, ...], ...]:
@@ -85,9 +85,9 @@ def _examples(path: Path, split: str, entries: object) -> tuple[Example, ...]:
     examples = []
     for position, entry in enumerate(entries):
         match entry:
-            case [str(picture), int(label), str(name)] if not isinstance(label, bool):
-                check_inside(picture, f"{path}: {split}[{position}]")
-                examples.append(Example(picture, label, spaced(name)))
+            case [str(image), int(label), str(name)] if not isinstance(label, bool):
+                check_inside(image, f"{path}: {split}[{position}]")
+                examples.append(Example(image, label, spaced(name)))
             case _:
                 raise DataError(
                     f"{path}: {split}[{position}] is {_shown(entry)}; "

@@ -1,4 +1,4 @@
-"""People's own pictures or clips: a CSV file of path, class and split."""
+"""People's own images or videos: a CSV file of path, class and split."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +9,7 @@ from data_pipelines.examples import Dataset, Example
 from data_pipelines.images.readers import FolderReader
 from data_pipelines.layouts.csv_rows import Row, find_csv, read_rows
 from data_pipelines.layouts.layout import MOST_DIGITS, SPLITS, check_path
-from data_pipelines.videos.readers import ClipReader
+from data_pipelines.videos.readers import VideoReader
 from prompt_jax.text.class_names import meaningless, spaced
 
 REQUIRED = ("path", "label", "split")
@@ -17,9 +17,9 @@ REQUIRED = ("path", "label", "split")
 
 @dataclass(frozen=True)
 class CsvLayout:
-    """Own pictures, or clips, listed in a CSV file."""
+    """Own images, or videos, listed in a CSV file."""
 
-    kind: Literal["pictures", "clips"] = "pictures"
+    kind: Literal["images", "videos"] = "images"
 
     def load(
         self,
@@ -32,7 +32,7 @@ class CsvLayout:
         """Read the list; what it lists stays where it is.
 
         The file is UTF-8, with commas, and its first line names the columns, in any order:
-        "path" (relative to the file's folder, or absolute; of a clip, a file or a folder of
+        "path" (relative to the file's folder, or absolute; of a video, a file or a folder of
         frames), "label" and "split" ("train", "val" or "test"); other columns are passed over.
         Without a column "name", "label" is the class's name, and classes are numbered in sorted
         order; with it, "label" is a number from 0 and "name" is the class's name. Underscores in
@@ -43,7 +43,7 @@ class CsvLayout:
             root: the CSV file, or a folder that holds exactly one.
             template: the text of one class, with one `{}` for the class name.
             domain: keeps only the rows with this value in the column "domain"; None keeps all.
-            ignore_rotation: leave pictures and frames as they are stored, whatever the file says.
+            ignore_rotation: leave images and frames as they are stored, whatever the file says.
 
         Raises:
             DataError: no file, missing columns, a malformed row, or an unknown domain.
@@ -65,7 +65,7 @@ class CsvLayout:
             example = Example(row["path"], label, spaced(text))
             lists[row["split"]].append(example)
         train, val, test = (tuple(lists[split]) for split in SPLITS)
-        read = ClipReader if self.kind == "clips" else FolderReader
+        read = VideoReader if self.kind == "videos" else FolderReader
         reader = read(path.parent, upright=not ignore_rotation)
         source = path.name + (f", domain {domain}" if domain else "")
         notes = () if numbered else _unnamed(path, list(numbers))
@@ -79,9 +79,9 @@ class CsvLayout:
             "Expected: root is a CSV file (or a folder with one), UTF-8, with commas:\n"
             "  path,label,split\n"
             + (
-                "  clips/1.mp4,jumping,train\n  clips/2.mp4,running,test\n"
-                if self.kind == "clips"
-                else "  pictures/1.jpg,red apple,train\n  pictures/2.jpg,pear,test\n"
+                "  videos/1.mp4,jumping,train\n  videos/2.mp4,running,test\n"
+                if self.kind == "videos"
+                else "  images/1.jpg,red apple,train\n  images/2.jpg,pear,test\n"
             )
             + 'Optional columns: domain; name (then "label" is a number from 0).'
         )

@@ -86,7 +86,7 @@ class SceneReader:
         """The scene of the key `domain/class/index`."""
         from data_pipelines import scenes
 
-        domain, label, index = example.picture.split("/")
+        domain, label, index = example.image.split("/")
         return Image.fromarray(scenes.render(int(label), domain, SEED, int(index), self.size))
 
 

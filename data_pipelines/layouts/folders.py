@@ -1,4 +1,4 @@
-"""People's own pictures or clips: a folder per class, in a folder per split."""
+"""People's own images or videos: a folder per class, in a folder per split."""
 
 import os
 from collections.abc import Iterable
@@ -10,9 +10,9 @@ from typing import Literal
 from data_pipelines.errors import DataError, unknown
 from data_pipelines.examples import Dataset, Example
 from data_pipelines.images.readers import FolderReader
-from data_pipelines.layouts import automatic, clip_files
+from data_pipelines.layouts import automatic, video_files
 from data_pipelines.layouts.layout import SPLITS, expand
-from data_pipelines.videos.readers import ClipReader
+from data_pipelines.videos.readers import VideoReader
 from prompt_jax.inputs.images import files
 from prompt_jax.text.class_names import spaced
 
@@ -21,12 +21,12 @@ _SHOWN = 3
 
 @dataclass(frozen=True)
 class FolderLayout:
-    """Own pictures, or clips, in `<root>[/<domain>]/{train,val,test}/<class>/…`.
+    """Own images, or videos, in `<root>[/<domain>]/{train,val,test}/<class>/…`.
 
     Or in `<root>[/<domain>]/<class>/…`, which `automatic` splits.
     """
 
-    kind: Literal["pictures", "clips"] = "pictures"
+    kind: Literal["images", "videos"] = "images"
 
     def load(
         self,
@@ -36,24 +36,24 @@ class FolderLayout:
         domain: str | None = None,
         ignore_rotation: bool = False,
     ) -> Dataset:
-        """List the pictures, or clips.
+        """List the images, or videos.
 
         The classes are all class folders of all splits, sorted by name; underscores in names
-        become spaces. Folders inside a class folder belong to the class; `pictures.files` says
-        which files count, and `clip_files.find_clips` which files and folders of frames are clips.
+        become spaces. Folders inside a class folder belong to the class; `images.files` says
+        which files count, and `video_files.find_videos` which files and folders are videos.
         Any of the splits may be missing. Without both train and test, the folders are classes if
-        one of them holds pictures itself, and else domains, whose folders are the classes.
+        one of them holds images itself, and else domains, whose folders are the classes.
 
         Args:
             name: the data set's name, for messages and results.
             root: the folder that holds the splits, the classes or the domains.
             template: the text of one class, with one `{}` for the class name.
             domain: a folder of `root` to use in its place.
-            ignore_rotation: leave pictures and frames as they are stored, whatever the file says.
+            ignore_rotation: leave images and frames as they are stored, whatever the file says.
 
         Raises:
-            DataError: no root, no split folders, an unknown domain, no classes, pictures outside
-                of class folders, a class without pictures or a name that is not UTF-8.
+            DataError: no root, no split folders, an unknown domain, no classes, images outside
+                of class folders, a class without images or a name that is not UTF-8.
         """
         home = self._find(name, root, domain)
         splits = [split for split in SPLITS if (home / split).is_dir()]
@@ -70,15 +70,15 @@ class FolderLayout:
                 )
         train, val, test = (
             tuple(
-                Example(picture, label, spaced(folder))
+                Example(image, label, spaced(folder))
                 for label, folder in enumerate(names)
-                for picture in listed.get(split, {}).get(folder, ())
+                for image in listed.get(split, {}).get(folder, ())
             )
             for split in SPLITS
         )
         source = f"folders {', '.join(splits)}" if splits else automatic.RULE
         source += f" of {domain}" if domain else ""
-        read = ClipReader if self.kind == "clips" else FolderReader
+        read = VideoReader if self.kind == "videos" else FolderReader
         reader = read(home, upright=not ignore_rotation)
         left = filter(None, (self._files.left_out(home / split) for split in splits or [""]))
         told = _unread(home, splits) if splits else [_divided(home, (train, val, test), self.kind)]
@@ -89,7 +89,7 @@ class FolderLayout:
 
     def expected(self) -> str:
         """The folder sketch for error messages."""
-        kind = "*.mp4" if self.kind == "clips" else "*.jpg"
+        kind = "*.mp4" if self.kind == "videos" else "*.jpg"
         return (
             "Expected layout:\n"
             "  <root>/\n"
@@ -103,13 +103,13 @@ class FolderLayout:
     @property
     def _files(self) -> ModuleType:
         """What lists the files of that kind."""
-        return clip_files if self.kind == "clips" else files
+        return video_files if self.kind == "videos" else files
 
     def _list(self, name: str, home: Path, split: str) -> dict[str, list[str]]:
         """The files of each class folder in a split, or of "" in `home`, by paths from `home`."""
         folder = home / split
-        clips = self.kind == "clips"
-        loose = clip_files.loose_clips(folder) if clips else files.loose_pictures(folder)
+        videos = self.kind == "videos"
+        loose = video_files.loose_videos(folder) if videos else files.loose_images(folder)
         if loose:
             raise DataError(
                 f"{name}: {len(loose)} {self.kind} lie in {folder} itself, e.g. {loose[0]}; move "
@@ -122,9 +122,9 @@ class FolderLayout:
 
     def _below(self, folder: Path) -> list[str]:
         """All that lie in a folder, however deep."""
-        if self.kind == "clips":
-            return clip_files.clips_below(folder)
-        return files.pictures_below(folder)
+        if self.kind == "videos":
+            return video_files.videos_below(folder)
+        return files.images_below(folder)
 
     def _find(self, name: str, root: str | Path | None, domain: str | None) -> Path:
         if root is None:
@@ -160,7 +160,7 @@ class FolderLayout:
         ]
 
     def _holds_classes(self, folder: Path) -> bool:
-        """Whether one of the folders in a folder without a split holds pictures, or clips, itself.
+        """Whether one of the folders in a folder without a split holds images, or videos, itself.
 
         With a folder val, others than train and test are misspelt.
         """
@@ -189,7 +189,7 @@ def _nested(listed: dict[str, dict[str, list[str]]], kind: str) -> list[str]:
     for split, classes in listed.items():
         for class_folder, found in classes.items():
             place = os.path.join(split, class_folder)
-            deeper = [os.path.relpath(picture, place).split("/") for picture in found]
+            deeper = [os.path.relpath(image, place).split("/") for image in found]
             folders = list(dict.fromkeys(parts[0] for parts in deeper if len(parts) > 1))
             if folders:
                 below[place] = folders

@@ -9,7 +9,7 @@ from data_pipelines.errors import DataError, escape
 from data_pipelines.examples import Dataset, Example
 from data_pipelines.images.readers import FolderReader
 from data_pipelines.layouts.layout import find_home, read_lines, sketch
-from prompt_jax.inputs.images.files import loose_pictures, pictures_below, subfolders
+from prompt_jax.inputs.images.files import images_below, loose_images, subfolders
 from prompt_jax.text.class_names import spaced
 
 CLASS_NAMES = "classnames.txt"
@@ -27,8 +27,8 @@ class ImageNetLayout:
 
     Attributes:
         folder: the data set's folder below the root.
-        test: the folder of test pictures in it.
-        train: the folder of training pictures in it; it may be missing. None: a test set only.
+        test: the folder of test images in it.
+        train: the folder of training images in it; it may be missing. None: a test set only.
         numbered: whether class folders may be called 0, 1, … (by label) instead of by WordNet id;
             copies of ImageNetV2 go round with either.
         own_classes: whether only the classes that have a folder count, relabelled from 0.
@@ -41,7 +41,7 @@ class ImageNetLayout:
     own_classes: bool = False
 
     def load(self, name: str, root: str | Path | None, template: str) -> Dataset:
-        """List the pictures.
+        """List the images.
 
         Args:
             name: the data set's name, for messages and results.
@@ -49,21 +49,21 @@ class ImageNetLayout:
             template: the text of one class, with one `{}` for the class name.
 
         Returns:
-            The data set; `train` is empty where there are no training pictures.
+            The data set; `train` is empty where there are no training images.
 
         Raises:
             DataError: no root, a missing folder or `classnames.txt`, a class folder that
-                `classnames.txt` does not hold, pictures outside of class folders, or a class
-                without pictures.
+                `classnames.txt` does not hold, images outside of class folders, or a class
+                without images.
         """
         expected = self.expected()
-        home = find_home(name, root, self.folder, self.marker, "folder of test pictures", expected)
+        home = find_home(name, root, self.folder, self.marker, "folder of test images", expected)
         names = read_class_names(self._class_names_file(name, home))
         splits = [self.test]
         if self.train is not None and os.path.isdir(home / self.train):
             splits.insert(0, self.train)
         listed = {split: self._list(name, home, split, list(names)) for split in splits}
-        filled = {wnid for pictures in listed.values() for wnid in pictures}
+        filled = {wnid for images in listed.values() for wnid in images}
         kept = [wnid for wnid in names if wnid in filled or not self.own_classes]
         self._check_all_filled(name, home, [wnid for wnid in kept if wnid not in filled])
         train, test = (
@@ -81,8 +81,8 @@ class ImageNetLayout:
     def expected(self) -> str:
         """The folder sketch for error messages."""
         kind = "0 … 999, or <wnid>" if self.numbered else "<wnid>"
-        contents = {f"{self.train}/{kind}/…": "training pictures"} if self.train else {}
-        contents[f"{self.test}/{kind}/…"] = "test pictures"
+        contents = {f"{self.train}/{kind}/…": "training images"} if self.train else {}
+        contents[f"{self.test}/{kind}/…"] = "test images"
         contents[CLASS_NAMES] = 'lines "n01440764 tench"'
         return sketch(self.folder, contents)
 
@@ -98,11 +98,11 @@ class ImageNetLayout:
 
     def _list(self, name: str, home: Path, split: str, wnids: list[str]) -> dict[str, list[str]]:
         found = subfolders(home / split)
-        if not found and (loose := loose_pictures(home / split)):
+        if not found and (loose := loose_images(home / split)):
             raise DataError(
-                f"{name}: {len(loose):,} pictures lie in {home / split} itself, e.g. "
+                f"{name}: {len(loose):,} images lie in {home / split} itself, e.g. "
                 f"{escape(loose[0])}; move each into a folder that is called by the WordNet id of "
-                "its class, as scripts called valprep.sh do for ImageNet's validation pictures"
+                "its class, as scripts called valprep.sh do for ImageNet's validation images"
             )
         by_folder = {wnid: wnid for wnid in wnids}
         if self.numbered and not any(folder in by_folder for folder in found):
@@ -115,15 +115,13 @@ class ImageNetLayout:
                 f"{called}, are no classes of {CLASS_NAMES}: {_first(strange)}; remove them, or "
                 "add their classes"
             )
-        listed = {
-            by_folder[f]: [f"{f}/{p}" for p in pictures_below(home / split / f)] for f in found
-        }
-        return {wnid: pictures for wnid, pictures in listed.items() if pictures}
+        listed = {by_folder[f]: [f"{f}/{p}" for p in images_below(home / split / f)] for f in found}
+        return {wnid: images for wnid, images in listed.items() if images}
 
     def _check_all_filled(self, name: str, home: Path, empty: list[str]) -> None:
         if empty:
             raise DataError(
-                f"{name}: {len(empty)} classes of {CLASS_NAMES} have no pictures in {home}: "
+                f"{name}: {len(empty)} classes of {CLASS_NAMES} have no images in {home}: "
                 f"{_first(empty)}; complete the download, or, to use fewer classes, remove their "
                 f"lines from {CLASS_NAMES}"
             )
@@ -151,9 +149,9 @@ def _examples(
     split: str, listed: dict[str, list[str]], kept: list[str], names: dict[str, str]
 ) -> tuple[Example, ...]:
     return tuple(
-        Example(f"{split}/{picture}", label, names[wnid], class_id=wnid)
+        Example(f"{split}/{image}", label, names[wnid], class_id=wnid)
         for label, wnid in enumerate(kept)
-        for picture in listed.get(wnid, ())
+        for image in listed.get(wnid, ())
     )
 
 

@@ -153,46 +153,46 @@ def read_json(path: Path, what: str) -> Any:
         ) from None
 
 
-def check_path(picture: str, where: str) -> None:
-    """Refuses a path that no picture can have, before a file system is asked for it.
+def check_path(image: str, where: str) -> None:
+    """Refuses a path that no image can have, before a file system is asked for it.
 
     Args:
-        picture: the path of a list.
+        image: the path of a list.
         where: its place in the list, for messages.
 
     Raises:
         DataError: it is not text, holds a null byte, or is too long.
     """
     try:
-        parts = [len(part) for part in picture.encode("utf-8").split(b"/")]
+        parts = [len(part) for part in image.encode("utf-8").split(b"/")]
     except UnicodeEncodeError:
         raise DataError(
-            f"{where} has the path {shorten(picture)}, which is not text; rename the file"
+            f"{where} has the path {shorten(image)}, which is not text; rename the file"
         ) from None
-    if "\0" in picture:
-        raise DataError(f"{where} has the path {shorten(picture)}, which holds a null byte")
+    if "\0" in image:
+        raise DataError(f"{where} has the path {shorten(image)}, which holds a null byte")
     if max(parts) > _LONGEST_NAME or sum(parts) + len(parts) > _LONGEST_PATH:
         raise DataError(
-            f"{where} has the path {shorten(picture)}; a name in it can have {_LONGEST_NAME} "
+            f"{where} has the path {shorten(image)}; a name in it can have {_LONGEST_NAME} "
             f"bytes, and the whole {_LONGEST_PATH:,}"
         )
 
 
-def check_inside(picture: str, where: str) -> None:
-    """Refuses a path that leaves the folder of pictures or clips: lists come from elsewhere, and
+def check_inside(image: str, where: str) -> None:
+    """Refuses a path that leaves the folder of images or videos: lists come from elsewhere, and
     must not make a run read other files.
 
     Args:
-        picture: the path of a list.
+        image: the path of a list.
         where: its place in the list, for messages.
 
     Raises:
         DataError: it is empty, absolute, has "..", or is one that `check_path` refuses.
     """
-    check_path(picture, where)
-    path = PurePosixPath(picture)
-    if not picture or path.is_absolute() or ".." in path.parts:
+    check_path(image, where)
+    path = PurePosixPath(image)
+    if not image or path.is_absolute() or ".." in path.parts:
         raise DataError(
-            f"{where} has the path {picture!r}; must be a path inside the image folder: not "
+            f"{where} has the path {image!r}; must be a path inside the image folder: not "
             'empty, not absolute and without ".."'
         )

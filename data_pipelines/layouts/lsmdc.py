@@ -1,11 +1,11 @@
-"""LSMDC: tables of clip and caption, split by tabulators, without a header."""
+"""LSMDC: tables of video and caption, split by tabulators, without a header."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
 from data_pipelines.errors import DataError, shorten
 from data_pipelines.examples import Dataset
-from data_pipelines.layouts.captioned import Caption, captioned_clips, first_mentions
+from data_pipelines.layouts.captioned import Caption, captioned_videos, first_mentions
 from data_pipelines.layouts.layout import find_home, read_text, sketch
 
 FILES = {
@@ -23,7 +23,7 @@ class LsmdcLayout:
     folder: str
 
     def load(self, name: str, root: str | Path | None, template: str) -> Dataset:
-        """Read the tables; of each line the first field is the clip, the last one its caption.
+        """Read the tables; of each line the first field is the video, the last one its caption.
 
         Args:
             name: the data set's name, for messages and results.
@@ -31,19 +31,19 @@ class LsmdcLayout:
             template: the text of one class.
 
         Raises:
-            DataError: no root, a missing or malformed file, or what `captioned_clips` refuses.
+            DataError: no root, a missing or malformed file, or what `captioned_videos` refuses.
         """
         home = find_home(name, root, self.folder, FILES["test"], "list", self.expected())
         tables = {split: _read_table(home / file) for split, file in FILES.items()}
         lists = {split: first_mentions(table) for split, table in tables.items()}
         captions = [each for table in tables.values() for each in table]
         source = ", ".join(FILES.values())
-        return captioned_clips(name, template, home, lists, captions, source)
+        return captioned_videos(name, template, home, lists, captions, source)
 
     def expected(self) -> str:
         """The folder sketch for error messages."""
-        tables = {file: f"the {split} clips and captions" for split, file in FILES.items()}
-        return sketch(self.folder, {"…/<id>.avi": "the clips, in any folder", **tables})
+        tables = {file: f"the {split} videos and captions" for split, file in FILES.items()}
+        return sketch(self.folder, {"…/<id>.avi": "the videos, in any folder", **tables})
 
 
 def _read_table(path: Path) -> list[Caption]:
@@ -56,7 +56,7 @@ def _read_table(path: Path) -> list[Caption]:
         if len(fields) != _FIELDS:
             raise DataError(
                 f"{path}, line {number}: {shorten(line)} has {len(fields)} fields; it must have "
-                f"{_FIELDS}, with tabulators between them: the clip's id, four times, a caption"
+                f"{_FIELDS}, with tabulators between them: the video's id, four times, a caption"
             )
         captions.append(Caption(fields[0].strip(), fields[-1], f"{path.name}, line {number}"))
     return captions

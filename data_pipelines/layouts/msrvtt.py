@@ -1,11 +1,11 @@
-"""MSR-VTT as retrieval uses it: a list of training clips, and the test list 1k-A."""
+"""MSR-VTT as retrieval uses it: a list of training videos, and the test list 1k-A."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
 from data_pipelines.errors import DataError, shorten
 from data_pipelines.examples import Dataset
-from data_pipelines.layouts.captioned import Caption, Listed, captioned_clips, first_mentions
+from data_pipelines.layouts.captioned import Caption, Listed, captioned_videos, first_mentions
 from data_pipelines.layouts.csv_rows import read_rows
 from data_pipelines.layouts.layout import find_home, read_json, sketch
 
@@ -19,14 +19,14 @@ class MsrVttLayout:
 
     Attributes:
         folder: its folder there.
-        train: the list of training clips in it.
+        train: the list of training videos in it.
     """
 
     folder: str
     train: str
 
     def load(self, name: str, root: str | Path | None, template: str) -> Dataset:
-        """Read the lists: every caption of a training clip, one of each test clip.
+        """Read the lists: every caption of a training video, one of each test video.
 
         Args:
             name: the data set's name, for messages and results.
@@ -34,7 +34,7 @@ class MsrVttLayout:
             template: the text of one class.
 
         Raises:
-            DataError: no root, a missing or malformed file, or what `captioned_clips` refuses.
+            DataError: no root, a missing or malformed file, or what `captioned_videos` refuses.
 
         Source: the files of CLIP4Clip (Luo et al. 2022); 1k-A is of JSFusion (Yu et al. 2018).
         """
@@ -46,23 +46,23 @@ class MsrVttLayout:
         tested = [
             Caption(row["video_id"], row["sentence"], f"{TEST}, line {line}") for line, row in rows
         ]
-        # Of test clips only the caption of the test list counts.
+        # Of test videos only the caption of the test list counts.
         test = first_mentions(tested)
-        ids = {each.clip for each in test}
-        captions = [each for each in _read_captions(home / CAPTIONS) if each.clip not in ids]
+        ids = {each.video for each in test}
+        captions = [each for each in _read_captions(home / CAPTIONS) if each.video not in ids]
         lists = {"train": train, "test": test}
         source = f"{self.train}, {TEST}"
-        return captioned_clips(name, template, home, lists, [*captions, *tested], source)
+        return captioned_videos(name, template, home, lists, [*captions, *tested], source)
 
     def expected(self) -> str:
         """The folder sketch for error messages."""
         return sketch(
             self.folder,
             {
-                "…/video0.mp4": "the clips, in any folder",
+                "…/video0.mp4": "the videos, in any folder",
                 CAPTIONS: "the captions",
-                self.train: "the training clips",
-                TEST: "the test clips, each with a caption",
+                self.train: "the training videos",
+                TEST: "the test videos, each with a caption",
             },
         )
 
@@ -75,8 +75,8 @@ def _read_captions(path: Path) -> list[Caption]:
     captions, file = [], path.name
     for position, sentence in enumerate(sentences):
         match sentence:
-            case {"video_id": str(clip), "caption": str(text)}:
-                captions.append(Caption(clip, text, f"{file}, sentences[{position}]"))
+            case {"video_id": str(video), "caption": str(text)}:
+                captions.append(Caption(video, text, f"{file}, sentences[{position}]"))
             case _:
                 raise DataError(
                     f"{path}: sentences[{position}] is {shorten(str(sentence))}; it must hold the "

@@ -9,18 +9,18 @@ from typing import Any, BinaryIO, ClassVar, NamedTuple
 
 from PIL import Image
 
-from data_pipelines.errors import BadPicture, DataError, installing, shorten
+from data_pipelines.errors import BadImage, DataError, installing, shorten
 from data_pipelines.examples import Example
 from data_pipelines.layouts.layout import expand
-from prompt_jax.inputs.images.decoding import check_picture, open_picture
+from prompt_jax.inputs.images.decoding import check_image, open_image
 
 _BATCH = 1024
-# TFDS has no one name for the name of a picture's file; "id" is StanfordCars'.
+# TFDS has no one name for the name of an image's file; "id" is StanfordCars'.
 _FILE_NAMES = ("file_name", "image/file_name", "filename", "image/filename", "id")
 
 
 class Record(NamedTuple):
-    """A record without its picture: key such as "train/17", label or -1, file name if it has one.
+    """A record without its image: key such as "train/17", label or -1, file name if it has one.
 
     `text` is the class's name in TFDS, "" for the label -1.
     """
@@ -39,24 +39,24 @@ class TfdsReader:
     upright: ClassVar[bool] = False
 
     def __call__(self, example: Example) -> Image.Image:
-        """The picture of the record `split/position` as RGB; raises `BadPicture`."""
-        return self._named(example, open_picture)
+        """The image of the record `split/position` as RGB; raises `BadImage`."""
+        return self._named(example, open_image)
 
     def check(self, example: Example) -> None:
-        """Look at the record's picture without decoding it; raises `BadPicture`."""
-        self._named(example, check_picture)
+        """Look at the record's image without decoding it; raises `BadImage`."""
+        self._named(example, check_image)
 
     def _named(self, example: Example, look: Callable[[BinaryIO], Any]) -> Any:
-        split, position = example.picture.split("/")
+        split, position = example.image.split("/")
         try:
             encoded = _records(self.folder, split)[int(position)]["image"]
         except Exception as error:
             # A damaged file makes the reader raise whatever its parsing trips on.
-            raise BadPicture(example.picture, str(error) or type(error).__name__) from error
+            raise BadImage(example.image, str(error) or type(error).__name__) from error
         try:
             return look(io.BytesIO(encoded))
-        except BadPicture as bad:
-            raise BadPicture(example.picture, bad.reason) from bad
+        except BadImage as bad:
+            raise BadImage(example.image, bad.reason) from bad
 
 
 def find_prepared(name: str, tfds_name: str, root: str | Path | None) -> Path:
@@ -115,7 +115,7 @@ def find_prepared(name: str, tfds_name: str, root: str | Path | None) -> Path:
 
 
 def list_records(folder: Path) -> dict[str, list[Record]]:
-    """All records of each split; reads every record once, and decodes no picture.
+    """All records of each split; reads every record once, and decodes no image.
 
     Args:
         folder: what `find_prepared` returned.
@@ -193,6 +193,6 @@ def _records(folder: Path, split: str) -> Any:
     # Opened anew in every process that reads: open files do not pickle.
     from tensorflow_datasets.core import decode
 
-    # Pictures are decoded here as those in files are, whether or not TFDS finds OpenCV.
+    # Images are decoded here as those in files are, whether or not TFDS finds OpenCV.
     decoders = {"image": decode.SkipDecoding()}
     return _builder(folder).as_data_source(split, decoders=decoders)

@@ -33,7 +33,7 @@ def load(
 ) -> Dataset:
     """List the records of a prepared TFDS data set.
 
-    Every record is read once, for its label; pictures are not decoded. Without `split_file` the
+    Every record is read once, for its label; images are not decoded. Without `split_file` the
     splits are TFDS's: train, validation and test. Where TFDS has no labelled test split, its
     validation split is the test split, and none is left for validation. Classes are numbered in
     TFDS's order, without those that no record has; base and new classes of the published results
@@ -46,16 +46,16 @@ def load(
         template: the text of one class, with one `{}` for the class name.
         clean: a class name from TFDS's; None leaves the class out.
         split_file: a `split_zhou_*.json`, whose splits, labels and names are used instead, by the
-            names of the picture files.
+            names of the image files.
         classnames: a `classnames.txt` for data sets whose TFDS class names are WordNet ids; by
             default `<root>/classnames.txt` or `<root>/imagenet/classnames.txt`.
 
     Returns:
-        The data set; `Example.picture` is a record's key such as "train/17".
+        The data set; `Example.image` is a record's key such as "train/17".
 
     Raises:
         DataError: what `find_prepared` raises; no labelled split; no `classnames.txt` where one
-            is needed; a picture of `split_file` without a record.
+            is needed; an image of `split_file` without a record.
     """
     folder = find_prepared(name, tfds_name, root)
     base, version, _ = tfds_name.partition(":")
@@ -65,7 +65,7 @@ def load(
     if split_file is not None:
         path = expand(split_file)
         lists = _by_file_name(f"{name}: {path}", read_split(path), records)
-        source = f"{path.name}, pictures of {version}"
+        source = f"{path.name}, images of {version}"
     else:
         texts = label_texts(folder)
         names = _names(name, texts, clean, classnames, expand(str(root)))
@@ -144,7 +144,7 @@ def _class_names_file(name: str, classnames: str | Path | None, root: Path) -> P
 
 
 def _by_file_name(what: str, lists: Lists, records: Records) -> Lists:
-    """The split file's examples, with the keys of the records that hold their pictures."""
+    """The split file's examples, with the keys of the records that hold their images."""
     by_stem: dict[str, list[Record]] = {}
     for record in (r for found in records.values() for r in found):
         if record.file is None:
@@ -153,34 +153,34 @@ def _by_file_name(what: str, lists: Lists, records: Records) -> Lists:
                 "applied; leave split_file out, or use the CoOp layout"
             )
         by_stem.setdefault(PurePosixPath(record.file).stem, []).append(record)
-    found = [[_find_record(example.picture, by_stem) for example in part] for part in lists]
+    found = [[_find_record(example.image, by_stem) for example in part] for part in lists]
     missing = [
-        example.picture
+        example.image
         for part, keys in zip(lists, found, strict=True)
         for example, key in zip(part, keys, strict=True)
         if key is None
     ]
     if missing:
-        shown = "".join(f"\n  {picture}" for picture in missing[:10])
+        shown = "".join(f"\n  {image}" for image in missing[:10])
         raise DataError(
-            f"{what}: {len(missing)} of its {sum(map(len, lists))} pictures have no record, or no "
+            f"{what}: {len(missing)} of its {sum(map(len, lists))} images have no record, or no "
             f"certain one, in TFDS:{shown}\nUse the split file of this data set."
         )
     return tuple(
-        tuple(e._replace(picture=key) for e, key in zip(part, keys, strict=True) if key)
+        tuple(e._replace(image=key) for e, key in zip(part, keys, strict=True) if key)
         for part, keys in zip(lists, found, strict=True)
     )
 
 
-def _find_record(picture: str, by_stem: Mapping[str, Sequence[Record]]) -> str | None:
-    path = PurePosixPath(picture)
+def _find_record(image: str, by_stem: Mapping[str, Sequence[Record]]) -> str | None:
+    path = PurePosixPath(image)
     same = by_stem.get(path.stem, ())
     if len(same) > 1:
         folder = _letters(path.parent.name)
         # StanfordCars repeats file names over its splits, in folders such as "cars_train".
         near = [r for r in same if folder == _letters(r.text)]
         near = near or [r for r in same if folder.endswith(r.key.split("/")[0])]
-        same = near or [r for r in same if r.file and picture.endswith(r.file.lstrip("/"))]
+        same = near or [r for r in same if r.file and image.endswith(r.file.lstrip("/"))]
     return same[0].key if len(same) == 1 else None
 
 

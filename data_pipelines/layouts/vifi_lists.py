@@ -1,4 +1,4 @@
-"""Clips of actions in ViFi-CLIP's files: lists of `path label`, and names as CSV of `id,name`."""
+"""Videos of actions in ViFi-CLIP's files: lists of `path label`, and names as CSV of `id,name`."""
 
 import os
 import re
@@ -9,10 +9,10 @@ from typing import NamedTuple
 
 from data_pipelines.errors import DataError, shorten, unknown
 from data_pipelines.examples import Dataset, Example
-from data_pipelines.layouts.clip_files import choose_files, clip_id, find_clips
 from data_pipelines.layouts.csv_rows import read_rows
 from data_pipelines.layouts.layout import MOST_DIGITS, check_inside, expand, read_lines, sketch
-from data_pipelines.videos.readers import ClipReader
+from data_pipelines.layouts.video_files import choose_files, find_videos, video_id
+from data_pipelines.videos.readers import VideoReader
 from prompt_jax.text.class_names import spaced
 
 REPOSITORY = "ViFi-CLIP"
@@ -34,23 +34,23 @@ class Files(NamedTuple):
 class Listed(NamedTuple):
     """A line of a list."""
 
-    clip: str
+    video: str
     label: int
     where: str
 
 
 @dataclass(frozen=True)
 class VifiLayout:
-    """Where the clips of one data set lie, and where its lists, below a common root.
+    """Where the videos of one data set lie, and where its lists, below a common root.
 
     Attributes:
-        folder: the folder of its clips.
+        folder: the folder of its videos.
         lists: the folder of its lists, below what holds ViFi-CLIP's folders, as all that follows.
-        labels: the file of its names; "{}" in it stands for the number of the list of test clips.
-        tests: its lists of test clips, in `lists`.
+        labels: the file of its names; "{}" in it stands for the number of the list of test videos.
+        tests: its lists of test videos, in `lists`.
         halves: the folder of its lists of base and novel classes; "" if it has none.
         half_labels: the file of the names of a half; "{}" in it stands for "base" or "novel".
-        train: its list of all training clips, in `lists`; "" if none is published.
+        train: its list of all training videos, in `lists`; "" if none is published.
     """
 
     folder: str
@@ -70,19 +70,19 @@ class VifiLayout:
         lists: str | Path | None = None,
         ignore_rotation: bool = False,
     ) -> Dataset:
-        """Read the lists of one part, and find their clips, by name, anywhere below their folder.
+        """Read the lists of one part, and find their videos, by name, anywhere below their folder.
 
         The parts, of which a data set has those whose lists are there:
 
-        - None: all training clips, if such a list is published, and the first list of test clips;
-        - "val", or "val1", "val2", "val3": a list of test clips alone;
-        - "few_shot_K_D": the draw D of training clips, K a class, and the first list of test clips;
+        - None: all training videos, if such a list is published, and the first list of test videos;
+        - "val", or "val1", "val2", "val3": a list of test videos alone;
+        - "few_shot_K_D": draw D of K training videos per class, and the first list of test videos;
           "few_shot_K" is the first draw, the only one that ViFi-CLIP has;
-        - "base", "base_1", "base_2", "base_3": all clips of the base classes to train on, or a draw
-          of 16 a class, and those to test; "novel": the test clips of the novel ones. Labels count
+        - "base", "base_1", "base_2", "base_3": all training videos of the base classes, or a draw
+          of 16 a class, and those to test; "novel": the test videos of the novel ones. Labels count
           from 0 in each half.
 
-        A clip that is not there is listed as the list calls it, so that it is reported as missing.
+        A video that is not there is listed as the list calls it, so that it is reported as missing.
 
         Args:
             name: the data set's name, for messages and results.
@@ -95,8 +95,8 @@ class VifiLayout:
 
         Raises:
             DataError: no root or lists; an unknown part; a malformed list or file of names; labels
-                without a name, or names without a clip, as in another data set's; a clip with
-                several files, or none of the clips is there.
+                without a name, or names without a video, as in another data set's; a video with
+                several files, or none of the videos is there.
 
         Source: the files of ViFi-CLIP (Rasheed et al. 2023).
         """
@@ -105,16 +105,16 @@ class VifiLayout:
         names = read_names(base / files.labels)
         train, test = (read_list(base / file) if file else [] for file in files[:2])
         _check_labels(base, files, names, (*train, *test))
-        found = find_clips(home)
-        wanted = dict.fromkeys(each.clip for each in (*train, *test))
-        paths = choose_files(name, home, {clip: _candidates(clip, found) for clip in wanted})
+        found = find_videos(home)
+        wanted = dict.fromkeys(each.video for each in (*train, *test))
+        paths = choose_files(name, home, {video: _candidates(video, found) for video in wanted})
         parts = [
-            tuple(Example(paths[each.clip], each.label, names[each.label]) for each in listed)
+            tuple(Example(paths[each.video], each.label, names[each.label]) for each in listed)
             for listed in (train, test)
         ]
         source = ", ".join(files.lists)
-        reader = ClipReader(home, upright=not ignore_rotation)
-        return Dataset(name, template, parts[0], (), parts[1], reader, home, source, kind="clips")
+        reader = VideoReader(home, upright=not ignore_rotation)
+        return Dataset(name, template, parts[0], (), parts[1], reader, home, source, kind="videos")
 
     def parts(
         self, name: str, root: str | Path | None, lists: str | Path | None = None
@@ -126,7 +126,7 @@ class VifiLayout:
     def expected(self) -> str:
         """The folder sketch for error messages."""
         contents = {
-            "…": "the clips, in any folder",
+            "…": "the videos, in any folder",
             f"{self.lists}/": f"lists such as {self.tests[0]}",
             self.labels.format(1): "the names of the classes",
         }
@@ -138,7 +138,7 @@ class VifiLayout:
     def _find(
         self, name: str, root: str | Path | None, lists: str | Path | None
     ) -> tuple[Path, Path]:
-        """The folder of clips, and what holds the lists."""
+        """The folder of videos, and what holds the lists."""
         if root is None:
             raise DataError(f"{name}: root is not set\n{self.expected()}")
         top = expand(root)
@@ -234,22 +234,22 @@ def read_names(path: Path) -> list[str]:
 
 
 def read_list(path: Path) -> list[Listed]:
-    """A list of clips, a line each: a path, in which there may be spaces, a space and a label.
+    """A list of videos, a line each: a path, in which there may be spaces, a space and a label.
 
     Raises:
         DataError: it cannot be read, or a line is of another form.
     """
     listed = []
-    for number, line in read_lines(path, "list of clips"):
-        clip, _, text = line.rpartition(" ")
+    for number, line in read_lines(path, "list of videos"):
+        video, _, text = line.rpartition(" ")
         label, where = _label(text), f"{path}, line {number}"
         if label is None:
             raise DataError(
                 f"{where}: {shorten(line)} must be a path, a space and a label, e.g. "
-                "clips/jump_1.avi 7"
+                "videos/jump_1.avi 7"
             )
-        check_inside(clip.strip(), where)
-        listed.append(Listed(clip.strip(), label, where))
+        check_inside(video.strip(), where)
+        listed.append(Listed(video.strip(), label, where))
     return listed
 
 
@@ -258,7 +258,7 @@ def _label(text: str) -> int | None:
 
 
 def _check_labels(base: Path, files: Files, names: Sequence[str], listed: Iterable[Listed]) -> None:
-    """Refuses labels without a name, and names without a clip."""
+    """Refuses labels without a name, and names without a video."""
     seen = set()
     for each in listed:
         if each.label >= len(names):
@@ -271,16 +271,16 @@ def _check_labels(base: Path, files: Files, names: Sequence[str], listed: Iterab
     if bare:
         raise DataError(
             f"{base / files.labels} names {len(names)} classes, and {' and '.join(files.lists)} "
-            f"there have no clip of {len(bare)}, e.g. {names[bare[0]]!r} ({bare[0]}); take the "
+            f"there have no video of {len(bare)}, e.g. {names[bare[0]]!r} ({bare[0]}); take the "
             "file of names of this data set, or take these classes out"
         )
 
 
-def _candidates(clip: str, found: Mapping[str, Sequence[str]]) -> Sequence[str]:
+def _candidates(video: str, found: Mapping[str, Sequence[str]]) -> Sequence[str]:
     """The files that a list may mean: of its name, and of several of a name those with its suffix,
     in folders like those in the list."""
-    path = PurePosixPath(clip)
-    files = found.get(clip_id(path.name), ())
+    path = PurePosixPath(video)
+    files = found.get(video_id(path.name), ())
     if len(files) > 1:
         files = [file for file in files if PurePosixPath(file).name == path.name] or files
     if len(files) > 1:

@@ -1,6 +1,6 @@
-"""What the objects of a clip do: 33 actions, most of them in pairs that are each other's reversal.
+"""What the objects of a video do: 33 actions, most of them in pairs that are each other's reversal.
 
-A pair shares one motion, which one of the two shows from its end. Over the clips of a data set the
+A pair shares one motion, which one of the two shows from its end. Over the videos of a data set the
 two therefore have the same frames, in opposite order: nothing but the order tells them apart, and
 an average over frames cannot.
 """
@@ -13,12 +13,12 @@ from data_pipelines.scenes.motions import Motion
 
 
 class Action(NamedTuple):
-    """An action that a clip shows.
+    """An action that a video shows.
 
     Attributes:
         motion: how its objects move.
-        backwards: whether the clip shows the motion from its end.
-        reversal: the action that its clips show when they are played backwards.
+        backwards: whether the video shows the motion from its end.
+        reversal: the action that its videos show when they are played backwards.
         phrases: what the first object is doing, in words that are all true; "{other}" stands for
             the second object. The phrases of a reversal have the same order.
         exchanged: whether the reversal shows the two objects in each other's role.

@@ -42,7 +42,7 @@ def draw_background(size: int, rng: np.random.Generator) -> tuple[np.ndarray, st
         rng: where every choice is drawn from.
 
     Returns:
-        The picture, float32[size, size, 3], 0 to 255; the pattern's word (a key of `PATTERNS`);
+        The image, float32[size, size, 3], 0 to 255; the pattern's word (a key of `PATTERNS`);
         the main colour's word (a key of `COLOURS`).
     """
     kind, word = choose_background(rng)

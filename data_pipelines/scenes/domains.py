@@ -22,7 +22,7 @@ STRENGTHS: MappingProxyType[str, float] = MappingProxyType(
         "silhouette": 0.8,
         # Share of the daylight that is gone, 0 to 1.
         "night": 0.78,
-        # Side of a tile in pixels of a 48 pixel picture; 1 changes nothing there.
+        # Side of a tile in pixels of a 48 pixel image; 1 changes nothing there.
         "mosaic": 6.0,
     }
 )
@@ -65,13 +65,13 @@ def sketch(
     background: np.ndarray, objects: np.ndarray, rng: np.random.Generator, strength: float
 ) -> np.ndarray:
     """Dark lines along the edges, on paper that keeps a share of the colour; see `plain`."""
-    picture = plain(background, objects, rng, 0.0)
-    gray = _gray(picture)
+    image = plain(background, objects, rng, 0.0)
+    gray = _gray(image)
     edges = np.zeros_like(gray)
     edges[:, 1:-1] = np.abs(gray[:, 2:] - gray[:, :-2])
     edges[1:-1] += np.abs(gray[2:] - gray[:-2])
     lines = 1 - strength * np.minimum(edges / 110, 1)
-    paper = 255 * strength + (1 - strength) * picture
+    paper = 255 * strength + (1 - strength) * image
     return paper * lines[..., None]
 
 
@@ -90,11 +90,11 @@ def night(
     background: np.ndarray, objects: np.ndarray, rng: np.random.Generator, strength: float
 ) -> np.ndarray:
     """Little, bluish light and a camera's noise; see `plain`."""
-    picture = plain(background, objects, rng, 0.0) * nightlight(strength)
+    image = plain(background, objects, rng, 0.0) * nightlight(strength)
     # Raw bytes: the same on every platform, and cheap.
-    noise = np.frombuffer(rng.bytes(2 * picture.size), np.uint8).reshape(2, *picture.shape)
+    noise = np.frombuffer(rng.bytes(2 * image.size), np.uint8).reshape(2, *image.shape)
     spread = noise[0].astype(np.float32) - noise[1]
-    return picture + spread * (strength * _NIGHT_NOISE / _BYTES_SPREAD)
+    return image + spread * (strength * _NIGHT_NOISE / _BYTES_SPREAD)
 
 
 def nightlight(strength: float) -> np.ndarray:
@@ -106,17 +106,17 @@ def mosaic(
     background: np.ndarray, objects: np.ndarray, rng: np.random.Generator, strength: float
 ) -> np.ndarray:
     """Square tiles of one colour each; see `plain`."""
-    picture = np.clip(plain(background, objects, rng, 0.0), 0, 255).astype(np.uint8)
-    size = len(picture)
+    image = np.clip(plain(background, objects, rng, 0.0), 0, 255).astype(np.uint8)
+    size = len(image)
     tiles = round(48 / strength)
-    coarse = Image.fromarray(picture).resize((tiles, tiles), Image.Resampling.BOX)
+    coarse = Image.fromarray(image).resize((tiles, tiles), Image.Resampling.BOX)
     fine = coarse.resize((size, size), Image.Resampling.NEAREST)
     return np.asarray(fine, np.float32)
 
 
-def _gray(picture: np.ndarray) -> np.ndarray:
+def _gray(image: np.ndarray) -> np.ndarray:
     red, green, blue = _LUMINANCE
-    return picture[..., 0] * red + picture[..., 1] * green + picture[..., 2] * blue
+    return image[..., 0] * red + image[..., 1] * green + image[..., 2] * blue
 
 
 SHIFTS: MappingProxyType[str, Shift] = MappingProxyType(

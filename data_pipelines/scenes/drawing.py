@@ -12,7 +12,7 @@ from data_pipelines.scenes.backgrounds import turn
 from data_pipelines.scenes.classes import CLASSES, EMOJI
 
 SIZES = range(32, 97)
-"""Sides of a picture, in pixels, that can be rendered."""
+"""Sides of an image, in pixels, that can be rendered."""
 
 TINT = 0.15
 """By which share of itself each colour of an object may be brighter or darker."""
@@ -30,10 +30,10 @@ def draw_emoji(
 
     Args:
         name: one of `CLASSES`.
-        size: side of the picture in pixels.
-        centre: the emoji's, right and down from the picture's, in sides of the picture; it may
-            reach beyond the picture, or lie outside.
-        diameter: of the emoji, in sides of the picture.
+        size: side of the image in pixels.
+        centre: the emoji's, right and down from the image's, in sides of the image; it may
+            reach beyond the image, or lie outside.
+        diameter: of the emoji, in sides of the image.
         angle: by which it is turned clockwise, in radians.
         mirrored: whether left and right are exchanged, before it is turned.
 
@@ -67,8 +67,8 @@ def _emoji(name: str) -> tuple[Image.Image, ...]:
     """The emoji, 72 pixels wide, its half and its quarter; premultiplied, so edges blend."""
     path = _emoji_folder() / f"{ord(EMOJI[name]):x}.png"
     try:
-        with Image.open(path) as picture:
-            full = picture.convert("RGBA").convert("RGBa")
+        with Image.open(path) as image:
+            full = image.convert("RGBA").convert("RGBa")
     except OSError as error:
         raise DataError(
             f"cannot read the emoji of {name!r}, {path}: {error}; "

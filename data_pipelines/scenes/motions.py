@@ -1,4 +1,4 @@
-"""How the objects of a clip move: functions of time, all of the type `Motion`.
+"""How the objects of a video move: functions of time, all of the type `Motion`.
 
 Sines and cosines are rounded by `turn`, so that every machine draws the same.
 """
@@ -14,8 +14,8 @@ class Pose(NamedTuple):
     """Where an object is, and how it looks, at one instant.
 
     Attributes:
-        x, y: its centre, right and down from the picture's, in sides of the picture.
-        diameter: in sides of the picture.
+        x, y: its centre, right and down from the image's, in sides of the image.
+        diameter: in sides of the image.
         angle: by which it is turned clockwise, in radians.
         opacity: 0 to 1.
     """
@@ -35,7 +35,7 @@ class Instant(NamedTuple):
 
 
 Motion = Callable[[float, Sequence[float]], Instant]
-"""(time from 0, the clip's start, to 1, its end; `DRAWS` random numbers from 0 to 1) -> Instant."""
+"""(time from 0, the start, to 1, the end; `DRAWS` random numbers from 0 to 1) -> Instant."""
 
 DRAWS = 5
 """How many random numbers a motion has: size, tilt or phase, place across and down, a choice."""
@@ -84,7 +84,7 @@ def appear(time: float, draws: Sequence[float]) -> Instant:
 
 
 def fall(time: float, draws: Sequence[float]) -> Instant:
-    """From above the picture, faster and faster, until it lies on the ground."""
+    """From above the image, faster and faster, until it lies on the ground."""
     size, tilt, across, floor, rest = draws
     fallen = _progress(time, 0, 0.7 + 0.15 * rest) ** 2
     y = _between(-0.68, 0.2 + 0.08 * floor, fallen)

@@ -68,13 +68,13 @@ def compose(
     objects, words = _draw_objects(label, size, rng)
     background, pattern, colour = draw_background(size, rng)
     strength = (MILD_STRENGTHS if mild else STRENGTHS)[domain]
-    picture = SHIFTS[domain](background, objects, rng, strength)
+    image = SHIFTS[domain](background, objects, rng, strength)
     scene = Scene(label, domain, pattern, colour, *words)
-    return (np.clip(picture, 0, 255) + 0.5).astype(np.uint8), scene
+    return (np.clip(image, 0, 255) + 0.5).astype(np.uint8), scene
 
 
 def render(label: int, domain: str, seed: int, index: int, size: int = 48) -> np.ndarray:
-    """The picture of `compose`, uint8[size, size, 3]; same arguments and errors."""
+    """The image of `compose`, uint8[size, size, 3]; same arguments and errors."""
     return compose(label, domain, seed, index, size)[0]
 
 
@@ -103,7 +103,7 @@ def _draw_objects(
 
 
 def _place(scale: str, position: str, rng: np.random.Generator) -> tuple[float, float]:
-    """An object's centre relative to the picture's, in sides of the picture."""
+    """An object's centre relative to the image's, in sides of the image."""
     room = 0.5 - _DIAMETERS[scale][0] / 2
     x, y = _OFFSETS[position]
     share, drift_x, drift_y = rng.random(3).tolist()

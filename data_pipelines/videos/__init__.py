@@ -1,1 +1,1 @@
-"""Readers of clips for data sets."""
+"""Readers of videos for data sets."""

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Sequence
 from prompt_jax.errors import PromptError, unknown
 
 CLASSIFIERS = ("coop", "cocoop", "maple", "pro_mpt")
-PAIRS = ("vop",)  # clips against their captions
-ACTIONS = ("vilt_clip",)  # clips against classes
+PAIRS = ("vop",)  # videos against their captions
+ACTIONS = ("vilt_clip",)  # videos against classes
 METHODS = CLASSIFIERS + PAIRS + ACTIONS
 BACKBONES = ("embedded", "ViT-B/32", "ViT-B/16")
 PHASES = ("train", "evaluate")
@@ -20,7 +20,7 @@ ITERATIONS = 2
 RUNS = 3  # in one program, where several are measured
 # One evaluation goes through so many batches: what no image changes is computed once for them.
 EVALUATION_BATCHES = 2
-FRAMES = {"vop": 12, "vilt_clip": 16}  # of a clip
+FRAMES = {"vop": 12, "vilt_clip": 16}  # of a video
 # Words of a caption: the shortest and the longest have so many, the others something between.
 WORDS = (8, 20)
 _SMALL_WORDS = ("a", "the", "is", "and", "in", "with", "on", "of")
@@ -34,9 +34,9 @@ class Cell:
         method: one of `METHODS`, with its default settings.
         backbone: "embedded", or a variant's sizes with random weights.
         K: number of classes, at most 1000; 1 for pairs, which have none.
-        batch: images a step; clips, of methods that have `FRAMES`; of pairs, a caption each too.
+        batch: images a step; videos, of methods that have `FRAMES`; of pairs, a caption each too.
         phase: "train", one step; or "evaluate", `EVALUATION_BATCHES` batches.
-        part: "all"; or "text", with image or clip features that are there already and stay as they
+        part: "all"; or "text", with image or video features that are there already and stay as they
             are.
         N: iterations, of pro_mpt alone.
         dtype: compute type; the counterpart's bfloat16 is autocast.
@@ -83,17 +83,17 @@ class Cell:
 
     @property
     def pairs(self) -> bool:
-        """Whether it tells clips and captions apart, and no classes."""
+        """Whether it tells videos and captions apart, and no classes."""
         return self.method in PAIRS
 
     @property
     def frames(self) -> int:
-        """Of each clip; 0 where it looks at images."""
+        """Of each video; 0 where it looks at images."""
         return FRAMES.get(self.method, 0)
 
     @property
     def images(self) -> int:
-        """Images, clips or pairs that one run goes through."""
+        """Images, videos or pairs that one run goes through."""
         return self.batch * (EVALUATION_BATCHES if self.phase == "evaluate" else self.runs)
 
     def __str__(self):
@@ -121,10 +121,10 @@ def full() -> list[Cell]:
         for backbone in BACKBONES[:2]
         for method in CLASSIFIERS
     ]
-    clips = [cell for backbone in BACKBONES[:2] for cell in captioned_clips(backbone)]
+    videos = [cell for backbone in BACKBONES[:2] for cell in captioned_videos(backbone)]
     actions = [recognized_actions("embedded"), recognized_actions("ViT-B/16")]
     return unique(
-        [*grid, *together, *clips, *actions, *growth("ViT-B/32", (1, 2, 4, 8), (1, 2, 3, 4))]
+        [*grid, *together, *videos, *actions, *growth("ViT-B/32", (1, 2, 4, 8), (1, 2, 3, 4))]
     )
 
 
@@ -135,7 +135,7 @@ def short() -> list[Cell]:
     cells += [Cell(method, "embedded", 50, phase="evaluate") for method in ("cocoop", "coop")]
     cells += [Cell("cocoop", "embedded", 10, batch=1), Cell("pro_mpt", "embedded", 10)]
     cells += [Cell("pro_mpt", "embedded", 10, runs=RUNS), Cell("pro_mpt", "embedded", 10, N=1)]
-    return cells + captioned_clips("embedded")
+    return cells + captioned_videos("embedded")
 
 
 def gpu() -> list[Cell]:
@@ -154,7 +154,7 @@ def gpu() -> list[Cell]:
     return cells
 
 
-def captioned_clips(backbone: str) -> list[Cell]:
+def captioned_videos(backbone: str) -> list[Cell]:
     """VoP's training step, and its text part on as many captions as a published batch has."""
     return [Cell("vop", backbone, 1, 4), Cell("vop", backbone, 1, 32, part="text")]
 

@@ -48,7 +48,7 @@ def first_seconds(run: Callable[[int], float]) -> float:
 def image_batch(cell: Any, image_size: int, run: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """Made-up images float32[B, H, W, 3] and labels int32[B] of a `Cell`, for both sides.
 
-    Of methods for clips, these, float32[B, F, H, W, 3]; of pairs each is its own label.
+    Of methods for videos, these, float32[B, F, H, W, 3]; of pairs each is its own label.
     """
     rng, frames = np.random.default_rng(run), (cell.frames,) if cell.frames else ()
     images = rng.standard_normal((cell.batch, *frames, image_size, image_size, 3), np.float32)
@@ -57,5 +57,5 @@ def image_batch(cell: Any, image_size: int, run: int = 0) -> tuple[np.ndarray, n
 
 
 def feature_batch(cell: Any, width: int, run: int = 0) -> np.ndarray:
-    """Image or clip features float32[B, d] for a cell's text part, in place of its images."""
+    """Image or video features float32[B, d] for a cell's text part, in place of its images."""
     return np.random.default_rng(run).standard_normal((cell.batch, width), np.float32)

@@ -1,4 +1,4 @@
-"""Pictures a second from files to answers, beside the bare image tower's on pictures in memory.
+"""Images a second from files to answers, beside the bare image tower's on images in memory.
 
     python -m experiments.benchmark.predicting FOLDER [--number 2000] [--backbone ViT-B/32]
         [--methods zero_shot,coop] [--classes 100] [--rounds 3]
@@ -34,7 +34,7 @@ from prompt_jax.errors import PromptError, unknown
 from prompt_jax.evaluation import programs
 from prompt_jax.inputs.batching import sizes_for
 from prompt_jax.inputs.given import Inputs
-from prompt_jax.inputs.images.files import pictures_below
+from prompt_jax.inputs.images.files import images_below
 from prompt_jax.models import model
 from prompt_jax.models.model import Model
 from prompt_jax.prompts import PHOTO
@@ -45,7 +45,7 @@ def start(argv: Sequence[str]) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("folder", type=pathlib.Path)
-    parser.add_argument("--number", type=whole(), default=2000, help="pictures (2000)")
+    parser.add_argument("--number", type=whole(), default=2000, help="images (2000)")
     parser.add_argument("--backbone", default="ViT-B/32", help="ViT-B/32")
     parser.add_argument("--methods", default="zero_shot,coop", help="zero_shot,coop")
     parser.add_argument("--classes", type=whole(), default=100, help="100")
@@ -53,10 +53,10 @@ def start(argv: Sequence[str]) -> None:
     options = parser.parse_args(argv)
     if options.backbone not in VARIANTS:
         raise unknown("--backbone", options.backbone, VARIANTS)
-    files = pictures_below(options.folder)
+    files = images_below(options.folder)
     if len(files) < options.number:
         raise PromptError(
-            f"{options.folder} holds {len(files):,} pictures below it; give --number={len(files)}"
+            f"{options.folder} holds {len(files):,} images below it; give --number={len(files)}"
         )
     # Spread over all classes: neighbours are alike.
     places = np.linspace(0, len(files) - 1, options.number, dtype=int)
@@ -100,7 +100,7 @@ def with_method(bare: Model, name: str, names: Sequence[str]) -> Model:
 
 
 def run_tower(bare: Model, number: int) -> None:
-    """So many pictures in batches of the sizes that `predict` takes, none of them decoded."""
+    """So many images in batches of the sizes that `predict` takes, none of them decoded."""
     sizes = sizes_for(model.BATCH_SIZE)
     images = np.zeros((sizes[-1], *bare.inputs.shape), np.float32)
     full, rest = divmod(number, sizes[-1])
@@ -118,7 +118,7 @@ def predict(trained: Model, paths: Sequence[pathlib.Path], number: int) -> None:
 def in_turns(
     runs: Mapping[str, Callable[[int], object]], number: int, rounds: int
 ) -> dict[str, list[float]]:
-    """Seconds of each run on so many pictures, `rounds` times, one after another."""
+    """Seconds of each run on so many images, `rounds` times, one after another."""
     rest = number % model.BATCH_SIZE
     for run in runs.values():
         run(min(number, model.BATCH_SIZE + rest))  # compiles for both sizes of batch
@@ -133,7 +133,7 @@ def in_turns(
 
 def print_table(seconds: dict[str, list[float]], number: int) -> None:
     """Medians, and the share of the tower's rate: the median over rounds."""
-    table = Table("", "pictures a second", "share of the tower's")
+    table = Table("", "images a second", "share of the tower's")
     [tower, *_] = seconds.values()
     for name, taken in seconds.items():
         share = statistics.median(a / b for a, b in zip(tower, taken, strict=True))

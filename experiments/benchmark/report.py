@@ -74,7 +74,7 @@ def conditions(record: Mapping[str, Any]) -> str:
         f"{device['name']} ({device['platform']}), {device['cores']} cores; a large matrix product "
         f"reaches {peaks}. {', '.join(f'{name} {v}' for name, v in versions.items())}. Commit "
         f"{record['commit']}, {record['date']}.\n\n"
-        "Images, clips, or pairs of a clip and its caption, per second (median), the ratio repeat "
+        "Images, videos, or pairs of video and caption, per second (median), the ratio repeat "
         "by repeat, in turns, as median (lowest to highest), and that of the medians of runs in a "
         f"row; peak memory is the {memory}; GFLOP are the matrix products of one run as traced, "
         "peak is their share of what the large matrix product reaches; built s is the time to "

@@ -25,7 +25,7 @@ def telling(config: ConfigDict) -> Iterator[None]:
         asked = _BYTES.search(str(error))
         much = f" ({int(asked[1]) / 1e9:.1f} GB at once)" if asked else ""
         sizes = f"config.batch_size={config.batch_size}, eval_batch_size={config.eval_batch_size}"
-        if datasets.entry(config.data.name).kind == "clips":
+        if datasets.entry(config.data.name).kind == "videos":
             sizes += f", data.frames={config.data.frames}"
         raise PromptError(
             f"there is not enough memory for a step{much}; lower what makes it large: {sizes}"

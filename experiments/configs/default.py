@@ -10,13 +10,13 @@ from prompt_jax import methods
 from prompt_jax.errors import unknown
 
 
-def get_config(method: str = "pro_mpt", kind: str = "pictures", **settings) -> ConfigDict:
+def get_config(method: str = "pro_mpt", kind: str = "images", **settings) -> ConfigDict:
     """The defaults with one method's settings; not a configuration to run by itself.
 
     Args:
         method: a name from the table of methods of that kind, or "module:ATTRIBUTE", which is
             imported.
-        kind: "pictures", or "clips" for a method of clips and texts.
+        kind: "images", or "videos" for a method of videos and texts.
         **settings: where the method's settings differ from their published defaults.
 
     Raises:
@@ -24,7 +24,7 @@ def get_config(method: str = "pro_mpt", kind: str = "pictures", **settings) -> C
     """
     if methods.outside.is_outside(method):
         methods.outside.load(method)
-    usual = (methods.get_encoders if kind == "clips" else methods.get)(method).Settings
+    usual = (methods.get_encoders if kind == "videos" else methods.get)(method).Settings
     known = [field.name for field in dataclasses.fields(usual)]
     if wrong := next((name for name in settings if name not in known), None):
         raise unknown(f"setting of {method}", wrong, known)
@@ -39,7 +39,7 @@ def get_config(method: str = "pro_mpt", kind: str = "pictures", **settings) -> C
     c.precision = "highest"
     c.memory_gb = 0.0  # a tower may keep for its backward pass; 0: a quarter of the device's memory
     # or "few_shot", "supervised", "cross_dataset", "domain_generalization", "zero_shot_transfer";
-    # of clips and captions: "retrieval"
+    # of videos and captions: "retrieval"
     c.protocol = "base_to_novel"
     c.init_from = ""  # folder of a run of the same method, whose prompts training starts from
     c.seed = 1  # of the shots, the start of the prompts, order and augmentation; 0 to 2^32 - 1
@@ -55,39 +55,39 @@ def get_config(method: str = "pro_mpt", kind: str = "pictures", **settings) -> C
     c.data.root = ""  # folder that holds the data sets' folders (or the one data set's folder)
     c.data.source = "coop"  # the CoOp benchmark's folders, or "tfds" for what TFDS prepared
     c.data.split_file = ""  # tfds only: a split_zhou_*.json to use in place of TFDS's own splits
-    c.data.shots = 16  # training pictures per class, at least 1
+    c.data.shots = 16  # training images per class, at least 1
     c.data.shots_list = ()  # several, one run each: 1,2,4,8,16
     c.data.on_bad_image = "stop"  # "stop" with a list, or "skip" and count
-    c.data.domain = ""  # emoji_scenes: plain, sketch, …; folder and csv: a part of the pictures
+    c.data.domain = ""  # emoji_scenes: plain, sketch, …; folder and csv: a part of the images
     c.data.template = ""  # folder and csv only: text of a class; "" is "a photo of a {}."
-    # How pictures and frames are prepared, in place of what the checkpoint's files say; where these
+    # How images and frames are prepared, in place of what the checkpoint's files say; where these
     # say nothing, as OpenAI's CLIP has it. See prompt_jax/inputs/images/preprocessing.py.
     c.data.stats = ""  # normalized by: "clip", "imagenet" or "half" (0.5 and 0.5); "": as they say
     c.data.mean = ()  # or by numbers, of red, green, blue in 0 to 1: 0.5,0.5,0.5
     c.data.std = ()  # their standard deviations
     c.data.resize = ""  # in testing: "shortest" side, "longest", "squash" both, or "none"
     c.data.interpolation = ""  # "bicubic", "bilinear", …
-    c.data.ignore_rotation = False  # folder and csv only: True leaves pictures as they are stored
+    c.data.ignore_rotation = False  # folder and csv only: True leaves images as they are stored
     c.data.num_classes = 0  # emoji_scenes only: an evenly spread part of its classes; 0 is all
     c.data.num_objects = 0  # emoji_clips only: how many kinds of objects; 0 is its default
-    c.data.train_per_class = 0  # emoji_clips only: training clips per action; 0 is its default
-    c.data.test_per_class = 0  # emoji_… only: test pictures or clips per class; 0 is its default
-    c.data.frames = 12  # clips only: frames that are looked at, F
-    c.data.frame_rule = "centre"  # clips only, in training; inputs/videos/sampling.py
-    c.data.flip = True  # clips only: mirror half of those trained on; not where left, right matter
-    c.data.augment = "none"  # clips only: crop and flip; "vifi": also colours, and crops as there
-    c.data.mix = False  # clips with classes only: cutmix or mixup in fours, labels smoothed by 0.1
-    c.data.crop = "clip"  # clips only, in testing: the middle as CLIP has it, or "vifi"
-    c.data.views = 0  # clips with classes only, in testing: n draws of frames x 3; 0: one look
-    c.data.frame_stats = "clip"  # clips only: "imagenet" is data.stats=imagenet, as ViFi-CLIP's
-    c.data.also_test = ""  # retrieval only: "a,b", further data sets whose test clips are searched
+    c.data.train_per_class = 0  # emoji_clips only: training videos per action; 0 is its default
+    c.data.test_per_class = 0  # emoji_… only: test images or videos per class; 0 is its default
+    c.data.frames = 12  # videos only: frames that are looked at, F
+    c.data.frame_rule = "centre"  # videos only, in training; inputs/videos/sampling.py
+    c.data.flip = True  # videos only: mirror half of those trained on; not where left, right matter
+    c.data.augment = "none"  # videos only: crop and flip; "vifi": also colours, and crops as there
+    c.data.mix = False  # videos with classes only: cutmix or mixup in fours, labels smoothed by 0.1
+    c.data.crop = "clip"  # videos only, in testing: the middle as CLIP has it, or "vifi"
+    c.data.views = 0  # videos with classes only, in testing: n draws of frames x 3; 0: one look
+    c.data.frame_stats = "clip"  # videos only: "imagenet" is data.stats=imagenet, as ViFi-CLIP's
+    c.data.also_test = ""  # retrieval only: "a,b", further data sets whose test videos are searched
     c.data.num_threads = -1  # reading threads; 0 reads in the main thread, -1 chooses
     c.data.num_workers = 0  # reading processes, each with its threads; 0 reads in this one
 
-    c.batch_size = 4  # training pictures per step; a multiple of the number of devices
-    c.eval_batch_size = 100  # test pictures per step; a multiple of the number of devices
+    c.batch_size = 4  # training images per step; a multiple of the number of devices
+    c.eval_batch_size = 100  # test images per step; a multiple of the number of devices
     c.cached_views = 0  # 0: new crops in every epoch; n: n crops, their image features kept
-    c.epochs = 5  # passes over the training pictures; 0: as epochs_by_shots says
+    c.epochs = 5  # passes over the training images; 0: as epochs_by_shots says
     c.epochs_by_shots = ()  # ((most shots, epochs), …): the first entry that fits, or the last
     c.optimizer = "sgd"  # or "adamw"
     # "coop": warm-up epoch, then a cosine by epoch; by step: "constant", "cosine", "warmup_cosine",

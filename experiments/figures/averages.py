@@ -67,7 +67,7 @@ def average(
 
 
 def _kind(run: Run) -> str:
-    """What data its table is of: the source; the scenes or clips and their domain; or actions."""
+    """What data its table is of: the source; the scenes or videos and their domain; or actions."""
     if run.protocol in SOURCE_PROTOCOLS or run.dataset.startswith("emoji_"):
         return run.dataset
     return "actions" if split_domain(run.dataset)[0] in published_actions.DATASETS else ""
@@ -151,8 +151,8 @@ def _measured(run: Run) -> list[tuple[Key, list[float]]]:
             found.append(((dataset, f"{column}, {TOP5}"), [run.top5[name]]))
         if name in run.calibration:
             found.append(((dataset, f"{column}, {ECE}"), [run.calibration[name]]))
-        of_clips = name if run.protocol in SOURCE_PROTOCOLS else run.dataset
-        if name in run.confusions and of_clips.startswith("emoji_clips"):
+        of_videos = name if run.protocol in SOURCE_PROTOCOLS else run.dataset
+        if name in run.confusions and of_videos.startswith("emoji_clips"):
             merged = run.confusions[name].accuracy(_REVERSALS)
             found.append(((dataset, f"{column}, {MERGED}"), [merged]))
     return found
@@ -207,10 +207,10 @@ def _row_order(row: Row) -> tuple:
 
 
 def _cells(table: ResultTable, row: Row) -> dict[Key, Cell]:
-    cells, pictures = {}, _pictures(row)
+    cells, images = {}, _images(row)
     for key, seeds in row.measured.items():
         by_seed = {seed: steps[-1] for seed, steps in seeds.items()}
-        mean, number = statistics.fmean(by_seed.values()), pictures.get(key)
+        mean, number = statistics.fmean(by_seed.values()), images.get(key)
         interval = wilson(mean, number) if number else None
         cells[key] = Cell(mean, by_seed, len(by_seed), interval=interval)
     for whole, names in table.splits.items():
@@ -226,7 +226,7 @@ def _cells(table: ResultTable, row: Row) -> dict[Key, Cell]:
         for name in [name for name, column in cells if column == f"base{ending}"]:
             if new := cells.get((name, f"new{ending}")):
                 cells[name, f"h{ending}"] = h = _harmonic(cells[name, f"base{ending}"], new)
-                numbers = [pictures.get((name, half)) for half in ("base", "new")]
+                numbers = [images.get((name, half)) for half in ("base", "new")]
                 if not ending and (base_number := numbers[0]) and (new_number := numbers[1]):
                     base = cells[name, "base"].mean
                     interval = harmonic(base, base_number, new.mean, new_number)
@@ -237,12 +237,12 @@ def _cells(table: ResultTable, row: Row) -> dict[Key, Cell]:
     }
 
 
-def _pictures(row: Row) -> dict[Key, int]:
-    """How many test pictures each accuracy is of, where all runs of the row agree."""
+def _images(row: Row) -> dict[Key, int]:
+    """How many test images each accuracy is of, where all runs of the row agree."""
     found: dict[Key, set[int]] = defaultdict(set)
     for run in row.runs:
         for name in run.accuracy:
-            found[_key(run, name)].add(run.data.get(f"pictures of {name}", 0))
+            found[_key(run, name)].add(run.data.get(f"images of {name}", 0))
     return {key: next(iter(numbers)) for key, numbers in found.items() if len(numbers) == 1}
 
 

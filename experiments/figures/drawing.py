@@ -135,7 +135,7 @@ def _over_shots(
             (float(table.shots_of(int(asked), name)[1]), cell.mean, cell.deviation)
             for (name, asked), cell in cells.items()
         ]
-    return plots.plot_curves(path, curves, {}, "training pictures per class", title)
+    return plots.plot_curves(path, curves, {}, "training images per class", title)
 
 
 def _over_values(

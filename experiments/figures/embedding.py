@@ -13,7 +13,7 @@ PERPLEXITY = 30  # t-SNE's usual one, where there are examples enough
 
 
 def choose_classes(dataset: Dataset, number: int, most: int | None = None) -> Dataset:
-    """The test pictures or clips of so many classes, evenly spread over the names.
+    """The test images or videos of so many classes, evenly spread over the names.
 
     Args:
         dataset: of classes.
@@ -51,7 +51,7 @@ def embed(features: np.ndarray) -> np.ndarray:
             f"{installing('tsne')}"
         ) from None
     perplexity = min(PERPLEXITY, (len(features) - 1) / 3)
-    # One thread: sums in one order, so one picture; and others than idle cores slow several down.
+    # One thread: sums in one order, so one image; and others than idle cores slow several down.
     with threadpool_limits(1):
         return TSNE(perplexity=perplexity, init="pca", random_state=0).fit_transform(features)
 

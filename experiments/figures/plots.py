@@ -1,4 +1,4 @@
-"""Pictures of results, each as PNG to look at and as SVG to print."""
+"""Images of results, each as PNG to look at and as SVG to print."""
 
 import pathlib
 from collections.abc import Mapping, Sequence
@@ -160,7 +160,7 @@ def plot_curves(
 def plot_strips(
     path: pathlib.Path, strips: Sequence[tuple[str, Sequence[Image.Image]]], title: str
 ) -> list[pathlib.Path]:
-    """Frames of clips, a row a clip.
+    """Frames of videos, a row a video.
 
     Args:
         path: PNG file to write; the SVG file is written beside it.
@@ -186,11 +186,11 @@ def plot_answers(
     cells: Sequence[tuple[Image.Image, str, Mapping[str, Sequence[float]]]],
     title: str,
 ) -> list[pathlib.Path]:
-    """Pictures, each beside the probabilities of some classes after every iteration.
+    """Images, each beside the probabilities of some classes after every iteration.
 
     Args:
         path: PNG file to write; the SVG file is written beside it.
-        cells: picture, its class, and class to probabilities of p⁰, p¹, …
+        cells: image, its class, and class to probabilities of p⁰, p¹, …
         title: what the figure is about.
     """
     columns = 2
@@ -205,10 +205,10 @@ def plot_answers(
     )
     for axis in grid.flat:
         axis.set_axis_off()
-    for (picture, name, curves), left, right in zip(
+    for (image, name, curves), left, right in zip(
         cells, grid[:, ::2].flat, grid[:, 1::2].flat, strict=False
     ):
-        left.imshow(np.asarray(picture))
+        left.imshow(np.asarray(image))
         left.set_title(_short(name), fontsize=9)
         right.set_axis_on()
         for other, values in curves.items():

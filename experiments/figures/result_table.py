@@ -30,7 +30,7 @@ class Cell:
         most_seeds: of an average, the most of any data set; all of each count. 0: as `seeds`.
         published: the same figure in a paper, if it is comparable.
         spread: of a mean over a data set's splits, their sample standard deviation.
-        interval: 95 % over the test pictures, of the mean over seeds; None of averages over data
+        interval: 95 % over the test images, of the mean over seeds; None of averages over data
             sets, and of what is no accuracy.
     """
 
@@ -95,7 +95,7 @@ class ResultTable:
     Attributes:
         data: the source data set where there is one; the scenes and their domain; else "".
         trained_by: of evaluations, the protocol that trained what they test; else "".
-        shots: training pictures per class; None in few-shot learning, where it is the column, and
+        shots: training images per class; None in few-shot learning, where it is the column, and
             where all of a data set is trained on.
         columns: metrics, or numbers of shots, in order.
         further: those of `FURTHER` that some cell has, and are shown: `ECE` where asked.
@@ -103,7 +103,7 @@ class ResultTable:
         splits: data set to its parts, "name:val1", …, where the mean over them is a figure.
         datasets: in order; AVERAGE is not among them.
         shots_there: by trained data set and the shots asked for, the fewest and most of a class.
-        features: how training pictures became features, where not as published, to methods.
+        features: how training images became features, where not as published, to methods.
         chosen: what methods chose for themselves: (method, setting) to the runs' values.
         departures: how tested data differ from those of published figures; see `published`.
         unlike: why published figures are not beside some row, in words; see `comparable`.
@@ -136,7 +136,7 @@ class ResultTable:
         return [name for name in self.datasets if name != source and name not in parts]
 
     def shots_of(self, asked: int, dataset: str = AVERAGE) -> tuple[int, int]:
-        """The fewest and the most training pictures of a class, where so many were asked for.
+        """The fewest and the most training images of a class, where so many were asked for.
 
         Args:
             asked: how many.

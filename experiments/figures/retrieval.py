@@ -14,13 +14,13 @@ from prompt_jax.evaluation.reliability import Interval
 
 TEST = "test"
 LEGEND = (
-    "t2v: captions search clips, v2t: clips search captions. R@K in %, MnR and MdR are the mean "
-    "and the median rank, from 1. Told apart: % of captions nearer to their clip than to the same "
+    "t2v: captions search videos, v2t: videos search captions. R@K in %, MnR and MdR are the mean "
+    "and the median rank, from 1. Told apart: % of captions nearer to their video than to the same "
     "frames in opposite order; 50 is chance."
 )
 
 BRACKETS = (
-    "In brackets: the 95 % interval of R@K over test clips (Wilson's), of several seeds the "
+    "In brackets: the 95 % interval of R@K over test videos (Wilson's), of several seeds the "
     "mean of its ends; the seeds' own spread is not in it."
 )
 
@@ -45,7 +45,7 @@ class Row:
         return [] if None in found else [value for value in found if value is not None]
 
     def interval(self, key: str, direction: str, metric: str) -> Interval | None:
-        """Over test clips, 95 %: the mean of the seeds' ends; None where one has none."""
+        """Over test videos, 95 %: the mean of the seeds' ends; None where one has none."""
         found = [
             run.rank_intervals.get(key, {}).get(direction, {}).get(metric) for run in self.runs
         ]
@@ -62,8 +62,8 @@ class RetrievalTable:
 
     Attributes:
         dataset: that they trained on.
-        tests: what was tested: "test" is the data set's own clips.
-        protocol: `RETRIEVAL`; or `EVALUATION`, which tests what that trained on other clips.
+        tests: what was tested: "test" is the data set's own videos.
+        protocol: `RETRIEVAL`; or `EVALUATION`, which tests what that trained on other videos.
         intervals: whether 95 % intervals are shown.
     """
 

@@ -17,7 +17,7 @@ from prompt_jax.errors import escape
 __all__ = ["MOST_ROWS", "label", "plt", "styled", "wrap", "wrap_title"]
 
 MOST_ROWS = 100
-"""Of a table, in one drawing: nobody reads more, and no picture may have more than 65,535 dots."""
+"""Of a table, in one drawing: nobody reads more, and no image may have more than 65,535 dots."""
 
 _LONGEST = 400  # characters of one text
 _STYLE: dict[Any, Any] = {

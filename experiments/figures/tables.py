@@ -22,7 +22,7 @@ def print_run(results: Mapping[str, Any]) -> None:
         _print_accuracies(results)
     if results["skipped_pictures"]:
         number = len(results["skipped_pictures"])
-        kind = "clip" if "ranks" in results else "picture"
+        kind = "video" if "ranks" in results else "image"
         print(f"left out {number} unreadable {kind}{'s' * (number > 1)}, see results.json")
     if "note" in results:
         print(f"note: {results['note']}")
@@ -56,11 +56,11 @@ def _print_accuracies(results: Mapping[str, Any]) -> None:
 
 
 def _print_reliability(results: Mapping[str, Any]) -> None:
-    """The intervals over pictures, and how sure the answers are beside how right."""
+    """The intervals over images, and how sure the answers are beside how right."""
     if not results.get("interval"):  # an earlier version's
         return
     ends = [f"{key} {low:.1f} to {high:.1f}" for key, (low, high) in results["interval"].items()]
-    print(f"95 % intervals over test pictures, in %: {', '.join(ends)}")
+    print(f"95 % intervals over test images, in %: {', '.join(ends)}")
     errors, sure = results["calibration_error"], results["confidence"]
     told = [
         f"{key} {error:.1f} (mean confidence {sure[key]:.1f}, right {results['accuracy'][key]:.1f})"
@@ -76,7 +76,7 @@ def _print_ranks(results: Mapping[str, Any]) -> None:
         f"{results['backbone']} (R@K in %, mean and median rank)"
     )
     metrics, lines = compare_ranks(results, results["method"])
-    words = {"t2v": "captions search clips", "v2t": "the reverse"}
+    words = {"t2v": "captions search videos", "v2t": "the reverse"}
     rows = []
     for key, way, name, figures in lines:
         where = words[way] if len(results["ranks"]) == 1 else f"{key}: {words[way]}"

@@ -42,7 +42,7 @@ def remarks_on(table: ResultTable) -> list[str]:
         lines.append("±: the sample standard deviation over seeds.")
     if table.intervals and any(cell.interval for cell in cells):
         lines.append(
-            "In brackets: the 95 % interval of the mean over test pictures (Wilson's; of H "
+            "In brackets: the 95 % interval of the mean over test images (Wilson's; of H "
             "by draws); the seeds' own spread is not in it."
         )
     if ECE in table.further:
@@ -57,12 +57,10 @@ def remarks_on(table: ResultTable) -> list[str]:
             lines.append(f"Published figures: {published.BACKBONE}{shots}.")
         lines.append("Differences are measured minus published, in percentage points.")
     for features, names in table.features.items():
-        lines.append(f"Training pictures of {', '.join(names)} are {features}.")
+        lines.append(f"Training images of {', '.join(names)} are {features}.")
     for (method, name), values in table.chosen.items():
         counts = ", ".join(f"{one:g} ({n})" for one, n in sorted(Counter(values).items()))
-        lines.append(
-            f"{name} of {method} was chosen without test pictures, value (runs): {counts}."
-        )
+        lines.append(f"{name} of {method} was chosen without test images, value (runs): {counts}.")
     if any(cell.most_seeds > cell.seeds for cell in cells):
         lines.append(
             "Averages over data sets with different numbers of seeds take all seeds of each, and "

@@ -18,9 +18,9 @@ STREAM = 1_000_003  # seed of the pretraining scenes; the data set "emoji_scenes
 CALIBRATION = ("sketch", "silhouette")
 
 
-def to_float(pictures: jax.Array, preprocessing: Preprocessing = CLIP) -> jax.Array:
-    """uint8 pictures to the towers' input, float32, normalised as CLIP's are, or another's."""
-    return (pictures / 255.0 - np.asarray(preprocessing.mean)) / np.asarray(preprocessing.std)
+def to_float(images: jax.Array, preprocessing: Preprocessing = CLIP) -> jax.Array:
+    """uint8 images to the towers' input, float32, normalised as CLIP's are, or another's."""
+    return (images / 255.0 - np.asarray(preprocessing.mean)) / np.asarray(preprocessing.std)
 
 
 def render_scenes(domain: str, labels: np.ndarray, seed: int, size: int) -> np.ndarray:
@@ -43,8 +43,8 @@ def zero_shot_cosines(
     labels = np.repeat(np.arange(len(scenes.CLASSES)), per_class)
     cosines = {}
     for domain in domains:
-        pictures = render_scenes(domain, labels, STREAM - 1, clip.config.image_size)
-        cosines[domain] = encode(params, pictures) @ texts.T
+        images = render_scenes(domain, labels, STREAM - 1, clip.config.image_size)
+        cosines[domain] = encode(params, images) @ texts.T
     return cosines, labels
 
 

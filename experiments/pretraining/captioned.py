@@ -1,4 +1,4 @@
-"""What the embedded CLIP is trained on: captioned scenes and frames of clips, without end."""
+"""What the embedded CLIP is trained on: captioned scenes and frames of videos, without end."""
 
 from typing import NamedTuple
 
@@ -18,7 +18,7 @@ BEFORE = (
     "you are with very little more than that old story we know well enough by now"
 )
 MOST_BEFORE, LONG_TOKENS = 20, 40
-# Few objects a batch, so that it is what they do that tells many of its clips apart.
+# Few objects a batch, so that it is what they do that tells many of its videos apart.
 OBJECTS_PER_BATCH = 8
 NO_ACTION = -1
 # Stills show an action late: people press the shutter when it is seen what happens, and their words
@@ -32,13 +32,13 @@ class Settings(NamedTuple):
 
     Attributes:
         steps: training steps in all.
-        batch_size: pictures a step.
+        batch_size: images a step.
         learning_rate: the peak.
         seed: of parameters and scenes.
-        shifted: share of pictures from the shifted domains until the decay begins.
+        shifted: share of images from the shifted domains until the decay begins.
         shifted_late: the same from then on.
         text_steps: further steps of the text tower alone.
-        patches: how many patches of a picture the image tower sees until the decay begins.
+        patches: how many patches of an image the image tower sees until the decay begins.
     """
 
     steps: int = 3800
@@ -57,7 +57,7 @@ class Settings(NamedTuple):
 
 
 class CaptionedScenes(grain.sources.RandomAccessDataSource):
-    """Endless pictures with captions; item i is a pure function of the settings and i."""
+    """Endless images with captions; item i is a pure function of the settings and i."""
 
     def __init__(self, settings: Settings):
         self.seed, self.settings = settings.seed, settings
@@ -67,8 +67,8 @@ class CaptionedScenes(grain.sources.RandomAccessDataSource):
 
     def __getitem__(self, index):
         rng = np.random.default_rng((self.seed, int(index)))
-        picture, text, label = self.draw_scene(rng, int(index))
-        return _item(picture, text, TOKENS, label, NO_ACTION)
+        image, text, label = self.draw_scene(rng, int(index))
+        return _item(image, text, TOKENS, label, NO_ACTION)
 
     def draw_scene(self, rng, index):
         """A scene, its caption and its class."""
@@ -76,27 +76,27 @@ class CaptionedScenes(grain.sources.RandomAccessDataSource):
         late = index >= self.settings.decay * self.settings.batch_size
         shifted = self.settings.shifted_late if late else self.settings.shifted
         number = int(rng.integers(1, len(scenes.DOMAINS))) if rng.random() < shifted else 0
-        picture, scene = scenes.compose(
+        image, scene = scenes.compose(
             label, scenes.DOMAINS[number], STREAM + self.seed, index, IMAGE_SIZE, True
         )
-        return picture, scenes.caption(scene, rng), label
+        return image, scenes.caption(scene, rng), label
 
 
 class LongCaptions(CaptionedScenes):
-    """Scenes and single frames of clips in turns, behind up to `MOST_BEFORE` other words."""
+    """Scenes and single frames of videos in turns, behind up to `MOST_BEFORE` other words."""
 
     def __getitem__(self, index):
         index, action = int(index), NO_ACTION
         rng = np.random.default_rng((self.seed, index))
         if index % 2:
-            picture, text, label, action = self.draw_frame(rng, index)
+            image, text, label, action = self.draw_frame(rng, index)
         else:
-            picture, text, label = self.draw_scene(rng, index)
+            image, text, label = self.draw_scene(rng, index)
         before = rng.choice(BEFORE.split(), rng.integers(MOST_BEFORE + 1))
-        return _item(picture, " ".join([*before, text]), LONG_TOKENS, label, action)
+        return _item(image, " ".join([*before, text]), LONG_TOKENS, label, action)
 
     def draw_frame(self, rng, index):
-        """A late frame of a clip, its caption, the object that acts, and its action's number."""
+        """A late frame of a video, its caption, the object that acts, and its action's number."""
         batch = np.random.default_rng((self.seed, index // self.settings.batch_size))
         few = batch.choice(len(scenes.CLASSES), OBJECTS_PER_BATCH, replace=False)
         names = list(scenes.ACTIONS)
@@ -104,15 +104,15 @@ class LongCaptions(CaptionedScenes):
         objects = rng.choice(few, scenes.ACTIONS[action].num_objects, replace=False).tolist()
         clip = (action, tuple(objects), STREAM + self.seed, index)
         frame = int(scenes.LENGTH * rng.random(LATEST_OF).max())
-        [picture] = scenes.render_clip(*clip, IMAGE_SIZE, [frame])
-        text = scenes.caption_clip(scenes.describe_clip(*clip), rng)
-        return picture, text, objects[0], names.index(action)
+        [image] = scenes.render_video(*clip, IMAGE_SIZE, [frame])
+        text = scenes.caption_video(scenes.describe_video(*clip), rng)
+        return image, text, objects[0], names.index(action)
 
 
-def _item(picture, text, slots, label, action):
+def _item(image, text, slots, label, action):
     tokens = tokenizer.tokenize([text], slots)[0]
     return {
-        "picture": picture,
+        "image": image,
         "tokens": tokens,
         "label": np.int32(label),
         "action": np.int32(action),
@@ -129,7 +129,7 @@ def batches(settings: Settings, start: int, stop: int, long: bool = False):
 
 
 def same_said(labels: jax.Array, actions: jax.Array) -> jax.Array:
-    """Which of B captions may be said of which other picture too: bool[B, B].
+    """Which of B captions may be said of which other image too: bool[B, B].
 
     Those of the same class, unless both say what it does and that is not the same.
     """

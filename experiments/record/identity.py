@@ -1,7 +1,7 @@
 """What makes a run this one: whether two runs are the same is answered here, and nowhere else.
 
 A run's folder, its checkpoints and its results are its own by its identity: config, backbone and
-pictures. Figures of several runs may share an average if `figure_fields` agree.
+images. Figures of several runs may share an average if `figure_fields` agree.
 """
 
 import hashlib
@@ -87,22 +87,22 @@ def as_json(config: ConfigDict) -> dict[str, Any]:
 def identify(
     config: dict,
     fingerprint: str,
-    pictures: dict[str, Any] | None,
+    images: dict[str, Any] | None,
     start: str = "",
     preprocessing: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """What makes a run this one: config, what its backbone holds, which pictures it reads.
+    """What makes a run this one: config, what its backbone holds, which images it reads.
 
     Args:
         config: as of `as_json`.
         fingerprint: of the backbone.
-        pictures: as of `of_pictures`; None where the data is not there to look at.
+        images: as of `of_images`; None where the data is not there to look at.
         start: digest of the prompts it starts from, wherever they lie; "" where it starts anew.
-        preprocessing: fields in which pictures are prepared otherwise than runs of earlier versions
+        preprocessing: fields in which images are prepared otherwise than runs of earlier versions
             with such a config did.
     """
     backbone = {"source": config["backbone"], "hash": fingerprint}
-    own = {**config, "backbone": backbone, "pictures": pictures, "init_from": start[:SHORT]}
+    own = {**config, "backbone": backbone, "pictures": images, "init_from": start[:SHORT]}
     return own | ({"preprocessing": dict(preprocessing)} if preprocessing else {})
 
 
@@ -112,15 +112,15 @@ def of_several(identities: Sequence[dict[str, Any]]) -> dict[str, Any]:
     return identities[0] | lists
 
 
-def of_pictures(train: Dataset, tests: Mapping[str, Dataset]) -> dict[str, Any]:
-    """What tells other data of the same name apart: pictures, labels, classes, templates.
+def of_images(train: Dataset, tests: Mapping[str, Dataset]) -> dict[str, Any]:
+    """What tells other data of the same name apart: images, labels, classes, templates.
 
     Args:
-        train: with the shots and validation pictures.
+        train: with the shots and validation images.
         tests: what is tested, by key.
 
     Returns:
-        {"train": short hash of the shots and validation pictures, "tests": {key: short hash},
+        {"train": short hash of the shots and validation images, "tests": {key: short hash},
         "sizes": the same of their files' sizes; None where files are missing, or there are none,
         "contents": the same of what `contents.identify` says of them}.
     """
@@ -139,27 +139,27 @@ def of_pictures(train: Dataset, tests: Mapping[str, Dataset]) -> dict[str, Any]:
     }
 
 
-def of_test(pictures: dict[str, Any], key: str) -> str:
+def of_test(images: dict[str, Any], key: str) -> str:
     """What tells one test set from another, for an evaluation that is not to be repeated."""
-    return f"{of_test_before(pictures, key)} {pictures['contents']['tests'][key]}"
+    return f"{of_test_before(images, key)} {images['contents']['tests'][key]}"
 
 
-def of_test_before(pictures: dict[str, Any], key: str) -> str:
+def of_test_before(images: dict[str, Any], key: str) -> str:
     """What earlier versions told test sets apart by."""
-    return f"{pictures['tests'][key]} {pictures['sizes']['tests'][key]}"
+    return f"{images['tests'][key]} {images['sizes']['tests'][key]}"
 
 
-def with_earlier(pictures: dict[str, Any], tested: Mapping[str, str]) -> dict[str, Any]:
+def with_earlier(images: dict[str, Any], tested: Mapping[str, str]) -> dict[str, Any]:
     """The same with what earlier calls of a run tested, by key what `of_test` says of each."""
 
     def known(place: int) -> dict[str, str | None]:
         words = {key: [*one.split(" "), "", ""][place] for key, one in tested.items()}
         return {key: None if word in ("", "None") else word for key, word in words.items()}
 
-    return pictures | {
-        "tests": known(0) | pictures["tests"],
+    return images | {
+        "tests": known(0) | images["tests"],
         **{
-            field: pictures[field] | {"tests": known(place) | pictures[field]["tests"]}
+            field: images[field] | {"tests": known(place) | images[field]["tests"]}
             for place, field in ((1, "sizes"), (2, "contents"))
         },
     }
@@ -171,7 +171,7 @@ def changed(then: Mapping[str, Any], now: Mapping[str, Any], left_out: bool) -> 
     Args:
         then: the data_hashes of its results.json.
         now: those of the same config and the files that are there.
-        left_out: whether it left out pictures. They may be mended since, so that files are not
+        left_out: whether it left out images. They may be mended since, so that files are not
             compared.
     """
     then, now = _comparable(then, now)
@@ -185,14 +185,14 @@ def changed(then: Mapping[str, Any], now: Mapping[str, Any], left_out: bool) -> 
     return [name for name, part in parts.items() if differs(part)]
 
 
-def _find(pictures: Any, path: Sequence[str]) -> Any:
+def _find(images: Any, path: Sequence[str]) -> Any:
     for key in path:
-        pictures = pictures.get(key) if isinstance(pictures, Mapping) else None
-    return pictures
+        images = images.get(key) if isinstance(images, Mapping) else None
+    return images
 
 
 def _comparable(*both: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The pictures of two runs without their files' sizes where contents of both are known.
+    """The images of two runs without their files' sizes where contents of both are known.
 
     Contents hold the sizes; and that of a directory of frames, which is among the sizes, is another
     one in another file system.
@@ -209,13 +209,13 @@ def _comparable(*both: Mapping[str, Any]) -> list[dict[str, Any]]:
     return found
 
 
-def of_tests(pictures: dict[str, Any]) -> str:
+def of_tests(images: dict[str, Any]) -> str:
     """A short hash of all that is tested, which seeds leave alone."""
-    return hashlib.sha256(repr(pictures["tests"]).encode()).hexdigest()[:16]
+    return hashlib.sha256(repr(images["tests"]).encode()).hexdigest()[:16]
 
 
 def _facts(example: Example) -> tuple:
-    # Pictures have the hashes of before there were captions: finished runs stay finished.
+    # Images have the hashes of before there were captions: finished runs stay finished.
     return tuple(example[:5]) if example.captions or example.span else tuple(example[:3])
 
 
@@ -227,11 +227,11 @@ def _hash(start: str, facts: Iterable[Any]) -> str:
 
 
 def _hash_sizes(dataset: Dataset, examples: Iterable[Example]) -> str | None:
-    """Other pictures of the same names have other sizes; reading all of them would take long."""
+    """Other images of the same names have other sizes; reading all of them would take long."""
     if dataset.folder is None:
         return None
     try:
-        return _hash("", (os.path.getsize(dataset.folder / one.picture) for one in examples))
+        return _hash("", (os.path.getsize(dataset.folder / one.image) for one in examples))
     except (OSError, ValueError):
         return None
 
@@ -240,7 +240,7 @@ def _hash_contents(dataset: Dataset, examples: Iterable[Example]) -> str | None:
     if dataset.folder is None:
         return None
     try:
-        return _hash("", (contents.identify(dataset.folder / one.picture) for one in examples))
+        return _hash("", (contents.identify(dataset.folder / one.image) for one in examples))
     except (OSError, ValueError):
         return None
 
@@ -276,7 +276,7 @@ def refuse_other_run(folder: pathlib.Path, here: dict, there: dict, finished: bo
         return NAMING_FIELDS.index(field) if field in NAMING_FIELDS else len(NAMING_FIELDS)
 
     found = sorted(differences(here, there), key=rank)
-    # Another seed or data set has other pictures too; that says nothing more.
+    # Another seed or data set has other images too; that says nothing more.
     found = [one for one in found if not one.startswith("pictures.")] or found
     if found:
         more = len(found) - SHOWN_DIFFERENCES
@@ -291,33 +291,33 @@ def refuse_other_run(folder: pathlib.Path, here: dict, there: dict, finished: bo
             )
         what = "another run"
         if all(one.startswith("pictures.") for one in found):
-            what = "a run on other pictures than its data set has now"
+            what = "a run on other images than its data set has now"
             if list(folder.glob("split*.csv")):
                 advice += "; a split*.csv there lists its own, for --config.data.name=csv"
         raise PromptError(f"{folder} holds {what} ({shown}); {advice}")
 
 
 def refuse_other_results(folder: pathlib.Path, here: dict, results: Mapping[str, Any]) -> None:
-    """Raises a PromptError if the results in `folder` are another run's, or lack pictures.
+    """Raises a PromptError if the results in `folder` are another run's, or lack images.
 
     Args:
         folder: of the run.
-        here: the identity of the run that asks; where its data is gone, pictures are not compared.
+        here: the identity of the run that asks; where its data is gone, images are not compared.
         results: what its results.json holds.
     """
-    pictures, left_out = results["data_hashes"], len(results["skipped_pictures"])
+    images, left_out = results["data_hashes"], len(results["skipped_pictures"])
     if here["pictures"] is None:
-        here = here | {"pictures": pictures}
+        here = here | {"pictures": images}
     if left_out:  # and mended since, perhaps
-        pictures = pictures | {"sizes": None, "contents": None}
+        images = images | {"sizes": None, "contents": None}
     start = results.get("init_from", {}).get("prompts", "")
     there = identify(
-        results["config"], results["backbone_hash"], pictures, start, results.get("preprocessing")
+        results["config"], results["backbone_hash"], images, start, results.get("preprocessing")
     )
     refuse_other_run(folder, here, there, finished=True)
     if left_out and here["data"]["on_bad_image"] == "stop":
         raise PromptError(
-            f"{folder} holds a finished run that left out {left_out} unreadable pictures; delete "
+            f"{folder} holds a finished run that left out {left_out} unreadable images; delete "
             "it to run again with all of them, or say --config.data.on_bad_image=skip to keep it"
         )
 

@@ -130,7 +130,7 @@ def label_differences(runs: Sequence[Run]) -> list[str]:
     of shots, because published recipes train longer on more shots. How what is tested is seen, as
     `seen` has it, is compared over all methods. Versions of a data set are compared over all
     methods, where the config does not tell them apart already; what is tested, by its hash,
-    always, because two lists of pictures can have one name and equally many pictures; and their
+    always, because two lists of images can have one name and equally many images; and their
     files, of lists of one hash. What was
     trained on is compared as versions of a data set are, but over all numbers of shots, by the list
     that it was drawn from; and where lists are equal, by the files.

@@ -11,20 +11,20 @@ from experiments.record.identity import figure_fields
 from prompt_jax.errors import PromptError
 from prompt_jax.evaluation.reliability import Interval
 
-# Of clips: trained on all of a data set, and tested on it or on others over their splits.
+# Of videos: trained on all of a data set, and tested on it or on others over their splits.
 SUPERVISED, TRANSFER = "supervised", "zero_shot_transfer"
 # A finished model tested on something else, by `experiments.evaluate`, which trains nothing.
 EVALUATION = "evaluation"
 SOURCE_PROTOCOLS = ("cross_dataset", "domain_generalization", TRANSFER, EVALUATION)
 RETRIEVAL = "retrieval"
-# Its directions, captions for clips and clips for captions, and what is said of each.
+# Its directions, captions for videos and videos for captions, and what is said of each.
 WAYS = ("t2v", "v2t")
 METRICS = ("R@1", "R@5", "R@10", "MnR", "MdR")
-# Of captions, where a data set knows the reversals of its clips: percent nearer to the clip itself.
+# Of captions, where a data set knows its videos' reversals: percent nearer to the video itself.
 TOLD_APART = "told apart"
 PROTOCOLS = ("base_to_novel", "few_shot", SUPERVISED, *SOURCE_PROTOCOLS, RETRIEVAL)
 
-# Said of every figure on the embedded CLIP, or on scenes and clips that are rendered.
+# Said of every figure on the embedded CLIP, or on scenes and videos that are rendered.
 STAND_IN = (
     "the embedded CLIP and scenes are a small stand-in: figures on them say how methods learn, "
     "and are not comparable with published ones"
@@ -43,7 +43,7 @@ class Tested(NamedTuple):
     """What of a data set was tested, base and new together; None or "" where not recorded."""
 
     classes: int | None
-    pictures: int | None
+    images: int | None
     split_source: str
 
 
@@ -55,7 +55,7 @@ class Run:
         path: the file.
         changed: when it was written, seconds; of two equal runs the later counts.
         trained_by: of an evaluation, the protocol of the run whose model it tests; else "".
-        shots: training pictures a class that were asked for; 0 where all there are train.
+        shots: training images a class that were asked for; 0 where all there are train.
         shots_there: the fewest and the most that a class had; `shots` twice where not recorded.
         accuracy: half, "test", or tested data set to accuracy, percent.
         zero_shot: the same of zero-shot CLIP.
@@ -66,7 +66,7 @@ class Run:
         zero_shot_calibration: the same of zero-shot CLIP.
         confusions: the same keys to which classes were taken for which; empty where not recorded.
         config: flat names to values, without what does not change a figure.
-        data: facts that tell two versions of a data set apart: its split, classes, test pictures.
+        data: facts that tell two versions of a data set apart: its split, classes, test images.
         hashes: "data", or "data of" each tested data set, to a short hash of what is tested, which
             seeds leave alone; "contents of" each, of its files. Empty in older files.
         training: what `training_list.identify` says of what it was drawn from, seeds alike; empty
@@ -257,7 +257,7 @@ def _data(content: Mapping[str, Any]) -> dict[str, Any]:
     facts |= {f"classes of {key}": n for key, n in (content.get("classes") or {}).items()}
     for key, n in (content.get("pictures") or {}).items():
         if key.startswith("test_"):
-            facts[f"pictures of {key.removeprefix('test_')}"] = n
+            facts[f"images of {key.removeprefix('test_')}"] = n
     return facts
 
 
@@ -288,14 +288,14 @@ def _drawn(content: Mapping[str, Any]) -> dict[str, str]:
 
 def _tested(content: Mapping[str, Any], keys: Sequence[str]) -> dict[str, Tested]:
     dataset, classes = content["dataset"], content.get("classes") or {}
-    pictures, sources = content.get("pictures") or {}, content.get("split_sources") or {}
+    images, sources = content.get("pictures") or {}, content.get("split_sources") or {}
     sources = {dataset: content.get("split_source") or ""} | sources
     transfers = content["protocol"] in SOURCE_PROTOCOLS
     parts = {key: [key] for key in keys} if transfers else {dataset: keys}
     return {
         name: Tested(
             _sum(classes.get(key) for key in halves),
-            _sum(pictures.get(f"test_{key}") for key in halves),
+            _sum(images.get(f"test_{key}") for key in halves),
             sources.get(name, ""),
         )
         for name, halves in parts.items()

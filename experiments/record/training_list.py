@@ -47,7 +47,7 @@ def identify(whole: Dataset, trained: Dataset) -> dict[str, str]:
 
 
 def _facts(example: Example) -> tuple[str, ...]:
-    return (example.picture, example.known_by, *example.captions, repr(example.span))
+    return (example.image, example.known_by, *example.captions, repr(example.span))
 
 
 def _hash(facts: Iterable[Any]) -> str:
@@ -62,7 +62,7 @@ def _hash_contents(dataset: Dataset, examples: Sequence[Example]) -> str:
         return ""
     step = max(1, -(-len(examples) // MOST_READ))
     try:
-        return _hash(contents.identify(dataset.folder / one.picture) for one in examples[::step])
+        return _hash(contents.identify(dataset.folder / one.image) for one in examples[::step])
     except (OSError, ValueError, DataError):
         return ""
 

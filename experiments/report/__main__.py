@@ -3,7 +3,7 @@
     python -m experiments.report RUN [RUN …] [--out FILE.html]
 
 RUN is the folder of a finished run; of several, figures stand side by side. Where a run's data is
-gone, the page has no pictures of it. Writes report.html into the first run's folder if no other
+gone, the page has no images of it. Writes report.html into the first run's folder if no other
 file is named; an earlier page there is replaced, anything else is not.
 """
 
@@ -68,7 +68,7 @@ def _attempt(make: Callable[..., Section | None], *args: Any) -> Section | None:
     """Makes a section, if it can be made: what fails costs no other."""
     try:
         return make(*args)
-    except (DataError, PromptError) as error:  # a picture that was there when it was tested
+    except (DataError, PromptError) as error:  # an image that was there when it was tested
         return Section("Not shown", [Text(f"{error}")])
     except Exception as error:  # of drawing, whose errors are of every class
         reason = f"{type(error).__name__}: {error}".splitlines()[0]

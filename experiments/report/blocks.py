@@ -47,16 +47,16 @@ class Bar(NamedTuple):
 
 
 class Card(NamedTuple):
-    """Pictures that belong together, with words.
+    """Images that belong together, with words.
 
     Attributes:
-        pictures: shown beside each other: one, the frames of a clip, or views of one picture.
+        images: shown beside each other: one, the frames of a video, or views of one image.
         title: what it shows.
         lines: more words, a line each.
         bars: probabilities of some classes.
     """
 
-    pictures: Sequence[Image.Image]
+    images: Sequence[Image.Image]
     title: str
     lines: Sequence[str] = ()
     bars: Sequence[Bar] = ()

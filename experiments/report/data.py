@@ -40,12 +40,12 @@ def _counts(run: Finished) -> tuple[list[str], list[list[str]]]:
     for what, of_many, number in lines:
         rows.append([what, *("" if one is None else f"{one:,}" for one in (of_many, number))])
     if "ranks" in found:
-        return ["", "clips", "captions"], [[what, number, of] for what, of, number in rows]
+        return ["", "videos", "captions"], [[what, number, of] for what, of, number in rows]
     return ["", "classes", "pictures"], rows
 
 
 def _trains(run: Finished) -> bool:
-    """Whether training pictures were looked at at all."""
+    """Whether training images were looked at at all."""
     return run.results["method"] != "zero_shot"
 
 

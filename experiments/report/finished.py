@@ -1,4 +1,4 @@
-"""A finished run as a report reads it: its figures, and its pictures where they are still there."""
+"""A finished run as a report reads it: its figures, and its images where they are still there."""
 
 import dataclasses
 import os
@@ -20,7 +20,7 @@ from experiments.setup.preparation import Prepared
 from prompt_jax.errors import PromptError, escape
 from prompt_jax.inputs.videos.sampling import choose
 
-SIDE = 224  # pixels of a picture's longer side: what a phone shows of it
+SIDE = 224  # pixels of an image's longer side: what a phone shows of it
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,8 +91,8 @@ class Finished:
         if abs(sure - told) > 0.01:
             raise ValueError(f"mean confidence {sure:.2f} %, {told:.2f} % in results.json")
 
-    def pictures(self, key: str, place: int, frames: int = 1) -> list[Image.Image]:
-        """An example of a test set, of a clip so many frames; none where it cannot be read."""
+    def images(self, key: str, place: int, frames: int = 1) -> list[Image.Image]:
+        """An example of a test set, of a video so many frames; none where it cannot be read."""
         dataset = self.tests.get(key)
         if dataset is None or place >= len(dataset.test):
             return []
@@ -103,20 +103,20 @@ class Finished:
 
 
 def read(dataset: Dataset, example: Example, frames: int = 1) -> list[Image.Image]:
-    """A picture, or frames of a clip evenly spread, of `SIDE` pixels at most.
+    """An image, or frames of a video evenly spread, of `SIDE` pixels at most.
 
     Raises:
         DataError: it cannot be read.
     """
     found = dataset.read(example)
-    if dataset.kind == "clips":
+    if dataset.kind == "videos":
         chosen = choose("centre", found.count, frames, found.rate).tolist()
-        pictures = list(found.frames(chosen))
+        images = list(found.frames(chosen))
     else:
-        pictures = [found]
-    smaller = [picture.convert("RGB") for picture in pictures]
-    for picture in smaller:
-        picture.thumbnail((SIDE, SIDE))
+        images = [found]
+    smaller = [image.convert("RGB") for image in images]
+    for image in smaller:
+        image.thumbnail((SIDE, SIDE))
     return smaller
 
 

@@ -9,8 +9,8 @@ from experiments.record.runs import EVALUATION
 from experiments.report.blocks import Block, Section, Table, Text
 from experiments.report.finished import Finished
 
-ELSEWHERE = "tested by an earlier call, of which only the figures are known; shown without pictures"
-WORDS = {"t2v": "captions search clips", "v2t": "clips search captions"}
+ELSEWHERE = "tested by an earlier call, of which only the figures are known; shown without images"
+WORDS = {"t2v": "captions search videos", "v2t": "videos search captions"}
 
 
 def section(runs: Sequence[Finished]) -> Section:
@@ -20,9 +20,7 @@ def section(runs: Sequence[Finished]) -> Section:
     notes = dict.fromkeys(run.results["note"] for run in runs if run.results.get("note"))
     blocks += [Text(f"Note: {note}.") for note in notes]
     blocks += [
-        Text(f"{run.label}: shown without its pictures: {run.missing}")
-        for run in runs
-        if run.missing
+        Text(f"{run.label}: shown without its images: {run.missing}") for run in runs if run.missing
     ]
     for run in runs:
         if gone := [key for key in run.keys if run.tests and key not in run.tests]:
@@ -40,7 +38,7 @@ def _in_words(run: Finished) -> str:
         parts.insert(1, f"trained on {found['dataset']} by {by}")
     backbone = f"backbone {found['backbone']} ({found['backbone_hash'][:8]})"
     words = [f"{run.label} on {run.data}: {', '.join([*parts, backbone])}."]
-    measure = "R@1 (captions search clips)" if "ranks" in found else "accuracy"
+    measure = "R@1 (captions search videos)" if "ranks" in found else "accuracy"
     reached = [f"{found['accuracy'][key]:.2f} % on {key} ({_beside(run, key)})" for key in run.keys]
     words.append(f"Its {measure} is {'; '.join(reached)}.")
     if "h" in found:

@@ -96,8 +96,8 @@ def _jinja2() -> ModuleType:
     return jinja2
 
 
-def data_uri(picture: Image.Image) -> str:
-    """A picture as JPEG inside an address."""
+def data_uri(image: Image.Image) -> str:
+    """An image as JPEG inside an address."""
     file = io.BytesIO()
-    picture.convert("RGB").save(file, "JPEG", quality=85)
+    image.convert("RGB").save(file, "JPEG", quality=85)
     return f"data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode()}"

@@ -16,7 +16,7 @@ from prompt_jax.methods import Prompts
 
 
 class Pass(NamedTuple):
-    """One time that pictures went through the image tower.
+    """One time that images went through the image tower.
 
     Attributes:
         attention: float32[B, heads, S], of the class token in the last block; behind it and the
@@ -63,13 +63,13 @@ class Watched(CLIP):
 def see(run: Prepared, prompts: Prompts, key: str, images: jax.Array) -> tuple[Pass, Pass | None]:
     """What the tower sees without prompts, and in the method's last pass with vision prompts.
 
-    The second is None of a method that has no vision prompts, and of one of clips.
+    The second is None of a method that has no vision prompts, and of one of videos.
 
     Args:
         run: a finished run, from `reopening.reopen`.
         prompts: what it trained.
         key: of the test set whose classes are told apart.
-        images: float[B, H, W, 3], normalised pictures.
+        images: float[B, H, W, 3], normalised images.
     """
     attention: list[jax.Array] = []
     features: list[jax.Array] = []
@@ -81,7 +81,7 @@ def see(run: Prepared, prompts: Prompts, key: str, images: jax.Array) -> tuple[P
     # Otherwise a loop over iterations would tell of values that exist only inside its program.
     with jax.disable_jit():
         clip.encode_image(task.frozen, images)
-        if run.plan.train.kind == "pictures" and run.method.sees == "images":
+        if run.plan.train.kind == "images" and run.method.sees == "images":
             run.method.forward(prompts, prepared, task, images)
     passes = [Pass(*each) for each in zip(attention, features, strict=True)]
     plain = 1 + clip.config.patches

@@ -1,4 +1,4 @@
-"""Settings that are chosen for a run, on what its test pictures know nothing of."""
+"""Settings that are chosen for a run, on what its test images know nothing of."""
 
 import contextlib
 from typing import Any
@@ -15,7 +15,7 @@ from prompt_jax.training import recipes, train
 def choose(run: Prepared, prompts: methods.Prompts) -> tuple[methods.Prompts, dict[str, Any]]:
     """Prompts with what their method chooses, and what results.json says of it.
 
-    Held out are the validation pictures and folds of the shots, in base-to-novel of the base
+    Held out are the validation images and folds of the shots, in base-to-novel of the base
     classes. The same run chooses the same again.
 
     Args:
@@ -27,7 +27,7 @@ def choose(run: Prepared, prompts: methods.Prompts) -> tuple[methods.Prompts, di
     """
     tune = run.method.tune
     if tune is None or tune(prompts, run.task, [])[1] is None:
-        return prompts, {}  # nothing to choose: no picture is looked at for it
+        return prompts, {}  # nothing to choose: no image is looked at for it
     held_out = []
     with run.plan.listing_all_bad():
         features, labels = run.makes.of_validation(run.plan.train)

@@ -61,8 +61,8 @@ def build_config(model: Model, key: str, changes: Mapping[str, Any]) -> ConfigDi
     """
     one = model.saved
     by_captions = one.task == "captions"
-    of_clips = not methods.of_pictures(one.method) or by_captions
-    config = default.get_config(one.method, "clips" if of_clips else "pictures", **one.settings)
+    of_videos = not methods.of_images(one.method) or by_captions
+    config = default.get_config(one.method, "videos" if of_videos else "images", **one.settings)
     config.backbone, config.activation = one.backbone, one.activation
     config.dtype, config.precision = one.dtype, one.precision
     config.protocol = "retrieval" if by_captions else "few_shot"
@@ -71,20 +71,20 @@ def build_config(model: Model, key: str, changes: Mapping[str, Any]) -> ConfigDi
         raise unknown("data set", name, datasets.TABLE)
     config.data.name = name
     kind = datasets.entry(name).kind
-    if kind == "pictures" and of_clips:
+    if kind == "images" and of_videos:
         raise PromptError(
-            f"{model.folder}: {one.method} looks at clips, and {key} holds pictures; test it on a "
-            "data set of clips"
+            f"{model.folder}: {one.method} looks at videos, and {key} holds images; test it on a "
+            "data set of videos"
         )
-    if kind == "clips" and one.kind == "clips":
+    if kind == "videos" and one.kind == "videos":
         data = config.data
         data.frames, data.frame_rule = one.inputs.frames, one.inputs.frame_rule
         data.crop = one.inputs.crop
         data.frame_stats = preprocessing.VIFI if one.inputs.stats == preprocessing.VIFI else "clip"
         data.views = 0 if by_captions else one.trained.get("views", 0)
-    if method := methods.of_pictures(one.method):
+    if method := methods.of_images(one.method):
         config.cached_views = int(method.from_shots is not None)  # without which none is made
-    # Published data sets say themselves whether their pictures are turned.
+    # Published data sets say themselves whether their images are turned.
     if datasets.takes(name, "ignore_rotation", changes.get("data.source", "coop")):
         config.data.ignore_rotation = not one.inputs.upright
     config.update_from_flattened_dict(dict(changes))
@@ -93,7 +93,7 @@ def build_config(model: Model, key: str, changes: Mapping[str, Any]) -> ConfigDi
 
 
 def build_plan(config: ConfigDict, key: str, image_size: int, prepared: Preprocessing) -> Plan:
-    """The plan of one test set, in which nothing trains; pictures are prepared as `prepared` says.
+    """The plan of one test set, in which nothing trains; images are prepared as `prepared` says.
 
     Raises:
         DataError: data is missing or malformed.
@@ -111,7 +111,7 @@ def build_plan(config: ConfigDict, key: str, image_size: int, prepared: Preproce
     return Plan(
         nothing,
         tests,
-        identity.of_pictures(nothing, tests),
+        identity.of_images(nothing, tests),
         make_batches(config, image_size, dataset.kind, prepared),
         by_captions=by_captions,
         called=called,

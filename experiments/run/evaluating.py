@@ -33,7 +33,7 @@ from prompt_jax.training.sharding import Placement
 
 FOLDER = "evaluations"
 _PREPARED = "preprocessing."
-_HOW_CLIPS_ARE_SEEN = ("frames", "frame_rule", "frame_stats", "crop", "views")
+_HOW_VIDEOS_ARE_SEEN = ("frames", "frame_rule", "frame_stats", "crop", "views")
 # What of a training tells models apart, beside their arrays.
 _TRAINED = (
     *("dataset", "domain", "protocol", "ablation", "variant", "shots", "seed", "init_from"),
@@ -70,7 +70,7 @@ class Backbones:
             self._loaded[wanted] = loaded._replace(frozen=frozen)
         there = self._loaded[wanted]
         saved.check_sizes(model.saved, there.clip.config, config.backbone)
-        return there._replace(clip=building.make_clip(config, there.clip.config))
+        return there._replace(clip=building.make_video(config, there.clip.config))
 
 
 def evaluate(
@@ -115,7 +115,7 @@ def evaluate(
         return place / "results.json"
     with memory.telling(config):
         backbone = backbones.of(config, model)
-        plan = plans.check_pictures(plan, config.data.on_bad_image == "skip")
+        plan = plans.check_images(plan, config.data.on_bad_image == "skip")
         plans.refuse_empty(plan, trains=False)
         plan = overview.show(plan, shots=0, trains=False)
         plan = overview.tell(plan, (*backbone.assumed, *_turned(plan.tests[key], inputs.upright)))
@@ -134,7 +134,7 @@ def evaluate(
 
 
 def _turned(dataset: Dataset, upright: bool) -> list[str]:
-    """Says so where pictures are turned, and those of the training were not, or the reverse."""
+    """Says so where images are turned, and those of the training were not, or the reverse."""
     if dataset.folder is None or dataset.upright == upright:
         return []
     how = ["seen as they are stored", "turned as their files say (EXIF orientation)"]
@@ -173,21 +173,21 @@ def describe(model: Model, config: ConfigDict, plan: Plan, key: str) -> dict[str
 
 
 def seen(config: ConfigDict, prepared: Preprocessing) -> dict[str, Any]:
-    """How test pictures or clips are looked at, by the fields' names."""
+    """How test images or videos are looked at, by the fields' names."""
     fields = ["dtype", "precision", "activation", "data.ignore_rotation"]
-    if building.on_clips(config):
-        fields += [f"data.{field}" for field in _HOW_CLIPS_ARE_SEEN]
+    if building.on_videos(config):
+        fields += [f"data.{field}" for field in _HOW_VIDEOS_ARE_SEEN]
     flat = identity.flat(identity.as_json(config))
     found = {field: value for field, value in flat if field in fields}
-    differing = preprocessing.written(prepared, config, building.on_clips(config))
+    differing = preprocessing.written(prepared, config, building.on_videos(config))
     return found | {f"{_PREPARED}{name}": value for name, value in differing.items()}
 
 
 def prepared(results: Mapping[str, Any], config: ConfigDict) -> Preprocessing:
-    """How the test pictures of an evaluation were prepared, by its results.json."""
+    """How the test images of an evaluation were prepared, by its results.json."""
     told = results["seen"].items()
     differing = {n.removeprefix(_PREPARED): v for n, v in told if n.startswith(_PREPARED)}
-    return preprocessing.reread(differing, config, building.on_clips(config))
+    return preprocessing.reread(differing, config, building.on_videos(config))
 
 
 def _digest(description: Mapping[str, Any]) -> str:
@@ -207,8 +207,8 @@ def _place(
 
 def _has_folders(dataset: Dataset) -> bool:
     """Whether test videos are directories of frames, into which earlier versions did not look."""
-    return dataset.kind == "clips" and any(
-        dataset.folder is not None and os.path.isdir(dataset.folder / one.picture)
+    return dataset.kind == "videos" and any(
+        dataset.folder is not None and os.path.isdir(dataset.folder / one.image)
         for one in dataset.test
     )
 
@@ -228,7 +228,7 @@ def _is_done(place: pathlib.Path, description: Mapping[str, Any], config: Config
         raise PromptError(f"{path} is another evaluation's; say where this one goes: --out=DIR")
     if left_out and config.data.on_bad_image == "stop":
         raise PromptError(
-            f"{path} left out {len(left_out)} unreadable pictures; delete it to evaluate again "
+            f"{path} left out {len(left_out)} unreadable images; delete it to evaluate again "
             "with all of them, or say --config.data.on_bad_image=skip to keep it"
         )
     return True

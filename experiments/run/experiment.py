@@ -154,7 +154,7 @@ def collect(
         "skipped_pictures": skipped(plan),
         "replacements": list(plan.replacements),
         "data_notes": list(plan.notes),
-        "images_per_second": trained.pictures / trained.seconds if trained.seconds else test_rate,
+        "images_per_second": trained.images / trained.seconds if trained.seconds else test_rate,
         "train_seconds": trained.seconds,
         "trained_together": trained.together,
         "data_wait_share": trained.waiting / trained.seconds if trained.seconds else 0.0,
@@ -184,7 +184,7 @@ def figures_of(evaluations: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
     def where_there(field):  # retrieval has none, nor has what was tested before there was one
         return {key: found[field] for key, found in evaluations.items() if field in found}
 
-    pictures, seconds = sum(all_of("pictures").values()), sum(all_of("seconds").values())
+    images, seconds = sum(all_of("pictures").values()), sum(all_of("seconds").values())
     figures = {
         "accuracy": all_of("accuracy"),
         "zero_shot": all_of("zero_shot"),
@@ -196,7 +196,7 @@ def figures_of(evaluations: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
         "pictures": {f"test_{key}": number for key, number in all_of("pictures").items()},
         "split_sources": all_of("split_source"),
         "test_seconds": seconds,
-        "test_images_per_second": pictures / seconds,
+        "test_images_per_second": images / seconds,
     }
     if "ranks" in next(iter(evaluations.values())):
         figures |= {field: all_of(field) for field in ("ranks", "zero_shot_ranks", "captions")}
@@ -206,7 +206,7 @@ def figures_of(evaluations: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
 
 
 def skipped(plan: Plan) -> list[str]:
-    """The pictures that a plan leaves out, and why."""
+    """The images that a plan leaves out, and why."""
     return [f"{path}: {reason}" for path, reason in plan.bad]
 
 

@@ -58,7 +58,7 @@ def explanations(config: ConfigDict) -> dict[str, str]:
 def choices(config: ConfigDict) -> dict[str, Iterable[str]]:
     """What fields may hold, of those that a table decides about."""
     names = [] if protocols.by_captions(config) else list(methods.METHODS)
-    if building.on_clips(config):
+    if building.on_videos(config):
         names += [name for name in methods.ENCODERS if name not in names]
     return {"method": names, "data.name": datasets.TABLE, **building.CHOICES}
 
@@ -93,7 +93,7 @@ def comments() -> dict[str, str]:
 def of_settings(settings: type) -> dict[str, str]:
     """What the docstrings of a method's `Settings` and of its bases say of its fields.
 
-    One that refers to a base ("see `ClipSettings`") gives way to what the base says.
+    One that refers to a base ("see `VideoSettings`") gives way to what the base says.
     """
     found: dict[str, str] = {}
     for owner in settings.__mro__:

@@ -77,9 +77,9 @@ def describe(run: Prepared, prompts: Prompts, results: Mapping[str, Any], date: 
 
 
 def describe_inputs(config: ConfigDict, image_size: int, plan: Plan) -> Inputs:
-    """How a run's test pictures or clips are prepared, each seen once."""
+    """How a run's test images or videos are prepared, each seen once."""
     prepared, upright = plan.batches.preprocessing, plan.train.upright
-    if plan.train.kind == "pictures":
+    if plan.train.kind == "images":
         return Inputs.of(image_size, prepared, upright=upright)
     data = config.data
     rule = for_tests(data.frame_rule)

@@ -106,7 +106,7 @@ def fit(runs: list[Prepared]) -> list[training.Trained | str]:
     What is wrong in words, and no checkpoint, for a run that diverged.
 
     Raises:
-        PromptError: the seeds lead to different numbers of training pictures, or all runs diverged.
+        PromptError: the seeds lead to different numbers of training images, or all runs diverged.
     """
     first = runs[0]
     shots = [one.shots for one in runs if one.shots]
@@ -114,7 +114,7 @@ def fit(runs: list[Prepared]) -> list[training.Trained | str]:
     if len(steps) > 1:
         raise PromptError(
             f"parallel_seeds: the seeds have {sorted(steps)} steps an epoch, as their numbers of "
-            "training pictures differ; train them one after another, without it"
+            "training images differ; train them one after another, without it"
         )
     method, config = first.method, first.config
     step = train.make_parallel_step(method, lambda rate: _optimizer(first, rate)[0])

@@ -25,7 +25,7 @@ from prompt_jax.training.checkpoint import Checkpoints
 def reopen(folder: pathlib.Path, backbone: building.Backbone | None = None) -> Prepared:
     """A finished run as it was before its training; `trained` gives what it left.
 
-    Unreadable pictures that it left out are left out again.
+    Unreadable images that it left out are left out again.
 
     Args:
         folder: of the run.
@@ -39,15 +39,15 @@ def reopen(folder: pathlib.Path, backbone: building.Backbone | None = None) -> P
     results, _ = workdir.read_finished(folder)
     config = _config(results["config"])
     config.init_from = ""  # what it left does not depend on where that lies by now
-    on_clips = building.on_clips(config)
-    prepared = preprocessing.reread(results.get("preprocessing"), config, on_clips)
+    on_videos = building.on_videos(config)
+    prepared = preprocessing.reread(results.get("preprocessing"), config, on_videos)
     loaded = preparation.load(config, folder, backbone, prepared)
     if loaded.backbone.fingerprint != results["backbone_hash"]:
         raise PromptError(
             f"{folder} was run on another backbone than {results['backbone']} holds now; its "
             "prompts mean nothing to this one"
         )
-    # Of zero-shot CLIP nothing depends on the training pictures.
+    # Of zero-shot CLIP nothing depends on the training images.
     trains = loaded.method.from_shots is not None or results.get("trainable_parameters") != 0
     kept = _as_tested(loaded.plan, folder, results, trains)
     return preparation.with_tasks(loaded, kept, loaded.identity(loaded.plan.hashes))
@@ -132,8 +132,8 @@ def _config(written: dict[str, Any]) -> ConfigDict:
     try:
         method = written["method"]
         by_captions = protocols.PROTOCOLS[written["protocol"]].by_captions
-        of_clips = not methods.of_pictures(method) or by_captions
-        config = default.get_config(method, kind="clips" if of_clips else "pictures")
+        of_videos = not methods.of_images(method) or by_captions
+        config = default.get_config(method, kind="videos" if of_videos else "images")
         config.update_from_flattened_dict(dict(_flat(written)))
     except PromptError:
         raise

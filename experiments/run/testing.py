@@ -1,4 +1,4 @@
-"""Testing what was trained: class names against pictures or clips, captions against clips."""
+"""Testing what was trained: class names against images or videos, captions against videos."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -46,7 +46,7 @@ def classify(
     tasks: Sequence[Task],
     batches: Iterator[dict[str, jax.Array]],
 ) -> dict[str, Any]:
-    """Accuracies in percent; writes what each picture, and each class, was taken for."""
+    """Accuracies in percent; writes what each image, and each class, was taken for."""
     found = Evaluator(run.compared, run.plan.batches.test_views)(prompts, tasks, batches)
     dataset = run.plan.tests[key]
     names = distinct([escape(name) for name in dataset.class_names])
@@ -65,23 +65,23 @@ def classify(
         "zero_shot_top5": found[-1].top5,
         "per_iteration": found[0].per_iteration,
         "classes": len(names),
-        "pictures": found[0].pictures,
+        "pictures": found[0].images,
     }
 
 
-def clip_features(run: Testable, prompts: Prompts, key: str, data: Dataset) -> list[np.ndarray]:
-    """Features float32[M, d] of a data set's test clips: of frozen CLIP, and of a method of clips.
+def video_features(run: Testable, prompts: Prompts, key: str, data: Dataset) -> list[np.ndarray]:
+    """Features float32[M, d] of a data set's test videos: of frozen CLIP, and of a video method.
 
     Args:
         run: whose method.
         prompts: what it trained.
-        key: of the test set that the clips are of.
+        key: of the test set that the videos are of.
         data: its `test` holds them.
     """
     task, own = run.tests[key][0], methods.get_encoders(run.config.method)
     batches = test_batches(f"{run.config.method} on {key}", data, run)
     compared = [(encoders.ZERO_SHOT, {}, task), (own, prompts, task)]
-    return retrieval.encode_clips(compared, batches, len(data.test))
+    return retrieval.encode_videos(compared, batches, len(data.test))
 
 
 def _reliability(found: Likeliest) -> dict[str, Any]:
@@ -111,16 +111,16 @@ def search(
     tasks: Sequence[Task],
     batches: Iterator[dict[str, jax.Array]],
 ) -> dict[str, Any]:
-    """Ranks of clips for captions and the reverse; "accuracy" is R@1 of captions."""
+    """Ranks of videos for captions and the reverse; "accuracy" is R@1 of captions."""
     dataset = run.plan.tests[key]
     names = [run.config.method, "zero_shot"][: len(tasks)]
     compared = list(zip(map(methods.get_encoders, names), prompts, tasks, strict=True))
-    clips = retrieval.encode_clips(compared, batches, len(dataset.test))
+    videos = retrieval.encode_videos(compared, batches, len(dataset.test))
     captions = [caption for example in dataset.test for caption in example.captions]
     owner = np.repeat(np.arange(len(dataset.test)), [len(one.captions) for one in dataset.test])
     found: list[dict[str, dict[str, float]]] = []
     places: list[Directions] = []
-    for one, features in zip(compared, clips, strict=True):
+    for one, features in zip(compared, videos, strict=True):
         texts, place = _encode_texts(run, one, captions)
         similarities = (texts @ features.T)[place]
         place_of = retrieval.evaluate(similarities, owner)
@@ -163,9 +163,9 @@ def _intervals(ranks: Directions, owner: np.ndarray) -> dict[str, dict[str, Any]
 
 
 def _reversals(dataset: Dataset) -> np.ndarray:
-    """Where among the test clips the reversal of each stands, int[M]."""
-    place = {example.picture: number for number, example in enumerate(dataset.test)}
-    return np.array([place[dataset.reversals[example.picture]] for example in dataset.test])
+    """Where among the test videos the reversal of each stands, int[M]."""
+    place = {example.image: number for number, example in enumerate(dataset.test)}
+    return np.array([place[dataset.reversals[example.image]] for example in dataset.test])
 
 
 def _in_words(ranks: metrics.Ranks) -> dict[str, float]:
@@ -175,7 +175,7 @@ def _in_words(ranks: metrics.Ranks) -> dict[str, float]:
 def _lines(dataset: Dataset, places: Sequence[Directions]) -> Iterator[ranks.Line]:
     """A line per caption, in their order: ranks by the method and by zero-shot CLIP."""
     middle = [found.text_to_video.middle for found in (places[0], places[-1])]
-    named = [(one.picture, caption) for one in dataset.test for caption in one.captions]
+    named = [(one.image, caption) for one in dataset.test for caption in one.captions]
     for (clip, caption), rank, zero_shot in zip(named, *middle, strict=True):
         yield ranks.Line(clip, caption, rank, zero_shot)
 

@@ -30,15 +30,15 @@ class Trained(NamedTuple):
     Attributes:
         prompts: the result: of the last step, or averaged over epochs.
         seconds: compilation included.
-        pictures: gone through.
+        images: gone through.
         waiting: of the seconds, those in which the device had nothing to do until the next batch
             was there; an upper bound.
-        together: how many runs trained in one program; seconds and pictures are then of all.
+        together: how many runs trained in one program; seconds and images are then of all.
     """
 
     prompts: Prompts
     seconds: float
-    pictures: int
+    images: int
     waiting: float = 0.0
     together: int = 1
 
@@ -127,7 +127,7 @@ class End(NamedTuple):
 
     state: train.State
     seconds: float
-    pictures: int
+    images: int
     waiting: float
     together: int = 1
 
@@ -171,12 +171,12 @@ def run_steps(
         if start:
             batches.set_state(batches.state_after(start))
             print(f"going on from step {start} of {total} in {workdir}")
-        state, pictures, waiting = before.state, before.pictures, before.waiting
+        state, images, waiting = before.state, before.images, before.waiting
         began = time.perf_counter()
 
         def end():
             seconds = before.seconds + time.perf_counter() - began
-            return End(state, seconds, pictures, waiting, before.together)
+            return End(state, seconds, images, waiting, before.together)
 
         def save(step):
             nonlocal saved
@@ -201,7 +201,7 @@ def run_steps(
                 # A step that still runs by now did not wait.
                 if step > start + 1 and state.step.is_ready():  # type: ignore[attr-defined]
                     waiting += time.perf_counter() - asked
-                pictures += batch["label"].size
+                images += batch["label"].size
                 state, metrics = step_fn(state, batch)
                 stop.step_done()
                 if step % config.log_every == 0 or step == total:
@@ -258,7 +258,7 @@ def record_of(
         "position": batches.get_state(),
         "devices": described(placement),
         "seconds": end.seconds,
-        "pictures": end.pictures,
+        "pictures": end.images,
         "waiting": end.waiting,
         "together": end.together,
     }

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 import numpy as np
 from ml_collections import ConfigDict
 
-from data_pipelines import clip_loader, clip_views, loader
+from data_pipelines import loader, video_loader, video_views
 from data_pipelines.batches.reading import Batches
 from data_pipelines.examples import Dataset, Example
 from prompt_jax.clip.captions import Captions
@@ -15,7 +15,7 @@ from prompt_jax.clip.packing import pack_captions
 from prompt_jax.inputs.images.preprocessing import CLIP, Preprocessing
 from prompt_jax.inputs.videos.sampling import for_tests
 
-# Of the frames in the views of test clips: all runs are tested on the same ones.
+# Of the frames in the views of test videos: all runs are tested on the same ones.
 VIEW_SEED = 0
 
 
@@ -39,13 +39,13 @@ class TrainingBatches(Protocol):
 
 
 @dataclasses.dataclass(frozen=True)
-class PictureBatches:
-    """Batches {"image": float32[B, S, S, 3], "label": int32[B]} of a run's pictures.
+class ImageBatches:
+    """Batches {"image": float32[B, S, S, 3], "label": int32[B]} of a run's images.
 
     Attributes:
         image_size: S, pixels, of the backbone.
-        batch_size: pictures per step of training.
-        eval_batch_size: pictures per step of all else.
+        batch_size: images per step of training.
+        eval_batch_size: images per step of all else.
         seed: of order and augmentation.
         reading: threads and processes, as the loader takes them.
         preprocessing: how they are resized, cut out and normalised.
@@ -59,11 +59,11 @@ class PictureBatches:
     preprocessing: Preprocessing = dataclasses.field(default=CLIP, kw_only=True)
 
     test_views = 1
-    """Rows of a test batch, one after another, that show the same picture."""
+    """Rows of a test batch, one after another, that show the same image."""
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Of one picture, (S, S, 3)."""
+        """Of one image, (S, S, 3)."""
         return self.image_size, self.image_size, 3
 
     @property
@@ -71,13 +71,13 @@ class PictureBatches:
         return {**self.reading, "preprocessing": self.preprocessing}
 
     def train(self, dataset: Dataset) -> Batches:
-        """Endless batches of the training pictures, augmented."""
+        """Endless batches of the training images, augmented."""
         return loader.train_batches(
             dataset, dataset.train, self.batch_size, self.image_size, self.seed, **self._reading
         )
 
     def views(self, dataset: Dataset, views: int) -> Batches:
-        """So many augmented views of the training pictures, one after another, in order."""
+        """So many augmented views of the training images, one after another, in order."""
         return loader.train_views(
             dataset,
             dataset.train,
@@ -89,7 +89,7 @@ class PictureBatches:
         )
 
     def test(self, dataset: Dataset, examples: tuple[Example, ...]) -> Batches:
-        """Pictures of a data set as they are, in order; the last batch is padded."""
+        """Images of a data set as they are, in order; the last batch is padded."""
         return loader.test_batches(
             dataset, examples, self.eval_batch_size, self.image_size, **self._reading
         )
@@ -99,30 +99,30 @@ class PictureBatches:
         return loader.feature_batches(features, labels, self.batch_size, self.seed)
 
     def train_examples(self, dataset: Dataset) -> int:
-        """What an epoch goes through: the training pictures."""
+        """What an epoch goes through: the training images."""
         return len(dataset.train)
 
     def train_steps(self, number: int) -> int:
-        """Steps of an epoch on so many training pictures."""
+        """Steps of an epoch on so many training images."""
         return loader.steps_per_epoch(number, self.batch_size)
 
     def test_steps(self, number: int) -> int:
-        """Batches of so many pictures in order."""
+        """Batches of so many images in order."""
         return -(-number // self.eval_batch_size)
 
 
 @dataclasses.dataclass(frozen=True)
-class ClipBatches(PictureBatches):
-    """Batches {"image": float32[B, F, S, S, 3], "label": int32[B], …} of a run's clips.
+class VideoBatches(ImageBatches):
+    """Batches {"image": float32[B, F, S, S, 3], "label": int32[B], …} of a run's videos.
 
     Attributes:
         frames: F.
         rule: which frames, in training; in testing what `for_tests` makes of it.
-        flip: whether half of the training clips are mirrored.
+        flip: whether half of the training videos are mirrored.
         augment: what else is done to them.
         mix: whether they are mixed, and labels smoothed.
         crop: what of a frame is seen in testing.
-        clip_views: how often frames of a test clip are drawn, each in three crops; 0: seen once.
+        video_views: how often frames of a test video are drawn, each in three crops; 0: seen once.
     """
 
     frames: int
@@ -131,22 +131,22 @@ class ClipBatches(PictureBatches):
     augment: Any
     mix: bool
     crop: Any
-    clip_views: int
+    video_views: int
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Of one clip, (F, S, S, 3)."""
+        """Of one video, (F, S, S, 3)."""
         return self.frames, *super().shape
 
     @property
     def test_views(self) -> int:  # type: ignore[override]
-        """Rows of a test batch, one after another, that show the same clip."""
-        return max(1, self.clip_views * clip_loader.THREE)
+        """Rows of a test batch, one after another, that show the same video."""
+        return max(1, self.video_views * video_loader.THREE)
 
     def train(self, dataset: Dataset) -> Batches:
-        """Endless batches of the training clips, a pair for each caption; "row" and "caption" say
+        """Endless batches of the training videos, a pair for each caption; "row" and "caption" say
         which."""
-        return clip_loader.train_batches(
+        return video_loader.train_batches(
             dataset,
             dataset.train,
             self.batch_size,
@@ -167,8 +167,8 @@ class ClipBatches(PictureBatches):
         }
 
     def views(self, dataset: Dataset, views: int) -> Batches:
-        """So many augmented views of the training clips, one after another, in order."""
-        return clip_views.train_views(
+        """So many augmented views of the training videos, one after another, in order."""
+        return video_views.train_views(
             dataset,
             dataset.train,
             self.eval_batch_size,
@@ -181,22 +181,22 @@ class ClipBatches(PictureBatches):
         )
 
     def test(self, dataset: Dataset, examples: tuple[Example, ...]) -> Batches:
-        """Clips of a data set as they are, in order; the last batch is padded.
+        """Videos of a data set as they are, in order; the last batch is padded.
 
         Or `test_views` views of each, the same ones for all seeds.
         """
-        if self.clip_views:
-            return clip_loader.view_batches(
+        if self.video_views:
+            return video_loader.view_batches(
                 dataset,
                 examples,
                 self.eval_batch_size,
                 self.frames,
                 self.image_size,
                 VIEW_SEED,
-                self.clip_views,
+                self.video_views,
                 **self._reading,
             )
-        return clip_loader.test_batches(
+        return video_loader.test_batches(
             dataset,
             examples,
             self.eval_batch_size,
@@ -208,31 +208,31 @@ class ClipBatches(PictureBatches):
         )
 
     def train_examples(self, dataset: Dataset) -> int:
-        """What an epoch goes through: the pairs of a clip and a caption."""
-        return len(clip_loader.training_pairs(dataset.train))
+        """What an epoch goes through: the pairs of a video and a caption."""
+        return len(video_loader.training_pairs(dataset.train))
 
 
 class PairBatches(Iterator[dict[str, Any]]):
-    """Training batches of clips with their captions.
+    """Training batches of videos with their captions.
 
     {"image": float32[B, F, S, S, 3], "text": `PackedTokens` of B captions, "label": 0 … B - 1}.
     """
 
-    def __init__(self, clips: Batches, dataset: Dataset, captions: Captions, devices: int):
-        """Puts captions to the clips of `clips`.
+    def __init__(self, videos: Batches, dataset: Dataset, captions: Captions, devices: int):
+        """Puts captions to the videos of `videos`.
 
         Args:
-            clips: of `ClipBatches.train`.
+            videos: of `VideoBatches.train`.
             dataset: theirs.
-            captions: of all its training clips, one clip's after another's.
+            captions: of all its training videos, one video's after another's.
             devices: over how many a batch is split.
         """
         numbers = [len(example.captions) for example in dataset.train]
         self._first = np.concatenate([[0], np.cumsum(numbers)])
-        self._clips, self._tokens, self._devices = clips, captions.tokens, devices
+        self._videos, self._tokens, self._devices = videos, captions.tokens, devices
 
     def __next__(self) -> dict[str, Any]:
-        batch = next(self._clips)
+        batch = next(self._videos)
         places = self._first[batch["row"]] + batch["caption"]
         texts = pack_captions([self._tokens[place] for place in places], self._devices)
         return {
@@ -243,25 +243,25 @@ class PairBatches(Iterator[dict[str, Any]]):
 
     def get_state(self) -> dict[str, int]:
         """See `Batches`."""
-        return self._clips.get_state()
+        return self._videos.get_state()
 
     def state_after(self, batches: int) -> dict[str, int]:
         """See `Batches`."""
-        return self._clips.state_after(batches)
+        return self._videos.state_after(batches)
 
     def set_state(self, state: dict[str, int]) -> None:
         """See `Batches`."""
-        self._clips.set_state(state)
+        self._videos.set_state(state)
 
     def close(self) -> None:
         """See `Batches`."""
-        self._clips.close()
+        self._videos.close()
 
 
 def make_batches(
     config: ConfigDict, image_size: int, kind: str, preprocessing: Preprocessing = CLIP
-) -> PictureBatches:
-    """The batches that a config asks for, of pictures or clips for a backbone."""
+) -> ImageBatches:
+    """The batches that a config asks for, of images or videos for a backbone."""
     threads = None if config.data.num_threads < 0 else config.data.num_threads
     fields = {
         "image_size": image_size,
@@ -271,9 +271,9 @@ def make_batches(
         "reading": {"num_threads": threads, "num_workers": config.data.num_workers},
         "preprocessing": preprocessing,
     }
-    if kind == "clips":
+    if kind == "videos":
         data = config.data
-        return ClipBatches(
+        return VideoBatches(
             **fields,
             frames=data.frames,
             rule=data.frame_rule,
@@ -281,6 +281,6 @@ def make_batches(
             augment=data.augment,
             mix=data.mix,
             crop=data.crop,
-            clip_views=data.views,
+            video_views=data.views,
         )
-    return PictureBatches(**fields)
+    return ImageBatches(**fields)

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
-from data_pipelines import clip_loader, datasets
+from data_pipelines import datasets, video_loader
 from experiments.configs import default
 from experiments.record import tracking
 from experiments.setup import preprocessing, protocols, titles
@@ -36,17 +36,17 @@ CHOICES: dict[str, Collection[str]] = {
     "data.source": ("coop", "tfds"),
     "data.on_bad_image": ("stop", "skip"),
     "data.frame_rule": RULES,
-    "data.augment": clip_loader.AUGMENTS,
-    "data.crop": clip_loader.CROPS,
+    "data.augment": video_loader.AUGMENTS,
+    "data.crop": video_loader.CROPS,
     "data.frame_stats": ("clip", "imagenet"),
     "data.stats": ("", *STATS),
     "data.resize": ("", *RESIZES),
     "data.interpolation": ("", *INTERPOLATIONS),
 }
 """What a field may hold, of those that a table decides about."""
-# What only clips have, and of these only what has classes: elsewhere it would be passed over.
-OF_CLIPS = ("augment", "crop", "frame_stats")
-OF_CLASSES_OF_CLIPS = ("mix", "views")
+# What only videos have, and of these only what has classes: elsewhere it would be passed over.
+OF_VIDEOS = ("augment", "crop", "frame_stats")
+OF_CLASSES_OF_VIDEOS = ("mix", "views")
 
 
 def check_fields(config: ConfigDict) -> None:
@@ -116,8 +116,8 @@ def check(config: ConfigDict) -> None:
     if config.data.frames < 1:
         raise PromptError(f"config.data.frames={config.data.frames} must be at least 1")
     _check_protocol_only(config)
-    _check_clips_only(config)
-    preprocessing.choose(config, on_clips(config))
+    _check_videos_only(config)
+    preprocessing.choose(config, on_videos(config))
     _check_optimizer(config)
     if not 0 <= config.clip_norm < math.inf:
         raise PromptError(f"config.clip_norm={config.clip_norm} must be a number, 0 or more")
@@ -161,20 +161,20 @@ def _check_protocol_only(config):
     if config.data.shots != default.get_config().data.shots:
         raise PromptError(
             f"config.data.shots={config.data.shots}: {config.protocol} draws no shots, but trains "
-            "on all of a data set; leave it out, or list fewer clips"
+            "on all of a data set; leave it out, or list fewer videos"
         )
 
 
-def _check_clips_only(config):
-    """Refuses what pictures, or captions, would pass over; and what cannot be."""
+def _check_videos_only(config):
+    """Refuses what images, or captions, would pass over; and what cannot be."""
     data, usual = config.data, default.get_config().data
     if data.views < 0:
         raise PromptError(f"config.data.views={data.views} must be 0 or more")
     fields: tuple[str, ...] = ()
-    if not on_clips(config):
-        fields, why = (*OF_CLIPS, *OF_CLASSES_OF_CLIPS), f"{data.name} holds pictures"
+    if not on_videos(config):
+        fields, why = (*OF_VIDEOS, *OF_CLASSES_OF_VIDEOS), f"{data.name} holds images"
     elif protocols.by_captions(config):
-        fields, why = OF_CLASSES_OF_CLIPS, "retrieval knows no classes"
+        fields, why = OF_CLASSES_OF_VIDEOS, "retrieval knows no classes"
     if wrong := next((field for field in fields if data[field] != usual[field]), None):
         raise PromptError(f"config.data.{wrong}={data[wrong]}: {why}; leave it at {usual[wrong]!r}")
     if data.views and data.crop != usual.crop:
@@ -184,7 +184,7 @@ def _check_clips_only(config):
         )
     if data.mix and config.cached_views:
         raise PromptError(
-            f"config.data.mix=True, and config.cached_views={config.cached_views}: clips whose "
+            f"config.data.mix=True, and config.cached_views={config.cached_views}: videos whose "
             "features are kept cannot be mixed; set one of them to its default"
         )
 
@@ -220,8 +220,8 @@ def _get(config, path):
 def find_method(config: ConfigDict, name: str = "") -> methods.Method:
     """The config's method, or another one, as the config's protocol and data train it.
 
-    Classes of clips are told apart by methods of clips, and by those of pictures, which see the
-    mean over a clip's frames. Zero-shot CLIP is one of the latter there.
+    Classes of videos are told apart by methods of videos, and by those of images, which see the
+    mean over a video's frames. Zero-shot CLIP is one of the latter there.
 
     Raises:
         PromptError: there is none of that name, or it is for other protocols or data.
@@ -229,14 +229,14 @@ def find_method(config: ConfigDict, name: str = "") -> methods.Method:
     name = name or config.method
     if protocols.by_captions(config):
         return methods.retrieve(methods.get_encoders(name))
-    if on_clips(config) and not methods.of_pictures(name):
+    if on_videos(config) and not methods.of_images(name):
         return methods.recognize(methods.get_encoders(name))
     return methods.get(name)
 
 
-def on_clips(config: ConfigDict) -> bool:
-    """Whether the config's data are clips."""
-    return datasets.entry(config.data.name).kind == "clips"
+def on_videos(config: ConfigDict) -> bool:
+    """Whether the config's data are videos."""
+    return datasets.entry(config.data.name).kind == "videos"
 
 
 def check_settings(config: ConfigDict) -> methods.Method:
@@ -249,7 +249,7 @@ def check_settings(config: ConfigDict) -> methods.Method:
     file = f"images/{config.method}.py"
     if methods.outside.is_outside(config.method):
         file = f"images/few_shot.py:{config.method}"
-    if methods.of_texts(config.method) and on_clips(config):
+    if methods.of_texts(config.method) and on_videos(config):
         file = f"video/{config.protocol}.py:{config.method}"
     advice = f"Use --config=experiments/configs/{file}"
     known = {field.name for field in dataclasses.fields(method.Settings)}
@@ -272,7 +272,7 @@ def check_settings(config: ConfigDict) -> methods.Method:
 def build_method(config: ConfigDict) -> tuple[methods.Method, Any]:
     """The method and its `Settings` from `config.method` and `config.settings`."""
     method = check_settings(config)
-    if on_clips(config) and config.settings.get("frames", 0) not in (0, config.data.frames):
+    if on_videos(config) and config.settings.get("frames", 0) not in (0, config.data.frames):
         raise PromptError(
             f"config.settings.frames={config.settings.frames}, and config.data.frames="
             f"{config.data.frames}: {config.method} learns something for each frame, so both must "
@@ -295,7 +295,7 @@ def build_method(config: ConfigDict) -> tuple[methods.Method, Any]:
         )
     if method.from_shots and config.cached_views < 1:
         raise PromptError(
-            f"config.cached_views=0: {config.method} is made from the training pictures' features; "
+            f"config.cached_views=0: {config.method} is made from the training images' features; "
             "say how many augmented views of each, 1 or more"
         )
     settings = method.Settings(**config.settings.to_dict())
@@ -307,11 +307,11 @@ class Backbone(NamedTuple):
     """A loaded CLIP.
 
     Attributes:
-        clip: what computes.
+        video: what computes.
         frozen: its parameters.
         fingerprint: a short hash of sizes and parameters.
         assumed: what no file says of it, in lines for people.
-        said: what its files say of how pictures are prepared.
+        said: what its files say of how images are prepared.
     """
 
     clip: CLIP
@@ -332,10 +332,10 @@ def build_backbone(config: ConfigDict, activation: str | None = None) -> Backbon
     fingerprint = loading.fingerprint(sizes, frozen)
     arrays = jax.tree.map(jnp.asarray, frozen)
     said = loading.read_preprocessing(config.backbone, sizes.image_size)
-    return Backbone(make_clip(config, sizes), arrays, fingerprint, assumed, said)
+    return Backbone(make_video(config, sizes), arrays, fingerprint, assumed, said)
 
 
-def make_clip(config: ConfigDict, sizes: CLIPConfig) -> CLIP:
+def make_video(config: ConfigDict, sizes: CLIPConfig) -> CLIP:
     """A CLIP of these sizes that computes as the config says."""
     memory = math.ceil(config.memory_gb * 1e9) or default_budget()
     dtype = jnp.dtype(config.dtype)

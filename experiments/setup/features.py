@@ -7,22 +7,22 @@ import numpy as np
 
 from data_pipelines import loader
 from data_pipelines.examples import Dataset
-from experiments.setup.batches import PictureBatches
+from experiments.setup.batches import ImageBatches
 from prompt_jax.cli import progress
 from prompt_jax.clip import CLIP, Frozen
 from prompt_jax.training.sharding import Placement
 
 
 class FeatureMaker:
-    """The frozen image tower on pictures of one backbone, compiled once."""
+    """The frozen image tower on images of one backbone, compiled once."""
 
-    def __init__(self, clip: CLIP, frozen: Frozen, batches: PictureBatches, placement: Placement):
-        """Reads pictures as `batches` says."""
+    def __init__(self, clip: CLIP, frozen: Frozen, batches: ImageBatches, placement: Placement):
+        """Reads images as `batches` says."""
         self._frozen, self._placement, self._batches = frozen, placement, batches
         self._encode = jax.jit(clip.encode_image)
 
     def of_views(self, dataset: Dataset, views: int) -> np.ndarray:
-        """Features of so many augmented views of the training pictures or clips.
+        """Features of so many augmented views of the training images or videos.
 
         float32[views, n, d]; float32[views, n, F, d] where the method sees those of frames.
         """
@@ -32,7 +32,7 @@ class FeatureMaker:
         return rows.reshape(views, len(dataset.train), *rows.shape[1:])
 
     def of_validation(self, dataset: Dataset) -> tuple[np.ndarray, np.ndarray]:
-        """Features float32[n, d] and labels int32[n] of the validation pictures; n may be 0."""
+        """Features float32[n, d] and labels int32[n] of the validation images; n may be 0."""
         if not dataset.val:
             blank = np.zeros((1, *self._batches.shape), np.float32)
             width = jax.eval_shape(self._encode, self._frozen, blank).shape[-1]

@@ -1,4 +1,4 @@
-"""What a run reads, said at its start: classes, pictures, and what is wrong with the lists."""
+"""What a run reads, said at its start: classes, images, and what is wrong with the lists."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -26,8 +26,8 @@ def show(plan: Plan, shots: int, trains: bool) -> Plan:
 
     Args:
         plan: the run's lists.
-        shots: training pictures a class that were asked for.
-        trains: whether anything is made of the training pictures.
+        shots: training images a class that were asked for.
+        trains: whether anything is made of the training images.
 
     Returns:
         The plan, with the remarks.
@@ -85,7 +85,7 @@ def table(plan: Plan, shots: int, trains: bool) -> Table:
 
     Returns:
         Counts of classes and examples, of the fewest and the most of a class, of what was asked
-        for, and of what there is besides, where that is known. Of captioned clips, the captions.
+        for, and of what there is besides, where that is known. Of captioned videos, the captions.
     """
     result = Table(box=None, pad_edge=False)
     kind = plan.train.kind
@@ -156,7 +156,7 @@ def _short(name: str) -> str:
 
 
 def shots_per_class(plan: Plan) -> list[int] | None:
-    """The fewest and the most training pictures that a class has; None without classes."""
+    """The fewest and the most training images that a class has; None without classes."""
     if plan.by_captions:
         return None
     counts = lists.count(plan.train.class_names, plan.train.train)
@@ -201,10 +201,10 @@ def _remarks_on_captions(train: Part, tests: Sequence[Part], trains: bool) -> li
     for part in [train, *tests]:
         found += [Remark(note) for note in part.dataset.notes]
     for part in [train, *tests] if trains else tests:
-        found += lists.one_clip(part)
+        found += lists.one_video(part)
     for part in tests:
         found += lists.same_captions(part)
-    # Other test sets may hold clips of the source, by another split.
+    # Other test sets may hold videos of the source, by another split.
     own = [part for part in tests if part.role == "test" and trains]
     for parts in [[train, *own]] * trains + [[part] for part in tests if part not in own]:
         found += lists.listed_twice(parts)

@@ -11,14 +11,14 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from data_pipelines import clip_views, datasets, sampling
-from data_pipelines.errors import BadPicture, DataError, escape
+from data_pipelines import datasets, sampling, video_views
+from data_pipelines.errors import BadImage, DataError, escape
 from data_pipelines.examples import Dataset, Example
 from data_pipelines.images import readers
 from data_pipelines.layouts import automatic
 from experiments.record import identity
 from experiments.setup import protocols, titles
-from experiments.setup.batches import PictureBatches, make_batches
+from experiments.setup.batches import ImageBatches, make_batches
 from prompt_jax.cli import progress
 from prompt_jax.errors import PromptError
 from prompt_jax.inputs.images.preprocessing import CLIP, Preprocessing
@@ -32,7 +32,7 @@ DATA_OPTIONS = (
     "split_file",
     "ignore_rotation",
 )
-# Looking at fewer pictures takes a second or two.
+# Looking at fewer images takes a second or two.
 MANY = 5000
 SHOWN = 10
 
@@ -42,15 +42,15 @@ class Plan:
     """A run's data.
 
     Attributes:
-        train: its `train` holds the shots, its `val` the validation pictures, of the classes that
+        train: its `train` holds the shots, its `val` the validation images, of the classes that
             prompts are trained on.
         tests: by the key that results use, what is tested, on its `test`.
-        hashes: what tells it from other data of the same names; see `identity.of_pictures`.
-        batches: how its pictures are read; data of another kind brings its own.
-        undrawn: of people's own data, the training pictures that the seed did not draw.
+        hashes: what tells it from other data of the same names; see `identity.of_images`.
+        batches: how its images are read; data of another kind brings its own.
+        undrawn: of people's own data, the training images that the seed did not draw.
         drawn_from: whole, what the seed drew `train` from; None where lists choose it.
         seed: of the draw.
-        bad: (path, reason) of pictures that are left out.
+        bad: (path, reason) of images that are left out.
         replacements: keys of training and validation images that were drawn in the place of those.
         by_captions: whether captions are told apart, and no classes.
         divided: whole, the data sets that came without a split.
@@ -61,7 +61,7 @@ class Plan:
     train: Dataset
     tests: Mapping[str, Dataset]
     hashes: dict[str, Any]
-    batches: PictureBatches
+    batches: ImageBatches
     undrawn: tuple[Example, ...] = ()
     drawn_from: Dataset | None = None
     seed: int = 0
@@ -87,11 +87,11 @@ class Plan:
 
     @contextlib.contextmanager
     def listing_all_bad(self, dataset: Dataset | None = None) -> Iterator[None]:
-        """Turns one picture that cannot be read into an error that lists all such of the run."""
+        """Turns one image that cannot be read into an error that lists all such of the run."""
         dataset = dataset or self.train
         try:
             yield
-        except BadPicture as bad:
+        except BadImage as bad:
             raise readers.all_bad_error(dataset, self.used(dataset), bad) from bad
 
 
@@ -101,13 +101,13 @@ def build(
     uses_validation: bool,
     preprocessing: Preprocessing = CLIP,
 ) -> Plan:
-    """The plan of a config: lists alone, no picture is looked at.
+    """The plan of a config: lists alone, no image is looked at.
 
     Args:
         config: the experiment.
         image_size: of the backbone; scenes are rendered for it.
-        uses_validation: whether the method looks at validation pictures.
-        preprocessing: how pictures are prepared.
+        uses_validation: whether the method looks at validation images.
+        preprocessing: how images are prepared.
 
     Raises:
         DataError: data is missing or malformed.
@@ -125,7 +125,7 @@ def build(
     return Plan(
         train,
         tests,
-        identity.of_pictures(train, tests),
+        identity.of_images(train, tests),
         make_batches(config, image_size, train.kind, preprocessing),
         _undrawn(load, train),
         _drawn_from(config, load, train, by_captions),
@@ -164,7 +164,7 @@ def _options(config: ConfigDict, key: str, image_size: int) -> dict[str, Any]:
     if name == data.name:
         options |= {field: data[field] for field in DATA_OPTIONS if data[field]}
     if name.startswith("emoji_"):
-        # A tower of larger pictures gets drawings that are enlarged: 96 pixels is the largest.
+        # A tower of larger images gets drawings that are enlarged: 96 pixels is the largest.
         options["size"] = min(max(image_size, 32), 96)
     return options
 
@@ -175,7 +175,7 @@ def _refuse_validation_alone(dataset: Dataset) -> None:
     alone = [repr(e.name) for e in dataset.val if e.label not in used_labels]
     if alone:
         raise DataError(
-            f"{dataset.name}: the class {alone[0]} has validation pictures only; give it pictures "
+            f"{dataset.name}: the class {alone[0]} has validation images only; give it images "
             "to train on or to test, or take it out"
         )
 
@@ -191,8 +191,8 @@ def _undrawn(load: protocols.Load, train: Dataset) -> tuple[Example, ...]:
     name = train.name
     if datasets.comes_in_parts(name) or not datasets.entry(name).is_own:
         return ()
-    drawn = {example.picture for example in train.train}
-    return tuple(example for example in load(name).train if example.picture not in drawn)
+    drawn = {example.image for example in train.train}
+    return tuple(example for example in load(name).train if example.image not in drawn)
 
 
 def _drawn_from(
@@ -207,20 +207,20 @@ def _drawn_from(
 
 
 def check_views(plan: Plan, views: int) -> None:
-    """Refuses test clips with fewer frames than views, before anything is trained.
+    """Refuses test videos with fewer frames than views, before anything is trained.
 
     Raises:
         DataError: names the first one.
     """
     if views:
         for dataset in plan.tests.values():
-            clip_views.check_views(dataset, dataset.test, views)
+            video_views.check_views(dataset, dataset.test, views)
 
 
-def check_pictures(plan: Plan, skip_bad: bool = False) -> Plan:
-    """Looks at all pictures of the run before its first step, without decoding them.
+def check_images(plan: Plan, skip_bad: bool = False) -> Plan:
+    """Looks at all images of the run before its first step, without decoding them.
 
-    Of people's own training pictures, the broken ones that the seed did not draw are told.
+    Of people's own training images, the broken ones that the seed did not draw are told.
 
     Args:
         plan: of the run.
@@ -231,7 +231,7 @@ def check_pictures(plan: Plan, skip_bad: bool = False) -> Plan:
         The plan, under `skip_bad` without the unreadable ones.
 
     Raises:
-        DataError: without `skip_bad`, if pictures are missing or cannot be read; it lists them.
+        DataError: without `skip_bad`, if images are missing or cannot be read; it lists them.
     """
     _note_undrawn(plan)
     if skip_bad:
@@ -262,8 +262,8 @@ def _refuse_broken(dataset: Dataset, examples: Sequence[Example]) -> None:
 
 
 def _broken(dataset: Dataset, examples: Sequence[Example]) -> list[tuple[str, str]]:
-    """(path, reason) of pictures whose file or header is broken, with a bar if they are many."""
-    total = len({example.picture for example in examples})
+    """(path, reason) of images whose file or header is broken, with a bar if they are many."""
+    total = len({example.image for example in examples})
     if total < MANY:
         return readers.find_bad(dataset, examples, decode=False)
     done = itertools.count(1)
@@ -272,7 +272,7 @@ def _broken(dataset: Dataset, examples: Sequence[Example]) -> list[tuple[str, st
 
 
 def _without_bad(plan: Plan) -> Plan:
-    """The plan without its unreadable pictures, other shots in their place, and a list of those."""
+    """The plan without its unreadable images, other shots in their place, and a list of those."""
     train = plan.train
     bad: dict[str, str] = {}
     examples = (*train.train, *train.val)
@@ -291,7 +291,7 @@ def _without_bad(plan: Plan) -> Plan:
 
 
 def _redrawn(plan: Plan, paths: Collection[str]) -> Dataset:
-    """What is trained on, without the pictures at these paths, and with others in their place."""
+    """What is trained on, without the images at these paths, and with others in their place."""
     train, whole = plan.train, plan.drawn_from
     if whole is None:
         keep = functools.partial(readers.leave_out, train, paths=paths)
@@ -308,8 +308,8 @@ def _redrawn(plan: Plan, paths: Collection[str]) -> Dataset:
 
 def _with_shots(plan: Plan, shots: Dataset) -> Plan:
     before = {*plan.train.train, *plan.train.val}
-    new = dict.fromkeys(one.picture for one in (*shots.train, *shots.val) if one not in before)
-    undrawn = tuple(one for one in plan.undrawn if one.picture not in new)
+    new = dict.fromkeys(one.image for one in (*shots.train, *shots.val) if one not in before)
+    undrawn = tuple(one for one in plan.undrawn if one.image not in new)
     return dataclasses.replace(plan, train=shots, replacements=tuple(new), undrawn=undrawn)
 
 

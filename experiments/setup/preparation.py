@@ -37,12 +37,12 @@ class Shots(NamedTuple):
     """What training reads.
 
     Attributes:
-        batches: of pictures, of clips and captions, or of features where those are kept.
+        batches: of images, of videos and captions, or of features where those are kept.
         steps_per_epoch: for the schedule.
-        features: float32[V, n, d] of the training pictures' views, or float32[V, n, F, d] of
-            clips' frames, where those are kept.
+        features: float32[V, n, d] of the training images' views, or float32[V, n, F, d] of
+            videos' frames, where those are kept.
         labels: int32[n], theirs.
-        described: how pictures become features, in words; "" where each step runs the image tower.
+        described: how images become features, in words; "" where each step runs the image tower.
     """
 
     batches: TrainingBatches
@@ -60,7 +60,7 @@ class Loaded:
         began: when, by `time.perf_counter`.
         results: those of a finished run in the folder, whoever's it is; None if there are none.
         start: whose prompts it starts from; None where it starts anew.
-        preprocessing: how its pictures are prepared.
+        preprocessing: how its images are prepared.
         notes: what people should know of that.
     """
 
@@ -83,16 +83,16 @@ class Loaded:
         uses_validation = self.method.tune is not None
         return plans.build(self.config, image_size, uses_validation, self.preprocessing)
 
-    def identity(self, pictures: dict[str, Any] | None) -> dict[str, Any]:
+    def identity(self, images: dict[str, Any] | None) -> dict[str, Any]:
         """What makes the run this one; see `identify`."""
         start = saved.digest(self.start.prompts) if self.start else ""
-        on_clips = building.on_clips(self.config)
+        on_videos = building.on_videos(self.config)
         return identify(
             as_json(self.config),
             self.backbone.fingerprint,
-            pictures,
+            images,
             start,
-            preprocessing.written(self.preprocessing, self.config, on_clips),
+            preprocessing.written(self.preprocessing, self.config, on_videos),
         )
 
 
@@ -127,8 +127,8 @@ class Prepared(Testable):
         start: whose prompts those are; None where it starts anew.
         prompts: where training starts.
         trainable: how many numbers train.
-        shots: what training reads; None where a method needs no training pictures.
-        makes: computes image features of training and validation pictures.
+        shots: what training reads; None where a method needs no training images.
+        makes: computes image features of training and validation images.
     """
 
     began: float
@@ -153,7 +153,7 @@ def load(
         config: of the run.
         folder: of the run.
         backbone: the config's, where another run has loaded it already.
-        prepared: how pictures were prepared, where that is known already.
+        prepared: how images were prepared, where that is known already.
     """
     began = time.perf_counter()
     building.check(config)
@@ -172,8 +172,8 @@ def load(
         saved.check_sizes(start, backbone.clip.config, config.backbone)
     notes: list[str] = []
     if prepared is None:
-        size, on_clips = backbone.clip.config.image_size, building.on_clips(config)
-        prepared, notes = preprocessing.resolve(config, backbone.said, size, on_clips)
+        size, on_videos = backbone.clip.config.image_size, building.on_videos(config)
+        prepared, notes = preprocessing.resolve(config, backbone.said, size, on_videos)
         notes += starting.differing(start, prepared)
     return Loaded(
         config,
@@ -194,7 +194,7 @@ def finished(run: Loaded) -> dict[str, Any] | None:
     """The results of a run that has nothing left to do; None of another one.
 
     Raises:
-        PromptError: the folder holds another run's results, or some that left out pictures.
+        PromptError: the folder holds another run's results, or some that left out images.
     """
     if run.results is None:
         return None
@@ -217,7 +217,7 @@ def finished(run: Loaded) -> dict[str, Any] | None:
 def prepare(run: Loaded) -> Prepared:
     """Looks at the data, makes tasks and first prompts, and with them the rest of the checks."""
     identity = run.identity(run.plan.hashes)
-    plan = plans.check_pictures(run.plan, run.config.data.on_bad_image == "skip")
+    plan = plans.check_images(run.plan, run.config.data.on_bad_image == "skip")
     workdir.lock_workdir(run.folder, identity)
     with workdir.giving_back(run.folder):
         prepared = with_tasks(run, plan, identity)
@@ -292,7 +292,7 @@ def with_tasks(run: Loaded, plan: Plan, identity: dict[str, Any]) -> Prepared:
 
 
 def with_shots(run: Prepared) -> Prepared:
-    """The run with its training pictures, and with prompts that are made from them."""
+    """The run with its training images, and with prompts that are made from them."""
     with run.plan.listing_all_bad():
         shots = prepare_shots(run)
     prompts, trainable = run.prompts, run.trainable
@@ -303,11 +303,11 @@ def with_shots(run: Prepared) -> Prepared:
 
 
 def prepare_shots(run: Prepared) -> Shots:
-    """Batches of the training pictures or clips, or of their features where those are kept."""
+    """Batches of the training images or videos, or of their features where those are kept."""
     dataset, making, views = run.plan.train, run.plan.batches, run.config.cached_views
     number = making.train_examples(dataset)
     steps = making.train_steps(number)
-    # With fewer pictures than a batch the whole set is one: the devices must divide that.
+    # With fewer images than a batch the whole set is one: the devices must divide that.
     run.placement.check(f"training {dataset.kind}", min(number, making.batch_size))
     labels = np.array([example.label for example in dataset.train], np.int32)
     if run.method.sees == "pairs":
@@ -316,20 +316,20 @@ def prepare_shots(run: Prepared) -> Shots:
         return Shots(making.train(dataset), steps, None, labels, "")
     features = run.makes.of_views(dataset, views)
     batches = making.features(features, labels)
-    kept = "clip's frames" if run.method.sees == "frames" else "picture"
+    kept = "video's frames" if run.method.sees == "frames" else "image"
     described = f"cached: {views} augmented view{'s' * (views > 1)} of each training {kept}"
     return Shots(batches, steps, features, labels, described)
 
 
 def pair_batches(run: Prepared) -> PairBatches:
-    """Batches of the training clips with their captions."""
+    """Batches of the training videos with their captions."""
     dataset = run.plan.train
     tokens = tokenize(run, dataset, "training", dataset.train)
     return PairBatches(run.plan.batches.train(dataset), dataset, tokens, run.placement.devices)
 
 
 def tokenize(run: Prepared, dataset: Dataset, role: str, examples: Sequence[Example]) -> Captions:
-    """All captions of some clips, in their order; says how many of them the method cuts."""
+    """All captions of some videos, in their order; says how many of them the method cuts."""
     encoders, room = (
         methods.get_encoders(run.config.method),
         run.backbone.clip.config.context_length,

@@ -45,7 +45,7 @@ def few_shot(config: ConfigDict, load: Load) -> Parts:
 def transfer(config: ConfigDict, load: Load) -> Parts:
     """Train on shots of all classes of one data set, test on it and, as it is, on others.
 
-    The source itself is tested only where it has test pictures.
+    The source itself is tested only where it has test images.
     """
     return _with_targets(config, load, _few_shot(config, load))
 
@@ -57,7 +57,7 @@ def supervised(config: ConfigDict, load: Load) -> Parts:
 
 
 def zero_shot_transfer(config: ConfigDict, load: Load) -> Parts:
-    """Train on all of one data set, test on it and on all lists of test clips of others.
+    """Train on all of one data set, test on it and on all lists of test videos of others.
 
     No method but a way to test one: nothing of the others is trained on.
     """
@@ -74,13 +74,13 @@ def _with_targets(config: ConfigDict, load: Load, source: Dataset) -> Parts:
     if not tests:
         raise PromptError(
             f"config.protocol={config.protocol} tests on the data sets of config.data.names, which "
-            f"is empty, and {source.name} has no test pictures: name some"
+            f"is empty, and {source.name} has no test images: name some"
         )
     return source, tests
 
 
 def retrieval(config: ConfigDict, load: Load) -> Parts:
-    """Train on all clips and captions of a data set, test on its test clips and on others'."""
+    """Train on all videos and captions of a data set, test on its test videos and on others'."""
     source = load(source_key(config))
     others = [name for name in split_names(config.data.also_test) if name != source.name]
     tests = {"test": source} | {titles.called(config, name): load(name) for name in others}
@@ -95,7 +95,7 @@ class Protocol:
 
     Attributes:
         parts: what it trains on and tests.
-        by_captions: whether captions of clips are told apart, and no classes.
+        by_captions: whether captions of videos are told apart, and no classes.
         draws_shots: whether a few examples a class are trained on, and not all.
     """
 
@@ -133,14 +133,14 @@ def by_captions(config: ConfigDict) -> bool:
 
 def refuse_without_captions(dataset: Dataset) -> None:
     """Raises a PromptError for what cannot be searched by text."""
-    if dataset.kind != "clips":
+    if dataset.kind != "videos":
         raise PromptError(
-            f"config.protocol=retrieval searches clips, and {dataset.name} holds pictures; use a "
-            "data set of clips, e.g. emoji_clips, or a config of experiments/configs/images"
+            f"config.protocol=retrieval searches videos, and {dataset.name} holds images; use a "
+            "data set of videos, e.g. emoji_clips, or a config of experiments/configs/images"
         )
     if lacking := next((one for one in (*dataset.train, *dataset.test) if not one.captions), None):
         raise PromptError(
-            f"config.protocol=retrieval needs captions, and {lacking.picture} of {dataset.name} "
+            f"config.protocol=retrieval needs captions, and {lacking.image} of {dataset.name} "
             "has none"
         )
 
@@ -157,7 +157,7 @@ def _few_shot(config, load):
 
 
 def _drawn(config: ConfigDict, load: Load, part: str) -> Dataset:
-    """One of the published draws of training clips, under the name of the data set.
+    """One of the published draws of training videos, under the name of the data set.
 
     Args:
         part: of the data set; "{}" stands for the number of the draw.
@@ -179,7 +179,7 @@ def _drawn(config: ConfigDict, load: Load, part: str) -> Dataset:
     dataset = load(f"{name}:{part.format(draw)}")
     if (most := max(lists.count(dataset.class_names, dataset.train))) != shots:
         raise PromptError(
-            f"config.data.shots={shots}: the list {part.format(draw)} of {name} has {most} clips a "
+            f"config.data.shots={shots}: list {part.format(draw)} of {name} has {most} videos a "
             f"class; set config.data.shots={most}"
         )
     notes = dataset.notes

@@ -28,7 +28,7 @@ def read(config: ConfigDict, method: Method) -> Saved | None:
     if method.from_shots:
         raise PromptError(
             f"config.init_from={config.init_from}: {config.method} is made from its training "
-            "pictures, and so has nothing to start from; leave it out"
+            "images, and so has nothing to start from; leave it out"
         )
     try:
         start = saved.read(pathlib.Path(config.init_from))
@@ -53,11 +53,11 @@ def check_backbone(config: ConfigDict, start: Saved, fingerprint: str) -> None:
 
 
 def differing(start: Saved | None, prepared: Preprocessing) -> list[str]:
-    """Says so where a model's pictures were prepared otherwise than the run's are."""
+    """Says so where a model's images were prepared otherwise than the run's are."""
     if start is None or start.inputs.preprocessing == prepared:
         return []
     before = start.inputs.preprocessing.in_words(start.inputs.image_size)
-    return [f"the prompts of config.init_from saw pictures otherwise prepared: {before}"]
+    return [f"the prompts of config.init_from saw images otherwise prepared: {before}"]
 
 
 def put(

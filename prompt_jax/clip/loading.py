@@ -112,7 +112,7 @@ def read(
 
 
 def read_preprocessing(source: str | Path, image_size: int) -> preprocessing.Said:
-    """What stands beside a checkpoint's weights about pictures; see `clip.preprocessing`.
+    """What stands beside a checkpoint's weights about images; see `clip.preprocessing`.
 
     Args:
         source: as of `load`, which has loaded it.

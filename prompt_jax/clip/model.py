@@ -190,7 +190,7 @@ class CLIP:
     ) -> jax.Array:
         """Image features float[B, ..., d], not normalised, of float[B, ..., H, W, 3].
 
-        Axes [...] are those of a clip's frames, each of them an image of its own; see
+        Axes [...] are those of a video's frames, each of them an image of its own; see
         `encode_tokens`.
         """
         return self.encode_tokens(frozen, self.embed_image(frozen, images), deep_prompts)

@@ -1,4 +1,4 @@
-"""Accuracy of methods on batches of pictures, after every one of their iterations."""
+"""Accuracy of methods on batches of images, after every one of their iterations."""
 
 from collections.abc import Iterable, Sequence
 from functools import cache, partial
@@ -17,7 +17,7 @@ TOP = 5
 
 
 class Likeliest(NamedTuple):
-    """The k likeliest classes of n pictures after each iteration, the likeliest first; k is `TOP`,
+    """The k likeliest classes of n images after each iteration, the likeliest first; k is `TOP`,
     or all classes where there are fewer.
 
     Attributes:
@@ -37,14 +37,14 @@ class Accuracy(NamedTuple):
 
     Attributes:
         per_iteration: percent right after each iteration; the last is the prediction.
-        pictures: how many pictures or clips that is of.
+        images: how many images or videos that is of.
         top5: percent of which the right class is among the five likeliest of the last iteration.
         confusion: int64[K, K], how many of each class (rows) were taken for which (columns).
-        likeliest: what each picture was taken for, in the order of the batches.
+        likeliest: what each image was taken for, in the order of the batches.
     """
 
     per_iteration: list[float]
-    pictures: int
+    images: int
     top5: float
     confusion: np.ndarray
     likeliest: Likeliest
@@ -56,7 +56,7 @@ class Accuracy(NamedTuple):
 
 
 class Evaluator:
-    """Compiled evaluations of several methods, which look at the same pictures together.
+    """Compiled evaluations of several methods, which look at the same images together.
 
     Tasks of equal shapes share one compilation, for as long as the process lives. The frozen image
     tower runs once a batch for all methods that see features alone, and once for those that see
@@ -68,7 +68,7 @@ class Evaluator:
 
         Args:
             methods: what is evaluated.
-            views: how many rows of a batch, one after another, show the same clip: their softmax
+            views: how many rows of a batch, one after another, show the same video: their softmax
                 is summed.
         """
         self._methods, self._views = list(methods), views
@@ -85,7 +85,7 @@ class Evaluator:
     ) -> list[Accuracy]:
         """Each method's accuracy over all batches {"image": float[B, H, W, 3], "label": int[B]}.
 
-        For methods that see clips, "image" holds those, float[B, F, H, W, 3].
+        For methods that see videos, "image" holds those, float[B, F, H, W, 3].
         A label of -1 marks padding, which does not count. What does not depend on an image is
         computed once. Where all methods see features, "image" may hold those, float[B, d], or of
         frames float[B, F, d].
@@ -95,7 +95,7 @@ class Evaluator:
             batches: gone through once.
 
         Raises:
-            PromptError: there are no pictures, or a batch does not divide into views.
+            PromptError: there are no images, or a batch does not divide into views.
         """
         prepared = [
             run(p, task) for run, p, task in zip(self._prepare, prompts, tasks, strict=True)
@@ -105,7 +105,7 @@ class Evaluator:
             images, labels = batch["image"], batch["label"]
             if len(labels) % self._views:
                 raise PromptError(
-                    f"a batch of {len(labels)} rows cannot show each clip {self._views} times"
+                    f"a batch of {len(labels)} rows cannot show each video {self._views} times"
                 )
             kept = {
                 kind: _compiled_look(self._methods[i])(tasks[i], images)
@@ -123,7 +123,7 @@ class _Sums:
 
     def __init__(self, classes: int):
         self._right: np.ndarray | int = 0
-        self._among = self._pictures = 0
+        self._among = self._images = 0
         self._confusion = np.zeros((classes, classes), np.int64)
         self._likeliest: list[Likeliest] = []
 
@@ -133,22 +133,22 @@ class _Sums:
         real = labels >= 0
         self._right = self._right + hits
         self._among += int(among)
-        self._pictures += int(real.sum())
+        self._images += int(real.sum())
         np.add.at(self._confusion, (labels[real], classes[-1, real, 0]), 1)
         found = Likeliest(labels[real], classes[:, real], probabilities[:, real])
         self._likeliest.append(found)
 
     def accuracy(self) -> Accuracy:
         """Of all batches so far."""
-        if not self._pictures:
-            raise PromptError("there are no test pictures to evaluate on; check the test split")
-        percent = np.asarray(100 * self._right / self._pictures).tolist()
-        top5 = 100 * self._among / self._pictures
+        if not self._images:
+            raise PromptError("there are no test images to evaluate on; check the test split")
+        percent = np.asarray(100 * self._right / self._images).tolist()
+        top5 = 100 * self._among / self._images
         labels, classes, probabilities = zip(*self._likeliest, strict=True)
         likeliest = Likeliest(
             np.concatenate(labels), np.concatenate(classes, 1), np.concatenate(probabilities, 1)
         )
-        return Accuracy(percent, self._pictures, top5, self._confusion, likeliest)
+        return Accuracy(percent, self._images, top5, self._confusion, likeliest)
 
 
 @cache

@@ -8,7 +8,7 @@ from prompt_jax.errors import PromptError
 
 # Rows that are ranked at once: a score is compared with its whole row.
 ROWS = 1024
-# Of similarities of one text with clips whose frames are the same in another order.
+# Of similarities of one text with videos whose frames are the same in another order.
 ROUNDING = 1e-6
 
 
@@ -61,7 +61,7 @@ def rank(scores: np.ndarray, own: np.ndarray) -> Ranks:
         if bad := np.flatnonzero(np.isnan(some).any(axis=1)).tolist():
             raise PromptError(
                 f"the similarities of query {start + bad[0]} are not numbers: the features of a "
-                "caption or clip are not finite; did training diverge?"
+                "caption or video are not finite; did training diverge?"
             )
         mine = np.take_along_axis(some, right[:, None], axis=1)
         first[rows] = 1 + (some > mine).sum(axis=1)
@@ -95,36 +95,36 @@ def told_apart(similarities: np.ndarray, own: np.ndarray, other: np.ndarray) -> 
     return 100 * float(np.mean(np.where(abs(margins) < ROUNDING, 0.5, margins > 0)))
 
 
-def retrieve_clips(similarities: np.ndarray, clip_of_text: np.ndarray) -> Ranks:
-    """Ranks of text-to-video: every caption ranks all clips.
+def retrieve_videos(similarities: np.ndarray, video_of_text: np.ndarray) -> Ranks:
+    """Ranks of text-to-video: every caption ranks all videos.
 
     Args:
-        similarities: float[N, M], N captions by M clips.
-        clip_of_text: int[N], whose caption it is.
+        similarities: float[N, M], N captions by M videos.
+        video_of_text: int[N], whose caption it is.
     """
-    return rank(similarities, np.asarray(clip_of_text))
+    return rank(similarities, np.asarray(video_of_text))
 
 
-def retrieve_texts(similarities: np.ndarray, clip_of_text: np.ndarray) -> Ranks:
-    """Ranks of video-to-text: every clip ranks all clips, by the best of each one's captions.
+def retrieve_texts(similarities: np.ndarray, video_of_text: np.ndarray) -> Ranks:
+    """Ranks of video-to-text: every video ranks all videos, by the best of each one's captions.
 
-    Source: CLIP4Clip's evaluation of several captions a clip; with one each, clips rank captions.
+    Source: CLIP4Clip's evaluation of several captions a video; with one each, videos rank captions.
 
     Args:
-        similarities: float[N, M], N captions by M clips.
-        clip_of_text: int[N], whose caption it is.
+        similarities: float[N, M], N captions by M videos.
+        video_of_text: int[N], whose caption it is.
 
     Raises:
-        PromptError: a clip has no caption, or a similarity is NaN.
+        PromptError: a video has no caption, or a similarity is NaN.
     """
-    owner, number = np.asarray(clip_of_text), similarities.shape[1]
+    owner, number = np.asarray(video_of_text), similarities.shape[1]
     without = np.setdiff1d(np.arange(number), owner)
     if without.size:
         raise PromptError(
-            f"{without.size} of {number} clips have no caption, e.g. clip {without[0]}, counted "
+            f"{without.size} of {number} videos have no caption, e.g. video {without[0]}, counted "
             "from 0: they cannot be found by one; leave them out of the test"
         )
     order = np.argsort(owner, kind="stable")
     starts = np.searchsorted(owner[order], np.arange(number))
-    best = np.maximum.reduceat(similarities[order], starts, axis=0)  # candidates by clips
+    best = np.maximum.reduceat(similarities[order], starts, axis=0)  # candidates by videos
     return rank(best.T, np.arange(number))

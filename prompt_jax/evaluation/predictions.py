@@ -1,4 +1,4 @@
-"""What a model says of pictures: a row each, and a table to look at."""
+"""What a model says of images: a row each, and a table to look at."""
 
 import dataclasses
 import functools
@@ -8,7 +8,7 @@ from typing import Any, overload
 
 import numpy as np
 
-from prompt_jax.errors import BadPicture, PromptError, escape, shorten
+from prompt_jax.errors import BadImage, PromptError, escape, shorten
 from prompt_jax.text.class_names import distinct
 
 SHOWN_ROWS = 20
@@ -16,15 +16,15 @@ SHOWN_ROWS = 20
 
 @dataclasses.dataclass(frozen=True)
 class Prediction:
-    """Of one picture or clip.
+    """Of one image or video.
 
     Attributes:
-        source: its path; of an array or a picture in memory its number, as "#0".
+        source: its path; of an array or an image in memory its number, as "#0".
         classes: the likeliest, first the best; of names that repeat, as ImageNet's "missile" does,
             the label stands behind the name: "missile (label 657)".
         labels: theirs, places among the classes that were asked for.
         probabilities: theirs, 0 to 1.
-        similarity: where one class alone was asked for, the cosine of the picture with its text,
+        similarity: where one class alone was asked for, the cosine of the image with its text,
             -1 to 1; else None. See `Predictions.similarities`.
         iterations: of each of the method's iterations the likeliest class and its probability; of
             most methods there is one.
@@ -44,7 +44,7 @@ class Prediction:
         if self.error:
             return f"{escape(self.source)}: {escape(self.error)}"
         if self.similarity is not None:
-            # "100.0 %" would say nothing of a picture.
+            # "100.0 %" would say nothing of an image.
             return f"{escape(self.source)}: {escape(self.classes[0])} {self.similarity:.3f}"
         pairs = zip(self.classes, self.probabilities, strict=True)
         said = ", ".join(f"{escape(name)} {probability:.1%}" for name, probability in pairs)
@@ -53,18 +53,18 @@ class Prediction:
 
 @dataclasses.dataclass(frozen=True)
 class Predictions(Sequence[Prediction]):
-    """Of P pictures or clips among K classes; a sequence of `Prediction`.
+    """Of P images or videos among K classes; a sequence of `Prediction`.
 
     Attributes:
-        sources: of each picture, see `Prediction`.
+        sources: of each image, see `Prediction`.
         class_names: K of them.
         logits: float32[iterations, P, K]; the last is the answer, the first of ProMPT's is
-            zero-shot CLIP's. NaN where a picture could not be read.
+            zero-shot CLIP's. NaN where an image could not be read.
         top_k: how many classes a `Prediction` lists.
         errors: what could not be read, by its place.
         similarities: of one class alone, whose probability is always 1: float32[P], cosines of the
-            pictures and its text, as the method sees both; those of frozen CLIP where the method
-            adds to the cosine (tip_adapter, gda). NaN where a picture could not be read, and of
+            images and its text, as the method sees both; those of frozen CLIP where the method
+            adds to the cosine (tip_adapter, gda). NaN where an image could not be read, and of
             methods from elsewhere. None of several classes.
     """
 
@@ -72,7 +72,7 @@ class Predictions(Sequence[Prediction]):
     class_names: tuple[str, ...]
     logits: np.ndarray
     top_k: int
-    errors: Mapping[int, BadPicture]
+    errors: Mapping[int, BadImage]
     similarities: np.ndarray | None = None
 
     @property
@@ -82,7 +82,7 @@ class Predictions(Sequence[Prediction]):
 
     @property
     def labels(self) -> np.ndarray:
-        """int[P], the likeliest class; -1 where a picture could not be read."""
+        """int[P], the likeliest class; -1 where an image could not be read."""
         labels = np.argmax(self.logits[-1], axis=-1)
         labels[list(self.errors)] = -1
         return labels
@@ -98,7 +98,7 @@ class Predictions(Sequence[Prediction]):
     def __getitem__(self, place: slice) -> list[Prediction]: ...
 
     def __getitem__(self, place):
-        """Of one picture, or of several."""
+        """Of one image, or of several."""
         if isinstance(place, slice):
             return [self[number] for number in range(len(self))[place]]
         place = range(len(self))[place]
@@ -128,11 +128,11 @@ class Predictions(Sequence[Prediction]):
         return distinct(self.class_names)
 
     def __iter__(self) -> Iterator[Prediction]:
-        """Of each picture in turn."""
+        """Of each image in turn."""
         return (self[place] for place in range(len(self)))
 
     def __str__(self) -> str:
-        """A line a picture, of the first twenty."""
+        """A line an image, of the first twenty."""
         lines = [str(one) for one in self[:SHOWN_ROWS]]
         if len(self) > SHOWN_ROWS:
             lines.append(f"… and {len(self) - SHOWN_ROWS:,} more")
@@ -141,7 +141,7 @@ class Predictions(Sequence[Prediction]):
     __repr__ = __str__
 
     def as_rows(self) -> list[dict[str, Any]]:
-        """A dict a picture, for JSON lines or a data frame."""
+        """A dict an image, for JSON lines or a data frame."""
         return [dataclasses.asdict(one) for one in self]
 
 
@@ -149,8 +149,8 @@ def only_one(name: str) -> str:
     """Says what the answers are worth where one class alone is asked for."""
     return (
         f"{escape(shorten(name))} is the only class, so that its probability is 100 % whatever a "
-        "picture shows; the cosine of picture and text is given as the similarity: compare it "
-        "between pictures, or name other classes"
+        "image shows; the cosine of image and text is given as the similarity: compare it "
+        "between images, or name other classes"
     )
 
 
@@ -161,11 +161,11 @@ def softmax(logits: np.ndarray) -> np.ndarray:
 
 
 def refuse_no_numbers(logits: np.ndarray, errors: Container[int]) -> None:
-    """Checks that each picture has an answer.
+    """Checks that each image has an answer.
 
     Args:
         logits: float32[iterations, P, K].
-        errors: the places of pictures that could not be read, whose logits are NaN.
+        errors: the places of images that could not be read, whose logits are NaN.
 
     Raises:
         PromptError: names the first that has none.

@@ -11,8 +11,8 @@ from prompt_jax import methods
 from prompt_jax.clip import normalize
 from prompt_jax.methods import Method
 
-OF_PICTURES = ("images", "features")
-"""What methods of pictures see; the others are made of `Encoders`."""
+OF_IMAGES = ("images", "features")
+"""What methods of images see; the others are made of `Encoders`."""
 
 
 @functools.cache
@@ -41,7 +41,7 @@ def logits_and_cosine(name: str, method: Method) -> Callable[..., jax.Array]:
         method: it.
     """
     zero_shot, outside = methods.get("zero_shot"), methods.outside.is_outside(name)
-    encoders = None if outside or method.sees in OF_PICTURES else methods.get_encoders(name)
+    encoders = None if outside or method.sees in OF_IMAGES else methods.get_encoders(name)
 
     def run(prompts, prepared, task, images):
         seen = methods.look(method, task, images)

@@ -16,11 +16,11 @@ Interval = tuple[float, float]
 
 
 def wilson(percent: float, number: float) -> Interval:
-    """The 95 % interval of an accuracy over so many pictures (Wilson, 1927).
+    """The 95 % interval of an accuracy over so many images (Wilson, 1927).
 
     Args:
-        percent: what was right; of several seeds on the same pictures their mean.
-        number: of pictures, at least 1.
+        percent: what was right; of several seeds on the same images their mean.
+        number: of images, at least 1.
     """
     share, z2 = percent / 100, _Z**2
     middle = (share + z2 / (2 * number)) / (1 + z2 / number)
@@ -33,12 +33,12 @@ def wilson(percent: float, number: float) -> Interval:
 def harmonic(base: float, base_number: int, new: float, new_number: int) -> Interval:
     """The 95 % interval of H, by draws of what both accuracies may be; the same each time.
 
-    An accuracy is drawn from what Jeffreys' prior and its pictures leave: a resampling of pictures
+    An accuracy is drawn from what Jeffreys' prior and its images leave: a resampling of images
     of which all are right, or none, would never draw another one.
 
     Args:
         base, new: accuracies, percent.
-        base_number, new_number: of pictures.
+        base_number, new_number: of images.
     """
     rng = np.random.default_rng(0)
     halves = [
@@ -50,24 +50,24 @@ def harmonic(base: float, base_number: int, new: float, new_number: int) -> Inte
     return min(low, h), max(high, h)
 
 
-def recall(ranks: Ranks, clip_of_query: np.ndarray, k: int) -> Interval:
-    """The 95 % interval of R@k: Wilson's over clips, as captions of one are not independent.
+def recall(ranks: Ranks, video_of_query: np.ndarray, k: int) -> Interval:
+    """The 95 % interval of R@k: Wilson's over videos, as captions of one are not independent.
 
     It counts as many queries as would spread as much if they were (Korn and Graubard, 1998): with
-    one caption a clip, all of them; with copies of one caption, the clips.
+    one caption a video, all of them; with copies of one caption, the videos.
 
     Args:
         ranks: of N queries.
-        clip_of_query: int[N], the clip of each, from 0; each clip has one.
+        video_of_query: int[N], the video of each, from 0; each video has one.
         k: ranks up to this count.
     """
     ties = ranks.last - ranks.first + 1
     hits = np.clip(k - ranks.first + 1, 0, ties) / ties
-    of_clip, queries = np.bincount(clip_of_query, hits), np.bincount(clip_of_query)
+    of_video, queries = np.bincount(video_of_query, hits), np.bincount(video_of_query)
     number = int(queries.sum())
-    share = float(of_clip.sum()) / number
+    share = float(of_video.sum()) / number
     # The variance of the share.
-    spread = float(np.sum((of_clip - share * queries) ** 2)) / number**2
+    spread = float(np.sum((of_video - share * queries) ** 2)) / number**2
     alone = share * (1 - share) / number
     independent = len(queries) if not alone else min(number, number * alone / max(spread, 1e-12))
     return wilson(100 * share, independent)
@@ -82,7 +82,7 @@ def calibration_error(sure: np.ndarray, right: np.ndarray) -> float:
     """Expected calibration error, percent: 15 bins of equal width (Guo et al., ICML 2017).
 
     Args:
-        sure: float[n], the probability of the likeliest class of each picture.
+        sure: float[n], the probability of the likeliest class of each image.
         right: bool[n], whether it is the right one.
     """
     # (0, 1/15] is the first.

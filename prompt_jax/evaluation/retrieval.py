@@ -1,4 +1,4 @@
-"""Captions against clips: each is encoded once, then all are compared with all."""
+"""Captions against videos: each is encoded once, then all are compared with all."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
@@ -8,13 +8,13 @@ import numpy as np
 from prompt_jax.clip import tokenizer
 from prompt_jax.clip.packing import PackedTokens, pack_captions
 from prompt_jax.errors import PromptError
-from prompt_jax.evaluation.metrics import Ranks, retrieve_clips, retrieve_texts
+from prompt_jax.evaluation.metrics import Ranks, retrieve_texts, retrieve_videos
 from prompt_jax.evaluation.programs import compiled
 from prompt_jax.methods import Encoders, Prompts, Task
 
 
 class Directions(NamedTuple):
-    """Captions that look for their clip (t2v), and clips for their captions (v2t)."""
+    """Captions that look for their video (t2v), and videos for their captions (v2t)."""
 
     text_to_video: Ranks
     video_to_text: Ranks
@@ -55,12 +55,12 @@ def encode_texts(
     return np.concatenate(features)[:number]
 
 
-def encode_clips(
+def encode_videos(
     methods: Sequence[tuple[Encoders, Prompts, Task]],
     batches: Iterable[dict[str, Any]],
     number: int,
 ) -> list[np.ndarray]:
-    """Features float32[M, d] of M clips by each method, each clip at its place in the list.
+    """Features float32[M, d] of M videos by each method, each video at its place in the list.
 
     Args:
         methods: encoders, prompts and task of each; what is read serves them all.
@@ -68,7 +68,7 @@ def encode_clips(
         number: M.
 
     Raises:
-        PromptError: a clip did not come: its feature would be made up.
+        PromptError: a video did not come: its feature would be made up.
     """
     widths = [task.clip.config.embed_dim for _, _, task in methods]
     features = [np.zeros((number, width), np.float32) for width in widths]
@@ -76,26 +76,26 @@ def encode_clips(
     for batch in batches:
         rows = np.asarray(batch["row"])
         for (encoders, prompts, task), found in zip(methods, features, strict=True):
-            encoded = compiled(encoders.encode_clips)(prompts, task, batch["image"])
+            encoded = compiled(encoders.encode_videos)(prompts, task, batch["image"])
             found[rows[rows >= 0]] = np.asarray(encoded)[rows >= 0]
         came[rows[rows >= 0]] = True
     if not came.all():
         raise PromptError(
-            f"{int((~came).sum())} of {number} clips were not read, e.g. clip "
+            f"{int((~came).sum())} of {number} videos were not read, e.g. video "
             f"{int(np.argmin(came))}, counted from 0: retrieval needs them all"
         )
     return features
 
 
-def evaluate(similarities: np.ndarray, clip_of_text: Sequence[int] | np.ndarray) -> Directions:
+def evaluate(similarities: np.ndarray, video_of_text: Sequence[int] | np.ndarray) -> Directions:
     """Both directions' ranks, which `metrics.summarize` makes figures of.
 
     Args:
-        similarities: float[N, M], N texts by M clips.
-        clip_of_text: int[N], the clip of each text, from 0.
+        similarities: float[N, M], N texts by M videos.
+        video_of_text: int[N], the video of each text, from 0.
 
     Raises:
         PromptError: see `metrics.retrieve_texts`.
     """
-    owner = np.asarray(clip_of_text)
-    return Directions(retrieve_clips(similarities, owner), retrieve_texts(similarities, owner))
+    owner = np.asarray(video_of_text)
+    return Directions(retrieve_videos(similarities, owner), retrieve_texts(similarities, owner))

@@ -67,7 +67,7 @@ def read(path: pathlib.Path, wanted: Wanted) -> Saved:
         raise PromptError(f"{path}: {error}") from None
     return Saved(
         method=method,
-        kind="pictures",
+        kind="images",
         task="classes",
         settings=dataclasses.asdict(settings),
         class_names=tuple(names),

@@ -58,9 +58,9 @@ def report(folder, model, replaced):
     where = "" if has_clip else f", where CLIP are the weights of {escape(model.backbone)}"
     loaded = f"in PyTorch: model = load({escape(repr(str(folder)))}, clip)"
     if not model.class_names:
-        print(f"{loaded}; model.similarities(clips, texts, tokenizer){where}")
+        print(f"{loaded}; model.similarities(videos, texts, tokenizer){where}")
         return
-    path = "FRAMES" if model.kind == "clips" else "picture.jpg"
+    path = "FRAMES" if model.kind == "videos" else "image.jpg"
     print(f"try it: python {quote(folder / writing.CODE)} --clip {clip} {path}")
     print(f"{loaded}; model.predict({model.kind}){where}")
     number = len(model.class_names)

@@ -19,39 +19,39 @@ _WIDTH = 100
 
 _AVERAGE = "frame_average"
 _MAIN = 'if __name__ == "__main__":\n    main(load)\n'
-_MIXED = '''class {name}OfClips(FrameAverage, {name}):
-    """Clips for pictures."""
+_MIXED = '''class {name}OfVideos(FrameAverage, {name}):
+    """Videos for images."""
 
 
-load = {name}OfClips.load
+load = {name}OfVideos.load
 '''
 
 
-Sees = Literal["pictures", "clips", "captions"]
-"""What a model tells apart: pictures, clips, or clips by captions alone, without classes."""
+Sees = Literal["images", "videos", "captions"]
+"""What a model tells apart: images, videos, or videos by captions alone, without classes."""
 
 _LOADING = """\
     model = load(FOLDER, clip)  # clip: transformers' CLIPModel, a state dict, a file or a folder"""
 _USES: dict[Sees, str] = {
-    "pictures": f"""A CLIP tuned to tell classes of pictures apart; config.json says which, and how.
+    "images": f"""A CLIP tuned to tell classes of images apart; config.json says which, and how.
 
 {_LOADING}
-    model.predict(["picture.jpg"])  # [[(class, probability), …]]
-    logits = model(images)  # float[B, K] of normalised pictures float[B, 3, S, S]
+    model.predict(["image.jpg"])  # [[(class, probability), …]]
+    logits = model(images)  # float[B, K] of normalised images float[B, 3, S, S]
 
-    python model.py --clip CLIP picture.jpg""",
-    "clips": f"""A CLIP tuned to tell classes of clips apart; config.json says which, and how.
+    python model.py --clip CLIP image.jpg""",
+    "videos": f"""A CLIP tuned to tell classes of videos apart; config.json says which, and how.
 
 {_LOADING}
     model.predict(["FRAMES"])  # [[(class, probability), …]] of folders of frames
-    logits = model(clips)  # float[B, K] of normalised clips float[B, F, 3, S, S]
+    logits = model(videos)  # float[B, K] of normalised videos float[B, F, 3, S, S]
 
     python model.py --clip CLIP FRAMES""",
-    "captions": f"""A CLIP tuned to find clips by texts, and texts by clips; config.json says how.
+    "captions": f"""A CLIP tuned to find videos by texts, and texts by videos; config.json says how.
 
 {_LOADING}
-    clips = torch.stack([model.preprocess("FRAMES")])  # float[B, F, 3, S, S]
-    model.similarities(clips, texts, tokenizer)  # float[N, B], a row for each text""",
+    videos = torch.stack([model.preprocess("FRAMES")])  # float[B, F, 3, S, S]
+    model.similarities(videos, texts, tokenizer)  # float[N, B], a row for each text""",
 }
 _WRITTEN_BY = "Written by prompt_jax; change it as you like."
 
@@ -62,13 +62,13 @@ def methods() -> set[str]:
     return {name for name in names if _source(name).splitlines()[-1].startswith("load = ")}
 
 
-def assemble(part: str, sees: Sees = "pictures", on_clips: bool = False) -> str:
+def assemble(part: str, sees: Sees = "images", on_videos: bool = False) -> str:
     """Returns the source of a module that imports nothing of prompt_jax.
 
     Args:
         part: one of `methods`; those that it imports come before it, each once.
         sees: what the model tells apart. With classes the file is a program, too.
-        on_clips: whether it is a method of pictures that gets clips.
+        on_videos: whether it is a method of images that gets videos.
 
     Raises:
         ValueError: there is no such part.
@@ -77,9 +77,9 @@ def assemble(part: str, sees: Sees = "pictures", on_clips: bool = False) -> str:
         raise ValueError(f"{part!r} is no part of a method")
     seen: set[str] = set()
     needed = list(_order(part, seen))
-    needed += _order(_AVERAGE, seen) if on_clips else ()
+    needed += _order(_AVERAGE, seen) if on_videos else ()
     bodies = [_heading(name) + _body(name) for name in needed]
-    bodies += [_MIXED.format(name=_loaded(part))] if on_clips else []
+    bodies += [_MIXED.format(name=_loaded(part))] if on_videos else []
     bodies += [_MAIN] if sees != "captions" else []
     docstring = f'"""{_USES[sees]}\n\n{_WRITTEN_BY}\n"""'
     return "\n\n".join([f"{docstring}\n\n{_imports(needed)}", *bodies])

@@ -34,7 +34,7 @@ def check_packages() -> None:
 def write(folder: pathlib.Path, model: Saved, frozen: Frozen) -> float:
     """Writes model.onnx: "images" float32[batch, 3, S, S] -> "logits" float32[batch, K].
 
-    Of clips it is "clips" float32[batch, F, 3, S, S].
+    Of videos it is "videos" float32[batch, F, 3, S, S].
 
     Returns:
         the largest difference between its logits and PyTorch's, at two other batch sizes.
@@ -48,7 +48,7 @@ def write(folder: pathlib.Path, model: Saved, frozen: Frozen) -> float:
     # It says what it does not need, and that it uses what PyTorch is about to replace.
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     exported, path = load(folder, model, frozen), folder / writing.ONNX
-    name = "clips" if model.kind == "clips" else "images"
+    name = "videos" if model.kind == "videos" else "images"
     *axes, height, width, channels = model.inputs.shape
     images = torch.randn(_TRACED, *axes, channels, height, width)
     with warnings.catch_warnings():

@@ -29,9 +29,9 @@ _CLOSE = 1e-3
 
 
 def write(folder: pathlib.Path, model: Saved, frozen: Frozen) -> float:
-    """Writes model.stablehlo: pictures float32[b, S, S, 3], normalised -> logits float32[b, K].
+    """Writes model.stablehlo: images float32[b, S, S, 3], normalised -> logits float32[b, K].
 
-    Of clips it is float32[b, F, S, S, 3]. What no picture changes is computed before and stands in
+    Of videos it is float32[b, F, S, S, 3]. What no image changes is computed before and stands in
     it as a constant.
 
     Returns:

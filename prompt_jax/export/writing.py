@@ -109,9 +109,9 @@ def check_arrays(model: Saved) -> None:
 
 
 def is_of_texts(model: Saved) -> bool:
-    """Whether it is a method of clips and texts, one of `methods.ENCODERS`."""
-    return model.kind == "clips" and (
-        model.task == "captions" or not methods.of_pictures(model.method)
+    """Whether it is a method of videos and texts, one of `methods.ENCODERS`."""
+    return model.kind == "videos" and (
+        model.task == "captions" or not methods.of_images(model.method)
     )
 
 
@@ -120,7 +120,7 @@ def check_classes(model: Saved, form: str) -> None:
     if not model.class_names:
         raise PromptError(
             f"{form} writes a program that tells classes apart, and the model was trained on "
-            "captions: use model.py, whose encode_clips and encode_texts take any"
+            "captions: use model.py, whose encode_videos and encode_texts take any"
         )
 
 
@@ -181,8 +181,10 @@ def code_of(model: Saved) -> str:
     """Returns the source of model.py: text of this package alone, chosen by method and kind."""
     sees: source.Sees = "captions"
     if model.class_names:
-        sees = "clips" if model.kind == "clips" else "pictures"
-    return source.assemble(find_part(model), sees, model.kind == "clips" and not is_of_texts(model))
+        sees = "videos" if model.kind == "videos" else "images"
+    return source.assemble(
+        find_part(model), sees, model.kind == "videos" and not is_of_texts(model)
+    )
 
 
 def describe(model: Saved, frozen: Frozen) -> dict[str, Any]:

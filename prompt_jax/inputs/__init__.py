@@ -1,1 +1,1 @@
-"""From files of pictures and clips to what the image tower takes; imports no JAX."""
+"""From files of images and videos to what the image tower takes; imports no JAX."""

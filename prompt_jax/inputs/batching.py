@@ -1,4 +1,4 @@
-"""Pictures or clips read ahead in threads, as batches of few sizes."""
+"""Images or videos read ahead in threads, as batches of few sizes."""
 
 import functools
 import os
@@ -9,10 +9,10 @@ from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
-from prompt_jax.errors import BadPicture
+from prompt_jax.errors import BadImage
 from prompt_jax.inputs.given import Inputs, prepare
 
-# A program is compiled for each size that comes up: of fewer pictures the next one is filled up.
+# A program is compiled for each size that comes up: of fewer images the next one is filled up.
 SIZES = (1, 4, 16, 64)
 BATCHES_AHEAD = 2
 
@@ -20,17 +20,17 @@ Asked = TypeVar("Asked")
 
 
 class Batch(NamedTuple):
-    """Some of the pictures, in their order.
+    """Some of the images, in their order.
 
     Attributes:
-        images: float32[B, …], zeros where there is no picture to show.
-        places: int[n], n ≤ B, which pictures the first n are, from 0.
+        images: float32[B, …], zeros where there is no image to show.
+        places: int[n], n ≤ B, which images the first n are, from 0.
         errors: what could not be read, by its place; it is not among `places`.
     """
 
     images: np.ndarray
     places: np.ndarray
-    errors: dict[int, BadPicture]
+    errors: dict[int, BadImage]
 
 
 def sizes_for(batch_size: int, devices: int = 1) -> list[int]:
@@ -43,19 +43,19 @@ def in_batches(
     items: Sequence[Any],
     inputs: Inputs,
     sizes: Sequence[int],
-    on_error: Callable[[BadPicture], None] | None = None,
+    on_error: Callable[[BadImage], None] | None = None,
 ) -> Iterator[Batch]:
-    """All pictures in order, in batches of the largest size and, at the end, the one that fits.
+    """All images in order, in batches of the largest size and, at the end, the one that fits.
 
     Args:
-        items: pictures or clips, see `given`.
+        items: images or videos, see `given`.
         inputs: how they are prepared.
         sizes: of batches, ascending.
         on_error: is told of a file that cannot be read, which is then left out; None lets that
             error end it all.
 
     Raises:
-        BadPicture: a file cannot be read, and `on_error` is None.
+        BadImage: a file cannot be read, and `on_error` is None.
         PromptError: an array has a shape, type or range that none has.
     """
 
@@ -98,7 +98,7 @@ def _collect(start, images, jobs, sizes, on_error):
     for number, job in enumerate(jobs):
         try:
             job.result()
-        except BadPicture as bad:
+        except BadImage as bad:
             if on_error is None:
                 raise
             on_error(bad)

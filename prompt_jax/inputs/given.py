@@ -1,8 +1,8 @@
-"""What a person hands over as pictures or clips, checked, and made into the image tower's input.
+"""What a person hands over as images or videos, checked, and made into the image tower's input.
 
-A picture is a path, a Pillow picture, uint8[H, W, 3] of any size, or float[S, S, 3] that is
-normalised already. A clip is the path of a file or of a folder of frames, a list of Pillow
-pictures, uint8[F, H, W, 3], or float[F, S, S, 3] that is normalised already.
+An image is a path, a Pillow image, uint8[H, W, 3] of any size, or float[S, S, 3] that is
+normalised already. A video is the path of a file or of a folder of frames, a list of Pillow
+images, uint8[F, H, W, 3], or float[F, S, S, 3] that is normalised already.
 """
 
 import functools
@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from prompt_jax.errors import BadClip, BadPicture, PromptError, unknown
-from prompt_jax.inputs.images.decoding import as_rgb, open_picture
+from prompt_jax.errors import BadImage, BadVideo, PromptError, unknown
+from prompt_jax.inputs.images.decoding import as_rgb, open_image
 from prompt_jax.inputs.images.greys import UnknownWhite
 from prompt_jax.inputs.images.preprocessing import (
     CHANNELS,
@@ -30,17 +30,17 @@ from prompt_jax.inputs.images.preprocessing import (
 )
 from prompt_jax.inputs.images.transforms import test_transform
 from prompt_jax.inputs.videos import sampling, transforms, vifi
-from prompt_jax.inputs.videos.opening import Clip, open_any
+from prompt_jax.inputs.videos.opening import Video, open_any
 
 CROPS = {"clip": transforms.test_transform, "vifi": vifi.test_transform}
-# No normalised picture is beyond either: black is -1.8 as CLIP has it, white 2.1.
+# No normalised image is beyond either: black is -1.8 as CLIP has it, white 2.1.
 FARTHEST, MOST_TIMES = 10.0, 4.0
 PATHS = (str, os.PathLike)
 
 
 @dataclass(frozen=True)
 class Inputs:
-    """How a picture or clip becomes what the image tower takes.
+    """How an image or video becomes what the image tower takes.
 
     The defaults of fields that came later are what was done before there were any.
 
@@ -48,11 +48,11 @@ class Inputs:
         image_size: S, pixels of a side of what the tower takes.
         mean, std: of each channel (RGB, in 0..1), what is subtracted and divided by.
         stats: the name that mean and std have here; "" where they have none.
-        frames: F, of a clip; 0 of pictures.
-        frame_rule: which frames of a clip; see `clips.sampling`. "" of pictures.
-        crop: of clips also "vifi", see `clips.vifi`; it resizes and cuts in its own way.
-        resize, resize_to, interpolation, fill, middle: see `pictures.preprocessing`.
-        upright: whether pictures and frames of files are turned as the files say.
+        frames: F, of a video; 0 of images.
+        frame_rule: which frames of a video; see `videos.sampling`. "" of images.
+        crop: of videos also "vifi", see `videos.vifi`; it resizes and cuts in its own way.
+        resize, resize_to, interpolation, fill, middle: see `images.preprocessing`.
+        upright: whether images and frames of files are turned as the files say.
 
     Raises:
         PromptError: a field holds what it may not, or contradicts another one.
@@ -73,7 +73,7 @@ class Inputs:
     upright: bool = True
 
     def __post_init__(self):
-        """Checks how pictures are prepared."""
+        """Checks how images are prepared."""
         named = self.preprocessing.stats
         if self.stats != named:
             raise PromptError(
@@ -106,27 +106,27 @@ class Inputs:
 
     @functools.cached_property
     def preprocessing(self) -> Preprocessing:
-        """How a picture is resized, cut out and normalised."""
+        """How an image is resized, cut out and normalised."""
         own = {field.name: getattr(self, field.name) for field in fields(Preprocessing)}
         return Preprocessing(**own)
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Of one picture or clip, without the batch."""
+        """Of one image or video, without the batch."""
         frames = (self.frames,) if self.frames else ()
         return (*frames, self.image_size, self.image_size, CHANNELS)
 
     @property
     def kind(self) -> str:
-        """ "clip" or "picture"."""
-        return "clip" if self.frames else "picture"
+        """ "clip" or "image"."""
+        return "video" if self.frames else "image"
 
 
 def as_items(given: Any, inputs: Inputs) -> list[Any]:
-    """One picture or clip, or several, as a list of single ones.
+    """One image or video, or several, as a list of single ones.
 
     Raises:
-        PromptError: it is nothing of what a picture or clip can be, or an array of another number
+        PromptError: it is nothing of what an image or video can be, or an array of another number
             of axes.
     """
     one = len(inputs.shape)
@@ -150,14 +150,14 @@ def as_items(given: Any, inputs: Inputs) -> list[Any]:
 
 
 def prepare(item: Any, inputs: Inputs, out: np.ndarray) -> None:
-    """Writes one picture or clip, as the image tower takes it, to `out`, float32[*inputs.shape].
+    """Writes one image or video, as the image tower takes it, to `out`, float32[*inputs.shape].
 
     Raises:
-        BadPicture: a file cannot be read.
+        BadImage: a file cannot be read.
         PromptError: an array has a shape, type or range that none has.
     """
     if inputs.frames:
-        _prepare_clip(item, inputs, out)
+        _prepare_video(item, inputs, out)
     elif is_float(item):
         out[...] = checked(item, inputs)
     else:
@@ -165,52 +165,52 @@ def prepare(item: Any, inputs: Inputs, out: np.ndarray) -> None:
 
 
 def decode(item: Any, inputs: Inputs) -> Image.Image:
-    """One picture that is not normalised yet, in RGB; raises as `prepare`."""
+    """One image that is not normalised yet, in RGB; raises as `prepare`."""
     if isinstance(item, PATHS):
-        return open_picture(_path(item, BadPicture), inputs.upright)
+        return open_image(_path(item, BadImage), inputs.upright)
     if isinstance(item, Image.Image):
         try:
             return as_rgb(item)
         except UnknownWhite as error:
-            raise PromptError(f"a Pillow picture of mode {item.mode}: {error}") from None
+            raise PromptError(f"a Pillow image of mode {item.mode}: {error}") from None
     return Image.fromarray(_pixels(item, inputs, 3))
 
 
-def _path(item: str | os.PathLike, bad: type[BadPicture]) -> Path:
+def _path(item: str | os.PathLike, bad: type[BadImage]) -> Path:
     """The path of a file; pathlib would take an empty one for the folder one is in."""
     if not os.fspath(item):
         raise bad("''", "an empty path")
     return Path(item)
 
 
-def open_clip(item: Any, inputs: Inputs) -> Clip:
-    """One clip that is not normalised yet; raises as `prepare`."""
+def open_clip(item: Any, inputs: Inputs) -> Video:
+    """One video that is not normalised yet; raises as `prepare`."""
     if isinstance(item, PATHS):
-        return open_any(_path(item, BadClip), inputs.upright)
+        return open_any(_path(item, BadVideo), inputs.upright)
     if isinstance(item, list | tuple):
         frames = [decode(frame, inputs) for frame in item]
     else:
         frames = [Image.fromarray(frame) for frame in _pixels(item, inputs, 4)]
     if not frames:
-        raise PromptError("a clip without frames; give at least one")
+        raise PromptError("a video without frames; give at least one")
     return Frames(frames)
 
 
 @dataclass(frozen=True)
 class Frames:
-    """A clip in memory."""
+    """A video in memory."""
 
-    pictures: Sequence[Image.Image]
+    images: Sequence[Image.Image]
     rate: float | None = None
 
     @property
     def count(self) -> int:
         """How many frames there are."""
-        return len(self.pictures)
+        return len(self.images)
 
     def frames(self, indices: Sequence[int]) -> Iterator[Image.Image]:
         """Frames in RGB, one at a time."""
-        return (self.pictures[index] for index in indices)
+        return (self.images[index] for index in indices)
 
 
 def is_float(item: Any) -> bool:
@@ -223,7 +223,7 @@ def checked(item: Any, inputs: Inputs) -> np.ndarray:
     """A normalised array, float32[*inputs.shape].
 
     Raises:
-        PromptError: it has another shape, or numbers that no normalised picture has.
+        PromptError: it has another shape, or numbers that no normalised image has.
     """
     array = _as_array(item).astype(np.float32)
     if array.shape != inputs.shape:
@@ -244,17 +244,17 @@ def checked(item: Any, inputs: Inputs) -> np.ndarray:
     return array
 
 
-def _prepare_clip(item, inputs, out):
+def _prepare_video(item, inputs, out):
     if is_float(item):
         out[...] = checked(item, inputs)
         return
-    clip = open_clip(item, inputs)
-    chosen = sampling.choose(inputs.frame_rule, clip.count, inputs.frames, clip.rate).tolist()
-    CROPS[inputs.crop](clip.frames(chosen), inputs.image_size, out, inputs.preprocessing)
+    video = open_clip(item, inputs)
+    chosen = sampling.choose(inputs.frame_rule, video.count, inputs.frames, video.rate).tolist()
+    CROPS[inputs.crop](video.frames(chosen), inputs.image_size, out, inputs.preprocessing)
 
 
 def _pixels(item, inputs, axes):
-    """uint8[..., H, W, 3] of a picture (3 axes) or clip (4)."""
+    """uint8[..., H, W, 3] of an image (3 axes) or video (4)."""
     if not (hasattr(item, "shape") and hasattr(item, "dtype")):
         raise PromptError(_nothing(item, inputs))
     array = _as_array(item)
@@ -296,11 +296,11 @@ def _wanted(inputs):
     size = inputs.image_size
     if inputs.frames:
         return (
-            "a clip is a path, a list of Pillow pictures, uint8[frames, height, width, 3] of any "
+            "a video is a path, a list of Pillow images, uint8[frames, height, width, 3] of any "
             f"size, or normalised float[{inputs.frames}, {size}, {size}, 3]; several are a list, "
             "or have a first axis more"
         )
     return (
-        "a picture is a path, a Pillow picture, uint8[height, width, 3] of any size, or "
+        "an image is a path, a Pillow image, uint8[height, width, 3] of any size, or "
         f"normalised float[{size}, {size}, 3]; several are a list, or have a first axis more"
     )

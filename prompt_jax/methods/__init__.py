@@ -61,7 +61,7 @@ METHODS: dict[str, Method] = {
     "maple": maple.METHOD,
     "pro_mpt": pro_mpt.METHOD,
 }
-"""Methods of pictures."""
+"""Methods of images."""
 
 ENCODERS: dict[str, Encoders] = {
     "zero_shot": encoders.ZERO_SHOT,
@@ -85,7 +85,7 @@ ENCODERS: dict[str, Encoders] = {
     "vifi_vl_prompting": vifi_vl_prompting.ENCODERS,
     "a5": a5.ENCODERS,
 }
-"""Methods of clips and texts, without what they are trained for: see `objectives`."""
+"""Methods of videos and texts, without what they are trained for: see `objectives`."""
 
 __all__ = [
     "ENCODERS",
@@ -105,7 +105,7 @@ __all__ = [
     "index_trained",
     "look",
     "make_task",
-    "of_pictures",
+    "of_images",
     "of_texts",
     "outside",
     "recognize",
@@ -115,20 +115,20 @@ __all__ = [
 
 
 def get(name: str) -> Method:
-    """The method of pictures of that name.
+    """The method of images of that name.
 
     Raises:
         PromptError: there is none, with close matches and the whole list; or it is one from
             outside that cannot be had, see `outside.find`.
     """
-    if found := of_pictures(name):
+    if found := of_images(name):
         return found
-    why_not = "works on clips and texts, not on single pictures"
+    why_not = "works on videos and texts, not on single images"
     raise _absence(name, METHODS, ENCODERS, why_not)
 
 
 def get_encoders(name: str) -> Encoders:
-    """The method of clips and texts of that name.
+    """The method of videos and texts of that name.
 
     Raises:
         PromptError: see `get`.
@@ -140,20 +140,20 @@ def get_encoders(name: str) -> Encoders:
 
 
 def find(name: str, kind: str, task: str = "classes") -> Method:
-    """The method of that name for "pictures" or "clips", as it tells classes apart.
+    """The method of that name for "images" or "videos", as it tells classes apart.
 
     One that was trained to tell "captions" apart takes classes for captions.
 
     Raises:
         PromptError: there is none.
     """
-    if kind == "clips" and (task == "captions" or not of_pictures(name)):
+    if kind == "videos" and (task == "captions" or not of_images(name)):
         return recognize(get_encoders(name))
     return get(name)
 
 
-def of_pictures(name: str) -> Method | None:
-    """As `get`, None where there is no method of pictures of that name."""
+def of_images(name: str) -> Method | None:
+    """As `get`, None where there is no method of images of that name."""
     if not outside.is_outside(name):
         return METHODS.get(name)
     found = outside.find(name)
@@ -161,7 +161,7 @@ def of_pictures(name: str) -> Method | None:
 
 
 def of_texts(name: str) -> Encoders | None:
-    """As `get_encoders`, None where there is no method of clips and texts of that name."""
+    """As `get_encoders`, None where there is no method of videos and texts of that name."""
     if not outside.is_outside(name):
         return ENCODERS.get(name)
     found = outside.find(name)

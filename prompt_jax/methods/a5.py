@@ -32,10 +32,10 @@ class Settings(actions.Settings):
         postfix: "slot": both are rows of a table with one for each slot of the text tower, so those
             behind a name depend on its length (the published code); "shared": q vectors, the same
             behind all names (the paper).
-        temporal_blocks: over a clip's frames; 0 for the mean of frozen features.
+        temporal_blocks: over a video's frames; 0 for the mean of frozen features.
         temporal_heads: of each block's attention.
-        frames: F of every clip, in training and test; of no account without temporal blocks.
-        pooling, renormalize_video: see `ClipSettings`.
+        frames: F of every video, in training and test; of no account without temporal blocks.
+        pooling, renormalize_video: see `VideoSettings`.
         temperature: see `actions.Settings`.
     """
 
@@ -108,9 +108,9 @@ def init_block(rng: jax.Array, width: int) -> dict:
     }
 
 
-def encode_clips(prompts, task, clips):
+def encode_videos(prompts, task, videos):
     """The mean over the frames' frozen features, or over what the blocks make of them."""
-    features = look_at_frames(task, clips)
+    features = look_at_frames(task, videos)
     if "temporal" in prompts:
         features = attend_frames(prompts, task, features)
     return pool_frames(features, task.settings)
@@ -159,7 +159,7 @@ def template(settings, template):
 ENCODERS = Encoders(
     Settings,
     init,
-    encode_clips,
+    encode_videos,
     encode_texts,
     text_prompts,
     scale=actions.scale,

@@ -9,17 +9,17 @@ import dataclasses
 import jax.numpy as jnp
 
 from prompt_jax.errors import PromptError
-from prompt_jax.methods.encoders import ClipSettings
+from prompt_jax.methods.encoders import VideoSettings
 
 PERSON = "a video of a person doing {}."
 
 
 @dataclasses.dataclass(frozen=True)
-class Settings(ClipSettings):
+class Settings(VideoSettings):
     """What all of them can be told.
 
     Attributes:
-        pooling, renormalize_video: see `ClipSettings`.
+        pooling, renormalize_video: see `VideoSettings`.
         temperature: τ, what cosines are divided by; 0 for the backbone's own, 1/100 as it was
             pre-trained. ViLT-CLIP's paper says 0.07, which is CLIP's before training.
     """

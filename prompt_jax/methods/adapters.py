@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from prompt_jax.errors import PromptError, unknown
-from prompt_jax.methods.encoders import ClipSettings, Encoders, encode_frames
+from prompt_jax.methods.encoders import Encoders, VideoSettings, encode_frames
 from prompt_jax.methods.tuned import encode_plain_texts, merge
 from prompt_jax.prompts import init_linear
 
@@ -18,7 +18,7 @@ INPUTS = ("normed", "residual")
 
 
 @dataclasses.dataclass(frozen=True)
-class Settings(ClipSettings):
+class Settings(VideoSettings):
     """An adapter's settings.
 
     Attributes:
@@ -26,7 +26,7 @@ class Settings(ClipSettings):
         adapter_scale: what is added is multiplied by it.
         adapter_input: what an adapter reads: "normed", what the sublayer does; or "residual", the
             tokens before the LayerNorm, as in AdaptFormer's code.
-        renormalize_video: see `ClipSettings`.
+        renormalize_video: see `VideoSettings`.
     """
 
     hidden: int = 64
@@ -92,15 +92,15 @@ def _beside(sublayer, settings):
             }
         return merge(task.frozen, arrays)
 
-    def encode_clips(prompts, task, clips):
+    def encode_videos(prompts, task, videos):
         """The mean over the frames, by the adapted backbone."""
-        return encode_frames(task, adapted(prompts, task), clips)
+        return encode_frames(task, adapted(prompts, task), videos)
 
     def encode_texts(prompts, task, texts):
         """Texts by the adapted backbone."""
         return encode_plain_texts(task, adapted(prompts, task), texts)
 
-    return Encoders(settings, init, encode_clips, encode_texts)
+    return Encoders(settings, init, encode_videos, encode_texts)
 
 
 ATTENTION = _beside("attention", Settings)

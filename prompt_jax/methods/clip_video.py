@@ -1,4 +1,4 @@
-"""Zero-shot CLIP on clips as ViFi-CLIP has it: the mean over frames, then its direction."""
+"""Zero-shot CLIP on videos as ViFi-CLIP has it: the mean over frames, then its direction."""
 
 import dataclasses
 
@@ -22,16 +22,16 @@ class Settings(actions.Settings):
         actions.check_template(self.template)
 
 
-def encode_clips(prompts, task, clips):
+def encode_videos(prompts, task, videos):
     """The mean over the frames, float32[B, d]."""
     del prompts
-    return pool_frames(look_at_frames(task, clips), task.settings)
+    return pool_frames(look_at_frames(task, videos), task.settings)
 
 
 ENCODERS = Encoders(
     Settings,
     zero_shot.init,
-    encode_clips,
+    encode_videos,
     encode_texts,
     scale=actions.scale,
     template=actions.own_template,

@@ -1,4 +1,4 @@
-"""VoP^C's context module: what goes through the class tokens of a clip's frames, in their order.
+"""VoP^C's context module: what goes through the class tokens of a video's frames, in their order.
 
 Arrays of the LSTM have the names, shapes and gate order (input, forget, cell, output) of PyTorch's
 `nn.LSTM`; both bias vectors are kept and added. No state comes from before the first frame.

@@ -1,7 +1,7 @@
-"""What a method for clips and texts is: two encoders over a small trainable pytree.
+"""What a method for videos and texts is: two encoders over a small trainable pytree.
 
-A clip is float[B, F, H, W, 3], F frames in a row. `objectives` makes of any encoders a `Method`:
-captions against clips, or class names against clips.
+A video is float[B, F, H, W, 3], F frames in a row. `objectives` makes of any encoders a `Method`:
+captions against videos, or class names against videos.
 """
 
 import dataclasses
@@ -23,11 +23,11 @@ POOLINGS = ("norm_then_mean", "mean_then_norm")
 
 
 @dataclasses.dataclass(frozen=True)
-class ClipSettings:
-    """What all methods for clips and texts can be told.
+class VideoSettings:
+    """What all methods for videos and texts can be told.
 
     Attributes:
-        pooling: a clip's feature, of its frames'. "norm_then_mean": the mean of the normalised ones
+        pooling: a video's feature, of its frames'. "norm_then_mean": mean of the normalised ones
             (VoP); "mean_then_norm": the mean as they are, normalised (ViFi-CLIP).
         renormalize_video: whether the mean of normalised ones is normalised again, as X-Pool and
             CLIP4Clip have it; VoP's released model does not.
@@ -78,9 +78,9 @@ class Encoders(NamedTuple):
     """Two encoders whose features' products are similarities.
 
     Attributes:
-        Settings: a `ClipSettings` of the method's own, with the published defaults.
+        Settings: a `VideoSettings` of the method's own, with the published defaults.
         init: (rng, task) -> prompts.
-        encode_clips: (prompts, task, clips float[B, F, H, W, 3]) -> float32[B, d]. What it takes
+        encode_videos: (prompts, task, videos float[B, F, H, W, 3]) -> float32[B, d]. What it takes
             besides, `sees` says.
         encode_texts: (prompts, task, `PackedTokens` of N texts) -> float32[N, d], normalised.
         text_prompts: settings -> how many slots of the text tower prompts take; texts are cut to
@@ -92,42 +92,42 @@ class Encoders(NamedTuple):
             `losses` compares with; None where it does not. Of a caption it is the caption.
         losses: (task, texts float32[N, d], plain float32[N, d] or None) -> further terms of the
             loss by name, weighted; of encoded texts and of what frozen CLIP says of plain ones.
-        sees: "clips"; or "frames" where nothing reaches into the image tower: then `encode_clips`
+        sees: "videos"; or "frames" where nothing reaches into the image tower: then `encode_videos`
             also takes its features of the frames, float[B, F, d], not normalised.
         trains, rates, constrain: see `Method`.
     """
 
     Settings: type
     init: Callable[[jax.Array, Task], Prompts]
-    encode_clips: Callable[[Prompts, Task, jax.Array], jax.Array]
+    encode_videos: Callable[[Prompts, Task, jax.Array], jax.Array]
     encode_texts: Callable[[Prompts, Task, PackedTokens], jax.Array]
     text_prompts: Callable[[Any], int] = _no_text_prompts
     scale: Callable[[Prompts, Task], jax.Array] = _frozen_scale
     template: Callable[[Any, str], str] = _own_template
     plain_template: Callable[[Any, str], str | None] = _no_template
     losses: Callable[[Task, jax.Array, jax.Array | None], dict[str, jax.Array]] = _no_losses
-    sees: Literal["clips", "frames"] = "clips"
+    sees: Literal["videos", "frames"] = "videos"
     trains: Callable[[Prompts, Any], Any] = all_train
     rates: Callable[[Prompts, Any], Any] | None = None
     constrain: Callable[[Prompts], Prompts] = keep
 
 
-def pool_frames(features: jax.Array, settings: ClipSettings) -> jax.Array:
-    """Clips' features float32[B, d] of their frames', float[B, F, d]; see `ClipSettings`."""
+def pool_frames(features: jax.Array, settings: VideoSettings) -> jax.Array:
+    """Videos' features float32[B, d] of their frames', float[B, F, d]; see `VideoSettings`."""
     if settings.pooling == "mean_then_norm":
         return normalize(jnp.mean(features, axis=1))
     mean = jnp.mean(normalize(features), axis=1)
     return normalize(mean) if settings.renormalize_video else mean
 
 
-def encode_frames(task: Task, frozen: Frozen, clips: jax.Array) -> jax.Array:
-    """Clips without prompts, float32[B, d]: every frame by itself."""
-    return pool_frames(task.clip.encode_image(frozen, clips), task.settings)
+def encode_frames(task: Task, frozen: Frozen, videos: jax.Array) -> jax.Array:
+    """Videos without prompts, float32[B, d]: every frame by itself."""
+    return pool_frames(task.clip.encode_image(frozen, videos), task.settings)
 
 
-def look_at_frames(task: Task, clips: jax.Array) -> jax.Array:
+def look_at_frames(task: Task, videos: jax.Array) -> jax.Array:
     """Frozen CLIP's features of the frames, float[B, F, d]; such features pass as they are."""
-    return clips if clips.ndim == 3 else task.clip.encode_image(task.frozen, clips)
+    return videos if videos.ndim == 3 else task.clip.encode_image(task.frozen, videos)
 
 
 def put_behind_sos(task: Task, context: jax.Array, deep_prompts: jax.Array | None = None) -> Cache:
@@ -155,10 +155,10 @@ def encode_captions(clip: CLIP, frozen: Frozen, cache: Cache, texts: PackedToken
     return normalize(encode_packed(clip, frozen, cache, texts))
 
 
-def encode_clips(prompts, task, clips):
+def encode_videos(prompts, task, videos):
     """Frozen CLIP's mean over the frames."""
     del prompts
-    return encode_frames(task, task.frozen, clips)
+    return encode_frames(task, task.frozen, videos)
 
 
 def encode_texts(prompts, task, texts):
@@ -167,4 +167,4 @@ def encode_texts(prompts, task, texts):
     return encode_captions(task.clip, task.frozen, task.names.sos, texts)
 
 
-ZERO_SHOT = Encoders(ClipSettings, zero_shot.init, encode_clips, encode_texts)
+ZERO_SHOT = Encoders(VideoSettings, zero_shot.init, encode_videos, encode_texts)

@@ -23,7 +23,7 @@ class Settings:
 
     Attributes:
         alpha: weight of the discriminant, at least 0; -1: chosen of 1e-4, 1e-3, …, 100 on
-            held-out pictures, see `selection`, and 1 where there are none.
+            held-out images, see `selection`, and 1 where there are none.
         neighbours: how many training features nearest to its text a class without shots borrows,
             at least 1; all of them where there are fewer.
         text_copies: how often such a class's text feature counts among these, at least 0.
@@ -54,8 +54,8 @@ def from_shots(prompts, task, features, labels):
     Args:
         prompts: what `init` made, not used.
         task: its settings hold alpha.
-        features: float[V, n, d], V views of n pictures, not normalised; each view is a sample.
-        labels: int[n], the pictures' classes.
+        features: float[V, n, d], V views of n images, not normalised; each view is a sample.
+        labels: int[n], the images' classes.
 
     Returns:
         {"features": float32[V n, d], normalised; "labels": float32[V n], whole numbers; "alpha":

@@ -30,12 +30,12 @@ Prompts = Any
 Array = jax.Array | np.ndarray
 
 KEPT = ("features", "frames")
-"""What of a picture or clip, by `Method.sees`, can be computed once and kept."""
+"""What of an image or video, by `Method.sees`, can be computed once and kept."""
 
 
 @flax.struct.dataclass
 class Task:
-    """What a method works on. A pytree: the arrays are traced, clip and settings are static.
+    """What a method works on. A pytree: the arrays are traced, video and settings are static.
 
     Attributes:
         frozen: CLIP's parameters.
@@ -43,7 +43,7 @@ class Task:
         trained: int32[K], which of the classes that the prompts are trained on each class is;
             `UNSEEN` for another one.
         constants: what the method's `constants` computed, once.
-        clip: the backbone without its parameters.
+        video: the backbone without its parameters.
         settings: the method's `Settings`.
     """
 
@@ -76,9 +76,9 @@ class Output:
 
 
 class Pairs(NamedTuple):
-    """Clips float[B, F, H, W, 3] and a caption of each, B texts."""
+    """Videos float[B, F, H, W, 3] and a caption of each, B texts."""
 
-    clips: jax.Array
+    videos: jax.Array
     texts: PackedTokens
 
 
@@ -124,19 +124,19 @@ class Method(NamedTuple):
         init: (rng, task) -> prompts.
         forward: (prompts, prepared, task, x) -> Output. What x is, `sees` says.
         prepare: (prompts, task) -> what does not depend on an image.
-        sees: "images": x is float[B, H, W, 3], normalised pictures. "features": x is float[B, d],
+        sees: "images": x is float[B, H, W, 3], normalised images. "features": x is float[B, d],
             the frozen image tower's features, not normalised. Such a method never needs the image
             tower's gradient, and can train on features that were computed once. "frames": the same
-            of clips, float[B, F, d]. "clips": x is float[B, F, H, W, 3], F frames in a row.
+            of videos, float[B, F, d]. "videos": x is float[B, F, H, W, 3], F frames in a row.
             "pairs": x is `Pairs`.
         constants: (task, class_names, template) -> what no prompt changes; computed once per task.
         trains: (prompts, settings) -> pytree of bool like prompts, False where it stays fixed.
         rates: (prompts, settings) -> pytree of numbers like prompts, what the learning rate of each
             leaf is multiplied by; None where all have the same rate.
         from_shots: (prompts, task, features float[V, n, d], labels int[n]) -> prompts made from V
-            views of all n training pictures, before training; None where a method needs none.
+            views of all n training images, before training; None where a method needs none.
         tune: (prompts, task, list of `selection.HeldOut`) -> prompts with what is chosen on these
-            pictures, after training, and the `selection.Choice`, None where all is given; None
+            images, after training, and the `selection.Choice`, None where all is given; None
             where nothing is ever chosen. The list may be empty.
         epoch_weights: (settings, epochs) -> weight of each epoch's last prompts in the result; None
             where the last step's prompts are the result.
@@ -155,7 +155,7 @@ class Method(NamedTuple):
     init: Callable[[jax.Array, Task], Prompts]
     forward: Callable[[Prompts, Any, Task, jax.Array], Output]
     prepare: Callable[[Prompts, Task], Any] = _prepare_nothing
-    sees: Literal["images", "features", "frames", "clips", "pairs"] = "images"
+    sees: Literal["images", "features", "frames", "videos", "pairs"] = "images"
     constants: Callable[[Task, Sequence[str], str], Any] = _no_constants
     trains: Callable[[Prompts, Any], Any] = all_train
     rates: Callable[[Prompts, Any], Any] | None = None
@@ -256,9 +256,9 @@ def check_bounds(settings: Any) -> None:
 
 
 def look(method: Method, task: Task, images: jax.Array) -> jax.Array:
-    """What `forward` takes of a batch: pictures float[B, H, W, 3], or their frozen features.
+    """What `forward` takes of a batch: images float[B, H, W, 3], or their frozen features.
 
-    Of clips float[B, F, H, W, 3] it is these, or the features of their frames. Features float[B, d]
+    Of videos float[B, F, H, W, 3] it is these, or their frames' features. Features float[B, d]
     or float[B, F, d] that were computed before pass as they are.
     """
     if method.sees not in KEPT or images.ndim <= 3:

@@ -1,4 +1,4 @@
-"""What encoders of clips and texts are trained for: captions against clips, or class names."""
+"""What encoders of videos and texts are trained for: captions against videos, or class names."""
 
 import functools
 from typing import NamedTuple
@@ -27,11 +27,11 @@ class Classes(NamedTuple):
 # Cached: programs are compiled for a method, by its identity.
 @functools.cache
 def retrieve(encoders: Encoders) -> Method:
-    """Captions against clips: cross-entropy over both, of the pairs of the batch.
+    """Captions against videos: cross-entropy over both, of the pairs of the batch.
 
     A batch is {"image": float[B, F, H, W, 3], "text": `PackedTokens` of B captions, "label":
-    int[B], the clip of each caption: 0 … B - 1}. Rows of the logits are captions, columns clips,
-    and a caption's own clip is the right one, also where another shows the same. On several devices
+    int[B], the video of each caption: 0 … B - 1}. Rows of the logits are captions, columns videos,
+    and a caption's own video is the right one, even if another shows the same. On several devices
     the pairs are those of the global batch.
 
     Source: vop.md "Similarity and loss"; the loss of X-Pool and CLIP4Clip.
@@ -39,15 +39,15 @@ def retrieve(encoders: Encoders) -> Method:
 
     def forward(prompts, prepared, task, pairs):
         del prepared
-        clips = encoders.encode_clips(prompts, task, pairs.clips)
+        videos = encoders.encode_videos(prompts, task, pairs.videos)
         texts = encoders.encode_texts(prompts, task, pairs.texts)
-        logits = encoders.scale(prompts, task) * similarities(texts, clips)
+        logits = encoders.scale(prompts, task) * similarities(texts, videos)
         own = jnp.arange(len(logits))
         columns = optax.softmax_cross_entropy_with_integer_labels(logits.T, own)
         plain = None
         if encoders.plain_template(task.settings, "{}") is not None:
             plain = encode_captions(task.clip, task.frozen, task.names.sos, pairs.texts)
-        losses = {"clips": 0.5 * jnp.mean(columns)} | encoders.losses(task, texts, plain)
+        losses = {"videos": 0.5 * jnp.mean(columns)} | encoders.losses(task, texts, plain)
         return Output(logits[None], weights=(0.5,), losses=losses)
 
     return Method(
@@ -63,7 +63,7 @@ def retrieve(encoders: Encoders) -> Method:
 
 @functools.cache
 def recognize(encoders: Encoders) -> Method:
-    """Class names against clips: cross-entropy over the classes.
+    """Class names against videos: cross-entropy over the classes.
 
     The text of a class is the encoders' template, filled with its name.
     """
@@ -92,10 +92,10 @@ def recognize(encoders: Encoders) -> Method:
         """The classes' text features, float32[K, d]."""
         return encoders.encode_texts(prompts, task, task.constants.texts)
 
-    def forward(prompts, prepared, task, clips):
-        """Similarity of the clip with every class."""
-        clips = encoders.encode_clips(prompts, task, clips)
-        logits = encoders.scale(prompts, task) * similarities(clips, prepared)
+    def forward(prompts, prepared, task, videos):
+        """Similarity of the video with every class."""
+        videos = encoders.encode_videos(prompts, task, videos)
+        logits = encoders.scale(prompts, task) * similarities(videos, prepared)
         losses = encoders.losses(task, prepared, task.constants.plain)
         return Output(logits[None], losses=losses)
 

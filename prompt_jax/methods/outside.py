@@ -70,8 +70,8 @@ def find(name: str) -> Method | Encoders:
         return found
     if attribute in there:
         raise PromptError(
-            f"{name} is of type {type(found).__name__}; it must be a Method, or of clips and texts "
-            "an Encoders"
+            f"{name} is of type {type(found).__name__}; it must be a Method, or for videos and "
+            "texts an Encoders"
         )
     usable = [key for key, value in there.items() if isinstance(value, Method | Encoders)]
     raise unknown(f"method of {module}:", attribute, usable)

@@ -1,7 +1,7 @@
 """ProMPT: progressive multi-modal conditional prompt tuning (Qiu et al., ICMR 2024).
 
-A frozen CLIP looks at the picture, the classes that look most likely make vision prompts (eq. 8),
-the picture seen through them makes a text context (eq. 10), the classes are encoded again (eq. 11),
+A frozen CLIP looks at the image, the classes that look most likely make vision prompts (eq. 8),
+the image seen through them makes a text context (eq. 10), the classes are encoded again (eq. 11),
 and so on, N times, from coarse to precise.
 """
 

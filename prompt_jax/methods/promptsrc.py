@@ -66,7 +66,7 @@ def constants(task, class_names, template):
 def forward(prompts, prepared, task, images):
     """IVLP's logits; "text", "image" and "logits" hold the prompts close to the frozen CLIP.
 
-    The frozen image features are those of the same augmented pictures.
+    The frozen image features are those of the same augmented images.
     """
     s, clip, frozen = task.settings, task.clip, task.frozen
     features = normalize(encode_prompted_image(clip, frozen, images, prompts["vision"]))

@@ -1,7 +1,7 @@
-"""Choosing a method's settings on pictures that were held out, never on test pictures.
+"""Choosing a method's settings on images that were held out, never on test images.
 
-Held out are the validation pictures and, in turn, the shots: a fold of them is judged by prompts
-that were made from the others. All of them count together, each picture once. docs/choosing.md has
+Held out are the validation images and, in turn, the shots: a fold of them is judged by prompts
+that were made from the others. All of them count together, each image once. docs/choosing.md has
 what this was compared with.
 """
 
@@ -83,19 +83,19 @@ def _farthest(features: Any) -> float:
 
 
 class HeldOut(NamedTuple):
-    """Pictures, and prompts that know nothing of them.
+    """Images, and prompts that know nothing of them.
 
     Attributes:
-        prompts: made without these pictures.
-        features: float[V, m, d], V views of m pictures, not normalised.
+        prompts: made without these images.
+        features: float[V, m, d], V views of m images, not normalised.
         labels: int[m].
-        kind: what these pictures are, in the plural.
+        kind: what these images are, in the plural.
     """
 
     prompts: Prompts
     features: np.ndarray
     labels: np.ndarray
-    kind: str = "validation pictures"
+    kind: str = "validation images"
 
 
 class Choice(NamedTuple):
@@ -105,7 +105,7 @@ class Choice(NamedTuple):
         values: setting to value; only those that were not given.
         by: on what, in words.
         grid: setting to the values that were tried; empty where there was nothing to choose on.
-        accuracy: float[len(grid), …], percent of the held-out pictures, an axis a setting.
+        accuracy: float[len(grid), …], percent of the held-out images, an axis a setting.
     """
 
     values: Mapping[str, float]
@@ -166,7 +166,7 @@ def assign_folds(labels: np.ndarray) -> np.ndarray:
 
     Each class is cut into as many parts as it has shots, four at most, so that every fold leaves
     every class some, and takes from equal classes equally many: a class that lost more than others
-    would be voted for less. Parts are consecutive, because neighbours in a list of pictures are
+    would be voted for less. Parts are consecutive, because neighbours in a list of images are
     often near duplicates.
     """
     labels = np.asarray(labels)
@@ -186,8 +186,8 @@ def hold_out_shots(
 
     Args:
         fit: (features float[V, m, d], labels int[m]) -> prompts, all training included: what has
-            trained on a picture says nothing of how well it tells others.
-        features: float[V, n, d], V views of n shots. A picture's views are held out together.
+            trained on an image says nothing of how well it tells others.
+        features: float[V, n, d], V views of n shots. An image's views are held out together.
         labels: int[n].
 
     Returns:
@@ -209,20 +209,20 @@ def choose(
     grid: Mapping[str, Sequence[float]],
     default: Mapping[str, float],
 ) -> Choice:
-    """The values with the most hits on all held-out pictures.
+    """The values with the most hits on all held-out images.
 
-    Hits are averaged with those of neighbouring values first: of few pictures many values hit
-    equally many, and the middle of a good stretch does better on other pictures than its ends.
+    Hits are averaged with those of neighbouring values first: of few images many values hit
+    equally many, and the middle of a good stretch does better on other images than its ends.
 
     Args:
-        held_out: what is judged; pictures count once, however many views there are.
+        held_out: what is judged; images count once, however many views there are.
         count_hits: (prompts, features float[N, d], labels int[N]) -> int[…], an axis a setting.
         grid: setting to the values to try.
         default: setting to its value where nothing is held out.
     """
-    pictures = sum(len(held.labels) for held in held_out)
-    if not pictures:
-        by = "default: there are no validation pictures, and no class has a second shot to hold out"
+    images = sum(len(held.labels) for held in held_out)
+    if not images:
+        by = "default: there are no validation images, and no class has a second shot to hold out"
         return Choice(dict(sorted(default.items())), by, {}, np.zeros(0))
     shape = [len(values) for values in grid.values()]
     total = np.zeros(shape)
@@ -235,7 +235,7 @@ def choose(
     place = best(total)
     pairs = zip(grid.items(), place, strict=True)
     values = {name: list(tried)[index] for (name, tried), index in pairs}
-    return Choice(dict(sorted(values.items())), describe(held_out), grid, 100 * total / pictures)
+    return Choice(dict(sorted(values.items())), describe(held_out), grid, 100 * total / images)
 
 
 def best(hits: np.ndarray) -> tuple[int, ...]:
@@ -262,4 +262,4 @@ def describe(held_out: Sequence[HeldOut]) -> str:
     shots = sum(len(held.labels) for held in folds)
     others = sum(len(held.labels) for held in held_out if held.kind != "shots")
     parts = [f"cross-validation over {shots} shots in {len(folds)} folds"] if shots else []
-    return " and ".join([*parts, *([f"{others} validation pictures"] if others else [])])
+    return " and ".join([*parts, *([f"{others} validation images"] if others else [])])

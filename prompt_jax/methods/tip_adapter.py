@@ -22,7 +22,7 @@ DEFAULTS = {"alpha": 1.0, "beta": 5.5}
 class Settings:
     """Tip-Adapter's settings.
 
-    An alpha or beta of -1 is chosen of a grid on held-out pictures, see `selection`. While keys
+    An alpha or beta of -1 is chosen of a grid on held-out images, see `selection`. While keys
     train, and where nothing is held out, such an alpha is 1 and such a beta 5.5, as published.
 
     Attributes:
@@ -61,8 +61,8 @@ def from_shots(prompts, task, features, labels):
     Args:
         prompts: what `init` made, not used.
         task: its settings hold alpha and beta.
-        features: float[V, n, d], V augmented views of n pictures, not normalised.
-        labels: int[n], the pictures' classes.
+        features: float[V, n, d], V augmented views of n images, not normalised.
+        labels: int[n], the images' classes.
 
     Returns:
         {"keys": float32[n, d], the normalised mean over views; "labels": float32[n], whole numbers

@@ -12,7 +12,7 @@ import flax.traverse_util
 import jax.numpy as jnp
 
 from prompt_jax.clip import CLIPConfig, Frozen
-from prompt_jax.methods.encoders import ClipSettings, Encoders, encode_captions, encode_frames
+from prompt_jax.methods.encoders import Encoders, VideoSettings, encode_captions, encode_frames
 from prompt_jax.methods.method import Task
 
 HIGHEST_SCALE = math.log(100)
@@ -34,9 +34,9 @@ def encode_plain_texts(task, frozen, texts):
     return encode_captions(clip, frozen, sos, texts)
 
 
-def encode_clips(prompts, task, clips):
+def encode_videos(prompts, task, videos):
     """The mean over the frames, by the backbone as it is trained."""
-    return encode_frames(task, merge(task.frozen, prompts), clips)
+    return encode_frames(task, merge(task.frozen, prompts), videos)
 
 
 def encode_texts(prompts, task, texts):
@@ -93,7 +93,7 @@ def _tuned(chooses: Chooses, **others):
         del rng
         return copy_chosen(task, chooses)
 
-    return Encoders(ClipSettings, init, encode_clips, encode_texts, scale=scale, **others)
+    return Encoders(VideoSettings, init, encode_videos, encode_texts, scale=scale, **others)
 
 
 FULL = _tuned(is_any, constrain=bound_scale)

@@ -1,4 +1,4 @@
-"""ViFi-CLIP: both towers of CLIP, or one, fine-tuned on clips (Rasheed et al., CVPR 2023)."""
+"""ViFi-CLIP: both towers of CLIP, or one, fine-tuned on videos (Rasheed et al., CVPR 2023)."""
 
 import dataclasses
 
@@ -54,7 +54,7 @@ def scale(prompts, task):
 ENCODERS = Encoders(
     Settings,
     init,
-    tuned.encode_clips,
+    tuned.encode_videos,
     tuned.encode_texts,
     scale=scale,
     template=actions.own_template,

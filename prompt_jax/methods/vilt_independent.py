@@ -59,21 +59,21 @@ def init(rng, task):
     return draw("text_prompts", text_rng, text) | draw("vision_prompts", vision_rng, vision)
 
 
-def see_clips(task: Task, clips: jax.Array, slots: jax.Array | None) -> jax.Array:
-    """Clips float[B, F, H, W, 3] seen through prompts float[J, b, d_v], or none: float32[B, d]."""
+def see_videos(task: Task, videos: jax.Array, slots: jax.Array | None) -> jax.Array:
+    """Videos float[B, F, H, W, 3] seen through prompts float[J, b, d_v], or none: float32[B, d]."""
     clip, frozen, s = task.clip, task.frozen, task.settings
     if slots is None:
-        features = clip.encode_image(frozen, clips)
+        features = clip.encode_image(frozen, videos)
     elif s.vision_prompt_before_ln_pre:
-        features = encode_prompted_image(clip, frozen, clips, slots)
+        features = encode_prompted_image(clip, frozen, videos, slots)
     else:
-        features = clip.encode_image(frozen, clips, deep_prompts=slots)
+        features = clip.encode_image(frozen, videos, deep_prompts=slots)
     return pool_frames(features, s)
 
 
-def encode_clips(prompts, task, clips):
+def encode_videos(prompts, task, videos):
     """The mean over the frames, float32[B, d]."""
-    return see_clips(task, clips, prompts.get("vision_prompts"))
+    return see_videos(task, videos, prompts.get("vision_prompts"))
 
 
 def encode_texts(prompts, task, texts):
@@ -90,7 +90,7 @@ def text_prompts(settings):
 ENCODERS = Encoders(
     Settings,
     init,
-    encode_clips,
+    encode_videos,
     encode_texts,
     text_prompts,
     scale=actions.scale,

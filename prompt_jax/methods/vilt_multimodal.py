@@ -13,7 +13,7 @@ from prompt_jax.errors import PromptError
 from prompt_jax.methods import actions
 from prompt_jax.methods.encoders import Encoders, encode_behind
 from prompt_jax.methods.method import Prompts, Task
-from prompt_jax.methods.vilt_independent import SlotSettings, see_clips
+from prompt_jax.methods.vilt_independent import SlotSettings, see_videos
 from prompt_jax.methods.vop import draw
 from prompt_jax.prompts import init_linear, multiply
 
@@ -94,9 +94,9 @@ def apply_map(linear, x):
     return multiply(x, linear["kernel"]) + linear["bias"][..., None, :]
 
 
-def encode_clips(prompts, task, clips):
+def encode_videos(prompts, task, videos):
     """The mean over the frames, float32[B, d]."""
-    return see_clips(task, clips, couple(prompts)[1])
+    return see_videos(task, videos, couple(prompts)[1])
 
 
 def encode_texts(prompts, task, texts):
@@ -112,7 +112,7 @@ def text_prompts(settings):
 ENCODERS = Encoders(
     Settings,
     init,
-    encode_clips,
+    encode_videos,
     encode_texts,
     text_prompts,
     scale=actions.scale,

@@ -1,4 +1,4 @@
-"""VoP: prompts in every layer of both towers, for texts and clips (Huang et al., CVPR 2023).
+"""VoP: prompts in every layer of both towers, for texts and videos (Huang et al., CVPR 2023).
 
 Every frame is an image of its own; its prompts are new in each layer, and what they become is
 dropped. The variants say which prompts a layer's frames see: a `see` function.
@@ -10,7 +10,7 @@ from collections.abc import Callable
 import jax
 
 from prompt_jax.errors import PromptError
-from prompt_jax.methods.encoders import ClipSettings, Encoders, encode_captions, pool_frames
+from prompt_jax.methods.encoders import Encoders, VideoSettings, encode_captions, pool_frames
 from prompt_jax.methods.method import Prompts, Task
 from prompt_jax.prompts import STANDARD_DEVIATION
 
@@ -20,7 +20,7 @@ the prompts that it sees, float[a, d_v], float[F, a, d_v] or float[B, F, a, d_v]
 
 
 @dataclasses.dataclass(frozen=True)
-class Settings(ClipSettings):
+class Settings(VideoSettings):
     """VoP's settings.
 
     Attributes:
@@ -28,7 +28,7 @@ class Settings(ClipSettings):
         vision_prompts: prompts per layer of the image tower; 0 leaves that tower without.
         depth: K, the first layers of either tower that receive prompts. A tower of fewer layers
             gets them in all.
-        renormalize_video: see `ClipSettings`.
+        renormalize_video: see `VideoSettings`.
     """
 
     text_prompts: int = 8
@@ -65,7 +65,7 @@ def draw(name: str, rng: jax.Array, shape: tuple[int, ...]) -> dict[str, jax.Arr
 
 
 def see(prompts, task, layer, tokens):
-    """The same prompts for all frames of all clips."""
+    """The same prompts for all frames of all videos."""
     del task
     return tokens, layer_of(prompts, "vision_prompts", layer)
 
@@ -75,13 +75,13 @@ def layer_of(prompts: Prompts, name: str, layer: int) -> jax.Array | None:
     return prompts[name][layer] if name in prompts and layer < len(prompts[name]) else None
 
 
-def see_frames(see: See, prompts: Prompts, task: Task, clips: jax.Array) -> jax.Array:
+def see_frames(see: See, prompts: Prompts, task: Task, videos: jax.Array) -> jax.Array:
     """Tokens float[B, F, S, d_v] after all layers that see each frame by itself.
 
     The first layer's prompts get no position but `ln_pre`, the others neither.
     """
     clip, frozen = task.clip, task.frozen
-    tokens = clip.embed_image(frozen, clips)
+    tokens = clip.embed_image(frozen, videos)
     for layer in range(task.settings.frame_layers(clip.config.image_layers)):
         tokens, seen = see(prompts, task, layer, tokens)
         if layer == 0 and seen is not None:
@@ -90,15 +90,15 @@ def see_frames(see: See, prompts: Prompts, task: Task, clips: jax.Array) -> jax.
     return tokens
 
 
-def encode_clips_with(see: See):
-    """The clip encoder of a method whose frames see `see`'s prompts, each by itself."""
+def encode_videos_with(see: See):
+    """The video encoder of a method whose frames see `see`'s prompts, each by itself."""
 
-    def encode_clips(prompts, task, clips):
+    def encode_videos(prompts, task, videos):
         """The mean over frames, float32[B, d]."""
-        tokens = see_frames(see, prompts, task, clips)
+        tokens = see_frames(see, prompts, task, videos)
         return pool_frames(task.clip.image_head(task.frozen, tokens), task.settings)
 
-    return encode_clips
+    return encode_videos
 
 
 def encode_texts(prompts, task, texts):
@@ -114,17 +114,17 @@ def text_prompts(settings):
     return settings.text_prompts
 
 
-def check_frames(clips: jax.Array, frames: int, what: str) -> None:
-    """Refuses clips of another number of frames than a table has rows.
+def check_frames(videos: jax.Array, frames: int, what: str) -> None:
+    """Refuses videos of another number of frames than a table has rows.
 
     Raises:
         PromptError: names both numbers.
     """
-    if clips.shape[1] != frames:
+    if videos.shape[1] != frames:
         raise PromptError(
-            f"clips of {clips.shape[1]} frames, but {what} for {frames}: train and test with as "
+            f"videos of {videos.shape[1]} frames, but {what} for {frames}: train and test with as "
             "many frames as settings.frames says"
         )
 
 
-ENCODERS = Encoders(Settings, init, encode_clips_with(see), encode_texts, text_prompts)
+ENCODERS = Encoders(Settings, init, encode_videos_with(see), encode_texts, text_prompts)

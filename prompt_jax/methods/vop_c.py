@@ -1,4 +1,4 @@
-"""VoP^C: prompts made from what the frames of a clip show so far (VoP, section 3.3)."""
+"""VoP^C: prompts made from what the frames of a video show so far (VoP, section 3.3)."""
 
 import dataclasses
 
@@ -19,9 +19,9 @@ class Settings(vop.Settings):
     """VoP^C's settings.
 
     Attributes:
-        vision_prompts: prompts per layer that all frames of all clips share.
+        vision_prompts: prompts per layer that all frames of all videos share.
         context_prompts: prompts per layer that the context module makes for each frame.
-        context_module: what goes through the class tokens of a clip's frames before each layer:
+        context_module: what goes through the class tokens of a video's frames before each layer:
             "bilstm"; "lstm", which sees the frames before alone; or "transformer", 4 layers without
             frame positions.
         context_role: what its output becomes, "prompts" or the frames' "class_tokens"; then the
@@ -67,12 +67,12 @@ def init(rng, task):
 
 
 def see(prompts, task, layer, tokens):
-    """What all frames see, and what the context module makes of this clip's class tokens."""
+    """What all frames see, and what the context module makes of this video's class tokens."""
     s, clip, frozen = task.settings, task.clip, task.frozen
     tokens, shared = vop.see(prompts, task, layer, tokens)
     if layer >= s.depth:
         return tokens, shared
-    if layer == 0:  # before `ln_pre`, so all frames of all clips have the same
+    if layer == 0:  # before `ln_pre`, so all frames of all videos have the same
         seen = clip.class_token(frozen)
         seen = jnp.broadcast_to(seen, (tokens.shape[1], *seen.shape))
     else:
@@ -93,4 +93,4 @@ def make(prompts, task, seen):
     return made.reshape(*seen.shape[:-1], -1, seen.shape[-1])
 
 
-ENCODERS = Encoders(Settings, init, vop.encode_clips_with(see), vop.encode_texts, vop.text_prompts)
+ENCODERS = Encoders(Settings, init, vop.encode_videos_with(see), vop.encode_texts, vop.text_prompts)

@@ -1,4 +1,4 @@
-"""VoP^F, and with P or C: the last layers see all frames of a clip together (VoP, section 3.3)."""
+"""VoP^F, and with P or C: the last layers see all frames of a video together (VoP, section 3.3)."""
 
 import dataclasses
 
@@ -7,23 +7,23 @@ import jax.numpy as jnp
 
 from prompt_jax.errors import PromptError
 from prompt_jax.methods import vop, vop_c, vop_p
-from prompt_jax.methods.encoders import ClipSettings, Encoders, pool_frames
+from prompt_jax.methods.encoders import Encoders, VideoSettings, pool_frames
 from prompt_jax.methods.vop import See, check_frames, draw, layer_of, see_frames
 
 PUBLISHED_LAYERS = 12
 
 
 @dataclasses.dataclass(frozen=True)
-class Joint(ClipSettings):
+class Joint(VideoSettings):
     """What the last layers can be told.
 
     Attributes:
-        video_prompts: prompts per layer of those that see a whole clip.
+        video_prompts: prompts per layer of those that see a whole video.
         per_frame_layers: how many of twelve layers, from the first on, see each frame by itself; of
             an image tower with more or fewer layers as many in proportion, rounded.
         frame_position: whether a vector per frame is learned and added to a frame's tokens where
             the frames come together. The published counts of parameters are without.
-        frames: F of every clip, in training and test; of no account without frame positions.
+        frames: F of every video, in training and test; of no account without frame positions.
     """
 
     video_prompts: int = 8
@@ -81,17 +81,17 @@ def init_with(init_frames):
     return init
 
 
-def encode_clips_with(see: See):
-    """The clip encoder of a method whose frames see `see`'s prompts until they come together."""
+def encode_videos_with(see: See):
+    """The video encoder of a method whose frames see `see`'s prompts until they come together."""
 
-    def encode_clips(prompts, task, clips):
+    def encode_videos(prompts, task, videos):
         """The mean over the frames' features, of their class tokens, float32[B, d]."""
         clip, frozen, layers = task.clip, task.frozen, task.clip.config.image_layers
-        first, frames = task.settings.frame_layers(layers), clips.shape[1]
-        tokens = see_frames(see, prompts, task, clips)
+        first, frames = task.settings.frame_layers(layers), videos.shape[1]
+        tokens = see_frames(see, prompts, task, videos)
         if "frame_position" in prompts:
             position = prompts["frame_position"]
-            check_frames(clips, len(position), "there are frame positions")
+            check_frames(videos, len(position), "there are frame positions")
             tokens = tokens + position[:, None]
         tokens = join(tokens)
         for layer in range(first, layers):
@@ -103,7 +103,7 @@ def encode_clips_with(see: See):
         class_tokens = tokens[:, :frames, None]
         return pool_frames(clip.image_head(frozen, class_tokens), task.settings)
 
-    return encode_clips
+    return encode_videos
 
 
 def join(tokens: jax.Array) -> jax.Array:
@@ -113,9 +113,9 @@ def join(tokens: jax.Array) -> jax.Array:
 
 
 def _joined(settings, frames_of):
-    encode_clips = encode_clips_with(frames_of.see)
+    encode_videos = encode_videos_with(frames_of.see)
     return Encoders(
-        settings, init_with(frames_of.init), encode_clips, vop.encode_texts, vop.text_prompts
+        settings, init_with(frames_of.init), encode_videos, vop.encode_texts, vop.text_prompts
     )
 
 

@@ -18,7 +18,7 @@ class Settings(vop.Settings):
     Attributes:
         vision_prompts: prompts per layer that all frames share.
         position_prompts: prompts per layer of each frame's own.
-        frames: F of every clip, in training and test.
+        frames: F of every video, in training and test.
         text_prompts, depth, renormalize_video: see `vop.Settings`.
     """
 
@@ -59,4 +59,4 @@ def put_behind(shared: jax.Array | None, own: jax.Array) -> jax.Array:
     return jnp.concatenate([shared, own], axis=-2)
 
 
-ENCODERS = Encoders(Settings, init, vop.encode_clips_with(see), vop.encode_texts, vop.text_prompts)
+ENCODERS = Encoders(Settings, init, vop.encode_videos_with(see), vop.encode_texts, vop.text_prompts)

@@ -85,7 +85,7 @@ METHODS: dict[str, tuple[str, str]] = {
     "partial": ("partial fine-tuning", f"as in {_VOP}"),
     "adapter_attn": ("adapters beside attention", f"as in {_VOP}"),
     "adapter_ffn": ("adapters beside the MLP", f"as in {_VOP}"),
-    "clip_video": ("zero-shot CLIP on clips", f"as in {_VIFI}"),
+    "clip_video": ("zero-shot CLIP on videos", f"as in {_VIFI}"),
     "vilt_independent": ("ViLT-CLIP's independent prompts", _VILT),
     "vilt_multimodal": ("ViLT-CLIP's multimodal prompts", _VILT),
     "vilt_clip": ("ViLT-CLIP", _VILT),
@@ -106,7 +106,7 @@ _ROWS = {
     "ablation": "ablation",
     "variant": "variant",
     "shots": "shots per class",
-    "pictures": "pictures or clips trained on",
+    "pictures": "images or videos trained on",
     "seed": "seed",
     "epochs": "epochs",
     "batch_size": "batch size",
@@ -132,7 +132,7 @@ def write(model: Saved, name: str, license: str) -> str:
         name: "user/name".
         license: an identifier of the hub.
     """
-    kind = "video-classification" if model.kind == "clips" else "zero-shot-image-classification"
+    kind = "video-classification" if model.kind == "videos" else "zero-shot-image-classification"
     header = huggingface_hub.ModelCardData(
         base_model=hub_id(model.backbone) or None,
         library_name="prompt_jax",
@@ -187,7 +187,7 @@ def _figures(model: Saved) -> Iterator[str]:
     if not found:
         yield "None are told."
         return
-    what = "R@1 of captions that search clips" if model.task == "captions" else "Accuracy"
+    what = "R@1 of captions that search videos" if model.task == "captions" else "Accuracy"
     yield f"{what}, in percent, beside zero-shot CLIP with the same backbone:"
     rows = [
         _row(
@@ -231,7 +231,7 @@ def _abilities(model: Saved) -> str:
 
 
 def _is_bound(model):
-    method = methods.of_pictures(model.method)  # encoders take any text
+    method = methods.of_images(model.method)  # encoders take any text
     if method is None:
         return False
     try:
@@ -241,7 +241,7 @@ def _is_bound(model):
 
 
 def _use(model: Saved, name: str) -> str:
-    path = "clip.mp4" if model.kind == "clips" else "picture.jpg"
+    path = "clip.mp4" if model.kind == "videos" else "image.jpg"
     classes = "" if model.class_names else ', classes=["…", "…"]'
     flag = "" if model.class_names else " --classes …,…"
     return f"""\

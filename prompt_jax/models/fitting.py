@@ -1,4 +1,4 @@
-"""`fit`: trains a method on pictures and labels, without configs, folders or commands."""
+"""`fit`: trains a method on images and labels, without configs, folders or commands."""
 
 import dataclasses
 import functools
@@ -19,7 +19,7 @@ from prompt_jax.inputs.batching import read_ahead
 from prompt_jax.inputs.given import Inputs
 from prompt_jax.inputs.images.transforms import train_transform
 from prompt_jax.inputs.videos import sampling
-from prompt_jax.inputs.videos import transforms as clips
+from prompt_jax.inputs.videos import transforms as videos
 from prompt_jax.methods import Method, Prompts, Task, selection
 from prompt_jax.methods.method import KEPT
 from prompt_jax.models import loading
@@ -37,7 +37,7 @@ LOG_EVERY = 20
 def fit(
     method: str,
     backbone: str | os.PathLike | Model,
-    pictures: Any,
+    images: Any,
     labels: Sequence[int] | Sequence[str] | np.ndarray,
     names: Sequence[str] | None = None,
     *,
@@ -50,35 +50,35 @@ def fit(
     flip: bool = True,
     seed: int = 1,
 ) -> Model:
-    """Trains a method's prompts on labelled pictures or clips; the backbone stays as it is.
+    """Trains a method's prompts on labelled images or videos; the backbone stays as it is.
 
-    Pictures are cropped and mirrored at random as published; normalised arrays are taken as they
+    Images are cropped and mirrored at random as published; normalised arrays are taken as they
     are. What is not given is the method's published recipe (`recipes.RECIPES`).
 
     Args:
         method: a name from the tables of methods.
         backbone: what `load` takes, or what it gave.
-        pictures: P pictures or clips, see `inputs.given`.
+        images: P images or videos, see `inputs.given`.
         labels: P of them, numbers from 0 or names.
         names: K class names; None for the names among `labels`, sorted.
         template: the text of a class, "{}" for its name; None for the backbone's.
         settings: fields of the method's `Settings` that are not to have their published values.
         epochs, batch_size, learning_rate: in place of the recipe's.
-        frames: 0 for pictures; of clips how many frames are looked at.
-        flip: whether pictures are mirrored at random; not where left and right matter.
+        frames: 0 for images; of videos how many frames are looked at.
+        flip: whether images are mirrored at random; not where left and right matter.
         seed: of the start, order and augmentation.
 
     Returns:
         the trained model; `Model.save` keeps it.
 
     Raises:
-        BadPicture: a file cannot be read.
+        BadImage: a file cannot be read.
         PromptError: what was given does not fit together, or training diverged.
     """
     if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**32:
         raise PromptError(f"seed={seed!r} must be a whole number from 0 to 2^32 - 1")
     base = _backbone(backbone, frames)
-    items = given.as_items(pictures, base.inputs)
+    items = given.as_items(images, base.inputs)
     numbers, class_names = number_labels(labels, names, len(items))
     recipe = _recipe(method, epochs, batch_size, learning_rate)
     found = methods.find(method, f"{base.inputs.kind}s")
@@ -106,7 +106,7 @@ def fit(
             "seed": seed,
             "config": {
                 **recipes.as_config(recipe, chosen),
-                "images": digests.digest(items, [class_names[number] for number in numbers]),
+                "pictures": digests.digest(items, [class_names[number] for number in numbers]),
                 "template": text,
                 "flip": flip,
             },
@@ -166,7 +166,7 @@ def _settings(name: str, method: Method, asked: Mapping[str, Any], inputs: Input
 
 @dataclasses.dataclass(frozen=True)
 class _Shots:
-    """The training pictures or clips, and how they are read."""
+    """The training images or videos, and how they are read."""
 
     items: Sequence[Any]
     labels: np.ndarray
@@ -175,7 +175,7 @@ class _Shots:
     seed: int
 
     def augmented(self, place: int, draw: int, out: np.ndarray) -> None:
-        """Writes a picture, cropped at random by draw number so and so, to `out`."""
+        """Writes an image, cropped at random by draw number so and so, to `out`."""
         item, size = self.items[place], self.inputs.image_size
         if given.is_float(item):
             out[...] = given.checked(item, self.inputs)
@@ -183,13 +183,13 @@ class _Shots:
         rng = np.random.default_rng((self.seed, draw, place))
         how = self.inputs.preprocessing
         if not self.inputs.frames:
-            picture = given.decode(item, self.inputs)
-            train_transform(picture, size, rng, out, flip=self.flip, preprocessing=how)
+            image = given.decode(item, self.inputs)
+            train_transform(image, size, rng, out, flip=self.flip, preprocessing=how)
             return
         clip = given.open_clip(item, self.inputs)
         wanted = self.inputs.frames
         chosen = sampling.choose("segment", clip.count, wanted, clip.rate, rng).tolist()
-        clips.train_transform(clip.frames(chosen), size, rng, out, self.flip, how)
+        videos.train_transform(clip.frames(chosen), size, rng, out, self.flip, how)
 
     def steps(self, batch_size: int) -> int:
         """Batches of an epoch; what is left of it is dropped."""

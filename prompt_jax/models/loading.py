@@ -56,11 +56,11 @@ def load(
             trained with, float32 of a bare backbone.
         precision: of the towers' float32 products on an accelerator, see `CLIP.precision`; None for
             what was trained with, "highest" of a bare backbone.
-        frames: of a bare backbone: it looks at clips, at so many frames each; 0 at pictures.
-        prepare: of a bare backbone, how pictures are prepared where its files do not say it, or
+        frames: of a bare backbone: it looks at videos, at so many frames each; 0 at images.
+        prepare: of a bare backbone, how images are prepared where its files do not say it, or
             are wrong: "clip", "imagenet" or "half", by whose mean and standard deviation they are
             normalized, or a dict of `stats`, or `mean` and `std`, `resize` and `interpolation`;
-            see `inputs.pictures.preprocessing`. None for what the files say, CLIP's own where
+            see `inputs.images.preprocessing`. None for what the files say, CLIP's own where
             they say nothing.
 
     What no file says of a bare backbone is printed as notes, and kept as `Model.assumed`.
@@ -76,7 +76,7 @@ def load(
     if not isinstance(source, str | os.PathLike) or not os.fspath(source):
         raise PromptError(f"{source!r} is neither a folder, a file nor a name of a CLIP")
     if isinstance(frames, bool) or not isinstance(frames, int) or frames < 0:
-        raise PromptError(f"frames={frames!r} must be a whole number: 0, for pictures, or more")
+        raise PromptError(f"frames={frames!r} must be a whole number: 0, for images, or more")
     find_devices()
     text = os.fspath(source)
     folder = _download(text.removeprefix(HUB)) if text.startswith(HUB) else _model_folder(source)
@@ -210,12 +210,12 @@ def _bare(
 def prepared_by(
     source: str, image_size: int, chosen: Mapping[str, Any]
 ) -> tuple[Preprocessing, list[str]]:
-    """How pictures are prepared for a backbone, and what people should know of it.
+    """How images are prepared for a backbone, and what people should know of it.
 
     Args:
         source: of the backbone.
         image_size: of its sizes.
-        chosen: see `inputs.pictures.preprocessing.choose`.
+        chosen: see `inputs.images.preprocessing.choose`.
 
     Raises:
         PromptError: see `clip.preprocessing.resolve`.

@@ -1,4 +1,4 @@
-"""The front door: a CLIP, with trained prompts or without, that looks at pictures and says what."""
+"""The front door: a CLIP, with trained prompts or without, that looks at images and says what."""
 
 import dataclasses
 import functools
@@ -16,10 +16,10 @@ from prompt_jax import methods
 from prompt_jax.cli import progress
 from prompt_jax.clip import CLIP, Frozen, loading, normalize, tokenizer
 from prompt_jax.clip.captions import tokenize_captions
-from prompt_jax.errors import ArgumentError, BadPicture, PromptError
+from prompt_jax.errors import ArgumentError, BadImage, PromptError
 from prompt_jax.evaluation import programs
 from prompt_jax.evaluation.predictions import Predictions, only_one, refuse_no_numbers
-from prompt_jax.evaluation.programs import OF_PICTURES, compiled
+from prompt_jax.evaluation.programs import OF_IMAGES, compiled
 from prompt_jax.evaluation.retrieval import text_batches
 from prompt_jax.inputs.batching import in_batches, sizes_for
 from prompt_jax.inputs.given import PATHS, Inputs, as_items, prepare
@@ -31,7 +31,7 @@ from prompt_jax.text.class_names import check_names, repeated, told_by_labels
 from prompt_jax.training.sharding import Placement
 
 BATCH_SIZE = 64
-MANY = 256  # pictures or clips from which on a bar is shown
+MANY = 256  # images or videos from which on a bar is shown
 TASKS_KEPT = 4
 
 
@@ -39,14 +39,14 @@ TASKS_KEPT = 4
 class Model:
     """A frozen CLIP, its method and prompts.
 
-    What computes is compiled at the first call for a number of pictures and classes, and then kept:
+    What computes is compiled at the first call for a number of images and classes, and then kept:
     batches come in few sizes. All devices are used.
 
     Attributes:
         name: the method's, from the tables of methods.
         method, settings, prompts: what was trained; zero-shot CLIP has no prompts.
         clip, frozen: the backbone.
-        inputs: how pictures or clips are prepared.
+        inputs: how images or videos are prepared.
         class_names: those that the prompts were trained on; none of a bare backbone, and of one
             that was trained on captions.
         template: the text of a class, "{}" for its name, where the method has no own.
@@ -79,17 +79,17 @@ class Model:
         seen = f"{self.inputs.kind}s of {self.inputs.image_size} pixels"
         return f"Model({self.name}{classes}, {seen})"
 
-    def preprocess(self, picture: Any) -> np.ndarray:
-        """One picture float32[S, S, 3], or clip float32[F, S, S, 3], as the image tower takes it.
+    def preprocess(self, image: Any) -> np.ndarray:
+        """One image float32[S, S, 3], or video float32[F, S, S, 3], as the image tower takes it.
 
         Args:
-            picture: see `inputs.given`.
+            image: see `inputs.given`.
 
         Raises:
-            BadPicture: a file cannot be read.
-            PromptError: it is no picture, or an array that none can be.
+            BadImage: a file cannot be read.
+            PromptError: it is no image, or an array that none can be.
         """
-        [item] = as_items(picture, self.inputs)
+        [item] = as_items(image, self.inputs)
         out = np.empty(self.inputs.shape, np.float32)
         prepare(item, self.inputs, out)
         return out
@@ -102,27 +102,27 @@ class Model:
         """
         return tokenizer.tokenize(_listed(texts), self.clip.config.context_length)
 
-    def encode_images(self, pictures: Any, batch_size: int = BATCH_SIZE) -> np.ndarray:
-        """Features float32[P, d] of pictures or clips, L2-normalised.
+    def encode_images(self, images: Any, batch_size: int = BATCH_SIZE) -> np.ndarray:
+        """Features float32[P, d] of images or videos, L2-normalised.
 
         They are frozen CLIP's; of a method with two encoders (VoP, ViLT-CLIP, …) its own, under its
         prompts, to be compared with those of `encode_texts`.
 
         Args:
-            pictures: one or several, see `inputs.given`.
+            images: one or several, see `inputs.given`.
             batch_size: how many at once, at most.
 
         Raises:
-            BadPicture: a file cannot be read.
-            PromptError: an array is not what a picture can be.
+            BadImage: a file cannot be read.
+            PromptError: an array is not what an image can be.
         """
-        encoders = methods.of_texts(self.name) if self.method.sees not in OF_PICTURES else None
+        encoders = methods.of_texts(self.name) if self.method.sees not in OF_IMAGES else None
         if encoders:
             task, _ = self._without_classes
-            run = functools.partial(compiled(encoders.encode_clips), self.prompts, task)
+            run = functools.partial(compiled(encoders.encode_videos), self.prompts, task)
         else:
             run = functools.partial(programs.encode_images, self._tower, self.frozen)
-        items = as_items(pictures, self.inputs)
+        items = as_items(images, self.inputs)
         return self._run(items, run, batch_size)[0]
 
     def encode_texts(self, texts: Sequence[str] | str) -> np.ndarray:
@@ -134,7 +134,7 @@ class Model:
         listed = _listed(texts)
         if not listed:
             return np.zeros((0, self.clip.config.embed_dim), np.float32)
-        if self.method.sees in OF_PICTURES or not (encoders := methods.of_texts(self.name)):
+        if self.method.sees in OF_IMAGES or not (encoders := methods.of_texts(self.name)):
             tokens = jnp.asarray(self.tokenize(listed))
             return np.asarray(programs.encode_texts(self.clip, self.frozen, tokens))
         task, _ = self._without_classes
@@ -153,7 +153,7 @@ class Model:
         Args:
             names: K class names.
             templates: the text of a class, "{}" for its name; of several the features are averaged.
-                None for the model's own: "a photo of a {}." of a bare backbone, of clips "a video
+                None for the model's own: "a photo of a {}." of a bare backbone, of videos "a video
                 of a {}.".
         """
         asked = self.template if templates is None else templates
@@ -180,17 +180,17 @@ class Model:
 
     def predict(
         self,
-        pictures: Any,
+        images: Any,
         classes: Sequence[str] | None = None,
         top_k: int = 5,
         batch_size: int = BATCH_SIZE,
-        on_error: Callable[[BadPicture], None] | None = None,
+        on_error: Callable[[BadImage], None] | None = None,
         quiet: bool = False,
     ) -> Predictions:
-        """What pictures or clips show.
+        """What images or videos show.
 
         Args:
-            pictures: one or several, see `inputs.given`.
+            images: one or several, see `inputs.given`.
             classes: names to choose from; None for those that the prompts were trained on.
             top_k: how many each `Prediction` lists.
             batch_size: how many at once, at most.
@@ -199,8 +199,8 @@ class Model:
             quiet: shows no bar, however many they are.
 
         Raises:
-            BadPicture: a file cannot be read.
-            PromptError: an array is not what a picture can be, there are no classes, or the method
+            BadImage: a file cannot be read.
+            PromptError: an array is not what an image can be, there are no classes, or the method
                 cannot tell these apart.
         """
         _check_number("top_k", top_k)
@@ -209,7 +209,7 @@ class Model:
             raise PromptError(f"on_error={on_error!r} must be a function of an error, or None")
         names = self._names(classes)
         task, prepared = self._task_of(names)
-        items = as_items(pictures, self.inputs)
+        items = as_items(images, self.inputs)
         program = programs.logits(self.method)
         if len(names) == 1:
             program = programs.logits_and_cosine(self.name, self.method)
@@ -282,7 +282,7 @@ class Model:
         return tuple(names)
 
     def _task_of(self, names):
-        """The task over these classes, and what no picture changes of it; the last few are kept."""
+        """The task over these classes, and what no image changes of it; the last few are kept."""
         names = tuple(names)
         if names not in self._tasks:
             index = methods.index_trained(self.class_names, names)
@@ -299,7 +299,7 @@ class Model:
 
     @property
     def _tower(self):
-        """The backbone as the method sees it: of pictures, on clips, the mean over their frames."""
+        """The backbone as the method sees it: of images, on videos, the mean over their frames."""
         return methods.tower_for(self.method, self.clip, f"{self.inputs.kind}s")
 
     @property
@@ -312,10 +312,10 @@ class Model:
         return self._tasks[None]
 
     def _run(self, items, run, batch_size, on_error=None, quiet=False):
-        """What `run` says of each picture, NaN of one that cannot be read; the errors by place."""
+        """What `run` says of each image, NaN of one that cannot be read; the errors by place."""
         _check_number("batch_size", batch_size)
         placement = Placement()
-        errors: dict[int, BadPicture] = {}
+        errors: dict[int, BadImage] = {}
         sizes = sizes_for(batch_size, placement.devices)
         silent = quiet or len(items) < MANY
         title = f"{self.name} on {self.inputs.kind}s"

@@ -32,8 +32,8 @@ class Saved:
 
     Attributes:
         method: a name from the tables of methods.
-        kind: "pictures" or "clips", what it looks at.
-        task: "classes", or of clips "captions", what it was trained to tell apart.
+        kind: "images" or "videos", what it looks at.
+        task: "classes", or of videos "captions", what it was trained to tell apart.
         settings: the fields of the method's `Settings`.
         class_names: those that the prompts were trained on; empty for captions.
         template: the data set's text of a class, "{}" for its name.
@@ -43,7 +43,7 @@ class Saved:
         dtype: compute type of the frozen towers.
         precision: of their float32 products, see `CLIP.precision`; earlier files do not say it.
         sizes: of the backbone.
-        inputs: how pictures were prepared.
+        inputs: how images were prepared.
         trained: what is told of the training, for people: data, shots, seed, figures, commit.
         prompts: the pytree, of numpy arrays; an empty dict where nothing trains.
         class_ids: WordNet's id of each class, of ImageNet's; empty where the data has no ids.

@@ -30,7 +30,8 @@ MOST_LAYERS = 256
 MOST_FRAMES = 1_000
 MOST_TRAINED = 2**20
 DTYPES = ("float32", "bfloat16")
-KINDS = ("pictures", "clips")
+KINDS = ("images", "videos")
+_EARLIER_KINDS = {"pictures": "images", "clips": "videos"}  # as models of earlier versions say
 TASKS = ("classes", "captions")
 
 _Layers = Annotated[int, Field(ge=1, le=MOST_LAYERS)]
@@ -54,6 +55,10 @@ def _check_name(name: str) -> str:
     if not name.strip():
         raise ValueError("a class needs a name")
     return name
+
+
+def _read_kind(kind: object) -> object:
+    return _EARLIER_KINDS.get(kind, kind) if isinstance(kind, str) else kind
 
 
 _ClassName = Annotated[str, Field(max_length=MOST_CHARACTERS), pydantic.AfterValidator(_check_name)]
@@ -117,7 +122,7 @@ def schema(saved: type) -> type[pydantic.BaseModel]:
     fields = schemas.of_dataclass(
         saved,
         method=_Name,
-        kind=Literal[*KINDS],
+        kind=Annotated[Literal[*KINDS], pydantic.BeforeValidator(_read_kind)],
         task=Literal[*TASKS],
         settings=dict[str, Any],
         class_names=_Names,
@@ -164,8 +169,8 @@ def check_agreement(model: Any) -> None:
         check_names(model.class_names, may_repeat=True)
     except PromptError as error:
         raise PromptError(f"class_names: {error}") from None
-    if model.task == "captions" and (model.class_names or model.kind != "clips"):
-        raise PromptError("task: captions are of clips, and then class_names is empty")
+    if model.task == "captions" and (model.class_names or model.kind != "videos"):
+        raise PromptError("task: captions are of videos, and then class_names is empty")
     if model.activation not in ("", model.sizes.activation):
         raise PromptError(
             f"activation: {model.activation!r}, and sizes.activation is "
@@ -181,7 +186,7 @@ def check_agreement(model: Any) -> None:
             f"inputs.image_size: {inputs.image_size}, and sizes.image_size is "
             f"{model.sizes.image_size}; both must be the same"
         )
-    if bool(inputs.frames) != (model.kind == "clips"):
+    if bool(inputs.frames) != (model.kind == "videos"):
         raise PromptError(f"inputs.frames: {inputs.frames}, and kind is {model.kind!r}")
     rules = TEST_RULES if inputs.frames else ("",)
     if inputs.frame_rule not in rules:

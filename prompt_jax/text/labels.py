@@ -11,22 +11,22 @@ from prompt_jax.text.class_names import check_names, key, repeated, told_by_labe
 
 
 def number_labels(
-    labels: Any, names: Sequence[str] | None, pictures: int
+    labels: Any, names: Sequence[str] | None, images: int
 ) -> tuple[np.ndarray, tuple[str, ...]]:
     """Labels int32[P] from 0, and the K class names.
 
     Raises:
-        PromptError: there are more or fewer labels than pictures, a label has no name, or there is
+        PromptError: there are more or fewer labels than images, a label has no name, or there is
             only one class.
     """
     listed = labels.tolist() if hasattr(labels, "tolist") else labels
     if not isinstance(listed, Sequence) or isinstance(listed, str):
-        raise PromptError(f"labels={labels!r} must be a list, a label for each picture")
+        raise PromptError(f"labels={labels!r} must be a list, a label for each image")
     listed = [label.item() if isinstance(label, np.generic) else label for label in listed]
-    if not pictures:
-        raise PromptError("there are no pictures to train on")
-    if len(listed) != pictures:
-        raise PromptError(f"{len(listed)} labels for {pictures} pictures; give one for each")
+    if not images:
+        raise PromptError("there are no images to train on")
+    if len(listed) != images:
+        raise PromptError(f"{len(listed)} labels for {images} images; give one for each")
     words = all(isinstance(label, str) for label in listed)
     if names is None and not words:
         raise PromptError("names is missing: labels are numbers, so give the K class names")
@@ -49,8 +49,8 @@ def number_labels(
             )
     if len(set(listed)) < 2:
         raise PromptError(
-            f"all {pictures} pictures are of one class; there is nothing to tell apart: give "
-            "pictures of two classes or more"
+            f"all {images} images are of one class; there is nothing to tell apart: give "
+            "images of two classes or more"
         )
     there = set(listed)
     lacking = [name for label, name in enumerate(known) if label not in there]

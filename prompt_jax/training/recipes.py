@@ -1,7 +1,7 @@
 """How each method trains: published rates, epochs and batches, and the optimizer they make.
 
-The configs in experiments/configs say the same of base-to-novel (pictures) and of few shots
-(clips); a test holds the two together.
+The configs in experiments/configs say the same of base-to-novel (images) and of few shots
+(videos); a test holds the two together.
 """
 
 import dataclasses
@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from prompt_jax.methods import Method, Prompts, of_pictures
+from prompt_jax.methods import Method, Prompts, of_images
 from prompt_jax.training import optim
 
 
@@ -21,8 +21,8 @@ class Recipe:
     """How a method trains.
 
     Attributes:
-        epochs: passes over the training pictures.
-        batch_size: pictures per step.
+        epochs: passes over the training images.
+        batch_size: images per step.
         learning_rate: peak.
         optimizer: "sgd" or "adamw".
         schedule: "coop", "constant", "cosine", "warmup_cosine" or "vifi"; see `optim`.
@@ -97,7 +97,7 @@ RECIPES: dict[str, Recipe] = {
 
 def find(name: str) -> Recipe:
     """The recipe of a method; of one without, that of its kind."""
-    return RECIPES.get(name, Recipe() if of_pictures(name) else VOP)
+    return RECIPES.get(name, Recipe() if of_images(name) else VOP)
 
 
 def build_optimizer(

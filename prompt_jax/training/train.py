@@ -55,10 +55,10 @@ def loss_and_output(
     """The training loss of a batch {"image": float[B, H, W, 3], "label": int[B]}.
 
     For a method that sees features, "image" may hold those, float[B, d], or of frames
-    float[B, F, d]; for one that sees clips, it holds those, float[B, F, H, W, 3]; for one that sees
-    pairs, "text" holds B captions beside them, and "label" which clip is whose: 0 … B - 1.
+    float[B, F, d]; for one that sees videos, those, float[B, F, H, W, 3]; for one that sees
+    pairs, "text" holds B captions beside them, and "label" which video is whose: 0 … B - 1.
     "targets", float[B, K], if it is there, holds what the loss compares with in place of "label":
-    shares of the classes, as of mixed clips.
+    shares of the classes, as of mixed videos.
     """
     seen: Any = look(method, task, batch["image"])
     if method.sees == "pairs":

@@ -1,7 +1,7 @@
 """What a reader does besides reading its folder, as Python's audit events tell.
 
 Files that compiled libraries open by themselves raise no event. All readers here open a file in
-Python first, but that of clips, whose library is told to open no other; and what a library writes
+Python first, but that of videos, whose library is told to open no other; and what a library writes
 shows in the working folder.
 """
 

@@ -1,9 +1,9 @@
 """The table of all kinds of inputs."""
 
-from . import captions, clips, downloads, lists, models, pages, pictures, records, weights
+from . import captions, downloads, images, lists, models, pages, records, videos, weights
 from .kind import Kind
 
-_FILES = (pictures, clips, lists, captions, downloads, weights, records, models, pages)
+_FILES = (images, videos, lists, captions, downloads, weights, records, models, pages)
 KINDS: dict[str, Kind] = {kind.name: kind for file in _FILES for kind in file.KINDS}
 # Those that make their examples and read an input within milliseconds.
 QUICK = (

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from data_pipelines import check
-from data_pipelines.errors import BadPicture
+from data_pipelines.errors import BadImage
 from data_pipelines.examples import Dataset
 from experiments.configs import default
 from experiments.setup import plans
@@ -20,21 +20,21 @@ from .kind import Kind, changing
 from .mutations import JSON, TEXT
 
 CLASSES = ("sea_horse", "pagoda", "garfield", "accordion")
-_PICTURES_READ = 12  # of one input, at most
+_IMAGES_READ = 12  # of one input, at most
 
 
-def _picture(number: int) -> bytes:
+def _image(number: int) -> bytes:
     file = io.BytesIO()
     colours = np.random.default_rng(number).integers(0, 256, (9, 9, 3), dtype=np.uint8)
     Image.fromarray(colours).save(file, "JPEG")
     return file.getvalue()
 
 
-PICTURES = [_picture(number) for number in range(16)]
+IMAGES = [_image(number) for number in range(16)]
 
 
 def reader(name: str, inside: str = ".") -> Callable[[Path], None]:
-    """Loads a data set the way a run does, reads its pictures, and checks it as `check` does."""
+    """Loads a data set the way a run does, reads its images, and checks it as `check` does."""
 
     def read(folder: Path) -> None:
         root = folder / inside
@@ -42,48 +42,48 @@ def reader(name: str, inside: str = ".") -> Callable[[Path], None]:
         config.data.name, config.data.root, config.data.shots = name, str(root), 2
         plan = plans.build(config, 32, True)
         for dataset in (plan.train, *plan.tests.values()):
-            _read_pictures(dataset)
+            _read_images(dataset)
         check.check(name, root)
-        plans.check_pictures(plan)
+        plans.check_images(plan)
 
     return read
 
 
-def _read_pictures(dataset: Dataset) -> None:
-    for example in (*dataset.train, *dataset.val, *dataset.test)[:_PICTURES_READ]:
+def _read_images(dataset: Dataset) -> None:
+    for example in (*dataset.train, *dataset.val, *dataset.test)[:_IMAGES_READ]:
         try:
             dataset.read(example)
-        except BadPicture as bad:
+        except BadImage as bad:
             str(bad).encode()
 
 
 def _tree(pattern: str, names: Sequence[str]) -> Files:
-    """Four pictures of each class, by a pattern of the class and a number."""
+    """Four images of each class, by a pattern of the class and a number."""
     return {
-        pattern.format(name, number): PICTURES[4 * label + number]
+        pattern.format(name, number): IMAGES[4 * label + number]
         for label, name in enumerate(names)
         for number in range(4)
     }
 
 
 def _make_split() -> list[Files]:
-    pictures = _tree("caltech-101/101_ObjectCategories/{}/image_{}.jpg", CLASSES)
+    images = _tree("caltech-101/101_ObjectCategories/{}/image_{}.jpg", CLASSES)
     split: dict[str, list] = {"train": [], "val": [], "test": []}
-    for name in pictures:
+    for name in images:
         _, _, folder, file = name.split("/")
         part = {"0": "test", "1": "val"}.get(file[-5], "train")
         split[part].append([f"{folder}/{file}", CLASSES.index(folder), folder])
-    return [pictures | {"caltech-101/split_zhou_Caltech101.json": json.dumps(split).encode()}]
+    return [images | {"caltech-101/split_zhou_Caltech101.json": json.dumps(split).encode()}]
 
 
 def _make_csv() -> list[Files]:
-    pictures = _tree("{}/{}.jpg", CLASSES)
+    images = _tree("{}/{}.jpg", CLASSES)
     splits = ("train", "train", "val", "test")
-    rows = [(path, path.split("/")[0], splits[int(path[-5])]) for path in pictures]
+    rows = [(path, path.split("/")[0], splits[int(path[-5])]) for path in images]
     named = [",".join(row) for row in rows]
     numbered = [f'{CLASSES.index(c)},"{c}",x y,{path},{split}' for path, c, split in rows]
     lists = (["path,label,split", *named], ["label,name,domain,path,split", *numbered])
-    return [pictures | {"mine.csv": "\n".join(lines).encode()} for lines in lists]
+    return [images | {"mine.csv": "\n".join(lines).encode()} for lines in lists]
 
 
 def _make_imagenet() -> list[Files]:
@@ -96,7 +96,7 @@ def _make_imagenet() -> list[Files]:
 
 def _make_aircraft() -> list[Files]:
     numbers = [f"{number:07}" for number in range(16)]
-    files: Files = {f"fgvc_aircraft/images/{n}.jpg": PICTURES[int(n)] for n in numbers}
+    files: Files = {f"fgvc_aircraft/images/{n}.jpg": IMAGES[int(n)] for n in numbers}
     files["fgvc_aircraft/variants.txt"] = "\n".join(CLASSES).encode()
     for start, split in enumerate(("train", "val", "test")):
         lines = [f"{n} {CLASSES[int(n) // 4]}" for n in numbers if int(n) % 3 == start]
@@ -107,7 +107,7 @@ def _make_aircraft() -> list[Files]:
 def _make_tree() -> list[Files]:
     files = {f"data/{part}/{n}": c for part in ("train", "val", "test") for n, c in _four().items()}
     domains = {f"data/{domain}/{n[5:]}": c for domain in ("a", "b") for n, c in files.items()}
-    outside: Files = {"outside/secret.jpg": PICTURES[0], "outside/deep/x.jpg": PICTURES[1]}
+    outside: Files = {"outside/secret.jpg": IMAGES[0], "outside/deep/x.jpg": IMAGES[1]}
     return [files | outside, domains | outside]
 
 
@@ -121,7 +121,7 @@ _ODD_NAMES = (
     *("Train", "train ", "x/y/z/1.jpg", "/".join("p" * 60), "\u202egpj.1.jpg", "-r.jpg", "*.gif"),
 )
 _ODD_ENTRIES = (
-    *(Fifo(), Folder(), b"", b"no picture", PICTURES[0], PICTURES[1][:100], Link("."), Link("..")),
+    *(Fifo(), Folder(), b"", b"no image", IMAGES[0], IMAGES[1][:100], Link("."), Link("..")),
     *(Link("../.."), Link("nowhere"), Link("/dev/zero"), Link("/dev/stdin"), Link("/etc/passwd")),
     *(Link("../../../outside"), Link("../../../outside/secret.jpg"), Link("fifo")),
     *(Link("/dev/fd/0"), Link("/proc/self/mem"), Link("x" * 4000)),
@@ -155,7 +155,7 @@ def _change_tree(random: Random, files: Files, others: Sequence[Files]) -> Files
 
 KINDS = [
     Kind("split", 20, _make_split, changing(".json", JSON), reader("caltech101")),
-    # A list of one's own may name pictures anywhere.
+    # A list of one's own may name images anywhere.
     Kind("csv", 16, _make_csv, changing(".csv", TEXT), reader("csv"), reads_anywhere=True),
     Kind("classnames", 6, _make_imagenet, changing(".txt", TEXT), reader("imagenet")),
     Kind("aircraft", 10, _make_aircraft, changing(".txt", TEXT), reader("fgvc_aircraft")),

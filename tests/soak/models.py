@@ -17,7 +17,7 @@ import safetensors.numpy
 
 import prompt_jax as pj
 from prompt_jax import methods
-from prompt_jax.clip import loading as clips
+from prompt_jax.clip import loading as clip_loading
 from prompt_jax.inputs.given import Inputs
 from prompt_jax.models import loading, saved
 from tests import tiny
@@ -27,8 +27,8 @@ from .kind import Kind, Wrong
 from .mutations import BYTES, JSON, change_json
 
 FRAMES = 2
-# Of single values, shared prompts, made from shots, of clips, and nothing that trains.
-METHODS = (("coop", "pictures"), ("pro_mpt", "pictures"), ("gda", "pictures"), ("vop_p", "clips"))
+# Of single values, shared prompts, made from shots, of videos, and nothing that trains.
+METHODS = (("coop", "images"), ("pro_mpt", "images"), ("gda", "images"), ("vop_p", "videos"))
 _NUMBERS = (np.nan, np.inf, -np.inf, 3e38, 1e30, -1.0, 0.5, 0.0)
 
 
@@ -41,11 +41,11 @@ def _clip() -> Files:
 def _make() -> list[Files]:
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
-        sizes, frozen = clips.load(tiny.save_clip(place / "clip"))
+        sizes, frozen = clip_loading.load(tiny.save_clip(place / "clip"))
         tower, placed = loading.place(sizes, frozen, "float32", "highest")
         made = []
         for name, kind in METHODS:
-            frames = FRAMES if kind == "clips" else 0
+            frames = FRAMES if kind == "videos" else 0
             method = methods.find(name, kind)
             settings = {"frames": frames} if frames else {}
             task = methods.make_task(
@@ -63,7 +63,7 @@ def _make() -> list[Files]:
                 class_names=tiny.CLASSES,
                 template="a photo of a {}.",
                 backbone="clip",
-                backbone_hash=clips.fingerprint(sizes, frozen),
+                backbone_hash=clip_loading.fingerprint(sizes, frozen),
                 activation="",
                 dtype="float32",
                 sizes=sizes,

@@ -35,7 +35,7 @@ from tests import result_trees, tiny
 
 from .files import Files, collect
 from .kind import Kind, Wrong, changing
-from .lists import CLASSES, PICTURES
+from .lists import CLASSES, IMAGES
 from .mutations import BYTES, JSON, TEXT
 from .weights import hugging_face
 
@@ -78,7 +78,7 @@ def _make_workdir() -> list[Files]:
     files = {f"clip/{name}": content for name, content in hugging_face().items()}
     for part in ("train", "test"):
         for number, name in enumerate(CLASSES):
-            files[f"data/{part}/{name}/1.jpg"] = PICTURES[2 * number + (part == "test")]
+            files[f"data/{part}/{name}/1.jpg"] = IMAGES[2 * number + (part == "test")]
     with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
         for name, content in files.items():
             Path(name).parent.mkdir(parents=True, exist_ok=True)
@@ -116,11 +116,11 @@ def _read_unfinished(folder: Path) -> None:
 
 def _collect(identity: dict[str, Any], evaluations: dict[str, Any]) -> None:
     """Uses evaluations as `experiment.finish` does, with nothing left to test."""
-    hashes = identity["pictures"]["tests"]
+    hashes = identity["images"]["tests"]
     if not all(evaluations.get(key, {}).get("hash") == hashes[key] for key in hashes):
         return
     train = Dataset("folder", "{}", (Example("1.jpg", 0, "a"),), (), (), PIL.Image.open)
-    plan = Plan(train, {}, {}, make_batches(_run_config(), 32, "pictures"))
+    plan = Plan(train, {}, {}, make_batches(_run_config(), 32, "images"))
     backbone: Any = SimpleNamespace(fingerprint="0")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(workdir, "git_commit", str)  # runs git
@@ -145,7 +145,7 @@ def _make_checkpoint() -> list[Files]:
             for step in (2, 4):
                 state = jax.tree.map(lambda leaf, step=step: leaf + step, _state())
                 record = {"identity": {"seed": 1}, "position": {"next_index": step}}
-                record |= {"seconds": 1.5, "pictures": 8 * step, "waiting": 0.25, "together": 1}
+                record |= {"seconds": 1.5, "images": 8 * step, "waiting": 0.25, "together": 1}
                 checkpoints.save(step, state, record)
                 saved[str(step)] = {"digest": _digest(state), "record": record}
         made = collect(Path(folder))

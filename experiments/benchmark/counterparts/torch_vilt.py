@@ -50,25 +50,25 @@ class ViLT(nn.Module):
         deep = dict(enumerate(deeper, 1))
         return normalize(self.clip.encode_text(embeddings, self.tokens.argmax(dim=-1), deep))
 
-    def encode_clips(self, clips: Tensor, prompts: Tensor) -> Tensor:
-        """Features float[B, d] of clips float[B, F, 3, H, W] seen through float[J, b, d_v]."""
-        frames = clips.flatten(0, 1)
+    def encode_videos(self, videos: Tensor, prompts: Tensor) -> Tensor:
+        """Features float[B, d] of videos float[B, F, 3, H, W] seen through float[J, b, d_v]."""
+        frames = videos.flatten(0, 1)
         first, *deeper = prompts[:, None].expand(-1, len(frames), -1, -1)
         features = self.clip.visual(frames, shallow=first, deep=dict(enumerate(deeper, 1)))
-        return normalize(features.unflatten(0, clips.shape[:2]).mean(dim=1))
+        return normalize(features.unflatten(0, videos.shape[:2]).mean(dim=1))
 
     def text_logits(self, features: Tensor) -> Tensor:
-        """Logits float[1, B, K] of clip features float[B, d] that stay as they are."""
+        """Logits float[1, B, K] of video features float[B, d] that stay as they are."""
         return self._compare(normalize(features), self.couple()[0])
 
-    def forward(self, clips: Tensor) -> Tensor:
-        """Logits float[1, B, K] of clips float[B, F, 3, H, W]."""
+    def forward(self, videos: Tensor) -> Tensor:
+        """Logits float[1, B, K] of videos float[B, F, 3, H, W]."""
         text, vision = self.couple()
-        return self._compare(self.encode_clips(clips, vision), text)
+        return self._compare(self.encode_videos(videos, vision), text)
 
-    def _compare(self, clips, prompts):
+    def _compare(self, videos, prompts):
         self._classes = self.encode_classes(prompts)  # for the loss, which looks at them again
-        return (self.clip.logit_scale.exp() * clips @ self._classes.T)[None]
+        return (self.clip.logit_scale.exp() * videos @ self._classes.T)[None]
 
     def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Cross-entropy, and 1 - the mean cosine of the texts with those written by hand."""

@@ -49,30 +49,30 @@ class VoP(nn.Module):
             x = remove(block(x), number)
         return normalize(self.clip.text_head(x, self.tokens.argmax(dim=-1)))
 
-    def encode_clips(self, clips: Tensor) -> Tensor:
-        """Features float[B, d] of clips float[B, F, 3, H, W]."""
+    def encode_videos(self, videos: Tensor) -> Tensor:
+        """Features float[B, d] of videos float[B, F, 3, H, W]."""
         prompts, tower = self.prompts["vision_prompts"], self.clip.visual
         number = prompts.shape[1]
-        x = tower.embed(clips.flatten(0, 1))
+        x = tower.embed(videos.flatten(0, 1))
         for layer, block in enumerate(tower.transformer.resblocks):
             x = insert(x, prompts[layer])
             if layer == 0:
                 x = tower.ln_pre(x)
             x = remove(block(x), number)
-        frames = normalize(tower.head(x)).unflatten(0, clips.shape[:2])
+        frames = normalize(tower.head(x)).unflatten(0, videos.shape[:2])
         mean = frames.mean(dim=1)
         return normalize(mean) if self.settings["renormalize_video"] else mean
 
     def text_logits(self, features: Tensor) -> Tensor:
-        """Logits float[1, B, B], a row per caption, of clip features that stay as they are."""
+        """Logits float[1, B, B], a row per caption, of video features that stay as they are."""
         return self._compare(normalize(features))
 
-    def forward(self, clips: Tensor) -> Tensor:
-        """Logits float[1, B, B], a row per caption, of clips float[B, F, 3, H, W]."""
-        return self._compare(self.encode_clips(clips))
+    def forward(self, videos: Tensor) -> Tensor:
+        """Logits float[1, B, B], a row per caption, of videos float[B, F, 3, H, W]."""
+        return self._compare(self.encode_videos(videos))
 
-    def _compare(self, clips):
-        return (self.clip.logit_scale.exp() * self.encode_texts() @ clips.T)[None]
+    def _compare(self, videos):
+        return (self.clip.logit_scale.exp() * self.encode_texts() @ videos.T)[None]
 
     def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Cross-entropy of the pairs, the mean of both directions."""

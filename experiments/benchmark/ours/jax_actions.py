@@ -1,4 +1,4 @@
-"""Our side of a cell of clips and classes: what is trained on what."""
+"""Our side of a cell of videos and classes: what is trained on what."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -19,8 +19,8 @@ from prompt_jax.methods import Method, Prompts, Task
 
 
 def text_part(name: str) -> Method:
-    """The method with clip features that are there already and stay as they are."""
-    return methods.recognize(methods.get_encoders(name)._replace(encode_clips=take_features))
+    """The method with video features that are there already and stay as they are."""
+    return methods.recognize(methods.get_encoders(name)._replace(encode_videos=take_features))
 
 
 def hand_over(

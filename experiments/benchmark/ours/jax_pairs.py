@@ -1,4 +1,4 @@
-"""Our side of a cell of clips and captions: what is trained on what."""
+"""Our side of a cell of videos and captions: what is trained on what."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -20,14 +20,14 @@ from prompt_jax.methods import Method, Prompts, Task
 
 
 def take_features(prompts: Prompts, task: Task, features: jax.Array) -> jax.Array:
-    """An encoder of clips whose features are there already and stay as they are."""
+    """An encoder of videos whose features are there already and stay as they are."""
     del prompts, task
     return normalize(features)
 
 
 def text_part(name: str) -> Method:
     """The method on such features."""
-    return methods.retrieve(methods.get_encoders(name)._replace(encode_clips=take_features))
+    return methods.retrieve(methods.get_encoders(name)._replace(encode_videos=take_features))
 
 
 def hand_over(

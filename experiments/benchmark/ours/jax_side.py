@@ -170,8 +170,8 @@ class Ours:
         clip = CLIP(config, jnp.dtype(cell.dtype), memory or default_budget())
         if not in_turn:
             clip = clip.share_memory(cell.runs)
-        of_clips = jax_pairs.set_up if cell.pairs else jax_actions.set_up
-        work = (of_clips if cell.frames else set_up)(cell, clip, frozen)
+        of_videos = jax_pairs.set_up if cell.pairs else jax_actions.set_up
+        work = (of_videos if cell.frames else set_up)(cell, clip, frozen)
         self._method, self._task, self._prompts, self.handover, batches = work
         if cell.phase == "train":
             self._set_up_training(batches, in_turn, adamw if cell.frames else optim.sgd)

@@ -3,7 +3,7 @@
     python -m experiments.main --config=experiments/configs/images/domain_generalization.py \\
         --config.data.root=/data
 
-The same with your own pictures, in a folder a domain:
+The same with your own images, in a folder a domain:
 
     … --config.data.name=folder --config.data.domain=photo --config.data.names=folder:sketch
 """

@@ -9,7 +9,7 @@ CLASSES = 60
 SEEDS = (1, 2, 3)
 
 # ProMPT trains as published; 9 layers of 12 are 5 of 6. CoOp and CoCoOp have fewer epochs: theirs
-# take longer than anyone waits. No setting was chosen on this domain's pictures
+# take longer than anyone waits. No setting was chosen on this domain's images
 # (docs/stand_in.md); the domain itself was, earlier, among four.
 CHANGES: dict[str, dict[str, float | int]] = {
     "coop": {"epochs": 50},

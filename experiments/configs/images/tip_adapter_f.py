@@ -4,7 +4,7 @@
         --workdir=results/tip_f
 
 Its authors publish few-shot curves, and nothing in base-to-novel. Their code keeps the epoch that
-is best on the test pictures; this keeps the last.
+is best on the test images; this keeps the last.
 """
 
 from experiments.configs import default

@@ -1,1 +1,1 @@
-"""Clips: text-video retrieval, and action recognition."""
+"""Videos: text-video retrieval, and action recognition."""

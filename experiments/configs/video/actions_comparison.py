@@ -1,8 +1,8 @@
 """The comparison of action recognition on the embedded stand-in: what its papers compare, and VoP.
 
-The 33 actions as silhouettes. Four frames, of which a clip and its reversal show the same ones, in
+The 33 actions as silhouettes. Four frames, of which a video and its reversal show the same ones, in
 opposite order. As many epochs as let it end within an hour on two cores, fewer than published.
-Crops alone augment: flipped clips show another action, and few steps leave no time for mixing.
+Crops alone augment: flipped videos show another action, and few steps leave no time for mixing.
 """
 
 from ml_collections import ConfigDict
@@ -23,11 +23,11 @@ METHODS = (
 BESIDE = ("vop_p", "vop_c", "vop_f")
 PROTOCOLS = ("few_shot", "base_to_novel")
 
-# Chosen on validation clips: after 132 steps ViLT-CLIP was 12 points above zero-shot CLIP, and 9 at
+# Chosen on validation videos: after 132 steps ViLT-CLIP was 12 points above zero-shot CLIP, 9 at
 # night.
 LOOK = "silhouette"
 FRAMES = 4
-# Of few kinds of objects, so that what they do, and not what they are, tells most clips apart: the
+# Of few kinds of objects, so that what they do, and not what they are, tells most videos apart: the
 # embedded image tower was trained on objects.
 OBJECTS = 4
 # Published is 8, where logits have a scale of 100; the embedded CLIP's have 14.
@@ -39,7 +39,7 @@ BASE_EPOCHS = 6
 BATCH_SIZE = 16
 VIEWS = 4  # whose features are kept, where they can be
 KEPT_EPOCHS = 20  # a step there costs a twentieth
-# Looked at on validation clips at night, 16 shots, seed 1: ViLT-CLIP reached 9.7 % from 0.03 and
+# Looked at on validation videos at night, 16 shots, seed 1: ViLT-CLIP reached 9.7 % from 0.03 and
 # 6.4 from the published 0.008 (264 steps, two frames, 50 kinds of objects), A5 24.8 from 1e-3 and
 # 18.5 from 3e-3 (990 steps). Not searched: ViFi-CLIP's and VoP's, whose published ones are for many
 # more steps.

@@ -5,7 +5,7 @@ zero-shot training but the frames, are ours. ViFi-CLIP's (CVPR 2023) and A5's (E
 code's. VoP, which tells captions apart, is here trained as ViLT-CLIP is, with rates of ours.
 
 All but A5 train with AdamW, weight decay 0.001, betas 0.9 and 0.98; five epochs of warm-up, then a
-cosine, by step; on the augmented and mixed clips of ViFi-CLIP. A5 draws other frames, takes 1,100
+cosine, by step; on the augmented and mixed videos of ViFi-CLIP. A5 draws other frames, takes 1,100
 steps, which are as many epochs of HMDB-51 as are given here, and is tested on five draws of frames,
 here on one.
 """
@@ -29,8 +29,8 @@ class Recipe(NamedTuple):
 
     Attributes:
         frames: F, in training and tests.
-        epochs: passes over the training clips; () of (most shots, epochs) where shots decide.
-        batch_size: clips per step.
+        epochs: passes over the training videos; () of (most shots, epochs) where shots decide.
+        batch_size: videos per step.
         learning_rate: the peak.
         settings: of the method, where they are not its defaults.
     """
@@ -101,7 +101,7 @@ METHODS = tuple(RECIPES["few_shot"])
 
 
 def get_config(protocol: str, method: str) -> ConfigDict:
-    """A method's recipe for a protocol, on the embedded clips until other data is named.
+    """A method's recipe for a protocol, on the embedded videos until other data is named.
 
     A method from outside, "module:ENCODERS", has VoP's.
 
@@ -112,9 +112,9 @@ def get_config(protocol: str, method: str) -> ConfigDict:
     if is_outside(method):
         recipes = {**recipes, method: recipes["vop"]}
     if method not in recipes:
-        raise unknown("method for classes of clips", method, recipes)
+        raise unknown("method for classes of videos", method, recipes)
     recipe = recipes[method]
-    c = default.get_config(method, kind="clips", **recipe.settings)
+    c = default.get_config(method, kind="videos", **recipe.settings)
     c.protocol = protocol
     c.data.name = "emoji_clips"
     c.data.frames = recipe.frames

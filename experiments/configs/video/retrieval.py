@@ -5,8 +5,8 @@
 
 AdamW, weight decay 0.2 (ViLT-CLIP's forms: 0.001), 5 epochs, batches of 32 pairs, 12 frames;
 warm-up over a tenth of all steps, then a cosine (X-Pool). The paper searched each method's rate and
-does not say what it found: these are ours, to be searched on validation clips. Published
-clips were mirrored at random, which makes "moving left" false: --config.data.flip=True for sets
+does not say what it found: these are ours, to be searched on validation videos. Published
+videos were mirrored at random, which makes "moving left" false: --config.data.flip=True for sets
 that the paper reports.
 """
 
@@ -55,10 +55,10 @@ SEEDS = (1, 2, 3)
 
 
 def get_config(method: str = "vop"):
-    """The paper's settings, on the embedded clips until another data set is named."""
+    """The paper's settings, on the embedded videos until another data set is named."""
     if method not in RATES and not is_outside(method):
-        raise unknown("method for clips and captions", method, RATES)
-    c = default.get_config(method, kind="clips", **SETTINGS.get(method, {}))
+        raise unknown("method for videos and captions", method, RATES)
+    c = default.get_config(method, kind="videos", **SETTINGS.get(method, {}))
     c.protocol = "retrieval"
     c.data.name = "emoji_clips"
     c.data.flip = False  # their captions say left and right

@@ -1,10 +1,10 @@
-"""Action recognition by all training clips, 4 x 3 views in tests (ViLT-CLIP, Tables 2 and 6).
+"""Action recognition by all training videos, 4 x 3 views in tests (ViLT-CLIP, Tables 2 and 6).
 
 python -m experiments.main --config=experiments/configs/video/supervised.py:vilt_clip \\
     --config.data.root=/data --config.backbone=ViT-B/16
 
 --config.data.name=clip_folder trains on folders of one's own. A step of testing sees twelve times
-eval_batch_size clips.
+eval_batch_size videos.
 """
 
 from experiments.configs.video import protocol

@@ -3,7 +3,7 @@
 python -m experiments.main --config=experiments/configs/video/zero_shot_transfer.py:vilt_clip \\
     --config.data.root=/data --config.backbone=ViT-B/16
 
-Of a target all lists of test clips are tested: val1 to val3 of HMDB-51 and UCF-101, the three
+Of a target all lists of test videos are tested: val1 to val3 of HMDB-51 and UCF-101, the three
 splits of Kinetics-600, of 160 classes each. The published figure is their mean, and their spread.
 """
 

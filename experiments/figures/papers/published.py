@@ -48,7 +48,7 @@ class Published(NamedTuple):
     source: str
 
 
-# Averages over the 11 data sets. ProMPT's Table 1 is a picture; its averages are in the text.
+# Averages over the 11 data sets. ProMPT's Table 1 is an image; its averages are in the text.
 # GDA's H is not that of its base and new averages, 78.96: it looks like a mean over data sets.
 BASE_TO_NOVEL: dict[str, tuple[Scores, str]] = {
     "zero_shot": ((69.34, 74.22, 71.70), f"{PROMPT}, Table 1"),
@@ -101,7 +101,7 @@ COMPONENTS: dict[str, Scores] = {
     "-F": (78.70, 72.52, 75.48),
 }
 
-# Figure 8 is a picture: of its curves only the setting that the paper keeps is known, section 4.1.
+# Figure 8 is an image: of its curves only the setting that the paper keeps is known, section 4.1.
 KEPT_SETTING = {"vision_prompts": 8, "context_length": 5, "vision_depth": 9, "loss_decay": 1.0}
 
 
@@ -133,17 +133,17 @@ DOMAIN_GENERALIZATION: dict[str, dict[str, float]] = {
 }
 
 
-def departure(name: str, classes: int | None, pictures: int | None, split_source: str) -> str:
+def departure(name: str, classes: int | None, images: int | None, split_source: str) -> str:
     """How what was tested of a data set differs from what published figures are on.
 
     Args:
         name: the data set.
         classes: how many were tested, base and new together; None if unknown.
-        pictures: how many were tested; None if unknown.
+        images: how many were tested; None if unknown.
         split_source: where the split came from, in words.
 
     Returns:
-        e.g. "dtd: 10 of 47 classes, 240 of 1,692 test pictures"; "" if nothing is known to differ.
+        e.g. "dtd: 10 of 47 classes, 240 of 1,692 test images"; "" if nothing is known to differ.
     """
     key, part = datasets.split_domain(name)
     entry = datasets.TABLE.get(key)
@@ -153,7 +153,7 @@ def departure(name: str, classes: int | None, pictures: int | None, split_source
     number = None if part in ("val2", "val3") else entry.counts[2]
     counted = (
         (classes, entry.num_classes, "classes"),
-        (pictures, number, "test pictures"),
+        (images, number, "test images"),
     )
     parts = [
         f"{here:,} of {there:,} {what}" if here < there else f"{here:,} {what}, not {there:,}"

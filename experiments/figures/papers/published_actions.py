@@ -17,7 +17,7 @@ VIFI = "ViFi-CLIP (CVPR 2023)"
 HMDB, UCF, SSV2, KINETICS = "hmdb51", "ucf101_clips", "ssv2", "kinetics400"
 DATASETS = (HMDB, UCF, SSV2, KINETICS, "kinetics600")
 
-# Order of the paper's tables. On clips zero-shot CLIP has a name of its own, too.
+# Order of the paper's tables. On videos zero-shot CLIP has a name of its own, too.
 METHODS = (
     "clip_video",
     "a5",
@@ -126,7 +126,7 @@ KINETICS_400: dict[str, tuple[tuple[float, ...], str]] = {
     "vilt_clip": ((77.6, 94.5), f"{PAPER}, Table 2"),
 }
 
-# Tables 5 and 7: captions for clips, R@1, R@5 and mean rank. Table 8 has 71.4 for the 72.1.
+# Tables 5 and 7: captions for videos, R@1, R@5 and mean rank. Table 8 has 71.4 for the 72.1.
 RETRIEVAL_SOURCE = f"{PAPER}, Tables 5 and 7"
 RETRIEVAL_METRICS = ("R@1", "R@5", "MnR")
 RETRIEVAL: dict[str, dict[str, tuple[float, ...]]] = {
@@ -210,7 +210,7 @@ def find(
 
 
 def ranks(method: str, dataset: str) -> dict[str, float]:
-    """What a paper prints of captions that search clips: metric to figure; empty for nothing."""
+    """What a paper prints of captions that search videos: metric to figure; empty for nothing."""
     values = RETRIEVAL.get(_SAME.get(method, method), {}).get(dataset, ())
     return dict(zip(RETRIEVAL_METRICS, values, strict=False))
 

@@ -1,10 +1,10 @@
 """The figures that VoP's paper prints (Huang et al., CVPR 2023), to be put beside measured ones."""
 
 SOURCE = "VoP (CVPR 2023), Table 1"
-DATASET = "msrvtt_9k"  # 9,000 training clips, test set 1k-A
+DATASET = "msrvtt_9k"  # 9,000 training videos, test set 1k-A
 BACKBONE_NAMES = ("ViT-B/32", "openai/clip-vit-base-patch32")
 
-# Table 1: captions for clips, then clips for captions, each R@1, R@5, R@10, mean and median rank.
+# Table 1: captions for videos, then videos for captions, each R@1, R@5, R@10, mean and median rank.
 MSRVTT_9K: dict[str, tuple[float, ...]] = {
     "zero_shot": (),
     "full": (41.7, 69.2, 79.0, 16.5, 2, 42.5, 70.9, 81.4, 11.0, 2),

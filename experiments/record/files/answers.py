@@ -13,7 +13,7 @@ from prompt_jax.errors import shorten
 from prompt_jax.evaluation.evaluate import TOP
 from prompt_jax.storage.files import read_bytes
 
-MOST_BYTES = 2**28  # of a file; that of 50,000 pictures takes 4 MB
+MOST_BYTES = 2**28  # of a file; that of 50,000 images takes 4 MB
 MOST_ROWS = 500_000
 MOST_UNPACKED = 2**30  # bytes of its columns
 MOST_TEXT = 2**29  # bytes of all its names and paths, each time that one stands there

@@ -95,14 +95,14 @@ def read(path: pathlib.Path) -> Confusion:
 def of_run(
     folder: pathlib.Path,
     accuracy: Mapping[str, float],
-    pictures: Mapping[str, int] | None = None,
+    images: Mapping[str, int] | None = None,
 ) -> tuple[dict[str, Confusion], list[str]]:
     """What a run took for what, and a line for each file that is damaged or another run's.
 
     Args:
         folder: of the run.
         accuracy: what results.json says, by the key of a test set.
-        pictures: "test_" and key to how many were tested; None where not recorded.
+        images: "test_" and key to how many were tested; None where not recorded.
 
     Returns:
         counts by key, of those keys that have a file; and the lines.
@@ -115,7 +115,7 @@ def of_run(
         try:
             one = read(path)
             counted = sum(one.counts.values())
-            tested = (pictures or {}).get(f"test_{key}", counted)
+            tested = (images or {}).get(f"test_{key}", counted)
             if counted != tested:
                 raise ValueError(f"{counted:,} examples, {tested:,} in results.json")
             if abs(one.accuracy() - percent) > 0.01:

@@ -1,4 +1,4 @@
-"""What each test picture was taken for, and what each caption found: a Parquet file a test set."""
+"""What each test image was taken for, and what each caption found: a Parquet file a test set."""
 
 import os
 import pathlib
@@ -24,7 +24,7 @@ def write(
 ) -> None:
     """Writes one row for each example, in their order; whole or not at all.
 
-    Columns: path, start and end (seconds, of a part of a clip; else null), label, class, right,
+    Columns: path, start and end (seconds, of a part of a video; else null), label, class, right,
     top5 (names, the likeliest first) and probabilities of the last iteration; where a method has
     several, top5_after_0, probabilities_after_0, … of those before.
 
@@ -42,7 +42,7 @@ def write(
         raise ValueError("the predictions are not those of these examples, in their order")
     last = len(found.classes) - 1
     columns: dict[str, Any] = {
-        "path": [_as_text(example.picture) for example in examples],
+        "path": [_as_text(example.image) for example in examples],
         **_spans(examples),
         "label": pa.array(labels, pa.int32()),
         "class": [names[label] for label in labels],
@@ -56,37 +56,37 @@ def write(
 
 def write_searches(
     path: pathlib.Path,
-    clips: Sequence[Example],
+    videos: Sequence[Example],
     ranks: Directions,
     zero_shot: Directions,
     similarities: np.ndarray,
 ) -> None:
-    """Writes one row for each caption that searches clips, then one for each clip that searches
+    """Writes one row for each caption that searches videos, then one for each video that searches
     captions; whole or not at all.
 
-    Columns: direction (t2v, v2t), path, start, end, caption (null of clips), rank and
-    zero_shot_rank (from 1, of ties their mean), top5 and similarities: the nearest clips' paths, or
+    Columns: direction (t2v, v2t), path, start, end, caption (null of videos), rank and
+    zero_shot_rank (from 1, of ties their mean), top5, similarities: the nearest videos' paths, or
     the nearest captions, the nearest first.
 
     Args:
         path: see `predictions_file`.
-        clips: M, as they were tested; their captions, one after another, are N.
+        videos: M, as they were tested; their captions, one after another, are N.
         ranks, zero_shot: by the method and by zero-shot CLIP.
         similarities: float[N, M], by the method.
 
     Raises:
         OSError: it cannot be written.
     """
-    captions = [caption for clip in clips for caption in clip.captions]
-    paths = [_as_text(clip.picture) for clip in clips]
-    owners = [clip for clip in clips for _ in clip.captions]
-    asked = [*owners, *clips]
+    captions = [caption for clip in videos for caption in clip.captions]
+    paths = [_as_text(clip.image) for clip in videos]
+    owners = [clip for clip in videos for _ in clip.captions]
+    asked = [*owners, *videos]
     near = [_nearest(similarities, paths), _nearest(similarities.T, captions)]
     columns = {
-        "direction": ["t2v"] * len(captions) + ["v2t"] * len(clips),
-        "path": [_as_text(clip.picture) for clip in asked],
+        "direction": ["t2v"] * len(captions) + ["v2t"] * len(videos),
+        "path": [_as_text(clip.image) for clip in asked],
         **_spans(asked),
-        "caption": pa.array([*captions, *[None] * len(clips)], pa.string()),
+        "caption": pa.array([*captions, *[None] * len(videos)], pa.string()),
         "rank": np.concatenate([one.middle for one in ranks]),
         "zero_shot_rank": np.concatenate([one.middle for one in zero_shot]),
         "top5": [names for one in near for names, _ in one],

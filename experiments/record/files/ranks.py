@@ -1,4 +1,4 @@
-"""At which rank each test caption finds its clip: a CSV file a test set."""
+"""At which rank each test caption finds its video: a CSV file a test set."""
 
 import csv
 import math
@@ -13,7 +13,7 @@ COLUMNS = ("clip", "caption", "rank", "zero_shot_rank")
 
 
 class Line(NamedTuple):
-    """A caption: the clip that it is of, and that clip's rank, from 1, of ties their mean."""
+    """A caption: the video that it is of, and that video's rank, from 1, of ties their mean."""
 
     clip: str
     caption: str
@@ -27,7 +27,7 @@ class Line(NamedTuple):
 
 
 def ranks_file(key: str) -> str:
-    """The file of a run that says at which rank each test caption finds its clip."""
+    """The file of a run that says at which rank each test caption finds its video."""
     return f"ranks-{key.replace(':', '-')}.csv"
 
 

@@ -1,4 +1,4 @@
-"""Where the image features of some test pictures or clips lie before and after training: t-SNE."""
+"""Where the image features of some test images or videos lie before and after training: t-SNE."""
 
 from collections.abc import Mapping
 from importlib.util import find_spec
@@ -36,7 +36,7 @@ def section(run: Prepared, prompts: Prompts, key: str) -> Section | None:
     if not run.trainable or not whole.has_classes or len(whole.class_names) < 2:
         return None
     dataset = embedding.choose_classes(whole, CLASSES, EACH)
-    both = (_of_clips if dataset.kind == "clips" else _of_pictures)(run, prompts, key, dataset)
+    both = (_of_videos if dataset.kind == "videos" else _of_images)(run, prompts, key, dataset)
     if both is None or len(dataset.test) < 4:
         return None
     labels = [example.label for example in dataset.test]
@@ -60,16 +60,16 @@ def section(run: Prepared, prompts: Prompts, key: str) -> Section | None:
     return Section(title, [Text(said), drawn])
 
 
-def _of_clips(
+def _of_videos(
     run: Prepared, prompts: Prompts, key: str, dataset: Dataset
 ) -> Mapping[str, np.ndarray] | None:
     if run.config.method not in methods.ENCODERS:
-        return None  # a method of pictures, on features averaged over frames
-    before, after = testing.clip_features(run, prompts, key, dataset)
+        return None  # a method of images, on features averaged over frames
+    before, after = testing.video_features(run, prompts, key, dataset)
     return {"frozen CLIP": before, run.config.method: after}
 
 
-def _of_pictures(
+def _of_images(
     run: Prepared, prompts: Prompts, key: str, dataset: Dataset
 ) -> Mapping[str, np.ndarray] | None:
     before, after = [], []

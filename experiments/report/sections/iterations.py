@@ -1,4 +1,4 @@
-"""What ProMPT's iterations change, picture by picture (ProMPT, Figures 6 and 7)."""
+"""What ProMPT's iterations change, image by image (ProMPT, Figures 6 and 7)."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 from experiments.report.blocks import Bar, Block, Card, Gallery, Section, Table, Text
 from experiments.report.finished import Finished
 
-PICTURES, CLASSES = 4, 3  # shown of a test set, either way; classes beside each
+IMAGES, CLASSES = 4, 3  # shown of a test set, either way; classes beside each
 
 
 class Answer(NamedTuple):
@@ -34,7 +34,7 @@ class Answer(NamedTuple):
 
 
 def section(run: Finished) -> Section | None:
-    """Counts, and the pictures that changed most; None where a run answers once."""
+    """Counts, and the images that changed most; None where a run answers once."""
     blocks: list[Block] = []
     for key in run.keys:
         answers = read(run.predictions(key))
@@ -47,7 +47,7 @@ def section(run: Finished) -> Section | None:
             (False, f"spoiled by the iterations: p0 is right, p{last} wrong"),
         ):
             changed = changed_most(answers, corrected)
-            if cards := [_card(run, key, one) for one in changed[:PICTURES]]:
+            if cards := [_card(run, key, one) for one in changed[:IMAGES]]:
                 many = f"; {len(cards)} of {len(changed)}, those that changed most"
                 blocks.append(Gallery(cards, f"{key}, {words}{many}"))
     if not blocks:
@@ -115,4 +115,4 @@ def _card(run: Finished, key: str, one: Answer) -> Card:
         Bar(name, [shares.get(name, 0.0) for shares in one.shares], name == one.name)
         for name in dict.fromkeys([one.name, *likely])
     ]
-    return Card(run.pictures(key, one.place), one.name, [one.path], bars)
+    return Card(run.images(key, one.place), one.name, [one.path], bars)

@@ -1,4 +1,4 @@
-"""The classes that a run answers worst, what it takes them for, and pictures of it."""
+"""The classes that a run answers worst, what it takes them for, and images of it."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,7 +9,7 @@ from experiments.record.files.confusions import Confusion
 from experiments.report.blocks import Block, Card, Gallery, Section, Table, Text
 from experiments.report.finished import Finished
 
-CLASSES, PICTURES = 8, 8  # shown of a test set
+CLASSES, IMAGES = 8, 8  # shown of a test set
 
 
 def section(run: Finished) -> Section | None:
@@ -48,9 +48,7 @@ def _calibration(run: Finished, key: str) -> list[Text]:
     results, said = run.results, []
     ends = (results.get("interval") or {}).get(key)
     if ends:
-        said.append(
-            f"95 % interval over test pictures (Wilson's): {ends[0]:.1f} to {ends[1]:.1f} %."
-        )
+        said.append(f"95 % interval over test images (Wilson's): {ends[0]:.1f} to {ends[1]:.1f} %.")
     error = (results.get("calibration_error") or {}).get(key)
     if error is not None:
         before = (results.get("zero_shot_calibration_error") or {}).get(key)
@@ -78,9 +76,9 @@ def _cards(run: Finished, key: str, worst: Sequence[str]) -> list[Card]:
     turns = range(max(map(len, wrong.values()), default=0))
     order = [rows[turn] for turn in turns for rows in wrong.values() if turn < len(rows)]
     cards = []
-    for place, row in order[:PICTURES]:
-        pictures = run.pictures(key, place)
-        if pictures:
+    for place, row in order[:IMAGES]:
+        images = run.images(key, place)
+        if images:
             lines = [f"taken for {row['top5'][0]} ({row['probabilities'][0]:.2f})", row["path"]]
-            cards.append(Card(pictures, row["class"], lines))
+            cards.append(Card(images, row["class"], lines))
     return cards

@@ -1,4 +1,4 @@
-"""Captions that search clips: at which rank some found theirs, before and after training."""
+"""Captions that search videos: at which rank some found theirs, before and after training."""
 
 import os
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from experiments.report.blocks import Block, Card, Gallery, Section
 from experiments.report.finished import Finished
 from prompt_jax.errors import escape
 
-CAPTIONS, FRAMES = 4, 4  # shown of each kind; frames of a clip
+CAPTIONS, FRAMES = 4, 4  # shown of each kind; frames of a video
 
 
 def section(run: Finished) -> Section | None:
@@ -56,13 +56,11 @@ def choose(lines: Sequence[Line]) -> dict[str, list[Line]]:
 
 def _cards(run: Finished, key: str, lines: Sequence[Line]) -> list[Card]:
     dataset = run.tests.get(key)
-    places = (
-        {escape(example.picture): n for n, example in enumerate(dataset.test)} if dataset else {}
-    )
+    places = {escape(example.image): n for n, example in enumerate(dataset.test)} if dataset else {}
     cards = []
     for line in lines:
         place = places.get(line.clip)
-        pictures = [] if place is None else run.pictures(key, place, FRAMES)
+        images = [] if place is None else run.images(key, place, FRAMES)
         places_of = f"rank {line.zero_shot_rank:g} by zero-shot CLIP, {line.rank:g} now"
-        cards.append(Card(pictures, f"“{line.caption}”", [places_of, line.clip]))
+        cards.append(Card(images, f"“{line.caption}”", [places_of, line.clip]))
     return cards

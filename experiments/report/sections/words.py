@@ -14,8 +14,8 @@ CLASSES = 5  # whose contexts are shown, where each class has one
 
 _DEEP = ("ivlp", "maple", "promptsrc")
 _SHIFTED = {
-    "cocoop": "The meta-net adds something of each picture to these vectors.",
-    "pro_mpt": "The text generator adds something of each picture to these vectors.",
+    "cocoop": "The meta-net adds something of each image to these vectors.",
+    "pro_mpt": "The text generator adds something of each image to these vectors.",
 }
 
 
@@ -57,9 +57,9 @@ def section(run: Prepared, prompts: Prompts, key: str) -> Section | None:
 def shallow_context(run: Prepared, prompts: Prompts) -> np.ndarray | None:
     """What stands among the embedded words, float32[M, d_l], or [K, M, d_l] of K classes.
 
-    None where nothing does: methods without text prompts, and methods of clips.
+    None where nothing does: methods without text prompts, and methods of videos.
     """
-    if run.plan.train.kind != "pictures":
+    if run.plan.train.kind != "images":
         return None
     if "context" in prompts:
         return np.asarray(prompts["context"], np.float32)

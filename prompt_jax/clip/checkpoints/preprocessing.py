@@ -1,4 +1,4 @@
-"""What stands beside a checkpoint's weights about pictures.
+"""What stands beside a checkpoint's weights about images.
 
 Weights do not show it, and answer worse when it is passed over.
 """
@@ -92,7 +92,7 @@ def _replaced(found: dict[str, dict[str, Any]], wrong: dict[str, str]) -> list[s
 def resolve(
     said: Said, chosen: Mapping[str, Any], image_size: int, setting: str
 ) -> tuple[Preprocessing, list[str]]:
-    """What is done to pictures, and what people should know of it, a line each.
+    """What is done to images, and what people should know of it, a line each.
 
     Args:
         said: what the files say.
@@ -108,7 +108,7 @@ def resolve(
     wrong = [text for field, text in said.problems if field not in chosen and not settled]
     if wrong:
         raise PromptError(
-            f"{'; '.join(wrong)}. Correct the file, or say how pictures are prepared, which then "
+            f"{'; '.join(wrong)}. Correct the file, or say how images are prepared, which then "
             f"wins: {setting}"
         )
     # What a file says of margins and middles belongs to its way of resizing.
@@ -128,5 +128,5 @@ def resolve(
     if found != CLIP:
         by = {where for name, (_, where) in by_files.items() if name != "middle"}
         source = " and ".join(sorted(by)) or "the settings"
-        notes.append(f"pictures are prepared by {source}: {found.in_words(image_size)}")
+        notes.append(f"images are prepared by {source}: {found.in_words(image_size)}")
     return found, notes

@@ -1,4 +1,4 @@
-"""The files of other libraries that say how pictures are prepared, as fields of a `Preprocessing`.
+"""The files of other libraries that say how images are prepared, as fields of a `Preprocessing`.
 
 open_clip writes it into open_clip_config.json (`preprocess_cfg`), transformers 5 into
 processor_config.json (`image_processor`), earlier ones into preprocessor_config.json.
@@ -50,7 +50,7 @@ class _PreprocessCfg(_Strict):
 
 
 class _Size(_Strict):
-    """transformers' `SizeDict`, of which the others give no pictures of one size."""
+    """transformers' `SizeDict`, of which the others give no images of one size."""
 
     height: Pixels | None = None
     width: Pixels | None = None
@@ -73,7 +73,7 @@ class _ImageProcessor(_Strict):
 
     image_processor_type: _Type | None = None
     feature_extractor_type: _Type | None = None
-    do_convert_rgb: bool | None = None  # pictures are RGB here before anything else
+    do_convert_rgb: bool | None = None  # images are RGB here before anything else
     do_resize: bool = True
     size: Pixels | _Size | list[Pixels] | None = None
     default_to_square: bool = False
@@ -110,7 +110,7 @@ _PASSED_OVER = (
 
 
 def hugging_face(prepared: Preprocessing, image_size: int) -> dict[str, Any] | None:
-    """The content of a preprocessor_config.json by which transformers prepares pictures so.
+    """The content of a preprocessor_config.json by which transformers prepares images so.
 
     None where it cannot: it knows no longest side and no margins of another grey than black. The
     middle is cut out by a rule of its own; see `Preprocessing.middle`.
@@ -136,7 +136,7 @@ def hugging_face(prepared: Preprocessing, image_size: int) -> dict[str, Any] | N
 
 
 def content(path: Path) -> Any:
-    """What a file says of pictures; None: nothing.
+    """What a file says of images; None: nothing.
 
     Raises:
         ValueError: it cannot be read; of what lies there also what opening it raises.
@@ -189,7 +189,7 @@ def _hugging_face(content: Any, image_size: int) -> dict[str, Any]:
         found["interpolation"] = _FILTERS[cfg.resample]
     found |= _sizes(cfg, image_size)
     found = _checked(found)
-    # CLIP's own file stands beside weights whose pictures were cut as CLIP cuts them.
+    # CLIP's own file stands beside weights whose images were cut as CLIP cuts them.
     if found and Preprocessing(**found) != CLIP:
         found["middle"] = "floored"
     return found
@@ -217,7 +217,7 @@ def _sizes(cfg: _ImageProcessor, image_size: int) -> dict[str, Any]:
         raise ValueError(f"crop_size={crop}, but the weights take {image_size}")
     if not cfg.do_center_crop and (kind, side or image_size) != ("squash", image_size):
         raise ValueError(
-            f"do_center_crop=False, and size={shorten(str(cfg.size))} gives other pictures than "
+            f"do_center_crop=False, and size={shorten(str(cfg.size))} gives other images than "
             f"the {image_size} x {image_size} that the weights take"
         )
     if side and side > MOST_TIMES_RESIZED * image_size:

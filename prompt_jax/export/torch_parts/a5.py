@@ -37,7 +37,9 @@ class A5(Encoders):
         if len(self.temporal):
             table = self.prompts.temporal_embedding
             if features.shape[1] != len(table):
-                raise ValueError(f"clips of {features.shape[1]} frames; the table has {len(table)}")
+                raise ValueError(
+                    f"videos of {features.shape[1]} frames; the table has {len(table)}"
+                )
             features = self.temporal(features + table)
         return super().pool(features)
 

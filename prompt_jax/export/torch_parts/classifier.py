@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from prompt_jax.export.torch_parts.clip import CLIP, normalize
+from prompt_jax.export.torch_parts.images import open_image, preprocess
 from prompt_jax.export.torch_parts.names import (
     AMBIGUOUS,
     UNSEEN,
@@ -19,7 +20,6 @@ from prompt_jax.export.torch_parts.names import (
     spaced,
     words,
 )
-from prompt_jax.export.torch_parts.pictures import open_picture, preprocess
 from prompt_jax.export.torch_parts.reading import EOT, SOS, read_arrays, read_config
 from prompt_jax.export.torch_parts.weights import check_sizes, read_weights
 from prompt_jax.text.texts import clean
@@ -48,10 +48,10 @@ class Prompts(nn.Module):
 
 
 class Classifier(nn.Module):
-    """Pictures against classes.
+    """Images against classes.
 
-    A method computes what no picture changes in `prepare`: as a rule the text features of the
-    classes, which `forward` compares with what `encode` makes of a picture.
+    A method computes what no image changes in `prepare`: as a rule the text features of the
+    classes, which `forward` compares with what `encode` makes of an image.
     """
 
     trained: Tensor
@@ -74,7 +74,7 @@ class Classifier(nn.Module):
 
         Args:
             folder: holds config.json and prompts.safetensors.
-            clip: the backbone that the prompts were trained on; see `read_weights`.
+            video: the backbone that the prompts were trained on; see `read_weights`.
 
         Raises:
             ValueError: these are the weights of another CLIP, or a file is damaged.
@@ -101,15 +101,15 @@ class Classifier(nn.Module):
             ) from error
 
     def prepare(self) -> None:
-        """Computes what no picture changes."""
+        """Computes what no image changes."""
         raise NotImplementedError
 
     def encode(self, images: Tensor) -> Tensor:
-        """Image features float[B, d] of normalised pictures float[B, 3, S, S]."""
+        """Image features float[B, d] of normalised images float[B, 3, S, S]."""
         return normalize(self.clip.encode_image(images))
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits float[B, K] of normalised pictures float[B, 3, S, S]."""
+        """Logits float[B, K] of normalised images float[B, 3, S, S]."""
         return self.logits(self.encode(images), self.classes)
 
     def keeps_own(self) -> bool:
@@ -215,33 +215,33 @@ class Classifier(nn.Module):
         """float[B, K] = cos/τ of normalised float[B, d] and float[K, d] or [B, K, d]."""
         return self.clip.logit_scale.exp() * (text_features @ image_features[..., None])[..., 0]
 
-    def preprocess(self, picture: Any) -> Tensor:
-        """A picture, or the path of one, as the model takes it, float32[3, S, S]."""
+    def preprocess(self, image: Any) -> Tensor:
+        """An image, or the path of one, as the model takes it, float32[3, S, S]."""
         inputs = self.config["inputs"]
-        return preprocess(open_picture(picture, inputs["upright"]), inputs)
+        return preprocess(open_image(image, inputs["upright"]), inputs)
 
     @torch.no_grad()
     def predict(
-        self, pictures: Iterable[Any], top_k: int = 5, batch_size: int = 32
+        self, images: Iterable[Any], top_k: int = 5, batch_size: int = 32
     ) -> list[list[tuple[str, float]]]:
-        """The likeliest classes of each picture, best first, with their probabilities.
+        """The likeliest classes of each image, best first, with their probabilities.
 
         They are probabilities among the classes: of one class alone it is 1, whatever is shown.
 
         Args:
-            pictures: paths or PIL pictures.
+            images: paths or PIL images.
             top_k: how many classes of each.
-            batch_size: how many pictures are looked at together.
+            batch_size: how many images are looked at together.
 
         Raises:
-            ValueError: a number is below 1, a picture cannot be read, or the model has no answer.
+            ValueError: a number is below 1, an image cannot be read, or the model has no answer.
         """
         for name, number in (("top_k", top_k), ("batch_size", batch_size)):
             if number < 1:
                 raise ValueError(f"{name}={number} must be a whole number, at least 1")
-        pictures, answers, names = list(pictures), [], distinct(self.names)
-        for start in range(0, len(pictures), batch_size):
-            batch = [self.preprocess(one) for one in pictures[start : start + batch_size]]
+        images, answers, names = list(images), [], distinct(self.names)
+        for start in range(0, len(images), batch_size):
+            batch = [self.preprocess(one) for one in images[start : start + batch_size]]
             logits = self(torch.stack(batch).to(self.clip.logit_scale.device))
             if not logits.isfinite().all():
                 raise ValueError(
@@ -276,12 +276,12 @@ def encode(tokenize: Any, text: str) -> list[int]:
 
 
 def main(load: Callable[..., Classifier]) -> None:
-    """Prints what the pictures, or clips, of the command line show."""
+    """Prints what the images, or videos, of the command line show."""
     here = pathlib.Path(__file__).parent
     parser = argparse.ArgumentParser()
-    parser.add_argument("pictures", nargs="+", metavar="PATH", help="pictures, or clips")
+    parser.add_argument("images", nargs="+", metavar="PATH", help="images, or videos")
     parser.add_argument("--clip", default=here / "clip", help="weight file or folder of the CLIP")
-    parser.add_argument("--top-k", type=int, default=5, help="how many classes of each picture")
+    parser.add_argument("--top-k", type=int, default=5, help="how many classes of each image")
     parser.add_argument("--device", default="cpu", help="e.g. cuda")
     options = parser.parse_args()
     streams: tuple[Any, ...] = (sys.stdout, sys.stderr)
@@ -289,11 +289,11 @@ def main(load: Callable[..., Classifier]) -> None:
         stream.reconfigure(errors="backslashreplace")
     try:
         model = load(here, options.clip).to(options.device)
-        answers = model.predict(options.pictures, options.top_k)
+        answers = model.predict(options.images, options.top_k)
     except (ValueError, OSError) as error:
         parser.exit(2, f"error: {_shown(str(error))}\n")
-    for picture, answer in zip(options.pictures, answers, strict=True):
-        print(_shown(f"{picture}: " + ", ".join(f"{name} {p:.1%}" for name, p in answer)))
+    for image, answer in zip(options.images, answers, strict=True):
+        print(_shown(f"{image}: " + ", ".join(f"{name} {p:.1%}" for name, p in answer)))
 
 
 def _shown(text: str) -> str:

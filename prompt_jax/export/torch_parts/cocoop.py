@@ -8,7 +8,7 @@ from prompt_jax.export.torch_parts.generators import generate
 
 
 class CoCoOp(Classifier):
-    """Every picture sends every class through the text tower."""
+    """Every image sends every class through the text tower."""
 
     words: Tensor
     eot: Tensor

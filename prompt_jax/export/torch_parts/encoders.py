@@ -1,4 +1,4 @@
-"""What all methods for clips and texts have in common: two encoders."""
+"""What all methods for videos and texts have in common: two encoders."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -7,14 +7,14 @@ from torch import Tensor
 
 from prompt_jax.export.torch_parts.classifier import encode
 from prompt_jax.export.torch_parts.clip import normalize
-from prompt_jax.export.torch_parts.clips import OfClips
 from prompt_jax.export.torch_parts.reading import EOT
+from prompt_jax.export.torch_parts.videos import OfVideos
 
 
-class Encoders(OfClips):
+class Encoders(OfVideos):
     """Two encoders whose features' products are similarities.
 
-    Unless a method has other ones, texts are CLIP's, and every frame is a picture of its own.
+    Unless a method has other ones, texts are CLIP's, and every frame is an image of its own.
     """
 
     def prepare(self) -> None:
@@ -35,13 +35,13 @@ class Encoders(OfClips):
         """Features float[N, d], not normalised, of frames float[N, 3, S, S]."""
         return self.clip.encode_image(frames)
 
-    def encode_clips(self, clips: Tensor) -> Tensor:
-        """Features float[B, d] of clips float[B, F, 3, S, S]."""
-        frames = self.encode_frames(clips.flatten(0, 1))
-        return self.pool(frames.unflatten(0, clips.shape[:2]))
+    def encode_videos(self, videos: Tensor) -> Tensor:
+        """Features float[B, d] of videos float[B, F, 3, S, S]."""
+        frames = self.encode_frames(videos.flatten(0, 1))
+        return self.pool(frames.unflatten(0, videos.shape[:2]))
 
     def pool(self, features: Tensor) -> Tensor:
-        """Clips' features float[B, d] of their frames', float[B, F, d]."""
+        """Videos' features float[B, d] of their frames', float[B, F, d]."""
         if self.settings["pooling"] == "mean_then_norm":
             return normalize(features.mean(dim=1))
         mean = normalize(features).mean(dim=1)
@@ -74,20 +74,20 @@ class Encoders(OfClips):
         )
 
     def similarities(
-        self, clips: Tensor, texts: Tensor | Iterable[str], tokenize: Any = None
+        self, videos: Tensor, texts: Tensor | Iterable[str], tokenize: Any = None
     ) -> Tensor:
-        """Cosine/τ of every text with every clip, float[N, B]; see both encoders."""
-        return self.scale() * self.encode_texts(texts, tokenize) @ self.encode_clips(clips).T
+        """Cosine/τ of every text with every video, float[N, B]; see both encoders."""
+        return self.scale() * self.encode_texts(texts, tokenize) @ self.encode_videos(videos).T
 
-    def forward(self, clips: Tensor) -> Tensor:
-        """Logits float[B, K] of clips float[B, F, 3, S, S].
+    def forward(self, videos: Tensor) -> Tensor:
+        """Logits float[B, K] of videos float[B, F, 3, S, S].
 
         Raises:
             ValueError: there are no classes, as of a model that was trained on captions.
         """
         if not self.names:
             raise ValueError(
-                "the model was trained on captions, not on classes: ask for similarities(clips, "
+                "the model was trained on captions, not on classes: ask for similarities(videos, "
                 "texts), or name classes by set_classes"
             )
-        return self.scale() * self.encode_clips(clips) @ self.classes.T
+        return self.scale() * self.encode_videos(videos) @ self.classes.T

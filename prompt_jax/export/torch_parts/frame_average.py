@@ -1,4 +1,4 @@
-"""A method of pictures on clips: a picture's feature becomes the mean over a clip's frames."""
+"""A method of images on videos: an image's feature becomes the mean over a video's frames."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -6,11 +6,11 @@ from typing import Any
 from torch import Tensor, nn
 
 from prompt_jax.export.torch_parts.clip import CLIP, ImageTower
-from prompt_jax.export.torch_parts.clips import OfClips
+from prompt_jax.export.torch_parts.videos import OfVideos
 
 
 class AveragingTower(nn.Module):
-    """An image tower that takes clips for pictures; prompts of a picture are those of all frames.
+    """An image tower that takes videos for images; prompts of an image are those of all frames.
 
     Tokens are float[B, F, S, d_v].
     """
@@ -19,12 +19,12 @@ class AveragingTower(nn.Module):
         super().__init__()
         self.tower = tower
 
-    def embed(self, clips: Tensor, prompts: Tensor | None = None) -> Tensor:
-        """See `ImageTower.embed`, of clips float[B, F, 3, H, W]."""
-        return self.tower.embed(clips.flatten(0, 1), prompts).unflatten(0, clips.shape[:2])
+    def embed(self, videos: Tensor, prompts: Tensor | None = None) -> Tensor:
+        """See `ImageTower.embed`, of videos float[B, F, 3, H, W]."""
+        return self.tower.embed(videos.flatten(0, 1), prompts).unflatten(0, videos.shape[:2])
 
     def run(self, x: Tensor, deep: Mapping[int, Tensor] | None = None) -> Tensor:
-        """See `ImageTower.run`: clip features float[B, d], the mean over the frames'."""
+        """See `ImageTower.run`: video features float[B, d], the mean over the frames'."""
         frames = x.shape[1]
         of_frames = {
             layer: prompts
@@ -36,8 +36,8 @@ class AveragingTower(nn.Module):
         return features.unflatten(0, x.shape[:2]).mean(dim=1)
 
 
-class FrameAverage(OfClips):
-    """What a method of pictures is mixed with."""
+class FrameAverage(OfVideos):
+    """What a method of images is mixed with."""
 
     def __init__(self, clip: CLIP, arrays: Mapping[str, Tensor], config: Mapping[str, Any]):
         """See `Classifier`."""

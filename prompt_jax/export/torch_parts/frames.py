@@ -1,4 +1,4 @@
-"""From a clip to CLIP's input: which frames are looked at, and how they are cut out."""
+"""From a video to CLIP's input: which frames are looked at, and how they are cut out."""
 
 import contextlib
 import itertools
@@ -13,10 +13,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from prompt_jax.export.torch_parts.pictures import (
+from prompt_jax.export.torch_parts.images import (
     as_rgb,
     check_regular,
-    open_picture,
+    open_image,
     preprocess,
     standardize,
     without_far_ends,
@@ -38,7 +38,7 @@ _TURNS = {
 
 
 class Opened(NamedTuple):
-    """A clip whose frames are not decoded yet.
+    """A video whose frames are not decoded yet.
 
     Attributes:
         number: of frames in it.
@@ -53,7 +53,7 @@ class Opened(NamedTuple):
 
 def open_clip(clip: Any, upright: bool = True) -> Opened:
     """A folder of frames (in the order of their numbers), a list of paths or PIL
-    pictures, or, with PyAV installed, a clip's file.
+    images, or, with PyAV installed, a video's file.
 
     Raises:
         ValueError: there are no frames, or a file needs PyAV.
@@ -62,9 +62,9 @@ def open_clip(clip: Any, upright: bool = True) -> Opened:
         return _open_file(os.fspath(clip), upright)
     frames = _listed(pathlib.Path(clip)) if isinstance(clip, str | os.PathLike) else list(clip)
     if not frames:
-        raise ValueError(f"a clip without frames: {clip!r}")
+        raise ValueError(f"a video without frames: {clip!r}")
     return Opened(
-        len(frames), None, lambda numbers: (open_picture(frames[n], upright) for n in numbers)
+        len(frames), None, lambda numbers: (open_image(frames[n], upright) for n in numbers)
     )
 
 
@@ -113,7 +113,7 @@ def order_frames(names: Sequence[str]) -> list[str]:
     for name in names:
         if (other := first.setdefault(key(name), name)) != name:
             raise ValueError(
-                f"{other} and {name} have the same number; keep the frames of one clip in it"
+                f"{other} and {name} have the same number; keep the frames of one video in it"
             )
     ordered = sorted(names, key=key)
     for one, other in zip(ordered, sorted(names, key=by_parts), strict=True):
@@ -137,18 +137,18 @@ def _open_file(path: str, upright: bool) -> Opened:
             for number, frame in enumerate(file.decode(stream)):
                 if number not in numbers:
                     continue
-                picture = Image.fromarray(frame.to_ndarray(format="rgb24"))
+                image = Image.fromarray(frame.to_ndarray(format="rgb24"))
                 if upright and (turn := _TURNS.get(frame.rotation % 360)):
-                    picture = picture.transpose(turn)
+                    image = image.transpose(turn)
                 for _ in range(numbers.count(number)):
-                    yield picture
+                    yield image
 
     return Opened(count, float(rate) if rate else None, read)
 
 
 @contextlib.contextmanager
 def _video(path: str) -> Iterator[tuple[Any, Any]]:
-    """A file and its moving picture, as `av` has them; no other file or address is opened."""
+    """A file and its moving image, as `av` has them; no other file or address is opened."""
     try:
         import av
     except ImportError:
@@ -164,7 +164,7 @@ def _video(path: str) -> Iterator[tuple[Any, Any]]:
         with av.open(f"file:{path}", options=options, **titles) as file:
             stream: Any = file.streams.best("video")
             if stream is None or stream.codec_context is None:
-                raise ValueError(f"{path} has no moving picture that can be decoded")
+                raise ValueError(f"{path} has no moving image that can be decoded")
             if stream.codec_context.width * stream.codec_context.height > MOST_PIXELS:
                 raise ValueError(f"{path}: more than {MOST_PIXELS} pixels; make it smaller")
             stream.codec_context.options = {"max_pixels": str(MOST_PIXELS)}
@@ -177,13 +177,13 @@ def _video(path: str) -> Iterator[tuple[Any, Any]]:
 
 
 def choose_frames(rule: str, count: int, wanted: int, rate: float | None) -> list[int]:
-    """Which of a clip's frames are looked at, ascending; a short clip repeats some.
+    """Which of a video's frames are looked at, ascending; a short video repeats some.
 
     Args:
         rule: "centre": the centre of each of `wanted` segments; "even": what is shown in the middle
             of each of `wanted` equal parts; "second": the first of every second, of more than
             `wanted` of these so many, evenly spread.
-        count: frames in the clip.
+        count: frames in the video.
         wanted: how many are looked at.
         rate: frames a second; only "second" needs it.
 
@@ -206,11 +206,11 @@ def choose_frames(rule: str, count: int, wanted: int, rate: float | None) -> lis
     return chosen + chosen[-1:] * (wanted - len(chosen))
 
 
-def preprocess_clip(clip: Any, inputs: Mapping[str, Any]) -> Tensor:
-    """A clip as the model takes it, float32[F, 3, S, S].
+def preprocess_video(clip: Any, inputs: Mapping[str, Any]) -> Tensor:
+    """A video as the model takes it, float32[F, 3, S, S].
 
     Args:
-        clip: see `open_clip`.
+        video: see `open_clip`.
         inputs: of config.json: frames, frame_rule, crop, upright, and what `preprocess` takes.
     """
     opened = open_clip(clip, inputs["upright"])

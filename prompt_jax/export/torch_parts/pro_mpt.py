@@ -1,7 +1,7 @@
 """ProMPT: progressive multi-modal conditional prompt tuning (Qiu et al., ICMR 2024).
 
-A frozen CLIP looks at the picture, the classes that look most likely make vision prompts, the
-picture seen through them makes a text context, the classes are encoded again, and so on.
+A frozen CLIP looks at the image, the classes that look most likely make vision prompts, the
+image seen through them makes a text context, the classes are encoded again, and so on.
 """
 
 import torch

@@ -12,7 +12,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from prompt_jax.export.torch_parts.pictures import check_regular
+from prompt_jax.export.torch_parts.images import check_regular
 from prompt_jax.methods.bounds import find_beyond
 
 SOS, EOT = 49406, 49407  # the tokens that a text starts and ends with
@@ -59,7 +59,7 @@ def _check(config: Any) -> None:
         if not (isinstance(rows, list) and len(rows) == classes and all(map(_is_text, rows))):
             raise ValueError(f"the token ids of {template[:80]!r} are no {classes} texts")
     if config["inputs"]["image_size"] != sizes["image_size"]:
-        raise ValueError("inputs and sizes have different sizes of pictures")
+        raise ValueError("inputs and sizes have different sizes of images")
     if any(sizes[f"{tower}_width"] % sizes[f"{tower}_heads"] for tower in ("image", "text")):
         raise ValueError("sizes: the heads do not divide the width")
 
@@ -110,7 +110,7 @@ def _are_inputs(inputs: dict[str, Any]) -> bool:
     )
     counts = all(_is_count(inputs.get(name)) for name in ("frames", "resize_to", "fill"))
     chosen = all(inputs.get(name) in allowed for name, allowed in _CHOICES.items())
-    known = inputs.keys() == _INPUTS  # another field would change pictures, unnoticed
+    known = inputs.keys() == _INPUTS  # another field would change images, unnoticed
     if not (known and three and counts and chosen):
         return False
     ranges = (("mean", 0, 1), ("std", 1e-4, 1))  # of values in 0..1
@@ -133,7 +133,7 @@ def _anything(value: Any) -> bool:
 # What each field must be.
 _FIELDS: list[tuple[str, type, Callable[[Any], bool]]] = [
     ("method", str, _anything),
-    ("kind", str, ("pictures", "clips").__contains__),
+    ("kind", str, ("images", "videos").__contains__),
     ("backbone", str, _anything),
     ("template", str, _anything),
     ("class_names", list, _are_strings),

@@ -7,7 +7,7 @@ from prompt_jax.export.torch_parts.zero_shot import ZeroShot
 
 
 class TipAdapter(ZeroShot):
-    """Zero-shot CLIP, and the votes of training pictures that look alike."""
+    """Zero-shot CLIP, and the votes of training images that look alike."""
 
     values: Tensor
 

@@ -1,4 +1,4 @@
-"""VoP: prompts in every layer of both towers, for texts and clips (Huang et al., CVPR 2023).
+"""VoP: prompts in every layer of both towers, for texts and videos (Huang et al., CVPR 2023).
 
 Prompts are new in each layer, and what they become is dropped.
 """
@@ -11,7 +11,7 @@ from prompt_jax.export.torch_parts.encoders import Encoders
 
 
 class VoP(Encoders):
-    """All frames of all clips see the same prompts, each frame by itself."""
+    """All frames of all videos see the same prompts, each frame by itself."""
 
     def text_slots(self) -> int:
         """How many slots of the text tower prompts take."""
@@ -54,10 +54,10 @@ class VoP(Encoders):
         """
         return x, self.prompts_of("vision_prompts", layer)
 
-    def see_frames(self, clips: Tensor) -> Tensor:
+    def see_frames(self, videos: Tensor) -> Tensor:
         """Tokens float[B, F, S, d_v] after all layers that see each frame by itself."""
         tower = self.clip.visual
-        x = tower.embed(clips.flatten(0, 1)).unflatten(0, clips.shape[:2])
+        x = tower.embed(videos.flatten(0, 1)).unflatten(0, videos.shape[:2])
         for layer in range(self.frame_layers()):
             x, prompts = self.see(layer, x)
             x = self.look(layer, x, prompts)
@@ -74,9 +74,9 @@ class VoP(Encoders):
             x = torch.cat([x, prompts], dim=-2)
         return block(x.flatten(0, 1)).unflatten(0, x.shape[:2])[:, :, :number]
 
-    def encode_clips(self, clips: Tensor) -> Tensor:
-        """Features float[B, d] of clips float[B, F, 3, S, S], the mean over the frames'."""
-        x = self.see_frames(clips)
+    def encode_videos(self, videos: Tensor) -> Tensor:
+        """Features float[B, d] of videos float[B, F, 3, S, S], the mean over the frames'."""
+        x = self.see_frames(videos)
         return self.pool(self.clip.visual.head(x.flatten(0, 1)).unflatten(0, x.shape[:2]))
 
 

@@ -1,4 +1,4 @@
-"""VoP^C: prompts made from what the frames of a clip show so far (VoP, section 3.3)."""
+"""VoP^C: prompts made from what the frames of a video show so far (VoP, section 3.3)."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -13,7 +13,7 @@ from prompt_jax.export.torch_parts.vop_p import put_behind
 
 
 class VoPC(VoP):
-    """A context module goes through the class tokens of a clip's frames before each layer."""
+    """A context module goes through the class tokens of a video's frames before each layer."""
 
     context: nn.Module | None
 

@@ -1,4 +1,4 @@
-"""VoP^F: the last layers see all frames of a clip together (VoP, section 3.3)."""
+"""VoP^F: the last layers see all frames of a video together (VoP, section 3.3)."""
 
 import torch
 from torch import Tensor
@@ -16,14 +16,14 @@ class VoPF(VoP):
         layers = len(self.clip.visual.transformer.resblocks)
         return round(layers * self.settings["per_frame_layers"] / _PUBLISHED_LAYERS)
 
-    def encode_clips(self, clips: Tensor) -> Tensor:
-        """Features float[B, d] of clips float[B, F, 3, S, S], the mean over the class tokens'."""
-        tower, first, frames = self.clip.visual, self.frame_layers(), clips.shape[1]
-        x = self.see_frames(clips)
+    def encode_videos(self, videos: Tensor) -> Tensor:
+        """Features float[B, d] of videos float[B, F, 3, S, S], the mean over the class tokens'."""
+        tower, first, frames = self.clip.visual, self.frame_layers(), videos.shape[1]
+        x = self.see_frames(videos)
         if hasattr(self.prompts, "frame_position"):
             position = self.prompts.frame_position
             if frames != len(position):
-                raise ValueError(f"clips of {frames} frames; there are {len(position)} positions")
+                raise ValueError(f"videos of {frames} frames; there are {len(position)} positions")
             x = x + position[:, None]
         # Class tokens first, then all frames' patches, as one frame.
         x = torch.cat([x[:, :, 0], x[:, :, 1:].flatten(1, 2)], dim=1)[:, None]

@@ -7,7 +7,7 @@ from prompt_jax.export.torch_parts.vop import VoP
 
 
 class VoPP(VoP):
-    """The j-th frame of every clip sees prompts of its own."""
+    """The j-th frame of every video sees prompts of its own."""
 
     def see(self, layer: int, x: Tensor) -> tuple[Tensor, Tensor | None]:
         """See `VoP`; prompts float[F, a, d_v]."""
@@ -16,7 +16,7 @@ class VoPP(VoP):
         if own is None:
             return x, shared
         if x.shape[1] != len(own):
-            raise ValueError(f"clips of {x.shape[1]} frames; there are prompts for {len(own)}")
+            raise ValueError(f"videos of {x.shape[1]} frames; there are prompts for {len(own)}")
         return x, put_behind(shared, own)
 
 

@@ -10,7 +10,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from prompt_jax.export.torch_parts.pictures import check_regular
+from prompt_jax.export.torch_parts.images import check_regular
 
 _SCALARS = ("input_resolution", "context_length", "vocab_size")  # beside OpenAI's weights
 _BUFFERS = ("position_ids", "attn_mask")
@@ -37,7 +37,7 @@ def read_weights(clip: Any) -> dict[str, Tensor]:
     """CLIP's weights by OpenAI's names, float32.
 
     Args:
-        clip: a model (transformers' `CLIPModel`, OpenAI's CLIP), a state dict of either or of
+        video: a model (transformers' `CLIPModel`, OpenAI's CLIP), a state dict of either or of
             open_clip, a weight file, or a folder with model.safetensors or pytorch_model.bin.
 
     Raises:

@@ -1,1 +1,1 @@
-"""From a picture's file to CLIP's input: read decoding, then files, transforms."""
+"""From an image's file to CLIP's input: read decoding, then files, transforms."""

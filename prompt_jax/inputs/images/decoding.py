@@ -1,4 +1,4 @@
-"""Decoding picture files of strangers: known formats, bounded memory, errors in words."""
+"""Decoding image files of strangers: known formats, bounded memory, errors in words."""
 
 import contextlib
 import os
@@ -9,18 +9,18 @@ from typing import IO, BinaryIO
 
 from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
 
-from prompt_jax.errors import BadPicture
+from prompt_jax.errors import BadImage
 from prompt_jax.inputs.images.greys import eight_bits, is_deep
 from prompt_jax.storage.files import kind_of
 
 # Pillow knows fifty more, of which one starts another program.
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
-# Pillow's own limit: a picture of that many pixels takes 0.4 GB, and twice that while it is
+# Pillow's own limit: an image of that many pixels takes 0.4 GB, and twice that while it is
 # converted. Twice as many are read of JPEGs, at half the size. No JPEG is longer on a side; a row
 # costs memory of its own, however short.
 MAX_PIXELS = 2**30 // 12
 MAX_SIDE = 2**16
-# No picture within the limit is larger, even uncompressed with 16 bits in four channels.
+# No image within the limit is larger, even uncompressed with 16 bits in four channels.
 MAX_FILE_BYTES = 2**30
 # How a complete file ends, in its last bytes.
 _TAIL_BYTES = 64
@@ -38,23 +38,23 @@ _TURNS = {
 warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
-def open_picture(path: str | Path | BinaryIO, upright: bool = False) -> Image.Image:
-    """Decode a picture file as RGB, the way the CoOp benchmark does (`Image.convert("RGB")`).
+def open_image(path: str | Path | BinaryIO, upright: bool = False) -> Image.Image:
+    """Decode an image file as RGB, the way the CoOp benchmark does (`Image.convert("RGB")`).
 
     Transparency is ignored; of an animation the first frame counts. Greys of more than 8 bits are
     brought to 8, see `greys`. This differs on purpose from the benchmark and from torchvision on a
-    Pillow picture: there `convert` clips all greys above 255 to white.
+    Pillow image: there `convert` videos all greys above 255 to white.
 
     Args:
         path: a file, or its content: JPEG, PNG, WebP, BMP, GIF or TIFF; any colour mode.
-        upright: whether the picture is turned as its EXIF orientation says; one that cannot be
+        upright: whether the image is turned as its EXIF orientation says; one that cannot be
             read says nothing. TIFFs are as Pillow gives them: it turns them by itself.
 
     Returns:
-        The picture in mode RGB at its full size; a JPEG of more than `MAX_PIXELS` at half of it.
+        The image in mode RGB at its full size; a JPEG of more than `MAX_PIXELS` at half of it.
 
     Raises:
-        BadPicture: the file is missing, no regular file, truncated, too large, not a picture, or
+        BadImage: the file is missing, no regular file, truncated, too large, not an image, or
             has greys of which nobody says what is white.
     """
     with _opened(path) as image:
@@ -63,13 +63,13 @@ def open_picture(path: str | Path | BinaryIO, upright: bool = False) -> Image.Im
         # Without it Pillow warns about palettes with transparency; the pixels are the same.
         image.info.pop("transparency", None)
         turn = _TURNS.get(_orientation(image)) if upright else None
-        # `convert` would copy a picture that is RGB already.
+        # `convert` would copy an image that is RGB already.
         plain = as_rgb(image)
         return plain if turn is None else plain.transpose(turn)
 
 
 def as_rgb(image: Image.Image) -> Image.Image:
-    """A picture in mode RGB; greys of more than 8 bits are brought to 8.
+    """An image in mode RGB; greys of more than 8 bits are brought to 8.
 
     Raises:
         UnknownWhite: nobody says what is black and white in them.
@@ -77,17 +77,17 @@ def as_rgb(image: Image.Image) -> Image.Image:
     return image if image.mode == "RGB" else eight_bits(image).convert("RGB")
 
 
-def check_picture(path: str | Path | BinaryIO) -> None:
-    """Look at a picture's kind of file, size and header, and decode it only if its end is odd.
+def check_image(path: str | Path | BinaryIO) -> None:
+    """Look at an image's kind of file, size and header, and decode it only if its end is odd.
 
     Or if it has deep greys, which may have no white. A file that passes may still hold damaged
     pixels; one that was cut short does not pass.
 
     Args:
-        path: as of `open_picture`.
+        path: as of `open_image`.
 
     Raises:
-        BadPicture: as `open_picture`.
+        BadImage: as `open_image`.
     """
     with _opened(path) as image:
         end = _ENDS.get(image.format or "")
@@ -98,17 +98,17 @@ def check_picture(path: str | Path | BinaryIO) -> None:
 
 
 def is_turned(path: str | Path) -> bool:
-    """Whether a picture's file says that it is to be turned; False of what is no picture."""
+    """Whether an image's file says that it is to be turned; False of what is no image."""
     try:
         with _opened(path) as image:
             return _orientation(image) in _TURNS
-    except BadPicture:
+    except BadImage:
         return False
 
 
 @contextlib.contextmanager
 def _opened(path: str | Path | BinaryIO) -> Iterator[ImageFile.ImageFile]:
-    """A picture whose pixels are not decoded yet; every error inside becomes a BadPicture."""
+    """An image whose pixels are not decoded yet; every error inside becomes a BadImage."""
     try:
         if isinstance(path, str | Path):
             check_kind(path)
@@ -119,24 +119,24 @@ def _opened(path: str | Path | BinaryIO) -> Iterator[ImageFile.ImageFile]:
                 image.draft(None, (width // 2, height // 2))
                 width, height = image.size
             if width * height > MAX_PIXELS or max(width, height) > MAX_SIDE:
-                raise BadPicture(str(path), f"{width} x {height} pixels: {_TOO_LARGE}")
+                raise BadImage(str(path), f"{width} x {height} pixels: {_TOO_LARGE}")
             yield image
-    except BadPicture:
+    except BadImage:
         raise
     except UnidentifiedImageError:
-        reason = f"not a picture, or none of {', '.join(FORMATS)}; convert it to JPEG or PNG"
-        raise BadPicture(str(path), reason) from None
+        reason = f"not an image, or none of {', '.join(FORMATS)}; convert it to JPEG or PNG"
+        raise BadImage(str(path), reason) from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        raise BadPicture(str(path), _TOO_LARGE) from None
+        raise BadImage(str(path), _TOO_LARGE) from None
     except MemoryError:
-        raise BadPicture(str(path), "not enough memory to decode it") from None
+        raise BadImage(str(path), "not enough memory to decode it") from None
     except FileNotFoundError:
-        raise BadPicture(str(path), "no such file") from None
+        raise BadImage(str(path), "no such file") from None
     except OSError as error:
-        raise BadPicture(str(path), error.strerror or str(error) or "cannot be read") from error
+        raise BadImage(str(path), error.strerror or str(error) or "cannot be read") from error
     except Exception as error:
         # Decoders raise whatever their parsing trips on: SyntaxError, struct.error, …
-        raise BadPicture(str(path), str(error) or type(error).__name__) from error
+        raise BadImage(str(path), str(error) or type(error).__name__) from error
 
 
 _TOO_LARGE = (
@@ -145,9 +145,9 @@ _TOO_LARGE = (
 
 
 def check_kind(
-    path: str | Path, most_bytes: int = MAX_FILE_BYTES, bad: type[BadPicture] = BadPicture
+    path: str | Path, most_bytes: int = MAX_FILE_BYTES, bad: type[BadImage] = BadImage
 ) -> None:
-    """Refuse, without opening it, what is no file that a picture can be in; links are followed.
+    """Refuse, without opening it, what is no file that an image can be in; links are followed.
 
     Args:
         path: the file.
@@ -155,7 +155,7 @@ def check_kind(
         bad: what is raised; its `what` is what the file should be.
 
     Raises:
-        BadPicture: a folder, pipe, socket or device, an empty file, or one that is too large.
+        BadImage: a folder, pipe, socket or device, an empty file, or one that is too large.
         OSError, ValueError: there is no such file, or it has a path that cannot be.
     """
     status = os.stat(path)

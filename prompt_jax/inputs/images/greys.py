@@ -27,13 +27,13 @@ class UnknownWhite(ValueError):
 
 
 def is_deep(image: Image.Image) -> bool:
-    """Whether a picture has greys that are not plain 8 bits."""
+    """Whether an image has greys that are not plain 8 bits."""
     signed = image.mode == "L" and _field(image, _FORMAT, _UNSIGNED) == _SIGNED
     return image.mode.startswith(("I", "F")) or signed
 
 
 def eight_bits(image: Image.Image) -> Image.Image:
-    """A picture of greys as mode L; one that is no deep grey is given back as it is.
+    """An image of greys as mode L; one that is no deep grey is given back as it is.
 
     Greys of 16 bits keep their upper 8. Of a TIFF, its own fields decide.
 
@@ -94,7 +94,7 @@ def _span(pixels: np.ndarray) -> str:
 
 
 def _field(image: Image.Image, number: int, usual: Any) -> Any:
-    """A TIFF's field, the first of several numbers; of other pictures `usual`."""
+    """A TIFF's field, the first of several numbers; of other images `usual`."""
     found = getattr(image, "tag_v2", {}).get(number, usual)
     if isinstance(found, tuple):
         found = found[0] if found else usual

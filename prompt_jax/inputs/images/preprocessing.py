@@ -1,4 +1,4 @@
-"""How a picture is resized, cut out and normalised, as data: what a checkpoint was trained with."""
+"""How an image is resized, cut out and normalised, as data: what a checkpoint was trained with."""
 
 import functools
 import math
@@ -18,7 +18,7 @@ CHANNELS = 3
 Stats = Literal["", "clip", "imagenet", "half"]
 STATS: tuple[str, ...] = get_args(Stats)[1:]
 RANGES = {"mean": (0.0, 1.0), "std": (1e-4, 1.0)}
-"""What pictures of values in 0..1 can have; a std of 1 leaves them as they are."""
+"""What images of values in 0..1 can have; a std of 1 leaves them as they are."""
 # ImageNet's, as code for video writes them: of values in 0..255.
 _STATS = {
     "clip": (np.array(CLIP_MEAN, np.float32), np.array(CLIP_STD, np.float32)),
@@ -34,8 +34,8 @@ Interpolation = Literal["bicubic", "bilinear", "lanczos", "hamming", "box", "nea
 INTERPOLATIONS: tuple[str, ...] = get_args(Interpolation)
 Middle = Literal["rounded", "floored"]
 MIDDLES: tuple[str, ...] = get_args(Middle)
-MOST_TIMES_RESIZED = 8  # what a picture is resized to, in the tower's pixels: memory has an end
-LARGEST = 65536  # pixels on a side; no picture that is read has more
+MOST_TIMES_RESIZED = 8  # what an image is resized to, in the tower's pixels: memory has an end
+LARGEST = 65536  # pixels on a side; no image that is read has more
 
 
 def statistics(stats: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -46,7 +46,7 @@ def statistics(stats: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """From an RGB picture to what the image tower takes; the defaults are CLIP's own.
+    """From an RGB image to what the image tower takes; the defaults are CLIP's own.
 
     Numbers are kept as float32 has them.
 
@@ -54,10 +54,10 @@ class Preprocessing:
         mean, std: of each channel (RGB, in 0..1), what is subtracted and divided by.
         resize: the side that becomes `resize_to` pixels: "shortest" or "longest", the other one
             in proportion; both ("squash"); or "none".
-        resize_to: pixels; 0: as many as the tower's pictures have.
+        resize_to: pixels; 0: as many as the tower's images have.
         interpolation: Pillow's filter.
         fill: grey of the margins, 0 to 255, where what is left is smaller than the tower's
-            pictures.
+            images.
         middle: how half a pixel of the middle's offset is met: "rounded" to even, as CLIP,
             torchvision and open_clip do, or "floored", as transformers does. Margins' odd pixel is
             right and below, or left and above.
@@ -109,7 +109,7 @@ class Preprocessing:
         return {name: value for name, value in both if value != getattr(usual, name)}
 
     def in_words(self, size: int) -> str:
-        """What is done to a picture for a tower that takes `size` pixels a side, in a line."""
+        """What is done to an image for a tower that takes `size` pixels a side, in a line."""
         side = self.resize_to or size
         done = {
             "shortest": f"shortest side to {side}",

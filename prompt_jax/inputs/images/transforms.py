@@ -1,4 +1,4 @@
-"""From a decoded picture to CLIP's input: resizing, cropping, normalising."""
+"""From a decoded image to CLIP's input: resizing, cropping, normalising."""
 
 import functools
 import math
@@ -13,7 +13,7 @@ from prompt_jax.inputs.images.preprocessing import CLIP_STD as CLIP_STD
 AREA = (0.08, 1.0)
 _RATIO = (3 / 4, 4 / 3)
 _TRIES = 10
-# Of a picture longer than this many times its short side, only the middle is resized: the crop
+# Of an image longer than this many times its short side, only the middle is resized: the crop
 # shows one short side of it. Below, the whole is, as everywhere else, bit for bit.
 _LONGEST = 256
 
@@ -26,10 +26,10 @@ def test_transform(
     out: np.ndarray | None = None,
     preprocessing: Preprocessing = CLIP,
 ) -> np.ndarray:
-    """A test picture as the image tower takes it: resized, the middle cut out, normalised.
+    """A test image as the image tower takes it: resized, the middle cut out, normalised.
 
     Args:
-        image: RGB picture of any size.
+        image: RGB image of any size.
         size: side of the result in pixels.
         out: float32[size, size, 3] to write into, contiguous; None makes one.
         preprocessing: how; by default as CLIP does it.
@@ -37,7 +37,7 @@ def test_transform(
     Returns:
         float32[size, size, 3], normalised.
 
-    Source: CLIP's released preprocessing (torchvision `Resize` and `CenterCrop` on a picture);
+    Source: CLIP's released preprocessing (torchvision `Resize` and `CenterCrop` on an image);
     of other checkpoints open_clip's `image_transform` and transformers' `CLIPImageProcessor`.
     """
     image = resize(image, size, preprocessing)
@@ -45,7 +45,7 @@ def test_transform(
 
 
 def resize(image: Image.Image, size: int, preprocessing: Preprocessing) -> Image.Image:
-    """A picture resized for a tower of `size` pixels a side, not yet cut."""
+    """An image resized for a tower of `size` pixels a side, not yet cut."""
     side = preprocessing.resize_to or size
     kind = preprocessing.resize
     if kind == "none":
@@ -60,7 +60,7 @@ def resize(image: Image.Image, size: int, preprocessing: Preprocessing) -> Image
         short = min(width, height)
         width, height = int(side * width / short), int(side * height / short)
     else:
-        # Rounded, as open_clip does. Of a very long picture one row is left.
+        # Rounded, as open_clip does. Of a very long image one row is left.
         ratio = max(width, height) / side
         width, height = max(1, round(width / ratio)), max(1, round(height / ratio))
     filter = Image.Resampling[preprocessing.interpolation.upper()]
@@ -68,7 +68,7 @@ def resize(image: Image.Image, size: int, preprocessing: Preprocessing) -> Image
 
 
 def cut_middle(image: Image.Image, size: int, preprocessing: Preprocessing) -> Image.Image:
-    """The middle `size` x `size` pixels, with margins where the picture is smaller."""
+    """The middle `size` x `size` pixels, with margins where the image is smaller."""
     width, height = image.size
     if min(width, height) < size:
         # The odd pixel of the margins is right and below; left and above in transformers (Pillow).
@@ -84,7 +84,7 @@ def cut_middle(image: Image.Image, size: int, preprocessing: Preprocessing) -> I
 
 
 def without_far_ends(image: Image.Image) -> Image.Image:
-    """The middle of a picture that is longer than `_LONGEST` times its short side; else itself."""
+    """The middle of an image that is longer than `_LONGEST` times its short side; else itself."""
     width, height = image.size
     longest = _LONGEST * min(width, height)
     if max(width, height) <= longest:
@@ -106,11 +106,11 @@ def train_transform(
     """Random resized crop, random horizontal flip, normalise.
 
     Args:
-        image: RGB picture of any size.
+        image: RGB image of any size.
         size: side of the result in pixels.
         rng: decides crop and flip.
         out: float32[size, size, 3] to write into, contiguous; None makes one.
-        area: least and most of the picture that the crop shows.
+        area: least and most of the image that the crop shows.
         flip: False never flips.
         preprocessing: its interpolation, mean and standard deviation are used.
 
@@ -133,10 +133,10 @@ def random_box(
     """A random crop of an aspect ratio of 3/4 to 4/3.
 
     Args:
-        width: of the picture, in pixels.
-        height: of the picture, in pixels.
+        width: of the image, in pixels.
+        height: of the image, in pixels.
         rng: the source of randomness.
-        area: least and most of the picture that the crop shows.
+        area: least and most of the image that the crop shows.
 
     Returns:
         (left, top, right, bottom) in pixels; after ten boxes that do not fit, the largest
@@ -164,7 +164,7 @@ def normalise(
     """Scale to 0..1, subtract a mean and divide by a standard deviation, by channel.
 
     Args:
-        image: RGB picture.
+        image: RGB image.
         out: float32[height, width, 3] to write into, contiguous; None makes one.
         preprocessing: its mean and standard deviation are used.
 

@@ -1,1 +1,1 @@
-"""From a clip's file to frames for CLIP: read opening, decoding, then sampling, transforms."""
+"""From a video's file to frames for CLIP: read opening, decoding, then sampling, transforms."""

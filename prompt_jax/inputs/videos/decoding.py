@@ -1,4 +1,4 @@
-"""Decoding the clip files of strangers: known formats, bounded memory, errors in words.
+"""Decoding the video files of strangers: known formats, bounded memory, errors in words.
 
 Read `open_clip`, then `VideoFile`. Needs PyAV, which brings its own FFmpeg and keeps quiet about
 what FFmpeg logs.
@@ -23,7 +23,7 @@ from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 from PIL import Image
 
-from prompt_jax.errors import BadClip
+from prompt_jax.errors import BadVideo
 from prompt_jax.inputs.images.decoding import check_kind
 from prompt_jax.inputs.videos import endings
 
@@ -45,14 +45,14 @@ _TURNS = {
     270: Image.Transpose.ROTATE_270,
 }
 _NO_CLIP = (
-    "not a clip, cut short, or none of MP4, MOV, MKV, WebM, AVI, GIF, MPEG, FLV, WMV and OGV; get "
+    "not a video, cut short, or none of MP4, MOV, MKV, WebM, AVI, GIF, MPEG, FLV, WMV and OGV; get "
     "it again, or convert it to MP4"
 )
 
 
 @dataclasses.dataclass(frozen=True)
 class VideoFile:
-    """A clip in a file: when its frames are shown, and how they are decoded.
+    """A video in a file: when its frames are shown, and how they are decoded.
 
     Attributes:
         path: the file.
@@ -80,16 +80,16 @@ class VideoFile:
             indices: from 0 to `count` - 1, ascending; an index may be repeated.
 
         Raises:
-            BadClip: from `next`: the file is gone or damaged.
+            BadVideo: from `next`: the file is gone or damaged.
         """
         numbers = [self.first + int(index) for index in indices]
         decoded = self._decode(list(dict.fromkeys(numbers)))
         # One for all frames, as each of its own would prepare the conversion anew.
         converter = VideoReformatter()
         for (_, repeated), frame in zip(itertools.groupby(numbers), decoded, strict=True):
-            picture = _picture(frame, converter, self.upright)
+            image = _image(frame, converter, self.upright)
             for _ in repeated:
-                yield picture
+                yield image
 
     def _decode(self, wanted: Sequence[int]) -> Iterator[VideoFrame]:
         """The frames of these numbers, each from the nearest frame at which decoding can begin."""
@@ -127,7 +127,7 @@ class VideoFile:
     def _find(self, decoder: Iterator[tuple[int, VideoFrame]], number: int) -> VideoFrame:
         frame = next((frame for found, frame in decoder if found == number), None)
         if frame is None:
-            raise BadClip(
+            raise BadVideo(
                 str(self.path),
                 f"frame {number} of {len(self.starts)} cannot be decoded; the file is damaged: "
                 "get it again, or convert it to MP4",
@@ -138,7 +138,7 @@ class VideoFile:
 def open_clip(
     path: Path, upright: bool = True, span: tuple[float, float] | None = None
 ) -> VideoFile:
-    """Look through a clip file without decoding it: how many frames, when, and where to begin.
+    """Look through a video file without decoding it: how many frames, when, and where to begin.
 
     What the header says of frames is not relied on: WebM says nothing, and others err.
 
@@ -149,8 +149,8 @@ def open_clip(
             behind the last frame is cut off. None: all of it.
 
     Raises:
-        BadClip: the file is missing, no regular file, cut short, damaged, too large, or has no
-            moving picture; or no frame lies in the span.
+        BadVideo: the file is missing, no regular file, cut short, damaged, too large, or has no
+            moving image; or no frame lies in the span.
     """
     with _opened(path) as (container, stream):
         times, keys = _packets(path, container, stream)
@@ -170,7 +170,7 @@ def open_clip(
     if span is not None:
         inside = np.flatnonzero((seconds >= span[0]) & (seconds < span[1]))
         if not inside.size:
-            raise BadClip(
+            raise BadVideo(
                 str(path),
                 f"no frame from second {span[0]:g} to {span[1]:g}; its last one is at "
                 f"{seconds[-1]:.2f} s",
@@ -194,15 +194,15 @@ def _packets(
         if packet.is_keyframe:
             keys.append(times[-1])
         if len(times) > MAX_FRAMES:
-            raise BadClip(str(path), f"more than {MAX_FRAMES} frames; cut it into parts")
+            raise BadVideo(str(path), f"more than {MAX_FRAMES} frames; cut it into parts")
     if not times:
-        raise BadClip(str(path), "no frames; get it again, or convert it to MP4")
+        raise BadVideo(str(path), "no frames; get it again, or convert it to MP4")
     if (
         cut
         or listed < endings.promised_frames(container, stream)
         or endings.is_cut(path, container)
     ):
-        raise BadClip(str(path), f"cut short after {len(times)} frames; get it again")
+        raise BadVideo(str(path), f"cut short after {len(times)} frames; get it again")
     return np.asarray(times, np.int64), np.asarray(keys, np.int64)
 
 
@@ -230,10 +230,10 @@ def _seek(container: InputContainer, stream: VideoStream, time: int) -> Iterator
     return itertools.chain([first], packets)
 
 
-def _picture(frame: VideoFrame, converter: VideoReformatter, upright: bool) -> Image.Image:
-    picture = Image.fromarray(converter.reformat(frame, format="rgb24", threads=1).to_ndarray())
+def _image(frame: VideoFrame, converter: VideoReformatter, upright: bool) -> Image.Image:
+    image = Image.fromarray(converter.reformat(frame, format="rgb24", threads=1).to_ndarray())
     turn = _TURNS.get(frame.rotation % 360) if upright else None
-    return picture if turn is None else picture.transpose(turn)
+    return image if turn is None else image.transpose(turn)
 
 
 _PYAV = int(av.__version__.split(".")[0])
@@ -241,45 +241,45 @@ _PYAV = int(av.__version__.split(".")[0])
 
 @contextlib.contextmanager
 def _opened(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
-    """A file and its moving picture; every error inside becomes a BadClip."""
+    """A file and its moving image; every error inside becomes a BadVideo."""
     reason = _NO_CLIP
     try:
-        check_kind(path, MAX_FILE_BYTES, BadClip)
+        check_kind(path, MAX_FILE_BYTES, BadVideo)
         # Nothing else is opened on a file's behalf: no other file, no address.
         options = {"format_whitelist": FORMATS, "protocol_whitelist": "file"}
-        # Titles in old encodings are no reason to refuse a clip, to PyAV 19 of itself.
+        # Titles in old encodings are no reason to refuse a video, to PyAV 19 of itself.
         titles: Any = {} if _PYAV >= 19 else {"metadata_errors": "replace"}
         with av.open(f"file:{path}", options=options, **titles) as container:
             reason = "damaged; get it again, or convert it to MP4"
-            stream = _moving_picture(path, container)
-            # Clips are decoded beside each other, so one is decoded in one thread.
+            stream = _moving_image(path, container)
+            # Videos are decoded beside each other, so one is decoded in one thread.
             stream.codec_context.thread_count = 1
             stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
             yield container, stream
-    except BadClip:
+    except BadVideo:
         raise
     except FileNotFoundError:
-        raise BadClip(str(path), "no such file") from None
+        raise BadVideo(str(path), "no such file") from None
     except MemoryError:
-        raise BadClip(str(path), "not enough memory to decode it") from None
+        raise BadVideo(str(path), "not enough memory to decode it") from None
     except (OSError, av.error.FFmpegError) as error:
         # FFmpeg's "invalid data", "invalid argument" and "end of file" are no words for people.
         words = None if isinstance(error, ValueError | EOFError) else error.strerror
-        raise BadClip(str(path), words or reason) from error
+        raise BadVideo(str(path), words or reason) from error
     except Exception as error:
-        raise BadClip(str(path), str(error) or type(error).__name__) from error
+        raise BadVideo(str(path), str(error) or type(error).__name__) from error
 
 
-def _moving_picture(path: Path, container: InputContainer) -> VideoStream:
+def _moving_image(path: Path, container: InputContainer) -> VideoStream:
     stream = container.streams.best("video")
-    # Music brings the picture of its cover.
+    # Music brings the image of its cover.
     if not isinstance(stream, VideoStream) or stream.disposition & Disposition.attached_pic:
-        raise BadClip(str(path), "no moving picture in it, only sound or other data")
+        raise BadVideo(str(path), "no moving image in it, only sound or other data")
     if stream.codec_context is None:
-        raise BadClip(str(path), "coded in a way that FFmpeg does not know; convert it to MP4")
+        raise BadVideo(str(path), "coded in a way that FFmpeg does not know; convert it to MP4")
     width, height = stream.codec_context.width, stream.codec_context.height
     if width * height > MAX_PIXELS:
-        raise BadClip(
+        raise BadVideo(
             str(path), f"{width} x {height} pixels, more than {MAX_PIXELS}; make it smaller"
         )
     return stream

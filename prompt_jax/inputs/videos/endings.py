@@ -1,4 +1,4 @@
-"""Whether a clip file is whole: what its header promises, held against what is there.
+"""Whether a video file is whole: what its header promises, held against what is there.
 
 A stream without a header (MPEG, WMV, recorded WebM) is whole wherever it ends.
 """

@@ -1,4 +1,4 @@
-"""Clips that are folders of pictures, one a frame: `frames/<id>/00001.jpg`, `img_00001.jpg`."""
+"""Videos that are folders of images, one a frame: `frames/<id>/00001.jpg`, `img_00001.jpg`."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -7,19 +7,19 @@ from pathlib import Path
 
 from PIL import Image
 
-from prompt_jax.errors import BadClip, BadPicture, DataError
-from prompt_jax.inputs.images.decoding import check_picture, open_picture
-from prompt_jax.inputs.images.files import loose_pictures
+from prompt_jax.errors import BadImage, BadVideo, DataError
+from prompt_jax.inputs.images.decoding import check_image, open_image
+from prompt_jax.inputs.images.files import loose_images
 
 
 @dataclass(frozen=True)
 class FrameFolder:
-    """A clip whose frames are files.
+    """A video whose frames are files.
 
     Attributes:
         path: the folder.
         names: the files, in the order of their numbers.
-        upright: whether each picture is turned as its EXIF orientation says.
+        upright: whether each image is turned as its EXIF orientation says.
         rate: None: a folder does not say how many frames there are a second.
     """
 
@@ -40,28 +40,28 @@ class FrameFolder:
             indices: from 0 to `count` - 1.
 
         Raises:
-            BadClip: from `next`: a picture cannot be read.
+            BadVideo: from `next`: an image cannot be read.
         """
         for index in indices:
             name = self.names[index]
             try:
-                yield open_picture(self.path / name, self.upright)
-            except BadPicture as bad:
-                raise BadClip(str(self.path), f"{name}: {bad.reason}") from bad
+                yield open_image(self.path / name, self.upright)
+            except BadImage as bad:
+                raise BadVideo(str(self.path), f"{name}: {bad.reason}") from bad
 
     def check(self) -> None:
-        """Look at every file without decoding it; raises `BadClip`."""
+        """Look at every file without decoding it; raises `BadVideo`."""
         for name in self.names:
             try:
-                check_picture(self.path / name)
-            except BadPicture as bad:
-                raise BadClip(str(self.path), f"{name}: {bad.reason}") from bad
+                check_image(self.path / name)
+            except BadImage as bad:
+                raise BadVideo(str(self.path), f"{name}: {bad.reason}") from bad
 
 
 def open_folder(
     path: Path, upright: bool = True, span: tuple[float, float] | None = None
 ) -> FrameFolder:
-    """List a folder's frames as `order_frames`; files that are no pictures and hidden ones are
+    """List a folder's frames as `order_frames`; files that are no images and hidden ones are
     passed over.
 
     Args:
@@ -70,22 +70,22 @@ def open_folder(
         span: as of `decoding.open_clip`; no folder has one.
 
     Raises:
-        BadClip: it cannot be read, holds no pictures, their names give no order, or a span is asked
+        BadVideo: it cannot be read, holds no images, their names give no order, or a span is asked
             for.
     """
     if span is not None:
         reason = "a folder of frames does not say when each is shown, so no seconds can be cut out"
-        raise BadClip(str(path), f"{reason}; give the clip as a file")
+        raise BadVideo(str(path), f"{reason}; give the video as a file")
     try:
-        names = loose_pictures(path)
+        names = loose_images(path)
     except DataError as error:
-        raise BadClip(str(path), str(error)) from error
+        raise BadVideo(str(path), str(error)) from error
     if not names:
-        raise BadClip(str(path), "a folder without pictures; frames are named like 00001.jpg")
+        raise BadVideo(str(path), "a folder without images; frames are named like 00001.jpg")
     try:
         return FrameFolder(path, tuple(order_frames(names)), upright)
     except ValueError as error:
-        raise BadClip(str(path), str(error)) from None
+        raise BadVideo(str(path), str(error)) from None
 
 
 def order_frames(names: Sequence[str]) -> list[str]:
@@ -121,7 +121,7 @@ def order_frames(names: Sequence[str]) -> list[str]:
     for name in names:
         if (other := first.setdefault(key(name), name)) != name:
             raise ValueError(
-                f"{other} and {name} have the same number; keep the frames of one clip in it"
+                f"{other} and {name} have the same number; keep the frames of one video in it"
             )
     ordered = sorted(names, key=key)
     for one, other in zip(ordered, sorted(names, key=by_parts), strict=True):

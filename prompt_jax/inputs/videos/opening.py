@@ -1,4 +1,4 @@
-"""Opening a clip, whether a file or a folder of frames."""
+"""Opening a video, whether a file or a folder of frames."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -16,8 +16,8 @@ SUFFIXES = (
 )
 
 
-class Clip(Protocol):
-    """A clip that was opened: what it holds is known, and no frame decoded yet."""
+class Video(Protocol):
+    """A video that was opened: what it holds is known, and no frame decoded yet."""
 
     @property
     def count(self) -> int:
@@ -28,18 +28,18 @@ class Clip(Protocol):
         """Frames a second; None where it is not known."""
 
     def frames(self, indices: Sequence[int]) -> Iterator[Image.Image]:
-        """Frames in RGB, one at a time, so that a long clip takes no more memory than one frame.
+        """Frames in RGB, one at a time, so that a long video takes no more memory than one frame.
 
         Args:
             indices: from 0 to `count` - 1, ascending; an index may be repeated.
 
         Raises:
-            BadPicture: from `next`.
+            BadImage: from `next`.
         """
 
 
-def open_any(path: Path, upright: bool = True, span: tuple[float, float] | None = None) -> Clip:
-    """The clip of a file or folder, or the part of it from second to second.
+def open_any(path: Path, upright: bool = True, span: tuple[float, float] | None = None) -> Video:
+    """The video of a file or folder, or the part of it from second to second.
 
     Args:
         path: what holds it.
@@ -47,7 +47,7 @@ def open_any(path: Path, upright: bool = True, span: tuple[float, float] | None 
         span: seconds, from and to; None for all of it.
 
     Raises:
-        BadClip: it cannot be read.
+        BadVideo: it cannot be read.
         DataError: it is a file, and PyAV is not installed.
     """
     if os.path.isdir(path):
@@ -56,7 +56,7 @@ def open_any(path: Path, upright: bool = True, span: tuple[float, float] | None 
         from prompt_jax.inputs.videos.decoding import open_clip
     except ImportError as error:
         raise DataError(
-            f"clips are read with PyAV, which cannot be imported ({error}); install it: "
+            f"videos are read with PyAV, which cannot be imported ({error}); install it: "
             f"{installing('video')}"
         ) from None
     return open_clip(path, upright, span)

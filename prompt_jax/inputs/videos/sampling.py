@@ -1,4 +1,4 @@
-"""Which frames of a clip are looked at."""
+"""Which frames of a video are looked at."""
 
 from typing import Literal, get_args
 
@@ -14,7 +14,7 @@ TEST_RULES = tuple(rule for rule in RULES if rule not in _FOR_TESTS)
 
 
 def for_tests(rule: Rule) -> Rule:
-    """The rule for test clips of what is trained by `rule`: the same, without chance."""
+    """The rule for test videos of what is trained by `rule`: the same, without chance."""
     return _FOR_TESTS.get(rule, rule)
 
 
@@ -25,14 +25,14 @@ def choose(
     rate: float | None,
     rng: np.random.Generator | None = None,
 ) -> np.ndarray:
-    """The frames that a rule picks, int64[wanted], ascending; a short clip repeats some.
+    """The frames that a rule picks, int64[wanted], ascending; a short video repeats some.
 
     Args:
         rule: "centre" of equal segments, "random" in equal segments, or one a "second"; as action
             recognition has it, at "even" distances, or one at random of each "segment".
-        count: frames in the clip, at least 1.
+        count: frames in the video, at least 1.
         wanted: how many are looked at, at least 1.
-        rate: of the clip, in frames a second; None where it is not known. Only "second" needs it.
+        rate: of the video, in frames a second; None where it is not known. Only "second" needs it.
         rng: decides where the rule is "random" or "segment", and is needed there only.
 
     Raises:
@@ -54,7 +54,7 @@ def choose(
 def centre_frames(count: int, wanted: int) -> np.ndarray:
     """The centre of each of `wanted` segments, as equal as whole frames allow; int64[wanted].
 
-    A shorter clip gives all its frames, and repeats the last one.
+    A shorter video gives all its frames, and repeats the last one.
 
     Source: VoP's released model and X-Pool: with m = min(wanted, count) and the edges
     e_k = ⌊k · count / m⌋, frame k is ⌊(e_k + e_{k+1} - 1) / 2⌋.
@@ -78,7 +78,7 @@ def one_a_second(count: int, wanted: int, rate: float | None) -> np.ndarray:
     Fewer seconds than `wanted` repeat the last frame, where CLIP4Clip pads with black ones.
 
     Args:
-        count: frames in the clip.
+        count: frames in the video.
         wanted: how many are looked at.
         rate: frames a second; its fraction is cut off, as there.
 
@@ -102,9 +102,9 @@ def one_a_second(count: int, wanted: int, rate: float | None) -> np.ndarray:
 
 
 def even_frames(count: int, wanted: int) -> np.ndarray:
-    """The frame shown in the middle of each of `wanted` equal parts of a clip; int64[wanted].
+    """The frame shown in the middle of each of `wanted` equal parts of a video; int64[wanted].
 
-    Of a shorter clip all its frames, in turn repeated.
+    Of a shorter video all its frames, in turn repeated.
 
     Source: mmaction's test sampling, in ViFi-CLIP: ⌊(i + 1/2) · count / wanted⌋.
     """
@@ -114,9 +114,9 @@ def even_frames(count: int, wanted: int) -> np.ndarray:
 def segment_frames(count: int, wanted: int, rng: np.random.Generator) -> np.ndarray:
     """One frame at random of each of `wanted` segments of ⌊count / wanted⌋ frames; int64[wanted].
 
-    What is left at the end is never shown. A shorter clip gives all its frames, evenly repeated.
+    What is left at the end is never shown. A shorter video gives all its frames, evenly repeated.
 
-    Source: mmaction's training sampling, in ViFi-CLIP; for shorter clips round(i · count / wanted)
+    Source: mmaction's training sampling, in ViFi-CLIP; for shorter videos round(i · count / wanted)
     modulo count, put into order here.
     """
     length = count // wanted

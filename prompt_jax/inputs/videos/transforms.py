@@ -1,4 +1,4 @@
-"""From decoded frames to CLIP's input: as pictures, with the same crop and flip for all."""
+"""From decoded frames to CLIP's input: as images, with the same crop and flip for all."""
 
 from collections.abc import Iterable
 
@@ -8,7 +8,7 @@ from PIL import Image
 from prompt_jax.inputs.images import transforms
 from prompt_jax.inputs.images.preprocessing import CLIP, Preprocessing
 
-# Less is cut off than of pictures: what moves should stay in sight.
+# Less is cut off than of images: what moves should stay in sight.
 AREA = (0.5, 1.0)
 
 
@@ -21,7 +21,7 @@ def test_transform(
         frames: F frames in RGB, of any size.
         size: side of the result in pixels.
         out: float32[F, size, size, 3] to write into, contiguous.
-        preprocessing: as of `pictures.transforms`.
+        preprocessing: as of `images.transforms`.
 
     Returns:
         `out`, normalised.
@@ -48,7 +48,7 @@ def train_transform(
         rng: decides crop and flip.
         out: float32[F, size, size, 3] to write into, contiguous.
         flip: False never flips: what moves left would move right.
-        preprocessing: as of `pictures.transforms`.
+        preprocessing: as of `images.transforms`.
 
     Returns:
         `out`, normalised.

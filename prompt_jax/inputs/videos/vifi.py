@@ -38,7 +38,7 @@ def train_transform(
 ) -> np.ndarray:
     """Multi-scale crop, flip, colour jitter, grey, normalise.
 
-    Crop, flip and grey are one for all frames of a clip, and so is whether there is jitter, with
+    Crop, flip and grey are one for all frames of a video, and so is whether there is jitter, with
     probability 0.8; how much is drawn anew for each frame.
 
     Args:
@@ -47,7 +47,7 @@ def train_transform(
         rng: decides all of it.
         out: float32[F, size, size, 3] to write into, contiguous.
         flip: False never flips: what moves left would move right.
-        preprocessing: as of `pictures.transforms.normalise`.
+        preprocessing: as of `images.transforms.normalise`.
 
     Returns:
         `out`, normalised.
@@ -92,7 +92,7 @@ def three_crops(
         frame: one frame in RGB, of any size.
         size: side of the results in pixels.
         out: float32[3, size, size, 3] to write into, each crop's part contiguous.
-        preprocessing: as of `pictures.transforms.normalise`.
+        preprocessing: as of `images.transforms.normalise`.
 
     Returns:
         `out`, normalised.
@@ -113,7 +113,7 @@ def jitter(image: Image.Image, rng: np.random.Generator) -> Image.Image:
     """Brightness and contrast by 0.6 to 1.4, saturation by 0.8 to 1.2, hue turned by up to a tenth
     of the circle, in random order.
 
-    Source: torchvision's `ColorJitter(0.4, 0.4, 0.2, 0.1)` on pictures.
+    Source: torchvision's `ColorJitter(0.4, 0.4, 0.2, 0.1)` on images.
     """
     brightness, contrast, saturation = (
         rng.uniform(1 - most, 1 + most) for most in (_BRIGHTNESS, _CONTRAST, _SATURATION)

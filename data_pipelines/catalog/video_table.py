@@ -1,4 +1,4 @@
-"""The published data sets of clips, a part of the table of data sets."""
+"""The published data sets of videos, a part of the table of data sets."""
 
 from data_pipelines.catalog.entry import Entry
 from data_pipelines.layouts.activitynet import ActivityNetLayout
@@ -10,33 +10,33 @@ from data_pipelines.layouts.vifi_lists import VifiLayout
 
 VIDEO = "a video of {}."
 ACTION = "a video of a person doing {}."
-_CLIPS = "https://github.com/ArrowLuo/CLIP4Clip"
+_VIDEOS = "https://github.com/ArrowLuo/CLIP4Clip"
 _VIFI = "https://github.com/muzairkhattak/ViFi-CLIP"
 
-CLIPS: dict[str, Entry] = {
+VIDEOS: dict[str, Entry] = {
     "msrvtt_9k": Entry(
         "MSR-VTT-9k",
         VIDEO,
         MsrVttLayout("MSRVTT", "MSRVTT_train.9k.csv"),
-        kind="clips",
+        kind="videos",
         counts=(9000, 0, 1000),
         citation="Xu et al., CVPR 2016; 1k-A: Yu et al., ECCV 2018",
-        url=f"{_CLIPS}#data-preparing",
+        url=f"{_VIDEOS}#data-preparing",
     ),
     "msrvtt_7k": Entry(
         "MSR-VTT-7k",
         VIDEO,
         MsrVttLayout("MSRVTT", "MSRVTT_train.7k.csv"),
-        kind="clips",
+        kind="videos",
         counts=(7010, 0, 1000),
         citation="Xu et al., CVPR 2016; 1k-A: Yu et al., ECCV 2018",
-        url=f"{_CLIPS}#data-preparing",
+        url=f"{_VIDEOS}#data-preparing",
     ),
     "msvd": Entry(
         "MSVD",
         VIDEO,
         MsvdLayout("MSVD"),
-        kind="clips",
+        kind="videos",
         counts=(1200, 100, 670),
         citation="Chen and Dolan, ACL 2011",
         url="https://www.cs.utexas.edu/users/ml/clamp/videoDescription/",
@@ -45,7 +45,7 @@ CLIPS: dict[str, Entry] = {
         "LSMDC",
         VIDEO,
         LsmdcLayout("LSMDC"),
-        kind="clips",
+        kind="videos",
         counts=(109_673, 7408, 1000),
         citation="Rohrbach et al., CVPR 2015",
         url="https://sites.google.com/site/describingmovies/download",
@@ -54,7 +54,7 @@ CLIPS: dict[str, Entry] = {
         "DiDeMo",
         VIDEO,
         DidemoLayout("DiDeMo"),
-        kind="clips",
+        kind="videos",
         counts=(8395, 1065, 1004),
         citation="Hendricks et al., ICCV 2017",
         url="https://github.com/LisaAnne/LocalizingMoments",
@@ -63,8 +63,8 @@ CLIPS: dict[str, Entry] = {
         "ActivityNet",
         VIDEO,
         ActivityNetLayout("ActivityNet"),
-        # Papers say 4,917 test clips: one of them is in val_1.json, but not in val_ids.json.
-        kind="clips",
+        # Papers say 4,917 test videos: one of them is in val_1.json, but not in val_ids.json.
+        kind="videos",
         counts=(10_009, 0, 4916),
         citation="Krishna et al., ICCV 2017",
         url="https://cs.stanford.edu/people/ranjaykrishna/densevid/",
@@ -80,14 +80,14 @@ CLIPS: dict[str, Entry] = {
             "datasets_splits/base2novel_splits/hmdb_splits",
             "labels/hmdb_51_{}_labels.csv",
         ),
-        kind="clips",
+        kind="videos",
         num_classes=51,
         counts=(0, 0, 1530),
         citation="Kuehne et al., ICCV 2011; lists: Rasheed et al., CVPR 2023",
         url=f"{_VIFI}/blob/main/docs/DATASETS.md",
     ),
     "ucf101_clips": Entry(
-        "UCF-101 clips",
+        "UCF-101 videos",
         ACTION,
         VifiLayout(
             "UCF-101",
@@ -99,7 +99,7 @@ CLIPS: dict[str, Entry] = {
         ),
         # TFDS's videos need TensorFlow: refused with a message that says what to do.
         tfds="ucf101",
-        kind="clips",
+        kind="videos",
         num_classes=101,
         counts=(0, 0, 3783),
         citation="Soomro et al., CRCV-TR-12-01, 2012; lists: Rasheed et al., CVPR 2023",
@@ -116,7 +116,7 @@ CLIPS: dict[str, Entry] = {
             "datasets_splits/base2novel_splits/ssv2_splits",
             "labels/ssv2_174_{}_labels.csv",
         ),
-        kind="clips",
+        kind="videos",
         num_classes=174,
         counts=(0, 0, 24_777),
         citation="Goyal et al., ICCV 2017; lists: Rasheed et al., CVPR 2023",
@@ -134,7 +134,7 @@ CLIPS: dict[str, Entry] = {
             "labels/kinetics_400_{}_labels.csv",
             train="train.txt",
         ),
-        kind="clips",
+        kind="videos",
         num_classes=400,
         counts=(None, 0, 19_877),
         citation="Kay et al., arXiv 2017; lists: Rasheed et al., CVPR 2023",
@@ -149,7 +149,7 @@ CLIPS: dict[str, Entry] = {
             "labels/ZS_split{}_K600.csv",
             tuple(f"ZS_split{number}_K600_eval.txt" for number in (1, 2, 3)),
         ),
-        kind="clips",
+        kind="videos",
         num_classes=160,
         counts=(0, 0, None),
         citation="Carreira et al., arXiv 2018; splits: Chen and Huang, ICCV 2021",

@@ -1,4 +1,4 @@
-"""Trained models of clips to be exported, what JAX says of them, and clips on disk."""
+"""Trained models of videos to be exported, what JAX says of them, and videos on disk."""
 
 import functools
 from pathlib import Path
@@ -27,19 +27,19 @@ TEXTS = (
     "the first of many words, " * 20,
 )
 
-# As `exported.PROGRAM`; of captions it leaves the similarities of texts and clips.
+# As `exported.PROGRAM`; of captions it leaves the similarities of texts and videos.
 PROGRAM = """
 import numpy, torch
-exports, clip, clips, others, texts = sys.argv[1:]
-clips = sorted(pathlib.Path(clips).iterdir())
+exports, clip, videos, others, texts = sys.argv[1:]
+videos = sorted(pathlib.Path(videos).iterdir())
 tokenizer = load_tokenizer()
 for folder in sorted(pathlib.Path(exports).iterdir()):
     model = load_module(folder).load(folder, clip)
-    batch = torch.stack([model.preprocess(path) for path in clips])
+    batch = torch.stack([model.preprocess(path) for path in videos])
     with torch.no_grad():
         if model.config["class_names"]:
             numpy.save(folder / "trained.npy", model.iterations(batch))
-            assert len(model.predict(clips[:2], top_k=3)) == 2
+            assert len(model.predict(videos[:2], top_k=3)) == 2
         else:
             texts_ = json.loads(texts)
             numpy.save(folder / "similarities.npy", model.similarities(batch, texts_, tokenizer))
@@ -48,7 +48,7 @@ for folder in sorted(pathlib.Path(exports).iterdir()):
 """
 
 
-def save_clips(folder: Path, number: int) -> Path:
+def save_videos(folder: Path, number: int) -> Path:
     """Writes folders of one to six frames of coarse random colours and many sizes."""
     rng = np.random.default_rng(2)
     for clip in range(number):
@@ -60,8 +60,8 @@ def save_clips(folder: Path, number: int) -> Path:
     return folder
 
 
-def read_clips(folder: Path, inputs: Inputs) -> jax.Array:
-    """The same clips as the JAX side takes them, float32[B, F, S, S, 3]."""
+def read_videos(folder: Path, inputs: Inputs) -> jax.Array:
+    """The same videos as the JAX side takes them, float32[B, F, S, S, 3]."""
     out = np.empty((len(list(folder.iterdir())), *inputs.shape), np.float32)
     for path, place in zip(sorted(folder.iterdir()), out, strict=True):
         given.prepare(path, inputs, place)
@@ -69,7 +69,7 @@ def read_clips(folder: Path, inputs: Inputs) -> jax.Array:
 
 
 def inputs_of(frame_rule: str = "even", crop: str = "clip") -> Inputs:
-    """How the models' clips are prepared."""
+    """How the models' videos are prepared."""
     return Inputs.of(CLIP.config.image_size, OWN, FRAMES, frame_rule, crop)
 
 
@@ -78,18 +78,18 @@ def task_of(saved: Saved, names: tuple[str, ...] | None = None) -> tuple[methods
     method, settings = loading.method_of(saved)
     names = names or saved.class_names or CLASSES
     index = methods.index_trained(saved.class_names, names)
-    tower = methods.tower_for(method, CLIP, "clips")
+    tower = methods.tower_for(method, CLIP, "videos")
     task = methods.make_task(method, tower, FROZEN, names, settings, saved.template, index)
     return method, task
 
 
 def train(name: str, task: str = "classes", inputs: Any = None, **settings: Any) -> Saved:
     """A model as if it were trained: what a method starts from, moved at random."""
-    method = methods.find(name, "clips", task)
+    method = methods.find(name, "videos", task)
     make = functools.partial(
         Saved,
         method=name,
-        kind="clips",
+        kind="videos",
         task=task,
         settings=method.Settings(**settings).__dict__,
         class_names=CLASSES if task == "classes" else (),
@@ -113,19 +113,19 @@ def train(name: str, task: str = "classes", inputs: Any = None, **settings: Any)
     return make(prompts=prompts)
 
 
-def logits_of(saved: Saved, clips: jax.Array, names: tuple[str, ...] | None = None) -> jax.Array:
+def logits_of(saved: Saved, videos: jax.Array, names: tuple[str, ...] | None = None) -> jax.Array:
     """What JAX says of classes, float32[iterations, B, K]."""
     method, task = task_of(saved, names)
 
     @jax.jit
-    def run(prompts, task, clips):
+    def run(prompts, task, videos):
         prepared = method.prepare(prompts, task)
-        return method.forward(prompts, prepared, task, methods.look(method, task, clips)).logits
+        return method.forward(prompts, prepared, task, methods.look(method, task, videos)).logits
 
-    return run(saved.prompts, task, clips)
+    return run(saved.prompts, task, videos)
 
 
-def similarities_of(saved: Saved, clips: jax.Array) -> jax.Array:
+def similarities_of(saved: Saved, videos: jax.Array) -> jax.Array:
     """What JAX says of texts, float32[N, B]."""
     encoders = methods.get_encoders(saved.method)
     settings = encoders.Settings(**saved.settings)
@@ -134,8 +134,8 @@ def similarities_of(saved: Saved, clips: jax.Array) -> jax.Array:
     assert rows.cut == [2]
 
     @jax.jit
-    def run(prompts, task, clips, texts):
-        found = encoders.encode_clips(prompts, task, clips)
+    def run(prompts, task, videos, texts):
+        found = encoders.encode_videos(prompts, task, videos)
         return encoders.scale(prompts, task) * encoders.encode_texts(prompts, task, texts) @ found.T
 
-    return run(saved.prompts, task, clips, pack_captions(rows.tokens))
+    return run(saved.prompts, task, videos, pack_captions(rows.tokens))

@@ -1,4 +1,4 @@
-"""The methods of clips and texts that the tests run: settings, figures to meet, their arrays."""
+"""The methods of videos and texts that the tests run: settings, figures to meet, their arrays."""
 
 import dataclasses
 from typing import Any, NamedTuple
@@ -28,12 +28,12 @@ def _load_figures() -> dict[str, dict[str, Any]]:
 
 
 FIGURES = _load_figures()
-CLIPS = jnp.asarray(FIGURES["inputs"]["clips"])
+VIDEOS = jnp.asarray(FIGURES["inputs"]["clips"])
 CAPTIONS: list[str] = FIGURES["inputs"]["captions"].tolist()
-FRAMES = CLIPS.shape[1]
+FRAMES = VIDEOS.shape[1]
 
 
-class ClipRow(NamedTuple):
+class VideoRow(NamedTuple):
     """A method, its settings, and the figures to meet."""
 
     method: str
@@ -48,12 +48,12 @@ JOINT: dict[str, Any] = {"video_prompts": 4, "frames": FRAMES}
 POSITION: dict[str, Any] = {"position_prompts": 2, "frames": FRAMES, **SPECIFIC}
 CONTEXT: dict[str, Any] = {"context_prompts": 2, **SPECIFIC}
 ROWS = [
-    ClipRow("vop", vop.Settings(vision_prompts=4, **FOUR), "vop"),
-    ClipRow("vop", vop.Settings(vision_prompts=4, text_prompts=4), "vop_renorm"),
-    ClipRow("vop_p", vop_p.Settings(**POSITION), "vop_p"),
-    ClipRow("vop_c", vop_c.Settings(**CONTEXT), "vop_c"),
+    VideoRow("vop", vop.Settings(vision_prompts=4, **FOUR), "vop"),
+    VideoRow("vop", vop.Settings(vision_prompts=4, text_prompts=4), "vop_renorm"),
+    VideoRow("vop_p", vop_p.Settings(**POSITION), "vop_p"),
+    VideoRow("vop_c", vop_c.Settings(**CONTEXT), "vop_c"),
     *(
-        ClipRow(method, settings(**given, frame_position=bool(name)), f"{method}{name}")
+        VideoRow(method, settings(**given, frame_position=bool(name)), f"{method}{name}")
         for name in ("", "_position")
         for method, settings, given in (
             ("vop_f", vop_f.Settings, JOINT | FOUR | {"vision_prompts": 4}),
@@ -62,34 +62,34 @@ ROWS = [
         )
     ),
     *(
-        ClipRow(method, encoders.ClipSettings(**RAW), f"vop_{method}")
+        VideoRow(method, encoders.VideoSettings(**RAW), f"vop_{method}")
         for method in ("full", "bias", "proj", "partial")
     ),
-    ClipRow("adapter_attn", adapters.Settings(hidden=8, **RAW), "vop_adapter_attn"),
-    ClipRow("adapter_ffn", adapters.MlpSettings(hidden=8, **RAW), "vop_adapter_ffn"),
+    VideoRow("adapter_attn", adapters.Settings(hidden=8, **RAW), "vop_adapter_attn"),
+    VideoRow("adapter_ffn", adapters.MlpSettings(hidden=8, **RAW), "vop_adapter_ffn"),
 ]
 BY_FIGURES = {row.figures: row for row in ROWS}
 
 
-def task_of(row: ClipRow, **changed: Any) -> methods.Task:
+def task_of(row: VideoRow, **changed: Any) -> methods.Task:
     """The row's method on captions, with these settings changed."""
     method = methods.retrieve(methods.get_encoders(row.method))
     settings = dataclasses.replace(row.settings, **changed)
     return methods.make_task(method, TINY, FROZEN, (), settings)
 
 
-def prompts_of(row: ClipRow) -> methods.Prompts:
+def prompts_of(row: VideoRow) -> methods.Prompts:
     """The parameters that the row's figures were measured on."""
     if "param" in FIGURES[row.figures]:
         return jax.tree.map(jnp.asarray, FIGURES[row.figures]["param"])
     return methods.get_encoders(row.method).init(jax.random.key(0), task_of(row))
 
 
-def batch_of(row: ClipRow) -> dict[str, Any]:
-    """Three clips and the caption of each."""
+def batch_of(row: VideoRow) -> dict[str, Any]:
+    """Three videos and the caption of each."""
     prompts = methods.get_encoders(row.method).text_prompts(row.settings)
     tokens = tokenize_captions(CAPTIONS, prompts).tokens
-    return {"image": CLIPS, "text": pack_captions(tokens), "label": jnp.arange(len(CLIPS))}
+    return {"image": VIDEOS, "text": pack_captions(tokens), "label": jnp.arange(len(VIDEOS))}
 
 
 def sampled(array: Any) -> np.ndarray:

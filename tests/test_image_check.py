@@ -1,4 +1,4 @@
-"""All pictures of a run are looked at before its first step."""
+"""All images of a run are looked at before its first step."""
 
 import re
 import shutil
@@ -11,14 +11,14 @@ from data_pipelines import check, datasets
 from data_pipelines.errors import DataError
 from data_pipelines.images import readers
 from data_pipelines.images.readers import FolderReader
-from data_pipelines.layouts import clip_files
+from data_pipelines.layouts import video_files
 from experiments.configs import default
 from experiments.setup import overview, plans
 
 
 @pytest.fixture
 def config(tmp_path):
-    """Two classes of four training and two test pictures, one shot."""
+    """Two classes of four training and two test images, one shot."""
     rng = np.random.default_rng(0)
     for split, count in (("train", 4), ("test", 2)):
         for name in ("cat", "dog"):
@@ -37,25 +37,25 @@ def cut(path):
     path.write_bytes(path.read_bytes()[:700])
 
 
-def test_every_broken_test_picture_is_listed_before_training(config, tmp_path):
+def test_every_broken_test_image_is_listed_before_training(config, tmp_path):
     cut(tmp_path / "test/cat/0.jpg")
     (tmp_path / "test/dog/1.jpg").write_bytes(b"")
     plan = plans.build(config, 32, False)
-    with pytest.raises(DataError, match="2 of 6 pictures cannot be read") as error:
-        plans.check_pictures(plan)
+    with pytest.raises(DataError, match="2 of 6 images cannot be read") as error:
+        plans.check_images(plan)
     assert "test/cat/0.jpg: " in str(error.value) and "dog/1.jpg: an empty" in str(error.value)
-    kept = plans.check_pictures(plan, skip_bad=True)
+    kept = plans.check_images(plan, skip_bad=True)
     assert len(kept.bad) == 2 and len(kept.tests["test"].test) == 2
 
 
-def test_broken_pictures_outside_of_the_shots_are_told(config, tmp_path, capsys):
+def test_broken_images_outside_of_the_shots_are_told(config, tmp_path, capsys):
     plan = plans.build(config, 32, False)
-    drawn = {example.picture for example in plan.train.train}
+    drawn = {example.image for example in plan.train.train}
     others = [f"train/cat/{n}.jpg" for n in range(4) if f"train/cat/{n}.jpg" not in drawn]
     cut(tmp_path / others[0])
-    assert plans.check_pictures(plan) == plan
+    assert plans.check_images(plan) == plan
     out = capsys.readouterr().out
-    assert "1 training pictures that this seed did not draw cannot be read" in out
+    assert "1 training images that this seed did not draw cannot be read" in out
     assert others[0] in out
 
 
@@ -66,54 +66,54 @@ def test_a_broken_shot_is_replaced_by_another_of_its_class(config, tmp_path, pro
             shutil.copytree(tmp_path / split / "cat", tmp_path / split / name)
     config.protocol, config.data.shots = protocol, 2
     whole = plans.build(config, 32, False)
-    assert plans.check_pictures(whole, skip_bad=True) == whole
-    drawn = [example.picture for example in whole.train.train]
+    assert plans.check_images(whole, skip_bad=True) == whole
+    drawn = [example.image for example in whole.train.train]
     first, others = drawn[0], drawn[1:]
     spare = [f"train/cat/{n}.jpg" for n in range(4) if f"train/cat/{n}.jpg" not in drawn]
     cut(tmp_path / first)
     looked_at = counted(monkeypatch, FolderReader, "__call__")
-    plan = plans.check_pictures(plans.build(config, 32, False), skip_bad=True)
-    now = [example.picture for example in plan.train.train]
+    plan = plans.check_images(plans.build(config, 32, False), skip_bad=True)
+    now = [example.image for example in plan.train.train]
     assert now[0] in spare and now[1:] == others
     assert plan.replacements == (now[0],) and [path for path, _ in plan.bad] == [
         str(tmp_path / first)
     ]
     assert overview.shots_per_class(plan) == [2, 2]
-    assert "drawn in their place: 1 pictures" in "\n".join(overview.describe(plan, True))
-    tested = {one.picture for part in plan.tests.values() for one in part.test}
-    assert {one.picture for _, one in looked_at} == {*drawn, now[0], *tested}
+    assert "drawn in their place: 1 images" in "\n".join(overview.describe(plan, True))
+    tested = {one.image for part in plan.tests.values() for one in part.test}
+    assert {one.image for _, one in looked_at} == {*drawn, now[0], *tested}
     # A replacement that is broken, too, and then a class without more.
     cut(tmp_path / now[0])
-    plan = plans.check_pictures(plans.build(config, 32, False), skip_bad=True)
-    last = [example.picture for example in plan.train.train]
+    plan = plans.check_images(plans.build(config, 32, False), skip_bad=True)
+    last = [example.image for example in plan.train.train]
     assert {now[0], last[0]} == set(spare) and last[1:] == others and len(plan.bad) == 2
     lines = [f"{path}: {reason}" for path, reason in plan.bad]
     again = plans.without(plans.build(config, 32, False), lines, replaces=True)
     assert (again.train, again.replacements) == (plan.train, plan.replacements)
     before = plans.without(plans.build(config, 32, False), lines, replaces=False)
-    assert [example.picture for example in before.train.train] == others
+    assert [example.image for example in before.train.train] == others
     cut(tmp_path / last[0])
-    plan = plans.check_pictures(plans.build(config, 32, False), skip_bad=True)
-    assert [example.picture for example in plan.train.train] == others
+    plan = plans.check_images(plans.build(config, 32, False), skip_bad=True)
+    assert [example.image for example in plan.train.train] == others
     assert overview.shots_per_class(plan) == [1, 2] and not plan.replacements
 
 
-def test_many_pictures_are_looked_at_with_a_bar(config, monkeypatch, capsys):
+def test_many_images_are_looked_at_with_a_bar(config, monkeypatch, capsys):
     monkeypatch.setattr(plans, "MANY", 2)
-    plans.check_pictures(plans.build(config, 32, False))
-    assert "looking at the pictures of folder 6/6" in capsys.readouterr().err
+    plans.check_images(plans.build(config, 32, False))
+    assert "looking at the images of folder 6/6" in capsys.readouterr().err
 
 
 def test_a_download_that_is_not_complete_is_said_as_one(config, tmp_path):
     (tmp_path / "test/cat/0.jpg").rename(tmp_path / "elsewhere.jpg")
     (tmp_path / "test/cat/0.jpg").symlink_to("nowhere.jpg")
     plan = plans.build(config, 32, False)
-    expected = r"1 of 6 pictures are missing(.|\n)*Complete the download.*on_bad_image=skip"
+    expected = r"1 of 6 images are missing(.|\n)*Complete the download.*on_bad_image=skip"
     with pytest.raises(DataError, match=expected):
-        plans.check_pictures(plan)
+        plans.check_images(plan)
     cut(tmp_path / "test/dog/1.jpg")  # not that alone: all that is wrong is listed
-    with pytest.raises(DataError, match="2 of 6 pictures cannot be read") as error:
-        plans.check_pictures(plan)
+    with pytest.raises(DataError, match="2 of 6 images cannot be read") as error:
+        plans.check_images(plan)
     assert "test/cat/0.jpg: no such file" in str(error.value)
 
 
@@ -133,11 +133,11 @@ def test_data_is_loaded_once_and_files_are_looked_for_once(config, tmp_path, mon
     loaded = counted(monkeypatch, datasets, "load")
     looked_for = counted(monkeypatch, readers, "missing_files")
     plan = plans.build(config, 32, False)
-    plans.check_pictures(plan)
+    plans.check_images(plan)
     assert len(plan.undrawn) == 6 and len(loaded) == 1 and not looked_for
     (tmp_path / "test/cat/0.jpg").unlink()
     with pytest.raises(DataError, match="are missing"):
-        plans.check_pictures(plan)
+        plans.check_images(plan)
     assert len(loaded) == len(looked_for) == 1
 
 
@@ -160,6 +160,6 @@ def test_paths_of_windows_are_said_of_lists_of_videos_too(tmp_path):
     with pytest.raises(
         DataError, match=r"is below .*; 1 of their paths have backslashes, as Windo"
     ):
-        clip_files.choose_files("clip_lists", tmp_path, {"run\\1.avi": ()})
-    with pytest.raises(DataError, match="is below .*; put the clips, or a link to their folder"):
-        clip_files.choose_files("clip_lists", tmp_path, {"run/1.avi": ()})
+        video_files.choose_files("clip_lists", tmp_path, {"run\\1.avi": ()})
+    with pytest.raises(DataError, match="is below .*; put the videos, or a link to their folder"):
+        video_files.choose_files("clip_lists", tmp_path, {"run/1.avi": ()})

@@ -1,4 +1,4 @@
-"""Clips that cannot be read say so in words, one at a time and as a list; FFmpeg keeps quiet."""
+"""Videos that cannot be read say so in words, one at a time and as a list; FFmpeg keeps quiet."""
 
 import os
 import pickle
@@ -7,25 +7,25 @@ import socket
 import av
 import numpy as np
 import pytest
-from clip_files import write, write_folder
+from video_files import write, write_folder
 
-from data_pipelines.errors import BadClip, BadPicture, DataError
+from data_pipelines.errors import BadImage, BadVideo, DataError
 from data_pipelines.examples import Dataset, Example
-from data_pipelines.images import readers as pictures
-from data_pipelines.videos.readers import ClipReader
+from data_pipelines.images import readers as images
+from data_pipelines.videos.readers import VideoReader
 from prompt_jax.inputs.videos import decoding
 
 
 @pytest.fixture
 def read(tmp_path):
-    return ClipReader(tmp_path)
+    return VideoReader(tmp_path)
 
 
 def reason(read, name, span=None):
-    """Why a clip is refused, before a frame of it is asked for."""
-    with pytest.raises(BadPicture) as error:
+    """Why a video is refused, before a frame of it is asked for."""
+    with pytest.raises(BadImage) as error:
         read.check(Example(name, 0, "x", span=span))
-    assert error.value.picture == str(read.folder / name)
+    assert error.value.image == str(read.folder / name)
     return error.value.reason
 
 
@@ -63,36 +63,36 @@ def test_a_file_cut_short_is_bad(tmp_path, read, capfd, name, options, share):
     assert capfd.readouterr() == ("", "")
 
 
-def test_what_is_no_clip_file_is_not_opened(tmp_path, read, capfd):
+def test_what_is_no_video_file_is_not_opened(tmp_path, read, capfd):
     (tmp_path / "empty.mp4").touch()
-    (tmp_path / "text.mp4").write_text("This is no clip, whatever its name says.\n" * 9)
+    (tmp_path / "text.mp4").write_text("This is no video, whatever its name says.\n" * 9)
     os.mkfifo(tmp_path / "pipe.mp4")
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind(str(tmp_path / "socket.mp4"))
     (tmp_path / "link.mp4").symlink_to("nowhere.mp4")
     assert reason(read, "empty.mp4") == "an empty file"
-    assert reason(read, "text.mp4").startswith("not a clip, cut short, or none of MP4, MOV, ")
-    assert reason(read, "pipe.mp4") == "a named pipe, not a clip file"
-    assert reason(read, "socket.mp4") == "a socket, not a clip file"
+    assert reason(read, "text.mp4").startswith("not a video, cut short, or none of MP4, MOV, ")
+    assert reason(read, "pipe.mp4") == "a named pipe, not a video file"
+    assert reason(read, "socket.mp4") == "a socket, not a video file"
     assert reason(read, "link.mp4") == reason(read, "gone.mp4") == "no such file"
     assert "null" in reason(read, "null\0.mp4")
     assert capfd.readouterr() == ("", "")
 
 
-def test_a_clip_opens_no_other_file(tmp_path, read):
+def test_a_video_opens_no_other_file(tmp_path, read):
     write(tmp_path / "other.mp4")
     (tmp_path / "list.mp4").write_text("ffconcat version 1.0\nfile other.mp4\n")
     (tmp_path / "page.mp4").write_text(
         "#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:2,\nother.mp4\n#EXT-X-ENDLIST\n"
     )
     for name in ("list.mp4", "page.mp4"):
-        assert reason(read, name).startswith("not a clip")
+        assert reason(read, name).startswith("not a video")
     # A name that FFmpeg would take for an address.
     write(tmp_path / "http:a.mp4")
-    assert ClipReader(tmp_path)(Example("http:a.mp4", 0, "x")).count == 50
+    assert VideoReader(tmp_path)(Example("http:a.mp4", 0, "x")).count == 50
 
 
-def test_sound_alone_is_no_clip(tmp_path, read):
+def test_sound_alone_is_no_video(tmp_path, read):
     with av.open(str(tmp_path / "sound.mp4"), "w") as container:
         stream = container.add_stream("aac", rate=16000, layout="mono")
         samples = np.zeros((1, 16000), np.float32)
@@ -100,7 +100,7 @@ def test_sound_alone_is_no_clip(tmp_path, read):
         frame.sample_rate = 16000
         container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
-    assert reason(read, "sound.mp4") == "no moving picture in it, only sound or other data"
+    assert reason(read, "sound.mp4") == "no moving image in it, only sound or other data"
 
 
 def test_frames_that_are_too_large_or_too_many_are_refused(tmp_path, read, monkeypatch):
@@ -111,17 +111,17 @@ def test_frames_that_are_too_large_or_too_many_are_refused(tmp_path, read, monke
     monkeypatch.setattr(decoding, "MAX_FRAMES", 49)
     assert reason(read, "a.mp4") == "more than 49 frames; cut it into parts"
     monkeypatch.setattr(decoding, "MAX_FILE_BYTES", 100)
-    assert "bytes, more than a clip has" in reason(read, "a.mp4")
+    assert "bytes, more than a video has" in reason(read, "a.mp4")
 
 
-def test_damage_inside_names_the_clip(tmp_path, read):
+def test_damage_inside_names_the_video(tmp_path, read):
     damage(write(tmp_path / "a.mp4"))
     # What the file says of itself is all right, and so is its first frame.
     read.check(Example("a.mp4", 0, "x"))
-    with pytest.raises(BadClip, match=r"cannot read the clip .*a\.mp4: damaged") as error:
+    with pytest.raises(BadVideo, match=r"cannot read the video .*a\.mp4: damaged") as error:
         read.decode(Example("a.mp4", 0, "x"))
     copy = pickle.loads(pickle.dumps(error.value))
-    assert (str(copy), type(copy)) == (str(error.value), BadClip)
+    assert (str(copy), type(copy)) == (str(error.value), BadVideo)
 
 
 def test_a_title_in_an_old_encoding_does_no_harm(tmp_path, read):
@@ -137,7 +137,7 @@ def test_a_title_in_an_old_encoding_does_no_harm(tmp_path, read):
     read.check(Example("a.avi", 0, "x"))
 
 
-def test_a_span_without_frames_says_how_long_the_clip_is(tmp_path, read):
+def test_a_span_without_frames_says_how_long_the_video_is(tmp_path, read):
     write(tmp_path / "a.mp4")
     assert reason(read, "a.mp4", (5, 30)) == (
         "no frame from second 5 to 30; its last one is at 1.96 s"
@@ -147,7 +147,7 @@ def test_a_span_without_frames_says_how_long_the_clip_is(tmp_path, read):
 
 def test_folders_of_frames_are_refused_for_what_is_wrong_with_them(tmp_path, read):
     (tmp_path / "none").mkdir()
-    assert reason(read, "none").startswith("a folder without pictures")
+    assert reason(read, "none").startswith("a folder without images")
     write_folder(tmp_path / "two", 3)
     (tmp_path / "two/1.jpg").write_bytes((tmp_path / "two/00001.jpg").read_bytes())
     assert reason(read, "two").startswith("00001.jpg and 1.jpg have the same number")
@@ -155,9 +155,9 @@ def test_folders_of_frames_are_refused_for_what_is_wrong_with_them(tmp_path, rea
     (tmp_path / "unnumbered/00001.jpg").rename(tmp_path / "unnumbered/first.jpg")
     assert reason(read, "unnumbered").startswith("first.jpg has no number")
     write_folder(tmp_path / "damaged", 3)
-    (tmp_path / "damaged/00002.jpg").write_text("no picture")
-    assert reason(read, "damaged").startswith("00002.jpg: not a picture")
-    with pytest.raises(BadClip, match=r"damaged: 00002\.jpg: not a picture"):
+    (tmp_path / "damaged/00002.jpg").write_text("no image")
+    assert reason(read, "damaged").startswith("00002.jpg: not an image")
+    with pytest.raises(BadVideo, match=r"damaged: 00002\.jpg: not an image"):
         read.decode(Example("damaged", 0, "x"))
     write_folder(tmp_path / "good", 3)
     assert "so no seconds can be cut out" in reason(read, "good", (0, 1))
@@ -172,35 +172,35 @@ def dataset(tmp_path, read):
     damage(write(tmp_path / "inside.mp4"))
     names = ["good.mp4", "short.mp4", "folder", "inside.mp4"]
     examples = tuple(Example(name, i, name) for i, name in enumerate(names))
-    return Dataset("mine", "{}", examples, (), (), read, tmp_path, kind="clips")
+    return Dataset("mine", "{}", examples, (), (), read, tmp_path, kind="videos")
 
 
-def test_all_bad_clips_are_found_and_left_out(dataset):
-    bad = pictures.find_bad(dataset, dataset.train)
+def test_all_bad_videos_are_found_and_left_out(dataset):
+    bad = images.find_bad(dataset, dataset.train)
     assert [path.rsplit("/")[-1] for path, _ in bad] == ["short.mp4", "inside.mp4"]
-    assert pictures.find_bad(dataset, dataset.train, decode=False) == bad[:1]
-    good, left_out = pictures.drop_bad(dataset, dataset.train)
-    assert [example.picture for example in good] == ["good.mp4", "folder"] and left_out == bad
+    assert images.find_bad(dataset, dataset.train, decode=False) == bad[:1]
+    good, left_out = images.drop_bad(dataset, dataset.train)
+    assert [example.image for example in good] == ["good.mp4", "folder"] and left_out == bad
 
 
-def test_the_list_of_bad_clips_speaks_of_clips(dataset, tmp_path):
-    with pytest.raises(BadClip) as first:
+def test_the_list_of_bad_videos_speaks_of_videos(dataset, tmp_path):
+    with pytest.raises(BadVideo) as first:
         dataset.read(dataset.train[1])
-    error = pictures.all_bad_error(dataset, dataset.train, first.value)
-    assert str(error).startswith("mine: 2 of 4 clips cannot be read:\n")
+    error = images.all_bad_error(dataset, dataset.train, first.value)
+    assert str(error).startswith("mine: 2 of 4 videos cannot be read:\n")
     assert f"{tmp_path}/inside.mp4: " in str(error)
     gone = (*dataset.train, Example("gone.mp4", 0, "x"))
-    with pytest.raises(DataError, match="1 of 5 clips are missing in"):
-        pictures.check_files(dataset, gone)
+    with pytest.raises(DataError, match="1 of 5 videos are missing in"):
+        images.check_files(dataset, gone)
 
 
 def test_a_span_of_the_same_file_is_looked_at_of_its_own(dataset):
     examples = [Example("good.mp4", 0, "x", span=span) for span in ((0, 1), (50, 60))]
-    assert len(pictures.find_bad(dataset, examples)) == 1
+    assert len(images.find_bad(dataset, examples)) == 1
 
 
 def test_a_file_that_goes_away_is_bad_when_it_is_read(dataset, tmp_path):
     clip = dataset.read(dataset.train[0])
     (tmp_path / "good.mp4").unlink()
-    with pytest.raises(BadClip, match=r"good\.mp4: no such file"):
+    with pytest.raises(BadVideo, match=r"good\.mp4: no such file"):
         next(clip.frames([0]))

@@ -1,4 +1,4 @@
-"""Batches of clips for training and testing; as `loader` makes them of pictures."""
+"""Batches of videos for training and testing; as `loader` makes them of images."""
 
 from collections.abc import Sequence
 from typing import Literal, get_args
@@ -11,10 +11,10 @@ from data_pipelines.batches.reading import Batch, Batches
 from data_pipelines.errors import DataError, unknown
 from data_pipelines.examples import Dataset, Example
 from data_pipelines.loader import check_training, empty, in_order, steps_per_epoch, total
-from data_pipelines.videos.readers import CachedClips
+from data_pipelines.videos.readers import CachedVideos
 from prompt_jax.inputs.images.preprocessing import CLIP, Preprocessing
 from prompt_jax.inputs.videos import transforms, vifi
-from prompt_jax.inputs.videos.opening import Clip
+from prompt_jax.inputs.videos.opening import Video
 from prompt_jax.inputs.videos.sampling import RULES, TEST_RULES, Rule, choose, segment_frames
 
 # In "row": padding; in "caption": none was drawn.
@@ -26,7 +26,7 @@ TRAIN_TRANSFORMS = {"none": transforms.train_transform, "vifi": vifi.train_trans
 Crop = Literal["clip", "vifi"]
 CROPS: tuple[str, ...] = get_args(Crop)
 _TEST = {"clip": transforms.test_transform, "vifi": vifi.test_transform}
-# Crops of each clip in `view_batches`.
+# Crops of each video in `view_batches`.
 THREE = 3
 
 
@@ -63,25 +63,25 @@ def train_batches(
     shard_index: int = 0,
     shard_count: int = 1,
 ) -> Batches:
-    """Training batches: the pairs of clips and captions shuffled, and augmented, in every epoch.
+    """Training batches: the pairs of videos and captions shuffled, and augmented, in every epoch.
 
-    A clip with several captions comes once per caption in an epoch. Crop and flip are the same
-    for all frames of a clip. What a batch depends on is as for `loader.train_batches`.
+    A video with several captions comes once per caption in an epoch. Crop and flip are the same
+    for all frames of a video. What a batch depends on is as for `loader.train_batches`.
 
     Args:
-        dataset: reads the clips.
+        dataset: reads the videos.
         examples: the training examples.
         batch_size: pairs per batch, of all hosts together.
-        frames: how many frames of a clip are looked at; a shorter one repeats its last frame.
+        frames: how many frames of a video are looked at; a shorter one repeats its last frame.
         image_size: side of a frame in the batch, in pixels.
         seed: of order, frames and augmentation, 0 to 2**32 - 1.
         num_epochs: when to stop; None never stops.
-        rule: which frames, see `clips.sampling.choose`.
-        flip: whether half of the clips are mirrored; not where left and right matter.
-        augment: "none": crop and flip, see `clips.transforms`; "vifi": also colours, see
-            `clips.vifi`. The rule "segment" goes with it.
+        rule: which frames, see `videos.sampling.choose`.
+        flip: whether half of the videos are mirrored; not where left and right matter.
+        augment: "none": crop and flip, see `videos.transforms`; "vifi": also colours, see
+            `videos.vifi`. The rule "segment" goes with it.
         preprocessing: how frames are resized and normalised; "vifi" resizes in its own way.
-        mixed_classes: K, to mix the clips of a batch, four by four, as `mixing.mix` does; 0: not.
+        mixed_classes: K, to mix the videos of a batch, four by four, as `mixing.mix` does; 0: not.
         num_threads: as for `loader.train_batches`.
         cache_bytes: bound on the decoded frames kept in memory for later epochs, divided among
             the workers; 0 keeps none.
@@ -92,12 +92,12 @@ def train_batches(
     Returns:
         Iterator of {"image": float32[B, frames, image_size, image_size, 3], "label": int32[B],
         "row": int32[B], "caption": int32[B]}, the last two as of `training_pairs`. B is
-        `batch_size` (or all pairs, if fewer) divided by `shard_count`. Of mixed clips these are
+        `batch_size` (or all pairs, if fewer) divided by `shard_count`. Of mixed videos these are
         the first of two, and "targets", float32[B, K], holds the shares of the classes; hosts
-        mix their own clips.
+        mix their own videos.
 
     Raises:
-        DataError: a setting is out of range; and from `next`, `BadPicture`.
+        DataError: a setting is out of range; and from `next`, `BadImage`.
     """
     pairs = training_pairs(examples)
     steps = check_training(len(pairs), batch_size, seed, num_epochs)
@@ -106,7 +106,7 @@ def train_batches(
     if mixed_classes < 0:
         raise DataError(f"mixed_classes={mixed_classes}: must be 0 (no mixing) or more")
     part = share(min(batch_size, len(pairs)), shard_index, shard_count)
-    read = CachedClips(dataset.read, cache_bytes // max(1, num_workers))
+    read = CachedVideos(dataset.read, cache_bytes // max(1, num_workers))
     pairs_of = shuffled_rows(len(pairs), batch_size, seed, part)
 
     def make(number: int) -> Batch:
@@ -116,9 +116,9 @@ def train_batches(
         batch["caption"] = np.array([pairs[place][1] for place in places], np.int32)
         for i, row in enumerate(batch["row"]):
             rng = generator(seed, TRAINING, epoch * len(pairs) + first + i)
-            clip: Clip = read(examples[row])
-            chosen = choose(rule, clip.count, frames, clip.rate, rng).tolist()
-            seen, out = clip.frames(chosen), batch["image"][i]
+            video: Video = read(examples[row])
+            chosen = choose(rule, video.count, frames, video.rate, rng).tolist()
+            seen, out = video.frames(chosen), batch["image"][i]
             TRAIN_TRANSFORMS[augment](seen, image_size, rng, out, flip, preprocessing)
             batch["label"][i] = examples[row].label
         if mixed_classes:
@@ -142,13 +142,13 @@ def test_batches(
     shard_index: int = 0,
     shard_count: int = 1,
 ) -> Batches:
-    """Test batches in the examples' order, each clip once, all of one size.
+    """Test batches in the examples' order, each video once, all of one size.
 
     Args:
-        dataset: reads the clips.
+        dataset: reads the videos.
         examples: what to go through, once.
         batch_size: examples per batch, of all hosts together; the last batch is filled up with
-            black (all-zero) clips of label and row -1, so all hosts take as many steps.
+            black (all-zero) videos of label and row -1, so all hosts take as many steps.
         frames: as for `train_batches`.
         image_size: side of a frame in the batch, in pixels.
         rule: as for `train_batches`, but not "random" or "segment".
@@ -165,16 +165,16 @@ def test_batches(
         caption is drawn, so "caption" is -1.
 
     Raises:
-        DataError: a setting is out of range; and from `next`, `BadPicture`.
+        DataError: a setting is out of range; and from `next`, `BadImage`.
     """
     check_frames(frames, rule, TEST_RULES)
     if crop not in CROPS:
-        raise unknown("crop of test clips", crop, CROPS)
+        raise unknown("crop of test videos", crop, CROPS)
 
     def transform(row: int, view: int, out: np.ndarray) -> None:
-        clip: Clip = dataset.read(examples[row])
-        chosen = choose(rule, clip.count, frames, clip.rate).tolist()
-        _TEST[crop](clip.frames(chosen), image_size, out, preprocessing)
+        video: Video = dataset.read(examples[row])
+        chosen = choose(rule, video.count, frames, video.rate).tolist()
+        _TEST[crop](video.frames(chosen), image_size, out, preprocessing)
 
     steps_per_epoch(len(examples), batch_size)
     part = share(batch_size, shard_index, shard_count)
@@ -201,16 +201,16 @@ def view_batches(
     shard_index: int = 0,
     shard_count: int = 1,
 ) -> Batches:
-    """Test batches in which each clip is seen several times: `views` x 3.
+    """Test batches in which each video is seen several times: `views` x 3.
 
     A view looks at other frames, one at random of each segment as in training, and at three crops:
-    the ends of a frame's long side, and its middle. The views of a clip stand together and share
+    the ends of a frame's long side, and its middle. The views of a video stand together and share
     its "row", so that an evaluator can sum their softmax: its [B, K] is [B / n, n, K].
 
     Args:
-        dataset: reads the clips.
+        dataset: reads the videos.
         examples: what to go through, once.
-        batch_size: clips per batch, of all hosts together; padded as by `test_batches`.
+        batch_size: videos per batch, of all hosts together; padded as by `test_batches`.
         frames: as for `train_batches`, of each view.
         image_size: side of a frame in the batch, in pixels.
         seed: of the frames, 0 to 2**32 - 1: the same views each time.
@@ -226,8 +226,8 @@ def view_batches(
         `views`.
 
     Raises:
-        DataError: a setting is out of range; and from `next`, a clip has fewer frames than views,
-            or `BadPicture`.
+        DataError: a setting is out of range; and from `next`, a video has fewer frames than views,
+            or `BadImage`.
 
     Source: ViFi-CLIP's test of 4 x 3 views.
     """
@@ -237,12 +237,12 @@ def view_batches(
     check_training(len(examples), batch_size, seed, 1)
 
     def transform(row: int, _: int, out: np.ndarray) -> None:
-        clip = refuse_short(dataset, examples[row], views)
+        video = refuse_short(dataset, examples[row], views)
         rng = generator(seed, VIEWS, row)
-        chosen = np.array([segment_frames(clip.count, frames, rng) for _ in range(views)])
-        # One pass over the clip: each view in turn would decode most of it again.
+        chosen = np.array([segment_frames(video.count, frames, rng) for _ in range(views)])
+        # One pass over the video: each view in turn would decode most of it again.
         order = np.argsort(chosen, axis=None, kind="stable")
-        seen = clip.frames(chosen.ravel()[order].tolist())
+        seen = video.frames(chosen.ravel()[order].tolist())
         for frame, number in zip(seen, order.tolist(), strict=True):
             view, place = divmod(number, frames)
             vifi.three_crops(frame, image_size, out[view, :, place], preprocessing)
@@ -260,19 +260,19 @@ def view_batches(
     return Batches(make_with_rows, steps, num_threads, num_workers)
 
 
-def refuse_short(dataset: Dataset, example: Example, views: int) -> Clip:
-    """The clip, if each view of it can be another one.
+def refuse_short(dataset: Dataset, example: Example, views: int) -> Video:
+    """The video, if each view of it can be another one.
 
     Raises:
-        DataError: it has fewer frames than views; and `BadPicture`.
+        DataError: it has fewer frames than views; and `BadImage`.
     """
-    clip: Clip = dataset.read(example)
-    if clip.count < views:
+    video: Video = dataset.read(example)
+    if video.count < views:
         raise DataError(
-            f"{dataset.name}: the clip {example.picture} has {clip.count} frames, fewer "
+            f"{dataset.name}: the video {example.image} has {video.count} frames, fewer "
             f"than views={views}, which would be the same; set fewer views, or leave it out"
         )
-    return clip
+    return video
 
 
 def _rows(number: int, batch_size: int, part: slice, count: int) -> Batch:
@@ -283,7 +283,7 @@ def _rows(number: int, batch_size: int, part: slice, count: int) -> Batch:
 
 
 def _mix(batch: Batch, classes: int, seed: int, first: int) -> Batch:
-    """Mixes each `GROUP` clips with one another; `first` is the place of the first in training."""
+    """Mixes each `GROUP` videos with one another; `first` is the place of the first in training."""
     targets = []
     for begin in range(0, len(batch["label"]), GROUP):
         few = {key: batch[key][begin : begin + GROUP] for key in ("image", "label")}
@@ -294,7 +294,7 @@ def _mix(batch: Batch, classes: int, seed: int, first: int) -> Batch:
 def check_augment(augment: str) -> None:
     """Refuses an augmentation that there is not."""
     if augment not in AUGMENTS:
-        raise unknown("augmentation of clips", augment, AUGMENTS)
+        raise unknown("augmentation of videos", augment, AUGMENTS)
 
 
 def check_frames(frames: int, rule: str, rules: Sequence[str]) -> None:

@@ -1,4 +1,4 @@
-"""Picture files of every kind decode to the pixels that Pillow's conversion gives, but 16 bits."""
+"""Image files of every kind decode to the pixels that Pillow's conversion gives, but 16 bits."""
 
 import io
 import os
@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from data_pipelines.checks import lists
-from data_pipelines.errors import BadPicture
+from data_pipelines.errors import BadImage
 from data_pipelines.examples import Dataset, Example
 from data_pipelines.images import readers
 from prompt_jax.inputs.images import decoding, greys
@@ -54,10 +54,10 @@ KINDS = {
 def test_decodes_as_pillow_converts(tmp_path, name):
     KINDS[name].save(tmp_path / name)
     with warnings.catch_warnings():
-        # Pillow warns about palettes with transparency; `open_picture` must not.
+        # Pillow warns about palettes with transparency; `open_image` must not.
         warnings.simplefilter("ignore")
         expected = Image.open(tmp_path / name).convert("RGB")
-    result = decoding.open_picture(tmp_path / name)
+    result = decoding.open_image(tmp_path / name)
     assert result.mode == "RGB" and result.size == (23, 19)
     np.testing.assert_array_equal(np.asarray(result), np.asarray(expected))
 
@@ -76,7 +76,7 @@ def test_sixteen_bit_greys_keep_their_upper_eight(tmp_path, name, kind, mode):
     Image.fromarray(grey.astype(kind)).save(tmp_path / name)
     with Image.open(tmp_path / name) as stored:
         assert stored.mode == mode
-    result = decoding.open_picture(tmp_path / name)
+    result = decoding.open_image(tmp_path / name)
     assert result.mode == "RGB" and result.size == (23, 19)
     expected = np.repeat(grey[:, :, None] // 256, 3, axis=2)
     np.testing.assert_array_equal(np.asarray(result), expected)
@@ -93,8 +93,8 @@ def test_a_sixteen_bit_file_cut_short_is_bad(tmp_path):
     path = tmp_path / "grey.png"
     Image.fromarray(RNG.integers(0, 2**16, (99, 99)).astype(np.uint16)).save(path)
     path.write_bytes(path.read_bytes()[:9000])
-    with pytest.raises(BadPicture, match="grey.png: .*truncated"):
-        decoding.open_picture(path)
+    with pytest.raises(BadImage, match="grey.png: .*truncated"):
+        decoding.open_image(path)
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -105,14 +105,14 @@ def test_exif_orientation_changes_nothing(tmp_path, orientation):
     image.save(tmp_path / "plain.png")
     image.save(tmp_path / "turned.png", exif=exif)
     plain, turned = (
-        np.asarray(decoding.open_picture(tmp_path / name)) for name in ("plain.png", "turned.png")
+        np.asarray(decoding.open_image(tmp_path / name)) for name in ("plain.png", "turned.png")
     )
     np.testing.assert_array_equal(turned, plain)
 
 
 def test_transparent_pixels_keep_their_colour(tmp_path):
     Image.new("RGBA", (4, 4), (10, 200, 30, 0)).save(tmp_path / "clear.png")
-    assert decoding.open_picture(tmp_path / "clear.png").getpixel((1, 1)) == (10, 200, 30)
+    assert decoding.open_image(tmp_path / "clear.png").getpixel((1, 1)) == (10, 200, 30)
 
 
 @pytest.mark.parametrize("name", ["colour.jpg", "colour.png", "colour.webp"])
@@ -120,13 +120,13 @@ def test_a_file_cut_short_is_bad(tmp_path, name):
     KINDS[name].save(tmp_path / name)
     whole = (tmp_path / name).read_bytes()
     (tmp_path / name).write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(BadPicture, match=name):
-        decoding.open_picture(tmp_path / name)
+    with pytest.raises(BadImage, match=name):
+        decoding.open_image(tmp_path / name)
 
 
-def test_every_picture_is_looked_at_once_and_counted(tmp_path):
+def test_every_image_is_looked_at_once_and_counted(tmp_path):
     KINDS["colour.png"].save(tmp_path / "good.png")
-    (tmp_path / "bad.png").write_text("no picture")
+    (tmp_path / "bad.png").write_text("no image")
     names = ["good.png", "bad.png", "good.png", "gone.png"]
     examples = tuple(Example(name, 0, "x") for name in names)
     reader = readers.FolderReader(tmp_path)
@@ -151,8 +151,8 @@ def test_a_cache_goes_to_a_worker_empty(tmp_path):
 def look_and_open(path):
     """Both must refuse, in the same words; returns them."""
     reasons = []
-    for look in (decoding.check_picture, decoding.open_picture):
-        with pytest.raises(BadPicture) as error:
+    for look in (decoding.check_image, decoding.open_image):
+        with pytest.raises(BadImage) as error:
             look(path)
         reasons.append(error.value.reason)
     assert reasons[0] == reasons[1]
@@ -175,7 +175,7 @@ def test_what_is_no_regular_file_is_never_opened(tmp_path):
         "folder.jpg": "a folder",
         "empty.jpg": "an empty file",
         "round.jpg": "symbolic link",
-        "huge.jpg": "more than a picture has",
+        "huge.jpg": "more than an image has",
         "x" * 300: "File name too long",
         "a\0b.jpg": "null",  # byte, or character, by the version of Python
     }
@@ -204,11 +204,11 @@ def test_formats_that_are_not_documented_are_not_tried(tmp_path, monkeypatch):
         assert "none of JPEG, PNG, WEBP, BMP, GIF, TIFF" in look_and_open(tmp_path / name)
 
 
-def test_a_phones_jpeg_of_several_pictures_is_one(tmp_path):
+def test_a_phones_jpeg_of_several_images_is_one(tmp_path):
     frames = [Image.new("RGB", (20, 10), colour) for colour in ("red", "blue")]
     frames[0].save(tmp_path / "a.jpg", "MPO", save_all=True, append_images=frames[1:])
-    decoding.check_picture(tmp_path / "a.jpg")
-    red, green, blue = decoding.open_picture(tmp_path / "a.jpg").getpixel((5, 5))
+    decoding.check_image(tmp_path / "a.jpg")
+    red, green, blue = decoding.open_image(tmp_path / "a.jpg").getpixel((5, 5))
     assert red > 200 and green < 50 and blue < 50
 
 
@@ -216,7 +216,7 @@ def test_a_phones_jpeg_of_several_pictures_is_one(tmp_path):
 @pytest.mark.parametrize(
     ("mode", "size"), [("1", (13000, 13000)), ("P", (20000, 20000)), ("L", (1000000, 1))]
 )
-def test_pictures_that_are_too_large_are_refused_undecoded(tmp_path, mode, size):
+def test_images_that_are_too_large_are_refused_undecoded(tmp_path, mode, size):
     Image.new(mode, size).save(tmp_path / "a.png")
     assert "too large" in look_and_open(tmp_path / "a.png")
 
@@ -225,12 +225,12 @@ def test_pictures_that_are_too_large_are_refused_undecoded(tmp_path, mode, size)
 def test_a_jpeg_over_the_limit_is_decoded_at_half_the_size(tmp_path, monkeypatch):
     monkeypatch.setattr(decoding, "MAX_PIXELS", 5000)
     Image.new("RGB", (100, 80), (250, 0, 0)).save(tmp_path / "a.jpg")
-    assert decoding.open_picture(tmp_path / "a.jpg").size == (50, 40)
+    assert decoding.open_image(tmp_path / "a.jpg").size == (50, 40)
     Image.new("RGB", (100, 80)).save(tmp_path / "a.png")
     assert look_and_open(tmp_path / "a.png").startswith("100 x 80 pixels")
 
 
-def test_want_of_memory_is_a_bad_picture(tmp_path, monkeypatch):
+def test_want_of_memory_is_a_bad_image(tmp_path, monkeypatch):
     KINDS["colour.png"].save(tmp_path / "a.png")
 
     def full(*_):
@@ -238,19 +238,19 @@ def test_want_of_memory_is_a_bad_picture(tmp_path, monkeypatch):
 
     monkeypatch.setattr(Image.Image, "load", full)
     monkeypatch.setattr("PIL.ImageFile.ImageFile.load", full)
-    with pytest.raises(BadPicture, match=r"a\.png: not enough memory"):
-        decoding.open_picture(tmp_path / "a.png")
+    with pytest.raises(BadImage, match=r"a\.png: not enough memory"):
+        decoding.open_image(tmp_path / "a.png")
 
 
 @pytest.mark.parametrize("suffix", ["jpg", "png", "webp"])
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_upright_pictures_are_turned_as_exif_says(tmp_path, suffix, orientation):
+def test_upright_images_are_turned_as_exif_says(tmp_path, suffix, orientation):
     exif = Image.Exif()
     exif[0x0112] = orientation
     # Corners of four greys, large enough to survive JPEG.
     corners = np.kron(np.array([[10, 90], [170, 250]], np.uint8), np.ones((16, 24), np.uint8))
     Image.fromarray(corners).save(tmp_path / f"a.{suffix}", exif=exif)
-    turned = np.asarray(decoding.open_picture(tmp_path / f"a.{suffix}", upright=True))[:, :, 0]
+    turned = np.asarray(decoding.open_image(tmp_path / f"a.{suffix}", upright=True))[:, :, 0]
     expected = {
         1: corners,
         2: corners[:, ::-1],
@@ -265,12 +265,12 @@ def test_upright_pictures_are_turned_as_exif_says(tmp_path, suffix, orientation)
     assert np.abs(turned.astype(int) - expected).max() < 30
 
 
-def test_broken_exif_leaves_the_picture_as_it_is_without_a_word(tmp_path):
+def test_broken_exif_leaves_the_image_as_it_is_without_a_word(tmp_path):
     exif = b"Exif\0\0II*\0\x08\0\0\0\xff\xff\x12\x01\x03\0"
     KINDS["colour.jpg"].save(tmp_path / "a.jpg", exif=exif)
     code = (
-        "import sys; from prompt_jax.inputs.images.decoding import open_picture;"
-        "print(open_picture(sys.argv[1], upright=True).size)"
+        "import sys; from prompt_jax.inputs.images.decoding import open_image;"
+        "print(open_image(sys.argv[1], upright=True).size)"
     )
     # A process of its own: pytest has its own rules for warnings.
     command = [sys.executable, "-W", "error", "-c", code, str(tmp_path / "a.jpg")]
@@ -287,8 +287,8 @@ def test_a_look_without_decoding_sees_a_file_cut_short(tmp_path, monkeypatch, na
     look_and_open(tmp_path / name)
     # What some cameras write behind the end is no fault.
     (tmp_path / name).write_bytes(whole + bytes(100))
-    decoding.check_picture(tmp_path / name)
+    decoding.check_image(tmp_path / name)
     if name != "colour.webp":
         (tmp_path / name).write_bytes(whole)
         monkeypatch.delattr("PIL.ImageFile.ImageFile.load")
-        decoding.check_picture(tmp_path / name)
+        decoding.check_image(tmp_path / name)

@@ -1,4 +1,4 @@
-"""Batches of clips: pairs, order, frames, crops, padding, saved positions, hosts and workers."""
+"""Batches of videos: pairs, order, frames, crops, padding, saved positions, hosts and workers."""
 
 import itertools
 import json
@@ -6,14 +6,14 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from clip_files import grey, write, write_folder
 from PIL import Image
+from video_files import grey, write, write_folder
 
-from data_pipelines import clip_loader
-from data_pipelines.errors import BadClip, DataError
+from data_pipelines import video_loader
+from data_pipelines.errors import BadVideo, DataError
 from data_pipelines.examples import Dataset, Example
-from data_pipelines.videos.readers import ClipReader
-from prompt_jax.inputs.images import transforms as pictures
+from data_pipelines.videos.readers import VideoReader
+from prompt_jax.inputs.images import transforms as images
 from prompt_jax.inputs.images.preprocessing import CLIP_MEAN, CLIP_STD
 from prompt_jax.inputs.videos import transforms
 
@@ -23,8 +23,8 @@ KEYS = ("image", "label", "row", "caption")
 
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory):
-    """Six clips, three of them files; with 0, 1 and 2 captions in turn."""
-    folder = tmp_path_factory.mktemp("clips")
+    """Six videos, three of them files; with 0, 1 and 2 captions in turn."""
+    folder = tmp_path_factory.mktemp("videos")
     for i in range(3):
         write(folder / f"{i}.mp4", count=10 + i, g="4")
         write_folder(folder / str(i + 3), count=3 + i)
@@ -33,17 +33,19 @@ def dataset(tmp_path_factory):
         Example(name, i, str(i), captions=tuple(f"{i}-{k}" for k in range(i % 3)))
         for i, name in enumerate(names)
     )
-    return Dataset("clips", "{}", examples, (), examples, ClipReader(folder), folder, kind="clips")
+    return Dataset(
+        "videos", "{}", examples, (), examples, VideoReader(folder), folder, kind="videos"
+    )
 
 
 def train(dataset, batch_size=4, seed=1, num_epochs=None, **options):
-    return clip_loader.train_batches(
+    return video_loader.train_batches(
         dataset, dataset.train, batch_size, FRAMES, SIZE, seed, num_epochs, **options
     )
 
 
 def evaluate(dataset, batch_size=4, **options):
-    return clip_loader.test_batches(dataset, dataset.test, batch_size, FRAMES, SIZE, **options)
+    return video_loader.test_batches(dataset, dataset.test, batch_size, FRAMES, SIZE, **options)
 
 
 def take(batches, count):
@@ -61,7 +63,7 @@ def assert_same(batches, others):
 
 
 def test_an_epoch_has_a_pair_per_caption(dataset):
-    pairs = clip_loader.training_pairs(dataset.train)
+    pairs = video_loader.training_pairs(dataset.train)
     assert pairs == [(0, -1), (1, 0), (2, 0), (2, 1), (3, -1), (4, 0), (5, 0), (5, 1)]
     batches = take(train(dataset, batch_size=8), 3)
     for batch in batches:
@@ -118,7 +120,7 @@ def test_crop_and_flip_are_the_same_for_all_frames():
         transforms.train_transform([frame] * 3, SIZE, np.random.default_rng(seed), out)
         np.testing.assert_array_equal(out[0], out[1])
         np.testing.assert_array_equal(out[0], out[2])
-        alone = pictures.train_transform(
+        alone = images.train_transform(
             frame, SIZE, np.random.default_rng(seed), area=transforms.AREA
         )
         np.testing.assert_array_equal(out[0], alone)
@@ -130,7 +132,7 @@ def test_crop_and_flip_are_the_same_for_all_frames():
 def test_a_crop_shows_half_of_a_frame_at_least(seed):
     rng = np.random.default_rng(seed)
     for _ in range(50):
-        left, top, right, bottom = pictures.random_box(320, 240, rng, transforms.AREA)
+        left, top, right, bottom = images.random_box(320, 240, rng, transforms.AREA)
         assert (right - left) * (bottom - top) >= 0.49 * 320 * 240
 
 
@@ -154,10 +156,10 @@ def test_a_worker_makes_the_same_batches(dataset):
     )
 
 
-def test_a_bad_clip_surfaces_as_itself_from_threads(dataset):
+def test_a_bad_video_surfaces_as_itself_from_threads(dataset):
     examples = (*dataset.test, Example("gone.mp4", 0, "0"))
-    with pytest.raises(BadClip, match=r"cannot read the clip .*gone\.mp4: no such file"):
-        list(clip_loader.test_batches(dataset, examples, 4, FRAMES, SIZE))
+    with pytest.raises(BadVideo, match=r"cannot read the video .*gone\.mp4: no such file"):
+        list(video_loader.test_batches(dataset, examples, 4, FRAMES, SIZE))
 
 
 @pytest.mark.parametrize(
@@ -179,6 +181,6 @@ def test_tests_need_frames_and_leave_none_to_chance(dataset):
     with pytest.raises(DataError, match="unknown rule for frames 'random'. .*centre, second"):
         evaluate(dataset, rule="random")
     with pytest.raises(DataError, match="frames=0: must be 1 or more"):
-        clip_loader.test_batches(dataset, dataset.test, 4, 0, SIZE)
+        video_loader.test_batches(dataset, dataset.test, 4, 0, SIZE)
     with pytest.raises(DataError, match="needs the frame rate"):
         list(evaluate(dataset, rule="second"))

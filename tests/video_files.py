@@ -1,4 +1,4 @@
-"""Small clips for tests: frame i is a plain grey of `grey(i)`, so that it is known by its looks."""
+"""Small videos for tests: frame i is a plain grey of `grey(i)`, so that its looks tell it."""
 
 import av
 import numpy as np
@@ -12,7 +12,7 @@ def grey(number):
 
 
 def write(path, codec="libx264", count=50, size=SIZE, rate=25, pixels="yuv420p", **options):
-    """A clip of `count` frames (at most 60); `options` are the encoder's."""
+    """A video of `count` frames (at most 60); `options` are the encoder's."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with av.open(str(path), "w") as container:
         # Enough bits that a grey stays the one it was.
@@ -38,6 +38,6 @@ def write_folder(folder, count=12, size=SIZE, name="{:05d}.jpg"):
 
 
 def numbers(frames):
-    """Which frames of such a clip these are."""
+    """Which frames of such a video these are."""
     means = [np.asarray(frame, np.float64).mean() for frame in frames]
     return [round((mean - grey(0)) / 4) for mean in means]

@@ -1,9 +1,9 @@
-"""Frames of clips: the right ones, whichever way they are reached, in every kind of file."""
+"""Frames of videos: the right ones, whichever way they are reached, in every kind of file."""
 
 import av
 import numpy as np
 import pytest
-from clip_files import grey, numbers, write, write_folder
+from video_files import grey, numbers, write, write_folder
 
 from data_pipelines.errors import DataError
 from data_pipelines.examples import Example
@@ -82,7 +82,7 @@ def test_times_need_not_be_even_nor_begin_at_zero(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["h264.mp4", "h264.avi", "vp9.webm", "animated.gif"])
-def test_a_span_is_a_clip_of_its_own(tmp_path, name):
+def test_a_span_is_a_video_of_its_own(tmp_path, name):
     path = write(tmp_path / name, **KINDS[name])
     part = decoding.open_clip(path, span=(0.4, 1.2))
     assert part.count == 20 and numbers(part.frames([0, 9, 19])) == [10, 19, 29]
@@ -110,7 +110,7 @@ def test_frames_stand_upright_as_the_file_says(tmp_path, degrees, turns):
 def test_a_folder_of_frames_is_sorted_by_number(tmp_path):
     folder = write_folder(tmp_path / "clip", count=12, name="img_{}.jpg")
     (folder / "notes.txt").write_text("no frame")
-    clip = readers.ClipReader(tmp_path)(Example("clip", 0, "x"))
+    clip = readers.VideoReader(tmp_path)(Example("clip", 0, "x"))
     assert (clip.count, clip.rate) == (12, None)
     assert numbers(clip.frames([0, 1, 10, 11, 11])) == [0, 1, 10, 11, 11]
 
@@ -118,7 +118,7 @@ def test_a_folder_of_frames_is_sorted_by_number(tmp_path):
 def test_frames_are_decoded_once_within_the_bound(tmp_path):
     decoded = []
 
-    class Counting(readers.ClipReader):
+    class Counting(readers.VideoReader):
         def __call__(self, example):
             clip = super().__call__(example)
             frames = clip.frames
@@ -129,7 +129,7 @@ def test_frames_are_decoded_once_within_the_bound(tmp_path):
 
     write_folder(tmp_path / "clip", count=12)
     frame_bytes = 48 * 32 * 4
-    cached = readers.CachedClips(Counting(tmp_path), 3 * frame_bytes + 12 * 16)
+    cached = readers.CachedVideos(Counting(tmp_path), 3 * frame_bytes + 12 * 16)
     for _ in range(2):
         clip = cached(Example("clip", 0, "x"))
         assert numbers(clip.frames([1, 4, 4, 6, 9])) == [1, 4, 4, 6, 9]
@@ -139,7 +139,7 @@ def test_frames_are_decoded_once_within_the_bound(tmp_path):
 
 def test_spans_of_one_file_are_kept_apart(tmp_path):
     write(tmp_path / "a.mp4")
-    cached = readers.CachedClips(readers.ClipReader(tmp_path), 10**6)
+    cached = readers.CachedVideos(readers.VideoReader(tmp_path), 10**6)
     first, second = Example("a.mp4", 0, "x", span=(0, 1)), Example("a.mp4", 0, "x", span=(1, 2))
     assert numbers(cached(first).frames([0])) == [0]
     assert numbers(cached(second).frames([0])) == [25]
@@ -150,7 +150,7 @@ def test_without_pyav_one_sentence_says_what_to_install(tmp_path, monkeypatch):
     write_folder(tmp_path / "b")
     monkeypatch.setitem(__import__("sys").modules, "prompt_jax.inputs.videos.decoding", None)
     monkeypatch.delattr("prompt_jax.inputs.videos.decoding", raising=False)
-    read = readers.ClipReader(tmp_path)
+    read = readers.VideoReader(tmp_path)
     with pytest.raises(DataError, match=r"PyAV.*pip install -e '\.\[video\]'") as error:
         read(Example("a.mp4", 0, "x"))
     assert "\n" not in str(error.value)

@@ -1,4 +1,4 @@
-"""What a run says of its captioned clips at its start, and which lists stop it."""
+"""What a run says of its captioned videos at its start, and which lists stop it."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from prompt_jax.errors import PromptError
 
 
 def plan_of(root: Path, rows: dict[str, tuple[str, str]], same: dict[str, str] | None = None):
-    """The plan of own clips: {clip: (caption, split)}; `same` clips have another one's bytes."""
+    """The plan of own videos: {video: (caption, split)}; `same` videos have another one's bytes."""
     lines = ["path,caption,split"]
     for clip, (caption, split) in rows.items():
         (root / clip).write_bytes((same or {}).get(clip, clip).encode())
@@ -30,11 +30,11 @@ ROWS = {
 }
 
 
-def test_clips_and_captions_are_counted(tmp_path, capsys):
+def test_videos_and_captions_are_counted(tmp_path, capsys):
     plan = plan_of(tmp_path, ROWS)
     overview.show(plan, 16, True)
     assert rows(capsys.readouterr().out) == [
-        "data set clips captions",
+        "data set videos captions",
         "train captions_csv 2 2",
         "test captions_csv 2 2",
     ]
@@ -46,43 +46,43 @@ def rows(said):
 
 
 @pytest.mark.parametrize(("split", "left_out"), [("test", "d.mp4"), ("train", "b.mp4")])
-def test_one_clip_alone_stops_a_run(tmp_path, capsys, split, left_out):
+def test_one_video_alone_stops_a_run(tmp_path, capsys, split, left_out):
     plan = plan_of(tmp_path, {clip: row for clip, row in ROWS.items() if clip != left_out})
-    with pytest.raises(DataError, match=f"nothing: {split}: one clip only, .*; add others"):
+    with pytest.raises(DataError, match=f"nothing: {split}: one video only, .*; add others"):
         overview.show(plan, 16, True)
     assert f"{split} captions_csv 1 1" in rows(capsys.readouterr().out)
     if split == "train":
         overview.show(plan, 16, False)  # nothing is trained on it
 
 
-def test_captions_that_test_clips_share_are_said(tmp_path, capsys):
+def test_captions_that_test_videos_share_are_said(tmp_path, capsys):
     plan = plan_of(tmp_path, ROWS | {"e.mp4": ("An owl", "test"), "f.mp4": ("a cat", "train")})
     overview.show(plan, 16, True)
-    said = "note: test: captions that several clips have: 1, e.g. 'an owl' (c.mp4 and e.mp4)"
+    said = "note: test: captions that several videos have: 1, e.g. 'an owl' (c.mp4 and e.mp4)"
     assert said in capsys.readouterr().out.splitlines()
 
 
 def test_copies_are_said_and_stop_a_run_where_they_are_half_of_a_test_set(tmp_path, capsys):
     more = {"e.mp4": ("a pig", "test")}
     overview.show(plan_of(tmp_path, ROWS | more, {"c.mp4": "a.mp4"}), 16, True)
-    said = "note: clips copied from another split: 1, e.g. c.mp4 (same as a.mp4)"
+    said = "note: videos copied from another split: 1, e.g. c.mp4 (same as a.mp4)"
     assert said in capsys.readouterr().out.splitlines()
-    with pytest.raises(DataError, match="clips copied from another split: 1.*remove one of each"):
+    with pytest.raises(DataError, match="videos copied from another split: 1.*remove one of each"):
         overview.show(plan_of(tmp_path, ROWS, {"c.mp4": "a.mp4"}), 16, True)
 
 
-@pytest.mark.parametrize(("split", "said"), [("train", "no training clips"), ("test", "no test")])
-def test_a_split_without_clips_is_named(tmp_path, split, said):
+@pytest.mark.parametrize(("split", "said"), [("train", "no training videos"), ("test", "no test")])
+def test_a_split_without_videos_is_named(tmp_path, split, said):
     plan = plan_of(tmp_path, {clip: row for clip, row in ROWS.items() if row[1] != split})
     with pytest.raises(PromptError, match=f"captions_csv has {said}.*its split lists none"):
         plans.refuse_empty(plan, True)
 
 
-def test_clips_with_classes_are_not_called_pictures(capsys):
+def test_videos_with_classes_are_not_called_images(capsys):
     config = few_shot.get_config("vop")
     config.data.shots = 1
     overview.show(plans.build(config, 32, False), 1, True)
     headings, train, test, *_ = rows(capsys.readouterr().out)
-    assert headings == "data set classes clips a class shots not drawn"
+    assert headings == "data set classes videos a class shots not drawn"
     assert train.startswith("train emoji_clips 33 33 1 1")
     assert test == "test emoji_clips the same 33 495 15"

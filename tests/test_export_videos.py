@@ -1,20 +1,20 @@
-"""An exported folder says of clips in PyTorch alone what JAX says."""
+"""An exported folder says of videos in PyTorch alone what JAX says."""
 
 import exported
-import exported_clips
+import exported_videos
 import needs_torch  # noqa: F401
 import numpy as np
 import pytest
-from exported_clips import FRAMES, TEXTS, inputs_of
+from exported_videos import FRAMES, TEXTS, inputs_of
 from reference import largest_difference
 
 from prompt_jax import methods
 from prompt_jax.clip import saving
 from prompt_jax.export import writing
 
-CLIPS = 30
+VIDEOS = 30
 CENTRE, VIFI = inputs_of("centre"), inputs_of("even", "vifi")
-# Methods of clips and texts that tell classes apart: (name, settings).
+# Methods of videos and texts that tell classes apart: (name, settings).
 ROWS = {
     "vop": ("vop", {"inputs": CENTRE}),
     "vop_shallow": ("vop", {"text_prompts": 3, "vision_prompts": 2, "depth": 2}),
@@ -58,7 +58,7 @@ ROWS = {
     "a5": ("a5", {"frames": FRAMES}),
     "a5_shared": ("a5", {"frames": FRAMES, "postfix": "shared", "temporal_blocks": 1}),
     "a5_without_blocks": ("a5", {"temporal_blocks": 0, "prefix_prompts": 4, "postfix_prompts": 2}),
-    # Methods of pictures.
+    # Methods of images.
     "zero_shot": ("zero_shot", {"templates": "imagenet_select"}),
     "coop": ("coop", {"inputs": VIFI}),
     "cocoop": ("cocoop", {}),
@@ -86,19 +86,19 @@ CAPTIONED = {
 
 @pytest.fixture(scope="module")
 def exports(tmp_path_factory):
-    """The models, the folder of clips and that of the exports, run."""
+    """The models, the folder of videos and that of the exports, run."""
     folder = tmp_path_factory.mktemp("exports")
-    clips = exported_clips.save_clips(folder / "clips", CLIPS)
+    videos = exported_videos.save_videos(folder / "videos", VIDEOS)
     saving.save_hugging_face(exported.CLIP.config, exported.FROZEN, folder / "clip")
-    models = {row: exported_clips.train(name, **given) for row, (name, given) in ROWS.items()}
+    models = {row: exported_videos.train(name, **given) for row, (name, given) in ROWS.items()}
     for row, (name, given) in CAPTIONED.items():
-        models[row] = exported_clips.train(name, "captions", **given)
+        models[row] = exported_videos.train(name, "captions", **given)
     for row, model in models.items():
         (folder / "all" / row).mkdir(parents=True)
         writing.write(folder / "all" / row, model, exported.FROZEN)
-    program, texts = exported_clips.PROGRAM, list(TEXTS)
-    exported.run_without_jax(program, folder / "all", folder / "clip", clips, texts)
-    return models, clips, folder / "all"
+    program, texts = exported_videos.PROGRAM, list(TEXTS)
+    exported.run_without_jax(program, folder / "all", folder / "clip", videos, texts)
+    return models, videos, folder / "all"
 
 
 @pytest.mark.slow
@@ -110,22 +110,24 @@ def test_what_is_written_is_formatted_as_code_here_is(exports):
 @pytest.mark.parametrize("row", [*ROWS, *CAPTIONED])
 def test_logits_are_those_of_jax(exports, row):
     models, folder, found = exports
-    clips = exported_clips.read_clips(folder, models[row].inputs)
-    others = exported_clips.logits_of(models[row], clips, exported.OTHERS)
+    videos = exported_videos.read_videos(folder, models[row].inputs)
+    others = exported_videos.logits_of(models[row], videos, exported.OTHERS)
     both = [(others, "others.npy")]
     if row in ROWS:
-        both.append((exported_clips.logits_of(models[row], clips), "trained.npy"))
+        both.append((exported_videos.logits_of(models[row], videos), "trained.npy"))
     else:
-        both.append((exported_clips.similarities_of(models[row], clips)[None], "similarities.npy"))
+        both.append(
+            (exported_videos.similarities_of(models[row], videos)[None], "similarities.npy")
+        )
     for expected, file in both:
         expected, logits = np.asarray(expected), np.load(found / row / file).reshape(expected.shape)
         difference = largest_difference(logits, expected)
         print(f"{row}: {difference:.1e}")  # docs/export.md has these figures: pytest -rP
         assert difference <= 1e-4
         assert (logits[-1].argmax(-1) == expected[-1].argmax(-1)).all()
-        assert np.ptp(expected, axis=-2).max() > 0.1, "the clips are all alike"
+        assert np.ptp(expected, axis=-2).max() > 0.1, "the videos are all alike"
 
 
-def test_every_method_of_clips_is_here():
+def test_every_method_of_videos_is_here():
     names = {name for name, _ in (ROWS | CAPTIONED).values()}
     assert names >= methods.ENCODERS.keys()

@@ -1,21 +1,21 @@
-"""What the check lets people see of their own pictures: sheets of examples, and near-duplicates."""
+"""What the check lets people see of their own images: sheets of examples, and near-duplicates."""
 
 import shutil
 import sys
 
 import numpy as np
 import pytest
-from clip_files import write
 from PIL import Image
 from test_check import command
 from test_overview import save_folders
+from video_files import write
 
 from data_pipelines import check, datasets
 from data_pipelines.checks import near_copies, sheet
 
 
 def save_scene(path, seed, side=64):
-    """A smooth picture, each seed another."""
+    """A smooth image, each seed another."""
     rng = np.random.default_rng(seed)
     coarse = Image.fromarray(rng.integers(0, 255, (6, 6, 3), np.uint8))
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -24,31 +24,31 @@ def save_scene(path, seed, side=64):
 
 @pytest.fixture
 def scenes(tmp_path):
-    """Two classes, each picture another scene."""
+    """Two classes, each image another scene."""
     for number in range(12):
         split = "train" if number < 8 else "test"
         save_scene(tmp_path / split / "ab"[number % 2] / f"{number}.png", number)
     return tmp_path
 
 
-def test_a_scaled_or_compressed_picture_of_another_split_is_noted(scenes, capsys):
+def test_a_scaled_or_compressed_image_of_another_split_is_noted(scenes, capsys):
     arguments = "--root", scenes, "--names", "folder"
     assert "look like" not in command(capsys, *arguments)[1]
     save_scene(scenes / "test/a/scaled.jpg", 2, side=48)
     save_scene(scenes / "test/b/within.png", 9, side=80)  # like another of its own split
     code, out, _ = command(capsys, *arguments)
-    assert code == 0 and "note: pictures that look like one of another split" in out
+    assert code == 0 and "note: images that look like one of another split" in out
     assert "may be the same scene: 1\n" in out
     assert "note: test/a/scaled.jpg looks like train/a/2.png (" in out
     assert "look like" not in command(capsys, *arguments, "--quick")[1]
-    # An exact copy is a problem already, and not said twice; pictures of one colour say nothing.
+    # An exact copy is a problem already, and not said twice; images of one colour say nothing.
     shutil.copy(scenes / "train/b/1.png", scenes / "test/b/copy.png")
     for split in ("train", "test"):
         Image.new("RGB", (20, 20), split.replace("train", "red").replace("test", "blue")).save(
             scenes / f"{split}/a/flat.png"
         )
     code, out, _ = command(capsys, *arguments)
-    assert code == 1 and "pictures copied from another split: 1" in out
+    assert code == 1 and "images copied from another split: 1" in out
     assert "may be the same scene: 1\n" in out
 
 
@@ -70,7 +70,7 @@ def test_without_the_package_the_check_says_what_to_install(scenes, monkeypatch)
 
 
 def test_a_sheet_has_a_row_for_each_class(scenes, capsys):
-    (scenes / "train/a/broken.png").write_text("no picture")
+    (scenes / "train/a/broken.png").write_text("no image")
     Image.new("RGB", (30, 10), "red").save(scenes / "train/b/0.png")
     file = scenes / "out.png"
     arguments = ("--root", scenes, "--names", "folder", "--quick", "--sheet", file)
@@ -98,7 +98,7 @@ def test_many_classes_have_several_pages_and_long_names_are_cut(tmp_path):
             assert drawn.height == rows * 100 + 4
 
 
-def test_clips_show_their_middle_frames(tmp_path):
+def test_videos_show_their_middle_frames(tmp_path):
     for split in ("train", "test"):
         for name in "ab":
             write(tmp_path / split / name / "1.mp4", count=5)

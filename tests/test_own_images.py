@@ -1,4 +1,4 @@
-"""People's own pictures: folders of classes, and CSV files."""
+"""People's own images: folders of classes, and CSV files."""
 
 import os
 import pickle
@@ -11,7 +11,7 @@ from data_pipelines.errors import DataError
 from data_pipelines.images import readers
 
 
-def write_pictures(folder, *names):
+def write_images(folder, *names):
     for name in names:
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -20,17 +20,17 @@ def write_pictures(folder, *names):
 
 @pytest.fixture
 def root(tmp_path):
-    """Three classes, one of them only in test; files of other kinds among the pictures."""
-    write_pictures(tmp_path / "train", "red_apple/a.JPG", "red_apple/b, c.png", "pear/1.webp")
-    write_pictures(tmp_path / "test", "red_apple/z.tiff", "quince/q.bmp", "pear/sub/2.jpg")
-    write_pictures(tmp_path / "test", "pear/.hidden.jpg", "pear/.cache/3.jpg")
+    """Three classes, one of them only in test; files of other kinds among the images."""
+    write_images(tmp_path / "train", "red_apple/a.JPG", "red_apple/b, c.png", "pear/1.webp")
+    write_images(tmp_path / "test", "red_apple/z.tiff", "quince/q.bmp", "pear/sub/2.jpg")
+    write_images(tmp_path / "test", "pear/.hidden.jpg", "pear/.cache/3.jpg")
     (tmp_path / "test/pear/notes.txt").write_text("")
     (tmp_path / "test/.DS_Store").write_text("")
     return tmp_path
 
 
 def listed(examples):
-    return [example.picture for example in examples]
+    return [example.image for example in examples]
 
 
 def test_folders_are_classes(root):
@@ -57,7 +57,7 @@ def test_folders_are_classes(root):
 def test_domains_are_folders_below_the_root(root, tmp_path_factory):
     base = tmp_path_factory.mktemp("base")
     (base / "dslr").symlink_to(root)
-    write_pictures(base, "webcam/test/pear/1.jpg")
+    write_images(base, "webcam/test/pear/1.jpg")
     assert datasets.load("folder:dslr", base).train == datasets.load("folder", root).train
     assert datasets.load("folder", base, domain="webcam").class_names == ("pear",)
     with pytest.raises(DataError, match="domain of .*'dsl'. Did you mean 'dslr'.*: dslr, webcam"):
@@ -76,8 +76,8 @@ def test_links_are_followed_without_going_round_in_circles(root):
     dataset = datasets.load("folder", root)
     names = listed(dataset.train)
     assert "train/quince/q.bmp" in names and names.count("train/pear/linked.jpg") == 1
-    with pytest.raises(DataError, match="1 of .* pictures are missing.*\n  train/pear/gone.jpg"):
-        readers.check_files(dataset, [e for e in dataset.train if "round" not in e.picture])
+    with pytest.raises(DataError, match="1 of .* images are missing.*\n  train/pear/gone.jpg"):
+        readers.check_files(dataset, [e for e in dataset.train if "round" not in e.image])
 
 
 def test_wrong_folders_are_refused(root, tmp_path_factory):
@@ -92,15 +92,15 @@ def test_wrong_folders_are_refused(root, tmp_path_factory):
     with pytest.raises(DataError, match="no class folders in"):
         datasets.load("folder", empty)
     (root / "train/plum").mkdir()
-    with pytest.raises(DataError, match="class folder 'plum' .* holds no pictures.*jpeg"):
+    with pytest.raises(DataError, match="class folder 'plum' .* holds no images.*jpeg"):
         datasets.load("folder", root)
-    write_pictures(root, "train/plum/1.jpg", "train/loose.jpg")
-    with pytest.raises(DataError, match="1 pictures lie in .*train itself, e.g. loose.jpg; move"):
+    write_images(root, "train/plum/1.jpg", "train/loose.jpg")
+    with pytest.raises(DataError, match="1 images lie in .*train itself, e.g. loose.jpg; move"):
         datasets.load("folder", root)
 
 
 def test_names_that_are_the_same_after_cleaning_are_refused(root):
-    write_pictures(root, "train/red apple/1.jpg")
+    write_images(root, "train/red apple/1.jpg")
     with pytest.raises(
         DataError, match="labels 2 and 3, 'red apple' and 'red apple', make the same prompt"
     ):
@@ -139,7 +139,7 @@ val,train/pear/1.webp,,garden,pear
 
 @pytest.fixture
 def table(root):
-    """A CSV file beside the pictures."""
+    """A CSV file beside the images."""
     path = root / "mine.csv"
     path.write_text(CSV.format(root=root), encoding="utf-8-sig")
     return path
@@ -149,7 +149,7 @@ def test_a_csv_file_lists_path_class_and_split(table):
     dataset = datasets.load("csv", table)
     assert dataset.class_names == ("pear", "quince, ripe", "red apple")
     assert [len(s) for s in (dataset.train, dataset.val, dataset.test)] == [2, 1, 1]
-    assert dataset.train[1].picture == "train/red_apple/b, c.png"
+    assert dataset.train[1].image == "train/red_apple/b, c.png"
     for example in (*dataset.train, *dataset.val, *dataset.test):
         assert dataset.read(example).size == (8, 8)
     assert dataset.split_source == "mine.csv"
@@ -219,7 +219,7 @@ def test_which_csv_file_must_be_clear(table):
         datasets.load("csv", table.parent)
     table.write_text("path,label,split\nnowhere.jpg,x,test\n")
     dataset = datasets.load("csv", table)
-    with pytest.raises(DataError, match="1 of 1 pictures are missing"):
+    with pytest.raises(DataError, match="1 of 1 images are missing"):
         readers.check_files(dataset, dataset.test)
 
 
@@ -229,8 +229,8 @@ def test_files_left_out_by_their_suffix_are_counted(root):
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(b"x")
     *_, train, test = datasets.load("folder", root).notes
-    assert "train: left out, as no pictures by their suffix: 2 .heic, 1 .avif, 1 no suffix" in train
-    assert "test: left out, as no pictures by their suffix: 1 .txt" in test
+    assert "train: left out, as no images by their suffix: 2 .heic, 1 .avif, 1 no suffix" in train
+    assert "test: left out, as no images by their suffix: 1 .txt" in test
 
 
 def test_a_named_pipe_is_listed_and_refused_without_being_opened(root):
@@ -238,12 +238,12 @@ def test_a_named_pipe_is_listed_and_refused_without_being_opened(root):
     dataset = datasets.load("folder", root)
     bad = readers.find_bad(dataset, dataset.train)
     assert [(path.split("/")[-1], reason) for path, reason in bad] == [
-        ("pipe.jpg", "a named pipe, not a picture file")
+        ("pipe.jpg", "a named pipe, not an image file")
     ]
 
 
 @pytest.mark.parametrize("source", ["folder", "csv"])
-def test_pictures_are_upright_unless_told_otherwise(root, source):
+def test_images_are_upright_unless_told_otherwise(root, source):
     exif = Image.Exif()
     exif[0x0112] = 6
     Image.new("RGB", (60, 40)).save(root / "train/pear/0.jpg", exif=exif)

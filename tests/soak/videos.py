@@ -1,4 +1,4 @@
-"""Clips of the usual formats, and lists of other clips under their names."""
+"""Videos of the usual formats, and lists of other videos under their names."""
 
 import io
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ import av
 import numpy as np
 
 from data_pipelines.examples import Example
-from data_pipelines.videos.readers import ClipReader
+from data_pipelines.videos.readers import VideoReader
 from prompt_jax.inputs.videos.sampling import centre_frames
 from prompt_jax.inputs.videos.transforms import test_transform
 
@@ -39,7 +39,7 @@ _LISTS = (
 def read(folder: Path) -> None:
     """Reads the only file through, and makes of it what testing makes."""
     (path,) = folder.iterdir()
-    reader = ClipReader(folder)
+    reader = VideoReader(folder)
     example = Example(path.name, 0, "clip")
     reader.check(example)
     clip = reader(example)
@@ -65,7 +65,7 @@ def _encoded(ending: str, **options: Any) -> bytes:
 
 def _make(ending: str) -> list[Files]:
     made = [_encoded(ending), _encoded(ending, g="5")]
-    return [{f"clip.{ending}": content} for content in made]
+    return [{f"video.{ending}": content} for content in made]
 
 
 def _any_list(random: Random, files: Files, others: Sequence[Files]) -> Files:

@@ -1,4 +1,4 @@
-"""The embedded clips: what they show is what they are called, and time alone tells many apart."""
+"""The embedded videos: what they show is what they are called, and time alone tells many apart."""
 
 import pickle
 from collections import Counter
@@ -12,10 +12,10 @@ from data_pipelines.scenes import (
     ACTIONS,
     CLASSES,
     LENGTH,
-    caption_clip,
-    describe_clip,
-    render_clip,
-    reversed_clip,
+    caption_video,
+    describe_video,
+    render_video,
+    reversed_video,
 )
 from data_pipelines.scenes.drawing import draw_emoji
 from data_pipelines.scenes.motions import DRAWS
@@ -47,18 +47,18 @@ def test_reversals_are_mutual_and_described_in_the_same_order():
 @pytest.mark.parametrize("action", TIMED)
 def test_a_reversal_has_the_same_frames_in_opposite_order(action):
     objects = objects_of(action)
-    other = reversed_clip(action, objects)
-    assert other != (action, objects) and reversed_clip(*other) == (action, objects)
+    other = reversed_video(action, objects)
+    assert other != (action, objects) and reversed_video(*other) == (action, objects)
     for index in range(2):
-        clip = render_clip(action, objects, 0, index)
-        np.testing.assert_array_equal(clip[::-1], render_clip(*other, 0, index))
+        clip = render_video(action, objects, 0, index)
+        np.testing.assert_array_equal(clip[::-1], render_video(*other, 0, index))
         assert (clip[::-1] != clip).any()
 
 
 @pytest.mark.parametrize("count", [4, 12, 20, 60])
 def test_so_have_the_frames_in_the_middle_of_their_segments(count):
     first, second = (
-        render_clip(action, (7,), 0, 0, frames=middles(count))
+        render_video(action, (7,), 0, 0, frames=middles(count))
         for action in ("moving left", "moving right")
     )
     np.testing.assert_array_equal(first[::-1], second)
@@ -76,8 +76,8 @@ def test_so_have_the_frames_in_the_middle_of_their_segments(count):
         ("swapping places", {4: lambda choice: 1 - choice}),
     ],
 )
-def test_the_others_played_backwards_are_clips_of_the_same_action(action, changed):
-    assert action not in TIMED and reversed_clip(action, (1,)) == (action, (1,))
+def test_the_others_played_backwards_are_videos_of_the_same_action(action, changed):
+    assert action not in TIMED and reversed_video(action, (1,)) == (action, (1,))
     draws = np.random.default_rng(0).random((20, DRAWS))
     opposite = draws.copy()
     for column, change in changed.items():
@@ -99,7 +99,7 @@ def test_every_action_but_the_two_is_either_timed_or_its_own_reversal():
 
 
 def poses(action, position=0):
-    """[clips, frames, 5] of one object, in the order in which they are shown."""
+    """[videos, frames, 5] of one object, in the order in which they are shown."""
     draws = np.random.default_rng(0).random((30, DRAWS)).tolist()
     times = (np.arange(LENGTH) + 0.5) / LENGTH
     times = times[:: -1 if ACTIONS[action].backwards else 1]
@@ -153,11 +153,11 @@ def test_the_chaser_follows_and_the_light_goes():
         heading = np.sign(np.diff(chaser[:, X]))
         assert (heading == heading[0]).all()
         assert (heading[0] * (chased - chaser)[:, X] > 0.4).all()
-    dusk = render_clip("going from day to night", (5,), 0, 0).mean((1, 2, 3))
+    dusk = render_video("going from day to night", (5,), 0, 0).mean((1, 2, 3))
     assert (np.diff(dusk) <= 0).all() and dusk[-1] < 0.4 * dusk[0]
 
 
-def test_a_growing_angle_turns_a_picture_clockwise():
+def test_a_growing_angle_turns_a_image_clockwise():
     upright, turned = (
         draw_emoji("candle", 48, (0, 0), 0.8, angle, mirrored=False) for angle in (0, np.pi / 2)
     )
@@ -168,12 +168,12 @@ def test_a_growing_angle_turns_a_picture_clockwise():
 @pytest.mark.parametrize("action", ACTIONS)
 def test_any_frames_in_any_order_and_any_size(action):
     objects = objects_of(action)
-    clip = render_clip(action, objects, 1, 4, 32)
+    clip = render_video(action, objects, 1, 4, 32)
     assert clip.shape == (LENGTH, 32, 32, 3) and clip.dtype == np.uint8
     assert len(np.unique(clip.reshape(LENGTH, -1), axis=0)) > 1
     chosen = (59, 0, 17, 17)
-    np.testing.assert_array_equal(render_clip(action, objects, 1, 4, 32, chosen), clip[[*chosen]])
-    assert (render_clip(action, objects, 1, 5, 32) != clip).any()
+    np.testing.assert_array_equal(render_video(action, objects, 1, 4, 32, chosen), clip[[*chosen]])
+    assert (render_video(action, objects, 1, 5, 32) != clip).any()
 
 
 def masked(caption, action, objects):
@@ -189,10 +189,10 @@ def test_captions_fit_the_tower_and_those_of_a_reversal_differ_in_the_action_alo
     lengths = {name: len(tokenizer.encode(name)) for name in CLASSES}
     longest = sorted(CLASSES, key=lengths.__getitem__)[-ACTIONS[action].num_objects :]
     objects = tuple(map(CLASSES.index, longest))
-    reversal = reversed_clip(action, objects)
+    reversal = reversed_video(action, objects)
     for index in range(60):
         first, second = (
-            caption_clip(describe_clip(*clip, 0, index), np.random.default_rng(index))
+            caption_video(describe_video(*clip, 0, index), np.random.default_rng(index))
             for clip in ((action, objects), reversal)
         )
         assert len(tokenizer.encode(first)) <= 17, first
@@ -205,34 +205,34 @@ def test_captions_fit_the_tower_and_those_of_a_reversal_differ_in_the_action_alo
 @pytest.mark.parametrize("name", ["emoji_clips", "emoji_clips:time"])
 def test_lists(name):
     dataset = datasets.load(name, train_per_class=4, val_per_class=2)
-    assert dataset.kind == "clips" and dataset.folder is None
+    assert dataset.kind == "videos" and dataset.folder is None
     assert dataset.class_names == tuple(TIMED if "time" in name else ACTIONS)
     lists = (dataset.train, dataset.val, dataset.test)
-    assert len({example.picture for each in lists for example in each}) == sum(map(len, lists))
-    assert all(example.name == example.picture.split("/")[0] for example in dataset.train)
+    assert len({example.image for each in lists for example in each}) == sum(map(len, lists))
+    assert all(example.name == example.image.split("/")[0] for example in dataset.train)
     captions = [caption for example in dataset.test for caption in example.captions]
     assert len(captions) == len(set(captions)) == len(dataset.test)
     assert datasets.load(name, train_per_class=4, val_per_class=2) == dataset
     assert pickle.loads(pickle.dumps(dataset)) == dataset
 
 
-def test_object_and_action_are_said_of_one_test_clip_only():
+def test_object_and_action_are_said_of_one_test_video_only():
     dataset = datasets.load("emoji_clips")
     assert len(dataset.test) == 495
-    said = [(e.name, e.picture.split("/")[1].split("+")[0]) for e in dataset.test]
+    said = [(e.name, e.image.split("/")[1].split("+")[0]) for e in dataset.test]
     assert len(set(said)) == 495
     assert len({first for _, first in said}) == 50
 
 
-def test_by_time_every_clip_has_its_reversal_beside_it_and_the_mean_is_blind():
+def test_by_time_every_video_has_its_reversal_beside_it_and_the_mean_is_blind():
     dataset = datasets.load("emoji_clips:time", test_per_class=2)
-    clips = {example.picture: example for example in dataset.test}
+    videos = {example.image: example for example in dataset.test}
     for example in dataset.test:
-        action, objects, index = example.picture.split("/")
-        other, swapped = reversed_clip(action, tuple(map(int, objects.split("+"))))
-        twin = clips[f"{other}/{'+'.join(map(str, swapped))}/{index}"]
+        action, objects, index = example.image.split("/")
+        other, swapped = reversed_video(action, tuple(map(int, objects.split("+"))))
+        twin = videos[f"{other}/{'+'.join(map(str, swapped))}/{index}"]
         assert twin.captions != example.captions
-        assert dataset.reversals[example.picture] == twin.picture
+        assert dataset.reversals[example.image] == twin.image
         first, second = (
             np.stack([*dataset.read(each).frames(middles(12))]).astype(float).mean(0)
             for each in (example, twin)
@@ -283,7 +283,7 @@ def test_bad_options_are_refused_in_words(options, message):
 def test_bad_arguments_are_refused_in_words(changed, message):
     arguments = {"action": "moving left", "objects": (3,), "seed": 0, "index": 0} | changed
     with pytest.raises(DataError) as raised:
-        render_clip(**arguments)
+        render_video(**arguments)
     assert message in str(raised.value)
 
 

@@ -1,4 +1,4 @@
-"""Which frames of a clip are looked at."""
+"""Which frames of a video are looked at."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ import pytest
 from data_pipelines.errors import DataError
 from prompt_jax.inputs.videos import sampling
 
-# Frames in the clip, and the twelve that VoP's released model reads.
+# Frames in the video, and the twelve that VoP's released model reads.
 RELEASED = {
     1: [0] * 12,
     2: [0] + [1] * 11,
@@ -50,7 +50,7 @@ def test_one_a_second_counts_seconds_by_the_whole_rate():
         sampling.choose("random", 100, 4, 25.0)
 
 
-# The test frames of ViFi-CLIP's code (mmaction's, test_mode) in clips of so many frames.
+# The test frames of ViFi-CLIP's code (mmaction's, test_mode) in videos of so many frames.
 EVEN = {
     1: [0, 0, 0, 0],
     3: [0, 1, 1, 2],
@@ -65,7 +65,7 @@ def test_even_frames_are_those_of_action_recognition(count):
     assert sampling.choose("even", count, 4, None).tolist() == EVEN[count]
 
 
-def test_segments_are_of_whole_frames_and_short_clips_repeat_evenly():
+def test_segments_are_of_whole_frames_and_short_videos_repeat_evenly():
     rng = np.random.default_rng(0)
     drawn = np.array([sampling.choose("segment", 19, 4, None, rng) for _ in range(200)])
     for k in range(4):

@@ -1,4 +1,4 @@
-"""From a picture to CLIP's input."""
+"""From an image to CLIP's input."""
 
 import math
 import os
@@ -11,20 +11,20 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
-_LONGEST = 256  # of a picture that is longer than so many short sides, only the middle counts
+_LONGEST = 256  # of an image that is longer than so many short sides, only the middle counts
 # TIFF's fields, and what they hold.
 _BITS, _PHOTOMETRIC, _FORMAT, _LEAST, _MOST = 258, 262, 339, 340, 341
 _SIGNED, _WHITE_IS_ZERO = 2, 0
 
 
-def open_picture(picture: Any, upright: bool = True) -> Image.Image:
-    """A picture; of a file, turned as its EXIF orientation says if it is to be `upright`."""
-    if isinstance(picture, Image.Image):
-        return picture
-    if isinstance(picture, str | os.PathLike):
-        check_regular(picture)
+def open_image(image: Any, upright: bool = True) -> Image.Image:
+    """An image; of a file, turned as its EXIF orientation says if it is to be `upright`."""
+    if isinstance(image, Image.Image):
+        return image
+    if isinstance(image, str | os.PathLike):
+        check_regular(image)
     # Pillow knows fifty more, of which one starts another program.
-    opened = Image.open(picture, formats=("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF"))
+    opened = Image.open(image, formats=("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF"))
     if upright:
         ImageOps.exif_transpose(opened, in_place=True)
     return opened
@@ -36,22 +36,22 @@ def check_regular(path: str | os.PathLike) -> None:
         raise ValueError(f"{path} is not a regular file")
 
 
-def preprocess(picture: Image.Image, inputs: Mapping[str, Any]) -> Tensor:
-    """A picture as the image tower takes it, float32[3, S, S]: resized, cut out, normalised.
+def preprocess(image: Image.Image, inputs: Mapping[str, Any]) -> Tensor:
+    """An image as the image tower takes it, float32[3, S, S]: resized, cut out, normalised.
 
     Args:
-        picture: of any size and mode; transparency is ignored, greys are brought to 8 bits.
+        image: of any size and mode; transparency is ignored, greys are brought to 8 bits.
         inputs: of config.json: image_size (S), mean, std (of each channel, RGB in 0..1), resize
             ("shortest", "longest" side, "squash" both, "none"), resize_to (pixels; 0: S),
             interpolation (Pillow's filter), fill (grey of margins), middle ("rounded", "floored").
     """
     size = inputs["image_size"]
-    image = cut_middle(resize(as_rgb(picture), inputs), size, inputs["fill"], inputs["middle"])
+    image = cut_middle(resize(as_rgb(image), inputs), size, inputs["fill"], inputs["middle"])
     return standardize(image, inputs["mean"], inputs["std"])
 
 
 def resize(image: Image.Image, inputs: Mapping[str, Any]) -> Image.Image:
-    """An RGB picture resized, not yet cut; for the arguments see `preprocess`."""
+    """An RGB image resized, not yet cut; for the arguments see `preprocess`."""
     kind, side = inputs["resize"], inputs["resize_to"] or inputs["image_size"]
     if kind == "none":
         return image
@@ -67,7 +67,7 @@ def resize(image: Image.Image, inputs: Mapping[str, Any]) -> Image.Image:
 
 
 def cut_middle(image: Image.Image, size: int, fill: int, middle: str) -> Image.Image:
-    """The middle `size` x `size` pixels, with margins of a grey where the picture is smaller."""
+    """The middle `size` x `size` pixels, with margins of a grey where the image is smaller."""
     if min(image.size) < size:
         width, height = (max(side, size) for side in image.size)
         canvas = Image.new("RGB", (width, height), (fill, fill, fill))
@@ -83,26 +83,26 @@ def cut_middle(image: Image.Image, size: int, fill: int, middle: str) -> Image.I
 
 
 def standardize(image: Image.Image, mean: Sequence[float], std: Sequence[float]) -> Tensor:
-    """An RGB picture as float32[3, H, W], mean subtracted, divided by the standard deviation."""
+    """An RGB image as float32[3, H, W], mean subtracted, divided by the standard deviation."""
     pixels = np.asarray(image, np.float32)
     normalised = (pixels / 255 - np.array(mean, np.float32)) / np.array(std, np.float32)
     return torch.from_numpy(normalised).permute(2, 0, 1).contiguous()
 
 
-def as_rgb(picture: Image.Image) -> Image.Image:
+def as_rgb(image: Image.Image) -> Image.Image:
     """In RGB; transparency is ignored, greys of more than 8 bits are brought to 8.
 
     Raises:
         ValueError: nothing says what is black and white in these greys.
     """
-    signed = _field(picture, _FORMAT, 1) == _SIGNED
-    if not picture.mode.startswith(("I", "F")) and not (picture.mode == "L" and signed):
-        return picture.convert("RGB")
-    pixels = np.asarray(picture)
-    pixels = pixels.view(np.int8) if picture.mode == "L" else pixels
-    black, white = _field(picture, _LEAST, None), _field(picture, _MOST, None)
-    bits = min(_field(picture, _BITS, 16), 16)
-    plain = picture.mode.startswith("I;16") or (picture.mode == "I" and picture.format == "PNG")
+    signed = _field(image, _FORMAT, 1) == _SIGNED
+    if not image.mode.startswith(("I", "F")) and not (image.mode == "L" and signed):
+        return image.convert("RGB")
+    pixels = np.asarray(image)
+    pixels = pixels.view(np.int8) if image.mode == "L" else pixels
+    black, white = _field(image, _LEAST, None), _field(image, _MOST, None)
+    bits = min(_field(image, _BITS, 16), 16)
+    plain = image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PNG")
     declared = None not in (black, white)
     if declared and black < white and np.isfinite(pixels).all():
         share = (pixels.astype(np.float64) - black) / (white - black)
@@ -116,22 +116,22 @@ def as_rgb(picture: Image.Image) -> Image.Image:
         grey = (pixels >> (bits - 8)).astype(np.uint8)
     else:
         raise ValueError(
-            f"a picture of mode {picture.mode}, greys from {pixels.min():g} to {pixels.max():g}: "
+            f"an image of mode {image.mode}, greys from {pixels.min():g} to {pixels.max():g}: "
             "nothing says which are black and white; convert it to 8 bits"
         )
-    if _field(picture, _PHOTOMETRIC, 1) == _WHITE_IS_ZERO:
+    if _field(image, _PHOTOMETRIC, 1) == _WHITE_IS_ZERO:
         grey = 255 - grey
     return Image.fromarray(grey).convert("RGB")
 
 
-def _field(picture: Image.Image, number: int, usual: Any) -> Any:
-    """A TIFF's field, the first of several numbers; of other pictures `usual`."""
-    found = getattr(picture, "tag_v2", {}).get(number, usual)
+def _field(image: Image.Image, number: int, usual: Any) -> Any:
+    """A TIFF's field, the first of several numbers; of other images `usual`."""
+    found = getattr(image, "tag_v2", {}).get(number, usual)
     return found[0] if isinstance(found, tuple) and found else found
 
 
 def without_far_ends(image: Image.Image) -> Image.Image:
-    """The middle of a picture that is longer than `_LONGEST` times its short side; else itself."""
+    """The middle of an image that is longer than `_LONGEST` times its short side; else itself."""
     longest = _LONGEST * min(image.size)
     if max(image.size) <= longest:
         return image

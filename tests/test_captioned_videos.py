@@ -1,4 +1,4 @@
-"""Lists of captioned clips, in the files of each data set and in people's own."""
+"""Lists of captioned videos, in the files of each data set and in people's own."""
 
 import json
 import pickle
@@ -28,7 +28,7 @@ def touch(folder, *paths):
 
 
 def told(examples):
-    return {example.picture: example.captions for example in examples}
+    return {example.image: example.captions for example in examples}
 
 
 def sentences(*pairs):
@@ -37,7 +37,7 @@ def sentences(*pairs):
 
 @pytest.fixture
 def msrvtt(tmp_path):
-    """Two training clips, one with two captions, and two test clips."""
+    """Two training videos, one with two captions, and two test videos."""
     home = tmp_path / "MSRVTT"
     write(
         home,
@@ -57,7 +57,7 @@ def msrvtt(tmp_path):
 
 def test_msrvtt(msrvtt):
     dataset = datasets.load("msrvtt_9k", msrvtt)
-    assert dataset.kind == "clips" and not dataset.has_classes and dataset.val == ()
+    assert dataset.kind == "videos" and not dataset.has_classes and dataset.val == ()
     assert told(dataset.train) == {
         "all/video0.mp4": ("a cat sleeps", "a cat on a bed"),
         "all/video1.webm": ("a dog barks",),
@@ -79,32 +79,32 @@ def test_what_is_left_out_is_noted_with_its_place(msrvtt):
     assert len(dataset.train) == 1
     assert dataset.notes == (
         "empty captions: 1, left out, e.g. video1 (MSRVTT_data.json, sentences[1])",
-        "captions of clips that no list names: 2, left out, e.g. video5 (MSRVTT_data.json, "
+        "captions of videos that no list names: 2, left out, e.g. video5 (MSRVTT_data.json, "
         "sentences[2])",
-        "clips without a caption: 1, left out, e.g. video1 (MSRVTT_train.9k.csv, line 3)",
+        "videos without a caption: 1, left out, e.g. video1 (MSRVTT_train.9k.csv, line 3)",
     )
 
 
-def test_clips_that_are_not_there_are_missing(msrvtt):
+def test_videos_that_are_not_there_are_missing(msrvtt):
     (msrvtt / "MSRVTT/all/video1.webm").unlink()
     dataset = datasets.load("msrvtt_9k", msrvtt)
     assert missing_files(dataset, dataset.train) == ["video1"]
     finding = check.check("msrvtt_9k", msrvtt, quick=True)
     assert "missing: video1" in finding.problems
-    assert "train: 2 clips; published: 9000" in finding.problems
+    assert "train: 2 videos; published: 9000" in finding.problems
     assert not any("class" in problem for problem in finding.problems)
 
 
-def test_without_any_clip_or_with_two_of_one_it_stops(msrvtt):
+def test_without_any_video_or_with_two_of_one_it_stops(msrvtt):
     touch(msrvtt, "MSRVTT/copy/video0.avi")
     both = "all/video0.mp4 and copy/video0.avi"
-    with pytest.raises(DataError, match=f"1 clips have several files .*keep one.*\n  {both}"):
+    with pytest.raises(DataError, match=f"1 videos have several files .*keep one.*\n  {both}"):
         datasets.load("msrvtt_9k", msrvtt)
     home = msrvtt / "lists"
     home.mkdir()
     for path in (msrvtt / "MSRVTT").glob("MSRVTT_*"):
         path.rename(home / path.name)
-    with pytest.raises(DataError, match="none of the 4 clips that its lists name, e.g. video0"):
+    with pytest.raises(DataError, match="none of the 4 videos that its lists name, e.g. video0"):
         datasets.load("msrvtt_9k", home)
 
 
@@ -114,7 +114,7 @@ def test_without_any_clip_or_with_two_of_one_it_stops(msrvtt):
         ({"MSRVTT_data__json": []}, 'must be a JSON object with the list "sentences"'),
         ({"MSRVTT_data__json": {"sentences": [{"caption": "a"}]}}, r"sentences\[0\] is .*video_id"),
         ({"MSRVTT_train__9k__csv": "video\n1\n"}, "lacks the columns video_id; it holds video"),
-        ({"MSRVTT_train__9k__csv": "video_id\n../x\n"}, r"line 2 names the clip '\.\./x'"),
+        ({"MSRVTT_train__9k__csv": "video_id\n../x\n"}, r"line 2 names the video '\.\./x'"),
         ({"MSRVTT_train__9k__csv": "video_id\n..\n"}, "without a folder"),
         ({"MSRVTT_JSFUSION_test__csv": "video_id,sentence\n,a\n"}, "line 2: video_id is empty"),
     ],
@@ -151,7 +151,7 @@ def test_msvd_reads_its_pickle_as_data(msvd, protocol):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ([["a"]], "must hold the captions of each clip by its id"),
+        ([["a"]], "must hold the captions of each video by its id"),
         ({"d": {"a": []}}, "must hold a list of captions for each id; 'd' has none"),
         ({"d": ["a cat"]}, "caption 0 of 'd' is not a list of words"),
     ],
@@ -209,7 +209,7 @@ def test_didemo_joins_descriptions_and_keeps_the_first_thirty_seconds(tmp_path):
         datasets.load("didemo", home)
 
 
-def test_activitynet_finds_clips_with_and_without_their_prefix(tmp_path):
+def test_activitynet_finds_videos_with_and_without_their_prefix(tmp_path):
     home = tmp_path / "ActivityNet"
     # The second id has the prefix in YouTube's own part.
     first, second, third = "v_uqiMw7tQ1Cc", "v_v_345678901", "v_FsS_NCZEfaI"
@@ -231,8 +231,8 @@ def test_activitynet_finds_clips_with_and_without_their_prefix(tmp_path):
     }
     assert told(dataset.test) == {"b/v_FsS_NCZEfaI.mp4": ("Snow.",)}
     assert [note.split(",")[0] for note in dataset.notes] == [
-        "captions of clips that no list names: 1",
-        "clips without a caption: 1",
+        "captions of videos that no list names: 1",
+        "videos without a caption: 1",
     ]
     for content in ([], {"v": {"sentences": "a"}}, {"v": []}):
         write(home, val_1__json=content)
@@ -252,7 +252,7 @@ c/3.webm,a dog,test,
 """
 
 
-def test_own_csv_joins_the_rows_of_a_clip(tmp_path):
+def test_own_csv_joins_the_rows_of_a_video(tmp_path):
     write(tmp_path, list__csv=OWN)
     touch(tmp_path, "a/1.mp4", "a/2.mp4", "b/1.jpg")
     dataset = datasets.load("captions_csv", tmp_path)
@@ -265,7 +265,7 @@ def test_own_csv_joins_the_rows_of_a_clip(tmp_path):
     assert not other.read.upright and other.test == dataset.test
     finding = check.check("captions_csv", tmp_path, quick=True)
     assert finding.problems == ("missing: c/3.webm",)
-    note = "test: captions that several clips have: 1, e.g. 'a dog' (b and c/3.webm)"
+    note = "test: captions that several videos have: 1, e.g. 'a dog' (b and c/3.webm)"
     assert finding.notes == (note,)
 
 
@@ -284,13 +284,13 @@ def test_own_csv_is_refused_by_line(tmp_path, text, message):
         datasets.load("captions_csv", tmp_path)
 
 
-def test_a_clip_that_is_trained_on_and_tested_stops(tmp_path):
+def test_a_video_that_is_trained_on_and_tested_stops(tmp_path):
     write(tmp_path, list__csv="path,caption,split\na.mp4,a cat,train\n./a.mp4,a dog,test\n")
     dataset = datasets.load("captions_csv", tmp_path)
     [remark] = lists.listed_twice(lists.splits(dataset))
     assert remark.stops
     assert remark.text == (
-        "clips listed more than once: 1, e.g. a.mp4 (train, test); leave each in one list"
+        "videos listed more than once: 1, e.g. a.mp4 (train, test); leave each in one list"
     )
 
 
@@ -311,7 +311,7 @@ def test_names_of_classes_are_still_asked_for_where_there_are_classes(tmp_path, 
     unnamed = unnamed.test[0]._replace(name="")
     layout = SimpleNamespace(
         load=lambda name, root, template: datasets.Dataset(
-            name, template, (), (), (unnamed, unnamed._replace(label=1)), print, kind="clips"
+            name, template, (), (), (unnamed, unnamed._replace(label=1)), print, kind="videos"
         )
     )
     monkeypatch.setitem(datasets.TABLE, "own", datasets.Entry("Own", "{}", layout))

@@ -1,17 +1,17 @@
-"""The clips of action recognition: crops, colours and views as in ViFi-CLIP; mixing of a batch."""
+"""The videos of action recognition: crops, colours and views as in ViFi-CLIP; mixing of a batch."""
 
 import itertools
 
 import numpy as np
 import pytest
-from clip_files import grey, write_folder
 from PIL import Image
+from video_files import grey, write_folder
 
-from data_pipelines import clip_loader
+from data_pipelines import video_loader
 from data_pipelines.batches import mixing
 from data_pipelines.errors import DataError
 from data_pipelines.examples import Dataset, Example
-from data_pipelines.videos.readers import ClipReader
+from data_pipelines.videos.readers import VideoReader
 from prompt_jax.inputs.images.preprocessing import Preprocessing, statistics
 from prompt_jax.inputs.videos import vifi
 
@@ -182,16 +182,16 @@ FRAMES = 4
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory):
     """Six folders of 10 to 15 frames of growing grey, of three classes."""
-    folder = tmp_path_factory.mktemp("clips")
+    folder = tmp_path_factory.mktemp("videos")
     for i in range(6):
         write_folder(folder / str(i), count=10 + i)
     examples = tuple(Example(str(i), i % 3, "abc"[i % 3]) for i in range(6))
-    return Dataset("own", "{}", examples, (), examples, ClipReader(folder), folder, kind="clips")
+    return Dataset("own", "{}", examples, (), examples, VideoReader(folder), folder, kind="videos")
 
 
 def train(dataset, batch_size=6, **options):
     options = {"rule": "segment", "augment": "vifi", "mixed_classes": 3, **options}
-    return clip_loader.train_batches(
+    return video_loader.train_batches(
         dataset, dataset.train, batch_size, FRAMES, SIZE, seed=1, **options
     )
 
@@ -216,7 +216,7 @@ def test_mixed_batches_depend_on_seed_and_position_only(dataset, num_threads):
 
 def test_hosts_mix_the_same_where_groups_fit(dataset):
     doubled = Dataset(
-        "own", "{}", dataset.train + dataset.train[:2], (), (), dataset.read, kind="clips"
+        "own", "{}", dataset.train + dataset.train[:2], (), (), dataset.read, kind="videos"
     )
     whole = take(train(doubled, batch_size=8), 2)
     parts = [take(train(doubled, batch_size=8, shard_index=i, shard_count=2), 2) for i in (0, 1)]
@@ -265,12 +265,12 @@ def test_labels_that_are_no_classes_are_refused():
 
 
 def views(dataset, batch_size=4, **options):
-    return clip_loader.view_batches(
+    return video_loader.view_batches(
         dataset, dataset.test, batch_size, FRAMES, SIZE, seed=0, **options
     )
 
 
-def test_views_of_a_clip_stand_together(dataset):
+def test_views_of_a_video_stand_together(dataset):
     first, second = take(views(dataset), 99)
     assert first["image"].shape == (48, FRAMES, SIZE, SIZE, 3)
     assert first["row"].tolist() == np.repeat(range(4), 12).tolist()
@@ -303,18 +303,20 @@ def test_hosts_read_parts_of_the_views(dataset):
 
 def test_the_loader_refuses_what_it_does_not_know(dataset):
     with pytest.raises(
-        DataError, match="unknown augmentation of clips 'vify'. Did you mean 'vifi'"
+        DataError, match="unknown augmentation of videos 'vify'. Did you mean 'vifi'"
     ):
         train(dataset, augment="vify")
     with pytest.raises(DataError, match="mixed_classes=-1: must be 0"):
         train(dataset, mixed_classes=-1)
     with pytest.raises(DataError, match="labels from 0 to 2, but 2 classes to mix"):
         next(train(dataset, mixed_classes=2))
-    with pytest.raises(DataError, match="unknown crop of test clips 'none'. Available: clip, vifi"):
-        clip_loader.test_batches(dataset, dataset.test, 4, FRAMES, SIZE, crop="none")
+    with pytest.raises(
+        DataError, match="unknown crop of test videos 'none'. Available: clip, vifi"
+    ):
+        video_loader.test_batches(dataset, dataset.test, 4, FRAMES, SIZE, crop="none")
     with pytest.raises(DataError, match="views=0: must be 1 or more"):
         views(dataset, views=0)
-    message = "own: the clip 0 has 10 frames, fewer than views=11, .* set fewer views"
+    message = "own: the video 0 has 10 frames, fewer than views=11, .* set fewer views"
     with pytest.raises(DataError, match=message) as error:
         next(views(dataset, views=11))
     assert "\n" not in str(error.value)

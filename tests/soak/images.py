@@ -1,4 +1,4 @@
-"""Pictures of every documented format, of others under their names, and very large ones."""
+"""Images of every documented format, of others under their names, and very large ones."""
 
 import io
 import struct
@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageFile
 
-from data_pipelines.images.readers import open_picture
+from data_pipelines.images.readers import open_image
 from prompt_jax.inputs.images.transforms import test_transform, train_transform
 
 from .files import Files
@@ -26,7 +26,7 @@ SIDES = (0, 1, 2, 255, 10_000, 13_000, 60_000, 65_535, 10**6, 2**31 - 1, 2**32 -
 def read(folder: Path) -> None:
     """Opens the only file and makes of it what training and testing make."""
     (path,) = folder.iterdir()
-    image = open_picture(path)
+    image = open_image(path)
     for made in (
         test_transform(image, SIZE),
         train_transform(image, SIZE, np.random.default_rng(0)),
@@ -82,7 +82,7 @@ def _make(suffix: str) -> list[Files]:
         if options.get("save_all"):
             options = {"append_images": _FRAMES[1:]} | options
         made.append(_encoded(_FORMATS.get(suffix, suffix.upper()), mode, **options))
-    return [{f"picture.{suffix}": content} for content in made]
+    return [{f"image.{suffix}": content} for content in made]
 
 
 def change_size(suffix: str, random: Random, data: bytes, others: Sequence[bytes]) -> bytes:
@@ -96,7 +96,7 @@ def change_size(suffix: str, random: Random, data: bytes, others: Sequence[bytes
 
 
 def _sides(suffix: str, data: bytes) -> list[tuple[int, str]]:
-    """Where a file's header holds a side of the picture, and as what kind of number."""
+    """Where a file's header holds a side of the image, and as what kind of number."""
     if len(data) < 40:
         return []
     if suffix == "jpg":
@@ -153,7 +153,7 @@ _OTHERS = ("EPS", "PDF", "ICO", "TGA", "PCX", "PPM", "SGI", "DDS", "JPEG2000", "
 
 
 def _make_others() -> list[Files]:
-    names = ("picture.jpg", "picture.png", "picture.tif")
+    names = ("image.jpg", "image.png", "image.tif")
     made = [_encoded(format, "RGB") for format in _OTHERS]
     eps = made[0]
     # A header that promises much, and a program after it.
@@ -161,11 +161,11 @@ def _make_others() -> list[Files]:
     made += [b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n(x) (w) file\nshowpage\n"]
     made += [b"SIMPLE  =" + b" " * 20 + b"T" + b" " * 2850, b"\x8aMNG\r\n\x1a\n" + bytes(40)]
     hostile = [{names[i % 3]: content} for i, content in enumerate(made)]
-    return [{"picture.jpg": _encoded("JPEG", "RGB")}, *hostile]
+    return [{"image.jpg": _encoded("JPEG", "RGB")}, *hostile]
 
 
 def _large(random: Random, files: Files, others: Sequence[Files]) -> Files:
-    """A whole picture of up to 2^28 pixels, whose file is small."""
+    """A whole image of up to 2^28 pixels, whose file is small."""
     pixels = 2.0 ** random.uniform(12, 28)
     width = max(1, min(2**20, round(2.0 ** random.uniform(0, 20))))
     height = max(1, min(2**20, round(pixels / width)))
@@ -181,7 +181,7 @@ def _large(random: Random, files: Files, others: Sequence[Files]) -> Files:
     content = b"\x89PNG\r\n\x1a\n" + b"".join(
         struct.pack(">I", len(b)) + k + b + struct.pack(">I", zlib.crc32(k + b)) for k, b in chunks
     )
-    return {"picture.png": content}
+    return {"image.png": content}
 
 
 KINDS = [
@@ -196,6 +196,6 @@ KINDS = [
         for suffix in _ENCODINGS
     ),
     Kind("foreign", 5, _make_others, changing(("jpg", "png", "tif"), BYTES), read),
-    Kind("large", 0.3, lambda: [{"picture.png": _encoded("PNG", "1")}], _large, read),
+    Kind("large", 0.3, lambda: [{"image.png": _encoded("PNG", "1")}], _large, read),
 ]
-assert not ImageFile.LOAD_TRUNCATED_IMAGES  # under which damaged pictures would pass
+assert not ImageFile.LOAD_TRUNCATED_IMAGES  # under which damaged images would pass

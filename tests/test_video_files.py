@@ -1,15 +1,15 @@
-"""Finding clips by their names, and reading pickles of captions as data."""
+"""Finding videos by their names, and reading pickles of captions as data."""
 
 import pickle
 
 import pytest
 
 from data_pipelines.errors import DataError
-from data_pipelines.layouts.clip_files import clip_id, find_clips
 from data_pipelines.layouts.plain_pickle import read_pickle
+from data_pipelines.layouts.video_files import find_videos, video_id
 
 
-def test_clips_are_found_in_any_folder_once(tmp_path):
+def test_videos_are_found_in_any_folder_once(tmp_path):
     paths = (
         *("one.MP4", "a/b/two.avi", "a/thumbnail.jpg", ".hidden/three.mp4", "a/.four.mp4"),
         *("frames/five/2.jpg", "frames/five/1.jpg", "six/seven.gif", "six/notes.txt", "cover.png"),
@@ -19,7 +19,7 @@ def test_clips_are_found_in_any_folder_once(tmp_path):
         (tmp_path / path).touch()
     (tmp_path / "linked").symlink_to(tmp_path / "a/b")
     (tmp_path / "a/round").symlink_to(tmp_path)
-    found = find_clips(tmp_path)
+    found = find_videos(tmp_path)
     # A link and its folder are read once, whichever comes first.
     assert found.pop("two") in (["a/b/two.avi"], ["linked/two.avi"])
     assert found == {
@@ -29,7 +29,7 @@ def test_clips_are_found_in_any_folder_once(tmp_path):
         "seven": ["six/seven.gif"],
     }
     with pytest.raises(DataError, match="cannot read the folder .*nowhere"):
-        find_clips(tmp_path / "nowhere")
+        find_videos(tmp_path / "nowhere")
 
 
 @pytest.mark.parametrize(
@@ -43,7 +43,7 @@ def test_clips_are_found_in_any_folder_once(tmp_path):
     ],
 )
 def test_ids_keep_their_dots(name, expected):
-    assert clip_id(name) == expected
+    assert video_id(name) == expected
 
 
 def test_a_pickle_of_python_2(tmp_path):

@@ -1,4 +1,4 @@
-"""What the methods for clips mean: which frames see what, the settings, what is refused."""
+"""What the methods for videos mean: which frames see what, the settings, what is refused."""
 
 import dataclasses
 import functools
@@ -6,16 +6,16 @@ import functools
 import jax
 import jax.numpy as jnp
 import pytest
-from clip_rows import (
+from reference import FROZEN, TINY, largest_difference, relative_difference
+from video_rows import (
     BY_FIGURES,
-    CLIPS,
     FRAMES,
-    ClipRow,
+    VIDEOS,
+    VideoRow,
     batch_of,
     prompts_of,
     task_of,
 )
-from reference import FROZEN, TINY, largest_difference, relative_difference
 
 from prompt_jax import methods
 from prompt_jax.clip import CLIP
@@ -35,16 +35,16 @@ TRANSFORMER = vop_c.Settings(context_prompts=2, context_module="transformer")
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def encode(encode_clips, prompts, task, clips):
-    """Clip features float32[B, d]."""
-    return encode_clips(prompts, task, clips)
+def encode(encode_videos, prompts, task, videos):
+    """Video features float32[B, d]."""
+    return encode_videos(prompts, task, videos)
 
 
-def features(row, clips=CLIPS, prompts=None, **changed):
+def features(row, videos=VIDEOS, prompts=None, **changed):
     """Of the row's method on its figures' parameters, with these settings changed."""
     prompts = prompts_of(row) if prompts is None else prompts
-    run = methods.get_encoders(row.method).encode_clips
-    return encode(run, prompts, task_of(row, **changed), clips)
+    run = methods.get_encoders(row.method).encode_videos
+    return encode(run, prompts, task_of(row, **changed), videos)
 
 
 def fresh(name, settings, clip=TINY):
@@ -55,8 +55,8 @@ def fresh(name, settings, clip=TINY):
 
 
 def shuffled_distance(row):
-    """How far the features of clips move that show their frames in another order."""
-    return largest_difference(features(row), features(row, CLIPS[:, jnp.array([2, 0, 3, 1])]))
+    """How far the features of videos move that show their frames in another order."""
+    return largest_difference(features(row), features(row, VIDEOS[:, jnp.array([2, 0, 3, 1])]))
 
 
 @pytest.mark.parametrize("name", ["vop", "vop_f", "vop_proj", "vop_adapter_attn"])
@@ -75,29 +75,29 @@ def test_prompts_of_a_frame_reach_that_frame_alone_unless_they_are_made_from_all
     prompts, task = prompts_of(row), task_of(row)
 
     @jax.jit
-    def reach(prompts, clips):
+    def reach(prompts, videos):
         def of_frame(frame):
-            def read(prompts, clips):
-                return jnp.sum(vop.see_frames(method.see, prompts, task, clips)[:, frame] ** 2)
+            def read(prompts, videos):
+                return jnp.sum(vop.see_frames(method.see, prompts, task, videos)[:, frame] ** 2)
 
-            return jax.grad(read, argnums=(0, 1))(prompts, clips)
+            return jax.grad(read, argnums=(0, 1))(prompts, videos)
 
         return [of_frame(frame) for frame in range(FRAMES)]
 
-    for frame, (by_prompts, by_clips) in enumerate(reach(prompts, CLIPS)):
+    for frame, (by_prompts, by_videos) in enumerate(reach(prompts, VIDEOS)):
         others = jnp.array([other for other in range(FRAMES) if other != frame])
         if alone:
             by_frame = jnp.abs(by_prompts["position_prompts"]).sum(axis=(0, 2, 3))
             assert float(by_frame[frame]) > 0
             assert float(by_frame[others].max()) == 0
-        seen = jnp.abs(by_clips).sum(axis=(0, 2, 3, 4))
+        seen = jnp.abs(by_videos).sum(axis=(0, 2, 3, 4))
         assert bool((seen[others] == 0).all()) == alone
 
 
 def test_prompts_in_all_layers_equal_deep_prompts_that_are_overwritten():
     row = BY_FIGURES["vop"]
     prompts = prompts_of(row)["vision_prompts"]
-    deep = jax.jit(encode_prompted_image, static_argnums=0)(TINY, FROZEN, CLIPS, prompts)
+    deep = jax.jit(encode_prompted_image, static_argnums=0)(TINY, FROZEN, VIDEOS, prompts)
     assert largest_difference(features(row), encoders.pool_frames(deep, row.settings)) <= 1e-5
 
 
@@ -106,26 +106,26 @@ def test_behind_their_depth_no_slots_are_left():
     prompts = {"vision_prompts": prompts_of(row)["vision_prompts"][:2]}
 
     @jax.jit
-    def dropped(prompts, clips):
-        tokens = TINY.embed_image(FROZEN, clips, prompts[0])
+    def dropped(prompts, videos):
+        tokens = TINY.embed_image(FROZEN, videos, prompts[0])
         tokens = TINY.image_block(FROZEN, 0, tokens, queries=17)
         own = jnp.broadcast_to(prompts[1], (*tokens.shape[:2], *prompts[1].shape))
         tokens = TINY.image_block(FROZEN, 1, jnp.concatenate([tokens, own], axis=-2), queries=17)
         return TINY.image_head(FROZEN, TINY.image_block(FROZEN, 2, tokens))
 
-    expected = encoders.pool_frames(dropped(prompts["vision_prompts"], CLIPS), row.settings)
+    expected = encoders.pool_frames(dropped(prompts["vision_prompts"], VIDEOS), row.settings)
     assert largest_difference(features(row, prompts=prompts, depth=2), expected) <= 1e-5
     prompts, _ = fresh("vop", vop.Settings(depth=2))
     assert [len(prompts[name]) for name in ("text_prompts", "vision_prompts")] == [2, 2]
 
 
 def test_a_tower_without_prompts_is_the_frozen_one():
-    plain = ClipRow("zero_shot", encoders.ClipSettings(renormalize_video=False), "")
+    plain = VideoRow("zero_shot", encoders.VideoSettings(renormalize_video=False), "")
     vision_only, _ = fresh("vop", vop.Settings(text_prompts=0))
     assert vision_only.keys() == {"vision_prompts"}
     text_only, task = fresh("vop", vop.Settings(vision_prompts=0, renormalize_video=False))
     assert text_only.keys() == {"text_prompts"}
-    seen = encode(vop.ENCODERS.encode_clips, text_only, task, CLIPS)
+    seen = encode(vop.ENCODERS.encode_videos, text_only, task, VIDEOS)
     assert largest_difference(seen, features(plain, prompts={})) <= 1e-6
 
 
@@ -141,26 +141,26 @@ def test_with_no_joint_layer_f_is_the_method_without():
     prompts, plain_task = fresh("vop", vop.Settings())
     joint, _ = fresh("vop_f", vop_f.Settings(per_frame_layers=12))
     assert joint.keys() == prompts.keys()
-    together = encode(vop_f.ENCODERS.encode_clips, prompts, task, CLIPS)
-    apart = encode(vop.ENCODERS.encode_clips, prompts, plain_task, CLIPS)
+    together = encode(vop_f.ENCODERS.encode_videos, prompts, task, VIDEOS)
+    apart = encode(vop.ENCODERS.encode_videos, prompts, plain_task, VIDEOS)
     assert largest_difference(together, apart) <= 1e-5
 
 
-def test_all_layers_may_see_the_whole_clip():
+def test_all_layers_may_see_the_whole_video():
     prompts, task = fresh("vop_f", vop_f.Settings(per_frame_layers=0, frames=FRAMES))
     assert prompts.keys() == {"text_prompts", "video_prompts", "frame_position"}
-    assert encode(vop_f.ENCODERS.encode_clips, prompts, task, CLIPS).shape == (3, 32)
+    assert encode(vop_f.ENCODERS.encode_videos, prompts, task, VIDEOS).shape == (3, 32)
 
 
 @pytest.mark.parametrize("name", ["vop_p", "vop_f_position"])
 def test_another_number_of_frames_than_there_are_rows_is_refused(name):
-    with pytest.raises(PromptError, match=r"clips of 3 frames, but there are .* for 4"):
-        features(BY_FIGURES[name], CLIPS[:, :3])
+    with pytest.raises(PromptError, match=r"videos of 3 frames, but there are .* for 4"):
+        features(BY_FIGURES[name], VIDEOS[:, :3])
 
 
 @pytest.mark.parametrize("name", ["vop", "vop_c", "vop_f"])
 def test_any_number_of_frames_will_do_where_nothing_has_a_row_for_each(name):
-    assert features(BY_FIGURES[name], CLIPS[:, :3]).shape == (3, 32)
+    assert features(BY_FIGURES[name], VIDEOS[:, :3]).shape == (3, 32)
 
 
 @pytest.mark.parametrize(
@@ -175,20 +175,20 @@ def test_other_context_modules_and_roles_reach_the_features(settings, keys, widt
     prompts, task = fresh("vop_c", settings)
     assert prompts.keys() == keys | {"text_prompts", "vision_prompts"}
     assert prompts["fc"]["weight"].shape == width
-    seen = encode(vop_c.ENCODERS.encode_clips, prompts, task, CLIPS)
+    seen = encode(vop_c.ENCODERS.encode_videos, prompts, task, VIDEOS)
     changed = prompts | {"fc": jax.tree.map(jnp.negative, prompts["fc"])}
-    moved = encode(vop_c.ENCODERS.encode_clips, changed, task, CLIPS)
+    moved = encode(vop_c.ENCODERS.encode_videos, changed, task, VIDEOS)
     assert largest_difference(seen, moved) > 1e-4
 
 
 @pytest.mark.slow
 def test_the_context_may_be_held_without_gradient():
     row = BY_FIGURES["vop_c"]
-    run = methods.get_encoders("vop_c").encode_clips
+    run = methods.get_encoders("vop_c").encode_videos
 
     @jax.jit
     def gradient(prompts, task):
-        return jax.grad(lambda prompts: jnp.sum(run(prompts, task, CLIPS)[..., 0]))(prompts)
+        return jax.grad(lambda prompts: jnp.sum(run(prompts, task, VIDEOS)[..., 0]))(prompts)
 
     free, held = (
         gradient(prompts_of(row), task_of(row, context_gradient=g)) for g in (True, False)
@@ -216,21 +216,21 @@ def test_little_memory_changes_no_number(name):
 def test_bfloat16_is_close_to_float32():
     row = BY_FIGURES["vop_adapter_ffn"]
     half = dataclasses.replace(task_of(row), clip=CLIP(TINY.config, jnp.dtype("bfloat16")))
-    run = methods.get_encoders(row.method).encode_clips
-    rough = encode(run, prompts_of(row), half, CLIPS)
+    run = methods.get_encoders(row.method).encode_videos
+    rough = encode(run, prompts_of(row), half, VIDEOS)
     assert rough.dtype == jnp.float32
     assert largest_difference(rough, features(row)) < 0.05
 
 
 def test_what_stands_in_for_the_backbone_is_a_copy_of_it():
-    prompts, task = fresh("full", encoders.ClipSettings())
+    prompts, task = fresh("full", encoders.VideoSettings())
     assert largest_difference(prompts, FROZEN) == 0
     for ours, theirs in zip(jax.tree.leaves(prompts), jax.tree.leaves(task.frozen), strict=True):
         assert ours.unsafe_buffer_pointer() != theirs.unsafe_buffer_pointer()
 
 
 def test_a_method_of_the_other_kind_is_refused_by_name():
-    with pytest.raises(PromptError, match="'vop_f_p' works on clips and texts.*Use one of .*vpt"):
+    with pytest.raises(PromptError, match="'vop_f_p' works on videos and texts.*Use one of .*vpt"):
         methods.get("vop_f_p")
     with pytest.raises(PromptError, match="'coop' tells classes apart.*Use one of .*vop_c"):
         methods.get_encoders("coop")

@@ -1,7 +1,7 @@
-"""Clips: one or two emoji that do something on a procedural background.
+"""Videos: one or two emoji that do something on a procedural background.
 
 Everything follows from (seed, index, action, objects), as in `render`: no state, no file of ours.
-A clip has `LENGTH` frames, of which only those that are asked for are drawn.
+A video has `LENGTH` frames, of which only those that are asked for are drawn.
 """
 
 from collections.abc import Sequence
@@ -18,8 +18,8 @@ from data_pipelines.scenes.drawing import SIZES, TINT, check_number, draw_emoji
 from data_pipelines.scenes.motions import DRAWS, Pose
 
 LENGTH = 60
-"""Frames of a clip. Divided by 4, 12 or 20 it is odd, so that the middle of a segment is a frame:
-with that many frames a clip and its reversal show exactly the same ones."""
+"""Frames of a video. Divided by 4, 12 or 20 it is odd, so that the middle of a segment is a frame:
+with that many frames a video and its reversal show exactly the same ones."""
 
 RATE = 20.0
 """Frames a second."""
@@ -28,8 +28,8 @@ Objects = tuple[int, ...]
 
 
 @dataclass(frozen=True)
-class ClipScene:
-    """What a clip shows, in words.
+class VideoScene:
+    """What a video shows, in words.
 
     Attributes:
         action: a key of `actions.ACTIONS`.
@@ -44,7 +44,7 @@ class ClipScene:
     colour: str
 
 
-def render_clip(
+def render_video(
     action: str,
     objects: Objects,
     seed: int,
@@ -53,15 +53,15 @@ def render_clip(
     frames: Sequence[int] = range(LENGTH),
     domain: str = "plain",
 ) -> np.ndarray:
-    """Render frames of a clip; the same arguments give the same bytes.
+    """Render frames of a video; the same arguments give the same bytes.
 
-    A clip of `reversed_clip(action, objects)` has exactly the same frames in opposite order.
+    A video of `reversed_video(action, objects)` has exactly the same frames in opposite order.
 
     Args:
         action: a key of `actions.ACTIONS`.
         objects: as many positions in `CLASSES` as the action has objects, all different.
         seed: of the data set, at least 0.
-        index: of the clip among those of its action and objects, at least 0.
+        index: of the video among those of its action and objects, at least 0.
         size: side in pixels, 32 to 96.
         frames: positions from 0 to `LENGTH` - 1, in any order.
         domain: one of `DOMAINS`, of every frame.
@@ -82,32 +82,32 @@ def render_clip(
     gains, mirrored, draws = _look(rng)
     motion = ACTIONS[action].motion
     background, _, _ = draw_background(size, rng)
-    pictures = np.empty((len(frames), size, size, 3), np.float32)
-    for picture, frame in zip(pictures, frames, strict=True):
+    images = np.empty((len(frames), size, size, 3), np.float32)
+    for image, frame in zip(images, frames, strict=True):
         passed = LENGTH - 1 - frame if backwards else frame
         poses, night = motion((passed + 0.5) / LENGTH, draws)
         layer = np.zeros((size, size, 4), np.float32)
         for label, pose, mirror in zip(objects, poses, mirrored, strict=False):
             _lay(layer, _draw(label, pose, mirror, size) * gains)
-        # The same noise for a frame of the clip and of its reversal.
+        # The same noise for a frame of the video and of its reversal.
         noise = np.random.default_rng((seed, index, passed))
         shifted = SHIFTS[domain](background, layer, noise, STRENGTHS[domain])
-        picture[:] = shifted * nightlight(night)
-    return (np.clip(pictures, 0, 255) + 0.5).astype(np.uint8)
+        image[:] = shifted * nightlight(night)
+    return (np.clip(images, 0, 255) + 0.5).astype(np.uint8)
 
 
-def describe_clip(action: str, objects: Objects, seed: int, index: int) -> ClipScene:
-    """What `render_clip` would show, without drawing it; the same errors."""
+def describe_video(action: str, objects: Objects, seed: int, index: int) -> VideoScene:
+    """What `render_video` would show, without drawing it; the same errors."""
     _check(action, objects, seed, index)
     rng = _begin(action, objects, seed, index)[-1]
     _look(rng)
-    return ClipScene(action, objects, *choose_background(rng))
+    return VideoScene(action, objects, *choose_background(rng))
 
 
-def reversed_clip(action: str, objects: Objects) -> tuple[str, Objects]:
-    """Action and objects of the clip that shows the same frames in opposite order.
+def reversed_video(action: str, objects: Objects) -> tuple[str, Objects]:
+    """Action and objects of the video that shows the same frames in opposite order.
 
-    Where these are the same, e.g. of a shaking object, there is no such clip: another index would
+    Where these are the same, e.g. of a shaking object, there is no such video: another index would
     be needed, and no caption would tell the two apart.
     """
     reversal = ACTIONS[action].reversal
@@ -119,7 +119,7 @@ def _begin(
 ) -> tuple[bool, Objects, np.random.Generator]:
     """Whether the motion is shown from its end; its objects; where all choices are drawn from."""
     backwards = ACTIONS[action].backwards
-    # One of a clip and its reversal is the motion from its start, whichever is asked for.
+    # One of a video and its reversal is the motion from its start, whichever is asked for.
     if ACTIONS[action].exchanged and objects[0] > objects[1]:
         backwards, objects = True, objects[::-1]
     pair = min(_NUMBERS[action], _NUMBERS[ACTIONS[action].reversal])

@@ -1,4 +1,4 @@
-"""Training clips whose features are kept, and what test clips need so that views of them differ."""
+"""Views of videos: training videos whose features are kept, and test videos seen several times."""
 
 from collections.abc import Sequence
 
@@ -6,18 +6,18 @@ import numpy as np
 
 from data_pipelines.batches.order import VIEWS, generator
 from data_pipelines.batches.reading import Batches
-from data_pipelines.clip_loader import (
+from data_pipelines.errors import DataError
+from data_pipelines.examples import Dataset, Example
+from data_pipelines.loader import check_training, in_order
+from data_pipelines.video_loader import (
     TRAIN_TRANSFORMS,
     Augment,
     check_augment,
     check_frames,
     refuse_short,
 )
-from data_pipelines.errors import DataError
-from data_pipelines.examples import Dataset, Example
-from data_pipelines.loader import check_training, in_order
 from prompt_jax.inputs.images.preprocessing import CLIP, Preprocessing
-from prompt_jax.inputs.videos.opening import Clip
+from prompt_jax.inputs.videos.opening import Video
 from prompt_jax.inputs.videos.sampling import RULES, Rule, choose
 
 
@@ -43,7 +43,7 @@ def train_views(
             `train_batches`.
         batch_size: examples per batch; the last one of a pass is padded with label -1.
         seed: of frames and augmentation, 0 to 2**32 - 1.
-        views: how many augmented views of each clip, 1 or more.
+        views: how many augmented views of each video, 1 or more.
         num_threads, num_workers: as for `loader.train_batches`.
 
     Returns:
@@ -51,7 +51,7 @@ def train_views(
         image_size, image_size, 3], "label": int32[batch_size]}.
 
     Raises:
-        DataError: a setting is out of range; and from `next`, `BadPicture`.
+        DataError: a setting is out of range; and from `next`, `BadImage`.
     """
     check_training(len(examples), batch_size, seed, 1)
     check_frames(frames, rule, RULES)
@@ -61,9 +61,9 @@ def train_views(
 
     def transform(row: int, view: int, out: np.ndarray) -> None:
         rng = generator(seed, VIEWS, view * len(examples) + row)
-        clip: Clip = dataset.read(examples[row])
-        chosen = choose(rule, clip.count, frames, clip.rate, rng).tolist()
-        TRAIN_TRANSFORMS[augment](clip.frames(chosen), image_size, rng, out, flip, preprocessing)
+        video: Video = dataset.read(examples[row])
+        chosen = choose(rule, video.count, frames, video.rate, rng).tolist()
+        TRAIN_TRANSFORMS[augment](video.frames(chosen), image_size, rng, out, flip, preprocessing)
 
     shape = (frames, image_size, image_size)
     make, steps = in_order(examples, batch_size, shape, slice(0, batch_size), transform)
@@ -74,7 +74,7 @@ def check_views(dataset: Dataset, examples: Sequence[Example], views: int) -> No
     """Refuses what `view_batches` would, before it gets there.
 
     Raises:
-        DataError: a clip has fewer frames than views; and `BadPicture`.
+        DataError: a video has fewer frames than views; and `BadImage`.
     """
     for example in examples:
         refuse_short(dataset, example, views)
