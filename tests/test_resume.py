@@ -191,9 +191,7 @@ def test_changed_weights_are_refused_under_the_same_path_too(setting, finished, 
     workdir = copy(finished, tmp_path, done)
     config = coop(setting)
     config.backbone = str(tiny.save_clip(tmp_path / "elsewhere"))
-    with pytest.raises(
-        PromptError, match=r"\(backbone.source: '.*elsewhere' here, '.*video' there"
-    ):
+    with pytest.raises(PromptError, match=r"\(backbone.source: '.*elsewhere' here, '.*clip' there"):
         experiment.run(config, workdir)
     try:
         tiny.save_clip(setting.clip, changed="text/block_0/fc/bias")

@@ -192,7 +192,7 @@ def test_prompts_of_another_backbone_are_refused(there, tmp_path):
     other = tiny.save_clip(tmp_path / "clip", "text/block_0/fc/bias")
     config = going_on(there)
     config.backbone = str(other)
-    with pytest.raises(PromptError, match=r"was trained on another backbone, .*video \(\w{8}\)"):
+    with pytest.raises(PromptError, match=r"was trained on another backbone, .*clip \(\w{8}\)"):
         experiment.run(config, tmp_path / "run")
 
 

@@ -307,7 +307,7 @@ class Backbone(NamedTuple):
     """A loaded CLIP.
 
     Attributes:
-        video: what computes.
+        clip: what computes.
         frozen: its parameters.
         fingerprint: a short hash of sizes and parameters.
         assumed: what no file says of it, in lines for people.
@@ -332,10 +332,10 @@ def build_backbone(config: ConfigDict, activation: str | None = None) -> Backbon
     fingerprint = loading.fingerprint(sizes, frozen)
     arrays = jax.tree.map(jnp.asarray, frozen)
     said = loading.read_preprocessing(config.backbone, sizes.image_size)
-    return Backbone(make_video(config, sizes), arrays, fingerprint, assumed, said)
+    return Backbone(make_clip(config, sizes), arrays, fingerprint, assumed, said)
 
 
-def make_video(config: ConfigDict, sizes: CLIPConfig) -> CLIP:
+def make_clip(config: ConfigDict, sizes: CLIPConfig) -> CLIP:
     """A CLIP of these sizes that computes as the config says."""
     memory = math.ceil(config.memory_gb * 1e9) or default_budget()
     dtype = jnp.dtype(config.dtype)

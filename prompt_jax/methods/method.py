@@ -35,7 +35,7 @@ KEPT = ("features", "frames")
 
 @flax.struct.dataclass
 class Task:
-    """What a method works on. A pytree: the arrays are traced, video and settings are static.
+    """What a method works on. A pytree: the arrays are traced, clip and settings are static.
 
     Attributes:
         frozen: CLIP's parameters.
@@ -43,7 +43,7 @@ class Task:
         trained: int32[K], which of the classes that the prompts are trained on each class is;
             `UNSEEN` for another one.
         constants: what the method's `constants` computed, once.
-        video: the backbone without its parameters.
+        clip: the backbone without its parameters.
         settings: the method's `Settings`.
     """
 

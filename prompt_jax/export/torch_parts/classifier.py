@@ -74,7 +74,7 @@ class Classifier(nn.Module):
 
         Args:
             folder: holds config.json and prompts.safetensors.
-            video: the backbone that the prompts were trained on; see `read_weights`.
+            clip: the backbone that the prompts were trained on; see `read_weights`.
 
         Raises:
             ValueError: these are the weights of another CLIP, or a file is damaged.

@@ -37,7 +37,7 @@ def read_weights(clip: Any) -> dict[str, Tensor]:
     """CLIP's weights by OpenAI's names, float32.
 
     Args:
-        video: a model (transformers' `CLIPModel`, OpenAI's CLIP), a state dict of either or of
+        clip: a model (transformers' `CLIPModel`, OpenAI's CLIP), a state dict of either or of
             open_clip, a weight file, or a folder with model.safetensors or pytorch_model.bin.
 
     Raises:
