@@ -83,13 +83,13 @@ def test_imagenet_s_statistics_are_those_here():
 
 def test_mistakes_are_explained(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="a video without frames"):
-        frames.open_clip(tmp_path)
+        frames.open_video(tmp_path)
     folder = video_files.write_folder(tmp_path / "numbered")
     with pytest.raises(ValueError, match="needs the frame rate, which only a file says"):
         found(folder, inputs_of("second"))
     (folder / "cover.png").touch()
     with pytest.raises(ValueError, match=r"cover\.png has no number"):
-        frames.open_clip(folder)
+        frames.open_video(folder)
     path = video_files.write(tmp_path / "a.mp4", count=2)
     real = builtins.__import__
 
@@ -100,7 +100,7 @@ def test_mistakes_are_explained(tmp_path, monkeypatch):
 
     monkeypatch.setattr(builtins, "__import__", without_av)
     with pytest.raises(ValueError, match="pip install av; or give a folder of frames"):
-        frames.open_clip(path)
+        frames.open_video(path)
 
 
 def test_a_video_is_float32_with_channels_first(tmp_path):
@@ -133,12 +133,12 @@ def test_lists_that_open_other_files_and_addresses_are_no_videos(tmp_path, name,
         url = f"http://127.0.0.1:{server.getsockname()[1]}/real.mp4"
         (tmp_path / name).write_text(script.format(url=url))
         with pytest.raises(ValueError, match="cannot be read"):
-            frames.open_clip(tmp_path / name)
+            frames.open_video(tmp_path / name)
         with pytest.raises(BlockingIOError):  # nobody has called
             server.accept()
 
 
-@pytest.mark.parametrize("open_it", [frames.open_clip, open_image])
+@pytest.mark.parametrize("open_it", [frames.open_video, open_image])
 def test_only_regular_files_are_opened(tmp_path, open_it):
     os.mkfifo(tmp_path / "a.mp4")
     for path in (tmp_path / "a.mp4", "/dev/zero"):

@@ -36,21 +36,21 @@ KINDS = {
 
 @pytest.mark.parametrize("name", KINDS)
 def test_every_frame_is_the_same_in_one_pass_and_alone(tmp_path, name):
-    clip = decoding.open_clip(write(tmp_path / name, **KINDS[name]))
-    assert clip.count == 50 and clip.rate == pytest.approx(25)
-    whole = [np.asarray(frame) for frame in clip.frames(range(50))]
+    video = decoding.open_video(write(tmp_path / name, **KINDS[name]))
+    assert video.count == 50 and video.rate == pytest.approx(25)
+    whole = [np.asarray(frame) for frame in video.frames(range(50))]
     assert numbers(whole) == list(range(50))
     for number in (0, 1, 15, 16, 17, 33, 48, 49):
-        [alone] = clip.frames([number])
+        [alone] = video.frames([number])
         np.testing.assert_array_equal(np.asarray(alone), whole[number])
     some = [3, 3, 17, 18, 40, 49, 49]
-    for frame, number in zip(clip.frames(some), some, strict=True):
+    for frame, number in zip(video.frames(some), some, strict=True):
         np.testing.assert_array_equal(np.asarray(frame), whole[number])
-    assert list(clip.frames([])) == []
+    assert list(video.frames([])) == []
 
 
 def test_only_what_is_needed_is_decoded(tmp_path, monkeypatch):
-    clip = decoding.open_clip(write(tmp_path / "a.mkv", "mjpeg", pixels="yuvj420p"))
+    video = decoding.open_video(write(tmp_path / "a.mkv", "mjpeg", pixels="yuvj420p"))
     read = []
     numbered = decoding.VideoFile._numbered
 
@@ -58,7 +58,7 @@ def test_only_what_is_needed_is_decoded(tmp_path, monkeypatch):
         return numbered(self, stream, (read.append(1) or packet for packet in packets), wanted)
 
     monkeypatch.setattr(decoding.VideoFile, "_numbered", counting)
-    assert numbers(clip.frames([20, 40])) == [20, 40]
+    assert numbers(video.frames([20, 40])) == [20, 40]
     assert len(read) == 2
 
 
@@ -74,19 +74,19 @@ def test_times_need_not_be_even_nor_begin_at_zero(tmp_path):
             frame.pts = time
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
-    clip = decoding.open_clip(path)
-    assert numbers(clip.frames(range(clip.count))) == list(range(10))
+    video = decoding.open_video(path)
+    assert numbers(video.frames(range(video.count))) == list(range(10))
     # Seconds count from the first frame; 0.6 s is where 140 stands.
-    part = decoding.open_clip(path, span=(0.5, 1.8))
+    part = decoding.open_video(path, span=(0.5, 1.8))
     assert part.count == 2 and numbers(part.frames([0, 1])) == [3, 4]
 
 
 @pytest.mark.parametrize("name", ["h264.mp4", "h264.avi", "vp9.webm", "animated.gif"])
 def test_a_span_is_a_video_of_its_own(tmp_path, name):
     path = write(tmp_path / name, **KINDS[name])
-    part = decoding.open_clip(path, span=(0.4, 1.2))
+    part = decoding.open_video(path, span=(0.4, 1.2))
     assert part.count == 20 and numbers(part.frames([0, 9, 19])) == [10, 19, 29]
-    assert decoding.open_clip(path, span=(0, 30)).count == 50
+    assert decoding.open_video(path, span=(0, 30)).count == 50
 
 
 @pytest.mark.parametrize(("degrees", "turns"), [(90, 1), (180, 2), (-90, 3)])
@@ -100,8 +100,8 @@ def test_frames_stand_upright_as_the_file_says(tmp_path, degrees, turns):
         stream.set_display_rotation(degrees)
         container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
         container.mux(stream.encode(None))
-    [stored] = decoding.open_clip(path, upright=False).frames([0])
-    [upright] = decoding.open_clip(path).frames([0])
+    [stored] = decoding.open_video(path, upright=False).frames([0])
+    [upright] = decoding.open_video(path).frames([0])
     # Counter-clockwise, as FFmpeg's display matrix counts.
     np.testing.assert_array_equal(np.asarray(upright), np.rot90(np.asarray(stored), turns))
     assert upright.size != stored.size or degrees == 180
@@ -110,9 +110,9 @@ def test_frames_stand_upright_as_the_file_says(tmp_path, degrees, turns):
 def test_a_folder_of_frames_is_sorted_by_number(tmp_path):
     folder = write_folder(tmp_path / "clip", count=12, name="img_{}.jpg")
     (folder / "notes.txt").write_text("no frame")
-    clip = readers.VideoReader(tmp_path)(Example("clip", 0, "x"))
-    assert (clip.count, clip.rate) == (12, None)
-    assert numbers(clip.frames([0, 1, 10, 11, 11])) == [0, 1, 10, 11, 11]
+    video = readers.VideoReader(tmp_path)(Example("clip", 0, "x"))
+    assert (video.count, video.rate) == (12, None)
+    assert numbers(video.frames([0, 1, 10, 11, 11])) == [0, 1, 10, 11, 11]
 
 
 def test_frames_are_decoded_once_within_the_bound(tmp_path):
@@ -120,19 +120,19 @@ def test_frames_are_decoded_once_within_the_bound(tmp_path):
 
     class Counting(readers.VideoReader):
         def __call__(self, example):
-            clip = super().__call__(example)
-            frames = clip.frames
+            video = super().__call__(example)
+            frames = video.frames
             object.__setattr__(
-                clip, "frames", lambda wanted: decoded.extend(wanted) or frames(wanted)
+                video, "frames", lambda wanted: decoded.extend(wanted) or frames(wanted)
             )
-            return clip
+            return video
 
     write_folder(tmp_path / "clip", count=12)
     frame_bytes = 48 * 32 * 4
     cached = readers.CachedVideos(Counting(tmp_path), 3 * frame_bytes + 12 * 16)
     for _ in range(2):
-        clip = cached(Example("clip", 0, "x"))
-        assert numbers(clip.frames([1, 4, 4, 6, 9])) == [1, 4, 4, 6, 9]
+        video = cached(Example("clip", 0, "x"))
+        assert numbers(video.frames([1, 4, 4, 6, 9])) == [1, 4, 4, 6, 9]
     assert decoded == [1, 4, 6, 9, 9]
     assert cached.store.bytes_used == cached.store.max_bytes
 

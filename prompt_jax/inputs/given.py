@@ -183,7 +183,7 @@ def _path(item: str | os.PathLike, bad: type[BadImage]) -> Path:
     return Path(item)
 
 
-def open_clip(item: Any, inputs: Inputs) -> Video:
+def open_video(item: Any, inputs: Inputs) -> Video:
     """One video that is not normalised yet; raises as `prepare`."""
     if isinstance(item, PATHS):
         return open_any(_path(item, BadVideo), inputs.upright)
@@ -248,7 +248,7 @@ def _prepare_video(item, inputs, out):
     if is_float(item):
         out[...] = checked(item, inputs)
         return
-    video = open_clip(item, inputs)
+    video = open_video(item, inputs)
     chosen = sampling.choose(inputs.frame_rule, video.count, inputs.frames, video.rate).tolist()
     CROPS[inputs.crop](video.frames(chosen), inputs.image_size, out, inputs.preprocessing)
 

@@ -186,10 +186,10 @@ class _Shots:
             image = given.decode(item, self.inputs)
             train_transform(image, size, rng, out, flip=self.flip, preprocessing=how)
             return
-        clip = given.open_clip(item, self.inputs)
+        video = given.open_video(item, self.inputs)
         wanted = self.inputs.frames
-        chosen = sampling.choose("segment", clip.count, wanted, clip.rate, rng).tolist()
-        videos.train_transform(clip.frames(chosen), size, rng, out, self.flip, how)
+        chosen = sampling.choose("segment", video.count, wanted, video.rate, rng).tolist()
+        videos.train_transform(video.frames(chosen), size, rng, out, self.flip, how)
 
     def steps(self, batch_size: int) -> int:
         """Batches of an epoch; what is left of it is dropped."""

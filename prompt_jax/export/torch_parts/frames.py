@@ -51,18 +51,18 @@ class Opened(NamedTuple):
     read: Callable[[Sequence[int]], Iterable[Image.Image]]
 
 
-def open_clip(clip: Any, upright: bool = True) -> Opened:
+def open_video(video: Any, upright: bool = True) -> Opened:
     """A folder of frames (in the order of their numbers), a list of paths or PIL
     images, or, with PyAV installed, a video's file.
 
     Raises:
         ValueError: there are no frames, or a file needs PyAV.
     """
-    if isinstance(clip, str | os.PathLike) and not os.path.isdir(clip):
-        return _open_file(os.fspath(clip), upright)
-    frames = _listed(pathlib.Path(clip)) if isinstance(clip, str | os.PathLike) else list(clip)
+    if isinstance(video, str | os.PathLike) and not os.path.isdir(video):
+        return _open_file(os.fspath(video), upright)
+    frames = _listed(pathlib.Path(video)) if isinstance(video, str | os.PathLike) else list(video)
     if not frames:
-        raise ValueError(f"a video without frames: {clip!r}")
+        raise ValueError(f"a video without frames: {video!r}")
     return Opened(
         len(frames), None, lambda numbers: (open_image(frames[n], upright) for n in numbers)
     )
@@ -206,14 +206,14 @@ def choose_frames(rule: str, count: int, wanted: int, rate: float | None) -> lis
     return chosen + chosen[-1:] * (wanted - len(chosen))
 
 
-def preprocess_video(clip: Any, inputs: Mapping[str, Any]) -> Tensor:
+def preprocess_video(video: Any, inputs: Mapping[str, Any]) -> Tensor:
     """A video as the model takes it, float32[F, 3, S, S].
 
     Args:
-        video: see `open_clip`.
+        video: see `open_video`.
         inputs: of config.json: frames, frame_rule, crop, upright, and what `preprocess` takes.
     """
-    opened = open_clip(clip, inputs["upright"])
+    opened = open_video(video, inputs["upright"])
     chosen = choose_frames(inputs["frame_rule"], opened.number, inputs["frames"], opened.rate)
     cut = _preprocess_vifi if inputs["crop"] == "vifi" else preprocess
     return torch.stack([cut(frame, inputs) for frame in opened.read(chosen)])

@@ -1,6 +1,6 @@
 """Decoding the video files of strangers: known formats, bounded memory, errors in words.
 
-Read `open_clip`, then `VideoFile`. Needs PyAV, which brings its own FFmpeg and keeps quiet about
+Read `open_video`, then `VideoFile`. Needs PyAV, which brings its own FFmpeg and keeps quiet about
 what FFmpeg logs.
 """
 
@@ -56,7 +56,7 @@ class VideoFile:
 
     Attributes:
         path: the file.
-        upright: as of `open_clip`.
+        upright: as of `open_video`.
         times: int64[n], when each frame of the file is shown, ascending, in the file's ticks;
             None where the file does not say: its frames are then known by their order only.
         starts: int64[n], the frame at which decoding must begin to get each frame.
@@ -135,7 +135,7 @@ class VideoFile:
         return frame
 
 
-def open_clip(
+def open_video(
     path: Path, upright: bool = True, span: tuple[float, float] | None = None
 ) -> VideoFile:
     """Look through a video file without decoding it: how many frames, when, and where to begin.

@@ -67,7 +67,7 @@ def open_folder(
     Args:
         path: the folder.
         upright: as of `FrameFolder`.
-        span: as of `decoding.open_clip`; no folder has one.
+        span: as of `decoding.open_video`; no folder has one.
 
     Raises:
         BadVideo: it cannot be read, holds no images, their names give no order, or a span is asked

@@ -53,10 +53,10 @@ def open_any(path: Path, upright: bool = True, span: tuple[float, float] | None 
     if os.path.isdir(path):
         return open_folder(path, upright, span)
     try:
-        from prompt_jax.inputs.videos.decoding import open_clip
+        from prompt_jax.inputs.videos.decoding import open_video
     except ImportError as error:
         raise DataError(
             f"videos are read with PyAV, which cannot be imported ({error}); install it: "
             f"{installing('video')}"
         ) from None
-    return open_clip(path, upright, span)
+    return open_video(path, upright, span)
