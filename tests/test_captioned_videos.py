@@ -115,7 +115,7 @@ def test_without_any_video_or_with_two_of_one_it_stops(msrvtt):
         ({"MSRVTT_data__json": {"sentences": [{"caption": "a"}]}}, r"sentences\[0\] is .*video_id"),
         ({"MSRVTT_train__9k__csv": "video\n1\n"}, "lacks the columns video_id; it holds video"),
         ({"MSRVTT_train__9k__csv": "video_id\n../x\n"}, r"line 2 names the video '\.\./x'"),
-        ({"MSRVTT_train__9k__csv": "video_id\n..\n"}, "without a folder"),
+        ({"MSRVTT_train__9k__csv": "video_id\n..\n"}, "without a directory"),
         ({"MSRVTT_JSFUSION_test__csv": "video_id,sentence\n,a\n"}, "line 2: video_id is empty"),
     ],
 )

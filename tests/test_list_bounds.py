@@ -1,5 +1,6 @@
 """What is made of a list is bounded, whatever a small or endless file says."""
 
+import dataclasses
 import json
 import os
 import pickle
@@ -88,5 +89,6 @@ def test_a_caption_has_a_length(tmp_path):
     lists = {"test": [Listed("a", "x")]}
     for texts, joined in (("x" * (LONGEST + 1),), False), (("y " * (LONGEST // 2), "z"), True):
         captions = [Caption("a", text, "b.json, line 1") for text in texts]
+        kind = dataclasses.replace(msvd.MSVD, joined=joined)
         with pytest.raises(DataError, match="has a caption of 100,001 characters; it can have"):
-            captioned_videos("msvd", "{}", tmp_path, lists, captions, "x", joined=joined)
+            captioned_videos("msvd", "{}", tmp_path, lists, captions, kind, "x")

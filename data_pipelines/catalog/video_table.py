@@ -1,11 +1,11 @@
 """The published data sets of videos, a part of the table of data sets."""
 
 from data_pipelines.catalog.entry import Entry
-from data_pipelines.layouts.activitynet import ActivityNetLayout
-from data_pipelines.layouts.didemo import DidemoLayout
-from data_pipelines.layouts.lsmdc import LsmdcLayout
-from data_pipelines.layouts.msrvtt import MsrVttLayout
-from data_pipelines.layouts.msvd import MsvdLayout
+from data_pipelines.layouts.activitynet import ACTIVITYNET
+from data_pipelines.layouts.didemo import DIDEMO
+from data_pipelines.layouts.lsmdc import LSMDC
+from data_pipelines.layouts.msrvtt import MSRVTT_7K, MSRVTT_9K
+from data_pipelines.layouts.msvd import MSVD
 from data_pipelines.layouts.vifi_lists import VifiLayout
 
 VIDEO = "a video of {}."
@@ -17,7 +17,7 @@ VIDEOS: dict[str, Entry] = {
     "msrvtt_9k": Entry(
         "MSR-VTT-9k",
         VIDEO,
-        MsrVttLayout("MSRVTT", "MSRVTT_train.9k.csv"),
+        MSRVTT_9K,
         kind="videos",
         counts=(9000, 0, 1000),
         citation="Xu et al., CVPR 2016; 1k-A: Yu et al., ECCV 2018",
@@ -26,7 +26,7 @@ VIDEOS: dict[str, Entry] = {
     "msrvtt_7k": Entry(
         "MSR-VTT-7k",
         VIDEO,
-        MsrVttLayout("MSRVTT", "MSRVTT_train.7k.csv"),
+        MSRVTT_7K,
         kind="videos",
         counts=(7010, 0, 1000),
         citation="Xu et al., CVPR 2016; 1k-A: Yu et al., ECCV 2018",
@@ -35,7 +35,7 @@ VIDEOS: dict[str, Entry] = {
     "msvd": Entry(
         "MSVD",
         VIDEO,
-        MsvdLayout("MSVD"),
+        MSVD,
         kind="videos",
         counts=(1200, 100, 670),
         citation="Chen and Dolan, ACL 2011",
@@ -44,7 +44,7 @@ VIDEOS: dict[str, Entry] = {
     "lsmdc": Entry(
         "LSMDC",
         VIDEO,
-        LsmdcLayout("LSMDC"),
+        LSMDC,
         kind="videos",
         counts=(109_673, 7408, 1000),
         citation="Rohrbach et al., CVPR 2015",
@@ -53,7 +53,7 @@ VIDEOS: dict[str, Entry] = {
     "didemo": Entry(
         "DiDeMo",
         VIDEO,
-        DidemoLayout("DiDeMo"),
+        DIDEMO,
         kind="videos",
         counts=(8395, 1065, 1004),
         citation="Hendricks et al., ICCV 2017",
@@ -62,7 +62,7 @@ VIDEOS: dict[str, Entry] = {
     "activitynet": Entry(
         "ActivityNet",
         VIDEO,
-        ActivityNetLayout("ActivityNet"),
+        ACTIVITYNET,
         # Papers say 4,917 test videos: one of them is in val_1.json, but not in val_ids.json.
         kind="videos",
         counts=(10_009, 0, 4916),

@@ -1,14 +1,12 @@
-"""LSMDC: tables of video and caption, split by tabulators, without a header."""
+"""LSMDC (Rohrbach et al. 2015): tab-separated tables of videos and captions, without a header."""
 
-from dataclasses import dataclass
 from pathlib import Path
 
 from data_pipelines.errors import DataError, shorten
-from data_pipelines.examples import Dataset
-from data_pipelines.layouts.captioned import Caption, captioned_videos, first_mentions
-from data_pipelines.layouts.layout import find_home, read_text, sketch
+from data_pipelines.layouts.captioned import Caption, CaptionedLayout, Listed, first_mentions
+from data_pipelines.layouts.layout import read_text
 
-FILES = {
+_FILES = {
     "train": "LSMDC16_annos_training.csv",
     "val": "LSMDC16_annos_val.csv",
     "test": "LSMDC16_challenge_1000_publictect.csv",
@@ -16,39 +14,13 @@ FILES = {
 _FIELDS = 6
 
 
-@dataclass(frozen=True)
-class LsmdcLayout:
-    """Where LSMDC lies under a common root; `folder` is its folder there."""
-
-    folder: str
-
-    def load(self, name: str, root: str | Path | None, template: str) -> Dataset:
-        """Read the tables; of each line the first field is the video, the last one its caption.
-
-        Args:
-            name: the data set's name, for messages and results.
-            root: the folder that holds `folder`, or `folder` itself.
-            template: the text of one class.
-
-        Raises:
-            DataError: no root, a missing or malformed file, or what `captioned_videos` refuses.
-        """
-        home = find_home(name, root, self.folder, FILES["test"], "list", self.expected())
-        tables = {split: _read_table(home / file) for split, file in FILES.items()}
-        lists = {split: first_mentions(table) for split, table in tables.items()}
-        captions = [each for table in tables.values() for each in table]
-        source = ", ".join(FILES.values())
-        return captioned_videos(name, template, home, lists, captions, source)
-
-    def expected(self) -> str:
-        """The folder sketch for error messages."""
-        tables = {file: f"the {split} videos and captions" for split, file in FILES.items()}
-        return sketch(self.folder, {"…/<id>.avi": "the videos, in any folder", **tables})
+def _read_list(path: Path) -> list[Listed]:
+    return first_mentions(_read_table(path))
 
 
 def _read_table(path: Path) -> list[Caption]:
     captions = []
-    # Captions hold characters at which splitlines would cut.
+    # Not splitlines: captions hold other characters at which it would split.
     for number, line in enumerate(read_text(path, "list of captions").split("\n"), 1):
         if not line.strip():
             continue
@@ -56,7 +28,17 @@ def _read_table(path: Path) -> list[Caption]:
         if len(fields) != _FIELDS:
             raise DataError(
                 f"{path}, line {number}: {shorten(line)} has {len(fields)} fields; it must have "
-                f"{_FIELDS}, with tabulators between them: the video's id, four times, a caption"
+                f"{_FIELDS}, separated by tabs: the video's id, four times, the caption"
             )
         captions.append(Caption(fields[0].strip(), fields[-1], f"{path.name}, line {number}"))
     return captions
+
+
+LSMDC = CaptionedLayout(
+    folder="LSMDC",
+    videos="…/<id>.avi",
+    lists=_FILES,
+    read_list=_read_list,
+    captions=dict.fromkeys(_FILES.values(), _read_table),
+    source=", ".join(_FILES.values()),
+)

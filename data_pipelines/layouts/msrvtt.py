@@ -1,85 +1,54 @@
-"""MSR-VTT as retrieval uses it: a list of training videos, and the test list 1k-A."""
+"""MSR-VTT (Xu et al. 2016) with the 9k or 7k training list and the 1k-A test list."""
 
-from dataclasses import dataclass
 from pathlib import Path
 
-from data_pipelines.errors import DataError, shorten
-from data_pipelines.examples import Dataset
-from data_pipelines.layouts.captioned import Caption, Listed, captioned_videos, first_mentions
+from data_pipelines.errors import DataError
+from data_pipelines.layouts.captioned import (
+    Caption,
+    CaptionedLayout,
+    Listed,
+    first_mentions,
+    text_pairs,
+)
 from data_pipelines.layouts.csv_rows import read_rows
-from data_pipelines.layouts.layout import find_home, read_json, sketch
+from data_pipelines.layouts.layout import read_json
 
-CAPTIONS = "MSRVTT_data.json"
-TEST = "MSRVTT_JSFUSION_test.csv"
-
-
-@dataclass(frozen=True)
-class MsrVttLayout:
-    """Where MSR-VTT lies under a common root.
-
-    Attributes:
-        folder: its folder there.
-        train: the list of training videos in it.
-    """
-
-    folder: str
-    train: str
-
-    def load(self, name: str, root: str | Path | None, template: str) -> Dataset:
-        """Read the lists: every caption of a training video, one of each test video.
-
-        Args:
-            name: the data set's name, for messages and results.
-            root: the folder that holds `folder`, or `folder` itself.
-            template: the text of one class.
-
-        Raises:
-            DataError: no root, a missing or malformed file, or what `captioned_videos` refuses.
-
-        Source: the files of CLIP4Clip (Luo et al. 2022); 1k-A is of JSFusion (Yu et al. 2018).
-        """
-        home = find_home(name, root, self.folder, CAPTIONS, "file of captions", self.expected())
-        _, rows = read_rows(home / self.train, ("video_id",), filled=("video_id",))
-        train = [Listed(row["video_id"], f"{self.train}, line {line}") for line, row in rows]
-        columns = ("video_id", "sentence")
-        _, rows = read_rows(home / TEST, columns, filled=("video_id",))
-        tested = [
-            Caption(row["video_id"], row["sentence"], f"{TEST}, line {line}") for line, row in rows
-        ]
-        # Of test videos only the caption of the test list counts.
-        test = first_mentions(tested)
-        ids = {each.video for each in test}
-        captions = [each for each in _read_captions(home / CAPTIONS) if each.video not in ids]
-        lists = {"train": train, "test": test}
-        source = f"{self.train}, {TEST}"
-        return captioned_videos(name, template, home, lists, [*captions, *tested], source)
-
-    def expected(self) -> str:
-        """The folder sketch for error messages."""
-        return sketch(
-            self.folder,
-            {
-                "…/video0.mp4": "the videos, in any folder",
-                CAPTIONS: "the captions",
-                self.train: "the training videos",
-                TEST: "the test videos, each with a caption",
-            },
-        )
+# The list 1k-A of JSFusion (Yu et al. 2018), with one caption of each video.
+_TEST = "MSRVTT_JSFUSION_test.csv"
 
 
-def _read_captions(path: Path) -> list[Caption]:
+def _read_list(path: Path) -> list[Listed]:
+    _, rows = read_rows(path, ("video_id",), filled=("video_id",))
+    listed = [Listed(row["video_id"], f"{path.name}, line {line}") for line, row in rows]
+    return first_mentions(listed) if path.name == _TEST else listed
+
+
+def _read_test(path: Path) -> list[Caption]:
+    _, rows = read_rows(path, ("video_id", "sentence"), filled=("video_id",))
+    return [
+        Caption(row["video_id"], row["sentence"], f"{path.name}, line {line}") for line, row in rows
+    ]
+
+
+def _read_sentences(path: Path) -> list[Caption]:
     content = read_json(path, "file of captions")
     sentences = content.get("sentences") if isinstance(content, dict) else None
     if not isinstance(sentences, list):
         raise DataError(f'{path}: must be a JSON object with the list "sentences"')
-    captions, file = [], path.name
-    for position, sentence in enumerate(sentences):
-        match sentence:
-            case {"video_id": str(video), "caption": str(text)}:
-                captions.append(Caption(video, text, f"{file}, sentences[{position}]"))
-            case _:
-                raise DataError(
-                    f"{path}: sentences[{position}] is {shorten(str(sentence))}; it must hold the "
-                    'texts "video_id" and "caption"'
-                )
-    return captions
+    return text_pairs(path, sentences, "sentences", "video_id", "caption")
+
+
+def _layout(train: str) -> CaptionedLayout:
+    return CaptionedLayout(
+        folder="MSRVTT",
+        videos="…/video0.mp4",
+        lists={"train": train, "test": _TEST},
+        read_list=_read_list,
+        captions={"MSRVTT_data.json": _read_sentences, _TEST: _read_test},
+        source=f"{train}, {_TEST}",
+        final=_TEST,
+    )
+
+
+MSRVTT_9K = _layout("MSRVTT_train.9k.csv")
+MSRVTT_7K = _layout("MSRVTT_train.7k.csv")
