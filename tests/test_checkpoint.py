@@ -86,7 +86,7 @@ def test_a_flipped_bit_is_refused_wherever_it_is(saved, tmp_path):
         path.write_bytes(content)
         assert str(error.value).startswith(f"the checkpoint {folder}/4 cannot be read: ")
         assert path.name in (*str(error.value).replace("/", " ").split(), "digests.json")
-        assert "go on from step 2, whose checkpoint is whole" in str(error.value)
+        assert "resume from step 2, whose checkpoint is whole" in str(error.value)
     assert_as_saved(read(folder), 4)
 
 
@@ -103,10 +103,10 @@ def test_a_flipped_bit_is_refused_wherever_it_is(saved, tmp_path):
 def test_other_files_are_refused(saved, tmp_path, damage, words):
     folder = copied(saved, tmp_path)
     damage(folder / "4")
-    with pytest.raises(PromptError, match=f"{words}; delete that folder to go on from step 2"):
+    with pytest.raises(PromptError, match=f"{words}; delete that directory to resume from step 2"):
         read(folder)
     damage(folder / "2")
-    with pytest.raises(PromptError, match="delete that folder to start this run again"):
+    with pytest.raises(PromptError, match="delete that directory to start this run again"):
         read(folder)
 
 
@@ -155,7 +155,7 @@ def test_a_full_disk_leaves_the_one_before(saved, tmp_path, capfd):
         checkpoints.close()
     message = str(error.value)
     assert message.startswith(f"the checkpoint {folder}/6 cannot be written (File too large); ")
-    assert message.endswith("run again: it goes on from step 4, which is kept")
+    assert message.endswith("run again: it resumes from step 4, which is kept")
     assert "\n" not in message
     assert sorted(path.name for path in folder.iterdir()) == ["2", "4"]
     assert_as_saved(read(folder), 4)

@@ -220,13 +220,13 @@ def test_a_damaged_checkpoint_says_what_to_do_and_that_works(setting, finished, 
     workdir = copy(finished, tmp_path, done=False)
     arrays = next(path for path in (workdir / "checkpoints/6/state/d").iterdir())
     halve(arrays)
-    for step, instead in ((6, "go on from step 4, whose"), (4, "start this run again")):
+    for step, instead in ((6, "resume from step 4, whose"), (4, "start this run again")):
         (workdir / f"checkpoints/{step}/record.json").write_text("{}")
         with pytest.raises(PromptError) as error:
             experiment.run(coop(setting), workdir)
         message = str(error.value)
         assert message.startswith(f"the checkpoint {workdir}/checkpoints/{step} cannot be read: ")
-        assert f"delete that folder to {instead}" in message and "\n" not in message
+        assert f"delete that directory to {instead}" in message and "\n" not in message
         shutil.rmtree(workdir / f"checkpoints/{step}")
     experiment.run(coop(setting), workdir)
     assert_same_outcome(workdir, finished, 6)
