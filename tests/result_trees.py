@@ -31,7 +31,7 @@ def put(folder: Path, **changes: Any) -> Path:
         "zero_shot": {"base": 70.0, "new": 70.0, "h": 70.0},
         "per_iteration": {"base": [80.0], "new": [60.0]},
         "classes": {"base": 50, "new": 50},
-        "images": {"train": 800, "test_base": 10, "test_new": 10},
+        "pictures": {"train": 800, "test_base": 10, "test_new": 10},
         "config": {"epochs": 50, "seed": 1, "data": {"name": "caltech101", "root": "/a"}},
     }
     content |= changes

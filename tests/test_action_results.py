@@ -37,7 +37,7 @@ def put_actions(folder, method="vilt_clip", dataset="hmdb51", **changes):
         "zero_shot": {},
         "per_iteration": {},
         "classes": {},
-        "images": {},
+        "pictures": {},
         "config": FRAMES | {"settings": COUPLED},
     }
     return put(folder, method=method, dataset=dataset, **usual | changes)

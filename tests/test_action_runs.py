@@ -68,7 +68,7 @@ def test_a_run_tells_what_each_class_was_taken_for(clip, tmp_path):
         rows = list(csv.DictReader(file))
     assert set(rows[0]) == {"class", "predicted", "count"}
     counts = [int(row["count"]) for row in rows]
-    assert min(counts) > 0 and sum(counts) == found["images"]["test_test"] == 33
+    assert min(counts) > 0 and sum(counts) == found["pictures"]["test_test"] == 33
     right = sum(int(row["count"]) for row in rows if row["class"] == row["predicted"])
     assert 100 * right / 33 == pytest.approx(found["accuracy"]["test"])
     assert len(losses(tmp_path)) == 4 and found["config"]["data"]["mix"]
@@ -123,7 +123,7 @@ def test_supervised_runs_are_tested_on_views(clip, tmp_path):
     config.data.update(shots=16, crop="clip", views=2, train_per_class=1)
     config.eval_batch_size = 4
     found = experiment.run(config, tmp_path)
-    assert found["images"]["test_test"] == 33  # and not six times as many
+    assert found["pictures"]["test_test"] == 33  # and not six times as many
     assert found["accuracy"].keys() == found["top5"].keys() == {"test"}
 
 

@@ -132,7 +132,7 @@ def test_other_frames_and_other_images_of_equal_size_are_other_data(clip, tmp_pa
     size = frame.stat().st_size
     Image.new("RGB", (40, 48), (1, 2, 3)).save(frame)
     assert frame.stat().st_size == size
-    with pytest.raises(PromptError, match=r"on other images .*\(images.contents.tests.test: "):
+    with pytest.raises(PromptError, match=r"on other images .*\(pictures.contents.tests.test: "):
         experiment.run(config, tmp_path / "run")
     with pytest.raises(
         PromptError, match=r"was tested \(test\) on other videos than are there now"
@@ -169,9 +169,9 @@ def test_runs_that_train_together_go_on_without_what_earlier_ones_lack():
     files = {"train": "ab", "tests": {"test": "cd"}}
     images = {"train": "01", "tests": {"test": "23"}, "sizes": files, "contents": files}
     earlier = {key: value for key, value in images.items() if key != "contents"}
-    here, there = (identity.of_several([one | {"images": each}] * 2) for each in (images, earlier))
+    here, there = (identity.of_several([one | {"pictures": each}] * 2) for each in (images, earlier))
     assert not identity.differences(here, there)
-    there["images"][1] = earlier | {"train": "ff"}
+    there["pictures"][1] = earlier | {"train": "ff"}
     assert identity.differences(here, there) == ["pictures.train: '01' here, 'ff' there"]
 
 

@@ -201,7 +201,7 @@ def test_skipping_leaves_them_out_and_counts_them(setting, tmp_path, monkeypatch
     assert [line.split(": ")[0] for line in skipped] == [
         str(setting.images / name) for name in (page, cut, lost)
     ]
-    assert results["images"] == {"train": 5, "test_base": 5, "test_new": 5}
+    assert results["pictures"] == {"train": 5, "test_base": 5, "test_new": 5}
 
 
 def test_no_readable_image_at_all(fails, setting):

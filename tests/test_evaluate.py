@@ -112,7 +112,7 @@ def test_own_data_is_called_by_its_title(copied, tmp_path):
     words = ["--config.data.names=folder", f"--config.data.root={tmp_path / 'own'}"]
     assert call(copied / "coop-1", *words, "--config.data.title=birds", *QUICK) == 0
     [(key, found)] = read(copied / "coop-1" / "evaluations").items()
-    assert (key, found["images"]) == ("birds", {"test_birds": 3})
+    assert (key, found["pictures"]) == ("birds", {"test_birds": 3})
     [place] = (copied / "coop-1/evaluations").iterdir()
     assert place.name.startswith("birds-")
     assert [*reopening.evaluated(place, found)] == ["birds"]

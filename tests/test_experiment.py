@@ -56,7 +56,7 @@ FIELDS = {
     "class_accuracy",
     "per_iteration",
     "classes",
-    "images",
+    "pictures",
     "skipped_pictures",
     "replacements",
     "data_notes",
@@ -189,7 +189,7 @@ def test_results_hold_what_is_promised(setting, method, scenes, capsys):
         "skipped_pictures": [],
     }
     assert results["shots_per_class"] == [3, 3]
-    assert results["images"] == {"train": 6, "test_base": 6, "test_new": 6}
+    assert results["pictures"] == {"train": 6, "test_base": 6, "test_new": 6}
     assert results["seconds"] > 0 and results["images_per_second"] > 0 and results["git_commit"]
 
     assert (results["trainable_parameters"] == 0) == (method in TRAIN_NOTHING)

@@ -56,7 +56,7 @@ def test_what_was_trained_knows_its_images_better(bare, name, options):
     model = pj.fit(name, bare, shown, labels, NAMES, batch_size=4, **options)
     assert cross_entropy(model, shown, labels) < 0.9 * before
     assert model.predict(shown).labels.tolist() == labels.tolist()
-    assert model.trained["images"] == 8
+    assert model.trained["pictures"] == 8
 
 
 @pytest.mark.parametrize("name", ["vop_f_p", "a5", "coop"])

@@ -55,7 +55,7 @@ def test_a_run_is_its_config_its_backbone_and_its_images():
     here = identity.identify(CONFIG, "0a1b", {"train": "2c"})
     assert here == CONFIG | {
         "backbone": {"source": "clip", "hash": "0a1b"},
-        "images": {"train": "2c"},
+        "pictures": {"train": "2c"},
         "init_from": "",
     }
     started = identity.identify(CONFIG, "0a1b", {"train": "2c"}, "89" * 32)
@@ -66,7 +66,7 @@ def test_a_run_is_its_config_its_backbone_and_its_images():
         "seed": [1, 2],
         "learning_rate": [0.1, 0.1],
         "variant": ["", ""],
-        "images": [{"train": "2c"}, {"train": "2c"}],
+        "pictures": [{"train": "2c"}, {"train": "2c"}],
     }
 
 
@@ -87,5 +87,5 @@ def test_results_whose_data_is_gone_are_compared_by_the_rest(tmp_path):
     with pytest.raises(PromptError, match=r"another run \(backbone.hash: 'ffff' here, '0a1b' the"):
         identity.refuse_other_results(tmp_path, other, results)
     drawn_otherwise = identity.identify(config, "0a1b", {"train": "3d"})
-    with pytest.raises(PromptError, match=r"other images .*\(images.train: '3d' here"):
+    with pytest.raises(PromptError, match=r"other images .*\(pictures.train: '3d' here"):
         identity.refuse_other_results(tmp_path, drawn_otherwise, results)

@@ -31,7 +31,7 @@ def numbers(results):
     kept = {}
     for one in results:
         key = one["variant"], one["seed"]
-        kept[key] = one["accuracy"], one["per_iteration"], one["images"], one["dataset"]
+        kept[key] = one["accuracy"], one["per_iteration"], one["pictures"], one["dataset"]
     return kept
 
 

@@ -92,8 +92,8 @@ def both_texts(folder: Path, capsys: pytest.CaptureFixture[str]) -> tuple[str, s
 
 def test_fewer_classes_and_images_are_said(tmp_path, capsys):
     classes = {"classes": {"base": 5, "new": 5}}
-    put(tmp_path, dataset="dtd", **classes, images={"test_base": 120, "test_new": 120})
-    put(tmp_path, dataset="eurosat", **classes, images={"test_base": 4200, "test_new": 3900})
+    put(tmp_path, dataset="dtd", **classes, pictures={"test_base": 120, "test_new": 120})
+    put(tmp_path, dataset="eurosat", **classes, pictures={"test_base": 4200, "test_new": 3900})
     for text in both_texts(tmp_path, capsys):
         assert "dtd: 10 of 47 classes, 240 of 1,692 test images" in text
         assert "eurosat: " not in text
@@ -109,7 +109,7 @@ def test_splits_of_tfds_are_said_also_of_targets(tmp_path, capsys):
         zero_shot={},
         per_iteration={},
         classes={"imagenet": 1000, "dtd": 47, "eurosat": 10},
-        images={"train": 9, "test_imagenet": 50_000, "test_dtd": 1880, "test_eurosat": 8100},
+        pictures={"train": 9, "test_imagenet": 50_000, "test_dtd": 1880, "test_eurosat": 8100},
         split_source="TFDS imagenet2012:5.1.0",
         split_sources={
             "imagenet": "TFDS imagenet2012:5.1.0",

@@ -139,7 +139,7 @@ def test_different_configs_are_different_rows(tmp_path):
     "changes, label",
     [
         ({"split_source": "80/20"}, "split_source=80/20"),
-        ({"images": {"train": 800, "test_base": 99, "test_new": 10}}, "images of base=99"),
+        ({"pictures": {"train": 800, "test_base": 99, "test_new": 10}}, "images of base=99"),
         ({"features": "cached: 1 fixed view"}, "features=cached: 1 fixed view"),
     ],
 )

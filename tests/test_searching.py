@@ -76,7 +76,7 @@ def test_a_run_says_how_captions_and_videos_found_each_other(searched):
             assert 0 <= figures["R@1"] <= figures["R@5"] <= figures["R@10"] <= 100
             assert figures["MnR"] >= 1
     assert one["accuracy"]["test"] == one["ranks"]["test"]["t2v"]["R@1"]
-    assert one["images"]["test_test"] == one["captions"]["test"] == 33
+    assert one["pictures"]["test_test"] == one["captions"]["test"] == 33
     assert one["trainable_parameters"] > 0 and one["shots_per_class"] is None
 
 

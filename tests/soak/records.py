@@ -116,7 +116,7 @@ def _read_unfinished(folder: Path) -> None:
 
 def _collect(identity: dict[str, Any], evaluations: dict[str, Any]) -> None:
     """Uses evaluations as `experiment.finish` does, with nothing left to test."""
-    hashes = identity["images"]["tests"]
+    hashes = identity["pictures"]["tests"]
     if not all(evaluations.get(key, {}).get("hash") == hashes[key] for key in hashes):
         return
     train = Dataset("folder", "{}", (Example("1.jpg", 0, "a"),), (), (), PIL.Image.open)
@@ -145,7 +145,7 @@ def _make_checkpoint() -> list[Files]:
             for step in (2, 4):
                 state = jax.tree.map(lambda leaf, step=step: leaf + step, _state())
                 record = {"identity": {"seed": 1}, "position": {"next_index": step}}
-                record |= {"seconds": 1.5, "images": 8 * step, "waiting": 0.25, "together": 1}
+                record |= {"seconds": 1.5, "pictures": 8 * step, "waiting": 0.25, "together": 1}
                 checkpoints.save(step, state, record)
                 saved[str(step)] = {"digest": _digest(state), "record": record}
         made = collect(Path(folder))

@@ -114,7 +114,7 @@ class Results(_Beside):
     per_iteration: dict[Key, Annotated[list[Percent], Field(max_length=1000)]] | None = None
     classes: dict[Key, Count] | None = None
     captions: dict[Key, Count] | None = None
-    images: dict[str, Count] | None = None
+    pictures: dict[str, Count] | None = None
     chosen: Chosen | None = None
     data_hash: str | None = None
     data_hashes: _Hashes | None = None
@@ -124,7 +124,7 @@ class Results(_Beside):
     seen: dict[str, Any] | None = None
     ranks: dict[Key, _Ways] | None = None
     zero_shot_ranks: dict[Key, _Ways] | None = None
-    skipped_images: list[str] | None = None
+    skipped_pictures: list[str] | None = None
     replacements: list[str] | None = None
     preprocessing: dict[str, Any] | None = None
 
@@ -137,7 +137,7 @@ class Evaluation(_Part):
     zero_shot: Percent
     per_iteration: Annotated[list[Percent], Field(min_length=1, max_length=1000)]
     classes: Count
-    images: Annotated[int, Field(ge=1, lt=2**53)]
+    pictures: Annotated[int, Field(ge=1, lt=2**53)]
     seconds: Amount
     split_source: str
     captions: Count | None = None
