@@ -1,98 +1,91 @@
-"""Compiled programs that are kept: damaged ones are made anew, a refusing folder is said once."""
+"""Compiled programs that are kept: damaged ones are compiled again, a failing directory is said."""
 
-import errno
-import sys
-import zlib
+import resource
+import warnings
 
 import jax
 import pytest
 import tiny
-from jax._src import compilation_cache
-from jax.experimental.compilation_cache import compilation_cache as public
+from jax.experimental.compilation_cache import compilation_cache
 
 from prompt_jax.training import compiled
 
-PROGRAM = zlib.compress(b"compiled" * 100)
 
-
-class Cache:
-    """JAX's, with errors to order."""
-
-    def __init__(self, folder, failing=()):
-        self.folder, self.failing, self._path = folder, failing, folder
-
-    def get(self, key):
-        if "get" in self.failing:
-            raise PermissionError(errno.EACCES, "Permission denied")
-        path = self.folder / f"{key}-cache"
-        return path.read_bytes() if path.exists() else None
-
-    def put(self, key, program):
-        if "put" in self.failing:
-            (self.folder / f"{key}-cache").write_bytes(program[:10])
-            raise OSError(errno.ENOSPC, "No space left on device")
-        (self.folder / f"{key}-cache").write_bytes(program)
-
-
-def programs(folder, failing=()):
-    return compiled.Programs(Cache(folder, failing), str(folder), zlib.decompress)
-
-
-def test_a_whole_program_is_kept(tmp_path, capsys):
-    kept = programs(tmp_path)
-    assert kept.get("step") is None
-    kept.put("step", PROGRAM)
-    assert programs(tmp_path).get("step") == PROGRAM
-    assert kept._path == tmp_path and capsys.readouterr().err == ""
-
-
-@pytest.mark.parametrize("length", [0, 1, len(PROGRAM) // 2, len(PROGRAM) - 1])
-def test_a_damaged_program_is_removed_and_written_anew(tmp_path, capsys, length):
-    kept = programs(tmp_path)
-    for key in ("step", "other"):
-        (tmp_path / f"{key}-cache").write_bytes(PROGRAM[:length])
-        assert kept.get(key) is None and not (tmp_path / f"{key}-cache").exists()
-        kept.put(key, PROGRAM)
-        assert programs(tmp_path).get(key) == PROGRAM
-    assert (
-        capsys.readouterr().err == f"note: a damaged compiled program in {tmp_path} is made anew\n"
-    )
-
-
-@pytest.mark.parametrize("failing", ["get", "put"])
-def test_a_folder_that_refuses_is_said_once_and_left_whole(tmp_path, capsys, failing):
-    kept = programs(tmp_path, failing)
-    for key in ("step", "other"):
-        assert kept.get(key) is None
-        if failing == "put":
-            kept.put(key, PROGRAM)
-    printed = capsys.readouterr().err
-    assert printed.startswith("note: compiled programs") and printed.count("\n") == 1
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_jax_itself_compiles_a_truncated_program_again(tmp_path, monkeypatch, capsys):
+@pytest.fixture
+def run(tmp_path, monkeypatch, capsys):
+    """Runs a program as a new process would; returns stderr and the files that are kept."""
     monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path))
-    monkeypatch.setattr(compilation_cache, "get_file_cache", compilation_cache.get_file_cache)
 
-    def run():
-        compiled.keep()
-        public.reset_cache()
-        jax.clear_caches()
-        assert jax.jit(lambda x: 2 * x + 1)(3) == 7
-        return capsys.readouterr().err, {path: path.read_bytes() for path in tmp_path.iterdir()}
+    def double(x):
+        return 2 * x + 1
+
+    def run(*shapes):
+        with warnings.catch_warnings():
+            compiled.keep()
+            compilation_cache.reset_cache()
+            jax.clear_caches()
+            for shape in shapes or ((2,),):
+                assert jax.jit(double)(jax.numpy.full(shape, 3)).sum() == 7 * shape[0]
+        return capsys.readouterr().err, {
+            path.name: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()
+        }
 
     with tiny.compiled_once(tmp_path):
-        said, whole = run()
-        assert said == "" and whole
-        for path, program in whole.items():
-            path.write_bytes(program[: len(program) // 2])
-        said, again = run()
-        assert said.endswith("is made anew\n") and said.count("\n") == 1
-        assert {path: len(program) for path, program in again.items()} == {
-            path: pytest.approx(len(program), rel=0.01) for path, program in whole.items()
-        }
-        assert run() == ("", again)
+        yield run
+
+
+def sizes(files):
+    return {name: pytest.approx(len(content), rel=0.01) for name, content in files.items()}
+
+
+def test_whole_programs_are_kept(run):
+    said, whole = run()
+    assert said == "" and whole
+    assert run() == ("", whole)
+
+
+@pytest.mark.parametrize("kept", [0.0, 0.01, 0.5, 0.999])
+def test_truncated_programs_are_compiled_and_written_again(run, tmp_path, kept):
+    _, whole = run((2,), (3,))
+    assert len(whole) > 1
+    for name, program in whole.items():
+        (tmp_path / name).write_bytes(program[: int(kept * len(program))])
+    said, again = run((2,), (3,))
+    assert said.startswith(f"note: a compiled program in {tmp_path} is compiled again: ")
+    assert said.count("\n") == 1
+    assert {name: len(content) for name, content in again.items()} == sizes(whole)
+    assert run((2,), (3,)) == ("", again)
+
+
+def test_a_program_that_cannot_be_read_is_compiled(run, tmp_path):
+    _, whole = run()
+    for name in whole:
+        (tmp_path / name).unlink()
+        (tmp_path / name).mkdir()
+    said, _ = run()
+    assert said.startswith("note: a compiled program") and said.count("\n") == 1
+
+
+def test_a_program_that_cannot_be_written_is_said_and_no_part_of_it_is_left(run):
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (64, before[1]))
+    try:
+        said, left = run((2,), (3,))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert "is not kept: " in said and "File too large" in said and said.count("\n") == 1
+    assert not left
+
+
+def test_other_warnings_are_shown_as_before(monkeypatch):
+    shown = []
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", "set")
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        monkeypatch.setattr(warnings, "showwarning", lambda message, *_: shown.append(str(message)))
+        compiled.keep()
+        warnings.warn("another", stacklevel=1)
+    assert shown == ["another"]
 
 
 def test_a_folder_that_cannot_be_made_is_said_and_none_is_used(tmp_path, monkeypatch, capsys):
@@ -103,11 +96,3 @@ def test_a_folder_that_cannot_be_made_is_said_and_none_is_used(tmp_path, monkeyp
     compiled.keep()
     printed = capsys.readouterr().err
     assert printed.startswith("note: compiled programs are not kept: ") and printed.count("\n") == 1
-
-
-def test_a_jax_of_another_make_keeps_its_cache_as_it_is(monkeypatch):
-    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", "set")
-    monkeypatch.delattr(compilation_cache, "get_file_cache")
-    compiled.keep()
-    monkeypatch.setitem(sys.modules, "jax._src", None)
-    compiled.keep()
