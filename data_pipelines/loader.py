@@ -6,28 +6,23 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from data_pipelines.batches.order import TRAINING, VIEWS, generator, share, shuffled_rows
-from data_pipelines.batches.reading import Batch, Batches
+from data_pipelines.batches.reading import Batches
 from data_pipelines.errors import DataError
 from data_pipelines.examples import Dataset, Example
 from data_pipelines.images.readers import CachedReader
+from prompt_jax.inputs.draws import (
+    PADDING_LABEL,
+    TRAINING,
+    VIEWS,
+    check_training,
+    generator,
+    share,
+    shuffled_rows,
+    steps_per_epoch,
+)
 from prompt_jax.inputs.images.preprocessing import CHANNELS, CLIP, Preprocessing
 from prompt_jax.inputs.images.transforms import test_transform, train_transform
-
-PADDING_LABEL = -1
-
-
-def steps_per_epoch(num_examples: int, batch_size: int) -> int:
-    """Batches in an epoch of training: full ones only, but one smaller if none is full.
-
-    Raises:
-        DataError: there are no examples, or `batch_size` is below 1.
-    """
-    if batch_size < 1:
-        raise DataError(f"batch_size={batch_size}: must be 1 or more")
-    if num_examples < 1:
-        raise DataError("no examples to make batches of; check the split, shots and filters")
-    return max(1, num_examples // batch_size)
+from prompt_jax.inputs.training_batches import Batch
 
 
 def train_batches(
@@ -191,63 +186,6 @@ def train_views(
     part = slice(0, batch_size)
     make, steps = in_order(examples, batch_size, (image_size, image_size), part, transform)
     return Batches(make, views * steps, num_threads, num_workers)
-
-
-def feature_batches(
-    features: np.ndarray,
-    labels: np.ndarray,
-    batch_size: int,
-    seed: int,
-    num_epochs: int | None = None,
-    shard_index: int = 0,
-    shard_count: int = 1,
-) -> Batches:
-    """Training batches of cached features, in the order of `train_batches` of the same seed.
-
-    Epoch e takes every example's view e mod `views`.
-
-    Args:
-        features: float32[views, n, d], of the n examples in their order; of videos' frames
-            float32[views, n, F, d].
-        labels: int32[n].
-        batch_size: examples per batch, of all hosts together.
-        seed: of the order, 0 to 2**32 - 1.
-        num_epochs: when to stop; None never stops.
-        shard_index: as for `train_batches`.
-        shard_count: as for `train_batches`.
-
-    Returns:
-        Iterator of {"image": float32[B, d] or [B, F, d], "label": int32[B]}, B as for
-        `train_batches`.
-
-    Raises:
-        DataError: a setting is out of range, or the shapes do not fit together.
-    """
-    if features.ndim not in (3, 4) or labels.shape != features.shape[1:2] or not len(features):
-        raise DataError(
-            f"features {list(features.shape)} and labels {list(labels.shape)}: must be "
-            "[views, n, d] or [views, n, F, d], and [n], with at least one view"
-        )
-    steps = check_training(len(labels), batch_size, seed, num_epochs)
-    part = share(min(batch_size, len(labels)), shard_index, shard_count)
-    rows_of = shuffled_rows(len(labels), batch_size, seed, part)
-
-    def make(number: int) -> Batch:
-        epoch, _, rows = rows_of(number)
-        image = features[epoch % len(features), rows].astype(np.float32, copy=False)
-        return {"image": image, "label": labels[rows].astype(np.int32, copy=False)}
-
-    return Batches(make, total(steps, num_epochs), num_threads=0)
-
-
-def check_training(count: int, batch_size: int, seed: int, num_epochs: int | None) -> int:
-    """The steps of an epoch on so many examples; raises what `train_batches` promises."""
-    steps = steps_per_epoch(count, batch_size)
-    if not 0 <= seed < 2**32:
-        raise DataError(f"seed={seed}: must be from 0 to {2**32 - 1}")
-    if num_epochs is not None and num_epochs < 1:
-        raise DataError(f"num_epochs={num_epochs}: must be 1 or more, or None for no end")
-    return steps
 
 
 def total(steps: int, num_epochs: int | None) -> int:

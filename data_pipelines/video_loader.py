@@ -6,13 +6,23 @@ from typing import Literal, get_args
 import numpy as np
 
 from data_pipelines.batches.mixing import GROUP, mix
-from data_pipelines.batches.order import MIXING, TRAINING, VIEWS, generator, share, shuffled_rows
-from data_pipelines.batches.reading import Batch, Batches
+from data_pipelines.batches.reading import Batches
 from data_pipelines.errors import DataError, unknown
 from data_pipelines.examples import Dataset, Example
-from data_pipelines.loader import check_training, empty, in_order, steps_per_epoch, total
+from data_pipelines.loader import empty, in_order, total
 from data_pipelines.videos.readers import CachedVideos
+from prompt_jax.inputs.draws import (
+    MIXING,
+    TRAINING,
+    VIEWS,
+    check_training,
+    generator,
+    share,
+    shuffled_rows,
+    steps_per_epoch,
+)
 from prompt_jax.inputs.images.preprocessing import CLIP, Preprocessing
+from prompt_jax.inputs.training_batches import Batch
 from prompt_jax.inputs.videos import transforms, vifi
 from prompt_jax.inputs.videos.opening import Video
 from prompt_jax.inputs.videos.sampling import RULES, TEST_RULES, Rule, choose, segment_frames

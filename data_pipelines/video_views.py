@@ -4,11 +4,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from data_pipelines.batches.order import VIEWS, generator
 from data_pipelines.batches.reading import Batches
 from data_pipelines.errors import DataError
 from data_pipelines.examples import Dataset, Example
-from data_pipelines.loader import check_training, in_order
+from data_pipelines.loader import in_order
 from data_pipelines.video_loader import (
     TRAIN_TRANSFORMS,
     Augment,
@@ -16,6 +15,7 @@ from data_pipelines.video_loader import (
     check_frames,
     refuse_short,
 )
+from prompt_jax.inputs.draws import VIEWS, check_training, generator
 from prompt_jax.inputs.images.preprocessing import CLIP, Preprocessing
 from prompt_jax.inputs.videos.opening import Video
 from prompt_jax.inputs.videos.sampling import RULES, Rule, choose

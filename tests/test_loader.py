@@ -15,7 +15,9 @@ from data_pipelines import loader
 from data_pipelines.errors import BadImage, DataError
 from data_pipelines.examples import Dataset, Example
 from data_pipelines.images.readers import FolderReader
+from prompt_jax.inputs.draws import steps_per_epoch
 from prompt_jax.inputs.images import transforms
+from prompt_jax.inputs.training_batches import feature_batches
 
 COUNT = 10
 
@@ -56,12 +58,12 @@ def assert_same(batches, others):
 
 def test_types_and_the_incomplete_batch(dataset):
     batches = take(train(dataset, num_epochs=2), 99)
-    assert len(batches) == 2 * loader.steps_per_epoch(COUNT, 4) == 4
+    assert len(batches) == 2 * steps_per_epoch(COUNT, 4) == 4
     assert {b["image"].shape for b in batches} == {(4, 16, 16, 3)}
     assert batches[0]["image"].dtype == np.float32 and batches[0]["label"].dtype == np.int32
     small = take(train(dataset, count=3, num_epochs=2), 99)
     assert [sorted(batch) for batch in labels(small)] == [[0, 1, 2]] * 2
-    assert loader.steps_per_epoch(3, 4) == 1
+    assert steps_per_epoch(3, 4) == 1
 
 
 def test_every_epoch_has_each_example_once_in_a_new_order(dataset):
@@ -244,7 +246,7 @@ VIEWS = np.arange(3 * COUNT * 2, dtype=np.float32).reshape(3, COUNT, 2)
 
 
 def features(batch_size=4, seed=1, **options):
-    return loader.feature_batches(VIEWS, np.arange(COUNT), batch_size, seed, **options)
+    return feature_batches(VIEWS, np.arange(COUNT), batch_size, seed, **options)
 
 
 def test_features_come_in_the_images_order_a_view_per_epoch(dataset):
@@ -270,7 +272,7 @@ def test_features_continue_and_shard_like_images():
 )
 def test_features_of_other_shapes_are_refused(shape, count):
     with pytest.raises(DataError, match="features .* and labels|no examples"):
-        loader.feature_batches(np.zeros(shape, np.float32), np.zeros(count, np.int32), 4, 1)
+        feature_batches(np.zeros(shape, np.float32), np.zeros(count, np.int32), 4, 1)
 
 
 def views(dataset, count, batch_size=4, seed=1):

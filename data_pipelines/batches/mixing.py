@@ -4,8 +4,8 @@ import math
 
 import numpy as np
 
-from data_pipelines.batches.reading import Batch
 from data_pipelines.errors import DataError
+from prompt_jax.inputs.training_batches import Batch
 
 # ViFi-CLIP's batch on one device, within which it mixes.
 GROUP = 4

@@ -6,15 +6,14 @@ import os
 import signal
 import sys
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import grain
 import numpy as np
 from absl import flags
 
 from data_pipelines.errors import DataError
-
-Batch = dict[str, np.ndarray]
+from prompt_jax.inputs.training_batches import Batch, Positioned
 
 # By which grain's worker processes, and its error about one that was killed, are recognised.
 _NAME = "grain-process-prefetch"
@@ -24,7 +23,7 @@ _DIED = "terminated unexpectedly"
 _QUIET_TRACKER = "ignore:resource_tracker"
 
 
-class Batches(Iterator[Batch]):
+class Batches(Positioned):
     """Batches 0 to `total` - 1, made ahead in threads or worker processes.
 
     `get_state()` is the position as a small dict; `set_state()` continues there, bit for bit,
@@ -55,11 +54,10 @@ class Batches(Iterator[Batch]):
         for name, value in (("num_threads", num_threads), ("num_workers", num_workers)):
             if value < 0:
                 raise DataError(f"{name}={value}: must be 0 or more")
+        super().__init__(total)
         self._make = make
-        self._total = total
         self._num_threads = num_threads
         self._num_workers = num_workers
-        self._position = 0
         self._reader: grain.DatasetIterator[Batch] | None = None
         self._workers: list[multiprocessing.process.BaseProcess] = []
         self._stop: Callable[[], object] = lambda: None
@@ -95,29 +93,6 @@ class Batches(Iterator[Batch]):
                 self._workers = _reading_processes()
         self._position += 1
         return batch
-
-    def get_state(self) -> dict[str, int]:
-        """The number of the next batch, for `set_state`; can be kept as JSON."""
-        return {"next_index": self._position}
-
-    def state_after(self, batches: int) -> dict[str, int]:
-        """What `get_state` gives after so many batches from the start."""
-        return {"next_index": batches}
-
-    def set_state(self, state: dict[str, int]) -> None:
-        """Continue at a position that `get_state` gave.
-
-        Raises:
-            DataError: it is not one, or lies behind the last batch.
-        """
-        position = state.get("next_index")
-        if not isinstance(position, int) or not 0 <= position <= self._total:
-            raise DataError(
-                f"saved position {state}: next_index must be from 0 to {self._total}; the "
-                "position belongs to other data, or to another batch_size"
-            )
-        self.close()
-        self._position = position
 
     def close(self) -> None:
         """Stop threads and workers; a later `next` would start them again."""

@@ -14,10 +14,10 @@ from experiments.record.identity import refuse_other_run
 from experiments.record.log import Log
 from experiments.record.tracking import open_tracker
 from experiments.record.workdir import refuse_removed
-from experiments.setup.batches import TrainingBatches
 from prompt_jax.cli import progress
 from prompt_jax.cli.interrupts import StopRequest
 from prompt_jax.errors import PromptError
+from prompt_jax.inputs.training_batches import TrainingBatches
 from prompt_jax.methods import Method, Prompts, Task
 from prompt_jax.training import recipes, train
 from prompt_jax.training.checkpoint import Checkpoints

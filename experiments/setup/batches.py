@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Iterator
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from ml_collections import ConfigDict
@@ -12,30 +12,14 @@ from data_pipelines.batches.reading import Batches
 from data_pipelines.examples import Dataset, Example
 from prompt_jax.clip.captions import Captions
 from prompt_jax.clip.packing import pack_captions
+from prompt_jax.inputs import training_batches
+from prompt_jax.inputs.draws import steps_per_epoch
 from prompt_jax.inputs.images.preprocessing import CLIP, Preprocessing
+from prompt_jax.inputs.training_batches import feature_batches
 from prompt_jax.inputs.videos.sampling import for_tests
 
 # Of the frames in the views of test videos: all runs are tested on the same ones.
 VIEW_SEED = 0
-
-
-class TrainingBatches(Protocol):
-    """What training reads: batches, and a position among them that can be saved."""
-
-    def __next__(self) -> dict[str, Any]:
-        """The next batch."""
-
-    def get_state(self) -> dict[str, int]:
-        """See `Batches`."""
-
-    def state_after(self, batches: int) -> dict[str, int]:
-        """See `Batches`."""
-
-    def set_state(self, state: dict[str, int]) -> None:
-        """See `Batches`."""
-
-    def close(self) -> None:
-        """See `Batches`."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,9 +78,9 @@ class ImageBatches:
             dataset, examples, self.eval_batch_size, self.image_size, **self._reading
         )
 
-    def features(self, features: np.ndarray, labels: np.ndarray) -> Batches:
+    def features(self, features: np.ndarray, labels: np.ndarray) -> training_batches.Batches:
         """Endless batches of kept features float32[V, n, …], in the order of `train`."""
-        return loader.feature_batches(features, labels, self.batch_size, self.seed)
+        return feature_batches(features, labels, self.batch_size, self.seed)
 
     def train_examples(self, dataset: Dataset) -> int:
         """What an epoch goes through: the training images."""
@@ -104,7 +88,7 @@ class ImageBatches:
 
     def train_steps(self, number: int) -> int:
         """Steps of an epoch on so many training images."""
-        return loader.steps_per_epoch(number, self.batch_size)
+        return steps_per_epoch(number, self.batch_size)
 
     def test_steps(self, number: int) -> int:
         """Batches of so many images in order."""

@@ -5,11 +5,11 @@ from collections.abc import Iterable
 import jax
 import numpy as np
 
-from data_pipelines import loader
 from data_pipelines.examples import Dataset
 from experiments.setup.batches import ImageBatches
 from prompt_jax.cli import progress
 from prompt_jax.clip import CLIP, Frozen
+from prompt_jax.inputs.draws import PADDING_LABEL
 from prompt_jax.training.sharding import Placement
 
 
@@ -49,5 +49,5 @@ class FeatureMaker:
                 labels.append(batch["label"])
                 advance(done, "")
         kept = np.concatenate(labels)
-        real = kept != loader.PADDING_LABEL
+        real = kept != PADDING_LABEL
         return np.concatenate(features)[real], kept[real]

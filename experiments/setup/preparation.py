@@ -18,13 +18,14 @@ from data_pipelines.layouts import automatic
 from experiments.record import workdir
 from experiments.record.identity import as_json, identify, refuse_other_results
 from experiments.setup import building, overview, plans, preprocessing, protocols, starting, titles
-from experiments.setup.batches import PairBatches, TrainingBatches
+from experiments.setup.batches import PairBatches
 from experiments.setup.features import FeatureMaker
 from experiments.setup.plans import Plan
 from experiments.setup.tasks import make_task, make_tests
 from prompt_jax import methods
 from prompt_jax.clip.captions import Captions, tokenize_captions
 from prompt_jax.inputs.images.preprocessing import Preprocessing
+from prompt_jax.inputs.training_batches import TrainingBatches
 from prompt_jax.models import saved
 from prompt_jax.models.saved import Saved
 from prompt_jax.storage.files import write_text

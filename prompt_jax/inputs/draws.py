@@ -1,18 +1,50 @@
-"""Which examples a batch holds on which host, and the randomness of each example."""
+"""The random draws of training: which examples a step holds, and the generator of each example.
+
+`fit` and the loaders of experiments take all their randomness from here, so that the same seed,
+data and recipe train the same prompts.
+"""
 
 from collections.abc import Callable
 from functools import lru_cache
 
 import numpy as np
 
-from data_pipelines.errors import DataError
+from prompt_jax.errors import DataError
 
 # Training, views and the mixing of a batch take their randomness from separate streams of one seed.
 TRAINING, VIEWS, MIXING = 0, 1, 2
+PADDING_LABEL = -1  # of rows that fill up the last batch of a pass
+
+
+def steps_per_epoch(num_examples: int, batch_size: int) -> int:
+    """Returns the batches in an epoch of training: full ones only, or one if none is full.
+
+    Raises:
+        DataError: there are no examples, or `batch_size` is below 1.
+    """
+    if batch_size < 1:
+        raise DataError(f"batch_size={batch_size}: must be 1 or more")
+    if num_examples < 1:
+        raise DataError("no examples to make batches of; check the split, shots and filters")
+    return max(1, num_examples // batch_size)
+
+
+def check_training(count: int, batch_size: int, seed: int, num_epochs: int | None) -> int:
+    """Returns the steps of an epoch on `count` examples.
+
+    Raises:
+        DataError: a setting is out of range.
+    """
+    steps = steps_per_epoch(count, batch_size)
+    if not 0 <= seed < 2**32:
+        raise DataError(f"seed={seed}: must be from 0 to {2**32 - 1}")
+    if num_epochs is not None and num_epochs < 1:
+        raise DataError(f"num_epochs={num_epochs}: must be 1 or more, or None for no end")
+    return steps
 
 
 def share(size: int, shard_index: int, shard_count: int) -> slice:
-    """Which examples of a batch this host reads: an equal part, in host order.
+    """Returns which examples of a batch this host reads: an equal part, in host order.
 
     Args:
         size: examples in the batch, of all hosts together.
@@ -43,7 +75,7 @@ def share(size: int, shard_index: int, shard_count: int) -> slice:
 def shuffled_rows(
     count: int, batch_size: int, seed: int, part: slice
 ) -> Callable[[int], tuple[int, int, np.ndarray]]:
-    """Which examples a training batch holds.
+    """Returns a function that says which examples a training batch holds.
 
     Args:
         count: examples in all.
@@ -69,12 +101,19 @@ def shuffled_rows(
 # Threads read across the border of two epochs at once; more than that is not needed.
 @lru_cache(maxsize=4)
 def _order(count: int, seed: int, epoch: int) -> np.ndarray:
-    """All rows in an epoch's order; neighbouring seeds share none, not even shifted by an epoch."""
+    """Returns all rows in an epoch's order; neighbouring seeds share none, even shifted by one."""
     return np.random.default_rng((seed, epoch)).permutation(count)
 
 
 def generator(seed: int, stream: int, index: int) -> np.random.Generator:
-    """The randomness of one image, without drawing that of the images before it."""
+    """Returns the generator of one example, without drawing for the examples before it.
+
+    Args:
+        seed: of the training.
+        stream: `TRAINING`, `VIEWS` or `MIXING`.
+        index: of the example: its place in the training (epoch · n + place in the epoch), or of a
+            view v · n + row.
+    """
     return np.random.Generator(np.random.Philox(key=_key(seed), counter=[0, 0, stream, index]))
 
 
