@@ -4,7 +4,7 @@ set -euo pipefail
 
 VENV=.venv
 CONSTRAINTS=constraints.txt
-# The minor versions of Python 3 that setup.py names. A newer one may do, but has no tested versions.
+# The minor versions of Python 3 that pyproject.toml names. A newer one may do, but has no tested versions.
 OLDEST_PYTHON=11
 NEWEST_PYTHON=13
 
@@ -15,7 +15,7 @@ usage: ./run.sh                     the quickstart: train and evaluate on the em
        ./run.sh --config=FILE ...   python -m experiments.main --config=FILE ...
        ./run.sh test                all checks: ruff, mypy, pytest
        ./run.sh test --quick        the same without the tests that take long, for in between
-       ./run.sh test --oldest       the same with the oldest versions that setup.py promises, in
+       ./run.sh test --oldest       the same with the oldest versions that pyproject.toml allows, in
                                     .venv-oldest, without mypy; Python 3.11 alone
        ./run.sh test ARGS ...       pytest ARGS ..., e.g. ./run.sh test tests/test_x.py -k name
        ./run.sh --help              this text
@@ -109,7 +109,7 @@ make_environment() {
 
 # What an installation depends on; another of any of these, and pip runs again.
 fingerprint() {
-  { pwd; cat setup.py "$CONSTRAINTS"; } | sha256sum
+  { pwd; cat pyproject.toml "$CONSTRAINTS"; } | sha256sum
 }
 
 is_installed() {

@@ -2,15 +2,15 @@
 
     python notebooks/set_up.py
 
-The repository that it names is the one in setup.py, which the owner of the code sets there.
+The repository that it names is the one in pyproject.toml, which the owner of the code sets there.
 """
 
 import json
-import re
+import tomllib
 from pathlib import Path
 
 FOLDER = Path(__file__).parent
-# What a notebook needs beside the package: extras of setup.py that are named as what they install.
+# Extras of the package that a notebook needs; each is named as the package that it installs.
 EXTRAS = {"quickstart": [], "own_images": [], "pytorch": ["torch"]}
 CELL = """
 # Installs prompt_jax where it is missing: from a wheel in this directory, from the checkout around
@@ -23,7 +23,7 @@ from glob import glob
 from importlib.metadata import distributions
 from pathlib import Path
 
-REPOSITORY = __REPOSITORY__  # by setup.py; see CONTRIBUTING.md
+REPOSITORY = __REPOSITORY__  # by pyproject.toml; see CONTRIBUTING.md
 EXTRAS = __EXTRAS__
 
 
@@ -57,10 +57,9 @@ if any(importlib.util.find_spec(name) is None for name in ["prompt_jax", *EXTRAS
 
 
 def repository() -> str:
-    """Returns the address in setup.py, empty where its owner has set none."""
-    setup = (FOLDER.parent / "setup.py").read_text(encoding="utf-8")
-    [address] = re.findall(r'^REPOSITORY = "([^"\\]*)"', setup, re.MULTILINE)
-    return address
+    """Returns the address in pyproject.toml, empty where its owner has set none."""
+    content = (FOLDER.parent / "pyproject.toml").read_text(encoding="utf-8")
+    return tomllib.loads(content)["project"].get("urls", {}).get("Source", "")
 
 
 def source_of(name: str, address: str) -> str:

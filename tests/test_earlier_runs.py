@@ -1,7 +1,7 @@
 """Runs of earlier versions resume, open and are tabulated.
 
 fixtures/runs holds a run that was stopped at step 3 of 6 and the same run finished, written before
-images and videos had their present names in files, with the oldest orbax that setup.py allows.
+images and videos had their present names in files, with the oldest orbax that is supported.
 """
 
 import json

@@ -1,17 +1,16 @@
-"""run.sh takes the Python versions that setup.py promises, and starts what its usage says."""
+"""run.sh takes the Python versions that pyproject.toml names, and starts what its usage says."""
 
 import hashlib
 import os
 import re
-import runpy
 import shutil
 import subprocess
 import sys
+import tomllib
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-import setuptools
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
@@ -20,6 +19,7 @@ from experiments.setup import protocols
 from prompt_jax import methods
 
 REPOSITORY = Path(__file__).parents[1]
+PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
 
 def find_python(path: Path, **environment: str) -> subprocess.CompletedProcess:
@@ -77,15 +77,15 @@ def test_the_oldest_versions_are_for_the_oldest_python(tmp_path):
 
 
 def test_both_files_name_the_same_versions():
-    setup = (REPOSITORY / "setup.py").read_text(encoding="utf-8")
     script = (REPOSITORY / "run.sh").read_text(encoding="utf-8")
-    promised = re.findall(r'"Programming Language :: Python :: 3\.(\d+)"', setup)
+    prefix = "Programming Language :: Python :: 3."
+    promised = [line.removeprefix(prefix) for line in PROJECT["classifiers"]]
     [low], [high] = (
         re.findall(f"^{end}_PYTHON=(.*)$", script, re.M) for end in ("OLDEST", "NEWEST")
     )
     assert promised == [str(minor) for minor in range(int(low), int(high) + 1)]
     # No upper bound: what installs on a newer Python may do there.
-    assert f'python_requires=">=3.{low}",' in setup
+    assert PROJECT["requires-python"] == f">=3.{low}"
 
 
 def pins(name: str, python: str) -> dict[str, Version]:
@@ -102,14 +102,15 @@ def pins(name: str, python: str) -> dict[str, Version]:
     return found
 
 
-def promised(*extras: str) -> list[Requirement]:
-    """What setup.py asks for, with some extras."""
-    asked: dict[str, Any] = {}
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(setuptools, "setup", asked.update)
-        runpy.run_path(str(REPOSITORY / "setup.py"))
-    lists = [asked["install_requires"], *(asked["extras_require"][extra] for extra in extras)]
-    return [Requirement(line) for each in lists for line in each]
+def promised(*extras: str) -> Iterator[Requirement]:
+    """What pyproject.toml asks for, with some extras and those that they name."""
+    yield from map(Requirement, PROJECT["dependencies"])
+    for line in (line for extra in extras for line in PROJECT["optional-dependencies"][extra]):
+        required = Requirement(line)
+        if required.name == PROJECT["name"]:
+            yield from promised(*required.extras)
+        else:
+            yield required
 
 
 def test_the_oldest_pins_are_exactly_the_lower_bounds():
@@ -140,11 +141,11 @@ OLD = "import sys; sys.version_info = (3, 11)"  # as the oldest versions ask for
 def installed(tmp_path):
     """A copy of run.sh, nothing left to install, whose Pythons say what they are asked to run."""
     inputs = f"{tmp_path}\n".encode()
-    for name in ("run.sh", "setup.py", *ENVIRONMENTS.values()):
+    for name in ("run.sh", "pyproject.toml", *ENVIRONMENTS.values()):
         shutil.copy(REPOSITORY / name, tmp_path)
-    setup = (tmp_path / "setup.py").read_bytes()
+    project = (tmp_path / "pyproject.toml").read_bytes()
     for folder, name in ENVIRONMENTS.items():
-        digest = hashlib.sha256(inputs + setup + (tmp_path / name).read_bytes()).hexdigest()
+        digest = hashlib.sha256(inputs + project + (tmp_path / name).read_bytes()).hexdigest()
         (tmp_path / folder / "bin").mkdir(parents=True)
         (tmp_path / folder / "installed-test").write_text(f"{digest}  -\n")
         python = tmp_path / folder / "bin/python"
