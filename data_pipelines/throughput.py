@@ -253,7 +253,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns its exit code."""
     parser = argparse.ArgumentParser("python -m data_pipelines.throughput", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.add_argument("--videos", action="store_true", help="measure videos, not images")
+    parser.add_argument(
+        "--videos", "--clips", action="store_true", help="measure videos, not images"
+    )
     parser.add_argument("--root", help="folder of the data sets, or of videos; left out: made up")
     parser.add_argument("--name", default="caltech101", help="data set below --root")
     parser.add_argument("--count", type=int, help="how many to use (256; of videos 32)")

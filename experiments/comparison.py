@@ -65,7 +65,13 @@ def start(argv: list[str]) -> None:
     """Parses, runs, writes."""
     parser = argparse.ArgumentParser("python -m experiments.comparison", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.add_argument("--of", choices=TASKS, default="images", help="the task (images)")
+    parser.add_argument(
+        "--of",
+        type=lambda task: {"pictures": "images"}.get(task, task),  # as earlier versions called it
+        choices=TASKS,
+        default="images",
+        help="the task (images)",
+    )
     parser.add_argument("--out", type=pathlib.Path, help="folder (results/comparison-TASK)")
     parser.add_argument("--methods", default="", help="all by default")
     parser.add_argument("--seeds", default="1,2,3")

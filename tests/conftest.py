@@ -6,6 +6,7 @@ from importlib.metadata import version
 from pathlib import Path
 from types import ModuleType
 
+import hypothesis
 import pytest
 
 # Before any test imports jax, which reads it once.
@@ -18,6 +19,16 @@ FAST_COMPILATION = "--xla_cpu_parallel_codegen_split_count=1"
 if tuple(map(int, version("jaxlib").split(".")[:2])) < (0, 11):
     FAST_COMPILATION += " --xla_cpu_use_fusion_emitters=false"
 os.environ.setdefault("XLA_FLAGS", FAST_COMPILATION)
+
+
+# The same inputs each time, and no failure because a machine is slow.
+hypothesis.settings.register_profile(
+    "repeatable",
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)
+hypothesis.settings.load_profile("repeatable")
 
 
 def pytest_configure(config: pytest.Config) -> None:
