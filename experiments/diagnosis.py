@@ -35,7 +35,7 @@ from prompt_jax.clip import CLIP, Frozen, loading, normalize
 from prompt_jax.errors import PromptError, unknown
 from prompt_jax.inputs.images.preprocessing import CLIP as CLIP_OWN
 from prompt_jax.inputs.images.preprocessing import Preprocessing
-from prompt_jax.methods import pro_mpt
+from prompt_jax.methods.images import pro_mpt
 from prompt_jax.methods.method import Task
 from prompt_jax.models.loading import prepared_by
 

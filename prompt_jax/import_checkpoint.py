@@ -21,7 +21,7 @@ from collections.abc import Sequence
 from prompt_jax.errors import PromptError, escape
 from prompt_jax.exchange import reading
 from prompt_jax.exchange.layouts import LAYOUTS
-from prompt_jax.methods.coop import POSITIONS
+from prompt_jax.methods.images.coop import POSITIONS
 from prompt_jax.models import saved
 from prompt_jax.prompts import PHOTO
 from prompt_jax.storage.files import read_bytes

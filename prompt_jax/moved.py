@@ -27,8 +27,26 @@ MOVED = {
     "prompt_jax.saved": "prompt_jax.models.saved",
     "prompt_jax.templates": "prompt_jax.text.templates",
     "prompt_jax.train": "prompt_jax.training.train",
+    **{
+        f"prompt_jax.methods.{name}": f"prompt_jax.methods.images.{name}"
+        for name in (
+            *("clip_adapter", "cocoop", "coop", "gda", "ivlp", "kgcoop", "maple", "pro_mpt"),
+            *("promptsrc", "tip_adapter", "vpt", "zero_shot"),
+        )
+    },
+    **{
+        f"prompt_jax.methods.{name}": f"prompt_jax.methods.video.{name}"
+        for name in (
+            *("a5", "adapters", "clip_video", "tuned", "vifi_clip", "vifi_vl_prompting"),
+            *("vilt_clip", "vilt_independent", "vilt_multimodal", "vop", "vop_c", "vop_f", "vop_p"),
+        )
+    },
 }
-_FOLDERS = {name.rpartition(".")[0] for name in MOVED} - {"prompt_jax", "prompt_jax.clip"}
+_FOLDERS = {name.rpartition(".")[0] for name in MOVED} - {
+    "prompt_jax",
+    "prompt_jax.clip",
+    "prompt_jax.methods",
+}
 
 
 class Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):

@@ -12,7 +12,7 @@ from video_rows import CAPTIONS, FRAMES, VIDEOS, VideoRow
 from prompt_jax import methods
 from prompt_jax.clip.captions import tokenize_captions
 from prompt_jax.clip.packing import pack_captions
-from prompt_jax.methods import (
+from prompt_jax.methods.video import (
     a5,
     clip_video,
     vifi_clip,

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from reference import CLASSES, FIGURES, FROZEN, TINY
 
 from prompt_jax import methods
-from prompt_jax.methods import (
+from prompt_jax.methods.images import (
     clip_adapter,
     cocoop,
     coop,

@@ -17,7 +17,7 @@ from video_rows import sampled
 
 from prompt_jax import methods
 from prompt_jax.clip import CLIP, VARIANTS
-from prompt_jax.methods import clip_video, vifi_clip
+from prompt_jax.methods.video import clip_video, vifi_clip
 from prompt_jax.training import optim, train
 
 # Whose figures `./run.sh test --quick` compares; the others compile for a minute.

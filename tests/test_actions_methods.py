@@ -18,19 +18,17 @@ from prompt_jax.clip.captions import tokenize_captions
 from prompt_jax.clip.packing import pack_captions
 from prompt_jax.errors import PromptError
 from prompt_jax.evaluation import evaluate
-from prompt_jax.methods import (
+from prompt_jax.methods import actions, average_frames, encoders
+from prompt_jax.methods.method import describe_classes
+from prompt_jax.methods.video import (
     a5,
-    actions,
-    average_frames,
     clip_video,
-    encoders,
     vifi_clip,
     vifi_vl_prompting,
     vilt_clip,
     vilt_independent,
     vilt_multimodal,
 )
-from prompt_jax.methods.method import describe_classes
 from prompt_jax.prompts import encode_embedded
 from prompt_jax.training import train
 

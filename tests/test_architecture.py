@@ -218,7 +218,7 @@ def test_files_are_short():
         ("prompt_jax.clip.text", "from .. import prompts"),
         ("prompt_jax.errors", "from .clip import config"),
         ("prompt_jax.prompts", "from prompt_jax.methods import METHODS"),
-        ("prompt_jax.methods.coop", "import prompt_jax.training.train"),
+        ("prompt_jax.methods.images.coop", "import prompt_jax.training.train"),
         ("data_pipelines.images.readers", "from data_pipelines.layouts.layout import SPLITS"),
         ("data_pipelines.layouts.coop", "from data_pipelines import datasets"),
         ("experiments.record.workdir", "from experiments.run import experiment"),
@@ -255,7 +255,7 @@ def test_the_rule_sees_what_it_must(module, source):
             "prompt_jax.evaluation.evaluate",
             "from prompt_jax.evaluation.metrics import Accuracy\nimport jax",
         ),
-        ("prompt_jax.methods.coop", "from prompt_jax.methods.method import Method"),
+        ("prompt_jax.methods.images.coop", "from prompt_jax.methods.method import Method"),
         ("prompt_jax.prompts", "from prompt_jax.clip import tokenizer"),
     ],
 )
@@ -269,7 +269,8 @@ ONE_FILE_EACH = {
     "experiments/configs/images",
     "experiments/configs/video",
     "prompt_jax/export/torch_parts",
-    "prompt_jax/methods",
+    "prompt_jax/methods/images",
+    "prompt_jax/methods/video",
 }
 MOST_FILES = 12
 

@@ -139,7 +139,12 @@ def test_a_card_tells_figures_with_what_they_are_worth():
 
 
 def test_every_method_has_its_paper():
-    assert set(cards.METHODS) == set(methods.METHODS) | set(methods.ENCODERS)
+    for records in methods.RECORDS.values():
+        for record in records.values():
+            model = dataclasses.replace(MODEL, method=record.name, kind=record.kind)
+            text = cards.write(model, NAME, "mit")
+            assert f"{record.title}, trained by prompt_jax" in text.replace("\\", "")
+            assert re.search(r", [A-Z]+ 20\d\d$", record.paper)
 
 
 HOSTILE = (

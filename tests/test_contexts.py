@@ -9,7 +9,7 @@ from rows import BY_FIGURES, arrays, task_of
 from prompt_jax import methods
 from prompt_jax.clip import normalize, tokenizer
 from prompt_jax.errors import PromptError
-from prompt_jax.methods import coop, ivlp, maple, vpt
+from prompt_jax.methods.images import coop, ivlp, maple, vpt
 from prompt_jax.prompts import words_behind
 
 

@@ -13,7 +13,7 @@ from rows import BY_FIGURES, ROWS, arrays, task_of
 from prompt_jax import methods
 from prompt_jax.clip import CLIP, VARIANTS, loading
 from prompt_jax.errors import PromptError
-from prompt_jax.methods import (
+from prompt_jax.methods.images import (
     clip_adapter,
     cocoop,
     coop,

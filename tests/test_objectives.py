@@ -15,7 +15,8 @@ from video_rows import BY_FIGURES, FIGURES, VIDEOS, batch_of, prompts_of, task_o
 from prompt_jax import methods
 from prompt_jax.clip.packing import stack
 from prompt_jax.errors import PromptError
-from prompt_jax.methods import average_frames, encoders, objectives, tuned, vop
+from prompt_jax.methods import average_frames, encoders, objectives
+from prompt_jax.methods.video import tuned, vop
 from prompt_jax.training import optim, train
 
 VIDEO = "a video of a person doing {}."

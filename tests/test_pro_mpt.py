@@ -21,8 +21,9 @@ from rows import pro_mpt_tree
 
 from prompt_jax.clip import CLIP, normalize
 from prompt_jax.errors import PromptError
-from prompt_jax.methods import look, make_task, pro_mpt, zero_shot
-from prompt_jax.methods.pro_mpt import METHOD, Settings
+from prompt_jax.methods import look, make_task
+from prompt_jax.methods.images import pro_mpt, zero_shot
+from prompt_jax.methods.images.pro_mpt import METHOD, Settings
 from prompt_jax.prompts import encode_classes, generate, generate_layers
 from prompt_jax.training import optim
 

@@ -9,7 +9,7 @@ from reference import FROZEN, TINY, largest_difference, random_clip
 from prompt_jax import methods
 from prompt_jax.clip import tokenizer
 from prompt_jax.errors import PromptError
-from prompt_jax.methods import promptsrc
+from prompt_jax.methods.images import promptsrc
 from prompt_jax.prompts import (
     BUCKETS,
     PHOTO,

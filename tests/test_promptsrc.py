@@ -9,7 +9,7 @@ from reference import BATCH, CLASSES, FIGURES, FROZEN, TINY, largest_difference
 from prompt_jax import methods
 from prompt_jax.clip import CLIP, VARIANTS, normalize, tokenizer
 from prompt_jax.errors import PromptError
-from prompt_jax.methods import promptsrc
+from prompt_jax.methods.images import promptsrc
 from prompt_jax.prompts import encode_prompted_image
 from prompt_jax.training import optim, train
 

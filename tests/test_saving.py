@@ -22,7 +22,7 @@ import prompt_jax as pj
 from prompt_jax import errors
 from prompt_jax.errors import PromptError
 from prompt_jax.exchange import writing
-from prompt_jax.methods import coop
+from prompt_jax.methods.images import coop
 from prompt_jax.models import saved, saved_arrays, saved_fields
 from prompt_jax.storage import schemas
 

@@ -22,7 +22,8 @@ from sklearn import discriminant_analysis
 from prompt_jax import methods
 from prompt_jax.clip import normalize
 from prompt_jax.errors import PromptError
-from prompt_jax.methods import UNSEEN, gda, selection, tip_adapter, zero_shot
+from prompt_jax.methods import UNSEEN, selection
+from prompt_jax.methods.images import gda, tip_adapter, zero_shot
 from prompt_jax.methods.selection import HeldOut
 from prompt_jax.training import optim, train
 

@@ -6,7 +6,7 @@ from reference import CLASSES, FROZEN, TINY, largest_difference
 
 from prompt_jax import methods
 from prompt_jax.clip import normalize
-from prompt_jax.methods import zero_shot
+from prompt_jax.methods.images import zero_shot
 from prompt_jax.text import templates
 
 

@@ -10,7 +10,8 @@ from reference import BATCH, CLASSES, FROZEN, TINY, largest_difference, relative
 
 from prompt_jax import methods
 from prompt_jax.clip import CLIP
-from prompt_jax.methods import Output, cocoop, coop, pro_mpt, zero_shot
+from prompt_jax.methods import Output
+from prompt_jax.methods.images import cocoop, coop, pro_mpt, zero_shot
 from prompt_jax.training import optim, train
 
 STEP_SIZE = 1e-4

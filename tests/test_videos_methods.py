@@ -20,14 +20,8 @@ from video_rows import (
 from prompt_jax import methods
 from prompt_jax.clip import CLIP
 from prompt_jax.errors import PromptError
-from prompt_jax.methods import (
-    adapters,
-    encoders,
-    vop,
-    vop_c,
-    vop_f,
-    vop_p,
-)
+from prompt_jax.methods import encoders
+from prompt_jax.methods.video import adapters, vop, vop_c, vop_f, vop_p
 from prompt_jax.prompts import encode_prompted_image
 from prompt_jax.training import train
 

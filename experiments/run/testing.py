@@ -17,7 +17,7 @@ from prompt_jax.errors import escape
 from prompt_jax.evaluation import metrics, reliability, retrieval
 from prompt_jax.evaluation.evaluate import Evaluator, Likeliest
 from prompt_jax.evaluation.retrieval import Directions
-from prompt_jax.methods import Encoders, Prompts, Task, encoders
+from prompt_jax.methods import Encoders, Prompts, Task
 from prompt_jax.text.class_names import distinct
 
 
@@ -80,7 +80,7 @@ def video_features(run: Testable, prompts: Prompts, key: str, data: Dataset) -> 
     """
     task, own = run.tests[key][0], methods.get_encoders(run.config.method)
     batches = test_batches(f"{run.config.method} on {key}", data, run)
-    compared = [(encoders.ZERO_SHOT, {}, task), (own, prompts, task)]
+    compared = [(methods.get_encoders("zero_shot"), {}, task), (own, prompts, task)]
     return retrieval.encode_videos(compared, batches, len(data.test))
 
 

@@ -22,12 +22,11 @@ from prompt_jax.clip.checkpoints import layouts, preprocessing_files
 from prompt_jax.clip.saving import save_hugging_face
 from prompt_jax.errors import PromptError, escape, shorten
 from prompt_jax.export import source
-from prompt_jax.methods import zero_shot
+from prompt_jax.methods.record import NAME_ALONE
 from prompt_jax.models import loading
 from prompt_jax.models import saved as trained
 from prompt_jax.models.model import Model
 from prompt_jax.models.saved import Saved
-from prompt_jax.prompts import PHOTO
 from prompt_jax.storage.files import read_json, seal, write_files, write_text
 from prompt_jax.text.class_names import fill
 
@@ -37,16 +36,6 @@ ONNX, STABLEHLO = "model.onnx", "model.stablehlo"
 _FILES = (CONFIG, PROMPTS, CODE, ONNX, f"{ONNX}.data", STABLEHLO)
 _FOLDERS = (CLIP_FOLDER, "__pycache__")
 _NAME = re.compile("[A-Za-z0-9_]+")
-_NAMES = "{}."  # what stands behind a learned context
-# The PyTorch of methods that do what another one does, once they are trained.
-_SAME = {
-    "tip_adapter_f": "tip_adapter",
-    "promptsrc": "ivlp",
-    "clip_video": "frozen",
-    **dict.fromkeys(("full", "bias", "proj", "partial", "vifi_clip"), "tuned"),
-    **dict.fromkeys(("adapter_attn", "adapter_ffn"), "adapters"),
-    "vilt_clip": "vilt_multimodal",
-}
 # By whose mean sizes the PyTorch code knows the backbone again.
 _KNOWN_BY = ("visual.conv1.weight", "visual.proj", "token_embedding.weight", "text_projection")
 
@@ -84,15 +73,18 @@ def find_part(model: Saved) -> str:
     Raises:
         PromptError: there is none.
     """
-    part = _SAME.get(model.method, model.method)
-    if is_of_texts(model) and model.method == "zero_shot":
-        part = "frozen"
+    record = _find_record(model)
+    part = (record and record.export) or model.method
     if part not in source.methods():
         raise PromptError(
             f"method {model.method!r} of {model.kind} has no PyTorch form; write one in "
             f"{source.PARTS}"
         )
     return part
+
+
+def _find_record(model: Saved) -> methods.Record | None:
+    return methods.find_record(model.method, "videos" if is_of_texts(model) else "images")
 
 
 def check_arrays(model: Saved) -> None:
@@ -217,18 +209,9 @@ def templates_of(model: Saved) -> tuple[str, ...]:
     if is_of_texts(model):
         encoders = methods.get_encoders(model.method)
         return (encoders.template(encoders.Settings(**model.settings), model.template),)
-    match model.method:
-        case "zero_shot":
-            return zero_shot.FIXED.get(model.settings["templates"], (model.template,))
-        case "clip_adapter" | "tip_adapter" | "tip_adapter_f" | "gda":
-            return (model.template,)
-        case "vpt":
-            return (PHOTO,)
-        case "pro_mpt":
-            return (_NAMES, PHOTO)
-        case "coop":
-            return (_NAMES, "{}")
-    return (_NAMES,)
+    settings = methods.get(model.method).Settings(**model.settings)
+    record = _find_record(model)
+    return record.texts(settings, model.template) if record else (NAME_ALONE,)
 
 
 def tokenize(template: str, names: Sequence[str]) -> list[list[int]]:

@@ -1,35 +1,10 @@
-"""The tables of methods. A new method is one file and one line here, or of a module elsewhere."""
+"""The methods by name, as the records of the files in `images/` and `video/` have them."""
+
+import importlib
+import pkgutil
 
 from prompt_jax.errors import PromptError, unknown
-from prompt_jax.methods import (
-    a5,
-    adapters,
-    clip_adapter,
-    clip_video,
-    cocoop,
-    coop,
-    encoders,
-    gda,
-    ivlp,
-    kgcoop,
-    maple,
-    outside,
-    pro_mpt,
-    promptsrc,
-    tip_adapter,
-    tuned,
-    vifi_clip,
-    vifi_vl_prompting,
-    vilt_clip,
-    vilt_independent,
-    vilt_multimodal,
-    vop,
-    vop_c,
-    vop_f,
-    vop_p,
-    vpt,
-    zero_shot,
-)
+from prompt_jax.methods import outside
 from prompt_jax.methods.encoders import Encoders
 from prompt_jax.methods.frames import average_frames, tower_for
 from prompt_jax.methods.method import (
@@ -44,62 +19,49 @@ from prompt_jax.methods.method import (
     make_task,
 )
 from prompt_jax.methods.objectives import recognize, retrieve
+from prompt_jax.methods.record import Record
 from prompt_jax.text.class_names import UNSEEN
 
+
+def _list_records(folder: str) -> dict[str, Record]:
+    """The records of a folder's files, each `RECORD` or several `RECORDS`, oldest first."""
+    package = importlib.import_module(f"{__name__}.{folder}")
+    found: list[Record] = []
+    for file in pkgutil.iter_modules(package.__path__):
+        contents = vars(importlib.import_module(f"{package.__name__}.{file.name}"))
+        found += contents.get("RECORDS") or [contents["RECORD"]]
+    return {one.name: one for one in sorted(found, key=lambda one: (one.appeared, one.name))}
+
+
+RECORDS = {"images": _list_records("images"), "videos": _list_records("video")}
+"""What is known of each method, by what it takes and its name."""
+
 METHODS: dict[str, Method] = {
-    "zero_shot": zero_shot.METHOD,
-    "coop": coop.METHOD,
-    "cocoop": cocoop.METHOD,
-    "kgcoop": kgcoop.METHOD,
-    "promptsrc": promptsrc.METHOD,
-    "clip_adapter": clip_adapter.METHOD,
-    "tip_adapter": tip_adapter.METHOD,
-    "tip_adapter_f": tip_adapter.METHOD_F,
-    "gda": gda.METHOD,
-    "vpt": vpt.METHOD,
-    "ivlp": ivlp.METHOD,
-    "maple": maple.METHOD,
-    "pro_mpt": pro_mpt.METHOD,
+    name: one.method for name, one in RECORDS["images"].items() if isinstance(one.method, Method)
 }
 """Methods of images."""
 
 ENCODERS: dict[str, Encoders] = {
-    "zero_shot": encoders.ZERO_SHOT,
-    "vop": vop.ENCODERS,
-    "vop_p": vop_p.ENCODERS,
-    "vop_c": vop_c.ENCODERS,
-    "vop_f": vop_f.ENCODERS,
-    "vop_f_p": vop_f.ENCODERS_P,
-    "vop_f_c": vop_f.ENCODERS_C,
-    "full": tuned.FULL,
-    "bias": tuned.BIAS,
-    "proj": tuned.PROJ,
-    "partial": tuned.PARTIAL,
-    "adapter_attn": adapters.ATTENTION,
-    "adapter_ffn": adapters.MLP,
-    "clip_video": clip_video.ENCODERS,
-    "vilt_independent": vilt_independent.ENCODERS,
-    "vilt_multimodal": vilt_multimodal.ENCODERS,
-    "vilt_clip": vilt_clip.ENCODERS,
-    "vifi_clip": vifi_clip.ENCODERS,
-    "vifi_vl_prompting": vifi_vl_prompting.ENCODERS,
-    "a5": a5.ENCODERS,
+    name: one.method for name, one in RECORDS["videos"].items() if isinstance(one.method, Encoders)
 }
 """Methods of videos and texts, without what they are trained for: see `objectives`."""
 
 __all__ = [
     "ENCODERS",
     "METHODS",
+    "RECORDS",
     "UNSEEN",
     "Encoders",
     "Method",
     "Output",
     "Pairs",
     "Prompts",
+    "Record",
     "Task",
     "average_frames",
     "check_bounds",
     "find",
+    "find_record",
     "get",
     "get_encoders",
     "index_trained",
@@ -150,6 +112,14 @@ def find(name: str, kind: str, task: str = "classes") -> Method:
     if kind == "videos" and (task == "captions" or not of_images(name)):
         return recognize(get_encoders(name))
     return get(name)
+
+
+def find_record(name: str, kind: str) -> Record | None:
+    """The record of a method of "images" or "videos"; of "videos" also one of images, if no other.
+
+    None for a method from outside.
+    """
+    return RECORDS[kind].get(name) or RECORDS["images"].get(name)
 
 
 def of_images(name: str) -> Method | None:

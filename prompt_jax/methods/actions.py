@@ -10,8 +10,39 @@ import jax.numpy as jnp
 
 from prompt_jax.errors import PromptError
 from prompt_jax.methods.encoders import VideoSettings
+from prompt_jax.methods.recipe import RETRIEVAL as VOP_RETRIEVAL
+from prompt_jax.methods.recipe import Recipe
 
 PERSON = "a video of a person doing {}."
+
+VILT_CLIP = (
+    'Wang et al., "ViLT-CLIP: Video and Language Tuning CLIP with Multimodal Prompt Learning and '
+    'Scenario-Guided Optimization", AAAI 2024'
+)
+VIFI_CLIP = 'Rasheed et al., "Fine-tuned CLIP Models are Efficient Video Learners", CVPR 2023'
+
+_TRAINED = Recipe(
+    optimizer="adamw",
+    schedule="vifi",
+    warmup_epochs=5,
+    weight_decay=0.001,
+    adam_betas=(0.9, 0.98),
+    data={"frames": 32, "augment": "vifi", "mix": True},
+)
+RECIPES = {
+    "few_shot": _TRAINED.but(epochs=30, batch_size=64),
+    "base_to_novel": _TRAINED.but(epochs=12, batch_size=64, learning_rate=4e-2),
+    "supervised": _TRAINED.but(
+        epochs=30, batch_size=256, data={"frames": 16, "augment": "vifi", "mix": True}
+    ),
+    "zero_shot_transfer": _TRAINED.but(epochs=10, batch_size=256),
+}
+"""ViLT-CLIP's, by protocol, on the augmented and mixed videos of ViFi-CLIP.
+
+The few-shot batch, and all of supervised training and transfer but the frames, are ours.
+"""
+RETRIEVAL = VOP_RETRIEVAL.but(learning_rate=8e-3, weight_decay=0.001)
+"""ViLT-CLIP's for captions; the rate is ours."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -15,7 +15,6 @@ from prompt_jax.clip import CLIP, Frozen, normalize
 from prompt_jax.clip.packing import PackedTokens
 from prompt_jax.clip.text import Cache
 from prompt_jax.errors import PromptError, unknown
-from prompt_jax.methods import zero_shot
 from prompt_jax.methods.method import Prompts, Task, all_train, keep
 from prompt_jax.prompts import encode_packed
 
@@ -153,18 +152,3 @@ def encode_behind(task: Task, slots: jax.Array, texts: PackedTokens) -> jax.Arra
 def encode_captions(clip: CLIP, frozen: Frozen, cache: Cache, texts: PackedTokens) -> jax.Array:
     """N texts behind SOS and prompts that stand in `cache`, float32[N, d], normalised."""
     return normalize(encode_packed(clip, frozen, cache, texts))
-
-
-def encode_videos(prompts, task, videos):
-    """Frozen CLIP's mean over the frames."""
-    del prompts
-    return encode_frames(task, task.frozen, videos)
-
-
-def encode_texts(prompts, task, texts):
-    """Frozen CLIP's texts."""
-    del prompts
-    return encode_captions(task.clip, task.frozen, task.names.sos, texts)
-
-
-ZERO_SHOT = Encoders(VideoSettings, zero_shot.init, encode_videos, encode_texts)

@@ -17,87 +17,6 @@ MOST_SHOWN = 300  # characters of a value
 _MARKUP = re.compile(r"[\\`*_{}\[\]<>#|~$&!@^]|:(?=//|\w+:)|(?<=www)\.", re.IGNORECASE)
 _ENDS_CODE = str.maketrans("`|", "'/")
 
-_COOP = 'Zhou et al., "Learning to Prompt for Vision-Language Models", IJCV 2022'
-_MAPLE = 'Khattak et al., "MaPLe: Multi-modal Prompt Learning", CVPR 2023'
-_TIP = (
-    'Zhang et al., "Tip-Adapter: Training-free Adaption of CLIP for Few-shot Classification", '
-    "ECCV 2022"
-)
-_CLIP = (
-    'Radford et al., "Learning Transferable Visual Models From Natural Language Supervision", '
-    "ICML 2021"
-)
-_VOP = (
-    'Huang et al., "VoP: Text-Video Co-operative Prompt Tuning for Cross-Modal Retrieval", '
-    "CVPR 2023"
-)
-_VILT = (
-    'Wang et al., "ViLT-CLIP: Video and Language Tuning CLIP with Multimodal Prompt Learning and '
-    'Scenario-Guided Optimization", AAAI 2024'
-)
-_VIFI = 'Rasheed et al., "Fine-tuned CLIP Models are Efficient Video Learners", CVPR 2023'
-
-# What people call a method, and where it was published.
-METHODS: dict[str, tuple[str, str]] = {
-    "zero_shot": ("zero-shot CLIP", _CLIP),
-    "coop": ("CoOp", _COOP),
-    "cocoop": (
-        "CoCoOp",
-        'Zhou et al., "Conditional Prompt Learning for Vision-Language Models", CVPR 2022',
-    ),
-    "kgcoop": (
-        "KgCoOp",
-        'Yao et al., "Visual-Language Prompt Tuning with Knowledge-guided Context Optimization", '
-        "CVPR 2023",
-    ),
-    "promptsrc": (
-        "PromptSRC",
-        'Khattak et al., "Self-regulating Prompts: Foundational Model Adaptation without '
-        'Forgetting", ICCV 2023',
-    ),
-    "clip_adapter": (
-        "CLIP-Adapter",
-        'Gao et al., "CLIP-Adapter: Better Vision-Language Models with Feature Adapters", IJCV '
-        "2024",
-    ),
-    "tip_adapter": ("Tip-Adapter", _TIP),
-    "tip_adapter_f": ("Tip-Adapter-F", _TIP),
-    "gda": (
-        "GDA",
-        'Wang et al., "A Hard-to-Beat Baseline for Training-free CLIP-based Adaptation", ICLR 2024',
-    ),
-    "vpt": ("VPT", 'Jia et al., "Visual Prompt Tuning", ECCV 2022'),
-    "ivlp": ("IVLP", f"the baseline of {_MAPLE}"),
-    "maple": ("MaPLe", _MAPLE),
-    "pro_mpt": (
-        "ProMPT",
-        'Qiu et al., "Progressive Multi-modal Conditional Prompt Tuning", ICMR 2024',
-    ),
-    "vop": ("VoP", _VOP),
-    "vop_p": ("VoP^P", _VOP),
-    "vop_c": ("VoP^C", _VOP),
-    "vop_f": ("VoP^F", _VOP),
-    "vop_f_p": ("VoP^{F+P}", _VOP),
-    "vop_f_c": ("VoP^{F+C}", _VOP),
-    "full": ("full fine-tuning", f"as in {_VOP}"),
-    "bias": ("bias tuning", f"as in {_VOP}"),
-    "proj": ("tuned projections", f"as in {_VOP}"),
-    "partial": ("partial fine-tuning", f"as in {_VOP}"),
-    "adapter_attn": ("adapters beside attention", f"as in {_VOP}"),
-    "adapter_ffn": ("adapters beside the MLP", f"as in {_VOP}"),
-    "clip_video": ("zero-shot CLIP on videos", f"as in {_VIFI}"),
-    "vilt_independent": ("ViLT-CLIP's independent prompts", _VILT),
-    "vilt_multimodal": ("ViLT-CLIP's multimodal prompts", _VILT),
-    "vilt_clip": ("ViLT-CLIP", _VILT),
-    "vifi_clip": ("ViFi-CLIP", _VIFI),
-    "vifi_vl_prompting": ("ViFi-CLIP's prompts", _VIFI),
-    "a5": (
-        "A5",
-        'Ju et al., "Prompting Visual-Language Models for Efficient Video Understanding", '
-        "ECCV 2022",
-    ),
-}
-
 # Fields of `Saved.trained` that get a row, with its heading.
 _ROWS = {
     "dataset": "data",
@@ -140,7 +59,8 @@ def write(model: Saved, name: str, license: str) -> str:
         pipeline_tag=kind,
         tags=["prompt_jax", "clip", "prompt-tuning", model.method],
     )
-    title, _ = METHODS.get(model.method, (_in_words(model.method), ""))
+    record = methods.find_record(model.method, model.kind)
+    title = record.title if record else _in_words(model.method)
     parts = [
         f"---\n{header.to_yaml().strip()}\n---",
         f"# {name}",
@@ -163,7 +83,8 @@ def hub_id(backbone: str) -> str:
 
 
 def _facts(model: Saved) -> Iterator[str]:
-    _, paper = METHODS.get(model.method, ("", ""))
+    record = methods.find_record(model.method, model.kind)
+    paper = record.paper if record else ""
     where = hub_id(model.backbone)
     frames = f", {model.inputs.frames} frames each" if model.inputs.frames else ""
     size = model.inputs.image_size

@@ -22,11 +22,11 @@ from prompt_jax.inputs.videos import sampling
 from prompt_jax.inputs.videos import transforms as videos
 from prompt_jax.methods import Method, Prompts, Task, selection
 from prompt_jax.methods.method import KEPT
+from prompt_jax.methods.recipe import Recipe
 from prompt_jax.models import loading
 from prompt_jax.models.model import Model
 from prompt_jax.text.labels import number_labels
 from prompt_jax.training import recipes, train
-from prompt_jax.training.recipes import Recipe
 from prompt_jax.training.sharding import Placement
 
 Batch = dict[str, np.ndarray]
@@ -53,7 +53,7 @@ def fit(
     """Trains a method's prompts on labelled images or videos; the backbone stays as it is.
 
     Images are cropped and mirrored at random as published; normalised arrays are taken as they
-    are. What is not given is the method's published recipe (`recipes.RECIPES`).
+    are. What is not given is the method's published recipe (`recipes.find`).
 
     Args:
         method: a name from the tables of methods.

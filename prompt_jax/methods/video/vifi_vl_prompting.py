@@ -8,8 +8,11 @@ import dataclasses
 import jax.numpy as jnp
 
 from prompt_jax.clip import tokenizer
-from prompt_jax.methods import vilt_independent
+from prompt_jax.methods import actions
 from prompt_jax.methods.encoders import encode_captions, put_behind_sos
+from prompt_jax.methods.recipe import RETRIEVAL
+from prompt_jax.methods.record import Record
+from prompt_jax.methods.video import vilt_independent
 from prompt_jax.prompts import init_context, words_behind
 
 
@@ -59,4 +62,22 @@ def text_prompts(settings):
 
 ENCODERS = vilt_independent.ENCODERS._replace(
     Settings=Settings, init=init, encode_texts=encode_texts, text_prompts=text_prompts
+)
+
+_NINE = {"text_prompts": 16, "vision_prompts": 16, "text_depth": 9, "vision_depth": 9}
+RECORD = Record(
+    "vifi_vl_prompting",
+    "ViFi-CLIP's prompts",
+    actions.VIFI_CLIP,
+    (2022, 12, 2),
+    ENCODERS,
+    {
+        **actions.RECIPES,
+        "few_shot": actions.RECIPES["few_shot"].but(epochs=50),
+        "base_to_novel": actions.RECIPES["base_to_novel"].but(epochs=11, settings=_NINE),
+        "retrieval": RETRIEVAL.but(
+            learning_rate=8e-3, settings={"text_prompts": 6, "vision_prompts": 6}
+        ),
+    },
+    "both",
 )

@@ -8,6 +8,8 @@ import jax.numpy as jnp
 from prompt_jax.clip import normalize
 from prompt_jax.errors import PromptError
 from prompt_jax.methods.method import Method, Output, cosine_logits
+from prompt_jax.methods.recipe import Recipe
+from prompt_jax.methods.record import Record
 from prompt_jax.prompts import (
     STANDARD_DEVIATION,
     encode_classes,
@@ -77,3 +79,13 @@ def context_slots(settings):
 
 
 METHOD = Method(Settings, init, forward, prepare, context_slots=context_slots)
+
+RECORD = Record(
+    "ivlp",
+    "IVLP",
+    'the baseline of Khattak et al., "MaPLe: Multi-modal Prompt Learning", CVPR 2023',
+    (2022, 10, 1),
+    METHOD,
+    {"base_to_novel": Recipe(learning_rate=0.0035)},
+    "both",
+)

@@ -2,8 +2,13 @@
 
 import dataclasses
 
-from prompt_jax.methods import actions, zero_shot
-from prompt_jax.methods.encoders import Encoders, encode_texts, look_at_frames, pool_frames
+from prompt_jax.methods import actions
+from prompt_jax.methods.actions import VIFI_CLIP
+from prompt_jax.methods.encoders import Encoders, look_at_frames, pool_frames
+from prompt_jax.methods.images import zero_shot as images_zero_shot
+from prompt_jax.methods.recipe import RETRIEVAL
+from prompt_jax.methods.record import Record
+from prompt_jax.methods.video import zero_shot
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,10 +35,22 @@ def encode_videos(prompts, task, videos):
 
 ENCODERS = Encoders(
     Settings,
-    zero_shot.init,
+    images_zero_shot.init,
     encode_videos,
-    encode_texts,
+    zero_shot.encode_texts,
     scale=actions.scale,
     template=actions.own_template,
     sees="frames",
+)
+
+RECORD = Record(
+    "clip_video",
+    "zero-shot CLIP on videos",
+    f"as in {VIFI_CLIP}",
+    (2021, 2, 1),
+    ENCODERS,
+    {**actions.RECIPES, "retrieval": RETRIEVAL},  # nothing trains
+    "features",
+    published=zero_shot.PUBLISHED,
+    export="frozen",
 )

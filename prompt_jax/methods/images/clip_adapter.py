@@ -7,6 +7,8 @@ import jax
 from prompt_jax.clip import normalize
 from prompt_jax.errors import PromptError
 from prompt_jax.methods.method import Method, Output, cosine_logits, describe_classes
+from prompt_jax.methods.recipe import Recipe
+from prompt_jax.methods.record import Record, data_set_s_own
 from prompt_jax.prompts import init_linear, multiply
 
 
@@ -51,3 +53,15 @@ def forward(prompts, prepared, task, features):
 
 
 METHOD = Method(Settings, init, forward, sees="features", constants=describe_classes)
+
+# Rate and batch as published, Adam; epochs and schedule are CoOp's for 16 shots.
+RECORD = Record(
+    "clip_adapter",
+    "CLIP-Adapter",
+    'Gao et al., "CLIP-Adapter: Better Vision-Language Models with Feature Adapters", IJCV 2024',
+    (2021, 10),
+    METHOD,
+    {"base_to_novel": Recipe(200, 32, 1e-5, "adamw", weight_decay=0.0)},
+    "features",
+    texts=data_set_s_own,
+)

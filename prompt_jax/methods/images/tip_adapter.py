@@ -12,6 +12,8 @@ from prompt_jax.clip import normalize
 from prompt_jax.errors import PromptError
 from prompt_jax.methods import selection
 from prompt_jax.methods.method import Method, Output, cosine_logits, describe_classes
+from prompt_jax.methods.recipe import Recipe
+from prompt_jax.methods.record import Record, data_set_s_own
 from prompt_jax.prompts import multiply
 
 SMALLEST = 0.1
@@ -168,3 +170,39 @@ METHOD = Method(
     check=selection.check_shots,
 )
 METHOD_F = METHOD._replace(trains=trains_keys, check=selection.check_cache)
+
+PAPER = (
+    'Zhang et al., "Tip-Adapter: Training-free Adaption of CLIP for Few-shot Classification", '
+    "ECCV 2022"
+)
+RECORDS = (
+    Record(
+        "tip_adapter",
+        "Tip-Adapter",
+        PAPER,
+        (2021, 11, 1),
+        METHOD,
+        {"base_to_novel": Recipe(cached_views=10)},
+        "features",
+        texts=data_set_s_own,
+    ),
+    # The published code keeps the epoch that is best on the test images; this keeps the last.
+    Record(
+        "tip_adapter_f",
+        "Tip-Adapter-F",
+        PAPER,
+        (2021, 11, 2),
+        METHOD_F,
+        {
+            "base_to_novel": Recipe(
+                *(20, 256, 0.001, "adamw", "cosine"),
+                cached_views=10,
+                weight_decay=0.01,
+                adam_epsilon=1e-4,
+            )
+        },
+        "features",
+        export="tip_adapter",
+        texts=data_set_s_own,
+    ),
+)

@@ -8,6 +8,14 @@ import jax.numpy as jnp
 from prompt_jax.clip import normalize, tokenizer
 from prompt_jax.errors import PromptError, unknown
 from prompt_jax.methods.method import Method, Output, cosine_logits
+from prompt_jax.methods.recipe import Recipe
+from prompt_jax.methods.record import (
+    NAME_ALONE,
+    Record,
+    cross_dataset,
+    domain_generalization,
+    halves,
+)
 from prompt_jax.prompts import encode_classes, encode_embedded, init_context
 from prompt_jax.text.class_names import spaced
 
@@ -114,4 +122,31 @@ METHOD = Method(
     constants=constants,
     own_classes_only=lambda settings: settings.class_specific,
     context_slots=lambda settings: settings.context_length,
+)
+
+TRAINED = Recipe(200, 32, 0.002, settings={"context_length": 4, "context_words": "a photo of a"})
+RECORD = Record(
+    "coop",
+    "CoOp",
+    'Zhou et al., "Learning to Prompt for Vision-Language Models", IJCV 2022',
+    (2021, 9),
+    METHOD,
+    {
+        "few_shot": Recipe(0, 32, 0.002, epochs_by_shots=((1, 50), (4, 100), (16, 200))),
+        "base_to_novel": TRAINED,
+        "cross_dataset": TRAINED.but(epochs=50),
+        "domain_generalization": TRAINED.but(epochs=50),
+    },
+    "text",
+    published=(
+        halves(82.69, 63.22, 71.66, "ProMPT (ICMR 2024), Table 1"),
+        cross_dataset(
+            "ProMPT (ICMR 2024), Table 2",
+            *(71.51, 93.70, 89.14, 64.51, 68.71, 85.30, 18.47, 64.15, 41.92, 46.39, 66.55, 63.88),
+        ),
+        domain_generalization(
+            "ProMPT (ICMR 2024), Table 3", 71.51, 64.20, 47.99, 49.71, 75.21, 59.28
+        ),
+    ),
+    texts=lambda settings, template: (NAME_ALONE, "{}"),
 )

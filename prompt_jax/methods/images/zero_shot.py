@@ -5,6 +5,8 @@ import dataclasses
 from prompt_jax.clip import normalize
 from prompt_jax.errors import unknown
 from prompt_jax.methods.method import Method, Output, cosine_logits
+from prompt_jax.methods.recipe import Recipe
+from prompt_jax.methods.record import Published, Record, domain_generalization, halves
 from prompt_jax.prompts import PHOTO, encode_templates
 from prompt_jax.text import templates
 
@@ -51,3 +53,34 @@ def forward(prompts, prepared, task, features):
 
 
 METHOD = Method(Settings, init, forward, sees="features", constants=constants)
+
+# N = 0 of ProMPT's Table 4.
+TABLE_4 = {
+    "imagenet": (72.43, 68.14, 70.22),
+    "oxford_pets": (91.17, 97.26, 94.12),
+    "food101": (90.10, 91.22, 90.66),
+    "fgvc_aircraft": (27.19, 36.29, 31.09),
+    "eurosat": (56.48, 64.05, 60.03),
+}
+PAPER = (
+    'Radford et al., "Learning Transferable Visual Models From Natural Language Supervision", '
+    "ICML 2021"
+)
+
+RECORD = Record(
+    "zero_shot",
+    "zero-shot CLIP",
+    PAPER,
+    (2021, 2),
+    METHOD,
+    {"base_to_novel": Recipe()},  # nothing trains
+    "features",
+    published=(
+        halves(69.34, 74.22, 71.70, "ProMPT (ICMR 2024), Table 1"),
+        Published("base_to_novel", TABLE_4, "ProMPT (ICMR 2024), Table 4"),
+        domain_generalization(
+            "ProMPT (ICMR 2024), Table 3", 66.73, 60.83, 46.15, 47.77, 73.96, 57.18
+        ),
+    ),
+    texts=lambda settings, template: FIXED.get(settings.templates, (template,)),
+)

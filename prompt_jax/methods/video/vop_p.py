@@ -6,9 +6,10 @@ import jax
 import jax.numpy as jnp
 
 from prompt_jax.errors import PromptError
-from prompt_jax.methods import vop
 from prompt_jax.methods.encoders import Encoders
-from prompt_jax.methods.vop import check_frames, draw, layer_of, prompted_frame_layers
+from prompt_jax.methods.record import Record
+from prompt_jax.methods.video import vop
+from prompt_jax.methods.video.vop import check_frames, draw, layer_of, prompted_frame_layers
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,3 +61,14 @@ def put_behind(shared: jax.Array | None, own: jax.Array) -> jax.Array:
 
 
 ENCODERS = Encoders(Settings, init, vop.encode_videos_with(see), vop.encode_texts, vop.text_prompts)
+
+RECORD = Record(
+    "vop_p",
+    "VoP^P",
+    vop.PAPER,
+    (2022, 11, 8),
+    ENCODERS,
+    vop.RECIPES,
+    "both",
+    published=vop.table_1(40.1, 65.7, 77.7, 16.9, 2, 42.5, 70.0, 79.9, 12.4, 2),
+)

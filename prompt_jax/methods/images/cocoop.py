@@ -6,6 +6,8 @@ import jax
 
 from prompt_jax.clip import normalize
 from prompt_jax.methods.method import Method, Output, cosine_logits
+from prompt_jax.methods.recipe import Recipe
+from prompt_jax.methods.record import Record, cross_dataset, domain_generalization, halves
 from prompt_jax.prompts import encode_classes, generate, init_context, init_generator
 
 
@@ -47,4 +49,24 @@ METHOD = Method(
     forward,
     sees="features",
     context_slots=lambda settings: settings.context_length,
+)
+
+RECORD = Record(
+    "cocoop",
+    "CoCoOp",
+    'Zhou et al., "Conditional Prompt Learning for Vision-Language Models", CVPR 2022',
+    (2022, 3),
+    METHOD,
+    {"base_to_novel": Recipe(10, 1, 0.002)},
+    "text",
+    published=(
+        halves(80.47, 71.69, 75.83, "ProMPT (ICMR 2024), Table 1"),
+        cross_dataset(
+            "ProMPT (ICMR 2024), Table 2",
+            *(71.02, 94.43, 90.14, 65.32, 71.88, 86.06, 22.94, 67.36, 45.73, 45.37, 68.21, 65.74),
+        ),
+        domain_generalization(
+            "ProMPT (ICMR 2024), Table 3", 71.02, 64.07, 48.75, 50.63, 76.18, 59.91
+        ),
+    ),
 )

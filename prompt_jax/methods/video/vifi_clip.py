@@ -3,8 +3,11 @@
 import dataclasses
 
 from prompt_jax.errors import unknown
-from prompt_jax.methods import actions, tuned
+from prompt_jax.methods import actions
 from prompt_jax.methods.encoders import Encoders
+from prompt_jax.methods.recipe import RETRIEVAL
+from prompt_jax.methods.record import Published, Record
+from prompt_jax.methods.video import tuned
 
 USES = ("both", "image", "text")
 TOKENS = ("text", "token_embedding")
@@ -58,4 +61,50 @@ ENCODERS = Encoders(
     tuned.encode_texts,
     scale=scale,
     template=actions.own_template,
+)
+
+# Supervised, of one tower: batch 256, rate 8e-6.
+_FEW_SHOT = actions.RECIPES["few_shot"].but(epochs=50, learning_rate=2e-6)
+RECORD = Record(
+    "vifi_clip",
+    "ViFi-CLIP",
+    actions.VIFI_CLIP,
+    (2022, 12, 1),
+    ENCODERS,
+    {
+        "few_shot": _FEW_SHOT,
+        "base_to_novel": _FEW_SHOT.but(epochs=11),
+        "supervised": actions.RECIPES["supervised"].but(batch_size=512, learning_rate=2.2e-5),
+        "zero_shot_transfer": actions.RECIPES["zero_shot_transfer"].but(learning_rate=8e-6),
+        "retrieval": RETRIEVAL.but(learning_rate=8e-6),
+    },
+    "weights",
+    published=(
+        Published(
+            "few_shot",
+            {
+                "hmdb51": (57.2, 62.7, 64.5, 66.8),
+                "ucf101_clips": (80.7, 85.1, 90.0, 92.7),
+                "ssv2": (6.2, 7.4, 8.5, 12.4),
+            },
+            "ViLT-CLIP (AAAI 2024), Table 1",
+        ),
+        Published(
+            "base_to_novel",
+            {
+                "hmdb51": (73.8, 53.3, 61.9),
+                "ucf101_clips": (92.9, 67.7, 78.3),
+                "ssv2": (16.2, 12.1, 13.9),
+                "kinetics400": (76.4, 61.1, 67.9),
+            },
+            "ViLT-CLIP (AAAI 2024), Table 4",
+        ),
+        Published(
+            "zero_shot_transfer",
+            {"hmdb51": (51.3,), "ucf101_clips": (76.8,)},
+            "ViFi-CLIP (CVPR 2023)",
+        ),
+        Published("supervised", {"kinetics400": (83.9, 96.3)}, "ViFi-CLIP (CVPR 2023)"),
+    ),
+    export="tuned",
 )

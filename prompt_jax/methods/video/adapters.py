@@ -11,7 +11,10 @@ import jax.numpy as jnp
 
 from prompt_jax.errors import PromptError, unknown
 from prompt_jax.methods.encoders import Encoders, VideoSettings, encode_frames
-from prompt_jax.methods.tuned import encode_plain_texts, merge
+from prompt_jax.methods.recipe import RETRIEVAL
+from prompt_jax.methods.record import Record
+from prompt_jax.methods.video import vop
+from prompt_jax.methods.video.tuned import encode_plain_texts, merge
 from prompt_jax.prompts import init_linear
 
 INPUTS = ("normed", "residual")
@@ -105,3 +108,38 @@ def _beside(sublayer, settings):
 
 ATTENTION = _beside("attention", Settings)
 MLP = _beside("mlp", MlpSettings)
+
+
+def _record(name: str, title: str, row: int, encoders: Encoders, rate: float, *ranks: float):
+    """The record of a row of VoP's Table 1; the rate is ours."""
+    return Record(
+        name,
+        title,
+        f"as in {vop.PAPER}",
+        (2022, 11, row),
+        encoders,
+        {"retrieval": RETRIEVAL.but(learning_rate=rate)},
+        "weights",
+        published=vop.table_1(*ranks),
+        export="adapters",
+    )
+
+
+RECORDS = (
+    _record(
+        "adapter_attn",
+        "adapters beside attention",
+        5,
+        ATTENTION,
+        1e-3,
+        *(37.6, 63.2, 75.8, 18.7, 3, 39.6, 66.5, 76.8, 14.7, 2),
+    ),
+    _record(
+        "adapter_ffn",
+        "adapters beside the MLP",
+        6,
+        MLP,
+        1e-3,
+        *(38.2, 63.5, 76.4, 17.9, 3, 39.9, 66.8, 77.7, 14.2, 2),
+    ),
+)

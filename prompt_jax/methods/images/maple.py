@@ -8,6 +8,8 @@ import jax.numpy as jnp
 from prompt_jax.clip import normalize
 from prompt_jax.errors import PromptError
 from prompt_jax.methods.method import Method, Output, cosine_logits
+from prompt_jax.methods.recipe import Recipe
+from prompt_jax.methods.record import Record, halves
 from prompt_jax.prompts import (
     STANDARD_DEVIATION,
     encode_classes,
@@ -90,4 +92,20 @@ METHOD = Method(
     forward,
     prepare,
     context_slots=lambda s: slots_before(s.context_length, s.context_words),
+)
+
+TRANSFER = Recipe(2, learning_rate=0.0026, settings={"depth": 3})
+RECORD = Record(
+    "maple",
+    "MaPLe",
+    'Khattak et al., "MaPLe: Multi-modal Prompt Learning", CVPR 2023',
+    (2022, 10, 2),
+    METHOD,
+    {
+        "base_to_novel": Recipe(learning_rate=0.0035),
+        "cross_dataset": TRANSFER,
+        "domain_generalization": TRANSFER,
+    },
+    "both",
+    published=(halves(82.28, 75.14, 78.55, "MaPLe (CVPR 2023)"),),
 )

@@ -6,9 +6,10 @@ import jax
 import jax.numpy as jnp
 
 from prompt_jax.errors import PromptError
-from prompt_jax.methods import vop, vop_c, vop_p
 from prompt_jax.methods.encoders import Encoders, VideoSettings, pool_frames
-from prompt_jax.methods.vop import See, check_frames, draw, layer_of, see_frames
+from prompt_jax.methods.record import Record
+from prompt_jax.methods.video import vop, vop_c, vop_p
+from prompt_jax.methods.video.vop import See, check_frames, draw, layer_of, see_frames
 
 PUBLISHED_LAYERS = 12
 
@@ -122,3 +123,36 @@ def _joined(settings, frames_of):
 ENCODERS = _joined(Settings, vop)
 ENCODERS_P = _joined(PositionSettings, vop_p)
 ENCODERS_C = _joined(ContextSettings, vop_c)
+
+RECORDS = (
+    Record(
+        "vop_f",
+        "VoP^F",
+        vop.PAPER,
+        (2022, 11, 10),
+        ENCODERS,
+        vop.RECIPES,
+        "both",
+        published=vop.table_1(42.6, 68.4, 78.7, 15.8, 2, 42.4, 70.5, 81.0, 11.0, 2),
+    ),
+    Record(
+        "vop_f_p",
+        "VoP^{F+P}",
+        vop.PAPER,
+        (2022, 11, 11),
+        ENCODERS_P,
+        vop.RECIPES,
+        "both",
+        published=vop.table_1(43.5, 69.3, 79.3, 14.8, 2, 43.6, 71.2, 81.2, 11.0, 2),
+    ),
+    Record(
+        "vop_f_c",
+        "VoP^{F+C}",
+        vop.PAPER,
+        (2022, 11, 12),
+        ENCODERS_C,
+        vop.RECIPES,
+        "both",
+        published=vop.table_1(44.6, 69.9, 80.3, 16.3, 2, 44.5, 70.7, 80.6, 11.5, 2),
+    ),
+)

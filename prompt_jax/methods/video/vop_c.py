@@ -6,10 +6,12 @@ import jax
 import jax.numpy as jnp
 
 from prompt_jax.errors import PromptError, unknown
-from prompt_jax.methods import context, vop
+from prompt_jax.methods import context
 from prompt_jax.methods.encoders import Encoders
-from prompt_jax.methods.vop import prompted_frame_layers
-from prompt_jax.methods.vop_p import put_behind
+from prompt_jax.methods.record import Record
+from prompt_jax.methods.video import vop
+from prompt_jax.methods.video.vop import prompted_frame_layers
+from prompt_jax.methods.video.vop_p import put_behind
 
 ROLES = ("prompts", "class_tokens")
 
@@ -94,3 +96,14 @@ def make(prompts, task, seen):
 
 
 ENCODERS = Encoders(Settings, init, vop.encode_videos_with(see), vop.encode_texts, vop.text_prompts)
+
+RECORD = Record(
+    "vop_c",
+    "VoP^C",
+    vop.PAPER,
+    (2022, 11, 9),
+    ENCODERS,
+    vop.RECIPES,
+    "both",
+    published=vop.table_1(40.8, 68.1, 79.0, 15.8, 2, 42.3, 70.1, 81.1, 11.4, 2),
+)

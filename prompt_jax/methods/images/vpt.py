@@ -7,6 +7,8 @@ import jax
 from prompt_jax.clip import normalize
 from prompt_jax.errors import PromptError
 from prompt_jax.methods.method import Method, Output, cosine_logits
+from prompt_jax.methods.recipe import Recipe
+from prompt_jax.methods.record import Record, halves
 from prompt_jax.prompts import (
     PHOTO,
     STANDARD_DEVIATION,
@@ -55,3 +57,15 @@ def forward(prompts, prepared, task, images):
 
 
 METHOD = Method(Settings, init, forward, constants=constants)
+
+RECORD = Record(
+    "vpt",
+    "VPT",
+    'Jia et al., "Visual Prompt Tuning", ECCV 2022',
+    (2022, 3),
+    METHOD,
+    {"base_to_novel": Recipe(learning_rate=0.0025)},
+    "images",
+    published=(halves(80.24, 73.43, 76.68, "VPT-deep as later papers quote it"),),
+    texts=lambda settings, template: (PHOTO,),
+)

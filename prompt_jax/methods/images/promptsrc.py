@@ -8,8 +8,10 @@ import numpy as np
 
 from prompt_jax.clip import normalize
 from prompt_jax.errors import PromptError
-from prompt_jax.methods import ivlp
+from prompt_jax.methods.images import ivlp
 from prompt_jax.methods.method import Method, Output, cosine_logits
+from prompt_jax.methods.recipe import Recipe
+from prompt_jax.methods.record import Record, halves
 from prompt_jax.prompts import encode_prompted_image, encode_templates
 from prompt_jax.text import templates
 
@@ -107,4 +109,26 @@ METHOD = Method(
     constants=constants,
     epoch_weights=epoch_weights,
     context_slots=ivlp.context_slots,
+)
+
+# Few-shot: those of ImageNet, Caltech101, OxfordPets, Food101, UCF101 and SUN397; the other data
+# sets have average_mean = 45 and average_std = 5.
+TRAINED = Recipe(20, 4, 0.0025)
+TRANSFER = TRAINED.but(settings={"depth": 3, "average_mean": 6.0, "average_std": 10.0})
+RECORD = Record(
+    "promptsrc",
+    "PromptSRC",
+    'Khattak et al., "Self-regulating Prompts: Foundational Model Adaptation without Forgetting", '
+    "ICCV 2023",
+    (2023, 7),
+    METHOD,
+    {
+        "base_to_novel": TRAINED,
+        "few_shot": TRAINED.but(epochs=50, settings={"average_mean": 30.0, "average_std": 30.0}),
+        "cross_dataset": TRANSFER,
+        "domain_generalization": TRANSFER,
+    },
+    "both",
+    published=(halves(84.26, 76.10, 79.97, "PromptSRC (ICCV 2023)"),),
+    export="ivlp",
 )

@@ -12,7 +12,8 @@ import jax.numpy as jnp
 from prompt_jax.methods import actions
 from prompt_jax.methods.encoders import Encoders, encode_behind, pool_frames
 from prompt_jax.methods.method import Task
-from prompt_jax.methods.vop import draw
+from prompt_jax.methods.record import Published, Record
+from prompt_jax.methods.video.vop import draw
 from prompt_jax.prompts import encode_prompted_image
 
 
@@ -95,4 +96,51 @@ ENCODERS = Encoders(
     text_prompts,
     scale=actions.scale,
     template=actions.name_alone,
+)
+
+_TEN = {"text_prompts": 16, "vision_prompts": 16, "text_depth": 10, "vision_depth": 10}
+RECORD = Record(
+    "vilt_independent",
+    "ViLT-CLIP's independent prompts",
+    actions.VILT_CLIP,
+    (2024, 3, 1),
+    ENCODERS,
+    {
+        **actions.RECIPES,
+        "base_to_novel": actions.RECIPES["base_to_novel"].but(settings=_TEN),
+        "retrieval": actions.RETRIEVAL.but(settings={"text_prompts": 6, "vision_prompts": 6}),
+    },
+    "both",
+    published=(
+        Published(
+            "few_shot",
+            {
+                "hmdb51": (57.8, 60.0, 64.8, 67.4),
+                "ucf101_clips": (84.0, 87.1, 90.4, 93.1),
+                "ssv2": (7.3, 8.1, 9.8, 13.0),
+            },
+            "ViLT-CLIP (AAAI 2024), Table 1",
+        ),
+        Published(
+            "base_to_novel",
+            {
+                "hmdb51": (75.1, 55.8, 64.1),
+                "ucf101_clips": (95.3, 67.8, 79.3),
+                "ssv2": (16.5, 12.4, 14.1),
+                "kinetics400": (77.2, 61.0, 68.2),
+            },
+            "ViLT-CLIP (AAAI 2024), Table 4",
+        ),
+        Published("supervised", {"kinetics400": (75.83,)}, "ViLT-CLIP (AAAI 2024), Table 6"),
+        Published(
+            "retrieval",
+            {
+                "msrvtt_9k": (44.3, 69.6, None, 18.4),
+                "msvd": (46.4, 76.3, None, 9.8),
+                "lsmdc": (17.6, 36.7, None, 69.1),
+                "didemo": (38.8, 65.8, None, 16.7),
+            },
+            "ViLT-CLIP (AAAI 2024), Tables 5 and 7",
+        ),
+    ),
 )

@@ -7,6 +7,8 @@ import jax.numpy as jnp
 from prompt_jax.clip import normalize
 from prompt_jax.errors import PromptError
 from prompt_jax.methods.method import Method, Output, cosine_logits, describe_classes
+from prompt_jax.methods.recipe import Recipe
+from prompt_jax.methods.record import Record, halves
 from prompt_jax.prompts import encode_classes, init_context
 
 
@@ -66,4 +68,16 @@ METHOD = Method(
     sees="features",
     constants=describe_classes,
     context_slots=lambda settings: settings.context_length,
+)
+
+RECORD = Record(
+    "kgcoop",
+    "KgCoOp",
+    'Yao et al., "Visual-Language Prompt Tuning with Knowledge-guided Context Optimization", '
+    "CVPR 2023",
+    (2023, 3),
+    METHOD,
+    {"base_to_novel": Recipe(100, 128, 0.002)},
+    "text",
+    published=(halves(80.73, 73.60, 77.00, "KgCoOp (CVPR 2023)"),),
 )

@@ -1,0 +1,1 @@
+"""Methods of videos and texts, one file each."""

@@ -1,0 +1,56 @@
+"""Zero-shot CLIP on videos and texts: the mean over the frames, nothing trained."""
+
+from prompt_jax.methods.encoders import Encoders, VideoSettings, encode_captions, encode_frames
+from prompt_jax.methods.images import zero_shot
+from prompt_jax.methods.images.zero_shot import PAPER
+from prompt_jax.methods.recipe import RETRIEVAL
+from prompt_jax.methods.record import Published, Record
+
+
+def encode_videos(prompts, task, videos):
+    """Frozen CLIP's mean over the frames."""
+    del prompts
+    return encode_frames(task, task.frozen, videos)
+
+
+def encode_texts(prompts, task, texts):
+    """Frozen CLIP's texts."""
+    del prompts
+    return encode_captions(task.clip, task.frozen, task.names.sos, texts)
+
+
+ENCODERS = Encoders(VideoSettings, zero_shot.init, encode_videos, encode_texts)
+
+VILT = "ViLT-CLIP (AAAI 2024)"
+PUBLISHED = (
+    Published(
+        "few_shot",
+        {"hmdb51": (41.9,) * 4, "ucf101_clips": (63.6,) * 4, "ssv2": (2.7,) * 4},
+        f"{VILT}, Table 1",
+    ),
+    Published(
+        "base_to_novel",
+        {
+            "hmdb51": (53.3, 46.8, 49.8),
+            "ucf101_clips": (78.5, 63.6, 70.3),
+            "ssv2": (4.9, 5.3, 5.1),
+            "kinetics400": (62.3, 53.4, 57.5),
+        },
+        f"{VILT}, Table 4",
+    ),
+    Published("zero_shot_transfer", {"hmdb51": (40.8,)}, f"{VILT}, Table 3, ± 0.3"),
+    Published("zero_shot_transfer", {"ucf101_clips": (63.2,)}, f"{VILT}, Table 3, ± 0.2"),
+    Published("supervised", {"kinetics400": (40.10,)}, f"{VILT}, Table 6"),
+    Published("retrieval", {"msrvtt_9k": (31.2, 53.7, None, 22.3)}, f"{VILT}, Tables 5 and 7"),
+)
+RECORD = Record(
+    "zero_shot",
+    "zero-shot CLIP",
+    PAPER,
+    (2021, 2),
+    ENCODERS,
+    {"retrieval": RETRIEVAL},  # nothing trains
+    "features",
+    published=PUBLISHED,
+    export="frozen",
+)
