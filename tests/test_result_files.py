@@ -15,6 +15,7 @@ from experiments.cli.command_line import explain
 from experiments.figures import drawing
 from experiments.figures.papers import published
 from experiments.record import runs
+from prompt_jax import methods
 from prompt_jax.evaluation.metrics import harmonic_mean
 
 
@@ -257,20 +258,28 @@ def test_drawing_needs_no_average(tmp_path):
 
 def test_published_averages_fit_their_rows():
     """A slip in copying a table would show: its printed average no longer fits."""
-    for tables, names in (
-        (published.CROSS_DATASET, published.TARGETS),
-        (published.DOMAIN_GENERALIZATION, published.SHIFTED),
-    ):
-        for cells in tables.values():
-            mean = statistics.fmean(cells[name] for name in names)
-            assert mean == pytest.approx(cells["average"], abs=0.011)
+    found = [
+        (protocol, row.figures)
+        for protocol in ("cross_dataset", "domain_generalization")
+        for method in methods.METHODS
+        for row in published.rows("images", method, protocol)
+    ]
+    assert len(found) == 3 + 4
+    for protocol, figures in found:
+        mean = statistics.fmean(figures[name][0] for name in published.AVERAGED[protocol])
+        assert mean == pytest.approx(figures["average"][0], abs=0.011)
 
 
 def test_published_harmonic_means_fit():
     # GDA's printed H is of another convention.
-    rows = [scores for name, (scores, _) in published.BASE_TO_NOVEL.items() if name != "gda"]
-    rows += [scores for cells in published.ITERATIONS.values() for scores in cells.values()]
-    rows += list(published.COMPONENTS.values())
+    rows = [
+        scores
+        for name, record in methods.RECORDS["images"].items()
+        for row in record.published
+        for scores in row.figures.values()
+        if row.protocol == "base_to_novel" and name != "gda"
+    ]
+    assert len(rows) > 30
     for base, new, h in rows:
         assert harmonic_mean(base, new) == pytest.approx(h, abs=0.011)
 
