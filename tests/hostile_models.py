@@ -146,7 +146,7 @@ OF_COOP: dict[str, tuple[Change, str]] = {
     "method of videos": (put("method", "vop"), "works on videos"),
     "method from outside": (put("method", "os:system"), "is of type|not one of this package"),
     "method a command": (put("method", "a;rm -rf ~:B"), "is no name of a module"),
-    "kind other": (put("kind", "images"), "kind: 'images'"),
+    "kind other": (put("kind", "cats"), "kind: 'cats'"),
     "kind of videos": (put("kind", "videos"), "inputs.frames: 0, and kind is 'videos'"),
     "task other": (put("task", 3), "task: 3"),
     "task captions": (put("task", "captions"), "task: captions are of videos"),

@@ -169,7 +169,8 @@ def test_runs_that_train_together_go_on_without_what_earlier_ones_lack():
     files = {"train": "ab", "tests": {"test": "cd"}}
     images = {"train": "01", "tests": {"test": "23"}, "sizes": files, "contents": files}
     earlier = {key: value for key, value in images.items() if key != "contents"}
-    here, there = (identity.of_several([one | {"pictures": each}] * 2) for each in (images, earlier))
+    pair = (images, earlier)
+    here, there = (identity.of_several([one | {"pictures": each}] * 2) for each in pair)
     assert not identity.differences(here, there)
     there["pictures"][1] = earlier | {"train": "ff"}
     assert identity.differences(here, there) == ["pictures.train: '01' here, 'ff' there"]
