@@ -8,8 +8,15 @@ CONSTRAINTS=constraints.txt
 OLDEST_PYTHON=11
 NEWEST_PYTHON=13
 
+# list_methods FOLDER: the names of the records in prompt_jax/methods/FOLDER.
+list_methods() {
+  sed -nE '/[Rr]ecord\($/{n;s/^ *"([a-z0-9_]+)",$/\1/p;}' \
+    "$(dirname "${BASH_SOURCE[0]}")/prompt_jax/methods/$1"/*.py |
+    LC_ALL=C sort | paste -sd, - | sed 's/,/, /g' | fold -s -w 96 | sed 's/^/  /; s/ *$//'
+}
+
 usage() {
-  cat <<'USAGE'
+  cat <<USAGE
 usage: ./run.sh                     the quickstart: train and evaluate on the embedded data
        ./run.sh video               the same for videos: text-video retrieval, on the embedded ones
        ./run.sh --config=FILE ...   python -m experiments.main --config=FILE ...
@@ -31,12 +38,9 @@ GPU or TPU, after the first call    .venv/bin/pip install -c constraints.txt -e 
                                     or '.[tpu]'
 
 methods of images:
-  zero_shot, coop, cocoop, kgcoop, promptsrc, clip_adapter, tip_adapter, tip_adapter_f, gda, vpt,
-  ivlp, maple, pro_mpt
+$(list_methods images)
 methods of videos:
-  zero_shot, vop, vop_p, vop_c, vop_f, vop_f_p, vop_f_c, full, bias, proj, partial, adapter_attn,
-  adapter_ffn, clip_video, vilt_independent, vilt_multimodal, vilt_clip, vifi_clip,
-  vifi_vl_prompting, a5
+$(list_methods video)
 protocols:
   base_to_novel, few_shot, supervised, cross_dataset, domain_generalization, zero_shot_transfer,
   retrieval

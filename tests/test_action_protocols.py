@@ -176,7 +176,7 @@ def test_what_a_method_cannot_do_is_refused(method, changes, message):
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("name", protocol.RECIPES)
+@pytest.mark.parametrize("name", protocol.PROTOCOLS)
 @pytest.mark.parametrize("method", protocol.METHODS)
 def test_every_method_has_a_recipe_for_every_protocol(name, method):
     module = importlib.import_module(f"experiments.configs.video.{name}")

@@ -118,7 +118,11 @@ def test_values_out_of_range(fails, fields, message):
             ["--config.method=coop"],
             "which coop does not know; its settings are class_spec",
         ),
-        ("pro_mpt", ["--config.method=coop"], "Use --config=experiments/configs/images/coop.py"),
+        (
+            "pro_mpt",
+            ["--config.method=coop"],
+            "Use --config=experiments/configs/images/method.py:coop",
+        ),
         ("zero_shot", ["--config.method=coop"], "config.settings has templates, which coop"),
         ("pro_mpt", ["--config.settings.iterations=-1"], "iterations=-1 must be at least 0"),
         ("pro_mpt", ["--config.settings.stop_gradient=some"], "stop_gradient='some' is not one of"),

@@ -17,6 +17,7 @@ from prompt_jax import methods
 from prompt_jax.clip import CLIP
 from prompt_jax.errors import PromptError
 from prompt_jax.methods import outside
+from prompt_jax.models import saved
 
 MODULE = """
 from prompt_jax import methods
@@ -79,7 +80,7 @@ def test_a_run_is_used_where_its_module_is_imported(run):
     np.testing.assert_array_equal(
         found.predict(image).probabilities, before.probabilities, strict=True
     )
-    model = elsewhere.Model(run, pj.saved.read(run))
+    model = elsewhere.Model(run, saved.read(run))
     assert elsewhere.build_config(model, "emoji_scenes", {}).method == NAME
 
 

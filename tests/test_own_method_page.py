@@ -16,7 +16,7 @@ from prompt_jax import methods
 from prompt_jax.clip import tokenizer
 
 PAGE = Path(__file__).parents[1] / "docs" / "own_method.md"
-FILE, TRY, TEXT, LOAD, CONFIG = re.findall(
+FILE, TRY, TEXT, LOAD, RECORD = re.findall(
     r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL
 )
 
@@ -39,11 +39,13 @@ def test_the_page_s_training_learns(residual, capsys):
     assert np.abs(np.asarray(names["state"].prompts["residual"])).max() > 0
 
 
-def test_the_page_s_config_runs_in_the_protocols(residual, tmp_path, monkeypatch):
+def test_the_page_s_record_runs_in_the_protocols(residual, tmp_path, monkeypatch):
+    exec(compile(RECORD, "residual.py", "exec"), residual.__dict__)
     monkeypatch.setitem(methods.METHODS, "residual", residual.METHOD)
-    names: dict = {}
-    exec(compile(CONFIG, "config.py", "exec"), names)
-    config = names["get_config"]("few_shot")
+    monkeypatch.setitem(methods.RECORDS["images"], "residual", residual.RECORD)
+    config = few_shot.get_config("residual")
+    assert (config.epochs, config.batch_size, config.learning_rate) == (100, 32, 0.002)
+    config.data.names, config.seeds, config.data.shots_list = "", (), ()
     config.update(tiny.small_config("residual", tiny.save_clip(tmp_path / "clip")))
     config.cached_views = 2
     found = experiment.run(config, tmp_path / "run")

@@ -147,7 +147,7 @@ def command(*arguments: str, **environment: str) -> subprocess.Popen:
 
 def arguments(config: ConfigDict, workdir: Path) -> list[str]:
     """The command line of a run of `config`, without the program."""
-    file = f"experiments/configs/images/{config.method}.py"
+    file = f"experiments/configs/images/method.py:{config.method}"
     words = [f"--config={file}", f"--workdir={workdir}"]
     for key, value in config.items():
         if key in ("data", "settings"):

@@ -246,7 +246,7 @@ def check_settings(config: ConfigDict) -> methods.Method:
         PromptError: names the settings, and the config that has the right ones.
     """
     method = find_method(config)
-    file = f"images/{config.method}.py"
+    file = f"images/method.py:{config.method}"
     if methods.outside.is_outside(config.method):
         file = f"images/few_shot.py:{config.method}"
     if methods.of_texts(config.method) and on_videos(config):

@@ -6,16 +6,6 @@
 Its authors publish few-shot curves on ResNet-50, and nothing in base-to-novel.
 """
 
-from experiments.configs import default
+from experiments.configs import recipes
 
-
-def get_config(protocol: str = "base_to_novel"):
-    """Rate and batch as published; the epochs are CoOp's for 16 shots, as is the schedule."""
-    c = default.get_config("clip_adapter")
-    c.protocol = protocol
-    c.batch_size = 32
-    c.optimizer = "adamw"
-    c.weight_decay = 0.0  # which is Adam
-    c.learning_rate = 1e-5
-    c.epochs = 200
-    return c
+get_config = recipes.of("clip_adapter")

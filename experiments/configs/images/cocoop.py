@@ -10,14 +10,6 @@ Published, ViT-B/16. base_to_novel, average of 11 data sets: base 80.47, new 71.
 cross_dataset: ImageNet 71.02, ten other data sets 65.74. domain_generalization: 59.91.
 """
 
-from experiments.configs import default
+from experiments.configs import recipes
 
-
-def get_config(protocol: str = "base_to_novel"):
-    """The published settings, the same in every protocol."""
-    c = default.get_config("cocoop")
-    c.protocol = protocol
-    c.batch_size = 1
-    c.learning_rate = 0.002
-    c.epochs = 10
-    return c
+get_config = recipes.of("cocoop")

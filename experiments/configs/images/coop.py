@@ -14,18 +14,6 @@ cross_dataset, domain_generalization: 4 vectors from "a photo of a", 50 epochs o
 Published: ImageNet 71.51, ten other data sets 63.88, four other ImageNets 59.28.
 """
 
-from experiments.configs import default
+from experiments.configs import recipes
 
-
-def get_config(protocol: str = "base_to_novel"):
-    """The published settings of a protocol."""
-    if protocol == "few_shot":
-        c = default.get_config("coop")
-        c.epochs_by_shots = ((1, 50), (4, 100), (16, 200))
-    else:
-        c = default.get_config("coop", context_length=4, context_words="a photo of a")
-    c.protocol = protocol
-    c.batch_size = 32
-    c.learning_rate = 0.002
-    c.epochs = {"base_to_novel": 200, "few_shot": 0}.get(protocol, 50)
-    return c
+get_config = recipes.of("coop")

@@ -5,12 +5,6 @@
 Published, ViT-B/16, average of 11 data sets: base 83.96, new 74.53, H 78.72.
 """
 
-from experiments.configs import default
+from experiments.configs import recipes
 
-
-def get_config(protocol: str = "base_to_novel"):
-    """Ten augmented views of every shot, each a sample, as in the published configuration files."""
-    c = default.get_config("gda")
-    c.protocol = protocol
-    c.cached_views = 10
-    return c
+get_config = recipes.of("gda")

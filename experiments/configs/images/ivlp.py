@@ -9,13 +9,6 @@ Published, ViT-B/16. base_to_novel, average of 11 data sets (that code's README)
 new 74.07, H 77.90.
 """
 
-from experiments.configs import default
+from experiments.configs import recipes
 
-
-def get_config(protocol: str = "base_to_novel"):
-    """The published settings, the same in every protocol."""
-    c = default.get_config("ivlp")
-    c.protocol = protocol
-    c.learning_rate = 0.0035
-    c.epochs = 5
-    return c
+get_config = recipes.of("ivlp")

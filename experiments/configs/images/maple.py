@@ -10,18 +10,6 @@ sets: base 82.28, new 75.14, H 78.55.
 cross_dataset, domain_generalization: 3 layers, learning rate 0.0026, 2 epochs on ImageNet.
 """
 
-from experiments.configs import default
+from experiments.configs import recipes
 
-
-def get_config(protocol: str = "base_to_novel"):
-    """The published settings of a protocol."""
-    if protocol in ("cross_dataset", "domain_generalization"):
-        c = default.get_config("maple", depth=3)
-        c.learning_rate = 0.0026
-        c.epochs = 2
-    else:
-        c = default.get_config("maple")
-        c.learning_rate = 0.0035
-        c.epochs = 5
-    c.protocol = protocol
-    return c
+get_config = recipes.of("maple")

@@ -14,18 +14,6 @@ ImageNet. Published: ImageNet 70.47, ten other data sets 66.25, four other Image
 On the embedded backbone and scenes (the default) a run takes about half a minute on two cores.
 """
 
-from experiments.configs import default
+from experiments.configs import recipes
 
-
-def get_config(protocol: str = "base_to_novel"):
-    """The paper's settings of a protocol."""
-    if protocol in ("cross_dataset", "domain_generalization"):
-        c = default.get_config("pro_mpt", vision_depth=3)
-        c.learning_rate = 0.0024
-        c.epochs = 2
-    else:
-        c = default.get_config("pro_mpt")
-        c.learning_rate = 0.008
-        c.epochs = 5
-    c.protocol = protocol
-    return c
+get_config = recipes.of("pro_mpt")

@@ -1,12 +1,10 @@
 """What the protocols' and ablations' configs share; not a configuration to run by itself."""
 
-import importlib
 from collections.abc import Mapping
 
 from ml_collections import ConfigDict
 
-from experiments.configs import default
-from prompt_jax import methods
+from experiments.configs import default, recipes
 
 SEEDS = (1, 2, 3)
 # The data sets of the published averages, in their order.
@@ -17,20 +15,12 @@ NAMES = (
 
 
 def get_config(protocol: str, method: str) -> ConfigDict:
-    """A method's own config for a protocol, with the seeds that publications average over.
-
-    A method from outside, "module:METHOD", has the settings of default.py.
+    """A method's recipe for a protocol, with the seeds that publications average over.
 
     Raises:
         PromptError: no method has that name.
     """
-    if methods.outside.is_outside(method):
-        c = default.get_config(method)
-    else:
-        methods.get(method)
-        module = importlib.import_module(f"experiments.configs.images.{method}")
-        c = module.get_config(protocol)
-    c.protocol = protocol
+    c = recipes.get_config(method, protocol)
     c.seeds = SEEDS
     return c
 

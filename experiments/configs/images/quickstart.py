@@ -2,8 +2,9 @@
 
 from ml_collections import ConfigDict
 
-from experiments.configs.images import cocoop, coop, pro_mpt, zero_shot
+from experiments.configs import recipes
 
+METHODS = ("zero_shot", "coop", "cocoop", "pro_mpt")
 DOMAIN = "night"
 CLASSES = 60
 SEEDS = (1, 2, 3)
@@ -21,9 +22,9 @@ CHANGES: dict[str, dict[str, float | int]] = {
 def get_configs(dtype: str = "float32") -> list[ConfigDict]:
     """Twelve configs: four methods by three seeds; the frozen towers compute in `dtype`."""
     configs = []
-    for module in (zero_shot, coop, cocoop, pro_mpt):
+    for method in METHODS:
         for seed in SEEDS:
-            config = module.get_config()
+            config = recipes.get_config(method)
             config.seed, config.dtype = seed, dtype
             config.data.domain = DOMAIN
             config.data.num_classes = CLASSES

@@ -6,12 +6,6 @@
 Its authors publish few-shot curves, and nothing in base-to-novel.
 """
 
-from experiments.configs import default
+from experiments.configs import recipes
 
-
-def get_config(protocol: str = "base_to_novel"):
-    """Ten augmented views of every shot; the grid that is published for ImageNet."""
-    c = default.get_config("tip_adapter")
-    c.protocol = protocol
-    c.cached_views = 10
-    return c
+get_config = recipes.of("tip_adapter")

@@ -9,13 +9,6 @@ few_shot).
 Published, ViT-B/16. base_to_novel, average of 11 data sets: base 80.24, new 73.43, H 76.68.
 """
 
-from experiments.configs import default
+from experiments.configs import recipes
 
-
-def get_config(protocol: str = "base_to_novel"):
-    """The published settings, the same in every protocol."""
-    c = default.get_config("vpt")
-    c.protocol = protocol
-    c.learning_rate = 0.0025
-    c.epochs = 5
-    return c
+get_config = recipes.of("vpt")

@@ -10,11 +10,6 @@ Published, ViT-B/16. base_to_novel, average of 11 data sets: base 69.34, new 74.
 domain_generalization: 57.18.
 """
 
-from experiments.configs import default
+from experiments.configs import recipes
 
-
-def get_config(protocol: str = "base_to_novel"):
-    """Nothing to set but the protocol."""
-    c = default.get_config("zero_shot")
-    c.protocol = protocol
-    return c
+get_config = recipes.of("zero_shot")

@@ -8,15 +8,10 @@ Crops alone augment: flipped videos show another action, and few steps leave no 
 from ml_collections import ConfigDict
 
 from experiments.configs.video import protocol
+from prompt_jax import methods
 
-METHODS = (
-    "clip_video",
-    "vilt_independent",
-    "vilt_multimodal",
-    "vilt_clip",
-    "vifi_clip",
-    "vifi_vl_prompting",
-    "a5",
+METHODS = tuple(
+    name for name in protocol.METHODS if methods.RECORDS["videos"][name].own_protocol != "retrieval"
 )
 # Of another paper: run where they are named, and with most shots alone, to see which of VoP's
 # prompts know the order of frames.

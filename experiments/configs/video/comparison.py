@@ -7,21 +7,10 @@ that time alone tells apart from their reversals.
 from ml_collections import ConfigDict
 
 from experiments.configs.video import retrieval
+from prompt_jax import methods
 
-METHODS = (
-    "zero_shot",
-    "full",
-    "bias",
-    "proj",
-    "partial",
-    "adapter_attn",
-    "adapter_ffn",
-    "vop",
-    "vop_p",
-    "vop_c",
-    "vop_f",
-    "vop_f_p",
-    "vop_f_c",
+METHODS = tuple(
+    name for name, one in methods.RECORDS["videos"].items() if one.own_protocol == "retrieval"
 )
 BESIDE: tuple[str, ...] = ()
 PROTOCOLS = ("retrieval",)

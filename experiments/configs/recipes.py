@@ -1,0 +1,56 @@
+"""Configs of the methods, each from the recipe that its record has for a protocol."""
+
+from collections.abc import Callable
+
+from ml_collections import ConfigDict
+
+from experiments.configs import default
+from prompt_jax import methods
+from prompt_jax.errors import unknown
+from prompt_jax.methods.recipe import Recipe
+
+
+def get_config(method: str, protocol: str = "base_to_novel", kind: str = "images") -> ConfigDict:
+    """A method's published settings for a protocol, on embedded data.
+
+    Args:
+        method: a name from the tables, or "module:ATTRIBUTE", which has the defaults of images, or
+            of videos VoP's recipe.
+        protocol: "base_to_novel", "few_shot", …
+        kind: "images" or "videos".
+
+    Raises:
+        PromptError: there is no such method, or no recipe of it for this protocol.
+    """
+    recipe = find(method, protocol, kind)
+    c = default.get_config(method, kind, **recipe.settings)
+    c.protocol = protocol
+    c.update(recipe.fields())
+    c.data.update(recipe.data)
+    if "frames" in recipe.data and "frames" in c.settings:
+        c.settings.frames = recipe.data["frames"]
+    return c
+
+
+def find(method: str, protocol: str, kind: str) -> Recipe:
+    """The recipe of `get_config`."""
+    if methods.outside.is_outside(method):
+        return Recipe() if kind == "images" else methods.RECORDS[kind]["vop"].recipes[protocol]
+    if kind == "images":
+        methods.get(method)  # refuses names that are none
+    records = {name: one for name, one in methods.RECORDS[kind].items() if one.recipe(protocol)}
+    if method not in records:
+        what = "videos and captions" if protocol == "retrieval" else "classes of videos"
+        raise unknown(f"method for {what}", method, records)
+    found = records[method].recipe(protocol)
+    assert found is not None
+    return found
+
+
+def of(method: str) -> Callable[..., ConfigDict]:
+    """The `get_config` of the config file of a method of images; it takes a protocol."""
+
+    def get_own_config(protocol: str = "base_to_novel") -> ConfigDict:
+        return get_config(method, protocol)
+
+    return get_own_config

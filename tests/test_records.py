@@ -1,0 +1,48 @@
+"""What the methods' records say fits the methods, and the documents that name them."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from experiments.configs import recipes
+from experiments.figures.papers import published
+from prompt_jax import methods
+from prompt_jax.export import source
+
+REPOSITORY = Path(__file__).parents[1]
+RECORDS = [one for table in methods.RECORDS.values() for one in table.values()]
+SIZES = {"base_to_novel": {3}, "few_shot": {4}, "supervised": {1, 2}, "retrieval": {4, 10}}
+
+
+@pytest.mark.parametrize("record", RECORDS, ids=lambda one: f"{one.kind}-{one.name}")
+def test_a_record_fits_its_method(record):
+    for protocol in record.recipes:
+        config = recipes.get_config(record.name, protocol, record.kind)
+        assert record.method.Settings(**config.settings.to_dict())
+    assert (record.export or record.name) in source.methods()
+    for row in record.published:
+        sizes = {len(figures) for figures in row.figures.values()}
+        assert sizes <= SIZES.get(row.protocol, {1})
+
+
+def test_methods_of_images_train_in_every_protocol():
+    for record in methods.RECORDS["images"].values():
+        assert record.recipe("few_shot") and record.recipe("cross_dataset")
+
+
+def test_the_readme_s_table_has_all_methods_of_images():
+    text = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+    [row] = re.findall(r"\| prompts in the text .*\n.*\n(.*)\n", text)
+    cells = [re.findall(r"`(\w+)`", cell) for cell in row.split("|")[1:-1]]
+    tuned = ("text", "images", "both", "features")
+    assert cells == [
+        [name for name, one in methods.RECORDS["images"].items() if one.tunes == place]
+        for place in tuned
+    ]
+
+
+def test_variants_are_the_same_by_their_number():
+    assert [row.variant for row in published.rows("images", "pro_mpt", "base_to_novel")] == [""] * 2
+    [row] = published.rows("images", "pro_mpt", "base_to_novel", "loss_decay", "lambda=1.0")
+    assert row.figures["average"] == (80.94, 74.89, 77.80)
