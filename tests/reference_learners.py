@@ -12,11 +12,12 @@ import numpy as np
 import torch
 from torch import nn
 
-from experiments.benchmark.counterparts.torch_clip import TorchCLIP, normalize
+from experiments.benchmark.counterparts.torch_clip import TorchCLIP
 from experiments.benchmark.ours import jax_side
 from prompt_jax.clip import CLIP, CLIPConfig, loading, saving, tokenizer
 from prompt_jax.exchange.layouts import LAYOUTS
 from prompt_jax.exchange.reading import Wanted
+from prompt_jax.export.torch_parts.clip import normalize
 
 SIZES = CLIPConfig(
     image_size=32, patch_size=16, image_width=48, image_layers=3, image_heads=2, image_mlp=64,
@@ -62,8 +63,8 @@ class CoOp(Learner):
                 self.token_prefix, rows, self.token_suffix, self.name_lengths, strict=True
             )
         ]
-        classes = normalize(clip.encode_text(torch.stack(prompts), self.eot))
-        return clip.logit_scale.exp() * normalize(clip.visual(images)) @ classes.T
+        classes = normalize(clip.encode_embedded(torch.stack(prompts), self.eot))
+        return clip.logit_scale.exp() * normalize(clip.encode_image(images)) @ classes.T
 
 
 class CoCoOp(Learner):
@@ -78,10 +79,10 @@ class CoCoOp(Learner):
 
     def logits(self, clip, images):
         rows = []
-        for feature in normalize(clip.visual(images)):
+        for feature in normalize(clip.encode_image(images)):
             context = (self.ctx + self.meta_net(feature)).expand(self.number, -1, -1)
             prompts = torch.cat([self.token_prefix, context, self.token_suffix], dim=1)
-            classes = normalize(clip.encode_text(prompts, self.eot))
+            classes = normalize(clip.encode_embedded(prompts, self.eot))
             rows.append(clip.logit_scale.exp() * feature @ classes.T)
         return torch.stack(rows)
 
@@ -102,13 +103,10 @@ class MaPLe(Learner):
         context = self.ctx.expand(self.number, -1, -1)
         prompts = torch.cat([self.token_prefix, context, self.token_suffix], dim=1)
         deep = dict(enumerate(self.compound_prompts_text, 1))
-        classes = normalize(clip.encode_text(prompts, self.eot, deep))
-        vision = {
-            layer: projection(deep[layer]).expand(len(images), -1, -1)
-            for layer, projection in enumerate(self.compound_prompt_projections, 1)
-        }
-        shallow = self.proj(self.ctx).expand(len(images), -1, -1)
-        features = clip.visual(images, shallow=shallow, deep=vision)
+        classes = normalize(clip.encode_embedded(prompts, self.eot, deep))
+        made = zip(self.compound_prompt_projections, self.compound_prompts_text, strict=True)
+        vision = [self.proj(self.ctx), *(projection(prompts) for projection, prompts in made)]
+        features = clip.encode_image(images, torch.stack(vision))
         return clip.logit_scale.exp() * normalize(features) @ classes.T
 
 

@@ -1,10 +1,9 @@
 """CoOp, CoCoOp, MaPLe and ProMPT in PyTorch, the way such code is written today.
 
-77 tokens for every class, a loop over the images where the text depends on the image (as in
-CoCoOp's public code), nothing kept from one call to the next but the frozen text features. It is an
-independent check of our methods and what the benchmark compares with; it knows their default
-settings alone. VoP is in `torch_vop`, ViLT-CLIP in `torch_vilt`. Neither JAX nor our library is
-imported here.
+Every class takes 77 tokens, a loop goes over the images where the text depends on the image (as in
+CoCoOp's public code), and only frozen text features are cached. The benchmark compares our methods
+with this code, and the tests check them against it; it supports their default settings only. VoP is
+in `torch_vop`, ViLT-CLIP in `torch_vilt`.
 """
 
 from collections.abc import Mapping
@@ -12,31 +11,26 @@ from collections.abc import Mapping
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from experiments.benchmark.counterparts.torch_clip import TorchCLIP, normalize
+from experiments.benchmark.counterparts.torch_clip import Learner, TorchCLIP
 from experiments.benchmark.counterparts.torch_vilt import ViLT
 from experiments.benchmark.counterparts.torch_vop import VoP
 from experiments.benchmark.handover import Handover
+from prompt_jax.export.torch_parts.clip import normalize
 
 
-class CoOp(nn.Module):
+class CoOp(Learner):
     """Context vectors shared by all classes."""
 
     first_loss = 0
-    tokens: Tensor
     prefix: Tensor
     suffix: Tensor
 
     def __init__(self, clip: TorchCLIP, handover: Handover):
         """Embeds the classes' words once, as CoOp's public code does."""
-        super().__init__()
-        self.clip, self.settings = clip, handover.settings
-        self.prompts = nn.ParameterDict(
-            {name: torch.tensor(array) for name, array in handover.prompts.items()}
-        )
+        super().__init__(clip, handover)
         context_length = handover.prompts["context"].shape[0]
-        self.register_buffer("tokens", torch.tensor(handover.tokens).long())
         self.register_buffer("prefix", clip.token_embedding(self.tokens[:, :1]))
         self.register_buffer("suffix", clip.token_embedding(self.tokens[:, 1 + context_length :]))
 
@@ -44,7 +38,7 @@ class CoOp(nn.Module):
         """Normalised text features float[K, d] behind one context float[M, d_l]."""
         context = context.expand(len(self.tokens), -1, -1)
         embeddings = torch.cat([self.prefix, context, self.suffix], dim=1)
-        return normalize(self.clip.encode_text(embeddings, self.tokens.argmax(dim=-1), deep))
+        return normalize(self.clip.encode_embedded(embeddings, self.tokens.argmax(dim=-1), deep))
 
     def generate(self, name: str, x: Tensor, layer: int | None = None) -> Tensor:
         """Linear, ReLU, Linear; with `layer`, the biases are that layer's."""
@@ -55,11 +49,6 @@ class CoOp(nn.Module):
         hidden = torch.relu(F.linear(x, p[f"{name}/linear1/kernel"].T, biases[0]))
         return F.linear(hidden, p[f"{name}/linear2/kernel"].T, biases[1])
 
-    @property
-    def scale(self) -> Tensor:
-        """1/τ."""
-        return self.clip.logit_scale.exp()
-
     def text_logits(self, features: Tensor) -> Tensor:
         """Logits float[iterations, B, K] of image features float[B, d] that stay as they are."""
         features = normalize(features)
@@ -67,7 +56,7 @@ class CoOp(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits float[iterations, B, K] of images float[B, 3, H, W]."""
-        return self.text_logits(self.clip.visual(images))
+        return self.text_logits(self.clip.encode_image(images))
 
     def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Cross-entropy, summed over the iterations that train."""
@@ -103,11 +92,10 @@ class MaPLe(CoOp):
         text = [self.prompts["context"], *self.prompts["deep_context"]]
         kernels, biases = self.prompts["projection/kernel"], self.prompts["projection/bias"]
         vision = [
-            F.linear(each, kernel.T, bias).expand(len(images), -1, -1)
+            F.linear(each, kernel.T, bias)
             for each, kernel, bias in zip(text, kernels, biases, strict=True)
         ]
-        deep = dict(enumerate(vision[1:], 1))
-        return self.text_logits(self.clip.visual(images, shallow=vision[0], deep=deep))
+        return self.text_logits(self.clip.encode_image(images, torch.stack(vision)))
 
 
 class ProMPT(CoOp):
@@ -119,10 +107,7 @@ class ProMPT(CoOp):
     def __init__(self, clip: TorchCLIP, handover: Handover):
         """Encodes "a photo of a {}." once, as the regularising methods' public code does."""
         super().__init__(clip, handover)
-        tokens = torch.tensor(handover.photo_tokens).long()
-        with torch.no_grad():
-            zero_shot = clip.encode_text(clip.token_embedding(tokens), tokens.argmax(dim=-1))
-        self.register_buffer("zero_shot", normalize(zero_shot))
+        self.register_buffer("zero_shot", self.encode_plain(handover.photo_tokens))
 
     def classify(self, features: Tensor, contexts: Tensor) -> tuple[Tensor, Tensor]:
         """Logits float[B, K] and class features float[B, K, d], image by image."""
@@ -147,7 +132,7 @@ class ProMPT(CoOp):
 
     def forward(self, images):
         """See `CoOp`."""
-        features, contexts = normalize(self.clip.visual(images)), self.prompts["context"]
+        features, contexts = normalize(self.clip.encode_image(images)), self.prompts["context"]
         answers = [self.scale * features @ self.zero_shot.T]
         chosen = min(self.settings["vision_prompts"], len(self.tokens))
         vision = self.prompts["vision"][:, :chosen].expand(len(images), -1, -1, -1)
@@ -159,7 +144,8 @@ class ProMPT(CoOp):
             ]
             vision = vision + torch.stack(made, dim=1)
             deep = dict(enumerate(vision.unbind(dim=1)))
-            features = normalize(self.clip.visual(images, deep=deep))
+            tower = self.clip.visual
+            features = normalize(tower.run(tower.embed(images), deep))
             contexts = self.next_contexts(contexts, features)
             logits, classes = self.classify(features, contexts)
             answers.append(logits)

@@ -1,36 +1,28 @@
 """ViLT-CLIP in PyTorch, the way such code is written: as ViFi-CLIP's public code has its prompts.
 
 Every class takes all 77 slots and every frame is an image of the batch; prompts stand among the
-tokens and are overwritten layer by layer. Neither JAX nor our library is imported here.
+tokens and are overwritten layer by layer.
 """
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from experiments.benchmark.counterparts.torch_clip import TorchCLIP, normalize
+from experiments.benchmark.counterparts.torch_clip import Learner, TorchCLIP
 from experiments.benchmark.handover import Handover
+from prompt_jax.export.torch_parts.clip import normalize
 
 
-class ViLT(nn.Module):
+class ViLT(Learner):
     """Coupled prompts with maps that all layers share, and the scenario-guided term."""
 
-    tokens: Tensor
     embedded: Tensor
     plain: Tensor
 
     def __init__(self, clip: TorchCLIP, handover: Handover):
         """Embeds the classes' words and encodes the texts written by hand, once."""
-        super().__init__()
-        self.clip, self.settings = clip, handover.settings
-        self.prompts = nn.ParameterDict(
-            {name: torch.tensor(array) for name, array in handover.prompts.items()}
-        )
-        written = torch.tensor(handover.photo_tokens).long()
-        with torch.no_grad():
-            plain = clip.encode_text(clip.token_embedding(written), written.argmax(dim=-1))
-        self.register_buffer("plain", normalize(plain))
-        self.register_buffer("tokens", torch.tensor(handover.tokens).long())
+        super().__init__(clip, handover)
+        self.register_buffer("plain", self.encode_plain(handover.photo_tokens))
         self.register_buffer("embedded", clip.token_embedding(self.tokens))
 
     def couple(self) -> tuple[Tensor, Tensor]:
@@ -48,13 +40,11 @@ class ViLT(nn.Module):
         own = first.expand(len(self.tokens), -1, -1)
         embeddings = torch.cat([self.embedded[:, :1], own, behind], dim=1)
         deep = dict(enumerate(deeper, 1))
-        return normalize(self.clip.encode_text(embeddings, self.tokens.argmax(dim=-1), deep))
+        return normalize(self.clip.encode_embedded(embeddings, self.tokens.argmax(dim=-1), deep))
 
     def encode_videos(self, videos: Tensor, prompts: Tensor) -> Tensor:
         """Features float[B, d] of videos float[B, F, 3, H, W] seen through float[J, b, d_v]."""
-        frames = videos.flatten(0, 1)
-        first, *deeper = prompts[:, None].expand(-1, len(frames), -1, -1)
-        features = self.clip.visual(frames, shallow=first, deep=dict(enumerate(deeper, 1)))
+        features = self.clip.encode_image(videos.flatten(0, 1), prompts)
         return normalize(features.unflatten(0, videos.shape[:2]).mean(dim=1))
 
     def text_logits(self, features: Tensor) -> Tensor:
@@ -68,7 +58,7 @@ class ViLT(nn.Module):
 
     def _compare(self, videos, prompts):
         self._classes = self.encode_classes(prompts)  # for the loss, which looks at them again
-        return (self.clip.logit_scale.exp() * videos @ self._classes.T)[None]
+        return (self.scale * videos @ self._classes.T)[None]
 
     def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Cross-entropy, and 1 - the mean cosine of the texts with those written by hand."""

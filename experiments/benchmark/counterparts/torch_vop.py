@@ -1,16 +1,15 @@
 """VoP in PyTorch, the way such code is written: as its released model has it.
 
 Every caption takes all 77 slots and every frame is an image of the batch; in each layer the prompts
-are put behind the first token, run through the whole block and taken out again. Neither JAX nor our
-library is imported here.
+are put behind the first token, run through the whole block and taken out again.
 """
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from experiments.benchmark.counterparts.torch_clip import TorchCLIP, normalize
-from experiments.benchmark.handover import Handover
+from experiments.benchmark.counterparts.torch_clip import Learner
+from prompt_jax.export.torch_parts.clip import normalize
 
 
 def insert(x: Tensor, prompts: Tensor) -> Tensor:
@@ -23,19 +22,8 @@ def remove(x: Tensor, number: int) -> Tensor:
     return torch.cat([x[:, :1], x[:, 1 + number :]], dim=1)
 
 
-class VoP(nn.Module):
+class VoP(Learner):
     """The base variant, with prompts in all layers of both towers."""
-
-    tokens: Tensor
-
-    def __init__(self, clip: TorchCLIP, handover: Handover):
-        """Keeps the captions of the one batch there is."""
-        super().__init__()
-        self.clip, self.settings = clip, handover.settings
-        self.prompts = nn.ParameterDict(
-            {name: torch.tensor(array) for name, array in handover.prompts.items()}
-        )
-        self.register_buffer("tokens", torch.tensor(handover.tokens).long())
 
     def encode_texts(self) -> Tensor:
         """The captions' features float[B, d], normalised."""
@@ -47,7 +35,7 @@ class VoP(nn.Module):
             if layer == 0:
                 x = x + self.clip.positional_embedding
             x = remove(block(x), number)
-        return normalize(self.clip.text_head(x, self.tokens.argmax(dim=-1)))
+        return normalize(self.clip.read_text(x, self.tokens.argmax(dim=-1)))
 
     def encode_videos(self, videos: Tensor) -> Tensor:
         """Features float[B, d] of videos float[B, F, 3, H, W]."""
@@ -55,10 +43,8 @@ class VoP(nn.Module):
         number = prompts.shape[1]
         x = tower.embed(videos.flatten(0, 1))
         for layer, block in enumerate(tower.transformer.resblocks):
-            x = insert(x, prompts[layer])
-            if layer == 0:
-                x = tower.ln_pre(x)
-            x = remove(block(x), number)
+            own = prompts[layer] if layer else tower.ln_pre(prompts[layer])
+            x = remove(block(insert(x, own)), number)
         frames = normalize(tower.head(x)).unflatten(0, videos.shape[:2])
         mean = frames.mean(dim=1)
         return normalize(mean) if self.settings["renormalize_video"] else mean
@@ -72,7 +58,7 @@ class VoP(nn.Module):
         return self._compare(self.encode_videos(videos))
 
     def _compare(self, videos):
-        return (self.clip.logit_scale.exp() * self.encode_texts() @ videos.T)[None]
+        return (self.scale * self.encode_texts() @ videos.T)[None]
 
     def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Cross-entropy of the pairs, the mean of both directions."""
