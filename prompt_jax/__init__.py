@@ -8,6 +8,7 @@
 """
 
 import importlib
+import warnings
 from typing import TYPE_CHECKING, Any
 
 from prompt_jax import moved
@@ -45,6 +46,9 @@ moved.install()
 
 
 def __getattr__(name: str) -> Any:
+    if name == "BadPicture":  # of earlier versions
+        warnings.warn("prompt_jax.BadPicture is now BadImage", FutureWarning, stacklevel=2)
+        name = "BadImage"
     if name in _PLACES:
         return getattr(importlib.import_module(f"prompt_jax.{_PLACES[name]}"), name)
     raise AttributeError(f"module 'prompt_jax' has no attribute {name!r}")

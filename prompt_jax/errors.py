@@ -89,7 +89,7 @@ class DataError(ValueError):
 class BadImage(DataError):
     """One image that cannot be read; `image` is its path, `reason` says why in words."""
 
-    what = "image"
+    what, article = "image", "an"
 
     def __init__(self, image: str, reason: str):
         """`image`: its path; `reason`: why it cannot be read, in words."""
@@ -106,7 +106,7 @@ class BadImage(DataError):
 class BadVideo(BadImage):
     """One video that cannot be read; it is caught and listed as an image is."""
 
-    what = "video"
+    what, article = "video", "a"
 
 
 def installing(extra: str) -> str:

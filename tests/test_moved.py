@@ -7,6 +7,7 @@ from importlib.util import find_spec
 import pytest
 import tiny
 
+import prompt_jax
 from prompt_jax.moved import MOVED
 
 OLD_IMPORTS = """
@@ -35,3 +36,8 @@ def test_old_imports_work_and_say_the_new_path():
     assert done.returncode == 0, done.stderr
     assert "FutureWarning prompt_jax.train is now prompt_jax.training.train" in done.stdout
     assert len(done.stdout.splitlines()) == 5
+
+
+def test_the_earlier_name_of_bad_image_works():
+    with pytest.warns(FutureWarning, match="BadPicture is now BadImage"):
+        assert prompt_jax.BadPicture is prompt_jax.BadImage

@@ -179,8 +179,8 @@ def _drawn(config: ConfigDict, load: Load, part: str) -> Dataset:
     dataset = load(f"{name}:{part.format(draw)}")
     if (most := max(lists.count(dataset.class_names, dataset.train))) != shots:
         raise PromptError(
-            f"config.data.shots={shots}: list {part.format(draw)} of {name} has {most} videos a "
-            f"class; set config.data.shots={most}"
+            f"config.data.shots={shots}: the list {part.format(draw)} of {name} has {most} videos "
+            f"a class; set config.data.shots={most}"
         )
     notes = dataset.notes
     if draws and draw != config.seed:

@@ -160,11 +160,11 @@ def check_kind(
     """
     status = os.stat(path)
     if kind := kind_of(status.st_mode):
-        raise bad(str(path), f"{kind}, not a {bad.what} file")
+        raise bad(str(path), f"{kind}, not {bad.article} {bad.what} file")
     if not status.st_size:
         raise bad(str(path), "an empty file")
     if status.st_size > most_bytes:
-        raise bad(str(path), f"{status.st_size} bytes, more than a {bad.what} has")
+        raise bad(str(path), f"{status.st_size} bytes, more than {bad.article} {bad.what} has")
 
 
 def tail(file: IO[bytes]) -> bytes:
