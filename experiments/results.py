@@ -25,6 +25,7 @@ from experiments.figures import (
     averages,
     classes,
     drawing,
+    long,
     plots,
     retrieval,
     tables,
@@ -112,11 +113,11 @@ def write_tables(summary: Summary, out: pathlib.Path) -> list[pathlib.Path]:
             paths += [out / f"{protocol}.md", out / f"{protocol}.csv"]
             paths[-2].write_text(text + left_out, encoding="utf-8")
             records = [record for table in those for record in accuracies.records(table)]
-            accuracies.write_csv(paths[-1], records)
+            long.write_csv(paths[-1], records)
             of_classes = [record for table in those for record in classes.records(table)]
             if of_classes:
                 paths.append(out / f"{protocol}-classes.csv")
-                accuracies.write_csv(paths[-1], of_classes, classes.FIELDS)
+                long.write_csv(paths[-1], of_classes, classes.FIELDS)
         for table in done:
             title = wording.heading(table)
             paths += _attempt(drawing.draw, table, out, title)
@@ -139,7 +140,7 @@ def _write_searches(
     text = f"# Results: {RETRIEVAL}\n\n{retrieval.LEGEND}\n\n" + "\n".join(sections)
     paths[0].write_text(text + left_out, encoding="utf-8")
     records = [record for table in searches for record in retrieval.records(table)]
-    accuracies.write_csv(paths[1], records)
+    long.write_csv(paths[1], records)
     for table in searches:
         place = out / f"{drawing.file_name(table.title)}.png"
         paths += _attempt(plots.plot_bars, place, retrieval.bars(table), table.heading, "R@1 (%)")

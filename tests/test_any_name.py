@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from test_predict import ODD
 
 from data_pipelines.examples import Dataset, Example
-from experiments.figures import accuracies, tables
+from experiments.figures import long, tables
 from experiments.record.files import confusions, ranks
 from experiments.setup import overview
 from experiments.setup.batches import ImageBatches
@@ -96,7 +96,7 @@ def test_ranks_and_tables_of_figures(tmp_path_factory, names):
     folder = tmp_path_factory.mktemp("run")
     lines = [ranks.Line(names[0], name, 1.0, 2.5) for name in names]
     ranks.write(folder / "ranks.csv", lines)
-    accuracies.write_csv(folder / "t.csv", [{"a": name, "b": 1} for name in names], ["a", "b"])
+    long.write_csv(folder / "t.csv", [{"a": name, "b": 1} for name in names], ["a", "b"])
     for path, columns in {folder / "ranks.csv": 4, folder / "t.csv": 2}.items():
         text = path.read_bytes().decode().replace("\r\n", "\n")
         lines = text.removesuffix("\n").split("\n")

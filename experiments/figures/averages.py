@@ -1,13 +1,18 @@
-"""Runs become rows of tables: means over seeds and data sets, published figures beside them."""
+"""Tables of accuracy: means over seeds and data sets, published figures beside them."""
 
+import math
 import re
 import statistics
 from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pandas as pd
 
 from data_pipelines import scenes
 from data_pipelines.datasets import split_domain
+from experiments.figures import long
+from experiments.figures.long import CELL, ROW, RowKey
 from experiments.figures.papers import comparable, published, published_actions
 from experiments.figures.result_table import (
     AVERAGE,
@@ -15,10 +20,10 @@ from experiments.figures.result_table import (
     FURTHER,
     MERGED,
     TOP5,
-    Cell,
     Key,
     ResultTable,
     Row,
+    make_rows,
 )
 from experiments.record import peers, runs, training_list
 from experiments.record.runs import EVALUATION, SOURCE_PROTOCOLS, SUPERVISED, TRANSFER, Run
@@ -34,103 +39,70 @@ def average(
 ) -> tuple[list[ResultTable], list[str]]:
     """Averages over seeds and data sets.
 
-    H of a data set is that of its seed-averaged base and new accuracies, H of an average that of
-    the averaged base and new, as the CoOp family of papers does. Data sets count alike, each by the
-    mean over all of its seeds, also where some have more than others; the number is then "2 to 3",
-    and there is no deviation, as there is no seed-wise average. An average is given to rows that
-    have every data set of the table, and compared with the published one only if it is over the
-    same data sets. Runs are never averaged with a second run of the same seed: the newer counts.
+    H of a data set is that of its base and new accuracies after averaging over seeds, H of an
+    average that of the averaged base and new, as in the papers of the CoOp family. Data sets have
+    equal weight, each with the mean over all of its seeds, even if some have more than others; the
+    number of seeds is then "2 to 3", and there is no deviation, as there is no average per seed.
+    Rows that have every data set of the table get an average, which is compared with the published
+    one only if it is over the same data sets. Of two runs with the same seed the newer counts.
 
     Args:
         found: the runs.
-        calibration, intervals: whether tables show them; they have them.
+        calibration, intervals: whether tables show them.
 
     Returns:
-        tables, and a line for each run that did not count.
+        tables, and a line for each run that does not count.
     """
     groups: dict[tuple, list[Run]] = defaultdict(list)
     for run in peers.with_zero_shot([run for run in found if not run.ranks]):
         shots = None if run.protocol in ("few_shot", *_ON_ALL) else run.shots
-        if run.trained_by in _ON_ALL or not run.shots:  # a model need not tell
+        if run.trained_by in _ON_ALL or not run.shots:  # a model need not record its shots
             shots = None
         data = _kind(run), run.trained_by, shots
-        key = (run.protocol, run.ablation, run.backbone, run.backbone_hash, *data)
-        groups[key].append(run)
-    done, duplicates = [], []
+        groups[run.protocol, run.ablation, run.backbone, run.backbone_hash, *data].append(run)
+    done, remarks = [], []
     for key in sorted(groups, key=lambda key: (runs.PROTOCOLS.index(key[0]), *map(str, key[1:]))):
         table = ResultTable(*key, intervals=intervals)
-        duplicates += _fill(table, groups[key])
-        if not calibration:
-            table.further = [measure for measure in table.further if measure != ECE]
+        remarks += _fill(table, groups[key], calibration)
         done.append(table)
-    return done, duplicates
+    return done, remarks
 
 
 def _kind(run: Run) -> str:
-    """What data its table is of: the source; the scenes or videos and their domain; or actions."""
+    """Returns the data of a table: the source, the rendered scenes and their domain, or actions."""
     if run.protocol in SOURCE_PROTOCOLS or run.dataset.startswith("emoji_"):
         return run.dataset
     return "actions" if split_domain(run.dataset)[0] in published_actions.DATASETS else ""
 
 
-def _fill(table: ResultTable, found: Sequence[Run]) -> list[str]:
-    """Gives a table its rows; returns a line for each run that an equal, newer one replaces."""
-    counted: dict[tuple, Run] = {}
-    duplicates = []
-    labelled = zip(found, peers.label_differences(found), strict=True)
-    for run, settings in sorted(labelled, key=lambda pair: (pair[0].changed, pair[0].path)):
-        # An evaluation is of one test set; a run has all of its protocol's.
-        tested = tuple(run.accuracy) if run.protocol == EVALUATION else ()
-        cell = (run.method, run.variant, settings, run.dataset, run.shots, run.seed, tested)
-        older = counted.get(cell)
-        # Zero-shot figures come with every run, and are the same.
-        if older and run.accuracy is not run.zero_shot:
-            duplicates.append(_replaced(older, run))
-        counted[cell] = run
-    rows: dict[tuple, Row] = {}
-    for (method, variant, settings, *_), run in counted.items():
-        row = rows.setdefault((method, variant, settings), Row(method, variant, settings))
-        row.runs.append(run)
-        for key, steps in _measured(run):
-            row.measured.setdefault(key, {})[run.seed] = steps
-    for run in sorted(counted.values(), key=lambda run: run.method):
-        if "features" in run.config:
-            methods = table.features.setdefault(run.config["features"], [])
-            methods += [run.method] if run.method not in methods else []
-        for name, value in run.chosen.items():
-            table.chosen.setdefault((run.method, name), []).append(value)
-    table.rows = sorted(rows.values(), key=_row_order)
-    # Zero-shot CLIP trains on none, others on all that there are.
-    for run in counted.values():
-        if run.method != "zero_shot" and not {run.protocol, run.trained_by} & {*_ON_ALL}:
-            _add_shots(table.shots_there, run)
-    table.splits = _splits(table)
+def _fill(table: ResultTable, found: Sequence[Run], calibration: bool) -> list[str]:
+    """Fills a table; returns a line for each run that a newer one replaces."""
+    counted, replaced = long.newest(found)
+    lines = long.table(line for key, run in counted for line in _measure(key, run))
+    _describe_training(table, [run for _, run in counted])
+    table.splits = _splits(table, {*lines.dataset})
+    lines = pd.concat([lines, *(_mean_of_splits(lines, *one) for one in table.splits.items())])
+    table.datasets = sorted({*lines.dataset}, key=lambda name: _data_set_order(table, name))
+    columns, _, measures = zip(*(metric.partition(", ") for metric in lines.metric), strict=True)
+    further = [measure for measure in FURTHER if measure in measures]
+    table.further = [measure for measure in further if calibration or measure != ECE]
+    table.columns = ["accuracy"]
+    if table.protocol == "base_to_novel":
+        table.columns = ["base", "new", "h"]
+    elif table.protocol == "few_shot":
+        table.columns = sorted({*columns}, key=int)
+    cells = _cells(table, lines, ["", *(f", {measure}" for measure in further)])
+    table.rows = sorted(make_rows(counted, lines, cells), key=_row_order)
     for row in table.rows:
-        _add_means_over_splits(table, row)
-    keys = {key for row in table.rows for key in row.measured}
-    known = [table.data, "imagenet", *published.TARGETS, *published.SHIFTED]
-    known += published_actions.DATASETS
-
-    def order(name: str) -> tuple[int, str]:
-        whole = name if name in known else split_domain(name)[0]
-        return known.index(whole) if whole in known else len(known), name
-
-    table.datasets = sorted({dataset for dataset, _ in keys}, key=order)
-    table.departures = comparable.departures(table, list(counted.values()))
-    measures = {column.partition(", ")[2] for _, column in keys}
-    table.further = [measure for measure in FURTHER if measure in measures]
-    if table.protocol == "few_shot":
-        table.columns = sorted({column.partition(", ")[0] for _, column in keys}, key=int)
-    else:
-        both = table.protocol == "base_to_novel"
-        table.columns = ["base", "new", "h"] if both else ["accuracy"]
-    for row in table.rows:
-        row.cells = _cells(table, row)
+        for key, cell in row.cells.items():
+            row.cells[key] = cell._replace(published=comparable.beside(table, row, key))
+    table.departures = comparable.departures(table, [run for _, run in counted])
     table.unlike = comparable.unlike(table)
-    return duplicates
+    # Every run measures the same zero-shot CLIP.
+    return [_explain(*pair) for pair in replaced if pair[1].accuracy is not pair[1].zero_shot]
 
 
-def _replaced(older: Run, run: Run) -> str:
+def _explain(older: Run, run: Run) -> str:
     variant = f" {run.variant}" if run.variant else ""
     same = f"{run.method}{variant}, {run.dataset}, {run.shots} shots, seed {run.seed}"
     text = f"{older.path} does not count: {run.path} is "
@@ -140,52 +112,24 @@ def _replaced(older: Run, run: Run) -> str:
     return f"{text}newer and called the same ({same}), but {other}; make tables of each by itself"
 
 
-def _measured(run: Run) -> list[tuple[Key, list[float]]]:
-    """The figures of a run by the cells that they belong into; accuracies after each iteration."""
-    found = []
+def _measure(row: RowKey, run: Run) -> Iterator[dict[str, Any]]:
+    """Yields a line for each figure of a run."""
     for name, accuracy in run.accuracy.items():
         dataset, column = _key(run, name)
+
+        def line(value: float, measure: str = "", **more: Any) -> dict[str, Any]:
+            metric = f"{column}, {measure}" if measure else column  # noqa: B023
+            where = dict(zip(CELL, (*row, dataset, metric), strict=True))  # noqa: B023
+            return {**where, "seed": run.seed, "value": value, "steps": [value], **more}
+
         steps = [*(run.per_iteration.get(name) or [accuracy])[:-1], accuracy]
-        found.append(((dataset, column), steps))
-        if name in run.top5:
-            found.append(((dataset, f"{column}, {TOP5}"), [run.top5[name]]))
-        if name in run.calibration:
-            found.append(((dataset, f"{column}, {ECE}"), [run.calibration[name]]))
+        yield line(accuracy, steps=steps, images=run.data.get(f"images of {name}", 0))
+        for measure, values in ((TOP5, run.top5), (ECE, run.calibration)):
+            if name in values:
+                yield line(values[name], measure)
         of_videos = name if run.protocol in SOURCE_PROTOCOLS else run.dataset
         if name in run.confusions and of_videos.startswith("emoji_clips"):
-            merged = run.confusions[name].accuracy(_REVERSALS)
-            found.append(((dataset, f"{column}, {MERGED}"), [merged]))
-    return found
-
-
-def _splits(table: ResultTable) -> dict[str, list[str]]:
-    """Tested data sets of which there are several splits, "name:val1", …, but not the whole."""
-    if table.protocol not in SOURCE_PROTOCOLS:
-        return {}
-    names = {name for row in table.rows for name, _ in row.measured}
-    found: dict[str, list[str]] = defaultdict(list)
-    for name in sorted(names):
-        whole, part = split_domain(name)
-        if re.fullmatch(r"val\d", part or "") and whole not in names:
-            found[whole].append(name)
-    return {whole: parts for whole, parts in found.items() if len(parts) > 1}
-
-
-def _add_means_over_splits(table: ResultTable, row: Row) -> None:
-    for whole, parts in table.splits.items():
-        for column in {column for name, column in row.measured if name == parts[0]}:
-            seeds = [row.measured.get((part, column), {}) for part in parts]
-            if common := set.intersection(*map(set, seeds)):
-                row.measured[whole, column] = {
-                    seed: [statistics.fmean(one[seed][-1] for one in seeds)]
-                    for seed in sorted(common)
-                }
-
-
-def _add_shots(there: dict[tuple[str, int], tuple[int, int]], run: Run) -> None:
-    key = run.dataset, run.shots
-    both = [run.shots_there, there.get(key, run.shots_there)]
-    there[key] = min(least for least, _ in both), max(most for _, most in both)
+            yield line(run.confusions[name].accuracy(_REVERSALS), MERGED)
 
 
 def _key(run: Run, name: str) -> Key:
@@ -194,6 +138,53 @@ def _key(run: Run, name: str) -> Key:
     if run.protocol == SUPERVISED:
         return run.dataset, "accuracy"
     return run.dataset, str(run.shots) if run.protocol == "few_shot" else name
+
+
+def _describe_training(table: ResultTable, counted: Sequence[Run]) -> None:
+    """Records the features, chosen settings and numbers of shots of a table's runs."""
+    for run in sorted(counted, key=lambda run: run.method):
+        if "features" in run.config:
+            methods = table.features.setdefault(run.config["features"], [])
+            methods += [run.method] if run.method not in methods else []
+        for name, value in run.chosen.items():
+            table.chosen.setdefault((run.method, name), []).append(value)
+    for run in counted:
+        # Zero-shot CLIP trains on no images, some protocols on all of them.
+        if run.method != "zero_shot" and not {run.protocol, run.trained_by} & {*_ON_ALL}:
+            key = run.dataset, run.shots
+            least, most = table.shots_there.get(key, run.shots_there)
+            there = min(least, run.shots_there[0]), max(most, run.shots_there[1])
+            table.shots_there[key] = there
+
+
+def _splits(table: ResultTable, names: set[str]) -> dict[str, list[str]]:
+    """Returns test sets that have several splits, "name:val1", …, and are not there as a whole."""
+    found: dict[str, list[str]] = defaultdict(list)
+    for name in sorted(names) if table.protocol in SOURCE_PROTOCOLS else ():
+        whole, part = split_domain(name)
+        if re.fullmatch(r"val\d", part or "") and whole not in names:
+            found[whole].append(name)
+    return {whole: parts for whole, parts in found.items() if len(parts) > 1}
+
+
+def _mean_of_splits(lines: pd.DataFrame, whole: str, parts: Sequence[str]) -> pd.DataFrame:
+    """Returns lines of the mean over a data set's splits, for seeds that have all of them."""
+    found = _per_seed(lines[lines.dataset.isin(parts)])
+    found = found[found.number == len(parts)]
+    return found.assign(dataset=whole, steps=[[value] for value in found.value])
+
+
+def _per_seed(lines: pd.DataFrame) -> pd.DataFrame:
+    """Averages lines over data sets: a line per row, metric and seed."""
+    grouped = lines.groupby([*ROW, "metric", "seed"], sort=False)
+    return grouped.agg(value=("value", statistics.fmean), number=("value", "size")).reset_index()
+
+
+def _data_set_order(table: ResultTable, name: str) -> tuple[int, str]:
+    known = [table.data, "imagenet", *published.TARGETS, *published.SHIFTED]
+    known += published_actions.DATASETS
+    whole = name if name in known else split_domain(name)[0]
+    return known.index(whole) if whole in known else len(known), name
 
 
 def _row_order(row: Row) -> tuple:
@@ -206,57 +197,71 @@ def _row_order(row: Row) -> tuple:
     return method, row.method, value is None, value or 0, row.variant, row.settings
 
 
-def _cells(table: ResultTable, row: Row) -> dict[Key, Cell]:
-    cells, images = {}, _images(row)
-    for key, seeds in row.measured.items():
-        by_seed = {seed: steps[-1] for seed, steps in seeds.items()}
-        mean, number = statistics.fmean(by_seed.values()), images.get(key)
-        interval = wilson(mean, number) if number else None
-        cells[key] = Cell(mean, by_seed, len(by_seed), interval=interval)
-    for whole, names in table.splits.items():
-        for name, column in [key for key in cells if key[0] == whole]:
-            spread = statistics.stdev(cells[part, column].mean for part in names)
-            cells[name, column] = replace(cells[name, column], spread=spread)
-    endings = ["", *(f", {measure}" for measure in table.further)]
-    for column in [f"{column}{ending}" for column in table.columns for ending in endings]:
-        parts = [cells[name, column] for name in table.averaged if (name, column) in cells]
-        if len(parts) == len(table.averaged) > 1:
-            cells[AVERAGE, column] = _mean(parts)
-    for ending in [one for one in endings if ECE not in one]:
-        for name in [name for name, column in cells if column == f"base{ending}"]:
-            if new := cells.get((name, f"new{ending}")):
-                cells[name, f"h{ending}"] = h = _harmonic(cells[name, f"base{ending}"], new)
-                numbers = [images.get((name, half)) for half in ("base", "new")]
-                if not ending and (base_number := numbers[0]) and (new_number := numbers[1]):
-                    base = cells[name, "base"].mean
-                    interval = harmonic(base, base_number, new.mean, new_number)
-                    cells[name, "h"] = replace(h, interval=interval)
-    return {
-        key: replace(cell, published=comparable.beside(table, row, key))
-        for key, cell in cells.items()
-    }
+def _cells(table: ResultTable, lines: pd.DataFrame, endings: Sequence[str]) -> pd.DataFrame:
+    """Returns the means over seeds, then those over data sets, then H; see `long.means`.
+
+    Args:
+        table: whose data sets and columns are known.
+        lines: of its runs.
+        endings: of metrics: "", ", top-5", …
+    """
+    cells = long.means(lines)
+    for whole, parts in table.splits.items():
+        spread = cells[cells.dataset.isin(parts)].groupby([*ROW, "metric"])["mean"]
+        spread = spread.agg(long.deviation).rename("spread").reset_index()
+        of_splits = cells[CELL].merge(spread, "left", [*ROW, "metric"]).spread
+        cells["std"] = cells["std"].where(cells.dataset != whole, of_splits)
+    measured = [one for one in cells.itertuples() if one.images > 0]
+    for one in measured:
+        cells.loc[one.Index, ["low", "high"]] = wilson(one.mean, one.images)
+    averages, per_seed = _over_data_sets(table, cells, lines, endings)
+    cells, lines = pd.concat([cells, averages]), pd.concat([lines, per_seed])
+    means = [_harmonic(cells, lines, ending) for ending in endings if ECE not in ending]
+    return pd.concat([cells, *means])
 
 
-def _images(row: Row) -> dict[Key, int]:
-    """How many test images each accuracy is of, where all runs of the row agree."""
-    found: dict[Key, set[int]] = defaultdict(set)
-    for run in row.runs:
-        for name in run.accuracy:
-            found[_key(run, name)].add(run.data.get(f"images of {name}", 0))
-    return {key: next(iter(numbers)) for key, numbers in found.items() if len(numbers) == 1}
+def _over_data_sets(
+    table: ResultTable, cells: pd.DataFrame, lines: pd.DataFrame, endings: Sequence[str]
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Returns averages of rows that have all data sets, and lines where seeds are the same."""
+    names = table.averaged if len(table.averaged) > 1 else []
+    order = [f"{column}{ending}" for column in table.columns for ending in endings]
+    lines = _per_seed(lines[lines.dataset.isin(names)]).assign(dataset=AVERAGE)
+    whole = lines.groupby([*ROW, "metric"]).number.transform("min") == len(names)
+    lines = lines[whole]
+    found = cells[cells.dataset.isin(names)].groupby([*ROW, "metric"], sort=False)
+    averages = found.agg(
+        mean=("mean", statistics.fmean),
+        seeds=("seeds", "min"),
+        most_seeds=("most_seeds", "max"),
+        number=("mean", "size"),
+    )
+    averages = averages[averages.number == len(names)].reset_index().assign(dataset=AVERAGE)
+    averages = averages.sort_values("metric", key=lambda each: each.map(order.index), kind="stable")
+    return _with_std(averages, lines), lines
 
 
-def _mean(parts: Sequence[Cell]) -> Cell:
-    """Over data sets, of each all seeds; one seed after another only where all have the same."""
-    first = set(parts[0].by_seed)
-    same = first if all(set(part.by_seed) == first for part in parts) else set()
-    by_seed = {s: statistics.fmean(part.by_seed[s] for part in parts) for s in sorted(same)}
-    mean = statistics.fmean(part.mean for part in parts)
-    numbers = [part.seeds for part in parts]
-    return Cell(mean, by_seed, min(numbers), most_seeds=max(numbers))
+def _with_std(cells: pd.DataFrame, lines: pd.DataFrame) -> pd.DataFrame:
+    std = lines.groupby(CELL).value.agg(long.deviation).rename("std").reset_index()
+    return cells.merge(std, "left", CELL)
 
 
-def _harmonic(base: Cell, new: Cell) -> Cell:
-    by_seed = {seed: harmonic_mean(base.by_seed[seed], new.by_seed[seed]) for seed in base.by_seed}
-    mean = harmonic_mean(base.mean, new.mean)
-    return Cell(mean, by_seed, base.seeds, most_seeds=base.most_seeds)
+def _harmonic(cells: pd.DataFrame, lines: pd.DataFrame, ending: str) -> pd.DataFrame:
+    """Returns H of each data set that has base and new classes."""
+
+    def join(frame: pd.DataFrame, keys: list[str], value: str) -> pd.DataFrame:
+        base, new = (frame[frame.metric == f"{half}{ending}"] for half in ("base", "new"))
+        both = base.merge(new, on=keys, suffixes=("", "_new"))
+        pairs = zip(both[value], both[f"{value}_new"], strict=True)
+        return both.assign(metric=f"h{ending}", h=[harmonic_mean(*pair) for pair in pairs])
+
+    keys = [*ROW, "dataset"]
+    of_seeds = join(lines, [*keys, "seed"], "value")
+    found = join(cells, keys, "mean").drop(columns="std")
+    found = _with_std(found, of_seeds.drop(columns="value").rename(columns={"h": "value"}))
+    found["low"] = found["high"] = math.nan
+    for one in found.itertuples() if not ending else ():
+        if one.images > 0 and one.images_new > 0:
+            ends = harmonic(one.mean, int(one.images), one.mean_new, int(one.images_new))
+            found.loc[one.Index, ["low", "high"]] = ends
+    return found.drop(columns="mean").rename(columns={"h": "mean"})

@@ -1,4 +1,4 @@
-"""How often each class is right and what it is taken for: sums and means over seeds."""
+"""How often each class is predicted right and what it is confused with, over seeds."""
 
 import statistics
 from collections import Counter, defaultdict
@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from experiments.figures import tables
+from experiments.figures.long import deviation
 from experiments.figures.result_table import ResultTable, Row
 from experiments.record.files import confusions
 from experiments.record.files.confusions import Confusion
@@ -21,14 +21,14 @@ OTHERS = "any other"
 
 
 class Counted(NamedTuple):
-    """What a row's runs took for what on one test set.
+    """The confusions of a row's runs on one test set.
 
     Attributes:
-        row: whose.
-        dataset: that was trained on.
-        part: of it, as results call it: "test", "base", …; or another data set.
-        shots: training examples a class.
-        seeds: each seed's counts.
+        row: of the table.
+        dataset: the training data set.
+        part: its part as in results.json: "test", "base", …; or another data set.
+        shots: training examples per class.
+        seeds: the counts of each seed.
     """
 
     row: Row
@@ -39,12 +39,12 @@ class Counted(NamedTuple):
 
     @property
     def total(self) -> Confusion:
-        """All seeds' counts."""
+        """The counts of all seeds."""
         return confusions.add(self.seeds)
 
 
 def counted(table: ResultTable) -> list[Counted]:
-    """What a table's runs counted; nothing of runs that left no counts."""
+    """Returns the confusions of a table's runs, of those that recorded them."""
     found = []
     for row in table.rows:
         groups: dict[tuple[str, str, int], list[Confusion]] = defaultdict(list)
@@ -56,58 +56,49 @@ def counted(table: ResultTable) -> list[Counted]:
 
 
 def records(table: ResultTable) -> Iterator[dict[str, object]]:
-    """A record per class, with the class that it is taken for most often, if ever."""
-    for one in counted(table):
-        total = one.total
+    """Yields a record per class, with the class that it is most often confused with, if any."""
+    for row, dataset, part, shots, seeds in counted(table):
+        total = confusions.add(seeds)
         for name, examples in total.examples.items():
-            values = [seed.of_class(name) for seed in one.seeds if name in seed.examples]
-            deviation = tables.deviation(values)
-            wrong, share = _most_wrong(total, name)
+            values = [seed.of_class(name) for seed in seeds if name in seed.examples]
+            wrong = taken_for(total, name).most_common(1)
             yield {
                 "protocol": table.protocol,
                 "ablation": table.ablation,
                 "backbone": table.backbone,
                 "backbone_hash": table.backbone_hash,
-                "dataset": one.dataset,
-                "part": one.part,
-                "shots": one.shots if table.shots or table.protocol == "few_shot" else "",
-                "method": one.row.method,
-                "variant": one.row.variant,
-                "settings": one.row.settings,
+                "dataset": dataset,
+                "part": part,
+                "shots": shots if table.shots or table.protocol == "few_shot" else "",
+                "method": row.method,
+                "variant": row.variant,
+                "settings": row.settings,
                 "class": name,
                 "examples": examples // len(values),
-                "accuracy": f"{statistics.fmean(values):.4f}",
-                "std": "" if deviation is None else f"{deviation:.4f}",
+                "accuracy": statistics.fmean(values),
+                "std": deviation(values),
                 "n_seeds": len(values),
-                "taken_for": wrong,
-                "taken_for_share": f"{share:.4f}" if wrong else "",
+                "taken_for": wrong[0][0] if wrong else "",
+                "taken_for_share": 100 * wrong[0][1] / examples if wrong else "",
             }
 
 
 def taken_for(confusion: Confusion, name: str) -> Counter[str]:
-    """How often a class was taken for which others, in the order of the counts."""
+    """Counts how often a class was predicted as each other class, in the order of the file."""
     return Counter(
         {other: n for (own, other), n in confusion.counts.items() if own == name != other}
     )
 
 
-def _most_wrong(confusion: Confusion, name: str) -> tuple[str, float]:
-    wrong = taken_for(confusion, name)
-    if not wrong:
-        return "", 0.0
-    [(other, count)] = wrong.most_common(1)
-    return other, 100 * count / confusion.examples[name]
-
-
 class Worst(NamedTuple):
-    """The classes that are right least often, as a grid.
+    """The classes with the lowest accuracy, as a part of the confusion matrix.
 
     Attributes:
-        rows: their names, the worst first.
-        columns: what they are taken for: themselves in the same order, then other classes, those
-            first that one of them is taken for the most often, then `OTHERS` where some are left.
+        rows: their names, lowest accuracy first.
+        columns: predicted classes: `rows` in the same order, then the others, those most often
+            predicted first, then `OTHERS` if some are left.
         shares: float[rows, columns], percent of a row's examples.
-        classes: how many there are in all.
+        classes: number of all classes.
     """
 
     rows: list[str]
@@ -117,12 +108,12 @@ class Worst(NamedTuple):
 
 
 def worst(confusion: Confusion, rows: int = 12, columns: int = 20) -> Worst:
-    """The worst classes and what they are taken for.
+    """Returns the classes with the lowest accuracy and what they are predicted as.
 
     Args:
         confusion: the counts.
-        rows: how many classes at most.
-        columns: how many names of classes at most, `rows` or more.
+        rows: number of classes at most.
+        columns: number of predicted classes at most, `rows` or more.
     """
     examples = confusion.examples
     own = sorted(examples, key=lambda name: (confusion.of_class(name), name))[:rows]

@@ -1,112 +1,161 @@
-"""Tables of accuracies: rows of methods, columns of data sets and metrics."""
+"""Tables of accuracy: rows of methods, columns of data sets and metrics."""
 
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from math import isnan
+from typing import NamedTuple
+
+import pandas as pd
 
 from experiments.figures import tables
+from experiments.figures.long import ROW, RowKey
 from experiments.figures.papers.published import Published
 from experiments.record.runs import SOURCE_PROTOCOLS, Run
 from prompt_jax.evaluation.reliability import Interval
 
 AVERAGE = "average"
-Key = tuple[str, str]  # data set, and "base", "new", "h", "accuracy" or a number of shots …
-TOP5 = "top-5"  # the right class is among the five likeliest
-MERGED = "reversals merged"  # an action's reversal counts as the action
-ECE = "ECE"  # expected calibration error: how far confidence and accuracy lie apart
-FURTHER = (TOP5, MERGED, ECE)  # … of which these are said behind a comma: "16, top-5"
-Seeds = dict[int, list[float]]  # seed to accuracy after each iteration; the last is the result
+Key = tuple[str, str]  # data set; "base", "new", "h", "accuracy" or a number of shots
+TOP5 = "top-5"  # the label is among the five most probable classes
+MERGED = "reversals merged"  # the reversal of an action counts as the action
+ECE = "ECE"  # expected calibration error
+FURTHER = (TOP5, MERGED, ECE)  # stand behind a comma: "16, top-5"
 
 
-@dataclass(frozen=True)
-class Cell:
+class Cell(NamedTuple):
     """A figure of a table.
 
     Attributes:
-        mean: percent, over seeds; of an average, over data sets.
-        by_seed: the figure of each seed, from which its deviation comes; empty for an average of
-            data sets that were run with different seeds.
+        mean: percent or rank, over seeds; of an average, over data sets.
+        deviation: sample standard deviation over seeds, or over splits where the mean is over
+            them; None for one seed, and of an average over data sets with different seeds.
         seeds: how many; of an average, the fewest of any data set.
-        most_seeds: of an average, the most of any data set; all of each count. 0: as `seeds`.
-        published: the same figure in a paper, if it is comparable.
-        spread: of a mean over a data set's splits, their sample standard deviation.
-        interval: 95 % over the test images, of the mean over seeds; None of averages over data
-            sets, and of what is no accuracy.
+        most_seeds: of an average, the most of any data set.
+        interval: 95 % over the test images; None of averages, and of what is not an accuracy.
+        published: the figure of a paper, if it is comparable.
     """
 
     mean: float
-    by_seed: Mapping[int, float]
+    deviation: float | None
     seeds: int
-    published: Published | None = None
-    spread: float | None = None
+    most_seeds: int
     interval: Interval | None = None
-    most_seeds: int = 0
-
-    @property
-    def deviation(self) -> float | None:
-        """Sample standard deviation over seeds, from two seeds on; over splits where those are."""
-        return tables.deviation(self.by_seed.values()) if self.spread is None else self.spread
+    published: Published | None = None
 
     @property
     def difference(self) -> float | None:
         """Measured minus published, percentage points."""
         return None if self.published is None else self.mean - self.published.value
 
+    def text(self, intervals: bool = False) -> str:
+        """Returns the mean, its deviation, and the interval if asked for."""
+        text = f"{self.mean:.2f}"
+        text += "" if self.deviation is None else f" ± {self.deviation:.2f}"
+        return text + tables.in_brackets(self.interval if intervals else None)
+
 
 @dataclass
 class Row:
-    """A method, its variant, and, where several configs were run, what sets this one apart.
+    """A method, its variant and, where several configs were run, what sets this one apart.
 
     Attributes:
-        runs: that count, in no order.
+        runs: the runs that count, in no order.
+        lines: their figures, see `long.table`.
+        cells: the figures of the table, by data set and metric.
     """
 
     method: str
     variant: str
     settings: str
-    runs: list[Run] = field(default_factory=list)
-    measured: dict[Key, Seeds] = field(default_factory=dict)
+    runs: list[Run]
+    lines: pd.DataFrame
     cells: dict[Key, Cell] = field(default_factory=dict)
 
     @property
     def label(self) -> str:
-        """How the row is called in tables and plots."""
+        """The name of the row in tables and plots."""
         return tables.row_label(self.method, self.variant, self.settings)
 
     def iterations(self, key: Key, averaged: Sequence[str]) -> list[list[float]]:
-        """Accuracy after each iteration, a list per seed; of an average, over these data sets.
+        """Returns the accuracy after each iteration, a list per seed; averaged over data sets.
 
         Empty where it was not measured, or not with the same seeds everywhere.
         """
         names = averaged if key[0] == AVERAGE else [key[0]]
-        parts = [self.measured.get((name, key[1]), {}) for name in names]
-        if any(part.keys() != parts[0].keys() for part in parts):
+        own = self.lines[(self.lines.metric == key[1]) & self.lines.dataset.isin(names)]
+        steps = own.pivot(index="seed", columns="dataset", values="steps")
+        if steps.isna().any(axis=None) or len(steps.columns) < len(names):
             return []
-        found = [[part[seed] for part in parts] for seed in parts[0]]
-        if len({len(steps) for seed in found for steps in seed}) > 1:
+        seeds = steps.to_numpy().tolist()
+        if len({len(each) for seed in seeds for each in seed}) > 1:
             return []
-        return [[statistics.fmean(step) for step in zip(*seed, strict=True)] for seed in found]
+        return [[statistics.fmean(step) for step in zip(*seed, strict=True)] for seed in seeds]
+
+    def record(self, key: Key) -> dict[str, object]:
+        """Returns a cell as a line of a CSV file, without what the whole table has in common."""
+        cell = self.cells[key]
+        low, high = cell.interval or (None, None)
+        published, source = cell.published or (None, "")
+        return {
+            "method": self.method,
+            "variant": self.variant,
+            "settings": self.settings,
+            "dataset": key[0],
+            "metric": key[1],
+            "mean": cell.mean,
+            "std": cell.deviation,
+            "n_seeds": cell.seeds,
+            "n_seeds_most": cell.most_seeds,
+            "low": low,
+            "high": high,
+            "published": published,
+            "difference": cell.difference,
+            "published_source": source,
+        }
+
+
+def make_rows(
+    counted: Sequence[tuple[RowKey, Run]], lines: pd.DataFrame, cells: pd.DataFrame
+) -> list[Row]:
+    """Returns the rows of a table, in the order of their first runs.
+
+    Args:
+        counted: see `long.newest`.
+        lines: figures of the runs, see `long.table`.
+        cells: their means, see `long.means`.
+    """
+    runs: dict[RowKey, list[Run]] = {}
+    for key, run in counted:
+        runs.setdefault(key, []).append(run)
+    parts = {key: part for key, part in lines.groupby(ROW, sort=False)}
+    rows = {key: Row(*key, those, parts.get(key, lines[:0])) for key, those in runs.items()}
+    for one in cells.itertuples(index=False):
+        interval = None if isnan(one.low) else (one.low, one.high)
+        std = None if isnan(one.std) else one.std
+        cell = Cell(one.mean, std, one.seeds, one.most_seeds, interval)
+        rows[one.method, one.variant, one.settings].cells[one.dataset, one.metric] = cell
+    return [*rows.values()]
 
 
 @dataclass
 class ResultTable:
-    """Runs that may be compared: one protocol, ablation, backbone, kind of data, number of shots.
+    """Runs that may be compared: same protocol, ablation, backbone, kind of data, shots.
 
     Attributes:
         data: the source data set where there is one; the scenes and their domain; else "".
-        trained_by: of evaluations, the protocol that trained what they test; else "".
-        shots: training images per class; None in few-shot learning, where it is the column, and
+        trained_by: of evaluations, the protocol that trained the model; else "".
+        shots: training images per class; None in few-shot learning, where they are the columns, and
             where all of a data set is trained on.
         columns: metrics, or numbers of shots, in order.
-        further: those of `FURTHER` that some cell has, and are shown: `ECE` where asked.
+        further: those of `FURTHER` that some cell has and that are shown.
         intervals: whether intervals are shown.
-        splits: data set to its parts, "name:val1", …, where the mean over them is a figure.
-        datasets: in order; AVERAGE is not among them.
-        shots_there: by trained data set and the shots asked for, the fewest and most of a class.
+        splits: data set to its splits, "name:val1", …, where the mean over them is a figure.
+        datasets: in order, without AVERAGE.
+        shots_there: by training data set and the shots asked for, the fewest and most of a class.
         features: how training images became features, where not as published, to methods.
-        chosen: what methods chose for themselves: (method, setting) to the runs' values.
-        departures: how tested data differ from those of published figures; see `published`.
-        unlike: why published figures are not beside some row, in words; see `comparable`.
+        chosen: (method, setting) to the values that runs chose for themselves.
+        departures: how test data differ from those of published figures.
+        unlike: why some row has no published figures beside it.
     """
 
     protocol: str
@@ -130,17 +179,17 @@ class ResultTable:
 
     @property
     def averaged(self) -> list[str]:
-        """The data sets that the average is over: where there is a source, not the source."""
+        """The data sets that the average is over: all but the source."""
         source = self.data if self.protocol in SOURCE_PROTOCOLS else ""
         parts = {part for parts in self.splits.values() for part in parts}
         return [name for name in self.datasets if name != source and name not in parts]
 
     def shots_of(self, asked: int, dataset: str = AVERAGE) -> tuple[int, int]:
-        """The fewest and the most training images of a class, where so many were asked for.
+        """Returns the fewest and the most training images of a class where `asked` were wanted.
 
         Args:
             asked: how many.
-            dataset: the data set trained on; AVERAGE: all of the table's.
+            dataset: the training data set; AVERAGE: all of the table.
         """
         found = [
             there
@@ -150,19 +199,20 @@ class ResultTable:
         return min(least for least, _ in found), max(most for _, most in found)
 
     def sections(self) -> list[tuple[str, dict[str, Key]]]:
-        """The table in parts that fit a page, the average first: title, and header to key."""
+        """Returns parts that fit a page, the average first: title, and header to key."""
         averages = [AVERAGE] if len(self.averaged) > 1 else []
         if self.protocol in SOURCE_PROTOCOLS:
-            names = [*self.datasets, *averages]
-            return [("", {self._in_words(name): (name, "accuracy") for name in names})]
+            names = {name: name for name in [*self.datasets, *averages]}
+            for name, parts in self.splits.items():
+                names[name] = f"{name}, mean of {len(parts)} splits"
+            return [("", {header: (name, "accuracy") for name, header in names.items()})]
         # Zero-shot CLIP, which every run measures, may have an average where no method has one.
         rows = [row for row in self.rows if row.method != "zero_shot"] or self.rows
         if not any((AVERAGE, column) in row.cells for row in rows for column in self.columns):
             averages = []
-        shots = self.protocol == "few_shot"
 
         def header(name: str, column: str) -> str:
-            if not shots:
+            if self.protocol != "few_shot":
                 return "H" if column == "h" else column
             _, most = self.shots_of(int(column), name)
             return tables.count_shots(int(column), most, most)
@@ -172,21 +222,16 @@ class ResultTable:
             for name in [*averages, *self.datasets]
         ]
 
-    def _in_words(self, name: str) -> str:
-        parts = self.splits.get(name)
-        return f"{name}, mean of {len(parts)} splits" if parts else name
-
     def filled(self, columns: Mapping[str, Key]) -> dict[str, Key]:
-        """Those columns of `sections` that some row has a figure in."""
+        """Returns those columns of `sections` that some row has a figure in."""
         measured = {key for row in self.rows for key in row.cells}
         return {header: key for header, key in columns.items() if key in measured}
 
     def with_further(self, columns: Mapping[str, Key]) -> dict[str, Key]:
-        """Columns of `sections`, and behind them what further figures there are of them."""
-        found = dict(columns)
-        for measure in self.further:
-            for header, (name, column) in columns.items():
-                key = name, f"{column}, {measure}"
-                if any(key in row.cells for row in self.rows):
-                    found[f"{header}, {measure}"] = key
-        return found
+        """Returns columns of `sections` and, after them, their further metrics."""
+        further = {
+            f"{header}, {measure}": (name, f"{column}, {measure}")
+            for measure in self.further
+            for header, (name, column) in columns.items()
+        }
+        return {**columns, **self.filled(further)}

@@ -2,7 +2,7 @@
 
 import re
 import statistics
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
@@ -134,11 +134,6 @@ def row_label(method: str, variant: str, settings: str) -> str:
     """How a row is called in tables and plots: what sets it apart stands in brackets."""
     named = " ".join(part for part in (method, variant) if part)
     return f"{named} ({settings})" if settings else named
-
-
-def deviation(values: Collection[float]) -> float | None:
-    """Sample standard deviation (n - 1), from two values on."""
-    return statistics.stdev(values) if len(values) > 1 else None
 
 
 def mean_and_deviation(values: Sequence[float], mean: float | None = None) -> str:

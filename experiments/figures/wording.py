@@ -38,7 +38,7 @@ def remarks_on(table: ResultTable) -> list[str]:
     if table.backbone == "embedded" or any(name.startswith("emoji") for name in table.datasets):
         lines.append(ON_STAND_IN)
     cells = [cell for row in table.rows for cell in row.cells.values()]
-    if any(cell.by_seed and cell.deviation is not None for cell in cells):
+    if any(cell.deviation is not None for cell in cells):
         lines.append("±: the sample standard deviation over seeds.")
     if table.intervals and any(cell.interval for cell in cells):
         lines.append(
