@@ -21,12 +21,12 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from experiments.figures import (
-    accuracies,
     averages,
     classes,
     drawing,
     long,
     plots,
+    result_table,
     retrieval,
     tables,
     wording,
@@ -112,7 +112,7 @@ def write_tables(summary: Summary, out: pathlib.Path) -> list[pathlib.Path]:
             text = f"# Results: {protocol}\n\nAccuracy in %.\n\n" + "\n".join(map(_markdown, those))
             paths += [out / f"{protocol}.md", out / f"{protocol}.csv"]
             paths[-2].write_text(text + left_out, encoding="utf-8")
-            records = [record for table in those for record in accuracies.records(table)]
+            records = [record for table in those for record in result_table.records(table)]
             long.write_csv(paths[-1], records)
             of_classes = [record for table in those for record in classes.records(table)]
             if of_classes:
@@ -168,7 +168,7 @@ def _markdown(table: ResultTable) -> str:
     text += "".join(map(tables.paragraph, wording.remarks_on(table)))
     for name, columns in table.sections():
         columns = table.with_further(table.filled(columns))
-        lines = accuracies.lines(table, columns)
+        lines = result_table.lines(table, columns)
         if lines:
             text += tables.heading(name, 3) if name else ""
             text += tables.markdown(["method", "seeds", *columns], lines) + "\n"
@@ -214,7 +214,7 @@ def _has_all_rows(table: ResultTable, columns: Mapping[str, Key]) -> bool:
 
 def _print_lines(table: ResultTable, name: str, columns: dict[str, Key]) -> None:
     which = f"{name}: " if name and name != table.data else ""
-    lines = accuracies.lines(table, columns)
+    lines = result_table.lines(table, columns)
     headers = ["method", "seeds", *columns]
     tables.show(tables.table(f"{which}{wording.title(table)}", headers, lines))
 

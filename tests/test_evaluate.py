@@ -153,9 +153,9 @@ def test_tables_keep_evaluations_and_what_trained_apart(there, copied, tmp_path)
     names = "--config.data.names=emoji_scenes,emoji_scenes:base"
     # A context for each class has none for half of them under other numbers: all four are known.
     assert call(*folders, names, *SCENES, *QUICK) == 0
-    found = results.summarize(copied)
-    assert not found.remarks
-    tables = {(table.protocol, table.trained_by): table for table in found.tables}
+    summary = results.summarize(copied)
+    assert not summary.remarks
+    tables = {(table.protocol, table.trained_by): table for table in summary.tables}
     assert set(tables) == {
         ("base_to_novel", ""),
         ("few_shot", ""),
@@ -165,8 +165,9 @@ def test_tables_keep_evaluations_and_what_trained_apart(there, copied, tmp_path)
     table = tables["evaluation", "base_to_novel"]
     assert [row.label for row in table.rows] == ["zero_shot", "coop"]
     assert table.datasets == ["emoji_scenes", "emoji_scenes:base"]
-    cell = table.rows[1].cells["emoji_scenes:base", "accuracy"]
-    assert cell.by_seed == {
+    lines = table.rows[1].lines
+    found = lines[(lines.dataset == "emoji_scenes:base") & (lines.metric == "accuracy")]
+    assert dict(zip(found.seed, found.value, strict=True)) == {
         seed: there.results[f"coop-{seed}"]["accuracy"]["base"] for seed in (1, 2)
     }
     trained = tables["base_to_novel", ""]

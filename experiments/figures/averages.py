@@ -62,7 +62,8 @@ def average(
         groups[run.protocol, run.ablation, run.backbone, run.backbone_hash, *data].append(run)
     done, remarks = [], []
     for key in sorted(groups, key=lambda key: (runs.PROTOCOLS.index(key[0]), *map(str, key[1:]))):
-        table = ResultTable(*key, intervals=intervals)
+        table = ResultTable(*key)
+        table.intervals = intervals
         remarks += _fill(table, groups[key], calibration)
         done.append(table)
     return done, remarks
@@ -192,8 +193,9 @@ def _row_order(row: Row) -> tuple:
     unknown = len(published.METHODS) - 1.5
     method = names.index(row.method) if row.method in names else unknown
     value = published.number(row.variant)
-    if value is None and row.variant in published.COMPONENTS:
-        value = list(published.COMPONENTS).index(row.variant)
+    components = ["", *published.COMPONENTS]
+    if value is None and row.variant in components:
+        value = components.index(row.variant)
     return method, row.method, value is None, value or 0, row.variant, row.settings
 
 

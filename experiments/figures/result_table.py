@@ -1,7 +1,7 @@
 """Tables of accuracy: rows of methods, columns of data sets and metrics."""
 
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import isnan
 from typing import NamedTuple
@@ -127,7 +127,7 @@ def make_rows(
     runs: dict[RowKey, list[Run]] = {}
     for key, run in counted:
         runs.setdefault(key, []).append(run)
-    parts = {key: part for key, part in lines.groupby(ROW, sort=False)}
+    parts = dict(iter(lines.groupby(ROW, sort=False)))
     rows = {key: Row(*key, those, parts.get(key, lines[:0])) for key, those in runs.items()}
     for one in cells.itertuples(index=False):
         interval = None if isnan(one.low) else (one.low, one.high)
@@ -235,3 +235,60 @@ class ResultTable:
             for header, (name, column) in columns.items()
         }
         return {**columns, **self.filled(further)}
+
+
+def lines(table: ResultTable, columns: dict[str, Key]) -> list[list[str]]:
+    """Returns each row's figures, and below them the published ones and the differences."""
+    found: list[list[str]] = []
+    for row in table.rows:
+        cells = [row.cells.get(key) for key in columns.values()]
+        if any(cells):
+            texts = [cell.text(table.intervals) if cell else "" for cell in cells]
+            found.append([row.label, _seeds(cells), *texts])
+            found += ([name, "", *texts] for name, *texts in published_lines(cells, ".2f"))
+    return found
+
+
+def published_lines(cells: Sequence[Cell | None], form: str) -> list[list[str]]:
+    """Returns published figures in the format `form`, and differences; none where none are known.
+
+    Each line begins with its name.
+    """
+    known = [(cell.mean, cell.published) if cell else (0.0, None) for cell in cells]
+    if not any(published for _, published in known):
+        return []
+    printed = [f"{published.value:{form}}" if published else "" for _, published in known]
+    differences = [
+        f"{mean - published.value:+.2f}" if published else "" for mean, published in known
+    ]
+    return [["– published", *printed], ["– difference", *differences]]
+
+
+def _seeds(cells: Sequence[Cell | None]) -> str:
+    numbers = [number for cell in cells if cell for number in (cell.seeds, cell.most_seeds)]
+    return " to ".join(map(str, dict.fromkeys((min(numbers), max(numbers)))))
+
+
+def records(table: ResultTable) -> Iterator[dict[str, object]]:
+    """Yields a record per cell, see `long.FIELDS`."""
+    from_source = table.protocol in SOURCE_PROTOCOLS
+    for row in table.rows:
+        for dataset, column in row.cells:
+            asked, metric = table.shots, column
+            if table.protocol == "few_shot":
+                shots, _, measure = column.partition(", ")
+                asked, metric = int(shots), measure or "accuracy"
+            trained = table.data if from_source else dataset
+            least, most = ("", "") if asked is None else table.shots_of(asked, trained)
+            yield {
+                "protocol": table.protocol,
+                "ablation": table.ablation,
+                "backbone": table.backbone,
+                "backbone_hash": table.backbone_hash,
+                "source": table.data if from_source else "",
+                "shots": "" if asked is None else asked,
+                "shots_least": least,
+                "shots_most": most,
+                **row.record((dataset, column)),
+                "metric": metric,
+            }

@@ -5,10 +5,10 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from experiments.figures import accuracies, long, tables
+from experiments.figures import long, tables
 from experiments.figures.papers import published_actions, published_video
 from experiments.figures.papers.published import BACKBONE_NAMES, Published
-from experiments.figures.result_table import Cell, Key, Row, make_rows
+from experiments.figures.result_table import Cell, Key, Row, make_rows, published_lines
 from experiments.record import peers
 from experiments.record.runs import EVALUATION, METRICS, RETRIEVAL, TOLD_APART, WAYS, Run
 
@@ -73,7 +73,9 @@ def average(found: Sequence[Run], intervals: bool = False) -> list[RetrievalTabl
     return [_table(key, groups[key], intervals) for key in ordered]
 
 
-def _table(key: tuple, found: Sequence[Run], intervals: bool) -> RetrievalTable:
+def _table(
+    key: tuple[str, str, str, str, str], found: Sequence[Run], intervals: bool
+) -> RetrievalTable:
     counted, _ = long.newest(found)
     lines = long.table(
         {
@@ -92,20 +94,20 @@ def _table(key: tuple, found: Sequence[Run], intervals: bool) -> RetrievalTable:
     cells = long.means(lines.drop_duplicates([*long.CELL, "seed"], keep="last"))
     seeds = lines.groupby(long.ROW).seed.nunique().rename("all_seeds").reset_index()
     cells = cells[cells.merge(seeds, "left", long.ROW).all_seeds == cells.seeds]
-    tests = list(dict.fromkeys(test for run in found for test in run.ranks))
-    table = RetrievalTable(*key, tests, make_rows(counted, lines, cells), intervals)
     names = [*published_video.MSRVTT_9K, *published_actions.METHODS]
 
     def order(row: Row) -> tuple:
         place = names.index(row.method) if row.method in names else len(names)
         return place, row.method, row.variant, row.settings
 
-    table.rows.sort(key=order)
+    tests = list(dict.fromkeys(test for run in found for test in run.ranks))
+    rows = sorted(make_rows(counted, lines, cells), key=order)
+    table = RetrievalTable(*key, tests, rows, intervals)
     for row in table.rows:
         for column, published in _published(table, row).items():
             if (TEST, column) in row.cells:
-                cell = row.cells[TEST, column]._replace(published=published)
-                row.cells[TEST, column] = cell
+                cell = row.cells[TEST, column]
+                row.cells[TEST, column] = cell._replace(published=published)
     return table
 
 
@@ -122,8 +124,8 @@ def _published(table: RetrievalTable, row: Row) -> dict[str, Published]:
     ):
         return {}
     else:
-        figures = published_actions.ranks(row.method, table.dataset)
-        found = {f"t2v {metric}": value for metric, value in figures.items()}
+        ranks = published_actions.ranks(row.method, table.dataset)
+        found = {f"t2v {metric}": value for metric, value in ranks.items()}
         source = published_actions.RETRIEVAL_SOURCE
     return {column: Published(float(value), source) for column, value in found.items()}
 
@@ -158,7 +160,7 @@ def in_full(table: RetrievalTable, test: str) -> tuple[list[str], list[list[str]
         cells: list[Cell | None] = [row.cells.get((test, column)) for column in COLUMNS]
         if all(cells):
             lines.append([row.label, *(table.text(row, (test, column)) for column in COLUMNS)])
-            lines += accuracies.published_lines(cells, "g")
+            lines += published_lines(cells, "g")
     return ["method", *COLUMNS], lines
 
 
