@@ -11,6 +11,8 @@ import pytest
 
 # Before any test imports jax, which reads it once.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+# A process runs on each core; threads of torch would wait for each other on a busy machine.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Compiling is most of the tests' time, and takes 40 % less without. Child processes inherit it.
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "true")
 # Of what is left, half goes without threads and without the newer code generator; values stay the
