@@ -24,8 +24,8 @@ from typing import Any
 
 from data_pipelines.errors import DataError
 from experiments import results
-from experiments.configs import default
-from experiments.record import identity, runs
+from experiments.config import config
+from experiments.record import runs
 from experiments.run import evaluating
 from experiments.run.elsewhere import FIELDS, Model
 from experiments.setup import protocols
@@ -86,19 +86,20 @@ def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, dict[str, Any]]:
     parser.add_argument("runs", metavar="RUN", type=pathlib.Path, nargs="+", help="a run's folder")
     parser.add_argument(f"--{_NAMES}", metavar="NAMES", default="", help="what is tested: a,b:part")
     parser.add_argument("--out", type=pathlib.Path, help="where to write; default RUN/evaluations")
-    usual = dict(identity.flat(default.get_config().to_dict()))
     for field in FIELDS:
-        kind = type(usual[field])
+        kind = type(config.FIELDS[field].default)
         parser.add_argument(
             f"--config.{field}",
             metavar=kind.__name__.upper(),
             type=_truth if kind is bool else kind,
-            help=f"see experiments/configs/default.py ({usual[field]!r})",
+            help=f"{config.FIELDS[field].help} ({config.FIELDS[field].default!r})".replace(
+                "%", "%%"
+            ),
         )
     options, rest = parser.parse_known_args(argv)
     if rest:
         flag = rest[0].lstrip("-").partition("=")[0]
-        if flag.removeprefix("config.") in usual:
+        if flag.removeprefix("config.") in config.FIELDS:
             raise PromptError(
                 f"--{flag} is of training, and an evaluation trains nothing; it takes "
                 f"{', '.join(f'--config.{field}' for field in ('data.names', *FIELDS))}"

@@ -13,11 +13,15 @@ if __name__ == "__main__":  # before the imports below, so that Ctrl-C is heard 
 import pathlib
 import re
 import traceback
+from typing import TYPE_CHECKING
 
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
 from prompt_jax.errors import PromptError, unknown
+
+if TYPE_CHECKING:
+    from experiments.config.config import Config
 
 CONFIG = config_flags.DEFINE_config_file(
     "config", None, "experiment, e.g. a file of configs/images/"
@@ -37,8 +41,8 @@ WORKDIR = flags.DEFINE_string("workdir", None, "folder where everything is writt
 _CONFIGS = pathlib.Path(__file__).parent / "configs"
 
 
-def parse(argv: list[str]) -> None:
-    """Reads the command line into the flags.
+def parse(argv: list[str]) -> "Config":
+    """Returns the config of a command line, checked field by field.
 
     Raises:
         PromptError: a flag, config file, config key or value that does not exist or fit.
@@ -73,9 +77,9 @@ def parse(argv: list[str]) -> None:
     _refuse_swallowed(CONFIG.value, WORKDIR.value)
     _import_method(CONFIG.value)
     # What takes seconds to import comes after all that a person is told at once.
-    from experiments.setup import building
+    from experiments.config import config
 
-    building.check_fields(CONFIG.value)
+    return config.read(CONFIG.value)
 
 
 def _wrong_value(message):
@@ -189,7 +193,7 @@ def _mistake(file, places, message):
         hint = f" Did you mean {close[1]!r}?" if close else ""
         return PromptError(
             f"{where}: unknown config key {(key[1] or key[2])!r}.{hint}"
-            " All are listed in experiments/configs/default.py"
+            " All are listed in experiments/config/config.py"
         )
     if match := _WRONG_TYPE.search(message):
         field, value, got, wanted = match.groups()
@@ -203,7 +207,7 @@ def print_help() -> None:
     print("--config=FILE --help   explains every field of that config, with its value there")
     print("--workdir=DIR  where everything is written; default results/METHOD-DATA-seedN, or")
     print("               results/PROTOCOL where a config asks for several runs")
-    print("--config.FIELD=VALUE  any field of experiments/configs/default.py, which explains them")
+    print("--config.FIELD=VALUE  any field of experiments/config/config.py")
     print("\n".join(_config_files()))
     print("a protocol's or an ablation's config takes a method, as")
     print("experiments/configs/images/few_shot.py:coop")
@@ -214,20 +218,19 @@ def main(argv: list[str]) -> None:
     if asked := {"-h", "--help", "--helpfull"} & set(argv):
         argv = [word for word in argv if word not in asked]
         if argv[1:]:
-            parse(argv)
+            config = parse(argv)
             from experiments.run import fields
 
-            print(fields.explain(CONFIG.value))
+            print(fields.explain(config))
         else:
             print_help()
         return
-    parse(argv)
+    config = parse(argv)
     from experiments import results
     from experiments.figures import tables
     from experiments.run import experiment, sweep
 
     command_line.prepare_jax()
-    config = CONFIG.value
     if sweep.is_sweep(config):
         name = f"ablation_{config.ablation}" if config.ablation else config.protocol
         workdir = pathlib.Path(WORKDIR.value or f"results/{name}")

@@ -7,6 +7,7 @@ from test_action_lists import NAMES, lay, touch
 
 from data_pipelines import datasets, video_views
 from data_pipelines.errors import DataError
+from experiments.config.config import read
 from experiments.configs.video import actions_comparison, protocol
 from experiments.record import identity
 from experiments.run import experiment, sweep
@@ -31,7 +32,7 @@ def config_of(name, root, seed=1, **data):
 
 def plan_of(config):
     building.check(config)
-    return plans.build(config, 32, False)
+    return plans.build(read(config), 32, False)
 
 
 def images(examples):
@@ -99,7 +100,7 @@ def test_lists_without_training_videos_say_so(root):
         (
             "base_to_novel",
             {},
-            r"data.shots=16: the list base_3 of hmdb51 has 1 videos a class; set",
+            r"data.shots=16: list base_3 of hmdb51 has 1 videos a class; set",
         ),
         ("few_shot", {"domain": "base"}, r"domain=base: config.protocol=few_shot chooses the list"),
         ("supervised", {"shots": 4}, r"data.shots=4: supervised draws no shots, but trains on all"),
@@ -136,14 +137,14 @@ def test_more_views_than_frames_are_refused_before_training():
         ({"data.augment": "vify"}, "unknown value of config.data.augment: 'vify'.*Did you mean"),
         ({"data.crop": "middle"}, "unknown value of config.data.crop"),
         ({"data.frame_stats": "none"}, "unknown value of config.data.frame_stats"),
-        ({"data.views": -1}, "config.data.views=-1 must be 0 or more"),
-        ({"data.views": 4}, "config.data.crop=vifi, and config.data.views=4: a view has three"),
+        ({"data.views": -1}, "config.data.views=-1 must be at least 0"),
+        ({"data.views": 4}, "config.data.crop=vifi and config.data.views=4: a view has its own"),
         ({"data.name": "emoji_scenes"}, "data.augment=vifi: emoji_scenes holds images; leave"),
-        ({"protocol": "retrieval"}, "config.data.mix=True: retrieval knows no classes; leave it"),
-        ({"cached_views": 2}, "config.data.mix=True, and config.cached_views=2: videos whose"),
+        ({"protocol": "retrieval"}, "config.data.mix=True: retrieval has no classes; leave it"),
+        ({"cached_views": 2}, "config.data.mix=True and config.cached_views=2: videos whose"),
         ({"schedule": "cosine"}, "warmup_epochs=5: config.schedule=cosine has its own"),
-        ({"warmup_epochs": -1}, "config.warmup_epochs=-1 must be 0 or more"),
-        ({"adam_betas": (0.9, 1.0)}, "must be two numbers, each at least 0 and below 1"),
+        ({"warmup_epochs": -1}, "config.warmup_epochs=-1 must be at least 0"),
+        ({"adam_betas": (0.9, 1.0)}, "must be two numbers, at least 0 and below 1"),
         ({"adam_betas": (0.9,)}, "must be two numbers"),
         ({"optimizer": "sgd"}, r"adam_betas=\(0.9, 0.98\): config.optimizer=sgd has none"),
     ],
@@ -172,7 +173,7 @@ def test_what_a_method_cannot_do_is_refused(method, changes, message):
         section, _, field = key.rpartition(".")
         (config[section] if section else config)[field] = value
     with pytest.raises(PromptError, match=message) as error:
-        building.build_method(config)
+        building.build_method(read(config))
     assert "\n" not in str(error.value)
 
 
@@ -182,7 +183,7 @@ def test_every_method_has_a_recipe_for_every_protocol(name, method):
     module = importlib.import_module(f"experiments.configs.video.{name}")
     for config in sweep.expand(module.get_config(method)).values():
         building.check(config)
-        found, settings = building.build_method(config)
+        found, settings = building.build_method(read(config))
         assert (config.protocol, found.sees) != ("", "pairs") and settings is not None
 
 
@@ -239,4 +240,4 @@ def test_kept_views_are_drawn_anew_and_in_order():
 
 def test_zero_shot_clip_beside_a_method_is_one_of_images():
     config = protocol.get_config("few_shot", "vilt_clip")
-    assert building.find_method(config, "zero_shot") is methods.get("zero_shot")
+    assert building.find_method(read(config), "zero_shot") is methods.get("zero_shot")

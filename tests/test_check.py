@@ -12,6 +12,7 @@ from video_files import write
 from data_pipelines import check, datasets, throughput, torch_side
 from data_pipelines.catalog.table import TABLE
 from data_pipelines.errors import DataError
+from experiments.config.config import read
 from experiments.configs import default
 from experiments.setup import plans
 
@@ -292,7 +293,7 @@ def test_names_of_files_steer_no_terminal_and_break_no_line(tmp_path, capsys):
     config.data.name, config.data.root = "folder", str(tmp_path / f"[bold]{odd}")
     config.protocol = "few_shot"
     with pytest.raises(DataError) as error:
-        plans.check_images(plans.build(config, 32, False))
+        plans.check_images(plans.build(read(config), 32, False))
     lines = str(error.value).split("\n")
     assert all(line.isprintable() for line in lines)
     assert len(lines) == 1 + 4 + 1  # the heading, a line for each file, what to do

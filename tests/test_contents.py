@@ -16,6 +16,7 @@ from data_pipelines.errors import DataError
 from data_pipelines.examples import Dataset, Example
 from experiments import complete
 from experiments.cli.command_line import explain
+from experiments.config.config import read
 from experiments.configs import default
 from experiments.record import identity
 from experiments.run import evaluating, experiment, reopening
@@ -75,12 +76,12 @@ def test_copied_directories_of_frames_are_told_as_files_are(tmp_path, capsys):
     config = default.get_config("coop", kind="images")
     config.protocol, config.data.name, config.data.root = "few_shot", "clip_folder", str(tmp_path)
     config.data.shots, config.data.frames = 1, 2
-    overview.show(plans.build(config, 32, False), 1, True)
+    overview.show(plans.build(read(config), 32, False), 1, True)
     assert f"note: {problem}" in capsys.readouterr().out
     # Half of what is tested.
     shutil.copytree(tmp_path / "train/sit/train-sit", tmp_path / "test/sit/again")
     with pytest.raises(DataError, match="videos copied from another split: 2"):
-        overview.show(plans.build(config, 32, False), 1, True)
+        overview.show(plans.build(read(config), 32, False), 1, True)
 
 
 def test_directories_without_frames_are_no_copies_of_each_other(tmp_path):

@@ -4,6 +4,7 @@ import pytest
 import tiny
 
 from experiments.cli import command_line
+from experiments.config.config import FIELDS, read
 from experiments.configs import default
 from experiments.run import fields
 from experiments.setup import building
@@ -11,6 +12,7 @@ from prompt_jax import methods
 
 TABLES = [("images", name) for name in methods.METHODS]
 TABLES += [("videos", name) for name in methods.ENCODERS]
+CHOICES = [name for name, field in FIELDS.items() if field.choices]
 GROUPS = {"settings", "data"}
 
 
@@ -25,20 +27,22 @@ def config_of(kind, name):
 @pytest.mark.parametrize(("kind", "name"), TABLES)
 def test_every_field_has_an_explanation(kind, name):
     config = config_of(kind, name)
-    said = fields.explanations(config)
+    said = fields.of_settings(building.find_method(read(config)).Settings)
+    said = {f"settings.{key}": text for key, text in said.items()}
+    said |= {key: field.help for key, field in FIELDS.items()}
     names = {*config, *(f"data.{key}" for key in config.data)} - GROUPS
     names |= {f"settings.{key}" for key in config.settings}
     assert not {each for each in names if not said.get(each)}
-    assert fields.explain(config).count("--config.") >= len(names)
+    assert fields.explain(read(config)).count("--config.") >= len(names)
 
 
-def test_an_explanation_is_what_stands_above_a_field_and_behind_it():
-    said = fields.comments()
-    assert said["momentum"] == "sgd"
-    assert said["protocol"].startswith('or "few_shot", ') and said["protocol"].endswith(
-        '"retrieval"'
-    )
-    assert said["data.shots"] == "training images per class, at least 1"
+def test_a_field_is_described_by_its_help_choices_range_and_unit():
+    config = read(default.get_config())
+    assert fields.describe("momentum", config) == ["sgd", "At least 0 and below 1"]
+    [_, names] = fields.describe("protocol", config)
+    assert names.startswith("One of: base_to_novel, few_shot, ") and names.endswith("retrieval")
+    assert fields.describe("data.shots", config) == ["training images per class", "At least 1"]
+    assert fields.describe("log_every", config)[1] == "At least 1, in steps"
 
 
 def test_a_setting_of_a_base_is_explained_in_full():
@@ -47,11 +51,11 @@ def test_a_setting_of_a_base_is_explained_in_full():
     assert said["postfix"].endswith("the same behind all names (the paper).")
 
 
-@pytest.mark.parametrize("field", sorted(building.CHOICES))
+@pytest.mark.parametrize("field", CHOICES)
 def test_what_a_field_may_hold_is_what_is_checked(field):
-    text = fields.explain(default.get_config())
+    text = fields.explain(read(default.get_config()))
     paragraph = text.partition(f"--config.{field}=")[2].partition("\n--config.")[0]
-    choices = ", ".join(each or "''" for each in building.CHOICES[field])
+    choices = ", ".join(each or "''" for each in FIELDS[field].choices)
     assert f"One of: {choices}" in " ".join(paragraph.split())
 
 

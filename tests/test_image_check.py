@@ -12,6 +12,7 @@ from data_pipelines.errors import DataError
 from data_pipelines.images import readers
 from data_pipelines.images.readers import FolderReader
 from data_pipelines.layouts import video_files
+from experiments.config.config import read
 from experiments.configs import default
 from experiments.setup import overview, plans
 
@@ -40,7 +41,7 @@ def cut(path):
 def test_every_broken_test_image_is_listed_before_training(config, tmp_path):
     cut(tmp_path / "test/cat/0.jpg")
     (tmp_path / "test/dog/1.jpg").write_bytes(b"")
-    plan = plans.build(config, 32, False)
+    plan = plans.build(read(config), 32, False)
     with pytest.raises(DataError, match="2 of 6 images cannot be read") as error:
         plans.check_images(plan)
     assert "test/cat/0.jpg: " in str(error.value) and "dog/1.jpg: an empty" in str(error.value)
@@ -49,7 +50,7 @@ def test_every_broken_test_image_is_listed_before_training(config, tmp_path):
 
 
 def test_broken_images_outside_of_the_shots_are_told(config, tmp_path, capsys):
-    plan = plans.build(config, 32, False)
+    plan = plans.build(read(config), 32, False)
     drawn = {example.image for example in plan.train.train}
     others = [f"train/cat/{n}.jpg" for n in range(4) if f"train/cat/{n}.jpg" not in drawn]
     cut(tmp_path / others[0])
@@ -65,14 +66,14 @@ def test_a_broken_shot_is_replaced_by_another_of_its_class(config, tmp_path, pro
         for split in ("train", "test"):
             shutil.copytree(tmp_path / split / "cat", tmp_path / split / name)
     config.protocol, config.data.shots = protocol, 2
-    whole = plans.build(config, 32, False)
+    whole = plans.build(read(config), 32, False)
     assert plans.check_images(whole, skip_bad=True) == whole
     drawn = [example.image for example in whole.train.train]
     first, others = drawn[0], drawn[1:]
     spare = [f"train/cat/{n}.jpg" for n in range(4) if f"train/cat/{n}.jpg" not in drawn]
     cut(tmp_path / first)
     looked_at = counted(monkeypatch, FolderReader, "__call__")
-    plan = plans.check_images(plans.build(config, 32, False), skip_bad=True)
+    plan = plans.check_images(plans.build(read(config), 32, False), skip_bad=True)
     now = [example.image for example in plan.train.train]
     assert now[0] in spare and now[1:] == others
     assert plan.replacements == (now[0],) and [path for path, _ in plan.bad] == [
@@ -84,30 +85,30 @@ def test_a_broken_shot_is_replaced_by_another_of_its_class(config, tmp_path, pro
     assert {one.image for _, one in looked_at} == {*drawn, now[0], *tested}
     # A replacement that is broken, too, and then a class without more.
     cut(tmp_path / now[0])
-    plan = plans.check_images(plans.build(config, 32, False), skip_bad=True)
+    plan = plans.check_images(plans.build(read(config), 32, False), skip_bad=True)
     last = [example.image for example in plan.train.train]
     assert {now[0], last[0]} == set(spare) and last[1:] == others and len(plan.bad) == 2
     lines = [f"{path}: {reason}" for path, reason in plan.bad]
-    again = plans.without(plans.build(config, 32, False), lines, replaces=True)
+    again = plans.without(plans.build(read(config), 32, False), lines, replaces=True)
     assert (again.train, again.replacements) == (plan.train, plan.replacements)
-    before = plans.without(plans.build(config, 32, False), lines, replaces=False)
+    before = plans.without(plans.build(read(config), 32, False), lines, replaces=False)
     assert [example.image for example in before.train.train] == others
     cut(tmp_path / last[0])
-    plan = plans.check_images(plans.build(config, 32, False), skip_bad=True)
+    plan = plans.check_images(plans.build(read(config), 32, False), skip_bad=True)
     assert [example.image for example in plan.train.train] == others
     assert overview.shots_per_class(plan) == [1, 2] and not plan.replacements
 
 
 def test_many_images_are_looked_at_with_a_bar(config, monkeypatch, capsys):
     monkeypatch.setattr(plans, "MANY", 2)
-    plans.check_images(plans.build(config, 32, False))
+    plans.check_images(plans.build(read(config), 32, False))
     assert "looking at the images of folder 6/6" in capsys.readouterr().err
 
 
 def test_a_download_that_is_not_complete_is_said_as_one(config, tmp_path):
     (tmp_path / "test/cat/0.jpg").rename(tmp_path / "elsewhere.jpg")
     (tmp_path / "test/cat/0.jpg").symlink_to("nowhere.jpg")
-    plan = plans.build(config, 32, False)
+    plan = plans.build(read(config), 32, False)
     expected = r"1 of 6 images are missing(.|\n)*Complete the download.*on_bad_image=skip"
     with pytest.raises(DataError, match=expected):
         plans.check_images(plan)
@@ -132,7 +133,7 @@ def counted(monkeypatch, module, name):
 def test_data_is_loaded_once_and_files_are_looked_for_once(config, tmp_path, monkeypatch):
     loaded = counted(monkeypatch, datasets, "load")
     looked_for = counted(monkeypatch, readers, "missing_files")
-    plan = plans.build(config, 32, False)
+    plan = plans.build(read(config), 32, False)
     plans.check_images(plan)
     assert len(plan.undrawn) == 6 and len(loaded) == 1 and not looked_for
     (tmp_path / "test/cat/0.jpg").unlink()

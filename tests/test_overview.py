@@ -15,6 +15,7 @@ from data_pipelines import check
 from data_pipelines.catalog.table import TABLE
 from data_pipelines.errors import DataError
 from data_pipelines.examples import Dataset, Example
+from experiments.config.config import read
 from experiments.run import experiment
 from experiments.setup import overview, plans, preparation
 from experiments.setup.batches import ImageBatches
@@ -40,7 +41,7 @@ def plan_of(root, protocol="few_shot", shots=3, name="folder", **data):
     config.protocol = protocol
     config.data.update(name=name, root=str(root), num_classes=0, test_per_class=0, shots=shots)
     config.data.update(data)
-    return plans.build(config, 32, True)
+    return plans.build(read(config), 32, True)
 
 
 def said(plan, capsys, shots=3, trains=True):

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from data_pipelines.errors import DataError
+from experiments.config.config import read
 from experiments.configs.video import few_shot, retrieval
 from experiments.setup import overview, plans
 from prompt_jax.errors import PromptError
@@ -19,7 +20,7 @@ def plan_of(root: Path, rows: dict[str, tuple[str, str]], same: dict[str, str] |
     (root / "list.csv").write_text("\n".join(lines), encoding="utf-8")
     config = retrieval.get_config("vop")
     config.data.update(name="captions_csv", root=str(root))
-    return plans.build(config, 32, False)
+    return plans.build(read(config), 32, False)
 
 
 ROWS = {
@@ -81,7 +82,7 @@ def test_a_split_without_videos_is_named(tmp_path, split, said):
 def test_videos_with_classes_are_not_called_images(capsys):
     config = few_shot.get_config("vop")
     config.data.shots = 1
-    overview.show(plans.build(config, 32, False), 1, True)
+    overview.show(plans.build(read(config), 32, False), 1, True)
     headings, train, test, *_ = rows(capsys.readouterr().out)
     assert headings == "data set classes videos a class shots not drawn"
     assert train.startswith("train emoji_clips 33 33 1 1")

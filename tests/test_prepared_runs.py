@@ -18,6 +18,7 @@ from PIL import Image
 import prompt_jax as pj
 from data_pipelines.examples import Dataset, Example
 from experiments import evaluate
+from experiments.config.config import read
 from experiments.configs import default
 from experiments.report.sections import attention
 from experiments.run import evaluating, experiment, reopening
@@ -230,11 +231,11 @@ def test_frames_of_videos_are_prepared_as_images_are(crop, stats):
     config.data.stats, config.data.num_threads = stats, 0
     config.batch_size = config.eval_batch_size = 1
     said = preprocessing.Said({"mean": ((0.1, 0.2, 0.3), "a.json"), "std": ((0.5,) * 3, "a.json")})
-    prepared, notes = building.preprocessing.resolve(config, said, 32, True)
+    prepared, notes = building.preprocessing.resolve(read(config), said, 32)
     clip = given.Frames([Image.new("RGB", (40, 60), (51, 102, 204))] * 3)
     examples = (Example("a", 0, "cat", ("a cat",)),)
     dataset = Dataset("emoji_clips", "{}", examples, (), examples, lambda _: clip, kind="videos")
-    batches = make_batches(config, 32, "videos", prepared)
+    batches = make_batches(read(config), 32, "videos", prepared)
     means = {"half": (0.5,) * 3, "imagenet": (0.485, 0.456, 0.406), "": (0.1, 0.2, 0.3)}
     wins = {"half": 1, "imagenet": 2, "": 0}
     stds = {"half": (0.5,) * 3, "imagenet": (0.229, 0.224, 0.225), "": (0.5,) * 3}
@@ -249,10 +250,10 @@ def test_frames_of_videos_are_prepared_as_images_are(crop, stats):
 def test_two_settings_of_one_thing_are_refused():
     config = default.get_config("vop", kind="videos")
     config.data.name, config.data.frame_stats = "emoji_clips", "imagenet"
-    assert building.preprocessing.choose(config, True)["mean"][0] == pytest.approx(0.485)
+    assert building.preprocessing.choose(read(config).data)["mean"][0] == pytest.approx(0.485)
     config.data.stats = "half"
     with pytest.raises(PromptError, match="both say what frames are normalized by"):
-        building.preprocessing.choose(config, True)
+        building.preprocessing.choose(read(config).data)
     config = default.get_config()
     config.data.mean = (0.5, 0.5)
     with pytest.raises(PromptError, match=r"data: mean=\(0.5, 0.5\) and std=\(\): give both"):

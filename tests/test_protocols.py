@@ -9,10 +9,12 @@ from PIL import Image
 
 from data_pipelines.errors import DataError
 from experiments import results
+from experiments.config.config import read
+from experiments.config.protocols import PROTOCOLS
 from experiments.configs.images import protocol as protocol_config
 from experiments.record import workdir
 from experiments.run import experiment, reopening, sweep, testing
-from experiments.setup import plans, protocols
+from experiments.setup import plans
 from prompt_jax import methods
 from prompt_jax.errors import PromptError
 from prompt_jax.storage.files import seal
@@ -21,7 +23,7 @@ CLASSES = ("accordion", "garfield", "pagoda", "sea horse")
 
 
 def plan(config, uses_validation=False):
-    return plans.build(config, 32, uses_validation)
+    return plans.build(read(config), 32, uses_validation)
 
 
 def scenes(protocol, **data):
@@ -111,7 +113,7 @@ def test_a_sweep_has_a_run_for_every_combination():
 
 def test_targets_are_no_sweep():
     config = scenes("cross_dataset", names="emoji_scenes:night")
-    assert not sweep.is_sweep(config)
+    assert not sweep.is_sweep(read(config))
     assert [run.data.names for run in sweep.expand(config).values()] == ["emoji_scenes:night"]
 
 
@@ -122,7 +124,7 @@ def test_a_variant_of_an_unknown_field_is_refused():
         sweep.expand(config)
 
 
-@pytest.mark.parametrize("name", protocols.PROTOCOLS)
+@pytest.mark.parametrize("name", PROTOCOLS)
 @pytest.mark.parametrize("method", methods.METHODS)
 def test_every_method_has_a_config_for_every_protocol(name, method):
     config = protocol_config.get_config(name, method)
@@ -135,9 +137,9 @@ def test_every_method_has_a_config_for_every_protocol(name, method):
     [
         ("seeds", ("a",), r"config.seeds has 'a'; it must be whole numbers"),
         ("seeds", (1.5,), r"config.seeds has 1.5; it must be whole numbers"),
-        ("epochs_by_shots", (1, 2), r"config.epochs_by_shots has 1; each must be \(most shots"),
-        ("variants", (3,), r"config.variants has 3; each must be \(label, \(\(field"),
-        ("variants", (("a", ((1, 2),)),), r"config.variants has \('a', .* each must be"),
+        ("epochs_by_shots", (1, 2), r"config.epochs_by_shots has 1; it must be pairs \(most shots"),
+        ("variants", (3,), r"config.variants has 3; it must be \(label, \(\(field"),
+        ("variants", (("a", ((1, 2),)),), r"config.variants has \('a', .* it must be"),
         ("learning_rates", ("x",), r"config.learning_rates has 'x'; it must be numbers"),
     ],
 )

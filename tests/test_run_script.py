@@ -15,7 +15,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
-from experiments.setup import protocols
+from experiments.config.protocols import PROTOCOLS
 from prompt_jax import methods
 
 REPOSITORY = Path(__file__).parents[1]
@@ -250,7 +250,7 @@ def test_the_usage_names_all_methods_and_protocols():
     for title, names in (
         ("methods of images", sorted(methods.METHODS)),
         ("methods of videos", sorted(methods.ENCODERS)),
-        ("protocols", protocols.PROTOCOLS),
+        ("protocols", PROTOCOLS),
     ):
         [listed] = re.findall(rf"^{title}:\n((?:  .*\n)+)", done.stdout, re.MULTILINE)
         assert re.split(r",\s+", listed.strip()) == list(names)

@@ -15,6 +15,7 @@ from video_files import write_folder
 from data_pipelines import datasets
 from data_pipelines.errors import DataError
 from experiments import results
+from experiments.config import config as declared
 from experiments.configs.video import retrieval as configs
 from experiments.figures import retrieval as report
 from experiments.figures import tables
@@ -123,7 +124,7 @@ def test_only_what_knows_the_order_of_frames_tells_a_video_from_its_reversal(sea
 def test_a_batch_holds_each_videos_own_caption_and_goes_on_where_it_stood(clip):
     config = config_of(clip, "vop")
     dataset = datasets.load("emoji_clips", train_per_class=1, test_per_class=1, size=32)
-    making = batches.make_batches(config, 32, "videos")
+    making = batches.make_batches(declared.read(config), 32, "videos")
     captions = [caption for one in dataset.train for caption in one.captions]
     tokens = tokenize_captions(captions)
 
@@ -252,7 +253,7 @@ def test_equal_captions_tie_wherever_they_stand(clip, tmp_path):
         ("vop", {"data.also_test": "emoji_clip"}, "'emoji_clip'.*Did you mean.*'emoji_clips'"),
         ("vop", {"data.frame_rule": "middle"}, "config.data.frame_rule: 'middle'"),
         ("vop", {"data.frames": 0}, "config.data.frames=0 must be at least 1"),
-        ("vop", {"clip_norm": -1.0}, "config.clip_norm=-1.0 must be a number, 0 or more"),
+        ("vop", {"clip_norm": -1.0}, "config.clip_norm=-1.0 must be a finite number, at least 0"),
         (
             "vop",
             {"protocol": "few_shot", "data.name": "emoji_scenes"},

@@ -7,6 +7,7 @@ import tiny
 from test_overview import save_folders
 
 from experiments import results
+from experiments.config.config import read
 from experiments.record import identity
 from experiments.run import experiment, reopening, sweep
 from experiments.setup import building, plans
@@ -25,7 +26,7 @@ def test_several_titled_data_sets_are_one_sweep_with_tables_by_their_names(tmp_p
     for name in ("birds", "cars"):
         save_folders(tmp_path / name, train={"a": 2, "b": 2}, test={"a": 1, "b": 1})
     config = config_of(tmp_path, title=f"birds={tmp_path}/birds, cars={tmp_path}/cars")
-    assert sweep.is_sweep(config)
+    assert sweep.is_sweep(read(config))
     found = sweep.run(config, tmp_path / "out")
     assert [one["dataset"] for one in found] == ["birds", "cars"]
     folders = [path.parent for path in sorted((tmp_path / "out").rglob("results.json"))]
@@ -45,7 +46,7 @@ def test_a_title_names_domains_that_are_tested(tmp_path):
         save_folders(tmp_path / "own" / domain, train={"a": 2, "b": 2}, test={"a": 1, "b": 1})
     data = {"root": str(tmp_path / "own"), "domain": "photo", "names": "folder:sketch"}
     config = config_of(tmp_path, "domain_generalization", title="birds", **data)
-    plan = plans.build(config, 32, False)
+    plan = plans.build(read(config), 32, False)
     assert plan.title == "birds:photo" and list(plan.tests) == ["birds:photo", "birds:sketch"]
     found = experiment.run(config, tmp_path / "run")
     assert list(found["accuracy"]) == ["birds:photo", "birds:sketch"]

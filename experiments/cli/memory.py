@@ -4,9 +4,7 @@ import contextlib
 import re
 from collections.abc import Iterator
 
-from ml_collections import ConfigDict
-
-from data_pipelines import datasets
+from experiments.config.config import Config
 from prompt_jax.errors import PromptError
 
 # What XLA says on a CPU, and on a GPU or TPU.
@@ -15,7 +13,7 @@ _BYTES = re.compile(r"allocat\w+ (\d+) ?bytes")
 
 
 @contextlib.contextmanager
-def telling(config: ConfigDict) -> Iterator[None]:
+def telling(config: Config) -> Iterator[None]:
     """Turns what no device, or the host, has the memory for into a PromptError: what to lower."""
     try:
         yield
@@ -25,7 +23,7 @@ def telling(config: ConfigDict) -> Iterator[None]:
         asked = _BYTES.search(str(error))
         much = f" ({int(asked[1]) / 1e9:.1f} GB at once)" if asked else ""
         sizes = f"config.batch_size={config.batch_size}, eval_batch_size={config.eval_batch_size}"
-        if datasets.entry(config.data.name).kind == "videos":
+        if config.data.on_videos:
             sizes += f", data.frames={config.data.frames}"
         raise PromptError(
             f"there is not enough memory for a step{much}; lower what makes it large: {sizes}"

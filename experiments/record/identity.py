@@ -15,27 +15,13 @@ from ml_collections import ConfigDict
 
 from data_pipelines.checks import contents
 from data_pipelines.examples import Dataset, Example
+from experiments.config.config import FIELDS
 from prompt_jax.errors import PromptError
 
-# Fields that say how a run is watched, not what it computes, and what more is tested: they may
-# change between restarts.
-FREE_FIELDS = (
-    "log_every",
-    "tracker",
-    "checkpoint_every",
-    "eval_batch_size",
-    "memory_gb",
-    "parallel_seeds",
-    "data.also_test",
-    "data.num_threads",
-    "data.num_workers",
-    "data.on_bad_image",
-    "data.root",
-    # The run's "preprocessing" says what came of these and of the checkpoint's files.
-    *("data.stats", "data.mean", "data.std", "data.resize", "data.interpolation"),
-)
-# In cross-dataset and domain generalization these are targets: more of them can be tested later.
-TARGETS, TESTS = "data.names", "pictures.tests."
+# How a run is watched, and what else is tested: these may change between restarts. The run's
+# "preprocessing" says the result of data.stats to data.interpolation and of the checkpoint's files.
+FREE_FIELDS = {name for name, field in FIELDS.items() if field.role == "free"}
+TESTS = "pictures.tests."
 # Not known of files that are not there any more, nor of earlier runs.
 FILES = ("pictures.sizes", "pictures.contents")
 # What a person names a run by, and so wants to read first.
@@ -44,44 +30,21 @@ SHOWN_DIFFERENCES = 4
 SHORT = 16  # of a digest, enough to tell two apart
 # Fields that earlier runs lack, with what they did: they are the same runs.
 ADDED = {
-    "warmup_epochs": 0,
-    "adam_betas": [0.9, 0.999],
-    "data.title": "",
-    "data.augment": "none",
-    "data.mix": False,
-    "data.crop": "clip",
-    "data.views": 0,
-    "data.frame_stats": "clip",
-    "init_from": "",
-    "precision": "highest",
+    name: [*field.default] if isinstance(field.default, tuple) else field.default
+    for name, field in FIELDS.items()
+    if field.since
 }
 # In which runs that train together differ.
 PARALLEL_FIELDS = ("seed", "learning_rate", "variant", "pictures")
 
-# What a config may differ in, beside the free fields, while its figures belong into one average.
-_SWEPT = ("seeds", "learning_rates", "variants", "data.names", "data.shots_list")
-_SAME_ANYWAY = {
-    *FREE_FIELDS,
-    *_SWEPT,
-    "method",
-    "protocol",
-    "ablation",
-    "variant",
-    "seed",
-    "backbone",
-    "data.name",
-    "data.title",
-    "data.domain",
-    "data.shots",
-    "cached_views",  # the run's "features" say it
-    "init_from",  # a path; the run's "init_from" says which prompts
-}
+# In these, configs whose figures share an average may differ.
+_VARYING = {name for name, field in FIELDS.items() if field.role != "figures"}
 _PATHS = ("root", "dir", "folder", "file", "path")
 
 
 def as_json(config: ConfigDict) -> dict[str, Any]:
     """A config as it looks after being written and read: lists where it has tuples."""
-    return json.loads(json.dumps(config.to_dict()))
+    return json.loads(json.dumps(config.to_dict(), sort_keys=True))
 
 
 def identify(
@@ -252,7 +215,7 @@ def differences(here: dict, there: dict, prefix: str = "") -> list[str]:
         path = prefix + key
         a, b = (one.get(key, ADDED.get(path)) for one in (here, there))
         added_later = path.startswith((TESTS, *FILES)) and None in (a, b)
-        if path in (*FREE_FIELDS, TARGETS) or added_later or a == b:
+        if path in FREE_FIELDS or added_later or a == b:
             continue
         if path == "pictures" and isinstance(a, list) and isinstance(b, list):
             # Of runs that train together. `zip` may be uneven: their seeds differ then, too.
@@ -332,7 +295,7 @@ def figure_fields(
     return prepared | {
         name: value
         for name, value in flat(config)
-        if name not in _SAME_ANYWAY and not name.endswith(_PATHS)
+        if name not in _VARYING and not name.endswith(_PATHS)
         if name not in ADDED or value != ADDED[name]
     }
 

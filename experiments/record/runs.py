@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
+from experiments.config import protocols
 from experiments.record.files import confusions, results_file
 from experiments.record.files.confusions import Confusion
 from experiments.record.identity import figure_fields
@@ -15,14 +16,17 @@ from prompt_jax.evaluation.reliability import Interval
 SUPERVISED, TRANSFER = "supervised", "zero_shot_transfer"
 # A finished model tested on something else, by `experiments.evaluate`, which trains nothing.
 EVALUATION = "evaluation"
-SOURCE_PROTOCOLS = ("cross_dataset", "domain_generalization", TRANSFER, EVALUATION)
+SOURCE_PROTOCOLS = (
+    *(name for name, of in protocols.PROTOCOLS.items() if of.tests_others),
+    EVALUATION,
+)
 RETRIEVAL = "retrieval"
 # Its directions, captions for videos and videos for captions, and what is said of each.
 WAYS = ("t2v", "v2t")
 METRICS = ("R@1", "R@5", "R@10", "MnR", "MdR")
 # Of captions, where a data set knows its videos' reversals: percent nearer to the video itself.
 TOLD_APART = "told apart"
-PROTOCOLS = ("base_to_novel", "few_shot", SUPERVISED, *SOURCE_PROTOCOLS, RETRIEVAL)
+PROTOCOLS = (*(name for name in protocols.PROTOCOLS if name != RETRIEVAL), EVALUATION, RETRIEVAL)
 
 # Said of every figure on the embedded CLIP, or on scenes and videos that are rendered.
 STAND_IN = (

@@ -17,7 +17,6 @@ from typing import Any
 from prompt_jax.errors import PromptError, escape, installing
 from prompt_jax.storage.files import read_bytes, write_text
 
-TRACKERS = ("", "wandb")
 PROJECT = "prompt_jax"  # WANDB_PROJECT in its place
 SECONDS_AT_END = 60.0  # that a finished training waits for what is not sent yet
 MOST_NAME = 128  # characters of a run's name, as the server has it
@@ -70,7 +69,7 @@ def _has_key() -> bool:
 def open_tracker(
     name: str, of: Mapping[str, Any], folder: pathlib.Path
 ) -> "WeightsAndBiases | None":
-    """The tracker that a config asks for, one of `TRACKERS`; of a run, see `WeightsAndBiases`."""
+    """Returns the tracker of that name, None for ""; for `of`, `folder` see `WeightsAndBiases`."""
     return WeightsAndBiases(of, folder) if name else None
 
 

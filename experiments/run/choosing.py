@@ -61,7 +61,7 @@ def fit_part(run: Prepared, features: np.ndarray, labels: np.ndarray) -> methods
     if not recipes.count_trainable(method, prompts, task.settings):
         return prompts
     steps = run.plan.batches.train_steps(len(labels))
-    optimizer, _ = recipes.build_optimizer(config, method, prompts, task.settings, steps)
+    optimizer, _ = recipes.build_optimizer(config.recipe, method, prompts, task.settings, steps)
     step = train.make_step(method, optimizer)
     state = run.placement.replicate(train.init_state(prompts, optimizer))
     batches = run.plan.batches.features(features, labels)

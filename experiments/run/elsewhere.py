@@ -5,10 +5,9 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from ml_collections import ConfigDict
-
 from data_pipelines import datasets, sampling
 from data_pipelines.examples import Dataset
+from experiments.config.config import Config, Data
 from experiments.configs import default
 from experiments.record import identity
 from experiments.setup import building, plans, preprocessing, protocols, titles
@@ -52,7 +51,7 @@ class Model(NamedTuple):
     saved: Saved
 
 
-def build_config(model: Model, key: str, changes: Mapping[str, Any]) -> ConfigDict:
+def build_config(model: Model, key: str, changes: Mapping[str, Any]) -> Config:
     """The config that tests a model as it was tested when it was trained, on other data.
 
     Raises:
@@ -88,20 +87,19 @@ def build_config(model: Model, key: str, changes: Mapping[str, Any]) -> ConfigDi
     if datasets.takes(name, "ignore_rotation", changes.get("data.source", "coop")):
         config.data.ignore_rotation = not one.inputs.upright
     config.update_from_flattened_dict(dict(changes))
-    building.check(config)
-    return config
+    return building.check(config)
 
 
-def build_plan(config: ConfigDict, key: str, image_size: int, prepared: Preprocessing) -> Plan:
+def build_plan(config: Config, key: str, image_size: int, prepared: Preprocessing) -> Plan:
     """The plan of one test set, in which nothing trains; images are prepared as `prepared` says.
 
     Raises:
         DataError: data is missing or malformed.
         PromptError: captions are looked for, and it has none.
     """
-    dataset = load_part(config, key, image_size)
-    called = titles.called(config, key)
-    by_captions = protocols.by_captions(config)
+    dataset = load_part(config.data, key, image_size)
+    called = titles.called(config.data, key)
+    by_captions = config.protocol_spec.by_captions
     if by_captions:
         protocols.refuse_without_captions(dataset)
     else:
@@ -118,13 +116,13 @@ def build_plan(config: ConfigDict, key: str, image_size: int, prepared: Preproce
     )
 
 
-def load_part(config: ConfigDict, key: str, image_size: int) -> Dataset:
+def load_part(data: Data, key: str, image_size: int) -> Dataset:
     """A data set, a domain of it, or the half of its classes that is named behind a colon.
 
     Published lists of halves are domains: "novel".
     """
     whole, _, half = key.rpartition(":")
     if half not in HALVES or not whole or datasets.comes_in_parts(key):
-        return plans.load_dataset(config, key, image_size)
-    halves = sampling.base_and_new(plans.load_dataset(config, whole, image_size))
+        return plans.load_dataset(data, key, image_size)
+    halves = sampling.base_and_new(plans.load_dataset(data, whole, image_size))
     return dataclasses.replace(halves[HALVES.index(half)], name=key)

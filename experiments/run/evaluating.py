@@ -11,10 +11,9 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from ml_collections import ConfigDict
-
 from data_pipelines.examples import Dataset
 from experiments.cli import memory
+from experiments.config.config import Config
 from experiments.record import identity, workdir
 from experiments.record.files import results_file
 from experiments.record.runs import EVALUATION, STAND_IN
@@ -51,7 +50,7 @@ class Backbones:
         self._placement = placement
         self._loaded: dict[str, building.Backbone] = {}
 
-    def of(self, config: ConfigDict, model: Model) -> building.Backbone:
+    def of(self, config: Config, model: Model) -> building.Backbone:
         """A model's backbone, computing as the config says.
 
         Raises:
@@ -153,7 +152,7 @@ def trained_with(told: Mapping[str, Any]) -> dict[str, Any]:
     return given | ({"checkpoint": told["sha256"][: identity.SHORT]} if "sha256" in told else {})
 
 
-def describe(model: Model, config: ConfigDict, plan: Plan, key: str) -> dict[str, Any]:
+def describe(model: Model, config: Config, plan: Plan, key: str) -> dict[str, Any]:
     """What makes an evaluation this one: the model, the test set, and how it is seen."""
     one = model.saved
     trained = {field: one.trained[field] for field in _TRAINED if field in one.trained}
@@ -172,22 +171,22 @@ def describe(model: Model, config: ConfigDict, plan: Plan, key: str) -> dict[str
     }
 
 
-def seen(config: ConfigDict, prepared: Preprocessing) -> dict[str, Any]:
+def seen(config: Config, prepared: Preprocessing) -> dict[str, Any]:
     """How test images or videos are looked at, by the fields' names."""
     fields = ["dtype", "precision", "activation", "data.ignore_rotation"]
-    if building.on_videos(config):
+    if config.data.on_videos:
         fields += [f"data.{field}" for field in _HOW_VIDEOS_ARE_SEEN]
     flat = identity.flat(identity.as_json(config))
     found = {field: value for field, value in flat if field in fields}
-    differing = preprocessing.written(prepared, config, building.on_videos(config))
+    differing = preprocessing.written(prepared, config.data)
     return found | {f"{_PREPARED}{name}": value for name, value in differing.items()}
 
 
-def prepared(results: Mapping[str, Any], config: ConfigDict) -> Preprocessing:
+def prepared(results: Mapping[str, Any], config: Config) -> Preprocessing:
     """How the test images of an evaluation were prepared, by its results.json."""
     told = results["seen"].items()
     differing = {n.removeprefix(_PREPARED): v for n, v in told if n.startswith(_PREPARED)}
-    return preprocessing.reread(differing, config, building.on_videos(config))
+    return preprocessing.reread(differing, config.data)
 
 
 def _digest(description: Mapping[str, Any]) -> str:
@@ -213,7 +212,7 @@ def _has_folders(dataset: Dataset) -> bool:
     )
 
 
-def _is_done(place: pathlib.Path, description: Mapping[str, Any], config: ConfigDict) -> bool:
+def _is_done(place: pathlib.Path, description: Mapping[str, Any], config: Config) -> bool:
     path = place / "results.json"
     if not os.path.lexists(path):
         return False

@@ -14,10 +14,11 @@ from ml_collections import ConfigDict
 from data_pipelines import datasets
 from data_pipelines.examples import Dataset
 from experiments.cli import memory
+from experiments.config.config import Config
 from experiments.record import identity, tracking, training_list, workdir
 from experiments.record.runs import STAND_IN
 from experiments.run import choosing, models, testing, training
-from experiments.setup import building, overview, protocols
+from experiments.setup import building, overview
 from experiments.setup.plans import Plan
 from experiments.setup.preparation import Prepared, finished, load, prepare
 from prompt_jax.evaluation import reliability
@@ -37,7 +38,7 @@ _RELIABILITY = (
 )
 
 
-def run(config: ConfigDict, folder: str | os.PathLike) -> dict[str, Any]:
+def run(config: ConfigDict | Config, folder: str | os.PathLike) -> dict[str, Any]:
     """Trains and tests as the config's protocol says, and writes `folder`/results.json.
 
     A finished run is not run again: its results are returned. One that was stopped goes on.
@@ -48,9 +49,9 @@ def run(config: ConfigDict, folder: str | os.PathLike) -> dict[str, Any]:
     loaded = load(config, pathlib.Path(folder))
     if there := finished(loaded):
         return there
-    with memory.telling(config):
+    with memory.telling(loaded.config):
         prepared = prepare(loaded)
-    with workdir.giving_back(prepared.folder), memory.telling(config):
+    with workdir.giving_back(prepared.folder), memory.telling(loaded.config):
         return complete(prepared)
 
 
@@ -121,12 +122,12 @@ def _drawn_from(run: Prepared) -> Dataset | None:
     """What a run's images were drawn from; None where none train, or published lists choose."""
     if not run.shots:
         return None
-    whole = not protocols.draws_shots(run.config)
+    whole = not run.config.protocol_spec.draws_shots
     return run.plan.train if whole else run.plan.drawn_from
 
 
 def collect(
-    config: ConfigDict,
+    config: Config,
     backbone: building.Backbone,
     plan: Plan,
     evaluations: dict[str, dict[str, Any]],
@@ -146,7 +147,7 @@ def collect(
         "assumed": list(backbone.assumed),
         "dataset": plan.title,
         "split_source": plan.train.split_source,
-        "shots": config.data.shots if protocols.draws_shots(config) else 0,
+        "shots": config.data.shots if config.protocol_spec.draws_shots else 0,
         "shots_per_class": overview.shots_per_class(plan),
         "seed": config.seed,
         **figures,

@@ -1,99 +1,66 @@
-"""Every field of a config explained: what --config=FILE --help prints.
+"""Help on every field of a config: what --config=FILE --help prints.
 
-The words are those that stand where a field is made: the comments of configs/default.py, and the
-docstring of the method's `Settings`. What a field may hold is read from the tables that check it.
+It comes from the declaration in config/config.py and the docstring of the method's `Settings`.
 """
 
-import ast
 import inspect
 import re
 import shlex
 import textwrap
-import tokenize
-from collections.abc import Iterable, Iterator
-
-from ml_collections import ConfigDict
+from collections.abc import Iterator
 
 from data_pipelines import datasets
-from experiments.configs import default
+from experiments.config.config import FIELDS, Config
 from experiments.record import identity
-from experiments.setup import building, protocols
+from experiments.setup import building
 from prompt_jax import methods
 
 WIDTH, INDENT = 96, "    "
 
 
-def explain(config: ConfigDict) -> str:
-    """A paragraph a field: how it is given with its value, its explanation, what it may hold.
+def explain(config: Config) -> str:
+    """Returns a paragraph per field: its flag with its value, help, and the allowed values.
 
     Raises:
-        PromptError: a field holds what is in none of these tables, e.g. no method of this data.
+        PromptError: there is no such data set or method, or the settings are not the method's.
     """
-    building.check_choices(config)
-    building.check_settings(config)
-    said, allowed = explanations(config), choices(config)
-    values = dict(identity.flat(config.to_dict()))
+    building.check_names(config)
+    method = building.check_settings(config)
+    said = of_settings(method.Settings)
     lines = []
-    # What a method from outside does not explain comes last, without words.
-    for name in dict.fromkeys([*(name for name in said if name in values), *values]):
-        lines.append(f"--config.{name}={shlex.quote(str(values[name]))}")
-        words = [said.get(name, "")]
-        if name in allowed:
-            words.append(f"One of: {', '.join(map(shlex.quote, allowed[name]))}")
+    for name, value in identity.flat(config.to_dict()):
+        lines.append(f"--config.{name}={shlex.quote(str(value))}")
+        # A method from another package may not explain its settings.
+        words = describe(name, config) if name in FIELDS else [said.get(name.split(".")[1], "")]
         for text in words:
             lines += textwrap.wrap(text, WIDTH, initial_indent=INDENT, subsequent_indent=INDENT)
     return "\n".join(lines)
 
 
-def explanations(config: ConfigDict) -> dict[str, str]:
-    """What is said of each field, in the order of configs/default.py, the method's settings last.
-
-    Raises:
-        PromptError: there is no such method, or it is for other protocols or data.
-    """
-    own = of_settings(building.find_method(config).Settings)
-    return comments() | {f"settings.{name}": text for name, text in own.items()}
-
-
-def choices(config: ConfigDict) -> dict[str, Iterable[str]]:
-    """What fields may hold, of those that a table decides about."""
-    names = [] if protocols.by_captions(config) else list(methods.METHODS)
-    if building.on_videos(config):
-        names += [name for name in methods.ENCODERS if name not in names]
-    return {"method": names, "data.name": datasets.TABLE, **building.CHOICES}
-
-
-def comments() -> dict[str, str]:
-    """The comments of configs/default.py by the fields that they explain.
-
-    A field's are those in lines of their own above it, and the one behind it.
-    """
-    source = inspect.getsource(default)
-    lines = iter(source.splitlines(keepends=True))
-    alone: dict[int, str] = {}
-    behind: dict[int, str] = {}
-    for token in tokenize.generate_tokens(lambda: next(lines, "")):
-        if token.type == tokenize.COMMENT:
-            where = alone if token.line.lstrip().startswith("#") else behind
-            where[token.start[0]] = token.string.lstrip("# ")
-    found: dict[str, str] = {}
-    for node in ast.walk(ast.parse(source)):
-        if not isinstance(node, ast.Assign) or not isinstance(node.targets[0], ast.Attribute):
-            continue
-        first = node.lineno
-        while first - 1 in alone:
-            first -= 1
-        words = [alone[line] for line in range(first, node.lineno)]
-        words += filter(None, [behind.get(node.end_lineno or node.lineno)])
-        if words:
-            found[ast.unparse(node.targets[0]).partition(".")[2]] = " ".join(words)
+def describe(name: str, config: Config) -> list[str]:
+    """Returns the help of a declared field, its allowed names, and its range and unit."""
+    field = FIELDS[name]
+    listed = {"method": method_names(config), "data.name": datasets.TABLE}
+    found = [field.help]
+    if choices := listed.get(name, field.choices):
+        found.append(f"One of: {', '.join(map(shlex.quote, choices))}")
+    if limits := ", ".join(filter(None, [field.range, field.unit and f"in {field.unit}"])):
+        found.append(limits[0].upper() + limits[1:])
     return found
 
 
-def of_settings(settings: type) -> dict[str, str]:
-    """What the docstrings of a method's `Settings` and of its bases say of its fields.
+def method_names(config: Config) -> list[str]:
+    """Returns the methods for a config's protocol and kind of data."""
+    names = [] if config.protocol_spec.by_captions else list(methods.METHODS)
+    if config.data.on_videos:
+        names += [name for name in methods.ENCODERS if name not in names]
+    return names
 
-    One that refers to a base ("see `VideoSettings`") gives way to what the base says.
+
+def of_settings(settings: type) -> dict[str, str]:
+    """Returns the help of a method's settings by name, from the docstrings of `Settings`.
+
+    A reference to a base ("see `VideoSettings`") is replaced by the base's own text.
     """
     found: dict[str, str] = {}
     for owner in settings.__mro__:
@@ -104,7 +71,7 @@ def of_settings(settings: type) -> dict[str, str]:
 
 
 def _attributes(docstring: str) -> Iterator[tuple[str, str]]:
-    """Names and texts of a docstring's section Attributes; "a, b: …" is of both."""
+    """Yields names and texts of a docstring's section Attributes; "a, b: …" is of both."""
     _, _, section = inspect.cleandoc(docstring).partition("Attributes:\n")
     for names, text in re.findall(r"^ {4}([\w, ]+): ((?:.|\n {8})+)", section, re.MULTILINE):
         for name in names.split(", "):

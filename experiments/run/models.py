@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from typing import Any
 
 import jax
-from ml_collections import ConfigDict
 
+from experiments.config.config import Config, Data
 from experiments.record.identity import figure_fields
 from experiments.setup.plans import Plan
 from experiments.setup.preparation import Prepared
@@ -60,7 +60,7 @@ def describe(run: Prepared, prompts: Prompts, results: Mapping[str, Any], date: 
         method=config.method,
         kind=plan.train.kind,
         task="captions" if plan.by_captions else "classes",
-        settings=config.settings.to_dict(),
+        settings=dict(config.settings),
         class_names=() if plan.by_captions else plan.train.class_names,
         template=plan.train.template,
         backbone=config.backbone,
@@ -69,24 +69,23 @@ def describe(run: Prepared, prompts: Prompts, results: Mapping[str, Any], date: 
         dtype=config.dtype,
         precision=config.precision,
         sizes=clip.config,
-        inputs=describe_inputs(config, clip.config.image_size, plan),
+        inputs=describe_inputs(config.data, clip.config.image_size, plan),
         trained=describe_training(config, results, date),
         prompts=jax.device_get(prompts),
         class_ids=() if plan.by_captions else plan.train.classes.ids,
     )
 
 
-def describe_inputs(config: ConfigDict, image_size: int, plan: Plan) -> Inputs:
+def describe_inputs(data: Data, image_size: int, plan: Plan) -> Inputs:
     """How a run's test images or videos are prepared, each seen once."""
     prepared, upright = plan.batches.preprocessing, plan.train.upright
     if plan.train.kind == "images":
         return Inputs.of(image_size, prepared, upright=upright)
-    data = config.data
     rule = for_tests(data.frame_rule)
     return Inputs.of(image_size, prepared, data.frames, rule, data.crop, upright)
 
 
-def describe_training(config: ConfigDict, results: Mapping[str, Any], date: str) -> dict[str, Any]:
+def describe_training(config: Config, results: Mapping[str, Any], date: str) -> dict[str, Any]:
     """What is told of a training: "config" is what runs of one average agree in."""
     told = {field: results[field] for field in _TOLD if field in results}
     if "init_from" in results:  # without the folder: models are shared

@@ -9,15 +9,16 @@ import contextlib
 import dataclasses
 import pathlib
 import shutil
+from collections.abc import Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from ml_collections import ConfigDict
 
 from data_pipelines.errors import DataError
 from experiments.cli import memory
+from experiments.config.config import Config
 from experiments.record import identity, workdir
 from experiments.record.log import Log
 from experiments.record.tracking import open_tracker
@@ -30,7 +31,7 @@ from prompt_jax.training.checkpoint import Checkpoints
 
 
 def run(
-    configs: dict[pathlib.Path, ConfigDict],
+    configs: Mapping[pathlib.Path, Config],
 ) -> tuple[list[dict[str, Any]], dict[pathlib.Path, str]]:
     """Trains all of them together, then tests each; a folder of its own receives each one's files.
 
@@ -167,7 +168,9 @@ def _log(one: Prepared, start: int) -> Log:
 def _optimizer(one: Prepared, rate: jax.Array | None = None):
     assert one.shots is not None
     settings, steps = one.task.settings, one.shots.steps_per_epoch
-    return recipes.build_optimizer(one.config, one.method, one.prompts, settings, steps, rate)
+    return recipes.build_optimizer(
+        one.config.recipe, one.method, one.prompts, settings, steps, rate
+    )
 
 
 class Together:

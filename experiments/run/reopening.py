@@ -2,16 +2,16 @@
 
 import contextlib
 import pathlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-from ml_collections import ConfigDict
-
 from data_pipelines.examples import Dataset
+from experiments.config.config import Config, change, read
+from experiments.config.protocols import PROTOCOLS
 from experiments.configs import default
 from experiments.record import identity, workdir
 from experiments.run import choosing, elsewhere, evaluating
-from experiments.setup import building, plans, preparation, preprocessing, protocols, titles
+from experiments.setup import building, plans, preparation, preprocessing, titles
 from experiments.setup.plans import Plan
 from experiments.setup.preparation import Prepared
 from prompt_jax import methods
@@ -38,9 +38,8 @@ def reopen(folder: pathlib.Path, backbone: building.Backbone | None = None) -> P
     """
     results, _ = workdir.read_finished(folder)
     config = _config(results["config"])
-    config.init_from = ""  # what it left does not depend on where that lies by now
-    on_videos = building.on_videos(config)
-    prepared = preprocessing.reread(results.get("preprocessing"), config, on_videos)
+    config = change(config, {"init_from": ""})  # it may have been moved since, and is not needed
+    prepared = preprocessing.reread(results.get("preprocessing"), config.data)
     loaded = preparation.load(config, folder, backbone, prepared)
     if loaded.backbone.fingerprint != results["backbone_hash"]:
         raise PromptError(
@@ -71,7 +70,7 @@ def evaluated(folder: pathlib.Path, results: Mapping[str, Any]) -> Mapping[str, 
     if others:
         raise PromptError(f"{folder} is an evaluation of several test sets, where each has its own")
     prepared = evaluating.prepared(results, config)
-    plan = elsewhere.build_plan(config, titles.named(config, key), sizes.image_size, prepared)
+    plan = elsewhere.build_plan(config, titles.named(config.data, key), sizes.image_size, prepared)
     return _as_tested(plan, folder, results).tests
 
 
@@ -107,7 +106,7 @@ def _restore(run: Prepared) -> Prompts:
     making = run.plan.batches
     steps = making.train_steps(making.train_examples(run.plan.train))
     optimizer, _ = recipes.build_optimizer(
-        run.config, run.method, run.prompts, run.task.settings, steps
+        run.config.recipe, run.method, run.prompts, run.task.settings, steps
     )
     folder, last = run.folder / "checkpoints", run.config.epochs * steps
     gone = PromptError(
@@ -123,29 +122,20 @@ def _restore(run: Prepared) -> Prompts:
     return run.placement.replicate(train.result(run.method, state))
 
 
-def _config(written: dict[str, Any]) -> ConfigDict:
-    """A config from a results.json; fields that came later have their defaults.
+def _config(written: dict[str, Any]) -> Config:
+    """Returns the config of a results.json; fields that came later have their defaults.
 
     Raises:
         PromptError: it has fields that no config has, or of other types.
     """
     try:
         method = written["method"]
-        by_captions = protocols.PROTOCOLS[written["protocol"]].by_captions
+        by_captions = PROTOCOLS[written["protocol"]].by_captions
         of_videos = not methods.of_images(method) or by_captions
-        config = default.get_config(method, kind="videos" if of_videos else "images")
-        config.update_from_flattened_dict(dict(_flat(written)))
+        usual = default.get_config(method, kind="videos" if of_videos else "images")
+        return change(read(usual), dict(identity.flat(written)))
     except PromptError:
         raise
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         reason = escape(str(error).splitlines()[0])
-        raise PromptError(f"the config in results.json is none of a run ({reason})") from None
-    return config
-
-
-def _flat(written: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in written.items():
-        if isinstance(value, dict):
-            yield from _flat(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", tuple(value) if isinstance(value, list) else value
+        raise PromptError(f"the config in results.json is not a run's ({reason})") from None

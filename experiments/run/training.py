@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from ml_collections import ConfigDict
 
+from experiments.config.config import Config
 from experiments.record.identity import refuse_other_run
 from experiments.record.log import Log
 from experiments.record.tracking import open_tracker
@@ -44,7 +44,7 @@ class Trained(NamedTuple):
 
 
 def fit(
-    config: ConfigDict,
+    config: Config,
     identity: dict[str, Any],
     method: Method,
     task: Task,
@@ -73,7 +73,7 @@ def fit(
     if not recipes.count_trainable(method, prompts, task.settings):
         return Trained(prompts, 0.0, 0)
     optimizer, schedule = recipes.build_optimizer(
-        config, method, prompts, task.settings, steps_per_epoch
+        config.recipe, method, prompts, task.settings, steps_per_epoch
     )
     step = train.make_step(method, optimizer)
 
@@ -95,7 +95,7 @@ def fit(
     return trained_by(method, end)
 
 
-def diverged(config: ConfigDict, step: int, saved: int = 0) -> str:
+def diverged(config: Config, step: int, saved: int = 0) -> str:
     """What is said of a training that diverged at a step, when that of `saved` was kept."""
     kept = ""
     if saved:
@@ -109,7 +109,7 @@ def diverged(config: ConfigDict, step: int, saved: int = 0) -> str:
     )
 
 
-def refuse_diverged(config: ConfigDict, found: jax.Array, saved: int) -> None:
+def refuse_diverged(config: Config, found: jax.Array, saved: int) -> None:
     """Raises a PromptError if training diverged; of runs trained together, if all of them did.
 
     Args:
@@ -138,7 +138,7 @@ def trained_by(method: Method, end: End) -> Trained:
 
 
 def run_steps(
-    config: ConfigDict,
+    config: Config,
     identity: dict[str, Any],
     step_fn: Callable[[train.State, Any], tuple[train.State, dict[str, jax.Array]]],
     state: train.State,

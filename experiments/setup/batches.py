@@ -5,11 +5,11 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from ml_collections import ConfigDict
 
 from data_pipelines import loader, video_loader, video_views
 from data_pipelines.batches.reading import Batches
 from data_pipelines.examples import Dataset, Example
+from experiments.config.config import Config
 from prompt_jax.clip.captions import Captions
 from prompt_jax.clip.packing import pack_captions
 from prompt_jax.inputs import training_batches
@@ -243,11 +243,11 @@ class PairBatches(Iterator[dict[str, Any]]):
 
 
 def make_batches(
-    config: ConfigDict, image_size: int, kind: str, preprocessing: Preprocessing = CLIP
+    config: Config, image_size: int, kind: str, preprocessing: Preprocessing = CLIP
 ) -> ImageBatches:
     """The batches that a config asks for, of images or videos for a backbone."""
     threads = None if config.data.num_threads < 0 else config.data.num_threads
-    fields = {
+    fields: dict[str, Any] = {
         "image_size": image_size,
         "batch_size": config.batch_size,
         "eval_batch_size": config.eval_batch_size,

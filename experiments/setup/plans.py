@@ -9,13 +9,12 @@ import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
-from ml_collections import ConfigDict
-
 from data_pipelines import datasets, sampling, video_views
 from data_pipelines.errors import BadImage, DataError, escape
 from data_pipelines.examples import Dataset, Example
 from data_pipelines.images import readers
 from data_pipelines.layouts import automatic
+from experiments.config.config import Config, Data
 from experiments.record import identity
 from experiments.setup import protocols, titles
 from experiments.setup.batches import ImageBatches, make_batches
@@ -96,7 +95,7 @@ class Plan:
 
 
 def build(
-    config: ConfigDict,
+    config: Config,
     image_size: int,
     uses_validation: bool,
     preprocessing: Preprocessing = CLIP,
@@ -114,9 +113,9 @@ def build(
         PromptError: the protocol has nothing to test.
     """
 
-    load = functools.cache(lambda key: load_dataset(config, key, image_size))
-    by_captions = protocols.by_captions(config)
-    train, tests = protocols.of(config).parts(config, load)
+    load = functools.cache(lambda key: load_dataset(config.data, key, image_size))
+    by_captions = config.protocol_spec.by_captions
+    train, tests = protocols.PARTS[config.protocol](config, load)
     if not by_captions:
         train, tests = without_captions(train), {k: without_captions(d) for k, d in tests.items()}
     _refuse_validation_alone(train)
@@ -132,17 +131,17 @@ def build(
         config.seed,
         by_captions=by_captions,
         divided=_divided(load, (train, *tests.values())),
-        called=titles.called(config, train.name),
+        called=titles.called(config.data, train.name),
     )
 
 
-def load_dataset(config: ConfigDict, key: str, image_size: int) -> Dataset:
-    """A data set whole, "name" or "name:domain", as a config's data fields have it.
+def load_dataset(data: Data, key: str, image_size: int) -> Dataset:
+    """A data set whole, "name" or "name:domain", as `config.data` says.
 
     Raises:
         DataError: it is missing or malformed.
     """
-    return datasets.load(key, config.data.root or None, **_options(config, key, image_size))
+    return datasets.load(key, data.root or None, **_options(data, key, image_size))
 
 
 def without_captions(dataset: Dataset) -> Dataset:
@@ -156,13 +155,12 @@ def without_captions(dataset: Dataset) -> Dataset:
     )
 
 
-def _options(config: ConfigDict, key: str, image_size: int) -> dict[str, Any]:
+def _options(data: Data, key: str, image_size: int) -> dict[str, Any]:
     """What config.data says about one data set, but for the domain, which stands in the key."""
-    data = config.data
     name, _ = datasets.split_domain(key)
     options: dict[str, Any] = {"source": data.source}
     if name == data.name:
-        options |= {field: data[field] for field in DATA_OPTIONS if data[field]}
+        options |= {field: value for field in DATA_OPTIONS if (value := getattr(data, field))}
     if name.startswith("emoji_"):
         # A tower of larger images gets drawings that are enlarged: 96 pixels is the largest.
         options["size"] = min(max(image_size, 32), 96)
@@ -196,11 +194,11 @@ def _undrawn(load: protocols.Load, train: Dataset) -> tuple[Example, ...]:
 
 
 def _drawn_from(
-    config: ConfigDict, load: protocols.Load, train: Dataset, by_captions: bool
+    config: Config, load: protocols.Load, train: Dataset, by_captions: bool
 ) -> Dataset | None:
     """What `train` was drawn from, its captions as there; None where nothing, or a list, drew."""
     in_lists = config.data.source == "coop" and datasets.comes_in_parts(train.name)
-    if in_lists or not protocols.draws_shots(config):
+    if in_lists or not config.protocol_spec.draws_shots:
         return None
     whole = load(train.name)
     return whole if by_captions else without_captions(whole)

@@ -15,6 +15,7 @@ from data_pipelines import datasets
 from data_pipelines.errors import DataError, shorten
 from data_pipelines.examples import Dataset, Example
 from data_pipelines.layouts import automatic
+from experiments.config.config import Config
 from experiments.record import workdir
 from experiments.record.identity import as_json, identify, refuse_other_results
 from experiments.setup import building, overview, plans, preprocessing, protocols, starting, titles
@@ -65,7 +66,7 @@ class Loaded:
         notes: what people should know of that.
     """
 
-    config: ConfigDict
+    config: Config
     folder: pathlib.Path
     began: float
     results: dict[str, Any] | None
@@ -87,13 +88,12 @@ class Loaded:
     def identity(self, images: dict[str, Any] | None) -> dict[str, Any]:
         """What makes the run this one; see `identify`."""
         start = saved.digest(self.start.prompts) if self.start else ""
-        on_videos = building.on_videos(self.config)
         return identify(
             as_json(self.config),
             self.backbone.fingerprint,
             images,
             start,
-            preprocessing.written(self.preprocessing, self.config, on_videos),
+            preprocessing.written(self.preprocessing, self.config.data),
         )
 
 
@@ -107,7 +107,7 @@ class Testable:
         compared: the method and, unless it is that, zero-shot CLIP.
     """
 
-    config: ConfigDict
+    config: Config
     folder: pathlib.Path
     method: methods.Method
     backbone: building.Backbone
@@ -143,7 +143,7 @@ class Prepared(Testable):
 
 
 def load(
-    config: ConfigDict,
+    config: ConfigDict | Config,
     folder: pathlib.Path,
     backbone: building.Backbone | None = None,
     prepared: Preprocessing | None = None,
@@ -157,12 +157,12 @@ def load(
         prepared: how images were prepared, where that is known already.
     """
     began = time.perf_counter()
-    building.check(config)
+    config = building.check(config)
     results = workdir.read_results(folder)
     placement = Placement()
     if results is None:
         for field in ("batch_size", "eval_batch_size"):
-            placement.check(field, config[field])
+            placement.check(field, getattr(config, field))
     method, settings = building.build_method(config)
     start = starting.read(config, method)
     # Of a bare state dict, earlier versions took this for granted: their runs go on.
@@ -173,8 +173,8 @@ def load(
         saved.check_sizes(start, backbone.clip.config, config.backbone)
     notes: list[str] = []
     if prepared is None:
-        size, on_videos = backbone.clip.config.image_size, building.on_videos(config)
-        prepared, notes = preprocessing.resolve(config, backbone.said, size, on_videos)
+        size = backbone.clip.config.image_size
+        prepared, notes = preprocessing.resolve(config, backbone.said, size)
         notes += starting.differing(start, prepared)
     return Loaded(
         config,
@@ -204,7 +204,9 @@ def finished(run: Loaded) -> dict[str, Any] | None:
     except DataError as error:
         refuse_other_results(run.folder, run.identity(None), run.results)
         asked = protocols.split_names(run.config.data.names)
-        if not {titles.called(run.config, key) for key in asked} <= set(run.results["accuracy"]):
+        if not {titles.called(run.config.data, key) for key in asked} <= set(
+            run.results["accuracy"]
+        ):
             raise  # what is asked for was never tested
         print(f"finished before, not compared with the data: {str(error).splitlines()[0]}")
         return run.results
@@ -224,7 +226,7 @@ def prepare(run: Loaded) -> Prepared:
         prepared = with_tasks(run, plan, identity)
         needs_shots = prepared.trainable > 0 or run.method.from_shots is not None
         plans.refuse_empty(plan, needs_shots)
-        shots = run.config.data.shots if protocols.draws_shots(run.config) else 0
+        shots = run.config.data.shots if run.config.protocol_spec.draws_shots else 0
         plan = overview.show(plan, shots, needs_shots)
         plan = overview.tell(plan, (*run.backbone.assumed, *run.notes))
         prepared = dataclasses.replace(prepared, plan=plan)

@@ -4,8 +4,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from ml_collections import ConfigDict
-
+from experiments.config.config import Config, Data
 from prompt_jax.clip.checkpoints import preprocessing as checkpoints
 from prompt_jax.clip.checkpoints.preprocessing import Said
 from prompt_jax.errors import PromptError
@@ -16,14 +15,14 @@ _SETTING = "--config.data.stats, --config.data.resize, --config.data.interpolati
 VIFI = "imagenet"  # of `data.frame_stats`
 
 
-def choose(config: ConfigDict, on_videos: bool) -> dict[str, Any]:
+def choose(data: Data) -> dict[str, Any]:
     """The fields of a `Preprocessing` that a config sets.
 
     Raises:
         PromptError: they hold what they may not, or contradict each other.
     """
-    data, stats = config.data, config.data.stats
-    if on_videos and data.frame_stats == VIFI:
+    stats: str = data.stats
+    if data.on_videos and data.frame_stats == VIFI:
         if stats not in ("", VIFI) or data.mean or data.std:
             raise PromptError(
                 f"config.data.frame_stats={data.frame_stats}, and config.data.stats={stats}, mean="
@@ -38,49 +37,44 @@ def choose(config: ConfigDict, on_videos: bool) -> dict[str, Any]:
         raise PromptError(f"config.data: {error}") from None
 
 
-def usual(config: ConfigDict, on_videos: bool) -> Preprocessing:
+def usual(data: Data) -> Preprocessing:
     """What runs of earlier versions did with such a config: they asked no checkpoint."""
-    stats = config.data.frame_stats if on_videos else "clip"
+    stats = data.frame_stats if data.on_videos else "clip"
     return Preprocessing(*preprocessing.statistics(stats))
 
 
-def resolve(
-    config: ConfigDict, said: Said, image_size: int, on_videos: bool
-) -> tuple[Preprocessing, list[str]]:
+def resolve(config: Config, said: Said, image_size: int) -> tuple[Preprocessing, list[str]]:
     """How images are prepared, and what people should know of it.
 
     Args:
         config: of the run.
         said: what the backbone's files say.
         image_size: the backbone's.
-        on_videos: whether the config's data are videos.
 
     Raises:
         PromptError: see `clip.preprocessing.resolve`.
     """
     try:
-        found, notes = checkpoints.resolve(said, choose(config, on_videos), image_size, _SETTING)
+        found, notes = checkpoints.resolve(said, choose(config.data), image_size, _SETTING)
     except PromptError as error:
         raise PromptError(f"{config.backbone}: {error}") from None
-    by_vifi = on_videos and (config.data.crop == "vifi" or config.data.views)
+    by_vifi = config.data.on_videos and (config.data.crop == "vifi" or config.data.views)
     if by_vifi and set(found.differing(CLIP)) - {"mean", "std"}:
         which = "crop=vifi" if config.data.crop == "vifi" else f"views={config.data.views}"
         notes.append(f"config.data.{which}: test videos are resized as ViFi-CLIP does, by no file")
     return found, notes
 
 
-def written(found: Preprocessing, config: ConfigDict, on_videos: bool) -> dict[str, Any]:
+def written(found: Preprocessing, data: Data) -> dict[str, Any]:
     """What is not as `usual`, as JSON has it; see `record.identity.identify`."""
-    differing = found.differing(usual(config, on_videos))
+    differing = found.differing(usual(data))
     return {name: [*v] if isinstance(v, tuple) else v for name, v in differing.items()}
 
 
-def reread(
-    differing: Mapping[str, Any] | None, config: ConfigDict, on_videos: bool
-) -> Preprocessing:
+def reread(differing: Mapping[str, Any] | None, data: Data) -> Preprocessing:
     """What `written` gave, again."""
     fields: dict[str, Any] = {
         name: tuple(value) if isinstance(value, list) else value
         for name, value in (differing or {}).items()
     }
-    return dataclasses.replace(usual(config, on_videos), **fields)
+    return dataclasses.replace(usual(data), **fields)

@@ -1,20 +1,18 @@
 """What each protocol trains on and tests on.
 
-A new protocol is a function and a line of the table here, and a name in record/runs.py, by which
-its results are read again.
+A new protocol is a function and a line of `PARTS` here, and a line in config/protocols.py.
 """
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-
-from ml_collections import ConfigDict
+from dataclasses import replace
 
 from data_pipelines import datasets, sampling
 from data_pipelines.checks import lists
 from data_pipelines.examples import Dataset
+from experiments.config.config import Config, Data
 from experiments.setup import titles
-from prompt_jax.errors import PromptError, unknown
+from prompt_jax.errors import PromptError
 
 Load = Callable[[str], Dataset]
 """A data set whole, by "name" or "name:domain"."""
@@ -23,12 +21,12 @@ Parts = tuple[Dataset, dict[str, Dataset]]
 on its `test`."""
 
 
-def base_to_novel(config: ConfigDict, load: Load) -> Parts:
+def base_to_novel(config: Config, load: Load) -> Parts:
     """Train on the first half of the classes, test on both halves, each among its own classes.
 
     Of published lists it is their base classes, the draw of the seed, and their novel ones.
     """
-    if _has_lists(config, config.data.name):
+    if _has_lists(config.data, config.data.name):
         base = _drawn(config, load, "base_{}")
         new = replace(load(f"{config.data.name}:novel"), name=config.data.name)
         return base, {"base": base, "new": new}
@@ -36,13 +34,13 @@ def base_to_novel(config: ConfigDict, load: Load) -> Parts:
     return base, {"base": base, "new": new}
 
 
-def few_shot(config: ConfigDict, load: Load) -> Parts:
+def few_shot(config: Config, load: Load) -> Parts:
     """Train and test on all classes."""
     dataset = _few_shot(config, load)
     return dataset, {"test": dataset}
 
 
-def transfer(config: ConfigDict, load: Load) -> Parts:
+def transfer(config: Config, load: Load) -> Parts:
     """Train on shots of all classes of one data set, test on it and, as it is, on others.
 
     The source itself is tested only where it has test images.
@@ -50,25 +48,25 @@ def transfer(config: ConfigDict, load: Load) -> Parts:
     return _with_targets(config, load, _few_shot(config, load))
 
 
-def supervised(config: ConfigDict, load: Load) -> Parts:
+def supervised(config: Config, load: Load) -> Parts:
     """Train on all that a data set has to train on, test on its test examples."""
-    dataset = load(source_key(config))
+    dataset = load(config.data.key)
     return dataset, {"test": dataset}
 
 
-def zero_shot_transfer(config: ConfigDict, load: Load) -> Parts:
+def zero_shot_transfer(config: Config, load: Load) -> Parts:
     """Train on all of one data set, test on it and on all lists of test videos of others.
 
     No method but a way to test one: nothing of the others is trained on.
     """
-    return _with_targets(config, load, load(source_key(config)))
+    return _with_targets(config, load, load(config.data.key))
 
 
-def _with_targets(config: ConfigDict, load: Load, source: Dataset) -> Parts:
-    tests = {titles.called(config, source.name): source} if source.test else {}
+def _with_targets(config: Config, load: Load, source: Dataset) -> Parts:
+    tests = {titles.called(config.data, source.name): source} if source.test else {}
     for name in split_names(config.data.names):
         for part in _tested_parts(config, name):
-            key = titles.called(config, part)
+            key = titles.called(config.data, part)
             if key not in tests:
                 tests[key] = load(part)
     if not tests:
@@ -79,56 +77,26 @@ def _with_targets(config: ConfigDict, load: Load, source: Dataset) -> Parts:
     return source, tests
 
 
-def retrieval(config: ConfigDict, load: Load) -> Parts:
+def retrieval(config: Config, load: Load) -> Parts:
     """Train on all videos and captions of a data set, test on its test videos and on others'."""
-    source = load(source_key(config))
+    source = load(config.data.key)
     others = [name for name in split_names(config.data.also_test) if name != source.name]
-    tests = {"test": source} | {titles.called(config, name): load(name) for name in others}
+    tests = {"test": source} | {titles.called(config.data, name): load(name) for name in others}
     for dataset in tests.values():
         refuse_without_captions(dataset)
     return source, tests
 
 
-@dataclass(frozen=True)
-class Protocol:
-    """What a run is for.
-
-    Attributes:
-        parts: what it trains on and tests.
-        by_captions: whether captions of videos are told apart, and no classes.
-        draws_shots: whether a few examples a class are trained on, and not all.
-    """
-
-    parts: Callable[[ConfigDict, Load], Parts]
-    by_captions: bool = False
-    draws_shots: bool = True
-
-
-PROTOCOLS = {
-    "base_to_novel": Protocol(base_to_novel),
-    "few_shot": Protocol(few_shot),
-    "supervised": Protocol(supervised, draws_shots=False),
-    "cross_dataset": Protocol(transfer),
-    "domain_generalization": Protocol(transfer),
-    "zero_shot_transfer": Protocol(zero_shot_transfer, draws_shots=False),
-    "retrieval": Protocol(retrieval, by_captions=True, draws_shots=False),
+PARTS: dict[str, Callable[[Config, Load], Parts]] = {
+    "base_to_novel": base_to_novel,
+    "few_shot": few_shot,
+    "supervised": supervised,
+    "cross_dataset": transfer,
+    "domain_generalization": transfer,
+    "zero_shot_transfer": zero_shot_transfer,
+    "retrieval": retrieval,
 }
-
-
-def of(config: ConfigDict) -> Protocol:
-    """A config's protocol.
-
-    Raises:
-        PromptError: there is none of that name.
-    """
-    if config.protocol not in PROTOCOLS:
-        raise unknown("value of config.protocol:", str(config.protocol), PROTOCOLS)
-    return PROTOCOLS[config.protocol]
-
-
-def by_captions(config: ConfigDict) -> bool:
-    """Whether a config's protocol tells captions apart."""
-    return of(config).by_captions
+"""By the names of experiments/config/protocols.py."""
 
 
 def refuse_without_captions(dataset: Dataset) -> None:
@@ -145,18 +113,13 @@ def refuse_without_captions(dataset: Dataset) -> None:
         )
 
 
-def draws_shots(config: ConfigDict) -> bool:
-    """Whether a config's protocol trains on a few examples a class."""
-    return of(config).draws_shots
-
-
-def _few_shot(config, load):
-    if _has_lists(config, config.data.name):
+def _few_shot(config: Config, load: Load) -> Dataset:
+    if _has_lists(config.data, config.data.name):
         return _drawn(config, load, f"few_shot_{config.data.shots}_{{}}")
-    return sampling.few_shot(load(source_key(config)), config.data.shots, config.seed)
+    return sampling.few_shot(load(config.data.key), config.data.shots, config.seed)
 
 
-def _drawn(config: ConfigDict, load: Load, part: str) -> Dataset:
+def _drawn(config: Config, load: Load, part: str) -> Dataset:
     """One of the published draws of training videos, under the name of the data set.
 
     Args:
@@ -191,15 +154,15 @@ def _drawn(config: ConfigDict, load: Load, part: str) -> Dataset:
     return replace(dataset, name=name, notes=notes, split_source=source)
 
 
-def _has_lists(config: ConfigDict, name: str) -> bool:
+def _has_lists(data: Data, name: str) -> bool:
     """Whether published lists choose what of a data set is trained on and tested."""
-    return config.data.source == "coop" and datasets.comes_in_parts(name)
+    return data.source == "coop" and datasets.comes_in_parts(name)
 
 
-def _tested_parts(config: ConfigDict, name: str) -> list[str]:
+def _tested_parts(config: Config, name: str) -> list[str]:
     """A target as it is, or in zero-shot transfer, unless one is named, all its lists of tests."""
-    whole = ":" not in name and _has_lists(config, name)
-    if draws_shots(config) or not whole:
+    whole = ":" not in name and _has_lists(config.data, name)
+    if config.protocol_spec.draws_shots or not whole:
         return [name]
     parts = datasets.parts(name, config.data.root or None)
     return [f"{name}:{part}" for part in parts if re.fullmatch(r"val\d*", part)]
@@ -208,9 +171,3 @@ def _tested_parts(config: ConfigDict, name: str) -> list[str]:
 def split_names(names: str) -> list[str]:
     """The names in "a, b, c"."""
     return [name.strip() for name in names.split(",") if name.strip()]
-
-
-def source_key(config: ConfigDict) -> str:
-    """The data set that a run trains on, "name" or "name:domain"."""
-    domain = config.data.domain
-    return f"{config.data.name}:{domain}" if domain else config.data.name

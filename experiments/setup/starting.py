@@ -1,13 +1,14 @@
 """Training that starts from another run's prompts, `config.init_from`."""
 
 import pathlib
+from collections.abc import Mapping
 from typing import Any
 
 import flax.traverse_util
 import jax
 import jax.numpy as jnp
-from ml_collections import ConfigDict
 
+from experiments.config.config import Config
 from prompt_jax import methods
 from prompt_jax.errors import PromptError
 from prompt_jax.inputs.images.preprocessing import Preprocessing
@@ -17,7 +18,7 @@ from prompt_jax.models.saved import Saved
 from prompt_jax.text.class_names import Classes, find
 
 
-def read(config: ConfigDict, method: Method) -> Saved | None:
+def read(config: Config, method: Method) -> Saved | None:
     """The model whose prompts a run starts from; None where it starts anew.
 
     Raises:
@@ -42,7 +43,7 @@ def read(config: ConfigDict, method: Method) -> Saved | None:
     return start
 
 
-def check_backbone(config: ConfigDict, start: Saved, fingerprint: str) -> None:
+def check_backbone(config: Config, start: Saved, fingerprint: str) -> None:
     """Raises a PromptError for prompts of another backbone."""
     if start.backbone_hash != fingerprint:
         raise PromptError(
@@ -61,7 +62,7 @@ def differing(start: Saved | None, prepared: Preprocessing) -> list[str]:
 
 
 def put(
-    config: ConfigDict, method: Method, start: Saved, task: methods.Task, known: Classes
+    config: Config, method: Method, start: Saved, task: methods.Task, known: Classes
 ) -> Prompts:
     """A model's prompts, as those that a run starts from.
 
@@ -82,7 +83,7 @@ def put(
         )
     here, there = _shapes(like), _shapes(start.prompts)
     if wrong := [name for name in {**here, **there} if here.get(name) != there.get(name)]:
-        differ = _differing(config.settings.to_dict(), start.settings)
+        differ = _differing(config.settings, start.settings)
         raise PromptError(
             f"config.init_from={config.init_from} holds prompts of other shapes: {wrong[0]} is "
             f"{there.get(wrong[0], 'not')} there, {here.get(wrong[0], 'not')} here"
@@ -107,7 +108,7 @@ def _shapes(prompts: Prompts) -> dict[str, str]:
     return {name: f"{array.dtype}{list(array.shape)}" for name, array in arrays.items()}
 
 
-def _differing(here: dict[str, Any], there: Any) -> str:
+def _differing(here: Mapping[str, Any], there: Any) -> str:
     return "; ".join(
         f"settings.{name}: {there.get(name)!r} there, {here.get(name)!r} here"
         for name in sorted({*here, *there})

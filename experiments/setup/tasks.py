@@ -3,9 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from ml_collections import ConfigDict
-
 from data_pipelines.examples import Dataset
+from experiments.config.config import Config
 from experiments.setup import building
 from prompt_jax import methods
 from prompt_jax.text.class_names import Classes
@@ -13,7 +12,7 @@ from prompt_jax.training.sharding import Placement
 
 
 def make_tests(
-    config: ConfigDict,
+    config: Config,
     method: methods.Method,
     settings: Any,
     backbone: building.Backbone,

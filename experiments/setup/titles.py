@@ -2,9 +2,8 @@
 
 import re
 
-from ml_collections import ConfigDict
-
 from data_pipelines import datasets
+from experiments.config.config import Data
 from prompt_jax.errors import PromptError
 
 _TITLE = re.compile(r"\w[\w.-]{0,99}")
@@ -12,31 +11,31 @@ _TITLE = re.compile(r"\w[\w.-]{0,99}")
 _TAKEN = ("test", "base", "new", "average")
 
 
-def called(config: ConfigDict, key: str) -> str:
+def called(data: Data, key: str) -> str:
     """What results call a data set, "name" or "name:domain": by its title, "birds:sketch"."""
     name, domain = datasets.split_domain(key)
-    if not config.data.title or name != config.data.name:
+    if not data.title or name != data.name:
         return key
-    return config.data.title if domain is None else f"{config.data.title}:{domain}"
+    return data.title if domain is None else f"{data.title}:{domain}"
 
 
-def named(config: ConfigDict, key: str) -> str:
+def named(data: Data, key: str) -> str:
     """The data set that results call so: `called` the other way round."""
-    title = config.data.title
+    title = data.title
     if title and (key == title or key.startswith(f"{title}:")):
-        return config.data.name + key[len(title) :]
+        return data.name + key[len(title) :]
     return key
 
 
-def places(config: ConfigDict) -> list[tuple[str, str]]:
-    """The (title, root) of each data set that config.data.title asks for; one, if no root is in it.
+def places(data: Data) -> list[tuple[str, str]]:
+    """The (title, root) of each data set that `data.title` asks for; one, if no root is in it.
 
     Raises:
-        PromptError: one lacks its root, roots are also in config.data.root, or a title comes twice.
+        PromptError: one lacks its root, roots are also in `data.root`, or a title comes twice.
     """
-    asked = config.data.title
+    asked = data.title
     if "=" not in asked:
-        return [(asked, config.data.root)]
+        return [(asked, data.root)]
     listed = [one.strip() for one in asked.split(",") if one.strip()]
     found = []
     for one in listed:
@@ -47,9 +46,9 @@ def places(config: ConfigDict) -> list[tuple[str, str]]:
                 "--config.data.title=birds=/data/birds,cars=/data/cars"
             )
         found.append((title, root))
-    if config.data.root:
+    if data.root:
         raise PromptError(
-            f"config.data.root={config.data.root} and config.data.title={asked} both say where "
+            f"config.data.root={data.root} and config.data.title={asked} both say where "
             "data sets lie; leave config.data.root out"
         )
     titles = [title for title, _ in found]
@@ -58,13 +57,13 @@ def places(config: ConfigDict) -> list[tuple[str, str]]:
     return found
 
 
-def check(config: ConfigDict) -> None:
+def check(data: Data) -> None:
     """Refuses a title that could be taken for something else, or for a published data set.
 
     Raises:
         PromptError: says why, and what a title can be.
     """
-    title, name = config.data.title, config.data.name
+    title, name = data.title, data.name
     if not title:
         return
     if not datasets.entry(name).is_own:

@@ -40,7 +40,7 @@ def reader(name: str, inside: str = ".") -> Callable[[Path], None]:
         root = folder / inside
         config = default.get_config("coop")
         config.data.name, config.data.root, config.data.shots = name, str(root), 2
-        plan = plans.build(config, 32, True)
+        plan = plans.build(read(config), 32, True)
         for dataset in (plan.train, *plan.tests.values()):
             _read_images(dataset)
         check.check(name, root)

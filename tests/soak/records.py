@@ -21,6 +21,7 @@ import pytest
 from data_pipelines.examples import Dataset, Example
 from experiments import results
 from experiments.cli import command_line
+from experiments.config.config import read
 from experiments.configs import default
 from experiments.figures import tables
 from experiments.record import workdir
@@ -120,12 +121,12 @@ def _collect(identity: dict[str, Any], evaluations: dict[str, Any]) -> None:
     if not all(evaluations.get(key, {}).get("hash") == hashes[key] for key in hashes):
         return
     train = Dataset("folder", "{}", (Example("1.jpg", 0, "a"),), (), (), PIL.Image.open)
-    plan = Plan(train, {}, {}, make_batches(_run_config(), 32, "images"))
+    plan = Plan(train, {}, {}, make_batches(read(_run_config()), 32, "images"))
     backbone: Any = SimpleNamespace(fingerprint="0")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(workdir, "git_commit", str)  # runs git
         trained = training.Trained({}, 0.0, 0)
-        found = experiment.collect(_run_config(), backbone, plan, evaluations, trained)
+        found = experiment.collect(read(_run_config()), backbone, plan, evaluations, trained)
     try:
         workdir.check_results(found | {"data_hashes": {"train": ""}})
     except (ValueError, TypeError, KeyError) as error:

@@ -1,0 +1,1 @@
+"""The fields of an experiment, declared once: types, ranges, help and their role in a run."""

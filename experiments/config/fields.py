@@ -1,0 +1,192 @@
+"""Declared fields of a dataclass: help, allowed values and role in a run's identity."""
+
+import dataclasses
+import functools
+import math
+import types
+import typing
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any, Literal, cast
+
+from prompt_jax.errors import PromptError, unknown
+
+Role = Literal["figures", "run", "free"]
+"""What a field decides:
+
+- "figures": which run it is, and whose figures may share an average with it;
+- "run": which run it is, while averages are over several values of it;
+- "free": neither. It may change between restarts.
+"""
+_KEY = "declared"
+
+
+@dataclasses.dataclass(frozen=True)
+class Declared:
+    """What is declared of a field beside its type; see `field`."""
+
+    default: Any
+    help: str
+    choices: Collection[str]
+    at_least: float | None
+    above: float | None
+    below: float | None
+    at_most: float | None
+    form: str
+    unit: str
+    role: Role
+    since: str
+
+    @property
+    def range(self) -> str:
+        """The range in words; "" if there is none."""
+        words = {
+            "at least": self.at_least,
+            "above": self.above,
+            "below": self.below,
+            "at most": self.at_most,
+        }
+        return " and ".join(f"{word} {bound}" for word, bound in words.items() if bound is not None)
+
+    def contains(self, number: float) -> bool:
+        """Whether a number is finite and within the range."""
+        return (
+            math.isfinite(number)
+            and (self.at_least is None or number >= self.at_least)
+            and (self.above is None or number > self.above)
+            and (self.below is None or number < self.below)
+            and (self.at_most is None or number <= self.at_most)
+        )
+
+
+def field(
+    default: Any,
+    help: str,
+    *,
+    choices: Collection[str] = (),
+    at_least: float | None = None,
+    above: float | None = None,
+    below: float | None = None,
+    at_most: float | None = None,
+    form: str = "",
+    unit: str = "",
+    role: Role = "figures",
+    since: str = "",
+) -> Any:
+    """Returns a dataclass field with its declaration.
+
+    Args:
+        default: the value if none is given.
+        help: one or two sentences for --help.
+        choices: allowed texts; those of a `Literal` type are known from the type.
+        at_least, above, below, at_most: range of a number, or of all numbers in a tuple.
+        form: the elements of a tuple, for messages: "whole numbers, e.g. 1,2,3".
+        unit: of a number, for --help.
+        role: in a run's identity.
+        since: date of a field whose absence in the config of an earlier run means the default.
+    """
+    declared = Declared(
+        default, help, choices, at_least, above, below, at_most, form, unit, role, since
+    )
+    return dataclasses.field(default=default, metadata={_KEY: declared})
+
+
+@functools.cache
+def declared(cls: type, prefix: str = "") -> Mapping[str, Declared]:
+    """Returns the declarations of a dataclass by name; "data.shots" is in a section."""
+    found: dict[str, Declared] = {}
+    for one, hint in _fields(cls):
+        if dataclasses.is_dataclass(hint):
+            found |= declared(cast(type, hint), f"{prefix}{one.name}.")
+        elif _KEY in one.metadata:
+            choices = _literals(hint) or one.metadata[_KEY].choices
+            found[prefix + one.name] = dataclasses.replace(one.metadata[_KEY], choices=choices)
+    return types.MappingProxyType(found)
+
+
+def build(cls: Any, section: Mapping[str, Any], prefix: str = "") -> Any:
+    """Returns the dataclass that a mapping describes; lists become tuples.
+
+    Raises:
+        PromptError: a field is unknown, missing, of another type or out of its range.
+    """
+    hints = {one.name: hint for one, hint in _fields(cls)}
+    if wrong := next((key for key in section if key not in hints), None):
+        raise unknown("config key", f"{prefix}{wrong}", (f"{prefix}{key}" for key in hints))
+    if missing := sorted(f"config.{prefix}{key}" for key in hints if key not in section):
+        more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
+        raise PromptError(
+            f"the config lacks {', '.join(missing[:3])}{more}; start from the one of "
+            "experiments/configs/default.py"
+        )
+    values = {}
+    for name, hint in hints.items():
+        value = section[name]
+        if dataclasses.is_dataclass(hint):
+            check_type(f"config.{prefix}{name}", value, dict)
+            values[name] = build(hint, value, f"{prefix}{name}.")
+        else:
+            values[name] = _checked(f"config.{prefix}{name}", value, hint, declared(cls).get(name))
+    return cls(**values)
+
+
+def _checked(path: str, value: Any, hint: Any, declaration: Declared | None) -> Any:
+    kind = dict if declaration is None else typing.get_origin(hint) or hint
+    kind = str if kind is Literal else kind
+    check_type(path, value, kind)
+    if declaration is None:  # settings, which their method checks
+        return dict(value)
+    value = _as_tuples(value)
+    if declaration.choices and value not in declaration.choices:
+        raise unknown(f"value of {path}:", value, declaration.choices)
+    if kind is tuple and (wrong := _find_wrong(value, hint)) is not None:
+        raise PromptError(f"{path} has {wrong!r}; it must be {declaration.form}")
+    if not all(map(declaration.contains, _numbers(value) if declaration.range else ())):
+        form = declaration.form or ("a finite number" if kind is float else "")
+        said = ", ".join(filter(None, [form, declaration.range]))
+        raise PromptError(f"{path}={value} must be {said}")
+    return value
+
+
+def check_type(path: str, value: Any, kind: type) -> None:
+    """Raises a PromptError for a value of another type; a whole number passes as a float."""
+    others: dict[type, Any] = {float: (int, float), tuple: (tuple, list), dict: Mapping}
+    allowed = others.get(kind, kind)
+    if not isinstance(value, allowed) or (isinstance(value, bool) and kind is not bool):
+        raise PromptError(
+            f"{path}={value!r} is of type {type(value).__name__}; it must be of {kind.__name__}"
+        )
+
+
+def _find_wrong(value: Any, hint: Any) -> Any:
+    """Returns the first element that is not as the type of a tuple says, or the whole; or None."""
+    inner = typing.get_args(hint)
+    if typing.get_origin(hint) is not tuple:
+        kinds = (int, float) if hint is float else object if hint is Any else hint
+        right = isinstance(value, kinds) and not (isinstance(value, bool) and hint is not Any)
+        return None if right else value
+    if not isinstance(value, tuple) or (inner[-1] is not Ellipsis and len(value) != len(inner)):
+        return value
+    hints = inner[:1] * len(value) if inner[-1] is Ellipsis else inner
+    pairs = zip(value, hints, strict=True)
+    return next((one for one, kind in pairs if _find_wrong(one, kind) is not None), None)
+
+
+def _numbers(value: Any) -> Iterator[float]:
+    if isinstance(value, tuple):
+        for one in value:
+            yield from _numbers(one)
+    else:
+        yield value
+
+
+def _as_tuples(value: Any) -> Any:
+    return tuple(map(_as_tuples, value)) if isinstance(value, list | tuple) else value
+
+
+def _literals(hint: Any) -> tuple[str, ...]:
+    return typing.get_args(hint) if typing.get_origin(hint) is Literal else ()
+
+
+def _fields(cls: Any) -> list[tuple[dataclasses.Field, Any]]:
+    hints = typing.get_type_hints(cls)
+    return [(one, hints[one.name]) for one in dataclasses.fields(cls)]

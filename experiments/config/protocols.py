@@ -1,0 +1,29 @@
+"""The protocols that a config may ask for; experiments/setup/protocols.py has their data."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """The kind of task.
+
+    Attributes:
+        by_captions: videos are told apart by their captions, not by classes.
+        draws_shots: trains on a few examples per class, not on all.
+        tests_others: also tests on other data sets, those of `data.names`.
+    """
+
+    by_captions: bool = False
+    draws_shots: bool = True
+    tests_others: bool = False
+
+
+PROTOCOLS = {
+    "base_to_novel": Protocol(),
+    "few_shot": Protocol(),
+    "supervised": Protocol(draws_shots=False),
+    "cross_dataset": Protocol(tests_others=True),
+    "domain_generalization": Protocol(tests_others=True),
+    "zero_shot_transfer": Protocol(draws_shots=False, tests_others=True),
+    "retrieval": Protocol(by_captions=True, draws_shots=False),
+}
