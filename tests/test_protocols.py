@@ -210,7 +210,7 @@ def test_targets_of_earlier_calls_stay_what_they_were(clip, tmp_path, capsys):
         assert set(field) == {"emoji_scenes:plain", "csv", "emoji_scenes:night"}
     assert second["data_hashes"]["tests"]["csv"] == first["data_hashes"]["tests"]["csv"]
     config.data.names, config.data.root = "csv", str(tmp_path / "b")
-    with pytest.raises(PromptError, match=r"run on other images .*\(images.*tests.csv"):
+    with pytest.raises(PromptError, match=r"run on other images .*\(pictures.*tests.csv"):
         experiment.run(config, tmp_path / "run")
     config.data.names, config.data.root = "emoji_scenes:sketch,dtd", "/nowhere"
     with pytest.raises(DataError, match="dtd: root /nowhere is not a folder"):
@@ -284,11 +284,11 @@ def test_other_images_of_the_same_name_are_another_run(clip, tmp_path, method):
     config.data.update(name="csv", root=str(first), num_classes=0, test_per_class=0)
     found = experiment.run(config, tmp_path / "run")
     config.data.root = str(second)
-    with pytest.raises(PromptError, match=r"holds a run on other images .*\(images\."):
+    with pytest.raises(PromptError, match=r"holds a run on other images .*\(pictures\."):
         experiment.run(config, tmp_path / "run")
     for name in ("results.json", "evaluations.json"):
         (tmp_path / "run" / name).unlink()
-    with pytest.raises(PromptError, match=r"holds a run on other images .*\(images\."):
+    with pytest.raises(PromptError, match=r"holds a run on other images .*\(pictures\."):
         experiment.run(config, tmp_path / "run")
     assert experiment.run(config, tmp_path / "other")["data_hash"] != found["data_hash"]
 
