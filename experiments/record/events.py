@@ -1,7 +1,7 @@
-"""TensorBoard's view of a training: event files, written at once and never waited for.
+"""TensorBoard event files of a training run.
 
-tensorboardX's own writer hands events to a thread through a queue; a clock that is set back ends
-the thread, and training then waits for the full queue for ever.
+tensorboardX's `SummaryWriter` is not used: its thread ends at the first write that fails, e.g. on a
+full disk, and training then waits forever for the full queue.
 """
 
 import contextlib
@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 @contextlib.contextmanager
 def _as_if_absent(package: str) -> Iterator[None]:
-    """Imports within find no such package, unless it is loaded already."""
+    """Hides a package from imports within the block, unless it is loaded already."""
     if package in sys.modules:
         yield
         return
@@ -26,31 +26,31 @@ def _as_if_absent(package: str) -> Iterator[None]:
         del sys.modules[package]
 
 
-# It loads PyTorch where that is installed, which takes seconds, and nothing here uses it.
+# tensorboardX imports an installed PyTorch, which takes seconds and is not needed here.
 with _as_if_absent("torch"):
     from tensorboardX.proto.event_pb2 import Event, SessionLog
     from tensorboardX.record_writer import RecordWriter
     from tensorboardX.summary import scalar
 
-SECONDS_BETWEEN_FLUSHES = 10.0  # one waits for the disk
+SECONDS_BETWEEN_FLUSHES = 10.0  # each waits for the disk
 
 
 class Events:
-    """An event file; one that cannot be written is said once, and training goes on without it."""
+    """An event file. If it cannot be written, a note is printed once and training continues."""
 
     def __init__(self, folder: pathlib.Path, start: int):
-        """Goes on after step `start`: TensorBoard forgets what it was told of later steps."""
+        """Continues after step `start`; TensorBoard drops events of later steps."""
         self._folder = folder
         self._file: RecordWriter | None = None
         self._flushed = time.monotonic()
         self._attempt(self._open, start + 1)
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
-        """The scalars of a step, by their tags."""
+        """Writes the scalars of a step, by tag."""
         self._attempt(self._write, step, values)
 
     def close(self) -> None:
-        """Writes what is left."""
+        """Writes the remaining events."""
         self._attempt(self._flush)
         self._close()
 
@@ -80,25 +80,25 @@ class Events:
     def _close(self):
         file, self._file = self._file, None
         if file is not None:
-            with contextlib.suppress(OSError, ValueError):  # what could not be written still cannot
+            with contextlib.suppress(OSError, ValueError):  # it fails as the write before it did
                 file.close()
 
     def _attempt(self, function: Callable[..., None], *args) -> None:
         try:
             function(*args)
-        except (OSError, ValueError) as error:  # the latter of a file that is closed
+        except (OSError, ValueError) as error:  # ValueError: the file is closed
             self._close()
             reason = getattr(error, "strerror", None) or str(error)
             print(
-                f"note: {self._folder} cannot be written to ({reason}): training goes on "
-                "without lines for TensorBoard; metrics.jsonl has the same",
+                f"note: {self._folder} cannot be written to ({reason}): training continues "
+                "without TensorBoard events; metrics.jsonl has the same values",
                 file=sys.stderr,
                 flush=True,
             )
 
 
 def _file_name(folder):
-    """Later than those there, whatever the clock says: they are read in the order of names."""
+    """Returns a name after all that are there, as files are read in the order of their names."""
     there = (
         re.match(r"events\.out\.tfevents\.(\d{1,12})\b", path.name) for path in folder.iterdir()
     )

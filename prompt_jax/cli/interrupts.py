@@ -1,10 +1,11 @@
-"""Ctrl-C and SIGTERM: heard and answered at once, also while a program compiles.
+"""Handles Ctrl-C and SIGTERM at once, even while a program compiles.
 
-Python calls a signal's handler when its main thread is back in the interpreter. A compilation keeps
-it away for minutes, and what the handler raises can be lost in a callback. So C writes the signal's
-number into a pipe, and a thread that waits for it answers.
+Python runs a signal handler only when the main thread is back in the interpreter. A compilation can
+keep it away for minutes, and an exception of the handler can be lost in a callback. So a thread
+reads the signals from Python's wakeup pipe (`signal.set_wakeup_fd`) and handles them; no library
+does this without an event loop in the main thread.
 
-Nothing heavy is imported: this must be there before what takes seconds to import.
+Only the standard library is imported: this must run before imports that take seconds.
 """
 
 import contextlib
@@ -20,36 +21,34 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 STOPPING = "stopping after this step, then a checkpoint; again: at once"
 AT_ONCE = "stopped at once"
 SECONDS_TO_FLUSH = 1.0
-ONE_STOP = (
-    0.25  # seconds in which signals are one: `timeout` sends its own twice, to process and group
-)
+# Seconds in which signals count as one: `timeout` sends its own twice, to process and group.
+ONE_STOP = 0.25
 
 _CLEAR_LINE, _SHOW_CURSOR = "\r\x1b[2K", "\x1b[?25h"  # what a bar on a terminal leaves behind
 
 
 class StopRequest:
-    """Turns Ctrl-C and SIGTERM into a request that a loop answers between two steps.
+    """Turns Ctrl-C and SIGTERM into a request to stop, which a loop checks between two steps.
 
-    In a command that listens, a second signal ends the process, and the first one too while no step
-    is done, for then nothing would be lost. Elsewhere, e.g. in a notebook, a second one does what
-    it did before the loop; the handlers from before are back after it.
+    In a command that called `listen`, a second signal ends the process, and so does the first one
+    before any step is done, when nothing is lost. Elsewhere, e.g. in a notebook, a second signal
+    goes to the earlier handlers, which are restored after the loop.
 
     Attributes:
-        asked: whether the loop shall stop.
+        asked: whether the loop should stop.
     """
 
     def __init__(self):
-        """Nothing asked yet."""
         self.asked = False
         self._has_steps = False
         self._before = {}
 
     def step_done(self) -> None:
-        """Tells it that there is something now to write a checkpoint of."""
+        """Records that there is a step to write a checkpoint of."""
         self._has_steps = True
 
     def ask(self) -> bool:
-        """Asks for a stop; returns whether the loop will answer, which it does the first time."""
+        """Requests a stop; returns whether the loop will finish its step, as it does once."""
         answered = self._has_steps and not self.asked
         self.asked = True
         return answered
@@ -58,7 +57,7 @@ class StopRequest:
         if _listener is not None:
             _listener.request = self
             return self
-        # Signals reach the main thread alone; elsewhere (notebooks' workers) there is none to set.
+        # Handlers can be set in the main thread only, not in a notebook's worker thread.
         if threading.current_thread() is threading.main_thread():
             self._before = {s: signal.signal(s, self._handle) for s in SIGNALS}
         return self
@@ -80,29 +79,29 @@ class StopRequest:
         if _listener is not None:
             _listener.request = None
         self._restore()
-        if self.asked and kind is None:  # after the loop had looked for the last time
+        if self.asked and kind is None:  # after the loop's last check
             raise KeyboardInterrupt("stopped; run again to go on")
 
 
 class Listener:
-    """Answers signals in place of their handlers, until the process ends.
+    """Handles signals in a thread of its own, until the process ends.
 
     Attributes:
-        request: of the loop that would finish its step.
-        number: the first signal that came; 0: none.
+        request: of the loop that is running, which may finish its step.
+        number: the first signal received; 0: none.
     """
 
     def __init__(self, words: str):
-        """`words`: said when the process ends at once, e.g. "stopped"."""
+        """Sets the words to print when the process ends at once, e.g. "stopped"."""
         self.request: StopRequest | None = None
         self.number = 0
         self._words = words
         self._answered = -math.inf  # when a loop was asked to stop
 
     def start(self) -> None:
-        """Takes over; in the main thread.
+        """Installs the handlers and starts the thread; call it in the main thread.
 
-        A signal that the shell lets background jobs ignore is heard too: a stop loses nothing.
+        SIGINT, which shells let background jobs ignore, is handled too: a stop loses nothing.
         """
         reading, writing = os.pipe()
         os.set_blocking(writing, False)
@@ -116,7 +115,7 @@ class Listener:
             self.hear(received[0])
 
     def hear(self, number: int) -> None:
-        """Answers one signal."""
+        """Handles one signal."""
         if number not in SIGNALS:
             return
         is_first = not self.number
@@ -130,7 +129,7 @@ class Listener:
 
 
 def listen(words: str) -> None:
-    """Answers Ctrl-C and SIGTERM from now on, for a command; `words`: its last ones."""
+    """Handles Ctrl-C and SIGTERM from now on; `words` are printed when the command is stopped."""
     global _listener
     if _listener is None:
         _listener = Listener(words)
@@ -138,40 +137,40 @@ def listen(words: str) -> None:
 
 
 def stop_listening() -> None:
-    """From now on a signal ends the process silently: nothing is left to do but to exit."""
+    """Lets signals end the process silently from now on, as it is about to exit."""
     for number in SIGNALS:
         signal.signal(number, signal.SIG_DFL)
 
 
 def is_heard() -> bool:
-    """Whether a signal came."""
+    """Returns whether a signal was received."""
     return _listener is not None and _listener.number > 0
 
 
 def exit_code() -> int:
-    """Of a command that was stopped: 130 by Ctrl-C, 143 by SIGTERM."""
+    """Returns the exit code of a stopped command: 130 after Ctrl-C, 143 after SIGTERM."""
     return 128 + ((_listener.number if _listener else 0) or signal.SIGINT)
 
 
 def say(words: str) -> None:
-    """Writes a line to stderr without Python's buffers, whose lock the main thread may hold."""
+    """Writes a line to stderr, past Python's buffers, whose lock the main thread may hold."""
     start = _CLEAR_LINE if os.isatty(2) else ""
     with contextlib.suppress(OSError):
         os.write(2, f"{start}{words}\n".encode())
 
 
 def end(number: int, words: str) -> None:
-    """Ends the process with the signal's exit code. Files are written whole, so none is torn."""
+    """Ends the process with the exit code of the signal; files are written atomically."""
     say(words)
     leave(128 + number)
 
 
 def leave(code: int) -> None:
-    """Exits without Python's clean-up, which takes seconds after JAX and is no use to anyone."""
+    """Exits without Python's cleanup, which takes seconds after JAX and has no effect here."""
     if os.isatty(2):
         with contextlib.suppress(OSError):
             os.write(2, _SHOW_CURSOR.encode())
-    # The main thread may be at work in these buffers for ever.
+    # The main thread may hold these buffers forever.
     flushing = threading.Thread(target=_flush, daemon=True)
     flushing.start()
     flushing.join(SECONDS_TO_FLUSH)
@@ -188,7 +187,7 @@ def _flush():
 
 
 def _leave_it_to_the_thread(number: int, frame: FrameType | None) -> None:
-    """Python's part of a handler; without one, C would not write to the pipe."""
+    """Does nothing; a Python handler must be set for the signal to be written to the pipe."""
     del number, frame
 
 

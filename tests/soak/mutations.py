@@ -1,4 +1,8 @@
-"""Changes to bytes, text, JSON and zip archives, each drawn from a `random.Random`."""
+"""Mutations of bytes, text, JSON and zip archives, each drawn from a `random.Random`.
+
+Not hypothesis strategies: these generate values anew, where valid files are to be damaged, and have
+no public way to repeat one input by its number.
+"""
 
 import copy
 import io
