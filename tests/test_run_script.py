@@ -238,6 +238,14 @@ def test_continuous_integration_fails_where_one_is_not_tested(integration, pytho
     assert f".ci/run: {said}" in done.stderr
 
 
+def test_github_actions_have_the_pythons_that_are_looked_for():
+    workflow = (REPOSITORY / ".github/workflows/ci.yml").read_text(encoding="utf-8")
+    script = (REPOSITORY / ".ci/run").read_text(encoding="utf-8")
+    pythons = re.findall(r"^ +(3\.\d+)$", workflow, re.MULTILINE)
+    assert pythons == re.findall(r"^job (3\.\d+) ", script, re.MULTILINE)
+    assert workflow.endswith("- run: .ci/run\n")
+
+
 def test_the_usage_names_quick(installed):
     done = subprocess.run([installed, "--help"], capture_output=True, text=True, timeout=60)
     assert "./run.sh test --quick " in done.stdout
