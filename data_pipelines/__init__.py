@@ -1,4 +1,4 @@
-"""Data sets, few-shot sampling, transforms and batches; knows nothing of models.
+"""Data sets, few-shot sampling and batches, independent of models.
 
 Read datasets and examples, then layouts/, images/ and scenes/, then sampling, loader, reading.
 """

@@ -1,19 +1,20 @@
-"""Check which data sets are there, whether they are complete, and whether all in them opens.
+"""Check which data sets exist, whether they are complete, and whether every file can be read.
 
     python -m data_pipelines.check --root DATA                # every data set of the table
     python -m data_pipelines.check --root DATA --names dtd,caltech101
-    python -m data_pipelines.check --root DATA --quick        # files exist; nothing is decoded
+    python -m data_pipelines.check --root DATA --quick        # only whether files exist
     python -m data_pipelines.check --root OWN --names folder --sheet sheet.png   # and draw examples
 
-Exit code 0: every data set that was found (or named) is complete, with as many images and
-classes as published (TFDS may divide them otherwise) and with the published split, readable, has
-test images, and has no image twice, no class that only train or only test has, more than one
-class, and no class names that make the same prompt. In own images, copies of a file in another
-split count too (--quick does not look for them). What may have been meant otherwise, e.g. folders
-below a class, or own images that look like one of another split (which the extra check finds), is
-noted, and changes no exit code. Videos are looked at in the same way; those that captions describe
-have no classes, and captions that several test videos have are noted;
-1: one is not, or none was found; 2: a mistake in the command.
+A data set passes if it is readable, has test images and more than one class, and matches the
+published split and numbers of images and classes (TFDS may split differently). It fails if an image
+is listed twice, a class is only in train or only in test, or two class names make the same prompt;
+own images also fail if a file is copied to another split (not checked by --quick). Videos are
+checked in the same way. Notes do not change the exit code, e.g. on directories below a class, on
+captions shared by test videos, and on own images that look alike in two splits (needs the extra
+`check`).
+
+Exit code 0: every data set that was found (or named) passes; 1: one fails, or none was found;
+2: an error in the command line.
 """
 
 import sys
@@ -46,7 +47,7 @@ from data_pipelines.images.readers import find_bad, missing_files, on_backslashe
 from data_pipelines.layouts.coop import CoopLayout
 from data_pipelines.layouts.layout import SPLITS, expand, find_home, read_json
 
-_SHOWN = 50  # copies that are listed
+_SHOWN = 50  # listed copies
 
 
 def check(
@@ -56,17 +57,17 @@ def check(
     quick: bool = False,
     start: Callable[[int], Callable[[], object]] | None = None,
 ) -> Finding:
-    """Look for one data set and go through its images.
+    """Checks one data set.
 
     Args:
         name: a key of the table of data sets, or "key:domain".
-        root: the folder that holds its folder, or that folder itself; TFDS's data_dir.
+        root: the directory that contains its directory, or that directory itself; TFDS's data_dir.
         source: "coop" or "tfds".
-        quick: look only whether the image files exist; do not decode them.
-        start: is told how many images will be decoded, and returns what to call after each.
+        quick: check only that the files exist, without decoding them.
+        start: called with the number of images to decode; returns a function to call after each.
 
     Returns:
-        The finding; nothing is raised for data that is missing or broken.
+        The finding; missing or damaged data raises no error.
     """
     entry = datasets.entry(name)
     loaded, problems = _load(name, root, source)
@@ -104,7 +105,7 @@ def check(
 
 
 def _listed(found: Sequence[Copy]) -> list[str]:
-    """Each copy and what it is one of, of many the first; one alone is told with its problem."""
+    """Lists the first copies with their originals; a single one is in the problem itself."""
     if len(found) < 2:
         return []
     told = [f"{one.image} is a copy of {one.other}" for one in found[:_SHOWN]]
@@ -112,10 +113,10 @@ def _listed(found: Sequence[Copy]) -> list[str]:
 
 
 def _load(name: str, root: Path, source: str) -> tuple[list[Dataset], list[str]]:
-    """The data set, and after it the parts that it comes in; and what is wrong with the rest."""
+    """Loads a data set and its parts; returns them and the problems with the others."""
     loaded, problems, names = [], [], [name]
     if source == "coop" and ":" not in name:
-        with contextlib.suppress(DataError):  # which loading it meets too
+        with contextlib.suppress(DataError):  # loading raises it again
             names += [f"{name}:{part}" for part in datasets.parts(name, root)]
     for each in names:
         try:
@@ -132,12 +133,12 @@ def _where_to_get(name: str, entry: datasets.Entry, root: Path, source: str) -> 
     elif entry.archives:
         command = f"python -m data_pipelines.download {name} --root {place}"
     else:
-        return f"get it from {entry.url}"
-    return f"get it by {command} (its page: {entry.url})"
+        return f"download it from {entry.url}"
+    return f"download it with: {command} (its page: {entry.url})"
 
 
 def _folder(entry: datasets.Entry, root: Path, source: str) -> Path | None:
-    """Where the data set would lie; None for one that has no folder of its own name."""
+    """Returns the data set's directory, existing or not; None if its name is not fixed."""
     if source == "tfds":
         return root / entry.tfds.split("/")[0].split(":")[0] if entry.tfds else None
     folder = getattr(entry.layout, "folder", None)
@@ -145,7 +146,7 @@ def _folder(entry: datasets.Entry, root: Path, source: str) -> Path | None:
 
 
 def _compare(entry: datasets.Entry, dataset: Dataset, source: str) -> list[str]:
-    """What differs from the published data set, of which a part is not counted."""
+    """Returns differences from the published numbers; parts are not compared."""
     if entry.counts is None or ":" in dataset.name:
         return []
     problems = []
@@ -156,15 +157,15 @@ def _compare(entry: datasets.Entry, dataset: Dataset, source: str) -> list[str]:
         count = len(getattr(dataset, split))
         if published and not count:
             missing = f"0 of {published} {dataset.kind}"
-            problems.append(f"{split} missing: {missing}; get it from {entry.url}")
-        # TFDS has its own splits, so there other counts are no fault.
+            problems.append(f"{split} missing: {missing}; download it from {entry.url}")
+        # TFDS has its own splits, so other counts are correct there.
         elif source == "coop" and published is not None and count != published:
             problems.append(f"{split}: {count} {dataset.kind}; published: {published}")
     return problems
 
 
 def _split_file(entry: datasets.Entry, root: Path, source: str) -> list[str]:
-    """Whether the split file holds the published split; how it is formatted does not matter."""
+    """Checks that the split file contains the published split, in any JSON formatting."""
     layout = entry.layout
     if source != "coop" or entry.split_sha256 is None or not isinstance(layout, CoopLayout):
         return []
@@ -175,31 +176,30 @@ def _split_file(entry: datasets.Entry, root: Path, source: str) -> list[str]:
     if found == entry.split_sha256:
         return []
     return [
-        f"{layout.split} is not the published one, or is a part of it: its content has the sha256 "
+        f"{layout.split} differs from the published split: its content has the sha256 "
         f"{found[:12]}…; published: {entry.split_sha256[:12]}…"
     ]
 
 
 def _lists(entry: datasets.Entry, dataset: Dataset) -> list[Remark]:
-    """What is wrong with the lists themselves, published or not; a sentence per kind."""
+    """Returns one remark for each kind of problem with the lists, published or not."""
     train, _, test = parts = lists.splits(dataset)
     found = lists.listed_twice(parts)
     if not dataset.test and not (entry.counts and entry.counts[2]):
-        beside = f"beside {len(dataset.train)} to train on"
-        found.append(Remark(f"no test {dataset.kind}: 0, {beside}"))
+        found.append(Remark(f"no test {dataset.kind}, but {len(dataset.train)} for training"))
     if not dataset.has_classes:
         return found
-    # One split alone is no mistake: some data sets are only for tests.
+    # Some data sets have only a test split.
     if dataset.train and dataset.test:
         found += lists.lone_classes(test, train) + lists.lone_classes(train, test)
     return found + lists.one_class(dataset.name, dataset.class_names)
 
 
 def run(names: Sequence[str], root: Path, source: str, quick: bool) -> list[Finding]:
-    """Check all `names`, with a progress bar each, and return the findings in that order."""
+    """Checks all `names` with a progress bar each, and returns the findings in order."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     findings = []
-    # On the error channel, so that the report can be sent to a file.
+    # On stderr, so that the report can be redirected to a file.
     with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True)) as progress:
         for name in names:
 
@@ -212,9 +212,9 @@ def run(names: Sequence[str], root: Path, source: str, quick: bool) -> list[Find
 
 
 def _draw(finding: Finding, path: Path) -> None:
-    """Draws the sheet of a data set that could be loaded; of another the report says why not."""
+    """Draws the sheet of a data set that could be loaded; otherwise the report has the reason."""
     if finding.dataset is None or not finding.dataset.has_classes:
-        print("no sheet: there are no classes to draw")
+        print("no sheet: the data set has no classes")
         return
     for file in sheet.draw(path, finding.dataset):
         print(escape(f"examples of the classes are in {file}"))
@@ -222,7 +222,7 @@ def _draw(finding: Finding, path: Path) -> None:
 
 def _names(text: str | None, source: str) -> list[str]:
     if text is None:
-        # The others are made on the fly, or are people's own and lie anywhere.
+        # The others are rendered, or a user's own.
         published = {name: entry for name, entry in datasets.TABLE.items() if entry.counts}
         return [name for name, entry in published.items() if source == "coop" or entry.tfds]
     names = list(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
@@ -230,25 +230,25 @@ def _names(text: str | None, source: str) -> list[str]:
         if datasets.split_domain(name)[0] not in datasets.TABLE:
             raise unknown("data set", name, datasets.TABLE)
     if not names:
-        raise DataError("--names is empty; give names with commas between them, or leave it out")
+        raise DataError("--names is empty; pass names separated by commas, or omit it")
     return names
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command; returns its exit code."""
+    """Runs the command and returns its exit code."""
     parser = argparse.ArgumentParser("python -m data_pipelines.check", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.add_argument("--root", required=True, help="the folder of the data sets")
-    parser.add_argument("--names", help="which data sets, with commas; left out: all")
+    parser.add_argument("--root", required=True, help="the directory of the data sets")
+    parser.add_argument("--names", help="data sets, separated by commas (default: all)")
     parser.add_argument(
-        "--source", choices=datasets.SOURCES, default="coop", help="whose layout (coop)"
+        "--source", choices=datasets.SOURCES, default="coop", help="layout of the files (coop)"
     )
-    parser.add_argument("--quick", action="store_true", help="do not decode the images")
+    parser.add_argument("--quick", action="store_true", help="do not decode images and videos")
     parser.add_argument(
         "--sheet",
         metavar="FILE",
-        help=f"draw {sheet.EXAMPLES} examples of each class of the one data set of --names; a "
-        f"page has {sheet.CLASSES} classes, and the second one is FILE-2",
+        help=f"draw {sheet.EXAMPLES} examples of each class of the data set in --names, "
+        f"{sheet.CLASSES} classes per page; the second page is FILE-2",
     )
     options = parser.parse_args(arguments)
     root = expand(options.root)
@@ -256,11 +256,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         names = _names(options.names, options.source)
     except DataError as error:
         parser.error(str(error))
-    # A CSV of one's own is a file.
-    if not os.path.exists(root):
-        parser.error(f"--root={root}: no such folder")
+    if not os.path.exists(root):  # a user's own CSV is a file
+        parser.error(f"--root={root}: no such directory")
     if options.sheet is not None and (options.names is None or len(names) > 1):
-        parser.error(f"--sheet={options.sheet} is of one data set; name it with --names")
+        parser.error(f"--sheet={options.sheet} needs exactly one data set in --names")
     if options.sheet is not None and (problem := sheet.refusal(expand(options.sheet))):
         parser.error(problem)
     findings = run(names, root, options.source, options.quick)

@@ -1,4 +1,4 @@
-"""Loading a data set by its name."""
+"""Loads a data set by its name."""
 
 import inspect
 from collections.abc import Callable
@@ -31,22 +31,19 @@ SOURCES = ("coop", "tfds")
 def load(
     name: str, root: str | Path | None = None, source: str = "coop", **options: Any
 ) -> Dataset:
-    """Load the lists of a data set; images are read later, one by one.
+    """Loads the lists of a data set; images are read later, one by one.
 
     Args:
         name: a key of `TABLE`, or "key:domain", which sets the option `domain`.
-        root: the folder that holds the data set's folder, or that folder itself; TFDS's data_dir
-            for `source="tfds"`; not needed by the embedded data set.
-        source: "coop", for the files of the table's layout, or "tfds".
-        **options: `template`, the text of one class with one `{}`, in place of the table's; and
-            what the layout's own `load` takes, e.g. `domain` for "emoji_scenes".
-
-    Returns:
-        The data set.
+        root: the directory that contains the data set's directory, or that directory itself; for
+            `source="tfds"` TFDS's data_dir; not needed by the embedded data sets.
+        source: "coop" for the files of the table's layout, or "tfds".
+        **options: `template`, the prompt of one class with one `{}`, instead of the table's; and
+            options of the layout's `load`, e.g. `domain` for "emoji_scenes".
 
     Raises:
-        DataError: an unknown name, source or option, or data that is missing or malformed, e.g.
-            with gaps in the labels or with one name for two classes.
+        DataError: an unknown name, source or option, or missing or malformed data, e.g. gaps in the
+            labels or two classes with one name.
     """
     key, domain = split_domain(name)
     if key not in TABLE:
@@ -75,17 +72,17 @@ def load(
 def parts(
     name: str, root: str | Path | None = None, lists: str | Path | None = None
 ) -> tuple[str, ...]:
-    """The parts of a data set whose published lists are there, e.g. "val1" or "few_shot_16_1".
+    """Returns the parts of a data set whose published lists exist, e.g. "few_shot_16_1".
 
-    They are domains, `load(f"{name}:{part}", …)`, and may differ in their classes and labels.
+    A part is a domain, `load(f"{name}:{part}", …)`, with its own classes and labels.
 
     Args:
         name: a key of `TABLE`.
-        root: as of `load`.
-        lists: as of `VifiLayout.load`.
+        root: see `load`.
+        lists: see `VifiLayout.load`.
 
     Returns:
-        The parts; none of a data set whose shots and halves `sampling` draws.
+        The parts; () for a data set whose shots and classes `sampling` draws.
 
     Raises:
         DataError: there are no lists.
@@ -95,32 +92,32 @@ def parts(
 
 
 def takes(name: str, option: str, source: str = "coop") -> bool:
-    """Whether `load` takes an option of a data set from that source."""
+    """Returns whether `load` accepts an option for a data set from a source."""
     own = entry(name)
     read = tfds_source.load if source == "tfds" else own.layout.load
     return option in inspect.signature(read).parameters
 
 
 def comes_in_parts(name: str) -> bool:
-    """Whether published lists, and no seed, choose a data set's shots and halves: see `parts`."""
+    """Returns whether published lists define a data set's shots and base classes: see `parts`."""
     return isinstance(entry(name).layout, VifiLayout)
 
 
 def split_domain(name: str) -> tuple[str, str | None]:
-    """The key of `TABLE` and the domain of a name: "folder:dslr" is ("folder", "dslr")."""
+    """Splits a name into its key of `TABLE` and domain: "folder:dslr" is ("folder", "dslr")."""
     key, colon, domain = name.partition(":")
     return key, domain if colon else None
 
 
 def entry(name: str) -> Entry:
-    """The row of `TABLE` of a data set, "key" or "key:domain"."""
+    """Returns the entry of a data set, named "key" or "key:domain"."""
     return TABLE[split_domain(name)[0]]
 
 
 def _tfds(key: str, entry: Entry) -> Callable[..., Dataset]:
     if entry.tfds is None:
         have = ", ".join(name for name, other in TABLE.items() if other.tfds)
-        raise DataError(f"{key}: not in TFDS; set source=coop. In TFDS are {have}")
+        raise DataError(f"{key}: not in TFDS; set source=coop. TFDS has {have}")
     return partial(tfds_source.load, tfds_name=entry.tfds, clean=entry.clean)
 
 

@@ -1,14 +1,15 @@
-"""Downloads the field's image data sets, and unpacks them into the layout that runs read.
+"""Download the benchmark's image data sets and unpack them into the expected layout.
 
     python -m data_pipelines.download caltech101 dtd --root /data
     python -m data_pipelines.download all --root /data
 
-They come from the Hugging Face repository zhengli97/prompt_learning_dataset, which has every data
-set of the benchmark but ImageNet, each with its published split. A download that was stopped goes
-on where it stopped. The SHA-256 of each archive is compared with the hub's; a data set's directory
-is there whole or not at all; one that is there already is left alone. At the end all are checked as
-by `python -m data_pipelines.check --quick`. Exit code 0: all are complete; 1: one is not; 2: a
-mistake, or one could not be had.
+The Hugging Face repository zhengli97/prompt_learning_dataset has every data set of the benchmark
+except ImageNet, with its published split. Interrupted downloads resume. The SHA-256 of each archive
+is verified. A data set's directory appears only when it is complete; an existing one is left
+unchanged. At the end all are checked as by `python -m data_pipelines.check --quick`.
+
+Exit code 0: all are complete; 1: one is incomplete; 2: an error in the command line, or a download
+failed.
 """
 
 import sys
@@ -39,18 +40,18 @@ from data_pipelines.fetching.hub import Remote, Repository
 from data_pipelines.layouts.layout import expand
 from prompt_jax.storage.files import filling
 
-# Below the root; what is unpacked there comes into its place by one renaming.
+# Below the root, so that an unpacked directory is moved into place by one rename.
 _KEPT = ".downloads"
 _GB = 10**9
 
 
 def available() -> dict[str, Entry]:
-    """The data sets that have an archive, by name."""
+    """Returns the data sets that have an archive, by name."""
     return {name: entry for name, entry in datasets.TABLE.items() if entry.archives}
 
 
 def match(names: Sequence[str], repository: Repository) -> dict[str, Remote]:
-    """The archive of each data set.
+    """Returns the archive of each data set.
 
     Raises:
         DataError: one has none, or several.
@@ -67,8 +68,8 @@ def match(names: Sequence[str], repository: Repository) -> dict[str, Remote]:
             there = ", ".join(sorted(repository.files)) or "nothing"
             called = " or ".join(f"{each}.zip" for each in datasets.TABLE[name].archives)
             raise DataError(
-                f"{name}: {repository.name} holds {len(fit)} archives of it, where one, called "
-                f"{called}, is expected; in it are {escape(there)}"
+                f"{name}: {repository.name} has {len(fit)} archives of it instead of one, named "
+                f"{called}; it contains {escape(there)}"
             )
         found[name] = fit[0]
     return found
@@ -79,34 +80,30 @@ def _plain(name: str) -> str:
 
 
 def refuse_full_disk(wanted: Mapping[str, Remote], root: Path) -> None:
-    """Refuses downloads for which there is no room: each archive is removed once it is unpacked.
-
-    Raises:
-        DataError: says what is free and what is needed.
-    """
+    """Raises `DataError` if the disk has no room for the downloads, unpacked one by one."""
     parts = (_part(root, one) for one in wanted.values())
     loaded = sum(os.path.getsize(part) for part in parts if part.is_file())
-    # What unpacks takes as much again: images hardly become smaller in archives.
+    # Unpacking needs as much again, because images are hardly compressed further.
     needed = sum(one.size for one in wanted.values()) - loaded
     needed += max((one.size for one in wanted.values()), default=0)
     free = shutil.disk_usage(root).free
     if needed > free:
         raise DataError(
             f"{root} has {free / _GB:.1f} GB free, and about {needed / _GB:.1f} GB are needed; "
-            "free space, choose another --root, or fewer data sets"
+            "free space, or choose another --root or fewer data sets"
         )
 
 
 def _part(root: Path, one: Remote) -> Path:
-    """Where so much of an archive lies as is loaded: another content has another name."""
+    """Returns the file of a partial download, named by the archive's hash."""
     return root / _KEPT / f"{one.digest[:16]}-{Path(one.name).name}"
 
 
 def install(path: Path, name: str, root: Path) -> None:
-    """Unpacks an archive into a data set's directory, which appears when all of it is there.
+    """Unpacks an archive into a data set's directory, atomically.
 
     Raises:
-        DataError: the archive is refused; see `archives`.
+        DataError: the archive is rejected; see `archives`.
     """
     layout: Any = datasets.TABLE[name].layout
     with archives.opening(path) as archive:
@@ -118,7 +115,7 @@ def install(path: Path, name: str, root: Path) -> None:
                 f"{name} unpacks to {total / _GB:.1f} GB, and {root} has {free / _GB:.1f} GB free"
             )
         if others := len(archive.members) - len(inside):
-            print(f"{name}: {others:,} files of the archive lie elsewhere and are left out")
+            print(f"{name}: skipped {others:,} other files of the archive")
         with contextlib.suppress(OSError):
             (root / layout.folder).rmdir()  # only an empty one
         columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
@@ -135,23 +132,23 @@ def run(names: Sequence[str], root: Path, source: str = ARCHIVES, keep: bool = F
     """Downloads and unpacks data sets, one after another.
 
     Args:
-        names: of `available`.
-        root: the directory of data sets; it is made if it is not there.
+        names: names of `available`.
+        root: the directory of data sets; created if missing.
         source: the repository.
-        keep: leave archives in the root's `.downloads`.
+        keep: keep archives in the root's `.downloads`.
 
     Returns:
-        Why others failed, a sentence each; those that did not are there.
+        One message for each failed data set.
 
     Raises:
-        DataError: none is loaded: the repository lacks one, the disk has no room, or another
-            process is at work in the root.
+        DataError: nothing was downloaded: the repository lacks a data set, the disk has no room, or
+            another download is running in the root.
     """
     missing = []
     for name in names:
         folder = _home(root, name)
         if _is_there(folder):
-            print(escape(f"{name} is there already, and stays as it is: {folder}"))
+            print(escape(f"{name} exists already and is left unchanged: {folder}"))
         else:
             missing.append(name)
     if not missing:
@@ -176,7 +173,7 @@ def run(names: Sequence[str], root: Path, source: str = ARCHIVES, keep: bool = F
 
 
 def _look_up(source: str, names: Sequence[str], root: Path) -> Repository:
-    """As `hub.look_up`, whose error it completes by what to do where there is no network."""
+    """Calls `hub.look_up`, and adds advice for machines without network to its error."""
     try:
         return hub.look_up(source)
     except DataError as error:
@@ -190,13 +187,12 @@ def _look_up(source: str, names: Sequence[str], root: Path) -> Repository:
 
 
 def _home(root: Path, name: str) -> Path:
-    """Returns the directory of a data set below the root."""
-    # Only data sets with archives are asked for, and their layouts all have one.
+    """Returns the directory of a data set with an archive below the root."""
     return root / datasets.TABLE[name].layout.folder  # type: ignore[attr-defined]
 
 
 def _is_there(folder: Path) -> bool:
-    """Returns whether anything but an empty directory is at a data set's place."""
+    """Returns whether a path exists and is not an empty directory."""
     if not os.path.lexists(folder):
         return False
     return folder.is_symlink() or not folder.is_dir() or any(folder.iterdir())
@@ -204,13 +200,13 @@ def _is_there(folder: Path) -> bool:
 
 @contextlib.contextmanager
 def _alone(root: Path) -> Iterator[None]:
-    """Keeps other processes away from the root's downloads, which are removed if none is left."""
+    """Locks the root's downloads against other processes; removes their directory if empty."""
     kept = root / _KEPT
     kept.mkdir(parents=True, exist_ok=True)
     with open(kept / "lock", "a") as file:
         try:
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            # One that ended at this moment has removed the file that was opened here.
+            # A process that just ended may have removed the file opened here.
             ours = os.path.samestat(os.fstat(file.fileno()), os.stat(kept / "lock"))
         except OSError:
             ours = False
@@ -232,8 +228,8 @@ def _show(repository: Repository, wanted: Mapping[str, Remote]) -> None:
         print(escape(f"  {said}"))
     told = shorten(repository.license) if repository.license else "none"
     print(
-        f"license of the repository, as its card says: {told}; the images keep the terms of those "
-        "who made each data set, which its page says"
+        f"license of the repository according to its card: {told}; the images keep the terms of "
+        "each data set's authors, on its page"
     )
 
 
@@ -244,25 +240,25 @@ def _names(given: Sequence[str]) -> list[str]:
     for name in names:
         if name in datasets.TABLE and name not in available():
             entry = datasets.TABLE[name]
-            where = f"get it from {entry.url}" if entry.url else "it needs no download"
+            where = f"download it from {entry.url}" if entry.url else "it needs no download"
             raise DataError(f"{name} is not in {ARCHIVES}; {where}")
         if name not in available():
             raise unknown("data set", name, ["all", *available()])
     if not names:
-        raise DataError("no data set is named; name some, or all")
+        raise DataError("no data set is named; pass names, or all")
     return list(dict.fromkeys(names))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command; returns its exit code."""
+    """Runs the command and returns its exit code."""
     parser = argparse.ArgumentParser("python -m data_pipelines.download", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.add_argument("names", nargs="+", help=f"all, or of {', '.join(available())}")
+    parser.add_argument("names", nargs="+", help=f"all, or some of {', '.join(available())}")
     parser.add_argument("--root", required=True, help="the directory of the data sets")
     parser.add_argument(
         "--repository", default=ARCHIVES, metavar="user/name", help=f"a copy of it ({ARCHIVES})"
     )
-    parser.add_argument("--keep", action="store_true", help="leave archives in ROOT/.downloads")
+    parser.add_argument("--keep", action="store_true", help="keep archives in ROOT/.downloads")
     options = parser.parse_args(arguments)
     names, root = _names(options.names), expand(options.root)
     if root.exists() and not root.is_dir():

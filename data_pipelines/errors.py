@@ -1,4 +1,4 @@
-"""The error for a name that does not exist, and those that reading images shares with it."""
+"""Errors of the data package, and the error for an unknown name."""
 
 import difflib
 from collections.abc import Iterable
@@ -18,12 +18,12 @@ __all__ = [
 
 
 def unknown(what: str, got: object, allowed: Iterable[str]) -> DataError:
-    """The error for a name that does not exist: what was given, close matches, all choices.
+    """Returns the error for an unknown name, with close matches and all choices.
 
     Args:
-        what: the kind of thing, e.g. "data set".
-        got: the name that was given.
-        allowed: the names that exist, in the order to show them.
+        what: the kind of name, e.g. "data set".
+        got: the unknown name.
+        allowed: the known names, in the order to show them.
     """
     names = list(allowed)
     close = difflib.get_close_matches(str(got).lower(), names, n=2, cutoff=0.5)

@@ -1,4 +1,4 @@
-"""What a data set is to the rest of the code: three lists of examples and a way to read one."""
+"""Defines a data set: lists of examples and a function that reads one."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -8,20 +8,20 @@ from typing import Any, Literal, NamedTuple
 from data_pipelines.errors import DataError, shorten
 from prompt_jax.text.class_names import Classes, is_blank, key
 
-# Prompts have 77 tokens; this is far more than fits.
+# In characters; far more than the 77 tokens of a prompt can hold.
 _LONGEST_NAME = 1000
 
 
 class Example(NamedTuple):
-    """One labelled image or video.
+    """One labeled image or video.
 
     Attributes:
-        image: its key: a path inside the folder of images or videos, or a scene.
+        image: its key: a path inside the directory of images or videos, or a scene.
         label: its class, from 0.
-        name: its class's name.
-        captions: texts that describe it; none where it is known by its class alone.
-        span: (start, end) in seconds: what of a video is meant; None: all of it.
-        class_id: what other data sets know its class by: a WordNet id of ImageNet's; "": its name.
+        name: its class name.
+        captions: its captions; () if only its class is known.
+        span: (start, end) in seconds of the annotated part of a video; None: all of it.
+        class_id: the class id shared with other data sets, e.g. ImageNet's WordNet id; "" if none.
     """
 
     image: str
@@ -33,28 +33,28 @@ class Example(NamedTuple):
 
     @property
     def known_by(self) -> str:
-        """What its class is known by in other lists of its data set: id, else name."""
+        """The key of its class in other lists of its data set: the id, or else the name."""
         return self.class_id or self.name
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """A labelled data set, its images or videos still on disk (or not yet rendered).
+    """A labeled data set whose images or videos are still on disk, or not yet rendered.
 
     Attributes:
         name: the name used in configs, e.g. "caltech101".
-        template: the text of one class, with one `{}` for the class name.
+        template: the prompt of one class, with one `{}` for the class name.
         train: training examples.
         val: validation examples; may be empty.
         test: test examples.
-        read: reads one example. Images: a `PIL.Image` in RGB, of any size. Videos: what
-            `videos.readers.VideoReader` gives. Raises `BadImage`.
-        folder: what `Example.image` is relative to; None for images that are not files.
-        split_source: where the three lists come from, in words, for results.
-        notes: sentences that people should read before they trust the lists.
-        kind: "images" or "videos": what `read` gives, and what messages call it.
-        reversals: the key of a video to that of the one that shows the same frames in opposite
-            order and has another caption; empty where none is known.
+        read: reads one example. Images: a `PIL.Image` in RGB, of any size. Videos: a
+            `inputs.videos.opening.Video`. Raises `BadImage`.
+        folder: the directory of `Example.image`; None for images that are not files.
+        split_source: describes the source of the lists, recorded in results.
+        notes: remarks on the lists for the user.
+        kind: "images" or "videos".
+        reversals: maps the key of a video to that of its reversal, which shows the same frames in
+            reverse order and has another caption; empty if none is known.
     """
 
     name: str
@@ -71,12 +71,12 @@ class Dataset:
 
     @property
     def upright(self) -> bool:
-        """Whether images of files are turned as the files say; what is rendered has no files."""
+        """Whether images are rotated as their files say; True for rendered ones."""
         return getattr(self.read, "upright", True)
 
     @property
     def has_classes(self) -> bool:
-        """False for videos that captions alone describe: label 0 and no name, all of them."""
+        """Whether there are classes; captioned videos have none (all label 0, no name)."""
         return self.kind == "images" or self.class_names != ("",)
 
     @property
@@ -102,7 +102,7 @@ class Dataset:
 
 
 def class_names(what: str, examples: Iterable[Example]) -> tuple[str, ...]:
-    """The name of each label in label order; `what` names the source in error messages.
+    """Returns the class names in label order; `what` is the source, for messages.
 
     Raises:
         DataError: labels are not 0..K-1, or a label has two names.
@@ -116,7 +116,7 @@ def class_names(what: str, examples: Iterable[Example]) -> tuple[str, ...]:
                 f"(image {example.image}); give each label one class name"
             )
     if not names:
-        raise DataError(f"{what}: no examples; at least one labelled image is needed")
+        raise DataError(f"{what}: no examples; at least one labeled image is needed")
     gaps = sorted(set(range(len(names))) - set(names))
     if gaps:
         raise DataError(
@@ -128,38 +128,38 @@ def class_names(what: str, examples: Iterable[Example]) -> tuple[str, ...]:
 
 
 def check_names(what: str, names: Iterable[str], may_repeat: bool = False) -> None:
-    """Refuse class names that make no prompt, or that a text tower could not tell apart.
+    """Rejects class names that make no prompt, or the same prompt as another class.
 
     Args:
-        what: the source, for the message.
-        names: the class names in label order, as prompts will hold them.
-        may_repeat: whether two labels may have one name, letter by letter, as published ones do.
+        what: the source, for messages.
+        names: the class names in label order, as used in prompts.
+        may_repeat: whether two labels may have exactly the same name, as in published lists.
 
     Raises:
-        DataError: a name is empty, is not text or is too long, or two labels have names of one
-            `class_names.key`.
+        DataError: a name is empty, not valid Unicode or too long, or two labels have names with
+            the same `class_names.key`.
     """
     first: dict[str, tuple[int, str]] = {}
     for label, name in enumerate(names):
         if len(name) > _LONGEST_NAME:
             raise DataError(
-                f"{what}: label {label} has the class name {shorten(name)}; it can have "
-                f"{_LONGEST_NAME:,}, and few prompts have room for that"
+                f"{what}: label {label} has the class name {shorten(name)}; the limit is "
+                f"{_LONGEST_NAME:,} characters"
             )
         if any(0xD800 <= ord(character) < 0xE000 for character in name):
             raise DataError(
-                f"{what}: label {label} has the class name {shorten(name)}, which is not text; "
-                "rename the class"
+                f"{what}: label {label} has the class name {shorten(name)}, which is not valid "
+                "Unicode; rename the class"
             )
         prompt = key(name)
         if is_blank(name):
-            called = f"the class name {shorten(name)}, of which no token is left"
+            called = f"the class name {shorten(name)}, which has no tokens"
             called = called if name.strip() else "an empty class name"
-            raise DataError(f"{what}: label {label} has {called}; give it one")
+            raise DataError(f"{what}: label {label} has {called}; give it a name")
         before, other = first.setdefault(prompt, (label, name))
         if before != label and not (may_repeat and name == other):
             raise DataError(
                 f"{what}: the labels {before} and {label}, {shorten(other)} and {shorten(name)}, "
-                "make the same prompt (case, underscores and spacing do not count); give each "
-                "class a name of its own, or merge them"
+                "make the same prompt (case, underscores and spacing are ignored); give each "
+                "class its own name, or merge them"
             )

@@ -1,4 +1,4 @@
-"""Choosing examples: few shots per class, and the base and new halves of the classes."""
+"""Draws few-shot examples, and splits the classes into base and new."""
 
 import random
 from collections.abc import Callable, Iterable, Sequence
@@ -11,11 +11,11 @@ _MAX_VAL_SHOTS = 4
 
 
 def few_shot(dataset: Dataset, shots: int, seed: int) -> Dataset:
-    """Draw a few training and validation examples per class, as the published results did.
+    """Draws a few training and validation examples per class, as the published results do.
 
-    Training: `shots` per class. Validation: min(shots, 4) per class, from the same generator,
-    after training. A class with fewer examples keeps them all. Draw before splitting the classes
-    into base and new: the draw of a class depends on the classes before it.
+    Training: `shots` per class. Validation: min(shots, 4) per class, drawn after training from the
+    same generator. A class with fewer examples keeps them all. Draw before splitting the classes
+    into base and new: the draw of a class depends on the preceding classes.
 
     Args:
         dataset: the full data set.
@@ -54,21 +54,20 @@ def replace_bad(
     is_bad: Callable[[Example], bool],
     seed: int,
 ) -> tuple[Example, ...]:
-    """Replace drawn examples that cannot be read, each by another of its class.
+    """Replaces each drawn example that cannot be read by another one of its class.
 
-    All others stay as they were drawn, so that a broken image moves no shot but its own: what a
-    generator draws of a class depends on the sizes of the classes before it.
+    All other shots stay as drawn: a damaged image affects only its own shot.
 
     Args:
-        drawn: shots, as of `few_shot`.
-        whole: what they were drawn from, in its order.
-        is_bad: whether an example cannot be read; asked of no other than drawn ones and those that
-            would replace them, since all of a data set would take long to decode.
+        drawn: shots of `few_shot`.
+        whole: the examples they were drawn from, in order.
+        is_bad: whether an example cannot be read; called only for drawn examples and candidates to
+            replace them, because decoding a whole data set takes long.
         seed: of the draw; it also shuffles the rest of each class, whose first readable examples
             are the replacements.
 
     Returns:
-        The shots in their order. One is left out where its class has no more.
+        The shots in order; one is dropped if its class has no more examples.
     """
     taken = {(example.image, example.span) for example in drawn}
     rest: dict[tuple[int, str], list[Example]] = {}
@@ -89,7 +88,7 @@ def replace_bad(
 
 
 def base_and_new(dataset: Dataset) -> tuple[Dataset, Dataset]:
-    """Split the classes for base-to-novel: the first ceil(K/2) labels, and the rest from 0.
+    """Splits the classes for base-to-novel: the first ceil(K/2) labels, and the rest from 0.
 
     Args:
         dataset: a data set of K >= 2 classes.

@@ -3,11 +3,11 @@
     python -m data_pipelines.throughput                                  # made-up photos
     python -m data_pipelines.throughput --root DATA --name caltech101    # real ones
     python -m data_pipelines.throughput --videos                          # made-up videos
-    python -m data_pipelines.throughput --videos --root FOLDER           # all videos below a folder
+    python -m data_pipelines.throughput --videos --root DIRECTORY        # all videos below it
 
 The work: decode a JPEG file, or twelve frames of a video, random resized crop, random flip,
-normalise, batch; of videos also what action recognition does with them (augment=vifi: multi-scale
-crop, flip, colours, mixing), by ours alone. Each contender runs alone, in turns, so that a change
+normalize, batch; of videos also what action recognition does with them (augment=vifi: multi-scale
+crop, flip, colors, mixing), by ours alone. Each contender runs alone, in turns, so that a change
 of the machine's load meets all of them. Takes about two minutes with the default settings. Needs
 PyTorch, and for videos PyAV: `.venv/bin/pip install -e '.[torch,video]'`; decord takes part if it
 is installed.

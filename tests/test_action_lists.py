@@ -165,7 +165,7 @@ def test_videos_that_are_not_there_are_listed_with_their_folder(hmdb):
     assert clip == "  it![1]_u_1.avi"
     shutil.rmtree(hmdb / "hmdb51")
     (hmdb / "hmdb51").mkdir()
-    with pytest.raises(DataError, match=r"none of the 4 videos that its lists name, e.g. it!\[4\]"):
+    with pytest.raises(DataError, match=r"none of the 4 listed videos, e.g. it!\[4\]"):
         datasets.load("hmdb51", hmdb)
 
 
@@ -176,8 +176,8 @@ REFUSED = {
     ),
     "names of another data set": (
         {"labels/hmdb_51_labels.csv": names_of([*NAMES, "tie", "dye"])},
-        r"hmdb_51_labels.csv names 6 classes, and .*val1.txt there have no video of 2, e.g. 'tie' "
-        r"\(4\); take the file of names of this data set",
+        r"hmdb_51_labels.csv names 6 classes, but .*val1.txt have no video of 2, e.g. 'tie' "
+        r"\(4\); use this data set's file of class names",
     ),
     "names without ids": (
         {"labels/hmdb_51_labels.csv": "name\nrun\n"},
@@ -185,11 +185,11 @@ REFUSED = {
     ),
     "an id twice": (
         {"labels/hmdb_51_labels.csv": "id,name\n0,run\n0,sit\n"},
-        "hmdb_51_labels.csv, line 3: the id is '0'; .* each number stands there once",
+        "hmdb_51_labels.csv, line 3: the id is '0'; .* each id must be unique",
     ),
     "an id that is left out": (
         {"labels/hmdb_51_labels.csv": "id,name\n1,run\n2,sit\n"},
-        "names 2 classes, but none of the id 0; add it",
+        "names 2 classes, but not id 0; add it",
     ),
     "a line without a label": (
         {"datasets_splits/hmdb_splits/val1.txt": "it![4]_u_0.avi\n"},
@@ -201,7 +201,7 @@ REFUSED = {
     ),
     "a path that leaves the folder": (
         {"datasets_splits/hmdb_splits/val1.txt": "../a.avi 0\n"},
-        r"val1.txt, line 1 has the path '\.\./a.avi'; must be a path inside",
+        r"val1.txt, line 1 has the path '\.\./a.avi'; it must be a path inside",
     ),
 }
 
@@ -216,14 +216,16 @@ def test_what_is_refused_is_named_in_one_line(hmdb, case):
 
 
 def test_parts_that_are_not_there(hmdb):
-    message = r"no file .*train1_few_shot_8.txt, which mirrors .* may lack; .*: val1, few_shot_1_1"
+    message = r"no file .*train1_few_shot_8.txt; copy it .* whose lists exist: val1, few_shot_1_1"
     with pytest.raises(DataError, match=message):
         datasets.load("hmdb51:few_shot_8", hmdb)
     with pytest.raises(DataError, match="unknown part of hmdb51: 'bse'. Did you mean 'base'"):
         datasets.load("hmdb51:bse", hmdb)
     with pytest.raises(DataError, match="unknown part of hmdb51: 'few_shot_0'"):
         datasets.load("hmdb51:few_shot_0", hmdb)
-    with pytest.raises(DataError, match=r"no folder of lists; looked for\n  .*/hmdb51/datasets_sp"):
+    with pytest.raises(
+        DataError, match=r"no directory of lists; looked for\n  .*/hmdb51/datasets_sp"
+    ):
         datasets.load("hmdb51", hmdb / "hmdb51")
 
 
@@ -235,12 +237,12 @@ def test_kinetics_without_its_largest_lists_says_so_and_tests_all_the_same(tmp_p
     (tmp_path / layout.lists / "train.txt").unlink()
     (tmp_path / layout.halves / "base_train.txt").unlink()
     for name, file in (("kinetics400", "train.txt"), ("kinetics400:base", "base_train.txt")):
-        with pytest.raises(DataError, match=f"no file .*/{file}, which mirrors of .* may lack"):
+        with pytest.raises(DataError, match=f"no file .*/{file}; copy it from the repository"):
             datasets.load(name, tmp_path)
     assert len(datasets.load("kinetics400:val", tmp_path).test) == 4
     finding = check.check("kinetics400", tmp_path, quick=True)
     assert finding.dataset.name == "kinetics400:val"
-    assert len(finding.problems) == 1 and "train.txt, which mirrors" in finding.problems[0]
+    assert len(finding.problems) == 1 and "train.txt; copy it" in finding.problems[0]
 
 
 def test_the_check_looks_at_every_part(hmdb):
@@ -303,7 +305,7 @@ def test_hmdb_in_its_published_lists(shared, tmp_path):
         pytest.skip(f"no published lists: {base}")
     layout = TABLE["hmdb51"].layout
     files = [*(base / layout.lists).glob("*.txt"), *(base / layout.halves).glob("*.txt")]
-    videos = {each.clip for file in files for each in vifi_lists.read_list(file)}
+    videos = {each.video for file in files for each in vifi_lists.read_list(file)}
     touch(tmp_path / "hmdb51", *videos)
     few = datasets.load("hmdb51:few_shot_16", tmp_path, lists=base)
     assert len(few.train) == 16 * 51 and len(few.test) == 1530
@@ -332,5 +334,7 @@ def test_real_videos_are_read_in_every_part(name, shared):
 
 @pytest.mark.parametrize("name", ACTION_SETS)
 def test_the_root_must_be_a_folder(name, tmp_path):
-    with pytest.raises(DataError, match=rf"{name}: root {tmp_path}/none is not a folder\nExpected"):
+    with pytest.raises(
+        DataError, match=rf"{name}: root {tmp_path}/none is not a directory\nExpected"
+    ):
         datasets.load(name, tmp_path / "none")

@@ -117,7 +117,7 @@ def test_names_of_another_data_set_are_refused_in_a_line(root):
     names = [*NAMES, "swim"]
     text = "id,name\n" + "".join(f"{label},{name}\n" for label, name in enumerate(names))
     (root / layout.labels).write_text(text)
-    with pytest.raises(DataError, match="names 5 classes, .*of this data set") as error:
+    with pytest.raises(DataError, match="names 5 classes, .*this data set's") as error:
         plan_of(config_of("few_shot", root, shots=1))
     assert "\n" not in str(error.value)
 

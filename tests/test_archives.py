@@ -20,7 +20,7 @@ HOSTILE = {
     "Windows": ("a null byte or a backslash", ("caltech-101\\..\\evil.txt", "x")),
     "long name": ("a path that is too long", ("caltech-101/" + "x" * 300, "x")),
     "deep": ("a path that is too long", ("x/" * 40 + "x", "x")),
-    "twice": ("stands in it twice", (SPLIT, "{}")),
+    "twice": ("is in it twice", (SPLIT, "{}")),
     "no directory": ("is a file and a directory", (SPLIT + "/a", "x")),
     "two of them": ("one data set is expected", ("other/" + tiny.SPLIT, "{}")),
 }
@@ -35,16 +35,16 @@ def damaged(kind):
         case "device":
             return "is a link or a device", zipped(split, external_attr=DEVICE)
         case "another":
-            return "holds no split_zhou_Caltech101", zipped([("caltech-101/a.jpg", "x")])
+            return "has no split_zhou_Caltech101", zipped([("caltech-101/a.jpg", "x")])
         case "bomb":
             small = bytearray(zipped([(SPLIT, bytes(2**16))]))
             place = small.index(b"PK\x01\x02") + 24
             small[place : place + 4] = (2**31).to_bytes(4, "little")
-            return "at most .* are unpacked, as images", bytes(small)
+            return "the limit is .*, because images", bytes(small)
         case "no archive":
-            return "no zip archive, or is damaged", b"PK\x03\x04 is none"
+            return "not a zip archive, or is damaged", b"PK\x03\x04 is none"
         case "cut":
-            return "no zip archive, or is damaged", zipped(split)[:-30]
+            return "not a zip archive, or is damaged", zipped(split)[:-30]
         case "encrypted":
             content = bytearray(zipped(split))
             content[content.index(b"PK\x01\x02") + 8] |= 1
@@ -86,8 +86,8 @@ def test_tables_of_archives_are_bounded(tmp_path, monkeypatch):
         with archives.opening(tmp_path / "a.zip"):
             pass
 
-    with pytest.raises(DataError, match="has 2,000 files; at most 1,999 are unpacked"):
+    with pytest.raises(DataError, match="has 2,000 files; the limit is 1,999"):
         look_through()
     monkeypatch.setattr(archives, "_MOST_TABLE", 2**16)
-    with pytest.raises(DataError, match="a table of .* bytes; at most 65,536 are read"):
+    with pytest.raises(DataError, match="a table of .* bytes; the limit is 65,536"):
         look_through()

@@ -39,8 +39,8 @@ def test_classes_without_a_split_are_divided_by_their_names_hashes(tmp_path):
             ]
     assert dataset.split_source == automatic.RULE
     nested, told = dataset.notes
-    assert "15 train, 6 val, 9 test; the run's folder lists them in split….csv" in told
-    assert "pear holds the folder sub: their images count as 'pear'" in nested
+    assert "15 train, 6 val, 9 test; the run directory lists them in split….csv" in told
+    assert "pear contains the directory sub: their images count as 'pear'" in nested
     # Neither the other files of a class nor other classes move more than one at each border.
     (tmp_path / "red_apple/0.png").unlink()
     after = images(datasets.load("folder", tmp_path))
@@ -87,7 +87,7 @@ def test_a_misspelt_split_is_no_class(tmp_path):
     with pytest.raises(DataError, match="domains: folder:testing, folder:training .or, if those"):
         datasets.load("folder", tmp_path)
     save_folders(tmp_path, val={"a": 2})
-    with pytest.raises(DataError, match="no folder train or test in"):
+    with pytest.raises(DataError, match="no directory train or test in"):
         datasets.load("folder", tmp_path)
 
 
@@ -112,9 +112,7 @@ def test_a_run_writes_the_split_which_csv_reads_to_equal_lists(tmp_path, capsys)
     config.data.update(name="folder", root=str(root), num_classes=0, test_per_class=0, shots=2)
     results = experiment.run(config, tmp_path / "run")
     assert results["split_source"] == automatic.RULE
-    assert "divided here, by class and the hash of their file names: 6 train" in (
-        capsys.readouterr().out
-    )
+    assert "split by class and a hash of their file names: 6 train" in (capsys.readouterr().out)
     by_csv = datasets.load("csv", tmp_path / "run/split.csv")
     by_folder = datasets.load("folder", root)
     for split in SPLITS:

@@ -104,7 +104,7 @@ def test_without_any_video_or_with_two_of_one_it_stops(msrvtt):
     home.mkdir()
     for path in (msrvtt / "MSRVTT").glob("MSRVTT_*"):
         path.rename(home / path.name)
-    with pytest.raises(DataError, match="none of the 4 videos that its lists name, e.g. video0"):
+    with pytest.raises(DataError, match="none of the 4 listed videos, e.g. video0"):
         datasets.load("msrvtt_9k", home)
 
 
@@ -265,7 +265,7 @@ def test_own_csv_joins_the_rows_of_a_video(tmp_path):
     assert not other.read.upright and other.test == dataset.test
     finding = check.check("captions_csv", tmp_path, quick=True)
     assert finding.problems == ("missing: c/3.webm",)
-    note = "test: captions that several videos have: 1, e.g. 'a dog' (b and c/3.webm)"
+    note = "test: captions shared by several videos: 1, e.g. 'a dog' (b and c/3.webm)"
     assert finding.notes == (note,)
 
 

@@ -62,7 +62,7 @@ def test_a_complete_data_set_passes_though_others_are_not_there(root, capsys):
     assert "complete" in out and "3 =" in out
     assert "6/6" in err
     url = TABLE["imagenet"].url
-    assert f"imagenet: get it from {url}" in out
+    assert f"imagenet: download it from {url}" in out
     assert "emoji_scenes" not in out and "csv" not in out
 
 
@@ -104,7 +104,7 @@ def test_a_split_without_images_is_missing(root, capsys):
     (root / "dtd" / SPLIT).write_text(json.dumps(split | {"train": []}))
     code, out, _ = command(capsys, "--root", root, "--names", "dtd")
     assert code == 1
-    assert "train missing: 0 of 3 images; get it from https://example.org/dtd" in out
+    assert "train missing: 0 of 3 images; download it from https://example.org/dtd" in out
 
 
 def test_a_broken_split_file_is_a_finding(root, capsys):
@@ -151,7 +151,7 @@ def test_mistakes_in_the_lists_are_found(tmp_path, capsys, rows, problem):
 def test_one_class_is_a_problem(tmp_path, capsys):
     write_csv(tmp_path, "a.png,cat,train", "b.png,cat,test")
     code, out, _ = command(capsys, "--root", tmp_path, "--names", "csv")
-    assert code == 1 and "csv: one class only, 'cat', so that every answer is right" in out
+    assert code == 1 and "csv: only one class, 'cat', so every prediction is correct" in out
 
 
 def test_a_note_is_printed_and_fails_nothing(tmp_path, capsys):
@@ -160,13 +160,13 @@ def test_a_note_is_printed_and_fails_nothing(tmp_path, capsys):
         Image.new("RGB", (5, 5), (number, 0, 0)).save(tmp_path / folder / "a.png")
     code, out, _ = command(capsys, "--root", tmp_path, "--names", "folder")
     assert code == 0 and "complete" in out
-    assert "note: train/cat holds the folder tabby: their images count as 'cat'. If" in out
+    assert "note: train/cat contains the directory tabby: their images count as 'cat'. If" in out
 
 
 def test_own_images_without_a_test_split_are_a_problem(tmp_path, capsys):
     write_csv(tmp_path, "a.png,cat,train", "b.png,dog,train")
     code, out, _ = command(capsys, "--root", tmp_path, "--names", "csv")
-    assert code == 1 and "no test images: 0, beside 2 to train on" in out
+    assert code == 1 and "no test images, but 2 for training" in out
 
 
 def test_a_copy_in_another_split_is_found_where_images_are_read(tmp_path, capsys):
@@ -195,7 +195,7 @@ def test_another_split_than_the_published_is_found(root, monkeypatch, capsys):
     split["train"].reverse()
     path.write_text(json.dumps(split))
     code, out, _ = command(capsys, "--root", root, "--names", "dtd")
-    assert code == 1 and "1 problem" in out and f"{SPLIT} is not the published one" in out
+    assert code == 1 and "1 problem" in out and f"{SPLIT} differs from the published split" in out
 
 
 @pytest.mark.slow
@@ -215,7 +215,7 @@ def test_mistakes_in_the_command_are_one_sentence(root, capsys):
     for arguments, message in [
         (("--root", root, "--names", "dtdd"), "unknown data set 'dtdd'. Did you mean 'dtd'?"),
         (("--root", root, "--names", ","), "--names is empty"),
-        (("--root", root / "gone"), "no such folder"),
+        (("--root", root / "gone"), "no such directory"),
         (("--root", root, "--source", "web"), "invalid choice"),
         ((), "--root"),
     ]:
@@ -227,7 +227,7 @@ def test_real_images_are_a_subset_that_can_be_read(shared):
     finding = check.check("dtd", shared / "data")
     assert finding.found and finding.dataset is not None
     assert not [p for p in finding.problems if p.startswith(("missing", "cannot"))]
-    assert sum("is not the published one, or is a part of it" in p for p in finding.problems) == 1
+    assert sum("differs from the published split" in p for p in finding.problems) == 1
 
 
 def test_throughput_does_the_same_work_as_ours(tmp_path, capsys):
@@ -307,6 +307,6 @@ def test_names_that_say_nothing_are_noted(tmp_path, capsys, labels, kind):
     rows = [f"{i}.png,{one if i % 2 else other},{'train' if i < 2 else 'test'}" for i in range(4)]
     code, out, _ = command(capsys, "--root", write_csv(tmp_path, *rows), "--names", "csv")
     assert code == 0
-    told = f"note: all class names are {kind}, which say nothing to a text tower: prompts read "
-    assert f"{told}'a photo of a {other}.'; give each class its name in words" in out
-    assert f"note: list.csv has no column name, so that its labels, which are {kind}" in out
+    told = f"note: all class names are {kind}, which mean nothing to the text tower: prompts read "
+    assert f"{told}'a photo of a {other}.'; give each class a descriptive name" in out
+    assert f'note: list.csv has no column "name", so its labels, which are {kind}' in out

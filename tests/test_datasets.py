@@ -66,15 +66,15 @@ def test_a_template_of_ones_own_needs_one_slot(root):
 def test_missing_data_shows_the_expected_layout(root):
     with pytest.raises(DataError, match="root is not set"):
         datasets.load("dtd")
-    with pytest.raises(DataError, match="nowhere is not a folder"):
+    with pytest.raises(DataError, match="nowhere is not a directory"):
         datasets.load("dtd", root / "nowhere")
     with pytest.raises(DataError) as error:
         datasets.load("food101", root)
     message = str(error.value)
     assert str(root / "food-101" / "split_zhou_Food101.json") in message
     assert "<root>/\n    food-101/\n      images/" in message
-    (root / "dtd/images").rename(root / "dtd/images")
-    with pytest.raises(DataError, match="no image folder"):
+    (root / "dtd/images").rename(root / "dtd/photos")
+    with pytest.raises(DataError, match="no image directory"):
         datasets.load("dtd", root)
 
 
@@ -98,7 +98,10 @@ def test_missing_data_shows_the_expected_layout(root):
         ({"train": [], "val": [["/etc/a.jpg", 0, "x"]], "test": []}, r"val\[0\].*inside the image"),
         ({"train": [], "val": [], "test": [["a/../../b", 0, "x"]]}, r"test\[0\].*without \"\.\.\""),
         ({"train": [["", 0, "x"]], "val": [], "test": []}, "not empty"),
-        ({"train": [["a\udcff.jpg", 0, "x"]], "val": [], "test": []}, "which is not text; rename"),
+        (
+            {"train": [["a\udcff.jpg", 0, "x"]], "val": [], "test": []},
+            "which is not valid Unicode; rename",
+        ),
     ],
 )
 def test_malformed_splits_are_refused(root, content, message):

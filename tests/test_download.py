@@ -75,14 +75,14 @@ def test_a_data_set_comes_into_the_layout_that_check_accepts(hub, root, made, ca
     assert len(dataset.train) == len(dataset.test) == 4
     # Of the published data set four classes alone are there, which `check` says.
     assert code == 1 and "4 / 4128" in out
-    assert "caltech-101.zip" in out and "as its card says: 'mit'" in out
+    assert "caltech-101.zip" in out and "according to its card: 'mit'" in out
     assert (
         "Fei-Fei et al., CVPR Workshop 2004" in out and "https://doi.org/10.22002/D1.20086" in out
     )
     assert check.check("caltech101", root, quick=True).found
     asked = list(hub.asked)
     assert get("caltech101", "--root", root) == 1
-    assert hub.asked == asked and "is there already" in capsys.readouterr().out
+    assert hub.asked == asked and "exists already" in capsys.readouterr().out
 
 
 def test_a_repository_of_data_serves_as_well(hub, root, made):
@@ -111,7 +111,7 @@ def test_the_directory_may_lie_elsewhere_in_the_archive(hub, root, made, inside,
     put(hub, files | {"elsewhere/notes.txt": b"x"})
     get("caltech101", "--root", root)
     assert (root / "caltech-101" / tiny.SPLIT).exists()
-    left_out = "1 files of the archive lie elsewhere" in capsys.readouterr().out
+    left_out = "skipped 1 other files of the archive" in capsys.readouterr().out
     assert left_out == bool(inside) and (root / "caltech-101/elsewhere").exists() != left_out
 
 
@@ -172,7 +172,7 @@ def test_what_was_changed_on_its_way_is_not_unpacked(hub, root, made, capsys):
     put(hub, made)
     hub.changes = lambda content: content[:-1] + b"?"
     assert get("caltech101", "--root", root) == 2
-    assert "was damaged on its way and is removed: run again" in capsys.readouterr().err
+    assert "was damaged in transit and is removed: run again" in capsys.readouterr().err
     assert not (root / "caltech-101").exists()
     hub.changes = lambda content: content + b"more and more"
     assert get("caltech101", "--root", root) == 2
@@ -233,8 +233,8 @@ def test_one_that_fails_keeps_no_other_away(hub, root, made, capsys):
     hub.put(ARCHIVES, files)
     assert get("dtd,caltech101", "--root", root) == 2
     captured = capsys.readouterr()
-    assert "dtd: " in captured.err and "no zip archive" in captured.err
-    assert "as its card says: none" in " ".join(captured.out.split())
+    assert "dtd: " in captured.err and "not a zip archive" in captured.err
+    assert "according to its card: none" in " ".join(captured.out.split())
     assert (root / "caltech-101").exists() and not (root / "dtd").exists()
 
 
@@ -242,9 +242,9 @@ def test_one_that_fails_keeps_no_other_away(hub, root, made, capsys):
     ("arguments", "said"),
     [
         (["caltech"], "unknown data set 'caltech'. Did you mean 'caltech101'"),
-        (["imagenet"], "imagenet is not in zhengli97/prompt_learning_dataset; get it from https"),
+        (["imagenet"], "imagenet is not in zhengli97/prompt_learning_dataset; download it from"),
         (["folder"], "folder is not in zhengli97/prompt_learning_dataset; it needs no download"),
-        (["dtd"], "holds 0 archives of it, where one, called dtd.zip, is expected; in it are READ"),
+        (["dtd"], "has 0 archives of it instead of one, named dtd.zip; it contains READ"),
         (["dtd", "--repository", "lab/none"], "lab/none cannot be read; as a model: Repository"),
         ([" , "], "no data set is named"),
     ],
@@ -275,7 +275,7 @@ def test_what_has_the_place_of_a_data_set_stays(hub, root, made, capsys):
     shutil.rmtree(root / "caltech-101")
     (root / "caltech-101").symlink_to(root / "nowhere")
     get("caltech101", "--root", root)
-    assert "is there already" in capsys.readouterr().out and (root / "caltech-101").is_symlink()
+    assert "exists already" in capsys.readouterr().out and (root / "caltech-101").is_symlink()
 
 
 def test_another_process_in_the_root_is_waited_for(hub, root, made):
@@ -310,7 +310,8 @@ def test_check_says_how_missing_data_is_had(tmp_path):
     for name in ("sun397", "stanford_cars"):
         (problem,) = check.check(name, tmp_path / "a b").problems
         assert problem.startswith(
-            f"get it by python -m data_pipelines.download {name} --root '{tmp_path}/a b' (its page"
+            f"download it with: python -m data_pipelines.download {name} "
+            f"--root '{tmp_path}/a b' (its page"
         )
         assert "https://huggingface.co/zhengli97/prompt_learning_dataset" in problem
     assert "image-net.org" in check.check("imagenet", tmp_path).problems[0]

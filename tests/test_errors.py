@@ -160,7 +160,7 @@ def test_settings_of_methods(fails, method, words, message):
 def test_missing_data_shows_the_layout(fails, setting):
     for error in (fails(root=""), fails(root=str(setting.root / "nowhere"))):
         assert "Expected layout:\n  <root>/\n    caltech-101/\n" in error
-        assert "root is not set" in error or "nowhere is not a folder" in error
+        assert "root is not set" in error or "nowhere is not a directory" in error
     split = setting.root / "caltech-101" / SPLIT
     split.rename(split.with_suffix(".old"))
     error = fails()
@@ -201,7 +201,7 @@ def test_images_that_cannot_be_read_stop_the_run_with_a_list_of_all(fails, setti
     assert "caltech101: 2 of 18 images cannot be read:\n" in error
     assert f"\n  {setting.images / page}: not an image" in error
     assert f"\n  {setting.images / cut}: image file is truncated" in error
-    assert error.endswith("leave them out with --config.data.on_bad_image=skip.\n")
+    assert error.endswith("skip them with --config.data.on_bad_image=skip.\n")
 
 
 def test_skipping_leaves_them_out_and_counts_them(setting, tmp_path, monkeypatch, capsys):

@@ -148,7 +148,7 @@ def test_paths_of_windows_are_said_to_be_such(tmp_path):
     rows = ["path,label,split", r"train\ant\1.jpg,ant,train", r"test\ant\2.jpg,bee,test"]
     (tmp_path / "list.csv").write_text("\n".join(rows))
     dataset = datasets.load("csv", tmp_path)
-    said = r"2 of their paths have backslashes, as Windows .*, e.g. train.ant.1.jpg; write /"
+    said = r"2 of their paths contain backslashes, as on Windows, e.g. train.ant.1.jpg; use /"
     with pytest.raises(DataError, match=said) as error:
         readers.check_files(dataset, (*dataset.train, *dataset.test))
     assert "Complete the download" not in str(error.value)
@@ -159,8 +159,8 @@ def test_paths_of_windows_are_said_to_be_such(tmp_path):
 
 def test_paths_of_windows_are_said_of_lists_of_videos_too(tmp_path):
     with pytest.raises(
-        DataError, match=r"is below .*; 1 of their paths have backslashes, as Windo"
+        DataError, match=r"is below .*; 1 of their paths contain backslashes, as on Windo"
     ):
         video_files.choose_files("clip_lists", tmp_path, {"run\\1.avi": ()})
-    with pytest.raises(DataError, match="is below .*; put the videos, or a link to their folder"):
+    with pytest.raises(DataError, match="is below .*; put the videos, or a link to their dir"):
         video_files.choose_files("clip_lists", tmp_path, {"run/1.avi": ()})

@@ -100,7 +100,9 @@ def test_imagenetv2_is_read_by_wordnet_ids_too(root):
     assert [one[1:3] for one in by_id.test] == [one[1:3] for one in by_label.test]
     assert [by_id.read(one).size for one in by_id.test] == [(20, 8), (21, 8), (22, 8)]
     (folder / "3").mkdir()
-    with pytest.raises(DataError, match="1 folders in .* by WordNet ids, are no classes .*: 3"):
+    with pytest.raises(
+        DataError, match="1 directories in .* by WordNet ids, are not classes .*: 3"
+    ):
         datasets.load("imagenetv2", root)
 
 
@@ -109,13 +111,15 @@ def test_images_that_lie_in_no_folder_are_said_to(root):
     for path in list(val.rglob("*.JPEG")):
         path.rename(val / path.name)
         path.parent.rmdir()
-    with pytest.raises(DataError, match=r"imagenet: 3 images lie in .*val itself, e.g. IL"):
+    with pytest.raises(DataError, match=r"imagenet: 3 images are directly in .*val, e.g. IL"):
         datasets.load("imagenet", root)
 
 
 def test_strange_and_missing_folders_are_refused(root):
     (root / "imagenet/images/val/n99999999").mkdir()
-    with pytest.raises(DataError, match="1 folders in .*val, .* no classes.*: n99999999; remove"):
+    with pytest.raises(
+        DataError, match="1 directories in .*val, .* not classes.*: n99999999; remove"
+    ):
         datasets.load("imagenet", root)
     (root / "imagenet-sketch/images/n01443537/sketch_0.JPEG").unlink()
     with pytest.raises(DataError, match="1 classes of classnames.txt have no images.*n01443537"):
@@ -200,6 +204,6 @@ def test_missing_lists_of_aircraft_are_refused(aircraft):
     (aircraft / "fgvc_aircraft/images_variant_test.txt").unlink()
     with pytest.raises(DataError, match="cannot read the split file .*_test.txt: No such file"):
         datasets.load("fgvc_aircraft", aircraft)
-    (aircraft / "fgvc_aircraft/images").rename(aircraft / "fgvc_aircraft/images")
-    with pytest.raises(DataError, match="no image folder"):
+    (aircraft / "fgvc_aircraft/images").rename(aircraft / "fgvc_aircraft/photos")
+    with pytest.raises(DataError, match="no image directory"):
         datasets.load("fgvc_aircraft", aircraft)

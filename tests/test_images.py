@@ -175,7 +175,7 @@ def test_what_is_no_regular_file_is_never_opened(tmp_path):
         "folder.jpg": "a folder",
         "empty.jpg": "an empty file",
         "round.jpg": "symbolic link",
-        "huge.jpg": "more than an image has",
+        "huge.jpg": "bytes; the limit is",
         "x" * 300: "File name too long",
         "a\0b.jpg": "null",  # byte, or character, by the version of Python
     }

@@ -78,7 +78,7 @@ def test_lines_and_parts_are_counted_before_they_are_made(tmp_path, monkeypatch,
 def test_columns_are_counted(tmp_path):
     file = tmp_path / "a.csv"
     file.write_text("path," + ",".join(f"c{number}" for number in range(100_000)) + "\n")
-    with pytest.raises(DataError, match="names 100,001 columns; it can name 256"):
+    with pytest.raises(DataError, match="names 100,001 columns; the limit is 256"):
         read_rows(file, ("path",), ())
     file.write_text('path\n"' + "x" * 200_000 + '"\n')
     with pytest.raises(DataError, match="line 2: not valid CSV: field larger than field limit"):

@@ -66,7 +66,7 @@ def test_without_the_package_the_check_says_what_to_install(scenes, monkeypatch)
     finding = check.check("folder", scenes)
     assert not finding.problems
     [note] = finding.notes
-    assert "were not looked for" in note and ".venv/bin/pip install -e '.[check]'" in note
+    assert "were not checked" in note and ".venv/bin/pip install -e '.[check]'" in note
 
 
 def test_a_sheet_has_a_row_for_each_class(scenes, capsys):
@@ -82,14 +82,14 @@ def test_a_sheet_has_a_row_for_each_class(scenes, capsys):
         crossed = drawn.crop((240 + 4 * 100, 4, 240 + 4 * 100 + 96, 100))
         assert (211, 211, 211) in {colour for _, colour in crossed.getcolors()}
     code, _, err = command(capsys, *arguments)
-    assert code == 2 and f"{file} is there already; remove it, or name another file" in err
+    assert code == 2 and f"{file} exists already; remove it, or pass another file" in err
 
 
 def test_many_classes_have_several_pages_and_long_names_are_cut(tmp_path):
     classes = dict.fromkeys([f"class {i:02}" for i in range(41)] + ["z\x07é" * 40], 1)
     dataset = datasets.load("folder", save_folders(tmp_path, train=classes))
     (tmp_path / "s-2.png").write_text("")
-    with pytest.raises(datasets.DataError, match=r"s-2\.png is there already"):
+    with pytest.raises(datasets.DataError, match=r"s-2\.png exists already"):
         sheet.draw(tmp_path / "s.png", dataset)
     files = sheet.draw(tmp_path / "t.png", dataset)
     assert [file.name for file in files] == ["t.png", "t-2.png"]
@@ -112,9 +112,9 @@ def test_videos_show_their_middle_frames(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--names", "folder", "--sheet", "a.txt"), "a.txt is no file for a sheet; it must end in"),
-        (("--sheet", "a.png"), "is of one data set; name it with --names"),
-        (("--names", "folder,csv", "--sheet", "a.png"), "is of one data set"),
+        (("--names", "folder", "--sheet", "a.txt"), "a.txt is not an image file; a sheet must end"),
+        (("--sheet", "a.png"), "needs exactly one data set in --names"),
+        (("--names", "folder,csv", "--sheet", "a.png"), "needs exactly one data set"),
     ],
 )
 def test_sheets_that_cannot_be_are_refused_before_anything_is_read(

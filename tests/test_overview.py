@@ -57,7 +57,7 @@ def test_two_classes_are_listed_with_their_counts(tmp_path, capsys):
         "val folder the same 2 1 0 to 1",
         "test folder the same 2 8 4",
         "train (folder): cat (3), dog (2)",
-        "note: train: classes with fewer images than the 3 shots asked for: 1, e.g. 'dog' (2)",
+        "note: train: classes with fewer images than 3 shots: 1, e.g. 'dog' (2)",
     ]
     # What trains nothing has nothing to say of training images.
     assert said(plan_of(tmp_path), capsys, trains=False) == [
@@ -129,10 +129,10 @@ def test_folders_below_a_class_are_named(tmp_path, capsys):
             save_folders(tmp_path, **{f"{split}/{name}": dict.fromkeys(folders, 1)})
     (tmp_path / "valid/Fruit").mkdir(parents=True)
     notes = [
-        "train/Fruit holds the folders Apple, Fig, Lime, … (4 in all): their images count as "
-        "'Fruit' (likewise in 3 more, e.g. train/Packages). If they are the classes, move them up "
-        "to train/",
-        f"{tmp_path} also holds valid: only the folders train, val, test are read",
+        "train/Fruit contains the directories Apple, Fig, Lime, … (4 in all): their images count "
+        "as 'Fruit' (likewise in 3 more, e.g. train/Packages). If they are the classes, move them "
+        "up to train/",
+        f"{tmp_path} also contains valid: only train, val, test are read",
     ]
     lines = said(plan_of(tmp_path, shots=1), capsys, shots=1)
     assert [line for line in lines if "note" in line] == [f"note: {note}" for note in notes]
@@ -156,9 +156,9 @@ def test_a_class_that_is_only_validated_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("protocol", "classes", "reason"),
     [
-        ("few_shot", "a", "train: one class only, 'a', so that every answer is right; add others"),
-        ("base_to_novel", "ab", "test base: one class only, 'a'.*; --config.protocol=few_shot"),
-        ("base_to_novel", "abc", "test new: one class only, 'c'.*; --config.protocol=few_shot"),
+        ("few_shot", "a", "train: only one class, 'a', so every prediction is correct; add others"),
+        ("base_to_novel", "ab", "test base: only one class, 'a'.*; --config.protocol=few_shot"),
+        ("base_to_novel", "abc", "test new: only one class, 'c'.*; --config.protocol=few_shot"),
     ],
 )
 def test_one_class_stops_a_run(tmp_path, protocol, classes, reason):
@@ -188,7 +188,7 @@ def test_names_that_make_one_prompt_stop_a_run(tmp_path, one, other):
 
 def test_a_name_that_no_token_is_left_of_stops_a_run(tmp_path):
     save_folders(tmp_path, train={"\ufeff": 1, "dog": 1}, test={"dog": 1})
-    with pytest.raises(DataError, match=r"label 1 has .*'\\ufeff', of which no token is left"):
+    with pytest.raises(DataError, match=r"label 1 has .*'\\ufeff', which has no tokens"):
         plan_of(tmp_path)
 
 
@@ -287,5 +287,5 @@ def test_a_run_says_it_before_it_trains_and_records_the_shots(tmp_path, capsys):
     assert written["shots_per_class"] == found["shots_per_class"] == [1, 2]
     shutil.rmtree(root / "train/b")
     shutil.rmtree(root / "test/b")
-    with pytest.raises(DataError, match="one class only"):
+    with pytest.raises(DataError, match="only one class"):
         preparation.prepare(preparation.load(config, tmp_path / "other"))

@@ -49,7 +49,7 @@ def rows(said):
 @pytest.mark.parametrize(("split", "left_out"), [("test", "d.mp4"), ("train", "b.mp4")])
 def test_one_video_alone_stops_a_run(tmp_path, capsys, split, left_out):
     plan = plan_of(tmp_path, {clip: row for clip, row in ROWS.items() if clip != left_out})
-    with pytest.raises(DataError, match=f"nothing: {split}: one video only, .*; add others"):
+    with pytest.raises(DataError, match=f"nothing: {split}: only one video, .*; add others"):
         overview.show(plan, 16, True)
     assert f"{split} captions_csv 1 1" in rows(capsys.readouterr().out)
     if split == "train":
@@ -59,7 +59,7 @@ def test_one_video_alone_stops_a_run(tmp_path, capsys, split, left_out):
 def test_captions_that_test_videos_share_are_said(tmp_path, capsys):
     plan = plan_of(tmp_path, ROWS | {"e.mp4": ("An owl", "test"), "f.mp4": ("a cat", "train")})
     overview.show(plan, 16, True)
-    said = "note: test: captions that several videos have: 1, e.g. 'an owl' (c.mp4 and e.mp4)"
+    said = "note: test: captions shared by several videos: 1, e.g. 'an owl' (c.mp4 and e.mp4)"
     assert said in capsys.readouterr().out.splitlines()
 
 

@@ -22,25 +22,25 @@ def test_own_folders_of_videos(tmp_path):
         "train/run/deeper/c.webm",
     ]
     assert [dataset.read(e).count for e in dataset.train] == [5, 4, 8]
-    assert dataset.notes[0].startswith("train/run holds the folder deeper: their videos count as")
-    assert (
-        dataset.notes[1] == f"{tmp_path / 'test'}: left out, as no videos by their suffix: 1 .txt"
+    assert dataset.notes[0].startswith(
+        "train/run contains the directory deeper: their videos count as"
     )
+    assert dataset.notes[1] == f"{tmp_path / 'test'}: skipped, not a video suffix: 1 .txt"
     assert check.check("clip_folder", tmp_path).problems == ()
     write(tmp_path / "train/x.mp4", count=1)
-    with pytest.raises(DataError, match="1 videos lie in .*train itself, e.g. x.mp4; move them"):
+    with pytest.raises(DataError, match="1 videos are directly in .*train, e.g. x.mp4; move them"):
         datasets.load("clip_folder", tmp_path)
     (tmp_path / "train/x.mp4").unlink()
     write_folder(tmp_path / "train/sit", count=1)
-    with pytest.raises(DataError, match="class folder 'sit' in .* holds no videos .*.mp4 .*; fill"):
+    with pytest.raises(DataError, match="directory 'sit' in .* contains no videos .*.mp4 .*; fill"):
         datasets.load("clip_folder", tmp_path)
     with pytest.raises(
-        DataError, match=r"clip_folder: no folder train .*\n(.*\n)*.*<class>/\*.mp4"
+        DataError, match=r"clip_folder: no directory train .*\n(.*\n)*.*<class>/\*.mp4"
     ):
         datasets.load("clip_folder", tmp_path / "train/run/deeper")
     # Class folders alone are divided by the rule, wherever they lie.
     divided = datasets.load("clip_folder", tmp_path / "test")
-    assert "no folders train and test" in divided.notes[0]
+    assert "no directories train and test" in divided.notes[0]
 
 
 def test_own_csv_of_videos(tmp_path):

@@ -213,7 +213,7 @@ def test_targets_of_earlier_calls_stay_what_they_were(clip, tmp_path, capsys):
     with pytest.raises(PromptError, match=r"run on other images .*\(pictures.*tests.csv"):
         experiment.run(config, tmp_path / "run")
     config.data.names, config.data.root = "emoji_scenes:sketch,dtd", "/nowhere"
-    with pytest.raises(DataError, match="dtd: root /nowhere is not a folder"):
+    with pytest.raises(DataError, match="dtd: root /nowhere is not a directory"):
         experiment.run(config, tmp_path / "run")
     assert list(reopening.reopen(tmp_path / "run").plan.tests) == [
         "emoji_scenes:plain",

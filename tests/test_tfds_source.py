@@ -131,7 +131,7 @@ def test_a_split_file_decides_by_file_name(dtd, tmp_path):
     assert dataset.split_source == f"{path.name}, images of TFDS dtd:1.2.0"
     split["test"] = [["te/7.jpg", 0, "banded"]]
     path.write_text(json.dumps(split))
-    with pytest.raises(DataError, match="1 of its 4 images have no record.*\n  te/7.jpg"):
+    with pytest.raises(DataError, match="1 of its 4 images have no unique record.*\n  te/7.jpg"):
         datasets.load("dtd", dtd, source="tfds", split_file=path)
 
 
@@ -171,7 +171,7 @@ def test_food_without_file_names_or_a_test_split(tmp_path):
     assert dataset.split_source.endswith("train: train, val: none in TFDS, test: validation")
     path = tmp_path / "split.json"
     path.write_text(json.dumps({"train": [["a/0.jpg", 0, "x"]], "val": [], "test": []}))
-    with pytest.raises(DataError, match="keeps no file names"):
+    with pytest.raises(DataError, match="has no file names"):
         datasets.load("food101", tmp_path, source="tfds", split_file=path)
 
 
@@ -204,7 +204,7 @@ def test_a_config_in_the_name(tmp_path):
 @pytest.mark.parametrize("name", [name for name, entry in TABLE.items() if entry.tfds])
 def test_what_is_not_prepared_says_how_to(name, tmp_path):
     command = f"tfds build {TABLE[name].tfds} --file_format=array_record --data_dir={tmp_path}"
-    with pytest.raises(DataError, match=f"{name}: TFDS has not prepared(.*\n)+  {command}"):
+    with pytest.raises(DataError, match=f"{name}: .* is not prepared in(.*\n)+  {command}"):
         datasets.load(name, tmp_path, source="tfds")
 
 
@@ -212,7 +212,7 @@ def test_other_formats_and_features_are_refused(tmp_path):
     folder = prepare("dtd", tmp_path, {"train": listed([0], "a")}, ["x"])
     info = folder / "dataset_info.json"
     info.write_text(info.read_text().replace("array_record", "tfrecord"))
-    with pytest.raises(DataError, match="dtd/1.2.0 holds tfrecord, which cannot be read at random"):
+    with pytest.raises(DataError, match="dtd/1.2.0 contains tfrecord, which has no random access"):
         datasets.load("dtd", tmp_path, source="tfds")
     kinds = {"label": tfds.features.ClassLabel(names=["x"])}
     prepare("food101", tmp_path, {"train": listed([0], "a")}, ["x"], features=kinds)
@@ -222,7 +222,7 @@ def test_other_formats_and_features_are_refused(tmp_path):
         DataError, match="root is not set; set it to the data_dir of TFDS\n  tfds b"
     ):
         datasets.load("dtd", source="tfds")
-    with pytest.raises(DataError, match="folder: not in TFDS; set source=coop. In TFDS are imagen"):
+    with pytest.raises(DataError, match="folder: not in TFDS; set source=coop. TFDS has imagen"):
         datasets.load("folder", tmp_path, source="tfds")
     with pytest.raises(DataError, match="option of the data set dtd: 'splits'.*split_file"):
         datasets.load("dtd", tmp_path, source="tfds", splits="x")
@@ -237,8 +237,8 @@ def test_videos_need_tensorflow_and_the_message_says_what_to_do(name, tmp_path):
         "video": {"shape": {"dimensions": ["-1", "8", "9", "3"]}, "dtype": "uint8"},
     }
     (folder / "features.json").write_text(json.dumps(described))
-    message = "with features, such as videos, that TFDS reads with the module tensorflow alone; set"
-    with pytest.raises(DataError, match=f"{name}: .* holds ucf101 {message}") as error:
+    message = "has features, such as videos, for which TFDS needs the module tensorflow; set"
+    with pytest.raises(DataError, match=f"{name}: ucf101 in .* {message}") as error:
         datasets.load(name, tmp_path, source="tfds")
     assert "\n" not in str(error.value)
 
@@ -267,10 +267,10 @@ def test_tfds_that_is_not_installed(monkeypatch, tmp_path):
 @pytest.mark.parametrize(
     ("file", "content", "message"),
     [
-        ("dataset_info.json", "", "TFDS cannot read what it wrote of dtd in"),
+        ("dataset_info.json", "", "TFDS cannot read its metadata of dtd in"),
         ("features.json", "[" * 100_000 + "]" * 100_000, "cannot read .*; prepare it again"),
-        ("features.json", "1" * 5000, "TFDS cannot read what it wrote of dtd in"),
-        ("label.labels.txt", None, "no names of its classes: label.labels.txt is missing"),
+        ("features.json", "1" * 5000, "TFDS cannot read its metadata of dtd in"),
+        ("label.labels.txt", None, "has no class names: label.labels.txt is missing"),
     ],
 )
 def test_a_damaged_description_is_refused(tmp_path, file, content, message):

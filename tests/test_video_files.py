@@ -28,7 +28,7 @@ def test_videos_are_found_in_any_folder_once(tmp_path):
         "one": ["one.MP4"],
         "seven": ["six/seven.gif"],
     }
-    with pytest.raises(DataError, match="cannot read the folder .*nowhere"):
+    with pytest.raises(DataError, match="cannot read the directory .*nowhere"):
         find_videos(tmp_path / "nowhere")
 
 

@@ -111,7 +111,7 @@ def test_frames_that_are_too_large_or_too_many_are_refused(tmp_path, read, monke
     monkeypatch.setattr(decoding, "MAX_FRAMES", 49)
     assert reason(read, "a.mp4") == "more than 49 frames; cut it into parts"
     monkeypatch.setattr(decoding, "MAX_FILE_BYTES", 100)
-    assert "bytes, more than a video has" in reason(read, "a.mp4")
+    assert "bytes; the limit is" in reason(read, "a.mp4")
 
 
 def test_damage_inside_names_the_video(tmp_path, read):
@@ -147,7 +147,7 @@ def test_a_span_without_frames_says_how_long_the_video_is(tmp_path, read):
 
 def test_folders_of_frames_are_refused_for_what_is_wrong_with_them(tmp_path, read):
     (tmp_path / "none").mkdir()
-    assert reason(read, "none").startswith("a folder without images")
+    assert reason(read, "none").startswith("a directory without images")
     write_folder(tmp_path / "two", 3)
     (tmp_path / "two/1.jpg").write_bytes((tmp_path / "two/00001.jpg").read_bytes())
     assert reason(read, "two").startswith("00001.jpg and 1.jpg have the same number")

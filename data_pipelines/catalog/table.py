@@ -1,4 +1,4 @@
-"""The table of data sets: a new one is one entry, in the order in which results list them."""
+"""The table of data sets: one entry each, in the order of tables of results."""
 
 from data_pipelines.catalog.entry import ARCHIVES_PAGE, Entry
 from data_pipelines.catalog.video_table import ACTION, VIDEO, VIDEOS
@@ -140,7 +140,7 @@ TABLE: dict[str, Entry] = {
         "UCF101",
         "a photo of a person doing {}.",
         CoopLayout("ucf101", "UCF-101-midframes", "split_zhou_UCF101.json"),
-        # TFDS has the videos, not the middle frames: refused with a message that says so.
+        # TFDS has the videos, not the middle frames: rejected with a message that says so.
         tfds="ucf101",
         num_classes=101,
         counts=(7639, 1898, 3783),

@@ -1,4 +1,4 @@
-"""The published data sets of videos, a part of the table of data sets."""
+"""The published video data sets of the table of data sets."""
 
 from data_pipelines.catalog.entry import Entry
 from data_pipelines.layouts.activitynet import ACTIVITYNET
@@ -97,7 +97,7 @@ VIDEOS: dict[str, Entry] = {
             "datasets_splits/base2novel_splits/ucf_splits",
             "labels/ucf_101_{}_labels.csv",
         ),
-        # TFDS's videos need TensorFlow: refused with a message that says what to do.
+        # TFDS's videos need TensorFlow: rejected with a message that says what to do.
         tfds="ucf101",
         kind="videos",
         num_classes=101,

@@ -1,6 +1,6 @@
-"""What tells an image or video from another one at the same path, and a copy from its original.
+"""Fingerprints images and videos, to detect replaced files and copies.
 
-A video is a file, or a directory of frames: then all of its frames count, by name and size.
+A video is a file or a directory of frames; a directory is fingerprinted by all of its frames.
 """
 
 import functools
@@ -13,22 +13,21 @@ from data_pipelines.errors import BadVideo, DataError
 from prompt_jax.inputs.images.files import loose_images
 from prompt_jax.inputs.videos.folders import open_folder
 
-# Of each of three pieces of a file. Compressed images of equal size differ in any of them.
+# Bytes of each of three samples of a file; compressed images of equal size differ in any of them.
 _PIECE = 2048
-# What one process remembers of files, 40 MB at most: a sweep asks for the same ones in every run.
+# Cached fingerprints, 40 MB at most: every run of a sweep uses the same files.
 _REMEMBERED = 100_000
 
 
 def identify(path: Path) -> str:
-    """Returns what tells a file, or a directory of frames, from another one at its path.
+    """Returns a fingerprint of a file or a directory of frames.
 
-    Of a file its size, and a hash of its size and its first, middle and last 2,048 bytes: 20
-    microseconds where it is cached, where all of it would take several times as long. A file that
-    differs nowhere else is not told apart. Of a directory the names and sizes of all its frames,
-    and such a hash of the first, the middle and the last one.
+    For a file: its size, and a hash of its size and its first, middle and last 2,048 bytes, which
+    is several times faster than hashing all of it and misses changes elsewhere. For a directory: a
+    hash of the names and sizes of all frames, and of such hashes of the first, middle and last one.
 
     Raises:
-        OSError, DataError: it cannot be read, or is neither.
+        OSError, DataError: it cannot be read, or is not a regular file or directory.
     """
     if not path.is_dir():
         return f"{os.path.getsize(path)} {_sample(path)}"
@@ -40,24 +39,22 @@ def identify(path: Path) -> str:
 
 
 def sizes(path: Path) -> tuple[int, ...]:
-    """Returns the bytes of a file, or of the frames of a directory in their order.
-
-    What is a copy of another has the same.
+    """Returns the size in bytes of a file, or of each frame of a directory in order.
 
     Raises:
         OSError, DataError: it cannot be read.
     """
     try:
         return tuple(os.path.getsize(file) for file in _files(path))
-    except ValueError as error:  # a path that none can be: a null character
+    except ValueError as error:  # an impossible path, with a null character
         raise DataError(f"{path}: {error}") from error
 
 
 def digest(path: Path) -> bytes:
-    """Returns a hash of all bytes of a file, or of the frames of a directory in their order.
+    """Returns a hash of all bytes of a file, or of the frames of a directory in order.
 
     Raises:
-        OSError, DataError: it cannot be read, or is no regular file.
+        OSError, DataError: it cannot be read, or is not a regular file.
     """
     found = hashlib.sha256()
     for each in _files(path):
@@ -73,7 +70,7 @@ def _files(path: Path) -> list[Path]:
 def _frames(folder: Path) -> list[str]:
     try:
         return list(open_folder(folder).names)
-    except BadVideo:  # without numbers, e.g.; reading the video says so
+    except BadVideo:  # e.g. names without numbers; reading the video reports it
         return loose_images(folder)
 
 
@@ -84,7 +81,7 @@ def _sample(path: Path) -> str:
 
 @functools.lru_cache(_REMEMBERED)
 def _sample_as_it_is(path: str, size: int, changed: int, number: int) -> str:
-    """The hash of pieces; `changed` and `number` forget a file that was replaced meanwhile."""
+    """Hashes samples of a file; `changed` and `number` invalidate the cache of a replaced file."""
     found = hashlib.sha256(str(size).encode())
     with _open_regular(path) as file:
         for place in dict.fromkeys((0, (size - _PIECE) // 2, size - _PIECE)):

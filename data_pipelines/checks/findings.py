@@ -1,4 +1,4 @@
-"""What `check` found, as a table and in sentences."""
+"""Reports the findings of `check` as a table and a list."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,14 +17,14 @@ from data_pipelines.layouts.layout import SPLITS
 
 @dataclass(frozen=True)
 class Finding:
-    """What was found of one data set.
+    """The result of checking one data set.
 
     Attributes:
         name: its name in the table.
-        found: whether anything of it is there.
+        found: whether any of its files exist.
         dataset: the data set, if it could be loaded.
-        problems: what is wrong with it, a sentence each; empty: complete and readable.
-        notes: what may have been meant otherwise, e.g. folders below a class; no mistakes.
+        problems: one message each; () if it is complete and readable.
+        notes: remarks that are not problems, e.g. on directories below a class.
     """
 
     name: str
@@ -35,7 +35,7 @@ class Finding:
 
 
 def table(findings: Sequence[Finding], root: Path) -> Table:
-    """One row per data set: counts beside the published ones, and how many problems."""
+    """Returns a table with one row per data set: counts, published counts and state."""
     title = f"Data sets in {_plain(str(root))}"
     result = Table(title=title, title_justify="left")
     result.add_column("data set", no_wrap=True)
@@ -46,12 +46,12 @@ def table(findings: Sequence[Finding], root: Path) -> Table:
     for finding, number in zip(findings, captions, strict=True):
         described = [str(number or "")] * any(captions)
         result.add_row(_plain(finding.name), *_counts(finding), *described, _state(finding))
-    result.caption = "found / published, or = where they are equal"
+    result.caption = "found / published, or = if they are equal"
     return result
 
 
 def _plain(name: str) -> str:
-    """A user's text, which no bracket in it marks up and no character steers a terminal."""
+    """Escapes a user's text for rich markup and the terminal."""
     return markup.escape(escape(name))
 
 
@@ -79,14 +79,14 @@ def _beside(count: int | None, published: int | None) -> str:
 
 def _state(finding: Finding) -> str:
     if not finding.found:
-        return "not there"
+        return "missing"
     if finding.problems:
         return f"[red]{len(finding.problems)} problem{'s' * (len(finding.problems) > 1)}[/red]"
     return "[green]complete[/green]"
 
 
 def passed(findings: Sequence[Finding], named: bool) -> bool:
-    """Whether every data set found (`named`: every one) is complete, and at least one is."""
+    """Returns whether all data sets found (`named`: all) are complete, and at least one is."""
     found = [finding for finding in findings if finding.found]
     if named and len(found) < len(findings):
         return False
@@ -94,7 +94,7 @@ def passed(findings: Sequence[Finding], named: bool) -> bool:
 
 
 def report(findings: Sequence[Finding], root: Path, console: Console) -> None:
-    """Print the table, then every problem and note."""
+    """Prints the table, then every problem and note."""
     console.print(table(findings, root))
     for finding in findings:
         lines = [*finding.problems, *(f"note: {note}" for note in finding.notes)]
@@ -102,10 +102,10 @@ def report(findings: Sequence[Finding], root: Path, console: Console) -> None:
             _print_lines(console, finding.name, lines)
     absent = [f"{f.name}: {f.problems[0]}" for f in findings if not f.found]
     if absent:
-        _print_lines(console, "Not there", absent)
+        _print_lines(console, "Missing", absent)
 
 
 def _print_lines(console: Console, heading: str, lines: Sequence[str]) -> None:
-    # Paths stay in one piece: neither wrapped nor read as markup.
+    # Paths are neither wrapped nor parsed as markup.
     text = "\n  ".join([f"\n{escape(heading)}", *map(escape, lines)])
     console.print(text, markup=False, highlight=False, soft_wrap=True)

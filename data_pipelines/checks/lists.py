@@ -1,4 +1,4 @@
-"""What is wrong with lists of images or videos, found alike by `check` and at a run's start."""
+"""Finds problems in lists of images or videos, for `check` and at the start of a run."""
 
 import contextlib
 import os
@@ -15,14 +15,14 @@ from prompt_jax.text import class_names
 
 
 class Remark(NamedTuple):
-    """A sentence on lists, and whether figures that are measured on them would mean nothing."""
+    """A remark on lists; `stops`: whether results on them would be invalid."""
 
     text: str
     stops: bool = False
 
 
 class Part(NamedTuple):
-    """Examples in one role: "train", "val", or what is tested, "test" or e.g. "test base"."""
+    """Examples in one role: "train", "val", "test" or e.g. "test base"."""
 
     role: str
     dataset: Dataset
@@ -30,7 +30,7 @@ class Part(NamedTuple):
 
 
 class Copy(NamedTuple):
-    """An image with the bytes of another in another role or class, e.g. test's of train's."""
+    """An image with the same bytes as one of another role or class, e.g. in test and train."""
 
     image: str
     role: str
@@ -40,39 +40,39 @@ class Copy(NamedTuple):
 
 
 def splits(dataset: Dataset) -> list[Part]:
-    """A data set's whole lists."""
+    """Returns the three splits of a data set."""
     return [Part(split, dataset, getattr(dataset, split)) for split in SPLITS]
 
 
 def count(names: Sequence[str], examples: Iterable[Example]) -> list[int]:
-    """How many examples each class has, in label order."""
+    """Counts the examples of each class, in label order."""
     numbers = Counter(example.label for example in examples)
     return [numbers[label] for label in range(len(names))]
 
 
 def one_class(what: str, names: Sequence[str], advice: str = "") -> list[Remark]:
-    """Remarks on a data set, or a half of one, in which every answer is right.
+    """Returns a remark on a single class, for which every prediction is correct.
 
-    `advice` is what else can be done than to add classes.
+    `advice` names an alternative to adding classes.
     """
     if len(names) > 1:
         return []
-    text = f"{what}: one class only, {names[0]!r}, so that every answer is right; add others"
+    text = f"{what}: only one class, {names[0]!r}, so every prediction is correct; add others"
     text += advice
     return [Remark(text, True)]
 
 
 def one_video(part: Part) -> list[Remark]:
-    """Remarks on captioned videos of which there is one alone, so that every search finds it."""
+    """Returns a remark on a single captioned video, which every query retrieves."""
     if len(part.examples) != 1:
         return []
     only = part.examples[0].image
-    text = f"{part.role}: one video only, {only}, so that every caption finds it; add others"
+    text = f"{part.role}: only one video, {only}, so every caption retrieves it; add others"
     return [Remark(text, True)]
 
 
 def lone_classes(one: Part, other: Part) -> list[Remark]:
-    """Remarks on classes that `one` has images of and `other` has none of."""
+    """Returns a remark on classes with images in `one` and none in `other`."""
     labels = {example.label for example in one.examples}
     labels -= {example.label for example in other.examples}
     names = one.dataset.class_names
@@ -82,9 +82,9 @@ def lone_classes(one: Part, other: Part) -> list[Remark]:
 
 
 def poor_names(names: Sequence[str], template: str) -> list[Remark]:
-    """Remarks on names that a text tower cannot tell apart, as published ones, or makes nothing of.
+    """Returns remarks on published names that make the same prompt, and on meaningless names.
 
-    Own names that are the same class are refused before, by `examples.check_names`.
+    `examples.check_names` rejects equal names of a user's own classes.
     """
     alike = [
         " and ".join(f"{names[label]!r} (label {label})" for label in same)
@@ -93,27 +93,27 @@ def poor_names(names: Sequence[str], template: str) -> list[Remark]:
     found = summary("class names that make the same prompt", alike)
     if kind := class_names.meaningless(names):
         text = (
-            f"all class names are {kind}, which say nothing to a text tower: prompts read "
-            f"{class_names.fill(template, names[-1])!r}; give each class its name in words"
+            f"all class names are {kind}, which mean nothing to the text tower: prompts read "
+            f"{class_names.fill(template, names[-1])!r}; give each class a descriptive name"
         )
         found.append(Remark(text))
     return found
 
 
 def fewer_than(shots: int, part: Part) -> list[Remark]:
-    """Remarks on classes that have images, but not as many as are to be drawn."""
+    """Returns a remark on classes with some images, but fewer than `shots`."""
     names = part.dataset.class_names
     counts = zip(names, count(names, part.examples), strict=True)
     few = [f"{name!r} ({number})" for name, number in counts if 0 < number < shots]
     kind = part.dataset.kind
-    what = f"{part.role}: classes with fewer {kind} than the {shots} shots asked for"
+    what = f"{part.role}: classes with fewer {kind} than {shots} shots"
     return summary(what, few)
 
 
 def listed_twice(parts: Sequence[Part]) -> list[Remark]:
-    """Remarks on images that are listed more than once, by their paths, links followed.
+    """Returns a remark on images listed more than once, by their resolved paths.
 
-    It stops a run where one of them is tested, and trained on or chosen by, or has two labels.
+    It stops a run if one is in test and in train or val, or has two labels.
     """
     places: dict[Hashable, list[str]] = {}
     shown: dict[Hashable, Example] = {}
@@ -131,7 +131,7 @@ def listed_twice(parts: Sequence[Part]) -> list[Remark]:
     if torn:
         return summary(f"{kind} listed in two classes", torn, True, "leave each in one")
     found = [(shown[key].image, roles) for key, roles in places.items() if len(roles) > 1]
-    # What is worst is the example.
+    # The worst case is the example of the message.
     found.sort(key=lambda pair: not _leaks(pair[1]))
     told = [f"{image} ({', '.join(roles)})" for image, roles in found]
     leaks = any(_leaks(roles) for _, roles in found)
@@ -140,7 +140,7 @@ def listed_twice(parts: Sequence[Part]) -> list[Remark]:
 
 
 def same_captions(part: Part) -> list[Remark]:
-    """Remarks on captions that several videos have, between which no search can choose."""
+    """Returns a remark on captions of several videos, which retrieval cannot tell apart."""
     videos: dict[str, set[str]] = {}
     for example in part.examples:
         for caption in example.captions:
@@ -150,7 +150,7 @@ def same_captions(part: Part) -> list[Remark]:
         for caption, those in videos.items()
         if len(those) > 1
     ]
-    return summary(f"{part.role}: captions that several {part.dataset.kind} have", shared)
+    return summary(f"{part.role}: captions shared by several {part.dataset.kind}", shared)
 
 
 def _kind(parts: Sequence[Part]) -> str:
@@ -173,10 +173,10 @@ def _is_test(role: str) -> bool:
 
 
 def copies(parts: Sequence[Part], copied: Sequence[Copy] | None = None) -> list[Remark]:
-    """Remarks on files with the bytes of one in another role or class, under another path.
+    """Returns remarks on files copied from another role or class.
 
-    It stops a run where half of what is tested, or more, are copies of what is trained on.
-    `copied` is what `find_copies` found, where it is known.
+    They stop a run if half of the test examples or more are copies of training examples. `copied`
+    is the result of `find_copies`, if known.
     """
     copied = find_copies(parts) if copied is None else copied
     found = [copy for copy in copied if copy.role != copy.other_role]
@@ -193,10 +193,10 @@ def copies(parts: Sequence[Part], copied: Sequence[Copy] | None = None) -> list[
 
 
 def find_copies(parts: Sequence[Part]) -> list[Copy]:
-    """The files that hold the same bytes as an earlier one of another role or class, in order.
+    """Finds files with the same bytes as an earlier one of another role or class, in order.
 
-    A directory of frames is a copy of another where all its frames are, in their order. Only files
-    of equal size are read. Files that cannot be read are passed over.
+    A directory of frames is a copy if all its frames are, in order. Only files of equal size are
+    read. Unreadable files are skipped.
     """
     files: dict[Path, tuple[str, Example]] = {}
     for role, dataset, examples in parts:
@@ -230,7 +230,7 @@ def find_copies(parts: Sequence[Part]) -> list[Copy]:
 
 
 def summary(what: str, found: Sequence[str], stops: bool = False, advice: str = "") -> list[Remark]:
-    """One remark for all cases of a kind, with the first as an example; none for none."""
+    """Returns one remark for all cases of a kind, with the first as an example; [] for none."""
     if not found:
         return []
     text = f"{what}: {len(found)}, e.g. {found[0]}"

@@ -1,8 +1,7 @@
-"""Images that look like one of another split, though their files differ.
+"""Finds images that look like one of another split although their files differ.
 
-By the 64-bit perceptual hash of the package ImageHash (`.[check]`): which of the lowest frequencies
-of an image in 32 x 32 grey levels are above their median. Of images that were scaled, compressed
-anew or slightly cropped few bits differ; of unrelated ones about half.
+Images are compared by the 64-bit perceptual hash of the package ImageHash (`.[check]`). Few bits
+differ between rescaled, recompressed or slightly cropped versions, about half between others.
 """
 
 import filecmp
@@ -16,21 +15,17 @@ from data_pipelines.examples import Dataset, Example
 from data_pipelines.layouts.layout import SPLITS
 
 MOST_BITS = 4
-"""How many of 64 bits may differ of images that look alike."""
+"""Images whose hashes differ in at most this many of 64 bits are near-duplicates."""
 _THREADS = 4
 _ROWS = 512  # compared at once with all others
-_FLAT = 8  # grey levels: with fewer between dark and bright there is nothing to see
+_FLAT = 8  # gray levels between the darkest and the brightest pixel of an image without content
 _SHOWN = 20
 
 
 def notes(dataset: Dataset) -> list[str]:
-    """A sentence on what looks alike in two splits, and a line for each of the first ones.
+    """Returns a note on near-duplicates in different splits, and a line for each of the first ones.
 
-    Args:
-        dataset: of images; videos are not looked at.
-
-    Returns:
-        None where nothing is found; where the package is missing, how to install it.
+    Videos are not checked. If ImageHash is missing, the note says how to install it.
     """
     if dataset.kind != "images" or sum(bool(getattr(dataset, s)) for s in SPLITS) < 2:
         return []
@@ -50,10 +45,9 @@ def notes(dataset: Dataset) -> list[str]:
 
 
 def find(dataset: Dataset) -> list[tuple[Example, Example, int]]:
-    """Each image of a later split with the most alike of an earlier one, and the bits between.
+    """Returns near-duplicates: an image, the nearest one of an earlier split, and their distance.
 
-    Copies of a file are left out: `lists.find_copies` finds them. So are images that cannot be
-    read, and those of one colour.
+    Exact copies (see `lists.find_copies`), unreadable and uniform images are left out.
 
     Raises:
         DataError: ImageHash is not installed.
@@ -74,12 +68,12 @@ def find(dataset: Dataset) -> list[tuple[Example, Example, int]]:
 
 
 def _hashes(dataset: Dataset, examples: Sequence[Example]) -> tuple[list[Example], np.ndarray]:
-    """Those that can be hashed, and uint64[n], their hashes."""
+    """Returns the examples that can be hashed, and their hashes, uint64[n]."""
     try:
         import imagehash
     except ImportError as error:
         raise DataError(
-            "near-duplicates in other splits were not looked for: ImageHash is not installed; "
+            "near-duplicates in other splits were not checked: ImageHash is not installed; "
             f"install it: {installing('check')}"
         ) from error
 
@@ -99,7 +93,7 @@ def _hashes(dataset: Dataset, examples: Sequence[Example]) -> tuple[list[Example
 
 
 def _nearest(hashes: np.ndarray, others: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """int[n] and uint8[n]: the place in uint64[m] of each one's nearest, and the bits between."""
+    """Returns the index of each hash's nearest in `others`, int[n], and the distance, uint8[n]."""
     places, bits = [], []
     for start in range(0, len(hashes), _ROWS):
         between = np.bitwise_count(hashes[start : start + _ROWS, None] ^ others)

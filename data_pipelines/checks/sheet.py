@@ -1,4 +1,4 @@
-"""A sheet of examples: a row of images, or of videos' middle frames, for each class."""
+"""Draws contact sheets: a row of images, or of middle frames of videos, for each class."""
 
 import os
 from collections.abc import Sequence
@@ -10,28 +10,28 @@ from data_pipelines.errors import BadImage, DataError
 from data_pipelines.examples import Dataset, Example
 from data_pipelines.layouts.layout import SPLITS
 
-CLASSES, EXAMPLES = 40, 8  # of a page, and of a class
+CLASSES, EXAMPLES = 40, 8  # per page, and per class
 _SIDE, _GAP, _NAME = 96, 4, 240  # pixels
 _LONGEST = 32
 _SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 
 
 def refusal(path: Path) -> str:
-    """Why no sheet is written to a file, in a sentence; "" if one can be."""
+    """Returns why a sheet cannot be written to a file; "" if it can."""
     if path.suffix.lower() not in _SUFFIXES:
-        return f"{path} is no file for a sheet; it must end in {', '.join(_SUFFIXES)}"
+        return f"{path} is not an image file; a sheet must end in {', '.join(_SUFFIXES)}"
     if os.path.lexists(path):
-        return f"{path} is there already; remove it, or name another file"
+        return f"{path} exists already; remove it, or pass another file"
     if not path.parent.is_dir():
-        return f"{path} cannot be written: there is no folder {path.parent}"
+        return f"{path} cannot be written: there is no directory {path.parent}"
     return ""
 
 
 def pages(path: Path, dataset: Dataset) -> list[Path]:
-    """The files that `draw` writes: a page for each `CLASSES` classes, sheet.png, sheet-2.png, ….
+    """Returns the files that `draw` writes: sheet.png, sheet-2.png, …, with `CLASSES` classes each.
 
     Raises:
-        DataError: one of them is there, or cannot be an image.
+        DataError: one of them exists, or is not an image file.
     """
     number = -(-len(dataset.class_names) // CLASSES)
     files = [path, *(path.with_stem(f"{path.stem}-{page}") for page in range(2, number + 1))]
@@ -43,11 +43,11 @@ def pages(path: Path, dataset: Dataset) -> list[Path]:
 def draw(path: Path, dataset: Dataset) -> list[Path]:
     """Draws the sheets of a data set, its classes by label, and returns their files.
 
-    Of each class are shown `EXAMPLES`, evenly spread over its training, validation and test
-    images in this order. One that cannot be read is crossed out.
+    Each class has `EXAMPLES` examples, evenly spread over its training, validation and test images.
+    Unreadable images are crossed out.
 
     Raises:
-        DataError: as of `pages`, or a file cannot be written.
+        DataError: an error of `pages`, or a file cannot be written.
     """
     files, names = pages(path, dataset), dataset.class_names
     of_class: list[list[Example]] = [[] for _ in names]
@@ -79,7 +79,7 @@ def _page(dataset: Dataset, classes: Sequence[tuple[str, list[Example]]]) -> Ima
 
 
 def _font() -> ImageFont.FreeTypeFont:
-    # Pillow's own font has no accents; matplotlib's has, and Greek and Cyrillic.
+    # Unlike Pillow's font, matplotlib's has accents, Greek and Cyrillic.
     from matplotlib import font_manager
 
     return ImageFont.truetype(font_manager.findfont("DejaVu Sans"), 13)
@@ -91,7 +91,7 @@ def _short(name: str) -> str:
 
 
 def _spread(examples: list[Example]) -> list[Example]:
-    """`EXAMPLES` of them, the first and the last included."""
+    """Returns `EXAMPLES` evenly spread examples, including the first and the last."""
     if len(examples) <= EXAMPLES:
         return examples
     return [examples[i * (len(examples) - 1) // (EXAMPLES - 1)] for i in range(EXAMPLES)]

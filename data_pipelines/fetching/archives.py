@@ -1,7 +1,7 @@
-"""Zip archives of strangers: looked through before anything of them is written, then unpacked.
+"""Validates and unpacks untrusted zip archives.
 
-Nothing in one leaves the directory that it is unpacked into, becomes anything else than a regular
-file, takes the place of another, or is larger than its archive allows.
+An archive is validated before anything is written. Its members stay inside the target directory,
+are regular files, do not overwrite each other, and are bounded in size.
 """
 
 import io
@@ -16,37 +16,37 @@ from typing import NamedTuple
 
 from data_pipelines.errors import DataError, shorten
 
-# The field's largest set is of 109,000 images.
+# The largest data set of the benchmark has 109,000 images.
 MOST_ENTRIES = 1_000_000
-# Of the table at an archive's end, which is read whole: the largest of the field's has 13 MB.
+# Bytes of the central directory, which is read at once; the benchmark's largest has 13 MB.
 _MOST_TABLE = 2**26
-# Images and videos do not become smaller: what unpacks to much more is no archive of them.
+# Images and videos are hardly compressed: an archive that unpacks to much more is a zip bomb.
 MOST_RATIO, _ALWAYS_ALLOWED = 4, 2**28
 _LONGEST_NAME, _LONGEST_PATH, _DEEPEST = 255, 1024, 32
 _CHUNK = 2**20
 _COMPRESSED_AS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _ENCRYPTED = 1
-# What systems leave beside people's files.
+# Metadata files of operating systems.
 _LITTER = ("__MACOSX", ".DS_Store", "Thumbs.db", "desktop.ini")
 
-# What reading a damaged archive raises.
+# Errors of zipfile for damaged archives.
 _DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError)
 
 
 class Member(NamedTuple):
-    """A file in an archive: its path, and what the archive says of it."""
+    """A file in an archive, with its path and header."""
 
     path: tuple[str, ...]
     info: zipfile.ZipInfo
 
 
 class Archive(NamedTuple):
-    """An archive that was looked through.
+    """A validated archive.
 
     Attributes:
-        path: where it lies.
-        file: to read from.
-        members: its files; directories and the litter of systems are left out.
+        path: its path.
+        file: the open archive.
+        members: its files, without directories and metadata of operating systems.
     """
 
     path: Path
@@ -56,45 +56,45 @@ class Archive(NamedTuple):
 
 @contextmanager
 def opening(path: Path) -> Iterator[Archive]:
-    """Yields an archive whose table was looked through; nothing is unpacked yet.
+    """Opens and validates an archive without unpacking it.
 
     Raises:
-        DataError: it is no zip archive or is damaged; a file in it is encrypted, a link or a
-            device, has a path that leads out of it or that no file can have, or stands in it twice;
-            or they are too many or unpack to too much.
+        DataError: it is not a zip archive, is damaged, has too many files or unpacks to too much;
+            or a file in it is encrypted, a link or a device, repeated, or has an impossible path or
+            one that leaves the archive.
     """
     with _Bounded(io.FileIO(path)) as bounded:
         try:
             file = zipfile.ZipFile(bounded)
         except (OSError, *_DAMAGED) as error:
             raise DataError(
-                f"{path} is no zip archive, or is damaged: {str(error)[:300]}"
+                f"{path} is not a zip archive, or is damaged: {str(error)[:300]}"
             ) from error
         with file:
             yield Archive(path, file, _look_through(path, file))
 
 
 class _Bounded(io.BufferedReader):
-    """A file of which no piece is read that would fill the memory."""
+    """A file that limits the size of each read."""
 
     def read(self, size: int | None = -1, /) -> bytes:
-        """As of files; raises a BadZipFile for a piece that is too large."""
+        """Reads from the file; raises `BadZipFile` for a size above the limit."""
         if size is None or size < 0:
             size = os.fstat(self.fileno()).st_size - self.tell()
         if size > _MOST_TABLE:
-            raise zipfile.BadZipFile(f"a table of {size:,} bytes; at most {_MOST_TABLE:,} are read")
+            raise zipfile.BadZipFile(f"a table of {size:,} bytes; the limit is {_MOST_TABLE:,}")
         return super().read(size)
 
 
 def _look_through(path: Path, file: zipfile.ZipFile) -> list[Member]:
     entries = file.infolist()
     if len(entries) > MOST_ENTRIES:
-        raise DataError(f"{path} has {len(entries):,} files; at most {MOST_ENTRIES:,} are unpacked")
+        raise DataError(f"{path} has {len(entries):,} files; the limit is {MOST_ENTRIES:,}")
     size, total = os.path.getsize(path), sum(info.file_size for info in entries)
     if total > (most := MOST_RATIO * size + _ALWAYS_ALLOWED):
         raise DataError(
-            f"{path} has {size:,} bytes and unpacks to {total:,}; at most {most:,} are unpacked, "
-            "as images hardly become smaller in archives"
+            f"{path} has {size:,} bytes and unpacks to {total:,}; the limit is {most:,}, because "
+            "images are hardly compressed in archives"
         )
     members = []
     for info in entries:
@@ -106,7 +106,7 @@ def _look_through(path: Path, file: zipfile.ZipFile) -> list[Member]:
         if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
             raise DataError(f"{where} is a link or a device; only regular files are unpacked")
         if info.flag_bits & _ENCRYPTED or info.compress_type not in _COMPRESSED_AS:
-            raise DataError(f"{where} is encrypted, or compressed otherwise than by deflate")
+            raise DataError(f"{where} is encrypted, or not compressed with deflate")
         if not info.is_dir():
             members.append(Member(parts, info))
     _refuse_collisions(path, members)
@@ -114,7 +114,7 @@ def _look_through(path: Path, file: zipfile.ZipFile) -> list[Member]:
 
 
 def _parts(info: zipfile.ZipInfo, where: str) -> tuple[str, ...]:
-    """The path of an entry, which stays inside the directory that it is unpacked into."""
+    """Returns the path of an entry, checked to stay inside the target directory."""
     name = info.orig_filename
     if "\0" in name or "\\" in name:
         raise DataError(f"{where} has a null byte or a backslash in its path")
@@ -124,7 +124,7 @@ def _parts(info: zipfile.ZipInfo, where: str) -> tuple[str, ...]:
     try:
         sizes = [len(part.encode("utf-8")) for part in parts]
     except UnicodeEncodeError:
-        raise DataError(f"{where} is not text") from None
+        raise DataError(f"{where} is not valid Unicode") from None
     if max(sizes) > _LONGEST_NAME or sum(sizes) > _LONGEST_PATH or len(parts) > _DEEPEST:
         raise DataError(f"{where} has a path that is too long")
     return parts
@@ -138,7 +138,7 @@ def _refuse_collisions(path: Path, members: list[Member]) -> None:
     files: set[tuple[str, ...]] = set()
     for member in members:
         if member.path in files:
-            raise DataError(f"{path}: {shorten('/'.join(member.path))} stands in it twice")
+            raise DataError(f"{path}: {shorten('/'.join(member.path))} is in it twice")
         files.add(member.path)
     for member in members:
         above = (member.path[:depth] for depth in range(1, len(member.path)))
@@ -149,17 +149,17 @@ def _refuse_collisions(path: Path, members: list[Member]) -> None:
 def unpack(
     archive: Archive, home: tuple[str, ...], into: Path, advance: Callable[[int], object]
 ) -> None:
-    """Unpacks what lies in one directory of an archive.
+    """Unpacks one directory of an archive.
 
     Args:
-        archive: as of `opening`.
-        home: the directory; what lies elsewhere is left out.
-        into: an empty directory that nobody else writes to; its files get the paths below `home`.
-        advance: is told how many bytes were written, for a progress bar.
+        archive: an archive of `opening`.
+        home: the directory in the archive; other files are skipped.
+        into: an empty directory, to which the paths below `home` are written.
+        advance: called with the number of bytes written, for a progress bar.
 
     Raises:
-        DataError: the archive is damaged, or two of its files are one in this file system.
-        OSError: there is no room, or it may not be written to.
+        DataError: the archive is damaged, or two of its names collide in this file system.
+        OSError: the disk is full, or not writable.
     """
     for path, info in archive.members:
         if path[: len(home)] != home:
@@ -172,8 +172,8 @@ def unpack(
             opened = os.open(target, flags, 0o644)
         except FileExistsError:
             raise DataError(
-                f"{where} is another file of the archive in this file system, which does not tell "
-                "small letters from capitals"
+                f"{where} collides with another file of the archive, because this file system "
+                "ignores case"
             ) from None
         with open(opened, "wb", buffering=0) as file:
             for chunk in _read(archive.file, info, where):
@@ -182,30 +182,30 @@ def unpack(
 
 
 def _read(file: zipfile.ZipFile, info: zipfile.ZipInfo, where: str) -> Iterator[bytes]:
-    """The bytes of a file in an archive; raises a DataError if they are not what it says."""
+    """Yields the bytes of a file in an archive; raises `DataError` if its size is wrong."""
     left = info.file_size
     try:
         with file.open(info) as source:
             while chunk := source.read(_CHUNK):
                 left -= len(chunk)
                 if left < 0:
-                    raise zipfile.BadZipFile("it is larger than the archive says")
+                    raise zipfile.BadZipFile("it is larger than declared")
                 yield chunk
         if left:
-            raise zipfile.BadZipFile("it is smaller than the archive says")
+            raise zipfile.BadZipFile("it is smaller than declared")
     except (OSError, *_DAMAGED) as error:
         raise DataError(f"{where} is damaged: {str(error)[:300]}") from error
 
 
 def find_home(archive: Archive, marker: str) -> tuple[str, ...]:
-    """Returns the directory of an archive that holds a data set.
+    """Returns the directory of an archive that contains a data set.
 
     Args:
-        archive: as of `opening`.
-        marker: a file or directory, as a path below a data set's directory, that it is known by.
+        archive: an archive of `opening`.
+        marker: a path below the data set's directory that identifies it.
 
     Raises:
-        DataError: it lies nowhere in the archive, or in several directories.
+        DataError: no directory, or several, contain the marker.
     """
     wanted = tuple(marker.split("/"))
     homes: dict[tuple[str, ...], None] = {}
@@ -216,12 +216,12 @@ def find_home(archive: Archive, marker: str) -> tuple[str, ...]:
     if not homes:
         top = sorted({path[0] for path, _ in archive.members})
         raise DataError(
-            f"{archive.path} holds no {marker}, at most two directories deep; in it are "
+            f"{archive.path} has no {marker} up to two directories deep; it contains "
             f"{', '.join(map(shorten, top[:10])) or 'no files'}"
         )
     least = min(map(len, homes))
     first = [home for home in homes if len(home) == least]
     if len(first) > 1:
         places = " and ".join(shorten("/".join(home)) for home in first[:3])
-        raise DataError(f"{archive.path} holds {marker} in {places}; one data set is expected")
+        raise DataError(f"{archive.path} contains {marker} in {places}; one data set is expected")
     return first[0]

@@ -1,6 +1,6 @@
-"""Files of a Hugging Face repository: which there are, and one on this machine, whole.
+"""Lists and downloads files of a Hugging Face repository.
 
-huggingface_hub is imported when it is first needed.
+huggingface_hub is imported on first use.
 """
 
 import errno
@@ -13,16 +13,16 @@ from typing import Any, NamedTuple
 from data_pipelines.errors import DataError
 
 _OF_THIS_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)
-_KINDS = ("model", "dataset")  # the field's archives are kept as a model's
+_KINDS = ("model", "dataset")  # the archives are in a model repository
 
 
 class Remote(NamedTuple):
-    """A file of a repository, as the hub says it.
+    """A file of a repository.
 
     Attributes:
-        name: there.
+        name: its path in the repository.
         size: in bytes.
-        digest: the SHA-256 of a large file; of a small one, what git calls its contents.
+        digest: the SHA-256 of a large file, the git blob id of a small one.
     """
 
     name: str
@@ -31,14 +31,14 @@ class Remote(NamedTuple):
 
 
 class Repository(NamedTuple):
-    """What the hub says of a repository.
+    """A repository on the hub.
 
     Attributes:
         name: "user/name".
         kind: "model" or "dataset".
-        commit: the newest one.
-        license: what its card says; "" if nothing.
-        files: by name.
+        commit: the newest commit.
+        license: the license on its card; "" if there is none.
+        files: the files by name.
     """
 
     name: str
@@ -49,10 +49,10 @@ class Repository(NamedTuple):
 
 
 def look_up(name: str) -> Repository:
-    """Asks the hub for a repository and its files, as a model and as a data set.
+    """Looks up a repository of either kind and its files.
 
     Raises:
-        DataError: it is not there, may not be seen, or the hub is out of reach.
+        DataError: it does not exist, is not accessible, or the hub cannot be reached.
     """
     import huggingface_hub
     from huggingface_hub.hf_api import RepoFile
@@ -83,14 +83,14 @@ def _first_line(error: Exception) -> str:
 
 
 class _Limited:
-    """A file that takes so many bytes and no more, whatever a server sends."""
+    """A file that accepts a limited number of bytes."""
 
     def __init__(self, file: Any, most: int):
         self._file, self._most = file, most
 
     def write(self, content: bytes) -> int:
         if self._file.tell() + len(content) > self._most:
-            raise DataError(f"the hub sends more than the {self._most:,} bytes that it says")
+            raise DataError(f"the hub sends more than the declared {self._most:,} bytes")
         return self._file.write(content)
 
     def __getattr__(self, name: str) -> Any:
@@ -98,22 +98,22 @@ class _Limited:
 
 
 def fetch(repository: Repository, one: Remote, path: Path) -> None:
-    """Loads a file to a path, or the rest of it, and compares its SHA-256.
+    """Downloads a file, resuming a partial one, and verifies its hash.
 
     Raises:
-        DataError: it cannot be had; what is loaded stays, and the next call goes on from there. A
-            file with other bytes than the hub says is removed.
+        DataError: the download failed; a partial file is kept and resumed by the next call. A file
+            with a wrong hash is removed.
     """
     import huggingface_hub
     from huggingface_hub.file_download import http_get
 
     if path.is_symlink() or (path.exists() and not path.is_file()):
-        raise DataError(f"{path} is in the way of a download; remove it")
+        raise DataError(f"{path} blocks a download; remove it")
     address = huggingface_hub.hf_hub_url(
         repository.name, one.name, repo_type=repository.kind, revision=repository.commit
     )
     token = huggingface_hub.get_token()
-    # hf_hub_download begins anew in each process.
+    # hf_hub_download does not resume across processes.
     with open(path, "ab"):
         pass
     with open(path, "r+b") as file:
@@ -143,7 +143,7 @@ def fetch(repository: Repository, one: Remote, path: Path) -> None:
 
 def _stopped(one: Remote, error: Exception) -> DataError:
     reason = _first_line(error)
-    return DataError(f"{one.name} is not loaded whole ({reason}); run again to go on from there")
+    return DataError(f"the download of {one.name} stopped ({reason}); run again to resume it")
 
 
 def _verify(path: Path, one: Remote) -> None:
@@ -157,6 +157,6 @@ def _verify(path: Path, one: Remote) -> None:
     if found.hexdigest() != one.digest:
         path.unlink()
         raise DataError(
-            f"{one.name} has the hash {found.hexdigest()[:16]}…, where the hub says "
-            f"{one.digest[:16]}…; it was damaged on its way and is removed: run again"
+            f"{one.name} has the hash {found.hexdigest()[:16]}… instead of "
+            f"{one.digest[:16]}…; it was damaged in transit and is removed: run again"
         )

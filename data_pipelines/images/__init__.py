@@ -1,1 +1,1 @@
-"""Readers of images for data sets, and checks of many files."""
+"""Reads the images of data sets and checks their files."""

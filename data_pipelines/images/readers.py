@@ -1,4 +1,4 @@
-"""Readers of images, and finding those, or videos, that cannot be read."""
+"""Reads images, and finds images and videos that cannot be read."""
 
 import os
 from collections.abc import Callable, Collection, Hashable, Iterable, Sequence
@@ -21,68 +21,68 @@ _SCAN_THREADS = 4
 
 @dataclass(frozen=True)
 class FolderReader:
-    """`Dataset.read` for images that are files in one folder; `upright` as of `open_image`."""
+    """Reads image files of one directory (`Dataset.read`); for `upright` see `open_image`."""
 
     folder: Path
     upright: bool = False
 
     def __call__(self, example: Example) -> Image.Image:
-        """The example's image as RGB; raises `BadImage`."""
+        """Returns the example's image in RGB; raises `BadImage`."""
         return open_image(self.folder / example.image, self.upright)
 
     def check(self, example: Example) -> None:
-        """Look at its file without decoding it; raises `BadImage`."""
+        """Checks the example's file without decoding it; raises `BadImage`."""
         check_image(self.folder / example.image)
 
 
 class Store:
-    """What was decoded, kept in memory up to a bound; thread-safe.
+    """Keeps decoded images in memory up to a limit; thread-safe.
 
-    Nothing is ever evicted: every epoch visits each image once, in a new order, and there
-    keeping the first ones that fit gives more hits than any recency rule.
+    Nothing is evicted: every epoch visits each image once in a new order, for which keeping the
+    first ones that fit gives more hits than any recency rule.
     """
 
     def __init__(self, max_bytes: int):
-        """An empty one, for up to `max_bytes` bytes."""
+        """Creates an empty store for up to `max_bytes` bytes."""
         self.max_bytes = max_bytes
         self.bytes_used = 0
         self._kept: dict[Hashable, Any] = {}
         self._lock = Lock()
 
     def get(self, key: Hashable) -> Any:
-        """What was kept under `key`, shared by all who ask (not to be changed), or None."""
+        """Returns the value of `key`, shared by all callers (do not modify), or None."""
         return self._kept.get(key)
 
     def keep(self, key: Hashable, value: Any, size: int) -> None:
-        """Keep `value`, of `size` bytes, if there is room."""
+        """Keeps `value`, of `size` bytes, if there is room."""
         with self._lock:
             if self.bytes_used + size <= self.max_bytes and key not in self._kept:
                 self._kept[key] = value
                 self.bytes_used += size
 
     def keep_image(self, key: Hashable, image: Image.Image) -> None:
-        """Keep an image, if there is room for its pixels."""
+        """Keeps an image if there is room for its pixels."""
         self.keep(key, image, image.width * image.height * _BYTES_PER_PIXEL)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Without what is kept and the lock: a worker process begins with an empty store."""
+        """Returns the limit only: a worker process starts with an empty store."""
         return {"max_bytes": self.max_bytes}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """In the worker process."""
+        """Creates the empty store of a worker process."""
         self.__init__(**state)  # type: ignore[misc]
 
 
 class CachedReader:
-    """`Dataset.read` that keeps decoded images in memory, up to a bound; thread-safe."""
+    """Keeps decoded images in memory up to a limit (`Dataset.read`); thread-safe."""
 
     def __init__(self, read: Callable[[Example], Image.Image], max_bytes: int):
-        """Cache what `read` returns, up to `max_bytes` bytes of pixels."""
+        """Caches the images of `read`, up to `max_bytes` bytes of pixels."""
         self.read = read
         self.store = Store(max_bytes)
 
     def __call__(self, example: Example) -> Image.Image:
-        """The example's image as RGB (shared: not to be changed); raises `BadImage`."""
+        """Returns the example's image in RGB (shared: do not modify); raises `BadImage`."""
         image = self.store.get(example.image)
         if image is None:
             image = self.read(example)
@@ -91,7 +91,7 @@ class CachedReader:
 
 
 def missing_files(dataset: Dataset, examples: Iterable[Example]) -> list[str]:
-    """The images, relative to the data set's folder, that are not there; in order, once each."""
+    """Returns the images without a file, relative to the data set's directory, in order."""
     if dataset.folder is None:
         return []
     wanted = dict.fromkeys(example.image for example in examples)
@@ -99,26 +99,25 @@ def missing_files(dataset: Dataset, examples: Iterable[Example]) -> list[str]:
 
 
 def on_backslashes(images: Iterable[str]) -> str:
-    """Returns what is wrong with missing files whose list was written on Windows, in a sentence; ""
-    for others."""
+    """Returns advice on missing files whose list was written on Windows; "" for others."""
     of_windows = [image for image in images if "\\" in image]
     if not of_windows:
         return ""
     return (
-        f"{len(of_windows):,} of their paths have backslashes, as Windows writes them, e.g. "
-        f"{escape(of_windows[0][:100])}; write / between folders"
+        f"{len(of_windows):,} of their paths contain backslashes, as on Windows, e.g. "
+        f"{escape(of_windows[0][:100])}; use / between directories"
     )
 
 
 def check_files(dataset: Dataset, examples: Sequence[Example]) -> None:
-    """Check, before a run starts, that the image files it will use exist.
+    """Checks that the files of a run exist before it starts.
 
     Args:
-        dataset: where the images lie; one without a folder passes.
-        examples: the examples that the run uses.
+        dataset: the data set of the examples; one without a directory passes.
+        examples: the examples of the run.
 
     Raises:
-        DataError: some are missing; shows the first ten and how many there are.
+        DataError: some are missing; lists the first ten and their number.
     """
     missing = missing_files(dataset, examples)
     if missing:
@@ -126,7 +125,7 @@ def check_files(dataset: Dataset, examples: Sequence[Example]) -> None:
         shown = "".join(f"\n  {escape(image)}" for image in missing[:10])
         more = f"\n  … and {len(missing) - 10} more" if len(missing) > 10 else ""
         advice = on_backslashes(missing) or (
-            "Complete the download, point root at the full data set, or leave them out with "
+            "Complete the download, set root to the full data set, or skip them with "
             "--config.data.on_bad_image=skip"
         )
         raise DataError(
@@ -141,14 +140,14 @@ def find_bad(
     advance: Callable[[], object] | None = None,
     decode: bool = True,
 ) -> list[tuple[str, str]]:
-    """Look at every image or video once, in threads.
+    """Finds images or videos that cannot be read, in threads.
 
     Args:
-        dataset: where they lie.
-        examples: what to go through.
+        dataset: reads them.
+        examples: the examples to check; each file once.
         advance: called after each one, for a progress bar.
-        decode: whether they are decoded, by `decode` of `dataset.read` if it has one; without it
-            only what its `check` sees is found, and nothing in images that are rendered.
+        decode: whether to decode them fully; otherwise only headers are checked, with the `check`
+            of `dataset.read`, and rendered images are not.
 
     Returns:
         (path, reason) of those that cannot be read, in order.
@@ -176,14 +175,14 @@ def find_bad(
 def drop_bad(
     dataset: Dataset, examples: Sequence[Example]
 ) -> tuple[tuple[Example, ...], list[tuple[str, str]]]:
-    """Leave out the images that cannot be read (the setting `on_bad_image="skip"`).
+    """Drops the examples that cannot be read (`on_bad_image="skip"`).
 
     Args:
-        dataset: where the images lie.
-        examples: the examples to go through; every image is decoded once.
+        dataset: reads the images.
+        examples: the examples; every image is decoded once.
 
     Returns:
-        The readable examples in order, and (path, reason) of each one left out.
+        The readable examples in order, and (path, reason) of each dropped one.
     """
     bad = find_bad(dataset, examples)
     return leave_out(dataset, examples, {path for path, _ in bad}), bad
@@ -192,7 +191,7 @@ def drop_bad(
 def leave_out(
     dataset: Dataset, examples: Sequence[Example], paths: Collection[str]
 ) -> tuple[Example, ...]:
-    """The examples in order, without those at these paths, as `find_bad` names them."""
+    """Returns the examples in order, without those at `paths` (as of `find_bad`)."""
     if not paths:
         return tuple(examples)
     folder = dataset.folder
@@ -204,15 +203,12 @@ def leave_out(
 
 
 def all_bad_error(dataset: Dataset, examples: Sequence[Example], first: BadImage) -> DataError:
-    """The error that ends a run (`on_bad_image="stop"`): it lists every bad image, not just one.
+    """Returns the error that stops a run (`on_bad_image="stop"`) and lists every bad image.
 
     Args:
-        dataset: where the images lie.
-        examples: all examples of the run; they are decoded now, to find the rest.
-        first: the failure that the run met.
-
-    Returns:
-        An error to raise `from first`.
+        dataset: reads the images.
+        examples: all examples of the run; they are decoded now to find the others.
+        first: the first failure, to raise the error from.
     """
     bad = dict([(first.image, first.reason), *find_bad(dataset, examples)])
     return unreadable(dataset, examples, list(bad.items()))
@@ -221,11 +217,11 @@ def all_bad_error(dataset: Dataset, examples: Sequence[Example], first: BadImage
 def unreadable(
     dataset: Dataset, examples: Sequence[Example], bad: Sequence[tuple[str, str]]
 ) -> DataError:
-    """The error that lists the images (path, reason) that `find_bad` found among `examples`."""
+    """Returns the error for images (path, reason) of `find_bad` among `examples`."""
     listed = "".join(f"\n  {escape(path)}: {escape(reason)}" for path, reason in bad)
     gone = on_backslashes(path for path, _ in bad if not os.path.exists(path))
     return DataError(
         f"{dataset.name}: {len(bad)} of {len(examples)} {dataset.kind} cannot be read:{listed}\n"
-        "Replace these files, or leave them out with --config.data.on_bad_image=skip."
+        "Replace these files, or skip them with --config.data.on_bad_image=skip."
         f"{' ' * bool(gone)}{gone}"
     )

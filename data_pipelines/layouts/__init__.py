@@ -1,1 +1,1 @@
-"""How data sets lie on disk: read layout, then coop, imagenet, folders, tfds_source."""
+"""Layouts of data sets on disk: read layout, then coop, imagenet, folders, tfds_source."""

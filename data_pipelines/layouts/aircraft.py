@@ -1,4 +1,4 @@
-"""FGVCAircraft, whose splits are text files of image number and variant."""
+"""FGVCAircraft (Maji et al. 2013): text files with an image number and a variant per line."""
 
 import os
 from dataclasses import dataclass
@@ -15,27 +15,27 @@ _LIST = "images_variant_{}.txt"
 
 @dataclass(frozen=True)
 class AircraftLayout:
-    """Where FGVCAircraft lies under a common root; `folder` is its folder there."""
+    """Layout of FGVCAircraft; `folder` is its directory below a common root."""
 
     folder: str
 
     def load(self, name: str, root: str | Path | None, template: str) -> Dataset:
-        """Read the lists; labels are positions in `variants.txt`.
+        """Reads the lists; labels are positions in `variants.txt`.
 
         Args:
             name: the data set's name, for messages and results.
-            root: the folder that holds `folder`, or `folder` itself.
-            template: the text of one class, with one `{}` for the class name.
+            root: the directory that holds `folder`, or `folder` itself.
+            template: the prompt of one class, with one `{}` for the class name.
 
         Raises:
-            DataError: no root, a missing file or image folder, or a line that is not an image
+            DataError: no root, a missing file or image directory, or a line that is not an image
                 number and a variant.
         """
         home = find_home(name, root, self.folder, self.marker, "list of variants", self.expected())
         if not os.path.isdir(home / "images"):
-            raise DataError(f"{name}: no image folder {home / 'images'}\n{self.expected()}")
+            raise DataError(f"{name}: no image directory {home / 'images'}\n{self.expected()}")
         variants = [line for _, line in read_lines(home / VARIANTS, "list of variants")]
-        # A repeated variant keeps its first label and leaves a gap, which is refused later.
+        # A repeated variant keeps its first label and leaves a gap, which `class_names` rejects.
         labels = {variant: label for label, variant in reversed(list(enumerate(variants)))}
         train, val, test = (_read_list(home / _LIST.format(split), labels) for split in SPLITS)
         images = home / "images"
@@ -44,11 +44,11 @@ class AircraftLayout:
 
     @property
     def marker(self) -> str:
-        """The file or folder, below its folder, that it is known by."""
+        """Returns the path below its directory that identifies the data set."""
         return VARIANTS
 
     def expected(self) -> str:
-        """The folder sketch for error messages."""
+        """Returns a sketch of the layout, for error messages."""
         lists = {_LIST.format(split): 'lines "0034309 Boeing 707-320"' for split in SPLITS}
         return sketch(
             self.folder,

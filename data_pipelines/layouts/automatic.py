@@ -1,12 +1,12 @@
-"""The split of own images or videos that come without one, by a rule that anyone can repeat.
+"""Splits own images or videos that have no split, reproducibly.
 
-In each class the files are ranked by the SHA-256 of their name: the path below the class's folder,
-in UTF-8, with "/" between folders. Of n files the first ⌈n/2⌉ are trained on, the next ⌊n/5⌋
-validate, and the rest is tested: 50, 20 and 30 %, the CoOp benchmark's shares, and one at least to
-train on and one to test where a class has two.
+The files of each class are ranked by the SHA-256 of their path below the class directory (UTF-8,
+"/" between directories). Of n files the first ⌈n/2⌉ are for training, the next ⌊n/5⌋ for
+validation and the rest for testing: 50, 20 and 30 %, as in the CoOp benchmark. A class with two
+files has one for training and one for testing.
 
-It depends on no seed, on no other class, and neither on the order nor on the bytes of files. A file
-that is added or removed moves at most one other of its class over each of the two borders.
+The split does not depend on seeds, other classes, file order or contents. Adding or removing a file
+moves at most one other file of its class across each of the two borders.
 """
 
 import csv
@@ -21,18 +21,18 @@ from data_pipelines.examples import Dataset
 from data_pipelines.layouts.layout import SPLITS
 
 RULE = "automatic split 50/20/30 by file names' hashes"
-"""How `Dataset.split_source` begins of such a data set."""
+"""The beginning of `Dataset.split_source` of such a data set, recorded in results.json."""
 COLUMNS = ("path", "label", "split")
 
 
 def divide(classes: Mapping[str, Sequence[str]]) -> dict[str, dict[str, list[str]]]:
-    """The files of each class in each split.
+    """Splits the files of each class.
 
     Args:
-        classes: class folder to its files, as paths that begin with that folder.
+        classes: class directory to its files, as paths that begin with that directory.
 
     Returns:
-        {split: {class folder: its files there, in the order given}}.
+        {split: {class directory: its files, in the given order}}.
 
     Raises:
         DataError: a name is not UTF-8.
@@ -53,29 +53,25 @@ def _digest(folder: str, path: str) -> bytes:
         return hashlib.sha256(path.removeprefix(f"{folder}/").encode()).digest()
     except UnicodeEncodeError:
         raise DataError(
-            f"the name {os.fsencode(path)!r} is not valid UTF-8, so it cannot be written into a "
-            "split; rename it (convmv does whole folders)"
+            f"the name {os.fsencode(path)!r} is not valid UTF-8, so it cannot be written to a "
+            "split file; rename it (convmv converts whole directories)"
         ) from None
 
 
 def is_automatic(dataset: Dataset) -> bool:
-    """Whether a data set came without a split, whole or the part of it that is used."""
+    """Returns whether a data set has an automatic split."""
     return dataset.split_source.startswith(RULE)
 
 
 def as_csv(dataset: Dataset) -> str:
-    """A split as a CSV file's text, which the data sets "csv" and "clip_csv" read to equal lists.
-
-    Args:
-        dataset: whole, one of `is_automatic`.
-    """
+    """Returns an automatic split as CSV text, readable as the data set "csv" or "clip_csv"."""
     assert dataset.folder is not None
     folder, text = dataset.folder.absolute(), io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)
     for split in SPLITS:
         for example in getattr(dataset, split):
-            # The folder's name, by which classes are sorted; spaces sort otherwise.
+            # The directory name: sorting by it keeps the labels, sorting with spaces may not.
             label = example.image.split("/")[0]
             writer.writerow((folder / example.image, label, split))
     return text.getvalue()

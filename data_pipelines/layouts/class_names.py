@@ -1,7 +1,6 @@
-"""Class names as the CoOp benchmark writes them, from the names that other sources carry.
+"""Converts raw class names of other sources to those of the CoOp benchmark (Zhou et al. 2022).
 
-Each function takes one raw name and returns the name for prompts, or None where the benchmark
-leaves the class out. Source: the split files of the CoOp benchmark (Zhou et al. 2022).
+Each function returns the name for prompts, or None if the benchmark leaves the class out.
 """
 
 import re
@@ -20,7 +19,7 @@ _EUROSAT = {
     "River": "River",
     "SeaLake": "Sea or Lake",
 }
-# Keys in lower case: the original folders are "Faces", TFDS writes "faces".
+# Keys in lower case: the original directory is "Faces", TFDS writes "faces".
 _CALTECH101 = {
     "airplanes": "airplane",
     "faces": "face",
@@ -32,33 +31,33 @@ _CALTECH101 = {
 
 
 def lower(raw: str) -> str:
-    """OxfordPets: "Egyptian_Mau" to "egyptian mau"."""
+    """Converts OxfordPets: "Egyptian_Mau" to "egyptian mau"."""
     return spaced(raw).lower()
 
 
 def eurosat(raw: str) -> str:
-    """EuroSAT: "AnnualCrop" to "Annual Crop Land"; other names only lose underscores."""
+    """Converts EuroSAT: "AnnualCrop" to "Annual Crop Land"; elsewhere underscores to spaces."""
     return _EUROSAT.get(raw, spaced(raw))
 
 
 def caltech101(raw: str) -> str | None:
-    """Caltech101: "airplanes" to "airplane"; no background, and faces once."""
+    """Converts Caltech101: "airplanes" to "airplane"; drops the background and a face class."""
     return _CALTECH101.get(raw.lower(), spaced(raw))
 
 
 def ucf101(raw: str) -> str:
-    """UCF101: "ApplyEyeMakeup" to "Apply Eye Makeup"."""
+    """Converts UCF101: "ApplyEyeMakeup" to "Apply Eye Makeup"."""
     return spaced(re.sub(r"(?<=[a-z])(?=[A-Z])", " ", raw))
 
 
 def sun397(raw: str) -> str:
-    """SUN397: "/c/church/outdoor" to "outdoor church" (the first part is a letter)."""
+    """Converts SUN397: "/c/church/outdoor" to "outdoor church" (the first part is a letter)."""
     parts = raw.strip("/").split("/")
     kept = parts[1:] if len(parts) > 1 and len(parts[0]) == 1 else parts
     return spaced(" ".join(reversed(kept)))
 
 
 def stanford_cars(raw: str) -> str:
-    """StanfordCars: "Acura TL Sedan 2012" to "2012 Acura TL Sedan"."""
+    """Converts StanfordCars: "Acura TL Sedan 2012" to "2012 Acura TL Sedan"."""
     *words, last = raw.split() or [""]
     return " ".join([last, *words]) if re.fullmatch(r"(19|20)\d\d", last) else spaced(raw)

@@ -1,4 +1,4 @@
-"""Data sets in the folder layout of the CoOp benchmark, with a `split_zhou_*.json` file."""
+"""Data sets in the layout of the CoOp benchmark (Zhou et al. 2022): `split_zhou_*.json`."""
 
 import json
 import os
@@ -14,11 +14,11 @@ from prompt_jax.text.class_names import spaced
 
 @dataclass(frozen=True)
 class CoopLayout:
-    """Where one data set lies under a common root.
+    """Layout of a data set with a split file of the CoOp benchmark.
 
     Attributes:
-        folder: the data set's folder below the root.
-        images: the image folder in it; "." where the split's paths start at `folder`.
+        folder: the data set's directory below the root.
+        images: the image directory in it; "." where the split's paths start at `folder`.
         split: the split file in it.
     """
 
@@ -27,40 +27,37 @@ class CoopLayout:
     split: str
 
     def load(self, name: str, root: str | Path | None, template: str) -> Dataset:
-        """Read the split file; images stay on disk.
+        """Reads the split file; images stay on disk.
 
         Args:
             name: the data set's name, for messages and results.
-            root: the folder that holds `folder`, or `folder` itself.
-            template: the text of one class, with one `{}` for the class name.
-
-        Returns:
-            The data set with the splits of the file.
+            root: the directory that holds `folder`, or `folder` itself.
+            template: the prompt of one class, with one `{}` for the class name.
 
         Raises:
-            DataError: no root, a missing folder or split file, or a malformed split file.
+            DataError: no root, a missing directory or split file, or a malformed split file.
         """
         home = find_home(name, root, self.folder, self.marker, "split file", self.expected())
         images = home / self.images
         if not os.path.isdir(images):
-            raise DataError(f"{name}: no image folder {images}\n{self.expected()}")
+            raise DataError(f"{name}: no image directory {images}\n{self.expected()}")
         train, val, test = read_split(home / self.split)
         reader = FolderReader(images)
         return Dataset(name, template, train, val, test, reader, images, self.split)
 
     @property
     def marker(self) -> str:
-        """The file or folder, below its folder, that it is known by."""
+        """Returns the path below its directory that identifies the data set."""
         return self.split
 
     def expected(self) -> str:
-        """The folder sketch for error messages."""
+        """Returns a sketch of the layout, for error messages."""
         images = "…" if self.images == "." else f"{self.images}/…"
         return sketch(self.folder, {images: "the images", self.split: "the split"})
 
 
 def read_split(path: Path) -> tuple[tuple[Example, ...], ...]:
-    """Read a split file: {"train": [[relative path, label, class name], …], "val", "test"}.
+    """Reads a split file: {"train": [[relative path, label, class name], …], "val", "test"}.
 
     Args:
         path: the JSON file, UTF-8.
@@ -70,8 +67,8 @@ def read_split(path: Path) -> tuple[tuple[Example, ...], ...]:
         become spaces.
 
     Raises:
-        DataError: the file is not UTF-8 JSON, lacks a split or names one twice, or has an entry of
-            another form or with a path that leaves the image folder.
+        DataError: the file is not UTF-8 JSON, lacks or repeats a split, or has a malformed entry
+            or one whose path leaves the image directory.
     """
     content = read_json(path, "split file")
     if not isinstance(content, dict) or not set(SPLITS) <= set(content):

@@ -1,4 +1,4 @@
-"""People's own images or videos: a CSV file of path, class and split."""
+"""A user's own images or videos: a CSV file of path, class and split."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,8 +7,8 @@ from typing import Literal
 from data_pipelines.errors import DataError, shorten, unknown
 from data_pipelines.examples import Dataset, Example
 from data_pipelines.images.readers import FolderReader
-from data_pipelines.layouts.csv_rows import Row, find_csv, read_rows
-from data_pipelines.layouts.layout import MOST_DIGITS, SPLITS, check_path
+from data_pipelines.layouts.csv_rows import Row, by_split, find_csv, read_rows
+from data_pipelines.layouts.layout import MOST_DIGITS
 from data_pipelines.videos.readers import VideoReader
 from prompt_jax.text.class_names import meaningless, spaced
 
@@ -17,7 +17,7 @@ REQUIRED = ("path", "label", "split")
 
 @dataclass(frozen=True)
 class CsvLayout:
-    """Own images, or videos, listed in a CSV file."""
+    """Layout of a user's own images or videos, listed in a CSV file."""
 
     kind: Literal["images", "videos"] = "images"
 
@@ -29,21 +29,20 @@ class CsvLayout:
         domain: str | None = None,
         ignore_rotation: bool = False,
     ) -> Dataset:
-        """Read the list; what it lists stays where it is.
+        """Reads the list.
 
-        The file is UTF-8, with commas, and its first line names the columns, in any order:
-        "path" (relative to the file's folder, or absolute; of a video, a file or a folder of
-        frames), "label" and "split" ("train", "val" or "test"); other columns are passed over.
-        Without a column "name", "label" is the class's name, and classes are numbered in sorted
-        order; with it, "label" is a number from 0 and "name" is the class's name. Underscores in
-        names become spaces.
+        The file is UTF-8 and comma-separated. Its first line names the columns, in any order:
+        "path" (relative to the file's directory or absolute; a video is a file or a directory of
+        frames), "label" and "split" ("train", "val" or "test"); other columns are ignored. Without
+        a column "name", "label" is the class name and classes are numbered in sorted order; with
+        it, "label" is a number from 0. Underscores in names become spaces.
 
         Args:
             name: the data set's name, for messages and results.
-            root: the CSV file, or a folder that holds exactly one.
-            template: the text of one class, with one `{}` for the class name.
-            domain: keeps only the rows with this value in the column "domain"; None keeps all.
-            ignore_rotation: leave images and frames as they are stored, whatever the file says.
+            root: the CSV file, or a directory that holds exactly one.
+            template: the prompt of one class, with one `{}` for the class name.
+            domain: keep only rows with this value in the column "domain"; None keeps all.
+            ignore_rotation: leave images and frames as stored, without the file's rotation.
 
         Raises:
             DataError: no file, missing columns, a malformed row, or an unknown domain.
@@ -54,17 +53,15 @@ class CsvLayout:
             rows = _of_domain(path, columns, rows, domain)
         numbered = "name" in columns
         numbers = {text: i for i, text in enumerate(sorted({row["label"] for _, row in rows}))}
-        lists: dict[str, list[Example]] = {split: [] for split in SPLITS}
-        for line, row in rows:
-            if row["split"] not in lists:
-                raise unknown(f"split in {path}, line {line}:", row["split"], SPLITS)
-            where = f"{path}, line {line}"
+
+        def example(where: str, row: dict[str, str]) -> Example:
             label = _number(row["label"], where) if numbered else numbers[row["label"]]
-            check_path(row["path"], where)
-            text = row["name"] if numbered else row["label"]
-            example = Example(row["path"], label, spaced(text))
-            lists[row["split"]].append(example)
-        train, val, test = (tuple(lists[split]) for split in SPLITS)
+            return Example(row["path"], label, spaced(row["name" if numbered else "label"]))
+
+        train, val, test = (
+            tuple(example(where, row) for where, row in listed)
+            for listed in by_split(path, rows).values()
+        )
         read = VideoReader if self.kind == "videos" else FolderReader
         reader = read(path.parent, upright=not ignore_rotation)
         source = path.name + (f", domain {domain}" if domain else "")
@@ -74,9 +71,9 @@ class CsvLayout:
         )
 
     def expected(self) -> str:
-        """A sketch of the file for error messages."""
+        """Returns a sketch of the file, for error messages."""
         return (
-            "Expected: root is a CSV file (or a folder with one), UTF-8, with commas:\n"
+            "Expected: root is a CSV file (or a directory with one), UTF-8, with commas:\n"
             "  path,label,split\n"
             + (
                 "  videos/1.mp4,jumping,train\n  videos/2.mp4,running,test\n"
@@ -92,16 +89,16 @@ def _unnamed(path: Path, labels: list[str]) -> tuple[str, ...]:
     if not kind:
         return ()
     return (
-        f"{path.name} has no column name, so that its labels, which are {kind}, are the class "
-        "names; add a column name with the classes in words",
+        f'{path.name} has no column "name", so its labels, which are {kind}, are used as class '
+        'names; add a column "name" with descriptive class names',
     )
 
 
 def _of_domain(path: Path, columns: list[str], rows: list[Row], domain: str) -> list[Row]:
     if "domain" not in columns:
         raise DataError(
-            f"{path}: domain {domain!r} was asked for, but there is no column domain; add it to "
-            "the file, or leave the domain out"
+            f'{path}: domain {domain!r} needs a column "domain", which the file lacks; add it, or '
+            "omit the domain"
         )
     kept = [(line, row) for line, row in rows if row["domain"] == domain]
     if not kept:
@@ -112,7 +109,7 @@ def _of_domain(path: Path, columns: list[str], rows: list[Row], domain: str) -> 
 def _number(label: str, where: str) -> int:
     if not (label.isascii() and label.isdigit()) or len(label) > MOST_DIGITS:
         raise DataError(
-            f"{where}: label is {shorten(label)}; with a column name it must be a whole number "
+            f'{where}: label is {shorten(label)}; with a column "name" it must be a whole number '
             f"from 0, of at most {MOST_DIGITS} digits"
         )
     return int(label)

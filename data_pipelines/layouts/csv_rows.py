@@ -1,4 +1,4 @@
-"""Reading lists that are CSV files."""
+"""Reads CSV lists."""
 
 import csv
 import io
@@ -6,26 +6,26 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from data_pipelines.errors import DataError, shorten
-from data_pipelines.layouts.layout import expand, read_text
+from data_pipelines.errors import DataError, shorten, unknown
+from data_pipelines.layouts.layout import SPLITS, check_path, expand, read_text
 
 _LONGEST_SHOWN = 60
 _MOST_COLUMNS = 256
 
 Row = tuple[int, dict[str, str]]
-"""The line at which a row ends, and its fields by column."""
+"""The number of a row's last line, and its fields by column."""
 
 
 def find_csv(name: str, root: str | Path | None, expected: str) -> Path:
-    """The CSV file of people's own data.
+    """Returns the CSV file of a user's own data.
 
     Args:
         name: the data set's name, for messages.
-        root: the file, or a folder that holds exactly one.
-        expected: what is expected there, for messages.
+        root: the file, or a directory that holds exactly one.
+        expected: a sketch of the file, for messages.
 
     Raises:
-        DataError: no root, no such file, or a folder with none or several.
+        DataError: no root, no such file, or a directory with no or several CSV files.
     """
     if root is None:
         raise DataError(f"{name}: root is not set\n{expected}")
@@ -33,7 +33,7 @@ def find_csv(name: str, root: str | Path | None, expected: str) -> Path:
     if os.path.isfile(path):
         return path
     if not os.path.isdir(path):
-        raise DataError(f"{name}: no such file or folder: {path}\n{expected}")
+        raise DataError(f"{name}: no such file or directory: {path}\n{expected}")
     files = sorted(path.glob("*.csv"))
     if len(files) != 1:
         found = ", ".join(file.name for file in files) or "none"
@@ -47,15 +47,15 @@ def find_csv(name: str, root: str | Path | None, expected: str) -> Path:
 def read_rows(
     path: Path, required: Sequence[str], filled: Sequence[str]
 ) -> tuple[list[str], list[Row]]:
-    """The columns and rows of a CSV file; blank lines are passed over.
+    """Reads the columns and rows of a CSV file; blank lines are skipped.
 
     Args:
-        path: UTF-8, with commas; its first line names the columns, in any order and case.
-        required: the columns that must be there; others may.
-        filled: the columns that no row may leave empty.
+        path: UTF-8, comma-separated; the first line names the columns, in any order and case.
+        required: columns that must be present.
+        filled: columns that no row may leave empty.
 
     Raises:
-        DataError: the file cannot be read, or has no such columns, or a malformed row.
+        DataError: the file cannot be read, lacks a column, or has a malformed row.
     """
     reader = csv.reader(io.StringIO(read_text(path, "CSV file"), newline=""), strict=True)
     try:
@@ -70,10 +70,26 @@ def read_rows(
         raise DataError(f"{path}, line {reader.line_num}: not valid CSV: {error}") from error
 
 
+def by_split(path: Path, rows: Sequence[Row]) -> dict[str, list[tuple[str, dict[str, str]]]]:
+    """Groups rows by their column "split", each with its position for messages.
+
+    Raises:
+        DataError: a split is unknown, or a value of the column "path" cannot be a path.
+    """
+    lists: dict[str, list[tuple[str, dict[str, str]]]] = {split: [] for split in SPLITS}
+    for line, row in rows:
+        where = f"{path}, line {line}"
+        if row["split"] not in lists:
+            raise unknown(f"split in {where}:", row["split"], SPLITS)
+        check_path(row["path"], where)
+        lists[row["split"]].append((where, row))
+    return lists
+
+
 def _check_columns(path: Path, columns: list[str], required: Sequence[str]) -> None:
     if len(columns) > _MOST_COLUMNS:
         raise DataError(
-            f"{path}: the first line names {len(columns):,} columns; it can name {_MOST_COLUMNS}"
+            f"{path}: the first line names {len(columns):,} columns; the limit is {_MOST_COLUMNS}"
         )
     missing = [column for column in required if column not in columns]
     if missing:
@@ -98,7 +114,7 @@ def _row(
     if len(fields) != len(columns):
         raise DataError(
             f"{path}, line {line}: {len(fields)} fields, but the first line names {len(columns)} "
-            'columns; put fields that hold a comma into quotation marks "…"'
+            'columns; enclose fields that contain a comma in quotation marks "…"'
         )
     row = {column: field.strip() for column, field in zip(columns, fields, strict=True)}
     for column in filled:

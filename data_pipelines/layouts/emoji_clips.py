@@ -1,4 +1,4 @@
-"""The embedded data set of videos: emoji that do something, rendered on the fly."""
+"""The embedded video data set: moving emoji, rendered on the fly."""
 
 import random
 from collections.abc import Iterable, Iterator, Sequence
@@ -21,7 +21,7 @@ _Video = tuple[str, tuple[int, ...], int]
 
 
 class EmojiClips:
-    """The embedded videos, as a layout of the table of data sets."""
+    """Layout of the embedded videos."""
 
     def load(
         self,
@@ -35,31 +35,31 @@ class EmojiClips:
         test_per_class: int = 15,
         size: int = 48,
     ) -> Dataset:
-        """List the videos; frames are rendered when they are read.
+        """Lists the videos; frames are rendered when they are read.
 
-        A class is an action. Training videos have up to four captions, the others one, which names
-        object, action and background. Up to `num_objects` videos of a split and class are all of
-        different objects, so that the two together are said of one video only.
+        A class is an action. Training videos have up to four captions; the others have one, which
+        names object, action and background. Up to `num_objects` videos of a split and class show
+        different objects, so that object and action identify the video.
 
         Args:
             name: the data set's name, for messages and results.
-            root: not used; nothing is on disk.
-            template: the text of one class, with one `{}` for the class name.
-            domain: "time" lists only actions whose reversal is another or has the objects in each
-                other's role, and every video beside its reversal: the same frames in opposite order
-                and the same captions but for what tells the two apart. What knows no order ranks
-                the two at random. A shifted domain of the scenes lists all actions, and no video's
-                reversal, in that look, of which captions say nothing; "time_night" and the like
-                are both. None: all actions as they are.
-            num_objects: a fixed, evenly spread subset of the scenes' classes, at least 2.
+            root: unused; nothing is on disk.
+            template: the prompt of one class, with one `{}` for the class name.
+            domain: "time" lists each video together with its reversal: the same frames in reverse
+                order, with captions that differ only in the action or in the objects' roles. A
+                model without temporal order ranks the two at random. Only actions with a different
+                reversal are listed. A drawing style of the scenes, e.g. "night", lists all actions
+                in that style, without reversals; captions do not mention it. "time_night" combines
+                both. None: all actions in the plain style.
+            num_objects: size of a fixed, evenly spread subset of the scenes' classes, at least 2.
             train_per_class: training videos per action. In the domain "time" it is rounded up to
-                an even number where video and reversal are of the same action.
+                an even number if an action is its own reversal.
             val_per_class: validation videos per action.
             test_per_class: test videos per action.
             size: side of a frame in pixels.
 
         Returns:
-            The data set; videos of different splits are never the same.
+            The data set; no video is in two splits.
 
         Raises:
             DataError: an unknown domain, or a number out of range.
@@ -95,20 +95,20 @@ class EmojiClips:
         )
 
     def expected(self) -> str:
-        """What must be on disk, in words."""
+        """Returns what must be on disk, for error messages."""
         return "Nothing: the videos are rendered on the fly."
 
 
 @dataclass(frozen=True)
 class RenderedVideo:
-    """A video as `videos.readers.VideoReader` gives one; frames are drawn when they are asked for.
+    """A video (`inputs.videos.opening.Video`) whose frames are rendered on demand.
 
     Attributes:
-        example: what it is a video of.
+        example: names its action, objects and index.
         size: side of a frame in pixels.
         look: one of `scenes.DOMAINS`.
-        count: its frames.
-        rate: frames a second.
+        count: the number of frames.
+        rate: frames per second.
     """
 
     example: Example
@@ -118,7 +118,7 @@ class RenderedVideo:
     rate: float
 
     def frames(self, indices: Sequence[int]) -> Iterator[Image.Image]:
-        """The frames at `indices`, from 0 to `count` - 1, in that order."""
+        """Renders the frames at `indices`, from 0 to `count` - 1, in that order."""
         from data_pipelines import scenes
 
         action, objects, index = _of_key(self.example.image)
@@ -128,27 +128,27 @@ class RenderedVideo:
 
 @dataclass(frozen=True)
 class EmojiVideoReader:
-    """`Dataset.read` for videos, which it renders `size` pixels wide and high, in one look."""
+    """Renders videos of `size` x `size` pixels in one style (`Dataset.read`)."""
 
     size: int
     look: str = "plain"
 
     def __call__(self, example: Example) -> RenderedVideo:
-        """The video of the key `action/objects/index`."""
+        """Returns the video of the key `action/objects/index`."""
         from data_pipelines import scenes
 
         return RenderedVideo(example, self.size, self.look, scenes.LENGTH, scenes.RATE)
 
 
 def _parts_of(domain: str | None) -> tuple[bool, str]:
-    """Whether a domain is of what time alone tells apart, and how its videos look."""
+    """Returns whether a domain lists reversals, and its drawing style."""
     parts = domain.split("_") if domain else []
     look = next((part for part in parts if part != TIME), "plain")
     return TIME in parts, look
 
 
 def _all_actions(objects: Sequence[int], indices: range) -> Iterator[_Video]:
-    """Videos of every action, none of them with its reversal."""
+    """Yields videos of every action, without reversals."""
     from data_pipelines.scenes import ACTIONS
 
     for number, (name, action) in enumerate(ACTIONS.items()):
@@ -161,12 +161,12 @@ def _all_actions(objects: Sequence[int], indices: range) -> Iterator[_Video]:
 
 
 def _reversals(objects: Sequence[int], indices: range) -> Iterator[_Video]:
-    """Videos of the actions that time alone tells apart, each with its reversal."""
+    """Yields videos of actions that differ from their reversal, each with its reversal."""
     from data_pipelines.scenes import ACTIONS, reversed_video
 
     for number, (name, action) in enumerate(ACTIONS.items()):
         if action.timed and not action.backwards:
-            # An action that is its own reversal gets two videos of one index.
+            # An action that is its own reversal has two videos per index.
             for index in indices[:: 1 + action.exchanged]:
                 chosen = _choose(objects, number, index)[: action.num_objects]
                 yield name, chosen, 2 * index
@@ -174,14 +174,14 @@ def _reversals(objects: Sequence[int], indices: range) -> Iterator[_Video]:
 
 
 def _choose(objects: Sequence[int], number: int, index: int) -> tuple[int, int]:
-    """Two different objects; the first one goes through all of them as the index goes on."""
+    """Returns two different objects; the first cycles through all of them with the index."""
     count = len(objects)
     first = index + 3 * number
     return objects[first % count], objects[(first + 1 + index % (count - 1)) % count]
 
 
 def _describe(videos: Iterable[_Video], captions: int) -> tuple[Example, ...]:
-    """Examples with up to `captions` captions each, or with one that names all there is."""
+    """Returns examples with up to `captions` captions each; a single one is complete."""
     from data_pipelines import scenes
 
     videos = list(videos)
@@ -189,7 +189,7 @@ def _describe(videos: Iterable[_Video], captions: int) -> tuple[Example, ...]:
     examples = []
     for action, objects, index in sorted(videos):
         scene = scenes.describe_video(action, objects, SEED, index)
-        # The same for a video and its reversal, so that their captions differ in what they must.
+        # The same for a video and its reversal, so that their captions differ only in the action.
         rng = random.Random(
             f"{index} {sorted(objects)} {min(action, scenes.ACTIONS[action].reversal)}"
         )
@@ -200,7 +200,7 @@ def _describe(videos: Iterable[_Video], captions: int) -> tuple[Example, ...]:
 
 
 def _reversals_of(examples: Iterable[Example]) -> dict[str, str]:
-    """The key of each video to its reversal's."""
+    """Maps the key of each video to that of its reversal."""
     from data_pipelines.scenes import reversed_video
 
     videos = [_of_key(example.image) for example in examples]

@@ -1,4 +1,4 @@
-"""The embedded data set: small scenes rendered on the fly, no files and no download."""
+"""The embedded image data set: small scenes rendered on the fly, without files or download."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,14 +11,14 @@ from data_pipelines.examples import Dataset, Example
 
 BLOCK = 1_000_000
 STARTS = {"train": 0, "val": BLOCK, "test": 2 * BLOCK}
-"""Each split draws its scenes from its own block of indices, so that no scene is in two splits."""
+"""The first scene index of each split: separate blocks, so that no scene is in two splits."""
 
 SEED = 0
-"""Fixed: the data set is one data set, the same for every run; seeds choose shots from it."""
+"""Fixed, so that the data set is the same in every run; a run's seed only draws its shots."""
 
 
 class EmojiScenes:
-    """The embedded data set, as a layout of the table of data sets."""
+    """Layout of the embedded scenes."""
 
     def load(
         self,
@@ -32,21 +32,21 @@ class EmojiScenes:
         test_per_class: int = 10,
         size: int = 48,
     ) -> Dataset:
-        """List the scenes; each is rendered when it is read.
+        """Lists the scenes; each is rendered when it is read.
 
         Args:
             name: the data set's name, for messages and results.
-            root: not used; nothing is on disk.
-            template: the text of one class, with one `{}` for the class name.
-            domain: a drawing style of `scenes.DOMAINS`; the first one by default.
-            num_classes: a fixed, evenly spread subset of the classes; all by default.
+            root: unused; nothing is on disk.
+            template: the prompt of one class, with one `{}` for the class name.
+            domain: a drawing style of `scenes.DOMAINS`; by default the first one.
+            num_classes: size of a fixed, evenly spread subset of the classes; None: all.
             train_per_class: training scenes per class.
             val_per_class: validation scenes per class.
             test_per_class: test scenes per class.
             size: side of a scene in pixels.
 
         Returns:
-            The data set; scenes of different splits are never the same.
+            The data set; no scene is in two splits.
 
         Raises:
             DataError: an unknown domain, or a number out of range.
@@ -72,18 +72,18 @@ class EmojiScenes:
         return Dataset(name, template, train, val, test, SceneReader(size), split_source=source)
 
     def expected(self) -> str:
-        """What must be on disk, in words."""
+        """Returns what must be on disk, for error messages."""
         return "Nothing: the scenes are rendered on the fly."
 
 
 @dataclass(frozen=True)
 class SceneReader:
-    """`Dataset.read` for scenes, which it renders `size` pixels wide and high."""
+    """Renders scenes of `size` x `size` pixels (`Dataset.read`)."""
 
     size: int
 
     def __call__(self, example: Example) -> Image.Image:
-        """The scene of the key `domain/class/index`."""
+        """Renders the scene of the key `domain/class/index`."""
         from data_pipelines import scenes
 
         domain, label, index = example.image.split("/")
@@ -101,11 +101,11 @@ def _list_scenes(
 
 
 def spread(number: int, total: int) -> list[int]:
-    """Positions of a fixed, evenly spread subset of `total` things."""
+    """Returns the positions of `number` evenly spread items out of `total`."""
     return [position * total // number for position in range(number)]
 
 
 def check_range(field: str, value: int, low: int, high: int) -> None:
-    """Refuses, with a `DataError`, a number that is not from `low` to `high`."""
+    """Raises `DataError` for a number outside of `low` to `high`."""
     if not low <= value <= high:
         raise DataError(f"{field}={value}: must be from {low} to {high}")

@@ -1,4 +1,4 @@
-"""People's own images or videos: a folder per class, in a folder per split."""
+"""A user's own images or videos: a directory per class, in a directory per split."""
 
 import os
 from collections.abc import Iterable
@@ -11,7 +11,7 @@ from data_pipelines.errors import DataError, unknown
 from data_pipelines.examples import Dataset, Example
 from data_pipelines.images.readers import FolderReader
 from data_pipelines.layouts import automatic, video_files
-from data_pipelines.layouts.layout import SPLITS, expand
+from data_pipelines.layouts.layout import SPLITS, root_directory
 from data_pipelines.videos.readers import VideoReader
 from prompt_jax.inputs.images import files
 from prompt_jax.text.class_names import spaced
@@ -21,9 +21,9 @@ _SHOWN = 3
 
 @dataclass(frozen=True)
 class FolderLayout:
-    """Own images, or videos, in `<root>[/<domain>]/{train,val,test}/<class>/…`.
+    """Layout of own images or videos in `<root>[/<domain>]/{train,val,test}/<class>/…`.
 
-    Or in `<root>[/<domain>]/<class>/…`, which `automatic` splits.
+    `<root>[/<domain>]/<class>/…` is split by `automatic`.
     """
 
     kind: Literal["images", "videos"] = "images"
@@ -36,24 +36,24 @@ class FolderLayout:
         domain: str | None = None,
         ignore_rotation: bool = False,
     ) -> Dataset:
-        """List the images, or videos.
+        """Lists the images or videos.
 
-        The classes are all class folders of all splits, sorted by name; underscores in names
-        become spaces. Folders inside a class folder belong to the class; `images.files` says
-        which files count, and `video_files.find_videos` which files and folders are videos.
-        Any of the splits may be missing. Without both train and test, the folders are classes if
-        one of them holds images itself, and else domains, whose folders are the classes.
+        The classes are all class directories of all splits, sorted by name; underscores in names
+        become spaces. Directories inside a class directory belong to the class. `images.files`
+        and `video_files.find_videos` define which files are images and videos. Any split may be
+        missing. Without train and test, the directories are classes if one of them directly
+        contains images, and otherwise domains with one directory per class.
 
         Args:
             name: the data set's name, for messages and results.
-            root: the folder that holds the splits, the classes or the domains.
-            template: the text of one class, with one `{}` for the class name.
-            domain: a folder of `root` to use in its place.
-            ignore_rotation: leave images and frames as they are stored, whatever the file says.
+            root: the directory that holds the splits, the classes or the domains.
+            template: the prompt of one class, with one `{}` for the class name.
+            domain: a directory of `root` to use instead of it.
+            ignore_rotation: leave images and frames as stored, without the file's rotation.
 
         Raises:
-            DataError: no root, no split folders, an unknown domain, no classes, images outside
-                of class folders, a class without images or a name that is not UTF-8.
+            DataError: no root, no splits, an unknown domain, no classes, images outside of class
+                directories, a class without images, or a name that is not UTF-8.
         """
         home = self._find(name, root, domain)
         splits = [split for split in SPLITS if (home / split).is_dir()]
@@ -61,12 +61,12 @@ class FolderLayout:
         listed = below if splits else automatic.divide(below[""])
         names = sorted({folder for classes in listed.values() for folder in classes})
         if not names:
-            raise DataError(f"{name}: no class folders in {home}/train or test\n{self.expected()}")
+            raise DataError(f"{name}: no classes in {home}/train or test\n{self.expected()}")
         for folder in names:
             if not any(classes.get(folder) for classes in listed.values()):
                 raise DataError(
-                    f"{name}: the class folder {folder!r} in {home} holds no {self.kind} (files "
-                    f"that end in {' '.join(self._files.SUFFIXES)}); fill or remove it"
+                    f"{name}: the class directory {folder!r} in {home} contains no {self.kind} "
+                    f"(files ending in {' '.join(self._files.SUFFIXES)}); fill or remove it"
                 )
         train, val, test = (
             tuple(
@@ -88,7 +88,7 @@ class FolderLayout:
         )
 
     def expected(self) -> str:
-        """The folder sketch for error messages."""
+        """Returns a sketch of the layout, for error messages."""
         kind = "*.mp4" if self.kind == "videos" else "*.jpg"
         return (
             "Expected layout:\n"
@@ -96,24 +96,24 @@ class FolderLayout:
             f"    train/<class>/{kind}                     training {self.kind} of a class\n"
             f"    val/<class>/{kind}                       optional\n"
             f"    test/<class>/{kind}                      test {self.kind} of a class\n"
-            "or the same one folder deeper, for several domains: <root>/<domain>/train/…\n"
-            "or without a split, which is then made: <root>/<class>/… or <root>/<domain>/<class>/…"
+            "or one level deeper, for several domains: <root>/<domain>/train/…\n"
+            "or without splits, which are then drawn: <root>/<class>/… or <root>/<domain>/<class>/…"
         )
 
     @property
     def _files(self) -> ModuleType:
-        """What lists the files of that kind."""
+        """The module that lists files of this kind."""
         return video_files if self.kind == "videos" else files
 
     def _list(self, name: str, home: Path, split: str) -> dict[str, list[str]]:
-        """The files of each class folder in a split, or of "" in `home`, by paths from `home`."""
+        """Returns the files of each class in a split ("": no splits), relative to `home`."""
         folder = home / split
         videos = self.kind == "videos"
         loose = video_files.loose_videos(folder) if videos else files.loose_images(folder)
         if loose:
             raise DataError(
-                f"{name}: {len(loose)} {self.kind} lie in {folder} itself, e.g. {loose[0]}; move "
-                "them into folders that are called as their classes"
+                f"{name}: {len(loose)} {self.kind} are directly in {folder}, e.g. {loose[0]}; move "
+                "them into directories named by their classes"
             )
         return {
             each: [os.path.join(split, each, path) for path in self._below(folder / each)]
@@ -121,17 +121,12 @@ class FolderLayout:
         }
 
     def _below(self, folder: Path) -> list[str]:
-        """All that lie in a folder, however deep."""
         if self.kind == "videos":
             return video_files.videos_below(folder)
         return files.images_below(folder)
 
     def _find(self, name: str, root: str | Path | None, domain: str | None) -> Path:
-        if root is None:
-            raise DataError(f"{name}: root is not set\n{self.expected()}")
-        base = expand(root)
-        if not os.path.isdir(base):
-            raise DataError(f"{name}: root {base} is not a folder\n{self.expected()}")
+        base = root_directory(name, root, self.expected())
         if domain is None and (_has_splits(base) or self._holds_classes(base)):
             return base
         domains = self._domains(base)
@@ -147,11 +142,11 @@ class FolderLayout:
         if domains:
             hint = f"; choose one of its domains: {', '.join(f'{name}:{d}' for d in domains)}"
             if not any(_has_splits(base / each) for each in domains):
-                hint += f" (or, if those are classes, move their {self.kind} up into them)"
-        raise DataError(f"{name}: no folder train or test in {base}{hint}\n{self.expected()}")
+                hint += f" (or, if those are classes, move their {self.kind} up one level)"
+        raise DataError(f"{name}: no directory train or test in {base}{hint}\n{self.expected()}")
 
     def _domains(self, base: Path) -> list[str]:
-        """The folders that have a split, or classes to make one of."""
+        """Returns the directories with splits, or with classes that can be split."""
         whole = _has_splits(base) or self._holds_classes(base)
         return [
             folder
@@ -160,12 +155,9 @@ class FolderLayout:
         ]
 
     def _holds_classes(self, folder: Path) -> bool:
-        """Whether one of the folders in a folder without a split holds images, or videos, itself.
-
-        With a folder val, others than train and test are misspelt.
-        """
+        """Returns whether a directory directly below `folder` contains images or videos."""
         below = files.subfolders(folder)
-        if "val" in below:
+        if "val" in below:  # then the others are misspelled splits
             return False
         return any("/" not in path for each in below for path in self._below(folder / each))
 
@@ -175,16 +167,16 @@ def _has_splits(folder: Path) -> bool:
 
 
 def _divided(home: Path, parts: tuple[tuple[Example, ...], ...], kind: str) -> str:
-    """Says that there was no split, and which one was made."""
+    """Returns a note on the automatic split."""
     counts = ", ".join(f"{len(part):,} {split}" for split, part in zip(SPLITS, parts, strict=True))
     return (
-        f"{home} has no folders train and test, so that its {kind} are divided here, by class and "
-        f"the hash of their file names: {counts}; the run's folder lists them in split….csv"
+        f"{home} has no directories train and test, so its {kind} are split by class and a hash of "
+        f"their file names: {counts}; the run directory lists them in split….csv"
     )
 
 
 def _nested(listed: dict[str, dict[str, list[str]]], kind: str) -> list[str]:
-    """Names folders below a class that hold some: they may have been meant as the classes."""
+    """Returns a note on directories with images below a class, which may be the real classes."""
     below: dict[str, list[str]] = {}
     for split, classes in listed.items():
         for class_folder, found in classes.items():
@@ -200,18 +192,18 @@ def _nested(listed: dict[str, dict[str, list[str]]], kind: str) -> list[str]:
     likewise = f" (likewise in {others} more, e.g. {list(below)[1]})" if others else ""
     split, class_folder = os.path.split(place)
     return [
-        f"{place} holds the folder{'s' * (len(folders) > 1)} {_first(folders)}: their {kind} "
-        f"count as {class_folder!r}{likewise}. If they are the classes, move them up to "
-        f"{f'{split}/' if split else 'the folder above'}"
+        f"{place} contains the {'directories' if len(folders) > 1 else 'directory'} "
+        f"{_first(folders)}: their {kind} count as {class_folder!r}{likewise}. If they are the "
+        f"classes, move them up to {f'{split}/' if split else 'the directory above'}"
     ]
 
 
 def _unread(home: Path, splits: list[str]) -> list[str]:
-    """Names the folders beside the splits, e.g. a misspelt "valid"."""
+    """Returns a note on directories beside the splits, e.g. a misspelled "valid"."""
     others = [folder for folder in files.subfolders(home) if folder not in splits]
     if not others:
         return []
-    return [f"{home} also holds {_first(others)}: only the folders {', '.join(SPLITS)} are read"]
+    return [f"{home} also contains {_first(others)}: only {', '.join(SPLITS)} are read"]
 
 
 def _first(names: Iterable[str]) -> str:

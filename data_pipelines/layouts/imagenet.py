@@ -1,4 +1,4 @@
-"""ImageNet and its variants: one folder per class, class names in `classnames.txt`."""
+"""ImageNet and its variants: one directory per class, class names in `classnames.txt`."""
 
 import os
 import re
@@ -18,20 +18,19 @@ _SHOWN = 5
 
 @dataclass(frozen=True)
 class ImageNetLayout:
-    """Where ImageNet, or a test set of its classes, lies under a common root.
+    """Layout of ImageNet or of a test set with its classes.
 
-    Labels follow the order of `classnames.txt`, which is that of the sorted WordNet ids. There is
-    no validation split. Folders and files are taken in sorted order; the CoOp benchmark takes
-    ImageNet's training files in the order in which the file system happens to list them, so its
-    few-shot draws on ImageNet differ from machine to machine, and from ours.
+    Labels follow the order of `classnames.txt`, i.e. of the sorted WordNet ids. There is no
+    validation split. Directories and files are sorted; the CoOp benchmark takes ImageNet's
+    training files in the file system's order, so its few-shot draws differ between machines.
 
     Attributes:
-        folder: the data set's folder below the root.
-        test: the folder of test images in it.
-        train: the folder of training images in it; it may be missing. None: a test set only.
-        numbered: whether class folders may be called 0, 1, … (by label) instead of by WordNet id;
-            copies of ImageNetV2 go round with either.
-        own_classes: whether only the classes that have a folder count, relabelled from 0.
+        folder: the data set's directory below the root.
+        test: the directory of test images in it.
+        train: the directory of training images in it, which may be missing; None: test set only.
+        numbered: whether class directories may be named 0, 1, … (labels) instead of by WordNet id;
+            copies of ImageNetV2 use either.
+        own_classes: whether only classes with a directory count, relabeled from 0.
     """
 
     folder: str
@@ -41,19 +40,19 @@ class ImageNetLayout:
     own_classes: bool = False
 
     def load(self, name: str, root: str | Path | None, template: str) -> Dataset:
-        """List the images.
+        """Lists the images.
 
         Args:
             name: the data set's name, for messages and results.
-            root: the folder that holds `folder`, or `folder` itself.
-            template: the text of one class, with one `{}` for the class name.
+            root: the directory that holds `folder`, or `folder` itself.
+            template: the prompt of one class, with one `{}` for the class name.
 
         Returns:
             The data set; `train` is empty where there are no training images.
 
         Raises:
-            DataError: no root, a missing folder or `classnames.txt`, a class folder that
-                `classnames.txt` does not hold, images outside of class folders, or a class
+            DataError: no root, a missing directory or `classnames.txt`, a class directory that
+                `classnames.txt` does not hold, images outside of class directories, or a class
                 without images.
         """
         expected = self.expected()
@@ -75,11 +74,11 @@ class ImageNetLayout:
 
     @property
     def marker(self) -> str:
-        """The file or folder, below its folder, that it is known by."""
+        """Returns the path below its directory that identifies the data set."""
         return self.test
 
     def expected(self) -> str:
-        """The folder sketch for error messages."""
+        """Returns a sketch of the layout, for error messages."""
         kind = "0 … 999, or <wnid>" if self.numbered else "<wnid>"
         contents = {f"{self.train}/{kind}/…": "training images"} if self.train else {}
         contents[f"{self.test}/{kind}/…"] = "test images"
@@ -87,7 +86,7 @@ class ImageNetLayout:
         return sketch(self.folder, contents)
 
     def _class_names_file(self, name: str, home: Path) -> Path:
-        # The benchmark puts a copy into every folder; ImageNet's own serves as well.
+        # The benchmark has a copy in every directory; ImageNet's own is equivalent.
         places = [home, home.parent / "imagenet", home / "imagenet"]
         files = [place / CLASS_NAMES for place in dict.fromkeys(places)]
         for file in files:
@@ -100,19 +99,19 @@ class ImageNetLayout:
         found = subfolders(home / split)
         if not found and (loose := loose_images(home / split)):
             raise DataError(
-                f"{name}: {len(loose):,} images lie in {home / split} itself, e.g. "
-                f"{escape(loose[0])}; move each into a folder that is called by the WordNet id of "
-                "its class, as scripts called valprep.sh do for ImageNet's validation images"
+                f"{name}: {len(loose):,} images are directly in {home / split}, e.g. "
+                f"{escape(loose[0])}; move each into a directory named by the WordNet id of its "
+                "class, e.g. with valprep.sh for ImageNet's validation images"
             )
         by_folder = {wnid: wnid for wnid in wnids}
         if self.numbered and not any(folder in by_folder for folder in found):
             by_folder = {str(i): wnid for i, wnid in enumerate(wnids)}
         strange = [folder for folder in found if folder not in by_folder]
         if strange:
-            called = "WordNet ids" if wnids and wnids[0] in by_folder else "labels from 0 on"
+            called = "WordNet ids" if wnids and wnids[0] in by_folder else "labels from 0"
             raise DataError(
-                f"{name}: {len(strange)} folders in {home / split}, whose folders are read by "
-                f"{called}, are no classes of {CLASS_NAMES}: {_first(strange)}; remove them, or "
+                f"{name}: {len(strange)} directories in {home / split}, which must be named by "
+                f"{called}, are not classes of {CLASS_NAMES}: {_first(strange)}; remove them, or "
                 "add their classes"
             )
         listed = {by_folder[f]: [f"{f}/{p}" for p in images_below(home / split / f)] for f in found}
@@ -128,10 +127,10 @@ class ImageNetLayout:
 
 
 def read_class_names(path: Path) -> dict[str, str]:
-    """WordNet id to class name, from lines such as "n01440764 tench", in the file's order.
+    """Reads WordNet id to class name from lines such as "n01440764 tench", in the file's order.
 
     Raises:
-        DataError: the file is not UTF-8 text of such lines, or an id comes twice.
+        DataError: the file is not UTF-8 text of such lines, or repeats an id.
     """
     names: dict[str, str] = {}
     for number, line in read_lines(path, "class names"):

@@ -1,4 +1,4 @@
-"""What all layouts share: finding the data set's folder, and reading its text files."""
+"""Finds a data set's directory and reads its text files, with bounds, for all layouts."""
 
 import json
 import os
@@ -12,89 +12,95 @@ from data_pipelines.examples import Dataset
 from prompt_jax.storage.files import read_bytes
 
 SPLITS = ("train", "val", "test")
-# What file systems take: bytes of one name, and of a whole path.
+# Limits of file systems, in bytes: a name and a whole path.
 _LONGEST_NAME, _LONGEST_PATH = 255, 4096
-# More classes than anyone has: a longer label is a mistake, and Python counts no longer ones.
+# Digits of a label; more are an error in the file.
 MOST_DIGITS = 9
-# What a list can have. The largest of the field is of eight million images, 450 MB.
+# Limits of a list. The largest published one has eight million images and 450 MB.
 _MOST_BYTES = 2**29
 MOST_LINES = 10_000_000
-# Brackets and commas of a JSON list: the published ones have five million at most. What is made of
-# each takes up to a hundred times the byte that it is in the file.
+# Brackets and commas of a JSON list, of which published ones have five million at most: one byte in
+# the file can take up to a hundred bytes in memory.
 _MOST_PARTS = 2**24
 _LINE_BREAKS = b"\n\r\v\f\x1c\x1d\x1e"
 
 
 class Layout(Protocol):
-    """How the files of a data set lie, and how to list them."""
+    """Declares the files of a data set and lists its examples."""
 
     @property
     def load(self) -> Callable[..., Dataset]:
-        """`load(name, root, template, **options) -> Dataset`; the options are its own."""
+        """`load(name, root, template, **options) -> Dataset`, with options of the layout."""
 
     def expected(self) -> str:
-        """The folders and files that `load` looks for, as a sketch for error messages."""
+        """Returns a sketch of the expected directories and files, for error messages."""
 
 
 def find_home(
     name: str, root: str | Path | None, folder: str, marker: str, what: str, expected: str
 ) -> Path:
-    """The data set's own folder.
+    """Returns the data set's own directory.
 
     Args:
         name: the data set's name, for messages.
-        root: the folder that holds `folder`, or `folder` itself.
-        folder: the data set's folder below a common root.
-        marker: a file or folder in it, by which it is recognized.
-        what: what `marker` is, in words.
+        root: the directory that holds `folder`, or `folder` itself.
+        folder: the data set's directory below a common root.
+        marker: a file or directory that identifies it.
+        what: describes `marker`, for messages.
         expected: the expected layout, for messages.
 
     Raises:
-        DataError: no root, a root that is not a folder, or no `marker` in it.
+        DataError: no root, a root that is not a directory, or no `marker` in it.
     """
-    if root is None:
-        raise DataError(f"{name}: root is not set\n{expected}")
-    base = expand(root)
+    base = root_directory(name, root, expected)
     homes = [base / folder, base]
     for home in homes:
         if os.path.exists(home / marker):
             return home
-    if not os.path.isdir(base):
-        raise DataError(f"{name}: root {base} is not a folder\n{expected}")
     looked = "".join(f"\n  {home / marker}" for home in homes)
     raise DataError(f"{name}: no {what}; looked for{looked}\n{expected}")
 
 
+def root_directory(name: str, root: str | Path | None, expected: str) -> Path:
+    """Returns `root` as a path; raises `DataError` if it is not set or is not a directory."""
+    if root is None:
+        raise DataError(f"{name}: root is not set\n{expected}")
+    base = expand(root)
+    if not os.path.isdir(base):
+        raise DataError(f"{name}: root {base} is not a directory\n{expected}")
+    return base
+
+
 def expand(path: str | Path) -> Path:
-    """A path as people write it, with `~`; one of an unknown user stays as it is."""
+    """Expands `~` in a path; an unknown user is left as it is."""
     return Path(os.path.expanduser(path))
 
 
 def sketch(folder: str, contents: dict[str, str]) -> str:
-    """The folder sketch of an error message; `contents`: path in `folder` and what it is."""
+    """Returns a directory sketch for error messages; `contents` maps paths in `folder` to notes."""
     lines = ["Expected layout:", "  <root>/", f"    {folder}/"]
     lines += [f"      {path}".ljust(44) + f" {what}" for path, what in contents.items()]
-    lines.append(f"Set root to the folder that holds {folder}/, or to it.")
+    lines.append(f"Set root to the directory that holds {folder}/, or to it.")
     return "\n".join(lines)
 
 
 def read_lines(path: Path, what: str) -> list[tuple[int, str]]:
-    """The lines of a UTF-8 text file that are not blank, each with its number from 1.
+    """Returns the non-blank lines of a UTF-8 text file, stripped, each with its number from 1.
 
     Args:
-        path: the file; a byte order mark at its start is left out.
-        what: what the file is, for messages.
+        path: the file; a byte order mark at its start is dropped.
+        what: describes the file, for messages.
 
     Raises:
-        DataError: it cannot be read, is no regular file, is not UTF-8, or has more than 512 MiB or
-            `MOST_LINES` lines.
+        DataError: it cannot be read, is not a regular file, is not UTF-8, or has more than 512 MiB
+            or `MOST_LINES` lines.
     """
     lines = enumerate(read_text(path, what).splitlines(), 1)
     return [(number, line.strip()) for number, line in lines if line.strip()]
 
 
 def read_text(path: Path, what: str) -> str:
-    """A UTF-8 file's text; arguments and errors as of `read_lines`."""
+    """Returns the text of a UTF-8 file; see `read_lines` for arguments and errors."""
     try:
         content = read_bytes(path, _MOST_BYTES)
         if len(content) > MOST_LINES and sum(map(content.count, _LINE_BREAKS)) > MOST_LINES:
@@ -107,23 +113,22 @@ def read_text(path: Path, what: str) -> str:
     except OSError as error:
         raise DataError(f"cannot read the {what} {path}: {error.strerror or error}") from error
     except ValueError as error:
-        # It is no regular file, too large, or has a path that no file can have, e.g. with a null
-        # byte.
+        # Not a regular file, too large, or an impossible path, e.g. with a null byte.
         raise DataError(f"cannot read the {what} {path}: {error}") from error
 
 
 def read_json(path: Path, what: str) -> Any:
-    """A UTF-8 JSON file's content; arguments as of `read_lines`.
+    """Returns the content of a UTF-8 JSON file; see `read_lines` for the arguments.
 
     Raises:
-        DataError: it cannot be read, is not JSON, names a field of an object twice, is nested too
-            deep, has too many parts, or holds a whole number of more than `MOST_DIGITS` digits.
+        DataError: it cannot be read, is not JSON, repeats a field of an object, is nested too
+            deeply, has too many parts, or holds an integer of more than `MOST_DIGITS` digits.
     """
     text = read_text(path, what)
     if len(text) > _MOST_PARTS and sum(map(text.count, "[{,")) > _MOST_PARTS:
         raise DataError(
             f"cannot read the {what} {path}: it has more than {_MOST_PARTS:,} brackets and commas, "
-            "and no published list has"
+            "the limit for lists"
         )
 
     def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -131,15 +136,15 @@ def read_json(path: Path, what: str) -> Any:
         if len(found) < len(pairs):
             twice = [key for key, number in Counter(key for key, _ in pairs).items() if number > 1]
             raise DataError(
-                f"{path}: an object of the {what} names {shorten(twice[0])} more than once, and "
-                "only one can count; remove or merge the others"
+                f"{path}: an object of the {what} names {shorten(twice[0])} more than once; "
+                "keep one, and remove or merge the others"
             )
         return found
 
     def whole(digits: str) -> int:
         number = len(digits.lstrip("-"))
         if number > MOST_DIGITS:
-            problem = f"a number of {number:,} digits, and labels go from 0 on"
+            problem = f"a number of {number:,} digits; labels have at most {MOST_DIGITS}"
             raise json.JSONDecodeError(problem, text, text.find(digits))
         return int(digits)
 
@@ -149,50 +154,49 @@ def read_json(path: Path, what: str) -> Any:
         raise DataError(f"cannot read the {what} {path}: {error}") from error
     except RecursionError:
         raise DataError(
-            f"cannot read the {what} {path}: its brackets are nested thousands deep"
+            f"cannot read the {what} {path}: its brackets are nested too deeply"
         ) from None
 
 
 def check_path(image: str, where: str) -> None:
-    """Refuses a path that no image can have, before a file system is asked for it.
+    """Checks a path of a list before it reaches the file system.
 
     Args:
-        image: the path of a list.
-        where: its place in the list, for messages.
+        image: the path.
+        where: its position in the list, for messages.
 
     Raises:
-        DataError: it is not text, holds a null byte, or is too long.
+        DataError: it is not valid Unicode, holds a null byte, or is too long.
     """
     try:
         parts = [len(part) for part in image.encode("utf-8").split(b"/")]
     except UnicodeEncodeError:
         raise DataError(
-            f"{where} has the path {shorten(image)}, which is not text; rename the file"
+            f"{where} has the path {shorten(image)}, which is not valid Unicode; rename the file"
         ) from None
     if "\0" in image:
         raise DataError(f"{where} has the path {shorten(image)}, which holds a null byte")
     if max(parts) > _LONGEST_NAME or sum(parts) + len(parts) > _LONGEST_PATH:
         raise DataError(
-            f"{where} has the path {shorten(image)}; a name in it can have {_LONGEST_NAME} "
-            f"bytes, and the whole {_LONGEST_PATH:,}"
+            f"{where} has the path {shorten(image)}; the limits are {_LONGEST_NAME} bytes for "
+            f"each name in it and {_LONGEST_PATH:,} for the whole"
         )
 
 
 def check_inside(image: str, where: str) -> None:
-    """Refuses a path that leaves the folder of images or videos: lists come from elsewhere, and
-    must not make a run read other files.
+    """Checks that a path of a downloaded list stays inside the directory of images or videos.
 
     Args:
-        image: the path of a list.
-        where: its place in the list, for messages.
+        image: the path.
+        where: its position in the list, for messages.
 
     Raises:
-        DataError: it is empty, absolute, has "..", or is one that `check_path` refuses.
+        DataError: it is empty, absolute, contains "..", or fails `check_path`.
     """
     check_path(image, where)
     path = PurePosixPath(image)
     if not image or path.is_absolute() or ".." in path.parts:
         raise DataError(
-            f"{where} has the path {image!r}; must be a path inside the image folder: not "
+            f"{where} has the path {image!r}; it must be a path inside the image directory: not "
             'empty, not absolute and without ".."'
         )

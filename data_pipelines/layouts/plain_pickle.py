@@ -1,8 +1,8 @@
-"""Pickles of plain lists, dicts and texts, read as data: nothing that they name is ever called.
+"""Reads pickles of lists, dicts and strings as data, without executing anything.
 
-A pickle is a program. Here only the instructions are known that make lists, dicts and texts; all
-others are refused. Only texts may be used twice, since lists of one list, a thousand times over,
-would have no end; and a text counts each time, since who joins them makes all of it.
+Only the opcodes that build lists, dicts and strings are accepted. Only strings may be memoized:
+nested references to one list could expand without bound. A string counts each time it is used,
+because callers join them.
 """
 
 import io
@@ -14,32 +14,32 @@ from typing import Any
 from data_pipelines.errors import DataError
 from prompt_jax.storage.files import read_bytes
 
-# The largest published one, MSVD's, has 5 MB: 80,000 captions, 3 million characters.
+# MSVD's, the largest published one, has 5 MB: 80,000 captions, 3 million characters.
 _MOST_BYTES = 2**26
 _MOST_CHARACTERS = 2**26
-_MOST_INSTRUCTIONS = 2**23  # three million there; one of a byte makes up to 150
+_MOST_INSTRUCTIONS = 2**23  # MSVD's has three million
 _PASSED = {"PROTO", "FRAME", "STOP"}
 _TEXTS = {"UNICODE", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8"}
-# Of Python 2, which does not say how they are encoded.
+# Byte strings of Python 2, whose encoding is not recorded.
 _BYTE_TEXTS = {"STRING", "BINSTRING", "SHORT_BINSTRING"}
 _MADE: dict[str, Callable[[], Any]] = {"EMPTY_LIST": list, "EMPTY_DICT": dict}
 
 
 class _Marker:
-    """Where the items of a list or dict begin on the stack."""
+    """Marks on the stack where the items of a list or dict begin."""
 
 
 def read_pickle(path: Path, what: str) -> Any:
-    """Read a pickle that holds lists, dicts with texts as keys, and texts.
+    """Reads a pickle of lists, dicts with string keys, and strings.
 
     Args:
-        path: the file, of any of pickle's protocols.
-        what: what the file is, for messages.
+        path: the file, of any pickle protocol.
+        what: describes the file, for messages.
 
     Raises:
-        DataError: it cannot be read, is no regular file, is larger than 64 MiB, is damaged, holds
-            anything else, or more than 64 million characters, with those of texts that it uses
-            again.
+        DataError: it cannot be read, is not a regular file, is larger than 64 MiB, is damaged,
+            contains anything else, or has more than 64 million characters, counting reused strings
+            each time.
     """
     try:
         content = read_bytes(path, _MOST_BYTES)
@@ -54,7 +54,7 @@ def read_pickle(path: Path, what: str) -> Any:
 
 
 class _RefusedError(ValueError):
-    """What the pickle of a list of captions does not hold."""
+    """The pickle contains something that is not allowed."""
 
 
 def _reason(error: Exception) -> str:

@@ -1,4 +1,4 @@
-"""Records of a prepared TFDS data set (ArrayRecord), read at random without TensorFlow."""
+"""Reads records of a prepared TFDS data set (ArrayRecord) in random order, without TensorFlow."""
 
 import io
 from collections.abc import Callable
@@ -15,14 +15,18 @@ from data_pipelines.layouts.layout import expand
 from prompt_jax.inputs.images.decoding import check_image, open_image
 
 _BATCH = 1024
-# TFDS has no one name for the name of an image's file; "id" is StanfordCars'.
+# TFDS's features for an image's file name; "id" is StanfordCars'.
 _FILE_NAMES = ("file_name", "image/file_name", "filename", "image/filename", "id")
 
 
 class Record(NamedTuple):
-    """A record without its image: key such as "train/17", label or -1, file name if it has one.
+    """A record without its image.
 
-    `text` is the class's name in TFDS, "" for the label -1.
+    Attributes:
+        key: e.g. "train/17".
+        label: from 0; -1 if there is none.
+        text: the class name in TFDS; "" for the label -1.
+        file: the image's file name, if recorded.
     """
 
     key: str
@@ -33,17 +37,17 @@ class Record(NamedTuple):
 
 @dataclass(frozen=True)
 class TfdsReader:
-    """`Dataset.read` for records; `folder` is the prepared data set's own folder."""
+    """Reads images of records (`Dataset.read`); `folder` is the prepared data set's directory."""
 
     folder: Path
     upright: ClassVar[bool] = False
 
     def __call__(self, example: Example) -> Image.Image:
-        """The image of the record `split/position` as RGB; raises `BadImage`."""
+        """Returns the image of the record `split/position` in RGB; raises `BadImage`."""
         return self._named(example, open_image)
 
     def check(self, example: Example) -> None:
-        """Look at the record's image without decoding it; raises `BadImage`."""
+        """Checks the record's image without decoding it; raises `BadImage`."""
         self._named(example, check_image)
 
     def _named(self, example: Example, look: Callable[[BinaryIO], Any]) -> Any:
@@ -51,7 +55,7 @@ class TfdsReader:
         try:
             encoded = _records(self.folder, split)[int(position)]["image"]
         except Exception as error:
-            # A damaged file makes the reader raise whatever its parsing trips on.
+            # The reader may raise anything for a damaged file.
             raise BadImage(example.image, str(error) or type(error).__name__) from error
         try:
             return look(io.BytesIO(encoded))
@@ -60,17 +64,17 @@ class TfdsReader:
 
 
 def find_prepared(name: str, tfds_name: str, root: str | Path | None) -> Path:
-    """The folder of a prepared data set.
+    """Returns the directory of a prepared data set.
 
     Args:
         name: the data set's name, for messages.
-        tfds_name: TFDS's name, e.g. "caltech101", "eurosat/rgb" or "caltech101:3.0.1"; the newest
-            version by default.
+        tfds_name: TFDS's name, e.g. "caltech101", "eurosat/rgb" or "caltech101:3.0.1"; by default
+            the newest version.
         root: TFDS's data_dir.
 
     Raises:
-        DataError: tensorflow-datasets is not installed; the data set is not prepared there, not
-            in ArrayRecord, or has no image or no label.
+        DataError: tensorflow-datasets is not installed; or the data set is not prepared, not in
+            ArrayRecord, or has no image or label.
     """
     build = f"tfds build {tfds_name} --file_format=array_record --data_dir={root or '<root>'}"
     if root is None:
@@ -87,19 +91,18 @@ def find_prepared(name: str, tfds_name: str, root: str | Path | None) -> Path:
         builder = read_only_builder.builder_from_files(tfds_name, data_dir=base)
     except registered.DatasetNotFoundError as error:
         raise DataError(
-            f"{name}: TFDS has not prepared {tfds_name} in {base}; prepare it there (this step "
-            f"needs TensorFlow), or set root to the right data_dir\n  {build}"
+            f"{name}: {tfds_name} is not prepared in {base}; prepare it there (this step needs "
+            f"TensorFlow), or set root to the right data_dir\n  {build}"
         ) from error
     except ModuleNotFoundError as error:
         raise DataError(
-            f"{name}: {base} holds {tfds_name} with features, such as videos, that TFDS reads with "
-            f"the module {error.name} alone; set source=coop, and root to the folder of the video "
-            "files themselves"
+            f"{name}: {tfds_name} in {base} has features, such as videos, for which TFDS needs the "
+            f"module {error.name}; set source=coop, and root to the directory of the video files"
         ) from error
     except Exception as error:
-        # Its description is JSON in several files, read by code that expects them whole.
+        # TFDS expects its JSON metadata to be complete.
         raise DataError(
-            f"{name}: TFDS cannot read what it wrote of {tfds_name} in {base} "
+            f"{name}: TFDS cannot read its metadata of {tfds_name} in {base} "
             f"({_first_line(error)}); prepare it again\n  {build}"
         ) from error
     folder = Path(builder.data_dir)
@@ -107,7 +110,7 @@ def find_prepared(name: str, tfds_name: str, root: str | Path | None) -> Path:
     if file_format is None or file_format.value != "array_record":
         held = file_format.value if file_format else "nothing"
         raise DataError(
-            f"{name}: {folder} holds {held}, which cannot be read at random; prepare it again as "
+            f"{name}: {folder} contains {held}, which has no random access; prepare it again as "
             f"array_record\n  {build}"
         )
     _check_features(name, folder)
@@ -115,10 +118,10 @@ def find_prepared(name: str, tfds_name: str, root: str | Path | None) -> Path:
 
 
 def list_records(folder: Path) -> dict[str, list[Record]]:
-    """All records of each split; reads every record once, and decodes no image.
+    """Lists all records of each split; reads every record once and decodes no image.
 
     Args:
-        folder: what `find_prepared` returned.
+        folder: as returned by `find_prepared`.
 
     Raises:
         DataError: a file of records is missing or damaged.
@@ -128,23 +131,23 @@ def list_records(folder: Path) -> dict[str, list[Record]]:
     except DataError:
         raise
     except Exception as error:
-        # The reader of records raises whatever its C++ part reports.
+        # The reader's C++ part may raise anything.
         raise DataError(
             f"cannot read the records in {folder}: {error}; copy or prepare the data set again"
         ) from error
 
 
 def label_texts(folder: Path) -> list[str]:
-    """The class names of TFDS in label order.
+    """Returns the class names of TFDS in label order.
 
     Raises:
-        DataError: there are none; TFDS then counts the classes in their place.
+        DataError: there are none, and TFDS uses numbers instead.
     """
     names = list(_builder(folder).info.features["label"].names)
     if names == [str(label) for label in range(len(names))]:
         raise DataError(
-            f"{folder} holds no names of its classes: label.labels.txt is missing, or cannot be "
-            "read; copy or prepare the data set again"
+            f"{folder} has no class names: label.labels.txt is missing or cannot be read; copy or "
+            "prepare the data set again"
         )
     return names
 
@@ -190,9 +193,9 @@ def _builder(folder: Path) -> Any:
 
 @lru_cache(maxsize=16)
 def _records(folder: Path, split: str) -> Any:
-    # Opened anew in every process that reads: open files do not pickle.
+    # Opened in each reading process: open files cannot be pickled.
     from tensorflow_datasets.core import decode
 
-    # Images are decoded here as those in files are, whether or not TFDS finds OpenCV.
+    # Images are decoded as image files are, not with OpenCV, which TFDS would use if installed.
     decoders = {"image": decode.SkipDecoding()}
     return _builder(folder).as_data_source(split, decoders=decoders)

@@ -1,4 +1,4 @@
-"""TFDS as a source of the data sets of the table: their splits, labels and class names."""
+"""Loads data sets from TFDS: splits, labels and class names."""
 
 import os
 import re
@@ -31,22 +31,21 @@ def load(
     split_file: str | Path | None = None,
     classnames: str | Path | None = None,
 ) -> Dataset:
-    """List the records of a prepared TFDS data set.
+    """Lists the records of a prepared TFDS data set.
 
-    Every record is read once, for its label; images are not decoded. Without `split_file` the
-    splits are TFDS's: train, validation and test. Where TFDS has no labelled test split, its
-    validation split is the test split, and none is left for validation. Classes are numbered in
-    TFDS's order, without those that no record has; base and new classes of the published results
-    need `split_file`.
+    Every record is read once for its label; images are not decoded. Without `split_file` the
+    splits are TFDS's train, validation and test. If TFDS has no labeled test split, its validation
+    split becomes the test split, and validation is empty. Classes without records are dropped, the
+    others numbered in TFDS's order; the published base and new classes need `split_file`.
 
     Args:
         name: the data set's name, for messages and results.
         tfds_name: TFDS's name, e.g. "caltech101", "eurosat/rgb" or "caltech101:3.0.1".
         root: TFDS's data_dir.
-        template: the text of one class, with one `{}` for the class name.
-        clean: a class name from TFDS's; None leaves the class out.
-        split_file: a `split_zhou_*.json`, whose splits, labels and names are used instead, by the
-            names of the image files.
+        template: the prompt of one class, with one `{}` for the class name.
+        clean: converts a class name of TFDS; None drops the class.
+        split_file: a `split_zhou_*.json` whose splits, labels and class names are used instead,
+            matched by the names of the image files.
         classnames: a `classnames.txt` for data sets whose TFDS class names are WordNet ids; by
             default `<root>/classnames.txt` or `<root>/imagenet/classnames.txt`.
 
@@ -54,13 +53,13 @@ def load(
         The data set; `Example.image` is a record's key such as "train/17".
 
     Raises:
-        DataError: what `find_prepared` raises; no labelled split; no `classnames.txt` where one
-            is needed; an image of `split_file` without a record.
+        DataError: an error of `find_prepared`; no labeled split; a missing `classnames.txt`; or an
+            image of `split_file` without a record.
     """
     folder = find_prepared(name, tfds_name, root)
     base, version, _ = tfds_name.partition(":")
     version = f"TFDS {base}:{version or folder.name}"
-    # Records of a split without labels, as ImageNet's test split is, have the label -1.
+    # Unlabeled records, e.g. of ImageNet's test split, have the label -1.
     records = {split: [r for r in found if r.text] for split, found in list_records(folder).items()}
     if split_file is not None:
         path = expand(split_file)
@@ -82,7 +81,7 @@ def _roles(name: str, folder: Path, records: Records) -> dict[str, str]:
     have = [split for split in ("train", "validation", "test") if records.get(split)]
     if not have:
         raise DataError(
-            f"{name}: {folder} has no labelled split train, validation or test; it has "
+            f"{name}: {folder} has no labeled split train, validation or test; it has "
             f"{', '.join(records) or 'none'}"
         )
     val, test = ("validation", "test") if "test" in have else ("", "validation")
@@ -126,7 +125,7 @@ def _names(
 
 
 def _are_ids(texts: Sequence[str]) -> bool:
-    """Whether these are WordNet's ids, which TFDS has in place of ImageNet's class names."""
+    """Returns whether these are WordNet ids, TFDS's class names of ImageNet."""
     return bool(texts) and all(re.fullmatch(r"n\d{8}", text) for text in texts)
 
 
@@ -144,13 +143,13 @@ def _class_names_file(name: str, classnames: str | Path | None, root: Path) -> P
 
 
 def _by_file_name(what: str, lists: Lists, records: Records) -> Lists:
-    """The split file's examples, with the keys of the records that hold their images."""
+    """Returns the split file's examples with the keys of their records."""
     by_stem: dict[str, list[Record]] = {}
     for record in (r for found in records.values() for r in found):
         if record.file is None:
             raise DataError(
-                f"{what}: this TFDS data set keeps no file names, so a split file cannot be "
-                "applied; leave split_file out, or use the CoOp layout"
+                f"{what}: this TFDS data set has no file names, so a split file cannot be "
+                "applied; omit split_file, or use the CoOp layout"
             )
         by_stem.setdefault(PurePosixPath(record.file).stem, []).append(record)
     found = [[_find_record(example.image, by_stem) for example in part] for part in lists]
@@ -163,8 +162,8 @@ def _by_file_name(what: str, lists: Lists, records: Records) -> Lists:
     if missing:
         shown = "".join(f"\n  {image}" for image in missing[:10])
         raise DataError(
-            f"{what}: {len(missing)} of its {sum(map(len, lists))} images have no record, or no "
-            f"certain one, in TFDS:{shown}\nUse the split file of this data set."
+            f"{what}: {len(missing)} of its {sum(map(len, lists))} images have no unique record in "
+            f"TFDS:{shown}\nUse the split file of this data set."
         )
     return tuple(
         tuple(e._replace(image=key) for e, key in zip(part, keys, strict=True) if key)
@@ -177,7 +176,7 @@ def _find_record(image: str, by_stem: Mapping[str, Sequence[Record]]) -> str | N
     same = by_stem.get(path.stem, ())
     if len(same) > 1:
         folder = _letters(path.parent.name)
-        # StanfordCars repeats file names over its splits, in folders such as "cars_train".
+        # StanfordCars repeats file names in its splits' directories, e.g. "cars_train".
         near = [r for r in same if folder == _letters(r.text)]
         near = near or [r for r in same if folder.endswith(r.key.split("/")[0])]
         same = near or [r for r in same if r.file and image.endswith(r.file.lstrip("/"))]
@@ -185,5 +184,5 @@ def _find_record(image: str, by_stem: Mapping[str, Sequence[Record]]) -> str | N
 
 
 def _letters(text: str) -> str:
-    """To compare "Apply_Eye_Makeup" with "ApplyEyeMakeup", and "Faces" with "faces"."""
+    """Normalizes "Apply_Eye_Makeup" and "ApplyEyeMakeup", "Faces" and "faces" to one text."""
     return re.sub(r"[\W_]", "", text).casefold()

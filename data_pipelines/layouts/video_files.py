@@ -1,4 +1,4 @@
-"""Finding videos below a folder, whatever folders they lie in there."""
+"""Finds videos anywhere below a directory."""
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -14,27 +14,27 @@ _SHOWN = 10
 
 
 def video_id(name: str) -> str:
-    """A file name, or a name in a list, without the suffix of a video; dots inside stay."""
+    """Removes the suffix of a video from a name; other dots stay."""
     root, suffix = os.path.splitext(name)
     return root if suffix.lower() in (*SUFFIXES, ".") else name
 
 
 def find_videos(folder: Path, key: Callable[[str], str] = video_id) -> dict[str, list[str]]:
-    """All videos below a folder, by what lists call them.
+    """Finds all videos below a directory.
 
-    A video is a file with one of `SUFFIXES` in any case, or a folder that holds images and no such
-    file: its frames. Links are followed, and every real folder is read once, so that links in a
-    circle end. Hidden files and folders are passed over.
+    A video is a file with one of `SUFFIXES` (in any case), or a directory of frames: one with
+    images and no such file. Links are followed; each real directory is read once, so cyclic links
+    end. Hidden files and directories are skipped.
 
     Args:
-        folder: the folder; it is never itself a video.
-        key: what lists call a video, from the name of its file or folder of frames.
+        folder: the directory; never itself a video.
+        key: returns a video's id from the name of its file or directory of frames.
 
     Returns:
-        Paths relative to `folder`, sorted; more than one where videos have the same name.
+        Id to paths relative to `folder`, sorted; several paths if videos share an id.
 
     Raises:
-        DataError: a folder cannot be read.
+        DataError: a directory cannot be read.
     """
     found: dict[str, list[str]] = {}
     for path, _ in _walk(folder):
@@ -44,26 +44,26 @@ def find_videos(folder: Path, key: Callable[[str], str] = video_id) -> dict[str,
 
 
 def videos_below(folder: Path) -> list[str]:
-    """The paths of `find_videos` whatever they are called, sorted; errors as there."""
+    """Returns the sorted paths of all videos of `find_videos`; raises the same errors."""
     return sorted(path for path, _ in _walk(folder) if path)
 
 
 def loose_videos(folder: Path) -> list[str]:
-    """The video files that lie in `folder` itself, sorted; errors as of `find_videos`."""
+    """Returns the video files directly in `folder`, sorted; raises the errors of `find_videos`."""
     loose = (path for path in videos_below(folder) if os.path.basename(path) == path)
     return [path for path in loose if not os.path.isdir(folder / path)]
 
 
 def left_out(folder: Path) -> str:
-    """What `find_videos` passes over in a folder, in a sentence; "" if nothing."""
+    """Returns a note on files that `find_videos` skips in a directory; "" if there are none."""
     others = [name for _, names in _walk(folder) for name in names]
     if not others:
         return ""
-    return f"{folder}: left out, as no videos by their suffix: {count_kinds(others)}"
+    return f"{folder}: skipped, not a video suffix: {count_kinds(others)}"
 
 
 def _walk(folder: Path) -> Iterator[tuple[str, list[str]]]:
-    """Each video's path below a folder, with no names; "", with those of other files beside it."""
+    """Yields (path of a video, []) and ("", names of other files) for each directory."""
     visited: set[tuple[int, int]] = set()
     for path, folders, files in os.walk(folder, onerror=_refuse, followlinks=True):
         status = os.stat(path)
@@ -85,29 +85,29 @@ def _walk(folder: Path) -> Iterator[tuple[str, list[str]]]:
 
 
 def choose_files(name: str, home: Path, candidates: Mapping[str, Sequence[str]]) -> dict[str, str]:
-    """The file of each video that is listed; for one that has none, what the list calls it.
+    """Returns the file of each listed video, or its id if it has no file.
 
     Args:
         name: the data set's name, for messages.
-        home: the folder that was looked through.
-        candidates: what a list calls a video, and the paths below `home` that may be it.
+        home: the directory that was searched.
+        candidates: the id of each listed video and its possible paths below `home`.
 
     Raises:
-        DataError: a video has several files, or none of the videos has one.
+        DataError: a video has several files, or no video has any.
     """
     twice = [video for video, paths in candidates.items() if len(paths) > 1]
     if twice:
         shown = "".join(f"\n  {' and '.join(candidates[video])}" for video in twice[:_SHOWN])
         more = f"\n  … and {len(twice) - _SHOWN} more" if len(twice) > _SHOWN else ""
         raise DataError(
-            f"{name}: {len(twice)} videos have several files below {home}; keep one of each there:"
+            f"{name}: {len(twice)} videos have several files below {home}; keep one of each:"
             f"{shown}{more}"
         )
     if not any(candidates.values()):
         raise DataError(
-            f"{name}: none of the {len(candidates)} videos that its lists name, e.g. "
+            f"{name}: none of the {len(candidates)} listed videos, e.g. "
             f"{escape(next(iter(candidates)))}, is below {home}; "
-            + (on_backslashes(candidates) or "put the videos, or a link to their folder, there")
+            + (on_backslashes(candidates) or "put the videos, or a link to their directory, there")
         )
     return {video: paths[0] if paths else video for video, paths in candidates.items()}
 
@@ -117,4 +117,4 @@ def _is(name: str, suffixes: tuple[str, ...]) -> bool:
 
 
 def _refuse(error: OSError) -> None:
-    raise DataError(f"cannot read the folder {error.filename}: {error.strerror}") from error
+    raise DataError(f"cannot read the directory {error.filename}: {error.strerror}") from error

@@ -1,4 +1,4 @@
-"""Videos of actions in ViFi-CLIP's files: lists of `path label`, and names as CSV of `id,name`."""
+"""Action recognition in ViFi-CLIP's files: lists of `path label`, class names as CSV `id,name`."""
 
 import os
 import re
@@ -10,7 +10,14 @@ from typing import NamedTuple
 from data_pipelines.errors import DataError, shorten, unknown
 from data_pipelines.examples import Dataset, Example
 from data_pipelines.layouts.csv_rows import read_rows
-from data_pipelines.layouts.layout import MOST_DIGITS, check_inside, expand, read_lines, sketch
+from data_pipelines.layouts.layout import (
+    MOST_DIGITS,
+    check_inside,
+    expand,
+    read_lines,
+    root_directory,
+    sketch,
+)
 from data_pipelines.layouts.video_files import choose_files, find_videos, video_id
 from data_pipelines.videos.readers import VideoReader
 from prompt_jax.text.class_names import spaced
@@ -19,7 +26,7 @@ REPOSITORY = "ViFi-CLIP"
 
 
 class Files(NamedTuple):
-    """The files of one part, relative to what holds the lists; "" where it has none of a kind."""
+    """The files of one part, relative to the directory of lists; "" if there is none."""
 
     train: str
     test: str
@@ -27,7 +34,7 @@ class Files(NamedTuple):
 
     @property
     def lists(self) -> tuple[str, ...]:
-        """The lists that it has."""
+        """The existing ones of the two lists."""
         return tuple(filter(None, self[:2]))
 
 
@@ -41,16 +48,17 @@ class Listed(NamedTuple):
 
 @dataclass(frozen=True)
 class VifiLayout:
-    """Where the videos of one data set lie, and where its lists, below a common root.
+    """Layout of a data set with lists in the format of ViFi-CLIP.
 
     Attributes:
-        folder: the folder of its videos.
-        lists: the folder of its lists, below what holds ViFi-CLIP's folders, as all that follows.
-        labels: the file of its names; "{}" in it stands for the number of the list of test videos.
-        tests: its lists of test videos, in `lists`.
-        halves: the folder of its lists of base and novel classes; "" if it has none.
-        half_labels: the file of the names of a half; "{}" in it stands for "base" or "novel".
-        train: its list of all training videos, in `lists`; "" if none is published.
+        folder: the directory of its videos below a common root.
+        lists: the directory of its lists; like all following paths, relative to a directory that
+            contains ViFi-CLIP's directories.
+        labels: the file of class names; "{}" in it is the number of the test list.
+        tests: the test lists, in `lists`.
+        halves: the directory of the base and novel lists; "" if there is none.
+        half_labels: the file of class names of a half; "{}" in it is "base" or "novel".
+        train: the list of all training videos, in `lists`; "" if none is published.
     """
 
     folder: str
@@ -70,33 +78,33 @@ class VifiLayout:
         lists: str | Path | None = None,
         ignore_rotation: bool = False,
     ) -> Dataset:
-        """Read the lists of one part, and find their videos, by name, anywhere below their folder.
+        """Reads the lists of one part and finds their videos by name below their directory.
 
-        The parts, of which a data set has those whose lists are there:
+        The parts of a data set, if their lists exist:
 
-        - None: all training videos, if such a list is published, and the first list of test videos;
-        - "val", or "val1", "val2", "val3": a list of test videos alone;
-        - "few_shot_K_D": draw D of K training videos per class, and the first list of test videos;
-          "few_shot_K" is the first draw, the only one that ViFi-CLIP has;
+        - None: all training videos, if published, and the first test list;
+        - "val", or "val1", "val2", "val3": one test list only;
+        - "few_shot_K_D": draw D of K training videos per class, and the first test list;
+          "few_shot_K" is the first draw, the only one of ViFi-CLIP;
         - "base", "base_1", "base_2", "base_3": all training videos of the base classes, or a draw
-          of 16 a class, and those to test; "novel": the test videos of the novel ones. Labels count
-          from 0 in each half.
+          of 16 per class, and their test videos; "novel": the test videos of the novel classes.
+          Labels start at 0 in each half.
 
-        A video that is not there is listed as the list calls it, so that it is reported as missing.
+        A missing video keeps its name of the list, so that it is reported as missing.
 
         Args:
             name: the data set's name, for messages and results.
-            root: the folder that holds `folder`, or that folder itself.
-            template: the text of one class, with one `{}` for the class name.
+            root: the directory that holds `folder`, or that directory itself.
+            template: the prompt of one class, with one `{}` for the class name.
             domain: the part.
-            lists: the folder that holds ViFi-CLIP's folders, e.g. a clone of its repository; None:
+            lists: a directory with ViFi-CLIP's directories, e.g. a clone of its repository; None:
                 `folder`, the root, or `ViFi-CLIP` in it.
-            ignore_rotation: leave frames as they are stored, whatever the file says.
+            ignore_rotation: leave frames as stored, without the file's rotation.
 
         Raises:
             DataError: no root or lists; an unknown part; a malformed list or file of names; labels
-                without a name, or names without a video, as in another data set's; a video with
-                several files, or none of the videos is there.
+                without a name or names without a video, as with the files of another data set; a
+                video with several files; or no video is found.
 
         Source: the files of ViFi-CLIP (Rasheed et al. 2023).
         """
@@ -119,38 +127,36 @@ class VifiLayout:
     def parts(
         self, name: str, root: str | Path | None, lists: str | Path | None = None
     ) -> tuple[str, ...]:
-        """The parts whose lists are there; arguments and errors as of `load`."""
+        """Returns the parts whose lists exist; see `load` for arguments and errors."""
         _, base = self._find(name, root, lists)
         return tuple(self._parts(base))
 
     def expected(self) -> str:
-        """The folder sketch for error messages."""
+        """Returns a sketch of the layout, for error messages."""
         contents = {
-            "…": "the videos, in any folder",
+            "…": "the videos, in any directory",
             f"{self.lists}/": f"lists such as {self.tests[0]}",
-            self.labels.format(1): "the names of the classes",
+            self.labels.format(1): "the class names",
         }
         if self.halves != self.lists and self.halves:
             contents[f"{self.halves}/"] = "lists such as novel_val.txt"
         text = sketch(self.folder, contents)
-        return f"{text}\nLists and names may lie beside {self.folder}/, or in {REPOSITORY}/ there."
+        return (
+            f"{text}\nLists and names may also be beside {self.folder}/, or in {REPOSITORY}/ there."
+        )
 
     def _find(
         self, name: str, root: str | Path | None, lists: str | Path | None
     ) -> tuple[Path, Path]:
-        """The folder of videos, and what holds the lists."""
-        if root is None:
-            raise DataError(f"{name}: root is not set\n{self.expected()}")
-        top = expand(root)
-        if not os.path.isdir(top):
-            raise DataError(f"{name}: root {top} is not a folder\n{self.expected()}")
+        """Returns the directory of videos and the one that contains the lists."""
+        top = root_directory(name, root, self.expected())
         home = top / self.folder if os.path.isdir(top / self.folder) else top
         places = [home, top, top / REPOSITORY] if lists is None else [expand(lists)]
         for place in places:
             if os.path.isdir(place / self.lists):
                 return home, place
         looked = "".join(f"\n  {place / self.lists}" for place in dict.fromkeys(places))
-        raise DataError(f"{name}: no folder of lists; looked for{looked}\n{self.expected()}")
+        raise DataError(f"{name}: no directory of lists; looked for{looked}\n{self.expected()}")
 
     def _files(self, name: str, base: Path, part: str | None) -> Files:
         if part is None:
@@ -165,13 +171,13 @@ class VifiLayout:
             if not os.path.exists(base / file):
                 have = ", ".join(self._parts(base)) or "none"
                 raise DataError(
-                    f"{name}: no file {base / file}, which mirrors of {REPOSITORY}'s repository "
-                    f"may lack; get it there, or choose a part whose lists are here: {have}"
+                    f"{name}: no file {base / file}; copy it from the repository of {REPOSITORY}, "
+                    f"or choose a part whose lists exist: {have}"
                 )
         return files
 
     def _parts(self, base: Path) -> dict[str, Files]:
-        """The parts whose lists are there, with their files."""
+        """Returns the parts whose lists exist, with their files."""
         names = self._test_names()
         few = _numbers(base / self.lists, r"train(\d+)_few_shot_(\d+)\.txt")
         names += [f"few_shot_{shots}_{draw}" for shots, draw in sorted((k, d) for d, k in few)]
@@ -186,7 +192,7 @@ class VifiLayout:
         }
 
     def _named(self, part: str) -> Files | None:
-        """The files of a part, there or not; None if there can be no such part."""
+        """Returns the files of a part, existing or not; None if there is no such part."""
         names = self._test_names()
         if part in names:
             return self._test(names.index(part) + 1)
@@ -212,7 +218,7 @@ class VifiLayout:
 
 
 def read_names(path: Path) -> list[str]:
-    """Names of classes in label order, from a CSV file of `id,name`; underscores become spaces.
+    """Reads class names in label order from a CSV file of `id,name`; underscores become spaces.
 
     Raises:
         DataError: it cannot be read, or the ids are not 0 to K - 1, each once.
@@ -224,20 +230,20 @@ def read_names(path: Path) -> list[str]:
         if label is None or label in names:
             raise DataError(
                 f"{path}, line {line}: the id is {shorten(row['id'])}; it must be a whole number "
-                "from 0, and each number stands there once"
+                "from 0, and each id must be unique"
             )
         names[label] = spaced(row["name"])
     gaps = [label for label in range(len(names)) if label not in names]
     if gaps:
-        raise DataError(f"{path}: names {len(names)} classes, but none of the id {gaps[0]}; add it")
+        raise DataError(f"{path}: names {len(names)} classes, but not id {gaps[0]}; add it")
     return [names[label] for label in range(len(names))]
 
 
 def read_list(path: Path) -> list[Listed]:
-    """A list of videos, a line each: a path, in which there may be spaces, a space and a label.
+    """Reads a list of videos: lines of a path (which may contain spaces), a space and a label.
 
     Raises:
-        DataError: it cannot be read, or a line is of another form.
+        DataError: it cannot be read, or a line is malformed.
     """
     listed = []
     for number, line in read_lines(path, "list of videos"):
@@ -258,27 +264,29 @@ def _label(text: str) -> int | None:
 
 
 def _check_labels(base: Path, files: Files, names: Sequence[str], listed: Iterable[Listed]) -> None:
-    """Refuses labels without a name, and names without a video."""
+    """Rejects labels without a name and names without a video."""
     seen = set()
     for each in listed:
         if each.label >= len(names):
             raise DataError(
                 f"{each.where}: the label {each.label} has no name in {base / files.labels}, which "
-                f"names 0 to {len(names) - 1}; take the file of names of this data set"
+                f"names 0 to {len(names) - 1}; use this data set's file of class names"
             )
         seen.add(each.label)
     bare = [label for label in range(len(names)) if label not in seen]
     if bare:
         raise DataError(
-            f"{base / files.labels} names {len(names)} classes, and {' and '.join(files.lists)} "
-            f"there have no video of {len(bare)}, e.g. {names[bare[0]]!r} ({bare[0]}); take the "
-            "file of names of this data set, or take these classes out"
+            f"{base / files.labels} names {len(names)} classes, but {' and '.join(files.lists)} "
+            f"have no video of {len(bare)}, e.g. {names[bare[0]]!r} ({bare[0]}); use this data "
+            "set's file of class names, or remove these classes"
         )
 
 
 def _candidates(video: str, found: Mapping[str, Sequence[str]]) -> Sequence[str]:
-    """The files that a list may mean: of its name, and of several of a name those with its suffix,
-    in folders like those in the list."""
+    """Returns the files that a listed path may refer to.
+
+    They share its name; among several, those with the same suffix, then in similar directories.
+    """
     path = PurePosixPath(video)
     files = found.get(video_id(path.name), ())
     if len(files) > 1:
@@ -290,13 +298,13 @@ def _candidates(video: str, found: Mapping[str, Sequence[str]]) -> Sequence[str]
 
 
 def _in_order(wanted: Iterable[str], parts: Iterable[str]) -> bool:
-    """Whether all that is wanted comes up, in this order; other parts may lie between."""
+    """Returns whether `wanted` is a subsequence of `parts`."""
     rest = iter(parts)
     return all(part in rest for part in wanted)
 
 
 def _numbers(folder: Path, pattern: str) -> list[tuple[int, ...]]:
-    """The numbers in the names of files of a pattern, sorted; none where there is no folder."""
+    """Returns the sorted numbers in file names that match a pattern; [] without the directory."""
     names = os.listdir(folder) if os.path.isdir(folder) else []
     matches = (re.fullmatch(pattern, name) for name in names)
     return sorted(tuple(map(int, match.groups())) for match in matches if match)

@@ -1,4 +1,4 @@
-"""Procedural backgrounds: a main colour, a second one near it, and a pattern of the two."""
+"""Procedural backgrounds: a main color, a second one near it, and a pattern of the two."""
 
 import math
 from collections.abc import Callable
@@ -30,7 +30,7 @@ COLOURS = MappingProxyType(
 _SHADES = np.array(list(COLOURS.values()), np.float32)
 _WORDS = tuple(COLOURS)
 _JITTER = 24
-# The second colour keeps this share of the main one, so that the main colour's word stays true.
+# The second color keeps this share of the main one, so that the main color's word stays true.
 _KEPT = 0.45
 
 
@@ -43,7 +43,7 @@ def draw_background(size: int, rng: np.random.Generator) -> tuple[np.ndarray, st
 
     Returns:
         The image, float32[size, size, 3], 0 to 255; the pattern's word (a key of `PATTERNS`);
-        the main colour's word (a key of `COLOURS`).
+        the main color's word (a key of `COLOURS`).
     """
     kind, word = choose_background(rng)
     colour = draw_colour(rng, _WORDS.index(word))
@@ -56,13 +56,13 @@ def draw_background(size: int, rng: np.random.Generator) -> tuple[np.ndarray, st
 
 
 def choose_background(rng: np.random.Generator) -> tuple[str, str]:
-    """The words of what `draw_background` would draw: pattern and main colour."""
+    """The words of what `draw_background` would draw: pattern and main color."""
     kind = _KINDS[int(rng.random() * len(_KINDS))]
     return kind, _WORDS[int(rng.random() * len(_WORDS))]
 
 
 def draw_colour(rng: np.random.Generator, index: int | None = None) -> np.ndarray:
-    """A jittered shade, float32[3], of the colour at `index`, or of any."""
+    """A jittered shade, float32[3], of the color at `index`, or of any."""
     if index is None:
         index = int(rng.random() * len(_WORDS))
     return _SHADES[index] + ((rng.random(3) - 0.5) * 2 * _JITTER).astype(np.float32)
@@ -151,6 +151,6 @@ PATTERNS: MappingProxyType[str, Pattern] = MappingProxyType(
         "noise": _noise,
     }
 )
-"""Word to the function that draws the second colour's share, float32[size, size], 0 to 1."""
+"""Word to the function that draws the second color's share, float32[size, size], 0 to 1."""
 
 _KINDS = tuple(PATTERNS)

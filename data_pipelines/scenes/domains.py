@@ -16,9 +16,9 @@ Shift = Callable[[np.ndarray, np.ndarray, np.random.Generator, float], np.ndarra
 STRENGTHS: MappingProxyType[str, float] = MappingProxyType(
     {
         "plain": 0.0,
-        # Share of the colour that paper replaces, 0 to 1; the lines darken along with it.
+        # Share of the color that paper replaces, 0 to 1; the lines darken along with it.
         "sketch": 0.77,
-        # Share of the object's own colour that the dark shape replaces, 0 to 1.
+        # Share of the object's own color that the dark shape replaces, 0 to 1.
         "silhouette": 0.8,
         # Share of the daylight that is gone, 0 to 1.
         "night": 0.78,
@@ -51,7 +51,7 @@ def plain(
 
     Args:
         background: float32[size, size, 3], 0 to 255.
-        objects: float32[size, size, 4], 0 to 255, colour premultiplied with alpha.
+        objects: float32[size, size, 4], 0 to 255, color premultiplied with alpha.
         rng: where noise is drawn from.
         strength: of the shift; see `STRENGTHS`.
 
@@ -64,7 +64,7 @@ def plain(
 def sketch(
     background: np.ndarray, objects: np.ndarray, rng: np.random.Generator, strength: float
 ) -> np.ndarray:
-    """Dark lines along the edges, on paper that keeps a share of the colour; see `plain`."""
+    """Dark lines along the edges, on paper that keeps a share of the color; see `plain`."""
     image = plain(background, objects, rng, 0.0)
     gray = _gray(image)
     edges = np.zeros_like(gray)
@@ -105,7 +105,7 @@ def nightlight(strength: float) -> np.ndarray:
 def mosaic(
     background: np.ndarray, objects: np.ndarray, rng: np.random.Generator, strength: float
 ) -> np.ndarray:
-    """Square tiles of one colour each; see `plain`."""
+    """Square tiles of one color each; see `plain`."""
     image = np.clip(plain(background, objects, rng, 0.0), 0, 255).astype(np.uint8)
     size = len(image)
     tiles = round(48 / strength)

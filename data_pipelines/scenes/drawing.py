@@ -15,7 +15,7 @@ SIZES = range(32, 97)
 """Sides of an image, in pixels, that can be rendered."""
 
 TINT = 0.15
-"""By which share of itself each colour of an object may be brighter or darker."""
+"""By which share of itself each color of an object may be brighter or darker."""
 
 
 def draw_emoji(
@@ -38,7 +38,7 @@ def draw_emoji(
         mirrored: whether left and right are exchanged, before it is turned.
 
     Returns:
-        float32[size, size, 4], 0 to 255, colour premultiplied with alpha.
+        float32[size, size, 4], 0 to 255, color premultiplied with alpha.
 
     Raises:
         DataError: the emoji are not installed.

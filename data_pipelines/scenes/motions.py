@@ -14,7 +14,7 @@ class Pose(NamedTuple):
     """Where an object is, and how it looks, at one instant.
 
     Attributes:
-        x, y: its centre, right and down from the image's, in sides of the image.
+        x, y: its center, right and down from the image's, in sides of the image.
         diameter: in sides of the image.
         angle: by which it is turned clockwise, in radians.
         opacity: 0 to 1.

@@ -29,7 +29,7 @@ class Scene:
         label: position in `CLASSES`.
         domain: one of `DOMAINS`.
         background: the pattern, a key of `backgrounds.PATTERNS`.
-        colour: the background's main colour, a key of `backgrounds.COLOURS`.
+        colour: the background's main color, a key of `backgrounds.COLOURS`.
         size: "small", "medium" or "large", of each object.
         position: "left", "right", "top", "bottom" or "centre", of the objects together.
         count: 1, or 2 objects of the class.
@@ -103,7 +103,7 @@ def _draw_objects(
 
 
 def _place(scale: str, position: str, rng: np.random.Generator) -> tuple[float, float]:
-    """An object's centre relative to the image's, in sides of the image."""
+    """An object's center relative to the image's, in sides of the image."""
     room = 0.5 - _DIAMETERS[scale][0] / 2
     x, y = _OFFSETS[position]
     share, drift_x, drift_y = rng.random(3).tolist()

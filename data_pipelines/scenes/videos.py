@@ -35,7 +35,7 @@ class VideoScene:
         action: a key of `actions.ACTIONS`.
         objects: one or two positions in `CLASSES`, the one that acts first.
         background: the pattern, a key of `backgrounds.PATTERNS`.
-        colour: the background's main colour, a key of `backgrounds.COLOURS`.
+        colour: the background's main color, a key of `backgrounds.COLOURS`.
     """
 
     action: str

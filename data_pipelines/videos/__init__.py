@@ -1,1 +1,1 @@
-"""Readers of videos for data sets."""
+"""Reads the videos of data sets."""

@@ -1,4 +1,4 @@
-"""Readers of videos."""
+"""Reads videos, with a cache of decoded frames."""
 
 import itertools
 from collections.abc import Callable, Iterator, Sequence
@@ -12,24 +12,24 @@ from data_pipelines.images.readers import Store
 from prompt_jax.inputs.videos.folders import FrameFolder
 from prompt_jax.inputs.videos.opening import Video, open_any
 
-# What a video that is opened keeps of each frame: when it is shown, and where decoding begins.
+# An open video keeps for each frame its time and the frame at which decoding begins.
 _BYTES_PER_FRAME = 16
 
 
 @dataclass(frozen=True)
 class VideoReader:
-    """`Dataset.read` for videos that are files, or folders of frames, in one folder.
+    """Reads videos, files or directories of frames, of one directory (`Dataset.read`).
 
     Attributes:
-        folder: what `Example.image` is relative to.
-        upright: whether frames are turned as the file says, which players and decord do too.
+        folder: the directory of `Example.image`.
+        upright: whether frames are rotated as the file says, as players and decord do.
     """
 
     folder: Path
     upright: bool = True
 
     def __call__(self, example: Example) -> Video:
-        """The example's video, or the part of it that `Example.span` names.
+        """Opens the example's video, or the part in `Example.span`.
 
         Raises:
             BadImage: it cannot be read.
@@ -38,29 +38,29 @@ class VideoReader:
         return open_any(self.folder / example.image, self.upright, example.span)
 
     def check(self, example: Example) -> None:
-        """Look at its file, of which the first frame alone is decoded; raises `BadImage`."""
+        """Checks the example's file, decoding only the first frame; raises `BadImage`."""
         video = self(example)
         if isinstance(video, FrameFolder):
             video.check()
         next(video.frames([0]))
 
     def decode(self, example: Example) -> None:
-        """Decode all of its frames; raises `BadImage`."""
+        """Decodes all frames; raises `BadImage`."""
         video = self(example)
         for _ in video.frames(range(video.count)):
             pass
 
 
 class CachedVideos:
-    """`Dataset.read` that keeps decoded frames in memory, up to a bound; thread-safe."""
+    """Keeps decoded frames in memory up to a limit (`Dataset.read`); thread-safe."""
 
     def __init__(self, read: Callable[[Example], Video], max_bytes: int):
-        """Cache the frames of what `read` returns, up to `max_bytes` bytes."""
+        """Caches the frames of videos of `read`, up to `max_bytes` bytes."""
         self.read = read
         self.store = Store(max_bytes)
 
     def __call__(self, example: Example) -> Video:
-        """The example's video, whose frames are shared (not to be changed); raises `BadImage`."""
+        """Returns the example's video; its frames are shared (do not modify); raises `BadImage`."""
         key = (example.image, example.span)
         video = self.store.get(key)
         if video is None:
@@ -71,12 +71,12 @@ class CachedVideos:
 
 @dataclass(frozen=True)
 class CachedVideo:
-    """A video whose frames are decoded once, as far as the store has room for them.
+    """A video whose frames are decoded once, if the store has room for them.
 
     Attributes:
-        video: the video itself.
-        store: where its frames are kept.
-        key: the video's own in the store.
+        video: the wrapped video.
+        store: keeps its frames.
+        key: the video's key in the store.
     """
 
     video: Video
@@ -85,16 +85,16 @@ class CachedVideo:
 
     @property
     def count(self) -> int:
-        """As of `Video`."""
+        """See `Video`."""
         return self.video.count
 
     @property
     def rate(self) -> float | None:
-        """As of `Video`."""
+        """See `Video`."""
         return self.video.rate
 
     def frames(self, indices: Sequence[int]) -> Iterator[Image.Image]:
-        """As of `Video`."""
+        """See `Video`."""
         kept = {index: self.store.get((self.key, index)) for index in indices}
         decoded = self.video.frames([index for index, frame in kept.items() if frame is None])
         for index, repeated in itertools.groupby(indices):

@@ -1,8 +1,8 @@
 """What a person hands over as images or videos, checked, and made into the image tower's input.
 
 An image is a path, a Pillow image, uint8[H, W, 3] of any size, or float[S, S, 3] that is
-normalised already. A video is the path of a file or of a folder of frames, a list of Pillow
-images, uint8[F, H, W, 3], or float[F, S, S, 3] that is normalised already.
+normalized already. A video is the path of a file or of a directory of frames, a list of Pillow
+images, uint8[F, H, W, 3], or float[F, S, S, 3] that is normalized already.
 """
 
 import functools
@@ -33,7 +33,7 @@ from prompt_jax.inputs.videos import sampling, transforms, vifi
 from prompt_jax.inputs.videos.opening import Video, open_any
 
 CROPS = {"clip": transforms.test_transform, "vifi": vifi.test_transform}
-# No normalised image is beyond either: black is -1.8 as CLIP has it, white 2.1.
+# No normalized image is beyond either: black is -1.8 as CLIP has it, white 2.1.
 FARTHEST, MOST_TIMES = 10.0, 4.0
 PATHS = (str, os.PathLike)
 
@@ -106,7 +106,7 @@ class Inputs:
 
     @functools.cached_property
     def preprocessing(self) -> Preprocessing:
-        """How an image is resized, cut out and normalised."""
+        """How an image is resized, cut out and normalized."""
         own = {field.name: getattr(self, field.name) for field in fields(Preprocessing)}
         return Preprocessing(**own)
 
@@ -165,7 +165,7 @@ def prepare(item: Any, inputs: Inputs, out: np.ndarray) -> None:
 
 
 def decode(item: Any, inputs: Inputs) -> Image.Image:
-    """One image that is not normalised yet, in RGB; raises as `prepare`."""
+    """One image that is not normalized yet, in RGB; raises as `prepare`."""
     if isinstance(item, PATHS):
         return open_image(_path(item, BadImage), inputs.upright)
     if isinstance(item, Image.Image):
@@ -177,14 +177,14 @@ def decode(item: Any, inputs: Inputs) -> Image.Image:
 
 
 def _path(item: str | os.PathLike, bad: type[BadImage]) -> Path:
-    """The path of a file; pathlib would take an empty one for the folder one is in."""
+    """The path of a file; pathlib would take an empty one for the directory one is in."""
     if not os.fspath(item):
         raise bad("''", "an empty path")
     return Path(item)
 
 
 def open_video(item: Any, inputs: Inputs) -> Video:
-    """One video that is not normalised yet; raises as `prepare`."""
+    """One video that is not normalized yet; raises as `prepare`."""
     if isinstance(item, PATHS):
         return open_any(_path(item, BadVideo), inputs.upright)
     if isinstance(item, list | tuple):
@@ -214,16 +214,16 @@ class Frames:
 
 
 def is_float(item: Any) -> bool:
-    """Whether it is an array of floating-point numbers, which are taken as normalised."""
+    """Whether it is an array of floating-point numbers, which are taken as normalized."""
     kind = getattr(getattr(item, "dtype", None), "kind", "")
     return kind in ("f", "V")  # V: bfloat16
 
 
 def checked(item: Any, inputs: Inputs) -> np.ndarray:
-    """A normalised array, float32[*inputs.shape].
+    """A normalized array, float32[*inputs.shape].
 
     Raises:
-        PromptError: it has another shape, or numbers that no normalised image has.
+        PromptError: it has another shape, or numbers that no normalized image has.
     """
     array = _as_array(item).astype(np.float32)
     if array.shape != inputs.shape:
@@ -238,7 +238,7 @@ def checked(item: Any, inputs: Inputs) -> np.ndarray:
     if max(-least, most) > max(FARTHEST, -MOST_TIMES * black, MOST_TIMES * white) or unprepared:
         raise PromptError(
             f"{_described(item)} its numbers are from {least:g} to {most:g}: floating-point arrays "
-            "are taken as normalised (mean subtracted, divided by the standard deviation; about "
+            "are taken as normalized (mean subtracted, divided by the standard deviation; about "
             f"{black:.1f} to {white:.1f}). Give uint8 of 0 to 255, or what `preprocess` makes of it"
         )
     return array
@@ -297,10 +297,10 @@ def _wanted(inputs):
     if inputs.frames:
         return (
             "a video is a path, a list of Pillow images, uint8[frames, height, width, 3] of any "
-            f"size, or normalised float[{inputs.frames}, {size}, {size}, 3]; several are a list, "
+            f"size, or normalized float[{inputs.frames}, {size}, {size}, 3]; several are a list, "
             "or have a first axis more"
         )
     return (
         "an image is a path, a Pillow image, uint8[height, width, 3] of any size, or "
-        f"normalised float[{size}, {size}, 3]; several are a list, or have a first axis more"
+        f"normalized float[{size}, {size}, 3]; several are a list, or have a first axis more"
     )

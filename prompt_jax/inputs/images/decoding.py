@@ -41,12 +41,12 @@ warnings.filterwarnings("ignore", module=r"PIL\.")
 def open_image(path: str | Path | BinaryIO, upright: bool = False) -> Image.Image:
     """Decode an image file as RGB, the way the CoOp benchmark does (`Image.convert("RGB")`).
 
-    Transparency is ignored; of an animation the first frame counts. Greys of more than 8 bits are
+    Transparency is ignored; of an animation the first frame counts. Grays of more than 8 bits are
     brought to 8, see `greys`. This differs on purpose from the benchmark and from torchvision on a
-    Pillow image: there `convert` videos all greys above 255 to white.
+    Pillow image: there `convert` videos all grays above 255 to white.
 
     Args:
-        path: a file, or its content: JPEG, PNG, WebP, BMP, GIF or TIFF; any colour mode.
+        path: a file, or its content: JPEG, PNG, WebP, BMP, GIF or TIFF; any color mode.
         upright: whether the image is turned as its EXIF orientation says; one that cannot be
             read says nothing. TIFFs are as Pillow gives them: it turns them by itself.
 
@@ -55,7 +55,7 @@ def open_image(path: str | Path | BinaryIO, upright: bool = False) -> Image.Imag
 
     Raises:
         BadImage: the file is missing, no regular file, truncated, too large, not an image, or
-            has greys of which nobody says what is white.
+            has grays of which nobody says what is white.
     """
     with _opened(path) as image:
         # NumPy would hide the reason why a file cannot be decoded.
@@ -69,7 +69,7 @@ def open_image(path: str | Path | BinaryIO, upright: bool = False) -> Image.Imag
 
 
 def as_rgb(image: Image.Image) -> Image.Image:
-    """An image in mode RGB; greys of more than 8 bits are brought to 8.
+    """An image in mode RGB; grays of more than 8 bits are brought to 8.
 
     Raises:
         UnknownWhite: nobody says what is black and white in them.
@@ -80,7 +80,7 @@ def as_rgb(image: Image.Image) -> Image.Image:
 def check_image(path: str | Path | BinaryIO) -> None:
     """Look at an image's kind of file, size and header, and decode it only if its end is odd.
 
-    Or if it has deep greys, which may have no white. A file that passes may still hold damaged
+    Or if it has deep grays, which may have no white. A file that passes may still hold damaged
     pixels; one that was cut short does not pass.
 
     Args:
@@ -155,7 +155,7 @@ def check_kind(
         bad: what is raised; its `what` is what the file should be.
 
     Raises:
-        BadImage: a folder, pipe, socket or device, an empty file, or one that is too large.
+        BadImage: a directory, pipe, socket or device, an empty file, or one that is too large.
         OSError, ValueError: there is no such file, or it has a path that cannot be.
     """
     status = os.stat(path)
@@ -164,7 +164,7 @@ def check_kind(
     if not status.st_size:
         raise bad(str(path), "an empty file")
     if status.st_size > most_bytes:
-        raise bad(str(path), f"{status.st_size} bytes, more than {bad.article} {bad.what} has")
+        raise bad(str(path), f"{status.st_size} bytes; the limit is {most_bytes}")
 
 
 def tail(file: IO[bytes]) -> bytes:

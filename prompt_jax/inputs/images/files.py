@@ -1,4 +1,4 @@
-"""Listing the image files of a folder per class."""
+"""Lists image files and directories."""
 
 import os
 from collections import Counter
@@ -14,30 +14,29 @@ SUFFIXES = (
 
 
 def subfolders(folder: Path, any_name: bool = False) -> list[str]:
-    """Names of the folders in `folder`, sorted; links to folders count, hidden ones do not.
+    """Returns the sorted names of directories in `folder`, with links and without hidden ones.
 
     Raises:
-        DataError: the folder cannot be read, or, unless `any_name`, a name is not UTF-8.
+        DataError: the directory cannot be read, or, unless `any_name`, a name is not UTF-8.
     """
     return [entry.name for entry in _entries(folder, any_name) if _is_folder(entry)]
 
 
 def images_below(folder: Path) -> list[str]:
-    """The image files of a class, as paths relative to its folder.
+    """Returns the image files anywhere below a directory, as paths relative to it.
 
-    Sorted within each folder, files before folders. Folders in it are read too, and links are
-    followed; every real folder is read once, so links in a circle end. Hidden files and files
-    with other suffixes than `SUFFIXES` (in any case) are passed over; a link that leads nowhere
-    is listed, so that it is reported as a missing image, and so is a pipe or a device.
+    Each directory is sorted, files before subdirectories. Links are followed; each real directory
+    is read once, so cyclic links end. Hidden files and files with other suffixes than `SUFFIXES`
+    (in any case) are skipped. Broken links, pipes and devices are listed, to be reported.
 
     Raises:
-        DataError: a folder cannot be read, or the name of an image is not UTF-8.
+        DataError: a directory cannot be read, or the name of an image is not UTF-8.
     """
     return [path for path, is_image in _walk(folder, "", set()) if is_image]
 
 
 def left_out(folder: Path) -> str:
-    """What `images_below` passes over in a folder for its suffix, in a sentence; "" if nothing.
+    """Returns a note on files that `images_below` skips for their suffix; "" if there are none.
 
     Raises:
         DataError: as `images_below`.
@@ -46,24 +45,24 @@ def left_out(folder: Path) -> str:
     if not others:
         return ""
     return (
-        f"{folder}: left out, as no images by their suffix: {count_kinds(others)}; convert those "
-        "that are images to JPEG or PNG"
+        f"{folder}: skipped, not an image suffix: {count_kinds(others)}; convert those that are "
+        "images to JPEG or PNG"
     )
 
 
 def count_kinds(paths: Iterable[str]) -> str:
-    """Returns how many files have each suffix, the commonest first: "2 .heic, 1 no suffix"."""
+    """Counts files by suffix, the most common first: "2 .heic, 1 no suffix"."""
     kinds = Counter(escape(Path(path).suffix.lower()) or "no suffix" for path in paths)
     return ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())
 
 
 def sort_out(folder: Path) -> tuple[list[str], list[str]]:
-    """Returns the images below a folder, as of `images_below`, and all other files.
+    """Returns the images below a directory, as `images_below`, and all other files.
 
-    Names need not be UTF-8: they are not written into results.
+    Names need not be UTF-8, because they are not written to results.
 
     Raises:
-        DataError: a folder cannot be read.
+        DataError: a directory cannot be read.
     """
     images: list[str] = []
     others: list[str] = []
@@ -73,14 +72,14 @@ def sort_out(folder: Path) -> tuple[list[str], list[str]]:
 
 
 def loose_images(folder: Path, any_name: bool = False) -> list[str]:
-    """The image files that lie in `folder` itself; arguments and errors as of `subfolders`."""
+    """Returns the image files directly in `folder`; see `subfolders` for arguments and errors."""
     return [entry.name for entry in _entries(folder, any_name) if _is_image(entry)]
 
 
 def _walk(
     folder: Path, prefix: str, visited: set[tuple[int, int]], any_name: bool = False
 ) -> Iterator[tuple[str, bool]]:
-    """Paths of all files, and whether each is an image by its suffix."""
+    """Yields the path of each file, and whether its suffix is an image's."""
     status = folder.stat()
     if (status.st_dev, status.st_ino) in visited:
         return
@@ -97,7 +96,7 @@ def _entries(folder: Path, any_name: bool = False) -> list[os.DirEntry[str]]:
         with os.scandir(folder) as found:
             entries = [entry for entry in found if not entry.name.startswith(".")]
     except OSError as error:
-        raise DataError(f"cannot read the folder {folder}: {error.strerror}") from error
+        raise DataError(f"cannot read the directory {folder}: {error.strerror}") from error
     for entry in [] if any_name else entries:
         _check_utf8(folder, entry)
     return sorted(entries, key=lambda entry: entry.name)
@@ -110,7 +109,7 @@ def _check_utf8(folder: Path, entry: os.DirEntry[str]) -> None:
         if _is_folder(entry) or _is_image(entry):
             raise DataError(
                 f"{folder}: the name {os.fsencode(entry.name)!r} is not valid UTF-8, so it cannot "
-                "be written into results; rename it (convmv does whole folders)"
+                "be written to results; rename it (convmv converts whole directories)"
             ) from None
 
 
@@ -122,5 +121,5 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
     try:
         return entry.is_dir()
     except OSError:
-        # A link in a circle.
+        # A cyclic link.
         return False

@@ -1,7 +1,7 @@
-"""Greys of more than 8 bits: what is black and white in them, or a refusal where nobody says.
+"""Grays of more than 8 bits: what is black and white in them, or a refusal where nobody says.
 
-A 16-bit grey goes from 0 to 65,535 unless the file says otherwise. Signed, 32-bit and floating
-greys have no black and white of their own; a TIFF can say them (SMinSampleValue, SMaxSampleValue).
+A 16-bit gray goes from 0 to 65,535 unless the file says otherwise. Signed, 32-bit and floating
+grays have no black and white of their own; a TIFF can say them (SMinSampleValue, SMaxSampleValue).
 """
 
 from typing import Any
@@ -13,7 +13,7 @@ from PIL import Image
 _BITS, _PHOTOMETRIC, _FORMAT, _LEAST, _MOST = 258, 262, 339, 340, 341
 _UNSIGNED, _SIGNED = 1, 2
 _WHITE_IS_ZERO = 0
-# 16-bit greys that go no higher are those of 12 bits or fewer, stored in 16; or all but black.
+# 16-bit grays that go no higher are those of 12 bits or fewer, stored in 16; or all but black.
 _TWELVE_BITS = 2**12
 
 _ADVICE = (
@@ -23,19 +23,19 @@ _ADVICE = (
 
 
 class UnknownWhite(ValueError):
-    """Greys of which nobody says what is black and white; the message says what to do."""
+    """Grays of which nobody says what is black and white; the message says what to do."""
 
 
 def is_deep(image: Image.Image) -> bool:
-    """Whether an image has greys that are not plain 8 bits."""
+    """Whether an image has grays that are not plain 8 bits."""
     signed = image.mode == "L" and _field(image, _FORMAT, _UNSIGNED) == _SIGNED
     return image.mode.startswith(("I", "F")) or signed
 
 
 def eight_bits(image: Image.Image) -> Image.Image:
-    """An image of greys as mode L; one that is no deep grey is given back as it is.
+    """An image of grays as mode L; one that is no deep gray is given back as it is.
 
-    Greys of 16 bits keep their upper 8. Of a TIFF, its own fields decide.
+    Grays of 16 bits keep their upper 8. Of a TIFF, its own fields decide.
 
     Raises:
         UnknownWhite: nobody says what is black and white.

@@ -1,4 +1,4 @@
-"""How an image is resized, cut out and normalised, as data: what a checkpoint was trained with."""
+"""How an image is resized, cut out and normalized, as data: what a checkpoint was trained with."""
 
 import functools
 import math
@@ -56,7 +56,7 @@ class Preprocessing:
             in proportion; both ("squash"); or "none".
         resize_to: pixels; 0: as many as the tower's images have.
         interpolation: Pillow's filter.
-        fill: grey of the margins, 0 to 255, where what is left is smaller than the tower's
+        fill: gray of the margins, 0 to 255, where what is left is smaller than the tower's
             images.
         middle: how half a pixel of the middle's offset is met: "rounded" to even, as CLIP,
             torchvision and open_clip do, or "floored", as transformers does. Margins' odd pixel is

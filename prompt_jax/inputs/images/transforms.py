@@ -1,4 +1,4 @@
-"""From a decoded image to CLIP's input: resizing, cropping, normalising."""
+"""From a decoded image to CLIP's input: resizing, cropping, normalizing."""
 
 import functools
 import math
@@ -26,7 +26,7 @@ def test_transform(
     out: np.ndarray | None = None,
     preprocessing: Preprocessing = CLIP,
 ) -> np.ndarray:
-    """A test image as the image tower takes it: resized, the middle cut out, normalised.
+    """A test image as the image tower takes it: resized, the middle cut out, normalized.
 
     Args:
         image: RGB image of any size.
@@ -35,7 +35,7 @@ def test_transform(
         preprocessing: how; by default as CLIP does it.
 
     Returns:
-        float32[size, size, 3], normalised.
+        float32[size, size, 3], normalized.
 
     Source: CLIP's released preprocessing (torchvision `Resize` and `CenterCrop` on an image);
     of other checkpoints open_clip's `image_transform` and transformers' `CLIPImageProcessor`.
@@ -103,7 +103,7 @@ def train_transform(
     flip: bool = True,
     preprocessing: Preprocessing = CLIP,
 ) -> np.ndarray:
-    """Random resized crop, random horizontal flip, normalise.
+    """Random resized crop, random horizontal flip, normalize.
 
     Args:
         image: RGB image of any size.
@@ -115,7 +115,7 @@ def train_transform(
         preprocessing: its interpolation, mean and standard deviation are used.
 
     Returns:
-        float32[size, size, 3], normalised.
+        float32[size, size, 3], normalized.
 
     Source: the CoOp family's training recipe (crop area 0.08 to 1, flip with probability 1/2).
     """
@@ -140,7 +140,7 @@ def random_box(
 
     Returns:
         (left, top, right, bottom) in pixels; after ten boxes that do not fit, the largest
-        centred one of an allowed ratio.
+        centered one of an allowed ratio.
 
     Source: torchvision's `RandomResizedCrop`.
     """

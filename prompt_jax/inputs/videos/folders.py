@@ -1,4 +1,4 @@
-"""Videos that are folders of images, one a frame: `frames/<id>/00001.jpg`, `img_00001.jpg`."""
+"""Videos that are directories of images, one a frame: `frames/<id>/00001.jpg`, `img_00001.jpg`."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -17,10 +17,10 @@ class FrameFolder:
     """A video whose frames are files.
 
     Attributes:
-        path: the folder.
+        path: the directory.
         names: the files, in the order of their numbers.
         upright: whether each image is turned as its EXIF orientation says.
-        rate: None: a folder does not say how many frames there are a second.
+        rate: None: a directory does not say how many frames there are a second.
     """
 
     path: Path
@@ -65,23 +65,25 @@ def open_folder(
     passed over.
 
     Args:
-        path: the folder.
+        path: the directory.
         upright: as of `FrameFolder`.
-        span: as of `decoding.open_video`; no folder has one.
+        span: as of `decoding.open_video`; no directory has one.
 
     Raises:
         BadVideo: it cannot be read, holds no images, their names give no order, or a span is asked
             for.
     """
     if span is not None:
-        reason = "a folder of frames does not say when each is shown, so no seconds can be cut out"
+        reason = (
+            "a directory of frames does not say when each is shown, so no seconds can be cut out"
+        )
         raise BadVideo(str(path), f"{reason}; give the video as a file")
     try:
         names = loose_images(path)
     except DataError as error:
         raise BadVideo(str(path), str(error)) from error
     if not names:
-        raise BadVideo(str(path), "a folder without images; frames are named like 00001.jpg")
+        raise BadVideo(str(path), "a directory without images; frames are named like 00001.jpg")
     try:
         return FrameFolder(path, tuple(order_frames(names)), upright)
     except ValueError as error:

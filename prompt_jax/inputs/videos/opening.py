@@ -1,4 +1,4 @@
-"""Opening a video, whether a file or a folder of frames."""
+"""Opening a video, whether a file or a directory of frames."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -39,7 +39,7 @@ class Video(Protocol):
 
 
 def open_any(path: Path, upright: bool = True, span: tuple[float, float] | None = None) -> Video:
-    """The video of a file or folder, or the part of it from second to second.
+    """The video of a file or directory, or the part of it from second to second.
 
     Args:
         path: what holds it.

@@ -52,7 +52,7 @@ def choose(
 
 
 def centre_frames(count: int, wanted: int) -> np.ndarray:
-    """The centre of each of `wanted` segments, as equal as whole frames allow; int64[wanted].
+    """The center of each of `wanted` segments, as equal as whole frames allow; int64[wanted].
 
     A shorter video gives all its frames, and repeats the last one.
 
@@ -92,7 +92,7 @@ def one_a_second(count: int, wanted: int, rate: float | None) -> np.ndarray:
     """
     if rate is None:
         raise DataError(
-            "one frame a second needs the frame rate, which a folder of frames does not say; "
+            "one frame a second needs the frame rate, which a directory of frames does not say; "
             "choose another rule for frames, centre or random"
         )
     seconds = np.arange(0, count, max(1, int(rate)))

@@ -15,7 +15,7 @@ AREA = (0.5, 1.0)
 def test_transform(
     frames: Iterable[Image.Image], size: int, out: np.ndarray, preprocessing: Preprocessing = CLIP
 ) -> np.ndarray:
-    """Short side to `size`, centre crop, normalise.
+    """Short side to `size`, center crop, normalize.
 
     Args:
         frames: F frames in RGB, of any size.
@@ -24,7 +24,7 @@ def test_transform(
         preprocessing: as of `images.transforms`.
 
     Returns:
-        `out`, normalised.
+        `out`, normalized.
     """
     for frame, place in zip(frames, out, strict=True):
         transforms.test_transform(frame, size, place, preprocessing)
@@ -39,7 +39,7 @@ def train_transform(
     flip: bool = True,
     preprocessing: Preprocessing = CLIP,
 ) -> np.ndarray:
-    """Random resized crop and random horizontal flip, one for all frames, normalise.
+    """Random resized crop and random horizontal flip, one for all frames, normalize.
 
     Args:
         frames: F frames in RGB, of any size; of another size than the first, one gets the same
@@ -51,7 +51,7 @@ def train_transform(
         preprocessing: as of `images.transforms`.
 
     Returns:
-        `out`, normalised.
+        `out`, normalized.
 
     Source: X-Pool, the code base that VoP names (crop area 0.5 to 1, flip with probability 1/2).
     """

@@ -19,7 +19,7 @@ _MOST_STEPS = 1
 _SIDES = [
     (i, j) for i in range(len(SCALES)) for j in range(len(SCALES)) if abs(i - j) <= _MOST_STEPS
 ]
-# Where a crop lies, in halves of the room that it leaves: four corners and the centre.
+# Where a crop lies, in halves of the room that it leaves: four corners and the center.
 _PLACES = ((0, 0), (2, 0), (0, 2), (2, 2), (1, 1))
 # A side as near as this to the one that is asked for is that one.
 _NEAR = 3
@@ -36,9 +36,9 @@ def train_transform(
     flip: bool = True,
     preprocessing: Preprocessing = CLIP,
 ) -> np.ndarray:
-    """Multi-scale crop, flip, colour jitter, grey, normalise.
+    """Multi-scale crop, flip, color jitter, gray, normalize.
 
-    Crop, flip and grey are one for all frames of a video, and so is whether there is jitter, with
+    Crop, flip and gray are one for all frames of a video, and so is whether there is jitter, with
     probability 0.8; how much is drawn anew for each frame.
 
     Args:
@@ -50,7 +50,7 @@ def train_transform(
         preprocessing: as of `images.transforms.normalise`.
 
     Returns:
-        `out`, normalised.
+        `out`, normalized.
 
     Source: ViFi-CLIP (Rasheed et al. 2023), whose pipeline is X-CLIP's and mmaction's.
     """
@@ -73,7 +73,7 @@ def train_transform(
 def test_transform(
     frames: Iterable[Image.Image], size: int, out: np.ndarray, preprocessing: Preprocessing = CLIP
 ) -> np.ndarray:
-    """Short side to 8/7 of `size` (224: 256), centre crop, normalise; as of `train_transform`."""
+    """Short side to 8/7 of `size` (224: 256), center crop, normalize; as of `train_transform`."""
     for frame, target in zip(frames, out, strict=True):
         frame = without_far_ends(frame)
         width, height = resized = _resized(frame, _short_side(size))
@@ -95,7 +95,7 @@ def three_crops(
         preprocessing: as of `images.transforms.normalise`.
 
     Returns:
-        `out`, normalised.
+        `out`, normalized.
 
     Source: ViFi-CLIP's test of several views.
     """
