@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from reference import BATCH, CLASSES, FROZEN, TINY, largest_difference, relative_difference
 from rows import BY_FIGURES as IMAGE_ROWS
@@ -44,15 +45,29 @@ def test_several_runs_in_one_program_are_those_apart():
 
 
 def test_what_training_must_not_leave_is_kept_after_every_step():
-    method = methods.retrieve(vop.ENCODERS)._replace(constrain=lambda p: jax.tree.map(jnp.sign, p))
-    row = BY_FIGURES["vop"]
-    optimizer = optim.sgd(0.1, method.trains(prompts_of(row), row.settings))
-    step = train.make_step(method, optimizer)
-    state, _ = step(train.init_state(prompts_of(row), optimizer), task_of(row), batch_of(row))
-    assert all(set(np.unique(leaf)) <= {-1, 0, 1} for leaf in jax.tree.leaves(state.prompts))
-    bounded = tuned.bound_scale({"logit_scale": jnp.float32(9), "image": jnp.ones(2)})
-    assert float(bounded["logit_scale"]) == pytest.approx(np.log(100))
-    assert methods.get_encoders("full").constrain is tuned.bound_scale
+    full = methods.get_encoders("full")
+    assert full.optimizer is tuned.bound_scale
+    method = methods.retrieve(full)
+    settings = method.Settings()
+    task = methods.make_task(method, TINY, FROZEN, (), settings)
+    start = method.init(jax.random.key(0), task)
+    start = start | {"logit_scale": jnp.float32(np.log(100) - 1e-6)}
+    rule = optim.sgd(0.1, method.trains(start, settings))
+    bound = float(np.float32(np.log(100)))
+    gradients = jax.tree.map(lambda leaf: -jnp.ones_like(leaf), start)
+    free, held = rule, method.optimizer(rule, settings, 1, 1)
+    moved = [apply(one, gradients, start) for one in (free, held)]
+    assert float(moved[0]["logit_scale"]) > bound == float(moved[1]["logit_scale"])
+    others = [jax.tree.leaves(one | {"logit_scale": 0.0}) for one in moved]
+    assert all(np.array_equal(*pair) for pair in zip(*others, strict=True))
+    lower = [apply(one, jax.tree.map(jnp.negative, gradients), start) for one in (free, held)]
+    assert float(lower[0]["logit_scale"]) == float(lower[1]["logit_scale"]) < bound
+
+
+def apply(optimizer, gradients, prompts):
+    """The prompts after one step."""
+    updates, _ = optimizer.update(gradients, optimizer.init(prompts), prompts)
+    return optax.apply_updates(prompts, updates)
 
 
 @pytest.mark.parametrize(

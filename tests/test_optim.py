@@ -7,9 +7,9 @@ import optax
 import pytest
 from reference import largest_difference
 
+from prompt_jax.methods.recipe import average_epochs
 from prompt_jax.training.optim import (
     adamw,
-    average_epochs,
     coop_schedule,
     cosine_schedule,
     scale_rates,

@@ -87,9 +87,9 @@ def test_regularisers_equal_the_published_formulas(task, prompts, torch):
 @pytest.mark.slow
 def test_result_is_the_weighted_mean_of_the_epochs_prompts(task, prompts):
     epochs, steps_per_epoch = 3, 2
-    weights = METHOD.epoch_weights(SETTINGS, epochs)
+    weights = promptsrc.epoch_weights(SETTINGS, epochs)
     inner = optim.sgd(0.01, METHOD.trains(prompts, SETTINGS))
-    optimizer = optim.average_epochs(inner, weights, steps_per_epoch)
+    optimizer = METHOD.optimizer(inner, SETTINGS, epochs, steps_per_epoch)
     step = train.make_step(METHOD, optimizer)
     state = train.init_state(jax.tree.map(jnp.copy, prompts), optimizer)
     expected = jax.tree.map(np.zeros_like, prompts)

@@ -15,7 +15,7 @@ from prompt_jax.clip import CLIP, Frozen, normalize
 from prompt_jax.clip.packing import PackedTokens
 from prompt_jax.clip.text import Cache
 from prompt_jax.errors import PromptError, unknown
-from prompt_jax.methods.method import Prompts, Task, all_train, keep
+from prompt_jax.methods.method import MakeOptimizer, Prompts, Task, all_train, keep
 from prompt_jax.prompts import encode_packed
 
 POOLINGS = ("norm_then_mean", "mean_then_norm")
@@ -93,7 +93,7 @@ class Encoders(NamedTuple):
             loss by name, weighted; of encoded texts and of what frozen CLIP says of plain ones.
         sees: "videos"; or "frames" where nothing reaches into the image tower: then `encode_videos`
             also takes its features of the frames, float[B, F, d], not normalised.
-        trains, rates, constrain: see `Method`.
+        trains, optimizer: see `Method`.
     """
 
     Settings: type
@@ -107,8 +107,7 @@ class Encoders(NamedTuple):
     losses: Callable[[Task, jax.Array, jax.Array | None], dict[str, jax.Array]] = _no_losses
     sees: Literal["videos", "frames"] = "videos"
     trains: Callable[[Prompts, Any], Any] = all_train
-    rates: Callable[[Prompts, Any], Any] | None = None
-    constrain: Callable[[Prompts], Prompts] = keep
+    optimizer: MakeOptimizer = keep
 
 
 def pool_frames(features: jax.Array, settings: VideoSettings) -> jax.Array:

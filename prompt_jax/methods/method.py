@@ -9,6 +9,7 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 
 from prompt_jax.clip import CLIP, Frozen, normalize
 from prompt_jax.clip.packing import PackedTokens
@@ -28,6 +29,10 @@ Prompts = Any
 """The trainable pytree of a method; an empty dict where nothing trains."""
 
 Array = jax.Array | np.ndarray
+
+MakeOptimizer = Callable[
+    [optax.GradientTransformation, Any, int, int], optax.GradientTransformation
+]
 
 KEPT = ("features", "frames")
 """What of an image or video, by `Method.sees`, can be computed once and kept."""
@@ -96,9 +101,10 @@ def all_train(prompts, settings):
     return jax.tree.map(lambda _: True, prompts)
 
 
-def keep(prompts):
-    """A method's `constrain` where nothing is bounded."""
-    return prompts
+def keep(rule, settings, epochs, steps_per_epoch):
+    """A method's `optimizer` where the recipe's is all."""
+    del settings, epochs, steps_per_epoch
+    return rule
 
 
 def _accept(prompts, settings, classes):
@@ -130,17 +136,16 @@ class Method(NamedTuple):
             of videos, float[B, F, d]. "videos": x is float[B, F, H, W, 3], F frames in a row.
             "pairs": x is `Pairs`.
         constants: (task, class_names, template) -> what no prompt changes; computed once per task.
-        trains: (prompts, settings) -> pytree of bool like prompts, False where it stays fixed.
-        rates: (prompts, settings) -> pytree of numbers like prompts, what the learning rate of each
-            leaf is multiplied by; None where all have the same rate.
+        trains: (prompts, settings) -> pytree like prompts: False or 0 where a leaf stays fixed,
+            True or 1 where it trains; another number multiplies its learning rate.
+        optimizer: (rule, settings, epochs, steps per epoch) -> the optax transformation that
+            updates prompts; `rule` is the recipe's. It may bound what training reaches, or keep an
+            average over epochs (`recipe.average_epochs`), which is the result then.
         from_shots: (prompts, task, features float[V, n, d], labels int[n]) -> prompts made from V
             views of all n training images, before training; None where a method needs none.
         tune: (prompts, task, list of `selection.HeldOut`) -> prompts with what is chosen on these
             images, after training, and the `selection.Choice`, None where all is given; None
             where nothing is ever chosen. The list may be empty.
-        epoch_weights: (settings, epochs) -> weight of each epoch's last prompts in the result; None
-            where the last step's prompts are the result.
-        constrain: prompts -> prompts, applied after every step: what training must not leave.
         own_classes_only: settings -> whether the prompts can only tell apart classes they were
             trained on.
         context_slots: settings -> how many of the text tower's slots stand between SOS and the
@@ -158,11 +163,9 @@ class Method(NamedTuple):
     sees: Literal["images", "features", "frames", "videos", "pairs"] = "images"
     constants: Callable[[Task, Sequence[str], str], Any] = _no_constants
     trains: Callable[[Prompts, Any], Any] = all_train
-    rates: Callable[[Prompts, Any], Any] | None = None
+    optimizer: MakeOptimizer = keep
     from_shots: Callable[[Prompts, Task, Array, Array], Prompts] | None = None
     tune: Callable[[Prompts, Task, Sequence[HeldOut]], tuple[Prompts, Choice | None]] | None = None
-    epoch_weights: Callable[[Any, int], Sequence[float]] | None = None
-    constrain: Callable[[Prompts], Prompts] = keep
     own_classes_only: Callable[[Any], bool] = _never
     context_slots: Callable[[Any], int] = _no_slots
     check: Callable[[Prompts, Any, int], None] = _accept

@@ -56,8 +56,7 @@ def retrieve(encoders: Encoders) -> Method:
         forward,
         sees="pairs",
         trains=encoders.trains,
-        rates=encoders.rates,
-        constrain=encoders.constrain,
+        optimizer=encoders.optimizer,
     )
 
 
@@ -107,8 +106,7 @@ def recognize(encoders: Encoders) -> Method:
         sees=encoders.sees,
         constants=constants,
         trains=encoders.trains,
-        rates=encoders.rates,
-        constrain=encoders.constrain,
+        optimizer=encoders.optimizer,
     )
 
 

@@ -1,8 +1,12 @@
-"""How a method trains: the fields of a config that its publication sets."""
+"""How a method trains: the fields of a config that its publication sets, averages over epochs."""
 
 import dataclasses
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,3 +65,43 @@ RETRIEVAL = Recipe(
 )
 """VoP's for text-video retrieval (CVPR 2023, section 4.1); the rate, which it searched and does not
 print, is ours, and so are those of other methods."""
+
+
+class EpochAverage(NamedTuple):
+    """The state of `average_epochs`: steps so far, the weighted sum so far, the optimizer's own."""
+
+    step: jax.Array
+    average: Any
+    inner: optax.OptState
+
+
+def average_epochs(
+    inner: optax.GradientTransformation, weights: Sequence[float], steps_per_epoch: int
+) -> optax.GradientTransformation:
+    """Beside an optimizer, sums up the parameters after each epoch's last step, weighted.
+
+    Args:
+        inner: what updates the parameters, unchanged.
+        weights: one an epoch; they sum to 1.
+        steps_per_epoch: steps in an epoch.
+
+    Returns:
+        A transformation whose state's `average` is the result after the last step.
+
+    Source: PromptSRC section 3.3 (Gaussian-weighted prompt aggregation).
+    """
+    by_epoch = jnp.asarray(weights, jnp.float32)
+
+    def init(params):
+        zeros = jax.tree.map(jnp.zeros_like, params)
+        return EpochAverage(jnp.zeros((), jnp.int32), zeros, inner.init(params))
+
+    def update(updates, state, params=None):
+        updates, inner_state = inner.update(updates, state.inner, params)
+        step = state.step + 1
+        weight = jnp.where(step % steps_per_epoch == 0, by_epoch[step // steps_per_epoch - 1], 0.0)
+        new = optax.apply_updates(params, updates)
+        average = jax.tree.map(lambda a, p: a + weight * p, state.average, new)
+        return updates, EpochAverage(step, average, inner_state)
+
+    return optax.GradientTransformation(init, update)

@@ -1,7 +1,6 @@
 """Optimizers and learning-rate schedules: of the CoOp family (Dassl), VoP (X-Pool), ViFi-CLIP."""
 
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -129,43 +128,3 @@ def scale_rates(inner: optax.GradientTransformation, factors: Any) -> optax.Grad
     """
     scale = optax.stateless(lambda updates, _: jax.tree.map(jnp.multiply, updates, factors))
     return optax.chain(inner, scale)
-
-
-class EpochAverage(NamedTuple):
-    """The state of `average_epochs`: steps so far, the weighted sum so far, the optimizer's own."""
-
-    step: jax.Array
-    average: Any
-    inner: optax.OptState
-
-
-def average_epochs(
-    inner: optax.GradientTransformation, weights: Sequence[float], steps_per_epoch: int
-) -> optax.GradientTransformation:
-    """Beside an optimizer, sums up the parameters after each epoch's last step, weighted.
-
-    Args:
-        inner: what updates the parameters, unchanged.
-        weights: one an epoch; they sum to 1.
-        steps_per_epoch: steps in an epoch.
-
-    Returns:
-        A transformation whose state's `average` is the result after the last step.
-
-    Source: PromptSRC section 3.3 (Gaussian-weighted prompt aggregation).
-    """
-    by_epoch = jnp.asarray(weights, jnp.float32)
-
-    def init(params):
-        zeros = jax.tree.map(jnp.zeros_like, params)
-        return EpochAverage(jnp.zeros((), jnp.int32), zeros, inner.init(params))
-
-    def update(updates, state, params=None):
-        updates, inner_state = inner.update(updates, state.inner, params)
-        step = state.step + 1
-        weight = jnp.where(step % steps_per_epoch == 0, by_epoch[step // steps_per_epoch - 1], 0.0)
-        new = optax.apply_updates(params, updates)
-        average = jax.tree.map(lambda a, p: a + weight * p, state.average, new)
-        return updates, EpochAverage(step, average, inner_state)
-
-    return optax.GradientTransformation(init, update)

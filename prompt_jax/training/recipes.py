@@ -58,12 +58,9 @@ def build_optimizer(
             training.adam_betas,
             training.clip_norm or None,
         )
-    if method.rates:
-        optimizer = optim.scale_rates(optimizer, method.rates(prompts, settings))
-    if method.epoch_weights:
-        weights = method.epoch_weights(settings, training.epochs)
-        optimizer = optim.average_epochs(optimizer, weights, steps_per_epoch)
-    return optimizer, schedule
+    if any(rate not in (0, 1) for rate in jax.tree.leaves(trains)):
+        optimizer = optim.scale_rates(optimizer, trains)
+    return method.optimizer(optimizer, settings, training.epochs, steps_per_epoch), schedule
 
 
 def build_schedule(

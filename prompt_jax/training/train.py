@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import optax
 
 from prompt_jax.methods import Method, Output, Pairs, Prompts, Task, look
+from prompt_jax.methods.recipe import EpochAverage
 
 
 class State(NamedTuple):
@@ -105,7 +106,7 @@ def _step(method, optimizer, state, task, batch):
 
     (value, output), gradients = jax.value_and_grad(loss, has_aux=True)(state.prompts)
     updates, optimizer_state = optimizer.update(gradients, state.optimizer, state.prompts)
-    prompts = method.constrain(optax.apply_updates(state.prompts, updates))
+    prompts = optax.apply_updates(state.prompts, updates)
     hits = jnp.argmax(output.logits[-1], axis=-1) == batch["label"]
     step = state.step + 1
     went_well = (state.diverged > 0) | all_finite((value, prompts, optimizer_state))
@@ -116,7 +117,8 @@ def _step(method, optimizer, state, task, batch):
 
 def result(method: Method, state: State) -> Prompts:
     """What a training leaves: the last prompts, or their average over epochs."""
-    return state.optimizer.average if method.epoch_weights else state.prompts
+    del method
+    return state.optimizer.average if isinstance(state.optimizer, EpochAverage) else state.prompts
 
 
 def all_finite(tree: Any) -> jax.Array:

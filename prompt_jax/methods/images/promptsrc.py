@@ -10,7 +10,7 @@ from prompt_jax.clip import normalize
 from prompt_jax.errors import PromptError
 from prompt_jax.methods.images import ivlp
 from prompt_jax.methods.method import Method, Output, cosine_logits
-from prompt_jax.methods.recipe import Recipe
+from prompt_jax.methods.recipe import Recipe, average_epochs
 from prompt_jax.methods.record import Record, halves
 from prompt_jax.prompts import encode_prompted_image, encode_templates
 from prompt_jax.text import templates
@@ -101,13 +101,18 @@ def epoch_weights(settings, epochs):
     return weights / weights.sum()
 
 
+def optimizer(rule, settings, epochs, steps_per_epoch):
+    """The prompts of all epochs, averaged."""
+    return average_epochs(rule, epoch_weights(settings, epochs), steps_per_epoch)
+
+
 METHOD = Method(
     Settings,
     ivlp.init,
     forward,
     ivlp.prepare,
     constants=constants,
-    epoch_weights=epoch_weights,
+    optimizer=optimizer,
     context_slots=ivlp.context_slots,
 )
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import flax.traverse_util
 import jax.numpy as jnp
+import optax
 
 from prompt_jax.clip import CLIPConfig, Frozen
 from prompt_jax.methods.encoders import Encoders, VideoSettings, encode_captions, encode_frames
@@ -52,9 +53,16 @@ def scale(prompts, task):
     return jnp.exp(merge(task.frozen, prompts)["logit_scale"].astype(jnp.float32))
 
 
-def bound_scale(prompts):
-    """1/τ is at most 100, as in X-Pool and CLIP4Clip."""
-    return prompts | {"logit_scale": jnp.minimum(prompts["logit_scale"], HIGHEST_SCALE)}
+def bound_scale(rule, settings, epochs, steps_per_epoch):
+    """Training leaves 1/τ at most 100, as in X-Pool and CLIP4Clip."""
+    del settings, epochs, steps_per_epoch
+
+    def update(gradients, state, params):
+        updates, state = rule.update(gradients, state, params)
+        room = HIGHEST_SCALE - params["logit_scale"]  # exact within a factor of 2 of the bound
+        return updates | {"logit_scale": jnp.minimum(updates["logit_scale"], room)}, state
+
+    return optax.GradientTransformation(rule.init, update)
 
 
 def is_any(path, sizes):
@@ -99,7 +107,7 @@ def _tuned(chooses: Chooses, **others):
     return Encoders(VideoSettings, init, encode_videos, encode_texts, scale=scale, **others)
 
 
-FULL = _tuned(is_any, constrain=bound_scale)
+FULL = _tuned(is_any, optimizer=bound_scale)
 BIAS = _tuned(is_bias)
 PROJ = _tuned(is_projection)
 PARTIAL = _tuned(is_last_block)
