@@ -1,7 +1,6 @@
 """Training without configs."""
 
 import dataclasses
-import importlib
 
 import numpy as np
 import pytest
@@ -9,6 +8,7 @@ from PIL import Image
 from tiny import save_clip
 
 import prompt_jax as pj
+from experiments.configs.recipes import get_config
 from experiments.configs.video import protocol
 from prompt_jax import methods
 from prompt_jax.errors import PromptError
@@ -104,7 +104,7 @@ def test_normalised_images_are_taken_as_they_are(bare):
 
 @pytest.mark.parametrize("name", sorted(methods.METHODS))
 def test_recipes_of_images_are_those_of_the_configs(name):
-    config = importlib.import_module(f"experiments.configs.images.{name}").get_config()
+    config = get_config(name)
     hold_together(recipes.find(name), config, methods.get(name))
 
 
