@@ -37,20 +37,17 @@ class Data:
     name: str = field("emoji_scenes", "data set to train on", role="run")
     names: str = field(
         "",
-        '"a,b": several data sets, one run each; in transfer protocols, the data sets to test on',
+        '"a,b": data sets to train on, one run each; of transfer protocols, data sets to test',
         role="free",
     )
     title: str = field(
         "",
-        'name of your own data set in results; "a=/data/a,b=/data/b": several with their roots, '
-        "one run each",
+        'name of own data in results; "a=/data/a,b=/data/b": several with roots, one run each',
         role="run",
         since="2026-11-29",
     )
     root: str = field(
-        "",
-        "directory that holds the data sets' directories (or the one data set's directory)",
-        role="free",
+        "", "directory of all data sets' directories, or of the one data set", role="free"
     )
     source: Literal["coop", "tfds"] = field(
         "coop", "the CoOp benchmark's directories, or what TFDS prepared"
@@ -67,7 +64,7 @@ class Data:
         role="run",
     )
     on_bad_image: Literal["stop", "skip"] = field(
-        "stop", "stop with a list of unreadable images, or skip and count them", role="free"
+        "stop", "list unreadable images and stop, or skip and count them", role="free"
     )
     domain: str = field(
         "", "emoji_scenes: plain, sketch, …; folder and csv: a part of the images", role="run"
@@ -100,27 +97,26 @@ class Data:
         "centre", "videos only, in training: how frames are chosen; see inputs/videos/sampling.py"
     )
     flip: bool = field(
-        True,
-        "videos only: mirror half of the training videos; not where left and right matter",
+        True, "videos only: mirror half in training; not where left and right matter"
     )
     augment: Augment = field(
         "none",
-        "videos only: none crops and flips; vifi crops as ViFi-CLIP and jitters colors",
+        "videos only: none crops and flips; vifi adds ViFi-CLIP's crops and colors",
         since="2026-11-28",
     )
     mix: bool = field(
         False,
-        "videos with classes only: cutmix or mixup in groups of four, label smoothing 0.1",
+        "videos with classes only: cutmix or mixup in fours, label smoothing 0.1",
         since="2026-11-28",
     )
     crop: Crop = field(
         "clip",
-        "videos only, in testing: the center as CLIP crops it, or as ViFi-CLIP",
+        "videos only, in testing: the center, as CLIP or ViFi-CLIP crops it",
         since="2026-11-28",
     )
     views: int = field(
         0,
-        "videos with classes only, in testing: draws of frames, three crops of each; 0: one view",
+        "videos with classes only, in testing: draws of frames x 3 crops; 0: one view",
         at_least=0,
         since="2026-11-28",
     )
@@ -134,10 +130,7 @@ class Data:
         -1, "reading threads; 0 reads in the main thread, -1 chooses", at_least=-1, role="free"
     )
     num_workers: int = field(
-        0,
-        "reading processes, each with its threads; 0 reads in this one",
-        at_least=0,
-        role="free",
+        0, "reading processes, each with such threads; 0 reads in this one", at_least=0, role="free"
     )
 
     @property
@@ -156,9 +149,7 @@ class Config:
     """An experiment; the method checks `settings`, which are its own."""
 
     method: str = field(
-        "pro_mpt",
-        'name of a method, or "module:ATTRIBUTE" for one of another package',
-        role="run",
+        "pro_mpt", 'name of a method, or "module:ATTRIBUTE" for one of another package', role="run"
     )
     backbone: str = field(
         "embedded",
@@ -166,19 +157,19 @@ class Config:
         role="run",
     )
     activation: str = field(
-        "", "of the towers; '' as the checkpoint says", choices=("", *ACTIVATIONS)
+        "", "activation of the towers; '' as the checkpoint says", choices=("", *ACTIVATIONS)
     )
     dtype: str = field("float32", "compute type of the frozen towers", choices=DTYPES)
     precision: str = field(
         "highest",
-        "of the towers' float32 products on accelerators: highest is float32; high and default "
-        "round to TF32 (NVIDIA) or bfloat16 (TPU) and are faster; see docs/using.md",
+        "precision of the towers' float32 products on accelerators: highest is float32; high, "
+        "default round to TF32 (NVIDIA) or bfloat16 (TPU) and are faster; see docs/using.md",
         choices=PRECISIONS,
         since="2026-12-01",
     )
     memory_gb: float = field(
         0.0,
-        "memory that a tower may keep for its backward pass; 0: a quarter of the device's memory",
+        "memory for a tower's backward pass; 0: a quarter of the device's",
         at_least=0,
         unit="GB",
         role="free",
@@ -191,13 +182,13 @@ class Config:
     )
     init_from: str = field(
         "",
-        "directory of a run of the same method, whose prompts training starts from",
+        "directory of a run of the same method: training starts from its prompts",
         role="run",  # by the digest of the prompts, wherever they are
         since="2026-11-29",
     )
     seed: int = field(
         1,
-        "of the shots, the first prompts, order and augmentation",
+        "seed of the shots, the first prompts, order and augmentation",
         at_least=0,
         at_most=2**32 - 1,
         role="run",
@@ -209,53 +200,52 @@ class Config:
         (), "several learning rates, one run each", above=0, form=_NUMBERS, role="run"
     )
     parallel_seeds: bool = field(
-        False, "train the runs of several seeds and learning rates in one program", role="free"
+        False, "train several seeds and learning rates in one program", role="free"
     )
 
     data: Data = Data()
 
     batch_size: int = field(
-        4, "training images per step; a multiple of the number of devices", at_least=1
+        Recipe.batch_size,
+        "training images per step; a multiple of the number of devices",
+        at_least=1,
     )
     eval_batch_size: int = field(
-        100,
-        "test images per step; a multiple of the number of devices",
-        at_least=1,
-        role="free",
+        100, "test images per step; a multiple of the number of devices", at_least=1, role="free"
     )
     cached_views: int = field(
-        0,
+        Recipe.cached_views,
         "0: new crops in every epoch; n: n crops, their image features kept",
         at_least=0,
         role="run",  # averages compare the run's "features"
     )
     epochs: int = field(
-        5, "passes over the training images; 0: as epochs_by_shots says", at_least=0
+        Recipe.epochs, "passes over the training images; 0: as epochs_by_shots says", at_least=0
     )
     epochs_by_shots: tuple[tuple[int, int], ...] = field(
-        (),
+        Recipe.epochs_by_shots,
         "((most shots, epochs), …): the first entry that fits, or the last",
         at_least=1,
         form="pairs (most shots, epochs), e.g. ((2, 50),)",
     )
-    optimizer: Literal["sgd", "adamw"] = field("sgd", "of the prompts")
+    optimizer: Literal["sgd", "adamw"] = field(Recipe.optimizer, "optimizer of the prompts")
     schedule: Literal["coop", "constant", "cosine", "warmup_cosine", "vifi"] = field(
-        "coop",
-        "of the learning rate. coop: a warm-up epoch, then a cosine by epoch; all others go by "
+        Recipe.schedule,
+        "learning rate. coop: a warm-up epoch, then a cosine by epoch; all others go by "
         "step. See prompt_jax/training/optim.py",
     )
     warmup_epochs: int = field(
-        0,
+        Recipe.warmup_epochs,
         "vifi: epochs in which the rate grows from 0; 0 if all are fewer",
         at_least=0,
         since="2026-11-28",
     )
-    learning_rate: float = field(0.008, "peak", above=0)
-    momentum: float = field(0.9, "sgd", at_least=0, below=1)
-    weight_decay: float = field(5e-4, "on prompts too", at_least=0)
-    adam_epsilon: float = field(1e-8, "adamw", at_least=0)
+    learning_rate: float = field(Recipe.learning_rate, "peak learning rate", above=0)
+    momentum: float = field(Recipe.momentum, "sgd", at_least=0, below=1)
+    weight_decay: float = field(Recipe.weight_decay, "weight decay, on prompts too", at_least=0)
+    adam_epsilon: float = field(Recipe.adam_epsilon, "adamw: epsilon", at_least=0)
     adam_betas: tuple[float, float] = field(
-        (0.9, 0.999),
+        Recipe.adam_betas,
         "adamw: decay of the averages of gradients and of their squares",
         at_least=0,
         below=1,
@@ -263,7 +253,9 @@ class Config:
         since="2026-11-28",
     )
     clip_norm: float = field(
-        0.0, "adamw: longer gradients are scaled to this norm; 0: as they are", at_least=0
+        Recipe.clip_norm,
+        "adamw: longer gradients are scaled to this norm; 0: as they are",
+        at_least=0,
     )
     log_every: int = field(
         20, "steps between lines of metrics.jsonl", at_least=1, unit="steps", role="free"

@@ -22,19 +22,30 @@ _KEY = "declared"
 
 @dataclasses.dataclass(frozen=True)
 class Declared:
-    """What is declared of a field beside its type; see `field`."""
+    """What is declared of a field beside its type.
+
+    Attributes:
+        default: the value if none is given.
+        help: one or two sentences for --help.
+        choices: allowed texts; those of a `Literal` type are known from the type.
+        at_least, above, below, at_most: range of a number, or of all numbers in a tuple.
+        form: the elements of a tuple, for messages: "whole numbers, e.g. 1,2,3".
+        unit: of a number, for --help.
+        role: in a run's identity.
+        since: date of a field whose absence in the config of an earlier run means the default.
+    """
 
     default: Any
     help: str
-    choices: Collection[str]
-    at_least: float | None
-    above: float | None
-    below: float | None
-    at_most: float | None
-    form: str
-    unit: str
-    role: Role
-    since: str
+    choices: Collection[str] = ()
+    at_least: float | None = None
+    above: float | None = None
+    below: float | None = None
+    at_most: float | None = None
+    form: str = ""
+    unit: str = ""
+    role: Role = "figures"
+    since: str = ""
 
     @property
     def range(self) -> str:
@@ -58,36 +69,9 @@ class Declared:
         )
 
 
-def field(
-    default: Any,
-    help: str,
-    *,
-    choices: Collection[str] = (),
-    at_least: float | None = None,
-    above: float | None = None,
-    below: float | None = None,
-    at_most: float | None = None,
-    form: str = "",
-    unit: str = "",
-    role: Role = "figures",
-    since: str = "",
-) -> Any:
-    """Returns a dataclass field with its declaration.
-
-    Args:
-        default: the value if none is given.
-        help: one or two sentences for --help.
-        choices: allowed texts; those of a `Literal` type are known from the type.
-        at_least, above, below, at_most: range of a number, or of all numbers in a tuple.
-        form: the elements of a tuple, for messages: "whole numbers, e.g. 1,2,3".
-        unit: of a number, for --help.
-        role: in a run's identity.
-        since: date of a field whose absence in the config of an earlier run means the default.
-    """
-    declared = Declared(
-        default, help, choices, at_least, above, below, at_most, form, unit, role, since
-    )
-    return dataclasses.field(default=default, metadata={_KEY: declared})
+def field(default: Any, help: str, **declared: Any) -> Any:
+    """Returns a dataclass field with its `Declared`; see there for the arguments."""
+    return dataclasses.field(default=default, metadata={_KEY: Declared(default, help, **declared)})
 
 
 @functools.cache

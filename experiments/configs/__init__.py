@@ -1,1 +1,1 @@
-"""Every field of an experiment in default.py; a folder a task, with a config a method there."""
+"""Configs by task, one per method, protocol or ablation; they start from default.py."""
