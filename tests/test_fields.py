@@ -38,7 +38,7 @@ def test_every_field_has_an_explanation(kind, name):
 
 def test_a_field_is_described_by_its_help_choices_range_and_unit():
     config = read(default.get_config())
-    assert fields.describe("momentum", config) == ["sgd", "At least 0 and below 1"]
+    assert fields.describe("momentum", config) == ["sgd: momentum", "At least 0 and below 1"]
     [_, names] = fields.describe("protocol", config)
     assert names.startswith("One of: base_to_novel, few_shot, ") and names.endswith("retrieval")
     assert fields.describe("data.shots", config) == ["training images per class", "At least 1"]

@@ -82,46 +82,59 @@ class Data:
     )
     interpolation: Literal["", Interpolation] = field("", "filter of the resizing", role="free")
     ignore_rotation: bool = field(
-        False, "folder and csv only: True leaves images as stored, whatever their EXIF data say"
+        False,
+        "folder and csv only: True leaves images as stored, whatever their EXIF data say",
+        affects="tests",
     )
     num_classes: int = field(0, "emoji_scenes only: an evenly spread part of its classes; 0 is all")
     num_objects: int = field(0, "emoji_clips only: number of kinds of objects; 0 is its default")
     train_per_class: int = field(
-        0, "emoji_clips only: training videos per action; 0 is its default"
+        0, "emoji_clips only: training videos per action; 0 is its default", affects="training"
     )
     test_per_class: int = field(
         0, "emoji_… only: test images or videos per class; 0 is its default"
     )
-    frames: int = field(12, "videos only: frames per video, F", at_least=1)
+    frames: int = field(12, "videos only: frames per video, F", at_least=1, affects="tests")
     frame_rule: Rule = field(
-        "centre", "videos only, in training: how frames are chosen; see inputs/videos/sampling.py"
+        "centre",
+        "videos only, in training: how frames are chosen; see inputs/videos/sampling.py",
+        affects="tests",
     )
     flip: bool = field(
-        True, "videos only: mirror half in training; not where left and right matter"
+        True,
+        "videos only: mirror half in training; not where left and right matter",
+        affects="training",
     )
     augment: Augment = field(
         "none",
         "videos only: none crops and flips; vifi adds ViFi-CLIP's crops and colors",
         since="2026-11-28",
+        affects="training",
     )
     mix: bool = field(
         False,
         "videos with classes only: cutmix or mixup in fours, label smoothing 0.1",
         since="2026-11-28",
+        affects="training",
     )
     crop: Crop = field(
         "clip",
         "videos only, in testing: the center, as CLIP or ViFi-CLIP crops it",
         since="2026-11-28",
+        affects="tests",
     )
     views: int = field(
         0,
         "videos with classes only, in testing: draws of frames x 3 crops; 0: one view",
         at_least=0,
         since="2026-11-28",
+        affects="tests",
     )
     frame_stats: Literal["clip", "imagenet"] = field(
-        "clip", "videos only: imagenet is data.stats=imagenet, as ViFi-CLIP's", since="2026-11-28"
+        "clip",
+        "videos only: imagenet is data.stats=imagenet, as ViFi-CLIP's",
+        since="2026-11-28",
+        affects="tests",
     )
     also_test: str = field(
         "", 'retrieval only: "a,b", further data sets whose test videos are searched', role="free"
@@ -157,15 +170,21 @@ class Config:
         role="run",
     )
     activation: str = field(
-        "", "activation of the towers; '' as the checkpoint says", choices=("", *ACTIVATIONS)
+        "",
+        "activation of the towers; '' as the checkpoint says",
+        choices=("", *ACTIVATIONS),
+        affects="tests",
     )
-    dtype: str = field("float32", "compute type of the frozen towers", choices=DTYPES)
+    dtype: str = field(
+        "float32", "compute type of the frozen towers", choices=DTYPES, affects="tests"
+    )
     precision: str = field(
         "highest",
         "precision of the towers' float32 products on accelerators: highest is float32; high, "
         "default round to TF32 (NVIDIA) or bfloat16 (TPU) and are faster; see docs/using.md",
         choices=PRECISIONS,
         since="2026-12-01",
+        affects="tests",
     )
     memory_gb: float = field(
         0.0,
@@ -241,7 +260,7 @@ class Config:
         since="2026-11-28",
     )
     learning_rate: float = field(Recipe.learning_rate, "peak learning rate", above=0)
-    momentum: float = field(Recipe.momentum, "sgd", at_least=0, below=1)
+    momentum: float = field(Recipe.momentum, "sgd: momentum", at_least=0, below=1)
     weight_decay: float = field(Recipe.weight_decay, "weight decay, on prompts too", at_least=0)
     adam_epsilon: float = field(Recipe.adam_epsilon, "adamw: epsilon", at_least=0)
     adam_betas: tuple[float, float] = field(

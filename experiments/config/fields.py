@@ -32,6 +32,8 @@ class Declared:
         form: the elements of a tuple, for messages: "whole numbers, e.g. 1,2,3".
         unit: of a number, for --help.
         role: in a run's identity.
+        affects: "tests", how what is tested is read and computed, whatever the method;
+            "training", the training data alone.
         since: date of a field whose absence in the config of an earlier run means the default.
     """
 
@@ -45,6 +47,7 @@ class Declared:
     form: str = ""
     unit: str = ""
     role: Role = "figures"
+    affects: Literal["", "tests", "training"] = ""
     since: str = ""
 
     @property

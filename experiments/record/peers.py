@@ -8,27 +8,17 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from experiments.config.config import FIELDS
 from experiments.record.identity import ADDED
 from experiments.record.runs import Run
 from prompt_jax import methods
 from prompt_jax.inputs.videos.sampling import for_tests
 
 # How what is tested is seen and computed: what every method's figures depend on.
-SEEN = (
-    "dtype",
-    "precision",
-    "activation",
-    "data.ignore_rotation",
-    "data.frames",
-    "data.frame_rule",
-    "data.frame_stats",
-    "data.crop",
-    "data.views",
-)
+SEEN = [name for name, field in FIELDS.items() if field.affects == "tests"]
 PREPARED = "preprocessing."  # fields of a run that say the rest of it
 _FILES = "contents of "
-# Of a config's data, what concerns training alone.
-_TRAINING = ("data.flip", "data.augment", "data.mix", "data.train_per_class")
+_TRAINING = {name for name, field in FIELDS.items() if field.affects == "training"}
 
 
 def seen(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from experiments.cli import memory
 from experiments.config.config import Config
 from experiments.record import identity, workdir
 from experiments.record.files import results_file
+from experiments.record.peers import SEEN
 from experiments.record.runs import EVALUATION, STAND_IN
 from experiments.run import experiment, testing
 from experiments.run.elsewhere import Model, build_config, build_plan
@@ -32,7 +33,6 @@ from prompt_jax.training.sharding import Placement
 
 FOLDER = "evaluations"
 _PREPARED = "preprocessing."
-_HOW_VIDEOS_ARE_SEEN = ("frames", "frame_rule", "frame_stats", "crop", "views")
 # What of a training tells models apart, beside their arrays.
 _TRAINED = (
     *("dataset", "domain", "protocol", "ablation", "variant", "shots", "seed", "init_from"),
@@ -173,9 +173,9 @@ def describe(model: Model, config: Config, plan: Plan, key: str) -> dict[str, An
 
 def seen(config: Config, prepared: Preprocessing) -> dict[str, Any]:
     """How test images or videos are looked at, by the fields' names."""
-    fields = ["dtype", "precision", "activation", "data.ignore_rotation"]
-    if config.data.on_videos:
-        fields += [f"data.{field}" for field in _HOW_VIDEOS_ARE_SEEN]
+    fields = SEEN
+    if not config.data.on_videos:
+        fields = [*(name for name in SEEN if "." not in name), "data.ignore_rotation"]
     flat = identity.flat(identity.as_json(config))
     found = {field: value for field, value in flat if field in fields}
     differing = preprocessing.written(prepared, config.data)
