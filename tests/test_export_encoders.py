@@ -114,7 +114,7 @@ def test_the_command_says_how_videos_are_given(tmp_path, capsys):
 def test_no_two_parts_define_the_same_name():
     """They stand in one file together."""
     names: collections.Counter[str] = collections.Counter()
-    for path in [*source.PARTS.glob("[!_]*.py"), source.PARTS.parents[1] / "texts.py"]:
+    for path in [*source.PARTS.glob("[!_]*.py"), source.PARTS.parents[1] / "text/texts.py"]:
         for node in ast.parse(path.read_text(encoding="utf-8")).body:
             if isinstance(node, ast.FunctionDef | ast.ClassDef):
                 names[node.name] += 1

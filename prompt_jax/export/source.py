@@ -12,8 +12,11 @@ from typing import Literal
 
 PARTS = pathlib.Path(__file__).parent / "torch_parts"
 _PACKAGE = "prompt_jax.export.torch_parts."
-# Files of this package that stand in the exported one as they are: they import nothing of it.
-_SHARED = {f"prompt_jax.{name}": PARTS.parents[1] / f"{name}.py" for name in ("bounds", "texts")}
+# Files of the library that are copied as they are: they import nothing of it.
+_SHARED = {
+    "prompt_jax.methods.bounds": PARTS.parents[1] / "methods/bounds.py",
+    "prompt_jax.text.texts": PARTS.parents[1] / "text/texts.py",
+}
 _WIDTH = 100
 
 
