@@ -4,15 +4,28 @@ set -euo pipefail
 
 VENV=.venv
 CONSTRAINTS=constraints.txt
-# The minor versions of Python 3 that pyproject.toml names. A newer one may do, but has no tested versions.
+# The minor versions of Python 3 that pyproject.toml names. A newer one may work, but is not tested.
 OLDEST_PYTHON=11
 NEWEST_PYTHON=13
 
+here() {
+  dirname "${BASH_SOURCE[0]}"
+}
+
 # list_methods FOLDER: the names of the records in prompt_jax/methods/FOLDER.
 list_methods() {
-  sed -nE '/[Rr]ecord\($/{n;s/^ *"([a-z0-9_]+)",$/\1/p;}' \
-    "$(dirname "${BASH_SOURCE[0]}")/prompt_jax/methods/$1"/*.py |
-    LC_ALL=C sort | paste -sd, - | sed 's/,/, /g' | fold -s -w 96 | sed 's/^/  /; s/ *$//'
+  sed -nE '/[Rr]ecord\($/{n;s/^ *"([a-z0-9_]+)",$/\1/p;}' "$(here)/prompt_jax/methods/$1"/*.py |
+    LC_ALL=C sort | join_names
+}
+
+list_protocols() {
+  sed -nE 's/^    "([a-z0-9_]+)": Protocol\(.*$/\1/p' "$(here)/experiments/config/protocols.py" |
+    join_names
+}
+
+# Lines to lines of several, with commas.
+join_names() {
+  paste -sd, - | sed 's/,/, /g' | fold -s -w 96 | sed 's/^/  /; s/ *$//'
 }
 
 usage() {
@@ -42,8 +55,7 @@ $(list_methods images)
 methods of videos:
 $(list_methods video)
 protocols:
-  base_to_novel, few_shot, supervised, cross_dataset, domain_generalization, zero_shot_transfer,
-  retrieval
+$(list_protocols)
 USAGE
 }
 
@@ -169,7 +181,7 @@ main() {
     usage
     return
   fi
-  cd "$(dirname "${BASH_SOURCE[0]}")"
+  cd "$(here)"
   # Large memory pages: on a CPU, page faults else take up to a fifth of a training step.
   export GLIBC_TUNABLES="${GLIBC_TUNABLES:-glibc.malloc.hugetlb=1}"
   if [[ "${1:-}" == test ]]; then
