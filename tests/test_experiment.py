@@ -261,10 +261,10 @@ def test_the_same_seed_gives_the_same_numbers_with_any_number_of_threads(setting
 def test_frozen_parameters_stay_bit_identical_and_prompts_move(setting, method, monkeypatch):
     seen: dict[str, Any] = {}
 
-    def fit(config, identity, method, task, prompts, *rest):
-        start = jax.tree.map(np.array, prompts)
-        trained = training_fit(config, identity, method, task, prompts, *rest)
-        seen.update(task=task, start=start, end=trained.prompts)
+    def fit(prepared):
+        start = jax.tree.map(np.array, prepared.prompts)
+        trained = training_fit(prepared)
+        seen.update(task=prepared.task, start=start, end=trained.prompts)
         return trained
 
     training_fit = training.fit

@@ -12,6 +12,7 @@ from data_pipelines.batches.reading import Batches
 from data_pipelines.errors import DataError
 from experiments.run import experiment, training
 from prompt_jax.errors import PromptError
+from prompt_jax.training import train
 
 pytestmark = pytest.mark.slow
 STEPS_PER_EPOCH = 3
@@ -109,7 +110,7 @@ def test_memory_that_is_not_there_says_what_to_lower(start, tmp_path, monkeypatc
         raise jax.errors.JaxRuntimeError(said)
 
     with monkeypatch.context() as patch:
-        patch.setattr(training.train, "make_step", lambda *_: failing)
+        patch.setattr(train, "make_step", lambda *_: failing)
         expected = rf"not enough memory for a step \({much} GB at once\); lower .*batch_size=2, "
         with pytest.raises(PromptError, match=expected):
             experiment.run(coop(start), tmp_path)
@@ -140,7 +141,7 @@ def test_images_that_were_replaced_are_another_run(start, tmp_path):
     experiment.run(config, tmp_path / "run")  # finished before
     (image,) = (tmp_path / "data").rglob("sea_horse/image_0005.jpg")  # of the test images
     image.write_bytes(image.read_bytes() + b"more")
-    with pytest.raises(PromptError, match=r"run on other images .*\(images.contents.tests.base: "):
+    with pytest.raises(PromptError, match=r"on other images .*\(pictures.contents.tests.base: "):
         experiment.run(config, tmp_path / "run")
     image.unlink()  # then nothing is known of it
     assert experiment.run(config, tmp_path / "run")["method"] == "zero_shot"

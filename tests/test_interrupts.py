@@ -125,7 +125,7 @@ def test_a_command_hears_ctrl_c_while_its_imports_run(tmp_path, module):
     process = tiny.command("-m", module, PYTHONPATH=f"{tmp_path}:{tiny.REPOSITORY}")
     assert process.stderr.readline() == "importing\n"
     process.send_signal(signal.SIGINT)
-    again = "; run again to go on" if module == "experiments.main" else ""
+    again = "; run again to resume" if module == "experiments.main" else ""
     assert end(process) == (130, "", f"stopped{again}\n")
 
 
@@ -160,7 +160,7 @@ def test_without_a_command_the_loop_has_handlers_and_gives_them_back(heeded, cap
 
 def test_a_stop_asked_for_after_the_last_look_is_not_forgotten():
     with (
-        pytest.raises(KeyboardInterrupt, match="stopped; run again to go on"),
+        pytest.raises(KeyboardInterrupt, match="stopped; run again to resume"),
         interrupts.StopRequest(),
     ):
         signal.raise_signal(signal.SIGINT)

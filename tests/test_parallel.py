@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 import tiny
 
-from experiments.run import parallel, sweep, training
+from experiments.run import parallel, sweep
 from prompt_jax.errors import PromptError
+from prompt_jax.training import train
 
 pytestmark = pytest.mark.slow
 TIMES = ("seconds", "per_second", "wait_share")
@@ -85,13 +86,13 @@ def test_stopped_together_they_go_on_together(clip, tmp_path, monkeypatch):
         with pytest.raises(KeyboardInterrupt):
             sweep.run(config, tmp_path / "stopped")
     steps = []
-    make = training.train.make_parallel_step
+    make = train.make_parallel_step
 
     def counting(*args):
         step = make(*args)
         return lambda *rest: (steps.append(1), step(*rest))[1]
 
-    monkeypatch.setattr(training.train, "make_parallel_step", counting)
+    monkeypatch.setattr(train, "make_parallel_step", counting)
     again = sweep.run(config, tmp_path / "stopped")
     assert len(steps) == 4  # of six: the checkpoint is of the second
     assert numbers(again) == numbers(whole)

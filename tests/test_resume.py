@@ -17,7 +17,7 @@ from experiments.record.workdir import read_evaluations
 from experiments.run import experiment, testing, training
 from prompt_jax.cli.interrupts import STOPPING
 from prompt_jax.errors import PromptError
-from prompt_jax.training import checkpoint
+from prompt_jax.training import checkpoint, loop
 
 pytestmark = pytest.mark.slow
 EPOCHS, STEPS_PER_EPOCH = 40, 3
@@ -102,7 +102,9 @@ def test_terminated_then_killed_processes_end_as_an_uninterrupted_run(setting):
     stopped = newest(workdir)
     assert (code, 0 < stopped < total) == (143, True), errors
     assert STOPPING in errors.splitlines()
-    assert errors.splitlines()[-1] == f"stopped after step {stopped} of {total}; run again to go on"
+    assert (
+        errors.splitlines()[-1] == f"stopped after step {stopped} of {total}; run again to resume"
+    )
     assert "Traceback" not in errors
 
     process = tiny.command(*words)
@@ -133,7 +135,7 @@ def test_ctrl_c_writes_a_checkpoint_and_the_next_run_goes_on(setting, monkeypatc
     assert newest(workdir) == 3
     assert signal.getsignal(signal.SIGINT) is before
     experiment.run(config, workdir)
-    assert f"going on from step 3 of 6 in {workdir}" in capsys.readouterr().out
+    assert f"resuming from step 3 of 6 in {workdir}" in capsys.readouterr().out
     assert_same_outcome(workdir, whole, 6)
 
 
@@ -266,9 +268,9 @@ def test_other_devices_are_said(setting, finished, tmp_path, monkeypatch, capsys
     workdir = copy(finished, tmp_path, done=False)
     experiment.run(coop(setting), copy(finished, tmp_path / "same", done=False))
     assert "devices" not in capsys.readouterr().out
-    monkeypatch.setattr(training, "described", lambda placement: "8 × TPU v4")
+    monkeypatch.setattr(loop, "described", lambda placement: "8 × TPU v4")
     experiment.run(coop(setting), workdir)
-    assert "begun on 1 × cpu, going on with 8 × TPU v4: " in capsys.readouterr().out
+    assert "started on 1 × cpu, resuming on 8 × TPU v4: " in capsys.readouterr().out
 
 
 def test_figures_that_are_not_those_written_are_refused_or_measured_again(

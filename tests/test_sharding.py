@@ -32,7 +32,7 @@ for number in (1, len(jax.devices())):
     settings = method.Settings(iterations=2, vision_prompts=2, vision_depth=1)
     names = ["kiwi", "sea horse", "pagoda"]
     clip = CLIP(config)
-    made = methods.make_task(method, video, placement.replicate(frozen), names, settings)
+    made = methods.make_task(method, clip, placement.replicate(frozen), names, settings)
     task = placement.replicate(made)
     prompts = method.init(jax.random.key(0), task)
     optimizer = optim.sgd(0.01, method.trains(prompts, settings))

@@ -10,7 +10,7 @@ from prompt_jax.cli.commands import USAGE_ERROR
 __all__ = ["INTERRUPTED", "USAGE_ERROR", "explain", "prepare_jax", "run"]
 
 INTERRUPTED = 128 + signal.SIGINT
-GOES_ON = "stopped; run again to go on"
+GOES_ON = "stopped; run again to resume"
 
 
 def run(module: str, name: str, argv: Sequence[str], words: str = GOES_ON) -> int:

@@ -25,6 +25,7 @@ from prompt_jax.evaluation import reliability
 from prompt_jax.evaluation.metrics import harmonic_mean
 from prompt_jax.models import saved
 from prompt_jax.storage.files import seal
+from prompt_jax.training.loop import Trained
 
 # Of classes; evaluations of earlier versions lack them.
 _RELIABILITY = (
@@ -57,24 +58,14 @@ def run(config: ConfigDict | Config, folder: str | os.PathLike) -> dict[str, Any
 
 def complete(prepared: Prepared) -> dict[str, Any]:
     """Trains, if need be, and finishes a run."""
-    trained = training.Trained(prepared.prompts, 0.0, 0)
+    trained = Trained(prepared.prompts)
     if prepared.shots:
         with prepared.plan.listing_all_bad(), contextlib.closing(prepared.shots.batches):
-            trained = training.fit(
-                prepared.config,
-                prepared.identity,
-                prepared.method,
-                prepared.task,
-                prepared.prompts,
-                prepared.shots.batches,
-                prepared.shots.steps_per_epoch,
-                prepared.placement,
-                prepared.folder,
-            )
+            trained = training.fit(prepared)
     return finish(prepared, trained)
 
 
-def finish(run: Prepared, trained: training.Trained) -> dict[str, Any]:
+def finish(run: Prepared, trained: Trained) -> dict[str, Any]:
     """Tests what was trained, key by key, and writes what is left of it: results.json last."""
     prompts, chosen = choosing.choose(run, trained.prompts)
     evaluations = workdir.read_evaluations(run.folder)
@@ -131,7 +122,7 @@ def collect(
     backbone: building.Backbone,
     plan: Plan,
     evaluations: dict[str, dict[str, Any]],
-    trained: training.Trained,
+    trained: Trained,
 ) -> dict[str, Any]:
     """Everything that results.json says of a run."""
     figures = figures_of(evaluations)

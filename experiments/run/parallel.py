@@ -21,13 +21,13 @@ from experiments.cli import memory
 from experiments.config.config import Config
 from experiments.record import identity, workdir
 from experiments.record.log import Log
-from experiments.record.tracking import open_tracker
 from experiments.run import experiment, training
 from experiments.setup.preparation import Prepared, finished, load, prepare
 from prompt_jax.clip.packing import PackedTokens, stack
 from prompt_jax.errors import PromptError
-from prompt_jax.training import recipes, train
+from prompt_jax.training import loop, recipes, train
 from prompt_jax.training.checkpoint import Checkpoints
+from prompt_jax.training.loop import Trained
 
 
 def run(
@@ -101,7 +101,7 @@ def _is_trained(one: Prepared) -> bool:
         return checkpoints.latest() is not None
 
 
-def fit(runs: list[Prepared]) -> list[training.Trained | str]:
+def fit(runs: list[Prepared]) -> list[Trained | str]:
     """Trains runs together, and leaves in each one's folder the checkpoint of its last step.
 
     What is wrong in words, and no checkpoint, for a run that diverged.
@@ -128,41 +128,41 @@ def fit(runs: list[Prepared]) -> list[training.Trained | str]:
     workdir.lock(common)
     task = dataclasses.replace(first.task, clip=first.task.clip.share_memory(len(runs)))
     with workdir.giving_back(common), first.plan.listing_all_bad(), contextlib.closing(batches):
-        end = training.run_steps(
-            config,
-            identity.of_several([one.identity for one in runs]),
+        end = loop.run(
             lambda state, batch: step(state, task, first.placement.split_runs(batch), rates),
             first.placement.replicate(jax.tree.map(lambda *leaves: jnp.stack(leaves), *states)),
             batches,
             _total(first),
             first.placement,
-            common,
-            lambda start: Logs([_log(one, start) for one in runs]),
+            open_log=lambda start: Logs([_log(one, start) for one in runs]),
+            saving=training.saving(
+                config, identity.of_several([one.identity for one in runs]), common
+            ),
+            rate=training.rate(config),
+            log_every=config.log_every,
         )
         end = end._replace(together=len(runs))
         pairs = zip(runs, shots, strict=True)
         records = [
-            training.record_of(one.identity, each.batches, end, one.placement)
-            for one, each in pairs
+            loop.record_of(one.identity, each.batches, end, one.placement) for one, each in pairs
         ]
-    trained: list[training.Trained | str] = []
+    trained: list[Trained | str] = []
     for number, (one, record) in enumerate(zip(runs, records, strict=True)):
         state = jax.tree.map(lambda leaf, number=number: leaf[number], end.state)
         if state.diverged:
-            trained.append(training.diverged(one.config, int(state.diverged)))
+            trained.append(loop.diverged(int(state.diverged), training.rate(one.config)))
             continue
         workdir.refuse_removed(one.folder)
         with contextlib.closing(Checkpoints(one.folder / "checkpoints")) as checkpoints:
             checkpoints.save(_total(one), state, record)
-        trained.append(training.trained_by(method, end._replace(state=state)))
+        trained.append(loop.trained_by(method, end._replace(state=state)))
     workdir.release(common)
     shutil.rmtree(common)  # each run has its own last checkpoint now
     return trained
 
 
 def _log(one: Prepared, start: int) -> Log:
-    tracker = open_tracker(one.config.tracker, one.identity, one.folder)
-    return Log(one.folder, start, _optimizer(one)[1], tracker)
+    return training.open_log(one, start, _optimizer(one)[1])
 
 
 def _optimizer(one: Prepared, rate: jax.Array | None = None):

@@ -80,7 +80,7 @@ class StopRequest:
             _listener.request = None
         self._restore()
         if self.asked and kind is None:  # after the loop's last check
-            raise KeyboardInterrupt("stopped; run again to go on")
+            raise KeyboardInterrupt("stopped; run again to resume")
 
 
 class Listener:

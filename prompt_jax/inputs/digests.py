@@ -14,8 +14,8 @@ from prompt_jax.inputs.given import PATHS
 _SHORT = 16
 
 
-def digest(items: Sequence[Any], names: Sequence[str]) -> str:
-    """Returns a short hash of images or videos with their class names, in any order.
+def digest(items: Sequence[Any], names: Sequence[str], ordered: bool = False) -> str:
+    """Returns a short hash of images or videos with their class names.
 
     Files count by their contents, not by their paths; a file that cannot be read any more counts
     by its name.
@@ -23,9 +23,12 @@ def digest(items: Sequence[Any], names: Sequence[str]) -> str:
     Args:
         items: as of `given.as_items`.
         names: the class name of each.
+        ordered: whether another order has another hash.
     """
-    pairs = sorted((_digest(item), name) for item, name in zip(items, names, strict=True))
-    found = hashlib.sha256(repr(pairs).encode("utf-8", "backslashreplace"))
+    pairs = [(_digest(item), name) for item, name in zip(items, names, strict=True)]
+    found = hashlib.sha256(
+        repr(pairs if ordered else sorted(pairs)).encode("utf-8", "backslashreplace")
+    )
     return found.hexdigest()[:_SHORT]
 
 

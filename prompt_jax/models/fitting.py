@@ -1,37 +1,40 @@
 """`fit`: trains a method on images and labels, without configs, folders or commands."""
 
+import contextlib
 import dataclasses
 import functools
-import itertools
+import json
 import math
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import pathlib
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
 import numpy as np
 
 from prompt_jax import methods
-from prompt_jax.cli import progress
+from prompt_jax.clip import loading as clip_loading
 from prompt_jax.errors import PromptError, unknown
-from prompt_jax.inputs import digests, given
+from prompt_jax.inputs import digests, draws, given
+from prompt_jax.inputs.augmenting import Augmentation, augment
 from prompt_jax.inputs.batching import read_ahead
 from prompt_jax.inputs.given import Inputs
-from prompt_jax.inputs.images.transforms import train_transform
-from prompt_jax.inputs.videos import sampling
-from prompt_jax.inputs.videos import transforms as videos
+from prompt_jax.inputs.training_batches import Batch, Batches
 from prompt_jax.methods import Method, Prompts, Task, selection
 from prompt_jax.methods.method import KEPT
 from prompt_jax.methods.recipe import Recipe
 from prompt_jax.models import loading
 from prompt_jax.models.model import Model
 from prompt_jax.text.labels import number_labels
-from prompt_jax.training import recipes, train
+from prompt_jax.training import loop, recipes
+from prompt_jax.training.features import FeatureMaker, choose, fit_features
+from prompt_jax.training.loop import Saving
 from prompt_jax.training.sharding import Placement
 
-Batch = dict[str, np.ndarray]
-FEATURES_AT_ONCE = 64
-LOG_EVERY = 20
+FEATURES_AT_ONCE = {"image": 100, "video": 16}  # as experiments, whose bits depend on it too
+CHECKPOINT_EVERY = 100  # steps
+_Asked = tuple[np.ndarray, np.ndarray]  # rows, and the number of each one's draw
 
 
 def fit(
@@ -49,11 +52,13 @@ def fit(
     frames: int = 0,
     flip: bool = True,
     seed: int = 1,
+    resume_dir: str | os.PathLike | None = None,
 ) -> Model:
     """Trains a method's prompts on labelled images or videos; the backbone stays as it is.
 
-    Images are cropped and mirrored at random as published; normalised arrays are taken as they
-    are. What is not given is the method's published recipe (`recipes.find`).
+    Images are cropped and mirrored at random as published; normalized arrays are taken as they
+    are. What is not given is the method's published recipe (`recipes.find`). On one device the
+    prompts are those, bit for bit, of an experiment with the same seed, data and recipe.
 
     Args:
         method: a name from the tables of methods.
@@ -66,14 +71,17 @@ def fit(
         epochs, batch_size, learning_rate: in place of the recipe's.
         frames: 0 for images; of videos how many frames are looked at.
         flip: whether images are mirrored at random; not where left and right matter.
-        seed: of the start, order and augmentation.
+        seed: of the first prompts, order and augmentation.
+        resume_dir: a directory for checkpoints. A training that was stopped, by Ctrl-C too, resumes
+            from the newest one, to the same prompts; None writes none.
 
     Returns:
         the trained model; `Model.save` keeps it.
 
     Raises:
         BadImage: a file cannot be read.
-        PromptError: what was given does not fit together, or training diverged.
+        PromptError: what was given does not fit together, training diverged, or `resume_dir` holds
+            the checkpoints of another training.
     """
     if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**32:
         raise PromptError(f"seed={seed!r} must be a whole number from 0 to 2^32 - 1")
@@ -89,7 +97,23 @@ def fit(
     clip = methods.tower_for(found, base.clip, f"{base.inputs.kind}s")
     task = methods.make_task(found, clip, base.frozen, class_names, chosen, text)
     shots = _Shots(items, numbers, base.inputs, flip, seed)
-    prompts = _train(method, found, recipe, Placement().replicate(task), shots)
+    config = {
+        **recipes.as_config(recipe, chosen),
+        "pictures": digests.digest(items, [class_names[number] for number in numbers]),
+        "template": text,
+        "flip": flip,
+    }
+    saving = None
+    if resume_dir is not None:
+        ordered = digests.digest(items, [str(number) for number in numbers], ordered=True)
+        frozen = jax.tree.map(np.asarray, base.frozen)
+        backbone_hash = clip_loading.fingerprint(base.clip.config, frozen)
+        own = {"method": method, "seed": seed, "names": class_names, "backbone": backbone_hash}
+        computed = {"dtype": base.clip.dtype.name, "precision": base.clip.precision}
+        saving = _saving(
+            resume_dir, {**config, **own, **computed, "inputs": repr(base.inputs), "order": ordered}
+        )
+    prompts = _train(method, found, recipe, task, shots, saving)
     return dataclasses.replace(
         base,
         name=method,
@@ -104,12 +128,7 @@ def fit(
             "batch_size": recipe.batch_size,
             "learning_rate": recipe.learning_rate,
             "seed": seed,
-            "config": {
-                **recipes.as_config(recipe, chosen),
-                "pictures": digests.digest(items, [class_names[number] for number in numbers]),
-                "template": text,
-                "flip": flip,
-            },
+            "config": config,
         },
         _tasks={},
     )
@@ -174,135 +193,119 @@ class _Shots:
     flip: bool
     seed: int
 
-    def augmented(self, place: int, draw: int, out: np.ndarray) -> None:
-        """Writes an image, cropped at random by draw number so and so, to `out`."""
-        item, size = self.items[place], self.inputs.image_size
+    def batches(self, batch_size: int) -> Batches:
+        """Returns endless training batches, drawn as the loaders of experiments draw them."""
+        number = len(self.items)
+        part = slice(0, min(batch_size, number))
+        rows_of = draws.shuffled_rows(number, batch_size, self.seed, part)
+
+        def read(numbers: range) -> Generator[Batch]:
+            def asked(number_of_batch: int) -> _Asked:
+                epoch, first, rows = rows_of(number_of_batch)
+                return rows, epoch * number + first + np.arange(len(rows))
+
+            yield from self._read(map(asked, numbers), draws.TRAINING, part.stop)
+
+        return Batches(read)
+
+    def views(self, views: int, size: int) -> Iterator[Batch]:
+        """Returns augmented views of all images in order; the last batch of each is padded."""
+        number = len(self.items)
+        starts = [range(start, min(start + size, number)) for start in range(0, number, size)]
+        asked = (
+            (np.array(rows), view * number + np.array(rows))
+            for view in range(views)
+            for rows in starts
+        )
+        return self._read(asked, draws.VIEWS, size)
+
+    def _read(self, asked: Iterable[_Asked], stream: int, size: int) -> Generator[Batch]:
+        """Yields batches of `size` of the rows that are asked for, by the draw of each."""
+
+        def ask(one: _Asked) -> tuple[np.ndarray, list[Callable[[], None]]]:
+            image = np.zeros((size, *self.inputs.shape), np.float32)
+            rngs = (draws.generator(self.seed, stream, int(draw)) for draw in one[1])
+            jobs: list[Callable[[], None]] = [
+                functools.partial(self._augment, int(row), rng, out)
+                for row, rng, out in zip(one[0], rngs, image, strict=False)
+            ]
+            return image, jobs
+
+        for (rows, _), image, jobs in read_ahead(asked, ask):
+            for job in jobs:
+                job.result()
+            label = np.full(size, draws.PADDING_LABEL, np.int32)
+            label[: len(rows)] = self.labels[rows]
+            yield {"image": image, "label": label}
+
+    def _augment(self, row: int, rng: np.random.Generator, out: np.ndarray) -> None:
+        item = self.items[row]
         if given.is_float(item):
             out[...] = given.checked(item, self.inputs)
             return
-        rng = np.random.default_rng((self.seed, draw, place))
-        how = self.inputs.preprocessing
-        if not self.inputs.frames:
-            image = given.decode(item, self.inputs)
-            train_transform(image, size, rng, out, flip=self.flip, preprocessing=how)
-            return
-        video = given.open_video(item, self.inputs)
-        wanted = self.inputs.frames
-        chosen = sampling.choose("segment", video.count, wanted, video.rate, rng).tolist()
-        videos.train_transform(video.frames(chosen), size, rng, out, self.flip, how)
-
-    def steps(self, batch_size: int) -> int:
-        """Batches of an epoch; what is left of it is dropped."""
-        return max(1, len(self.items) // batch_size)
-
-    def order(self, batch_size: int) -> Iterator[tuple[int, np.ndarray]]:
-        """Endless (epoch, places int[B])."""
-        for epoch in itertools.count():
-            places = np.random.default_rng((self.seed, epoch)).permutation(len(self.items))
-            for step in range(self.steps(batch_size)):
-                yield epoch, places[step * batch_size : (step + 1) * batch_size]
-
-    def batches(self, asked: Iterator[tuple[int, np.ndarray]]) -> Iterator[Batch]:
-        """The batches asked for, two read ahead in threads."""
-
-        def ask(one: tuple[int, np.ndarray]) -> tuple[np.ndarray, list[Callable[[], None]]]:
-            draw, places = one
-            image = np.empty((len(places), *self.inputs.shape), np.float32)
-            pairs = zip(places, image, strict=True)
-            return image, [functools.partial(self.augmented, int(k), draw, out) for k, out in pairs]
-
-        for (_, places), image, jobs in read_ahead(asked, ask):
-            for job in jobs:
-                job.result()
-            yield {"image": image, "label": self.labels[places]}
+        opened = (given.open_video if self.inputs.frames else given.decode)(item, self.inputs)
+        augment(opened, self.inputs, Augmentation(self.flip), rng, out)
 
 
-def _train(name: str, method: Method, recipe: Recipe, task: Task, shots: _Shots) -> Prompts:
-    start = jax.jit(method.init)(jax.random.key(shots.seed), task)
+def _train(
+    name: str, method: Method, recipe: Recipe, task: Task, shots: _Shots, saving: Saving | None
+) -> Prompts:
+    placement = Placement()
+    task = placement.replicate(task)
+    options: dict[str, Any] = {
+        "title": f"training {name}",
+        "rate": f"learning_rate={recipe.learning_rate:g}",
+        "saving": saving,
+    }
     if not recipe.cached_views or method.sees not in KEPT:
-        if not recipes.count_trainable(method, start, task.settings):
-            return start
-        size = min(recipe.batch_size, len(shots.items))
-        batches = shots.batches(shots.order(size))
-        return _steps(name, method, recipe, task, start, batches, shots.steps(size))
-    features = _features(method, task, shots, recipe.cached_views)
+        start = loop.init_prompts(method, task, shots.seed)
+        steps = draws.steps_per_epoch(len(shots.items), recipe.batch_size)
+        with contextlib.closing(shots.batches(recipe.batch_size)) as batches:
+            return loop.fit(
+                method, task, recipe, start, batches, steps, placement, **options
+            ).prompts
+    features = _features(method, task, shots, recipe.cached_views, placement)
 
-    def fit_part(features, labels):
-        return _fit_features(name, method, recipe, task, features, labels, shots.seed)
+    def fit_part(features: np.ndarray, labels: np.ndarray, **options: Any) -> Prompts:
+        return fit_features(
+            method, task, recipe, features, labels, shots.seed, placement, **options
+        )
 
-    prompts = fit_part(features, shots.labels)
-    if method.tune is None or method.tune(prompts, task, [])[1] is None:
-        return prompts
-    held_out = selection.hold_out_shots(fit_part, features, shots.labels)
-    prompts, choice = method.tune(prompts, task, held_out)
-    print(f"{name}: {choice}")
-    return prompts
-
-
-def _fit_features(name, method, recipe, task, features, labels, seed):
-    """Prompts made from, and trained on, kept features float32[V, n, …]."""
-    prompts = jax.jit(method.init)(jax.random.key(seed), task)
-    if method.from_shots:
-        prompts = method.from_shots(prompts, task, features, labels)
-    if not recipes.count_trainable(method, prompts, task.settings):
-        return prompts
-    size = min(recipe.batch_size, len(labels))
-    order = _Shots(labels, labels, Inputs.of(1), False, seed)
-    batches = (
-        {"image": features[epoch % len(features), places], "label": labels[places]}
-        for epoch, places in order.order(size)
+    prompts = fit_part(features, shots.labels, **options)
+    folds = functools.partial(
+        fit_part, **(options | {"title": "", "saving": None, "place": placement.replicate})
     )
-    return _steps(name, method, recipe, task, prompts, batches, order.steps(size))
+    held_out = functools.partial(selection.hold_out_shots, folds, features, shots.labels)
+    return choose(name, method, prompts, task, held_out)[0]
 
 
-def _features(method: Method, task: Task, shots: _Shots, views: int) -> np.ndarray:
+def _features(
+    method: Method, task: Task, shots: _Shots, views: int, placement: Placement
+) -> np.ndarray:
     """Frozen features of augmented views, float32[V, n, d]; of frames [V, n, F, d]."""
-    look = jax.jit(methods.look, static_argnums=0)
     number = len(shots.items)
-    starts = range(0, number, FEATURES_AT_ONCE)
-    asked = [
-        (view, np.arange(start, min(start + FEATURES_AT_ONCE, number)))
-        for view in range(views)
-        for start in starts
-    ]
-    found = []
-    with progress.bar(f"features of {views} views", len(asked)) as advance:
-        for done, batch in enumerate(shots.batches(iter(asked)), 1):
-            found.append(np.asarray(look(method, task, batch["image"]), np.float32))
-            advance(done, "")
-    rows = np.concatenate(found)
+    size = min(FEATURES_AT_ONCE[shots.inputs.kind], number)
+    total = views * -(-number // size)
+    maker = FeatureMaker(task.clip, task.frozen, placement)
+    rows, _ = maker.run(f"features of {views} views", shots.views(views, size), total)
     return rows.reshape(views, number, *rows.shape[1:])
 
 
-def _steps(
-    name: str,
-    method: Method,
-    recipe: Recipe,
-    task: Task,
-    prompts: Prompts,
-    batches: Iterator[Batch],
-    steps_per_epoch: int,
-) -> Prompts:
-    optimizer, _ = recipes.build_optimizer(recipe, method, prompts, task.settings, steps_per_epoch)
-    step = train.make_step(method, optimizer)
-    placement, total = Placement(), recipe.epochs * steps_per_epoch
-    state = placement.replicate(train.init_state(prompts, optimizer))
-    put: Callable[[Batch], Any] | None = None
-    with progress.bar(f"training {name}", total) as advance:
-        for number, batch in zip(range(1, total + 1), batches, strict=False):
-            if put is None:
-                even = len(batch["label"]) % placement.devices == 0
-                put = placement.split if even else placement.replicate
-            state, metrics = step(state, task, put(batch))
-            if number % LOG_EVERY == 0 or number == total:
-                _refuse_diverged(metrics, recipe)
-                advance(number, f"loss {float(metrics['loss']):.3f}")
-    return train.result(method, state)
+def _saving(resume_dir: str | os.PathLike, identity: dict[str, Any]) -> Saving:
+    directory = pathlib.Path(resume_dir)
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise PromptError(f"resume_dir={directory} cannot be made: {error.strerror}") from error
+    written = json.loads(json.dumps(identity))
+    return Saving(directory / "checkpoints", written, _refuse_other, CHECKPOINT_EVERY, "resume_dir")
 
 
-def _refuse_diverged(metrics, recipe):
-    if step := int(metrics["diverged"]):
+def _refuse_other(directory: pathlib.Path, here: dict[str, Any], there: dict[str, Any]) -> None:
+    other = sorted(name for name in {**here, **there} if here.get(name) != there.get(name))
+    if other:
+        field = other[0]
         raise PromptError(
-            f"training diverged at step {step}: its loss, prompts or optimizer state are no finite "
-            f"numbers any more; lower learning_rate={recipe.learning_rate:g}"
+            f"{directory} holds checkpoints of another training ({field}: {here.get(field)!r} "
+            f"here, {there.get(field)!r} there); use another resume_dir, or delete that directory"
         )

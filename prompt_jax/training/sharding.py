@@ -49,6 +49,11 @@ class Placement:
         """A host batch, a pytree of arrays, their first axes split over the devices."""
         return jax.device_put(batch, self._batch)
 
+    def place(self, batch: dict[str, Any]) -> Any:
+        """Splits a host batch if its size allows it, and replicates it otherwise."""
+        even = len(batch["label"]) % self.devices == 0
+        return self.split(batch) if even else self.replicate(batch)
+
     def split_runs(self, batches: Any) -> Any:
         """Host batches of several runs, [runs, batch, …], the second axis split over devices."""
         return jax.device_put(batches, self._batch_of_runs)

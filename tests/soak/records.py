@@ -26,12 +26,13 @@ from experiments.configs import default
 from experiments.figures import tables
 from experiments.record import workdir
 from experiments.record.log import lines_until
-from experiments.run import experiment, training
+from experiments.run import experiment
 from experiments.setup import building, preparation
 from experiments.setup.batches import make_batches
 from experiments.setup.plans import Plan
 from prompt_jax.errors import PromptError
 from prompt_jax.training.checkpoint import Checkpoints
+from prompt_jax.training.loop import Trained
 from tests import result_trees, tiny
 
 from .files import Files, collect
@@ -125,7 +126,7 @@ def _collect(identity: dict[str, Any], evaluations: dict[str, Any]) -> None:
     backbone: Any = SimpleNamespace(fingerprint="0")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(workdir, "git_commit", str)  # runs git
-        trained = training.Trained({}, 0.0, 0)
+        trained = Trained({})
         found = experiment.collect(read(_run_config()), backbone, plan, evaluations, trained)
     try:
         workdir.check_results(found | {"data_hashes": {"train": ""}})

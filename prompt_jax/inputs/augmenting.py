@@ -1,0 +1,54 @@
+"""How a training example becomes an array: random frames, crop and flip."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import numpy as np
+
+from prompt_jax.inputs.given import Inputs
+from prompt_jax.inputs.images.transforms import train_transform
+from prompt_jax.inputs.videos import transforms, vifi
+from prompt_jax.inputs.videos.sampling import Rule, choose
+
+Kind = Literal["none", "vifi"]
+KINDS: tuple[str, ...] = get_args(Kind)
+_OF_VIDEOS: dict[str, Callable[..., Any]] = {
+    "none": transforms.train_transform,
+    "vifi": vifi.train_transform,
+}
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """What is drawn at random of a training example.
+
+    Attributes:
+        flip: whether half of the examples are mirrored; not where left and right matter.
+        rule: of videos, which frames; see `videos.sampling.choose`.
+        kind: of videos, "none": crop and flip, see `videos.transforms`; "vifi": also colors, see
+            `videos.vifi`, which resizes in its own way. The rule "segment" goes with it.
+    """
+
+    flip: bool = True
+    rule: Rule = "segment"
+    kind: Kind = "none"
+
+
+def augment(
+    opened: Any, inputs: Inputs, how: Augmentation, rng: np.random.Generator, out: np.ndarray
+) -> None:
+    """Writes an augmented training example to `out`, float32[*inputs.shape].
+
+    Args:
+        opened: an RGB image, or a `Video`, whose frames are all cropped and mirrored alike.
+        inputs: image size, number of frames and normalization.
+        how: what is drawn.
+        rng: decides all of it.
+    """
+    size, prepared = inputs.image_size, inputs.preprocessing
+    if not inputs.frames:
+        train_transform(opened, size, rng, out, flip=how.flip, preprocessing=prepared)
+        return
+    chosen = choose(how.rule, opened.count, inputs.frames, opened.rate, rng).tolist()
+    _OF_VIDEOS[how.kind](opened.frames(chosen), size, rng, out, how.flip, prepared)

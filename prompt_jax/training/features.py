@@ -1,0 +1,99 @@
+"""Image features that are computed once, and training on them."""
+
+import contextlib
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from prompt_jax.cli import progress
+from prompt_jax.clip import CLIP, Frozen
+from prompt_jax.inputs.draws import PADDING_LABEL, steps_per_epoch
+from prompt_jax.inputs.training_batches import feature_batches
+from prompt_jax.methods import Method, Prompts, Task
+from prompt_jax.methods.recipe import Recipe
+from prompt_jax.methods.selection import HeldOut
+from prompt_jax.training import loop
+from prompt_jax.training.sharding import Placement
+
+
+class FeatureMaker:
+    """The frozen image tower on batches of images, compiled once."""
+
+    def __init__(self, clip: CLIP, frozen: Frozen, placement: Placement):
+        self._frozen, self._placement = frozen, placement
+        self.encode = jax.jit(clip.encode_image)
+
+    def run(
+        self, title: str, batches: Iterable[dict[str, np.ndarray]], total: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Returns features float32[N, …] and labels int32[N] of batches, without their padding.
+
+        Args:
+            title: of the progress bar.
+            batches: {"image", "label"}; rows with `PADDING_LABEL` are left out.
+            total: how many batches.
+        """
+        features, labels = [], []
+        with progress.bar(title, total) as advance:
+            for done, batch in enumerate(batches, 1):
+                placed = self._placement.place(batch)
+                features.append(np.asarray(self.encode(self._frozen, placed["image"]), np.float32))
+                labels.append(batch["label"])
+                advance(done, "")
+        kept = np.concatenate(labels)
+        real = kept != PADDING_LABEL
+        return np.concatenate(features)[real], kept[real]
+
+
+def fit_features(
+    method: Method,
+    task: Task,
+    recipe: Recipe,
+    features: np.ndarray,
+    labels: np.ndarray,
+    seed: int,
+    placement: Placement,
+    **options: Any,
+) -> Prompts:
+    """Returns prompts made from, and trained on, kept features.
+
+    Args:
+        method, task: what trains, on which classes.
+        recipe: see `loop.fit`.
+        features: float32[V, m, …], V views of m images.
+        labels: int32[m].
+        seed: of the first prompts and the order.
+        placement, options: see `loop.fit`.
+    """
+    prompts = loop.init_prompts(method, task, seed)
+    if method.from_shots:
+        prompts = method.from_shots(prompts, task, features, labels)
+    batches = feature_batches(features, labels, recipe.batch_size, seed)
+    steps = steps_per_epoch(len(labels), recipe.batch_size)
+    with contextlib.closing(batches):
+        return loop.fit(method, task, recipe, prompts, batches, steps, placement, **options).prompts
+
+
+def choose(
+    name: str,
+    method: Method,
+    prompts: Prompts,
+    task: Task,
+    hold_out: Callable[[], Sequence[HeldOut]],
+) -> tuple[Prompts, dict[str, Any]]:
+    """Returns prompts with the settings that their method chooses, and the choice as JSON.
+
+    Args:
+        name: the method's, for the message.
+        method, task: what trained, on which classes.
+        prompts: after training.
+        hold_out: gives what the settings are chosen on; called only if one is to be chosen.
+    """
+    if method.tune is None or method.tune(prompts, task, [])[1] is None:
+        return prompts, {}
+    prompts, choice = method.tune(prompts, task, hold_out())
+    assert choice is not None
+    print(f"{name}: {choice}")
+    return prompts, choice.as_json()
