@@ -1,213 +1,236 @@
-"""Batches for training and testing, read in parallel threads or processes by grain."""
+"""Batches of images and videos for training and testing, read ahead in threads or processes."""
 
 import math
 import sys
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
+from data_pipelines.batches.mixing import GROUP, mix
+from data_pipelines.batches.options import ReadOptions
 from data_pipelines.batches.reading import Batches
-from data_pipelines.errors import DataError
+from data_pipelines.errors import DataError, unknown
 from data_pipelines.examples import Dataset, Example
 from data_pipelines.images.readers import CachedReader
+from data_pipelines.videos.readers import CachedVideos
+from prompt_jax.inputs.augmenting import KINDS, Augmentation, augment
 from prompt_jax.inputs.draws import (
+    MIXING,
     PADDING_LABEL,
     TRAINING,
     VIEWS,
     check_training,
     generator,
-    share,
     shuffled_rows,
     steps_per_epoch,
 )
-from prompt_jax.inputs.images.preprocessing import CHANNELS, CLIP, Preprocessing
-from prompt_jax.inputs.images.transforms import test_transform, train_transform
+from prompt_jax.inputs.given import Inputs, prepare_opened
 from prompt_jax.inputs.training_batches import Batch
+from prompt_jax.inputs.videos.sampling import RULES, TEST_RULES
+
+# In "row": padding; in "caption": none was drawn.
+NONE = -1
+USUAL, READ = Augmentation(), ReadOptions()
+
+
+def training_pairs(examples: Sequence[Example]) -> list[tuple[int, int]]:
+    """Returns what an epoch of training goes through: a pair for each caption of each example.
+
+    Returns:
+        (row, caption): the example's place in the list, and its caption's in `captions`; -1 for
+        an example without captions, which makes one pair.
+    """
+    return [
+        (row, caption)
+        for row, example in enumerate(examples)
+        for caption in (range(len(example.captions)) or [NONE])
+    ]
 
 
 def train_batches(
     dataset: Dataset,
     examples: Sequence[Example],
+    inputs: Inputs,
     batch_size: int,
-    image_size: int,
     seed: int,
+    *,
+    augmentation: Augmentation = USUAL,
+    mixed_classes: int = 0,
     num_epochs: int | None = None,
-    num_threads: int | None = None,
-    cache_bytes: int = 256 * 2**20,
-    num_workers: int = 0,
-    shard_index: int = 0,
-    shard_count: int = 1,
-    preprocessing: Preprocessing = CLIP,
+    options: ReadOptions = READ,
 ) -> Batches:
-    """Training batches: shuffled anew and augmented anew in every epoch.
+    """Returns training batches: shuffled anew and augmented anew in every epoch.
 
-    A batch depends only on the examples, `batch_size`, `image_size`, `seed` and its position;
-    threads, workers and the cache change nothing, and hosts only divide it among themselves.
-    The incomplete last batch of an epoch is dropped, unless it is the only one.
+    A video with several captions comes once per caption in an epoch. A batch depends only on the
+    examples, the arguments before `options` and its position. The incomplete last batch of an
+    epoch is dropped, unless it is the only one.
 
     Args:
-        dataset: reads the images.
+        dataset: reads the images or videos.
         examples: the training examples.
-        batch_size: examples per batch, of all hosts together.
-        image_size: side of an image in the batch, in pixels.
+        inputs: image size, frames of a video and preprocessing.
+        batch_size: examples, or pairs, per batch, of all hosts together.
         seed: of order and augmentation, 0 to 2**32 - 1.
+        augmentation: what is drawn of each example.
+        mixed_classes: of videos, K, to mix those of a batch, four by four, as `mixing.mix` does; 0:
+            not.
         num_epochs: when to stop; None never stops.
-        num_threads: reading threads (of each worker, if there are workers); 0 reads in the
-            calling thread; None: one per core, at most 4, or one per worker.
-        cache_bytes: bound on the decoded images kept in memory for later epochs, divided among
-            the workers; 0 keeps none.
-        num_workers: reading processes; 0 reads in threads of this process. A worker takes
-            seconds to start, and pays where an image takes long to decode or render.
-        shard_index: which host this is, from 0.
-        shard_count: how many hosts read; each gets its slice of every batch, in host order.
-        preprocessing: how images are resized and normalised.
+        options: how batches are read.
 
     Returns:
-        Iterator of {"image": float32[B, image_size, image_size, 3], "label": int32[B]}, where B is
-        `batch_size` (or all examples, if fewer) divided by `shard_count`.
+        Iterator of {"image": float32[B, *inputs.shape], "label": int32[B]}, where B is
+        `batch_size` (or all examples, if fewer) divided by the hosts. Of videos also "row" and
+        "caption", int32[B], as of `training_pairs`. Of mixed videos these are the first of two, and
+        "targets", float32[B, K], holds the shares of the classes; hosts mix their own videos.
 
     Raises:
         DataError: a setting is out of range; and from `next`, `BadImage`.
     """
-    steps = check_training(len(examples), batch_size, seed, num_epochs)
-    part = share(min(batch_size, len(examples)), shard_index, shard_count)
-    read = CachedReader(dataset.read, cache_bytes // max(1, num_workers))
-    rows_of = shuffled_rows(len(examples), batch_size, seed, part)
+    pairs = [(row, NONE) for row in range(len(examples))]
+    if inputs.frames:
+        pairs = training_pairs(examples)
+    steps = check_training(len(pairs), batch_size, seed, num_epochs)
+    check_augmentation(dataset, inputs, augmentation)
+    if mixed_classes < 0:
+        raise DataError(f"mixed_classes={mixed_classes}: must be 0 (no mixing) or more")
+    part = options.share(min(batch_size, len(pairs)))
+    cached = CachedVideos if inputs.frames else CachedReader
+    read: Callable[[Example], Any] = cached(dataset.read, options.cache_of_a_worker)
+    pairs_of = shuffled_rows(len(pairs), batch_size, seed, part)
 
     def make(number: int) -> Batch:
-        epoch, first, rows = rows_of(number)
-        batch = empty(len(rows), (image_size, image_size))
+        epoch, first, places = pairs_of(number)
+        first += epoch * len(pairs)
+        rows = [pairs[place][0] for place in places]
+        batch = empty(len(rows), inputs)
         for i, row in enumerate(rows):
-            rng = generator(seed, TRAINING, epoch * len(examples) + first + i)
-            out = batch["image"][i]
-            train_transform(read(examples[row]), image_size, rng, out, preprocessing=preprocessing)
+            rng = generator(seed, TRAINING, first + i)
+            augment(read(examples[row]), inputs, augmentation, rng, batch["image"][i])
             batch["label"][i] = examples[row].label
-        return batch
+        if inputs.frames:
+            batch["row"] = np.array(rows, np.int32)
+            batch["caption"] = np.array([pairs[place][1] for place in places], np.int32)
+        return _mix(batch, mixed_classes, seed, first) if mixed_classes else batch
 
-    return Batches(make, total(steps, num_epochs), num_threads, num_workers)
+    return _batches(make, total(steps, num_epochs), options)
 
 
 def test_batches(
     dataset: Dataset,
     examples: Sequence[Example],
+    inputs: Inputs,
     batch_size: int,
-    image_size: int,
-    num_threads: int | None = None,
-    num_workers: int = 0,
-    shard_index: int = 0,
-    shard_count: int = 1,
-    preprocessing: Preprocessing = CLIP,
+    *,
+    options: ReadOptions = READ,
 ) -> Batches:
-    """Test batches in the examples' order, all of one size, so evaluation compiles once.
+    """Returns test batches in the examples' order, all of one size, so evaluation compiles once.
 
     Args:
-        dataset: reads the images.
+        dataset: reads the images or videos.
         examples: what to go through, once.
+        inputs: how they are prepared; frames are not chosen at random.
         batch_size: examples per batch, of all hosts together; the last batch is filled up with
-            black (all-zero) images of label -1, so all hosts take the same number of steps.
-        image_size: side of an image in the batch, in pixels.
-        num_threads: as for `train_batches`.
-        num_workers: as for `train_batches`.
-        shard_index: as for `train_batches`.
-        shard_count: as for `train_batches`.
-        preprocessing: as for `train_batches`.
+            black (all-zero) images of label and row -1, so all hosts take as many steps.
+        options: how batches are read.
 
     Returns:
-        Iterator of {"image": float32[B, image_size, image_size, 3], "label": int32[B]}, where B is
-        `batch_size` / `shard_count`.
+        Iterator of batches as of `train_batches`, where B is `batch_size` divided by the hosts; no
+        caption is drawn, so "caption" is -1.
 
     Raises:
         DataError: a setting is out of range; and from `next`, `BadImage`.
     """
+    check_frames(dataset, inputs.frames, inputs.frame_rule, TEST_RULES)
 
     def transform(row: int, view: int, out: np.ndarray) -> None:
-        test_transform(dataset.read(examples[row]), image_size, out, preprocessing)
+        prepare_opened(dataset.read(examples[row]), inputs, out)
 
     steps_per_epoch(len(examples), batch_size)
-    part = share(batch_size, shard_index, shard_count)
-    make, steps = in_order(examples, batch_size, (image_size, image_size), part, transform)
-    return Batches(make, steps, num_threads, num_workers)
+    part = options.share(batch_size)
+    make, steps = in_order(examples, batch_size, inputs, part, transform)
+    if not inputs.frames:
+        return _batches(make, steps, options)
+
+    def make_with_rows(number: int) -> Batch:
+        return make(number) | rows_in_order(number, batch_size, part, len(examples))
+
+    return _batches(make_with_rows, steps, options)
 
 
 def train_views(
     dataset: Dataset,
     examples: Sequence[Example],
+    inputs: Inputs,
     batch_size: int,
-    image_size: int,
     seed: int,
     views: int,
-    num_threads: int | None = None,
-    num_workers: int = 0,
-    preprocessing: Preprocessing = CLIP,
+    *,
+    augmentation: Augmentation = USUAL,
+    options: ReadOptions = READ,
 ) -> Batches:
-    """Images to compute cached features from: all examples in order, once per view.
+    """Returns batches to compute cached features from: all examples in order, once per view.
 
     View v of an example is augmented as in training, at random, and depends only on `seed`, v
     and the example's place in the list. Every view begins with a new batch and is padded like a
     test set; what is left without padding is [views, n] in C order.
 
     Args:
-        dataset: reads the images.
+        dataset: reads the images or videos.
         examples: the n training examples.
+        inputs: see `train_batches`.
         batch_size: examples per batch.
-        image_size: side of an image in the batch, in pixels.
         seed: of the augmentation, 0 to 2**32 - 1.
-        views: how many augmented images of each example; 0 gives one, by the test transform.
-        num_threads: as for `train_batches`.
-        num_workers: as for `train_batches`.
-        preprocessing: as for `train_batches`.
+        views: how many augmented views of each example, 1 or more; of images 0 gives one, by the
+            test transform.
+        augmentation: what is drawn of each example.
+        options: how batches are read.
 
     Returns:
-        Iterator of max(1, views) * ceil(n / batch_size) batches {"image": float32[batch_size,
-        image_size, image_size, 3], "label": int32[batch_size]}; label -1 is padding.
+        Iterator of max(1, views) * ceil(n / batch_size) batches {"image":
+        float32[batch_size, *inputs.shape], "label": int32[batch_size]}; label -1 is padding.
 
     Raises:
         DataError: a setting is out of range; and from `next`, `BadImage`.
     """
-    if views < 0:
-        raise DataError(f"views={views}: must be 0 (the test transform) or more")
+    if views < (1 if inputs.frames else 0):
+        least = "1 or more" if inputs.frames else "0 (the test transform) or more"
+        raise DataError(f"views={views}: must be {least}")
     if not views:
-        return test_batches(
-            dataset,
-            examples,
-            batch_size,
-            image_size,
-            num_threads,
-            num_workers,
-            preprocessing=preprocessing,
-        )
+        return test_batches(dataset, examples, inputs, batch_size, options=options)
     check_training(len(examples), batch_size, seed, 1)
+    check_augmentation(dataset, inputs, augmentation)
 
     def transform(row: int, view: int, out: np.ndarray) -> None:
         rng = generator(seed, VIEWS, view * len(examples) + row)
-        image = dataset.read(examples[row])
-        train_transform(image, image_size, rng, out, preprocessing=preprocessing)
+        augment(dataset.read(examples[row]), inputs, augmentation, rng, out)
 
-    part = slice(0, batch_size)
-    make, steps = in_order(examples, batch_size, (image_size, image_size), part, transform)
-    return Batches(make, views * steps, num_threads, num_workers)
+    make, steps = in_order(examples, batch_size, inputs, slice(0, batch_size), transform)
+    return _batches(make, views * steps, options)
 
 
 def total(steps: int, num_epochs: int | None) -> int:
-    """Batches in all, of so many in an epoch."""
+    """Returns the batches in all, of so many in an epoch."""
     return sys.maxsize if num_epochs is None else steps * num_epochs
 
 
 def in_order(
     examples: Sequence[Example],
     batch_size: int,
-    shape: tuple[int, ...],
+    inputs: Inputs,
     part: slice,
     transform: Callable[[int, int, np.ndarray], None],
+    views: tuple[int, ...] = (),
 ) -> tuple[Callable[[int], Batch], int]:
-    """Batches of repeated passes over the examples, the last one of a pass padded.
+    """Returns batches of repeated passes over the examples, the last one of a pass padded.
 
     Args:
         examples: what to go through, in order.
         batch_size: examples per batch, of all hosts together.
-        shape: of one example's pixels, without the channels.
+        inputs: says the shape of one example.
         part: of each batch, that this host reads.
-        transform: (row, pass, out) writes the pixels of an example to `out`, float32[*shape, 3].
+        transform: (row, pass, out) writes an example to `out`, float32[*views, *inputs.shape].
+        views: of each example.
 
     Returns:
         A function from a batch's number to the batch, and how many batches a pass has.
@@ -216,7 +239,7 @@ def in_order(
 
     def make(number: int) -> Batch:
         view, step = divmod(number, steps)
-        batch = empty(part.stop - part.start, shape)
+        batch = empty(part.stop - part.start, inputs, views)
         first = step * batch_size + part.start
         for i, row in enumerate(range(first, step * batch_size + part.stop)):
             if row < len(examples):
@@ -229,7 +252,42 @@ def in_order(
     return make, steps
 
 
-def empty(size: int, shape: tuple[int, ...]) -> Batch:
-    """A batch to fill: pixels float32[size, *shape, 3] of anything, labels of padding."""
-    image = np.empty((size, *shape, CHANNELS), np.float32)
+def empty(size: int, inputs: Inputs, views: tuple[int, ...] = ()) -> Batch:
+    """Returns a batch to fill: float32[size, *views, *inputs.shape], and labels of padding."""
+    image = np.empty((size, *views, *inputs.shape), np.float32)
     return {"image": image, "label": np.full(size, PADDING_LABEL, np.int32)}
+
+
+def rows_in_order(number: int, batch_size: int, part: slice, count: int) -> Batch:
+    """Returns which examples a batch in order holds, in the form of `training_pairs`."""
+    rows = np.arange(part.start, part.stop, dtype=np.int32) + number * batch_size
+    row = np.where(rows < count, rows, NONE).astype(np.int32)
+    return {"row": row, "caption": np.full_like(rows, NONE)}
+
+
+def _batches(make: Callable[[int], Batch], total: int, options: ReadOptions) -> Batches:
+    return Batches(make, total, options.num_threads, options.num_workers)
+
+
+def _mix(batch: Batch, classes: int, seed: int, first: int) -> Batch:
+    """Mixes each `GROUP` videos with one another; `first` is the place of the first in training."""
+    targets = []
+    for begin in range(0, len(batch["label"]), GROUP):
+        few = {key: batch[key][begin : begin + GROUP] for key in ("image", "label")}
+        targets.append(mix(few, classes, generator(seed, MIXING, first + begin))["targets"])
+    return {**batch, "targets": np.concatenate(targets)}
+
+
+def check_augmentation(dataset: Dataset, inputs: Inputs, augmentation: Augmentation) -> None:
+    """Raises a DataError for an augmentation or a number of frames that there is not."""
+    check_frames(dataset, inputs.frames, augmentation.rule, RULES)
+    if augmentation.kind not in KINDS:
+        raise unknown("augmentation of videos", augmentation.kind, KINDS)
+
+
+def check_frames(dataset: Dataset, frames: int, rule: str, rules: Sequence[str]) -> None:
+    """Raises a DataError for frames of videos that are none, or chosen by an unknown rule."""
+    if dataset.kind == "videos" and frames < 1:
+        raise DataError(f"frames={frames}: must be 1 or more")
+    if frames and rule not in rules:
+        raise unknown("rule for frames", rule, rules)

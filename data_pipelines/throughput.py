@@ -16,6 +16,8 @@ is installed.
 import sys
 
 from prompt_jax.cli import commands
+from prompt_jax.inputs.augmenting import Augmentation, Kind
+from prompt_jax.inputs.given import Inputs
 
 if __name__ == "__main__":  # before the imports below, so that Ctrl-C is heard while they run
     sys.exit(commands.run("data_pipelines.throughput", "main", sys.argv[1:]))
@@ -37,7 +39,8 @@ from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
-from data_pipelines import datasets, loader, torch_side, video_loader
+from data_pipelines import datasets, loader, torch_side
+from data_pipelines.batches.options import ReadOptions
 from data_pipelines.batches.reading import Batches
 from data_pipelines.errors import DataError, escape, installing
 from data_pipelines.examples import Dataset, Example
@@ -131,12 +134,9 @@ def contenders(
         raise DataError(f"{dataset.name}: its images are not files; choose another data set")
     paths = [dataset.folder / example.image for example in dataset.train]
     labels = [example.label for example in dataset.train]
-    train: Callable[..., Batches]
     theirs: dict[str, Any]
     if dataset.kind == "videos":
-        train = functools.partial(
-            video_loader.train_batches, dataset, dataset.train, batch_size, frames, size, seed=1
-        )
+        inputs = Inputs.of(size, frames=frames, frame_rule="centre")
         reads = {"PyAV": torch_side.read_with_pyav}
         if importlib.util.find_spec("decord") is not None:
             reads["decord"] = torch_side.read_with_decord
@@ -147,15 +147,22 @@ def contenders(
             for name, read in reads.items()
         }
     else:
-        train = functools.partial(
-            loader.train_batches, dataset, dataset.train, batch_size, size, seed=1
-        )
+        inputs = Inputs.of(size)
         images = torch_side.TorchImages(paths, labels, size)
         theirs = {f"PyTorch DataLoader, {workers} processes": images}
 
-    def ours(num_threads: int, num_workers: int, cache_bytes: int, **more: Any) -> Contender:
-        return lambda: train(
-            num_threads=num_threads, num_workers=num_workers, cache_bytes=cache_bytes, **more
+    def ours(
+        num_threads: int, num_workers: int, cache_bytes: int, kind: Kind = "none", classes: int = 0
+    ) -> Contender:
+        return lambda: loader.train_batches(
+            dataset,
+            dataset.train,
+            inputs,
+            batch_size,
+            seed=1,
+            augmentation=Augmentation(rule="centre", kind=kind),
+            mixed_classes=classes,
+            options=ReadOptions(num_threads, num_workers, cache_bytes),
         )
 
     threads = f"ours, {workers} threads"
@@ -169,9 +176,8 @@ def contenders(
         decoded: ours(workers, 0, 2**31),
     }
     if dataset.kind == "videos":
-        vifi: dict[str, Any] = {"augment": "vifi", "mixed_classes": 2}
-        ways[f"{threads}, augment=vifi"] = ours(workers, 0, 0, **vifi)
-        ways[f"{decoded}, augment=vifi"] = ours(workers, 0, 2**31, **vifi)
+        ways[f"{threads}, augment=vifi"] = ours(workers, 0, 0, "vifi", 2)
+        ways[f"{decoded}, augment=vifi"] = ours(workers, 0, 2**31, "vifi", 2)
     return ways
 
 

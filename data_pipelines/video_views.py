@@ -1,73 +1,87 @@
-"""Views of videos: training videos whose features are kept, and test videos seen several times."""
+"""Test videos that are seen several times: other frames, and three crops of each."""
 
 from collections.abc import Sequence
 
 import numpy as np
 
+from data_pipelines.batches.options import ReadOptions
 from data_pipelines.batches.reading import Batches
 from data_pipelines.errors import DataError
 from data_pipelines.examples import Dataset, Example
-from data_pipelines.loader import in_order
-from data_pipelines.video_loader import (
-    TRAIN_TRANSFORMS,
-    Augment,
-    check_augment,
-    check_frames,
-    refuse_short,
-)
+from data_pipelines.loader import READ, check_frames, in_order, rows_in_order
 from prompt_jax.inputs.draws import VIEWS, check_training, generator
-from prompt_jax.inputs.images.preprocessing import CLIP, Preprocessing
+from prompt_jax.inputs.given import Inputs
+from prompt_jax.inputs.training_batches import Batch
+from prompt_jax.inputs.videos import vifi
 from prompt_jax.inputs.videos.opening import Video
-from prompt_jax.inputs.videos.sampling import RULES, Rule, choose
+from prompt_jax.inputs.videos.sampling import RULES, segment_frames
+
+CROPS_OF_A_VIEW = 3
 
 
-def train_views(
+def view_batches(
     dataset: Dataset,
     examples: Sequence[Example],
+    inputs: Inputs,
     batch_size: int,
-    frames: int,
-    image_size: int,
     seed: int,
-    views: int,
-    rule: Rule = "centre",
-    flip: bool = True,
-    augment: Augment = "none",
-    preprocessing: Preprocessing = CLIP,
-    num_threads: int | None = None,
-    num_workers: int = 0,
+    views: int = 4,
+    *,
+    options: ReadOptions = READ,
 ) -> Batches:
-    """All examples in order, `views` times over, each time augmented anew; as `loader.train_views`.
+    """Returns test batches in which each video is seen several times: `views` x 3.
+
+    A view looks at other frames, one at random of each segment as in training, and at three crops:
+    the ends of a frame's long side, and its middle. The views of a video are rows one after another
+    and share its "row", so that an evaluator can sum their softmax: its [B, K] is [B / n, n, K].
 
     Args:
-        dataset, examples, frames, image_size, rule, flip, augment, preprocessing: as for
-            `train_batches`.
-        batch_size: examples per batch; the last one of a pass is padded with label -1.
-        seed: of frames and augmentation, 0 to 2**32 - 1.
-        views: how many augmented views of each video, 1 or more.
-        num_threads, num_workers: as for `loader.train_batches`.
+        dataset: reads the videos.
+        examples: what to go through, once.
+        inputs: image size, frames of each view and normalization.
+        batch_size: videos per batch, of all hosts together; padded as by `loader.test_batches`.
+        seed: of the frames, 0 to 2**32 - 1: the same views each time.
+        views: how many times frames are drawn.
+        options: how batches are read.
 
     Returns:
-        Iterator of views * ceil(n / batch_size) batches {"image": float32[batch_size, frames,
-        image_size, image_size, 3], "label": int32[batch_size]}.
+        Iterator of batches as of `loader.test_batches`, B = n `batch_size` / hosts with n = 3
+        `views`.
 
     Raises:
-        DataError: a setting is out of range; and from `next`, `BadImage`.
+        DataError: a setting is out of range; and from `next`, a video has fewer frames than views,
+            or `BadImage`.
+
+    Source: ViFi-CLIP's test of 4 x 3 views.
     """
-    check_training(len(examples), batch_size, seed, 1)
-    check_frames(frames, rule, RULES)
-    check_augment(augment)
+    check_frames(dataset, inputs.frames, "segment", RULES)
     if views < 1:
         raise DataError(f"views={views}: must be 1 or more")
+    check_training(len(examples), batch_size, seed, 1)
+    frames, size = inputs.frames, inputs.image_size
 
-    def transform(row: int, view: int, out: np.ndarray) -> None:
-        rng = generator(seed, VIEWS, view * len(examples) + row)
-        video: Video = dataset.read(examples[row])
-        chosen = choose(rule, video.count, frames, video.rate, rng).tolist()
-        TRAIN_TRANSFORMS[augment](video.frames(chosen), image_size, rng, out, flip, preprocessing)
+    def transform(row: int, _: int, out: np.ndarray) -> None:
+        video = refuse_short(dataset, examples[row], views)
+        rng = generator(seed, VIEWS, row)
+        chosen = np.array([segment_frames(video.count, frames, rng) for _ in range(views)])
+        # One pass over the video: each view in turn would decode most of it again.
+        order = np.argsort(chosen, axis=None, kind="stable")
+        seen = video.frames(chosen.ravel()[order].tolist())
+        for frame, number in zip(seen, order.tolist(), strict=True):
+            view, place = divmod(number, frames)
+            vifi.three_crops(frame, size, out[view, :, place], inputs.preprocessing)
 
-    shape = (frames, image_size, image_size)
-    make, steps = in_order(examples, batch_size, shape, slice(0, batch_size), transform)
-    return Batches(make, views * steps, num_threads, num_workers)
+    part = options.share(batch_size)
+    each = views, CROPS_OF_A_VIEW
+    make, steps = in_order(examples, batch_size, inputs, part, transform, each)
+
+    def make_with_rows(number: int) -> Batch:
+        batch = make(number) | rows_in_order(number, batch_size, part, len(examples))
+        image = batch.pop("image")
+        batch = {key: np.repeat(array, views * CROPS_OF_A_VIEW) for key, array in batch.items()}
+        return {"image": image.reshape(-1, *inputs.shape), **batch}
+
+    return Batches(make_with_rows, steps, options.num_threads, options.num_workers)
 
 
 def check_views(dataset: Dataset, examples: Sequence[Example], views: int) -> None:
@@ -78,3 +92,18 @@ def check_views(dataset: Dataset, examples: Sequence[Example], views: int) -> No
     """
     for example in examples:
         refuse_short(dataset, example, views)
+
+
+def refuse_short(dataset: Dataset, example: Example, views: int) -> Video:
+    """Returns the video, if each view of it can be another one.
+
+    Raises:
+        DataError: it has fewer frames than views; and `BadImage`.
+    """
+    video: Video = dataset.read(example)
+    if video.count < views:
+        raise DataError(
+            f"{dataset.name}: the video {example.image} has {video.count} frames, fewer "
+            f"than views={views}, which would be the same; set fewer views, or leave it out"
+        )
+    return video

@@ -5,7 +5,8 @@ import importlib
 import pytest
 from test_action_lists import NAMES, lay, touch
 
-from data_pipelines import datasets, video_views
+from data_pipelines import datasets, loader
+from data_pipelines.batches.options import ReadOptions
 from data_pipelines.errors import DataError
 from experiments.config.config import read
 from experiments.configs.video import actions_comparison, protocol
@@ -14,6 +15,7 @@ from experiments.run import experiment, sweep
 from experiments.setup import building, plans
 from prompt_jax import methods
 from prompt_jax.errors import PromptError
+from prompt_jax.inputs.given import Inputs
 
 
 @pytest.fixture
@@ -227,15 +229,14 @@ def test_runs_from_before_a_field_was_added_are_the_same_runs():
 def test_kept_views_are_drawn_anew_and_in_order():
     dataset = datasets.load("emoji_clips", train_per_class=1, test_per_class=1, size=32)
     few = dataset.train[:3]
-    batches = list(
-        video_views.train_views(dataset, few, 2, 4, 32, 1, 2, rule="segment", num_threads=0)
-    )
+    inputs, read = Inputs.of(32, frames=4, frame_rule="even"), ReadOptions(num_threads=0)
+    batches = list(loader.train_views(dataset, few, inputs, 2, 1, 2, options=read))
     assert [batch["label"].tolist() for batch in batches] == [[0, 1], [2, -1]] * 2
     assert batches[0]["image"].shape == (2, 4, 32, 32, 3)
     assert (batches[0]["image"] != batches[2]["image"]).any()
     assert not batches[1]["image"][1].any()
     with pytest.raises(DataError, match="views=0: must be 1 or more"):
-        video_views.train_views(dataset, few, 2, 4, 32, 1, 0)
+        loader.train_views(dataset, few, inputs, 2, 1, 0)
 
 
 def test_zero_shot_clip_beside_a_method_is_one_of_images():

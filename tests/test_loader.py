@@ -12,14 +12,17 @@ import pytest
 from PIL import Image
 
 from data_pipelines import loader
+from data_pipelines.batches.options import ReadOptions
 from data_pipelines.errors import BadImage, DataError
 from data_pipelines.examples import Dataset, Example
 from data_pipelines.images.readers import FolderReader
 from prompt_jax.inputs.draws import steps_per_epoch
+from prompt_jax.inputs.given import Inputs
 from prompt_jax.inputs.images import transforms
 from prompt_jax.inputs.training_batches import feature_batches
 
 COUNT = 10
+INPUTS = Inputs.of(16)
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +39,10 @@ def dataset(tmp_path_factory):
 
 def train(dataset, count=COUNT, batch_size=4, seed=1, num_epochs=None, **options):
     examples = dataset.train[:count]
-    return loader.train_batches(dataset, examples, batch_size, 16, seed, num_epochs, **options)
+    read = ReadOptions(**options)
+    return loader.train_batches(
+        dataset, examples, INPUTS, batch_size, seed, num_epochs=num_epochs, options=read
+    )
 
 
 def take(batches, count):
@@ -109,7 +115,7 @@ def test_a_saved_position_continues_bit_for_bit(dataset, position):
 
 
 def test_test_batches_keep_order_and_pad_the_last(dataset):
-    first, second, third = take(loader.test_batches(dataset, dataset.test, 4, 16), 99)
+    first, second, third = take(loader.test_batches(dataset, dataset.test, INPUTS, 4), 99)
     assert labels([first, second, third]) == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, -1, -1]]
     assert third["image"].shape == (4, 16, 16, 3) and third["label"].dtype == np.int32
     assert not third["image"][2:].any()
@@ -121,10 +127,11 @@ def test_test_batches_keep_order_and_pad_the_last(dataset):
 def test_a_bad_image_surfaces_as_itself_from_threads(dataset, num_threads):
     examples = (*dataset.test, Example("gone.png", 0, "0"))
     with pytest.raises(BadImage, match=r"gone\.png: no such file") as error:
-        list(loader.test_batches(dataset, examples, 4, 16, num_threads))
+        list(loader.test_batches(dataset, examples, INPUTS, 4, options=ReadOptions(num_threads)))
     assert error.value.image == str(dataset.folder / "gone.png")
     with pytest.raises(BadImage, match=r"gone\.png"):
-        list(loader.train_batches(dataset, examples, 4, 16, 1, 2, num_threads))
+        read = ReadOptions(num_threads)
+        list(loader.train_batches(dataset, examples, INPUTS, 4, 1, num_epochs=2, options=read))
 
 
 @pytest.mark.parametrize(
@@ -168,9 +175,9 @@ def test_workers_make_the_same_batches_and_take_over_saved_positions(dataset):
 @pytest.mark.slow
 def test_test_batches_and_errors_come_through_workers(dataset):
     examples = (*dataset.test, Example("gone.png", 0, "0"))
-    batches = loader.test_batches(dataset, examples, 5, 16, num_workers=2)
+    batches = loader.test_batches(dataset, examples, INPUTS, 5, options=ReadOptions(num_workers=2))
     assert_same(
-        [next(batches), next(batches)], list(loader.test_batches(dataset, dataset.test, 5, 16))
+        [next(batches), next(batches)], list(loader.test_batches(dataset, dataset.test, INPUTS, 5))
     )
     with pytest.raises(BadImage, match=r"gone\.png: no such file") as error:
         next(batches)
@@ -199,7 +206,9 @@ def test_a_killed_worker_is_named_and_the_position_stays(dataset):
 @pytest.mark.slow
 def test_workers_leave_no_shared_memory_behind(dataset):
     before = set(os.listdir("/dev/shm"))
-    batches = list(loader.test_batches(dataset, dataset.test, 4, 16, num_workers=2))
+    batches = list(
+        loader.test_batches(dataset, dataset.test, INPUTS, 4, options=ReadOptions(num_workers=2))
+    )
     gc.collect()
     left = {name for name in set(os.listdir("/dev/shm")) - before if name.startswith("psm_")}
     assert len(batches) == 3 and not left
@@ -236,7 +245,9 @@ def test_hosts_read_slices_of_the_same_batches(dataset, count):
     assert_same(joined(hosts), whole)
 
     def tested(**shard):
-        return list(loader.test_batches(dataset, dataset.test, 4, 16, **shard))
+        return list(
+            loader.test_batches(dataset, dataset.test, INPUTS, 4, options=ReadOptions(**shard))
+        )
 
     hosts = [tested(shard_index=i, shard_count=count) for i in range(count)]
     assert_same(joined(hosts), tested())
@@ -276,7 +287,7 @@ def test_features_of_other_shapes_are_refused(shape, count):
 
 
 def views(dataset, count, batch_size=4, seed=1):
-    return list(loader.train_views(dataset, dataset.train, batch_size, 16, seed, count))
+    return list(loader.train_views(dataset, dataset.train, INPUTS, batch_size, seed, count))
 
 
 def unpadded(batches):
@@ -298,6 +309,6 @@ def test_views_go_through_the_examples_in_order_whatever_the_batch(dataset):
 
 
 def test_no_views_is_the_test_transform(dataset):
-    assert_same(views(dataset, 0), list(loader.test_batches(dataset, dataset.train, 4, 16)))
+    assert_same(views(dataset, 0), list(loader.test_batches(dataset, dataset.train, INPUTS, 4)))
     with pytest.raises(DataError, match="views=-1"):
         views(dataset, -1)

@@ -142,7 +142,7 @@ def test_all_that_uses_a_run_prepares_images_as_it_did(squashed, root, tmp_path,
         np.testing.assert_allclose(answer.probabilities, row["probabilities"], atol=1e-5)
     # reopened by report, features and iterations
     run = reopening.reopen(folder)
-    assert run.plan.batches.preprocessing == PREPARED
+    assert run.plan.batches.inputs.preprocessing == PREPARED
     assert attention.show(loaded.preprocess(paths[0]), PREPARED).size == (224, 224)
     # evaluated
     paths_made, failed = evaluate.evaluate(

@@ -9,10 +9,13 @@ import pytest
 from PIL import Image
 from video_files import grey, write, write_folder
 
-from data_pipelines import video_loader
+from data_pipelines import loader
+from data_pipelines.batches.options import ReadOptions
 from data_pipelines.errors import BadVideo, DataError
 from data_pipelines.examples import Dataset, Example
 from data_pipelines.videos.readers import VideoReader
+from prompt_jax.inputs.augmenting import Augmentation
+from prompt_jax.inputs.given import Inputs
 from prompt_jax.inputs.images import transforms as images
 from prompt_jax.inputs.images.preprocessing import CLIP_MEAN, CLIP_STD
 from prompt_jax.inputs.videos import transforms
@@ -38,14 +41,26 @@ def dataset(tmp_path_factory):
     )
 
 
-def train(dataset, batch_size=4, seed=1, num_epochs=None, **options):
-    return video_loader.train_batches(
-        dataset, dataset.train, batch_size, FRAMES, SIZE, seed, num_epochs, **options
+def inputs(rule="centre", frames=FRAMES):
+    return Inputs.of(SIZE, frames=frames, frame_rule=rule)
+
+
+def train(dataset, batch_size=4, seed=1, num_epochs=None, rule="centre", **options):
+    return loader.train_batches(
+        dataset,
+        dataset.train,
+        inputs(),
+        batch_size,
+        seed,
+        augmentation=Augmentation(rule=rule),
+        num_epochs=num_epochs,
+        options=ReadOptions(**options),
     )
 
 
-def evaluate(dataset, batch_size=4, **options):
-    return video_loader.test_batches(dataset, dataset.test, batch_size, FRAMES, SIZE, **options)
+def evaluate(dataset, batch_size=4, rule="centre", **options):
+    read = ReadOptions(**options)
+    return loader.test_batches(dataset, dataset.test, inputs(rule), batch_size, options=read)
 
 
 def take(batches, count):
@@ -63,7 +78,7 @@ def assert_same(batches, others):
 
 
 def test_an_epoch_has_a_pair_per_caption(dataset):
-    pairs = video_loader.training_pairs(dataset.train)
+    pairs = loader.training_pairs(dataset.train)
     assert pairs == [(0, -1), (1, 0), (2, 0), (2, 1), (3, -1), (4, 0), (5, 0), (5, 1)]
     batches = take(train(dataset, batch_size=8), 3)
     for batch in batches:
@@ -159,7 +174,7 @@ def test_a_worker_makes_the_same_batches(dataset):
 def test_a_bad_video_surfaces_as_itself_from_threads(dataset):
     examples = (*dataset.test, Example("gone.mp4", 0, "0"))
     with pytest.raises(BadVideo, match=r"cannot read the video .*gone\.mp4: no such file"):
-        list(video_loader.test_batches(dataset, examples, 4, FRAMES, SIZE))
+        list(loader.test_batches(dataset, examples, inputs(), 4))
 
 
 @pytest.mark.parametrize(
@@ -181,6 +196,6 @@ def test_tests_need_frames_and_leave_none_to_chance(dataset):
     with pytest.raises(DataError, match="unknown rule for frames 'random'. .*centre, second"):
         evaluate(dataset, rule="random")
     with pytest.raises(DataError, match="frames=0: must be 1 or more"):
-        video_loader.test_batches(dataset, dataset.test, 4, 0, SIZE)
+        loader.test_batches(dataset, dataset.test, inputs(frames=0), 4)
     with pytest.raises(DataError, match="needs the frame rate"):
         list(evaluate(dataset, rule="second"))

@@ -7,11 +7,15 @@ import pytest
 from PIL import Image
 from video_files import grey, write_folder
 
-from data_pipelines import video_loader
+from data_pipelines import loader, video_views
 from data_pipelines.batches import mixing
+from data_pipelines.batches.options import ReadOptions
 from data_pipelines.errors import DataError
 from data_pipelines.examples import Dataset, Example
 from data_pipelines.videos.readers import VideoReader
+from prompt_jax.errors import PromptError
+from prompt_jax.inputs.augmenting import Augmentation
+from prompt_jax.inputs.given import Inputs
 from prompt_jax.inputs.images.preprocessing import Preprocessing, statistics
 from prompt_jax.inputs.videos import vifi
 
@@ -189,10 +193,19 @@ def dataset(tmp_path_factory):
     return Dataset("own", "{}", examples, (), examples, VideoReader(folder), folder, kind="videos")
 
 
-def train(dataset, batch_size=6, **options):
-    options = {"rule": "segment", "augment": "vifi", "mixed_classes": 3, **options}
-    return video_loader.train_batches(
-        dataset, dataset.train, batch_size, FRAMES, SIZE, seed=1, **options
+INPUTS = Inputs.of(SIZE, frames=FRAMES, frame_rule="centre")
+
+
+def train(dataset, batch_size=6, augment="vifi", mixed_classes=3, **options):
+    return loader.train_batches(
+        dataset,
+        dataset.train,
+        INPUTS,
+        batch_size,
+        seed=1,
+        augmentation=Augmentation(kind=augment),
+        mixed_classes=mixed_classes,
+        options=ReadOptions(**options),
     )
 
 
@@ -264,9 +277,10 @@ def test_labels_that_are_no_classes_are_refused():
         mixing.smooth(np.array([0, 5]), 3)
 
 
-def views(dataset, batch_size=4, **options):
-    return video_loader.view_batches(
-        dataset, dataset.test, batch_size, FRAMES, SIZE, seed=0, **options
+def views(dataset, batch_size=4, views=4, **options):
+    read = ReadOptions(**options)
+    return video_views.view_batches(
+        dataset, dataset.test, INPUTS, batch_size, seed=0, views=views, options=read
     )
 
 
@@ -310,10 +324,8 @@ def test_the_loader_refuses_what_it_does_not_know(dataset):
         train(dataset, mixed_classes=-1)
     with pytest.raises(DataError, match="labels from 0 to 2, but 2 classes to mix"):
         next(train(dataset, mixed_classes=2))
-    with pytest.raises(
-        DataError, match="unknown crop of test videos 'none'. Available: clip, vifi"
-    ):
-        video_loader.test_batches(dataset, dataset.test, 4, FRAMES, SIZE, crop="none")
+    with pytest.raises(PromptError, match="unknown crop 'none'. Available: clip, vifi"):
+        Inputs.of(SIZE, frames=FRAMES, crop="none")
     with pytest.raises(DataError, match="views=0: must be 1 or more"):
         views(dataset, views=0)
     message = "own: the video 0 has 10 frames, fewer than views=11, .* set fewer views"

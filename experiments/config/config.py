@@ -8,13 +8,14 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from data_pipelines import datasets
-from data_pipelines.video_loader import Augment, Crop
 from experiments.config import fields
 from experiments.config.fields import field
 from experiments.config.protocols import PROTOCOLS, Protocol
 from prompt_jax.clip import PRECISIONS
 from prompt_jax.clip.config import ACTIVATIONS
 from prompt_jax.errors import unknown
+from prompt_jax.inputs.augmenting import Kind
+from prompt_jax.inputs.given import Crop
 from prompt_jax.inputs.images.preprocessing import Interpolation, Resize, Stats
 from prompt_jax.inputs.videos.sampling import Rule
 from prompt_jax.methods.recipe import Recipe
@@ -105,7 +106,7 @@ class Data:
         "videos only: mirror half in training; not where left and right matter",
         affects="training",
     )
-    augment: Augment = field(
+    augment: Kind = field(
         "none",
         "videos only: none crops and flips; vifi adds ViFi-CLIP's crops and colors",
         since="2026-11-28",

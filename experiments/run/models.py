@@ -1,17 +1,15 @@
 """Writes the model that a run trained: model.json and prompts.safetensors, see `saved`."""
 
+import dataclasses
 import datetime
 from collections.abc import Mapping
 from typing import Any
 
 import jax
 
-from experiments.config.config import Config, Data
+from experiments.config.config import Config
 from experiments.record.identity import figure_fields
-from experiments.setup.plans import Plan
 from experiments.setup.preparation import Prepared
-from prompt_jax.inputs.given import Inputs
-from prompt_jax.inputs.videos.sampling import for_tests
 from prompt_jax.methods import Prompts
 from prompt_jax.models import saved
 from prompt_jax.models.saved import Saved
@@ -69,20 +67,11 @@ def describe(run: Prepared, prompts: Prompts, results: Mapping[str, Any], date: 
         dtype=config.dtype,
         precision=config.precision,
         sizes=clip.config,
-        inputs=describe_inputs(config.data, clip.config.image_size, plan),
+        inputs=dataclasses.replace(plan.batches.inputs, upright=plan.train.upright),
         trained=describe_training(config, results, date),
         prompts=jax.device_get(prompts),
         class_ids=() if plan.by_captions else plan.train.classes.ids,
     )
-
-
-def describe_inputs(data: Data, image_size: int, plan: Plan) -> Inputs:
-    """How a run's test images or videos are prepared, each seen once."""
-    prepared, upright = plan.batches.preprocessing, plan.train.upright
-    if plan.train.kind == "images":
-        return Inputs.of(image_size, prepared, upright=upright)
-    rule = for_tests(data.frame_rule)
-    return Inputs.of(image_size, prepared, data.frames, rule, data.crop, upright)
 
 
 def describe_training(config: Config, results: Mapping[str, Any], date: str) -> dict[str, Any]:

@@ -4,7 +4,7 @@ import jax
 import numpy as np
 
 from data_pipelines.examples import Dataset
-from experiments.setup.batches import ImageBatches
+from experiments.setup.batches import RunBatches
 from prompt_jax.clip import CLIP, Frozen
 from prompt_jax.training import features
 from prompt_jax.training.sharding import Placement
@@ -13,7 +13,7 @@ from prompt_jax.training.sharding import Placement
 class FeatureMaker:
     """The frozen image tower on the images of a run, compiled once."""
 
-    def __init__(self, clip: CLIP, frozen: Frozen, batches: ImageBatches, placement: Placement):
+    def __init__(self, clip: CLIP, frozen: Frozen, batches: RunBatches, placement: Placement):
         """Reads images as `batches` says."""
         self._maker = features.FeatureMaker(clip, frozen, placement)
         self._frozen, self._batches = frozen, batches
@@ -31,7 +31,7 @@ class FeatureMaker:
     def of_validation(self, dataset: Dataset) -> tuple[np.ndarray, np.ndarray]:
         """Returns features float32[n, d] and labels int32[n] of the validation images, n from 0."""
         if not dataset.val:
-            blank = np.zeros((1, *self._batches.shape), np.float32)
+            blank = np.zeros((1, *self._batches.inputs.shape), np.float32)
             width = jax.eval_shape(self._maker.encode, self._frozen, blank).shape[-1]
             return np.zeros((0, width), np.float32), np.zeros(0, np.int32)
         total = self._batches.test_steps(len(dataset.val))

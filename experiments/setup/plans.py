@@ -17,7 +17,7 @@ from data_pipelines.layouts import automatic
 from experiments.config.config import Config, Data
 from experiments.record import identity
 from experiments.setup import protocols, titles
-from experiments.setup.batches import ImageBatches, make_batches
+from experiments.setup.batches import RunBatches, make_batches
 from prompt_jax.cli import progress
 from prompt_jax.errors import PromptError
 from prompt_jax.inputs.images.preprocessing import CLIP, Preprocessing
@@ -60,7 +60,7 @@ class Plan:
     train: Dataset
     tests: Mapping[str, Dataset]
     hashes: dict[str, Any]
-    batches: ImageBatches
+    batches: RunBatches
     undrawn: tuple[Example, ...] = ()
     drawn_from: Dataset | None = None
     seed: int = 0

@@ -266,7 +266,7 @@ def with_tasks(run: Loaded, plan: Plan, identity: dict[str, Any]) -> Prepared:
     else:
         prompts = jax.jit(run.method.init)(jax.random.key(run.config.seed), task)
     if methods.outside.is_outside(run.config.method) and run.method.sees != "pairs":
-        images = np.zeros((2, *plan.batches.shape), np.float32)
+        images = np.zeros((2, *plan.batches.inputs.shape), np.float32)
         for each in (task, *(tested[0] for tested in tests.values())):
             methods.outside.check_logits(run.config.method, run.method, prompts, each, images)
     return Prepared(

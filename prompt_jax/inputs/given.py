@@ -11,7 +11,7 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from PIL import Image
@@ -32,6 +32,7 @@ from prompt_jax.inputs.images.transforms import test_transform
 from prompt_jax.inputs.videos import sampling, transforms, vifi
 from prompt_jax.inputs.videos.opening import Video, open_any
 
+Crop = Literal["clip", "vifi"]
 CROPS = {"clip": transforms.test_transform, "vifi": vifi.test_transform}
 # No normalized image is beyond either: black is -1.8 as CLIP has it, white 2.1.
 FARTHEST, MOST_TIMES = 10.0, 4.0
@@ -156,12 +157,21 @@ def prepare(item: Any, inputs: Inputs, out: np.ndarray) -> None:
         BadImage: a file cannot be read.
         PromptError: an array has a shape, type or range that none has.
     """
-    if inputs.frames:
-        _prepare_video(item, inputs, out)
-    elif is_float(item):
+    if is_float(item):
         out[...] = checked(item, inputs)
-    else:
-        test_transform(decode(item, inputs), inputs.image_size, out, inputs.preprocessing)
+        return
+    opened = open_video(item, inputs) if inputs.frames else decode(item, inputs)
+    prepare_opened(opened, inputs, out)
+
+
+def prepare_opened(opened: Any, inputs: Inputs, out: np.ndarray) -> None:
+    """As `prepare`, of an RGB image or a `Video`; the frame rule leaves nothing to chance."""
+    if not inputs.frames:
+        test_transform(opened, inputs.image_size, out, inputs.preprocessing)
+        return
+    rule: Any = inputs.frame_rule
+    chosen = sampling.choose(rule, opened.count, inputs.frames, opened.rate).tolist()
+    CROPS[inputs.crop](opened.frames(chosen), inputs.image_size, out, inputs.preprocessing)
 
 
 def decode(item: Any, inputs: Inputs) -> Image.Image:
@@ -242,15 +252,6 @@ def checked(item: Any, inputs: Inputs) -> np.ndarray:
             f"{black:.1f} to {white:.1f}). Give uint8 of 0 to 255, or what `preprocess` makes of it"
         )
     return array
-
-
-def _prepare_video(item, inputs, out):
-    if is_float(item):
-        out[...] = checked(item, inputs)
-        return
-    video = open_video(item, inputs)
-    chosen = sampling.choose(inputs.frame_rule, video.count, inputs.frames, video.rate).tolist()
-    CROPS[inputs.crop](video.frames(chosen), inputs.image_size, out, inputs.preprocessing)
 
 
 def _pixels(item, inputs, axes):

@@ -35,7 +35,7 @@ def section(run: Prepared, prompts: Prompts, key: str, number: int = IMAGES) -> 
     dataset, clip = run.plan.tests[key], run.backbone.clip
     examples = spread(dataset, number)
     originals = [dataset.read(example) for example in examples]
-    prepared, size = run.plan.batches.preprocessing, clip.config.image_size
+    prepared, size = run.plan.batches.inputs.preprocessing, clip.config.image_size
     images = np.stack([transforms.test_transform(p, size, None, prepared) for p in originals])
     without, with_prompts = see(run, prompts, key, jnp.asarray(images))
     if with_prompts is None:
