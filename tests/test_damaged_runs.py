@@ -44,7 +44,7 @@ def test_runs_made_by_hand_are_whole(tmp_path, capsys):
     ):
         folder = make(tmp_path)
         text, errors = page_of(folder, capsys)
-        assert not errors and "Left out" not in text
+        assert not errors and "Damaged files" not in text
         assert all(word in text for word in words)
 
 
@@ -54,7 +54,7 @@ def test_what_is_damaged_is_named_and_the_rest_is_drawn(tmp_path, capsys, case):
     folder = run_files.classified(tmp_path)
     damage(folder / name)
     text, errors = page_of(folder, capsys)
-    assert "Left out" in text and "50.00" in text
+    assert "Damaged files" in text and "50.00" in text
     assert str(folder / name) in errors and words in errors and "Traceback" not in errors
     assert all(each.startswith("note: ") for each in errors.splitlines())
     for part, made_of in (("Iterations", PARQUET), ("Mistakes", COUNTS), ("Training", METRICS)):
@@ -67,7 +67,7 @@ def test_damaged_ranks_are_named_too(tmp_path, capsys, case):
     folder = run_files.searched(tmp_path)
     damage(folder / name)
     text, errors = page_of(folder, capsys)
-    assert str(folder / name) in errors and words in errors and "Left out" in text
+    assert str(folder / name) in errors and words in errors and "Damaged files" in text
     assert "75.00" in text and (">Captions</a>" in text or name == RANKS)
 
 
@@ -129,7 +129,7 @@ def test_files_of_earlier_versions_open(tmp_path, capsys):
             "ablation", "variant")  # fmt: skip
     change_results(folder, **dict.fromkeys(gone, ...))
     text, errors = page_of(folder, capsys)
-    assert not errors and "Left out" not in text and "50.00" in text
+    assert not errors and "Damaged files" not in text and "50.00" in text
 
 
 def test_two_data_sets_of_one_name_are_told_apart(tmp_path, capsys):

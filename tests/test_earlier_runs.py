@@ -120,7 +120,9 @@ def test_a_finished_run_is_reported(name, tmp_path, capsys):
     assert explain(report.start, [str(folder)]) == 0
     assert "note:" not in capsys.readouterr().err
     page = (folder / "report.html").read_text()
-    assert "Not shown" not in page and "Left out" not in page and "without its images" not in page
+    assert (
+        "Not shown" not in page and "Damaged files" not in page and "without its images" not in page
+    )
 
 
 @pytest.mark.slow

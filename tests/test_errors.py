@@ -211,7 +211,7 @@ def test_skipping_leaves_them_out_and_counts_them(setting, tmp_path, monkeypatch
     config = tiny.small_config("zero_shot", setting.clip, setting.root)
     config.data.on_bad_image = "skip"
     assert tiny.run_main(tiny.arguments(config, tmp_path / "workdir"), monkeypatch) == 0
-    assert "left out 3 unreadable images" in capsys.readouterr().out
+    assert "skipped 3 unreadable images" in capsys.readouterr().out
     results = json.loads((tmp_path / "workdir/results.json").read_text())
     skipped = results["skipped_pictures"]
     assert [line.split(": ")[0] for line in skipped] == [

@@ -119,8 +119,8 @@ def test_a_run_of_images_is_one_page(finished, tmp_path, capsys):
     assert str(out) in capsys.readouterr().out
     text = out.read_text(encoding="utf-8")
     found = read(text)
-    sections = ("Overview", "Training", "Data", "Mistakes", "Iterations", "Words near the context",
-                "Where the image tower looks", "Features before and after")  # fmt: skip
+    sections = ("Overview", "Training", "Data", "Mistakes", "Iterations",
+                "Words nearest to the context", "Attention of the image tower", "Features before and after")  # fmt: skip
     for words in (
         *sections,
         "95\N{NO-BREAK SPACE}% interval",
@@ -142,10 +142,10 @@ def test_several_runs_stand_side_by_side(finished, searched, tmp_path):
     shutil.copytree(searched, first)
     report.start([str(first), str(finished)])
     found = read((first / "report.html").read_text(encoding="utf-8"))
-    for words in ("Mistakes: pro_mpt", "Captions: vop", "captions search videos", "R@10"):
+    for words in ("Mistakes: pro_mpt", "Captions: vop", "text-to-video", "R@10"):
         assert words in found.words
     lines = searches.read(report.open_all(report.read_all([searched]))[0], "test")
-    [caption] = {line.caption for line in searches.choose(lines)["gained most"][:1]}
+    [caption] = {line.caption for line in searches.choose(lines)["improved most"][:1]}
     assert f"“{caption}”" in found.words
     assert sum("rank " in one for one in found.words.splitlines()) >= 4
 
@@ -243,7 +243,7 @@ def test_only_an_earlier_page_is_replaced(tmp_path, finished, capsys):
     notes = tmp_path / "notes.html"
     notes.write_text("my own")
     assert explain(report.start, [str(finished), "--out", str(notes)]) == 2
-    assert "is there and no page of this command" in capsys.readouterr().err
+    assert "exists and is not a report" in capsys.readouterr().err
     assert notes.read_text() == "my own"
 
 

@@ -1,4 +1,4 @@
-"""Which plots a table of results becomes."""
+"""Plots of a table of results."""
 
 import hashlib
 import pathlib
@@ -9,9 +9,9 @@ from experiments.figures.papers import published
 from experiments.figures.result_table import AVERAGE, Key, ResultTable, Row
 from experiments.record.runs import SOURCE_PROTOCOLS
 
-MOST_BYTES = 180  # of a file's name; a disk takes 255, with its ending and ".unfinished"
+MOST_BYTES = 180  # of a file name; file systems allow 255, with suffix and ".unfinished"
 
-# How Figure 8 names what it varies.
+# Names of the axes as in Figure 8 of ProMPT.
 _AXES = {
     "iterations": "number of iterations N",
     "vision_prompts": "number of vision prompts a",
@@ -22,11 +22,11 @@ _AXES = {
 
 
 def draw(table: ResultTable, out: pathlib.Path, title: str) -> list[pathlib.Path]:
-    """Draws a table: bars; curves over shots or over an ablation's values; iterations.
+    """Draws bars; curves over shots or the values of an ablation; iterations.
 
     Args:
-        table: what was measured.
-        out: an existing folder.
+        table: the results.
+        out: an existing directory.
         title: of the table.
 
     Returns:
@@ -34,7 +34,7 @@ def draw(table: ResultTable, out: pathlib.Path, title: str) -> list[pathlib.Path
     """
     stem = _stem(table)
     sections = table.sections()
-    # The average says it all; where no row has one, the data sets do.
+    # The average alone; the data sets only where no row has an average.
     if table.protocol != "few_shot" and sections[0][0] == AVERAGE:
         sections = sections[:1]
     paths = []
@@ -57,7 +57,7 @@ def draw(table: ResultTable, out: pathlib.Path, title: str) -> list[pathlib.Path
 
 
 def _stem(table: ResultTable) -> str:
-    """How the files of a table begin."""
+    """Returns the common start of a table's file names."""
     backbone = table.backbone.rstrip("/").split("/")[-2:]
     shots = "" if table.shots is None else f"{table.shots}shots"
     parts = [table.protocol, table.ablation, *backbone, table.backbone_hash[:8], table.data]
@@ -65,7 +65,7 @@ def _stem(table: ResultTable) -> str:
 
 
 def file_name(*parts: str) -> str:
-    """Returns the stem of a file that is named by what it shows, of what every disk takes."""
+    """Returns a file stem from texts, short and with characters that every file system allows."""
     name = re.sub(r"[^\w.]+", "-", "-".join(part for part in parts if part)).strip("-")
     if len(name.encode()) <= MOST_BYTES:
         return name
@@ -74,11 +74,11 @@ def file_name(*parts: str) -> str:
 
 
 def draw_confusions(table: ResultTable, out: pathlib.Path, title: str) -> list[pathlib.Path]:
-    """Draws which classes each row takes for which, on every test set; of shots the most.
+    """Draws the confusion matrix of each row and test set; with several shots, of the most.
 
     Args:
-        table: what was measured; rows whose runs left no counts are passed over.
-        out: an existing folder.
+        table: the results; rows without recorded confusions are left out.
+        out: an existing directory.
         title: of the table.
 
     Returns:
@@ -160,7 +160,7 @@ def _over_values(
 def _iterations(
     path: pathlib.Path, table: ResultTable, rows: list[Row], columns: dict[str, Key], title: str
 ) -> list[pathlib.Path]:
-    """A figure for each row whose method iterates, with the other methods as lines."""
+    """Draws a figure for each row whose method iterates, with the other methods as lines."""
     panels = {header: key for header, key in columns.items() if key[1] != "h"}
     if table.protocol == "few_shot":
         panels = dict(list(panels.items())[-1:])

@@ -1,4 +1,4 @@
-"""Features in the plane: t-SNE, and what needs no drawing."""
+"""Features in two dimensions by t-SNE, and the share of nearest neighbors of the same class."""
 
 import dataclasses
 from collections import Counter
@@ -9,22 +9,22 @@ import numpy as np
 from data_pipelines.examples import Dataset
 from prompt_jax.errors import PromptError, installing
 
-PERPLEXITY = 30  # t-SNE's usual one, where there are examples enough
+PERPLEXITY = 30  # the usual value; less with few examples
 
 
 def choose_classes(dataset: Dataset, number: int, most: int | None = None) -> Dataset:
-    """The test images or videos of so many classes, evenly spread over the names.
+    """Keeps the test examples of some classes, evenly spread over the class names.
 
     Args:
-        dataset: of classes.
+        dataset: a data set with classes.
         number: of classes.
-        most: examples of each, the first ones; all where it is None.
+        most: examples per class, the first ones; None: all.
 
     Raises:
         PromptError: `number` is below 2.
     """
     if number < 2:
-        raise PromptError(f"--classes={number} must be at least 2, to be told apart")
+        raise PromptError(f"--classes={number} must be at least 2")
     labels = sorted({example.label for example in dataset.test})
     places = np.linspace(0, len(labels) - 1, min(number, len(labels))).round().astype(int)
     chosen = {labels[place] for place in places}
@@ -37,7 +37,7 @@ def choose_classes(dataset: Dataset, number: int, most: int | None = None) -> Da
 
 
 def embed(features: np.ndarray) -> np.ndarray:
-    """Places float[n, 2] of features float[n, d] by t-SNE (van der Maaten and Hinton, JMLR 2008).
+    """Embeds features float[n, d] as float[n, 2] by t-SNE (van der Maaten and Hinton, JMLR 2008).
 
     Raises:
         PromptError: scikit-learn is not installed.
@@ -47,17 +47,17 @@ def embed(features: np.ndarray) -> np.ndarray:
         from threadpoolctl import threadpool_limits
     except ImportError as error:
         raise PromptError(
-            f"t-SNE is scikit-learn's, which cannot be imported ({error}); install it: "
+            f"t-SNE needs scikit-learn, which cannot be imported ({error}); install it: "
             f"{installing('tsne')}"
         ) from None
     perplexity = min(PERPLEXITY, (len(features) - 1) / 3)
-    # One thread: sums in one order, so one image; and others than idle cores slow several down.
+    # One thread: the order of sums, and so the figure, is deterministic.
     with threadpool_limits(1):
         return TSNE(perplexity=perplexity, init="pca", random_state=0).fit_transform(features)
 
 
 def same_class_nearest(features: np.ndarray, labels: Sequence[int]) -> float:
-    """Percent of features float[n, d] whose nearest other one, by cosine, is of the same class."""
+    """Returns the percentage of features float[n, d] whose nearest neighbor has the same class."""
     directions = features / np.linalg.norm(features, axis=1, keepdims=True)
     cosines = directions @ directions.T
     np.fill_diagonal(cosines, -np.inf)

@@ -1,4 +1,4 @@
-"""Images of results, each as PNG to look at and as SVG to print."""
+"""Figures of results, each as PNG and SVG."""
 
 import pathlib
 from collections.abc import Mapping, Sequence
@@ -26,14 +26,14 @@ def plot_iterations(
     title: str,
     method: str = "pro_mpt",
 ) -> list[pathlib.Path]:
-    """Accuracy after each iteration, from coarse to precise, beside methods without iterations.
+    """Plots accuracy after each iteration, with methods without iterations as lines.
 
     Args:
-        path: PNG file to write; the SVG file is written beside it.
+        path: PNG file; the SVG file is written beside it.
         curves: half ("base", "new") to one list of accuracies per seed, percent.
         lines: method to its mean accuracy per half, percent.
-        title: what the figure is about.
-        method: whose iterations they are.
+        title: of the figure.
+        method: the name of the curves.
     """
     width = max(6.0, 4.5 * len(curves))
     figure, grid = plt.subplots(
@@ -63,13 +63,13 @@ def plot_bars(
     title: str,
     xlabel: str = "accuracy (%)",
 ) -> list[pathlib.Path]:
-    """Horizontal bars, a group per row of a table: long labels stay readable.
+    """Plots horizontal bars, a group per row of a table.
 
     Args:
-        path: PNG file to write; the SVG file is written beside it.
+        path: PNG file; the SVG file is written beside it.
         bars: row to metric to mean, standard deviation and published figure, percent.
-        title: what the figure is about.
-        xlabel: what all metrics are.
+        title: of the figure.
+        xlabel: of the common axis.
     """
     if len(bars) > MOST_ROWS:
         title += f" (the first {MOST_ROWS} of {len(bars):,} rows)"
@@ -90,7 +90,7 @@ def plot_bars(
         errors = [value or 0.0 for value in deviations]
         known = errors if any(errors) else None
         axis.barh(places, means, height * 0.92, xerr=known, label=label(metric), capsize=2)
-        # At the edge, where neither an error bar nor a published figure can cross them.
+        # At the right edge, where neither error bars nor published figures cross the numbers.
         edge = axis.get_yaxis_transform()
         for place, mean in zip(places, means, strict=True):
             axis.text(
@@ -117,14 +117,14 @@ def plot_curves(
     xlabel: str,
     title: str,
 ) -> list[pathlib.Path]:
-    """Accuracy over a setting or a number of shots.
+    """Plots accuracy over a setting or a number of shots.
 
     Args:
-        path: PNG file to write; the SVG file is written beside it.
+        path: PNG file; the SVG file is written beside it.
         curves: series (a metric or a method) to its points.
-        published: series to the points that a paper prints; drawn hollow, in the series' colour.
-        xlabel: what x is.
-        title: what the figure is about.
+        published: series to points of a paper, drawn hollow in the color of the series.
+        xlabel: of the axis.
+        title: of the figure.
     """
     figure, axis = plt.subplots(figsize=(6.4, 4.8), layout="constrained")
     everywhere: set[float] = set()
@@ -145,7 +145,7 @@ def plot_curves(
                 label=label(f"{name}, published"),
             )  # fmt: skip
     ticks = sorted(everywhere)
-    # Shots double from point to point, and so do prompts in Figure 8: even steps keep them apart.
+    # Shots double from point to point, and so do prompts in Figure 8 of ProMPT.
     if ticks[0] > 0 and ticks[-1] / ticks[0] >= 8:
         axis.set_xscale("log", base=2)
         axis.minorticks_off()
@@ -160,12 +160,12 @@ def plot_curves(
 def plot_strips(
     path: pathlib.Path, strips: Sequence[tuple[str, Sequence[Image.Image]]], title: str
 ) -> list[pathlib.Path]:
-    """Frames of videos, a row a video.
+    """Shows frames of videos, one video per row.
 
     Args:
-        path: PNG file to write; the SVG file is written beside it.
-        strips: what stands above a row, and its frames.
-        title: what the figure is about.
+        path: PNG file; the SVG file is written beside it.
+        strips: the title of each row, and its frames.
+        title: of the figure.
     """
     longest = max(len(frames) for _, frames in strips)
     size = (1.2 * longest, 0.5 + 1.55 * len(strips))
@@ -186,12 +186,12 @@ def plot_answers(
     cells: Sequence[tuple[Image.Image, str, Mapping[str, Sequence[float]]]],
     title: str,
 ) -> list[pathlib.Path]:
-    """Images, each beside the probabilities of some classes after every iteration.
+    """Shows images beside the probabilities of some classes after every iteration.
 
     Args:
-        path: PNG file to write; the SVG file is written beside it.
+        path: PNG file; the SVG file is written beside it.
         cells: image, its class, and class to probabilities of p⁰, p¹, …
-        title: what the figure is about.
+        title: of the figure.
     """
     columns = 2
     rows = -(-len(cells) // columns)
@@ -224,12 +224,12 @@ def plot_answers(
 
 @styled()
 def plot_confusion(path: pathlib.Path, grid: Worst, title: str) -> list[pathlib.Path]:
-    """What classes are taken for, a row a class, in percent of its examples.
+    """Shows a part of the confusion matrix, a row per class, in percent of its examples.
 
     Args:
-        path: PNG file to write; the SVG file is written beside it.
+        path: PNG file; the SVG file is written beside it.
         grid: the classes and their shares.
-        title: what the figure is about.
+        title: of the figure.
     """
     rows, columns = len(grid.rows), len(grid.columns)
     size = (3.4 + 0.52 * columns, 3.2 + 0.42 * rows)
@@ -252,8 +252,8 @@ def plot_confusion(path: pathlib.Path, grid: Worst, title: str) -> list[pathlib.
     axis.set_yticks(range(rows), [_short(name) for name in grid.rows])
     axis.tick_params(labelsize=8, length=0)
     axis.set(
-        xlabel="taken for, % of the class's examples (framed: right)",
-        ylabel="class, the worst at the top",
+        xlabel="predicted class, % of the examples (framed: right)",
+        ylabel="class, lowest accuracy at the top",
     )
     axis.set_xticks(np.arange(columns + 1) - 0.5, minor=True)
     axis.set_yticks(np.arange(rows + 1) - 0.5, minor=True)
@@ -266,19 +266,19 @@ def plot_confusion(path: pathlib.Path, grid: Worst, title: str) -> list[pathlib.
 def plot_features(
     path: pathlib.Path, panels: Mapping[str, np.ndarray], names: Sequence[str], title: str
 ) -> list[pathlib.Path]:
-    """Where features lie in the plane, a panel beside another, a colour a class.
+    """Plots embedded features, a panel beside another, a color per class.
 
     Args:
-        path: PNG file to write; the SVG file is written beside it.
-        panels: what stands above a panel, to places float[n, 2].
-        names: n, the class of each.
-        title: what the figure is about.
+        path: PNG file; the SVG file is written beside it.
+        panels: panel title to positions float[n, 2].
+        names: n, the class of each feature.
+        title: of the figure.
     """
     return _save(draw_features(panels, names), path, title)
 
 
 def draw_features(panels: Mapping[str, np.ndarray], names: Sequence[str]) -> Figure:
-    """The figure of `plot_features`, not yet written."""
+    """Returns the figure of `plot_features` without writing it."""
     shown = list(dict.fromkeys(names))
     color_of = matplotlib.colormaps["tab10" if len(shown) <= 10 else "tab20"]
     size = (max(7.0, 4.6 * len(panels)), 5.2 + 0.1 * len(shown))
@@ -298,12 +298,12 @@ def draw_features(panels: Mapping[str, np.ndarray], names: Sequence[str]) -> Fig
 
 
 def _short(name: str) -> str:
-    """A class's name in two lines at most, so that names of a whole sentence stay apart."""
+    """Wraps a class name to two lines at most; some are whole sentences."""
     return wrap(name.replace("_", " "), 30, 2)
 
 
 def _legend_below(figure: Figure, axis: Axes) -> None:
-    """Outside the axes, where it hides no curve."""
+    """Puts the legend below the axes, where it hides no curve."""
     entries = zip(*axis.get_legend_handles_labels(), strict=True)
     handles, labels = zip(*sorted(entries, key=lambda entry: "published" in entry[1]), strict=True)
     longest = max(len(line) for one in labels for line in one.splitlines())

@@ -1,4 +1,4 @@
-"""Tables that a person reads."""
+"""Tables for the terminal and in Markdown."""
 
 import re
 import statistics
@@ -13,9 +13,11 @@ from prompt_jax.errors import escape
 from prompt_jax.evaluation.reliability import Interval
 from prompt_jax.methods.selection import in_words
 
+DIRECTIONS = {"t2v": "text-to-video", "v2t": "video-to-text"}
+
 
 def print_run(results: Mapping[str, Any]) -> None:
-    """One run: what it reached, what zero-shot CLIP does, and what to know of both."""
+    """Prints the results of a run beside those of zero-shot CLIP, and notes on them."""
     if "ranks" in results:
         _print_ranks(results)
     else:
@@ -23,13 +25,13 @@ def print_run(results: Mapping[str, Any]) -> None:
     if results["skipped_pictures"]:
         number = len(results["skipped_pictures"])
         kind = "video" if "ranks" in results else "image"
-        print(f"left out {number} unreadable {kind}{'s' * (number > 1)}, see results.json")
+        print(f"skipped {number} unreadable {kind}{'s' * (number > 1)}, see results.json")
     if "note" in results:
         print(f"note: {results['note']}")
 
 
 def _print_accuracies(results: Mapping[str, Any]) -> None:
-    """Accuracies of the method, of zero-shot CLIP and after each iteration; H if any."""
+    """Prints the accuracy of the method, of zero-shot CLIP and after each iteration; H if any."""
     title = (
         f"{results['method']} on {results['dataset']}, {shots_of(results)}, "
         f"seed {results['seed']}, backbone {results['backbone']} (accuracy in %)"
@@ -56,30 +58,29 @@ def _print_accuracies(results: Mapping[str, Any]) -> None:
 
 
 def _print_reliability(results: Mapping[str, Any]) -> None:
-    """The intervals over images, and how sure the answers are beside how right."""
-    if not results.get("interval"):  # an earlier version's
+    """Prints the intervals over test images, and the confidence beside the accuracy."""
+    if not results.get("interval"):  # of an earlier version
         return
     ends = [f"{key} {low:.1f} to {high:.1f}" for key, (low, high) in results["interval"].items()]
     print(f"95 % intervals over test images, in %: {', '.join(ends)}")
-    errors, sure = results["calibration_error"], results["confidence"]
-    told = [
-        f"{key} {error:.1f} (mean confidence {sure[key]:.1f}, right {results['accuracy'][key]:.1f})"
-        for key, error in errors.items()
+    confidence, accuracy = results["confidence"], results["accuracy"]
+    parts = [
+        f"{key} {error:.1f} (mean confidence {confidence[key]:.1f}, accuracy {accuracy[key]:.1f})"
+        for key, error in results["calibration_error"].items()
     ]
-    print(f"calibration error (ECE), in %: {', '.join(told)}")
+    print(f"calibration error (ECE), in %: {', '.join(parts)}")
 
 
 def _print_ranks(results: Mapping[str, Any]) -> None:
-    """Ranks in both directions, of the method and of zero-shot CLIP, on every test set."""
+    """Prints ranks in both directions, of the method and of zero-shot CLIP, per test set."""
     title = (
         f"{results['method']} on {results['dataset']}, seed {results['seed']}, backbone "
         f"{results['backbone']} (R@K in %, mean and median rank)"
     )
     metrics, lines = compare_ranks(results, results["method"])
-    words = {"t2v": "captions search videos", "v2t": "the reverse"}
     rows = []
     for key, way, name, figures in lines:
-        where = words[way] if len(results["ranks"]) == 1 else f"{key}: {words[way]}"
+        where = DIRECTIONS[way] if len(results["ranks"]) == 1 else f"{key}: {DIRECTIONS[way]}"
         rows.append([where, name, *figures])
     show(table(title, ["", "", *metrics], rows, min(len(title), 100)))
 
@@ -87,14 +88,14 @@ def _print_ranks(results: Mapping[str, Any]) -> None:
 def compare_ranks(
     results: Mapping[str, Any], label: str
 ) -> tuple[list[str], list[tuple[str, str, str, list[str]]]]:
-    """A run of retrieval beside zero-shot CLIP.
+    """Compares a run of retrieval with zero-shot CLIP.
 
     Args:
-        results: its results.json.
-        label: what the run is called.
+        results: the content of its results.json.
+        label: the name of the run.
 
     Returns:
-        the metrics, and for each test set, direction and whose they are, the figures.
+        the metrics, and lines of test set, direction, name and figures.
     """
     compared = {"zero-shot CLIP": results["zero_shot_ranks"], label: results["ranks"]}
     if results["method"] == "zero_shot":
@@ -112,34 +113,34 @@ def compare_ranks(
 
 
 def shots_of(results: Mapping[str, Any]) -> str:
-    """How many shots a run trained on, in words."""
+    """Returns the number of shots that a run trained on, as text."""
     asked = results["shots"]
     there = results.get("shots_per_class") or (asked, asked)
     return count_shots(asked, *there) if asked else "all that train"
 
 
 def in_brackets(interval: Interval | None) -> str:
-    """An interval as it stands behind a figure; "" for none."""
+    """Formats an interval behind a figure; "" for None."""
     return "" if interval is None else f" [{interval[0]:.1f}, {interval[1]:.1f}]"
 
 
 def count_shots(asked: int, least: int, most: int) -> str:
-    """ "16 shots"; where classes had fewer, how many they had: "9 to 16 shots (500 asked for)"."""
+    """Returns "16 shots"; where classes had fewer, "9 to 16 shots (500 asked for)"."""
     there = str(most) if least == most else f"{least} to {most}"
     shots = f"{there} shot{'s' * (there != '1')}"
     return shots if least >= asked else f"{shots} ({asked} asked for)"
 
 
 def row_label(method: str, variant: str, settings: str) -> str:
-    """How a row is called in tables and plots: what sets it apart stands in brackets."""
+    """Returns the name of a row, with the settings that distinguish it in brackets."""
     named = " ".join(part for part in (method, variant) if part)
     return f"{named} ({settings})" if settings else named
 
 
 def mean_and_deviation(values: Sequence[float], mean: float | None = None) -> str:
-    """ "mean ± standard deviation", the latter over the sample (n - 1), as published tables do.
+    """Returns "mean ± sample standard deviation (n - 1)", as published tables do.
 
-    H is none of a seed's own, but of mean accuracies: its `mean` is given.
+    The mean of H is the H of mean accuracies, not a mean over seeds: give it as `mean`.
     """
     shown = f"{statistics.fmean(values) if mean is None else mean:.2f}"
     return f"{shown} ± {statistics.stdev(values):.2f}" if len(values) > 1 else shown
@@ -148,19 +149,19 @@ def mean_and_deviation(values: Sequence[float], mean: float | None = None) -> st
 def table(
     title: str, headers: Sequence[str], rows: Iterable[Sequence[str]], min_width: int | None = None
 ) -> Table:
-    """Returns a table to `show`; its texts stand in it as they are, each on a line."""
+    """Returns a table for `show`; its texts are shown literally, each on one line."""
     made = Table(title=escape(title), min_width=min_width)
     for header in headers:
-        made.add_column(escape(header), overflow="fold")  # a name cut short says nothing
+        made.add_column(escape(header), overflow="fold")  # do not truncate names
     for row in rows:
         made.add_row(*map(escape, row))
     return made
 
 
 def show(table: Table) -> None:
-    """Prints a table on standard output, wide enough when it is no terminal.
+    """Prints a table, 120 characters wide if standard output is not a terminal.
 
-    No bracket in it is markup, no ":cat:" an emoji.
+    Brackets are not read as markup, nor ":cat:" as an emoji.
     """
     console = Console(markup=False, emoji=False)
     if not console.is_terminal:
@@ -169,38 +170,38 @@ def show(table: Table) -> None:
 
 
 def in_markdown(text: str) -> str:
-    """Returns text as one line of Markdown that shows it as it is: no markup, HTML, link, formula.
+    """Escapes text for a cell of a Markdown table: no markup, HTML, link or formula.
 
-    For a cell of a table; a line that begins with it is `paragraph`'s.
+    For text at the start of a line use `paragraph`.
     """
     return _MARKUP.sub(r"\\\g<0>", escape(text).strip())
 
 
-# What GitHub's Markdown reads as markup inside a line. "_" within a word is none, and brackets are
-# some where a target may follow; addresses become links by "://", "www." and "@".
+# Markup inside a line in GitHub's Markdown. "_" within a word is not markup, and brackets are only
+# where a target may follow; addresses become links by "://", "www." and "@".
 _MARKUP = re.compile(
     r"[\\`*~<>$|&]|(?<![^\W_])_|_(?![^\W_])|\](?=[(\[:])"
     r"|:(?=//)|(?<=www)\.|@(?=[\w-]+\.)|(?<!\w)@(?=\w)",
     re.IGNORECASE,
 )
-# … and at its start: a heading, a list, a line below a heading.
+# Markup at the start of a line: a heading, a list, a line below a heading.
 _START = re.compile(r"^(\d*)(#+(?=\s|$)|[-+](?=\s|$)|[.)](?=\s|$)|[-=])")
 
 
 def paragraph(text: str) -> str:
-    """Returns text as a paragraph of Markdown that shows it as it is, with an empty line below."""
+    """Escapes text as a paragraph of Markdown, with an empty line below."""
     return _START.sub(r"\1\\\2", in_markdown(text)) + "\n\n"
 
 
 def heading(text: str, level: int) -> str:
-    """Returns text as a heading of Markdown that shows it as it is, with an empty line below."""
+    """Escapes text as a heading of Markdown, with an empty line below."""
     return f"{'#' * level} {in_markdown(text).replace('#', chr(92) + '#')}\n\n"
 
 
 def markdown(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table, aligned for reading as text too: the first column left, numbers right.
+    """Returns a Markdown table, aligned as text too: the first column left, numbers right.
 
-    Cells are text, whatever they hold.
+    Cells are escaped.
     """
     cells = [list(map(in_markdown, row)) for row in (headers, *rows)]
     widths = [max(3, *map(len, column)) for column in zip(*cells, strict=True)]

@@ -1,4 +1,4 @@
-"""What stands above a table of accuracies, and what must be known before it is believed."""
+"""Titles of tables of accuracy, and remarks on how comparable their figures are."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -14,12 +14,12 @@ ON_STAND_IN = STAND_IN[0].upper() + STAND_IN[1:] + "."
 
 
 def title(table: ResultTable) -> str:
-    """What was measured, on what, with how many shots; the backbone with its hash."""
+    """Returns the protocol, data, shots, and the backbone with its hash."""
     return f"{heading(table)} ({table.backbone_hash[:8]})"
 
 
 def heading(table: ResultTable) -> str:
-    """The same without the hash, as a figure in a paper has it."""
+    """Returns the title without the hash, as in figures of papers."""
     parts = [f"{table.protocol}{', ablation: ' * bool(table.ablation)}{table.ablation}"]
     if table.protocol in SOURCE_PROTOCOLS:
         by = f" by {table.trained_by}" if table.trained_by else ""
@@ -33,7 +33,7 @@ def heading(table: ResultTable) -> str:
 
 
 def remarks_on(table: ResultTable) -> list[str]:
-    """What a reader must know before comparing a table with a paper."""
+    """Returns all remarks on a table, a sentence each."""
     lines = []
     if table.backbone == "embedded" or any(name.startswith("emoji") for name in table.datasets):
         lines.append(ON_STAND_IN)
@@ -42,13 +42,12 @@ def remarks_on(table: ResultTable) -> list[str]:
         lines.append("±: the sample standard deviation over seeds.")
     if table.intervals and any(cell.interval for cell in cells):
         lines.append(
-            "In brackets: the 95 % interval of the mean over test images (Wilson's; of H "
-            "by draws); the seeds' own spread is not in it."
+            "In brackets: the 95 % interval of the mean over test images (Wilson; of H by "
+            "sampling); it does not contain the spread over seeds."
         )
     if ECE in table.further:
         lines.append(
-            "ECE: expected calibration error of the predicted class in %, 15 bins; 0 is as sure as "
-            "right."
+            "ECE: expected calibration error of the predicted class in %, 15 bins; 0 is calibrated."
         )
     lines += cautions(table)
     if _has_published(table):
@@ -74,8 +73,8 @@ def remarks_on(table: ResultTable) -> list[str]:
         lines.append(f"{name}: the mean over {len(parts)} splits, ± its deviation over them.")
     if MERGED in table.further:
         lines.append(
-            "Reversals merged: an action counts as right, too, where its reversal was answered, "
-            "which time alone tells from it."
+            "Reversals merged: predicting the reversal of an action, which differs from it in the "
+            "order of frames only, counts as right too."
         )
     if "h" in table.columns:
         lines.append("H is the harmonic mean of the base and new accuracies after averaging.")
@@ -88,12 +87,12 @@ def remarks_on(table: ResultTable) -> list[str]:
 
 
 def recipe(configs: Sequence[Mapping[str, Any]], trained: bool, chosen: Mapping[str, str]) -> str:
-    """How runs were trained and with which settings of their method; "" where nothing says it.
+    """Returns the training recipe and the settings of the method; "" if none are recorded.
 
     Args:
         configs: of the runs, flat names to values.
-        trained: whether something was.
-        chosen: settings that the runs chose for themselves, to what is said of them.
+        trained: whether anything was trained.
+        chosen: settings that the runs chose, to the text that stands for them.
     """
 
     def values(name: str) -> str:
@@ -108,16 +107,15 @@ def recipe(configs: Sequence[Mapping[str, Any]], trained: bool, chosen: Mapping[
         said.append(values("optimizer"))
     names = dict.fromkeys(name for config in configs for name in config)
     for name in names:
-        if name.startswith(SETTINGS) and (told := chosen.get(name.removeprefix(SETTINGS))):
-            said.append(f"{name.removeprefix(SETTINGS)} {told}")
-        elif name.startswith(SETTINGS) and (value := values(name)):
-            quoted = f"“{value}”" if " " in value else value
-            said.append(f"{name.removeprefix(SETTINGS)} {quoted}")
+        setting = name.removeprefix(SETTINGS)
+        if name.startswith(SETTINGS) and (value := chosen.get(setting) or values(name)):
+            quoted = f"“{value}”" if " " in value and setting not in chosen else value
+            said.append(f"{setting} {quoted}")
     return ", ".join(said)
 
 
 def cautions(table: ResultTable) -> list[str]:
-    """What keeps a table's figures from being comparable with published ones, in sentences."""
+    """Returns why a table's figures are not comparable with published ones, a sentence each."""
     lines = []
     if _has_published(table) and table.backbone not in published.BACKBONE_NAMES:
         lines.append(

@@ -1,1 +1,1 @@
-"""One page of HTML about finished runs: read blocks, what a page is made of, then page."""
+"""One HTML page about finished runs: `blocks` are its content, `page` renders them."""

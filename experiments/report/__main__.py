@@ -1,10 +1,10 @@
-"""One page of HTML about finished runs, that holds all it shows and opens without a network.
+"""One self-contained HTML page about finished runs, which needs no network.
 
     python -m experiments.report RUN [RUN …] [--out FILE.html]
 
-RUN is the folder of a finished run; of several, figures stand side by side. Where a run's data is
-gone, the page has no images of it. Writes report.html into the first run's folder if no other
-file is named; an earlier page there is replaced, anything else is not.
+RUN is a directory of a finished run; several runs are shown side by side. If the data of a run is
+gone, the page has no images of it. Writes report.html into the first run directory by default. An
+earlier report is replaced, any other file is not.
 """
 
 import sys
@@ -30,8 +30,8 @@ from prompt_jax.errors import PromptError, escape
 from prompt_jax.methods import Prompts
 from prompt_jax.models import saved
 
-# What a page is made of, in this order: of all runs together, of each run by what it left, and of
-# each run that could be opened again. None where there is nothing to show.
+# The sections of a page, in this order: of all runs together, of each run by its files, and of each
+# run whose data and backbone are still there. A section without content is None.
 OF_ALL: tuple[Callable[[Sequence[Finished]], Section | None], ...] = (
     overview.section,
     data.section,
@@ -50,35 +50,33 @@ OF_EACH_OPENED: tuple[Callable[[Prepared, Prompts, str], Section | None], ...] =
 
 
 def sections(runs: Sequence[Finished]) -> Iterator[Section]:
-    """All sections of a page; of several runs, headings say whose. What is damaged comes last."""
+    """Yields all sections; headings name the run if there are several. Damaged files come last."""
     for together in OF_ALL:
         if found := _attempt(together, runs):
             yield found
     for run in runs:
-        alone = [_attempt(make, run) for make in OF_EACH]
-        alone += of_trained(run)
-        for found in filter(None, alone):
+        for found in filter(None, [*(_attempt(make, run) for make in OF_EACH), *of_trained(run)]):
             title = f"{found.title}: {run.label}" if len(runs) > 1 else found.title
             yield found._replace(title=title)
     if damaged := [line for run in runs for line in run.left_out]:
-        yield Section("Left out", [Text(line) for line in damaged])
+        yield Section("Damaged files", [Text(line) for line in damaged])
 
 
 def _attempt(make: Callable[..., Section | None], *args: Any) -> Section | None:
-    """Makes a section, if it can be made: what fails costs no other."""
+    """Makes a section; an error leaves out this section only."""
     try:
         return make(*args)
-    except (DataError, PromptError) as error:  # an image that was there when it was tested
+    except (DataError, PromptError) as error:  # e.g. an image that is gone by now
         return Section("Not shown", [Text(f"{error}")])
-    except Exception as error:  # of drawing, whose errors are of every class
+    except Exception as error:  # matplotlib raises errors of any class
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
         name = make.__module__.rpartition(".")[2]
-        print(f"note: the section of {name} is left out ({escape(reason)})", file=sys.stderr)
-        return Section("Not shown", [Text(f"The section of {name} cannot be made ({reason}).")])
+        print(f"note: section {name} is left out ({escape(reason)})", file=sys.stderr)
+        return Section("Not shown", [Text(f"Section {name} cannot be made ({reason}).")])
 
 
 def of_trained(run: Finished) -> Iterator[Section | None]:
-    """What its prompts do, on its last test set: base-to-novel's new classes."""
+    """Yields what the prompts do on the last test set, for base-to-novel the new classes."""
     if run.prepared is None:
         return
     try:
@@ -92,7 +90,7 @@ def of_trained(run: Finished) -> Iterator[Section | None]:
 
 
 def title(runs: Sequence[Finished]) -> str:
-    """Which runs, on which data."""
+    """Returns the runs and their data as the title of the page."""
     labels: dict[str, list[str]] = {}
     for run in runs:
         labels.setdefault(run.data, []).append(run.label)
@@ -100,14 +98,14 @@ def title(runs: Sequence[Finished]) -> str:
 
 
 def start(argv: list[str]) -> None:
-    """Parses, reads, writes.
+    """Parses the arguments, reads the runs, writes the page.
 
     Raises:
-        PromptError: a folder holds no finished run, or the file cannot be written.
+        PromptError: a directory holds no finished run, or the file cannot be written.
     """
     parser = argparse.ArgumentParser("python -m experiments.report", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.add_argument("runs", metavar="RUN", type=pathlib.Path, nargs="+", help="a run's folder")
+    parser.add_argument("runs", metavar="RUN", type=pathlib.Path, nargs="+", help="a run directory")
     parser.add_argument("--out", type=pathlib.Path, help="file (report.html in the first RUN)")
     options = parser.parse_args(argv)
     began = time.perf_counter()
@@ -119,6 +117,6 @@ def start(argv: list[str]) -> None:
     page.write(path, title(runs), list(sections(runs)))
     for line in (line for run in runs for line in run.left_out):
         print(f"note: {escape(line)}", file=sys.stderr)
-    again = "written again: " * there
+    again = "replaced " * there
     size, seconds = path.stat().st_size / 1e6, time.perf_counter() - began
     print(f"{again}{path}: {size:.1f} MB, {seconds:.0f} s")

@@ -1,4 +1,4 @@
-"""What a report's page is made of: data alone, which `page` turns into HTML."""
+"""The content of a report as plain data, which `page` renders as HTML."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -13,12 +13,12 @@ class Text(NamedTuple):
 
 
 class Table(NamedTuple):
-    """A table of text: the first column reads, the others are numbers.
+    """A table of text: names in the first column, numbers in the others.
 
     Attributes:
         headers: of the columns.
         rows: cells, as many as headers.
-        caption: what it shows.
+        caption: below the table.
     """
 
     headers: Sequence[str]
@@ -27,11 +27,11 @@ class Table(NamedTuple):
 
 
 class Plot(NamedTuple):
-    """A drawing.
+    """A figure.
 
     Attributes:
-        svg: its file's text, without a background, so that it is read in light and dark.
-        title: what it shows, in words: also for those who cannot see it.
+        svg: an SVG element without a background, for light and dark pages.
+        title: also the alternative text for screen readers.
     """
 
     svg: str
@@ -39,7 +39,7 @@ class Plot(NamedTuple):
 
 
 class Bar(NamedTuple):
-    """A class beside its probability, 0 to 1, after each iteration; `right`: it is the class."""
+    """A class and its probability, 0 to 1, after each iteration; `right`: it is the label."""
 
     name: str
     shares: Sequence[float]
@@ -47,12 +47,12 @@ class Bar(NamedTuple):
 
 
 class Card(NamedTuple):
-    """Images that belong together, with words.
+    """Images with text.
 
     Attributes:
-        images: shown beside each other: one, the frames of a video, or views of one image.
-        title: what it shows.
-        lines: more words, a line each.
+        images: side by side: one image, the frames of a video, or views of one image.
+        title: of the card.
+        lines: more text.
         bars: probabilities of some classes.
     """
 
@@ -63,7 +63,7 @@ class Card(NamedTuple):
 
 
 class Gallery(NamedTuple):
-    """Cards that flow side by side, as many as the screen is wide."""
+    """Cards in rows as wide as the screen."""
 
     cards: Sequence[Card]
     caption: str = ""
@@ -73,7 +73,7 @@ Block = Text | Table | Plot | Gallery
 
 
 class Section(NamedTuple):
-    """A part of the page: a heading and what stands below it."""
+    """A heading and the blocks below it."""
 
     title: str
     blocks: Sequence[Block]

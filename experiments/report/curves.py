@@ -1,4 +1,4 @@
-"""How the runs trained: loss, training accuracy and learning rate, step by step."""
+"""Training curves: loss, training accuracy and learning rate over steps."""
 
 import io
 import re
@@ -17,37 +17,34 @@ DRAWN = {
     "accuracy": "accuracy on training batches (%)",
     "learning_rate": "learning rate",
 }
-POINTS = 2000  # of a curve: more are no more to see, and take megabytes
-# Stands for the text's colour until the page says which that is, dark or light.
+POINTS = 2000  # of a curve; more cannot be seen and take megabytes
+# Placeholder that is replaced by the text color of the page, dark or light.
 INK = "#010203"
-# Read on white and on black.
+# Visible on white and on black.
 _COLORS = ("#2f7ed8", "#e8710a", "#2a9d55", "#d64545", "#8e63ce", "#8a7f4e")
 
 
 def section(runs: Sequence[Finished]) -> Section | None:
-    """A plot for each figure that training logs, all runs in it; None where none logged."""
+    """Returns a plot per logged metric, with all runs in it; None if no run logged any."""
     logged = {run.label: read(run) for run in runs}
     plots = []
     for field, words in DRAWN.items():
-        curves = {
-            label: [
-                (line.step, value) for line in lines if (value := getattr(line, field)) is not None
-            ]
-            for label, lines in logged.items()
-        }
-        curves = {label: points for label, points in curves.items() if points}
-        longest = max(map(len, curves.values()), default=0)
-        every = -(-longest // POINTS)
+        curves = {}
+        for name, lines in logged.items():
+            values = [(line.step, getattr(line, field)) for line in lines]
+            if points := [(step, value) for step, value in values if value is not None]:
+                curves[name] = points
         if curves:
-            said = f", every {every}th logged step" if every > 1 else ""
-            curves = {label: points[::every] for label, points in curves.items()}
-            title = f"{words[0].upper()}{words[1:]} over steps{said}"
+            every = -(-max(map(len, curves.values())) // POINTS)
+            thinned = f", every {every}th logged step" if every > 1 else ""
+            curves = {name: points[::every] for name, points in curves.items()}
+            title = f"{words[0].upper()}{words[1:]} over steps{thinned}"
             plots.append(Plot(draw(curves, words), title))
     return Section("Training", plots) if plots else None
 
 
 def read(run: Finished) -> list[log.Line]:
-    """The lines of a run's metrics.jsonl; none where it cannot be read."""
+    """Reads metrics.jsonl of a run; no lines if it cannot be read."""
     path = run.folder / "metrics.jsonl"
     try:
         lines, damaged = log.read(path)
@@ -60,11 +57,11 @@ def read(run: Finished) -> list[log.Line]:
 
 
 def draw(curves: Mapping[str, Sequence[tuple[float, float]]], words: str) -> str:
-    """Curves over steps as SVG.
+    """Draws curves over steps as SVG.
 
     Args:
         curves: label to (step, value).
-        words: what the values are; also what makes the drawing's ids its own on the page.
+        words: name of the values; also makes the ids in the SVG unique on the page.
     """
     with styled({"svg.hashsalt": words}):
         figure, axis = plt.subplots(figsize=(5.2, 3.2), layout="constrained")
@@ -89,12 +86,12 @@ def draw(curves: Mapping[str, Sequence[tuple[float, float]]], words: str) -> str
 
 
 def svg(figure: Figure) -> str:
-    """A figure as an SVG element for a page, and closes it: no prolog, no date, its own ids."""
+    """Returns a figure as an SVG element without prolog or date, and closes it."""
     file = io.StringIO()
     figure.savefig(file, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     plt.close(figure)
     text = file.getvalue()
     text = text[text.index("<svg") :].replace(INK, "currentColor")
     text = re.sub(r"<metadata>.*?</metadata>\s*", "", text, flags=re.DOTALL)
-    # Groups are called figure_1, axes_1, … in every drawing; nothing refers to those names.
+    # Groups have the ids figure_1, axes_1, … in every SVG; nothing refers to them.
     return re.sub(r'<g id="[^"]*"', "<g", text)

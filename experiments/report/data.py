@@ -1,4 +1,4 @@
-"""What runs were trained and tested on, and what is to be known of that."""
+"""The training and test data of runs, and notes on them."""
 
 from collections.abc import Iterator, Sequence
 
@@ -8,7 +8,7 @@ from experiments.report.finished import Finished
 
 
 def section(runs: Sequence[Finished]) -> Section:
-    """Counts, where splits are from, and the notes of the start; what runs share stands once."""
+    """Returns counts, splits and notes on the data; what runs have in common appears once."""
     tables: dict[tuple, list[str]] = {}
     sentences: dict[str, list[str]] = {}
     for run in runs:
@@ -30,34 +30,33 @@ def section(runs: Sequence[Finished]) -> Section:
 
 
 def _counts(run: Finished) -> tuple[list[str], list[list[str]]]:
-    """A table: a row for what is trained on, and for each test set."""
+    """Returns headers and rows: the training set, then each test set."""
     found = run.results
     examples, many = found["pictures"], found.get("captions") or found.get("classes") or {}
     tested = [(f"tested on: {key}", many.get(key), examples.get(f"test_{key}")) for key in run.keys]
     trained = [(f"trained on: {found['dataset']}", None, examples.get("train"))]
     lines = [*(trained if _trains(run) and examples.get("train") else ()), *tested]
     rows = []
-    for what, of_many, number in lines:
-        rows.append([what, *("" if one is None else f"{one:,}" for one in (of_many, number))])
+    for name, of_many, number in lines:
+        rows.append([name, *("" if one is None else f"{one:,}" for one in (of_many, number))])
     if "ranks" in found:
-        return ["", "videos", "captions"], [[what, number, of] for what, of, number in rows]
-    return ["", "classes", "pictures"], rows
+        return ["", "videos", "captions"], [[name, number, of] for name, of, number in rows]
+    return ["", "classes", "images"], rows
 
 
 def _trains(run: Finished) -> bool:
-    """Whether training images were looked at at all."""
     return run.results["method"] != "zero_shot"
 
 
 def _sentences(run: Finished) -> Iterator[str]:
     found = run.results
     if found.get("shots") and _trains(run):
-        yield f"Of each class, {shots_of(found)} trained."
+        yield f"Trained on {shots_of(found)} per class."
     sources = {found["dataset"]: found.get("split_source")} | (found.get("split_sources") or {})
     known = dict.fromkeys(source for source in sources.values() if source)
     if known:
         yield f"Split: {'; '.join(known)}."
     if left_out := found["skipped_pictures"]:
-        yield f"Left out as unreadable: {len(left_out):,}, e.g. {left_out[0]}."
+        yield f"Skipped as unreadable: {len(left_out):,}, e.g. {left_out[0]}."
     for note in found.get("data_notes") or ():
         yield f"Note: {note}."

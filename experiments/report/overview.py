@@ -1,20 +1,19 @@
-"""What the runs are, and what they reached."""
+"""The runs and their results."""
 
 from collections.abc import Iterator, Sequence
 
 from experiments.figures import retrieval, wording
-from experiments.figures.tables import compare_ranks, shots_of
+from experiments.figures.tables import DIRECTIONS, compare_ranks, shots_of
 from experiments.record import identity
 from experiments.record.runs import EVALUATION
 from experiments.report.blocks import Block, Section, Table, Text
 from experiments.report.finished import Finished
 
-ELSEWHERE = "tested by an earlier call, of which only the figures are known; shown without images"
-WORDS = {"t2v": "captions search videos", "v2t": "videos search captions"}
+ELSEWHERE = "tested by an earlier call, whose test data is not recorded; shown without images"
 
 
 def section(runs: Sequence[Finished]) -> Section:
-    """A paragraph for each run, and a table of all."""
+    """Returns a paragraph per run, and a table of all."""
     blocks: list[Block] = [Text(_in_words(run)) for run in runs]
     blocks += _tables(runs)
     notes = dict.fromkeys(run.results["note"] for run in runs if run.results.get("note"))
@@ -38,21 +37,21 @@ def _in_words(run: Finished) -> str:
         parts.insert(1, f"trained on {found['dataset']} by {by}")
     backbone = f"backbone {found['backbone']} ({found['backbone_hash'][:8]})"
     words = [f"{run.label} on {run.data}: {', '.join([*parts, backbone])}."]
-    measure = "R@1 (captions search videos)" if "ranks" in found else "accuracy"
+    measure = "R@1 (text-to-video)" if "ranks" in found else "accuracy"
     reached = [f"{found['accuracy'][key]:.2f} % on {key} ({_beside(run, key)})" for key in run.keys]
     words.append(f"Its {measure} is {'; '.join(reached)}.")
     if "h" in found:
         words.append(f"H is {found['h']:.2f} ({_beside(run, 'h')}).")
     if found.get("train_seconds"):
         trained = found.get("trainable_parameters")
-        numbers = f"{trained:,} numbers trained" if trained else "Training took"
-        words.append(f"{numbers}{' for' * bool(trained)} {found['train_seconds']:.0f} s.")
+        parameters = f" {trained:,} parameters" if trained else ""
+        words.append(f"Training{parameters} took {found['train_seconds']:.0f} s.")
     words.append(_recipe(run))
     return " ".join(filter(None, words))
 
 
 def _beside(run: Finished, key: str) -> str:
-    """The 95 % interval, where results.json has one, and zero-shot CLIP."""
+    """Returns the 95 % interval, where results.json has one, and the figure of zero-shot CLIP."""
     found = run.results
     ends = (found.get("interval") or {}).get(key)
     if of_ranks := (found.get("rank_intervals") or {}).get(key):
@@ -98,8 +97,8 @@ def _accuracies(runs: Sequence[Finished]) -> Table:
             *(_percent((top5 or {}).get(key)) for key in keys),
         ]
 
-    of_zero: dict[tuple[str, ...], list[str]] = {}  # runs on equal data have the same
-    rows, own = [], []  # of zero-shot CLIP's own runs
+    of_zero: dict[tuple[str, ...], list[str]] = {}  # the same for runs on equal data
+    rows, own = [], []  # of runs of zero-shot CLIP
     for run in runs:
         found, zero = run.results, run.results["zero_shot"]
         if found["method"] != "zero_shot":
@@ -118,7 +117,7 @@ def _accuracies(runs: Sequence[Finished]) -> Table:
 
 def _ranks(run: Finished) -> Table:
     metrics, lines = compare_ranks(run.results, run.label)
-    rows = [[f"{key}, {WORDS[way]}: {name}", *figures] for key, way, name, figures in lines]
+    rows = [[f"{key}, {DIRECTIONS[way]}: {name}", *figures] for key, way, name, figures in lines]
     return Table(["", *metrics], rows, f"{run.label}: R@K in %, mean and median rank")
 
 

@@ -1,4 +1,4 @@
-"""A report's page: one HTML file that holds all that it shows, and asks no network for more."""
+"""The HTML page of a report: one file, with no requests to a network."""
 
 import base64
 import contextlib
@@ -15,27 +15,26 @@ from prompt_jax.errors import PromptError, escape, installing
 from prompt_jax.storage.files import write_text
 
 TEMPLATE = pathlib.Path(__file__).parent / "page.html"
-MARK = b'<meta name="generator" content="prompt_jax">'  # of a page, near its start
+MARK = b'<meta name="generator" content="prompt_jax">'  # near the start of a report
 
 
 def check(path: pathlib.Path) -> bool:
-    """Refuses, before anything is computed, what `write` could not write, or would destroy.
+    """Checks before anything is computed that `write` can write, and replaces only a report.
 
     Returns:
-        Whether an earlier page is there, which `write` replaces.
+        whether an earlier report is there, which `write` replaces.
 
     Raises:
-        PromptError: jinja2 is not installed, or `path` holds something else than a page of `write`.
+        PromptError: jinja2 is not installed, or `path` is a file that `write` did not write.
     """
     _jinja2()
     if not path.parent.is_dir():
-        raise PromptError(f"--out={path} cannot be written: there is no folder {path.parent}")
+        raise PromptError(f"--out={path} cannot be written: there is no directory {path.parent}")
     try:
         with contextlib.suppress(FileNotFoundError), path.open("rb") as file:
             if MARK not in file.read(len(MARK) + 500):
                 raise PromptError(
-                    f"--out={path} is there and no page of this command; name another file, or "
-                    "delete it"
+                    f"--out={path} exists and is not a report; name another file, or delete it"
                 )
     except OSError as error:
         raise _unwritable(path, error) from error
@@ -43,7 +42,7 @@ def check(path: pathlib.Path) -> bool:
 
 
 def write(path: pathlib.Path, title: str, sections: Sequence[Section]) -> None:
-    """Writes the page, whole or not at all; an earlier one there is replaced.
+    """Writes the page atomically; an earlier report is replaced.
 
     Raises:
         PromptError: jinja2 is not installed, or the file cannot be written.
@@ -60,7 +59,7 @@ def _unwritable(path: pathlib.Path, error: OSError) -> PromptError:
 
 
 def render(title: str, sections: Sequence[Section]) -> str:
-    """The page's text; names of classes and files stand in it as text, whatever they hold.
+    """Renders the page; names of classes and files are escaped.
 
     Raises:
         PromptError: jinja2 is not installed.
@@ -76,12 +75,12 @@ def render(title: str, sections: Sequence[Section]) -> str:
     environment.tests["block"] = lambda block, name: type(block).__name__ == name
     template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
     text = template.render(title=title, sections=sections)
-    text = text.replace(" %", "\N{NO-BREAK SPACE}%")  # a number and its sign stay together
+    text = text.replace(" %", "\N{NO-BREAK SPACE}%")  # no line break between number and sign
     return text.encode("utf-8", "backslashreplace").decode("utf-8")  # names need not be UTF-8
 
 
 def _on_one_line(value: Any) -> Any:
-    """What is printed: text of a user without control characters; drawings and numbers as are."""
+    """Escapes control characters in text; leaves SVG and numbers as they are."""
     return escape(value) if type(value) is str else value
 
 
@@ -90,14 +89,14 @@ def _jinja2() -> ModuleType:
         import jinja2
     except ImportError as error:
         raise PromptError(
-            f"a report is jinja2's, which cannot be imported ({error}); install it: "
+            f"a report needs jinja2, which cannot be imported ({error}); install it: "
             f"{installing('report')}"
         ) from None
     return jinja2
 
 
 def data_uri(image: Image.Image) -> str:
-    """An image as JPEG inside an address."""
+    """Returns an image as a data URI of a JPEG."""
     file = io.BytesIO()
     image.convert("RGB").save(file, "JPEG", quality=85)
     return f"data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode()}"

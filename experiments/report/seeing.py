@@ -1,7 +1,6 @@
-"""What the image tower saw while a method answered: attention and features of each of its passes.
+"""Attention and features of the image tower in each pass of a method.
 
-The method itself runs, with a CLIP that also writes down what goes through the last block: so this
-is what the method does, and no second account of it.
+The method itself runs, with a CLIP that records its last block, so nothing is implemented twice.
 """
 
 import dataclasses
@@ -16,12 +15,12 @@ from prompt_jax.methods import Prompts
 
 
 class Pass(NamedTuple):
-    """One time that images went through the image tower.
+    """One pass of images through the image tower.
 
     Attributes:
-        attention: float32[B, heads, S], of the class token in the last block; behind it and the
-            patches stand the prompts.
-        features: float32[B, d], not normalised.
+        attention: float32[B, heads, S], of the class token in the last block, to the class token,
+            the patches, then the prompts.
+        features: float32[B, d], not normalized.
     """
 
     attention: jax.Array
@@ -30,11 +29,11 @@ class Pass(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Watched(CLIP):
-    """A CLIP that tells what its image tower sees, to be run without `jit`.
+    """A CLIP that records its image tower, to be run without `jit`.
 
     Attributes:
-        tell_attention: called with the class token's in the last block, at each pass.
-        tell_features: called with what comes out.
+        tell_attention: called with the attention of the class token in the last block.
+        tell_features: called with the features.
     """
 
     tell_attention: Callable[[jax.Array], None] = lambda _: None
@@ -61,15 +60,15 @@ class Watched(CLIP):
 
 
 def see(run: Prepared, prompts: Prompts, key: str, images: jax.Array) -> tuple[Pass, Pass | None]:
-    """What the tower sees without prompts, and in the method's last pass with vision prompts.
+    """Returns a pass without prompts, and the method's last pass with vision prompts.
 
-    The second is None of a method that has no vision prompts, and of one of videos.
+    The second is None for a method without vision prompts, and for a method of videos.
 
     Args:
         run: a finished run, from `reopening.reopen`.
-        prompts: what it trained.
-        key: of the test set whose classes are told apart.
-        images: float[B, H, W, 3], normalised images.
+        prompts: its trained prompts.
+        key: of the test set whose classes are predicted.
+        images: float[B, H, W, 3], normalized.
     """
     attention: list[jax.Array] = []
     features: list[jax.Array] = []
@@ -78,7 +77,7 @@ def see(run: Prepared, prompts: Prompts, key: str, images: jax.Array) -> tuple[P
     clip = Watched(**fields, tell_attention=attention.append, tell_features=features.append)
     task = dataclasses.replace(task, clip=clip)
     prepared = jax.jit(run.method.prepare)(prompts, run.tests[key][0])
-    # Otherwise a loop over iterations would tell of values that exist only inside its program.
+    # Otherwise a loop over iterations would record tracers.
     with jax.disable_jit():
         clip.encode_image(task.frozen, images)
         if run.plan.train.kind == "images" and run.method.sees == "images":

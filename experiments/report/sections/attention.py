@@ -1,4 +1,4 @@
-"""Where the image tower looks: the class token's attention, without and with vision prompts."""
+"""Attention of the image tower's class token, without and with vision prompts."""
 
 import jax.numpy as jnp
 import matplotlib
@@ -19,11 +19,11 @@ _COLORS = matplotlib.colormaps["inferno"]
 
 
 def section(run: Prepared, prompts: Prompts, key: str, number: int = IMAGES) -> Section | None:
-    """Some test images beside maps of attention; None of a method without vision prompts.
+    """Returns test images beside attention maps; None for a method without vision prompts.
 
     Args:
         run: a finished run, from `reopening.reopen`.
-        prompts: what it trained.
+        prompts: its trained prompts.
         key: of the test set.
         number: of images, evenly spread over the test set.
 
@@ -46,35 +46,35 @@ def section(run: Prepared, prompts: Prompts, key: str, number: int = IMAGES) -> 
         for example, image, before, after in zip(examples, images, *both, strict=True)
     ]
     caption = (
-        "Each image as the tower gets it, then what the class token looks at in the last layer "
-        "(mean over heads): frozen CLIP without prompts, and with this run's vision prompts"
-        f"{', in the last iteration' if run.config.method == 'pro_mpt' else ''}. Both maps of a "
-        "image have one scale, up to the most attention that a patch of either gets."
+        "Each image as the image tower receives it, then the attention of the class token in the "
+        "last layer (mean over heads): frozen CLIP without prompts, and with the vision prompts of "
+        f"this run{', in the last iteration' if run.config.method == 'pro_mpt' else ''}. Both maps "
+        "of an image have the same scale, up to the largest attention to a patch."
     )
-    return Section("Where the image tower looks", [Gallery(cards, caption)])
+    return Section("Attention of the image tower", [Gallery(cards, caption)])
 
 
 def spread(dataset: Dataset, number: int) -> list[Example]:
-    """So many test examples, evenly spread over their list, or all of fewer."""
+    """Returns `number` test examples, evenly spread, or all if there are fewer."""
     last = len(dataset.test) - 1
     places = np.linspace(0, last, min(number, last + 1)).round().astype(int)
     return [dataset.test[place] for place in places.tolist()]
 
 
 def show(image: np.ndarray, prepared: Preprocessing = CLIP) -> Image.Image:
-    """An image float32[S, S, 3] as the tower gets it, as people see it."""
+    """Converts an input of the tower, float32[S, S, 3], to an image."""
     pixels = np.clip(image * np.array(prepared.std) + np.array(prepared.mean), 0, 1)
     shown = Image.fromarray((255 * pixels).round().astype(np.uint8))
     return shown.resize((SIDE, SIDE), Image.Resampling.BICUBIC)
 
 
 def lay_over(image: Image.Image, weights: np.ndarray, most: float) -> Image.Image:
-    """An image under the colours of what its patches get.
+    """Overlays a heat map on an image.
 
     Args:
         image: square.
         weights: float[n], of patches in rows, n a square number.
-        most: what the brightest colour stands for.
+        most: the weight of the brightest color.
     """
     side = round(len(weights) ** 0.5)
     grid = Image.fromarray((weights / most).reshape(side, side).astype(np.float32))
@@ -84,7 +84,7 @@ def lay_over(image: Image.Image, weights: np.ndarray, most: float) -> Image.Imag
 
 
 def _card(example, image, before, after, patches):
-    """One image and its maps, from float[1 + patches] and float[1 + patches + prompts]."""
+    """Returns an image and its maps, from float[1 + patches] and float[1 + patches + prompts]."""
     on_patches = [weights[1 : 1 + patches] for weights in (before, after)]
     most = max(float(weights.max()) for weights in on_patches)
     maps = [lay_over(image, weights, most) for weights in on_patches]

@@ -1,4 +1,4 @@
-"""Where the image features of some test images or videos lie before and after training: t-SNE."""
+"""Features of some test images or videos before and after training, by t-SNE."""
 
 from collections.abc import Mapping
 from importlib.util import find_spec
@@ -19,17 +19,17 @@ from prompt_jax.errors import installing
 from prompt_jax.methods import Prompts
 from prompt_jax.text.class_names import distinct
 
-CLASSES, EACH = 8, 10  # classes that are shown, test examples of each
+CLASSES, EACH = 8, 10  # classes shown, test examples per class
 _INKED = ("text.color", "axes.edgecolor", "axes.labelcolor", "axes.titlecolor")
 _DRAWN: dict[Any, Any] = {"font.size": 13} | dict.fromkeys(_INKED, curves.INK)
 
 
 def section(run: Prepared, prompts: Prompts, key: str) -> Section | None:
-    """A drawing of both; None where training leaves the features of images as they are.
+    """Returns a figure of both; None where training does not change features of images.
 
     Args:
         run: a finished run, from `reopening.reopen`.
-        prompts: what it trained.
+        prompts: its trained prompts.
         key: of the test set.
     """
     whole = run.plan.tests[key]
@@ -41,17 +41,17 @@ def section(run: Prepared, prompts: Prompts, key: str) -> Section | None:
         return None
     labels = [example.label for example in dataset.test]
     if len(set(labels)) == len(labels):
-        return None  # of which none could be next to one of its class
+        return None  # no example has another one of its class
     shares = {
         words: embedding.same_class_nearest(features, labels) for words, features in both.items()
     }
     said = " ".join(
-        f"{words}: the nearest of the {len(labels)} is of the same class in {share:.0f} %."
+        f"{words}: {share:.0f} % of {len(labels)} have a nearest neighbor of the same class."
         for words, share in shares.items()
     )
     title = "Features before and after"
     if find_spec("sklearn") is None:
-        return Section(title, [Text(f"{said} To draw them: {installing('tsne')}")])
+        return Section(title, [Text(f"{said} To plot them: {installing('tsne')}")])
     panels = {words: embedding.embed(features) for words, features in both.items()}
     with styled(_DRAWN | {"svg.hashsalt": f"{run.folder}{key}"}):
         names = distinct(whole.class_names)
@@ -64,7 +64,7 @@ def _of_videos(
     run: Prepared, prompts: Prompts, key: str, dataset: Dataset
 ) -> Mapping[str, np.ndarray] | None:
     if run.config.method not in methods.ENCODERS:
-        return None  # a method of images, on features averaged over frames
+        return None  # a method of images, on features that are averaged over frames
     before, after = testing.video_features(run, prompts, key, dataset)
     return {"frozen CLIP": before, run.config.method: after}
 

@@ -1,4 +1,4 @@
-"""What ProMPT's iterations change, image by image (ProMPT, Figures 6 and 7)."""
+"""Predictions that change over ProMPT's iterations (ProMPT, Figures 6 and 7)."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -6,17 +6,17 @@ from typing import Any, NamedTuple
 from experiments.report.blocks import Bar, Block, Card, Gallery, Section, Table, Text
 from experiments.report.finished import Finished
 
-IMAGES, CLASSES = 4, 3  # shown of a test set, either way; classes beside each
+IMAGES, CLASSES = 4, 3  # images per test set and direction; classes per image
 
 
 class Answer(NamedTuple):
-    """One example, answered several times.
+    """The predictions of one example.
 
     Attributes:
-        place: in the test set.
+        place: index in the test set.
         name: its class.
-        path: which it is.
-        shares: after each iteration, the likeliest classes to their probabilities.
+        path: its file.
+        shares: after each iteration, the most probable classes to their probabilities.
     """
 
     place: int
@@ -25,16 +25,16 @@ class Answer(NamedTuple):
     shares: Sequence[dict[str, float]]
 
     def right(self, iteration: int) -> bool:
-        """Whether its class is the likeliest."""
+        """Tells whether the label is the most probable class."""
         return next(iter(self.shares[iteration])) == self.name
 
     def own(self, iteration: int) -> float:
-        """The probability of its class; 0 below the likeliest five."""
+        """Returns the probability of the label; 0 if it is not in the top 5."""
         return self.shares[iteration].get(self.name, 0.0)
 
 
 def section(run: Finished) -> Section | None:
-    """Counts, and the images that changed most; None where a run answers once."""
+    """Returns counts, and the images that change most; None for methods without iterations."""
     blocks: list[Block] = []
     for key in run.keys:
         answers = read(run.predictions(key))
@@ -44,23 +44,23 @@ def section(run: Finished) -> Section | None:
         last = len(answers[0].shares) - 1
         for corrected, words in (
             (True, f"corrected by the iterations: p0 is wrong, p{last} right"),
-            (False, f"spoiled by the iterations: p0 is right, p{last} wrong"),
+            (False, f"lost by the iterations: p0 is right, p{last} wrong"),
         ):
             changed = changed_most(answers, corrected)
             if cards := [_card(run, key, one) for one in changed[:IMAGES]]:
-                many = f"; {len(cards)} of {len(changed)}, those that changed most"
+                many = f"; the {len(cards)} of {len(changed)} that change most"
                 blocks.append(Gallery(cards, f"{key}, {words}{many}"))
     if not blocks:
         return None
     said = Text(
-        "Bars are a class's probability after each iteration, p0 (coarse) first. In bars and means "
-        "a class that is not among the five likeliest counts as 0."
+        "Bars show the probability of a class after each iteration, p0 (coarse) first. In bars and "
+        "means the probability of a class outside the top 5 counts as 0."
     )
     return Section("Iterations", [said, *blocks])
 
 
 def read(rows: Sequence[dict[str, Any]]) -> list[Answer]:
-    """Every example's answers; none where predictions are of one iteration."""
+    """Reads the predictions of every example; none if the method has no iterations."""
     if not rows or "top5_after_0" not in rows[0]:
         return []
     number = sum(name.startswith("top5_after_") for name in rows[0])
@@ -76,9 +76,9 @@ def read(rows: Sequence[dict[str, Any]]) -> list[Answer]:
 
 
 def changed_most(answers: Sequence[Answer], corrected: bool) -> list[Answer]:
-    """All that the last answer has right and the first wrong, or the reverse.
+    """Returns examples that only the last prediction has right, or only the first.
 
-    Those whose own class gained or lost most come first.
+    Those whose label gains or loses most probability come first.
     """
     last = len(answers[0].shares) - 1
     chosen = [
@@ -100,8 +100,8 @@ def _count(answers: Sequence[Answer], key: str) -> Table:
             changed = sum(one.right(n) == now != one.right(n - 1) for one in answers) if n else ""
             cells.append(str(changed))
         rows.append([*cells, f"{sum(one.own(n) for one in answers) / len(answers):.2f}"])
-    headers = ["answer", "right, %", "corrected", "spoiled", "probability"]
-    caption = f"{key}: each iteration against the one before; mean probability of the right class"
+    headers = ["prediction", "accuracy, %", "corrected", "lost", "probability"]
+    caption = f"{key}: each iteration against the one before; mean probability of the label"
     return Table(headers, rows, caption)
 
 

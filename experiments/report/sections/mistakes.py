@@ -1,4 +1,4 @@
-"""The classes that a run answers worst, what it takes them for, and images of it."""
+"""The classes with the lowest accuracy, what they are predicted as, and images of errors."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,11 +9,11 @@ from experiments.record.files.confusions import Confusion
 from experiments.report.blocks import Block, Card, Gallery, Section, Table, Text
 from experiments.report.finished import Finished
 
-CLASSES, IMAGES = 8, 8  # shown of a test set
+CLASSES, IMAGES = 8, 8  # shown per test set
 
 
 def section(run: Finished) -> Section | None:
-    """The worst classes of each test set; None where the run counted none."""
+    """Returns the worst classes of each test set; None if no confusions were recorded."""
     results = run.results
     if "ranks" in results:
         return None
@@ -25,7 +25,7 @@ def section(run: Finished) -> Section | None:
         blocks += [_table(confusion, worst, key), *_calibration(run, key)]
         cards = _cards(run, key, worst)
         if cards:
-            blocks.append(Gallery(cards, f"Wrong answers on {key}, of the worst classes first"))
+            blocks.append(Gallery(cards, f"Errors on {key}, of the worst classes first"))
     return Section("Mistakes", blocks) if blocks else None
 
 
@@ -38,35 +38,35 @@ def _table(confusion: Confusion, worst: Sequence[str], key: str) -> Table:
         taken = ", ".join(f"{other} {100 * wrong[other] / examples:.0f} %" for other in often)
         words = f"{name} → {taken}" if taken else name
         rows.append([words, f"{confusion.of_class(name):.1f}", str(examples)])
-    headers = ["class → taken for", "right, %", "examples"]
+    headers = ["class → predicted as", "accuracy, %", "examples"]
     caption = f"The worst {len(worst)} of {len(confusion.examples)} classes of {key}"
     return Table(headers, rows, caption)
 
 
 def _calibration(run: Finished, key: str) -> list[Text]:
-    """How far figures and probabilities are to be believed, where results.json says so."""
+    """Returns the interval and the calibration of a test set, where results.json has them."""
     results, said = run.results, []
     ends = (results.get("interval") or {}).get(key)
     if ends:
-        said.append(f"95 % interval over test images (Wilson's): {ends[0]:.1f} to {ends[1]:.1f} %.")
+        said.append(f"95 % interval over test images (Wilson): {ends[0]:.1f} to {ends[1]:.1f} %.")
     error = (results.get("calibration_error") or {}).get(key)
     if error is not None:
         before = (results.get("zero_shot_calibration_error") or {}).get(key)
-        beside = "" if before is None else f", of zero-shot CLIP {before:.1f} %"
+        beside = "" if before is None else f", zero-shot CLIP {before:.1f} %"
         told = f"Calibration error (ECE, 15 bins): {error:.1f} %{beside}"
         sure, right = (results.get("confidence") or {}).get(key), results["accuracy"][key]
         if sure is not None:
             low, high = ends or (right, right)
             word = "overconfident" if sure > high else "underconfident"
             if low <= sure <= high:
-                word = "as sure as right, within the interval"
-            told += f"; mean confidence {sure:.1f} %, right {right:.1f} %: {word}"
+                word = "calibrated within the interval"
+            told += f"; mean confidence {sure:.1f} %, accuracy {right:.1f} %: {word}"
         said.append(f"{told}.")
     return [Text(f"{key}: {' '.join(said)}")] if said else []
 
 
 def _cards(run: Finished, key: str, worst: Sequence[str]) -> list[Card]:
-    """A wrong answer of each of the worst classes in turn, those first that are surest."""
+    """Returns errors of each of the worst classes in turn, the most confident first."""
     wrong: dict[str, list[tuple[int, dict[str, Any]]]] = {name: [] for name in worst}
     for place, row in enumerate(run.predictions(key)):
         if not row["right"] and row["class"] in wrong:
@@ -79,6 +79,6 @@ def _cards(run: Finished, key: str, worst: Sequence[str]) -> list[Card]:
     for place, row in order[:IMAGES]:
         images = run.images(key, place)
         if images:
-            lines = [f"taken for {row['top5'][0]} ({row['probabilities'][0]:.2f})", row["path"]]
+            lines = [f"predicted {row['top5'][0]} ({row['probabilities'][0]:.2f})", row["path"]]
             cards.append(Card(images, row["class"], lines))
     return cards

@@ -1,4 +1,4 @@
-"""Captions that search videos: at which rank some found theirs, before and after training."""
+"""Captions of text-to-video retrieval: ranks before and after training."""
 
 import os
 from collections.abc import Sequence
@@ -9,11 +9,11 @@ from experiments.report.blocks import Block, Card, Gallery, Section
 from experiments.report.finished import Finished
 from prompt_jax.errors import escape
 
-CAPTIONS, FRAMES = 4, 4  # shown of each kind; frames of a video
+CAPTIONS, FRAMES = 4, 4  # captions of each kind; frames of a video
 
 
 def section(run: Finished) -> Section | None:
-    """Captions that gained most, lost most, and are worst; None where no captions searched."""
+    """Returns captions that improve most, worsen most, and rank last; None without retrieval."""
     blocks: list[Block] = []
     for key in run.keys:
         lines = read(run, key)
@@ -25,7 +25,7 @@ def section(run: Finished) -> Section | None:
 
 
 def read(run: Finished, key: str) -> list[Line]:
-    """The lines of a test set's ranks; none where the run left none that can be read."""
+    """Reads the ranks of a test set; none if there are none that can be read."""
     path = run.folder / ranks.ranks_file(key)
     if "ranks" not in run.results or not os.path.lexists(path):
         return []
@@ -41,16 +41,16 @@ def read(run: Finished, key: str) -> list[Line]:
 
 
 def choose(lines: Sequence[Line]) -> dict[str, list[Line]]:
-    """Which captions are shown, under which words."""
+    """Returns the captions that are shown, by heading."""
     gained = sorted((line for line in lines if line.gain > 0), key=lambda line: -line.gain)
     lost = sorted((line for line in lines if line.gain < 0), key=lambda line: line.gain)
     shown = {*gained[:CAPTIONS], *lost[:CAPTIONS]}
     others = [line for line in lines if line.rank > 1 and line not in shown]
     worst = sorted(others, key=lambda line: -line.rank)
     return {
-        "gained most": gained[:CAPTIONS],
-        "lost most": lost[:CAPTIONS],
-        "of the others, found last": worst[:CAPTIONS],
+        "improved most": gained[:CAPTIONS],
+        "worsened most": lost[:CAPTIONS],
+        "worst rank of the others": worst[:CAPTIONS],
     }
 
 
@@ -61,6 +61,8 @@ def _cards(run: Finished, key: str, lines: Sequence[Line]) -> list[Card]:
     for line in lines:
         place = places.get(line.clip)
         images = [] if place is None else run.images(key, place, FRAMES)
-        places_of = f"rank {line.zero_shot_rank:g} by zero-shot CLIP, {line.rank:g} now"
+        places_of = (
+            f"rank {line.zero_shot_rank:g} with zero-shot CLIP, {line.rank:g} after training"
+        )
         cards.append(Card(images, f"“{line.caption}”", [places_of, line.clip]))
     return cards
