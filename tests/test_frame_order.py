@@ -17,8 +17,8 @@ ORDERS = [
     ("00.00.59.jpg", "00.01.05.jpg", "01.00.00.jpg"),
 ]
 WRONG = [
-    (("1.2.jpg", "1.10.jpg"), "say whether 1.10.jpg or 1.2.jpg is shown first"),
-    (("clip_1.jpg", "clip_0.5.jpg"), "say whether clip_1.jpg or clip_0.5.jpg is shown first"),
+    (("1.2.jpg", "1.10.jpg"), "order of 1.10.jpg and 1.2.jpg is ambiguous"),
+    (("clip_1.jpg", "clip_0.5.jpg"), "order of clip_1.jpg and clip_0.5.jpg is ambiguous"),
     (("1.5.jpg", "1.50.jpg"), "have the same number"),
     (("1.jpg", "01.jpg"), "have the same number"),
     (("1.jpg", "cover.jpg"), "cover.jpg has no number"),

@@ -15,7 +15,7 @@ from data_pipelines.checks import lists
 from data_pipelines.errors import BadImage
 from data_pipelines.examples import Dataset, Example
 from data_pipelines.images import readers
-from prompt_jax.inputs.images import decoding, greys
+from prompt_jax.inputs.images import decoding, grays
 
 RNG = np.random.default_rng(0)
 
@@ -85,7 +85,7 @@ def test_sixteen_bit_greys_keep_their_upper_eight(tmp_path, name, kind, mode):
 def test_a_png_that_an_older_pillow_opens_in_mode_i_is_scaled_too():
     image = Image.fromarray(np.array([[0, 255, 256, 65535]], np.int32))
     image.format = "PNG"
-    scaled = greys.eight_bits(image)
+    scaled = grays.eight_bits(image)
     assert (scaled.mode, np.asarray(scaled).tolist()) == ("L", [[0, 0, 1, 255]])
 
 

@@ -256,7 +256,7 @@ def test_two_settings_of_one_thing_are_refused():
         building.preprocessing.choose(read(config).data)
     config = default.get_config()
     config.data.mean = (0.5, 0.5)
-    with pytest.raises(PromptError, match=r"data: mean=\(0.5, 0.5\) and std=\(\): give both"):
+    with pytest.raises(PromptError, match=r"data: mean=\(0.5, 0.5\) and std=\(\): set both"):
         building.check(config)
 
 

@@ -90,8 +90,8 @@ def test_a_file_that_transformers_writes_is_read(tmp_path, save, file):
     prepared, notes = resolve(read(tmp_path, SIZE), {}, SIZE, "")
     assert prepared == Preprocessing(mean=(0.5, 0.5, 0.5), middle="floored")
     assert notes == [
-        f"images are prepared by {file}: shortest side to 16 (bicubic), the "
-        "middle 16 × 16 cut out, normalized by mean 0.5, 0.5, 0.5 and std 0.2686, 0.2613, 0.2758"
+        f"images are prepared by {file}: shortest side to 16 (bicubic), "
+        "center crop 16 × 16, normalized by mean 0.5, 0.5, 0.5 and std 0.2686, 0.2613, 0.2758"
     ]
 
 
@@ -244,7 +244,7 @@ def test_files_that_agree_are_both_believed(tmp_path):
     [
         ({"stats": "hlaf"}, "unknown stats 'hlaf'. Did you mean 'half'"),
         ({"stats": "half", "mean": (0.5,) * 3, "std": (0.5,) * 3}, "a name or numbers, not both"),
-        ({"mean": (0.5,) * 3}, "give both"),
+        ({"mean": (0.5,) * 3}, "set both"),
         ({"mean": (0.5,) * 2, "std": (0.5,) * 3}, "must be 3 numbers"),
         ({"mean": (0.5, float("nan"), 0.5), "std": (0.5,) * 3}, "must be 3 numbers"),
         ({"resize": "crop"}, "unknown resize 'crop'"),

@@ -46,7 +46,7 @@ def test_one_a_second_counts_seconds_by_the_whole_rate():
     assert sampling.one_a_second(3, 4, 0.5).tolist() == [0, 1, 2, 2]
     with pytest.raises(DataError, match=r"needs the frame rate.* choose another rule"):
         sampling.choose("second", 100, 4, None)
-    with pytest.raises(DataError, match="need a source of chance"):
+    with pytest.raises(DataError, match="need a generator"):
         sampling.choose("random", 100, 4, 25.0)
 
 
@@ -74,7 +74,7 @@ def test_segments_are_of_whole_frames_and_short_videos_repeat_evenly():
     # round(i * 3 / 8) modulo 3, in order: the last one begins anew.
     assert sampling.segment_frames(3, 8, rng).tolist() == [0, 0, 0, 1, 1, 2, 2, 2]
     assert sampling.segment_frames(1, 3, rng).tolist() == [0, 0, 0]
-    with pytest.raises(DataError, match="need a source of chance; choose centre, second, even"):
+    with pytest.raises(DataError, match="need a generator; choose centre, second, even"):
         sampling.choose("segment", 19, 4, None)
 
 

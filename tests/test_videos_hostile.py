@@ -59,7 +59,7 @@ def damage(path):
 def test_a_file_cut_short_is_bad(tmp_path, read, capfd, name, options, share):
     read.check(Example(str(write(tmp_path / name, **options)), 0, "x"))
     cut(tmp_path / name, share)
-    assert "cut short" in reason(read, name)
+    assert "truncated" in reason(read, name)
     assert capfd.readouterr() == ("", "")
 
 
@@ -71,7 +71,7 @@ def test_what_is_no_video_file_is_not_opened(tmp_path, read, capfd):
         listening.bind(str(tmp_path / "socket.mp4"))
     (tmp_path / "link.mp4").symlink_to("nowhere.mp4")
     assert reason(read, "empty.mp4") == "an empty file"
-    assert reason(read, "text.mp4").startswith("not a video, cut short, or none of MP4, MOV, ")
+    assert reason(read, "text.mp4").startswith("not a video, truncated, or none of MP4, MOV, ")
     assert reason(read, "pipe.mp4") == "a named pipe, not a video file"
     assert reason(read, "socket.mp4") == "a socket, not a video file"
     assert reason(read, "link.mp4") == reason(read, "gone.mp4") == "no such file"
@@ -100,7 +100,7 @@ def test_sound_alone_is_no_video(tmp_path, read):
         frame.sample_rate = 16000
         container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
-    assert reason(read, "sound.mp4") == "no moving image in it, only sound or other data"
+    assert reason(read, "sound.mp4") == "no video stream, only audio or other data"
 
 
 def test_frames_that_are_too_large_or_too_many_are_refused(tmp_path, read, monkeypatch):
@@ -160,7 +160,7 @@ def test_folders_of_frames_are_refused_for_what_is_wrong_with_them(tmp_path, rea
     with pytest.raises(BadVideo, match=r"damaged: 00002\.jpg: not an image"):
         read.decode(Example("damaged", 0, "x"))
     write_folder(tmp_path / "good", 3)
-    assert "so no seconds can be cut out" in reason(read, "good", (0, 1))
+    assert "so a span of seconds cannot be selected" in reason(read, "good", (0, 1))
 
 
 @pytest.fixture

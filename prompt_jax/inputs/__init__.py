@@ -1,1 +1,1 @@
-"""From files of images and videos to what the image tower takes; imports no JAX."""
+"""Reads images and videos and prepares them for the image tower; imports no JAX."""

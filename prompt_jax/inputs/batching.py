@@ -1,4 +1,4 @@
-"""Images or videos read ahead in threads, as batches of few sizes."""
+"""Reads images or videos ahead in threads, in batches of few sizes."""
 
 import functools
 import os
@@ -12,7 +12,7 @@ import numpy as np
 from prompt_jax.errors import BadImage
 from prompt_jax.inputs.given import Inputs, prepare
 
-# A program is compiled for each size that comes up: of fewer images the next one is filled up.
+# Each batch size compiles a program: smaller batches are padded to the next size.
 SIZES = (1, 4, 16, 64)
 BATCHES_AHEAD = 2
 
@@ -20,12 +20,12 @@ Asked = TypeVar("Asked")
 
 
 class Batch(NamedTuple):
-    """Some of the images, in their order.
+    """A batch of consecutive images.
 
     Attributes:
-        images: float32[B, …], zeros where there is no image to show.
-        places: int[n], n ≤ B, which images the first n are, from 0.
-        errors: what could not be read, by its place; it is not among `places`.
+        images: float32[B, …], padded with zeros.
+        places: int[n], n ≤ B, the indices of the first n rows among all images.
+        errors: the error of each unreadable image by its index, which is not in `places`.
     """
 
     images: np.ndarray
@@ -34,7 +34,7 @@ class Batch(NamedTuple):
 
 
 def sizes_for(batch_size: int, devices: int = 1) -> list[int]:
-    """The sizes of batches up to `batch_size`, multiples of the number of devices, ascending."""
+    """Returns the batch sizes up to `batch_size`, ascending multiples of the device count."""
     sizes = [size for size in SIZES if size < batch_size] + [batch_size]
     return sorted({-(-size // devices) * devices for size in sizes})
 
@@ -45,18 +45,17 @@ def in_batches(
     sizes: Sequence[int],
     on_error: Callable[[BadImage], None] | None = None,
 ) -> Iterator[Batch]:
-    """All images in order, in batches of the largest size and, at the end, the one that fits.
+    """Yields all images in order, in batches of the largest size; the last one may be smaller.
 
     Args:
         items: images or videos, see `given`.
         inputs: how they are prepared.
-        sizes: of batches, ascending.
-        on_error: is told of a file that cannot be read, which is then left out; None lets that
-            error end it all.
+        sizes: the allowed batch sizes, ascending.
+        on_error: called for an unreadable file, which is then skipped; None raises the error.
 
     Raises:
         BadImage: a file cannot be read, and `on_error` is None.
-        PromptError: an array has a shape, type or range that none has.
+        PromptError: an array has an invalid shape, dtype or range.
     """
 
     def ask(start: int) -> tuple[np.ndarray, list[Callable[[], None]]]:
@@ -73,11 +72,11 @@ def in_batches(
 def read_ahead(
     asked: Iterable[Asked], ask: Callable[[Asked], tuple[np.ndarray, list[Callable[[], None]]]]
 ) -> Iterator[tuple[Asked, np.ndarray, list[Future[None]]]]:
-    """What was asked for, its array, and the jobs that fill it: two are at work ahead, in threads.
+    """Yields each request, its array and the jobs that fill it, two requests ahead in threads.
 
     Args:
-        asked: what `ask` is called with, in turn.
-        ask: gives an array, and functions that each fill a part of it.
+        asked: the requests, passed to `ask` in turn.
+        ask: returns an array, and functions that each fill a part of it.
     """
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
         waiting: deque[tuple[Asked, np.ndarray, list[Future[None]]]] = deque()

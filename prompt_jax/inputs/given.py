@@ -1,4 +1,4 @@
-"""What a person hands over as images or videos, checked, and made into the image tower's input.
+"""Checks images and videos passed by the user, and prepares them for the image tower.
 
 An image is a path, a Pillow image, uint8[H, W, 3] of any size, or float[S, S, 3] that is
 normalized already. A video is the path of a file or of a directory of frames, a list of Pillow
@@ -18,7 +18,7 @@ from PIL import Image
 
 from prompt_jax.errors import BadImage, BadVideo, PromptError, unknown
 from prompt_jax.inputs.images.decoding import as_rgb, open_image
-from prompt_jax.inputs.images.greys import UnknownWhite
+from prompt_jax.inputs.images.grays import UnknownWhite
 from prompt_jax.inputs.images.preprocessing import (
     CHANNELS,
     CLIP,
@@ -34,29 +34,29 @@ from prompt_jax.inputs.videos.opening import Video, open_any
 
 Crop = Literal["clip", "vifi"]
 CROPS = {"clip": transforms.test_transform, "vifi": vifi.test_transform}
-# No normalized image is beyond either: black is -1.8 as CLIP has it, white 2.1.
+# Limits of a normalized image; CLIP's black is -1.8 and white 2.1.
 FARTHEST, MOST_TIMES = 10.0, 4.0
 PATHS = (str, os.PathLike)
 
 
 @dataclass(frozen=True)
 class Inputs:
-    """How an image or video becomes what the image tower takes.
+    """Declares how an image or video is prepared for the image tower.
 
-    The defaults of fields that came later are what was done before there were any.
+    Defaults reproduce models saved before a field existed.
 
     Attributes:
-        image_size: S, pixels of a side of what the tower takes.
-        mean, std: of each channel (RGB, in 0..1), what is subtracted and divided by.
-        stats: the name that mean and std have here; "" where they have none.
-        frames: F, of a video; 0 of images.
-        frame_rule: which frames of a video; see `videos.sampling`. "" of images.
-        crop: of videos also "vifi", see `videos.vifi`; it resizes and cuts in its own way.
+        image_size: S, the side of the tower's input in pixels.
+        mean, std: per channel (RGB, in 0..1), for normalization.
+        stats: the name of mean and std; "" if they have none.
+        frames: F, frames of a video; 0 for images.
+        frame_rule: which frames of a video, see `videos.sampling`; "" for images.
+        crop: "clip", or "vifi" for videos, which resizes and crops as `videos.vifi`.
         resize, resize_to, interpolation, fill, middle: see `images.preprocessing`.
-        upright: whether images and frames of files are turned as the files say.
+        upright: whether images and frames are rotated as their files say.
 
     Raises:
-        PromptError: a field holds what it may not, or contradicts another one.
+        PromptError: a field has an invalid value, or contradicts another one.
     """
 
     image_size: int
@@ -74,7 +74,7 @@ class Inputs:
     upright: bool = True
 
     def __post_init__(self):
-        """Checks how images are prepared."""
+        """Checks the fields."""
         named = self.preprocessing.stats
         if self.stats != named:
             raise PromptError(
@@ -94,7 +94,7 @@ class Inputs:
         crop: str = "clip",
         upright: bool = True,
     ) -> "Inputs":
-        """With the fields of a `Preprocessing`."""
+        """Returns inputs with the fields of a `Preprocessing`."""
         own: dict[str, Any] = {**vars(preprocessing), "stats": preprocessing.stats}
         return cls(
             image_size,
@@ -107,13 +107,13 @@ class Inputs:
 
     @functools.cached_property
     def preprocessing(self) -> Preprocessing:
-        """How an image is resized, cut out and normalized."""
+        """How an image is resized, cropped and normalized."""
         own = {field.name: getattr(self, field.name) for field in fields(Preprocessing)}
         return Preprocessing(**own)
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Of one image or video, without the batch."""
+        """The shape of one image or video, without the batch."""
         frames = (self.frames,) if self.frames else ()
         return (*frames, self.image_size, self.image_size, CHANNELS)
 
@@ -124,18 +124,17 @@ class Inputs:
 
 
 def as_items(given: Any, inputs: Inputs) -> list[Any]:
-    """One image or video, or several, as a list of single ones.
+    """Returns one or several images or videos as a list.
 
     Raises:
-        PromptError: it is nothing of what an image or video can be, or an array of another number
-            of axes.
+        PromptError: the type is not supported, or an array has a wrong number of axes.
     """
     one = len(inputs.shape)
     if isinstance(given, (*PATHS, Image.Image)):
         return [given]
     if hasattr(given, "shape") and hasattr(given, "dtype"):
         array = _as_array(given)
-        if array.dtype.kind in "OTU" and array.ndim == 1:  # paths; pandas and NumPy have them so
+        if array.dtype.kind in "OTU" and array.ndim == 1:  # paths, of pandas or NumPy
             return array.tolist()
         if array.ndim == one:
             return [array]
@@ -151,11 +150,11 @@ def as_items(given: Any, inputs: Inputs) -> list[Any]:
 
 
 def prepare(item: Any, inputs: Inputs, out: np.ndarray) -> None:
-    """Writes one image or video, as the image tower takes it, to `out`, float32[*inputs.shape].
+    """Prepares one image or video and writes it to `out`, float32[*inputs.shape].
 
     Raises:
         BadImage: a file cannot be read.
-        PromptError: an array has a shape, type or range that none has.
+        PromptError: an array has an invalid shape, dtype or range.
     """
     if is_float(item):
         out[...] = checked(item, inputs)
@@ -175,7 +174,7 @@ def prepare_opened(opened: Any, inputs: Inputs, out: np.ndarray) -> None:
 
 
 def decode(item: Any, inputs: Inputs) -> Image.Image:
-    """One image that is not normalized yet, in RGB; raises as `prepare`."""
+    """Returns one image in RGB, not yet normalized; raises the errors of `prepare`."""
     if isinstance(item, PATHS):
         return open_image(_path(item, BadImage), inputs.upright)
     if isinstance(item, Image.Image):
@@ -187,14 +186,14 @@ def decode(item: Any, inputs: Inputs) -> Image.Image:
 
 
 def _path(item: str | os.PathLike, bad: type[BadImage]) -> Path:
-    """The path of a file; pathlib would take an empty one for the directory one is in."""
+    """Converts to a path; rejects an empty one, which pathlib takes for the current directory."""
     if not os.fspath(item):
         raise bad("''", "an empty path")
     return Path(item)
 
 
 def open_video(item: Any, inputs: Inputs) -> Video:
-    """One video that is not normalized yet; raises as `prepare`."""
+    """Opens one video, not yet normalized; raises the errors of `prepare`."""
     if isinstance(item, PATHS):
         return open_any(_path(item, BadVideo), inputs.upright)
     if isinstance(item, list | tuple):
@@ -202,7 +201,7 @@ def open_video(item: Any, inputs: Inputs) -> Video:
     else:
         frames = [Image.fromarray(frame) for frame in _pixels(item, inputs, 4)]
     if not frames:
-        raise PromptError("a video without frames; give at least one")
+        raise PromptError("a video without frames; pass at least one")
     return Frames(frames)
 
 
@@ -215,25 +214,25 @@ class Frames:
 
     @property
     def count(self) -> int:
-        """How many frames there are."""
+        """The number of frames."""
         return len(self.images)
 
     def frames(self, indices: Sequence[int]) -> Iterator[Image.Image]:
-        """Frames in RGB, one at a time."""
+        """Returns frames in RGB, one at a time."""
         return (self.images[index] for index in indices)
 
 
 def is_float(item: Any) -> bool:
-    """Whether it is an array of floating-point numbers, which are taken as normalized."""
+    """Returns whether it is a floating-point array, which counts as normalized."""
     kind = getattr(getattr(item, "dtype", None), "kind", "")
     return kind in ("f", "V")  # V: bfloat16
 
 
 def checked(item: Any, inputs: Inputs) -> np.ndarray:
-    """A normalized array, float32[*inputs.shape].
+    """Returns a normalized array as float32[*inputs.shape].
 
     Raises:
-        PromptError: it has another shape, or numbers that no normalized image has.
+        PromptError: it has another shape, or values out of the range of normalized images.
     """
     array = _as_array(item).astype(np.float32)
     if array.shape != inputs.shape:
@@ -241,21 +240,21 @@ def checked(item: Any, inputs: Inputs) -> np.ndarray:
             f"{_described(item)} {_wanted(inputs)}{_turned(array.shape, inputs.shape)}"
         )
     if not np.isfinite(array).all():
-        raise PromptError(f"{_described(item)} some of its numbers are infinite or no numbers")
+        raise PromptError(f"{_described(item)} some of its values are NaN or infinite")
     least, most = float(array.min()), float(array.max())
     black, white = inputs.preprocessing.bounds
     unprepared = black < -0.1 and 0 <= least < most <= 1
     if max(-least, most) > max(FARTHEST, -MOST_TIMES * black, MOST_TIMES * white) or unprepared:
         raise PromptError(
-            f"{_described(item)} its numbers are from {least:g} to {most:g}: floating-point arrays "
-            "are taken as normalized (mean subtracted, divided by the standard deviation; about "
-            f"{black:.1f} to {white:.1f}). Give uint8 of 0 to 255, or what `preprocess` makes of it"
+            f"{_described(item)} its values are from {least:g} to {most:g}: floating-point arrays "
+            "must be normalized (mean subtracted, divided by the standard deviation; about "
+            f"{black:.1f} to {white:.1f}). Pass uint8 of 0 to 255, or the output of `preprocess`"
         )
     return array
 
 
 def _pixels(item, inputs, axes):
-    """uint8[..., H, W, 3] of an image (3 axes) or video (4)."""
+    """Returns uint8[..., H, W, 3] of an image (3 axes) or video (4)."""
     if not (hasattr(item, "shape") and hasattr(item, "dtype")):
         raise PromptError(_nothing(item, inputs))
     array = _as_array(item)
@@ -279,13 +278,13 @@ def _as_array(item):
 
 
 def _nothing(item, inputs):
-    return f"a value of type {type(item).__name__} is no {inputs.kind}; {_wanted(inputs)}"
+    return f"a value of type {type(item).__name__} is not a valid {inputs.kind}; {_wanted(inputs)}"
 
 
 def _turned(shape, wanted):
-    """A hint where channels come first, as in PyTorch."""
+    """Returns a hint if channels come first, as in PyTorch."""
     if len(shape) == len(wanted) and shape[-3] == CHANNELS and shape[-1] != CHANNELS:
-        return "; channels come first in it, so turn it: np.moveaxis(x, -3, -1)"
+        return "; its channels come first, so move them: np.moveaxis(x, -3, -1)"
     return ""
 
 
@@ -299,9 +298,9 @@ def _wanted(inputs):
         return (
             "a video is a path, a list of Pillow images, uint8[frames, height, width, 3] of any "
             f"size, or normalized float[{inputs.frames}, {size}, {size}, 3]; several are a list, "
-            "or have a first axis more"
+            "or have an additional first axis"
         )
     return (
         "an image is a path, a Pillow image, uint8[height, width, 3] of any size, or "
-        f"normalized float[{size}, {size}, 3]; several are a list, or have a first axis more"
+        f"normalized float[{size}, {size}, 3]; several are a list, or have an additional first axis"
     )

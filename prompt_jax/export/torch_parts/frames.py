@@ -119,8 +119,8 @@ def order_frames(names: Sequence[str]) -> list[str]:
     for one, other in zip(ordered, sorted(names, key=by_parts), strict=True):
         if one != other:
             raise ValueError(
-                f"the names do not say whether {one} or {other} is shown first; write equally many "
-                "digits behind the point of each, or name frames like 00001.jpg"
+                f"the order of {one} and {other} is ambiguous; use the same number of digits after "
+                "the dot, or name frames like 00001.jpg"
             )
     return ordered
 

@@ -1,1 +1,1 @@
-"""From an image's file to CLIP's input: read decoding, then files, transforms."""
+"""Decodes and transforms images for CLIP: read decoding, then files, transforms."""

@@ -1,4 +1,4 @@
-"""Decoding image files of strangers: known formats, bounded memory, errors in words."""
+"""Decodes untrusted image files: known formats, bounded memory, one-line errors."""
 
 import contextlib
 import os
@@ -10,19 +10,18 @@ from typing import IO, BinaryIO
 from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
 
 from prompt_jax.errors import BadImage
-from prompt_jax.inputs.images.greys import eight_bits, is_deep
+from prompt_jax.inputs.images.grays import eight_bits, is_deep
 from prompt_jax.storage.files import kind_of
 
-# Pillow knows fifty more, of which one starts another program.
+# Pillow knows fifty more, one of which starts another program.
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
-# Pillow's own limit: an image of that many pixels takes 0.4 GB, and twice that while it is
-# converted. Twice as many are read of JPEGs, at half the size. No JPEG is longer on a side; a row
-# costs memory of its own, however short.
+# Pillow's own limit: such an image takes 0.4 GB, and twice that during conversion. Larger JPEGs are
+# decoded at half the size. MAX_SIDE is the limit of JPEG; each row needs memory, however short.
 MAX_PIXELS = 2**30 // 12
 MAX_SIDE = 2**16
-# No image within the limit is larger, even uncompressed with 16 bits in four channels.
+# Larger than any image within the limit, even uncompressed with 16 bits in four channels.
 MAX_FILE_BYTES = 2**30
-# How a complete file ends, in its last bytes.
+# The end of a complete file, within its last bytes.
 _TAIL_BYTES = 64
 _ENDS = {"JPEG": b"\xff\xd9", "MPO": b"\xff\xd9", "PNG": b"IEND", "GIF": b";"}
 _TURNS = {
@@ -34,60 +33,60 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-# Pillow warns about metadata that nobody here reads; what cannot be decoded is an error.
+# Pillow warns about metadata that is not used here.
 warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
 def open_image(path: str | Path | BinaryIO, upright: bool = False) -> Image.Image:
-    """Decode an image file as RGB, the way the CoOp benchmark does (`Image.convert("RGB")`).
+    """Decodes an image file as RGB, like the CoOp benchmark (`Image.convert("RGB")`).
 
-    Transparency is ignored; of an animation the first frame counts. Grays of more than 8 bits are
-    brought to 8, see `greys`. This differs on purpose from the benchmark and from torchvision on a
-    Pillow image: there `convert` videos all grays above 255 to white.
+    Transparency is ignored; the first frame of an animation is used. Grayscale of more than 8 bits
+    is scaled to 8, see `grays`. This differs on purpose from the benchmark and from torchvision,
+    where `convert` clips all values above 255 to white.
 
     Args:
         path: a file, or its content: JPEG, PNG, WebP, BMP, GIF or TIFF; any color mode.
-        upright: whether the image is turned as its EXIF orientation says; one that cannot be
-            read says nothing. TIFFs are as Pillow gives them: it turns them by itself.
+        upright: whether to rotate the image as its EXIF orientation says, if it can be read. Pillow
+            always rotates TIFFs.
 
     Returns:
         The image in mode RGB at its full size; a JPEG of more than `MAX_PIXELS` at half of it.
 
     Raises:
-        BadImage: the file is missing, no regular file, truncated, too large, not an image, or
-            has grays of which nobody says what is white.
+        BadImage: the file is missing, not a regular file, truncated, too large, not an image, or
+            grayscale without a known white.
     """
     with _opened(path) as image:
         # NumPy would hide the reason why a file cannot be decoded.
         image.load()
-        # Without it Pillow warns about palettes with transparency; the pixels are the same.
+        # Otherwise Pillow warns about palettes with transparency; the pixels are the same.
         image.info.pop("transparency", None)
         turn = _TURNS.get(_orientation(image)) if upright else None
-        # `convert` would copy an image that is RGB already.
+        # `convert` would copy an RGB image.
         plain = as_rgb(image)
         return plain if turn is None else plain.transpose(turn)
 
 
 def as_rgb(image: Image.Image) -> Image.Image:
-    """An image in mode RGB; grays of more than 8 bits are brought to 8.
+    """Converts an image to mode RGB; grayscale of more than 8 bits is scaled to 8.
 
     Raises:
-        UnknownWhite: nobody says what is black and white in them.
+        UnknownWhite: its black and white are not known.
     """
     return image if image.mode == "RGB" else eight_bits(image).convert("RGB")
 
 
 def check_image(path: str | Path | BinaryIO) -> None:
-    """Look at an image's kind of file, size and header, and decode it only if its end is odd.
+    """Checks an image's file type, size and header; decodes it only if its end looks wrong.
 
-    Or if it has deep grays, which may have no white. A file that passes may still hold damaged
-    pixels; one that was cut short does not pass.
+    Or if it is deep grayscale, whose white may be unknown. Truncated files fail; damaged pixels may
+    pass.
 
     Args:
-        path: as of `open_image`.
+        path: see `open_image`.
 
     Raises:
-        BadImage: as `open_image`.
+        BadImage: see `open_image`.
     """
     with _opened(path) as image:
         end = _ENDS.get(image.format or "")
@@ -98,7 +97,7 @@ def check_image(path: str | Path | BinaryIO) -> None:
 
 
 def is_turned(path: str | Path) -> bool:
-    """Whether an image's file says that it is to be turned; False of what is no image."""
+    """Returns whether an image file has a rotation; False if it is not an image."""
     try:
         with _opened(path) as image:
             return _orientation(image) in _TURNS
@@ -108,14 +107,14 @@ def is_turned(path: str | Path) -> bool:
 
 @contextlib.contextmanager
 def _opened(path: str | Path | BinaryIO) -> Iterator[ImageFile.ImageFile]:
-    """An image whose pixels are not decoded yet; every error inside becomes a BadImage."""
+    """Opens an image without decoding its pixels; every error inside becomes a `BadImage`."""
     try:
         if isinstance(path, str | Path):
             check_kind(path)
         with Image.open(path, formats=FORMATS) as image:
             width, height = image.size
             if width * height > MAX_PIXELS:
-                # A JPEG, as phones write them, can be decoded at half the size.
+                # A JPEG can be decoded at half the size.
                 image.draft(None, (width // 2, height // 2))
                 width, height = image.size
             if width * height > MAX_PIXELS or max(width, height) > MAX_SIDE:
@@ -135,7 +134,7 @@ def _opened(path: str | Path | BinaryIO) -> Iterator[ImageFile.ImageFile]:
     except OSError as error:
         raise BadImage(str(path), error.strerror or str(error) or "cannot be read") from error
     except Exception as error:
-        # Decoders raise whatever their parsing trips on: SyntaxError, struct.error, …
+        # Decoders may raise anything: SyntaxError, struct.error, …
         raise BadImage(str(path), str(error) or type(error).__name__) from error
 
 
@@ -147,16 +146,16 @@ _TOO_LARGE = (
 def check_kind(
     path: str | Path, most_bytes: int = MAX_FILE_BYTES, bad: type[BadImage] = BadImage
 ) -> None:
-    """Refuse, without opening it, what is no file that an image can be in; links are followed.
+    """Rejects a file that cannot be an image, without opening it; links are followed.
 
     Args:
         path: the file.
-        most_bytes: how large it may be.
-        bad: what is raised; its `what` is what the file should be.
+        most_bytes: the largest size.
+        bad: the error to raise; its `what` names the expected kind of file.
 
     Raises:
         BadImage: a directory, pipe, socket or device, an empty file, or one that is too large.
-        OSError, ValueError: there is no such file, or it has a path that cannot be.
+        OSError, ValueError: there is no such file, or its path is impossible.
     """
     status = os.stat(path)
     if kind := kind_of(status.st_mode):
@@ -168,7 +167,7 @@ def check_kind(
 
 
 def tail(file: IO[bytes]) -> bytes:
-    """The last bytes of a file, which say whether it is whole; it is read on where it was."""
+    """Returns the last bytes of a file, which tell whether it is complete; keeps its position."""
     place = file.tell()
     size = file.seek(0, os.SEEK_END)
     file.seek(max(0, size - _TAIL_BYTES))
@@ -181,5 +180,5 @@ def _orientation(image: Image.Image) -> int:
     try:
         return image.getexif().get(ExifTags.Base.Orientation, 1)
     except Exception:
-        # What is no EXIF makes Pillow raise whatever its parsing trips on.
+        # Pillow may raise anything for invalid EXIF.
         return 1

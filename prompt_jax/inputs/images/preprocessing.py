@@ -1,4 +1,4 @@
-"""How an image is resized, cut out and normalized, as data: what a checkpoint was trained with."""
+"""Declares how images are resized, cropped and normalized, as a checkpoint was trained."""
 
 import functools
 import math
@@ -18,8 +18,8 @@ CHANNELS = 3
 Stats = Literal["", "clip", "imagenet", "half"]
 STATS: tuple[str, ...] = get_args(Stats)[1:]
 RANGES = {"mean": (0.0, 1.0), "std": (1e-4, 1.0)}
-"""What images of values in 0..1 can have; a std of 1 leaves them as they are."""
-# ImageNet's, as code for video writes them: of values in 0..255.
+"""Allowed values for images in 0..1; a std of 1 leaves them unscaled."""
+# ImageNet's are written for values in 0..255, as in video code.
 _STATS = {
     "clip": (np.array(CLIP_MEAN, np.float32), np.array(CLIP_STD, np.float32)),
     "imagenet": (
@@ -34,36 +34,35 @@ Interpolation = Literal["bicubic", "bilinear", "lanczos", "hamming", "box", "nea
 INTERPOLATIONS: tuple[str, ...] = get_args(Interpolation)
 Middle = Literal["rounded", "floored"]
 MIDDLES: tuple[str, ...] = get_args(Middle)
-MOST_TIMES_RESIZED = 8  # what an image is resized to, in the tower's pixels: memory has an end
-LARGEST = 65536  # pixels on a side; no image that is read has more
+MOST_TIMES_RESIZED = 8  # the largest `resize_to` as a multiple of the tower's input, for memory
+LARGEST = 65536  # pixels on a side, the limit of images that are read
 
 
 def statistics(stats: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and standard deviation of each channel that a name stands for."""
+    """Returns mean and standard deviation of each channel by name."""
     mean, std = _STATS[stats]
     return tuple(mean.tolist()), tuple(std.tolist())
 
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """From an RGB image to what the image tower takes; the defaults are CLIP's own.
+    """Declares the preprocessing of an RGB image; the defaults are CLIP's.
 
-    Numbers are kept as float32 has them.
+    Numbers are rounded to float32.
 
     Attributes:
-        mean, std: of each channel (RGB, in 0..1), what is subtracted and divided by.
-        resize: the side that becomes `resize_to` pixels: "shortest" or "longest", the other one
-            in proportion; both ("squash"); or "none".
-        resize_to: pixels; 0: as many as the tower's images have.
+        mean, std: per channel (RGB, in 0..1), for normalization.
+        resize: the side that becomes `resize_to` pixels: "shortest" or "longest", with the aspect
+            ratio kept; both ("squash"); or "none".
+        resize_to: in pixels; 0: the size of the tower's input.
         interpolation: Pillow's filter.
-        fill: gray of the margins, 0 to 255, where what is left is smaller than the tower's
-            images.
-        middle: how half a pixel of the middle's offset is met: "rounded" to even, as CLIP,
-            torchvision and open_clip do, or "floored", as transformers does. Margins' odd pixel is
-            right and below, or left and above.
+        fill: gray value of the padding, 0 to 255, for images smaller than the tower's input.
+        middle: rounding of a half-pixel offset of the center crop: "rounded" to even, as CLIP,
+            torchvision and open_clip do, or "floored", as transformers does. An odd pixel of
+            padding is at the right and bottom, or at the left and top.
 
     Raises:
-        PromptError: a field holds what it may not.
+        PromptError: a field has an invalid value.
     """
 
     mean: tuple[float, ...] = CLIP_MEAN
@@ -93,23 +92,23 @@ class Preprocessing:
 
     @property
     def stats(self) -> Stats:
-        """The name that mean and standard deviation have here; "" where they have none."""
+        """The name of mean and standard deviation; "" if they have none."""
         return _name(self.mean, self.std)
 
     @property
     def bounds(self) -> tuple[float, float]:
-        """What black and white become, the least and the most of the three channels."""
+        """The normalized black and white, the minimum and maximum over the channels."""
         black = [-mean / std for mean, std in zip(self.mean, self.std, strict=True)]
         white = [(1 - mean) / std for mean, std in zip(self.mean, self.std, strict=True)]
         return min(black), max(white)
 
     def differing(self, usual: "Preprocessing") -> dict[str, Any]:
-        """The fields that differ from another one's, with what they hold."""
+        """Returns the fields that differ from those of `usual`, with their values."""
         both = ((field.name, getattr(self, field.name)) for field in fields(self))
         return {name: value for name, value in both if value != getattr(usual, name)}
 
     def in_words(self, size: int) -> str:
-        """What is done to an image for a tower that takes `size` pixels a side, in a line."""
+        """Describes the preprocessing for an input of `size` pixels in one line."""
         side = self.resize_to or size
         done = {
             "shortest": f"shortest side to {side}",
@@ -120,7 +119,7 @@ class Preprocessing:
         if self.resize != "none":
             done += f" ({self.interpolation})"
         if self.resize != "squash" or side != size:
-            done += f", the middle {size} × {size} cut out"
+            done += f", center crop {size} × {size}"
         numbers = " and ".join(
             f"{name} {', '.join(f'{value:.4g}' for value in values)}"
             for name, values in (("mean", self.mean), ("std", self.std))
@@ -135,24 +134,24 @@ def choose(
     resize: str = "",
     interpolation: str = "",
 ) -> dict[str, Any]:
-    """The fields of a `Preprocessing` that a person sets, in place of what a checkpoint says.
+    """Returns the fields of a `Preprocessing` that the user sets instead of the checkpoint's.
 
     Args:
-        stats: a name for mean and standard deviation: "clip", "imagenet" or "half".
-        mean, std: or numbers, of red, green and blue in 0..1.
-        resize, interpolation: as of `Preprocessing`; "" leaves them.
+        stats: the name of mean and standard deviation: "clip", "imagenet" or "half".
+        mean, std: or numbers for red, green and blue in 0..1.
+        resize, interpolation: see `Preprocessing`; "" keeps the checkpoint's.
 
     Raises:
-        PromptError: one of them holds what it may not, or they contradict each other.
+        PromptError: a value is invalid, or they contradict each other.
     """
     if stats and stats not in STATS:
         raise unknown("stats", str(stats), STATS)
     if stats and (mean or std):
         raise PromptError(
-            f"stats={stats} and mean={mean}, std={std}: give a name or numbers, not both"
+            f"stats={stats} and mean={mean}, std={std}: set a name or numbers, not both"
         )
     if bool(mean) != bool(std):
-        raise PromptError(f"mean={mean} and std={std}: give both")
+        raise PromptError(f"mean={mean} and std={std}: set both")
     chosen: dict[str, Any] = {}
     if stats or mean:
         chosen["mean"], chosen["std"] = statistics(stats) if stats else (mean, std)
@@ -171,7 +170,7 @@ def _three_numbers(name: str, values: Any) -> tuple[float, ...]:
         raise PromptError(
             f"{name}={values!r} must be {CHANNELS} numbers, of red, green and blue in 0 to 1"
         )
-    with np.errstate(over="ignore"):  # its range is checked next
+    with np.errstate(over="ignore"):  # the caller checks the range
         return tuple(float(np.float32(value)) for value in numbers)
 
 

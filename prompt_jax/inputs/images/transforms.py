@@ -1,4 +1,4 @@
-"""From a decoded image to CLIP's input: resizing, cropping, normalizing."""
+"""Resizes, crops and normalizes decoded images for CLIP."""
 
 import functools
 import math
@@ -13,8 +13,8 @@ from prompt_jax.inputs.images.preprocessing import CLIP_STD as CLIP_STD
 AREA = (0.08, 1.0)
 _RATIO = (3 / 4, 4 / 3)
 _TRIES = 10
-# Of an image longer than this many times its short side, only the middle is resized: the crop
-# shows one short side of it. Below, the whole is, as everywhere else, bit for bit.
+# Only the middle of an image longer than this multiple of its short side is resized, to save
+# memory: the center crop shows one short side. Others are resized whole, bit for bit as usual.
 _LONGEST = 256
 
 Box = tuple[int, int, int, int]
@@ -26,13 +26,13 @@ def test_transform(
     out: np.ndarray | None = None,
     preprocessing: Preprocessing = CLIP,
 ) -> np.ndarray:
-    """A test image as the image tower takes it: resized, the middle cut out, normalized.
+    """Prepares a test image for the image tower: resize, center crop, normalize.
 
     Args:
         image: RGB image of any size.
         size: side of the result in pixels.
-        out: float32[size, size, 3] to write into, contiguous; None makes one.
-        preprocessing: how; by default as CLIP does it.
+        out: contiguous float32[size, size, 3] to write to; None allocates it.
+        preprocessing: by default CLIP's.
 
     Returns:
         float32[size, size, 3], normalized.
@@ -41,11 +41,11 @@ def test_transform(
     of other checkpoints open_clip's `image_transform` and transformers' `CLIPImageProcessor`.
     """
     image = resize(image, size, preprocessing)
-    return normalise(cut_middle(image, size, preprocessing), out, preprocessing)
+    return normalize(cut_middle(image, size, preprocessing), out, preprocessing)
 
 
 def resize(image: Image.Image, size: int, preprocessing: Preprocessing) -> Image.Image:
-    """An image resized for a tower of `size` pixels a side, not yet cut."""
+    """Resizes an image for an input of `size` pixels, without cropping it."""
     side = preprocessing.resize_to or size
     kind = preprocessing.resize
     if kind == "none":
@@ -56,11 +56,11 @@ def resize(image: Image.Image, size: int, preprocessing: Preprocessing) -> Image
     if kind == "squash":
         width = height = side
     elif kind == "shortest":
-        # The long side is cut off, not rounded: torchvision's rule, and transformers'.
+        # The long side is truncated, not rounded, as in torchvision and transformers.
         short = min(width, height)
         width, height = int(side * width / short), int(side * height / short)
     else:
-        # Rounded, as open_clip does. Of a very long image one row is left.
+        # Rounded, as in open_clip, to at least one row.
         ratio = max(width, height) / side
         width, height = max(1, round(width / ratio)), max(1, round(height / ratio))
     filter = Image.Resampling[preprocessing.interpolation.upper()]
@@ -68,23 +68,23 @@ def resize(image: Image.Image, size: int, preprocessing: Preprocessing) -> Image
 
 
 def cut_middle(image: Image.Image, size: int, preprocessing: Preprocessing) -> Image.Image:
-    """The middle `size` x `size` pixels, with margins where the image is smaller."""
+    """Returns the center crop of `size` x `size` pixels, padded if the image is smaller."""
     width, height = image.size
     if min(width, height) < size:
-        # The odd pixel of the margins is right and below; left and above in transformers (Pillow).
+        # An odd pixel of padding is right and below; in transformers (Pillow) left and above.
         odd = preprocessing.middle == "floored"
         left, top = (max(0, (size - side + odd) // 2) for side in image.size)
         canvas = Image.new("RGB", (max(width, size), max(height, size)), (preprocessing.fill,) * 3)
         canvas.paste(image, (left, top))
         image, (width, height) = canvas, canvas.size
-    # Another rule moves the crop by a pixel. `round` is half to even.
+    # Another rounding moves the crop by a pixel. `round` is half to even.
     cut = math.floor if preprocessing.middle == "floored" else round
     left, top = cut((width - size) / 2), cut((height - size) / 2)
     return image.crop((left, top, left + size, top + size))
 
 
 def without_far_ends(image: Image.Image) -> Image.Image:
-    """The middle of an image that is longer than `_LONGEST` times its short side; else itself."""
+    """Crops an image to `_LONGEST` times its short side around its middle."""
     width, height = image.size
     longest = _LONGEST * min(width, height)
     if max(width, height) <= longest:
@@ -103,16 +103,16 @@ def train_transform(
     flip: bool = True,
     preprocessing: Preprocessing = CLIP,
 ) -> np.ndarray:
-    """Random resized crop, random horizontal flip, normalize.
+    """Prepares a training image: random resized crop, random horizontal flip, normalize.
 
     Args:
         image: RGB image of any size.
         size: side of the result in pixels.
         rng: decides crop and flip.
-        out: float32[size, size, 3] to write into, contiguous; None makes one.
-        area: least and most of the image that the crop shows.
+        out: contiguous float32[size, size, 3] to write to; None allocates it.
+        area: the smallest and largest share of the image in the crop.
         flip: False never flips.
-        preprocessing: its interpolation, mean and standard deviation are used.
+        preprocessing: for interpolation, mean and standard deviation.
 
     Returns:
         float32[size, size, 3], normalized.
@@ -120,27 +120,27 @@ def train_transform(
     Source: the CoOp family's training recipe (crop area 0.08 to 1, flip with probability 1/2).
     """
     crop = image.crop(random_box(*image.size, rng, area))
-    # Not `resize(box=…)`: at the border that filter also sees the pixels outside the crop.
+    # Not `resize(box=…)`, whose filter also reads pixels outside the crop.
     crop = crop.resize((size, size), Image.Resampling[preprocessing.interpolation.upper()])
     if flip and rng.random() < 0.5:
         crop = crop.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-    return normalise(crop, out, preprocessing)
+    return normalize(crop, out, preprocessing)
 
 
 def random_box(
     width: int, height: int, rng: np.random.Generator, area: tuple[float, float] = AREA
 ) -> Box:
-    """A random crop of an aspect ratio of 3/4 to 4/3.
+    """Draws a random crop with an aspect ratio of 3/4 to 4/3.
 
     Args:
         width: of the image, in pixels.
         height: of the image, in pixels.
         rng: the source of randomness.
-        area: least and most of the image that the crop shows.
+        area: the smallest and largest share of the image in the crop.
 
     Returns:
-        (left, top, right, bottom) in pixels; after ten boxes that do not fit, the largest
-        centered one of an allowed ratio.
+        (left, top, right, bottom) in pixels; after ten boxes that do not fit, the largest centered
+        one with an allowed ratio.
 
     Source: torchvision's `RandomResizedCrop`.
     """
@@ -158,15 +158,15 @@ def random_box(
     return left, top, left + w, top + h
 
 
-def normalise(
+def normalize(
     image: Image.Image, out: np.ndarray | None = None, preprocessing: Preprocessing = CLIP
 ) -> np.ndarray:
-    """Scale to 0..1, subtract a mean and divide by a standard deviation, by channel.
+    """Scales to 0..1, subtracts the mean and divides by the standard deviation, per channel.
 
     Args:
         image: RGB image.
-        out: float32[height, width, 3] to write into, contiguous; None makes one.
-        preprocessing: its mean and standard deviation are used.
+        out: contiguous float32[height, width, 3] to write to; None allocates it.
+        preprocessing: for mean and standard deviation.
 
     Returns:
         float32[height, width, 3]: `out`, if given.
@@ -174,7 +174,7 @@ def normalise(
     if out is None:
         out = np.empty((image.height, image.width, CHANNELS), np.float32)
     mean, std = _arrays(preprocessing)
-    # Rows of width * 3 values: arithmetic over an innermost axis of 3 takes three times as long.
+    # As rows of width * 3 values: arithmetic over an innermost axis of 3 is three times slower.
     rows = out.reshape(image.height, -1)
     np.divide(np.asarray(image).reshape(rows.shape), np.float32(255), out=rows, dtype=np.float32)
     rows -= np.tile(mean, image.width)

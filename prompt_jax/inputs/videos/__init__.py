@@ -1,1 +1,1 @@
-"""From a video's file to frames for CLIP: read opening, decoding, then sampling, transforms."""
+"""Reads frames of videos for CLIP: read opening, decoding, then sampling, transforms."""

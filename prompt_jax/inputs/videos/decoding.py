@@ -1,7 +1,6 @@
-"""Decoding the video files of strangers: known formats, bounded memory, errors in words.
+"""Decodes untrusted video files: known formats, bounded memory, one-line errors.
 
-Read `open_video`, then `VideoFile`. Needs PyAV, which brings its own FFmpeg and keeps quiet about
-what FFmpeg logs.
+Read `open_video`, then `VideoFile`. Needs PyAV, which includes FFmpeg and silences its log.
 """
 
 import contextlib
@@ -27,17 +26,17 @@ from prompt_jax.errors import BadVideo
 from prompt_jax.inputs.images.decoding import check_kind
 from prompt_jax.inputs.videos import endings
 
-# FFmpeg's names of: MP4 and MOV, MKV and WebM, AVI, GIF, MPEG, FLV, WMV, OGV. It knows hundreds
-# more, among them lists that open other files and addresses.
+# FFmpeg's names of MP4 and MOV, MKV and WebM, AVI, GIF, MPEG, FLV, WMV and OGV. It supports
+# hundreds more, including playlists that open other files and URLs.
 FORMATS = "mov,matroska,avi,gif,mpeg,mpegts,flv,asf,ogg"
-# A frame of 8K. Frames are decoded one at a time.
+# An 8K frame. Frames are decoded one at a time.
 MAX_PIXELS = 2**25
-# More than a day, as a file of any size can claim them.
+# More than a day; a small file can claim any number.
 MAX_FRAMES = 2**22
 MAX_FILE_BYTES = 2**35
-# Seeking over fewer frames than that takes longer than decoding them.
+# Seeking over fewer frames is slower than decoding them.
 _SEEK_PAYS = 2
-# Decoders that can leave out frames on which no other depends, which is about half of them.
+# Decoders that can skip non-reference frames, about half of all.
 _SKIPPING = ("h264", "hevc", "mpeg4")
 _TURNS = {
     90: Image.Transpose.ROTATE_90,
@@ -45,24 +44,24 @@ _TURNS = {
     270: Image.Transpose.ROTATE_270,
 }
 _NO_CLIP = (
-    "not a video, cut short, or none of MP4, MOV, MKV, WebM, AVI, GIF, MPEG, FLV, WMV and OGV; get "
-    "it again, or convert it to MP4"
+    "not a video, truncated, or none of MP4, MOV, MKV, WebM, AVI, GIF, MPEG, FLV, WMV and OGV; "
+    "download it again, or convert it to MP4"
 )
 
 
 @dataclasses.dataclass(frozen=True)
 class VideoFile:
-    """A video in a file: when its frames are shown, and how they are decoded.
+    """A video file with an index of its frames.
 
     Attributes:
         path: the file.
-        upright: as of `open_video`.
-        times: int64[n], when each frame of the file is shown, ascending, in the file's ticks;
-            None where the file does not say: its frames are then known by their order only.
-        starts: int64[n], the frame at which decoding must begin to get each frame.
+        upright: see `open_video`.
+        times: int64[n], the presentation time of each frame, ascending, in the file's time base;
+            None if unknown: frames are then identified by their order.
+        starts: int64[n], the frame at which decoding must begin for each frame.
         first: the first frame of the span.
-        count: frames in the span.
-        rate: frames a second; None where the file does not say.
+        count: the number of frames in the span.
+        rate: frames per second; None if unknown.
     """
 
     path: Path
@@ -74,17 +73,17 @@ class VideoFile:
     rate: float | None
 
     def frames(self, indices: Sequence[int]) -> Iterator[Image.Image]:
-        """Frames of the span in RGB, one at a time; only what they need is decoded.
+        """Yields frames of the span in RGB, decoding only what they need.
 
         Args:
             indices: from 0 to `count` - 1, ascending; an index may be repeated.
 
         Raises:
-            BadVideo: from `next`: the file is gone or damaged.
+            BadVideo: from `next`: the file is missing or damaged.
         """
         numbers = [self.first + int(index) for index in indices]
         decoded = self._decode(list(dict.fromkeys(numbers)))
-        # One for all frames, as each of its own would prepare the conversion anew.
+        # One converter for all frames, to set up the conversion once.
         converter = VideoReformatter()
         for (_, repeated), frame in zip(itertools.groupby(numbers), decoded, strict=True):
             image = _image(frame, converter, self.upright)
@@ -92,7 +91,7 @@ class VideoFile:
                 yield image
 
     def _decode(self, wanted: Sequence[int]) -> Iterator[VideoFrame]:
-        """The frames of these numbers, each from the nearest frame at which decoding can begin."""
+        """Yields the wanted frames, decoding from the nearest keyframe."""
         with _opened(self.path) as (container, stream):
             decoder, passed = self._numbered(stream, container.demux(stream), wanted), -1
             for place, number in enumerate(wanted):
@@ -110,7 +109,7 @@ class VideoFile:
     def _numbered(
         self, stream: VideoStream, packets: Iterator[Packet], wanted: Sequence[int]
     ) -> Iterator[tuple[int, VideoFrame]]:
-        """Decoded frames and their numbers; where frames have times, only those that are wanted."""
+        """Yields decoded frames with their numbers; only wanted ones if frames have times."""
         if self.times is None:
             yield from enumerate(frame for packet in packets for frame in packet.decode())
             return
@@ -130,7 +129,7 @@ class VideoFile:
             raise BadVideo(
                 str(self.path),
                 f"frame {number} of {len(self.starts)} cannot be decoded; the file is damaged: "
-                "get it again, or convert it to MP4",
+                "download it again, or convert it to MP4",
             )
         return frame
 
@@ -138,25 +137,24 @@ class VideoFile:
 def open_video(
     path: Path, upright: bool = True, span: tuple[float, float] | None = None
 ) -> VideoFile:
-    """Look through a video file without decoding it: how many frames, when, and where to begin.
+    """Indexes the frames of a video file without decoding it.
 
-    What the header says of frames is not relied on: WebM says nothing, and others err.
+    The header's number of frames is not used: WebM has none, and others are wrong.
 
     Args:
-        path: MP4, MOV, MKV, WebM, AVI, GIF, MPEG, FLV, WMV or OGV, with any codec of FFmpeg's.
-        upright: whether frames are turned as the file says, as players do.
-        span: (start, end) in seconds from the first frame: what of the file is meant; an end
-            behind the last frame is cut off. None: all of it.
+        path: MP4, MOV, MKV, WebM, AVI, GIF, MPEG, FLV, WMV or OGV, with any codec of FFmpeg.
+        upright: whether to rotate frames as the file says, as players do.
+        span: (start, end) in seconds from the first frame, truncated at the last one; None: all.
 
     Raises:
-        BadVideo: the file is missing, no regular file, cut short, damaged, too large, or has no
-            moving image; or no frame lies in the span.
+        BadVideo: the file is missing, not a regular file, truncated, damaged, too large, or has no
+            video stream; or no frame is in the span.
     """
     with _opened(path) as (container, stream):
         times, keys = _packets(path, container, stream)
         rate = float(stream.average_rate or stream.guessed_rate or 0) or None
         tick = stream.time_base or Fraction(1)
-        # Without times of their own, frames of an AVI are known to follow each other evenly.
+        # Frames of an AVI without times are evenly spaced.
         untimed = _has_no_times(container, stream, times)
     if untimed:
         shown, seconds = None, np.arange(len(times)) / (rate or 1)
@@ -182,7 +180,7 @@ def open_video(
 def _packets(
     path: Path, container: InputContainer, stream: VideoStream
 ) -> tuple[np.ndarray, np.ndarray]:
-    """When each frame is shown, in the file's order, and when those at which decoding can begin."""
+    """Returns the presentation times of all frames, in file order, and of the keyframes."""
     times, keys = array("q"), array("q")
     listed, cut = 0, False
     for packet in container.demux(stream):
@@ -196,13 +194,13 @@ def _packets(
         if len(times) > MAX_FRAMES:
             raise BadVideo(str(path), f"more than {MAX_FRAMES} frames; cut it into parts")
     if not times:
-        raise BadVideo(str(path), "no frames; get it again, or convert it to MP4")
+        raise BadVideo(str(path), "no frames; download it again, or convert it to MP4")
     if (
         cut
         or listed < endings.promised_frames(container, stream)
         or endings.is_cut(path, container)
     ):
-        raise BadVideo(str(path), f"cut short after {len(times)} frames; get it again")
+        raise BadVideo(str(path), f"truncated after {len(times)} frames; download it again")
     return np.asarray(times, np.int64), np.asarray(keys, np.int64)
 
 
@@ -212,15 +210,15 @@ _NO_TIME = -(2**63)
 def _has_no_times(container: InputContainer, stream: VideoStream, times: np.ndarray) -> bool:
     if times.min() == _NO_TIME or len(np.unique(times)) < len(times):
         return True
-    # An AVI numbers frames as they are stored. Where later ones are shown before, that is wrong.
+    # An AVI numbers frames in storage order, which is wrong for reordered frames.
     reordered = bool(stream.codec_context.has_b_frames)
     return container.format.name == "avi" and reordered and bool((np.diff(times) > 0).all())
 
 
 def _seek(container: InputContainer, stream: VideoStream, time: int) -> Iterator[Packet] | None:
-    """What is read from a place at which decoding can begin, at `time` or before it.
+    """Returns packets from a keyframe at or before `time`.
 
-    None where seeking leads to another place, as MPEG files do, whose places are estimated.
+    Returns None if seeking ends elsewhere, e.g. in MPEG files, whose positions are estimated.
     """
     container.seek(time, stream=stream)
     packets = container.demux(stream)
@@ -241,18 +239,18 @@ _PYAV = int(av.__version__.split(".")[0])
 
 @contextlib.contextmanager
 def _opened(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
-    """A file and its moving image; every error inside becomes a BadVideo."""
+    """Opens a file and its video stream; every error inside becomes a `BadVideo`."""
     reason = _NO_CLIP
     try:
         check_kind(path, MAX_FILE_BYTES, BadVideo)
-        # Nothing else is opened on a file's behalf: no other file, no address.
+        # A file cannot open other files or URLs.
         options = {"format_whitelist": FORMATS, "protocol_whitelist": "file"}
-        # Titles in old encodings are no reason to refuse a video, to PyAV 19 of itself.
+        # Metadata in old encodings is accepted, by PyAV 19 by default.
         titles: Any = {} if _PYAV >= 19 else {"metadata_errors": "replace"}
         with av.open(f"file:{path}", options=options, **titles) as container:
-            reason = "damaged; get it again, or convert it to MP4"
+            reason = "damaged; download it again, or convert it to MP4"
             stream = _moving_image(path, container)
-            # Videos are decoded beside each other, so one is decoded in one thread.
+            # Several videos are decoded in parallel, so each uses one thread.
             stream.codec_context.thread_count = 1
             stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
             yield container, stream
@@ -263,7 +261,7 @@ def _opened(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
     except MemoryError:
         raise BadVideo(str(path), "not enough memory to decode it") from None
     except (OSError, av.error.FFmpegError) as error:
-        # FFmpeg's "invalid data", "invalid argument" and "end of file" are no words for people.
+        # FFmpeg's "invalid data", "invalid argument" and "end of file" do not help the user.
         words = None if isinstance(error, ValueError | EOFError) else error.strerror
         raise BadVideo(str(path), words or reason) from error
     except Exception as error:
@@ -272,11 +270,11 @@ def _opened(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
 
 def _moving_image(path: Path, container: InputContainer) -> VideoStream:
     stream = container.streams.best("video")
-    # Music brings the image of its cover.
+    # Audio files may contain a cover image.
     if not isinstance(stream, VideoStream) or stream.disposition & Disposition.attached_pic:
-        raise BadVideo(str(path), "no moving image in it, only sound or other data")
+        raise BadVideo(str(path), "no video stream, only audio or other data")
     if stream.codec_context is None:
-        raise BadVideo(str(path), "coded in a way that FFmpeg does not know; convert it to MP4")
+        raise BadVideo(str(path), "its codec is unknown to FFmpeg; convert it to MP4")
     width, height = stream.codec_context.width, stream.codec_context.height
     if width * height > MAX_PIXELS:
         raise BadVideo(

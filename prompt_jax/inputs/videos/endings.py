@@ -1,6 +1,6 @@
-"""Whether a video file is whole: what its header promises, held against what is there.
+"""Detects truncated video files by comparing their headers with their contents.
 
-A stream without a header (MPEG, WMV, recorded WebM) is whole wherever it ends.
+A stream without a header (MPEG, WMV, recorded WebM) counts as complete.
 """
 
 import os
@@ -16,12 +16,12 @@ _SEGMENT = bytes.fromhex("18538067")
 
 
 def promised_frames(container: InputContainer, stream: VideoStream) -> int:
-    """Frames that the index of an MP4 or MOV lists; 0 for other files, whose lists are partial."""
+    """Returns the number of frames in the index of an MP4 or MOV; 0 for other formats."""
     return len(stream.index_entries) if "mp4" in container.format.name.split(",") else 0
 
 
 def is_cut(path: Path, container: InputContainer) -> bool:
-    """Whether a file of this format ends before its header, or the format, says."""
+    """Returns whether a file ends before its header or format says."""
     if container.format.name == "gif":
         with open(path, "rb") as file:
             return b";" not in tail(file)
@@ -36,7 +36,7 @@ def is_cut(path: Path, container: InputContainer) -> bool:
 
 
 def _matroska_end(head: bytes) -> int | None:
-    """Where the segment that holds all frames ends; None where it was written without an end.
+    """Returns the end of the segment with all frames; None if it was written without a size.
 
     Source: RFC 8794 (EBML), sections 4 to 6.
     """
@@ -48,10 +48,10 @@ def _matroska_end(head: bytes) -> int | None:
 
 
 def _element_size(head: bytes, place: int) -> tuple[int, int | None]:
-    """Where an element's content begins, whose size stands at `place`, and how long it is."""
+    """Returns the start and length of an element's content, from its size field at `place`."""
     first = head[place] if place < len(head) else 0
     length = 9 - first.bit_length()
     bits = 7 * length
     size = int.from_bytes(head[place : place + length], "big") & (2**bits - 1)
-    # All ones: a size that was not known when it was written. Nine bytes: no size at all.
+    # All ones: the size was unknown when written. Nine bytes: not a valid size.
     return place + length, None if length > 8 or size == 2**bits - 1 else size

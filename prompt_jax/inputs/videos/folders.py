@@ -1,4 +1,4 @@
-"""Videos that are directories of images, one a frame: `frames/<id>/00001.jpg`, `img_00001.jpg`."""
+"""Reads videos stored as a directory of frames: `frames/<id>/00001.jpg`, `img_00001.jpg`."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -14,13 +14,13 @@ from prompt_jax.inputs.images.files import loose_images
 
 @dataclass(frozen=True)
 class FrameFolder:
-    """A video whose frames are files.
+    """A video whose frames are image files.
 
     Attributes:
         path: the directory.
         names: the files, in the order of their numbers.
-        upright: whether each image is turned as its EXIF orientation says.
-        rate: None: a directory does not say how many frames there are a second.
+        upright: whether to rotate each image as its EXIF orientation says.
+        rate: None: a directory has no frame rate.
     """
 
     path: Path
@@ -30,11 +30,11 @@ class FrameFolder:
 
     @property
     def count(self) -> int:
-        """How many frames there are."""
+        """The number of frames."""
         return len(self.names)
 
     def frames(self, indices: Sequence[int]) -> Iterator[Image.Image]:
-        """Frames in RGB, one at a time.
+        """Yields frames in RGB.
 
         Args:
             indices: from 0 to `count` - 1.
@@ -50,7 +50,7 @@ class FrameFolder:
                 raise BadVideo(str(self.path), f"{name}: {bad.reason}") from bad
 
     def check(self) -> None:
-        """Look at every file without decoding it; raises `BadVideo`."""
+        """Checks every file without decoding it; raises `BadVideo`."""
         for name in self.names:
             try:
                 check_image(self.path / name)
@@ -61,29 +61,25 @@ class FrameFolder:
 def open_folder(
     path: Path, upright: bool = True, span: tuple[float, float] | None = None
 ) -> FrameFolder:
-    """List a folder's frames as `order_frames`; files that are no images and hidden ones are
-    passed over.
+    """Opens a directory of frames; other files and hidden ones are ignored.
 
     Args:
         path: the directory.
-        upright: as of `FrameFolder`.
-        span: as of `decoding.open_video`; no directory has one.
+        upright: see `FrameFolder`.
+        span: must be None: a directory has no times.
 
     Raises:
-        BadVideo: it cannot be read, holds no images, their names give no order, or a span is asked
-            for.
+        BadVideo: it cannot be read, has no images, their names give no order, or `span` is set.
     """
     if span is not None:
-        reason = (
-            "a directory of frames does not say when each is shown, so no seconds can be cut out"
-        )
-        raise BadVideo(str(path), f"{reason}; give the video as a file")
+        reason = "a directory of frames has no times, so a span of seconds cannot be selected"
+        raise BadVideo(str(path), f"{reason}; use the video file")
     try:
         names = loose_images(path)
     except DataError as error:
         raise BadVideo(str(path), str(error)) from error
     if not names:
-        raise BadVideo(str(path), "a directory without images; frames are named like 00001.jpg")
+        raise BadVideo(str(path), "a directory without images; name frames like 00001.jpg")
     try:
         return FrameFolder(path, tuple(order_frames(names)), upright)
     except ValueError as error:
@@ -91,14 +87,14 @@ def open_folder(
 
 
 def order_frames(names: Sequence[str]) -> list[str]:
-    """Returns the frames of a video in their order: by the last number in their names.
+    """Sorts the frames of a video by the last number in their names.
 
-    Numbers that points join are one: of two they are in the order of decimals, "0.75", and of
-    three and more in that of their parts, "00.01.05".
+    Numbers joined by dots are one: two are ordered as a decimal, "0.75", three or more by their
+    parts, "00.01.05".
 
     Raises:
-        ValueError: a name has no number, two have the same one, or "1.10" may stand before "1.2" or
-            behind it.
+        ValueError: a name has no number, two have the same one, or the order of "1.10" and "1.2" is
+            ambiguous.
     """
     parts: dict[str, list[str]] = {}
     for name in names:
@@ -123,13 +119,13 @@ def order_frames(names: Sequence[str]) -> list[str]:
     for name in names:
         if (other := first.setdefault(key(name), name)) != name:
             raise ValueError(
-                f"{other} and {name} have the same number; keep the frames of one video in it"
+                f"{other} and {name} have the same number; keep the frames of only one video here"
             )
     ordered = sorted(names, key=key)
     for one, other in zip(ordered, sorted(names, key=by_parts), strict=True):
         if one != other:
             raise ValueError(
-                f"the names do not say whether {one} or {other} is shown first; write equally many "
-                "digits behind the point of each, or name frames like 00001.jpg"
+                f"the order of {one} and {other} is ambiguous; use the same number of digits after "
+                "the dot, or name frames like 00001.jpg"
             )
     return ordered

@@ -1,4 +1,4 @@
-"""Opening a video, whether a file or a directory of frames."""
+"""Opens a video, a file or a directory of frames."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -17,18 +17,18 @@ SUFFIXES = (
 
 
 class Video(Protocol):
-    """A video that was opened: what it holds is known, and no frame decoded yet."""
+    """An open video, whose frames are not decoded yet."""
 
     @property
     def count(self) -> int:
-        """How many frames there are, at least 1."""
+        """The number of frames, at least 1."""
 
     @property
     def rate(self) -> float | None:
-        """Frames a second; None where it is not known."""
+        """Frames per second; None if unknown."""
 
     def frames(self, indices: Sequence[int]) -> Iterator[Image.Image]:
-        """Frames in RGB, one at a time, so that a long video takes no more memory than one frame.
+        """Yields frames in RGB, one at a time, so that a long video needs little memory.
 
         Args:
             indices: from 0 to `count` - 1, ascending; an index may be repeated.
@@ -39,12 +39,12 @@ class Video(Protocol):
 
 
 def open_any(path: Path, upright: bool = True, span: tuple[float, float] | None = None) -> Video:
-    """The video of a file or directory, or the part of it from second to second.
+    """Opens a video, or a part of it.
 
     Args:
-        path: what holds it.
-        upright: whether frames are turned as the file says, which players and decord do too.
-        span: seconds, from and to; None for all of it.
+        path: a file or a directory of frames.
+        upright: whether to rotate frames as the file says, as players and decord do.
+        span: (start, end) in seconds; None: all of it.
 
     Raises:
         BadVideo: it cannot be read.

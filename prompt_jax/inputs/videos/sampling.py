@@ -1,4 +1,4 @@
-"""Which frames of a video are looked at."""
+"""Chooses the frames of a video."""
 
 from typing import Literal, get_args
 
@@ -8,13 +8,13 @@ from prompt_jax.errors import DataError
 
 Rule = Literal["centre", "random", "second", "even", "segment"]
 RULES: tuple[str, ...] = get_args(Rule)
-# Tests look at the same frames each time: those that a rule with chance in it varies.
+# The deterministic counterpart of a random rule, for tests.
 _FOR_TESTS: dict[str, Rule] = {"random": "centre", "segment": "even"}
 TEST_RULES = tuple(rule for rule in RULES if rule not in _FOR_TESTS)
 
 
 def for_tests(rule: Rule) -> Rule:
-    """The rule for test videos of what is trained by `rule`: the same, without chance."""
+    """Returns the deterministic rule for test videos of a model trained with `rule`."""
     return _FOR_TESTS.get(rule, rule)
 
 
@@ -25,18 +25,18 @@ def choose(
     rate: float | None,
     rng: np.random.Generator | None = None,
 ) -> np.ndarray:
-    """The frames that a rule picks, int64[wanted], ascending; a short video repeats some.
+    """Chooses frames by a rule, int64[wanted], ascending; a short video repeats some.
 
     Args:
-        rule: "centre" of equal segments, "random" in equal segments, or one a "second"; as action
-            recognition has it, at "even" distances, or one at random of each "segment".
-        count: frames in the video, at least 1.
-        wanted: how many are looked at, at least 1.
-        rate: of the video, in frames a second; None where it is not known. Only "second" needs it.
-        rng: decides where the rule is "random" or "segment", and is needed there only.
+        rule: "centre" or "random" frame of equal segments, or one frame per "second"; for action
+            recognition frames at "even" distances, or a random one of each "segment".
+        count: the number of frames of the video, at least 1.
+        wanted: the number of frames to choose, at least 1.
+        rate: frames per second; None if unknown. Only for "second".
+        rng: the generator for "random" and "segment".
 
     Raises:
-        DataError: the rate or `rng` is needed, and not there.
+        DataError: the rate or `rng` is needed and missing.
     """
     if rule == "second":
         return one_a_second(count, wanted, rate)
@@ -45,16 +45,16 @@ def choose(
     if rule == "even":
         return even_frames(count, wanted)
     if rng is None:
-        raise DataError(f"frames at random need a source of chance; choose {', '.join(TEST_RULES)}")
+        raise DataError(f"random frames need a generator; choose {', '.join(TEST_RULES)}")
     if rule == "segment":
         return segment_frames(count, wanted, rng)
     return random_frames(count, wanted, rng)
 
 
 def centre_frames(count: int, wanted: int) -> np.ndarray:
-    """The center of each of `wanted` segments, as equal as whole frames allow; int64[wanted].
+    """Returns the center of each of `wanted` segments of nearly equal length; int64[wanted].
 
-    A shorter video gives all its frames, and repeats the last one.
+    A shorter video gives all its frames and repeats the last one.
 
     Source: VoP's released model and X-Pool: with m = min(wanted, count) and the edges
     e_k = ⌊k · count / m⌋, frame k is ⌊(e_k + e_{k+1} - 1) / 2⌋.
@@ -64,7 +64,7 @@ def centre_frames(count: int, wanted: int) -> np.ndarray:
 
 
 def random_frames(count: int, wanted: int, rng: np.random.Generator) -> np.ndarray:
-    """One frame of each segment of `centre_frames`, at random; int64[wanted].
+    """Returns a random frame of each segment of `centre_frames`; int64[wanted].
 
     Source: temporal segment networks (Wang et al. 2016), and X-Pool's `rand`.
     """
@@ -73,26 +73,26 @@ def random_frames(count: int, wanted: int, rng: np.random.Generator) -> np.ndarr
 
 
 def one_a_second(count: int, wanted: int, rate: float | None) -> np.ndarray:
-    """The first frame of every second, and of more than `wanted` of those so many, evenly spread.
+    """Returns the first frame of every second, evenly subsampled to `wanted` if there are more.
 
-    Fewer seconds than `wanted` repeat the last frame, where CLIP4Clip pads with black ones.
+    With fewer seconds the last frame is repeated, where CLIP4Clip pads with black frames.
 
     Args:
-        count: frames in the video.
-        wanted: how many are looked at.
-        rate: frames a second; its fraction is cut off, as there.
+        count: the number of frames of the video.
+        wanted: the number of frames to choose.
+        rate: frames per second, truncated to an integer as in CLIP4Clip.
 
     Returns:
         int64[wanted].
 
     Raises:
-        DataError: the rate is not known.
+        DataError: the rate is unknown.
 
     Source: CLIP4Clip (one frame a second, then linspace(0, n - 1)).
     """
     if rate is None:
         raise DataError(
-            "one frame a second needs the frame rate, which a directory of frames does not say; "
+            "the rule second needs the frame rate, which a directory of frames does not have; "
             "choose another rule for frames, centre or random"
         )
     seconds = np.arange(0, count, max(1, int(rate)))
@@ -102,9 +102,9 @@ def one_a_second(count: int, wanted: int, rate: float | None) -> np.ndarray:
 
 
 def even_frames(count: int, wanted: int) -> np.ndarray:
-    """The frame shown in the middle of each of `wanted` equal parts of a video; int64[wanted].
+    """Returns the frame in the middle of each of `wanted` equal parts; int64[wanted].
 
-    Of a shorter video all its frames, in turn repeated.
+    A shorter video repeats all its frames in turn.
 
     Source: mmaction's test sampling, in ViFi-CLIP: ⌊(i + 1/2) · count / wanted⌋.
     """
@@ -112,12 +112,12 @@ def even_frames(count: int, wanted: int) -> np.ndarray:
 
 
 def segment_frames(count: int, wanted: int, rng: np.random.Generator) -> np.ndarray:
-    """One frame at random of each of `wanted` segments of ⌊count / wanted⌋ frames; int64[wanted].
+    """Returns a random frame of each segment of ⌊count / wanted⌋ frames; int64[wanted].
 
-    What is left at the end is never shown. A shorter video gives all its frames, evenly repeated.
+    The remaining frames at the end are never used. A shorter video repeats all its frames evenly.
 
     Source: mmaction's training sampling, in ViFi-CLIP; for shorter videos round(i · count / wanted)
-    modulo count, put into order here.
+    modulo count, sorted here.
     """
     length = count // wanted
     if length:

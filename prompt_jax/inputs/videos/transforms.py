@@ -1,4 +1,4 @@
-"""From decoded frames to CLIP's input: as images, with the same crop and flip for all."""
+"""Transforms decoded frames like images, with the same crop and flip for all frames."""
 
 from collections.abc import Iterable
 
@@ -8,20 +8,20 @@ from PIL import Image
 from prompt_jax.inputs.images import transforms
 from prompt_jax.inputs.images.preprocessing import CLIP, Preprocessing
 
-# Less is cut off than of images: what moves should stay in sight.
+# Larger crops than of images, to keep moving objects in sight.
 AREA = (0.5, 1.0)
 
 
 def test_transform(
     frames: Iterable[Image.Image], size: int, out: np.ndarray, preprocessing: Preprocessing = CLIP
 ) -> np.ndarray:
-    """Short side to `size`, center crop, normalize.
+    """Prepares test frames: short side to `size`, center crop, normalize.
 
     Args:
         frames: F frames in RGB, of any size.
         size: side of the result in pixels.
-        out: float32[F, size, size, 3] to write into, contiguous.
-        preprocessing: as of `images.transforms`.
+        out: contiguous float32[F, size, size, 3] to write to.
+        preprocessing: see `images.transforms`.
 
     Returns:
         `out`, normalized.
@@ -39,16 +39,15 @@ def train_transform(
     flip: bool = True,
     preprocessing: Preprocessing = CLIP,
 ) -> np.ndarray:
-    """Random resized crop and random horizontal flip, one for all frames, normalize.
+    """Prepares training frames: one random resized crop and flip for all frames, normalize.
 
     Args:
-        frames: F frames in RGB, of any size; of another size than the first, one gets the same
-            crop as far as it fits.
+        frames: F frames in RGB, of any size; the same crop is used for all, as far as it fits.
         size: side of the result in pixels.
         rng: decides crop and flip.
-        out: float32[F, size, size, 3] to write into, contiguous.
-        flip: False never flips: what moves left would move right.
-        preprocessing: as of `images.transforms`.
+        out: contiguous float32[F, size, size, 3] to write to.
+        flip: False never flips, e.g. where left and right matter.
+        preprocessing: see `images.transforms`.
 
     Returns:
         `out`, normalized.

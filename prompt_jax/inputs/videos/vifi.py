@@ -1,8 +1,7 @@
-"""From decoded frames to CLIP's input as action recognition does it, after ViFi-CLIP.
+"""Transforms decoded frames for action recognition, as ViFi-CLIP (Rasheed et al. 2023).
 
-Frames are resized by Pillow, whose bilinear filter looks at all pixels where it makes a frame
-smaller; ViFi-CLIP's, OpenCV's, skips some. Where it makes one larger, as from 240 to 256 pixels,
-the two are the same.
+Frames are resized with Pillow, whose bilinear filter antialiases when it shrinks; OpenCV's, in
+ViFi-CLIP, does not. Enlarging, e.g. from 240 to 256 pixels, gives the same result.
 """
 
 from collections.abc import Iterable, Sequence
@@ -11,17 +10,17 @@ import numpy as np
 from PIL import Image, ImageEnhance
 
 from prompt_jax.inputs.images.preprocessing import CLIP, Preprocessing
-from prompt_jax.inputs.images.transforms import Box, normalise, without_far_ends
+from prompt_jax.inputs.images.transforms import Box, normalize, without_far_ends
 
-# Shares of the short side, and how many steps the two sides of a crop may lie apart.
+# Shares of the short side, and how many steps the two sides of a crop may differ.
 SCALES = (1.0, 0.875, 0.75, 0.66)
 _MOST_STEPS = 1
 _SIDES = [
     (i, j) for i in range(len(SCALES)) for j in range(len(SCALES)) if abs(i - j) <= _MOST_STEPS
 ]
-# Where a crop lies, in halves of the room that it leaves: four corners and the center.
+# Positions of a crop, in halves of the remaining space: four corners and the center.
 _PLACES = ((0, 0), (2, 0), (0, 2), (2, 2), (1, 1))
-# A side as near as this to the one that is asked for is that one.
+# A side that differs from the input size by less is rounded to it.
 _NEAR = 3
 
 JITTER, GREY = 0.8, 0.2
@@ -36,18 +35,18 @@ def train_transform(
     flip: bool = True,
     preprocessing: Preprocessing = CLIP,
 ) -> np.ndarray:
-    """Multi-scale crop, flip, color jitter, gray, normalize.
+    """Prepares training frames: multi-scale crop, flip, color jitter, grayscale, normalize.
 
-    Crop, flip and gray are one for all frames of a video, and so is whether there is jitter, with
-    probability 0.8; how much is drawn anew for each frame.
+    Crop, flip, grayscale and whether to jitter (probability 0.8) are the same for all frames of a
+    video; the strength of the jitter is drawn for each frame.
 
     Args:
         frames: F frames in RGB, of any size.
         size: side of the result in pixels.
         rng: decides all of it.
-        out: float32[F, size, size, 3] to write into, contiguous.
-        flip: False never flips: what moves left would move right.
-        preprocessing: as of `images.transforms.normalise`.
+        out: contiguous float32[F, size, size, 3] to write to.
+        flip: False never flips, e.g. where left and right matter.
+        preprocessing: see `images.transforms.normalize`.
 
     Returns:
         `out`, normalized.
@@ -66,38 +65,38 @@ def train_transform(
             frame = jitter(frame, rng)
         if grey:
             frame = frame.convert("L").convert("RGB")
-        normalise(frame, target, preprocessing)
+        normalize(frame, target, preprocessing)
     return out
 
 
 def test_transform(
     frames: Iterable[Image.Image], size: int, out: np.ndarray, preprocessing: Preprocessing = CLIP
 ) -> np.ndarray:
-    """Short side to 8/7 of `size` (224: 256), center crop, normalize; as of `train_transform`."""
+    """Prepares test frames: short side to 8/7 of `size` (224: 256), center crop, normalize."""
     for frame, target in zip(frames, out, strict=True):
         frame = without_far_ends(frame)
         width, height = resized = _resized(frame, _short_side(size))
         left, top = (width - size) // 2, (height - size) // 2
         box = (left, top, left + size, top + size)
-        normalise(_crop_resized(frame, resized, box), target, preprocessing)
+        normalize(_crop_resized(frame, resized, box), target, preprocessing)
     return out
 
 
 def three_crops(
     frame: Image.Image, size: int, out: np.ndarray, preprocessing: Preprocessing = CLIP
 ) -> np.ndarray:
-    """Short side to `size`, and three crops: both ends of the long side, and its middle.
+    """Returns three crops of a frame with short side `size`: both ends and the middle.
 
     Args:
         frame: one frame in RGB, of any size.
         size: side of the results in pixels.
-        out: float32[3, size, size, 3] to write into, each crop's part contiguous.
-        preprocessing: as of `images.transforms.normalise`.
+        out: float32[3, size, size, 3] to write to, each crop contiguous.
+        preprocessing: see `images.transforms.normalize`.
 
     Returns:
         `out`, normalized.
 
-    Source: ViFi-CLIP's test of several views.
+    Source: ViFi-CLIP's multi-view test.
     """
     frame = without_far_ends(frame)
     resized = _resized(frame, size)
@@ -105,13 +104,12 @@ def three_crops(
     across, down = ((length - size) // 2 for length in resized)
     for half, target in zip((0, 2, 1), out, strict=True):
         left, top = half * across, half * down
-        normalise(frame.crop((left, top, left + size, top + size)), target, preprocessing)
+        normalize(frame.crop((left, top, left + size, top + size)), target, preprocessing)
     return out
 
 
 def jitter(image: Image.Image, rng: np.random.Generator) -> Image.Image:
-    """Brightness and contrast by 0.6 to 1.4, saturation by 0.8 to 1.2, hue turned by up to a tenth
-    of the circle, in random order.
+    """Changes brightness and contrast by 0.6 to 1.4, saturation by 0.8 to 1.2, hue by up to 0.1.
 
     Source: torchvision's `ColorJitter(0.4, 0.4, 0.2, 0.1)` on images.
     """
@@ -133,7 +131,7 @@ def jitter(image: Image.Image, rng: np.random.Generator) -> Image.Image:
 
 def _turn_hue(image: Image.Image, share: float) -> Image.Image:
     hue, saturation, value = image.convert("HSV").split()
-    # As bytes: past the end of the circle is its beginning.
+    # Byte arithmetic wraps around the hue circle.
     turned = np.asarray(hue) + np.uint8(int(share * 255) % 256)
     return Image.merge("HSV", (Image.fromarray(turned), saturation, value)).convert("RGB")
 
@@ -146,7 +144,7 @@ def _multi_scale_crop(
     resized = _resized(frame, short)
     lengths = [int(short * SCALES[side]) for side in sides]
     lengths = [size if abs(length - size) < _NEAR else length for length in lengths]
-    # Quarters of the room are rounded down, so that the far corner may lie a little inside.
+    # Quarters of the space are rounded down, so the far corner may be slightly inside.
     left, top = (
         half * 2 * ((whole - length) // 4)
         for half, whole, length in zip(place, resized, lengths, strict=True)
@@ -160,18 +158,18 @@ def _short_side(size: int) -> int:
 
 
 def _resized(frame: Image.Image, short: int) -> tuple[int, int]:
-    """Width and height of a frame whose short side becomes `short`, rounded as mmcv does."""
+    """Returns width and height of a frame resized to a short side of `short`, rounded as mmcv."""
     factor = short / min(frame.size)
     width, height = (int(length * factor + 0.5) for length in frame.size)
     return width, height
 
 
 def _crop_resized(frame: Image.Image, resized: Sequence[int], box: Box) -> Image.Image:
-    """A crop of the frame resized to a width and height, without making the rest of it."""
+    """Returns a crop of the resized frame without resizing the rest."""
     across, down = (before / after for before, after in zip(frame.size, resized, strict=True))
     left, top, right, bottom = box
     source = (left * across, top * down, right * across, bottom * down)
-    # The last pixel's end may come out a rounding beyond the frame.
+    # Rounding may move the end beyond the frame.
     source = (*source[:2], min(source[2], frame.width), min(source[3], frame.height))
     size = (right - left, bottom - top)
     return frame.resize(size, Image.Resampling.BILINEAR, box=source)

@@ -1,7 +1,8 @@
-"""Grays of more than 8 bits: what is black and white in them, or a refusal where nobody says.
+"""Scales grayscale images of more than 8 bits to 8, or rejects them if their white is unknown.
 
-A 16-bit gray goes from 0 to 65,535 unless the file says otherwise. Signed, 32-bit and floating
-grays have no black and white of their own; a TIFF can say them (SMinSampleValue, SMaxSampleValue).
+16-bit grayscale ranges from 0 to 65,535 unless the file says otherwise. Signed, 32-bit and
+floating-point grayscale has no default range; a TIFF can declare one (SMinSampleValue,
+SMaxSampleValue).
 """
 
 from typing import Any
@@ -9,11 +10,11 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-# Numbers of TIFF's fields.
+# TIFF tags.
 _BITS, _PHOTOMETRIC, _FORMAT, _LEAST, _MOST = 258, 262, 339, 340, 341
 _UNSIGNED, _SIGNED = 1, 2
 _WHITE_IS_ZERO = 0
-# 16-bit grays that go no higher are those of 12 bits or fewer, stored in 16; or all but black.
+# A 16-bit image without higher values has 12 bits or fewer stored in 16, or is almost black.
 _TWELVE_BITS = 2**12
 
 _ADVICE = (
@@ -23,22 +24,22 @@ _ADVICE = (
 
 
 class UnknownWhite(ValueError):
-    """Grays of which nobody says what is black and white; the message says what to do."""
+    """Grayscale whose black and white are not known; the message says what to do."""
 
 
 def is_deep(image: Image.Image) -> bool:
-    """Whether an image has grays that are not plain 8 bits."""
+    """Returns whether an image is grayscale other than unsigned 8 bits."""
     signed = image.mode == "L" and _field(image, _FORMAT, _UNSIGNED) == _SIGNED
     return image.mode.startswith(("I", "F")) or signed
 
 
 def eight_bits(image: Image.Image) -> Image.Image:
-    """An image of grays as mode L; one that is no deep gray is given back as it is.
+    """Converts deep grayscale to mode L; returns other images unchanged.
 
-    Grays of 16 bits keep their upper 8. Of a TIFF, its own fields decide.
+    16-bit values keep their upper 8 bits; the fields of a TIFF take precedence.
 
     Raises:
-        UnknownWhite: nobody says what is black and white.
+        UnknownWhite: black and white are not known.
     """
     if not is_deep(image):
         return image
@@ -57,20 +58,20 @@ def eight_bits(image: Image.Image) -> Image.Image:
     else:
         kind = "floating-point" if image.mode == "F" else "signed" if signed else "32-bit"
         raise UnknownWhite(
-            f"its greys are {kind} numbers, here from {_span(pixels)}, and nothing says which of "
-            f"them are black and white: {_ADVICE}"
+            f"its grays are {kind} values, here from {_span(pixels)}, without a declared black and "
+            f"white: {_ADVICE}"
         )
     white_is_zero = _field(image, _PHOTOMETRIC, 1) == _WHITE_IS_ZERO
     return Image.fromarray(255 - grey if white_is_zero else grey)
 
 
 def _sixteen(pixels: np.ndarray, bits: int) -> np.ndarray:
-    """The upper 8 of so many bits, uint8."""
+    """Returns the upper 8 of `bits` bits, uint8."""
     most = int(pixels.max(initial=0))
     if bits >= 16 and 0 < most < _TWELVE_BITS:
         raise UnknownWhite(
-            f"its greys are 16-bit numbers, and none is above {most:,}: either of fewer bits, or "
-            f"all but black, and nothing says which: {_ADVICE}"
+            f"its grays are 16-bit values, none above {most:,}: the image has fewer bits or is "
+            f"almost black, which the file does not say: {_ADVICE}"
         )
     return (pixels >> (min(bits, 16) - 8)).astype(np.uint8)
 
@@ -78,23 +79,23 @@ def _sixteen(pixels: np.ndarray, bits: int) -> np.ndarray:
 def _between(pixels: np.ndarray, black: float, white: float) -> np.ndarray:
     if not (np.isfinite(black) and np.isfinite(white) and black < white):
         raise UnknownWhite(
-            f"SMinSampleValue={black:g} and SMaxSampleValue={white:g} are no black and white: "
+            f"SMinSampleValue={black:g} and SMaxSampleValue={white:g} are not a valid range: "
             f"{_ADVICE}"
         )
     if not np.isfinite(pixels).all():
-        raise UnknownWhite(f"some of its greys are infinite or no numbers: {_ADVICE}")
+        raise UnknownWhite(f"some of its grays are NaN or infinite: {_ADVICE}")
     share = (pixels.astype(np.float64) - black) / (white - black)
     return (255 * np.clip(share, 0, 1)).round().astype(np.uint8)
 
 
 def _span(pixels: np.ndarray) -> str:
     if not np.isfinite(pixels).all():
-        return "numbers to infinite ones or none"
+        return "finite to infinite or NaN"
     return f"{pixels.min(initial=0):g} to {pixels.max(initial=0):g}"
 
 
 def _field(image: Image.Image, number: int, usual: Any) -> Any:
-    """A TIFF's field, the first of several numbers; of other images `usual`."""
+    """Returns a TIFF field, the first of several numbers; `usual` for other images."""
     found = getattr(image, "tag_v2", {}).get(number, usual)
     if isinstance(found, tuple):
         found = found[0] if found else usual
