@@ -1,4 +1,4 @@
-"""What the loaders are measured beside: PyTorch's DataLoader, as people write it."""
+"""The baseline of the throughput benchmark: PyTorch's DataLoader, as commonly used."""
 
 import math
 import random
@@ -18,20 +18,20 @@ ReadFrames = Callable[[Path, int], Sequence[Image.Image]]
 
 
 class TorchImages:
-    """A PyTorch dataset as people write it: Pillow for the image, tensors for the numbers."""
+    """A common PyTorch dataset of images: Pillow for pixels, tensors for normalization."""
 
     def __init__(self, paths: Sequence[Path], labels: Sequence[int], size: int):
-        """Images at `paths`, to be cropped to `size` pixels a side."""
+        """Takes images at `paths`, cropped to `size` pixels."""
         self.paths = paths
         self.labels = labels
         self.size = size
 
     def __len__(self) -> int:
-        """The number of images."""
+        """Returns the number of images."""
         return len(self.paths)
 
     def __getitem__(self, index: int) -> tuple[Any, int]:
-        """One augmented image, torch.float32[3, size, size], and its label."""
+        """Returns one augmented image, torch.float32[3, size, size], and its label."""
         with Image.open(self.paths[index]) as file:
             image = file.convert("RGB")
         box, flip = _crop(*image.size, AREA), random.random() < 0.5
@@ -39,12 +39,12 @@ class TorchImages:
 
 
 class TorchVideos:
-    """The same for videos: twelve frames or so, the same crop and flip for all of them."""
+    """A common PyTorch dataset of videos, with the same crop and flip for all frames."""
 
     def __init__(
         self, paths: Sequence[Path], labels: Sequence[int], frames: int, size: int, read: ReadFrames
     ):
-        """Videos at `paths`, of which `read` gives so many `frames`, cropped to `size` pixels."""
+        """Takes videos at `paths`, of which `read` returns `frames` frames."""
         self.paths = paths
         self.labels = labels
         self.frames = frames
@@ -52,11 +52,11 @@ class TorchVideos:
         self.read = read
 
     def __len__(self) -> int:
-        """The number of videos."""
+        """Returns the number of videos."""
         return len(self.paths)
 
     def __getitem__(self, index: int) -> tuple[Any, int]:
-        """One augmented video, torch.float32[frames, 3, size, size], and its label."""
+        """Returns one augmented video, torch.float32[frames, 3, size, size], and its label."""
         import torch
 
         images = self.read(self.paths[index], self.frames)
@@ -66,12 +66,12 @@ class TorchVideos:
 
 
 def read_with_pyav(path: Path, frames: int) -> list[Image.Image]:
-    """Decode from the start, and keep the wanted frames: the usual few lines."""
+    """Decodes a video from the start and keeps the wanted frames."""
     import av
 
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
-        # WebM does not say how many there are.
+        # WebM does not record the number of frames.
         count = stream.frames or sum(1 for _ in container.decode(stream))
         container.seek(0)
         wanted = sampling.centre_frames(count, frames).tolist()
@@ -85,7 +85,7 @@ def read_with_pyav(path: Path, frames: int) -> list[Image.Image]:
 
 
 def read_with_decord(path: Path, frames: int) -> list[Image.Image]:
-    """decord's batch of frames, which seeks by itself."""
+    """Reads frames with decord, which seeks."""
     import decord
 
     video = decord.VideoReader(str(path), num_threads=1)
@@ -94,13 +94,13 @@ def read_with_decord(path: Path, frames: int) -> list[Image.Image]:
 
 
 def batches(dataset: Any, batch_size: int, workers: int, ahead: int) -> Iterator[Any]:
-    """Batches of a PyTorch dataset, drawn at random, each worker `ahead` batches ahead."""
+    """Returns random batches of a PyTorch dataset, prefetching `ahead` batches per worker."""
     import torch.utils.data
 
     loader: Any = torch.utils.data.DataLoader(
         dataset,
         batch_size,
-        # One long epoch, as ours has no pause between epochs either.
+        # One long epoch: our loaders do not pause between epochs either.
         sampler=torch.utils.data.RandomSampler(dataset, True, 10**7),
         num_workers=workers,
         prefetch_factor=ahead,

@@ -11,7 +11,7 @@ import pytest
 
 from data_pipelines.errors import DataError
 from data_pipelines.scenes import CLASSES, DOMAINS, Scene, caption, compose, render
-from data_pipelines.scenes.backgrounds import COLOURS, PATTERNS
+from data_pipelines.scenes.backgrounds import COLORS, PATTERNS
 from data_pipelines.scenes.captions import SHORT
 from data_pipelines.scenes.classes import EMOJI
 from data_pipelines.scenes.domains import SHIFTS, STRENGTHS
@@ -121,7 +121,7 @@ def test_the_object_is_where_and_as_large_as_its_description_says(monkeypatch):
     offsets = {key: np.array(found) - middle for key, found in centres.items()}
     assert (offsets["left"][:, 0] < -3).all() and (offsets["right"][:, 0] > 3).all()
     assert (offsets["top"][:, 1] < -3).all() and (offsets["bottom"][:, 1] > 3).all()
-    assert (np.abs(offsets["centre"]) < 4).all()
+    assert (np.abs(offsets["center"]) < 4).all()
     # Medians, because part of an object at the side may lie outside the image.
     small, medium, large = (np.median(areas[key]) for key in ("small", "medium", "large"))
     assert small < medium < large
@@ -130,9 +130,9 @@ def test_the_object_is_where_and_as_large_as_its_description_says(monkeypatch):
 def test_descriptions_use_known_words_and_two_objects_are_rare():
     scenes = [compose(i % 200, "plain", 0, i, 32)[1] for i in range(600)]
     assert {each.background for each in scenes} == set(PATTERNS)
-    assert {each.colour for each in scenes} == set(COLOURS)
+    assert {each.color for each in scenes} == set(COLORS)
     assert {each.size for each in scenes} == {"small", "medium", "large"}
-    assert {each.position for each in scenes} == {"left", "right", "top", "bottom", "centre"}
+    assert {each.position for each in scenes} == {"left", "right", "top", "bottom", "center"}
     assert 0.05 < np.mean([each.count == 2 for each in scenes]) < 0.2
 
 

@@ -1,6 +1,6 @@
-"""The embedded data sets' scenes and videos: rendered on the fly from emoji, no file of our own.
+"""Renders the scenes and videos of the embedded data sets from emoji.
 
-They stand in for the pipeline and for how methods learn, never for the papers' figures.
+They are for testing and demonstration; their results say nothing about published ones.
 """
 
 from data_pipelines.scenes.actions import ACTIONS

@@ -1,8 +1,7 @@
-"""What the objects of a video do: 33 actions, most of them in pairs that are each other's reversal.
+"""The 33 actions of the embedded videos, most of them in pairs that are reversals of each other.
 
-A pair shares one motion, which one of the two shows from its end. Over the videos of a data set the
-two therefore have the same frames, in opposite order: nothing but the order tells them apart, and
-an average over frames cannot.
+A pair shares one motion, played forwards or backwards. Over a data set both therefore have the same
+frames in reverse order: only temporal order distinguishes them, and an average over frames cannot.
 """
 
 from types import MappingProxyType
@@ -16,12 +15,12 @@ class Action(NamedTuple):
     """An action that a video shows.
 
     Attributes:
-        motion: how its objects move.
-        backwards: whether the video shows the motion from its end.
-        reversal: the action that its videos show when they are played backwards.
-        phrases: what the first object is doing, in words that are all true; "{other}" stands for
-            the second object. The phrases of a reversal have the same order.
-        exchanged: whether the reversal shows the two objects in each other's role.
+        motion: the motion of its objects.
+        backwards: whether the motion is played backwards.
+        reversal: the action of its videos when played backwards.
+        phrases: equivalent descriptions of the first object's action; "{other}" is the second
+            object. The phrases of a reversal are in the same order.
+        exchanged: whether the reversal exchanges the roles of the two objects.
     """
 
     motion: Motion
@@ -32,12 +31,12 @@ class Action(NamedTuple):
 
     @property
     def num_objects(self) -> int:
-        """1, or 2 objects."""
+        """The number of objects, 1 or 2."""
         return 1 + ("{other}" in self.phrases[0])
 
     @property
     def timed(self) -> bool:
-        """Whether its reversal has another caption, so that time alone tells the two apart."""
+        """Whether its reversal has another caption, so that only temporal order differs."""
         return self.exchanged or ACTIONS[self.reversal] is not self
 
 
@@ -171,4 +170,4 @@ def _table() -> dict[str, Action]:
 
 
 ACTIONS: MappingProxyType[str, Action] = MappingProxyType(_table())
-"""Name, as people say it, to action; sorted by name."""
+"""Action by name, sorted."""

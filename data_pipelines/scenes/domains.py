@@ -1,8 +1,7 @@
-"""Domains: the plain look of a scene, and four shifts of it.
+"""Domains of the embedded scenes: plain, and four domain shifts.
 
-A small CLIP should be visibly worse on the shifts than on plain scenes and yet far above chance, so
-that what a prompt learns has something to work on: the embedded one is right in about half of the
-cases among 30 classes. It has seen milder forms of each, as CLIP has seen a little of everything.
+The shifts lower the accuracy of the embedded CLIP to about half among 30 classes, far above chance,
+so that prompts have room to improve. It has seen milder forms of each shift in pretraining.
 """
 
 from collections.abc import Callable
@@ -16,44 +15,44 @@ Shift = Callable[[np.ndarray, np.ndarray, np.random.Generator, float], np.ndarra
 STRENGTHS: MappingProxyType[str, float] = MappingProxyType(
     {
         "plain": 0.0,
-        # Share of the color that paper replaces, 0 to 1; the lines darken along with it.
+        # Share of the color that paper replaces, 0 to 1; lines darken with it.
         "sketch": 0.77,
         # Share of the object's own color that the dark shape replaces, 0 to 1.
         "silhouette": 0.8,
-        # Share of the daylight that is gone, 0 to 1.
+        # Share of the missing daylight, 0 to 1.
         "night": 0.78,
-        # Side of a tile in pixels of a 48 pixel image; 1 changes nothing there.
+        # Side of a tile in pixels of a 48-pixel image; 1 changes nothing.
         "mosaic": 6.0,
     }
 )
-"""How strong each shift is in the data set."""
+"""The strength of each shift in the data set."""
 
 MILD_STRENGTHS: MappingProxyType[str, float] = MappingProxyType(
     {"plain": 0.0, "sketch": 0.6, "silhouette": 0.6, "night": 0.6, "mosaic": 3.0}
 )
-"""The milder forms, of which the embedded CLIP saw a few in its training."""
+"""The milder shifts in the embedded CLIP's pretraining."""
 
 _MOONLIGHT = np.array((-0.06, 0.0, 0.18), np.float32)
 _LUMINANCE = (0.299, 0.587, 0.114)
 _NIGHT_NOISE = 12.0
 # Standard deviation of the difference of two random bytes.
 _BYTES_SPREAD = 104.5
-# The last is opacity, which stays as it is.
+# The last is opacity, which is kept.
 _DARK = (28.0, 26.0, 38.0, 255.0)
 
 
 def plain(
     background: np.ndarray, objects: np.ndarray, rng: np.random.Generator, strength: float
 ) -> np.ndarray:
-    """The objects over the background, as they are.
+    """Draws the objects over the background.
 
-    This, and every other function of `DOMAINS`, takes and returns:
+    All functions of `SHIFTS` have the same arguments and result:
 
     Args:
         background: float32[size, size, 3], 0 to 255.
         objects: float32[size, size, 4], 0 to 255, color premultiplied with alpha.
-        rng: where noise is drawn from.
-        strength: of the shift; see `STRENGTHS`.
+        rng: the generator of noise.
+        strength: the strength of the shift, see `STRENGTHS`.
 
     Returns:
         float32[size, size, 3], about 0 to 255.
@@ -64,7 +63,7 @@ def plain(
 def sketch(
     background: np.ndarray, objects: np.ndarray, rng: np.random.Generator, strength: float
 ) -> np.ndarray:
-    """Dark lines along the edges, on paper that keeps a share of the color; see `plain`."""
+    """Draws dark lines along the edges, on paper that keeps a share of the color; see `plain`."""
     image = plain(background, objects, rng, 0.0)
     gray = _gray(image)
     edges = np.zeros_like(gray)
@@ -78,10 +77,10 @@ def sketch(
 def silhouette(
     background: np.ndarray, objects: np.ndarray, rng: np.random.Generator, strength: float
 ) -> np.ndarray:
-    """A dark shape that keeps some inner shading, against the light; see `plain`."""
+    """Draws a dark shape with some inner shading against the light; see `plain`."""
     dark = strength / 255 * np.array(_DARK, np.float32)
     shape = (1 - strength) * objects + objects[..., 3:] * dark
-    # Without the backlight a dark shape on a dark background would show nothing.
+    # Without the backlight a dark shape on a dark background would be invisible.
     backlit = 255 * strength + (1 - strength) * background
     return plain(backlit, shape, rng, 0.0)
 
@@ -89,7 +88,7 @@ def silhouette(
 def night(
     background: np.ndarray, objects: np.ndarray, rng: np.random.Generator, strength: float
 ) -> np.ndarray:
-    """Little, bluish light and a camera's noise; see `plain`."""
+    """Draws dim, bluish light with camera noise; see `plain`."""
     image = plain(background, objects, rng, 0.0) * nightlight(strength)
     # Raw bytes: the same on every platform, and cheap.
     noise = np.frombuffer(rng.bytes(2 * image.size), np.uint8).reshape(2, *image.shape)
@@ -98,14 +97,14 @@ def night(
 
 
 def nightlight(strength: float) -> np.ndarray:
-    """What is left of red, green and blue when `strength` of the daylight is gone, float32[3]."""
+    """Returns the remaining share of red, green and blue at night, float32[3]."""
     return 1 - strength + strength * _MOONLIGHT
 
 
 def mosaic(
     background: np.ndarray, objects: np.ndarray, rng: np.random.Generator, strength: float
 ) -> np.ndarray:
-    """Square tiles of one color each; see `plain`."""
+    """Draws square tiles of one color each; see `plain`."""
     image = np.clip(plain(background, objects, rng, 0.0), 0, 255).astype(np.uint8)
     size = len(image)
     tiles = round(48 / strength)
@@ -128,7 +127,7 @@ SHIFTS: MappingProxyType[str, Shift] = MappingProxyType(
         "mosaic": mosaic,
     }
 )
-"""Domain to the function that draws it."""
+"""The drawing function of each domain."""
 
 DOMAINS: tuple[str, ...] = tuple(SHIFTS)
 """Names of the domains, "plain" first."""

