@@ -84,7 +84,7 @@ def method_of(row: VideoRow) -> methods.Method:
 def task_of(row: VideoRow, settings: Any = None) -> methods.Task:
     """The row's method on the six classes or the captions, with its settings or others."""
     method = method_of(row)
-    names = () if method.sees == "pairs" else CLASSES
+    names = () if method.objective == "pairs" else CLASSES
     return methods.make_task(method, TINY, FROZEN, names, settings or row.settings)
 
 
@@ -97,7 +97,7 @@ def prompts_of(row: VideoRow) -> methods.Prompts:
 
 def batch_of(row: VideoRow) -> dict[str, Any]:
     """Three videos, and the class or the caption of each."""
-    if method_of(row).sees != "pairs":
+    if method_of(row).objective != "pairs":
         return {"image": VIDEOS, "label": BATCH["label"]}
     prompts = methods.get_encoders(row.method).text_prompts(row.settings)
     tokens = tokenize_captions(CAPTIONS, prompts).tokens

@@ -106,10 +106,10 @@ def train(name: str, **settings: Any) -> Saved:
     prompts = method.init(jax.random.key(0), task)
     rng = np.random.default_rng(0)
     prompts = jax.tree.map(lambda a: np.asarray(a + 0.1 * rng.standard_normal(a.shape)), prompts)
-    if method.from_shots is not None:
+    if method.adaptation is not None:
         features = rng.standard_normal((2, 18, CLIP.config.embed_dim))
         labels = np.arange(18) % len(CLASSES)
-        prompts = method.from_shots(prompts, task, jnp.asarray(features, jnp.float32), labels)
+        prompts = method.adaptation.make(prompts, task, jnp.asarray(features, jnp.float32), labels)
     prompts = jax.tree.map(lambda a: np.asarray(a, np.float32), prompts)
     return _saved(name, saved.settings, prompts)
 

@@ -186,7 +186,7 @@ def test_every_method_has_a_recipe_for_every_protocol(name, method):
     for config in sweep.expand(module.get_config(method)).values():
         building.check(config)
         found, settings = building.build_method(read(config))
-        assert (config.protocol, found.sees) != ("", "pairs") and settings is not None
+        assert (config.protocol, found.input) != ("", "pairs") and settings is not None
 
 
 def test_the_published_recipes_are_these():

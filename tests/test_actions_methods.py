@@ -224,7 +224,7 @@ def test_features_of_frames_that_were_kept_are_as_good_as_the_videos(name):
     row = BY_FIGURES[name]
     method, task, batch = method_of(row), task_of(row), batch_of(row)
     kept = jax.jit(functools.partial(methods.look, method))(task, VIDEOS)
-    assert method.sees == "frames" and kept.shape == (3, 4, 32)
+    assert method.input == "frames" and kept.shape == (3, 4, 32)
     run = measure(method)
     (loss, output), gradients = run(prompts_of(row), task, batch)
     (again, same), theirs = run(prompts_of(row), task, batch | {"image": kept})

@@ -156,7 +156,7 @@ def test_what_is_no_name_is_refused(tmp_path, wrong):
 
 
 def test_every_method_with_shots_or_contexts_of_its_own_says_so():
-    own = {name for name, one in methods.METHODS.items() if one.from_shots} | {"coop"}
+    own = {name for name, one in methods.METHODS.items() if one.adaptation} | {"coop"}
     records = methods.RECORDS["images"]
     for name in [name for name in records if (records[name].export or name) in source.methods()]:
         module: dict[str, Any] = {"__name__": name}

@@ -38,9 +38,9 @@ def model_of(clip, name, kind="images", **settings):
     tower, placed = loading.place(sizes, frozen, "float32", "highest")
     task = methods.make_task(method, tower, placed, tiny.CLASSES, chosen)
     prompts = method.init(jax.random.key(0), task)
-    if method.from_shots:
+    if method.adaptation:
         features = jax.random.normal(jax.random.key(1), (2, 8, sizes.embed_dim))
-        prompts = method.from_shots(prompts, task, features, jnp.arange(8) % 4)
+        prompts = method.adaptation.make(prompts, task, features, jnp.arange(8) % 4)
     frames = FRAMES if kind == "videos" else 0
     return saved.Saved(
         method=name,

@@ -41,10 +41,10 @@ def products(traced, platform):
 def start(method, task):
     """Returns the prompts that training starts from, made from one shot per class if need be."""
     prompts = method.init(jax.random.key(0), task)
-    if method.from_shots is None:
+    if method.adaptation is None:
         return prompts
     shots = np.ones((1, len(CLASSES), TINY.config.embed_dim), np.float32)
-    return method.from_shots(prompts, task, shots, np.arange(len(CLASSES)))
+    return method.adaptation.make(prompts, task, shots, np.arange(len(CLASSES)))
 
 
 def trace_step(method, task, batch):

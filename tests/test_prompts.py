@@ -103,8 +103,8 @@ def test_methods_say_how_many_slots_their_context_takes(name):
         names = ["cat " * words, "dog"]
         task = methods.make_task(method, clip, frozen, names, settings)
         prompts = method.init(jax.random.key(0), task)
-        if method.from_shots:
-            prompts = method.from_shots(prompts, task, jnp.ones((1, 2, 16)), [0, 1])
+        if method.adaptation:
+            prompts = method.adaptation.make(prompts, task, jnp.ones((1, 2, 16)), [0, 1])
         prepared = method.prepare(prompts, task)
         return method.forward(prompts, prepared, task, methods.look(method, task, images)).logits
 

@@ -150,13 +150,13 @@ def test_prompts_of_every_method_are_read_as_they_were_written(kind, name, tmp_p
     clip, frozen = CLIP(tiny.CONFIG), jax.tree.map(jnp.asarray, tiny.frozen_parameters())
     task = methods.make_task(method, clip, frozen, tiny.CLASSES, method.Settings())
     shapes = jax.eval_shape(method.init, jax.random.key(0), task)
-    if method.from_shots:
+    if method.adaptation:
         features = jnp.ones((2, 8, tiny.CONFIG.embed_dim))
         labels = jnp.arange(8) % 4
-        shapes = jax.eval_shape(method.from_shots, shapes, task, features, labels)
+        shapes = jax.eval_shape(method.adaptation.make, shapes, task, features, labels)
     rng = np.random.default_rng(0)
     prompts = jax.tree.map(lambda leaf: np.asarray(rng.normal(size=leaf.shape), leaf.dtype), shapes)
-    if method.from_shots:
+    if method.adaptation:
         prompts |= {"labels": np.float32(np.arange(len(prompts["labels"])) % 4)}
         prompts |= {each: np.abs(prompts[each]) for each in ("alpha", "beta") if each in prompts}
         for each in {"features", "keys"} & prompts.keys():

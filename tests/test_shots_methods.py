@@ -71,7 +71,7 @@ def some_features(number, seed=0, width=32):
 
 def test_tip_adapter_equals_the_published_code(shots, features):
     method, task = make("tip_adapter")
-    prompts = method.from_shots(method.init(None, task), task, shots, LABELS)
+    prompts = method.adaptation.make(method.init(None, task), task, shots, LABELS)
     assert largest_difference(prompts["keys"], TIP["cache_keys"]) <= 1e-6
     assert largest_difference(logits_of(method, prompts, task, features), TIP["logits"]) <= 1e-4
     assert not any(jax.tree.leaves(method.trains(prompts, task.settings)))
@@ -79,7 +79,7 @@ def test_tip_adapter_equals_the_published_code(shots, features):
 
 def test_three_steps_of_tip_adapter_f_equal_the_published_code(shots, features):
     method, task = make("tip_adapter_f")
-    prompts = start = method.from_shots({}, task, shots, LABELS)
+    prompts = start = method.adaptation.make({}, task, shots, LABELS)
     optimizer = optim.adamw(1e-3, method.trains(prompts, task.settings), epsilon=1e-4)
     batch = {"image": features, "label": BATCH["label"]}
     gradients = jax.grad(lambda p: train.loss_and_output(method, p, task, batch)[0])(prompts)
@@ -100,14 +100,14 @@ def test_three_steps_of_tip_adapter_f_equal_the_published_code(shots, features):
 def test_keys_are_the_normalised_mean_over_views():
     method, task = make("tip_adapter")
     views = some_features(24).reshape(2, 12, 32)
-    keys = method.from_shots({}, task, views, LABELS)["keys"]
+    keys = method.adaptation.make({}, task, views, LABELS)["keys"]
     assert largest_difference(keys, normalize(views[0] + views[1])) <= 1e-6
 
 
 @pytest.mark.parametrize("name", ["tip_adapter", "gda"])
 def test_without_its_share_the_method_is_zero_shot(name, shots, features):
     method, task = make(name, alpha=0.0)
-    prompts = method.from_shots({}, task, shots, LABELS)
+    prompts = method.adaptation.make({}, task, shots, LABELS)
     plain, plain_task = make("zero_shot")
     assert isinstance(plain_task.settings, zero_shot.Settings)
     expected = logits_of(plain, {}, plain_task, features)
@@ -116,7 +116,7 @@ def test_without_its_share_the_method_is_zero_shot(name, shots, features):
 
 def test_search_of_alpha_and_beta_equals_a_double_loop(shots):
     method, task = make("tip_adapter", alpha_steps=3, beta_steps=4, alpha_max=30.0)
-    prompts = method.from_shots({}, task, shots, LABELS)
+    prompts = method.adaptation.make({}, task, shots, LABELS)
     # Between the shots and noise, so that the grid's values differ in hits.
     noisy = shots[0].repeat(4, axis=0) + 0.5 * some_features(48)
     labels = LABELS.repeat(4)
@@ -129,7 +129,7 @@ def test_search_of_alpha_and_beta_equals_a_double_loop(shots):
             hits[i, j] = int(jnp.sum(predicted == labels))
     row, column = selection.best(hits)
     assert len(np.unique(hits)) > 2 and (row, column) != (0, 0)
-    tuned, choice = method.tune(prompts, task, [HeldOut(prompts, noisy[None], labels)])
+    tuned, choice = method.adaptation.choose(prompts, task, [HeldOut(prompts, noisy[None], labels)])
     found = float(tuned["alpha"]), float(tuned["beta"])
     assert found == pytest.approx((alphas[column], betas[row]), rel=1e-6)
     assert choice.accuracy == pytest.approx(100 * hits / 48)
@@ -146,16 +146,16 @@ def test_published_grid_starts_at_a_tenth_and_leaves_its_end_out():
 def test_a_given_setting_is_kept(name, shots):
     given = {"alpha": 0.7} | ({} if name == "gda" else {"beta": 2.0})
     method, task = make(name, **given)
-    prompts = method.from_shots({}, task, shots, LABELS)
-    tuned, choice = method.tune(prompts, task, [HeldOut(prompts, shots, LABELS)])
+    prompts = method.adaptation.make({}, task, shots, LABELS)
+    tuned, choice = method.adaptation.choose(prompts, task, [HeldOut(prompts, shots, LABELS)])
     assert choice is None
     assert {key: float(tuned[key]) for key in given} == pytest.approx(given)
 
 
 def test_given_one_of_two_settings_only_the_other_is_searched(shots):
     method, task = make("tip_adapter", alpha=0.7, beta_steps=5)
-    prompts = method.from_shots({}, task, shots, LABELS)
-    tuned, choice = method.tune(prompts, task, [HeldOut(prompts, shots, LABELS)])
+    prompts = method.adaptation.make({}, task, shots, LABELS)
+    tuned, choice = method.adaptation.choose(prompts, task, [HeldOut(prompts, shots, LABELS)])
     assert float(tuned["alpha"]) == pytest.approx(0.7)
     assert list(choice.grid) == ["beta"] and choice.accuracy.shape == (5,)
 
@@ -165,8 +165,8 @@ def test_given_one_of_two_settings_only_the_other_is_searched(shots):
 )
 def test_where_nothing_is_held_out_the_default_is_used_and_said(name, published, shots):
     method, task = make(name)
-    prompts = method.from_shots({}, task, shots, LABELS)
-    tuned, choice = method.tune(prompts, task, [])
+    prompts = method.adaptation.make({}, task, shots, LABELS)
+    tuned, choice = method.adaptation.choose(prompts, task, [])
     assert {key: float(tuned[key]) for key in published} == published == choice.values
     assert "default: there are no validation images" in str(choice)
     assert "grid" not in choice.as_json()
@@ -175,7 +175,7 @@ def test_where_nothing_is_held_out_the_default_is_used_and_said(name, published,
 @pytest.mark.parametrize("name", ["tip_adapter", "gda"])
 def test_classes_are_told_apart_by_what_they_were_trained_as(name, shots, features):
     method, task = make(name)
-    prompts = method.from_shots({}, task, shots, LABELS)
+    prompts = method.adaptation.make({}, task, shots, LABELS)
     _, part = make(name, (CLASSES[4], CLASSES[1]), (4, 1))
     expected = logits_of(method, prompts, task, features)[:, jnp.asarray([4, 1])]
     if name == "gda":  # the prior is one over the number of classes
@@ -185,14 +185,14 @@ def test_classes_are_told_apart_by_what_they_were_trained_as(name, shots, featur
 
 def test_cache_has_no_votes_for_a_class_without_shots(shots, features):
     method, task = make("tip_adapter", (CLASSES[0], CLASSES[1]), (UNSEEN, 1))
-    prompts = method.from_shots({}, task, shots, LABELS)
+    prompts = method.adaptation.make({}, task, shots, LABELS)
     votes = tip_adapter.votes(prompts, task, normalize(features), 5.5)
     assert (votes[:, 0] == 0).all() and (votes[:, 1] > 0).all()
 
 
 def test_gda_equals_the_published_code(shots, features):
     method, task = make("gda")
-    prompts = method.from_shots(method.init(None, task), task, shots, LABELS)
+    prompts = method.adaptation.make(method.init(None, task), task, shots, LABELS)
     centred = prompts["features"] - GDA["class_means"][LABELS]
     assert relative_difference(gda.shrunk_precision(centred), GDA["precision_matrix"]) <= 1e-5
     weights, bias = prepare(method, prompts, task)
@@ -212,7 +212,7 @@ def test_gda_is_shrunk_linear_discriminant_analysis():
     samples = normalize(some_features(6 * shots) + 2 * some_features(6, 1).repeat(shots, axis=0))
     labels = np.arange(6).repeat(shots)
     method, task = make("gda")
-    prompts = method.from_shots({}, task, samples[None], labels)
+    prompts = method.adaptation.make({}, task, samples[None], labels)
     weights, bias = prepare(method, prompts, task)
     number = len(labels)
     shrinkage = width / (number - 1 + width)
@@ -228,7 +228,7 @@ def test_gda_is_shrunk_linear_discriminant_analysis():
 
 def test_gda_borrows_neighbours_for_classes_without_shots(shots):
     method, task = make("gda", trained=(0, UNSEEN, 2, 3, UNSEEN, 5), neighbours=5, text_copies=3)
-    prompts = method.from_shots({}, task, shots, LABELS)
+    prompts = method.adaptation.make({}, task, shots, LABELS)
     weights, bias = prepare(method, prompts, task)
     samples, texts = np.asarray(prompts["features"]), np.asarray(task.constants)
     means, precisions = [], []
@@ -246,19 +246,19 @@ def test_gda_borrows_neighbours_for_classes_without_shots(shots):
 
 def test_views_are_samples_and_one_sample_a_class_leaves_zero_shot(shots, features):
     method, task = make("gda")
-    prompts = method.from_shots({}, task, shots[:, ::2], LABELS[::2])
+    prompts = method.adaptation.make({}, task, shots[:, ::2], LABELS[::2])
     weights, _ = prepare(method, prompts, task)
     assert (weights == 0).all()
-    twice = method.from_shots({}, task, shots.repeat(2, axis=0), LABELS)
+    twice = method.adaptation.make({}, task, shots.repeat(2, axis=0), LABELS)
     assert twice["features"].shape == (24, 32)
     assert (twice["labels"] == np.tile(LABELS, 2)).all()
 
 
 def test_gda_takes_the_alpha_with_the_most_hits(shots):
     method, task = make("gda")
-    prompts = method.from_shots({}, task, shots, LABELS)
+    prompts = method.adaptation.make({}, task, shots, LABELS)
     # The shots themselves are told apart by their own means, not by this random CLIP's text.
-    tuned, choice = method.tune(prompts, task, [HeldOut(prompts, shots, LABELS)])
+    tuned, choice = method.adaptation.choose(prompts, task, [HeldOut(prompts, shots, LABELS)])
     tried = [logits_of(method, {**prompts, "alpha": a}, task, shots[0]) for a in gda.ALPHAS]
     hits = np.array([int(jnp.sum(jnp.argmax(one, axis=-1) == LABELS)) for one in tried])
     assert hits[0] < max(hits)
@@ -277,9 +277,10 @@ def test_without_validation_images_cross_validation_finds_what_the_shots_know(na
     labels = np.tile(np.arange(6), 4)
     views = np.asarray(some_features(2 * 24) + jnp.tile(centres, (8, 1))).reshape(2, 24, 32)
     held = selection.hold_out_shots(
-        lambda features, labels: method.from_shots({}, task, features, labels), views, labels
+        lambda features, labels: method.adaptation.make({}, task, features, labels), views, labels
     )
-    prompts, choice = method.tune(method.from_shots({}, task, views, labels), task, held)
+    made = method.adaptation.make({}, task, views, labels)
+    prompts, choice = method.adaptation.choose(made, task, held)
     assert choice.by == "cross-validation over 24 shots in 4 folds"
     unseen = some_features(60, 7) + jnp.tile(centres, (10, 1))
     known = np.tile(np.arange(6), 10)

@@ -152,7 +152,7 @@ def test_features_that_were_kept_train_as_the_images_do(name):
 
 
 def test_methods_that_prompt_the_image_tower_see_images():
-    seeing = {name for name, method in methods.METHODS.items() if method.sees == "images"}
+    seeing = {name for name, method in methods.METHODS.items() if method.input == "images"}
     assert seeing >= {"pro_mpt", "vpt", "ivlp", "maple", "promptsrc"}
     records = methods.RECORDS["images"]
     assert seeing == {name for name in records if records[name].tunes in ("images", "both")}

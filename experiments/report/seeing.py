@@ -80,7 +80,7 @@ def see(run: Prepared, prompts: Prompts, key: str, images: jax.Array) -> tuple[P
     # Otherwise a loop over iterations would record tracers.
     with jax.disable_jit():
         clip.encode_image(task.frozen, images)
-        if run.plan.train.kind == "images" and run.method.sees == "images":
+        if run.plan.train.kind == "images" and run.method.input == "images":
             run.method.forward(prompts, prepared, task, images)
     passes = [Pass(*each) for each in zip(attention, features, strict=True)]
     plain = 1 + clip.config.patches

@@ -82,7 +82,7 @@ def build_config(model: Model, key: str, changes: Mapping[str, Any]) -> Config:
         data.frame_stats = preprocessing.VIFI if one.inputs.stats == preprocessing.VIFI else "clip"
         data.views = 0 if by_captions else one.trained.get("views", 0)
     if method := methods.of_images(one.method):
-        config.cached_views = int(method.from_shots is not None)  # without which none is made
+        config.cached_views = int(method.adaptation is not None)  # without which none is made
     # Published data sets say themselves whether their images are turned.
     if datasets.takes(name, "ignore_rotation", changes.get("data.source", "coop")):
         config.data.ignore_rotation = not one.inputs.upright

@@ -47,7 +47,7 @@ def reopen(folder: pathlib.Path, backbone: building.Backbone | None = None) -> P
             "prompts mean nothing to this one"
         )
     # Of zero-shot CLIP nothing depends on the training images.
-    trains = loaded.method.from_shots is not None or results.get("trainable_parameters") != 0
+    trains = loaded.method.adaptation is not None or results.get("trainable_parameters") != 0
     kept = _as_tested(loaded.plan, folder, results, trains)
     return preparation.with_tasks(loaded, kept, loaded.identity(loaded.plan.hashes))
 
@@ -96,7 +96,7 @@ def trained(run: Prepared) -> Prompts:
     Raises:
         PromptError: the checkpoint of its last step is gone or damaged.
     """
-    if run.method.from_shots:
+    if run.method.adaptation:
         run = preparation.with_shots(run)
     prompts = _restore(run) if run.trainable else run.prompts
     return choosing.choose(run, prompts)[0]
@@ -119,7 +119,7 @@ def _restore(run: Prepared) -> Prompts:
         if checkpoints.latest() != last:
             raise gone
         state, _ = checkpoints.restore(last, train.init_state(run.prompts, optimizer))
-    return run.placement.replicate(train.result(run.method, state))
+    return run.placement.replicate(train.result(state))
 
 
 def _config(written: dict[str, Any]) -> Config:

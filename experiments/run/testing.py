@@ -25,7 +25,7 @@ def test(run: Testable, prompts: Prompts, key: str) -> dict[str, Any]:
     """What results.json says of one test set: of these prompts and, beside it, zero-shot CLIP."""
     dataset, tasks = run.plan.tests[key], run.tests[key]
     batches = test_batches(f"{run.config.method} on {key}", dataset, run)
-    judge = search if run.method.sees == "pairs" else classify
+    judge = search if run.method.objective == "pairs" else classify
     found = judge(run, key, [prompts, {}][: len(tasks)], tasks, batches)
     return found | {"split_source": dataset.split_source}
 

@@ -168,22 +168,22 @@ def build_method(config: Config) -> tuple[methods.Method, Any]:
             f"{config.data.frames}: {config.method} learns something for each frame, so both must "
             f"be the same; give --config.settings.frames={config.data.frames} too"
         )
-    if method.sees == "pairs" and config.batch_size < 2:
+    if method.objective == "pairs" and config.batch_size < 2:
         raise PromptError(
             f"config.batch_size={config.batch_size}: {config.method} learns to tell the captions "
             "of a batch apart, so it must be at least 2"
         )
-    if config.cached_views and method.sees == "pairs":
+    if config.cached_views and method.objective == "pairs":
         raise PromptError(
             f"config.cached_views={config.cached_views}: features are kept of classes, and "
             "retrieval has none; set it to 0"
         )
-    if config.cached_views and method.sees not in KEPT:
+    if config.cached_views and method.input not in KEPT:
         raise PromptError(
             f"config.cached_views={config.cached_views}: the prompts of {config.method} change "
             "what the image tower computes, so its features cannot be kept; set it to 0"
         )
-    if method.from_shots and config.cached_views < 1:
+    if method.adaptation and config.cached_views < 1:
         raise PromptError(
             f"config.cached_views=0: {config.method} is made from the training images' features; "
             "say how many augmented views of each, 1 or more"

@@ -82,7 +82,7 @@ class Loaded:
     def plan(self) -> Plan:
         """What it trains on and tests; raises a DataError where that is missing or malformed."""
         image_size = self.backbone.clip.config.image_size
-        uses_validation = self.method.tune is not None
+        uses_validation = self.method.adaptation is not None
         return plans.build(self.config, image_size, uses_validation, self.preprocessing)
 
     def identity(self, images: dict[str, Any] | None) -> dict[str, Any]:
@@ -224,7 +224,7 @@ def prepare(run: Loaded) -> Prepared:
     workdir.lock_workdir(run.folder, identity)
     with workdir.giving_back(run.folder):
         prepared = with_tasks(run, plan, identity)
-        needs_shots = prepared.trainable > 0 or run.method.from_shots is not None
+        needs_shots = prepared.trainable > 0 or run.method.adaptation is not None
         plans.refuse_empty(plan, needs_shots)
         shots = run.config.data.shots if run.config.protocol_spec.draws_shots else 0
         plan = overview.show(plan, shots, needs_shots)
@@ -255,7 +255,7 @@ def with_tasks(run: Loaded, plan: Plan, identity: dict[str, Any]) -> Prepared:
     clip, frozen = run.backbone.clip, run.placement.replicate(run.backbone.frozen)
     backbone = run.backbone._replace(frozen=frozen)
     note_small_tower(run.settings, clip.config.image_layers)
-    known = Classes(()) if run.method.sees == "pairs" else plan.train.classes
+    known = Classes(()) if run.method.objective == "pairs" else plan.train.classes
     # Made before training: a task that the method cannot be tested on is refused early.
     task = make_task(run.method, run.settings, backbone, run.placement, plan.train, known)
     tests, compared = make_tests(
@@ -265,7 +265,7 @@ def with_tasks(run: Loaded, plan: Plan, identity: dict[str, Any]) -> Prepared:
         prompts = starting.put(run.config, run.method, run.start, task, known)
     else:
         prompts = jax.jit(run.method.init)(jax.random.key(run.config.seed), task)
-    if methods.outside.is_outside(run.config.method) and run.method.sees != "pairs":
+    if methods.outside.is_outside(run.config.method) and run.method.objective != "pairs":
         images = np.zeros((2, *plan.batches.inputs.shape), np.float32)
         for each in (task, *(tested[0] for tested in tests.values())):
             methods.outside.check_logits(run.config.method, run.method, prompts, each, images)
@@ -299,8 +299,8 @@ def with_shots(run: Prepared) -> Prepared:
     with run.plan.listing_all_bad():
         shots = prepare_shots(run)
     prompts, trainable = run.prompts, run.trainable
-    if run.method.from_shots and shots.features is not None:
-        prompts = run.method.from_shots(prompts, run.task, shots.features, shots.labels)
+    if run.method.adaptation and shots.features is not None:
+        prompts = run.method.adaptation.make(prompts, run.task, shots.features, shots.labels)
         trainable = recipes.count_trainable(run.method, prompts, run.task.settings)
     return dataclasses.replace(run, shots=shots, prompts=prompts, trainable=trainable)
 
@@ -313,13 +313,13 @@ def prepare_shots(run: Prepared) -> Shots:
     # With fewer images than a batch the whole set is one: the devices must divide that.
     run.placement.check(f"training {dataset.kind}", min(number, making.batch_size))
     labels = np.array([example.label for example in dataset.train], np.int32)
-    if run.method.sees == "pairs":
+    if run.method.objective == "pairs":
         return Shots(pair_batches(run), steps, None, labels, "")
     if not views:
         return Shots(making.train(dataset), steps, None, labels, "")
     features = run.makes.of_views(dataset, views)
     batches = making.features(features, labels)
-    kept = "video's frames" if run.method.sees == "frames" else "image"
+    kept = "video's frames" if run.method.input == "frames" else "image"
     described = f"cached: {views} augmented view{'s' * (views > 1)} of each training {kept}"
     return Shots(batches, steps, features, labels, described)
 

@@ -26,7 +26,7 @@ def read(config: Config, method: Method) -> Saved | None:
     """
     if not config.init_from:
         return None
-    if method.from_shots:
+    if method.adaptation:
         raise PromptError(
             f"config.init_from={config.init_from}: {config.method} is made from its training "
             "images, and so has nothing to start from; leave it out"

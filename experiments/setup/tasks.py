@@ -54,7 +54,7 @@ def make_task(
     known: Classes,
 ) -> methods.Task:
     """A method's task on a data set's classes; for the arguments see `make_tests`."""
-    names, ids = Classes(()) if method.sees == "pairs" else dataset.classes
+    names, ids = Classes(()) if method.objective == "pairs" else dataset.classes
     index = methods.index_trained(known.names, names, known.ids, ids)
     tower = methods.tower_for(method, backbone.clip, dataset.kind)
     made = methods.make_task(

@@ -72,7 +72,7 @@ class Evaluator:
                 is summed.
         """
         self._methods, self._views = list(methods), views
-        kinds = [method.sees for method in self._methods]
+        kinds = [method.input for method in self._methods]
         self._looks = {kind: kinds.index(kind) for kind in KEPT if kind in kinds}
         self._prepare = [compiled(method.prepare) for method in self._methods]
         self._judge = [_compiled_judge(method, views) for method in self._methods]
@@ -112,7 +112,7 @@ class Evaluator:
                 for kind, i in self._looks.items()
             }
             for i, method in enumerate(self._methods):
-                seen = kept.get(method.sees, images)
+                seen = kept.get(method.input, images)
                 judged = self._judge[i](prompts[i], prepared[i], tasks[i], seen, labels)
                 sums[i].add(np.asarray(labels)[:: self._views], *map(np.asarray, judged))
         return [each.accuracy() for each in sums]

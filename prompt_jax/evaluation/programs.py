@@ -41,7 +41,7 @@ def logits_and_cosine(name: str, method: Method) -> Callable[..., jax.Array]:
         method: it.
     """
     zero_shot, outside = methods.get("zero_shot"), methods.outside.is_outside(name)
-    encoders = None if outside or method.sees in OF_IMAGES else methods.get_encoders(name)
+    encoders = None if outside or method.input in OF_IMAGES else methods.get_encoders(name)
 
     def run(prompts, prepared, task, images):
         seen = methods.look(method, task, images)
@@ -51,7 +51,7 @@ def logits_and_cosine(name: str, method: Method) -> Callable[..., jax.Array]:
             scale = jnp.nan
         elif encoders:
             scale = encoders.scale(prompts, task)
-        elif method.from_shots:  # which adds to zero-shot CLIP's logits
+        elif method.adaptation:  # which adds to zero-shot CLIP's logits
             plain = zero_shot.forward({}, None, task, seen).logits
         return jnp.moveaxis(jnp.concatenate([found, plain / scale]), 0, 1)
 

@@ -79,8 +79,8 @@ class Encoders(NamedTuple):
     Attributes:
         Settings: a `VideoSettings` of the method's own, with the published defaults.
         init: (rng, task) -> prompts.
-        encode_videos: (prompts, task, videos float[B, F, H, W, 3]) -> float32[B, d]. What it takes
-            besides, `sees` says.
+        encode_videos: (prompts, task, videos float[B, F, H, W, 3]) -> float32[B, d]; it may also
+            take features, see `input`.
         encode_texts: (prompts, task, `PackedTokens` of N texts) -> float32[N, d], normalised.
         text_prompts: settings -> how many slots of the text tower prompts take; texts are cut to
             what is left.
@@ -91,8 +91,8 @@ class Encoders(NamedTuple):
             `losses` compares with; None where it does not. Of a caption it is the caption.
         losses: (task, texts float32[N, d], plain float32[N, d] or None) -> further terms of the
             loss by name, weighted; of encoded texts and of what frozen CLIP says of plain ones.
-        sees: "videos"; or "frames" where nothing reaches into the image tower: then `encode_videos`
-            also takes its features of the frames, float[B, F, d], not normalised.
+        input: "videos"; or "frames" where nothing reaches into the image tower: then
+            `encode_videos` also takes its features of the frames, float[B, F, d], not normalised.
         trains, optimizer: see `Method`.
     """
 
@@ -105,7 +105,7 @@ class Encoders(NamedTuple):
     template: Callable[[Any, str], str] = _own_template
     plain_template: Callable[[Any, str], str | None] = _no_template
     losses: Callable[[Task, jax.Array, jax.Array | None], dict[str, jax.Array]] = _no_losses
-    sees: Literal["videos", "frames"] = "videos"
+    input: Literal["videos", "frames"] = "videos"
     trains: Callable[[Prompts, Any], Any] = all_train
     optimizer: MakeOptimizer = keep
 

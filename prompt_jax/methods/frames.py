@@ -31,5 +31,5 @@ def average_frames(clip: CLIP) -> FrameAverage:
 
 def tower_for(method: Method, clip: CLIP, kind: str) -> CLIP:
     """The CLIP that a method gets: on "videos", one of images sees the mean over their frames."""
-    of_images = method.sees in ("images", "features")
+    of_images = method.input in ("images", "features")
     return average_frames(clip) if kind == "videos" and of_images else clip

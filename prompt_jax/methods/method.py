@@ -35,7 +35,7 @@ MakeOptimizer = Callable[
 ]
 
 KEPT = ("features", "frames")
-"""What of an image or video, by `Method.sees`, can be computed once and kept."""
+"""What of an image or video, by `Method.input`, can be computed once and kept."""
 
 
 @flax.struct.dataclass
@@ -121,6 +121,21 @@ def _no_slots(settings):
     return 0
 
 
+class Adaptation(NamedTuple):
+    """Prompts that are made from the training images' features, around training.
+
+    Attributes:
+        make: (prompts, task, features float[V, n, d], labels int[n]) -> prompts made from V views
+            of all n training images, before training.
+        choose: (prompts, task, list of `selection.HeldOut`) -> prompts with the settings that do
+            best on these images, after training, and the `selection.Choice`, None where all
+            settings are given. The list may be empty.
+    """
+
+    make: Callable[[Prompts, Task, Array, Array], Prompts]
+    choose: Callable[[Prompts, Task, Sequence[HeldOut]], tuple[Prompts, Choice | None]]
+
+
 class Method(NamedTuple):
     """A prompt method. Training composes `prepare` and `forward` under one gradient; evaluation
     calls `prepare` once.
@@ -128,24 +143,21 @@ class Method(NamedTuple):
     Attributes:
         Settings: a frozen dataclass of the method's own settings, with the published defaults.
         init: (rng, task) -> prompts.
-        forward: (prompts, prepared, task, x) -> Output. What x is, `sees` says.
+        forward: (prompts, prepared, task, x) -> Output. The type of x depends on `input`.
         prepare: (prompts, task) -> what does not depend on an image.
-        sees: "images": x is float[B, H, W, 3], normalised images. "features": x is float[B, d],
-            the frozen image tower's features, not normalised. Such a method never needs the image
-            tower's gradient, and can train on features that were computed once. "frames": the same
-            of videos, float[B, F, d]. "videos": x is float[B, F, H, W, 3], F frames in a row.
-            "pairs": x is `Pairs`.
+        input: the type of x. "images": float[B, H, W, 3], normalised images. "features":
+            float[B, d], the frozen image tower's features, not normalised. Such a method never
+            needs the image tower's gradient, and can train on features that were computed once.
+            "frames": the same of videos, float[B, F, d]. "videos": float[B, F, H, W, 3], F frames
+            in a row.
+        objective: "classes", or "pairs" of videos and captions: then x is `Pairs`.
         constants: (task, class_names, template) -> what no prompt changes; computed once per task.
         trains: (prompts, settings) -> pytree like prompts: False or 0 where a leaf stays fixed,
             True or 1 where it trains; another number multiplies its learning rate.
         optimizer: (rule, settings, epochs, steps per epoch) -> the optax transformation that
             updates prompts; `rule` is the recipe's. It may bound what training reaches, or keep an
             average over epochs (`recipe.average_epochs`), which is the result then.
-        from_shots: (prompts, task, features float[V, n, d], labels int[n]) -> prompts made from V
-            views of all n training images, before training; None where a method needs none.
-        tune: (prompts, task, list of `selection.HeldOut`) -> prompts with what is chosen on these
-            images, after training, and the `selection.Choice`, None where all is given; None
-            where nothing is ever chosen. The list may be empty.
+        adaptation: see `Adaptation`; None where prompts are not made from training images.
         own_classes_only: settings -> whether the prompts can only tell apart classes they were
             trained on.
         context_slots: settings -> how many of the text tower's slots stand between SOS and the
@@ -160,12 +172,12 @@ class Method(NamedTuple):
     init: Callable[[jax.Array, Task], Prompts]
     forward: Callable[[Prompts, Any, Task, jax.Array], Output]
     prepare: Callable[[Prompts, Task], Any] = _prepare_nothing
-    sees: Literal["images", "features", "frames", "videos", "pairs"] = "images"
+    input: Literal["images", "features", "frames", "videos"] = "images"
+    objective: Literal["classes", "pairs"] = "classes"
     constants: Callable[[Task, Sequence[str], str], Any] = _no_constants
     trains: Callable[[Prompts, Any], Any] = all_train
     optimizer: MakeOptimizer = keep
-    from_shots: Callable[[Prompts, Task, Array, Array], Prompts] | None = None
-    tune: Callable[[Prompts, Task, Sequence[HeldOut]], tuple[Prompts, Choice | None]] | None = None
+    adaptation: Adaptation | None = None
     own_classes_only: Callable[[Any], bool] = _never
     context_slots: Callable[[Any], int] = _no_slots
     check: Callable[[Prompts, Any, int], None] = _accept
@@ -203,7 +215,7 @@ def make_task(
             f"{class_names[unseen[0]]!r}; "
             "test it on the classes it trains on (--config.protocol=few_shot)"
         )
-    if method.sees == "pairs":
+    if method.objective == "pairs":
         names = no_classes()
     else:
         room, taken = clip.config.context_length, method.context_slots(settings)
@@ -217,7 +229,7 @@ def make_task(
 def _settle(method, settings, index, class_names):
     """Refuses classes of which it is not known which they are, where that makes a difference."""
     unclear = np.flatnonzero(index == AMBIGUOUS)
-    if unclear.size and (method.from_shots or method.own_classes_only(settings)):
+    if unclear.size and (method.adaptation or method.own_classes_only(settings)):
         name = class_names[unclear[0]]
         raise PromptError(
             f"class {shorten(name)} can be any of several that were trained on, which all have "
@@ -264,7 +276,7 @@ def look(method: Method, task: Task, images: jax.Array) -> jax.Array:
     Of videos float[B, F, H, W, 3] it is these, or their frames' features. Features float[B, d]
     or float[B, F, d] that were computed before pass as they are.
     """
-    if method.sees not in KEPT or images.ndim <= 3:
+    if method.input not in KEPT or images.ndim <= 3:
         return images
     return jax.lax.stop_gradient(task.clip.encode_image(task.frozen, images))
 

@@ -54,7 +54,8 @@ def retrieve(encoders: Encoders) -> Method:
         encoders.Settings,
         encoders.init,
         forward,
-        sees="pairs",
+        input="videos",
+        objective="pairs",
         trains=encoders.trains,
         optimizer=encoders.optimizer,
     )
@@ -103,7 +104,7 @@ def recognize(encoders: Encoders) -> Method:
         encoders.init,
         forward,
         prepare,
-        sees=encoders.sees,
+        input=encoders.input,
         constants=constants,
         trains=encoders.trains,
         optimizer=encoders.optimizer,

@@ -257,7 +257,7 @@ def _train(
         "rate": f"learning_rate={recipe.learning_rate:g}",
         "saving": saving,
     }
-    if not recipe.cached_views or method.sees not in KEPT:
+    if not recipe.cached_views or method.input not in KEPT:
         start = loop.init_prompts(method, task, shots.seed)
         steps = draws.steps_per_epoch(len(shots.items), recipe.batch_size)
         with contextlib.closing(shots.batches(recipe.batch_size)) as batches:

@@ -116,7 +116,7 @@ class Model:
             BadImage: a file cannot be read.
             PromptError: an array is not what an image can be.
         """
-        encoders = methods.of_texts(self.name) if self.method.sees not in OF_IMAGES else None
+        encoders = methods.of_texts(self.name) if self.method.input not in OF_IMAGES else None
         if encoders:
             task, _ = self._without_classes
             run = functools.partial(compiled(encoders.encode_videos), self.prompts, task)
@@ -134,7 +134,7 @@ class Model:
         listed = _listed(texts)
         if not listed:
             return np.zeros((0, self.clip.config.embed_dim), np.float32)
-        if self.method.sees in OF_IMAGES or not (encoders := methods.of_texts(self.name)):
+        if self.method.input in OF_IMAGES or not (encoders := methods.of_texts(self.name)):
             tokens = jnp.asarray(self.tokenize(listed))
             return np.asarray(programs.encode_texts(self.clip, self.frozen, tokens))
         task, _ = self._without_classes

@@ -169,13 +169,13 @@ def _made(declared: Shapes, model: Any) -> Shapes:
         constants = _trace(model, lambda task: method.constants(task, names, template), task)
         task = dataclasses.replace(task, constants=constants)
         prompts = _trace(model, method.init, key, task)
-    if method.from_shots is None:
+    if (adaptation := method.adaptation) is None:
         return describe(flatten(prompts))
 
     def of_shots(number: int) -> dict[str, Any]:
         features = jax.ShapeDtypeStruct((1, number, model.sizes.embed_dim), jnp.float32)
         labels = jax.ShapeDtypeStruct((number,), jnp.int32)
-        return flatten(_trace(model, method.from_shots, prompts, task, features, labels))
+        return flatten(_trace(model, adaptation.make, prompts, task, features, labels))
 
     try:
         one, two = of_shots(1), of_shots(2)

@@ -68,8 +68,8 @@ def fit_features(
         placement, options: see `loop.fit`.
     """
     prompts = loop.init_prompts(method, task, seed)
-    if method.from_shots:
-        prompts = method.from_shots(prompts, task, features, labels)
+    if method.adaptation:
+        prompts = method.adaptation.make(prompts, task, features, labels)
     batches = feature_batches(features, labels, recipe.batch_size, seed)
     steps = steps_per_epoch(len(labels), recipe.batch_size)
     with contextlib.closing(batches):
@@ -91,9 +91,9 @@ def choose(
         prompts: after training.
         hold_out: gives what the settings are chosen on; called only if one is to be chosen.
     """
-    if method.tune is None or method.tune(prompts, task, [])[1] is None:
+    if method.adaptation is None or method.adaptation.choose(prompts, task, [])[1] is None:
         return prompts, {}
-    prompts, choice = method.tune(prompts, task, hold_out())
+    prompts, choice = method.adaptation.choose(prompts, task, hold_out())
     assert choice is not None
     print(f"{name}: {choice}")
     return prompts, choice.as_json()

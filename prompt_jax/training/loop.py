@@ -101,7 +101,7 @@ class Trained(NamedTuple):
 
 def trained_by(method: Method, end: End) -> Trained:
     """Returns what a training that ended so leaves."""
-    return Trained(train.result(method, end.state), *end[1:])
+    return Trained(train.result(end.state), *end[1:])
 
 
 def init_prompts(method: Method, task: Task, seed: int) -> Prompts:

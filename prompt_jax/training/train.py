@@ -62,7 +62,7 @@ def loss_and_output(
     shares of the classes, as of mixed videos.
     """
     seen: Any = look(method, task, batch["image"])
-    if method.sees == "pairs":
+    if method.objective == "pairs":
         seen = Pairs(seen, batch["text"])
     output = method.forward(prompts, method.prepare(prompts, task), task, seen)
     return loss_of(output, batch.get("targets", batch["label"])), output
@@ -115,9 +115,8 @@ def _step(method, optimizer, state, task, batch):
     return State(prompts, optimizer_state, step, diverged), metrics
 
 
-def result(method: Method, state: State) -> Prompts:
+def result(state: State) -> Prompts:
     """What a training leaves: the last prompts, or their average over epochs."""
-    del method
     return state.optimizer.average if isinstance(state.optimizer, EpochAverage) else state.prompts
 
 

@@ -52,9 +52,9 @@ def _make() -> list[Files]:
                 method, tower, placed, tiny.CLASSES, method.Settings(**settings)
             )
             prompts = method.init(jax.random.key(0), task)
-            if method.from_shots:
+            if method.adaptation:
                 features = jax.random.normal(jax.random.key(1), (2, 8, sizes.embed_dim))
-                prompts = method.from_shots(prompts, task, features, jnp.arange(8) % 4)
+                prompts = method.adaptation.make(prompts, task, features, jnp.arange(8) % 4)
             model = saved.Saved(
                 method=name,
                 kind=kind,

@@ -77,7 +77,7 @@ def text_part(name: str) -> Method:
     """The method with image features that are there already and stay as they are."""
     method = methods.get(name)
     forwards = {"maple": _maple_text, "pro_mpt": _pro_mpt_text}
-    return method._replace(sees="features", forward=forwards.get(name, method.forward))
+    return method._replace(input="features", forward=forwards.get(name, method.forward))
 
 
 def _maple_text(prompts: Prompts, prepared: Any, task: Task, features: jax.Array) -> Output:

@@ -37,6 +37,6 @@ def _config(name: str, method: str) -> ConfigDict:
     for field in ("depth", "vision_depth"):
         if c.settings.get(field) == PUBLISHED_DEPTH:
             c.settings[field] = DEPTH
-    if methods.get(method).sees == "features" and method != "zero_shot":
+    if methods.get(method).input == "features" and method != "zero_shot":
         c.cached_views = VIEWS
     return c

@@ -30,7 +30,7 @@ def section(run: Prepared, prompts: Prompts, key: str, number: int = IMAGES) -> 
     Raises:
         BadImage: one of them cannot be read.
     """
-    if run.plan.train.kind != "images" or run.method.sees != "images":
+    if run.plan.train.kind != "images" or run.method.input != "images":
         return None
     dataset, clip = run.plan.tests[key], run.backbone.clip
     examples = spread(dataset, number)

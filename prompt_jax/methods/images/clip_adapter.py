@@ -52,7 +52,7 @@ def forward(prompts, prepared, task, features):
     return Output(cosine_logits(task, normalize(mixed), task.constants)[None])
 
 
-METHOD = Method(Settings, init, forward, sees="features", constants=describe_classes)
+METHOD = Method(Settings, init, forward, input="features", constants=describe_classes)
 
 # Rate and batch as published, Adam; epochs and schedule are CoOp's for 16 shots.
 RECORD = Record(

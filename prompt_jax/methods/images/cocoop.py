@@ -47,7 +47,7 @@ METHOD = Method(
     Settings,
     init,
     forward,
-    sees="features",
+    input="features",
     context_slots=lambda settings: settings.context_length,
 )
 

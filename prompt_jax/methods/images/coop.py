@@ -118,7 +118,7 @@ METHOD = Method(
     init,
     forward,
     prepare,
-    sees="features",
+    input="features",
     constants=constants,
     own_classes_only=lambda settings: settings.class_specific,
     context_slots=lambda settings: settings.context_length,

@@ -11,7 +11,7 @@ import jax.scipy.linalg
 from prompt_jax.clip import normalize
 from prompt_jax.errors import PromptError
 from prompt_jax.methods import selection
-from prompt_jax.methods.method import Method, Output, cosine_logits, describe_classes
+from prompt_jax.methods.method import Adaptation, Method, Output, cosine_logits, describe_classes
 from prompt_jax.methods.recipe import Recipe
 from prompt_jax.methods.record import Record, data_set_s_own, halves
 
@@ -169,7 +169,7 @@ def forward(prompts, prepared, task, features):
 
 
 def tune(prompts, task, held_out):
-    """Chooses alpha, unless it is given: see `Method.tune`."""
+    """Chooses alpha, unless it is given: see `Adaptation`."""
     if task.settings.alpha != selection.CHOOSE:
         return prompts, None
     alphas = jnp.asarray(ALPHAS)
@@ -199,11 +199,10 @@ METHOD = Method(
     init,
     forward,
     prepare,
-    sees="features",
+    input="features",
     constants=describe_classes,
     trains=trains,
-    from_shots=from_shots,
-    tune=tune,
+    adaptation=Adaptation(from_shots, tune),
     check=selection.check_shots,
 )
 

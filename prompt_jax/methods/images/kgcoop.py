@@ -65,7 +65,7 @@ METHOD = Method(
     init,
     forward,
     prepare,
-    sees="features",
+    input="features",
     constants=describe_classes,
     context_slots=lambda settings: settings.context_length,
 )

@@ -11,7 +11,7 @@ import numpy as np
 from prompt_jax.clip import normalize
 from prompt_jax.errors import PromptError
 from prompt_jax.methods import selection
-from prompt_jax.methods.method import Method, Output, cosine_logits, describe_classes
+from prompt_jax.methods.method import Adaptation, Method, Output, cosine_logits, describe_classes
 from prompt_jax.methods.recipe import Recipe
 from prompt_jax.methods.record import Record, data_set_s_own
 from prompt_jax.prompts import multiply
@@ -117,7 +117,7 @@ def grid(highest, steps):
 
 
 def tune(prompts, task, held_out):
-    """Chooses alpha and beta, or that of them which is not given: see `Method.tune`."""
+    """Chooses alpha and beta, or that of them which is not given: see `Adaptation`."""
     s = task.settings
     searched = {
         name: grid(getattr(s, f"{name}_max"), getattr(s, f"{name}_steps"))
@@ -162,11 +162,10 @@ METHOD = Method(
     Settings,
     init,
     forward,
-    sees="features",
+    input="features",
     constants=describe_classes,
     trains=trains,
-    from_shots=from_shots,
-    tune=tune,
+    adaptation=Adaptation(from_shots, tune),
     check=selection.check_shots,
 )
 METHOD_F = METHOD._replace(trains=trains_keys, check=selection.check_cache)

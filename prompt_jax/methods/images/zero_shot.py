@@ -52,7 +52,7 @@ def forward(prompts, prepared, task, features):
     return Output(cosine_logits(task, normalize(features), task.constants)[None])
 
 
-METHOD = Method(Settings, init, forward, sees="features", constants=constants)
+METHOD = Method(Settings, init, forward, input="features", constants=constants)
 
 # N = 0 of ProMPT's Table 4.
 TABLE_4 = {

@@ -166,7 +166,7 @@ ENCODERS = Encoders(
     text_prompts,
     scale=actions.scale,
     template=template,
-    sees="frames",
+    input="frames",
 )
 
 # The published code draws other frames, takes 1,100 steps, which are as many epochs of HMDB-51 as

@@ -40,7 +40,7 @@ ENCODERS = Encoders(
     zero_shot.encode_texts,
     scale=actions.scale,
     template=actions.own_template,
-    sees="frames",
+    input="frames",
 )
 
 RECORD = Record(
