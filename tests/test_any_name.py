@@ -11,14 +11,17 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from test_predict import ODD
 
+from data_pipelines.batches.options import ReadOptions
 from data_pipelines.examples import Dataset, Example
 from experiments.figures import long, tables
 from experiments.record.files import confusions, ranks
 from experiments.setup import overview
-from experiments.setup.batches import ImageBatches
+from experiments.setup.batches import RunBatches
 from experiments.setup.plans import Plan
 from prompt_jax.cli import progress
 from prompt_jax.errors import BadImage, DataError, PromptError, escape
+from prompt_jax.inputs.augmenting import Augmentation
+from prompt_jax.inputs.given import Inputs
 from prompt_jax.models import cards
 from prompt_jax.text import class_names
 from prompt_jax.text.class_names import Classes
@@ -46,7 +49,13 @@ def test_what_is_said_at_a_run_s_start(name, title):
     test = tuple(Example(f"{name}.jpg", label, one) for label, one in enumerate(names))
     dataset = Dataset("csv", "{}", test, (), test, open, notes=(f"note of {name}",))
     bad = ((name, "no image"),)
-    plan = Plan(dataset, {title: dataset}, {}, ImageBatches(32, 4, 4, 1, {}), bad=bad)
+    plan = Plan(
+        dataset,
+        {title: dataset},
+        {},
+        RunBatches(Inputs.of(32), Augmentation(), 4, 4, 1, ReadOptions()),
+        bad=bad,
+    )
     out = io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.suppress(DataError):
         overview.show(plan, 1, True)

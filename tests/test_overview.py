@@ -12,16 +12,19 @@ import tiny
 from PIL import Image
 
 from data_pipelines import check
+from data_pipelines.batches.options import ReadOptions
 from data_pipelines.catalog.table import TABLE
 from data_pipelines.errors import DataError
 from data_pipelines.examples import Dataset, Example
 from experiments.config.config import read
 from experiments.run import experiment
 from experiments.setup import overview, plans, preparation
-from experiments.setup.batches import ImageBatches
+from experiments.setup.batches import RunBatches
 from experiments.setup.plans import Plan
+from prompt_jax.inputs.augmenting import Augmentation
+from prompt_jax.inputs.given import Inputs
 
-BATCHES = ImageBatches(32, 4, 4, 1, {})  # nothing is read here
+BATCHES = RunBatches(Inputs.of(32), Augmentation(), 4, 4, 1, ReadOptions())  # nothing is read here
 
 
 def save_folders(root: Path, **splits: dict[str, int]) -> Path:
