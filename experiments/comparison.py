@@ -1,13 +1,13 @@
-"""Every method of a task on the embedded stand-in, three seeds.
+"""Compares all methods of a task on the embedded stand-in, with three seeds.
 
     python -m experiments.comparison [--of images] [--out results/comparison-images]
         [--methods coop,pro_mpt] [--seeds 1] [--protocols base_to_novel] [--processes 2]
 
-Of images: base-to-novel and domain generalization. Of retrieval: captions and videos. Of actions:
-few-shot and base-to-novel; with 16 shots also vop_p, vop_c, vop_f where --methods names them.
-Finished runs are kept: an interrupted comparison goes on. Writes tables and plots, and
-comparison.md with the date and the commit. --processes runs so many methods at a time, each on a
-core of its own: with videos on a CPU that is 1.6 times as fast as one process on two.
+Images: base-to-novel and domain generalization. Retrieval: text-video retrieval. Actions: few-shot
+and base-to-novel; with 16 shots also vop_p, vop_c and vop_f if --methods names them. Finished runs
+are kept, so that an interrupted comparison resumes. Writes tables, plots, and comparison.md with
+the date and the commit. --processes runs several methods at a time, each on its own core: for
+videos on two CPU cores this is 1.6 times as fast as one process.
 """
 
 import sys
@@ -40,7 +40,7 @@ TASKS = {"images": images, "retrieval": retrieval, "actions": actions}
 
 
 def run_all(folder: pathlib.Path, configs: Sequence[ConfigDict], seeds: tuple[int, ...]) -> None:
-    """Runs all of the configs, or finds them finished; a folder a protocol."""
+    """Runs all configs that are not finished, in a directory per protocol."""
     for config in configs:
         config.seeds = seeds
         print(f"{config.protocol}: {config.method}")
@@ -48,7 +48,7 @@ def run_all(folder: pathlib.Path, configs: Sequence[ConfigDict], seeds: tuple[in
 
 
 def write_page(folder: pathlib.Path, minutes: float) -> pathlib.Path:
-    """One Markdown page of all tables, with what made it."""
+    """Writes all tables to one Markdown page, with date, commit and duration."""
     day = datetime.datetime.now(datetime.UTC).date().isoformat()
     lines = [
         f"{day}, commit {workdir.git_commit()}, {minutes:.0f} minutes for what was not there yet.",
@@ -62,7 +62,7 @@ def write_page(folder: pathlib.Path, minutes: float) -> pathlib.Path:
 
 
 def start(argv: list[str]) -> None:
-    """Parses, runs, writes."""
+    """Parses the arguments, runs the configs, writes tables."""
     parser = argparse.ArgumentParser("python -m experiments.comparison", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument(
@@ -72,12 +72,12 @@ def start(argv: list[str]) -> None:
         default="images",
         help="the task (images)",
     )
-    parser.add_argument("--out", type=pathlib.Path, help="folder (results/comparison-TASK)")
+    parser.add_argument("--out", type=pathlib.Path, help="directory (results/comparison-TASK)")
     parser.add_argument("--methods", default="", help="all by default")
     parser.add_argument("--seeds", default="1,2,3")
     parser.add_argument("--protocols", default="", help="all by default")
     parser.add_argument("--processes", type=whole(), default=1, help="CPU: methods at a time (1)")
-    parser.add_argument("--without-tables", action="store_true", help="runs alone")
+    parser.add_argument("--without-tables", action="store_true", help="only run")
     options = parser.parse_args(argv)
     task = TASKS[options.of]
     folder = options.out or pathlib.Path(f"results/comparison-{options.of}")
@@ -109,7 +109,7 @@ def start(argv: list[str]) -> None:
 
 
 def _job(options: argparse.Namespace, folder: pathlib.Path, config: ConfigDict) -> processes.Job:
-    """This command for one method and protocol."""
+    """Returns this command for one method and protocol."""
     words = ["experiments.comparison", "--of", options.of, "--out", str(folder)]
     words += ["--methods", config.method, "--protocols", config.protocol]
     words += ["--seeds", options.seeds, "--without-tables"]

@@ -1,10 +1,10 @@
-"""How the features of test videos lie before and after training: t-SNE, as ViLT-CLIP's Figure 3.
+"""Features of test videos before and after training by t-SNE, as in Figure 3 of ViLT-CLIP.
 
     python -m experiments.features RUN [RUN …] [--test KEY] [--classes 10] [--out FILE.png]
 
-RUN is the folder of a finished run on videos. Before is frozen CLIP without prompts, its frames
-pooled in the same way. Several runs on the same videos stand beside each other. Above each image
-stands how many videos have one of their own class as the nearest, which needs no drawing.
+RUN is a directory of a finished run on videos. "Before" is frozen CLIP without prompts, with the
+same pooling of frames. Several runs on the same videos are drawn side by side. Each panel shows
+the percentage of videos whose nearest neighbor has the same class.
 """
 
 import sys
@@ -33,11 +33,11 @@ from prompt_jax.errors import PromptError, unknown
 
 
 class Features(NamedTuple):
-    """What a run makes of test videos.
+    """Features of test videos.
 
     Attributes:
-        label: what it is called.
-        videos: n, in their order.
+        label: the name of the run.
+        videos: n, in order.
         before: float32[n, d], of frozen CLIP without prompts.
         after: float32[n, d], of the run.
     """
@@ -54,17 +54,17 @@ def encode(
     classes: int = 10,
     backbone: building.Backbone | None = None,
 ) -> tuple[Features, Prepared]:
-    """Features of some classes' test videos, and the run that they are of.
+    """Encodes test videos of some classes, and returns the run too.
 
     Args:
         folder: of a finished run.
         key: of the test set, as in results.json; the first one by default.
-        classes: how many, evenly spread over the names.
-        backbone: the run's, where it is loaded already.
+        classes: number of classes, evenly spread over the names.
+        backbone: of the run, if it is loaded already.
 
     Raises:
-        PromptError: there is no such run, nothing of it trained, its backbone or videos are others
-            than they were, or what it tests are no videos of classes.
+        PromptError: there is no such run, it trains nothing, its backbone or videos have changed,
+            or its test set is not of videos with classes.
     """
     run = open_run(folder, backbone)
     key = key or next(iter(run.plan.tests))
@@ -77,7 +77,7 @@ def encode(
 
 
 def open_run(folder: pathlib.Path, backbone: building.Backbone | None = None) -> Prepared:
-    """A finished run of a method of videos, as it was before training.
+    """Opens a finished run of a method of videos.
 
     Raises:
         PromptError: see `encode`.
@@ -86,33 +86,33 @@ def open_run(folder: pathlib.Path, backbone: building.Backbone | None = None) ->
     method, plan = run.config.method, run.plan
     if plan.train.kind != "videos" or not plan.train.has_classes:
         what = "images" if plan.train.kind != "videos" else "videos without classes"
-        raise PromptError(f"{folder} was tested on {what}; give a run on videos of classes")
-    methods.get_encoders(method)  # refuses methods of images
+        raise PromptError(f"{folder} was tested on {what}; pass a run on videos with classes")
+    methods.get_encoders(method)  # rejects methods of images
     if not run.trainable:
         raise PromptError(f"{method} trains nothing: its features are the same before and after")
     return run
 
 
 def draw(path: pathlib.Path, found: Sequence[Features], title: str) -> list[pathlib.Path]:
-    """Draws frozen CLIP's features and those of each run, as PNG and SVG."""
+    """Draws the features of frozen CLIP and of each run, as PNG and SVG."""
     labels = [clip.label for clip in found[0].videos]
     panels = {}
     for words, features in [("frozen CLIP", found[0].before), *((f.label, f.after) for f in found)]:
         share = same_class_nearest(features, labels)
-        print(f"{words}: the nearest video is of the same class in {share:.1f} %")
-        panels[f"{words}\nnearest of the same class: {share:.0f} %"] = embed(features)
+        print(f"{words}: the nearest neighbor has the same class in {share:.1f} %")
+        panels[f"{words}\nnearest neighbor of the same class: {share:.0f} %"] = embed(features)
     return plots.plot_features(path, panels, [clip.name for clip in found[0].videos], title)
 
 
 def start(argv: list[str]) -> None:
-    """Parses, encodes, draws.
+    """Parses the arguments, encodes, draws.
 
     Raises:
         PromptError: see `encode`; the runs are of different videos; the file cannot be written.
     """
     parser = argparse.ArgumentParser("python -m experiments.features", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.add_argument("runs", metavar="RUN", type=pathlib.Path, nargs="+", help="a run's folder")
+    parser.add_argument("runs", metavar="RUN", type=pathlib.Path, nargs="+", help="a run directory")
     parser.add_argument("--test", default="", help="key of the test set (the first)")
     parser.add_argument("--classes", type=whole(), default=10, help="how many, evenly spread (10)")
     parser.add_argument("--out", type=pathlib.Path, help="PNG file (features.png in the first RUN)")
@@ -125,7 +125,7 @@ def start(argv: list[str]) -> None:
         if found and features.videos != found[0].videos:
             raise PromptError(f"{folder} and {options.runs[0]} are not tested on the same videos")
         if found and not np.allclose(features.before, found[0].before, atol=1e-4):
-            raise PromptError(f"{folder} and {options.runs[0]} see other frames, or pool otherwise")
+            raise PromptError(f"{folder} and {options.runs[0]} differ in frames or pooling")
         found.append(features)
         dataset = run.plan.tests[options.test or next(iter(run.plan.tests))].name
     path = options.out or options.runs[0] / "features.png"

@@ -1,10 +1,10 @@
-"""What ProMPT's iterations change, image by image (ProMPT, Figures 6 and 7).
+"""Predictions that change over ProMPT's iterations (ProMPT, Figures 6 and 7).
 
-    python -m experiments.iterations RUN_FOLDER [--out FOLDER]
+    python -m experiments.iterations RUN [--out DIR]
 
-Says of a finished run, for every iteration, how many test images it corrected and how many it
-spoiled, with mean probabilities; draws those that changed most. Writes iterations.md and images,
-into the run's folder if no other is named.
+Counts for every iteration of a finished run how many test images become right and how many become
+wrong, with mean probabilities, and draws those that change most. Writes iterations.md and images
+to the run directory by default.
 """
 
 import sys
@@ -30,11 +30,11 @@ from prompt_jax.errors import PromptError
 from prompt_jax.methods import Prompts, look
 from prompt_jax.text.class_names import distinct
 
-SHOWN, CLASSES = 6, 3  # images in a figure, classes beside each
+SHOWN, CLASSES = 6, 3  # images per figure, classes per image
 
 
 class Answers(NamedTuple):
-    """A test set's answers.
+    """The predictions on a test set.
 
     Attributes:
         probabilities: float32[1 + N, n, K], after each iteration.
@@ -46,17 +46,17 @@ class Answers(NamedTuple):
 
     @property
     def right(self) -> np.ndarray:
-        """bool[1 + N, n]."""
+        """Whether predictions are right, bool[1 + N, n]."""
         return np.argmax(self.probabilities, axis=-1) == self.labels
 
     @property
     def own(self) -> np.ndarray:
-        """The probability of the right class, float32[1 + N, n]."""
+        """The probability of the label, float32[1 + N, n]."""
         return np.take_along_axis(self.probabilities, self.labels[None, :, None], axis=-1)[..., 0]
 
 
 def answer(run: Prepared, prompts: Prompts, key: str) -> Answers:
-    """Every image of a test set, through all iterations."""
+    """Predicts every image of a test set, with all iterations."""
     method, task = run.method, run.tests[key][0]
     prepared = jax.jit(method.prepare)(prompts, task)
 
@@ -74,7 +74,7 @@ def answer(run: Prepared, prompts: Prompts, key: str) -> Answers:
 
 
 def count(answers: Answers) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
-    """A row per iteration: headers and cells."""
+    """Returns headers and a row per iteration."""
     rows: list[tuple[str, ...]] = []
     right, own = answers.right, answers.own
     top = np.max(answers.probabilities, axis=-1)
@@ -93,15 +93,15 @@ def count(answers: Answers) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
                 f"{np.mean(doubt):.2f}" if n and doubt.size else "",
             )
         )
-    headers = ("answer", "right, %", "corrected", "spoiled", "right class", "first class",
-               "first class of what is corrected, before")  # fmt: skip
+    headers = ("prediction", "accuracy, %", "corrected", "lost", "p(label)", "p(top-1)",
+               "p(top-1) of corrected, before")  # fmt: skip
     return headers, rows
 
 
 def changed_most(answers: Answers, corrected: bool) -> np.ndarray:
-    """Places of the images that the iterations after the first corrected or spoiled, int[m].
+    """Returns indices of images that iterations after the first correct or lose, int[m].
 
-    Those whose right class gained or lost most come first.
+    Those whose label gains or loses most probability come first.
     """
     gain = answers.own[-1] - answers.own[1]
     first, last = answers.right[1], answers.right[-1]
@@ -110,7 +110,7 @@ def changed_most(answers: Answers, corrected: bool) -> np.ndarray:
 
 
 def draw(path: pathlib.Path, dataset: Dataset, answers: Answers, places: np.ndarray, title: str):
-    """The images with the probabilities of a few classes after every iteration."""
+    """Draws images with the probabilities of a few classes after every iteration."""
     cells, names = [], distinct(dataset.class_names)
     for place in places.tolist():
         example = dataset.test[place]
@@ -123,28 +123,28 @@ def draw(path: pathlib.Path, dataset: Dataset, answers: Answers, places: np.ndar
 
 
 def start(argv: list[str]) -> None:
-    """Parses, answers, writes, draws."""
+    """Parses the arguments, predicts, writes and draws."""
     parser = argparse.ArgumentParser("python -m experiments.iterations", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.add_argument("run", type=pathlib.Path, help="the folder of a finished run")
-    parser.add_argument("--out", type=pathlib.Path, help="where to write (that folder)")
+    parser.add_argument("run", type=pathlib.Path, help="directory of a finished run")
+    parser.add_argument("--out", type=pathlib.Path, help="where to write (RUN)")
     options = parser.parse_args(argv)
     command_line.prepare_jax()
     run = reopening.reopen(options.run)
     if getattr(run.task.settings, "iterations", 0) < 1:
-        raise PromptError(f"{options.run}: {run.config.method} answers once, without iterations")
+        raise PromptError(f"{options.run}: {run.config.method} has no iterations")
     prompts, out = reopening.trained(run), options.out or options.run
     workdir.make_workdir(out)
     sections = []
     for key, dataset in run.plan.tests.items():
         answers = answer(run, prompts, key)
         sections.append(tables.heading(key, 2) + tables.markdown(*count(answers)))
-        for corrected, word in ((True, "corrected"), (False, "spoiled")):
+        for corrected, word in ((True, "corrected"), (False, "lost")):
             places = changed_most(answers, corrected)
             if len(places):
                 name = f"{word}-{key.replace(':', '-')}.png"
                 title = f"{dataset.name} ({key}): {word} by the iterations after the first"
                 draw(out / name, dataset, answers, places, title)
-    text = "# What the iterations change\n\n" + "\n".join(sections)
+    text = "# Predictions over iterations\n\n" + "\n".join(sections)
     (out / "iterations.md").write_text(text, encoding="utf-8")
     print(f"{text}\nwritten to {out}")

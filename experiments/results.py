@@ -1,11 +1,10 @@
-"""The results of many runs as tables and plots, with the published figures beside them.
+"""Tables and plots of many runs, with published figures beside them.
 
     python -m experiments.results DIR [--out DIR/tables] [--calibration] [--intervals]
 
-Reads every results.json below DIR. Per protocol it writes one Markdown table to read, one CSV table
-to compute with (a row per method, variant, data set and metric), and plots as PNG and SVG; of runs
-that counted which classes they took for which, the accuracy of each class as CSV and an image of
-the worst ones.
+Reads every results.json below DIR. For each protocol it writes a Markdown table, a CSV file with a
+row per method, variant, data set and metric, and plots as PNG and SVG; for runs with confusion
+matrices also a CSV file of the accuracy per class and a plot of the worst classes.
 """
 
 import sys
@@ -37,16 +36,16 @@ from experiments.record import runs
 from experiments.record.runs import RETRIEVAL, SOURCE_PROTOCOLS, STAND_IN
 from prompt_jax.errors import PromptError, escape
 
-_MOST_COLUMNS = 6  # that a terminal has room for
+_MOST_COLUMNS = 6  # that fit a terminal
 
 
 class Summary(NamedTuple):
-    """What the runs below a folder come to.
+    """The tables of the runs below a directory.
 
     Attributes:
-        tables: of accuracies.
+        tables: of accuracy.
         searches: of retrieval.
-        remarks: a line for each file that is no run's and each run that did not count.
+        remarks: a line for each invalid file and each run that does not count.
     """
 
     tables: Sequence[ResultTable]
@@ -55,15 +54,15 @@ class Summary(NamedTuple):
 
 
 def summarize(folder: pathlib.Path, calibration: bool = False, intervals: bool = False) -> Summary:
-    """Reads the runs below a folder and averages those that belong together.
+    """Reads the runs below a directory and averages those that belong together.
 
     Args:
-        folder: where the runs' folders are.
+        folder: contains the run directories.
         calibration: show the calibration error beside each accuracy.
         intervals: show 95 % intervals over test images.
 
     Raises:
-        PromptError: there is no such folder, or no run in it.
+        PromptError: there is no such directory, or no run in it.
     """
     return summarize_runs(*runs.read(folder), calibration, intervals)
 
@@ -74,29 +73,29 @@ def summarize_runs(
     calibration: bool = False,
     intervals: bool = False,
 ) -> Summary:
-    """Averages those of these runs that belong together; see `summarize`."""
+    """Averages runs that belong together; see `summarize`."""
     done, duplicates = averages.average(found, calibration, intervals)
     return Summary(done, retrieval.average(found, intervals), [*problems, *duplicates])
 
 
 def write(folder: pathlib.Path, out: pathlib.Path | None = None) -> list[pathlib.Path]:
-    """Writes the tables and plots of all runs below a folder.
+    """Writes the tables and plots of all runs below a directory.
 
     Args:
-        folder: where the runs' folders are.
+        folder: contains the run directories.
         out: where to write; `folder`/tables if None.
 
     Returns:
         the files: Markdown and CSV of each protocol, then the plots.
 
     Raises:
-        PromptError: no such folder, no run in it, or `out` cannot be written to.
+        PromptError: no such directory, no run in it, or `out` cannot be written to.
     """
     return write_tables(summarize(folder), out or folder / "tables")
 
 
 def write_tables(summary: Summary, out: pathlib.Path) -> list[pathlib.Path]:
-    """Writes tables and plots that `summarize` made.
+    """Writes the tables of `summarize` and their plots.
 
     Raises:
         PromptError: `out` cannot be written to.
@@ -148,14 +147,14 @@ def _write_searches(
 
 
 def _attempt(draw: Callable[..., list[pathlib.Path]], *args: Any) -> list[pathlib.Path]:
-    """Draws, if it can be drawn: the figures are in the tables, whatever becomes of an image."""
+    """Draws a plot; an error leaves out this plot only, as its figures are in the tables."""
     try:
         return draw(*args)
-    except OSError:  # of the folder: the tables are not written either
+    except OSError:  # the directory is not writable
         raise
-    except Exception as error:  # matplotlib's are of every class
+    except Exception as error:  # matplotlib raises errors of any class
         reason = escape(f"{type(error).__name__}: {error}".splitlines()[0])
-        print(f"note: a drawing is left out ({reason}); its figures stand in the tables")
+        print(f"note: a plot is left out ({reason}); its figures are in the tables")
         return []
 
 
@@ -176,10 +175,10 @@ def _markdown(table: ResultTable) -> str:
 
 
 def show(table: ResultTable) -> None:
-    """Prints a table's average, or its only data set, and what to be wary of.
+    """Prints a table's average, or its only data set, and cautions.
 
-    Of data sets without an average that has all rows, each is printed. Of targets that do not all
-    fit, only the source and the average are.
+    Without an average of all rows, each data set is printed. If the targets do not all fit, only
+    the source and the average are.
     """
     averages: list[tuple[str, dict[str, Key]]] = []
     others: list[tuple[str, dict[str, Key]]] = []
@@ -203,7 +202,7 @@ def show(table: ResultTable) -> None:
             _print_lines(table, name, group)
     if any(name == AVERAGE for _, columns in whole for name, _ in columns.values()):
         averaged = escape(", ".join(table.averaged))
-        print(f"the average is over {averaged}; each stands in the files")
+        print(f"the average is over {averaged}; the files contain each of them")
     for caution in wording.cautions(table):
         print(f"note: {escape(caution)}")
 
@@ -220,15 +219,15 @@ def _print_lines(table: ResultTable, name: str, columns: dict[str, Key]) -> None
 
 
 def show_search(table: RetrievalTable) -> None:
-    """Prints a table of retrieval: what trains, how long it took, R@1."""
+    """Prints a table of retrieval: trained parameters, training time, R@1."""
     tables.show(tables.table(f"{table.title} (R@1 in %)", *retrieval.overview(table)))
 
 
 def start(argv: Sequence[str]) -> None:
-    """Parses, reads, writes, prints."""
+    """Parses the arguments and reports."""
     parser = argparse.ArgumentParser("python -m experiments.results", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.add_argument("folder", metavar="DIR", type=pathlib.Path, help="holds the runs' folders")
+    parser.add_argument("folder", metavar="DIR", type=pathlib.Path, help="with run directories")
     parser.add_argument("--out", type=pathlib.Path, help="where to write; default DIR/tables")
     parser.add_argument("--calibration", action="store_true", help="with calibration errors (ECE)")
     parser.add_argument("--intervals", action="store_true", help="with 95 %% intervals of accuracy")
@@ -242,10 +241,10 @@ def report(
     calibration: bool = False,
     intervals: bool = False,
 ) -> None:
-    """Reads the runs below a folder, writes tables and plots, prints the main part of each.
+    """Reads the runs below a directory, writes tables and plots, prints the main part of each.
 
     Args:
-        folder: where the runs' folders are.
+        folder: contains the run directories.
         out: where to write; `folder`/tables if None.
         calibration, intervals: see `summarize`.
 
@@ -261,7 +260,7 @@ def report(
 
 
 def show_all(summary: Summary) -> None:
-    """Prints the main part of each table, and what to know of them."""
+    """Prints the main part of each table, and remarks."""
     done, searches, remarks = summary
     for table in done:
         show(table)

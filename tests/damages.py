@@ -185,7 +185,7 @@ FILES = {
 SEARCHED: dict[str, tuple[str, Damage, str]] = {
     "ranks UTF-16": (RANKS, content(in_utf16), "utf-8"),
     "ranks long": (RANKS, line(1, "a", "x" * 200_000, "1", "2"), "larger than field limit"),
-    "a rank in words": (RANKS, line(1, "a", "b", "first", "2"), "line 2: 'first' is no rank"),
+    "a rank in words": (RANKS, line(1, "a", "b", "first", "2"), "line 2: 'first' is not a rank"),
     "a rank NaN": (RANKS, line(1, "a", "b", "nan", "2"), "line 2"),
     "a rank 0": (RANKS, line(1, "a", "b", "0", "2"), "line 2"),
     "a rank gone": (RANKS, line(1, "a", "b", "1"), "line 2 has 3 cells"),

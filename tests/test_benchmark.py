@@ -320,7 +320,10 @@ def test_a_wrong_selection_says_what_is_allowed(words, message):
     [
         (["--draw=/no/such.json"], "cannot be read: No such file"),
         (["--repeats=0"], "--repeats=0 must be above 0"),
-        (["--short", "--workdir=/dev/null/x"], "--workdir=/dev/null/x cannot be made: Not a dir"),
+        (
+            ["--short", "--workdir=/dev/null/x"],
+            "--workdir=/dev/null/x cannot be created: Not a dir",
+        ),
         (["--memory-gb=-1"], "--memory-gb=-1.0 must be a number, 0 or more"),
     ],
 )

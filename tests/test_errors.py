@@ -231,7 +231,7 @@ def test_no_readable_image_at_all(fails, setting):
 def test_a_workdir_that_cannot_be_one(fails, tmp_path, place):
     (tmp_path / "file").write_text("")
     error = one_line(fails("zero_shot", f"--workdir={tmp_path / place}"))
-    assert error.startswith(f"--workdir={tmp_path / place} cannot be made: ")
+    assert error.startswith(f"--workdir={tmp_path / place} cannot be created: ")
 
 
 def test_another_runs_workdir(fails, setting, tmp_path):

@@ -74,7 +74,7 @@ def test_a_finished_run_is_drawn_and_left_as_it_is(finished, tmp_path, capsys):
     words = [str(finished), "--classes", "3", "--out", str(out)]
     assert explain(features.start, words) == 0
     said = capsys.readouterr().out
-    assert "frozen CLIP: the nearest video is of the same class in " in said
+    assert "frozen CLIP: the nearest neighbor has the same class in " in said
     with Image.open(out) as image:
         assert np.asarray(image).std() > 1
     assert "vop" in out.with_suffix(".svg").read_text()

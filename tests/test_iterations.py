@@ -75,5 +75,5 @@ def test_what_cannot_be_opened_is_said(finished, tmp_path):
         reopening.reopen(tmp_path)
     config = shrink(clip_adapter.get_config(), folder.parent / "clip")
     experiment.run(config, tmp_path / "adapter")
-    with pytest.raises(PromptError, match="clip_adapter answers once, without iterations"):
+    with pytest.raises(PromptError, match="clip_adapter has no iterations"):
         iterations.start([str(tmp_path / "adapter")])

@@ -120,7 +120,8 @@ def test_a_run_of_images_is_one_page(finished, tmp_path, capsys):
     text = out.read_text(encoding="utf-8")
     found = read(text)
     sections = ("Overview", "Training", "Data", "Mistakes", "Iterations",
-                "Words nearest to the context", "Attention of the image tower", "Features before and after")  # fmt: skip
+                "Words nearest to the context", "Attention of the image tower",
+                "Features before and after")  # fmt: skip
     for words in (
         *sections,
         "95\N{NO-BREAK SPACE}% interval",
@@ -216,7 +217,7 @@ def test_without_its_data_a_run_has_no_images(finished, data, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("folders", "message"),
     [
-        (["nothing"], "holds no results.json of a finished run; give a run's folder"),
+        (["nothing"], "holds no results.json of a finished run; pass a run directory"),
         (["run", "run"], "is named twice"),
     ],
 )

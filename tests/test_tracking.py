@@ -107,7 +107,9 @@ def test_a_key_is_needed_only_where_something_is_sent(monkeypatch):
     )
     monkeypatch.setitem(sys.modules, "wandb", found)
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: name)
-    with pytest.raises(PromptError, match="no key of Weights & Biases is here; run `wandb login`"):
+    with pytest.raises(
+        PromptError, match="no API key of Weights & Biases is set; run `wandb login`"
+    ):
         tracking.check("wandb")
     tracking.check("wandb")
     monkeypatch.setenv("WANDB_MODE", "offline")

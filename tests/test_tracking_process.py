@@ -69,7 +69,7 @@ def test_without_a_key_a_run_is_refused_at_its_start(tmp_path):
     words += ["--config.tracker=wandb", f"--workdir={tmp_path / 'run'}"]
     code, shown = on_a_terminal(words, tmp_path, 90)
     assert code == 2, shown
-    assert "no key of Weights & Biases is here; run `wandb login`" in " ".join(shown.split())
+    assert "no API key of Weights & Biases is set; run `wandb login`" in " ".join(shown.split())
     assert "WANDB_MODE=offline" in shown and "Traceback" not in shown
     assert not (tmp_path / "run").exists()
 

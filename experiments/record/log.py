@@ -1,4 +1,4 @@
-"""What a run writes while it trains: metrics.jsonl, TensorBoard event files, a tracker's lines."""
+"""The logs of a training run: metrics.jsonl, TensorBoard event files, a tracker."""
 
 import contextlib
 import io
@@ -32,12 +32,12 @@ class Log:
         schedule: Callable,
         tracker: WeightsAndBiases | None = None,
     ):
-        """Goes on after step `start`; later lines, of steps that will run again, are removed.
+        """Continues after step `start`; lines of later steps, which run again, are removed.
 
-        `tracker` gets the same as TensorBoard, and is closed with it.
+        `tracker` receives the same values as TensorBoard, and is closed with it.
 
         Raises:
-            PromptError: metrics.jsonl, which belongs to the results, cannot be written.
+            PromptError: metrics.jsonl cannot be written.
         """
         self._path = workdir / "metrics.jsonl"
         with self._refusing():
@@ -50,7 +50,7 @@ class Log:
         self._last_step, self._last_time = start, time.perf_counter()
 
     def write(self, step: int, metrics: dict[str, jax.Array]) -> str:
-        """One line of a step's metrics, none of a run that diverged; returns them in words.
+        """Writes the metrics of a step, unless it diverged; returns a summary for the terminal.
 
         Raises:
             PromptError: the line cannot be written.
@@ -78,7 +78,7 @@ class Log:
         return self
 
     def __exit__(self, *_):
-        with contextlib.suppress(OSError):  # every line is written already, or was refused
+        with contextlib.suppress(OSError):  # every line has been flushed, or has raised
             self._file.close()
         for view in self._views:
             view.close()
@@ -89,17 +89,17 @@ class Log:
             yield
         except OSError as error:
             raise PromptError(
-                f"{self._path} cannot be written ({error.strerror}); free space or mend the "
-                "folder, then run again: it goes on"
+                f"{self._path} cannot be written ({error.strerror}); free space or repair the "
+                "directory, then run again to resume"
             ) from error
         except ValueError as error:
             raise PromptError(
-                f"{self._path} cannot be read ({error}); move it away, then run again: it goes on"
+                f"{self._path} cannot be read ({error}); move it away, then run again to resume"
             ) from error
 
 
 class Line(pydantic.BaseModel, strict=True, extra="allow"):
-    """What is read again of a line of metrics.jsonl; earlier versions wrote less."""
+    """The fields of a line of metrics.jsonl that are read; earlier versions wrote fewer."""
 
     step: Annotated[int, Field(ge=0, lt=2**53)]
     loss: Annotated[float, Field(allow_inf_nan=False)] | None = None
@@ -108,12 +108,12 @@ class Line(pydantic.BaseModel, strict=True, extra="allow"):
 
 
 def lines_until(metrics: pathlib.Path, step: int) -> list[str]:
-    """The lines of metrics.jsonl up to `step`.
+    """Returns the lines of metrics.jsonl up to `step`.
 
-    The last may be torn, by a kill; of others that cannot be read, left out, it is said.
+    A killed run may leave a torn last line; other damaged lines are left out with a note.
 
     Raises:
-        OSError, ValueError: it is there and cannot be read, is not a regular file, or too large.
+        OSError, ValueError: it exists and cannot be read, is not a regular file, or too large.
     """
     kept, damaged = _read(metrics, step)
     if damaged:
@@ -122,7 +122,7 @@ def lines_until(metrics: pathlib.Path, step: int) -> list[str]:
 
 
 def read(metrics: pathlib.Path) -> tuple[list[Line], int]:
-    """Returns the lines of metrics.jsonl that are whole, and how many are not, but the last.
+    """Returns the valid lines of metrics.jsonl, and the number of others, without a torn last one.
 
     Raises:
         OSError, ValueError: see `lines_until`.
@@ -136,7 +136,7 @@ def _read(metrics: pathlib.Path, step: int) -> tuple[list[tuple[str, Line]], int
     if not os.path.lexists(metrics):
         return kept, 0
     damaged = 0
-    torn = 0  # the line before, which is the last one where no other follows
+    torn = 0  # whether the line before is damaged; it may be the last one
     for content in io.BytesIO(read_bytes(metrics, MOST_BYTES)):
         damaged, torn = damaged + torn, 0
         if damaged > MOST_DAMAGED or len(kept) > MOST_LINES:

@@ -1,4 +1,4 @@
-"""Which finished runs may share an average, and what sets those apart that may not."""
+"""Decides which finished runs may share an average, and labels what distinguishes the others."""
 
 import dataclasses
 import itertools
@@ -14,7 +14,7 @@ from experiments.record.runs import Run
 from prompt_jax import methods
 from prompt_jax.inputs.videos.sampling import for_tests
 
-# How what is tested is seen and computed: what every method's figures depend on.
+# How test data is prepared and computed: the results of every method depend on it.
 SEEN = [name for name, field in FIELDS.items() if field.affects == "tests"]
 PREPARED = "preprocessing."  # fields of a run that say the rest of it
 _FILES = "contents of "
@@ -22,7 +22,7 @@ _TRAINING = {name for name, field in FIELDS.items() if field.affects == "trainin
 
 
 def seen(config: Mapping[str, Any]) -> dict[str, Any]:
-    """How a run saw what it tested: `SEEN` as far as it is known, and what was prepared otherwise.
+    """Returns how a run prepared its test data: known fields of `SEEN`, and its preprocessing.
 
     Args:
         config: of a `Run`.
@@ -35,9 +35,10 @@ def seen(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def with_zero_shot(runs: Sequence[Run]) -> list[Run]:
-    """The runs, and zero-shot CLIP as they measured it where it has no run of its own.
+    """Adds zero-shot CLIP as the runs measured it, where it has no run of its own.
 
-    Its own run stands for those that saw the same data in the same way, with its usual settings.
+    A run of zero-shot CLIP with its default settings counts for all runs with the same test data
+    and the same preparation.
     """
 
     def cell(run: Run) -> tuple:
@@ -93,7 +94,7 @@ def with_zero_shot(runs: Sequence[Run]) -> list[Run]:
 
 
 def _own_settings(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings of a run of zero-shot CLIP that are not those of zero-shot CLIP beside a method."""
+    """Returns settings of a run of zero-shot CLIP that are not its defaults."""
     usual = {
         f"settings.{name}": value
         for table in (methods.METHODS, methods.ENCODERS)
@@ -107,23 +108,23 @@ def _own_settings(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _agree(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    """Whether two runs saw alike: earlier ones do not say all of it."""
+    """Tells whether two preparations agree, as far as both are recorded."""
     prepared = {name for name in (*one, *other) if name.startswith(PREPARED)}
     both = (one.keys() & other.keys()) | prepared
     return all(one.get(name) == other.get(name) for name in both)
 
 
 def label_differences(runs: Sequence[Run]) -> list[str]:
-    """For each run of one table, what sets it apart from others of its row: config or data.
+    """Returns for each run of a table what distinguishes it from others: config or data.
 
-    Configs are compared within a method and variant, and, in few-shot learning, within a number
-    of shots, because published recipes train longer on more shots. How what is tested is seen, as
-    `seen` has it, is compared over all methods. Versions of a data set are compared over all
-    methods, where the config does not tell them apart already; what is tested, by its hash,
-    always, because two lists of images can have one name and equally many images; and their
-    files, of lists of one hash. What was
-    trained on is compared as versions of a data set are, but over all numbers of shots, by the list
-    that it was drawn from; and where lists are equal, by the files.
+    - Configs are compared within a method and variant and, in few-shot learning, within a number of
+      shots, as published recipes train longer on more shots.
+    - The preparation of test data, see `seen`, is compared over all methods.
+    - Versions of a data set are compared over all methods, if their configs do not differ.
+    - Test sets are compared by their hash, as two lists can have the same name and length; and
+      lists of one hash by the contents of their files.
+    - Training sets are compared as versions of a data set, but over all numbers of shots, by the
+      list that is drawn from; and equal lists by the contents of their files.
     """
 
     def peers(run: Run) -> Hashable:

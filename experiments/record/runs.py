@@ -1,4 +1,4 @@
-"""Finished runs: reading their results.json."""
+"""Reads finished runs from their results.json."""
 
 import pathlib
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,30 +12,30 @@ from experiments.record.identity import figure_fields
 from prompt_jax.errors import PromptError
 from prompt_jax.evaluation.reliability import Interval
 
-# Of videos: trained on all of a data set, and tested on it or on others over their splits.
+# Protocols of videos: train on all of a data set, test on it or on the splits of others.
 SUPERVISED, TRANSFER = "supervised", "zero_shot_transfer"
-# A finished model tested on something else, by `experiments.evaluate`, which trains nothing.
+# Tests a finished model on other data, without training, see `experiments.evaluate`.
 EVALUATION = "evaluation"
 SOURCE_PROTOCOLS = (
     *(name for name, of in protocols.PROTOCOLS.items() if of.tests_others),
     EVALUATION,
 )
 RETRIEVAL = "retrieval"
-# Its directions, captions for videos and videos for captions, and what is said of each.
+# Its directions, text-to-video and video-to-text, and the metrics of each.
 WAYS = ("t2v", "v2t")
 METRICS = ("R@1", "R@5", "R@10", "MnR", "MdR")
-# Of captions, where a data set knows its videos' reversals: percent nearer to the video itself.
+# Percent of captions that are more similar to their video than to its reversal.
 TOLD_APART = "told apart"
 PROTOCOLS = (*(name for name in protocols.PROTOCOLS if name != RETRIEVAL), EVALUATION, RETRIEVAL)
 
-# Said of every figure on the embedded CLIP, or on scenes and videos that are rendered.
+# Remark on results with the embedded CLIP, or on rendered scenes and videos.
 STAND_IN = (
-    "the embedded CLIP and scenes are a small stand-in: figures on them say how methods learn, "
+    "the embedded CLIP and scenes are a small stand-in: results on them show how methods learn, "
     "and are not comparable with published ones"
 )
 
 SHOWN_DIGEST = 8
-# What content of other types makes Python raise, beside ValueError.
+# Raised by content of unexpected types, beside ValueError.
 WRONG_CONTENT = (TypeError, KeyError, AttributeError, OverflowError)
 
 
@@ -44,7 +44,7 @@ RankIntervals = Mapping[str, Mapping[str, Mapping[str, Interval]]]
 
 
 class Tested(NamedTuple):
-    """What of a data set was tested, base and new together; None or "" where not recorded."""
+    """The tested part of a data set, base and new together; None or "" if not recorded."""
 
     classes: int | None
     images: int | None
@@ -53,37 +53,36 @@ class Tested(NamedTuple):
 
 @dataclass(frozen=True)
 class Run:
-    """One results.json.
+    """The content of one results.json; what it does not record is empty.
 
     Attributes:
         path: the file.
-        changed: when it was written, seconds; of two equal runs the later counts.
-        trained_by: of an evaluation, the protocol of the run whose model it tests; else "".
-        shots: training images a class that were asked for; 0 where all there are train.
-        shots_there: the fewest and the most that a class had; `shots` twice where not recorded.
-        accuracy: half, "test", or tested data set to accuracy, percent.
+        changed: modification time, seconds; of two equal runs the later counts.
+        trained_by: of an evaluation, the protocol that trained the model; else "".
+        shots: requested training images per class; 0 if all images are used.
+        shots_there: the fewest and the most that a class had; `shots` twice if not recorded.
+        accuracy: "base", "new", "test", or a data set, to accuracy, percent.
         zero_shot: the same of zero-shot CLIP.
-        per_iteration: the same after each iteration; empty where not recorded.
-        top5: the same of the five likeliest classes; empty where not recorded.
+        per_iteration: the same after each iteration.
+        top5: top-5 accuracy, percent.
         zero_shot_top5: the same of zero-shot CLIP.
-        calibration: the same keys to calibration error, percent; empty where not recorded.
+        calibration: expected calibration error, percent.
         zero_shot_calibration: the same of zero-shot CLIP.
-        confusions: the same keys to which classes were taken for which; empty where not recorded.
-        config: flat names to values, without what does not change a figure.
-        data: facts that tell two versions of a data set apart: its split, classes, test images.
-        hashes: "data", or "data of" each tested data set, to a short hash of what is tested, which
-            seeds leave alone; "contents of" each, of its files. Empty in older files.
-        training: what `training_list.identify` says of what it was drawn from, seeds alike; empty
-            in older files, and of what trains nothing.
-        drawn: hashes of what was drawn, or of an evaluation of its model; seeds differ in it.
-        tested: tested data set to what of it was tested.
+        confusions: the confusion matrices.
+        config: flat names to values, without fields that do not change results.
+        data: facts that distinguish versions of a data set: its split, classes, test images.
+        hashes: "data", or "data of" each test set, to a short hash of the test set, the same for
+            all seeds; "contents of" each, of its files.
+        training: hashes of the list that is drawn from, see `training_list.identify`.
+        drawn: hashes of the drawn images, or of an evaluated model; seeds differ.
+        tested: data set to its tested part.
         chosen: settings that the run chose, to their values.
-        ranks: of retrieval, tested data set to direction to metric to figure; else empty.
+        ranks: of retrieval, test set to direction to metric to value.
         zero_shot_ranks: the same of zero-shot CLIP.
-        rank_intervals: the same to 95 % intervals, of R@K; empty where not recorded.
+        rank_intervals: the same to 95 % intervals, of R@K.
         zero_shot_rank_intervals: the same of zero-shot CLIP.
-        trainable: how many numbers train; None where not recorded.
-        train_seconds: what training took.
+        trainable: number of trained parameters; None if not recorded.
+        train_seconds: duration of training.
     """
 
     path: pathlib.Path
@@ -123,13 +122,13 @@ class Run:
 
 
 def read(folder: pathlib.Path) -> tuple[list[Run], list[str]]:
-    """Every run below a folder, and one line for each file that is not what a run writes.
+    """Reads every run below a directory, and returns a line for each invalid file.
 
     Raises:
-        PromptError: there is no such folder, or no run in it.
+        PromptError: there is no such directory, or no run in it.
     """
     if not folder.is_dir():
-        raise PromptError(f"no folder {folder}; give the one that holds the runs' folders")
+        raise PromptError(f"{folder} is not a directory; pass one that contains run directories")
     runs, problems = read_all(sorted(folder.rglob("results.json")))
     if not runs:
         listed = "".join(f"\n  {line}" for line in problems)
@@ -138,7 +137,7 @@ def read(folder: pathlib.Path) -> tuple[list[Run], list[str]]:
 
 
 def read_all(paths: Iterable[pathlib.Path]) -> tuple[list[Run], list[str]]:
-    """The runs of these results.json, and one line for each that is not what a run writes."""
+    """Reads runs from these results.json, and returns a line for each invalid file."""
     runs, problems = [], []
     for path in paths:
         try:
@@ -156,15 +155,14 @@ def read_all(paths: Iterable[pathlib.Path]) -> tuple[list[Run], list[str]]:
 
 
 def parse(path: pathlib.Path, content: Mapping[str, Any]) -> Run:
-    """A run from what its results.json holds, checked by `results_file`.
+    """Makes a run of the content of its results.json, which `results_file` has checked.
 
-    What stands beside that file is not read. Fields that its protocol needs and that are not there
-    make Python raise one of `WRONG_CONTENT`.
+    No other file is read. Missing fields of its protocol raise one of `WRONG_CONTENT`.
     """
     protocol = content["protocol"]
     if protocol not in PROTOCOLS:
         raise ValueError(f"protocol={protocol!r}, allowed: {', '.join(PROTOCOLS)}")
-    # Before there were several protocols, base and new stood by themselves.
+    # Before there were several protocols, base and new were fields of their own.
     accuracy = content.get("accuracy") or {key: content[key] for key in ("base", "new")}
     wanted = {"base", "new"} if protocol == "base_to_novel" else {"test"}
     if protocol not in SOURCE_PROTOCOLS and not wanted <= set(accuracy):
@@ -181,7 +179,7 @@ def parse(path: pathlib.Path, content: Mapping[str, Any]) -> Run:
         changed=path.stat().st_mtime,
         protocol=protocol,
         trained_by=_trained_by(content),
-        # Earlier versions wrote what the config holds, where nobody asked for it.
+        # Earlier versions wrote the default of the config.
         shots=0 if protocol in (SUPERVISED, TRANSFER, RETRIEVAL) else content["shots"],
         shots_there=_shots_there(content),
         seed=content["seed"],
@@ -217,7 +215,7 @@ def _trained_by(content: Mapping[str, Any]) -> str:
 def _config(content: Mapping[str, Any]) -> dict[str, Any]:
     if content["protocol"] != EVALUATION:
         return figure_fields(content["config"], content.get("preprocessing"))
-    # What was trained by another config is another model; what is tested, its hashes say.
+    # Another training config is another model; the test data is identified by its hashes.
     trained = {f"trained {name}": value for name, value in content["source"]["config"].items()}
     return trained | content["seen"]
 
@@ -249,7 +247,7 @@ def _rank_intervals(content: Mapping[str, Any], field: str) -> RankIntervals:
 
 
 def _shots_there(content: Mapping[str, Any]) -> tuple[int, int]:
-    # In files from before it was recorded there is none.
+    # Earlier versions did not record it.
     least, most = content.get("shots_per_class") or (content["shots"], content["shots"])
     if least > most:
         raise ValueError(f"shots_per_class={[least, most]} is not the fewest and the most")
@@ -266,7 +264,7 @@ def _data(content: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _hashes(content: Mapping[str, Any]) -> dict[str, str]:
-    # More targets can be tested later, so one hash of all of them would part equal runs.
+    # More targets can be tested later, so one hash of all would separate equal runs.
     if content["protocol"] in (*SOURCE_PROTOCOLS, RETRIEVAL) and "data_hashes" in content:
         found = {f"data of {key}": one for key, one in content["data_hashes"]["tests"].items()}
     else:

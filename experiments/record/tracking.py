@@ -1,4 +1,4 @@
-"""Metrics to Weights & Biases too, where it is asked for: a view, as TensorBoard's files are."""
+"""Optional logging to Weights & Biases, a view of the run as TensorBoard's files are."""
 
 import contextlib
 import importlib.util
@@ -17,22 +17,22 @@ from typing import Any
 from prompt_jax.errors import PromptError, escape, installing
 from prompt_jax.storage.files import read_bytes, write_text
 
-PROJECT = "prompt_jax"  # WANDB_PROJECT in its place
-SECONDS_AT_END = 60.0  # that a finished training waits for what is not sent yet
-MOST_NAME = 128  # characters of a run's name, as the server has it
+PROJECT = "prompt_jax"  # unless WANDB_PROJECT is set
+SECONDS_AT_END = 60.0  # to wait for unsent data after training
+MOST_NAME = 128  # characters of a run name, the limit of the server
 _ID = re.compile(r"[0-9a-f]{16}")
 _WITHOUT_SERVER = ("offline", "disabled", "dryrun")
 _OPENING = threading.Lock()  # one at a time
-_FAILED: set[pathlib.Path] = set()  # folders of runs that go on without
+_FAILED: set[pathlib.Path] = set()  # directories of runs that continue without tracking
 
 
 def check(tracker: str) -> None:
-    """Refuses a tracker that could not be told anything, before anything is loaded.
+    """Checks that a tracker is usable, before anything is loaded.
 
-    Nobody is asked for a key: whoever starts a run on a terminal may be gone when that is noticed.
+    Never prompts for a key: nobody may be at the terminal.
 
     Raises:
-        PromptError: its package is not there, or no key for it.
+        PromptError: its package or its key is missing.
     """
     if not tracker:
         return
@@ -42,27 +42,27 @@ def check(tracker: str) -> None:
         )
     if not _has_key():
         raise PromptError(
-            f"config.tracker={tracker}: no key of Weights & Biases is here; run `wandb login`, or "
-            "set WANDB_API_KEY, or WANDB_MODE=offline to keep the metrics in the run's folder; or "
-            "leave config.tracker out"
+            f"config.tracker={tracker}: no API key of Weights & Biases is set; run `wandb login`, "
+            "or set WANDB_API_KEY, or WANDB_MODE=offline to keep the metrics in the run directory, "
+            "or leave config.tracker out"
         )
 
 
 def _has_key() -> bool:
-    """Whether wandb knows a key, or needs none; asks neither a person nor a server."""
+    """Tells whether wandb has a key, or needs none, without prompting or network."""
     if os.environ.get("WANDB_MODE") in _WITHOUT_SERVER:
         return True
     try:
         import wandb
 
-        with contextlib.redirect_stderr(io.StringIO()):  # where it found the key, and advice
+        with contextlib.redirect_stderr(io.StringIO()):  # wandb prints hints
             if wandb.setup().settings.mode in _WITHOUT_SERVER:
                 return True
             if "prompt" in inspect.signature(wandb.login).parameters:
                 return bool(wandb.login(prompt=False, verify=False))
             return bool(wandb.api.api_key)  # of earlier versions
-    except Exception as error:  # of classes of its own; opening a run says what is wrong
-        _say(f"whether there is a key cannot be told ({type(error).__name__}: {error})")
+    except Exception as error:  # wandb's own classes; opening a run reports the cause
+        _say(f"cannot determine whether a key is set ({type(error).__name__}: {error})")
         return True
 
 
@@ -76,7 +76,7 @@ def open_tracker(
 def tell_results(
     name: str, of: Mapping[str, Any], folder: pathlib.Path, results: Mapping[str, Any]
 ) -> None:
-    """Gives a finished run's figures, in percent, to the tracker that its config asks for."""
+    """Sends the results of a finished run, in percent, to the tracker of its config."""
     tracker = open_tracker(name, of, folder)
     if tracker is None:
         return
@@ -94,7 +94,7 @@ def tell_results(
 
 
 def run_id(folder: pathlib.Path) -> str:
-    """The run's own at Weights & Biases: made when it starts, and found again when it goes on."""
+    """Returns the run's id at Weights & Biases, which a resumed run keeps."""
     path = folder / "wandb" / "run_id"
     if os.path.lexists(path):
         found = read_bytes(path, 100).decode("utf-8", "replace").strip()
@@ -106,25 +106,25 @@ def run_id(folder: pathlib.Path) -> str:
 
 
 def run_name(of: Mapping[str, Any]) -> str:
-    """What people read there, from a run's identity."""
+    """Returns the display name of a run from its identity."""
     data, parts = of["data"], [of["method"], of["variant"]]
     parts += [data["title"] or data["name"], f"{data['shots']}shots", f"seed{of['seed']}"]
     return escape("-".join(filter(None, parts)))[:MOST_NAME]
 
 
 class WeightsAndBiases:
-    """A run at Weights & Biases; what fails there is said once, and training goes on without.
+    """A run at Weights & Biases; a failure is reported once, and training continues without it.
 
-    All that is told goes through a queue to a thread: training never waits for a server, and at
-    its end not longer than `SECONDS_AT_END`.
+    A thread sends everything from a queue: training never waits for the server, and at its end at
+    most `SECONDS_AT_END`.
     """
 
     def __init__(self, of: Mapping[str, Any], folder: pathlib.Path):
-        """Opens it, or goes on in it.
+        """Opens or resumes the run.
 
         Args:
             of: the run's identity, see `identity.identify`.
-            folder: of the run; wandb/ in it receives the files of it.
+            folder: the run directory; wandb writes to wandb/ in it.
         """
         self._folder = folder
         self._run: Any = None
@@ -135,17 +135,17 @@ class WeightsAndBiases:
             self._told.put(lambda: self._open(of, folder))
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
-        """The scalars of a step, by their names."""
+        """Logs scalars of a step."""
         told = dict(values)
         self._told.put(lambda: self._run.log(told, step))
 
     def summarize(self, values: Mapping[str, float]) -> None:
-        """What the run came to, by names."""
+        """Logs the results of the run."""
         told = dict(values)
         self._told.put(lambda: self._run.summary.update(told))
 
     def close(self) -> None:
-        """Ends it here; it goes on when the run does."""
+        """Closes the run; a resumed run opens it again."""
         if not self._thread.is_alive():
             return
         self._told.put(lambda: self._run.finish())
@@ -158,21 +158,21 @@ class WeightsAndBiases:
         while (tell := self._told.get()) is not None:
             try:
                 tell()
-            except Exception as error:  # a network's, a server's or a disk's, of its own classes
+            except Exception as error:  # of network, server or disk, wandb's own classes
                 self._fail(f"{type(error).__name__}: {error}".splitlines()[0])
                 return
 
     def _fail(self, reason: str) -> None:
         if self._folder not in _FAILED:
             _FAILED.add(self._folder)
-            _say(f"failed ({reason}): the run goes on without it; metrics.jsonl has the same")
+            _say(f"failed ({reason}): the run continues without it; metrics.jsonl has the same")
 
     def _open(self, of, folder):
         import wandb
 
         settings = wandb.Settings(silent=True, console="off", reinit="create_new")
         for name, seconds in (("init_timeout", SECONDS_AT_END), ("finish_timeout", SECONDS_AT_END)):
-            if hasattr(settings, name):  # earlier versions have not all of them
+            if hasattr(settings, name):  # earlier versions lack some
                 setattr(settings, name, seconds)
         with _OPENING:
             self._run = wandb.init(
@@ -182,7 +182,7 @@ class WeightsAndBiases:
                 config=dict(of),
                 dir=str(folder),
                 resume="allow",
-                # Runs that train together are several in one process.
+                # Seeds that train in parallel are several runs in one process.
                 settings=settings,
             )
 

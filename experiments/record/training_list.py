@@ -1,7 +1,7 @@
-"""What tells the list that a run draws its training images from, whichever of them a seed draws.
+"""Identifies the list that a run draws its training images from, whatever a seed draws of it.
 
-Two seeds of one list train on different images, so what they drew does not say whether they belong
-into one average.
+Two seeds with one list train on different images, so the drawn images cannot decide whether they
+belong in one average.
 """
 
 import hashlib
@@ -13,23 +13,23 @@ from data_pipelines.errors import DataError
 from data_pipelines.examples import Dataset, Example
 
 MOST_READ = 5_000
-"""Files of a list whose contents are looked into; of a longer list, so many at even distances."""
+"""Files of a list whose contents are hashed; of a longer list, evenly spaced ones."""
 SHORT = 16
 
 
 def identify(whole: Dataset, trained: Dataset) -> dict[str, str]:
-    """Returns short hashes of what a run's training and validation images are drawn from.
+    """Returns short hashes of the lists that training and validation images are drawn from.
 
     Args:
-        whole: its `train` and `val` are what is drawn from.
-        trained: its `train` and `val` are what was drawn. Classes that it lacks do not count, and
-            without validation images nor do those of `whole`: methods that do not look at them
-            share a table with those that do.
+        whole: the data set that is drawn from.
+        trained: the data set as drawn. Classes that it lacks do not count. If it has no validation
+            images, those of `whole` do not count either, so that methods with and without
+            validation share a table.
 
     Returns:
         "training list": of paths, class names and captions, in any order; "training contents": of
-        what `contents.identify` says of the files, where there are files and all can be read; and
-        where validation images are used "validation list" and "validation contents".
+        the files, see `contents.identify`, if all can be read; and with validation images
+        "validation list" and "validation contents".
     """
     known = set(trained.classes.ids or trained.class_names)
     found = {}
@@ -68,5 +68,5 @@ def _hash_contents(dataset: Dataset, examples: Sequence[Example]) -> str:
 
 
 def differ(one: Mapping[str, str], other: Mapping[str, str]) -> bool:
-    """Whether two runs say of anything that both know that it is not the same."""
+    """Tells whether two runs differ in a hash that both have."""
     return any(one[key] != other[key] for key in one.keys() & other.keys())

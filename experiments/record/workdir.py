@@ -1,4 +1,4 @@
-"""The folder of one run: whose it is, what finished runs left there, files written whole."""
+"""The directory of a run: its lock and owner, its results, atomic writes."""
 
 import contextlib
 import fcntl
@@ -21,33 +21,31 @@ _LOCKS: dict[pathlib.Path, int] = {}
 
 
 def read_results(workdir: pathlib.Path) -> dict[str, Any] | None:
-    """The results that a finished run left in `workdir`, or None.
+    """Reads the results of a finished run in `workdir`; None if there are none.
 
     Raises:
-        PromptError: the file there is not what a run writes, to the last field.
+        PromptError: a field of the file is damaged.
     """
     path = workdir / "results.json"
     if not os.path.lexists(path):
         return None
-    results, damaged = _read(path, "delete it to finish that run again from its checkpoint")
+    advice = "delete it to finish that run again from its checkpoint"
+    results, damaged = _read(path, advice)
     if damaged:
-        raise PromptError(
-            f"{path} is damaged ({damaged[0]}); delete it to finish that run again from its "
-            "checkpoint"
-        )
+        raise PromptError(f"{path} is damaged ({damaged[0]}); {advice}")
     return results
 
 
 def read_finished(folder: pathlib.Path) -> tuple[dict[str, Any], list[str]]:
-    """The results of a finished run, and a line for each damaged field that is left out of them.
+    """Reads the results of a finished run; returns a line for each damaged field left out.
 
     Raises:
-        PromptError: there are none, or a field that the figures depend on is damaged.
+        PromptError: there are none, or a field that results depend on is damaged.
     """
     path = folder / "results.json"
     if not os.path.lexists(path):
-        raise PromptError(f"{folder} holds no results.json of a finished run; give a run's folder")
-    return _read(path, "put back the file that the run wrote")
+        raise PromptError(f"{folder} holds no results.json of a finished run; pass a run directory")
+    return _read(path, "restore the file that the run wrote")
 
 
 def _read(path: pathlib.Path, advice: str) -> tuple[dict[str, Any], list[str]]:
@@ -62,7 +60,7 @@ def _read(path: pathlib.Path, advice: str) -> tuple[dict[str, Any], list[str]]:
 
 
 def check_results(results: dict[str, Any]) -> None:
-    """Raises whatever a results.json that lacks what is printed of it makes Python raise."""
+    """Raises one of `runs.WRONG_CONTENT` or a ValueError if fields that are printed are missing."""
     _ = results["backbone_hash"], results["config"]["backbone"]
     if results["protocol"] != runs.EVALUATION:
         _ = results["pictures"]["train"]
@@ -71,7 +69,7 @@ def check_results(results: dict[str, Any]) -> None:
         _ = [float(scores[key]) for key in results["accuracy"]]
     lengths = {len(results["per_iteration"][key]) for key in results["accuracy"]}
     if len(lengths) != 1 or 0 in lengths:
-        raise ValueError("per_iteration has not as many figures for every test set")
+        raise ValueError("per_iteration has different lengths for different test sets")
     _ = list(results["skipped_pictures"])
     if "h" in results:
         _ = float(results["h"]), float(results["zero_shot"]["h"])
@@ -86,7 +84,7 @@ def check_results(results: dict[str, Any]) -> None:
 
 
 def read_evaluations(workdir: pathlib.Path) -> dict[str, dict[str, Any]]:
-    """What a stopped run has tested already, by key; what was torn or changed counts as nothing."""
+    """Reads the finished tests of a stopped run, by test set; a damaged file counts as empty."""
     try:
         content = dict(read_json(workdir / "evaluations.json", results_file.MOST_BYTES))
         check_seal(content)
@@ -97,17 +95,17 @@ def read_evaluations(workdir: pathlib.Path) -> dict[str, dict[str, Any]]:
 
 
 def claim_workdir(workdir: pathlib.Path, identity: dict[str, Any]) -> None:
-    """Locks the folder, and writes into run.json whose it is; raises as `lock_workdir`."""
+    """Locks the directory and writes the run's identity to run.json; raises as `lock_workdir`."""
     lock_workdir(workdir, identity)
     write_json(workdir / "run.json", seal(identity))
 
 
 def lock_workdir(workdir: pathlib.Path, identity: dict[str, Any]) -> None:
-    """Makes the folder and locks it against other processes, until `release` or this one's end.
+    """Creates the directory and locks it until `release` or the end of this process.
 
     Raises:
-        PromptError: it cannot be made or written to, it is another run's, or another process is
-            at work in it.
+        PromptError: it cannot be created or written to, belongs to another run, or is locked by
+            another process.
     """
     make_workdir(workdir)
     lock(workdir)
@@ -120,16 +118,16 @@ def lock_workdir(workdir: pathlib.Path, identity: dict[str, Any]) -> None:
         except (OSError, ValueError, TypeError, KeyError) as error:
             raise PromptError(
                 f"{owner} is damaged, or of an earlier version ({type(error).__name__}: {error}); "
-                "delete that file, as checkpoints know their run too, or use another --workdir"
+                "delete it, as checkpoints record their run too, or use another --workdir"
             ) from error
         refuse_other_run(workdir, identity, there)
 
 
 @contextlib.contextmanager
 def giving_back(workdir: pathlib.Path) -> Iterator[None]:
-    """Ends the lock when what it holds raises; and the claim, if that run has saved nothing yet.
+    """Releases the lock on an error, and removes the claim if the run has saved nothing yet.
 
-    A run that is refused or diverges early is then not "another run" to the corrected one.
+    After a run that is rejected or diverges early, the corrected run can use the directory.
     """
     try:
         yield
@@ -142,10 +140,10 @@ def giving_back(workdir: pathlib.Path) -> Iterator[None]:
 
 
 def unclaim(workdir: pathlib.Path) -> None:
-    """Ends the lock; and the claim, if nothing was saved that another run could take over."""
+    """Releases the lock, and removes the claim if the run has saved nothing."""
     checkpoints = workdir / "checkpoints"
     with contextlib.suppress(OSError):
-        checkpoints.rmdir()  # only an empty one
+        checkpoints.rmdir()  # only if it is empty
     saved = (checkpoints, workdir / "evaluations.json", workdir / "results.json")
     if not any(path.exists() for path in saved):
         (workdir / "run.json").unlink(missing_ok=True)
@@ -153,7 +151,7 @@ def unclaim(workdir: pathlib.Path) -> None:
 
 
 def lock(workdir: pathlib.Path) -> None:
-    """Locks a folder that is there; raises a PromptError if another process has."""
+    """Locks an existing directory; raises a PromptError if another process holds the lock."""
     path = workdir / "lock"
     if path in _LOCKS:
         if _is_ours(path):
@@ -171,7 +169,7 @@ def lock(workdir: pathlib.Path) -> None:
 
 
 def release(workdir: pathlib.Path) -> None:
-    """Ends the lock; a folder that nothing was written into goes as well."""
+    """Releases the lock; removes the directory if nothing was written to it."""
     path = workdir / "lock"
     file = _LOCKS.pop(path, None)
     if file is not None:
@@ -182,12 +180,12 @@ def release(workdir: pathlib.Path) -> None:
 
 
 def refuse_removed(workdir: pathlib.Path) -> None:
-    """Raises a PromptError if the folder that this process locked is not there any more."""
+    """Raises a PromptError if the directory that this process locked was removed or replaced."""
     path = workdir / "lock"
     if path in _LOCKS and not _is_ours(path):
         raise PromptError(
-            f"{workdir} was removed or replaced while its run was going on, and with it what the "
-            "run had written; run again"
+            f"{workdir} was removed or replaced during its run, with everything that the run had "
+            "written; run again"
         )
 
 
@@ -199,30 +197,30 @@ def _is_ours(path):
 
 
 def make_workdir(workdir: pathlib.Path) -> None:
-    """Makes the folder.
+    """Creates the directory.
 
     Raises:
-        PromptError: it cannot be made, or not be written to.
+        PromptError: it cannot be created or written to.
     """
     try:
         workdir.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         reason = "it is a file" if workdir.is_file() else error.strerror
-        raise PromptError(f"--workdir={workdir} cannot be made: {reason}") from error
+        raise PromptError(f"--workdir={workdir} cannot be created: {reason}") from error
     for folder in (workdir / "checkpoints", workdir / "tensorboard"):
         if folder.exists() and not folder.is_dir():
-            raise PromptError(f"{folder} is a file where a folder belongs; move it away")
+            raise PromptError(f"{folder} is a file, not a directory; move it away")
     if not os.access(workdir, os.W_OK):
-        raise PromptError(f"--workdir={workdir} may not be written to; choose another folder")
+        raise PromptError(f"--workdir={workdir} is not writable; choose another directory")
 
 
 def write_json(path: pathlib.Path, content: Any) -> None:
-    """Writes all of it or nothing, also where the power fails."""
+    """Writes JSON atomically and durably."""
     write_text(path, json.dumps(content, indent=1) + "\n")
 
 
 def git_commit() -> str:
-    """The commit of this code, with "+changes" where the tree differs; "unknown" outside git."""
+    """Returns the commit of this code, "+changes" if the tree differs; "unknown" outside git."""
     folder = pathlib.Path(__file__).parent
 
     def git(*words: str) -> str:

@@ -1,4 +1,4 @@
-"""Reading predictions again: a Parquet file that may be damaged, or a stranger's."""
+"""Reads predictions from a Parquet file, which may be damaged or malicious."""
 
 import pathlib
 from collections.abc import Iterator
@@ -16,32 +16,32 @@ from prompt_jax.storage.files import read_bytes
 MOST_BYTES = 2**28  # of a file; that of 50,000 images takes 4 MB
 MOST_ROWS = 500_000
 MOST_UNPACKED = 2**30  # bytes of its columns
-MOST_TEXT = 2**29  # bytes of all its names and paths, each time that one stands there
+MOST_TEXT = 2**29  # bytes of all names and paths, repeated ones counted again
 LONGEST = 2**15  # bytes of a name or path
 
-_TEXT = pa.dictionary(pa.int32(), pa.string())  # so that a text that repeats is held once
+_TEXT = pa.dictionary(pa.int32(), pa.string())  # repeated texts are stored once
 _COLUMNS: dict[str, Any] = {"path": _TEXT, "class": _TEXT, "right": pa.bool_()}
 
 
 def read(path: pathlib.Path, number: int) -> list[dict[str, Any]]:
-    """Returns the rows of what `predictions.write` wrote: path, class, right, top5, probabilities.
+    """Reads rows that `predictions.write` wrote: path, class, right, top5, probabilities.
 
-    Where a method has several iterations, top5_after_0, probabilities_after_0, … too. Sizes are
-    known, and held against what is allowed, before a column is read.
+    For a method with several iterations also top5_after_0, probabilities_after_0, … Sizes are
+    checked before a column is read.
 
     Args:
         path: see `predictions.predictions_file`.
-        number: of the examples that were tested.
+        number: of tested examples.
 
     Raises:
         OSError: it cannot be read.
-        ValueError: it is not a regular file, too large, damaged, or holds something else; says
-            which column, and what it held.
+        ValueError: it is not a regular file, too large, damaged, or has other content; names the
+            column and what it held.
     """
     content = read_bytes(path, MOST_BYTES)
     try:
         return _read(content, number)
-    except pa.ArrowException as error:  # of classes that Python has, and of others
+    except pa.ArrowException as error:  # not all of them are ValueErrors
         raise ValueError(str(error).splitlines()[0]) from None
 
 
@@ -76,25 +76,25 @@ def _open(content: bytes, dictionaries: list[str] | None = None) -> pq.ParquetFi
 
 
 def _check_columns(file: pq.ParquetFile) -> dict[str, Any]:
-    """The columns that are read, and their types; others, of later versions, may be there."""
+    """Returns the columns to read and their types; later versions may add others."""
     schema = file.schema_arrow
     wanted, numbers = dict(_COLUMNS), set()
     for stem, kind in (("top5", _TEXT), ("probabilities", pa.float32())):
         found = [name for name in schema.names if name.startswith(stem)]
         names = [stem, *(f"{stem}_after_{n}" for n in range(len(found) - 1))]
         if sorted(found) != sorted(names):
-            raise ValueError(f"it has not the columns {stem}, {stem}_after_0, … of each iteration")
+            raise ValueError(f"it lacks columns {stem}, {stem}_after_0, … for each iteration")
         wanted |= dict.fromkeys(names, kind)
         numbers.add(len(names))
     if len(numbers) > 1:
-        raise ValueError("it has not as many columns probabilities… as top5…")
+        raise ValueError("it has different numbers of columns probabilities… and top5…")
     for name, kind in wanted.items():
         places = schema.get_all_field_indices(name)
         if len(places) != 1:
             raise ValueError(f"it has {len(places)} columns {name}")
         there = schema.field(places[0]).type
         if name not in _COLUMNS and not pa.types.is_list(there):
-            raise ValueError(f"{name}: {shorten(str(there))}: no lists")
+            raise ValueError(f"{name}: {shorten(str(there))}: not lists")
         if (there if name in _COLUMNS else there.value_type) != kind:
             raise ValueError(f"{name}: {shorten(str(there))}: not {kind}")
     return wanted
@@ -120,7 +120,7 @@ def _check_sizes(file: pq.ParquetFile, columns: dict[str, Any], number: int) -> 
 
 
 def _check_values(table: pa.Table, name: str) -> int:
-    """Refuses nulls, long texts and what is no probability; returns the bytes of all texts."""
+    """Rejects nulls, long texts and invalid probabilities; returns the bytes of all texts."""
     size = 0
     for chunk in table.column(name).chunks:
         values = chunk
@@ -142,7 +142,7 @@ def _check_values(table: pa.Table, name: str) -> int:
             numbers = np.asarray(values)
             wrong = ~((numbers >= 0) & (numbers <= 1.001))  # NaN is neither
             if wrong.any():
-                raise ValueError(f"{name}: {numbers[wrong][0]} is no probability")
+                raise ValueError(f"{name}: {numbers[wrong][0]} is not a probability")
     return size
 
 
@@ -152,13 +152,13 @@ def _refuse_nulls(name: str, values: pa.Array) -> None:
 
 
 def _check_pairs(table: pa.Table) -> None:
-    """Refuses names without their probabilities."""
+    """Rejects lists of classes and probabilities of different lengths."""
     for name in table.column_names:
         if name.startswith("top5"):
             other = name.replace("top5", "probabilities")
             lengths, others = (np.concatenate([*_lengths(table, one)]) for one in (name, other))
             if not np.array_equal(lengths, others):
-                raise ValueError(f"{name} and {other} are of other lengths")
+                raise ValueError(f"{name} and {other} have different lengths")
 
 
 def _lengths(table: pa.Table, name: str) -> Iterator[np.ndarray]:

@@ -1,4 +1,4 @@
-"""Which classes a run took for which: the counts that stand beside its results.json."""
+"""Confusion matrices: a CSV file per test set beside results.json."""
 
 import csv
 import os
@@ -17,27 +17,27 @@ _DIGITS = 12  # of a count
 
 
 class Confusion(NamedTuple):
-    """How often examples of a class were taken for each class.
+    """A sparse confusion matrix.
 
     Attributes:
-        counts: (class, what it was taken for) to how often, above 0.
+        counts: (label, predicted class) to the number of examples, above 0.
     """
 
     counts: Mapping[tuple[str, str], int]
 
     @property
     def examples(self) -> Counter[str]:
-        """How many examples each class has, in the order of the file, which is that of labels."""
+        """Counts the examples of each class, in the order of labels."""
         found: Counter[str] = Counter()
         for (name, _), count in self.counts.items():
             found[name] += count
         return found
 
     def accuracy(self, same: Mapping[str, str] | None = None) -> float:
-        """Percent right, over all examples.
+        """Returns the accuracy over all examples, in percent.
 
         Args:
-            same: class to another one that counts as right, too.
+            same: class to another prediction that counts as right too.
         """
         allowed = same or {}
         right = sum(
@@ -48,22 +48,22 @@ class Confusion(NamedTuple):
         return 100 * right / sum(self.counts.values())
 
     def of_class(self, name: str) -> float:
-        """Percent right of one class's examples."""
+        """Returns the accuracy of one class, in percent."""
         return 100 * self.counts.get((name, name), 0) / self.examples[name]
 
 
 def confusion_file(key: str) -> str:
-    """The file of a run that holds the counts of a test set, by the key that results use."""
+    """Returns the file name of a test set's confusion matrix, by its key in results.json."""
     return f"confusion-{key.replace(':', '-')}.csv"
 
 
 def write(path: pathlib.Path, names: Sequence[str], confusion: np.ndarray) -> None:
-    """A line for each class and what some of its examples were taken for: how many.
+    """Writes the nonzero entries of a confusion matrix, a line each.
 
     Args:
         path: see `confusion_file`.
-        names: of the K classes, each once, as of `class_names.distinct`.
-        confusion: int[K, K], how many of each class (rows) were taken for which (columns).
+        names: of the K classes, unique, see `class_names.distinct`.
+        confusion: int[K, K], labels (rows) by predicted classes (columns).
     """
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
@@ -73,11 +73,11 @@ def write(path: pathlib.Path, names: Sequence[str], confusion: np.ndarray) -> No
 
 
 def read(path: pathlib.Path) -> Confusion:
-    """The counts in a file.
+    """Reads a confusion matrix.
 
     Raises:
         OSError: it cannot be read.
-        ValueError: it does not hold what a run writes; says which line.
+        ValueError: a line is invalid; names it.
     """
     counts: dict[tuple[str, str], int] = {}
     for place, (name, predicted, number) in csv_files.read(path, COLUMNS):
@@ -85,10 +85,10 @@ def read(path: pathlib.Path) -> Confusion:
             raise ValueError(f"line {place} is not two classes and a count: {shorten(number)}")
         pair, count = (name, predicted), int(number)
         if pair in counts or not count:
-            raise ValueError(f"line {place} stands twice, or counts none")
+            raise ValueError(f"line {place} repeats an entry or has the count 0")
         counts[pair] = count
     if not counts:
-        raise ValueError("it counts nothing")
+        raise ValueError("it has no counts")
     return Confusion(counts)
 
 
@@ -97,15 +97,16 @@ def of_run(
     accuracy: Mapping[str, float],
     images: Mapping[str, int] | None = None,
 ) -> tuple[dict[str, Confusion], list[str]]:
-    """What a run took for what, and a line for each file that is damaged or another run's.
+    """Reads the confusion matrices of a run.
 
     Args:
-        folder: of the run.
-        accuracy: what results.json says, by the key of a test set.
-        images: "test_" and key to how many were tested; None where not recorded.
+        folder: the run directory.
+        accuracy: from results.json, by test set.
+        images: "test_" and key to the number of tested images; None if not recorded.
 
     Returns:
-        counts by key, of those keys that have a file; and the lines.
+        the matrices by test set, where there is a file; and a line for each file that is damaged or
+        does not belong to the run.
     """
     found, problems = {}, []
     for key, percent in accuracy.items():
@@ -121,14 +122,16 @@ def of_run(
             if abs(one.accuracy() - percent) > 0.01:
                 raise ValueError(f"{one.accuracy():.2f} % right, {percent:.2f} % in results.json")
         except (OSError, ValueError) as error:
-            problems.append(f"{path} is left out, it holds no counts of its run: {error}")
+            problems.append(
+                f"{path} is left out, it is not the confusion matrix of its run: {error}"
+            )
         else:
             found[key] = one
     return found, problems
 
 
 def add(parts: Iterable[Confusion]) -> Confusion:
-    """The counts of several runs on the same examples."""
+    """Adds the counts of several runs on the same examples."""
     total: Counter[tuple[str, str]] = Counter()
     for part in parts:
         total.update(part.counts)

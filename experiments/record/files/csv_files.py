@@ -1,4 +1,4 @@
-"""CSV files of runs: read with bounds, and each line checked."""
+"""Reads CSV files of runs, bounded and with every line checked."""
 
 import csv
 import io
@@ -8,21 +8,21 @@ from collections.abc import Iterator, Sequence
 from prompt_jax.storage.files import read_bytes
 
 MOST_BYTES = 64 * 2**20
-"""Of a file; the counts of 1,000 classes, each taken for each, take 40 MB."""
+"""Of a file; a full confusion matrix of 1,000 classes takes 40 MB."""
 MOST_LINES = 1_000_000
 
 
 def read(path: pathlib.Path, columns: Sequence[str]) -> Iterator[tuple[int, list[str]]]:
-    """Yields the lines below the first, each with its number, as many cells as there are columns.
+    """Yields the number and the cells of each line below the header.
 
     Args:
         path: a regular file in UTF-8.
-        columns: what its first line says.
+        columns: the header.
 
     Raises:
         OSError: it cannot be read.
-        ValueError: it is not a regular file, larger than `MOST_BYTES`, not UTF-8, has another first
-            line, more than `MOST_LINES` lines, or a line of another number of cells; says which.
+        ValueError: it is not a regular file, larger than `MOST_BYTES`, not UTF-8, has another
+            header, more than `MOST_LINES` lines, or a line with another number of cells.
     """
     text = read_bytes(path, MOST_BYTES).decode("utf-8")
     lines = csv.reader(io.StringIO(text, newline=""), strict=True)

@@ -1,4 +1,4 @@
-"""What each test image was taken for, and what each caption found: a Parquet file a test set."""
+"""Predictions of each test image, and results of each search: a Parquet file per test set."""
 
 import os
 import pathlib
@@ -15,31 +15,31 @@ from prompt_jax.evaluation.retrieval import Directions
 
 
 def predictions_file(key: str) -> str:
-    """The file of a run that holds a test set's predictions, by the key that results use."""
+    """Returns the file name of a test set's predictions, by its key in results.json."""
     return f"predictions-{key.replace(':', '-')}.parquet"
 
 
 def write(
     path: pathlib.Path, examples: Sequence[Example], names: Sequence[str], found: Likeliest
 ) -> None:
-    """Writes one row for each example, in their order; whole or not at all.
+    """Writes one row per example, in their order, atomically.
 
     Columns: path, start and end (seconds, of a part of a video; else null), label, class, right,
-    top5 (names, the likeliest first) and probabilities of the last iteration; where a method has
-    several, top5_after_0, probabilities_after_0, … of those before.
+    top5 (names, most probable first) and probabilities of the last iteration; for several
+    iterations also top5_after_0, probabilities_after_0, …
 
     Args:
         path: see `predictions_file`.
         examples: n, as they were tested.
-        names: of the K classes, each once, as of `class_names.distinct`.
-        found: of these n examples.
+        names: of the K classes, unique, see `class_names.distinct`.
+        found: the predictions of these examples.
 
     Raises:
         OSError: it cannot be written.
     """
     labels = np.array([example.label for example in examples])
     if not np.array_equal(labels, found.labels):
-        raise ValueError("the predictions are not those of these examples, in their order")
+        raise ValueError("the predictions do not belong to these examples in this order")
     last = len(found.classes) - 1
     columns: dict[str, Any] = {
         "path": [_as_text(example.image) for example in examples],
@@ -61,18 +61,17 @@ def write_searches(
     zero_shot: Directions,
     similarities: np.ndarray,
 ) -> None:
-    """Writes one row for each caption that searches videos, then one for each video that searches
-    captions; whole or not at all.
+    """Writes one row per caption (t2v), then one per video (v2t), atomically.
 
-    Columns: direction (t2v, v2t), path, start, end, caption (null of videos), rank and
-    zero_shot_rank (from 1, of ties their mean), top5, similarities: the nearest videos' paths, or
-    the nearest captions, the nearest first.
+    Columns: direction (t2v, v2t), path, start, end, caption (null for videos), rank and
+    zero_shot_rank (from 1, the mean of ties), top5 (paths of the most similar videos, or the most
+    similar captions, most similar first) and similarities.
 
     Args:
         path: see `predictions_file`.
-        videos: M, as they were tested; their captions, one after another, are N.
-        ranks, zero_shot: by the method and by zero-shot CLIP.
-        similarities: float[N, M], by the method.
+        videos: M, as they were tested, with N captions in all.
+        ranks, zero_shot: of the method and of zero-shot CLIP.
+        similarities: float[N, M], of the method.
 
     Raises:
         OSError: it cannot be written.
@@ -117,12 +116,12 @@ def _write_whole(path: pathlib.Path, columns: dict[str, Any]) -> None:
         pyarrow.parquet.write_table(pa.table(columns), unfinished, compression="zstd")
         os.replace(unfinished, path)
     except OSError:
-        unfinished.unlink(missing_ok=True)  # on a full disk it takes the room that is missing
+        unfinished.unlink(missing_ok=True)  # frees space on a full disk
         raise
 
 
 def _as_text(path: str) -> str:
-    """A name on disk need not be UTF-8; what is not stands as \\udc.. then."""
+    """Escapes what is not UTF-8 in a file name as \\udc.."""
     return path.encode("utf-8", "backslashreplace").decode("utf-8")
 
 

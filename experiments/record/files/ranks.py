@@ -1,4 +1,4 @@
-"""At which rank each test caption finds its video: a CSV file a test set."""
+"""The rank of each test caption's video: a CSV file per test set."""
 
 import csv
 import math
@@ -13,7 +13,7 @@ COLUMNS = ("clip", "caption", "rank", "zero_shot_rank")
 
 
 class Line(NamedTuple):
-    """A caption: the video that it is of, and that video's rank, from 1, of ties their mean."""
+    """A caption, its video, and the rank of the video, from 1, the mean of ties."""
 
     clip: str
     caption: str
@@ -22,17 +22,17 @@ class Line(NamedTuple):
 
     @property
     def gain(self) -> float:
-        """How many ranks it moved up since zero-shot CLIP."""
+        """Returns by how many ranks it is better than zero-shot CLIP."""
         return self.zero_shot_rank - self.rank
 
 
 def ranks_file(key: str) -> str:
-    """The file of a run that says at which rank each test caption finds its video."""
+    """Returns the file name of a test set's ranks, by its key in results.json."""
     return f"ranks-{key.replace(':', '-')}.csv"
 
 
 def write(path: pathlib.Path, lines: Iterable[Line]) -> None:
-    """Writes a line for each caption."""
+    """Writes a line per caption."""
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(COLUMNS)
@@ -41,11 +41,11 @@ def write(path: pathlib.Path, lines: Iterable[Line]) -> None:
 
 
 def read(path: pathlib.Path) -> list[Line]:
-    """The lines of a test set's ranks.
+    """Reads the ranks of a test set.
 
     Raises:
         OSError: it cannot be read.
-        ValueError: it is not what a run writes; says which line.
+        ValueError: a line is invalid; names it.
     """
     return [
         Line(clip, caption, *(_rank(place, cell) for cell in cells))
@@ -59,5 +59,5 @@ def _rank(place: int, cell: str) -> float:
     except ValueError:
         rank = math.nan
     if not 1 <= rank < 1e9:
-        raise ValueError(f"line {place}: {shorten(cell)} is no rank")
+        raise ValueError(f"line {place}: {shorten(cell)} is not a rank")
     return rank

@@ -1,4 +1,4 @@
-"""results.json: what it may hold, checked before anything reads it."""
+"""The schemas of results.json and evaluations.json, checked before anything reads them."""
 
 import pathlib
 from collections.abc import Mapping, Sequence
@@ -24,11 +24,11 @@ from prompt_jax.models.recorded import (
 from prompt_jax.storage import files
 
 MOST_BYTES = 32 * 2**20
-"""Of a results.json; that of 22,000 classes takes 10 MB."""
+"""Of a results.json; with 22,000 classes it takes 10 MB."""
 
 
 class _Part(pydantic.BaseModel):
-    """A part of it: earlier versions wrote less, later ones may write more."""
+    """A part of a file; earlier versions wrote fewer fields, later ones may write more."""
 
     model_config = pydantic.ConfigDict(strict=True, extra="allow")
 
@@ -68,7 +68,7 @@ class _OfClass(_Part):
 
 
 class _Beside(_Part):
-    """What is said beside the figures of a run, which count without it."""
+    """Fields beside the results, which are left out alone if they are damaged."""
 
     top5: Percentages | None = None
     zero_shot_top5: Percentages | None = None
@@ -89,7 +89,7 @@ class _Beside(_Part):
 
 
 class Results(_Beside):
-    """What every run writes, and below it what only some do, or what came later."""
+    """The fields that every run writes, then those of some runs or of later versions."""
 
     method: Name
     protocol: Name
@@ -130,7 +130,7 @@ class Results(_Beside):
 
 
 class Evaluation(_Part):
-    """What evaluations.json holds of one test set, as far as results are made of it."""
+    """The fields of evaluations.json for one test set that results are made of."""
 
     hash: str
     accuracy: Percent
@@ -157,16 +157,17 @@ class Evaluation(_Part):
 
 
 BESIDE = frozenset(_Beside.model_fields)
+NO_OBJECT = "it holds no JSON object"
 
 
 def check(content: Any) -> tuple[dict[str, Any], list[str]]:
-    """Returns what a results.json holds without damaged fields of `BESIDE`, and a line for each.
+    """Returns a results.json without damaged fields of `BESIDE`, and a line for each of these.
 
     Raises:
-        ValueError: it is no JSON object, or another field is damaged: which, and what it held.
+        ValueError: it is not a JSON object, or another field is damaged; names the field.
     """
     if not isinstance(content, dict):
-        raise ValueError("it holds no JSON object")
+        raise ValueError(NO_OBJECT)
     try:
         Results.model_validate(content)
     except pydantic.ValidationError as error:
@@ -179,7 +180,7 @@ def check(content: Any) -> tuple[dict[str, Any], list[str]]:
 
 
 def _explain(content: Mapping[str, Any]) -> str:
-    """What is wrong with content of which one field is damaged."""
+    """Returns what is wrong with content that has one damaged field."""
     try:
         files.check(content, Results)
     except ValueError as error:
@@ -188,12 +189,12 @@ def _explain(content: Mapping[str, Any]) -> str:
 
 
 def read(path: pathlib.Path) -> tuple[dict[str, Any], list[str]]:
-    """Returns what a results.json holds, as `check`.
+    """Reads a results.json, see `check`.
 
     Raises:
         OSError: it cannot be read.
-        ValueError: it is none of ours: not a regular file, too large, not JSON, not what was
-            written, or as of `check`.
+        ValueError: it is not a regular file, too large, not JSON, or its digest or a field is
+            wrong.
     """
     content = files.read_json(path, MOST_BYTES)
     if isinstance(content, dict):
@@ -202,13 +203,13 @@ def read(path: pathlib.Path) -> tuple[dict[str, Any], list[str]]:
 
 
 def check_evaluations(content: Any) -> dict[str, dict[str, Any]]:
-    """Returns what an evaluations.json holds, by the key of the test set.
+    """Returns the content of an evaluations.json, by test set.
 
     Raises:
         ValueError: it is damaged.
     """
     if not isinstance(content, dict):
-        raise ValueError("it holds no JSON object")
+        raise ValueError(NO_OBJECT)
     for key, one in content.items():
         check_key(key)
         files.check(one, Evaluation)
@@ -216,5 +217,5 @@ def check_evaluations(content: Any) -> dict[str, dict[str, Any]]:
 
 
 def left_out(path: pathlib.Path, problems: Sequence[str]) -> list[str]:
-    """Returns a line for each field that `read` left out."""
-    return [f"{path}: left out, as it is damaged: {problem}" for problem in problems]
+    """Returns a line for each damaged field that `read` left out."""
+    return [f"{path}: left out a damaged field: {problem}" for problem in problems]
