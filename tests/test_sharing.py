@@ -275,7 +275,7 @@ def test_an_empty_repository_is_filled_and_other_files_stay(hub, public):
     hub.put(NAME, {".gitattributes": b"x"}, private=True)
     assert sharing.share(public, NAME, private=True).changed
     hub.repositories[NAME].commit({"image.png": b"x", saved.MODEL: b"{}"})
-    with pytest.raises(PromptError, match=r"something else \(model.json, image.png\)"):
+    with pytest.raises(PromptError, match=r"something else \(image.png, model.json\)"):
         sharing.share(public, NAME)
     assert sharing.share(public, NAME, replace=True).changed
     assert hub.files(NAME)["image.png"] == b"x" and hub.files(NAME)[saved.MODEL] != b"{}"

@@ -145,7 +145,7 @@ def test_fits_of_other_images_labels_or_recipes_share_no_average(tmp_path):
 
 
 def test_models_by_other_means_than_a_run_are_told_apart_by_what_they_tell():
-    earlier = {"images": 8, "epochs": 2, "batch_size": 4, "learning_rate": 0.1, "seed": 3}
+    earlier = {"pictures": 8, "epochs": 2, "batch_size": 4, "learning_rate": 0.1, "seed": 3}
     assert evaluating.trained_with(earlier) == {key: earlier[key] for key in list(earlier)[:-1]}
     imported = {"by": "CoOp", "sha256": "ab" * 32, "epoch": 50}
     assert evaluating.trained_with(imported) == {"checkpoint": "ab" * 8}
