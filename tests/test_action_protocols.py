@@ -102,7 +102,7 @@ def test_lists_without_training_videos_say_so(root):
         (
             "base_to_novel",
             {},
-            r"data.shots=16: list base_3 of hmdb51 has 1 videos a class; set",
+            r"data.shots=16: the list base_3 of hmdb51 has 1 videos a class; set",
         ),
         ("few_shot", {"domain": "base"}, r"domain=base: config.protocol=few_shot chooses the list"),
         ("supervised", {"shots": 4}, r"data.shots=4: supervised draws no shots, but trains on all"),
@@ -162,9 +162,13 @@ def test_what_would_be_passed_over_is_refused(changes, message):
 @pytest.mark.parametrize(
     ("method", "changes", "message"),
     [
-        ("a5", {"data.frames": 8}, "settings.frames=16, and config.data.frames=8: a5 learns"),
+        ("a5", {"data.frames": 8}, "settings.frames=16, and config.data.frames=8: a5 has prompts"),
         ("vilt_clip", {"cached_views": 1}, "the prompts of vilt_clip change what the image tower"),
-        ("a5", {"protocol": "retrieval", "epochs": 1}, "cached_views=10: features are kept of cl"),
+        (
+            "a5",
+            {"protocol": "retrieval", "epochs": 1},
+            "cached_views=10: features are cached for cl",
+        ),
         ("a5", {"settings": {}}, r"Use --config=experiments/configs/video/few_shot.py:a5"),
     ],
 )

@@ -140,7 +140,7 @@ def test_values_out_of_range(fails, fields, message):
         ("pro_mpt", ["--config.settings.stop_gradient=some"], "stop_gradient='some' is not one of"),
         ("pro_mpt", ["--config.settings.context_length=1"], "context"),
         ("pro_mpt", ["--config.cached_views=2"], "the prompts of pro_mpt change what the image"),
-        ("gda", [], "gda is made from the training images' features; say how many augmented"),
+        ("gda", [], "gda is computed from the training images' features; set the number"),
         (
             "coop",
             ["--config.settings.class_specific=True"],

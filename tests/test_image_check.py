@@ -102,7 +102,7 @@ def test_a_broken_shot_is_replaced_by_another_of_its_class(config, tmp_path, pro
 def test_many_images_are_looked_at_with_a_bar(config, monkeypatch, capsys):
     monkeypatch.setattr(plans, "MANY", 2)
     plans.check_images(plans.build(read(config), 32, False))
-    assert "looking at the images of folder 6/6" in capsys.readouterr().err
+    assert "checking the images of folder 6/6" in capsys.readouterr().err
 
 
 def test_a_download_that_is_not_complete_is_said_as_one(config, tmp_path):

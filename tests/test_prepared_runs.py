@@ -252,7 +252,7 @@ def test_two_settings_of_one_thing_are_refused():
     config.data.name, config.data.frame_stats = "emoji_clips", "imagenet"
     assert building.preprocessing.choose(read(config).data)["mean"][0] == pytest.approx(0.485)
     config.data.stats = "half"
-    with pytest.raises(PromptError, match="both say what frames are normalized by"):
+    with pytest.raises(PromptError, match="both set the statistics of frames"):
         building.preprocessing.choose(read(config).data)
     config = default.get_config()
     config.data.mean = (0.5, 0.5)

@@ -227,7 +227,7 @@ def test_long_captions_are_cut_and_said(clip, tmp_path, capsys):
     experiment.run(config, tmp_path)
     said = capsys.readouterr().out
     for role in ("training", "test"):
-        assert f"{role} captions are longer than the text tower, and are cut, e.g. " in said
+        assert f"{role} captions are too long for the text tower and are cut, e.g. " in said
 
 
 def test_equal_captions_tie_wherever_they_stand(clip, tmp_path):

@@ -144,8 +144,8 @@ def of_other_classes(there, folder):
     ("method", "settings", "words"),
     [
         ("maple", {}, r"holds prompts of coop, and config.method=maple; start from a run of"),
-        ("gda", {}, r"gda is made from its training images, and so has nothing to start from"),
-        ("tip_adapter_f", {}, r"tip_adapter_f is made from its training images"),
+        ("gda", {}, r"gda is computed from its training images and cannot start from prompts"),
+        ("tip_adapter_f", {}, r"tip_adapter_f is computed from its training images"),
         (
             "coop",
             {"context_length": 3},
@@ -184,7 +184,7 @@ def test_zero_shot_starts_from_nothing(there, tmp_path):
     zero_shot = tiny.small_config("zero_shot", there.clip, there.root)
     experiment.run(zero_shot, tmp_path / "first")
     zero_shot.init_from = str(tmp_path / "first")
-    with pytest.raises(PromptError, match="zero_shot trains nothing, and so starts from nothing"):
+    with pytest.raises(PromptError, match="zero_shot has no prompts; leave it out"):
         experiment.run(zero_shot, tmp_path / "run")
 
 

@@ -43,8 +43,8 @@ def reopen(folder: pathlib.Path, backbone: building.Backbone | None = None) -> P
     loaded = preparation.load(config, folder, backbone, prepared)
     if loaded.backbone.fingerprint != results["backbone_hash"]:
         raise PromptError(
-            f"{folder} was run on another backbone than {results['backbone']} holds now; its "
-            "prompts mean nothing to this one"
+            f"{folder} was run on another backbone than {results['backbone']} holds now; "
+            "prompts are not transferable between backbones"
         )
     # Of zero-shot CLIP nothing depends on the training images.
     trains = loaded.method.adaptation is not None or results.get("trainable_parameters") != 0

@@ -93,7 +93,7 @@ def check(config: ConfigDict | Config) -> Config:
     if data.mix and config.cached_views:
         raise PromptError(
             f"config.data.mix=True and config.cached_views={config.cached_views}: videos whose "
-            "features are kept cannot be mixed; set one of them to its default"
+            "features are cached cannot be mixed; set one of them to its default"
         )
     preprocessing.choose(config.data)
     return config
@@ -115,13 +115,13 @@ def check_names(config: Config) -> None:
 
 
 def find_method(config: Config, name: str = "") -> methods.Method:
-    """The config's method, or another one, as the config's protocol and data train it.
+    """Returns the config's method, or another one, for the config's protocol and kind of data.
 
-    Classes of videos are told apart by methods of videos, and by those of images, which see the
-    mean over a video's frames. Zero-shot CLIP is one of the latter there.
+    Methods of images also classify videos, by the mean over a video's frames; zero-shot CLIP is one
+    of them.
 
     Raises:
-        PromptError: there is none of that name, or it is for other protocols or data.
+        PromptError: there is no such method, or it is for other protocols or data.
     """
     name = name or config.method
     if config.protocol_spec.by_captions:
@@ -135,7 +135,7 @@ def check_settings(config: Config) -> methods.Method:
     """Refuses settings that are not the method's, or of other types; returns the method.
 
     Raises:
-        PromptError: names the settings, and the config that has the right ones.
+        PromptError: names the settings, and a config that has the right ones.
     """
     method = find_method(config)
     file = f"images/method.py:{config.method}"
@@ -160,33 +160,33 @@ def check_settings(config: Config) -> methods.Method:
 
 
 def build_method(config: Config) -> tuple[methods.Method, Any]:
-    """The method and its `Settings` from `config.method` and `config.settings`."""
+    """Returns the method and its `Settings`, checked with the rest of the config."""
     method = check_settings(config)
     if config.data.on_videos and config.settings.get("frames", 0) not in (0, config.data.frames):
         raise PromptError(
             f"config.settings.frames={config.settings['frames']}, and config.data.frames="
-            f"{config.data.frames}: {config.method} learns something for each frame, so both must "
-            f"be the same; give --config.settings.frames={config.data.frames} too"
+            f"{config.data.frames}: {config.method} has prompts for each frame, so both must "
+            f"be equal; give --config.settings.frames={config.data.frames} too"
         )
     if method.objective == "pairs" and config.batch_size < 2:
         raise PromptError(
-            f"config.batch_size={config.batch_size}: {config.method} learns to tell the captions "
-            "of a batch apart, so it must be at least 2"
+            f"config.batch_size={config.batch_size}: {config.method} is trained to tell the "
+            "captions of a batch apart, so it must be at least 2"
         )
     if config.cached_views and method.objective == "pairs":
         raise PromptError(
-            f"config.cached_views={config.cached_views}: features are kept of classes, and "
+            f"config.cached_views={config.cached_views}: features are cached for classes, and "
             "retrieval has none; set it to 0"
         )
     if config.cached_views and method.input not in KEPT:
         raise PromptError(
             f"config.cached_views={config.cached_views}: the prompts of {config.method} change "
-            "what the image tower computes, so its features cannot be kept; set it to 0"
+            "what the image tower computes, so its features cannot be cached; set it to 0"
         )
     if method.adaptation and config.cached_views < 1:
         raise PromptError(
-            f"config.cached_views=0: {config.method} is made from the training images' features; "
-            "say how many augmented views of each, 1 or more"
+            f"config.cached_views=0: {config.method} is computed from the training images' "
+            "features; set the number of augmented views of each, at least 1"
         )
     settings = method.Settings(**config.settings)
     methods.check_bounds(settings)
@@ -197,11 +197,11 @@ class Backbone(NamedTuple):
     """A loaded CLIP.
 
     Attributes:
-        clip: what computes.
+        clip: the model.
         frozen: its parameters.
         fingerprint: a short hash of sizes and parameters.
-        assumed: what no file says of it, in lines for people.
-        said: what its files say of how images are prepared.
+        assumed: settings that no file states, in lines to print.
+        said: the preprocessing by its files.
     """
 
     clip: CLIP
@@ -226,7 +226,7 @@ def build_backbone(config: Config, activation: str | None = None) -> Backbone:
 
 
 def make_clip(config: Config, sizes: CLIPConfig) -> CLIP:
-    """A CLIP of these sizes that computes as the config says."""
+    """Returns a CLIP of these sizes with the precision and memory of the config."""
     memory = math.ceil(config.memory_gb * 1e9) or default_budget()
     dtype = jnp.dtype(config.dtype)
     return CLIP(sizes, dtype, memory, jax.device_count(), config.precision)

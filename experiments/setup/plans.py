@@ -1,4 +1,4 @@
-"""A run's data, made once from its config: what it trains on and tests, with hashes and checks."""
+"""The data of a run: training and test sets by its config, with hashes and checks."""
 
 import contextlib
 import dataclasses
@@ -31,7 +31,7 @@ DATA_OPTIONS = (
     "split_file",
     "ignore_rotation",
 )
-# Looking at fewer images takes a second or two.
+# Checking fewer images takes a second or two.
 MANY = 5000
 SHOWN = 10
 
@@ -41,20 +41,19 @@ class Plan:
     """A run's data.
 
     Attributes:
-        train: its `train` holds the shots, its `val` the validation images, of the classes that
-            prompts are trained on.
-        tests: by the key that results use, what is tested, on its `test`.
-        hashes: what tells it from other data of the same names; see `identity.of_images`.
-        batches: how its images are read; data of another kind brings its own.
-        undrawn: of people's own data, the training images that the seed did not draw.
-        drawn_from: whole, what the seed drew `train` from; None where lists choose it.
+        train: `train` holds the shots and `val` the validation images, of the training classes.
+        tests: test sets by their names in results; their `test` is tested.
+        hashes: distinguish other data of the same names; see `identity.of_images`.
+        batches: reads the images or videos.
+        undrawn: of users' own data, the training images that the seed did not draw.
+        drawn_from: the whole data set that the seed drew `train` from; None if lists choose it.
         seed: of the draw.
         bad: (path, reason) of images that are left out.
-        replacements: keys of training and validation images that were drawn in the place of those.
-        by_captions: whether captions are told apart, and no classes.
-        divided: whole, the data sets that came without a split.
-        called: what results call the data set that is trained on; "" as it is.
-        notes: what was said of the lists at the start.
+        replacements: keys of training and validation images that were drawn instead of those.
+        by_captions: captions are told apart, not classes.
+        divided: the whole data sets that came without a split.
+        called: the title of the training data in results; "" is its name.
+        notes: printed about the lists at the start.
     """
 
     train: Dataset
@@ -73,11 +72,11 @@ class Plan:
 
     @property
     def title(self) -> str:
-        """What results call the data set that is trained on."""
+        """The name of the training data in results."""
         return self.called or self.train.name
 
     def used(self, dataset: Dataset) -> list[Example]:
-        """All examples of a run that are read from where `dataset` is: base and new halves, e.g."""
+        """Returns all examples of a run in the place of `dataset`, e.g. of base and new halves."""
         parts = [(self.train, (*self.train.train, *self.train.val))]
         parts += [(tested, tested.test) for tested in self.tests.values()]
         return [
@@ -86,7 +85,7 @@ class Plan:
 
     @contextlib.contextmanager
     def listing_all_bad(self, dataset: Dataset | None = None) -> Iterator[None]:
-        """Turns one image that cannot be read into an error that lists all such of the run."""
+        """Turns an error on one unreadable image into one that lists all of the run."""
         dataset = dataset or self.train
         try:
             yield
@@ -100,12 +99,12 @@ def build(
     uses_validation: bool,
     preprocessing: Preprocessing = CLIP,
 ) -> Plan:
-    """The plan of a config: lists alone, no image is looked at.
+    """Returns the plan of a config, from lists alone: no image is read.
 
     Args:
         config: the experiment.
         image_size: of the backbone; scenes are rendered for it.
-        uses_validation: whether the method looks at validation images.
+        uses_validation: whether the method uses validation images.
         preprocessing: how images are prepared.
 
     Raises:
@@ -136,7 +135,7 @@ def build(
 
 
 def load_dataset(data: Data, key: str, image_size: int) -> Dataset:
-    """A data set whole, "name" or "name:domain", as `config.data` says.
+    """Returns a whole data set, "name" or "name:domain", as `config.data` says.
 
     Raises:
         DataError: it is missing or malformed.
@@ -145,7 +144,7 @@ def load_dataset(data: Data, key: str, image_size: int) -> Dataset:
 
 
 def without_captions(dataset: Dataset) -> Dataset:
-    """Known by their classes alone, so that an epoch goes through each once."""
+    """Returns the data set without captions, so that an epoch uses each video once."""
 
     def drop(examples: Sequence[Example]) -> tuple[Example, ...]:
         return tuple(example._replace(captions=()) for example in examples)
@@ -156,7 +155,7 @@ def without_captions(dataset: Dataset) -> Dataset:
 
 
 def _options(data: Data, key: str, image_size: int) -> dict[str, Any]:
-    """What config.data says about one data set, but for the domain, which stands in the key."""
+    """Returns the options of one data set; its domain is in the key."""
     name, _ = datasets.split_domain(key)
     options: dict[str, Any] = {"source": data.source}
     if name == data.name:
@@ -179,13 +178,13 @@ def _refuse_validation_alone(dataset: Dataset) -> None:
 
 
 def _divided(load: protocols.Load, parts: Sequence[Dataset]) -> tuple[Dataset, ...]:
-    """Those of a run, whole, that came without a split."""
+    """Returns the whole data sets of a run that came without a split."""
     names = dict.fromkeys(part.name for part in parts if automatic.is_automatic(part))
     return tuple(load(name) for name in names)
 
 
 def _undrawn(load: protocols.Load, train: Dataset) -> tuple[Example, ...]:
-    """Those that `train` does not hold; of people's own data alone, where it is no lists."""
+    """Returns training images that are not in `train`, of users' own data without lists."""
     name = train.name
     if datasets.comes_in_parts(name) or not datasets.entry(name).is_own:
         return ()
@@ -196,7 +195,7 @@ def _undrawn(load: protocols.Load, train: Dataset) -> tuple[Example, ...]:
 def _drawn_from(
     config: Config, load: protocols.Load, train: Dataset, by_captions: bool
 ) -> Dataset | None:
-    """What `train` was drawn from, its captions as there; None where nothing, or a list, drew."""
+    """Returns the data set that `train` was drawn from; None if it was not drawn by the seed."""
     in_lists = config.data.source == "coop" and datasets.comes_in_parts(train.name)
     if in_lists or not config.protocol_spec.draws_shots:
         return None
@@ -205,7 +204,7 @@ def _drawn_from(
 
 
 def check_views(plan: Plan, views: int) -> None:
-    """Refuses test videos with fewer frames than views, before anything is trained.
+    """Refuses test videos with fewer frames than views, before training.
 
     Raises:
         DataError: names the first one.
@@ -216,9 +215,9 @@ def check_views(plan: Plan, views: int) -> None:
 
 
 def check_images(plan: Plan, skip_bad: bool = False) -> Plan:
-    """Looks at all images of the run before its first step, without decoding them.
+    """Checks all images of the run before its first step, without decoding them.
 
-    Of people's own training images, the broken ones that the seed did not draw are told.
+    Broken training images of users' own data that the seed did not draw are printed.
 
     Args:
         plan: of the run.
@@ -255,22 +254,22 @@ def _refuse_broken(dataset: Dataset, examples: Sequence[Example]) -> None:
     if not bad:
         return
     if not any(os.path.exists(path) for path, _ in bad):
-        readers.check_files(dataset, examples)  # a download that is not complete is said as one
+        readers.check_files(dataset, examples)  # reports an incomplete download as one
     raise readers.unreadable(dataset, examples, bad)
 
 
 def _broken(dataset: Dataset, examples: Sequence[Example]) -> list[tuple[str, str]]:
-    """(path, reason) of images whose file or header is broken, with a bar if they are many."""
+    """Returns (path, reason) of images with a broken file or header; many show a progress bar."""
     total = len({example.image for example in examples})
     if total < MANY:
         return readers.find_bad(dataset, examples, decode=False)
     done = itertools.count(1)
-    with progress.bar(f"looking at the {dataset.kind} of {dataset.name}", total) as advance:
+    with progress.bar(f"checking the {dataset.kind} of {dataset.name}", total) as advance:
         return readers.find_bad(dataset, examples, lambda: advance(next(done), ""), decode=False)
 
 
 def _without_bad(plan: Plan) -> Plan:
-    """The plan without its unreadable images, other shots in their place, and a list of those."""
+    """Returns the plan without unreadable images, which are listed, with other shots instead."""
     train = plan.train
     bad: dict[str, str] = {}
     examples = (*train.train, *train.val)
@@ -289,7 +288,7 @@ def _without_bad(plan: Plan) -> Plan:
 
 
 def _redrawn(plan: Plan, paths: Collection[str]) -> Dataset:
-    """What is trained on, without the images at these paths, and with others in their place."""
+    """Returns the training data without the images at these paths, with others instead."""
     train, whole = plan.train, plan.drawn_from
     if whole is None:
         keep = functools.partial(readers.leave_out, train, paths=paths)
@@ -312,16 +311,16 @@ def _with_shots(plan: Plan, shots: Dataset) -> Plan:
 
 
 def without(plan: Plan, bad: Sequence[str], replaces: bool) -> Plan:
-    """The plan of a finished run, without what it left out.
+    """Returns the plan of a finished run, without the images that it left out.
 
     Args:
         plan: of the run, whole.
-        bad: what results.json says: "path: reason".
-        replaces: whether it drew others in the place of those; earlier versions did not.
+        bad: by results.json, "path: reason".
+        replaces: whether it drew others instead; earlier versions did not.
     """
     if not bad:
         return plan
-    # A path, or a reason, may hold ": " itself: whatever stands before one may be the path.
+    # A path or a reason may contain ": ": whatever precedes one may be the path.
     paths = {line[: found.start()] for line in bad for found in re.finditer(": ", line)}
     tests = {
         key: dataclasses.replace(one, test=readers.leave_out(one, one.test, paths))
@@ -337,7 +336,7 @@ def _place(dataset: Dataset):
 
 
 def refuse_empty(plan: Plan, trains: bool) -> None:
-    """Raises a PromptError if there is nothing to train on, where something trains, or to test."""
+    """Raises a PromptError if a part has no examples; the training part counts if `trains`."""
     parts = [("training", "", plan.train, plan.train.train)] if trains else []
     parts += [("test", f" ({key})", dataset, dataset.test) for key, dataset in plan.tests.items()]
     for role, key, dataset, left in parts:

@@ -1,4 +1,4 @@
-"""A run before training: `load`, then `finished`, and what is not, `prepare`."""
+"""A run before training: `load`, then `finished`, and if it is not, `prepare`."""
 
 import dataclasses
 import functools
@@ -36,7 +36,7 @@ from prompt_jax.training.sharding import Placement
 
 
 class Shots(NamedTuple):
-    """What training reads.
+    """Training batches.
 
     Attributes:
         batches: of images, of videos and captions, or of features where those are kept.
@@ -44,7 +44,7 @@ class Shots(NamedTuple):
         features: float32[V, n, d] of the training images' views, or float32[V, n, F, d] of
             videos' frames, where those are kept.
         labels: int32[n], theirs.
-        described: how images become features, in words; "" where each step runs the image tower.
+        described: how image features are cached, in words; "" if each step runs the image tower.
     """
 
     batches: TrainingBatches
@@ -56,14 +56,14 @@ class Shots(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Loaded:
-    """A run whose method and backbone are there; its data is read when it is first asked for.
+    """A run with its method and backbone; its data is read on first use.
 
     Attributes:
         began: when, by `time.perf_counter`.
-        results: those of a finished run in the folder, whoever's it is; None if there are none.
-        start: whose prompts it starts from; None where it starts anew.
+        results: of a finished run in the directory, even of another one; None if there are none.
+        start: the model whose prompts it starts from, if any.
         preprocessing: how its images are prepared.
-        notes: what people should know of that.
+        notes: to print about that.
     """
 
     config: Config
@@ -80,13 +80,13 @@ class Loaded:
 
     @functools.cached_property
     def plan(self) -> Plan:
-        """What it trains on and tests; raises a DataError where that is missing or malformed."""
+        """Its data; raises a DataError if that is missing or malformed."""
         image_size = self.backbone.clip.config.image_size
         uses_validation = self.method.adaptation is not None
         return plans.build(self.config, image_size, uses_validation, self.preprocessing)
 
     def identity(self, images: dict[str, Any] | None) -> dict[str, Any]:
-        """What makes the run this one; see `identify`."""
+        """Returns the identity of the run; see `identify`."""
         start = saved.digest(self.start.prompts) if self.start else ""
         return identify(
             as_json(self.config),
@@ -99,12 +99,12 @@ class Loaded:
 
 @dataclasses.dataclass(frozen=True)
 class Testable:
-    """What testing needs of a run.
+    """A run that can be tested.
 
     Attributes:
-        folder: receives what is written beside the figures.
-        tests: what is tested, by key: a task for each method of `compared`.
-        compared: the method and, unless it is that, zero-shot CLIP.
+        folder: receives the results.
+        tests: by key, a task for each method of `compared`.
+        compared: the method and zero-shot CLIP, once if they are the same.
     """
 
     config: Config
@@ -119,16 +119,16 @@ class Testable:
 
 @dataclasses.dataclass(frozen=True)
 class Prepared(Testable):
-    """A run before training, all of it checked.
+    """A run before training, checked.
 
     Attributes:
         began: when, by `time.perf_counter`.
-        identity: what makes the run this one; see `identify`.
-        task: what trains.
-        start: whose prompts those are; None where it starts anew.
-        prompts: where training starts.
-        trainable: how many numbers train.
-        shots: what training reads; None where a method needs no training images.
+        identity: see `identify`.
+        task: of the training.
+        start: the model whose prompts it starts from, if any.
+        prompts: the first ones.
+        trainable: number of trainable parameters.
+        shots: training batches; None if the method needs no training images.
         makes: computes image features of training and validation images.
     """
 
@@ -153,8 +153,8 @@ def load(
     Args:
         config: of the run.
         folder: of the run.
-        backbone: the config's, where another run has loaded it already.
-        prepared: how images were prepared, where that is known already.
+        backbone: the config's, if another run has loaded it.
+        prepared: how images were prepared, if that is known.
     """
     began = time.perf_counter()
     config = building.check(config)
@@ -165,7 +165,7 @@ def load(
             placement.check(field, getattr(config, field))
     method, settings = building.build_method(config)
     start = starting.read(config, method)
-    # Of a bare state dict, earlier versions took this for granted: their runs go on.
+    # Earlier versions assumed this of a bare state dict; their runs resume.
     begun = any((folder / name).is_file() for name in ("run.json", "results.json"))
     backbone = backbone or building.build_backbone(config, "gelu" if begun else None)
     if start:
@@ -192,10 +192,10 @@ def load(
 
 
 def finished(run: Loaded) -> dict[str, Any] | None:
-    """The results of a run that has nothing left to do; None of another one.
+    """Returns the results of a run that has nothing left to do, else None.
 
     Raises:
-        PromptError: the folder holds another run's results, or some that left out images.
+        PromptError: the directory holds another run's results, or some that left out images.
     """
     if run.results is None:
         return None
@@ -207,7 +207,7 @@ def finished(run: Loaded) -> dict[str, Any] | None:
         if not {titles.called(run.config.data, key) for key in asked} <= set(
             run.results["accuracy"]
         ):
-            raise  # what is asked for was never tested
+            raise  # some targets were never tested
         print(f"finished before, not compared with the data: {str(error).splitlines()[0]}")
         return run.results
     refuse_other_results(run.folder, run.identity(plan.hashes), run.results)
@@ -218,7 +218,7 @@ def finished(run: Loaded) -> dict[str, Any] | None:
 
 
 def prepare(run: Loaded) -> Prepared:
-    """Looks at the data, makes tasks and first prompts, and with them the rest of the checks."""
+    """Checks the data, makes tasks and first prompts, and runs the checks that need them."""
     identity = run.identity(run.plan.hashes)
     plan = plans.check_images(run.plan, run.config.data.on_bad_image == "skip")
     workdir.lock_workdir(run.folder, identity)
@@ -236,14 +236,14 @@ def prepare(run: Loaded) -> Prepared:
                 tokenize(prepared, dataset, "test", dataset.test)
         if needs_shots:
             prepared = with_shots(prepared)
-        # Only now: a run that is refused leaves the folder to the corrected one.
+        # Only now: a run that is refused leaves the directory to the corrected one.
         workdir.claim_workdir(run.folder, identity)
         write_splits(run.folder, plan)
     return prepared
 
 
 def write_splits(folder: pathlib.Path, plan: Plan) -> None:
-    """Writes what came without a split as it was divided: split.csv, of a domain split_NAME.csv."""
+    """Writes splits that were made automatically: split.csv, of a domain split_NAME.csv."""
     for dataset in plan.divided:
         _, domain = datasets.split_domain(dataset.name)
         name = f"split_{domain}.csv" if domain else "split.csv"
@@ -251,7 +251,7 @@ def write_splits(folder: pathlib.Path, plan: Plan) -> None:
 
 
 def with_tasks(run: Loaded, plan: Plan, identity: dict[str, Any]) -> Prepared:
-    """The run with its tasks and first prompts, without what training reads."""
+    """Returns the run with its tasks and first prompts, without training batches."""
     clip, frozen = run.backbone.clip, run.placement.replicate(run.backbone.frozen)
     backbone = run.backbone._replace(frozen=frozen)
     note_small_tower(run.settings, clip.config.image_layers)
@@ -295,7 +295,7 @@ def with_tasks(run: Loaded, plan: Plan, identity: dict[str, Any]) -> Prepared:
 
 
 def with_shots(run: Prepared) -> Prepared:
-    """The run with its training images, and with prompts that are made from them."""
+    """Returns the run with training batches, and with prompts computed from the images."""
     with run.plan.listing_all_bad():
         shots = prepare_shots(run)
     prompts, trainable = run.prompts, run.trainable
@@ -306,11 +306,11 @@ def with_shots(run: Prepared) -> Prepared:
 
 
 def prepare_shots(run: Prepared) -> Shots:
-    """Batches of the training images or videos, or of their features where those are kept."""
+    """Returns batches of the training images or videos, or of their cached features."""
     dataset, making, views = run.plan.train, run.plan.batches, run.config.cached_views
     number = making.train_examples(dataset)
     steps = making.train_steps(number)
-    # With fewer images than a batch the whole set is one: the devices must divide that.
+    # Fewer images than a batch are one batch, which must be divisible by the devices.
     run.placement.check(f"training {dataset.kind}", min(number, making.batch_size))
     labels = np.array([example.label for example in dataset.train], np.int32)
     if run.method.objective == "pairs":
@@ -325,14 +325,14 @@ def prepare_shots(run: Prepared) -> Shots:
 
 
 def pair_batches(run: Prepared) -> PairBatches:
-    """Batches of the training videos with their captions."""
+    """Returns batches of the training videos with their captions."""
     dataset = run.plan.train
     tokens = tokenize(run, dataset, "training", dataset.train)
     return PairBatches(run.plan.batches.train(dataset), dataset, tokens, run.placement.devices)
 
 
 def tokenize(run: Prepared, dataset: Dataset, role: str, examples: Sequence[Example]) -> Captions:
-    """All captions of some videos, in their order; says how many of them the method cuts."""
+    """Returns the tokens of all captions of some videos; prints how many are cut."""
     encoders, room = (
         methods.get_encoders(run.config.method),
         run.backbone.clip.config.context_length,
@@ -342,13 +342,13 @@ def tokenize(run: Prepared, dataset: Dataset, role: str, examples: Sequence[Exam
     if tokens.cut:
         print(
             f"{dataset.name}: {len(tokens.cut):,} of {len(captions):,} {role} captions are "
-            f"longer than the text tower, and are cut, e.g. {shorten(captions[tokens.cut[0]])}"
+            f"too long for the text tower and are cut, e.g. {shorten(captions[tokens.cut[0]])}"
         )
     return tokens
 
 
 def note_small_tower(settings: Any, layers: int) -> None:
-    """Says so where a method asks for deeper vision prompts than the image tower is."""
+    """Prints a note if a method's vision prompts are deeper than the image tower."""
     for field in ("vision_depth", "depth"):
         depth = getattr(settings, field, 0)
         if depth > layers:

@@ -1,4 +1,4 @@
-"""How a run prepares its images: by its config, and by what stands beside the backbone."""
+"""Image preprocessing of a run, from its config and the files of its checkpoint."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -16,17 +16,17 @@ VIFI = "imagenet"  # of `data.frame_stats`
 
 
 def choose(data: Data) -> dict[str, Any]:
-    """The fields of a `Preprocessing` that a config sets.
+    """Returns the fields of a `Preprocessing` that a config sets.
 
     Raises:
-        PromptError: they hold what they may not, or contradict each other.
+        PromptError: values are not allowed, or contradict each other.
     """
     stats: str = data.stats
     if data.on_videos and data.frame_stats == VIFI:
         if stats not in ("", VIFI) or data.mean or data.std:
             raise PromptError(
                 f"config.data.frame_stats={data.frame_stats}, and config.data.stats={stats}, mean="
-                f"{data.mean}, std={data.std}: both say what frames are normalized by; leave out "
+                f"{data.mean}, std={data.std}: both set the statistics of frames; leave out "
                 "config.data.frame_stats"
             )
         stats = VIFI
@@ -38,17 +38,17 @@ def choose(data: Data) -> dict[str, Any]:
 
 
 def usual(data: Data) -> Preprocessing:
-    """What runs of earlier versions did with such a config: they asked no checkpoint."""
+    """Returns the preprocessing of earlier versions, which read no checkpoint's files."""
     stats = data.frame_stats if data.on_videos else "clip"
     return Preprocessing(*preprocessing.statistics(stats))
 
 
 def resolve(config: Config, said: Said, image_size: int) -> tuple[Preprocessing, list[str]]:
-    """How images are prepared, and what people should know of it.
+    """Returns the preprocessing of a run, and notes to print about it.
 
     Args:
         config: of the run.
-        said: what the backbone's files say.
+        said: by the backbone's files.
         image_size: the backbone's.
 
     Raises:
@@ -61,18 +61,20 @@ def resolve(config: Config, said: Said, image_size: int) -> tuple[Preprocessing,
     by_vifi = config.data.on_videos and (config.data.crop == "vifi" or config.data.views)
     if by_vifi and set(found.differing(CLIP)) - {"mean", "std"}:
         which = "crop=vifi" if config.data.crop == "vifi" else f"views={config.data.views}"
-        notes.append(f"config.data.{which}: test videos are resized as ViFi-CLIP does, by no file")
+        notes.append(
+            f"config.data.{which}: test videos are resized as in ViFi-CLIP, whatever files say"
+        )
     return found, notes
 
 
 def written(found: Preprocessing, data: Data) -> dict[str, Any]:
-    """What is not as `usual`, as JSON has it; see `record.identity.identify`."""
+    """Returns the fields that differ from `usual`, for JSON; see `record.identity.identify`."""
     differing = found.differing(usual(data))
     return {name: [*v] if isinstance(v, tuple) else v for name, v in differing.items()}
 
 
 def reread(differing: Mapping[str, Any] | None, data: Data) -> Preprocessing:
-    """What `written` gave, again."""
+    """Returns the preprocessing that `written` described."""
     fields: dict[str, Any] = {
         name: tuple(value) if isinstance(value, list) else value
         for name, value in (differing or {}).items()

@@ -1,4 +1,4 @@
-"""What each protocol trains on and tests on.
+"""The training and test data of each protocol.
 
 A new protocol is a function and a line of `PARTS` here, and a line in config/protocols.py.
 """
@@ -15,10 +15,9 @@ from experiments.setup import titles
 from prompt_jax.errors import PromptError
 
 Load = Callable[[str], Dataset]
-"""A data set whole, by "name" or "name:domain"."""
+"""Loads a whole data set by "name" or "name:domain"."""
 Parts = tuple[Dataset, dict[str, Dataset]]
-"""What is trained on, its `train` and `val` drawn; and by the key that results use, what is tested,
-on its `test`."""
+"""The training data, with `train` and `val` drawn; and test sets by their names in results."""
 
 
 def base_to_novel(config: Config, load: Load) -> Parts:
@@ -49,7 +48,7 @@ def transfer(config: Config, load: Load) -> Parts:
 
 
 def supervised(config: Config, load: Load) -> Parts:
-    """Train on all that a data set has to train on, test on its test examples."""
+    """Train on all training examples of a data set, test on its test examples."""
     dataset = load(config.data.key)
     return dataset, {"test": dataset}
 
@@ -57,7 +56,7 @@ def supervised(config: Config, load: Load) -> Parts:
 def zero_shot_transfer(config: Config, load: Load) -> Parts:
     """Train on all of one data set, test on it and on all lists of test videos of others.
 
-    No method but a way to test one: nothing of the others is trained on.
+    Nothing of the others is trained on.
     """
     return _with_targets(config, load, load(config.data.key))
 
@@ -100,7 +99,7 @@ PARTS: dict[str, Callable[[Config, Load], Parts]] = {
 
 
 def refuse_without_captions(dataset: Dataset) -> None:
-    """Raises a PromptError for what cannot be searched by text."""
+    """Raises a PromptError for a data set without videos and captions."""
     if dataset.kind != "videos":
         raise PromptError(
             f"config.protocol=retrieval searches videos, and {dataset.name} holds images; use a "
@@ -120,13 +119,13 @@ def _few_shot(config: Config, load: Load) -> Dataset:
 
 
 def _drawn(config: Config, load: Load, part: str) -> Dataset:
-    """One of the published draws of training videos, under the name of the data set.
+    """Returns a published draw of training videos, under the name of the data set.
 
     Args:
         part: of the data set; "{}" stands for the number of the draw.
 
     Raises:
-        PromptError: a part is asked for, which the protocol chooses, or other shots than there are.
+        PromptError: `data.domain` is set, which the protocol chooses, or the shots differ.
     """
     name, shots = config.data.name, config.data.shots
     if config.data.domain:
@@ -137,7 +136,7 @@ def _drawn(config: Config, load: Load, part: str) -> Dataset:
     pattern = re.compile(part.format(r"(\d+)"))
     there = datasets.parts(name, config.data.root or None)
     draws = [int(match[1]) for one in there if (match := pattern.fullmatch(one))]
-    # Without any, loading says which lists there are.
+    # Without any, loading lists those that exist.
     draw = draws[(config.seed - 1) % len(draws)] if draws else 1
     dataset = load(f"{name}:{part.format(draw)}")
     if (most := max(lists.count(dataset.class_names, dataset.train))) != shots:
@@ -149,18 +148,18 @@ def _drawn(config: Config, load: Load, part: str) -> Dataset:
     if draws and draw != config.seed:
         numbers = ", ".join(map(str, draws))
         notes += (f"{name}: seed {config.seed} trains on draw {draw}; there are {numbers}",)
-    # Seeds share a table: the data set and its lists are one, whichever draw they take.
+    # Seeds share a table, whichever draw they use.
     source = re.sub(r"(train|fs_base_s)\d+_", r"\1…_", dataset.split_source)
     return replace(dataset, name=name, notes=notes, split_source=source)
 
 
 def _has_lists(data: Data, name: str) -> bool:
-    """Whether published lists choose what of a data set is trained on and tested."""
+    """Whether published lists choose the training and test examples of a data set."""
     return data.source == "coop" and datasets.comes_in_parts(name)
 
 
 def _tested_parts(config: Config, name: str) -> list[str]:
-    """A target as it is, or in zero-shot transfer, unless one is named, all its lists of tests."""
+    """Returns the target, or in zero-shot transfer all its test lists unless one is named."""
     whole = ":" not in name and _has_lists(config.data, name)
     if config.protocol_spec.draws_shots or not whole:
         return [name]
@@ -169,5 +168,5 @@ def _tested_parts(config: Config, name: str) -> list[str]:
 
 
 def split_names(names: str) -> list[str]:
-    """The names in "a, b, c"."""
+    """Returns the names in "a, b, c"."""
     return [name.strip() for name in names.split(",") if name.strip()]

@@ -1,4 +1,4 @@
-"""Training that starts from another run's prompts, `config.init_from`."""
+"""Starts training from another run's prompts, `config.init_from`."""
 
 import pathlib
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ from prompt_jax.text.class_names import Classes, find
 
 
 def read(config: Config, method: Method) -> Saved | None:
-    """The model whose prompts a run starts from; None where it starts anew.
+    """Returns the model whose prompts a run starts from, None if there is none.
 
     Raises:
         PromptError: the folder holds none, or another method's; or the method starts from none.
@@ -28,8 +28,8 @@ def read(config: Config, method: Method) -> Saved | None:
         return None
     if method.adaptation:
         raise PromptError(
-            f"config.init_from={config.init_from}: {config.method} is made from its training "
-            "images, and so has nothing to start from; leave it out"
+            f"config.init_from={config.init_from}: {config.method} is computed from its "
+            "training images and cannot start from prompts; leave it out"
         )
     try:
         start = saved.read(pathlib.Path(config.init_from))
@@ -49,37 +49,36 @@ def check_backbone(config: Config, start: Saved, fingerprint: str) -> None:
         raise PromptError(
             f"config.init_from={config.init_from} was trained on another backbone, "
             f"{start.backbone} ({start.backbone_hash[:8]}), than config.backbone="
-            f"{config.backbone} ({fingerprint[:8]}); its prompts mean nothing to this one"
+            f"{config.backbone} ({fingerprint[:8]}); prompts are not transferable between backbones"
         )
 
 
 def differing(start: Saved | None, prepared: Preprocessing) -> list[str]:
-    """Says so where a model's images were prepared otherwise than the run's are."""
+    """Returns a note if the model was trained with another preprocessing."""
     if start is None or start.inputs.preprocessing == prepared:
         return []
     before = start.inputs.preprocessing.in_words(start.inputs.image_size)
-    return [f"the prompts of config.init_from saw images otherwise prepared: {before}"]
+    return [f"the prompts of config.init_from were trained with another preprocessing: {before}"]
 
 
 def put(
     config: Config, method: Method, start: Saved, task: methods.Task, known: Classes
 ) -> Prompts:
-    """A model's prompts, as those that a run starts from.
+    """Returns a model's prompts, checked and copied, to start training from.
 
     Args:
         config, method: of the run.
         start: the model; see `read`.
-        task: what trains.
-        known: the classes that it trains on.
+        task: of the training.
+        known: the training classes.
 
     Raises:
-        PromptError: they have other shapes, or are of other classes, or there are none.
+        PromptError: their shapes or classes differ, or the method has none.
     """
     like = jax.eval_shape(method.init, jax.random.key(0), task)
     if not like:
         raise PromptError(
-            f"config.init_from={config.init_from}: {config.method} trains nothing, and so starts "
-            "from nothing; leave it out"
+            f"config.init_from={config.init_from}: {config.method} has no prompts; leave it out"
         )
     here, there = _shapes(like), _shapes(start.prompts)
     if wrong := [name for name in {**here, **there} if here.get(name) != there.get(name)]:
@@ -93,13 +92,13 @@ def put(
     found = find(Classes(start.class_names, start.class_ids), known)
     if own and found != list(range(len(start.class_names))):
         other = next((n for n, label in zip(known.names, found, strict=True) if label < 0), "")
-        what = f"{other!r} is none of them" if other else "their number or order is another one"
+        what = f"{other!r} is none of them" if other else "their number or order differs"
         raise PromptError(
-            f"config.init_from={config.init_from} keeps something of its own for each of the "
+            f"config.init_from={config.init_from} has prompts for each of the "
             f"{len(start.class_names)} classes it was trained on, and {what} here; train on the "
             "same classes, or start from prompts that all classes share"
         )
-    # Copied, as training gives its first prompts away.
+    # Copied, as training donates its first prompts.
     return jax.tree.map(jnp.array, start.prompts)
 
 

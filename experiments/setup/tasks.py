@@ -1,4 +1,4 @@
-"""What methods work on: a task for each data set that is trained on or tested."""
+"""Makes a task for each data set that is trained on or tested."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -20,7 +20,7 @@ def make_tests(
     tests: Mapping[str, Dataset],
     known: Classes,
 ) -> tuple[dict[str, list[methods.Task]], list[methods.Method]]:
-    """Tasks of the method and of zero-shot CLIP by test set, and these methods; see `Testable`.
+    """Returns tasks of the method and of zero-shot CLIP by test set; see `Testable`.
 
     Args:
         config: says of which kind zero-shot CLIP is.
@@ -53,7 +53,7 @@ def make_task(
     dataset: Dataset,
     known: Classes,
 ) -> methods.Task:
-    """A method's task on a data set's classes; for the arguments see `make_tests`."""
+    """Returns a method's task on a data set's classes; for the arguments see `make_tests`."""
     names, ids = Classes(()) if method.objective == "pairs" else dataset.classes
     index = methods.index_trained(known.names, names, known.ids, ids)
     tower = methods.tower_for(method, backbone.clip, dataset.kind)

@@ -1,4 +1,4 @@
-"""The names that people give their own data sets: what results and folders call them."""
+"""Titles: the names of users' own data sets in results and directories."""
 
 import re
 
@@ -7,12 +7,12 @@ from experiments.config.config import Data
 from prompt_jax.errors import PromptError
 
 _TITLE = re.compile(r"\w[\w.-]{0,99}")
-# What results call parts of a data set, or many of them.
+# Names of parts of a data set, or of an average, in results.
 _TAKEN = ("test", "base", "new", "average")
 
 
 def called(data: Data, key: str) -> str:
-    """What results call a data set, "name" or "name:domain": by its title, "birds:sketch"."""
+    """Returns the name of "name" or "name:domain" in results: its title, "birds:sketch"."""
     name, domain = datasets.split_domain(key)
     if not data.title or name != data.name:
         return key
@@ -20,7 +20,7 @@ def called(data: Data, key: str) -> str:
 
 
 def named(data: Data, key: str) -> str:
-    """The data set that results call so: `called` the other way round."""
+    """Returns the data set of a name in results: the inverse of `called`."""
     title = data.title
     if title and (key == title or key.startswith(f"{title}:")):
         return data.name + key[len(title) :]
@@ -28,10 +28,10 @@ def named(data: Data, key: str) -> str:
 
 
 def places(data: Data) -> list[tuple[str, str]]:
-    """The (title, root) of each data set that `data.title` asks for; one, if no root is in it.
+    """Returns (title, root) of each data set in `data.title`; one if it holds no root.
 
     Raises:
-        PromptError: one lacks its root, roots are also in `data.root`, or a title comes twice.
+        PromptError: a root is missing, `data.root` is set too, or a title is repeated.
     """
     asked = data.title
     if "=" not in asked:
@@ -42,39 +42,41 @@ def places(data: Data) -> list[tuple[str, str]]:
         title, equals, root = (part.strip() for part in one.partition("="))
         if not (equals and title and root):
             raise PromptError(
-                f"config.data.title={asked}: {one!r} is no title with its root, as in "
+                f"config.data.title={asked}: {one!r} is not a title with its root, as in "
                 "--config.data.title=birds=/data/birds,cars=/data/cars"
             )
         found.append((title, root))
     if data.root:
         raise PromptError(
-            f"config.data.root={data.root} and config.data.title={asked} both say where "
-            "data sets lie; leave config.data.root out"
+            f"config.data.root={data.root} and config.data.title={asked} are both set; "
+            "leave config.data.root out"
         )
     titles = [title for title, _ in found]
     if twice := next((title for title in titles if titles.count(title) > 1), None):
-        raise PromptError(f"config.data.title={asked} has {twice!r} twice; give each its own")
+        raise PromptError(
+            f"config.data.title={asked} has {twice!r} twice; give each a title of its own"
+        )
     return found
 
 
 def check(data: Data) -> None:
-    """Refuses a title that could be taken for something else, or for a published data set.
+    """Refuses a title with another meaning, or for a published data set.
 
     Raises:
-        PromptError: says why, and what a title can be.
+        PromptError: says why, and what is allowed.
     """
     title, name = data.title, data.name
     if not title:
         return
     if not datasets.entry(name).is_own:
         raise PromptError(
-            f"config.data.title={title}: {name} has its name; titles are for data sets of one's "
+            f"config.data.title={title}: {name} has a name; titles are for data of your "
             f"own: {', '.join(key for key, entry in datasets.TABLE.items() if entry.is_own)}"
         )
     if title in datasets.TABLE or title in _TAKEN:
-        raise PromptError(f"config.data.title={title} means something else; choose another")
+        raise PromptError(f"config.data.title={title} is taken; choose another")
     if not _TITLE.fullmatch(title):
         raise PromptError(
-            f"config.data.title={title!r} must be a plain name for folders: letters, digits, "
+            f"config.data.title={title!r} must be a plain directory name: letters, digits, "
             '"_", "-" and ".", at most 100, and neither "-" nor "." first'
         )

@@ -12,6 +12,7 @@ from PIL import Image
 from data_pipelines import check
 from data_pipelines.errors import BadImage
 from data_pipelines.examples import Dataset
+from experiments.config import config as declared
 from experiments.configs import default
 from experiments.setup import plans
 
@@ -40,7 +41,7 @@ def reader(name: str, inside: str = ".") -> Callable[[Path], None]:
         root = folder / inside
         config = default.get_config("coop")
         config.data.name, config.data.root, config.data.shots = name, str(root), 2
-        plan = plans.build(read(config), 32, True)
+        plan = plans.build(declared.read(config), 32, True)
         for dataset in (plan.train, *plan.tests.values()):
             _read_images(dataset)
         check.check(name, root)
