@@ -30,6 +30,9 @@ SHIFTED = ("imagenetv2", "imagenet_sketch", "imagenet_a", "imagenet_r")
 
 AVERAGE = "average"
 
+DEEPER = "Prompts of deeper layers are left out: they are not word embeddings."
+"""What a report says of the context of methods with deep prompts."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Published:
@@ -104,6 +107,8 @@ class Record:
         published: figures of papers.
         sees_at_test: what its prediction depends on, beside prompts and class names.
         export: its part of `export.torch_parts`, where that has another name.
+        large: whether its arrays can be a whole tower of CLIP, so that larger files of it are read.
+        context: what a report says of its context beside the words nearest to it.
         texts: (settings, the data set's template) -> the texts of a class that a method of images
             encodes, "{}" for the name.
     """
@@ -118,6 +123,8 @@ class Record:
     published: tuple[Published, ...] = ()
     sees_at_test: str = "one image or video"
     export: str = ""
+    large: bool = False
+    context: str = ""
     texts: Callable[[Any, str], tuple[str, ...]] = name_alone
 
     @property

@@ -37,7 +37,6 @@ with 16 shots and 10 views, of 1024 numbers each, have 0.66 GB."""
 ALLOWED = "PROMPT_JAX_MOST_GIB"
 """Environment variable: so many GiB of arrays are read in place of `MOST_LOADED`."""
 
-_TOWERS = ("full", "partial", "vifi_clip")  # methods whose arrays are CLIP's own
 _HEADER = 2**16  # bytes of a safetensors file beside the arrays, and so many more for each
 _HEADER_OF_ONE = 512
 _SHAPE = re.compile(r"(\w+)\[((?:\d{1,12}(?:, )?)*)\]")
@@ -103,7 +102,9 @@ def check_loaded(declared: Shapes, name: str) -> None:
     Raises:
         PromptError: says how much, and how more is allowed.
     """
-    most = MOST_BYTES if name in _TOWERS or methods.outside.is_outside(name) else MOST_LOADED
+    record = methods.find_record(name, "videos")
+    large = methods.outside.is_outside(name) or (record is not None and record.large)
+    most = MOST_BYTES if large else MOST_LOADED
     if (allowed := os.environ.get(ALLOWED, "")) and allowed.isdecimal():
         most = min(int(allowed[:4]) * 2**30, MOST_BYTES)
     if (size := size_of(declared)) > most:

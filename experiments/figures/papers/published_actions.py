@@ -5,6 +5,7 @@ prompting of both towers is left out: its figures start from a CLIP that was fin
 Kinetics-400. So is A6, which the paper does not describe.
 """
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
@@ -23,28 +24,21 @@ RETRIEVAL_SOURCE = f"{PAPER}, Tables 5 and 7"
 # Settings behind the figures, as far as they are printed: of a field, the values that amount to it.
 _FRAMES = {"few_shot": 32, "base_to_novel": 32, SUPERVISED: 16, TRANSFER: 32}
 Wanted = dict[str, tuple[Any, ...]]
-
-
-def _independent(prompts: int, depth: int) -> Wanted:
-    fields = {"text_prompts": prompts, "vision_prompts": prompts}
-    fields |= {"text_depth": depth, "vision_depth": depth}
-    return {field: (value,) for field, value in fields.items()}
-
-
-def _coupled(prompts: int, depth: int) -> Wanted:
-    # 0 is half of the backbone's layers.
-    return {"prompts": (prompts,), "depth": (depth,), "coupling_layer": (0, 6)}
+_PRINTED = (
+    *("use", "text_prompts", "vision_prompts", "text_depth", "vision_depth"),
+    *("prompts", "depth", "coupling_layer"),
+)
 
 
 def _wanted(protocol: str, method: str) -> Wanted:
     """What a config's fields must hold, as far as a paper says so."""
-    size = {"base_to_novel": (16, 10), "retrieval": (6, 12)}.get(protocol, (10, 12))
-    settings: Wanted = {"use": ("both",)} if method == "vifi_clip" else {}
-    if method == "vilt_independent":
-        settings = _independent(*size)
-    elif method in ("vilt_multimodal", "vilt_clip"):
-        settings = _coupled(*size)
-    wanted: Wanted = {f"settings.{field}": values for field, values in settings.items()}
+    wanted: Wanted = {}
+    record = methods.RECORDS["videos"].get(method)
+    if record and (recipe := record.recipe(protocol)):
+        settings = dataclasses.asdict(record.method.Settings(**recipe.settings))
+        wanted = {f"settings.{name}": (settings[name],) for name in _PRINTED if name in settings}
+    if "settings.coupling_layer" in wanted:
+        wanted["settings.coupling_layer"] = (0, 6)  # 0 is half of the backbone's layers
     if protocol in _FRAMES:
         wanted["data.frames"] = (_FRAMES[protocol],)
     return wanted

@@ -6,17 +6,12 @@ import numpy as np
 
 from experiments.report.blocks import Section, Table, Text
 from experiments.setup.preparation import Prepared
+from prompt_jax import methods
 from prompt_jax.clip import tokenizer
 from prompt_jax.methods import Prompts
 
 NEAREST = 5  # words per vector
 CLASSES = 5  # classes that are shown, if each has a context
-
-_DEEP = ("ivlp", "maple", "promptsrc")
-_SHIFTED = {
-    "cocoop": "The meta-net adds something of each image to these vectors.",
-    "pro_mpt": "The text generator adds something of each image to these vectors.",
-}
 
 
 def section(run: Prepared, prompts: Prompts, key: str) -> Section | None:
@@ -46,9 +41,9 @@ def section(run: Prepared, prompts: Prompts, key: str) -> Section | None:
     )
     if context.ndim == 3 and len(names) > CLASSES:
         said += f" Each class has its own context; the first {CLASSES} classes are shown."
-    said += f" {_SHIFTED[run.config.method]}" if run.config.method in _SHIFTED else ""
-    if run.config.method in _DEEP:
-        said += " Prompts of deeper layers are left out: they are not word embeddings."
+    record = methods.find_record(run.config.method, "images")
+    if record and record.context:
+        said += f" {record.context}"
     headers = ("vector", *(f"nearest {number}" for number in range(1, NEAREST + 1)))
     caption = "Nearest words and their distances"
     return Section("Words nearest to the context", [Text(said), Table(headers, rows, caption)])

@@ -59,6 +59,7 @@ RECORD = Record(
     METHOD,
     {"base_to_novel": Recipe(10, 1, 0.002)},
     "text",
+    context="The meta-net adds something of each image to these vectors.",
     published=(
         halves(80.47, 71.69, 75.83, "ProMPT (ICMR 2024), Table 1"),
         cross_dataset(

@@ -9,7 +9,7 @@ from prompt_jax.clip import normalize
 from prompt_jax.errors import PromptError
 from prompt_jax.methods.method import Method, Output, cosine_logits
 from prompt_jax.methods.recipe import Recipe
-from prompt_jax.methods.record import Record
+from prompt_jax.methods.record import DEEPER, Record
 from prompt_jax.prompts import (
     STANDARD_DEVIATION,
     encode_classes,
@@ -88,4 +88,5 @@ RECORD = Record(
     METHOD,
     {"base_to_novel": Recipe(learning_rate=0.0035)},
     "both",
+    context=DEEPER,
 )

@@ -9,7 +9,7 @@ from prompt_jax.clip import normalize
 from prompt_jax.errors import PromptError
 from prompt_jax.methods.method import Method, Output, cosine_logits
 from prompt_jax.methods.recipe import Recipe
-from prompt_jax.methods.record import Record, halves
+from prompt_jax.methods.record import DEEPER, Record, halves
 from prompt_jax.prompts import (
     STANDARD_DEVIATION,
     encode_classes,
@@ -107,5 +107,6 @@ RECORD = Record(
         "domain_generalization": TRANSFER,
     },
     "both",
+    context=DEEPER,
     published=(halves(82.28, 75.14, 78.55, "MaPLe (CVPR 2023)"),),
 )

@@ -254,6 +254,7 @@ RECORD = Record(
     METHOD,
     {"base_to_novel": Recipe(), "cross_dataset": TRANSFER, "domain_generalization": TRANSFER},
     "both",
+    context="The text generator adds something of each image to these vectors.",
     published=(
         TABLE_1,
         Published("base_to_novel", ITERATIONS[2], f"{PAPER}, Table 4"),

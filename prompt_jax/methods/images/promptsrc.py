@@ -11,7 +11,7 @@ from prompt_jax.errors import PromptError
 from prompt_jax.methods.images import ivlp
 from prompt_jax.methods.method import Method, Output, cosine_logits
 from prompt_jax.methods.recipe import Recipe, average_epochs
-from prompt_jax.methods.record import Record, halves
+from prompt_jax.methods.record import DEEPER, Record, halves
 from prompt_jax.prompts import encode_prompted_image, encode_templates
 from prompt_jax.text import templates
 
@@ -134,6 +134,7 @@ RECORD = Record(
         "domain_generalization": TRANSFER,
     },
     "both",
+    context=DEEPER,
     published=(halves(84.26, 76.10, 79.97, "PromptSRC (ICCV 2023)"),),
     export="ivlp",
 )

@@ -125,6 +125,7 @@ def _record(name: str, title: str, row: int, encoders: Encoders, rate: float, *r
         "weights",
         published=vop.table_1(*ranks),
         export="tuned",
+        large=name in ("full", "partial"),
     )
 
 

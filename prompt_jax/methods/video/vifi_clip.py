@@ -107,4 +107,5 @@ RECORD = Record(
         Published("supervised", {"kinetics400": (83.9, 96.3)}, "ViFi-CLIP (CVPR 2023)"),
     ),
     export="tuned",
+    large=True,
 )
