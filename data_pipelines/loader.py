@@ -29,17 +29,17 @@ from prompt_jax.inputs.given import Inputs, prepare_opened
 from prompt_jax.inputs.training_batches import Batch
 from prompt_jax.inputs.videos.sampling import RULES, TEST_RULES
 
-# In "row": padding; in "caption": none was drawn.
+# Marks padding in "row", and an example without captions in "caption".
 NONE = -1
 USUAL, READ = Augmentation(), ReadOptions()
 
 
 def training_pairs(examples: Sequence[Example]) -> list[tuple[int, int]]:
-    """Returns what an epoch of training goes through: a pair for each caption of each example.
+    """Returns the training pairs of an epoch: one for each caption of each example.
 
     Returns:
-        (row, caption): the example's place in the list, and its caption's in `captions`; -1 for
-        an example without captions, which makes one pair.
+        (row, caption): the indices of the example and of its caption; an example without captions
+        has one pair with caption -1.
     """
     return [
         (row, caption)
@@ -60,9 +60,9 @@ def train_batches(
     num_epochs: int | None = None,
     options: ReadOptions = READ,
 ) -> Batches:
-    """Returns training batches: shuffled anew and augmented anew in every epoch.
+    """Returns training batches, shuffled and augmented anew in every epoch.
 
-    A video with several captions comes once per caption in an epoch. A batch depends only on the
+    A video with several captions occurs once per caption in an epoch. A batch depends only on the
     examples, the arguments before `options` and its position. The incomplete last batch of an
     epoch is dropped, unless it is the only one.
 
@@ -72,17 +72,17 @@ def train_batches(
         inputs: image size, frames of a video and preprocessing.
         batch_size: examples, or pairs, per batch, of all hosts together.
         seed: of order and augmentation, 0 to 2**32 - 1.
-        augmentation: what is drawn of each example.
-        mixed_classes: of videos, K, to mix those of a batch, four by four, as `mixing.mix` does; 0:
-            not.
+        augmentation: the random augmentation of each example.
+        mixed_classes: K, to mix the videos of a batch in groups of four, see `mixing.mix`; 0: no
+            mixing.
         num_epochs: when to stop; None never stops.
         options: how batches are read.
 
     Returns:
         Iterator of {"image": float32[B, *inputs.shape], "label": int32[B]}, where B is
-        `batch_size` (or all examples, if fewer) divided by the hosts. Of videos also "row" and
-        "caption", int32[B], as of `training_pairs`. Of mixed videos these are the first of two, and
-        "targets", float32[B, K], holds the shares of the classes; hosts mix their own videos.
+        `batch_size` (or all examples, if fewer) divided by the hosts. For videos also "row" and
+        "caption", int32[B], see `training_pairs`. For mixed videos these are of the first of two,
+        and "targets", float32[B, K], are the soft labels; each host mixes its own videos.
 
     Raises:
         DataError: a setting is out of range; and from `next`, `BadImage`.
@@ -128,15 +128,15 @@ def test_batches(
 
     Args:
         dataset: reads the images or videos.
-        examples: what to go through, once.
-        inputs: how they are prepared; frames are not chosen at random.
-        batch_size: examples per batch, of all hosts together; the last batch is filled up with
-            black (all-zero) images of label and row -1, so all hosts take as many steps.
+        examples: the test examples.
+        inputs: how they are prepared; the frame rule must be deterministic.
+        batch_size: examples per batch, of all hosts together; the last batch is padded with zeros
+            and label and row -1, so that all hosts take the same number of steps.
         options: how batches are read.
 
     Returns:
-        Iterator of batches as of `train_batches`, where B is `batch_size` divided by the hosts; no
-        caption is drawn, so "caption" is -1.
+        Iterator of batches as `train_batches`, where B is `batch_size` divided by the hosts, and
+        "caption" is -1.
 
     Raises:
         DataError: a setting is out of range; and from `next`, `BadImage`.
@@ -169,11 +169,11 @@ def train_views(
     augmentation: Augmentation = USUAL,
     options: ReadOptions = READ,
 ) -> Batches:
-    """Returns batches to compute cached features from: all examples in order, once per view.
+    """Returns batches for computing cached features: all examples in order, once per view.
 
-    View v of an example is augmented as in training, at random, and depends only on `seed`, v
-    and the example's place in the list. Every view begins with a new batch and is padded like a
-    test set; what is left without padding is [views, n] in C order.
+    View v of an example is augmented as in training and depends only on `seed`, v and the example's
+    index. Every view begins with a new batch and is padded like a test set; without padding the
+    order is [views, n] in C order.
 
     Args:
         dataset: reads the images or videos.
@@ -181,9 +181,9 @@ def train_views(
         inputs: see `train_batches`.
         batch_size: examples per batch.
         seed: of the augmentation, 0 to 2**32 - 1.
-        views: how many augmented views of each example, 1 or more; of images 0 gives one, by the
-            test transform.
-        augmentation: what is drawn of each example.
+        views: augmented views per example, 1 or more; for images 0 gives one view with the test
+            transform.
+        augmentation: the random augmentation of each view.
         options: how batches are read.
 
     Returns:
@@ -210,7 +210,7 @@ def train_views(
 
 
 def total(steps: int, num_epochs: int | None) -> int:
-    """Returns the batches in all, of so many in an epoch."""
+    """Returns the total number of batches for `steps` per epoch."""
     return sys.maxsize if num_epochs is None else steps * num_epochs
 
 
@@ -222,18 +222,18 @@ def in_order(
     transform: Callable[[int, int, np.ndarray], None],
     views: tuple[int, ...] = (),
 ) -> tuple[Callable[[int], Batch], int]:
-    """Returns batches of repeated passes over the examples, the last one of a pass padded.
+    """Makes batches of repeated passes over the examples, padding the last one of each pass.
 
     Args:
-        examples: what to go through, in order.
+        examples: the examples, in order.
         batch_size: examples per batch, of all hosts together.
-        inputs: says the shape of one example.
-        part: of each batch, that this host reads.
+        inputs: gives the shape of one example.
+        part: the part of each batch that this host reads.
         transform: (row, pass, out) writes an example to `out`, float32[*views, *inputs.shape].
-        views: of each example.
+        views: the shape of the views of each example.
 
     Returns:
-        A function from a batch's number to the batch, and how many batches a pass has.
+        A function from a batch's number to the batch, and the number of batches of a pass.
     """
     steps = math.ceil(len(examples) / batch_size)
 
@@ -253,13 +253,13 @@ def in_order(
 
 
 def empty(size: int, inputs: Inputs, views: tuple[int, ...] = ()) -> Batch:
-    """Returns a batch to fill: float32[size, *views, *inputs.shape], and labels of padding."""
+    """Returns an uninitialized batch with padding labels."""
     image = np.empty((size, *views, *inputs.shape), np.float32)
     return {"image": image, "label": np.full(size, PADDING_LABEL, np.int32)}
 
 
 def rows_in_order(number: int, batch_size: int, part: slice, count: int) -> Batch:
-    """Returns which examples a batch in order holds, in the form of `training_pairs`."""
+    """Returns "row" and "caption" of a batch in order; see `training_pairs`."""
     rows = np.arange(part.start, part.stop, dtype=np.int32) + number * batch_size
     row = np.where(rows < count, rows, NONE).astype(np.int32)
     return {"row": row, "caption": np.full_like(rows, NONE)}
@@ -270,7 +270,7 @@ def _batches(make: Callable[[int], Batch], total: int, options: ReadOptions) -> 
 
 
 def _mix(batch: Batch, classes: int, seed: int, first: int) -> Batch:
-    """Mixes each `GROUP` videos with one another; `first` is the place of the first in training."""
+    """Mixes videos in groups of `GROUP`; `first` is the first one's position in training."""
     targets = []
     for begin in range(0, len(batch["label"]), GROUP):
         few = {key: batch[key][begin : begin + GROUP] for key in ("image", "label")}
@@ -279,14 +279,14 @@ def _mix(batch: Batch, classes: int, seed: int, first: int) -> Batch:
 
 
 def check_augmentation(dataset: Dataset, inputs: Inputs, augmentation: Augmentation) -> None:
-    """Raises a DataError for an augmentation or a number of frames that there is not."""
+    """Raises `DataError` for an unknown augmentation or an invalid number of frames."""
     check_frames(dataset, inputs.frames, augmentation.rule, RULES)
     if augmentation.kind not in KINDS:
         raise unknown("augmentation of videos", augmentation.kind, KINDS)
 
 
 def check_frames(dataset: Dataset, frames: int, rule: str, rules: Sequence[str]) -> None:
-    """Raises a DataError for frames of videos that are none, or chosen by an unknown rule."""
+    """Raises `DataError` for an invalid number of frames or an unknown rule for frames."""
     if dataset.kind == "videos" and frames < 1:
         raise DataError(f"frames={frames}: must be 1 or more")
     if frames and rule not in rules:

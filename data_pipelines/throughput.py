@@ -1,16 +1,16 @@
-"""Measure how fast training batches are made, beside PyTorch's DataLoader doing the same work.
+"""Measure the throughput of training batches, and of PyTorch's DataLoader for comparison.
 
-    python -m data_pipelines.throughput                                  # made-up photos
+    python -m data_pipelines.throughput                                  # synthetic photos
     python -m data_pipelines.throughput --root DATA --name caltech101    # real ones
-    python -m data_pipelines.throughput --videos                          # made-up videos
+    python -m data_pipelines.throughput --videos                         # synthetic videos
     python -m data_pipelines.throughput --videos --root DIRECTORY        # all videos below it
 
-The work: decode a JPEG file, or twelve frames of a video, random resized crop, random flip,
-normalize, batch; of videos also what action recognition does with them (augment=vifi: multi-scale
-crop, flip, colors, mixing), by ours alone. Each contender runs alone, in turns, so that a change
-of the machine's load meets all of them. Takes about two minutes with the default settings. Needs
-PyTorch, and for videos PyAV: `.venv/bin/pip install -e '.[torch,video]'`; decord takes part if it
-is installed.
+Each loader decodes a JPEG file, or twelve frames of a video, and does a random resized crop, random
+flip, normalization and batching; for videos ours is also measured with the augmentation of action
+recognition (augment=vifi: multi-scale crop, flip, color jitter, mixing). Loaders run one at a time
+and alternate, so that changes of the machine's load affect all of them. Takes about two minutes by
+default. Needs PyTorch, and for videos PyAV: `.venv/bin/pip install -e '.[torch,video]'`; decord is
+measured if it is installed.
 """
 
 import sys
@@ -50,14 +50,14 @@ from data_pipelines.videos.readers import VideoReader
 from prompt_jax.inputs.videos.opening import SUFFIXES
 
 WIDTH, HEIGHT = 500, 375
-# Every contender keeps two batches ahead per worker, which are done before a measurement begins.
+# Each loader prefetches two batches per worker, which are consumed before the measurement.
 _AHEAD = 2
 
 Contender = Callable[[], Iterator[Any]]
 
 
 def photos(folder: Path, count: int) -> Dataset:
-    """Write `count` JPEG files of 500 x 375 pixels, about 70 kB each like photos, to `folder`."""
+    """Writes `count` JPEG files of 500 x 375 pixels and about 70 kB, like photos, to `folder`."""
     rng = np.random.default_rng(0)
     for i in range(count):
         coarse = Image.fromarray(rng.integers(0, 256, (24, 32, 3), dtype=np.uint8))
@@ -66,12 +66,12 @@ def photos(folder: Path, count: int) -> Dataset:
         pixels = np.clip(smooth + grain, 0, 255).astype(np.uint8)
         Image.fromarray(pixels).save(folder / f"{i}.jpg", quality=90)
     examples = tuple(Example(f"{i}.jpg", 0, "photo") for i in range(count))
-    return Dataset("made-up photos", "{}", examples, (), (), FolderReader(folder), folder)
+    return Dataset("synthetic photos", "{}", examples, (), (), FolderReader(folder), folder)
 
 
 def moving_photos(folder: Path, count: int) -> Dataset:
-    """Write `count` videos to `folder`: ten seconds of H.264 at 30 a second, 320 x 240 pixels, of
-    which one in 250 frames is a key frame: what x264 makes of a camera that moves over a photo."""
+    """Writes `count` videos to `folder`: a camera pan over a photo, ten seconds of H.264 at 30 fps
+    and 320 x 240 pixels, with a keyframe every 250 frames."""
     import av
 
     rng = np.random.default_rng(0)
@@ -87,24 +87,23 @@ def moving_photos(folder: Path, count: int) -> Dataset:
                 frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
                 container.mux(stream.encode(frame))
             container.mux(stream.encode(None))
-    return _videos("made-up videos", folder, names)
+    return _videos("synthetic videos", folder, names)
 
 
 def videos_below(folder: Path, count: int) -> Dataset:
-    """`count` videos that lie below `folder`, drawn at random; those that cannot be read are named
-    and left out.
+    """Returns `count` random videos below `folder`; reports and skips unreadable ones.
 
     Raises:
-        DataError: there are none.
+        DataError: there are no videos.
     """
     paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
     if not paths:
-        raise DataError(f"no videos below {folder}: no files that end in {', '.join(SUFFIXES)}")
+        raise DataError(f"no videos below {folder}: no files ending in {', '.join(SUFFIXES)}")
     picked = random.Random(0).sample(paths, min(count, len(paths)))
     dataset = _videos(str(folder), folder, [str(path.relative_to(folder)) for path in picked])
     good, bad = drop_bad(dataset, dataset.train)
     for path, reason in bad:
-        print(escape(f"left out: {path}: {reason}"), file=sys.stderr)
+        print(escape(f"skipped: {path}: {reason}"), file=sys.stderr)
     return _videos(str(folder), folder, [example.image for example in good])
 
 
@@ -116,7 +115,7 @@ def _videos(name: str, folder: Path, names: Sequence[str]) -> Dataset:
 def contenders(
     dataset: Dataset, batch_size: int, size: int, workers: int, frames: int = 12
 ) -> dict[str, Contender]:
-    """Ways to make training batches, by name; each starts an endless or one-epoch iterator.
+    """Returns the measured loaders by name; each starts an endless or one-epoch iterator.
 
     Args:
         dataset: its training images or videos are files in `dataset.folder`.
@@ -182,7 +181,7 @@ def contenders(
 
 
 def measure(start: Contender, batch_size: int, seconds: float, warm_up: int) -> float:
-    """What one contender makes per second, after `warm_up` batches; its workers are ended."""
+    """Measures the examples per second of one loader after `warm_up` batches."""
     batches = start()
     for _ in range(warm_up):
         next(batches)
@@ -193,7 +192,7 @@ def measure(start: Contender, batch_size: int, seconds: float, warm_up: int) -> 
     rate = made / (time.perf_counter() - began)
     if isinstance(batches, Batches):
         batches.close()
-    # PyTorch's iterator ends its workers when it goes.
+    # PyTorch's iterator stops its workers when it is deleted.
     del batches
     return rate
 
@@ -201,7 +200,7 @@ def measure(start: Contender, batch_size: int, seconds: float, warm_up: int) -> 
 def compare(
     ways: dict[str, Contender], batch_size: int, seconds: float, rounds: int, warm_up: int
 ) -> dict[str, list[float]]:
-    """What every contender makes per second in every round, the contenders taking turns."""
+    """Measures the examples per second of every loader in every round, in turns."""
     rates: dict[str, list[float]] = {name: [] for name in ways}
     for _ in range(rounds):
         for name, start in ways.items():
@@ -210,12 +209,12 @@ def compare(
 
 
 def table(title: str, rates: dict[str, list[float]], unit: str = "images") -> Table:
-    """Median and range of each contender, and its ratio to the first one, round by round."""
+    """Returns a table of median and range of each loader, and its ratio to the first one."""
     result = Table(title=title, title_justify="left")
     result.add_column("")
     for heading in (f"{unit}/s", "ratio"):
         result.add_column(heading, justify="right", no_wrap=True)
-    result.caption = "median (lowest to highest); ratios are taken round by round"
+    result.caption = "median (lowest to highest); ratios are computed per round"
     base = next(iter(rates.values()))
     for name, values in rates.items():
         ratios = [value / other for value, other in zip(values, base, strict=True)]
@@ -228,10 +227,10 @@ def table(title: str, rates: dict[str, list[float]], unit: str = "images") -> Ta
 
 
 def run(options: argparse.Namespace, folder: Path) -> None:
-    """Measure and print; made-up images, if any, are written to `folder`."""
+    """Measures and prints; synthetic data is written to `folder`."""
     dataset = _material(options, folder)
     ways = contenders(dataset, options.batch, options.size, options.workers)
-    # A whole epoch, so that caches, ours and the system's, are as full as they get.
+    # A whole epoch, to fill the caches of the loader and the system.
     warm_up = -(-len(dataset.train) // options.batch) + _AHEAD * options.workers
     rates = compare(ways, options.batch, options.seconds, options.rounds, warm_up)
     title = (
@@ -256,20 +255,20 @@ def _material(options: argparse.Namespace, folder: Path) -> Dataset:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command; returns its exit code."""
+    """Runs the command and returns its exit code."""
     parser = argparse.ArgumentParser("python -m data_pipelines.throughput", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument(
         "--videos", "--clips", action="store_true", help="measure videos, not images"
     )
-    parser.add_argument("--root", help="folder of the data sets, or of videos; left out: made up")
+    parser.add_argument("--root", help="directory of data sets or videos (default: synthetic)")
     parser.add_argument("--name", default="caltech101", help="data set below --root")
-    parser.add_argument("--count", type=int, help="how many to use (256; of videos 32)")
-    parser.add_argument("--batch", type=int, help="how many a batch (32; of videos 8)")
-    parser.add_argument("--size", type=int, default=224, help="side in the batch, pixels (224)")
+    parser.add_argument("--count", type=int, help="number of images (256) or videos (32)")
+    parser.add_argument("--batch", type=int, help="batch size (32; for videos 8)")
+    parser.add_argument("--size", type=int, default=224, help="side of an image in pixels (224)")
     parser.add_argument("--workers", type=int, default=2, help="threads or processes (2)")
-    parser.add_argument("--seconds", type=float, default=3, help="of one measurement (3)")
-    parser.add_argument("--rounds", type=int, default=5, help="measurements of each (5)")
+    parser.add_argument("--seconds", type=float, default=3, help="time of one measurement (3)")
+    parser.add_argument("--rounds", type=int, default=5, help="measurements of each loader (5)")
     options = parser.parse_args(arguments)
     usual = {"count": 32, "batch": 8} if options.videos else {"count": 256, "batch": 32}
     for name, value in usual.items():

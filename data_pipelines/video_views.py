@@ -1,4 +1,4 @@
-"""Test videos that are seen several times: other frames, and three crops of each."""
+"""Multi-view testing of videos: different frames, each with three crops."""
 
 from collections.abc import Sequence
 
@@ -29,24 +29,23 @@ def view_batches(
     *,
     options: ReadOptions = READ,
 ) -> Batches:
-    """Returns test batches in which each video is seen several times: `views` x 3.
+    """Returns test batches with `views` x 3 views of each video.
 
-    A view looks at other frames, one at random of each segment as in training, and at three crops:
-    the ends of a frame's long side, and its middle. The views of a video are rows one after another
-    and share its "row", so that an evaluator can sum their softmax: its [B, K] is [B / n, n, K].
+    A view samples a random frame of each segment, as in training, and has three crops: both ends
+    and the middle of the long side. The views of a video are consecutive rows with the same "row",
+    so that an evaluator can sum their softmax: its [B, K] is [B / n, n, K].
 
     Args:
         dataset: reads the videos.
-        examples: what to go through, once.
+        examples: the test examples.
         inputs: image size, frames of each view and normalization.
         batch_size: videos per batch, of all hosts together; padded as by `loader.test_batches`.
         seed: of the frames, 0 to 2**32 - 1: the same views each time.
-        views: how many times frames are drawn.
+        views: how often frames are sampled.
         options: how batches are read.
 
     Returns:
-        Iterator of batches as of `loader.test_batches`, B = n `batch_size` / hosts with n = 3
-        `views`.
+        Iterator of batches as `loader.test_batches`, B = n `batch_size` / hosts with n = 3 `views`.
 
     Raises:
         DataError: a setting is out of range; and from `next`, a video has fewer frames than views,
@@ -64,7 +63,7 @@ def view_batches(
         video = refuse_short(dataset, examples[row], views)
         rng = generator(seed, VIEWS, row)
         chosen = np.array([segment_frames(video.count, frames, rng) for _ in range(views)])
-        # One pass over the video: each view in turn would decode most of it again.
+        # In one pass: each view on its own would decode most of the video again.
         order = np.argsort(chosen, axis=None, kind="stable")
         seen = video.frames(chosen.ravel()[order].tolist())
         for frame, number in zip(seen, order.tolist(), strict=True):
@@ -85,7 +84,7 @@ def view_batches(
 
 
 def check_views(dataset: Dataset, examples: Sequence[Example], views: int) -> None:
-    """Refuses what `view_batches` would, before it gets there.
+    """Checks that `view_batches` can read all examples.
 
     Raises:
         DataError: a video has fewer frames than views; and `BadImage`.
@@ -95,7 +94,7 @@ def check_views(dataset: Dataset, examples: Sequence[Example], views: int) -> No
 
 
 def refuse_short(dataset: Dataset, example: Example, views: int) -> Video:
-    """Returns the video, if each view of it can be another one.
+    """Opens a video and checks that its views can differ.
 
     Raises:
         DataError: it has fewer frames than views; and `BadImage`.
@@ -104,6 +103,6 @@ def refuse_short(dataset: Dataset, example: Example, views: int) -> Video:
     if video.count < views:
         raise DataError(
             f"{dataset.name}: the video {example.image} has {video.count} frames, fewer "
-            f"than views={views}, which would be the same; set fewer views, or leave it out"
+            f"than views={views}, so views would repeat; set fewer views, or remove the video"
         )
     return video

@@ -273,7 +273,7 @@ def test_mixing_is_of_pixels_and_labels_alike():
 
 
 def test_labels_that_are_no_classes_are_refused():
-    with pytest.raises(DataError, match="labels from 0 to 5, but 3 classes to mix; labels must be"):
+    with pytest.raises(DataError, match="labels are from 0 to 5; with 3 classes they must be"):
         mixing.smooth(np.array([0, 5]), 3)
 
 
@@ -322,7 +322,7 @@ def test_the_loader_refuses_what_it_does_not_know(dataset):
         train(dataset, augment="vify")
     with pytest.raises(DataError, match="mixed_classes=-1: must be 0"):
         train(dataset, mixed_classes=-1)
-    with pytest.raises(DataError, match="labels from 0 to 2, but 2 classes to mix"):
+    with pytest.raises(DataError, match="labels are from 0 to 2; with 2 classes"):
         next(train(dataset, mixed_classes=2))
     with pytest.raises(PromptError, match="unknown crop 'none'. Available: clip, vifi"):
         Inputs.of(SIZE, frames=FRAMES, crop="none")

@@ -1,1 +1,1 @@
-"""What image and video loaders share: order of examples, reading ahead, mixing."""
+"""Reads batches ahead and mixes the videos of a batch."""

@@ -1,4 +1,4 @@
-"""Mixup and cutmix of a batch of videos, with labels that are shares of the classes."""
+"""Mixup and cutmix of a batch of videos, with soft labels."""
 
 import math
 
@@ -7,29 +7,30 @@ import numpy as np
 from data_pipelines.errors import DataError
 from prompt_jax.inputs.training_batches import Batch
 
-# ViFi-CLIP's batch on one device, within which it mixes.
+# ViFi-CLIP's batch size per device, within which it mixes.
 GROUP = 4
 SMOOTHING, MIXUP_ALPHA, CUTMIX_ALPHA = 0.1, 0.8, 1.0
 
 
 def mix(batch: Batch, classes: int, rng: np.random.Generator) -> Batch:
-    """Each video is mixed with another one of the batch, or with itself, in one way for all.
+    """Mixes the videos of a batch by mixup or cutmix, chosen at random for the whole batch.
 
-    Half of the batches by mixup, λ x + (1 - λ) x' with λ ~ Beta(0.8, 0.8); half by cutmix: a box,
-    the same in all frames, is the other video's, and λ ~ Beta(1, 1) is the share outside of it.
+    Mixup: λ x + (1 - λ) x' with λ ~ Beta(0.8, 0.8). Cutmix: a box, the same in all frames, is
+    replaced by the other video, and λ ~ Beta(1, 1) is the share outside of it. The other video is
+    given by a random permutation of the batch.
 
     Args:
-        batch: {"image": float32[B, F, H, W, 3], "label": int32[B]} and whatever else; the pixels
-            are changed in place.
-        classes: K, more than any label.
+        batch: {"image": float32[B, F, H, W, 3], "label": int32[B], …}; the pixels are changed in
+            place.
+        classes: K, the number of classes.
         rng: decides all of it.
 
     Returns:
         The batch with "targets", float32[B, K], whose rows sum to 1: λ of the smoothed label and
-        1 - λ of the other video's. "label" stays the first video's.
+        1 - λ of the other video's. "label" is the first video's.
 
     Raises:
-        DataError: a label is not below `classes`.
+        DataError: a label is out of range.
 
     Source: ViFi-CLIP's blending (mmaction's), of Zhang et al. 2018 and Yun et al. 2019.
     """
@@ -51,15 +52,15 @@ def mix(batch: Batch, classes: int, rng: np.random.Generator) -> Batch:
 
 
 def smooth(labels: np.ndarray, classes: int, smoothing: float = SMOOTHING) -> np.ndarray:
-    """float32[B, K]: 1 - `smoothing` for the label, and `smoothing` spread over all K classes.
+    """Returns smoothed one-hot labels, float32[B, K]: `smoothing` is spread over all K classes.
 
     Raises:
-        DataError: a label is not one of the classes.
+        DataError: a label is out of range.
     """
     if len(labels) and not 0 <= labels.min() <= labels.max() < classes:
         raise DataError(
-            f"labels from {labels.min()} to {labels.max()}, but {classes} classes to mix; labels "
-            f"must be from 0 to {classes - 1}"
+            f"labels are from {labels.min()} to {labels.max()}; with {classes} classes they must "
+            f"be from 0 to {classes - 1}"
         )
     targets = np.full((len(labels), classes), smoothing / classes, np.float32)
     targets[np.arange(len(labels)), labels] += np.float32(1 - smoothing)
@@ -69,12 +70,11 @@ def smooth(labels: np.ndarray, classes: int, smoothing: float = SMOOTHING) -> np
 def random_patch(
     height: int, width: int, area: float, rng: np.random.Generator
 ) -> tuple[slice, slice]:
-    """The rows and columns of a box with a share of the area, its centre anywhere, what lies
-    outside cut off."""
+    """Draws the rows and columns of a box with a share of the area, clipped to the image."""
     sides = [int(length * math.sqrt(area)) for length in (height, width)]
-    centres = [int(rng.integers(length)) for length in (height, width)]
+    centers = [int(rng.integers(length)) for length in (height, width)]
     rows, columns = (
-        slice(max(0, centre - side // 2), min(whole, centre + side // 2))
-        for centre, side, whole in zip(centres, sides, (height, width), strict=True)
+        slice(max(0, center - side // 2), min(whole, center + side // 2))
+        for center, side, whole in zip(centers, sides, (height, width), strict=True)
     )
     return rows, columns

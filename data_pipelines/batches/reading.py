@@ -1,4 +1,4 @@
-"""An iterator of batches that reads ahead, and whose position can be saved and restored."""
+"""Reads batches ahead in threads or processes, with a position that can be saved."""
 
 import gc
 import multiprocessing
@@ -15,19 +15,19 @@ from absl import flags
 from data_pipelines.errors import DataError
 from prompt_jax.inputs.training_batches import Batch, Positioned
 
-# By which grain's worker processes, and its error about one that was killed, are recognised.
+# Identify grain's worker processes, and its error for a killed one.
 _NAME = "grain-process-prefetch"
 _DIED = "terminated unexpectedly"
-# What a killed worker held in shared memory, Python's tracker of it frees at the end. Its warning
-# would stand after the sentence that says what happened.
+# Python's resource tracker frees the shared memory of a killed worker; its warning would follow the
+# error message.
 _QUIET_TRACKER = "ignore:resource_tracker"
 
 
 class Batches(Positioned):
-    """Batches 0 to `total` - 1, made ahead in threads or worker processes.
+    """Makes batches 0 to `total` - 1 ahead in threads or worker processes.
 
-    `get_state()` is the position as a small dict; `set_state()` continues there, bit for bit,
-    with the same or another number of threads and workers.
+    `set_state` resumes at a position of `get_state`, bit for bit, with any number of threads and
+    workers.
     """
 
     def __init__(
@@ -37,11 +37,11 @@ class Batches(Positioned):
         num_threads: int | None = None,
         num_workers: int = 0,
     ):
-        """Threads and workers start with the first `next`.
+        """Prepares reading; threads and workers start at the first `next`.
 
         Args:
-            make: makes the batch of a given number, from the number alone.
-            total: how many there are.
+            make: returns the batch of a given number, as a pure function.
+            total: the number of batches.
             num_threads: reading threads (of each worker, if there are workers); 0 reads in the
                 calling thread; None: one per core, at most 4, or one per worker.
             num_workers: reading processes; 0 reads in threads of this process.
@@ -63,9 +63,9 @@ class Batches(Positioned):
         self._stop: Callable[[], object] = lambda: None
 
     def __next__(self) -> Batch:
-        """The next batch; raises what reading it raised.
+        """Returns the next batch; raises the errors of reading it.
 
-        After an error the position is still that of the batch that could not be made.
+        After an error the position is that of the failed batch.
 
         Raises:
             DataError: a worker process was killed.
@@ -83,11 +83,11 @@ class Batches(Positioned):
             if dead is None:
                 raise
             raise DataError(
-                f"{dead}, so no more images are read; the system kills a process when memory "
-                "runs out: set fewer num_workers, or free memory, and run again"
+                f"{dead}; the system kills a process when memory runs out: set fewer num_workers, "
+                "or free memory, and run again"
             ) from error
         if self._num_workers:
-            # The workers' arrays lie in shared memory, which must not be in use when Python ends.
+            # The workers' arrays are in shared memory, which must not be in use when Python exits.
             batch = {key: np.array(array) for key, array in batch.items()}
             if len(self._workers) < self._num_workers:
                 self._workers = _reading_processes()
@@ -95,51 +95,50 @@ class Batches(Positioned):
         return batch
 
     def close(self) -> None:
-        """Stop threads and workers; a later `next` would start them again."""
+        """Stops threads and workers; a later `next` starts them again."""
         if self._reader is None:
             return
         self._reader, self._workers = None, []
         self._stop()
         if self._num_workers:
-            # Grain's last batch of each worker is held by the circle of an error and its traceback.
+            # The last batch of each worker is in a reference cycle of an error and its traceback.
             gc.collect()
-            # A thread of grain's frees the memory; what it has not freed when Python ends leaks.
+            # A thread of grain frees the memory; the rest would leak when Python exits.
             freeing = getattr(grain.multiprocessing.SharedMemoryArray, "_del_thread_pool", None)
             if freeing is not None:
                 freeing.apply(int)
 
     def _dead_worker(self, error: Exception) -> str | None:
-        """What became of a worker that was killed, in words."""
+        """Describes a killed worker; returns None if there is none."""
         if not self._num_workers:
             return None
         for worker in self._workers:
             if worker.exitcode:
                 return f"the reading process {worker.pid} {_ending(worker.exitcode)}"
-        # One that ends before its first batch is known to grain alone.
+        # A worker that exits before its first batch is known only to grain.
         return f"a reading process ended: {error}" if _DIED in str(error) else None
 
     def _start(self) -> grain.DatasetIterator[Batch]:
         if self._num_workers and not flags.FLAGS.is_parsed():
-            # Grain asks absl for its own flags when it starts workers, which fails in a program
-            # without absl. A later `app.run` parses them all the same.
+            # Grain reads its absl flags when it starts workers, which fails in a program without
+            # absl. A later `app.run` still parses them.
             flags.FLAGS.mark_as_parsed()
         if self._num_workers and _QUIET_TRACKER not in sys.warnoptions:
             sys.warnoptions.append(_QUIET_TRACKER)  # the tracker's process takes them over
-        # Grain is told where to begin, instead of being set back: its own positions are other
-        # ones for other numbers of workers.
+        # Grain starts at the position: its own saved state depends on the number of workers.
         numbers = grain.MapDataset.range(self._position, self._total)
-        # Whole batches wait in the buffer, so two per thread are enough to keep the threads busy.
+        # The buffer holds whole batches, so two per thread keep the threads busy.
         threads = grain.ReadOptions(self._num_threads, 2 * self._num_threads)
         workers = grain.MultiprocessingOptions(self._num_workers, per_worker_buffer_size=2)
         batches = numbers.map(self._make).to_iter_dataset(threads)
         reader = iter(batches.mp_prefetch(workers, _leave_interrupts))
-        # Also at the end of Python, before it takes apart what grain needs to stop its workers.
+        # Also at exit, before Python destroys what grain needs to stop its workers.
         self._stop = weakref.finalize(self, reader.close)
         return reader
 
 
 def _leave_interrupts(number: int, count: int) -> None:
-    """In a worker: Ctrl-C reaches it too, but the process that reads from it decides."""
+    """Ignores Ctrl-C in a worker; the main process handles it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 

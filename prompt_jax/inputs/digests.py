@@ -1,4 +1,4 @@
-"""What tells the images and labels that a model was trained on from others."""
+"""Hashes the images and labels that a model was trained on."""
 
 import hashlib
 import os
@@ -17,13 +17,12 @@ _SHORT = 16
 def digest(items: Sequence[Any], names: Sequence[str], ordered: bool = False) -> str:
     """Returns a short hash of images or videos with their class names.
 
-    Files count by their contents, not by their paths; a file that cannot be read any more counts
-    by its name.
+    Files are hashed by content, not by path; a file that can no longer be read by its name.
 
     Args:
-        items: as of `given.as_items`.
+        items: images or videos of `given.as_items`.
         names: the class name of each.
-        ordered: whether another order has another hash.
+        ordered: whether the hash depends on the order.
     """
     pairs = [(_digest(item), name) for item, name in zip(items, names, strict=True)]
     found = hashlib.sha256(

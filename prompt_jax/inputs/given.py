@@ -119,7 +119,7 @@ class Inputs:
 
     @property
     def kind(self) -> str:
-        """ "clip" or "image"."""
+        """ "video" or "image"."""
         return "video" if self.frames else "image"
 
 
@@ -164,7 +164,7 @@ def prepare(item: Any, inputs: Inputs, out: np.ndarray) -> None:
 
 
 def prepare_opened(opened: Any, inputs: Inputs, out: np.ndarray) -> None:
-    """As `prepare`, of an RGB image or a `Video`; the frame rule leaves nothing to chance."""
+    """Prepares an RGB image or an open `Video` as `prepare`; the frame rule is deterministic."""
     if not inputs.frames:
         test_transform(opened, inputs.image_size, out, inputs.preprocessing)
         return
