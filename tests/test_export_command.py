@@ -145,7 +145,7 @@ def test_a_model_without_answers_is_refused_here_and_by_model_py(run, tmp_path, 
     model = saved.Saved(**{**model.__dict__, "prompts": vast})
     folder = exported.save_run(tmp_path / "vast", model)
     assert export(folder, tmp_path / "export") == 2
-    assert "the logits of #0 are infinite or no numbers" in capsys.readouterr().err
+    assert "the logits of #0 are NaN or infinite" in capsys.readouterr().err
     assert not (tmp_path / "export").exists()
     # A folder that an earlier version wrote.
     (tmp_path / "export").mkdir()

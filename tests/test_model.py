@@ -331,5 +331,5 @@ def test_nothing_heavy_is_imported_before_it_is_asked_for():
 def test_answers_that_are_no_numbers_are_refused(bare):
     one = trained(bare, "coop")
     vast = dataclasses.replace(one, prompts={"context": one.prompts["context"] * 3e38}, _tasks={})
-    with pytest.raises(PromptError, match="the logits of #0 are infinite or no numbers"):
+    with pytest.raises(PromptError, match="the logits of #0 are NaN or infinite"):
         vast.predict(PIXELS)

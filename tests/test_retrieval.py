@@ -83,7 +83,7 @@ def test_many_queries_are_ranked_in_parts():
 
 
 def test_what_has_no_rank_is_refused():
-    with pytest.raises(PromptError, match="similarities of query 1 are not numbers"):
+    with pytest.raises(PromptError, match="similarities of query 1 are NaN"):
         rank(np.array([[1.0, 2], [np.nan, 1]]), np.array([0, 1]))
     with pytest.raises(PromptError, match="1 of 3 videos have no caption, e.g. video 1"):
         retrieve_texts(np.zeros((2, 3)), np.array([0, 2]))

@@ -1,4 +1,4 @@
-"""Zero-shot accuracy of a small CLIP on scenes, and the scale of logits that suits it."""
+"""Zero-shot accuracy of a small CLIP on scenes, and calibration of its logit scale."""
 
 from collections.abc import Sequence
 
@@ -13,18 +13,18 @@ from prompt_jax.inputs.images.preprocessing import CLIP, Preprocessing
 
 TOKENS = 16  # slots of the longest caption, SOS and EOT included
 STREAM = 1_000_003  # seed of the pretraining scenes; the data set "emoji_scenes" uses 0
-# Not night: the quickstart and the comparison report on it. Nor mosaic, whose tiles are as large as
-# the tower's patches: no scale suits what a tower does not see.
+# Not night, which the quickstart and the comparison report. Nor mosaic, whose tiles are as large as
+# the patches of the image tower, which cannot see them at any scale.
 CALIBRATION = ("sketch", "silhouette")
 
 
 def to_float(images: jax.Array, preprocessing: Preprocessing = CLIP) -> jax.Array:
-    """uint8 images to the towers' input, float32, normalised as CLIP's are, or another's."""
+    """Converts uint8 images to normalized float32 input."""
     return (images / 255.0 - np.asarray(preprocessing.mean)) / np.asarray(preprocessing.std)
 
 
 def render_scenes(domain: str, labels: np.ndarray, seed: int, size: int) -> np.ndarray:
-    """A scene of each label in turn: uint8[N, size, size, 3]."""
+    """Renders a scene for each label, uint8[N, size, size, 3]."""
     return np.stack(
         [scenes.render(int(label), domain, seed, i, size) for i, label in enumerate(labels)]
     )
@@ -33,7 +33,7 @@ def render_scenes(domain: str, labels: np.ndarray, seed: int, size: int) -> np.n
 def zero_shot_cosines(
     clip, params, domains: Sequence[str], per_class: int
 ) -> tuple[dict[str, jax.Array], np.ndarray]:
-    """Cosines float[N, 200] with all classes, by domain, and the labels of their N scenes.
+    """Returns cosines float[N, 200] with all classes, by domain, and the labels of N scenes.
 
     Training never draws these scenes.
     """
@@ -49,7 +49,7 @@ def zero_shot_cosines(
 
 
 def zero_shot_accuracy(clip, params, per_class: int = 2) -> dict[str, float]:
-    """Accuracy in percent per domain, over all classes, on scenes that training never draws."""
+    """Returns the accuracy per domain, percent, on scenes that training never draws."""
     found, labels = zero_shot_cosines(clip, params, scenes.DOMAINS, per_class)
     return {
         domain: round(100 * float(np.mean(np.argmax(cosines, axis=-1) == labels)), 2)
@@ -58,16 +58,16 @@ def zero_shot_accuracy(clip, params, per_class: int = 2) -> dict[str, float]:
 
 
 def loss_at(scale: float, cosines: jax.Array, labels: np.ndarray | jax.Array) -> float:
-    """The mean cross-entropy of classes with that scale of logits."""
+    """Returns the mean cross-entropy with a logit scale."""
     losses = optax.softmax_cross_entropy_with_integer_labels(scale * cosines, labels)
     return float(jnp.mean(losses))
 
 
 def calibrate(clip, params, per_class: int = 5) -> Frozen:
-    """The same parameters with the scale of logits that suits shifted domains; no answer changes.
+    """Returns the parameters with a logit scale for shifted domains; predictions stay the same.
 
-    Training leaves a scale that suits plain scenes, where nearly all answers are right. Elsewhere
-    the model is then sure of wrong ones, and prompts get gradients that they cannot train with.
+    The scale after training suits plain scenes, where accuracy is near 100 %. On other domains the
+    model is then overconfident, and the gradients of prompts are useless.
     """
     found, labels = zero_shot_cosines(clip, params, CALIBRATION, per_class)
 

@@ -1,4 +1,4 @@
-"""A finished run as a report reads it: its figures, and its images where they are still there."""
+"""Finished runs as a report reads them: their results, and their images if these still exist."""
 
 import dataclasses
 import os
@@ -20,7 +20,7 @@ from experiments.setup.preparation import Prepared
 from prompt_jax.errors import PromptError, escape
 from prompt_jax.inputs.videos.sampling import choose
 
-SIDE = 224  # pixels of an image's longer side: what a phone shows of it
+SIDE = 224  # pixels of the longer side of an image
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,16 +28,16 @@ class Finished:
     """A finished run.
 
     Attributes:
-        folder: of the run.
-        label: what sets it apart from the other runs of the page.
-        data: what it is about: the data set that it trained on, of an evaluation what was tested;
-            where several have that name, also what sets them apart.
-        results: its results.json.
-        tests: its test sets by key; none where its data is gone.
-        prepared: the run opened again; None where its data or backbone is gone, or nothing trained.
-        missing: why there are no test sets, in words.
-        rows: of predictions that were read, by key.
-        left_out: a line for each file or field of the run that is damaged, and so not shown.
+        folder: the run directory.
+        label: distinguishes it from the other runs of the page.
+        data: the training data set, of an evaluation the test sets; with what distinguishes it from
+            others of that name.
+        results: the content of results.json.
+        tests: its test sets by key; none if its data is gone.
+        prepared: the reopened run; None if its data or backbone is gone, or for an evaluation.
+        missing: why there are no test sets.
+        rows: predictions that have been read, by test set.
+        left_out: a line for each damaged file or field, which is not shown.
     """
 
     folder: pathlib.Path
@@ -51,25 +51,25 @@ class Finished:
     left_out: list[str] = dataclasses.field(default_factory=list)
 
     def leave_out(self, path: pathlib.Path, reason: object) -> None:
-        """Notes a file that is damaged, or another run's, once."""
+        """Records once that a file is damaged or belongs to another run."""
         line = f"{path} is left out, it is not what this run wrote: {reason}"
         if line not in self.left_out:
             self.left_out.append(line)
 
     @property
     def keys(self) -> list[str]:
-        """Of its test sets."""
+        """The keys of its test sets."""
         return list(self.results["accuracy"])
 
     def predictions(self, key: str) -> list[dict[str, Any]]:
-        """The rows of a test set's predictions; none where the run left none that can be read."""
+        """Reads the predictions of a test set; none if there are none that can be read."""
         if key not in self.rows:
             self.rows[key] = self._read(key)
         return self.rows[key]
 
     def _read(self, key: str) -> list[dict[str, Any]]:
         path = self.folder / predictions_file(key)
-        # Of searches, ranks tell what is shown.
+        # For retrieval the ranks are shown.
         if "ranks" in self.results or not os.path.lexists(path):
             return []
         try:
@@ -81,7 +81,7 @@ class Finished:
         return rows
 
     def _check(self, rows: Sequence[Mapping[str, Any]], key: str) -> None:
-        """Raises a ValueError for rows that are not what results.json counts."""
+        """Raises a ValueError if predictions and results.json disagree."""
         reached = self.results["accuracy"][key]
         percent = 100 * sum(row["right"] for row in rows) / len(rows)
         if abs(percent - reached) > 0.01:
@@ -92,7 +92,7 @@ class Finished:
             raise ValueError(f"mean confidence {sure:.2f} %, {told:.2f} % in results.json")
 
     def images(self, key: str, place: int, frames: int = 1) -> list[Image.Image]:
-        """An example of a test set, of a video so many frames; none where it cannot be read."""
+        """Reads an example of a test set, of a video `frames` frames; none if it is unreadable."""
         dataset = self.tests.get(key)
         if dataset is None or place >= len(dataset.test):
             return []
@@ -103,7 +103,7 @@ class Finished:
 
 
 def read(dataset: Dataset, example: Example, frames: int = 1) -> list[Image.Image]:
-    """An image, or frames of a video evenly spread, of `SIDE` pixels at most.
+    """Reads an image, or evenly spaced frames of a video, scaled to `SIDE` pixels.
 
     Raises:
         DataError: it cannot be read.
@@ -121,13 +121,12 @@ def read(dataset: Dataset, example: Example, frames: int = 1) -> list[Image.Imag
 
 
 def read_all(folders: Sequence[pathlib.Path]) -> list[Finished]:
-    """Finished runs by what they left, their data not yet looked for.
+    """Reads the results of finished runs, without their data.
 
-    Of several, those whose results.json is damaged are left out, and that is printed.
+    Of several, those with a damaged results.json are left out with a note.
 
     Raises:
-        PromptError: a folder holds no finished run, or the same one is named twice; or no run is
-            left.
+        PromptError: a directory holds no finished run, is named twice, or no run is left.
     """
     found: list[tuple[pathlib.Path, dict[str, Any], list[str]]] = []
     damaged: list[PromptError] = []
@@ -157,15 +156,15 @@ def _same(folder: pathlib.Path, other: pathlib.Path) -> bool:
 
 
 def open_all(runs: Sequence[Finished]) -> list[Finished]:
-    """The finished runs of `read_all`, opened again as far as their data is there."""
+    """Reopens the runs of `read_all` whose data is there."""
     opened: list[Finished] = []
     for one in runs:
         try:
             opened.append(_reopen(one, opened))
         except (DataError, PromptError, OSError) as error:
             opened.append(dataclasses.replace(one, missing=str(error)))
-        except Exception as error:  # whatever a config that no run wrote makes Python raise
-            reason = f"it cannot be opened again ({type(error).__name__}: {error})"
+        except Exception as error:  # a damaged config may raise errors of any class
+            reason = f"it cannot be reopened ({type(error).__name__}: {error})"
             opened.append(dataclasses.replace(one, missing=reason))
     return opened
 
@@ -194,9 +193,9 @@ def _data(results: Mapping[str, Any]) -> str:
 
 
 def _called(results: Sequence[Mapping[str, Any]]) -> list[str]:
-    """What each run's data is called; of several of one name, also what tells them apart.
+    """Returns the name of each run's data, with what distinguishes it from others of that name.
 
-    Those are one's own, as a rule, that are all called "folder".
+    Own data sets often have the same name, "folder".
     """
     groups: dict[str, list[list[int]]] = {}  # by name, the runs on the same data
     for number, one in enumerate(results):
@@ -222,10 +221,7 @@ def _called(results: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def _same_data(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    """Whether two runs were tested on the same; where no test tells, whether it lies in one place.
-
-    Halves of classes and whole data sets have no test in common.
-    """
+    """Tells whether two runs have the same test sets; if none are in common, the same root."""
     tests = [(each.get("data_hashes") or {}).get("tests") or {} for each in (one, other)]
     common = tests[0].keys() & tests[1].keys()
     if common:
@@ -234,20 +230,13 @@ def _same_data(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     return roots[0] == roots[1]
 
 
-def _apart(results: Mapping[str, Any], called: str) -> tuple[str, ...]:
-    """What tells runs of one method apart, in words."""
-    seed = f"seed {results['seed']}"
-    return called, results["dataset"], shots_of(results), seed
-
-
 def _labels(results: Mapping[pathlib.Path, Mapping[str, Any]]) -> list[str]:
-    """Method and variant; of runs that share these, what sets them apart, at last the folder."""
-
-    def name(one: Mapping[str, Any]) -> str:
-        return f"{one['method']} {one.get('variant') or ''}".strip()
-
+    """Returns method and variant, with what distinguishes runs that share these."""
     facts = [
-        (name(one), _apart(one, called))
+        (
+            f"{one['method']} {one.get('variant') or ''}".strip(),
+            (called, one["dataset"], shots_of(one), f"seed {one['seed']}"),
+        )
         for one, called in zip(results.values(), _called([*results.values()]), strict=True)
     ]
     found = []

@@ -1,4 +1,4 @@
-"""Accuracy of methods on batches of images, after every one of their iterations."""
+"""Evaluates methods on batches of images, after each of their iterations."""
 
 from collections.abc import Iterable, Sequence
 from functools import cache, partial
@@ -17,14 +17,12 @@ TOP = 5
 
 
 class Likeliest(NamedTuple):
-    """The k likeliest classes of n images after each iteration, the likeliest first; k is `TOP`,
-    or all classes where there are fewer.
+    """The k most probable classes of n images after each iteration, most probable first.
 
     Attributes:
-        labels: int32[n], the right ones.
-        classes: int32[iterations, n, k].
-        probabilities: float32[iterations, n, k], softmax over all classes; of several views their
-            mean.
+        labels: int32[n], the true labels.
+        classes: int32[iterations, n, k]; k is `TOP`, or the number of classes if that is less.
+        probabilities: float32[iterations, n, k], softmax over all classes; the mean of views.
     """
 
     labels: np.ndarray
@@ -33,14 +31,14 @@ class Likeliest(NamedTuple):
 
 
 class Accuracy(NamedTuple):
-    """What is said of a method on a test set of K classes.
+    """The results of a method on a test set of K classes.
 
     Attributes:
-        per_iteration: percent right after each iteration; the last is the prediction.
-        images: how many images or videos that is of.
-        top5: percent of which the right class is among the five likeliest of the last iteration.
-        confusion: int64[K, K], how many of each class (rows) were taken for which (columns).
-        likeliest: what each image was taken for, in the order of the batches.
+        per_iteration: accuracy in percent after each iteration; the last is the prediction.
+        images: number of images or videos.
+        top5: top-5 accuracy in percent of the last iteration.
+        confusion: int64[K, K], labels (rows) by predicted classes (columns).
+        likeliest: the predictions for each image, in the order of the batches.
     """
 
     per_iteration: list[float]
@@ -51,25 +49,24 @@ class Accuracy(NamedTuple):
 
     @property
     def final(self) -> float:
-        """Percent right, of the prediction."""
+        """Accuracy of the prediction, percent."""
         return self.per_iteration[-1]
 
 
 class Evaluator:
-    """Compiled evaluations of several methods, which look at the same images together.
+    """Compiled evaluation of several methods on the same images.
 
-    Tasks of equal shapes share one compilation, for as long as the process lives. The frozen image
-    tower runs once a batch for all methods that see features alone, and once for those that see
-    the features of frames.
+    Tasks of equal shapes share one compilation in the process. The frozen image tower runs once per
+    batch for all methods on features, and once for all methods on features of frames.
     """
 
     def __init__(self, methods: Sequence[Method], views: int = 1):
         """Compiles at the first call.
 
         Args:
-            methods: what is evaluated.
-            views: how many rows of a batch, one after another, show the same video: their softmax
-                is summed.
+            methods: to evaluate.
+            views: number of consecutive rows of a batch that show the same video; their
+                probabilities are averaged.
         """
         self._methods, self._views = list(methods), views
         kinds = [method.input for method in self._methods]
@@ -83,16 +80,14 @@ class Evaluator:
         tasks: Sequence[Task],
         batches: Iterable[dict[str, jax.Array]],
     ) -> list[Accuracy]:
-        """Each method's accuracy over all batches {"image": float[B, H, W, 3], "label": int[B]}.
+        """Evaluates each method on batches {"image": float[B, H, W, 3], "label": int[B]}.
 
-        For methods that see videos, "image" holds those, float[B, F, H, W, 3].
-        A label of -1 marks padding, which does not count. What does not depend on an image is
-        computed once. Where all methods see features, "image" may hold those, float[B, d], or of
-        frames float[B, F, d].
+        For methods of videos "image" is float[B, F, H, W, 3]. If all methods take features, it may
+        hold these, float[B, d], or of frames float[B, F, d]. Rows with label -1 are padding.
 
         Args:
-            prompts, tasks: one a method; the tasks share a backbone.
-            batches: gone through once.
+            prompts, tasks: one per method; the tasks share a backbone.
+            batches: iterated once.
 
         Raises:
             PromptError: there are no images, or a batch does not divide into views.
@@ -119,7 +114,7 @@ class Evaluator:
 
 
 class _Sums:
-    """What batches come to."""
+    """Sums over batches."""
 
     def __init__(self, classes: int):
         self._right: np.ndarray | int = 0
@@ -128,8 +123,8 @@ class _Sums:
         self._likeliest: list[Likeliest] = []
 
     def add(self, labels, hits, among, classes, probabilities):
-        """A batch's labels int[B], hits int[iterations], hits among the first five, and the
-        likeliest classes int[iterations, B, k] with their probabilities."""
+        """Adds labels int[B], hits int[iterations], top-5 hits, and the most probable classes
+        int[iterations, B, k] with their probabilities."""
         real = labels >= 0
         self._right = self._right + hits
         self._among += int(among)
@@ -139,7 +134,7 @@ class _Sums:
         self._likeliest.append(found)
 
     def accuracy(self) -> Accuracy:
-        """Of all batches so far."""
+        """Returns the results of all batches so far."""
         if not self._images:
             raise PromptError("there are no test images to evaluate on; check the test split")
         percent = np.asarray(100 * self._right / self._images).tolist()
@@ -164,7 +159,7 @@ def _compiled_judge(method, views):
         if views > 1:
             scores = shares.reshape(len(shares), -1, views, shares.shape[-1]).sum(axis=2)
             shares, labels = scores / views, labels[::views]
-        # By scores, not shares: of classes that are all but sure, these may round to one number.
+        # By scores, not probabilities, which may round to the same number.
         _, first = jax.lax.top_k(scores, min(TOP, scores.shape[-1]))
         hits = jnp.sum(first[..., 0] == labels, axis=-1)
         among = jnp.sum(first[-1] == labels[:, None])

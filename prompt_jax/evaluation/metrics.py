@@ -1,4 +1,4 @@
-"""The numbers that the field reports."""
+"""Metrics: harmonic mean, recall and rank of retrieval."""
 
 from typing import NamedTuple
 
@@ -6,35 +6,35 @@ import numpy as np
 
 from prompt_jax.errors import PromptError
 
-# Rows that are ranked at once: a score is compared with its whole row.
+# Rows that are ranked at once, to bound memory.
 ROWS = 1024
-# Of similarities of one text with videos whose frames are the same in another order.
+# Tolerance of similarities with videos of the same frames in another order.
 ROUNDING = 1e-6
 
 
 def harmonic_mean(base: float, new: float) -> float:
-    """H = 2bn / (b + n); 0 where both are 0."""
+    """Returns H = 2bn / (b + n); 0 if both are 0."""
     return 2 * base * new / (base + new) if base + new else 0.0
 
 
 class Ranks(NamedTuple):
-    """The first and the last rank, from 1, that ties leave to each query's own, int64[N]."""
+    """The best and the worst rank, from 1, of each query's match under ties, int64[N]."""
 
     first: np.ndarray
     last: np.ndarray
 
     @property
     def middle(self) -> np.ndarray:
-        """The mean rank of each query's own over the orders of what is tied, float64[N]."""
+        """The mean rank of each query's match over all orders of ties, float64[N]."""
         return (self.first + self.last) / 2
 
 
 class Retrieval(NamedTuple):
-    """What is reported of a direction.
+    """The metrics of one direction.
 
     Attributes:
-        r1, r5, r10: percent of queries whose own is among the first 1, 5, 10.
-        mean_rank, median_rank: of the queries' own, from 1 (MnR and MdR).
+        r1, r5, r10: percent of queries whose match is among the first 1, 5, 10.
+        mean_rank, median_rank: of the matches, from 1 (MnR and MdR).
     """
 
     r1: float
@@ -45,14 +45,14 @@ class Retrieval(NamedTuple):
 
 
 def rank(scores: np.ndarray, own: np.ndarray) -> Ranks:
-    """Where each query's own candidate stands by its scores, the highest first.
+    """Ranks each query's match among all candidates, the highest score first.
 
     Args:
         scores: float[N, M], queries by candidates.
-        own: int[N], the candidate that is right.
+        own: int[N], the matching candidate.
 
     Raises:
-        PromptError: a score is NaN: it would have no rank.
+        PromptError: a score is NaN.
     """
     first, last = np.zeros(len(scores), np.int64), np.zeros(len(scores), np.int64)
     for start in range(0, len(scores), ROWS):
@@ -60,8 +60,8 @@ def rank(scores: np.ndarray, own: np.ndarray) -> Ranks:
         some, right = scores[rows], own[rows]
         if bad := np.flatnonzero(np.isnan(some).any(axis=1)).tolist():
             raise PromptError(
-                f"the similarities of query {start + bad[0]} are not numbers: the features of a "
-                "caption or video are not finite; did training diverge?"
+                f"the similarities of query {start + bad[0]} are NaN: the features of a caption or "
+                "video are NaN or infinite; did training diverge?"
             )
         mine = np.take_along_axis(some, right[:, None], axis=1)
         first[rows] = 1 + (some > mine).sum(axis=1)
@@ -70,10 +70,10 @@ def rank(scores: np.ndarray, own: np.ndarray) -> Ranks:
 
 
 def summarize(ranks: Ranks) -> Retrieval:
-    """R@1, R@5, R@10, MnR and MdR, in expectation over a random order of what is tied.
+    """Returns R@1, R@5, R@10, MnR and MdR, in expectation over a random order of ties.
 
-    Of tied ranks a … b, as many count for R@K as lie within K, each 1/(b - a + 1); the rank is
-    (a + b)/2. The median of two middle ranks is their average (CLIP4Clip takes the lower one).
+    Tied ranks a … b count for R@K with the share of them within K; their rank is (a + b)/2. The
+    median of two middle ranks is their average (CLIP4Clip takes the lower one).
     """
     first, last = ranks
     ties = last - first + 1
@@ -82,13 +82,13 @@ def summarize(ranks: Ranks) -> Retrieval:
 
 
 def told_apart(similarities: np.ndarray, own: np.ndarray, other: np.ndarray) -> float:
-    """Percent of N queries that are more similar to their own candidate than to another one.
+    """Returns the percentage of queries that are more similar to their match than to another.
 
-    A difference that rounding makes counts half.
+    A difference within rounding counts half.
 
     Args:
         similarities: float[N, M], queries by candidates.
-        own, other: int[N], the candidate that is right and the one that it is compared with.
+        own, other: int[N], the matching candidate and the one to compare it with.
     """
     rows = np.arange(len(similarities))
     margins = similarities[rows, own] - similarities[rows, other]
@@ -96,23 +96,23 @@ def told_apart(similarities: np.ndarray, own: np.ndarray, other: np.ndarray) -> 
 
 
 def retrieve_videos(similarities: np.ndarray, video_of_text: np.ndarray) -> Ranks:
-    """Ranks of text-to-video: every caption ranks all videos.
+    """Ranks all videos for every caption (text-to-video).
 
     Args:
         similarities: float[N, M], N captions by M videos.
-        video_of_text: int[N], whose caption it is.
+        video_of_text: int[N], the video of each caption.
     """
     return rank(similarities, np.asarray(video_of_text))
 
 
 def retrieve_texts(similarities: np.ndarray, video_of_text: np.ndarray) -> Ranks:
-    """Ranks of video-to-text: every video ranks all videos, by the best of each one's captions.
+    """Ranks all videos for every video (video-to-text), by the best of each video's captions.
 
-    Source: CLIP4Clip's evaluation of several captions a video; with one each, videos rank captions.
+    Source: CLIP4Clip's evaluation of several captions per video.
 
     Args:
         similarities: float[N, M], N captions by M videos.
-        video_of_text: int[N], whose caption it is.
+        video_of_text: int[N], the video of each caption.
 
     Raises:
         PromptError: a video has no caption, or a similarity is NaN.

@@ -1,4 +1,4 @@
-"""What a model says of images: a row each, and a table to look at."""
+"""Predictions of a model for images or videos, and their printed form."""
 
 import dataclasses
 import functools
@@ -16,19 +16,19 @@ SHOWN_ROWS = 20
 
 @dataclasses.dataclass(frozen=True)
 class Prediction:
-    """Of one image or video.
+    """The prediction for one image or video.
 
     Attributes:
         source: its path; of an array or an image in memory its number, as "#0".
-        classes: the likeliest, first the best; of names that repeat, as ImageNet's "missile" does,
-            the label stands behind the name: "missile (label 657)".
-        labels: theirs, places among the classes that were asked for.
-        probabilities: theirs, 0 to 1.
-        similarity: where one class alone was asked for, the cosine of the image with its text,
-            -1 to 1; else None. See `Predictions.similarities`.
-        iterations: of each of the method's iterations the likeliest class and its probability; of
-            most methods there is one.
-        error: why it could not be read; "" where it was, and else there are no classes.
+        classes: the most probable classes, best first; repeated names, as "missile" in ImageNet,
+            have their label behind them: "missile (label 657)".
+        labels: indices of `classes` among the given classes.
+        probabilities: of `classes`, 0 to 1.
+        similarity: if only one class was given, the cosine of the image and its text, -1 to 1; else
+            None. See `Predictions.similarities`.
+        iterations: the most probable class and its probability after each iteration; most methods
+            have one iteration.
+        error: why the image could not be read, then there are no classes; else "".
     """
 
     source: str
@@ -40,11 +40,11 @@ class Prediction:
     similarity: float | None = None
 
     def __str__(self) -> str:
-        """One line, safe to print: the source, and classes with percent; of one its similarity."""
+        """Returns one escaped line: the source, and classes in percent, or the similarity."""
         if self.error:
             return f"{escape(self.source)}: {escape(self.error)}"
         if self.similarity is not None:
-            # "100.0 %" would say nothing of an image.
+            # The probability of a single class is always 100 %.
             return f"{escape(self.source)}: {escape(self.classes[0])} {self.similarity:.3f}"
         pairs = zip(self.classes, self.probabilities, strict=True)
         said = ", ".join(f"{escape(name)} {probability:.1%}" for name, probability in pairs)
@@ -53,19 +53,19 @@ class Prediction:
 
 @dataclasses.dataclass(frozen=True)
 class Predictions(Sequence[Prediction]):
-    """Of P images or videos among K classes; a sequence of `Prediction`.
+    """The predictions for P images or videos and K classes; a sequence of `Prediction`.
 
     Attributes:
         sources: of each image, see `Prediction`.
-        class_names: K of them.
-        logits: float32[iterations, P, K]; the last is the answer, the first of ProMPT's is
-            zero-shot CLIP's. NaN where an image could not be read.
-        top_k: how many classes a `Prediction` lists.
-        errors: what could not be read, by its place.
-        similarities: of one class alone, whose probability is always 1: float32[P], cosines of the
-            images and its text, as the method sees both; those of frozen CLIP where the method
-            adds to the cosine (tip_adapter, gda). NaN where an image could not be read, and of
-            methods from elsewhere. None of several classes.
+        class_names: K names.
+        logits: float32[iterations, P, K]; the last iteration is the prediction, the first of ProMPT
+            is zero-shot CLIP. NaN for unreadable images.
+        top_k: number of classes in a `Prediction`.
+        errors: of unreadable images, by index.
+        similarities: for a single class, whose probability is always 1: float32[P], cosines of the
+            images and its text under the method; of frozen CLIP if the method adds to the cosine
+            (tip_adapter, gda). NaN for unreadable images and methods from outside. None for several
+            classes.
     """
 
     sources: tuple[str, ...]
@@ -82,13 +82,13 @@ class Predictions(Sequence[Prediction]):
 
     @property
     def labels(self) -> np.ndarray:
-        """int[P], the likeliest class; -1 where an image could not be read."""
+        """int[P], the most probable class; -1 for unreadable images."""
         labels = np.argmax(self.logits[-1], axis=-1)
         labels[list(self.errors)] = -1
         return labels
 
     def __len__(self) -> int:
-        """P."""
+        """Returns P."""
         return len(self.sources)
 
     @overload
@@ -98,7 +98,7 @@ class Predictions(Sequence[Prediction]):
     def __getitem__(self, place: slice) -> list[Prediction]: ...
 
     def __getitem__(self, place):
-        """Of one image, or of several."""
+        """Returns the prediction for one image, or a list of several."""
         if isinstance(place, slice):
             return [self[number] for number in range(len(self))[place]]
         place = range(len(self))[place]
@@ -128,11 +128,11 @@ class Predictions(Sequence[Prediction]):
         return distinct(self.class_names)
 
     def __iter__(self) -> Iterator[Prediction]:
-        """Of each image in turn."""
+        """Yields the prediction for each image."""
         return (self[place] for place in range(len(self)))
 
     def __str__(self) -> str:
-        """A line an image, of the first twenty."""
+        """Returns a line per image, for the first `SHOWN_ROWS`."""
         lines = [str(one) for one in self[:SHOWN_ROWS]]
         if len(self) > SHOWN_ROWS:
             lines.append(f"… and {len(self) - SHOWN_ROWS:,} more")
@@ -141,38 +141,38 @@ class Predictions(Sequence[Prediction]):
     __repr__ = __str__
 
     def as_rows(self) -> list[dict[str, Any]]:
-        """A dict an image, for JSON lines or a data frame."""
+        """Returns a dict per image, for JSON lines or a data frame."""
         return [dataclasses.asdict(one) for one in self]
 
 
 def only_one(name: str) -> str:
-    """Says what the answers are worth where one class alone is asked for."""
+    """Returns a note on predictions for a single class."""
     return (
-        f"{escape(shorten(name))} is the only class, so that its probability is 100 % whatever a "
-        "image shows; the cosine of image and text is given as the similarity: compare it "
-        "between images, or name other classes"
+        f"{escape(shorten(name))} is the only class, so that its probability is 100 % for every "
+        "image; similarity is the cosine of image and text: compare it between images, or name "
+        "other classes"
     )
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:
-    """Probabilities along the last axis."""
+    """Returns probabilities along the last axis."""
     shifted = np.exp(logits - logits.max(axis=-1, keepdims=True))
     return shifted / shifted.sum(axis=-1, keepdims=True)
 
 
 def refuse_no_numbers(logits: np.ndarray, errors: Container[int]) -> None:
-    """Checks that each image has an answer.
+    """Checks that the logits of all readable images are finite.
 
     Args:
         logits: float32[iterations, P, K].
-        errors: the places of images that could not be read, whose logits are NaN.
+        errors: indices of unreadable images, whose logits are NaN.
 
     Raises:
-        PromptError: names the first that has none.
+        PromptError: they are not; names the first image.
     """
     for place in np.flatnonzero(~np.isfinite(logits).all(axis=(0, 2))).tolist():
         if place not in errors:
             raise PromptError(
-                f"the logits of #{place} are infinite or no numbers: the prompts or the backbone "
-                "hold numbers that are far too large, or no numbers"
+                f"the logits of #{place} are NaN or infinite: the prompts or the backbone contain "
+                "values that are NaN, infinite or far too large"
             )

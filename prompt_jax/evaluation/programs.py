@@ -1,4 +1,4 @@
-"""The parts of methods as compiled programs, one a method for as long as the process lives."""
+"""Compiled programs of methods, cached per method in the process."""
 
 import functools
 from collections.abc import Callable
@@ -12,18 +12,18 @@ from prompt_jax.clip import normalize
 from prompt_jax.methods import Method
 
 OF_IMAGES = ("images", "features")
-"""What methods of images see; the others are made of `Encoders`."""
+"""Inputs of methods of images; all others are made of `Encoders`."""
 
 
 @functools.cache
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """A function of arrays; the same one compiles once for each of their shapes."""
+    """Returns the function under `jit`; the same function compiles once per shape."""
     return jax.jit(function)
 
 
 @functools.cache
 def logits(method: Method) -> Callable[..., jax.Array]:
-    """(prompts, prepared, task, images) -> float32[B, iterations, K]; see `Method.forward`."""
+    """Returns (prompts, prepared, task, images) -> float32[B, iterations, K]: `Method.forward`."""
 
     def run(prompts, prepared, task, images):
         seen = methods.look(method, task, images)
@@ -34,11 +34,11 @@ def logits(method: Method) -> Callable[..., jax.Array]:
 
 @functools.cache
 def logits_and_cosine(name: str, method: Method) -> Callable[..., jax.Array]:
-    """As `logits`, float32[B, iterations + 1, K]: the last are cosines, see `Predictions`.
+    """Returns `logits` with cosines appended, float32[B, iterations + 1, K], see `Predictions`.
 
     Args:
-        name: the method's, from the tables; those from elsewhere have NaN for cosines.
-        method: it.
+        name: of the method; methods from outside have NaN for cosines.
+        method: the method.
     """
     zero_shot, outside = methods.get("zero_shot"), methods.outside.is_outside(name)
     encoders = None if outside or method.input in OF_IMAGES else methods.get_encoders(name)
@@ -60,11 +60,11 @@ def logits_and_cosine(name: str, method: Method) -> Callable[..., jax.Array]:
 
 @functools.partial(jax.jit, static_argnums=0)
 def encode_images(clip, frozen, images):
-    """Frozen features float32[B, d], normalised."""
+    """Encodes images as frozen, normalized features float32[B, d]."""
     return normalize(clip.encode_image(frozen, images))
 
 
 @functools.partial(jax.jit, static_argnums=0)
 def encode_texts(clip, frozen, tokens):
-    """Frozen features float32[N, d], normalised, of token ids int32[N, 77]."""
+    """Encodes token ids int32[N, 77] as frozen, normalized features float32[N, d]."""
     return normalize(clip.encode_text(frozen, tokens))

@@ -1,4 +1,4 @@
-"""How far figures can be trusted: intervals over what is tested, calibration of the answers."""
+"""Confidence intervals over test examples, and calibration."""
 
 import math
 
@@ -8,7 +8,7 @@ from prompt_jax.evaluation.metrics import Ranks, harmonic_mean
 
 BINS = 15
 RESAMPLES = 2000
-_Z = 1.959963984540054  # of the normal distribution 95 % lie within ± this
+_Z = 1.959963984540054  # the 97.5 % quantile of the normal distribution
 _TAILS = (2.5, 97.5)
 
 Interval = tuple[float, float]
@@ -16,25 +16,25 @@ Interval = tuple[float, float]
 
 
 def wilson(percent: float, number: float) -> Interval:
-    """The 95 % interval of an accuracy over so many images (Wilson, 1927).
+    """Returns the 95 % interval of an accuracy (Wilson, 1927).
 
     Args:
-        percent: what was right; of several seeds on the same images their mean.
+        percent: the accuracy; of several seeds on the same images their mean.
         number: of images, at least 1.
     """
     share, z2 = percent / 100, _Z**2
     middle = (share + z2 / (2 * number)) / (1 + z2 / number)
     half = _Z / (1 + z2 / number)
     half *= math.sqrt(share * (1 - share) / number + z2 / (4 * number**2))
-    # At 0 and 100 % an end is the figure itself, which rounding must not leave outside.
+    # At 0 and 100 % an end equals the accuracy, which rounding must not exclude.
     return min(percent, 100 * (middle - half)), max(percent, 100 * (middle + half))
 
 
 def harmonic(base: float, base_number: int, new: float, new_number: int) -> Interval:
-    """The 95 % interval of H, by draws of what both accuracies may be; the same each time.
+    """Returns the 95 % interval of H by sampling both accuracies, deterministically.
 
-    An accuracy is drawn from what Jeffreys' prior and its images leave: a resampling of images
-    of which all are right, or none, would never draw another one.
+    Accuracies are drawn from the posterior under Jeffreys' prior; a bootstrap would have no spread
+    at 0 and 100 %.
 
     Args:
         base, new: accuracies, percent.
@@ -51,15 +51,15 @@ def harmonic(base: float, base_number: int, new: float, new_number: int) -> Inte
 
 
 def recall(ranks: Ranks, video_of_query: np.ndarray, k: int) -> Interval:
-    """The 95 % interval of R@k: Wilson's over videos, as captions of one are not independent.
+    """Returns the 95 % interval of R@k (Wilson); captions of one video are not independent.
 
-    It counts as many queries as would spread as much if they were (Korn and Graubard, 1998): with
-    one caption a video, all of them; with copies of one caption, the videos.
+    It uses the effective number of queries (Korn and Graubard, 1998): with one caption per video,
+    all of them; with copies of one caption, the number of videos.
 
     Args:
         ranks: of N queries.
-        video_of_query: int[N], the video of each, from 0; each video has one.
-        k: ranks up to this count.
+        video_of_query: int[N], the video of each, from 0; each video has a query.
+        k: the rank up to which a query counts.
     """
     ties = ranks.last - ranks.first + 1
     hits = np.clip(k - ranks.first + 1, 0, ties) / ties
@@ -79,11 +79,11 @@ def _ends(drawn: np.ndarray) -> Interval:
 
 
 def calibration_error(sure: np.ndarray, right: np.ndarray) -> float:
-    """Expected calibration error, percent: 15 bins of equal width (Guo et al., ICML 2017).
+    """Returns the expected calibration error, percent, 15 equal bins (Guo et al., ICML 2017).
 
     Args:
-        sure: float[n], the probability of the likeliest class of each image.
-        right: bool[n], whether it is the right one.
+        sure: float[n], the probability of the most probable class of each image.
+        right: bool[n], whether it is the label.
     """
     # (0, 1/15] is the first.
     place = np.clip(np.ceil(np.asarray(sure, np.float64) * BINS).astype(int) - 1, 0, BINS - 1)

@@ -1,4 +1,4 @@
-"""Captions against videos: each is encoded once, then all are compared with all."""
+"""Text-video retrieval: encodes each caption and video once, and compares all pairs."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
@@ -14,7 +14,7 @@ from prompt_jax.methods import Encoders, Prompts, Task
 
 
 class Directions(NamedTuple):
-    """Captions that look for their video (t2v), and videos for their captions (v2t)."""
+    """Ranks of text-to-video (t2v) and video-to-text (v2t) retrieval."""
 
     text_to_video: Ranks
     video_to_text: Ranks
@@ -23,12 +23,12 @@ class Directions(NamedTuple):
 def text_batches(
     captions: Sequence[Sequence[int]], batch_size: int = 256, devices: int = 1
 ) -> Iterator[PackedTokens]:
-    """All captions in order, as `captions.tokenize_captions` has them; the last batch is padded.
+    """Yields packed batches of captions in order; the last batch is padded.
 
     Args:
-        captions: each one's own token ids.
-        batch_size: captions a batch.
-        devices: over how many devices a batch is to be split.
+        captions: token ids of each, from `captions.tokenize_captions`.
+        batch_size: captions per batch.
+        devices: number of devices that share a batch.
     """
     for start in range(0, len(captions), batch_size):
         some = list(captions[start : start + batch_size])
@@ -38,15 +38,15 @@ def text_batches(
 def encode_texts(
     encoders: Encoders, prompts: Prompts, task: Task, batches: Iterable[PackedTokens], number: int
 ) -> np.ndarray:
-    """Features float32[N, d] of the first N texts of `text_batches`, or of those placed on devices.
+    """Encodes the first N texts as features float32[N, d].
 
     Args:
         encoders, prompts, task: the method.
-        batches: gone through once.
-        number: N; what comes after is padding.
+        batches: from `text_batches`, also placed on devices.
+        number: N; the rest is padding.
 
     Raises:
-        PromptError: there are none.
+        PromptError: there are no captions.
     """
     if not number:
         raise PromptError("there are no captions to test on; check the test split")
@@ -60,15 +60,15 @@ def encode_videos(
     batches: Iterable[dict[str, Any]],
     number: int,
 ) -> list[np.ndarray]:
-    """Features float32[M, d] of M videos by each method, each video at its place in the list.
+    """Encodes M videos with each method as features float32[M, d], in order of their rows.
 
     Args:
-        methods: encoders, prompts and task of each; what is read serves them all.
-        batches: {"image": float[B, F, H, W, 3], "row": int[B], the place of each; -1 is padding}.
+        methods: encoders, prompts and task of each; videos are read once for all.
+        batches: {"image": float[B, F, H, W, 3], "row": int[B], the index of each; -1 is padding}.
         number: M.
 
     Raises:
-        PromptError: a video did not come: its feature would be made up.
+        PromptError: a video is missing.
     """
     widths = [task.clip.config.embed_dim for _, _, task in methods]
     features = [np.zeros((number, width), np.float32) for width in widths]
@@ -82,13 +82,13 @@ def encode_videos(
     if not came.all():
         raise PromptError(
             f"{int((~came).sum())} of {number} videos were not read, e.g. video "
-            f"{int(np.argmin(came))}, counted from 0: retrieval needs them all"
+            f"{int(np.argmin(came))}, counted from 0: retrieval needs all of them"
         )
     return features
 
 
 def evaluate(similarities: np.ndarray, video_of_text: Sequence[int] | np.ndarray) -> Directions:
-    """Both directions' ranks, which `metrics.summarize` makes figures of.
+    """Returns the ranks of both directions; see `metrics.summarize`.
 
     Args:
         similarities: float[N, M], N texts by M videos.
