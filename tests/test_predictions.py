@@ -95,7 +95,7 @@ def test_rows_are_read_as_they_were_written(tmp_path):
 
 def test_predictions_of_other_examples_are_not_written(tmp_path):
     found = Likeliest(np.array([1]), np.zeros((1, 1, 1), np.int32), np.ones((1, 1, 1), np.float32))
-    with pytest.raises(ValueError, match="not those of these examples"):
+    with pytest.raises(ValueError, match="do not belong to these examples"):
         predictions.write(tmp_path / "a.parquet", [Example("a", 0, "a")], NAMES, found)
 
 
