@@ -9,6 +9,7 @@ import contextlib
 import os
 import sys
 import sysconfig
+from collections import namedtuple
 from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
@@ -94,15 +95,19 @@ def _judge(watched: _Watch, event: str, arguments: tuple) -> str:
     if event == "exec":
         name = str(getattr(arguments[0], "co_filename", ""))
         is_module = os.path.abspath(name).startswith(_CODE_PATHS) or name.startswith("<frozen")
-        return "" if is_module or _is_importing() else "code"
+        return "" if is_module or _is_generating() else "code"
     return "code" if event in _RUNS else ""
 
 
-def _is_importing() -> bool:
-    """Whether a module is being imported, which may make code of its own, as dataclasses do."""
+def _is_generating() -> bool:
+    """Whether a module is being imported or a named tuple made, which generate code of their own.
+
+    Named tuples, as pandas makes of rows, accept only identifiers as names.
+    """
     frame: FrameType | None = sys._getframe()
     while frame is not None:
-        if frame.f_code.co_filename.startswith("<frozen importlib"):
+        code = frame.f_code
+        if code.co_filename.startswith("<frozen importlib") or code is namedtuple.__code__:
             return True
         frame = frame.f_back
     return False
