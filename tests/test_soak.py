@@ -54,6 +54,12 @@ def test_an_example_passes(name, folder):
     attempt.read_example(kinds.KINDS[name], examples(name)[0], folder)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["finished", "unfinished", "checkpoint"])
+def test_an_example_of_a_run_passes(name, folder):
+    attempt.read_example(kinds.KINDS[name], examples(name)[0], folder)
+
+
 @pytest.mark.parametrize("name", kinds.QUICK)
 @hypothesis.settings(
     max_examples=15,
