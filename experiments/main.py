@@ -7,7 +7,7 @@ import sys
 
 from experiments.cli import command_line
 
-if __name__ == "__main__":  # before the imports below, so that Ctrl-C is heard while they run
+if __name__ == "__main__":  # before the imports below, so that Ctrl-C works while they run
     sys.exit(command_line.run("experiments.main", "main", sys.argv))
 
 import pathlib
@@ -37,7 +37,7 @@ _READERS = {
     "boolean": "True or False",
     "as a ConfigDict": "left alone; it is a group, whose fields are flags (--help lists them)",
 }
-WORKDIR = flags.DEFINE_string("workdir", None, "folder where everything is written")
+WORKDIR = flags.DEFINE_string("workdir", None, "directory where everything is written")
 _CONFIGS = pathlib.Path(__file__).parent / "configs"
 
 
@@ -53,7 +53,7 @@ def parse(argv: list[str]) -> "Config":
     try:
         rest = flags.FLAGS(argv)
         if CONFIG.value is not None:
-            CONFIG.value.keys()  # a file that is not there shows only when it is looked into
+            CONFIG.value.keys()  # a missing file shows only on access
     except flags.UnrecognizedFlagError as error:
         name = str(error.flagname)
         if name.startswith("config.") and file is None:
@@ -63,7 +63,7 @@ def parse(argv: list[str]) -> "Config":
         if file and "whilst parsing config file" in str(error):
             raise _unusable(file, str(error)) from None
         raise PromptError(_wrong_value(str(error))) from None
-    except Exception as error:  # whatever a config file, which is Python, raises
+    except Exception as error:  # a config file is Python and may raise anything
         raise _config_error(argv, file or "", error) from error
     if rest[1:]:
         raise PromptError(f"unexpected argument {rest[1]!r}: options start with --")
@@ -76,14 +76,14 @@ def parse(argv: list[str]) -> "Config":
         raise PromptError(f"{file}: get_config returns a {kind}, not a ConfigDict as default.py's")
     _refuse_swallowed(CONFIG.value, WORKDIR.value)
     _import_method(CONFIG.value)
-    # What takes seconds to import comes after all that a person is told at once.
+    # Slow imports come after the checks that need none of them.
     from experiments.config import config
 
     return config.read(CONFIG.value)
 
 
 def _wrong_value(message):
-    """What a flag can hold, for what Python's readers say of one that they cannot read."""
+    """Returns the allowed values of a flag, from the message of the parser that failed."""
     flag, _, reason = message.partition(": ")
     for said, wanted in _READERS.items():
         if said in reason:
@@ -93,7 +93,7 @@ def _wrong_value(message):
 
 
 def _import_method(config):
-    """Imports a method from outside: here a person has named it, by flag or config."""
+    """Imports a method of another package, which the user has named by flag or config."""
     from prompt_jax.methods import outside
 
     if isinstance(method := config.get("method"), str) and outside.is_outside(method):
@@ -101,7 +101,7 @@ def _import_method(config):
 
 
 def _refuse_swallowed(config, workdir):
-    """Raises a PromptError where a flag without a value took the next flag for one."""
+    """Raises a PromptError if a flag without a value took the next flag as its value."""
     values = {"workdir": workdir} | {f"config.{key}": value for key, value in _fields(config)}
     for flag, value in values.items():
         if isinstance(value, str) and value.startswith("--"):
@@ -109,7 +109,7 @@ def _refuse_swallowed(config, workdir):
 
 
 def _fields(config, prefix=""):
-    """Names and values of all fields, groups of fields among them."""
+    """Yields names and values of all fields and of their groups."""
     for key, value in config.items():
         yield prefix + key, value
         if hasattr(value, "items"):
@@ -117,20 +117,20 @@ def _fields(config, prefix=""):
 
 
 def _unusable(file, message):
-    """What is wrong with what stands behind a config's colon, or with a file that is no config."""
+    """Returns the error of a config's argument, or of a file that is not a config."""
     name, _, argument = file.partition(":")
     if argument and (match := re.search(r"PromptError: (.*)", message)):
         return PromptError(match[1])
     if argument and "takes 0 positional arguments" in message:
-        return PromptError(f"{name} takes nothing behind a colon, and {argument!r} stands there")
+        return PromptError(f"{name} takes no argument, and {argument!r} follows its colon")
     if "required positional argument" in message:
-        return PromptError(f"{name} is what other configs share, not one to run by itself")
+        return PromptError(f"{name} is shared by other configs and cannot run by itself")
     places = re.findall(r'File "(.+?)", line (\d+)', message)
     return _mistake(name, places, message.splitlines()[-1])
 
 
 def _config_error(argv, file, error):
-    """What is wrong with the config: no such file, a file that fails, or a key it has not."""
+    """Returns the error of a config: a missing file, a file that fails, or an unknown key."""
     name = file.partition(":")[0]
     if not pathlib.Path(name).is_file():
         return _no_file(file)
@@ -149,7 +149,7 @@ def _config_error(argv, file, error):
 
 
 def _no_file(file):
-    """What to give in place of a config file that is not there, e.g. of one before it was moved."""
+    """Returns an error that names the nearest config files, e.g. the new place of a moved one."""
     name, colon, argument = file.partition(":")
     same = [path for path in _CONFIGS.glob("*/*.py") if path.name == pathlib.Path(name).name]
     if same:
@@ -165,17 +165,17 @@ def _no_file(file):
 
 
 def _config_files():
-    """Those that can be run."""
+    """Returns the configs that can run."""
     shared = ("__init__", "quickstart", "protocol", "comparison", "actions_comparison")
     paths = (path for path in sorted(_CONFIGS.glob("*/*.py")) if path.stem not in shared)
     return [f"experiments/configs/{path.parent.name}/{path.name}" for path in paths]
 
 
 def _mistake(file, places, message):
-    """One line for what a config file, which is Python, raised: where, and what is wrong."""
+    """Returns a one-line error with file, line and message of what a config file raised."""
     if "no attribute 'get_config'" in message:
         return PromptError(
-            f"{file} has no get_config: it is no config to run by itself; --help lists those"
+            f"{file} has no get_config and is not a config; --help lists the configs"
         )
     shared = _CONFIGS / "default.py"
     own = [
@@ -202,7 +202,7 @@ def _mistake(file, places, message):
 
 
 def print_help() -> None:
-    """What to type, and which configs there are."""
+    """Prints usage and a list of configs."""
     print(__doc__)
     print("--config=FILE --help   explains every field of that config, with its value there")
     print("--workdir=DIR  where everything is written; default results/METHOD-DATA-seedN, or")
@@ -214,7 +214,7 @@ def print_help() -> None:
 
 
 def main(argv: list[str]) -> None:
-    """Parses, runs, prints."""
+    """Parses, runs and prints."""
     if asked := {"-h", "--help", "--helpfull"} & set(argv):
         argv = [word for word in argv if word not in asked]
         if argv[1:]:
@@ -245,4 +245,4 @@ def main(argv: list[str]) -> None:
     workdir = pathlib.Path(WORKDIR.value or f"results/{name}")
     found = experiment.run(one, workdir)
     tables.print_run(found)
-    print(f"everything of this run is in {workdir}, its figures in {workdir / 'results.json'}")
+    print(f"the run is in {workdir}, its results in {workdir / 'results.json'}")

@@ -120,10 +120,10 @@ def test_mistakes_on_the_command_line(parsed, capsys, words, message):
 @pytest.mark.parametrize(
     ("file", "message"),
     [
-        ("ablation_iterations.py:coop", "takes nothing behind a colon, and 'coop' stands there"),
+        ("ablation_iterations.py:coop", "takes no argument, and 'coop' follows its colon"),
         ("few_shot.py:mapel", "unknown method 'mapel'. Did you mean 'maple'"),
         ("few_shot.py:vop", "method 'vop' works on videos and texts, not on single images"),
-        ("protocol.py", "is what other configs share, not one to run by itself"),
+        ("protocol.py", "is shared by other configs and cannot run by itself"),
     ],
 )
 def test_what_stands_behind_a_config_s_colon(parsed, capsys, file, message):

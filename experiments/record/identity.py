@@ -1,7 +1,7 @@
-"""What makes a run this one: whether two runs are the same is answered here, and nowhere else.
+"""The identity of a run: config, backbone and images, which decide if two runs are the same.
 
-A run's folder, its checkpoints and its results are its own by its identity: config, backbone and
-images. Figures of several runs may share an average if `figure_fields` agree.
+Directory, checkpoints and results belong to one identity. Results of several runs may share an
+average if `figure_fields` agree.
 """
 
 import hashlib
@@ -15,35 +15,35 @@ from ml_collections import ConfigDict
 
 from data_pipelines.checks import contents
 from data_pipelines.examples import Dataset, Example
-from experiments.config.config import FIELDS
+from experiments.config.config import FIELDS, Config
 from prompt_jax.errors import PromptError
 
 # How a run is watched, and what else is tested: these may change between restarts. The run's
 # "preprocessing" says the result of data.stats to data.interpolation and of the checkpoint's files.
 FREE_FIELDS = {name for name, field in FIELDS.items() if field.role == "free"}
 TESTS = "pictures.tests."
-# Not known of files that are not there any more, nor of earlier runs.
+# Unknown for files that are gone, and for earlier runs.
 FILES = ("pictures.sizes", "pictures.contents")
-# What a person names a run by, and so wants to read first.
+# Differences to print first.
 NAMING_FIELDS = ("method", "backbone.source", "backbone.hash", "data.name", "protocol", "seed")
 SHOWN_DIFFERENCES = 4
-SHORT = 16  # of a digest, enough to tell two apart
-# Fields that earlier runs lack, with what they did: they are the same runs.
+SHORT = 16  # characters of a digest, enough to distinguish runs
+# Fields that earlier runs lack, with their defaults then.
 ADDED = {
     name: [*field.default] if isinstance(field.default, tuple) else field.default
     for name, field in FIELDS.items()
     if field.since
 }
-# In which runs that train together differ.
+# Runs that train together differ in these.
 PARALLEL_FIELDS = ("seed", "learning_rate", "variant", "pictures")
 
-# In these, configs whose figures share an average may differ.
+# Configs whose results share an average may differ in these.
 _VARYING = {name for name, field in FIELDS.items() if field.role != "figures"}
 _PATHS = ("root", "dir", "folder", "file", "path")
 
 
-def as_json(config: ConfigDict) -> dict[str, Any]:
-    """A config as it looks after being written and read: lists where it has tuples."""
+def as_json(config: ConfigDict | Config) -> dict[str, Any]:
+    """Returns a config as JSON holds it: with lists instead of tuples."""
     return json.loads(json.dumps(config.to_dict(), sort_keys=True))
 
 
@@ -54,15 +54,14 @@ def identify(
     start: str = "",
     preprocessing: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """What makes a run this one: config, what its backbone holds, which images it reads.
+    """Returns the identity of a run.
 
     Args:
         config: as of `as_json`.
         fingerprint: of the backbone.
-        images: as of `of_images`; None where the data is not there to look at.
-        start: digest of the prompts it starts from, wherever they lie; "" where it starts anew.
-        preprocessing: fields in which images are prepared otherwise than runs of earlier versions
-            with such a config did.
+        images: as of `of_images`; None if the data is missing.
+        start: digest of the prompts it starts from, "" if there are none.
+        preprocessing: fields that differ from the preprocessing of earlier versions.
     """
     backbone = {"source": config["backbone"], "hash": fingerprint}
     own = {**config, "backbone": backbone, "pictures": images, "init_from": start[:SHORT]}
@@ -70,22 +69,22 @@ def identify(
 
 
 def of_several(identities: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """The identity of runs that train together."""
+    """Returns the identity of runs that train together."""
     lists = {field: [one[field] for one in identities] for field in PARALLEL_FIELDS}
     return identities[0] | lists
 
 
 def of_images(train: Dataset, tests: Mapping[str, Dataset]) -> dict[str, Any]:
-    """What tells other data of the same name apart: images, labels, classes, templates.
+    """Returns hashes of images, labels, classes and templates, which identify the data.
 
     Args:
         train: with the shots and validation images.
-        tests: what is tested, by key.
+        tests: test sets by key.
 
     Returns:
         {"train": short hash of the shots and validation images, "tests": {key: short hash},
-        "sizes": the same of their files' sizes; None where files are missing, or there are none,
-        "contents": the same of what `contents.identify` says of them}.
+        "sizes": the same of file sizes, None if files are missing,
+        "contents": the same of `contents.identify`}.
     """
     drawn = (*train.train, *train.val)
     return {
@@ -103,17 +102,17 @@ def of_images(train: Dataset, tests: Mapping[str, Dataset]) -> dict[str, Any]:
 
 
 def of_test(images: dict[str, Any], key: str) -> str:
-    """What tells one test set from another, for an evaluation that is not to be repeated."""
+    """Returns the identity of a test set, by which its evaluation is not repeated."""
     return f"{of_test_before(images, key)} {images['contents']['tests'][key]}"
 
 
 def of_test_before(images: dict[str, Any], key: str) -> str:
-    """What earlier versions told test sets apart by."""
+    """Returns the identity of a test set in earlier versions."""
     return f"{images['tests'][key]} {images['sizes']['tests'][key]}"
 
 
 def with_earlier(images: dict[str, Any], tested: Mapping[str, str]) -> dict[str, Any]:
-    """The same with what earlier calls of a run tested, by key what `of_test` says of each."""
+    """Returns `images` with test sets of earlier calls of a run, by key their `of_test`."""
 
     def known(place: int) -> dict[str, str | None]:
         words = {key: [*one.split(" "), "", ""][place] for key, one in tested.items()}
@@ -129,12 +128,12 @@ def with_earlier(images: dict[str, Any], tested: Mapping[str, str]) -> dict[str,
 
 
 def changed(then: Mapping[str, Any], now: Mapping[str, Any], left_out: bool) -> list[str]:
-    """Returns what of a run's data is another one than it was: "train", keys of test sets, or both.
+    """Returns the changed parts of a run's data: "train" and keys of test sets.
 
     Args:
         then: the data_hashes of its results.json.
-        now: those of the same config and the files that are there.
-        left_out: whether it left out images. They may be mended since, so that files are not
+        now: those of the same config and the present files.
+        left_out: whether it left out images. They may be repaired by now, so files are not
             compared.
     """
     then, now = _comparable(then, now)
@@ -155,10 +154,9 @@ def _find(images: Any, path: Sequence[str]) -> Any:
 
 
 def _comparable(*both: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The images of two runs without their files' sizes where contents of both are known.
+    """Returns the images of two runs, without file sizes if contents of both are known.
 
-    Contents hold the sizes; and that of a directory of frames, which is among the sizes, is another
-    one in another file system.
+    Contents include sizes, and the size of a directory of frames depends on the file system.
     """
     parts = [("train",), *(("tests", key) for one in both for key in one.get("tests") or {})]
     known = [part for part in parts if all(_find(one, ("contents", *part)) for one in both)]
@@ -173,12 +171,12 @@ def _comparable(*both: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def of_tests(images: dict[str, Any]) -> str:
-    """A short hash of all that is tested, which seeds leave alone."""
+    """Returns a short hash of all test sets, which do not depend on seeds."""
     return hashlib.sha256(repr(images["tests"]).encode()).hexdigest()[:16]
 
 
 def _facts(example: Example) -> tuple:
-    # Images have the hashes of before there were captions: finished runs stay finished.
+    # Images keep the hashes of versions without captions: finished runs stay finished.
     return tuple(example[:5]) if example.captions or example.span else tuple(example[:3])
 
 
@@ -190,7 +188,7 @@ def _hash(start: str, facts: Iterable[Any]) -> str:
 
 
 def _hash_sizes(dataset: Dataset, examples: Iterable[Example]) -> str | None:
-    """Other images of the same names have other sizes; reading all of them would take long."""
+    """Returns a hash of file sizes, which differ between images of the same names."""
     if dataset.folder is None:
         return None
     try:
@@ -209,7 +207,7 @@ def _hash_contents(dataset: Dataset, examples: Iterable[Example]) -> str | None:
 
 
 def differences(here: dict, there: dict, prefix: str = "") -> list[str]:
-    """The fields in which two identities disagree, as "field: here, there (there)"."""
+    """Returns the differences of two identities, as "field: A here, B there"."""
     found = []
     for key in sorted(set(here) | set(there)):
         path = prefix + key
@@ -218,7 +216,7 @@ def differences(here: dict, there: dict, prefix: str = "") -> list[str]:
         if path in FREE_FIELDS or added_later or a == b:
             continue
         if path == "pictures" and isinstance(a, list) and isinstance(b, list):
-            # Of runs that train together. `zip` may be uneven: their seeds differ then, too.
+            # Of runs that train together. If `zip` is uneven, their seeds differ, too.
             for one, other in zip(a, b, strict=False):
                 found += differences({key: one}, {key: other}, prefix)
             continue
@@ -232,24 +230,24 @@ def differences(here: dict, there: dict, prefix: str = "") -> list[str]:
 
 
 def refuse_other_run(folder: pathlib.Path, here: dict, there: dict, finished: bool = False) -> None:
-    """Raises a PromptError if what lies in `folder` was made by another config or backbone."""
+    """Raises a PromptError if `folder` holds a run of another config, backbone or data."""
 
     def rank(difference):
         field = difference.split(":")[0]
         return NAMING_FIELDS.index(field) if field in NAMING_FIELDS else len(NAMING_FIELDS)
 
     found = sorted(differences(here, there), key=rank)
-    # Another seed or data set has other images too; that says nothing more.
+    # Another seed or data set implies other images.
     found = [one for one in found if not one.startswith("pictures.")] or found
     if found:
         more = len(found) - SHOWN_DIFFERENCES
         shown = "; ".join(found[:SHOWN_DIFFERENCES]) + (f"; and {more} more" if more > 0 else "")
-        advice = "use another --workdir, or delete that folder if you no longer need it"
+        advice = "use another --workdir, or delete that directory if you no longer need it"
         epochs = [one.get("epochs", 0) for one in (there, here)]
         more_epochs = all(isinstance(one, int) for one in epochs) and epochs[0] < epochs[1]
         if finished and more_epochs and len(found) == 1:
             advice = (
-                "that one is finished; to train what it left for more epochs, say "
+                "that one is finished; to train its prompts for more epochs, use "
                 f"--config.init_from={folder} and another --workdir"
             )
         what = "another run"
@@ -265,13 +263,13 @@ def refuse_other_results(folder: pathlib.Path, here: dict, results: Mapping[str,
 
     Args:
         folder: of the run.
-        here: the identity of the run that asks; where its data is gone, images are not compared.
-        results: what its results.json holds.
+        here: the identity of the present run; if its data is missing, images are not compared.
+        results: of its results.json.
     """
     images, left_out = results["data_hashes"], len(results["skipped_pictures"])
     if here["pictures"] is None:
         here = here | {"pictures": images}
-    if left_out:  # and mended since, perhaps
+    if left_out:  # and perhaps repaired since
         images = images | {"sizes": None, "contents": None}
     start = results.get("init_from", {}).get("prompts", "")
     there = identify(
@@ -288,8 +286,11 @@ def refuse_other_results(folder: pathlib.Path, here: dict, results: Mapping[str,
 def figure_fields(
     config: Mapping[str, Any], preprocessing: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
-    """Flat names and values of a written config in which runs of one average must agree, with
-    what the run's results.json says of its preprocessing.
+    """Returns the fields in which runs of one average must agree, by name.
+
+    Args:
+        config: as of `as_json`.
+        preprocessing: of the run's results.json.
     """
     prepared = {f"preprocessing.{name}": value for name, value in (preprocessing or {}).items()}
     return prepared | {
@@ -301,7 +302,7 @@ def figure_fields(
 
 
 def flat(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """The fields of a written config by their names, "data.shots" that of a group."""
+    """Yields the fields of a written config by name: "data.shots" is in a section."""
     for key, value in config.items():
         if isinstance(value, dict):
             yield from flat(value, f"{prefix}{key}.")

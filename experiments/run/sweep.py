@@ -1,4 +1,4 @@
-"""Many runs from one config: data sets, variants, shots and seeds, each in a folder of its own."""
+"""Many runs from one config: data sets, variants, shots and seeds, each in its own directory."""
 
 import itertools
 import pathlib
@@ -15,7 +15,7 @@ from experiments.run import experiment, parallel
 from experiments.setup import building, protocols, titles
 from prompt_jax.errors import PromptError
 
-# What configs train on until a data set is named.
+# Data sets of configs that name none.
 DEFAULT_NAMES = (FIELDS["data.name"].default, retrieval.get_config().data.name)
 Runs = dict[str, Config]
 """The config of each run by its directory, relative to the sweep's."""
@@ -28,7 +28,7 @@ def is_sweep(config: Config) -> bool:
 
 
 def _names(config: Config) -> list[str]:
-    """Data sets to train on, one after another; targets are none."""
+    """Returns the data sets to train on; targets are not among them."""
     return [] if config.protocol_spec.tests_others else protocols.split_names(config.data.names)
 
 
@@ -36,7 +36,7 @@ def expand(config: ConfigDict | Config) -> Runs:
     """Returns every run that the config asks for, in the order in which they run.
 
     Raises:
-        PromptError: a field does not exist or holds what it may not, also one that a variant names.
+        PromptError: a field, also of a variant, is unknown or has a value that is not allowed.
     """
     config = read(config)
     _check_names(config)
@@ -64,7 +64,7 @@ def _check_names(config: Config) -> None:
     name, names = config.data.name, _names(config)
     if names and name not in ("", *DEFAULT_NAMES, *names):
         source = config.data.key
-        # Which of the two the config file says, and which its user, is not known here.
+        # It is not known here which of the two is the config file's.
         several = f"an empty --config.data.name= beside --config.data.names={config.data.names}"
         listed = f"--config.data.name={names[0]} alone" if len(names) == 1 else several
         raise PromptError(
@@ -120,7 +120,7 @@ def _folder(config: Config) -> str:
 
 
 def _groups(runs: Runs, parallel_seeds: bool) -> list[Runs]:
-    """The runs one by one, or those together that differ in seed and learning rate alone."""
+    """Returns groups of one run, or of runs that differ only in seed and learning rate."""
     groups: dict[Any, Runs] = {}
     for name, one in runs.items():
         key = name
@@ -131,12 +131,12 @@ def _groups(runs: Runs, parallel_seeds: bool) -> list[Runs]:
 
 
 def run(config: ConfigDict | Config, folder: pathlib.Path) -> list[dict[str, Any]]:
-    """Runs all of them; those that are finished already are not run again.
+    """Runs all that the config asks for; finished runs are skipped.
 
-    A run that fails is said and does not stop the others.
+    A failing run is reported and does not stop the others.
 
     Raises:
-        PromptError: some runs failed, after all others are done; or the config is wrong.
+        PromptError: the config is invalid; or, after all others are done, some runs failed.
     """
     runs = {name: building.check(one) for name, one in expand(config).items()}
     for one in runs.values():
