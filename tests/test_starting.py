@@ -108,7 +108,7 @@ def test_what_was_left_is_opened_again_without_what_it_started_from(there, tmp_p
 def test_more_epochs_of_a_finished_run_are_a_new_one(there):
     config = coop(there.clip, there.root)
     config.epochs += 1
-    advice = rf"that one is finished; .* say --config.init_from={there.run} and another --workdir"
+    advice = rf"that one is finished; .* use --config.init_from={there.run} and another --workdir"
     with pytest.raises(PromptError, match=advice):
         experiment.run(config, there.run)
     config.seed = 2
