@@ -63,16 +63,10 @@ def records(table: ResultTable) -> Iterator[dict[str, object]]:
             values = [seed.of_class(name) for seed in seeds if name in seed.examples]
             wrong = taken_for(total, name).most_common(1)
             yield {
-                "protocol": table.protocol,
-                "ablation": table.ablation,
-                "backbone": table.backbone,
-                "backbone_hash": table.backbone_hash,
+                **row.head(table),
                 "dataset": dataset,
                 "part": part,
                 "shots": shots if table.shots or table.protocol == "few_shot" else "",
-                "method": row.method,
-                "variant": row.variant,
-                "settings": row.settings,
                 "class": name,
                 "examples": examples // len(values),
                 "accuracy": statistics.fmean(values),

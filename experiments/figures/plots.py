@@ -243,7 +243,7 @@ def plot_confusion(path: pathlib.Path, grid: Worst, title: str) -> list[pathlib.
             )
     for place in range(rows):
         box = (place - 0.5, place - 0.5)
-        axis.add_patch(Rectangle(box, 1, 1, fill=False, edgecolor="C1", linewidth=1.5))
+        axis.add_patch(Rectangle(box, 1, 1, fill=False, edgecolor="C1", linewidth=1.5, zorder=3))
     axis.set_xticks(
         range(columns), [_short(name) for name in grid.columns], rotation=50, ha="right"
     )

@@ -4,7 +4,7 @@ import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import isnan
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pandas as pd
 
@@ -91,15 +91,12 @@ class Row:
             return []
         return [[statistics.fmean(step) for step in zip(*seed, strict=True)] for seed in seeds]
 
-    def record(self, key: Key) -> dict[str, object]:
-        """Returns a cell as a line of a CSV file, without what the whole table has in common."""
+    def record(self, table: Any, key: Key) -> dict[str, object]:
+        """Returns a cell as a record of a CSV file, see `long.FIELDS`; shots are missing."""
         cell = self.cells[key]
         low, high = cell.interval or (None, None)
         published, source = cell.published or (None, "")
-        return {
-            "method": self.method,
-            "variant": self.variant,
-            "settings": self.settings,
+        return self.head(table) | {
             "dataset": key[0],
             "metric": key[1],
             "mean": cell.mean,
@@ -112,6 +109,12 @@ class Row:
             "difference": cell.difference,
             "published_source": source,
         }
+
+    def head(self, table: Any) -> dict[str, object]:
+        """Returns what all records of this row in a table have in common."""
+        common = ("protocol", "ablation", "backbone", "backbone_hash")
+        found = {name: getattr(table, name) for name in common}
+        return found | {name: getattr(self, name) for name in ROW}
 
 
 def make_rows(
@@ -281,14 +284,10 @@ def records(table: ResultTable) -> Iterator[dict[str, object]]:
             trained = table.data if from_source else dataset
             least, most = ("", "") if asked is None else table.shots_of(asked, trained)
             yield {
-                "protocol": table.protocol,
-                "ablation": table.ablation,
-                "backbone": table.backbone,
-                "backbone_hash": table.backbone_hash,
+                **row.record(table, (dataset, column)),
+                "metric": metric,
                 "source": table.data if from_source else "",
                 "shots": "" if asked is None else asked,
                 "shots_least": least,
                 "shots_most": most,
-                **row.record((dataset, column)),
-                "metric": metric,
             }

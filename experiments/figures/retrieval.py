@@ -195,11 +195,7 @@ def records(table: RetrievalTable) -> Iterator[dict[str, object]]:
         for key in ((test, column) for test in table.tests for column in wanted):
             if key in row.cells:
                 yield {
-                    "protocol": table.protocol,
-                    "ablation": table.ablation,
-                    "backbone": table.backbone,
-                    "backbone_hash": table.backbone_hash,
+                    **row.record(table, key),
                     "source": table.dataset,
-                    **row.record(key),
                     "dataset": table.dataset if key[0] == TEST else key[0],
                 }

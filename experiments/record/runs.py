@@ -200,8 +200,8 @@ def parse(path: pathlib.Path, content: Mapping[str, Any]) -> Run:
         chosen={name: float(value) for name, value in _chosen(content).items()},
         ranks=_ranks(content, "ranks"),
         zero_shot_ranks=_ranks(content, "zero_shot_ranks"),
-        rank_intervals=_rank_intervals(content, "rank_intervals"),
-        zero_shot_rank_intervals=_rank_intervals(content, "zero_shot_rank_intervals"),
+        rank_intervals=content.get("rank_intervals") or {},
+        zero_shot_rank_intervals=content.get("zero_shot_rank_intervals") or {},
         trainable=content.get("trainable_parameters"),
         train_seconds=float(content.get("train_seconds") or 0),
         **text,
@@ -225,25 +225,7 @@ def _chosen(content: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _ranks(content: Mapping[str, Any], field: str) -> Ranks:
-    if content["protocol"] != RETRIEVAL and field not in content:
-        return {}
-    return {
-        key: {
-            direction: {metric: float(value) for metric, value in metrics.items()}
-            for direction, metrics in directions.items()
-        }
-        for key, directions in content[field].items()
-    }
-
-
-def _rank_intervals(content: Mapping[str, Any], field: str) -> RankIntervals:
-    return {
-        key: {
-            direction: {metric: (float(low), float(high)) for metric, (low, high) in ends.items()}
-            for direction, ends in directions.items()
-        }
-        for key, directions in (content.get(field) or {}).items()
-    }
+    return content[field] if content["protocol"] == RETRIEVAL else content.get(field) or {}
 
 
 def _shots_there(content: Mapping[str, Any]) -> tuple[int, int]:
