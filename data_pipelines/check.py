@@ -108,8 +108,8 @@ def _listed(found: Sequence[Copy]) -> list[str]:
     """Lists the first copies with their originals; a single one is in the problem itself."""
     if len(found) < 2:
         return []
-    told = [f"{one.image} is a copy of {one.other}" for one in found[:_SHOWN]]
-    return told + [f"… and {len(found) - _SHOWN:,} more copies"] * (len(found) > _SHOWN)
+    shown = [f"{one.image} is a copy of {one.other}" for one in found[:_SHOWN]]
+    return shown + [f"… and {len(found) - _SHOWN:,} more copies"] * (len(found) > _SHOWN)
 
 
 def _load(name: str, root: Path, source: str) -> tuple[list[Dataset], list[str]]:
@@ -260,7 +260,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error(f"--root={root}: no such directory")
     if options.sheet is not None and (options.names is None or len(names) > 1):
         parser.error(f"--sheet={options.sheet} needs exactly one data set in --names")
-    if options.sheet is not None and (problem := sheet.refusal(expand(options.sheet))):
+    if options.sheet is not None and (problem := sheet.writing_problem(expand(options.sheet))):
         parser.error(problem)
     findings = run(names, root, options.source, options.quick)
     report(findings, root, Console())

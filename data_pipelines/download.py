@@ -79,7 +79,7 @@ def _plain(name: str) -> str:
     return name.lower().replace("-", "").replace("_", "")
 
 
-def refuse_full_disk(wanted: Mapping[str, Remote], root: Path) -> None:
+def check_disk_space(wanted: Mapping[str, Remote], root: Path) -> None:
     """Raises `DataError` if the disk has no room for the downloads, unpacked one by one."""
     parts = (_part(root, one) for one in wanted.values())
     loaded = sum(os.path.getsize(part) for part in parts if part.is_file())
@@ -147,16 +147,16 @@ def run(names: Sequence[str], root: Path, source: str = ARCHIVES, keep: bool = F
     missing = []
     for name in names:
         folder = _home(root, name)
-        if _is_there(folder):
+        if _exists(folder):
             print(escape(f"{name} exists already and is left unchanged: {folder}"))
         else:
             missing.append(name)
     if not missing:
         return []
-    with _alone(root):
+    with _locked(root):
         repository = _look_up(source, missing, root)
         wanted = match(missing, repository)
-        refuse_full_disk(wanted, root)
+        check_disk_space(wanted, root)
         _show(repository, wanted)
         failed = []
         for name, one in wanted.items():
@@ -191,7 +191,7 @@ def _home(root: Path, name: str) -> Path:
     return root / datasets.TABLE[name].layout.folder  # type: ignore[attr-defined]
 
 
-def _is_there(folder: Path) -> bool:
+def _exists(folder: Path) -> bool:
     """Returns whether a path exists and is not an empty directory."""
     if not os.path.lexists(folder):
         return False
@@ -199,7 +199,7 @@ def _is_there(folder: Path) -> bool:
 
 
 @contextlib.contextmanager
-def _alone(root: Path) -> Iterator[None]:
+def _locked(root: Path) -> Iterator[None]:
     """Locks the root's downloads against other processes; removes their directory if empty."""
     kept = root / _KEPT
     kept.mkdir(parents=True, exist_ok=True)
@@ -226,9 +226,9 @@ def _show(repository: Repository, wanted: Mapping[str, Remote]) -> None:
         entry = datasets.TABLE[name]
         said = f"{name}: {one.name}, {one.size / 10**6:,.1f} MB; {entry.citation}; {entry.url}"
         print(escape(f"  {said}"))
-    told = shorten(repository.license) if repository.license else "none"
+    license = shorten(repository.license) if repository.license else "none"
     print(
-        f"license of the repository according to its card: {told}; the images keep the terms of "
+        f"license of the repository according to its card: {license}; the images keep the terms of "
         "each data set's authors, on its page"
     )
 

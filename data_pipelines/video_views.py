@@ -60,7 +60,7 @@ def view_batches(
     frames, size = inputs.frames, inputs.image_size
 
     def transform(row: int, _: int, out: np.ndarray) -> None:
-        video = refuse_short(dataset, examples[row], views)
+        video = open_for_views(dataset, examples[row], views)
         rng = generator(seed, VIEWS, row)
         chosen = np.array([segment_frames(video.count, frames, rng) for _ in range(views)])
         # In one pass: each view on its own would decode most of the video again.
@@ -90,10 +90,10 @@ def check_views(dataset: Dataset, examples: Sequence[Example], views: int) -> No
         DataError: a video has fewer frames than views; and `BadImage`.
     """
     for example in examples:
-        refuse_short(dataset, example, views)
+        open_for_views(dataset, example, views)
 
 
-def refuse_short(dataset: Dataset, example: Example, views: int) -> Video:
+def open_for_views(dataset: Dataset, example: Example, views: int) -> Video:
     """Opens a video and checks that its views can differ.
 
     Raises:

@@ -113,7 +113,7 @@ def test_without_any_video_or_with_two_of_one_it_stops(msrvtt):
     [
         ({"MSRVTT_data__json": []}, 'must be a JSON object with the list "sentences"'),
         ({"MSRVTT_data__json": {"sentences": [{"caption": "a"}]}}, r"sentences\[0\] is .*video_id"),
-        ({"MSRVTT_train__9k__csv": "video\n1\n"}, "lacks the columns video_id; it holds video"),
+        ({"MSRVTT_train__9k__csv": "video\n1\n"}, "lacks the columns video_id; it has video"),
         ({"MSRVTT_train__9k__csv": "video_id\n../x\n"}, r"line 2 names the video '\.\./x'"),
         ({"MSRVTT_train__9k__csv": "video_id\n..\n"}, "without a directory"),
         ({"MSRVTT_JSFUSION_test__csv": "video_id,sentence\n,a\n"}, "line 2: video_id is empty"),
@@ -272,7 +272,7 @@ def test_own_csv_joins_the_rows_of_a_video(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("path,label,split\na,b,train\n", "lacks the columns caption; it holds path, label, split"),
+        ("path,label,split\na,b,train\n", "lacks the columns caption; it has path, label, split"),
         ("path,caption,split\na, ,train\n", "line 2: caption is empty; fill it in"),
         ("path,caption,split\na,b,tain\n", "line 2: 'tain'. Did you mean 'train'"),
         ("path,caption,split\na,b,c,train\n", "line 2: 4 fields"),

@@ -280,7 +280,7 @@ def test_what_has_the_place_of_a_data_set_stays(hub, root, made, capsys):
 
 def test_another_process_in_the_root_is_waited_for(hub, root, made):
     put(hub, made)
-    with download._alone(root):
+    with download._locked(root):
         script = (
             "import sys; from data_pipelines import download\n"
             "try: download.run(['caltech101'], __import__('pathlib').Path(sys.argv[1]))\n"

@@ -177,9 +177,9 @@ def test_numbered_labels_come_with_a_column_of_names(table):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("path,label\na.jpg,x\n", "lacks the columns split; it holds path, label"),
+        ("path,label\na.jpg,x\n", "lacks the columns split; it has path, label"),
         ("path;label;split\na.jpg;x;test\n", "separated by commas"),
-        ("", "it holds nothing"),
+        ("", "it has nothing"),
         ("path,label,split,path\n", "names path more than once"),
         ("path,label,split\na.jpg,x\n", "line 2: 2 fields, but the first line names 3"),
         ("path,label,split\na,b.jpg,x,test\n", "line 2: 4 fields.*quotation marks"),

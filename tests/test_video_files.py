@@ -68,10 +68,10 @@ class Run:
     [
         (
             pickle.dumps({"d": Run()}),
-            "holds more than lists, .*; nothing of it was run",
+            "contains more than lists, .*; nothing was executed",
         ),
-        (pickle.dumps({"d": [1]}), "holds more than lists"),
-        (pickle.dumps({("a",): []}, 2), "holds more than lists"),
+        (pickle.dumps({"d": [1]}), "contains more than lists"),
+        (pickle.dumps({("a",): []}, 2), "contains more than lists"),
         (pickle.dumps([[["a"]] * 2], 2), "has a list as a name, or in two places"),
         (pickle.dumps({"d": [["a", "cat"]]})[:-9], "is damaged"),
         (b"", "is damaged"),

@@ -133,10 +133,10 @@ def listed_twice(parts: Sequence[Part]) -> list[Remark]:
     found = [(shown[key].image, roles) for key, roles in places.items() if len(roles) > 1]
     # The worst case is the example of the message.
     found.sort(key=lambda pair: not _leaks(pair[1]))
-    told = [f"{image} ({', '.join(roles)})" for image, roles in found]
+    lines = [f"{image} ({', '.join(roles)})" for image, roles in found]
     leaks = any(_leaks(roles) for _, roles in found)
     advice = "leave each in one list" if leaks else ""
-    return summary(f"{kind} listed more than once", told, leaks, advice)
+    return summary(f"{kind} listed more than once", lines, leaks, advice)
 
 
 def same_captions(part: Part) -> list[Remark]:
@@ -183,11 +183,11 @@ def copies(parts: Sequence[Part], copied: Sequence[Copy] | None = None) -> list[
     torn = [f"{copy.image} (same as {copy.other})" for copy in copied if copy.two_classes]
     leaked = Counter(c.role for c in found if _is_test(c.role) and not _is_test(c.other_role))
     stops = any(2 * leaked[part.role] >= len(part.examples) > 0 for part in parts)
-    told = [f"{copy.image} (same as {copy.other})" for copy in found]
+    lines = [f"{copy.image} (same as {copy.other})" for copy in found]
     advice = "remove one of each" if stops else ""
     kind = _kind(parts)
     return [
-        *summary(f"{kind} copied from another split", told, stops, advice),
+        *summary(f"{kind} copied from another split", lines, stops, advice),
         *summary(f"{kind} copied from another class", torn),
     ]
 

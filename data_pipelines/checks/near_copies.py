@@ -35,13 +35,13 @@ def notes(dataset: Dataset) -> list[str]:
         return [str(error)]
     if not found:
         return []
-    told = [
+    lines = [
         f"{one.image} looks like {other.image} ({bits} of 64 bits differ)"
         for one, other, bits in found[:_SHOWN]
     ]
     more = [f"… and {len(found) - _SHOWN:,} more"] * (len(found) > _SHOWN)
     what = "images that look like one of another split, and may be the same scene"
-    return [f"{what}: {len(found):,}", *told, *more]
+    return [f"{what}: {len(found):,}", *lines, *more]
 
 
 def find(dataset: Dataset) -> list[tuple[Example, Example, int]]:

@@ -16,7 +16,7 @@ _LONGEST = 32
 _SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 
 
-def refusal(path: Path) -> str:
+def writing_problem(path: Path) -> str:
     """Returns why a sheet cannot be written to a file; "" if it can."""
     if path.suffix.lower() not in _SUFFIXES:
         return f"{path} is not an image file; a sheet must end in {', '.join(_SUFFIXES)}"
@@ -35,7 +35,7 @@ def pages(path: Path, dataset: Dataset) -> list[Path]:
     """
     number = -(-len(dataset.class_names) // CLASSES)
     files = [path, *(path.with_stem(f"{path.stem}-{page}") for page in range(2, number + 1))]
-    if problem := next(filter(None, map(refusal, files)), ""):
+    if problem := next(filter(None, map(writing_problem, files)), ""):
         raise DataError(problem)
     return files
 

@@ -71,7 +71,7 @@ def opening(path: Path) -> Iterator[Archive]:
                 f"{path} is not a zip archive, or is damaged: {str(error)[:300]}"
             ) from error
         with file:
-            yield Archive(path, file, _look_through(path, file))
+            yield Archive(path, file, _validate(path, file))
 
 
 class _Bounded(io.BufferedReader):
@@ -86,7 +86,7 @@ class _Bounded(io.BufferedReader):
         return super().read(size)
 
 
-def _look_through(path: Path, file: zipfile.ZipFile) -> list[Member]:
+def _validate(path: Path, file: zipfile.ZipFile) -> list[Member]:
     entries = file.infolist()
     if len(entries) > MOST_ENTRIES:
         raise DataError(f"{path} has {len(entries):,} files; the limit is {MOST_ENTRIES:,}")
@@ -109,7 +109,7 @@ def _look_through(path: Path, file: zipfile.ZipFile) -> list[Member]:
             raise DataError(f"{where} is encrypted, or not compressed with deflate")
         if not info.is_dir():
             members.append(Member(parts, info))
-    _refuse_collisions(path, members)
+    _check_collisions(path, members)
     return members
 
 
@@ -134,7 +134,7 @@ def _is_litter(parts: tuple[str, ...]) -> bool:
     return not set(_LITTER).isdisjoint(parts) or parts[-1].startswith("._")
 
 
-def _refuse_collisions(path: Path, members: list[Member]) -> None:
+def _check_collisions(path: Path, members: list[Member]) -> None:
     files: set[tuple[str, ...]] = set()
     for member in members:
         if member.path in files:

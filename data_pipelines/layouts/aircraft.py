@@ -20,17 +20,7 @@ class AircraftLayout:
     folder: str
 
     def load(self, name: str, root: str | Path | None, template: str) -> Dataset:
-        """Reads the lists; labels are positions in `variants.txt`.
-
-        Args:
-            name: the data set's name, for messages and results.
-            root: the directory that holds `folder`, or `folder` itself.
-            template: the prompt of one class, with one `{}` for the class name.
-
-        Raises:
-            DataError: no root, a missing file or image directory, or a line that is not an image
-                number and a variant.
-        """
+        """Reads the lists; labels are positions in `variants.txt`. See `Layout.load`."""
         home = find_home(name, root, self.folder, self.marker, "list of variants", self.expected())
         if not os.path.isdir(home / "images"):
             raise DataError(f"{name}: no image directory {home / 'images'}\n{self.expected()}")

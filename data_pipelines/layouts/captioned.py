@@ -63,16 +63,7 @@ class CaptionedLayout:
     span: tuple[float, float] | None = None
 
     def load(self, name: str, root: str | Path | None, template: str) -> Dataset:
-        """Reads the lists and captions, and finds the videos anywhere below the directory.
-
-        Args:
-            name: the data set's name, for messages and results.
-            root: the directory that holds `folder`, or `folder` itself.
-            template: the prompt of one class; unused in text-video retrieval.
-
-        Raises:
-            DataError: no root, a missing or malformed file, or an error of `captioned_videos`.
-        """
+        """Reads lists and captions, and finds the videos below the directory; see `Layout.load`."""
         home = find_home(name, root, self.folder, self.lists["test"], "list", self.expected())
         lists = {split: self.read_list(home / file) for split, file in self.lists.items()}
         files, source = list(self.captions), self.source

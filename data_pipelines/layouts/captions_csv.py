@@ -24,13 +24,8 @@ class CaptionsCsvLayout:
         same path and split are captions of one video.
 
         Args:
-            name: the data set's name, for messages and results.
-            root: the CSV file, or a directory that holds exactly one.
-            template: the prompt of one class; unused in text-video retrieval.
-            ignore_rotation: leave frames as stored, without the file's rotation.
-
-        Raises:
-            DataError: no file, missing columns, or a malformed row.
+            name, template, ignore_rotation: see `Layout.load`.
+            root: the CSV file, or a directory that contains exactly one.
         """
         path = find_csv(name, root, self.expected())
         _, rows = read_rows(path, REQUIRED, filled=REQUIRED)

@@ -27,16 +27,7 @@ class CoopLayout:
     split: str
 
     def load(self, name: str, root: str | Path | None, template: str) -> Dataset:
-        """Reads the split file; images stay on disk.
-
-        Args:
-            name: the data set's name, for messages and results.
-            root: the directory that holds `folder`, or `folder` itself.
-            template: the prompt of one class, with one `{}` for the class name.
-
-        Raises:
-            DataError: no root, a missing directory or split file, or a malformed split file.
-        """
+        """Reads the split file; see `Layout.load`."""
         home = find_home(name, root, self.folder, self.marker, "split file", self.expected())
         images = home / self.images
         if not os.path.isdir(images):

@@ -38,14 +38,9 @@ class CsvLayout:
         it, "label" is a number from 0. Underscores in names become spaces.
 
         Args:
-            name: the data set's name, for messages and results.
-            root: the CSV file, or a directory that holds exactly one.
-            template: the prompt of one class, with one `{}` for the class name.
+            name, template, ignore_rotation: see `Layout.load`.
+            root: the CSV file, or a directory that contains exactly one.
             domain: keep only rows with this value in the column "domain"; None keeps all.
-            ignore_rotation: leave images and frames as stored, without the file's rotation.
-
-        Raises:
-            DataError: no file, missing columns, a malformed row, or an unknown domain.
         """
         path = find_csv(name, root, self.expected())
         columns, rows = read_rows(path, REQUIRED, filled=(*REQUIRED, "name"))

@@ -95,7 +95,7 @@ def _check_columns(path: Path, columns: list[str], required: Sequence[str]) -> N
     if missing:
         split = "; split is train, val or test" if "split" in required else ""
         raise DataError(
-            f"{path}: the first line lacks the columns {', '.join(missing)}; it holds "
+            f"{path}: the first line lacks the columns {', '.join(missing)}; it has "
             f"{_shown(columns) or 'nothing'}. It must name at least {','.join(required)}, "
             f"separated by commas{split}"
         )

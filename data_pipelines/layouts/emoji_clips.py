@@ -42,9 +42,7 @@ class EmojiClips:
         different objects, so that object and action identify the video.
 
         Args:
-            name: the data set's name, for messages and results.
-            root: unused; nothing is on disk.
-            template: the prompt of one class, with one `{}` for the class name.
+            name, root, template: see `Layout.load`; nothing is on disk.
             domain: "time" lists each video together with its reversal: the same frames in reverse
                 order, with captions that differ only in the action or in the objects' roles. A
                 model without temporal order ranks the two at random. Only actions with a different

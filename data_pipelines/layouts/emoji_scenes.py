@@ -35,9 +35,7 @@ class EmojiScenes:
         """Lists the scenes; each is rendered when it is read.
 
         Args:
-            name: the data set's name, for messages and results.
-            root: unused; nothing is on disk.
-            template: the prompt of one class, with one `{}` for the class name.
+            name, root, template: see `Layout.load`; nothing is on disk.
             domain: a drawing style of `scenes.DOMAINS`; by default the first one.
             num_classes: size of a fixed, evenly spread subset of the classes; None: all.
             train_per_class: training scenes per class.

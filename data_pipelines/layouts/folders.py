@@ -45,15 +45,13 @@ class FolderLayout:
         contains images, and otherwise domains with one directory per class.
 
         Args:
-            name: the data set's name, for messages and results.
-            root: the directory that holds the splits, the classes or the domains.
-            template: the prompt of one class, with one `{}` for the class name.
+            name, template, ignore_rotation: see `Layout.load`.
+            root: the directory of the splits, the classes or the domains.
             domain: a directory of `root` to use instead of it.
-            ignore_rotation: leave images and frames as stored, without the file's rotation.
 
         Raises:
-            DataError: no root, no splits, an unknown domain, no classes, images outside of class
-                directories, a class without images, or a name that is not UTF-8.
+            DataError: also for images outside of class directories, a class without images, or a
+                name that is not UTF-8.
         """
         home = self._find(name, root, domain)
         splits = [split for split in SPLITS if (home / split).is_dir()]

@@ -40,20 +40,11 @@ class ImageNetLayout:
     own_classes: bool = False
 
     def load(self, name: str, root: str | Path | None, template: str) -> Dataset:
-        """Lists the images.
-
-        Args:
-            name: the data set's name, for messages and results.
-            root: the directory that holds `folder`, or `folder` itself.
-            template: the prompt of one class, with one `{}` for the class name.
-
-        Returns:
-            The data set; `train` is empty where there are no training images.
+        """Lists the images; see `Layout.load`. `train` may be empty.
 
         Raises:
-            DataError: no root, a missing directory or `classnames.txt`, a class directory that
-                `classnames.txt` does not hold, images outside of class directories, or a class
-                without images.
+            DataError: also for a class directory that is not in `classnames.txt`, images outside of
+                class directories, or a class without images.
         """
         expected = self.expected()
         home = find_home(name, root, self.folder, self.marker, "folder of test images", expected)

@@ -30,7 +30,20 @@ class Layout(Protocol):
 
     @property
     def load(self) -> Callable[..., Dataset]:
-        """`load(name, root, template, **options) -> Dataset`, with options of the layout."""
+        """Lists the examples: `load(name, root, template, **options) -> Dataset`.
+
+        Args:
+            name: the data set's name, for messages and results.
+            root: the directory that contains the data set's directory, or that directory itself; a
+                user's own data may also be a CSV file.
+            template: the prompt of one class, with one `{}` for the class name; unused in
+                text-video retrieval.
+            **options: of the layout. Several have `domain`, a part of the data set (None: all of
+                it), and `ignore_rotation`, which leaves images and frames as stored.
+
+        Raises:
+            DataError: no root, or missing or malformed files.
+        """
 
     def expected(self) -> str:
         """Returns a sketch of the expected directories and files, for error messages."""
@@ -80,7 +93,7 @@ def sketch(folder: str, contents: dict[str, str]) -> str:
     """Returns a directory sketch for error messages; `contents` maps paths in `folder` to notes."""
     lines = ["Expected layout:", "  <root>/", f"    {folder}/"]
     lines += [f"      {path}".ljust(44) + f" {what}" for path, what in contents.items()]
-    lines.append(f"Set root to the directory that holds {folder}/, or to it.")
+    lines.append(f"Set root to the directory that contains {folder}/, or to it.")
     return "\n".join(lines)
 
 
@@ -175,7 +188,7 @@ def check_path(image: str, where: str) -> None:
             f"{where} has the path {shorten(image)}, which is not valid Unicode; rename the file"
         ) from None
     if "\0" in image:
-        raise DataError(f"{where} has the path {shorten(image)}, which holds a null byte")
+        raise DataError(f"{where} has the path {shorten(image)}, which contains a null byte")
     if max(parts) > _LONGEST_NAME or sum(parts) + len(parts) > _LONGEST_PATH:
         raise DataError(
             f"{where} has the path {shorten(image)}; the limits are {_LONGEST_NAME} bytes for "

@@ -101,7 +101,7 @@ def _run(content: bytes) -> Any:
             _filled(_top(stack, dict), items)
         elif name not in _PASSED:
             raise _RefusedError(
-                f"holds more than lists, dicts and texts ({name}); nothing of it was run"
+                f"contains more than lists, dicts and strings ({name}); nothing was executed"
             )
     return stack.pop()
 

@@ -93,13 +93,10 @@ class VifiLayout:
         A missing video keeps its name of the list, so that it is reported as missing.
 
         Args:
-            name: the data set's name, for messages and results.
-            root: the directory that holds `folder`, or that directory itself.
-            template: the prompt of one class, with one `{}` for the class name.
+            name, root, template, ignore_rotation: see `Layout.load`.
             domain: the part.
             lists: a directory with ViFi-CLIP's directories, e.g. a clone of its repository; None:
                 `folder`, the root, or `ViFi-CLIP` in it.
-            ignore_rotation: leave frames as stored, without the file's rotation.
 
         Raises:
             DataError: no root or lists; an unknown part; a malformed list or file of names; labels

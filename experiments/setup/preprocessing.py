@@ -59,7 +59,7 @@ def resolve(config: Config, said: Said, image_size: int) -> tuple[Preprocessing,
     except PromptError as error:
         raise PromptError(f"{config.backbone}: {error}") from None
     by_vifi = config.data.on_videos and (config.data.crop == "vifi" or config.data.views)
-    if by_vifi and set(found.differing(CLIP)) - {"mean", "std"}:
+    if by_vifi and set(found.differences(CLIP)) - {"mean", "std"}:
         which = "crop=vifi" if config.data.crop == "vifi" else f"views={config.data.views}"
         notes.append(
             f"config.data.{which}: test videos are resized as in ViFi-CLIP, whatever files say"
@@ -69,7 +69,7 @@ def resolve(config: Config, said: Said, image_size: int) -> tuple[Preprocessing,
 
 def written(found: Preprocessing, data: Data) -> dict[str, Any]:
     """Returns the fields that differ from `usual`, for JSON; see `record.identity.identify`."""
-    differing = found.differing(usual(data))
+    differing = found.differences(usual(data))
     return {name: [*v] if isinstance(v, tuple) else v for name, v in differing.items()}
 
 

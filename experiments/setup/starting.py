@@ -57,7 +57,7 @@ def differing(start: Saved | None, prepared: Preprocessing) -> list[str]:
     """Returns a note if the model was trained with another preprocessing."""
     if start is None or start.inputs.preprocessing == prepared:
         return []
-    before = start.inputs.preprocessing.in_words(start.inputs.image_size)
+    before = start.inputs.preprocessing.describe(start.inputs.image_size)
     return [f"the prompts of config.init_from were trained with another preprocessing: {before}"]
 
 

@@ -93,7 +93,7 @@ def _facts(model: Saved) -> Iterator[str]:
     yield _row("CLIP", f"[{where}](https://huggingface.co/{where})" if where else "`embedded`")
     yield _row("looks at", f"{model.kind} of {size} × {size} pixels{frames}")
     turned = "turned as their files say" if model.inputs.upright else "as they are stored"
-    yield _row("prepares them", f"{model.inputs.preprocessing.in_words(size)}; {turned}")
+    yield _row("prepares them", f"{model.inputs.preprocessing.describe(size)}; {turned}")
     for field, heading in _ROWS.items():
         value = model.trained.get(field)
         if value not in (None, "", {}, []):

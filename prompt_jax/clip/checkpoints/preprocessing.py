@@ -83,7 +83,7 @@ def _replaced(found: dict[str, dict[str, Any]], wrong: dict[str, str]) -> list[s
     if HUGGING_FACE not in found:
         return []
     one, other = Preprocessing(**found[PROCESSOR]), Preprocessing(**found.pop(HUGGING_FACE))
-    said = one.differing(other)
+    said = one.differences(other)
     said.pop("middle", None)
     both = (f"{name} {value}, not {getattr(other, name)}" for name, value in said.items())
     return [f"{wins}: {'; '.join(both)}"] if said else []
@@ -128,5 +128,5 @@ def resolve(
     if found != CLIP:
         by = {where for name, (_, where) in by_files.items() if name != "middle"}
         source = " and ".join(sorted(by)) or "the settings"
-        notes.append(f"images are prepared by {source}: {found.in_words(image_size)}")
+        notes.append(f"images are prepared by {source}: {found.describe(image_size)}")
     return found, notes

@@ -102,12 +102,12 @@ class Preprocessing:
         white = [(1 - mean) / std for mean, std in zip(self.mean, self.std, strict=True)]
         return min(black), max(white)
 
-    def differing(self, usual: "Preprocessing") -> dict[str, Any]:
+    def differences(self, usual: "Preprocessing") -> dict[str, Any]:
         """Returns the fields that differ from those of `usual`, with their values."""
         both = ((field.name, getattr(self, field.name)) for field in fields(self))
         return {name: value for name, value in both if value != getattr(usual, name)}
 
-    def in_words(self, size: int) -> str:
+    def describe(self, size: int) -> str:
         """Describes the preprocessing for an input of `size` pixels in one line."""
         side = self.resize_to or size
         done = {

@@ -40,16 +40,7 @@ def train_transform(
     Crop, flip, grayscale and whether to jitter (probability 0.8) are the same for all frames of a
     video; the strength of the jitter is drawn for each frame.
 
-    Args:
-        frames: F frames in RGB, of any size.
-        size: side of the result in pixels.
-        rng: decides all of it.
-        out: contiguous float32[F, size, size, 3] to write to.
-        flip: False never flips, e.g. where left and right matter.
-        preprocessing: see `images.transforms.normalize`.
-
-    Returns:
-        `out`, normalized.
+    For arguments and result see `videos.transforms.train_transform`.
 
     Source: ViFi-CLIP (Rasheed et al. 2023), whose pipeline is X-CLIP's and mmaction's.
     """
