@@ -1,4 +1,4 @@
-"""Memory that is not there, in a sentence."""
+"""Turns out-of-memory errors into an actionable message."""
 
 import contextlib
 import re
@@ -7,14 +7,14 @@ from collections.abc import Iterator
 from experiments.config.config import Config
 from prompt_jax.errors import PromptError
 
-# What XLA says on a CPU, and on a GPU or TPU.
+# XLA's messages on a CPU, and on a GPU or TPU.
 _SHORT = re.compile(r"out of memory|RESOURCE_EXHAUSTED", re.IGNORECASE)
 _BYTES = re.compile(r"allocat\w+ (\d+) ?bytes")
 
 
 @contextlib.contextmanager
 def telling(config: Config) -> Iterator[None]:
-    """Turns what no device, or the host, has the memory for into a PromptError: what to lower."""
+    """Turns an out-of-memory error into a PromptError that says which fields to lower."""
     try:
         yield
     except (MemoryError, RuntimeError) as error:  # XLA's own error is a RuntimeError

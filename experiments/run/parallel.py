@@ -1,8 +1,7 @@
-"""Runs that differ in seed and learning rate alone, trained together in one program.
+"""Trains runs that differ only in seed and learning rate together, in one program.
 
-The frozen backbone is shared and small batches leave a GPU idle, so several runs cost little more
-than one. Each has its own shots, batches, prompts and optimizer: the numbers are those of separate
-runs.
+They share the frozen backbone, and small batches leave a GPU idle, so several runs cost little more
+than one. Each has its own shots, batches, prompts and optimizer, and the results of a separate run.
 """
 
 import contextlib
@@ -33,15 +32,15 @@ from prompt_jax.training.loop import Trained
 def run(
     configs: Mapping[pathlib.Path, Config],
 ) -> tuple[list[dict[str, Any]], dict[pathlib.Path, str]]:
-    """Trains all of them together, then tests each; a folder of its own receives each one's files.
+    """Trains all runs together, then tests each; each has its own run directory.
 
-    Those that are finished, or trained already, do not train again.
+    Runs that are finished, or trained already, are not trained again.
 
     Args:
-        configs: by folder; they differ in seed and learning rate.
+        configs: by run directory; they differ in seed and learning rate.
 
     Returns:
-        The results of each, in their order, and why others failed, by folder: a run whose training
+        The results in order, and the errors of failed runs by directory: a run whose training
         diverges or that cannot be tested does not stop the others.
 
     Raises:
@@ -61,7 +60,7 @@ def run(
     backbone = None
     for folder, config in configs.items():
         loaded = load(config, folder, backbone)
-        backbone = loaded.backbone  # the next ones share it
+        backbone = loaded.backbone  # shared by the next runs
         if there := finished(loaded):
             results[folder] = there
             continue
@@ -102,9 +101,10 @@ def _is_trained(one: Prepared) -> bool:
 
 
 def fit(runs: list[Prepared]) -> list[Trained | str]:
-    """Trains runs together, and leaves in each one's folder the checkpoint of its last step.
+    """Trains runs together, and writes the checkpoint of the last step to each run directory.
 
-    What is wrong in words, and no checkpoint, for a run that diverged.
+    Returns:
+        The result of each run; the error message of one that diverged, which has no checkpoint.
 
     Raises:
         PromptError: the seeds lead to different numbers of training images, or all runs diverged.
@@ -177,7 +177,7 @@ class Together:
     """The batches of several runs, stacked: {"image": [R, B, …], "label": [R, B]}."""
 
     def __init__(self, runs: list[Any]):
-        """One iterator of batches a run."""
+        """Takes one iterator of batches per run."""
         self._runs = runs
 
     def __next__(self) -> dict[str, np.ndarray]:
@@ -185,20 +185,20 @@ class Together:
         return {key: _stacked([batch[key] for batch in batches]) for key in batches[0]}
 
     def get_state(self) -> dict[str, Any]:
-        """The position of each."""
+        """Returns the position of each run."""
         return {"runs": [run.get_state() for run in self._runs]}
 
     def state_after(self, batches: int) -> dict[str, Any]:
-        """The position of each after so many batches."""
+        """Returns the position of each run after so many batches."""
         return {"runs": [run.state_after(batches) for run in self._runs]}
 
     def set_state(self, state: dict[str, Any]) -> None:
-        """Goes on at the position of each."""
+        """Continues at these positions."""
         for run, position in zip(self._runs, state["runs"], strict=True):
             run.set_state(position)
 
     def close(self) -> None:
-        """Ends the reading threads."""
+        """Stops the reading threads."""
         for run in self._runs:
             run.close()
 
@@ -208,14 +208,14 @@ def _stacked(parts: list[Any]) -> Any:
 
 
 class Logs:
-    """The logs of several runs, written together."""
+    """Writes the logs of several runs."""
 
     def __init__(self, logs: list[Log]):
-        """One a run."""
+        """Takes one log per run."""
         self._logs = logs
 
     def write(self, step: int, metrics: dict[str, jax.Array]) -> str:
-        """One line in each run's file; returns them in words."""
+        """Writes a line to the log of each run; returns them in words."""
         return ", ".join(
             log.write(step, {key: value[number] for key, value in metrics.items()})
             for number, log in enumerate(self._logs)

@@ -1,4 +1,4 @@
-"""The training of a run: its log, its checkpoints, and what makes a checkpoint its own."""
+"""The training of a run, with its log and checkpoints in the run directory."""
 
 import functools
 import pathlib
@@ -44,7 +44,7 @@ def fit(run: Prepared) -> Trained:
 
 
 def open_log(run: Prepared, start: int, schedule: optax.Schedule) -> Log:
-    """Returns the log of a run that goes on after step `start`."""
+    """Returns the log of a run that starts after step `start`."""
     tracker = open_tracker(run.config.tracker, run.identity, run.folder)
     return Log(run.folder, start, schedule, tracker)
 

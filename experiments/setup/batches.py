@@ -1,4 +1,4 @@
-"""How the examples of a run become batches: for training, for kept features, for testing."""
+"""Makes the batches of a run: for training, for kept features, for testing."""
 
 import dataclasses
 from collections.abc import Iterator

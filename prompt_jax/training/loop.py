@@ -100,7 +100,7 @@ class Trained(NamedTuple):
 
 
 def trained_by(method: Method, end: End) -> Trained:
-    """Returns what a training that ended so leaves."""
+    """Returns the result of a training that ended so."""
     return Trained(train.result(end.state), *end[1:])
 
 
@@ -126,13 +126,13 @@ def fit(
     Args:
         method, task: what trains, on which classes.
         recipe: rates, epochs and optimizer; a config of experiments has the same fields.
-        prompts: where it starts; its arrays are donated, and gone afterwards.
-        batches: training batches with a position that can be saved.
+        prompts: to start from; their arrays are donated.
+        batches: training batches.
         steps_per_epoch: for the schedule.
         placement: where arrays live.
         place: puts a host batch on the devices; by default split over them, if its
             size allows it.
-        open_log: (step to go on after, learning rate by step) -> `Log`.
+        open_log: (step to resume after, learning rate by step) -> `Log`.
         options: of `run`.
 
     Raises:
@@ -170,16 +170,16 @@ def run(
     saving: Saving | None = None,
     title: str = "training",
 ) -> End:
-    """Takes steps, writes log lines and checkpoints, and goes on after a stop.
+    """Takes steps, writes log lines and checkpoints, and resumes from the newest checkpoint.
 
     Args:
         step_fn: (state, batch) -> (state, metrics).
-        state: where it starts; donated. Of several runs its arrays have a first axis over them.
-        batches: what it trains on.
+        state: to start from; donated. With several runs its arrays have a leading axis over runs.
+        batches: training batches.
         total: steps in all.
         placement: where a restored state lives.
         rate: the learning rate as the user gives it, for messages.
-        open_log: gives the log that goes on after a step.
+        open_log: (step to resume after) -> `Log`.
         log_every: steps between its lines; one more is written at the end.
         saving: None writes no checkpoint, and leaves Ctrl-C as it is.
         title: of the progress bar; "" shows none.
@@ -230,11 +230,11 @@ def run(
             asked = time.perf_counter()
             try:
                 batch = next(batches)
-            except Exception:  # what cannot be read shall cost no step that is done
+            except Exception:  # an unreadable example must not lose finished steps
                 if saved < step - 1:
                     save(step - 1)
                 raise
-            # A step that still runs by now did not wait.
+            # If the last step is still running, the device did not wait.
             if step > start + 1 and state.step.is_ready():  # type: ignore[attr-defined]
                 waiting += time.perf_counter() - asked
             images += batch["label"].size
@@ -285,7 +285,7 @@ def resume(
     batches: TrainingBatches,
     placement: Placement,
 ) -> End:
-    """Returns what a run had reached when its checkpoint of `step` was written.
+    """Returns state and totals from the checkpoint of `step`.
 
     Raises:
         PromptError: the checkpoint is damaged, is another run's, or its data position is not that
@@ -299,7 +299,7 @@ def resume(
     expected = batches.state_after(step)
     if record["position"] != expected:
         raise PromptError(
-            f"the checkpoint {checkpoints.folder}/{step} stands at {record['position']} in its "
+            f"the checkpoint {checkpoints.folder}/{step} is at {record['position']} in its "
             f"data, where its step is at {expected}; delete that directory, or use another "
             f"{saving.flag}"
         )
@@ -313,7 +313,7 @@ def resume(
 def record_of(
     identity: dict[str, Any], batches: TrainingBatches, end: End, placement: Placement
 ) -> dict[str, Any]:
-    """Returns what is kept beside a checkpoint's arrays."""
+    """Returns the record that is kept beside a checkpoint's arrays."""
     return {
         "identity": identity,
         "position": batches.get_state(),
@@ -326,6 +326,6 @@ def record_of(
 
 
 def described(placement: Placement) -> str:
-    """Returns the devices of a run in words: other ones round differently."""
+    """Returns the devices of a run in words."""
     kind = jax.devices()[0].device_kind
     return f"{placement.devices} × {kind}"

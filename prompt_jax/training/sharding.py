@@ -1,4 +1,4 @@
-"""Where arrays live: the batch is split over all devices, everything else stands on each."""
+"""Placement of arrays: the batch is split over all devices, everything else is replicated."""
 
 import os
 from typing import Any
@@ -10,10 +10,10 @@ from prompt_jax.errors import PromptError, installing
 
 
 def find_devices() -> list[jax.Device]:
-    """All devices that JAX computes on.
+    """Returns all devices that JAX computes on.
 
     Raises:
-        PromptError: JAX_PLATFORMS asks for some that are not here, or that JAX was not built for.
+        PromptError: JAX_PLATFORMS names devices that are missing, or that JAX was not built for.
     """
     try:
         return jax.devices()
@@ -42,11 +42,11 @@ class Placement:
         self.devices = len(devices)
 
     def replicate(self, tree: Any) -> Any:
-        """The arrays of `tree` on every device."""
+        """Returns the arrays of `tree`, replicated over the devices."""
         return jax.device_put(tree, self._everywhere)
 
     def split(self, batch: Any) -> Any:
-        """A host batch, a pytree of arrays, their first axes split over the devices."""
+        """Returns a host batch with the first axis of each array split over the devices."""
         return jax.device_put(batch, self._batch)
 
     def place(self, batch: dict[str, Any]) -> Any:
@@ -55,11 +55,11 @@ class Placement:
         return self.split(batch) if even else self.replicate(batch)
 
     def split_runs(self, batches: Any) -> Any:
-        """Host batches of several runs, [runs, batch, …], the second axis split over devices."""
+        """Returns host batches of several runs, [runs, batch, …], split along the second axis."""
         return jax.device_put(batches, self._batch_of_runs)
 
     def check(self, field: str, size: int) -> None:
-        """Refuses a batch that the devices do not divide.
+        """Checks that the devices divide a batch evenly.
 
         Raises:
             PromptError: names the field and the nearest sizes that work.

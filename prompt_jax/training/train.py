@@ -1,4 +1,4 @@
-"""One training step and the loop around it; only the prompts are differentiated."""
+"""One training step; only the prompts are differentiated."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -15,11 +15,11 @@ class State(NamedTuple):
     """All that training changes.
 
     Attributes:
-        prompts: what trains.
-        optimizer: its state.
-        step: int32[], how many steps were taken.
-        diverged: int32[], the first step whose loss, or what it left of prompts and optimizer
-            state, was not finite; 0 while all is.
+        prompts: the trainable parameters.
+        optimizer: the optimizer's state.
+        step: int32[], number of steps taken.
+        diverged: int32[], the first step after which the loss, prompts or optimizer state were NaN
+            or infinite; 0 if there is none.
     """
 
     prompts: Prompts
@@ -29,13 +29,13 @@ class State(NamedTuple):
 
 
 def init_state(prompts: Prompts, optimizer: optax.GradientTransformation) -> State:
-    """The state before the first step."""
+    """Returns the state before the first step."""
     step, diverged = jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32)
     return State(prompts, optimizer.init(prompts), step, diverged)
 
 
 def loss_of(output: Output, labels: jax.Array) -> jax.Array:
-    """Weighted mean cross-entropies of all iterations plus the method's further terms.
+    """Returns the weighted cross-entropies of all iterations plus the method's further terms.
 
     `labels` are classes, int[B], or shares of them, float[B, K], whose rows sum to 1.
     """
@@ -53,13 +53,11 @@ def loss_of(output: Output, labels: jax.Array) -> jax.Array:
 def loss_and_output(
     method: Method, prompts: Prompts, task: Task, batch: dict[str, Any]
 ) -> tuple[jax.Array, Output]:
-    """The training loss of a batch {"image": float[B, H, W, 3], "label": int[B]}.
+    """Returns the training loss of a batch {"image": float[B, H, W, 3], "label": int[B]}.
 
-    For a method that sees features, "image" may hold those, float[B, d], or of frames
-    float[B, F, d]; for one that sees videos, those, float[B, F, H, W, 3]; for one that sees
-    pairs, "text" holds B captions beside them, and "label" which video is whose: 0 … B - 1.
-    "targets", float[B, K], if it is there, holds what the loss compares with in place of "label":
-    shares of the classes, as of mixed videos.
+    Of videos "image" is float[B, F, H, W, 3]; of kept features float[B, d], or float[B, F, d] of
+    frames. With captions "text" holds B of them, and "label" is 0 … B - 1. "targets", float[B, K],
+    replaces "label" in the loss if it is there: shares of the classes, as of mixed videos.
     """
     seen: Any = look(method, task, batch["image"])
     if method.objective == "pairs":
@@ -69,7 +67,7 @@ def loss_and_output(
 
 
 def make_step(method: Method, optimizer: optax.GradientTransformation):
-    """The jitted (state, task, batch) -> (state, metrics).
+    """Returns the jitted (state, task, batch) -> (state, metrics).
 
     The metrics: "loss", "accuracy" as a share, and "diverged" as in `State`.
     """
@@ -83,11 +81,11 @@ def make_step(method: Method, optimizer: optax.GradientTransformation):
 def make_parallel_step(
     method: Method, build_optimizer: Callable[[jax.Array], optax.GradientTransformation]
 ):
-    """The jitted step of several runs at once, which share a task and so the frozen backbone.
+    """Returns the jitted step of several runs, which share a task and so the frozen backbone.
 
     Args:
         method: theirs.
-        build_optimizer: a learning rate, float32[], to the optimizer.
+        build_optimizer: (learning rate float32[]) -> optimizer.
 
     Returns:
         (states, task, batches, rates) -> (states, metrics): as `make_step`'s, every array of the
@@ -116,10 +114,10 @@ def _step(method, optimizer, state, task, batch):
 
 
 def result(state: State) -> Prompts:
-    """What a training leaves: the last prompts, or their average over epochs."""
+    """Returns the result of a training: the last prompts, or their average over epochs."""
     return state.optimizer.average if isinstance(state.optimizer, EpochAverage) else state.prompts
 
 
 def all_finite(tree: Any) -> jax.Array:
-    """bool[], whether a pytree of arrays holds neither infinities nor NaN."""
+    """Returns whether all arrays of a pytree are finite, bool[]."""
     return jnp.stack([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(tree)]).all()
