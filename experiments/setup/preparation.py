@@ -7,7 +7,6 @@ import time
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 from ml_collections import ConfigDict
 
@@ -31,7 +30,7 @@ from prompt_jax.models import saved
 from prompt_jax.models.saved import Saved
 from prompt_jax.storage.files import write_text
 from prompt_jax.text.class_names import Classes
-from prompt_jax.training import recipes
+from prompt_jax.training import loop, recipes
 from prompt_jax.training.sharding import Placement
 
 
@@ -264,7 +263,7 @@ def with_tasks(run: Loaded, plan: Plan, identity: dict[str, Any]) -> Prepared:
     if run.start:
         prompts = starting.put(run.config, run.method, run.start, task, known)
     else:
-        prompts = jax.jit(run.method.init)(jax.random.key(run.config.seed), task)
+        prompts = loop.init_prompts(run.method, task, run.config.seed)
     if methods.outside.is_outside(run.config.method) and run.method.objective != "pairs":
         images = np.zeros((2, *plan.batches.inputs.shape), np.float32)
         for each in (task, *(tested[0] for tested in tests.values())):
