@@ -45,7 +45,10 @@ def split(*train):
         (split(["a" * 300 + ".jpg", 0, "x"]), r"train\[0\] has the path 'aaa.*304 characters"),
         (split(["é" * 128 + ".jpg", 0, "x"]), "the limits are 255 bytes for each name"),
         (split(["a/" * 3000 + "b.jpg", 0, "x"]), "and 4,096 for the whole"),
-        (split(["a\0.jpg", 0, "x"]), r"train\[0\] the path 'a\\x00.jpg', which contains a null"),
+        (
+            split(["a\0.jpg", 0, "x"]),
+            r"train\[0\] has the path 'a\\x00.jpg', which contains a null byte",
+        ),
         (
             split(["a.jpg", 0, "caf\udce9"]),
             r"label 0 has the class name 'caf.udce9', .* not valid Unicode",
