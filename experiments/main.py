@@ -193,7 +193,7 @@ def _mistake(file, places, message):
         hint = f" Did you mean {close[1]!r}?" if close else ""
         return PromptError(
             f"{where}: unknown config key {(key[1] or key[2])!r}.{hint}"
-            " All are listed in experiments/config/config.py"
+            " All are listed in experiments/config/config.py and data.py"
         )
     if match := _WRONG_TYPE.search(message):
         field, value, got, wanted = match.groups()
@@ -207,7 +207,7 @@ def print_help() -> None:
     print("--config=FILE --help   explains every field of that config, with its value there")
     print("--workdir=DIR  where everything is written; default results/METHOD-DATA-seedN, or")
     print("               results/PROTOCOL where a config asks for several runs")
-    print("--config.FIELD=VALUE  any field of experiments/config/config.py")
+    print("--config.FIELD=VALUE  any field; --config=FILE --help explains it")
     print("\n".join(_config_files()))
     print("a protocol's or an ablation's config takes a method, as")
     print("experiments/configs/images/few_shot.py:coop")

@@ -5,8 +5,8 @@ import json
 
 import pytest
 
-from experiments.config import config
 from experiments.config.config import FIELDS, Config, change, read
+from experiments.config.data import Data
 from experiments.config.protocols import PROTOCOLS
 from experiments.configs import default
 from experiments.setup import protocols
@@ -15,7 +15,7 @@ from prompt_jax.methods.recipe import Recipe
 
 
 def test_the_defaults_are_as_declared():
-    assert read(default.get_config()).data == config.Data()
+    assert read(default.get_config()).data == Data()
     for name, value in default.get_config().items():
         if name not in ("data", "settings"):
             assert FIELDS[name].default == value
@@ -63,6 +63,12 @@ def _flat(section, prefix=""):
             yield f"{prefix}{key}", value
 
 
+def test_a_whole_number_of_any_size_is_compared():
+    assert read(change(Config(), {"log_every": 10**400})).log_every == 10**400
+    with pytest.raises(PromptError, match="must be at least 0 and at most 4294967295"):
+        change(Config(), {"seed": 10**400})
+
+
 def test_a_typed_config_cannot_be_changed_in_place():
     with pytest.raises(dataclasses.FrozenInstanceError):
         Config().epochs = 3
@@ -76,6 +82,7 @@ def test_a_typed_config_cannot_be_changed_in_place():
         ({"settings.context_length": "4"}, "settings.context_length='4' is of type str; it must"),
         ({"epochs": True}, "config.epochs=True is of type bool; it must be of int"),
         ({"seeds": 3}, "config.seeds=3 is of type int; it must be of tuple"),
+        ({"seeds": (None,)}, "config.seeds has None; it must be whole numbers"),
         ({"seeds": (True,)}, "config.seeds has True; it must be whole numbers"),
         ({"data": 3}, "config.data=3 is of type int; it must be of dict"),
         ({"data.shots_list": (4, 0)}, "shots_list=.4, 0. must be whole numbers.*, at least 1"),

@@ -17,6 +17,7 @@ Role = Literal["figures", "run", "free"]
 - "run": which run it is, while averages are over several values of it;
 - "free": neither. It may change between restarts.
 """
+WHOLE = "whole numbers, e.g. 1,2,3"
 _KEY = "declared"
 
 
@@ -64,7 +65,7 @@ class Declared:
     def contains(self, number: float) -> bool:
         """Whether a number is finite and within the range."""
         return (
-            math.isfinite(number)
+            -math.inf < number < math.inf  # False for NaN
             and (self.at_least is None or number >= self.at_least)
             and (self.above is None or number > self.above)
             and (self.below is None or number < self.below)
@@ -125,7 +126,9 @@ def _checked(path: str, value: Any, hint: Any, declaration: Declared | None) -> 
     value = _as_tuples(value)
     if declaration.choices and value not in declaration.choices:
         raise unknown(f"value of {path}:", value, declaration.choices)
-    if kind is tuple and (wrong := _find_wrong(value, hint)) is not None:
+    if kind is tuple and not _matches(value, hint):
+        element = typing.get_args(hint)[0]
+        wrong = next((one for one in value if not _matches(one, element)), value)
         raise PromptError(f"{path} has {wrong!r}; it must be {declaration.form}")
     if not all(map(declaration.contains, _numbers(value) if declaration.range else ())):
         form = declaration.form or ("a finite number" if kind is float else "")
@@ -144,18 +147,16 @@ def check_type(path: str, value: Any, kind: type) -> None:
         )
 
 
-def _find_wrong(value: Any, hint: Any) -> Any:
-    """Returns the first element that is not as the type of a tuple says, or the whole; or None."""
-    inner = typing.get_args(hint)
+def _matches(value: Any, hint: Any) -> bool:
+    """Whether a value is as a type says: int, float, str, Any, or a tuple of these."""
     if typing.get_origin(hint) is not tuple:
-        kinds = (int, float) if hint is float else object if hint is Any else hint
-        right = isinstance(value, kinds) and not (isinstance(value, bool) and hint is not Any)
-        return None if right else value
-    if not isinstance(value, tuple) or (inner[-1] is not Ellipsis and len(value) != len(inner)):
-        return value
+        kinds: Any = {float: (int, float), Any: object}.get(hint, hint)
+        return isinstance(value, kinds) and (hint is Any or not isinstance(value, bool))
+    if not isinstance(value, tuple):
+        return False
+    inner = typing.get_args(hint)
     hints = inner[:1] * len(value) if inner[-1] is Ellipsis else inner
-    pairs = zip(value, hints, strict=True)
-    return next((one for one, kind in pairs if _find_wrong(one, kind) is not None), None)
+    return len(value) == len(hints) and all(map(_matches, value, hints))
 
 
 def _numbers(value: Any) -> Iterator[float]:

@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 
 from data_pipelines import datasets, sampling
 from data_pipelines.examples import Dataset
-from experiments.config.config import Config, Data
+from experiments.config.config import Config
+from experiments.config.data import Data
 from experiments.configs import default
 from experiments.record import identity
 from experiments.setup import building, plans, preprocessing, protocols, titles

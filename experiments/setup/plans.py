@@ -14,7 +14,8 @@ from data_pipelines.errors import BadImage, DataError, escape
 from data_pipelines.examples import Dataset, Example
 from data_pipelines.images import readers
 from data_pipelines.layouts import automatic
-from experiments.config.config import Config, Data
+from experiments.config.config import Config
+from experiments.config.data import Data
 from experiments.record import identity
 from experiments.setup import protocols, titles
 from experiments.setup.batches import RunBatches, make_batches

@@ -4,7 +4,8 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from experiments.config.config import Config, Data
+from experiments.config.config import Config
+from experiments.config.data import Data
 from prompt_jax.clip.checkpoints import preprocessing as checkpoints
 from prompt_jax.clip.checkpoints.preprocessing import Said
 from prompt_jax.errors import PromptError

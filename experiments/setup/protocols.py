@@ -10,7 +10,8 @@ from dataclasses import replace
 from data_pipelines import datasets, sampling
 from data_pipelines.checks import lists
 from data_pipelines.examples import Dataset
-from experiments.config.config import Config, Data
+from experiments.config.config import Config
+from experiments.config.data import Data
 from experiments.setup import titles
 from prompt_jax.errors import PromptError
 

@@ -3,7 +3,7 @@
 import re
 
 from data_pipelines import datasets
-from experiments.config.config import Data
+from experiments.config.data import Data
 from prompt_jax.errors import PromptError
 
 _TITLE = re.compile(r"\w[\w.-]{0,99}")
