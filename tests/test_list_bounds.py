@@ -90,5 +90,5 @@ def test_a_caption_has_a_length(tmp_path):
     for texts, joined in (("x" * (LONGEST + 1),), False), (("y " * (LONGEST // 2), "z"), True):
         captions = [Caption("a", text, "b.json, line 1") for text in texts]
         kind = dataclasses.replace(msvd.MSVD, joined=joined)
-        with pytest.raises(DataError, match="has a caption of 100,001 characters; it can have"):
+        with pytest.raises(DataError, match="has a caption of 100,001 characters; the limit is"):
             captioned_videos("msvd", "{}", tmp_path, lists, captions, kind, "x")

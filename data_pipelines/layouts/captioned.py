@@ -150,7 +150,7 @@ def check_caption(text: str, where: str) -> None:
     """Raises `DataError` for a caption that is too long to be one, before it is tokenized."""
     if len(text) > LONGEST:
         raise DataError(
-            f"{where} has a caption of {len(text):,} characters; it can have {LONGEST:,}"
+            f"{where} has a caption of {len(text):,} characters; the limit is {LONGEST:,}"
         )
 
 
