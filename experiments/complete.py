@@ -1,11 +1,11 @@
-"""Completes runs of earlier versions: model.json and prompts.safetensors, by which they are used.
+"""Adds model.json and prompts.safetensors to runs of earlier versions.
 
     python -m experiments.complete RUN [RUN …]
 
-RUN is the folder of a finished run. Its prompts are taken from the checkpoint of its last step, or
-made from its training images again where a method makes them of these; so its backbone and its
-data must be where they were. They are tested again before: prompts that do not reach the run's
-accuracy are refused. All else in the folder stays as it is.
+RUN is a directory of a finished run. Its prompts come from the checkpoint of its last step, or are
+computed from its training images by methods without training, so its backbone and its data must
+still be in place. The prompts are evaluated first; those that do not reach the accuracy of the run
+are rejected. No other file is changed.
 """
 
 import sys
@@ -32,18 +32,18 @@ from prompt_jax.models import saved
 
 
 def complete(folder: pathlib.Path, backbone: building.Backbone | None = None) -> str:
-    """Writes the two files, unless they are there and whole.
+    """Writes the two files, unless they exist and are valid.
 
     Args:
         folder: of a finished run.
-        backbone: the run's, where it is loaded already.
+        backbone: of the run, if it is loaded already.
 
     Returns:
-        What was done, in words.
+        a line about what was done.
 
     Raises:
-        PromptError, DataError: no run is finished there, or its backbone, its data or what it
-            trained is gone or another one.
+        PromptError, DataError: there is no finished run, or its backbone, its data or its
+            checkpoint is gone or has changed.
     """
     damage = ""
     if saved.is_saved(folder):
@@ -62,11 +62,11 @@ def complete(folder: pathlib.Path, backbone: building.Backbone | None = None) ->
 
 
 def _refuse_other_answers(run: Prepared, prompts: Prompts, accuracy: Mapping[str, float]) -> None:
-    """Tests the prompts again, since earlier versions did not record all that they depend on.
+    """Evaluates the prompts, as earlier versions did not record everything that they depend on.
 
     Raises:
-        PromptError: they do not reach what the run reached; one example in a hundred may differ,
-            or one of fewer, as rounding does on another device.
+        PromptError: the accuracy differs by more than 1 %, or one example; rounding differs
+            between devices.
     """
     with tempfile.TemporaryDirectory(prefix="prompt_jax-complete-") as elsewhere:
         again = dataclasses.replace(run, folder=pathlib.Path(elsewhere))
@@ -80,14 +80,14 @@ def _refuse_other_answers(run: Prepared, prompts: Prompts, accuracy: Mapping[str
 
 
 def start(argv: Sequence[str]) -> None:
-    """Parses, completes one after another.
+    """Parses the arguments and completes the runs.
 
     Raises:
         PromptError: some could not be completed; the others are.
     """
     parser = argparse.ArgumentParser("python -m experiments.complete", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.add_argument("runs", metavar="RUN", type=pathlib.Path, nargs="+", help="a run's folder")
+    parser.add_argument("runs", metavar="RUN", type=pathlib.Path, nargs="+", help="a run directory")
     options = parser.parse_args(argv)
     command_line.prepare_jax()
     failed = []

@@ -80,14 +80,14 @@ def count(answers: Answers) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
     top = np.max(answers.probabilities, axis=-1)
     for n, (now, sure) in enumerate(zip(right, top, strict=True)):
         before = right[n - 1]
-        corrected, spoiled = now & ~before, before & ~now
+        corrected, lost = now & ~before, before & ~now
         doubt = top[n - 1][corrected]
         rows.append(
             (
                 f"p{n}",
                 f"{100 * np.mean(now):.1f}",
                 str(np.sum(corrected)) if n else "",
-                str(np.sum(spoiled)) if n else "",
+                str(np.sum(lost)) if n else "",
                 f"{np.mean(own[n]):.2f}",
                 f"{np.mean(sure):.2f}",
                 f"{np.mean(doubt):.2f}" if n and doubt.size else "",

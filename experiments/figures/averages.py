@@ -110,7 +110,7 @@ def _explain(older: Run, run: Run) -> str:
     if not training_list.differ(older.drawn, run.drawn):
         return f"{text}a newer run of the same ({same})"
     other = "of another model" if run.protocol == EVALUATION else "trained on other images"
-    return f"{text}newer and called the same ({same}), but {other}; make tables of each by itself"
+    return f"{text}newer and has the same name ({same}), but is {other}; tabulate them separately"
 
 
 def _measure(row: RowKey, run: Run) -> Iterator[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""How often each class is predicted right and what it is confused with, over seeds."""
+"""Accuracy per class and the most frequent confusions, over seeds."""
 
 import statistics
 from collections import Counter, defaultdict

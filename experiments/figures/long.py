@@ -35,7 +35,7 @@ def newest(found: Sequence[Run]) -> tuple[list[tuple[RowKey, Run]], list[tuple[R
     labelled = zip(found, peers.label_differences(found), strict=True)
     for run, settings in sorted(labelled, key=lambda pair: (pair[0].changed, pair[0].path)):
         row = run.method, run.variant, settings
-        # An evaluation has one test set; any other run has all of its protocol.
+        # An evaluation has one test set; other runs have all test sets of their protocol.
         tested = tuple(run.accuracy) if run.protocol == EVALUATION else ()
         key = (row, run.dataset, run.shots, run.seed, tested)
         if key in counted:

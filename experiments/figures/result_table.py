@@ -56,7 +56,7 @@ class Cell(NamedTuple):
 
 @dataclass
 class Row:
-    """A method, its variant and, where several configs were run, what sets this one apart.
+    """A method, its variant and, if there are several configs, what distinguishes this one.
 
     Attributes:
         runs: the runs that count, in no order.

@@ -131,7 +131,7 @@ def cautions(table: ResultTable) -> list[str]:
         lines.append(f"Not comparable with published figures: {listed}.")
     if table.unlike:
         listed = "; ".join(table.unlike)
-        lines.append(f"Other settings than published, so not beside published figures: {listed}.")
+        lines.append(f"Settings differ from the published ones, so none are shown: {listed}.")
     return lines
 
 

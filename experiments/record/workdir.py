@@ -16,7 +16,7 @@ from experiments.record.identity import refuse_other_run
 from prompt_jax.errors import PromptError
 from prompt_jax.storage.files import check_seal, read_json, seal, write_text
 
-# A lock lasts as long as its file is open, and so ends with the process at the latest.
+# A lock is held while its file is open, so it ends with the process at the latest.
 _LOCKS: dict[pathlib.Path, int] = {}
 
 
