@@ -12,7 +12,9 @@ from prompt_jax.errors import PromptError
 from prompt_jax.methods.encoders import VideoSettings
 from prompt_jax.methods.recipe import RETRIEVAL as VOP_RETRIEVAL
 from prompt_jax.methods.recipe import Recipe
+from prompt_jax.methods.record import Published
 
+VILT = "ViLT-CLIP (AAAI 2024)"
 PERSON = "a video of a person doing {}."
 
 VILT_CLIP = (
@@ -88,3 +90,28 @@ def check_template(template: str) -> None:
             f'settings.template={template!r} must contain "{{}}" once, for the class name; "" is '
             "the data set's own text"
         )
+
+
+def table_1(
+    hmdb51: tuple[float, ...], ucf101_clips: tuple[float, ...], ssv2: tuple[float, ...]
+) -> Published:
+    """A method's row of ViLT-CLIP's Table 1: accuracy with 2, 4, 8 and 16 shots."""
+    figures = {"hmdb51": hmdb51, "ucf101_clips": ucf101_clips, "ssv2": ssv2}
+    return Published("few_shot", figures, f"{VILT}, Table 1")
+
+
+def table_3(dataset: str, accuracy: float, spread: float) -> Published:
+    """A cell of ViLT-CLIP's Table 3: trained on Kinetics-400, the mean of three splits."""
+    source = f"{VILT}, Table 3, ± {spread}"
+    return Published("zero_shot_transfer", {dataset: (accuracy,)}, source)
+
+
+def table_4(**halves: tuple[float, float, float]) -> Published:
+    """A method's row of ViLT-CLIP's Table 4: base, new and H by data set."""
+    return Published("base_to_novel", halves, f"{VILT}, Table 4")
+
+
+def tables_5_and_7(**ranks: tuple[float, float] | tuple[float, float, float]) -> Published:
+    """A method's rows of ViLT-CLIP's Tables 5 and 7: R@1, R@5 and mean rank of captions."""
+    figures = {name: (*some[:2], None, *(some[2:] or (None,))) for name, some in ranks.items()}
+    return Published("retrieval", figures, f"{VILT}, Tables 5 and 7")

@@ -16,7 +16,7 @@ from prompt_jax.errors import PromptError, unknown
 from prompt_jax.methods import actions
 from prompt_jax.methods.encoders import Encoders, look_at_frames, pool_frames, put_behind_sos
 from prompt_jax.methods.recipe import RETRIEVAL, Recipe
-from prompt_jax.methods.record import Published, Record
+from prompt_jax.methods.record import Record
 from prompt_jax.methods.video.vop import check_frames
 from prompt_jax.prompts import encode_packed, init_linear
 
@@ -195,35 +195,15 @@ RECORD = Record(
     },
     "both",
     published=(
-        Published(
-            "few_shot",
-            {
-                "hmdb51": (39.7, 50.7, 56.0, 62.4),
-                "ucf101_clips": (71.4, 79.9, 85.7, 89.9),
-                "ssv2": (4.4, 5.1, 6.1, 9.7),
-            },
-            "ViLT-CLIP (AAAI 2024), Table 1",
+        actions.table_1((39.7, 50.7, 56.0, 62.4), (71.4, 79.9, 85.7, 89.9), (4.4, 5.1, 6.1, 9.7)),
+        actions.table_4(
+            hmdb51=(46.2, 16.0, 23.8),
+            ucf101_clips=(90.5, 40.4, 55.8),
+            ssv2=(8.3, 5.3, 6.4),
+            kinetics400=(69.7, 37.6, 48.8),
         ),
-        Published(
-            "base_to_novel",
-            {
-                "hmdb51": (46.2, 16.0, 23.8),
-                "ucf101_clips": (90.5, 40.4, 55.8),
-                "ssv2": (8.3, 5.3, 6.4),
-                "kinetics400": (69.7, 37.6, 48.8),
-            },
-            "ViLT-CLIP (AAAI 2024), Table 4",
-        ),
-        Published(
-            "zero_shot_transfer", {"hmdb51": (44.3,)}, "ViLT-CLIP (AAAI 2024), Table 3, ± 2.2"
-        ),
-        Published(
-            "zero_shot_transfer", {"ucf101_clips": (69.3,)}, "ViLT-CLIP (AAAI 2024), Table 3, ± 4.2"
-        ),
-        Published(
-            "retrieval",
-            {"msrvtt_9k": (36.7, 64.6, None, None)},
-            "ViLT-CLIP (AAAI 2024), Tables 5 and 7",
-        ),
+        actions.table_3("hmdb51", 44.3, 2.2),
+        actions.table_3("ucf101_clips", 69.3, 4.2),
+        actions.tables_5_and_7(msrvtt_9k=(36.7, 64.6)),
     ),
 )

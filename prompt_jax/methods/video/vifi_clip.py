@@ -80,24 +80,12 @@ RECORD = Record(
     },
     "weights",
     published=(
-        Published(
-            "few_shot",
-            {
-                "hmdb51": (57.2, 62.7, 64.5, 66.8),
-                "ucf101_clips": (80.7, 85.1, 90.0, 92.7),
-                "ssv2": (6.2, 7.4, 8.5, 12.4),
-            },
-            "ViLT-CLIP (AAAI 2024), Table 1",
-        ),
-        Published(
-            "base_to_novel",
-            {
-                "hmdb51": (73.8, 53.3, 61.9),
-                "ucf101_clips": (92.9, 67.7, 78.3),
-                "ssv2": (16.2, 12.1, 13.9),
-                "kinetics400": (76.4, 61.1, 67.9),
-            },
-            "ViLT-CLIP (AAAI 2024), Table 4",
+        actions.table_1((57.2, 62.7, 64.5, 66.8), (80.7, 85.1, 90.0, 92.7), (6.2, 7.4, 8.5, 12.4)),
+        actions.table_4(
+            hmdb51=(73.8, 53.3, 61.9),
+            ucf101_clips=(92.9, 67.7, 78.3),
+            ssv2=(16.2, 12.1, 13.9),
+            kinetics400=(76.4, 61.1, 67.9),
         ),
         Published(
             "zero_shot_transfer",
