@@ -46,7 +46,7 @@ def test_a_folder_that_is_removed_during_the_run_is_said(start, tmp_path, monkey
                 return super().write(number, metrics)
 
         monkeypatch.setattr(training, "Log", Removing)
-        with pytest.raises(PromptError, match=r"run was removed or replaced while its run was"):
+        with pytest.raises(PromptError, match=r"run was removed or replaced during its run"):
             experiment.run(coop(start), tmp_path / "run")
         assert not (tmp_path / "run/results.json").exists()
         shutil.rmtree(tmp_path / "run", ignore_errors=True)
@@ -157,7 +157,7 @@ def test_a_damaged_run_json_says_what_to_do_and_that_works(start, tmp_path):
     owner = tmp_path / "run.json"
     for content in (owner.read_text().replace('"epochs": 2', '"epochs": 3'), "{}", "[" * 10**5):
         owner.write_text(content)
-        with pytest.raises(PromptError, match=r"run.json is damaged, .*delete that file"):
+        with pytest.raises(PromptError, match=r"run.json is damaged, .*delete it"):
             experiment.run(coop(start), tmp_path)
     owner.unlink()
     experiment.run(coop(start), tmp_path)
