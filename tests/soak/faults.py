@@ -190,7 +190,7 @@ def differences(one: Path, other: Path) -> list[str]:
     else:
         found += [f"other numbers: {n}" for n in arrays if not np.array_equal(arrays[n], theirs[n])]
     scores = [json.loads((run / "results.json").read_text()) for run in (one, other)]
-    for key in ("base", "new", "h", "per_iteration", "zero_shot", "config", "classes", "images"):
+    for key in ("base", "new", "h", "per_iteration", "zero_shot", "config", "classes", "pictures"):
         if scores[0][key] != scores[1][key]:
             found.append(f"results.json: {key}: {scores[0][key]} instead of {scores[1][key]}")
     if _log(one) != _log(other):
