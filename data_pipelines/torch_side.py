@@ -3,6 +3,7 @@
 import math
 import random
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,19 +13,18 @@ from PIL import Image
 from prompt_jax.inputs.images.preprocessing import CLIP_MEAN, CLIP_STD
 from prompt_jax.inputs.images.transforms import AREA
 from prompt_jax.inputs.videos import sampling
-from prompt_jax.inputs.videos.transforms import AREA as CLIP_AREA
+from prompt_jax.inputs.videos.transforms import AREA as VIDEO_AREA
 
 ReadFrames = Callable[[Path, int], Sequence[Image.Image]]
 
 
+@dataclass
 class TorchImages:
     """A common PyTorch dataset of images: Pillow for pixels, tensors for normalization."""
 
-    def __init__(self, paths: Sequence[Path], labels: Sequence[int], size: int):
-        """Takes images at `paths`, cropped to `size` pixels."""
-        self.paths = paths
-        self.labels = labels
-        self.size = size
+    paths: Sequence[Path]
+    labels: Sequence[int]
+    size: int
 
     def __len__(self) -> int:
         """Returns the number of images."""
@@ -38,18 +38,15 @@ class TorchImages:
         return _tensor(image, box, flip, self.size), self.labels[index]
 
 
+@dataclass
 class TorchVideos:
     """A common PyTorch dataset of videos, with the same crop and flip for all frames."""
 
-    def __init__(
-        self, paths: Sequence[Path], labels: Sequence[int], frames: int, size: int, read: ReadFrames
-    ):
-        """Takes videos at `paths`, of which `read` returns `frames` frames."""
-        self.paths = paths
-        self.labels = labels
-        self.frames = frames
-        self.size = size
-        self.read = read
+    paths: Sequence[Path]
+    labels: Sequence[int]
+    frames: int
+    size: int
+    read: ReadFrames
 
     def __len__(self) -> int:
         """Returns the number of videos."""
@@ -60,7 +57,7 @@ class TorchVideos:
         import torch
 
         images = self.read(self.paths[index], self.frames)
-        box, flip = _crop(*images[0].size, CLIP_AREA), random.random() < 0.5
+        box, flip = _crop(*images[0].size, VIDEO_AREA), random.random() < 0.5
         tensors = [_tensor(image, box, flip, self.size) for image in images]
         return torch.stack(tensors), self.labels[index]
 

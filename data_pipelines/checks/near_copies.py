@@ -79,11 +79,11 @@ def _hashes(dataset: Dataset, examples: Sequence[Example]) -> tuple[list[Example
 
     def hashed(example: Example) -> np.ndarray | None:
         try:
-            grey = dataset.read(example).convert("L")
+            gray = dataset.read(example).convert("L")
         except BadImage:
             return None
-        low, high = grey.getextrema()
-        return imagehash.phash(grey).hash if high - low >= _FLAT else None
+        low, high = gray.getextrema()
+        return imagehash.phash(gray).hash if high - low >= _FLAT else None
 
     with ThreadPoolExecutor(_THREADS) as threads:
         found = zip(examples, threads.map(hashed, examples), strict=True)

@@ -101,7 +101,7 @@ def shuffled_rows(
 # Threads read across the border of two epochs at once; more than that is not needed.
 @lru_cache(maxsize=4)
 def _order(count: int, seed: int, epoch: int) -> np.ndarray:
-    """Returns all rows in an epoch's order; neighbouring seeds share none, even shifted by one."""
+    """Returns all rows in an epoch's order; neighboring seeds share none, even shifted by one."""
     return np.random.default_rng((seed, epoch)).permutation(count)
 
 

@@ -52,9 +52,9 @@ def eight_bits(image: Image.Image) -> Image.Image:
     # Before Pillow 11 PNGs of 16 bits have mode I.
     unsigned = image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PNG")
     if None not in declared:
-        grey = _between(pixels, *map(float, declared))
+        gray = _between(pixels, *map(float, declared))
     elif unsigned and not signed:
-        grey = _sixteen(pixels, bits)
+        gray = _sixteen(pixels, bits)
     else:
         kind = "floating-point" if image.mode == "F" else "signed" if signed else "32-bit"
         raise UnknownWhite(
@@ -62,7 +62,7 @@ def eight_bits(image: Image.Image) -> Image.Image:
             f"white: {_ADVICE}"
         )
     white_is_zero = _field(image, _PHOTOMETRIC, 1) == _WHITE_IS_ZERO
-    return Image.fromarray(255 - grey if white_is_zero else grey)
+    return Image.fromarray(255 - gray if white_is_zero else gray)
 
 
 def _sixteen(pixels: np.ndarray, bits: int) -> np.ndarray:

@@ -23,7 +23,7 @@ _PLACES = ((0, 0), (2, 0), (0, 2), (2, 2), (1, 1))
 # A side that differs from the input size by less is rounded to it.
 _NEAR = 3
 
-JITTER, GREY = 0.8, 0.2
+JITTER, GRAY = 0.8, 0.2
 _BRIGHTNESS, _CONTRAST, _SATURATION, _HUE = 0.4, 0.4, 0.2, 0.1
 
 
@@ -47,14 +47,14 @@ def train_transform(
     sides = _SIDES[rng.integers(len(_SIDES))]
     place = _PLACES[rng.integers(len(_PLACES))]
     flipped = flip and rng.random() < 0.5
-    jittered, grey = rng.random() < JITTER, rng.random() < GREY
+    jittered, gray = rng.random() < JITTER, rng.random() < GRAY
     for frame, target in zip(frames, out, strict=True):
         frame = _multi_scale_crop(frame, size, sides, place)
         if flipped:
             frame = frame.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
         if jittered:
             frame = jitter(frame, rng)
-        if grey:
+        if gray:
             frame = frame.convert("L").convert("RGB")
         normalize(frame, target, preprocessing)
     return out
