@@ -42,7 +42,9 @@ def make_run(name: str):
         method=method,
         backbone=SimpleNamespace(clip=CLIP_TINY, frozen=tiny.frozen_parameters()),
         plan=SimpleNamespace(
-            train=dataset, tests={"test": dataset}, batches=SimpleNamespace(preprocessing=OWN)
+            train=dataset,
+            tests={"test": dataset},
+            batches=SimpleNamespace(inputs=SimpleNamespace(preprocessing=OWN)),
         ),
         tests={"test": [task]},
     )
