@@ -16,7 +16,7 @@ from ml_collections import ConfigDict
 from rich.console import Console
 from rich.table import Table
 
-from tests import tiny
+from tests.helpers import tiny
 
 EPOCHS, STEPS_PER_EPOCH = 80, 3
 TOTAL = EPOCHS * STEPS_PER_EPOCH

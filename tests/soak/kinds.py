@@ -1,6 +1,6 @@
 """The table of all kinds of inputs."""
 
-from . import captions, downloads, images, lists, models, pages, records, videos, weights
+from .inputs import captions, downloads, images, lists, models, pages, records, videos, weights
 from .kind import Kind
 
 _FILES = (images, videos, lists, captions, downloads, weights, records, models, pages)

@@ -15,9 +15,9 @@ from data_pipelines.videos.readers import VideoReader
 from prompt_jax.inputs.videos.sampling import centre_frames
 from prompt_jax.inputs.videos.transforms import test_transform
 
-from .files import Files
-from .kind import Kind, Wrong, changing
-from .mutations import BYTES
+from ..files import Files
+from ..kind import Kind, Wrong, changing
+from ..mutations import BYTES
 
 FRAMES, SIZE = 4, 32
 # By a file's ending: FFmpeg's name of the format, encoder, pixel format.

@@ -16,9 +16,9 @@ from experiments.config import config as declared
 from experiments.configs import default
 from experiments.setup import plans
 
-from .files import Fifo, Files, Folder, Link
-from .kind import Kind, changing
-from .mutations import JSON, TEXT
+from ..files import Fifo, Files, Folder, Link
+from ..kind import Kind, changing
+from ..mutations import JSON, TEXT
 
 CLASSES = ("sea_horse", "pagoda", "garfield", "accordion")
 _IMAGES_READ = 12  # of one input, at most

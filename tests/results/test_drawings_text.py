@@ -16,7 +16,7 @@ from experiments.record.files.confusions import Confusion
 from experiments.report import curves
 from prompt_jax.errors import escape
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 TEX = r"costs $5 or $\frac{a}$ of _a_^b"
 # Any text at all: halves of characters, control characters, every script.
 anything = st.text(st.characters(codec=None, exclude_categories=()), min_size=1, max_size=30)

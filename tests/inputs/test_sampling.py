@@ -14,7 +14,7 @@ from data_pipelines.errors import DataError
 from data_pipelines.examples import Dataset, Example
 from data_pipelines.layouts import coop
 
-SHARED = Path(os.environ.get("PROMPT_JAX_SHARED", Path(__file__).parents[2] / "shared"))
+SHARED = Path(os.environ.get("PROMPT_JAX_SHARED", Path(__file__).parents[3] / "shared"))
 
 
 def make_dataset(train_labels, val_labels=()):

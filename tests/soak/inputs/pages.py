@@ -15,11 +15,11 @@ from experiments import results
 from experiments.report import __main__ as report
 from experiments.report import curves, finished
 from experiments.report.blocks import Table, Text
-from tests import run_files
+from tests.helpers.files import run_files
 
-from .files import Entry, Fifo, Files, Folder, Link, collect
-from .kind import Kind, Wrong
-from .mutations import BYTES, JSON, TEXT, Change
+from ..files import Entry, Fifo, Files, Folder, Link, collect
+from ..kind import Kind, Wrong
+from ..mutations import BYTES, JSON, TEXT, Change
 
 
 def _make() -> list[Files]:

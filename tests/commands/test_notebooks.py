@@ -23,7 +23,7 @@ import pytest
 import wheels
 from PIL import Image
 
-REPOSITORY = Path(__file__).parents[1]
+REPOSITORY = Path(__file__).parents[2]
 FOLDER = REPOSITORY / "notebooks"
 sys.path.insert(0, str(FOLDER))
 import set_up  # noqa: E402

@@ -7,10 +7,10 @@ from pathlib import Path
 from data_pipelines import check, datasets
 from data_pipelines.errors import BadImage
 
-from .files import Files
-from .kind import Kind, changing
+from ..files import Files
+from ..kind import Kind, changing
+from ..mutations import BYTES, JSON, TEXT
 from .lists import IMAGES
-from .mutations import BYTES, JSON, TEXT
 
 IDS = ("video0", "v_ab345678901", "a@N00_1.b", "00.23.23.000-x")
 TEXTS = ("a cat", "a dog, asleep.", 'She says "é"', "rain")

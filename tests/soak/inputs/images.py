@@ -15,9 +15,9 @@ from PIL import Image, ImageFile
 from data_pipelines.images.readers import open_image
 from prompt_jax.inputs.images.transforms import test_transform, train_transform
 
-from .files import Files
-from .kind import Kind, Wrong, changing
-from .mutations import BYTES, NUMBERS
+from ..files import Files
+from ..kind import Kind, Wrong, changing
+from ..mutations import BYTES, NUMBERS
 
 SIZE = 224  # of the transforms' results, as for most CLIPs
 SIDES = (0, 1, 2, 255, 10_000, 13_000, 60_000, 65_535, 10**6, 2**31 - 1, 2**32 - 1)

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from data_pipelines.examples import Example
 from experiments.record.files import predictions, ranks
 from prompt_jax.evaluation.evaluate import Likeliest
-from tests.result_trees import put, put_counts
+from tests.helpers.files.result_trees import put, put_counts
 
 NAMES = ("ant", "bee", "cat")
 METRICS = {"R@1": 50.0, "R@5": 75.0, "R@10": 100.0, "MnR": 2.0, "MdR": 1.5}

@@ -20,9 +20,9 @@ from prompt_jax.clip import CLIPConfig, loading, saving
 from prompt_jax.clip.checkpoints.layouts import State, from_tree, openai_layout, parameter_shapes
 from prompt_jax.clip.vocabulary import bpe, vocabulary_files
 
-from .files import Files, collect
-from .kind import Kind, Wrong, changing
-from .mutations import BYTES, JSON, ZIP, change_json, read_zip, write_zip
+from ..files import Files, collect
+from ..kind import Kind, Wrong, changing
+from ..mutations import BYTES, JSON, ZIP, change_json, read_zip, write_zip
 
 CONFIG = CLIPConfig(
     image_size=16,

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-REPOSITORY = Path(__file__).parents[1]
+REPOSITORY = Path(__file__).parents[3]
 PACKAGES = ("prompt_jax", "data_pipelines", "experiments")
 SOURCE = ("setup.py", "pyproject.toml", "README.md", "LICENSE", *PACKAGES)
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from prompt_jax.clip import CLIP, CLIPConfig, Frozen
 
-FOLDER = Path(__file__).parent / "fixtures" / "tiny_a"
+FOLDER = Path(__file__).parents[1] / "fixtures" / "tiny_a"
 CONFIG = CLIPConfig(
     image_size=32,
     patch_size=8,

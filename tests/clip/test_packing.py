@@ -19,7 +19,7 @@ from prompt_jax.clip.packing import CLASSES_PER_ROW, make_room, pack
 from prompt_jax.errors import PromptError
 from prompt_jax.prompts import encode_classes, encode_embedded, tokenize_classes
 
-SHARED = Path(os.environ.get("PROMPT_JAX_SHARED", Path(__file__).parents[2] / "shared"))
+SHARED = Path(os.environ.get("PROMPT_JAX_SHARED", Path(__file__).parents[3] / "shared"))
 IMAGENET = SHARED / "data" / "imagenet" / "classnames.txt"
 CLIP_AND_FROZEN = random_clip(vocab_size=49408)
 # Less than one row of these classes needs: as many chunks as rows.

@@ -18,7 +18,7 @@ from prompt_jax.clip.tokenizer import EOT, SOS, encode, tokenize
 from prompt_jax.clip.vocabulary import bpe
 from prompt_jax.errors import PromptError
 
-SHARED = Path(os.environ.get("PROMPT_JAX_SHARED", Path(__file__).parents[2] / "shared"))
+SHARED = Path(os.environ.get("PROMPT_JAX_SHARED", Path(__file__).parents[3] / "shared"))
 ORACLE = SHARED / "oracles" / "tiny_a"
 
 
@@ -39,7 +39,7 @@ def test_matches_the_recorded_tokens():
 
 def test_matches_the_ids_that_instant_video_tokenizer_gave():
     """Recorded with version 0.1.1: names, words of the vocabulary, random texts of all scripts."""
-    packed = (Path(__file__).parent / "fixtures/tokens.json.gz").read_bytes()
+    packed = (Path(__file__).parents[1] / "fixtures/tokens.json.gz").read_bytes()
     recorded = json.loads(gzip.decompress(packed))
     assert len(recorded) == 1799
     assert {text: bpe.encode(text) for text in recorded} == recorded

@@ -10,7 +10,7 @@ from experiments.figures.papers import published
 from prompt_jax import methods
 from prompt_jax.export import source
 
-REPOSITORY = Path(__file__).parents[1]
+REPOSITORY = Path(__file__).parents[2]
 RECORDS = [one for table in methods.RECORDS.values() for one in table.values()]
 SIZES = {"base_to_novel": {3}, "few_shot": {4}, "supervised": {1, 2}, "retrieval": {4, 10}}
 

@@ -12,12 +12,12 @@ from random import Random
 import pytest
 
 from data_pipelines import datasets, download
-from tests.tiny import SPLIT
+from tests.helpers.tiny import SPLIT
 
-from .files import Files
-from .kind import Kind, Wrong
+from ..files import Files
+from ..kind import Kind, Wrong
+from ..mutations import BYTES
 from .lists import _make_split
-from .mutations import BYTES
 
 ARCHIVE = "caltech-101.zip"
 _NAMES = (

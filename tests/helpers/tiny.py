@@ -25,7 +25,7 @@ from experiments.cli import command_line
 from experiments.configs import default
 from prompt_jax.clip import CLIP, CLIPConfig, Frozen, saving
 
-REPOSITORY = Path(__file__).parent.parent
+REPOSITORY = Path(__file__).parents[2]
 CONFIG = CLIPConfig(
     image_size=32,
     patch_size=16,

@@ -18,7 +18,7 @@ from data_pipelines.scenes.domains import SHIFTS, STRENGTHS
 from prompt_jax.clip import tokenizer
 
 SHIFTED = DOMAINS[1:]
-REPOSITORY = Path(__file__).resolve().parents[1]
+REPOSITORY = Path(__file__).resolve().parents[2]
 DIGEST = """
 import hashlib
 from data_pipelines.scenes import ACTIONS, DOMAINS, render, render_video

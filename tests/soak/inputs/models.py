@@ -20,11 +20,11 @@ from prompt_jax import methods
 from prompt_jax.clip import loading as clip_loading
 from prompt_jax.inputs.given import Inputs
 from prompt_jax.models import loading, saved
-from tests import tiny
+from tests.helpers import tiny
 
-from .files import Fifo, Files, Folder, Link, collect, write
-from .kind import Kind, Wrong
-from .mutations import BYTES, JSON, change_json
+from ..files import Fifo, Files, Folder, Link, collect, write
+from ..kind import Kind, Wrong
+from ..mutations import BYTES, JSON, change_json
 
 FRAMES = 2
 # Of single values, shared prompts, made from shots, of videos, and nothing that trains.

@@ -24,7 +24,7 @@ from prompt_jax.errors import PromptError
 from prompt_jax.models import saved
 from prompt_jax.training.checkpoint import Checkpoints
 
-RUNS = Path(__file__).parent / "fixtures" / "runs"
+RUNS = Path(__file__).parents[1] / "fixtures" / "runs"
 
 
 def config():

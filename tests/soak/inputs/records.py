@@ -33,12 +33,13 @@ from experiments.setup.plans import Plan
 from prompt_jax.errors import PromptError
 from prompt_jax.training.checkpoint import Checkpoints
 from prompt_jax.training.loop import Trained
-from tests import result_trees, tiny
+from tests.helpers import tiny
+from tests.helpers.files import result_trees
 
-from .files import Files, collect
-from .kind import Kind, Wrong, changing
+from ..files import Files, collect
+from ..kind import Kind, Wrong, changing
+from ..mutations import BYTES, JSON, TEXT
 from .lists import CLASSES, IMAGES
-from .mutations import BYTES, JSON, TEXT
 
 
 def _make_results() -> list[Files]:

@@ -21,7 +21,7 @@ from prompt_jax.clip.loading import load
 from prompt_jax.clip.saving import save_hugging_face
 from prompt_jax.errors import PromptError
 
-SHARED = Path(os.environ.get("PROMPT_JAX_SHARED", Path(__file__).parents[2] / "shared"))
+SHARED = Path(os.environ.get("PROMPT_JAX_SHARED", Path(__file__).parents[3] / "shared"))
 ORACLE = SHARED / "oracles" / "tiny_a"
 VOCABULARY = 49408
 TINY = {"image": (16, 8, 128, 2, 2), "text": (64, 3, 1), "embed_dim": 32}

@@ -18,7 +18,7 @@ from packaging.version import Version
 from experiments.config.protocols import PROTOCOLS
 from prompt_jax import methods
 
-REPOSITORY = Path(__file__).parents[1]
+REPOSITORY = Path(__file__).parents[2]
 PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
 
