@@ -1,1 +1,1 @@
-"""The fields of an experiment, declared once: types, ranges, help and their role in a run."""
+"""Declares the fields of an experiment: types, ranges, help and role in a run's identity."""

@@ -1,6 +1,6 @@
-"""Every field of an experiment: type, default, help, allowed values, role in its identity.
+"""Declares every field of an experiment: type, default, help, allowed values, role in identity.
 
-Command line, help, checks, sweeps and identities all read this declaration.
+The command line, --help, checks, sweeps and identities are derived from this declaration.
 """
 
 import dataclasses
@@ -22,7 +22,7 @@ _NUMBERS = "numbers, e.g. 0.002,0.004"
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """An experiment; the method checks `settings`, which are its own."""
+    """The config of an experiment; `settings` belong to the method, which checks them."""
 
     method: str = field(
         "pro_mpt", 'name of a method, or "module:ATTRIBUTE" for one of another package', role="run"
@@ -34,7 +34,7 @@ class Config:
     )
     activation: str = field(
         "",
-        "activation of the towers; '' as the checkpoint says",
+        "activation of the towers; '': as the checkpoint states",
         choices=("", *ACTIVATIONS),
         affects="tests",
     )
@@ -58,19 +58,19 @@ class Config:
     )
     protocol: str = field(
         "base_to_novel",
-        "what is trained on and tested; retrieval is for videos and captions",
+        "training and test data; retrieval is for videos with captions",
         choices=PROTOCOLS,
         role="run",
     )
     init_from: str = field(
         "",
-        "directory of a run of the same method: training starts from its prompts",
-        role="run",  # by the digest of the prompts, wherever they are
+        "directory of a run of the same method whose prompts are the initial prompts",
+        role="run",  # identified by the digest of the prompts, not by the path
         since="2026-11-29",
     )
     seed: int = field(
         1,
-        "seed of the shots, the first prompts, order and augmentation",
+        "seed of shots, initial prompts, order of batches and augmentation",
         at_least=0,
         at_most=2**32 - 1,
         role="run",
@@ -95,38 +95,38 @@ class Config:
     )
     cached_views: int = field(
         Recipe.cached_views,
-        "0: new crops in every epoch; n: n crops, their image features kept",
+        "0: new crops in every epoch; n: n crops per image, whose features are cached",
         at_least=0,
         role="run",  # averages compare the run's "features"
     )
     epochs: int = field(
-        Recipe.epochs, "passes over the training images; 0: as epochs_by_shots says", at_least=0
+        Recipe.epochs, "passes over the training images; 0: by epochs_by_shots", at_least=0
     )
     epochs_by_shots: tuple[tuple[int, int], ...] = field(
         Recipe.epochs_by_shots,
-        "((most shots, epochs), …): the first entry that fits, or the last",
+        "((most shots, epochs), …): the first entry with enough shots, else the last",
         at_least=1,
         form="pairs (most shots, epochs), e.g. ((2, 50),)",
     )
     optimizer: Literal["sgd", "adamw"] = field(Recipe.optimizer, "optimizer of the prompts")
     schedule: Literal["coop", "constant", "cosine", "warmup_cosine", "vifi"] = field(
         Recipe.schedule,
-        "learning rate. coop: a warm-up epoch, then a cosine by epoch; all others go by "
-        "step. See prompt_jax/training/optim.py",
+        "learning rate. coop: a warm-up epoch, then a cosine by epoch; all others by step. "
+        "See prompt_jax/training/optim.py",
     )
     warmup_epochs: int = field(
         Recipe.warmup_epochs,
-        "vifi: epochs in which the rate grows from 0; 0 if all are fewer",
+        "vifi: epochs in which the rate grows from 0; 0 if epochs is smaller",
         at_least=0,
         since="2026-11-28",
     )
     learning_rate: float = field(Recipe.learning_rate, "peak learning rate", above=0)
     momentum: float = field(Recipe.momentum, "sgd: momentum", at_least=0, below=1)
-    weight_decay: float = field(Recipe.weight_decay, "weight decay, on prompts too", at_least=0)
+    weight_decay: float = field(Recipe.weight_decay, "weight decay, also of prompts", at_least=0)
     adam_epsilon: float = field(Recipe.adam_epsilon, "adamw: epsilon", at_least=0)
     adam_betas: tuple[float, float] = field(
         Recipe.adam_betas,
-        "adamw: decay of the averages of gradients and of their squares",
+        "adamw: decay rates of the first and second moments",
         at_least=0,
         below=1,
         form="two numbers",
@@ -134,14 +134,14 @@ class Config:
     )
     clip_norm: float = field(
         Recipe.clip_norm,
-        "adamw: longer gradients are scaled to this norm; 0: as they are",
+        "adamw: larger gradients are scaled to this norm; 0: no clipping",
         at_least=0,
     )
     log_every: int = field(
         20, "steps between lines of metrics.jsonl", at_least=1, unit="steps", role="free"
     )
     tracker: Literal["", "wandb"] = field(
-        "", "wandb: metrics go to Weights & Biases too, with the extra wandb", role="free"
+        "", "wandb: also log metrics to Weights & Biases; needs the extra wandb", role="free"
     )
     checkpoint_every: int = field(
         500,
@@ -151,43 +151,41 @@ class Config:
         role="free",
     )
 
-    ablation: str = field("", "name of the table that the variants are rows of", role="run")
+    ablation: str = field("", "name of the table whose rows are the variants", role="run")
     variants: tuple[tuple[str, tuple[tuple[str, Any], ...]], ...] = field(
         (),
         "((label, ((field, value), …)), …): one run each",
         form='(label, ((field, value), …)) each, e.g. ("N=1", (("settings.iterations", 1),))',
         role="run",
     )
-    variant: str = field("", "label of this run's", role="run")
+    variant: str = field("", "label of this run's variant", role="run")
 
     settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     @property
     def protocol_spec(self) -> Protocol:
-        """What its protocol is for."""
+        """Returns the specification of the protocol."""
         return PROTOCOLS[self.protocol]
 
     @property
     def recipe(self) -> Recipe:
-        """How it trains."""
+        """Returns the training recipe."""
         return Recipe(**{name: getattr(self, name) for name in Recipe().fields()})
 
     def to_dict(self) -> dict[str, Any]:
-        """Returns plain values, in sections."""
+        """Returns nested dicts of plain values."""
         return dataclasses.asdict(self)
 
 
 FIELDS = fields.declared(Config)
-"""The declaration of each field but those of `settings`, by name: "data.shots"."""
+"""The declaration of each field by name, e.g. "data.shots"; without `settings`."""
 
 
 def read(config: Any) -> Config:
-    """Returns the typed config of an `ml_collections.ConfigDict`, checked field by field.
-
-    A config is locked, but may be unlocked, or made without configs/default.py.
+    """Returns the checked, typed config of an `ml_collections.ConfigDict`.
 
     Args:
-        config: as a config file returns it; a `Config` is checked again.
+        config: result of a config file's `get_config`, or a `Config`, which is checked again.
 
     Raises:
         PromptError: a field is unknown, missing, of another type or out of its range.
@@ -196,7 +194,7 @@ def read(config: Any) -> Config:
 
 
 def change(config: Config, changes: Mapping[str, Any]) -> Config:
-    """Returns a config with other values of some fields, by name: "data.shots", "settings.depth".
+    """Returns a config with changed fields, by name: "data.shots", "settings.depth".
 
     Raises:
         PromptError: see `read`; a setting must also keep its type.

@@ -1,4 +1,4 @@
-"""Declared fields of a dataclass: help, allowed values and role in a run's identity."""
+"""Declares fields of a dataclass: help, allowed values and role in a run's identity."""
 
 import dataclasses
 import functools
@@ -11,11 +11,11 @@ from typing import Any, Literal, cast
 from prompt_jax.errors import PromptError, unknown
 
 Role = Literal["figures", "run", "free"]
-"""What a field decides:
+"""Role of a field in a run's identity:
 
-- "figures": which run it is, and whose figures may share an average with it;
-- "run": which run it is, while averages are over several values of it;
-- "free": neither. It may change between restarts.
+- "figures": part of the identity; results with different values are not averaged;
+- "run": part of the identity; averages are over several values of it;
+- "free": not part of the identity; it may change when a run resumes.
 """
 WHOLE = "whole numbers, e.g. 1,2,3"
 _KEY = "declared"
@@ -23,19 +23,19 @@ _KEY = "declared"
 
 @dataclasses.dataclass(frozen=True)
 class Declared:
-    """What is declared of a field beside its type.
+    """The declaration of a field, apart from its type.
 
     Attributes:
         default: the value if none is given.
         help: one or two sentences for --help.
-        choices: allowed texts; those of a `Literal` type are known from the type.
+        choices: allowed strings; a `Literal` type states its own.
         at_least, above, below, at_most: range of a number, or of all numbers in a tuple.
-        form: the elements of a tuple, for messages: "whole numbers, e.g. 1,2,3".
-        unit: of a number, for --help.
-        role: in a run's identity.
-        affects: "tests", how what is tested is read and computed, whatever the method;
-            "training", the training data alone.
-        since: date of a field whose absence in the config of an earlier run means the default.
+        form: describes the elements of a tuple in messages: "whole numbers, e.g. 1,2,3".
+        unit: unit of a number, for --help.
+        role: role in a run's identity; see `Role`.
+        affects: "tests" if it changes how test data are read and computed, for any method;
+            "training" if it changes only the training data.
+        since: date of introduction; configs of earlier runs lack the field and mean the default.
     """
 
     default: Any
@@ -53,7 +53,7 @@ class Declared:
 
     @property
     def range(self) -> str:
-        """The range in words; "" if there is none."""
+        """Returns the range in words; "" if there is none."""
         words = {
             "at least": self.at_least,
             "above": self.above,
@@ -63,7 +63,7 @@ class Declared:
         return " and ".join(f"{word} {bound}" for word, bound in words.items() if bound is not None)
 
     def contains(self, number: float) -> bool:
-        """Whether a number is finite and within the range."""
+        """Returns whether a number is finite and within the range."""
         return (
             -math.inf < number < math.inf  # False for NaN
             and (self.at_least is None or number >= self.at_least)
@@ -80,7 +80,7 @@ def field(default: Any, help: str, **declared: Any) -> Any:
 
 @functools.cache
 def declared(cls: type, prefix: str = "") -> Mapping[str, Declared]:
-    """Returns the declarations of a dataclass by name; "data.shots" is in a section."""
+    """Returns the declarations of a dataclass by name, with sections, e.g. "data.shots"."""
     found: dict[str, Declared] = {}
     for one, hint in _fields(cls):
         if dataclasses.is_dataclass(hint):
@@ -92,7 +92,7 @@ def declared(cls: type, prefix: str = "") -> Mapping[str, Declared]:
 
 
 def build(cls: Any, section: Mapping[str, Any], prefix: str = "") -> Any:
-    """Returns the dataclass that a mapping describes; lists become tuples.
+    """Builds a dataclass from a mapping; lists become tuples.
 
     Raises:
         PromptError: a field is unknown, missing, of another type or out of its range.
@@ -103,7 +103,7 @@ def build(cls: Any, section: Mapping[str, Any], prefix: str = "") -> Any:
     if missing := sorted(f"config.{prefix}{key}" for key in hints if key not in section):
         more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
         raise PromptError(
-            f"the config lacks {', '.join(missing[:3])}{more}; start from the one of "
+            f"the config lacks {', '.join(missing[:3])}{more}; start from the config of "
             "experiments/configs/default.py"
         )
     values = {}
@@ -121,7 +121,7 @@ def _checked(path: str, value: Any, hint: Any, declaration: Declared | None) -> 
     kind = dict if declaration is None else typing.get_origin(hint) or hint
     kind = str if kind is Literal else kind
     check_type(path, value, kind)
-    if declaration is None:  # settings, which their method checks
+    if declaration is None:  # settings, which the method checks
         return dict(value)
     value = _as_tuples(value)
     if declaration.choices and value not in declaration.choices:
@@ -138,7 +138,7 @@ def _checked(path: str, value: Any, hint: Any, declaration: Declared | None) -> 
 
 
 def check_type(path: str, value: Any, kind: type) -> None:
-    """Raises a PromptError for a value of another type; a whole number passes as a float."""
+    """Raises a PromptError if a value has another type; an int passes as a float."""
     others: dict[type, Any] = {float: (int, float), tuple: (tuple, list), dict: Mapping}
     allowed = others.get(kind, kind)
     if not isinstance(value, allowed) or (isinstance(value, bool) and kind is not bool):
@@ -148,7 +148,7 @@ def check_type(path: str, value: Any, kind: type) -> None:
 
 
 def _matches(value: Any, hint: Any) -> bool:
-    """Whether a value is as a type says: int, float, str, Any, or a tuple of these."""
+    """Returns whether a value has a type: int, float, str, Any, or a tuple of these."""
     if typing.get_origin(hint) is not tuple:
         kinds: Any = {float: (int, float), Any: object}.get(hint, hint)
         return isinstance(value, kinds) and (hint is Any or not isinstance(value, bool))

@@ -1,16 +1,16 @@
-"""The protocols that a config may ask for; experiments/setup/protocols.py has their data."""
+"""Declares the protocols of `config.protocol`; experiments/setup/protocols.py has their data."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Protocol:
-    """The kind of task.
+    """The properties of a protocol.
 
     Attributes:
-        by_captions: videos are told apart by their captions, not by classes.
+        by_captions: retrieves videos by their captions, instead of classifying them.
         draws_shots: trains on a few examples per class, not on all.
-        tests_others: also tests on other data sets, those of `data.names`.
+        tests_others: also tests on the data sets of `data.names`.
     """
 
     by_captions: bool = False

@@ -1,1 +1,1 @@
-"""Configs by task, one per method, protocol or ablation; they start from default.py."""
+"""Configs of images and videos: one file per method, protocol or ablation."""

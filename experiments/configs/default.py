@@ -1,4 +1,4 @@
-"""The defaults that a method's config starts from; experiments/config/config.py declares them."""
+"""Builds the default config of a method; experiments/config/config.py declares the fields."""
 
 import dataclasses
 from collections.abc import Callable, Mapping
@@ -19,17 +19,15 @@ _KINDS: dict[str, Callable[[str], Any]] = {
 
 
 def get_config(method: str = "pro_mpt", kind: str = "images", **settings) -> ConfigDict:
-    """Returns the defaults with one method's settings; not a configuration to run by itself.
+    """Returns the default config with the settings of a method; not meant to be run as is.
 
     Args:
-        method: a name from the table of methods of that kind, or "module:ATTRIBUTE", which is
-            imported.
-        kind: "images", or "videos" for a method of videos and texts. Earlier names of these are
-            "pictures" and "clips".
-        **settings: where the method's settings differ from their published defaults.
+        method: name of a method of this kind, or "module:ATTRIBUTE", which is imported.
+        kind: "images" or "videos"; the former names "pictures" and "clips" are accepted.
+        **settings: settings that differ from the method's published defaults.
 
     Raises:
-        PromptError: there is no such method, kind or setting.
+        PromptError: the method, kind or setting is unknown.
     """
     if kind not in _KINDS:
         raise unknown("kind of data", kind, _KINDS)
@@ -40,7 +38,7 @@ def get_config(method: str = "pro_mpt", kind: str = "images", **settings) -> Con
     if wrong := next((name for name in settings if name not in known), None):
         raise unknown(f"setting of {method}", wrong, known)
     c = ConfigDict(Config(method=method, settings=dataclasses.asdict(usual(**settings))).to_dict())
-    c.lock()  # a misspelt field is an error where it is set
+    c.lock()  # setting a misspelled field raises an error
     return c
 
 
@@ -48,9 +46,9 @@ def vary(c: ConfigDict, name: str, variants: Mapping[str, Mapping[str, Any]]) ->
     """Sets an ablation in a config: one run per variant.
 
     Args:
-        c: the config, which is changed.
-        name: of the ablation, for its table.
-        variants: label to the settings that differ, e.g. {"N=1": {"iterations": 1}}.
+        c: config, modified in place.
+        name: name of the ablation, for its table.
+        variants: settings that differ, by label, e.g. {"N=1": {"iterations": 1}}.
 
     Returns:
         `c`.

@@ -1,4 +1,4 @@
-"""Configs of the methods, each from the recipe that its record has for a protocol."""
+"""Builds the config of a method from the recipe of its record."""
 
 from collections.abc import Callable
 
@@ -11,16 +11,16 @@ from prompt_jax.methods.recipe import Recipe
 
 
 def get_config(method: str, protocol: str = "base_to_novel", kind: str = "images") -> ConfigDict:
-    """A method's published settings for a protocol, on embedded data.
+    """Returns a method's published settings for a protocol, on embedded data.
 
     Args:
-        method: a name from the tables, or "module:ATTRIBUTE", which has the defaults of images, or
-            of videos VoP's recipe.
+        method: name of a method, or "module:ATTRIBUTE", which gets the default recipe for images
+            and VoP's recipe for videos.
         protocol: "base_to_novel", "few_shot", …
         kind: "images" or "videos".
 
     Raises:
-        PromptError: there is no such method, or no recipe of it for this protocol.
+        PromptError: the method is unknown or has no recipe for this protocol.
     """
     recipe = find(method, protocol, kind)
     c = default.get_config(method, kind, **recipe.settings)
@@ -33,11 +33,11 @@ def get_config(method: str, protocol: str = "base_to_novel", kind: str = "images
 
 
 def find(method: str, protocol: str, kind: str) -> Recipe:
-    """The recipe of `get_config`."""
+    """Returns the recipe that `get_config` uses; see there."""
     if methods.outside.is_outside(method):
         return Recipe() if kind == "images" else methods.RECORDS[kind]["vop"].recipes[protocol]
     if kind == "images":
-        methods.get(method)  # refuses names that are none
+        methods.get(method)  # raises for unknown names
     records = {name: one for name, one in methods.RECORDS[kind].items() if one.recipe(protocol)}
     if method not in records:
         what = "videos and captions" if protocol == "retrieval" else "classes of videos"
@@ -48,7 +48,7 @@ def find(method: str, protocol: str, kind: str) -> Recipe:
 
 
 def of(method: str) -> Callable[..., ConfigDict]:
-    """The `get_config` of the config file of a method of images; it takes a protocol."""
+    """Returns the `get_config` function of an image method's config file."""
 
     def get_own_config(protocol: str = "base_to_novel") -> ConfigDict:
         return get_config(method, protocol)

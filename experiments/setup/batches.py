@@ -1,4 +1,4 @@
-"""Makes the batches of a run: for training, for kept features, for testing."""
+"""Makes the batches of a run: for training, cached features and testing."""
 
 import dataclasses
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ from prompt_jax.inputs.given import Inputs
 from prompt_jax.inputs.images.preprocessing import CLIP, Preprocessing
 from prompt_jax.inputs.videos.sampling import for_tests
 
-# Of the frames in the views of test videos: all runs are tested on the same ones.
+# Seed of the frames in test views, so that all runs are tested on the same frames.
 VIEW_SEED = 0
 
 
@@ -29,14 +29,14 @@ class RunBatches:
     """Batches {"image": float32[B, *inputs.shape], "label": int32[B], …} of a run.
 
     Attributes:
-        inputs: image size, preprocessing and, of videos, frames, as in testing.
-        augmentation: what is drawn of training examples.
-        batch_size: examples per step of training.
-        eval_batch_size: examples per step of all else.
-        seed: of order and augmentation.
-        options: threads and processes.
-        mix: whether training videos are mixed, and labels smoothed.
-        video_views: how often frames of a test video are drawn, each in three crops; 0: seen once.
+        inputs: image size, preprocessing and, for videos, frames, as in testing.
+        augmentation: augmentation of training examples.
+        batch_size: examples per training step.
+        eval_batch_size: examples per step in testing and feature extraction.
+        seed: seed of order and augmentation.
+        options: reading threads and processes.
+        mix: whether training videos are mixed and labels smoothed.
+        video_views: draws of frames per test video, with three crops each; 0: a single view.
     """
 
     inputs: Inputs
@@ -50,7 +50,7 @@ class RunBatches:
 
     @property
     def test_views(self) -> int:
-        """Rows of a test batch, one after another, that show the same image or video."""
+        """Returns the number of consecutive rows of a test batch that show the same example."""
         return max(1, self.video_views * video_views.CROPS_OF_A_VIEW)
 
     def train(self, dataset: Dataset) -> Batches:
@@ -67,7 +67,7 @@ class RunBatches:
         )
 
     def views(self, dataset: Dataset, views: int) -> Batches:
-        """Returns so many augmented views of the training examples, one pass after another."""
+        """Returns batches of `views` consecutive passes over the augmented training examples."""
         return loader.train_views(
             dataset,
             dataset.train,
@@ -80,9 +80,9 @@ class RunBatches:
         )
 
     def test(self, dataset: Dataset, examples: tuple[Example, ...]) -> Batches:
-        """Returns examples of a data set as they are, in order; the last batch is padded.
+        """Returns batches of examples in order, not augmented; the last batch is padded.
 
-        Or `test_views` views of each video, the same ones for all seeds.
+        With `video_views`, each video has `test_views` rows, the same for all seeds.
         """
         of = dataset, examples, self.inputs, self.eval_batch_size
         if self.video_views:
@@ -90,21 +90,21 @@ class RunBatches:
         return loader.test_batches(*of, options=self.options)
 
     def features(self, features: np.ndarray, labels: np.ndarray) -> training_batches.Batches:
-        """Returns endless batches of kept features float32[V, n, …], in the order of `train`."""
+        """Returns endless batches of cached features float32[V, n, …], in the order of `train`."""
         return training_batches.feature_batches(features, labels, self.batch_size, self.seed)
 
     def train_examples(self, dataset: Dataset) -> int:
-        """Returns what an epoch goes through: images, or pairs of a video and a caption."""
+        """Returns the examples per epoch: images, or pairs of a video and a caption."""
         if not self.inputs.frames:
             return len(dataset.train)
         return len(loader.training_pairs(dataset.train))
 
     def train_steps(self, number: int) -> int:
-        """Returns the steps of an epoch on so many training examples."""
+        """Returns the steps per epoch for `number` training examples."""
         return steps_per_epoch(number, self.batch_size)
 
     def test_steps(self, number: int) -> int:
-        """Returns the batches of so many examples in order."""
+        """Returns the number of test batches for `number` examples."""
         return -(-number // self.eval_batch_size)
 
 
@@ -115,13 +115,13 @@ class PairBatches(Iterator[dict[str, Any]]):
     """
 
     def __init__(self, videos: Batches, dataset: Dataset, captions: Captions, devices: int):
-        """Puts captions to the videos of `videos`.
+        """Adds captions to batches of videos.
 
         Args:
-            videos: of `RunBatches.train`.
-            dataset: theirs.
-            captions: of all its training videos, one video's after another's.
-            devices: over how many a batch is split.
+            videos: batches of `RunBatches.train`.
+            dataset: data set of the videos.
+            captions: captions of all its training videos, in the order of the videos.
+            devices: number of devices that a batch is split over.
         """
         numbers = [len(example.captions) for example in dataset.train]
         self._first = np.concatenate([[0], np.cumsum(numbers)])
@@ -157,7 +157,7 @@ class PairBatches(Iterator[dict[str, Any]]):
 def make_batches(
     config: Config, image_size: int, kind: str, preprocessing: Preprocessing = CLIP
 ) -> RunBatches:
-    """Returns the batches that a config asks for, of images or videos for a backbone."""
+    """Returns the batches of a config, of images or videos, for a backbone."""
     data = config.data
     threads = None if data.num_threads < 0 else data.num_threads
     options = ReadOptions(num_threads=threads, num_workers=data.num_workers)

@@ -1,4 +1,4 @@
-"""Checks a config as a whole, and builds its backbone and method."""
+"""Checks a config as a whole and builds its backbone and method."""
 
 import dataclasses
 import itertools
@@ -25,7 +25,7 @@ from prompt_jax.methods.method import KEPT
 
 Predicate = Callable[[Config], bool]
 
-# Fields with a condition under which they have an effect; else they must have their defaults.
+# (fields, condition, reason): the fields must keep their defaults unless the condition holds.
 CONDITIONS: tuple[tuple[tuple[str, ...], Predicate, str], ...] = (
     (
         ("data.augment", "data.crop", "data.frame_stats", "data.mix", "data.views"),
@@ -45,23 +45,23 @@ CONDITIONS: tuple[tuple[tuple[str, ...], Predicate, str], ...] = (
     (
         ("data.shots",),
         lambda config: config.protocol_spec.draws_shots,
-        "{config.protocol} draws no shots, but trains on all that a data set lists",
+        "{config.protocol} draws no shots; it trains on all examples of a data set",
     ),
     (
         ("adam_betas",),
         lambda config: config.optimizer == "adamw",
-        "config.optimizer={config.optimizer} has none",
+        "config.optimizer={config.optimizer} does not use them",
     ),
     (
         ("warmup_epochs",),
         lambda config: config.schedule == "vifi",
-        "config.schedule={config.schedule} has its own warm-up or none, only vifi takes it",
+        "config.schedule={config.schedule} has a fixed warm-up or none; only vifi uses this field",
     ),
 )
 
 
 def check(config: ConfigDict | Config) -> Config:
-    """Returns the typed config of one run, all of it checked before anything is loaded.
+    """Returns the typed config of one run, fully checked before anything is loaded.
 
     Raises:
         PromptError: names the field, its value and what is allowed.
@@ -78,8 +78,8 @@ def check(config: ConfigDict | Config) -> Config:
         raise PromptError(f"config.epochs={config.epochs} must be at least 1")
     if ":" in data.name:
         raise PromptError(
-            f"config.data.name={data.name}: give the part behind the colon as config.data.domain, "
-            "or the whole in config.data.names"
+            f"config.data.name={data.name}: give the part after the colon as config.data.domain, "
+            "or the whole name in config.data.names"
         )
     titles.check(config.data)
     for names, applies, why in CONDITIONS:
@@ -87,8 +87,8 @@ def check(config: ConfigDict | Config) -> Config:
             _refuse_changed(config, names, why.format(config=config))
     if data.views and data.crop != FIELDS["data.crop"].default:
         raise PromptError(
-            f"config.data.crop={data.crop} and config.data.views={data.views}: a view has its own "
-            f"three crops; leave config.data.crop at {FIELDS['data.crop'].default!r}"
+            f"config.data.crop={data.crop} and config.data.views={data.views}: each view has "
+            f"three fixed crops; leave config.data.crop at {FIELDS['data.crop'].default!r}"
         )
     if data.mix and config.cached_views:
         raise PromptError(
@@ -107,7 +107,7 @@ def _refuse_changed(config: Config, names: Sequence[str], why: str) -> None:
 
 
 def check_names(config: Config) -> None:
-    """Raises a PromptError for a data set that does not exist."""
+    """Raises a PromptError if a data set of the config does not exist."""
     others = (config.data.names, config.data.also_test)
     for name in (config.data.name, *itertools.chain(*map(protocols.split_names, others))):
         if datasets.split_domain(name)[0] not in datasets.TABLE:
@@ -115,13 +115,12 @@ def check_names(config: Config) -> None:
 
 
 def find_method(config: Config, name: str = "") -> methods.Method:
-    """Returns the config's method, or another one, for the config's protocol and kind of data.
+    """Returns the method `name`, by default the config's, for its protocol and kind of data.
 
-    Methods of images also classify videos, by the mean over a video's frames; zero-shot CLIP is one
-    of them.
+    Image methods, among them zero-shot CLIP, classify videos by the mean over their frames.
 
     Raises:
-        PromptError: there is no such method, or it is for other protocols or data.
+        PromptError: the method does not exist, or does not support the protocol or data.
     """
     name = name or config.method
     if config.protocol_spec.by_captions:
@@ -132,10 +131,10 @@ def find_method(config: Config, name: str = "") -> methods.Method:
 
 
 def check_settings(config: Config) -> methods.Method:
-    """Refuses settings that are not the method's, or of other types; returns the method.
+    """Checks the names and types of `config.settings`; returns the method.
 
     Raises:
-        PromptError: names the settings, and a config that has the right ones.
+        PromptError: a setting is unknown, missing or of another type; suggests a config.
     """
     method = find_method(config)
     file = f"images/method.py:{config.method}"
@@ -147,7 +146,7 @@ def check_settings(config: Config) -> methods.Method:
     known = {field.name for field in dataclasses.fields(method.Settings)}
     if wrong := sorted(set(config.settings) - known):
         raise PromptError(
-            f"config.settings has {', '.join(wrong)}, which {config.method} does not know; its "
+            f"config.settings has {', '.join(wrong)}, which {config.method} does not have; its "
             f"settings are {', '.join(sorted(known)) or 'none'}. {advice}"
         )
     if missing := sorted(known - set(config.settings)):
@@ -170,8 +169,8 @@ def build_method(config: Config) -> tuple[methods.Method, Any]:
         )
     if method.objective == "pairs" and config.batch_size < 2:
         raise PromptError(
-            f"config.batch_size={config.batch_size}: {config.method} is trained to tell the "
-            "captions of a batch apart, so it must be at least 2"
+            f"config.batch_size={config.batch_size}: {config.method} is trained to match "
+            "the videos and captions of a batch, so it must be at least 2"
         )
     if config.cached_views and method.objective == "pairs":
         raise PromptError(
@@ -181,12 +180,12 @@ def build_method(config: Config) -> tuple[methods.Method, Any]:
     if config.cached_views and method.input not in KEPT:
         raise PromptError(
             f"config.cached_views={config.cached_views}: the prompts of {config.method} change "
-            "what the image tower computes, so its features cannot be cached; set it to 0"
+            "the output of the image tower, so its features cannot be cached; set it to 0"
         )
     if method.adaptation and config.cached_views < 1:
         raise PromptError(
             f"config.cached_views=0: {config.method} is computed from the training images' "
-            "features; set the number of augmented views of each, at least 1"
+            "features; set it to the number of augmented views per image, at least 1"
         )
     settings = method.Settings(**config.settings)
     methods.check_bounds(settings)
@@ -199,9 +198,9 @@ class Backbone(NamedTuple):
     Attributes:
         clip: the model.
         frozen: its parameters.
-        fingerprint: a short hash of sizes and parameters.
-        assumed: settings that no file states, in lines to print.
-        said: the preprocessing by its files.
+        fingerprint: short hash of sizes and parameters.
+        assumed: lines to print about settings that no file states.
+        said: preprocessing that its files state.
     """
 
     clip: CLIP
@@ -215,7 +214,7 @@ def build_backbone(config: Config, activation: str | None = None) -> Backbone:
     """Loads `config.backbone`.
 
     Args:
-        config: of a run.
+        config: config of a run.
         activation: see `unsaid` of `clip.loading.read`.
     """
     sizes, frozen, assumed = loading.read(config.backbone, config.activation or None, activation)

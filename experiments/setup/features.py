@@ -1,4 +1,4 @@
-"""Image features that are computed once, for methods that leave the image tower alone."""
+"""Computes image features once, for methods that do not prompt the image tower."""
 
 import jax
 import numpy as np
@@ -11,17 +11,17 @@ from prompt_jax.training.sharding import Placement
 
 
 class FeatureMaker:
-    """The frozen image tower on the images of a run, compiled once."""
+    """A compiled frozen image tower for the images of a run."""
 
     def __init__(self, clip: CLIP, frozen: Frozen, batches: RunBatches, placement: Placement):
-        """Reads images as `batches` says."""
+        """Takes the model, its parameters, the reader of the images, and the devices."""
         self._maker = features.FeatureMaker(clip, frozen, placement)
         self._frozen, self._batches = frozen, batches
 
     def of_views(self, dataset: Dataset, views: int) -> np.ndarray:
-        """Returns features of so many augmented views of the training images or videos.
+        """Returns features of `views` augmented views of the training images or videos.
 
-        float32[views, n, d]; float32[views, n, F, d] where the method sees those of frames.
+        Shape: float32[views, n, d], or float32[views, n, F, d] for methods on frame features.
         """
         total = views * self._batches.test_steps(len(dataset.train))
         batches = self._batches.views(dataset, views)
@@ -29,7 +29,7 @@ class FeatureMaker:
         return rows.reshape(views, len(dataset.train), *rows.shape[1:])
 
     def of_validation(self, dataset: Dataset) -> tuple[np.ndarray, np.ndarray]:
-        """Returns features float32[n, d] and labels int32[n] of the validation images, n from 0."""
+        """Returns features float32[n, d] and labels int32[n] of validation images; n may be 0."""
         if not dataset.val:
             blank = np.zeros((1, *self._batches.inputs.shape), np.float32)
             width = jax.eval_shape(self._maker.encode, self._frozen, blank).shape[-1]

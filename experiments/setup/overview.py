@@ -1,4 +1,4 @@
-"""What a run reads, said at its start: classes, images, and what is wrong with the lists."""
+"""Prints the data of a run at its start: classes, counts, and problems in the lists."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -16,24 +16,24 @@ from data_pipelines.examples import Dataset, Example
 from experiments.setup.plans import Plan
 from prompt_jax.text.class_names import distinct
 
-_LISTED = 20  # classes that are listed with their counts; of more, the first few
+_LISTED = 20  # at most this many classes are listed in full; of more, the first few
 _FIRST = 3
 _LONGEST_NAME = 40
 
 
 def show(plan: Plan, shots: int, trains: bool) -> Plan:
-    """Prints what a run trains on and tests, and remarks on it.
+    """Prints the training and test data of a run, with notes on problems.
 
     Args:
-        plan: the run's lists.
-        shots: training images a class that were asked for.
-        trains: whether anything is made of the training images.
+        plan: data of the run.
+        shots: requested training images per class.
+        trains: whether the method uses the training images.
 
     Returns:
-        The plan, with the remarks.
+        The plan, with the notes.
 
     Raises:
-        DataError: figures on these lists would mean nothing; says why.
+        DataError: results on these lists would be meaningless; lists the reasons.
     """
     Console().print(table(plan, shots, trains))
     for line in describe(plan, trains):
@@ -45,19 +45,19 @@ def show(plan: Plan, shots: int, trains: bool) -> Plan:
     wrong = [escape(remark.text) for remark in found if remark.stops]
     if wrong:
         listed = f" {wrong[0]}" if len(wrong) == 1 else "".join(f"\n  {text}" for text in wrong)
-        raise DataError(f"the figures of this run would mean nothing:{listed}")
+        raise DataError(f"the results of this run would be meaningless:{listed}")
     return dataclasses.replace(plan, notes=tuple(escape(remark.text) for remark in found))
 
 
 def tell(plan: Plan, notes: Sequence[str]) -> Plan:
-    """Prints notes; returns the plan with them in front of its own."""
+    """Prints notes and returns the plan with these notes before its own."""
     for note in notes:
         print(escape(f"note: {note}"))
     return dataclasses.replace(plan, notes=(*map(escape, notes), *plan.notes))
 
 
 class _Row(NamedTuple):
-    """What of a data set is trained on, validates or is tested, and what results call that."""
+    """Examples of a data set in one role: train, val or test; with their title in results."""
 
     role: str
     title: str
@@ -78,14 +78,14 @@ def _rows(plan: Plan, trains: bool) -> list[_Row]:
 
 
 def table(plan: Plan, shots: int, trains: bool) -> Table:
-    """A row for what is trained on, what validates, and each test set.
+    """Returns a table with a row for training, validation and each test set.
 
     Args:
-        plan, shots, trains: as of `show`.
+        plan, shots, trains: see `show`.
 
     Returns:
-        Counts of classes and examples, of the fewest and the most of a class, of what was asked
-        for, and of what there is besides, where that is known. Of captioned videos, the captions.
+        Columns: classes, examples, examples per class (fewest to most), requested shots, and
+        training images that were not drawn, if known; for retrieval, videos and captions.
     """
     result = Table(box=None, pad_edge=False)
     kind = plan.train.kind
@@ -107,9 +107,9 @@ def table(plan: Plan, shots: int, trains: bool) -> Table:
             cells = [f"{same}{len(names):,}", number, _each(names, row.examples)]
         if row.role == "train" and drawn:
             drawable = set(row.dataset.classes.ids or names)
-            undrawn = sum(one.known_by in drawable for one in plan.undrawn)  # base classes' alone
+            undrawn = sum(one.known_by in drawable for one in plan.undrawn)  # of base classes only
             cells += [f"{shots:,}", f"{undrawn:,}" if undrawn else ""]
-        # As text, which no bracket of a name marks up.
+        # As Text, so that brackets in names are not read as markup.
         result.add_row(*(Text(_short(cell)) for cell in (row.role, row.title, *cells)))
     return result
 
@@ -121,8 +121,7 @@ def _each(names: Sequence[str], examples: Sequence[Example]) -> str:
 
 
 def describe(plan: Plan, trains: bool) -> list[str]:
-    """A line for the classes of what is trained on and of each test set that has others; and what
-    is left out as unreadable."""
+    """Returns lines that list the classes of each row, once per set of classes, and exclusions."""
     lines: list[str] = []
     known: set[tuple[str, ...]] = set()
     for row in [] if plan.by_captions else _rows(plan, trains):
@@ -132,11 +131,12 @@ def describe(plan: Plan, trains: bool) -> list[str]:
         known.add(names)
     if plan.bad:
         path, reason = plan.bad[0]
-        what = f"{plan.train.kind} that cannot be read"
-        lines.append(f"left out: {len(plan.bad):,} {what}, e.g. {path}: {reason}")
+        lines.append(
+            f"excluded: {len(plan.bad):,} unreadable {plan.train.kind}, e.g. {path}: {reason}"
+        )
     if plan.replacements:
         number = f"{len(plan.replacements):,} {plan.train.kind}"
-        lines.append(f"drawn in their place: {number}, e.g. {plan.replacements[0]}")
+        lines.append(f"replacements: {number}, e.g. {plan.replacements[0]}")
     return lines
 
 
@@ -156,7 +156,7 @@ def _short(name: str) -> str:
 
 
 def shots_per_class(plan: Plan) -> list[int] | None:
-    """The fewest and the most training images that a class has; None without classes."""
+    """Returns the fewest and the most training images of a class; None without classes."""
     if plan.by_captions:
         return None
     counts = lists.count(plan.train.class_names, plan.train.train)
@@ -164,13 +164,13 @@ def shots_per_class(plan: Plan) -> list[int] | None:
 
 
 WHOLE = (
-    ", four in all: base-to-novel, which is the default, halves them; --config.protocol=few_shot "
-    "trains on all and tests all"
+    ", four in all: base-to-novel, the default, splits them in half; --config.protocol=few_shot "
+    "trains and tests on all"
 )
 
 
 def remarks(plan: Plan, shots: int, trains: bool) -> list[Remark]:
-    """What people should know of the lists before they trust figures on them."""
+    """Returns problems of the lists that affect the results."""
     train = Part("train", plan.train, plan.train.train)
     tests = [
         Part("test" if key == "test" else f"test {key}", dataset, dataset.test)
@@ -184,7 +184,7 @@ def remarks(plan: Plan, shots: int, trains: bool) -> list[Remark]:
         found += _without(train) + lists.fewer_than(shots, train)
     parts = [train, Part("val", plan.train, plan.train.val), *tests] if trains else tests
     found += lists.listed_twice(parts)
-    # Published sets are what they are; hashing them takes long.
+    # Only user data: published sets are fixed, and hashing them takes long.
     found += lists.copies([part for part in parts if _is_own(part)])
     for part in tests:
         advice = WHOLE if set(plan.tests) == {"base", "new"} else ""
@@ -196,7 +196,7 @@ def remarks(plan: Plan, shots: int, trains: bool) -> list[Remark]:
 
 
 def _remarks_on_captions(train: Part, tests: Sequence[Part], trains: bool) -> list[Remark]:
-    """The same, where captions are told apart."""
+    """Returns the remarks for retrieval; see `remarks`."""
     found: list[Remark] = []
     for part in [train, *tests]:
         found += [Remark(note) for note in part.dataset.notes]
@@ -204,7 +204,7 @@ def _remarks_on_captions(train: Part, tests: Sequence[Part], trains: bool) -> li
         found += lists.one_video(part)
     for part in tests:
         found += lists.same_captions(part)
-    # Other test sets may hold videos of the source, by another split.
+    # Test sets with a different split may contain training videos of the source.
     own = [part for part in tests if part.role == "test" and trains]
     for parts in [[train, *own]] * trains + [[part] for part in tests if part not in own]:
         found += lists.listed_twice(parts)

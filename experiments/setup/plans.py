@@ -1,4 +1,4 @@
-"""The data of a run: training and test sets by its config, with hashes and checks."""
+"""Training and test sets of a run, with their hashes and checks."""
 
 import contextlib
 import dataclasses
@@ -39,22 +39,24 @@ SHOWN = 10
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """A run's data.
+    """The data of a run.
 
     Attributes:
-        train: `train` holds the shots and `val` the validation images, of the training classes.
-        tests: test sets by their names in results; their `test` is tested.
-        hashes: distinguish other data of the same names; see `identity.of_images`.
+        train: training data; its `train` holds the shots, its `val` the validation images.
+        tests: test sets by their names in results; their `test` examples are tested.
+        hashes: hashes of the images, which distinguish data of the same name; see
+            `identity.of_images`.
         batches: reads the images or videos.
-        undrawn: of users' own data, the training images that the seed did not draw.
-        drawn_from: the whole data set that the seed drew `train` from; None if lists choose it.
-        seed: of the draw.
-        bad: (path, reason) of images that are left out.
-        replacements: keys of training and validation images that were drawn instead of those.
-        by_captions: captions are told apart, not classes.
-        divided: the whole data sets that came without a split.
-        called: the title of the training data in results; "" is its name.
-        notes: printed about the lists at the start.
+        undrawn: training images of user data that the seed did not draw.
+        drawn_from: the full data set that the seed drew `train` from; None if published lists
+            define `train`.
+        seed: seed of the draw.
+        bad: (path, reason) of excluded images.
+        replacements: keys of training and validation images drawn in place of excluded ones.
+        by_captions: the task is retrieval by captions, not classification.
+        divided: the full data sets that came without a split.
+        called: title of the training data in results; "" stands for its name.
+        notes: notes about the data that are printed at the start.
     """
 
     train: Dataset
@@ -73,11 +75,11 @@ class Plan:
 
     @property
     def title(self) -> str:
-        """The name of the training data in results."""
+        """Returns the name of the training data in results."""
         return self.called or self.train.name
 
     def used(self, dataset: Dataset) -> list[Example]:
-        """Returns all examples of a run in the place of `dataset`, e.g. of base and new halves."""
+        """Returns all examples of the run that are stored with `dataset`, e.g. of both halves."""
         parts = [(self.train, (*self.train.train, *self.train.val))]
         parts += [(tested, tested.test) for tested in self.tests.values()]
         return [
@@ -86,7 +88,7 @@ class Plan:
 
     @contextlib.contextmanager
     def listing_all_bad(self, dataset: Dataset | None = None) -> Iterator[None]:
-        """Turns an error on one unreadable image into one that lists all of the run."""
+        """Turns an error about one unreadable image into one that lists all of the run."""
         dataset = dataset or self.train
         try:
             yield
@@ -100,19 +102,18 @@ def build(
     uses_validation: bool,
     preprocessing: Preprocessing = CLIP,
 ) -> Plan:
-    """Returns the plan of a config, from lists alone: no image is read.
+    """Returns the data of a config; reads lists, but no images.
 
     Args:
-        config: the experiment.
-        image_size: of the backbone; scenes are rendered for it.
+        config: config of the run.
+        image_size: image size of the backbone, in pixels; scenes are rendered for it.
         uses_validation: whether the method uses validation images.
-        preprocessing: how images are prepared.
+        preprocessing: preprocessing of the images.
 
     Raises:
         DataError: data is missing or malformed.
-        PromptError: the protocol has nothing to test.
+        PromptError: the protocol has no test set.
     """
-
     load = functools.cache(lambda key: load_dataset(config.data, key, image_size))
     by_captions = config.protocol_spec.by_captions
     train, tests = protocols.PARTS[config.protocol](config, load)
@@ -136,16 +137,16 @@ def build(
 
 
 def load_dataset(data: Data, key: str, image_size: int) -> Dataset:
-    """Returns a whole data set, "name" or "name:domain", as `config.data` says.
+    """Returns a full data set by its key, "name" or "name:domain", with the options of `data`.
 
     Raises:
-        DataError: it is missing or malformed.
+        DataError: the data set is missing or malformed.
     """
     return datasets.load(key, data.root or None, **_options(data, key, image_size))
 
 
 def without_captions(dataset: Dataset) -> Dataset:
-    """Returns the data set without captions, so that an epoch uses each video once."""
+    """Returns the data set without captions; an epoch then contains each video once."""
 
     def drop(examples: Sequence[Example]) -> tuple[Example, ...]:
         return tuple(example._replace(captions=()) for example in examples)
@@ -156,36 +157,36 @@ def without_captions(dataset: Dataset) -> Dataset:
 
 
 def _options(data: Data, key: str, image_size: int) -> dict[str, Any]:
-    """Returns the options of one data set; its domain is in the key."""
+    """Returns the loading options of the data set `key`."""
     name, _ = datasets.split_domain(key)
     options: dict[str, Any] = {"source": data.source}
     if name == data.name:
         options |= {field: value for field in DATA_OPTIONS if (value := getattr(data, field))}
     if name.startswith("emoji_"):
-        # A tower of larger images gets drawings that are enlarged: 96 pixels is the largest.
+        # Scenes are drawn with at most 96 pixels; for larger towers they are enlarged.
         options["size"] = min(max(image_size, 32), 96)
     return options
 
 
 def _refuse_validation_alone(dataset: Dataset) -> None:
-    """Raises a DataError for a class that is neither trained on nor tested."""
+    """Raises a DataError if a class has only validation images."""
     used_labels = {example.label for example in (*dataset.train, *dataset.test)}
     alone = [repr(e.name) for e in dataset.val if e.label not in used_labels]
     if alone:
         raise DataError(
-            f"{dataset.name}: the class {alone[0]} has validation images only; give it images "
-            "to train on or to test, or take it out"
+            f"{dataset.name}: the class {alone[0]} has only validation images; add training or "
+            "test images, or remove the class"
         )
 
 
 def _divided(load: protocols.Load, parts: Sequence[Dataset]) -> tuple[Dataset, ...]:
-    """Returns the whole data sets of a run that came without a split."""
+    """Returns the full data sets of `parts` that came without a split."""
     names = dict.fromkeys(part.name for part in parts if automatic.is_automatic(part))
     return tuple(load(name) for name in names)
 
 
 def _undrawn(load: protocols.Load, train: Dataset) -> tuple[Example, ...]:
-    """Returns training images that are not in `train`, of users' own data without lists."""
+    """Returns the training images that were not drawn, for user data without published lists."""
     name = train.name
     if datasets.comes_in_parts(name) or not datasets.entry(name).is_own:
         return ()
@@ -196,7 +197,7 @@ def _undrawn(load: protocols.Load, train: Dataset) -> tuple[Example, ...]:
 def _drawn_from(
     config: Config, load: protocols.Load, train: Dataset, by_captions: bool
 ) -> Dataset | None:
-    """Returns the data set that `train` was drawn from; None if it was not drawn by the seed."""
+    """Returns the data set that the seed drew `train` from; None if it drew nothing."""
     in_lists = config.data.source == "coop" and datasets.comes_in_parts(train.name)
     if in_lists or not config.protocol_spec.draws_shots:
         return None
@@ -205,10 +206,10 @@ def _drawn_from(
 
 
 def check_views(plan: Plan, views: int) -> None:
-    """Refuses test videos with fewer frames than views, before training.
+    """Checks before training that test videos have at least as many frames as views.
 
     Raises:
-        DataError: names the first one.
+        DataError: names the first shorter video.
     """
     if views:
         for dataset in plan.tests.values():
@@ -216,20 +217,20 @@ def check_views(plan: Plan, views: int) -> None:
 
 
 def check_images(plan: Plan, skip_bad: bool = False) -> Plan:
-    """Checks all images of the run before its first step, without decoding them.
+    """Checks all images of the run before training.
 
-    Broken training images of users' own data that the seed did not draw are printed.
+    Prints unreadable training images of user data that the seed did not draw.
 
     Args:
-        plan: of the run.
-        skip_bad: decode them, and leave out those that cannot be read. Others of their classes are
-            drawn in the place of such shots, and decoded too; nothing else of the data set is.
+        plan: data of the run.
+        skip_bad: decode the images and exclude unreadable ones, instead of checking only their
+            files and headers. Excluded shots are replaced by other images of their classes.
 
     Returns:
-        The plan, under `skip_bad` without the unreadable ones.
+        The plan; with `skip_bad`, without unreadable images.
 
     Raises:
-        DataError: without `skip_bad`, if images are missing or cannot be read; it lists them.
+        DataError: lists missing and unreadable images, if `skip_bad` is False.
     """
     _note_undrawn(plan)
     if skip_bad:
@@ -255,12 +256,12 @@ def _refuse_broken(dataset: Dataset, examples: Sequence[Example]) -> None:
     if not bad:
         return
     if not any(os.path.exists(path) for path, _ in bad):
-        readers.check_files(dataset, examples)  # reports an incomplete download as one
+        readers.check_files(dataset, examples)  # reports an incomplete download in one message
     raise readers.unreadable(dataset, examples, bad)
 
 
 def _broken(dataset: Dataset, examples: Sequence[Example]) -> list[tuple[str, str]]:
-    """Returns (path, reason) of images with a broken file or header; many show a progress bar."""
+    """Returns (path, reason) of images with a broken file or header; may show a progress bar."""
     total = len({example.image for example in examples})
     if total < MANY:
         return readers.find_bad(dataset, examples, decode=False)
@@ -270,7 +271,7 @@ def _broken(dataset: Dataset, examples: Sequence[Example]) -> list[tuple[str, st
 
 
 def _without_bad(plan: Plan) -> Plan:
-    """Returns the plan without unreadable images, which are listed, with other shots instead."""
+    """Returns the plan with unreadable images listed in `bad` and unreadable shots replaced."""
     train = plan.train
     bad: dict[str, str] = {}
     examples = (*train.train, *train.val)
@@ -289,7 +290,7 @@ def _without_bad(plan: Plan) -> Plan:
 
 
 def _redrawn(plan: Plan, paths: Collection[str]) -> Dataset:
-    """Returns the training data without the images at these paths, with others instead."""
+    """Returns the training data with the images at `paths` replaced by other images."""
     train, whole = plan.train, plan.drawn_from
     if whole is None:
         keep = functools.partial(readers.leave_out, train, paths=paths)
@@ -312,16 +313,16 @@ def _with_shots(plan: Plan, shots: Dataset) -> Plan:
 
 
 def without(plan: Plan, bad: Sequence[str], replaces: bool) -> Plan:
-    """Returns the plan of a finished run, without the images that it left out.
+    """Returns the plan of a finished run, without the images that the run excluded.
 
     Args:
-        plan: of the run, whole.
-        bad: by results.json, "path: reason".
-        replaces: whether it drew others instead; earlier versions did not.
+        plan: data of the run, with all images.
+        bad: excluded images of results.json, "path: reason".
+        replaces: whether the run drew replacements; earlier versions did not.
     """
     if not bad:
         return plan
-    # A path or a reason may contain ": ": whatever precedes one may be the path.
+    # Paths and reasons may contain ": ", so the text before each one is a candidate path.
     paths = {line[: found.start()] for line in bad for found in re.finditer(": ", line)}
     tests = {
         key: dataclasses.replace(one, test=readers.leave_out(one, one.test, paths))
@@ -337,10 +338,10 @@ def _place(dataset: Dataset):
 
 
 def refuse_empty(plan: Plan, trains: bool) -> None:
-    """Raises a PromptError if a part has no examples; the training part counts if `trains`."""
+    """Raises a PromptError if a test set, or with `trains` the training set, has no examples."""
     parts = [("training", "", plan.train, plan.train.train)] if trains else []
     parts += [("test", f" ({key})", dataset, dataset.test) for key, dataset in plan.tests.items()]
     for role, key, dataset, left in parts:
         if not left:
-            reason = "all of them are unreadable" if plan.bad else "its split lists none"
+            reason = "all of them are unreadable" if plan.bad else "its split is empty"
             raise PromptError(f"{dataset.name} has no {role} {dataset.kind}{key}: {reason}")

@@ -1,4 +1,4 @@
-"""A run before training: `load`, then `finished`, and if it is not, `prepare`."""
+"""Prepares a run for training: `load`, then `finished`; an unfinished run goes to `prepare`."""
 
 import dataclasses
 import functools
@@ -38,12 +38,12 @@ class Shots(NamedTuple):
     """Training batches.
 
     Attributes:
-        batches: of images, of videos and captions, or of features where those are kept.
+        batches: images, videos with captions, or cached features.
         steps_per_epoch: for the schedule.
-        features: float32[V, n, d] of the training images' views, or float32[V, n, F, d] of
-            videos' frames, where those are kept.
-        labels: int32[n], theirs.
-        described: how image features are cached, in words; "" if each step runs the image tower.
+        features: cached features of the training images' views, float32[V, n, d], or of the
+            frames of videos, float32[V, n, F, d]; None if they are not cached.
+        labels: int32[n], labels of the training images.
+        described: describes how image features are cached; "" if each step runs the image tower.
     """
 
     batches: TrainingBatches
@@ -58,11 +58,12 @@ class Loaded:
     """A run with its method and backbone; its data is read on first use.
 
     Attributes:
-        began: when, by `time.perf_counter`.
-        results: of a finished run in the directory, even of another one; None if there are none.
-        start: the model whose prompts it starts from, if any.
-        preprocessing: how its images are prepared.
-        notes: to print about that.
+        folder: run directory.
+        began: start time, by `time.perf_counter`.
+        results: results in the directory, possibly of another run; None if there are none.
+        start: the model that provides the initial prompts, if any.
+        preprocessing: preprocessing of its images.
+        notes: notes to print about the preprocessing.
     """
 
     config: Config
@@ -79,7 +80,7 @@ class Loaded:
 
     @functools.cached_property
     def plan(self) -> Plan:
-        """Its data; raises a DataError if that is missing or malformed."""
+        """Returns the data of the run; raises a DataError if data is missing or malformed."""
         image_size = self.backbone.clip.config.image_size
         uses_validation = self.method.adaptation is not None
         return plans.build(self.config, image_size, uses_validation, self.preprocessing)
@@ -101,9 +102,9 @@ class Testable:
     """A run that can be tested.
 
     Attributes:
-        folder: receives the results.
-        tests: by key, a task for each method of `compared`.
-        compared: the method and zero-shot CLIP, once if they are the same.
+        folder: run directory; results are written here.
+        tests: for each test set, by key, one task per method of `compared`.
+        compared: the method and zero-shot CLIP; only one if they are the same.
     """
 
     config: Config
@@ -118,14 +119,14 @@ class Testable:
 
 @dataclasses.dataclass(frozen=True)
 class Prepared(Testable):
-    """A run before training, checked.
+    """A checked run, ready for training.
 
     Attributes:
-        began: when, by `time.perf_counter`.
+        began: start time, by `time.perf_counter`.
         identity: see `identify`.
-        task: of the training.
-        start: the model whose prompts it starts from, if any.
-        prompts: the first ones.
+        task: training task.
+        start: the model that provides the initial prompts, if any.
+        prompts: initial prompts.
         trainable: number of trainable parameters.
         shots: training batches; None if the method needs no training images.
         makes: computes image features of training and validation images.
@@ -150,10 +151,10 @@ def load(
     """Checks a config and loads its backbone.
 
     Args:
-        config: of the run.
-        folder: of the run.
-        backbone: the config's, if another run has loaded it.
-        prepared: how images were prepared, if that is known.
+        config: config of the run.
+        folder: run directory.
+        backbone: the config's backbone, if it is already loaded.
+        prepared: preprocessing of the images, if it is known.
     """
     began = time.perf_counter()
     config = building.check(config)
@@ -164,7 +165,7 @@ def load(
             placement.check(field, getattr(config, field))
     method, settings = building.build_method(config)
     start = starting.read(config, method)
-    # Earlier versions assumed this of a bare state dict; their runs resume.
+    # Earlier versions assumed "gelu" for a bare state dict; their runs must resume.
     begun = any((folder / name).is_file() for name in ("run.json", "results.json"))
     backbone = backbone or building.build_backbone(config, "gelu" if begun else None)
     if start:
@@ -191,10 +192,10 @@ def load(
 
 
 def finished(run: Loaded) -> dict[str, Any] | None:
-    """Returns the results of a run that has nothing left to do, else None.
+    """Returns the results of a finished run, None if training or tests remain.
 
     Raises:
-        PromptError: the directory holds another run's results, or some that left out images.
+        PromptError: the directory holds results of another run, or of other images.
     """
     if run.results is None:
         return None
@@ -206,18 +207,18 @@ def finished(run: Loaded) -> dict[str, Any] | None:
         if not {titles.called(run.config.data, key) for key in asked} <= set(
             run.results["accuracy"]
         ):
-            raise  # some targets were never tested
-        print(f"finished before, not compared with the data: {str(error).splitlines()[0]}")
+            raise  # some targets have not been tested
+        print(f"already finished, not compared with the data: {str(error).splitlines()[0]}")
         return run.results
     refuse_other_results(run.folder, run.identity(plan.hashes), run.results)
     if not set(plan.tests) <= set(run.results["accuracy"]):
         return None  # targets were added
-    print(f"finished before: {run.folder / 'results.json'}")
+    print(f"already finished: {run.folder / 'results.json'}")
     return run.results
 
 
 def prepare(run: Loaded) -> Prepared:
-    """Checks the data, makes tasks and first prompts, and runs the checks that need them."""
+    """Checks the data and creates tasks, initial prompts and training batches."""
     identity = run.identity(run.plan.hashes)
     plan = plans.check_images(run.plan, run.config.data.on_bad_image == "skip")
     workdir.lock_workdir(run.folder, identity)
@@ -235,14 +236,14 @@ def prepare(run: Loaded) -> Prepared:
                 tokenize(prepared, dataset, "test", dataset.test)
         if needs_shots:
             prepared = with_shots(prepared)
-        # Only now: a run that is refused leaves the directory to the corrected one.
+        # Last, so that a rejected run leaves the directory free for a corrected one.
         workdir.claim_workdir(run.folder, identity)
         write_splits(run.folder, plan)
     return prepared
 
 
 def write_splits(folder: pathlib.Path, plan: Plan) -> None:
-    """Writes splits that were made automatically: split.csv, of a domain split_NAME.csv."""
+    """Writes automatic splits to split.csv, or to split_DOMAIN.csv for a domain."""
     for dataset in plan.divided:
         _, domain = datasets.split_domain(dataset.name)
         name = f"split_{domain}.csv" if domain else "split.csv"
@@ -250,12 +251,12 @@ def write_splits(folder: pathlib.Path, plan: Plan) -> None:
 
 
 def with_tasks(run: Loaded, plan: Plan, identity: dict[str, Any]) -> Prepared:
-    """Returns the run with its tasks and first prompts, without training batches."""
+    """Returns the run with its tasks and initial prompts, without training batches."""
     clip, frozen = run.backbone.clip, run.placement.replicate(run.backbone.frozen)
     backbone = run.backbone._replace(frozen=frozen)
     note_small_tower(run.settings, clip.config.image_layers)
     known = Classes(()) if run.method.objective == "pairs" else plan.train.classes
-    # Made before training: a task that the method cannot be tested on is refused early.
+    # Made before training, so that a task that the method does not support fails early.
     task = make_task(run.method, run.settings, backbone, run.placement, plan.train, known)
     tests, compared = make_tests(
         run.config, run.method, run.settings, backbone, run.placement, plan.tests, known
@@ -294,7 +295,7 @@ def with_tasks(run: Loaded, plan: Plan, identity: dict[str, Any]) -> Prepared:
 
 
 def with_shots(run: Prepared) -> Prepared:
-    """Returns the run with training batches, and with prompts computed from the images."""
+    """Returns the run with training batches; computes prompts from images if the method does."""
     with run.plan.listing_all_bad():
         shots = prepare_shots(run)
     prompts, trainable = run.prompts, run.trainable
@@ -309,7 +310,7 @@ def prepare_shots(run: Prepared) -> Shots:
     dataset, making, views = run.plan.train, run.plan.batches, run.config.cached_views
     number = making.train_examples(dataset)
     steps = making.train_steps(number)
-    # Fewer images than a batch are one batch, which must be divisible by the devices.
+    # With fewer images than a batch, all of them form one batch; devices must divide it.
     run.placement.check(f"training {dataset.kind}", min(number, making.batch_size))
     labels = np.array([example.label for example in dataset.train], np.int32)
     if run.method.objective == "pairs":
@@ -331,17 +332,16 @@ def pair_batches(run: Prepared) -> PairBatches:
 
 
 def tokenize(run: Prepared, dataset: Dataset, role: str, examples: Sequence[Example]) -> Captions:
-    """Returns the tokens of all captions of some videos; prints how many are cut."""
-    encoders, room = (
-        methods.get_encoders(run.config.method),
-        run.backbone.clip.config.context_length,
-    )
+    """Returns the tokens of all captions of `examples`; prints how many are truncated."""
+    encoders = methods.get_encoders(run.config.method)
+    length = run.backbone.clip.config.context_length
     captions = [caption for example in examples for caption in example.captions]
-    tokens = tokenize_captions(captions, encoders.text_prompts(run.task.settings), room)
+    tokens = tokenize_captions(captions, encoders.text_prompts(run.task.settings), length)
     if tokens.cut:
         print(
             f"{dataset.name}: {len(tokens.cut):,} of {len(captions):,} {role} captions are "
-            f"too long for the text tower and are cut, e.g. {shorten(captions[tokens.cut[0]])}"
+            "too long for the text tower and are truncated, "
+            f"e.g. {shorten(captions[tokens.cut[0]])}"
         )
     return tokens
 
@@ -351,4 +351,4 @@ def note_small_tower(settings: Any, layers: int) -> None:
     for field in ("vision_depth", "depth"):
         depth = getattr(settings, field, 0)
         if depth > layers:
-            print(f"{field}={depth}: the image tower has {layers} layers, all of them get prompts")
+            print(f"{field}={depth}: the image tower has {layers} layers; all get prompts")

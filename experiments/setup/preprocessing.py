@@ -1,4 +1,4 @@
-"""Image preprocessing of a run, from its config and the files of its checkpoint."""
+"""Chooses the image preprocessing of a run from its config and its checkpoint's files."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -20,14 +20,14 @@ def choose(data: Data) -> dict[str, Any]:
     """Returns the fields of a `Preprocessing` that a config sets.
 
     Raises:
-        PromptError: values are not allowed, or contradict each other.
+        PromptError: a value is not allowed, or values contradict each other.
     """
     stats: str = data.stats
     if data.on_videos and data.frame_stats == VIFI:
         if stats not in ("", VIFI) or data.mean or data.std:
             raise PromptError(
                 f"config.data.frame_stats={data.frame_stats}, and config.data.stats={stats}, mean="
-                f"{data.mean}, std={data.std}: both set the statistics of frames; leave out "
+                f"{data.mean}, std={data.std}: both set the statistics of frames; omit "
                 "config.data.frame_stats"
             )
         stats = VIFI
@@ -39,7 +39,7 @@ def choose(data: Data) -> dict[str, Any]:
 
 
 def usual(data: Data) -> Preprocessing:
-    """Returns the preprocessing of earlier versions, which read no checkpoint's files."""
+    """Returns the preprocessing of earlier versions, which ignored the checkpoint's files."""
     stats = data.frame_stats if data.on_videos else "clip"
     return Preprocessing(*preprocessing.statistics(stats))
 
@@ -48,9 +48,9 @@ def resolve(config: Config, said: Said, image_size: int) -> tuple[Preprocessing,
     """Returns the preprocessing of a run, and notes to print about it.
 
     Args:
-        config: of the run.
-        said: by the backbone's files.
-        image_size: the backbone's.
+        config: config of the run.
+        said: preprocessing that the backbone's files state.
+        image_size: image size of the backbone, in pixels.
 
     Raises:
         PromptError: see `clip.preprocessing.resolve`.
@@ -63,7 +63,7 @@ def resolve(config: Config, said: Said, image_size: int) -> tuple[Preprocessing,
     if by_vifi and set(found.differences(CLIP)) - {"mean", "std"}:
         which = "crop=vifi" if config.data.crop == "vifi" else f"views={config.data.views}"
         notes.append(
-            f"config.data.{which}: test videos are resized as in ViFi-CLIP, whatever files say"
+            f"config.data.{which}: test videos are resized as in ViFi-CLIP, not as files state"
         )
     return found, notes
 
@@ -75,7 +75,7 @@ def written(found: Preprocessing, data: Data) -> dict[str, Any]:
 
 
 def reread(differing: Mapping[str, Any] | None, data: Data) -> Preprocessing:
-    """Returns the preprocessing that `written` described."""
+    """Returns the preprocessing that `written` described; inverts it."""
     fields: dict[str, Any] = {
         name: tuple(value) if isinstance(value, list) else value
         for name, value in (differing or {}).items()

@@ -1,6 +1,6 @@
-"""The training and test data of each protocol.
+"""Builds the training and test data of each protocol.
 
-A new protocol is a function and a line of `PARTS` here, and a line in config/protocols.py.
+A new protocol needs a function and a line of `PARTS` here, and a line in config/protocols.py.
 """
 
 import re
@@ -16,15 +16,15 @@ from experiments.setup import titles
 from prompt_jax.errors import PromptError
 
 Load = Callable[[str], Dataset]
-"""Loads a whole data set by "name" or "name:domain"."""
+"""Loads a full data set by "name" or "name:domain"."""
 Parts = tuple[Dataset, dict[str, Dataset]]
-"""The training data, with `train` and `val` drawn; and test sets by their names in results."""
+"""The training data with its shots drawn, and test sets by their names in results."""
 
 
 def base_to_novel(config: Config, load: Load) -> Parts:
-    """Train on the first half of the classes, test on both halves, each among its own classes.
+    """Trains on the first half of the classes; tests each half among its own classes.
 
-    Of published lists it is their base classes, the draw of the seed, and their novel ones.
+    Published lists define their own base and novel classes; the seed chooses the list.
     """
     if _has_lists(config.data, config.data.name):
         base = _drawn(config, load, "base_{}")
@@ -35,30 +35,27 @@ def base_to_novel(config: Config, load: Load) -> Parts:
 
 
 def few_shot(config: Config, load: Load) -> Parts:
-    """Train and test on all classes."""
+    """Trains and tests on all classes."""
     dataset = _few_shot(config, load)
     return dataset, {"test": dataset}
 
 
 def transfer(config: Config, load: Load) -> Parts:
-    """Train on shots of all classes of one data set, test on it and, as it is, on others.
+    """Trains on shots of all classes of one data set; tests on it and on other data sets.
 
-    The source itself is tested only where it has test images.
+    The source is tested only if it has test images.
     """
     return _with_targets(config, load, _few_shot(config, load))
 
 
 def supervised(config: Config, load: Load) -> Parts:
-    """Train on all training examples of a data set, test on its test examples."""
+    """Trains on all training examples of a data set; tests on its test examples."""
     dataset = load(config.data.key)
     return dataset, {"test": dataset}
 
 
 def zero_shot_transfer(config: Config, load: Load) -> Parts:
-    """Train on all of one data set, test on it and on all lists of test videos of others.
-
-    Nothing of the others is trained on.
-    """
+    """Trains on all of one data set; tests on it and on all test lists of other data sets."""
     return _with_targets(config, load, load(config.data.key))
 
 
@@ -72,13 +69,13 @@ def _with_targets(config: Config, load: Load, source: Dataset) -> Parts:
     if not tests:
         raise PromptError(
             f"config.protocol={config.protocol} tests on the data sets of config.data.names, which "
-            f"is empty, and {source.name} has no test images: name some"
+            f"is empty, and {source.name} has no test images; name at least one data set"
         )
     return source, tests
 
 
 def retrieval(config: Config, load: Load) -> Parts:
-    """Train on all videos and captions of a data set, test on its test videos and on others'."""
+    """Trains on all captioned videos of a data set; tests on its test videos and on other sets."""
     source = load(config.data.key)
     others = [name for name in split_names(config.data.also_test) if name != source.name]
     tests = {"test": source} | {titles.called(config.data, name): load(name) for name in others}
@@ -96,11 +93,11 @@ PARTS: dict[str, Callable[[Config, Load], Parts]] = {
     "zero_shot_transfer": zero_shot_transfer,
     "retrieval": retrieval,
 }
-"""By the names of experiments/config/protocols.py."""
+"""The function of each protocol of experiments/config/protocols.py."""
 
 
 def refuse_without_captions(dataset: Dataset) -> None:
-    """Raises a PromptError for a data set without videos and captions."""
+    """Raises a PromptError if the data set does not hold captioned videos."""
     if dataset.kind != "videos":
         raise PromptError(
             f"config.protocol=retrieval searches videos, and {dataset.name} holds images; use a "
@@ -123,44 +120,45 @@ def _drawn(config: Config, load: Load, part: str) -> Dataset:
     """Returns a published draw of training videos, under the name of the data set.
 
     Args:
-        part: of the data set; "{}" stands for the number of the draw.
+        part: name of a part of the data set; "{}" stands for the number of the draw.
 
     Raises:
-        PromptError: `data.domain` is set, which the protocol chooses, or the shots differ.
+        PromptError: `data.domain` is set, although the protocol chooses it, or the list has
+            another number of shots.
     """
     name, shots = config.data.name, config.data.shots
     if config.data.domain:
         raise PromptError(
             f"config.data.domain={config.data.domain}: config.protocol={config.protocol} chooses "
-            f"the lists of {name} by config.data.shots and config.seed; leave it out"
+            f"the lists of {name} by config.data.shots and config.seed; omit it"
         )
     pattern = re.compile(part.format(r"(\d+)"))
     there = datasets.parts(name, config.data.root or None)
     draws = [int(match[1]) for one in there if (match := pattern.fullmatch(one))]
-    # Without any, loading lists those that exist.
+    # Without any draw, loading fails with a list of the parts that exist.
     draw = draws[(config.seed - 1) % len(draws)] if draws else 1
     dataset = load(f"{name}:{part.format(draw)}")
     if (most := max(lists.count(dataset.class_names, dataset.train))) != shots:
         raise PromptError(
             f"config.data.shots={shots}: the list {part.format(draw)} of {name} has {most} videos "
-            f"a class; set config.data.shots={most}"
+            f"per class; set config.data.shots={most}"
         )
     notes = dataset.notes
     if draws and draw != config.seed:
         numbers = ", ".join(map(str, draws))
-        notes += (f"{name}: seed {config.seed} trains on draw {draw}; there are {numbers}",)
-    # Seeds share a table, whichever draw they use.
+        notes += (f"{name}: seed {config.seed} trains on draw {draw} of draws {numbers}",)
+    # Seeds share a results table, so the draw is not part of the split's source.
     source = re.sub(r"(train|fs_base_s)\d+_", r"\1…_", dataset.split_source)
     return replace(dataset, name=name, notes=notes, split_source=source)
 
 
 def _has_lists(data: Data, name: str) -> bool:
-    """Whether published lists choose the training and test examples of a data set."""
+    """Returns whether published lists define the training and test examples of a data set."""
     return data.source == "coop" and datasets.comes_in_parts(name)
 
 
 def _tested_parts(config: Config, name: str) -> list[str]:
-    """Returns the target, or in zero-shot transfer all its test lists unless one is named."""
+    """Returns the target or, for published lists in zero-shot transfer, all its test lists."""
     whole = ":" not in name and _has_lists(config.data, name)
     if config.protocol_spec.draws_shots or not whole:
         return [name]

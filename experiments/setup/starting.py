@@ -19,10 +19,11 @@ from prompt_jax.text.class_names import Classes, find
 
 
 def read(config: Config, method: Method) -> Saved | None:
-    """Returns the model whose prompts a run starts from, None if there is none.
+    """Returns the model of `config.init_from`, None if the field is empty.
 
     Raises:
-        PromptError: the folder holds none, or another method's; or the method starts from none.
+        PromptError: the directory holds no model, or a model of another method; or the method
+            computes its prompts from images.
     """
     if not config.init_from:
         return None
@@ -37,14 +38,14 @@ def read(config: Config, method: Method) -> Saved | None:
         raise PromptError(f"config.init_from: {error}") from error
     if start.method != config.method:
         raise PromptError(
-            f"config.init_from={config.init_from} holds prompts of {start.method}, and config."
-            f"method={config.method}; start from a run of the same method"
+            f"config.init_from={config.init_from} holds prompts of {start.method}, but "
+            f"config.method={config.method}; start from a run of the same method"
         )
     return start
 
 
 def check_backbone(config: Config, start: Saved, fingerprint: str) -> None:
-    """Raises a PromptError for prompts of another backbone."""
+    """Raises a PromptError if the prompts belong to another backbone."""
     if start.backbone_hash != fingerprint:
         raise PromptError(
             f"config.init_from={config.init_from} was trained on another backbone, "
@@ -54,26 +55,26 @@ def check_backbone(config: Config, start: Saved, fingerprint: str) -> None:
 
 
 def differing(start: Saved | None, prepared: Preprocessing) -> list[str]:
-    """Returns a note if the model was trained with another preprocessing."""
+    """Returns a note if the model was trained with different preprocessing, else an empty list."""
     if start is None or start.inputs.preprocessing == prepared:
         return []
     before = start.inputs.preprocessing.describe(start.inputs.image_size)
-    return [f"the prompts of config.init_from were trained with another preprocessing: {before}"]
+    return [f"the prompts of config.init_from were trained with different preprocessing: {before}"]
 
 
 def put(
     config: Config, method: Method, start: Saved, task: methods.Task, known: Classes
 ) -> Prompts:
-    """Returns a model's prompts, checked and copied, to start training from.
+    """Returns a checked copy of a model's prompts as initial prompts.
 
     Args:
-        config, method: of the run.
+        config, method: config and method of the run.
         start: the model; see `read`.
-        task: of the training.
-        known: the training classes.
+        task: training task.
+        known: training classes.
 
     Raises:
-        PromptError: their shapes or classes differ, or the method has none.
+        PromptError: shapes or classes differ, or the method has no prompts.
     """
     like = jax.eval_shape(method.init, jax.random.key(0), task)
     if not like:
@@ -85,20 +86,20 @@ def put(
         differ = _differing(config.settings, start.settings)
         raise PromptError(
             f"config.init_from={config.init_from} holds prompts of other shapes: {wrong[0]} is "
-            f"{there.get(wrong[0], 'not')} there, {here.get(wrong[0], 'not')} here"
+            f"{there.get(wrong[0], 'missing')} there, {here.get(wrong[0], 'missing')} here"
             f"{f' ({differ})' if differ else ''}; give both the same settings and frames"
         )
     own = method.own_classes_only(task.settings)
     found = find(Classes(start.class_names, start.class_ids), known)
     if own and found != list(range(len(start.class_names))):
         other = next((n for n, label in zip(known.names, found, strict=True) if label < 0), "")
-        what = f"{other!r} is none of them" if other else "their number or order differs"
+        what = f"{other!r} is not one of them" if other else "their number or order differs"
         raise PromptError(
             f"config.init_from={config.init_from} has prompts for each of the "
-            f"{len(start.class_names)} classes it was trained on, and {what} here; train on the "
-            "same classes, or start from prompts that all classes share"
+            f"{len(start.class_names)} classes it was trained on, but {what} here; train on the "
+            "same classes, or start from prompts that are shared by all classes"
         )
-    # Copied, as training donates its first prompts.
+    # Copied, because training donates its initial prompts.
     return jax.tree.map(jnp.array, start.prompts)
 
 

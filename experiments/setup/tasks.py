@@ -1,4 +1,4 @@
-"""Makes a task for each data set that is trained on or tested."""
+"""Makes a task for each training and test set."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -23,14 +23,14 @@ def make_tests(
     """Returns tasks of the method and of zero-shot CLIP by test set; see `Testable`.
 
     Args:
-        config: says of which kind zero-shot CLIP is.
-        method, settings: what is tested.
-        backbone, placement: its parameters lie where the placement says.
-        tests: by key.
-        known: the classes that the prompts are trained on.
+        config: config of the run; its protocol selects the kind of zero-shot CLIP.
+        method, settings: method under test.
+        backbone, placement: the backbone, and the placement of its parameters on devices.
+        tests: test sets by key.
+        known: classes that the prompts are trained on.
 
     Raises:
-        PromptError: the method cannot tell some of these classes apart; see `methods.make_task`.
+        PromptError: the method cannot distinguish some of the classes; see `methods.make_task`.
     """
     compared = {method: settings}
     zero_shot = building.find_method(config, "zero_shot")
@@ -53,7 +53,7 @@ def make_task(
     dataset: Dataset,
     known: Classes,
 ) -> methods.Task:
-    """Returns a method's task on a data set's classes; for the arguments see `make_tests`."""
+    """Returns the task of a method on the classes of a data set; see `make_tests`."""
     names, ids = Classes(()) if method.objective == "pairs" else dataset.classes
     index = methods.index_trained(known.names, names, known.ids, ids)
     tower = methods.tower_for(method, backbone.clip, dataset.kind)

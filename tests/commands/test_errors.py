@@ -128,7 +128,7 @@ def test_values_out_of_range(fails, fields, message):
         (
             "pro_mpt",
             ["--config.method=coop"],
-            "which coop does not know; its settings are class_spec",
+            "which coop does not have; its settings are class_spec",
         ),
         (
             "pro_mpt",
@@ -139,8 +139,8 @@ def test_values_out_of_range(fails, fields, message):
         ("pro_mpt", ["--config.settings.iterations=-1"], "iterations=-1 must be at least 0"),
         ("pro_mpt", ["--config.settings.stop_gradient=some"], "stop_gradient='some' is not one of"),
         ("pro_mpt", ["--config.settings.context_length=1"], "context"),
-        ("pro_mpt", ["--config.cached_views=2"], "the prompts of pro_mpt change what the image"),
-        ("gda", [], "gda is computed from the training images' features; set the number"),
+        ("pro_mpt", ["--config.cached_views=2"], "the prompts of pro_mpt change the output"),
+        ("gda", [], "gda is computed from the training images' features; set it to the number"),
         (
             "coop",
             ["--config.settings.class_specific=True"],

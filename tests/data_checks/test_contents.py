@@ -119,7 +119,7 @@ def test_other_frames_and_other_images_of_equal_size_are_other_data(clip, tmp_pa
     config = zero_shot_on_frames(clip, tmp_path / "data")
     experiment.run(config, tmp_path / "run")
     experiment.run(config, tmp_path / "run")
-    assert "finished before" in capsys.readouterr().out
+    assert "already finished" in capsys.readouterr().out
     model = Model(tmp_path / "run", saved.read(tmp_path / "run"))
     changes = {"data.root": str(tmp_path / "data"), "eval_batch_size": 2, "data.num_threads": 0}
 
@@ -161,7 +161,7 @@ def test_runs_of_earlier_versions_are_finished_and_open(clip, tmp_path, capsys):
     without(tmp_path / "run", "results.json", "data_hashes.contents")
     capsys.readouterr()
     experiment.run(config, tmp_path / "run")
-    assert "finished before" in capsys.readouterr().out
+    assert "already finished" in capsys.readouterr().out
     assert reopening.reopen(tmp_path / "run").plan.tests
 
 

@@ -80,7 +80,7 @@ def test_a_broken_shot_is_replaced_by_another_of_its_class(config, tmp_path, pro
         str(tmp_path / first)
     ]
     assert overview.shots_per_class(plan) == [2, 2]
-    assert "drawn in their place: 1 images" in "\n".join(overview.describe(plan, True))
+    assert "replacements: 1 images" in "\n".join(overview.describe(plan, True))
     tested = {one.image for part in plan.tests.values() for one in part.test}
     assert {one.image for _, one in looked_at} == {*drawn, now[0], *tested}
     # A replacement that is broken, too, and then a class without more.

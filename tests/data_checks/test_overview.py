@@ -121,7 +121,7 @@ def test_what_is_left_out_is_said_with_its_reason(tmp_path, capsys):
     (tmp_path / "train/a/1.png").write_text("no image")
     lines = said(plans.check_images(plan_of(tmp_path), skip_bad=True), capsys)
     assert lines[0] == "train folder 2 5 2 to 3 3"
-    [left] = [line for line in lines if line.startswith("left out: 1 images that cannot be")]
+    [left] = [line for line in lines if line.startswith("excluded: 1 unreadable images")]
     assert f"{tmp_path}/train/a/1.png: not an image" in left
 
 
@@ -152,7 +152,7 @@ def test_a_class_without_training_images_is_said(tmp_path, capsys):
 
 def test_a_class_that_is_only_validated_is_refused(tmp_path):
     save_folders(tmp_path, train={"a": 1, "c": 1}, val={"b": 1}, test={"a": 1, "c": 1})
-    with pytest.raises(DataError, match="class 'b' has validation images only"):
+    with pytest.raises(DataError, match="class 'b' has only validation images"):
         plan_of(tmp_path)
 
 
@@ -167,7 +167,7 @@ def test_a_class_that_is_only_validated_is_refused(tmp_path):
 def test_one_class_stops_a_run(tmp_path, protocol, classes, reason):
     save_folders(tmp_path, train=dict.fromkeys(classes, 3), test=dict.fromkeys(classes, 1))
     plan = plan_of(tmp_path, protocol)
-    message = f"(?s)would mean nothing:.*{reason}"
+    message = f"(?s)would be meaningless:.*{reason}"
     with pytest.raises(DataError, match=message):
         overview.show(plan, 3, True)
 
@@ -244,7 +244,7 @@ def test_copies_are_said_and_stop_a_run_where_they_are_half_of_a_test_set(tmp_pa
     assert f"note: {copied}" in lines
     shutil.rmtree(tmp_path / "test")
     shutil.copytree(tmp_path / "train", tmp_path / "test")
-    with pytest.raises(DataError, match="mean nothing: images copied .*: 6, .*remove one of"):
+    with pytest.raises(DataError, match="be meaningless: images copied .*: 6, .*remove one of"):
         overview.show(plan_of(tmp_path), 3, True)
 
 

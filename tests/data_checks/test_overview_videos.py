@@ -49,7 +49,7 @@ def rows(said):
 @pytest.mark.parametrize(("split", "left_out"), [("test", "d.mp4"), ("train", "b.mp4")])
 def test_one_video_alone_stops_a_run(tmp_path, capsys, split, left_out):
     plan = plan_of(tmp_path, {clip: row for clip, row in ROWS.items() if clip != left_out})
-    with pytest.raises(DataError, match=f"nothing: {split}: only one video, .*; add others"):
+    with pytest.raises(DataError, match=f"meaningless: {split}: only one video, .*; add others"):
         overview.show(plan, 16, True)
     assert f"{split} captions_csv 1 1" in rows(capsys.readouterr().out)
     if split == "train":
@@ -75,7 +75,7 @@ def test_copies_are_said_and_stop_a_run_where_they_are_half_of_a_test_set(tmp_pa
 @pytest.mark.parametrize(("split", "said"), [("train", "no training videos"), ("test", "no test")])
 def test_a_split_without_videos_is_named(tmp_path, split, said):
     plan = plan_of(tmp_path, {clip: row for clip, row in ROWS.items() if row[1] != split})
-    with pytest.raises(PromptError, match=f"captions_csv has {said}.*its split lists none"):
+    with pytest.raises(PromptError, match=f"captions_csv has {said}.*its split is empty"):
         plans.refuse_empty(plan, True)
 
 

@@ -182,7 +182,7 @@ def test_a_finished_run_is_found_and_printed(searched, clip, capsys):
     assert again == json.loads(json.dumps(found["vop_f_p"]))
     tables.print_run(again)
     printed = capsys.readouterr().out
-    assert "finished before" in printed and "zero-shot CLIP" in printed
+    assert "already finished" in printed and "zero-shot CLIP" in printed
     assert f"{again['ranks'][TIME]['v2t']['MdR']:.2f}" in printed
 
 
@@ -227,7 +227,7 @@ def test_long_captions_are_cut_and_said(clip, tmp_path, capsys):
     experiment.run(config, tmp_path)
     said = capsys.readouterr().out
     for role in ("training", "test"):
-        assert f"{role} captions are too long for the text tower and are cut, e.g. " in said
+        assert f"{role} captions are too long for the text tower and are truncated, e.g. " in said
 
 
 def test_equal_captions_tie_wherever_they_stand(clip, tmp_path):

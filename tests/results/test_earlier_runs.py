@@ -55,7 +55,7 @@ def test_a_finished_run_is_not_run_again(tmp_path, capsys):
     folder = Path(shutil.copytree(RUNS / "finished", tmp_path / "run"))
     found = experiment.run(config(), folder)
     assert found == json.loads((RUNS / "finished/results.json").read_text())
-    assert "finished before" in capsys.readouterr().out
+    assert "already finished" in capsys.readouterr().out
 
 
 def test_a_model_opens(tmp_path):
@@ -116,7 +116,7 @@ def test_a_finished_run_is_reported(name, tmp_path, capsys):
     assert experiment.run(CONFIGS[name](), folder) == json.loads(
         (RUNS / name / "results.json").read_text()
     )
-    assert "finished before" in capsys.readouterr().out
+    assert "already finished" in capsys.readouterr().out
     assert explain(report.start, [str(folder)]) == 0
     assert "note:" not in capsys.readouterr().err
     page = (folder / "report.html").read_text()

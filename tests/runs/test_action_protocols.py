@@ -48,7 +48,7 @@ def test_the_seed_is_the_draw_of_published_shots(root):
     assert images(first.train.train) == images(second.train.train)[::-1]
     assert first.train.notes == second.train.notes == ()
     assert images(third.train.train) == images(first.train.train)
-    assert third.train.notes == ("hmdb51: seed 3 trains on draw 1; there are 1, 2",)
+    assert third.train.notes == ("hmdb51: seed 3 trains on draw 1 of draws 1, 2",)
     for plan in (first, second):  # so that they share an average
         assert (plan.train.name, list(plan.tests)) == ("hmdb51", ["test"])
         assert "train…_few_shot_1.txt" in plan.train.split_source
@@ -60,7 +60,7 @@ def test_base_and_novel_classes_are_the_lists_own(root):
     assert plan.train.class_names == plan.tests["base"].class_names == ("brush hair", "cart wheel")
     assert plan.tests["new"].class_names == ("wave", "run")
     assert {one.name for one in plan.tests.values()} == {"hmdb51"}
-    assert plan.train.notes == ("hmdb51: seed 1 trains on draw 3; there are 3",)
+    assert plan.train.notes == ("hmdb51: seed 1 trains on draw 3 of draws 3",)
 
 
 def test_transfer_to_actions_tests_every_list_of_a_target(root):
@@ -91,7 +91,7 @@ def test_supervised_training_takes_all_videos():
 
 
 def test_lists_without_training_videos_say_so(root):
-    with pytest.raises(PromptError, match="hmdb51 has no training videos: its split lists none"):
+    with pytest.raises(PromptError, match="hmdb51 has no training videos: its split is empty"):
         plans.refuse_empty(plan_of(config_of("supervised", root)), True)
 
 
@@ -102,10 +102,10 @@ def test_lists_without_training_videos_say_so(root):
         (
             "base_to_novel",
             {},
-            r"data.shots=16: the list base_3 of hmdb51 has 1 videos a class; set",
+            r"data.shots=16: the list base_3 of hmdb51 has 1 videos per class; set",
         ),
         ("few_shot", {"domain": "base"}, r"domain=base: config.protocol=few_shot chooses the list"),
-        ("supervised", {"shots": 4}, r"data.shots=4: supervised draws no shots, but trains on all"),
+        ("supervised", {"shots": 4}, r"data.shots=4: supervised draws no shots; it trains on all"),
     ],
 )
 def test_what_the_lists_cannot_give_is_refused(root, name, data, message):
@@ -140,15 +140,15 @@ def test_more_views_than_frames_are_refused_before_training():
         ({"data.crop": "middle"}, "unknown value of config.data.crop"),
         ({"data.frame_stats": "none"}, "unknown value of config.data.frame_stats"),
         ({"data.views": -1}, "config.data.views=-1 must be at least 0"),
-        ({"data.views": 4}, "config.data.crop=vifi and config.data.views=4: a view has its own"),
+        ({"data.views": 4}, "config.data.crop=vifi and config.data.views=4: each view has"),
         ({"data.name": "emoji_scenes"}, "data.augment=vifi: emoji_scenes holds images; leave"),
         ({"protocol": "retrieval"}, "config.data.mix=True: retrieval has no classes; leave it"),
         ({"cached_views": 2}, "config.data.mix=True and config.cached_views=2: videos whose"),
-        ({"schedule": "cosine"}, "warmup_epochs=5: config.schedule=cosine has its own"),
+        ({"schedule": "cosine"}, "warmup_epochs=5: config.schedule=cosine has a fixed"),
         ({"warmup_epochs": -1}, "config.warmup_epochs=-1 must be at least 0"),
         ({"adam_betas": (0.9, 1.0)}, "must be two numbers, at least 0 and below 1"),
         ({"adam_betas": (0.9,)}, "must be two numbers"),
-        ({"optimizer": "sgd"}, r"adam_betas=\(0.9, 0.98\): config.optimizer=sgd has none"),
+        ({"optimizer": "sgd"}, r"adam_betas=\(0.9, 0.98\): config.optimizer=sgd does not"),
     ],
 )
 def test_what_would_be_passed_over_is_refused(changes, message):
@@ -163,7 +163,7 @@ def test_what_would_be_passed_over_is_refused(changes, message):
     ("method", "changes", "message"),
     [
         ("a5", {"data.frames": 8}, "settings.frames=16, and config.data.frames=8: a5 has prompts"),
-        ("vilt_clip", {"cached_views": 1}, "the prompts of vilt_clip change what the image tower"),
+        ("vilt_clip", {"cached_views": 1}, "the prompts of vilt_clip change the output"),
         (
             "a5",
             {"protocol": "retrieval", "epochs": 1},

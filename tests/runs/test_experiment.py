@@ -142,7 +142,7 @@ def test_what_is_chosen_is_recorded_and_said(setting, method, capsys):
     said = capsys.readouterr().out
     assert "cross-validation over 6 shots in 3 folds" in chosen["by"]
     assert set(chosen["values"]) == ({"alpha"} if method == "gda" else {"alpha", "beta"})
-    assert f"{method}: alpha={chosen['values']['alpha']:g}" in said or "finished before" in said
+    assert f"{method}: alpha={chosen['values']['alpha']:g}" in said or "already finished" in said
     json.dumps(chosen, allow_nan=False)
 
 

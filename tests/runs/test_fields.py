@@ -62,7 +62,7 @@ def test_what_a_field_may_hold_is_what_is_checked(field):
 def test_settings_of_another_method_are_refused(monkeypatch, capsys):
     words = ["--config=experiments/configs/images/coop.py", "--config.method=vpt", "--help"]
     assert tiny.run_main(words, monkeypatch) == 2
-    assert "which vpt does not know; its settings are" in capsys.readouterr().err
+    assert "which vpt does not have; its settings are" in capsys.readouterr().err
 
 
 def test_the_command_prints_the_config_s_own_values_and_writes_nothing(

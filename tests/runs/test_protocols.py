@@ -193,7 +193,7 @@ def test_a_target_that_is_added_later_is_tested_without_training(clip, tmp_path,
     assert second["train_seconds"] == pytest.approx(first["train_seconds"], abs=2)
     capsys.readouterr()
     assert experiment.run(config, tmp_path) == second
-    assert "finished before" in capsys.readouterr().out
+    assert "already finished" in capsys.readouterr().out
 
 
 @pytest.mark.slow
@@ -256,7 +256,7 @@ def test_a_sweep_runs_what_is_missing_and_says_what_failed(clip, tmp_path, capsy
     assert done == ["3shots-seed1", "3shots-seed2"]
     config.data.names = "emoji_scenes:plain"
     found = sweep.run(config, tmp_path)
-    assert capsys.readouterr().out.count("finished before") == 2
+    assert capsys.readouterr().out.count("already finished") == 2
     assert [one["seed"] for one in found] == [1, 2]
     tables, *_ = results.summarize(tmp_path)
     assert len(tables) == 1

@@ -82,7 +82,7 @@ def test_the_run_is_known_by_the_prompts_wherever_they_lie(there, tmp_path, caps
     shutil.copytree(there.run, tmp_path / "moved")
     config.init_from = str(tmp_path / "moved")
     experiment.run(config, tmp_path / "run")
-    assert "finished before" in capsys.readouterr().out
+    assert "already finished" in capsys.readouterr().out
     model = saved.read(there.run)
     model.prompts["context"][0] += 1
     saved.write(tmp_path / "moved", model)
@@ -143,7 +143,7 @@ def of_other_classes(there, folder):
 @pytest.mark.parametrize(
     ("method", "settings", "words"),
     [
-        ("maple", {}, r"holds prompts of coop, and config.method=maple; start from a run of"),
+        ("maple", {}, r"holds prompts of coop, but config.method=maple; start from a run of"),
         ("gda", {}, r"gda is computed from its training images and cannot start from prompts"),
         ("tip_adapter_f", {}, r"tip_adapter_f is computed from its training images"),
         (
@@ -200,7 +200,9 @@ def test_prompts_of_another_backbone_are_refused(there, tmp_path):
 def test_a_context_for_each_class_starts_from_one_of_the_same_classes(there, tmp_path):
     config = going_on(there, class_specific=True)
     config.init_from = str(of_other_classes(there, tmp_path / "other"))
-    with pytest.raises(PromptError, match=r"of the 4 classes .*, and 'sea horse' is none of them"):
+    with pytest.raises(
+        PromptError, match=r"of the 4 classes .*, but 'sea horse' is not one of them"
+    ):
         experiment.run(config, tmp_path / "run")
     same = going_on(there, class_specific=True)
     same.init_from = ""

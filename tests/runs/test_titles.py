@@ -71,18 +71,21 @@ def test_a_run_from_before_there_were_titles_is_the_same_run(tmp_path):
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        ({"title": "dtd"}, "title=dtd is taken; choose another"),
-        ({"title": "base"}, "title=base is taken"),
+        ({"title": "dtd"}, "title=dtd is reserved; choose another"),
+        ({"title": "base"}, "title=base is reserved"),
         ({"title": "a/b"}, "title='a/b' must be a plain directory name"),
         ({"title": "../x"}, "must be a plain directory name"),
         ({"title": "a:b"}, "must be a plain directory name"),
         ({"title": "x\x1b"}, "must be a plain directory name"),
-        ({"title": "birds", "name": "dtd"}, "dtd has a name; titles are .* own: folder, csv,"),
-        ({"title": "birds", "name": "emoji_scenes"}, "emoji_scenes has a name"),
-        ({"title": "a=/a,b"}, "'b' is not a title with its root, as in"),
-        ({"title": "a=/a,=/b"}, "'=/b' is not a title with its root"),
-        ({"title": "a=/a,a=/b"}, "has 'a' twice; give each a title of its own"),
-        ({"title": "a=/a", "root": "/c"}, "are both set; leave config.data.root"),
+        (
+            {"title": "birds", "name": "dtd"},
+            "dtd is a published .* your own data: folder, csv,",
+        ),
+        ({"title": "birds", "name": "emoji_scenes"}, "emoji_scenes is a published data set"),
+        ({"title": "a=/a,b"}, "'b' is not TITLE=ROOT, as in"),
+        ({"title": "a=/a,=/b"}, "'=/b' is not TITLE=ROOT"),
+        ({"title": "a=/a,a=/b"}, "has 'a' twice; give each data set a different title"),
+        ({"title": "a=/a", "root": "/c"}, "are both set; omit config.data.root"),
     ],
 )
 def test_titles_that_mean_something_else_are_refused(tmp_path, data, message):

@@ -138,7 +138,7 @@ def test_images_that_were_replaced_are_another_run(start, tmp_path):
     shutil.copytree(start[1], tmp_path / "data")
     config = tiny.small_config("zero_shot", start[0], tmp_path / "data")
     experiment.run(config, tmp_path / "run")
-    experiment.run(config, tmp_path / "run")  # finished before
+    experiment.run(config, tmp_path / "run")  # already finished
     (image,) = (tmp_path / "data").rglob("sea_horse/image_0005.jpg")  # of the test images
     image.write_bytes(image.read_bytes() + b"more")
     with pytest.raises(PromptError, match=r"on other images .*\(pictures.contents.tests.base: "):

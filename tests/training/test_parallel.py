@@ -108,7 +108,7 @@ def test_finished_runs_stay_out_of_it(clip, tmp_path, capsys):
     sweep.run(config, tmp_path)
     config.seeds, config.parallel_seeds = (1, 2, 3), True
     found = sweep.run(config, tmp_path)
-    assert "finished before" in capsys.readouterr().out
+    assert "already finished" in capsys.readouterr().out
     assert [one["trained_together"] for one in found] == [1, 2, 2]
 
 

@@ -157,7 +157,7 @@ def test_a_finished_run_is_not_run_again(setting, finished, monkeypatch, capsys)
     config.log_every = 7  # how a run is watched may change
     results = experiment.run(config, finished)
     assert results == json.loads((finished / "results.json").read_text())
-    assert f"finished before: {finished}" in capsys.readouterr().out
+    assert f"already finished: {finished}" in capsys.readouterr().out
     assert {path: path.stat().st_mtime_ns for path in finished.rglob("*")} == before
 
 

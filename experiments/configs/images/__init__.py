@@ -1,1 +1,1 @@
-"""Image classification: a config a method, the protocols that take any method, the ablations."""
+"""Configs of image classification: methods, protocols for any method, and ablations."""

@@ -8,7 +8,7 @@ from experiments.configs.images import protocol
 
 
 def get_config():
-    """Base-to-novel with the paper's settings, but for what the ablation varies."""
+    """Returns the base-to-novel config with the variants of the ablation."""
     variants: dict[str, dict[str, int]] = {
         "full": {},
         "-Iter": {"iterations": 0},

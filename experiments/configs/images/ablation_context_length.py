@@ -8,6 +8,6 @@ from experiments.configs.images import protocol
 
 
 def get_config():
-    """Base-to-novel with the paper's settings, but for what the ablation varies."""
+    """Returns the base-to-novel config with the variants of the ablation."""
     variants = {f"b={b}": {"context_length": b} for b in (4, 5, 6, 8, 12, 16)}
     return protocol.get_ablation("context_length", variants)

@@ -8,6 +8,6 @@ from experiments.configs.images import protocol
 
 
 def get_config():
-    """Base-to-novel with the paper's settings, but for what the ablation varies."""
+    """Returns the base-to-novel config with the variants of the ablation."""
     variants = {f"N={n}": {"iterations": n} for n in range(5)}
     return protocol.get_ablation("iterations", variants)

@@ -8,6 +8,6 @@ from experiments.configs.images import protocol
 
 
 def get_config():
-    """Base-to-novel with the paper's settings, but for what the ablation varies."""
+    """Returns the base-to-novel config with the variants of the ablation."""
     variants = {f"lambda={x}": {"loss_decay": x} for x in (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)}
     return protocol.get_ablation("loss_decay", variants)

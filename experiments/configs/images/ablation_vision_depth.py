@@ -8,6 +8,6 @@ from experiments.configs.images import protocol
 
 
 def get_config():
-    """Base-to-novel with the paper's settings, but for what the ablation varies."""
+    """Returns the base-to-novel config with the variants of the ablation."""
     variants = {f"J={j}": {"vision_depth": j} for j in (1, 3, 6, 9, 12)}
     return protocol.get_ablation("vision_depth", variants)

@@ -8,6 +8,6 @@ from experiments.configs.images import protocol
 
 
 def get_config():
-    """Base-to-novel with the paper's settings, but for what the ablation varies."""
+    """Returns the base-to-novel config with the variants of the ablation."""
     variants = {f"a={a}": {"vision_prompts": a} for a in (1, 2, 4, 8, 12, 16)}
     return protocol.get_ablation("vision_prompts", variants)

@@ -9,7 +9,7 @@ from experiments.configs.images import protocol
 
 
 def get_config(method: str = "pro_mpt"):
-    """The method's published settings."""
+    """Returns the method's published settings."""
     c = protocol.get_config("base_to_novel", method)
     c.data.names = protocol.NAMES
     return c

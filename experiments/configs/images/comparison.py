@@ -1,8 +1,8 @@
-"""The comparison of all methods on the embedded stand-in: each method's own config, as published.
+"""Comparison of all methods on the embedded stand-in, with their published settings.
 
-Prompts that the papers put into 9 layers of 12 enter 5 of the stand-in's 6. Methods that leave the
-image tower alone train on the features of 10 views. Nothing else differs from the published
-settings, and no method was tuned by its figures here.
+There are two changes: prompts that the papers insert into 9 of 12 layers are inserted into 5 of the
+stand-in's 6, and methods that do not prompt the image tower train on cached features of 10 views.
+No method was tuned on these results.
 """
 
 from ml_collections import ConfigDict
@@ -22,7 +22,7 @@ DEPTH, PUBLISHED_DEPTH = 5, 9  # of 6 layers, and of 12
 
 
 def get_configs() -> list[ConfigDict]:
-    """A sweep over three seeds for every method, base-to-novel and domain generalization."""
+    """Returns a sweep over three seeds per method and protocol."""
     return [_config(name, method) for name in PROTOCOLS for method in METHODS]
 
 

@@ -9,7 +9,7 @@ from experiments.configs.images import protocol
 
 
 def get_config(method: str = "pro_mpt"):
-    """The method's published settings."""
+    """Returns the method's published settings."""
     c = protocol.get_config("few_shot", method)
     c.data.names = protocol.NAMES
     c.data.shots_list = (1, 2, 4, 8, 16)

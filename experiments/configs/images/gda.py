@@ -1,4 +1,4 @@
-"""GDA (ICLR 2024), base-to-novel: Gaussian discriminant analysis beside zero-shot, nothing trained.
+"""GDA (ICLR 2024), base-to-novel: zero-shot plus Gaussian discriminant analysis, no training.
 
     python -m experiments.main --config=experiments/configs/images/gda.py --workdir=results/gda
 

@@ -5,7 +5,7 @@
 Other protocols, with the same settings: --config=experiments/configs/images/ivlp.py:cross_dataset
 (or domain_generalization, few_shot).
 
-Published, ViT-B/16. base_to_novel, average of 11 data sets (that code's README): base 82.15,
+Published, ViT-B/16. base_to_novel, average of 11 data sets (README of MaPLe's code): base 82.15,
 new 74.07, H 77.90.
 """
 

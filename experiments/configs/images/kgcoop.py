@@ -1,4 +1,4 @@
-"""KgCoOp (CVPR 2023), base-to-novel: CoOp with M = 4, text held close to zero-shot, 100 epochs.
+"""KgCoOp (CVPR 2023), base-to-novel: CoOp with M = 4, text features near zero-shot, 100 epochs.
 
     python -m experiments.main --config=experiments/configs/images/kgcoop.py \\
         --workdir=results/kgcoop

@@ -3,7 +3,7 @@
     python -m experiments.main --config=experiments/configs/images/maple.py --workdir=results/maple
 
 Other protocols: --config=experiments/configs/images/maple.py:cross_dataset (or
-domain_generalization, few_shot; the last with base_to_novel's settings).
+domain_generalization, few_shot; few_shot has the settings of base_to_novel).
 
 base_to_novel: 9 layers, learning rate 0.0035, 5 epochs. Published, ViT-B/16, average of 11 data
 sets: base 82.28, new 75.14, H 78.55.

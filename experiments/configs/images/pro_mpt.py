@@ -4,7 +4,7 @@
         --workdir=results/pro_mpt
 
 Other protocols: --config=experiments/configs/images/pro_mpt.py:cross_dataset (or
-domain_generalization, few_shot; the last with base_to_novel's settings, the paper has none).
+domain_generalization, few_shot; few_shot has the settings of base_to_novel, the paper has none).
 
 base_to_novel: learning rate 0.008, 5 epochs. Published, ViT-B/16, average of 11 data sets:
 base 80.94, new 74.89, H 77.80.

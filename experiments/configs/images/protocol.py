@@ -1,4 +1,4 @@
-"""What the protocols' and ablations' configs share; not a configuration to run by itself."""
+"""Shared parts of the configs of protocols and ablations; not a config itself."""
 
 from collections.abc import Mapping
 
@@ -7,7 +7,7 @@ from ml_collections import ConfigDict
 from experiments.configs import default, recipes
 
 SEEDS = (1, 2, 3)
-# The data sets of the published averages, in their order.
+# The data sets of the published averages, in the published order.
 NAMES = (
     "imagenet,caltech101,oxford_pets,stanford_cars,flowers102,food101,fgvc_aircraft,sun397,dtd,"
     "eurosat,ucf101"
@@ -15,10 +15,10 @@ NAMES = (
 
 
 def get_config(protocol: str, method: str) -> ConfigDict:
-    """A method's recipe for a protocol, with the seeds that publications average over.
+    """Returns a method's recipe for a protocol, with the seeds of the published averages.
 
     Raises:
-        PromptError: no method has that name.
+        PromptError: the method is unknown.
     """
     c = recipes.get_config(method, protocol)
     c.seeds = SEEDS
@@ -26,7 +26,7 @@ def get_config(protocol: str, method: str) -> ConfigDict:
 
 
 def get_ablation(name: str, variants: Mapping[str, Mapping[str, float]]) -> ConfigDict:
-    """ProMPT base-to-novel, once for every variant.
+    """Returns a sweep over variants of ProMPT, base-to-novel.
 
     Args:
         name, variants: see `default.vary`.

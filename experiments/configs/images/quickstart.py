@@ -1,4 +1,4 @@
-"""The quickstart: every method's own config, on one small shifted task, three seeds."""
+"""Quickstart: four methods on one small shifted task, three seeds."""
 
 from ml_collections import ConfigDict
 
@@ -9,9 +9,9 @@ DOMAIN = "night"
 CLASSES = 60
 SEEDS = (1, 2, 3)
 
-# ProMPT trains as published; 9 layers of 12 are 5 of 6. CoOp and CoCoOp have fewer epochs: theirs
-# take longer than anyone waits. No setting was chosen on this domain's images
-# (docs/stand_in.md); the domain itself was, earlier, among four.
+# ProMPT has its published settings, with 5 of 6 layers for 9 of 12. CoOp and CoCoOp have fewer
+# epochs, to save time. No setting was chosen on images of this domain (docs/stand_in.md); the
+# domain itself was chosen earlier from four.
 CHANGES: dict[str, dict[str, float | int]] = {
     "coop": {"epochs": 50},
     "cocoop": {"epochs": 5},
@@ -20,7 +20,7 @@ CHANGES: dict[str, dict[str, float | int]] = {
 
 
 def get_configs(dtype: str = "float32") -> list[ConfigDict]:
-    """Twelve configs: four methods by three seeds; the frozen towers compute in `dtype`."""
+    """Returns twelve configs: four methods and three seeds; `dtype` is of the frozen towers."""
     configs = []
     for method in METHODS:
         for seed in SEEDS:

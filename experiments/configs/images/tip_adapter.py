@@ -1,9 +1,9 @@
-"""Tip-Adapter (ECCV 2022): a cache of the shots' features, nothing trained.
+"""Tip-Adapter (ECCV 2022): a cache of the shots' features, without training.
 
     python -m experiments.main --config=experiments/configs/images/tip_adapter.py \\
         --workdir=results/tip
 
-Its authors publish few-shot curves, and nothing in base-to-novel.
+The paper has few-shot curves and no base-to-novel figures.
 """
 
 from experiments.configs import recipes

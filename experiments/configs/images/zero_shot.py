@@ -1,4 +1,4 @@
-"""Zero-shot CLIP with the data set's own template; nothing trains.
+"""Zero-shot CLIP with the template of the data set, without training.
 
     python -m experiments.main --config=experiments/configs/images/zero_shot.py \\
         --workdir=results/zero_shot

@@ -1,1 +1,1 @@
-"""Videos: text-video retrieval, and action recognition."""
+"""Configs of videos: text-video retrieval and action recognition."""

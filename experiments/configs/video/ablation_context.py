@@ -10,7 +10,7 @@ from experiments.configs.video import retrieval
 
 
 def get_config():
-    """The paper's settings, but for what the ablation varies."""
+    """Returns the paper's settings with the variants of the ablation."""
     variants = {
         "transformer": {"context_module": "transformer"},
         "LSTM": {"context_module": "lstm"},

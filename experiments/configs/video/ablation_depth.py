@@ -10,6 +10,6 @@ from experiments.configs.video import retrieval
 
 
 def get_config():
-    """The paper's settings, but for what the ablation varies."""
+    """Returns the paper's settings with the variants of the ablation."""
     variants = {f"K={depth}": {"depth": depth} for depth in (1, 3, 6, 9, 12)}
     return retrieval.get_ablation("depth", "vop", variants)

@@ -10,7 +10,7 @@ from experiments.configs.video import retrieval
 
 
 def get_config():
-    """The paper's settings, but for what the ablation varies."""
+    """Returns the paper's settings with the variants of the ablation."""
     variants = {
         "vision": {"text_prompts": 0},
         "text": {"vision_prompts": 0},

@@ -9,7 +9,7 @@ from experiments.configs.video import protocol
 
 
 def get_config(method: str = "vilt_clip"):
-    """The method's published settings; the seed is the draw."""
+    """Returns the method's published settings; the seed selects the draw."""
     c = protocol.get_config("base_to_novel", method)
     c.data.names = "kinetics400,hmdb51,ucf101_clips,ssv2"
     c.seeds = protocol.SEEDS

@@ -1,17 +1,18 @@
-"""Few-shot action recognition on three data sets, 2 to 16 videos a class (ViLT-CLIP, Table 1).
+"""Few-shot action recognition on three data sets, 2 to 16 videos per class (ViLT-CLIP, Table 1).
 
 python -m experiments.main --config=experiments/configs/video/few_shot.py:vilt_clip \\
     --config.data.root=/data --config.backbone=ViT-B/16
 … --config=experiments/configs/video/few_shot.py:vifi_clip --config.data.names=hmdb51
 
-ViFi-CLIP's lists have one draw of videos, so one seed; on data of one's own --config.seeds=1,2,3.
+ViFi-CLIP's lists have one draw of videos, so there is one seed. For your own data, set
+--config.seeds=1,2,3.
 """
 
 from experiments.configs.video import protocol
 
 
 def get_config(method: str = "vilt_clip"):
-    """The method's published settings."""
+    """Returns the method's published settings."""
     c = protocol.get_config("few_shot", method)
     c.data.names = "hmdb51,ucf101_clips,ssv2"
     c.data.shots_list = (2, 4, 8, 16)

@@ -1,8 +1,8 @@
-"""Recipes of action recognition, by protocol; not a configuration to run by itself.
+"""Configs of action recognition by protocol; a helper of the other files, not a config itself.
 
-Recipes stand in the methods' records. ViLT-CLIP (AAAI 2024) where it says one; ViFi-CLIP's (CVPR
-2023) and A5's (ECCV 2022) are their code's. VoP, which tells captions apart, is here trained as
-ViLT-CLIP is, with rates of ours.
+The recipes are part of the methods' records. They follow the papers or the code of ViLT-CLIP (AAAI
+2024), ViFi-CLIP (CVPR 2023) and A5 (ECCV 2022). VoP, a retrieval method, is trained like ViLT-CLIP,
+with our learning rates.
 """
 
 from ml_collections import ConfigDict
@@ -16,12 +16,12 @@ METHODS = tuple(name for name, one in methods.RECORDS["videos"].items() if one.r
 
 
 def get_config(protocol: str, method: str) -> ConfigDict:
-    """A method's recipe for a protocol, on the embedded videos until other data is named.
+    """Returns a method's recipe for a protocol, on the embedded videos.
 
-    A method from outside, "module:ENCODERS", has VoP's.
+    An external method, "module:ENCODERS", gets VoP's recipe.
 
     Raises:
-        PromptError: there is no recipe of that method.
+        PromptError: the method has no recipe for the protocol.
     """
     c = recipes.get_config(method, protocol, "videos")
     c.data.name = "emoji_clips"
