@@ -5,7 +5,7 @@ import dataclasses
 import pathlib
 import time
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import jax
 import numpy as np
@@ -18,8 +18,10 @@ from prompt_jax.inputs.training_batches import TrainingBatches
 from prompt_jax.methods import Method, Prompts, Task
 from prompt_jax.methods.recipe import Recipe
 from prompt_jax.training import recipes, train
-from prompt_jax.training.checkpoint import Checkpoints
 from prompt_jax.training.sharding import Placement
+
+if TYPE_CHECKING:
+    from prompt_jax.training.checkpoint import Checkpoints
 
 Metrics = dict[str, jax.Array]
 StepFn = Callable[[train.State, Any], tuple[train.State, Metrics]]
@@ -190,6 +192,9 @@ def run(
     with contextlib.ExitStack() as stack:
         start, before, checkpoints = 0, End(state), None
         if saving is not None:
+            # Imported here: orbax takes half a second, and training without checkpoints needs none.
+            from prompt_jax.training.checkpoint import Checkpoints
+
             checkpoints = stack.enter_context(contextlib.closing(Checkpoints(saving.directory)))
             start = checkpoints.latest() or 0
             if start:
@@ -278,7 +283,7 @@ def diverged(step: int, rate: str, saved: int = 0, flag: str = "") -> str:
 
 
 def resume(
-    checkpoints: Checkpoints,
+    checkpoints: "Checkpoints",
     saving: Saving,
     step: int,
     state: train.State,

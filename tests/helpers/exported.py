@@ -61,13 +61,13 @@ exports, clip, images, others = sys.argv[1:]
 images = sorted(pathlib.Path(images).iterdir())
 for folder in sorted(pathlib.Path(exports).iterdir()):
     model = load_module(folder).load(folder, clip)
-    images = torch.stack([model.preprocess(path) for path in images])
+    batch = torch.stack([model.preprocess(path) for path in images])
     with torch.no_grad():
-        numpy.save(folder / "trained.npy", model.iterations(images))
-        assert torch.equal(model(images[:3]), model.iterations(images[:3])[-1])
+        numpy.save(folder / "trained.npy", model.iterations(batch))
+        assert torch.equal(model(batch[:3]), model.iterations(batch[:3])[-1])
         if not model.settings.get("class_specific"):
             model.set_classes(json.loads(others), load_tokenizer())
-            numpy.save(folder / "others.npy", model.iterations(images))
+            numpy.save(folder / "others.npy", model.iterations(batch))
 """
 
 
