@@ -30,23 +30,23 @@ join_names() {
 
 usage() {
   cat <<USAGE
-usage: ./run.sh                     the quickstart: train and evaluate on the embedded data
-       ./run.sh video               the same for videos: text-video retrieval, on the embedded ones
+usage: ./run.sh                     run the quickstart: train and evaluate on the embedded data
+       ./run.sh video               the same for text-video retrieval on embedded videos
        ./run.sh --config=FILE ...   python -m experiments.main --config=FILE ...
-       ./run.sh test                all checks: ruff, mypy, pytest
-       ./run.sh test --quick        the same without the tests that take long, for in between
+       ./run.sh test                run all checks: ruff, mypy, pytest
+       ./run.sh test --quick        the same without the slow tests
        ./run.sh test --oldest       the same with the oldest versions that pyproject.toml allows, in
-                                    .venv-oldest, without mypy; Python 3.11 alone
+                                    .venv-oldest, without mypy; Python 3.11 only
        ./run.sh test ARGS ...       pytest ARGS ..., e.g. ./run.sh test tests/test_x.py -k name
-       ./run.sh --help              this text
-       ./run.sh --config=FILE --help   every field of that config: what it is, its value there,
-                                    what it may hold; python -m experiments.main --help lists FILEs
+       ./run.sh --help              print this text
+       ./run.sh --config=FILE --help   explain every field of that config, with its value and
+                                    range; python -m experiments.main --help lists FILEs
 
-The first call makes .venv here and installs the tested versions (constraints.txt) with pip; later
-calls start at once. Relative paths are taken from this folder, wherever the script is called from.
+The first call creates .venv here and installs the tested versions (constraints.txt) with pip; later
+calls start at once. Relative paths start from this directory, wherever the script is called from.
 
-PYTHON=python3.13 ./run.sh          chooses the interpreter (3.11 to 3.13); remakes .venv if needed
-rm -r .venv                         starts afresh
+PYTHON=python3.13 ./run.sh          use this interpreter (3.11 to 3.13); recreates .venv if needed
+rm -r .venv                         start over
 GPU or TPU, after the first call    .venv/bin/pip install -c constraints.txt -e '.[cuda12]'
                                     or '.[tpu]'
 
