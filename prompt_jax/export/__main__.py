@@ -1,17 +1,17 @@
-"""Writes a trained model for PyTorch.
+"""Exports a trained model to PyTorch, and optionally to ONNX or StableHLO.
 
     python -m prompt_jax.export RUN --output DIR
 
-RUN is a folder with model.json and prompts.safetensors. DIR gets prompts.safetensors, config.json
-and model.py, one file of PyTorch that needs torch, safetensors, numpy and Pillow, and CLIP's
-weights as OpenAI or Hugging Face publish them. docs/export.md says more.
+RUN is a run directory, or another directory with model.json and prompts.safetensors. Written to DIR
+are prompts.safetensors, config.json and model.py, a PyTorch file that needs torch, safetensors,
+numpy, Pillow, and CLIP's weights from OpenAI or Hugging Face. See docs/export.md.
 """
 
 import sys
 
 from prompt_jax.cli import command_line
 
-if __name__ == "__main__":  # before the imports below, so that Ctrl-C is heard while they run
+if __name__ == "__main__":  # before the imports below, so that Ctrl-C works while they run
     sys.exit(command_line.run("prompt_jax.export.__main__", "start", sys.argv[1:]))
 
 import argparse
@@ -23,12 +23,12 @@ from prompt_jax.export import replacing, to_onnx, to_stablehlo, writing
 
 
 def start(argv: Sequence[str]) -> None:
-    """Parses, reads, writes, says what was written."""
+    """Runs the command with these arguments."""
     parser = argparse.ArgumentParser("python -m prompt_jax.export", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.add_argument("run", metavar="RUN", type=pathlib.Path, help="the trained model's folder")
+    parser.add_argument("run", metavar="RUN", type=pathlib.Path, help="run directory of the model")
     parser.add_argument("--output", metavar="DIR", type=pathlib.Path, required=True)
-    parser.add_argument("--backbone", help="where its CLIP is now; default: where it was")
+    parser.add_argument("--backbone", help="path or name of its CLIP, if it was moved")
     parser.add_argument(
         "--with-backbone", action="store_true", help="also write DIR/clip, for transformers"
     )
@@ -50,12 +50,12 @@ def start(argv: Sequence[str]) -> None:
 
 
 def report(folder, model, replaced):
-    """What was written and how it is used, in four lines that can be pasted into a shell."""
+    """Prints the files written and commands that use them, quoted for a shell."""
     names = ", ".join(sorted(path.name for path in folder.iterdir()))
     print(f"{'replaced' if replaced else 'wrote'} {escape(str(folder))}: {names}")
     has_clip = (folder / writing.CLIP_FOLDER).is_dir()
     clip = quote(folder / writing.CLIP_FOLDER) if has_clip else "CLIP"
-    where = "" if has_clip else f", where CLIP are the weights of {escape(model.backbone)}"
+    where = "" if has_clip else f", with CLIP the weights of {escape(model.backbone)}"
     loaded = f"in PyTorch: model = load({escape(repr(str(folder)))}, clip)"
     if not model.class_names:
         print(f"{loaded}; model.similarities(videos, texts, tokenizer){where}")
@@ -65,4 +65,4 @@ def report(folder, model, replaced):
     print(f"{loaded}; model.predict({model.kind}){where}")
     number = len(model.class_names)
     known = f"{number} class{'es' * (number > 1)}"
-    print(f"it knows {known}; others: model.set_classes(names, tokenizer)")
+    print(f"trained on {known}; for others: model.set_classes(names, tokenizer)")

@@ -1,7 +1,7 @@
-"""One readable file of PyTorch, put together from the parts that a method needs.
+"""Assembles one readable PyTorch file from the parts that a method needs.
 
-All of its text is this package's own: nothing that a model's file says is an argument here, so no
-model can put code into the file. What a model says lies beside it, in config.json, read as data.
+All of its text is from this package. Nothing from a model's files is an argument here, so no model
+can inject code; values of a model are in config.json and are read as data.
 """
 
 import ast
@@ -12,7 +12,7 @@ from typing import Literal
 
 PARTS = pathlib.Path(__file__).parent / "torch_parts"
 _PACKAGE = "prompt_jax.export.torch_parts."
-# Files of the library that are copied as they are: they import nothing of it.
+# Files of the library that are copied unchanged: they import nothing from it.
 _SHARED = {
     "prompt_jax.methods.bounds": PARTS.parents[1] / "methods/bounds.py",
     "prompt_jax.text.texts": PARTS.parents[1] / "text/texts.py",
@@ -23,7 +23,7 @@ _WIDTH = 100
 _AVERAGE = "frame_average"
 _MAIN = 'if __name__ == "__main__":\n    main(load)\n'
 _MIXED = '''class {name}OfVideos(FrameAverage, {name}):
-    """Videos for images."""
+    """The same method on videos."""
 
 
 load = {name}OfVideos.load
@@ -31,26 +31,26 @@ load = {name}OfVideos.load
 
 
 Sees = Literal["images", "videos", "captions"]
-"""What a model tells apart: images, videos, or videos by captions alone, without classes."""
+"""The task of a model: classifies images or videos, or compares videos with captions."""
 
 _LOADING = """\
-    model = load(FOLDER, clip)  # clip: transformers' CLIPModel, a state dict, a file or a folder"""
+    model = load(DIR, clip)  # clip: transformers' CLIPModel, a state dict, a file or a directory"""
 _USES: dict[Sees, str] = {
-    "images": f"""A CLIP tuned to tell classes of images apart; config.json says which, and how.
+    "images": f"""Classifies images by a prompt-tuned CLIP; config.json has classes and settings.
 
 {_LOADING}
     model.predict(["image.jpg"])  # [[(class, probability), …]]
-    logits = model(images)  # float[B, K] of normalised images float[B, 3, S, S]
+    logits = model(images)  # float[B, K] of normalized images float[B, 3, S, S]
 
     python model.py --clip CLIP image.jpg""",
-    "videos": f"""A CLIP tuned to tell classes of videos apart; config.json says which, and how.
+    "videos": f"""Classifies videos by a prompt-tuned CLIP; config.json has classes and settings.
 
 {_LOADING}
-    model.predict(["FRAMES"])  # [[(class, probability), …]] of folders of frames
-    logits = model(videos)  # float[B, K] of normalised videos float[B, F, 3, S, S]
+    model.predict(["FRAMES"])  # [[(class, probability), …]] of directories of frames
+    logits = model(videos)  # float[B, K] of normalized videos float[B, F, 3, S, S]
 
     python model.py --clip CLIP FRAMES""",
-    "captions": f"""A CLIP tuned to find videos by texts, and texts by videos; config.json says how.
+    "captions": f"""Compares videos with texts by a prompt-tuned CLIP; config.json has settings.
 
 {_LOADING}
     videos = torch.stack([model.preprocess("FRAMES")])  # float[B, F, 3, S, S]
@@ -60,24 +60,24 @@ _WRITTEN_BY = "Written by prompt_jax; change it as you like."
 
 
 def methods() -> set[str]:
-    """Returns the names of the parts that are a method's: they end by naming `load`."""
+    """Returns the names of the parts that are methods: their last line defines `load`."""
     names = {path.stem for path in PARTS.glob("[!_]*.py")}
     return {name for name in names if _source(name).splitlines()[-1].startswith("load = ")}
 
 
 def assemble(part: str, sees: Sees = "images", on_videos: bool = False) -> str:
-    """Returns the source of a module that imports nothing of prompt_jax.
+    """Returns the source of a module that does not import prompt_jax.
 
     Args:
-        part: one of `methods`; those that it imports come before it, each once.
-        sees: what the model tells apart. With classes the file is a program, too.
-        on_videos: whether it is a method of images that gets videos.
+        part: one of `methods`; the parts that it imports come before it, each once.
+        sees: the task of the model. With classes, the file is also a command.
+        on_videos: whether it is an image method applied to videos.
 
     Raises:
         ValueError: there is no such part.
     """
     if part not in methods():
-        raise ValueError(f"{part!r} is no part of a method")
+        raise ValueError(f"{part!r} is not a part of a method")
     seen: set[str] = set()
     needed = list(_order(part, seen))
     needed += _order(_AVERAGE, seen) if on_videos else ()
@@ -89,7 +89,7 @@ def assemble(part: str, sees: Sees = "images", on_videos: bool = False) -> str:
 
 
 def _loaded(part: str) -> str:
-    """The class whose `load` the last line of a method's part names."""
+    """Returns the class whose `load` the last line of a method's part names."""
     last = _tree(part).body[-1]
     assert isinstance(last, ast.Assign)
     return ast.unparse(last.value).removesuffix(".load")
@@ -106,7 +106,7 @@ def _order(part: str, seen: set[str]) -> Iterator[str]:
 
 
 def _is_part(node: ast.ImportFrom) -> bool:
-    """Whether what is imported will stand in the same file."""
+    """Returns whether an import is from a part, so that its source is included."""
     return (node.module or "").startswith(_PACKAGE) or node.module in _SHARED
 
 
@@ -119,13 +119,13 @@ def _tree(part: str) -> ast.Module:
 
 
 def _heading(part: str) -> str:
-    """A part's docstring as a comment."""
+    """Returns the docstring of a part as a comment."""
     lines = (ast.get_docstring(_tree(part)) or "").splitlines()
     return "".join(f"# {line}".rstrip() + "\n" for line in ["-" * (_WIDTH - 2), *lines])
 
 
 def _body(part: str) -> str:
-    """What stands behind a part's imports, comments included."""
+    """Returns the source after a part's imports, with comments."""
     nodes = _tree(part).body
     imports = [node for node in nodes if isinstance(node, ast.Import | ast.ImportFrom)]
     last = [nodes[0], *imports][-1].end_lineno
@@ -134,7 +134,7 @@ def _body(part: str) -> str:
 
 
 def _imports(parts: Iterable[str]) -> str:
-    """All that the parts import of others, sorted as a formatter would."""
+    """Returns the imports of the parts from other packages, sorted as ruff does."""
     whole: set[str] = set()
     names: dict[str, set[str]] = {}
     for node in (node for part in parts for node in _tree(part).body):

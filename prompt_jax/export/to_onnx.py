@@ -1,4 +1,4 @@
-"""The written PyTorch model as an ONNX file, held against it in onnxruntime."""
+"""Converts the exported PyTorch model to ONNX, and compares both in onnxruntime."""
 
 import dataclasses
 import importlib.util
@@ -17,7 +17,7 @@ from prompt_jax.errors import PromptError, installing
 from prompt_jax.export import writing
 from prompt_jax.models.saved import Saved
 
-# ONNX's own format ends at 2 GB; beyond, the weights lie in a file of their own beside it.
+# An ONNX file holds at most 2 GB; larger weights are stored in a separate file.
 _LARGEST = 1_800_000_000
 _TRACED, _TRIED = 2, (1, 5)  # batch sizes
 _CLOSE = 1e-3
@@ -34,7 +34,7 @@ def check_packages() -> None:
 def write(folder: pathlib.Path, model: Saved, frozen: Frozen) -> float:
     """Writes model.onnx: "images" float32[batch, 3, S, S] -> "logits" float32[batch, K].
 
-    Of videos it is "videos" float32[batch, F, 3, S, S].
+    For videos, the input is "videos" float32[batch, F, 3, S, S].
 
     Returns:
         the largest difference between its logits and PyTorch's, at two other batch sizes.
@@ -45,7 +45,7 @@ def write(folder: pathlib.Path, model: Saved, frozen: Frozen) -> float:
     import onnxruntime
     import torch
 
-    # It says what it does not need, and that it uses what PyTorch is about to replace.
+    # Hides notes on unused optional packages and on deprecated functions that torch.onnx calls.
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     exported, path = load(folder, model, frozen), folder / writing.ONNX
     name = "videos" if model.kind == "videos" else "images"
@@ -53,7 +53,7 @@ def write(folder: pathlib.Path, model: Saved, frozen: Frozen) -> float:
     images = torch.randn(_TRACED, *axes, channels, height, width)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)
-        # An LSTM's weights are put together anew, which is traced as it should be.
+        # An LSTM concatenates its weights again, which is traced correctly.
         warnings.filterwarnings("ignore", "The tensor attributes .*_flat_weights", UserWarning)
         program = torch.onnx.export(
             exported,
@@ -65,7 +65,7 @@ def write(folder: pathlib.Path, model: Saved, frozen: Frozen) -> float:
             verbose=False,
         )
     assert program is not None
-    for node in program.model.graph.all_nodes():  # where in the files of this machine each is from
+    for node in program.model.graph.all_nodes():  # stack traces with paths of this machine
         node.metadata_props.clear()
     large = sum(p.nbytes for p in exported.parameters()) > _LARGEST
     program.save(path, external_data=large)
@@ -79,12 +79,15 @@ def write(folder: pathlib.Path, model: Saved, frozen: Frozen) -> float:
         [found] = session.run(["logits"], {name: images.numpy()})
         worst = max(worst, float(np.abs(np.asarray(found) - expected).max()))
     if not worst <= _CLOSE:
-        raise PromptError(f"the ONNX model's logits differ from PyTorch's by {worst:.2g}")
+        raise PromptError(
+            f"model.onnx: its logits differ from PyTorch's by {worst:.2g}; at most {_CLOSE:g} is "
+            "allowed: use model.py"
+        )
     return worst
 
 
 def describe(path: pathlib.Path, model: Saved) -> None:
-    """Writes into the file how its input is prepared, and which classes its logits are of."""
+    """Adds the preprocessing and the class names to the metadata of an ONNX file."""
     import onnx
 
     file = onnx.load(path, load_external_data=False)
@@ -94,10 +97,10 @@ def describe(path: pathlib.Path, model: Saved) -> None:
 
 
 def load(folder: pathlib.Path, model: Saved, frozen: Frozen) -> Any:
-    """The PyTorch model that was written, on its backbone."""
+    """Returns the exported PyTorch model on its backbone."""
     import torch
 
-    # Not the file, which others may write to: the same text, and no byte of it from a model.
+    # Runs the generated source, not the file on disk, which other processes could change.
     module = types.ModuleType("exported_model")
     exec(compile(writing.code_of(model), writing.CODE, "exec"), vars(module))
     layout = layouts.openai_layout(model.sizes.image_layers, model.sizes.text_layers)

@@ -1,4 +1,4 @@
-"""The JAX model as one StableHLO program, weights inside, for any batch size and device."""
+"""Exports the JAX model as one StableHLO program with weights, for any batch size and device."""
 
 import pathlib
 from collections.abc import Mapping
@@ -18,8 +18,8 @@ from prompt_jax.models.saved import Saved
 from prompt_jax.storage.files import write_bytes
 
 PLATFORMS = ("cpu", "cuda", "tpu")
-# A program keeps the stack of each operation, which has paths of this machine. Without frames,
-# older JAX still keeps the file's path.
+# Programs record stack traces, which hold paths of this machine. Without frames, older JAX still
+# records the path of the file.
 _WITHOUT_PATHS = {
     "jax_traceback_in_locations_limit": 0,
     "jax_hlo_source_file_canonicalization_regex": ".*",
@@ -29,21 +29,20 @@ _CLOSE = 1e-3
 
 
 def write(folder: pathlib.Path, model: Saved, frozen: Frozen) -> float:
-    """Writes model.stablehlo: images float32[b, S, S, 3], normalised -> logits float32[b, K].
+    """Writes model.stablehlo: normalized images float32[b, S, S, 3] -> logits float32[b, K].
 
-    Of videos it is float32[b, F, S, S, 3]. What no image changes is computed before and stands in
-    it as a constant.
+    For videos, the input is float32[b, F, S, S, 3]. Everything that does not depend on images is
+    stored as a constant.
 
     Returns:
         the largest difference between the logits of the file and of the model.
 
     Raises:
-        PromptError: they differ.
+        PromptError: the logits differ.
     """
     method, settings = loading.method_of(model)
-    clip = CLIP(
-        model.sizes, jnp.dtype(model.dtype), precision=model.precision
-    )  # without chunks, which depend on the batch
+    # Without chunks, which depend on the batch size.
+    clip = CLIP(model.sizes, jnp.dtype(model.dtype), precision=model.precision)
     clip = methods.tower_for(method, clip, model.kind)
     frozen, prompts = jax.tree.map(jnp.asarray, (frozen, model.prompts))
     task = methods.make_task(method, clip, frozen, model.class_names, settings, model.template)
@@ -69,7 +68,10 @@ def write(folder: pathlib.Path, model: Saved, frozen: Frozen) -> float:
     found = jax.export.deserialize(bytearray(path.read_bytes())).call(images)
     worst = float(np.abs(np.asarray(found) - np.asarray(run(images))).max())
     if not worst <= _CLOSE:
-        raise PromptError(f"the StableHLO program's logits differ from the model's by {worst:.2g}")
+        raise PromptError(
+            f"model.stablehlo: its logits differ from the model's by {worst:.2g}; at most "
+            f"{_CLOSE:g} is allowed: use model.py"
+        )
     return worst
 
 

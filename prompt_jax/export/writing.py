@@ -1,4 +1,4 @@
-"""The exported folder: what was trained, what is to know about it, and the PyTorch to run it."""
+"""Writes the export directory: prompts.safetensors, config.json and model.py."""
 
 import dataclasses
 import errno
@@ -36,20 +36,20 @@ ONNX, STABLEHLO = "model.onnx", "model.stablehlo"
 _FILES = (CONFIG, PROMPTS, CODE, ONNX, f"{ONNX}.data", STABLEHLO)
 _FOLDERS = (CLIP_FOLDER, "__pycache__")
 _NAME = re.compile("[A-Za-z0-9_]+")
-# By whose mean sizes the PyTorch code knows the backbone again.
+# Arrays by whose mean magnitudes the PyTorch code identifies the backbone.
 _KNOWN_BY = ("visual.conv1.weight", "visual.proj", "token_embedding.weight", "text_projection")
 
 
 def read(run: pathlib.Path, backbone: str | None = None) -> tuple[Saved, Frozen]:
-    """A trained model, and its backbone's parameters as numpy arrays.
+    """Reads a trained model and its backbone's parameters, as numpy arrays.
 
     Args:
-        run: its folder.
-        backbone: where the backbone is now; None: where it was in training.
+        run: run directory.
+        backbone: path or name of the backbone, if it was moved; None: as in training.
 
     Raises:
-        PromptError: the folder holds no such model, its method cannot be exported, the backbone is
-            not there or another one, or its answers are infinite or no numbers.
+        PromptError: there is no model, its method cannot be exported, the backbone is missing or
+            does not match, or its logits are not finite.
     """
     model = trained.read(run)
     find_part(model)
@@ -60,15 +60,15 @@ def read(run: pathlib.Path, backbone: str | None = None) -> tuple[Saved, Frozen]
 
 
 def try_out(model: Model) -> None:
-    """Raises a PromptError if a model cannot say what noise shows: then it says nothing of use."""
+    """Raises a PromptError if a model has no finite logits for a noise image."""
     noise = np.random.default_rng(0).integers(0, 256, (1, *model.inputs.shape), np.uint8)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of a single class, or equal names: no matter here
+        warnings.simplefilter("ignore")  # a single class or repeated names do not matter here
         model.predict(noise)
 
 
 def find_part(model: Saved) -> str:
-    """The part of `torch_parts` that is the model's method.
+    """Returns the name of the part in `torch_parts` that implements the model's method.
 
     Raises:
         PromptError: there is none.
@@ -77,7 +77,7 @@ def find_part(model: Saved) -> str:
     part = (record and record.export) or model.method
     if part not in source.methods():
         raise PromptError(
-            f"method {model.method!r} of {model.kind} has no PyTorch form; write one in "
+            f"method {model.method!r} for {model.kind} has no PyTorch code; add a file to "
             f"{source.PARTS}"
         )
     return part
@@ -88,48 +88,48 @@ def _find_record(model: Saved) -> methods.Record | None:
 
 
 def check_arrays(model: Saved) -> None:
-    """Raises a PromptError if an array has a name that none of ours has.
+    """Raises a PromptError if an array has an invalid name.
 
-    PyTorch's exporters put names of arrays into Python code that they generate, and run that.
+    PyTorch's exporters put array names into Python code that they generate and run.
     """
     for path in flax.traverse_util.flatten_dict(model.prompts):
         if not all(_NAME.fullmatch(part) for part in path):
             raise PromptError(
-                f"{trained.PROMPTS}: {shorten('.'.join(path))} is no name of an array; names have "
-                "letters of ASCII, digits, underscores, and full stops between them"
+                f"{trained.PROMPTS}: {shorten('.'.join(path))} is not a valid array name; use "
+                "ASCII letters, digits and underscores, joined by dots"
             )
 
 
 def is_of_texts(model: Saved) -> bool:
-    """Whether it is a method of videos and texts, one of `methods.ENCODERS`."""
+    """Returns whether the method has a video and a text encoder (`methods.ENCODERS`)."""
     return model.kind == "videos" and (
         model.task == "captions" or not methods.of_images(model.method)
     )
 
 
 def check_classes(model: Saved, form: str) -> None:
-    """Raises a PromptError if there are no classes that a program could tell apart."""
+    """Raises a PromptError if the model has no classes."""
     if not model.class_names:
         raise PromptError(
-            f"{form} writes a program that tells classes apart, and the model was trained on "
-            "captions: use model.py, whose encode_videos and encode_texts take any"
+            f"{form} exports a classifier, but the model was trained on captions and has no "
+            "classes; use encode_videos and encode_texts of model.py"
         )
 
 
 def check_place(folder: pathlib.Path) -> bool:
-    """Whether an earlier export lies in a folder, which a new one replaces; see `replacing`.
+    """Returns whether a directory holds an earlier export, which `replacing` may replace.
 
     Raises:
         PromptError: it holds something else.
     """
     if folder.exists() and not folder.is_dir():
-        raise PromptError(f"--output {folder} is a file; name a new folder")
+        raise PromptError(f"--output {folder} is a file; name a new directory")
     there = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
     others = [name for name in there if name not in (*_FILES, *_FOLDERS)]
     if there and (others or not _is_export(folder)):
         raise PromptError(
-            f"--output {folder} holds {escape(', '.join((others or there)[:3]))}, which no export "
-            "wrote; name a new or an empty folder, or the folder of an earlier export"
+            f"--output {folder} holds {escape(', '.join((others or there)[:3]))}, not written by "
+            "an export; name a new or empty directory, or that of an earlier export"
         )
     return bool(there)
 
@@ -143,18 +143,18 @@ def _is_export(folder):
 
 
 def write(folder: pathlib.Path, model: Saved, frozen: Frozen, with_backbone: bool = False) -> None:
-    """Writes config.json, prompts.safetensors and model.py, and the backbone if it is wanted.
+    """Writes config.json, prompts.safetensors, model.py, and optionally the backbone.
 
     Raises:
         OSError: they cannot be written.
-        PromptError: an array has a name that none of ours has.
+        PromptError: an array has an invalid name.
     """
     check_arrays(model)
     arrays = flax.traverse_util.flatten_dict(model.prompts, sep=".")
     arrays = {name: np.asarray(array, order="C") for name, array in arrays.items()}
     prompts = safetensors.numpy.save(arrays)
     described = describe(model, frozen) | {"sha256": hashlib.sha256(prompts).hexdigest()}
-    described = json.loads(json.dumps(described))  # as it will be read, of which its digest is
+    described = json.loads(json.dumps(described))  # tuples become lists, as in the digest
     config = json.dumps(seal(described), ensure_ascii=False) + "\n"
     contents = {CONFIG: config.encode(), PROMPTS: prompts, CODE: code_of(model).encode()}
     write_files({folder / name: content for name, content in contents.items()})
@@ -166,11 +166,11 @@ def write(folder: pathlib.Path, model: Saved, frozen: Frozen, with_backbone: boo
             write_text(folder / CLIP_FOLDER / preprocessing_files.HUGGING_FACE, text)
         written = clip_loading.load(folder / CLIP_FOLDER)
         if clip_loading.fingerprint(*written) != model.backbone_hash:
-            raise OSError(errno.EIO, "what was written is not what is read back", CLIP_FOLDER)
+            raise OSError(errno.EIO, "the content read back differs", CLIP_FOLDER)
 
 
 def code_of(model: Saved) -> str:
-    """Returns the source of model.py: text of this package alone, chosen by method and kind."""
+    """Returns the source of model.py, chosen by method and kind from text of this package."""
     sees: source.Sees = "captions"
     if model.class_names:
         sees = "videos" if model.kind == "videos" else "images"
@@ -180,12 +180,12 @@ def code_of(model: Saved) -> str:
 
 
 def describe(model: Saved, frozen: Frozen) -> dict[str, Any]:
-    """What config.json says.
+    """Returns the content of config.json.
 
-    It has the fields of `Saved` but the prompts; "tokens", a row of ids for each class by the
-    template of the text; "word_ids", those of the settings' context words; and "weights", the mean
-    sizes of some of the backbone's arrays. `write` adds the "sha256" of prompts.safetensors, and a
-    digest of all this. `torch_parts.reading` says what each may hold.
+    It has the fields of `Saved` except the prompts; "tokens", a list of token ids per class for
+    each template; "word_ids", the ids of the setting `context_words`; and "weights", the mean
+    magnitudes of some arrays of the backbone. `write` adds the "sha256" of prompts.safetensors and
+    a digest of all fields. `torch_parts.reading` checks them.
     """
     fields = {field.name for field in dataclasses.fields(Saved)} - {"prompts", "trained"}
     rows = {text: tokenize(text, model.class_names) for text in templates_of(model)}
@@ -205,7 +205,7 @@ def describe(model: Saved, frozen: Frozen) -> dict[str, Any]:
 
 
 def templates_of(model: Saved) -> tuple[str, ...]:
-    """The texts of a class, "{}" for its name, that the method encodes when it tells apart."""
+    """Returns the templates of class texts, with "{}" for the name, that the method encodes."""
     if is_of_texts(model):
         encoders = methods.get_encoders(model.method)
         return (encoders.template(encoders.Settings(**model.settings), model.template),)
@@ -215,6 +215,6 @@ def templates_of(model: Saved) -> tuple[str, ...]:
 
 
 def tokenize(template: str, names: Sequence[str]) -> list[list[int]]:
-    """Token ids of the template filled with each name, from SOS to EOT."""
+    """Returns token ids of the template filled with each name, from SOS to EOT."""
     texts = (fill(template, name) for name in names)
     return [[tokenizer.SOS, *tokenizer.encode(text), tokenizer.EOT] for text in texts]

@@ -77,16 +77,16 @@ def test_an_export_is_replaced_and_nothing_else_is(run, tmp_path, capsys):
     (output / "notes.txt").touch()
     before = {path: path.read_bytes() for path in output.iterdir()}
     assert export(run, output) == 2
-    assert "holds notes.txt, which no export wrote" in capsys.readouterr().err
+    assert "holds notes.txt, not written by an export" in capsys.readouterr().err
     assert {path: path.read_bytes() for path in output.iterdir()} == before
 
 
 @pytest.mark.parametrize(
     ("there", "message"),
     [
-        ({"config.json": "{}"}, "holds config.json, which no export wrote"),
-        ({"model.py": "mine"}, "holds model.py, which no export wrote"),
-        (None, "is a file; name a new folder"),
+        ({"config.json": "{}"}, "holds config.json, not written by an export"),
+        ({"model.py": "mine"}, "holds model.py, not written by an export"),
+        (None, "is a file; name a new directory"),
     ],
 )
 def test_what_no_export_wrote_stays(run, tmp_path, capsys, there, message):
@@ -118,7 +118,7 @@ def test_another_backbone_is_refused(run, tmp_path, capsys):
 def test_a_method_without_a_pytorch_form_is_refused(run):
     model = saved.read(run)
     own = saved.Saved(**{**model.__dict__, "method": "residual"})
-    with pytest.raises(writing.PromptError, match="method 'residual' of images has no PyTorch"):
+    with pytest.raises(writing.PromptError, match="method 'residual' for images has no PyTorch"):
         writing.find_part(own)
 
 
@@ -154,6 +154,6 @@ def test_a_model_without_answers_is_refused_here_and_by_model_py(run, tmp_path, 
     process = tiny.command(str(tmp_path / "export" / "model.py"), str(image))
     printed, errors = process.communicate()
     assert process.returncode == 2 and not printed
-    assert "the logits are infinite or no numbers" in errors
+    assert "the logits are NaN or infinite" in errors
     process = tiny.command(str(tmp_path / "export" / "model.py"), str(image), "--top-k=0")
     assert process.wait() == 2 and "top_k=0 must be a whole number" in process.communicate()[1]

@@ -62,9 +62,9 @@ def test_a_model_of_captions_tells_named_classes_apart(tmp_path):
 @pytest.mark.parametrize(
     ("name", "settings", "message"),
     [
-        ("vop_p", {"frames": FRAMES}, "videos of 2 frames; there are prompts for 3"),
-        ("vop_f", {"frames": FRAMES}, "videos of 2 frames; there are 3 positions"),
-        ("a5", {"frames": FRAMES}, "videos of 2 frames; the table has 3"),
+        ("vop_p", {"frames": FRAMES}, "videos have 2 frames; the model expects 3"),
+        ("vop_f", {"frames": FRAMES}, "videos have 2 frames; the model expects 3"),
+        ("a5", {"frames": FRAMES}, "videos have 2 frames; the model expects 3"),
     ],
 )
 def test_videos_of_another_length_are_refused(tmp_path, name, settings, message):
@@ -102,7 +102,7 @@ def test_the_command_says_how_videos_are_given(tmp_path, capsys):
     words = ["--output", str(tmp_path / "export"), "--backbone", str(tmp_path / "clip")]
     saved.write(tmp_path, exported_videos.train("vop", "captions", depth=1))
     assert command_line.explain(command.start, [str(tmp_path), *words, "--onnx"]) == 2
-    assert "the model was trained on captions: use model.py" in capsys.readouterr().err
+    assert "the model was trained on captions and has no classes; use" in capsys.readouterr().err
     assert not (tmp_path / "export").exists()
     assert command_line.explain(command.start, [str(tmp_path), *words]) == 0
     assert "model.similarities(videos, texts, tokenizer)" in capsys.readouterr().out

@@ -82,10 +82,10 @@ def test_imagenet_s_statistics_are_those_here():
 
 
 def test_mistakes_are_explained(tmp_path, monkeypatch):
-    with pytest.raises(ValueError, match="a video without frames"):
+    with pytest.raises(ValueError, match="a video has no frames"):
         frames.open_video(tmp_path)
     folder = video_files.write_folder(tmp_path / "numbered")
-    with pytest.raises(ValueError, match="needs the frame rate, which only a file says"):
+    with pytest.raises(ValueError, match="needs a frame rate; pass a video file"):
         found(folder, inputs_of("second"))
     (folder / "cover.png").touch()
     with pytest.raises(ValueError, match=r"cover\.png has no number"):
@@ -99,7 +99,7 @@ def test_mistakes_are_explained(tmp_path, monkeypatch):
         return real(name, *rest)
 
     monkeypatch.setattr(builtins, "__import__", without_av)
-    with pytest.raises(ValueError, match="pip install av; or give a folder of frames"):
+    with pytest.raises(ValueError, match="pip install av; or pass a directory of frames"):
         frames.open_video(path)
 
 

@@ -104,8 +104,8 @@ def test_the_model_of_transformers_is_read(code, folder):
     ("given", "message"),
     [
         ({"layer1.weight": torch.zeros(1)}, "not the weights of a CLIP with a plain ViT"),
-        ("/nowhere/clip.pt", "no such file or folder"),
-        (OPENAI | {"visual.proj": 1.1 * OPENAI["visual.proj"]}, "these weights are another's"),
+        ("/nowhere/clip.pt", "no such file or directory"),
+        (OPENAI | {"visual.proj": 1.1 * OPENAI["visual.proj"]}, "these are other weights"),
     ],
 )
 def test_other_weights_are_refused(code, folder, given, message):
@@ -178,10 +178,10 @@ def test_other_classes_need_a_tokenizer(model, tokenize):
     [
         ([], None, "at least one class name"),
         ("cat", None, "a list of at least one class name"),
-        (["cat", "owl"], None, "not trained on class 'owl', .* give set_classes a tokenizer"),
+        (["cat", "owl"], None, "no token ids of class 'owl', .* pass set_classes a tokenizer"),
         (["cat", "owl " * 80], WithoutEnds(), "takes 87 tokens, more than the text tower's 77"),
-        (["cat", "owl"], tokenizer.encode, "without CLIP's SOS and EOT"),
-        (["cat", "owl"], lambda text: [49406, 49409, 49407], "; CLIP's ids end with 49407"),
+        (["cat", "owl"], tokenizer.encode, "without CLIP's SOS or EOT"),
+        (["cat", "owl"], lambda text: [49406, 49409, 49407], "; CLIP's largest id is 49407"),
     ],
 )
 def test_a_mistake_in_classes_leaves_the_model_as_it_was(model, names, tokenize, message):
@@ -199,7 +199,7 @@ def test_a_context_of_each_class_knows_no_others(code, folder, tmp_path):
     writing.write(tmp_path, own, exported.FROZEN)
     model = code.load(tmp_path, OPENAI)
     model.set_classes(["dog", "cat"])
-    with pytest.raises(ValueError, match="has none for classes that it was not trained on"):
+    with pytest.raises(ValueError, match="none for classes that it was not trained on"):
         model.set_classes(["dog", "owl"], padded)
 
 

@@ -61,7 +61,7 @@ def test_a_method_is_a_name_of_ours_never_a_path(method):
     model = dataclasses.replace(HARMLESS, method=method)
     if method in source.methods():
         return
-    with pytest.raises(PromptError, match="has no PyTorch form"):
+    with pytest.raises(PromptError, match="has no PyTorch code"):
         writing.find_part(model)
 
 
@@ -87,7 +87,7 @@ def test_names_of_arrays_cannot_be_code(tmp_path, name):
     prompts = {**HARMLESS.prompts, name: np.ones(2, np.float32)}
     if name == "a..b":
         prompts = {**HARMLESS.prompts, "a": {"": {"b": np.ones(2, np.float32)}}}
-    with pytest.raises(PromptError, match="is no name of an array"):
+    with pytest.raises(PromptError, match="is not a valid array name"):
         writing.write(tmp_path, dataclasses.replace(HARMLESS, prompts=prompts), exported.FROZEN)
     assert not list(tmp_path.iterdir())
 
@@ -98,7 +98,7 @@ def test_names_of_arrays_cannot_be_code(tmp_path, name):
 def test_an_exported_file_takes_no_such_names_either(name):
     if all(part and set(part) <= WORD for part in name.split(".")):
         return
-    with pytest.raises(ValueError, match="is no name of an array"):
+    with pytest.raises(ValueError, match="is not a valid array name"):
         Prompts({name: torch.ones(2)})
 
 

@@ -134,7 +134,7 @@ def test_greys_of_unknown_white_are_refused_everywhere(tmp_path, name):
     with Image.open(path) as image:
         with pytest.raises(PromptError, match="a Pillow image of mode .*convert it to 8 bits"):
             given.decode(image, given.Inputs.of(8))
-        with pytest.raises(ValueError, match="nothing says which are black and white"):
+        with pytest.raises(ValueError, match="does not say which are black and white"):
             exported.as_rgb(image)
     example = Example("grey.tif", 0, "fox")
     dataset = Dataset("folder", "{}", (example,), (), (), readers.FolderReader(tmp_path), tmp_path)

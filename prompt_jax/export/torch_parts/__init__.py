@@ -1,5 +1,5 @@
-"""What an exported model.py is put together from: PyTorch source files, read as text.
+"""PyTorch source files from which an exported model.py is assembled.
 
-A part imports the parts that it needs, and so says what comes with it. A method's part has the
-method's name and ends with `load`. prompt_jax imports nothing of it; the benchmark and tests do.
+The imports of a part decide which other parts are included. A method's part has the method's name
+and ends with `load = …`. prompt_jax reads these files as text; the benchmark and tests import them.
 """

@@ -1,4 +1,4 @@
-"""A5: vectors around the class name, and blocks over frame features (Ju et al., ECCV 2022)."""
+"""A5: context vectors around the class name and a temporal transformer (Ju et al., ECCV 2022)."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -12,16 +12,20 @@ from prompt_jax.export.torch_parts.encoders import Encoders
 
 
 class A5(Encoders):
-    """The backbone stays as it is."""
+    """A frozen CLIP with text context and a transformer over frame features."""
 
     def __init__(self, clip: CLIP, arrays: Mapping[str, Tensor], config: Mapping[str, Any]):
-        """See `Classifier`."""
+        """Takes the arguments of `Classifier`.
+
+        Raises:
+            ValueError: there are arrays for fewer temporal blocks than the settings ask for.
+        """
         blocks, others = take(arrays, "temporal")
         super().__init__(clip, others, config)
         width, heads = config["sizes"]["embed_dim"], self.settings["temporal_heads"]
         number = self.settings["temporal_blocks"]
-        if number > len(blocks):  # each has arrays
-            raise ValueError(f"{number} temporal blocks, and {len(blocks)} arrays of such")
+        if number > len(blocks):  # each block has several arrays
+            raise ValueError(f"temporal_blocks={number}, but only {len(blocks)} arrays for blocks")
         self.temporal = nn.Sequential(
             *(Block(width, heads, 4 * width, "quick_gelu", causal=False) for _ in range(number))
         )
@@ -29,22 +33,22 @@ class A5(Encoders):
         self.requires_grad_(False).eval()
 
     def text_slots(self) -> int:
-        """How many slots of the text tower vectors take."""
+        """Returns the number of context vectors, each of which takes a text position."""
         return self.settings["prefix_prompts"] + self.settings["postfix_prompts"]
 
     def pool(self, features: Tensor) -> Tensor:
-        """See `Encoders`, of frames float[B, F, d] that have seen each other, each at its place."""
+        """Pools frame features float[B, F, d] after the temporal transformer, if there is one."""
         if len(self.temporal):
             table = self.prompts.temporal_embedding
             if features.shape[1] != len(table):
                 raise ValueError(
-                    f"videos of {features.shape[1]} frames; the table has {len(table)}"
+                    f"the videos have {features.shape[1]} frames; the model expects {len(table)}"
                 )
             features = self.temporal(features + table)
         return super().pool(features)
 
     def encode_ids(self, ids: Tensor) -> Tensor:
-        """Features float[N, d], normalised, of [SOS][p vectors][words][q vectors][EOT]."""
+        """Returns features float[N, d], L2-normalized, of [SOS][prefix][words][postfix][EOT]."""
         words, eot = self.clip.token_embedding(ids), ids.argmax(dim=-1)
         rows = []
         for row, end in zip(words, eot.tolist(), strict=True):
@@ -54,11 +58,15 @@ class A5(Encoders):
         return normalize(self.clip.encode_embedded(x, eot + self.text_slots()))
 
     def vectors(self, words: int) -> tuple[Tensor, Tensor]:
-        """Those in front of a text of so many tokens, float[p, d_l], and behind it, [q, d_l]."""
+        """Returns the vectors before, float[p, d_l], and after, float[q, d_l], a text.
+
+        Args:
+            words: number of tokens of the text.
+        """
         p, q = self.settings["prefix_prompts"], self.settings["postfix_prompts"]
         if self.settings["postfix"] == "shared":
             return self.prompts.prefix, self.prompts.postfix
-        table = self.prompts.embedding  # a row for each slot of the text tower
+        table = self.prompts.embedding  # a row for each text position
         return table[1 : 1 + p], table[1 + p + words :][:q]
 
 

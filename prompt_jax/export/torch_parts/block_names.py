@@ -1,4 +1,4 @@
-"""Arrays of a backbone, or of blocks like its own, that were trained: by OpenAI's names."""
+"""Converts trained arrays of a backbone, or of transformer blocks, to OpenAI's names."""
 
 from collections.abc import Mapping
 
@@ -26,8 +26,10 @@ _NAMES = {
 
 
 def as_openai(arrays: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """ "image.block_0.fc.kernel" becomes "visual.transformer.resblocks.0.mlp.c_fc.weight", and
-    "block_0.fc.kernel" "0.mlp.c_fc.weight"; [in, out] becomes [out, in].
+    """Renames arrays as OpenAI does, and transposes kernels from [in, out] to [out, in].
+
+    "image.block_0.fc.kernel" becomes "visual.transformer.resblocks.0.mlp.c_fc.weight", and
+    "block_0.fc.kernel" becomes "0.mlp.c_fc.weight".
     """
     state = {}
     for name, array in arrays.items():
@@ -43,7 +45,7 @@ def as_openai(arrays: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def take(arrays: Mapping[str, Tensor], group: str) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Those arrays whose names begin with "group.", without that, and all others."""
+    """Splits arrays into those named "group.…", without that prefix, and all others."""
     start = f"{group}."
     inside = {n.removeprefix(start): a for n, a in arrays.items() if n.startswith(start)}
     return inside, {name: array for name, array in arrays.items() if not name.startswith(start)}

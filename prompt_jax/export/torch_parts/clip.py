@@ -1,4 +1,4 @@
-"""CLIP: two transformer towers, frozen. Parameters have OpenAI's names."""
+"""A frozen CLIP with OpenAI's parameter names."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,12 +9,12 @@ from torch import Tensor, nn
 
 
 def normalize(features: Tensor) -> Tensor:
-    """L2-normalised along the last axis."""
+    """Returns features L2-normalized along the last axis."""
     return features / features.norm(dim=-1, keepdim=True)
 
 
 class Attention(nn.Module):
-    """Multi-head self-attention on float[N, S, d]; causal: a token sees those before it."""
+    """Multi-head self-attention on float[N, S, d], with a causal mask or without."""
 
     def __init__(self, width: int, heads: int, causal: bool):
         super().__init__()
@@ -24,7 +24,7 @@ class Attention(nn.Module):
         self.out_proj = nn.Linear(width, width)
 
     def forward(self, x: Tensor) -> Tensor:
-        """float[N, S, d] -> float[N, S, d]."""
+        """Maps tokens float[N, S, d] to float[N, S, d]."""
         projected = F.linear(x, self.in_proj_weight, self.in_proj_bias)
         query, key, value = (
             each.unflatten(-1, (self.heads, -1)).transpose(1, 2)
@@ -35,10 +35,10 @@ class Attention(nn.Module):
 
 
 class QuickGELU(nn.Module):
-    """x * sigmoid(1.702 x), which OpenAI's weights were trained with."""
+    """The activation x * sigmoid(1.702 x) of OpenAI's weights."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Elementwise."""
+        """Applies the activation elementwise."""
         return x * torch.sigmoid(1.702 * x)
 
 
@@ -56,13 +56,13 @@ class Block(nn.Module):
         self.mlp.add_module("c_proj", nn.Linear(mlp, width))
 
     def forward(self, x: Tensor) -> Tensor:
-        """float[N, S, d] -> float[N, S, d]."""
+        """Maps tokens float[N, S, d] to float[N, S, d]."""
         x = x + self.attn(self.ln_1(x))
         return x + self.mlp(self.ln_2(x))
 
 
 class Transformer(nn.Module):
-    """Blocks; the towers run them one by one, so that prompts can come in between."""
+    """The blocks of a tower, which runs them one by one, so that prompts can enter in between."""
 
     def __init__(self, sizes: Mapping[str, Any], tower: str):
         super().__init__()
@@ -94,11 +94,11 @@ class ImageTower(nn.Module):
         self.proj = nn.Parameter(torch.empty(width, sizes["embed_dim"]))
 
     def embed(self, images: Tensor, prompts: Tensor | None = None) -> Tensor:
-        """Class and patch tokens float[B, S, d_v] before the first block.
+        """Returns class and patch tokens float[B, S, d_v] before the first block.
 
         Args:
-            images: float[B, 3, H, W], normalised.
-            prompts: float[a, d_v], put behind the patches before `ln_pre`, without a position.
+            images: float[B, 3, H, W], normalized.
+            prompts: float[a, d_v], appended before `ln_pre`, without position embeddings.
         """
         x = self.conv1(images).flatten(2).transpose(1, 2)
         x = torch.cat([self.class_embedding.expand(x.shape[0], 1, -1), x], dim=1)
@@ -108,12 +108,12 @@ class ImageTower(nn.Module):
         return self.ln_pre(x)
 
     def run(self, x: Tensor, deep: Mapping[int, Tensor] | None = None) -> Tensor:
-        """Image features float[B, d], not normalised, of embedded tokens float[B, S, d_v].
+        """Returns image features float[B, d], not normalized, of embedded tokens float[B, S, d_v].
 
         Args:
             x: from `embed`.
-            deep: layer to float[a, d_v] or float[B, a, d_v]: prompts that take the place of what
-                stands behind the patches before that layer, and go on from there.
+            deep: layer to prompts float[a, d_v] or float[B, a, d_v], which replace the tokens after
+                the patches before that layer.
         """
         for layer, block in enumerate(self.transformer.resblocks):
             if deep and layer in deep:
@@ -123,15 +123,15 @@ class ImageTower(nn.Module):
         return self.head(x)
 
     def head(self, x: Tensor) -> Tensor:
-        """Image features float[B, d] of the last block's tokens, the class token first."""
+        """Returns image features float[B, d] of the last block's tokens, the class token first."""
         return self.ln_post(x[:, 0]) @ self.proj
 
 
 class CLIP(nn.Module):
-    """Both towers."""
+    """Both towers of a frozen CLIP."""
 
     def __init__(self, sizes: Mapping[str, Any], state: Mapping[str, Tensor]):
-        """`sizes` stand in config.json; `state` are the weights by OpenAI's names."""
+        """Takes `sizes` of config.json and the weights with OpenAI's names."""
         super().__init__()
         width = sizes["text_width"]
         self.context_length = sizes["context_length"]
@@ -146,12 +146,12 @@ class CLIP(nn.Module):
         self.requires_grad_(False)
 
     def encode_image(self, images: Tensor, prompts: Tensor | None = None) -> Tensor:
-        """Image features float[B, d], not normalised, of float[B, 3, H, W].
+        """Returns image features float[B, d], not normalized.
 
         Args:
-            images: normalised.
-            prompts: float[J, a, d_v]; the first enter before `ln_pre`, the others take their place
-                before layers 1..J-1, and go on from there.
+            images: float[B, 3, H, W], normalized.
+            prompts: float[J, a, d_v]; the first enter before `ln_pre`, the others replace them
+                before layers 1..J-1.
         """
         if prompts is None:
             return self.visual.run(self.visual.embed(images))
@@ -164,10 +164,10 @@ class CLIP(nn.Module):
         context: Tensor | None = None,
         deep: Mapping[int, Tensor] | None = None,
     ) -> Tensor:
-        """Text features float[N, d], not normalised, of token ids; [..., N, d] with a context.
+        """Returns text features float[N, d], not normalized; [..., N, d] with a context.
 
         Args:
-            ids: int[N, L], with SOS and EOT, zeros behind.
+            ids: int[N, L], with SOS and EOT, padded with zeros.
             context: see `encode_behind`.
             deep: see `encode_embedded`.
         """
@@ -183,13 +183,13 @@ class CLIP(nn.Module):
         eot: Tensor,
         deep: Mapping[int, Tensor] | None = None,
     ) -> Tensor:
-        """Text features float[..., N, d], not normalised, of texts behind a context.
+        """Returns text features float[..., N, d], not normalized, of texts with a context.
 
         Args:
-            context: float[..., M, d_l], put between SOS and the words of every text; axes [...],
-                one context per image, come back in the result.
+            context: float[..., M, d_l], inserted between SOS and the words of every text; leading
+                axes, e.g. one context per image, are those of the result.
             words: float[N, L, d_l], embedded token ids.
-            eot: int[N], where EOT stands in them.
+            eot: int[N], positions of EOT in them.
             deep: see `encode_embedded`.
         """
         axes, number = context.shape[:-2], words.shape[0]
@@ -201,13 +201,13 @@ class CLIP(nn.Module):
     def encode_embedded(
         self, x: Tensor, eot: Tensor, deep: Mapping[int, Tensor] | None = None
     ) -> Tensor:
-        """Text features float[..., N, d], not normalised, of texts that are embedded already.
+        """Returns text features float[..., N, d], not normalized, of embedded texts.
 
         Args:
-            x: float[..., N, L, d_l], without positions; L may be less than 77, as no token sees
-                those behind it.
-            eot: int[N], where EOT stands.
-            deep: layer to float[n, d_l], prompts that overwrite slots 1..n before that layer.
+            x: float[..., N, L, d_l], without position embeddings; L may be less than 77, as
+                attention is causal.
+            eot: int[N], positions of EOT.
+            deep: layer to prompts float[n, d_l], which replace positions 1..n before that layer.
         """
         axes, (number, length) = x.shape[:-3], x.shape[-3:-1]
         x = (x + self.positional_embedding[:length]).reshape(-1, length, x.shape[-1])
@@ -219,6 +219,6 @@ class CLIP(nn.Module):
         return self.read_text(x.reshape(*axes, number, length, x.shape[-1]), eot)
 
     def read_text(self, x: Tensor, eot: Tensor) -> Tensor:
-        """Text features float[..., N, d] of the last block's tokens float[..., N, L, d_l]."""
+        """Returns text features float[..., N, d] of the last block's tokens [..., N, L, d_l]."""
         at_eot = x[..., torch.arange(x.shape[-3], device=x.device), eot, :]
         return self.ln_final(at_eot) @ self.text_projection

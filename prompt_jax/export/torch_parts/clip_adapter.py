@@ -1,4 +1,4 @@
-"""CLIP-Adapter: a bottleneck behind the frozen image tower (Gao et al., IJCV 2024)."""
+"""CLIP-Adapter: a bottleneck MLP on frozen image features (Gao et al., IJCV 2024)."""
 
 import torch
 from torch import Tensor
@@ -8,10 +8,10 @@ from prompt_jax.export.torch_parts.zero_shot import ZeroShot
 
 
 class CLIPAdapter(ZeroShot):
-    """Zero-shot CLIP on image features that a small network has changed."""
+    """Zero-shot CLIP with an adapter on its image features."""
 
     def encode(self, images: Tensor) -> Tensor:
-        """Mixes the adapter's output into the feature, before either is normalised."""
+        """Returns image features float[B, d], mixed with the adapter's output, then normalized."""
         features, ratio = self.clip.encode_image(images), self.settings["ratio"]
         adapted = torch.relu(torch.relu(features @ self.prompts.linear1) @ self.prompts.linear2)
         return normalize(ratio * adapted + (1 - ratio) * features)

@@ -1,4 +1,4 @@
-"""CoCoOp: a context that depends on the image, by a small meta-net (Zhou et al., CVPR 2022)."""
+"""CoCoOp: a context shifted per image by a small meta-net (Zhou et al., CVPR 2022)."""
 
 from torch import Tensor
 
@@ -8,19 +8,19 @@ from prompt_jax.export.torch_parts.generators import generate
 
 
 class CoCoOp(Classifier):
-    """Every image sends every class through the text tower."""
+    """A CoCoOp classifier: encodes every class again for every image."""
 
     words: Tensor
     eot: Tensor
 
     def prepare(self) -> None:
-        """The words float[K, L, d_l] behind the context, and where they end."""
+        """Embeds the words after the context, float[K, L, d_l], and finds their ends."""
         ids = self.tokens("{}.", len(self.prompts.context))
         self.keep("words", self.clip.token_embedding(ids))
         self.keep("eot", ids.argmax(dim=-1))
 
     def forward(self, images: Tensor) -> Tensor:
-        """Cosine similarity of the image with every class, encoded behind the image's context."""
+        """Returns logits float[B, K]; the classes are encoded after each image's context."""
         features = self.encode(images)
         shift = generate(self.prompts.meta_net, features)  # [B, d_l]
         context = self.prompts.context + shift[:, None]

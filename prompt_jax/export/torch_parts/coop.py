@@ -1,4 +1,4 @@
-"""CoOp: context vectors in place of the words around the class name (Zhou et al., IJCV 2022)."""
+"""CoOp: learned context vectors around the class name (Zhou et al., IJCV 2022)."""
 
 import torch
 
@@ -7,25 +7,29 @@ from prompt_jax.export.torch_parts.clip import normalize
 
 
 class CoOp(Classifier):
-    """One context for all classes, or one for each."""
+    """A CoOp classifier with one context for all classes, or one for each."""
 
     def prepare(self) -> None:
-        """The classes' text features float[K, d] under the context."""
+        """Computes the class features float[K, d] with the context.
+
+        Raises:
+            ValueError: the context is class-specific, and a class was not trained.
+        """
         context = self.prompts.context
         length = context.shape[-2]
         ids = self.tokens("{}.", length)
-        if self.keeps_own():
+        if self.has_class_data():
             if (self.trained < 0).any():
                 raise ValueError(
-                    "the model learned a context of its own for each class, and has none for "
-                    "classes that it was not trained on"
+                    "the model has one context per class, and none for classes that it was not "
+                    "trained on; name trained classes only"
                 )
             context = context[self.trained]
         context = context.expand(len(ids), length, -1)
         words, eot = self.clip.token_embedding(ids), ids.argmax(dim=-1)
         position = self.settings["name_position"]
         before = {"end": length, "middle": length // 2, "front": 0}[position]
-        # How many tokens the name has; the full stop, which stays last, is not one of them.
+        # Number of tokens of the name, without the full stop, which stays last.
         named = eot - 1
         if before < length:
             named = torch.minimum(self.tokens("{}", length).argmax(dim=-1) - 1, named)
@@ -35,8 +39,8 @@ class CoOp(Classifier):
         ]
         self.keep("classes", normalize(self.clip.encode_embedded(torch.stack(rows), eot + length)))
 
-    def keeps_own(self) -> bool:
-        """A context, if it has one for each class."""
+    def has_class_data(self) -> bool:
+        """Returns whether there is a context for each class."""
         return bool(self.settings["class_specific"])
 
 

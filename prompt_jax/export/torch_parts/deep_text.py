@@ -1,4 +1,4 @@
-"""Text prompts in several layers, the first in place of the words that the context starts with."""
+"""Deep text prompts: in several layers of the text tower."""
 
 from collections.abc import Iterable
 
@@ -10,14 +10,14 @@ from prompt_jax.export.torch_parts.clip import normalize
 
 
 class DeepText(Classifier):
-    """Prompts in the text tower's first layers."""
+    """A classifier with prompts in the first layers of the text tower."""
 
     def encode_names(self, first: Tensor, deep: Iterable[Tensor]) -> Tensor:
-        """The classes' text features float[K, d], normalised.
+        """Returns class features float[K, d], L2-normalized.
 
         Args:
-            first: float[M, d_l], behind SOS. They take the place of the first M tokens of the
-                settings' words; the words beyond stay between them and the name.
+            first: float[M, d_l], after SOS. They replace the first M tokens of the setting
+                `context_words`; its other tokens stay between them and the name.
             deep: float[M, d_l] of each layer from 1 on.
         """
         ids = self.config["word_ids"][len(first) :]

@@ -1,4 +1,4 @@
-"""From a video to CLIP's input: which frames are looked at, and how they are cut out."""
+"""Reads videos: samples frames and preprocesses them."""
 
 import contextlib
 import itertools
@@ -22,8 +22,8 @@ from prompt_jax.export.torch_parts.images import (
     without_far_ends,
 )
 
-# FFmpeg's names of: MP4 and MOV, MKV and WebM, AVI, GIF, MPEG, FLV, WMV, OGV. It knows hundreds
-# more, among them lists that open other files and addresses, whatever their names end with.
+# FFmpeg's names of MP4 and MOV, MKV and WebM, AVI, GIF, MPEG, FLV, WMV, OGV. Others are refused:
+# some are playlists, which open other files and URLs whatever their suffix is.
 FORMATS = "mov,matroska,avi,gif,mpeg,mpegts,flv,asf,ogg"
 MOST_PIXELS = 2**25  # of a frame
 _SUFFIXES = (
@@ -41,9 +41,9 @@ class Opened(NamedTuple):
     """A video whose frames are not decoded yet.
 
     Attributes:
-        number: of frames in it.
-        rate: frames a second; None where it is not known.
-        read: numbers of frames, ascending, to these frames.
+        number: number of frames.
+        rate: frames per second, or None if unknown.
+        read: decodes the frames of ascending indices.
     """
 
     number: int
@@ -52,17 +52,16 @@ class Opened(NamedTuple):
 
 
 def open_video(video: Any, upright: bool = True) -> Opened:
-    """A folder of frames (in the order of their numbers), a list of paths or PIL
-    images, or, with PyAV installed, a video's file.
+    """Opens a directory of numbered frames, a list of paths or PIL images, or a video file.
 
     Raises:
-        ValueError: there are no frames, or a file needs PyAV.
+        ValueError: there are no frames, a file cannot be read, or it needs PyAV.
     """
     if isinstance(video, str | os.PathLike) and not os.path.isdir(video):
         return _open_file(os.fspath(video), upright)
     frames = _listed(pathlib.Path(video)) if isinstance(video, str | os.PathLike) else list(video)
     if not frames:
-        raise ValueError(f"a video without frames: {video!r}")
+        raise ValueError(f"a video has no frames: {video!r}")
     return Opened(
         len(frames), None, lambda numbers: (open_image(frames[n], upright) for n in numbers)
     )
@@ -81,14 +80,14 @@ def _listed(folder: pathlib.Path) -> list[pathlib.Path]:
 
 
 def order_frames(names: Sequence[str]) -> list[str]:
-    """Returns the frames of a video in their order: by the last number in their names.
+    """Returns the frame names of a video, sorted by the last number in each name.
 
-    Numbers that points join are one: of two they are in the order of decimals, "0.75", and of
-    three and more in that of their parts, "00.01.05".
+    Numbers joined by dots are one: two are sorted as a decimal, "0.75", three or more by their
+    parts, "00.01.05".
 
     Raises:
-        ValueError: a name has no number, two have the same one, or "1.10" may stand before "1.2" or
-            behind it.
+        ValueError: a name has no number, two names have the same, or the order of decimals is
+            ambiguous ("1.10" and "1.2").
     """
     parts: dict[str, list[str]] = {}
     for name in names:
@@ -148,53 +147,53 @@ def _open_file(path: str, upright: bool) -> Opened:
 
 @contextlib.contextmanager
 def _video(path: str) -> Iterator[tuple[Any, Any]]:
-    """A file and its moving image, as `av` has them; no other file or address is opened."""
+    """Opens a file and its video stream with PyAV, without access to other files or URLs."""
     try:
         import av
     except ImportError:
         raise ValueError(
-            f"{path} is read with PyAV: pip install av; or give a folder of frames"
+            f"reading {path} needs PyAV: pip install av; or pass a directory of frames"
         ) from None
     check_regular(path)
     options = {"format_whitelist": FORMATS, "protocol_whitelist": "file"}
-    # Titles in old encodings are no reason to refuse a video, to PyAV 19 of itself.
+    # Metadata in old encodings is replaced, as PyAV 19 does by default.
     new = int(av.__version__.split(".")[0]) >= 19
     titles: Any = {} if new else {"metadata_errors": "replace"}
     try:
         with av.open(f"file:{path}", options=options, **titles) as file:
             stream: Any = file.streams.best("video")
             if stream is None or stream.codec_context is None:
-                raise ValueError(f"{path} has no moving image that can be decoded")
+                raise ValueError(f"{path} has no video stream that can be decoded")
             if stream.codec_context.width * stream.codec_context.height > MOST_PIXELS:
-                raise ValueError(f"{path}: more than {MOST_PIXELS} pixels; make it smaller")
+                raise ValueError(f"{path}: more than {MOST_PIXELS} pixels per frame; downscale it")
             stream.codec_context.options = {"max_pixels": str(MOST_PIXELS)}
             yield file, stream
     except av.error.FFmpegError as error:
         raise ValueError(
-            f"{path} cannot be read ({error.strerror}): it is damaged, or none of MP4, MOV, MKV, "
-            "WebM, AVI, GIF, MPEG, FLV, WMV and OGV"
+            f"{path} cannot be read ({error.strerror}): it is damaged, or not MP4, MOV, MKV, WebM, "
+            "AVI, GIF, MPEG, FLV, WMV or OGV"
         ) from error
 
 
 def choose_frames(rule: str, count: int, wanted: int, rate: float | None) -> list[int]:
-    """Which of a video's frames are looked at, ascending; a short video repeats some.
+    """Returns the ascending indices of the sampled frames; a short video repeats some.
 
     Args:
-        rule: "centre": the centre of each of `wanted` segments; "even": what is shown in the middle
-            of each of `wanted` equal parts; "second": the first of every second, of more than
-            `wanted` of these so many, evenly spread.
+        rule: "centre": the middle frame of each of `wanted` segments; "even": the frame shown at
+            the middle of each of `wanted` equal durations; "second": the first frame of every
+            second, evenly subsampled to at most `wanted`.
         count: frames in the video.
-        wanted: how many are looked at.
-        rate: frames a second; only "second" needs it.
+        wanted: frames to sample.
+        rate: frames per second; only "second" needs it.
 
     Raises:
-        ValueError: the rate is not known.
+        ValueError: the rule needs the frame rate, and it is unknown.
     """
     if rule == "even":
         return [(2 * n + 1) * count // (2 * wanted) for n in range(wanted)]
     if rule == "second":
         if rate is None:
-            raise ValueError("one frame a second needs the frame rate, which only a file says")
+            raise ValueError("frame_rule 'second' needs a frame rate; pass a video file")
         chosen = list(range(0, count, max(1, int(rate))))
         if len(chosen) > wanted:
             spread = np.linspace(0, len(chosen) - 1, wanted, dtype=np.int64)
@@ -207,11 +206,11 @@ def choose_frames(rule: str, count: int, wanted: int, rate: float | None) -> lis
 
 
 def preprocess_video(video: Any, inputs: Mapping[str, Any]) -> Tensor:
-    """A video as the model takes it, float32[F, 3, S, S].
+    """Returns a video as the model takes it, float32[F, 3, S, S].
 
     Args:
         video: see `open_video`.
-        inputs: of config.json: frames, frame_rule, crop, upright, and what `preprocess` takes.
+        inputs: of config.json: frames, frame_rule, crop, upright, and those of `preprocess`.
     """
     opened = open_video(video, inputs["upright"])
     chosen = choose_frames(inputs["frame_rule"], opened.number, inputs["frames"], opened.rate)
@@ -220,7 +219,7 @@ def preprocess_video(video: Any, inputs: Mapping[str, Any]) -> Tensor:
 
 
 def _preprocess_vifi(frame: Image.Image, inputs: Mapping[str, Any]) -> Tensor:
-    """ViFi-CLIP's preprocessing: short side to 8/7 of the size, centre crop, normalise."""
+    """Applies ViFi-CLIP's preprocessing: short side to 8/7 of the size, center crop, normalize."""
     size = inputs["image_size"]
     image = without_far_ends(as_rgb(frame))
     factor = int(256 / 224 * size) / min(image.size)
@@ -228,7 +227,7 @@ def _preprocess_vifi(frame: Image.Image, inputs: Mapping[str, Any]) -> Tensor:
     start = [(side - size) // 2 for side in resized]
     scale = [before / after for before, after in zip(image.size, resized, strict=True)]
     left, top = (a * s for a, s in zip(start, scale, strict=True))
-    # The last pixel's end may come out a rounding beyond the frame.
+    # Rounding may put the end of the last pixel outside the frame.
     right, bottom = (
         min((a + size) * s, side) for a, s, side in zip(start, scale, image.size, strict=True)
     )

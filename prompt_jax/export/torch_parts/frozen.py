@@ -1,4 +1,4 @@
-"""Frozen CLIP on videos and texts, nothing trained."""
+"""Frozen CLIP on videos and texts, without training."""
 
 from prompt_jax.export.torch_parts.encoders import Encoders
 

@@ -1,4 +1,4 @@
-"""GDA: Gaussian discriminant analysis on frozen features beside zero-shot CLIP, nothing trained
+"""GDA: Gaussian discriminant analysis on frozen features, added to zero-shot CLIP
 (Wang et al., "A Hard-to-Beat Baseline for Training-free CLIP-based Adaptation", ICLR 2024).
 """
 
@@ -11,15 +11,15 @@ from prompt_jax.export.torch_parts.zero_shot import ZeroShot
 
 
 class GDA(ZeroShot):
-    """Zero-shot CLIP, and a linear discriminant of the shots' features."""
+    """Zero-shot CLIP plus a linear discriminant fitted to the features of the shots."""
 
     weights: Tensor
     bias: Tensor
 
     def prepare(self) -> None:
-        """W = Σ⁻¹μ float[d, K], b = log(1/K) - ½ μᵀΣ⁻¹μ float[K].
+        """Computes W = Σ⁻¹μ float[d, K] and b = log(1/K) - ½ μᵀΣ⁻¹μ float[K].
 
-        Classes with shots share one Σ⁻¹, those without another one.
+        Classes with shots share one Σ⁻¹, classes without shots another one.
         """
         super().prepare()
         labels = self.prompts.labels
@@ -37,26 +37,26 @@ class GDA(ZeroShot):
         bias = -math.log(len(means)) - (weights * means).sum(dim=-1) / 2
         self.keep("bias", bias.float())
 
-    def keeps_own(self) -> bool:
-        """Its shots."""
+    def has_class_data(self) -> bool:
+        """Returns True: it stores the features of the shots."""
         return True
 
     def forward(self, images: Tensor) -> Tensor:
-        """Zero-shot logits + alpha (x·W + b)."""
+        """Returns logits float[B, K]: zero-shot + alpha (x·W + b)."""
         features = self.encode(images)
         discriminant = features @ self.weights + self.bias
         return self.logits(features, self.classes) + self.prompts.alpha * discriminant
 
     def _pooled_precision(self, features: Tensor, labels: Tensor) -> Tensor:
-        """The Σ⁻¹ of all samples around their classes' means."""
-        centred = features.clone()
+        """Returns Σ⁻¹ of all samples, each centered at its class mean."""
+        centered = features.clone()
         for label in labels.unique():
             group = labels == label
-            centred[group] -= features[group].mean(dim=0)
-        return _shrunk_precision(centred)
+            centered[group] -= features[group].mean(dim=0)
+        return _shrunk_precision(centered)
 
     def _borrow(self, features: Tensor, text: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and Σ⁻¹ of a class without shots: of the samples nearest to its text."""
+        """Returns mean and Σ⁻¹ of a class without shots, from the samples nearest to its text."""
         number = min(self.settings["neighbours"], len(features))
         copies = self.settings["text_copies"]
         nearest = features[(features @ text).topk(number).indices]
@@ -64,14 +64,14 @@ class GDA(ZeroShot):
         return mean, _shrunk_precision(nearest - text)
 
 
-def _shrunk_precision(centred: Tensor) -> Tensor:
-    """d · pinv((n - 1) Σ + tr(Σ) I) of centred samples float[n, d]; 0 where all are equal."""
-    number, width = centred.shape
-    scatter = centred.T @ centred
+def _shrunk_precision(centered: Tensor) -> Tensor:
+    """Returns d · pinv((n - 1) Σ + tr(Σ) I) of centered samples float[n, d]; 0 if all are equal."""
+    number, width = centered.shape
+    scatter = centered.T @ centered
     shrinkage = scatter.trace() / max(number - 1, 1)
     if shrinkage <= 0:
         return torch.zeros_like(scatter)
-    eye = torch.eye(width, dtype=centred.dtype, device=centred.device)
+    eye = torch.eye(width, dtype=centered.dtype, device=centered.device)
     return width * torch.linalg.inv(scatter + shrinkage * eye)
 
 

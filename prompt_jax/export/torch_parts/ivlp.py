@@ -1,4 +1,4 @@
-"""IVLP: independent deep prompts in both towers, and PromptSRC, which tells classes apart alike
+"""IVLP: independent deep prompts in both towers; PromptSRC predicts in the same way
 (Khattak et al., "Self-regulating Prompts", ICCV 2023).
 """
 
@@ -9,14 +9,14 @@ from prompt_jax.export.torch_parts.deep_text import DeepText
 
 
 class IVLP(DeepText):
-    """Text prompts and vision prompts that do not know of each other."""
+    """A classifier with independent deep text and vision prompts."""
 
     def prepare(self) -> None:
-        """The classes' text features float[K, d] under the text prompts."""
+        """Computes the class features float[K, d] with the text prompts."""
         self.keep("classes", self.encode_names(self.prompts.text[0], self.prompts.text[1:]))
 
     def encode(self, images: Tensor) -> Tensor:
-        """Image features float[B, d], seen through the vision prompts."""
+        """Returns image features float[B, d], encoded with the vision prompts."""
         return normalize(self.clip.encode_image(images, self.prompts.vision))
 
 

@@ -1,55 +1,54 @@
-"""Class names: which of them are one class, and the texts that hold them."""
+"""Compares class names and fills templates with them."""
 
 from collections import Counter
 from collections.abc import Sequence
 
 from prompt_jax.text.texts import clean, split
 
-UNSEEN, AMBIGUOUS = -1, -2  # in place of a class's number
+UNSEEN, AMBIGUOUS = -1, -2  # in place of a class index
 
 
 def spaced(name: str) -> str:
-    """A class name as texts hold it: underscores are spaces, single ones, none around."""
+    """Returns a class name with underscores as spaces, single ones, none at the ends."""
     return " ".join(name.replace("_", " ").split())
 
 
 def fill(template: str, name: str) -> str:
-    """The text of a class: `template` with the name in place of "{}"."""
+    """Returns the template with the class name in place of "{}"."""
     return template.replace("{}", spaced(name))
 
 
 def words(text: str) -> str:
-    """What a text is known by: equal for texts that have the same tokens."""
+    """Returns the normalized words of a text: equal for texts with the same tokens."""
     return " ".join(split(clean(text)))
 
 
 def find(known: Sequence[str], asked: Sequence[str]) -> list[int]:
-    """Which of the known classes each class asked for is, by the words of its name.
+    """Returns the index of each name of `asked` in `known`, by the words of the name.
 
-    Of a name that stands several times in both, the first is the first, the second the second, and
-    so on; what is asked for more often than it is known is `UNSEEN`. A name asked for less often
-    than it is known is `AMBIGUOUS`: nobody can say which is meant.
+    Repeated names are matched in their order; those asked for more often than known are `UNSEEN`.
+    A name asked for less often than known is `AMBIGUOUS`.
     """
     if list(known) == list(asked):
         return list(range(len(known)))
-    there: dict[str, list[int]] = {}
+    indices: dict[str, list[int]] = {}
     for number, name in enumerate(known):
-        there.setdefault(words(spaced(name)), []).append(number)
+        indices.setdefault(words(spaced(name)), []).append(number)
     keys = [words(spaced(name)) for name in asked]
     wanted, seen = Counter(keys), Counter[str]()
     found = []
     for key in keys:
-        numbers, place = there.get(key, []), seen[key]
+        matches, place = indices.get(key, []), seen[key]
         seen[key] += 1
-        if len(numbers) > wanted[key]:
+        if len(matches) > wanted[key]:
             found.append(AMBIGUOUS)
         else:
-            found.append(numbers[place] if place < len(numbers) else UNSEEN)
+            found.append(matches[place] if place < len(matches) else UNSEEN)
     return found
 
 
 def distinct(names: Sequence[str]) -> list[str]:
-    """The names of K classes, those that repeat with their number: "missile (label 657)"."""
+    """Returns class names with repeated ones made unique by label: "missile (label 657)"."""
     shown = list(names)
     while len(set(shown)) < len(shown):
         times = Counter(shown)

@@ -1,7 +1,8 @@
 """ProMPT: progressive multi-modal conditional prompt tuning (Qiu et al., ICMR 2024).
 
-A frozen CLIP looks at the image, the classes that look most likely make vision prompts, the
-image seen through them makes a text context, the classes are encoded again, and so on.
+Starts from the frozen CLIP's prediction. Each iteration makes vision prompts from the most likely
+classes, encodes the image with them, makes a text context from the image feature, and encodes the
+classes again.
 """
 
 import torch
@@ -14,14 +15,14 @@ from prompt_jax.export.torch_parts.generators import generate, generate_layers
 
 
 class ProMPT(Classifier):
-    """Image and classes are encoded again in every iteration, each prompted by the other."""
+    """A ProMPT classifier: encodes image and classes in turn, each conditioned on the other."""
 
     zero_shot: Tensor
     words: Tensor
     eot: Tensor
 
     def prepare(self) -> None:
-        """The frozen text features Z⁰ of "a photo of a {}.", and the words behind the context."""
+        """Computes the frozen text features Z⁰ of "a photo of a {}." and embeds the class names."""
         self.keep("zero_shot", self.clip.encode_text(self.tokens("a photo of a {}.")))
         if self.settings["iterations"]:
             ids = self.tokens("{}.", len(self.prompts.context))
@@ -29,11 +30,11 @@ class ProMPT(Classifier):
             self.keep("eot", ids.argmax(dim=-1))
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits float[B, K] of the last iteration."""
+        """Returns logits float[B, K] of the last iteration."""
         return self.iterations(images)[-1]
 
     def iterations(self, images: Tensor) -> Tensor:
-        """Logits of p⁰ … p^N, float[1 + N, B, K]; p⁰ is the zero-shot answer."""
+        """Returns logits of p⁰ … p^N, float[1 + N, B, K]; p⁰ is the zero-shot prediction."""
         s, clip, number = self.settings, self.clip, len(self.names)
         embedded = clip.visual.embed(images)  # the same in every iteration
         features = normalize(clip.visual.run(embedded))
@@ -41,7 +42,7 @@ class ProMPT(Classifier):
         if not s["iterations"]:
             return torch.stack(answers)
         chosen = min(s["vision_prompts"], number) if s["feature_filter"] else number
-        made_from = self._seen(self.zero_shot)
+        made_from = self._generator_input(self.zero_shot)
         selected = made_from[answers[0].topk(chosen).indices]  # the feature filter F
         vision = self._first_slots(chosen).expand(images.shape[0], -1, -1, -1)
         context = self.prompts.context.expand(images.shape[0], -1, -1)
@@ -50,20 +51,22 @@ class ProMPT(Classifier):
                 vision = vision + generate_layers(self.prompts.vision_generator, selected)
             raw = clip.visual.run(embedded, dict(enumerate(vision.unbind(dim=1))))
             if s["text_generator"]:
-                made = generate(self.prompts.text_generator, self._seen(raw))
+                made = generate(self.prompts.text_generator, self._generator_input(raw))
                 context = context + made[:, None]
             classes = clip.encode_behind(context, self.words, self.eot)  # [B, K, d]
             answers.append(self.logits(normalize(raw), normalize(classes)))
             best = answers[-1].topk(chosen).indices[..., None]
-            selected = self._seen(classes).gather(1, best.expand(-1, -1, classes.shape[-1]))
+            selected = self._generator_input(classes).gather(
+                1, best.expand(-1, -1, classes.shape[-1])
+            )
         return torch.stack(answers)
 
-    def _seen(self, features: Tensor) -> Tensor:
-        """Features as the generators see them."""
+    def _generator_input(self, features: Tensor) -> Tensor:
+        """Normalizes features if the settings say so."""
         return normalize(features) if self.settings["normalize_generator_input"] else features
 
     def _first_slots(self, number: int) -> Tensor:
-        """O⁰ for so many prompts, float[J, number, d_v]; zeros beyond those that were trained."""
+        """Returns O⁰ for `number` prompts, float[J, number, d_v], padded with zeros."""
         vision = self.prompts.vision[:, :number]
         return F.pad(vision, (0, 0, 0, number - vision.shape[1]))
 

@@ -1,4 +1,4 @@
-"""config.json and prompts.safetensors: read as data, and checked before they are used."""
+"""Reads config.json and prompts.safetensors, and checks them before use."""
 
 import hashlib
 import json
@@ -15,17 +15,17 @@ from torch import Tensor
 from prompt_jax.export.torch_parts.images import check_regular
 from prompt_jax.methods.bounds import find_beyond
 
-SOS, EOT = 49406, 49407  # the tokens that a text starts and ends with
+SOS, EOT = 49406, 49407  # ids of the start and end tokens of a text
 FORMAT = "prompt_jax export 1"
-_MOST_BYTES = 2**28  # of config.json; that of 22,000 classes has 10 MB
-_MOST = 2**24  # sizes and settings are far below, and what is beyond would fill the memory
+_MOST_BYTES = 2**28  # of config.json; with 22,000 classes it has 10 MB
+_MOST = 2**24  # of sizes and settings; larger ones would exhaust the memory
 
 
 def read_config(path: pathlib.Path) -> dict[str, Any]:
-    """What config.json says.
+    """Returns the content of config.json.
 
     Raises:
-        ValueError: it is damaged, or no such file; names the field.
+        ValueError: it is damaged, or not such a file; names the field.
     """
     check_regular(path)
     try:
@@ -39,16 +39,16 @@ def read_config(path: pathlib.Path) -> dict[str, Any]:
 
 
 def _refuse(constant: str) -> None:
-    raise ValueError(f"{constant} is no number of JSON")
+    raise ValueError(f"{constant} is not valid JSON")
 
 
 def _check(config: Any) -> None:
     if not isinstance(config, dict) or config.get("format") != FORMAT:
-        raise ValueError("it is not of this format")
-    if "digest" in config:  # without one, somebody has changed it on purpose
+        raise ValueError(f"format is not {FORMAT!r}")
+    if "digest" in config:  # removing it allows deliberate changes
         text = json.dumps({**config, "digest": ""}, sort_keys=True)
         if hashlib.sha256(text.encode()).hexdigest()[:16] != config["digest"]:
-            raise ValueError("it is not what was written, its digest is another one")
+            raise ValueError("its content does not match its digest")
     for name, kind, right in _FIELDS:
         if not isinstance(config.get(name), kind) or not right(config[name]):
             raise ValueError(f"{name} is {repr(config.get(name))[:80]}")
@@ -57,11 +57,11 @@ def _check(config: Any) -> None:
     sizes, classes = config["sizes"], len(config["class_names"])
     for template, rows in config["tokens"].items():
         if not (isinstance(rows, list) and len(rows) == classes and all(map(_is_text, rows))):
-            raise ValueError(f"the token ids of {template[:80]!r} are no {classes} texts")
+            raise ValueError(f"tokens of {template[:80]!r} are not {classes} rows from SOS to EOT")
     if config["inputs"]["image_size"] != sizes["image_size"]:
-        raise ValueError("inputs and sizes have different sizes of images")
+        raise ValueError("inputs.image_size and sizes.image_size differ")
     if any(sizes[f"{tower}_width"] % sizes[f"{tower}_heads"] for tower in ("image", "text")):
-        raise ValueError("sizes: the heads do not divide the width")
+        raise ValueError("sizes: a width is not divisible by its number of heads")
 
 
 def _is_count(value: Any) -> bool:
@@ -73,7 +73,7 @@ def _is_number(value: Any) -> bool:
 
 
 def _is_text(row: Any) -> bool:
-    """Whether these are token ids from SOS to EOT."""
+    """Returns whether a value is a row of token ids from SOS to EOT."""
     if not (isinstance(row, list) and len(row) > 1 and all(map(_is_token, row))):
         return False
     return row[0] == SOS and row.index(EOT) == len(row) - 1 if EOT in row else False
@@ -110,7 +110,7 @@ def _are_inputs(inputs: dict[str, Any]) -> bool:
     )
     counts = all(_is_count(inputs.get(name)) for name in ("frames", "resize_to", "fill"))
     chosen = all(inputs.get(name) in allowed for name, allowed in _CHOICES.items())
-    known = inputs.keys() == _INPUTS  # another field would change images, unnoticed
+    known = inputs.keys() == _INPUTS  # an ignored field would change the images
     if not (known and three and counts and chosen):
         return False
     ranges = (("mean", 0, 1), ("std", 1e-4, 1))  # of values in 0..1
@@ -130,7 +130,7 @@ def _anything(value: Any) -> bool:
     return True
 
 
-# What each field must be.
+# Name, type and check of each field.
 _FIELDS: list[tuple[str, type, Callable[[Any], bool]]] = [
     ("method", str, _anything),
     ("kind", str, ("images", "videos").__contains__),
@@ -148,10 +148,10 @@ _FIELDS: list[tuple[str, type, Callable[[Any], bool]]] = [
 
 
 def read_arrays(path: pathlib.Path, sha256: str) -> dict[str, Tensor]:
-    """What was trained, by name.
+    """Returns the trained arrays by name.
 
     Raises:
-        ValueError: it is damaged, or not what config.json was written with.
+        ValueError: the file is damaged, or does not belong to config.json.
     """
     check_regular(path)
     found = hashlib.sha256()
@@ -159,12 +159,12 @@ def read_arrays(path: pathlib.Path, sha256: str) -> dict[str, Tensor]:
         while chunk := file.read(2**20):
             found.update(chunk)
     if found.hexdigest() != sha256:
-        raise ValueError(f"{path} is not what config.json was written with; export the model again")
+        raise ValueError(f"{path} does not match sha256 of config.json; export the model again")
     try:
         arrays = safetensors.torch.load_file(path)
-    except Exception as error:  # its own, and those of types that PyTorch does not have
+    except Exception as error:  # safetensors' own, and KeyError for types that PyTorch lacks
         raise ValueError(f"{path} is damaged ({error}); export the model again") from None
     for name, array in arrays.items():
         if array.is_floating_point() and not torch.isfinite(array).all():
-            raise ValueError(f"{path}: {name} holds infinite numbers, or what is no number")
+            raise ValueError(f"{path}: {name} holds NaN or infinite values")
     return arrays

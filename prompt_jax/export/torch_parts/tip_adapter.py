@@ -1,4 +1,4 @@
-"""Tip-Adapter and Tip-Adapter-F: the shots' features as a cache that votes (Zhang, ECCV 2022)."""
+"""Tip-Adapter and Tip-Adapter-F: a cache of the shots' features (Zhang et al., ECCV 2022)."""
 
 import torch
 from torch import Tensor
@@ -7,21 +7,24 @@ from prompt_jax.export.torch_parts.zero_shot import ZeroShot
 
 
 class TipAdapter(ZeroShot):
-    """Zero-shot CLIP, and the votes of training images that look alike."""
+    """Zero-shot CLIP plus the votes of similar training images."""
 
     values: Tensor
 
     def prepare(self) -> None:
-        """The classes' texts, and the class of each key, float[n, K]; new classes have no key."""
+        """Computes class features, and one-hot labels of the keys, float[n, K].
+
+        New classes have no key.
+        """
         super().prepare()
         self.keep("values", (self.prompts.labels[:, None] == self.trained).float())
 
-    def keeps_own(self) -> bool:
-        """Its shots."""
+    def has_class_data(self) -> bool:
+        """Returns True: it stores the features of the shots."""
         return True
 
     def forward(self, images: Tensor) -> Tensor:
-        """Zero-shot logits + alpha exp(-beta (1 - x·keys)) · values."""
+        """Returns logits float[B, K]: zero-shot + alpha exp(-beta (1 - x·keys)) · values."""
         features = self.encode(images)
         affinity = features @ self.prompts.keys.T
         votes = torch.exp(-self.prompts.beta * (1 - affinity)) @ self.values

@@ -1,4 +1,4 @@
-"""Parts of the backbone that were trained, in place of its own (VoP, Table 1; ViFi-CLIP)."""
+"""Fine-tuned parts of the backbone, in place of the pretrained ones (VoP, Table 1; ViFi-CLIP)."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,10 +11,14 @@ from prompt_jax.export.torch_parts.encoders import Encoders
 
 
 class Tuned(Encoders):
-    """Plain frames and texts, by the backbone as it was trained."""
+    """A fine-tuned CLIP on videos and texts."""
 
     def __init__(self, clip: CLIP, arrays: Mapping[str, Tensor], config: Mapping[str, Any]):
-        """See `Classifier`; the backbone takes the arrays."""
+        """Takes the arguments of `Classifier`; loads the arrays into the backbone.
+
+        Raises:
+            ValueError: the backbone has no array of such a name.
+        """
         unknown = clip.load_state_dict(as_openai(arrays), strict=False).unexpected_keys
         if unknown:
             raise ValueError(f"the backbone has no arrays {', '.join(unknown)}")

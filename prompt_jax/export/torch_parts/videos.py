@@ -1,4 +1,4 @@
-"""What all methods have in common on videos."""
+"""The base class of classifiers of videos."""
 
 from typing import Any
 
@@ -9,10 +9,8 @@ from prompt_jax.export.torch_parts.frames import preprocess_video
 
 
 class OfVideos(Classifier):
-    """Videos against classes: as `Classifier`, with float[B, F, 3, S, S], F frames in a row, where
-    it has images float[B, 3, S, S].
-    """
+    """A `Classifier` of videos float[B, F, 3, S, S] in place of images float[B, 3, S, S]."""
 
     def preprocess(self, image: Any) -> Tensor:
-        """A video, see `open_clip`, as the model takes it, float32[F, 3, S, S]."""
+        """Returns a video, see `open_video`, as the model takes it, float32[F, 3, S, S]."""
         return preprocess_video(image, self.config["inputs"])

@@ -8,19 +8,19 @@ from prompt_jax.export.torch_parts.vilt_independent import Independent
 
 
 class VLPrompting(Independent):
-    """The first layer's text prompts take the place of the first words; the others stay fixed."""
+    """A CLIP with prompts in both towers; text prompts replace the first fixed context words."""
 
     def words(self) -> list[int]:
-        """Ids of the settings' words; none where there are more prompts than words."""
+        """Returns token ids of the fixed words; none if there are more prompts than words."""
         ids = self.config["word_ids"]
         return ids if self.settings["text_prompts"] <= len(ids) else []
 
     def text_slots(self) -> int:
-        """How many slots of the text tower prompts and words take."""
+        """Returns the number of text positions that prompts and fixed words take."""
         return max(self.settings["text_prompts"], len(self.words()))
 
     def encode_ids(self, ids: Tensor) -> Tensor:
-        """Features float[N, d], normalised, of texts behind SOS, prompts and fixed words."""
+        """Returns features float[N, d], L2-normalized, of [SOS][prompts][fixed words][text]."""
         prompts = self.text_prompts()
         number = 0 if prompts is None else prompts.shape[1]
         fixed = torch.tensor(self.words()[number:], dtype=torch.long, device=ids.device)

@@ -1,6 +1,6 @@
 """ViLT-CLIP's prompts of both towers, coupled by linear maps (Wang et al., AAAI 2024, eqs. 10, 11).
 
-Its scenario-guided term is of training alone.
+The scenario-guided loss applies to training only.
 """
 
 from typing import Any
@@ -12,21 +12,21 @@ from prompt_jax.export.torch_parts.vilt_independent import Independent
 
 
 class Coupled(Independent):
-    """In the first layers texts lead and F makes the vision prompts; behind them vision leads."""
+    """A CLIP whose first layers project text prompts to vision prompts, later ones the reverse."""
 
     def text_slots(self) -> int:
-        """How many slots of the text tower prompts take."""
+        """Returns the number of text positions that prompts take."""
         return self.settings["prompts"]
 
     def text_prompts(self) -> Tensor:
-        """All layers', float[J, b, d_l]."""
+        """Returns the text prompts of all layers, float[J, b, d_l]."""
         p = self.prompts
         if not hasattr(p, "vision_prompts"):
             return p.text_prompts
         return torch.cat([p.text_prompts, _map(p.vision_to_text, p.vision_prompts)])
 
     def vision_prompts(self) -> Tensor:
-        """All layers', float[J, b, d_v]."""
+        """Returns the vision prompts of all layers, float[J, b, d_v]."""
         made = _map(self.prompts.text_to_vision, self.prompts.text_prompts)
         if not hasattr(self.prompts, "vision_prompts"):
             return made
@@ -34,7 +34,7 @@ class Coupled(Independent):
 
 
 def _map(linear: Any, x: Tensor) -> Tensor:
-    """float[layers, b, in] -> float[layers, b, out], by one map or one for each layer."""
+    """Maps float[layers, b, in] to float[layers, b, out] by one shared map or one per layer."""
     return x @ linear.kernel + linear.bias[..., None, :]
 
 

@@ -1,4 +1,4 @@
-"""VoP^P: prompts of a frame's position beside those of all frames (VoP, section 3.3)."""
+"""VoP^P: additional prompts for each frame position (VoP, section 3.3)."""
 
 import torch
 from torch import Tensor
@@ -7,21 +7,25 @@ from prompt_jax.export.torch_parts.vop import VoP
 
 
 class VoPP(VoP):
-    """The j-th frame of every video sees prompts of its own."""
+    """A VoP with additional prompts for each frame position."""
 
-    def see(self, layer: int, x: Tensor) -> tuple[Tensor, Tensor | None]:
-        """See `VoP`; prompts float[F, a, d_v]."""
-        x, shared = super().see(layer, x)
+    def inputs_of(self, layer: int, x: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Returns tokens and prompts of a layer; the prompts are float[F, a, d_v].
+
+        Raises:
+            ValueError: the videos have another number of frames than those of the training.
+        """
+        x, shared = super().inputs_of(layer, x)
         own = self.prompts_of("position_prompts", layer)
         if own is None:
             return x, shared
         if x.shape[1] != len(own):
-            raise ValueError(f"videos of {x.shape[1]} frames; there are prompts for {len(own)}")
-        return x, put_behind(shared, own)
+            raise ValueError(f"the videos have {x.shape[1]} frames; the model expects {len(own)}")
+        return x, append_prompts(shared, own)
 
 
-def put_behind(shared: Tensor | None, own: Tensor) -> Tensor:
-    """Prompts float[s, d_v] that are shared, if any, and behind them float[..., p, d_v]."""
+def append_prompts(shared: Tensor | None, own: Tensor) -> Tensor:
+    """Appends prompts float[..., p, d_v] to shared ones float[s, d_v], if any."""
     if shared is None:
         return own
     return torch.cat([shared.expand(*own.shape[:-2], -1, -1), own], dim=-2)

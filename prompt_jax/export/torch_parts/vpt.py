@@ -1,4 +1,4 @@
-"""VPT: prompts in the image tower alone (Jia et al., ECCV 2022), as MaPLe's code compares with."""
+"""VPT: prompts in the image tower only (Jia et al., ECCV 2022), as in MaPLe's baselines."""
 
 from torch import Tensor
 
@@ -7,15 +7,15 @@ from prompt_jax.export.torch_parts.clip import normalize
 
 
 class VPT(Classifier):
-    """The first prompts enter before `ln_pre`, the others take their place layer by layer."""
+    """A classifier with deep vision prompts; those of the first layer enter before `ln_pre`."""
 
     def prepare(self) -> None:
-        """The text features float[K, d] of "a photo of a {}."."""
+        """Computes the class features float[K, d] of "a photo of a {}."."""
         ids = self.tokens("a photo of a {}.")
         self.keep("classes", normalize(self.clip.encode_text(ids)))
 
     def encode(self, images: Tensor) -> Tensor:
-        """Image features float[B, d], seen through the vision prompts."""
+        """Returns image features float[B, d], encoded with the vision prompts."""
         return normalize(self.clip.encode_image(images, self.prompts.vision))
 
 

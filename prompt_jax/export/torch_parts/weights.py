@@ -1,4 +1,4 @@
-"""CLIP's weights in the forms that people have them: read as data, whoever wrote the file."""
+"""Reads CLIP's weights in the common formats, as data: no code of a file is run."""
 
 import pathlib
 import pickle
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from prompt_jax.export.torch_parts.images import check_regular
 
-_SCALARS = ("input_resolution", "context_length", "vocab_size")  # beside OpenAI's weights
+_SCALARS = ("input_resolution", "context_length", "vocab_size")  # in OpenAI's state dict
 _BUFFERS = ("position_ids", "attn_mask")
 _HUGGING_FACE = {
     "vision_model.embeddings.patch_embedding.weight": "visual.conv1.weight",
@@ -20,7 +20,7 @@ _HUGGING_FACE = {
     "vision_model.embeddings.position_embedding.weight": "visual.positional_embedding",
     "text_model.embeddings.token_embedding.weight": "token_embedding.weight",
     "text_model.embeddings.position_embedding.weight": "positional_embedding",
-    "vision_model.pre_layrnorm.": "visual.ln_pre.",  # its own spelling
+    "vision_model.pre_layrnorm.": "visual.ln_pre.",  # sic
     "vision_model.post_layernorm.": "visual.ln_post.",
     "text_model.final_layer_norm.": "ln_final.",
     "vision_model.encoder.layers.": "visual.transformer.resblocks.",
@@ -34,14 +34,14 @@ _HUGGING_FACE = {
 
 
 def read_weights(clip: Any) -> dict[str, Tensor]:
-    """CLIP's weights by OpenAI's names, float32.
+    """Returns CLIP's weights by OpenAI's names, in float32.
 
     Args:
         clip: a model (transformers' `CLIPModel`, OpenAI's CLIP), a state dict of either or of
-            open_clip, a weight file, or a folder with model.safetensors or pytorch_model.bin.
+            open_clip, a weight file, or a directory with model.safetensors or pytorch_model.bin.
 
     Raises:
-        ValueError: there are no such weights.
+        ValueError: there are no weights of a CLIP with a plain ViT.
     """
     if isinstance(clip, str | pathlib.Path):
         clip = _read_file(pathlib.Path(clip))
@@ -69,7 +69,7 @@ def _read_file(path: pathlib.Path) -> Any:
             raise ValueError(f"{path} holds neither {' nor '.join(names)}")
         path = there[0]
     if not path.exists():
-        raise ValueError(f"{path}: no such file or folder")
+        raise ValueError(f"{path}: no such file or directory")
     check_regular(path)
     try:
         if path.suffix == ".safetensors":
@@ -78,12 +78,10 @@ def _read_file(path: pathlib.Path) -> Any:
             return _read_torchscript(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
         return content.get("state_dict", content)
-    # Readers of damaged files raise whatever their parsing trips on.
+    # Readers raise many kinds of errors on damaged files.
     except Exception as error:
-        said = (str(error) or type(error).__name__).splitlines()[0]
-        raise ValueError(
-            f"{path} is damaged, or holds other things than weights: {said}"
-        ) from error
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise ValueError(f"{path} is damaged, or not a weight file: {reason}") from error
 
 
 def _is_torchscript(path: pathlib.Path) -> bool:
@@ -94,7 +92,7 @@ def _is_torchscript(path: pathlib.Path) -> bool:
 
 
 class _Script:
-    """A module of TorchScript, its attributes by name; `torch.jit.load` would run code of its."""
+    """The attributes of a TorchScript module, without its code, which `torch.jit.load` runs."""
 
     attributes: Mapping[str, Any] = {}
 
@@ -103,15 +101,15 @@ class _Script:
 
 
 class _Tensors(pickle.Unpickler):
-    """Reads the pickle of such an archive: tensors, modules without their code, nothing else."""
+    """An unpickler of TorchScript archives that allows only tensors and modules without code."""
 
     def __init__(self, archive: zipfile.ZipFile, name: str):
-        """`name`: of the pickle in the archive."""
+        """Takes an archive and the name of the pickle in it."""
         super().__init__(archive.open(name))
         self.archive, self.root = archive, name.removesuffix("data.pkl")
 
     def find_class(self, module: str, name: str) -> Any:
-        """What stands for a name in the pickle; see `pickle.Unpickler`."""
+        """Returns the allowed substitute of a global; see `pickle.Unpickler`."""
         if module.partition(".")[0] == "__torch__":
             return _Script
         if (module, name) == ("torch._utils", "_rebuild_tensor_v2"):
@@ -122,14 +120,14 @@ class _Tensors(pickle.Unpickler):
             return dict
         if module == "torch.jit._pickle" and name.startswith(("build_", "restore_type_tag")):
             return _first
-        raise pickle.UnpicklingError(f"it wants {module}.{name}, which no weights need")
+        raise pickle.UnpicklingError(f"{module}.{name} is not allowed in a weight file")
 
     def persistent_load(self, saved: Any) -> Tensor:
-        """The numbers of a storage, in a row."""
+        """Returns a storage as a flat tensor."""
         _, dtype, key, _, number = saved
         entry = self.archive.getinfo(f"{self.root}data/{key}")
         if entry.compress_type != zipfile.ZIP_STORED:
-            raise pickle.UnpicklingError("its numbers are compressed, as torch never does")
+            raise pickle.UnpicklingError("a storage is compressed, which torch never writes")
         content = self.archive.read(entry)
         if not content:
             return torch.empty(0, dtype=dtype)
@@ -147,8 +145,10 @@ _STORED = {
 }
 
 
-def _view(storage: Tensor, offset: int, shape: Sequence[int], steps: Sequence[int], *_: Any) -> Any:
-    return storage.as_strided(tuple(shape), tuple(steps), offset)
+def _view(
+    storage: Tensor, offset: int, shape: Sequence[int], strides: Sequence[int], *_: Any
+) -> Any:
+    return storage.as_strided(tuple(shape), tuple(strides), offset)
 
 
 def _first(value: Any, *_: Any) -> Any:
@@ -156,7 +156,7 @@ def _first(value: Any, *_: Any) -> Any:
 
 
 def _read_torchscript(path: pathlib.Path) -> dict[str, Tensor]:
-    """The arrays of a module that torch.jit.save wrote."""
+    """Returns the arrays of a module written by torch.jit.save."""
     with zipfile.ZipFile(path) as archive:
         [name] = [name for name in archive.namelist() if name.endswith("/data.pkl")]
         return dict(_walk(_Tensors(archive, name).load(), ""))
@@ -171,7 +171,7 @@ def _walk(module: Any, prefix: str) -> Iterator[tuple[str, Tensor]]:
 
 
 def _from_hugging_face(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """By OpenAI's names; query, key and value become one array, projections change sides."""
+    """Renames weights as OpenAI does; joins query, key and value, transposes projections."""
     renamed: dict[str, Tensor] = {}
     for name, array in state.items():
         for theirs, ours in _HUGGING_FACE.items():
@@ -186,7 +186,7 @@ def _from_hugging_face(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def check_sizes(state: Mapping[str, Tensor], sizes: Mapping[str, Any]) -> None:
-    """Raises a ValueError if weights, by OpenAI's names, have other sizes than config.json says."""
+    """Raises a ValueError if weights by OpenAI's names do not match `sizes` of config.json."""
     patch, image, text = (sizes[name] for name in ("patch_size", "image_width", "text_width"))
     shapes = {
         "visual.conv1.weight": (image, 3, patch, patch),

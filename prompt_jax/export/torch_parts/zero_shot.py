@@ -1,14 +1,14 @@
-"""Zero-shot CLIP: classes by their texts, nothing trained (Radford et al., 2021)."""
+"""Zero-shot CLIP: classes are described by hand-written templates (Radford et al., 2021)."""
 
 from prompt_jax.export.torch_parts.classifier import Classifier
 from prompt_jax.export.torch_parts.clip import normalize
 
 
 class ZeroShot(Classifier):
-    """Texts written by hand, and in methods made of this one something beside them."""
+    """Zero-shot CLIP, with an average over several templates."""
 
     def prepare(self) -> None:
-        """The classes' text features float[K, d], the mean over all texts of a class."""
+        """Computes the class features float[K, d], the mean over all templates."""
         texts = [self.clip.encode_text(self.tokens(text)) for text in self.config["tokens"]]
         self.keep("classes", normalize(sum(map(normalize, texts[1:]), normalize(texts[0]))))
 
