@@ -1,1 +1,1 @@
-"""What people type, a command a file; a run's way is configs/, run/, record/, figures/."""
+"""Commands, one per file, and the packages that configure, run, record and plot experiments."""

@@ -14,7 +14,7 @@ import sys
 
 from experiments.cli import command_line
 
-if __name__ == "__main__":  # before the imports below, so that Ctrl-C is heard while they run
+if __name__ == "__main__":  # before the slow imports below, so that Ctrl-C works during them
     sys.exit(command_line.run("experiments.comparison", "start", sys.argv[1:]))
 
 import argparse
@@ -51,7 +51,7 @@ def write_page(folder: pathlib.Path, minutes: float) -> pathlib.Path:
     """Writes all tables to one Markdown page, with date, commit and duration."""
     day = datetime.datetime.now(datetime.UTC).date().isoformat()
     lines = [
-        f"{day}, commit {workdir.git_commit()}, {minutes:.0f} minutes for what was not there yet.",
+        f"{day}, commit {workdir.git_commit()}, {minutes:.0f} minutes for unfinished runs.",
         "",
     ]
     for path in sorted((folder / "tables").glob("*.md")):
@@ -62,12 +62,12 @@ def write_page(folder: pathlib.Path, minutes: float) -> pathlib.Path:
 
 
 def start(argv: list[str]) -> None:
-    """Parses the arguments, runs the configs, writes tables."""
+    """Parses the arguments, runs the configs and writes tables."""
     parser = argparse.ArgumentParser("python -m experiments.comparison", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument(
         "--of",
-        type=lambda task: {"pictures": "images"}.get(task, task),  # as earlier versions called it
+        type=lambda task: {"pictures": "images"}.get(task, task),  # the name in earlier versions
         choices=TASKS,
         default="images",
         help="the task (images)",
@@ -109,7 +109,7 @@ def start(argv: list[str]) -> None:
 
 
 def _job(options: argparse.Namespace, folder: pathlib.Path, config: ConfigDict) -> processes.Job:
-    """Returns this command for one method and protocol."""
+    """Returns a job that runs this command for one method and protocol."""
     words = ["experiments.comparison", "--of", options.of, "--out", str(folder)]
     words += ["--methods", config.method, "--protocols", config.protocol]
     words += ["--seeds", options.seeds, "--without-tables"]

@@ -2,17 +2,16 @@
 
     python -m experiments.complete RUN [RUN …]
 
-RUN is a directory of a finished run. Its prompts come from the checkpoint of its last step, or are
-computed from its training images by methods without training, so its backbone and its data must
-still be in place. The prompts are evaluated first; those that do not reach the accuracy of the run
-are rejected. No other file is changed.
+RUN is the directory of a finished run. The prompts are read from the last checkpoint or, for
+methods without training, computed from the training images, so backbone and data must still exist.
+Prompts that do not reach the accuracy of the run are rejected. No other file is changed.
 """
 
 import sys
 
 from experiments.cli import command_line
 
-if __name__ == "__main__":  # before the imports below, so that Ctrl-C is heard while they run
+if __name__ == "__main__":  # before the slow imports below, so that Ctrl-C works during them
     sys.exit(command_line.run("experiments.complete", "start", sys.argv[1:], "stopped"))
 
 import argparse
@@ -35,38 +34,38 @@ def complete(folder: pathlib.Path, backbone: building.Backbone | None = None) ->
     """Writes the two files, unless they exist and are valid.
 
     Args:
-        folder: of a finished run.
-        backbone: of the run, if it is loaded already.
+        folder: directory of a finished run.
+        backbone: backbone of the run, if it is already loaded.
 
     Returns:
-        a line about what was done.
+        A line that describes the result.
 
     Raises:
-        PromptError, DataError: there is no finished run, or its backbone, its data or its
-            checkpoint is gone or has changed.
+        PromptError, DataError: there is no finished run, or its backbone, data or checkpoint is
+            missing or has changed.
     """
     damage = ""
     if saved.is_saved(folder):
         try:
             saved.read(folder)
-            return f"{folder} is complete already"
+            return f"{folder} is already complete"
         except PromptError as error:
-            damage = f", in place of damaged ones ({error})"
+            damage = f", replacing damaged files ({error})"
     run = reopening.reopen(folder, backbone)
     results, _ = workdir.read_finished(folder)
     finished = (folder / "results.json").stat().st_mtime
     prompts = reopening.trained(run)
     _refuse_other_answers(run, prompts, results["accuracy"])
     models.write(run, prompts, results, models.in_words(finished))
-    return f"{folder}: {saved.MODEL} and {saved.PROMPTS} are written{damage}"
+    return f"{folder}: wrote {saved.MODEL} and {saved.PROMPTS}{damage}"
 
 
 def _refuse_other_answers(run: Prepared, prompts: Prompts, accuracy: Mapping[str, float]) -> None:
-    """Evaluates the prompts, as earlier versions did not record everything that they depend on.
+    """Evaluates the prompts, because earlier versions did not record all that they depend on.
 
     Raises:
-        PromptError: the accuracy differs by more than 1 %, or one example; rounding differs
-            between devices.
+        PromptError: the accuracy differs by more than 1 % and more than one example, which
+            rounding on another device does not explain.
     """
     with tempfile.TemporaryDirectory(prefix="prompt_jax-complete-") as elsewhere:
         again = dataclasses.replace(run, folder=pathlib.Path(elsewhere))
@@ -74,8 +73,8 @@ def _refuse_other_answers(run: Prepared, prompts: Prompts, accuracy: Mapping[str
             reached, then = testing.test(again, prompts, key)["accuracy"], accuracy[key]
             if abs(reached - then) > max(1, 100 / len(dataset.test)) + 0.01:
                 raise PromptError(
-                    f"its prompts reach {reached:.2f} % on {key}, where it reached {then:.2f} %: "
-                    f"its {dataset.kind} or its backbone are others than they were; put them back"
+                    f"its prompts reach {reached:.2f} % on {key}, but the run reached "
+                    f"{then:.2f} %: its {dataset.kind} or backbone have changed; restore them"
                 )
 
 
@@ -83,7 +82,7 @@ def start(argv: Sequence[str]) -> None:
     """Parses the arguments and completes the runs.
 
     Raises:
-        PromptError: some could not be completed; the others are.
+        PromptError: some runs could not be completed; raised after all others.
     """
     parser = argparse.ArgumentParser("python -m experiments.complete", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter

@@ -1,19 +1,19 @@
-"""What ProMPT's untrained prompts do to a backbone: accuracy, attention, gradients, calibration.
+"""Measures the effect of ProMPT's untrained prompts on accuracy, attention and gradients.
 
     python -m experiments.diagnosis [--backbone embedded] [--out results/diagnosis]
     python -m experiments.diagnosis --backbone ViT-B/16.pt --domains plain,night
 
-Nothing is trained. O⁰ starts as published ("normal"), or around what an empty image's patches are
-in each layer ("grey"), which gets little attention. Images are scenes of 30 classes, rendered at
-the backbone's size. Writes diagnosis.md; three minutes on two cores for the embedded CLIP, hours
-for ViT-B/16, which wants a GPU.
+Nothing is trained. The initial vision prompts O⁰ are those of the paper ("normal"), or are centered
+on each layer's patch tokens of an empty image ("grey"), which receive little attention. The images
+are scenes of 30 classes, rendered at the backbone's size. Writes diagnosis.md, with the zero-shot
+calibration. Takes three minutes on two cores for the embedded CLIP; ViT-B/16 needs a GPU.
 """
 
 import sys
 
 from experiments.cli import command_line
 
-if __name__ == "__main__":  # before the imports below, so that Ctrl-C is heard while they run
+if __name__ == "__main__":  # before the slow imports below, so that Ctrl-C works during them
     sys.exit(command_line.run("experiments.diagnosis", "start", sys.argv[1:]))
 
 import argparse
@@ -40,12 +40,12 @@ from prompt_jax.methods.method import Task
 from prompt_jax.models.loading import prepared_by
 
 CLASSES, PER_CLASS = 30, 8
-STREAM = 2_000_003  # seed of these scenes; no data set and no pretraining uses it
+STREAM = 2_000_003  # seed of these scenes, not used by data sets or pretraining
 PROMPTS = (1, 2, 4, 8)
 STARTS = ("normal", "grey")
 SEEDS = (1, 2, 3)
 SCALES = tuple(range(5, 101, 5))
-BATCH, BATCHES = 4, 12  # of gradients
+BATCH, BATCHES = 4, 12  # for gradients
 
 METHOD = methods.get("pro_mpt")
 Table = tuple[str, Sequence[str], list[tuple[str, ...]]]
@@ -54,7 +54,7 @@ Table = tuple[str, Sequence[str], list[tuple[str, ...]]]
 def draw_images(
     domain: str, size: int, preprocessing: Preprocessing = CLIP_OWN
 ) -> tuple[jax.Array, jax.Array]:
-    """Normalised images float32[N, size, size, 3] of a domain, and their labels int[N]."""
+    """Returns normalized images float32[N, size, size, 3] of a domain, and labels int[N]."""
     labels = np.repeat(np.arange(CLASSES), PER_CLASS)
     images = jnp.asarray(render_scenes(domain, labels, STREAM, size))
     return to_float(images, preprocessing), jnp.asarray(labels)
@@ -64,16 +64,16 @@ def draw_images(
 def attention_to_prompts(
     clip: CLIP, frozen: Frozen, images: jax.Array, prompts: jax.Array
 ) -> jax.Array:
-    """How much of its attention the class token pays to prompt slots: float[layers].
+    """Returns the share of the class token's attention on prompt slots, float[layers].
 
     Args:
         clip, frozen: the backbone.
         images: float[B, H, W, 3].
-        prompts: float[J, a, d_v], which take the slots behind the patches before layers 0..J-1, as
-            ProMPT's do; behind them the slots flow on.
+        prompts: float[J, a, d_v], inserted after the patches before layers 0 to J - 1, as in
+            ProMPT; later layers keep the slots.
 
     Returns:
-        the mean over images and heads, from 0 to 1.
+        Means over images and heads, from 0 to 1.
     """
     patches = 1 + clip.config.patches
     tokens = clip.embed_image(frozen, images)
@@ -89,14 +89,14 @@ def attention_to_prompts(
 
 
 def make_task(clip: CLIP, frozen: Frozen, number: int = 8) -> Task:
-    """ProMPT's task with that many vision prompts, in three quarters of the layers."""
+    """Returns ProMPT's task with `number` vision prompts in three quarters of the layers."""
     depth = -(-3 * clip.config.image_layers // 4)
     settings = pro_mpt.Settings(vision_prompts=number, vision_depth=depth)
     return methods.make_task(METHOD, clip, frozen, scenes.CLASSES[:CLASSES], settings)
 
 
 def grey_tokens(clip: CLIP, frozen: Frozen, depth: int) -> jax.Array:
-    """The mean patch token before each layer of an image of CLIP's mean colour: [depth, d_v]."""
+    """Returns the mean patch token of a mean-color image before each layer, float[depth, d_v]."""
     size = clip.config.image_size
     tokens = clip.embed_image(frozen, jnp.zeros((1, size, size, 3)))
     found = []
@@ -107,7 +107,7 @@ def grey_tokens(clip: CLIP, frozen: Frozen, depth: int) -> jax.Array:
 
 
 def init(task: Task, start: str, rng: jax.Array) -> dict:
-    """Untrained prompts with that O⁰."""
+    """Returns untrained prompts with the initialization `start` of O⁰."""
     prompts = METHOD.init(rng, task)
     if start == "grey":
         around = grey_tokens(task.clip, task.frozen, len(prompts["vision"]))
@@ -116,7 +116,7 @@ def init(task: Task, start: str, rng: jax.Array) -> dict:
 
 
 def accuracies(task: Task, start: str, images: jax.Array, labels: jax.Array) -> np.ndarray:
-    """Of p⁰, p¹, … untrained, in percent: float[1 + N], the mean over seeds."""
+    """Returns the untrained accuracy of p⁰, p¹, … in percent, float[1 + N], mean over seeds."""
     hits = [_hits(task, start, images, labels, jax.random.key(seed)) for seed in SEEDS]
     return 100 * np.mean(hits, axis=0)
 
@@ -131,9 +131,9 @@ def _hits(task, start, images, labels, rng):
 def gradient_norms(
     task: Task, start: str, images: jax.Array, labels: jax.Array, iteration: int
 ) -> tuple[float, dict[str, float]]:
-    """The loss of one iteration's answer alone, and what it asks of each part of the prompts.
+    """Returns the loss of one iteration's prediction, and gradient norms per part of the prompts.
 
-    Medians over batches of four images, each with prompts of its own draw.
+    The values are medians over batches of four images, each with newly drawn prompts.
     """
     rngs = [jax.random.key(number) for number in range(BATCHES)]
     found = [_loss_and_norms(task, start, images, labels, rng, iteration) for rng in rngs]
@@ -155,7 +155,7 @@ def _loss_and_norms(task, start, images, labels, rng, iteration):
 
 
 def calibration(task: Task, images: jax.Array, labels: jax.Array) -> dict[str, float]:
-    """Zero-shot cosines, and the scale of logits that would suit them best on these images."""
+    """Returns statistics of zero-shot cosines, and the best logit scale for these images."""
     features = normalize(jax.jit(task.clip.encode_image)(task.frozen, images))
     cosines = features @ normalize(task.constants).T
     own = jnp.take_along_axis(cosines, labels[:, None], axis=1)
@@ -173,7 +173,7 @@ def calibration(task: Task, images: jax.Array, labels: jax.Array) -> dict[str, f
 
 
 def costs(clip: CLIP, frozen: Frozen, domains: dict) -> Table:
-    """p⁰ and p¹ over the number of prompts, and the attention that O⁰ alone gets."""
+    """Returns a table of p⁰ and p¹ by number of prompts, with the attention on O⁰."""
     rows = []
     for domain, (images, labels) in domains.items():
         for start in STARTS:
@@ -190,7 +190,7 @@ def costs(clip: CLIP, frozen: Frozen, domains: dict) -> Table:
 
 
 def gradients(clip: CLIP, frozen: Frozen, domains: dict) -> Table:
-    """Loss and gradient norms of each iteration alone."""
+    """Returns a table of loss and gradient norms per iteration."""
     rows, parts = [], ("context", "text_generator", "vision", "vision_generator")
     for domain, (images, labels) in domains.items():
         for start in STARTS:
@@ -203,7 +203,7 @@ def gradients(clip: CLIP, frozen: Frozen, domains: dict) -> Table:
 
 
 def calibrations(clip: CLIP, frozen: Frozen, domains: dict) -> Table:
-    """How far the trained scale of logits is from what each domain asks for."""
+    """Returns a table of the trained and the best logit scale per domain."""
     task, rows = make_task(clip, frozen), []
     for domain, (images, labels) in domains.items():
         found = calibration(task, images, labels)
@@ -213,12 +213,12 @@ def calibrations(clip: CLIP, frozen: Frozen, domains: dict) -> Table:
     return "Zero-shot calibration", headers, rows
 
 
-QUESTIONS: tuple[Callable[[CLIP, Frozen, dict], Table], ...] = (costs, gradients, calibrations)
+MEASUREMENTS: tuple[Callable[[CLIP, Frozen, dict], Table], ...] = (costs, gradients, calibrations)
 
 
 def page(backbone: str, found: Iterable[Table]) -> str:
-    """All tables as Markdown."""
-    parts = [tables.heading(f"What untrained prompts do to {backbone}", 1)]
+    """Returns all tables as Markdown."""
+    parts = [tables.heading(f"Effect of untrained prompts on {backbone}", 1)]
     parts[0] += f"Commit {workdir.git_commit()}.\n"
     parts += [
         tables.heading(name, 2) + tables.markdown(headers, rows) for name, headers, rows in found
@@ -227,14 +227,14 @@ def page(backbone: str, found: Iterable[Table]) -> str:
 
 
 def start(argv: list[str]) -> None:
-    """Parses, measures, writes.
+    """Parses the arguments, measures and writes the page.
 
     Raises:
-        PromptError: a domain or backbone that is not there.
+        PromptError: a domain or backbone is unknown, or the output file exists.
     """
     parser = argparse.ArgumentParser("python -m experiments.diagnosis", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.add_argument("--backbone", default="embedded", help="a name or a checkpoint's path")
+    parser.add_argument("--backbone", default="embedded", help="a name or the path of a checkpoint")
     parser.add_argument("--domains", default=",".join(scenes.DOMAINS), help="all by default")
     parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("results/diagnosis"))
     options = parser.parse_args(argv)
@@ -244,7 +244,7 @@ def start(argv: list[str]) -> None:
             raise unknown("domain", domain, scenes.DOMAINS)
     file = options.out / "diagnosis.md"
     if file.exists():
-        raise PromptError(f"{file} is there; delete it or name another --out")
+        raise PromptError(f"{file} already exists; delete it or choose another --out")
     command_line.prepare_jax()
     sizes, frozen = loading.load(options.backbone)
     clip = CLIP(sizes)
@@ -253,7 +253,7 @@ def start(argv: list[str]) -> None:
     for note in notes:
         print(f"note: {note}")
     images = {domain: draw_images(domain, size, prepared) for domain in domains}
-    found = [question(clip, frozen, images) for question in QUESTIONS]
+    found = [measure(clip, frozen, images) for measure in MEASUREMENTS]
     text = page(options.backbone, found)
     workdir.make_workdir(options.out)
     file.write_text(text, encoding="utf-8")

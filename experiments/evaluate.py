@@ -3,18 +3,18 @@
     python -m experiments.evaluate RUN [RUN …] --config.data.names=NAME[,NAME …]
         [--config.data.root=/data] [--out DIR]
 
-RUN is a folder with model.json, of any method. NAME is a data set, a domain of it ("folder:dslr"),
-or one half of its classes, as base-to-novel divides them ("caltech101:base", "caltech101:new").
-Models of captions are tested on videos with captions, all others on classes: those of the data set.
-Each test set gets a folder in RUN/evaluations (or DIR) with results.json, the predictions and the
-counts of what was taken for what. What was evaluated before is not repeated.
+RUN is a run directory with model.json, of any method. NAME is a data set, one of its domains
+("folder:dslr"), or half of its classes as in base-to-novel ("caltech101:base", "caltech101:new").
+Retrieval models are tested on videos with captions, all others on the classes of the data set.
+For each test set, a directory in RUN/evaluations (or DIR) receives results.json, predictions and a
+confusion matrix. Finished evaluations are not repeated.
 """
 
 import sys
 
 from experiments.cli import command_line
 
-if __name__ == "__main__":  # before the imports below, so that Ctrl-C is heard while they run
+if __name__ == "__main__":  # before the slow imports below, so that Ctrl-C works during them
     sys.exit(command_line.run("experiments.evaluate", "start", sys.argv[1:]))
 
 import argparse
@@ -42,19 +42,18 @@ def evaluate(
     changes: dict[str, Any],
     out: pathlib.Path | None = None,
 ) -> tuple[list[pathlib.Path], list[str]]:
-    """Tests every model on every test set, one after another; each backbone is loaded once.
+    """Tests every model on every test set; loads each backbone once.
 
     Args:
-        folders: of the models.
-        keys: of the test sets; see `evaluating.evaluate`.
-        changes: as there.
-        out: as there.
+        folders: run directories of the models.
+        keys: keys of the test sets; see `evaluating.evaluate`.
+        changes, out: see `evaluating.evaluate`.
 
     Returns:
-        The results.json of each, and a line for each that could not be tested.
+        The paths of all results.json, and a line for each failed evaluation.
 
     Raises:
-        PromptError: a folder holds no model; before anything is tested.
+        PromptError: a directory holds no model; raised before anything is tested.
     """
     models = [Model(folder, saved.read(folder)) for folder in folders]
     placement = Placement()
@@ -74,18 +73,20 @@ def evaluate(
 
 
 def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, dict[str, Any]]:
-    """The command line, and of the config's fields those that it gives, by their names.
+    """Parses the command line; returns the options, and the given config fields by name.
 
     Raises:
-        PromptError: a flag that is none, or none of an evaluation; or no data set is named.
+        PromptError: a flag is unknown or applies only to training, or no data set is named.
     """
     parser = argparse.ArgumentParser(
         "python -m experiments.evaluate", description=__doc__, allow_abbrev=False
     )
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.add_argument("runs", metavar="RUN", type=pathlib.Path, nargs="+", help="a run's folder")
-    parser.add_argument(f"--{_NAMES}", metavar="NAMES", default="", help="what is tested: a,b:part")
-    parser.add_argument("--out", type=pathlib.Path, help="where to write; default RUN/evaluations")
+    parser.add_argument("runs", metavar="RUN", type=pathlib.Path, nargs="+", help="a run directory")
+    parser.add_argument(f"--{_NAMES}", metavar="NAMES", default="", help="test sets: a,b:part")
+    parser.add_argument(
+        "--out", type=pathlib.Path, help="output directory; default RUN/evaluations"
+    )
     for field in FIELDS:
         kind = type(config.FIELDS[field].default)
         parser.add_argument(
@@ -101,12 +102,12 @@ def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, dict[str, Any]]:
         flag = rest[0].lstrip("-").partition("=")[0]
         if flag.removeprefix("config.") in config.FIELDS:
             raise PromptError(
-                f"--{flag} is of training, and an evaluation trains nothing; it takes "
+                f"--{flag} applies only to training; evaluation takes "
                 f"{', '.join(f'--config.{field}' for field in ('data.names', *FIELDS))}"
             )
         raise unknown("flag", flag, [_NAMES, "out", *(f"config.{field}" for field in FIELDS)])
     if not protocols.split_names(getattr(options, _NAMES)):
-        raise PromptError(f"--{_NAMES}=NAME,NAME:PART is needed: what the runs are tested on")
+        raise PromptError(f"--{_NAMES} is required; name the test sets: NAME,NAME:PART")
     given = {field: getattr(options, f"config.{field}") for field in FIELDS}
     return options, {field: value for field, value in given.items() if value is not None}
 
@@ -118,10 +119,10 @@ def _truth(word: str) -> bool:
 
 
 def start(argv: Sequence[str]) -> None:
-    """Parses, evaluates, prints the tables.
+    """Parses the arguments, evaluates and prints the tables.
 
     Raises:
-        PromptError: see `parse`; or some models could not be tested, after all others are.
+        PromptError: see `parse`; or some evaluations failed, raised after all others.
     """
     options, changes = parse(argv)
     command_line.prepare_jax()
@@ -133,4 +134,6 @@ def start(argv: Sequence[str]) -> None:
         print(escape(f"written: {path}"))
     if failed:
         listed = "".join(f"\n  {line}" for line in failed)
-        raise PromptError(f"{len(failed)} of {len(paths) + len(failed)} were not tested:{listed}")
+        raise PromptError(
+            f"{len(failed)} of {len(paths) + len(failed)} evaluations failed:{listed}"
+        )

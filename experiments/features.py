@@ -1,8 +1,8 @@
-"""Features of test videos before and after training by t-SNE, as in Figure 3 of ViLT-CLIP.
+"""Plots test videos' features before and after training by t-SNE (ViLT-CLIP, Figure 3).
 
     python -m experiments.features RUN [RUN …] [--test KEY] [--classes 10] [--out FILE.png]
 
-RUN is a directory of a finished run on videos. "Before" is frozen CLIP without prompts, with the
+RUN is the directory of a finished run on videos. "Before" is frozen CLIP without prompts, with the
 same pooling of frames. Several runs on the same videos are drawn side by side. Each panel shows
 the percentage of videos whose nearest neighbor has the same class.
 """
@@ -11,7 +11,7 @@ import sys
 
 from experiments.cli import command_line
 
-if __name__ == "__main__":  # before the imports below, so that Ctrl-C is heard while they run
+if __name__ == "__main__":  # before the slow imports below, so that Ctrl-C works during them
     sys.exit(command_line.run("experiments.features", "start", sys.argv[1:], "stopped"))
 
 import argparse
@@ -36,10 +36,10 @@ class Features(NamedTuple):
     """Features of test videos.
 
     Attributes:
-        label: the name of the run.
-        videos: n, in order.
-        before: float32[n, d], of frozen CLIP without prompts.
-        after: float32[n, d], of the run.
+        label: name of the run.
+        videos: the n videos, in order.
+        before: float32[n, d], features of frozen CLIP without prompts.
+        after: float32[n, d], features of the run.
     """
 
     label: str
@@ -54,17 +54,17 @@ def encode(
     classes: int = 10,
     backbone: building.Backbone | None = None,
 ) -> tuple[Features, Prepared]:
-    """Encodes test videos of some classes, and returns the run too.
+    """Encodes test videos of some classes; returns their features and the run.
 
     Args:
-        folder: of a finished run.
-        key: of the test set, as in results.json; the first one by default.
+        folder: directory of a finished run.
+        key: key of the test set in results.json; by default the first one.
         classes: number of classes, evenly spread over the names.
-        backbone: of the run, if it is loaded already.
+        backbone: backbone of the run, if it is already loaded.
 
     Raises:
-        PromptError: there is no such run, it trains nothing, its backbone or videos have changed,
-            or its test set is not of videos with classes.
+        PromptError: the run does not exist or has no trained prompts, its backbone or videos have
+            changed, or its test set does not hold videos with classes.
     """
     run = open_run(folder, backbone)
     key = key or next(iter(run.plan.tests))
@@ -77,7 +77,7 @@ def encode(
 
 
 def open_run(folder: pathlib.Path, backbone: building.Backbone | None = None) -> Prepared:
-    """Opens a finished run of a method of videos.
+    """Opens a finished run of a video method.
 
     Raises:
         PromptError: see `encode`.
@@ -87,7 +87,7 @@ def open_run(folder: pathlib.Path, backbone: building.Backbone | None = None) ->
     if plan.train.kind != "videos" or not plan.train.has_classes:
         what = "images" if plan.train.kind != "videos" else "videos without classes"
         raise PromptError(f"{folder} was tested on {what}; pass a run on videos with classes")
-    methods.get_encoders(method)  # rejects methods of images
+    methods.get_encoders(method)  # raises for image methods
     if not run.trainable:
         raise PromptError(f"{method} trains nothing: its features are the same before and after")
     return run
@@ -105,10 +105,10 @@ def draw(path: pathlib.Path, found: Sequence[Features], title: str) -> list[path
 
 
 def start(argv: list[str]) -> None:
-    """Parses the arguments, encodes, draws.
+    """Parses the arguments, encodes and draws.
 
     Raises:
-        PromptError: see `encode`; the runs are of different videos; the file cannot be written.
+        PromptError: see `encode`; or the runs have different videos, or the file cannot be written.
     """
     parser = argparse.ArgumentParser("python -m experiments.features", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter

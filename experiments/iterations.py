@@ -1,17 +1,17 @@
-"""Predictions that change over ProMPT's iterations (ProMPT, Figures 6 and 7).
+"""Reports predictions that change over ProMPT's iterations (ProMPT, Figures 6 and 7).
 
     python -m experiments.iterations RUN [--out DIR]
 
-Counts for every iteration of a finished run how many test images become right and how many become
-wrong, with mean probabilities, and draws those that change most. Writes iterations.md and images
-to the run directory by default.
+Counts for every iteration of a finished run the test images that become right or wrong, with mean
+probabilities, and draws those that change most. Writes iterations.md and images, by default to the
+run directory.
 """
 
 import sys
 
 from experiments.cli import command_line
 
-if __name__ == "__main__":  # before the imports below, so that Ctrl-C is heard while they run
+if __name__ == "__main__":  # before the slow imports below, so that Ctrl-C works during them
     sys.exit(command_line.run("experiments.iterations", "start", sys.argv[1:]))
 
 import argparse
@@ -46,17 +46,17 @@ class Answers(NamedTuple):
 
     @property
     def right(self) -> np.ndarray:
-        """Whether predictions are right, bool[1 + N, n]."""
+        """Returns whether predictions are right, bool[1 + N, n]."""
         return np.argmax(self.probabilities, axis=-1) == self.labels
 
     @property
     def own(self) -> np.ndarray:
-        """The probability of the label, float32[1 + N, n]."""
+        """Returns the probability of the label, float32[1 + N, n]."""
         return np.take_along_axis(self.probabilities, self.labels[None, :, None], axis=-1)[..., 0]
 
 
 def answer(run: Prepared, prompts: Prompts, key: str) -> Answers:
-    """Predicts every image of a test set, with all iterations."""
+    """Returns the predictions of all iterations on a test set."""
     method, task = run.method, run.tests[key][0]
     prepared = jax.jit(method.prepare)(prompts, task)
 
@@ -99,9 +99,9 @@ def count(answers: Answers) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
 
 
 def changed_most(answers: Answers, corrected: bool) -> np.ndarray:
-    """Returns indices of images that iterations after the first correct or lose, int[m].
+    """Returns the images that iterations after the first correct or lose, as indices int[m].
 
-    Those whose label gains or loses most probability come first.
+    Images whose label gains or loses most probability come first.
     """
     gain = answers.own[-1] - answers.own[1]
     first, last = answers.right[1], answers.right[-1]
@@ -123,11 +123,11 @@ def draw(path: pathlib.Path, dataset: Dataset, answers: Answers, places: np.ndar
 
 
 def start(argv: list[str]) -> None:
-    """Parses the arguments, predicts, writes and draws."""
+    """Parses the arguments, predicts, and writes counts and images."""
     parser = argparse.ArgumentParser("python -m experiments.iterations", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("run", type=pathlib.Path, help="directory of a finished run")
-    parser.add_argument("--out", type=pathlib.Path, help="where to write (RUN)")
+    parser.add_argument("--out", type=pathlib.Path, help="output directory (RUN)")
     options = parser.parse_args(argv)
     command_line.prepare_jax()
     run = reopening.reopen(options.run)

@@ -1,4 +1,4 @@
-"""Runs one experiment: flags and one call.
+"""Runs one experiment, or several if the config is a sweep.
 
 python -m experiments.main --config=experiments/configs/images/pro_mpt.py --workdir=results/pro_mpt
 """
@@ -7,7 +7,7 @@ import sys
 
 from experiments.cli import command_line
 
-if __name__ == "__main__":  # before the imports below, so that Ctrl-C works while they run
+if __name__ == "__main__":  # before the slow imports below, so that Ctrl-C works during them
     sys.exit(command_line.run("experiments.main", "main", sys.argv))
 
 import pathlib
@@ -37,7 +37,7 @@ _READERS = {
     "boolean": "True or False",
     "as a ConfigDict": "left alone; it is a group, whose fields are flags (--help lists them)",
 }
-WORKDIR = flags.DEFINE_string("workdir", None, "directory where everything is written")
+WORKDIR = flags.DEFINE_string("workdir", None, "output directory")
 _CONFIGS = pathlib.Path(__file__).parent / "configs"
 
 
@@ -45,7 +45,7 @@ def parse(argv: list[str]) -> "Config":
     """Returns the config of a command line, checked field by field.
 
     Raises:
-        PromptError: a flag, config file, config key or value that does not exist or fit.
+        PromptError: a flag, config file, config key or value is unknown or invalid.
     """
     file = next((a.split("=", 1)[1] for a in argv if re.match("--?config=", a)), None)
     if "--config" in argv[:-1]:
@@ -57,7 +57,7 @@ def parse(argv: list[str]) -> "Config":
     except flags.UnrecognizedFlagError as error:
         name = str(error.flagname)
         if name.startswith("config.") and file is None:
-            raise PromptError(f"--{name} needs a config first: --config=FILE") from None
+            raise PromptError(f"--{name} needs a config; add --config=FILE") from None
         raise unknown("flag", name, ("config", "workdir")) from None
     except flags.Error as error:
         if file and "whilst parsing config file" in str(error):
@@ -73,17 +73,17 @@ def parse(argv: list[str]) -> "Config":
         )
     if not isinstance(CONFIG.value, ConfigDict):
         kind = type(CONFIG.value).__name__
-        raise PromptError(f"{file}: get_config returns a {kind}, not a ConfigDict as default.py's")
+        raise PromptError(f"{file}: get_config returns a {kind}; it must be a ConfigDict")
     _refuse_swallowed(CONFIG.value, WORKDIR.value)
     _import_method(CONFIG.value)
-    # Slow imports come after the checks that need none of them.
+    # Imported here, because it is slow and the checks above do not need it.
     from experiments.config import config
 
     return config.read(CONFIG.value)
 
 
 def _wrong_value(message):
-    """Returns the allowed values of a flag, from the message of the parser that failed."""
+    """Returns a message with the allowed values of a flag, from the parser's error message."""
     flag, _, reason = message.partition(": ")
     for said, wanted in _READERS.items():
         if said in reason:
@@ -93,7 +93,7 @@ def _wrong_value(message):
 
 
 def _import_method(config):
-    """Imports a method of another package, which the user has named by flag or config."""
+    """Imports the method if it belongs to another package, "module:ATTRIBUTE"."""
     from prompt_jax.methods import outside
 
     if isinstance(method := config.get("method"), str) and outside.is_outside(method):
@@ -105,11 +105,13 @@ def _refuse_swallowed(config, workdir):
     values = {"workdir": workdir} | {f"config.{key}": value for key, value in _fields(config)}
     for flag, value in values.items():
         if isinstance(value, str) and value.startswith("--"):
-            raise PromptError(f"--{flag} has no value, {value} follows; write --{flag}=VALUE")
+            raise PromptError(
+                f"--{flag} is followed by {value} instead of a value; write --{flag}=VALUE"
+            )
 
 
 def _fields(config, prefix=""):
-    """Yields names and values of all fields and of their groups."""
+    """Yields names and values of all fields and groups of fields."""
     for key, value in config.items():
         yield prefix + key, value
         if hasattr(value, "items"):
@@ -117,14 +119,14 @@ def _fields(config, prefix=""):
 
 
 def _unusable(file, message):
-    """Returns the error of a config's argument, or of a file that is not a config."""
+    """Returns the error of a config file that cannot be loaded with its argument."""
     name, _, argument = file.partition(":")
     if argument and (match := re.search(r"PromptError: (.*)", message)):
         return PromptError(match[1])
     if argument and "takes 0 positional arguments" in message:
-        return PromptError(f"{name} takes no argument, and {argument!r} follows its colon")
+        return PromptError(f"{name} takes no argument; remove :{argument}")
     if "required positional argument" in message:
-        return PromptError(f"{name} is shared by other configs and cannot run by itself")
+        return PromptError(f"{name} is a helper of other configs and cannot run by itself")
     places = re.findall(r'File "(.+?)", line (\d+)', message)
     return _mistake(name, places, message.splitlines()[-1])
 
@@ -149,7 +151,7 @@ def _config_error(argv, file, error):
 
 
 def _no_file(file):
-    """Returns an error that names the nearest config files, e.g. the new place of a moved one."""
+    """Returns an error that suggests config files, e.g. the new path of a moved one."""
     name, colon, argument = file.partition(":")
     same = [path for path in _CONFIGS.glob("*/*.py") if path.name == pathlib.Path(name).name]
     if same:
@@ -165,17 +167,17 @@ def _no_file(file):
 
 
 def _config_files():
-    """Returns the configs that can run."""
+    """Returns the paths of the configs that can run."""
     shared = ("__init__", "quickstart", "protocol", "comparison", "actions_comparison")
     paths = (path for path in sorted(_CONFIGS.glob("*/*.py")) if path.stem not in shared)
     return [f"experiments/configs/{path.parent.name}/{path.name}" for path in paths]
 
 
 def _mistake(file, places, message):
-    """Returns a one-line error with file, line and message of what a config file raised."""
+    """Returns a one-line error with file, line and message of an error in a config file."""
     if "no attribute 'get_config'" in message:
         return PromptError(
-            f"{file} has no get_config and is not a config; --help lists the configs"
+            f"{file} defines no get_config, so it is not a config; --help lists the configs"
         )
     shared = _CONFIGS / "default.py"
     own = [
@@ -185,7 +187,7 @@ def _mistake(file, places, message):
         or (shared.parent in pathlib.Path(path).parents and pathlib.Path(path) != shared)
     ]
     where = own[-1] if own else file
-    # A KeyError's text is quoted, and so are its line ends.
+    # The text of a KeyError is quoted, with escaped line breaks.
     message = message.replace("\\n", "\n").replace("\\'", "'")
     key = re.search(r'Key "(.+?)" does not exist|instead of "(.+?)"', message)
     if key:
@@ -193,7 +195,7 @@ def _mistake(file, places, message):
         hint = f" Did you mean {close[1]!r}?" if close else ""
         return PromptError(
             f"{where}: unknown config key {(key[1] or key[2])!r}.{hint}"
-            " All are listed in experiments/config/config.py and data.py"
+            " experiments/config/config.py and data.py declare all keys"
         )
     if match := _WRONG_TYPE.search(message):
         field, value, got, wanted = match.groups()
@@ -202,19 +204,19 @@ def _mistake(file, places, message):
 
 
 def print_help() -> None:
-    """Prints usage and a list of configs."""
+    """Prints usage and the list of configs."""
     print(__doc__)
-    print("--config=FILE --help   explains every field of that config, with its value there")
-    print("--workdir=DIR  where everything is written; default results/METHOD-DATA-seedN, or")
-    print("               results/PROTOCOL where a config asks for several runs")
-    print("--config.FIELD=VALUE  any field; --config=FILE --help explains it")
+    print("--config=FILE --help   explains every field, with its value in this config")
+    print("--workdir=DIR  output directory; default results/METHOD-DATA-seedN, or")
+    print("               results/PROTOCOL for a config with several runs")
+    print("--config.FIELD=VALUE  sets a field")
     print("\n".join(_config_files()))
-    print("a protocol's or an ablation's config takes a method, as")
+    print("the config of a protocol takes a method as argument, e.g.")
     print("experiments/configs/images/few_shot.py:coop")
 
 
 def main(argv: list[str]) -> None:
-    """Parses, runs and prints."""
+    """Parses the arguments, runs the experiment and prints its results."""
     if asked := {"-h", "--help", "--helpfull"} & set(argv):
         argv = [word for word in argv if word not in asked]
         if argv[1:]:
@@ -245,4 +247,4 @@ def main(argv: list[str]) -> None:
     workdir = pathlib.Path(WORKDIR.value or f"results/{name}")
     found = experiment.run(one, workdir)
     tables.print_run(found)
-    print(f"the run is in {workdir}, its results in {workdir / 'results.json'}")
+    print(f"run directory: {workdir}; results: {workdir / 'results.json'}")

@@ -1,25 +1,26 @@
-"""Trains the embedded CLIP on rendered scenes, from nothing.
+"""Trains the embedded CLIP from scratch on rendered scenes.
 
     python -m experiments.pretrain --workdir=DIR --steps=3800 --export=prompt_jax/clip/embedded
 
-Symmetric contrastive loss (pairs that say the same in a batch are not negatives), AdamW, constant
-rate after a warm-up, linear decay over the last quarter; until that decay the image tower sees half
-of each image's patches, drawn at random, at less than half the cost (FLIP, CVPR 2023, section 3);
-during the decay half of the images are of shifted domains. Then the text tower alone goes on, on
-captions behind words that say nothing: prompts push a text to slots that short captions never
-reach. Half of these are of single frames of videos, since a CLIP has read of what things do beside
-still images of it. At the end the scale of logits is calibrated on shifted domains.
+The loss is symmetric and contrastive; pairs with the same meaning in a batch are not negatives. The
+optimizer is AdamW with a warm-up, a constant rate, and a linear decay over the last quarter. Until
+the decay, the image tower sees a random half of the patches, at less than half the cost (FLIP, CVPR
+2023, section 3). During the decay, half of the images belong to shifted domains.
 
-Batch s holds scenes s·B … s·B + B - 1 of one endless, seeded stream, so a run that is started again
-on its workdir goes on as if it had not stopped, and more steps may be asked for until the decay
-begins.
+Then only the text tower is trained further, on captions after filler words, because prompts shift a
+text to slots that short captions never reach. Half of these captions describe single video frames,
+because web captions of still images also name actions. Finally, the logit scale is calibrated on
+shifted domains.
+
+Batch s holds scenes s·B to s·B + B - 1 of an endless, seeded stream. So a run resumes exactly from
+its workdir, and --steps can be increased until the decay begins.
 """
 
 import sys
 
 from experiments.cli import command_line
 
-if __name__ == "__main__":  # before the imports below, so that Ctrl-C is heard while they run
+if __name__ == "__main__":  # before the slow imports below, so that Ctrl-C works during them
     sys.exit(command_line.run("experiments.pretrain", "main", sys.argv[1:]))
 
 import argparse
@@ -38,7 +39,7 @@ from absl import logging
 
 from data_pipelines import scenes
 from experiments.pretraining.calibration import calibrate, to_float, zero_shot_accuracy
-from experiments.pretraining.captioned import IMAGE_SIZE, Settings, batches, same_said
+from experiments.pretraining.captioned import IMAGE_SIZE, Settings, batches, fits
 from prompt_jax.clip import CLIP, CLIPConfig, Frozen, normalize, saving
 from prompt_jax.errors import PromptError
 from prompt_jax.training.checkpoint import Checkpoints
@@ -63,19 +64,19 @@ MAX_LOGIT_SCALE = np.log(100.0)
 
 
 def drop_patches(tokens: jax.Array, kept: int, rng: jax.Array) -> jax.Array:
-    """The class token and `kept` random patches of each image: float[B, 1 + kept, d_v]."""
+    """Keeps the class token and `kept` random patches of each image: float[B, 1 + kept, d_v]."""
     rank = jnp.argsort(jax.random.uniform(rng, (len(tokens), tokens.shape[1] - 1)), axis=1)
     patches = jnp.take_along_axis(tokens[:, 1:], rank[:, :kept, None], axis=1)
     return jnp.concatenate([tokens[:, :1], patches], axis=1)
 
 
 def contrastive_loss(params, clip, batch, kept, rng):
-    """Symmetric cross-entropy over the batch; returns the loss and the share of right matches."""
+    """Returns the symmetric cross-entropy over the batch, and the share of correct matches."""
     tokens = clip.embed_image(params, to_float(batch["image"]))
     images = normalize(clip.encode_tokens(params, drop_patches(tokens, kept, rng)))
     texts = normalize(clip.encode_text(params, batch["tokens"]))
     logits = jnp.exp(jnp.minimum(params["logit_scale"], MAX_LOGIT_SCALE)) * images @ texts.T
-    same = same_said(batch["label"], batch["action"])
+    same = fits(batch["label"], batch["action"])
     diagonal = jnp.eye(len(same), dtype=bool)
     logits = jnp.where(same & ~diagonal, -jnp.inf, logits)
     own = jnp.diagonal(logits)
@@ -86,7 +87,7 @@ def contrastive_loss(params, clip, batch, kept, rng):
 
 
 def optimizer(settings: Settings) -> optax.GradientTransformation:
-    """AdamW; only matrices decay, the token table does not (rare rows would fade)."""
+    """Returns AdamW with weight decay on matrices only; rare rows of the token table would fade."""
     rate = settings.learning_rate
     schedule = optax.join_schedules(
         [
@@ -107,7 +108,7 @@ def optimizer(settings: Settings) -> optax.GradientTransformation:
 
 
 def train(settings: Settings, workdir: pathlib.Path) -> tuple[CLIP, Frozen]:
-    """Trains to the last step, from the newest checkpoint; returns the model and parameters."""
+    """Trains from the newest checkpoint to the last step; returns the model and parameters."""
     clip = CLIP(CONFIG)
     params = jax.jit(clip.init)(jax.random.key(settings.seed))
     tx = optimizer(settings)
@@ -116,7 +117,7 @@ def train(settings: Settings, workdir: pathlib.Path) -> tuple[CLIP, Frozen]:
     start = checkpoints.latest() or 0
     if start:
         state, _ = checkpoints.restore(start, state)
-        logging.info("going on from step %d", start)
+        logging.info("resuming from step %d", start)
 
     @functools.partial(jax.jit, static_argnums=2)
     def step_fn(state, batch, kept, rng):
@@ -149,7 +150,7 @@ def train(settings: Settings, workdir: pathlib.Path) -> tuple[CLIP, Frozen]:
 
 
 def train_text(settings: Settings, clip: CLIP, params: Frozen) -> Frozen:
-    """Parameters whose text tower knows captions at later slots; the image tower stays."""
+    """Trains the text tower further on captions at later slots; returns all parameters."""
     rate = optax.cosine_decay_schedule(settings.learning_rate / 2, max(1, settings.text_steps))
     tx = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(rate, b2=0.98))
     trained = {name: params[name] for name in ("text", "logit_scale")}
@@ -175,7 +176,7 @@ def train_text(settings: Settings, clip: CLIP, params: Frozen) -> Frozen:
 
 
 def main(argv: Sequence[str]) -> None:
-    """Trains, evaluates, and exports if asked to."""
+    """Trains, evaluates and, with --export, exports the model."""
     options = parse(argv)
     settings = Settings(*(getattr(options, name) for name in Settings._fields))
     workdir: pathlib.Path = options.workdir
@@ -184,7 +185,7 @@ def main(argv: Sequence[str]) -> None:
     workdir.mkdir(parents=True, exist_ok=True)
     clip, params = train(settings, workdir)
     params = calibrate(clip, train_text(settings, clip, params))
-    logging.info("scale of logits: %g", np.exp(params["logit_scale"]))
+    logging.info("logit scale: %g", np.exp(params["logit_scale"]))
     accuracy = zero_shot_accuracy(clip, params, per_class=10)
     logging.info("zero-shot accuracy over %d classes: %s", len(scenes.CLASSES), accuracy)
     (workdir / "accuracy.json").write_text(json.dumps(accuracy, indent=1))
@@ -193,32 +194,32 @@ def main(argv: Sequence[str]) -> None:
 
 
 def export(params: Frozen, folder: str | os.PathLike) -> None:
-    """Writes the trained weights, float16, as transformers reads them; replaces earlier ones."""
+    """Writes the trained weights in the format of transformers, float16; overwrites files."""
     arrays = jax.tree.map(np.asarray, params)
     saving.save_hugging_face(CONFIG, arrays, pathlib.Path(folder), "float16", overwrite=True)
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
-    """The command line."""
+    """Parses the command line."""
     start = Settings()
     parser = argparse.ArgumentParser("python -m experiments.pretrain", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument(
-        "--workdir", type=pathlib.Path, required=True, help="folder for checkpoints and metrics"
+        "--workdir", type=pathlib.Path, required=True, help="directory for checkpoints and metrics"
     )
     for name, meaning in {
-        "steps": "training steps in all",
-        "batch_size": "images a step",
+        "steps": "total training steps",
+        "batch_size": "images per step",
         "learning_rate": "peak learning rate",
-        "seed": "of parameters and scenes",
+        "seed": "seed of parameters and scenes",
         "shifted": "share of images from the shifted domains until the decay begins",
-        "shifted_late": "the same from then on",
-        "text_steps": "further steps of the text tower alone",
+        "shifted_late": "share of images from the shifted domains during the decay",
+        "text_steps": "further steps of the text tower only",
         "patches": "patches that the image tower sees until the decay begins",
     }.items():
         value = getattr(start, name)
         parser.add_argument(
             f"--{name}", type=type(value), default=value, help=f"{meaning} ({value})"
         )
-    parser.add_argument("--export", help="folder that receives the trained weights (float16)")
+    parser.add_argument("--export", help="output directory for the trained weights (float16)")
     return parser.parse_args(argv)

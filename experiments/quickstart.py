@@ -1,17 +1,17 @@
-"""The whole thing, small: four methods, three seeds, base-to-novel on scenes of a shifted domain.
+"""Quickstart for images: four methods, three seeds, base-to-novel on scenes of a shifted domain.
 
-    python -m experiments.quickstart        (what ./run.sh does; about 5 minutes on two cores)
+    python -m experiments.quickstart        (same as ./run.sh; about 5 minutes on two cores)
     python -m experiments.quickstart --dtype=bfloat16 --quickstart_dir=results/quickstart-bfloat16
 
-Nothing is downloaded: the CLIP is the embedded one, the images are rendered. Finished runs are
-kept, so an interrupted quickstart goes on where it stopped.
+Needs no downloads: it uses the embedded CLIP and rendered images. Finished runs are kept, so an
+interrupted quickstart resumes.
 """
 
 import sys
 
 from experiments.cli import command_line
 
-if __name__ == "__main__":  # before the imports below, so that Ctrl-C is heard while they run
+if __name__ == "__main__":  # before the slow imports below, so that Ctrl-C works during them
     sys.exit(command_line.run("experiments.quickstart", "start", sys.argv))
 
 import pathlib
@@ -29,12 +29,12 @@ from experiments.run import experiment
 from prompt_jax.errors import PromptError
 from prompt_jax.evaluation.metrics import harmonic_mean
 
-WORKDIR = flags.DEFINE_string("quickstart_dir", "results/quickstart", "where everything is written")
-DTYPE = flags.DEFINE_enum("dtype", "float32", ["float32", "bfloat16"], "frozen towers' type")
+WORKDIR = flags.DEFINE_string("quickstart_dir", "results/quickstart", "output directory")
+DTYPE = flags.DEFINE_enum("dtype", "float32", ["float32", "bfloat16"], "type of the frozen towers")
 
 
 def run_all(workdir: pathlib.Path, configs: list[ConfigDict]) -> dict[str, list[dict]]:
-    """Runs, or finds finished, every config; returns the results of each method's seeds."""
+    """Runs all configs that are not finished; returns the results of each method's seeds."""
     results: dict[str, list[dict]] = {}
     for number, config in enumerate(configs, 1):
         print(f"[{number}/{len(configs)}] {config.method}, seed {config.seed}")
@@ -44,7 +44,7 @@ def run_all(workdir: pathlib.Path, configs: list[ConfigDict]) -> dict[str, list[
 
 
 def summary(results: dict[str, list[dict]]) -> Table:
-    """Mean ± standard deviation of base, new and H per method."""
+    """Returns a table of mean ± standard deviation of base, new and H per method."""
     first = next(iter(results.values()))[0]
     seeds = len(next(iter(results.values())))
     table = Table(
@@ -71,7 +71,7 @@ def summary(results: dict[str, list[dict]]) -> Table:
 
 
 def draw(path: pathlib.Path, results: dict[str, list[dict]]) -> None:
-    """Accuracy over ProMPT's iterations, with the other methods as lines."""
+    """Plots accuracy over ProMPT's iterations, with the other methods as lines."""
     halves = ("base", "new")
     curves = {h: [run["per_iteration"][h] for run in results["pro_mpt"]] for h in halves}
     lines = {
@@ -83,7 +83,7 @@ def draw(path: pathlib.Path, results: dict[str, list[dict]]) -> None:
 
 
 def start(argv: list[str]) -> None:
-    """Parses, runs, prints, draws."""
+    """Parses the arguments, runs the configs, prints a table and draws a plot."""
     try:
         rest = flags.FLAGS(argv)
     except flags.Error as error:
@@ -99,6 +99,6 @@ def start(argv: list[str]) -> None:
     draw(image, results)
     print(f"note: {STAND_IN}")
     print(
-        f"{time.perf_counter() - began:.0f} s; every run's results.json is in {workdir}, accuracy "
-        f"over ProMPT's iterations is drawn in {image}"
+        f"finished in {time.perf_counter() - began:.0f} s; runs: {workdir}; plot of accuracy over "
+        f"ProMPT's iterations: {image}"
     )

@@ -1,4 +1,4 @@
-"""Tables and plots of many runs, with published figures beside them.
+"""Writes tables and plots of many runs, with published figures.
 
     python -m experiments.results DIR [--out DIR/tables] [--calibration] [--intervals]
 
@@ -11,7 +11,7 @@ import sys
 
 from experiments.cli import command_line
 
-if __name__ == "__main__":  # before the imports below, so that Ctrl-C is heard while they run
+if __name__ == "__main__":  # before the slow imports below, so that Ctrl-C works during them
     sys.exit(command_line.run("experiments.results", "start", sys.argv[1:], "stopped"))
 
 import argparse

@@ -1,8 +1,8 @@
-"""Video, small: VoP^{F+P} learns to find embedded videos by captions, beside zero-shot CLIP.
+"""Quickstart for videos: VoP^{F+P} and zero-shot CLIP in text-video retrieval.
 
-    python -m experiments.video     (what ./run.sh video does; some minutes on two cores)
+    python -m experiments.video     (same as ./run.sh video; some minutes on two cores)
 
-Nothing is downloaded: the CLIP is the embedded one, the videos are rendered. Ends in a table and a
+Needs no downloads: it uses the embedded CLIP and rendered videos. Prints a table and draws an
 image. A finished run is kept.
 """
 
@@ -10,7 +10,7 @@ import sys
 
 from experiments.cli import command_line
 
-if __name__ == "__main__":  # before the imports below, so that Ctrl-C is heard while they run
+if __name__ == "__main__":  # before the slow imports below, so that Ctrl-C works during them
     sys.exit(command_line.run("experiments.video", "start", sys.argv[1:]))
 
 import argparse
@@ -30,17 +30,17 @@ SHOWN, STRIP = 4, 8  # captions in the image, frames of each video
 
 
 def most_improved(lines: Sequence[Line], number: int) -> list[Line]:
-    """Captions whose video moved up by the most ranks since zero-shot CLIP."""
+    """Returns the captions whose video gained most ranks over zero-shot CLIP."""
     return sorted(lines, key=lambda line: -line.gain)[:number]
 
 
 def say_rank(rank: float) -> str:
-    """A rank in words: halves come from ties."""
+    """Returns a rank in words; ties have fractional ranks."""
     return f"rank {rank:g}" if rank.is_integer() else f"tied, rank {rank:g} on average,"
 
 
 def draw(path: pathlib.Path, folder: pathlib.Path, key: str) -> list[pathlib.Path]:
-    """A strip of frames for each of some captions, with its ranks before and after."""
+    """Draws frames for the most improved captions, with their ranks before and after."""
     lines = ranks.read(folder / ranks.ranks_file(key))
     dataset = datasets.load(key)
     examples = {example.image: example for example in dataset.test}
@@ -56,7 +56,7 @@ def draw(path: pathlib.Path, folder: pathlib.Path, key: str) -> list[pathlib.Pat
 
 
 def start(argv: list[str]) -> None:
-    """Parses, runs, prints, draws."""
+    """Parses the arguments, runs, prints a table and draws an image."""
     parser = argparse.ArgumentParser("python -m experiments.video", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("results/video"))
@@ -67,6 +67,6 @@ def start(argv: list[str]) -> None:
     tables.print_run(experiment.run(config, folder))
     draw(folder / "videos.png", folder, config.data.also_test)
     print(
-        f"{time.perf_counter() - began:.0f} s; the videos whose captions gained most are drawn in "
-        f"{folder / 'clips.png'}, every caption's rank is in {folder}"
+        f"finished in {time.perf_counter() - began:.0f} s; videos of the most improved captions: "
+        f"{folder / 'videos.png'}; ranks of all captions: {folder}"
     )

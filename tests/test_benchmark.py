@@ -126,14 +126,14 @@ def test_a_process_counts_its_own_memory_alone():
 
 def test_an_earlier_benchmark_is_not_overwritten(tmp_path):
     (tmp_path / "benchmark.json").write_text("{}")
-    with pytest.raises(PromptError, match="holds a benchmark, whole or stopped"):
+    with pytest.raises(PromptError, match="already exists, and benchmarks do not resume"):
         command.main(["--short", f"--workdir={tmp_path}"])
     assert (tmp_path / "benchmark.json").read_text() == "{}"
 
 
 @pytest.mark.slow
 def test_the_form_for_accelerators_refuses_a_cpu(tmp_path):
-    with pytest.raises(PromptError, match="--gpu: JAX sees only a CPU here"):
+    with pytest.raises(PromptError, match="--gpu: JAX finds only a CPU"):
         command.main(["--gpu", f"--workdir={tmp_path}"])
 
 
@@ -172,7 +172,7 @@ def test_without_pytorch_ours_alone_is_asked_for_and_said(monkeypatch, tmp_path,
     monkeypatch.setattr(measure, "measure_all", measure_all)
     command.main(["--only", "method=coop", "K=10", f"--workdir={tmp_path}"])
     assert not asked[0].counterpart
-    assert "ours alone is measured: .venv/bin/pip install" in capsys.readouterr().out
+    assert "only this library is measured: .venv/bin/pip install" in capsys.readouterr().out
 
 
 def test_figures_show_what_differs_in_one_setting_alone(tmp_path):
@@ -224,7 +224,10 @@ def test_what_is_larger_than_something_left_out_is_left_out_too():
 
 
 def test_a_side_that_takes_too_long_is_ended():
-    with Worker("device", 0.0, ["float32"]) as worker, pytest.raises(LeftOut, match="ended after"):
+    with (
+        Worker("device", 0.0, ["float32"]) as worker,
+        pytest.raises(LeftOut, match="stopped after"),
+    ):
         worker.ask()
     assert not multiprocessing.active_children()
 
@@ -251,7 +254,7 @@ def test_a_stopped_benchmark_is_not_taken_for_a_whole_one(tmp_path, capsys):
     (tmp_path / "benchmark.json").write_text(json.dumps(record))
     drawn = tmp_path / "drawn"
     command.main(["--draw", str(tmp_path / "benchmark.json"), f"--workdir={drawn}"])
-    assert "stopped before the end" in (drawn / "benchmark.md").read_text()
+    assert "stopped early" in (drawn / "benchmark.md").read_text()
     assert f"written to {drawn}" in capsys.readouterr().out
 
 

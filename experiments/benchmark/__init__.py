@@ -1,1 +1,1 @@
-"""How fast, beside PyTorch code written the conventional way: `python -m experiments.benchmark`."""
+"""Benchmarks this library against conventional PyTorch code: `python -m experiments.benchmark`."""

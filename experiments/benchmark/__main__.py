@@ -1,21 +1,22 @@
-"""Measures training and evaluation beside PyTorch code written the conventional way.
+"""Benchmarks training and evaluation against conventional PyTorch code.
 
     python -m experiments.benchmark --short          # at most 5 minutes on two cores
-    python -m experiments.benchmark                  # everything that fits; hours on two cores
+    python -m experiments.benchmark                  # all cells that fit; hours on two cores
     python -m experiments.benchmark --gpu            # ViT-B/16 in bfloat16, under 9 minutes
     python -m experiments.benchmark --only method=pro_mpt backbone=ViT-B/16 K=50 batch=4 \\
         phase=train part=text
     python -m experiments.benchmark --draw results/benchmark-only/benchmark.json
 
-On the device at hand; --gpu refuses a CPU. Writes benchmark.json (after every cell), benchmark.md
-and growth-*.png and .svg. Without PyTorch ours alone is measured: pip install -e '.[torch]'.
+Runs on the available device; --gpu requires a GPU. Writes benchmark.json (after every cell),
+benchmark.md, growth-*.png and growth-*.svg. Without PyTorch, which pip install -e '.[torch]'
+installs, only this library is measured.
 """
 
 import sys
 
 from experiments.cli import command_line
 
-if __name__ == "__main__":  # before the imports below, so that Ctrl-C is heard while they run
+if __name__ == "__main__":  # before the slow imports below, so that Ctrl-C works during them
     sys.exit(command_line.run("experiments.benchmark.__main__", "main", sys.argv[1:], "stopped"))
 
 import argparse
@@ -35,7 +36,7 @@ MINUTES = {"short": 4.7, "gpu": 8.5}
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
-    """The command line."""
+    """Parses the command line."""
     parser = argparse.ArgumentParser("python -m experiments.benchmark", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     which = parser.add_mutually_exclusive_group()
@@ -44,20 +45,22 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     which.add_argument(
         "--only", nargs="+", action="append", metavar="KEY=VALUE",
         help="cells by method, backbone, K, batch, phase, part, N, dtype, runs; values by commas; "
-        "again for more",
+        "repeatable",
     )  # fmt: skip
-    which.add_argument("--draw", metavar="FILE", help="tables and plots of a JSON file, no more")
+    which.add_argument("--draw", metavar="FILE", help="only make tables and plots of a JSON file")
     parser.add_argument(
-        "--workdir", help="folder to write to (results/benchmark-short, -gpu, -only or -full)"
+        "--workdir", help="output directory (results/benchmark-short, -gpu, -only or -full)"
     )
-    parser.add_argument("--repeats", type=int, default=5, help="of each side of a cell (5)")
+    parser.add_argument("--repeats", type=int, default=5, help="repeats per side of a cell (5)")
     parser.add_argument("--limit", type=float, default=120, help="seconds a run may take (120)")
-    parser.add_argument("--minutes", type=float, help="what would end later is left out")
+    parser.add_argument(
+        "--minutes", type=float, help="time limit; cells that would end later are skipped"
+    )
     parser.add_argument(
         "--memory-gb", type=float, default=0.0,
-        help="a tower of ours may keep for its backward pass; 0: a quarter of the device's",
+        help="memory for a tower's backward pass; 0: a quarter of the device's",
     )  # fmt: skip
-    parser.add_argument("--ours-only", action="store_true", help="without the counterpart")
+    parser.add_argument("--ours-only", action="store_true", help="skip PyTorch")
     options = parser.parse_args(argv)
     for name in ("repeats", "limit", "minutes"):
         value = getattr(options, name)
@@ -69,12 +72,12 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
 
 
 def form(options: argparse.Namespace) -> str:
-    """The name of the benchmark's form."""
+    """Returns the form of the benchmark: short, gpu, only or full."""
     return next((name for name in ("short", "gpu", "only") if getattr(options, name)), "full")
 
 
 def choose_cells(options: argparse.Namespace) -> list[cells.Cell]:
-    """What the command line asks for."""
+    """Returns the cells of the command line."""
     if options.only:
         return cells.unique(cell for words in options.only for cell in cells.only(words))
     if options.short:
@@ -83,7 +86,7 @@ def choose_cells(options: argparse.Namespace) -> list[cells.Cell]:
 
 
 def write_report(record: dict[str, Any], folder: Path) -> None:
-    """The tables on the terminal and as Markdown, and the plots."""
+    """Prints the tables and writes them as Markdown, with the plots."""
     report.show(record)
     make_workdir(folder)
     (folder / "benchmark.md").write_text(report.to_markdown(record), encoding="utf-8")
@@ -92,10 +95,10 @@ def write_report(record: dict[str, Any], folder: Path) -> None:
 
 
 def read_record(file: Path) -> dict[str, Any]:
-    """A benchmark's JSON file.
+    """Reads a benchmark's JSON file.
 
     Raises:
-        PromptError: it is not there or something else.
+        PromptError: the file is missing, malformed or without cells.
     """
     try:
         record = json.loads(file.read_text(encoding="utf-8"))
@@ -105,15 +108,15 @@ def read_record(file: Path) -> dict[str, Any]:
     except (ValueError, KeyError, TypeError):
         raise PromptError(f"--draw={file} is not a benchmark's JSON file") from None
     if not cells_there:
-        raise PromptError(f"--draw={file} holds no measured cell")
+        raise PromptError(f"--draw={file} holds no measured cells")
     return record
 
 
 def main(argv: Sequence[str]) -> None:
-    """Parses, measures, reports.
+    """Runs the benchmark.
 
     Raises:
-        PromptError: a mistake in the command line, or cells that failed.
+        PromptError: the command line is wrong, or cells failed.
     """
     options = parse(argv)
     if options.draw:
@@ -123,7 +126,7 @@ def main(argv: Sequence[str]) -> None:
     chosen = choose_cells(options)
     counterpart = not options.ours_only
     if counterpart and importlib.util.find_spec("torch") is None:
-        print(f"PyTorch is not installed, so ours alone is measured: {installing('torch')}")
+        print(f"PyTorch is not installed; only this library is measured: {installing('torch')}")
         counterpart = False
     minutes = options.minutes or MINUTES.get(form(options), math.inf)
     folder = Path(options.workdir or f"results/benchmark-{form(options)}")
@@ -131,8 +134,8 @@ def main(argv: Sequence[str]) -> None:
     file = folder / "benchmark.json"
     if file.exists():
         raise PromptError(
-            f"{file} holds a benchmark, whole or stopped, and none goes on; delete it or name "
-            "another --workdir"
+            f"{file} already exists, and benchmarks do not resume; delete it or choose another "
+            "--workdir"
         )
     memory = math.ceil(options.memory_gb * 1e9) or None
     how = measure.Options(
@@ -140,7 +143,7 @@ def main(argv: Sequence[str]) -> None:
     )
     record = measure.measure_all(chosen, how, file)
     write_report(record, folder)
-    print(f"every repeat is in {file}")
+    print(f"all repeats are in {file}")
     failed = [each for each in record["left_out"] if each["failed"]]
     if failed:
         raise PromptError(f"{len(failed)} sides failed, e.g. {failed[0]['reason']}; see {file}")

@@ -1,4 +1,4 @@
-"""Which measurements there are: a cell is one method, size and phase."""
+"""Defines the measurements: a cell is one method, size and phase."""
 
 import dataclasses
 import itertools
@@ -17,11 +17,11 @@ PARTS = ("all", "text")
 DTYPES = ("float32", "bfloat16")
 CLASSES = (10, 50, 100, 1000)
 ITERATIONS = 2
-RUNS = 3  # in one program, where several are measured
-# One evaluation goes through so many batches: what no image changes is computed once for them.
+RUNS = 3  # training runs in one program
+# Batches per evaluation; text features are computed once for all of them.
 EVALUATION_BATCHES = 2
-FRAMES = {"vop": 12, "vilt_clip": 16}  # of a video
-# Words of a caption: the shortest and the longest have so many, the others something between.
+FRAMES = {"vop": 12, "vilt_clip": 16}  # per video
+# Words of the shortest and of the longest caption.
 WORDS = (8, 20)
 _SMALL_WORDS = ("a", "the", "is", "and", "in", "with", "on", "of")
 
@@ -32,16 +32,15 @@ class Cell:
 
     Attributes:
         method: one of `METHODS`, with its default settings.
-        backbone: "embedded", or a variant's sizes with random weights.
-        K: number of classes, at most 1000; 1 for pairs, which have none.
-        batch: images a step; videos, of methods that have `FRAMES`; of pairs, a caption each too.
+        backbone: "embedded", or the name of a variant, with random weights.
+        K: number of classes, at most 1000; 1 for pairs, which have no classes.
+        batch: images per step; videos for methods in `FRAMES`; video-caption pairs for `PAIRS`.
         phase: "train", one step; or "evaluate", `EVALUATION_BATCHES` batches.
-        part: "all"; or "text", with image or video features that are there already and stay as they
-            are.
-        N: iterations, of pro_mpt alone.
-        dtype: compute type; the counterpart's bfloat16 is autocast.
-        runs: training runs in one program, of seeds and so batches of their own. Above 1, the
-            counterpart is not PyTorch but as many of our own single steps, one after the other.
+        part: "all"; or "text", on given image or video features, without the image tower.
+        N: iterations; for pro_mpt only.
+        dtype: compute type; PyTorch uses autocast for bfloat16.
+        runs: training runs in one program, each with its own seed and batches. Above 1, the
+            counterpart is not PyTorch but the same number of single steps of this library.
     """
 
     method: str
@@ -76,24 +75,24 @@ class Cell:
             raise PromptError(f"--only runs={self.runs} needs phase=train: evaluation has no runs")
         if self.frames and (self.phase != "train" or self.runs > 1):
             raise PromptError(
-                f"--only method={self.method} needs phase=train and runs=1: no other is written"
+                f"--only method={self.method} needs phase=train and runs=1; no other form exists"
             )
         if self.method != "pro_mpt":
             object.__setattr__(self, "N", 1)
 
     @property
     def pairs(self) -> bool:
-        """Whether it tells videos and captions apart, and no classes."""
+        """Returns whether the method matches videos and captions, without classes."""
         return self.method in PAIRS
 
     @property
     def frames(self) -> int:
-        """Of each video; 0 where it looks at images."""
+        """Returns the frames per video; 0 for methods of images."""
         return FRAMES.get(self.method, 0)
 
     @property
     def images(self) -> int:
-        """Images, videos or pairs that one run goes through."""
+        """Returns the images, videos or pairs that one run processes."""
         return self.batch * (EVALUATION_BATCHES if self.phase == "evaluate" else self.runs)
 
     def __str__(self):
@@ -108,7 +107,7 @@ class Cell:
 
 
 def full() -> list[Cell]:
-    """Everything, from small to large, so that what would take too long shows before it runs."""
+    """Returns all cells, from small to large: small cells predict which ones are too slow."""
     grid = [
         Cell(method, backbone, number, phase=phase)
         for backbone in BACKBONES
@@ -129,7 +128,7 @@ def full() -> list[Cell]:
 
 
 def short() -> list[Cell]:
-    """A few minutes on the embedded CLIP, what matters most first."""
+    """Returns cells on the embedded CLIP for a few minutes, the most important first."""
     cells = [Cell(method, "embedded", 50) for method in ("cocoop", "pro_mpt", "coop", "maple")]
     cells += [Cell("cocoop", "embedded", 10), Cell("pro_mpt", "embedded", 50, phase="evaluate")]
     cells += [Cell(method, "embedded", 50, phase="evaluate") for method in ("cocoop", "coop")]
@@ -139,7 +138,7 @@ def short() -> list[Cell]:
 
 
 def gpu() -> list[Cell]:
-    """What an accelerator is for: ViT-B/16 in bfloat16, at the batch that suits each side best."""
+    """Returns cells for an accelerator: ViT-B/16 in bfloat16 at several batch sizes."""
     plan = [
         ("train", 100, 4), ("train", 1000, 1), ("train", 100, 16), ("train", 1000, 4),
         ("evaluate", 1000, 4), ("train", 100, 64), ("train", 1000, 16), ("evaluate", 100, 100),
@@ -149,23 +148,23 @@ def gpu() -> list[Cell]:
         for phase, number, batch in plan
         for method in ("pro_mpt", "cocoop")
     ]
-    # Before what may not find the time.
+    # Before the large cells, which may be skipped for lack of time.
     cells.insert(4, Cell("pro_mpt", "ViT-B/16", 100, dtype="bfloat16", runs=RUNS))
     return cells
 
 
 def captioned_videos(backbone: str) -> list[Cell]:
-    """VoP's training step, and its text part on as many captions as a published batch has."""
+    """Returns VoP's training step, and its text part at the published batch size."""
     return [Cell("vop", backbone, 1, 4), Cell("vop", backbone, 1, 32, part="text")]
 
 
 def recognized_actions(backbone: str) -> Cell:
-    """ViLT-CLIP's training step on as many classes as HMDB-51 has."""
+    """Returns ViLT-CLIP's training step with the number of classes of HMDB-51."""
     return Cell("vilt_clip", backbone, 51, 2)
 
 
 def growth(backbone: str, batches: Sequence[int], iterations: Sequence[int]) -> list[Cell]:
-    """How a training step grows with the batch and with N, at ten classes."""
+    """Returns training steps with growing batch and growing N, with ten classes."""
     cells = [
         Cell(method, backbone, 10, batch) for batch in batches for method in ("cocoop", "pro_mpt")
     ]
@@ -173,18 +172,18 @@ def growth(backbone: str, batches: Sequence[int], iterations: Sequence[int]) -> 
 
 
 def unique(cells: Iterable[Cell]) -> list[Cell]:
-    """Without repetitions, in order."""
+    """Returns the cells without duplicates, in order."""
     return list(dict.fromkeys(cells))
 
 
 def only(words: Sequence[str]) -> list[Cell]:
-    """The cells that `KEY=VALUE` words name; a value may be several, separated by commas.
+    """Returns the cells selected by `KEY=VALUE` words; values are separated by commas.
 
-    Keys are the fields of `Cell`; one that is not named takes all classifiers, backbones, phases
-    and numbers of classes of the full form, and the defaults of the others.
+    Keys are the fields of `Cell`. By default, all image methods, backbones, phases and numbers of
+    classes of the full form are selected, and the other fields have their defaults.
 
     Raises:
-        PromptError: a key or value that there is not.
+        PromptError: a key or value is unknown.
     """
     fields = {field.name: field for field in dataclasses.fields(Cell)}
     chosen: dict[str, tuple] = {
@@ -202,7 +201,7 @@ def only(words: Sequence[str]) -> list[Cell]:
         numbers = fields[key].type is int
         chosen[key] = tuple(_number(key, v) if numbers else v for v in values.split(","))
     rows = itertools.product(*chosen.values())
-    # From small to large, for the same reason as in `full`.
+    # From small to large; see `full`.
     cells = [Cell(**dict(zip(chosen, row, strict=True))) for row in rows]
     return sorted(unique(cells), key=lambda cell: (cell.K, cell.batch, cell.N))
 
@@ -215,10 +214,10 @@ def _number(key: str, text: str) -> int:
 
 
 def class_names(number: int, words: Sequence[str]) -> list[str]:
-    """`number` different names of one to four words, as ImageNet's are.
+    """Returns `number` different class names of one to four words, like ImageNet's.
 
     Args:
-        number: at most five times as many as there are words.
+        number: at most five times the number of words.
         words: names of one or two words.
     """
     pairs = [
@@ -232,13 +231,13 @@ def class_names(number: int, words: Sequence[str]) -> list[str]:
 
 
 def captions(number: int, names: Sequence[str]) -> list[str]:
-    """`number` different captions whose words go evenly from the shortest to the longest's.
+    """Returns `number` captions with lengths evenly spread over `WORDS`.
 
-    Every other word is of a name, those between are small ones.
+    Function words alternate with words of the names.
 
     Args:
         number: 1 or more.
-        names: of one word or several.
+        names: names of one or more words.
     """
     rng, (shortest, longest) = random.Random(0), WORDS
     own = [word for name in names for word in name.split()]

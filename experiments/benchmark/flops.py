@@ -1,4 +1,4 @@
-"""Floating-point operations of a program's matrix products, loops counted as often as they run."""
+"""Counts floating-point operations of a program's matrix products, including loop iterations."""
 
 import math
 from collections.abc import Iterator
@@ -9,13 +9,13 @@ from jax.extend.core import Jaxpr
 
 
 def count_products(function, *args: Any) -> int:
-    """Operations (a multiplication and an addition are two) of all matrix products.
+    """Returns the operations of all matrix products; a multiply-add is two operations.
 
-    XLA's own count (`compiled.cost_analysis()`) takes a loop's body once, however often it runs.
+    Unlike XLA's count (`compiled.cost_analysis()`), counts every iteration of a loop.
 
     Args:
-        function: anything JAX traces; gradients inside it are counted as they are.
-        args: arrays or their shapes.
+        function: a function that JAX can trace; gradients inside it are included.
+        args: its arguments, arrays or shapes.
     """
     return _count(jax.make_jaxpr(function)(*args).jaxpr)
 
@@ -40,7 +40,7 @@ def _product(equation) -> int:
 def _inner(params: dict[str, Any]) -> Iterator[Jaxpr]:
     for value in params.values():
         for each in value if isinstance(value, tuple | list) else (value,):
-            # A closed one holds another, until JAX 0.12 made the two one.
+            # Before JAX 0.12, a closed jaxpr contains a jaxpr.
             inner = getattr(each, "jaxpr", each)
             if isinstance(inner, Jaxpr):
                 yield inner

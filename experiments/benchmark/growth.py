@@ -1,4 +1,4 @@
-"""How the cost of an image grows with K, batch and N, drawn from the benchmark's JSON."""
+"""Plots the cost per image against K, batch and N, from the benchmark's JSON file."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,8 +17,8 @@ Curve = tuple[str, list[int], list[float]]  # label, x, seconds per image
 def plot_growth(record: Mapping[str, Any], folder: Path) -> list[Path]:
     """Writes a figure per backbone and phase, PNG and SVG; returns the paths.
 
-    A panel shows, for each method, the cells that differ in its axis alone; panels and figures with
-    less than two points are not drawn.
+    A panel shows, for each method, the cells that differ only in the panel's axis. Panels and
+    figures with fewer than two points are omitted.
     """
     paths = []
     kinds = ("backbone", "phase", "part", "dtype")
@@ -34,9 +34,9 @@ def plot_growth(record: Mapping[str, Any], folder: Path) -> list[Path]:
 
 
 def curves(cells: Sequence[Mapping[str, Any]], axis: str) -> dict[str, list[Curve]]:
-    """Curves by side of what differs in `axis` alone, for each method the longest of them.
+    """Returns by side the longest curve of each method over cells that differ only in `axis`.
 
-    Of single runs: several in one program are no point of these.
+    Cells with several runs in one program are ignored.
     """
     others = [name for name in AXES if name != axis]
     groups: dict[tuple, list[Mapping[str, Any]]] = {}
@@ -83,7 +83,7 @@ def _draw(panels: Mapping[str, dict[str, list[Curve]]], path: Path, title: str) 
         axis.yaxis.set_major_formatter("{x:g}")
         axis.set_xticks(sorted(ticks), [str(tick) for tick in sorted(ticks)])
         axis.grid(alpha=0.3)
-        # Below the axes, where it hides no curve.
+        # Below the axes, so that it hides no curve.
         axis.legend(fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.12), frameon=False)
     grid[0][0].set_ylabel("seconds per image")
     figure.suptitle(title, fontsize=10)

@@ -1,4 +1,4 @@
-"""What passes from our side to the counterpart's process, which imports neither JAX nor ours."""
+"""Data that this library passes to the PyTorch process, which imports neither JAX nor `ours`."""
 
 import os
 from collections.abc import Callable, Mapping
@@ -7,21 +7,21 @@ from typing import Any, NamedTuple
 import numpy as np
 
 WARM_UP_SECONDS = 2.0
-# Of an accelerator's memory, which both sides' processes share.
+# Share of an accelerator's memory per side; both processes use the same device.
 SIDE_SHARE = 0.48
 
 
 class Handover(NamedTuple):
-    """What the counterpart needs besides the frozen weights, in plain types.
+    """The inputs of the counterpart besides the frozen weights, in plain types.
 
     Attributes:
         method: one of `cells.METHODS`.
-        sizes: the fields of a `CLIPConfig`.
-        settings: the fields of the method's `Settings`.
-        tokens: int[K, 77], SOS, words or placeholders where context stands, name, full stop, EOT;
-            of pairs, int[B, 77 - n], SOS, a caption's words, EOT, whose n prompts are put between.
-        photo_tokens: int[K, 77], "a photo of a {}.", of ViLT-CLIP its own text; None of pairs.
-        prompts: float32 arrays by our names, joined by "/".
+        sizes: fields of a `CLIPConfig`.
+        settings: fields of the method's `Settings`.
+        tokens: int[K, 77], SOS, words or placeholders for the context, class name, full stop, EOT;
+            for pairs int[B, 77 - n], SOS, caption, EOT, without the n text prompts.
+        photo_tokens: int[K, 77], "a photo of a {}." or ViLT-CLIP's template; None for pairs.
+        prompts: float32 arrays by this library's names, joined by "/".
     """
 
     method: str
@@ -33,22 +33,22 @@ class Handover(NamedTuple):
 
 
 def cores() -> int:
-    """Processor cores that this process may use."""
+    """Returns the number of CPU cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 def first_seconds(run: Callable[[int], float]) -> float:
-    """Seconds of one run, of a second one where the first, which warms up, was short."""
+    """Returns the seconds of one run; after a short first run, which warms up, of a second one."""
     seconds = run(1)
     return run(1) if seconds < WARM_UP_SECONDS else seconds
 
 
 def image_batch(cell: Any, image_size: int, run: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Made-up images float32[B, H, W, 3] and labels int32[B] of a `Cell`, for both sides.
+    """Returns random images float32[B, H, W, 3] and labels int32[B] of a `Cell`, for both sides.
 
-    Of methods for videos, these, float32[B, F, H, W, 3]; of pairs each is its own label.
+    For video methods, returns videos float32[B, F, H, W, 3]; pairs are labeled 0 to B - 1.
     """
     rng, frames = np.random.default_rng(run), (cell.frames,) if cell.frames else ()
     images = rng.standard_normal((cell.batch, *frames, image_size, image_size, 3), np.float32)
@@ -57,5 +57,5 @@ def image_batch(cell: Any, image_size: int, run: int = 0) -> tuple[np.ndarray, n
 
 
 def feature_batch(cell: Any, width: int, run: int = 0) -> np.ndarray:
-    """Image or video features float32[B, d] for a cell's text part, in place of its images."""
+    """Returns random image or video features float32[B, d] for the text part of a cell."""
     return np.random.default_rng(run).standard_normal((cell.batch, width), np.float32)

@@ -1,4 +1,4 @@
-"""Measures cells, ours and the counterpart's in turns, and keeps all of it in one JSON file."""
+"""Measures cells, alternating between both sides, and records the results in one JSON file."""
 
 import dataclasses
 import datetime
@@ -22,23 +22,23 @@ from prompt_jax.cli import progress
 from prompt_jax.errors import PromptError, installing
 
 OURS, COUNTERPART = "ours", "counterpart"
-# A repeat of a fast cell is as many runs as take this long: clocks and schedulers are coarse.
+# A repeat of a fast cell lasts this long, over several runs: clocks and schedulers are coarse.
 REPEAT_SECONDS, MOST_RUNS = 0.3, 200
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "torch")
 
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """How to measure.
+    """Options of the measurement.
 
     Attributes:
-        repeats: measurements of each side of a cell, at most.
-        limit: seconds that one run may take; what would take longer is left out.
-        minutes: no cell starts that would end later than so long after the first, if it took as
-            long as the method's last cell, or all cells' mean.
+        repeats: maximum number of measurements per side of a cell.
+        limit: maximum seconds of a run; slower cells are skipped.
+        minutes: time limit. A cell is skipped if it would end later, estimated by the last cell of
+            its method, or else by the mean of all cells.
         counterpart: whether PyTorch is measured too.
-        memory: bytes that a tower of ours may keep; None for the default.
-        accelerator: whether a CPU is refused.
+        memory: memory budget of a tower of this library, in bytes; None for the default.
+        accelerator: whether an accelerator is required.
     """
 
     repeats: int = 5
@@ -50,26 +50,26 @@ class Options:
 
 
 def measure_all(cells: Sequence[Cell], options: Options, file: Path) -> dict[str, Any]:
-    """Measures one cell after the other and writes `file` after each.
+    """Measures the cells in order and writes `file` after each one.
 
     Returns:
-        what the file holds: "device", "versions", "commit", "date", "options", "cells" (with every
-        repeat), "left_out" (what, and why) and "finished".
+        The content of the file: "device", "versions", "commit", "date", "options", "cells" (with
+        all repeats), "left_out" (skipped cells with reasons) and "finished".
 
     Raises:
-        PromptError: the device cannot be used, or is a CPU where an accelerator is wanted.
+        PromptError: the device cannot be used, or an accelerator is required and missing.
     """
     began, load = time.monotonic(), os.getloadavg()[0]
     dtypes = sorted({cell.dtype for cell in cells})
     device = _ask("device", dtypes)
     if options.accelerator and device["platform"] == "cpu":
         raise PromptError(
-            f"--gpu: JAX sees only a CPU here. On a machine with a GPU, {installing('cuda12')}; "
-            "on a CPU, choose cells by --only"
+            f"--gpu: JAX finds only a CPU. On a machine with a GPU, {installing('cuda12')}; "
+            "on a CPU, choose cells with --only"
         )
     device |= {"cores": cores(), "host_memory_bytes": total_memory(), "load": load}
     if options.counterpart and device["platform"] != "cpu" and not _ask("cuda"):
-        print(f"PyTorch cannot use this {device['platform']}, so ours alone is measured")
+        print(f"PyTorch cannot use this {device['platform']}; only this library is measured")
         options = dataclasses.replace(options, counterpart=False)
     record: dict[str, Any] = {
         "device": device,
@@ -112,7 +112,7 @@ def _finite(number: float) -> float | None:
 
 
 def versions() -> dict[str, str]:
-    """Of Python and of the packages that matter, those that are installed."""
+    """Returns the versions of Python and of the installed packages of `PACKAGES`."""
     found = {"python": platform.python_version()}
     for name in PACKAGES:
         try:
@@ -125,9 +125,12 @@ def versions() -> dict[str, str]:
 def measure_cell(
     cell: Cell, options: Options, record: dict[str, Any], folder: Path, left: float = math.inf
 ) -> None:
-    """Adds a cell to the record, or why it, or one side of it, was left out.
+    """Measures a cell and adds it to the record, or the reason why it or a side was skipped.
 
-    No answer of a side may take longer than the seconds that are `left`.
+    Args:
+        cell, options, record: see `measure_all`.
+        folder: directory for the backbone's weights.
+        left: maximum seconds per answer of a side.
     """
     weights = folder / f"{cell.backbone.replace('/', '-')}.safetensors"
     seconds = min(max(600.0, 5 * options.limit), left)
@@ -161,7 +164,7 @@ def measure_sides(
     record: dict[str, Any],
     leave: Callable[..., None],
 ) -> dict[str, dict[str, Any]]:
-    """Both sides' facts, repeats and peak memory; ours alone where the counterpart is left out."""
+    """Returns facts, repeats and peak memory by side; only ours if the counterpart is skipped."""
     reason = too_much(record, cell, COUNTERPART, options.limit)
     wanted = options.counterpart or cell.runs > 1
     if wanted and not reason:
@@ -183,10 +186,10 @@ def measure_sides(
 def take_turns(
     sides: dict[str, tuple[Worker, dict[str, Any]]], options: Options
 ) -> dict[str, dict[str, Any]]:
-    """Repeats of each side in turns, so that a change of load meets both; half as many in a row.
+    """Measures repeats of both sides in turns, then half as many in a row per side.
 
-    In turns each side meets caches and, on some machines, memory that the other left cold, which
-    flatters the one that holds less; in a row one side's caches are its own.
+    In turns, changes of the load affect both sides alike, but each side runs on caches and memory
+    that the other one left cold, which favors the side with less memory. In a row, it does not.
     """
     runs = {}
     for side, (_, facts) in sides.items():
@@ -199,7 +202,7 @@ def take_turns(
             seconds[side].append(worker.ask("run", runs[side]))
     result = {}
     for side, (worker, facts) in sides.items():
-        worker.ask("run", 1)  # still after a pause
+        worker.ask("run", 1)  # warms up after the pause
         in_row = [worker.ask("run", runs[side]) for _ in range(math.ceil(repeats / 2))]
         measured = {"seconds": seconds[side], "seconds_in_row": in_row}
         result[side] = facts | measured | {"memory_bytes": worker.ask("memory")}
@@ -207,7 +210,7 @@ def take_turns(
 
 
 def summarize(cell: Cell, found: dict[str, dict[str, Any]], peak: float) -> dict[str, Any]:
-    """A cell for the file: per side medians and rates, and the ratio of both, repeat by repeat."""
+    """Returns a cell's record: medians and rates per side, and the ratio of each repeat."""
     result: dict[str, Any] = dataclasses.asdict(cell)
     for side, facts in found.items():
         median = statistics.median(facts["seconds"])
@@ -235,16 +238,16 @@ def _quotient_in_row(found):
 def leave_out(
     record: dict[str, Any], cell: Cell, side: str, reason: str, failed: bool = False
 ) -> None:
-    """Notes that a side ("ours", "counterpart" or "both") of a cell was not measured."""
+    """Records that a side of a cell ("ours", "counterpart" or "both") was skipped."""
     record["left_out"].append(
         {"cell": dataclasses.asdict(cell), "side": side, "reason": reason, "failed": failed}
     )
 
 
 def too_much(record: dict[str, Any], cell: Cell, side: str, limit: float) -> str:
-    """Why a side would take too long or not fit, judged by a smaller cell; "" where it would not.
+    """Returns why a side would be too slow or too large, judged by a smaller cell; else "".
 
-    Time and memory grow with K, batch and N at most in proportion.
+    Assumes that time and memory grow at most in proportion to K, batch and N.
     """
     for other in record["left_out"]:
         if other["side"] in (side, "both") and _growth(Cell(**other["cell"]), cell):
@@ -265,7 +268,7 @@ def too_much(record: dict[str, Any], cell: Cell, side: str, limit: float) -> str
 
 
 def _growth(smaller: Cell, larger: Cell) -> float:
-    """How many times as much work a cell is; 0 where they are not alike or it is not larger."""
+    """Returns the ratio of work of two cells; 0 if they are of different kinds or not larger."""
     sizes = ("K", "batch", "N")
     alike = dataclasses.replace(larger, **{name: getattr(smaller, name) for name in sizes})
     ratios = [getattr(larger, name) / getattr(smaller, name) for name in sizes]

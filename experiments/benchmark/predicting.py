@@ -1,17 +1,17 @@
-"""Images a second from files to answers, beside the bare image tower's on images in memory.
+"""Benchmarks prediction from files against the bare image tower on images in memory.
 
     python -m experiments.benchmark.predicting FOLDER [--number 2000] [--backbone ViT-B/32]
         [--methods zero_shot,coop] [--classes 100] [--rounds 3]
 
-The backbone is of that size with random weights. In turns: the tower on batches that are ready, and
-each method's `predict` on files, decoding included.
+The backbone has random weights. Measures in turns the tower on prepared batches and each method's
+`predict` on files, including decoding.
 """
 
 import sys
 
 from experiments.cli import command_line
 
-if __name__ == "__main__":  # before the imports below, so that Ctrl-C is heard while they run
+if __name__ == "__main__":  # before the slow imports below, so that Ctrl-C works during them
     sys.exit(command_line.run("experiments.benchmark.predicting", "start", sys.argv[1:], "stopped"))
 
 import argparse
@@ -41,7 +41,7 @@ from prompt_jax.prompts import PHOTO
 
 
 def start(argv: Sequence[str]) -> None:
-    """Parses, measures in turns, prints a table."""
+    """Parses the command line, measures and prints a table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("folder", type=pathlib.Path)
@@ -56,9 +56,9 @@ def start(argv: Sequence[str]) -> None:
     files = images_below(options.folder)
     if len(files) < options.number:
         raise PromptError(
-            f"{options.folder} holds {len(files):,} images below it; give --number={len(files)}"
+            f"{options.folder} holds only {len(files):,} images; pass --number={len(files)}"
         )
-    # Spread over all classes: neighbours are alike.
+    # Evenly spread, because neighboring files are similar.
     places = np.linspace(0, len(files) - 1, options.number, dtype=int)
     paths = [options.folder / files[place] for place in places]
     bare = random_model(options.backbone)
@@ -74,7 +74,7 @@ def start(argv: Sequence[str]) -> None:
 
 
 def random_model(backbone: str) -> Model:
-    """A CLIP of a variant's size with random weights."""
+    """Returns a CLIP of a variant's size with random weights."""
     clip = CLIP(VARIANTS[backbone])
     method = methods.get("zero_shot")
     frozen = jax.jit(clip.init)(jax.random.key(0))
@@ -83,7 +83,7 @@ def random_model(backbone: str) -> Model:
 
 
 def with_method(bare: Model, name: str, names: Sequence[str]) -> Model:
-    """The prompts that a method's training starts from."""
+    """Returns the model with a method and its initial prompts."""
     method = methods.get(name)
     settings = method.Settings()
     task = methods.make_task(method, bare.clip, bare.frozen, names, settings, PHOTO)
@@ -100,7 +100,7 @@ def with_method(bare: Model, name: str, names: Sequence[str]) -> Model:
 
 
 def run_tower(bare: Model, number: int) -> None:
-    """So many images in batches of the sizes that `predict` takes, none of them decoded."""
+    """Encodes `number` blank images, in the batch sizes of `predict`, without decoding."""
     sizes = sizes_for(model.BATCH_SIZE)
     images = np.zeros((sizes[-1], *bare.inputs.shape), np.float32)
     full, rest = divmod(number, sizes[-1])
@@ -111,17 +111,17 @@ def run_tower(bare: Model, number: int) -> None:
 
 
 def predict(trained: Model, paths: Sequence[pathlib.Path], number: int) -> None:
-    """The first so many of the files."""
+    """Predicts the first `number` files."""
     trained.predict(paths[:number], quiet=True)
 
 
 def in_turns(
     runs: Mapping[str, Callable[[int], object]], number: int, rounds: int
 ) -> dict[str, list[float]]:
-    """Seconds of each run on so many images, `rounds` times, one after another."""
+    """Returns the seconds of each run on `number` images, measured in turns `rounds` times."""
     rest = number % model.BATCH_SIZE
     for run in runs.values():
-        run(min(number, model.BATCH_SIZE + rest))  # compiles for both sizes of batch
+        run(min(number, model.BATCH_SIZE + rest))  # compiles for both batch sizes
     seconds: dict[str, list[float]] = {name: [] for name in runs}
     for _ in range(rounds):
         for name, run in runs.items():
@@ -132,8 +132,8 @@ def in_turns(
 
 
 def print_table(seconds: dict[str, list[float]], number: int) -> None:
-    """Medians, and the share of the tower's rate: the median over rounds."""
-    table = Table("", "images a second", "share of the tower's")
+    """Prints median rates, and medians over rounds of the share of the tower's rate."""
+    table = Table("", "images per second", "share of the tower's")
     [tower, *_] = seconds.values()
     for name, taken in seconds.items():
         share = statistics.median(a / b for a, b in zip(tower, taken, strict=True))

@@ -1,4 +1,4 @@
-"""The benchmark's tables, for the terminal and as Markdown."""
+"""Formats the benchmark's tables for the terminal and as Markdown."""
 
 import itertools
 from collections.abc import Iterable, Mapping
@@ -15,12 +15,12 @@ HEADERS = (
 )  # fmt: skip
 IN_TURN = "runs in one program, and in turn"
 
-# A load per core from which the measurements are not to be trusted.
+# Load per core above which the measurements are unreliable.
 BUSY = 0.4
 
 
 def show(record: Mapping[str, Any]) -> None:
-    """Prints a table per backbone, phase and part, and what was left out."""
+    """Prints a table per backbone, phase and part, and the skipped cells."""
     for title, rows in sections(record).items():
         table = Table(title=title, title_justify="left")
         first, *others = headers(title)
@@ -32,28 +32,28 @@ def show(record: Mapping[str, Any]) -> None:
         tables.show(table)
     print(conditions(record))
     for line in left_out(record):
-        print(f"left out: {line}")
+        print(f"skipped: {line}")
 
 
 def to_markdown(record: Mapping[str, Any]) -> str:
-    """The same as text for a file, with the conditions of the measurement on top."""
+    """Returns the same as Markdown, preceded by the conditions of the measurement."""
     parts = [f"# Benchmark\n\n{conditions(record)}\n"]
     for title, rows in sections(record).items():
         parts.append(f"## {title}\n\n{tables.markdown(headers(title), rows)}")
     lines = [f"- {line}" for line in left_out(record)]
     if lines:
-        parts.append("## Left out\n\n" + "\n".join(lines) + "\n")
+        parts.append("## Skipped\n\n" + "\n".join(lines) + "\n")
     return "\n".join(parts)
 
 
 def headers(title: str) -> tuple[str, ...]:
-    """The columns of the section with that title."""
+    """Returns the column headers of the section `title`."""
     sides = ("together", "in turn") if title.endswith(IN_TURN) else ("ours", "torch")
     return tuple(header.format(*sides) for header in HEADERS)
 
 
 def conditions(record: Mapping[str, Any]) -> str:
-    """On what, when and with which versions it was measured, and how to read the columns."""
+    """Returns device, date and versions of the measurement, and an explanation of the columns."""
     device, versions = record["device"], record["versions"]
     peaks = ", ".join(
         f"{peak / 1e9:,.0f} GFLOP/s in {dtype}" for dtype, peak in device["peak_flops"].items()
@@ -67,26 +67,25 @@ def conditions(record: Mapping[str, Any]) -> str:
     compared = any("counterpart" in cell for cell in record["cells"])
     if compared and device["load"] > BUSY * device["cores"]:
         busy = (
-            f"\n\nOther programs kept the machine busy (load {device['load']:.1f} at the start): "
-            "PyTorch's threads, which wait for each other, suffer most, so the ratios are too high."
+            f"\n\nThe machine was busy (load {device['load']:.1f} at the start). This slows down "
+            "PyTorch's threads, which wait for each other, so the ratios are too high."
         )
     return (
         f"{device['name']} ({device['platform']}), {device['cores']} cores; a large matrix product "
         f"reaches {peaks}. {', '.join(f'{name} {v}' for name, v in versions.items())}. Commit "
         f"{record['commit']}, {record['date']}.\n\n"
-        "Images, videos, or pairs of video and caption, per second (median), the ratio repeat "
-        "by repeat, in turns, as median (lowest to highest), and that of the medians of runs in a "
-        f"row; peak memory is the {memory}; GFLOP are the matrix products of one run as traced, "
-        "peak is their share of what the large matrix product reaches; built s is the time to "
-        "compile. XLA's own count, which takes a loop's body once, is in the JSON file. ViT-B/16 "
-        "and ViT-B/32 have random weights."
+        "Columns: images, videos or video-caption pairs per second (median); ratio of repeats in "
+        "turns, as median (lowest to highest); ratio of the medians of repeats in a row; peak "
+        f"memory, {memory}; GFLOP of the traced matrix products of one run; peak, their share of "
+        "the rate of the large matrix product; built s, the compile time. The JSON file also has "
+        "XLA's count, which counts a loop's body once. ViT-B/16 and ViT-B/32 have random weights."
         + busy
-        + ("" if record["finished"] else "\n\nIt was stopped before the end: cells are missing.")
+        + ("" if record["finished"] else "\n\nThe benchmark was stopped early: cells are missing.")
     )
 
 
 def sections(record: Mapping[str, Any]) -> dict[str, list[tuple[str, ...]]]:
-    """Rows of the tables by title; the best batch of each side where there were several."""
+    """Returns the rows of each table by title; with several batch sizes, also the best ones."""
     order = ("backbone", "phase", "part", "dtype")
     found: dict[str, list[tuple[str, ...]]] = {}
     for cell in record["cells"]:
@@ -126,7 +125,7 @@ def _ratio(ratio: Mapping[str, Any]) -> str:
 
 
 def _in_row(cell: Mapping[str, Any]) -> str:
-    value = cell["ratio"].get("in_row")  # older files have none
+    value = cell["ratio"].get("in_row")  # missing in files of earlier versions
     return "–" if value is None else f"{value:.3g}"
 
 
@@ -135,7 +134,7 @@ def _rate(value: float) -> str:
 
 
 def _best_batches(cells: Iterable[Mapping[str, Any]]) -> Iterable[tuple[str, ...]]:
-    """For each cell that was measured at several batches, the best of each side and their ratio."""
+    """Yields, for cells with several batch sizes, the best batch size per side and their ratio."""
     keys = ("backbone", "phase", "part", "dtype", "method", "K", "N", "runs")
 
     def key(cell):
@@ -158,7 +157,7 @@ def _best_batches(cells: Iterable[Mapping[str, Any]]) -> Iterable[tuple[str, ...
 
 
 def left_out(record: Mapping[str, Any]) -> list[str]:
-    """A line for everything that was not measured, and why."""
+    """Returns a line with the reason for each skipped cell or side."""
     return [
         f"{Cell(**each['cell'])}, {each['side']}: {each['reason']}" for each in record["left_out"]
     ]

@@ -1,6 +1,6 @@
-"""A side of a cell in a process of its own: its peak memory is its own, and it can be ended.
+"""Runs one side of a cell in a separate process, to measure its peak memory and to stop it.
 
-Nothing heavy is imported at the top: the counterpart's process must not hold JAX.
+Has no heavy imports at the top, because the counterpart's process must not load JAX.
 """
 
 import multiprocessing
@@ -17,16 +17,16 @@ from experiments.benchmark.handover import SIDE_SHARE
 from prompt_jax.errors import PromptError
 
 LOOK_SECONDS = 0.2
-# Below this share of the machine's memory the kernel would soon end some process, perhaps another.
+# Below this share of free memory the kernel may kill any process.
 LEAST_FREE = 0.03
 _MEMORY_WORDS = ("out of memory", "RESOURCE_EXHAUSTED", "can't allocate memory", "MemoryError")
 
 
 class LeftOut(Exception):
-    """A side could not be measured; says why.
+    """Raised with a reason if a side could not be measured.
 
     Attributes:
-        kind: the `Worker`'s.
+        kind: kind of the `Worker`.
     """
 
     def __init__(self, reason: str, kind: str = ""):
@@ -35,23 +35,23 @@ class LeftOut(Exception):
 
 
 class Failed(LeftOut):
-    """A side failed for another reason than time or memory."""
+    """Raised if a side failed for another reason than time or memory."""
 
 
 class Worker:
-    """The process of one side. Use as a context manager: it ends with the block."""
+    """The process of one side; a context manager that ends the process."""
 
     def __init__(self, kind: str, seconds: float, *arguments: Any):
-        """Starts it.
+        """Starts the process.
 
         Args:
-            kind: "ours", "in turn" (ours too), "counterpart", "device", or "cuda" (whether
-                PyTorch has it).
-            seconds: how long one answer may take.
-            arguments: what that side is made of.
+            kind: "ours", "in turn" (`Ours` with single runs), "counterpart", "device" (describes
+                the device), or "cuda" (returns whether PyTorch can use CUDA).
+            seconds: maximum time per answer.
+            arguments: arguments of the side.
         """
-        # No large pages (GLIBC_TUNABLES): a virtual machine may take free ones back between turns,
-        # and to fault one in again cost ours, which frees most after a step, 1.2 to 1.4 times.
+        # No huge pages (GLIBC_TUNABLES): a virtual machine may reclaim free ones between turns, and
+        # faulting them in again slowed this library, which frees more per step, by 1.2 to 1.4.
         context = multiprocessing.get_context("spawn")
         self._kind = kind
         self._connection, other = context.Pipe()
@@ -74,9 +74,9 @@ class Worker:
         """Sends a question, if any, and waits for the answer.
 
         Raises:
-            LeftOut: the process took too long or too much memory.
-            Failed: it failed otherwise.
-            PromptError: a person's mistake.
+            LeftOut: the process needed too much time or memory.
+            Failed: the process failed for another reason.
+            PromptError: the side raised it.
         """
         try:
             if question:
@@ -84,7 +84,7 @@ class Worker:
             self._wait()
             answer, content = self._connection.recv()
         except (EOFError, ConnectionError):
-            reason = "its process was ended by the system, most likely for memory"
+            reason = "the system killed its process, probably for lack of memory"
             raise LeftOut(reason, self._kind) from None
         if answer == "memory":
             raise LeftOut(f"does not fit in memory ({content})", self._kind)
@@ -99,7 +99,7 @@ class Worker:
         while not self._connection.poll(LOOK_SECONDS):
             if time.monotonic() - began > self._seconds:
                 self._process.kill()
-                reason = f"ended after {self._seconds:.0f} s without an answer"
+                reason = f"stopped after {self._seconds:.0f} s without an answer"
                 raise LeftOut(reason, self._kind)
             free = free_memory()
             if free is not None and free < LEAST_FREE * total_memory():
@@ -109,8 +109,8 @@ class Worker:
 
 
 def serve(connection: Connection, kind: str, arguments: tuple) -> None:
-    """What the process does: builds its side, answers until nobody asks."""
-    # JAX would take most of an accelerator's memory at the start.
+    """Builds the side in the process and answers questions until the connection closes."""
+    # By default, JAX allocates most of an accelerator's memory at the start.
     os.environ["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"
     os.environ["XLA_PYTHON_CLIENT_MEM_FRACTION"] = str(SIDE_SHARE)
     try:
@@ -160,9 +160,9 @@ def _serve(connection, kind, arguments):
 
 
 def peak_memory() -> int:
-    """The largest resident size of this process so far, bytes."""
+    """Returns the peak resident size of this process, in bytes."""
     status = Path("/proc/self/status")
-    if status.is_file():  # there it is this program's own; below, its parent's counts as well
+    if status.is_file():  # unlike getrusage below, excludes the parent process
         lines = dict(line.split(":", 1) for line in status.read_text().splitlines())
         return int(lines["VmHWM"].split()[0]) * 1024
     size = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -170,12 +170,12 @@ def peak_memory() -> int:
 
 
 def total_memory() -> int:
-    """The machine's memory, bytes."""
+    """Returns the memory of the machine, in bytes."""
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def free_memory() -> int | None:
-    """What programs can still get of the machine's memory, bytes; None where nobody says."""
+    """Returns the available memory of the machine, in bytes; None if unknown."""
     try:
         lines = Path("/proc/meminfo").read_text().splitlines()
     except OSError:

@@ -1,4 +1,4 @@
-"""Zero-shot accuracy of a small CLIP on scenes, and calibration of its logit scale."""
+"""Measures zero-shot accuracy of a small CLIP on scenes, and calibrates its logit scale."""
 
 from collections.abc import Sequence
 
@@ -13,8 +13,8 @@ from prompt_jax.inputs.images.preprocessing import CLIP, Preprocessing
 
 TOKENS = 16  # slots of the longest caption, SOS and EOT included
 STREAM = 1_000_003  # seed of the pretraining scenes; the data set "emoji_scenes" uses 0
-# Not night, which the quickstart and the comparison report. Nor mosaic, whose tiles are as large as
-# the patches of the image tower, which cannot see them at any scale.
+# Without night, which the quickstart and the comparison report, and without mosaic, whose tiles are
+# as large as the image tower's patches, so that no scale suits it.
 CALIBRATION = ("sketch", "silhouette")
 
 
@@ -33,7 +33,7 @@ def render_scenes(domain: str, labels: np.ndarray, seed: int, size: int) -> np.n
 def zero_shot_cosines(
     clip, params, domains: Sequence[str], per_class: int
 ) -> tuple[dict[str, jax.Array], np.ndarray]:
-    """Returns cosines float[N, 200] with all classes, by domain, and the labels of N scenes.
+    """Returns by domain the cosines float[N, 200] with all classes, and the labels of N scenes.
 
     Training never draws these scenes.
     """
@@ -49,7 +49,7 @@ def zero_shot_cosines(
 
 
 def zero_shot_accuracy(clip, params, per_class: int = 2) -> dict[str, float]:
-    """Returns the accuracy per domain, percent, on scenes that training never draws."""
+    """Returns the accuracy per domain in percent, on scenes that training never draws."""
     found, labels = zero_shot_cosines(clip, params, scenes.DOMAINS, per_class)
     return {
         domain: round(100 * float(np.mean(np.argmax(cosines, axis=-1) == labels)), 2)
@@ -58,7 +58,7 @@ def zero_shot_accuracy(clip, params, per_class: int = 2) -> dict[str, float]:
 
 
 def loss_at(scale: float, cosines: jax.Array, labels: np.ndarray | jax.Array) -> float:
-    """Returns the mean cross-entropy with a logit scale."""
+    """Returns the mean cross-entropy at a logit scale."""
     losses = optax.softmax_cross_entropy_with_integer_labels(scale * cosines, labels)
     return float(jnp.mean(losses))
 

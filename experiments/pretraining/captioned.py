@@ -1,4 +1,4 @@
-"""What the embedded CLIP is trained on: captioned scenes and frames of videos, without end."""
+"""Endless training data of the embedded CLIP: captioned scenes and video frames."""
 
 from typing import NamedTuple
 
@@ -11,34 +11,34 @@ from experiments.pretraining.calibration import STREAM, TOKENS
 from prompt_jax.clip import tokenizer
 
 IMAGE_SIZE = 48
-# Words of one token each, the most of them before a caption, and the slots of both together.
+# Filler words of one token each; at most 20 of them precede a caption, in 40 slots together.
 BEFORE = (
     "this is what someone saw one day and then kept for all of us to look at later on when there "
     "was some time to think about where it may have come from or who could be behind it so here "
     "you are with very little more than that old story we know well enough by now"
 )
 MOST_BEFORE, LONG_TOKENS = 20, 40
-# Few objects a batch, so that it is what they do that tells many of its videos apart.
+# Few objects per batch, so that many of its videos differ only by their action.
 OBJECTS_PER_BATCH = 8
 NO_ACTION = -1
-# Stills show an action late: people press the shutter when it is seen what happens, and their words
-# say what has led to it. The latest of three instants drawn evenly. It is what makes an action and
-# its reversal differ in words, which drawn evenly they would not.
+# A frame is the latest of three random instants, because photographs usually show an action near
+# its end and their captions describe what led to it. With uniform instants, the captions of an
+# action and of its reversal would fit the same frames.
 LATEST_OF = 3
 
 
 class Settings(NamedTuple):
-    """What a pretraining run is.
+    """The settings of a pretraining run.
 
     Attributes:
-        steps: training steps in all.
-        batch_size: images a step.
-        learning_rate: the peak.
-        seed: of parameters and scenes.
+        steps: total training steps.
+        batch_size: images per step.
+        learning_rate: peak learning rate.
+        seed: seed of parameters and scenes.
         shifted: share of images from the shifted domains until the decay begins.
-        shifted_late: the same from then on.
-        text_steps: further steps of the text tower alone.
-        patches: how many patches of an image the image tower sees until the decay begins.
+        shifted_late: share of images from the shifted domains during the decay.
+        text_steps: further steps of the text tower only.
+        patches: patches per image that the image tower sees until the decay begins.
     """
 
     steps: int = 3800
@@ -52,7 +52,7 @@ class Settings(NamedTuple):
 
     @property
     def decay(self) -> int:
-        """Steps before the decay begins."""
+        """Returns the number of steps before the decay begins."""
         return int(0.75 * self.steps)
 
 
@@ -71,7 +71,7 @@ class CaptionedScenes(grain.sources.RandomAccessDataSource):
         return _item(image, text, TOKENS, label, NO_ACTION)
 
     def draw_scene(self, rng, index):
-        """A scene, its caption and its class."""
+        """Returns a scene, its caption and its class."""
         label = int(rng.integers(len(scenes.CLASSES)))
         late = index >= self.settings.decay * self.settings.batch_size
         shifted = self.settings.shifted_late if late else self.settings.shifted
@@ -83,7 +83,7 @@ class CaptionedScenes(grain.sources.RandomAccessDataSource):
 
 
 class LongCaptions(CaptionedScenes):
-    """Scenes and single frames of videos in turns, behind up to `MOST_BEFORE` other words."""
+    """Alternating scenes and video frames, with up to `MOST_BEFORE` words before the caption."""
 
     def __getitem__(self, index):
         index, action = int(index), NO_ACTION
@@ -96,7 +96,7 @@ class LongCaptions(CaptionedScenes):
         return _item(image, " ".join([*before, text]), LONG_TOKENS, label, action)
 
     def draw_frame(self, rng, index):
-        """A late frame of a video, its caption, the object that acts, and its action's number."""
+        """Returns a late video frame, its caption, its acting object and its action's index."""
         batch = np.random.default_rng((self.seed, index // self.settings.batch_size))
         few = batch.choice(len(scenes.CLASSES), OBJECTS_PER_BATCH, replace=False)
         names = list(scenes.ACTIONS)
@@ -120,7 +120,7 @@ def _item(image, text, slots, label, action):
 
 
 def batches(settings: Settings, start: int, stop: int, long: bool = False):
-    """Batches start … stop - 1 of the stream, with long captions or without."""
+    """Returns batches `start` to `stop` - 1 of the stream, with short or long captions."""
     size = settings.batch_size
     source = (LongCaptions if long else CaptionedScenes)(settings)
     data = grain.MapDataset.source(source)[start * size : stop * size]
@@ -128,10 +128,10 @@ def batches(settings: Settings, start: int, stop: int, long: bool = False):
     return data.batch(size)
 
 
-def same_said(labels: jax.Array, actions: jax.Array) -> jax.Array:
-    """Which of B captions may be said of which other image too: bool[B, B].
+def fits(labels: jax.Array, actions: jax.Array) -> jax.Array:
+    """Returns which captions also fit which images of a batch, bool[B, B].
 
-    Those of the same class, unless both say what it does and that is not the same.
+    A caption fits images of its class, unless both have actions and these differ.
     """
     silent = actions == NO_ACTION
     agree = (actions[:, None] == actions) | silent[:, None] | silent

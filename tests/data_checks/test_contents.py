@@ -220,7 +220,7 @@ def test_a_model_is_not_completed_from_other_training_images(clip, tmp_path, cap
     without(run, "results.json", "data_hashes.contents", "data_hashes.sizes.train")
     assert explain(complete.start, [str(run)]) == 2
     error = capsys.readouterr().err
-    assert "its prompts reach " in error and "where it reached" in error
+    assert "its prompts reach " in error and "but the run reached" in error
     assert not (run / saved.MODEL).exists()
     put(originals)
     before = sorted(path.name for path in run.iterdir())

@@ -84,7 +84,9 @@ def test_the_command_writes_a_page_and_never_over_another(tmp_path, monkeypatch,
     for title in ("p¹, a=2", "vision_generator", "best scale"):
         assert title in page
     assert page.count("| plain") == 2 + 4 + 1
-    with pytest.raises(PromptError, match=r"diagnosis\.md is there; delete it or name another"):
+    with pytest.raises(
+        PromptError, match=r"diagnosis\.md already exists; delete it or choose another"
+    ):
         diagnosis.start(arguments)
 
 

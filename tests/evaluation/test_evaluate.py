@@ -203,7 +203,7 @@ def test_one_that_cannot_be_tested_does_not_stop_the_others(there, copied, capsy
     assert call(*words, names, *QUICK, "--config.data.frames=2") == 2
     said = capsys.readouterr()
     assert f"{copied / 'own'} on caltech101: with these settings the method keeps" in said.err
-    assert said.err.count("were not tested") == 1 and "2 of 4" in said.err
+    assert said.err.count("evaluations failed") == 1 and "2 of 4" in said.err
     # A method of images sees the mean over the frames of a video.
     assert set(read(copied / "coop-1/evaluations")) == {"caltech101", "emoji_clips"}
     assert not (copied / "own/evaluations").exists()
@@ -222,10 +222,10 @@ def test_a_model_that_tells_nothing_of_its_training_is_tested_too(there, copied,
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ((), "--config.data.names=NAME,NAME:PART is needed"),
+        ((), "--config.data.names is required; name the test sets"),
         (("--config.data.names=nonsense",), "unknown data set 'nonsense'"),
         (("--config.data.names=emoji_scenes:nonsense",), "nonsense"),
-        (("--config.data.names=a", "--config.epochs=3"), "--config.epochs is of training"),
+        (("--config.data.names=a", "--config.epochs=3"), "--config.epochs applies only to"),
         (("--config.data.names=a", "--config.eval_size=3"), "unknown flag 'config.eval_size'"),
         (("--config.data.names=emoji_scenes", "--config.data.views=2"), "holds images"),
         (("--config.data.names=emoji_scenes", "--config.backbone=embedded"), "another backbone"),

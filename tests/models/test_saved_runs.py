@@ -241,7 +241,7 @@ def test_an_earlier_run_is_completed_and_left_as_it_was(finished, earlier, capsy
         saved.read(earlier)
     before = content(earlier)
     assert explain(complete.start, [str(earlier)]) == 0
-    assert "model.json and prompts.safetensors are written" in capsys.readouterr().out
+    assert "wrote model.json and prompts.safetensors" in capsys.readouterr().out
     after = content(earlier)
     assert {path.name for path in after.keys() - before.keys()} == set(FILES)
     assert {path: after[path] for path in before} == before
@@ -254,14 +254,14 @@ def test_an_earlier_run_is_completed_and_left_as_it_was(finished, earlier, capsy
         "digest": "",
     }
     assert explain(complete.start, [str(earlier)]) == 0
-    assert "is complete already" in capsys.readouterr().out
+    assert "is already complete" in capsys.readouterr().out
 
 
 def test_damaged_files_are_written_anew(finished, earlier, capsys):
     (earlier / saved.MODEL).write_bytes((finished / "run" / saved.MODEL).read_bytes())
     (earlier / saved.PROMPTS).write_bytes(b"torn")
     assert explain(complete.start, [str(earlier)]) == 0
-    assert "in place of damaged ones" in capsys.readouterr().out
+    assert "replacing damaged files" in capsys.readouterr().out
     assert saved.read(earlier).method == "coop"
 
 

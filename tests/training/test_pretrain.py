@@ -185,7 +185,7 @@ def test_captions_say_the_same_of_one_object_unless_both_say_what_it_does_and_di
         [1, 0, 0, 1, 0],
         [0, 0, 0, 0, 1],
     ]
-    np.testing.assert_array_equal(captioned.same_said(labels, actions), np.array(expected, bool))
+    np.testing.assert_array_equal(captioned.fits(labels, actions), np.array(expected, bool))
 
 
 def test_an_exported_model_loads(whole, tmp_path):

@@ -1,1 +1,1 @@
-"""The side of the benchmark that runs conventional PyTorch code."""
+"""Runs conventional PyTorch code for the benchmark."""

@@ -1,7 +1,7 @@
-"""CLIP in PyTorch for the conventional methods, and what these have in common.
+"""CLIP in PyTorch for the conventional methods, and their shared base class.
 
-The towers are those of exported models, whose blocks are OpenAI's with fused attention. JAX is not
-imported here: a process of the counterpart must not pay for it.
+The towers are those of exported models: OpenAI's blocks with fused attention. JAX is not imported,
+so that it does not count towards the memory of the counterpart's process.
 """
 
 from collections.abc import Mapping
@@ -15,13 +15,13 @@ from prompt_jax.export.torch_parts.clip import CLIP, normalize
 
 
 class TorchCLIP(CLIP):
-    """Both towers, frozen; texts take all 77 slots up to the head."""
+    """Both frozen towers; every text takes all 77 slots."""
 
     def __init__(self, sizes: Mapping[str, Any], state: Mapping[str, Any]):
         """Copies the weights.
 
         Args:
-            sizes: the fields of a `CLIPConfig`.
+            sizes: fields of a `CLIPConfig`.
             state: float32 arrays by OpenAI's names.
         """
         super().__init__(sizes, {name: torch.as_tensor(array) for name, array in state.items()})
@@ -32,7 +32,7 @@ class TorchCLIP(CLIP):
 
 
 class Learner(nn.Module):
-    """A CLIP, trainable prompts by our names, and the token ids of classes or captions."""
+    """A CLIP with trainable prompts, by this library's names, and token ids of its texts."""
 
     tokens: Tensor
 
@@ -46,7 +46,7 @@ class Learner(nn.Module):
 
     @property
     def scale(self) -> Tensor:
-        """1/τ."""
+        """Returns the logit scale, 1/τ."""
         return self.clip.logit_scale.exp()
 
     def encode_plain(self, tokens: Any) -> Tensor:

@@ -1,9 +1,9 @@
-"""CoOp, CoCoOp, MaPLe and ProMPT in PyTorch, the way such code is written today.
+"""Implements CoOp, CoCoOp, MaPLe and ProMPT in conventional PyTorch code.
 
-Every class takes 77 tokens, a loop goes over the images where the text depends on the image (as in
-CoCoOp's public code), and only frozen text features are cached. The benchmark compares our methods
-with this code, and the tests check them against it; it supports their default settings only. VoP is
-in `torch_vop`, ViLT-CLIP in `torch_vilt`.
+Every class takes 77 tokens, text that depends on the image is encoded in a loop over images (as in
+CoCoOp's public code), and only frozen text features are cached. This code serves as the baseline
+of the benchmark and as a reference in tests. It supports only default settings. VoP is in
+`torch_vop`, ViLT-CLIP in `torch_vilt`.
 """
 
 from collections.abc import Mapping
@@ -21,7 +21,7 @@ from prompt_jax.export.torch_parts.clip import normalize
 
 
 class CoOp(Learner):
-    """Context vectors shared by all classes."""
+    """CoOp: context vectors shared by all classes."""
 
     first_loss = 0
     prefix: Tensor
@@ -35,13 +35,13 @@ class CoOp(Learner):
         self.register_buffer("suffix", clip.token_embedding(self.tokens[:, 1 + context_length :]))
 
     def encode_classes(self, context: Tensor, deep: Mapping[int, Tensor] | None = None) -> Tensor:
-        """Normalised text features float[K, d] behind one context float[M, d_l]."""
+        """Returns normalized text features float[K, d] for one context float[M, d_l]."""
         context = context.expand(len(self.tokens), -1, -1)
         embeddings = torch.cat([self.prefix, context, self.suffix], dim=1)
         return normalize(self.clip.encode_embedded(embeddings, self.tokens.argmax(dim=-1), deep))
 
     def generate(self, name: str, x: Tensor, layer: int | None = None) -> Tensor:
-        """Linear, ReLU, Linear; with `layer`, the biases are that layer's."""
+        """Applies Linear, ReLU, Linear; `layer` selects the biases of a layer."""
         p = self.prompts
         biases = [p[f"{name}/linear{i}/bias"] for i in (1, 2)]
         if layer is not None:
@@ -50,22 +50,22 @@ class CoOp(Learner):
         return F.linear(hidden, p[f"{name}/linear2/kernel"].T, biases[1])
 
     def text_logits(self, features: Tensor) -> Tensor:
-        """Logits float[iterations, B, K] of image features float[B, d] that stay as they are."""
+        """Returns logits float[iterations, B, K] of fixed image features float[B, d]."""
         features = normalize(features)
         return (self.scale * features @ self.encode_classes(self.prompts["context"]).T)[None]
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits float[iterations, B, K] of images float[B, 3, H, W]."""
+        """Returns logits float[iterations, B, K] of images float[B, 3, H, W]."""
         return self.text_logits(self.clip.encode_image(images))
 
     def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """Cross-entropy, summed over the iterations that train."""
+        """Returns the cross-entropy, summed over the iterations from `first_loss` on."""
         losses = [F.cross_entropy(each, labels) for each in logits[self.first_loss :]]
         return torch.stack(losses).sum()
 
 
 class CoCoOp(CoOp):
-    """A context per image, and so the classes are encoded per image."""
+    """CoCoOp: one context per image, so classes are encoded per image."""
 
     def text_logits(self, features):
         """See `CoOp`."""
@@ -79,7 +79,7 @@ class CoCoOp(CoOp):
 
 
 class MaPLe(CoOp):
-    """Deep text prompts, and vision prompts made of them by linear maps."""
+    """MaPLe: deep text prompts, and vision prompts that are linear maps of them."""
 
     def text_logits(self, features):
         """See `CoOp`."""
@@ -99,18 +99,18 @@ class MaPLe(CoOp):
 
 
 class ProMPT(CoOp):
-    """Image and classes are encoded again in every iteration, each prompted by the other."""
+    """ProMPT: iterations encode image and classes again, each prompted by the other."""
 
-    first_loss = 1  # the zero-shot answer has none
+    first_loss = 1  # the zero-shot logits are not trained
     zero_shot: Tensor
 
     def __init__(self, clip: TorchCLIP, handover: Handover):
-        """Encodes "a photo of a {}." once, as the regularising methods' public code does."""
+        """Encodes "a photo of a {}." once, as public code of regularized methods does."""
         super().__init__(clip, handover)
         self.register_buffer("zero_shot", self.encode_plain(handover.photo_tokens))
 
     def classify(self, features: Tensor, contexts: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits float[B, K] and class features float[B, K, d], image by image."""
+        """Returns logits float[B, K] and class features float[B, K, d], in a loop over images."""
         classes = torch.stack([self.encode_classes(context) for context in contexts])
         logits = [
             self.scale * feature @ text.T for feature, text in zip(features, classes, strict=True)
@@ -118,11 +118,11 @@ class ProMPT(CoOp):
         return torch.stack(logits), classes
 
     def next_contexts(self, contexts: Tensor, features: Tensor) -> Tensor:
-        """P of the next iteration, float[B, b, d_l] (eq. 10)."""
+        """Returns the contexts P of the next iteration, float[B, b, d_l] (eq. 10)."""
         return contexts + self.generate("text_generator", features)[:, None]
 
     def text_logits(self, features):
-        """See `CoOp`: the text part of every iteration, the zero-shot logits first."""
+        """Returns the logits of every iteration's text part, zero-shot first; see `CoOp`."""
         features, contexts = normalize(features), self.prompts["context"]
         answers = [self.scale * features @ self.zero_shot.T]
         for _ in range(self.settings["iterations"]):
@@ -167,7 +167,7 @@ METHODS: dict[str, type[CoOp] | type[VoP] | type[ViLT]] = {
 def build(
     handover: Handover, state: Mapping[str, np.ndarray], device: torch.device | str = "cpu"
 ) -> CoOp | VoP | ViLT:
-    """The method on its own CLIP, which gets the weights `state` by OpenAI's names."""
+    """Builds the method on a CLIP with the weights `state`, by OpenAI's names."""
     with torch.device(device):
         clip = TorchCLIP(handover.sizes, state)
         return METHODS[handover.method](clip, handover).to(device)

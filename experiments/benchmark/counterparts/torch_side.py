@@ -1,4 +1,4 @@
-"""The counterpart's side of a cell: PyTorch, in a process of its own."""
+"""Builds and times the PyTorch side of a cell, in a separate process."""
 
 import contextlib
 import time
@@ -23,30 +23,30 @@ from experiments.benchmark.handover import (
 
 
 def make_optimizer(cell: Cell, parameters: Iterable[torch.nn.Parameter]) -> torch.optim.Optimizer:
-    """Of the kind that the method was published with."""
+    """Returns an optimizer of the kind that the method was published with."""
     if cell.frames:
         return torch.optim.AdamW(parameters, lr=0.001, weight_decay=0.2, eps=1e-6)
     return torch.optim.SGD(parameters, lr=0.002, momentum=0.9, weight_decay=5e-4)
 
 
 class Counterpart:
-    """One cell in PyTorch, ready to run.
+    """A cell in PyTorch.
 
     Attributes:
         facts: "first_seconds" of a run.
     """
 
     def __init__(self, cell: Cell, weights: Path, handover: Handover, platform: str):
-        """Loads it and runs it once.
+        """Loads the cell and runs it once.
 
         Args:
-            cell: what to run.
-            weights: a safetensors file by OpenAI's names.
-            handover: from our side.
+            cell: the cell.
+            weights: safetensors file by OpenAI's names.
+            handover: inputs from this library.
             platform: JAX's name of the device, "cpu" or "gpu".
         """
         torch.set_num_threads(cores())
-        # Float32 as ours has it, not TF32, on a GPU; neither changes anything on a CPU.
+        # Full float32 on a GPU, not TF32, as in this library; no effect on a CPU.
         torch.set_float32_matmul_precision("highest")
         torch.backends.cudnn.allow_tf32 = False
         self._device = torch.device("cpu" if platform == "cpu" else "cuda")
@@ -89,7 +89,7 @@ class Counterpart:
             hits += int((logits[-1].argmax(dim=-1) == self._labels).sum())
 
     def run(self, times: int) -> float:
-        """Seconds per run, over `times` of them."""
+        """Returns the mean seconds per run over `times` runs."""
         self._wait()
         began = time.perf_counter()
         for _ in range(times):
@@ -102,5 +102,5 @@ class Counterpart:
             torch.cuda.synchronize()
 
     def device_memory(self) -> int | None:
-        """The peak in bytes on an accelerator; None where it is the host's memory."""
+        """Returns the peak memory of an accelerator in bytes; None on a CPU."""
         return torch.cuda.max_memory_allocated() if self._device.type == "cuda" else None

@@ -1,7 +1,7 @@
-"""VoP in PyTorch, the way such code is written: as its released model has it.
+"""Implements VoP in conventional PyTorch code, following its released model.
 
-Every caption takes all 77 slots and every frame is an image of the batch; in each layer the prompts
-are put behind the first token, run through the whole block and taken out again.
+Every caption takes all 77 slots and every frame is an image of the batch. Each layer inserts its
+prompts after the first token, applies the block and removes them again.
 """
 
 import torch
@@ -13,20 +13,20 @@ from prompt_jax.export.torch_parts.clip import normalize
 
 
 def insert(x: Tensor, prompts: Tensor) -> Tensor:
-    """Prompts float[n, d] behind the first token of float[N, S, d]."""
+    """Inserts prompts float[n, d] after the first token of float[N, S, d]."""
     return torch.cat([x[:, :1], prompts.expand(len(x), -1, -1), x[:, 1:]], dim=1)
 
 
 def remove(x: Tensor, number: int) -> Tensor:
-    """Without so many tokens behind the first."""
+    """Removes `number` tokens after the first."""
     return torch.cat([x[:, :1], x[:, 1 + number :]], dim=1)
 
 
 class VoP(Learner):
-    """The base variant, with prompts in all layers of both towers."""
+    """VoP: prompts in all layers of both towers."""
 
     def encode_texts(self) -> Tensor:
-        """The captions' features float[B, d], normalised."""
+        """Returns normalized features float[B, d] of the captions."""
         prompts = self.prompts["text_prompts"]
         number = prompts.shape[1]
         x = self.clip.token_embedding(self.tokens)
@@ -38,7 +38,7 @@ class VoP(Learner):
         return normalize(self.clip.read_text(x, self.tokens.argmax(dim=-1)))
 
     def encode_videos(self, videos: Tensor) -> Tensor:
-        """Features float[B, d] of videos float[B, F, 3, H, W]."""
+        """Returns features float[B, d] of videos float[B, F, 3, H, W]."""
         prompts, tower = self.prompts["vision_prompts"], self.clip.visual
         number = prompts.shape[1]
         x = tower.embed(videos.flatten(0, 1))
@@ -50,17 +50,17 @@ class VoP(Learner):
         return normalize(mean) if self.settings["renormalize_video"] else mean
 
     def text_logits(self, features: Tensor) -> Tensor:
-        """Logits float[1, B, B], a row per caption, of video features that stay as they are."""
+        """Returns logits float[1, B, B], a row per caption, of fixed video features."""
         return self._compare(normalize(features))
 
     def forward(self, videos: Tensor) -> Tensor:
-        """Logits float[1, B, B], a row per caption, of videos float[B, F, 3, H, W]."""
+        """Returns logits float[1, B, B], a row per caption, of videos float[B, F, 3, H, W]."""
         return self._compare(self.encode_videos(videos))
 
     def _compare(self, videos):
         return (self.scale * self.encode_texts() @ videos.T)[None]
 
     def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """Cross-entropy of the pairs, the mean of both directions."""
+        """Returns the cross-entropy of the pairs, averaged over both directions."""
         (own,) = logits
         return (F.cross_entropy(own, labels) + F.cross_entropy(own.T, labels)) / 2

@@ -1,1 +1,1 @@
-"""The side of the benchmark that runs this library."""
+"""Runs this library for the benchmark."""

@@ -1,4 +1,4 @@
-"""Our side of a cell of videos and classes: what is trained on what."""
+"""Sets up this library's side of a cell of videos with classes."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -19,14 +19,14 @@ from prompt_jax.methods import Method, Prompts, Task
 
 
 def text_part(name: str) -> Method:
-    """The method with video features that are there already and stay as they are."""
+    """Returns the method on given video features, without the image tower."""
     return methods.recognize(methods.get_encoders(name)._replace(encode_videos=take_features))
 
 
 def hand_over(
     name: str, clip: CLIP, settings: Any, prompts: Prompts, names: Sequence[str]
 ) -> Handover:
-    """What the counterpart needs to compute the same."""
+    """Returns the inputs of the counterpart for the same computation."""
     words = " ".join(["X"] * methods.get_encoders(name).text_prompts(settings))
     cleaned = [each.replace("_", " ") for each in names]
     slots = clip.config.context_length
@@ -44,7 +44,7 @@ def hand_over(
 def set_up(
     cell: Cell, clip: CLIP, frozen: Frozen
 ) -> tuple[Method, Task, Prompts, Handover, list[dict[str, Any]]]:
-    """The method, its task and first prompts, what the counterpart needs, and the batch."""
+    """Returns method, task, initial prompts, the counterpart's inputs, and a list of one batch."""
     encoders, names = methods.get_encoders(cell.method), class_names(cell.K, CLASSES)
     settings = encoders.Settings()
     method = text_part(cell.method) if cell.part == "text" else methods.recognize(encoders)

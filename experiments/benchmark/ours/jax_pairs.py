@@ -1,4 +1,4 @@
-"""Our side of a cell of videos and captions: what is trained on what."""
+"""Sets up this library's side of a cell of videos with captions."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -20,20 +20,20 @@ from prompt_jax.methods import Method, Prompts, Task
 
 
 def take_features(prompts: Prompts, task: Task, features: jax.Array) -> jax.Array:
-    """An encoder of videos whose features are there already and stay as they are."""
+    """Encodes videos that are given as features: normalizes them."""
     del prompts, task
     return normalize(features)
 
 
 def text_part(name: str) -> Method:
-    """The method on such features."""
+    """Returns the method on given video features, without the image tower."""
     return methods.retrieve(methods.get_encoders(name)._replace(encode_videos=take_features))
 
 
 def hand_over(
     name: str, clip: CLIP, settings: Any, prompts: Prompts, tokens: Sequence[Sequence[int]]
 ) -> Handover:
-    """What the counterpart needs to compute the same; `tokens` as `tokenize_captions` has them."""
+    """Returns the inputs of the counterpart; `tokens` are the result of `tokenize_captions`."""
     slots = clip.config.context_length - methods.get_encoders(name).text_prompts(settings)
     rows = np.zeros((len(tokens), slots), np.int32)
     for row, own in zip(rows, tokens, strict=True):
@@ -52,7 +52,7 @@ def hand_over(
 def set_up(
     cell: Cell, clip: CLIP, frozen: Frozen
 ) -> tuple[Method, Task, Prompts, Handover, list[dict[str, Any]]]:
-    """The method, its task and first prompts, what the counterpart needs, and the batch."""
+    """Returns method, task, initial prompts, the counterpart's inputs, and a list of one batch."""
     encoders, config = methods.get_encoders(cell.method), clip.config
     settings = encoders.Settings()
     method = text_part(cell.method) if cell.part == "text" else methods.retrieve(encoders)

@@ -1,4 +1,4 @@
-"""Our side of a cell: built, compiled and timed in a process of its own."""
+"""Builds, compiles and times this library's side of a cell, in a separate process."""
 
 import dataclasses
 import time
@@ -29,13 +29,13 @@ from prompt_jax.prompts import PHOTO, encode_classes, generate
 from prompt_jax.training import optim, train
 from prompt_jax.training.sharding import find_devices
 
-# Long enough for an accelerator's clock to rise.
+# Long enough for an accelerator to reach its full clock rate.
 PEAK_SECONDS = 1.0
 RATE = 0.002
 
 
 def load_backbone(name: str, weights: Path) -> tuple[CLIPConfig, Frozen]:
-    """The sizes and weights of a cell's backbone; writes them to `weights` the first time."""
+    """Returns sizes and weights of a cell's backbone; saves new weights to `weights`."""
     if name == "embedded":
         config, frozen = loading.load(name)
     else:
@@ -51,14 +51,14 @@ def load_backbone(name: str, weights: Path) -> tuple[CLIPConfig, Frozen]:
 
 
 def openai_state(config: CLIPConfig, frozen: Frozen) -> dict[str, np.ndarray]:
-    """The weights by OpenAI's names."""
+    """Returns the weights by OpenAI's names."""
     return from_tree(openai_layout(config.image_layers, config.text_layers), frozen)
 
 
 def hand_over(
     name: str, clip: CLIP, settings: Any, prompts: Prompts, class_names: Sequence[str]
 ) -> Handover:
-    """What the counterpart needs to compute the same."""
+    """Returns the inputs of the counterpart for the same computation."""
     words = "a photo of a" if name == "maple" else " ".join(["X"] * len(prompts["context"]))
     cleaned = [each.replace("_", " ") for each in class_names]
     slots = clip.config.context_length
@@ -74,7 +74,7 @@ def hand_over(
 
 
 def text_part(name: str) -> Method:
-    """The method with image features that are there already and stay as they are."""
+    """Returns the method on given image features, without the image tower."""
     method = methods.get(name)
     forwards = {"maple": _maple_text, "pro_mpt": _pro_mpt_text}
     return method._replace(input="features", forward=forwards.get(name, method.forward))
@@ -100,7 +100,7 @@ def _pro_mpt_text(prompts: Prompts, prepared: Any, task: Task, features: jax.Arr
 
 
 def make_batch(cell: Cell, config: CLIPConfig, run: int) -> dict[str, jax.Array]:
-    """A training run's batch; for a cell's text part, features stand in for its images."""
+    """Returns the batch of a training run; for the text part, with features as images."""
     images, labels = image_batch(cell, config.image_size, run)
     if cell.part == "text":
         images = feature_batch(cell, config.embed_dim, run)
@@ -110,7 +110,7 @@ def make_batch(cell: Cell, config: CLIPConfig, run: int) -> dict[str, jax.Array]
 def set_up(
     cell: Cell, clip: CLIP, frozen: Frozen
 ) -> tuple[Method, Task, Prompts, Handover, list[dict[str, Any]]]:
-    """The method, its task and first prompts, what the counterpart needs, and a batch a run."""
+    """Returns method, task, initial prompts, the counterpart's inputs, and one batch per run."""
     method = methods.get(cell.method)
     settings = method.Settings(**({"iterations": cell.N} if cell.method == "pro_mpt" else {}))
     names = class_names(cell.K, CLASSES)
@@ -124,12 +124,12 @@ def set_up(
 
 
 def adamw(rate: float | jax.Array, trains: Any) -> optax.GradientTransformation:
-    """As VoP is trained, but for the bound on the gradient's norm."""
+    """Returns VoP's optimizer, without clipping of the gradient norm."""
     return optim.adamw(rate, trains, weight_decay=0.2, epsilon=1e-6)
 
 
 def unbounded(arguments: tuple) -> tuple:
-    """The same with a task that has no memory budget."""
+    """Returns the arguments with tasks without a memory budget."""
 
     def unbound(argument):
         if not isinstance(argument, Task):
@@ -141,31 +141,31 @@ def unbounded(arguments: tuple) -> tuple:
 
 
 def stack(trees: list[Any]) -> Any:
-    """Pytrees of the same structure as one, with a first axis over them."""
+    """Stacks pytrees of the same structure along a new first axis."""
     return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
 
 
 class Ours:
-    """One cell of ours, ready to run.
+    """A compiled cell of this library.
 
     Attributes:
-        facts: "compile_seconds"; "flops" of one run's matrix products, without those that a
-            memory budget has computed twice; "xla_flops", XLA's own count of one program, a loop's
-            body once; "first_seconds" of a run.
-        handover: for the counterpart.
+        facts: "compile_seconds"; "flops", of one run's matrix products, without recomputation due
+            to the memory budget; "xla_flops", XLA's count, which counts a loop's body once;
+            "first_seconds" of a run.
+        handover: inputs of the counterpart.
     """
 
     def __init__(self, cell: Cell, weights: Path, memory: int | None = None, in_turn: bool = False):
-        """Loads, compiles and runs it once.
+        """Loads and compiles the cell and runs it once.
 
         Args:
-            cell: what to run.
+            cell: the cell.
             weights: see `load_backbone`.
             memory: see `CLIP`; None for the default budget.
-            in_turn: whether a cell of several training runs takes them one after the other.
+            in_turn: whether several training runs are separate steps instead of one program.
         """
         config, frozen = load_backbone(cell.backbone, weights)
-        # What is timed as compiling must not be read from a cache.
+        # Compilation is timed, so it must not use a cache.
         jax.config.update("jax_enable_compilation_cache", False)
         clip = CLIP(config, jnp.dtype(cell.dtype), memory or default_budget())
         if not in_turn:
@@ -188,7 +188,7 @@ class Ours:
             step = train.make_parallel_step(self._method, lambda rate: rule(rate, mask))
             self._turns = [(stack(batches), jnp.broadcast_to(rate, len(batches)))]
             states = [stack(states)]
-        # A step takes its state's arrays for itself, and the states share their first ones.
+        # Copied, because a step donates its state, and the initial states share arrays.
         self._states = [jax.tree.map(jnp.copy, state) for state in states]
         arguments = (self._states[0], self._task, *self._turns[0])
         began = time.perf_counter()
@@ -238,7 +238,7 @@ class Ours:
         self._evaluate([self._prompts], [self._task], batches)
 
     def run(self, times: int) -> float:
-        """Seconds per run, over `times` of them."""
+        """Returns the mean seconds per run over `times` runs."""
         began = time.perf_counter()
         for _ in range(times):
             result = self._once()
@@ -246,13 +246,13 @@ class Ours:
         return (time.perf_counter() - began) / times
 
     def device_memory(self) -> int | None:
-        """The peak in bytes on an accelerator; None where it is the host's memory."""
+        """Returns the peak memory of an accelerator in bytes; None on a CPU."""
         statistics = jax.devices()[0].memory_stats()
         return statistics["peak_bytes_in_use"] if statistics else None
 
 
 def describe_device(dtypes: Sequence[str]) -> dict[str, Any]:
-    """The device and the operations per second that a large matrix product reaches on it."""
+    """Returns the device and the FLOP/s of a large matrix product on it."""
     device = find_devices()[0]
     return {
         "platform": device.platform,
