@@ -1,8 +1,8 @@
-"""Writes a trained model as CoOp's, CoCoOp's or MaPLe's reference implementation does.
+"""Exports a trained model to the format of CoOp's, CoCoOp's or MaPLe's reference implementation.
 
     python -m prompt_jax.export_checkpoint RUN --output DIR/prompt_learner/model.pth.tar-50
 
-RUN is a folder with model.json. Writing takes PyTorch: pip install -e '.[torch]'.
+RUN is a directory with model.json. PyTorch is required: pip install -e '.[torch]'.
 """
 
 import sys
@@ -23,7 +23,7 @@ from prompt_jax.models import saved
 
 
 def main(argv: Sequence[str]) -> None:
-    """Reads the model and its backbone, writes the checkpoint, and says how Dassl loads it.
+    """Exports a model and prints the command with which Dassl evaluates it.
 
     Raises:
         PromptError: see `saved.read` and `writing`.
@@ -40,7 +40,7 @@ def main(argv: Sequence[str]) -> None:
         where = str(folder.parent)
     else:
         where = "DIR"
-        print(f"put it into DIR/{layout.folder}/, where Dassl looks for it")
+        print(f"move it to DIR/{layout.folder}/, where Dassl looks for it")
     number = "" if epoch is None else f" --load-epoch {epoch}"
     print(
         f"python train.py --trainer {layout.trainer} … --eval-only --model-dir {quote(where)}"
@@ -51,9 +51,9 @@ def main(argv: Sequence[str]) -> None:
 def _parser():
     parser = argparse.ArgumentParser(
         prog="python -m prompt_jax.export_checkpoint",
-        description="Writes a trained model as its method's reference implementation does.",
+        description="Exports a trained model to its method's reference implementation.",
     )
-    parser.add_argument("run", type=pathlib.Path, help="folder with model.json")
+    parser.add_argument("run", type=pathlib.Path, help="directory with model.json")
     parser.add_argument("--output", required=True, type=pathlib.Path, help="model.pth.tar-N")
-    parser.add_argument("--backbone", default="", help="where the CLIP lies now, if elsewhere")
+    parser.add_argument("--backbone", default="", help="the CLIP, if it has moved since training")
     return parser

@@ -1,10 +1,10 @@
-"""Makes a model folder of a checkpoint by CoOp's, CoCoOp's or MaPLe's reference implementation.
+"""Imports a checkpoint of CoOp's, CoCoOp's or MaPLe's reference implementation.
 
     python -m prompt_jax.import_checkpoint output/…/prompt_learner/model.pth.tar-50 \\
         --backbone ViT-B/16 --classes names.txt --output models/coop
 
-The file is read as data, without PyTorch: nothing in it runs. docs/reference_checkpoints.md says
-what is checked.
+The file is parsed as data, without PyTorch; no code in it is executed. The checks are
+listed in docs/reference_checkpoints.md.
 """
 
 import sys
@@ -26,39 +26,41 @@ from prompt_jax.models import saved
 from prompt_jax.prompts import PHOTO
 from prompt_jax.storage.files import read_bytes
 
-_MOST_NAMES = 16 * 2**20  # bytes: a hundred thousand names
+_MOST_BYTES = 16 * 2**20  # of a file of class names
 
 
 def read_names(path: pathlib.Path) -> tuple[str, ...]:
-    """Class names, one a line; empty lines do not count. ImageNet's hold the same name twice.
+    """Reads class names, one per line, without empty lines. Names may repeat, as in ImageNet.
 
     Raises:
-        PromptError: it cannot be read, or holds none.
+        PromptError: the file cannot be read or has no class names.
     """
     try:
-        lines = read_bytes(path, _MOST_NAMES).decode("utf-8-sig").splitlines()
+        lines = read_bytes(path, _MOST_BYTES).decode("utf-8-sig").splitlines()
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         if isinstance(error, UnicodeDecodeError):
-            reason = "it is no UTF-8 text"
+            reason = "it is not UTF-8 text"
         raise PromptError(f"{path} cannot be read: {reason}") from None
     names = tuple(line.strip() for line in lines if line.strip())
     if not names:
-        raise PromptError(f"{path} holds no class names; write one a line")
+        raise PromptError(f"{path} holds no class names; write one per line")
     return names
 
 
 def main(argv: Sequence[str]) -> None:
-    """Reads, checks, writes, and says what was found.
+    """Imports a checkpoint and prints the model's method, settings and number of classes.
 
     Raises:
-        PromptError: see `reading.read`; or the folder holds a model already.
+        PromptError: see `reading.read`; or the directory already holds a model.
     """
     chosen = _parser().parse_args(argv)
     folder = chosen.output
-    there = [name for name in (saved.MODEL, saved.PROMPTS) if (folder / name).exists()]
-    if there:
-        raise PromptError(f"{folder} holds {' and '.join(there)} already; name another folder")
+    existing = [name for name in (saved.MODEL, saved.PROMPTS) if (folder / name).exists()]
+    if existing:
+        raise PromptError(
+            f"{folder} already holds {' and '.join(existing)}; choose another directory"
+        )
     wanted = reading.Wanted(
         backbone=chosen.backbone,
         activation=chosen.activation,
@@ -81,16 +83,20 @@ def main(argv: Sequence[str]) -> None:
 def _parser():
     parser = argparse.ArgumentParser(
         prog="python -m prompt_jax.import_checkpoint",
-        description="Makes a model folder of a checkpoint by a reference implementation.",
+        description="Imports a checkpoint of a method's reference implementation.",
     )
     add = parser.add_argument
     add("checkpoint", type=pathlib.Path, help="model.pth.tar-N")
     add("--backbone", required=True, help="the CLIP that it was trained on, e.g. ViT-B/16")
-    add("--output", required=True, type=pathlib.Path, help="folder to write")
-    add("--classes", type=pathlib.Path, help="its class names, one a line; else as it has them")
-    add("--method", default="", choices=("", *LAYOUTS), help="else found by what it holds")
-    add("--template", default=PHOTO, help=f'text of a class for zero-shot CLIP; "{PHOTO}"')
-    add("--context-words", help="CTX_INIT of its training; else MaPLe's is found")
+    add("--output", required=True, type=pathlib.Path, help="directory to write the model to")
+    add(
+        "--classes",
+        type=pathlib.Path,
+        help="file of class names, one per line; default: read from the checkpoint",
+    )
+    add("--method", default="", choices=("", *LAYOUTS), help="default: detected")
+    add("--template", default=PHOTO, help=f'template for zero-shot CLIP; default: "{PHOTO}"')
+    add("--context-words", help="CTX_INIT of the training; default: detected for MaPLe")
     add("--name-position", default="end", choices=POSITIONS, help="CoOp's CLASS_TOKEN_POSITION")
-    add("--activation", default="", help="of the backbone, where its file does not say")
+    add("--activation", default="", help="of the backbone, if its file does not state it")
     return parser

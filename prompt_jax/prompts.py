@@ -1,4 +1,4 @@
-"""What prompts are made of: class tokens, context vectors, generators, encoded classes."""
+"""Building blocks of prompts: class tokens, context vectors, generators, encoded classes."""
 
 from collections.abc import Sequence
 
@@ -15,21 +15,20 @@ from prompt_jax.text.class_names import fill
 
 PHOTO = "a photo of a {}."
 STANDARD_DEVIATION = 0.02
-# Suffix lengths that are compiled for: a class list pads to the next of these.
+# Suffixes are padded to one of these lengths, which limits the number of compilations.
 BUCKETS = (4, 5, 6, 8, 10, 12, 16, 24, 32, 48, 76)
 
 
 @flax.struct.dataclass
 class ClassTokens:
-    """The prompts of K classes, split where they start to differ.
+    """The tokens of K classes, split into a shared prefix and a suffix per class.
 
     Attributes:
         prefix: int32[T], SOS and the words before the class name, the same for all classes.
         suffix: int32[K, S], each class's own tokens up to EOT, padded with zeros.
-        eot: int32[K], where in the suffix EOT stands.
+        eot: int32[K], index of EOT in the suffix.
         packed: the same suffixes with little padding.
-        sos: the keys and values of SOS, which nothing behind it changes; None where they were not
-            computed yet.
+        sos: keys and values of SOS, which are constant; None if not computed yet.
     """
 
     prefix: jax.Array
@@ -40,12 +39,12 @@ class ClassTokens:
 
     @property
     def number(self) -> int:
-        """K."""
+        """Returns the number of classes K."""
         return self.suffix.shape[0]
 
 
 def no_classes() -> ClassTokens:
-    """What captions are behind, which are no classes: SOS alone."""
+    """Returns the tokens of zero classes: SOS alone, the prefix of captions."""
     prefix = jnp.asarray([tokenizer.SOS], jnp.int32)
     nothing = jnp.zeros(0, jnp.int32)
     return ClassTokens(prefix, nothing[:, None], nothing, packed=pack([]))
@@ -59,24 +58,24 @@ def tokenize_classes(
     taken: int = 0,
     padded: bool = True,
 ) -> ClassTokens:
-    """Token ids of `template` filled with each class name (underscores become spaces).
+    """Tokenizes `template` filled with each class name (underscores become spaces).
 
     Args:
-        template: text with one "{}" for the name; "{}." where the context is learned.
+        template: text with one "{}" for the name; "{}." for a learned context.
         names: K class names.
         context_length: slots of the text tower.
-        share_words: whether the words before the name go into the shared prefix.
-        taken: how many of the slots something else takes, a learned context.
-        padded: whether suffixes are as long as the next of `BUCKETS`, so that other names need no
-            new compilation; where `taken` is not known, that may be more than there is room for.
+        share_words: whether the words before the name are part of the shared prefix.
+        taken: slots that a learned context occupies.
+        padded: whether to pad suffixes to the next of `BUCKETS`, so that other names need no new
+            compilation. Pass False if `taken` is unknown, as the padding may then not fit.
 
     Raises:
-        PromptError: the template has no "{}", there is no class, or a prompt is too long.
+        PromptError: the template has no "{}", there is no class, or a text is too long.
     """
     if template.count("{}") != 1:
         raise PromptError(f'template={template!r} must contain "{{}}" once, for the class name')
     if not names:
-        raise PromptError("there are no classes: at least one class name is needed")
+        raise PromptError("there are no classes: pass at least one class name")
     rows = [tokenizer.encode(fill(template, name)) for name in names]
     words_before = len(tokenizer.encode(template.split("{}")[0])) if share_words else 0
     shared = _common_prefix(rows, words_before)
@@ -84,10 +83,10 @@ def tokenize_classes(
     longest, room = max(map(len, suffixes)), context_length - taken - 1 - shared
     if longest > room:
         worst = names[int(np.argmax([len(s) for s in suffixes]))]
-        learned = f", {taken} of them the context's" if taken else ""
+        learned = f", {taken} of them context vectors" if taken else ""
         advice = "use fewer context vectors" if taken else f"the template {template!r}"
         raise PromptError(
-            f"the prompt of class {shorten(worst)} takes {context_length + longest - room} tokens"
+            f"the text of class {shorten(worst)} takes {context_length + longest - room} tokens"
             f"{learned}; the text tower has {context_length}: shorten the name or {advice}"
         )
     bucket = next((b for b in BUCKETS if b >= longest), longest) if padded else longest
@@ -116,17 +115,17 @@ def encode_classes(
     context: jax.Array | None = None,
     deep_prompts: jax.Array | None = None,
 ) -> jax.Array:
-    """Text features of all classes: the shared prefix once, then every class's few own tokens.
+    """Computes text features of all classes; the shared prefix runs once.
 
     Args:
         clip, frozen: the backbone.
         classes: K classes.
         context: float[..., M, d_l] or None; context vectors behind the prefix's words. Leading axes
-            (one context per image) come back in the result.
+            (one context per image) are those of the result.
         deep_prompts: see `CLIP.prefill`.
 
     Returns:
-        float[..., K, d], not normalised.
+        float[..., K, d], unnormalized.
 
     Raises:
         PromptError: prefix, context and suffix exceed the text tower's slots.
@@ -149,9 +148,9 @@ def encode_packed(
     texts: PackedTokens,
     embedded: jax.Array | None = None,
 ) -> jax.Array:
-    """Text features float[..., N, d], not normalised, of N texts behind what stands in `cache`.
+    """Computes unnormalized text features float[..., N, d] of N texts after a cached prefix.
 
-    `embedded`, float[rows, length, d_l] without positions, takes the place of the token ids.
+    `embedded`, float[rows, length, d_l] without positions, replaces the token ids.
     """
     tokens = clip.embed_text(frozen, texts.tokens) if embedded is None else embedded
     features = clip.extend(frozen, cache, tokens, texts.position, texts.eot)
@@ -166,17 +165,17 @@ def encode_embedded(
     eot: jax.Array,
     deep_prompts: jax.Array | None = None,
 ) -> jax.Array:
-    """Text features of classes whose tokens are embedded already, without positions.
+    """Computes text features of classes from embedded tokens, without positions.
 
     Args:
         clip, frozen: the backbone.
-        prefix: float[..., T, d_l], SOS and what else comes first in every class.
+        prefix: float[..., T, d_l], SOS and the other tokens that all classes begin with.
         suffix: float[K, S, d_l], each class's own tokens up to EOT, padded.
-        eot: int[K], where in the suffix EOT stands.
+        eot: int[K], index of EOT in the suffix.
         deep_prompts: see `CLIP.prefill`.
 
     Returns:
-        float[..., K, d], not normalised.
+        float[..., K, d], unnormalized.
 
     Raises:
         PromptError: prefix and suffix exceed the text tower's slots.
@@ -199,16 +198,16 @@ def _check_slots(clip, prefix_length, suffix_length):
 def encode_prompted_image(
     clip: CLIP, frozen: Frozen, images: jax.Array, prompts: jax.Array
 ) -> jax.Array:
-    """Image features under deep prompts as VPT, IVLP and MaPLe place them.
+    """Computes image features with deep prompts as in VPT, IVLP and MaPLe.
 
     Args:
         clip, frozen: the backbone.
-        images: float[B, H, W, 3], normalised images.
-        prompts: float[J, N, d_v]; the first enter before `ln_pre` [MaPLe's code], the others
-            overwrite those slots before layers 1..J-1; after that the slots flow on.
+        images: float[B, H, W, 3], normalized images.
+        prompts: float[J, N, d_v]; the first enter before `ln_pre` (MaPLe's code), the others
+            overwrite those slots before layers 1..J-1; later layers keep the outputs.
 
     Returns:
-        float[B, d], not normalised.
+        float[B, d], unnormalized.
     """
     tokens = clip.embed_image(frozen, images, prompts[:1])
     return clip.encode_tokens(frozen, tokens, prompts[1:], first_layer=1)
@@ -221,22 +220,22 @@ def encode_templates(
     names: Sequence[str],
     normalized: bool = True,
 ) -> jax.Array:
-    """Each class's text features, averaged over templates.
+    """Computes text features of classes, averaged over templates.
 
     Args:
         clip, frozen: the backbone.
         templates: texts with one "{}" for the name.
         names: K class names.
-        normalized: whether each template's feature is L2-normalised before the average.
+        normalized: whether to L2-normalize each template's features before averaging.
 
     Returns:
-        float32[K, d]; the average itself is not normalised.
+        float32[K, d]; the average is unnormalized.
 
     Raises:
         PromptError: see `tokenize_classes`.
     """
     slots = clip.config.context_length
-    # Of many templates each has words of its own: without them there are few shapes to compile for.
+    # Prefixes of many templates would have many lengths, each with its own compilation.
     share_words = len(templates) == 1
     total = jnp.zeros((len(names), clip.config.embed_dim), jnp.float32)
     for template in templates:
@@ -252,14 +251,14 @@ _encode_classes = jax.jit(lambda clip, *rest: encode_classes(clip, *rest), stati
 def init_context(
     rng: jax.Array, clip: CLIP, frozen: Frozen, length: int, words: str = "", cut: bool = False
 ) -> jax.Array:
-    """Context vectors float32[length, d_l] to start from.
+    """Initializes context vectors float32[length, d_l].
 
-    The last ones are the embeddings of `words`, those before them (all, if `words` is empty) are
-    drawn from N(0, 0.02). With `cut`, words beyond the first `length` tokens are left out here:
-    they stay as fixed tokens behind the context (`words_behind`).
+    The last vectors are the embeddings of `words`; the others (all, if `words` is empty) are drawn
+    from a normal distribution with standard deviation 0.02. With `cut`, tokens of `words` beyond
+    the first `length` are ignored here and stay fixed behind the context (`words_behind`).
 
     Raises:
-        PromptError: there is no vector, or there are more words than vectors and no `cut`.
+        PromptError: `length` is below 1, or the words have more tokens and `cut` is False.
     """
     if length < 1:
         raise PromptError(f"context_length={length} must be at least 1")
@@ -279,22 +278,22 @@ def init_context(
 
 
 def words_behind(clip: CLIP, frozen: Frozen, length: int, words: str) -> jax.Array:
-    """Embeddings float32[n, d_l] of the words that a context cut to `length` vectors leaves fixed.
+    """Returns the embeddings float32[n, d_l] of the words after the first `length` tokens.
 
-    MaPLe's two vectors take the place of "a photo"; "of a" stays behind them.
+    They stay fixed behind the context: MaPLe's two vectors replace "a photo", followed by "of a".
     """
     return clip.embed_text(frozen, jnp.asarray(tokenizer.encode(words)[length:], jnp.int32))
 
 
 def slots_before(length: int, words: str) -> int:
-    """How many slots a context cut to `length` vectors and the words behind it take."""
+    """Returns the number of slots of a context of `length` vectors and the words behind it."""
     return max(length, len(tokenizer.encode(words)))
 
 
 def init_linear(rng: jax.Array, inputs: int, outputs: int, copies: int | None = None) -> dict:
-    """A linear layer as PyTorch's `nn.Linear` starts: uniform ±1/√inputs, weights and biases.
+    """Initializes a linear layer like PyTorch's `nn.Linear`: all uniform in ±1/√inputs.
 
-    With `copies`, the kernel is shared and there is a bias per copy.
+    With `copies`, the kernel is shared and each copy has its own bias.
     """
     kernel_rng, bias_rng = jax.random.split(rng)
     bound = inputs**-0.5
@@ -308,7 +307,7 @@ def init_linear(rng: jax.Array, inputs: int, outputs: int, copies: int | None = 
 def init_generator(
     rng: jax.Array, inputs: int, outputs: int, copies: int | None = None
 ) -> dict[str, dict]:
-    """Linear - ReLU - Linear with hidden width inputs / 16 (CoCoOp's meta-net, ProMPT's G)."""
+    """Initializes Linear - ReLU - Linear with hidden width inputs / 16 (CoCoOp, ProMPT's G)."""
     first, second = jax.random.split(rng)
     hidden = max(inputs // 16, 1)
     return {
@@ -318,19 +317,19 @@ def init_generator(
 
 
 def multiply(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """x @ kernel in full precision: what trains is small, so this is free on accelerators too."""
+    """Computes x @ kernel in full float32; trained layers are small, so this costs little."""
     return jnp.matmul(x, kernel, precision="highest")
 
 
 def generate(generator: dict, x: jax.Array) -> jax.Array:
-    """Runs a generator: float[..., d] -> float[..., out]."""
+    """Applies a generator: float[..., d] -> float[..., out]."""
     linear1, linear2 = generator["linear1"], generator["linear2"]
     hidden = jax.nn.relu(multiply(x, linear1["kernel"]) + linear1["bias"])
     return multiply(hidden, linear2["kernel"]) + linear2["bias"]
 
 
 def generate_layers(generator: dict, x: jax.Array) -> jax.Array:
-    """Runs a generator that has a bias per layer: float[B, a, d] -> float[B, J, a, out]."""
+    """Applies a generator with a bias per layer: float[B, a, d] -> float[B, J, a, out]."""
     linear1, linear2 = generator["linear1"], generator["linear2"]
     hidden = multiply(x, linear1["kernel"])[:, None] + linear1["bias"][:, None]
     return multiply(jax.nn.relu(hidden), linear2["kernel"]) + linear2["bias"][:, None]

@@ -215,7 +215,7 @@ def build_backbone(config: Config, activation: str | None = None) -> Backbone:
 
     Args:
         config: config of a run.
-        activation: see `unsaid` of `clip.loading.read`.
+        activation: see `default_activation` of `clip.loading.read`.
     """
     sizes, frozen, assumed = loading.read(config.backbone, config.activation or None, activation)
     fingerprint = loading.fingerprint(sizes, frozen)

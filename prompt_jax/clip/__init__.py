@@ -1,4 +1,4 @@
-"""The frozen backbone: towers, checkpoints, tokenizer. Knows no method."""
+"""Frozen CLIP backbones: towers, checkpoints, tokenizer. Independent of the methods."""
 
 from prompt_jax.clip.config import VARIANTS, CLIPConfig
 from prompt_jax.clip.model import CLIP, PRECISIONS, Frozen, normalize

@@ -1,4 +1,4 @@
-"""The pre-norm transformer block that both towers are made of."""
+"""The pre-norm transformer block of both towers."""
 
 import functools
 from typing import Any, NamedTuple
@@ -13,27 +13,29 @@ LAYERS = ("down", "up")  # of an adapter
 
 
 def layer_norm(dtype: DTypeLike) -> nn.LayerNorm:
-    """A LayerNorm with float32 statistics, whatever the compute type (CLIP's own convention)."""
-    # The two-pass variance: E[x²]-E[x]² loses digits that the parity tests can see.
+    """Returns a LayerNorm with float32 statistics for any compute type, as in CLIP."""
+    # Two-pass variance: E[x²] - E[x]² loses digits that the parity tests check.
     return nn.LayerNorm(LAYER_NORM_EPSILON, dtype=dtype, use_fast_variance=False)
 
 
 def head_projection(width: int, inputs: int) -> nn.Dense:
-    """From a tower's width to features, in full float32: few tokens get here, and cosines times
-    100 show every rounding."""
+    """Returns the projection from a tower's width to features, in full float32.
+
+    Few tokens reach it, and logits scale rounding errors of the cosines by 100.
+    """
     init = nn.initializers.normal(inputs**-0.5)
     return nn.Dense(width, use_bias=False, kernel_init=init, precision="highest")
 
 
 class Dense(nn.Dense):
-    """A linear layer on the last axis, as one plain matrix product.
+    """A linear layer on the last axis, computed as one matrix product.
 
     XLA's CPU backend is up to 1.7 times slower on products (and their weight gradients) with more
-    than one row axis; elsewhere the reshape is free.
+    than one row axis; on other backends the reshape is free.
     """
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        """float[..., in] -> float[..., out]."""
+        """Maps float[..., in] to float[..., out]."""
         y = super().__call__(x.reshape(-1, x.shape[-1]))
         return y.reshape(*x.shape[:-1], -1)
 
@@ -45,19 +47,19 @@ def attend(
     mask: jax.Array | None = None,
     precision: str = "highest",
 ) -> jax.Array:
-    """Softmax attention; scores and softmax in float32. All attention goes through here.
+    """Computes softmax attention of both towers, with scores and softmax in float32.
 
     Args:
         query: float[..., Q, heads, width].
         key, value: float[..., S, heads, width].
-        mask: bool, broadcastable to [..., heads, Q, S]; True where a query may look.
-        precision: of products of float32, see `CLIP.precision`.
+        mask: bool, broadcastable to [..., heads, Q, S]; True where a query attends to a key.
+        precision: of float32 products, see `CLIP.precision`.
 
     Returns:
-        float[..., Q, heads * width] in the type of `value`.
+        float[..., Q, heads * width] in the dtype of `value`.
     """
-    # Written out: on a CPU `jax.nn.dot_product_attention` takes 1.3 times as long for the image
-    # tower's shapes, and as long for the text tower's.
+    # On a CPU `jax.nn.dot_product_attention` is 1.3 times slower for the image tower's shapes and
+    # no faster for the text tower's.
     weights = attention_weights(query, key, mask, precision).astype(value.dtype)
     attended = jnp.einsum("...hqs,...shd->...qhd", weights, value, precision=precision)
     return attended.reshape(*attended.shape[:-2], -1)
@@ -66,7 +68,7 @@ def attend(
 def attention_weights(
     query: jax.Array, key: jax.Array, mask: jax.Array | None = None, precision: str = "highest"
 ) -> jax.Array:
-    """How much each query looks at each key, float32[..., heads, Q, S]; see `attend`."""
+    """Computes attention weights float32[..., heads, Q, S]; see `attend` for the arguments."""
     query = query * (query.shape[-1] ** -0.5)
     equation = "...qhd,...shd->...hqs"
     scores = jnp.einsum(
@@ -78,9 +80,9 @@ def attention_weights(
 
 
 def put_before(first: jax.Array, tokens: jax.Array) -> jax.Array:
-    """Keys or values float[..., T, heads, width] in front of float[..., S, heads, width].
+    """Prepends keys or values float[..., T, heads, width] to float[..., S, heads, width].
 
-    The axes [...] of both are broadcast against each other.
+    The leading axes are broadcast against each other.
     """
     axes = jnp.broadcast_shapes(first.shape[:-3], tokens.shape[:-3])
     parts = (jnp.broadcast_to(part, (*axes, *part.shape[-3:])) for part in (first, tokens))
@@ -88,7 +90,7 @@ def put_before(first: jax.Array, tokens: jax.Array) -> jax.Array:
 
 
 class QueryKeyValue(nn.Module):
-    """The three attention inputs in one kernel [d, 3d], query first, then key, then value."""
+    """The query, key and value projections in one kernel [d, 3d], in this order."""
 
     width: int
     heads: int
@@ -101,11 +103,11 @@ class QueryKeyValue(nn.Module):
         self.bias = self.param("bias", nn.initializers.zeros, (3 * self.width,))
 
     def query(self, x: jax.Array) -> jax.Array:
-        """float[..., S, d] -> float[..., S, heads, d / heads]."""
+        """Computes queries float[..., S, heads, d / heads] of tokens float[..., S, d]."""
         return self._project(x, slice(self.width))
 
     def key_value(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """float[..., S, d] -> two of float[..., S, heads, d / heads]."""
+        """Computes keys and values, each float[..., S, heads, d / heads], of float[..., S, d]."""
         key, value = jnp.split(self._project(x, slice(self.width, None)), 2, axis=-2)
         return key, value
 
@@ -117,18 +119,18 @@ class QueryKeyValue(nn.Module):
 
 
 class Block(nn.Module):
-    """One pre-norm block, in parts, so that a tower can put keys and values of its own between.
+    """A pre-norm transformer block, split so that callers can add keys and values.
 
-    The tokens between blocks stay float32 whatever the compute type, as they do under PyTorch's
-    autocast: they add up what every layer says.
+    The residual stream stays float32 for any compute type, as under PyTorch's autocast: it
+    accumulates the outputs of all layers.
 
-    `key_value` gives what others see of these tokens; `look` asks, adds what was seen, and runs the
-    MLP. `__call__` is the two together: plain self-attention.
+    `key_value` computes keys and values of tokens; `look` attends to given keys and values, adds
+    the residual and runs the MLP. `__call__` combines the two as plain self-attention.
 
-    Parameters may hold an adapter beside a sublayer, as "attention_adapter" or "mlp_adapter":
-    {"normed" or "residual": {"down", "up"}}, two linear layers with a ReLU between them, of what
-    the sublayer reads or of the tokens before its LayerNorm. What they say is added to what the
-    sublayer says. `init` makes none.
+    The parameters may include adapters parallel to a sublayer, "attention_adapter" or
+    "mlp_adapter": {"normed" or "residual": {"down", "up"}}, two linear layers with a ReLU between
+    them. Their input is the sublayer's input ("normed") or the tokens before its LayerNorm
+    ("residual"); their output is added to the sublayer's. `init` creates none.
     """
 
     width: int
@@ -140,7 +142,7 @@ class Block(nn.Module):
     precision: str = "highest"
 
     def setup(self):
-        # The initialisation of OpenAI's CLIP: residual outputs shrink with depth.
+        # OpenAI's initialization: the scale of residual outputs decreases with depth.
         residual = nn.initializers.normal((2 * self.layers * self.width) ** -0.5)
         dense = functools.partial(Dense, dtype=self.dtype, precision=self.precision)
         self.ln_1 = layer_norm(self.dtype)
@@ -153,15 +155,15 @@ class Block(nn.Module):
         self.proj = dense(self.width, kernel_init=residual)
 
     def query(self, x: jax.Array) -> jax.Array:
-        """float[..., S, d] -> float[..., S, heads, d / heads]."""
+        """Computes queries float[..., S, heads, d / heads] of tokens float[..., S, d]."""
         return self.qkv.query(self.ln_1(x))
 
     def key_value(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """float[..., S, d] -> two of float[..., S, heads, d / heads]."""
+        """Computes keys and values, each float[..., S, heads, d / heads], of float[..., S, d]."""
         return self.qkv.key_value(self.ln_1(x))
 
     def finish(self, x: jax.Array, attended: jax.Array) -> jax.Array:
-        """The tokens after this block, float[..., S, d], from those before and what they saw."""
+        """Returns the tokens after the block, float[..., S, d], given the attention output."""
         x = x + self._with_adapter("attention_adapter", self.out(attended), x, self.ln_1)
         hidden = self.fc(self.ln_2(x))
         if self.activation == "quick_gelu":
@@ -170,59 +172,55 @@ class Block(nn.Module):
             hidden = jax.nn.gelu(hidden, approximate=False)
         return x + self._with_adapter("mlp_adapter", self.proj(hidden), x, self.ln_2)
 
-    def _with_adapter(self, name, said, x, norm):
+    def _with_adapter(self, name, output, x, norm):
         if not self.has_variable("params", name):
-            return said
+            return output
         adapters: dict[str, Any] = self.get_variable("params", name)
         for source, layers in adapters.items():
             h = norm(x) if source == "normed" else x.astype(self.dtype)
             down, up = (jax.tree.map(lambda p: p.astype(self.dtype), layers[n]) for n in LAYERS)
             multiply = functools.partial(jnp.matmul, precision=self.precision)
             hidden = jax.nn.relu(multiply(h, down["kernel"]) + down["bias"])
-            said = said + multiply(hidden, up["kernel"]) + up["bias"]
-        return said
+            output = output + multiply(hidden, up["kernel"]) + up["bias"]
+        return output
 
     def look(
         self, x: jax.Array, key: jax.Array, value: jax.Array, mask: jax.Array | None = None
     ) -> jax.Array:
-        """The tokens after this block, float[..., S, d], that have seen keys and values."""
+        """Returns the tokens after the block, float[..., S, d], attending to keys and values."""
         return self.finish(x, attend(self.query(x), key, value, mask, self.precision))
 
     def __call__(self, x: jax.Array, mask: jax.Array | None = None) -> jax.Array:
-        """Plain self-attention, float[..., S, d]."""
+        """Returns the tokens after the block with plain self-attention, float[..., S, d]."""
         return self.look(x, *self.key_value(x), mask)
 
 
 class Layer(NamedTuple):
-    """A block and the parameters of one layer; a tower's layers share what is traced.
+    """A tower's block with the parameters of one layer; all layers share one trace.
 
-    Layers are not scanned: on a CPU a scan copies each layer's weights out of their stack at every
-    turn (docs/performance.md has what it costs and saves).
-
-    Attributes:
-        block: the tower's.
-        params: this layer's.
+    Layers are not scanned: on a CPU `jax.lax.scan` copies each layer's weights out of their stack
+    in every step (measurements in docs/performance.md).
     """
 
     block: Block
     params: Any
 
     def query(self, x: jax.Array) -> jax.Array:
-        """See `Block.query`."""
+        """Calls `Block.query` with this layer's parameters."""
         return _run(self.block, "query", self.params, x)
 
     def key_value(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """See `Block.key_value`."""
+        """Calls `Block.key_value` with this layer's parameters."""
         return _run(self.block, "key_value", self.params, x)
 
     def look(
         self, x: jax.Array, key: jax.Array, value: jax.Array, mask: jax.Array | None = None
     ) -> jax.Array:
-        """See `Block.look`."""
+        """Calls `Block.look` with this layer's parameters."""
         return _run(self.block, "look", self.params, x, key, value, mask)
 
 
-# Between two products there is little to compute again, and much to keep.
+# Recomputing everything except matrix products is cheap and saves much memory.
 @functools.partial(jax.jit, static_argnums=(0, 1))
 @functools.partial(
     jax.checkpoint, policy=jax.checkpoint_policies.dots_saveable, static_argnums=(0, 1)

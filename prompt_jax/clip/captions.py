@@ -1,4 +1,4 @@
-"""Token ids of captions: whatever is longer than the text tower is cut, and said to be."""
+"""Tokenizes captions and truncates those that do not fit the text tower."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -8,11 +8,11 @@ from prompt_jax.errors import PromptError
 
 
 class Captions(NamedTuple):
-    """N captions as `packing.pack_captions` takes them.
+    """N tokenized captions, the input of `packing.pack_captions`.
 
     Attributes:
-        tokens: each caption's own token ids, EOT last; SOS, which all share, is left out.
-        cut: which of them lost words because they were too long, from 0.
+        tokens: token ids of each caption with EOT, without the shared SOS.
+        cut: indices of the truncated captions.
     """
 
     tokens: list[list[int]]
@@ -22,18 +22,18 @@ class Captions(NamedTuple):
 def tokenize_captions(
     captions: Sequence[str], text_prompts: int = 0, context_length: int = 77
 ) -> Captions:
-    """Token ids of captions, cut to the slots that prompts leave.
+    """Tokenizes captions and truncates them to the slots that prompts leave free.
 
-    A longer one keeps its first `context_length` - 1 - `text_prompts` tokens, SOS counted, and then
-    ends with EOT, as VoP's released model has it.
+    A truncated caption keeps its first `context_length` - 1 - `text_prompts` tokens including SOS,
+    followed by EOT (as in VoP's released code).
 
     Args:
         captions: N texts.
-        text_prompts: slots of the text tower that prompts take, see `Encoders.text_prompts`.
+        text_prompts: slots of the text tower that prompts occupy, see `Encoders.text_prompts`.
         context_length: slots of the text tower.
 
     Raises:
-        PromptError: the prompts leave no slot for a word, or a text cannot be tokenized.
+        PromptError: the prompts leave no slot for a word, or a caption cannot be tokenized.
     """
     room = context_length - text_prompts - 2  # SOS and EOT
     if room < 1:

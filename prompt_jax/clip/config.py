@@ -1,4 +1,4 @@
-"""Sizes of a CLIP with a plain ViT, and the named variants."""
+"""The architecture of a CLIP with a plain ViT, and the named variants."""
 
 import dataclasses
 
@@ -6,14 +6,14 @@ from prompt_jax.errors import PromptError
 
 ACTIVATIONS = ("quick_gelu", "gelu")
 VOCABULARY = 49408
-"""Tokens of CLIP's vocabulary, SOS and EOT the last two of them."""
+"""Size of CLIP's vocabulary; the last two tokens are SOS and EOT."""
 
 
 @dataclasses.dataclass(frozen=True)
 class CLIPConfig:
-    """Everything that the two towers need to know besides their parameters.
+    """The architecture of both towers.
 
-    Widths count features, `image_size` and `patch_size` pixels. `activation` is "quick_gelu"
+    Widths are in features, `image_size` and `patch_size` in pixels. `activation` is "quick_gelu"
     (x * sigmoid(1.702 x), OpenAI's weights) or "gelu" (exact, most open_clip weights).
     """
 
@@ -48,15 +48,15 @@ class CLIPConfig:
 
     @property
     def patches(self) -> int:
-        """Number of image patches, the class token not counted."""
+        """Returns the number of image patches, without the class token."""
         return (self.image_size // self.patch_size) ** 2
 
     @property
     def eot(self) -> int:
-        """Token id of EOT; SOS stands before it.
+        """Returns the token id of EOT; SOS is the id before it.
 
-        Tokens that were added to CLIP's vocabulary come behind. A smaller vocabulary, as random
-        CLIPs in memory have, ends with EOT.
+        Tokens added to CLIP's vocabulary have higher ids. A smaller vocabulary, as in randomly
+        initialized test models, ends with EOT.
         """
         return min(self.vocab_size, VOCABULARY) - 1
 

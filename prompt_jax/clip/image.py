@@ -1,4 +1,4 @@
-"""The image tower as a sequence of steps: embed, block l, head. No method is known here."""
+"""The image tower as a sequence of steps: embed, block l, head. Independent of the methods."""
 
 import flax.linen as nn
 import jax
@@ -9,7 +9,7 @@ from prompt_jax.clip.config import CLIPConfig
 
 
 class ImageTower(nn.Module):
-    """A plain ViT with a class token. No attention mask: the order of tokens does not matter."""
+    """A plain ViT with a class token and no attention mask."""
 
     config: CLIPConfig
     dtype: jnp.dtype
@@ -31,18 +31,18 @@ class ImageTower(nn.Module):
         self.projection = head_projection(c.embed_dim, c.image_width)
 
     def make_block(self, **options) -> Block:
-        """The block that all layers are made of."""
+        """Returns the block that all layers share."""
         c = self.config
         sizes = (c.image_width, c.image_heads, c.image_mlp)
         return Block(*sizes, c.activation, c.image_layers, self.dtype, self.precision, **options)
 
     def embed(self, images: jax.Array, prompts: jax.Array | None = None) -> jax.Array:
-        """Class and patch tokens after `ln_pre`.
+        """Computes class and patch tokens after `ln_pre`.
 
         Args:
-            images: float[..., H, W, 3], normalised with CLIP's mean and standard deviation.
-            prompts: float[..., a, d_v], put behind the patches before `ln_pre` (no position); axes
-                of [...] may be 1, for all images.
+            images: float[..., H, W, 3], normalized with CLIP's mean and standard deviation.
+            prompts: float[..., a, d_v], appended to the patches before `ln_pre`, without positional
+                embeddings; leading axes are broadcast against those of the images.
 
         Returns:
             float[..., 1 + patches (+ a), d_v].
@@ -58,15 +58,15 @@ class ImageTower(nn.Module):
         return self.ln_pre(tokens)
 
     def pre_norm(self, tokens: jax.Array) -> jax.Array:
-        """`ln_pre` alone, of tokens float[..., d_v] that are no part of an image."""
+        """Applies `ln_pre` to tokens float[..., d_v]."""
         return self.ln_pre(tokens)
 
     def head(self, tokens: jax.Array) -> jax.Array:
-        """Image features float[..., d], not normalised, of float[..., S, d_v], class token 0."""
+        """Computes unnormalized image features float[..., d] of the class token, slot 0."""
         return self.projection(self.ln_post(tokens[..., 0, :]))
 
     def __call__(self, images: jax.Array) -> jax.Array:
-        """Image features float[B, d] without prompts, not normalised."""
+        """Computes unnormalized image features float[B, d] without prompts."""
         tokens = self.embed(images)
         for block in self.blocks:
             tokens = block(tokens)
@@ -74,7 +74,7 @@ class ImageTower(nn.Module):
 
 
 class PatchEmbedding(nn.Module):
-    """A convolution with stride = kernel size and no bias, computed as one matrix product."""
+    """A bias-free convolution with stride = kernel size, computed as one matrix product."""
 
     width: int
     patch: int
@@ -83,7 +83,7 @@ class PatchEmbedding(nn.Module):
 
     @nn.compact
     def __call__(self, images: jax.Array) -> jax.Array:
-        """float[..., H, W, 3] -> float[..., H/p * W/p, d_v], rows first."""
+        """Maps float[..., H, W, 3] to patches float[..., H/p * W/p, d_v] in row-major order."""
         p = self.patch
         init = nn.initializers.normal(self.width**-0.5)
         kernel = self.param("kernel", init, (p, p, 3, self.width))

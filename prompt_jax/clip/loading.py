@@ -1,4 +1,4 @@
-"""Loading CLIP checkpoints, strict in both directions."""
+"""Loads CLIP checkpoints; rejects missing and unexpected parameters alike."""
 
 import hashlib
 import re
@@ -26,7 +26,7 @@ from prompt_jax.clip.checkpoints.layouts import (
     to_tree,
 )
 from prompt_jax.clip.checkpoints.open_clip_config import openai_config, read_open_clip
-from prompt_jax.clip.checkpoints.state_dicts import SUFFIXES, read_json, read_told
+from prompt_jax.clip.checkpoints.state_dicts import SUFFIXES, read_json, read_with_notes
 from prompt_jax.clip.config import VARIANTS, VOCABULARY, CLIPConfig
 from prompt_jax.clip.vocabulary import vocabulary_files
 from prompt_jax.errors import PromptError, unknown
@@ -36,10 +36,10 @@ EMBEDDED = Path(__file__).parent / "embedded"
 _OPENAI_SCALARS = ("input_resolution", "context_length", "vocab_size")
 _POSITIONS = ("text_model.embeddings.position_ids", "vision_model.embeddings.position_ids")
 _MASKS = ("attn_mask", "text.attn_mask")
-# As peft and loralib name what stands beside, or in place of, a layer's own weights.
+# The names of adapter weights in peft and loralib.
 _ADAPTER = re.compile(r"(?:^|\.)(?:(?:w_)?lora_\w+|base_layer|hada_\w+|lokr_\w+|ia3_l)(?:\.|$)")
-# CLIP's training keeps 1/τ at 100 at most; fine-tuning without that bound goes a little beyond. 1/τ
-# itself is no such number: it starts at 14.
+# CLIP's training bounds 1/τ by 100; fine-tuning without that bound exceeds it slightly. A value
+# above this limit is 1/τ itself, which is initialized to 14.
 _HIGHEST_LOG_SCALE = 5.0
 _OTHER_MODELS = {
     "visual.layer1.": "a CLIP with a ResNet image tower",
@@ -47,18 +47,18 @@ _OTHER_MODELS = {
     "visual.trunk.": "an open_clip model with an image tower from timm",
     "text.transformer.embeddings.": "an open_clip model with a text tower from Hugging Face",
     "text_decoder.": "a CoCa",
-    "prompt_learner.": "a training by CoOp's code (see prompt_jax.import_checkpoint)",
+    "prompt_learner.": "a checkpoint of CoOp's code (see prompt_jax.import_checkpoint)",
     "logit_bias": "a SigLIP",
 }
 
 
 class Checkpoint(NamedTuple):
-    """A CLIP, and what was taken for granted to read it.
+    """A CLIP and the assumptions that were made to read it.
 
     Attributes:
-        config: sizes.
+        config: the architecture.
         frozen: the parameters, see `load`.
-        assumed: lines for people: what no file says, and what was chosen among what is there.
+        assumed: messages about settings that no file states and choices that were made.
     """
 
     config: CLIPConfig
@@ -67,10 +67,10 @@ class Checkpoint(NamedTuple):
 
 
 def load(source: str | Path, activation: str | None = None) -> tuple[CLIPConfig, dict[str, Any]]:
-    """Read a CLIP with a plain ViT: OpenAI, Hugging Face or open_clip; see `read`.
+    """Loads a CLIP with a plain ViT from OpenAI, Hugging Face or open_clip; see `read`.
 
     Returns:
-        sizes, and the parameters as a nested dict of float32 arrays:
+        the architecture and the parameters, a nested dict of float32 arrays:
         image: patch_embedding/kernel [p, p, 3, d_v], class_embedding [d_v],
         position_embedding [1 + patches, d_v], ln_pre, block_0.., ln_post, projection/kernel
         [d_v, d]; text: token_embedding [V, d_l], position_embedding [77, d_l], block_0..,
@@ -81,30 +81,30 @@ def load(source: str | Path, activation: str | None = None) -> tuple[CLIPConfig,
 
 
 def read(
-    source: str | Path, activation: str | None = None, unsaid: str | None = None
+    source: str | Path, activation: str | None = None, default_activation: str | None = None
 ) -> Checkpoint:
-    """Read a CLIP, and say what was assumed.
+    """Loads a CLIP and reports the assumptions that were made.
 
-    Files are read as data, TorchScript archives and pickles too: nothing in them runs.
+    Files are parsed as data, also TorchScript archives and pickles; no code in them is executed.
 
     Args:
-        source: a weight file (.pt, .bin, .safetensors); a folder with config.json or
+        source: a weight file (.pt, .bin, .safetensors); a directory with config.json or
             open_clip_config.json and weights; "ViT-B/32", "ViT-B/16", "ViT-L/14" or
             "ViT-L/14@336px"; a model on the Hugging Face hub, "org/name"; or "embedded", the small
-            CLIP that comes with this library. Names of variants and models are downloaded once.
-        activation: "quick_gelu" or "gelu", replaces what the checkpoint says. A bare state dict
-            does not say, unless it holds OpenAI's integer scalars (input_resolution and so on,
-            then it is "quick_gelu") or has open_clip_config.json beside it.
-        unsaid: the activation where neither says it; None refuses such weights.
+            CLIP that comes with this library. Variants and hub models are downloaded once.
+        activation: "quick_gelu" or "gelu"; overrides the checkpoint. A bare state dict does not
+            state its activation unless it has OpenAI's integer scalars (input_resolution and so
+            on, then it is "quick_gelu") or open_clip_config.json beside it.
+        default_activation: used if neither states it; None rejects such weights.
 
     Raises:
-        PromptError: nothing there, unreadable, not such a CLIP, of another vocabulary than CLIP's,
-            any key missing, unexpected, misshapen or not finite, or no activation is known.
+        PromptError: the source is missing, unreadable or not such a CLIP, has another vocabulary,
+            a missing, unexpected, misshapen or non-finite parameter, or an unknown activation.
     """
     path = _locate(source)
     try:
         weights = find_weights(path) if path.is_dir() else path
-        return _read(weights, activation, unsaid)
+        return _read(weights, activation, default_activation)
     except PromptError as error:
         raise PromptError(f"{path}: {error}") from None
     except OSError as error:
@@ -112,19 +112,19 @@ def read(
 
 
 def read_preprocessing(source: str | Path, image_size: int) -> preprocessing.Said:
-    """What stands beside a checkpoint's weights about images; see `clip.preprocessing`.
+    """Reads the image preprocessing in the files beside a checkpoint's weights.
 
     Args:
-        source: as of `load`, which has loaded it.
-        image_size: of its sizes.
+        source: a checkpoint that `load` accepts.
+        image_size: of the checkpoint, in pixels.
 
     Raises:
-        PromptError: as `load`.
+        PromptError: see `load`.
     """
     path = _locate(source)
     if path.is_dir():
         return preprocessing.read(path, image_size)
-    # As with sizes, a weight file's own config alone is believed, if it lies beside.
+    # For a weight file, transformers' files count only together with config.json.
     folder, names = path.parent, [preprocessing_files.OPEN_CLIP]
     if (folder / "config.json").is_file():
         names += preprocessing_files.TRANSFORMERS
@@ -133,7 +133,7 @@ def read_preprocessing(source: str | Path, image_size: int) -> preprocessing.Sai
 
 
 def fingerprint(config: CLIPConfig, frozen: dict[str, Any]) -> str:
-    """A short hash of sizes and parameters: prompts mean nothing to a backbone of another."""
+    """Returns a short hash of architecture and parameters; prompts belong to one backbone."""
     digest = hashlib.sha256(repr(config).encode())
     for path, array in jax.tree.leaves_with_path(frozen):
         digest.update(jax.tree_util.keystr(path).encode())
@@ -142,20 +142,20 @@ def fingerprint(config: CLIPConfig, frozen: dict[str, Any]) -> str:
 
 
 def _locate(source: str | Path) -> Path:
-    """The local file or folder, downloaded where need be."""
+    """Returns the local file or directory; downloads it if necessary."""
     name = str(source)
     if name == "embedded":
         if not (EMBEDDED / "config.json").is_file():
             raise PromptError(
                 f"the embedded CLIP is not in this installation ({EMBEDDED} has no config.json);"
-                " give a checkpoint instead"
+                " pass a checkpoint instead"
             )
         return EMBEDDED
     try:
         path = Path(source).expanduser()
         if path.exists():
             return path
-    # A name too long, a folder that may not be entered, "~" of nobody, a null character.
+    # An overlong name, a directory without permission, "~" of an unknown user, a null character.
     except (OSError, RuntimeError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise PromptError(f"{name[:80]!r} cannot be looked up: {reason}") from None
@@ -163,41 +163,43 @@ def _locate(source: str | Path) -> Path:
         return download(HUB_IDS[name])
     is_path = isinstance(source, Path) or path.suffix in SUFFIXES or name[:1] in ("/", ".", "~")
     if is_path or name.count("/") > 1:
-        raise PromptError(f"{path}: no such file or folder")
-    # "ViT-B/61" has the form of a hub id, but stands for a misspelt variant.
+        raise PromptError(f"{path}: no such file or directory")
+    # "ViT-B/61" has the form of a hub id but is a misspelled variant.
     if "/" not in name or re.match(r"(?i)vit-|rn\d", name):
-        hint = "; or give a file, a folder, or a model on the Hugging Face hub as org/name"
+        hint = "; or pass a file, a directory, or a model on the Hugging Face hub as org/name"
         raise PromptError(f"{unknown('CLIP', name, [*VARIANTS, 'embedded'])}{hint}")
     return download(name)
 
 
-def _read(weights: Path, activation: str | None, unsaid: str | None) -> Checkpoint:
-    state, taken = read_told(weights)
+def _read(weights: Path, activation: str | None, default_activation: str | None) -> Checkpoint:
+    state, notes = read_with_notes(weights)
     for mark, model in _OTHER_MODELS.items():
         if any(name.startswith(mark) for name in state):
-            raise PromptError(f"this is {model}; only CLIPs with a plain ViT can be read")
+            raise PromptError(f"this is {model}; only CLIPs with a plain ViT are supported")
     if adapted := next(filter(_ADAPTER.search, state), ""):
         raise PromptError(
-            f"these are an adapter's weights, as LoRA's ({adapted}), which change a CLIP's; merge"
-            " them into it and give what is then saved (peft: merge_and_unload, then"
+            f"these are adapter weights such as LoRA's ({adapted}), not a whole CLIP; merge them"
+            " into the CLIP and pass the merged checkpoint (peft: merge_and_unload, then"
             " save_pretrained; loralib: eval(), then the state dict without lora_*)"
         )
     masks = [state.pop(name, None) for name in _MASKS]
     for name in _POSITIONS:
         state.pop(name, None)
-    _take_scale(state)
+    _check_scale(state)
     if any(name.startswith("vision_model.") for name in state):
         config, layout, assumed = _hugging_face(state, weights.parent, activation)
     elif any(name.startswith("visual.") for name in state):
-        config, layout, assumed = _openai(state, weights.parent, activation, unsaid, masks)
+        config, layout, assumed = _openai(
+            state, weights.parent, activation, default_activation, masks
+        )
     else:
         first = ", ".join(list(state)[:3]) or "none"
-        raise PromptError(f"not a CLIP: no visual.* or vision_model.* among its keys ({first}, …)")
-    return Checkpoint(config, to_tree(layout, config, state), (*taken, *assumed))
+        raise PromptError(f"not a CLIP: no key is visual.* or vision_model.* ({first}, …)")
+    return Checkpoint(config, to_tree(layout, config, state), (*notes, *assumed))
 
 
-def _take_scale(state: State) -> None:
-    """Makes a scalar of the temperature, and looks whether it is a logarithm."""
+def _check_scale(state: State) -> None:
+    """Reshapes logit_scale to a scalar and checks that it is a logarithm."""
     scale = state.get("logit_scale")
     if scale is None or scale.size != 1:
         return
@@ -205,8 +207,8 @@ def _take_scale(state: State) -> None:
     if scale.dtype.kind == "f" and np.isfinite(scale) and scale > _HIGHEST_LOG_SCALE:
         value = shown(scale.item())
         raise PromptError(
-            f"logit_scale is {value}, but CLIP's is at most ln 100 = 4.605; it must be the"
-            f" logarithm of 1/τ: store ln {value} = {np.log(scale):.4f} if this is 1/τ itself"
+            f"logit_scale={value} must be the logarithm of 1/τ, at most ln 100 = 4.605 in CLIP;"
+            f" if this is 1/τ itself, store ln {value} = {np.log(scale):.4f}"
         )
 
 
@@ -216,9 +218,9 @@ def _hugging_face(
     settings = folder / "config.json"
     if not settings.is_file():
         raise PromptError("Hugging Face weights need config.json beside them")
-    said = read_hugging_face(read_json(settings))
-    config = hugging_face_config(said, activation, state)
-    text, image = said.text_config, said.vision_config
+    declared = read_hugging_face(read_json(settings))
+    config = hugging_face_config(declared, activation, state)
+    text, image = declared.text_config, declared.vision_config
     acts = " and ".join(dict.fromkeys((image.hidden_act, text.hidden_act)))
     replaced = _replaced(activation, acts, "config.json")
     added = vocabulary_files.check(config.vocab_size, folder, "config.json", text.eos_token_id)
@@ -230,37 +232,38 @@ def _openai(
     state: State,
     folder: Path,
     activation: str | None,
-    unsaid: str | None,
+    default_activation: str | None,
     masks: Sequence[np.ndarray | None],
 ) -> tuple[CLIPConfig, Layout, tuple[str, ...]]:
-    """Takes OpenAI's scalars out of `state` and holds them against the shapes."""
+    """Removes OpenAI's scalars from `state` and compares them with the shapes."""
     prefix = "text." if "text.token_embedding.weight" in state else ""
     scalars = {name: state.pop(name) for name in _OPENAI_SCALARS if name in state}
     settings = folder / "open_clip_config.json"
-    said = read_open_clip(read_json(settings)) if settings.is_file() and not scalars else None
+    declared = read_open_clip(read_json(settings)) if settings.is_file() and not scalars else None
     known, by = "", ""
     if scalars:
         known, by = "quick_gelu", "the file's own scalars"
-    elif said:
-        known, by = "quick_gelu" if said.quick_gelu else "gelu", settings.name
-    # Of what is no plain CLIP the activation is not asked for.
-    config = openai_config(state, prefix, activation or known or unsaid or "gelu", said)
+    elif declared:
+        known, by = "quick_gelu" if declared.quick_gelu else "gelu", settings.name
+    # "gelu" is a placeholder: other errors come before the question for the activation below.
+    chosen = activation or known or default_activation
+    config = openai_config(state, prefix, chosen or "gelu", declared)
     _check_scalars(scalars, config)
     vocabulary_files.check_rows(config.vocab_size)
     added: tuple[str, ...] = ()
-    if said or config.vocab_size > VOCABULARY:
-        # One that leaves the size out means CLIP's.
-        says_size = said is not None and said.text_cfg.vocab_size is not None
-        file = settings.name if says_size else ""
+    if declared or config.vocab_size > VOCABULARY:
+        # A config without vocab_size means CLIP's vocabulary.
+        has_size = declared is not None and declared.text_cfg.vocab_size is not None
+        file = settings.name if has_size else ""
         added = vocabulary_files.check(config.vocab_size, folder, file)
     layout = openai_layout(config.image_layers, config.text_layers, prefix)
     causal = any(_is_causal(mask, config.context_length) for mask in masks if mask is not None)
-    if not (activation or known or unsaid):
-        check_state(layout, config, state)  # what is wrong is told before anything is asked
+    if not chosen:
+        check_state(layout, config, state)
         raise PromptError(ASK_ACTIVATION)
     assumed = () if by else assumptions(config, causal)
     if not (activation or known):
-        assumed = (f"activation: {unsaid!r}, as earlier versions took it", *assumed)
+        assumed = (f"activation: {chosen!r}, the default of earlier versions", *assumed)
     return config, layout, (*_replaced(activation, known, by), *assumed, *added)
 
 
@@ -269,26 +272,26 @@ def _check_scalars(scalars: State, config: CLIPConfig) -> None:
     for name, size in zip(_OPENAI_SCALARS, sizes, strict=True):
         scalar = scalars.get(name)
         if scalar is not None and (scalar.size != 1 or scalar.item() != size):
-            told = shown(scalar.item()) if scalar.size == 1 else f"{scalar.size} numbers"
-            raise PromptError(f"{name} is {told}, but the weights' shapes say {size}")
+            value = shown(scalar.item()) if scalar.size == 1 else f"{scalar.size} numbers"
+            raise PromptError(f"{name}={value}, but the shapes of the weights give {size}")
 
 
 def _replaced(activation: str | None, known: str, by: str) -> tuple[str, ...]:
-    """A line where an activation was asked for that no file says."""
+    """Returns a note if the requested activation differs from the declared one."""
     if activation is None or activation == known:
         return ()
     if not known:
-        return (f"activation: {activation!r}, as asked for; the file does not say",)
-    return (f"activation: {activation!r}, as asked for, in place of {known!r} of {by}",)
+        return (f"activation: {activation!r}, as requested; the file does not state it",)
+    return (f"activation: {activation!r}, as requested, instead of {known!r} of {by}",)
 
 
 def _is_causal(mask: np.ndarray, length: int) -> bool:
-    """Whether a kept attention mask is that of a causal text tower.
+    """Returns True if a stored attention mask is causal.
 
     Raises:
-        PromptError: it is another one.
+        PromptError: the mask is not causal.
     """
     right = np.triu(np.ones((length, length), bool), 1)
     if mask.shape != right.shape or mask.dtype.kind != "f" or ((mask < -1e4) != right).any():
-        raise PromptError("its attn_mask is not that of CLIP's causal text tower")
+        raise PromptError("its attn_mask is not the causal mask of CLIP's text tower")
     return True

@@ -1,4 +1,4 @@
-"""How much memory a tower's backward pass needs, and how to bound it."""
+"""Estimates and bounds the memory of a tower's backward pass."""
 
 import math
 import os
@@ -8,14 +8,14 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-# Both towers may keep a budget's worth, and there are weights, gradients and copies.
+# Each tower may use the budget; the rest is for weights, gradients and copies.
 BUDGET_SHARE = 1 / 4
 
 
 def default_budget() -> int | None:
-    """Bytes for `CLIP.memory`: a quarter of a device's memory; None where nobody says how much.
+    """Returns the default of `CLIP.memory`: a quarter of the device's memory in bytes.
 
-    On a CPU it is a quarter of the host's.
+    On a CPU it is a quarter of the host's memory; None if the size is unknown.
     """
     device = jax.local_devices()[0]
     statistics = device.memory_stats() or {}
@@ -29,27 +29,27 @@ def default_budget() -> int | None:
 def block_bytes(
     tokens: int, seen: int, width: int, mlp_width: int, heads: int, itemsize: int
 ) -> int:
-    """What a block keeps for its backward pass, roughly, in bytes.
+    """Estimates the bytes that a block keeps for its backward pass.
 
     Args:
         tokens: all tokens of the batch.
-        seen: tokens that each of them looks at.
+        seen: tokens that each of them attends to.
         width, mlp_width, heads: sizes of the block.
-        itemsize: bytes of a number of the compute type.
+        itemsize: bytes per number of the compute type.
     """
-    float32s = 2 * width + 2 * heads * seen  # what the norms and the softmax see
+    float32s = 2 * width + 2 * heads * seen  # inputs of the norms and of the softmax
     return tokens * (itemsize * (7 * width + 2 * mlp_width) + 4 * float32s)
 
 
 def map_chunks(run: Callable[[Any], jax.Array], rows: Any, most: int) -> jax.Array:
-    """`run` on all rows in even chunks, one after the other.
+    """Applies `run` to all rows in even chunks, one after the other.
 
-    Of a chunk only the result is kept; a backward pass computes the rest again.
+    Only the results are kept; the backward pass recomputes the rest.
 
     Args:
-        run: pytree of arrays [n, ...] -> float[..., n, Q, d], each row by itself.
+        run: maps a pytree of arrays [n, ...] to float[..., n, Q, d], each row independently.
         rows: pytree of arrays [N, ...].
-        most: rows a chunk, at least 1; the last chunk is padded with zeros.
+        most: maximal rows per chunk, at least 1; the last chunk is padded with zeros.
 
     Returns:
         float[..., N, Q, d].
@@ -62,7 +62,7 @@ def map_chunks(run: Callable[[Any], jax.Array], rows: Any, most: int) -> jax.Arr
         padding = [(0, chunks * size - number)] + [(0, 0)] * (x.ndim - 1)
         return jnp.pad(x, padding).reshape(chunks, size, *x.shape[1:])
 
-    # Inside a loop nothing can merge the second computation with the first.
+    # Inside a loop XLA cannot merge the recomputation with the forward pass.
     result = jax.lax.map(jax.checkpoint(run, prevent_cse=False), jax.tree.map(split, rows))
     result = jnp.moveaxis(result, 0, -4)
     result = result.reshape(*result.shape[:-4], chunks * size, *result.shape[-2:])

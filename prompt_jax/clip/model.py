@@ -1,4 +1,4 @@
-"""A frozen CLIP as pure functions of a dict of parameters."""
+"""A frozen CLIP as pure functions of its parameters."""
 
 import dataclasses
 import math
@@ -17,29 +17,28 @@ from prompt_jax.errors import PromptError, unknown
 PRECISIONS = ("highest", "high", "default")
 
 Frozen = dict[str, Any]
-"""{"image": …, "text": …, "logit_scale": …}: float32 arrays, the log of 1/τ last."""
+"""{"image": …, "text": …, "logit_scale": …}: float32 arrays; logit_scale is the log of 1/τ."""
 
 
 @dataclasses.dataclass(frozen=True)
 class CLIP:
-    """Both towers, without their parameters: hashable, so that `jit` can take it as static.
+    """Both towers without their parameters; hashable, usable as a static argument of `jit`.
 
-    Every function takes `frozen` first. Pass it to `jit` as an argument: a captured constant would
-    be folded into the program.
+    Every method takes the parameters `frozen` first. Pass them to `jit` as an argument: a captured
+    constant would be compiled into the program.
 
     Attributes:
-        config: sizes.
-        dtype: compute type of the blocks, float32 or bfloat16. Their sums, statistics and scores,
-            and the features, stay float32.
-        memory: about how many bytes one tower may keep for its backward pass, each time it runs;
-            None for as many as it takes. Beyond, parts of it are computed twice: the text tower
-            runs its classes in chunks, the image tower keeps no more than what enters each block.
-            On several devices it is what each of them may keep.
-        devices: over how many devices a batch is split.
-        precision: of the blocks' products of float32, one of `PRECISIONS`. "highest" computes them
-            in float32 on every device. "high" and "default" are faster on accelerators and round
-            their inputs: to TF32 on an NVIDIA GPU; on a TPU to bfloat16, which "high" makes up for
-            by three passes in place of one (`jax.lax.Precision`). A CPU computes all three alike.
+        config: the architecture.
+        dtype: compute type of the blocks, float32 or bfloat16. The residual stream, statistics,
+            attention scores and features stay float32.
+        memory: approximate bytes per device that one tower may keep for its backward pass; None for
+            no limit. Beyond it, activations are recomputed: the text tower runs its classes in
+            chunks, the image tower keeps only the inputs of its blocks.
+        devices: number of devices that a batch is split over.
+        precision: of the blocks' float32 products, one of `PRECISIONS`. "highest" computes them in
+            float32 on every device. "high" and "default" are faster on accelerators and round
+            their inputs: to TF32 on an NVIDIA GPU, to bfloat16 on a TPU, where "high" compensates
+            with three passes (`jax.lax.Precision`). On a CPU all three are the same.
     """
 
     config: CLIPConfig
@@ -55,12 +54,12 @@ class CLIP:
             raise PromptError(f"memory={self.memory} must be at least 1 byte, or None")
 
     def share_memory(self, users: int) -> "CLIP":
-        """With an equal part of the memory for each of so many that keep something at once."""
+        """Returns a copy with the memory divided among `users` that run at the same time."""
         memory = None if self.memory is None else max(1, self.memory // users)
         return dataclasses.replace(self, memory=memory)
 
     def init(self, rng: jax.Array) -> Frozen:
-        """Random parameters with OpenAI's initialisation (for pretraining and for tests)."""
+        """Returns random parameters with OpenAI's initialization (for pretraining and tests)."""
         c = self.config
         image_rng, text_rng = jax.random.split(rng)
         images = jnp.zeros((1, c.image_size, c.image_size, 3))
@@ -74,15 +73,15 @@ class CLIP:
     def embed_image(
         self, frozen: Frozen, images: jax.Array, prompts: jax.Array | None = None
     ) -> jax.Array:
-        """Tokens before the first block, float[..., S, d_v]; see `ImageTower.embed`."""
+        """Computes the first block's tokens float[..., S, d_v]; see `ImageTower.embed`."""
         return self._run(self._image, frozen["image"], "embed", images, prompts)
 
     def embed_prompts(self, frozen: Frozen, prompts: jax.Array) -> jax.Array:
-        """Prompts float[..., a, d_v] as the first block takes them; see `ImageTower.pre_norm`."""
+        """Applies `ln_pre` to prompts float[..., a, d_v]; see `ImageTower.pre_norm`."""
         return self._run(self._image, frozen["image"], "pre_norm", prompts)
 
     def class_token(self, frozen: Frozen) -> jax.Array:
-        """The class token before `ln_pre`, float32[d_v], the same for all images."""
+        """Returns the class token before `ln_pre`, float32[d_v], the same for all images."""
         return frozen["image"]["class_embedding"] + frozen["image"]["position_embedding"][0]
 
     def image_block(
@@ -93,18 +92,17 @@ class CLIP:
         queries: int | None = None,
         prompts: jax.Array | None = None,
     ) -> jax.Array:
-        """Tokens after block `layer`.
+        """Computes the tokens after block `layer`.
 
         Args:
             frozen: parameters.
-            layer: which, from 0.
-            tokens: float[..., S, d_v]. Those that share the axes [...] see each other.
-            queries: how many of them, from the first on, go on; None for all, after the last block
-                for the class token alone, since nothing reads the others. What does not go on is
-                only seen, as prompts are that the next layer overwrites.
-            prompts: float[..., a, d_v] or None: seen beside the tokens, by this layer alone. Axes
-                of [...] that they lack they are shared over: their keys and values are computed
-                once.
+            layer: index from 0.
+            tokens: float[..., S, d_v]. Tokens with the same leading indices attend to each other.
+            queries: number of leading tokens to return; None for all, and after the last block for
+                the class token alone, the only one that is read. The other tokens are only
+                attended to, for example prompts that the next layer overwrites.
+            prompts: float[..., a, d_v] or None: attended to in this layer only. They may have fewer
+                leading axes than the tokens; their keys and values are then computed once.
 
         Returns:
             float[..., queries or S, d_v].
@@ -129,15 +127,15 @@ class CLIP:
         return look(tokens, prompts)
 
     def class_attention(self, frozen: Frozen, layer: int, tokens: jax.Array) -> jax.Array:
-        """How much the class token looks at each token in block `layer`; for people to look at.
+        """Computes the class token's attention to each token in block `layer`, for display.
 
         Args:
             frozen: parameters.
-            layer: which, from 0.
-            tokens: float[..., S, d_v] as `image_block` takes them.
+            layer: index from 0.
+            tokens: float[..., S, d_v], the input of `image_block`.
 
         Returns:
-            float32[..., heads, S], each head's sums to 1.
+            float32[..., heads, S]; each head's weights sum to 1.
         """
         here = self._layer(self._image, frozen["image"], layer)
         key, _ = here.key_value(tokens)
@@ -145,7 +143,7 @@ class CLIP:
         return attention_weights(query, key, precision=self._precision)[..., 0, :]
 
     def image_head(self, frozen: Frozen, tokens: jax.Array) -> jax.Array:
-        """Image features float[..., d], not normalised, from the last block's tokens."""
+        """Computes unnormalized image features float[..., d] from the last block's tokens."""
         return self._run(self._image, frozen["image"], "head", tokens)
 
     def encode_tokens(
@@ -155,20 +153,20 @@ class CLIP:
         deep_prompts: jax.Array | None = None,
         first_layer: int = 0,
     ) -> jax.Array:
-        """All blocks and the head on embedded tokens.
+        """Runs all blocks and the head on embedded tokens.
 
         Args:
             frozen: parameters.
             tokens: float[B, ..., S, d_v] from `embed_image`.
             deep_prompts: float[J, a, d_v] or float[B, J, a, d_v]; before each of J layers they
-                take the place of whatever stands behind the patches (ProMPT, eq. 9); after those
-                layers the slots flow on.
-            first_layer: the layer that the first deep prompts enter, counted from 0.
+                replace the slots behind the patches (ProMPT, eq. 9); later layers keep the outputs
+                in those slots.
+            first_layer: index of the layer that the first deep prompts enter.
 
         Returns:
-            image features float[B, ..., d], not normalised.
+            unnormalized image features float[B, ..., d].
         """
-        prompts = {}  # by the layer that they enter
+        prompts = {}  # by layer
         if deep_prompts is not None:
             batch, axes = tokens.shape[0], tokens.shape[1:-2]
             deep = jnp.broadcast_to(deep_prompts, (batch, *deep_prompts.shape[-3:]))
@@ -188,15 +186,15 @@ class CLIP:
     def encode_image(
         self, frozen: Frozen, images: jax.Array, deep_prompts: jax.Array | None = None
     ) -> jax.Array:
-        """Image features float[B, ..., d], not normalised, of float[B, ..., H, W, 3].
+        """Computes unnormalized image features float[B, ..., d] of float[B, ..., H, W, 3].
 
-        Axes [...] are those of a video's frames, each of them an image of its own; see
+        The axes [...] may be frames of videos, which are encoded independently; see
         `encode_tokens`.
         """
         return self.encode_tokens(frozen, self.embed_image(frozen, images), deep_prompts)
 
     def embed_text(self, frozen: Frozen, tokens: jax.Array) -> jax.Array:
-        """Token embeddings without positions: int[...] -> float32[..., d_l]."""
+        """Looks up token embeddings float32[..., d_l] of int[...], without positions."""
         return self._run(self._text, frozen["text"], "embed", tokens)
 
     def prefill(
@@ -206,12 +204,12 @@ class CLIP:
         deep_prompts: jax.Array | None = None,
         sos: Cache | None = None,
     ) -> Cache:
-        """Keys and values of [SOS][context]; see `TextTower.prefill`."""
+        """Computes keys and values of [SOS][context]; see `TextTower.prefill`."""
         layers = self._text_layers(frozen)
         return self._run(self._text, frozen["text"], "prefill", layers, prefix, deep_prompts, sos)
 
     def see_prompts(self, frozen: Frozen, sos: Cache, prompts: jax.Array) -> Cache:
-        """Keys and values of [SOS][prompts that one layer sees]; see `TextTower.see_prompts`."""
+        """Computes keys and values of [SOS][prompts of each layer]; see `TextTower.see_prompts`."""
         layers = self._text_layers(frozen)
         return self._run(self._text, frozen["text"], "see_prompts", layers, sos, prompts)
 
@@ -223,9 +221,9 @@ class CLIP:
         position: jax.Array,
         eot: jax.Array,
     ) -> jax.Array:
-        """Text features float[..., N, Q, d] of classes in rows; see `TextTower.extend`.
+        """Computes text features float[..., N, Q, d] of packed classes; see `TextTower.extend`.
 
-        Rows that need more than `memory` together run in chunks.
+        The rows run in chunks if together they need more than `memory`.
         """
         c, prefix = self.config, cache[0][0]
         number, length = position.shape
@@ -235,7 +233,7 @@ class CLIP:
         fits = math.inf
         if self.memory is not None:
             fits = self.memory / row
-            # Prefixes of images are split over the devices; one that all images share is on each.
+            # Prefixes of images are split over the devices; one shared prefix is replicated.
             if batch > 1:
                 fits *= self.devices
 
@@ -248,7 +246,7 @@ class CLIP:
         return run(rows) if number <= fits else map_chunks(run, rows, max(1, int(fits)))
 
     def encode_text(self, frozen: Frozen, tokens: jax.Array) -> jax.Array:
-        """Text features float[N, d], not normalised, of token ids int[N, S] with SOS and EOT."""
+        """Computes unnormalized text features float[N, d] of int[N, S] with SOS and EOT."""
         eot = jnp.argmax(tokens == self.config.eot, axis=-1)
         cache = self.prefill(frozen, self.embed_text(frozen, tokens[0, :1]))
         own = self.embed_text(frozen, tokens[:, 1:])
@@ -264,12 +262,12 @@ class CLIP:
 
     @property
     def block_options(self) -> dict[str, Any]:
-        """Compute type and precision of a `Block` beside the towers, by the block's field names."""
+        """Returns dtype and precision for a further `Block`, by its field names."""
         return {"dtype": self.dtype, "precision": self._precision}
 
     @property
     def _precision(self):
-        # Products of bfloat16 are exact before they are summed up: no pass can add to them.
+        # Products of bfloat16 are exact in float32; further passes would change nothing.
         return self.precision if self.dtype == jnp.float32 else "default"
 
     def _text_layers(self, frozen):
@@ -284,6 +282,6 @@ class CLIP:
 
 
 def normalize(features: jax.Array) -> jax.Array:
-    """L2-normalised along the last axis, in float32."""
+    """L2-normalizes features along the last axis, in float32."""
     features = features.astype(jnp.float32)
     return features / jnp.linalg.norm(features, axis=-1, keepdims=True)

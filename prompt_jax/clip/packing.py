@@ -1,4 +1,4 @@
-"""Texts packed into rows of equal length, so that short ones do not pay for long ones."""
+"""Packs texts into rows of equal length, which avoids most of the padding."""
 
 from collections.abc import Sequence
 
@@ -9,28 +9,28 @@ import numpy as np
 
 from prompt_jax.clip import tokenizer
 
-# Fuller rows balance better, but every token is compared with its whole row.
+# More classes per row balance better, but each token's attention covers its whole row.
 CLASSES_PER_ROW = 16
-# Captions are some four times as long as names.
+# Captions are about four times as long as names.
 CAPTIONS_PER_ROW = 4
-# Row lengths of few rows are multiples of this: other names then often need no new compilation.
+# With few rows, the row length is a multiple of this: new names often need no new compilation.
 STEP = 4
 MANY_ROWS = 32
-# Rows of captions, which are others in every batch, have one of so many lengths from a power of two
-# to the next: a program is compiled for each length that comes up.
+# Caption lengths change in every batch, and each row length is compiled once: row lengths are
+# restricted to this many values between two powers of two.
 LENGTHS_PER_OCTAVE = 8
 
 
 @flax.struct.dataclass
 class PackedTokens:
-    """The own tokens of K classes, several classes in a row, one behind the other.
+    """The tokens of K classes after the shared prefix, several classes per row.
 
     Attributes:
-        tokens: int32[N, R], token ids; zeros behind a row's last class.
-        position: int32[N, R], each token's place within its own class, from 0. A token sees as
-            many tokens before it.
-        eot: int32[N, Q], where in its row each of up to Q classes ends; 0 where there is none.
-        place: int32[K], where each class stands among the N * Q of `eot`.
+        tokens: int32[N, R], token ids; zeros after a row's last class.
+        position: int32[N, R], each token's index within its class. A token attends to as many
+            tokens before it.
+        eot: int32[N, Q], index of EOT in the row for up to Q classes; 0 for unused entries.
+        place: int32[K], index of each class in the flattened `eot`.
     """
 
     tokens: jax.Array
@@ -40,30 +40,30 @@ class PackedTokens:
 
 
 def pack(suffixes: Sequence[Sequence[int]]) -> PackedTokens:
-    """Packs K classes' own token ids, each a list that ends with EOT, into ceil(K / 16) rows.
+    """Packs the token ids of K classes, each a list that ends with EOT, into ceil(K / 16) rows.
 
-    The number of rows depends on K alone. Their length is what balanced rows need, rounded up to a
-    multiple of four unless there are many rows.
+    The number of rows depends on K only. Their length is that of the longest balanced row, rounded
+    up to a multiple of `STEP` if there are fewer than `MANY_ROWS`.
     """
     rows = -(-len(suffixes) // CLASSES_PER_ROW)
     return _pack(suffixes, rows, lambda length: STEP if rows < MANY_ROWS else 1)
 
 
 def pack_captions(captions: Sequence[Sequence[int]], devices: int = 1) -> PackedTokens:
-    """Packs a batch of N captions' own token ids, each a list that ends with EOT.
+    """Packs the token ids of a batch of N captions, each a list that ends with EOT.
 
-    As `pack`, but into ceil(N / 4) rows of one of few lengths, whatever the captions.
+    Like `pack`, but into ceil(N / 4) rows with one of few lengths.
 
     Args:
-        captions: N of them.
-        devices: over how many devices the rows are to be split; their number is a multiple.
+        captions: token ids of N captions.
+        devices: number of devices; the number of rows is rounded up to a multiple of it.
     """
     rows = -(-len(captions) // CAPTIONS_PER_ROW)
     return _pack(captions, -(-rows // devices) * devices, _octave_step)
 
 
 def stack(batches: Sequence[PackedTokens]) -> PackedTokens:
-    """Batches of equally many texts, one a run, with a first axis over the runs."""
+    """Stacks batches of equally many texts along a new first axis, one batch per run."""
     longest = max(packed.tokens.shape[1] for packed in batches)
 
     def lengthen(rows):
@@ -77,21 +77,21 @@ def stack(batches: Sequence[PackedTokens]) -> PackedTokens:
 
 
 def make_room(texts: PackedTokens, number: int) -> tuple[PackedTokens, jax.Array]:
-    """The same texts with so many free slots in front of each one's EOT, for prompts.
+    """Inserts free slots for prompts in front of each text's EOT.
 
     Args:
-        texts: each ends with EOT.
-        number: n, at least 1.
+        texts: packed texts, each ends with EOT.
+        number: n free slots per text, at least 1.
 
     Returns:
-        the texts, whose free slots hold token 0; and int32[N, R + n Q], which of its text's free
-        slots each slot is, from 0; -1 where it is none.
+        the texts, with token 0 in the free slots; and int32[N, R + n Q], the index of each free
+        slot within its text, -1 for all other slots.
     """
     length, per_row = texts.tokens.shape[1], texts.eot.shape[1]
     slot = jnp.arange(length + number * per_row)
     ends = (texts.tokens == tokenizer.EOT).astype(jnp.int32)
     place = slot[:length] + number * jnp.cumsum(ends, axis=1)  # in the longer row
-    # The token that stands in each slot, or else the next: before it, an EOT, the slot is free.
+    # The token in each slot. In a free slot it is the next token, which is an EOT.
     source = jax.vmap(jnp.searchsorted, in_axes=(0, None))(place, slot)
     beyond = source == length
     source = jnp.minimum(source, length - 1)
@@ -113,7 +113,7 @@ def _octave_step(length):
 
 
 def _pack(suffixes, rows, find_step):
-    """In so many rows, whose length is a multiple of what `find_step` says of the least one."""
+    """Packs texts into `rows` rows; `find_step` maps the least length to the rounding step."""
     number = len(suffixes)
     per_row = -(-number // rows) if rows else 0
     order = _balance([len(suffix) for suffix in suffixes], rows, per_row)
@@ -135,10 +135,10 @@ def _pack(suffixes, rows, find_step):
 
 
 def _balance(lengths: list[int], rows: int, per_row: int) -> list[list[int]]:
-    """Which classes stand in each row: at most `per_row`, the rows' tokens as even as can be.
+    """Assigns at most `per_row` texts to each row, with row lengths as even as possible.
 
-    Longest first, into the row that is least above so many shortest names: those come last, and
-    fill every row alike.
+    Greedy, longest first. Lengths are counted relative to the shortest text: the shortest texts
+    come last and fill all rows evenly.
     """
     shortest = min(lengths, default=0)
     above = np.zeros(rows, int)

@@ -1,4 +1,4 @@
-"""Saving CLIP checkpoints for transformers."""
+"""Saves CLIP checkpoints for transformers."""
 
 import contextlib
 import json
@@ -21,20 +21,20 @@ def save_hugging_face(
     dtype: str = "float32",
     overwrite: bool = False,
 ) -> None:
-    """Write config.json and model.safetensors for transformers' `CLIPModel.from_pretrained`.
+    """Writes config.json and model.safetensors for transformers' `CLIPModel.from_pretrained`.
 
-    Both files appear whole or not at all; what they replace stays until they are.
+    Each file is replaced atomically, after both have been written.
 
     Args:
-        config: sizes.
-        frozen: parameter tree as `load` returns it.
-        folder: where to; made if absent.
+        config: the architecture.
+        frozen: parameters as `load` returns them.
+        folder: output directory; created if absent.
         dtype: "float32" or "float16".
-        overwrite: replace files of these names.
+        overwrite: whether to replace existing files.
 
     Raises:
-        PromptError: a file exists, the type is another, the parameters do not fit `config` or the
-            type, or the folder cannot be written.
+        PromptError: a file exists, `dtype` is not supported, the parameters do not fit `config` or
+            `dtype`, or the directory cannot be written.
     """
     if dtype not in ("float32", "float16"):
         raise PromptError(f"dtype={dtype!r} is not one of 'float32', 'float16'")

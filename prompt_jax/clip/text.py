@@ -1,8 +1,8 @@
-"""The text tower, the way a language model serves a shared prefix: prefill once, then extend.
+"""The text tower with a key-value cache for the shared prefix: prefill once, then extend.
 
-The mask is causal, so `[SOS][context]` never sees the class name behind it: its keys and values are
-the same for all classes. And nothing behind EOT is ever read. So a prompt costs its few own tokens,
-not 77.
+The mask is causal, so `[SOS][context]` does not depend on the class name behind it: its keys and
+values are the same for all classes. Slots behind EOT are never read. A class therefore costs only
+the tokens of its name, not 77.
 """
 
 from collections.abc import Sequence
@@ -15,11 +15,11 @@ from prompt_jax.clip.blocks import Block, Layer, head_projection, layer_norm, pu
 from prompt_jax.clip.config import CLIPConfig
 
 Cache = Sequence[tuple[jax.Array, jax.Array]]
-"""Keys and values of a prefix, a pair per layer, each float[..., T, heads, width]."""
+"""Keys and values of a prefix: one pair per layer, each float[..., T, heads, width]."""
 
 
 class TextTower(nn.Module):
-    """CLIP's causal transformer. Context reaches it as embeddings, by `prefill` and `extend`."""
+    """CLIP's causal text transformer; `prefill` and `extend` take prompts as embeddings."""
 
     config: CLIPConfig
     dtype: jnp.dtype
@@ -39,13 +39,13 @@ class TextTower(nn.Module):
         self.projection = head_projection(c.embed_dim, c.text_width)
 
     def make_block(self, **options) -> Block:
-        """The block that all layers are made of."""
+        """Returns the block that all layers share."""
         c = self.config
         sizes = (c.text_width, c.text_heads, c.text_mlp)
         return Block(*sizes, c.activation, c.text_layers, self.dtype, self.precision, **options)
 
     def embed(self, tokens: jax.Array) -> jax.Array:
-        """Token embeddings without positions: int[...] -> float[..., d_l]."""
+        """Looks up token embeddings float[..., d_l] of int[...], without positions."""
         return jnp.take(self.token_embedding, tokens, axis=0)
 
     def place(self, embeddings: jax.Array, slots: jax.Array) -> jax.Array:
@@ -53,7 +53,7 @@ class TextTower(nn.Module):
         return embeddings + jnp.take(self.position_embedding, slots, axis=0)
 
     def head(self, x: jax.Array) -> jax.Array:
-        """Text features float[..., d] from the last block's output at EOT, float[..., d_l]."""
+        """Computes text features float[..., d] from the last block's EOT, float[..., d_l]."""
         return self.projection(self.ln_final(x))
 
     def prefill(
@@ -63,19 +63,19 @@ class TextTower(nn.Module):
         deep_prompts: jax.Array | None = None,
         sos: Cache | None = None,
     ) -> Cache:
-        """Runs the tokens that all classes share and keeps what later tokens will look at.
+        """Runs the tokens that all classes share and returns their keys and values.
 
         Args:
             layers: this tower's.
             prefix: float[..., T, d_l], embeddings of [SOS][context] without positions; of [context]
-                alone with `sos`.
+                alone if `sos` is given.
             deep_prompts: float[J - 1, M, d_l] or None; they overwrite slots 1..M before layers
-                1..J-1 and get no position (MaPLe, section 3.2).
-            sos: keys and values of SOS, without the axes [...]: the first token sees itself alone,
-                so they are always the same.
+                1..J-1, without positional embeddings (MaPLe, section 3.2).
+            sos: precomputed keys and values of SOS, without leading axes. SOS attends only to
+                itself, so they are constant.
 
         Returns:
-            a pair (keys, values) per layer, those of SOS first.
+            a pair (keys, values) per layer, SOS first.
         """
         start = 0 if sos is None else 1
         x = self.place(prefix, start + jnp.arange(prefix.shape[-2]))
@@ -89,29 +89,29 @@ class TextTower(nn.Module):
             if sos is not None:
                 key, value = put_before(sos[number][0], key), put_before(sos[number][1], value)
             cache.append((key, value))
-            going_on = mask
-            if number < len(deep):  # the next layer brings its own
+            query_mask = mask
+            if number < len(deep):  # the next layer overwrites these slots
                 slots = slice(first, first + len(deep[number]))
-                x, going_on = (jnp.delete(each, slots, axis=-2) for each in (x, mask))
-            # Nobody reads the prefix after its last keys.
+                x, query_mask = (jnp.delete(each, slots, axis=-2) for each in (x, mask))
+            # Only keys and values are needed of the last layer.
             if number < len(layers) - 1 and x.shape[-2]:
-                x = layer.look(x, key, value, going_on)
+                x = layer.look(x, key, value, query_mask)
         return cache
 
     def see_prompts(self, layers: Sequence[Layer], sos: Cache, prompts: jax.Array) -> Cache:
-        """What tokens behind SOS look at where each layer sees prompts of its own, for once.
+        """Computes the prefix cache for prompts that are new in each layer (VoP, section 3.2).
 
-        What such prompts become is dropped, so they only have keys and values, which depend on
-        nothing but themselves; the first layer's have the positions behind SOS, the others none
-        (VoP, section 3.2).
+        The outputs of such prompts are dropped, so only their keys and values are computed, which
+        depend on no other token. The first layer's prompts have the positions after SOS, the
+        others none.
 
         Args:
             layers: this tower's.
-            sos: keys and values of SOS, without axes [...].
-            prompts: float[K, n, d_l], those of the first K layers.
+            sos: keys and values of SOS, without leading axes.
+            prompts: float[K, n, d_l], prompts of the first K layers.
 
         Returns:
-            a pair (keys, values) per layer: those of SOS, and behind it, in K layers, the prompts'.
+            a pair (keys, values) per layer: SOS, followed by the prompts in the first K layers.
         """
         cache = []
         for number, (layer, column) in enumerate(zip(layers, sos, strict=True)):
@@ -131,21 +131,20 @@ class TextTower(nn.Module):
         position: jax.Array,
         eot: jax.Array,
     ) -> jax.Array:
-        """Text features of classes: their own tokens, run against the shared prefix.
+        """Computes text features of classes from the cached prefix and the classes' own tokens.
 
         Args:
             layers: this tower's.
             cache: from `prefill` or `see_prompts`, with leading axes [...] (none, or one prefix per
-                image). Layers may hold prefixes of several lengths; the first one's says where the
-                positions of the classes begin.
-            tokens: float[N, R, d_l], embeddings in rows of one class or several, one behind the
-                other, padded.
-            position: int[N, R], each token's place within its own class, from 0: it sees the
-                prefix and as many tokens before it.
-            eot: int[N, Q], where in its row each of Q classes has its EOT.
+                image). Prefix lengths may differ between layers; positions of the classes continue
+                after the first layer's prefix.
+            tokens: float[N, R, d_l], embeddings in padded rows of one or more classes.
+            position: int[N, R], each token's index within its class: it attends to the prefix and
+                to as many tokens before it.
+            eot: int[N, Q], index of each class's EOT in its row.
 
         Returns:
-            float[..., N, Q, d], not normalised.
+            float[..., N, Q, d], unnormalized.
         """
         x = self.place(tokens, cache[0][0].shape[-3] + position)
         slot = jnp.arange(tokens.shape[-2])
@@ -165,7 +164,7 @@ class TextTower(nn.Module):
         return self.head(x)
 
     def __call__(self, tokens: jax.Array) -> jax.Array:
-        """The plain form: features float[N, S, d] at every slot of token ids int[N, S]."""
+        """Computes features float[N, S, d] at every slot of token ids int[N, S], uncached."""
         x = self.place(self.embed(tokens), jnp.arange(tokens.shape[-1]))
         for block in self.blocks:
             x = block(x, causal(tokens.shape[-1]))
@@ -173,16 +172,16 @@ class TextTower(nn.Module):
 
 
 def one_class_a_row(tokens: jax.Array) -> jax.Array:
-    """The `position` int[N, S] of rows float[N, S, d] that hold one class each."""
+    """Returns `position` int[N, S] for rows float[N, S, d] with one class each."""
     return jnp.broadcast_to(jnp.arange(tokens.shape[-2]), tokens.shape[:-1])
 
 
 def causal(length: int) -> jax.Array:
-    """bool[length, length], True where a token (row) may look (column)."""
+    """Returns the causal mask bool[length, length], rows are queries and columns keys."""
     return jnp.tril(jnp.ones((length, length), bool))
 
 
 def insert(x: jax.Array, prompts: jax.Array, first: int) -> jax.Array:
-    """Puts prompts float[M, d] in front of slot `first` of x float[..., T, d]."""
+    """Inserts prompts float[M, d] before slot `first` of x float[..., T, d]."""
     prompts = jnp.broadcast_to(prompts, (*x.shape[:-2], *prompts.shape[-2:]))
     return jnp.concatenate([x[..., :first, :], prompts, x[..., first:, :]], axis=-2)

@@ -1,1 +1,1 @@
-"""Trained prompts in the files of CoOp's, CoCoOp's and MaPLe's reference implementations."""
+"""Reads and writes checkpoints of CoOp's, CoCoOp's and MaPLe's reference implementations."""

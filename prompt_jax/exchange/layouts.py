@@ -1,7 +1,7 @@
-"""The names and shapes that reference implementations give to prompts, and ours.
+"""Maps prompts between the reference implementations' state dicts and our pytrees.
 
-CoOp and CoCoOp save the module that trains; MaPLe the whole model, whose frozen CLIP is left alone
-here. Source of the names: KaiyangZhou/CoOp and muzairkhattak/multimodal-prompt-learning.
+CoOp and CoCoOp save the trained module; MaPLe saves the whole model, whose frozen CLIP is ignored.
+Source of the names: KaiyangZhou/CoOp and muzairkhattak/multimodal-prompt-learning.
 """
 
 import re
@@ -17,20 +17,20 @@ from prompt_jax.errors import PromptError
 State = dict[str, np.ndarray]
 
 TOKENS = ("token_prefix", "token_suffix")
-"""What the classes' words are embedded as. The reference makes them anew when it reads a file."""
+"""The embedded words of the classes. The reference recomputes them when it loads a file."""
 
 _LEARNER = "prompt_learner."
-_ELSEWHERE = "VPT"  # in names of what other methods train inside the towers
+_ELSEWHERE = "VPT"  # in the names of prompts that other methods train inside the towers
 _COMPOUND = re.compile(r"compound_prompts_text\.(0|[1-9]\d{0,3})")
 _MOST_SHOWN = 5
 
 
 class Layout(NamedTuple):
-    """Where the reference implementation keeps a method's checkpoints.
+    """The checkpoint layout of a method's reference implementation.
 
     Attributes:
-        trainer: its name there, and in capitals the section of its options.
-        folder: what Dassl calls the part that is saved: `model-dir/folder/model.pth.tar-N`.
+        trainer: its name in Dassl; in capitals, the section of its options.
+        folder: Dassl's subdirectory for the saved module: `model-dir/folder/model.pth.tar-N`.
         prefix: of every name in the file.
     """
 
@@ -47,13 +47,13 @@ LAYOUTS = {
 
 
 class Entry(NamedTuple):
-    """One array of a file and where it stands in the pytree.
+    """An array of the file and its place in the pytree.
 
     Attributes:
-        name: in the file, behind the prefix.
-        path: ours, joined by full stops.
-        row: which of the arrays that are stacked there; None if it is there alone.
-        transposed: whether it is a linear layer's weight, [out, in] there and [in, out] here.
+        name: in the file, without the prefix.
+        path: in the pytree, keys joined by full stops.
+        row: index along the first axis of a stacked array; None if the array is not stacked.
+        transposed: whether it is a linear layer's weight, [out, in] in the file and [in, out] here.
     """
 
     name: str
@@ -63,7 +63,7 @@ class Entry(NamedTuple):
 
 
 def entries(method: str, depth: int) -> list[Entry]:
-    """What trains, in the order of the reference's state dict; `depth` is MaPLe's J."""
+    """Returns the trained arrays in the order of the reference's state dict; `depth`: MaPLe's J."""
     context = Entry("ctx", "context")
     if method == "coop":
         return [context]
@@ -88,10 +88,10 @@ def _linear(name, path, row=None):
 
 
 def find_learner(state: Mapping[str, np.ndarray]) -> State:
-    """What of a file's arrays the prompt learner holds, by its own names.
+    """Returns the arrays of the prompt learner, by their names in it.
 
     Raises:
-        PromptError: prompts stand outside it too, as other methods have them.
+        PromptError: there are also prompts outside it, which belong to another method.
     """
     if not any(name.startswith(_LEARNER) for name in state):
         return dict(state)
@@ -99,22 +99,22 @@ def find_learner(state: Mapping[str, np.ndarray]) -> State:
     outside = [n for n in state if not n.startswith(_LEARNER) and _ELSEWHERE in n]
     if outside:
         raise PromptError(
-            f"it also trains {_listed(outside)}, which none of {', '.join(LAYOUTS)} has: it is "
-            "another method's"
+            f"it also has prompts {_listed(outside)}, which none of {', '.join(LAYOUTS)} has: it "
+            "belongs to another method"
         )
     return inside
 
 
 def find_method(learner: Mapping[str, np.ndarray]) -> str:
-    """The method whose arrays these are.
+    """Returns the method that the arrays belong to.
 
     Raises:
-        PromptError: they are none's.
+        PromptError: they belong to none.
     """
     if "ctx" not in learner:
         raise PromptError(
-            f"it holds no ctx, the context that {', '.join(LAYOUTS)} train, but "
-            f"{_listed(list(learner))}; give DIR/prompt_learner/model.pth.tar-N, MaPLe's is "
+            f"it holds {_listed(list(learner))}, but no ctx, the context of {', '.join(LAYOUTS)}; "
+            "pass DIR/prompt_learner/model.pth.tar-N, or for MaPLe "
             "DIR/MultiModalPromptLearner/model.pth.tar-N"
         )
     if any(name.startswith("meta_net.") for name in learner):
@@ -125,20 +125,20 @@ def find_method(learner: Mapping[str, np.ndarray]) -> str:
 
 
 def find_depth(learner: Mapping[str, np.ndarray]) -> int:
-    """MaPLe's J: the context, and a compound prompt for each further layer."""
+    """Returns MaPLe's J: one for the context, and one for each compound prompt."""
     return 1 + sum(_COMPOUND.fullmatch(name) is not None for name in learner)
 
 
 def to_prompts(method: str, learner: State, sizes: CLIPConfig, backbone: str) -> dict[str, Any]:
-    """The method's pytree, float32.
+    """Converts a prompt learner's arrays to the method's pytree, float32.
 
     Args:
-        method: of `LAYOUTS`.
-        learner: as of `find_learner`.
-        sizes, backbone: the CLIP that the prompts are for, and what it is called in errors.
+        method: one of `LAYOUTS`.
+        learner: from `find_learner`.
+        sizes, backbone: architecture and name of the CLIP that the prompts were trained on.
 
     Raises:
-        PromptError: an array is missing, too many, of another shape, or holds no finite numbers.
+        PromptError: an array is missing, unexpected, misshapen or not finite.
     """
     depth = find_depth(learner)
     wanted = entries(method, depth)
@@ -160,7 +160,7 @@ def to_prompts(method: str, learner: State, sizes: CLIPConfig, backbone: str) ->
 
 
 def from_prompts(method: str, prompts: Mapping[str, Any]) -> State:
-    """The arrays of a method's pytree by the reference's names, without prefix."""
+    """Converts a method's pytree to arrays with the reference's names, without prefix."""
     flat = flax.traverse_util.flatten_dict(dict(prompts), sep=".")
     depth = 1 + len(flat.get("deep_context", ()))
     found = {}
@@ -173,14 +173,14 @@ def from_prompts(method: str, prompts: Mapping[str, Any]) -> State:
 
 def _check_names(method, learner, wanted):
     missing = [name for name in wanted if name not in learner]
-    strange = [name for name in learner if name not in {*wanted, *TOKENS}]
-    if missing or strange:
+    unexpected = [name for name in learner if name not in {*wanted, *TOKENS}]
+    if missing or unexpected:
         parts = [f"lacks {_listed(missing)}"] if missing else []
-        parts += [f"also holds {_listed(strange)}"] if strange else []
+        parts += [f"also holds {_listed(unexpected)}"] if unexpected else []
         trainer = LAYOUTS[method].trainer
         raise PromptError(
-            f"for a checkpoint of {trainer} it {' and '.join(parts)}; name the method that trained "
-            f"it (--method), or take the file that {trainer} wrote"
+            f"for a checkpoint of {trainer} it {' and '.join(parts)}; set the method that trained "
+            f"it (--method), or pass the file that {trainer} wrote"
         )
 
 
@@ -188,23 +188,23 @@ def _check_depth(depth, sizes):
     layers = min(sizes.text_layers, sizes.image_layers)
     if depth > layers:
         raise PromptError(
-            f"it has prompts for {depth} layers, this backbone's towers have "
-            f"{sizes.text_layers} (text) and {sizes.image_layers} (image): it was trained on "
-            "another"
+            f"it has prompts for {depth} layers, but this backbone's towers have "
+            f"{sizes.text_layers} (text) and {sizes.image_layers} (image): pass the backbone that "
+            "it was trained on"
         )
 
 
 def _check_shapes(learner, wanted, sizes, backbone):
     context = learner["ctx"]
-    is_of_classes = wanted == entries("coop", 1) and context.ndim == 3
-    if not (context.ndim == 2 or is_of_classes) or 0 in context.shape:
+    is_per_class = wanted == entries("coop", 1) and context.ndim == 3
+    if not (context.ndim == 2 or is_per_class) or 0 in context.shape:
         raise PromptError(
-            f"its ctx has the shape {list(context.shape)}; a context is [vectors, width], of CoOp "
-            "also [classes, vectors, width]"
+            f"its ctx has the shape {list(context.shape)}; it must be [vectors, width], or for "
+            "CoOp also [classes, vectors, width]"
         )
     if context.shape[-1] != sizes.text_width:
         raise PromptError(
-            f"its context is {context.shape[-1]} wide, the text tower of {backbone} "
+            f"its context has width {context.shape[-1]}, the text tower of {backbone} "
             f"{sizes.text_width}: it was trained on another backbone"
         )
     hidden = max(sizes.embed_dim // 16, 1)
@@ -223,19 +223,19 @@ def _check_shapes(learner, wanted, sizes, backbone):
         found = learner[entry.name].shape
         if found != expected:
             raise PromptError(
-                f"its {entry.name} has the shape {list(found)}, on {backbone} it would have "
+                f"its {entry.name} has the shape {list(found)}, but {backbone} needs "
                 f"{list(expected)}: it was trained on another backbone"
             )
 
 
 def _as_float32(name, array):
     if array.dtype.kind != "f":
-        raise PromptError(f"its {name} holds {array.dtype}, not real numbers")
+        raise PromptError(f"its {name} has dtype {array.dtype}; it must be floating point")
     array = array.astype(np.float32)
     if not np.isfinite(array).all():
         raise PromptError(
-            f"its {name} holds numbers that are not finite: that training diverged; take an "
-            "earlier epoch"
+            f"its {name} has NaN or infinite values: the training diverged; pass an earlier "
+            "epoch's checkpoint"
         )
     return array
 

@@ -1,4 +1,4 @@
-"""A reference implementation's checkpoint as a trained model of ours."""
+"""Reads a reference implementation's checkpoint as a trained model."""
 
 import dataclasses
 import hashlib
@@ -19,21 +19,21 @@ from prompt_jax.models.loading import prepared_by
 from prompt_jax.models.saved import Saved
 from prompt_jax.prompts import PHOTO
 
-# The reference puts MaPLe's words in front of the names with so many vectors at most.
+# MaPLe's code keeps the words before the names only up to this number of vectors.
 MOST_WITH_WORDS = 4
 _WORDS = "a photo of a"
 
 
 class Wanted(NamedTuple):
-    """What a checkpoint does not say itself, or need not be believed about.
+    """Settings that a checkpoint does not store, or that override it.
 
     Attributes:
         backbone, activation: see `clip.loading.load`.
-        method: of `LAYOUTS`; "" finds it.
-        class_names: in the order of the labels; None reads them from the file.
-        template: the data set's text of a class, for zero-shot CLIP beside.
-        context_words: CTX_INIT of the training; None finds MaPLe's, and is "" of the others.
-        name_position: of CoOp; CLASS_TOKEN_POSITION of the training.
+        method: one of `LAYOUTS`; "" detects it.
+        class_names: in label order; None reads them from the file.
+        template: the data set's template, for comparison with zero-shot CLIP.
+        context_words: CTX_INIT of the training; None detects MaPLe's, and means "" for the others.
+        name_position: CoOp's CLASS_TOKEN_POSITION of the training.
     """
 
     backbone: str
@@ -46,10 +46,11 @@ class Wanted(NamedTuple):
 
 
 def read(path: pathlib.Path, wanted: Wanted) -> Saved:
-    """The model in a checkpoint, held against its backbone and its class names.
+    """Reads the model in a checkpoint and checks it against its backbone and class names.
 
     Raises:
-        PromptError: it cannot be read, is another method's, or does not fit the backbone or names.
+        PromptError: the file cannot be read, belongs to another method, or does not match the
+            backbone or the class names.
     """
     state, numbers = read_training(path)
     try:
@@ -62,7 +63,7 @@ def read(path: pathlib.Path, wanted: Wanted) -> Saved:
     sizes, frozen, assumed = loading.read(wanted.backbone, wanted.activation or None)
     prepared, _ = prepared_by(wanted.backbone, sizes.image_size, {})
     try:
-        prompts, settings, names = _understand(method, learner, sizes, frozen, wanted)
+        prompts, settings, names = _convert(method, learner, sizes, frozen, wanted)
     except PromptError as error:
         raise PromptError(f"{path}: {error}") from None
     return Saved(
@@ -84,7 +85,7 @@ def read(path: pathlib.Path, wanted: Wanted) -> Saved:
 
 
 def _origin(path, method, numbers):
-    with path.open("rb") as file:  # a regular one: it has been read
+    with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     return {
         "by": f"the reference implementation of {LAYOUTS[method].trainer}",
@@ -94,22 +95,22 @@ def _origin(path, method, numbers):
     }
 
 
-def _understand(
+def _convert(
     method: str,
     learner: layouts.State,
     sizes: CLIPConfig,
     frozen: Frozen,
     wanted: Wanted,
 ) -> tuple[dict[str, Any], Any, Sequence[str]]:
-    """Prompts, settings and class names."""
+    """Returns prompts, settings and class names."""
     prompts = layouts.to_prompts(method, learner, sizes, wanted.backbone)
     table = np.asarray(frozen["text"]["token_embedding"])
     words.check_backbone(learner, table, sizes.context_length, wanted.backbone)
     number = words.count(learner)
     if wanted.class_names is not None and number not in (None, len(wanted.class_names)):
         raise PromptError(
-            f"it was trained on {number} classes, {len(wanted.class_names)} names were given; give "
-            "those of its training, in the order of the labels"
+            f"it was trained on {number} classes, but {len(wanted.class_names)} names were given; "
+            "pass the class names of its training, in label order"
         )
     length = learner["ctx"].shape[-2]
     candidates = _candidates(method, length, wanted.context_words)
@@ -118,7 +119,7 @@ def _understand(
 
 
 def _candidates(method, length, given):
-    """Words that may stand in front of the names, the likeliest first."""
+    """Returns candidates for the words before the class names, most likely first."""
     if given is not None:
         return (given.replace("_", " "),)
     return (_WORDS, "") if method == "maple" and length <= MOST_WITH_WORDS else ("",)
@@ -131,18 +132,18 @@ def _find_names(
     wanted: Wanted,
     candidates: Sequence[str],
 ) -> tuple[Sequence[str], str]:
-    """The class names, and the words in front of them; both as the file has them embedded.
+    """Returns the class names and the words before them that match the embedded tokens.
 
     Raises:
-        PromptError: the names that were given are others; or none were, and it does not say them.
+        PromptError: the given names do not match, or none are given and the file has none.
     """
     suffix, length = learner.get("token_suffix"), learner["ctx"].shape[-2]
     slots, given = sizes.context_length, wanted.class_names
     if suffix is None:
         if given is None:
             raise PromptError(
-                "it does not hold its classes' words (token_suffix): give their names in a file, "
-                "one a line (--classes)"
+                "it holds no class names (token_suffix): pass a file of them, one per line "
+                "(--classes)"
             )
         words.tokens_behind(given, length, candidates[0], slots)
         return given, candidates[0]
@@ -159,17 +160,17 @@ def _find_names(
 
 
 def _difference(row, suffix, table, wanted, front):
-    """What is another in a class, for people."""
+    """Returns an error message about the first class that does not match."""
     [text] = words.read_texts(suffix[row : row + 1], table)
     if text is None or wanted.class_names is None:
         return (
-            f"the words of its class {row} are not embedded as {wanted.backbone} embeds them: it "
-            "was trained on another CLIP"
+            f"the embedded words of its class {row} are not those of {wanted.backbone}: it was "
+            "trained on another CLIP"
         )
     return (
-        f"class {row} was trained as {shorten(text)}, the names given say "
-        f"{shorten(wanted.class_names[row])} there; give the names of its training, in the order "
-        "of the labels, or none (without --classes they are read from the checkpoint)"
+        f"class {row} is {shorten(text)} in the checkpoint, but "
+        f"{shorten(wanted.class_names[row])} among the given names; pass the class names of its "
+        "training in label order, or leave out --classes to read them from the checkpoint"
     )
 
 
@@ -180,8 +181,8 @@ def _settings(method, learner, context_words, wanted):
         values |= {"class_specific": context.ndim == 3, "name_position": wanted.name_position}
     elif wanted.name_position != "end":
         raise PromptError(
-            f"name_position={wanted.name_position!r}: only CoOp's names stand elsewhere than at "
-            'the "end"'
+            f"name_position={wanted.name_position!r} is only supported by coop; {method} needs "
+            '"end"'
         )
     if method == "maple":
         values["depth"] = layouts.find_depth(learner)

@@ -1,7 +1,7 @@
-"""The class names of a reference checkpoint, which it keeps as embedded tokens.
+"""Reads and writes the class names of a reference checkpoint, stored as embedded tokens.
 
-token_prefix float[K, 1, d_l] is SOS; token_suffix float[K, 77 - 1 - M, d_l] what stands behind the
-M context vectors: the words that MaPLe's context leaves fixed, name, full stop, EOT, zeros.
+token_prefix float[K, 1, d_l] is SOS; token_suffix float[K, 77 - 1 - M, d_l] holds the tokens behind
+the M context vectors: MaPLe's fixed words, the name, a full stop, EOT, zeros.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,18 +12,18 @@ from prompt_jax.clip import tokenizer
 from prompt_jax.errors import PromptError, shorten
 from prompt_jax.text.class_names import fill
 
-# float16 rounds to 2^-11 of a number; embeddings of two tokens are a hundred times farther apart.
+# float16 has a relative error of 2^-11; embeddings of two tokens differ a hundred times as much.
 _RELATIVE, _ABSOLUTE = 2.0**-10, 1e-6
-_ROWS = 256  # of embeddings that are looked up at once
+_ROWS = 256  # embeddings looked up at once
 
 
 def tokens_behind(names: Sequence[str], context: int, words: str, slots: int) -> np.ndarray:
-    """Token ids int32[K, slots - 1 - context] of what stands behind the context in each class.
+    """Returns each class's token ids behind the context, int32[K, slots - 1 - context].
 
     Args:
         names: K class names; underscores become spaces.
         context: number of context vectors M.
-        words: in front of the name; the context takes the place of their first M tokens.
+        words: before the name; the context replaces their first M tokens.
         slots: of the text tower.
 
     Raises:
@@ -36,7 +36,7 @@ def tokens_behind(names: Sequence[str], context: int, words: str, slots: int) ->
         tokens = [*fixed, *own, tokenizer.EOT]
         if len(tokens) > len(row):
             raise PromptError(
-                f"the prompt of class {shorten(name)} takes {1 + context + len(tokens)} tokens; "
+                f"the text of class {shorten(name)} takes {1 + context + len(tokens)} tokens; "
                 f"the text tower has {slots}: shorten the name"
             )
         row[: len(tokens)] = tokens
@@ -44,16 +44,16 @@ def tokens_behind(names: Sequence[str], context: int, words: str, slots: int) ->
 
 
 def embed(tokens: np.ndarray, table: np.ndarray) -> dict[str, np.ndarray]:
-    """Both arrays as the reference writes them, of token ids int[K, S] and the table [V, d_l]."""
+    """Returns token_prefix and token_suffix for token ids int[K, S] and embeddings [V, d_l]."""
     sos = np.broadcast_to(table[tokenizer.SOS], (len(tokens), 1, table.shape[1]))
     return {"token_prefix": np.array(sos), "token_suffix": table[tokens]}
 
 
 def count(learner: Mapping[str, np.ndarray]) -> int | None:
-    """K, by whatever array has a row per class; None if none has.
+    """Returns K from the arrays that have a row per class; None if there are none.
 
     Raises:
-        PromptError: they say different numbers.
+        PromptError: the arrays have different numbers of rows.
     """
     rows = {
         name: len(learner[name]) for name in ("token_prefix", "token_suffix") if name in learner
@@ -61,24 +61,24 @@ def count(learner: Mapping[str, np.ndarray]) -> int | None:
     if learner["ctx"].ndim == 3:
         rows["ctx"] = len(learner["ctx"])
     if len(set(rows.values())) > 1:
-        said = ", ".join(f"{name} of {number}" for name, number in rows.items())
-        raise PromptError(f"it is damaged: its arrays are of different numbers of classes ({said})")
+        sizes = ", ".join(f"{name}: {number}" for name, number in rows.items())
+        raise PromptError(f"it is damaged: its arrays differ in the number of classes ({sizes})")
     return next(iter(rows.values()), None)
 
 
 def check_backbone(
     learner: Mapping[str, np.ndarray], table: np.ndarray, slots: int, backbone: str
 ) -> None:
-    """Holds the embedded tokens, where there are any, against the backbone's.
+    """Checks the embedded tokens, if there are any, against the backbone.
 
     Args:
-        learner: the file's arrays; ctx fits the backbone.
+        learner: the file's arrays; the width of ctx is already checked.
         table: float32[V, d_l], the backbone's token embeddings.
         slots: of its text tower.
-        backbone: what it is called in errors.
+        backbone: its name in error messages.
 
     Raises:
-        PromptError: their shapes are no checkpoint's, or another backbone embedded them.
+        PromptError: the shapes are wrong, or the embeddings are another backbone's.
     """
     length, width = learner["ctx"].shape[-2:]
     for name, expected in {"token_prefix": 1, "token_suffix": slots - 1 - length}.items():
@@ -86,25 +86,25 @@ def check_backbone(
         if found != (expected, width):
             raise PromptError(
                 f"it is damaged: its {name} has the shape [classes, {', '.join(map(str, found))}], "
-                f"beside that context it would have [classes, {expected}, {width}]"
+                f"but its context requires [classes, {expected}, {width}]"
             )
     prefix = learner.get("token_prefix")
     if prefix is not None and not _are_close(prefix, table[tokenizer.SOS]).all():
         raise PromptError(
-            f"its start token is not embedded as by {backbone}: it was trained on another CLIP of "
-            "the same sizes"
+            f"its embedding of SOS is not that of {backbone}: it was trained on another CLIP of "
+            "the same architecture"
         )
 
 
 def matches(suffix: np.ndarray, tokens: np.ndarray, table: np.ndarray) -> np.ndarray:
-    """Whether a class's suffix float[K, S, d_l] embeds its tokens int[K, S]; bool[K]."""
+    """Returns for each class whether its suffix float[K, S, d_l] embeds int[K, S]; bool[K]."""
     return np.array([_are_close(a, table[b]).all() for a, b in zip(suffix, tokens, strict=True)])
 
 
 def read_texts(suffix: np.ndarray, table: np.ndarray) -> list[str | None]:
-    """The words that embeddings float[K, S, d_l] stand for, up to EOT; None if not of `table`.
+    """Decodes embeddings float[K, S, d_l] up to EOT; None for embeddings that are not in `table`.
 
-    In lower case, with spaces around punctuation: as the text tower reads them.
+    The texts are in lower case, with spaces around punctuation, as the tokenizer decodes them.
     """
     is_end = _are_close(suffix, table[tokenizer.EOT]).all(axis=-1)
     words = [
@@ -118,7 +118,7 @@ def read_texts(suffix: np.ndarray, table: np.ndarray) -> list[str | None]:
 
 
 def names_in(texts: Sequence[str | None], context: int, words: str) -> list[str]:
-    """Class names of what `read_texts` found behind the words; "" of what is no such text."""
+    """Returns the class names in the texts of `read_texts`; "" for an undecoded text."""
     front = tokenizer.decode(tokenizer.encode(words)[context:])
     return [
         "" if text is None else text.removeprefix(front).removesuffix(".").strip() for text in texts
@@ -130,7 +130,7 @@ def _decode(ids):
 
 
 def _look_up(embeddings, table):
-    """The token id of each embedding, None of one that is no token's."""
+    """Returns the token id of each embedding; None if there is no such token."""
     found: list[int | None] = []
     squares = np.einsum("vd,vd->v", table, table)
     for start in range(0, len(embeddings), _ROWS):

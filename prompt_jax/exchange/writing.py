@@ -1,4 +1,4 @@
-"""A trained model of ours as a checkpoint of the reference implementation."""
+"""Writes a trained model as a checkpoint of the reference implementation."""
 
 import collections
 import pathlib
@@ -20,49 +20,49 @@ BEST = "model-best.pth.tar"
 
 
 def find_epoch(path: pathlib.Path) -> int | None:
-    """What `--load-epoch` is for a file's name; None for the best epoch's.
+    """Returns the `--load-epoch` of a file name; None for the best epoch.
 
     Raises:
-        PromptError: Dassl does not look for files of such a name.
+        PromptError: the name is not one that Dassl loads.
     """
     if path.name == BEST:
         return None
     if found := _NAME.fullmatch(path.name):
         return int(found[1])
     raise PromptError(
-        f"{path.name} is no name that Dassl looks for; call it model.pth.tar-N, N the epoch, "
-        f"or {BEST}"
+        f"{path.name} is not a name that Dassl loads; use model.pth.tar-N, with the epoch N, or "
+        f"{BEST}"
     )
 
 
 def load_backbone(model: Saved, backbone: str = "") -> Frozen:
-    """The parameters of the CLIP that a model was trained on.
+    """Loads the parameters of the CLIP that a model was trained on.
 
     Raises:
-        PromptError: it cannot be read, or is another one.
+        PromptError: the CLIP cannot be read, or is not the model's.
     """
     source = backbone or model.backbone
     sizes, frozen = loading.load(source, model.sizes.activation)
     if loading.fingerprint(sizes, frozen) != model.backbone_hash:
         raise PromptError(
-            f"{source} is not the CLIP that this model was trained on; name that one (--backbone)"
+            f"{source} is not the CLIP that this model was trained on; pass that one (--backbone)"
         )
     check_sizes(model, sizes, source)
     return frozen
 
 
 def to_state(saved: Saved, frozen: Frozen) -> layouts.State:
-    """The reference's state dict, float32, by its names and in its order.
+    """Returns the reference's state dict, float32, with its names and in its order.
 
-    Of MaPLe without the frozen CLIP, which the reference leaves as it is where a file has none.
+    MaPLe's has no frozen CLIP; the reference keeps its own if the file has none.
 
     Raises:
-        PromptError: the reference has no such method, or not with these settings.
+        PromptError: the method or its settings are not supported by the reference.
     """
     if saved.method not in LAYOUTS:
         raise PromptError(
-            f"{saved.method} has no reference layout here; those of {', '.join(LAYOUTS)} can be "
-            "written"
+            f"{saved.method} cannot be exported to a reference layout; supported are "
+            f"{', '.join(LAYOUTS)}"
         )
     context = np.asarray(saved.prompts["context"])
     table = np.asarray(frozen["text"]["token_embedding"])
@@ -76,21 +76,21 @@ def to_state(saved: Saved, frozen: Frozen) -> layouts.State:
 
 
 def _front(saved):
-    """The words in front of the names, as far as they stand behind the context."""
+    """Returns MaPLe's words before the names if some of them are behind the context, else ""."""
     if saved.method != "maple":
         return ""
     front, length = saved.settings["context_words"], saved.settings["context_length"]
     fixed = len(tokenizer.encode(front)) > length
     if fixed and length > MOST_WITH_WORDS:
         raise PromptError(
-            f"its words {front!r} are more than its {length} context vectors take the place of; "
-            f"the reference leaves words behind {MOST_WITH_WORDS} vectors at most"
+            f"its words {front!r} have more tokens than its {length} context vectors; the "
+            f"reference supports this for at most {MOST_WITH_WORDS} vectors"
         )
     return front if fixed else ""
 
 
 def options(saved: Saved) -> str:
-    """The reference's options that a model needs beside its file, to be pasted in a shell."""
+    """Returns the reference's command-line options for a model, quoted for a shell."""
     context, front = np.asarray(saved.prompts["context"]), _front(saved)
     section = f"TRAINER.{LAYOUTS[saved.method].trainer.upper()}"
     values: dict[str, Any] = {"N_CTX": context.shape[-2], "CTX_INIT": front}
@@ -103,26 +103,26 @@ def options(saved: Saved) -> str:
 
 
 def write(path: pathlib.Path, state: layouts.State) -> None:
-    """Writes a state dict with torch.save as Dassl does; its folder is made if need be.
+    """Writes a state dict like Dassl, with torch.save; creates the directory if absent.
 
     Raises:
-        PromptError: PyTorch is not installed, or the file is there.
-        OSError: it cannot be written.
+        PromptError: PyTorch is not installed, or the file exists.
+        OSError: the file cannot be written.
     """
     epoch = find_epoch(path)
     if path.exists():
-        raise PromptError(f"{path} is there already; move it away or name another file")
+        raise PromptError(f"{path} already exists; move it away or choose another file")
     try:
         import torch
     except ImportError:
         raise PromptError(
-            "PyTorch is not installed, and writes such files; install it: "
+            "writing this file requires PyTorch, which is not installed; install it: "
             ".venv/bin/pip install -e '.[torch]'"
         ) from None
     tensors = collections.OrderedDict(
         (name, torch.from_numpy(np.array(array, order="C"))) for name, array in state.items()
     )
-    # Without an optimizer: the reference starts its own where a file has none.
+    # Without an optimizer's state: the reference then initializes its own.
     checkpoint = {"state_dict": tensors, "epoch": epoch or 0, "val_result": None}
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f"{path.name}.unfinished")

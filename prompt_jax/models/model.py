@@ -27,7 +27,7 @@ from prompt_jax.methods import Method, Prompts, Task
 from prompt_jax.models import saved
 from prompt_jax.prompts import PHOTO, encode_templates
 from prompt_jax.storage.files import filling, is_free
-from prompt_jax.text.class_names import check_names, repeated, told_by_labels
+from prompt_jax.text.class_names import check_names, describe_repeated, repeated
 from prompt_jax.training.sharding import Placement
 
 BATCH_SIZE = 64
@@ -278,7 +278,7 @@ class Model:
             )
         check_names(names, self.class_names, may_repeat=True)
         if not self.class_names and (same := repeated(names)):
-            warnings.warn(told_by_labels(names, same), stacklevel=3)
+            warnings.warn(describe_repeated(names, same), stacklevel=3)
         return tuple(names)
 
     def _task_of(self, names):

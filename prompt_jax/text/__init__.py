@@ -1,1 +1,1 @@
-"""Class names, templates and how texts are cleaned before they are tokenized. Imports no JAX."""
+"""Class names, templates and the cleaning of texts before tokenization. Imports no JAX."""

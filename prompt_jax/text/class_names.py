@@ -1,7 +1,7 @@
-"""When two class names are the same class: one rule for data, methods and predictions. No JAX.
+"""Compares class names; one rule for data sets, methods and predictions. Imports no JAX.
 
-Classes are known by their label. Where classes of other lists must be found again, it is by the id
-that both lists have (ImageNet's: WordNet's), else by the name's `key`.
+A class is identified by its label. Classes of two lists are matched by id if both lists have ids
+(ImageNet's are WordNet ids), else by the name's `key`.
 """
 
 import re
@@ -14,22 +14,22 @@ from prompt_jax.errors import PromptError, shorten
 from prompt_jax.text import texts
 
 UNSEEN = -1
-"""Of a class that is none of the known ones."""
+"""Label of a class that is not among the known ones."""
 AMBIGUOUS = -2
-"""Of a class whose name several known ones have, so that nobody can say which is meant."""
+"""Label of a class whose name belongs to several known classes."""
 
 _UNSEEN_SIGNS = ("Cc", "Cf", "Zl", "Zp", "Zs")  # of Unicode: control, format, separators
 
 
 class Classes(NamedTuple):
-    """K classes: their names in label order, and ids, unique ones, where their data set has any."""
+    """K classes: names in label order, and unique ids if the data set has them."""
 
     names: tuple[str, ...]
     ids: tuple[str, ...] = ()
 
 
 def spaced(name: str) -> str:
-    """Returns a class name as prompts hold it: underscores are spaces, single ones, none around."""
+    """Returns a class name with underscores as spaces, and with surplus spaces removed."""
     return " ".join(name.replace("_", " ").split())
 
 
@@ -39,46 +39,45 @@ def fill(template: str, name: str) -> str:
 
 
 def key(name: str) -> str:
-    """Returns what a class name is known by: equal for names that make the same prompt.
+    """Returns a normalized class name, equal for names that `fill` turns into the same token ids.
 
-    Two names have one key exactly when `fill` makes texts of the same token ids of them, as "soccer
-    ball", "Soccer_Ball" and "soccer  ball" do, and "747" and "7 4 7". Three things are left out:
-    characters that are newer than Python's Unicode tables, or than the tokenizer's; names that end
-    in a sign and an escaped blank ("x.&nbsp;"), whose sign the template's full stop does not join;
-    and names that no prompt can hold, such as CLIP's own markers.
+    "soccer ball", "Soccer_Ball" and "soccer  ball" have the same key, as have "747" and "7 4 7".
+    The equivalence does not cover characters that are newer than the Unicode tables of Python or
+    of the tokenizer, names that end in punctuation and an escaped blank ("x.&nbsp;"), and names
+    that cannot be tokenized, such as CLIP's markers.
     """
     return " ".join(texts.split(texts.clean(spaced(name))))
 
 
 def is_blank(name: str) -> bool:
-    """Whether a class name has nothing that can be seen, or that makes a token."""
+    """Returns whether a class name has no visible character or no token."""
     seen = any(unicodedata.category(one) not in _UNSEEN_SIGNS for one in name)
     return not seen or not key(name)
 
 
 def check_names(names: Sequence[str], known: Sequence[str] = (), may_repeat: bool = False) -> None:
-    """Refuses class names that no prompts, or the same prompts, can be made of.
+    """Rejects class names that are invalid or not distinct.
 
     Args:
         names: K class names.
-        known: those of a training; what stands several times there may stand as often here.
-        may_repeat: whether a name may stand several times, letter by letter, as "missile" does
-            among ImageNet's. Names that only make the same prompt are a mistake all the same.
+        known: names of the training classes; a name may occur as often as among them.
+        may_repeat: whether identical names may occur several times, such as "missile" in ImageNet.
+            Different names with the same tokens are rejected in any case.
 
     Raises:
-        PromptError: names the class.
+        PromptError: a class name is invalid or repeated; the message names it.
     """
     if isinstance(names, str):
-        raise PromptError(f"class names must be a list; write [{names!r}]")
+        raise PromptError(f"class names must be a list; pass [{names!r}]")
     seen: dict[str, str] = {}
     spare = Counter(key(name) for name in known)
     for name in names:
         if not isinstance(name, str):
-            raise PromptError(f"class {name!r} is of type {type(name).__name__}; give a string")
+            raise PromptError(f"class {name!r} is of type {type(name).__name__}; pass a string")
         if any("\ud800" <= character <= "\udfff" for character in name):
             raise PromptError(
-                f"class {shorten(name)} holds half of a surrogate pair, which bytes that are not "
-                "UTF-8 are read as; write it in UTF-8"
+                f"class {shorten(name)} contains half of a surrogate pair, the result of bytes "
+                "that are not UTF-8; write it in UTF-8"
             )
         prompt = key(name)
         if is_blank(name):
@@ -87,36 +86,36 @@ def check_names(names: Sequence[str], known: Sequence[str] = (), may_repeat: boo
         twice = prompt in seen and spare[prompt] < 0
         if twice and not (may_repeat and name == seen[prompt]):
             raise PromptError(
-                f"classes {shorten(seen[prompt])} and {shorten(name)} make the same prompt; give "
-                "each a name of its own"
+                f"classes {shorten(seen[prompt])} and {shorten(name)} make the same prompt; "
+                "give each class a distinct name"
             )
         seen[prompt] = name
 
 
 def repeated(names: Iterable[str]) -> list[list[int]]:
-    """Returns the labels of classes that make the same prompt, those of one prompt in a list."""
+    """Returns lists of labels whose class names have the same `key`."""
     labels: dict[str, list[int]] = {}
     for label, name in enumerate(names):
         labels.setdefault(key(name), []).append(label)
     return [same for same in labels.values() if len(same) > 1]
 
 
-def told_by_labels(names: Sequence[str], same: Sequence[Sequence[int]]) -> str:
-    """Says what it means that classes have one name; `same` is of `repeated`."""
+def describe_repeated(names: Sequence[str], same: Sequence[Sequence[int]]) -> str:
+    """Returns a warning about classes with the same name; `same` comes from `repeated`."""
     labels, more = same[0], f" (and {len(same) - 1:,} more names)" if len(same) > 1 else ""
     name = shorten(names[labels[0]])
     return (
-        f"{len(labels)} classes are called {name}{more}: their labels tell them apart, "
-        "and their prompts are equal where the method keeps nothing of its own for each"
+        f"{len(labels)} classes are called {name}{more}: they are distinguished by label, and "
+        "their text features are equal unless the method has parameters per class"
     )
 
 
 def find(known: Classes, asked: Classes) -> list[int]:
-    """Returns the label that each class asked for has among the known ones.
+    """Returns the label among the known classes of each requested class.
 
-    By ids where both lists have them, else by `key`. Of a name that stands several times in both,
-    the first is the first, the second the second, and so on; what is asked for more often than it
-    is known is `UNSEEN`. A name asked for less often than it is known is `AMBIGUOUS`.
+    Classes are matched by id if both lists have ids, else by `key`. Repeated names are matched in
+    order. Surplus occurrences in `asked` are `UNSEEN`; names that occur more often in `known` than
+    in `asked` are `AMBIGUOUS`.
     """
     if known.names == asked.names and (known.ids == asked.ids or not (known.ids and asked.ids)):
         return list(range(len(known.names)))
@@ -140,7 +139,7 @@ def find(known: Classes, asked: Classes) -> list[int]:
 
 
 def distinct(names: Sequence[str]) -> list[str]:
-    """Returns the names of K classes, those that repeat with their label: "missile (label 657)"."""
+    """Returns K distinct names: repeated ones get their label, as in "missile (label 657)"."""
     shown = list(names)
     while len(set(shown)) < len(shown):
         times = Counter(shown)
@@ -152,7 +151,7 @@ def distinct(names: Sequence[str]) -> list[str]:
 
 
 def meaningless(names: Sequence[str]) -> str:
-    """Returns what all of these names are that says nothing to a text tower, or ""."""
+    """Returns "numbers" or "WordNet ids" if all names are such, meaningless to CLIP, else ""."""
     kinds = {"numbers": r"[\d\s.,:/-]*\d[\d\s.,:/-]*", "WordNet ids": r"n\d{8}"}
     for kind, pattern in kinds.items():
         if names and all(re.fullmatch(pattern, spaced(name)) for name in names):

@@ -1,4 +1,4 @@
-"""Labels as people give them, numbers or names, as numbers."""
+"""Converts the user's labels, numbers or class names, to numbers."""
 
 import warnings
 from collections.abc import Sequence
@@ -7,34 +7,34 @@ from typing import Any
 import numpy as np
 
 from prompt_jax.errors import PromptError, shorten, unknown
-from prompt_jax.text.class_names import check_names, key, repeated, told_by_labels
+from prompt_jax.text.class_names import check_names, describe_repeated, key, repeated
 
 
 def number_labels(
     labels: Any, names: Sequence[str] | None, images: int
 ) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Labels int32[P] from 0, and the K class names.
+    """Returns labels int32[P] from 0 and the K class names.
 
     Raises:
-        PromptError: there are more or fewer labels than images, a label has no name, or there is
-            only one class.
+        PromptError: the numbers of labels and images differ, a label has no name, or there is only
+            one class.
     """
     listed = labels.tolist() if hasattr(labels, "tolist") else labels
     if not isinstance(listed, Sequence) or isinstance(listed, str):
-        raise PromptError(f"labels={labels!r} must be a list, a label for each image")
+        raise PromptError(f"labels={labels!r} must be a list with one label per image")
     listed = [label.item() if isinstance(label, np.generic) else label for label in listed]
     if not images:
         raise PromptError("there are no images to train on")
     if len(listed) != images:
-        raise PromptError(f"{len(listed)} labels for {images} images; give one for each")
+        raise PromptError(f"{len(listed)} labels for {images} images; pass one label per image")
     words = all(isinstance(label, str) for label in listed)
     if names is None and not words:
-        raise PromptError("names is missing: labels are numbers, so give the K class names")
+        raise PromptError("names is missing: labels are numbers, so pass the K class names")
     known = sorted(set(listed)) if names is None else names
-    check_names(known, may_repeat=not words)  # a label in words would not say which is meant
+    check_names(known, may_repeat=not words)  # a repeated name would be an ambiguous label
     known = tuple(known)
     if same := repeated(known):
-        warnings.warn(told_by_labels(known, same), stacklevel=3)
+        warnings.warn(describe_repeated(known, same), stacklevel=3)
     if words:
         places = {key(name): place for place, name in enumerate(known)}
         for label in listed:
@@ -44,20 +44,19 @@ def number_labels(
     for label in listed:
         if not isinstance(label, int) or isinstance(label, bool) or not 0 <= label < len(known):
             raise PromptError(
-                f"label {label!r} is none of the {len(known)} classes: give whole numbers from 0 "
-                "to one less than there are, or names"
+                f"label {label!r} is not one of the {len(known)} classes: pass class names, or "
+                f"integers from 0 to {len(known) - 1}"
             )
     if len(set(listed)) < 2:
         raise PromptError(
-            f"all {images} images are of one class; there is nothing to tell apart: give "
-            "images of two classes or more"
+            f"all {images} images are of one class, so there is nothing to learn: pass images of "
+            "at least two classes"
         )
-    there = set(listed)
-    lacking = [name for label, name in enumerate(known) if label not in there]
-    if lacking:
-        text = (
-            f"classes without images: {len(lacking)} of {len(known)}, e.g. {shorten(lacking[0])}; "
+    used = set(listed)
+    if unused := [name for label, name in enumerate(known) if label not in used]:
+        warnings.warn(
+            f"classes without images: {len(unused)} of {len(known)}, e.g. {shorten(unused[0])}; "
+            "they can be predicted but are not trained on",
+            stacklevel=3,
         )
-        text += "nothing is learned of them, and they are predicted like the others"
-        warnings.warn(text, stacklevel=3)
     return np.array(listed, np.int32), known

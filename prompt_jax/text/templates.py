@@ -1,7 +1,7 @@
-"""Texts around a class name that CLIP's authors chose for ImageNet, for ensembles of templates.
+"""Templates that CLIP's authors chose for ImageNet, for ensembles.
 
 Source: OpenAI's notebook "Prompt Engineering for ImageNet" (github.com/openai/CLIP), which also
-says how the selected ones were found: by forward selection on ImageNet.
+describes the forward selection on ImageNet that found `IMAGENET_SELECT`.
 """
 
 IMAGENET = (
@@ -86,7 +86,7 @@ IMAGENET = (
     "a photo of a small {}.",
     "a tattoo of the {}.",
 )
-"""All 80. PromptSRC's code uses the first 60."""
+"""All 80 templates. PromptSRC's code uses the first 60."""
 
 IMAGENET_SELECT = (
     "itap of a {}.",
@@ -97,4 +97,4 @@ IMAGENET_SELECT = (
     "art of the {}.",
     "a photo of the small {}.",
 )
-"""The seven that were selected."""
+"""The seven selected templates."""

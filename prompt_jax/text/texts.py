@@ -1,8 +1,8 @@
-"""How a text is cleaned and split into words before CLIP's byte-pair encoding; imports no JAX.
+"""Cleans and splits texts into words before CLIP's byte-pair encoding. Imports no JAX.
 
-What OpenAI's `simple_tokenizer` does to a text before that, it does with ftfy; the steps that
-real class names and captions meet are done here. Left out: ftfy's guesses at text that was
-decoded with the wrong encoding ("Ã©" for "é").
+OpenAI's `simple_tokenizer` cleans texts with ftfy. This module implements the steps that matter
+for class names and captions; it does not repair texts that were decoded with the wrong encoding
+("Ã©" for "é").
 """
 
 import html
@@ -12,8 +12,8 @@ import unicodedata
 _TERMINAL_ESCAPES = re.compile(r"\x1b\[[\d;]*[a-zA-Z]")
 _CONTROLS = [*range(9), 11, *range(14, 32), 127, *range(0x206A, 0x2070), 0xFEFF]
 _CONTROLS += range(0xFFF9, 0xFFFD)
-# Ligatures, digraphs and full or half width forms, which compatibility normalization spells out.
-# NFKC on the whole text would do too much: OpenAI's tokenizer keeps "²" apart from "2".
+# Ligatures, digraphs and full- or half-width forms, replaced by their compatibility forms. NFKC on
+# the whole text would change too much: OpenAI's tokenizer distinguishes "²" from "2".
 _COMPATIBILITY = [0x132, 0x133, 0x149, *range(0x1C4, 0x1CD), *range(0x1F1, 0x1F4)]
 _COMPATIBILITY += [*range(0xFB00, 0xFB07), 0x3000, *range(0xFF01, 0xFFF0)]
 _TRANSLATION: dict[int, str | None] = {
@@ -26,21 +26,22 @@ _ENDINGS = ("'s", "'t", "'re", "'ve", "'m", "'ll", "'d")
 
 
 def clean(text: str) -> str:
-    """Returns what OpenAI's tokenizer makes of a text before it splits it into words.
+    """Returns a text cleaned like OpenAI's tokenizer does before it splits it into words.
 
-    Lower case, NFC, single spaces, plain quotation marks; HTML's entities are what they stand for.
+    The result is in lower case and NFC, with single spaces and plain quotation marks; HTML entities
+    are replaced by their characters.
     """
-    # Twice, as there: captions from the web hold "&amp;lt;".
+    # Twice, as in OpenAI's code: captions from the web contain "&amp;lt;".
     text = html.unescape(html.unescape(text))
     text = _TERMINAL_ESCAPES.sub("", text).translate(_TRANSLATION)
     return " ".join(unicodedata.normalize("NFC", text).lower().split())
 
 
 def split(text: str) -> list[str]:
-    """Returns the words of a clean text, which the byte-pair encoding takes one by one.
+    """Splits a clean text into words, the units of the byte-pair encoding.
 
-    A word is a run of letters, one digit, an ending such as "'s", or a run of anything else: how
-    they were spaced is not among the tokens. OpenAI's pattern, without the `regex` package:
+    A word is a run of letters, one digit, an ending such as "'s", or a run of other characters.
+    Implements OpenAI's pattern without the `regex` package:
     's|'t|'re|'ve|'m|'ll|'d|[\\p{L}]+|[\\p{N}]|[^\\s\\p{L}\\p{N}]+
     """
     return [word for part in text.split() for word in _words(part)]
@@ -61,6 +62,6 @@ def _words(part):
 
 
 def _kind(character):
-    """Returns "L" of a letter, "N" of a digit or another number, "" of anything else."""
+    """Returns "L" for a letter, "N" for a digit or another number, else ""."""
     kind = unicodedata.category(character)[0]
     return kind if kind in "LN" else ""

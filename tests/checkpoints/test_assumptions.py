@@ -55,7 +55,7 @@ def test_the_activation_is_asked_for_where_no_file_says_it(state, tmp_path):
     [line] = loading.read(path, "gelu").assumed
     assert (
         line
-        == "activation: 'gelu', as asked for, in place of 'quick_gelu' of the file's own scalars"
+        == "activation: 'gelu', as requested, instead of 'quick_gelu' of the file's own scalars"
     )
 
 
@@ -71,8 +71,8 @@ def test_each_assumption_has_a_line_that_a_config_settles(state, tmp_path):
     for line, words in zip(
         lines,
         (
-            "activation: 'quick_gelu', as asked for",
-            "assumed: heads 64 wide, 2 of images and 1 of texts",
+            "activation: 'quick_gelu', as requested",
+            "assumed: heads of width 64, 2 in the image tower and 1 in the text tower",
             "assumed: images pooled at the class token, texts at their end, under a causal mask",
             "assumed: square images, 32 x 32 pixels in 2 x 2 patches",
             "assumed: CLIP's tokenizer",
@@ -80,7 +80,7 @@ def test_each_assumption_has_a_line_that_a_config_settles(state, tmp_path):
         strict=True,
     ):
         assert line.startswith(words)
-        assert line.endswith(("the file does not say", "beside the file would say"))
+        assert line.endswith(("the file does not state it", "beside the file to state it"))
     open_clip(tmp_path, quick_gelu=True)
     assert loading.read(path).assumed == ()
     open_clip(tmp_path, quick_gelu=True, vision_cfg={"image_size": [2 * SIZES.image_size, 8]})
@@ -91,16 +91,16 @@ def test_each_assumption_has_a_line_that_a_config_settles(state, tmp_path):
 def test_a_kept_mask_tells_a_causal_text_tower(state, tmp_path):
     mask = np.triu(np.full((77, 77), -np.inf, np.float32), 1)
     lines = loading.read(bare(state | {"attn_mask": mask}, tmp_path), "gelu").assumed
-    assert "texts at their end; open_clip_config.json" in lines[2]
+    assert "texts at their end; put open_clip_config.json" in lines[2]
     for other in (np.zeros((77, 77), np.float32), mask[:5, :5], mask.T, mask * np.nan):
         path = bare(state | {"attn_mask": np.array(other, order="C")}, tmp_path)
-        with pytest.raises(PromptError, match="attn_mask is not that of CLIP's causal"):
+        with pytest.raises(PromptError, match="attn_mask is not the causal mask of CLIP"):
             loading.read(path, "gelu")
 
 
 def test_the_notes_are_printed_and_kept_and_the_answer_obeyed(state, tmp_path, capsys):
     path = bare(state, tmp_path)
-    with pytest.raises(PromptError, match="does not say which activation"):
+    with pytest.raises(PromptError, match="does not state the activation"):
         pj.load(path)
     model = pj.load(path, activation="quick_gelu").zero_shot(["cat", "dog"])
     notes = capsys.readouterr().err.splitlines()
@@ -139,7 +139,7 @@ def test_an_adapter_says_that_it_is_one(folder, tmp_path):
     (tmp_path / "adapter").mkdir()
     for place in (tmp_path / "adapter", folder):
         (place / "adapter_config.json").write_text(json.dumps(content))
-        with pytest.raises(PromptError, match=r"adapter of peft \(LORA\).*openai/clip.*merge") as e:
+        with pytest.raises(PromptError, match=r"peft adapter \(LORA\) f.*openai/clip.*merge") as e:
             pj.load(place)
         assert "\n" not in str(e.value)
     (folder / "adapter_config.json").write_text('{"peft_type": 3}')
@@ -169,7 +169,7 @@ def test_a_repository_made_for_timm_gives_its_open_clip_weights(state, tmp_path,
     (repository / "open_clip_config.json").unlink()
     (got / "open_clip_config.json").unlink()
     asked.clear()
-    with pytest.raises(PromptError, match="timm/vit: config.json describes a model of type None"):
+    with pytest.raises(PromptError, match="timm/vit: config.json: model_type=None is not"):
         loading.load("timm/vit")
     assert not any("safetensors" in name for name in asked)
 

@@ -210,7 +210,7 @@ def test_every_layout_gives_the_same_tree(model, folder, tmp_path):
     torch.save({"epoch": 3, "name": "run", "state_dict": training}, files["training.pt"])
     for path in files.values():
         with pytest.raises(
-            PromptError, match="does not say which activation .*--config.activation"
+            PromptError, match="does not state the activation .*--config.activation"
         ):
             load(path)
         assert load(path, activation="gelu")[0].activation == "gelu"
@@ -260,7 +260,7 @@ def test_hugging_face_variants_of_files_and_configs(model, folder, tmp_path):
     assert load(tmp_path)[0] == config
     assert_same(load(tmp_path)[1], frozen)
     (tmp_path / "pytorch_model-2.bin").unlink()
-    with pytest.raises(PromptError, match="shards that are not there: pytorch_model-2.bin"):
+    with pytest.raises(PromptError, match="shards that are missing: pytorch_model-2.bin"):
         load(tmp_path)
     model.save_pretrained(tmp_path / "sharded", max_shard_size="10MB")
     assert (tmp_path / "sharded" / "model.safetensors.index.json").exists()

@@ -90,7 +90,7 @@ def test_a_file_that_transformers_writes_is_read(tmp_path, save, file):
     prepared, notes = resolve(read(tmp_path, SIZE), {}, SIZE, "")
     assert prepared == Preprocessing(mean=(0.5, 0.5, 0.5), middle="floored")
     assert notes == [
-        f"images are prepared by {file}: shortest side to 16 (bicubic), "
+        f"image preprocessing from {file}: shortest side to 16 (bicubic), "
         "center crop 16 × 16, normalized by mean 0.5, 0.5, 0.5 and std 0.2686, 0.2613, 0.2758"
     ]
 
@@ -105,13 +105,13 @@ NESTED = CROP | {"size": SIZE, "image_mean": HALF, "image_std": HALF}
         (
             {"image_processor": NESTED},
             NESTED | {"image_mean": [0.25] * 3, "resample": 2},
-            "processor_config.json wins over preprocessor_config.json, as in transformers 5: mean"
+            "processor_config.json overrides preprocessor_config.json, as in transformers 5: mean"
             " (0.5, 0.5, 0.5), not (0.25, 0.25, 0.25); interpolation bicubic, not bilinear",
         ),
         (
             {"image_processor": NESTED},
             CROP | {"image_processor_type": "ViTImageProcessor"},
-            "as in transformers 5; of the latter: image_processor_type: ",
+            "as in transformers 5; the latter is invalid: image_processor_type: ",
         ),
         ({"image_processor": None}, NESTED, None),
         ({"processor_class": "CLIPProcessor"}, NESTED, None),
@@ -131,7 +131,7 @@ def test_of_two_files_transformers_takes_the_same(tmp_path, nested, flat, note):
 @pytest.mark.parametrize("content", [[], {"image_processor": []}, {"image_processor": {"size": 0}}])
 def test_a_processor_s_file_that_is_wrong_is_refused(tmp_path, content):
     (tmp_path / PROCESSOR).write_text(json.dumps(content))
-    with pytest.raises(PromptError, match=r"^processor_config\.json: .*which then wins: SETTING"):
+    with pytest.raises(PromptError, match=r"^processor_config\.json: .* overrides it: SETTING"):
         resolve(read(write(tmp_path, processor={}), SIZE), {}, SIZE, "SETTING")
 
 
@@ -156,7 +156,7 @@ def test_code_that_a_file_names_is_not_run_and_said_not_to_be(tmp_path):
     (tmp_path / "theirs.py").write_text("raise SystemExit")
     assert found(tmp_path, processor=CROP | theirs) == (
         CLIP,
-        ["preprocessor_config.json names code of its own (auto_map), which is not run"],
+        ["preprocessor_config.json refers to custom code (auto_map), which is not executed"],
     )
 
 
@@ -207,30 +207,30 @@ def test_open_clip_s_numbers_are_read(tmp_path):
         (None, {"crop_size": 224}, "crop_size=224, but the weights take 16"),
         (None, {"size": 60000}, "size=60000 is more than 8 times 16"),
         (None, {"size": {"shortest_edge": 16, "longest_edge": 30}}, "longest_edge"),
-        (None, {"size": {"height": 16, "width": 20}}, "is no square"),
-        (None, {"size": 16, "do_center_crop": False}, "do_center_crop=False, and size=.16. gives"),
+        (None, {"size": {"height": 16, "width": 20}}, "must be square"),
+        (None, {"size": 16, "do_center_crop": False}, "do_center_crop=False with size=.16. does"),
         (None, {"image_processor_type": "ViTImageProcessor"}, "image_processor_type: .*ViTImageP"),
         (None, {"resample": 6}, "resample: .*6"),
         (None, {"do_pad": True}, "do_pad: .*True"),
         (None, {"do_resize": "yes"}, "do_resize: .*yes"),
-        ({"resize_mode": "squash"}, {"size": 16}, "resize=squash, preprocessor_config.json short"),
-        ({"mean": HALF, "std": HALF}, {"image_mean": [0.4] * 3}, "says mean="),
+        ({"resize_mode": "squash"}, {"size": 16}, "resize is squash in .*, shortest in prep"),
+        ({"mean": HALF, "std": HALF}, {"image_mean": [0.4] * 3}, "mean is "),
     ],
 )
 def test_what_is_unknown_or_contradicts_is_refused(tmp_path, cfg, processor, words):
-    with pytest.raises(PromptError, match=f"{words}.*which then wins: SETTING"):
+    with pytest.raises(PromptError, match=f"{words}.*which overrides it: SETTING"):
         found(tmp_path, cfg, processor)
     chosen = choose(stats="half", resize="squash", interpolation="bilinear")
     prepared, notes = found(tmp_path, cfg, processor, **chosen)
     assert prepared == Preprocessing((0.5,) * 3, (0.5,) * 3, "squash", 0, "bilinear")
-    assert notes[-1].startswith("images are prepared by the settings: squashed to 16")
+    assert notes[-1].startswith("image preprocessing from the settings: squashed to 16")
 
 
 def test_a_setting_wins_over_a_file_and_says_so(tmp_path):
     prepared, notes = found(tmp_path, {"mean": HALF, "std": HALF}, **choose("clip"))
     assert prepared == CLIP
-    assert notes[0].startswith("open_clip_config.json says mean=(0.5, 0.5, 0.5); mean=(0.48")
-    assert notes[0].endswith("is set, and wins")
+    assert notes[0].startswith("mean=(0.48")
+    assert notes[0].endswith("is set and overrides (0.5, 0.5, 0.5) in open_clip_config.json")
 
 
 def test_files_that_agree_are_both_believed(tmp_path):
@@ -277,7 +277,7 @@ def test_whatever_files_hold_is_read_or_refused(tmp_path_factory, content, proce
     try:
         prepared, _ = found(folder, content, content)
     except PromptError as error:
-        assert "which then wins: SETTING" in str(error)
+        assert "which overrides it: SETTING" in str(error)
     else:
         image = transforms.test_transform(noise(20, 30), SIZE, None, prepared)
         assert image.shape == (SIZE, SIZE, 3)
@@ -294,7 +294,7 @@ def test_a_weight_file_alone_is_assumed_to_be_prepared_as_openai_s(tmp_path):
     said = loading.read_preprocessing(file, SIZE)
     prepared, [note] = resolve(said, {}, SIZE, "SETTING")
     assert prepared == CLIP
-    assert note.startswith("assumed: images normalized by OpenAI's mean") and "SETTING" in note
+    assert note.startswith("assumed: images normalized with OpenAI's mean") and "SETTING" in note
     assert resolve(said, choose("clip"), SIZE, "SETTING") == (CLIP, [])
     # What stands beside for transformers is of its weights, which config.json belongs to.
     write(tmp_path, processor={"image_mean": HALF})

@@ -158,6 +158,6 @@ def test_nothing_in_a_checkpoint_runs(entry, zipped, clip_folder, torch_clip, tm
     mark = tmp_path / "mark"
     hostile = {entry: {"ctx": Command(mark)}}
     path = reference.save_row("coop", torch_clip, tmp_path, zipped=zipped, **hostile)
-    with pytest.raises(PromptError, match="wants to call 'posix.system', which no tensor needs"):
+    with pytest.raises(PromptError, match="it calls 'posix.system', which no tensor needs"):
         reading.read(path, reference.wanted("coop", clip_folder))
     assert not mark.exists()

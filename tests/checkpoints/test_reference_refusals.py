@@ -52,7 +52,7 @@ def wide(tensor):
 
 
 REFUSALS = {
-    "no context": ("coop", drop("ctx"), {}, "it holds no ctx, the context that coop, cocoop"),
+    "no context": ("coop", drop("ctx"), {}, "but no ctx, the context of coop, cocoop"),
     "another method": ("coop", add("ctx_global"), {}, "for a checkpoint of CoOp it also holds ctx"),
     "a part is missing": (
         "cocoop", drop("meta_net.linear2.bias"), {}, "of CoCoOp it lacks meta_net.linear2.bias; "
@@ -63,17 +63,17 @@ REFUSALS = {
     ),
     "no such method": ("coop", add("x"), {"method": "cop"}, "unknown method 'cop'. Did you mean"),
     "prompts elsewhere": (
-        "maple", add("image_encoder.VPT"), {}, "it also trains image_encoder.VPT, which none of",
+        "maple", add("image_encoder.VPT"), {}, "it also has prompts image_encoder.VPT, which none",
     ),
-    "wide": ("coop", change("ctx", wide), {}, "its context is 80 wide, the text tower of .* 40: "),
-    "no matrix": ("coop", change("ctx", torch.ravel), {}, r"its ctx has the shape \[160\]; a "),
+    "wide": ("coop", change("ctx", wide), {}, "its context has width 80, the text tower of .* 40:"),
+    "no matrix": ("coop", change("ctx", torch.ravel), {}, r"its ctx has the shape \[160\]; it "),
     "a projection": (
         "maple", change("prompt_learner.proj.weight", torch.t), {},
-        r"its proj.weight has the shape \[40, 48\], on .* it would have \[48, 40\]: it was",
+        r"its proj.weight has the shape \[40, 48\], but .* needs \[48, 40\]: it was",
     ),
-    "whole numbers": ("coop", change("ctx", torch.Tensor.int), {}, "its ctx holds int32, not real"),
+    "whole numbers": ("coop", change("ctx", torch.Tensor.int), {}, "its ctx has dtype int32; it"),
     "diverged": (
-        "coop", change("ctx", lambda tensor: tensor / 0), {}, "its ctx holds numbers that are ",
+        "coop", change("ctx", lambda tensor: tensor / 0), {}, "its ctx has NaN or infinite",
     ),
     "deep": (
         "maple", lambda state: state.update(
@@ -82,47 +82,47 @@ REFUSALS = {
                 f"compound_prompt_projections.{n}.weight": (48, 40),
                 f"compound_prompt_projections.{n}.bias": (48,),
             }.items()}
-        ), {}, r"it has prompts for 6 layers, this backbone's towers have 4 \(text\) and 3 \(imag",
+        ), {}, r"it has prompts for 6 layers, but this backbone's towers have 4 \(text\) and 3",
     ),
     "fewer names": (
         "coop", add("token_prefix"), {"class_names": NAMES[:2]},
-        r"its token_prefix has the shape \[classes, \], beside that context",
+        r"its token_prefix has the shape \[classes, \], but its context",
     ),
     "number of names": (
         "coop", drop("token_suffix"), {"class_names": NAMES[:2]},
-        "it was trained on 4 classes, 2 names were given; give those of its training",
+        "it was trained on 4 classes, but 2 names were given; pass the class names of its training",
     ),
     "numbers of classes": (
         "coop", change("token_suffix", lambda tensor: tensor[:2]), {},
-        r"different numbers of classes \(token_prefix of 4, token_suffix of 2\)",
+        r"differ in the number of classes \(token_prefix: 4, token_suffix: 2\)",
     ),
     "another start": (
         "coop", change("token_prefix", lambda tensor: tensor + 0.01), {},
-        "its start token is not embedded as by .*: it was trained on another CLIP of the same",
+        "its embedding of SOS is not that of .*: it was trained on another CLIP of the same",
     ),
     "other words": (
         "coop", change("token_suffix", lambda tensor: tensor + 0.01), {},
-        "the words of its class 0 are not embedded as .* embeds them: it was trained on another",
+        "the embedded words of its class 0 are not those of .*: it was trained on another",
     ),
     "words that are not read": (
         "coop", change("token_suffix", lambda tensor: tensor + 0.01), {"class_names": None},
-        "the words of its class 0 are not embedded as",
+        "the embedded words of its class 0 are not those of",
     ),
     "another name": (
         "maple", add("logit_bias"), {"class_names": (*NAMES[:2], "pug", NAMES[3])},
-        r"class 2 was trained as 'of a st . bernard \( dog \).', the names given say 'pug' there; ",
+        r"class 2 is 'of a st . bernard \( dog \).' in the checkpoint, but 'pug' among",
     ),
     "no names": (
         "coop", drop("token_suffix"), {"class_names": None},
-        r"it does not hold its classes' words \(token_suffix\): give their names in a file",
+        r"it holds no class names \(token_suffix\): pass a file of them, one per line",
     ),
     "a long name": (
         "coop", drop("token_suffix"), {"class_names": ("cat " * 80, *NAMES[1:])},
-        r"the prompt of class 'cat .* takes 87 tokens; the text tower has 77: shorten the name",
+        r"the text of class 'cat .* takes 87 tokens; the text tower has 77: shorten the name",
     ),
     "place of the name": (
         "cocoop", lambda state: None, {"name_position": "front"},
-        "name_position='front': only CoOp's names stand elsewhere",
+        "name_position='front' is only supported by coop; cocoop needs",
     ),
 }  # fmt: skip
 
@@ -154,30 +154,32 @@ def test_what_the_reference_cannot_take_is_explained(
     model = model_of("maple shallow", clip_folder, torch_clip, tmp_path)
     frozen = writing.load_backbone(model)
     other = dataclasses.replace(model, method="kgcoop")
-    with pytest.raises(PromptError, match="kgcoop has no reference layout here; those of coop"):
+    with pytest.raises(PromptError, match="kgcoop cannot be exported to a .* supported are coop"):
         writing.to_state(other, frozen)
     words = {**model.settings, "context_words": "a photo of one of the many"}
-    with pytest.raises(PromptError, match="are more than its 6 context vectors take the place of"):
+    with pytest.raises(PromptError, match="have more tokens than its 6 context vectors; "):
         writing.to_state(dataclasses.replace(model, settings=words), frozen)
-    with pytest.raises(PromptError, match="is not the CLIP that this model was trained on; name"):
+    with pytest.raises(PromptError, match="is not the CLIP that this model was trained on; pass"):
         writing.load_backbone(model, str(tiny.save_clip(tmp_path / "other")))
     command = [str(tmp_path), "--output"]
-    with pytest.raises(PromptError, match="epoch50.pth is no name that Dassl looks for; call it"):
+    with pytest.raises(PromptError, match="epoch50.pth is not a name that Dassl loads; use model"):
         export_checkpoint.main([*command, str(tmp_path / "epoch50.pth")])
     there = tmp_path / "model.pth.tar-3"
     there.touch()
-    with pytest.raises(PromptError, match="model.pth.tar-3 is there already; move it away or"):
+    with pytest.raises(PromptError, match="model.pth.tar-3 already exists; move it away or"):
         export_checkpoint.main([*command, str(there)])
     monkeypatch.setitem(sys.modules, "torch", None)
-    with pytest.raises(PromptError, match=r"PyTorch is not installed.*pip install -e '.\[torch\]'"):
+    with pytest.raises(
+        PromptError, match=r"requires PyTorch, which is not installed.*pip install -e '.\[torch\]'"
+    ):
         export_checkpoint.main([*command, str(tmp_path / "model.pth.tar-4")])
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"\n \n", "holds no class names; write one a line"),
-        (b"\xff\xfe\x00", "cannot be read: it is no UTF-8 text"),
+        (b"\n \n", "holds no class names; write one per line"),
+        (b"\xff\xfe\x00", "cannot be read: it is not UTF-8 text"),
         (None, "cannot be read: No such file"),
     ],
 )
@@ -207,8 +209,8 @@ def test_the_commands_bring_a_model_and_take_it_back(clip_folder, torch_clip, tm
     output, errors = again.communicate(timeout=300)
     assert again.returncode == 2
     assert errors == (
-        f"error: {tmp_path / 'model'} holds model.json and prompts.safetensors already; name "
-        "another folder\n"
+        f"error: {tmp_path / 'model'} already holds model.json and prompts.safetensors; choose "
+        "another directory\n"
     )
     back = tmp_path / "ours" / "MultiModalPromptLearner" / "model.pth.tar-5"
     process = tiny.command(

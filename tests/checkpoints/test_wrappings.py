@@ -62,7 +62,7 @@ def in_parts(state):
 WRAPPINGS = {
     "ViFi-CLIP": (
         lambda s: {"model": under("module.", s), "optimizer": {}, "epoch": 3},
-        ("the weights are 'model'", "are read without 'module.'"),
+        ("the weights are 'model'", "names of the weights: 'module.'"),
     ),
     "SlowFast": (lambda s: {"model_state": s, "cfg": ""}, ("the weights are 'model_state'",)),
     "average beside": (
@@ -75,18 +75,18 @@ WRAPPINGS = {
     ),
     "Lightning": (
         lambda s: {"state_dict": under("model.", s), "global_step": 1},
-        ("the weights are 'state_dict'", "are read without 'model.'"),
+        ("the weights are 'state_dict'", "names of the weights: 'model.'"),
     ),
-    "CLIP4Clip": (lambda s: under("clip.", s), ("are read without 'clip.'",)),
+    "CLIP4Clip": (lambda s: under("clip.", s), ("names of the weights: 'clip.'",)),
     "compiled DDP": (lambda s: under("_orig_mod.module.", s), ("'_orig_mod.module.'",)),
     "DDP of compiled": (lambda s: under("module._orig_mod.", s), ("'module._orig_mod.'",)),
     "scale of one": (lambda s: s | {"logit_scale": s["logit_scale"].reshape(1)}, ()),
     "scale of 1 x 1": (lambda s: s | {"logit_scale": s["logit_scale"].reshape(1, 1)}, ()),
     "compiled tower": (
         lambda s: inside(s, visual="_orig_mod"),
-        ("the names of the weights are read without '_orig_mod.'",),
+        ("removed from the names of the weights: '_orig_mod.'",),
     ),
-    "DDP tower": (lambda s: inside(s, visual="module"), ("are read without 'module.'",)),
+    "DDP tower": (lambda s: inside(s, visual="module"), ("names of the weights: 'module.'",)),
     "FSDP of blocks": (
         lambda s: under(
             "_fsdp_wrapped_module.",
@@ -96,15 +96,15 @@ WRAPPINGS = {
     ),
     "AveragedModel": (
         lambda s: under("module.", s) | {"n_averaged": torch.tensor(5)},
-        ("are read without 'n_averaged', 'module.'",),
+        ("names of the weights: 'n_averaged', 'module.'",),
     ),
     "AveragedModel in training": (
         lambda s: {"swa": under("net.module.", s) | {"net.n_averaged": torch.tensor(5)}},
-        ("the weights are 'swa'", "are read without 'net.n_averaged', 'net.module.'"),
+        ("the weights are 'swa'", "names of the weights: 'net.n_averaged', 'net.module.'"),
     ),
     "TinyCLIP": (
         lambda s: {"state_dict": under("module.", in_parts(s))},
-        ("the weights are 'state_dict'", "without '_image_encoder.', '_text_encoder.', '_logit"),
+        ("the weights are 'state_dict'", "weights: '_image_encoder.', '_text_encoder.', '_logit"),
     ),
 }
 
@@ -125,7 +125,7 @@ def test_a_video_is_found_in_its_wrapping_and_said_to_be(wrap, words, state, tmp
 REFUSED = {
     "two of equal rank": (
         lambda s: {"student": s, "teacher": s},
-        "can be read, but it holds 2 CLIPs, 'student', 'teacher', and nothing says which",
+        "can be read, but it holds 2 CLIPs, 'student', 'teacher': save the state dict of one",
     ),
     "two averages": (
         lambda s: {"model_ema": s, "state_dict_ema": s},
@@ -137,7 +137,7 @@ REFUSED = {
     ),
     "a head beside": (
         lambda s: under("clip.", s) | {"classifier.weight": torch.ones(2)},
-        "names begin with 'clip.', and beside it stand 'classifier.weight'",
+        "names begin with 'clip.', but there are also 'classifier.weight'",
     ),
     "numbers among tensors": (
         lambda s: s | {"epoch": 3},
@@ -146,28 +146,28 @@ REFUSED = {
     "nothing": (lambda s: {"model": {}, "epoch": 3}, "no state dict; not tensors: model, epoch"),
     "a count beside no average": (
         lambda s: under("clip.", s) | {"n_averaged": torch.tensor(5)},
-        "names begin with 'clip.', and beside it stand 'n_averaged'",
+        "names begin with 'clip.', but there are also 'n_averaged'",
     ),
     "a tensor twice": (
         lambda s: s | {"visual._orig_mod.proj": s["visual.proj"]},
-        "two of its tensors have one name without '_orig_mod.'",
+        "two of its tensors have the same name without '_orig_mod.'",
     ),
     "loralib": (
         lambda s: s | {"visual.transformer.resblocks.0.mlp.c_fc.lora_A": torch.ones(2, 2)},
-        "an adapter's weights, as LoRA's (visual.transformer.resblocks.0.mlp.c_fc.lora_A)",
+        "adapter weights such as LoRA's (visual.transformer.resblocks.0.mlp.c_fc.lora_A)",
     ),
     "peft, not merged": (
         lambda s: under("base_model.model.", inside(s, c_fc="base_layer")),
-        "c_fc.base_layer.weight), which change a CLIP's; merge them",
+        "c_fc.base_layer.weight), not a whole CLIP; merge them",
     ),
     "1/τ": (
         lambda s: s | {"logit_scale": torch.tensor(100.0)},
-        "logit_scale is 100.0, but CLIP's is at most ln 100 = 4.605; it must be the logarithm of"
-        " 1/τ: store ln 100.0 = 4.6052 if",
+        "logit_scale=100.0 must be the logarithm of 1/τ, at most ln 100 = 4.605 in CLIP;"
+        " if this is 1/τ itself, store ln 100.0 = 4.6052",
     ),
     "1/τ of an untrained": (
         lambda s: s | {"logit_scale": torch.tensor([14.25]).half()},
-        "logit_scale is 14.25,",
+        "logit_scale=14.25 must",
     ),
     "too deep": (
         lambda s: {"a": {"b": {"c": {"d": {"e": s}}}}},
@@ -194,20 +194,20 @@ def test_a_hugging_face_video_is_found_in_its_wrapping(tmp_path):
     weights = load_file(folder / "model.safetensors")
     wrapped = {f"net.clip.{name}": array for name, array in weights.items()}
     save_file(wrapped, folder / "model.safetensors")
-    assert read(folder).assumed == ("the names of the weights are read without 'net.clip.'",)
+    assert read(folder).assumed == ("removed from the names of the weights: 'net.clip.'",)
     (folder / "model.safetensors").unlink()
     tensors = {f"clip.{name}": torch.from_numpy(array) for name, array in weights.items()}
     saved({"network": tensors, "network_avg": tensors}, folder / "pytorch_model.bin")
     assert read(folder).assumed == (
         "the weights are 'network', not 'network_avg'",
-        "the names of the weights are read without 'clip.'",
+        "removed from the names of the weights: 'clip.'",
     )
 
 
 def test_an_adapters_weights_are_called_so(tmp_path):
     layer = "base_model.model.vision_model.encoder.layers.0.self_attn.q_proj.lora_A.weight"
     save_file({layer: np.zeros((2, 2), np.float32)}, tmp_path / "adapter_model.safetensors")
-    with pytest.raises(PromptError, match=r"an adapter's weights.*lora_A.*merge"):
+    with pytest.raises(PromptError, match=r"adapter weights.*lora_A.*merge"):
         read(tmp_path / "adapter_model.safetensors")
 
 
@@ -215,7 +215,7 @@ def test_safetensors_lose_their_prefix_too(state, tmp_path):
     arrays = {f"model.clip.{name}": tensor.numpy() for name, tensor in state.items()}
     save_file(arrays, tmp_path / "weights.safetensors")
     [line] = load(tmp_path / "weights.safetensors").assumed
-    assert line == "the names of the weights are read without 'model.clip.'"
+    assert line == "removed from the names of the weights: 'model.clip.'"
 
 
 @given(st.lists(st.sampled_from(PREFIXES), max_size=5))

@@ -83,7 +83,7 @@ def test_every_name_that_fits_behind_a_context_is_taken(taken):
     room = 77 - 1 - taken - 2  # SOS, the full stop and EOT
     fits = tokenize_classes("{}.", ["dog", "cat " * room], taken=taken)
     assert 1 + taken + fits.suffix.shape[1] == 77
-    of_context = rf", {taken} of them the context's" if taken else ""
+    of_context = rf", {taken} of them context vectors" if taken else ""
     message = rf"class 'cat cat .*takes 78 tokens{of_context}; the text tower has 77"
     with pytest.raises(PromptError, match=message):
         tokenize_classes("{}.", ["dog", "cat " * (room + 1)], taken=taken)

@@ -163,7 +163,7 @@ def test_a_text_that_fits_exactly_is_kept_and_one_more_is_refused():
     [
         ("cat", r"must be a list of strings; write \['cat'\]"),
         ([3], "must be a string, not int: 3"),
-        (["cat <|endoftext|>"], "CLIP's own marker"),
+        (["cat <|endoftext|>"], "CLIP's marker"),
         (["cat \ud800"], "half of a surrogate pair"),
         (["x" * 10**6], r"^text 'x{200}…' has 1000000 characters; shorten it$"),
         (["\x1b[2J" + "x" * 9000], r"^text '\\x1b\[2Jx{196}…' takes \d+ tokens"),

@@ -63,7 +63,7 @@ def test_added_tokens_change_no_text_as_in_transformers(eos, folder, tokenizer_f
     with_rows(folder, 49410, eos_token_id=eos)
     shutil.copy(tokenizer_files / "tokenizer.json", folder)
     config, frozen, [line] = loading.read(folder)
-    assert "the first 49,408 of its 49,410 tokens are CLIP's, as tokenizer.json says" in line
+    assert "the first 49,408 of its 49,410 tokens are CLIP's according to tokenizer.json" in line
     np.testing.assert_array_equal(pj.load(folder).encode_texts(TEXTS), one)
     model = transformers.CLIPModel.from_pretrained(folder, dtype=torch.float32)
     tokens = tokenizer.tokenize(TEXTS)
@@ -96,7 +96,7 @@ def test_saved_checkpoints_keep_the_ids(folder, tmp_path):
 
 @pytest.mark.parametrize("rows", [32_000, 49_407])
 def test_fewer_tokens_are_refused_in_every_layout(rows, folder, tmp_path):
-    message = f"its vocabulary has {rows:,} tokens, and CLIP's 49,408"
+    message = f"its vocabulary has {rows:,} tokens, CLIP's has 49,408"
     with pytest.raises(PromptError, match=message):
         loading.load(with_rows(folder, rows))
     state = from_tree(openai_layout(2, 2), tiny.frozen_parameters())
@@ -121,18 +121,18 @@ def test_more_tokens_need_a_file_that_says_that_they_are_clip_s(beside, tmp_path
     (tmp_path / "open_clip_config.json").write_text(content)
     if beside:
         [line] = loading.read(tmp_path / "clip.safetensors").assumed
-        assert "50,000 tokens are CLIP's, as open_clip_config.json says" in line
+        assert "50,000 tokens are CLIP's according to open_clip_config.json" in line
     else:
-        with pytest.raises(PromptError, match="50,000 tokens, 592 more than CLIP's, and nothing"):
+        with pytest.raises(PromptError, match="50,000 tokens, 592 more than CLIP's, and no file"):
             loading.read(tmp_path / "clip.safetensors")
 
 
 @pytest.mark.parametrize(
     ("rows", "eos", "message"),
     [
-        (49410, 2, "2 more than CLIP's, and nothing says"),
-        (49410, 49409, "eos_token_id=49409: features of texts are read at CLIP's end"),
-        (49408, 0, "eos_token_id=0: features"),
+        (49410, 2, "2 more than CLIP's, and no file shows"),
+        (49410, 49409, "eos_token_id=49409 must be CLIP's end of text"),
+        (49408, 0, "eos_token_id=0 must be"),
         (49408, [49407], "eos_token_id: .* valid integer"),
     ],
 )
@@ -153,7 +153,7 @@ def swapped(content):
 
 
 TOKENIZERS = {
-    "swapped": (swapped, "its token 1929 is 'cat</w>', CLIP's 'dog</w>'"),
+    "swapped": (swapped, "its token 1929 is 'cat</w>', CLIP's is 'dog</w>'"),
     "shorter": (lambda c: c["model"]["merges"].pop(), "its merge 48894 is None"),
     "longer": (lambda c: c["model"]["merges"].append(["a", "b"]), "its merge 48895 is"),
     "words": (lambda c: c["model"].update(end_of_word_suffix=None), "words end with None"),
@@ -174,11 +174,19 @@ def test_another_tokenizer_is_refused_by_name(change, message, folder, tokenizer
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("vocab.json", '{"a": 0}', "vocab.json is of another tokenizer than CLIP's: its token 0"),
-        ("vocab.json", "[1]", "vocab.json cannot be read as a tokenizer's"),
-        ("merges.txt", "#version: 0.2\na b\n", "merges.txt is of another tokenizer.*merge 1 is"),
-        ("vocab.txt", "[PAD]", "vocab.txt beside the weights is of another tokenizer"),
-        ("tokenizer.json", "[]", "tokenizer.json is of another"),
+        (
+            "vocab.json",
+            '{"a": 0}',
+            "vocab.json belongs to another tokenizer .*: its token 0",
+        ),
+        ("vocab.json", "[1]", "vocab.json cannot be read as a tokenizer file"),
+        (
+            "merges.txt",
+            "#version: 0.2\na b\n",
+            "merges.txt belongs to another tok.*merge 1 is",
+        ),
+        ("vocab.txt", "[PAD]", "vocab.txt beside the weights belongs to another tokenizer"),
+        ("tokenizer.json", "[]", "tokenizer.json belongs to another"),
         ("tokenizer.json", '{"model": 3}', "tokenizer.json"),
     ],
 )

@@ -66,7 +66,7 @@ def one_line(error):
         ({"name": "flowers"}, "Did you mean 'flowers102'"),
         ({"backbone": "ViT-B/61"}, "Did you mean 'ViT-B/16'"),
         ({"backbone": "embeded"}, "Did you mean 'embedded'"),
-        ({"backbone": "./nowhere"}, "nowhere: no such file or folder"),
+        ({"backbone": "./nowhere"}, "nowhere: no such file or directory"),
         (
             {"protocol": "base-to-new"},
             "unknown value of config.protocol: 'base-to-new'. Did you mean",
@@ -149,7 +149,7 @@ def test_values_out_of_range(fails, fields, message):
         (
             "coop",
             ["--config.settings.context_length=99"],
-            "tokens, 99 of them the context's; the text tower has 77",
+            "tokens, 99 of them context vectors; the text tower has 77",
         ),
     ],
 )

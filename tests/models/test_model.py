@@ -254,7 +254,7 @@ def test_a_folder_without_a_model_says_what_it_holds(tmp_path):
     ("ask", "words"),
     [
         (lambda m: m.predict(PIXELS), r"no classes to choose from; give classes=…"),
-        (lambda m: m.predict(PIXELS, "cat"), r"write \['cat'\]"),
+        (lambda m: m.predict(PIXELS, "cat"), r"pass \['cat'\]"),
         (
             lambda m: m.predict(PIXELS, ["a_b", "owl", "A b"]),
             "'a_b' and 'A b' make the same prompt",

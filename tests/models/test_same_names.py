@@ -88,7 +88,7 @@ def test_names_that_repeat_are_classes_of_their_own_of_a_bare_clip_and_in_traini
     images = np.random.default_rng(0).integers(0, 256, (3, 60, 60, 3), np.uint8)
     names = ["missile", "sunglasses", "missile"]
     bare = pj.load("embedded")
-    with pytest.warns(UserWarning, match="2 classes are called 'missile'.*their labels tell them"):
+    with pytest.warns(UserWarning, match="2 classes are called 'missile'.*distinguished by label"):
         found = bare.zero_shot(names).predict(images)
     probabilities = found.probabilities
     np.testing.assert_allclose(probabilities[:, 0], probabilities[:, 2], rtol=1e-6)

@@ -47,7 +47,7 @@ def test_what_is_assumed_is_told_and_recorded(config, tmp_path, capsys):
     config.activation = "quick_gelu"
     results = experiment.run(config, tmp_path)
     assert results["assumed"][0] == (
-        "activation: 'quick_gelu', as asked for; the file does not say"
+        "activation: 'quick_gelu', as requested; the file does not state it"
     )
     assert len(results["assumed"]) == 5
     printed = capsys.readouterr().out

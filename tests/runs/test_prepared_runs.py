@@ -116,9 +116,9 @@ def test_a_rewritten_video_answers_as_the_one_it_was(tmp_path):
 def test_all_that_uses_a_run_prepares_images_as_it_did(squashed, root, tmp_path, capsys):
     folder = tmp_path / "run"
     results = experiment.run(config_of(squashed, root), folder)
-    said = "note: images are prepared by open_clip_config.json: squashed to 32 × 32 (bilinear)"
+    said = "note: image preprocessing from open_clip_config.json: squashed to 32 × 32 (bilinear)"
     assert said in capsys.readouterr().out
-    assert sum(note.startswith("images are prepared") for note in results["data_notes"]) == 1
+    assert sum(note.startswith("image preprocessing") for note in results["data_notes"]) == 1
     assert results["preprocessing"] == {
         "mean": [0.5] * 3,
         "std": [0.5] * 3,
@@ -244,7 +244,7 @@ def test_frames_of_videos_are_prepared_as_images_are(crop, stats):
         image = next(made)["image"]
         assert image.shape == (1, 2, 32, 32, 3)
         np.testing.assert_allclose(image, np.broadcast_to(expected, image.shape), atol=1e-5)
-    assert len([note for note in notes if "is set, and wins" in note]) == wins[stats]
+    assert len([note for note in notes if "is set and overrides" in note]) == wins[stats]
 
 
 def test_two_settings_of_one_thing_are_refused():

@@ -1,1 +1,1 @@
-"""Reads CLIP checkpoints of every library: files, layouts, configs, preprocessing."""
+"""Reads CLIP checkpoints of several libraries: files, layouts, configs, preprocessing."""

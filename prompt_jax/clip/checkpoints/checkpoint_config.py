@@ -1,4 +1,4 @@
-"""Sizes of a CLIP from the config.json that transformers writes."""
+"""Reads a CLIP's architecture from the config.json of transformers."""
 
 import itertools
 import re
@@ -13,13 +13,13 @@ from prompt_jax.clip.config import ACTIVATIONS, CLIPConfig
 from prompt_jax.errors import PromptError
 from prompt_jax.storage import files
 
-LARGEST = 1_000_000  # of any size; the largest of any CLIP is a vocabulary
+LARGEST = 1_000_000  # upper bound of every size; the largest is the vocabulary's
 
 Size = Annotated[int, pydantic.Field(strict=True, ge=1, le=LARGEST)]
 
 
 class _Tower(pydantic.BaseModel):
-    """What both towers have; configurations may leave out what equals the defaults."""
+    """The fields of both towers; configs may leave out default values."""
 
     model_config = pydantic.ConfigDict(strict=True)
 
@@ -43,12 +43,12 @@ class _Text(_Tower):
     hidden_size: Size = 512
     intermediate_size: Size = 2048
     num_attention_heads: Size = 8
-    # Not the vocabulary's last, whatever its size.
+    # The default even for a larger vocabulary.
     eos_token_id: int = 49407
 
 
 class HuggingFaceConfig(pydantic.BaseModel):
-    """What of a config.json concerns the towers; it has dozens of fields that do not."""
+    """The fields of a config.json that concern the towers; others are ignored."""
 
     model_config = pydantic.ConfigDict(strict=True)
 
@@ -58,19 +58,19 @@ class HuggingFaceConfig(pydantic.BaseModel):
 
 
 def shown(value: Any) -> str:
-    """A value from a file for an error's message, shortened; it may be of any kind and length."""
+    """Returns a shortened representation of a file's value, for error messages."""
     return reprlib.repr(value)
 
 
 def read_hugging_face(content: Mapping[str, Any]) -> HuggingFaceConfig:
-    """What a config.json says of the towers.
+    """Reads a config.json.
 
     Raises:
-        PromptError: it describes another kind of model, or a field holds what it cannot.
+        PromptError: it describes another type of model, or a field is invalid.
     """
     kind = content.get("model_type")
     if kind != "clip":
-        raise PromptError(f"config.json describes a model of type {shown(kind)}, not 'clip'")
+        raise PromptError(f"config.json: model_type={shown(kind)} is not supported, only 'clip'")
     sections = {name: _section(content, name) for name in ("text_config", "vision_config")}
     try:
         return files.check({**content, **sections}, HuggingFaceConfig)
@@ -79,7 +79,7 @@ def read_hugging_face(content: Mapping[str, Any]) -> HuggingFaceConfig:
 
 
 def _section(content: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    """A tower's fields: as in transformers, text_config_dict and its defaults win."""
+    """Returns a tower's fields; as in transformers, NAME_dict takes precedence."""
     for key in (f"{name}_dict", name):
         if (section := content.get(key)) is not None:
             if not isinstance(section, dict):
@@ -89,28 +89,28 @@ def _section(content: Mapping[str, Any], name: str) -> Mapping[str, Any]:
 
 
 def hugging_face_config(
-    said: HuggingFaceConfig, activation: str | None = None, state: State | None = None
+    declared: HuggingFaceConfig, activation: str | None = None, state: State | None = None
 ) -> CLIPConfig:
-    """Sizes from what a config.json says.
+    """Converts a config.json to the architecture.
 
     Args:
-        said: by `read_hugging_face`.
-        activation: replaces what the file says.
-        state: the weights; with them, the number of layers has to be that of their blocks.
+        declared: from `read_hugging_face`.
+        activation: overrides the file's.
+        state: the weights; if given, their number of blocks is checked.
 
     Raises:
-        PromptError: a CLIP that the towers do not cover, or weights with other blocks.
+        PromptError: the architecture is not supported, or does not match the weights.
     """
-    image, text = said.vision_config, said.text_config
+    image, text = declared.vision_config, declared.text_config
     for name, section in (("vision_config", image), ("text_config", text)):
         if section.layer_norm_eps != 1e-5:
             epsilon = shown(section.layer_norm_eps)
-            raise PromptError(f"config.json: {name}.layer_norm_eps={epsilon}, must be 1e-05")
+            raise PromptError(f"config.json: {name}.layer_norm_eps={epsilon} must be 1e-05")
     acts = (image.hidden_act, text.hidden_act)
     if activation is None and (acts[0] != acts[1] or acts[0] not in ACTIVATIONS):
         raise PromptError(
-            f"config.json: hidden_act is {shown(acts[0])} for images and {shown(acts[1])} for text;"
-            f" both must be the same, one of {ACTIVATIONS}"
+            f"config.json: hidden_act is {shown(acts[0])} in vision_config and {shown(acts[1])} in"
+            f" text_config; both must be the same, one of {ACTIVATIONS}"
         )
     if state is not None:
         for tower, layers in (
@@ -134,7 +134,7 @@ def hugging_face_config(
         text_layers=text.num_hidden_layers,
         text_heads=text.num_attention_heads,
         text_mlp=text.intermediate_size,
-        embed_dim=said.projection_dim,
+        embed_dim=declared.projection_dim,
         vocab_size=text.vocab_size,
         context_length=text.max_position_embeddings,
         activation=activation or acts[0],
@@ -142,14 +142,14 @@ def hugging_face_config(
 
 
 def count_blocks(state: State, prefix: str) -> int:
-    """How many blocks the weights have; the numbers in their names must run from 0 on."""
+    """Returns the number of blocks of the weights; raises if their numbers have a gap."""
     pattern = re.compile(re.escape(prefix) + r"([0-9]{1,9})\.")
     blocks = {int(match[1]) for name in state if (match := pattern.match(name))}
-    # Counted, not taken from the highest number, which a name can set to a billion.
+    # No range up to the highest number: a name can set it to a billion.
     absent = next(number for number in itertools.count() if number not in blocks)
     if absent < len(blocks):
         raise PromptError(
-            f"the weights have {len(blocks)} blocks {prefix}N, the last of them {max(blocks)}, but"
+            f"the weights have {len(blocks)} blocks {prefix}N up to N={max(blocks)}, but"
             f" {prefix}{absent} is missing"
         )
     return len(blocks)

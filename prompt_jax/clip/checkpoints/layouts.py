@@ -1,6 +1,6 @@
-"""Key maps between checkpoints and the parameter tree: OpenAI and open_clip, Hugging Face.
+"""Maps checkpoints of OpenAI, open_clip and Hugging Face to the parameter tree and back.
 
-One table per layout serves both directions, so reading and writing cannot drift apart.
+One table per layout serves both directions.
 """
 
 from collections.abc import Iterable, Mapping
@@ -12,15 +12,15 @@ from prompt_jax.clip.config import CLIPConfig
 from prompt_jax.errors import PromptError
 
 State = dict[str, np.ndarray]
-"""A checkpoint as flat names and arrays, in PyTorch's order of axes."""
+"""A checkpoint's arrays by name, with PyTorch's order of axes."""
 
 
 class Leaf(NamedTuple):
-    """Where one parameter of the tree stands in a checkpoint.
+    """The names of one parameter of the tree in a checkpoint.
 
-    Several names are joined along PyTorch's first axis. `kind` says how the axes differ: "linear"
-    is [out, in] there and [in, out] here, "conv" is [out, in, row, column] there and
-    [row, column, in, out] here.
+    Several arrays are concatenated along PyTorch's first axis. `kind` is the permutation of axes:
+    "linear" is [out, in] in PyTorch and [in, out] here, "conv" is [out, in, row, column] in PyTorch
+    and [row, column, in, out] here.
     """
 
     path: str
@@ -49,7 +49,7 @@ _HUGGING_FACE_BLOCK = {
 
 
 def _module(path: str, *templates: str) -> Layout:
-    """Weight and bias of a LayerNorm or of a linear layer."""
+    """Returns the entries of a LayerNorm's or linear layer's weight and bias."""
     weights = tuple(template.format("weight") for template in templates)
     biases = tuple(template.format("bias") for template in templates)
     if path.rpartition("/")[2].startswith("ln_"):
@@ -69,12 +69,12 @@ def _blocks(tower: str, prefix: str, table: Mapping[str, tuple[str, ...]], layer
 
 
 def openai_layout(image_layers: int, text_layers: int, text_prefix: str = "") -> Layout:
-    """Names in OpenAI's checkpoints and in open_clip's.
+    """Returns the layout of OpenAI's and open_clip's checkpoints.
 
     Args:
         image_layers: number of blocks of the image tower.
         text_layers: number of blocks of the text tower.
-        text_prefix: "" at the root, "text." where open_clip keeps the text tower as a module.
+        text_prefix: "text." if the text tower is a module (in open_clip), else "".
     """
     text = text_prefix
     return [
@@ -95,7 +95,7 @@ def openai_layout(image_layers: int, text_layers: int, text_prefix: str = "") ->
 
 
 def hugging_face_layout(image_layers: int, text_layers: int) -> Layout:
-    """Names in the state dict of transformers' `CLIPModel`; "pre_layrnorm" is its own spelling."""
+    """Returns the layout of transformers' `CLIPModel` ("pre_layrnorm" is its spelling)."""
     image, text = "vision_model.", "text_model."
     embeddings, blocks = f"{image}embeddings.", "encoder.layers."
     return [
@@ -116,7 +116,7 @@ def hugging_face_layout(image_layers: int, text_layers: int) -> Layout:
 
 
 def parameter_shapes(config: CLIPConfig) -> dict[str, tuple[int, ...]]:
-    """Shape of every parameter of the tree, by path, e.g. "image/block_0/qkv/kernel"."""
+    """Returns the shape of every parameter by path, e.g. "image/block_0/qkv/kernel"."""
     c = config
     shapes: dict[str, tuple[int, ...]] = {
         "image/patch_embedding/kernel": (c.patch_size, c.patch_size, 3, c.image_width),
@@ -146,19 +146,19 @@ def parameter_shapes(config: CLIPConfig) -> dict[str, tuple[int, ...]]:
 
 
 def to_tree(layout: Layout, config: CLIPConfig, state: Mapping[str, np.ndarray]) -> dict[str, Any]:
-    """The parameter tree of a checkpoint; every key must be there, fit, and be finite.
+    """Converts a checkpoint to the parameter tree, after checking all its arrays.
 
     Args:
-        layout: the table that matches `state`.
-        config: sizes.
-        state: the checkpoint, buffers that are no parameters left out.
+        layout: of `state`.
+        config: the architecture.
+        state: the checkpoint, without buffers that are not parameters.
 
     Returns:
         nested dict of float32 arrays.
 
     Raises:
-        PromptError: keys are missing, unexpected or misshapen, not floating point, or hold NaN
-            or infinity.
+        PromptError: arrays are missing, unexpected, misshapen, not floating point, or hold NaN or
+            infinity.
     """
     check_state(layout, config, state)
     tree: dict[str, Any] = {}
@@ -179,10 +179,10 @@ def to_tree(layout: Layout, config: CLIPConfig, state: Mapping[str, np.ndarray])
 
 
 def from_tree(layout: Layout, frozen: Mapping[str, Any]) -> State:
-    """A checkpoint's names and arrays from the parameter tree; the inverse of `to_tree`.
+    """Converts the parameter tree to a checkpoint; the inverse of `to_tree`.
 
     Raises:
-        PromptError: the tree holds other parameters than the layout.
+        PromptError: the tree's parameters are not those of the layout.
     """
     leaves = _flatten(frozen)
     paths = [leaf.path for leaf in layout]
@@ -229,7 +229,7 @@ def _checkpoint_shapes(layout: Layout, config: CLIPConfig) -> dict[str, tuple[in
 
 
 def check_state(layout: Layout, config: CLIPConfig, state: Mapping[str, np.ndarray]) -> None:
-    """Raises a PromptError if a checkpoint is not whole or not finite; see `to_tree`."""
+    """Raises PromptError if a checkpoint is incomplete or not finite; see `to_tree`."""
     expected = _checkpoint_shapes(layout, config)
     problems = [
         *_listed("missing", (f"{k} {list(expected[k])}" for k in expected if k not in state)),

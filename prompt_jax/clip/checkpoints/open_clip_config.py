@@ -1,4 +1,4 @@
-"""Sizes of a CLIP in OpenAI's or open_clip's layout: shapes, and open_clip_config.json if there."""
+"""Infers a CLIP's architecture from shapes and open_clip_config.json, in OpenAI's layout."""
 
 import math
 from collections.abc import Mapping
@@ -12,9 +12,9 @@ from prompt_jax.clip.config import CLIPConfig
 from prompt_jax.errors import PromptError
 from prompt_jax.storage import files
 
-HEAD_WIDTH = 64  # of every CLIP by OpenAI, and of open_clip's image towers unless it says otherwise
-# Of settings that change what is computed, the value that says what is computed here.
-_USUAL = {
+HEAD_WIDTH = 64  # of all OpenAI models, and the default of open_clip's image towers
+# The supported values of settings that change the computation.
+_SUPPORTED = {
     ("vision_cfg", "pool_type"): "tok",
     ("vision_cfg", "pos_embed_type"): "learnable",
     ("text_cfg", "pool_type"): "argmax",
@@ -24,10 +24,10 @@ _OTHER_HEAD_WIDTHS = {1280: "ViT-H", 1408: "ViT-g", 1664: "ViT-bigG", 1792: "ViT
 
 
 class _Section(pydantic.BaseModel):
-    """Settings that show in the shapes, only matter in training, or are read here.
+    """Settings that follow from the shapes, only matter in training, or are used here.
 
-    What is not listed here is refused, unless it is absent, off or as usual. Sizes are held against
-    the weights by `_compare`, where the file says them.
+    Other settings are rejected unless they are absent, false or in `_SUPPORTED`. `_compare` checks
+    sizes in the file against the weights.
     """
 
     model_config = pydantic.ConfigDict(strict=True, extra="forbid", protected_namespaces=())
@@ -52,7 +52,7 @@ class _Text(_Section):
 
 
 class OpenClipModel(pydantic.BaseModel):
-    """The model_cfg of an open_clip_config.json."""
+    """The model_cfg of open_clip_config.json."""
 
     model_config = pydantic.ConfigDict(strict=True, extra="forbid")
 
@@ -65,34 +65,34 @@ class OpenClipModel(pydantic.BaseModel):
 
 
 def read_open_clip(content: Mapping[str, Any]) -> OpenClipModel:
-    """What an open_clip_config.json says, after refusing what would change the function unseen.
+    """Reads an open_clip_config.json and rejects settings that the towers do not support.
 
     Raises:
-        PromptError: a field holds what it cannot, or one that the towers do not cover.
+        PromptError: a field is invalid or not supported.
     """
     model = content.get("model_cfg")
     if not isinstance(model, dict):
         raise PromptError("open_clip_config.json has no model_cfg")
-    cleaned = _without_what_is_off("model_cfg", model, OpenClipModel)
+    cleaned = _known_settings("model_cfg", model, OpenClipModel)
     for name, schema in (("vision_cfg", _Vision), ("text_cfg", _Text)):
         if not isinstance(model.get(name), dict):
             raise PromptError(f"open_clip_config.json: {name} must be an object")
-        cleaned[name] = _without_what_is_off(name, model[name], schema)
+        cleaned[name] = _known_settings(name, model[name], schema)
     try:
         return files.check(cleaned, OpenClipModel)
     except ValueError as error:
         raise PromptError(f"open_clip_config.json: {error}") from None
 
 
-def _without_what_is_off(
+def _known_settings(
     name: str, section: Mapping[str, Any], schema: type[pydantic.BaseModel]
 ) -> dict[str, Any]:
     known = schema.model_fields
     for key, value in section.items():
-        if key not in known and value and value != _USUAL.get((name, key)):
+        if key not in known and value and value != _SUPPORTED.get((name, key)):
             raise PromptError(
-                f"open_clip_config.json: {name}.{key[:80]}={shown(value)} is not covered; only the"
-                " plain ViT with OpenAI's text tower is"
+                f"open_clip_config.json: {name}.{key[:80]}={shown(value)} is not supported, only a"
+                " plain ViT with OpenAI's text tower"
             )
     return {key: value for key, value in section.items() if key in known and value is not None}
 
@@ -101,19 +101,19 @@ def openai_config(
     state: State,
     text_prefix: str = "",
     activation: str = "quick_gelu",
-    said: OpenClipModel | None = None,
+    declared: OpenClipModel | None = None,
 ) -> CLIPConfig:
-    """Sizes from the shapes of weights in OpenAI's or open_clip's layout.
+    """Infers the architecture from the shapes of weights in OpenAI's or open_clip's layout.
 
     Args:
         state: the weights.
         text_prefix: "" or "text."; see `openai_layout`.
-        activation: "quick_gelu" or "gelu"; the weights cannot tell.
-        said: by open_clip_config.json, which alone tells unusual head counts.
+        activation: "quick_gelu" or "gelu", which the weights do not show.
+        declared: settings of open_clip_config.json, the only source of unusual head counts.
 
     Raises:
-        PromptError: a weight that tells a size is missing or has another number of axes, or the
-            settings describe something that the towers do not cover.
+        PromptError: a weight that determines a size is missing or misshapen, or the architecture
+            is not supported or contradicts `declared`.
     """
     blocks = "transformer.resblocks."
     needed = {
@@ -127,7 +127,9 @@ def openai_config(
     }
     absent = [name for name in needed if name not in state]
     if absent:
-        raise PromptError(f"{len(absent)} missing, which tell the sizes: {', '.join(absent)}")
+        raise PromptError(
+            f"{len(absent)} missing, needed to infer the architecture: {', '.join(absent)}"
+        )
     for name, axes in needed.items():
         if state[name].ndim != axes or 0 in state[name].shape:
             shape = list(state[name].shape)
@@ -136,46 +138,47 @@ def openai_config(
     side = math.isqrt(image_pos[0] - 1)
     if side * side != image_pos[0] - 1 or not side:
         raise PromptError(f"visual.positional_embedding {list(image_pos)}: not 1 + a square number")
-    if conv[0] in _OTHER_HEAD_WIDTHS and said is None:
+    if conv[0] in _OTHER_HEAD_WIDTHS and declared is None:
         raise PromptError(
-            f"image width {conv[0]} ({_OTHER_HEAD_WIDTHS[conv[0]]}) does not tell the number of"
-            " heads; put the model's open_clip_config.json beside the weights"
+            f"image width {conv[0]} ({_OTHER_HEAD_WIDTHS[conv[0]]}) does not determine the number"
+            " of heads; put the model's open_clip_config.json beside the weights"
         )
+    head_width = declared.vision_cfg.head_width if declared else HEAD_WIDTH
     config = CLIPConfig(
         image_size=side * conv[2],
         patch_size=conv[2],
         image_width=conv[0],
         image_layers=count_blocks(state, f"visual.{blocks}"),
-        image_heads=_heads("image", conv[0], said.vision_cfg.head_width if said else HEAD_WIDTH),
+        image_heads=_heads("image", conv[0], head_width),
         image_mlp=image_fc[0],
         text_width=tokens[1],
         text_layers=count_blocks(state, f"{text_prefix}{blocks}"),
-        text_heads=said.text_cfg.heads if said else _heads("text", tokens[1], HEAD_WIDTH),
+        text_heads=declared.text_cfg.heads if declared else _heads("text", tokens[1], HEAD_WIDTH),
         text_mlp=text_fc[0],
         embed_dim=proj[1],
         vocab_size=tokens[0],
         context_length=text_pos[0],
         activation=activation,
     )
-    if said:
-        _compare(said, config)
+    if declared:
+        _compare(declared, config)
     return config
 
 
 def _heads(tower: str, width: int, head_width: int) -> int:
     if width % head_width:
         raise PromptError(
-            f"the {tower} tower is {width} wide, which heads of {head_width} do not divide; an"
-            " open_clip_config.json beside the weights can tell other heads"
+            f"{tower} width {width} is not divisible by the head width {head_width}; put the"
+            " model's open_clip_config.json beside the weights if it has other heads"
         )
     return width // head_width
 
 
-def _compare(said: OpenClipModel, config: CLIPConfig) -> None:
-    """Hold what open_clip_config.json says against the weights: a last block may be missing."""
-    image, text = said.vision_cfg, said.text_cfg
+def _compare(declared: OpenClipModel, config: CLIPConfig) -> None:
+    """Checks open_clip_config.json against the weights, whose last block may be missing."""
+    image, text = declared.vision_cfg, declared.text_cfg
     for key, value, found in (
-        ("model_cfg.embed_dim", said.embed_dim, config.embed_dim),
+        ("model_cfg.embed_dim", declared.embed_dim, config.embed_dim),
         ("vision_cfg.image_size", image.image_size, config.image_size),
         ("vision_cfg.patch_size", image.patch_size, config.patch_size),
         ("vision_cfg.width", image.width, config.image_width),

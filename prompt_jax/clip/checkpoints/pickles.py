@@ -1,9 +1,9 @@
-"""The pickles in PyTorch's files, read as data: nothing that they name is imported or called.
+"""Parses the pickles in PyTorch's files as data, without importing or calling anything.
 
-A pickle is a program, and what it may call decides what a stranger's file does. Here a global stays
-a name, the few calls that describe tensors become records, the optimizers and schedules that a
-training keeps beside them are passed over, and all others are refused. Sizes are bounded by the
-file's own: no instruction makes more than it has read.
+A pickle is a program, so loading an untrusted one can execute code. This parser keeps globals as
+names, turns the few calls that describe tensors into records, skips optimizers and schedules, and
+rejects everything else. Memory is bounded by the file's size: no instruction allocates more than it
+has read.
 """
 
 import math
@@ -14,7 +14,7 @@ from typing import Any, BinaryIO, NamedTuple
 import ml_dtypes
 import numpy as np
 
-MOST_INSTRUCTIONS = 2_000_000  # a checkpoint takes about forty for every tensor
+MOST_INSTRUCTIONS = 2_000_000  # a checkpoint has about forty per tensor
 MOST_AXES = 32
 
 _DTYPES = {
@@ -32,13 +32,13 @@ _DTYPES = {
 
 
 class Global(NamedTuple):
-    """A name, "module attribute", that another reader would import."""
+    """A name, "module attribute", that pickle would import."""
 
     name: str
 
 
 class Storage(NamedTuple):
-    """A run of numbers that stands elsewhere in the file, under `key`."""
+    """A contiguous array of numbers, stored in the file under `key`."""
 
     dtype: np.dtype
     key: str
@@ -46,12 +46,12 @@ class Storage(NamedTuple):
 
     @property
     def nbytes(self) -> int:
-        """Bytes that it takes."""
+        """Returns its size in bytes."""
         return self.size * self.dtype.itemsize
 
 
 class Tensor(NamedTuple):
-    """A view of a storage, and inside it; offset and strides count numbers, not bytes."""
+    """A view within a storage; offset and strides are in numbers, not bytes."""
 
     storage: Storage
     offset: int
@@ -60,40 +60,40 @@ class Tensor(NamedTuple):
 
     @property
     def nbytes(self) -> int:
-        """Bytes of a copy; more than the storage's if numbers repeat."""
+        """Returns the bytes of a copy, more than the storage's if numbers repeat."""
         return math.prod(self.shape) * self.storage.dtype.itemsize
 
 
 class Module:
-    """An object of TorchScript: its class, "module attribute", and its attributes."""
+    """A TorchScript object: its class, "module attribute", and its attributes."""
 
     def __init__(self, name: str):
         self.name = name
         self.attributes: dict[str, Any] = {}
 
 
-class PassedOver(NamedTuple):
-    """An object that no tensor needs: its class, "module attribute", without what it holds."""
+class Skipped(NamedTuple):
+    """An object that is not needed: its class, "module attribute", without its content."""
 
     name: str
 
 
 class _Marker:
-    """Where a tuple, list or dict begins on the stack."""
+    """The start of a tuple, list or dict on the stack."""
 
 
 def load(file: BinaryIO) -> tuple[Any, dict[str, Storage]]:
     """Reads one pickle.
 
     Args:
-        file: stands at its start, and afterwards behind its end.
+        file: positioned at the pickle's start; left at its end.
 
     Returns:
-        what it holds: plain values, dicts, lists, tuples, and the records above; and every storage
-        that it speaks of, by key.
+        the content: plain values, dicts, lists, tuples, and the records above; and all its
+        storages by key.
 
     Raises:
-        ValueError: it is damaged, calls what no tensor needs, or does not describe tensors.
+        ValueError: the pickle is damaged, or has unsupported calls or instructions.
     """
     machine = _Machine()
     try:
@@ -107,7 +107,7 @@ def load(file: BinaryIO) -> tuple[Any, dict[str, Storage]]:
 
 
 class _Machine:
-    """The stack, the memo, and what each instruction does to them."""
+    """A pickle machine: stack, memo, and the supported instructions."""
 
     def __init__(self) -> None:
         self.stack: list[Any] = []
@@ -115,7 +115,7 @@ class _Machine:
         self.storages: dict[str, Storage] = {}
 
     def run(self, name: str, argument: Any) -> None:
-        """One instruction."""
+        """Executes one instruction."""
         stack = self.stack
         match name:
             case "PROTO" | "FRAME" | "STOP":
@@ -129,8 +129,8 @@ class _Machine:
             case "BINUNICODE" | "SHORT_BINUNICODE":
                 stack.append(argument)
             case "EMPTY_TUPLE" | "EMPTY_LIST" | "EMPTY_DICT" | "MARK":
-                made = {"EMPTY_TUPLE": tuple, "EMPTY_LIST": list, "EMPTY_DICT": dict}
-                stack.append(made.get(name, _Marker)())
+                kinds = {"EMPTY_TUPLE": tuple, "EMPTY_LIST": list, "EMPTY_DICT": dict}
+                stack.append(kinds.get(name, _Marker)())
             case "BINPUT" | "LONG_BINPUT":
                 self.memo[argument] = stack[-1]
             case "MEMOIZE":
@@ -166,93 +166,97 @@ class _Machine:
                 raise ValueError(f"its pickle has the instruction {name}, which no tensor needs")
 
     def pop(self, kind: type) -> Any:
-        """The top of the stack, which has to be a `kind`."""
+        """Pops the top of the stack, which must be a `kind`."""
         value = self.stack.pop()
         if not isinstance(value, kind):
             raise TypeError(f"{kind.__name__} expected, {type(value).__name__} found")
         return value
 
     def pop_to_marker(self) -> list[Any]:
-        """What was put on the stack since the last marker."""
+        """Pops all items above the last marker, and the marker."""
         items = []
         while not isinstance(item := self.stack.pop(), _Marker):
             items.append(item)
         return items[::-1]
 
     def pop_last(self, count: int) -> list[Any]:
-        """The upper `count` of the stack, the lowest first."""
+        """Pops `count` items, the lowest first."""
         return [self.stack.pop() for _ in range(count)][::-1]
 
     def top(self, kind: type) -> Any:
-        """The top of the stack, which has to be a `kind` and stays there."""
+        """Returns the top of the stack, which must be a `kind`."""
         self.stack.append(value := self.pop(kind))
         return value
 
     def append_items(self, items: list[Any]) -> None:
-        """Items to the list below them."""
+        """Appends items to the list below them."""
         self.top(list).extend(items)
 
     def set_items(self, items: list[Any]) -> None:
-        """Keys and values in turn into the dict below them."""
+        """Adds alternating keys and values to the dict below them."""
         content = self.top(dict)
         for key, value in zip(items[::2], items[1::2], strict=True):
-            # Hashing nested tuples, or many long integers, can take for ever. An optimizer's state
-            # has its parameters as keys.
+            # Hashing nested tuples or long integers can take forever. The keys of an optimizer's
+            # state are its parameters.
             small = isinstance(key, str | Tensor) or (isinstance(key, int) and abs(key) < 2**31)
             if not small:
                 raise TypeError(f"a dict's key is a {type(key).__name__}")
             content[key] = value
 
     def call(self) -> None:
-        """REDUCE: a global's name, its arguments."""
+        """Executes REDUCE: calls a supported global with its arguments."""
         arguments = self.pop(tuple)
         name = self.pop(Global).name
         if name not in _CALLS:
-            raise ValueError(f"it wants to call {_shown(name)}, which no tensor needs; nothing ran")
+            raise ValueError(
+                f"it calls {_shown(name)}, which no tensor needs; no code was executed"
+            )
         self.stack.append(_CALLS[name](*arguments))
 
     def make_object(self) -> None:
-        """NEWOBJ: an object of a TorchScript class, or one to pass over."""
+        """Executes NEWOBJ: creates an object of a TorchScript class, or one to skip."""
         self.pop(tuple)
         name = self.pop(Global).name
-        if name.startswith(_PASSED_OVER):
-            self.stack.append(PassedOver(name))
+        if name.startswith(_SKIPPED):
+            self.stack.append(Skipped(name))
             return
         if name.partition(".")[0].partition(" ")[0] != "__torch__":
-            raise ValueError(f"it wants to make {_shown(name)}, which no tensor needs; nothing ran")
+            raise ValueError(
+                f"it creates {_shown(name)}, which no tensor needs; no code was executed"
+            )
         self.stack.append(Module(name))
 
     def set_state(self) -> None:
-        """BUILD: an object's attributes. Of a dict they are a state dict's versions, left out."""
+        """Executes BUILD: sets an object's attributes; ignores those of dicts (versions)."""
         state = self.stack.pop()
-        made = self.top(object)
-        if isinstance(made, Module):
+        target = self.top(object)
+        if isinstance(target, Module):
             if not isinstance(state, dict) or not all(isinstance(key, str) for key in state):
                 raise ValueError(
-                    f"an object of {_shown(made.name)} is made by code of its own (__setstate__),"
-                    " which is not run; save the model's state_dict() instead"
+                    f"an object of {_shown(target.name)} is created by custom code (__setstate__),"
+                    " which is not executed; save the model's state_dict() instead"
                 )
-            made.attributes = state
-        elif not isinstance(made, dict | PassedOver):
-            raise TypeError(f"a {type(made).__name__} has no attributes")
+            target.attributes = state
+        elif not isinstance(target, dict | Skipped):
+            raise TypeError(f"a {type(target).__name__} has no attributes")
 
     def refer(self) -> None:
-        """BINPERSID: a storage. The file before torch 1.6 names a view of one too, never used."""
+        """Executes BINPERSID: pushes a storage. Before torch 1.6 it may have a view, never used."""
         kind, storage, key, _, count, *view = self.pop(tuple)
         if kind != "storage" or not isinstance(storage, Global) or any(view):
-            raise ValueError("its pickle refers to something that is no storage")
+            raise ValueError("its pickle has a persistent id that is not a storage")
         if storage.name not in _DTYPES:
-            raise ValueError(f"it has numbers of the type {_shown(storage.name)}, not known here")
+            raise ValueError(f"its storage type {_shown(storage.name)} is not supported")
         if not isinstance(key, str) or not _is_count(count):
             raise TypeError("a storage's key or size")
         found = Storage(_DTYPES[storage.name], key, count)
         if self.storages.setdefault(key, found) != found:
-            raise ValueError(f"it describes its storage {_shown(key)} in two ways")
+            raise ValueError(f"it declares its storage {_shown(key)} in two ways")
         self.stack.append(found)
 
 
 def _tensor(storage, offset, shape, strides, requires_grad, hooks, *more):
-    """torch._utils._rebuild_tensor_v2."""
+    """Replaces torch._utils._rebuild_tensor_v2."""
     del requires_grad, hooks
     if not isinstance(storage, Storage) or not all(isinstance(s, tuple) for s in (shape, strides)):
         raise TypeError("a tensor's storage or shape")
@@ -261,10 +265,10 @@ def _tensor(storage, offset, shape, strides, requires_grad, hooks, *more):
     if not all(map(_is_count, (offset, *shape, *strides))):
         raise TypeError("a tensor's offset, shape or strides")
     if any(more):
-        raise ValueError("a tensor is marked as conjugated or negated, which is not known here")
+        raise ValueError("a tensor is marked as conjugated or negated, which is not supported")
     last = offset + sum((size - 1) * stride for size, stride in zip(shape, strides, strict=True))
     if 0 not in shape and last >= storage.size:
-        raise ValueError(f"a tensor reaches beyond its storage {_shown(storage.key)}")
+        raise ValueError(f"a tensor exceeds its storage {_shown(storage.key)}")
     return Tensor(storage, offset, shape, strides)
 
 
@@ -273,20 +277,20 @@ def _is_count(value: Any) -> bool:
 
 
 def _ordered_dict(items=()):
-    """collections.OrderedDict; PyTorch fills it afterwards."""
+    """Replaces collections.OrderedDict, which PyTorch creates empty and fills later."""
     if items:
-        raise ValueError("its pickle makes an OrderedDict out of items")
+        raise ValueError("its pickle creates an OrderedDict with items, which is not supported")
     return {}
 
 
 def _other_dict(*arguments):
-    """collections.defaultdict and Counter, in optimizers and schedules; nobody asks what is in."""
+    """Replaces collections.defaultdict and Counter, whose content is never used."""
     del arguments
     return {}
 
 
 def _first(value, *more):
-    """Calls that give what they are given: a parameter is its tensor, a typed list the list."""
+    """Replaces calls that wrap their first argument, such as parameters and typed lists."""
     del more
     return value
 
@@ -295,8 +299,8 @@ def _shown(name: str) -> str:
     return repr(name if len(name) < 80 else name[:77] + "…").replace(" ", ".", 1)
 
 
-# Modules of optimizers and schedules: PyTorch's, and those of Dassl, which CoOp is trained with.
-_PASSED_OVER = ("torch.optim.", "dassl.optim.")
+# Optimizers and schedules of PyTorch and of Dassl, which CoOp uses.
+_SKIPPED = ("torch.optim.", "dassl.optim.")
 
 _CALLS: dict[str, Callable[..., Any]] = {
     "collections OrderedDict": _ordered_dict,

@@ -1,7 +1,7 @@
-"""The files of other libraries that say how images are prepared, as fields of a `Preprocessing`.
+"""Converts the preprocessing files of other libraries to fields of `Preprocessing`.
 
-open_clip writes it into open_clip_config.json (`preprocess_cfg`), transformers 5 into
-processor_config.json (`image_processor`), earlier ones into preprocessor_config.json.
+open_clip writes open_clip_config.json (`preprocess_cfg`), transformers 5 processor_config.json
+(`image_processor`), earlier versions preprocessor_config.json.
 """
 
 from collections.abc import Callable
@@ -25,7 +25,7 @@ PROCESSOR = "processor_config.json"
 TRANSFORMERS = (PROCESSOR, HUGGING_FACE)
 MOST_BYTES = 2**20
 _TO_255 = 1 / 255
-# transformers writes the numbers that Pillow gives its filters.
+# In the order of Pillow's filter numbers, which transformers writes.
 _FILTERS = ("nearest", "lanczos", "bilinear", "bicubic", "box", "hamming")
 
 Number = Annotated[float, pydantic.Field(ge=-1e6, le=1e6, allow_inf_nan=False)]
@@ -38,7 +38,7 @@ class _Strict(pydantic.BaseModel):
 
 
 class _PreprocessCfg(_Strict):
-    """open_clip's `PreprocessCfg`; what is left out is CLIP's."""
+    """open_clip's `PreprocessCfg`; the defaults are CLIP's."""
 
     size: Pixels | Annotated[list[Pixels], pydantic.Field(min_length=1, max_length=3)] | None = None
     mode: Literal["RGB"] = "RGB"
@@ -50,7 +50,7 @@ class _PreprocessCfg(_Strict):
 
 
 class _Size(_Strict):
-    """transformers' `SizeDict`, of which the others give no images of one size."""
+    """transformers' `SizeDict`; the options that are None do not give images of one size."""
 
     height: Pixels | None = None
     width: Pixels | None = None
@@ -69,11 +69,11 @@ _Type = Literal[
 
 
 class _ImageProcessor(_Strict):
-    """transformers' `CLIPImageProcessor`; what is left out is CLIP's."""
+    """transformers' `CLIPImageProcessor`; the defaults are CLIP's."""
 
     image_processor_type: _Type | None = None
     feature_extractor_type: _Type | None = None
-    do_convert_rgb: bool | None = None  # images are RGB here before anything else
+    do_convert_rgb: bool | None = None  # images are always converted to RGB
     do_resize: bool = True
     size: Pixels | _Size | list[Pixels] | None = None
     default_to_square: bool = False
@@ -89,14 +89,14 @@ class _ImageProcessor(_Strict):
 
 
 class _Processor(pydantic.BaseModel):
-    """transformers' `CLIPProcessor`, which may say more, of the tokenizer."""
+    """The used field of transformers' `CLIPProcessor`."""
 
     image_processor: dict[str, Any] | None = None
 
 
-# Written by some versions of transformers, and without a meaning for what is computed, as all
-# names that begin with "_".
-_PASSED_OVER = (
+# Fields of some versions of transformers that do not affect the computation, like all names that
+# begin with "_".
+_IGNORED = (
     "processor_class",
     "auto_map",
     "transformers_version",
@@ -110,10 +110,10 @@ _PASSED_OVER = (
 
 
 def hugging_face(prepared: Preprocessing, image_size: int) -> dict[str, Any] | None:
-    """The content of a preprocessor_config.json by which transformers prepares images so.
+    """Returns the content of a preprocessor_config.json with the same preprocessing.
 
-    None where it cannot: it knows no longest side and no margins of another grey than black. The
-    middle is cut out by a rule of its own; see `Preprocessing.middle`.
+    None if transformers does not support it: resizing of the longest side, or a fill color other
+    than black. Its rounding of center crops may differ, see `Preprocessing.middle`.
     """
     side = prepared.resize_to or image_size
     sizes = {"shortest": {"shortest_edge": side}, "squash": {"height": side, "width": side}}
@@ -136,18 +136,19 @@ def hugging_face(prepared: Preprocessing, image_size: int) -> dict[str, Any] | N
 
 
 def content(path: Path) -> Any:
-    """What a file says of images; None: nothing.
+    """Reads the part of a file about images; None if the file or this part is absent.
 
     Raises:
-        ValueError: it cannot be read; of what lies there also what opening it raises.
+        ValueError: the content is invalid.
+        OSError: the file cannot be read.
     """
     try:
-        said = files.read_json(path, MOST_BYTES)
+        found = files.read_json(path, MOST_BYTES)
     except FileNotFoundError:
         return None
     if path.name != PROCESSOR:
-        return said
-    return files.check(said, _Processor).image_processor
+        return found
+    return files.check(found, _Processor).image_processor
 
 
 def _open_clip(content: Any, image_size: int) -> dict[str, Any]:
@@ -164,7 +165,7 @@ def _open_clip(content: Any, image_size: int) -> dict[str, Any]:
     for name in ("mean", "std"):
         if (numbers := getattr(cfg, name)) is not None:
             found[name] = _spread(numbers)
-    if cfg.interpolation:  # "random" is of training alone
+    if cfg.interpolation:  # "random" only concerns training
         found["interpolation"] = cfg.interpolation.replace("random", "bicubic")
     if cfg.resize_mode:
         found |= {"resize": cfg.resize_mode, "resize_to": 0}
@@ -180,7 +181,7 @@ def _hugging_face(content: Any, image_size: int) -> dict[str, Any]:
         content = {
             name: value
             for name, value in content.items()
-            if value is not None and name not in _PASSED_OVER and not name.startswith("_")
+            if value is not None and name not in _IGNORED and not name.startswith("_")
             if name in _ImageProcessor.model_fields or value is not False
         }
     cfg = files.check(content, _ImageProcessor)
@@ -189,16 +190,16 @@ def _hugging_face(content: Any, image_size: int) -> dict[str, Any]:
         found["interpolation"] = _FILTERS[cfg.resample]
     found |= _sizes(cfg, image_size)
     found = _checked(found)
-    # CLIP's own file stands beside weights whose images were cut as CLIP cuts them.
+    # The file of OpenAI's models belongs to weights that were trained with OpenAI's center crop.
     if found and Preprocessing(**found) != CLIP:
         found["middle"] = "floored"
     return found
 
 
 def _numbers(cfg: _ImageProcessor) -> dict[str, Any]:
-    """Mean and standard deviation of pixels in 0..1, whatever they are multiplied by first."""
-    told = (cfg.image_mean, cfg.image_std, cfg.rescale_factor)
-    if cfg.do_normalize and cfg.do_rescale and told == (None, None, None):
+    """Returns mean and standard deviation for pixels in 0..1, including the rescale factor."""
+    declared = (cfg.image_mean, cfg.image_std, cfg.rescale_factor)
+    if cfg.do_normalize and cfg.do_rescale and declared == (None, None, None):
         return {}
     mean = CLIP.mean if cfg.image_mean is None else _spread(cfg.image_mean)
     std = CLIP.std if cfg.image_std is None else _spread(cfg.image_std)
@@ -206,7 +207,7 @@ def _numbers(cfg: _ImageProcessor) -> dict[str, Any]:
         mean, std = (0.0,) * CHANNELS, (1.0,) * CHANNELS
     factor = (cfg.rescale_factor or _TO_255) if cfg.do_rescale else 1.0
     times = 255 * factor
-    times = 1.0 if abs(times - 1) < 1e-9 else times  # 1/255, as files write it
+    times = 1.0 if abs(times - 1) < 1e-9 else times  # files round 1/255
     return {"mean": tuple(m / times for m in mean), "std": tuple(s / times for s in std)}
 
 
@@ -217,8 +218,8 @@ def _sizes(cfg: _ImageProcessor, image_size: int) -> dict[str, Any]:
         raise ValueError(f"crop_size={crop}, but the weights take {image_size}")
     if not cfg.do_center_crop and (kind, side or image_size) != ("squash", image_size):
         raise ValueError(
-            f"do_center_crop=False, and size={shorten(str(cfg.size))} gives other images than "
-            f"the {image_size} x {image_size} that the weights take"
+            f"do_center_crop=False with size={shorten(str(cfg.size))} does not give the "
+            f"{image_size} x {image_size} images that the weights take"
         )
     if side and side > MOST_TIMES_RESIZED * image_size:
         raise ValueError(f"size={side} is more than {MOST_TIMES_RESIZED} times {image_size}")
@@ -228,13 +229,13 @@ def _sizes(cfg: _ImageProcessor, image_size: int) -> dict[str, Any]:
 
 
 def _resize(cfg: _ImageProcessor) -> tuple[str, int | None]:
-    """How sides are resized, and to how many pixels; "" where nothing is said."""
+    """Returns the kind of resizing and the pixels of the side; "" if not declared."""
     size = cfg.size
     if size is None:
         return "", None
     if isinstance(size, _Size) and size.shortest_edge:
         if size.height or size.width:
-            raise ValueError("size: shortest_edge, and height or width: one of the two")
+            raise ValueError("size has shortest_edge and also height or width; keep one of them")
         return "shortest", size.shortest_edge
     if isinstance(size, int) and not cfg.default_to_square:
         return "shortest", size
@@ -242,22 +243,22 @@ def _resize(cfg: _ImageProcessor) -> tuple[str, int | None]:
 
 
 def _square(name: str, size: int | _Size | list[int] | None) -> int | None:
-    """The side of a square, as transformers writes one."""
+    """Returns the side of a square size in one of transformers' forms."""
     if size is None or isinstance(size, int):
         return size
     sides = {size.height, size.width} if isinstance(size, _Size) else set(size)
     if len(sides) != 1 or None in sides:
-        raise ValueError(f"{name}={shorten(str(size))} is no square; only those are covered")
+        raise ValueError(f"{name}={shorten(str(size))} must be square; others are not supported")
     return sides.pop()
 
 
 def _spread(numbers: list[float] | float) -> tuple[float, ...]:
-    """A number for each channel; one is all of them."""
+    """Returns one number per channel; repeats a single number."""
     return tuple(numbers) if isinstance(numbers, list) else (numbers,) * CHANNELS
 
 
 def _checked(fields: dict[str, Any]) -> dict[str, Any]:
-    """The fields as a `Preprocessing` keeps them; raises what it raises."""
+    """Returns the fields as validated and converted by `Preprocessing`."""
     kept = Preprocessing(**fields)
     return {name: getattr(kept, name) for name in fields}
 

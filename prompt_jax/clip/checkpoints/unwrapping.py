@@ -1,8 +1,8 @@
-"""People's wrappings of weights: which of a file's dicts holds a CLIP, and behind which prefix.
+"""Finds the state dict of a CLIP in a training checkpoint and removes wrappers from its names.
 
-Training code saves {"model": …, "optimizer": …}, and what wraps a module (DistributedDataParallel,
-torch.compile, Lightning, CLIP4Clip) writes its own name before every tensor's; what wraps one of
-its modules, into the names.
+Training code saves {"model": …, "optimizer": …}. Wrappers of the model (DistributedDataParallel,
+torch.compile, Lightning, CLIP4Clip) put a prefix before all names; wrappers of submodules insert
+their name.
 """
 
 import re
@@ -14,11 +14,10 @@ MOST_DICTS = 1000
 
 Value = TypeVar("Value")
 
-_PARALLEL = ("module.", "_orig_mod.")  # left by DistributedDataParallel and torch.compile
-# Left by these, by FSDP and by checkpointing of activations, where they wrap a module in a CLIP,
-# none of whose modules has such a name.
+_PARALLEL = ("module.", "_orig_mod.")  # of DistributedDataParallel and torch.compile
+# Inserted by these, by FSDP and by activation checkpointing. No module of a CLIP has such a name.
 _WRAPPERS = ("module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module")
-_COUNTER = "n_averaged"  # what torch's AveragedModel counts, beside its "module"
+_COUNTER = "n_averaged"  # of torch's AveragedModel, beside its "module"
 _TOWER = re.compile(r"((?:[^.]+\.)*?)(?:visual|vision_model)\.")
 _PARTS = ("_image_encoder.", "_text_encoder.", "_logit_scale.")  # TinyCLIP's
 _IN_PARTS = re.compile(r"(?:^|(?<=\.))(?:" + "|".join(map(re.escape, _PARTS)) + ")")
@@ -26,18 +25,18 @@ _AVERAGED = re.compile(r"(?i)(?:^|[^a-z])(?:ema|swa|avg|averaged?)(?:$|[^a-z])")
 
 
 class NoSingleDict(ValueError):
-    """A file that can be read holds no state dict of a CLIP, or several."""
+    """Raised if a readable file holds no state dict of a CLIP, or several."""
 
 
 def find(value: Mapping[Any, Any], tensor: type[Value]) -> tuple[dict[str, Value], str]:
-    """Finds the state dict in what a training saved.
+    """Finds the state dict in a training checkpoint.
 
     Args:
-        value: a dict, of tensors or of dicts of them, at most `MOST_DEPTH` deep.
-        tensor: the class of what counts as a tensor.
+        value: a dict of tensors, or nested dicts of them, at most `MOST_DEPTH` deep.
+        tensor: the class of tensors.
 
     Returns:
-        tensors by name, and a line that says which they are; "" where there is but one dict.
+        tensors by name, and a note about which dict was chosen; "" if there is only one.
 
     Raises:
         NoSingleDict: there is no dict of tensors, or there are several CLIPs.
@@ -47,16 +46,16 @@ def find(value: Mapping[Any, Any], tensor: type[Value]) -> tuple[dict[str, Value
         return found[""], ""
     towers = [path for path, each in found.items() if any(map(_TOWER.match, each))]
     if len(towers) > 1:
-        # Averages of weights over the training are another model than the one that was trained.
+        # Averaged weights are another model than the trained one.
         trained = [path for path in towers if not _AVERAGED.search(path)]
         if len(trained) != 1:
             raise NoSingleDict(
-                f"it holds {len(towers)} CLIPs, {_quoted(towers)}, and nothing says which of them"
-                " is meant: save the state dict of one alone"
+                f"it holds {len(towers)} CLIPs, {_quoted(towers)}: save the state dict of one of"
+                " them only"
             )
         others = [path for path in towers if path not in trained]
         return found[trained[0]], f"the weights are {_quoted(trained)}, not {_quoted(others)}"
-    if not towers:  # a training of something else, as of CoOp's prompts
+    if not towers:  # not a CLIP, for example CoOp's prompts
         towers = ["state_dict"] if "state_dict" in found else list(found)
     if len(towers) != 1:
         inner = value.get("state_dict")
@@ -65,7 +64,7 @@ def find(value: Mapping[Any, Any], tensor: type[Value]) -> tuple[dict[str, Value
 
 
 def _dicts(value: Mapping[Any, Any], tensor: type[Value]) -> dict[str, dict[str, Value]]:
-    """All dicts of nothing but tensors, by their path of keys."""
+    """Returns all dicts that contain only tensors, by their path of keys."""
     found: dict[str, dict[str, Value]] = {}
     waiting: list[tuple[str, Mapping[Any, Any], int]] = [("", value, 0)]
     for path, here, depth in waiting:  # it grows
@@ -85,12 +84,12 @@ def _dicts(value: Mapping[Any, Any], tensor: type[Value]) -> dict[str, dict[str,
 
 
 def _no_state_dict(value: Mapping[Any, Any], tensor: type) -> NoSingleDict:
-    strange = [f"{name!s:.200}" for name, each in value.items() if not isinstance(each, tensor)]
-    return NoSingleDict(f"it holds no state dict; not tensors: {', '.join(strange[:8])}")
+    others = [f"{name!s:.200}" for name, each in value.items() if not isinstance(each, tensor)]
+    return NoSingleDict(f"it holds no state dict; not tensors: {', '.join(others[:8])}")
 
 
 def cut_parallel(state: dict[str, Value]) -> dict[str, Value]:
-    """Cuts off what DistributedDataParallel and torch.compile put before all names."""
+    """Removes the prefixes of DistributedDataParallel and torch.compile from all names."""
     while state:
         common = [p for p in _PARALLEL if all(name.startswith(p) for name in state)]
         if not common:
@@ -101,15 +100,13 @@ def cut_parallel(state: dict[str, Value]) -> dict[str, Value]:
 
 
 def cut(state: dict[str, Value]) -> tuple[dict[str, Value], str]:
-    """Cuts off what stands before all names of a CLIP's tensors, whatever it is.
-
-    What is known to wrap modules is cut out of the names, too.
+    """Removes the common prefix and known wrappers from the names of a CLIP's tensors.
 
     Returns:
-        tensors by the CLIP's own names, and a line that says what was cut off; "" if nothing was.
+        tensors by the CLIP's parameter names, and a note about what was removed, "" if nothing.
 
     Raises:
-        ValueError: there are several CLIPs, or other tensors beside one, or two get one name.
+        ValueError: there are several CLIPs or other tensors, or two tensors get the same name.
     """
     off = []
     parts = {match[0] for name in state if (match := _IN_PARTS.search(name))}
@@ -120,7 +117,7 @@ def cut(state: dict[str, Value]) -> tuple[dict[str, Value], str]:
     if len(prefixes) > 1:
         raise ValueError(
             f"it holds {len(prefixes)} image towers, under {_quoted([*prefixes])}: save the state"
-            " dict of one CLIP alone"
+            " dict of one CLIP only"
         )
     if not prefixes:
         return cut_parallel(state), ""
@@ -131,19 +128,18 @@ def cut(state: dict[str, Value]) -> tuple[dict[str, Value], str]:
         off.append(counter)
     if beside := [name for name in state if not name.startswith(prefix)]:
         raise ValueError(
-            f"a CLIP's names begin with {_quoted([prefix])}, and beside it stand {_quoted(beside)}:"
-            " save the CLIP's state dict alone"
+            f"the CLIP's names begin with {_quoted([prefix])}, but there are also"
+            f" {_quoted(beside)}: save the CLIP's state dict only"
         )
     off += [prefix] * bool(prefix)
     state = {name.removeprefix(prefix): each for name, each in state.items()}
     state, wrappers = _cut_wrappers(state)
     off += wrappers
-    said = f"the names of the weights are read without {_quoted(off)}" if off else ""
-    return state, said
+    return state, f"removed from the names of the weights: {_quoted(off)}" if off else ""
 
 
 def _cut_wrappers(state: dict[str, Value]) -> tuple[dict[str, Value], list[str]]:
-    """Cuts wrappers of modules out of names; and which there were."""
+    """Removes the names of module wrappers; returns the tensors and the wrappers found."""
     parts = {name: name.split(".") for name in state}
     found = [each for each in _WRAPPERS if any(each in some[:-1] for some in parts.values())]
     without = {
@@ -159,7 +155,7 @@ def _renamed(
 ) -> dict[str, Value]:
     renamed = {names[name]: each for name, each in state.items()}
     if len(renamed) < len(state):
-        raise ValueError(f"two of its tensors have one name without {_quoted(off)}")
+        raise ValueError(f"two of its tensors have the same name without {_quoted(off)}")
     return renamed
 
 

@@ -1,6 +1,6 @@
-"""CLIP's byte-pair encoding over the published merges (vocabulary/README.md), by `tokenizers`.
+"""CLIP's byte-pair encoding with the published merges (vocabulary/README.md), using `tokenizers`.
 
-It takes texts as they are; how they are cleaned before stands in `prompt_jax.text.texts`.
+Texts must be cleaned first, see `prompt_jax.text.texts`.
 """
 
 import functools
@@ -25,14 +25,14 @@ def encode(text: str) -> list[int]:
     Raises:
         UnicodeEncodeError: the text holds half of a surrogate pair.
     """
-    text.encode()  # `tokenizers` would say that it is no string
+    text.encode()  # the error of `tokenizers` would be misleading
     return _tokenizer().encode(text, add_special_tokens=False).ids
 
 
 def decode(ids: Sequence[int]) -> str:
-    """Returns the text of token ids, a space behind every word.
+    """Returns the text of token ids, with a space after every word.
 
-    Bytes that are no UTF-8 become U+FFFD.
+    Bytes that are not UTF-8 become U+FFFD.
 
     Raises:
         ValueError: an id is not in the vocabulary.
@@ -45,18 +45,18 @@ def decode(ids: Sequence[int]) -> str:
 
 
 def read_merges() -> list[tuple[str, str]]:
-    """Returns the pairs of pieces that CLIP merges, by rank, their bytes spelled as OpenAI does."""
+    """Returns the pairs of pieces that CLIP merges, by rank, in OpenAI's spelling of bytes."""
     file = resources.files(__package__) / "bpe_simple_vocab_16e6.txt.gz"
     with file.open("rb") as packed, gzip.open(packed, "rt", encoding="utf-8") as lines:
-        # The first line says which version it is.
+        # The first line is the version.
         pairs = [line.split() for line in itertools.islice(lines, 1, MERGES + 1)]
     return [(first, second) for first, second in pairs]
 
 
 def number_pieces(merges: Sequence[tuple[str, str]]) -> dict[str, int]:
-    """Returns the id of each piece, as OpenAI numbers them.
+    """Returns the id of each piece in OpenAI's order.
 
-    Single bytes first, then bytes that end a word, what merges make, by rank, and the markers.
+    Single bytes come first, then bytes that end a word, merged pieces by rank, and the markers.
     """
     characters = sorted(pre_tokenizers.ByteLevel.alphabet())
     pieces = [*characters, *(character + WORD_END for character in characters)]

@@ -1,7 +1,7 @@
-"""Whether a checkpoint's vocabulary is CLIP's: by its rows, and by the tokenizer's files beside it.
+"""Checks that a checkpoint's vocabulary is CLIP's, by its size and the tokenizer files beside it.
 
-Texts are tokenized with CLIP's vocabulary alone. Tokens that were added to it stand behind and are
-never used; any other vocabulary gives each id another meaning.
+Texts are tokenized with CLIP's vocabulary only. Tokens added to it have higher ids and are never
+used; in any other vocabulary the ids have other meanings.
 """
 
 import functools
@@ -18,10 +18,10 @@ from prompt_jax.errors import PromptError
 from prompt_jax.storage import files
 
 NAMES = ("tokenizer.json", "vocab.json", "merges.txt")
-# Vocabularies of other tokenizers, where none of CLIP's files is there.
+# Files of other tokenizers.
 _OTHERS = ("vocab.txt", "spiece.model", "sentencepiece.bpe.model", "tokenizer.model")
-_ARGMAX = 2  # the eos_token_id of OpenAI's config.json, for which transformers takes the highest id
-_MOST = 32 * 2**20  # bytes; a tokenizer.json of CLIP's has 4 MB
+_ARGMAX = 2  # eos_token_id in OpenAI's config.json: transformers then pools at the highest id
+_MOST_BYTES = 32 * 2**20  # CLIP's tokenizer.json has 4 MB
 
 _Id = Annotated[int, pydantic.Field(strict=True, ge=0, le=LARGEST)]
 
@@ -43,109 +43,109 @@ class _Vocabulary(pydantic.RootModel[dict[str, _Id]]):
 
 
 class _Tokenizer(pydantic.BaseModel):
-    """What of a tokenizer.json says which text has which id."""
+    """The fields of a tokenizer.json that map texts to ids."""
 
     added_tokens: list[_Added] = []
     model: _Model
 
 
 def check_rows(rows: int) -> None:
-    """Raises a PromptError of fewer embeddings of tokens than CLIP's vocabulary has."""
+    """Raises PromptError if there are fewer token embeddings than tokens in CLIP's vocabulary."""
     if rows < VOCABULARY:
         raise PromptError(
-            f"its vocabulary has {rows:,} tokens, and CLIP's {VOCABULARY:,}: it was trained with"
-            " another tokenizer, and texts would mean nothing to it"
+            f"its vocabulary has {rows:,} tokens, CLIP's has {VOCABULARY:,}: it was trained with"
+            " another tokenizer, which is not supported"
         )
 
 
-def check(rows: int, folder: Path, said: str, eos: int | None = None) -> tuple[str, ...]:
-    """Refuses a vocabulary that is not CLIP's, or CLIP's with tokens added behind it.
+def check(rows: int, folder: Path, config: str, eos: int | None = None) -> tuple[str, ...]:
+    """Rejects a vocabulary that is not CLIP's, possibly with tokens added after it.
 
     Args:
-        rows: how many embeddings of tokens there are.
-        folder: in which the tokenizer's files may stand.
-        said: the file that says that the first of them are CLIP's; "" if none does.
-        eos: the eos_token_id of config.json, at which transformers reads a text's features; None
-            of other layouts.
+        rows: number of token embeddings.
+        folder: directory that may hold the tokenizer's files.
+        config: name of the config file that declares the vocabulary's size; "" if none does.
+        eos: the eos_token_id of config.json, where transformers pools text features; None for
+            other layouts.
 
     Returns:
-        a line where there are added tokens, else nothing.
+        a note if there are added tokens, else nothing.
 
     Raises:
-        PromptError: it is another one, or nothing says that it is CLIP's.
+        PromptError: the vocabulary is another one, or no file shows that it is CLIP's.
     """
     check_rows(rows)
     if eos not in (None, _ARGMAX, VOCABULARY - 1):
         raise PromptError(
-            f"config.json: text_config.eos_token_id={eos}: features of texts are read at CLIP's"
-            f" end of text, {VOCABULARY - 1:,}"
+            f"config.json: text_config.eos_token_id={eos} must be CLIP's end of text,"
+            f" {VOCABULARY - 1:,}, where text features are pooled"
         )
     file = compare(folder)
     if rows == VOCABULARY:
         return ()
-    # With OpenAI's id, an added token in a text would be read in place of its end.
-    file = file or (said if eos != _ARGMAX else "")
+    # With `_ARGMAX`, features would be pooled at an added token, which has a higher id than EOT.
+    file = file or (config if eos != _ARGMAX else "")
     if not file:
         raise PromptError(
-            f"its vocabulary has {rows:,} tokens, {rows - VOCABULARY:,} more than CLIP's, and"
-            " nothing says that the first of them are CLIP's; put its tokenizer.json, or vocab.json"
-            " and merges.txt, beside the weights in a folder with config.json or"
+            f"its vocabulary has {rows:,} tokens, {rows - VOCABULARY:,} more than CLIP's, and no"
+            " file shows that the first of them are CLIP's; put its tokenizer.json, or vocab.json"
+            " and merges.txt, beside the weights in a directory with config.json or"
             " open_clip_config.json"
         )
     return (
-        f"vocabulary: the first {VOCABULARY:,} of its {rows:,} tokens are CLIP's, as {file} says;"
-        " texts never use the others",
+        f"vocabulary: the first {VOCABULARY:,} of its {rows:,} tokens are CLIP's according to"
+        f" {file}; the others are never used",
     )
 
 
 def compare(folder: Path) -> str:
-    """The tokenizer's file in a folder, which is CLIP's; "" if there is none.
+    """Returns the name of a tokenizer file in a directory that is CLIP's; "" if there is none.
 
     Raises:
-        PromptError: it is another tokenizer's, or cannot be read.
+        PromptError: a file belongs to another tokenizer, or cannot be read.
     """
-    there = [name for name in NAMES if (folder / name).is_file()]
-    for name in there:
+    present = [name for name in NAMES if (folder / name).is_file()]
+    for name in present:
         try:
-            content = _READERS[name](folder / name)
+            difference = _READERS[name](folder / name)
         except (OSError, ValueError) as error:
-            raise PromptError(f"{name} cannot be read as a tokenizer's: {error}") from None
-        if content:
-            raise PromptError(f"{name} is of another tokenizer than CLIP's: {content}")
-    if not there:
+            raise PromptError(f"{name} cannot be read as a tokenizer file: {error}") from None
+        if difference:
+            raise PromptError(f"{name} belongs to another tokenizer than CLIP's: {difference}")
+    if not present:
         others = [name for name in _OTHERS if (folder / name).is_file()]
         if others:
             raise PromptError(
-                f"{others[0]} beside the weights is of another tokenizer than CLIP's, which has"
-                " vocab.json and merges.txt, or tokenizer.json"
+                f"{others[0]} beside the weights belongs to another tokenizer than CLIP's, which"
+                " has vocab.json and merges.txt, or tokenizer.json"
             )
-    return there[0] if there else ""
+    return present[0] if present else ""
 
 
 def _differs_tokenizer(path: Path) -> str:
-    content = files.read_json(path, _MOST)
+    content = files.read_json(path, _MOST_BYTES)
     model = content.get("model") if isinstance(content, dict) else None
     kind = model.get("type", "BPE") if isinstance(model, dict) else None
     if kind != "BPE":
         return f"its model is {shown(kind)}, not 'BPE'"
-    said = files.check(content, _Tokenizer)
-    if said.model.end_of_word_suffix != bpe.WORD_END:
-        return f"words end with {shown(said.model.end_of_word_suffix)}, not {bpe.WORD_END!r}"
-    added = {token.content: token.id for token in said.added_tokens}
+    found = files.check(content, _Tokenizer)
+    if found.model.end_of_word_suffix != bpe.WORD_END:
+        return f"words end with {shown(found.model.end_of_word_suffix)}, not {bpe.WORD_END!r}"
+    added = {token.content: token.id for token in found.added_tokens}
     pairs = [
-        tuple(pair.split(" ")) if isinstance(pair, str) else pair for pair in said.model.merges
+        tuple(pair.split(" ")) if isinstance(pair, str) else pair for pair in found.model.merges
     ]
-    return _differs_pieces(said.model.vocab | added) or _differs_merges(pairs)
+    return _differs_pieces(found.model.vocab | added) or _differs_merges(pairs)
 
 
 def _differs_vocabulary(path: Path) -> str:
-    return _differs_pieces(files.check(files.read_json(path, _MOST), _Vocabulary).root)
+    return _differs_pieces(files.check(files.read_json(path, _MOST_BYTES), _Vocabulary).root)
 
 
 def _differs_merges_file(path: Path) -> str:
-    lines = files.read_bytes(path, _MOST).decode("utf-8").splitlines()
+    lines = files.read_bytes(path, _MOST_BYTES).decode("utf-8").splitlines()
     lines = lines[1:] if lines[:1] and lines[0].startswith("#version") else lines
-    # As transformers has it: what follows CLIP's number of merges is passed over.
+    # Like transformers: further lines are ignored.
     return _differs_merges([tuple(line.split(" ")) for line in lines if line][: bpe.MERGES])
 
 
@@ -158,22 +158,22 @@ _READERS = {
 
 @functools.cache
 def _own() -> tuple[dict[str, int], list[tuple[str, str]]]:
-    """CLIP's pieces with their ids, and its merges."""
+    """Returns the ids of CLIP's pieces, and its merges."""
     merges = bpe.read_merges()
     return bpe.number_pieces(merges), merges
 
 
 def _differs_pieces(vocabulary: dict[str, int]) -> str:
-    """How the first ids are others than CLIP's; "" if they are CLIP's."""
+    """Returns a description of the first token that is not CLIP's; "" if all are."""
     theirs = {number: token for token, number in vocabulary.items() if number < VOCABULARY}
     for token, number in _own()[0].items():
         if vocabulary.get(token) != number:
-            return f"its token {number} is {shown(theirs.get(number))}, CLIP's {shown(token)}"
+            return f"its token {number} is {shown(theirs.get(number))}, CLIP's is {shown(token)}"
     return ""
 
 
 def _differs_merges(pairs: list[Any]) -> str:
     for number, (theirs, ours) in enumerate(itertools.zip_longest(pairs, _own()[1]), 1):
         if theirs != ours:
-            return f"its merge {number} is {shown(theirs)}, CLIP's {shown(ours)}"
+            return f"its merge {number} is {shown(theirs)}, CLIP's is {shown(ours)}"
     return ""
