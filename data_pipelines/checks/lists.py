@@ -91,11 +91,7 @@ def poor_names(names: Sequence[str], template: str) -> list[Remark]:
         for same in class_names.repeated(names)
     ]
     found = summary("class names that make the same prompt", alike)
-    if kind := class_names.meaningless(names):
-        text = (
-            f"all class names are {kind}, which mean nothing to the text tower: prompts read "
-            f"{class_names.fill(template, names[-1])!r}; give each class a descriptive name"
-        )
+    if text := class_names.describe_meaningless(names, template):
         found.append(Remark(text))
     return found
 

@@ -7,6 +7,7 @@ import json
 import math
 import os
 import pathlib
+import warnings
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -26,6 +27,7 @@ from prompt_jax.methods.method import KEPT
 from prompt_jax.methods.recipe import Recipe
 from prompt_jax.models import loading
 from prompt_jax.models.model import Model
+from prompt_jax.text.class_names import describe_meaningless
 from prompt_jax.text.labels import number_labels
 from prompt_jax.training import loop, recipes
 from prompt_jax.training.features import FeatureMaker, choose, fit_features
@@ -94,6 +96,8 @@ def fit(
     text = base.template if template is None else template
     if text.count("{}") != 1:
         raise PromptError(f'template={text!r} must contain "{{}}" once, for the class name')
+    if note := describe_meaningless(class_names, text):
+        warnings.warn(note, stacklevel=2)
     clip = methods.tower_for(found, base.clip, f"{base.inputs.kind}s")
     task = methods.make_task(found, clip, base.frozen, class_names, chosen, text)
     shots = _Shots(items, numbers, base.inputs, flip, seed)

@@ -157,3 +157,12 @@ def meaningless(names: Sequence[str]) -> str:
         if names and all(re.fullmatch(pattern, spaced(name)) for name in names):
             return kind
     return ""
+
+
+def describe_meaningless(names: Sequence[str], template: str) -> str:
+    """Returns a note on names that are all numbers or WordNet ids, or ""."""
+    kind = meaningless(names)
+    return kind and (
+        f"all class names are {kind}, which mean nothing to the text tower: prompts read "
+        f"{fill(template, names[-1])!r}; give each class a descriptive name"
+    )

@@ -181,7 +181,7 @@ def test_weights_of_several_kinds_of_towers_ask_nothing(folder):
         loading.load(folder)
 
 
-def test_a_folder_of_a_video_is_not_called_an_untrained_model(folder, tmp_path):
+def test_a_folder_of_a_clip_is_not_called_an_untrained_model(folder, tmp_path):
     (folder / "config.json").write_text('{"model_type": "siglip"}')
     with pytest.raises(PromptError) as caught:
         pj.load(folder)

@@ -110,7 +110,7 @@ WRAPPINGS = {
 
 
 @pytest.mark.parametrize(("wrap", "words"), WRAPPINGS.values(), ids=WRAPPINGS)
-def test_a_video_is_found_in_its_wrapping_and_said_to_be(wrap, words, state, tmp_path):
+def test_a_clip_is_found_in_its_wrapping_and_said_to_be(wrap, words, state, tmp_path):
     found = load(saved(wrap(state), tmp_path / "weights.pyth"))
     assert len(found.assumed) == len(words)
     for line, word in zip(found.assumed, words, strict=True):
@@ -189,7 +189,7 @@ def test_what_could_be_several_things_is_refused(wrap, message, state, tmp_path)
     assert message in str(caught.value)
 
 
-def test_a_hugging_face_video_is_found_in_its_wrapping(tmp_path):
+def test_a_hugging_face_clip_is_found_in_its_wrapping(tmp_path):
     folder = tiny.save_clip(tmp_path / "clip")
     weights = load_file(folder / "model.safetensors")
     wrapped = {f"net.clip.{name}": array for name, array in weights.items()}
@@ -250,7 +250,7 @@ def test_dicts_without_end_are_refused():
 
 
 @pytest.mark.parametrize("scale", [4.6052, 4.609375, 4.75, 0.0])
-def test_the_scale_of_a_trained_video_is_taken(scale, state, tmp_path):
+def test_the_scale_of_a_trained_clip_is_taken(scale, state, tmp_path):
     """ln 100 in float32 and rounded up in bfloat16; one trained on without a bound."""
     path = saved(state | {"logit_scale": torch.tensor(scale)}, tmp_path / "weights.pt")
     assert load(path).frozen["logit_scale"] == np.float32(scale)

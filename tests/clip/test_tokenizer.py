@@ -37,7 +37,7 @@ def test_matches_the_recorded_tokens():
     np.testing.assert_array_equal(tokenize(["a photo of a"]), arrays["photo_words"])
 
 
-def test_matches_the_ids_that_instant_video_tokenizer_gave():
+def test_matches_the_ids_that_instant_clip_tokenizer_gave():
     """Recorded with version 0.1.1: names, words of the vocabulary, random texts of all scripts."""
     packed = (Path(__file__).parents[1] / "fixtures/tokens.json.gz").read_bytes()
     recorded = json.loads(gzip.decompress(packed))

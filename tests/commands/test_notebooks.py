@@ -68,7 +68,7 @@ def test_no_outputs_are_stored_and_every_cell_is_explained(name):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
-def test_a_notebook_runs_and_ends_in_a_table_and_a_image(name, tmp_path, request):
+def test_a_notebook_runs_and_ends_in_a_table_and_an_image(name, tmp_path, request):
     if "torch" in set_up.EXTRAS[name]:
         request.getfixturevalue("torch")
     environment = os.environ | {

@@ -153,7 +153,7 @@ def test_only_files_of_equal_size_are_read(tmp_path, monkeypatch):
     assert read == ["b", "d"]
 
 
-def test_a_image_of_two_classes_stops_a_run_and_a_copy_is_told(tmp_path):
+def test_an_image_of_two_classes_stops_a_run_and_a_copy_is_told(tmp_path):
     for name in ("mug/a", "mug/b", "bike/c"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(b"same" if name != "mug/b" else b"else")

@@ -157,7 +157,7 @@ def test_the_chaser_follows_and_the_light_goes():
     assert (np.diff(dusk) <= 0).all() and dusk[-1] < 0.4 * dusk[0]
 
 
-def test_a_growing_angle_turns_a_image_clockwise():
+def test_a_growing_angle_turns_an_image_clockwise():
     upright, turned = (
         draw_emoji("candle", 48, (0, 0), 0.8, angle, mirrored=False) for angle in (0, np.pi / 2)
     )

@@ -205,7 +205,7 @@ def test_published_names_that_repeat_are_only_said(capsys):
     assert lines[-1] == f"note: {expected}"
 
 
-def test_a_image_that_is_trained_on_and_tested_stops_a_run(tmp_path, capsys):
+def test_an_image_that_is_trained_on_and_tested_stops_a_run(tmp_path, capsys):
     save_folders(tmp_path, train={"a": 1, "b": 1})
     rows = ["train/a/0.png,a,train", "train/b/0.png,b,train", "./train/a/0.png,a,test"]
     (tmp_path / "l.csv").write_text("\n".join(["path,label,split", *rows]))

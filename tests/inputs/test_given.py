@@ -22,7 +22,7 @@ def prepared(item, inputs=IMAGES):
     return out
 
 
-def test_a_image_is_the_same_in_every_form(tmp_path):
+def test_an_image_is_the_same_in_every_form(tmp_path):
     path = tmp_path / "a.png"
     Image.fromarray(PIXELS[0]).save(path)
     expected = transforms.test_transform(Image.fromarray(PIXELS[0]), 16)
@@ -43,7 +43,7 @@ def test_a_video_is_the_same_in_every_form(tmp_path):
 
 
 @pytest.mark.parametrize("mode", ["L", "P", "LA", "RGBA", "CMYK", "1", "I;16"])
-def test_a_image_in_memory_is_that_of_its_file(tmp_path, mode):
+def test_an_image_in_memory_is_that_of_its_file(tmp_path, mode):
     path = tmp_path / ("a.jpg" if mode == "CMYK" else "a.png")
     if mode == "I;16":
         Image.fromarray(PIXELS[0, ..., 0].astype(np.uint16) * 200).save(path)
@@ -54,7 +54,7 @@ def test_a_image_in_memory_is_that_of_its_file(tmp_path, mode):
         np.testing.assert_array_equal(prepared(opened), prepared(path))
 
 
-def test_a_image_is_turned_as_its_file_says(tmp_path):
+def test_an_image_is_turned_as_its_file_says(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6
     Image.fromarray(PIXELS[0]).save(tmp_path / "a.png", exif=exif)

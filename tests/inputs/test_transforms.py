@@ -36,7 +36,7 @@ def reference(image, size):
 @pytest.mark.parametrize(
     "shape", [(60, 40), (40, 61), (32, 32), (35, 32), (32, 37), (300, 20), (7, 9)]
 )
-def test_test_transform_equals_videos(shape):
+def test_test_transform_equals_clips(shape):
     image = noise(*shape)
     result = transforms.test_transform(image, 32)
     assert result.dtype == np.float32 and result.shape == (32, 32, 3)

@@ -189,3 +189,13 @@ def test_labels_in_words_are_known_by_the_prompt_they_make():
 def test_classes_without_images_are_said():
     with pytest.warns(UserWarning, match="classes without images: 1 of 3, e.g. 'zebra'"):
         number_labels([0, 1], ["cat", "dog", "zebra"], 2)
+
+
+@pytest.mark.parametrize(
+    ("names", "kind"),
+    [(["1", "2"], "numbers"), (["n01440764", "n01443537"], "WordNet ids")],
+)
+def test_names_without_meaning_are_said(bare, names, kind):
+    said = f"all class names are {kind}, .*: prompts read 'a picture of {names[1]}'; give each"
+    with pytest.warns(UserWarning, match=said):
+        pj.fit("gda", bare, *images(), names, template="a picture of {}")

@@ -96,7 +96,7 @@ def probabilities(folder):
     return np.array(pq.read_table(folder / "predictions-test.parquet")["probabilities"].to_pylist())
 
 
-def test_a_rewritten_video_answers_as_the_one_it_was(tmp_path):
+def test_a_rewritten_clip_answers_as_the_one_it_was(tmp_path):
     plain = tmp_path / "plain"
     saving.save_hugging_face(tiny.CONFIG, tiny.frozen_parameters(), plain)
     half = say(save_rewritten(tmp_path / "half"), image_mean=[0.5] * 3, image_std=[0.5] * 3)
