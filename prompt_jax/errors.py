@@ -1,4 +1,4 @@
-"""The errors a person is meant to read, and close matches for misspelt names."""
+"""Errors with messages for users, and close matches for misspelled names."""
 
 import difflib
 import shlex
@@ -7,49 +7,50 @@ from pathlib import Path
 
 
 class PromptError(ValueError):
-    """A mistake in a setting or a file that its message explains; shown without a traceback."""
+    """A user error in a setting or a file, explained by its message; shown without a traceback."""
 
     def __str__(self) -> str:
-        """The message; it is safe to print whatever file names it holds."""
+        """Returns the message, escaped so that it is safe to print."""
         return escape_lines(super().__str__())
 
 
 class ArgumentError(PromptError):
-    """A mistake that other arguments mend: keywords in Python, flags of a command.
+    """A user error that other arguments fix: keywords in Python, flags on the command line.
 
     Attributes:
         mistake: what is wrong.
-        advice: what to do, "{}" standing for each argument.
+        advice: what to do, with "{}" for each argument.
         arguments: their names in Python.
     """
 
     def __init__(self, mistake: str, advice: str, *arguments: str):
-        """See the attributes. They all go into `args`, so the error survives pickling."""
+        """Takes the attributes, and passes all of them to `args`, so that pickling works."""
         super().__init__(mistake, advice, *arguments)
         self.mistake, self.advice, self.arguments = mistake, advice, arguments
 
     def __str__(self) -> str:
-        """The message with the keywords of Python, "backbone=…"."""
-        return self._said(f"{name}=…" for name in self.arguments)
+        """Returns the message with Python keywords, "backbone=…"."""
+        return self._message(f"{name}=…" for name in self.arguments)
 
     def as_flags(self, flags: Mapping[str, str]) -> PromptError:
-        """Returns the error with flags: `--name` of each argument, or what `flags` calls it."""
-        return PromptError(self._said(flags.get(name, f"--{name}") for name in self.arguments))
+        """Returns the error with flags: `--name` for each argument, or its entry in `flags`."""
+        return PromptError(self._message(flags.get(name, f"--{name}") for name in self.arguments))
 
-    def _said(self, names: Iterable[str]) -> str:
+    def _message(self, names: Iterable[str]) -> str:
         return escape_lines(f"{self.mistake}; {self.advice.format(*names)}")
 
 
 def printable(text: str) -> str:
-    """`text` with the bytes of file names that are not UTF-8 written as backslash escapes."""
+    """Returns text with bytes of file names that are not UTF-8 as backslash escapes."""
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def escape(text: str) -> str:
-    """Returns text of a user or a file as one line that is safe to print on a terminal.
+    """Returns untrusted text as one line that is safe to print on a terminal.
 
-    Line breaks, escape sequences, marks that change the direction of writing and all else that is
-    not printable become backslash escapes. The two joiners stay, which scripts and emoji need.
+    Line breaks, escape sequences, marks that change the writing direction and all other
+    unprintable characters become backslash escapes. The two joiners, which scripts and emoji need,
+    are kept.
     """
     if text.isprintable():
         return text
@@ -57,7 +58,7 @@ def escape(text: str) -> str:
 
 
 def escape_lines(text: str) -> str:
-    """Returns text as `escape` does, in the lines that it has: a message that lists files."""
+    """Escapes each line of a text, keeping its line breaks."""
     return "\n".join(map(escape, text.split("\n")))
 
 
@@ -69,50 +70,50 @@ def _escaped(character: str) -> str:
 
 
 def quote(text: object) -> str:
-    """Returns a text or path as one word of a command line that is printed, for people to paste."""
+    """Returns a text or path quoted for a printed shell command."""
     return escape(shlex.quote(str(text)))
 
 
 def shorten(text: str, most: int = 60) -> str:
-    """A text that a file holds, in quotation marks and cut to what a message has room for."""
+    """Returns a text in quotation marks, truncated for a message."""
     return repr(text) if len(text) <= most else f"{text[:most]!r}… ({len(text):,} characters)"
 
 
 class DataError(ValueError):
-    """A mistake in the data or in a data setting; its message says which, and what to do."""
+    """A user error in the data or in a data setting, explained by its message."""
 
     def __str__(self) -> str:
-        """The message; it is safe to print whatever file names it holds."""
+        """Returns the message, escaped so that it is safe to print."""
         return escape_lines(super().__str__())
 
 
 class BadImage(DataError):
-    """One image that cannot be read; `image` is its path, `reason` says why in words."""
+    """An image that cannot be read; `image` is its path, `reason` states why."""
 
     what, article = "image", "an"
 
     def __init__(self, image: str, reason: str):
-        """`image`: its path; `reason`: why it cannot be read, in words."""
-        # Both go into `args`, so the error survives pickling (worker processes).
+        """Takes the path of the image and the reason why it cannot be read."""
+        # Both go into `args`, so that pickling works (worker processes).
         super().__init__(image, reason)
         self.image = image
         self.reason = reason
 
     def __str__(self) -> str:
-        """Path and reason in one line."""
+        """Returns path and reason in one line."""
         return escape(f"cannot read the {self.what} {self.image}: {self.reason}")
 
 
 class BadVideo(BadImage):
-    """One video that cannot be read; it is caught and listed as an image is."""
+    """A video that cannot be read; handled as an image is."""
 
     what, article = "video", "a"
 
 
 def installing(extra: str) -> str:
-    """The command that installs an extra, e.g. "video", where this package is.
+    """Returns the command that installs an extra of this package, e.g. "video".
 
-    pip takes the name of an installed package for that one, whatever an index holds.
+    For an installed package, pip resolves the name to that installation, not to an index.
     """
     if (Path(__file__).parents[1] / "setup.py").is_file():
         return f".venv/bin/pip install -e '.[{extra}]'"
@@ -120,7 +121,7 @@ def installing(extra: str) -> str:
 
 
 def unknown(what: str, got: str, allowed: Iterable[str]) -> PromptError:
-    """An error for a name that is not in a table: what was given, close matches, all choices.
+    """Returns an error for an unknown name, with close matches and all choices.
 
     Args:
         what: the kind of thing, e.g. "method".

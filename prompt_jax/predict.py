@@ -1,20 +1,20 @@
-"""What a trained model, or a bare CLIP, sees in images or videos.
+"""Predicts the classes of images or videos with a trained model or a bare CLIP.
 
-    python -m prompt_jax.predict RUN image.jpg folder/ [--classes cat,dog] [--format table]
+    python -m prompt_jax.predict RUN image.jpg directory/ [--classes cat,dog] [--format table]
 
-RUN is a run's folder, hf:user/name, or a backbone such as ViT-B/16. Of a folder, all images below
-it are looked at; of a video model, all videos, a folder of frames being one. "-" reads paths from
-standard input, one a line. What cannot be read is a line with the reason, and never the end; files
-in a folder that are none by their suffix are counted on the error channel.
+RUN is a run directory, hf:user/name, or a backbone such as ViT-B/16. Directories are searched
+recursively for images, or with a video model for videos (files or directories of frames). "-" reads
+paths from standard input, one per line. Files that cannot be read are listed with the reason. Other
+files in a directory are counted on standard error.
 
-Exit code 0: all were read; 1: some were not; 2: a mistake in the command.
+Exit code 0: all were read; 1: some could not be read; 2: wrong arguments or files.
 """
 
 import sys
 
 from prompt_jax.cli import command_line
 
-if __name__ == "__main__":  # before the imports below, so that Ctrl-C is heard while they run
+if __name__ == "__main__":  # before the imports below, so that Ctrl-C works while they run
     sys.exit(command_line.run("prompt_jax.predict", "start", sys.argv[1:]))
 
 import argparse
@@ -41,10 +41,10 @@ from prompt_jax.models.model import BATCH_SIZE, Model
 from prompt_jax.storage.files import kind_at, read_bytes
 from prompt_jax.training import compiled
 
-# So many are looked at before their lines are printed; a bar counts them.
+# Images per call of the model, between which lines are printed and the bar advances.
 AT_ONCE = 1024
 STDIN = "-"
-# Whether images are turned as their files say; by default as the model was trained.
+# Whether the EXIF orientation of images is applied; by default as in training.
 ROTATIONS = {"upright": True, "stored": False}
 TRAINED = "as-trained"
 NAME_LISTS = (".txt", ".csv", ".json", ".lst", ".list", ".tsv")
@@ -55,23 +55,23 @@ Writer = Callable[[Prediction], None]
 
 
 def start(argv: Sequence[str]) -> int:
-    """Parses, loads, predicts, prints."""
+    """Runs the command with these arguments."""
     parser = argparse.ArgumentParser("python -m prompt_jax.predict", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.add_argument("run", metavar="RUN", help="a run's folder, hf:user/name or a backbone")
-    parser.add_argument("inputs", metavar="PATH", nargs="+", help='files, folders, or "-"')
-    parser.add_argument("--classes", help="a,b,c, or a text file with a name a line")
+    parser.add_argument("run", metavar="RUN", help="run directory, hf:user/name or a backbone")
+    parser.add_argument("inputs", metavar="PATH", nargs="+", help='files, directories, or "-"')
+    parser.add_argument("--classes", help="a,b,c, or a text file with one name per line")
     parser.add_argument("--format", choices=WRITERS, default="table")
-    parser.add_argument("--top-k", type=whole(), default=5, help="classes a line (5)")
+    parser.add_argument("--top-k", type=whole(), default=5, help="classes per line (5)")
     parser.add_argument("--batch-size", type=whole(), default=BATCH_SIZE, help=f"({BATCH_SIZE})")
-    parser.add_argument("--backbone", help="where the run's CLIP is now; default: where it was")
-    parser.add_argument("--activation", help="of a bare CLIP whose files do not say it")
-    parser.add_argument("--stats", help="of a bare CLIP: clip, imagenet or half")
-    parser.add_argument("--frames", type=whole(0), default=0, help="a bare CLIP looks at videos")
+    parser.add_argument("--backbone", help="path or name of the run's CLIP, if it was moved")
+    parser.add_argument("--activation", help="for a bare CLIP whose files do not state it")
+    parser.add_argument("--stats", help="for a bare CLIP: clip, imagenet or half")
+    parser.add_argument("--frames", type=whole(0), default=0, help="for a bare CLIP on videos")
     parser.add_argument("--rotation", choices=(*ROTATIONS, TRAINED), default=TRAINED)
     parser.add_argument("--dtype", help="float32 or bfloat16; default: as trained")
     options = parser.parse_args(argv)
-    # Paths are bytes, whatever the terminal's encoding; what that has no letter for is escaped.
+    # Paths are bytes; characters that the terminal's encoding lacks are escaped.
     _configure(sys.stdin, sys.getfilesystemencoding(), sys.getfilesystemencodeerrors())
     _configure(sys.stdout, None, "backslashreplace")
     warnings.formatwarning = _as_note
@@ -91,8 +91,8 @@ def start(argv: Sequence[str]) -> int:
         model = with_rotation(model, ROTATIONS[options.rotation])
     if views := model.trained.get("views"):
         print(
-            f"note: it was tested on {views} x 3 views of each {model.inputs.kind}; here each is "
-            "seen once",
+            f"note: the model was tested on {views} x 3 views per {model.inputs.kind}; here a "
+            "single view is used",
             file=sys.stderr,
         )
     classes = read_classes(options.classes)
@@ -107,11 +107,11 @@ def start(argv: Sequence[str]) -> int:
     if left_out:
         what = f"{len(left_out):,} file{'s' * (len(left_out) > 1)}"
         kind = f"{model.inputs.kind}s by their suffix"
-        print(f"left out: {what} ({count_kinds(left_out)}), no {kind}", file=sys.stderr)
+        print(f"left out: {what} ({count_kinds(left_out)}), not {kind}", file=sys.stderr)
     if turned:
         print(
-            f"note: {turned:,} are stored turned (EXIF orientation), and seen as they are stored, "
-            "as in the model's training; --rotation upright turns them",
+            f"note: {turned:,} have an EXIF orientation, which is ignored as in the model's "
+            "training; --rotation upright applies it",
             file=sys.stderr,
         )
     if failed:
@@ -120,7 +120,7 @@ def start(argv: Sequence[str]) -> int:
 
 
 def with_rotation(model: Model, upright: bool) -> Model:
-    """The model on images that are turned as their files say, or left as they are stored."""
+    """Returns a model that applies, or ignores, the EXIF orientation of images."""
     return dataclasses.replace(model, inputs=dataclasses.replace(model.inputs, upright=upright))
 
 
@@ -136,7 +136,7 @@ def _as_note(
     lineno: int,
     line: str | None = None,
 ) -> str:
-    """A warning of the library as a line; where it stands in the code says nothing here."""
+    """Formats a warning of the library as a line, without its place in the code."""
     del category, filename, lineno, line
     return f"note: {message}\n"
 
@@ -149,13 +149,12 @@ def predict_all(
     batch_size: int,
     left_out: list[str],
 ) -> Iterator[Prediction]:
-    """A prediction for each image or video at these paths, in their order.
+    """Yields a prediction for each image or video at these paths, in their order.
 
     Args:
-        model: looks.
-        paths: files, folders and "-", see `find`.
-        classes: see `Model.predict`.
-        top_k, batch_size: see `Model.predict`.
+        model: a trained model.
+        paths: files, directories and "-", see `find`.
+        classes, top_k, batch_size: see `Model.predict`.
         left_out: see `find`.
     """
     known = STDIN not in paths
@@ -166,31 +165,31 @@ def predict_all(
     shown = progress.bar(f"{model.name} on {model.inputs.kind}s", total)
     done, ahead = 0, iter(found)
     with shown if total > batch_size else progress.silence() as advance:
-        # A first answer comes early, and tells whether the classes can be told apart.
+        # A short first part shows results early, and invalid classes fail early.
         for number in itertools.chain([batch_size], itertools.repeat(AT_ONCE)):
-            some = list(itertools.islice(ahead, number))
-            if not some:
+            part = list(itertools.islice(ahead, number))
+            if not part:
                 return
-            yield from model.predict(some, classes, top_k, batch_size, _pass_over, quiet=True)
-            done += len(some)
+            yield from model.predict(part, classes, top_k, batch_size, _skip, quiet=True)
+            done += len(part)
             advance(done, "")
 
 
 def find(paths: Sequence[str], videos: bool, left_out: list[str]) -> Iterator[str]:
-    """The files at some paths: of a folder those below it, of "-" what standard input lists.
+    """Yields the files at some paths: those below a directory, or those that "-" (stdin) lists.
 
     Args:
-        paths: what was asked for.
-        videos: whether videos are looked for: files by their suffix, and folders of frames.
-        left_out: files in folders that are none by their suffix are added to it.
+        paths: files, directories or "-".
+        videos: whether to find videos, by suffix or as directories of frames, instead of images.
+        left_out: extended by other files in directories.
 
     Raises:
-        PromptError: a folder holds none, or a path is empty.
-        DataError: a folder cannot be read.
+        PromptError: a directory holds none, or a path is empty.
+        DataError: a directory cannot be read.
     """
     for path in paths:
         if not path:
-            raise PromptError('PATH="" is empty; name a file or a folder, or leave it out')
+            raise PromptError('PATH="" is empty; name a file or a directory, or leave it out')
         if path == STDIN:
             yield from _listed(sys.stdin)
         elif not os.path.isdir(path):
@@ -200,15 +199,13 @@ def find(paths: Sequence[str], videos: bool, left_out: list[str]) -> Iterator[st
             if not below:
                 kind = "videos" if videos else "images"
                 there = f" (other files: {count_kinds(others)})" if others else ""
-                raise PromptError(
-                    f"{path}: there are no {kind} in this folder, nor below it{there}"
-                )
+                raise PromptError(f"{path}: there are no {kind} in or below this directory{there}")
             left_out += others
             yield from (below if videos else (os.path.join(path, name) for name in below))
 
 
 def _listed(lines: TextIO) -> Iterator[str]:
-    """Paths, one a line, or with a zero byte behind each (find -print0)."""
+    """Yields paths, one per line, or each followed by a null byte (find -print0)."""
     first = lines.readline()
     if "\0" in first:
         paths: Iterable[str] = (first + lines.read()).split("\0")
@@ -219,23 +216,23 @@ def _listed(lines: TextIO) -> Iterator[str]:
         number += 1
         yield path
     if not number:
-        raise PromptError("standard input lists no paths; give one a line")
+        raise PromptError("standard input lists no paths; write one per line")
 
 
 def videos_below(
     folder: str, visited: frozenset[tuple[int, int]] = frozenset()
 ) -> tuple[list[str], list[str]]:
-    """Videos in a folder and below it, sorted: files by their suffix, and folders of frames.
+    """Returns the videos in or below a directory, sorted: files by suffix, directories of frames.
 
     Args:
-        folder: where to look; links are followed.
-        visited: devices and numbers of the folders above, at which links in a circle end.
+        folder: where to search; links are followed.
+        visited: devices and inodes of the directories above, to detect cycles of links.
 
     Returns:
         Their paths, and those of all other files that are not frames.
 
     Raises:
-        DataError: a folder cannot be read.
+        DataError: a directory cannot be read.
     """
     here, status = pathlib.Path(folder), os.stat(folder)
     place = status.st_dev, status.st_ino
@@ -261,46 +258,47 @@ def videos_below(
 
 
 def read_classes(asked: str | None) -> list[str] | None:
-    """Names from "a,b,c" or, if it is the path of a file, from its lines; None for None.
+    """Returns class names from "a,b,c", or from the lines of a file; None for None.
 
     Raises:
-        PromptError: there is no such file, it is not a regular one, it is no text, or there is no
-            name.
+        PromptError: the file is missing, not regular or not text, or there is no name.
     """
     if asked is None:
         return None
     path, names = pathlib.Path(asked), asked.split(",")
     shown = asked if len(asked) <= _LONGEST_SHOWN else f"{asked[:_LONGEST_SHOWN]}…"
-    # os.path's, not pathlib's: names may be more than a path can be.
+    # os.path's isfile, not pathlib's: names may be longer than a path can be.
+    usage = "pass a,b,c or a file with one name per line"
     if kind := kind_at(asked):
-        raise PromptError(f"--classes={shown} is {kind}; give a,b,c or a file, a name a line")
+        raise PromptError(f"--classes={shown} is {kind}; {usage}")
     if os.path.isfile(path):
         try:
             names = read_bytes(path, MOST_NAMES).decode("utf-8-sig").splitlines()
         except (OSError, ValueError) as error:
             raise PromptError(f"--classes={shown} cannot be read as text ({error})") from error
     elif len(names) == 1 and (os.sep in asked or path.suffix in NAME_LISTS):
-        raise PromptError(f"--classes={shown}: no such file; give a,b,c or a file, a name a line")
+        raise PromptError(f"--classes={shown}: no such file; {usage}")
     names = [name.strip() for name in names if name.strip()]
     if not names:
-        raise PromptError(f"--classes={shown} holds no name; give a,b,c or a file, a name a line")
+        raise PromptError(f"--classes={shown} holds no name; {usage}")
     return names
 
 
-def _pass_over(bad: BadImage) -> None:
-    """What cannot be read stands among the predictions, with its reason."""
+def _skip(bad: BadImage) -> None:
+    """Ignores an error, which the prediction of that file states."""
 
 
 def as_table(file: TextIO, top_k: int) -> Writer:
-    """A line each, for people."""
+    """Returns a writer of one readable line per prediction."""
     del top_k
     return lambda one: print(one, file=file, flush=True)
 
 
 def as_json_lines(file: TextIO, top_k: int) -> Writer:
-    """An object each: image, classes, labels, probabilities, iterations, similarity, error.
+    """Returns a writer of one JSON object per prediction.
 
-    Characters that cannot be printed are escaped as JSON has it, so that all text can be read back.
+    Its fields are image, classes, labels, probabilities, iterations, similarity and error.
+    Unprintable characters are escaped as in JSON, so that all text can be read back.
     """
     del top_k
 
@@ -324,9 +322,9 @@ def _on_a_line(text: str) -> str:
 
 
 def as_csv(file: TextIO, top_k: int) -> Writer:
-    """A row each: image, error, then class and probability, the best first; similarity.
+    """Returns a writer of CSV rows: image, error, then class and probability pairs, similarity.
 
-    The header comes with the first row: a mistake that `Model.predict` refuses leaves no output.
+    The header is written with the first row, so that a failing prediction leaves no output.
     """
     writer = csv.writer(file, lineterminator="\n")
     columns = [f"{what}_{n}" for n in range(1, top_k + 1) for what in ("class", "probability")]

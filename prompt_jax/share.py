@@ -2,16 +2,16 @@
 
     python -m prompt_jax.share RUN user/name [--private]
 
-RUN is the folder of a finished run, or another one with model.json. Uploaded are model.json,
-prompts.safetensors and README.md; the backbone is not, so its name must be one that others find:
---backbone-id says it where the run had a path. `hf auth login` or HF_TOKEN gives the token.
+RUN is the directory of a finished run, or another one with model.json. Uploads model.json,
+prompts.safetensors and README.md, but not the backbone, which therefore needs a public name; set it
+by --backbone-id if the run used a local path. Log in by `hf auth login`, or set HF_TOKEN.
 """
 
 import sys
 
 from prompt_jax.cli import command_line
 
-if __name__ == "__main__":  # before the imports below, so that Ctrl-C is heard while they run
+if __name__ == "__main__":  # before the imports below, so that Ctrl-C works while they run
     sys.exit(command_line.run("prompt_jax.share", "start", sys.argv[1:]))
 
 import argparse
@@ -24,16 +24,16 @@ from prompt_jax.storage.files import filling, is_free
 
 
 def start(argv: Sequence[str]) -> None:
-    """Parses, uploads, says where it is."""
+    """Runs the command with these arguments."""
     parser = argparse.ArgumentParser("python -m prompt_jax.share", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.add_argument("run", metavar="RUN", type=pathlib.Path, help="the trained model's folder")
-    parser.add_argument("name", metavar="user/name", help="of the repository, made if absent")
-    parser.add_argument("--private", action="store_true", help="a new one is for its owners alone")
-    parser.add_argument("--replace", action="store_true", help="of what is there under that name")
+    parser.add_argument("run", metavar="RUN", type=pathlib.Path, help="run directory of the model")
+    parser.add_argument("name", metavar="user/name", help="repository, created if missing")
+    parser.add_argument("--private", action="store_true", help="make a new repository private")
+    parser.add_argument("--replace", action="store_true", help="replace the model that is there")
     parser.add_argument("--backbone-id", default="", help="ViT-B/16, …, or org/name on the hub")
     parser.add_argument("--license", default=sharing.LICENSE, help=f"({sharing.LICENSE})")
-    parser.add_argument("--dry-run", metavar="DIR", type=pathlib.Path, help="write it there only")
+    parser.add_argument("--dry-run", metavar="DIR", type=pathlib.Path, help="only write to DIR")
     options = parser.parse_args(argv)
     named = {"backbone_id": options.backbone_id, "license": options.license}
     if options.dry_run:
@@ -50,17 +50,17 @@ def start(argv: Sequence[str]) -> None:
 
 
 def write(run: pathlib.Path, into: pathlib.Path, name: str, **named: str) -> tuple[str, ...]:
-    """What would be uploaded, in a new or empty folder; returns what is left out.
+    """Writes the files to share into a new or empty directory; returns the removed fields.
 
     Raises:
-        PromptError: the folder holds something, or see `sharing.prepare`.
+        PromptError: the directory is not empty, or `sharing.prepare` fails.
     """
     if not is_free(into):
-        raise PromptError(f"--dry-run {into} is there already; name a new or empty folder")
+        raise PromptError(f"--dry-run {into} already exists; name a new or empty directory")
     with filling(into) as aside:
         return sharing.prepare(run, aside, name, **named)
 
 
 def _tell_left_out(fields: Sequence[str]) -> None:
     if fields:
-        print(f"left out, as they say paths of this machine: {', '.join(map(escape, fields))}")
+        print(f"removed, as they hold local paths: {', '.join(map(escape, fields))}")

@@ -1,1 +1,1 @@
-"""What the commands of experiments share: error messages, help on fields, processes."""
+"""Handles error messages and processes of the commands of experiments."""

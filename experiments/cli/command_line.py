@@ -1,4 +1,4 @@
-"""What the commands of experiments share: mistakes become sentences, compiled programs are kept."""
+"""Runs the commands of experiments: user errors become one-line messages."""
 
 import signal
 from collections.abc import Sequence
@@ -10,19 +10,20 @@ from prompt_jax.cli.commands import USAGE_ERROR
 __all__ = ["INTERRUPTED", "USAGE_ERROR", "explain", "prepare_jax", "run"]
 
 INTERRUPTED = 128 + signal.SIGINT
-GOES_ON = "stopped; run again to resume"
 
 
-def run(module: str, name: str, argv: Sequence[str], words: str = GOES_ON) -> int:
+def run(
+    module: str, name: str, argv: Sequence[str], words: str = "stopped; run again to resume"
+) -> int:
     """Runs a command, from before its imports to its exit code; see `commands.run`."""
     return commands.run(module, name, argv, words, explain)
 
 
 def prepare_jax() -> None:
-    """Keeps compiled programs between processes, and looks for the devices before any work.
+    """Turns on the cache of compiled programs, and checks that devices are available.
 
     Raises:
-        PromptError: JAX_PLATFORMS names devices that are not here.
+        PromptError: JAX_PLATFORMS names devices that this machine does not have.
     """
     # Imported late: --help and a wrong flag need no JAX.
     from prompt_jax.training import compiled

@@ -1,4 +1,4 @@
-"""Commands in processes of their own, one a core: small models gain little from a second one."""
+"""Runs commands in parallel processes, one per core: small models gain little from more cores."""
 
 import contextlib
 import os
@@ -20,8 +20,8 @@ class Job(NamedTuple):
     """A command.
 
     Attributes:
-        name: what it is called; its log is NAME.log.
-        words: what follows `python -m`.
+        name: the name of its log, NAME.log.
+        words: the arguments of `python -m`.
     """
 
     name: str
@@ -29,7 +29,7 @@ class Job(NamedTuple):
 
 
 class Running(NamedTuple):
-    """A command at work, the core that it is kept to, and its log."""
+    """A running command, the core that it is pinned to, and its log."""
 
     job: Job
     process: subprocess.Popen
@@ -38,22 +38,23 @@ class Running(NamedTuple):
 
 
 def run_all(jobs: Sequence[Job], number: int, logs: pathlib.Path) -> None:
-    """Runs all of them, so many at a time, each on a core of its own.
+    """Runs commands in parallel, each pinned to a core, with its output in a log.
 
-    What they print stands in their logs. When one fails, or this is stopped, the others are asked
-    to stop: what they have saved, they go on from.
+    If one fails, or this process is stopped, the others are terminated; they can be resumed.
 
     Args:
-        jobs: in their order.
-        number: how many at a time.
-        logs: a folder, which is made.
+        jobs: commands, in their order.
+        number: number of parallel processes.
+        logs: directory of the logs, created if missing.
 
     Raises:
-        PromptError: there are fewer cores, or one failed; with the end of its log.
+        PromptError: there are fewer cores, or a command failed; quotes the end of its log.
     """
     cores = sorted(os.sched_getaffinity(0))
     if not 1 <= number <= len(cores):
-        raise PromptError(f"--processes={number} must be from 1 to {len(cores)}, the cores here")
+        raise PromptError(
+            f"--processes={number} must be from 1 to {len(cores)}, the number of available cores"
+        )
     logs.mkdir(parents=True, exist_ok=True)
     waiting, free = list(reversed(jobs)), cores[:number]
     with progress.bar("commands", len(jobs)) as advance, _stopping() as running:
@@ -72,7 +73,7 @@ def run_all(jobs: Sequence[Job], number: int, logs: pathlib.Path) -> None:
 
 @contextlib.contextmanager
 def _stopping() -> Iterator[list[Running]]:
-    """A list of what runs; what is left in it at the end is stopped."""
+    """Yields a list of running commands; terminates those that are left in it at the end."""
     running: list[Running] = []
     try:
         yield running
@@ -89,7 +90,7 @@ def _start(job: Job, core: int, logs: pathlib.Path) -> Running:
         process = subprocess.Popen(
             [sys.executable, "-m", *job.words], stdout=file, stderr=subprocess.STDOUT
         )
-    # Before it has imported what counts the cores.
+    # Before it imports libraries that count the cores.
     with contextlib.suppress(ProcessLookupError):
         os.sched_setaffinity(process.pid, {core})
     return Running(job, process, core, log)
@@ -97,5 +98,5 @@ def _start(job: Job, core: int, logs: pathlib.Path) -> Running:
 
 def _failure(one: Running) -> str:
     lines = one.log.read_text(encoding="utf-8", errors="replace").splitlines()[-LAST_LINES:]
-    said = "\n".join(lines)
-    return f"{one.job.name} ended with code {one.process.returncode}; {one.log} ends in:\n{said}"
+    end = "\n".join(lines)
+    return f"{one.job.name} exited with code {one.process.returncode}; the end of {one.log}:\n{end}"

@@ -1,1 +1,1 @@
-"""What every command shares: interruption, error messages, progress bars."""
+"""Handles interruption, error messages and progress bars of all commands."""

@@ -1,4 +1,4 @@
-"""How the library's own commands run: mistakes of people become sentences."""
+"""Runs the library's commands: user errors become one-line messages."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -6,12 +6,12 @@ from typing import Any
 from prompt_jax.cli import commands
 from prompt_jax.errors import ArgumentError, DataError, PromptError
 
-# Arguments in Python whose flags are called otherwise.
+# Python arguments whose flags have other names.
 _FLAGS = {"prepare": "--stats"}
 
 
 def explain(function: Callable[..., Any], *args: Any) -> int:
-    """Calls `function`; a person's mistake becomes one line and exit code 2, not a traceback."""
+    """Calls `function`; user errors become one-line messages and exit code 2."""
     return commands.explain(_with_flags, function, *args, mistakes=(PromptError, DataError))
 
 

@@ -1,6 +1,6 @@
-"""What every command does: hears Ctrl-C from its first moment, and puts failures into a sentence.
+"""Runs commands: handles Ctrl-C from the start, and turns errors into one-line messages.
 
-Nothing heavy is imported: a command's own imports come after `run` listens.
+Imports nothing slow: a command's own imports happen after `run` handles signals.
 """
 
 import errno
@@ -18,24 +18,24 @@ MOST_NUMBER = 10**6  # of a flag that counts something
 _LONGEST_LINE = 2000
 
 _FULL = "free space, then run again"
-_REFUSED = "change its permissions or name another place, then run again"
-_GONE = "put it back, or name another place, then run again"
+_REFUSED = "change its permissions or use another path, then run again"
+_GONE = "restore it, or use another path, then run again"
 _ADVICE = {
     errno.ENOSPC: _FULL,
     errno.EDQUOT: _FULL,
-    errno.EFBIG: "allow larger files (ulimit -f) or name another place, then run again",
-    errno.EROFS: "name a place that can be written to",
+    errno.EFBIG: "allow larger files (ulimit -f) or use another path, then run again",
+    errno.EROFS: "use a writable path",
     errno.EACCES: _REFUSED,
     errno.EPERM: _REFUSED,
-    errno.EIO: "the disk or its connection fails; mend it or name another place, then run again",
+    errno.EIO: "the disk or its connection fails; repair it or use another path, then run again",
     errno.ENOENT: _GONE,
     errno.ENOTDIR: _GONE,
     errno.ESTALE: _GONE,
-    errno.EISDIR: "a folder is where a file belongs; move it away, then run again",
-    errno.EEXIST: "something else has its name; move it away, then run again",
-    errno.ENAMETOOLONG: "choose a shorter one",
+    errno.EISDIR: "it is a directory, not a file; move it away, then run again",
+    errno.EEXIST: "the name is taken; move what has it away, then run again",
+    errno.ENAMETOOLONG: "use a shorter one",
     errno.EMFILE: "allow more open files (ulimit -n), then run again",
-    errno.ENFILE: "too many files are open on this machine; run again when there are fewer",
+    errno.ENFILE: "too many files are open on this machine; close some, then run again",
 }
 
 
@@ -44,15 +44,15 @@ def explain(
     *args: Any,
     mistakes: tuple[type[Exception], ...] = (DataError,),
 ) -> int:
-    """Calls `function`; what a person can mend becomes one line and exit code 2, no traceback.
+    """Calls `function`; errors that a user can fix become one-line messages and exit code 2.
 
     Args:
-        function: the command. What it returns is the exit code, None being 0.
+        function: the command; returns the exit code, or None for 0.
         *args: its arguments.
-        mistakes: errors whose message is a sentence for people.
+        mistakes: user errors, whose messages are shown without a traceback.
 
     Returns:
-        The exit code: 130 or 143 after Ctrl-C or SIGTERM, 141 when nobody reads the output.
+        The exit code: 130 or 143 after Ctrl-C or SIGTERM, 141 if the output pipe was closed.
     """
     try:
         code = function(*args)
@@ -67,7 +67,7 @@ def explain(
             raise
         return _refuse(f"{_where(error)}{error.strerror}; {advice}")
     except SystemExit as error:
-        if isinstance(error.__context__, BrokenPipeError):  # rich meets it first, and exits
+        if isinstance(error.__context__, BrokenPipeError):  # rich handles it by exiting
             return _closed_output()
         raise
     except KeyboardInterrupt as stop:
@@ -76,9 +76,9 @@ def explain(
     return code or 0
 
 
-def _refuse(sentence: str) -> int:
-    # What a stranger's file holds may be quoted, and be long.
-    lines = escape_lines(sentence).split("\n")
+def _refuse(message: str) -> int:
+    # Messages may quote long values of untrusted files.
+    lines = escape_lines(message).split("\n")
     lines = [line if len(line) <= _LONGEST_LINE else _cut(line) for line in lines]
     print("error: " + "\n".join(lines), file=sys.stderr)
     return USAGE_ERROR
@@ -91,19 +91,19 @@ def _cut(line: str) -> str:
 
 def _where(error: OSError) -> str:
     names = [name for name in (error.filename, error.filename2) if name is not None]
-    # A write to a file that is open already does not say which one.
+    # Errors of writes to an open file do not name it.
     return escape(" -> ".join(map(str, names)) + ": ") if names else ""
 
 
 def _closed_output() -> int:
-    # What is left in the buffer would be written, and fail, once more when Python ends.
+    # Otherwise Python would flush the rest of the buffer at exit, and fail again.
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return CLOSED_OUTPUT
 
 
 def whole(least: int = 1, most: int = MOST_NUMBER) -> Callable[[str], int]:
     """Returns the `type` of an argparse flag: a whole number from `least` to `most`."""
-    import argparse  # by now the command listens
+    import argparse  # late: signals are handled by now
 
     def parse(text: str) -> int:
         try:
@@ -126,14 +126,14 @@ def run(
     words: str = "stopped",
     explained: Callable[..., int] = explain,
 ) -> int:
-    """Runs a command: listens to Ctrl-C and SIGTERM, imports its module, calls it, explains.
+    """Runs a command: handles Ctrl-C and SIGTERM, imports its module, calls it, explains errors.
 
     Args:
         module: its module.
-        name: the function there.
-        argv: what that is called with.
-        words: said when it is stopped with nothing to finish.
-        explained: `explain`, or one that knows more mistakes.
+        name: the function in that module.
+        argv: the function's argument.
+        words: message when the command is stopped without a step to finish.
+        explained: `explain`, or a variant that handles more user errors.
     """
     interrupts.listen(words)
     code = explained(lambda: getattr(importlib.import_module(module), name)(argv))

@@ -24,7 +24,7 @@ SECONDS_TO_FLUSH = 1.0
 # Seconds in which signals count as one: `timeout` sends its own twice, to process and group.
 ONE_STOP = 0.25
 
-_CLEAR_LINE, _SHOW_CURSOR = "\r\x1b[2K", "\x1b[?25h"  # what a bar on a terminal leaves behind
+_CLEAR_LINE, _SHOW_CURSOR = "\r\x1b[2K", "\x1b[?25h"  # undo a progress bar on a terminal
 
 
 class StopRequest:
@@ -87,7 +87,7 @@ class Listener:
     """Handles signals in a thread of its own, until the process ends.
 
     Attributes:
-        request: of the loop that is running, which may finish its step.
+        request: the request of the running loop, which may finish its step.
         number: the first signal received; 0: none.
     """
 

@@ -1,4 +1,4 @@
-"""What a person sees while something runs: a bar on a terminal, plain lines elsewhere."""
+"""Shows progress: a bar on a terminal, plain lines elsewhere."""
 
 import contextlib
 import sys
@@ -20,7 +20,7 @@ from prompt_jax.errors import escape
 SECONDS_BETWEEN_LINES = 10.0
 
 Advance = Callable[[int, str], None]
-"""(how many done in all, words about it) -> None."""
+"""Called with the number done so far and a text that follows the bar."""
 
 
 @contextlib.contextmanager
@@ -36,7 +36,7 @@ def bar(title: str, total: int, start: int = 0) -> Iterator[Advance]:
 
 @contextlib.contextmanager
 def silence() -> Iterator[Advance]:
-    """In place of a bar, where there is little to wait for."""
+    """Shows no progress; replaces `bar` for short work."""
     yield lambda done, words: None
 
 

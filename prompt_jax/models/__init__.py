@@ -1,1 +1,1 @@
-"""Trained models: fit, load, predict, save and share them; read model, then saved."""
+"""Fits, loads, saves and shares trained models; start with `model`, then `saved`."""

@@ -1,4 +1,4 @@
-"""The model card of a trained model: README.md on the Hugging Face hub."""
+"""Writes the model card of a trained model: README.md on the Hugging Face hub."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -13,11 +13,11 @@ from prompt_jax.models.saved import Saved
 
 SHOWN_CLASSES = 30
 MOST_SHOWN = 300  # characters of a value
-# Of Markdown as the hub shows it: also links that are written out, formulas, mentions, emoji.
+# Markdown of the hub, with bare URLs, formulas, mentions and emoji.
 _MARKUP = re.compile(r"[\\`*_{}\[\]<>#|~$&!@^]|:(?=//|\w+:)|(?<=www)\.", re.IGNORECASE)
 _ENDS_CODE = str.maketrans("`|", "'/")
 
-# Fields of `Saved.trained` that get a row, with its heading.
+# Fields of `Saved.trained` and the headings of their rows.
 _ROWS = {
     "dataset": "data",
     "domain": "domain",
@@ -25,29 +25,29 @@ _ROWS = {
     "ablation": "ablation",
     "variant": "variant",
     "shots": "shots per class",
-    "pictures": "images or videos trained on",
+    "pictures": "training images or videos",
     "seed": "seed",
     "epochs": "epochs",
     "batch_size": "batch size",
     "learning_rate": "learning rate",
-    "trainable_parameters": "numbers trained",
-    "chosen": "settings it chose",
+    "trainable_parameters": "trainable parameters",
+    "chosen": "selected settings",
     "features": "features",
     "date": "finished",
     "git_commit": "commit of prompt_jax",
 }
-_KEYS = {"base": "base classes", "new": "new classes", "h": "H, their harmonic mean"}
-_STAND_IN = (
-    "the embedded CLIP is a small stand-in: figures on it say how methods learn, and are not "
-    "comparable with published ones"
+_KEYS = {"base": "base classes", "new": "new classes", "h": "H, the harmonic mean of both"}
+_EMBEDDED = (
+    "the embedded CLIP is a small model for tests and examples; its results are not comparable "
+    "with published ones"
 )
 
 
 def write(model: Saved, name: str, license: str) -> str:
-    """README.md: a header for the hub, then text for people.
+    """Returns the text of README.md: a header for the hub, then the description.
 
     Args:
-        model: as it is shared; of `trained` any field may be missing.
+        model: the model that is shared; any field of `trained` may be missing.
         name: "user/name".
         license: an identifier of the hub.
     """
@@ -64,13 +64,13 @@ def write(model: Saved, name: str, license: str) -> str:
     parts = [
         f"---\n{header.to_yaml().strip()}\n---",
         f"# {name}",
-        f"{title}, trained by prompt_jax. What was trained is in here; CLIP itself is not, and is "
-        "found by its name.",
+        f"{title}, trained with prompt_jax. This repository holds the trained prompts; the CLIP "
+        "backbone is not included, and is loaded by its name.",
         "\n".join(_facts(model)),
-        "## Figures",
-        "\n\n".join([*_figures(model), *_notes(model)]),
-        "## What it can do",
-        _abilities(model),
+        "## Results",
+        "\n\n".join([*_results(model), *_notes(model)]),
+        "## Classes",
+        _classes(model),
         "## Use",
         _use(model, name),
     ]
@@ -78,81 +78,83 @@ def write(model: Saved, name: str, license: str) -> str:
 
 
 def hub_id(backbone: str) -> str:
-    """The backbone's name on the hub; "" of the embedded one."""
+    """Returns the name of a backbone on the hub; "" for the embedded one."""
     return "" if backbone == "embedded" else HUB_IDS.get(backbone, backbone)
 
 
 def _facts(model: Saved) -> Iterator[str]:
     record = methods.find_record(model.method, model.kind)
     paper = record.paper if record else ""
-    where = hub_id(model.backbone)
+    backbone = hub_id(model.backbone)
     frames = f", {model.inputs.frames} frames each" if model.inputs.frames else ""
     size = model.inputs.image_size
     yield "| | |\n|---|---|"
     yield _row("method", f"{_code(model.method)}{paper and ': '}{paper}")
-    yield _row("CLIP", f"[{where}](https://huggingface.co/{where})" if where else "`embedded`")
-    yield _row("looks at", f"{model.kind} of {size} × {size} pixels{frames}")
-    turned = "turned as their files say" if model.inputs.upright else "as they are stored"
-    yield _row("prepares them", f"{model.inputs.preprocessing.describe(size)}; {turned}")
+    link = f"[{backbone}](https://huggingface.co/{backbone})" if backbone else "`embedded`"
+    yield _row("backbone", link)
+    yield _row("input", f"{model.kind} of {size} × {size} pixels{frames}")
+    rotation = "applied" if model.inputs.upright else "ignored"
+    described = model.inputs.preprocessing.describe(size)
+    yield _row("preprocessing", f"{described}; orientation stored in files is {rotation}")
     for field, heading in _ROWS.items():
         value = model.trained.get(field)
         if value not in (None, "", {}, []):
             yield _row(heading, _in_words(value))
 
 
-def _figures(model: Saved) -> Iterator[str]:
-    told = model.trained
-    found, beside = (_numbers(told.get(field)) for field in ("accuracy", "zero_shot"))
-    if isinstance(told.get("h"), int | float):
-        found["h"] = told["h"]
+def _results(model: Saved) -> Iterator[str]:
+    trained = model.trained
+    found, zero_shot = (_numbers(trained.get(field)) for field in ("accuracy", "zero_shot"))
+    if isinstance(trained.get("h"), int | float):
+        found["h"] = trained["h"]
     if not found:
-        yield "None are told."
+        yield "None are recorded."
         return
-    what = "R@1 of captions that search videos" if model.task == "captions" else "Accuracy"
-    yield f"{what}, in percent, beside zero-shot CLIP with the same backbone:"
+    metric = "Text-to-video R@1" if model.task == "captions" else "Accuracy"
+    yield f"{metric} in percent, with zero-shot CLIP on the same backbone for comparison:"
     rows = [
         _row(
             _KEYS.get(key, _in_words(key)),
             f"{value:.1f}",
-            f"{beside[key]:.1f}" if key in beside else "",
+            f"{zero_shot[key]:.1f}" if key in zero_shot else "",
         )
         for key, value in found.items()
     ]
     yield "\n".join([_row("tested on", "this model", "zero-shot CLIP"), "|---|---|---|", *rows])
-    seed = f", {_in_words(told['seed'])}" if "seed" in told else ""
-    yield f"These are figures of one seed{seed}: another one gives others."
+    seed = f" ({_in_words(trained['seed'])})" if "seed" in trained else ""
+    yield f"These results are from a single seed{seed}; other seeds give other results."
     if "h" in found:
-        yield "It was trained on the base classes alone; the new ones it first met in the test."
+        yield "The model was trained on the base classes only, and tested on base and new classes."
 
 
 def _notes(model: Saved) -> Iterator[str]:
-    note = model.trained.get("note") or (_STAND_IN if model.backbone == "embedded" else "")
+    note = model.trained.get("note") or (_EMBEDDED if model.backbone == "embedded" else "")
     if note:
         yield f"**Note**: {_in_words(note)}."
 
 
-def _abilities(model: Saved) -> str:
-    many = len(model.class_names)
-    sees = model.kind
-    if not many:
-        said = (
-            f"It tells apart {sees} by any texts: `encode_texts` and `encode_images` give features "
-            "to compare, `predict` takes classes."
+def _classes(model: Saved) -> str:
+    number, kind = len(model.class_names), model.kind
+    if not number:
+        described = (
+            f"The model compares {kind} with any texts: `encode_texts` and `encode_images` return "
+            "features, and `predict` takes classes."
         )
     else:
         names = ", ".join(_in_words(name) for name in model.class_names[:SHOWN_CLASSES])
-        more = f", and {many - SHOWN_CLASSES} more in model.json" if many > SHOWN_CLASSES else ""
+        hidden = number - SHOWN_CLASSES
+        more = f", and {hidden} more in model.json" if hidden > 0 else ""
         others = (
-            "These alone: it keeps something of its own for each."
-            if _is_bound(model)
-            else "It takes others too, as `classes=[…]`, though it was not trained on them."
+            "Other classes are not supported: the prompts are class-specific."
+            if _is_class_specific(model)
+            else "Other classes can be passed as `classes=[…]`, though it was not trained on them."
         )
-        said = f"It was trained to tell apart {many} classes of {sees}: {names}{more}. {others}"
-    return f"{said} It always answers with one of its classes, whatever it is shown."
+        described = f"The model was trained on {number} classes of {kind}: {names}{more}. {others}"
+    return f"{described} It always predicts one of its classes, whatever the input shows."
 
 
-def _is_bound(model):
-    method = methods.of_images(model.method)  # encoders take any text
+def _is_class_specific(model):
+    method = methods.of_images(model.method)  # methods with a text encoder take any text
     if method is None:
         return False
     try:
@@ -162,11 +164,11 @@ def _is_bound(model):
 
 
 def _use(model: Saved, name: str) -> str:
-    path = "clip.mp4" if model.kind == "videos" else "image.jpg"
+    path = "video.mp4" if model.kind == "videos" else "image.jpg"
     classes = "" if model.class_names else ', classes=["…", "…"]'
     flag = "" if model.class_names else " --classes …,…"
     return f"""\
-In the folder of prompt_jax's repository: `pip install .`; then
+In a checkout of prompt_jax, run `pip install .`; then
 
 ```python
 import prompt_jax as pj
@@ -177,7 +179,7 @@ print(found[0].classes[0], found[0].probabilities[0])
 print(found)
 ```
 
-or `python -m prompt_jax.predict hf:{name} {path}{flag}`. For PyTorch:
+or run `python -m prompt_jax.predict hf:{name} {path}{flag}`. For PyTorch:
 
 ```bash
 hf download {name} --local-dir model
@@ -191,7 +193,7 @@ def _numbers(value: Any) -> dict[str, float]:
 
 
 def _in_words(value: Any) -> str:
-    """A value on one line, with nothing that Markdown would take for its own."""
+    """Returns a value as one line with Markdown escaped."""
     text = escape(" ".join(_plain(value).split()))
     if len(text) > MOST_SHOWN:
         text = f"{text[:MOST_SHOWN]}…"
@@ -199,7 +201,7 @@ def _in_words(value: Any) -> str:
 
 
 def _code(text: str) -> str:
-    """A name as code, without what would end it or the cell of a table."""
+    """Returns a name as inline code, safe in a table cell."""
     return f"`{escape(text).translate(_ENDS_CODE)}`"
 
 

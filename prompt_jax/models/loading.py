@@ -1,4 +1,4 @@
-"""`load`: from a name, a folder or a run to a `Model`."""
+"""Loads a `Model` from a run directory, the Hugging Face hub or a backbone."""
 
 import inspect
 import os
@@ -27,9 +27,7 @@ from prompt_jax.storage import schemas
 from prompt_jax.training.sharding import Placement, find_devices
 
 HUB = "hf:"
-_SETTING = (
-    "prepare={'stats': …, 'resize': …, 'interpolation': …} of pj.load, of which predict has --stats"
-)
+_SETTING = "prepare={'stats': …, 'resize': …, 'interpolation': …} of pj.load, or --stats of predict"
 VIDEO = "a video of a {}."
 
 
@@ -43,62 +41,60 @@ def load(
     frames: int = 0,
     prepare: str | Mapping[str, Any] | None = None,
 ) -> Model:
-    """A CLIP with trained prompts, or without.
+    """Loads a CLIP with trained prompts, or a bare backbone.
+
+    Values that a bare backbone's files do not state are printed as notes, and listed in
+    `Model.assumed`.
 
     Args:
-        source: a run's folder, or another one with model.json; "hf:user/name", one on the Hugging
-            Face hub; or a bare backbone, whatever `clip.loading.load` takes ("ViT-B/16", a folder,
-            a file, "embedded").
-        backbone: of a trained model, where its backbone is now; None for where it was.
-        activation: of a bare backbone, see `clip.loading.read`; it has to be given where no file
-            says it.
-        dtype: compute type of the frozen towers, "float32" or "bfloat16"; None for what was
-            trained with, float32 of a bare backbone.
-        precision: of the towers' float32 products on an accelerator, see `CLIP.precision`; None for
-            what was trained with, "highest" of a bare backbone.
-        frames: of a bare backbone: it looks at videos, at so many frames each; 0 at images.
-        prepare: of a bare backbone, how images are prepared where its files do not say it, or
-            are wrong: "clip", "imagenet" or "half", by whose mean and standard deviation they are
-            normalized, or a dict of `stats`, or `mean` and `std`, `resize` and `interpolation`;
-            see `inputs.images.preprocessing`. None for what the files say, CLIP's own where
-            they say nothing.
-
-    What no file says of a bare backbone is printed as notes, and kept as `Model.assumed`.
+        source: a run directory, or another one with model.json; "hf:user/name" on the Hugging Face
+            hub; or a bare backbone, as for `clip.loading.load` ("ViT-B/16", a directory, a file,
+            "embedded").
+        backbone: for a trained model: path or name of its backbone, if it was moved.
+        activation: for a bare backbone: see `clip.loading.read`; required if no file states it.
+        dtype: compute type of the frozen towers, "float32" or "bfloat16"; None: as in training,
+            float32 for a bare backbone.
+        precision: of the towers' float32 matrix products on an accelerator, see `CLIP.precision`;
+            None: as in training, "highest" for a bare backbone.
+        frames: for a bare backbone: frames per video; 0 for images.
+        prepare: for a bare backbone: preprocessing that its files do not state, or state wrongly:
+            "clip", "imagenet" or "half" (mean and standard deviation), or a dict of `stats`, or
+            `mean` and `std`, `resize` and `interpolation`; see `inputs.images.preprocessing`.
+            None: as the files state, else CLIP's.
 
     Raises:
-        PromptError: what is there is no model, is damaged, or has another backbone than it was
-            trained on.
+        PromptError: the source is not a model, is damaged, or its backbone does not match.
     """
     if dtype is not None and dtype not in DTYPES:
         raise unknown("dtype", dtype, DTYPES)
     if precision is not None and precision not in PRECISIONS:
         raise unknown("precision", precision, PRECISIONS)
     if not isinstance(source, str | os.PathLike) or not os.fspath(source):
-        raise PromptError(f"{source!r} is neither a folder, a file nor a name of a CLIP")
+        raise PromptError(f"{source!r} is not a directory, a file or the name of a CLIP")
     if isinstance(frames, bool) or not isinstance(frames, int) or frames < 0:
-        raise PromptError(f"frames={frames!r} must be a whole number: 0, for images, or more")
+        raise PromptError(f"frames={frames!r} must be a whole number: 0 for images, or more")
     find_devices()
     text = os.fspath(source)
     folder = _download(text.removeprefix(HUB)) if text.startswith(HUB) else _model_folder(source)
     if folder is None:
         if backbone is not None:
             raise ArgumentError(
-                f"{source} is a backbone, or holds no trained model", "leave {} out", "backbone"
+                f"{source} is a backbone, not a trained model", "leave {} out", "backbone"
             )
         try:
             chosen = _chosen(prepare)
             computing = dtype or "float32", precision or "highest"
             return _bare(text, activation, *computing, frames, chosen)
         except PromptError as error:
-            # A folder with a CLIP's config is one of a CLIP, whatever is wrong with it.
+            # A directory with a CLIP's config is a backbone, even if it is damaged.
             there = pathlib.Path(source)
             if not there.is_dir() or any((there / name).exists() for name in hub.CONFIGS):
                 raise
-            raise PromptError(f"{error}; nor model.json, so it is no trained model") from error
+            raise PromptError(f"{error}; nor model.json of a trained model") from error
     of_bare = {"frames": frames, "activation": activation, "prepare": prepare}
     if given := [name for name, value in of_bare.items() if value]:
         raise ArgumentError(
-            f"{source} is a trained model, and has its own",
+            f"{source} is a trained model, which defines them itself",
             f"leave {' and '.join(['{}'] * len(given))} out",
             *given,
         )
@@ -117,11 +113,11 @@ def restore(
     dtype: str | None = None,
     precision: str | None = None,
 ) -> Model:
-    """The model that was saved, with its backbone.
+    """Returns a saved model with its backbone.
 
     Args:
-        model: of `saved.read`.
-        folder: where it was read, for messages.
+        model: from `saved.read`.
+        folder: its directory, for messages.
         backbone, dtype, precision: see `load`.
 
     Raises:
@@ -130,16 +126,16 @@ def restore(
     method, settings = method_of(model)
     source = os.fspath(backbone or model.backbone)
     try:
-        # Older models do not say what was assumed; their sizes hold what was computed.
+        # Older models do not record the activation that was assumed, but their sizes do.
         sizes, frozen = loading.load(source, model.sizes.activation)
     except PromptError as error:
         raise ArgumentError(
-            f"the backbone of {folder}, {source}: {error}", "say where it is now by {}", "backbone"
+            f"the backbone of {folder}, {source}: {error}", "pass its place by {}", "backbone"
         ) from error
     if loading.fingerprint(sizes, frozen) != model.backbone_hash:
         raise PromptError(
-            f"{folder} was trained on another backbone than {source} holds; its prompts mean "
-            f"nothing to this one. It was trained on {model.backbone}"
+            f"{folder} was trained on another backbone than {source}, and prompts are not "
+            f"transferable between backbones; load it with {model.backbone}"
         )
     saved.check_sizes(model, sizes, source)
     clip, placed = place(sizes, frozen, dtype or model.dtype, precision or model.precision)
@@ -162,17 +158,17 @@ def restore(
 
 
 def method_of(model: Saved) -> tuple[Method, Any]:
-    """The method of a saved model, as it tells classes apart, and its `Settings`.
+    """Returns the method of a saved model and its `Settings`.
 
     Raises:
-        PromptError: there is no such method, or its settings are others by now.
+        PromptError: there is no such method, or its settings have changed since.
     """
     method = methods.find(model.method, model.kind, model.task)
     return method, schemas.make(method.Settings, model.settings, "settings")
 
 
 def place(sizes: CLIPConfig, frozen: Frozen, dtype: str, precision: str) -> tuple[CLIP, Frozen]:
-    """A backbone on all devices."""
+    """Replicates a backbone on all devices."""
     clip = CLIP(sizes, jnp.dtype(dtype), default_budget(), jax.device_count(), precision)
     return clip, Placement().replicate(jax.tree.map(jnp.asarray, frozen))
 
@@ -210,11 +206,11 @@ def _bare(
 def prepared_by(
     source: str, image_size: int, chosen: Mapping[str, Any]
 ) -> tuple[Preprocessing, list[str]]:
-    """How images are prepared for a backbone, and what people should know of it.
+    """Returns the preprocessing of a backbone, and notes on what was assumed.
 
     Args:
-        source: of the backbone.
-        image_size: of its sizes.
+        source: the backbone.
+        image_size: its input size in pixels.
         chosen: see `inputs.images.preprocessing.choose`.
 
     Raises:
@@ -238,17 +234,17 @@ def _chosen(prepare: str | Mapping[str, Any] | None) -> dict[str, Any]:
 
 
 def _download(name: str) -> pathlib.Path:
-    """A model's folder on the hub, downloaded once."""
-    from prompt_jax.models.sharing import download  # what it needs takes a second to import
+    """Downloads a model from the hub, once; returns its directory."""
+    from prompt_jax.models.sharing import download  # its imports take a second
 
     return download(name)
 
 
 def _model_folder(source: str | os.PathLike) -> pathlib.Path | None:
-    """The folder, if `source` is one that holds, or should hold, a trained model."""
+    """Returns the directory if `source` is one that holds, or should hold, a trained model."""
     folder = pathlib.Path(source)
     if folder.name == saved.MODEL:
         folder = folder.parent
     found = ("model.json", "results.json", "run.json")
-    # Not is_file: what is none shall be told so.
+    # Not is_file, so that reading reports other kinds of files.
     return folder if any(os.path.lexists(folder / name) for name in found) else None

@@ -1,4 +1,4 @@
-"""The front door: a CLIP, with trained prompts or without, that looks at images and says what."""
+"""Predicts classes and encodes images, videos and texts with a CLIP, prompted or not."""
 
 import dataclasses
 import functools
@@ -31,28 +31,27 @@ from prompt_jax.text.class_names import check_names, describe_repeated, repeated
 from prompt_jax.training.sharding import Placement
 
 BATCH_SIZE = 64
-MANY = 256  # images or videos from which on a bar is shown
+MANY = 256  # images or videos from which on a progress bar is shown
 TASKS_KEPT = 4
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Model:
-    """A frozen CLIP, its method and prompts.
+    """A frozen CLIP with a method and its prompts.
 
-    What computes is compiled at the first call for a number of images and classes, and then kept:
-    batches come in few sizes. All devices are used.
+    Programs are compiled at the first call for a batch size and number of classes, and cached;
+    there are only a few batch sizes. All devices are used.
 
     Attributes:
-        name: the method's, from the tables of methods.
-        method, settings, prompts: what was trained; zero-shot CLIP has no prompts.
+        name: name of the method.
+        method, settings, prompts: the trained method; zero-shot CLIP has no prompts.
         clip, frozen: the backbone.
-        inputs: how images or videos are prepared.
-        class_names: those that the prompts were trained on; none of a bare backbone, and of one
-            that was trained on captions.
-        template: the text of a class, "{}" for its name, where the method has no own.
-        trained, backbone, activation, task: see `saved.Saved`; assumed: `clip.loading.Checkpoint`.
-        texts: of zero-shot CLIP, several templates to average over.
-        class_ids: see `saved.Saved`.
+        inputs: preprocessing of images or videos.
+        class_names: classes of the training; empty for a bare backbone and after captions.
+        template: text of a class, with "{}" for its name, unless the method has its own.
+        trained, backbone, activation, task, class_ids: see `saved.Saved`.
+        texts: templates that zero-shot CLIP averages over, if several.
+        assumed: see `clip.loading.Checkpoint`.
     """
 
     name: str
@@ -74,20 +73,20 @@ class Model:
     _tasks: dict[Any, tuple[Task, Any]] = dataclasses.field(default_factory=dict)
 
     def __repr__(self) -> str:
-        """The method, and of how many classes."""
+        """Shows the method, the number of classes and the input size."""
         classes = f", {len(self.class_names)} classes" if self.class_names else ""
         seen = f"{self.inputs.kind}s of {self.inputs.image_size} pixels"
         return f"Model({self.name}{classes}, {seen})"
 
     def preprocess(self, image: Any) -> np.ndarray:
-        """One image float32[S, S, 3], or video float32[F, S, S, 3], as the image tower takes it.
+        """Returns one image float32[S, S, 3], or video float32[F, S, S, 3], preprocessed.
 
         Args:
             image: see `inputs.given`.
 
         Raises:
             BadImage: a file cannot be read.
-            PromptError: it is no image, or an array that none can be.
+            PromptError: it is not an image, or an array of an invalid shape or type.
         """
         [item] = as_items(image, self.inputs)
         out = np.empty(self.inputs.shape, np.float32)
@@ -95,26 +94,26 @@ class Model:
         return out
 
     def tokenize(self, texts: Sequence[str] | str) -> np.ndarray:
-        """Token ids int32[N, 77] with SOS and EOT, padded with zeros.
+        """Returns token ids int32[N, 77] with SOS and EOT, padded with zeros.
 
         Raises:
-            PromptError: a text does not fit.
+            PromptError: a text is too long.
         """
         return tokenizer.tokenize(_listed(texts), self.clip.config.context_length)
 
     def encode_images(self, images: Any, batch_size: int = BATCH_SIZE) -> np.ndarray:
-        """Features float32[P, d] of images or videos, L2-normalised.
+        """Returns features float32[P, d] of images or videos, L2-normalized.
 
-        They are frozen CLIP's; of a method with two encoders (VoP, ViLT-CLIP, …) its own, under its
-        prompts, to be compared with those of `encode_texts`.
+        Methods with a video and a text encoder (VoP, ViLT-CLIP, …) use their prompts; for all
+        others, features are those of the frozen CLIP. Compare them with those of `encode_texts`.
 
         Args:
             images: one or several, see `inputs.given`.
-            batch_size: how many at once, at most.
+            batch_size: images per step, at most.
 
         Raises:
             BadImage: a file cannot be read.
-            PromptError: an array is not what an image can be.
+            PromptError: an array has an invalid shape or type.
         """
         encoders = methods.of_texts(self.name) if self.method.input not in OF_IMAGES else None
         if encoders:
@@ -126,10 +125,10 @@ class Model:
         return self._run(items, run, batch_size)[0]
 
     def encode_texts(self, texts: Sequence[str] | str) -> np.ndarray:
-        """Features float32[N, d] of texts, L2-normalised; see `encode_images`.
+        """Returns features float32[N, d] of texts, L2-normalized; see `encode_images`.
 
         Raises:
-            PromptError: a text does not fit.
+            PromptError: a text is too long.
         """
         listed = _listed(texts)
         if not listed:
@@ -148,13 +147,16 @@ class Model:
     def zero_shot(
         self, names: Sequence[str], templates: Sequence[str] | str | None = None
     ) -> "Model":
-        """Zero-shot CLIP for these classes, without prompts.
+        """Returns zero-shot CLIP for these classes, without prompts.
 
         Args:
             names: K class names.
-            templates: the text of a class, "{}" for its name; of several the features are averaged.
-                None for the model's own: "a photo of a {}." of a bare backbone, of videos "a video
-                of a {}.".
+            templates: one or several texts with "{}" for the class name; features of several are
+                averaged. None: the model's own, which for a bare backbone is "a photo of a {}.",
+                or "a video of a {}." for videos.
+
+        Raises:
+            PromptError: there are no templates, or a name cannot be encoded.
         """
         asked = self.template if templates is None else templates
         texts = (asked,) if isinstance(asked, str) else tuple(asked)
@@ -175,7 +177,7 @@ class Model:
             task="classes",
             _tasks={},
         )
-        model._task_of(self._names(names))  # names that cannot be encoded are met here
+        model._task_of(self._names(names))  # raises if a name cannot be encoded
         return model
 
     def predict(
@@ -187,26 +189,26 @@ class Model:
         on_error: Callable[[BadImage], None] | None = None,
         quiet: bool = False,
     ) -> Predictions:
-        """What images or videos show.
+        """Predicts the classes of images or videos.
 
         Args:
             images: one or several, see `inputs.given`.
-            classes: names to choose from; None for those that the prompts were trained on.
-            top_k: how many each `Prediction` lists.
-            batch_size: how many at once, at most.
-            on_error: is told of a file that cannot be read, which then has no classes, NaN for
-                logits and label -1; None lets the error end it.
-            quiet: shows no bar, however many they are.
+            classes: class names to choose from; None: those of the training.
+            top_k: classes per `Prediction`.
+            batch_size: images per step, at most.
+            on_error: called with the error of each file that cannot be read, whose prediction has
+                no classes, logits NaN and label -1; None raises the error.
+            quiet: hides the progress bar.
 
         Raises:
             BadImage: a file cannot be read.
-            PromptError: an array is not what an image can be, there are no classes, or the method
-                cannot tell these apart.
+            PromptError: an array has an invalid shape or type, there are no classes, or the method
+                does not support these.
         """
         _check_number("top_k", top_k)
         _check_number("batch_size", batch_size)
         if on_error is not None and not callable(on_error):
-            raise PromptError(f"on_error={on_error!r} must be a function of an error, or None")
+            raise PromptError(f"on_error={on_error!r} must be a function or None")
         names = self._names(classes)
         task, prepared = self._task_of(names)
         items = as_items(images, self.inputs)
@@ -227,22 +229,22 @@ class Model:
         return Predictions(sources, names, logits, top_k, errors, cosines)
 
     def save(self, folder: str | os.PathLike) -> pathlib.Path:
-        """Writes model.json and prompts.safetensors, which `load` reads; the backbone is not in it.
+        """Writes model.json and prompts.safetensors, without the backbone, for `load`.
 
         Args:
-            folder: a new or empty one.
+            folder: a new or empty directory.
 
         Returns:
-            the folder.
+            the directory.
 
         Raises:
-            PromptError: the folder holds something, or templates are averaged, which is not kept.
+            PromptError: the directory is not empty, or the model averages templates.
         """
         if self.texts:
-            raise PromptError(f"an average of {len(self.texts)} templates is not kept; give one")
+            raise PromptError(f"a model of {len(self.texts)} templates cannot be saved; use one")
         path = pathlib.Path(folder)
         if not is_free(path):
-            raise PromptError(f"{path} is there already; name a new or empty folder")
+            raise PromptError(f"{path} already exists; name a new or empty directory")
         with filling(path) as aside:
             saved.write(aside, self._as_saved())
         return path
@@ -272,9 +274,7 @@ class Model:
         names = self.class_names if classes is None else classes
         if not len(names):
             raise ArgumentError(
-                "there are no classes to choose from",
-                "give {}, names of what may be seen",
-                "classes",
+                "the model has no classes to choose from", "pass class names by {}", "classes"
             )
         check_names(names, self.class_names, may_repeat=True)
         if not self.class_names and (same := repeated(names)):
@@ -282,7 +282,7 @@ class Model:
         return tuple(names)
 
     def _task_of(self, names):
-        """The task over these classes, and what no image changes of it; the last few are kept."""
+        """Returns the task of these classes and its prepared state; caches the last few."""
         names = tuple(names)
         if names not in self._tasks:
             index = methods.index_trained(self.class_names, names)
@@ -299,12 +299,12 @@ class Model:
 
     @property
     def _tower(self):
-        """The backbone as the method sees it: of images, on videos, the mean over their frames."""
+        """Returns the backbone as the method uses it: image methods average over frames."""
         return methods.tower_for(self.method, self.clip, f"{self.inputs.kind}s")
 
     @property
     def _without_classes(self):
-        """A task for texts that are no classes."""
+        """Returns a task without classes, for encoding videos and texts."""
         if None not in self._tasks:
             encoders = methods.retrieve(methods.get_encoders(self.name))
             task = methods.make_task(encoders, self.clip, self.frozen, (), self.settings)
@@ -312,7 +312,7 @@ class Model:
         return self._tasks[None]
 
     def _run(self, items, run, batch_size, on_error=None, quiet=False):
-        """What `run` says of each image, NaN of one that cannot be read; the errors by place."""
+        """Runs `run` in batches; returns its outputs, NaN for unreadable images, and the errors."""
         _check_number("batch_size", batch_size)
         placement = Placement()
         errors: dict[int, BadImage] = {}
@@ -327,7 +327,7 @@ class Model:
             for batch in in_batches(items, self.inputs, sizes, on_error):
                 errors |= batch.errors
                 found = run(placement.split(batch.images))
-                # The device computes this batch while the next ones are read.
+                # The device computes this batch while the next one is read.
                 if waiting is not None:
                     _put(out, *waiting)
                 else:

@@ -1,20 +1,17 @@
-"""Types of what is recorded of a training: of results.json, and of `trained` in model.json.
-
-Both are read by tables and cards, so both are checked by one list.
-"""
+"""Declares types of training records: in results.json, and in `trained` of model.json."""
 
 from typing import Annotated, Any
 
 import pydantic
 from pydantic import Field
 
-_LONGEST_KEY = 200  # bytes; it stands in names of files
+_LONGEST_KEY = 200  # bytes; it is part of file names
 
 
 def check_key(key: str) -> str:
-    """Returns a key of a test set; raises a ValueError if no file can have that name."""
+    """Returns the key of a test set; raises a ValueError if it cannot be part of a file name."""
     if not key or "/" in key or not key.isprintable() or len(key.encode()) > _LONGEST_KEY:
-        raise ValueError(f"must be a name of 1 to {_LONGEST_KEY} bytes that a file can have")
+        raise ValueError(f"must be a valid file name of 1 to {_LONGEST_KEY} bytes")
     return key
 
 
@@ -30,7 +27,7 @@ Percentages = Annotated[dict[Key, Percent], Field(max_length=1000)]
 
 def _check_order(pair: list[int]) -> list[int]:
     if pair[0] > pair[1]:
-        raise ValueError("the least comes first, then the most")
+        raise ValueError("must be the smallest number, then the largest")
     return pair
 
 
@@ -40,7 +37,7 @@ LeastAndMost = Annotated[
 
 
 class Chosen(pydantic.BaseModel):
-    """What a method chose of its settings, see `methods.selection.Choice`."""
+    """Settings selected on validation data, see `methods.selection.Choice`."""
 
     model_config = pydantic.ConfigDict(strict=True, extra="allow")
     values: dict[Name, Number] = Field(default_factory=dict)
@@ -48,7 +45,7 @@ class Chosen(pydantic.BaseModel):
 
 
 class Config(pydantic.BaseModel):
-    """The parts of a config that tables and averages look into."""
+    """The fields of a config that tables and averages read."""
 
     model_config = pydantic.ConfigDict(strict=True, extra="allow")
     data: dict[str, Any] = Field(default_factory=dict)

@@ -1,7 +1,7 @@
-"""A trained model on disk: prompts.safetensors holds its numbers, model.json all else to use it.
+"""Reads and writes trained models: prompts.safetensors holds the arrays, model.json all else.
 
-Both lie in a run's folder, and are what is shared. Arrays have the names of their places in the
-pytree, joined by full stops: "vision_generator.linear1.kernel". docs/using.md explains the fields.
+Both are in a run directory, and are the files that are shared. Array names are paths in the pytree,
+joined by dots: "vision_generator.linear1.kernel". docs/using.md explains the fields.
 """
 
 import dataclasses
@@ -28,25 +28,25 @@ FORMAT = 1
 
 @dataclasses.dataclass(frozen=True)
 class Saved:
-    """All that a trained model is, its backbone apart.
+    """A trained model without its backbone.
 
     Attributes:
-        method: a name from the tables of methods.
-        kind: "images" or "videos", what it looks at.
-        task: "classes", or of videos "captions", what it was trained to tell apart.
+        method: name of the method.
+        kind: "images" or "videos".
+        task: "classes", or for videos also "captions".
         settings: the fields of the method's `Settings`.
-        class_names: those that the prompts were trained on; empty for captions.
-        template: the data set's text of a class, "{}" for its name.
-        backbone: what `clip.loading.load` was given.
+        class_names: classes of the training; empty for captions.
+        template: the data set's text of a class, with "{}" for its name.
+        backbone: the argument of `clip.loading.load`.
         backbone_hash: see `clip.loading.fingerprint`.
-        activation: what it was given beside; "" as the checkpoint says.
+        activation: the second argument of `clip.loading.load`; "": as the checkpoint states.
         dtype: compute type of the frozen towers.
-        precision: of their float32 products, see `CLIP.precision`; earlier files do not say it.
-        sizes: of the backbone.
-        inputs: how images were prepared.
-        trained: what is told of the training, for people: data, shots, seed, figures, commit.
-        prompts: the pytree, of numpy arrays; an empty dict where nothing trains.
-        class_ids: WordNet's id of each class, of ImageNet's; empty where the data has no ids.
+        precision: of their float32 products, see `CLIP.precision`; missing in earlier files.
+        sizes: sizes of the backbone.
+        inputs: preprocessing of images or videos.
+        trained: a record of the training for reports: data, shots, seed, accuracy, commit.
+        prompts: pytree of numpy arrays; an empty dict if the method trains nothing.
+        class_ids: WordNet ids of the classes (ImageNet); empty if the data has none.
     """
 
     method: str
@@ -71,11 +71,11 @@ _FIELDS = {field.name for field in dataclasses.fields(Saved)}
 
 
 def write(folder: pathlib.Path, saved: Saved) -> None:
-    """Puts both files into a folder that is there, in place of those that are.
+    """Writes both files into an existing directory, replacing those that are there.
 
     Raises:
-        PromptError: it is what `read` would refuse.
-        OSError: they cannot be written; those that were there stay.
+        PromptError: `read` would refuse the model.
+        OSError: they cannot be written; existing files stay unchanged.
     """
     arrays = _flat(saved.prompts)
     content = _serialize(arrays)
@@ -90,41 +90,41 @@ def write(folder: pathlib.Path, saved: Saved) -> None:
             "arrays": saved_arrays.describe(arrays),
         },
     }
-    model = json.loads(json.dumps(model))  # as it will be read: its digest is of lists, not tuples
+    model = json.loads(json.dumps(model))  # tuples become lists, as in the digest
     try:
         _check(model)
         _check_numbers(saved, arrays)
     except ValueError as error:
-        raise PromptError(f"this model cannot be kept: {error}") from None
+        raise PromptError(f"this model cannot be saved: {error}") from None
     text = json.dumps(seal(model), indent=1, ensure_ascii=False) + "\n"
-    # model.json says what the other must be: between the two replacements the folder is refused.
+    # model.json has the digest of the arrays, so a half-replaced directory is refused.
     write_files({folder / PROMPTS: content, folder / MODEL: text.encode("utf-8")})
 
 
 def digest(prompts: Any) -> str:
-    """SHA-256 of the prompts.safetensors that holds this pytree: equal prompts have equal ones."""
+    """Returns the SHA-256 of the prompts.safetensors that holds this pytree."""
     return hashlib.sha256(_serialize(_flat(prompts))).hexdigest()
 
 
 def _flat(prompts):
-    # Not np.ascontiguousarray, which gives a single number an axis.
+    # Not np.ascontiguousarray, which makes scalars one-dimensional.
     return {
         name: np.asarray(array, order="C") for name, array in saved_arrays.flatten(prompts).items()
     }
 
 
 def _serialize(arrays):
-    # One word beside the arrays, no more: the file's digest would depend on their order.
+    # Only one metadata field: with several, the file's digest would depend on their order.
     return safetensors.numpy.save(arrays, {"format": "prompt_jax"})
 
 
 def is_saved(folder: pathlib.Path) -> bool:
-    """Whether a folder holds a model's model.json."""
+    """Returns whether a directory holds model.json."""
     return (folder / MODEL).is_file()
 
 
 def read(folder: pathlib.Path) -> Saved:
-    """The model in a folder.
+    """Reads the model in a directory.
 
     Raises:
         PromptError: there is none, it is damaged, or a later version wrote it.
@@ -137,11 +137,10 @@ def read(folder: pathlib.Path) -> Saved:
     except (OSError, ValueError) as error:
         raise PromptError(f"{path} cannot be read ({error})") from error
     if not isinstance(content, dict) or type(content.get("format")) is not int:
-        raise PromptError(f"{path} is of something else than a trained model; give its folder")
+        raise PromptError(f"{path} does not describe a trained model; pass a run directory")
     if content["format"] != FORMAT:
         raise PromptError(
-            f"{path} is of format {content['format']}, this version reads {FORMAT}; update "
-            "prompt_jax"
+            f"{path} has format {content['format']}; this version reads {FORMAT}: update prompt_jax"
         )
     try:
         check_seal(content)
@@ -150,8 +149,8 @@ def read(folder: pathlib.Path) -> Saved:
         raise PromptError(f"{path}: {error}") from None
     except ValueError as error:
         raise PromptError(
-            f"{path} is damaged, or of another version ({error}); take it from where it came from "
-            "again, or complete the run anew: python -m experiments.complete RUN"
+            f"{path} is damaged, or of another version ({error}); copy it again from its source, "
+            "or complete the run again: python -m experiments.complete RUN"
         ) from error
     declared = content["prompts"]
     try:
@@ -171,18 +170,18 @@ def read(folder: pathlib.Path) -> Saved:
 
 
 def _check_numbers(saved: Saved, arrays: Mapping[str, np.ndarray]) -> None:
-    """Raises a PromptError for arrays of right shapes whose numbers no training makes."""
+    """Raises a PromptError for arrays of valid shapes with invalid values."""
     saved_arrays.check_finite(arrays)
     method = methods.find(saved.method, saved.kind, saved.task)
     method.check(saved.prompts, method.Settings(**saved.settings), len(saved.class_names))
 
 
 class _NoMethod(PromptError):
-    """The method is not known here; the file may be whole."""
+    """An error for an unknown method: the file itself may be intact."""
 
 
 def _check(content: dict[str, Any]) -> Saved:
-    """What model.json holds, but for the arrays; they are those that the method makes.
+    """Returns the content of model.json, checked, without the arrays.
 
     Raises:
         ValueError: names the field.
@@ -209,24 +208,24 @@ def _check(content: dict[str, Any]) -> Saved:
 
 
 def check_sizes(saved: Saved, sizes: CLIPConfig, source: str) -> None:
-    """Raises a PromptError that names the sizes which a model's backbone does not have.
+    """Raises a PromptError if the sizes in a model do not match its backbone.
 
     Args:
         saved: the model.
-        sizes: of the backbone that was loaded for it.
-        source: what that is called.
+        sizes: sizes of the loaded backbone.
+        source: path or name of the backbone.
     """
-    said, found = dataclasses.asdict(saved.sizes), dataclasses.asdict(sizes)
-    if wrong := [name for name in found if said[name] != found[name]]:
+    declared, found = dataclasses.asdict(saved.sizes), dataclasses.asdict(sizes)
+    if wrong := [name for name in found if declared[name] != found[name]]:
         name = wrong[0]
         raise PromptError(
-            f"sizes.{name} of {MODEL} is {said[name]!r}, and of its backbone, {source}, "
-            f"{found[name]!r}: {MODEL} was changed; take it from where it came from again"
+            f"sizes.{name} of {MODEL} is {declared[name]!r}, but that of its backbone {source} is "
+            f"{found[name]!r}: {MODEL} was changed; copy it again from its source"
         )
 
 
 def _with_tuples(fields):
-    """As they were before JSON, which has lists alone."""
+    """Returns fields with lists as tuples, which JSON does not have."""
     return {
         name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()
     }
@@ -234,12 +233,12 @@ def _with_tuples(fields):
 
 def _absence(folder):
     if not folder.is_dir():
-        return f"{folder} is no folder; give a run's folder"
+        return f"{folder} is not a directory; pass a run directory"
     if (folder / "results.json").is_file():
         return (
-            f"{folder} was left by an earlier version, without {MODEL}; complete it: "
+            f"{folder} was written by an earlier version, without {MODEL}; complete it: "
             f"python -m experiments.complete {quote(folder)}"
         )
     if (folder / "run.json").is_file():
-        return f"{folder} holds a run that is not finished; start it again to go on"
-    return f"{folder} holds no {MODEL}; give the folder of a finished run"
+        return f"{folder} holds an unfinished run; start it again to resume"
+    return f"{folder} holds no {MODEL}; pass the directory of a finished run"

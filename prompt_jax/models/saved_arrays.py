@@ -1,4 +1,4 @@
-"""The arrays of a trained model: those that its method makes, of finite numbers, and no others."""
+"""Reads the arrays of a trained model, and checks their names, shapes and values."""
 
 import dataclasses
 import hashlib
@@ -25,25 +25,25 @@ from prompt_jax.prompts import ClassTokens
 from prompt_jax.storage.files import read_bytes
 
 MOST_BYTES = 16 * 2**30
-"""Of all arrays; the largest CLIP of open_clip, fine-tuned as a whole, has 10 GB."""
+"""Of all arrays; the largest CLIP of open_clip, fully fine-tuned, has 10 GB."""
 
 Shapes = dict[str, str]
-"""Array names to "float32[16, 512]", as `prompts.arrays` of model.json says them."""
+"""Array names to "float32[16, 512]", as `prompts.arrays` in model.json."""
 
 MOST_LOADED = 3 * 2**28
-"""Of a model's arrays that are not a whole tower's; loading takes twice as much. GDA's of ImageNet
-with 16 shots and 10 views, of 1024 numbers each, have 0.66 GB."""
+"""Bytes of arrays, unless the method tunes whole towers; loading takes twice as much memory. GDA on
+ImageNet with 16 shots, 10 views and 1024-dimensional features has 0.66 GB."""
 
 ALLOWED = "PROMPT_JAX_MOST_GIB"
-"""Environment variable: so many GiB of arrays are read in place of `MOST_LOADED`."""
+"""Environment variable: limit in GiB in place of `MOST_LOADED`."""
 
-_HEADER = 2**16  # bytes of a safetensors file beside the arrays, and so many more for each
+_HEADER = 2**16  # bytes of a safetensors header, in addition to those per array
 _HEADER_OF_ONE = 512
 _SHAPE = re.compile(r"(\w+)\[((?:\d{1,12}(?:, )?)*)\]")
 
 
 def flatten(prompts: Any) -> dict[str, Any]:
-    """Returns the leaves of a pytree by their places, joined by full stops."""
+    """Returns the leaves of a pytree by their paths, joined by dots."""
     return flax.traverse_util.flatten_dict(prompts, sep=".")
 
 
@@ -53,54 +53,57 @@ def describe(arrays: Mapping[str, Any]) -> Shapes:
 
 
 def check(declared: Shapes, model: Any) -> None:
-    """Holds names, types and shapes of arrays against those that a model's method makes.
+    """Checks names, types and shapes of arrays against those of the model's method.
 
-    Nothing of their size is computed or kept.
+    Uses abstract evaluation, so that no memory of the declared size is allocated.
 
     Args:
-        declared: what the model says, or has.
-        model: a `saved.Saved` whose fields are checked; its prompts are not looked at.
+        declared: names and shapes of the model's arrays.
+        model: a `saved.Saved` whose other fields are checked; its prompts are ignored.
 
     Raises:
-        PromptError: names the array, or the settings that make none.
+        PromptError: names the array, or the settings that are invalid.
     """
     made = _made(declared, model)
     for name in sorted({*declared, *made}):
         if declared.get(name) != made.get(name):
             raise PromptError(
                 f"prompts.arrays.{escape(name)[:200]}: {declared.get(name, 'it is missing')}; "
-                f"{model.method} of these settings, sizes and classes has "
+                f"{model.method} with these settings, sizes and classes has "
                 f"{made.get(name, 'no such array')}"
             )
 
 
 def size_of(declared: Shapes) -> int:
-    """Returns the bytes of all arrays.
+    """Returns the total size of all arrays in bytes.
 
     Raises:
-        PromptError: it is no shape, or far too much.
+        PromptError: a shape is invalid, or the total exceeds `MOST_BYTES`.
     """
     total = 0
     for name, text in declared.items():
         if not (found := _SHAPE.fullmatch(text)):
-            raise PromptError(f"prompts.arrays.{escape(name)[:200]}: {text!r} is no type and shape")
+            raise PromptError(
+                f"prompts.arrays.{escape(name)[:200]}: {text!r} is not a type and shape such as "
+                "float32[16, 512]"
+            )
         try:
             width = jnp.dtype(found[1]).itemsize
         except TypeError:
             raise PromptError(
-                f"prompts.arrays.{escape(name)[:200]}: {found[1]!r} is no type of numbers"
+                f"prompts.arrays.{escape(name)[:200]}: {found[1]!r} is not a number type"
             ) from None
         total += width * int(np.prod(_numbers(found[2]), dtype=object))
     if total > MOST_BYTES:
-        raise PromptError(f"prompts.arrays: they are of {total:,} bytes; at most {MOST_BYTES:,}")
+        raise PromptError(f"prompts.arrays: they have {total:,} bytes; at most {MOST_BYTES:,}")
     return total
 
 
 def check_loaded(declared: Shapes, name: str) -> None:
-    """Checks that arrays of a method are no more than is loaded of what a stranger may have sent.
+    """Checks the size of a method's arrays, as a model may come from an untrusted source.
 
     Raises:
-        PromptError: says how much, and how more is allowed.
+        PromptError: states the size, the limit and how to raise it.
     """
     record = methods.find_record(name, "videos")
     large = methods.outside.is_outside(name) or (record is not None and record.large)
@@ -109,8 +112,8 @@ def check_loaded(declared: Shapes, name: str) -> None:
         most = min(int(allowed[:4]) * 2**30, MOST_BYTES)
     if (size := size_of(declared)) > most:
         raise PromptError(
-            f"prompts.arrays: they are of {size:,} bytes; at most {most:,} are loaded. If you "
-            f"trained it, or trust it, set {ALLOWED}={-(-size // 2**30)}"
+            f"prompts.arrays: they have {size:,} bytes; at most {most:,} are loaded. If you trust "
+            f"this model, set {ALLOWED}={-(-size // 2**30)}"
         )
 
 
@@ -118,17 +121,17 @@ def read(path: pathlib.Path, declared: Shapes, digest: str) -> dict[str, np.ndar
     """Returns the arrays of a safetensors file, by name.
 
     Args:
-        path: the file; no more of it is read than these arrays take.
-        declared: its arrays.
+        path: the file; at most the size of these arrays is read.
+        declared: names and shapes of its arrays.
         digest: SHA-256 of its content.
 
     Raises:
         OSError: it cannot be read.
-        PromptError: it is another file.
+        PromptError: it does not match.
     """
     other = (
-        f"{path} is not what model.json was written with: one of the two was changed or damaged; "
-        "take both from where they came from again"
+        f"{path} does not match model.json: one of the two was changed or damaged; copy both again "
+        "from their source"
     )
     most = size_of(declared) + _HEADER + _HEADER_OF_ONE * len(declared)
     try:
@@ -142,30 +145,30 @@ def read(path: pathlib.Path, declared: Shapes, digest: str) -> dict[str, np.ndar
     except (safetensors.SafetensorError, ValueError, TypeError, KeyError) as error:
         raise PromptError(f"{path} cannot be read ({escape(str(error))[:200]})") from None
     if describe(arrays) != declared:
-        raise PromptError(f"{other} (its arrays are not those of prompts.arrays)")
+        raise PromptError(f"{other} (its arrays differ from prompts.arrays)")
     return arrays
 
 
 def check_finite(arrays: Mapping[str, np.ndarray]) -> None:
-    """Raises a PromptError that names the array which holds an infinite number, or none."""
+    """Raises a PromptError that names an array with NaN or infinite values."""
     for name, array in arrays.items():
-        # The sum of finite numbers is one that is finite, or too large; then look again.
+        # A finite sum proves that all are finite, without a temporary array; else check each.
         with np.errstate(all="ignore"):
             if not np.isfinite(np.sum(array)) and not np.isfinite(array).all():
                 raise PromptError(
-                    f"prompts.{name}: some of its numbers are infinite or no numbers; what was "
-                    "trained is of no use"
+                    f"prompts.{name}: it has NaN or infinite values, so the model is unusable; "
+                    "train it again, for example with a lower learning rate"
                 )
 
 
 def _made(declared: Shapes, model: Any) -> Shapes:
-    """The arrays that the method makes; of one that is made from shots, of as many as declared."""
+    """Returns the arrays of the method; for methods that store shots, of the declared number."""
     method = methods.find(model.method, model.kind, model.task)
     task = _abstract_task(model, method)
     key = jax.eval_shape(lambda: jax.random.key(0))
     try:
         prompts = _trace(model, method.init, key, task)
-    except PromptError:  # it may start from its constants, which take a while to trace
+    except PromptError:  # it may need its constants, which are slow to trace
         names, template = model.class_names, model.template
         constants = _trace(model, lambda task: method.constants(task, names, template), task)
         task = dataclasses.replace(task, constants=constants)
@@ -181,20 +184,20 @@ def _made(declared: Shapes, model: Any) -> Shapes:
     try:
         one, two = of_shots(1), of_shots(2)
     except _Untraceable:
-        return declared  # computed by NumPy: of what shapes, only its shots would tell
+        return declared  # computed with NumPy, so that shapes are known only with real shots
     for name, array in one.items():
         axes = [n for n, size in enumerate(array.shape) if two[name].shape[n] != size]
         if not axes or not (found := _SHAPE.fullmatch(declared.get(name, ""))):
             continue
-        there = _numbers(found[2])
-        if len(there) != array.ndim or not 0 < there[axes[0]] <= MOST_BYTES:
+        shape = _numbers(found[2])
+        if len(shape) != array.ndim or not 0 < shape[axes[0]] <= MOST_BYTES:
             break
-        return describe(of_shots(there[axes[0]]))
+        return describe(of_shots(shape[axes[0]]))
     return describe(one)
 
 
 class _Untraceable(PromptError):
-    """A method from outside wants numbers, not their shapes."""
+    """An error of an external method that needs concrete arrays, not shapes."""
 
 
 def _trace(model: Any, function: Any, *arguments: Any) -> Any:
@@ -202,27 +205,27 @@ def _trace(model: Any, function: Any, *arguments: Any) -> Any:
         return jax.eval_shape(function, *arguments)
     except PromptError:
         raise
-    # A stranger's settings fail in ways that no table lists, and so may methods from outside.
+    # Settings of an untrusted model, and external methods, can raise any error.
     except Exception as error:
         reason = escape(f"{type(error).__name__}: {error}".splitlines()[0])[:200]
         kind = _Untraceable if isinstance(error, jax.errors.JAXTypeError) else PromptError
-        raise kind(f"settings: {model.method} of these makes no prompts ({reason})") from None
+        raise kind(f"settings: {model.method} makes no prompts with these ({reason})") from None
 
 
 def _abstract_task(model: Any, method: methods.Method) -> Task:
-    """A task of the model's classes in which no array has numbers."""
+    """Returns a task of the model's classes with shapes in place of arrays."""
     number = len(model.class_names)
 
-    def whole(*shape: int) -> Any:
+    def ints(*shape: int) -> Any:
         return jax.ShapeDtypeStruct(shape, jnp.int32)
 
     shapes = parameter_shapes(model.sizes).items()
     frozen = {path: jax.ShapeDtypeStruct(shape, jnp.float32) for path, shape in shapes}
-    packed = PackedTokens(whole(1, 4), whole(1, 4), whole(1, 1), whole(number))
+    packed = PackedTokens(ints(1, 4), ints(1, 4), ints(1, 1), ints(number))
     return Task(
         frozen=flax.traverse_util.unflatten_dict(frozen, sep="/"),
-        names=ClassTokens(whole(1), whole(number, 4), whole(number), packed),
-        trained=whole(number),
+        names=ClassTokens(ints(1), ints(number, 4), ints(number), packed),
+        trained=ints(number),
         constants=None,
         clip=CLIP(model.sizes),
         settings=method.Settings(**model.settings),

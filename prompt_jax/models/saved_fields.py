@@ -1,7 +1,7 @@
-"""What may stand in model.json: types, lengths and ranges of its fields, and which must agree.
+"""Declares the schema of model.json: types, lengths, ranges and consistency of its fields.
 
-All that reads a trained model goes through here, so that no command obeys a field that another one
-passes over. docs/using.md explains the fields.
+All commands read models through it, so that none ignores a field that another obeys. docs/using.md
+explains the fields.
 """
 
 import dataclasses
@@ -31,7 +31,7 @@ MOST_FRAMES = 1_000
 MOST_TRAINED = 2**20
 DTYPES = ("float32", "bfloat16")
 KINDS = ("images", "videos")
-_EARLIER_KINDS = {"pictures": "images", "clips": "videos"}  # as models of earlier versions say
+_EARLIER_KINDS = {"pictures": "images", "clips": "videos"}  # names of earlier versions
 TASKS = ("classes", "captions")
 
 _Layers = Annotated[int, Field(ge=1, le=MOST_LAYERS)]
@@ -53,7 +53,7 @@ _INPUTS = {
 
 def _check_name(name: str) -> str:
     if not name.strip():
-        raise ValueError("a class needs a name")
+        raise ValueError("a class name must not be empty")
     return name
 
 
@@ -72,7 +72,7 @@ _Names = Annotated[
 
 
 class Arrays(pydantic.BaseModel):
-    """`prompts`: the other file, and what it must be."""
+    """The field `prompts`: name, digest and arrays of prompts.safetensors."""
 
     model_config = STRICT
     file: Literal["prompts.safetensors"]
@@ -84,7 +84,7 @@ class Arrays(pydantic.BaseModel):
 
 
 class Trained(pydantic.BaseModel):
-    """`trained`: what is told of the training. Fields that tables and cards read have types."""
+    """The field `trained`: a record of the training, with types where tables and cards read it."""
 
     model_config = ConfigDict(**{**STRICT, "extra": "allow"})
     dataset: recorded.Name | None = None
@@ -117,7 +117,7 @@ def schema(saved: type) -> type[pydantic.BaseModel]:
     """Returns the schema of model.json.
 
     Args:
-        saved: the dataclass that it becomes, `saved.Saved`.
+        saved: the dataclass `saved.Saved`.
     """
     fields = schemas.of_dataclass(
         saved,
@@ -147,16 +147,16 @@ def make_sizes(content: dict[str, Any]) -> CLIPConfig:
 
 
 def make_inputs(content: dict[str, Any]) -> Inputs:
-    """Returns how images are prepared; raises a PromptError that names the field."""
+    """Returns the preprocessing of inputs; raises a PromptError that names the field."""
     return schemas.make(Inputs, content, "inputs", **_INPUTS)
 
 
 def check_agreement(model: Any) -> None:
-    """Checks what no field says by itself, of a `saved.Saved`.
+    """Checks that the fields of a `saved.Saved` are consistent.
 
     Raises:
-        PromptError: two fields contradict each other, or the method or its settings are not of this
-            version.
+        PromptError: two fields contradict each other, or this version does not know the method or
+            its settings.
     """
     method = methods.find(model.method, model.kind, model.task)
     settings: Any = schemas.make(method.Settings, model.settings, "settings")
@@ -170,24 +170,24 @@ def check_agreement(model: Any) -> None:
     except PromptError as error:
         raise PromptError(f"class_names: {error}") from None
     if model.task == "captions" and (model.class_names or model.kind != "videos"):
-        raise PromptError("task: captions are of videos, and then class_names is empty")
+        raise PromptError("task: 'captions' needs kind 'videos' and empty class_names")
     if model.activation not in ("", model.sizes.activation):
         raise PromptError(
-            f"activation: {model.activation!r}, and sizes.activation is "
+            f"activation: {model.activation!r}, but sizes.activation is "
             f"{model.sizes.activation!r}; both must be the same, or the first empty"
         )
     if model.class_ids and len(model.class_ids) != len(model.class_names):
         raise PromptError(
-            f"class_ids: {len(model.class_ids)} of them, and {len(model.class_names)} class_names"
+            f"class_ids: {len(model.class_ids)} of them, but {len(model.class_names)} class_names"
         )
     inputs = model.inputs
     if inputs.image_size != model.sizes.image_size:
         raise PromptError(
-            f"inputs.image_size: {inputs.image_size}, and sizes.image_size is "
+            f"inputs.image_size: {inputs.image_size}, but sizes.image_size is "
             f"{model.sizes.image_size}; both must be the same"
         )
     if bool(inputs.frames) != (model.kind == "videos"):
-        raise PromptError(f"inputs.frames: {inputs.frames}, and kind is {model.kind!r}")
+        raise PromptError(f"inputs.frames: {inputs.frames}, but kind is {model.kind!r}")
     rules = TEST_RULES if inputs.frames else ("",)
     if inputs.frame_rule not in rules:
         raise PromptError(f"inputs.frame_rule: {inputs.frame_rule!r} is not one of {rules}")
@@ -196,7 +196,7 @@ def check_agreement(model: Any) -> None:
         raise PromptError(f"inputs.crop: {inputs.crop!r} is not one of {crops}")
     if inputs.frames and getattr(settings, "frames", 0) not in (0, inputs.frames):
         raise PromptError(
-            f"settings.frames: {settings.frames}, and inputs.frames is {inputs.frames}; both must "
+            f"settings.frames: {settings.frames}, but inputs.frames is {inputs.frames}; both must "
             "be the same"
         )
     if inputs.resize_to > MOST_TIMES_RESIZED * inputs.image_size:

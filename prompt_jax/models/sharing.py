@@ -1,7 +1,7 @@
-"""Trained models on the Hugging Face hub: what is shared of a folder, and how it comes back.
+"""Uploads trained models to the Hugging Face hub, and downloads them.
 
-A repository there holds model.json, prompts.safetensors and README.md, its model card. They are
-written anew from what was read, so nothing else that lies in a run's folder can get out.
+A repository holds model.json, prompts.safetensors and README.md, the model card. They are written
+from the loaded model, so that no other content of a run directory is uploaded.
 """
 
 import contextlib
@@ -35,20 +35,20 @@ _MADE_BY_HUB = ".gitattributes"
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 _LOG_IN = "log in by `hf auth login`, or set HF_TOKEN"
 _ANSWERS = {
-    401: "{page} refuses the token ({said}); " + _LOG_IN + " anew",
-    403: "the token may not do this ({said}); take one that may write there",
-    409: "the name is taken, by what this token may not see ({said}); choose another",
-    412: "somebody else changed it at this moment ({said}); look at it, then run again",
+    401: "{page} rejects the token ({reason}); " + _LOG_IN + " again",
+    403: "the token has no permission for this ({reason}); use one with write access",
+    409: "the name is taken by a repository that this token cannot see ({reason}); choose another",
+    412: "the repository was changed at the same time ({reason}); check it, then run again",
 }
 
 
 @dataclasses.dataclass(frozen=True)
 class Shared:
-    """What became of a model that was to be shared.
+    """The result of sharing a model.
 
     Attributes:
-        page: its address.
-        left_out: fields of `Saved.trained` that said a path of this machine.
+        page: URL of the repository.
+        left_out: fields of `Saved.trained` that were removed, as they hold local paths.
         changed: whether anything was uploaded; the same model may have been there.
     """
 
@@ -58,21 +58,21 @@ class Shared:
 
 
 def download(name: str) -> pathlib.Path:
-    """The local folder of a model on the hub, downloaded once; without a network the one kept.
+    """Downloads a model from the hub, or uses the cached copy; returns its directory.
 
     Args:
-        name: "user/name", or "user/name@revision", a branch, tag or commit.
+        name: "user/name", or "user/name@revision" with a branch, tag or commit.
 
     Raises:
-        PromptError: there is no such repository or revision, it is not to be seen with this token,
-            the hub is out of reach and nothing is kept, or it holds no trained model.
+        PromptError: there is no such repository or revision, this token has no access, the hub is
+            unreachable and nothing is cached, or it holds no trained model.
     """
     repository, _, revision = name.partition("@")
     _check_name(repository)
     if revision and not _REVISION.fullmatch(revision):
         raise PromptError(
-            f"{escape(name)[:200]}: behind @ belongs a branch, a tag or a whole commit: letters, "
-            "digits, '-', '_', '.' and '/'"
+            f"{escape(name)[:200]}: after @, write a branch, a tag or a full commit hash, of "
+            "letters, digits, '-', '_', '.' and '/'"
         )
     with _explained(name):
         _refuse_vast(repository, revision or None)
@@ -83,35 +83,34 @@ def download(name: str) -> pathlib.Path:
         )
     if not saved.is_saved(folder):
         raise PromptError(
-            f"hf:{name} holds no {saved.MODEL}, so it is no trained model of prompt_jax; a bare "
-            f"CLIP is loaded by {repository!r} alone, without hf:"
+            f"hf:{name} holds no {saved.MODEL}, so it is not a trained model of prompt_jax; load a "
+            f"bare CLIP by {repository!r}, without hf:"
         )
     return folder
 
 
 def _refuse_vast(repository: str, revision: str | None) -> None:
-    """Raises a PromptError where files on the hub are larger than a model's can be."""
+    """Raises a PromptError if files on the hub are larger than those of any model."""
     for name, most in _MOST_BYTES.items():
         url = huggingface_hub.hf_hub_url(repository, name, revision=revision)
         try:
             size = huggingface_hub.get_hf_file_metadata(url).size or 0
-        except Exception:  # the download meets it too, and says it, or gives what is kept
+        except Exception:  # the download fails in the same way, or uses the cached copy
             return
         if size > most:
             raise PromptError(f"its {name} has {size:,} bytes; at most {most:,} are read")
 
 
 def check_backbone(model: Saved, name: str) -> None:
-    """Checks what a stranger's model has loaded as its backbone: no path of this machine.
+    """Checks that a downloaded model's backbone is a public name, not a local path.
 
     Raises:
-        PromptError: it is no name that anyone finds.
+        PromptError: it is not a public name.
     """
     if not _is_public_name(model.backbone):
         raise ArgumentError(
-            f"{name} was trained on {shorten(model.backbone)}, a path of the machine of its "
-            "training",
-            "say where the same CLIP is, by {}",
+            f"{name} was trained on {shorten(model.backbone)}, a local path of another machine",
+            "pass the same CLIP by {}",
             "backbone",
         )
 
@@ -125,27 +124,24 @@ def share(
     backbone_id: str = "",
     license: str = LICENSE,
 ) -> Shared:
-    """Uploads a trained model in one commit, with its model card; the repository is made if absent.
+    """Uploads a trained model and its model card in one commit; creates a missing repository.
 
     Args:
-        folder: a finished run's, or another with model.json.
+        folder: directory of a finished run, or another one with model.json.
         name: "user/name".
-        private: a new repository is seen by its owners alone.
-        replace: files of these names that are there and differ are replaced; the hub's history
-            keeps them.
+        private: makes a new repository private.
+        replace: replaces files that differ; the hub keeps their history.
         backbone_id: see `prepare`.
-        license: of the prompts, an identifier of the hub.
+        license: license of the prompts, an identifier of the hub.
 
     Raises:
-        PromptError: no token is there or it may not do this, the repository holds something else,
-            or see `prepare`.
+        PromptError: there is no token, it has no write access, the repository holds something else,
+            or `prepare` fails.
     """
     _check_name(name)
     token = huggingface_hub.get_token()
     if not token:
-        raise PromptError(
-            f"sharing {name} needs a token of the Hugging Face hub that may write: {_LOG_IN}"
-        )
+        raise PromptError(f"sharing {name} needs a Hugging Face token with write access: {_LOG_IN}")
     with tempfile.TemporaryDirectory(prefix="prompt_jax-share-") as made:
         there = pathlib.Path(made)
         left_out = prepare(folder, there, name, backbone_id=backbone_id, license=license)
@@ -165,30 +161,30 @@ def prepare(
     backbone_id: str = "",
     license: str = LICENSE,
 ) -> tuple[str, ...]:
-    """Writes what is shared of a trained model into a folder that is there.
+    """Writes the files to share into an existing directory.
 
     Args:
-        folder: of the model.
+        folder: directory of the model.
         into: gets model.json, prompts.safetensors and README.md.
         name: "user/name", for the model card.
-        backbone_id: by what anyone finds the backbone: "ViT-B/16", or "org/name" on the hub; it is
-            loaded, to see that it is the same. "" where the model says it already.
+        backbone_id: public name of the backbone, "ViT-B/16" or "org/name" on the hub; it is loaded
+            to check that it is the same. "": as the model states.
         license: see `share`.
 
     Returns:
-        Fields of `Saved.trained` that are left out, as they say a path of this machine.
+        Fields of `Saved.trained` that are removed, as they hold local paths.
 
     Raises:
-        PromptError: there is no model, it is damaged, or nobody else could find its backbone.
+        PromptError: there is no model, it is damaged, or its backbone has no public name.
     """
     _check_name(name)
     model = saved.read(folder)
     backbone = backbone_id or model.backbone
     if not is_public(backbone):
         raise PromptError(
-            f"the backbone of {folder}, {backbone}, is a path of this machine, which means nothing "
-            f"to others; name the same CLIP by --backbone-id: one of {', '.join(HUB_IDS)}, or "
-            "org/name on the Hugging Face hub"
+            f"the backbone of {folder}, {backbone}, is a local path, which others cannot load; "
+            f"name the same CLIP by --backbone-id: one of {', '.join(HUB_IDS)}, or org/name on the "
+            "Hugging Face hub"
         )
     if backbone_id:
         _refuse_other_backbone(folder, model, backbone_id)
@@ -200,8 +196,8 @@ def prepare(
 
 
 def is_public(backbone: str) -> bool:
-    """Whether anyone finds a backbone by this name, as far as the name itself says."""
-    # What is here comes first when it is loaded, whatever it is called.
+    """Returns whether a backbone's name is public, judged by its form."""
+    # A local file or directory of that name would be loaded first.
     is_here = backbone != "embedded" and local_paths.is_here(backbone)
     return _is_public_name(backbone) and not is_here
 
@@ -223,8 +219,8 @@ def _is_hub_name(name):
 def _check_name(name):
     if not _is_hub_name(name):
         raise PromptError(
-            f"{name!r} is no name on the Hugging Face hub; write user/name, of letters, digits, "
-            "'-', '_' and '.'"
+            f"{name!r} is not a valid name on the Hugging Face hub; write user/name, of letters, "
+            "digits, '-', '_' and '.'"
         )
 
 
@@ -233,39 +229,39 @@ def _refuse_other_backbone(folder, model: Saved, backbone_id: str) -> None:
     if found != model.backbone_hash:
         raise PromptError(
             f"--backbone-id={backbone_id} is another CLIP than {folder} was trained on (hash "
-            f"{found}, not {model.backbone_hash}), and its prompts mean nothing to it; name the "
-            "same one, or upload that and name it"
+            f"{found}, not {model.backbone_hash}), and prompts are not transferable between "
+            "backbones; name the same one, or upload it and name that"
         )
 
 
 def _refuse_unseen_backbone(hub_id: str, token: str | bool) -> None:
-    """Raises a PromptError if others would not see the backbone."""
+    """Raises a PromptError if users of the model cannot access its backbone."""
     if not hub_id:
         return
     try:
         huggingface_hub.HfApi(token=token).model_info(hub_id)
     except hub_errors.RepositoryNotFoundError:
         raise PromptError(
-            f"the backbone, {hub_id}, is not on the Hugging Face hub, or not for everyone to see; "
-            "upload it, or name the same CLIP by --backbone-id"
+            f"the backbone, {hub_id}, is not on the Hugging Face hub, or not public; upload it, or "
+            "name the same CLIP by --backbone-id"
         ) from None
 
 
 def _upload(
     api: huggingface_hub.HfApi, there: pathlib.Path, name: str, private: bool, replace: bool
 ) -> bool:
-    """Whether anything had to be uploaded."""
+    """Uploads the files; returns whether that was necessary."""
     parent = None
     try:
         info = api.model_info(name)
     except hub_errors.RepositoryNotFoundError:
-        api.create_repo(name, private=private or None)  # None: as the account has it
+        api.create_repo(name, private=private or None)  # None: the account's default
     else:
         parent = info.sha
         if private and not info.private:
             raise PromptError(
-                f"{name} is there already, for everyone to see; make it private on its page, or "
-                "leave out --private"
+                f"{name} already exists and is public; make it private on its page, or leave "
+                "--private out"
             )
         tree = api.list_repo_tree(name, recursive=True, revision=parent)
         files = {one.path: one for one in tree if isinstance(one, RepoFile)}
@@ -275,15 +271,14 @@ def _upload(
         if other and not replace:
             listed = escape(", ".join(other[:5]))
             raise PromptError(
-                f"{name} is there already and holds something else ({listed}); "
-                "choose another name, or put this model in its place by --replace: the hub's "
-                "history keeps what was there"
+                f"{name} already exists and holds something else ({listed}); choose another name, "
+                "or replace it by --replace: the hub keeps its history"
             )
     files_added = [
         huggingface_hub.CommitOperationAdd(path_in_repo=file, path_or_fileobj=there / file)
         for file in FILES
     ]
-    # With its parent named, what somebody else uploads at this moment is not overwritten either.
+    # The parent commit prevents overwriting concurrent uploads.
     api.create_commit(
         name, files_added, commit_message="A model trained by prompt_jax", parent_commit=parent
     )
@@ -303,7 +298,7 @@ def _is_same(path: pathlib.Path, remote: RepoFile) -> bool:
 
 @contextlib.contextmanager
 def _explained(name: str) -> Iterator[None]:
-    """What the hub and the network answer becomes a PromptError."""
+    """Turns errors of the hub and the network into PromptErrors."""
     try:
         yield
     except PromptError:
@@ -318,21 +313,21 @@ def _explained(name: str) -> Iterator[None]:
 def _explain(error):
     page = huggingface_hub.constants.ENDPOINT
     if isinstance(error, hub_errors.GatedRepoError):
-        return f"{page} gives it out on request only; ask for it on its page, then {_LOG_IN}"
+        return f"access is restricted; request it on its page on {page}, then {_LOG_IN}"
     if isinstance(error, hub_errors.RepositoryNotFoundError):
-        seen = "this token may see" if huggingface_hub.get_token() else "is seen without a token"
-        return f"there is no such model on {page}, or none that {seen}; if it is private, {_LOG_IN}"
+        access = "with this token" if huggingface_hub.get_token() else "without a token"
+        return f"{page} has no such model, or no access {access}; if it is private, {_LOG_IN}"
     if isinstance(error, hub_errors.RevisionNotFoundError):
-        return "it has no such revision; give a branch, a tag or a whole commit of it"
+        return "it has no such revision; pass a branch, a tag or a full commit hash"
     status = getattr(getattr(error, "response", None), "status_code", 0)
     refused = status or isinstance(error, ValueError)
     root = error if refused else error.__cause__ or error
-    said = getattr(root, "server_message", "") or str(root) or type(root).__name__
-    said = escape(" ".join(said.split()))[:300]
+    reason = getattr(root, "server_message", "") or str(root) or type(root).__name__
+    reason = escape(" ".join(reason.split()))[:300]
     if status in _ANSWERS:
-        return _ANSWERS[status].format(said=said, page=page)
+        return _ANSWERS[status].format(reason=reason, page=page)
     if refused:
-        return f"{page} refuses it ({said})"
-    kept = isinstance(error, hub_errors.LocalEntryNotFoundError)
-    nothing = ", and nothing of it is kept on this machine" if kept else ""
-    return f"{page} is out of reach{nothing} ({said}); try again later"
+        return f"{page} rejects the request ({reason})"
+    uncached = isinstance(error, hub_errors.LocalEntryNotFoundError)
+    cache = ", and the model is not cached on this machine" if uncached else ""
+    return f"{page} is unreachable{cache} ({reason}); try again later"

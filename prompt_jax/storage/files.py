@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, and files of strangers that are read with bounds."""
+"""Writes files atomically, and reads untrusted files with bounds."""
 
 import collections
 import contextlib
@@ -20,16 +20,16 @@ import pydantic_core
 from prompt_jax.errors import escape
 
 UNFINISHED = ".unfinished"
-"""End of the name of what is being written."""
+"""Suffix of files and directories that are being written."""
 
 MOST_JSON = 64 * 2**20
-"""Bytes of a JSON file, unless its reader allows more; results of 22,000 classes take 10 MB."""
+"""Default limit in bytes of a JSON file; results of 22,000 classes take 10 MB."""
 
 Schema = TypeVar("Schema", bound=pydantic.BaseModel)
 
 
 _KINDS = (
-    (stat.S_ISDIR, "a folder"),
+    (stat.S_ISDIR, "a directory"),
     (stat.S_ISFIFO, "a named pipe"),
     (stat.S_ISSOCK, "a socket"),
     (stat.S_ISCHR, "a device"),
@@ -38,12 +38,12 @@ _KINDS = (
 
 
 def kind_of(mode: int) -> str:
-    """Returns what a file of an `st_mode` is, "a named pipe"; "" of a regular file."""
+    """Returns the type of a file by `st_mode`, e.g. "a named pipe"; "" for a regular file."""
     return next((kind for is_kind, kind in _KINDS if is_kind(mode)), "")
 
 
 def kind_at(path: str) -> str:
-    """Returns what is at a path, see `kind_of`; "" also where nothing is, or can be."""
+    """Returns the type of file at a path, see `kind_of`; "" also if there is none."""
     try:
         return kind_of(os.stat(path).st_mode)
     except (OSError, ValueError):
@@ -53,7 +53,7 @@ def kind_at(path: str) -> str:
 def read_bytes(path: pathlib.Path, most: int) -> bytes:
     """Returns the content of a regular file of at most `most` bytes.
 
-    Nothing else is opened for reading: a FIFO would block, and a device never ends.
+    Other types are refused: a FIFO would block, and a device never ends.
 
     Raises:
         OSError: it cannot be read.
@@ -68,29 +68,29 @@ def read_bytes(path: pathlib.Path, most: int) -> bytes:
     with open(opened, "rb") as file:
         if status.st_size > most:
             raise ValueError(f"it has {status.st_size:,} bytes; at most {most:,} are read")
-        # Room is taken for all that is asked for, so not for `most`.
+        # `read` allocates what is asked for, so not `most`.
         content = file.read(status.st_size + 1)
     if len(content) > status.st_size:
-        raise ValueError("it grew while it was read; read it again when it is whole")
+        raise ValueError("it grew while it was read; read it again when it is complete")
     return content
 
 
 def read_json(path: pathlib.Path, most: int = MOST_JSON) -> Any:
-    """Returns what a UTF-8 JSON file holds; see `read_bytes`.
+    """Returns the content of a UTF-8 JSON file; see `read_bytes`.
 
     Raises:
         OSError: it cannot be read.
-        ValueError: it is not JSON as `parse_json` wants it, not a regular file, or too large.
+        ValueError: it is not valid for `parse_json`, not a regular file, or too large.
     """
     return parse_json(read_bytes(path, most).decode("utf-8"))
 
 
 def check(content: Any, schema: type[Schema]) -> Schema:
-    """Returns the content of a JSON file as its declared schema.
+    """Validates the content of a JSON file against a schema, and returns it as one.
 
     Raises:
-        ValueError: names each field that is missing, unknown, or not what it can be (at most
-            three), with what it held.
+        ValueError: names the fields that are missing, unknown or invalid (at most three), and their
+            values.
     """
     try:
         return schema.model_validate(content)
@@ -104,8 +104,8 @@ def _explain(error: pydantic.ValidationError) -> str:
     for each in found[:3]:
         field = escape(".".join(map(str, each["loc"])))[:80] or "the whole"
         held = "" if each["type"] == "missing" else f" {escape(_SHOWN.repr(each['input']))}:"
-        said = _WORDS.get(each["type"], each["msg"].removeprefix("Value error, "))
-        lines.append(f"{field}:{held} {said}")
+        reason = _REASONS.get(each["type"], each["msg"].removeprefix("Value error, "))
+        lines.append(f"{field}:{held} {reason}")
     more = f"; and {len(found) - 3:,} more" if len(found) > 3 else ""
     return "; ".join(lines) + more
 
@@ -113,17 +113,14 @@ def _explain(error: pydantic.ValidationError) -> str:
 _SHOWN = reprlib.Repr()
 _SHOWN.maxstring = _SHOWN.maxother = 60
 _SHOWN.maxlevel = _SHOWN.maxlist = _SHOWN.maxdict = _SHOWN.maxtuple = 3
-_WORDS = {
+_REASONS = {
     "missing": "it is missing",
     "extra_forbidden": "this version knows no such field",
 }
 
 
 def parse_json(text: str) -> Any:
-    """What JSON says.
-
-    Strict where Python's reader is not: no key stands twice in an object, there is no NaN or
-    infinity, and all text can be printed.
+    """Parses JSON strictly: no duplicate keys, NaN, infinity or unpaired surrogates.
 
     Raises:
         ValueError: it is not such JSON, or its brackets are nested thousands deep.
@@ -133,30 +130,30 @@ def parse_json(text: str) -> Any:
         content = dict(pairs)
         if len(content) < len(pairs):
             [(twice, _)] = collections.Counter(key for key, _ in pairs).most_common(1)
-            raise ValueError(f"{twice[:80]!r} stands in it twice")
+            raise ValueError(f"key {twice[:80]!r} occurs twice")
         return content
 
     def refuse(constant: str) -> None:
-        raise ValueError(f"{constant} is no number of JSON")
+        raise ValueError(f"{constant} is not valid JSON")
 
     def finite(number: str) -> float:
         if not math.isfinite(value := float(number)):
-            raise ValueError(f"{number[:80]} is too large a number")
+            raise ValueError(f"{number[:80]} is too large")
         return value
 
     try:
-        # This parser bounds the depth, where Python's can end the process.
+        # This parser bounds the depth; Python's can crash the process.
         pydantic_core.from_json(text, allow_inf_nan=True)
     except ValueError as error:
         if "recursion" in str(error):
-            raise ValueError("its brackets are too deep") from None
+            raise ValueError("its brackets are nested too deeply") from None
     try:
         content = json.loads(
             text, object_pairs_hook=unique, parse_float=finite, parse_constant=refuse
         )
-        json.dumps(content, ensure_ascii=False).encode("utf-8")  # halves of characters fail here
+        json.dumps(content, ensure_ascii=False).encode("utf-8")  # fails on unpaired surrogates
     except RecursionError:
-        raise ValueError("its brackets are too deep") from None
+        raise ValueError("its brackets are nested too deeply") from None
     return content
 
 
@@ -171,10 +168,10 @@ def write_bytes(path: pathlib.Path, content: bytes) -> None:
 
 
 def write_files(contents: Mapping[pathlib.Path, bytes]) -> None:
-    """Replaces files of one directory: all are written and read back before the first is replaced.
+    """Replaces files of one directory; writes and reads back all before replacing the first.
 
     Raises:
-        OSError: one cannot be written; those that are there stay, and nothing else is left.
+        OSError: one cannot be written; existing files stay, and temporary ones are removed.
     """
     asides = {path: path.with_name(f"{path.name}{UNFINISHED}") for path in contents}
     path = pathlib.Path()
@@ -184,11 +181,11 @@ def write_files(contents: Mapping[pathlib.Path, bytes]) -> None:
         for path, aside in asides.items():
             aside.replace(path)
     except BaseException as error:
-        for aside in asides.values():  # on a full disk they take the room that is missing
+        for aside in asides.values():  # they take space on a full disk
             with contextlib.suppress(OSError):
                 aside.unlink()
         if isinstance(error, OSError):
-            # A write to an open file does not say which one failed.
+            # Errors of writes to an open file do not name it.
             raise OSError(error.errno, error.strerror, str(path)) from error
         raise
     for folder in {path.parent for path in contents}:
@@ -196,18 +193,18 @@ def write_files(contents: Mapping[pathlib.Path, bytes]) -> None:
 
 
 def _write_new(path: pathlib.Path, content: bytes) -> None:
-    path.unlink(missing_ok=True)  # what a kill left; and a link or a FIFO is not written through
+    path.unlink(missing_ok=True)  # left by a kill; or a link or FIFO, which must not be followed
     opened = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
     with open(opened, "wb") as file:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
     if read_bytes(path, len(content)) != content:
-        raise OSError(errno.EIO, "what was written is not what is read back")
+        raise OSError(errno.EIO, "the content read back differs")
 
 
 def is_free(folder: pathlib.Path) -> bool:
-    """Whether a directory is not there, or holds no more than what a kill or a full disk left."""
+    """Returns whether a directory is missing or empty, apart from unfinished files."""
     if not folder.exists():
         return True
     return folder.is_dir() and all(path.name.endswith(UNFINISHED) for path in folder.iterdir())
@@ -215,12 +212,12 @@ def is_free(folder: pathlib.Path) -> bool:
 
 @contextlib.contextmanager
 def filling(folder: pathlib.Path) -> Iterator[pathlib.Path]:
-    """Yields a directory to put files into, which appear in `folder` when the block ends.
+    """Yields a temporary directory whose files are moved to `folder` when the block ends.
 
-    Where the block raises, or is killed, none of them does. What a kill left is removed.
+    If the block raises or the process is killed, none is moved. Leftovers of a kill are removed.
 
     Args:
-        folder: new, or there and without files of these names.
+        folder: a new directory, or an existing one without files of these names.
     """
     folder = folder.absolute()
     is_new = not folder.exists()
@@ -233,7 +230,7 @@ def filling(folder: pathlib.Path) -> Iterator[pathlib.Path]:
         if is_new:
             aside.rename(folder)
         else:
-            # Not the directory itself: it may be the current one, or where a disk is mounted.
+            # Not the directory itself, which may be the current one or a mount point.
             for path in sorted(aside.iterdir(), reverse=True):
                 path.rename(folder / path.name)
                 (folder / f"{path.name}{UNFINISHED}").unlink(missing_ok=True)
@@ -245,7 +242,7 @@ def filling(folder: pathlib.Path) -> Iterator[pathlib.Path]:
 
 
 def sync_folder(folder: pathlib.Path) -> None:
-    """Waits until the names of files in a folder are on disk: writing a file does not."""
+    """Waits until the entries of a directory are on disk, which syncing its files does not do."""
     opened = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(opened)
@@ -254,14 +251,14 @@ def sync_folder(folder: pathlib.Path) -> None:
 
 
 def seal(content: dict[str, Any]) -> dict[str, Any]:
-    """An object for a JSON file, with its digest: a disk may give back other figures."""
+    """Adds a digest to an object for a JSON file, to detect damage."""
     return content | {"digest": _digest(content)}
 
 
 def check_seal(content: dict[str, Any]) -> None:
-    """Raises a ValueError if an object that has a digest is not what was written."""
+    """Raises a ValueError if an object does not match its digest, if it has one."""
     if "digest" in content and content["digest"] != _digest(content):
-        raise ValueError("it is not what was written, its digest is another one")
+        raise ValueError("its content does not match its digest")
 
 
 def _digest(content):

@@ -1,31 +1,31 @@
-"""Paths of this machine, which are nobody else's business, in what is told of a training."""
+"""Removes local paths, which are private, from the record of a training."""
 
 import pathlib
 import re
 from collections.abc import Mapping
 from typing import Any
 
-# Fields of `Saved.trained` that say a place, whatever it looks like.
+# Fields of `Saved.trained` that are places, whatever they look like.
 _PLACES = ("root", "dir", "folder", "file", "path", "init_from")
-# "/data", "~/x", "../x", "C:\x" and "file:…"; and "/home/me/x" in the midst of a text.
+# "/data", "~/x", "../x", "C:\x" and "file:…"; and "/home/me/x" inside a text.
 _LOCAL = re.compile(
     r"^(?:[/\\]|~\w*[/\\]|\.{1,2}[/\\]|[A-Za-z]:[/\\]|file:)"
     r"|(?<![\w/:.])(?:~|\.{1,2})?/[^\s/]+/"
     r"|(?<!\w)[A-Za-z]:\\"
 )
-# A model or page that all can see, or a digest.
+# A public model or page, or a digest.
 _PUBLIC = re.compile(r"hf:|https?:|[0-9a-f]{8,64}$")
 
 
-def leave_out(told: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """What is told of a training, without what says a path of this machine.
+def leave_out(trained: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """Removes fields with local paths from the record of a training.
 
     Returns:
-        The rest, and the fields that are left out, those of inner objects as "config.data.root".
+        The remaining fields, and the names of those removed, "config.data.root" for nested ones.
     """
     kept: dict[str, Any] = {}
     left_out: list[str] = []
-    for field, value in told.items():
+    for field, value in trained.items():
         if _says_path(field):
             left_out.append("a field named by a path")
         elif isinstance(value, Mapping):
@@ -53,8 +53,8 @@ def _says_path(text):
 
 
 def is_here(text: str) -> bool:
-    """Whether a file or folder of this path is on this machine."""
+    """Returns whether a file or directory of this path exists."""
     try:
         return pathlib.Path(text).expanduser().exists()
-    except (OSError, RuntimeError, ValueError):  # too long, "~" of nobody, a null character
+    except (OSError, RuntimeError, ValueError):  # too long, "~" of no user, a null character
         return False

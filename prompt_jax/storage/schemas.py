@@ -1,4 +1,4 @@
-"""Declared schemas of what files hold, made from the dataclasses that it becomes."""
+"""Makes schemas of file contents from the dataclasses that they become."""
 
 import dataclasses
 import json
@@ -13,10 +13,10 @@ from prompt_jax.errors import PromptError
 from prompt_jax.storage.files import check
 
 MOST_NUMBER = 10**6
-"""Of whole numbers that are sizes, lengths or counts; the largest of any CLIP is a vocabulary."""
+"""Largest size, length or count; the largest in any CLIP is the vocabulary size."""
 
 MOST_CHARACTERS = 10_000
-"""Of any text: the tokenizer takes no more either."""
+"""Longest text, as for the tokenizer."""
 
 STRICT = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False, arbitrary_types_allowed=True)
 
@@ -28,24 +28,24 @@ Text = Annotated[str, Field(max_length=MOST_CHARACTERS)]
 
 
 def at_most(characters: int) -> BeforeValidator:
-    """Returns what bounds a value that may hold fields of any name: so many characters of JSON."""
+    """Returns a validator that bounds the length of a value as JSON."""
 
     def bound(value: Any) -> Any:
         if (length := len(json.dumps(value))) > characters:
-            raise ValueError(f"it has {length:,} characters of JSON; at most {characters:,}")
+            raise ValueError(f"it has {length:,} characters as JSON; at most {characters:,}")
         return value
 
     return BeforeValidator(bound)
 
 
 def of_dataclass(cls: type, **declared: Any) -> type[pydantic.BaseModel]:
-    """Returns the schema of a dataclass: its fields with their types, no others.
+    """Returns the strict schema of a dataclass.
 
-    Lists become tuples, as JSON has lists alone. Whole numbers and texts are bounded.
+    Lists become tuples, which JSON does not have. Whole numbers and texts are bounded.
 
     Args:
         cls: a dataclass.
-        **declared: types of fields that are narrower than the dataclass's.
+        **declared: types of fields that are narrower than those of the dataclass.
     """
     hints = typing.get_type_hints(cls)
     fields: dict[str, Any] = {}
@@ -60,12 +60,12 @@ def make(cls: type[Made], content: Mapping[str, Any], what: str, **declared: Any
 
     Args:
         cls: a dataclass, which may check ranges itself.
-        content: its fields; those that are missing have their defaults.
-        what: what errors call it: "settings".
+        content: its fields; missing ones get their defaults.
+        what: its name in messages, e.g. "settings".
         **declared: see `of_dataclass`.
 
     Raises:
-        PromptError: a field is missing, unknown, of another type, or out of its range.
+        PromptError: a field is missing, unknown, of a wrong type, or out of range.
     """
     try:
         checked = check(content, of_dataclass(cls, **declared))
@@ -85,7 +85,7 @@ def _bounded(hint: Any) -> Any:
 
 
 def as_tuple(value: Any) -> Any:
-    """Returns a list as a tuple, all else as it is: a text is no tuple of its letters."""
+    """Returns a list as a tuple, and any other value unchanged."""
     return tuple(value) if isinstance(value, list) else value
 
 

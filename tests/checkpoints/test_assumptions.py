@@ -187,5 +187,5 @@ def test_a_folder_of_a_clip_is_not_called_an_untrained_model(folder, tmp_path):
         pj.load(folder)
     assert "model.json" not in str(caught.value)
     (tmp_path / "empty").mkdir()
-    with pytest.raises(PromptError, match="nor model.json, so it is no trained model"):
+    with pytest.raises(PromptError, match="nor model.json of a trained model"):
         pj.load(tmp_path / "empty")

@@ -100,13 +100,13 @@ def test_open_clip_settings_of_any_size_and_type(model, message, state, tmp_path
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("[" * 100_000, "its brackets are too deep"),
-        ('{"a": ' * 100_000, "its brackets are too deep"),
+        ("[" * 100_000, "its brackets are nested too deeply"),
+        ('{"a": ' * 100_000, "its brackets are nested too deeply"),
         (f'{{"a": {"9" * 5000}}}', "Exceeds the limit (4300 digits)"),
-        ('{"a": 1, "b": 2, "a": 3}', "'a' stands in it twice"),
-        ('{"a": {"b": 2, "b": 3}}', "'b' stands in it twice"),
-        ('{"a": NaN}', "NaN is no number of JSON"),
-        ('{"a": -Infinity}', "-Infinity is no number of JSON"),
+        ('{"a": 1, "b": 2, "a": 3}', "key 'a' occurs twice"),
+        ('{"a": {"b": 2, "b": 3}}', "key 'b' occurs twice"),
+        ('{"a": NaN}', "NaN is not valid JSON"),
+        ('{"a": -Infinity}', "-Infinity is not valid JSON"),
         ("[1]", "holds a list, not a JSON object"),
         ("\ufeff{}", "cannot be read as JSON"),
         (b"\xff\xfe", "cannot be read as JSON"),
@@ -175,7 +175,7 @@ def entry(name, begin, end):
 
 STEERING = "\\u001b[2J"  # clears a terminal
 HEADERS = {
-    "twice": (f"{{{entry('a', 0, 4)}, {entry('a', 0, 4)}}}", "'a' stands in it twice"),
+    "twice": (f"{{{entry('a', 0, 4)}, {entry('a', 0, 4)}}}", "key 'a' occurs twice"),
     "overlapping": (f"{{{entry('a', 0, 4)}, {entry('b', 0, 4)}}}", "invalid offset"),
     "outside": (f"{{{entry('a', 0, 2**40)}}}", "not a readable safetensors file"),
     "nested": ("[" * 100_000, "not a readable safetensors file"),

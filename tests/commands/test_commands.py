@@ -27,10 +27,10 @@ def raising(error):
         (errno.ENOSPC, "free space, then run again"),
         (errno.EDQUOT, "free space, then run again"),
         (errno.EFBIG, "ulimit -f"),
-        (errno.EROFS, "name a place that can be written to"),
-        (errno.EACCES, "change its permissions or name another place"),
+        (errno.EROFS, "use a writable path"),
+        (errno.EACCES, "change its permissions or use another path"),
         (errno.EIO, "the disk or its connection fails"),
-        (errno.ENOENT, "put it back, or name another place"),
+        (errno.ENOENT, "restore it, or use another path"),
     ],
 )
 def test_a_failure_of_the_system_is_one_line(capsys, number, advice):

@@ -32,7 +32,7 @@ def test_one_that_fails_ends_the_others(tmp_path):
     jobs = [python("slow", slow), python("wrong", "raise SystemExit('the disk is full')")]
     number = min(2, len(os.sched_getaffinity(0)))
     with pytest.raises(
-        PromptError, match=r"(?s)wrong ended with code 1; .*wrong\.log.*disk is full"
+        PromptError, match=r"(?s)wrong exited with code 1; .*wrong\.log.*disk is full"
     ):
         processes.run_all(jobs[2 - number :], number, tmp_path)
     assert not marker.exists()

@@ -172,7 +172,7 @@ def test_what_is_no_regular_file_is_never_opened(tmp_path):
         "pipe.jpg": "a named pipe",
         "link.jpg": "a named pipe",
         "zero.jpg": "a device",
-        "folder.jpg": "a folder",
+        "folder.jpg": "a directory",
         "empty.jpg": "an empty file",
         "round.jpg": "symbolic link",
         "huge.jpg": "bytes; the limit is",

@@ -117,7 +117,7 @@ def test_a_card_is_read_by_the_hub(trained, changed, base, pipeline):
     assert pipeline in (None, data["pipeline_tag"])
     assert f'pj.load("hf:{NAME}")' in text and "accordion" in text
     if changed["backbone"] == "embedded" and not trained.get("note"):
-        assert "**Note**: the embedded CLIP is a small stand-in" in text
+        assert "**Note**: the embedded CLIP is a small model for tests" in text
 
 
 def test_a_card_tells_figures_with_what_they_are_worth():
@@ -125,17 +125,17 @@ def test_a_card_tells_figures_with_what_they_are_worth():
     text = cards.write(model, NAME, "apache-2.0")
     for line in (
         "| base classes | 91.2 | 85.0 |",
-        "| H, their harmonic mean | 85.3 | 83.5 |",
-        "These are figures of one seed, 3: another one gives others.",
+        "| H, the harmonic mean of both | 85.3 | 83.5 |",
+        "These results are from a single seed (3); other seeds give other results.",
         r"**Note**: a stand-in \| of few.",
         "| shots per class | 16 |",
-        "| settings it chose | alpha: 1.5 |",
+        "| selected settings | alpha: 1.5 |",
         '`coop`: Zhou et al., "Learning to Prompt for Vision-Language Models", IJCV 2022',
-        "It takes others too",
+        "Other classes can be passed",
     ):
         assert line in text
     bound = dataclasses.replace(model, settings=dict(model.settings) | {"class_specific": True})
-    assert "These alone" in cards.write(bound, NAME, "mit")
+    assert "Other classes are not supported" in cards.write(bound, NAME, "mit")
 
 
 def test_every_method_has_its_paper():
@@ -143,7 +143,7 @@ def test_every_method_has_its_paper():
         for record in records.values():
             model = dataclasses.replace(MODEL, method=record.name, kind=record.kind)
             text = cards.write(model, NAME, "mit")
-            assert f"{record.title}, trained by prompt_jax" in text.replace("\\", "")
+            assert f"{record.title}, trained with prompt_jax" in text.replace("\\", "")
             assert re.search(r", [A-Z]+ 20\d\d$", record.paper)
 
 

@@ -130,7 +130,7 @@ def test_templates_are_averaged(bare):
     other = dataclasses.replace(bare, settings=settings, _tasks={})
     expected = other.predict(PIXELS, NAMES).logits
     np.testing.assert_allclose(one.predict(PIXELS).logits, expected, **CLOSE)
-    with pytest.raises(PromptError, match="average of 7 templates is not kept"):
+    with pytest.raises(PromptError, match="a model of 7 templates cannot be saved"):
         one.save("nowhere")
 
 
@@ -169,7 +169,7 @@ def test_what_is_saved_predicts_the_same(clip, tmp_path, name, frames):
     again = pj.load(folder)
     np.testing.assert_array_equal(again.predict(shown).logits, one.predict(shown).logits)
     assert again.class_names == NAMES
-    with pytest.raises(PromptError, match="is there already"):
+    with pytest.raises(PromptError, match="already exists"):
         one.save(folder)
 
 
@@ -204,7 +204,7 @@ def test_a_backbone_that_moved_is_named_anew(folder, clip, tmp_path):
             "prompts.safetensors cannot be read",
         ),
         (lambda path: (path / "model.json").write_text("{"), "model.json cannot be read"),
-        (lambda path: change(path, format=2), "is of format 2, this version reads 1"),
+        (lambda path: change(path, format=2), "has format 2; this version reads 1"),
         (lambda path: change(path, method="no"), "unknown method 'no'"),
         (
             lambda path: change(path, settings={"new": 1}),
@@ -228,22 +228,22 @@ def test_a_changed_word_is_noticed(folder):
 
 @pytest.mark.parametrize("source", [None, 5, ""])
 def test_what_is_no_place_is_said_to_be_none(source):
-    with pytest.raises(PromptError, match="neither a folder, a file nor a name of a CLIP"):
+    with pytest.raises(PromptError, match="is not a directory, a file or the name of a CLIP"):
         pj.load(source)
 
 
 def test_the_file_s_own_name_is_its_folder(folder):
     assert pj.load(folder / "model.json").class_names == NAMES
     (folder / "model.json").write_text("[]")
-    with pytest.raises(PromptError, match="something else than a trained model"):
+    with pytest.raises(PromptError, match="does not describe a trained model"):
         pj.load(folder)
 
 
 def test_a_folder_without_a_model_says_what_it_holds(tmp_path):
-    with pytest.raises(PromptError, match=r"nor model\.json, so it is no trained model"):
+    with pytest.raises(PromptError, match=r"nor model\.json of a trained model"):
         pj.load(tmp_path)
     (tmp_path / "run.json").write_text("{}")
-    with pytest.raises(PromptError, match="not finished; start it again"):
+    with pytest.raises(PromptError, match="unfinished run; start it again"):
         pj.load(tmp_path)
     (tmp_path / "results.json").write_text("{}")
     with pytest.raises(PromptError, match="python -m experiments.complete"):
@@ -253,7 +253,7 @@ def test_a_folder_without_a_model_says_what_it_holds(tmp_path):
 @pytest.mark.parametrize(
     ("ask", "words"),
     [
-        (lambda m: m.predict(PIXELS), r"no classes to choose from; give classes=…"),
+        (lambda m: m.predict(PIXELS), r"no classes to choose from; pass class names by classes=…"),
         (lambda m: m.predict(PIXELS, "cat"), r"pass \['cat'\]"),
         (
             lambda m: m.predict(PIXELS, ["a_b", "owl", "A b"]),
@@ -287,7 +287,7 @@ def test_what_cannot_be_asked_is_said(bare, ask, words):
         ({"dtype": "float16"}, "unknown dtype 'float16'"),
         ({"frames": -1}, "frames=-1 must be a whole number"),
         ({"frames": 2.5}, "frames=2.5 must be a whole number"),
-        ({"backbone": "embedded"}, "holds no trained model; leave backbone=… out"),
+        ({"backbone": "embedded"}, "is a backbone, not a trained model; leave backbone=… out"),
     ],
 )
 def test_what_load_does_not_know(clip, options, words):

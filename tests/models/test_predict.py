@@ -82,7 +82,7 @@ def test_a_folder_in_every_format(clip, folder, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("a.png", "--format", "csv"), "no classes to choose from; give --classes, names of what"),
+        (("a.png", "--format", "csv"), "no classes to choose from; pass class names by --classes"),
         (
             ("a.png", "--classes", "a,b", "--backbone", "x"),
             "no trained model; leave --backbone out",
@@ -144,7 +144,7 @@ def test_videos_in_a_folder_are_files_and_folders_of_frames(tmp_path):
     assert list(predict.find([str(tmp_path / "run/1.mp4")], True, [])) == [
         str(tmp_path / "run/1.mp4")
     ]
-    message = r"no images in this folder, nor below it \(other files: 1 .mp4, 1 .txt\)"
+    message = r"no images in or below this directory \(other files: 1 .mp4, 1 .txt\)"
     with pytest.raises(PromptError, match=message):
         list(predict.find([str(tmp_path / "run")], False, []))
 
@@ -236,9 +236,9 @@ def test_a_list_of_names_is_a_regular_file_of_a_size(tmp_path, monkeypatch):
     with pytest.raises(PromptError, match="cannot be read as text .*at most 10 are read"):
         predict.read_classes(str(tmp_path / "long.txt"))
     os.mkfifo(tmp_path / "pipe")
-    there = {"pipe": "a named pipe", "": "a folder", "/dev/null": "a device"}
+    there = {"pipe": "a named pipe", "": "a directory", "/dev/null": "a device"}
     for path, kind in there.items():
-        with pytest.raises(PromptError, match=f" is {kind}; give a,b,c or a file"):
+        with pytest.raises(PromptError, match=f" is {kind}; pass a,b,c or a file"):
             predict.read_classes(os.path.join(tmp_path, path))
 
 

@@ -127,7 +127,7 @@ def test_a_killed_process_leaves_a_whole_model_or_none(model, tmp_path):
         try:
             seeds.add(saved.read(place / "first").trained["seed"])
         except PromptError as error:  # between the replacements of its two files
-            assert "is not what model.json was written with" in str(error)
+            assert "does not match model.json" in str(error)
             saved.write(place / "first", model)
         for folder in place.glob("new*"):
             assert names_in(folder) in (set(), FILES, {saved.PROMPTS})
@@ -141,11 +141,11 @@ def test_a_killed_process_leaves_a_whole_model_or_none(model, tmp_path):
 def test_what_read_would_refuse_is_not_written(model, tmp_path):
     nan = jax.tree.map(lambda array: array * np.float32(np.nan), model.prompts)
     for changed, words in (
-        ({"prompts": nan}, "prompts.context: some of its numbers"),
+        ({"prompts": nan}, "prompts.context: it has NaN"),
         ({"dtype": "float16"}, "dtype: 'float16'"),
         ({"settings": {"context_length": 7}}, "prompts.arrays.context"),
     ):
-        with pytest.raises(PromptError, match=f"cannot be kept: {words}"):
+        with pytest.raises(PromptError, match=f"cannot be saved: {words}"):
             saved.write(tmp_path, dataclasses.replace(model, **changed))
     assert not names_in(tmp_path)
 
@@ -185,7 +185,7 @@ def test_more_bytes_than_a_stranger_s_model_has_are_not_loaded(monkeypatch):
     }
     saved_arrays.check_loaded(imagenet, "gda")
     vast = {**imagenet, "features": "float32[1000000, 1024]"}
-    words = "they are of 4,096,640,004 bytes; at most 805,306,368 are loaded. .*MOST_GIB=4"
+    words = "they have 4,096,640,004 bytes; at most 805,306,368 are loaded. .*MOST_GIB=4"
     with pytest.raises(errors.PromptError, match=words):
         saved_arrays.check_loaded(vast, "gda")
     saved_arrays.check_loaded({"visual": "float32[1000000, 1024]"}, "vifi_clip")

@@ -135,7 +135,7 @@ def test_what_is_shared_by_one_process_is_loaded_by_another(clip, run, tmp_path)
     words = ("-m", "prompt_jax.predict", f"hf:{NAME}", str(image))
     code, _, errors = process(hub, tmp_path / "empty", *words)
     assert code == 2 and errors.count("\n") == 1
-    assert "is out of reach, and nothing of it is kept on this machine" in errors
+    assert "is unreachable, and the model is not cached on this machine" in errors
 
 
 def test_a_model_comes_back_as_it_was_shared(hub, public):
@@ -172,12 +172,12 @@ def test_a_revision_is_what_it_was(hub, run, public):
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("me/absent", "there is no such model on .*, or none that this token may see; if it is p"),
-        ("me/asked", "gives it out on request only"),
-        (BACKBONE, "holds no model.json.*a bare CLIP is loaded by 'lab/tiny-clip' alone"),
+        ("me/absent", "has no such model, or no access with this token; if it is p"),
+        ("me/asked", "access is restricted; request it"),
+        (BACKBONE, "holds no model.json.*load a bare CLIP by 'lab/tiny-clip'"),
         ("me/empty", "holds no model.json"),
-        ("cats", "is no name on the Hugging Face hub; write user/name"),
-        ("me/../cats", "is no name on the Hugging Face hub"),
+        ("cats", "is not a valid name on the Hugging Face hub; write user/name"),
+        ("me/../cats", "is not a valid name on the Hugging Face hub"),
     ],
 )
 def test_what_cannot_be_downloaded_is_a_sentence(hub, name, words):
@@ -192,10 +192,10 @@ def test_private_models_are_for_those_who_log_in(hub, public, monkeypatch):
     sharing.share(public, NAME, private=True)
     assert hub.repositories[NAME].private
     monkeypatch.setenv("HF_TOKEN", "wrong")
-    with pytest.raises(PromptError, match="refuses the token"):
+    with pytest.raises(PromptError, match="rejects the token"):
         sharing.download("me/other")
     monkeypatch.delenv("HF_TOKEN")
-    with pytest.raises(PromptError, match="none that is seen without a token; .*hf auth login"):
+    with pytest.raises(PromptError, match="no access without a token; .*hf auth login"):
         sharing.download(NAME)
     monkeypatch.setenv("HF_TOKEN", hub_stand_in.READ)
     assert saved.read(sharing.download(NAME)).method == "coop"
@@ -206,9 +206,9 @@ def test_a_hub_that_is_down_gives_what_is_kept(hub, public):
     there = sharing.download(NAME)
     hub.down = True
     assert sharing.download(NAME) == there
-    with pytest.raises(PromptError, match="out of reach, and nothing of it is kept"):
+    with pytest.raises(PromptError, match="unreachable, and the model is not cached"):
         sharing.download("me/other")
-    with pytest.raises(PromptError, match="me/other: .* refuses it"):
+    with pytest.raises(PromptError, match="me/other: .* rejects the request"):
         sharing.share(public, "me/other")
 
 
@@ -247,15 +247,19 @@ def _private_backbone(hub, monkeypatch):
 @pytest.mark.parametrize(
     ("prepare", "options", "words"),
     [
-        (_no_token, [], "needs a token of the Hugging Face hub that may write: log in by `hf auth"),
-        (_wrong_token, [], "refuses the token (Invalid credentials"),
-        (_reading_token, [], "the token may not do this (no write access to me/cats"),
+        (_no_token, [], "needs a Hugging Face token with write access: log in by `hf auth"),
+        (_wrong_token, [], "rejects the token (Invalid credentials"),
+        (_reading_token, [], "the token has no permission for this (no write access to me/cats"),
         (_other_model, [], "holds something else (config.json, model.json)"),
         (_own_card, [], "holds something else (README.md)"),
-        (_public, ["--private"], "is there already, for everyone to see"),
+        (_public, ["--private"], "already exists and is public"),
         (_no_backbone, [], "the backbone, lab/tiny-clip, is not on the Hugging Face hub"),
-        (_private_backbone, [], "or not for everyone to see"),
-        (None, ["--license=beer"], 'refuses it (Invalid metadata in README.md. - "license" must'),
+        (_private_backbone, [], "or not public"),
+        (
+            None,
+            ["--license=beer"],
+            'rejects the request (Invalid metadata in README.md. - "license" must',
+        ),
     ],
 )
 def test_what_cannot_be_shared_is_a_sentence(
@@ -292,7 +296,7 @@ def test_what_somebody_else_uploads_meanwhile_is_kept(hub, public, monkeypatch):
         return known(path, remote)
 
     monkeypatch.setattr(sharing, "_is_same", slow)
-    with pytest.raises(PromptError, match="somebody else changed it at this moment"):
+    with pytest.raises(PromptError, match="changed at the same time"):
         sharing.share(public, NAME, replace=True)
     assert hub.files(NAME)[saved.MODEL] == b'{"newer": 1}'
 
@@ -303,7 +307,7 @@ def test_a_path_as_backbone_needs_a_name(hub, clip, run, tmp_path, capsys):
         return command_line.explain(share.start, words)
 
     assert dry_run(1) == 2
-    assert "is a path of this machine, which means nothing to others" in capsys.readouterr().err
+    assert "is a local path, which others cannot load" in capsys.readouterr().err
     hub.put(
         "lab/other-clip",
         {
@@ -320,7 +324,7 @@ def test_a_path_as_backbone_needs_a_name(hub, clip, run, tmp_path, capsys):
     assert written == sorted(sharing.FILES) and not hub.writes()
     assert saved.read(tmp_path / "dry4").backbone == BACKBONE
     assert dry_run(4, f"--backbone-id={BACKBONE}") == 2
-    assert "is there already; name a new or empty folder" in capsys.readouterr().err
+    assert "already exists; name a new or empty directory" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

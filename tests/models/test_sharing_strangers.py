@@ -25,7 +25,7 @@ def test_a_stranger_s_model_loads_no_path_of_this_machine(hub, clip, run, tmp_pa
     (tmp_path / "theirs").mkdir()
     saved.write(tmp_path / "theirs", dataclasses.replace(saved.read(run), backbone=backbone))
     hub.put(NAME, {path.name: path.read_bytes() for path in (tmp_path / "theirs").iterdir()})
-    with pytest.raises(PromptError, match="a path of the machine of its training; say where"):
+    with pytest.raises(PromptError, match="a local path of another machine; pass the same"):
         pj.load(f"hf:{NAME}")
     assert pj.load(f"hf:{NAME}", backbone=clip).class_names == tiny.CLASSES
 
@@ -49,7 +49,7 @@ def test_only_the_model_s_files_are_downloaded(hub, public):
 
 @pytest.mark.parametrize("revision", ["../main", "a/../../b", "-x", "a b", "\x1b[2J", "é"])
 def test_a_revision_is_no_path(hub, revision):
-    with pytest.raises(PromptError, match="behind @ belongs a branch, a tag"):
+    with pytest.raises(PromptError, match="after @, write a branch, a tag"):
         sharing.download(f"{NAME}@{revision}")
 
 

@@ -180,7 +180,7 @@ def test_predict_turns_images_as_the_run_did(root, tmp_path, ignored, capsys):
     capsys.readouterr()
     assert predict.start([str(folder), *paths, "--format", "csv"]) == 0
     out, err = capsys.readouterr()
-    assert ("are stored turned (EXIF orientation), and seen as they are stored" in err) == ignored
+    assert ("have an EXIF orientation, which is ignored as in" in err) == ignored
     other = "upright" if ignored else "stored"
     assert predict.start([str(folder), *paths, "--format", "csv", "--rotation", other]) == 0
     assert capsys.readouterr().out != out

@@ -172,7 +172,7 @@ def test_prompts_that_do_not_fit_are_refused(there, method, settings, words, tmp
 def test_nothing_starts_from_prompts_that_are_not_there(there, tmp_path):
     config = going_on(there)
     for folder, words in {
-        tmp_path / "none": "is no folder; give a run's folder",
+        tmp_path / "none": "is not a directory; pass a run directory",
         there.clip: "holds no model.json",
     }.items():
         config.init_from = str(folder)

@@ -281,7 +281,7 @@ def test_figures_that_are_not_those_written_are_refused_or_measured_again(
     changed = re.sub(r'("base": )\d', r"\g<1>9", results, count=1)
     assert changed != results
     (workdir / "results.json").write_text(changed)
-    with pytest.raises(PromptError, match="is not what was written, its digest is another one"):
+    with pytest.raises(PromptError, match="its content does not match its digest"):
         experiment.run(coop(setting), workdir)
     (workdir / "results.json").unlink()
     evaluations = json.loads((workdir / "evaluations.json").read_text())

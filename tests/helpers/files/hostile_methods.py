@@ -59,9 +59,9 @@ OF_PRO_MPT: dict[str, tuple[Change, str]] = {
 }
 
 OF_VIDEOS: dict[str, tuple[Change, str]] = {
-    "frames none": (put("inputs.frames", 0), "inputs.frames: 0, and kind is 'videos'"),
+    "frames none": (put("inputs.frames", 0), "inputs.frames: 0, but kind is 'videos'"),
     "frames vast": (put("inputs.frames", 10**6), "inputs: frames: 1000000"),
-    "frames others": (put("inputs.frames", 4), "settings.frames: 3, and inputs.frames is 4"),
+    "frames others": (put("inputs.frames", 4), "settings.frames: 3, but inputs.frames is 4"),
     "rule of training": (put("inputs.frame_rule", "random"), "inputs.frame_rule: 'random'"),
     "crop other": (put("inputs.crop", "middle"), "inputs: unknown crop 'middle'"),
     "pooling other": (put("settings.pooling", "max"), "unknown settings.pooling 'max'"),
