@@ -40,6 +40,5 @@ class FrameAverage(OfVideos):
     """A mixin that makes an image method take videos."""
 
     def __init__(self, clip: CLIP, arrays: Mapping[str, Tensor], config: Mapping[str, Any]):
-        """Takes the arguments of `Classifier`."""
         clip.add_module("visual", AveragingTower(clip.visual))
         super().__init__(clip, arrays, config)

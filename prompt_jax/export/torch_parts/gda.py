@@ -38,7 +38,6 @@ class GDA(ZeroShot):
         self.keep("bias", bias.float())
 
     def has_class_data(self) -> bool:
-        """Returns True: it stores the features of the shots."""
         return True
 
     def forward(self, images: Tensor) -> Tensor:

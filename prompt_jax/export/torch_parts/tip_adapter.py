@@ -20,7 +20,6 @@ class TipAdapter(ZeroShot):
         self.keep("values", (self.prompts.labels[:, None] == self.trained).float())
 
     def has_class_data(self) -> bool:
-        """Returns True: it stores the features of the shots."""
         return True
 
     def forward(self, images: Tensor) -> Tensor:

@@ -14,7 +14,6 @@ class Independent(Encoders):
     """A CLIP with independent text and vision prompts."""
 
     def text_slots(self) -> int:
-        """Returns the number of text positions that prompts take."""
         return self.settings["text_prompts"]
 
     def text_prompts(self) -> Tensor | None:

@@ -15,7 +15,6 @@ class Coupled(Independent):
     """A CLIP whose first layers project text prompts to vision prompts, later ones the reverse."""
 
     def text_slots(self) -> int:
-        """Returns the number of text positions that prompts take."""
         return self.settings["prompts"]
 
     def text_prompts(self) -> Tensor:

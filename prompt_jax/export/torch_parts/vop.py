@@ -14,7 +14,6 @@ class VoP(Encoders):
     """A CLIP with the same deep prompts for all frames, each encoded separately."""
 
     def text_slots(self) -> int:
-        """Returns the number of text positions that prompts take."""
         return self.settings["text_prompts"]
 
     def frame_layers(self) -> int:

@@ -18,7 +18,6 @@ class VoPC(VoP):
     context: nn.Module | None
 
     def __init__(self, clip: CLIP, arrays: Mapping[str, Tensor], config: Mapping[str, Any]):
-        """Takes the arguments of `Classifier`."""
         lstm, others = take(arrays, "lstm")
         blocks, others = take(others, "transformer")
         super().__init__(clip, others, config)

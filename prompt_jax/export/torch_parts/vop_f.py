@@ -12,7 +12,6 @@ class VoPF(VoP):
     """A VoP whose last layers attend over all frames of a video."""
 
     def frame_layers(self) -> int:
-        """Returns the number of first layers that encode each frame separately."""
         layers = len(self.clip.visual.transformer.resblocks)
         return round(layers * self.settings["per_frame_layers"] / _PUBLISHED_LAYERS)
 
