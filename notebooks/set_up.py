@@ -1,8 +1,8 @@
-"""Writes the first cell of every notebook: it installs prompt_jax where it is missing.
+"""Writes the first cell of every notebook, which installs prompt_jax if it is missing.
 
     python notebooks/set_up.py
 
-The repository that it names is the one in pyproject.toml, which the owner of the code sets there.
+The repository comes from pyproject.toml, where the publisher of the code sets it.
 """
 
 import json
@@ -10,11 +10,11 @@ import tomllib
 from pathlib import Path
 
 FOLDER = Path(__file__).parent
-# Extras of the package that a notebook needs; each is named as the package that it installs.
+# The package's extras that a notebook needs; each has the name of the package that it installs.
 EXTRAS = {"quickstart": [], "own_images": [], "pytorch": ["torch"]}
 CELL = """
-# Installs prompt_jax where it is missing: from a wheel in this directory, from the checkout around
-# this notebook, or from where its owner publishes it. A JAX that is there, as on Colab, stays.
+# Installs prompt_jax if it is missing: from a wheel in this directory, the surrounding checkout, or
+# its published repository. An installed JAX, as on Colab, keeps its version.
 import importlib.util
 import shutil
 import subprocess
@@ -23,7 +23,7 @@ from glob import glob
 from importlib.metadata import distributions
 from pathlib import Path
 
-REPOSITORY = __REPOSITORY__  # by pyproject.toml; see CONTRIBUTING.md
+REPOSITORY = __REPOSITORY__  # from pyproject.toml; see CONTRIBUTING.md
 EXTRAS = __EXTRAS__
 
 
@@ -44,12 +44,14 @@ def find_source():
 
 
 if any(importlib.util.find_spec(name) is None for name in ["prompt_jax", *EXTRAS]):
-    source, there = find_source(), {each.name: each.version for each in distributions()}
-    if "jax" not in there and shutil.which("nvidia-smi"):
+    source, installed = find_source(), {each.name: each.version for each in distributions()}
+    if "jax" not in installed and shutil.which("nvidia-smi"):
         EXTRAS.append("cuda12")
-    elif "jax" not in there and (glob("/dev/accel*") or glob("/dev/vfio/[0-9]*")):
+    elif "jax" not in installed and (glob("/dev/accel*") or glob("/dev/vfio/[0-9]*")):
         EXTRAS.append("tpu")
-    kept = [f"{name}=={there[name]}" for name in ("jax", "jaxlib", "torch") if name in there]
+    kept = [
+        f"{name}=={installed[name]}" for name in ("jax", "jaxlib", "torch") if name in installed
+    ]
     extras = f"[{','.join(EXTRAS)}]" if EXTRAS else ""
     wanted = f"prompt_jax{extras} @ {source}" if "git+" in source else f"{source}{extras}"
     subprocess.check_call([sys.executable, "-m", "pip", "install", "--quiet", wanted, *kept])
@@ -57,19 +59,19 @@ if any(importlib.util.find_spec(name) is None for name in ["prompt_jax", *EXTRAS
 
 
 def repository() -> str:
-    """Returns the address in pyproject.toml, empty where its owner has set none."""
+    """Returns the address in pyproject.toml; empty if none is set."""
     content = (FOLDER.parent / "pyproject.toml").read_text(encoding="utf-8")
     return tomllib.loads(content)["project"].get("urls", {}).get("Source", "")
 
 
 def source_of(name: str, address: str) -> str:
-    """Returns the cell of a notebook, for a repository."""
+    """Returns the first cell of a notebook for a repository address."""
     extras = json.dumps(EXTRAS[name])
     return CELL.replace("__REPOSITORY__", json.dumps(address)).replace("__EXTRAS__", extras)
 
 
 def main() -> None:
-    """Puts the cell into every notebook."""
+    """Writes the cell into every notebook."""
     for name in EXTRAS:
         path = FOLDER / f"{name}.ipynb"
         book = json.loads(path.read_text(encoding="utf-8"))
