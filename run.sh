@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Sets the project up in .venv, once, and runs it. See ./run.sh --help.
+# Installs the project into .venv once and runs it. See ./run.sh --help.
 set -euo pipefail
 
 VENV=.venv
 CONSTRAINTS=constraints.txt
-# The minor versions of Python 3 that pyproject.toml names. A newer one may work, but is not tested.
+# Minor versions of Python 3 as in pyproject.toml. A newer one may work, but is not tested.
 OLDEST_PYTHON=11
 NEWEST_PYTHON=13
 
@@ -12,7 +12,7 @@ here() {
   dirname "${BASH_SOURCE[0]}"
 }
 
-# list_methods FOLDER: the names of the records in prompt_jax/methods/FOLDER.
+# list_methods FOLDER: prints the names of the records in prompt_jax/methods/FOLDER.
 list_methods() {
   sed -nE '/[Rr]ecord\($/{n;s/^ *"([a-z0-9_]+)",$/\1/p;}' "$(here)/prompt_jax/methods/$1"/*.py |
     LC_ALL=C sort | join_names
@@ -23,7 +23,7 @@ list_protocols() {
     join_names
 }
 
-# Lines to lines of several, with commas.
+# Joins lines with commas and wraps them.
 join_names() {
   paste -sd, - | sed 's/,/, /g' | fold -s -w 96 | sed 's/^/  /; s/ *$//'
 }
@@ -79,8 +79,8 @@ tested_pythons() {
 
 find_python() {
   if [[ -n "${PYTHON:-}" ]]; then
-    is_tested_python "$PYTHON" || fail "PYTHON=$PYTHON is no $(tested_pythons); unset" \
-      "PYTHON to search for one, or give another"
+    is_tested_python "$PYTHON" || fail "PYTHON=$PYTHON is not $(tested_pythons); unset" \
+      "PYTHON to search for one, or set another"
     echo "$PYTHON"
     return
   fi
@@ -102,13 +102,13 @@ identity() {
   "$1" -c 'import os, sys; print(os.path.realpath(sys.base_prefix), sys.version)' 2>/dev/null
 }
 
-# An interpreter that was not asked for by name is kept, whatever PATH now holds.
+# Without PYTHON, the interpreter of an existing .venv is kept, whatever is on PATH.
 has_wanted_python() {
   is_tested_python "$VENV/bin/python" &&
     { [[ -z "${PYTHON:-}" ]] || [[ "$(identity "$PYTHON")" == "$(identity "$VENV/bin/python")" ]]; }
 }
 
-# A .venv that cannot run, or whose creation was interrupted before pip was in it, is made anew.
+# Recreates a .venv that does not run, or whose creation was interrupted before pip was installed.
 make_environment() {
   if has_wanted_python && "$VENV/bin/python" -m pip --version &>/dev/null; then
     return
@@ -116,14 +116,15 @@ make_environment() {
   local python
   python="$(find_python)"
   "$python" -c 'import ensurepip, venv' 2>/dev/null ||
-    fail "$python has no venv module; install it (Debian, Ubuntu: apt install python3-venv, for" \
-      "another version e.g. python3.11-venv), then run again"
-  echo "run.sh: making $VENV with $("$python" --version)" >&2
+    fail "$python has no venv module; install it (Debian, Ubuntu: apt install python3-venv, or" \
+      "python3.11-venv for that version), then run again"
+  echo "run.sh: creating $VENV with $("$python" --version)" >&2
   "$python" -m venv --clear "$VENV" ||
-    fail "could not make $VENV; its reason is above. Check permissions and space, then run again"
+    fail "could not create $VENV; see the reason above. Check permissions and disk space, then" \
+      "run again"
 }
 
-# What an installation depends on; another of any of these, and pip runs again.
+# Prints a hash of all that an installation depends on; if it changes, pip runs again.
 fingerprint() {
   { pwd; cat pyproject.toml "$CONSTRAINTS"; } | sha256sum
 }
@@ -132,17 +133,17 @@ is_installed() {
   [[ "$(cat "$1" 2>/dev/null)" == "$(fingerprint)" ]] && has_wanted_python
 }
 
-# Whether there is a tested version of torch for the Python of VENV.
+# Returns whether there is a tested version of torch for VENV's Python.
 has_torch() {
   local minor
   minor="$("$VENV/bin/python" -c 'import sys; print(sys.version_info[1])')"
   grep -Eq "^torch==[^;]*(; python_version == \"3\.$minor\")?$" "$CONSTRAINTS" && return
-  echo "run.sh: WITHOUT TORCH: $CONSTRAINTS has no version of it for Python 3.$minor; the tests that" \
-    "need it are skipped" >&2
+  echo "run.sh: WITHOUT TORCH: $CONSTRAINTS has no version for Python 3.$minor; tests that need" \
+    "it are skipped" >&2
   return 1
 }
 
-# install [EXTRA]: the project with its EXTRA, unless it is there already.
+# install [EXTRA]: installs the project with its EXTRA, unless it is installed already.
 install() {
   local extra="${1:-}"
   local stamp="$VENV/installed-${extra:-run}"
@@ -154,24 +155,24 @@ install() {
     extra=test,onnx
   fi
   rm -f "$VENV"/installed-*
-  echo "run.sh: installing packages into $VENV; some minutes, 1 to 2 GB of disk" >&2
+  echo "run.sh: installing packages into $VENV; this takes minutes and 1 to 2 GB of disk" >&2
   "$VENV/bin/python" -m pip install --quiet --disable-pip-version-check \
     --constraint "$CONSTRAINTS" --editable ".${extra:+[$extra]}" ||
-    fail "pip could not install the packages; its reason is above. If it speaks of connections or" \
-      "retrying: connect, or set https_proxy or PIP_INDEX_URL. Then run again, it goes on from here"
+    fail "pip could not install the packages; see the reason above. If it is a connection error," \
+      "check the network, or set https_proxy or PIP_INDEX_URL. Then run again to resume"
   # The extras only add packages, so the plain installation is complete as well.
   fingerprint | tee "$stamp" >"$VENV/installed-run"
 }
 
-# run_checks [ARGS ...]: all checks, with ARGS for pytest.
+# run_checks [ARGS ...]: runs all checks, with ARGS for pytest.
 run_checks() {
   local python="$VENV/bin/python"
   "$python" -m ruff check .
   "$python" -m ruff format --check .
-  # Types are those of the newest versions: older ones declare others, or none.
+  # Types are checked with the newest versions only: older ones declare different ones, or none.
   [[ "$CONSTRAINTS" == constraints-oldest.txt ]] || "$python" -m mypy
-  # A process per core; a file stays in one, as its tests share what is compiled. Files are taken
-  # in tests/conftest.py's order, the long ones first.
+  # One process per core; a file's tests share a process, and so compiled programs. Files start in
+  # the order of tests/conftest.py, long ones first.
   "$python" -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder \
     --durations=15 "$@"
 }
@@ -182,7 +183,7 @@ main() {
     return
   fi
   cd "$(here)"
-  # Large memory pages: on a CPU, page faults else take up to a fifth of a training step.
+  # Large memory pages: otherwise page faults take up to a fifth of a training step on a CPU.
   export GLIBC_TUNABLES="${GLIBC_TUNABLES:-glibc.malloc.hugetlb=1}"
   if [[ "${1:-}" == test ]]; then
     shift

@@ -58,7 +58,7 @@ def test_another_version_is_refused_in_one_line(version, tmp_path):
     other = interpreter(tmp_path / "python3", version)
     for found in (find_python(tmp_path), find_python(tmp_path, PYTHON=str(other))):
         assert found.returncode == 1 and found.stderr.count("\n") == 1, found.stderr
-        assert "no Python 3.11 to 3.13" in found.stderr
+        assert re.search(r"no(t)? Python 3\.11 to 3\.13", found.stderr)
 
 
 def test_the_oldest_versions_are_for_the_oldest_python(tmp_path):
@@ -73,7 +73,7 @@ def test_the_oldest_versions_are_for_the_oldest_python(tmp_path):
         timeout=60,
     )
     assert done.returncode == 1 and done.stdout == ""
-    assert "python3 is no Python 3.11; unset PYTHON" in done.stderr
+    assert "python3 is not Python 3.11; unset PYTHON" in done.stderr
 
 
 def test_both_files_name_the_same_versions():
