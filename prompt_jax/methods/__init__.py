@@ -1,7 +1,8 @@
-"""The methods by name, as the records of the files in `images/` and `video/` have them."""
+"""Methods by name, listed from the records in `images/` and `video/`."""
 
 import importlib
 import pkgutil
+from collections.abc import Mapping
 
 from prompt_jax.errors import PromptError, unknown
 from prompt_jax.methods import outside
@@ -24,7 +25,7 @@ from prompt_jax.text.class_names import UNSEEN
 
 
 def _list_records(folder: str) -> dict[str, Record]:
-    """The records of a folder's files, each `RECORD` or several `RECORDS`, oldest first."""
+    """Collects the `RECORD` or `RECORDS` of each module in a folder, oldest first."""
     package = importlib.import_module(f"{__name__}.{folder}")
     found: list[Record] = []
     for file in pkgutil.iter_modules(package.__path__):
@@ -34,17 +35,17 @@ def _list_records(folder: str) -> dict[str, Record]:
 
 
 RECORDS = {"images": _list_records("images"), "videos": _list_records("video")}
-"""What is known of each method, by what it takes and its name."""
+"""The records of all methods, by "images" or "videos" and name."""
 
 METHODS: dict[str, Method] = {
     name: one.method for name, one in RECORDS["images"].items() if isinstance(one.method, Method)
 }
-"""Methods of images."""
+"""Image methods by name."""
 
 ENCODERS: dict[str, Encoders] = {
     name: one.method for name, one in RECORDS["videos"].items() if isinstance(one.method, Encoders)
 }
-"""Methods of videos and texts, without what they are trained for: see `objectives`."""
+"""Methods of videos and texts by name, without an objective: see `objectives`."""
 
 __all__ = [
     "ENCODERS",
@@ -77,11 +78,11 @@ __all__ = [
 
 
 def get(name: str) -> Method:
-    """The method of images of that name.
+    """Returns an image method.
 
     Raises:
-        PromptError: there is none, with close matches and the whole list; or it is one from
-            outside that cannot be had, see `outside.find`.
+        PromptError: there is none, with close matches and all names; or it is a method from outside
+            that cannot be used, see `outside.find`.
     """
     if found := of_images(name):
         return found
@@ -90,21 +91,21 @@ def get(name: str) -> Method:
 
 
 def get_encoders(name: str) -> Encoders:
-    """The method of videos and texts of that name.
+    """Returns a method of videos and texts.
 
     Raises:
         PromptError: see `get`.
     """
     if found := of_texts(name):
         return found
-    why_not = "tells classes apart, and cannot encode any other text"
+    why_not = "classifies images, and cannot encode other texts"
     raise _absence(name, ENCODERS, METHODS, why_not)
 
 
 def find(name: str, kind: str, task: str = "classes") -> Method:
-    """The method of that name for "images" or "videos", as it tells classes apart.
+    """Returns a method that classifies "images" or "videos".
 
-    One that was trained to tell "captions" apart takes classes for captions.
+    A method that was trained on "captions" encodes class names as captions.
 
     Raises:
         PromptError: there is none.
@@ -115,7 +116,7 @@ def find(name: str, kind: str, task: str = "classes") -> Method:
 
 
 def find_record(name: str, kind: str) -> Record | None:
-    """The record of a method of "images" or "videos"; of "videos" also one of images, if no other.
+    """Returns the record of a method; for "videos", of the image method if there is no other.
 
     None for a method from outside.
     """
@@ -123,7 +124,7 @@ def find_record(name: str, kind: str) -> Record | None:
 
 
 def of_images(name: str) -> Method | None:
-    """As `get`, None where there is no method of images of that name."""
+    """Returns an image method as `get` does, or None if there is none."""
     if not outside.is_outside(name):
         return METHODS.get(name)
     found = outside.find(name)
@@ -131,14 +132,16 @@ def of_images(name: str) -> Method | None:
 
 
 def of_texts(name: str) -> Encoders | None:
-    """As `get_encoders`, None where there is no method of videos and texts of that name."""
+    """Returns a method of videos and texts as `get_encoders` does, or None if there is none."""
     if not outside.is_outside(name):
         return ENCODERS.get(name)
     found = outside.find(name)
     return found if isinstance(found, Encoders) else None
 
 
-def _absence(name, table, others, why_not):
+def _absence(
+    name: str, table: Mapping[str, object], others: Mapping[str, object], why_not: str
+) -> PromptError:
     if name in others or outside.is_outside(name):
         return PromptError(f"method {name!r} {why_not}. Use one of {', '.join(sorted(table))}")
     return unknown("method", name, table)

@@ -1,17 +1,17 @@
-"""How large a method's settings may be: one list for training, model.json and exported models.
+"""Upper bounds of method settings, for training, model.json and exported models.
 
-Nothing is imported of this package: exported models hold this file as it is.
+Imports nothing from this package: exported models contain a copy of this file.
 """
 
 from collections.abc import Mapping
 from typing import Any
 
 MOST_SETTING = 2**24
-"""Of any number; float32 has all whole numbers up to it."""
+"""The bound of any setting; float32 represents all integers up to it."""
 
 _LAYERS, _SLOTS = 256, 10_000
 MOST_OF = {
-    "iterations": 100,  # the images are encoded as often; published: up to 4
+    "iterations": 100,  # each encodes the images again; published: up to 4
     "loss_decay": 10,
     "temperature": 1000,
     "hidden": 2**16,
@@ -25,11 +25,11 @@ MOST_OF = {
     **dict.fromkeys(("prefix_prompts", "postfix_prompts", "video_prompts"), _SLOTS),
     **dict.fromkeys(("context_prompts", "position_prompts"), _SLOTS),
 }
-"""Of what costs time or memory, by the setting's name."""
+"""The bounds of settings that cost time or memory."""
 
 
 def find_beyond(settings: Mapping[str, Any]) -> str:
-    """Returns what is said of the first setting that is too large, or no number; "" of none."""
+    """Returns a message about the first setting that is too large or not a number, or ""."""
     for name, value in settings.items():
         most = MOST_OF.get(name, MOST_SETTING)
         for each in value if isinstance(value, list | tuple) else [value]:

@@ -1,13 +1,14 @@
-"""VoP^C's context module: what goes through the class tokens of a video's frames, in their order.
+"""VoP^C's context module: a sequence model over the class tokens of a video's frames.
 
 Arrays of the LSTM have the names, shapes and gate order (input, forget, cell, output) of PyTorch's
-`nn.LSTM`; both bias vectors are kept and added. No state comes from before the first frame.
+`nn.LSTM`; both bias vectors are kept and added. The initial state is zero.
 """
 
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float, PRNGKeyArray
 
 from prompt_jax.clip import CLIP
 from prompt_jax.clip.blocks import Block, Layer
@@ -19,12 +20,12 @@ TRANSFORMER_LAYERS = 4
 
 
 def output_width(module: str, width: int) -> int:
-    """Features of a frame that come out, of so many that go in."""
+    """Returns the width of a frame's output for inputs of `width`."""
     return width * len(DIRECTIONS.get(module, ("",)))
 
 
-def init(rng: jax.Array, module: str, clip: CLIP) -> dict[str, Any]:
-    """{"lstm": …}, uniform ±1/√d_v as in PyTorch; or {"transformer": …}, as CLIP's blocks start."""
+def init(rng: PRNGKeyArray, module: str, clip: CLIP) -> dict[str, Any]:
+    """Draws {"lstm": …}, uniform ±1/√d_v as in PyTorch; or {"transformer": …}, as in CLIP."""
     width = clip.config.image_width
     if module == "transformer":
         block, x = _block(clip), jnp.zeros((1, width))
@@ -46,8 +47,10 @@ def init(rng: jax.Array, module: str, clip: CLIP) -> dict[str, Any]:
     }
 
 
-def run(prompts: dict[str, Any], module: str, clip: CLIP, x: jax.Array) -> jax.Array:
-    """float[..., F, d_v] -> float[..., F, `output_width`]; the forward direction comes first."""
+def run(
+    prompts: dict[str, Any], module: str, clip: CLIP, x: Float[Array, "*batch frames image_width"]
+) -> Float[Array, "*batch frames outputs"]:
+    """Applies the module; of a bidirectional LSTM, the forward direction comes first."""
     if module == "transformer":
         for params in prompts["transformer"].values():
             layer = Layer(_block(clip), params)
@@ -57,13 +60,17 @@ def run(prompts: dict[str, Any], module: str, clip: CLIP, x: jax.Array) -> jax.A
     return jnp.concatenate(outputs, axis=-1)
 
 
-def run_lstm(lstm: dict[str, jax.Array], x: jax.Array, direction: str = "") -> jax.Array:
-    """One direction of the LSTM, "" or "_reverse": float[..., F, d] -> float[..., F, d]."""
+def run_lstm(
+    lstm: dict[str, Array], x: Float[Array, "*batch frames inputs"], direction: str = ""
+) -> Float[Array, "*batch frames outputs"]:
+    """Applies one direction of the LSTM, "" or "_reverse"."""
     weight_ih, weight_hh, bias_ih, bias_hh = (
         lstm[f"{name}_l0{direction}"] for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
     )
 
-    def step(state, inputs):
+    def step(
+        state: tuple[Array, Array], inputs: Float[Array, "*batch gates"]
+    ) -> tuple[tuple[Array, Array], Array]:
         hidden, cell = state
         gates = inputs + multiply(hidden, weight_hh.T)
         i, f, g, o = jnp.split(gates, 4, axis=-1)
@@ -78,8 +85,8 @@ def run_lstm(lstm: dict[str, jax.Array], x: jax.Array, direction: str = "") -> j
     return jnp.moveaxis(hidden, 0, -2)
 
 
-def init_torch_linear(rng: jax.Array, inputs: int, outputs: int) -> dict[str, jax.Array]:
-    """A linear layer {"weight": float32[out, in], "bias"}, uniform ±1/√in as PyTorch's starts."""
+def init_torch_linear(rng: PRNGKeyArray, inputs: int, outputs: int) -> dict[str, Array]:
+    """Draws {"weight": float32[out, in], "bias": float32[out]}, uniform ±1/√in as in PyTorch."""
     weight_rng, bias_rng = jax.random.split(rng)
     bound = inputs**-0.5
     return {
@@ -88,12 +95,14 @@ def init_torch_linear(rng: jax.Array, inputs: int, outputs: int) -> dict[str, ja
     }
 
 
-def torch_linear(linear: dict[str, jax.Array], x: jax.Array) -> jax.Array:
-    """float[..., in] -> float[..., out]."""
+def torch_linear(
+    linear: dict[str, Array], x: Float[Array, "*batch inputs"]
+) -> Float[Array, "*batch outputs"]:
+    """Applies a linear layer."""
     return multiply(x, linear["weight"].T) + linear["bias"]
 
 
-def _block(clip):
+def _block(clip: CLIP) -> Block:
     c = clip.config
     sizes = (c.image_width, c.image_heads, c.image_mlp)
     return Block(*sizes, c.activation, TRANSFORMER_LAYERS, **clip.block_options, parent=None)

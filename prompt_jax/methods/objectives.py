@@ -1,43 +1,52 @@
-"""What encoders of videos and texts are trained for: captions against videos, or class names."""
+"""Objectives of encoders of videos and texts: retrieval of captions, or action recognition."""
 
 import functools
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
+from jaxtyping import Array, Float
 
 from prompt_jax.clip import tokenizer
 from prompt_jax.clip.captions import tokenize_captions
 from prompt_jax.clip.packing import PackedTokens, pack_captions
 from prompt_jax.errors import PromptError, shorten
 from prompt_jax.methods.encoders import Encoders, encode_captions
-from prompt_jax.methods.method import Method, Output, describe_classes
+from prompt_jax.methods.method import (
+    Method,
+    Output,
+    Pairs,
+    Prompts,
+    Task,
+    Videos,
+    describe_classes,
+)
 from prompt_jax.text.class_names import fill
 
 
 class Classes(NamedTuple):
-    """What no prompt changes of K classes: their texts' own token ids, and the features float32
-    [K, d] of the texts written by hand, None where no loss compares with them."""
+    """The token ids of classes, and the features of their handwritten texts if a loss uses them."""
 
     texts: PackedTokens
-    plain: jax.Array | None
+    plain: Float[Array, "classes dim"] | None
 
 
-# Cached: programs are compiled for a method, by its identity.
+# Cached, because compiled programs are cached by a method's identity.
 @functools.cache
 def retrieve(encoders: Encoders) -> Method:
-    """Captions against videos: cross-entropy over both, of the pairs of the batch.
+    """Returns the method that retrieves captions and videos: cross-entropy in both directions.
 
     A batch is {"image": float[B, F, H, W, 3], "text": `PackedTokens` of B captions, "label":
-    int[B], the video of each caption: 0 … B - 1}. Rows of the logits are captions, columns videos,
-    and a caption's own video is the right one, even if another shows the same. On several devices
-    the pairs are those of the global batch.
+    int[B], the video of each caption: 0 … B - 1}. Rows of the logits are captions, columns videos;
+    a caption's own video is the target, even if another shows the same. On several devices the
+    pairs are those of the global batch.
 
-    Source: vop.md "Similarity and loss"; the loss of X-Pool and CLIP4Clip.
+    Source: VoP (CVPR 2023); the loss of X-Pool and CLIP4Clip.
     """
 
-    def forward(prompts, prepared, task, pairs):
+    def forward(prompts: Prompts, prepared: None, task: Task, pairs: Pairs) -> Output:
         del prepared
         videos = encoders.encode_videos(prompts, task, pairs.videos)
         texts = encoders.encode_texts(prompts, task, pairs.texts)
@@ -46,7 +55,7 @@ def retrieve(encoders: Encoders) -> Method:
         columns = optax.softmax_cross_entropy_with_integer_labels(logits.T, own)
         plain = None
         if encoders.plain_template(task.settings, "{}") is not None:
-            plain = encode_captions(task.clip, task.frozen, task.names.sos, pairs.texts)
+            plain = encode_captions(task.clip, task.frozen, task.sos, pairs.texts)
         losses = {"videos": 0.5 * jnp.mean(columns)} | encoders.losses(task, texts, plain)
         return Output(logits[None], weights=(0.5,), losses=losses)
 
@@ -63,13 +72,12 @@ def retrieve(encoders: Encoders) -> Method:
 
 @functools.cache
 def recognize(encoders: Encoders) -> Method:
-    """Class names against videos: cross-entropy over the classes.
+    """Returns the method that classifies videos: cross-entropy over the classes.
 
-    The text of a class is the encoders' template, filled with its name.
+    The text of a class is the encoders' template with its name.
     """
 
-    def constants(task, class_names, template):
-        """The classes' token ids, and frozen text features where a loss compares with them."""
+    def constants(task: Task, class_names: Sequence[str], template: str) -> Classes:
         own = encoders.template(task.settings, template)
         texts = [fill(own, name) for name in class_names]
         prompts = encoders.text_prompts(task.settings)
@@ -88,12 +96,15 @@ def recognize(encoders: Encoders) -> Method:
             None if plain is None else describe_classes(task, class_names, plain),
         )
 
-    def prepare(prompts, task):
-        """The classes' text features, float32[K, d]."""
+    def prepare(prompts: Prompts, task: Task) -> Float[Array, "classes dim"]:
         return encoders.encode_texts(prompts, task, task.constants.texts)
 
-    def forward(prompts, prepared, task, videos):
-        """Similarity of the video with every class."""
+    def forward(
+        prompts: Prompts,
+        prepared: Float[Array, "classes dim"],
+        task: Task,
+        videos: Videos | Float[Array, "batch frames dim"],
+    ) -> Output:
         videos = encoders.encode_videos(prompts, task, videos)
         logits = encoders.scale(prompts, task) * similarities(videos, prepared)
         losses = encoders.losses(task, prepared, task.constants.plain)
@@ -111,7 +122,8 @@ def recognize(encoders: Encoders) -> Method:
     )
 
 
-def similarities(rows: jax.Array, columns: jax.Array) -> jax.Array:
-    """Products float32[N, M] of features float32[N, d] and float32[M, d]."""
-    # As in `cosine_logits`: times 100, what accelerators round float32 products to would show.
+def similarities(
+    rows: Float[Array, "rows dim"], columns: Float[Array, "columns dim"]
+) -> Float[Array, "rows columns"]:
+    """Computes the products of all pairs of features, precisely as in `cosine_logits`."""
     return jnp.matmul(rows, columns.T, precision="highest")

@@ -1,8 +1,8 @@
 """Methods from outside the package, named "module:ATTRIBUTE".
 
-What a person names on the command line or in a config is imported. What a file names, a stranger's
-model.json perhaps, is not: importing runs code. It is found only where the module is imported
-already, or allowed by PROMPT_JAX_METHODS.
+A method named on the command line or in a config is imported. One named in a file, such as an
+untrusted model.json, is not, because importing runs code: it is used only if its module is imported
+already or listed in PROMPT_JAX_METHODS.
 """
 
 import importlib
@@ -19,19 +19,19 @@ from prompt_jax.methods.encoders import Encoders
 from prompt_jax.methods.method import Method, Output, Prompts, Task, look
 
 ALLOWED = "PROMPT_JAX_METHODS"
-"""Environment variable: modules, with commas between them, that files may name."""
+"""Environment variable: comma-separated modules that files may name."""
 
 
 def is_outside(name: str) -> bool:
-    """Whether it is "module:ATTRIBUTE", not a name from the tables."""
+    """Returns whether a name is "module:ATTRIBUTE"."""
     return ":" in name
 
 
 def load(name: str) -> Method | Encoders:
-    """Imports the module that a person has named, from PYTHONPATH or the current folder.
+    """Imports a module that the user named, from PYTHONPATH or the current directory.
 
     Raises:
-        PromptError: there is no such module, it cannot be imported, or holds no such method.
+        PromptError: the module does not exist, cannot be imported, or has no such method.
     """
     module = _module_of(name)
     try:
@@ -39,8 +39,8 @@ def load(name: str) -> Method | Encoders:
     except ModuleNotFoundError as error:
         if error.name and f"{module}.".startswith(f"{error.name}."):
             raise PromptError(
-                f"method {name!r}: there is no module {error.name!r}; it is looked for in the "
-                "folder that the command is called from, and in those of PYTHONPATH"
+                f"method {name!r}: there is no module {error.name!r} in the current directory or "
+                "on PYTHONPATH"
             ) from None
         raise _failing(name, module, error) from error
     except (Exception, SystemExit) as error:  # whatever a module raises
@@ -49,19 +49,19 @@ def load(name: str) -> Method | Encoders:
 
 
 def find(name: str) -> Method | Encoders:
-    """A method whose module is imported already, or is one of `ALLOWED`.
+    """Returns a method whose module is imported already or is listed in `ALLOWED`.
 
     Raises:
-        PromptError: it is neither, or holds no such method.
+        PromptError: the module is neither, or has no such method.
     """
     module, attribute = _module_of(name), name.partition(":")[2]
     if sys.modules.get(module) is None:
         if module in os.environ.get(ALLOWED, "").split(","):
             return load(name)
         raise PromptError(
-            f"method {name!r} is not one of this package, and what a file names is not imported by "
-            f"itself, as that runs its code; if you trust it, import {module} first, or of a "
-            f"command set {ALLOWED}={module}"
+            f"method {name!r} is not part of this package, and modules named in files are not "
+            f"imported, because that runs their code; if you trust it, import {module} first, or "
+            f"for a command set {ALLOWED}={module}"
         )
     # Not getattr: a module's own __getattr__ may import more.
     there: dict[str, Any] = vars(sys.modules[module])
@@ -70,19 +70,19 @@ def find(name: str) -> Method | Encoders:
         return found
     if attribute in there:
         raise PromptError(
-            f"{name} is of type {type(found).__name__}; it must be a Method, or for videos and "
-            "texts an Encoders"
+            f"{name} is of type {type(found).__name__}; it must be a Method, or an Encoders for "
+            "videos and texts"
         )
     usable = [key for key, value in there.items() if isinstance(value, Method | Encoders)]
     raise unknown(f"method of {module}:", attribute, usable)
 
 
-def _module_of(name):
-    """The module's name; what is none is never looked for, nor told as part of a command."""
+def _module_of(name: str) -> str:
+    """Returns the module's name, checked so that it is safe to import or to print in a command."""
     module = name.partition(":")[0]
     if not all(part.isidentifier() for part in module.split(".")):
         raise PromptError(
-            f"method {name[:200]!r}: {module[:200]!r} is no name of a module; write "
+            f"method {name[:200]!r}: {module[:200]!r} is not a module name; write "
             "my_package.my_module:METHOD"
         )
     return module
@@ -91,19 +91,19 @@ def _module_of(name):
 def check_logits(
     name: str, method: Method, prompts: Prompts, task: Task, images: np.ndarray
 ) -> None:
-    """Refuses what would fail late, or mean something else: a method of other shapes.
+    """Checks the shapes of a method's output before training, where errors would come late.
 
     Args:
         name: of the method.
-        prompts: of its `init`.
-        task: what it works on.
-        images: a batch of B, as tests have it; its numbers do not matter.
+        prompts: the result of its `init`.
+        task: its task.
+        images: a test batch; only its shape matters.
 
     Raises:
-        PromptError: it returns no Output whose logits are float[iterations, B, K]; says what.
+        PromptError: the result is not an Output with logits float[iterations, batch, classes].
     """
 
-    def forward(prompts, images):
+    def forward(prompts: Prompts, images: jax.Array) -> Output:
         prepared = method.prepare(prompts, task)
         return method.forward(prompts, prepared, task, look(method, task, images))
 
@@ -116,11 +116,11 @@ def check_logits(
     right = found.ndim == 3 and len(found) and found.shape[1:] == (batch, classes)
     if not right or not jnp.issubdtype(found.dtype, jnp.floating):
         raise PromptError(
-            f"method {name}: forward returns logits {found.dtype}{list(found.shape)}; of a batch "
+            f"method {name}: forward returns logits {found.dtype}{list(found.shape)}; for a batch "
             f"of {batch} and {classes} classes they must be float[iterations, {batch}, {classes}]"
         )
 
 
-def _failing(name, module, error):
+def _failing(name: str, module: str, error: BaseException) -> PromptError:
     reason = f"{type(error).__name__}: {error}".splitlines()[0]
     return PromptError(f"method {name!r}: {module} cannot be imported ({reason})")

@@ -1,4 +1,4 @@
-"""How a method trains: the fields of a config that its publication sets, averages over epochs."""
+"""Recipes: the training settings of a method's publication; averages of prompts over epochs."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -6,28 +6,30 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
+from jaxtyping import Array, Int
 
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-    """How a method trains; the fields are those of a config, and mean the same.
+    """The training settings of a method for a protocol; the fields are those of a config.
 
     Attributes:
-        epochs: passes over the training images; 0: as `epochs_by_shots` says.
+        epochs: passes over the training images; 0: from `epochs_by_shots`.
         batch_size: images per step.
-        learning_rate: peak.
+        learning_rate: the peak.
         optimizer: "sgd" or "adamw".
         schedule: "coop", "constant", "cosine", "warmup_cosine" or "vifi"; see `training.optim`.
-        cached_views: 0: new crops in every epoch; n: n crops, their image features kept.
-        warmup_epochs: vifi: epochs in which the rate grows from 0; 0 if all are fewer.
-        momentum: sgd.
-        weight_decay: on prompts too.
-        adam_epsilon, adam_betas: adamw.
-        clip_norm: adamw: longer gradients are scaled to this norm; 0: as they are.
+        cached_views: 0: new crops in every epoch; n: n crops, whose image features are cached.
+        warmup_epochs: for vifi: epochs of linear warmup; 0 if there are not more epochs in all.
+        momentum: for sgd.
+        weight_decay: applies to prompts too.
+        adam_epsilon, adam_betas: for adamw.
+        clip_norm: for adamw: the largest norm of gradients; 0: no clipping.
         epochs_by_shots: ((most shots, epochs), …): the first entry that fits, or the last.
-        settings: of the method, where they are not its defaults.
-        data: of the config's `data`, where they are not its defaults: frames, augmentation.
+        settings: method settings that differ from the method's defaults.
+        data: fields of the config's `data` that differ from its defaults: frames, augmentation.
     """
 
     epochs: int = 5
@@ -47,11 +49,11 @@ class Recipe:
     data: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def but(self, **changes: Any) -> "Recipe":
-        """The same recipe with some fields changed."""
+        """Returns the recipe with some fields changed."""
         return dataclasses.replace(self, **changes)
 
     def fields(self) -> dict[str, Any]:
-        """The config's fields at its top level: all but those of `settings` and `data`."""
+        """Returns the top-level fields of a config: all except `settings` and `data`."""
         names = [field.name for field in dataclasses.fields(self)]
         return {name: getattr(self, name) for name in names if name not in ("settings", "data")}
 
@@ -63,40 +65,42 @@ RETRIEVAL = Recipe(
     clip_norm=1.0,
     data={"flip": False},  # embedded captions say left and right
 )
-"""VoP's for text-video retrieval (CVPR 2023, section 4.1); the rate, which it searched and does not
-print, is ours, and so are those of other methods."""
+"""VoP's recipe for text-video retrieval (CVPR 2023, section 4.1). The paper searches the learning
+rate but does not print it; the rate is ours, also for other methods."""
 
 
 class EpochAverage(NamedTuple):
-    """The state of `average_epochs`: steps so far, the weighted sum so far, the optimizer's own."""
+    """The state of `average_epochs`: step count, weighted sum, the inner optimizer's state."""
 
-    step: jax.Array
+    step: Int[Array, ""]
     average: Any
     inner: optax.OptState
 
 
 def average_epochs(
-    inner: optax.GradientTransformation, weights: Sequence[float], steps_per_epoch: int
+    inner: optax.GradientTransformation,
+    weights: Sequence[float] | np.ndarray,
+    steps_per_epoch: int,
 ) -> optax.GradientTransformation:
-    """Beside an optimizer, sums up the parameters after each epoch's last step, weighted.
+    """Wraps an optimizer to average the parameters at the ends of epochs.
 
     Args:
-        inner: what updates the parameters, unchanged.
-        weights: one an epoch; they sum to 1.
+        inner: the optimizer; its updates do not change.
+        weights: one per epoch; they sum to 1.
         steps_per_epoch: steps in an epoch.
 
     Returns:
-        A transformation whose state's `average` is the result after the last step.
+        A transformation whose state holds the weighted average in `average` after the last step.
 
     Source: PromptSRC section 3.3 (Gaussian-weighted prompt aggregation).
     """
     by_epoch = jnp.asarray(weights, jnp.float32)
 
-    def init(params):
+    def init(params: Any) -> EpochAverage:
         zeros = jax.tree.map(jnp.zeros_like, params)
         return EpochAverage(jnp.zeros((), jnp.int32), zeros, inner.init(params))
 
-    def update(updates, state, params=None):
+    def update(updates: Any, state: EpochAverage, params: Any = None) -> tuple[Any, EpochAverage]:
         updates, inner_state = inner.update(updates, state.inner, params)
         step = state.step + 1
         weight = jnp.where(step % steps_per_epoch == 0, by_epoch[step // steps_per_epoch - 1], 0.0)

@@ -1,8 +1,8 @@
-"""Choosing a method's settings on images that were held out, never on test images.
+"""Chooses a method's settings on held-out images, never on test images.
 
-Held out are the validation images and, in turn, the shots: a fold of them is judged by prompts
-that were made from the others. All of them count together, each image once. docs/choosing.md has
-what this was compared with.
+Held-out images are the validation images and the shots. Shots are cross-validated: prompts computed
+from the other folds classify a fold. All images are pooled, and each counts once. docs/choosing.md
+compares alternatives.
 """
 
 import math
@@ -11,18 +11,19 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Float, Int
 
 from prompt_jax.errors import PromptError
 from prompt_jax.methods.bounds import MOST_SETTING
 
 CHOOSE = -1.0
-"""A setting's value that has it chosen."""
+"""The value of a setting that is chosen on held-out images."""
 
 UNEVEN = 1e-3
-"""How much a normalised feature's length may differ from 1: rounding."""
+"""The largest deviation of a normalized feature's norm from 1: rounding."""
 
 LONGEST_KEY = 100
-"""The same of keys that trained; they start at length 1, and steps are small."""
+"""The same for trained keys; they start at norm 1, and steps are small."""
 
 FOLDS = 4
 VIEWS = 2
@@ -33,27 +34,27 @@ Prompts = Any
 
 
 def check_shots(prompts: Prompts, settings: Any, classes: int) -> None:
-    """Checks prompts that were made from shots, of so many classes.
+    """Checks prompts that were computed from shots of `classes` classes.
 
     Raises:
-        PromptError: a label is no class's, a weight is out of its range or not the one of the
-            settings, or a feature is not of length 1.
+        PromptError: a label is not a class, a weight is out of its range or differs from the
+            settings, or the norm of a feature is not 1.
     """
     check_cache(prompts, settings, classes)
     for name in ("features", "keys"):
         if name in prompts and (far := _farthest(prompts[name])) > UNEVEN:
             raise PromptError(
-                f"prompts.{name}: a feature's length differs from 1 by {far:.2g}; all are "
-                "normalised"
+                f"prompts.{name}: the norm of a feature differs from 1 by {far:.2g}; features must "
+                "be normalized"
             )
 
 
 def check_cache(prompts: Prompts, settings: Any, classes: int) -> None:
-    """As `check_shots`, of keys that trained, which are not normalised again."""
+    """Checks the same as `check_shots` for trained keys, which are not normalized again."""
     labels = np.asarray(prompts["labels"])
     if wrong := set(labels.tolist()).difference(range(classes)):
         raise PromptError(
-            f"prompts.labels: {min(wrong):g} is no class's number, which are 0 to {classes - 1}"
+            f"prompts.labels: {min(wrong):g} is not a label; labels are 0 to {classes - 1}"
         )
     for name in ("alpha", "beta"):
         if name not in prompts:
@@ -65,59 +66,59 @@ def check_cache(prompts: Prompts, settings: Any, classes: int) -> None:
             )
         if given != CHOOSE and value != float(np.float32(given)):
             raise PromptError(
-                f"prompts.{name}: {value:g}, and settings.{name} is {given:g}; both must be the "
-                "same, or the setting -1, which has it chosen"
+                f"prompts.{name}: {value:g}, but settings.{name} is {given:g}; both must be equal, "
+                "or the setting -1 (chosen on held-out images)"
             )
     if "keys" in prompts and (far := _farthest(prompts["keys"])) > LONGEST_KEY:
         raise PromptError(
-            f"prompts.keys: a key's length differs from 1 by {far:.2g}; no training moves them "
-            f"farther than {LONGEST_KEY}"
+            f"prompts.keys: the norm of a key differs from 1 by {far:.2g}; training changes it by "
+            f"at most {LONGEST_KEY}"
         )
 
 
-def _farthest(features: Any) -> float:
-    """How much the length of a row float[n, d] differs from 1, at most."""
+def _farthest(features: Float[Array | np.ndarray, "samples dim"]) -> float:
+    """Returns the largest deviation of a row's norm from 1."""
     rows = np.asarray(features)
     squares = np.einsum("nd,nd->n", rows, rows, dtype=np.float64)
     return float(np.abs(np.sqrt(squares) - 1).max())
 
 
 class HeldOut(NamedTuple):
-    """Images, and prompts that know nothing of them.
+    """Images, and prompts that were computed without them.
 
     Attributes:
-        prompts: made without these images.
-        features: float[V, m, d], V views of m images, not normalised.
-        labels: int[m].
-        kind: what these images are, in the plural.
+        prompts: computed without these images.
+        features: features of one or more views of each image, not normalized.
+        labels: one per image.
+        kind: "validation images" or "shots".
     """
 
     prompts: Prompts
-    features: np.ndarray
-    labels: np.ndarray
+    features: Float[np.ndarray, "views images dim"]
+    labels: Int[np.ndarray, " images"]
     kind: str = "validation images"
 
 
 class Choice(NamedTuple):
-    """What was chosen, and how.
+    """The chosen settings and the evidence.
 
     Attributes:
-        values: setting to value; only those that were not given.
-        by: on what, in words.
-        grid: setting to the values that were tried; empty where there was nothing to choose on.
-        accuracy: float[len(grid), …], percent of the held-out images, an axis a setting.
+        values: setting to value, only for settings that were not given.
+        by: the held-out images, in words.
+        grid: setting to the values that were tried; empty without held-out images.
+        accuracy: percent of the held-out images, with an axis per setting.
     """
 
     values: Mapping[str, float]
     by: str
     grid: Mapping[str, Sequence[float]]
-    accuracy: np.ndarray
+    accuracy: Float[np.ndarray, "..."]
 
-    def __str__(self):
+    def __str__(self) -> str:
         return f"{in_words(self.values)}, {'chosen by ' * bool(self.grid)}{self.by}"
 
     def as_json(self) -> dict[str, Any]:
-        """What results.json says: of a grid of two settings, the best few."""
+        """Returns the entry of results.json; of a grid of two settings, only the best few."""
         values = {name: _rounded(value) for name, value in self.values.items()}
         record: dict[str, Any] = {"values": values, "by": self.by}
         if not self.grid:
@@ -136,38 +137,36 @@ class Choice(NamedTuple):
 
 
 def _rounded(value: float) -> float:
-    """Without what float32 adds: 2.855, not 2.8549998."""
+    """Removes the rounding of float32: 2.855, not 2.8549998."""
     return float(f"{value:.6g}")
 
 
 def in_words(values: Mapping[str, float]) -> str:
-    """ "alpha=1, beta=5.5"."""
+    """Returns settings as "alpha=1, beta=5.5"."""
     return ", ".join(f"{name}={value:g}" for name, value in values.items())
 
 
-def _shorten(values):
+def _shorten(values: Sequence[float]) -> list[float] | dict[str, float]:
     if len(values) <= LISTED:
         return list(values)
     return {"from": values[0], "to": values[-1], "values": len(values)}
 
 
 def check_given(name: str, value: float) -> None:
-    """Refuses a value that is neither a number from 0 on nor `CHOOSE`.
-
-    Raises:
-        PromptError: names the setting.
-    """
+    """Raises PromptError unless a setting is at least 0 or `CHOOSE`."""
     if value != CHOOSE and not 0 <= value < math.inf:
-        raise PromptError(f"settings.{name}={value} must be at least 0, or -1, which has it chosen")
+        raise PromptError(
+            f"settings.{name}={value} must be at least 0, or -1 to choose it on held-out images"
+        )
 
 
-def assign_folds(labels: np.ndarray) -> np.ndarray:
-    """Which fold holds each shot out, int[n] from 0; -1 for the only shot of its class.
+def assign_folds(labels: Int[np.ndarray, " shots"]) -> Int[np.ndarray, " shots"]:
+    """Returns the fold that holds each shot out, from 0; -1 for the only shot of its class.
 
-    Each class is cut into as many parts as it has shots, four at most, so that every fold leaves
-    every class some, and takes from equal classes equally many: a class that lost more than others
-    would be voted for less. Parts are consecutive, because neighbours in a list of images are
-    often near duplicates.
+    Each class is split into as many parts as it has shots, at most four. Every fold so keeps shots
+    of every class, and removes equally many from classes of equal size: a class with fewer shots
+    would get fewer votes. Parts are consecutive, because neighbors in a list of images are often
+    near duplicates.
     """
     labels = np.asarray(labels)
     folds = np.full(len(labels), -1)
@@ -180,18 +179,19 @@ def assign_folds(labels: np.ndarray) -> np.ndarray:
 
 
 def hold_out_shots(
-    fit: Callable[[np.ndarray, np.ndarray], Prompts], features: np.ndarray, labels: np.ndarray
+    fit: Callable[[np.ndarray, np.ndarray], Prompts],
+    features: Float[Array | np.ndarray, "views shots dim"],
+    labels: Int[Array | np.ndarray, " shots"],
 ) -> list[HeldOut]:
-    """Folds of the shots, each with prompts that were made from the others.
+    """Splits the shots into folds, each with prompts computed from the other folds.
 
     Args:
-        fit: (features float[V, m, d], labels int[m]) -> prompts, all training included: what has
-            trained on an image says nothing of how well it tells others.
-        features: float[V, n, d], V views of n shots. An image's views are held out together.
-        labels: int[n].
+        fit: (features float[V, m, d], labels int[m]) -> prompts, including all training.
+        features: an image's views are held out together.
+        labels: one per shot.
 
     Returns:
-        A fold each; none where no class has two shots.
+        The folds; empty if no class has two shots.
     """
     features, labels = np.asarray(features), np.asarray(labels)
     folds = assign_folds(labels)
@@ -209,16 +209,16 @@ def choose(
     grid: Mapping[str, Sequence[float]],
     default: Mapping[str, float],
 ) -> Choice:
-    """The values with the most hits on all held-out images.
+    """Chooses the values with the most correct predictions on all held-out images.
 
-    Hits are averaged with those of neighbouring values first: of few images many values hit
-    equally many, and the middle of a good stretch does better on other images than its ends.
+    Counts are smoothed over neighboring values first: with few images many values tie, and the
+    middle of a good range generalizes better than its ends.
 
     Args:
-        held_out: what is judged; images count once, however many views there are.
-        count_hits: (prompts, features float[N, d], labels int[N]) -> int[…], an axis a setting.
+        held_out: the images; each counts once, whatever its number of views.
+        count_hits: (prompts, features float[N, d], labels int[N]) -> int[…], an axis per setting.
         grid: setting to the values to try.
-        default: setting to its value where nothing is held out.
+        default: setting to its value if nothing is held out.
     """
     images = sum(len(held.labels) for held in held_out)
     if not images:
@@ -238,8 +238,8 @@ def choose(
     return Choice(dict(sorted(values.items())), describe(held_out), grid, 100 * total / images)
 
 
-def best(hits: np.ndarray) -> tuple[int, ...]:
-    """Where the smoothed hits are highest; of equals the middle one."""
+def best(hits: Float[np.ndarray, "..."]) -> tuple[int, ...]:
+    """Returns the index of the highest smoothed hits; of several, the one in their middle."""
     smooth = hits
     for axis, size in enumerate(hits.shape):
         smooth = _smooth(smooth, axis, max(1, size // 10)) if size > 2 else smooth
@@ -248,8 +248,8 @@ def best(hits: np.ndarray) -> tuple[int, ...]:
     return tuple(int(index) for index in equal[np.argmin(distance)])
 
 
-def _smooth(hits, axis, reach):
-    """Weighted by a triangle over `reach` neighbours on either side; the ends are repeated."""
+def _smooth(hits: np.ndarray, axis: int, reach: int) -> np.ndarray:
+    """Smooths by a triangle over `reach` neighbors on either side; the ends are repeated."""
     weights = 1 + reach - np.abs(np.arange(-reach, reach + 1.0))
     padding = [(reach, reach) if number == axis else (0, 0) for number in range(hits.ndim)]
     padded = np.pad(hits, padding, mode="edge")
@@ -257,7 +257,7 @@ def _smooth(hits, axis, reach):
 
 
 def describe(held_out: Sequence[HeldOut]) -> str:
-    """What was held out, in words."""
+    """Describes the held-out images in words."""
     folds = [held for held in held_out if held.kind == "shots"]
     shots = sum(len(held.labels) for held in folds)
     others = sum(len(held.labels) for held in held_out if held.kind != "shots")

@@ -144,7 +144,7 @@ def test_values_out_of_range(fails, fields, message):
         (
             "coop",
             ["--config.settings.class_specific=True"],
-            "has nothing for 2 of 2 classes, e.g. 'garfield'; test it on the classes it trains on",
+            "and none for 2 of 2 classes, e.g. 'garfield'; test it on the classes it trains on",
         ),
         (
             "coop",

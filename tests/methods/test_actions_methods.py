@@ -322,7 +322,7 @@ def test_a_class_whose_text_is_too_long_is_refused():
         (lambda: a5.Settings(frames=0), "settings.frames=0 must be at least 1"),
         (
             lambda: a5.init(jax.random.key(0), task_with("a5", a5.Settings(temporal_heads=5))[1]),
-            "settings.temporal_heads=5 must divide the backbone's features, which are 32 wide",
+            "settings.temporal_heads=5 must divide the width of the backbone's features, 32",
         ),
     ],
 )

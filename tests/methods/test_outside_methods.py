@@ -85,7 +85,7 @@ def test_a_run_is_used_where_its_module_is_imported(run):
 
 
 def test_modules_that_files_may_name_are_allowed_by_the_environment(package, monkeypatch):
-    with pytest.raises(PromptError, match="is not one of this package"):
+    with pytest.raises(PromptError, match="is not part of this package"):
         methods.get(NAME)
     monkeypatch.setenv(outside.ALLOWED, "other,a_package.a_method")
     assert methods.get(NAME) is methods.METHODS["coop"]
@@ -109,7 +109,7 @@ def test_encoders_have_the_settings_of_vop(package, file, monkeypatch, capsys):
     ("config", "message"),
     [
         ("images/few_shot.py:a_package.a_metod:METHOD", "there is no module 'a_package.a_metod'"),
-        ("images/few_shot.py:nowhere.a:METHOD", "there is no module 'nowhere'; it is looked for"),
+        ("images/few_shot.py:nowhere.a:METHOD", "there is no module 'nowhere' in the current"),
         (
             "images/few_shot.py:a_package.a_method:METHD",
             "unknown method of a_package.a_method: 'METHD'. Did you mean 'METHOD'",
@@ -125,9 +125,9 @@ def test_encoders_have_the_settings_of_vop(package, file, monkeypatch, capsys):
             "a_package.wrong cannot be imported (ZeroDivisionError: division by zero)",
         ),
         ("images/few_shot.py:a_package.ends:METHOD", "ends cannot be imported (SystemExit: 0)"),
-        ("images/few_shot.py::METHOD", "'' is no name of a module; write my_package.my_module"),
-        ("images/few_shot.py:../x:METHOD", "'../x' is no name of a module"),
-        ("video/retrieval.py:a_package.a_method:METHOD", "tells classes apart, and cannot encode"),
+        ("images/few_shot.py::METHOD", "'' is not a module name; write my_package.my_module"),
+        ("images/few_shot.py:../x:METHOD", "'../x' is not a module name"),
+        ("video/retrieval.py:a_package.a_method:METHOD", "classifies images, and cannot encode"),
         (
             f"images/vpt.py --config.method={NAME}",
             f"use --config=experiments/configs/images/few_shot.py:{NAME}",
@@ -148,7 +148,7 @@ def test_mistakes_are_one_line(package, monkeypatch, capsys, tmp_path, config, m
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda logits: logits[0], "logits float32[2, 4]; of a batch of 2 and 4 classes"),
+        (lambda logits: logits[0], "logits float32[2, 4]; for a batch of 2 and 4 classes"),
         (lambda logits: logits[..., :1], "logits float32[1, 2, 1]"),
         (lambda logits: logits[:0], "logits float32[0, 2, 4]"),
         (lambda logits: logits.argmax(-1)[..., None].repeat(4, -1), "logits int32[1, 2, 4]"),

@@ -226,7 +226,7 @@ def test_what_stands_in_for_the_backbone_is_a_copy_of_it():
 def test_a_method_of_the_other_kind_is_refused_by_name():
     with pytest.raises(PromptError, match="'vop_f_p' works on videos and texts.*Use one of .*vpt"):
         methods.get("vop_f_p")
-    with pytest.raises(PromptError, match="'coop' tells classes apart.*Use one of .*vop_c"):
+    with pytest.raises(PromptError, match="'coop' classifies images.*Use one of .*vop_c"):
         methods.get_encoders("coop")
     with pytest.raises(PromptError, match="Did you mean 'vop_p'"):
         methods.get_encoders("vop_pp")

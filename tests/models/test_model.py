@@ -108,7 +108,7 @@ def test_a_class_of_its_own_context_is_found_by_its_name(bare):
     there = one.predict(PIXELS).logits[0]
     part = one.predict(PIXELS, ["accordion", "pagoda"]).logits[0]
     np.testing.assert_allclose(part, there[:, [3, 1]], **CLOSE)
-    with pytest.raises(PromptError, match="has nothing for 1 of 2 classes, e.g. 'owl'"):
+    with pytest.raises(PromptError, match="and none for 1 of 2 classes, e.g. 'owl'"):
         one.predict(PIXELS, ["owl", "pagoda"])
 
 

@@ -78,7 +78,7 @@ def test_predict_answers_with_both_and_says_which(run):
 def test_one_name_for_two_trained_classes_is_refused(run):
     folder, _, root = run
     image = root / "imagenet/images/val/n04356056/0.png"
-    with pytest.raises(PromptError, match="'missile' can be any of several that were trained on"):
+    with pytest.raises(PromptError, match="'missile' is ambiguous: several training classes"):
         pj.load(folder).predict(image, ["missile", "sunglasses"])
     with pytest.raises(PromptError, match="'missile' and 'Missile' make the same prompt"):
         pj.load(folder).predict(image, ["missile", "missile", "Missile"])

@@ -1,1 +1,1 @@
-"""Methods of images, one file each."""
+"""Image methods, one file each."""

@@ -1,11 +1,13 @@
-"""CoCoOp: a context that depends on the image, by a small meta-net (Zhou et al., CVPR 2022)."""
+"""CoCoOp: a small network makes the context depend on the image (Zhou et al., CVPR 2022)."""
 
 import dataclasses
+from typing import Any
 
 import jax
+from jaxtyping import Array, Float, PRNGKeyArray
 
 from prompt_jax.clip import normalize
-from prompt_jax.methods.method import Method, Output, cosine_logits
+from prompt_jax.methods.method import Method, Output, Prompts, Task, cosine_logits
 from prompt_jax.methods.recipe import Recipe
 from prompt_jax.methods.record import Record, cross_dataset, domain_generalization, halves
 from prompt_jax.prompts import encode_classes, generate, init_context, init_generator
@@ -17,15 +19,15 @@ class Settings:
 
     Attributes:
         context_length: number of context vectors M.
-        context_words: words whose embeddings the last vectors start from; "" starts at random.
+        context_words: words whose embeddings initialize the last vectors; "" draws all at random.
     """
 
     context_length: int = 4
     context_words: str = "a photo of a"
 
 
-def init(rng, task):
-    """{"context": float32[M, d_l], "meta_net": Linear d→d/16, ReLU, Linear d/16→d_l}."""
+def init(rng: PRNGKeyArray, task: Task) -> dict[str, Any]:
+    """Draws {"context": float32[M, d_l], "meta_net": Linear d→d/16, ReLU, Linear d/16→d_l}."""
     s, sizes = task.settings, task.clip.config
     context_rng, meta_rng = jax.random.split(rng)
     context = init_context(context_rng, task.clip, task.frozen, s.context_length, s.context_words)
@@ -33,8 +35,10 @@ def init(rng, task):
     return {"context": context, "meta_net": meta_net}
 
 
-def forward(prompts, prepared, task, features):
-    """One set of class features per image: its meta-token is added to all context vectors."""
+def forward(
+    prompts: Prompts, prepared: None, task: Task, features: Float[Array, "batch dim"]
+) -> Output:
+    """Encodes all classes for each image, whose meta-token is added to all context vectors."""
     del prepared
     features = normalize(features)
     shift = generate(prompts["meta_net"], features)  # [B, d_l]

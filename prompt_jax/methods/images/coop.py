@@ -1,13 +1,15 @@
 """CoOp: context vectors in place of the words around the class name (Zhou et al., IJCV 2022)."""
 
 import dataclasses
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from prompt_jax.clip import normalize, tokenizer
 from prompt_jax.errors import PromptError, unknown
-from prompt_jax.methods.method import Method, Output, cosine_logits
+from prompt_jax.methods.method import Method, Output, Prompts, Task, cosine_logits
 from prompt_jax.methods.recipe import Recipe
 from prompt_jax.methods.record import (
     NAME_ALONE,
@@ -28,10 +30,10 @@ class Settings:
 
     Attributes:
         context_length: number of context vectors M.
-        context_words: words whose embeddings the last vectors start from; "" starts at random.
-        class_specific: a context of its own for each class, which then can only be tested on
-            classes it was trained on; otherwise one for all.
-        name_position: where the class name stands: at the "end", behind the context; in its
+        context_words: words whose embeddings initialize the last vectors; "" draws all at random.
+        class_specific: a separate context for each class, which can then only be tested on the
+            training classes; otherwise all classes share one.
+        name_position: the position of the class name: at the "end", behind the context; in its
             "middle", behind the first M // 2 vectors; or in "front" of it. The full stop is last.
     """
 
@@ -40,18 +42,18 @@ class Settings:
     class_specific: bool = False
     name_position: str = "end"
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.context_length < 1:
             raise PromptError(f"context_length={self.context_length} must be at least 1")
         if self.name_position not in POSITIONS:
             raise unknown("name_position", self.name_position, POSITIONS)
 
 
-def init(rng, task):
-    """{"context": float32[M, d_l], or [K, M, d_l] if it is class-specific}."""
+def init(rng: PRNGKeyArray, task: Task) -> dict[str, Float[Array, "*classes context text_width"]]:
+    """Draws {"context"}, with a first axis over classes if it is class-specific."""
     s = task.settings
 
-    def start(rng):
+    def start(rng: PRNGKeyArray) -> Float[Array, "context text_width"]:
         return init_context(rng, task.clip, task.frozen, s.context_length, s.context_words)
 
     if s.class_specific:
@@ -59,18 +61,18 @@ def init(rng, task):
     return {"context": start(rng)}
 
 
-def constants(task, class_names, template):
-    """How many tokens each class name has, int32[K], the full stop not counted."""
+def constants(task: Task, class_names: Sequence[str], template: str) -> Int[Array, " classes"]:
+    """Counts the tokens of each class name, without the full stop."""
     del template
     lengths = [len(tokenizer.encode(spaced(name))) for name in class_names]
     return jnp.minimum(jnp.asarray(lengths, jnp.int32), task.names.eot)
 
 
-def prepare(prompts, task):
-    """The classes' text features under the context, float32[K, d], normalised.
+def prepare(prompts: Prompts, task: Task) -> Float[Array, "classes dim"]:
+    """Encodes the classes with the context; the features are normalized.
 
-    Vectors that all classes share and that precede the name go into the shared prefix; the others
-    into each class's own tokens.
+    Shared vectors before the name are part of the shared prefix; the others are inserted into the
+    tokens of each class.
     """
     s, names, context = task.settings, task.names, prompts["context"]
     if s.name_position == "end" and not s.class_specific:
@@ -93,22 +95,27 @@ def prepare(prompts, task):
     return normalize(encode_embedded(task.clip, task.frozen, prefix, suffix, eot))
 
 
-def insert(tokens: jax.Array, new: jax.Array, position: jax.Array) -> jax.Array:
-    """Puts new float[K, N, d] into tokens float[K, S, d], row k's behind its position[k] first.
-
-    Returns:
-        float[K, S + N, d].
-    """
+def insert(
+    tokens: Float[Array, "classes size text_width"],
+    new: Float[Array, "classes number text_width"],
+    position: Int[Array, " classes"],
+) -> Float[Array, "classes size+number text_width"]:
+    """Inserts `new` into each row of `tokens`, behind the first `position` tokens."""
     size, number = tokens.shape[1], new.shape[1]
-    slot, position = jnp.arange(size + number), position[:, None]
-    # Where each slot's token stands in [tokens, new].
-    source = jnp.where(slot < position + number, size + slot - position, slot - number)
-    source = jnp.where(slot < position, slot, source)
+    slot, start = jnp.arange(size + number), position[:, None]
+    # Each slot's index in [tokens, new].
+    source = jnp.where(slot < start + number, size + slot - start, slot - number)
+    source = jnp.where(slot < start, slot, source)
     return jnp.take_along_axis(jnp.concatenate([tokens, new], axis=1), source[..., None], axis=1)
 
 
-def forward(prompts, prepared, task, features):
-    """Cosine similarity of the image with every class."""
+def forward(
+    prompts: Prompts,
+    prepared: Float[Array, "classes dim"],
+    task: Task,
+    features: Float[Array, "batch dim"],
+) -> Output:
+    """Computes the similarity of images and classes."""
     del prompts
     return Output(cosine_logits(task, normalize(features), prepared)[None])
 

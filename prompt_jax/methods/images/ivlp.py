@@ -4,10 +4,11 @@ import dataclasses
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float, PRNGKeyArray
 
 from prompt_jax.clip import normalize
 from prompt_jax.errors import PromptError
-from prompt_jax.methods.method import Method, Output, cosine_logits
+from prompt_jax.methods.method import Images, Method, Output, Prompts, Task, cosine_logits
 from prompt_jax.methods.recipe import Recipe
 from prompt_jax.methods.record import DEEPER, Record
 from prompt_jax.prompts import (
@@ -27,11 +28,10 @@ class Settings:
     Attributes:
         text_prompts: prompts per layer of the text tower.
         vision_prompts: prompts per layer of the image tower.
-        depth: J, the first layers of either tower that receive prompts. A tower of fewer layers
-            gets them in all.
-        context_words: words in front of the class name. Layer 0's text prompts start from the
-            first of them and take their place, the others stay behind as fixed tokens; "" starts
-            at random.
+        depth: J, the number of layers of each tower, from the first on, that receive prompts; all
+            layers if a tower has fewer.
+        context_words: words before the class name. The first of them initialize the text prompts of
+            layer 0, which replace them; the others remain as fixed tokens; "" draws at random.
     """
 
     text_prompts: int = 2
@@ -39,14 +39,14 @@ class Settings:
     depth: int = 12
     context_words: str = "a photo of a"
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for field in ("text_prompts", "vision_prompts", "depth"):
             if getattr(self, field) < 1:
                 raise PromptError(f"{field}={getattr(self, field)} must be at least 1")
 
 
-def init(rng, task):
-    """{"text": float32[J, M, d_l], "vision": float32[J, N, d_v]}, N(0, 0.02) but for the words."""
+def init(rng: PRNGKeyArray, task: Task) -> dict[str, Float[Array, "layers prompts width"]]:
+    """Draws {"text": float32[J, M, d_l], "vision": float32[J, N, d_v]} from words or N(0, 0.02)."""
     s, sizes = task.settings, task.clip.config
     context_rng, text_rng, vision_rng = jax.random.split(rng, 3)
     context = init_context(
@@ -59,22 +59,24 @@ def init(rng, task):
     return {"text": text, "vision": STANDARD_DEVIATION * vision}
 
 
-def prepare(prompts, task):
-    """The classes' text features under the text prompts, float32[K, d], normalised."""
+def prepare(prompts: Prompts, task: Task) -> Float[Array, "classes dim"]:
+    """Encodes the classes with the text prompts; the features are normalized."""
     clip, frozen, text = task.clip, task.frozen, prompts["text"]
     words = words_behind(clip, frozen, text.shape[1], task.settings.context_words)
     context = jnp.concatenate([text[0], words])
     return normalize(encode_classes(clip, frozen, task.names, context, deep_prompts=text[1:]))
 
 
-def forward(prompts, prepared, task, images):
-    """Cosine similarity of the image, seen through the vision prompts, with every class."""
+def forward(
+    prompts: Prompts, prepared: Float[Array, "classes dim"], task: Task, images: Images
+) -> Output:
+    """Computes the similarity of images, encoded with the vision prompts, and classes."""
     features = encode_prompted_image(task.clip, task.frozen, images, prompts["vision"])
     return Output(cosine_logits(task, normalize(features), prepared)[None])
 
 
-def context_slots(settings):
-    """Slots before the names: the text prompts, and the words that they leave fixed."""
+def context_slots(settings: Settings) -> int:
+    """Counts the slots before the names: the text prompts and the fixed words behind them."""
     return slots_before(settings.text_prompts, settings.context_words)
 
 

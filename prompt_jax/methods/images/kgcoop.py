@@ -1,12 +1,20 @@
-"""KgCoOp: CoOp whose class features stay close to zero-shot CLIP's (Yao et al., CVPR 2023)."""
+"""KgCoOp: CoOp with class features close to zero-shot CLIP's (Yao et al., CVPR 2023)."""
 
 import dataclasses
 
 import jax.numpy as jnp
+from jaxtyping import Array, Float, PRNGKeyArray
 
 from prompt_jax.clip import normalize
 from prompt_jax.errors import PromptError
-from prompt_jax.methods.method import Method, Output, cosine_logits, describe_classes
+from prompt_jax.methods.method import (
+    Method,
+    Output,
+    Prompts,
+    Task,
+    cosine_logits,
+    describe_classes,
+)
 from prompt_jax.methods.recipe import Recipe
 from prompt_jax.methods.record import Record, halves
 from prompt_jax.prompts import encode_classes, init_context
@@ -14,19 +22,19 @@ from prompt_jax.prompts import encode_classes, init_context
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """KgCoOp's settings; the class name stands at the end, the context is shared by all classes.
+    """KgCoOp's settings; the class name is at the end, and all classes share the context.
 
     Attributes:
         context_length: number of context vectors M, at least 1.
-        context_words: words whose embeddings the last vectors start from; "" starts at random.
-        knowledge_weight: λ, how much the distance to the data set's own text weighs, at least 0.
+        context_words: words whose embeddings initialize the last vectors; "" draws all at random.
+        knowledge_weight: λ, the weight of the distance to the data set's own text, at least 0.
     """
 
     context_length: int = 4
     context_words: str = "a photo of a"
     knowledge_weight: float = 8.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.context_length < 1:
             raise PromptError(f"settings.context_length={self.context_length} must be at least 1")
         if self.knowledge_weight < 0:
@@ -35,23 +43,27 @@ class Settings:
             )
 
 
-def init(rng, task):
-    """{"context": float32[M, d_l]}."""
+def init(rng: PRNGKeyArray, task: Task) -> dict[str, Float[Array, "context text_width"]]:
+    """Draws {"context"}."""
     s = task.settings
     context = init_context(rng, task.clip, task.frozen, s.context_length, s.context_words)
     return {"context": context}
 
 
-def prepare(prompts, task):
-    """The classes' text features under the context, float32[K, d], normalised."""
+def prepare(prompts: Prompts, task: Task) -> Float[Array, "classes dim"]:
+    """Encodes the classes with the context; the features are normalized."""
     return normalize(encode_classes(task.clip, task.frozen, task.names, prompts["context"]))
 
 
-def forward(prompts, prepared, task, features):
-    """Cosine similarity with every class; "knowledge" is λ (1 - mean cosine of prompted and frozen
-    text).
+def forward(
+    prompts: Prompts,
+    prepared: Float[Array, "classes dim"],
+    task: Task,
+    features: Float[Array, "batch dim"],
+) -> Output:
+    """Computes the similarity of images and classes, and the loss "knowledge".
 
-    Source: the published code, which measures the distance by cosine.
+    The loss is λ (1 - mean cosine of prompted and frozen text features), as in the published code.
     """
     del prompts
     logits = cosine_logits(task, normalize(features), prepared)

@@ -1,13 +1,15 @@
-"""MaPLe: text prompts, and vision prompts made from them by linear maps (Khattak, CVPR 2023)."""
+"""MaPLe: text prompts, and vision prompts computed from them by linear maps (CVPR 2023)."""
 
 import dataclasses
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float, PRNGKeyArray
 
 from prompt_jax.clip import normalize
 from prompt_jax.errors import PromptError
-from prompt_jax.methods.method import Method, Output, cosine_logits
+from prompt_jax.methods.method import Images, Method, Output, Prompts, Task, cosine_logits
 from prompt_jax.methods.recipe import Recipe
 from prompt_jax.methods.record import DEEPER, Record, halves
 from prompt_jax.prompts import (
@@ -28,26 +30,27 @@ class Settings:
 
     Attributes:
         context_length: prompts per layer, in either tower.
-        depth: J, the first layers that receive prompts. If a tower has fewer layers, J is as many:
-            every text prompt makes a vision prompt.
-        context_words: words in front of the class name. The context starts from the first of them
-            and takes their place, the others stay behind as fixed tokens; "" starts at random.
+        depth: J, the number of layers, from the first on, that receive prompts; at most the layers
+            of either tower, because every text prompt has a vision prompt.
+        context_words: words before the class name. The first of them initialize the context, which
+            replaces them; the others remain as fixed tokens; "" draws at random.
     """
 
     context_length: int = 2
     depth: int = 9
     context_words: str = "a photo of a"
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for field in ("context_length", "depth"):
             if getattr(self, field) < 1:
                 raise PromptError(f"{field}={getattr(self, field)} must be at least 1")
 
 
-def init(rng, task):
-    """Context [M, d_l], deep context [J - 1, M, d_l], and a projection d_l→d_v per layer.
+def init(rng: PRNGKeyArray, task: Task) -> dict[str, Any]:
+    """Draws the context, the deep context, and a projection from text to vision prompts per layer.
 
-    The projection is {"kernel": float32[J, d_l, d_v], "bias": float32[J, d_v]}.
+    {"context": float32[M, d_l], "deep_context": float32[J - 1, M, d_l], "projection": {"kernel":
+    float32[J, d_l, d_v], "bias": float32[J, d_v]}}.
     """
     s, sizes = task.settings, task.clip.config
     depth = min(s.depth, sizes.text_layers, sizes.image_layers)
@@ -61,8 +64,10 @@ def init(rng, task):
     return {"context": context, "deep_context": deep, "projection": projection}
 
 
-def prepare(prompts, task):
-    """Normalised class features float32[K, d], and the vision prompts float32[J, M, d_v]."""
+def prepare(
+    prompts: Prompts, task: Task
+) -> tuple[Float[Array, "classes dim"], Float[Array, "layers prompts image_width"]]:
+    """Computes normalized class features and the vision prompts."""
     clip, frozen, context = task.clip, task.frozen, prompts["context"]
     words = words_behind(clip, frozen, len(context), task.settings.context_words)
     classes = encode_classes(
@@ -78,8 +83,13 @@ def prepare(prompts, task):
     return normalize(classes), vision
 
 
-def forward(prompts, prepared, task, images):
-    """Cosine similarity of the image, seen through the vision prompts, with every class."""
+def forward(
+    prompts: Prompts,
+    prepared: tuple[Float[Array, "classes dim"], Float[Array, "layers prompts image_width"]],
+    task: Task,
+    images: Images,
+) -> Output:
+    """Computes the similarity of images, encoded with the vision prompts, and classes."""
     del prompts
     classes, vision = prepared
     features = encode_prompted_image(task.clip, task.frozen, images, vision)

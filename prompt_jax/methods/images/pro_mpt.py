@@ -1,21 +1,23 @@
 """ProMPT: progressive multi-modal conditional prompt tuning (Qiu et al., ICMR 2024).
 
-A frozen CLIP looks at the image, the classes that look most likely make vision prompts (eq. 8),
-the image seen through them makes a text context (eq. 10), the classes are encoded again (eq. 11),
-and so on, N times, from coarse to precise.
+A frozen CLIP classifies the image; the text features of the most likely classes become vision
+prompts (eq. 8); the image encoded with them generates a text context (eq. 10), and the classes are
+encoded again (eq. 11). N such iterations lead from coarse to precise predictions.
 """
 
 import dataclasses
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float, PRNGKeyArray
 
 from prompt_jax.clip import normalize
 from prompt_jax.errors import PromptError
 from prompt_jax.methods.images import zero_shot
-from prompt_jax.methods.method import Method, Output, cosine_logits
+from prompt_jax.methods.method import Images, Method, Output, Prompts, Task, cosine_logits
 from prompt_jax.methods.recipe import Recipe
 from prompt_jax.methods.record import (
     AVERAGE,
@@ -42,25 +44,32 @@ CHOICES = {
     "stop_gradient": ("none", "features", "all"),
 }
 
+Carry = tuple[
+    Float[Array, "batch selected dim"],
+    Float[Array, "batch layers selected image_width"],
+    Float[Array, "batch context text_width"],
+]
+"""The selected text features, vision prompts and contexts that an iteration starts from."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """ProMPT's settings; the defaults are the paper's (section 4.1) or, where it is silent, ours.
+    """ProMPT's settings; the defaults are the paper's (section 4.1) or, if it gives none, ours.
 
     Attributes:
-        iterations: N; 0 is zero-shot CLIP on "a photo of a {}." ("-Iter" in Table 5).
-        vision_prompts: a, the classes whose features make vision prompts.
-        vision_depth: J, the first layers of the image tower that receive prompts. A tower of fewer
-            layers gets them in all.
-        context_length: b, text context vectors.
-        context_words: words whose embeddings the last vectors start from; "" starts at random.
-        loss_decay: λ, iteration n's loss weighs λ^(N - n) (eq. 14).
+        iterations: N; 0 is zero-shot CLIP with "a photo of a {}." ("-Iter" in Table 5).
+        vision_prompts: a, the number of classes whose features become vision prompts.
+        vision_depth: J, the number of layers of the image tower, from the first on, that receive
+            prompts; all layers if it has fewer.
+        context_length: b, the number of text context vectors.
+        context_words: words whose embeddings initialize the last vectors; "" draws all at random.
+        loss_decay: λ, the loss of iteration n has the weight λ^(N - n) (eq. 14).
         vision_generator, text_generator, feature_filter: False removes G^V, G^T or F (Table 5).
-            Without the filter all classes make prompts.
+            Without the filter the features of all classes become prompts.
         vision_prompt_init: O⁰ is "normal" (N(0, 0.02), trains) or "zeros" (fixed).
-        normalize_generator_input: L2-normalise what the generators see.
-        stop_gradient: what carries no gradient from one iteration to the next: "none", "features"
-            (the selected text features) or "all" (also O and P).
+        normalize_generator_input: whether the inputs of the generators are L2-normalized.
+        stop_gradient: the values whose gradients stop between iterations: "none", "features" (the
+            selected text features) or "all" (also O and P).
     """
 
     iterations: int = 2
@@ -76,7 +85,7 @@ class Settings:
     normalize_generator_input: bool = True
     stop_gradient: str = "none"
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for field, choices in CHOICES.items():
             if getattr(self, field) not in choices:
                 raise PromptError(f"{field}={getattr(self, field)!r} is not one of {choices}")
@@ -87,10 +96,11 @@ class Settings:
                 raise PromptError(f"{field}={getattr(self, field)} must be at least {least}")
 
 
-def init(rng, task):
-    """Context P⁰ [b, d_l], vision prompts O⁰ [J, a, d_v], generators G^V (a bias per layer), G^T.
+def init(rng: PRNGKeyArray, task: Task) -> dict[str, Any]:
+    """Draws the context P⁰, the vision prompts O⁰, and the generators G^V and G^T.
 
-    With no iteration there is nothing to train: an empty dict.
+    {"context": float32[b, d_l], "vision": float32[J, a, d_v], "vision_generator" (with a bias per
+    layer), "text_generator"}; without iterations nothing trains, and the dict is empty.
     """
     s, sizes = task.settings, task.clip.config
     if s.iterations == 0:
@@ -115,23 +125,23 @@ def init(rng, task):
     return prompts
 
 
-def trains(prompts, settings):
-    """Everything, but vision prompts that were asked to start, and stay, at zero."""
+def trains(prompts: Prompts, settings: Settings) -> Prompts:
+    """Trains everything except vision prompts that are fixed at zero."""
     mask = jax.tree.map(lambda _: True, prompts)
     return mask | {"vision": settings.vision_prompt_init == "normal"} if prompts else mask
 
 
-def constants(task, class_names, template):
-    """The frozen text features Z⁰ of "a photo of a {}.", float32[K, d], not normalised."""
+def constants(task: Task, class_names: Sequence[str], template: str) -> Float[Array, "classes dim"]:
+    """Encodes "a photo of a {}." with frozen CLIP; the features Z⁰ are not normalized."""
     del template
     return encode_templates(task.clip, task.frozen, (PHOTO,), class_names, normalized=False)
 
 
-def forward(prompts, prepared, task, images):
-    """Logits of p⁰ … p^N, float32[1 + N, B, K]; p⁰, the zero-shot answer, has no loss."""
+def forward(prompts: Prompts, prepared: None, task: Task, images: Images) -> Output:
+    """Computes the logits of p⁰ … p^N; p⁰, the zero-shot prediction, has no loss."""
     del prepared
     s, frozen = task.settings, task.frozen
-    clip = task.clip.share_memory(max(1, s.iterations))  # each iteration keeps its own
+    clip = task.clip.share_memory(max(1, s.iterations))  # each iteration keeps activations
     embedded = clip.embed_image(frozen, images)  # the same in every iteration
     image_features = normalize(clip.encode_tokens(frozen, embedded))
     zero_shot = normalize(task.constants)
@@ -150,7 +160,7 @@ def forward(prompts, prepared, task, images):
         jnp.broadcast_to(prompts["context"], (batch, *prompts["context"].shape)),
     )
 
-    def iterate(carry, _):
+    def iterate(carry: Carry, _: None) -> tuple[Carry, Float[Array, "batch classes"]]:
         selected, vision, context = carry
         if s.vision_generator:
             vision = generate_layers(prompts["vision_generator"], selected) + vision
@@ -171,23 +181,27 @@ def forward(prompts, prepared, task, images):
     return Output(jnp.concatenate([first_logits[None], logits]), weights=(0.0, *weights))
 
 
-def select(features, logits, number):
-    """The feature filter F: rows of float[B, K, d] with the highest logits [B, K], best first.
+def select(
+    features: Float[Array, "batch classes dim"], logits: Float[Array, "batch classes"], number: int
+) -> Float[Array, "batch number dim"]:
+    """Selects the features with the highest logits, best first: the feature filter F.
 
-    The order carries no gradient; the rows do.
+    Gradients flow through the features, not through their order.
     """
     _, index = jax.lax.top_k(jax.lax.stop_gradient(logits), number)
     return jnp.take_along_axis(features, index[..., None], axis=1)
 
 
-def first_slots(vision, number):
-    """O⁰ for `number` prompts, float[J, number, d_v]: its first rows, and zeros beyond the last."""
+def first_slots(
+    vision: Float[Array, "layers prompts image_width"], number: int
+) -> Float[Array, "layers {number} image_width"]:
+    """Truncates O⁰ to `number` prompts, or pads it with zeros."""
     missing = max(number - vision.shape[1], 0)
     return jnp.pad(vision[:, :number], ((0, 0), (0, missing), (0, 0)))
 
 
-def hold(carry, stop_gradient):
-    """Detaches what `stop_gradient` says must not carry gradients into the next iteration."""
+def hold(carry: Carry, stop_gradient: str) -> Carry:
+    """Stops gradients between iterations as `Settings.stop_gradient` says."""
     selected, vision, context = carry
     if stop_gradient != "none":
         selected = jax.lax.stop_gradient(selected)
@@ -206,8 +220,8 @@ METHOD = Method(
 )
 
 PAPER = "ProMPT (ICMR 2024)"
-# Table 4, by the number of iterations N. N = 0 is zero-shot CLIP, yet its average on new classes
-# is 74.77 here and 74.22 in Tables 1 and 5 ("-Iter"); the paper does not say why, so both stand.
+# Table 4, by the number of iterations N. N = 0 is zero-shot CLIP, but its average on new classes
+# is 74.77 here and 74.22 in Tables 1 and 5 ("-Iter"); the paper does not explain the difference.
 ITERATIONS: dict[int, dict[str, tuple[float, float, float]]] = {
     0: {AVERAGE: (69.34, 74.77, 71.95), **zero_shot.TABLE_4},
     1: {
@@ -227,7 +241,7 @@ ITERATIONS: dict[int, dict[str, tuple[float, float, float]]] = {
         "eurosat": (92.47, 76.03, 83.45),
     },
 }
-# Table 5; "-" is the part left out.
+# Table 5; "-" is the part that is removed.
 COMPONENTS = {
     "-Iter": (69.34, 74.22, 71.70),
     "-G^V": (80.47, 73.12, 76.62),
@@ -235,14 +249,14 @@ COMPONENTS = {
     "-G": (78.92, 70.93, 74.71),
     "-F": (78.70, 72.52, 75.48),
 }
-# Figure 8 is an image: of its curves only the settings that section 4.1 keeps are known.
+# Figure 8 shows curves without numbers: only the settings chosen in section 4.1 are known.
 KEPT = {
     "vision_prompts": "a=8",
     "context_length": "b=5",
     "vision_depth": "J=9",
     "loss_decay": "lambda=1",
 }
-# Table 1 is an image; its averages are in the text.
+# The averages of Table 1, from the text.
 TABLE_1 = halves(80.94, 74.89, 77.80, f"{PAPER}, Table 1")
 TRANSFER = Recipe(2, learning_rate=0.0024, settings={"vision_depth": 3})
 

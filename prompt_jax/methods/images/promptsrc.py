@@ -1,22 +1,25 @@
-"""PromptSRC: IVLP held close to the frozen CLIP while it learns (Khattak et al., ICCV 2023)."""
+"""PromptSRC: IVLP regularized towards the frozen CLIP (Khattak et al., ICCV 2023)."""
 
 import dataclasses
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
+from jaxtyping import Array, Float
 
 from prompt_jax.clip import normalize
 from prompt_jax.errors import PromptError
 from prompt_jax.methods.images import ivlp
-from prompt_jax.methods.method import Method, Output, cosine_logits
+from prompt_jax.methods.method import Images, Method, Output, Prompts, Task, cosine_logits
 from prompt_jax.methods.recipe import Recipe, average_epochs
 from prompt_jax.methods.record import DEEPER, Record, halves
 from prompt_jax.prompts import encode_prompted_image, encode_templates
 from prompt_jax.text import templates
 
 TEACHER_TEMPLATES = templates.IMAGENET[:60]
-"""Those of the published code."""
+"""The templates of the published code."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,13 +27,13 @@ class Settings(ivlp.Settings):
     """PromptSRC's settings; those of IVLP have other defaults here.
 
     Attributes:
-        text_weight: of the mean absolute difference between prompted and frozen text features.
+        text_weight: weight of the mean absolute difference between prompted and frozen text
+            features, at least 0.
         image_weight: the same for image features.
-        logits_weight: of the divergence from the frozen CLIP's predictions. All are at least 0.
-        average_mean: the epoch, counted from 1, whose prompts weigh most in the result. It does
-            not scale with the number of epochs; where it lies beyond them, the last one's weigh
-            most.
-        average_std: how many epochs around it count, above 0.
+        logits_weight: weight of the divergence from the frozen CLIP's predictions, at least 0.
+        average_mean: mean of the Gaussian weights of the epochs' prompts, an epoch counted from 1.
+            It does not scale with the number of epochs.
+        average_std: standard deviation of these weights in epochs, above 0.
     """
 
     text_prompts: int = 4
@@ -42,22 +45,22 @@ class Settings(ivlp.Settings):
     average_mean: float = 15.0
     average_std: float = 1.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         for name in ("text_weight", "image_weight", "logits_weight"):
             if getattr(self, name) < 0:
                 raise PromptError(f"settings.{name}={getattr(self, name)} must be at least 0")
         if self.average_std <= 0:
             raise PromptError(
-                f"settings.average_std={self.average_std} must be above 0; a small value keeps one "
-                "epoch's prompts alone"
+                f"settings.average_std={self.average_std} must be above 0; a small value keeps the "
+                "prompts of one epoch"
             )
 
 
-def constants(task, class_names, template):
-    """The teacher's text features, float32[K, d], normalised: the mean over ImageNet templates.
+def constants(task: Task, class_names: Sequence[str], template: str) -> Float[Array, "classes dim"]:
+    """Computes the teacher's text features: the normalized mean over ImageNet templates.
 
-    As in the published code, the features that are averaged are not normalised.
+    As in the published code, features are averaged before normalization.
     """
     del template
     return normalize(
@@ -65,8 +68,10 @@ def constants(task, class_names, template):
     )
 
 
-def forward(prompts, prepared, task, images):
-    """IVLP's logits; "text", "image" and "logits" hold the prompts close to the frozen CLIP.
+def forward(
+    prompts: Prompts, prepared: Float[Array, "classes dim"], task: Task, images: Images
+) -> Output:
+    """Computes IVLP's logits, and the regularizers "text", "image" and "logits".
 
     The frozen image features are those of the same augmented images.
     """
@@ -83,17 +88,16 @@ def forward(prompts, prepared, task, images):
     return Output(logits[None], losses=losses)
 
 
-def divergence(logits, teacher):
-    """KL(teacher || ours) of float32[B, K], as a mean over all B·K entries as published."""
+def divergence(
+    logits: Float[Array, "batch classes"], teacher: Float[Array, "batch classes"]
+) -> Float[Array, ""]:
+    """Computes KL(teacher || ours) as a mean over all entries, as published."""
     ours, theirs = jax.nn.log_softmax(logits), jax.nn.log_softmax(teacher)
     return jnp.mean(jnp.exp(theirs) * (theirs - ours))
 
 
-def epoch_weights(settings, epochs):
-    """Each epoch's weight in the result, float64[epochs], summing to 1: a Gaussian over 1..epochs.
-
-    Source: the paper's Gaussian-weighted prompt aggregation.
-    """
+def epoch_weights(settings: Settings, epochs: int) -> Float[np.ndarray, " {epochs}"]:
+    """Computes the weights of epochs, which sum to 1: a Gaussian over 1..epochs (section 3.3)."""
     distance = (np.arange(1, epochs + 1) - settings.average_mean) / settings.average_std
     exponents = -0.5 * distance**2
     # Relative to the largest: far from the mean every density would underflow to 0.
@@ -101,8 +105,10 @@ def epoch_weights(settings, epochs):
     return weights / weights.sum()
 
 
-def optimizer(rule, settings, epochs, steps_per_epoch):
-    """The prompts of all epochs, averaged."""
+def optimizer(
+    rule: optax.GradientTransformation, settings: Settings, epochs: int, steps_per_epoch: int
+) -> optax.GradientTransformation:
+    """Averages the prompts of all epochs."""
     return average_epochs(rule, epoch_weights(settings, epochs), steps_per_epoch)
 
 
@@ -116,8 +122,8 @@ METHOD = Method(
     context_slots=ivlp.context_slots,
 )
 
-# Few-shot: those of ImageNet, Caltech101, OxfordPets, Food101, UCF101 and SUN397; the other data
-# sets have average_mean = 45 and average_std = 5.
+# Few-shot settings are those of ImageNet, Caltech101, OxfordPets, Food101, UCF101 and SUN397; the
+# other data sets have average_mean = 45 and average_std = 5.
 TRAINED = Recipe(20, 4, 0.0025)
 TRANSFER = TRAINED.but(settings={"depth": 3, "average_mean": 6.0, "average_std": 10.0})
 RECORD = Record(

@@ -1,19 +1,30 @@
-"""Tip-Adapter and Tip-Adapter-F: the shots' features as a cache that votes (Zhang et al., ECCV
-2022). Tip-Adapter trains nothing, Tip-Adapter-F trains the cache's keys.
+"""Tip-Adapter and Tip-Adapter-F: a cache of the shots' features (Zhang et al., ECCV 2022).
+
+Tip-Adapter is training-free; Tip-Adapter-F trains the keys of the cache.
 """
 
 import dataclasses
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from prompt_jax.clip import normalize
 from prompt_jax.errors import PromptError
 from prompt_jax.methods import selection
-from prompt_jax.methods.method import Adaptation, Method, Output, cosine_logits, describe_classes
+from prompt_jax.methods.method import (
+    Adaptation,
+    Method,
+    Output,
+    Prompts,
+    Task,
+    cosine_logits,
+    describe_classes,
+)
 from prompt_jax.methods.recipe import Recipe
-from prompt_jax.methods.record import Record, data_set_s_own
+from prompt_jax.methods.record import Record, dataset_text
 from prompt_jax.prompts import multiply
 
 SMALLEST = 0.1
@@ -24,14 +35,14 @@ DEFAULTS = {"alpha": 1.0, "beta": 5.5}
 class Settings:
     """Tip-Adapter's settings.
 
-    An alpha or beta of -1 is chosen of a grid on held-out images, see `selection`. While keys
-    train, and where nothing is held out, such an alpha is 1 and such a beta 5.5, as published.
+    An alpha or beta of -1 is chosen from a grid on held-out images, see `selection`. While keys
+    train, and if nothing is held out, alpha is then 1 and beta 5.5, as published.
 
     Attributes:
-        alpha: how much the cache's votes weigh, at least 0; -1: chosen.
-        beta: how sharply a vote falls with the distance to its key, at least 0; -1: chosen.
-        alpha_max, beta_max: the searched values lie from 0.1 up to these, which are left out.
-        alpha_steps, beta_steps: how many values of each are searched.
+        alpha: weight of the cache, at least 0; -1: chosen.
+        beta: sharpness of the cache's affinities, at least 0; -1: chosen.
+        alpha_max, beta_max: exclusive upper limits of the grid, which starts at 0.1.
+        alpha_steps, beta_steps: number of values in the grid.
     """
 
     alpha: float = selection.CHOOSE
@@ -41,7 +52,7 @@ class Settings:
     alpha_steps: int = 20
     beta_steps: int = 200
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name in ("alpha", "beta"):
             highest, steps = getattr(self, f"{name}_max"), getattr(self, f"{name}_steps")
             selection.check_given(name, getattr(self, name))
@@ -51,25 +62,30 @@ class Settings:
                 raise PromptError(f"settings.{name}_steps={steps} must be at least 1")
 
 
-def init(rng, task):
-    """Nothing: the cache's size is the number of shots, `from_shots` makes it."""
+def init(rng: PRNGKeyArray, task: Task) -> dict[str, Array]:
+    """Returns no prompts; `from_shots` computes them."""
     del rng, task
     return {}
 
 
-def from_shots(prompts, task, features, labels):
-    """The cache.
+def from_shots(
+    prompts: Prompts,
+    task: Task,
+    features: Float[Array | np.ndarray, "views images dim"],
+    labels: Int[Array | np.ndarray, " images"],
+) -> dict[str, Array]:
+    """Computes the cache.
 
     Args:
-        prompts: what `init` made, not used.
+        prompts: the result of `init`, not used.
         task: its settings hold alpha and beta.
-        features: float[V, n, d], V augmented views of n images, not normalised.
-        labels: int[n], the images' classes.
+        features: of augmented views, not normalized.
+        labels: one per image.
 
     Returns:
-        {"keys": float32[n, d], the normalised mean over views; "labels": float32[n], whole numbers
-        (gradients are taken with respect to the whole tree, so integers would not do); "alpha",
-        "beta": float32[]}.
+        {"keys": float32[n, d], the normalized mean over views; "labels": float32[n], integers as
+        floats because gradients are taken with respect to the whole tree; "alpha", "beta":
+        float32[]}.
     """
     del prompts
     given = {name: getattr(task.settings, name) for name in DEFAULTS}
@@ -82,28 +98,32 @@ def from_shots(prompts, task, features, labels):
     }
 
 
-def trains(prompts, settings):
-    """Nothing trains in Tip-Adapter."""
+def trains(prompts: Prompts, settings: Settings) -> Prompts:
+    """Trains nothing, in Tip-Adapter."""
     del settings
     return jax.tree.map(lambda _: False, prompts)
 
 
-def trains_keys(prompts, settings):
-    """Tip-Adapter-F trains the keys; they are not normalised again."""
+def trains_keys(prompts: Prompts, settings: Settings) -> Prompts:
+    """Trains the keys, in Tip-Adapter-F; they are not normalized again."""
     del settings
     return {name: name == "keys" for name in prompts}
 
 
-def votes(prompts, task, features, beta):
-    """What the cache says of normalised float[B, d]: float[B, K], 0 for classes without a shot."""
+def votes(
+    prompts: Prompts, task: Task, features: Float[Array, "batch dim"], beta: Float[Array, ""]
+) -> Float[Array, "batch classes"]:
+    """Computes the cache's logits of normalized features; 0 for classes without a shot."""
     affinity = multiply(features, prompts["keys"].T)
-    # No label equals UNSEEN, so a class that was not trained on gets no votes.
+    # No label equals UNSEEN, so the logits of unseen classes are 0.
     values = prompts["labels"][:, None] == task.trained
     return multiply(jnp.exp(-beta * (1 - affinity)), values.astype(jnp.float32))
 
 
-def forward(prompts, prepared, task, features):
-    """Zero-shot logits + alpha exp(-beta (1 - x·keys)) · values."""
+def forward(
+    prompts: Prompts, prepared: None, task: Task, features: Float[Array, "batch dim"]
+) -> Output:
+    """Computes the zero-shot logits + alpha exp(-beta (1 - x·keys)) · values."""
     del prepared
     features = normalize(features)
     logits = cosine_logits(task, features, task.constants)
@@ -111,13 +131,15 @@ def forward(prompts, prepared, task, features):
     return Output((logits + prompts["alpha"] * cache)[None])
 
 
-def grid(highest, steps):
-    """float32[steps], evenly from 0.1, `highest` left out, as the published search has it."""
+def grid(highest: float, steps: int) -> Float[Array, " {steps}"]:
+    """Returns evenly spaced values from 0.1 to below `highest`, as in the published search."""
     return SMALLEST + (highest - SMALLEST) / steps * jnp.arange(steps, dtype=jnp.float32)
 
 
-def tune(prompts, task, held_out):
-    """Chooses alpha and beta, or that of them which is not given: see `Adaptation`."""
+def tune(
+    prompts: Prompts, task: Task, held_out: Sequence[selection.HeldOut]
+) -> tuple[Prompts, selection.Choice | None]:
+    """Chooses those of alpha and beta that are not given; see `Adaptation`."""
     s = task.settings
     searched = {
         name: grid(getattr(s, f"{name}_max"), getattr(s, f"{name}_steps"))
@@ -128,7 +150,7 @@ def tune(prompts, task, held_out):
         return prompts, None
     axes = {name: searched.get(name, prompts[name][None]) for name in ("beta", "alpha")}
 
-    def count_hits(made, features, labels):
+    def count_hits(made: Prompts, features: Array, labels: Array) -> Array:
         return _count_hits(made, task, features, labels, axes["alpha"], axes["beta"])
 
     choice = selection.choose(
@@ -142,15 +164,22 @@ def tune(prompts, task, held_out):
 
 
 @jax.jit
-def _count_hits(prompts, task, features, labels, alphas, betas):
-    """int32[betas, alphas]. One pair at a time, so that memory does not grow with the grid."""
+def _count_hits(
+    prompts: Prompts,
+    task: Task,
+    features: Float[Array, "images dim"],
+    labels: Int[Array, " images"],
+    alphas: Float[Array, " alphas"],
+    betas: Float[Array, " betas"],
+) -> Int[Array, "betas alphas"]:
+    """Counts hits, one pair at a time, so that memory does not grow with the grid."""
     features = normalize(features)
     zero_shot = cosine_logits(task, features, task.constants)
 
-    def by_beta(beta):
+    def by_beta(beta: Float[Array, ""]) -> Int[Array, " alphas"]:
         cache = votes(prompts, task, features, beta)
 
-        def by_alpha(alpha):
+        def by_alpha(alpha: Float[Array, ""]) -> Int[Array, ""]:
             return jnp.sum(jnp.argmax(zero_shot + alpha * cache, axis=-1) == labels)
 
         return jax.lax.map(by_alpha, alphas)
@@ -183,7 +212,7 @@ RECORDS = (
         METHOD,
         {"base_to_novel": Recipe(cached_views=10)},
         "features",
-        texts=data_set_s_own,
+        texts=dataset_text,
     ),
     # The published code keeps the epoch that is best on the test images; this keeps the last.
     Record(
@@ -202,6 +231,6 @@ RECORDS = (
         },
         "features",
         export="tip_adapter",
-        texts=data_set_s_own,
+        texts=dataset_text,
     ),
 )

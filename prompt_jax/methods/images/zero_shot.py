@@ -1,10 +1,13 @@
-"""Zero-shot CLIP: classes by their texts, nothing trained (Radford et al., 2021)."""
+"""Zero-shot CLIP, without training (Radford et al., 2021)."""
 
 import dataclasses
+from collections.abc import Sequence
+
+from jaxtyping import Array, Float, PRNGKeyArray
 
 from prompt_jax.clip import normalize
 from prompt_jax.errors import unknown
-from prompt_jax.methods.method import Method, Output, cosine_logits
+from prompt_jax.methods.method import Method, Output, Prompts, Task, cosine_logits
 from prompt_jax.methods.recipe import Recipe
 from prompt_jax.methods.record import Published, Record, domain_generalization, halves
 from prompt_jax.prompts import PHOTO, encode_templates
@@ -23,31 +26,33 @@ class Settings:
 
     Attributes:
         templates: the texts of a class. "dataset": the data set's own; "photo": "a photo of a {}.";
-            "imagenet" and "imagenet_select": the mean of the normalised features of OpenAI's 80
-            ImageNet templates, or of the 7 selected ones.
+            "imagenet" and "imagenet_select": the mean of the normalized features of OpenAI's 80
+            ImageNet templates, or of its 7 selected ones.
     """
 
     templates: str = "dataset"
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.templates != "dataset" and self.templates not in FIXED:
             raise unknown("settings.templates", self.templates, ("dataset", *FIXED))
 
 
-def init(rng, task):
-    """No prompts."""
+def init(rng: PRNGKeyArray, task: Task) -> dict[str, Array]:
+    """Returns no prompts."""
     del rng, task
     return {}
 
 
-def constants(task, class_names, template):
-    """The classes' text features, float32[K, d], normalised."""
+def constants(task: Task, class_names: Sequence[str], template: str) -> Float[Array, "classes dim"]:
+    """Encodes the texts of the classes; the features are normalized."""
     texts = FIXED.get(task.settings.templates, (template,))
     return normalize(encode_templates(task.clip, task.frozen, texts, class_names))
 
 
-def forward(prompts, prepared, task, features):
-    """Cosine similarity of the image with every class."""
+def forward(
+    prompts: Prompts, prepared: None, task: Task, features: Float[Array, "batch dim"]
+) -> Output:
+    """Computes the similarity of images and classes."""
     del prompts, prepared
     return Output(cosine_logits(task, normalize(features), task.constants)[None])
 

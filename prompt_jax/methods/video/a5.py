@@ -1,20 +1,23 @@
 """A5: vectors around the class name, and blocks over frozen frame features (Ju et al., ECCV 2022).
 
-The image tower stays as it is, so the frames' features can be kept.
+The image tower does not change, so features of frames can be cached.
 """
 
 import dataclasses
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float, PRNGKeyArray
 
 from prompt_jax.clip import normalize
 from prompt_jax.clip.blocks import Block, Layer
-from prompt_jax.clip.packing import make_room
+from prompt_jax.clip.packing import PackedTokens, make_room
 from prompt_jax.errors import PromptError, unknown
 from prompt_jax.methods import actions
 from prompt_jax.methods.encoders import Encoders, look_at_frames, pool_frames, put_behind_sos
+from prompt_jax.methods.method import Prompts, Task, Videos
 from prompt_jax.methods.recipe import RETRIEVAL, Recipe
 from prompt_jax.methods.record import Record
 from prompt_jax.methods.video.vop import check_frames
@@ -29,14 +32,14 @@ class Settings(actions.Settings):
     """A5's settings.
 
     Attributes:
-        prefix_prompts: p, vectors in front of the name.
-        postfix_prompts: q, vectors behind it.
-        postfix: "slot": both are rows of a table with one for each slot of the text tower, so those
-            behind a name depend on its length (the published code); "shared": q vectors, the same
+        prefix_prompts: p, the number of vectors before the name.
+        postfix_prompts: q, the number of vectors behind it.
+        postfix: "slot": both are rows of a table with a row per slot of the text tower, so vectors
+            behind a name depend on its length (the published code); "shared": the same q vectors
             behind all names (the paper).
-        temporal_blocks: over a video's frames; 0 for the mean of frozen features.
-        temporal_heads: of each block's attention.
-        frames: F of every video, in training and test; of no account without temporal blocks.
+        temporal_blocks: number of blocks over a video's frames; 0 for the mean of frozen features.
+        temporal_heads: number of attention heads in each block.
+        frames: F, the number of frames of every video; not used without temporal blocks.
         pooling, renormalize_video: see `VideoSettings`.
         temperature: see `actions.Settings`.
     """
@@ -49,7 +52,7 @@ class Settings(actions.Settings):
     frames: int = 16
     temperature: float = 0.07
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         if self.postfix not in POSTFIXES:
             raise unknown("settings.postfix", self.postfix, POSTFIXES)
@@ -58,22 +61,22 @@ class Settings(actions.Settings):
                 raise PromptError(f"settings.{field}={getattr(self, field)} must be at least 1")
 
 
-def init(rng, task):
-    """The vectors of the text, and of the frames where there are temporal blocks.
+def init(rng: PRNGKeyArray, task: Task) -> dict[str, Any]:
+    """Draws the text vectors, and the frame embeddings and blocks if there are temporal blocks.
 
-    {"embedding": float32[77, d_l]}, or "prefix" float32[p, d_l] and "postfix" float32[q, d_l], from
-    N(0, 0.01); "temporal_embedding", float32[F, d], from the same; "temporal": blocks as PyTorch's
-    layers start.
+    {"embedding": float32[77, d_l]}, or {"prefix": float32[p, d_l], "postfix": float32[q, d_l]}, and
+    "temporal_embedding", float32[F, d], from N(0, 0.01); "temporal": blocks as in PyTorch.
 
     Raises:
-        PromptError: the heads do not divide the features.
+        PromptError: the number of heads does not divide the width of the features.
     """
     s, sizes = task.settings, task.clip.config
     text_rng, postfix_rng, frame_rng, block_rng = jax.random.split(rng, 4)
 
-    def draw(rng, *shape):
+    def draw(rng: PRNGKeyArray, *shape: int) -> Array:
         return STANDARD_DEVIATION * jax.random.normal(rng, shape)
 
+    prompts: dict[str, Any]
     if s.postfix == "slot":
         prompts = {"embedding": draw(text_rng, sizes.context_length, sizes.text_width)}
     else:
@@ -85,8 +88,8 @@ def init(rng, task):
         return prompts
     if sizes.embed_dim % s.temporal_heads:
         raise PromptError(
-            f"settings.temporal_heads={s.temporal_heads} must divide the backbone's features, "
-            f"which are {sizes.embed_dim} wide"
+            f"settings.temporal_heads={s.temporal_heads} must divide the width of the backbone's "
+            f"features, {sizes.embed_dim}"
         )
     rngs = jax.random.split(block_rng, s.temporal_blocks)
     blocks = {f"block_{n}": init_block(each, sizes.embed_dim) for n, each in enumerate(rngs)}
@@ -94,8 +97,8 @@ def init(rng, task):
     return prompts | {"temporal_embedding": frames, "temporal": blocks}
 
 
-def init_block(rng: jax.Array, width: int) -> dict:
-    """A block as PyTorch's `nn.MultiheadAttention`, `nn.LayerNorm` and `nn.Linear` start."""
+def init_block(rng: PRNGKeyArray, width: int) -> dict[str, dict[str, Array]]:
+    """Draws a block as PyTorch's `nn.MultiheadAttention`, `nn.LayerNorm` and `nn.Linear` do."""
     qkv_rng, out_rng, fc_rng, proj_rng = jax.random.split(rng, 4)
     bound, shape = math.sqrt(6 / (4 * width)), (width, 3 * width)
     qkv = jax.random.uniform(qkv_rng, shape, minval=-bound, maxval=bound)
@@ -110,16 +113,20 @@ def init_block(rng: jax.Array, width: int) -> dict:
     }
 
 
-def encode_videos(prompts, task, videos):
-    """The mean over the frames' frozen features, or over what the blocks make of them."""
+def encode_videos(
+    prompts: Prompts, task: Task, videos: Videos | Float[Array, "batch frames dim"]
+) -> Float[Array, "batch dim"]:
+    """Averages the frozen features of frames, or the outputs of the blocks."""
     features = look_at_frames(task, videos)
     if "temporal" in prompts:
         features = attend_frames(prompts, task, features)
     return pool_frames(features, task.settings)
 
 
-def attend_frames(prompts, task, features):
-    """Frames float[B, F, d] that have seen each other, each at its place."""
+def attend_frames(
+    prompts: Prompts, task: Task, features: Float[Array, "batch frames dim"]
+) -> Float[Array, "batch frames dim"]:
+    """Applies the temporal blocks to frames with temporal embeddings."""
     table, blocks = prompts["temporal_embedding"], prompts["temporal"]
     check_frames(features, len(table), "there is a temporal table")
     width, heads = features.shape[-1], task.settings.temporal_heads
@@ -131,8 +138,8 @@ def attend_frames(prompts, task, features):
     return x
 
 
-def encode_texts(prompts, task, texts):
-    """[SOS][p vectors][a text's words][q vectors][EOT]; a text costs its words and q."""
+def encode_texts(prompts: Prompts, task: Task, texts: PackedTokens) -> Float[Array, "texts dim"]:
+    """Encodes [SOS][p vectors][words][q vectors][EOT]; SOS and the p vectors are computed once."""
     s, clip, frozen = task.settings, task.clip, task.frozen
     texts, free = make_room(texts, s.postfix_prompts)
     if s.postfix == "slot":
@@ -147,13 +154,13 @@ def encode_texts(prompts, task, texts):
     return normalize(encode_packed(clip, frozen, cache, texts, embedded))
 
 
-def text_prompts(settings):
-    """Slots of the text tower that vectors take."""
+def text_prompts(settings: Settings) -> int:
+    """Counts the slots of the text tower that vectors take."""
     return settings.prefix_prompts + settings.postfix_prompts
 
 
-def template(settings, template):
-    """A class's name, without a full stop."""
+def template(settings: Settings, template: str) -> str:
+    """Returns the class name without a full stop."""
     del settings, template
     return "{}"
 
@@ -169,8 +176,8 @@ ENCODERS = Encoders(
     input="frames",
 )
 
-# The published code draws other frames, takes 1,100 steps, which are as many epochs of HMDB-51 as
-# are given here, and tests on five draws of frames, here on one.
+# The published code samples frames differently, trains for 1,100 steps, which are as many epochs of
+# HMDB-51 as given here, and tests on five samples of frames, here on one.
 _TRAINED = Recipe(
     *(183, 64, 1e-4, "adamw", "constant"),
     cached_views=10,

@@ -1,16 +1,21 @@
-"""Bottlenecks beside every block's attention or MLP, VoP's comparison (CVPR 2023, Table 1).
+"""Adapters parallel to every block's attention or MLP: baselines of VoP (CVPR 2023, Table 1).
 
-Of the adapters' papers: Houlsby et al., ICML 2019; beside a sublayer, and its scale: AdaptFormer,
-Chen et al., NeurIPS 2022.
+Adapters: Houlsby et al., ICML 2019; parallel to a sublayer, and scaled: AdaptFormer, Chen et al.,
+NeurIPS 2022.
 """
 
 import dataclasses
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float, PRNGKeyArray
 
+from prompt_jax.clip import Frozen
+from prompt_jax.clip.packing import PackedTokens
 from prompt_jax.errors import PromptError, unknown
 from prompt_jax.methods.encoders import Encoders, VideoSettings, encode_frames
+from prompt_jax.methods.method import Prompts, Task, Videos
 from prompt_jax.methods.recipe import RETRIEVAL
 from prompt_jax.methods.record import Record
 from prompt_jax.methods.video import vop
@@ -22,12 +27,12 @@ INPUTS = ("normed", "residual")
 
 @dataclasses.dataclass(frozen=True)
 class Settings(VideoSettings):
-    """An adapter's settings.
+    """The settings of adapters.
 
     Attributes:
         hidden: width of the bottleneck.
-        adapter_scale: what is added is multiplied by it.
-        adapter_input: what an adapter reads: "normed", what the sublayer does; or "residual", the
+        adapter_scale: factor of an adapter's output.
+        adapter_input: the input of an adapter: "normed", that of the sublayer; or "residual", the
             tokens before the LayerNorm, as in AdaptFormer's code.
         renormalize_video: see `VideoSettings`.
     """
@@ -36,7 +41,7 @@ class Settings(VideoSettings):
     adapter_scale: float = 1.0
     adapter_input: str = "normed"
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         if self.hidden < 1:
             raise PromptError(f"settings.hidden={self.hidden} must be at least 1")
@@ -46,16 +51,16 @@ class Settings(VideoSettings):
 
 @dataclasses.dataclass(frozen=True)
 class MlpSettings(Settings):
-    """Those of an adapter beside the MLP, which AdaptFormer scales down."""
+    """The settings of adapters parallel to the MLP, which AdaptFormer scales down."""
 
     adapter_scale: float = 0.1
 
 
-def init(rng, task):
-    """{"image" and "text": {"down" and "up": a linear layer per layer of the tower}}.
+def init(rng: PRNGKeyArray, task: Task) -> dict[str, Any]:
+    """Draws {"image" and "text": {"down" and "up": a linear layer per layer of the tower}}.
 
-    "kernel" float32[L, in, out], "bias" float32[L, out]; down's kernels uniform ±1/√in, all else 0:
-    at its start the backbone is as it was.
+    "kernel" float32[L, in, out], "bias" float32[L, out]; the kernels of "down" are uniform ±1/√in,
+    the rest is 0, so that training starts from the unchanged backbone.
     """
     c, hidden = task.clip.config, task.settings.hidden
     sizes = {"image": (c.image_layers, c.image_width), "text": (c.text_layers, c.text_width)}
@@ -75,11 +80,10 @@ def init(rng, task):
     return prompts
 
 
-def _beside(sublayer, settings):
-    """The encoders of adapters beside "attention" or "mlp"."""
+def _parallel_to(sublayer: str, settings: type) -> Encoders:
+    """Returns the encoders with adapters parallel to "attention" or "mlp"."""
 
-    def adapted(prompts, task):
-        """The backbone with the adapters in its blocks."""
+    def add_adapters(prompts: Prompts, task: Task) -> Frozen:
         s = task.settings
         arrays: dict = {}
         for tower, adapter in prompts.items():
@@ -95,23 +99,25 @@ def _beside(sublayer, settings):
             }
         return merge(task.frozen, arrays)
 
-    def encode_videos(prompts, task, videos):
-        """The mean over the frames, by the adapted backbone."""
-        return encode_frames(task, adapted(prompts, task), videos)
+    def encode_videos(prompts: Prompts, task: Task, videos: Videos) -> Float[Array, "batch dim"]:
+        return encode_frames(task, add_adapters(prompts, task), videos)
 
-    def encode_texts(prompts, task, texts):
-        """Texts by the adapted backbone."""
-        return encode_plain_texts(task, adapted(prompts, task), texts)
+    def encode_texts(
+        prompts: Prompts, task: Task, texts: PackedTokens
+    ) -> Float[Array, "texts dim"]:
+        return encode_plain_texts(task, add_adapters(prompts, task), texts)
 
     return Encoders(settings, init, encode_videos, encode_texts)
 
 
-ATTENTION = _beside("attention", Settings)
-MLP = _beside("mlp", MlpSettings)
+ATTENTION = _parallel_to("attention", Settings)
+MLP = _parallel_to("mlp", MlpSettings)
 
 
-def _record(name: str, title: str, row: int, encoders: Encoders, rate: float, *ranks: float):
-    """The record of a row of VoP's Table 1; the rate is ours."""
+def _record(
+    name: str, title: str, row: int, encoders: Encoders, rate: float, *ranks: float
+) -> Record:
+    """Returns the record of a row of VoP's Table 1; the learning rate is ours."""
     return Record(
         name,
         title,

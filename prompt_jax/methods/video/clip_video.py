@@ -1,11 +1,14 @@
-"""Zero-shot CLIP on videos as ViFi-CLIP has it: the mean over frames, then its direction."""
+"""Zero-shot CLIP on videos as in ViFi-CLIP: the normalized mean over frames."""
 
 import dataclasses
+
+from jaxtyping import Array, Float
 
 from prompt_jax.methods import actions
 from prompt_jax.methods.actions import VIFI_CLIP
 from prompt_jax.methods.encoders import Encoders, look_at_frames, pool_frames
 from prompt_jax.methods.images import zero_shot as images_zero_shot
+from prompt_jax.methods.method import Prompts, Task, Videos
 from prompt_jax.methods.recipe import RETRIEVAL
 from prompt_jax.methods.record import Record
 from prompt_jax.methods.video import zero_shot
@@ -16,19 +19,21 @@ class Settings(actions.Settings):
     """Zero-shot CLIP's settings.
 
     Attributes:
-        template: text of a class, "{}" for its name; "" for the data set's own. Published: ViLT-
-            CLIP's by default, "a photo of a {}.", or "{}" alone (ViFi-CLIP's zero-shot CLIP).
+        template: text of a class, "{}" for its name; "" for the data set's own. Published:
+            ViLT-CLIP's, the default; "a photo of a {}."; "{}" alone (ViFi-CLIP's zero-shot CLIP).
     """
 
     template: str = actions.PERSON
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         actions.check_template(self.template)
 
 
-def encode_videos(prompts, task, videos):
-    """The mean over the frames, float32[B, d]."""
+def encode_videos(
+    prompts: Prompts, task: Task, videos: Videos | Float[Array, "batch frames dim"]
+) -> Float[Array, "batch dim"]:
+    """Averages the features of frames."""
     del prompts
     return pool_frames(look_at_frames(task, videos), task.settings)
 

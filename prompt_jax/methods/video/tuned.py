@@ -1,7 +1,7 @@
-"""Parts of the backbone that train, VoP's comparison (Huang et al., CVPR 2023, Table 1).
+"""Fine-tuning of parts of the backbone: baselines of VoP (Huang et al., CVPR 2023, Table 1).
 
-What trains is a copy of some of the frozen arrays and stands in for them, so training, checkpoints
-and devices need not know. Captions and frames are plain: no prompts.
+The trainable parameters are copies of frozen arrays and replace them in the backbone, so that
+training, checkpoints and sharding treat them as prompts.
 """
 
 import math
@@ -11,10 +11,12 @@ from typing import Any
 import flax.traverse_util
 import jax.numpy as jnp
 import optax
+from jaxtyping import Array, Float, PRNGKeyArray
 
 from prompt_jax.clip import CLIPConfig, Frozen
+from prompt_jax.clip.packing import PackedTokens
 from prompt_jax.methods.encoders import Encoders, VideoSettings, encode_captions, encode_frames
-from prompt_jax.methods.method import Task
+from prompt_jax.methods.method import Prompts, Task, Videos
 from prompt_jax.methods.recipe import RETRIEVAL
 from prompt_jax.methods.record import Record
 from prompt_jax.methods.video import vop
@@ -22,42 +24,46 @@ from prompt_jax.methods.video import vop
 HIGHEST_SCALE = math.log(100)
 
 Chooses = Callable[[tuple[str, ...], CLIPConfig], bool]
-"""(path of an array of the backbone, its sizes) -> whether it trains."""
+"""(path of an array of the backbone, the backbone's config) -> whether it trains."""
 
 
 def merge(frozen: Frozen, arrays: Any) -> Frozen:
-    """The backbone with some arrays in the place of its own, or beside them."""
+    """Replaces arrays of the backbone, or adds them."""
     flat = flax.traverse_util.flatten_dict(frozen) | flax.traverse_util.flatten_dict(arrays)
     return flax.traverse_util.unflatten_dict(flat)
 
 
-def encode_plain_texts(task, frozen, texts):
-    """Texts float32[N, d] by a backbone that need not be the task's: its SOS is another."""
+def encode_plain_texts(
+    task: Task, frozen: Frozen, texts: PackedTokens
+) -> Float[Array, "texts dim"]:
+    """Encodes texts, with SOS, by a backbone that may differ from the task's."""
     clip = task.clip
     sos = clip.prefill(frozen, clip.embed_text(frozen, task.names.prefix[:1]))
     return encode_captions(clip, frozen, sos, texts)
 
 
-def encode_videos(prompts, task, videos):
-    """The mean over the frames, by the backbone as it is trained."""
+def encode_videos(prompts: Prompts, task: Task, videos: Videos) -> Float[Array, "batch dim"]:
+    """Encodes videos by the fine-tuned backbone."""
     return encode_frames(task, merge(task.frozen, prompts), videos)
 
 
-def encode_texts(prompts, task, texts):
-    """Texts by the backbone as it is trained."""
+def encode_texts(prompts: Prompts, task: Task, texts: PackedTokens) -> Float[Array, "texts dim"]:
+    """Encodes texts by the fine-tuned backbone."""
     return encode_plain_texts(task, merge(task.frozen, prompts), texts)
 
 
-def scale(prompts, task):
-    """1/τ, of the prompts where it trains."""
+def scale(prompts: Prompts, task: Task) -> Float[Array, ""]:
+    """Returns 1/τ from the prompts if it trains, or else from the backbone."""
     return jnp.exp(merge(task.frozen, prompts)["logit_scale"].astype(jnp.float32))
 
 
-def bound_scale(rule, settings, epochs, steps_per_epoch):
-    """Training leaves 1/τ at most 100, as in X-Pool and CLIP4Clip."""
+def bound_scale(
+    rule: optax.GradientTransformation, settings: VideoSettings, epochs: int, steps_per_epoch: int
+) -> optax.GradientTransformation:
+    """Bounds 1/τ to at most 100, as in X-Pool and CLIP4Clip."""
     del settings, epochs, steps_per_epoch
 
-    def update(gradients, state, params):
+    def update(gradients: Any, state: Any, params: Any) -> tuple[Any, Any]:
         updates, state = rule.update(gradients, state, params)
         room = HIGHEST_SCALE - params["logit_scale"]  # exact within a factor of 2 of the bound
         return updates | {"logit_scale": jnp.minimum(updates["logit_scale"], room)}, state
@@ -65,42 +71,41 @@ def bound_scale(rule, settings, epochs, steps_per_epoch):
     return optax.GradientTransformation(rule.init, update)
 
 
-def is_any(path, sizes):
-    """Everything, 1/τ too."""
+def is_any(path: tuple[str, ...], sizes: CLIPConfig) -> bool:
+    """Accepts every array, including 1/τ."""
     del path, sizes
     return True
 
 
-def is_bias(path, sizes):
-    """Every bias vector: of linear layers, attention's inputs, LayerNorms."""
+def is_bias(path: tuple[str, ...], sizes: CLIPConfig) -> bool:
+    """Accepts the biases of linear layers, attention and LayerNorms."""
     del sizes
     return path[-1] == "bias"
 
 
-def is_projection(path, sizes):
-    """The last linear projection of either tower."""
+def is_projection(path: tuple[str, ...], sizes: CLIPConfig) -> bool:
+    """Accepts the last linear projection of either tower."""
     del sizes
     return path[1:2] == ("projection",)
 
 
-def is_last_block(path, sizes):
-    """The last block of either tower."""
+def is_last_block(path: tuple[str, ...], sizes: CLIPConfig) -> bool:
+    """Accepts the last block of either tower."""
     last = {"image": sizes.image_layers, "text": sizes.text_layers}
     return path[1:2] == (f"block_{last.get(path[0], 0) - 1}",)
 
 
-def copy_chosen(task: Task, chooses: Chooses) -> Any:
-    """Copies of the backbone's arrays that train, in its own nesting."""
+def copy_chosen(task: Task, chooses: Chooses) -> dict[str, Any]:
+    """Copies the backbone's arrays that train, with the same nesting."""
     flat = flax.traverse_util.flatten_dict(task.frozen)
     chosen = {path: x for path, x in flat.items() if chooses(path, task.clip.config)}
-    # Training reuses the memory of what it changes: the frozen ones must stay.
+    # Training donates the buffers of the prompts: the frozen arrays need their own.
     copies = {path: jnp.array(array, copy=True) for path, array in chosen.items()}
     return flax.traverse_util.unflatten_dict(copies)
 
 
-def _tuned(chooses: Chooses, **others):
-    def init(rng, task):
-        """Copies of the arrays that train."""
+def _tuned(chooses: Chooses, **others: Any) -> Encoders:
+    def init(rng: PRNGKeyArray, task: Task) -> dict[str, Any]:
         del rng
         return copy_chosen(task, chooses)
 
@@ -113,8 +118,10 @@ PROJ = _tuned(is_projection)
 PARTIAL = _tuned(is_last_block)
 
 
-def _record(name: str, title: str, row: int, encoders: Encoders, rate: float, *ranks: float):
-    """The record of a row of VoP's Table 1; the rate is ours."""
+def _record(
+    name: str, title: str, row: int, encoders: Encoders, rate: float, *ranks: float
+) -> Record:
+    """Returns the record of a row of VoP's Table 1; the learning rate is ours."""
     return Record(
         name,
         title,

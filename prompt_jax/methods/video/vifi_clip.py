@@ -1,10 +1,15 @@
-"""ViFi-CLIP: both towers of CLIP, or one, fine-tuned on videos (Rasheed et al., CVPR 2023)."""
+"""ViFi-CLIP: fine-tuning of both towers of CLIP, or one, on videos (Rasheed et al., CVPR 2023)."""
 
 import dataclasses
+from typing import Any
 
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from prompt_jax.clip import CLIPConfig
 from prompt_jax.errors import unknown
 from prompt_jax.methods import actions
 from prompt_jax.methods.encoders import Encoders
+from prompt_jax.methods.method import Prompts, Task
 from prompt_jax.methods.recipe import RETRIEVAL
 from prompt_jax.methods.record import Published, Record
 from prompt_jax.methods.video import tuned
@@ -18,8 +23,8 @@ class Settings(actions.Settings):
     """ViFi-CLIP's settings.
 
     Attributes:
-        use: what trains: "both" towers and 1/τ, the "image" tower or the "text" tower alone. The
-            token embedding never does.
+        use: the trainable part: "both" towers and 1/τ, the "image" tower or the "text" tower. The
+            token embedding is always frozen.
         template: text of a class, "{}" for its name; "" for the data set's own.
         temperature: see `actions.Settings`; the backbone's own trains with both towers.
     """
@@ -27,19 +32,19 @@ class Settings(actions.Settings):
     use: str = "both"
     template: str = "a photo of a {}."
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         if self.use not in USES:
             raise unknown("settings.use", self.use, USES)
         actions.check_template(self.template)
 
 
-def init(rng, task):
-    """Copies of the arrays that train, in the backbone's own nesting."""
+def init(rng: PRNGKeyArray, task: Task) -> dict[str, Any]:
+    """Copies the arrays that train, with the backbone's nesting."""
     del rng
     s = task.settings
 
-    def chooses(path, sizes):
+    def chooses(path: tuple[str, ...], sizes: CLIPConfig) -> bool:
         del sizes
         if path == ("logit_scale",):
             return s.use == "both" and not s.temperature
@@ -48,8 +53,8 @@ def init(rng, task):
     return tuned.copy_chosen(task, chooses)
 
 
-def scale(prompts, task):
-    """1/τ, of the settings or else the backbone's as it is trained."""
+def scale(prompts: Prompts, task: Task) -> Float[Array, ""]:
+    """Returns 1/τ from the settings, or else from the fine-tuned backbone."""
     own = actions.scale if task.settings.temperature else tuned.scale
     return own(prompts, task)
 
@@ -63,7 +68,7 @@ ENCODERS = Encoders(
     template=actions.own_template,
 )
 
-# Supervised, of one tower: batch 256, rate 8e-6.
+# Supervised training of one tower: batch size 256, learning rate 8e-6.
 _FEW_SHOT = actions.RECIPES["few_shot"].but(epochs=50, learning_rate=2e-6)
 RECORD = Record(
     "vifi_clip",

@@ -1,15 +1,18 @@
 """ViFi-CLIP's prompts in both towers (Rasheed et al., CVPR 2023, section 3.3).
 
-The published figures start from a CLIP that was fine-tuned on Kinetics-400 first, not from CLIP.
+The published figures start from a CLIP that was fine-tuned on Kinetics-400, not from CLIP.
 """
 
 import dataclasses
 
 import jax.numpy as jnp
+from jaxtyping import Array, Float, PRNGKeyArray
 
 from prompt_jax.clip import tokenizer
+from prompt_jax.clip.packing import PackedTokens
 from prompt_jax.methods import actions
 from prompt_jax.methods.encoders import encode_captions, put_behind_sos
+from prompt_jax.methods.method import Prompts, Task
 from prompt_jax.methods.recipe import RETRIEVAL
 from prompt_jax.methods.record import Record
 from prompt_jax.methods.video import vilt_independent
@@ -18,12 +21,12 @@ from prompt_jax.prompts import init_context, words_behind
 
 @dataclasses.dataclass(frozen=True)
 class Settings(vilt_independent.Settings):
-    """ViFi-CLIP's settings of prompts.
+    """The settings of ViFi-CLIP's prompts.
 
     Attributes:
-        context_words: words in front of the class name, where there are no more text prompts than
-            tokens of these: then the first layer's start from the first of them and take their
-            place, the others stay behind as fixed tokens. "" starts all at random.
+        context_words: words before the class name, used if they have at least as many tokens as
+            there are text prompts. The first of them initialize the prompts of the first layer,
+            which replace them; the others remain as fixed tokens. "" draws all at random.
         text_prompts, vision_prompts, text_depth, vision_depth: see `vilt_independent.Settings`.
     """
 
@@ -31,13 +34,13 @@ class Settings(vilt_independent.Settings):
 
 
 def words_of(settings: Settings) -> str:
-    """The words that text prompts start from or leave standing; "" where all are at random."""
+    """Returns the context words, or "" if all prompts are drawn at random."""
     words = settings.context_words
     return words if settings.text_prompts <= len(tokenizer.encode(words)) else ""
 
 
-def init(rng, task):
-    """As independent prompts; the first layer's of the text tower from the words, if any."""
+def init(rng: PRNGKeyArray, task: Task) -> dict[str, Float[Array, "layers prompts width"]]:
+    """Draws independent prompts, those of the first text layer from the context words, if any."""
     s, prompts = task.settings, vilt_independent.init(rng, task)
     if "text_prompts" in prompts and words_of(s):
         words = init_context(rng, task.clip, task.frozen, s.text_prompts, words_of(s), cut=True)
@@ -46,8 +49,8 @@ def init(rng, task):
     return prompts
 
 
-def encode_texts(prompts, task, texts):
-    """Texts behind SOS, the prompts, and what of the words they leave."""
+def encode_texts(prompts: Prompts, task: Task, texts: PackedTokens) -> Float[Array, "texts dim"]:
+    """Encodes texts behind SOS, the prompts and the remaining context words."""
     clip, frozen = task.clip, task.frozen
     slots = prompts.get("text_prompts", jnp.zeros((1, 0, clip.config.text_width)))
     words = words_behind(clip, frozen, slots.shape[1], words_of(task.settings))
@@ -55,8 +58,8 @@ def encode_texts(prompts, task, texts):
     return encode_captions(clip, frozen, cache, texts)
 
 
-def text_prompts(settings):
-    """Slots of the text tower that prompts and words take."""
+def text_prompts(settings: Settings) -> int:
+    """Counts the slots of the text tower that prompts and words take."""
     return max(settings.text_prompts, len(tokenizer.encode(words_of(settings))))
 
 

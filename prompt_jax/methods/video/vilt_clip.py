@@ -1,11 +1,13 @@
-"""ViLT-CLIP: coupled prompts, whose texts stay close to those written by hand (eqs. 12 and 14)."""
+"""ViLT-CLIP: coupled prompts with texts close to handwritten ones (eqs. 12 and 14)."""
 
 import dataclasses
 
 import jax.numpy as jnp
+from jaxtyping import Array, Float
 
 from prompt_jax.errors import unknown
 from prompt_jax.methods import actions
+from prompt_jax.methods.method import Task
 from prompt_jax.methods.record import Published, Record
 from prompt_jax.methods.video import vilt_multimodal
 
@@ -17,12 +19,12 @@ class Settings(vilt_multimodal.Settings):
     """ViLT-CLIP's settings.
 
     Attributes:
-        sg_weight: alpha, how much the scenario-guided term weighs, KgCoOp's where the paper has no
-            number; 0 for none, as in its retrieval.
-        sg_form: "one_minus_cos": 1 - the mean cosine of prompted and frozen texts, after KgCoOp;
-            "cos": the mean itself, as eqs. (12) and (14) print it, which drives the two apart.
-        template: the text of a class written by hand, "{}" for its name; "" for the data set's own.
-            Of a caption it is the caption.
+        sg_weight: alpha, the weight of the scenario-guided term. The paper gives no number; the
+            default is KgCoOp's. 0 removes the term, as in the paper's retrieval.
+        sg_form: "one_minus_cos": 1 - the mean cosine of prompted and frozen texts, as in KgCoOp;
+            "cos": the mean cosine, as printed in eqs. (12) and (14), which separates the two.
+        template: the handwritten text of a class, "{}" for its name; "" for the data set's own. For
+            a caption it is the caption.
         prompts, depth, coupling_layer, shared_maps: see `vilt_multimodal.Settings`.
     """
 
@@ -30,22 +32,24 @@ class Settings(vilt_multimodal.Settings):
     sg_form: str = "one_minus_cos"
     template: str = actions.PERSON
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         if self.sg_form not in FORMS:
             raise unknown("settings.sg_form", self.sg_form, FORMS)
         actions.check_template(self.template)
 
 
-def plain_template(settings, template):
-    """The text of a class written by hand; None where the term weighs nothing."""
+def plain_template(settings: Settings, template: str) -> str | None:
+    """Returns the handwritten text of a class, or None if the term has no weight."""
     return actions.own_template(settings, template) if settings.sg_weight else None
 
 
-def losses(task, texts, plain):
-    """The scenario-guided term, weighted, as "scenario"."""
+def losses(
+    task: Task, texts: Float[Array, "texts dim"], plain: Float[Array, "texts dim"] | None
+) -> dict[str, Float[Array, ""]]:
+    """Computes the weighted scenario-guided term, "scenario"."""
     s = task.settings
-    if not s.sg_weight:
+    if plain is None:
         return {}
     cosine = jnp.mean(jnp.sum(texts * plain, axis=-1))
     return {"scenario": s.sg_weight * (1 - cosine if s.sg_form == "one_minus_cos" else cosine)}

@@ -1,17 +1,19 @@
-"""ViLT-CLIP's first form: independent prompts in both towers (AAAI 2024, eqs. 5, 7 and 8).
+"""ViLT-CLIP's first variant: independent prompts in both towers (AAAI 2024, eqs. 5, 7 and 8).
 
-Prompts take slots among the tokens, as IVLP's do: each of the first layers overwrites them, after
-the last of these they flow on.
+Prompts take slots among the tokens, as in IVLP: each of the first layers overwrites them; later
+layers process them like other tokens.
 """
 
 import dataclasses
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float, PRNGKeyArray
 
+from prompt_jax.clip.packing import PackedTokens
 from prompt_jax.methods import actions
 from prompt_jax.methods.encoders import Encoders, encode_behind, pool_frames
-from prompt_jax.methods.method import Task
+from prompt_jax.methods.method import Prompts, Task, Videos
 from prompt_jax.methods.record import Published, Record
 from prompt_jax.methods.video.vop import draw
 from prompt_jax.prompts import encode_prompted_image
@@ -19,11 +21,11 @@ from prompt_jax.prompts import encode_prompted_image
 
 @dataclasses.dataclass(frozen=True)
 class SlotSettings(actions.Settings):
-    """What all methods whose prompts take slots can be told.
+    """The settings that all methods share whose prompts take slots.
 
     Attributes:
-        vision_prompt_before_ln_pre: whether the first layer's vision prompts go through `ln_pre`
-            with the patches, as in MaPLe's and ViFi-CLIP's code, or stand behind it.
+        vision_prompt_before_ln_pre: whether the first layer's vision prompts pass `ln_pre` with the
+            patches, as in MaPLe's and ViFi-CLIP's code, or are inserted behind it.
         pooling, renormalize_video, temperature: see `actions.Settings`.
     """
 
@@ -35,11 +37,11 @@ class Settings(SlotSettings):
     """The settings of independent prompts.
 
     Attributes:
-        text_prompts: b, prompts per layer of the text tower; 0 leaves that tower without.
-        vision_prompts: b_v, prompts per layer of the image tower; 0 leaves that tower without.
-        text_depth: J_l, the first layers of the text tower that receive prompts. A tower of fewer
-            layers gets them in all.
-        vision_depth: J_v, the same of the image tower.
+        text_prompts: b, prompts per layer of the text tower; 0 for none.
+        vision_prompts: b_v, prompts per layer of the image tower; 0 for none.
+        text_depth: J_l, the number of layers of the text tower, from the first on, that receive
+            prompts; all layers if it has fewer.
+        vision_depth: J_v, the same for the image tower.
     """
 
     text_prompts: int = 10
@@ -48,11 +50,8 @@ class Settings(SlotSettings):
     vision_depth: int = 12
 
 
-def init(rng, task):
-    """{"text_prompts": float32[J_l, b, d_l], "vision_prompts": float32[J_v, b_v, d_v]}, N(0, 0.02).
-
-    What has no prompts is left out.
-    """
+def init(rng: PRNGKeyArray, task: Task) -> dict[str, Float[Array, "layers prompts width"]]:
+    """Draws "text_prompts" and "vision_prompts" from N(0, 0.02), without those of a depth of 0."""
     s, sizes = task.settings, task.clip.config
     text_rng, vision_rng = jax.random.split(rng)
     text = (min(s.text_depth, sizes.text_layers), s.text_prompts, sizes.text_width)
@@ -60,8 +59,10 @@ def init(rng, task):
     return draw("text_prompts", text_rng, text) | draw("vision_prompts", vision_rng, vision)
 
 
-def see_videos(task: Task, videos: jax.Array, slots: jax.Array | None) -> jax.Array:
-    """Videos float[B, F, H, W, 3] seen through prompts float[J, b, d_v], or none: float32[B, d]."""
+def see_videos(
+    task: Task, videos: Videos, slots: Float[Array, "layers prompts image_width"] | None
+) -> Float[Array, "batch dim"]:
+    """Encodes videos with deep prompts, or without."""
     clip, frozen, s = task.clip, task.frozen, task.settings
     if slots is None:
         features = clip.encode_image(frozen, videos)
@@ -72,19 +73,19 @@ def see_videos(task: Task, videos: jax.Array, slots: jax.Array | None) -> jax.Ar
     return pool_frames(features, s)
 
 
-def encode_videos(prompts, task, videos):
-    """The mean over the frames, float32[B, d]."""
+def encode_videos(prompts: Prompts, task: Task, videos: Videos) -> Float[Array, "batch dim"]:
+    """Encodes videos with the vision prompts."""
     return see_videos(task, videos, prompts.get("vision_prompts"))
 
 
-def encode_texts(prompts, task, texts):
-    """Texts behind SOS and the prompts."""
+def encode_texts(prompts: Prompts, task: Task, texts: PackedTokens) -> Float[Array, "texts dim"]:
+    """Encodes texts behind SOS and the prompts."""
     slots = prompts.get("text_prompts", jnp.zeros((1, 0, task.clip.config.text_width)))
     return encode_behind(task, slots, texts)
 
 
-def text_prompts(settings):
-    """Slots of the text tower that prompts take."""
+def text_prompts(settings: Settings) -> int:
+    """Counts the slots of the text tower that prompts take."""
     return settings.text_prompts
 
 

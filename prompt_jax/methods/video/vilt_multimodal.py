@@ -1,18 +1,21 @@
-"""ViLT-CLIP's second form: prompts of both towers, coupled by linear maps (eqs. 10 and 11).
+"""ViLT-CLIP's second variant: prompts of both towers, coupled by linear maps (eqs. 10 and 11).
 
-Up to the coupling layer text leads and F makes the vision prompts; behind it vision leads and G,
-the paper's F with a tilde, makes the text prompts.
+Up to the coupling layer, F computes the vision prompts from the text prompts; behind it G, the
+paper's F with a tilde, computes the text prompts from the vision prompts.
 """
 
 import dataclasses
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float, PRNGKeyArray
 
+from prompt_jax.clip.packing import PackedTokens
 from prompt_jax.errors import PromptError
 from prompt_jax.methods import actions
 from prompt_jax.methods.encoders import Encoders, encode_behind
-from prompt_jax.methods.method import Prompts, Task
+from prompt_jax.methods.method import Prompts, Task, Videos
 from prompt_jax.methods.record import Published, Record
 from prompt_jax.methods.video.vilt_independent import SlotSettings, see_videos
 from prompt_jax.methods.video.vop import draw
@@ -25,11 +28,12 @@ class Settings(SlotSettings):
 
     Attributes:
         prompts: b, prompts per layer, in either tower.
-        depth: J, the first layers that receive prompts. Layers are paired by number: if a tower
-            has fewer, J is as many.
-        coupling_layer: K, so many layers, from the first on, are led by the text; 0 for half as
-            many as the tower of fewer layers has. At most J.
-        shared_maps: one F and one G for all layers (the paper), or one for each layer (MaPLe).
+        depth: J, the number of layers, from the first on, that receive prompts; at most the layers
+            of either tower, because layers are paired by number.
+        coupling_layer: K, the number of layers, from the first on, whose prompts are those of the
+            text tower; 0 for half of the smaller tower's layers. At most J.
+        shared_maps: whether one F and one G serve all layers (the paper), or each has its own
+            (MaPLe).
         vision_prompt_before_ln_pre: see `SlotSettings`.
     """
 
@@ -38,7 +42,7 @@ class Settings(SlotSettings):
     coupling_layer: int = 0
     shared_maps: bool = True
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         for field in ("prompts", "depth"):
             if getattr(self, field) < 1:
@@ -46,7 +50,7 @@ class Settings(SlotSettings):
 
 
 def count_layers(task: Task) -> tuple[int, int]:
-    """(how many layers the text leads, how many vision leads): K and J - K."""
+    """Counts the layers with text prompts of their own, K, and with vision prompts, J - K."""
     s, sizes = task.settings, task.clip.config
     layers = min(sizes.text_layers, sizes.image_layers)
     depth = min(s.depth, layers)
@@ -54,24 +58,25 @@ def count_layers(task: Task) -> tuple[int, int]:
     return led_by_text, depth - led_by_text
 
 
-def init(rng, task):
-    """Prompts "text_prompts" float32[K, b, d_l] and "vision_prompts" float32[J - K, b, d_v].
+def init(rng: PRNGKeyArray, task: Task) -> dict[str, Any]:
+    """Draws the prompts of both towers and the maps between them.
 
-    From N(0, 0.02); beside them the maps "text_to_vision", F, and "vision_to_text", G, as PyTorch's
-    `nn.Linear` starts: {"kernel": float32[in, out], "bias": float32[out]}, with a first axis over
-    the layers where they are not shared. Where vision leads no layer, its part is left out.
+    "text_prompts", float32[K, b, d_l], and "vision_prompts", float32[J - K, b, d_v], from
+    N(0, 0.02); the maps "text_to_vision", F, and "vision_to_text", G, as in PyTorch's `nn.Linear`:
+    {"kernel": float32[in, out], "bias": float32[out]}, with a first axis over layers if they are
+    not shared. Without layers of own vision prompts, these and G are absent.
     """
     s, sizes = task.settings, task.clip.config
     (text, vision), widths = count_layers(task), (sizes.text_width, sizes.image_width)
     text_rng, vision_rng, f_rng, g_rng = jax.random.split(rng, 4)
 
-    def init_map(rng, layers, inputs, outputs):
+    def init_map(rng: PRNGKeyArray, layers: int, inputs: int, outputs: int) -> dict[str, Array]:
         if s.shared_maps:
             return init_linear(rng, inputs, outputs)
         rngs = jax.random.split(rng, layers)
         return jax.vmap(lambda each: init_linear(each, inputs, outputs))(rngs)
 
-    prompts = draw("text_prompts", text_rng, (text, s.prompts, widths[0]))
+    prompts: dict[str, Any] = draw("text_prompts", text_rng, (text, s.prompts, widths[0]))
     prompts["text_to_vision"] = init_map(f_rng, text, *widths)
     if vision:
         prompts |= draw("vision_prompts", vision_rng, (vision, s.prompts, widths[1]))
@@ -79,8 +84,10 @@ def init(rng, task):
     return prompts
 
 
-def couple(prompts: Prompts) -> tuple[jax.Array, jax.Array]:
-    """All layers' prompts, float[J, b, d_l] of the text and float[J, b, d_v] of the image tower."""
+def couple(
+    prompts: Prompts,
+) -> tuple[Float[Array, "layers prompts text_width"], Float[Array, "layers prompts image_width"]]:
+    """Computes the prompts of all layers of both towers."""
     text = prompts["text_prompts"]
     made = apply_map(prompts["text_to_vision"], text)
     if "vision_prompts" not in prompts:
@@ -90,23 +97,25 @@ def couple(prompts: Prompts) -> tuple[jax.Array, jax.Array]:
     return jnp.concatenate([text, made_back]), jnp.concatenate([made, vision])
 
 
-def apply_map(linear, x):
-    """float[layers, b, in] -> float[layers, b, out], by one map or one for each layer."""
+def apply_map(
+    linear: dict[str, Array], x: Float[Array, "layers prompts inputs"]
+) -> Float[Array, "layers prompts outputs"]:
+    """Applies one map to all layers, or to each layer its own."""
     return multiply(x, linear["kernel"]) + linear["bias"][..., None, :]
 
 
-def encode_videos(prompts, task, videos):
-    """The mean over the frames, float32[B, d]."""
+def encode_videos(prompts: Prompts, task: Task, videos: Videos) -> Float[Array, "batch dim"]:
+    """Encodes videos with the vision prompts."""
     return see_videos(task, videos, couple(prompts)[1])
 
 
-def encode_texts(prompts, task, texts):
-    """Texts behind SOS and the prompts."""
+def encode_texts(prompts: Prompts, task: Task, texts: PackedTokens) -> Float[Array, "texts dim"]:
+    """Encodes texts behind SOS and the prompts."""
     return encode_behind(task, couple(prompts)[0], texts)
 
 
-def text_prompts(settings):
-    """Slots of the text tower that prompts take."""
+def text_prompts(settings: Settings) -> int:
+    """Counts the slots of the text tower that prompts take."""
     return settings.prompts
 
 
@@ -126,7 +135,7 @@ RECIPES = {
     "base_to_novel": actions.RECIPES["base_to_novel"].but(settings=_COUPLED),
     "retrieval": actions.RETRIEVAL.but(settings={"prompts": 6}),
 }
-# Table 8 has 71.4 for the 72.1.
+# Table 8 has 71.4 in place of 72.1.
 PUBLISHED_RETRIEVAL = actions.tables_5_and_7(
     msrvtt_9k=(44.8, 72.1, 13.6),
     msvd=(47.3, 76.8, 9.8),

@@ -1,25 +1,30 @@
 """VoP: prompts in every layer of both towers, for texts and videos (Huang et al., CVPR 2023).
 
-Every frame is an image of its own; its prompts are new in each layer, and what they become is
-dropped. The variants say which prompts a layer's frames see: a `see` function.
+Every frame is encoded as an image; each layer has its own prompts, whose outputs are dropped. The
+variants differ in the prompts that frames attend to in a layer: their `see` functions.
 """
 
 import dataclasses
 from collections.abc import Callable
 
 import jax
+from jaxtyping import Array, Float, PRNGKeyArray
 
+from prompt_jax.clip.packing import PackedTokens
 from prompt_jax.errors import PromptError
 from prompt_jax.methods import actions
 from prompt_jax.methods.encoders import Encoders, VideoSettings, encode_captions, pool_frames
-from prompt_jax.methods.method import Prompts, Task
+from prompt_jax.methods.method import Prompts, Task, Videos
 from prompt_jax.methods.recipe import RETRIEVAL
 from prompt_jax.methods.record import Published, Record
 from prompt_jax.prompts import STANDARD_DEVIATION
 
-See = Callable[[Prompts, Task, int, jax.Array], tuple[jax.Array, jax.Array | None]]
-"""(prompts, task, layer, tokens float[B, F, S, d_v]) -> the tokens as they enter that layer, and
-the prompts that it sees, float[a, d_v], float[F, a, d_v] or float[B, F, a, d_v]; None for none."""
+Tokens = Float[Array, "batch frames tokens image_width"]
+LayerPrompts = Float[Array, "*frames prompts image_width"]
+"""The prompts of a layer: shared by all frames, or with axes for frames, or videos and frames."""
+
+See = Callable[[Prompts, Task, int, Tokens], tuple[Tokens, LayerPrompts | None]]
+"""(prompts, task, layer, tokens) -> the tokens before that layer, and its prompts or None."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,10 +32,10 @@ class Settings(VideoSettings):
     """VoP's settings.
 
     Attributes:
-        text_prompts: prompts per layer of the text tower; 0 leaves that tower without.
-        vision_prompts: prompts per layer of the image tower; 0 leaves that tower without.
-        depth: K, the first layers of either tower that receive prompts. A tower of fewer layers
-            gets them in all.
+        text_prompts: prompts per layer of the text tower; 0 for none.
+        vision_prompts: prompts per layer of the image tower; 0 for none.
+        depth: K, the number of layers of each tower, from the first on, that receive prompts; all
+            layers if a tower has fewer.
         renormalize_video: see `VideoSettings`.
     """
 
@@ -39,19 +44,19 @@ class Settings(VideoSettings):
     depth: int = 12
 
     def frame_layers(self, layers: int) -> int:
-        """How many of an image tower's layers, from the first on, see each frame by itself."""
+        """Returns how many of the first layers of an image tower process frames separately."""
         return layers
 
 
 def prompted_frame_layers(task: Task) -> int:
-    """How many layers that see each frame by itself receive prompts."""
+    """Counts the layers with prompts among those that process frames separately."""
     return min(task.settings.depth, task.settings.frame_layers(task.clip.config.image_layers))
 
 
-def init(rng, task):
-    """{"text_prompts": float32[K, n, d_l], "vision_prompts": float32[K, n, d_v]}, N(0, 0.02).
+def init(rng: PRNGKeyArray, task: Task) -> dict[str, Array]:
+    """Draws {"text_prompts": float32[K, n, d_l], "vision_prompts": float32[K, n, d_v]}, N(0, 0.02).
 
-    What has no prompts is left out.
+    A tower without prompts is left out.
     """
     s, sizes = task.settings, task.clip.config
     text_rng, vision_rng = jax.random.split(rng)
@@ -60,28 +65,30 @@ def init(rng, task):
     return draw("text_prompts", text_rng, text) | draw("vision_prompts", vision_rng, vision)
 
 
-def draw(name: str, rng: jax.Array, shape: tuple[int, ...]) -> dict[str, jax.Array]:
-    """{name: float32[shape]} from N(0, 0.02); {} where there is nothing to draw."""
+def draw(name: str, rng: PRNGKeyArray, shape: tuple[int, ...]) -> dict[str, Array]:
+    """Draws {name: float32[shape]} from N(0, 0.02); {} if the array would be empty."""
     if 0 in shape:
         return {}
     return {name: STANDARD_DEVIATION * jax.random.normal(rng, shape)}
 
 
-def see(prompts, task, layer, tokens):
-    """The same prompts for all frames of all videos."""
+def see(
+    prompts: Prompts, task: Task, layer: int, tokens: Tokens
+) -> tuple[Tokens, LayerPrompts | None]:
+    """Returns the same prompts for all frames of all videos."""
     del task
     return tokens, layer_of(prompts, "vision_prompts", layer)
 
 
-def layer_of(prompts: Prompts, name: str, layer: int) -> jax.Array | None:
-    """A layer's own among prompts float[K, ...]; None where there are none, or not so deep."""
+def layer_of(prompts: Prompts, name: str, layer: int) -> LayerPrompts | None:
+    """Returns the prompts of a layer, or None if it has none."""
     return prompts[name][layer] if name in prompts and layer < len(prompts[name]) else None
 
 
-def see_frames(see: See, prompts: Prompts, task: Task, videos: jax.Array) -> jax.Array:
-    """Tokens float[B, F, S, d_v] after all layers that see each frame by itself.
+def see_frames(see: See, prompts: Prompts, task: Task, videos: Videos) -> Tokens:
+    """Computes the tokens after all layers that process frames separately.
 
-    The first layer's prompts get no position but `ln_pre`, the others neither.
+    Prompts have no position embedding; only those of the first layer pass `ln_pre`.
     """
     clip, frozen = task.clip, task.frozen
     tokens = clip.embed_image(frozen, videos)
@@ -93,36 +100,31 @@ def see_frames(see: See, prompts: Prompts, task: Task, videos: jax.Array) -> jax
     return tokens
 
 
-def encode_videos_with(see: See):
-    """The video encoder of a method whose frames see `see`'s prompts, each by itself."""
+def encode_videos_with(see: See) -> Callable[[Prompts, Task, Array], Float[Array, "batch dim"]]:
+    """Returns the video encoder of a method that processes all frames separately."""
 
-    def encode_videos(prompts, task, videos):
-        """The mean over frames, float32[B, d]."""
+    def encode_videos(prompts: Prompts, task: Task, videos: Videos) -> Float[Array, "batch dim"]:
         tokens = see_frames(see, prompts, task, videos)
         return pool_frames(task.clip.image_head(task.frozen, tokens), task.settings)
 
     return encode_videos
 
 
-def encode_texts(prompts, task, texts):
-    """Texts behind SOS and the prompts, which are the same for all: a text costs its words."""
-    clip, frozen, cache = task.clip, task.frozen, task.names.sos
+def encode_texts(prompts: Prompts, task: Task, texts: PackedTokens) -> Float[Array, "texts dim"]:
+    """Encodes texts behind SOS and shared prompts, which are computed once."""
+    clip, frozen, cache = task.clip, task.frozen, task.sos
     if "text_prompts" in prompts:
         cache = clip.see_prompts(frozen, cache, prompts["text_prompts"])
     return encode_captions(clip, frozen, cache, texts)
 
 
-def text_prompts(settings):
-    """Slots of the text tower that prompts take."""
+def text_prompts(settings: Settings) -> int:
+    """Counts the slots of the text tower that prompts take."""
     return settings.text_prompts
 
 
-def check_frames(videos: jax.Array, frames: int, what: str) -> None:
-    """Refuses videos of another number of frames than a table has rows.
-
-    Raises:
-        PromptError: names both numbers.
-    """
+def check_frames(videos: Float[Array, "batch frames ..."], frames: int, what: str) -> None:
+    """Raises PromptError unless videos have as many frames as a table of prompts has rows."""
     if videos.shape[1] != frames:
         raise PromptError(
             f"videos of {videos.shape[1]} frames, but {what} for {frames}: train and test with as "
@@ -137,12 +139,12 @@ PAPER = (
     "CVPR 2023"
 )
 CLASSES = {name: one.but(learning_rate=1e-3) for name, one in actions.RECIPES.items()}
-"""VoP tells captions apart; classes it is taught as ViLT-CLIP, with a rate of ours."""
+"""ViLT-CLIP's recipes for classification, with our learning rate; VoP publishes retrieval only."""
 RECIPES = {"retrieval": RETRIEVAL, **CLASSES}
 
 
 def table_1(*ranks: float) -> tuple[Published]:
-    """The row of a method in VoP's Table 1: MSR-VTT-9k, ViT-B/32, both directions."""
+    """Returns the row of a method in VoP's Table 1: MSR-VTT-9k, ViT-B/32, both directions."""
     figures = {"msrvtt_9k": ranks}
     return (Published("retrieval", figures, "VoP (CVPR 2023), Table 1", backbone="ViT-B/32"),)
 

@@ -1,16 +1,19 @@
-"""VoP^C: prompts made from what the frames of a video show so far (VoP, section 3.3)."""
+"""VoP^C: prompts computed from the class tokens of a video's frames (VoP, section 3.3)."""
 
 import dataclasses
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float, PRNGKeyArray
 
 from prompt_jax.errors import PromptError, unknown
 from prompt_jax.methods import context
 from prompt_jax.methods.encoders import Encoders
+from prompt_jax.methods.method import Prompts, Task
 from prompt_jax.methods.record import Record
 from prompt_jax.methods.video import vop
-from prompt_jax.methods.video.vop import prompted_frame_layers
+from prompt_jax.methods.video.vop import LayerPrompts, Tokens, prompted_frame_layers
 from prompt_jax.methods.video.vop_p import put_behind
 
 ROLES = ("prompts", "class_tokens")
@@ -22,12 +25,12 @@ class Settings(vop.Settings):
 
     Attributes:
         vision_prompts: prompts per layer that all frames of all videos share.
-        context_prompts: prompts per layer that the context module makes for each frame.
-        context_module: what goes through the class tokens of a video's frames before each layer:
-            "bilstm"; "lstm", which sees the frames before alone; or "transformer", 4 layers without
+        context_prompts: prompts per layer that the context module computes for each frame.
+        context_module: the module over the class tokens of a video's frames before each layer:
+            "bilstm"; "lstm", which only sees earlier frames; or "transformer", 4 layers without
             frame positions.
-        context_role: what its output becomes, "prompts" or the frames' "class_tokens"; then the
-            shared prompts are the only ones.
+        context_role: the use of its output: as "prompts", or as the frames' "class_tokens" without
+            prompts besides the shared ones.
         context_gradient: whether gradients flow through the class tokens into earlier layers.
         text_prompts, depth, renormalize_video: see `vop.Settings`.
     """
@@ -38,7 +41,7 @@ class Settings(vop.Settings):
     context_role: str = "prompts"
     context_gradient: bool = True
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         if self.context_prompts < 1:
             raise PromptError(f"settings.context_prompts={self.context_prompts} must be at least 1")
@@ -48,11 +51,11 @@ class Settings(vop.Settings):
             raise unknown("settings.context_role", self.context_role, ROLES)
 
 
-def init(rng, task):
-    """VoP's, the context module, see `context`, and the linear layer "fc" behind it.
+def init(rng: PRNGKeyArray, task: Task) -> dict[str, Any]:
+    """Draws VoP's prompts, the context module, see `context`, and the linear layer "fc" behind it.
 
-    {"weight": float32[out, in], "bias": float32[out]}, uniform ±1/√in as PyTorch's `nn.Linear`
-    starts; out is d_v for each prompt, in what the module gives. Both serve all layers.
+    "fc" is {"weight": float32[p · d_v, in], "bias": float32[p · d_v]}, uniform ±1/√in as in
+    PyTorch's `nn.Linear`, for p prompts. All layers share it and the module.
     """
     s, width = task.settings, task.clip.config.image_width
     rng, module_rng, linear_rng = jax.random.split(rng, 3)
@@ -68,13 +71,15 @@ def init(rng, task):
     )
 
 
-def see(prompts, task, layer, tokens):
-    """What all frames see, and what the context module makes of this video's class tokens."""
+def see(
+    prompts: Prompts, task: Task, layer: int, tokens: Tokens
+) -> tuple[Tokens, LayerPrompts | None]:
+    """Adds the context module's prompts to the shared ones, or replaces the class tokens."""
     s, clip, frozen = task.settings, task.clip, task.frozen
     tokens, shared = vop.see(prompts, task, layer, tokens)
     if layer >= s.depth:
         return tokens, shared
-    if layer == 0:  # before `ln_pre`, so all frames of all videos have the same
+    if layer == 0:  # before `ln_pre`, where all frames of all videos have the same class token
         seen = clip.class_token(frozen)
         seen = jnp.broadcast_to(seen, (tokens.shape[1], *seen.shape))
     else:
@@ -88,8 +93,10 @@ def see(prompts, task, layer, tokens):
     return jnp.concatenate([made, tokens[..., 1:, :]], axis=-2), shared
 
 
-def make(prompts, task, seen):
-    """Tokens float[..., F, p, d_v] of class tokens float[..., F, d_v], p of each frame."""
+def make(
+    prompts: Prompts, task: Task, seen: Float[Array, "*batch frames image_width"]
+) -> Float[Array, "*batch frames prompts image_width"]:
+    """Computes the prompts of each frame from the class tokens."""
     output = context.run(prompts, task.settings.context_module, task.clip, seen)
     made = context.torch_linear(prompts["fc"], output)
     return made.reshape(*seen.shape[:-1], -1, seen.shape[-1])

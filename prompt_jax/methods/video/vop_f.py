@@ -1,30 +1,35 @@
-"""VoP^F, and with P or C: the last layers see all frames of a video together (VoP, section 3.3)."""
+"""VoP^F, F+P, F+C: the last layers process all frames of a video together (VoP, section 3.3)."""
 
 import dataclasses
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float, PRNGKeyArray
 
 from prompt_jax.errors import PromptError
 from prompt_jax.methods.encoders import Encoders, VideoSettings, pool_frames
+from prompt_jax.methods.method import Prompts, Task, Videos
 from prompt_jax.methods.record import Record
 from prompt_jax.methods.video import vop, vop_c, vop_p
-from prompt_jax.methods.video.vop import See, check_frames, draw, layer_of, see_frames
+from prompt_jax.methods.video.vop import See, Tokens, check_frames, draw, layer_of, see_frames
 
 PUBLISHED_LAYERS = 12
 
 
 @dataclasses.dataclass(frozen=True)
 class Joint(VideoSettings):
-    """What the last layers can be told.
+    """The settings of the joint layers, the last ones, which process all frames together.
 
     Attributes:
-        video_prompts: prompts per layer of those that see a whole video.
-        per_frame_layers: how many of twelve layers, from the first on, see each frame by itself; of
-            an image tower with more or fewer layers as many in proportion, rounded.
-        frame_position: whether a vector per frame is learned and added to a frame's tokens where
-            the frames come together. The published counts of parameters are without.
-        frames: F of every video, in training and test; of no account without frame positions.
+        video_prompts: prompts per joint layer.
+        per_frame_layers: how many of twelve layers, from the first on, process frames separately;
+            for an image tower with more or fewer layers, scaled in proportion and rounded.
+        frame_position: whether a learned vector per frame is added to the frame's tokens before
+            the joint layers. The published numbers of parameters are without.
+        frames: F, the number of frames of every video; not used without frame positions.
     """
 
     video_prompts: int = 8
@@ -32,7 +37,7 @@ class Joint(VideoSettings):
     frame_position: bool = True
     frames: int = 12
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         if self.per_frame_layers > PUBLISHED_LAYERS:
             raise PromptError(
@@ -43,33 +48,36 @@ class Joint(VideoSettings):
             raise PromptError(f"settings.frames={self.frames} must be at least 1")
 
     def frame_layers(self, layers: int) -> int:
-        """See `vop.Settings.frame_layers`."""
+        """Scales `per_frame_layers` to a tower; see `vop.Settings.frame_layers`."""
         return round(layers * self.per_frame_layers / PUBLISHED_LAYERS)
 
 
 @dataclasses.dataclass(frozen=True)
 class Settings(Joint, vop.Settings):
-    """VoP^F's settings: see `vop.Settings` for the layers before, `Joint` for the last."""
+    """VoP^F's settings: `vop.Settings` for the first layers, `Joint` for the last."""
 
 
 @dataclasses.dataclass(frozen=True)
 class PositionSettings(Joint, vop_p.Settings):
-    """VoP^F+P's settings: see `vop_p.Settings` for the layers before, `Joint` for the last."""
+    """VoP^F+P's settings: `vop_p.Settings` for the first layers, `Joint` for the last."""
 
 
 @dataclasses.dataclass(frozen=True)
 class ContextSettings(Joint, vop_c.Settings):
-    """VoP^F+C's settings: see `vop_c.Settings` for the layers before, `Joint` for the last."""
+    """VoP^F+C's settings: `vop_c.Settings` for the first layers, `Joint` for the last."""
 
 
-def init_with(init_frames):
-    """The `init` of a method whose layers before start as `init_frames` has them."""
+Init = Callable[[PRNGKeyArray, Task], dict[str, Any]]
 
-    def init(rng, task):
-        """{"video_prompts": float32[K - L_s, n, d_v], "frame_position": float32[F, d_v]} beside.
 
-        Both from N(0, 0.02). What has no layer, or is switched off, is left out.
-        """
+def init_with(init_frames: Init) -> Init:
+    """Returns an `init` that adds the prompts of joint layers to those of `init_frames`.
+
+    {"video_prompts": float32[K - L_s, n, d_v], "frame_position": float32[F, d_v]} from N(0, 0.02),
+    each only if it is used.
+    """
+
+    def init(rng: PRNGKeyArray, task: Task) -> dict[str, Any]:
         s, sizes = task.settings, task.clip.config
         rng, video_rng, position_rng = jax.random.split(rng, 3)
         frame_layers, layers = s.frame_layers(sizes.image_layers), sizes.image_layers
@@ -82,11 +90,10 @@ def init_with(init_frames):
     return init
 
 
-def encode_videos_with(see: See):
-    """The video encoder of a method whose frames see `see`'s prompts until they come together."""
+def encode_videos_with(see: See) -> Callable[[Prompts, Task, Array], Float[Array, "batch dim"]]:
+    """Returns the video encoder of a method with joint layers behind `see`'s layers."""
 
-    def encode_videos(prompts, task, videos):
-        """The mean over the frames' features, of their class tokens, float32[B, d]."""
+    def encode_videos(prompts: Prompts, task: Task, videos: Videos) -> Float[Array, "batch dim"]:
         clip, frozen, layers = task.clip, task.frozen, task.clip.config.image_layers
         first, frames = task.settings.frame_layers(layers), videos.shape[1]
         tokens = see_frames(see, prompts, task, videos)
@@ -107,16 +114,16 @@ def encode_videos_with(see: See):
     return encode_videos
 
 
-def join(tokens: jax.Array) -> jax.Array:
-    """All frames' tokens float[B, F, S, d_v] in a row, float[B, F * S, d_v], class tokens first."""
+def join(tokens: Tokens) -> Float[Array, "batch frames*tokens image_width"]:
+    """Concatenates the tokens of all frames, class tokens first."""
     patches = tokens[:, :, 1:].reshape(tokens.shape[0], -1, tokens.shape[-1])
     return jnp.concatenate([tokens[:, :, 0], patches], axis=1)
 
 
-def _joined(settings, frames_of):
-    encode_videos = encode_videos_with(frames_of.see)
+def _joined(settings: type, variant: ModuleType) -> Encoders:
+    encode_videos = encode_videos_with(variant.see)
     return Encoders(
-        settings, init_with(frames_of.init), encode_videos, vop.encode_texts, vop.text_prompts
+        settings, init_with(variant.init), encode_videos, vop.encode_texts, vop.text_prompts
     )
 
 

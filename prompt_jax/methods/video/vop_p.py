@@ -1,15 +1,24 @@
-"""VoP^P: prompts of a frame's position beside those of all frames (VoP, section 3.3)."""
+"""VoP^P: prompts for each frame position beside shared ones (VoP, section 3.3)."""
 
 import dataclasses
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float, PRNGKeyArray
 
 from prompt_jax.errors import PromptError
 from prompt_jax.methods.encoders import Encoders
+from prompt_jax.methods.method import Prompts, Task
 from prompt_jax.methods.record import Record
 from prompt_jax.methods.video import vop
-from prompt_jax.methods.video.vop import check_frames, draw, layer_of, prompted_frame_layers
+from prompt_jax.methods.video.vop import (
+    LayerPrompts,
+    Tokens,
+    check_frames,
+    draw,
+    layer_of,
+    prompted_frame_layers,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,8 +27,8 @@ class Settings(vop.Settings):
 
     Attributes:
         vision_prompts: prompts per layer that all frames share.
-        position_prompts: prompts per layer of each frame's own.
-        frames: F of every video, in training and test.
+        position_prompts: prompts per layer for each frame position.
+        frames: F, the number of frames of every video, in training and test.
         text_prompts, depth, renormalize_video: see `vop.Settings`.
     """
 
@@ -27,23 +36,25 @@ class Settings(vop.Settings):
     position_prompts: int = 4
     frames: int = 12
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         for field in ("position_prompts", "frames"):
             if getattr(self, field) < 1:
                 raise PromptError(f"settings.{field}={getattr(self, field)} must be at least 1")
 
 
-def init(rng, task):
-    """VoP's, and {"position_prompts": float32[K, F, p, d_v]}, N(0, 0.02)."""
+def init(rng: PRNGKeyArray, task: Task) -> dict[str, Array]:
+    """Draws VoP's prompts, and {"position_prompts": float32[K, F, p, d_v]} from N(0, 0.02)."""
     s, width = task.settings, task.clip.config.image_width
     rng, position_rng = jax.random.split(rng)
     shape = (prompted_frame_layers(task), s.frames, s.position_prompts, width)
     return vop.init(rng, task) | draw("position_prompts", position_rng, shape)
 
 
-def see(prompts, task, layer, tokens):
-    """What all frames see, and what the j-th frame sees."""
+def see(
+    prompts: Prompts, task: Task, layer: int, tokens: Tokens
+) -> tuple[Tokens, LayerPrompts | None]:
+    """Returns the shared prompts and those of each frame position."""
     tokens, shared = vop.see(prompts, task, layer, tokens)
     position = layer_of(prompts, "position_prompts", layer)
     if position is None:
@@ -52,8 +63,11 @@ def see(prompts, task, layer, tokens):
     return tokens, put_behind(shared, position)
 
 
-def put_behind(shared: jax.Array | None, own: jax.Array) -> jax.Array:
-    """Prompts float[s, d_v] that are shared, if any, and behind them float[..., p, d_v]."""
+def put_behind(
+    shared: Float[Array, "shared image_width"] | None,
+    own: Float[Array, "*frames prompts image_width"],
+) -> Float[Array, "*frames all_prompts image_width"]:
+    """Appends the prompts of frames to shared prompts, if any."""
     if shared is None:
         return own
     shared = jnp.broadcast_to(shared, (*own.shape[:-2], *shared.shape))

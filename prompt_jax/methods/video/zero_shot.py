@@ -1,23 +1,27 @@
-"""Zero-shot CLIP on videos and texts: the mean over the frames, nothing trained."""
+"""Zero-shot CLIP on videos and texts: the mean over the frames, without training."""
 
+from jaxtyping import Array, Float
+
+from prompt_jax.clip.packing import PackedTokens
 from prompt_jax.methods import actions
 from prompt_jax.methods.encoders import Encoders, VideoSettings, encode_captions, encode_frames
 from prompt_jax.methods.images import zero_shot
 from prompt_jax.methods.images.zero_shot import PAPER
+from prompt_jax.methods.method import Prompts, Task, Videos
 from prompt_jax.methods.recipe import RETRIEVAL
 from prompt_jax.methods.record import Published, Record
 
 
-def encode_videos(prompts, task, videos):
-    """Frozen CLIP's mean over the frames."""
+def encode_videos(prompts: Prompts, task: Task, videos: Videos) -> Float[Array, "batch dim"]:
+    """Encodes videos with frozen CLIP."""
     del prompts
     return encode_frames(task, task.frozen, videos)
 
 
-def encode_texts(prompts, task, texts):
-    """Frozen CLIP's texts."""
+def encode_texts(prompts: Prompts, task: Task, texts: PackedTokens) -> Float[Array, "texts dim"]:
+    """Encodes texts with frozen CLIP."""
     del prompts
-    return encode_captions(task.clip, task.frozen, task.names.sos, texts)
+    return encode_captions(task.clip, task.frozen, task.sos, texts)
 
 
 ENCODERS = Encoders(VideoSettings, zero_shot.init, encode_videos, encode_texts)

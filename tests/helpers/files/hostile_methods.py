@@ -24,7 +24,7 @@ OF_SHOTS: dict[str, tuple[Change, str]] = {
     ),
     "a setting and another weight": (
         put("settings.alpha", 2.5),
-        "prompts.alpha: 1, and settings.alpha is 2.5; both must be the same",
+        "prompts.alpha: 1, but settings.alpha is 2.5; both must be equal",
     ),
     "a weight beyond": (
         arrays(lambda a: {**a, "alpha": np.array(3e38, np.float32)}),
@@ -32,11 +32,11 @@ OF_SHOTS: dict[str, tuple[Change, str]] = {
     ),
     "keys of any length": (
         arrays(lambda a: {**a, "keys": a["keys"] * np.float32(1e18)}),
-        r"prompts.keys: a key's length differs from 1 by 1e\+18; no training moves",
+        r"prompts.keys: the norm of a key differs from 1 by 1e\+18; training changes",
     ),
     "keys of one length more": (
         arrays(lambda a: {**a, "keys": a["keys"] * np.float32(1.01)}),
-        "prompts.keys: a feature's length differs from 1 by 0.01",
+        "prompts.keys: the norm of a feature differs from 1 by 0.01",
     ),
     "fewer labels": (arrays(lambda a: {**a, "labels": a["labels"][:3]}), "prompts.arrays.labels"),
     "no shot": (

@@ -145,7 +145,7 @@ OF_COOP: dict[str, tuple[Change, str]] = {
     "method unknown": (put("method", "cop"), "unknown method 'cop'"),
     "method of videos": (put("method", "vop"), "works on videos"),
     "method from outside": (put("method", "os:system"), "is of type|not one of this package"),
-    "method a command": (put("method", "a;rm -rf ~:B"), "is no name of a module"),
+    "method a command": (put("method", "a;rm -rf ~:B"), "is not a module name"),
     "kind other": (put("kind", "cats"), "kind: 'cats'"),
     "kind of videos": (put("kind", "videos"), "inputs.frames: 0, but kind is 'videos'"),
     "task other": (put("task", 3), "task: 3"),
