@@ -1,4 +1,4 @@
-"""Runs every method with its annotations checked; see `test_shapes`."""
+"""Runs every method with its annotations checked; see `test_records`."""
 
 import sys
 from typing import Any

@@ -1,6 +1,9 @@
-"""What the methods' records say fits the methods, and the documents that name them."""
+"""Records and annotated shapes fit the methods; documents name all methods."""
 
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -46,3 +49,18 @@ def test_variants_are_the_same_by_their_number():
     assert [row.variant for row in published.rows("images", "pro_mpt", "base_to_novel")] == [""] * 2
     [row] = published.rows("images", "pro_mpt", "base_to_novel", "loss_decay", "lambda=1.0")
     assert row.figures["average"] == (80.94, 74.89, 77.80)
+
+
+@pytest.mark.slow
+def test_every_method_keeps_the_shapes_of_its_annotations():
+    """Runs in a process of its own, because annotations are checked from the import on."""
+    checked_shapes = REPOSITORY / "tests" / "helpers" / "checked_shapes.py"
+    done = subprocess.run(
+        [sys.executable, checked_shapes],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    images, videos, adapted = map(int, done.stdout.split())
+    assert images >= len(methods.METHODS) and videos >= len(methods.ENCODERS) and adapted == 3
