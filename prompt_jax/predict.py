@@ -61,14 +61,17 @@ def start(argv: Sequence[str]) -> int:
     parser.add_argument("run", metavar="RUN", help="run directory, hf:user/name or a backbone")
     parser.add_argument("inputs", metavar="PATH", nargs="+", help='files, directories, or "-"')
     parser.add_argument("--classes", help="a,b,c, or a text file with one name per line")
-    parser.add_argument("--format", choices=WRITERS, default="table")
+    parser.add_argument("--format", choices=WRITERS, default="table", help="output format (table)")
     parser.add_argument("--top-k", type=whole(), default=5, help="classes per line (5)")
-    parser.add_argument("--batch-size", type=whole(), default=BATCH_SIZE, help=f"({BATCH_SIZE})")
+    steps = f"images or videos per step ({BATCH_SIZE})"
+    parser.add_argument("--batch-size", type=whole(), default=BATCH_SIZE, help=steps)
     parser.add_argument("--backbone", help="path or name of the run's CLIP, if it was moved")
-    parser.add_argument("--activation", help="for a bare CLIP whose files do not state it")
-    parser.add_argument("--stats", help="for a bare CLIP: clip, imagenet or half")
-    parser.add_argument("--frames", type=whole(0), default=0, help="for a bare CLIP on videos")
-    parser.add_argument("--rotation", choices=(*ROTATIONS, TRAINED), default=TRAINED)
+    parser.add_argument("--activation", help="gelu or quick_gelu, for a bare CLIP")
+    parser.add_argument("--stats", help="normalization of a bare CLIP: clip, imagenet or half")
+    frames = "frames per video for a bare CLIP; 0: images (0)"
+    parser.add_argument("--frames", type=whole(0), default=0, help=frames)
+    rotation = f"apply (upright) or ignore (stored) the EXIF orientation ({TRAINED})"
+    parser.add_argument("--rotation", choices=(*ROTATIONS, TRAINED), default=TRAINED, help=rotation)
     parser.add_argument("--dtype", help="float32 or bfloat16; default: as trained")
     options = parser.parse_args(argv)
     # Paths are bytes; characters that the terminal's encoding lacks are escaped.

@@ -31,9 +31,12 @@ def start(argv: Sequence[str]) -> None:
     parser.add_argument("name", metavar="user/name", help="repository, created if missing")
     parser.add_argument("--private", action="store_true", help="make a new repository private")
     parser.add_argument("--replace", action="store_true", help="replace the model that is there")
-    parser.add_argument("--backbone-id", default="", help="ViT-B/16, …, or org/name on the hub")
-    parser.add_argument("--license", default=sharing.LICENSE, help=f"({sharing.LICENSE})")
-    parser.add_argument("--dry-run", metavar="DIR", type=pathlib.Path, help="only write to DIR")
+    backbone = "public name of the CLIP: ViT-B/16, …, or org/name on the hub"
+    parser.add_argument("--backbone-id", default="", help=backbone)
+    license = f"license of the prompts ({sharing.LICENSE})"
+    parser.add_argument("--license", default=sharing.LICENSE, help=license)
+    dry = "write the files to DIR, upload nothing"
+    parser.add_argument("--dry-run", metavar="DIR", type=pathlib.Path, help=dry)
     options = parser.parse_args(argv)
     named = {"backbone_id": options.backbone_id, "license": options.license}
     if options.dry_run:

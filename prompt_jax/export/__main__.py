@@ -27,7 +27,8 @@ def start(argv: Sequence[str]) -> None:
     parser = argparse.ArgumentParser("python -m prompt_jax.export", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("run", metavar="RUN", type=pathlib.Path, help="run directory of the model")
-    parser.add_argument("--output", metavar="DIR", type=pathlib.Path, required=True)
+    output = "new or empty directory, or that of an earlier export"
+    parser.add_argument("--output", metavar="DIR", type=pathlib.Path, required=True, help=output)
     parser.add_argument("--backbone", help="path or name of its CLIP, if it was moved")
     parser.add_argument(
         "--with-backbone", action="store_true", help="also write DIR/clip, for transformers"

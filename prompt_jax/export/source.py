@@ -36,27 +36,27 @@ Sees = Literal["images", "videos", "captions"]
 _LOADING = """\
     model = load(DIR, clip)  # clip: transformers' CLIPModel, a state dict, a file or a directory"""
 _USES: dict[Sees, str] = {
-    "images": f"""Classifies images by a prompt-tuned CLIP; config.json has classes and settings.
+    "images": f"""Classifies images with a prompt-tuned CLIP; config.json has classes and settings.
 
 {_LOADING}
     model.predict(["image.jpg"])  # [[(class, probability), …]]
     logits = model(images)  # float[B, K] of normalized images float[B, 3, S, S]
 
     python model.py --clip CLIP image.jpg""",
-    "videos": f"""Classifies videos by a prompt-tuned CLIP; config.json has classes and settings.
+    "videos": f"""Classifies videos with a prompt-tuned CLIP; config.json has classes and settings.
 
 {_LOADING}
     model.predict(["FRAMES"])  # [[(class, probability), …]] of directories of frames
     logits = model(videos)  # float[B, K] of normalized videos float[B, F, 3, S, S]
 
     python model.py --clip CLIP FRAMES""",
-    "captions": f"""Compares videos with texts by a prompt-tuned CLIP; config.json has settings.
+    "captions": f"""Compares videos with texts, using a prompt-tuned CLIP; config.json has settings.
 
 {_LOADING}
     videos = torch.stack([model.preprocess("FRAMES")])  # float[B, F, 3, S, S]
     model.similarities(videos, texts, tokenizer)  # float[N, B], a row for each text""",
 }
-_WRITTEN_BY = "Written by prompt_jax; change it as you like."
+_WRITTEN_BY = "Written by prompt_jax; edit it freely."
 
 
 def methods() -> set[str]:

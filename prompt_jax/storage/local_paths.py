@@ -5,7 +5,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-# Fields of `Saved.trained` that are places, whatever they look like.
+# Suffixes of fields of `Saved.trained` that hold paths.
 _PLACES = ("root", "dir", "folder", "file", "path", "init_from")
 # "/data", "~/x", "../x", "C:\x" and "file:…"; and "/home/me/x" inside a text.
 _LOCAL = re.compile(
