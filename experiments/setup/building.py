@@ -18,7 +18,7 @@ from experiments.record import tracking
 from experiments.setup import preprocessing, protocols, titles
 from prompt_jax import methods
 from prompt_jax.clip import CLIP, CLIPConfig, Frozen, loading
-from prompt_jax.clip.checkpoints.preprocessing import NOTHING, Said
+from prompt_jax.clip.checkpoints.preprocessing import NOTHING, Declared
 from prompt_jax.clip.memory import default_budget
 from prompt_jax.errors import PromptError, unknown
 from prompt_jax.methods.method import KEPT
@@ -200,14 +200,14 @@ class Backbone(NamedTuple):
         frozen: its parameters.
         fingerprint: short hash of sizes and parameters.
         assumed: lines to print about settings that no file states.
-        said: preprocessing that its files state.
+        declared: preprocessing that its files state.
     """
 
     clip: CLIP
     frozen: Frozen
     fingerprint: str
     assumed: tuple[str, ...] = ()
-    said: Said = NOTHING
+    declared: Declared = NOTHING
 
 
 def build_backbone(config: Config, activation: str | None = None) -> Backbone:
@@ -220,8 +220,8 @@ def build_backbone(config: Config, activation: str | None = None) -> Backbone:
     sizes, frozen, assumed = loading.read(config.backbone, config.activation or None, activation)
     fingerprint = loading.fingerprint(sizes, frozen)
     arrays = jax.tree.map(jnp.asarray, frozen)
-    said = loading.read_preprocessing(config.backbone, sizes.image_size)
-    return Backbone(make_clip(config, sizes), arrays, fingerprint, assumed, said)
+    declared = loading.read_preprocessing(config.backbone, sizes.image_size)
+    return Backbone(make_clip(config, sizes), arrays, fingerprint, assumed, declared)
 
 
 def make_clip(config: Config, sizes: CLIPConfig) -> CLIP:

@@ -174,7 +174,7 @@ def load(
     notes: list[str] = []
     if prepared is None:
         size = backbone.clip.config.image_size
-        prepared, notes = preprocessing.resolve(config, backbone.said, size)
+        prepared, notes = preprocessing.resolve(config, backbone.declared, size)
         notes += starting.differing(start, prepared)
     return Loaded(
         config,

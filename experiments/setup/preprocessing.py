@@ -7,7 +7,7 @@ from typing import Any
 from experiments.config.config import Config
 from experiments.config.data import Data
 from prompt_jax.clip.checkpoints import preprocessing as checkpoints
-from prompt_jax.clip.checkpoints.preprocessing import Said
+from prompt_jax.clip.checkpoints.preprocessing import Declared
 from prompt_jax.errors import PromptError
 from prompt_jax.inputs.images import preprocessing
 from prompt_jax.inputs.images.preprocessing import CLIP, Preprocessing
@@ -44,19 +44,19 @@ def usual(data: Data) -> Preprocessing:
     return Preprocessing(*preprocessing.statistics(stats))
 
 
-def resolve(config: Config, said: Said, image_size: int) -> tuple[Preprocessing, list[str]]:
+def resolve(config: Config, declared: Declared, image_size: int) -> tuple[Preprocessing, list[str]]:
     """Returns the preprocessing of a run, and notes to print about it.
 
     Args:
         config: config of the run.
-        said: preprocessing that the backbone's files state.
+        declared: preprocessing that the backbone's files state.
         image_size: image size of the backbone, in pixels.
 
     Raises:
         PromptError: see `clip.preprocessing.resolve`.
     """
     try:
-        found, notes = checkpoints.resolve(said, choose(config.data), image_size, _SETTING)
+        found, notes = checkpoints.resolve(declared, choose(config.data), image_size, _SETTING)
     except PromptError as error:
         raise PromptError(f"{config.backbone}: {error}") from None
     by_vifi = config.data.on_videos and (config.data.crop == "vifi" or config.data.views)

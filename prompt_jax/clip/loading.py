@@ -111,7 +111,7 @@ def read(
         raise PromptError(f"{path} cannot be read: {error.strerror or error}") from None
 
 
-def read_preprocessing(source: str | Path, image_size: int) -> preprocessing.Said:
+def read_preprocessing(source: str | Path, image_size: int) -> preprocessing.Declared:
     """Reads the image preprocessing in the files beside a checkpoint's weights.
 
     Args:

@@ -216,9 +216,9 @@ def prepared_by(
     Raises:
         PromptError: see `clip.preprocessing.resolve`.
     """
-    said = loading.read_preprocessing(source, image_size)
+    declared = loading.read_preprocessing(source, image_size)
     try:
-        return preprocessing.resolve(said, chosen, image_size, _SETTING)
+        return preprocessing.resolve(declared, chosen, image_size, _SETTING)
     except PromptError as error:
         raise PromptError(f"{source}: {error}") from None
 

@@ -230,7 +230,9 @@ def test_frames_of_videos_are_prepared_as_images_are(crop, stats):
     config.data.name, config.data.frames, config.data.crop = "emoji_clips", 2, crop
     config.data.stats, config.data.num_threads = stats, 0
     config.batch_size = config.eval_batch_size = 1
-    said = preprocessing.Said({"mean": ((0.1, 0.2, 0.3), "a.json"), "std": ((0.5,) * 3, "a.json")})
+    said = preprocessing.Declared(
+        {"mean": ((0.1, 0.2, 0.3), "a.json"), "std": ((0.5,) * 3, "a.json")}
+    )
     prepared, notes = building.preprocessing.resolve(read(config), said, 32)
     clip = given.Frames([Image.new("RGB", (40, 60), (51, 102, 204))] * 3)
     examples = (Example("a", 0, "cat", ("a cat",)),)

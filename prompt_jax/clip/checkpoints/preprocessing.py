@@ -19,7 +19,7 @@ from prompt_jax.errors import PromptError
 from prompt_jax.inputs.images.preprocessing import CLIP, Preprocessing
 
 
-class Said(NamedTuple):
+class Declared(NamedTuple):
     """The preprocessing that the files beside the weights declare.
 
     Attributes:
@@ -35,12 +35,12 @@ class Said(NamedTuple):
     notes: tuple[str, ...] = ()
 
 
-NOTHING = Said({})
+NOTHING = Declared({})
 
 
 def read(
     folder: Path, image_size: int, names: tuple[str, ...] = (OPEN_CLIP, *TRANSFORMERS)
-) -> Said:
+) -> Declared:
     """Reads the preprocessing files in a checkpoint's directory.
 
     Args:
@@ -72,7 +72,7 @@ def read(
             if before != value and field != "middle":
                 problems.append((field, f"{field} is {before} in {where}, {value} in {name}"))
             declared.setdefault(field, (value, name))
-    return Said(declared, tuple(problems), notes=tuple(notes))
+    return Declared(declared, tuple(problems), notes=tuple(notes))
 
 
 def _replaced(found: dict[str, dict[str, Any]], wrong: dict[str, str]) -> list[str]:
@@ -90,12 +90,12 @@ def _replaced(found: dict[str, dict[str, Any]], wrong: dict[str, str]) -> list[s
 
 
 def resolve(
-    said: Said, chosen: Mapping[str, Any], image_size: int, setting: str
+    declared: Declared, chosen: Mapping[str, Any], image_size: int, setting: str
 ) -> tuple[Preprocessing, list[str]]:
     """Returns the preprocessing and notes to the user about it.
 
     Args:
-        said: from `read`.
+        declared: from `read`.
         chosen: fields set by the user, which override the files.
         image_size: in pixels.
         setting: name of the user's setting, for messages.
@@ -105,7 +105,7 @@ def resolve(
             that are not in `chosen`.
     """
     settled = {"mean", "interpolation", "resize"} <= set(chosen)
-    wrong = [text for field, text in said.problems if field not in chosen and not settled]
+    wrong = [text for field, text in declared.problems if field not in chosen and not settled]
     if wrong:
         raise PromptError(
             f"{'; '.join(wrong)}. Correct the file, or set the preprocessing, which overrides it: "
@@ -113,16 +113,16 @@ def resolve(
         )
     # A file's `fill` and `middle` belong to its way of resizing.
     instead = {*chosen, *(("fill", "middle") if "resize" in chosen else ())}
-    by_files = {name: one for name, one in said.fields.items() if name not in instead}
+    by_files = {name: one for name, one in declared.fields.items() if name not in instead}
     found = Preprocessing(**{name: value for name, (value, _) in by_files.items()}, **chosen)
-    notes = [*said.notes]
-    if said.alone and "mean" not in chosen:
+    notes = [*declared.notes]
+    if declared.alone and "mean" not in chosen:
         notes.append(
             "assumed: images normalized with OpenAI's mean and standard deviation; put "
             f"open_clip_config.json beside the file to state it, or set {setting}"
         )
     for name, value in chosen.items():
-        before, where = said.fields.get(name, (value, ""))
+        before, where = declared.fields.get(name, (value, ""))
         if before != value:
             notes.append(f"{name}={value} is set and overrides {before} in {where}")
     if found != CLIP:

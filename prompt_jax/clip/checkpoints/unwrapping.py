@@ -25,7 +25,7 @@ _AVERAGED = re.compile(r"(?i)(?:^|[^a-z])(?:ema|swa|avg|averaged?)(?:$|[^a-z])")
 
 
 class NoSingleDict(ValueError):
-    """Raised if a readable file holds no state dict of a CLIP, or several."""
+    """An error for files that hold no state dict of a CLIP, or several."""
 
 
 def find(value: Mapping[Any, Any], tensor: type[Value]) -> tuple[dict[str, Value], str]:
