@@ -282,6 +282,6 @@ class CLIP:
 
 
 def normalize(features: jax.Array) -> jax.Array:
-    """L2-normalizes features along the last axis, in float32."""
+    """Normalizes features to unit L2 norm along the last axis, in float32."""
     features = features.astype(jnp.float32)
     return features / jnp.linalg.norm(features, axis=-1, keepdims=True)
