@@ -202,7 +202,7 @@ def test_one_that_cannot_be_tested_does_not_stop_the_others(there, copied, capsy
     names = "--config.data.names=caltech101,emoji_clips"
     assert call(*words, names, *QUICK, "--config.data.frames=2") == 2
     said = capsys.readouterr()
-    assert f"{copied / 'own'} on caltech101: with these settings the method keeps" in said.err
+    assert f"{copied / 'own'} on caltech101: with these settings the method has prompts" in said.err
     assert said.err.count("evaluations failed") == 1 and "2 of 4" in said.err
     # A method of images sees the mean over the frames of a video.
     assert set(read(copied / "coop-1/evaluations")) == {"caltech101", "emoji_clips"}
