@@ -1,1 +1,1 @@
-"""Runs experiments: read experiment, training, then sweep."""
+"""Runs experiments: one run in experiment.py, several in sweep.py, evaluations."""

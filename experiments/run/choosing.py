@@ -1,4 +1,4 @@
-"""Settings that are chosen for a run, on images that are not test images."""
+"""Chooses settings of a run on held-out training or validation images."""
 
 from typing import Any
 
@@ -12,17 +12,17 @@ from prompt_jax.training import features as kept
 
 
 def choose(run: Prepared, prompts: methods.Prompts) -> tuple[methods.Prompts, dict[str, Any]]:
-    """Returns prompts with the settings that their method chooses, and results.json's entry.
+    """Returns prompts with the settings that their method chooses, and the choice as JSON.
 
-    Held out are the validation images and folds of the shots, in base-to-novel of the base
-    classes. The same run chooses the same again.
+    The held-out data are the validation images and folds of the shots; in base-to-novel, of the
+    base classes. The choice is deterministic.
 
     Args:
         run: the run.
-        prompts: what it trained.
+        prompts: trained prompts.
 
     Returns:
-        prompts, and `selection.Choice.as_json`; empty where all is given.
+        The prompts, and `selection.Choice.as_json`; {} if there is nothing to choose.
     """
     return kept.choose(
         run.config.method, run.method, prompts, run.task, lambda: _hold_out(run, prompts)
@@ -45,7 +45,7 @@ def _hold_out(run: Prepared, prompts: methods.Prompts) -> list[selection.HeldOut
 
 
 def fit_part(run: Prepared, features: np.ndarray, labels: np.ndarray) -> methods.Prompts:
-    """Returns prompts made from, and trained on, a part of the shots as the run is on all.
+    """Returns prompts computed from and trained on a part of the shots, as the run does on all.
 
     Args:
         run: the run.

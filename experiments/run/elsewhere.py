@@ -1,4 +1,4 @@
-"""A finished model on data that it was not trained with: its config and its test set."""
+"""Builds config and test set of a finished model for data that it was not trained on."""
 
 import dataclasses
 import pathlib
@@ -20,8 +20,8 @@ from prompt_jax.inputs.images.preprocessing import Preprocessing
 from prompt_jax.models.saved import Saved
 
 HALVES = ("base", "new")
-"""Behind a colon, the halves of a data set's classes that base-to-novel trains on and holds out."""
-# What an evaluation may be told of a config; all else is the model's.
+"""Suffixes of a key, after a colon: the class halves of base-to-novel."""
+# Config fields that an evaluation accepts; the model defines all others.
 FIELDS = (
     "backbone",
     "memory_gb",
@@ -46,18 +46,18 @@ FIELDS = (
 
 
 class Model(NamedTuple):
-    """What is tested, and the folder that it was read from."""
+    """A model to test, and its directory."""
 
     folder: pathlib.Path
     saved: Saved
 
 
 def build_config(model: Model, key: str, changes: Mapping[str, Any]) -> Config:
-    """The config that tests a model as it was tested when it was trained, on other data.
+    """Returns a config that tests a model on other data, in the same way as in its training run.
 
     Raises:
-        PromptError: there is no such data set, the model does not look at its kind, or a field
-            holds what it may not.
+        PromptError: the data set is unknown, the model does not support its kind, or a field has
+            an invalid value.
     """
     one = model.saved
     by_captions = one.task == "captions"
@@ -73,8 +73,8 @@ def build_config(model: Model, key: str, changes: Mapping[str, Any]) -> Config:
     kind = datasets.entry(name).kind
     if kind == "images" and of_videos:
         raise PromptError(
-            f"{model.folder}: {one.method} looks at videos, and {key} holds images; test it on a "
-            "data set of videos"
+            f"{model.folder}: {one.method} is a video method, and {key} holds images; use a data "
+            "set of videos"
         )
     if kind == "videos" and one.kind == "videos":
         data = config.data
@@ -83,8 +83,8 @@ def build_config(model: Model, key: str, changes: Mapping[str, Any]) -> Config:
         data.frame_stats = preprocessing.VIFI if one.inputs.stats == preprocessing.VIFI else "clip"
         data.views = 0 if by_captions else one.trained.get("views", 0)
     if method := methods.of_images(one.method):
-        config.cached_views = int(method.adaptation is not None)  # without which none is made
-    # Published data sets say themselves whether their images are turned.
+        config.cached_views = int(method.adaptation is not None)  # needed to build such methods
+    # Published data sets define whether EXIF orientation is applied.
     if datasets.takes(name, "ignore_rotation", changes.get("data.source", "coop")):
         config.data.ignore_rotation = not one.inputs.upright
     config.update_from_flattened_dict(dict(changes))
@@ -92,11 +92,11 @@ def build_config(model: Model, key: str, changes: Mapping[str, Any]) -> Config:
 
 
 def build_plan(config: Config, key: str, image_size: int, prepared: Preprocessing) -> Plan:
-    """The plan of one test set, in which nothing trains; images are prepared as `prepared` says.
+    """Returns the plan of one test set, without training data; `prepared` is the preprocessing.
 
     Raises:
         DataError: data is missing or malformed.
-        PromptError: captions are looked for, and it has none.
+        PromptError: a retrieval model needs captions, and the data set has none.
     """
     dataset = load_part(config.data, key, image_size)
     called = titles.called(config.data, key)
@@ -118,9 +118,9 @@ def build_plan(config: Config, key: str, image_size: int, prepared: Preprocessin
 
 
 def load_part(data: Data, key: str, image_size: int) -> Dataset:
-    """A data set, a domain of it, or the half of its classes that is named behind a colon.
+    """Returns a data set, one of its domains, or half of its classes ("name:base", "name:new").
 
-    Published lists of halves are domains: "novel".
+    Published lists of halves are domains, e.g. "novel".
     """
     whole, _, half = key.rpartition(":")
     if half not in HALVES or not whole or datasets.comes_in_parts(key):

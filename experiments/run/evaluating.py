@@ -1,6 +1,6 @@
-"""Finished models tested on any data set, without training: each test set in a folder of its own.
+"""Tests finished models on any data set, without training, with a directory per test set.
 
-Nothing of the run but its model.json and prompts.safetensors is read.
+Reads only model.json and prompts.safetensors of a run.
 """
 
 import hashlib
@@ -33,28 +33,28 @@ from prompt_jax.training.sharding import Placement
 
 FOLDER = "evaluations"
 _PREPARED = "preprocessing."
-# What of a training tells models apart, beside their arrays.
+# Fields of a training that identify a model, beside its arrays.
 _TRAINED = (
     *("dataset", "domain", "protocol", "ablation", "variant", "shots", "seed", "init_from"),
     "training_list",
 )
-# What `fit` told of its training before it wrote a config.
+# Fields that `fit` recorded in versions that did not record a config.
 _GIVEN = ("pictures", "epochs", "batch_size", "learning_rate")
 
 
 class Backbones:
-    """Loaded CLIPs, each once, by what they hold."""
+    """A cache of loaded backbones, by fingerprint."""
 
     def __init__(self, placement: Placement):
-        """Puts their parameters where the placement says."""
+        """Takes the placement of the parameters."""
         self._placement = placement
         self._loaded: dict[str, building.Backbone] = {}
 
     def of(self, config: Config, model: Model) -> building.Backbone:
-        """A model's backbone, computing as the config says.
+        """Returns a model's backbone, with the precision and memory of the config.
 
         Raises:
-            PromptError: it cannot be loaded, or is another one than the model was trained on.
+            PromptError: the backbone cannot be loaded, or is not the one of the training.
         """
         wanted = model.saved.backbone_hash
         if wanted not in self._loaded:
@@ -62,7 +62,7 @@ class Backbones:
             if loaded.fingerprint != wanted:
                 raise PromptError(
                     f"{model.folder} was trained on another backbone ({wanted[:8]}) than "
-                    f"{config.backbone} holds now ({loaded.fingerprint[:8]}); say where it is: "
+                    f"{config.backbone} ({loaded.fingerprint[:8]}); pass its path: "
                     "--config.backbone=…"
                 )
             frozen = self._placement.replicate(loaded.frozen)
@@ -80,37 +80,37 @@ def evaluate(
     placement: Placement,
     out: pathlib.Path | None = None,
 ) -> pathlib.Path:
-    """Tests a model on one test set, unless that was done before.
+    """Tests a model on one test set, unless this evaluation is finished.
 
     Args:
-        model: what is tested.
-        key: "name", "name:domain", or of classes also "name:base" and "name:new".
-        changes: of `FIELDS`, those that are not as usual.
-        backbones: those that are loaded already.
-        placement: where arrays live.
-        out: where the evaluation's folder is made; by default in the model's, in `FOLDER`.
+        model: the model.
+        key: "name", "name:domain" or, except for retrieval, "name:base" and "name:new".
+        changes: changed values of `FIELDS`, by name.
+        backbones: cache of loaded backbones.
+        placement: placement of arrays on devices.
+        out: parent of the evaluation's directory; by default `FOLDER` in the run directory.
 
     Returns:
-        Its results.json.
+        The path of its results.json.
 
     Raises:
-        PromptError, DataError: the model cannot be tested on it, the data is missing or malformed,
-            or what lies where it belongs is damaged.
+        PromptError, DataError: the model cannot be tested on this data, the data is missing or
+            malformed, or existing results are damaged.
     """
     config = build_config(model, key, changes)
     method, settings = building.build_method(config)
     placement.check("eval_batch_size", config.eval_batch_size)
     inputs = model.saved.inputs
     plan = build_plan(config, key, model.saved.sizes.image_size, inputs.preprocessing)
-    [key] = plan.tests  # as it is called
+    [key] = plan.tests  # its name in results
     description = describe(model, config, plan, key)
     place = _place(model.folder, out, key, description)
     earlier = description | {"pictures": identity.of_test_before(plan.hashes, key)}
     before = _place(model.folder, out, key, earlier)
     if not _has_folders(plan.tests[key]) and _is_done(before, earlier, config):
-        place, description = before, earlier  # by a version that did not look into files
+        place, description = before, earlier  # earlier versions did not hash file contents
     if _is_done(place, description, config):
-        print(f"evaluated before: {place / 'results.json'}")
+        print(f"already evaluated: {place / 'results.json'}")
         return place / "results.json"
     with memory.telling(config):
         backbone = backbones.of(config, model)
@@ -133,19 +133,19 @@ def evaluate(
 
 
 def _turned(dataset: Dataset, upright: bool) -> list[str]:
-    """Says so where images are turned, and those of the training were not, or the reverse."""
+    """Returns a note if only training or only testing applies the EXIF orientation."""
     if dataset.folder is None or dataset.upright == upright:
         return []
-    how = ["seen as they are stored", "turned as their files say (EXIF orientation)"]
+    how = ["used as stored", "rotated by their EXIF orientation"]
     return [
-        f"{dataset.kind} of {dataset.name} are {how[dataset.upright]}; in the training they "
-        f"were {how[upright]}"
+        f"{dataset.kind} of {dataset.name} are {how[dataset.upright]}; in training they were "
+        f"{how[upright]}"
     ]
 
 
 def trained_with(told: Mapping[str, Any]) -> dict[str, Any]:
-    """What models of one average agree in: of a run its config, of `fit` what it was given, of an
-    imported checkpoint that one itself."""
+    """Returns the fields that models of one average share: a run's config, the arguments of `fit`,
+    or the hash of an imported checkpoint."""
     if "config" in told:
         return dict(told["config"])
     given = {name: told[name] for name in _GIVEN if name in told}
@@ -153,7 +153,7 @@ def trained_with(told: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def describe(model: Model, config: Config, plan: Plan, key: str) -> dict[str, Any]:
-    """What makes an evaluation this one: the model, the test set, and how it is seen."""
+    """Returns the identity of an evaluation: model, test set and how the test data is read."""
     one = model.saved
     trained = {field: one.trained[field] for field in _TRAINED if field in one.trained}
     return {
@@ -172,7 +172,7 @@ def describe(model: Model, config: Config, plan: Plan, key: str) -> dict[str, An
 
 
 def seen(config: Config, prepared: Preprocessing) -> dict[str, Any]:
-    """How test images or videos are looked at, by the fields' names."""
+    """Returns the fields that decide how test images or videos are read, by name."""
     fields = SEEN
     if not config.data.on_videos:
         fields = [*(name for name in SEEN if "." not in name), "data.ignore_rotation"]
@@ -183,7 +183,7 @@ def seen(config: Config, prepared: Preprocessing) -> dict[str, Any]:
 
 
 def prepared(results: Mapping[str, Any], config: Config) -> Preprocessing:
-    """How the test images of an evaluation were prepared, by its results.json."""
+    """Returns the preprocessing of an evaluation from its results.json."""
     told = results["seen"].items()
     differing = {n.removeprefix(_PREPARED): v for n, v in told if n.startswith(_PREPARED)}
     return preprocessing.reread(differing, config.data)
@@ -197,15 +197,15 @@ def _digest(description: Mapping[str, Any]) -> str:
 def _place(
     folder: pathlib.Path, out: pathlib.Path | None, key: str, description: Mapping[str, Any]
 ) -> pathlib.Path:
-    """Where an evaluation lies: others of the same name have other digests."""
+    """Returns the directory of an evaluation, named by test set and digest."""
     if out is None and not os.access(folder, os.W_OK):
-        raise PromptError(f"{folder} may not be written to; say where results shall go: --out=DIR")
+        raise PromptError(f"{folder} is not writable; choose another output directory: --out=DIR")
     name = f"{key.replace(':', '-')}-{_digest(description)[:8]}"
     return (folder / FOLDER if out is None else out) / name
 
 
 def _has_folders(dataset: Dataset) -> bool:
-    """Whether test videos are directories of frames, into which earlier versions did not look."""
+    """Returns whether test videos are frame directories, which earlier versions did not hash."""
     return dataset.kind == "videos" and any(
         dataset.folder is not None and os.path.isdir(dataset.folder / one.image)
         for one in dataset.test
@@ -224,17 +224,17 @@ def _is_done(place: pathlib.Path, description: Mapping[str, Any], config: Config
             f"{path} is damaged ({type(error).__name__}: {error}); delete it to evaluate again"
         ) from error
     if not same:
-        raise PromptError(f"{path} is another evaluation's; say where this one goes: --out=DIR")
+        raise PromptError(f"{path} belongs to another evaluation; choose another --out=DIR")
     if left_out and config.data.on_bad_image == "stop":
         raise PromptError(
-            f"{path} left out {len(left_out)} unreadable images; delete it to evaluate again "
-            "with all of them, or say --config.data.on_bad_image=skip to keep it"
+            f"{path} excludes {len(left_out)} unreadable images; delete it to evaluate again "
+            "with all of them, or pass --config.data.on_bad_image=skip to keep it"
         )
     return True
 
 
 def test(run: Testable, model: Model, key: str, description: Mapping[str, Any]) -> None:
-    """Tests, and writes what `runs.read` reads: results.json last."""
+    """Tests a model and writes the files that `runs.read` reads, results.json last."""
     began = time.perf_counter()
     prompts = run.placement.replicate(model.saved.prompts)
     with run.plan.listing_all_bad(run.plan.tests[key]):
@@ -247,9 +247,9 @@ def test(run: Testable, model: Model, key: str, description: Mapping[str, Any]) 
 def collect(
     run: Testable, model: Model, found: dict[str, Any], description: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Everything that an evaluation's results.json says: of the training, what the model tells.
+    """Returns the content of an evaluation's results.json, with the training's data from the model.
 
-    One that was trained or brought by other means than a config tells less.
+    Models of `fit` and imported models record less of their training.
     """
     key = description["key"]
     told = {name: value for name, value in model.saved.trained.items() if value is not None}

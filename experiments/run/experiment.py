@@ -1,4 +1,4 @@
-"""One experiment: a config becomes data, backbone, method, training, evaluation and results."""
+"""Runs one experiment: data, backbone, method, training, evaluation and results from a config."""
 
 import contextlib
 import os
@@ -27,7 +27,7 @@ from prompt_jax.models import saved
 from prompt_jax.storage.files import seal
 from prompt_jax.training.loop import Trained
 
-# Of classes; evaluations of earlier versions lack them.
+# Only for classification; evaluations of earlier versions lack these fields.
 _RELIABILITY = (
     "interval",
     "zero_shot_interval",
@@ -40,12 +40,12 @@ _RELIABILITY = (
 
 
 def run(config: ConfigDict | Config, folder: str | os.PathLike) -> dict[str, Any]:
-    """Trains and tests as the config's protocol says, and writes `folder`/results.json.
+    """Trains and tests by the config's protocol, and writes results.json to the run directory.
 
-    A finished run is not run again: its results are returned. One that was stopped goes on.
+    Returns the results of a finished run without running it again; resumes an interrupted run.
 
     Raises:
-        PromptError, DataError: a mistake in the config, the data or the folder, in one sentence.
+        PromptError, DataError: config, data or run directory are invalid; a one-line message.
     """
     loaded = load(config, pathlib.Path(folder))
     if there := finished(loaded):
@@ -57,7 +57,7 @@ def run(config: ConfigDict | Config, folder: str | os.PathLike) -> dict[str, Any
 
 
 def complete(prepared: Prepared) -> dict[str, Any]:
-    """Trains, if need be, and finishes a run."""
+    """Trains the run if its method needs training, then finishes it."""
     trained = Trained(prepared.prompts)
     if prepared.shots:
         with prepared.plan.listing_all_bad(), contextlib.closing(prepared.shots.batches):
@@ -66,7 +66,7 @@ def complete(prepared: Prepared) -> dict[str, Any]:
 
 
 def finish(run: Prepared, trained: Trained) -> dict[str, Any]:
-    """Tests what was trained, key by key, and writes what is left of it: results.json last."""
+    """Tests the prompts on each test set and writes the files of the run, results.json last."""
     prompts, chosen = choosing.choose(run, trained.prompts)
     evaluations = workdir.read_evaluations(run.folder)
     for key, dataset in run.plan.tests.items():
@@ -105,12 +105,12 @@ def finish(run: Prepared, trained: Trained) -> dict[str, Any]:
     tracking.tell_results(run.config.tracker, run.identity, run.folder, results)
     if trained.seconds:
         share = results["data_wait_share"]
-        print(f"training waited for {run.plan.train.kind} at most {share:.1%} of its time")
+        print(f"training waited for {run.plan.train.kind} for at most {share:.1%} of its time")
     return results
 
 
 def _drawn_from(run: Prepared) -> Dataset | None:
-    """What a run's images were drawn from; None where none train, or published lists choose."""
+    """Returns the data set that training images come from; None without them or by fixed lists."""
     if not run.shots:
         return None
     whole = not run.config.protocol_spec.draws_shots
@@ -124,7 +124,7 @@ def collect(
     evaluations: dict[str, dict[str, Any]],
     trained: Trained,
 ) -> dict[str, Any]:
-    """Everything that results.json says of a run."""
+    """Returns the content of a run's results.json."""
     figures = figures_of(evaluations)
     accuracy, zero_shot = figures["accuracy"], figures["zero_shot"]
     test_rate = figures["test_images_per_second"]
@@ -168,12 +168,12 @@ def collect(
 
 
 def figures_of(evaluations: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
-    """What results.json says of tests alone, by the key of the test set."""
+    """Returns the fields of results.json about tests, each by test set."""
 
     def all_of(field):
         return {key: evaluation[field] for key, evaluation in evaluations.items()}
 
-    def where_there(field):  # retrieval has none, nor has what was tested before there was one
+    def where_there(field):  # missing for retrieval and in evaluations of earlier versions
         return {key: found[field] for key, found in evaluations.items() if field in found}
 
     images, seconds = sum(all_of("pictures").values()), sum(all_of("seconds").values())
@@ -198,12 +198,12 @@ def figures_of(evaluations: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
 
 
 def skipped(plan: Plan) -> list[str]:
-    """The images that a plan leaves out, and why."""
+    """Returns the excluded images of a plan with reasons."""
     return [f"{path}: {reason}" for path, reason in plan.bad]
 
 
 def over_lists(accuracy: Mapping[str, float]) -> dict[str, dict[str, float]]:
-    """Mean and spread of each data set of which several lists are tested, "name:part"."""
+    """Returns mean and standard deviation for data sets with several test lists, "name:part"."""
     of_name: dict[str, list[float]] = defaultdict(list)
     for key, value in accuracy.items():
         name, part = datasets.split_domain(key)

@@ -1,6 +1,6 @@
-"""Help on every field of a config: what --config=FILE --help prints.
+"""Formats the help on every field of a config for --config=FILE --help.
 
-It comes from the declaration in config/config.py and the docstring of the method's `Settings`.
+The help comes from the declarations in config/ and the docstring of the method's `Settings`.
 """
 
 import inspect
@@ -22,7 +22,7 @@ def explain(config: Config) -> str:
     """Returns a paragraph per field: its flag with its value, help, and the allowed values.
 
     Raises:
-        PromptError: there is no such data set or method, or the settings are not the method's.
+        PromptError: the data set or method is unknown, or the settings do not fit the method.
     """
     building.check_names(config)
     method = building.check_settings(config)
@@ -30,7 +30,7 @@ def explain(config: Config) -> str:
     lines = []
     for name, value in identity.flat(config.to_dict()):
         lines.append(f"--config.{name}={shlex.quote(str(value))}")
-        # A method from another package may not explain its settings.
+        # A method from another package may lack documentation of its settings.
         words = describe(name, config) if name in FIELDS else [said.get(name.split(".")[1], "")]
         for text in words:
             lines += textwrap.wrap(text, WIDTH, initial_indent=INDENT, subsequent_indent=INDENT)
@@ -38,7 +38,7 @@ def explain(config: Config) -> str:
 
 
 def describe(name: str, config: Config) -> list[str]:
-    """Returns the help of a declared field, its allowed names, and its range and unit."""
+    """Returns the help of a declared field, its allowed values, and its range and unit."""
     field = FIELDS[name]
     listed = {"method": method_names(config), "data.name": datasets.TABLE}
     found = [field.help]
@@ -71,7 +71,7 @@ def of_settings(settings: type) -> dict[str, str]:
 
 
 def _attributes(docstring: str) -> Iterator[tuple[str, str]]:
-    """Yields names and texts of a docstring's section Attributes; "a, b: …" is of both."""
+    """Yields names and texts of a docstring's section Attributes; "a, b: …" yields two names."""
     _, _, section = inspect.cleandoc(docstring).partition("Attributes:\n")
     for names, text in re.findall(r"^ {4}([\w, ]+): ((?:.|\n {8})+)", section, re.MULTILINE):
         for name in names.split(", "):

@@ -1,4 +1,4 @@
-"""Writes the model that a run trained: model.json and prompts.safetensors, see `saved`."""
+"""Writes the trained model of a run: model.json and prompts.safetensors; see `saved`."""
 
 import dataclasses
 import datetime
@@ -14,7 +14,7 @@ from prompt_jax.methods import Prompts
 from prompt_jax.models import saved
 from prompt_jax.models.saved import Saved
 
-# What model.json tells people of the training, as results.json has it.
+# Fields of results.json that model.json repeats.
 _TOLD = (
     "assumed",
     "dataset",
@@ -37,22 +37,22 @@ _TOLD = (
 
 
 def write(run: Prepared, prompts: Prompts, results: Mapping[str, Any], date: str) -> None:
-    """Puts both files into a run's folder.
+    """Writes both files to the run directory.
 
     Args:
         run: the run.
-        prompts: those that were tested.
-        results: what its results.json says, or will say.
-        date: when it was finished; see `in_words`.
+        prompts: the tested prompts.
+        results: content of its results.json.
+        date: when the run was finished; see `in_words`.
 
     Raises:
-        OSError: they cannot be written.
+        OSError: a file cannot be written.
     """
     saved.write(run.folder, describe(run, prompts, results, date))
 
 
 def describe(run: Prepared, prompts: Prompts, results: Mapping[str, Any], date: str) -> Saved:
-    """A run's trained model; for the arguments see `write`."""
+    """Returns the trained model of a run; for the arguments see `write`."""
     config, plan, clip = run.config, run.plan, run.backbone.clip
     return Saved(
         method=config.method,
@@ -75,9 +75,9 @@ def describe(run: Prepared, prompts: Prompts, results: Mapping[str, Any], date: 
 
 
 def describe_training(config: Config, results: Mapping[str, Any], date: str) -> dict[str, Any]:
-    """What is told of a training: "config" is what runs of one average agree in."""
+    """Returns the record of a training; runs of one average share its "config"."""
     told = {field: results[field] for field in _TOLD if field in results}
-    if "init_from" in results:  # without the folder: models are shared
+    if "init_from" in results:  # without the path, because models are shared
         told["init_from"] = results["init_from"]["prompts"]
     return told | {
         "domain": config.data.domain,
@@ -90,6 +90,6 @@ def describe_training(config: Config, results: Mapping[str, Any], date: str) -> 
 
 
 def in_words(seconds: float) -> str:
-    """A moment, in seconds since 1970, as model.json has it: "2026-02-03 14:05:06 UTC"."""
+    """Formats seconds since 1970 as "2026-02-03 14:05:06 UTC"."""
     moment = datetime.datetime.fromtimestamp(seconds, datetime.UTC)
     return f"{moment:%Y-%m-%d %H:%M:%S} UTC"

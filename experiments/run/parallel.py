@@ -1,7 +1,8 @@
-"""Trains runs that differ only in seed and learning rate together, in one program.
+"""Trains runs that differ only in seed and learning rate in one program.
 
-They share the frozen backbone, and small batches leave a GPU idle, so several runs cost little more
-than one. Each has its own shots, batches, prompts and optimizer, and the results of a separate run.
+They share the frozen backbone, and small batches do not use a GPU fully, so several runs take
+little longer than one. Each has its own shots, batches, prompts and optimizer, and gets the same
+results as a separate run.
 """
 
 import contextlib
@@ -34,14 +35,14 @@ def run(
 ) -> tuple[list[dict[str, Any]], dict[pathlib.Path, str]]:
     """Trains all runs together, then tests each; each has its own run directory.
 
-    Runs that are finished, or trained already, are not trained again.
+    Finished or trained runs are not trained again.
 
     Args:
-        configs: by run directory; they differ in seed and learning rate.
+        configs: config of each run, by run directory; they differ in seed and learning rate.
 
     Returns:
-        The results in order, and the errors of failed runs by directory: a run whose training
-        diverges or that cannot be tested does not stop the others.
+        The results in order, and the errors of failed runs by directory. A run that diverges or
+        cannot be tested does not stop the others.
 
     Raises:
         PromptError, DataError: a run cannot be prepared.
@@ -65,7 +66,7 @@ def run(
             results[folder] = there
             continue
         one = prepare(loaded)
-        backbone = one.backbone  # as it lies on the devices
+        backbone = one.backbone  # on the devices
         if not one.shots or not one.trainable or _is_trained(one):
             attempt(folder, experiment.complete, one)
         else:
@@ -101,21 +102,21 @@ def _is_trained(one: Prepared) -> bool:
 
 
 def fit(runs: list[Prepared]) -> list[Trained | str]:
-    """Trains runs together, and writes the checkpoint of the last step to each run directory.
+    """Trains runs together and writes the last checkpoint to each run directory.
 
     Returns:
-        The result of each run; the error message of one that diverged, which has no checkpoint.
+        The result of each run, or the error message if it diverged; then it has no checkpoint.
 
     Raises:
-        PromptError: the seeds lead to different numbers of training images, or all runs diverged.
+        PromptError: the numbers of training images differ between seeds, or all runs diverged.
     """
     first = runs[0]
     shots = [one.shots for one in runs if one.shots]
     steps = {each.steps_per_epoch for each in shots}
     if len(steps) > 1:
         raise PromptError(
-            f"parallel_seeds: the seeds have {sorted(steps)} steps an epoch, as their numbers of "
-            "training images differ; train them one after another, without it"
+            f"config.parallel_seeds=True: the seeds have {sorted(steps)} steps per epoch, because "
+            "their numbers of training images differ; set it to False"
         )
     method, config = first.method, first.config
     step = train.make_parallel_step(method, lambda rate: _optimizer(first, rate)[0])
@@ -174,7 +175,7 @@ def _optimizer(one: Prepared, rate: jax.Array | None = None):
 
 
 class Together:
-    """The batches of several runs, stacked: {"image": [R, B, …], "label": [R, B]}."""
+    """Stacked batches of several runs: {"image": [R, B, …], "label": [R, B]}."""
 
     def __init__(self, runs: list[Any]):
         """Takes one iterator of batches per run."""
@@ -189,11 +190,11 @@ class Together:
         return {"runs": [run.get_state() for run in self._runs]}
 
     def state_after(self, batches: int) -> dict[str, Any]:
-        """Returns the position of each run after so many batches."""
+        """Returns the position of each run after `batches` batches."""
         return {"runs": [run.state_after(batches) for run in self._runs]}
 
     def set_state(self, state: dict[str, Any]) -> None:
-        """Continues at these positions."""
+        """Resumes at these positions."""
         for run, position in zip(self._runs, state["runs"], strict=True):
             run.set_state(position)
 
@@ -208,14 +209,14 @@ def _stacked(parts: list[Any]) -> Any:
 
 
 class Logs:
-    """Writes the logs of several runs."""
+    """The logs of several runs."""
 
     def __init__(self, logs: list[Log]):
         """Takes one log per run."""
         self._logs = logs
 
     def write(self, step: int, metrics: dict[str, jax.Array]) -> str:
-        """Writes a line to the log of each run; returns them in words."""
+        """Writes a line to the log of each run; returns a summary for the progress bar."""
         return ", ".join(
             log.write(step, {key: value[number] for key, value in metrics.items()})
             for number, log in enumerate(self._logs)

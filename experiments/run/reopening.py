@@ -1,4 +1,4 @@
-"""A finished run again: its data, its tasks, and the prompts that it left. Nothing is written."""
+"""Reopens a finished run: its data, tasks and trained prompts. Writes nothing."""
 
 import contextlib
 import pathlib
@@ -23,44 +23,43 @@ from prompt_jax.training.checkpoint import Checkpoints
 
 
 def reopen(folder: pathlib.Path, backbone: building.Backbone | None = None) -> Prepared:
-    """A finished run as it was before its training; `trained` gives what it left.
+    """Returns a finished run in its state before training; `trained` returns its prompts.
 
-    Unreadable images that it left out are left out again.
+    Images that the run excluded are excluded again.
 
     Args:
-        folder: of the run.
-        backbone: the run's, where it is loaded already.
+        folder: run directory.
+        backbone: backbone of the run, if it is already loaded.
 
     Raises:
-        PromptError: no run is finished there, or its backbone or test data are others than they
-            were.
+        PromptError: there is no finished run, or its backbone or test data have changed.
         DataError: data is missing.
     """
     results, _ = workdir.read_finished(folder)
     config = _config(results["config"])
-    config = change(config, {"init_from": ""})  # it may have been moved since, and is not needed
+    config = change(config, {"init_from": ""})  # not needed, and the directory may have moved
     prepared = preprocessing.reread(results.get("preprocessing"), config.data)
     loaded = preparation.load(config, folder, backbone, prepared)
     if loaded.backbone.fingerprint != results["backbone_hash"]:
         raise PromptError(
-            f"{folder} was run on another backbone than {results['backbone']} holds now; "
+            f"{folder} was run on another backbone than the current {results['backbone']}; "
             "prompts are not transferable between backbones"
         )
-    # Of zero-shot CLIP nothing depends on the training images.
+    # Zero-shot CLIP does not depend on the training images.
     trains = loaded.method.adaptation is not None or results.get("trainable_parameters") != 0
     kept = _as_tested(loaded.plan, folder, results, trains)
     return preparation.with_tasks(loaded, kept, loaded.identity(loaded.plan.hashes))
 
 
 def evaluated(folder: pathlib.Path, results: Mapping[str, Any]) -> Mapping[str, Dataset]:
-    """What an evaluation tested, by key.
+    """Returns the test set of an evaluation, by key.
 
     Args:
-        folder: of the evaluation.
-        results: its results.json.
+        folder: directory of the evaluation.
+        results: content of its results.json.
 
     Raises:
-        PromptError: its test data is another than it was, or the model that it tested is gone.
+        PromptError: its test data has changed, or its model is missing.
         DataError: data is missing.
     """
     protocol = "retrieval" if "ranks" in results else "few_shot"
@@ -68,7 +67,7 @@ def evaluated(folder: pathlib.Path, results: Mapping[str, Any]) -> Mapping[str, 
     sizes = saved.read(pathlib.Path(results["source"].get("folder", ""))).sizes
     key, *others = results["accuracy"]
     if others:
-        raise PromptError(f"{folder} is an evaluation of several test sets, where each has its own")
+        raise PromptError(f"{folder} holds several test sets; an evaluation has exactly one")
     prepared = evaluating.prepared(results, config)
     plan = elsewhere.build_plan(config, titles.named(config.data, key), sizes.image_size, prepared)
     return _as_tested(plan, folder, results).tests
@@ -77,24 +76,24 @@ def evaluated(folder: pathlib.Path, results: Mapping[str, Any]) -> Mapping[str, 
 def _as_tested(
     plan: Plan, folder: pathlib.Path, results: Mapping[str, Any], trains: bool = False
 ) -> Plan:
-    """The plan without what was left out; raises a PromptError for other data than there was."""
+    """Returns the plan without excluded images; raises a PromptError if the data has changed."""
     left_out = results["skipped_pictures"]
     for part in identity.changed(results["data_hashes"], plan.hashes, bool(left_out)):
         if part == "train" and not trains:
             continue
         done = "trained" if part == "train" else f"tested ({part})"
         raise PromptError(
-            f"{folder} was {done} on other {plan.train.kind} than are there now: names, labels, "
-            "sizes or contents of files differ; put them back, or run it again elsewhere"
+            f"{folder} was {done} on other {plan.train.kind} than the current ones: names, labels, "
+            "sizes or contents of files differ; restore them, or run again in another directory"
         )
     return plans.without(plan, left_out, replaces="replacements" in results)
 
 
 def trained(run: Prepared) -> Prompts:
-    """The prompts that a run of `reopen` tested.
+    """Returns the trained prompts of a reopened run.
 
     Raises:
-        PromptError: the checkpoint of its last step is gone or damaged.
+        PromptError: the checkpoint of its last step is missing or damaged.
     """
     if run.method.adaptation:
         run = preparation.with_shots(run)
@@ -109,24 +108,24 @@ def _restore(run: Prepared) -> Prompts:
         run.config.recipe, run.method, run.prompts, run.task.settings, steps
     )
     folder, last = run.folder / "checkpoints", run.config.epochs * steps
-    gone = PromptError(
-        f"{folder} holds no checkpoint of the last step, {last}: what was trained is gone; train "
-        "the run again in another folder"
+    missing = PromptError(
+        f"{folder} has no checkpoint of the last step, {last}, so the trained prompts are lost; "
+        "train the run again in another directory"
     )
     if not folder.is_dir():
-        raise gone
+        raise missing
     with contextlib.closing(Checkpoints(folder)) as checkpoints:
         if checkpoints.latest() != last:
-            raise gone
+            raise missing
         state, _ = checkpoints.restore(last, train.init_state(run.prompts, optimizer))
     return run.placement.replicate(train.result(state))
 
 
 def _config(written: dict[str, Any]) -> Config:
-    """Returns the config of a results.json; fields that came later have their defaults.
+    """Returns the config of a results.json; fields added in later versions get their defaults.
 
     Raises:
-        PromptError: it has fields that no config has, or of other types.
+        PromptError: a field is unknown or has another type.
     """
     try:
         method = written["method"]
@@ -138,4 +137,4 @@ def _config(written: dict[str, Any]) -> Config:
         raise
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         reason = escape(str(error).splitlines()[0])
-        raise PromptError(f"the config in results.json is not a run's ({reason})") from None
+        raise PromptError(f"the config in results.json is malformed ({reason})") from None

@@ -1,4 +1,4 @@
-"""Many runs from one config: data sets, variants, shots and seeds, each in its own directory."""
+"""Runs a sweep: data sets, variants, shots and seeds of one config, each in its own directory."""
 
 import itertools
 import pathlib
@@ -15,14 +15,14 @@ from experiments.run import experiment, parallel
 from experiments.setup import building, protocols, titles
 from prompt_jax.errors import PromptError
 
-# Data sets of configs that name none.
+# The default data sets of configs.
 DEFAULT_NAMES = (FIELDS["data.name"].default, retrieval.get_config().data.name)
 Runs = dict[str, Config]
 """The config of each run by its directory, relative to the sweep's."""
 
 
 def is_sweep(config: Config) -> bool:
-    """Whether the config asks for more than one run."""
+    """Returns whether the config defines several runs."""
     several = (config.seeds, config.learning_rates, config.data.shots_list, config.variants)
     return any(several) or bool(_names(config)) or "=" in config.data.title
 
@@ -33,10 +33,10 @@ def _names(config: Config) -> list[str]:
 
 
 def expand(config: ConfigDict | Config) -> Runs:
-    """Returns every run that the config asks for, in the order in which they run.
+    """Returns all runs of the config, in order.
 
     Raises:
-        PromptError: a field, also of a variant, is unknown or has a value that is not allowed.
+        PromptError: a field of the config or of a variant is unknown or has an invalid value.
     """
     config = read(config)
     _check_names(config)
@@ -64,20 +64,20 @@ def _check_names(config: Config) -> None:
     name, names = config.data.name, _names(config)
     if names and name not in ("", *DEFAULT_NAMES, *names):
         source = config.data.key
-        # It is not known here which of the two is the config file's.
-        several = f"an empty --config.data.name= beside --config.data.names={config.data.names}"
-        listed = f"--config.data.name={names[0]} alone" if len(names) == 1 else several
+        # Either of the two may come from the config file.
+        several = f"--config.data.name= --config.data.names={config.data.names}"
+        listed = f"only --config.data.name={names[0]}" if len(names) == 1 else several
         raise PromptError(
-            f"config.data.name={name} and config.data.names={config.data.names} both say what to "
-            f"train on; for {source} say --config.data.names={source} alone, for "
-            f"{config.data.names} say {listed}"
+            f"config.data.name={name} and config.data.names={config.data.names} are both set; "
+            f"to train on {source}, pass only --config.data.names={source}; to train on "
+            f"{config.data.names}, pass {listed}"
         )
 
 
 def _single(
     config: Config, place: tuple[str, str], name: str, label: str, shots: int, seed: int
 ) -> Config:
-    """Returns the config of one run, in which nothing asks for several."""
+    """Returns the config of one run, without fields that define several."""
     source, _, domain = name.partition(":")
     title, root = place
     data = replace(
@@ -131,12 +131,12 @@ def _groups(runs: Runs, parallel_seeds: bool) -> list[Runs]:
 
 
 def run(config: ConfigDict | Config, folder: pathlib.Path) -> list[dict[str, Any]]:
-    """Runs all that the config asks for; finished runs are skipped.
+    """Runs all runs of the config; skips finished ones.
 
-    A failing run is reported and does not stop the others.
+    A failed run is reported and does not stop the others.
 
     Raises:
-        PromptError: the config is invalid; or, after all others are done, some runs failed.
+        PromptError: the config is invalid; or some runs failed, raised after all others.
     """
     runs = {name: building.check(one) for name, one in expand(config).items()}
     for one in runs.values():

@@ -1,4 +1,4 @@
-"""Testing what was trained: class names against images or videos, captions against videos."""
+"""Tests trained prompts: classification of images or videos, and text-video retrieval."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -22,7 +22,7 @@ from prompt_jax.text.class_names import distinct
 
 
 def test(run: Testable, prompts: Prompts, key: str) -> dict[str, Any]:
-    """What results.json says of one test set: of these prompts and, beside it, zero-shot CLIP."""
+    """Returns the results of the prompts and of zero-shot CLIP on one test set."""
     dataset, tasks = run.plan.tests[key], run.tests[key]
     batches = test_batches(f"{run.config.method} on {key}", dataset, run)
     judge = search if run.method.objective == "pairs" else classify
@@ -31,7 +31,7 @@ def test(run: Testable, prompts: Prompts, key: str) -> dict[str, Any]:
 
 
 def test_batches(title: str, data: Dataset, run: Testable) -> Iterator[dict[str, jax.Array]]:
-    """Batches of a test set, placed, with a bar."""
+    """Yields batches of a test set on the devices, with a progress bar."""
     batches = run.plan.batches
     with progress.bar(title, batches.test_steps(len(data.test))) as advance:
         for number, batch in enumerate(batches.test(data, data.test), 1):
@@ -46,7 +46,7 @@ def classify(
     tasks: Sequence[Task],
     batches: Iterator[dict[str, jax.Array]],
 ) -> dict[str, Any]:
-    """Accuracies in percent; writes what each image, and each class, was taken for."""
+    """Returns accuracies in percent; writes predictions and the confusion matrix."""
     found = Evaluator(run.compared, run.plan.batches.test_views)(prompts, tasks, batches)
     dataset = run.plan.tests[key]
     names = distinct([escape(name) for name in dataset.class_names])
@@ -70,13 +70,13 @@ def classify(
 
 
 def video_features(run: Testable, prompts: Prompts, key: str, data: Dataset) -> list[np.ndarray]:
-    """Features float32[M, d] of a data set's test videos: of frozen CLIP, and of a video method.
+    """Returns features float32[M, d] of test videos, by frozen CLIP and by the run's video method.
 
     Args:
-        run: whose method.
-        prompts: what it trained.
-        key: of the test set that the videos are of.
-        data: its `test` holds them.
+        run: the run.
+        prompts: trained prompts.
+        key: key of the test set.
+        data: data set whose `test` holds the videos.
     """
     task, own = run.tests[key][0], methods.get_encoders(run.config.method)
     batches = test_batches(f"{run.config.method} on {key}", data, run)
@@ -85,7 +85,7 @@ def video_features(run: Testable, prompts: Prompts, key: str, data: Dataset) -> 
 
 
 def _reliability(found: Likeliest) -> dict[str, Any]:
-    """Of the last iteration: 95 % interval, calibration error and mean confidence, percent."""
+    """Returns 95 % interval, calibration error and confidence of the last iteration, percent."""
     sure, right = found.probabilities[-1, :, 0], found.classes[-1, :, 0] == found.labels
     return {
         "interval": [*reliability.wilson(100 * float(np.mean(right)), len(right))],
@@ -95,7 +95,7 @@ def _reliability(found: Likeliest) -> dict[str, Any]:
 
 
 def _by_class(names: Sequence[str], confusion: np.ndarray) -> list[dict[str, Any]]:
-    """A line for each class that is tested, in the order of labels."""
+    """Returns examples and accuracy of each tested class, in the order of labels."""
     number, right = confusion.sum(axis=1).tolist(), np.diagonal(confusion).tolist()
     return [
         {"class": name, "examples": n, "accuracy": 100 * hits / n}
@@ -111,7 +111,7 @@ def search(
     tasks: Sequence[Task],
     batches: Iterator[dict[str, jax.Array]],
 ) -> dict[str, Any]:
-    """Ranks of videos for captions and the reverse; "accuracy" is R@1 of captions."""
+    """Returns retrieval metrics in both directions; "accuracy" is text-to-video R@1."""
     dataset = run.plan.tests[key]
     names = [run.config.method, "zero_shot"][: len(tasks)]
     compared = list(zip(map(methods.get_encoders, names), prompts, tasks, strict=True))
@@ -129,7 +129,7 @@ def search(
             apart = metrics.told_apart(similarities, owner, _reversals(dataset)[owner])
             found[-1][WAYS[0]][TOLD_APART] = apart
         if not places:
-            own = similarities  # zero-shot CLIP's are not kept
+            own = similarities  # of the method, not of zero-shot CLIP
         places.append(place_of)
     ranks.write(run.folder / ranks.ranks_file(key), _lines(dataset, places))
     predictions.write_searches(
@@ -154,7 +154,7 @@ def search(
 
 
 def _intervals(ranks: Directions, owner: np.ndarray) -> dict[str, dict[str, Any]]:
-    """95 % intervals of R@K, by direction and metric."""
+    """Returns 95 % intervals of R@K, by direction and metric."""
     asks = dict(zip(WAYS, (owner, np.arange(owner.max() + 1)), strict=True))
     return {
         way: {f"R@{k}": [*reliability.recall(one, asks[way], k)] for k in (1, 5, 10)}
@@ -163,7 +163,7 @@ def _intervals(ranks: Directions, owner: np.ndarray) -> dict[str, dict[str, Any]
 
 
 def _reversals(dataset: Dataset) -> np.ndarray:
-    """Where among the test videos the reversal of each stands, int[M]."""
+    """Returns the index of each test video's reversal among the test videos, int[M]."""
     place = {example.image: number for number, example in enumerate(dataset.test)}
     return np.array([place[dataset.reversals[example.image]] for example in dataset.test])
 
@@ -173,7 +173,7 @@ def _in_words(ranks: metrics.Ranks) -> dict[str, float]:
 
 
 def _lines(dataset: Dataset, places: Sequence[Directions]) -> Iterator[ranks.Line]:
-    """A line per caption, in their order: ranks by the method and by zero-shot CLIP."""
+    """Yields a line per caption, in order, with the ranks of the method and of zero-shot CLIP."""
     middle = [found.text_to_video.middle for found in (places[0], places[-1])]
     named = [(one.image, caption) for one in dataset.test for caption in one.captions]
     for (clip, caption), rank, zero_shot in zip(named, *middle, strict=True):
@@ -183,13 +183,13 @@ def _lines(dataset: Dataset, places: Sequence[Directions]) -> Iterator[ranks.Lin
 def _encode_texts(
     run: Testable, method: tuple[Encoders, Prompts, Task], captions: Sequence[str]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Features float32[M, d] of what captions say, each once; which of them int[N] each has.
+    """Returns features float32[M, d] of distinct captions, and the row of each caption, int[N].
 
-    So that equal captions tie: in other places of a batch they would be rounded differently.
+    Encodes equal captions once, so that they tie: rounding depends on the place in a batch.
     """
     encoders, _, task = method
-    room = task.clip.config.context_length
-    tokens = tokenize_captions(captions, encoders.text_prompts(task.settings), room).tokens
+    length = task.clip.config.context_length
+    tokens = tokenize_captions(captions, encoders.text_prompts(task.settings), length).tokens
     number = {row: place for place, row in enumerate(dict.fromkeys(map(tuple, tokens)))}
     size, devices = run.config.eval_batch_size, run.placement.devices
     batches = map(run.placement.split, retrieval.text_batches(list(number), size, devices))

@@ -1,4 +1,4 @@
-"""The training of a run, with its log and checkpoints in the run directory."""
+"""Trains a run, with log and checkpoints in the run directory."""
 
 import functools
 import pathlib
@@ -19,11 +19,11 @@ from prompt_jax.training.loop import Saving, Trained
 def fit(run: Prepared) -> Trained:
     """Trains to the last step, from the newest checkpoint in the run directory if there is one.
 
-    Writes checkpoints/, metrics.jsonl and tensorboard/ there. The arrays of `run.prompts` are
-    donated, and gone afterwards.
+    Writes checkpoints/, metrics.jsonl and tensorboard/. Donates the arrays of `run.prompts`, which
+    cannot be used afterwards.
 
     Raises:
-        PromptError: the checkpoint there is another run's, or training diverged.
+        PromptError: the checkpoint belongs to another run, or training diverged.
         KeyboardInterrupt: on Ctrl-C or SIGTERM, after a checkpoint was written.
     """
     assert run.shots is not None
@@ -50,7 +50,7 @@ def open_log(run: Prepared, start: int, schedule: optax.Schedule) -> Log:
 
 
 def saving(config: Config, identity: dict[str, Any], folder: pathlib.Path) -> Saving:
-    """Returns how checkpoints are written into `folder`."""
+    """Returns the options for checkpoints in the run directory `folder`."""
     return Saving(
         folder / "checkpoints",
         identity,
@@ -62,5 +62,5 @@ def saving(config: Config, identity: dict[str, Any], folder: pathlib.Path) -> Sa
 
 
 def rate(config: Config) -> str:
-    """Returns the learning rate as messages name it."""
+    """Returns the learning rate as a field with its value, for messages."""
     return f"config.learning_rate={config.learning_rate:g}"

@@ -138,19 +138,19 @@ class PairBatches(Iterator[dict[str, Any]]):
         }
 
     def get_state(self) -> dict[str, int]:
-        """See `Positioned`."""
+        """Returns the position of the next batch; see `Positioned`."""
         return self._videos.get_state()
 
     def state_after(self, batches: int) -> dict[str, int]:
-        """See `Positioned`."""
+        """Returns the position after `batches` batches; see `Positioned`."""
         return self._videos.state_after(batches)
 
     def set_state(self, state: dict[str, int]) -> None:
-        """See `Positioned`."""
+        """Resumes at a position; see `Positioned`."""
         self._videos.set_state(state)
 
     def close(self) -> None:
-        """See `Positioned`."""
+        """Stops reading; see `Positioned`."""
         self._videos.close()
 
 

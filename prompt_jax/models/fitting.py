@@ -1,4 +1,4 @@
-"""`fit`: trains a method on images and labels, without configs, folders or commands."""
+"""Trains a method on images and labels with one call, `fit`, without config files."""
 
 import contextlib
 import dataclasses
@@ -34,9 +34,9 @@ from prompt_jax.training.features import FeatureMaker, choose, fit_features
 from prompt_jax.training.loop import Saving
 from prompt_jax.training.sharding import Placement
 
-FEATURES_AT_ONCE = {"image": 100, "video": 16}  # as experiments, whose bits depend on it too
+FEATURES_AT_ONCE = {"image": 100, "video": 16}  # as in experiments: rounding depends on it
 CHECKPOINT_EVERY = 100  # steps
-_Asked = tuple[np.ndarray, np.ndarray]  # rows, and the number of each one's draw
+_Asked = tuple[np.ndarray, np.ndarray]  # rows, and the number of the random draw of each row
 
 
 def fit(
@@ -56,34 +56,35 @@ def fit(
     seed: int = 1,
     resume_dir: str | os.PathLike | None = None,
 ) -> Model:
-    """Trains a method's prompts on labelled images or videos; the backbone stays as it is.
+    """Trains a method's prompts on labeled images or videos, with a frozen backbone.
 
-    Images are cropped and mirrored at random as published; normalized arrays are taken as they
-    are. What is not given is the method's published recipe (`recipes.find`). On one device the
-    prompts are those, bit for bit, of an experiment with the same seed, data and recipe.
+    Images are randomly cropped and mirrored as in the papers; normalized arrays are not augmented.
+    Arguments that are None have the values of the method's published recipe (`recipes.find`). On
+    one device the prompts are bit-identical to those of an experiment with the same seed, data and
+    recipe.
 
     Args:
-        method: a name from the tables of methods.
-        backbone: what `load` takes, or what it gave.
-        images: P images or videos, see `inputs.given`.
-        labels: P of them, numbers from 0 or names.
-        names: K class names; None for the names among `labels`, sorted.
-        template: the text of a class, "{}" for its name; None for the backbone's.
-        settings: fields of the method's `Settings` that are not to have their published values.
-        epochs, batch_size, learning_rate: in place of the recipe's.
-        frames: 0 for images; of videos how many frames are looked at.
-        flip: whether images are mirrored at random; not where left and right matter.
-        seed: of the first prompts, order and augmentation.
-        resume_dir: a directory for checkpoints. A training that was stopped, by Ctrl-C too, resumes
-            from the newest one, to the same prompts; None writes none.
+        method: name of a method.
+        backbone: an argument of `load`, or its result.
+        images: P images or videos; see `inputs.given`.
+        labels: P labels: numbers from 0, or class names.
+        names: K class names; None for the sorted names in `labels`.
+        template: template with "{}" for the class name; None for the backbone's template.
+        settings: fields of the method's `Settings` that differ from the published values.
+        epochs, batch_size, learning_rate: replace the recipe's values.
+        frames: frames per video; 0 for images.
+        flip: whether images are mirrored at random; False if left and right matter.
+        seed: seed of initial prompts, order and augmentation.
+        resume_dir: directory for checkpoints. An interrupted training resumes from the newest one
+            and ends with the same prompts. None writes no checkpoints.
 
     Returns:
-        the trained model; `Model.save` keeps it.
+        The trained model; `Model.save` saves it.
 
     Raises:
         BadImage: a file cannot be read.
-        PromptError: what was given does not fit together, training diverged, or `resume_dir` holds
-            the checkpoints of another training.
+        PromptError: arguments are invalid or contradict each other, training diverged, or
+            `resume_dir` holds checkpoints of another training.
     """
     if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**32:
         raise PromptError(f"seed={seed!r} must be a whole number from 0 to 2^32 - 1")
@@ -141,11 +142,11 @@ def fit(
 def _backbone(backbone, frames):
     base = backbone if isinstance(backbone, Model) else loading.load(backbone, frames=frames)
     if base.prompts or base.name != "zero_shot":
-        raise PromptError(f"{base} is trained already; fit takes a bare backbone")
+        raise PromptError(f"{base} is already trained; fit needs a backbone without prompts")
     if base.inputs.frames != frames:
         raise PromptError(
-            f"frames={frames}, and the backbone was loaded for frames={base.inputs.frames}; give "
-            "both the same"
+            f"frames={frames}, but the backbone was loaded with frames={base.inputs.frames}; use "
+            "the same value"
         )
     return base
 
@@ -189,7 +190,7 @@ def _settings(name: str, method: Method, asked: Mapping[str, Any], inputs: Input
 
 @dataclasses.dataclass(frozen=True)
 class _Shots:
-    """The training images or videos, and how they are read."""
+    """Training images or videos with labels, and the options for reading them."""
 
     items: Sequence[Any]
     labels: np.ndarray
@@ -198,7 +199,7 @@ class _Shots:
     seed: int
 
     def batches(self, batch_size: int) -> Batches:
-        """Returns endless training batches, drawn as the loaders of experiments draw them."""
+        """Returns endless training batches, with the same draws as the loaders of experiments."""
         number = len(self.items)
         part = slice(0, min(batch_size, number))
         rows_of = draws.shuffled_rows(number, batch_size, self.seed, part)
@@ -213,7 +214,7 @@ class _Shots:
         return Batches(read)
 
     def views(self, views: int, size: int) -> Iterator[Batch]:
-        """Returns augmented views of all images in order; the last batch of each is padded."""
+        """Returns augmented views of all images in order; the last batch of each view is padded."""
         number = len(self.items)
         starts = [range(start, min(start + size, number)) for start in range(0, number, size)]
         asked = (
@@ -224,7 +225,7 @@ class _Shots:
         return self._read(asked, draws.VIEWS, size)
 
     def _read(self, asked: Iterable[_Asked], stream: int, size: int) -> Generator[Batch]:
-        """Yields batches of `size` of the rows that are asked for, by the draw of each."""
+        """Yields batches of `size` with the requested rows, augmented by their draws."""
 
         def ask(one: _Asked) -> tuple[np.ndarray, list[Callable[[], None]]]:
             image = np.zeros((size, *self.inputs.shape), np.float32)
@@ -286,7 +287,7 @@ def _train(
 def _features(
     method: Method, task: Task, shots: _Shots, views: int, placement: Placement
 ) -> np.ndarray:
-    """Frozen features of augmented views, float32[V, n, d]; of frames [V, n, F, d]."""
+    """Returns frozen features of augmented views, float32[V, n, d], or [V, n, F, d] of frames."""
     number = len(shots.items)
     size = min(FEATURES_AT_ONCE[shots.inputs.kind], number)
     total = views * -(-number // size)
@@ -300,7 +301,7 @@ def _saving(resume_dir: str | os.PathLike, identity: dict[str, Any]) -> Saving:
     try:
         directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise PromptError(f"resume_dir={directory} cannot be made: {error.strerror}") from error
+        raise PromptError(f"resume_dir={directory} cannot be created: {error.strerror}") from error
     written = json.loads(json.dumps(identity))
     return Saving(directory / "checkpoints", written, _refuse_other, CHECKPOINT_EVERY, "resume_dir")
 

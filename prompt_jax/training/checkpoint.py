@@ -1,11 +1,11 @@
-"""Checkpoints of the trainable state: a pytree of arrays, by orbax, and a JSON record beside it.
+"""Writes and reads checkpoints of the trainable state: arrays, by orbax, and a JSON record.
 
-Disks can return other bytes than were written, silently and years later. So each checkpoint lists
-the SHA-256 of its files, and nothing is restored from files that do not match.
+Files can be corrupted silently. So each checkpoint lists the SHA-256 of its files, and files that
+do not match are not restored.
 
 `orbax.checkpoint.CheckpointManager` is not used: it publishes a step before all of its files can be
-listed, so that a kill could leave a complete step without digests; and it skips a step that is
-there already, where a run that resumes from an older step must replace it.
+listed, so a killed process could leave a complete step without digests. It also skips existing
+steps, which a run that resumes from an older step must replace.
 """
 
 import contextlib
@@ -42,7 +42,7 @@ class Checkpoints:
 
         Args:
             folder: path of the directory.
-            keep: how many; with two, one is left where the newest is damaged later.
+            keep: number of checkpoints to keep; two, in case the newest is damaged later.
         """
         self.folder = pathlib.Path(folder).absolute()
         self._keep = keep
@@ -60,10 +60,10 @@ class Checkpoints:
         return max(self.steps(), default=None)
 
     def save(self, step: int, state: Any, record: dict) -> None:
-        """Writes arrays and record atomically; a run that dies midway keeps its last checkpoint.
+        """Writes arrays and record atomically; an interrupted write keeps the last checkpoint.
 
         Raises:
-            PromptError: they cannot be written, e.g. because the disk is full.
+            PromptError: the files cannot be written, e.g. because the disk is full.
         """
         unfinished, final = self.folder / f"{step}{UNFINISHED}", self.folder / str(step)
         with _without_logs():
@@ -75,7 +75,7 @@ class Checkpoints:
                 write_text(unfinished / RECORD, json.dumps(content, indent=1) + "\n")
                 write_text(unfinished / DIGESTS, json.dumps(digests(unfinished), indent=1) + "\n")
                 failure = None
-            except Exception as error:  # orbax has no error class of its own for a failing disk
+            except Exception as error:  # orbax has no error class for disk failures
                 failure = error
         if failure is not None:
             self._remove_unfinished()
@@ -102,12 +102,12 @@ class Checkpoints:
         Args:
             step: one of `steps`.
             like: a pytree with the structure, shapes and sharding of the arrays to restore.
-            accept: called with the record before the arrays are read; raises if it is of another
-                run.
+            accept: called with the record before the arrays are read; raises if it belongs to
+                another run.
 
         Raises:
-            PromptError: a file is missing or damaged, or the arrays have other paths, dtypes or
-                shapes than those of `like`. The message names the newest older step that is whole.
+            PromptError: a file is missing or damaged, or the arrays do not have the paths, dtypes
+                and shapes of `like`. The message names the newest intact older step.
         """
         folder = self.folder / str(step)
         damage = damage_of(folder)
@@ -117,11 +117,11 @@ class Checkpoints:
         record, there, here = content["record"], content["arrays"], shapes_of(like)
         if accept is not None:
             accept(record)
-        # Compared here, as each of orbax's threads would print an error of its own.
+        # Checked here, because each of orbax's threads would print its own error.
         other = [name for name in {**here, **there} if here.get(name) != there.get(name)]
         if other:
             shown = f"{other[0]} is {there.get(other[0])} there, {here.get(other[0])} here"
-            raise self._rejection(step, f"its arrays are of other settings ({shown})")
+            raise self._rejection(step, f"its arrays belong to other settings ({shown})")
         target = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
         args = ocp.args.StandardRestore(target)
         return self._arrays.restore(folder / STATE, args=args), record
@@ -132,7 +132,7 @@ class Checkpoints:
         whole = next((n for n in older if not damage_of(self.folder / str(n))), None)
         instead = "start this run again"
         if whole is not None:
-            instead = f"resume from step {whole}, whose checkpoint is whole"
+            instead = f"resume from step {whole}, whose checkpoint is intact"
         return PromptError(
             f"the checkpoint {self.folder}/{step} cannot be read: {damage}; delete that directory "
             f"to {instead}, or use another workdir"
@@ -156,7 +156,7 @@ def shapes_of(state: Any) -> dict[str, str]:
 
 
 def damage_of(folder: pathlib.Path) -> str:
-    """Returns what is wrong with the files of a checkpoint; "" if all are as they were saved."""
+    """Returns a description of damaged files of a checkpoint; "" if all are as saved."""
     try:
         listed = dict(json.loads((folder / DIGESTS).read_text()))
     except FileNotFoundError:
@@ -186,7 +186,7 @@ def digests(folder: pathlib.Path) -> dict[str, str]:
 
 
 def _reserve(folder: pathlib.Path, size: int) -> None:
-    """Raises an OSError where `size` bytes do not fit, before orbax's threads fail one by one."""
+    """Raises an OSError if `size` bytes do not fit, before orbax's threads fail one by one."""
     trial = folder / "trial"
     with trial.open("wb") as file:
         os.posix_fallocate(file.fileno(), 0, size + METADATA)
@@ -195,7 +195,7 @@ def _reserve(folder: pathlib.Path, size: int) -> None:
 
 @contextlib.contextmanager
 def _without_logs() -> Iterator[None]:
-    """Silences orbax's logs, which repeat at length what it raises."""
+    """Silences orbax's logs, which repeat its errors at length."""
     loggers = [logging.getLogger(name) for name in ("absl", "asyncio")]
     before = [logger.disabled for logger in loggers]
     for logger in loggers:

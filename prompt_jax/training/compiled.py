@@ -1,4 +1,4 @@
-"""Keeps compiled programs between processes, in JAX's persistent cache."""
+"""Caches compiled programs between processes, in JAX's persistent cache."""
 
 import contextlib
 import glob
@@ -10,7 +10,7 @@ import warnings
 
 import jax
 
-# JAX's warning at each damaged program, at every start: it compiles the program again, but does not
+# JAX warns of each damaged program at every start: it compiles the program again, but does not
 # replace the file.
 _FAILURE = re.compile(
     r"Error (reading|writing) persistent compilation cache entry for '(.*?)': (.*)", re.DOTALL
@@ -18,10 +18,10 @@ _FAILURE = re.compile(
 
 
 def keep() -> None:
-    """Keeps compiled programs in the user's cache directory, unless JAX has one already.
+    """Caches compiled programs in the user's cache directory, unless JAX has a cache directory.
 
-    A directory that cannot be written to is reported, and nothing is kept. A program that cannot be
-    read or written is reported once; its file is removed, so that JAX writes it again.
+    If the directory is not writable, prints a note and caches nothing. If a program cannot be read
+    or written, prints a note once and removes its file, so that JAX writes it again.
     """
     if not os.environ.get("JAX_COMPILATION_CACHE_DIR"):
         cache = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
@@ -29,19 +29,19 @@ def keep() -> None:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             if not os.access(folder, os.W_OK):
-                raise PermissionError(0, "it may not be written to")
+                raise PermissionError(0, "not writable")
         except OSError as error:
-            _note(f"compiled programs are not kept: {folder}: {error.strerror}")
+            _note(f"compiled programs are not cached: {folder}: {error.strerror}")
             return
         jax.config.update("jax_compilation_cache_dir", str(folder))
     if not os.environ.get("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"):
-        # A run compiles some sixty programs that take less than JAX's second each: seconds in all.
+        # By default, JAX skips programs that compile within a second; a run has about sixty.
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.02)
     _replace_warnings()
 
 
 def _replace_warnings():
-    """Handles JAX's warnings of its cache; all others are shown as before."""
+    """Handles warnings of JAX's cache; all other warnings are shown as before."""
     show, said = warnings.showwarning, set()
 
     def show_or_handle(message, *arguments, **named):
@@ -56,7 +56,7 @@ def _replace_warnings():
                 path.unlink()
         if action not in said:
             said.add(action)
-            outcome = "compiled again" if action == "reading" else "not kept"
+            outcome = "compiled again" if action == "reading" else "not cached"
             _note(f"a compiled program in {folder} is {outcome}: {reason.splitlines()[0]}")
 
     warnings.showwarning = show_or_handle

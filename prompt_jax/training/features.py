@@ -1,4 +1,4 @@
-"""Image features that are computed once, and training on them."""
+"""Computes image features once, and trains on them."""
 
 import contextlib
 from collections.abc import Callable, Iterable, Sequence
@@ -19,7 +19,7 @@ from prompt_jax.training.sharding import Placement
 
 
 class FeatureMaker:
-    """The frozen image tower on batches of images, compiled once."""
+    """A compiled frozen image tower for batches of images."""
 
     def __init__(self, clip: CLIP, frozen: Frozen, placement: Placement):
         self._frozen, self._placement = frozen, placement
@@ -31,9 +31,9 @@ class FeatureMaker:
         """Returns features float32[N, …] and labels int32[N] of batches, without their padding.
 
         Args:
-            title: of the progress bar.
-            batches: {"image", "label"}; rows with `PADDING_LABEL` are left out.
-            total: how many batches.
+            title: title of the progress bar.
+            batches: {"image", "label"}; rows with `PADDING_LABEL` are dropped.
+            total: number of batches.
         """
         features, labels = [], []
         with progress.bar(title, total) as advance:
@@ -57,14 +57,14 @@ def fit_features(
     placement: Placement,
     **options: Any,
 ) -> Prompts:
-    """Returns prompts made from, and trained on, kept features.
+    """Returns prompts computed from and trained on cached features.
 
     Args:
-        method, task: what trains, on which classes.
+        method, task: the method, and its task on the training classes.
         recipe: see `loop.fit`.
         features: float32[V, m, …], V views of m images.
         labels: int32[m].
-        seed: of the first prompts and the order.
+        seed: seed of the initial prompts and the order of batches.
         placement, options: see `loop.fit`.
     """
     prompts = loop.init_prompts(method, task, seed)
@@ -86,10 +86,10 @@ def choose(
     """Returns prompts with the settings that their method chooses, and the choice as JSON.
 
     Args:
-        name: the method's, for the message.
-        method, task: what trained, on which classes.
-        prompts: after training.
-        hold_out: gives what the settings are chosen on; called only if one is to be chosen.
+        name: name of the method, for the message.
+        method, task: the method, and its task on the training classes.
+        prompts: trained prompts.
+        hold_out: returns held-out data; called only if there is a setting to choose.
     """
     if method.adaptation is None or method.adaptation.choose(prompts, task, [])[1] is None:
         return prompts, {}

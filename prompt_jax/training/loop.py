@@ -1,4 +1,4 @@
-"""The training loop of `fit`, experiments, runs trained together and the choice of settings."""
+"""Runs the training loop for `fit`, experiments, parallel runs and the choice of settings."""
 
 import contextlib
 import dataclasses
@@ -31,7 +31,7 @@ class Log(Protocol):
     """Receives the metrics of every `log_every`-th step; a context manager."""
 
     def write(self, step: int, metrics: Metrics) -> str:
-        """Writes the metrics of a step; returns them in words, for the progress bar."""
+        """Writes the metrics of a step; returns a summary for the progress bar."""
 
     def __enter__(self) -> Any: ...
 
@@ -42,7 +42,7 @@ class Quiet(contextlib.AbstractContextManager):
     """A log that writes nothing."""
 
     def write(self, step: int, metrics: Metrics) -> str:
-        """Returns the loss in words."""
+        """Returns the loss for the progress bar."""
         del step
         return f"loss {float(metrics['loss']):.3f}"
 
@@ -52,15 +52,15 @@ class Quiet(contextlib.AbstractContextManager):
 
 @dataclasses.dataclass(frozen=True)
 class Saving:
-    """Where and how often checkpoints are written, and which are accepted.
+    """Options for checkpoints.
 
     Attributes:
-        directory: of the checkpoints.
-        identity: what must agree for a checkpoint to be continued, kept beside it as JSON.
-        accept: (the directory, identity here, identity of a checkpoint) -> None; raises a
-            PromptError if they are different runs.
-        every: steps between checkpoints; one more is written at the end.
-        flag: what the user gives the directory by, for messages.
+        directory: directory of the checkpoints.
+        identity: identity of the run, saved as JSON with each checkpoint.
+        accept: (directory, this identity, a checkpoint's identity) -> None; raises a PromptError
+            if they are different runs.
+        every: steps between checkpoints; another one is written at the end.
+        flag: the flag or argument that sets the directory, for messages.
         before: called before a checkpoint is written.
     """
 
@@ -73,15 +73,14 @@ class Saving:
 
 
 class End(NamedTuple):
-    """The last state of a training, and what it took over all restarts.
+    """The final state of a training, with totals over all restarts.
 
     Attributes:
-        state: the last one.
-        seconds: compilation included.
-        images: gone through.
-        waiting: of the seconds, those in which the device had nothing to do until the next batch
-            was there; an upper bound.
-        together: how many runs trained in one program; seconds and images are then of all.
+        state: the last state.
+        seconds: training time, including compilation.
+        images: number of training images processed.
+        waiting: seconds in which the device waited for the next batch; an upper bound.
+        together: number of runs trained in one program; seconds and images are totals of all.
     """
 
     state: train.State
@@ -92,7 +91,7 @@ class End(NamedTuple):
 
 
 class Trained(NamedTuple):
-    """The result of a training, of the last step or averaged over epochs; the rest as of `End`."""
+    """The trained prompts, of the last step or averaged over epochs; other fields as in `End`."""
 
     prompts: Prompts
     seconds: float = 0.0
@@ -102,12 +101,12 @@ class Trained(NamedTuple):
 
 
 def trained_by(method: Method, end: End) -> Trained:
-    """Returns the result of a training that ended so."""
+    """Returns the trained prompts and totals of a finished training."""
     return Trained(train.result(end.state), *end[1:])
 
 
 def init_prompts(method: Method, task: Task, seed: int) -> Prompts:
-    """Returns the prompts that a training of a seed starts from."""
+    """Returns the initial prompts of a seed."""
     return jax.jit(method.init)(jax.random.key(seed), task)
 
 
@@ -123,22 +122,21 @@ def fit(
     open_log: Callable[[int, optax.Schedule], Log] = lambda start, schedule: Quiet(),
     **options: Any,
 ) -> Trained:
-    """Trains prompts as a recipe says, from the newest checkpoint if there is one.
+    """Trains prompts by a recipe, from the newest checkpoint if there is one.
 
     Args:
-        method, task: what trains, on which classes.
-        recipe: rates, epochs and optimizer; a config of experiments has the same fields.
-        prompts: to start from; their arrays are donated.
+        method, task: the method, and its task on the training classes.
+        recipe: rates, epochs and optimizer.
+        prompts: initial prompts; their arrays are donated.
         batches: training batches.
         steps_per_epoch: for the schedule.
-        placement: where arrays live.
-        place: puts a host batch on the devices; by default split over them, if its
-            size allows it.
+        placement: placement of arrays on devices.
+        place: puts a host batch on the devices; by default `placement.place`.
         open_log: (step to resume after, learning rate by step) -> `Log`.
-        options: of `run`.
+        options: further options of `run`.
 
     Raises:
-        PromptError: the checkpoint is another run's or damaged, or training diverged.
+        PromptError: the checkpoint is damaged or belongs to another run, or training diverged.
         KeyboardInterrupt: with `saving`, on Ctrl-C or SIGTERM, after a checkpoint was written.
     """
     if not recipes.count_trainable(method, prompts, task.settings):
@@ -176,15 +174,15 @@ def run(
 
     Args:
         step_fn: (state, batch) -> (state, metrics).
-        state: to start from; donated. With several runs its arrays have a leading axis over runs.
+        state: initial state; donated. For several runs its arrays have a leading axis over runs.
         batches: training batches.
-        total: steps in all.
-        placement: where a restored state lives.
-        rate: the learning rate as the user gives it, for messages.
+        total: total number of steps.
+        placement: placement of a restored state.
+        rate: the learning rate's field with its value, for messages.
         open_log: (step to resume after) -> `Log`.
-        log_every: steps between its lines; one more is written at the end.
-        saving: None writes no checkpoint, and leaves Ctrl-C as it is.
-        title: of the progress bar; "" shows none.
+        log_every: steps between log lines; another one is written at the end.
+        saving: options for checkpoints; None writes none and does not handle Ctrl-C.
+        title: title of the progress bar; "" shows none.
 
     Raises:
         PromptError: see `fit`.
@@ -209,7 +207,7 @@ def run(
 
         def refuse_diverged(found: jax.Array) -> None:
             steps = np.atleast_1d(np.asarray(found))
-            if steps.all():  # of runs trained together, if all of them did
+            if steps.all():  # runs trained together stop only if all have diverged
                 flag = saving.flag if saving else ""
                 raise PromptError(diverged(int(steps.min()), rate, saved, flag))
 
@@ -239,7 +237,7 @@ def run(
                 if saved < step - 1:
                     save(step - 1)
                 raise
-            # If the last step is still running, the device did not wait.
+            # The device waits only if the last step is finished.
             if step > start + 1 and state.step.is_ready():  # type: ignore[attr-defined]
                 waiting += time.perf_counter() - asked
             images += batch["label"].size
@@ -262,18 +260,18 @@ def run(
 
 
 def diverged(step: int, rate: str, saved: int = 0, flag: str = "") -> str:
-    """Returns the message of a training that diverged at a step.
+    """Returns the error message for a training that diverged.
 
     Args:
-        step: the first one whose numbers were not finite.
-        rate: the learning rate as the user gives it.
-        saved: step of the last checkpoint, 0 for none.
-        flag: what the user gives its directory by.
+        step: the first step with values that are not finite.
+        rate: the learning rate's field with its value.
+        saved: step of the last checkpoint; 0 for none.
+        flag: the flag or argument that sets its directory.
     """
     kept = ""
     if saved:
         kept = (
-            f"; the checkpoint of step {saved} is from before it. A lower rate is another run, "
+            f"; the checkpoint of step {saved} is still valid. A lower rate is another run, "
             f"which needs another {flag}"
         )
     return (
@@ -293,8 +291,8 @@ def resume(
     """Returns state and totals from the checkpoint of `step`.
 
     Raises:
-        PromptError: the checkpoint is damaged, is another run's, or its data position is not that
-            of its step.
+        PromptError: the checkpoint is damaged or belongs to another run, or its data position does
+            not match its step.
     """
     restored, record = checkpoints.restore(
         step,
@@ -304,9 +302,9 @@ def resume(
     expected = batches.state_after(step)
     if record["position"] != expected:
         raise PromptError(
-            f"the checkpoint {checkpoints.folder}/{step} is at {record['position']} in its "
-            f"data, where its step is at {expected}; delete that directory, or use another "
-            f"{saving.flag}"
+            f"the checkpoint {checkpoints.folder}/{step} has the data position "
+            f"{record['position']}, but its step is at {expected}; delete that directory, or use "
+            f"another {saving.flag}"
         )
     here, there = described(placement), record["devices"]
     if here != there:
@@ -318,7 +316,7 @@ def resume(
 def record_of(
     identity: dict[str, Any], batches: TrainingBatches, end: End, placement: Placement
 ) -> dict[str, Any]:
-    """Returns the record that is kept beside a checkpoint's arrays."""
+    """Returns the record that is saved with a checkpoint's arrays."""
     return {
         "identity": identity,
         "position": batches.get_state(),

@@ -1,4 +1,4 @@
-"""Optimizers and learning-rate schedules: of the CoOp family (Dassl), VoP (X-Pool), ViFi-CLIP."""
+"""Optimizers and learning-rate schedules of the CoOp family (Dassl), VoP (X-Pool) and ViFi-CLIP."""
 
 from typing import Any
 
@@ -11,10 +11,10 @@ VIFI_FLOOR = 0.01
 
 
 def coop_schedule(base: float | jax.Array, epochs: int, steps_per_epoch: int) -> optax.Schedule:
-    """Learning rate by step, constant within an epoch.
+    """Returns the learning rate by step, constant within an epoch.
 
-    Epoch 0 runs at 1e-5, epoch e ≥ 1 of E at base · (1 + cos(π(e - 1)/E)) / 2, as Dassl's constant
-    warm-up and cosine have it.
+    The rate is 1e-5 in epoch 0, and base · (1 + cos(π(e - 1)/E)) / 2 in epoch e ≥ 1 of E: Dassl's
+    constant warm-up and cosine.
     """
 
     def schedule(step):
@@ -26,7 +26,7 @@ def coop_schedule(base: float | jax.Array, epochs: int, steps_per_epoch: int) ->
 
 
 def cosine_schedule(base: float | jax.Array, steps: int) -> optax.Schedule:
-    """Learning rate by step, from `base` to 0 along half a cosine (PyTorch's CosineAnnealingLR)."""
+    """Returns the learning rate by step: cosine from `base` to 0 (PyTorch's CosineAnnealingLR)."""
     share = optax.cosine_decay_schedule(1.0, steps)
     return lambda step: base * share(step)
 
@@ -34,7 +34,7 @@ def cosine_schedule(base: float | jax.Array, steps: int) -> optax.Schedule:
 def warmup_cosine_schedule(
     base: float | jax.Array, steps: int, warmup_share: float = 0.1
 ) -> optax.Schedule:
-    """Learning rate by step: linear from 0 to `base` over a share of all steps, then cosine to 0.
+    """Returns the learning rate by step: linear to `base` over a share of all steps, cosine to 0.
 
     Source: X-Pool's `get_cosine_schedule_with_warmup`.
     """
@@ -48,14 +48,14 @@ def warmup_cosine_schedule(
 
 
 def vifi_schedule(base: float | jax.Array, steps: int, warmup: int) -> optax.Schedule:
-    """Learning rate by step: linear from 0 to `base`, then a cosine to `base` / 100.
+    """Returns the learning rate by step: linear from 0 to `base`, then a cosine to `base` / 100.
 
-    Step t of T runs at base · t / W while t < W, so the first at 0, and then at
-    low + (base - low)(1 + cos(πt/T)) / 2, whose t counts from the start of training too.
+    The rate at step t of T is base · t / W while t < W, and then
+    low + (base - low)(1 + cos(πt/T)) / 2, where t also counts from the start of training.
 
     Args:
-        base: the rate that the warm-up ends at.
-        steps: T, of the whole training.
+        base: rate at the end of the warm-up.
+        steps: T, all steps of the training.
         warmup: W, steps of the warm-up; 0 for none.
 
     Source: ViFi-CLIP's cosine by update, timm's `CosineLRScheduler`.
@@ -75,13 +75,13 @@ def sgd(
     momentum: float = 0.9,
     weight_decay: float = 5e-4,
 ) -> optax.GradientTransformation:
-    """SGD as PyTorch has it (decay joins the gradient, then momentum), on the leaves that train.
+    """Returns PyTorch's SGD (weight decay is added to the gradient) on the trained leaves.
 
     Args:
         learning_rate: number or schedule.
-        trains: pytree of bool like the prompts. A leaf with False never changes: its updates are
-            set to zero (`optax.masked` alone would pass its raw gradient through).
-        momentum, weight_decay: as in Dassl's defaults.
+        trains: pytree of bool like the prompts. Leaves with False never change: their updates are
+            set to zero (`optax.masked` alone would pass their raw gradients through).
+        momentum, weight_decay: Dassl's defaults.
     """
     rule = optax.chain(
         optax.add_decayed_weights(weight_decay), optax.sgd(learning_rate, momentum=momentum)
@@ -97,16 +97,15 @@ def adamw(
     betas: tuple[float, float] = (0.9, 0.999),
     clip_norm: float | None = None,
 ) -> optax.GradientTransformation:
-    """AdamW as PyTorch has it (decay apart from the gradient), on the leaves that train.
+    """Returns PyTorch's AdamW (decoupled weight decay) on the trained leaves.
 
     Args:
         learning_rate: number or schedule.
         trains: see `sgd`.
-        weight_decay: times the learning rate, as in PyTorch.
-        epsilon: in the denominator.
-        betas: decay of the averages of gradients and of their squares.
-        clip_norm: gradients that are longer, all that trains together, are scaled to this norm;
-            None for as they are.
+        weight_decay: multiplied by the learning rate, as in PyTorch.
+        epsilon: added to the denominator.
+        betas: decay rates of the first and second moments.
+        clip_norm: maximum global norm of the gradients; None for no clipping.
     """
     rule = optax.adamw(learning_rate, *betas, eps=epsilon, weight_decay=weight_decay)
     if clip_norm is not None:
@@ -120,11 +119,11 @@ def _partition(rule, trains):
 
 
 def scale_rates(inner: optax.GradientTransformation, factors: Any) -> optax.GradientTransformation:
-    """An optimizer whose learning rate is another for each leaf, as PyTorch's parameter groups.
+    """Returns an optimizer with a learning rate per leaf, like PyTorch's parameter groups.
 
     Args:
-        inner: `sgd` or `adamw`, whose updates are proportional to the rate, decay among them.
-        factors: pytree of numbers like the prompts, what the rate is multiplied by.
+        inner: `sgd` or `adamw`, whose updates, including decay, are proportional to the rate.
+        factors: pytree of factors of the rate, like the prompts.
     """
     scale = optax.stateless(lambda updates, _: jax.tree.map(jnp.multiply, updates, factors))
     return optax.chain(inner, scale)

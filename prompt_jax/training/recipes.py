@@ -1,4 +1,4 @@
-"""The published recipe of each method, and the optimizer that a recipe makes."""
+"""Finds the published recipe of a method, and builds the optimizer of a recipe."""
 
 import dataclasses
 from typing import Any
@@ -13,13 +13,13 @@ from prompt_jax.methods.recipe import Recipe
 from prompt_jax.training import optim
 
 SHOTS = 16
-"""Of the published recipes for few shots that `find` returns."""
+"""The number of shots of the few-shot recipes that `find` returns."""
 
 
 def find(name: str) -> Recipe:
-    """How a method learns to tell classes apart: base-to-novel of images, 16 shots of videos.
+    """Returns a method's recipe for classification: base-to-novel on images, 16 shots on videos.
 
-    A method without such a recipe has the default one, or VoP's if it is of videos.
+    Without such a recipe, image methods get the default one and video methods VoP's.
     """
     if methods.of_images(name):
         record = methods.find_record(name, "images")
@@ -40,9 +40,9 @@ def build_optimizer(
     steps_per_epoch: int,
     rate: float | jax.Array | None = None,
 ) -> tuple[optax.GradientTransformation, optax.Schedule]:
-    """The optimizer of a recipe and its learning rate by step; `rate` in place of the recipe's.
+    """Returns the optimizer of a recipe and its learning rate by step.
 
-    A config of experiments, which has the same fields, counts as a recipe.
+    `rate` replaces the recipe's learning rate.
     """
     rate = training.learning_rate if rate is None else rate
     schedule = build_schedule(training, rate, steps_per_epoch)
@@ -66,7 +66,7 @@ def build_optimizer(
 def build_schedule(
     training: Recipe, rate: float | jax.Array, steps_per_epoch: int
 ) -> optax.Schedule:
-    """The learning rate by step."""
+    """Returns the learning rate by step."""
     steps = training.epochs * steps_per_epoch
     match training.schedule:
         case "coop":
@@ -83,20 +83,20 @@ def build_schedule(
 
 
 def as_config(recipe: Recipe, settings: Any) -> dict[str, Any]:
-    """What of a training figures depend on, as model.json has it: "settings.depth" is a setting.
+    """Returns the training fields that results depend on, for model.json, e.g. "settings.depth".
 
     Args:
-        recipe: how it trained.
-        settings: of the method, all of them.
+        recipe: recipe of the training.
+        settings: all settings of the method.
     """
     told = recipe.fields() | {"adam_betas": list(recipe.adam_betas)}
-    del told["epochs_by_shots"]  # settled: `epochs` holds them
+    del told["epochs_by_shots"]  # already applied to `epochs`
     own = dataclasses.asdict(settings)
     return told | {f"settings.{name}": value for name, value in own.items()}
 
 
 def count_trainable(method: Method, prompts: Prompts, settings: Any) -> int:
-    """How many numbers train."""
+    """Returns the number of trainable parameters."""
     trains = jax.tree.leaves(method.trains(prompts, settings))
     leaves = jax.tree.leaves(prompts)
     return sum(leaf.size for leaf, trained in zip(leaves, trains, strict=True) if trained)

@@ -1,4 +1,4 @@
-"""Placement of arrays: the batch is split over all devices, everything else is replicated."""
+"""Places arrays on devices: splits batches over all devices and replicates everything else."""
 
 import os
 from typing import Any
@@ -13,19 +13,19 @@ def find_devices() -> list[jax.Device]:
     """Returns all devices that JAX computes on.
 
     Raises:
-        PromptError: JAX_PLATFORMS names devices that are missing, or that JAX was not built for.
+        PromptError: JAX_PLATFORMS names devices that are missing or not supported by this JAX.
     """
     try:
         return jax.devices()
-    except (RuntimeError, AssertionError) as error:  # for cuda without its package it asserts
+    except (RuntimeError, AssertionError) as error:  # AssertionError for cuda without its package
         asked = os.environ.get("JAX_PLATFORMS") or getattr(jax.config, "jax_platforms", None)
         if not asked:
             raise
         reason = f" ({str(error).splitlines()[0].split(' (set ')[0]})" if str(error) else ""
         raise PromptError(
-            f"JAX_PLATFORMS={asked}: JAX finds no such device here; install what it needs "
-            f"({installing('cuda12')}, or with tpu), or unset JAX_PLATFORMS to compute on what "
-            f"there is{reason}"
+            f"JAX_PLATFORMS={asked}: JAX finds no such device; install its package "
+            f"({installing('cuda12')}, or with tpu), or unset JAX_PLATFORMS to use the available "
+            f"device{reason}"
         ) from error
 
 
@@ -33,7 +33,7 @@ class Placement:
     """A mesh with one axis, `data`, over all devices of the run."""
 
     def __init__(self, devices: list[jax.Device] | None = None):
-        """Uses all devices unless some are given."""
+        """Takes the devices; by default all of them."""
         devices = find_devices() if devices is None else devices
         mesh = jax.make_mesh((len(devices),), ("data",), (AxisType.Auto,), devices=devices)
         self._batch = NamedSharding(mesh, PartitionSpec("data"))
@@ -50,7 +50,7 @@ class Placement:
         return jax.device_put(batch, self._batch)
 
     def place(self, batch: dict[str, Any]) -> Any:
-        """Splits a host batch if its size allows it, and replicates it otherwise."""
+        """Splits a host batch if the devices divide it evenly, and replicates it otherwise."""
         even = len(batch["label"]) % self.devices == 0
         return self.split(batch) if even else self.replicate(batch)
 

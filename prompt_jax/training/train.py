@@ -1,4 +1,4 @@
-"""One training step; only the prompts are differentiated."""
+"""Defines the training step; only the prompts are differentiated."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -12,14 +12,14 @@ from prompt_jax.methods.recipe import EpochAverage
 
 
 class State(NamedTuple):
-    """All that training changes.
+    """The state of training.
 
     Attributes:
         prompts: the trainable parameters.
         optimizer: the optimizer's state.
         step: int32[], number of steps taken.
-        diverged: int32[], the first step after which the loss, prompts or optimizer state were NaN
-            or infinite; 0 if there is none.
+        diverged: int32[], the first step after which the loss, prompts or optimizer state became
+            NaN or infinite; 0 if there is none.
     """
 
     prompts: Prompts
@@ -35,9 +35,9 @@ def init_state(prompts: Prompts, optimizer: optax.GradientTransformation) -> Sta
 
 
 def loss_of(output: Output, labels: jax.Array) -> jax.Array:
-    """Returns the weighted cross-entropies of all iterations plus the method's further terms.
+    """Returns the weighted sum of all iterations' cross-entropies plus the method's other losses.
 
-    `labels` are classes, int[B], or shares of them, float[B, K], whose rows sum to 1.
+    `labels` are int[B], or class probabilities float[B, K].
     """
     shares = jnp.issubdtype(labels.dtype, jnp.floating)
     cross_entropy = (
@@ -55,9 +55,10 @@ def loss_and_output(
 ) -> tuple[jax.Array, Output]:
     """Returns the training loss of a batch {"image": float[B, H, W, 3], "label": int[B]}.
 
-    Of videos "image" is float[B, F, H, W, 3]; of kept features float[B, d], or float[B, F, d] of
-    frames. With captions "text" holds B of them, and "label" is 0 … B - 1. "targets", float[B, K],
-    replaces "label" in the loss if it is there: shares of the classes, as of mixed videos.
+    "image" is float[B, F, H, W, 3] for videos, float[B, d] for cached features, and float[B, F, d]
+    for cached features of frames. For retrieval, "text" holds B captions and "label" is 0 to B - 1.
+    The optional "targets", float[B, K], class probabilities of mixed videos, replace "label" in the
+    loss.
     """
     seen: Any = look(method, task, batch["image"])
     if method.objective == "pairs":
@@ -67,9 +68,9 @@ def loss_and_output(
 
 
 def make_step(method: Method, optimizer: optax.GradientTransformation):
-    """Returns the jitted (state, task, batch) -> (state, metrics).
+    """Returns the jitted step, (state, task, batch) -> (state, metrics).
 
-    The metrics: "loss", "accuracy" as a share, and "diverged" as in `State`.
+    The metrics are "loss", "accuracy" from 0 to 1, and "diverged"; see `State`.
     """
 
     def step(state: State, task: Task, batch) -> tuple[State, dict[str, jax.Array]]:
@@ -81,15 +82,15 @@ def make_step(method: Method, optimizer: optax.GradientTransformation):
 def make_parallel_step(
     method: Method, build_optimizer: Callable[[jax.Array], optax.GradientTransformation]
 ):
-    """Returns the jitted step of several runs, which share a task and so the frozen backbone.
+    """Returns the jitted step of several runs that share a task with its frozen backbone.
 
     Args:
-        method: theirs.
+        method: method of the runs.
         build_optimizer: (learning rate float32[]) -> optimizer.
 
     Returns:
-        (states, task, batches, rates) -> (states, metrics): as `make_step`'s, every array of the
-        states, batches and metrics with a first axis over the R runs; rates float32[R].
+        (states, task, batches, rates) -> (states, metrics), as in `make_step`. All arrays of
+        states, batches and metrics have a leading axis over the R runs; rates: float32[R].
     """
 
     def step(state: State, task: Task, batch, rate) -> tuple[State, dict[str, jax.Array]]:

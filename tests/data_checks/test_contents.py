@@ -128,7 +128,7 @@ def test_other_frames_and_other_images_of_equal_size_are_other_data(clip, tmp_pa
         return evaluating.evaluate(model, "clip_folder", changes, backbones, Placement())
 
     first = evaluate()
-    assert evaluate() == first and "evaluated before" in capsys.readouterr().out
+    assert evaluate() == first and "already evaluated" in capsys.readouterr().out
     frame = tmp_path / "data/test/run/test-run/2.bmp"
     size = frame.stat().st_size
     Image.new("RGB", (40, 48), (1, 2, 3)).save(frame)
@@ -136,7 +136,7 @@ def test_other_frames_and_other_images_of_equal_size_are_other_data(clip, tmp_pa
     with pytest.raises(PromptError, match=r"on other images .*\(pictures.contents.tests.test: "):
         experiment.run(config, tmp_path / "run")
     with pytest.raises(
-        PromptError, match=r"was tested \(test\) on other videos than are there now"
+        PromptError, match=r"was tested \(test\) on other videos than the current ones"
     ):
         reopening.reopen(tmp_path / "run")
     assert evaluate() != first
@@ -192,7 +192,7 @@ def test_an_evaluation_of_an_earlier_version_counts_for_files_alone(
             first = evaluating.evaluate(*arguments)
         capsys.readouterr()
         assert (evaluating.evaluate(*arguments) == first) == again
-        assert ("evaluated before" in capsys.readouterr().out) == again
+        assert ("already evaluated" in capsys.readouterr().out) == again
 
 
 def test_a_model_is_not_completed_from_other_training_images(clip, tmp_path, capsys):
@@ -215,7 +215,7 @@ def test_a_model_is_not_completed_from_other_training_images(clip, tmp_path, cap
 
     put(padded[4:] + padded[:4])  # those of the next class
     assert explain(complete.start, [str(run)]) == 2
-    assert "was trained on other images than are there now" in capsys.readouterr().err
+    assert "was trained on other images than the current ones" in capsys.readouterr().err
     # An earlier version, of whose training images the names alone are known.
     without(run, "results.json", "data_hashes.contents", "data_hashes.sizes.train")
     assert explain(complete.start, [str(run)]) == 2

@@ -125,7 +125,7 @@ def test_what_was_evaluated_is_not_evaluated_again(there, copied, capsys, monkey
     with monkeypatch.context() as patch:
         patch.setattr(building, "build_backbone", None)
         assert call(*words, "--config.memory_gb=1") == 0
-    assert "evaluated before" in capsys.readouterr().out
+    assert "already evaluated" in capsys.readouterr().out
     assert {path: path.read_bytes() for path in copied.rglob("*") if path.is_file()} == before
     # Other images of the same name, and the same on other prompts, are other evaluations.
     assert call(*words, "--config.data.test_per_class=2") == 0
@@ -134,7 +134,7 @@ def test_what_was_evaluated_is_not_evaluated_again(there, copied, capsys, monkey
     saved.write(copied / "coop-1", model)
     assert call(*words) == 0
     assert len(list((copied / "coop-1/evaluations").iterdir())) == 3
-    assert "evaluated before" not in capsys.readouterr().out
+    assert "already evaluated" not in capsys.readouterr().out
 
 
 def test_each_backbone_is_loaded_once(copied, monkeypatch):
@@ -275,7 +275,7 @@ def test_captions_search_other_videos_as_the_run_did_its_own(there, tmp_path, ca
     assert "evaluation, trained on emoji_clips by retrieval" in printed
     results.write(tmp_path, tmp_path / "tables")
     assert call(*words, "--config.data.names=emoji_scenes") == 2
-    assert "vop looks at videos, and emoji_scenes holds images" in capsys.readouterr().err
+    assert "vop is a video method, and emoji_scenes holds images" in capsys.readouterr().err
 
 
 @pytest.mark.slow

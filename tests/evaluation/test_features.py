@@ -116,7 +116,7 @@ def test_a_run_without_its_checkpoint_is_refused(finished, tmp_path):
     folder = tmp_path / "run"
     shutil.copytree(finished, folder)
     shutil.rmtree(folder / "checkpoints")
-    with pytest.raises(PromptError, match="holds no checkpoint of the last step"):
+    with pytest.raises(PromptError, match="has no checkpoint of the last step"):
         features.encode(folder)
     assert not (folder / "checkpoints").exists()
 

@@ -159,7 +159,7 @@ def test_labels_that_do_not_fit(labels, names, words):
         ("coop", {"learning_rate": float("nan")}, "learning_rate=nan must be a number above 0"),
         ("coop", {"seed": -1}, "seed=-1 must be a whole number from 0"),
         ("coop", {"template": "no"}, "template='no' must contain \"{}\" once"),
-        ("coop", {"frames": 3}, "frames=3, and the backbone was loaded for frames=0"),
+        ("coop", {"frames": 3}, "frames=3, but the backbone was loaded with frames=0"),
         ("coop", {"learning_rate": 1e30, "epochs": 3}, "diverged at step .*lower learning_rate"),
     ],
 )
@@ -177,7 +177,7 @@ def test_there_must_be_images(bare):
 def test_what_is_trained_is_no_backbone(bare):
     shown, labels = images(4)
     model = pj.fit("coop", bare, shown, labels, NAMES, epochs=1)
-    with pytest.raises(PromptError, match="is trained already"):
+    with pytest.raises(PromptError, match="is already trained"):
         pj.fit("coop", model, shown, labels, NAMES)
 
 

@@ -268,7 +268,7 @@ def test_damaged_files_are_written_anew(finished, earlier, capsys):
 @pytest.mark.parametrize(
     ("lost", "said"),
     [
-        ("checkpoints", "holds no checkpoint of the last step"),
+        ("checkpoints", "has no checkpoint of the last step"),
         ("../clip", "clip"),
         ("../data", "data"),
         ("results.json", "holds no results.json of a finished run"),

@@ -167,7 +167,7 @@ def test_what_is_not_this_run_s_is_not_shown(finished, searched, data, clip, tmp
     first = tested.folder / tested.test[0].image
     kept = first.read_bytes()
     first.write_bytes(kept + b" ")
-    assert "was tested (new) on other images than are there now" in words()
+    assert "was tested (new) on other images than the current ones" in words()
     first.write_bytes(bytes(len(kept)))  # of the same size, and none any more
     assert "Mistakes" in words()
     first.write_bytes(kept)

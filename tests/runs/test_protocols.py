@@ -153,11 +153,15 @@ def test_lists_of_wrong_things_are_refused(field, value, message):
 def test_two_answers_to_what_is_trained_on_are_refused():
     config = scenes("few_shot", names="caltech101,dtd")
     config.data.name = "csv"
-    several = "for caltech101,dtd say an empty --config.data.name= beside --config.data.names=cal"
-    with pytest.raises(PromptError, match=f"for csv say --config.data.names=csv alone, {several}"):
+    several = "to train on caltech101,dtd, pass --config.data.name= --config.data.names=cal"
+    with pytest.raises(
+        PromptError, match=f"to train on csv, pass only --config.data.names=csv; {several}"
+    ):
         sweep.expand(config)
     config.data.names = "folder"
-    with pytest.raises(PromptError, match="for folder say --config.data.name=folder alone"):
+    with pytest.raises(
+        PromptError, match="to train on folder, pass only --config.data.name=folder"
+    ):
         sweep.expand(config)
 
 

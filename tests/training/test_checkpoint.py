@@ -86,7 +86,7 @@ def test_a_flipped_bit_is_refused_wherever_it_is(saved, tmp_path):
         path.write_bytes(content)
         assert str(error.value).startswith(f"the checkpoint {folder}/4 cannot be read: ")
         assert path.name in (*str(error.value).replace("/", " ").split(), "digests.json")
-        assert "resume from step 2, whose checkpoint is whole" in str(error.value)
+        assert "resume from step 2, whose checkpoint is intact" in str(error.value)
     assert_as_saved(read(folder), 4)
 
 

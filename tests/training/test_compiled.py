@@ -73,7 +73,7 @@ def test_a_program_that_cannot_be_written_is_said_and_no_part_of_it_is_left(run)
         said, left = run((2,), (3,))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    assert "is not kept: " in said and "File too large" in said and said.count("\n") == 1
+    assert "is not cached: " in said and "File too large" in said and said.count("\n") == 1
     assert not left
 
 
@@ -95,4 +95,6 @@ def test_a_folder_that_cannot_be_made_is_said_and_none_is_used(tmp_path, monkeyp
     monkeypatch.setattr(jax.config, "update", None)
     compiled.keep()
     printed = capsys.readouterr().err
-    assert printed.startswith("note: compiled programs are not kept: ") and printed.count("\n") == 1
+    assert (
+        printed.startswith("note: compiled programs are not cached: ") and printed.count("\n") == 1
+    )

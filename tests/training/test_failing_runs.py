@@ -77,7 +77,7 @@ def test_a_diverged_state_is_not_saved_and_its_step_is_named(start, tmp_path, ra
     with pytest.raises(PromptError) as error:
         experiment.run(config, tmp_path)
     step = int(re.search(r"training diverged at step (\d+): ", str(error.value))[1])
-    assert f"the checkpoint of step {step - 1} is from before it" in str(error.value)
+    assert f"the checkpoint of step {step - 1} is still valid" in str(error.value)
     assert newest(tmp_path) == step - 1 >= STEPS_PER_EPOCH
     for name, array in tiny.prompts_of(tmp_path).items():
         assert np.isfinite(array).all(), name

@@ -260,7 +260,7 @@ def test_a_position_that_is_not_that_of_its_step_is_refused(setting, finished, t
     content["record"]["position"] = {"next_index": 5}
     (folder / "record.json").write_text(json.dumps(content))
     (folder / "digests.json").write_text(json.dumps(checkpoint.digests(folder)))
-    with pytest.raises(PromptError, match=r"is at .*5} in its data, where its step is at .*6}"):
+    with pytest.raises(PromptError, match=r"the data position .*5}, but its step is at .*6}"):
         experiment.run(coop(setting), workdir)
 
 

@@ -110,7 +110,7 @@ def test_a_stopped_fit_resumes_to_the_same_prompts(clip, tmp_path, method, monke
 
 def test_a_resume_dir_that_cannot_be_made_is_said(clip, tmp_path):
     paths, labels = save(tmp_path / "data")
-    with pytest.raises(PromptError, match="resume_dir=.*0.png cannot be made: File exists"):
+    with pytest.raises(PromptError, match="resume_dir=.*0.png cannot be created: File exists"):
         pj.fit("coop", clip, paths, labels, NAMES, epochs=1, resume_dir=paths[0])
 
 

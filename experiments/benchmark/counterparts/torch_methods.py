@@ -68,7 +68,7 @@ class CoCoOp(CoOp):
     """CoCoOp: one context per image, so classes are encoded per image."""
 
     def text_logits(self, features):
-        """See `CoOp`."""
+        """Returns logits of fixed image features; see `CoOp`."""
         features = normalize(features)
         contexts = self.prompts["context"] + self.generate("meta_net", features)[:, None]
         logits = [
@@ -82,13 +82,13 @@ class MaPLe(CoOp):
     """MaPLe: deep text prompts, and vision prompts that are linear maps of them."""
 
     def text_logits(self, features):
-        """See `CoOp`."""
+        """Returns logits of fixed image features; see `CoOp`."""
         deep = dict(enumerate(self.prompts["deep_context"], 1))
         classes = self.encode_classes(self.prompts["context"], deep)
         return (self.scale * normalize(features) @ classes.T)[None]
 
     def forward(self, images):
-        """See `CoOp`."""
+        """Returns logits of images; see `CoOp`."""
         text = [self.prompts["context"], *self.prompts["deep_context"]]
         kernels, biases = self.prompts["projection/kernel"], self.prompts["projection/bias"]
         vision = [
@@ -131,7 +131,7 @@ class ProMPT(CoOp):
         return torch.stack(answers)
 
     def forward(self, images):
-        """See `CoOp`."""
+        """Returns logits of images; see `CoOp`."""
         features, contexts = normalize(self.clip.encode_image(images)), self.prompts["context"]
         answers = [self.scale * features @ self.zero_shot.T]
         chosen = min(self.settings["vision_prompts"], len(self.tokens))
