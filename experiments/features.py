@@ -89,7 +89,9 @@ def open_run(folder: pathlib.Path, backbone: building.Backbone | None = None) ->
         raise PromptError(f"{folder} was tested on {what}; pass a run on videos with classes")
     methods.get_encoders(method)  # raises for image methods
     if not run.trainable:
-        raise PromptError(f"{method} trains nothing: its features are the same before and after")
+        raise PromptError(
+            f"{method} has no trained prompts: its features are the same before and after"
+        )
     return run
 
 

@@ -35,7 +35,7 @@ _READERS = {
     "literal for int()": "a whole number",
     "string to float": "a number",
     "boolean": "True or False",
-    "as a ConfigDict": "left alone; it is a group, whose fields are flags (--help lists them)",
+    "as a ConfigDict": "omitted: it is a group of fields, which have their own flags (see --help)",
 }
 WORKDIR = flags.DEFINE_string("workdir", None, "output directory")
 _CONFIGS = pathlib.Path(__file__).parent / "configs"

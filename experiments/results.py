@@ -154,7 +154,7 @@ def _attempt(draw: Callable[..., list[pathlib.Path]], *args: Any) -> list[pathli
         raise
     except Exception as error:  # matplotlib raises errors of any class
         reason = escape(f"{type(error).__name__}: {error}".splitlines()[0])
-        print(f"note: a plot is left out ({reason}); its figures are in the tables")
+        print(f"note: a plot was skipped ({reason}); its figures are in the tables")
         return []
 
 

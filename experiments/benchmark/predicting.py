@@ -63,7 +63,7 @@ def start(argv: Sequence[str]) -> None:
     paths = [options.folder / files[place] for place in places]
     bare = random_model(options.backbone)
     runs: dict[str, Callable[[int], object]] = {
-        "image tower alone": functools.partial(run_tower, bare)
+        "image tower only": functools.partial(run_tower, bare)
     }
     names = [f"class {number}" for number in range(options.classes)]
     for name in options.methods.split(","):

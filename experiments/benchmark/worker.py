@@ -88,7 +88,7 @@ class Worker:
             raise LeftOut(reason, self._kind) from None
         if answer == "memory":
             raise LeftOut(f"does not fit in memory ({content})", self._kind)
-        if answer == "mistake":
+        if answer == "error":
             raise PromptError(content)
         if answer == "failed":
             raise Failed(content, self._kind)
@@ -118,7 +118,7 @@ def serve(connection: Connection, kind: str, arguments: tuple) -> None:
     except (EOFError, ConnectionError, KeyboardInterrupt):
         return
     except PromptError as error:
-        connection.send(("mistake", str(error)))
+        connection.send(("error", str(error)))
     except Exception as error:
         reason = f"{type(error).__name__}: {error}"
         is_memory = any(word.lower() in reason.lower() for word in _MEMORY_WORDS)

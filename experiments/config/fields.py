@@ -132,8 +132,8 @@ def _checked(path: str, value: Any, hint: Any, declaration: Declared | None) -> 
         raise PromptError(f"{path} has {wrong!r}; it must be {declaration.form}")
     if not all(map(declaration.contains, _numbers(value) if declaration.range else ())):
         form = declaration.form or ("a finite number" if kind is float else "")
-        said = ", ".join(filter(None, [form, declaration.range]))
-        raise PromptError(f"{path}={value} must be {said}")
+        limits = ", ".join(filter(None, [form, declaration.range]))
+        raise PromptError(f"{path}={value} must be {limits}")
     return value
 
 

@@ -99,21 +99,21 @@ def build_plan(config: Config, key: str, image_size: int, prepared: Preprocessin
         PromptError: a retrieval model needs captions, and the data set has none.
     """
     dataset = load_part(config.data, key, image_size)
-    called = titles.called(config.data, key)
+    title = titles.title_of(config.data, key)
     by_captions = config.protocol_spec.by_captions
     if by_captions:
         protocols.refuse_without_captions(dataset)
     else:
         dataset = plans.without_captions(dataset)
     nothing = dataclasses.replace(dataset, train=(), val=())
-    tests = {called: dataset}
+    tests = {title: dataset}
     return Plan(
         nothing,
         tests,
         identity.of_images(nothing, tests),
         make_batches(config, image_size, dataset.kind, prepared),
         by_captions=by_captions,
-        called=called,
+        given_title=title,
     )
 
 

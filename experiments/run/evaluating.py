@@ -104,9 +104,9 @@ def evaluate(
     plan = build_plan(config, key, model.saved.sizes.image_size, inputs.preprocessing)
     [key] = plan.tests  # its name in results
     description = describe(model, config, plan, key)
-    place = _place(model.folder, out, key, description)
+    place = _directory(model.folder, out, key, description)
     earlier = description | {"pictures": identity.of_test_before(plan.hashes, key)}
-    before = _place(model.folder, out, key, earlier)
+    before = _directory(model.folder, out, key, earlier)
     if not _has_folders(plan.tests[key]) and _is_done(before, earlier, config):
         place, description = before, earlier  # earlier versions did not hash file contents
     if _is_done(place, description, config):
@@ -117,7 +117,9 @@ def evaluate(
         plan = plans.check_images(plan, config.data.on_bad_image == "skip")
         plans.refuse_empty(plan, trains=False)
         plan = overview.show(plan, shots=0, trains=False)
-        plan = overview.tell(plan, (*backbone.assumed, *_turned(plan.tests[key], inputs.upright)))
+        plan = overview.add_notes(
+            plan, (*backbone.assumed, *_orientation_notes(plan.tests[key], inputs.upright))
+        )
         plans.check_views(plan, config.data.views)
         known = Classes(model.saved.class_names, model.saved.class_ids)
         tests, compared = make_tests(
@@ -132,7 +134,7 @@ def evaluate(
     return place / "results.json"
 
 
-def _turned(dataset: Dataset, upright: bool) -> list[str]:
+def _orientation_notes(dataset: Dataset, upright: bool) -> list[str]:
     """Returns a note if only training or only testing applies the EXIF orientation."""
     if dataset.folder is None or dataset.upright == upright:
         return []
@@ -143,13 +145,15 @@ def _turned(dataset: Dataset, upright: bool) -> list[str]:
     ]
 
 
-def trained_with(told: Mapping[str, Any]) -> dict[str, Any]:
+def trained_with(training: Mapping[str, Any]) -> dict[str, Any]:
     """Returns the fields that models of one average share: a run's config, the arguments of `fit`,
     or the hash of an imported checkpoint."""
-    if "config" in told:
-        return dict(told["config"])
-    given = {name: told[name] for name in _GIVEN if name in told}
-    return given | ({"checkpoint": told["sha256"][: identity.SHORT]} if "sha256" in told else {})
+    if "config" in training:
+        return dict(training["config"])
+    given = {name: training[name] for name in _GIVEN if name in training}
+    return given | (
+        {"checkpoint": training["sha256"][: identity.SHORT]} if "sha256" in training else {}
+    )
 
 
 def describe(model: Model, config: Config, plan: Plan, key: str) -> dict[str, Any]:
@@ -167,11 +171,11 @@ def describe(model: Model, config: Config, plan: Plan, key: str) -> dict[str, An
         },
         "key": key,
         "pictures": identity.of_test(plan.hashes, key),
-        "seen": seen(config, one.inputs.preprocessing),
+        "seen": fields_of_test(config, one.inputs.preprocessing),
     }
 
 
-def seen(config: Config, prepared: Preprocessing) -> dict[str, Any]:
+def fields_of_test(config: Config, prepared: Preprocessing) -> dict[str, Any]:
     """Returns the fields that decide how test images or videos are read, by name."""
     fields = SEEN
     if not config.data.on_videos:
@@ -184,8 +188,8 @@ def seen(config: Config, prepared: Preprocessing) -> dict[str, Any]:
 
 def prepared(results: Mapping[str, Any], config: Config) -> Preprocessing:
     """Returns the preprocessing of an evaluation from its results.json."""
-    told = results["seen"].items()
-    differing = {n.removeprefix(_PREPARED): v for n, v in told if n.startswith(_PREPARED)}
+    recorded = results["seen"].items()
+    differing = {n.removeprefix(_PREPARED): v for n, v in recorded if n.startswith(_PREPARED)}
     return preprocessing.reread(differing, config.data)
 
 
@@ -194,7 +198,7 @@ def _digest(description: Mapping[str, Any]) -> str:
     return hashlib.sha256(text.encode("utf-8")).hexdigest()
 
 
-def _place(
+def _directory(
     folder: pathlib.Path, out: pathlib.Path | None, key: str, description: Mapping[str, Any]
 ) -> pathlib.Path:
     """Returns the directory of an evaluation, named by test set and digest."""
@@ -252,22 +256,22 @@ def collect(
     Models of `fit` and imported models record less of their training.
     """
     key = description["key"]
-    told = {name: value for name, value in model.saved.trained.items() if value is not None}
+    training = {name: value for name, value in model.saved.trained.items() if value is not None}
     results = {
         "method": model.saved.method,
         "protocol": EVALUATION,
-        "ablation": told.get("ablation", ""),
-        "variant": told.get("variant", ""),
+        "ablation": training.get("ablation", ""),
+        "variant": training.get("variant", ""),
         "backbone": run.config.backbone,
         "backbone_hash": run.backbone.fingerprint,
         "assumed": list(run.backbone.assumed),
-        "dataset": told.get("dataset", "other data"),
-        "shots": told.get("shots", 0),
-        "shots_per_class": told.get("shots_per_class"),
-        "seed": told.get("seed", 0),
-        "chosen": told.get("chosen", {}),
-        "features": told.get("features", ""),
-        "trainable_parameters": told.get("trainable_parameters"),
+        "dataset": training.get("dataset", "other data"),
+        "shots": training.get("shots", 0),
+        "shots_per_class": training.get("shots_per_class"),
+        "seed": training.get("seed", 0),
+        "chosen": training.get("chosen", {}),
+        "features": training.get("features", ""),
+        "trainable_parameters": training.get("trainable_parameters"),
         **experiment.figures_of({key: found}),
         "skipped_pictures": experiment.skipped(run.plan),
         "data_notes": list(run.plan.notes),
@@ -276,16 +280,16 @@ def collect(
         "seen": description["seen"],
         "source": {
             "folder": str(model.folder),
-            "protocol": told.get("protocol", told.get("by", "prompt_jax.fit")),
+            "protocol": training.get("protocol", training.get("by", "prompt_jax.fit")),
             "prompts": description["model"]["prompts"],
-            "config": trained_with(told),
-            "training_list": told.get("training_list"),
+            "config": trained_with(training),
+            "training_list": training.get("training_list"),
         },
         "git_commit": workdir.git_commit(),
         "config": identity.as_json(run.config) | {"protocol": EVALUATION},
     }
-    if "init_from" in told:
-        results["init_from"] = {"prompts": told["init_from"]}
-    if "note" in told or key.startswith("emoji_") or run.config.backbone == "embedded":
+    if "init_from" in training:
+        results["init_from"] = {"prompts": training["init_from"]}
+    if "note" in training or key.startswith("emoji_") or run.config.backbone == "embedded":
         results["note"] = STAND_IN
     return results

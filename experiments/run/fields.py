@@ -26,12 +26,13 @@ def explain(config: Config) -> str:
     """
     building.check_names(config)
     method = building.check_settings(config)
-    said = of_settings(method.Settings)
+    settings_help = of_settings(method.Settings)
     lines = []
     for name, value in identity.flat(config.to_dict()):
         lines.append(f"--config.{name}={shlex.quote(str(value))}")
         # A method from another package may lack documentation of its settings.
-        words = describe(name, config) if name in FIELDS else [said.get(name.split(".")[1], "")]
+        setting = name.split(".")[-1]
+        words = describe(name, config) if name in FIELDS else [settings_help.get(setting, "")]
         for text in words:
             lines += textwrap.wrap(text, WIDTH, initial_indent=INDENT, subsequent_indent=INDENT)
     return "\n".join(lines)

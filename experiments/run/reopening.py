@@ -69,7 +69,7 @@ def evaluated(folder: pathlib.Path, results: Mapping[str, Any]) -> Mapping[str, 
     if others:
         raise PromptError(f"{folder} holds several test sets; an evaluation has exactly one")
     prepared = evaluating.prepared(results, config)
-    plan = elsewhere.build_plan(config, titles.named(config.data, key), sizes.image_size, prepared)
+    plan = elsewhere.build_plan(config, titles.key_of(config.data, key), sizes.image_size, prepared)
     return _as_tested(plan, folder, results).tests
 
 

@@ -44,7 +44,7 @@ def expand(config: ConfigDict | Config) -> Runs:
     shots_list = config.data.shots_list or (config.data.shots,)
     rates = config.learning_rates or (config.learning_rate,)
     for place, name, (label, changes), shots, rate, seed in itertools.product(
-        titles.places(config.data),
+        titles.titles_and_roots(config.data),
         _names(config) or [config.data.key],
         config.variants or ((config.variant, ()),),
         shots_list,
@@ -114,7 +114,7 @@ def _folder(config: Config) -> str:
     """Returns "caltech101/pro_mpt/16shots-seed1"; a variant's label follows the method."""
     method = f"{config.method}_{config.variant}" if config.variant else config.method
     shots = f"{config.data.shots}shots-" if config.protocol_spec.draws_shots else ""
-    source = titles.called(config.data, config.data.key)
+    source = titles.title_of(config.data, config.data.key)
     parts = (source, method, f"{shots}seed{config.seed}")
     return "/".join(part.replace("/", "_").replace(":", "_").replace(" ", "") for part in parts)
 

@@ -49,7 +49,7 @@ def show(plan: Plan, shots: int, trains: bool) -> Plan:
     return dataclasses.replace(plan, notes=tuple(escape(remark.text) for remark in found))
 
 
-def tell(plan: Plan, notes: Sequence[str]) -> Plan:
+def add_notes(plan: Plan, notes: Sequence[str]) -> Plan:
     """Prints notes and returns the plan with these notes before its own."""
     for note in notes:
         print(escape(f"note: {note}"))
@@ -90,7 +90,7 @@ def table(plan: Plan, shots: int, trains: bool) -> Table:
     result = Table(box=None, pad_edge=False)
     kind = plan.train.kind
     drawn = trains and shots > 0 and not plan.by_captions
-    headings = ["classes", kind, "a class", *["shots", "not drawn"] * drawn]
+    headings = ["classes", kind, "per class", *["shots", "not drawn"] * drawn]
     for heading in ("", "data set"):
         result.add_column(heading)
     for heading in [kind, "captions"] if plan.by_captions else headings:

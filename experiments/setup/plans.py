@@ -54,8 +54,8 @@ class Plan:
         bad: (path, reason) of excluded images.
         replacements: keys of training and validation images drawn in place of excluded ones.
         by_captions: the task is retrieval by captions, not classification.
-        divided: the full data sets that came without a split.
-        called: title of the training data in results; "" stands for its name.
+        auto_split: the full data sets that came without a split.
+        given_title: title of the training data in results; "" for its name.
         notes: notes about the data that are printed at the start.
     """
 
@@ -69,21 +69,24 @@ class Plan:
     bad: tuple[tuple[str, str], ...] = ()
     replacements: tuple[str, ...] = ()
     by_captions: bool = False
-    divided: tuple[Dataset, ...] = ()
-    called: str = ""
+    auto_split: tuple[Dataset, ...] = ()
+    given_title: str = ""
     notes: tuple[str, ...] = ()
 
     @property
     def title(self) -> str:
         """Returns the name of the training data in results."""
-        return self.called or self.train.name
+        return self.given_title or self.train.name
 
     def used(self, dataset: Dataset) -> list[Example]:
         """Returns all examples of the run that are stored with `dataset`, e.g. of both halves."""
         parts = [(self.train, (*self.train.train, *self.train.val))]
         parts += [(tested, tested.test) for tested in self.tests.values()]
         return [
-            one for part, examples in parts if _place(part) == _place(dataset) for one in examples
+            one
+            for part, examples in parts
+            if _storage(part) == _storage(dataset)
+            for one in examples
         ]
 
     @contextlib.contextmanager
@@ -131,8 +134,8 @@ def build(
         _drawn_from(config, load, train, by_captions),
         config.seed,
         by_captions=by_captions,
-        divided=_divided(load, (train, *tests.values())),
-        called=titles.called(config.data, train.name),
+        auto_split=_auto_split(load, (train, *tests.values())),
+        given_title=titles.title_of(config.data, train.name),
     )
 
 
@@ -179,7 +182,7 @@ def _refuse_validation_alone(dataset: Dataset) -> None:
         )
 
 
-def _divided(load: protocols.Load, parts: Sequence[Dataset]) -> tuple[Dataset, ...]:
+def _auto_split(load: protocols.Load, parts: Sequence[Dataset]) -> tuple[Dataset, ...]:
     """Returns the full data sets of `parts` that came without a split."""
     names = dict.fromkeys(part.name for part in parts if automatic.is_automatic(part))
     return tuple(load(name) for name in names)
@@ -235,7 +238,7 @@ def check_images(plan: Plan, skip_bad: bool = False) -> Plan:
     _note_undrawn(plan)
     if skip_bad:
         return _without_bad(plan)
-    for dataset in {_place(d): d for d in (plan.train, *plan.tests.values())}.values():
+    for dataset in {_storage(d): d for d in (plan.train, *plan.tests.values())}.values():
         _refuse_broken(dataset, plan.used(dataset))
     return plan
 
@@ -333,7 +336,7 @@ def without(plan: Plan, bad: Sequence[str], replaces: bool) -> Plan:
     return _with_shots(plan, _redrawn(plan, paths))
 
 
-def _place(dataset: Dataset):
+def _storage(dataset: Dataset):
     return dataset.name, dataset.folder
 
 

@@ -175,7 +175,7 @@ def load(
     if prepared is None:
         size = backbone.clip.config.image_size
         prepared, notes = preprocessing.resolve(config, backbone.declared, size)
-        notes += starting.differing(start, prepared)
+        notes += starting.preprocessing_notes(start, prepared)
     return Loaded(
         config,
         folder,
@@ -204,7 +204,7 @@ def finished(run: Loaded) -> dict[str, Any] | None:
     except DataError as error:
         refuse_other_results(run.folder, run.identity(None), run.results)
         asked = protocols.split_names(run.config.data.names)
-        if not {titles.called(run.config.data, key) for key in asked} <= set(
+        if not {titles.title_of(run.config.data, key) for key in asked} <= set(
             run.results["accuracy"]
         ):
             raise  # some targets have not been tested
@@ -228,7 +228,7 @@ def prepare(run: Loaded) -> Prepared:
         plans.refuse_empty(plan, needs_shots)
         shots = run.config.data.shots if run.config.protocol_spec.draws_shots else 0
         plan = overview.show(plan, shots, needs_shots)
-        plan = overview.tell(plan, (*run.backbone.assumed, *run.notes))
+        plan = overview.add_notes(plan, (*run.backbone.assumed, *run.notes))
         prepared = dataclasses.replace(prepared, plan=plan)
         plans.check_views(plan, run.config.data.views)
         if plan.by_captions:
@@ -244,7 +244,7 @@ def prepare(run: Loaded) -> Prepared:
 
 def write_splits(folder: pathlib.Path, plan: Plan) -> None:
     """Writes automatic splits to split.csv, or to split_DOMAIN.csv for a domain."""
-    for dataset in plan.divided:
+    for dataset in plan.auto_split:
         _, domain = datasets.split_domain(dataset.name)
         name = f"split_{domain}.csv" if domain else "split.csv"
         write_text(folder / name, automatic.as_csv(dataset))
@@ -262,7 +262,7 @@ def with_tasks(run: Loaded, plan: Plan, identity: dict[str, Any]) -> Prepared:
         run.config, run.method, run.settings, backbone, run.placement, plan.tests, known
     )
     if run.start:
-        prompts = starting.put(run.config, run.method, run.start, task, known)
+        prompts = starting.initial_prompts(run.config, run.method, run.start, task, known)
     else:
         prompts = loop.init_prompts(run.method, task, run.config.seed)
     if methods.outside.is_outside(run.config.method) and run.method.objective != "pairs":

@@ -60,10 +60,10 @@ def zero_shot_transfer(config: Config, load: Load) -> Parts:
 
 
 def _with_targets(config: Config, load: Load, source: Dataset) -> Parts:
-    tests = {titles.called(config.data, source.name): source} if source.test else {}
+    tests = {titles.title_of(config.data, source.name): source} if source.test else {}
     for name in split_names(config.data.names):
         for part in _tested_parts(config, name):
-            key = titles.called(config.data, part)
+            key = titles.title_of(config.data, part)
             if key not in tests:
                 tests[key] = load(part)
     if not tests:
@@ -78,7 +78,7 @@ def retrieval(config: Config, load: Load) -> Parts:
     """Trains on all captioned videos of a data set; tests on its test videos and on other sets."""
     source = load(config.data.key)
     others = [name for name in split_names(config.data.also_test) if name != source.name]
-    tests = {"test": source} | {titles.called(config.data, name): load(name) for name in others}
+    tests = {"test": source} | {titles.title_of(config.data, name): load(name) for name in others}
     for dataset in tests.values():
         refuse_without_captions(dataset)
     return source, tests

@@ -30,7 +30,7 @@ def read(config: Config, method: Method) -> Saved | None:
     if method.adaptation:
         raise PromptError(
             f"config.init_from={config.init_from}: {config.method} is computed from its "
-            "training images and cannot start from prompts; leave it out"
+            "training images and cannot start from prompts; omit it"
         )
     try:
         start = saved.read(pathlib.Path(config.init_from))
@@ -54,7 +54,7 @@ def check_backbone(config: Config, start: Saved, fingerprint: str) -> None:
         )
 
 
-def differing(start: Saved | None, prepared: Preprocessing) -> list[str]:
+def preprocessing_notes(start: Saved | None, prepared: Preprocessing) -> list[str]:
     """Returns a note if the model was trained with different preprocessing, else an empty list."""
     if start is None or start.inputs.preprocessing == prepared:
         return []
@@ -62,7 +62,7 @@ def differing(start: Saved | None, prepared: Preprocessing) -> list[str]:
     return [f"the prompts of config.init_from were trained with different preprocessing: {before}"]
 
 
-def put(
+def initial_prompts(
     config: Config, method: Method, start: Saved, task: methods.Task, known: Classes
 ) -> Prompts:
     """Returns a checked copy of a model's prompts as initial prompts.
@@ -79,11 +79,11 @@ def put(
     like = jax.eval_shape(method.init, jax.random.key(0), task)
     if not like:
         raise PromptError(
-            f"config.init_from={config.init_from}: {config.method} has no prompts; leave it out"
+            f"config.init_from={config.init_from}: {config.method} has no prompts; omit it"
         )
     here, there = _shapes(like), _shapes(start.prompts)
     if wrong := [name for name in {**here, **there} if here.get(name) != there.get(name)]:
-        differ = _differing(config.settings, start.settings)
+        differ = _setting_differences(config.settings, start.settings)
         raise PromptError(
             f"config.init_from={config.init_from} holds prompts of other shapes: {wrong[0]} is "
             f"{there.get(wrong[0], 'missing')} there, {here.get(wrong[0], 'missing')} here"
@@ -108,7 +108,7 @@ def _shapes(prompts: Prompts) -> dict[str, str]:
     return {name: f"{array.dtype}{list(array.shape)}" for name, array in arrays.items()}
 
 
-def _differing(here: Mapping[str, Any], there: Any) -> str:
+def _setting_differences(here: Mapping[str, Any], there: Any) -> str:
     return "; ".join(
         f"settings.{name}: {there.get(name)!r} there, {here.get(name)!r} here"
         for name in sorted({*here, *there})

@@ -11,7 +11,7 @@ _TITLE = re.compile(r"\w[\w.-]{0,99}")
 _TAKEN = ("test", "base", "new", "average")
 
 
-def called(data: Data, key: str) -> str:
+def title_of(data: Data, key: str) -> str:
     """Returns the name in results of a data set, "name" or "name:domain", e.g. "birds:sketch"."""
     name, domain = datasets.split_domain(key)
     if not data.title or name != data.name:
@@ -19,15 +19,15 @@ def called(data: Data, key: str) -> str:
     return data.title if domain is None else f"{data.title}:{domain}"
 
 
-def named(data: Data, key: str) -> str:
-    """Returns the data set that has this name in results; inverts `called`."""
+def key_of(data: Data, key: str) -> str:
+    """Returns the data set that has this name in results; inverts `title_of`."""
     title = data.title
     if title and (key == title or key.startswith(f"{title}:")):
         return data.name + key[len(title) :]
     return key
 
 
-def places(data: Data) -> list[tuple[str, str]]:
+def titles_and_roots(data: Data) -> list[tuple[str, str]]:
     """Returns (title, root) of each data set in `data.title`.
 
     Raises:

@@ -42,7 +42,7 @@ def keep() -> None:
 
 def _replace_warnings():
     """Handles warnings of JAX's cache; all other warnings are shown as before."""
-    show, said = warnings.showwarning, set()
+    show, noted = warnings.showwarning, set()
 
     def show_or_handle(message, *arguments, **named):
         failure = _FAILURE.match(str(message))
@@ -54,8 +54,8 @@ def _replace_warnings():
         with contextlib.suppress(OSError):
             for path in folder.glob(f"{glob.escape(program)}-*"):
                 path.unlink()
-        if action not in said:
-            said.add(action)
+        if action not in noted:
+            noted.add(action)
             outcome = "compiled again" if action == "reading" else "not cached"
             _note(f"a compiled program in {folder} is {outcome}: {reason.splitlines()[0]}")
 

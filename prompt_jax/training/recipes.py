@@ -89,10 +89,10 @@ def as_config(recipe: Recipe, settings: Any) -> dict[str, Any]:
         recipe: recipe of the training.
         settings: all settings of the method.
     """
-    told = recipe.fields() | {"adam_betas": list(recipe.adam_betas)}
-    del told["epochs_by_shots"]  # already applied to `epochs`
+    fields = recipe.fields() | {"adam_betas": list(recipe.adam_betas)}
+    del fields["epochs_by_shots"]  # already applied to `epochs`
     own = dataclasses.asdict(settings)
-    return told | {f"settings.{name}": value for name, value in own.items()}
+    return fields | {f"settings.{name}": value for name, value in own.items()}
 
 
 def count_trainable(method: Method, prompts: Prompts, settings: Any) -> int:

@@ -102,7 +102,7 @@ def test_a_whole_number_is_a_learning_rate_too(parsed):
             [PRO_MPT, "--config.settings.feature_filter=perhaps"],
             "feature_filter=perhaps: it must be True or",
         ),
-        ([PRO_MPT, "--config.data=x"], "config.data=x: it must be left alone; it is a group"),
+        ([PRO_MPT, "--config.data=x"], "config.data=x: it must be omitted: it is a group"),
         (
             ["--config=experiments/configs/images/fewshot.py"],
             "Did you mean 'experiments/configs/images/few_shot.py",

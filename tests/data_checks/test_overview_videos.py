@@ -84,6 +84,6 @@ def test_videos_with_classes_are_not_called_images(capsys):
     config.data.shots = 1
     overview.show(plans.build(read(config), 32, False), 1, True)
     headings, train, test, *_ = rows(capsys.readouterr().out)
-    assert headings == "data set classes videos a class shots not drawn"
+    assert headings == "data set classes videos per class shots not drawn"
     assert train.startswith("train emoji_clips 33 33 1 1")
     assert test == "test emoji_clips the same 33 495 15"

@@ -184,7 +184,7 @@ def test_zero_shot_starts_from_nothing(there, tmp_path):
     zero_shot = tiny.small_config("zero_shot", there.clip, there.root)
     experiment.run(zero_shot, tmp_path / "first")
     zero_shot.init_from = str(tmp_path / "first")
-    with pytest.raises(PromptError, match="zero_shot has no prompts; leave it out"):
+    with pytest.raises(PromptError, match="zero_shot has no prompts; omit it"):
         experiment.run(zero_shot, tmp_path / "run")
 
 
