@@ -284,7 +284,7 @@ def test_a_run_says_it_before_it_trains_and_records_the_shots(tmp_path, capsys):
     config.data.update(name="folder", root=str(root), num_classes=0, test_per_class=0, shots=500)
     found = experiment.run(config, tmp_path / "run")
     lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
-    assert "data set classes images a class" in lines and "test folder 2 2 1" in lines
+    assert "data set classes images per class" in lines and "test folder 2 2 1" in lines
     assert "test (folder): a, b" in lines
     written = json.loads((tmp_path / "run/results.json").read_text())
     assert written["shots_per_class"] == found["shots_per_class"] == [1, 2]
