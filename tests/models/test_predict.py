@@ -85,7 +85,7 @@ def test_a_folder_in_every_format(clip, folder, tmp_path):
         (("a.png", "--format", "csv"), "no classes to choose from; pass class names by --classes"),
         (
             ("a.png", "--classes", "a,b", "--backbone", "x"),
-            "no trained model; leave --backbone out",
+            "not a trained model; leave --backbone out",
         ),
         (("", "--classes", "a,b", "--format", "csv"), 'PATH="" is empty'),
         (
@@ -93,7 +93,7 @@ def test_a_folder_in_every_format(clip, folder, tmp_path):
             r"class '\udcff' contains half of a",
         ),
         ((".", "--classes", ","), "--classes=, holds no name"),
-        (("tests/fixtures/", "--classes", "a,b", "--frames", "2"), "there are no videos in this"),
+        (("tests/fixtures/", "--classes", "a,b", "--frames", "2"), "no videos in or below this"),
     ],
 )
 def test_a_mistake_is_a_sentence(clip, arguments, words):
