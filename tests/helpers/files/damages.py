@@ -106,7 +106,7 @@ DAMAGED: dict[str, tuple[str, Damage, str]] = {
         PARQUET, column("probabilities", pa.array([[7.0, 0, 0]] * 4, FLOATS)), "7.0",
     ),
     "fewer probabilities": (
-        PARQUET, column("probabilities", pa.array([[0.6]] * 4, FLOATS)), "other lengths",
+        PARQUET, column("probabilities", pa.array([[0.6]] * 4, FLOATS)), "different lengths",
     ),
     "too many probabilities": (
         PARQUET, column("probabilities", pa.array([[0.1] * 9] * 4, FLOATS)), "probabilities",
@@ -118,7 +118,7 @@ DAMAGED: dict[str, tuple[str, Damage, str]] = {
     "a top-5 name null": (PARQUET, column("top5", pa.array([[None, "a", "b"]] * 4)), "top5"),
     "top-5 numbers": (PARQUET, column("top5", pa.array([[1, 2, 3]] * 4)), "top5"),
     "top-5 gone": (PARQUET, column("top5", None), "top5"),
-    "an iteration gone": (PARQUET, column("top5_after_0", None), "as many columns"),
+    "an iteration gone": (PARQUET, column("top5_after_0", None), "different numbers of columns"),
     "iteration 7": (PARQUET, column("top5_after_7", pa.array([["a"]] * 4)), "top5_after_0"),
     "path null": (PARQUET, column("path", pa.array([None] * 4, pa.string())), "path"),
     "path numbers": (PARQUET, column("path", pa.array([1, 2, 3, 4])), "path"),
