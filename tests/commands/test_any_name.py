@@ -65,7 +65,7 @@ def test_what_is_said_at_a_run_s_start(name, title):
     assert len(table) == 2
     lists = [line for line in lines if re.match(r"(train|test) \(", line)]
     assert len(lists) == 1  # test has the same classes
-    assert sum(line.startswith("left out: 1 images") for line in lines) == 1
+    assert sum(line.startswith("excluded: 1 unreadable images") for line in lines) == 1
 
 
 @EXAMPLES

@@ -176,7 +176,7 @@ def test_what_a_folder_holds_besides_is_counted(clip, tmp_path):
     found = [row["image"] for row in csv.DictReader(io.StringIO(done.stdout))]
     names = [name.removeprefix(f"{tmp_path}/") for name in found]
     assert names == ["a.jpg", "b.jfif", r"caf\udce9.JPG", "e.jpe"]
-    left = "left out: 3 files (1 .heic, 1 no suffix, 1 .txt), no images by their suffix"
+    left = "left out: 3 files (1 .heic, 1 no suffix, 1 .txt), not images by their suffix"
     assert left in done.stderr
 
 
