@@ -1,7 +1,7 @@
 """ViLT-CLIP's independent prompts in both towers (Wang et al., AAAI 2024, eqs. 5, 7 and 8).
 
-Prompts take positions among the tokens. Each of the first layers replaces them with its own; later
-layers transform those of the last.
+Prompts take positions among the tokens. Each of the first layers replaces them with its own;
+later layers transform those of the last.
 """
 
 from torch import Tensor
