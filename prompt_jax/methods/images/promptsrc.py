@@ -101,7 +101,7 @@ def epoch_weights(settings: Settings, epochs: int) -> Float[np.ndarray, " {epoch
     distance = (np.arange(1, epochs + 1) - settings.average_mean) / settings.average_std
     exponents = -0.5 * distance**2
     # Relative to the largest: far from the mean every density would underflow to 0.
-    weights = np.exp(exponents - exponents.max())
+    weights = np.exp(exponents - np.max(exponents))
     return weights / weights.sum()
 
 
