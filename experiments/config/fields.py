@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import math
+import sys
 import types
 import typing
 from collections.abc import Collection, Iterator, Mapping
@@ -130,7 +131,9 @@ def _checked(path: str, value: Any, hint: Any, declaration: Declared | None) -> 
         element = typing.get_args(hint)[0]
         wrong = next((one for one in value if not _matches(one, element)), value)
         raise PromptError(f"{path} has {wrong!r}; it must be {declaration.form}")
-    if not all(map(declaration.contains, _numbers(value) if declaration.range else ())):
+    numbers = list(_numbers(value)) if declaration.range else []
+    most = sys.float_info.max if float in (hint, *typing.get_args(hint)) else math.inf
+    if not all(declaration.contains(one) and abs(one) <= most for one in numbers):
         form = declaration.form or ("a finite number" if kind is float else "")
         limits = ", ".join(filter(None, [form, declaration.range]))
         raise PromptError(f"{path}={value} must be {limits}")

@@ -96,3 +96,10 @@ def test_a_typed_config_cannot_be_changed_in_place():
 def test_what_a_field_may_not_hold_is_refused_by_name(changes, message):
     with pytest.raises(PromptError, match=message):
         change(read(default.get_config("coop")), changes)
+
+
+def test_a_whole_number_that_no_float_holds_is_refused():
+    c = default.get_config()
+    c.learning_rates = (10**400,)
+    with pytest.raises(PromptError, match=r"config\.learning_rates="):
+        read(c)

@@ -97,7 +97,7 @@ class Results(_Beside):
     backbone_hash: Name
     dataset: Name
     shots: Count
-    seed: int
+    seed: Annotated[int, Field(ge=0, lt=2**53)]
     zero_shot: Percentages
     config: Config
 
