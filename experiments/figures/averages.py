@@ -1,5 +1,6 @@
 """Tables of accuracy: means over seeds and data sets, published figures beside them."""
 
+import functools
 import math
 import re
 import statistics
@@ -118,11 +119,7 @@ def _measure(row: RowKey, run: Run) -> Iterator[dict[str, Any]]:
     for name, accuracy in run.accuracy.items():
         dataset, column = _key(run, name)
 
-        def line(value: float, measure: str = "", **more: Any) -> dict[str, Any]:
-            metric = f"{column}, {measure}" if measure else column  # noqa: B023
-            where = dict(zip(CELL, (*row, dataset, metric), strict=True))  # noqa: B023
-            return {**where, "seed": run.seed, "value": value, "steps": [value], **more}
-
+        line = functools.partial(_line, run.seed, row, dataset, column)
         steps = [*(run.per_iteration.get(name) or [accuracy])[:-1], accuracy]
         yield line(accuracy, steps=steps, images=run.data.get(f"images of {name}", 0))
         for measure, values in ((TOP5, run.top5), (ECE, run.calibration)):
@@ -131,6 +128,14 @@ def _measure(row: RowKey, run: Run) -> Iterator[dict[str, Any]]:
         of_videos = name if run.protocol in SOURCE_PROTOCOLS else run.dataset
         if name in run.confusions and of_videos.startswith("emoji_clips"):
             yield line(run.confusions[name].accuracy(_REVERSALS), MERGED)
+
+
+def _line(
+    seed: int, row: RowKey, dataset: str, column: str, value: float, measure: str = "", **more: Any
+) -> dict[str, Any]:
+    metric = f"{column}, {measure}" if measure else column
+    where = dict(zip(CELL, (*row, dataset, metric), strict=True))
+    return {**where, "seed": seed, "value": value, "steps": [value], **more}
 
 
 def _key(run: Run, name: str) -> Key:

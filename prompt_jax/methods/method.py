@@ -103,6 +103,12 @@ class Pairs(NamedTuple):
     texts: PackedTokens
 
 
+def no_prompts(rng: PRNGKeyArray, task: Task) -> dict[str, Array]:
+    """Returns an empty dict: the `init` of methods without prompts to train."""
+    del rng, task
+    return {}
+
+
 def _no_constants(task: Task, class_names: Sequence[str], template: str) -> None:
     del task, class_names, template
 

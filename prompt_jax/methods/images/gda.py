@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import jax.scipy.linalg
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, Int
 
 from prompt_jax.clip import normalize
 from prompt_jax.errors import PromptError
@@ -22,6 +22,7 @@ from prompt_jax.methods.method import (
     Task,
     cosine_logits,
     describe_classes,
+    no_prompts,
 )
 from prompt_jax.methods.recipe import Recipe
 from prompt_jax.methods.record import Record, dataset_text, halves
@@ -56,12 +57,6 @@ class Settings:
                 raise PromptError(
                     f"settings.{name}={getattr(self, name)} must be at least {lowest}"
                 )
-
-
-def init(rng: PRNGKeyArray, task: Task) -> dict[str, Array]:
-    """Returns no prompts; `from_shots` computes them."""
-    del rng, task
-    return {}
 
 
 def from_shots(
@@ -235,7 +230,7 @@ def _count_hits(
 
 METHOD = Method(
     Settings,
-    init,
+    no_prompts,
     forward,
     prepare,
     input="features",

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Float, Int
 
 from prompt_jax.clip import normalize
 from prompt_jax.errors import PromptError
@@ -22,6 +22,7 @@ from prompt_jax.methods.method import (
     Task,
     cosine_logits,
     describe_classes,
+    no_prompts,
 )
 from prompt_jax.methods.recipe import Recipe
 from prompt_jax.methods.record import Record, dataset_text
@@ -60,12 +61,6 @@ class Settings:
                 raise PromptError(f"settings.{name}_max={highest} must be above {SMALLEST}")
             if steps < 1:
                 raise PromptError(f"settings.{name}_steps={steps} must be at least 1")
-
-
-def init(rng: PRNGKeyArray, task: Task) -> dict[str, Array]:
-    """Returns no prompts; `from_shots` computes them."""
-    del rng, task
-    return {}
 
 
 def from_shots(
@@ -189,7 +184,7 @@ def _count_hits(
 
 METHOD = Method(
     Settings,
-    init,
+    no_prompts,
     forward,
     input="features",
     constants=describe_classes,

@@ -3,11 +3,11 @@
 import dataclasses
 from collections.abc import Sequence
 
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float
 
 from prompt_jax.clip import normalize
 from prompt_jax.errors import unknown
-from prompt_jax.methods.method import Method, Output, Prompts, Task, cosine_logits
+from prompt_jax.methods.method import Method, Output, Prompts, Task, cosine_logits, no_prompts
 from prompt_jax.methods.recipe import Recipe
 from prompt_jax.methods.record import Published, Record, domain_generalization, halves
 from prompt_jax.prompts import PHOTO, encode_templates
@@ -37,12 +37,6 @@ class Settings:
             raise unknown("settings.templates", self.templates, ("dataset", *FIXED))
 
 
-def init(rng: PRNGKeyArray, task: Task) -> dict[str, Array]:
-    """Returns no prompts."""
-    del rng, task
-    return {}
-
-
 def constants(task: Task, class_names: Sequence[str], template: str) -> Float[Array, "classes dim"]:
     """Encodes the texts of the classes; the features are normalized."""
     texts = FIXED.get(task.settings.templates, (template,))
@@ -57,7 +51,7 @@ def forward(
     return Output(cosine_logits(task, normalize(features), task.constants)[None])
 
 
-METHOD = Method(Settings, init, forward, input="features", constants=constants)
+METHOD = Method(Settings, no_prompts, forward, input="features", constants=constants)
 
 # N = 0 of ProMPT's Table 4.
 TABLE_4 = {

@@ -16,8 +16,6 @@ from prompt_jax.clip.packing import PackedTokens
 from prompt_jax.errors import PromptError, unknown
 from prompt_jax.methods.encoders import Encoders, VideoSettings, encode_frames
 from prompt_jax.methods.method import Prompts, Task, Videos
-from prompt_jax.methods.recipe import RETRIEVAL
-from prompt_jax.methods.record import Record
 from prompt_jax.methods.video import vop
 from prompt_jax.methods.video.tuned import encode_plain_texts, merge
 from prompt_jax.prompts import init_linear
@@ -114,38 +112,23 @@ ATTENTION = _parallel_to("attention", Settings)
 MLP = _parallel_to("mlp", MlpSettings)
 
 
-def _record(
-    name: str, title: str, row: int, encoders: Encoders, rate: float, *ranks: float
-) -> Record:
-    """Returns the record of a row of VoP's Table 1; the learning rate is ours."""
-    return Record(
-        name,
-        title,
-        f"as in {vop.PAPER}",
-        (2022, 11, row),
-        encoders,
-        {"retrieval": RETRIEVAL.but(learning_rate=rate)},
-        "weights",
-        published=vop.table_1(*ranks),
-        export="adapters",
-    )
-
-
 RECORDS = (
-    _record(
+    vop.baseline_record(
         "adapter_attn",
         "adapters beside attention",
         5,
         ATTENTION,
         1e-3,
         *(37.6, 63.2, 75.8, 18.7, 3, 39.6, 66.5, 76.8, 14.7, 2),
+        export="adapters",
     ),
-    _record(
+    vop.baseline_record(
         "adapter_ffn",
         "adapters beside the MLP",
         6,
         MLP,
         1e-3,
         *(38.2, 63.5, 76.4, 17.9, 3, 39.9, 66.8, 77.7, 14.2, 2),
+        export="adapters",
     ),
 )

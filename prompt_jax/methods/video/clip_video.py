@@ -7,8 +7,7 @@ from jaxtyping import Array, Float
 from prompt_jax.methods import actions
 from prompt_jax.methods.actions import VIFI_CLIP
 from prompt_jax.methods.encoders import Encoders, look_at_frames, pool_frames
-from prompt_jax.methods.images import zero_shot as images_zero_shot
-from prompt_jax.methods.method import Prompts, Task, Videos
+from prompt_jax.methods.method import Prompts, Task, Videos, no_prompts
 from prompt_jax.methods.recipe import RETRIEVAL
 from prompt_jax.methods.record import Record
 from prompt_jax.methods.video import zero_shot
@@ -40,7 +39,7 @@ def encode_videos(
 
 ENCODERS = Encoders(
     Settings,
-    images_zero_shot.init,
+    no_prompts,
     encode_videos,
     zero_shot.encode_texts,
     scale=actions.scale,

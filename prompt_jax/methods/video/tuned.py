@@ -17,8 +17,6 @@ from prompt_jax.clip import CLIPConfig, Frozen
 from prompt_jax.clip.packing import PackedTokens
 from prompt_jax.methods.encoders import Encoders, VideoSettings, encode_captions, encode_frames
 from prompt_jax.methods.method import Prompts, Task, Videos
-from prompt_jax.methods.recipe import RETRIEVAL
-from prompt_jax.methods.record import Record
 from prompt_jax.methods.video import vop
 
 HIGHEST_SCALE = math.log(100)
@@ -118,55 +116,43 @@ PROJ = _tuned(is_projection)
 PARTIAL = _tuned(is_last_block)
 
 
-def _record(
-    name: str, title: str, row: int, encoders: Encoders, rate: float, *ranks: float
-) -> Record:
-    """Returns the record of a row of VoP's Table 1; the learning rate is ours."""
-    return Record(
-        name,
-        title,
-        f"as in {vop.PAPER}",
-        (2022, 11, row),
-        encoders,
-        {"retrieval": RETRIEVAL.but(learning_rate=rate)},
-        "weights",
-        published=vop.table_1(*ranks),
-        export="tuned",
-        large=name in ("full", "partial"),
-    )
-
-
 RECORDS = (
-    _record(
+    vop.baseline_record(
         "full",
         "full fine-tuning",
         1,
         FULL,
         1e-6,
         *(41.7, 69.2, 79.0, 16.5, 2, 42.5, 70.9, 81.4, 11.0, 2),
+        export="tuned",
+        large=True,
     ),
-    _record(
+    vop.baseline_record(
         "bias",
         "bias tuning",
         2,
         BIAS,
         1e-4,
         *(39.7, 66.5, 77.3, 17.3, 2, 41.1, 68.4, 79.2, 13.6, 2),
+        export="tuned",
     ),
-    _record(
+    vop.baseline_record(
         "proj",
         "tuned projections",
         3,
         PROJ,
         1e-4,
         *(37.1, 63.0, 76.1, 20.5, 3, 37.2, 64.6, 75.9, 16.7, 3),
+        export="tuned",
     ),
-    _record(
+    vop.baseline_record(
         "partial",
         "partial fine-tuning",
         4,
         PARTIAL,
         1e-5,
         *(39.8, 65.3, 75.9, 19.3, 2, 37.9, 66.1, 77.4, 15.5, 3),
+        export="tuned",
+        large=True,
     ),
 )

@@ -6,6 +6,7 @@ variants differ in the prompts that frames attend to in a layer: their `see` fun
 
 import dataclasses
 from collections.abc import Callable
+from typing import Any
 
 import jax
 from jaxtyping import Array, Float, PRNGKeyArray
@@ -147,6 +148,32 @@ def table_1(*ranks: float) -> tuple[Published]:
     """Returns the row of a method in VoP's Table 1: MSR-VTT-9k, ViT-B/32, both directions."""
     figures = {"msrvtt_9k": ranks}
     return (Published("retrieval", figures, "VoP (CVPR 2023), Table 1", backbone="ViT-B/32"),)
+
+
+def baseline_record(
+    name: str, title: str, row: int, encoders: Encoders, rate: float, *ranks: float, **more: Any
+) -> Record:
+    """Returns the record of a baseline in VoP's Table 1; the learning rate is ours.
+
+    Args:
+        name, title: see `Record`.
+        row: its row in the table.
+        encoders: the method.
+        rate: learning rate for retrieval.
+        ranks: see `table_1`.
+        more: further fields of the record.
+    """
+    return Record(
+        name,
+        title,
+        f"as in {PAPER}",
+        (2022, 11, row),
+        encoders,
+        {"retrieval": RETRIEVAL.but(learning_rate=rate)},
+        "weights",
+        published=table_1(*ranks),
+        **more,
+    )
 
 
 RECORD = Record(

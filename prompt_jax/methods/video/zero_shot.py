@@ -5,9 +5,8 @@ from jaxtyping import Array, Float
 from prompt_jax.clip.packing import PackedTokens
 from prompt_jax.methods import actions
 from prompt_jax.methods.encoders import Encoders, VideoSettings, encode_captions, encode_frames
-from prompt_jax.methods.images import zero_shot
 from prompt_jax.methods.images.zero_shot import PAPER
-from prompt_jax.methods.method import Prompts, Task, Videos
+from prompt_jax.methods.method import Prompts, Task, Videos, no_prompts
 from prompt_jax.methods.recipe import RETRIEVAL
 from prompt_jax.methods.record import Published, Record
 
@@ -24,7 +23,7 @@ def encode_texts(prompts: Prompts, task: Task, texts: PackedTokens) -> Float[Arr
     return encode_captions(task.clip, task.frozen, task.sos, texts)
 
 
-ENCODERS = Encoders(VideoSettings, zero_shot.init, encode_videos, encode_texts)
+ENCODERS = Encoders(VideoSettings, no_prompts, encode_videos, encode_texts)
 
 PUBLISHED = (
     actions.table_1((41.9,) * 4, (63.6,) * 4, (2.7,) * 4),
