@@ -1,4 +1,4 @@
-"""Compares all methods of a task on the embedded stand-in, with three seeds.
+"""Compares all methods of a task on the embedded CLIP, with three seeds.
 
     python -m experiments.comparison [--of images] [--out results/comparison-images]
         [--methods coop,pro_mpt] [--seeds 1] [--protocols base_to_novel] [--processes 2]

@@ -79,7 +79,7 @@ def draw(path: pathlib.Path, results: dict[str, list[dict]]) -> None:
         for method, runs in results.items()
         if method != "pro_mpt"
     }
-    plots.plot_iterations(path, curves, lines, "ProMPT from coarse to precise (embedded stand-in)")
+    plots.plot_iterations(path, curves, lines, "ProMPT after each iteration (embedded CLIP)")
 
 
 def start(argv: list[str]) -> None:

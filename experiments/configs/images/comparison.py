@@ -1,7 +1,7 @@
-"""Comparison of all methods on the embedded stand-in, with their published settings.
+"""Comparison of all methods on the embedded CLIP, with their published settings.
 
-There are two changes: prompts that the papers insert into 9 of 12 layers are inserted into 5 of the
-stand-in's 6, and methods that do not prompt the image tower train on cached features of 10 views.
+There are two changes: prompts that the papers insert into 9 of 12 layers are inserted into 5 of 6,
+and methods that do not prompt the image tower train on cached features of 10 views.
 No method was tuned on these results.
 """
 

@@ -10,8 +10,8 @@ CLASSES = 60
 SEEDS = (1, 2, 3)
 
 # ProMPT has its published settings, with 5 of 6 layers for 9 of 12. CoOp and CoCoOp have fewer
-# epochs, to save time. No setting was chosen on images of this domain (docs/stand_in.md); the
-# domain itself was chosen earlier from four.
+# epochs, to save time. No setting was chosen on images of this domain; the domain itself was chosen
+# earlier from four.
 CHANGES: dict[str, dict[str, float | int]] = {
     "coop": {"epochs": 50},
     "cocoop": {"epochs": 5},

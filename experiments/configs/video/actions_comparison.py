@@ -1,4 +1,4 @@
-"""Comparison of action recognition methods, and VoP, on the embedded stand-in.
+"""Comparison of action recognition methods, and VoP, on the embedded CLIP.
 
 The data are 33 actions as silhouettes, with four frames: a video and its reversal show the same
 frames in opposite order. Epochs are fewer than published, so that all runs end within an hour on

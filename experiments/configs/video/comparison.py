@@ -1,4 +1,4 @@
-"""Comparison of retrieval on the embedded stand-in: twelve tuning methods and zero-shot CLIP.
+"""Comparison of retrieval on the embedded CLIP: twelve tuning methods and zero-shot CLIP.
 
 The videos belong to the domain "night", where zero-shot CLIP retrieves half as many as in the plain
 domain. A second test set holds videos that differ from others only in the order of frames.
