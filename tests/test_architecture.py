@@ -82,6 +82,13 @@ ROOMS: dict[str, set[str]] = {
         "experiments.run",
         "experiments.setup",
     },
+    "experiments.plan": {
+        "experiments.cli",
+        "experiments.config",
+        "experiments.main",
+        "experiments.run",
+        "experiments.setup",
+    },
     "experiments.benchmark": {
         "experiments.cli",
         "experiments.record",

@@ -72,7 +72,7 @@ class Evaluator:
         kinds = [method.input for method in self._methods]
         self._looks = {kind: kinds.index(kind) for kind in KEPT if kind in kinds}
         self._prepare = [compiled(method.prepare) for method in self._methods]
-        self._judge = [_compiled_judge(method, views) for method in self._methods]
+        self._judge = [compiled_judge(method, views) for method in self._methods]
 
     def __call__(
         self,
@@ -152,7 +152,7 @@ def _compiled_look(method):
 
 
 @cache
-def _compiled_judge(method, views):
+def compiled_judge(method, views):
     def judge(prompts, prepared, task, seen, labels):
         scores = method.forward(prompts, prepared, task, seen).logits
         shares = jax.nn.softmax(scores, axis=-1)

@@ -1,0 +1,88 @@
+"""Plans a run for an accelerator that is not there.
+
+    python -m experiments.plan --config=experiments/configs/images/pro_mpt.py --target=v5e:4x4 \\
+        --config.backbone=ViT-B/16 --config.dtype=bfloat16
+
+Compiles the run's training and evaluation programs with the target's own compiler and prints
+whether they fit, what they cost and how long a step takes at best. Loads no weights and no data.
+"""
+
+import sys
+
+from experiments.cli import command_line
+
+if __name__ == "__main__":  # before the slow imports below, so that Ctrl-C works during them
+    sys.exit(command_line.run("experiments.plan.__main__", "main", sys.argv[1:], "stopped"))
+
+import argparse
+from collections.abc import Sequence
+
+from data_pipelines import datasets
+from experiments import main as run_command
+from experiments.config.config import Config
+from experiments.plan import report, targets, worker
+from experiments.plan.compiling import Compiled, Question
+from experiments.run import sweep
+from prompt_jax.errors import PromptError
+
+SECONDS = 900.0
+
+
+def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, Config]:
+    """Returns the options and the config of a command line."""
+    parser = argparse.ArgumentParser(
+        "python -m experiments.plan",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--target", required=True, help=f"e.g. {', '.join(targets.EXAMPLES)}")
+    parser.add_argument("--mesh", default="", help="e.g. data:4,model:2 (all devices along data)")
+    parser.add_argument("--classes", type=int, default=0, help="number of classes (the data set's)")
+    parser.add_argument(
+        "--seconds", type=float, default=SECONDS, help=f"limit per program ({SECONDS:.0f})"
+    )
+    options, rest = parser.parse_known_args(argv)
+    config = run_command.parse(["experiments.plan", *rest])
+    [one, *_] = sweep.expand(config).values()
+    return options, one
+
+
+def count_classes(config: Config) -> int:
+    """Returns the number of training classes of the config's data set.
+
+    Raises:
+        PromptError: it depends on the data.
+    """
+    if config.protocol_spec.by_captions:
+        return 0
+    number = datasets.TABLE[config.data.name].num_classes
+    if not number:
+        raise PromptError(
+            f"the number of classes of {config.data.name} depends on the data; give it: --classes=…"
+        )
+    return -(-number // 2) if config.protocol == "base_to_novel" else number
+
+
+def main(argv: Sequence[str]) -> None:
+    """Prints the plan of a run.
+
+    Raises:
+        PromptError: the command line is wrong, a compiler is missing, or nothing could be compiled.
+    """
+    options, config = parse(argv)
+    target = targets.parse(options.target)
+    targets.check_compiler(target)
+    classes = options.classes or count_classes(config)
+    print(report.title(config, target, classes))
+    with worker.Compiler(target, options.seconds) as compiler:
+        question = Question(config, options.target, options.mesh, classes)
+        for name in compiler.ask(question):
+            one = Question(config, options.target, options.mesh, classes, name)
+            try:
+                compiled: Compiled = compiler.ask(one)
+            except worker.Failed as failed:
+                print(f"{name}: {failed}")
+                continue
+            print(report.describe(name, compiled, target))
+    print(report.ASSUMPTIONS)
