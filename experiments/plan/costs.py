@@ -216,8 +216,7 @@ def _convolution(
         if label in "bf":
             number *= result.sizes[axis]
     for axis, size in enumerate(window.get("size", [])):
-        low = window.get("pad", {})
-        padding = int(low[axis].split("_")[0]) if low else 0
+        padding = int(window["pad"][axis].split("_")[0]) if "pad" in window else 0
         step, spread, dilate = (
             int(window[key][axis]) if key in window else 1
             for key in ("stride", "lhs_dilate", "rhs_dilate")

@@ -121,7 +121,7 @@ class Target:
                 target_config=nvidia.CARDS[name].describe(),
             ).devices
         options: dict[str, Any] = {}
-        if self.devices <= 8 and len(self.shape) == 2 or self.devices < 4:
+        if self.devices < 4 or (self.devices <= 8 and len(self.shape) == 2):
             # One host; larger slices have hosts of four chips.
             options["chips_per_host_bounds"] = [*self.shape, 1, 1][:3]
         if self.chip.megacore:

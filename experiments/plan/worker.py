@@ -67,7 +67,7 @@ class Compiler:
 
     def _start(self) -> None:
         self._connection, other = Pipe()
-        self._output = tempfile.TemporaryFile(mode="w+", errors="replace")
+        self._output = tempfile.TemporaryFile("w+", errors="replace")  # noqa: SIM115
         self._process = subprocess.Popen(
             [sys.executable, "-m", "experiments.plan.worker", str(other.fileno())],
             stdin=subprocess.DEVNULL,
