@@ -73,6 +73,7 @@ ROOMS: dict[str, set[str]] = {
         "experiments.record",
         "experiments.setup",
     },
+    "experiments.machines": set(),
     "experiments.pretraining": set(),
     "experiments.figures": {"experiments.record"},
     "experiments.report": {
@@ -91,6 +92,7 @@ ROOMS: dict[str, set[str]] = {
     },
     "experiments.benchmark": {
         "experiments.cli",
+        "experiments.machines",
         "experiments.record",
         "experiments.figures",
         "experiments.run",

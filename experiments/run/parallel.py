@@ -25,7 +25,7 @@ from experiments.run import experiment, training
 from experiments.setup.preparation import Prepared, finished, load, prepare
 from prompt_jax.clip.packing import PackedTokens, stack
 from prompt_jax.errors import PromptError
-from prompt_jax.training import loop, recipes, train
+from prompt_jax.training import compile_times, loop, recipes, train
 from prompt_jax.training.checkpoint import Checkpoints
 from prompt_jax.training.loop import Trained
 
@@ -141,6 +141,7 @@ def fit(runs: list[Prepared]) -> list[Trained | str]:
             ),
             rate=training.rate(config),
             log_every=config.log_every,
+            compiling=compile_times.describe(config.method, task.clip),
         )
         end = end._replace(together=len(runs))
         pairs = zip(runs, shots, strict=True)

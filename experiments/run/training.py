@@ -12,7 +12,7 @@ from experiments.record.log import Log
 from experiments.record.tracking import open_tracker
 from experiments.record.workdir import refuse_removed
 from experiments.setup.preparation import Prepared
-from prompt_jax.training import loop
+from prompt_jax.training import compile_times, loop
 from prompt_jax.training.loop import Saving, Trained
 
 
@@ -40,6 +40,7 @@ def fit(run: Prepared) -> Trained:
         saving=saving(run.config, run.identity, run.folder),
         rate=rate(run.config),
         log_every=run.config.log_every,
+        compiling=compile_times.describe(run.config.method, run.task.clip),
     )
 
 

@@ -29,7 +29,7 @@ from prompt_jax.models import loading
 from prompt_jax.models.model import Model
 from prompt_jax.text.class_names import describe_meaningless
 from prompt_jax.text.labels import number_labels
-from prompt_jax.training import loop, recipes
+from prompt_jax.training import compile_times, loop, recipes
 from prompt_jax.training.features import FeatureMaker, choose, fit_features
 from prompt_jax.training.loop import Saving
 from prompt_jax.training.sharding import Placement
@@ -261,6 +261,7 @@ def _train(
         "title": f"training {name}",
         "rate": f"learning_rate={recipe.learning_rate:g}",
         "saving": saving,
+        "compiling": compile_times.describe(name, task.clip),
     }
     if not recipe.cached_views or method.input not in KEPT:
         start = loop.init_prompts(method, task, shots.seed)
@@ -278,7 +279,8 @@ def _train(
 
     prompts = fit_part(features, shots.labels, **options)
     folds = functools.partial(
-        fit_part, **(options | {"title": "", "saving": None, "place": placement.replicate})
+        fit_part,
+        **(options | {"title": "", "compiling": "", "saving": None, "place": placement.replicate}),
     )
     held_out = functools.partial(selection.hold_out_shots, folds, features, shots.labels)
     return choose(name, method, prompts, task, held_out)[0]

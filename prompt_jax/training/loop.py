@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import pathlib
+import sys
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
@@ -169,6 +170,7 @@ def run(
     log_every: int = 20,
     saving: Saving | None = None,
     title: str = "training",
+    compiling: str = "",
 ) -> End:
     """Takes steps, writes log lines and checkpoints, and resumes from the newest checkpoint.
 
@@ -183,6 +185,7 @@ def run(
         log_every: steps between log lines; another one is written at the end.
         saving: options for checkpoints; None writes none and does not handle Ctrl-C.
         title: title of the progress bar; "" shows none.
+        compiling: printed before the first step, see `compile_times.describe`; "" prints nothing.
 
     Raises:
         PromptError: see `fit`.
@@ -225,6 +228,8 @@ def run(
             checkpoints.save(step, state, record)
             saved = step
 
+        if compiling:
+            print(compiling, file=sys.stderr, flush=True)
         log = stack.enter_context(open_log(start))
         bar = progress.bar(title, total, start) if title else progress.silence()
         advance, words = stack.enter_context(bar), ""
