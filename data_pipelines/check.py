@@ -1,4 +1,4 @@
-"""Check which data sets exist, whether they are complete, and whether every file can be read.
+"""Checks which data sets exist, whether they are complete, and whether every file can be read.
 
     python -m data_pipelines.check --root DATA                # every data set of the table
     python -m data_pipelines.check --root DATA --names dtd,caltech101

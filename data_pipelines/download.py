@@ -1,4 +1,4 @@
-"""Download the benchmark's image data sets and unpack them into the expected layout.
+"""Downloads the benchmark's image data sets and unpacks them into the expected layout.
 
     python -m data_pipelines.download caltech101 dtd --root /data
     python -m data_pipelines.download all --root /data

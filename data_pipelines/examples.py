@@ -33,7 +33,7 @@ class Example(NamedTuple):
 
     @property
     def known_by(self) -> str:
-        """The key of its class in other lists of its data set: the id, or else the name."""
+        """The key of its class in other lists of its data set: the id, otherwise the name."""
         return self.class_id or self.name
 
 

@@ -1,4 +1,4 @@
-"""Measure the throughput of training batches, and of PyTorch's DataLoader for comparison.
+"""Measures the throughput of training batches, and of PyTorch's DataLoader for comparison.
 
     python -m data_pipelines.throughput                                  # synthetic photos
     python -m data_pipelines.throughput --root DATA --name caltech101    # real ones

@@ -136,4 +136,4 @@ def start(argv: list[str]) -> None:
         paths = draw(path, found, title)
     except OSError as error:
         raise PromptError(f"--out={path} cannot be written: {error.strerror}") from error
-    print(f"drawn: {', '.join(map(str, paths))}")
+    print(f"written: {', '.join(map(str, paths))}")

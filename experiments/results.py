@@ -45,7 +45,7 @@ class Summary(NamedTuple):
     Attributes:
         tables: of accuracy.
         searches: of retrieval.
-        remarks: a line for each invalid file and each run that does not count.
+        remarks: a line for each invalid file and each run that is ignored.
     """
 
     tables: Sequence[ResultTable]
@@ -256,7 +256,7 @@ def report(
     paths = write_tables(summary, out)
     show_all(summary)
     names = ", ".join(path.name for path in paths if path.suffix == ".md")
-    print(f"{len(paths)} files are in {out}; to read: {names}")
+    print(f"wrote {len(paths)} files to {out}; start with {names}")
 
 
 def show_all(summary: Summary) -> None:

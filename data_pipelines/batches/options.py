@@ -32,5 +32,5 @@ class ReadOptions:
 
     @property
     def cache_of_a_worker(self) -> int:
-        """Bytes."""
+        """The cache size of one worker, in bytes."""
         return self.cache_bytes // max(1, self.num_workers)

@@ -54,7 +54,7 @@ def read_pickle(path: Path, what: str) -> Any:
 
 
 class _RefusedError(ValueError):
-    """The pickle contains something that is not allowed."""
+    """An error for a pickle with content that is not allowed."""
 
 
 def _reason(error: Exception) -> str:

@@ -85,16 +85,16 @@ class CachedVideo:
 
     @property
     def count(self) -> int:
-        """See `Video`."""
+        """The number of frames."""
         return self.video.count
 
     @property
     def rate(self) -> float | None:
-        """See `Video`."""
+        """Frames per second; None if unknown."""
         return self.video.rate
 
     def frames(self, indices: Sequence[int]) -> Iterator[Image.Image]:
-        """See `Video`."""
+        """Yields frames in RGB; decodes only those that are not cached."""
         kept = {index: self.store.get((self.key, index)) for index in indices}
         decoded = self.video.frames([index for index, frame in kept.items() if frame is None])
         for index, repeated in itertools.groupby(indices):

@@ -1,4 +1,4 @@
-"""Tables of accuracy: means over seeds and data sets, published figures beside them."""
+"""Averages accuracies over seeds and data sets, and adds published figures."""
 
 import functools
 import math
@@ -52,7 +52,7 @@ def average(
         calibration, intervals: whether tables show them.
 
     Returns:
-        tables, and a line for each run that does not count.
+        tables, and a line for each run that is ignored.
     """
     groups: dict[tuple, list[Run]] = defaultdict(list)
     for run in peers.with_zero_shot([run for run in found if not run.ranks]):
@@ -107,9 +107,9 @@ def _fill(table: ResultTable, found: Sequence[Run], calibration: bool) -> list[s
 def _explain(older: Run, run: Run) -> str:
     variant = f" {run.variant}" if run.variant else ""
     same = f"{run.method}{variant}, {run.dataset}, {run.shots} shots, seed {run.seed}"
-    text = f"{older.path} does not count: {run.path} is "
+    text = f"{older.path} is ignored: {run.path} is "
     if not training_list.differ(older.drawn, run.drawn):
-        return f"{text}a newer run of the same ({same})"
+        return f"{text}a newer run with the same settings ({same})"
     other = "of another model" if run.protocol == EVALUATION else "trained on other images"
     return f"{text}newer and has the same name ({same}), but is {other}; tabulate them separately"
 

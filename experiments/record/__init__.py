@@ -1,1 +1,1 @@
-"""What a run leaves in its folder, and how it is read again: workdir, identity, log, runs."""
+"""Reads and writes the files of run directories: workdir, identity, log, runs."""

@@ -252,7 +252,7 @@ def refuse_other_run(folder: pathlib.Path, here: dict, there: dict, finished: bo
             )
         what = "another run"
         if all(one.startswith("pictures.") for one in found):
-            what = "a run on other images than its data set has now"
+            what = "a run on other images than those of its data set now"
             if list(folder.glob("split*.csv")):
                 advice += "; a split*.csv there lists its own, for --config.data.name=csv"
         raise PromptError(f"{folder} holds {what} ({shown}); {advice}")
@@ -279,7 +279,7 @@ def refuse_other_results(folder: pathlib.Path, here: dict, results: Mapping[str,
     if left_out and here["data"]["on_bad_image"] == "stop":
         raise PromptError(
             f"{folder} holds a finished run that left out {left_out} unreadable images; delete "
-            "it to run again with all of them, or say --config.data.on_bad_image=skip to keep it"
+            "it to run again with all of them, or pass --config.data.on_bad_image=skip to keep it"
         )
 
 

@@ -72,7 +72,7 @@ def _attempt(make: Callable[..., Section | None], *args: Any) -> Section | None:
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
         name = make.__module__.rpartition(".")[2]
         print(f"note: section {name} is left out ({escape(reason)})", file=sys.stderr)
-        return Section("Not shown", [Text(f"Section {name} cannot be made ({reason}).")])
+        return Section("Not shown", [Text(f"Section {name} could not be created ({reason}).")])
 
 
 def of_trained(run: Finished) -> Iterator[Section | None]:

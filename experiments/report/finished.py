@@ -1,4 +1,4 @@
-"""Finished runs as a report reads them: their results, and their images if these still exist."""
+"""Reads finished runs for a report: results, and images if these still exist."""
 
 import dataclasses
 import os

@@ -47,13 +47,13 @@ class Watched(CLIP):
         queries: int | None = None,
         prompts: jax.Array | None = None,
     ) -> jax.Array:
-        """See `CLIP.image_block`."""
+        """Records the attention of the last block; see `CLIP.image_block`."""
         if layer == self.config.image_layers - 1:
             self.tell_attention(self.class_attention(frozen, layer, tokens))
         return super().image_block(frozen, layer, tokens, queries, prompts)
 
     def image_head(self, frozen: Frozen, tokens: jax.Array) -> jax.Array:
-        """See `CLIP.image_head`."""
+        """Records the features; see `CLIP.image_head`."""
         features = super().image_head(frozen, tokens)
         self.tell_features(features)
         return features

@@ -32,7 +32,7 @@ _ADVICE = {
     errno.ENOTDIR: _GONE,
     errno.ESTALE: _GONE,
     errno.EISDIR: "it is a directory, not a file; move it away, then run again",
-    errno.EEXIST: "the name is taken; move what has it away, then run again",
+    errno.EEXIST: "the name is already in use; move that file or directory away, then run again",
     errno.ENAMETOOLONG: "use a shorter one",
     errno.EMFILE: "allow more open files (ulimit -n), then run again",
     errno.ENFILE: "too many files are open on this machine; close some, then run again",

@@ -18,7 +18,7 @@ import time
 from types import FrameType
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
-STOPPING = "stopping after this step, then a checkpoint; again: at once"
+STOPPING = "stopping after this step, with a checkpoint; interrupt again to stop at once"
 AT_ONCE = "stopped at once"
 SECONDS_TO_FLUSH = 1.0
 # Seconds in which signals count as one: `timeout` sends its own twice, to process and group.

@@ -77,12 +77,12 @@ class Predictions(Sequence[Prediction]):
 
     @property
     def probabilities(self) -> np.ndarray:
-        """float32[P, K], of the last iteration; rows sum to 1."""
+        """Probabilities float32[P, K] of the last iteration; rows sum to 1."""
         return softmax(self.logits[-1])
 
     @property
     def labels(self) -> np.ndarray:
-        """int[P], the most probable class; -1 for unreadable images."""
+        """The most probable class of each image, int[P]; -1 for unreadable images."""
         labels = np.argmax(self.logits[-1], axis=-1)
         labels[list(self.errors)] = -1
         return labels

@@ -1,4 +1,4 @@
-"""How a training example becomes an array: random frames, crop and flip."""
+"""Augments training examples: random frames, crop and flip."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,13 +21,13 @@ _OF_VIDEOS: dict[str, Callable[..., Any]] = {
 
 @dataclass(frozen=True)
 class Augmentation:
-    """What is drawn at random of a training example.
+    """The random augmentation of training examples.
 
     Attributes:
-        flip: whether half of the examples are mirrored; not where left and right matter.
-        rule: of videos, which frames; see `videos.sampling.choose`.
-        kind: of videos, "none": crop and flip, see `videos.transforms`; "vifi": also colors, see
-            `videos.vifi`, which resizes in its own way. The rule "segment" goes with it.
+        flip: whether to mirror half of the examples; False if left and right matter.
+        rule: for videos, how frames are chosen; see `videos.sampling.choose`.
+        kind: for videos, "none": crop and flip, see `videos.transforms`; "vifi": also colors and
+            another way of resizing, see `videos.vifi`, used with the rule "segment".
     """
 
     flip: bool = True

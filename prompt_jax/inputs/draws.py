@@ -1,7 +1,7 @@
-"""The random draws of training: which examples a step holds, and the generator of each example.
+"""Random draws of training: the examples of each step, and a generator for each example.
 
 `fit` and the loaders of experiments take all their randomness from here, so that the same seed,
-data and recipe train the same prompts.
+data and recipe give the same prompts.
 """
 
 from collections.abc import Callable
@@ -75,7 +75,7 @@ def share(size: int, shard_index: int, shard_count: int) -> slice:
 def shuffled_rows(
     count: int, batch_size: int, seed: int, part: slice
 ) -> Callable[[int], tuple[int, int, np.ndarray]]:
-    """Returns a function that says which examples a training batch holds.
+    """Returns a function from a batch number to the examples of that training batch.
 
     Args:
         count: examples in all.
@@ -101,7 +101,7 @@ def shuffled_rows(
 # Threads read across the border of two epochs at once; more than that is not needed.
 @lru_cache(maxsize=4)
 def _order(count: int, seed: int, epoch: int) -> np.ndarray:
-    """Returns all rows in an epoch's order; neighboring seeds share none, even shifted by one."""
+    """Returns all rows in an epoch's order; neighboring seeds have unrelated orders."""
     return np.random.default_rng((seed, epoch)).permutation(count)
 
 

@@ -107,7 +107,7 @@ class Inputs:
 
     @functools.cached_property
     def preprocessing(self) -> Preprocessing:
-        """How an image is resized, cropped and normalized."""
+        """The resizing, cropping and normalization of an image."""
         own = {field.name: getattr(self, field.name) for field in fields(Preprocessing)}
         return Preprocessing(**own)
 
@@ -119,7 +119,7 @@ class Inputs:
 
     @property
     def kind(self) -> str:
-        """ "video" or "image"."""
+        """The kind of input, "video" or "image"."""
         return "video" if self.frames else "image"
 
 

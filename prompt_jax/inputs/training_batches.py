@@ -13,7 +13,7 @@ Batch = dict[str, np.ndarray]
 
 
 class TrainingBatches(Protocol):
-    """What the training loop reads; `Batches` says what each does."""
+    """The interface of the training loop to its batches; see `Batches`."""
 
     def __next__(self) -> dict[str, Any]: ...
 
@@ -27,7 +27,7 @@ class TrainingBatches(Protocol):
 
 
 class Positioned(Iterator[Batch]):
-    """Batches 0 to `total` - 1, each of which depends on its number alone."""
+    """Batches 0 to `total` - 1; each depends only on its number."""
 
     def __init__(self, total: int):
         self._total = total
@@ -38,14 +38,14 @@ class Positioned(Iterator[Batch]):
         return {"next_index": self._position}
 
     def state_after(self, batches: int) -> dict[str, int]:
-        """Returns what `get_state` gives after so many batches from the start."""
+        """Returns the state after `batches` batches from the start."""
         return {"next_index": batches}
 
     def set_state(self, state: dict[str, int]) -> None:
-        """Continues at a position that `get_state` gave.
+        """Continues at a state from `get_state`.
 
         Raises:
-            DataError: it is not one, or lies behind the last batch.
+            DataError: the state is invalid, or behind the last batch.
         """
         position = state.get("next_index")
         if not isinstance(position, int) or not 0 <= position <= self._total:
@@ -61,16 +61,16 @@ class Positioned(Iterator[Batch]):
 
 
 class Batches(Positioned):
-    """Batches that a generator reads."""
+    """Batches from a generator."""
 
     def __init__(self, read: Callable[[range], Generator[Batch]], total: int = sys.maxsize):
-        """`read` gives the batches of some numbers in turn; it is called at the first `next`."""
+        """Takes a generator function of batch numbers, which is called at the first `next`."""
         super().__init__(total)
         self._read = read
         self._reader: Generator[Batch] | None = None
 
     def __next__(self) -> Batch:
-        """Returns the next batch; after an error the position is that of the batch not read."""
+        """Returns the next batch; an error does not advance the position."""
         if self._position == self._total:
             raise StopIteration
         if self._reader is None:

@@ -130,7 +130,7 @@ def restore(
         sizes, frozen = loading.load(source, model.sizes.activation)
     except PromptError as error:
         raise ArgumentError(
-            f"the backbone of {folder}, {source}: {error}", "pass its place by {}", "backbone"
+            f"the backbone of {folder}, {source}: {error}", "pass its location by {}", "backbone"
         ) from error
     if loading.fingerprint(sizes, frozen) != model.backbone_hash:
         raise PromptError(

@@ -209,7 +209,7 @@ def _trace(model: Any, function: Any, *arguments: Any) -> Any:
     except Exception as error:
         reason = escape(f"{type(error).__name__}: {error}".splitlines()[0])[:200]
         kind = _Untraceable if isinstance(error, jax.errors.JAXTypeError) else PromptError
-        raise kind(f"settings: {model.method} makes no prompts with these ({reason})") from None
+        raise kind(f"settings: {model.method} fails with these settings ({reason})") from None
 
 
 def _abstract_task(model: Any, method: methods.Method) -> Task:

@@ -80,7 +80,7 @@ def test_the_command_prints_the_tables_and_where_the_files_are(tmp_path, capsys)
     assert "emoji_scenes:night" in printed
     assert "80.00" in printed
     assert "not comparable with published ones" in printed
-    assert f"4 files are in {out}; to read: base_to_novel.md" in printed
+    assert f"wrote 4 files to {out}; start with base_to_novel.md" in printed
     assert len(list(out.iterdir())) == 4
 
 

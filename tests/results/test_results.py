@@ -122,7 +122,7 @@ def test_of_two_equal_runs_the_newer_counts_and_the_older_is_named(tmp_path):
     (table,), _, remarks = results.summarize(tmp_path)
     assert row(table, "coop").cells["caltech101", "base"].mean == 90.0
     assert len(remarks) == 1
-    assert remarks[0].startswith(f"{old} does not count: {new} is a newer run")
+    assert remarks[0].startswith(f"{old} is ignored: {new} is a newer run")
     assert "coop, caltech101, 16 shots, seed 1" in remarks[0]
 
 

@@ -96,7 +96,7 @@ def test_a_drawing_that_fails_is_named_and_costs_nothing_else(tmp_path, capsys, 
     monkeypatch.setattr(drawing, "draw", fail)
     assert explain(results.start, [str(tmp_path)]) == 0
     out = capsys.readouterr().out
-    assert "note: a plot was skipped (RuntimeError: no room)" in out and "2 files are in" in out
+    assert "note: a plot was skipped (RuntimeError: no room)" in out and "wrote 2 files to" in out
     assert "80.00" in (tmp_path / "tables/base_to_novel.md").read_text()
 
 

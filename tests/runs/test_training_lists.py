@@ -71,7 +71,7 @@ def test_an_earlier_run_of_the_same_seed_on_other_images_is_not_called_the_same(
     for hashes in drawn:
         put(tmp_path, data_hashes=hashes)
     first, second = results.summarize(tmp_path).remarks
-    assert "is a newer run of the same (coop" in first
+    assert "is a newer run with the same settings (coop" in first
     assert "newer and has the same name (coop, " in second and "trained on other images" in second
 
 

@@ -1,4 +1,4 @@
-"""Which published figure stands beside a measured one, and why one does not."""
+"""Finds the published figures that measured ones can be compared with."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -9,12 +9,12 @@ from experiments.figures.papers.published import Published
 from experiments.figures.result_table import AVERAGE, TOP5, Key, ResultTable, Row
 from experiments.record.runs import EVALUATION, SOURCE_PROTOCOLS, SUPERVISED, TRANSFER, Run
 
-SPLITS = 3  # that a published mean over splits is over
+SPLITS = 3  # in a published mean over splits
 
 
 def departures(table: ResultTable, counted: Sequence[Run]) -> list[str]:
-    """How tested data differ from those of published figures, a data set after another."""
-    if table.protocol == EVALUATION:  # beside which none stand
+    """Returns differences of the test data from those of published figures, per data set."""
+    if table.protocol == EVALUATION:  # has no published figures
         return []
     found = {
         published.departure(name, *run.tested[name])
@@ -27,23 +27,23 @@ def departures(table: ResultTable, counted: Sequence[Run]) -> list[str]:
 
 
 def beside(table: ResultTable, row: Row, key: Key) -> Published | None:
-    """The published figure of a cell; None where there is none that is comparable."""
+    """Returns the published figure of a cell; None if there is no comparable one."""
     if table.protocol == EVALUATION:
         return None
     if _is_of_actions(table, key[0]):
         return None if _departure(table, row, key) else _of_actions(table, row, key)
     dataset, column = key
-    as_there = set(table.averaged) == set(published.AVERAGED.get(table.protocol, ()))
-    if table.shots != published.SHOTS or (dataset == AVERAGE and not as_there):
+    same_average = set(table.averaged) == set(published.AVERAGED.get(table.protocol, ()))
+    if table.shots != published.SHOTS or (dataset == AVERAGE and not same_average):
         return None
-    # Papers have their source in these tables, so another source's targets are another figure.
+    # The papers' source is ImageNet; figures of other sources are not comparable.
     if table.protocol in SOURCE_PROTOCOLS and table.data != "imagenet":
         return None
     return published.find(table.protocol, table.ablation, row.method, row.variant, dataset, column)
 
 
 def unlike(table: ResultTable) -> list[str]:
-    """Of rows whose settings are not those of the published figures: what differs, in words."""
+    """Returns a line for each row whose settings differ from those of the published figures."""
     if table.protocol == EVALUATION:
         return []
     found = {
@@ -83,7 +83,7 @@ def _departure(table: ResultTable, row: Row, key: Key) -> str:
 
 
 def _config(table: ResultTable, row: Row, key: Key) -> Mapping[str, Any]:
-    """Of the runs behind a cell, which agree in what figures depend on."""
+    """Returns the config of the runs of a cell, which agree in all fields that matter."""
     dataset, column = key
     shots = column.partition(", ")[0] if table.protocol == "few_shot" else None
     for run in row.runs:

@@ -1,7 +1,7 @@
-"""The figures that papers print, to be put beside measured ones.
+"""Finds published figures of images in the methods' records.
 
-They stand in the methods' records. Accuracy in %, ViT-B/16, 16 shots. Averages are those of the
-papers, not recomputed: they were taken before rounding.
+Accuracy in %, ViT-B/16, 16 shots. Averages are those of the papers, not recomputed, as they were
+taken before rounding.
 """
 
 import re
@@ -12,11 +12,11 @@ from prompt_jax import methods
 from prompt_jax.methods import record
 
 BACKBONE, SHOTS = "ViT-B/16 with OpenAI's weights", 16
-# What `config.backbone` says for it; whether a file or folder holds it, nobody but its owner knows.
+# Values of `config.backbone` for it; files and directories are not recognized.
 BACKBONE_NAMES = ("ViT-B/16", "openai/clip-vit-base-patch16")
 
 TARGETS, SHIFTED = record.TARGETS, record.SHIFTED
-# Of tables, the oldest first.
+# In the order of tables, the oldest first.
 METHODS = tuple(methods.METHODS)
 
 # The data sets that a published average is taken over.
@@ -29,7 +29,7 @@ HALVES = ("base", "new", "h")
 
 
 class Published(NamedTuple):
-    """A printed figure, in percent, and where it stands."""
+    """A published figure, in percent, and its source."""
 
     value: float
     source: str
@@ -38,7 +38,15 @@ class Published(NamedTuple):
 def rows(
     kind: str, method: str, protocol: str, ablation: str = "", variant: str = ""
 ) -> list[record.Published]:
-    """What is printed of a method of "images" or "videos", in a protocol and ablation."""
+    """Returns the published rows of a method for a protocol and ablation.
+
+    Args:
+        kind: "images" or "videos".
+        method: a name from the table of methods.
+        protocol: "base_to_novel", "cross_dataset", …
+        ablation: "", or a name such as "iterations".
+        variant: "", or the label of a variant.
+    """
     found = methods.RECORDS[kind].get(method)
     return [
         row
@@ -48,7 +56,7 @@ def rows(
 
 
 def _same(one: str, other: str) -> bool:
-    """Whether two labels of a variant are equal, or the same number: "N=1", "N=1.0"."""
+    """Returns whether two variants' labels are equal or the same number: "N=1", "N=1.0"."""
     return one == other or (number(one) is not None and number(one) == number(other))
 
 
@@ -61,13 +69,13 @@ COMPONENTS = [
 
 
 def departure(name: str, classes: int | None, images: int | None, split_source: str) -> str:
-    """How what was tested of a data set differs from what published figures are on.
+    """Returns how the test data differ from those of published figures.
 
     Args:
         name: the data set.
-        classes: how many were tested, base and new together; None if unknown.
-        images: how many were tested; None if unknown.
-        split_source: where the split came from, in words.
+        classes: number of tested classes, base and new together; None if unknown.
+        images: number of test images; None if unknown.
+        split_source: description of the source of the split.
 
     Returns:
         e.g. "dtd: 10 of 47 classes, 240 of 1,692 test images"; "" if nothing is known to differ.
@@ -76,7 +84,7 @@ def departure(name: str, classes: int | None, images: int | None, split_source: 
     entry = datasets.TABLE.get(key)
     if entry is None or entry.counts is None:
         return ""
-    # Of several splits the table counts the first.
+    # The table has the counts of the first split only.
     number = None if part in ("val2", "val3") else entry.counts[2]
     counted = (
         (classes, entry.num_classes, "classes"),
@@ -87,14 +95,14 @@ def departure(name: str, classes: int | None, images: int | None, split_source: 
         for here, there, what in counted
         if here is not None and there is not None and here != there
     ]
-    # The benchmark takes ImageNet and its variants in their official splits, as TFDS does.
+    # For ImageNet and its variants, the benchmark uses the official splits, as TFDS does.
     if split_source.startswith("TFDS") and name not in ("imagenet", *SHIFTED):
         parts.append(f"TFDS's own splits, not the benchmark's ({split_source})")
     return f"{name}: {', '.join(parts)}" if parts else ""
 
 
 def number(variant: str) -> float | None:
-    """The value in a label such as "N=1" or "lambda=0.5"; None where there is none."""
+    """Returns the value in a label such as "N=1" or "lambda=0.5"; None if there is none."""
     match = re.fullmatch(r"[^=]+=\s*(-?\d+(?:\.\d+)?)", variant.strip())
     return float(match[1]) if match else None
 
@@ -102,7 +110,7 @@ def number(variant: str) -> float | None:
 def find(
     protocol: str, ablation: str, method: str, variant: str, dataset: str, metric: str
 ) -> Published | None:
-    """What a paper prints for one cell of a table.
+    """Returns the published figure for one cell of a table; None if there is none.
 
     Args:
         protocol: "base_to_novel", "cross_dataset", …
@@ -115,7 +123,7 @@ def find(
     if protocol not in AVERAGED or (protocol == "base_to_novel") != (metric in HALVES):
         return None
     place = HALVES.index(metric) if metric in HALVES else 0
-    # The method itself, as published, stands in its ablation's table too.
+    # An ablation's table also has a row for the method itself, as published.
     for row in rows("images", method, protocol, ablation if variant else "", variant):
         if dataset in row.figures and (value := row.figures[dataset][place]) is not None:
             return Published(value, row.source)

@@ -1,7 +1,7 @@
-"""The figures of action recognition that ViLT-CLIP's paper prints (Wang et al., AAAI 2024).
+"""Finds figures of action recognition published by ViLT-CLIP (Wang et al., AAAI 2024).
 
-They stand in the methods' records. Accuracy in %, ViT-B/16 with OpenAI's weights. ViFi-CLIP's
-prompting of both towers is left out: its figures start from a CLIP that was fine-tuned on
+They are in the methods' records. Accuracy in %, ViT-B/16 with OpenAI's weights. ViFi-CLIP's
+prompting of both towers is excluded, because it starts from a CLIP that was fine-tuned on
 Kinetics-400. So is A6, which the paper does not describe.
 """
 
@@ -21,7 +21,7 @@ SHOTS = (2, 4, 8, 16)
 METHODS = tuple(methods.ENCODERS)
 RETRIEVAL_SOURCE = f"{PAPER}, Tables 5 and 7"
 
-# Settings behind the figures, as far as they are printed: of a field, the values that amount to it.
+# Published settings by field: all values with the same effect.
 _FRAMES = {"few_shot": 32, "base_to_novel": 32, SUPERVISED: 16, TRANSFER: 32}
 Wanted = dict[str, tuple[Any, ...]]
 _PRINTED = (
@@ -31,7 +31,7 @@ _PRINTED = (
 
 
 def _wanted(protocol: str, method: str) -> Wanted:
-    """What a config's fields must hold, as far as a paper says so."""
+    """Returns the published values of config fields."""
     wanted: Wanted = {}
     record = methods.RECORDS["videos"].get(method)
     if record and (recipe := record.recipe(protocol)):
@@ -47,16 +47,16 @@ def _wanted(protocol: str, method: str) -> Wanted:
 def find(
     protocol: str, source: str, method: str, dataset: str, column: str, top5: bool = False
 ) -> Published | None:
-    """What a paper prints for one cell of a table, whatever backbone and settings it is beside.
+    """Returns the published figure for one cell, for any backbone and settings; None if none.
 
     Args:
         protocol: "few_shot", "base_to_novel", `SUPERVISED` or `TRANSFER`.
-        source: what was trained on, where it is another data set than that which is tested.
+        source: the training data set if it differs from the test set.
         method: a name from the table of methods.
-        dataset: a data set's name, or "name:part"; of `TRANSFER` without a part, the mean over its
-            splits.
-        column: a number of shots; "base", "new" or "h"; else "accuracy".
-        top5: whether the right class may be among the first five.
+        dataset: a data set's name, or "name:part"; in `TRANSFER`, a name without a part is the mean
+            over its splits.
+        column: a number of shots; "base", "new" or "h"; otherwise "accuracy".
+        top5: whether to return the top-5 accuracy.
     """
     name = split_domain(dataset)[0]
     if protocol == TRANSFER and (split_domain(source)[0] != KINETICS or name != dataset):
@@ -74,7 +74,7 @@ def find(
 
 
 def ranks(method: str, dataset: str) -> dict[str, float]:
-    """What a paper prints of captions that search videos: metric to figure; empty for nothing."""
+    """Returns published metrics of text-to-video retrieval by name; empty if there are none."""
     for row in rows("videos", method, "retrieval"):
         if row.source == RETRIEVAL_SOURCE and dataset in row.figures:
             found = zip(METRICS, row.figures[dataset], strict=False)
@@ -83,12 +83,12 @@ def ranks(method: str, dataset: str) -> dict[str, float]:
 
 
 def departure(protocol: str, method: str, config: Mapping[str, Any]) -> str:
-    """How a run's settings differ from those of published figures, "" if they are not known to.
+    """Returns how a run's settings differ from the published ones; "" if no difference is known.
 
     Args:
         protocol: of the run.
         method: of the run.
-        config: flat names to values; a field that it lacks is not known.
+        config: values by flat field name; missing fields are ignored.
 
     Returns:
         e.g. "data.frames=4, not 32".

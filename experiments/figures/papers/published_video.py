@@ -1,7 +1,7 @@
-"""The figures that VoP's paper prints (Huang et al., CVPR 2023), to be put beside measured ones.
+"""Lists the retrieval figures published by VoP (Huang et al., CVPR 2023).
 
-They stand in the methods' records: captions for videos, then videos for captions, each R@1, R@5,
-R@10, mean and median rank.
+They are in the methods' records: text-to-video, then video-to-text, each R@1, R@5, R@10, mean and
+median rank.
 """
 
 from experiments.figures.papers.published import rows
