@@ -1,4 +1,4 @@
-"""Who may import whom, and how long a file may be."""
+"""Imports between packages and directories, the length of files, and the size of directories."""
 
 import ast
 import graphlib
@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("prompt_jax", "data_pipelines", "experiments")
-# What the library and the data package have in common: it imports no JAX.
+# Modules that the library and the data package share; they import no JAX.
 SHARED = {
     "prompt_jax.cli",
     "prompt_jax.errors",
@@ -22,7 +22,7 @@ MAY_IMPORT = {
     "data_pipelines": {"data_pipelines", *SHARED},
     "experiments": set(PACKAGES),
 }
-# Inside prompt_jax from the bottom up; what is not listed stands beside train, at the top.
+# The order of prompt_jax's directories; modules that are not listed are above them.
 LAYERS = (
     "errors",
     "storage",
@@ -36,7 +36,7 @@ LAYERS = (
     "training",
     "models",
 )
-# Folders inside the other two: what each may import of its package, beside its own files.
+# What each directory of the other two packages may import of its package.
 ROOMS: dict[str, set[str]] = {
     "data_pipelines.images": {"data_pipelines.errors", "data_pipelines.examples"},
     "data_pipelines.videos": {
@@ -99,7 +99,7 @@ ROOMS: dict[str, set[str]] = {
         "experiments.setup",
     },
 }
-# Flags, configs and data belong to the other two packages.
+# Packages for flags, configs and data, which belong to the other two packages.
 NOT_IN_PROMPT_JAX = {
     "absl",
     "grain",
@@ -112,7 +112,7 @@ LONGEST = 355
 
 
 def imported_names(source: str, package: str) -> set[str]:
-    """Dotted names that a file of `package` imports, inside functions too."""
+    """Returns the dotted names that a file of `package` imports, also inside functions."""
     names: set[str] = set()
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
@@ -122,7 +122,7 @@ def imported_names(source: str, package: str) -> set[str]:
             if node.level:
                 above = package.split(".")[: len(package.split(".")) - node.level + 1]
                 module = ".".join([*above, *filter(None, [module])])
-            # What is imported may be a module itself: `from prompt_jax.clip import tokenizer`.
+            # The imported name may be a module: `from prompt_jax.clip import tokenizer`.
             names |= {module, *(f"{module}.{alias.name}" for alias in node.names)}
     return names
 
@@ -147,16 +147,16 @@ def layer(module: str) -> int:
 
 
 def room(module: str) -> str:
-    """The folder that a module lies in, below its package; itself where it lies at the top."""
+    """Returns the directory of a module below its package; the module itself at the top level."""
     return ".".join(module.split(".")[:2])
 
 
 def upward(module: str, names: set[str]) -> Iterator[str]:
-    """Those of `names` that a module must not import."""
+    """Yields those of `names` that a module must not import."""
     package = module.split(".")[0]
     for name in names:
         top = name.split(".")[0]
-        # A package's bare name is the first half of `from prompt_jax import video`.
+        # A package's name alone is the first half of `from prompt_jax import video`.
         forbidden = top in PACKAGES and not any(
             name == part.split(".")[0] or f"{name}.".startswith(f"{part}.")
             for part in MAY_IMPORT[package]
@@ -178,17 +178,17 @@ def test_no_file_imports_upward():
     assert not found, "\n".join(sorted(found))
 
 
-def test_no_files_import_each_other_in_a_circle():
+def test_files_do_not_import_each_other_in_a_cycle():
     modules = {module_name(path): imports(path) for path in python_files(*PACKAGES)}
     graph = {module: names & modules.keys() - {module} for module, names in modules.items()}
     for module in graph:
-        # `from package import module` needs the module, not what else the package's file imports.
+        # `from package import module` needs only the module, not the other imports of the package.
         finer = {name.rpartition(".")[0] for name in graph[module]}
         graph[module] -= finer
     assert list(graphlib.TopologicalSorter(graph).static_order())
 
 
-def test_no_rooms_import_each_other_in_a_circle():
+def test_directories_do_not_import_each_other_in_a_cycle():
     graph: dict[str, set[str]] = {}
     for path in python_files(*PACKAGES):
         names = {room(name) for name in imports(path) if name.split(".")[0] in PACKAGES}
@@ -198,7 +198,7 @@ def test_no_rooms_import_each_other_in_a_circle():
     assert list(graphlib.TopologicalSorter(graph).static_order())
 
 
-def test_every_room_says_what_it_may_import():
+def test_every_directory_declares_its_imports():
     rooms = {room(module_name(path)) for path in python_files("data_pipelines", "experiments")}
     rooms = {name for name in rooms if ROOT.joinpath(*name.split(".")).is_dir()} - {*PACKAGES}
     assert rooms == ROOMS.keys()
@@ -240,7 +240,7 @@ def test_files_are_short():
         ("experiments.configs.images.coop", "import experiments.setup.building"),
     ],
 )
-def test_the_rule_sees_what_it_must(module, source):
+def test_forbidden_imports_are_found(module, source):
     assert list(upward(module, imported_names(source, module.rpartition(".")[0])))
 
 
@@ -270,11 +270,11 @@ def test_the_rule_sees_what_it_must(module, source):
         ("prompt_jax.prompts", "from prompt_jax.clip import tokenizer"),
     ],
 )
-def test_the_rule_allows_what_it_should(module, source):
+def test_allowed_imports_are_accepted(module, source):
     assert not list(upward(module, imported_names(source, module.rpartition(".")[0])))
 
 
-# Folders that hold one file a method, data set layout or config.
+# Directories that hold one file per method, data set layout or config.
 ONE_FILE_EACH = {
     "data_pipelines/layouts",
     "experiments/configs/images",
@@ -286,7 +286,7 @@ ONE_FILE_EACH = {
 MOST_FILES = 12
 
 
-def test_folders_are_small():
+def test_directories_are_small():
     files = python_files(*PACKAGES, "tests")
     folders = {path.parent.relative_to(ROOT).as_posix() for path in files}
     counts = {folder: len(list((ROOT / folder).glob("*.py"))) for folder in folders}

@@ -1,4 +1,4 @@
-"""The benchmark's command, its choices and its report; what it compares is in test_conventional."""
+"""The benchmark's command, cells and report; test_conventional compares both sides."""
 
 import importlib.util
 import json
@@ -21,13 +21,13 @@ from prompt_jax.errors import PromptError
 
 
 def side(each, **more):
-    """A side's entry as the JSON file has it."""
+    """Returns a side's entry in the JSON file."""
     measured = {"seconds": [each, each, 2 * each], "seconds_in_row": [each]}
     return measured | {"memory_bytes": 2**30} | more
 
 
 def make_record(*rows):
-    """A record of hand-made measurements: (cell, our seconds, the counterpart's or None)."""
+    """Returns a record of given measurements: (cell, our seconds, the counterpart's or None)."""
     device = {"platform": "cpu", "name": "cpu", "cores": 2, "load": 0.1}
     record = {
         "device": device | {"peak_flops": {"float32": 1e11}},
@@ -47,7 +47,7 @@ def make_record(*rows):
 
 
 @pytest.mark.slow
-def test_the_command_measures_both_sides_and_writes_everything(tmp_path, torch):
+def test_the_command_measures_both_sides_and_writes_all_files(tmp_path, torch):
     words = ["method=coop", "backbone=embedded", "K=3", "batch=2", "phase=train", "part=text"]
     arguments = ["-m", "experiments.benchmark", "--repeats=2", f"--workdir={tmp_path}"]
     process = tiny.command(*arguments, "--only", *words)
@@ -68,7 +68,7 @@ def test_the_command_measures_both_sides_and_writes_everything(tmp_path, torch):
 
 
 @pytest.mark.slow
-def test_runs_together_are_measured_beside_the_same_in_turn(tmp_path):
+def test_parallel_runs_are_compared_with_sequential_ones(tmp_path):
     words = ["method=coop", "backbone=embedded", "K=3", "batch=2", "part=text", "runs=2"]
     command.main(
         ["--ours-only", "--repeats=2", "--memory-gb=1", f"--workdir={tmp_path}", "--only", *words,
@@ -93,7 +93,7 @@ def test_both_sides_evaluate_in_bfloat16(tmp_path, torch):
 
 
 @pytest.mark.slow
-def test_videos_and_captions_are_measured_on_both_sides(tmp_path, torch):
+def test_videos_with_captions_are_measured_on_both_sides(tmp_path, torch):
     words = ["method=vop", "backbone=embedded", "batch=2", "phase=train", "part=all,text"]
     command.main(["--repeats=1", f"--workdir={tmp_path}", "--only", *words])
     record = json.loads((tmp_path / "benchmark.json").read_text())
@@ -106,7 +106,7 @@ def test_videos_and_captions_are_measured_on_both_sides(tmp_path, torch):
 
 
 @pytest.mark.slow
-def test_videos_and_classes_are_measured_on_both_sides(tmp_path, torch):
+def test_videos_with_classes_are_measured_on_both_sides(tmp_path, torch):
     words = ["method=vilt_clip", "backbone=embedded", "K=3", "batch=2", "phase=train"]
     command.main(["--repeats=1", f"--workdir={tmp_path}", "--only", *words, "part=all,text"])
     record = json.loads((tmp_path / "benchmark.json").read_text())
@@ -116,8 +116,8 @@ def test_videos_and_classes_are_measured_on_both_sides(tmp_path, torch):
     assert whole["counterpart"]["images_per_second"] > 0
 
 
-def test_a_process_counts_its_own_memory_alone():
-    """Not what the process that started it had grown to."""
+def test_a_process_counts_only_its_own_memory():
+    """Tests that the memory of the parent process is not included."""
     ballast = np.ones(2**29, np.uint8)
     code = "from experiments.benchmark.worker import peak_memory; print(peak_memory())"
     output = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout
@@ -132,13 +132,13 @@ def test_an_earlier_benchmark_is_not_overwritten(tmp_path):
 
 
 @pytest.mark.slow
-def test_the_form_for_accelerators_refuses_a_cpu(tmp_path):
+def test_gpu_cells_are_rejected_on_a_cpu(tmp_path):
     with pytest.raises(PromptError, match="--gpu: JAX finds only a CPU"):
         command.main(["--gpu", f"--workdir={tmp_path}"])
 
 
-def test_a_side_is_blamed_for_its_own_failure_alone(tmp_path):
-    """Where ours fails while the counterpart is alive, the counterpart is not said to."""
+def test_a_failure_is_recorded_for_its_side_only(tmp_path):
+    """Tests a failure of our side while the counterpart is running."""
 
     class Ended:
         def ask(self, *question):
@@ -161,7 +161,7 @@ def test_a_side_is_blamed_for_its_own_failure_alone(tmp_path):
     assert not left
 
 
-def test_without_pytorch_ours_alone_is_asked_for_and_said(monkeypatch, tmp_path, capsys):
+def test_without_pytorch_only_this_library_is_measured_with_a_note(monkeypatch, tmp_path, capsys):
     asked = []
 
     def measure_all(chosen, options, file):
@@ -175,10 +175,10 @@ def test_without_pytorch_ours_alone_is_asked_for_and_said(monkeypatch, tmp_path,
     assert "only this library is measured: .venv/bin/pip install" in capsys.readouterr().out
 
 
-def test_figures_show_what_differs_in_one_setting_alone(tmp_path):
+def test_a_curve_contains_cells_that_differ_in_one_setting_only(tmp_path):
     rows = [(Cell("pro_mpt", "embedded", number), number, 9 * number) for number in (10, 100)]
     rows += [(Cell("pro_mpt", "embedded", 10, N=1), 5, None), (Cell("coop", "embedded", 10), 1, 2)]
-    rows += [(Cell("coop", "embedded", 100, runs=3), 1, 2)]  # no point of coop's curve over K
+    rows += [(Cell("coop", "embedded", 100, runs=3), 1, 2)]  # not a point of coop's curve over K
     record = make_record(*rows)
     file = tmp_path / "benchmark.json"
     file.write_text(json.dumps(record))
@@ -193,7 +193,7 @@ def test_figures_show_what_differs_in_one_setting_alone(tmp_path):
     assert (tmp_path / "benchmark.md").is_file()
 
 
-def test_ratios_are_taken_repeat_by_repeat():
+def test_ratios_are_computed_per_repeat():
     found = {
         "ours": side(1.0, seconds=[1.0, 2.0, 4.0], seconds_in_row=[0.5, 3.0, 0.5], flops=1e9),
         "counterpart": side(10.0, seconds=[10.0, 10.0, 10.0], seconds_in_row=[9.0, 7.0, 8.0]),
@@ -204,7 +204,7 @@ def test_ratios_are_taken_repeat_by_repeat():
     assert cell["ours"]["share_of_peak"] == 0.5
 
 
-def test_what_would_take_too_long_is_left_out_by_a_smaller_cell():
+def test_cells_that_would_take_too_long_are_skipped_by_a_smaller_cell():
     record = make_record((Cell("cocoop", "ViT-B/16", 10), 1.0, 15.0))
     larger = Cell("cocoop", "ViT-B/16", 100)
     assert measure.too_much(record, larger, "ours", 120) == ""
@@ -213,7 +213,7 @@ def test_what_would_take_too_long_is_left_out_by_a_smaller_cell():
     assert measure.too_much(record, Cell("coop", "ViT-B/16", 100), "counterpart", 120) == ""
 
 
-def test_what_is_larger_than_something_left_out_is_left_out_too():
+def test_larger_cells_than_a_skipped_one_are_skipped_too():
     record = make_record()
     measure.leave_out(record, Cell("cocoop", "ViT-B/16", 50), "counterpart", "no memory")
     larger, smaller = Cell("cocoop", "ViT-B/16", 100), Cell("cocoop", "ViT-B/16", 10)
@@ -239,7 +239,7 @@ def test_the_best_batch_of_each_side_is_compared():
     assert row[2] == "16 | 4" and row[5] == "40"
 
 
-def test_a_busy_machine_is_told():
+def test_a_busy_machine_is_reported():
     record = make_record((Cell("coop", "embedded", 10), 1, 2))
     assert "busy" not in report.conditions(record)
     record["device"]["load"] = 2.0
@@ -249,7 +249,7 @@ def test_a_busy_machine_is_told():
     assert "busy" not in report.conditions(alone)
 
 
-def test_a_stopped_benchmark_is_not_taken_for_a_whole_one(tmp_path, capsys):
+def test_a_stopped_benchmark_is_marked_as_incomplete(tmp_path, capsys):
     record = make_record((Cell("coop", "embedded", 10), 1, 2)) | {"finished": False}
     (tmp_path / "benchmark.json").write_text(json.dumps(record))
     drawn = tmp_path / "drawn"
@@ -258,7 +258,7 @@ def test_a_stopped_benchmark_is_not_taken_for_a_whole_one(tmp_path, capsys):
     assert f"written to {drawn}" in capsys.readouterr().out
 
 
-def test_cells_that_would_end_too_late_are_left_out(monkeypatch, tmp_path):
+def test_cells_that_would_end_too_late_are_skipped(monkeypatch, tmp_path):
     clock = iter(range(0, 10_000, 25))
     monkeypatch.setattr(measure.time, "monotonic", lambda: next(clock))
     monkeypatch.setattr(measure.Worker, "__init__", lambda *_: None)
@@ -275,7 +275,7 @@ def test_cells_that_would_end_too_late_are_left_out(monkeypatch, tmp_path):
     assert "no time left: --minutes=2" in report.left_out(record)[-1]
 
 
-def test_the_forms_hold_what_they_promise():
+def test_each_form_has_the_documented_cells():
     full = cells.full()
     grid = {(c.method, c.backbone, c.K, c.phase) for c in full if c.batch == 4 and c.N < 3}
     assert len(grid) == 4 * 3 * 4 * 2 + 2
@@ -291,7 +291,7 @@ def test_the_forms_hold_what_they_promise():
     }
 
 
-def test_a_selection_makes_one_figure_alone():
+def test_a_selection_makes_one_figure():
     words = ["method=pro_mpt", "backbone=ViT-B/16", "K=50", "batch=4", "phase=train", "part=text"]
     assert cells.only(words) == [Cell("pro_mpt", "ViT-B/16", 50, part="text")]
     assert [cell.K for cell in cells.only([*words[:2], "phase=train"])] == [10, 50, 100, 1000]
@@ -313,7 +313,7 @@ def test_a_selection_makes_one_figure_alone():
         (["method=vilt_clip", "phase=evaluate"], "method=vilt_clip needs phase=train and runs=1"),
     ],
 )
-def test_a_wrong_selection_says_what_is_allowed(words, message):
+def test_an_invalid_selection_lists_the_allowed_values(words, message):
     with pytest.raises(PromptError, match=message.replace("=", "[=]")):
         cells.only(words)
 
@@ -330,7 +330,7 @@ def test_a_wrong_selection_says_what_is_allowed(words, message):
         (["--memory-gb=-1"], "--memory-gb=-1.0 must be a number, 0 or more"),
     ],
 )
-def test_mistakes_are_one_line(words, message, capsys):
+def test_user_errors_are_one_line(words, message, capsys):
     assert command_line.explain(command.main, words) == command_line.USAGE_ERROR
     assert message in capsys.readouterr().err
 

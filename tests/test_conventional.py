@@ -1,4 +1,4 @@
-"""Our methods against PyTorch code written another way, on the same weights."""
+"""Our methods equal an independent PyTorch implementation on the same weights."""
 
 import dataclasses
 import functools
@@ -26,14 +26,14 @@ STATE = jax_side.openai_state(CONFIG, FROZEN)
 
 
 def conventional(row):
-    """The counterpart of a row of the methods' table."""
+    """Returns the counterpart of a row of the methods' table."""
     prompts = arrays(row, "param")
     handover = jax_side.hand_over(row.method, TINY, row.settings, prompts, CLASSES)
     return torch_methods.build(handover, STATE)
 
 
 def conventional_vop(row):
-    """The counterpart of a row of videos and captions."""
+    """Returns the counterpart of a row of videos and captions."""
     tokens = tokenize_captions(video_rows.CAPTIONS, row.settings.text_prompts).tokens
     prompts = video_rows.prompts_of(row)
     handover = jax_pairs.hand_over("vop", TINY, row.settings, prompts, tokens)
@@ -41,12 +41,12 @@ def conventional_vop(row):
 
 
 def gradients_of(module):
-    """The gradients by our names."""
+    """Returns the gradients by our names."""
     return {name: p.grad.numpy() for name, p in module.prompts.items() if p.grad is not None}
 
 
 def ours(method, prompts, task, batch):
-    """Our logits, and our gradients by flat names."""
+    """Returns our logits, and our gradients by flat names."""
 
     def loss(prompts):
         value, output = train.loss_and_output(method, prompts, task, batch)
@@ -72,8 +72,8 @@ def test_logits_and_gradients_equal_the_conventional_code(name):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["maple", "pro_mpt"])
-def test_the_text_part_alone_is_the_same_work_on_both_sides(name):
-    # Of the other two methods it is the method itself, on features.
+def test_the_text_part_does_the_same_work_on_both_sides(name):
+    # For the other two methods it is the method itself, on features.
     row = BY_FIGURES[name]
     features = np.random.default_rng(0).standard_normal((2, CONFIG.embed_dim), np.float32)
     labels = np.array([1, 4])
@@ -87,7 +87,7 @@ def test_the_text_part_alone_is_the_same_work_on_both_sides(name):
     found = gradients_of(module)
     assert {"context"} <= found.keys()
     assert relative_difference(found, {key: expected[key] for key in found}) <= 1e-4
-    # What the text part does not touch gets no gradient on either side.
+    # Parameters that the text part does not use get no gradient on either side.
     assert not any(np.any(expected[key]) for key in expected.keys() - found.keys())
 
 
@@ -106,7 +106,7 @@ def test_vop_equals_the_conventional_code(name):
     assert relative_difference(found, expected) <= 1e-4
 
 
-def test_the_text_part_of_vop_is_the_same_work_on_both_sides():
+def test_the_text_part_of_vop_does_the_same_work_on_both_sides():
     row = video_rows.BY_FIGURES["vop_renorm"]
     features = np.random.default_rng(0).standard_normal((3, CONFIG.embed_dim), np.float32)
     module, task = conventional_vop(row), video_rows.task_of(row)
@@ -122,7 +122,7 @@ def test_the_text_part_of_vop_is_the_same_work_on_both_sides():
 
 
 def vilt_on_both_sides(method, videos):
-    """(logits, gradients) of the counterpart, and ours by `method`; `videos` of both."""
+    """Returns (logits, gradients) of the counterpart, and ours by `method`; `videos` of both."""
     row = action_rows.BY_FIGURES["vilt_clip"]
     prompts, labels = action_rows.prompts_of(row), np.asarray(BATCH["label"])
     handover = jax_actions.hand_over("vilt_clip", TINY, row.settings, prompts, CLASSES)
@@ -148,25 +148,25 @@ def test_vilt_clip_equals_the_conventional_code():
     assert relative_difference(found, expected) <= 1e-4
 
 
-def test_the_text_part_of_vilt_clip_is_the_same_work_on_both_sides():
+def test_the_text_part_of_vilt_clip_does_the_same_work_on_both_sides():
     features = np.random.default_rng(0).standard_normal((3, CONFIG.embed_dim), np.float32)
     (logits, found), (expected_logits, expected), _ = vilt_on_both_sides(
         jax_actions.text_part("vilt_clip"), features
     )
     assert largest_difference(logits, expected_logits) <= 1e-4
-    # Prompts that vision leads reach the texts; the map to vision does not.
+    # Vision-led prompts affect the texts; the map to vision does not.
     assert expected.keys() - found.keys() == {"text_to_vision/kernel", "text_to_vision/bias"}
     assert not any(np.any(expected[key]) for key in expected.keys() - found.keys())
     assert relative_difference(found, {key: expected[key] for key in found}) <= 1e-4
 
 
-def test_the_frozen_weights_of_the_counterpart_carry_no_gradient():
+def test_the_frozen_weights_of_the_counterpart_have_no_gradient():
     module = conventional(BY_FIGURES["coop"])
     trained = [name for name, p in module.named_parameters() if p.requires_grad]
     assert trained == ["prompts.context"]
 
 
-def test_products_in_loops_are_counted_as_often_as_they_run():
+def test_products_in_loops_are_counted_once_per_iteration():
     matrix = jax.numpy.ones((8, 8))
 
     def looped(x):
@@ -178,7 +178,7 @@ def test_products_in_loops_are_counted_as_often_as_they_run():
 
 
 @pytest.mark.slow
-def test_a_step_counts_what_xla_counts_and_every_iteration():
+def test_the_count_of_a_step_matches_xla_s_and_includes_every_iteration():
     row = BY_FIGURES["pro_mpt"]
     method, counted = methods.get("pro_mpt"), []
     for number in (1, 2, 3):

@@ -20,7 +20,7 @@ ABSENT = {"notebooks/own_pictures.ipynb", "prompt_jax/methods/images/residual.py
 
 
 def read_text(path: Path) -> str:
-    """Returns a page's text; of notebooks with line breaks as they are shown."""
+    """Returns a page's text; of notebooks the texts of their cells, with real line breaks."""
     text = path.read_text(encoding="utf-8")
     return text.replace("\\n", "\n") if path.suffix == ".ipynb" else text
 

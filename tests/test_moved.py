@@ -1,4 +1,4 @@
-"""Import paths of earlier versions still work, with one sentence."""
+"""Import paths of earlier versions still work, with a warning."""
 
 import subprocess
 import sys
@@ -25,11 +25,11 @@ for each in caught:
 
 
 @pytest.mark.parametrize("old", sorted(MOVED))
-def test_what_moved_is_there(old):
+def test_moved_names_exist(old):
     assert find_spec(MOVED[old]) is not None
 
 
-def test_old_imports_work_and_say_the_new_path():
+def test_old_imports_work_and_name_the_new_path():
     done = subprocess.run(
         [sys.executable, "-c", OLD_IMPORTS], cwd=tiny.REPOSITORY, capture_output=True, text=True
     )

@@ -1,4 +1,4 @@
-"""The code of docs/own_method.md, run as it stands there."""
+"""The code of docs/own_method.md runs as printed."""
 
 import re
 import sys
@@ -23,9 +23,9 @@ FILE, TRY, TEXT, LOAD, RECORD = re.findall(
 
 @pytest.fixture
 def residual():
-    """The page's method file as a module."""
+    """Returns the page's method file as a module."""
     module = types.ModuleType("prompt_jax.methods.residual")
-    sys.modules[module.__name__] = module  # where dataclasses looks
+    sys.modules[module.__name__] = module  # where dataclasses looks it up
     exec(compile(FILE, "residual.py", "exec"), module.__dict__)
     yield module
     del sys.modules[module.__name__]
@@ -54,7 +54,7 @@ def test_the_page_s_record_runs_in_the_protocols(residual, tmp_path, monkeypatch
 
 @pytest.fixture
 def outside(tmp_path, monkeypatch):
-    """A folder of one's own, called from; writes a file as the page's my_package/my_method.py."""
+    """Returns a current directory with the page's my_package/my_method.py."""
     (tmp_path / "my_package").mkdir()
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.chdir(tmp_path)
@@ -64,7 +64,7 @@ def outside(tmp_path, monkeypatch):
 
 
 def config_of_my_method(folder):
-    """One small run of it."""
+    """Returns the config of a small run of it."""
     config = few_shot.get_config("my_package.my_method:METHOD")
     small = tiny.small_config("zero_shot", tiny.save_clip(folder / "clip")).to_dict()
     config.update({name: small[name] for name in small if name not in ("method", "settings")})
@@ -73,7 +73,7 @@ def config_of_my_method(folder):
     return config
 
 
-def test_the_page_s_method_is_used_from_outside(outside, tmp_path):
+def test_the_page_s_method_is_used_from_another_package(outside, tmp_path):
     outside(FILE)
     [folder] = re.findall(r'pj.load\("(.*)"\)', LOAD)
     experiment.run(config_of_my_method(tmp_path), Path(folder))
@@ -83,7 +83,7 @@ def test_the_page_s_method_is_used_from_outside(outside, tmp_path):
     assert np.abs(np.asarray(names["model"].prompts["residual"])).max() > 0
 
 
-def test_the_page_s_parts_stay_fixed_or_have_rates_of_their_own(outside, tmp_path):
+def test_the_page_s_parts_stay_fixed_or_have_their_own_rates(outside, tmp_path):
     outside(TEXT)
     config = config_of_my_method(tmp_path)
     config.optimizer, config.schedule, config.epochs = "adamw", "constant", 1

@@ -1,4 +1,4 @@
-"""Damaged and hostile files, a few hundred of `python -m tests.soak`'s, and that it sees faults."""
+"""Runs a few hundred inputs of `python -m tests.soak`, and tests that it detects faults."""
 
 import os
 import signal
@@ -19,12 +19,12 @@ from tests.soak.kind import Kind, Wrong, source_of
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="memory is read from /proc")
 
 
-OF_TORCH = ("state_dict", "legacy")  # what makes their examples
+OF_TORCH = ("state_dict", "legacy")  # imported to make the examples
 
 
 @lru_cache
 def examples(name):
-    """A kind's valid examples; without torch a test that needs it to make them is skipped."""
+    """Returns a kind's valid examples; skips tests that need torch to make them without it."""
     if name in OF_TORCH:
         import needs_torch  # noqa: F401
     return kinds.KINDS[name].make()
@@ -32,13 +32,13 @@ def examples(name):
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Where inputs are put."""
+    """Returns the directory of the inputs."""
     return tmp_path_factory.mktemp("soak")
 
 
 @pytest.fixture
 def alarm():
-    """Ends what takes too long, a file that is waited for among it."""
+    """Ends what takes too long, such as waiting for a file."""
 
     def ring(*_):
         raise TimeoutError(f"more than {attempt.SECONDS:g} s")
@@ -50,13 +50,13 @@ def alarm():
 
 
 @pytest.mark.parametrize("name", kinds.QUICK)
-def test_an_example_passes(name, folder):
+def test_an_example_is_accepted(name, folder):
     attempt.read_example(kinds.KINDS[name], examples(name)[0], folder)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["finished", "unfinished", "checkpoint"])
-def test_an_example_of_a_run_passes(name, folder):
+def test_an_example_of_a_run_is_accepted(name, folder):
     attempt.read_example(kinds.KINDS[name], examples(name)[0], folder)
 
 
@@ -65,11 +65,11 @@ def test_an_example_of_a_run_passes(name, folder):
     max_examples=15,
     derandomize=True,
     deadline=None,
-    phases=[hypothesis.Phase.generate],  # a smaller number is no smaller input
+    phases=[hypothesis.Phase.generate],  # a smaller number is not a simpler input
     suppress_health_check=list(hypothesis.HealthCheck),
 )
 @hypothesis.given(number=strategies.integers(0, 99_999))
-def test_a_damaged_file_is_read_or_refused(name, folder, alarm, number):
+def test_a_damaged_file_is_read_or_rejected(name, folder, alarm, number):
     alarm()
     outcome = attempt.attempt(kinds.KINDS[name], examples(name), 0, number, folder)
     again = f"python -m tests.soak --kind {name} --number {number}"
@@ -77,7 +77,7 @@ def test_a_damaged_file_is_read_or_refused(name, folder, alarm, number):
 
 
 @pytest.mark.parametrize("name", kinds.QUICK)
-def test_an_input_is_the_same_every_time(name):
+def test_an_input_is_reproducible(name):
     one, two, other = (
         [kinds.KINDS[name].build(examples(name), source_of(seed, name, n)) for n in range(20)]
         for seed in (0, 0, 1)
@@ -101,7 +101,7 @@ def refuse(message):
 
 
 class Unprintable(PromptError):
-    """A refusal whose words no terminal takes."""
+    """An error whose message no terminal can print."""
 
     def __str__(self):
         return "\udcff"
@@ -135,11 +135,11 @@ def misread(given):
         (lambda given: socket.create_connection(("127.0.0.1", 9), 0.1), "code"),
     ],
 )
-def test_what_a_reader_does_is_seen(folder, read, verdict):
+def test_what_a_reader_does_is_detected(folder, read, verdict):
     assert attempted(read, folder).verdict == verdict
 
 
-def test_what_a_reader_takes_is_seen(folder, monkeypatch):
+def test_the_resources_of_a_reader_are_measured(folder, monkeypatch):
     monkeypatch.setattr(attempt, "MEMORY", 10**8)
     assert attempted(lambda given: len(b"x" * 200_000_000), folder).verdict == "memory"
     assert attempted(lambda given: bytes(1000), folder).verdict == "accepted"
@@ -147,14 +147,14 @@ def test_what_a_reader_takes_is_seen(folder, monkeypatch):
     assert attempted(lambda given: None, folder).verdict == "hang"
 
 
-def test_a_warning_is_kept_and_no_failure(folder):
+def test_a_warning_is_recorded_and_not_a_failure(folder):
     outcome = attempted(lambda given: warnings.warn("odd", stacklevel=1), folder)
     assert not outcome.failed and outcome.warned.startswith("UserWarning at test_soak.py")
     outcome = attempted(lambda given: refuse("x" * 10_000), folder)
     assert outcome.warned == "a message of 5,000 characters or more"
 
 
-def test_reading_anywhere_is_not_writing_anywhere(folder, tmp_path):
+def test_reading_anywhere_does_not_allow_writing_anywhere(folder, tmp_path):
     (tmp_path / "there").write_text("x")
     read = attempted(lambda given: (tmp_path / "there").read_text(), folder, reads_anywhere=True)
     assert read.verdict == "accepted"

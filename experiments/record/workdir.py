@@ -118,7 +118,7 @@ def lock_workdir(workdir: pathlib.Path, identity: dict[str, Any]) -> None:
         except (OSError, ValueError, TypeError, KeyError) as error:
             raise PromptError(
                 f"{owner} is damaged, or of an earlier version ({type(error).__name__}: {error}); "
-                "delete this file, as the checkpoints have its content too, or use another --workdir"
+                "delete this file (the checkpoints have its content too), or use another --workdir"
             ) from error
         refuse_other_run(workdir, identity, there)
 

@@ -1,4 +1,4 @@
-"""What a bare state dict does not say is asked for or said; the answer travels with the model."""
+"""Settings that a bare state dict lacks are requested or assumed, and recorded in the model."""
 
 import dataclasses
 import json
@@ -23,7 +23,7 @@ SIZES = dataclasses.replace(
 
 @pytest.fixture
 def state():
-    """A tiny CLIP with heads 64 wide, under OpenAI's names, without OpenAI's scalars."""
+    """Returns a tiny CLIP with heads of width 64, by OpenAI's names, without OpenAI's scalars."""
     layout = openai_layout(SIZES.image_layers, SIZES.text_layers)
     return from_tree(layout, jax.tree.map(np.asarray, jax.jit(CLIP(SIZES).init)(jax.random.key(0))))
 
@@ -40,7 +40,7 @@ def open_clip(folder, **model):
     (folder / "open_clip_config.json").write_text(json.dumps(content))
 
 
-def test_the_activation_is_asked_for_where_no_file_says_it(state, tmp_path):
+def test_a_missing_activation_is_requested(state, tmp_path):
     path = bare(state, tmp_path)
     with pytest.raises(
         PromptError, match="activation='quick_gelu' .*'gelu'.*open_clip_config.json"
@@ -59,13 +59,13 @@ def test_the_activation_is_asked_for_where_no_file_says_it(state, tmp_path):
     )
 
 
-def test_what_is_wrong_is_told_before_the_activation_is_asked_for(state, tmp_path):
+def test_other_errors_come_before_the_missing_activation(state, tmp_path):
     del state["ln_final.bias"]
     with pytest.raises(PromptError, match="1 missing: ln_final.bias"):
         loading.load(bare(state, tmp_path))
 
 
-def test_each_assumption_has_a_line_that_a_config_settles(state, tmp_path):
+def test_each_assumption_is_reported_until_a_config_states_it(state, tmp_path):
     path = bare(state, tmp_path)
     lines = loading.read(path, "quick_gelu").assumed
     for line, words in zip(
@@ -88,7 +88,7 @@ def test_each_assumption_has_a_line_that_a_config_settles(state, tmp_path):
         loading.read(path)
 
 
-def test_a_kept_mask_tells_a_causal_text_tower(state, tmp_path):
+def test_a_stored_mask_identifies_a_causal_text_tower(state, tmp_path):
     mask = np.triu(np.full((77, 77), -np.inf, np.float32), 1)
     lines = loading.read(bare(state | {"attn_mask": mask}, tmp_path), "gelu").assumed
     assert "texts at their end; put open_clip_config.json" in lines[2]
@@ -98,7 +98,7 @@ def test_a_kept_mask_tells_a_causal_text_tower(state, tmp_path):
             loading.read(path, "gelu")
 
 
-def test_the_notes_are_printed_and_kept_and_the_answer_obeyed(state, tmp_path, capsys):
+def test_notes_are_printed_and_recorded_and_the_activation_is_used(state, tmp_path, capsys):
     path = bare(state, tmp_path)
     with pytest.raises(PromptError, match="does not state the activation"):
         pj.load(path)
@@ -117,8 +117,8 @@ def test_the_notes_are_printed_and_kept_and_the_answer_obeyed(state, tmp_path, c
     assert not capsys.readouterr().err
 
 
-def test_models_that_do_not_name_their_activation_open(state, tmp_path):
-    """Earlier versions took "gelu" for granted, and recorded it in the sizes alone."""
+def test_models_without_a_recorded_activation_open(state, tmp_path):
+    """Tests models of earlier versions, which assumed "gelu" and recorded it in the sizes only."""
     model = pj.load(bare(state, tmp_path), activation="gelu").zero_shot(["cat", "dog"])
     path = model.save(tmp_path / "model") / saved.MODEL
     content = json.loads(path.read_text())
@@ -130,11 +130,11 @@ def test_models_that_do_not_name_their_activation_open(state, tmp_path):
 
 @pytest.fixture
 def folder(tmp_path):
-    """The tiny CLIP as a Hugging Face folder."""
+    """Returns the tiny CLIP as a Hugging Face directory."""
     return tiny.save_clip(tmp_path / "clip")
 
 
-def test_an_adapter_says_that_it_is_one(folder, tmp_path):
+def test_an_adapter_is_rejected_as_such(folder, tmp_path):
     content = {"peft_type": "LORA", "base_model_name_or_path": "openai/clip-vit-base-patch16\n"}
     (tmp_path / "adapter").mkdir()
     for place in (tmp_path / "adapter", folder):
@@ -147,7 +147,7 @@ def test_an_adapter_says_that_it_is_one(folder, tmp_path):
         loading.load(folder)
 
 
-def test_a_repository_made_for_timm_gives_its_open_clip_weights(state, tmp_path, monkeypatch):
+def test_a_timm_repository_loads_its_open_clip_weights(state, tmp_path, monkeypatch):
     repository, got, asked = tmp_path / "there", tmp_path / "here", []
     repository.mkdir()
     got.mkdir()
@@ -174,14 +174,14 @@ def test_a_repository_made_for_timm_gives_its_open_clip_weights(state, tmp_path,
     assert not any("safetensors" in name for name in asked)
 
 
-def test_weights_of_several_kinds_of_towers_ask_nothing(folder):
+def test_weights_with_several_activations_need_no_setting(folder):
     arrays = load_file(folder / "model.safetensors")
     save_file(arrays | {"logit_bias": np.zeros(1, np.float32)}, folder / "model.safetensors")
     with pytest.raises(PromptError, match="SigLIP"):
         loading.load(folder)
 
 
-def test_a_folder_of_a_clip_is_not_called_an_untrained_model(folder, tmp_path):
+def test_a_clip_directory_is_not_reported_as_an_untrained_model(folder, tmp_path):
     (folder / "config.json").write_text('{"model_type": "siglip"}')
     with pytest.raises(PromptError) as caught:
         pj.load(folder)

@@ -1,4 +1,4 @@
-"""Checkpoints in every layout give the same CLIP, and anything else is refused by name."""
+"""Checkpoints in every layout give the same CLIP; anything else is rejected."""
 
 import json
 import os
@@ -28,7 +28,7 @@ TINY = {"image": (16, 8, 128, 2, 2), "text": (64, 3, 1), "embed_dim": 32}
 
 
 def torch_clip(image, text, embed_dim, activation="quick_gelu"):
-    """A random transformers CLIP: image is (size, patch, width, layers, heads), text the last 3."""
+    """Returns a random transformers CLIP. The last three sizes are the text tower's."""
     size, patch, *image = image
     names = ("hidden_size", "num_hidden_layers", "num_attention_heads")
     shared = {"hidden_act": activation, "projection_dim": embed_dim}
@@ -55,7 +55,7 @@ def torch_clip(image, text, embed_dim, activation="quick_gelu"):
 
 
 def openai_state(model):
-    """The same weights under OpenAI's names, written down independently of the loader."""
+    """Returns the same weights by OpenAI's names, written independently of the loader."""
     hf = {n: p.detach() for n, p in model.state_dict().items() if "position_ids" not in n}
     state = {
         "logit_scale": hf["logit_scale"],
@@ -97,7 +97,7 @@ def with_scalars(state):
 
 
 def torchscript(state, path):
-    """An archive as OpenAI publishes it: half-precision weights and integer buffers."""
+    """Returns an archive like OpenAI's: half-precision weights and integer buffers."""
     root = torch.nn.Module()
     for name, tensor in state.items():
         *parents, last = name.split(".")
@@ -124,7 +124,7 @@ def model():
 
 @pytest.fixture(scope="module")
 def folder(model, tmp_path_factory):
-    """The tiny CLIP as transformers 5 saves it. Tests copy it before they change it."""
+    """Returns the tiny CLIP as saved by transformers 5; tests copy it before changing it."""
     path = tmp_path_factory.mktemp("clip")
     model.save_pretrained(path)
     return path
@@ -137,7 +137,7 @@ def edit(path, change):
 
 
 @pytest.mark.parametrize("name", VARIANTS)
-def test_table_of_shapes_is_that_of_the_towers(name):
+def test_the_table_of_shapes_matches_the_towers(name):
     config = VARIANTS[name]
     tree = jax.eval_shape(CLIP(config).init, jax.random.key(0))
     towers = {
@@ -188,7 +188,7 @@ def test_features_equal_those_of_transformers(sizes, activation, tmp_path):
         np.testing.assert_allclose(ours / scale, theirs.numpy() / scale, rtol=0, atol=1e-5)
 
 
-def test_every_layout_gives_the_same_tree(model, folder, tmp_path):
+def test_every_layout_gives_the_same_parameters(model, folder, tmp_path):
     config, frozen = load(folder)
     openai = openai_state(model)
     text = [n for n in openai if not n.startswith("visual.") and n != "logit_scale"]
@@ -219,7 +219,7 @@ def test_every_layout_gives_the_same_tree(model, folder, tmp_path):
 
 
 @pytest.mark.parametrize("quick", [True, False])
-def test_open_clip_folders_say_their_activation(quick, model, folder, tmp_path):
+def test_open_clip_directories_state_their_activation(quick, model, folder, tmp_path):
     settings = {
         "embed_dim": 32,
         "quick_gelu": quick,
@@ -237,7 +237,7 @@ def test_open_clip_folders_say_their_activation(quick, model, folder, tmp_path):
     assert_same(frozen, load(folder)[1])
 
 
-def test_hugging_face_variants_of_files_and_configs(model, folder, tmp_path):
+def test_variants_of_hugging_face_files_and_configs(model, folder, tmp_path):
     config, frozen = load(folder)
     state = {n: t.detach() for n, t in model.state_dict().items()}
     # transformers 4: buffers in the weights, parts that equal the defaults left out.
@@ -301,7 +301,7 @@ def test_reference_checkpoints_and_features():
     np.testing.assert_allclose(text, expected["text_features"], atol=1e-5)
 
 
-def test_hub_models_are_fetched_in_one_format_or_explained(folder, monkeypatch):
+def test_hub_models_are_downloaded_in_one_format_or_rejected(folder, monkeypatch):
     asked = []
 
     def snapshot_download(hub_id, allow_patterns):

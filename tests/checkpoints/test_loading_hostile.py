@@ -1,4 +1,4 @@
-"""Checkpoint folders from strangers: nothing hangs, fills the memory or wins silently."""
+"""Untrusted checkpoint directories cannot hang the loader or exhaust the memory."""
 
 import json
 import os
@@ -20,13 +20,13 @@ from prompt_jax.errors import PromptError
 
 @pytest.fixture
 def folder(tmp_path):
-    """The tiny CLIP as a Hugging Face folder."""
+    """Returns the tiny CLIP as a Hugging Face directory."""
     return tiny.save_clip(tmp_path / "clip")
 
 
 @pytest.fixture
 def state():
-    """The same under OpenAI's names."""
+    """Returns the same by OpenAI's names."""
     return from_tree(openai_layout(2, 2), tiny.frozen_parameters())
 
 
@@ -62,7 +62,7 @@ def save_open_clip(state, model, folder):
         ("hidden_act", "x" * 10**6, "hidden_act is "),
     ],
 )
-def test_sizes_are_held_against_the_weights_before_anything_is_built(
+def test_declared_sizes_are_compared_with_the_weights_before_allocation(
     section, key, size, message, folder
 ):
     content = json.loads((folder / "config.json").read_text())
@@ -73,11 +73,11 @@ def test_sizes_are_held_against_the_weights_before_anything_is_built(
 
 @pytest.mark.parametrize("tower", ["visual.transformer", "transformer"])
 @pytest.mark.parametrize("number", ["3", "999999999", "9" * 100])
-def test_a_block_s_name_makes_no_billion_blocks(tower, number, state, tmp_path):
+def test_a_huge_block_number_does_not_allocate_blocks(tower, number, state, tmp_path):
     state[f"{tower}.resblocks.{number}.ln_1.bias"] = np.zeros(32, np.float32)
     save_open_clip(state, {"text_cfg": {"heads": 2}}, tmp_path)
     message = refusal(tmp_path)
-    # Beyond nine digits it is no block's number, and the name is one too many.
+    # A number of more than nine digits is not a block number, so the name is unexpected.
     missing = f"{tower}.resblocks.2 is missing"
     assert ("1 unexpected: " if len(number) > 9 else missing) in message
 
@@ -113,7 +113,7 @@ def test_open_clip_settings_of_any_size_and_type(model, message, state, tmp_path
         ("", "config.json is empty"),
     ],
 )
-def test_json_is_strict(content, message, tmp_path):
+def test_json_is_parsed_strictly(content, message, tmp_path):
     path = tmp_path / "config.json"
     path.write_bytes(content.encode() if isinstance(content, str) else content)
     with pytest.raises(PromptError) as caught:
@@ -121,7 +121,7 @@ def test_json_is_strict(content, message, tmp_path):
     assert message in str(caught.value) and "\n" not in str(caught.value)
 
 
-def test_a_json_file_without_end(tmp_path):
+def test_an_endless_json_file_is_rejected(tmp_path):
     path = tmp_path / "config.json"
     with path.open("wb") as file:
         file.truncate(2**40)
@@ -139,13 +139,13 @@ def sharded(folder, weight_map):
 @pytest.mark.parametrize(
     "name", ["../other/a.safetensors", "/etc/a.safetensors", "x" * 300, "a\0b", "", "a\\b", "a\x1b"]
 )
-def test_a_shard_is_a_file_of_the_folder(name, folder):
+def test_a_shard_must_be_a_file_in_the_directory(name, folder):
     message = refusal(sharded(folder, {"logit_scale": name}))
     assert "is not a file name in its directory" in message and "\0" not in message
 
 
 @pytest.mark.parametrize("name", ["..", ".", "clip"])
-def test_a_shard_is_no_folder(name, folder):
+def test_a_shard_must_not_be_a_directory(name, folder):
     assert "names shards that are missing" in refusal(sharded(folder, {"logit_scale": name}))
 
 
@@ -154,7 +154,7 @@ def test_an_index_of_very_many_shards(folder):
     assert refusal(sharded(folder, names)).count(".safetensors") == 9
 
 
-def test_no_tensor_stands_in_two_shards(folder):
+def test_a_tensor_in_two_shards_is_rejected(folder):
     tensors = load_file(folder / "model.safetensors")
     save_file(tensors, folder / "a.safetensors")
     save_file({"logit_scale": np.array(9, np.float32)}, folder / "b.safetensors")
@@ -189,7 +189,7 @@ HEADERS = {
 
 
 @pytest.mark.parametrize(("content", "message"), HEADERS.values(), ids=HEADERS)
-def test_headers_of_safetensors(content, message, tmp_path):
+def test_malformed_safetensors_headers(content, message, tmp_path):
     assert message in refusal(header(tmp_path / "a.safetensors", content))
 
 
@@ -197,7 +197,7 @@ def test_a_header_longer_than_its_file(tmp_path):
     assert "not a readable" in refusal(header(tmp_path / "a.safetensors", "{}", length=2**62))
 
 
-def test_what_is_no_file_is_not_opened(folder, tmp_path):
+def test_special_files_are_not_opened(folder, tmp_path):
     os.mkfifo(tmp_path / "pipe.safetensors")
     os.mkfifo(tmp_path / "pipe.pt")
     for name in ("pipe.safetensors", "pipe.pt"):
@@ -215,16 +215,16 @@ def test_what_is_no_file_is_not_opened(folder, tmp_path):
 @pytest.mark.parametrize(
     "name", ["x" * 300, "/tmp/" + "x" * 300 + ".pt", "a/" + "x" * 5000, "~nobody-at-all/clip.pt"]
 )
-def test_names_that_are_none(name):
+def test_invalid_tensor_names(name):
     assert "cannot be looked up: " in refusal(name)
 
 
-def test_a_null_in_a_name():
+def test_a_null_character_in_a_name():
     assert "no such file or directory" in refusal("/tmp/a\0b.pt")
 
 
 @pytest.mark.parametrize("there", [False, True])
-def test_a_save_that_fails_leaves_what_was_there(there, folder, tmp_path, monkeypatch):
+def test_a_failed_save_leaves_the_earlier_files(there, folder, tmp_path, monkeypatch):
     target = folder if there else tmp_path / "new"
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
 
@@ -238,7 +238,7 @@ def test_a_save_that_fails_leaves_what_was_there(there, folder, tmp_path, monkey
     assert {p.name: p.read_bytes() for p in target.iterdir()} == (before if there else {})
 
 
-def test_a_file_where_the_folder_should_be(tmp_path):
+def test_a_file_in_place_of_the_directory(tmp_path):
     (tmp_path / "file").write_text("")
     for place in ("file", "file/below"):
         with pytest.raises(PromptError, match="cannot be written: "):

@@ -1,4 +1,4 @@
-"""What is no plain CLIP, damaged or absent is refused in words: which file, which keys."""
+"""Damaged, missing and unsupported checkpoints are rejected with the files and keys concerned."""
 
 import json
 import sys
@@ -34,7 +34,7 @@ CONFIG = CLIPConfig(
 
 @pytest.fixture
 def frozen():
-    """A parameter tree of zeros."""
+    """Returns a parameter tree of zeros."""
     tree = {}
     for path, shape in parameter_shapes(CONFIG).items():
         *parents, last = path.split("/")
@@ -47,13 +47,13 @@ def frozen():
 
 @pytest.fixture
 def state(frozen):
-    """The same under OpenAI's names."""
+    """Returns the same by OpenAI's names."""
     return from_tree(openai_layout(CONFIG.image_layers, CONFIG.text_layers), frozen)
 
 
 @pytest.fixture
 def folder(frozen, tmp_path):
-    """The same as a Hugging Face folder."""
+    """Returns the same as a Hugging Face directory."""
     save_hugging_face(CONFIG, frozen, tmp_path / "clip")
     return tmp_path / "clip"
 
@@ -120,7 +120,7 @@ CHANGES = {
 
 
 @pytest.mark.parametrize(("change", "message"), CHANGES.values(), ids=CHANGES)
-def test_weights_that_do_not_fit_are_named(change, message, state, tmp_path):
+def test_mismatched_weights_are_named(change, message, state, tmp_path):
     change(state)
     save_file(state, tmp_path / "clip.safetensors")
     with pytest.raises(PromptError, match=message) as caught:
@@ -147,13 +147,13 @@ def test_weights_that_do_not_fit_are_named(change, message, state, tmp_path):
         (lambda c: c.update(text_config=3), "text_config must be an object"),
     ],
 )
-def test_configs_that_do_not_fit_are_refused(change, message, folder):
+def test_mismatched_configs_are_rejected(change, message, folder):
     edit(folder / "config.json", change)
     with pytest.raises(PromptError, match=message):
         load(folder)
 
 
-def test_damaged_and_foreign_files_are_refused(folder, state, tmp_path):
+def test_damaged_and_foreign_files_are_rejected(folder, state, tmp_path):
     weights = folder / "model.safetensors"
     whole = weights.read_bytes()
     save_torch(state, tmp_path / "whole.pt")
@@ -177,7 +177,7 @@ def test_damaged_and_foreign_files_are_refused(folder, state, tmp_path):
         load(tmp_path / "list.pt")
 
 
-def test_incomplete_folders_are_refused(folder, tmp_path):
+def test_incomplete_directories_are_rejected(folder, tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(PromptError, match="neither config.json nor open_clip_config.json"):
         load(tmp_path / "empty")
@@ -216,13 +216,13 @@ def test_an_unreachable_hub_is_explained(monkeypatch):
     assert "\n" not in str(caught.value)
 
 
-def test_activation_argument_wins_and_is_checked(folder):
+def test_the_activation_argument_takes_precedence_and_is_checked(folder):
     assert load(folder, activation="gelu")[0].activation == "gelu"
     with pytest.raises(PromptError, match="activation='relu'"):
         load(folder, activation="relu")
 
 
-def test_saving_refuses_what_would_not_load(frozen, tmp_path):
+def test_saving_rejects_what_would_not_load(frozen, tmp_path):
     with pytest.raises(PromptError, match="dtype='int8'"):
         save_hugging_face(CONFIG, frozen, tmp_path / "a", "int8")
     large = frozen | {"logit_scale": np.float32(1e6)}
@@ -240,7 +240,7 @@ def test_no_file_needs_torch(folder, state, tmp_path, monkeypatch):
     load(folder)
 
 
-def test_an_absent_embedded_clip_is_explained(monkeypatch, tmp_path):
+def test_a_missing_embedded_clip_is_explained(monkeypatch, tmp_path):
     monkeypatch.setattr(loading, "EMBEDDED", tmp_path)
     with pytest.raises(PromptError, match="embedded CLIP is not in this installation"):
         load("embedded")
@@ -256,7 +256,7 @@ def test_an_absent_embedded_clip_is_explained(monkeypatch, tmp_path):
         ("text_cfg", {"hf_model_name": "roberta"}, "hf_model_name='roberta' is not supported"),
     ],
 )
-def test_open_clip_settings_that_do_not_fit_are_refused(section, setting, message, state, tmp_path):
+def test_mismatched_open_clip_settings_are_rejected(section, setting, message, state, tmp_path):
     model = {"embed_dim": 32, "vision_cfg": {}, "text_cfg": {}}
     model[section] = setting
     (tmp_path / "open_clip_config.json").write_text(json.dumps({"model_cfg": model}))

@@ -1,4 +1,4 @@
-"""How a checkpoint's files say that images are prepared: read, checked, and done as they say."""
+"""Image preprocessing is read from the files beside a checkpoint, checked, and applied."""
 
 import json
 
@@ -23,7 +23,7 @@ SIZE = 16
 HALF = [0.5, 0.5, 0.5]
 SHAPES = [
     *((16, 16), (40, 23), (23, 40), (37, 16), (16, 39), (6, 10), (61, 60), (200, 31)),
-    *((5, 9), (9, 12), (11, 37)),  # margins of odd pixels
+    *((5, 9), (9, 12), (11, 37)),  # odd margins
 ]
 
 
@@ -41,7 +41,7 @@ def write(folder, cfg=None, processor=None):
 
 
 def found(folder, cfg=None, processor=None, size=SIZE, **chosen):
-    """What comes of these files."""
+    """Returns the preprocessing read from these files."""
     return resolve(read(write(folder, cfg, processor), size), chosen, size, "SETTING")
 
 
@@ -66,7 +66,7 @@ CROP = {"crop_size": {"height": SIZE, "width": SIZE}}
         {"do_resize": False},
     ],
 )
-def test_images_are_as_transformers_prepares_them(tmp_path, shape, changes):
+def test_images_equal_those_prepared_by_transformers(tmp_path, shape, changes):
     processor = CLIPImageProcessorPil(**CROP | changes)
     prepared, _ = found(tmp_path, processor=CROP | changes)
     image = noise(*shape)
@@ -83,7 +83,7 @@ def test_images_are_as_transformers_prepares_them(tmp_path, shape, changes):
         (lambda processor: CLIPProcessor(processor, CLIPTokenizer()), PROCESSOR),
     ],
 )
-def test_a_file_that_transformers_writes_is_read(tmp_path, save, file):
+def test_a_file_written_by_transformers_is_read(tmp_path, save, file):
     processor = CLIPImageProcessorPil(**CROP, size={"shortest_edge": SIZE}, image_mean=HALF)
     save(processor).save_pretrained(tmp_path)
     assert [name for name in (HUGGING_FACE, PROCESSOR) if (tmp_path / name).is_file()] == [file]
@@ -117,7 +117,7 @@ NESTED = CROP | {"size": SIZE, "image_mean": HALF, "image_std": HALF}
         ({"processor_class": "CLIPProcessor"}, NESTED, None),
     ],
 )
-def test_of_two_files_transformers_takes_the_same(tmp_path, nested, flat, note):
+def test_of_two_files_the_one_that_transformers_uses_is_read(tmp_path, nested, flat, note):
     write(tmp_path, processor=flat)
     (tmp_path / PROCESSOR).write_text(json.dumps(nested))
     by_transformers, _ = CLIPImageProcessorPil.get_image_processor_dict(tmp_path)
@@ -129,7 +129,7 @@ def test_of_two_files_transformers_takes_the_same(tmp_path, nested, flat, note):
 
 
 @pytest.mark.parametrize("content", [[], {"image_processor": []}, {"image_processor": {"size": 0}}])
-def test_a_processor_s_file_that_is_wrong_is_refused(tmp_path, content):
+def test_invalid_processor_files_are_rejected(tmp_path, content):
     (tmp_path / PROCESSOR).write_text(json.dumps(content))
     with pytest.raises(PromptError, match=r"^processor_config\.json: .* overrides it: SETTING"):
         resolve(read(write(tmp_path, processor={}), SIZE), {}, SIZE, "SETTING")
@@ -147,11 +147,11 @@ def test_a_processor_s_file_that_is_wrong_is_refused(tmp_path, content):
         {"size": {"shortest_edge": SIZE, "longest_edge": None, "max_height": None}},
     ],
 )
-def test_what_changes_no_image_is_taken(tmp_path, more):
+def test_fields_without_effect_on_images_are_accepted(tmp_path, more):
     assert found(tmp_path, processor=CROP | more) == (CLIP, [])
 
 
-def test_code_that_a_file_names_is_not_run_and_said_not_to_be(tmp_path):
+def test_custom_code_named_by_a_file_is_not_run_and_is_reported(tmp_path):
     theirs = {"auto_map": {"AutoImageProcessor": "theirs.Processor"}}
     (tmp_path / "theirs.py").write_text("raise SystemExit")
     assert found(tmp_path, processor=CROP | theirs) == (
@@ -167,7 +167,7 @@ def test_clip_s_own_file_changes_nothing(tmp_path):
 
 
 def by_open_clip(image, size, mode, fill):
-    """open_clip's rules, its numbers of pixels: `ResizeKeepRatio` and `CenterCropOrPad`."""
+    """Applies open_clip's rules for the number of pixels: `ResizeKeepRatio`, `CenterCropOrPad`."""
     width, height = image.size
     ratio = max(width / size, height / size)
     if mode == "squash":
@@ -181,14 +181,14 @@ def by_open_clip(image, size, mode, fill):
 
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("mode", ["squash", "longest"])
-def test_images_are_resized_as_open_clip_does(tmp_path, shape, mode):
+def test_images_are_resized_like_open_clip(tmp_path, shape, mode):
     cfg = {"resize_mode": mode, "interpolation": "bilinear", "fill_color": 7, "size": [SIZE, SIZE]}
     prepared, _ = found(tmp_path, cfg)
     seen = cut_middle(resize(noise(*shape), SIZE, prepared), SIZE, prepared)
     assert (np.asarray(seen) == by_open_clip(noise(*shape), SIZE, mode, 7)).all()
 
 
-def test_open_clip_s_numbers_are_read(tmp_path):
+def test_open_clip_s_mean_and_deviation_are_read(tmp_path):
     cfg = {"mean": 0.5, "std": HALF, "interpolation": "random", "resize_mode": "shortest"}
     assert found(tmp_path, cfg)[0] == Preprocessing((0.5,) * 3, (0.5,) * 3)
     assert found(tmp_path, cfg)[0].stats == "half"
@@ -217,7 +217,7 @@ def test_open_clip_s_numbers_are_read(tmp_path):
         ({"mean": HALF, "std": HALF}, {"image_mean": [0.4] * 3}, "mean is "),
     ],
 )
-def test_what_is_unknown_or_contradicts_is_refused(tmp_path, cfg, processor, words):
+def test_unknown_or_contradictory_fields_are_rejected(tmp_path, cfg, processor, words):
     with pytest.raises(PromptError, match=f"{words}.*which overrides it: SETTING"):
         found(tmp_path, cfg, processor)
     chosen = choose(stats="half", resize="squash", interpolation="bilinear")
@@ -226,14 +226,14 @@ def test_what_is_unknown_or_contradicts_is_refused(tmp_path, cfg, processor, wor
     assert notes[-1].startswith("image preprocessing from the settings: squashed to 16")
 
 
-def test_a_setting_wins_over_a_file_and_says_so(tmp_path):
+def test_a_setting_overrides_a_file_with_a_note(tmp_path):
     prepared, notes = found(tmp_path, {"mean": HALF, "std": HALF}, **choose("clip"))
     assert prepared == CLIP
     assert notes[0].startswith("mean=(0.48")
     assert notes[0].endswith("is set and overrides (0.5, 0.5, 0.5) in open_clip_config.json")
 
 
-def test_files_that_agree_are_both_believed(tmp_path):
+def test_files_that_agree_are_both_accepted(tmp_path):
     cfg = {"mean": HALF, "std": HALF, "resize_mode": "shortest", "interpolation": "bicubic"}
     processor = CROP | {"image_mean": HALF, "image_std": 0.5, "resample": 3, "size": SIZE}
     assert found(tmp_path, cfg, processor)[0] == Preprocessing((0.5,) * 3, (0.5,) * 3)
@@ -271,7 +271,7 @@ FIELDS = st.sampled_from(
 
 @settings(max_examples=150, deadline=None)
 @given(*[JSON | st.dictionaries(FIELDS, JSON, max_size=4)] * 2)
-def test_whatever_files_hold_is_read_or_refused(tmp_path_factory, content, processor):
+def test_any_file_content_is_read_or_rejected(tmp_path_factory, content, processor):
     folder = tmp_path_factory.mktemp("checkpoint")
     (folder / PROCESSOR).write_text(json.dumps({"image_processor": processor}))
     try:
@@ -284,7 +284,7 @@ def test_whatever_files_hold_is_read_or_refused(tmp_path_factory, content, proce
         assert np.isfinite(image).all()
 
 
-def test_a_weight_file_alone_is_assumed_to_be_prepared_as_openai_s(tmp_path):
+def test_a_single_weight_file_assumes_openai_s_preprocessing(tmp_path):
     write(tmp_path, {"mean": HALF, "std": HALF})
     file = tmp_path / "weights.safetensors"
     file.touch()
@@ -296,7 +296,7 @@ def test_a_weight_file_alone_is_assumed_to_be_prepared_as_openai_s(tmp_path):
     assert prepared == CLIP
     assert note.startswith("assumed: images normalized with OpenAI's mean") and "SETTING" in note
     assert resolve(said, choose("clip"), SIZE, "SETTING") == (CLIP, [])
-    # What stands beside for transformers is of its weights, which config.json belongs to.
+    # The files of transformers beside it belong to the weights of config.json.
     write(tmp_path, processor={"image_mean": HALF})
     assert loading.read_preprocessing(file, SIZE).alone
     (tmp_path / "config.json").touch()

@@ -1,4 +1,4 @@
-"""Checkpoints of the reference implementations: read, computed with, and written again."""
+"""Checkpoints of the reference implementations are read, evaluated and written."""
 
 import dataclasses
 import os
@@ -36,7 +36,7 @@ def are_equal(first, second):
 
 @pytest.mark.parametrize("half", [True, False])
 @pytest.mark.parametrize("row", ROWS)
-def test_a_checkpoint_becomes_a_model_of_ours(row, half, clip_folder, torch_clip, tmp_path):
+def test_a_checkpoint_is_imported_as_a_model(row, half, clip_folder, torch_clip, tmp_path):
     kind, length, _, settings, _ = ROWS[row]
     path = reference.save_row(row, torch_clip, tmp_path, half, zipped=half)
     model = reading.read(path, reference.wanted(row, clip_folder))
@@ -59,7 +59,7 @@ def test_a_checkpoint_becomes_a_model_of_ours(row, half, clip_folder, torch_clip
 
 @pytest.mark.slow
 @pytest.mark.parametrize("row", ROWS)
-def test_its_logits_are_those_of_the_reference(row, clip_folder, torch_clip, tmp_path):
+def test_logits_equal_those_of_the_reference(row, clip_folder, torch_clip, tmp_path):
     path = reference.save_row(row, torch_clip, tmp_path, half=True)
     saved.write(tmp_path, reading.read(path, reference.wanted(row, clip_folder)))
     model = prompt_jax.load(tmp_path)
@@ -75,7 +75,9 @@ def test_its_logits_are_those_of_the_reference(row, clip_folder, torch_clip, tmp
 
 @pytest.mark.parametrize("half", [True, False])
 @pytest.mark.parametrize("row", ROWS)
-def test_what_is_written_is_what_was_read_bit_for_bit(row, half, clip_folder, torch_clip, tmp_path):
+def test_a_written_checkpoint_is_bitwise_equal_to_the_one_read(
+    row, half, clip_folder, torch_clip, tmp_path
+):
     path = reference.save_row(row, torch_clip, tmp_path / "theirs", half)
     model = reading.read(path, reference.wanted(row, clip_folder))
     folder = tmp_path / "ours" / path.parent.name
@@ -95,7 +97,7 @@ def test_what_is_written_is_what_was_read_bit_for_bit(row, half, clip_folder, to
 
 
 @pytest.mark.parametrize("row", ["coop of classes", "cocoop", "maple"])
-def test_the_reference_takes_what_is_written(row, clip_folder, torch_clip, tmp_path):
+def test_the_reference_loads_a_written_checkpoint(row, clip_folder, torch_clip, tmp_path):
     path = reference.save_row(row, torch_clip, tmp_path, half=True)
     model = reading.read(path, reference.wanted(row, clip_folder))
     state = writing.to_state(model, writing.load_backbone(model))
@@ -106,7 +108,7 @@ def test_the_reference_takes_what_is_written(row, clip_folder, torch_clip, tmp_p
         for parameter in learner.parameters():
             parameter.zero_()
     module = reference.registered(learner, torch_clip)
-    # As its load_model does: what the classes' words are is its own, and CLIP stays.
+    # Like its load_model: the embedded words of the classes and the CLIP are its own.
     kept = {k: tensor for k, tensor in written.items() if not k.endswith(("_prefix", "_suffix"))}
     missing, unexpected = module.load_state_dict(kept, strict=False)
     assert not unexpected
@@ -119,7 +121,7 @@ def test_the_reference_takes_what_is_written(row, clip_folder, torch_clip, tmp_p
 
 
 @pytest.mark.parametrize("row", ["coop", "maple"])
-def test_wrapped_and_bare_state_dicts_are_the_same(row, clip_folder, torch_clip, tmp_path):
+def test_wrapped_and_bare_state_dicts_are_equal(row, clip_folder, torch_clip, tmp_path):
     path = reference.save_row(row, torch_clip, tmp_path)
     state = torch.load(path, weights_only=False)["state_dict"]
     plain = reading.read(path, reference.wanted(row, clip_folder)).prompts
@@ -134,7 +136,7 @@ def test_wrapped_and_bare_state_dicts_are_the_same(row, clip_folder, torch_clip,
 
 
 @pytest.mark.parametrize("row", ["coop", "maple", "maple from random"])
-def test_class_names_are_read_from_the_embedded_words(row, clip_folder, torch_clip, tmp_path):
+def test_class_names_are_decoded_from_the_embedded_words(row, clip_folder, torch_clip, tmp_path):
     path = reference.save_row(row, torch_clip, tmp_path, half=True)
     wanted = reference.wanted(row, clip_folder)._replace(class_names=None)
     model = reading.read(path, wanted)
@@ -143,7 +145,7 @@ def test_class_names_are_read_from_the_embedded_words(row, clip_folder, torch_cl
 
 
 class Command:
-    """Unpickled elsewhere, it makes a file."""
+    """Creates a file when it is unpickled."""
 
     def __init__(self, path):
         self.path = path
@@ -154,7 +156,7 @@ class Command:
 
 @pytest.mark.parametrize("entry", ["state_dict", "optimizer", "scheduler", "more"])
 @pytest.mark.parametrize("zipped", [True, False])
-def test_nothing_in_a_checkpoint_runs(entry, zipped, clip_folder, torch_clip, tmp_path):
+def test_no_code_in_a_checkpoint_runs(entry, zipped, clip_folder, torch_clip, tmp_path):
     mark = tmp_path / "mark"
     hostile = {entry: {"ctx": Command(mark)}}
     path = reference.save_row("coop", torch_clip, tmp_path, zipped=zipped, **hostile)

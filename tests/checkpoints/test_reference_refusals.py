@@ -1,4 +1,4 @@
-"""What is refused of reference checkpoints and why; and the commands, as a person runs them."""
+"""Errors on reference checkpoints, and the two commands run end to end."""
 
 import dataclasses
 import sys
@@ -27,7 +27,7 @@ def torch_clip(clip_folder):
 
 
 def change(name, make):
-    """Makes another tensor of one that a state dict holds."""
+    """Returns a function that replaces a tensor of a state dict."""
 
     def changed(state):
         state[name] = make(state[name])
@@ -128,7 +128,7 @@ REFUSALS = {
 
 
 @pytest.mark.parametrize(("row", "edit", "wanted", "message"), REFUSALS.values(), ids=REFUSALS)
-def test_what_does_not_fit_is_explained(
+def test_mismatched_checkpoints_are_explained(
     row, edit, wanted, message, clip_folder, torch_clip, tmp_path
 ):
     path = reference.save_row(row, torch_clip, tmp_path)
@@ -141,14 +141,14 @@ def test_what_does_not_fit_is_explained(
 
 
 def model_of(row, clip_folder, torch_clip, folder):
-    """A model folder of ours, and what was read."""
+    """Returns a model directory and the model that was read."""
     path = reference.save_row(row, torch_clip, folder)
     model = reading.read(path, reference.wanted(row, clip_folder))
     saved.write(folder, model)
     return model
 
 
-def test_what_the_reference_cannot_take_is_explained(
+def test_models_that_the_reference_cannot_load_are_explained(
     clip_folder, torch_clip, tmp_path, monkeypatch
 ):
     model = model_of("maple shallow", clip_folder, torch_clip, tmp_path)
@@ -195,7 +195,7 @@ def test_files_of_class_names_are_read_or_explained(content, message, tmp_path):
 
 
 @pytest.mark.slow
-def test_the_commands_bring_a_model_and_take_it_back(clip_folder, torch_clip, tmp_path):
+def test_the_commands_import_and_export_a_model(clip_folder, torch_clip, tmp_path):
     path = reference.save_row("maple", torch_clip, tmp_path / "theirs")
     (tmp_path / "names.txt").write_text("\n".join(NAMES))
     words = [str(path), f"--backbone={clip_folder}", f"--output={tmp_path / 'model'}"]

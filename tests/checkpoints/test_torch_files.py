@@ -1,4 +1,4 @@
-"""Files by torch.save and torch.jit.save: the arrays that torch reads, and nothing that runs."""
+"""Files of torch.save and torch.jit.save give the arrays that torch reads, without running code."""
 
 import os
 import pickle
@@ -17,7 +17,7 @@ from prompt_jax.errors import PromptError
 
 
 class Block(torch.nn.Module):
-    """Shared and strided weights, buffers of both kinds, and attributes that are none of them."""
+    """A module with shared and strided weights, both kinds of buffers, and other attributes."""
 
     def __init__(self):
         super().__init__()
@@ -29,16 +29,16 @@ class Block(torch.nn.Module):
         self.register_buffer("size", torch.tensor(224))
         self.register_buffer("kept", torch.arange(3.0), persistent=False)
         self.register_buffer("strided", torch.randn(3, 4).bfloat16().T[1:3])
-        self.mask = torch.ones(2, 2)  # no buffer, as in the blocks of OpenAI's CLIP
+        self.mask = torch.ones(2, 2)  # not a buffer, as in the blocks of OpenAI's CLIP
         self.number, self.word, self.several = 5, "x", [torch.ones(2), torch.zeros(1)]
 
     def forward(self, x):
-        """Any function of all that is there."""
+        """Computes something from all of its tensors."""
         return self.linear(x) @ self.mask + self.number * self.kept.sum()
 
 
 def as_numpy(tensor):
-    """bfloat16, which torch does not give to numpy, by its bits."""
+    """Converts bfloat16, which torch does not convert to numpy, by its bits."""
     tensor = tensor.detach().contiguous()
     if tensor.dtype == torch.bfloat16:
         return tensor.view(torch.int16).numpy()
@@ -65,7 +65,7 @@ def save_script(module, path, trace=False):
 
 
 @pytest.mark.parametrize("trace", [False, True])
-def test_torchscript_modules_are_read_as_torch_reads_them(trace, tmp_path):
+def test_torchscript_modules_are_read_like_torch(trace, tmp_path):
     expected = save_script(Block(), tmp_path / "block.pt", trace)
     assert {"linear.weight", "tied.weight", "inner.1.bias", "size", "strided"} <= expected.keys()
     assert "mask" not in expected
@@ -75,7 +75,7 @@ def test_torchscript_modules_are_read_as_torch_reads_them(trace, tmp_path):
 @pytest.mark.parametrize(
     "options", [{}, {"pickle_protocol": 4}, {"_use_new_zipfile_serialization": False}]
 )
-def test_state_dicts_are_read_as_torch_reads_them(options, tmp_path):
+def test_state_dicts_are_read_like_torch(options, tmp_path):
     kinds = [torch.float64, torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8]
     state = dict(Block().state_dict())
     state |= {str(kind): torch.arange(5).to(kind) for kind in [*kinds, torch.bool]}
@@ -95,8 +95,8 @@ def test_state_dicts_are_read_as_torch_reads_them(options, tmp_path):
 
 
 @pytest.mark.parametrize("zipped", [True, False])
-def test_what_trained_them_is_passed_over(zipped, tmp_path):
-    """Optimizers and schedules as objects: their states have tensors as keys, and counters."""
+def test_optimizers_and_schedules_are_skipped(zipped, tmp_path):
+    """Tests optimizer and schedule objects: their states have tensors as keys, and counters."""
     model = torch.nn.Linear(3, 2)
     optimizer = torch.optim.Adam(model.parameters())
     model(torch.ones(1, 3)).sum().backward()
@@ -122,7 +122,7 @@ def refusal(path):
 
 
 class Command:
-    """Unpickled elsewhere, it makes a file."""
+    """Creates a file when it is unpickled."""
 
     def __init__(self, path):
         self.path = path
@@ -132,7 +132,7 @@ class Command:
 
 
 @pytest.mark.parametrize("zipped", [True, False])
-def test_no_call_of_a_pickle_runs(zipped, tmp_path):
+def test_no_call_in_a_pickle_runs(zipped, tmp_path):
     file, mark = tmp_path / "a.pt", tmp_path / "mark"
     torch.save({"a": Command(mark)}, file, _use_new_zipfile_serialization=zipped)
     assert "it calls 'posix.system', which no tensor needs; no code was executed" in refusal(file)
@@ -140,14 +140,14 @@ def test_no_call_of_a_pickle_runs(zipped, tmp_path):
 
 
 class Setstate(torch.nn.Module):
-    """Loaded by torch, it writes a file or never ends."""
+    """Writes a file or never ends when it is loaded by torch."""
 
     def __init__(self, mark: str, loops: bool):
         super().__init__()
         self.weight, self.mark, self.loops = torch.nn.Parameter(torch.ones(3)), mark, loops
 
     def forward(self, x):
-        """Nothing."""
+        """Does nothing."""
         return x
 
     @torch.jit.export
@@ -165,7 +165,7 @@ class Setstate(torch.nn.Module):
 
 
 @pytest.mark.parametrize("loops", [False, True])
-def test_no_code_of_torchscript_runs(loops, tmp_path):
+def test_no_code_in_torchscript_runs(loops, tmp_path):
     file, mark = tmp_path / "a.pt", tmp_path / "mark"
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -181,12 +181,12 @@ def test_no_code_of_torchscript_runs(loops, tmp_path):
 
 
 def number(value):
-    """The pickle of a plain value, without its frame and its place in the memo."""
+    """Returns the pickle of a plain value, without its frame and memo index."""
     return pickle.dumps(value, 2)[2:-1].removesuffix(b"q\x00")
 
 
 def pickled(storage=("FloatStorage", "0", 4), offset=0, shape=(4,), strides=(1,), metadata=b""):
-    """The pickle of {"a": a tensor}, instruction by instruction."""
+    """Returns the pickle of {"a": a tensor}, opcode by opcode."""
     kind, key, size = storage
     reference = number("storage") + f"ctorch\n{kind}\n".encode() + number(key) + number("cpu")
     arguments = b"(" + reference + number(size) + b"tQ" + number(offset)
@@ -205,7 +205,7 @@ def archive(path, content, entries=None, compression=zipfile.ZIP_STORED, root="x
     return path
 
 
-def test_the_pickles_below_are_sound(tmp_path):
+def test_the_unmodified_pickles_are_valid(tmp_path):
     array = torch_files.read(archive(tmp_path / "a.pt", pickled())).arrays["a"]
     np.testing.assert_array_equal(array, [0, 1, 2, 3])
 
@@ -215,7 +215,7 @@ def nested(opening, closing, depth):
 
 
 def shared_tuples(depth):
-    """A tuple of one tuple twice, and so on: small, but its hash takes 2^depth steps."""
+    """Returns nested tuples that hold one tuple twice: small, but a hash takes 2^depth steps."""
     levels = b"".join(b"q" + bytes([i]) + b"h" + bytes([i]) + b"\x86" for i in range(depth))
     return b"\x80\x02})" + levels + b"Ns."
 
@@ -250,7 +250,7 @@ def test_pickles_that_leave_their_file_or_never_end(content, message, tmp_path):
     assert message in refusal(archive(tmp_path / "a.pt", content))
 
 
-def test_pickles_do_not_go_on_for_ever(tmp_path, monkeypatch):
+def test_pickles_have_a_bounded_number_of_opcodes(tmp_path, monkeypatch):
     monkeypatch.setattr(pickles, "MOST_INSTRUCTIONS", 100)
     file = archive(tmp_path / "a.pt", b"\x80\x02" + b"N" * 100 + b"}.", {})
     assert "more than 100 instructions" in refusal(file)
@@ -261,7 +261,7 @@ def test_a_large_memo_index_takes_no_memory(tmp_path):
     assert torch_files.read(file).arrays == {}
 
 
-def test_modules_that_hold_each_other_in_endless_ways(tmp_path):
+def test_modules_that_contain_each_other(tmp_path):
     made = b"c__torch__\nA\n)\x81"
     itself = b"\x80\x02" + made + b"q\x00}" + number("a") + b"h\x00sb."
     assert "a name exceeds 200" in refusal(archive(tmp_path / "a.pt", itself))
@@ -274,7 +274,7 @@ def test_modules_that_hold_each_other_in_endless_ways(tmp_path):
     assert "more than 1000000 attributes" in refusal(archive(tmp_path / "b.pt", many))
 
 
-def test_archives_that_lie_about_their_entries(tmp_path):
+def test_archives_with_false_entry_headers(tmp_path):
     compressed = archive(tmp_path / "a.pt", pickled(), compression=zipfile.ZIP_DEFLATED)
     assert "its entry data.pkl is compressed, which torch never does" in refusal(compressed)
     bomb = archive(tmp_path / "b.pt", pickled(), {"data/0": bytes(80 << 20)}, zipfile.ZIP_DEFLATED)
@@ -301,7 +301,7 @@ def test_archives_that_lie_about_their_entries(tmp_path):
 
 
 @pytest.mark.parametrize("zipped", [True, False])
-def test_files_cut_short_anywhere_are_refused(zipped, tmp_path):
+def test_truncated_files_are_rejected(zipped, tmp_path):
     path = tmp_path / "a.pt"
     torch.save({"a": torch.ones(5)}, path, _use_new_zipfile_serialization=zipped)
     whole = path.read_bytes()

@@ -1,4 +1,4 @@
-"""Weights as training code leaves them: the CLIP is found in its wrapping, and said to be."""
+"""A CLIP is found in the wrappers of training code, with a note."""
 
 import needs_torch  # noqa: F401
 import numpy as np
@@ -19,7 +19,7 @@ PREFIXES = ("module.", "_orig_mod.", "model.", "clip.", "net.backbone.")
 
 @pytest.fixture(scope="module")
 def state():
-    """The tiny CLIP under OpenAI's names."""
+    """Returns the tiny CLIP by OpenAI's names."""
     tree = tiny.frozen_parameters()
     arrays = from_tree(openai_layout(2, 2), tree)
     return {name: torch.from_numpy(array.copy()) for name, array in arrays.items()}
@@ -31,7 +31,7 @@ def saved(content, path):
 
 
 def load(path):
-    """Reads it beside an open_clip_config.json, which tells the tiny CLIP's heads."""
+    """Reads it beside an open_clip_config.json, which states the number of heads."""
     (path.parent / "open_clip_config.json").write_text(
         '{"model_cfg": {"embed_dim": 16, "quick_gelu": true,'
         ' "vision_cfg": {"head_width": 16}, "text_cfg": {"heads": 2}}}'
@@ -51,7 +51,7 @@ def inside(state, **wrappers):
 
 
 def in_parts(state):
-    """TinyCLIP's names."""
+    """Returns TinyCLIP's names."""
     parts = {}
     for name, tensor in state.items():
         part = "_image_encoder." if name.startswith("visual.") else "_text_encoder."
@@ -110,7 +110,7 @@ WRAPPINGS = {
 
 
 @pytest.mark.parametrize(("wrap", "words"), WRAPPINGS.values(), ids=WRAPPINGS)
-def test_a_clip_is_found_in_its_wrapping_and_said_to_be(wrap, words, state, tmp_path):
+def test_a_clip_is_found_in_its_wrappers_with_a_note(wrap, words, state, tmp_path):
     found = load(saved(wrap(state), tmp_path / "weights.pyth"))
     assert len(found.assumed) == len(words)
     for line, word in zip(found.assumed, words, strict=True):
@@ -183,13 +183,13 @@ REFUSED = {
 
 
 @pytest.mark.parametrize(("wrap", "message"), REFUSED.values(), ids=REFUSED)
-def test_what_could_be_several_things_is_refused(wrap, message, state, tmp_path):
+def test_ambiguous_wrappers_are_rejected(wrap, message, state, tmp_path):
     with pytest.raises(PromptError) as caught:
         load(saved(wrap(state), tmp_path / "weights.pt"))
     assert message in str(caught.value)
 
 
-def test_a_hugging_face_clip_is_found_in_its_wrapping(tmp_path):
+def test_a_hugging_face_clip_is_found_in_its_wrappers(tmp_path):
     folder = tiny.save_clip(tmp_path / "clip")
     weights = load_file(folder / "model.safetensors")
     wrapped = {f"net.clip.{name}": array for name, array in weights.items()}
@@ -204,14 +204,14 @@ def test_a_hugging_face_clip_is_found_in_its_wrapping(tmp_path):
     )
 
 
-def test_an_adapters_weights_are_called_so(tmp_path):
+def test_adapter_weights_are_named_as_such(tmp_path):
     layer = "base_model.model.vision_model.encoder.layers.0.self_attn.q_proj.lora_A.weight"
     save_file({layer: np.zeros((2, 2), np.float32)}, tmp_path / "adapter_model.safetensors")
     with pytest.raises(PromptError, match=r"adapter weights.*lora_A.*merge"):
         read(tmp_path / "adapter_model.safetensors")
 
 
-def test_safetensors_lose_their_prefix_too(state, tmp_path):
+def test_the_prefix_of_safetensors_is_removed(state, tmp_path):
     arrays = {f"model.clip.{name}": tensor.numpy() for name, tensor in state.items()}
     save_file(arrays, tmp_path / "weights.safetensors")
     [line] = load(tmp_path / "weights.safetensors").assumed
@@ -219,7 +219,7 @@ def test_safetensors_lose_their_prefix_too(state, tmp_path):
 
 
 @given(st.lists(st.sampled_from(PREFIXES), max_size=5))
-def test_any_prefix_is_cut_off(parts):
+def test_any_prefix_is_removed(parts):
     names = ("visual.proj", "visual.conv1.weight", "text.proj", "logit_scale")
     prefix = "".join(parts)
     cut, said = unwrapping.cut({prefix + name: name for name in names})
@@ -233,7 +233,7 @@ def test_any_prefix_is_cut_off(parts):
         lambda inner: st.dictionaries(st.text(max_size=3) | st.integers(), inner, max_size=4),
     )
 )
-def test_any_nesting_is_read_or_refused(value):
+def test_any_nesting_is_read_or_rejected(value):
     if isinstance(value, dict):
         try:
             found, _ = unwrapping.find(value, int)
@@ -243,25 +243,25 @@ def test_any_nesting_is_read_or_refused(value):
         assert all(isinstance(each, int) for each in found.values())
 
 
-def test_dicts_without_end_are_refused():
+def test_endless_dicts_are_rejected():
     many = {"a": {str(number): {"b": 1.0} for number in range(unwrapping.MOST_DICTS)}}
     with pytest.raises(ValueError, match="more than 1,000 dicts"):
         unwrapping.find(many, int)
 
 
 @pytest.mark.parametrize("scale", [4.6052, 4.609375, 4.75, 0.0])
-def test_the_scale_of_a_trained_clip_is_taken(scale, state, tmp_path):
-    """ln 100 in float32 and rounded up in bfloat16; one trained on without a bound."""
+def test_the_scale_of_a_fine_tuned_clip_is_accepted(scale, state, tmp_path):
+    """Tests ln 100 in float32 and rounded up in bfloat16, and a scale trained without a bound."""
     path = saved(state | {"logit_scale": torch.tensor(scale)}, tmp_path / "weights.pt")
     assert load(path).frozen["logit_scale"] == np.float32(scale)
 
 
 @given(
     st.lists(st.sampled_from([*unwrapping._WRAPPERS, "net"]), max_size=3),
-    st.lists(st.sampled_from(unwrapping._WRAPPERS), max_size=2),  # a line names three
+    st.lists(st.sampled_from(unwrapping._WRAPPERS), max_size=2),  # a line has three of them
     st.integers(1, 3),
 )
-def test_wrappers_are_cut_out_wherever_they_stand(before, inner, at):
+def test_wrappers_are_removed_at_any_depth(before, inner, at):
     names = ("visual.transformer.resblocks.0.ln_1.weight", "visual.module", "logit_scale")
     parts = names[0].split(".")
     wrapped = ".".join([*before, *parts[:at], *inner, *parts[at:]])

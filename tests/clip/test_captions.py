@@ -1,4 +1,4 @@
-"""Captions are cut as the text tower's slots ask, packed in few shapes, and cost their words."""
+"""Captions are truncated to the free slots and packed into few shapes."""
 
 import jax
 import jax.numpy as jnp
@@ -22,8 +22,10 @@ encode = jax.jit(methods.get_encoders("vop").encode_texts)
 
 @jax.jit
 def encode_all_slots(text_prompts, tokens):
-    """The plain form of VoP's text tower on token ids int[N, 77 - n]: all 77 slots, prompts put in
-    behind SOS before each layer that has some and their outputs taken out behind it.
+    """Computes the plain form of VoP's text tower on token ids int[N, 77 - n].
+
+    All 77 slots are computed; before each layer with prompts, they are inserted after SOS, and
+    their outputs are removed after it.
     """
     tower = TextTower(TINY.config, TINY.dtype, parent=None)
     number = text_prompts.shape[1]
@@ -48,7 +50,7 @@ def encode_all_slots(text_prompts, tokens):
 
 
 def padded(captions, prompts):
-    """Token ids int32[N, 77 - n] with SOS."""
+    """Returns token ids int32[N, 77 - n] with SOS."""
     rows = [[tokenizer.SOS, *own] for own in tokenize_captions(captions, prompts).tokens]
     return np.array([row + [0] * (77 - prompts - len(row)) for row in rows], np.int32)
 
@@ -64,7 +66,7 @@ def test_prompts_in_the_first_layers_equal_the_plain_form(depth):
     assert largest_difference(features, encode({}, TASK, packed)) > 0.01
 
 
-def test_packed_alone_or_together_a_caption_has_the_same_feature():
+def test_a_caption_has_the_same_feature_alone_and_packed():
     tokens = tokenize_captions([*CAPTIONS, LONG] * 5, 4).tokens
     together = encode(PROMPTS, TASK, pack_captions(tokens))
     split = encode(PROMPTS, TASK, pack_captions(tokens, devices=4))
@@ -73,17 +75,17 @@ def test_packed_alone_or_together_a_caption_has_the_same_feature():
     assert largest_difference(together, jnp.stack(alone * 5)) <= 1e-5
 
 
-def test_prompts_take_slots_and_what_does_not_fit_is_cut_and_said():
+def test_prompts_take_slots_and_long_captions_are_truncated_with_a_note():
     rows = tokenize_captions([LONG, "cooking", LONG], text_prompts=8)
     assert rows.cut == [0, 2]
-    assert len(rows.tokens[0]) == 77 - 8 - 1  # SOS is not among them
+    assert len(rows.tokens[0]) == 77 - 8 - 1  # SOS is not included
     assert rows.tokens[0][:-1] == tokenizer.encode(LONG)[:67]
     assert rows.tokens[0][-1] == rows.tokens[1][-1] == tokenizer.EOT
     assert tokenize_captions(["cooking " * 75]).cut == []
     assert tokenize_captions(["cooking " * 76]).cut == [0]
 
 
-def test_prompts_that_leave_no_word_are_refused():
+def test_prompts_that_leave_no_slot_are_rejected():
     with pytest.raises(PromptError, match="text_prompts=75 leaves no slot for a word.*use 74"):
         tokenize_captions(["cooking"], text_prompts=75)
     assert len(tokenize_captions(["cooking ham"], text_prompts=74).tokens[0]) == 2
@@ -107,7 +109,7 @@ def test_rows_of_captions_are_split_over_devices():
     assert len(packed.place) == 20
 
 
-def test_runs_together_have_rows_of_one_length():
+def test_stacked_batches_have_equal_row_lengths():
     batches = [pack_captions([[1] * n, [2] * 3]) for n in (4, 30, 9)]
     stacked = stack(batches)
     assert stacked.tokens.shape == (3, 1, 36)
@@ -118,5 +120,5 @@ def test_runs_together_have_rows_of_one_length():
         assert not np.asarray(stacked.tokens[number, :, length:]).any()
 
 
-def test_nothing_packs_to_nothing():
+def test_no_captions_give_empty_rows():
     assert pack([]).tokens.shape == (0, 0)

@@ -1,4 +1,4 @@
-"""One rule for the same class: the key of a name, against the tokens of its prompt."""
+"""Two names are the same class if their keys are equal, as are then the tokens of their prompts."""
 
 import html
 import subprocess
@@ -14,7 +14,7 @@ from prompt_jax.methods import UNSEEN, index_trained
 from prompt_jax.prompts import PHOTO
 from prompt_jax.text import class_names, texts
 
-# Whatever has a reading of its own: spaces, signs, quotes, entities, ligatures, accents, digits.
+# Characters with special handling: spaces, signs, quotes, entities, ligatures, accents, digits.
 PIECES = [
     *" _\t\n\u00a0\u3000.,'\"’“&;-|!07²½",
     "a",
@@ -30,7 +30,7 @@ PIECES = [
 PIECES += ["'s", "’S", "&amp;", "&lt;", "&#39;", "ΑΣ", "İ", "\u0660", "\u200b", "\x00", "\x1b[2m"]
 PIECES += ["cat", "soccer", "Ant", "\ufeff", "🐜", "蟻"]
 NAMES = st.lists(st.sampled_from(PIECES), min_size=1, max_size=5).map("".join)
-# Assigned before Unicode 10, which every Python and tokenizer of today knows.
+# Assigned before Unicode 10, which every supported Python and tokenizer knows.
 OLD = st.text(st.characters(max_codepoint=0x24FF, exclude_categories=["Cs", "Cn"]), max_size=5)
 
 
@@ -49,7 +49,7 @@ def holds_to_the_rule(first, second):
 
 
 def hides_a_blank(name):
-    """The documented exception: a blank at the end that an entity or a removed character hides."""
+    """Returns whether a blank at the end is hidden by an entity or a removed character."""
     return texts.clean(class_names.spaced(name) + "|").endswith(" |")
 
 
@@ -68,7 +68,7 @@ def test_one_key_means_one_prompt(first, second):
 
 @settings(deadline=None, derandomize=True, database=None, max_examples=400)
 @given(NAMES | OLD, st.randoms(use_true_random=False))
-def test_a_name_spelled_otherwise_keeps_key_and_prompt(name, random):
+def test_other_spellings_keep_key_and_prompt(name, random):
     other = random.choice([str.upper, str.lower, html.escape, str.title])(name)
     other = random.choice(["_", " ", "\t"]).join(["", *other.split(), ""])
     holds_to_the_rule(name, other)
@@ -76,7 +76,7 @@ def test_a_name_spelled_otherwise_keeps_key_and_prompt(name, random):
 
 @settings(deadline=None, derandomize=True, database=None, max_examples=400)
 @given(NAMES | OLD)
-def test_the_words_of_a_key_are_those_the_tokenizer_takes(name):
+def test_the_words_of_a_key_are_those_that_the_tokenizer_sees(name):
     try:
         whole = tokenizer.encode(class_names.spaced(name))
     except PromptError:
@@ -105,19 +105,19 @@ def test_other_names_are_other_classes():
     assert len({class_names.key(name) for name in names}) == len(names)
 
 
-def test_the_rule_needs_no_jax():
+def test_class_names_need_no_jax():
     code = "import sys, prompt_jax.text.class_names; sys.exit('jax' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def test_classes_are_found_by_key_whatever_their_order_and_spelling():
+def test_classes_are_found_by_key_in_any_order_and_spelling():
     known = ("soccer_ball", "Ant", "sea horse")
     assert index_trained(known, ("sea  horse", "fox", "ANT", "soccer ball")) == [2, UNSEEN, 1, 0]
     assert index_trained(known, known) == [0, 1, 2]
     assert index_trained((), ("ant",)) == [UNSEEN]
 
 
-def test_classes_of_one_name_are_found_in_their_order():
+def test_classes_with_one_name_are_found_in_order():
     known = ("missile", "tench", "Missile", "missile")
     asked = ("tench", "missile", "MISSILE", "missile", "missile")
     assert index_trained(known, asked) == [1, 0, 2, 3, UNSEEN]
@@ -125,17 +125,17 @@ def test_classes_of_one_name_are_found_in_their_order():
     assert index_trained(known, ("missile", "tench", "missile")) == [one, 1, one]
 
 
-def test_ids_go_before_names():
+def test_ids_take_precedence_over_names():
     known, ids = ("missile", "tench", "missile"), ("n1", "n2", "n3")
     assert index_trained(known, ("missile", "Tench"), ids, ("n3", "n2")) == [2, 1]
     assert index_trained(known, ("missile",), ids, ("n9",)) == [UNSEEN]
-    # The other half of the classes, in a list of its own.
+    # The other half of the classes, in a separate list.
     assert index_trained(("missile",), ("missile",), ("n1",), ("n3",)) == [UNSEEN]
 
 
 @settings(deadline=None, derandomize=True, database=None)
 @given(st.lists(st.sampled_from(["a", "A", "a (label 0)", "a (label 1)", "b"]), max_size=6))
-def test_shown_names_are_all_different_and_names_that_are_unique_stay(names):
+def test_shown_names_are_distinct_and_unique_names_stay(names):
     shown = class_names.distinct(names)
     assert len(set(shown)) == len(names)
     assert all(name.startswith(old) for name, old in zip(shown, names, strict=True))
@@ -155,5 +155,5 @@ def test_shown_names_are_all_different_and_names_that_are_unique_stay(names):
         (["-"], ""),
     ],
 )
-def test_names_that_mean_nothing_are_known(names, kind):
+def test_meaningless_names_are_recognized(names, kind):
     assert class_names.meaningless(names) == kind

@@ -1,4 +1,4 @@
-"""What the published figures do not show: class-specific contexts, name positions, depth, words."""
+"""Class-specific contexts, name positions, depths and context words."""
 
 import jax
 import jax.numpy as jnp
@@ -14,12 +14,12 @@ from prompt_jax.prompts import words_behind
 
 
 def encode(method, prompts, task):
-    """The classes' text features."""
+    """Returns the classes' text features."""
     return jax.jit(method.prepare)(prompts, task)
 
 
 @pytest.mark.slow
-def test_part_of_the_trained_classes_keep_their_own_contexts():
+def test_a_part_of_the_trained_classes_keeps_its_contexts():
     row = BY_FIGURES["coop_csc"]
     method, prompts = methods.get("coop"), arrays(row, "param")
     every = encode(method, prompts, task_of(row))
@@ -29,7 +29,7 @@ def test_part_of_the_trained_classes_keep_their_own_contexts():
     assert largest_difference(encode(method, prompts, part), every[jnp.asarray(chosen)]) <= 1e-6
 
 
-def test_a_class_without_a_context_of_its_own_is_refused():
+def test_a_class_without_its_own_context_is_rejected():
     settings = coop.Settings(class_specific=True)
     unseen = [0, methods.UNSEEN]
     with pytest.raises(PromptError, match=r"1 of 2 classes, e.g. 'dog'.*few_shot"):
@@ -38,7 +38,7 @@ def test_a_class_without_a_context_of_its_own_is_refused():
         )
 
 
-def test_class_specific_contexts_start_from_the_words_or_differ_at_random():
+def test_class_specific_contexts_start_from_the_words_or_at_random():
     method = methods.get("coop")
     words = coop.Settings(context_length=4, context_words="a photo of a", class_specific=True)
     task = methods.make_task(method, TINY, FROZEN, CLASSES[:2], words)
@@ -54,8 +54,11 @@ def test_class_specific_contexts_start_from_the_words_or_differ_at_random():
     "position, text",
     [("middle", "a photo {} of forest."), ("front", "{} a photo of forest.")],
 )
-def test_class_specific_context_of_word_embeddings_is_the_text_itself(position, text):
-    """With words for a context every layout is a plain text; these names differ in length."""
+def test_a_context_of_word_embeddings_equals_the_plain_text(position, text):
+    """With word embeddings as context, every layout equals a plain text.
+
+    The names differ in length.
+    """
     names = ["cat", "yellow lady slipper orchid"]
     method = methods.get("coop")
     settings = coop.Settings(context_length=4, class_specific=True, name_position=position)
@@ -67,7 +70,7 @@ def test_class_specific_context_of_word_embeddings_is_the_text_itself(position, 
     assert largest_difference(encode(method, {"context": context}, task), expected) <= 1e-5
 
 
-def test_insert_puts_new_tokens_behind_each_rows_own_position():
+def test_insert_puts_new_tokens_after_each_row_s_position():
     tokens = jnp.asarray([[[1.0], [2], [3]], [[4], [5], [6]], [[7], [8], [9]]])
     new = jnp.broadcast_to(jnp.asarray([[10.0], [20]]), (3, 2, 1))
     result = coop.insert(tokens, new, jnp.asarray([0, 2, 3]))[..., 0]
@@ -82,7 +85,7 @@ def test_insert_puts_new_tokens_behind_each_rows_own_position():
         ("maple", maple.Settings(), [(2, 64), (2, 2, 64), (3, 64), (3, 64, 64)]),
     ],
 )
-def test_prompts_deeper_than_a_tower_are_as_deep_as_the_tower(name, settings, shapes):
+def test_prompts_are_at_most_as_deep_as_the_tower(name, settings, shapes):
     method = methods.get(name)
 
     def init(rng):
@@ -92,7 +95,7 @@ def test_prompts_deeper_than_a_tower_are_as_deep_as_the_tower(name, settings, sh
     assert [leaf.shape for leaf in jax.tree.leaves(prompts)] == shapes
 
 
-def test_two_vectors_take_the_place_of_two_words_and_the_rest_stays():
+def test_two_vectors_replace_two_words_and_the_rest_stays():
     method = methods.get("ivlp")
     task = methods.make_task(method, TINY, FROZEN, CLASSES, ivlp.Settings(depth=1))
     prompts = method.init(jax.random.key(0), task)
@@ -100,7 +103,7 @@ def test_two_vectors_take_the_place_of_two_words_and_the_rest_stays():
     assert (prompts["text"][0] == words[:2]).all()
     assert (words_behind(TINY, FROZEN, 2, "a photo of a") == words[2:]).all()
     assert words_behind(TINY, FROZEN, 5, "a photo of a").shape == (0, 64)
-    # Without deep prompts that is zero-shot CLIP's text.
+    # Without deep prompts this is the text of zero-shot CLIP.
     zero_shot = methods.get("zero_shot")
     expected = methods.make_task(zero_shot, TINY, FROZEN, CLASSES, zero_shot.Settings()).constants
     assert largest_difference(encode(method, prompts, task), expected) <= 1e-6
@@ -116,6 +119,6 @@ def test_two_vectors_take_the_place_of_two_words_and_the_rest_stays():
         (lambda: maple.Settings(context_length=-1), "context_length=-1"),
     ],
 )
-def test_settings_out_of_range_are_refused(settings, field):
+def test_settings_out_of_range_are_rejected(settings, field):
     with pytest.raises(PromptError, match=field):
         settings()

@@ -1,4 +1,4 @@
-"""The committed CLIP and the scenes belong together: what it trained on, it recognises."""
+"""The embedded CLIP recognizes the committed scenes that it was trained on."""
 
 import hashlib
 
@@ -11,7 +11,7 @@ from prompt_jax.clip import CLIP, loading, normalize
 from prompt_jax.inputs.images import preprocessing
 from prompt_jax.prompts import encode_classes, tokenize_classes
 
-# The images the weights were trained on. If this changes, train and commit the weights anew.
+# Scenes of the training distribution. If this hash changes, train and commit new weights.
 SCENES_DIGEST = "b990e09de95fbf99"
 
 
@@ -48,16 +48,14 @@ def test_zero_shot_over_all_classes(embedded):
         predicted = np.argmax(normalize(encode(frozen, images)) @ texts.T, axis=-1)
         accuracy[domain] = np.mean(predicted == labels)
     assert accuracy["plain"] > 0.75
-    # Every shift hurts, and none brings it near chance (0.5 %).
+    # Every shift lowers the accuracy, but none to chance (0.5 %).
     assert all(0.06 < accuracy[domain] < accuracy["plain"] for domain in scenes.DOMAINS[1:])
 
 
 @pytest.mark.parametrize(
     ("action", "other"), [("appearing", "fading in"), ("going away", "receding")]
 )
-def test_an_action_is_nearer_to_the_same_in_other_words_than_to_its_reversal(
-    embedded, action, other
-):
+def test_an_action_is_closer_to_its_paraphrase_than_to_its_reversal(embedded, action, other):
     config, frozen = embedded
     said = [action, other, scenes.ACTIONS[action].reversal]
     classes = tokenize_classes("a video of a cat {}.", said)

@@ -1,4 +1,4 @@
-"""The image tower: its patch embedding, its steps, its last layer, and prompts in its slots."""
+"""The image tower: patch embedding, blocks, the last layer, and prompts."""
 
 import jax
 import jax.numpy as jnp
@@ -16,19 +16,19 @@ encode_image = jax.jit(CLIP.encode_image, static_argnums=0)
 
 
 def deep_prompts(depth, *leading):
-    """Random prompts for the first `depth` layers."""
+    """Returns random prompts for the first `depth` layers."""
     return jax.random.normal(jax.random.key(4), (*leading, depth, SLOTS, WIDTH))
 
 
 def full_block(clip, frozen, layer, tokens):
-    """Block `layer` on all tokens, the last layer's included."""
+    """Applies block `layer` to all tokens, in the last layer too."""
     block = ImageTower(clip.config, clip.dtype, parent=None).make_block(parent=None)
     return block.apply({"params": frozen["image"][f"block_{layer}"]}, tokens)
 
 
 @jax.jit
 def encode_plainly(frozen, images, prompts=None):
-    """Every token through every layer, prompts between the class token and the patches."""
+    """Applies every layer to all tokens, with prompts between the class token and the patches."""
     clip, _ = CLIP_AND_FROZEN
     tokens = clip.embed_image(frozen, images)
     for layer in range(LAYERS):
@@ -41,7 +41,7 @@ def encode_plainly(frozen, images, prompts=None):
     return clip.image_head(frozen, tokens)
 
 
-def test_patch_embedding_is_a_strided_convolution():
+def test_patch_embedding_equals_a_strided_convolution():
     clip, frozen = CLIP_AND_FROZEN
     image = frozen["image"]
     convolved = jax.lax.conv_general_dilated(
@@ -58,7 +58,7 @@ def test_patch_embedding_is_a_strided_convolution():
     assert largest_difference(clip.embed_image(frozen, IMAGES)[:, 1:], expected) <= 1e-5
 
 
-def test_driving_the_steps_equals_encode_image():
+def test_calling_the_steps_equals_encode_image():
     clip, frozen = CLIP_AND_FROZEN
 
     @jax.jit
@@ -66,13 +66,13 @@ def test_driving_the_steps_equals_encode_image():
         tokens = clip.embed_image(frozen, images)
         for layer in range(LAYERS):
             tokens = clip.image_block(frozen, layer, tokens)
-        assert tokens.shape[1] == 1  # nothing but the class token leaves the last block
+        assert tokens.shape[1] == 1  # only the class token leaves the last block
         return clip.image_head(frozen, tokens)
 
     assert largest_difference(drive(frozen, IMAGES), encode_image(clip, frozen, IMAGES)) <= 1e-6
 
 
-def test_all_layers_share_what_is_traced(monkeypatch):
+def test_all_layers_share_one_trace(monkeypatch):
     clip, frozen = CLIP_AND_FROZEN
     traced = []
 
@@ -81,16 +81,16 @@ def test_all_layers_share_what_is_traced(monkeypatch):
         return attend(query, *seen)
 
     monkeypatch.setattr(blocks, "attend", counted)
-    images = jnp.zeros((13, 16, 16, 3))  # no other test's number, whose traces would be there
+    images = jnp.zeros((13, 16, 16, 3))  # a batch size that no other test traces
     jax.eval_shape(clip.encode_image, frozen, images)
-    assert traced == [1 + PATCHES, 1]  # three layers, of which the last asks for one token alone
+    assert traced == [1 + PATCHES, 1]  # three layers, of which the last computes one token only
     traced.clear()
     jax.eval_shape(clip.encode_image, frozen, images, deep_prompts(2, 13))
-    # Of the first, whose slots the second overwrites, they ask nothing.
+    # The second layer overwrites the slots of the first, which therefore computes none for them.
     assert traced == [1 + PATCHES, 1 + PATCHES + SLOTS, 1]
 
 
-def test_tokens_that_do_not_go_on_are_seen_all_the_same():
+def test_dropped_prompt_tokens_still_are_attended_to():
     clip, frozen = CLIP_AND_FROZEN
     tokens = jnp.concatenate([clip.embed_image(frozen, IMAGES), deep_prompts(1, 3)[:, 0]], axis=1)
     seen = clip.image_block(frozen, 0, tokens, queries=1 + PATCHES)
@@ -99,7 +99,7 @@ def test_tokens_that_do_not_go_on_are_seen_all_the_same():
     assert largest_difference(seen, unseen) > 0.01
 
 
-def test_last_layer_on_the_class_token_alone_is_exact():
+def test_computing_only_the_class_token_in_the_last_layer_is_exact():
     clip, frozen = CLIP_AND_FROZEN
     pruned, plain = encode_image(clip, frozen, IMAGES), encode_plainly(frozen, IMAGES)
     assert float(jnp.std(plain)) > 0.1
@@ -107,7 +107,7 @@ def test_last_layer_on_the_class_token_alone_is_exact():
 
 
 @pytest.mark.parametrize("depth", [1, 2, 3])
-def test_prompt_slots_are_overwritten_up_to_the_depth_and_flow_on_behind_it(depth):
+def test_prompt_slots_are_overwritten_up_to_the_depth_and_kept_after_it(depth):
     clip, frozen = CLIP_AND_FROZEN
     prompts = deep_prompts(depth, len(IMAGES))
     features = encode_image(clip, frozen, IMAGES, prompts)
@@ -115,7 +115,7 @@ def test_prompt_slots_are_overwritten_up_to_the_depth_and_flow_on_behind_it(dept
     assert largest_difference(features, encode_image(clip, frozen, IMAGES)) > 0.01
 
 
-def test_slots_that_flow_on_still_matter():
+def test_kept_prompt_slots_change_the_output():
     clip, frozen = CLIP_AND_FROZEN
 
     @jax.jit
@@ -131,7 +131,7 @@ def test_slots_that_flow_on_still_matter():
     assert largest_difference(dropped, encode_image(clip, frozen, IMAGES, prompts)) > 0.01
 
 
-def test_order_of_prompts_within_a_layer_does_not_matter():
+def test_the_order_of_prompts_within_a_layer_does_not_matter():
     clip, frozen = CLIP_AND_FROZEN
     prompts = deep_prompts(2, len(IMAGES))
     features = encode_image(clip, frozen, IMAGES, prompts)
@@ -141,7 +141,7 @@ def test_order_of_prompts_within_a_layer_does_not_matter():
     assert largest_difference(features, layers_swapped) > 0.01
 
 
-def test_prompts_without_an_image_axis_serve_all_images():
+def test_prompts_without_an_image_axis_apply_to_all_images():
     clip, frozen = CLIP_AND_FROZEN
     prompts = deep_prompts(2)
     shared = encode_image(clip, frozen, IMAGES, prompts)

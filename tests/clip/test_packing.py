@@ -22,7 +22,7 @@ from prompt_jax.prompts import encode_classes, encode_embedded, tokenize_classes
 SHARED = Path(os.environ.get("PROMPT_JAX_SHARED", Path(__file__).parents[3] / "shared"))
 IMAGENET = SHARED / "data" / "imagenet" / "classnames.txt"
 CLIP_AND_FROZEN = random_clip(vocab_size=49408)
-# Less than one row of these classes needs: as many chunks as rows.
+# Less than one row of these classes needs, so that each row is a chunk.
 LITTLE_MEMORY = 1
 NAMES = [
     *("cat", "fire truck", "giant schnauzer", "kiwi", "dog", "ox", "a b c d e f g h i j k l m"),
@@ -34,7 +34,7 @@ encode = jax.jit(encode_classes, static_argnums=0)
 
 
 def random_suffixes(lengths):
-    """Token ids from 1 on, all different."""
+    """Returns different token ids, from 1 on."""
     ends = np.cumsum(lengths)
     return [
         list(range(end - length + 1, end + 1)) for length, end in zip(lengths, ends, strict=True)
@@ -42,13 +42,13 @@ def random_suffixes(lengths):
 
 
 def padding(packed, lengths):
-    """Share of the slots that hold no token."""
+    """Returns the share of the slots without a token."""
     return 1 - sum(lengths) / packed.tokens.size
 
 
 @settings(deadline=None, max_examples=50, derandomize=True)
 @given(st.lists(st.integers(1, 40), min_size=1, max_size=60))
-def test_every_class_stands_once_in_one_piece(lengths):
+def test_every_class_is_in_one_row_once(lengths):
     suffixes = random_suffixes(lengths)
     packed = jax.tree.map(np.asarray, pack(suffixes))
     assert len(packed.tokens) == -(-len(lengths) // CLASSES_PER_ROW)
@@ -67,7 +67,7 @@ def test_every_class_stands_once_in_one_piece(lengths):
 
 @settings(deadline=None, max_examples=30, derandomize=True)
 @given(st.lists(st.integers(0, 9), min_size=1, max_size=40), st.integers(1, 4))
-def test_room_in_front_of_every_eot_moves_nothing_else(lengths, number):
+def test_free_slots_before_eot_move_nothing_else(lengths, number):
     words = [suffix[:-1] for suffix in random_suffixes([length + 1 for length in lengths])]
     packed = jax.tree.map(jnp.asarray, pack([[*own, tokenizer.EOT] for own in words]))
     with_room, free = (jax.tree.map(np.asarray, each) for each in make_room(packed, number))
@@ -83,15 +83,15 @@ def test_room_in_front_of_every_eot_moves_nothing_else(lengths, number):
     assert (with_room.tokens > 0).sum() == sum(lengths) + len(words)
 
 
-def test_a_thousand_names_of_many_lengths_are_hardly_padded():
+def test_a_thousand_names_of_many_lengths_need_little_padding():
     lengths = 2 + np.random.default_rng(0).geometric(0.45, 1000)
     packed = pack(random_suffixes(lengths))
-    assert lengths.max() > 3 * lengths.mean() - 2  # else one length for all would do
+    assert lengths.max() > 3 * lengths.mean() - 2  # otherwise one length for all would do
     assert padding(packed, lengths) < 0.1
 
 
 @pytest.mark.skipif(not IMAGENET.is_file(), reason=f"{IMAGENET} is absent")
-def test_imagenets_names_are_hardly_padded():
+def test_imagenet_s_names_need_little_padding():
     lines = IMAGENET.read_text(encoding="utf-8").splitlines()
     names = [line.split(" ", 1)[1] for line in lines]
     for part in (names, names[:500], names[500:], names[::2]):
@@ -101,13 +101,13 @@ def test_imagenets_names_are_hardly_padded():
         assert 1 - lengths.sum() / classes.suffix.size > 0.5  # one class a row
 
 
-def test_few_classes_stand_in_one_row():
+def test_few_classes_share_one_row():
     assert pack(random_suffixes([4])).tokens.shape == (1, 4)
     assert pack(random_suffixes([3, 4, 3, 6, 3])).tokens.shape == (1, 20)
 
 
 def unpacked(clip, frozen, classes, context, deep_prompts):
-    """One class a row, from the embedded suffixes."""
+    """Encodes one class per row, from the embedded suffixes."""
     prefix = clip.embed_text(frozen, classes.prefix)
     if context is not None:
         prefix = jnp.broadcast_to(prefix, (*context.shape[:-2], *prefix.shape))
@@ -117,7 +117,7 @@ def unpacked(clip, frozen, classes, context, deep_prompts):
 
 
 def value_and_gradients(encode, clip, classes, context, deep_prompts):
-    """Features, and the gradients of a function of them that tells the classes apart."""
+    """Returns features, and gradients of a function of them that distinguishes the classes."""
 
     def loss(trainable, frozen, classes):
         features = encode(clip, frozen, classes, *trainable)
@@ -130,7 +130,7 @@ def value_and_gradients(encode, clip, classes, context, deep_prompts):
 
 
 def vectors(seed, *shape):
-    """Random context vectors, of the size of what trained ones grow to."""
+    """Returns random context vectors with the magnitude of trained ones."""
     return 0.3 * jax.random.normal(jax.random.key(seed), shape)
 
 
@@ -142,7 +142,7 @@ def test_packed_unpacked_and_chunked_are_equal(deep):
     classes = tokenize_classes("{}.", NAMES)
     arguments = (classes, vectors(0, 3, 4, 32), vectors(1, 2, 4, 32) if deep else None)
     features, gradients = value_and_gradients(unpacked, clip, *arguments)
-    assert float(jnp.std(features)) > 0.1  # else the differences below say nothing
+    assert float(jnp.std(features)) > 0.1  # otherwise the differences below mean nothing
     others = [value_and_gradients(encode_classes, each, *arguments) for each in (clip, chunked)]
     if not deep:
         others.append(value_and_gradients(unpacked, chunked, *arguments))
@@ -151,7 +151,7 @@ def test_packed_unpacked_and_chunked_are_equal(deep):
         assert relative_difference(other_gradients, gradients) <= 1e-5
 
 
-def test_one_class_alone_is_what_it_is_among_others():
+def test_a_class_has_the_same_feature_alone_and_packed():
     clip, frozen = CLIP_AND_FROZEN
     context = vectors(0, 2, 4, 32)
     alone, among = (
@@ -162,7 +162,7 @@ def test_one_class_alone_is_what_it_is_among_others():
     assert largest_difference(alone[:, 0], among[:, 0]) <= 1e-5
 
 
-def test_another_name_for_one_class_changes_no_other():
+def test_renaming_one_class_changes_no_other():
     clip, frozen = CLIP_AND_FROZEN
     changed = 3
     assert NAMES[changed] == "kiwi"
@@ -176,7 +176,7 @@ def test_another_name_for_one_class_changes_no_other():
 
 
 def test_gradients_stay_within_a_row_and_a_class():
-    """Of a row's tokens, a feature depends on its own class's alone."""
+    """Tests that a feature depends only on the tokens of its own class."""
     clip, frozen = CLIP_AND_FROZEN
     packed = tokenize_classes("{}.", NAMES[:4]).packed
 
@@ -197,7 +197,7 @@ def test_gradients_stay_within_a_row_and_a_class():
 
 
 class FakeDevice:
-    """A device that says how much memory it has, or nothing."""
+    """A device with a known memory size, or none."""
 
     def __init__(self, statistics, platform="gpu"):
         self.memory_stats = lambda: statistics
@@ -212,12 +212,12 @@ class FakeDevice:
         (FakeDevice({}), None),
     ],
 )
-def test_the_default_budget_is_a_share_of_the_devices_memory(monkeypatch, device, budget):
+def test_the_default_budget_is_a_share_of_the_device_s_memory(monkeypatch, device, budget):
     monkeypatch.setattr(jax, "local_devices", lambda: [device, device])
     assert default_budget() == budget
 
 
-def test_on_a_cpu_the_default_budget_is_a_share_of_the_hosts_memory():
+def test_on_a_cpu_the_default_budget_is_a_share_of_the_host_s_memory():
     assert 2**26 < (default_budget() or 0) < 2**46
 
 
@@ -246,7 +246,7 @@ def test_a_budget_bounds_the_memory_of_the_text_tower():
     assert chunked < 1.5 * budget
 
 
-def test_image_blocks_that_are_computed_twice_have_the_same_gradients():
+def test_recomputed_image_blocks_have_the_same_gradients():
     clip, frozen = CLIP_AND_FROZEN
     images = jax.random.normal(jax.random.key(0), (2, 16, 16, 3))
     prompts = 0.3 * jax.random.normal(jax.random.key(1), (2, 3, 32))
@@ -262,6 +262,6 @@ def test_image_blocks_that_are_computed_twice_have_the_same_gradients():
     assert relative_difference(result, expected) <= 1e-5
 
 
-def test_a_budget_of_nothing_is_refused():
+def test_a_budget_of_zero_is_rejected():
     with pytest.raises(PromptError, match="memory=0 must be at least 1 byte, or None"):
         CLIP(VARIANTS["ViT-B/16"], memory=0)

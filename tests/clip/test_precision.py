@@ -1,7 +1,7 @@
-"""Float32 means float32 on accelerators too: the precision of every product, as it is lowered.
+"""Float32 products stay float32 on accelerators: checks the precision of every lowered product.
 
 A TPU computes float32 products in bfloat16, and an NVIDIA GPU in TF32, unless a program asks for
-more. Neither device is needed to see what a program asks for.
+more. Neither device is needed to check what a program asks for.
 """
 
 import dataclasses
@@ -101,7 +101,7 @@ def test_features_and_attention_are_computed_in_float32():
 
 
 @pytest.mark.parametrize("precision, asked", [("high", "HIGH"), ("default", "DEFAULT")])
-def test_a_lower_precision_reaches_the_towers_alone(precision, asked):
+def test_a_lower_precision_applies_to_the_towers_only(precision, asked):
     found = products(
         trace_on_images("cocoop", dataclasses.replace(TINY, precision=precision)), "tpu"
     )
@@ -110,7 +110,7 @@ def test_a_lower_precision_reaches_the_towers_alone(precision, asked):
     assert found.count((asked, asked)) > len(found) / 2
 
 
-def test_bfloat16_leaves_the_small_products_in_float32():
+def test_bfloat16_keeps_the_small_products_in_float32():
     clip = CLIP(TINY.config, jnp.dtype("bfloat16"))
     assert set(products(trace_on_images("cocoop", clip), "tpu")) == FULL
 
@@ -125,6 +125,6 @@ def test_precisions_give_equal_features_on_a_cpu():
         np.testing.assert_array_equal(first, other)
 
 
-def test_an_unknown_precision_is_refused():
+def test_an_unknown_precision_is_rejected():
     with pytest.raises(PromptError, match=r"unknown precision 'float32'.*Available: default, high"):
         CLIP(TINY.config, precision="float32")

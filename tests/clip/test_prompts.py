@@ -26,7 +26,7 @@ NAMES = ["cat", "fire truck", "giant_schnauzer"]
 
 
 def whole_prompts(classes):
-    """Token ids of every class from SOS to EOT, lists of int."""
+    """Returns the token ids of every class from SOS to EOT, lists of int."""
     prefix = np.asarray(classes.prefix).tolist()
     rows = zip(np.asarray(classes.suffix), np.asarray(classes.eot), strict=True)
     return [prefix + row[: eot + 1].tolist() for row, eot in rows]
@@ -41,7 +41,7 @@ def whole_prompts(classes):
         ("a photo of a {}, a type of pet.", ["a", "photo", "of", "a"]),
     ],
 )
-def test_prefix_and_suffix_are_the_template_cut_before_the_name(template, shared):
+def test_prefix_and_suffix_are_the_template_split_before_the_name(template, shared):
     classes = tokenize_classes(template, NAMES)
     texts = [template.format(name.replace("_", " ")) for name in NAMES]
     expected = [[tokenizer.SOS, *tokenizer.encode(text), tokenizer.EOT] for text in texts]
@@ -51,18 +51,18 @@ def test_prefix_and_suffix_are_the_template_cut_before_the_name(template, shared
     assert classes.suffix.shape[1] in BUCKETS
 
 
-def test_names_that_begin_alike_stay_out_of_the_prefix():
+def test_a_common_start_of_names_is_not_part_of_the_prefix():
     classes = tokenize_classes(PHOTO, ["sea lion", "sea turtle"])
     assert len(classes.prefix) == 5
 
 
-def test_prefix_ends_where_template_and_name_melt_into_one_token():
+def test_the_prefix_ends_before_a_token_that_joins_template_and_name():
     classes = tokenize_classes("a foot{}.", ["ball", "print"])
     expected = [tokenizer.encode(text) for text in ("a football.", "a footprint.")]
     assert [row[1:-1] for row in whole_prompts(classes)] == expected
 
 
-def test_padding_is_zero_and_the_lengths_are_buckets():
+def test_padding_is_zero_and_lengths_are_bucketed():
     for words in (1, 3, 9, 20):
         classes = tokenize_classes("{}.", ["cat", " ".join(["cat"] * words)])
         suffix, eot = np.asarray(classes.suffix), np.asarray(classes.eot)
@@ -79,7 +79,7 @@ def test_a_prompt_may_fill_all_slots_but_no_more():
 
 
 @pytest.mark.parametrize("taken", [0, 4, 16, 40])
-def test_every_name_that_fits_behind_a_context_is_taken(taken):
+def test_every_name_that_fits_after_a_context_is_accepted(taken):
     room = 77 - 1 - taken - 2  # SOS, the full stop and EOT
     fits = tokenize_classes("{}.", ["dog", "cat " * room], taken=taken)
     assert 1 + taken + fits.suffix.shape[1] == 77
@@ -90,8 +90,8 @@ def test_every_name_that_fits_behind_a_context_is_taken(taken):
 
 
 @pytest.mark.parametrize("name", methods.METHODS)
-def test_methods_say_how_many_slots_their_context_takes(name):
-    """The longest name that `make_task` takes is one that the method can encode."""
+def test_methods_declare_the_slots_of_their_context(name):
+    """Tests that the longest name that `make_task` accepts can be encoded by the method."""
     clip, frozen = random_clip()
     method = methods.get(name)
     settings = method.Settings()
@@ -114,8 +114,8 @@ def test_methods_say_how_many_slots_their_context_takes(name):
         jax.eval_shape(lambda x: run(room + 1, x), images)
 
 
-def test_a_method_that_says_no_slots_has_its_true_length_held():
-    """A name of 49 tokens behind a context of 26 fits; padded to a bucket it would not."""
+def test_a_method_without_declared_slots_uses_its_true_length():
+    """A name of 49 tokens after a context of 26 fits; padded to a bucket it would not."""
     clip, frozen = random_clip()
 
     def prepare(prompts, task):
@@ -141,19 +141,19 @@ def test_a_method_that_says_no_slots_has_its_true_length_held():
         (PHOTO, [], "at least one class name"),
     ],
 )
-def test_unusable_templates_and_names_are_refused(template, names, message):
+def test_invalid_templates_and_names_are_rejected(template, names, message):
     with pytest.raises(PromptError, match=message):
         tokenize_classes(template, names)
 
 
-def test_context_and_names_that_exceed_the_slots_are_refused():
+def test_context_and_names_that_exceed_the_slots_are_rejected():
     clip, frozen = random_clip()
     classes = tokenize_classes("{}.", ["cat"])
     with pytest.raises(PromptError, match=r"take 79 tokens, more than the text tower's 77"):
         encode_classes(clip, frozen, classes, jnp.zeros((74, 32)))
 
 
-def test_context_words_stand_last():
+def test_context_words_are_last():
     words = "a photo of a"
     context = init_context(jax.random.key(0), TINY, FROZEN, 6, words)
     random = init_context(jax.random.key(0), TINY, FROZEN, 6)
@@ -169,13 +169,13 @@ def test_random_context_is_normal_with_standard_deviation_of_a_fiftieth():
     assert float(jnp.std(context)) == pytest.approx(0.02, rel=0.05)
 
 
-def test_more_words_than_vectors_are_refused():
+def test_more_words_than_vectors_are_rejected():
     with pytest.raises(PromptError, match="3 vectors .* take 4 tokens"):
         init_context(jax.random.key(0), TINY, FROZEN, 3, "a photo of a")
 
 
 @pytest.mark.parametrize("copies, bias_shape", [(None, (200,)), (5, (5, 200))])
-def test_linear_layers_start_as_pytorch_starts_them(copies, bias_shape, torch):
+def test_linear_layers_are_initialized_like_pytorch(copies, bias_shape, torch):
     layer = init_linear(jax.random.key(0), 64, 200, copies)
     assert layer["kernel"].shape == (64, 200)
     assert layer["bias"].shape == bias_shape
@@ -189,7 +189,7 @@ def test_linear_layers_start_as_pytorch_starts_them(copies, bias_shape, torch):
 
 
 def torch_generator(torch, generator, layer=None):
-    """The same generator as torch modules, with the biases of one layer if there are several."""
+    """Returns the generator as torch modules, with one layer's biases if there are several."""
     modules = []
     for name in ("linear1", "linear2"):
         kernel, bias = (np.array(generator[name][part]) for part in ("kernel", "bias"))
@@ -222,7 +222,7 @@ def test_generator_with_a_bias_per_layer_equals_one_torch_sequential_per_layer(t
 @pytest.mark.parametrize(
     "name", ["zero_shot", "vop_p", "vilt_independent", "a5", "vifi_vl_prompting"]
 )
-def test_methods_of_videos_take_every_name_that_fits(name):
+def test_methods_of_videos_accept_every_name_that_fits(name):
     clip, frozen = random_clip()
     encoders = methods.get_encoders(name)
     method, settings = methods.recognize(encoders), encoders.Settings()

@@ -10,7 +10,7 @@ from prompt_jax.methods.images import zero_shot
 from prompt_jax.text import templates
 
 
-def test_lists_are_complete_and_each_template_has_one_place_for_the_name():
+def test_lists_are_complete_and_each_template_has_one_slot_for_the_name():
     for texts, number in ((templates.IMAGENET, 80), (templates.IMAGENET_SELECT, 7)):
         assert len(set(texts)) == len(texts) == number
         assert all(text.count("{}") == 1 for text in texts)
@@ -18,7 +18,7 @@ def test_lists_are_complete_and_each_template_has_one_place_for_the_name():
 
 
 @pytest.mark.slow
-def test_ensemble_averages_the_normalised_features_of_each_template():
+def test_an_ensemble_averages_the_normalized_features_of_the_templates():
     names = CLASSES[:2]
 
     def features(settings, template="{}."):

@@ -1,4 +1,4 @@
-"""Prefill and extend compute exactly what the plain 77-token encoding computes, at a fraction."""
+"""Prefill and extend compute the same features as the plain 77-token encoding, at a lower cost."""
 
 import dataclasses
 import math
@@ -16,13 +16,13 @@ from prompt_jax.clip.text import TextTower, causal, one_class_a_row
 from prompt_jax.prompts import ClassTokens, encode_classes, tokenize_classes
 
 SLOTS = 77
-SOS, EOT = 62, 63  # of the random CLIP's vocabulary of 64
+SOS, EOT = 62, 63  # in the random CLIP's vocabulary of 64
 CLIP_AND_FROZEN = random_clip()
 encode = jax.jit(encode_classes, static_argnums=0)
 
 
 def random_classes(lengths, words_before=0, padding=2):
-    """Class tokens with random names of these lengths behind `words_before` shared words."""
+    """Returns class tokens of random names of these lengths after `words_before` shared words."""
     rng = np.random.default_rng(7)
     suffix = np.zeros((len(lengths), max(lengths) + 1 + padding), np.int32)
     for row, length in zip(suffix, lengths, strict=True):
@@ -34,7 +34,7 @@ def random_classes(lengths, words_before=0, padding=2):
 
 
 def encode_all_slots(clip, frozen, classes, context=None, deep_prompts=()):
-    """The plain form: all 77 slots of every class through every block, then the feature at EOT."""
+    """Encodes all 77 slots of every class in every block; returns the feature at EOT."""
     tower = TextTower(clip.config, clip.dtype, parent=None)
 
     def run(step, *args):
@@ -65,7 +65,7 @@ def encode_all_slots(clip, frozen, classes, context=None, deep_prompts=()):
 
 
 def vectors(*shape, seed=0):
-    """Random context vectors, of the size of what trained ones grow to."""
+    """Returns random context vectors with the magnitude of trained ones."""
     return 0.3 * jax.random.normal(jax.random.key(seed), shape)
 
 
@@ -89,7 +89,7 @@ def test_shared_prefix_equals_the_77_token_encoding(words_before, context, deep_
     deep = () if deep_prompts is None else deep_prompts
     plain = jax.jit(encode_all_slots, static_argnums=0)(clip, frozen, classes, context, deep)
     assert short.shape == plain.shape
-    assert float(jnp.std(plain)) > 0.1  # else the difference below says nothing
+    assert float(jnp.std(plain)) > 0.1  # otherwise the difference below means nothing
     assert largest_difference(short, plain) <= 1e-5
 
 
@@ -133,7 +133,7 @@ def test_encode_text_equals_the_77_token_encoding():
     assert largest_difference(features, plain) <= 1e-5
 
 
-def test_class_feature_sees_its_tokens_up_to_eot_and_no_further():
+def test_a_class_feature_depends_on_its_tokens_up_to_eot_only():
     clip, frozen = CLIP_AND_FROZEN
     classes = random_classes([3, 1, 5])
 
@@ -153,7 +153,7 @@ def test_class_feature_sees_its_tokens_up_to_eot_and_no_further():
         assert (np.delete(size[k], k, axis=0) == 0).all()
 
 
-def test_prefix_never_sees_the_classes():
+def test_the_prefix_does_not_depend_on_the_classes():
     clip, frozen = CLIP_AND_FROZEN
     prefix = vectors(6, 32)
     prefill = jax.jit(clip.prefill)
@@ -168,7 +168,7 @@ def test_bucket_padding_does_not_change_features():
     assert largest_difference(*features) <= 1e-6
 
 
-def test_other_names_of_the_same_bucket_need_no_new_compilation():
+def test_other_names_in_the_same_bucket_need_no_compilation():
     clip, frozen = random_clip(vocab_size=49408)
     traces = []
 

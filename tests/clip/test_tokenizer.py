@@ -1,4 +1,4 @@
-"""The tokenizer against recorded ids, and the cleaning that OpenAI's tokenizer does."""
+"""The tokenizer is compared with recorded ids, and cleans texts like OpenAI's."""
 
 import gzip
 import hashlib
@@ -23,7 +23,7 @@ ORACLE = SHARED / "oracles" / "tiny_a"
 
 
 @pytest.mark.skipif(not ORACLE.is_dir(), reason="the reference vectors are not on this machine")
-def test_matches_the_recorded_tokens():
+def test_tokens_equal_the_recorded_ones():
     arrays = np.load(ORACLE / "inputs.npz")
     names = json.loads((ORACLE / "names.json").read_text())
     classes = [name.replace("_", " ") for name in names["classes"]]
@@ -37,7 +37,7 @@ def test_matches_the_recorded_tokens():
     np.testing.assert_array_equal(tokenize(["a photo of a"]), arrays["photo_words"])
 
 
-def test_matches_the_ids_that_instant_clip_tokenizer_gave():
+def test_ids_equal_those_of_instant_clip_tokenizer():
     """Recorded with version 0.1.1: names, words of the vocabulary, random texts of all scripts."""
     packed = (Path(__file__).parents[1] / "fixtures/tokens.json.gz").read_bytes()
     recorded = json.loads(gzip.decompress(packed))
@@ -45,7 +45,7 @@ def test_matches_the_ids_that_instant_clip_tokenizer_gave():
     assert {text: bpe.encode(text) for text in recorded} == recorded
 
 
-def test_the_merges_are_those_that_openai_published():
+def test_the_merges_are_those_published_by_openai():
     folder = Path(bpe.__file__).parent
     digest = hashlib.sha256((folder / "bpe_simple_vocab_16e6.txt.gz").read_bytes()).hexdigest()
     assert digest in (folder / "README.md").read_text(encoding="utf-8")
@@ -53,7 +53,7 @@ def test_the_merges_are_those_that_openai_published():
 
 
 def split_words(text: str) -> list[str]:
-    """Splits as OpenAI's pattern, by the categories of Unicode."""
+    """Splits like OpenAI's pattern, by Unicode categories."""
     kinds = [unicodedata.category(character)[0] for character in text]
     words, start = [], 0
     while start < len(text):
@@ -71,7 +71,7 @@ def split_words(text: str) -> list[str]:
 
 
 def merge_slowly(word: str) -> list[int]:
-    """Merges the neighbours of lowest rank until none is left."""
+    """Merges the neighbors of lowest rank until none is left."""
     pieces = [BYTES[byte] for byte in word.encode()]
     pieces[-1] += "</w>"
     while pairs := [pair for pair in itertools.pairwise(pieces) if pair in RANKS]:
@@ -92,7 +92,7 @@ OTHERS = [byte for byte in range(256) if byte not in PRINTED]
 BYTES = {byte: chr(byte) for byte in PRINTED} | {
     byte: chr(256 + place) for place, byte in enumerate(OTHERS)
 }
-# Later characters are no letters to some versions of Python, or of `tokenizers`.
+# Later characters are not letters to some versions of Python, or of `tokenizers`.
 OLD = st.characters(exclude_categories=["Cs"]).filter(
     lambda character: unicodedata.ucd_3_2_0.category(character) != "Cn"
 )
@@ -101,21 +101,21 @@ TEXTS = st.lists(st.text(OLD, max_size=6) | st.sampled_from(["don't", "we'll", "
 
 @settings(deadline=None, derandomize=True, database=None, max_examples=200)
 @given(TEXTS.map(" ".join))
-def test_any_text_is_merged_as_openai_merges_it(text):
+def test_any_text_is_merged_like_openai(text):
     text = " ".join(text.lower().split())
     assert bpe.encode(text) == [id_ for word in split_words(text) for id_ in merge_slowly(word)]
 
 
 @settings(deadline=None, derandomize=True, database=None)
 @given(TEXTS.map(" ".join))
-def test_decoding_gives_the_words_back(text):
+def test_decoding_inverts_encoding(text):
     text = " ".join(text.lower().split())
     if "</w>" not in text:
         assert bpe.decode(bpe.encode(text)) == "".join(f"{word} " for word in split_words(text))
 
 
 @pytest.mark.parametrize("ids", [[320, 49408], [-1]])
-def test_ids_of_another_vocabulary_are_refused(ids):
+def test_ids_of_another_vocabulary_are_rejected(ids):
     with pytest.raises(ValueError, match=rf"token ids \[{ids[-1]}\] are not .*: 0 to 49407"):
         bpe.decode(ids)
 
@@ -142,17 +142,17 @@ def test_rows_are_markers_words_and_zeros():
         ("a\ufeff b\x00c\x1b[31m d", "a bc d"),
     ],
 )
-def test_texts_are_cleaned_as_openai_cleans_them(text, same_as):
+def test_texts_are_cleaned_like_openai(text, same_as):
     assert encode(text) == encode(same_as)
 
 
-def test_cleaning_keeps_what_differs():
+def test_cleaning_keeps_different_texts_different():
     assert encode("x²") != encode("x2")
     assert encode("don't we'll") == [847, 713, 649, 1342]  # don 't we 'll
-    assert encode("737") == [278, 274, 278]  # digits stand alone
+    assert encode("737") == [278, 274, 278]  # each digit is a word
 
 
-def test_a_text_that_fits_exactly_is_kept_and_one_more_is_refused():
+def test_a_text_that_fits_exactly_is_accepted_and_one_more_token_is_not():
     assert tokenize(["cat " * 75])[0, -1] == EOT
     with pytest.raises(PromptError, match="takes 78 tokens.*at most 77 fit"):
         tokenize(["dog", "cat " * 76])
@@ -169,7 +169,7 @@ def test_a_text_that_fits_exactly_is_kept_and_one_more_is_refused():
         (["\x1b[2J" + "x" * 9000], r"^text '\\x1b\[2Jx{196}…' takes \d+ tokens"),
     ],
 )
-def test_unusable_texts_are_refused(texts, message):
+def test_invalid_texts_are_rejected(texts, message):
     with pytest.raises(PromptError, match=message):
         tokenize(texts)
 

@@ -1,4 +1,4 @@
-"""Only CLIP's vocabulary is taken, with or without added tokens, whose end of text is 49,407."""
+"""Only CLIP's vocabulary is accepted, possibly with added tokens, with EOT at 49,407."""
 
 import json
 import shutil
@@ -27,7 +27,7 @@ def edit(path, change):
 
 
 def with_rows(folder, rows, **text):
-    """A folder whose vocabulary has another size, its first rows as they were."""
+    """Returns a directory whose vocabulary has another size, with the same first rows."""
     arrays = load_file(folder / "model.safetensors")
     table = arrays[TABLE]
     arrays[TABLE] = np.concatenate([table, table[::-1]])[:rows]
@@ -38,13 +38,13 @@ def with_rows(folder, rows, **text):
 
 @pytest.fixture
 def folder(tmp_path):
-    """The tiny CLIP as a Hugging Face folder."""
+    """Returns the tiny CLIP as a Hugging Face directory."""
     return tiny.save_clip(tmp_path / "clip")
 
 
 @pytest.fixture(scope="module")
 def tokenizer_files(tmp_path_factory):
-    """CLIP's tokenizer as transformers saves it, with two tokens added."""
+    """Returns CLIP's tokenizer as saved by transformers, with two tokens added."""
     place = tmp_path_factory.mktemp("tokenizer")
     pieces = bpe.number_pieces(bpe.read_merges())
     (place / "vocab.json").write_text(json.dumps(pieces), encoding="utf-8")
@@ -58,7 +58,7 @@ def tokenizer_files(tmp_path_factory):
 
 
 @pytest.mark.parametrize("eos", [2, 49407])
-def test_added_tokens_change_no_text_as_in_transformers(eos, folder, tokenizer_files, torch):
+def test_added_tokens_change_no_text_like_in_transformers(eos, folder, tokenizer_files, torch):
     one = pj.load(folder).encode_texts(TEXTS)
     with_rows(folder, 49410, eos_token_id=eos)
     shutil.copy(tokenizer_files / "tokenizer.json", folder)
@@ -75,7 +75,7 @@ def test_added_tokens_change_no_text_as_in_transformers(eos, folder, tokenizer_f
 
 
 def test_added_tokens_in_a_text_do_not_move_its_end(folder, torch):
-    """As transformers reads it where eos_token_id is CLIP's."""
+    """Compares with transformers where eos_token_id is CLIP's."""
     config, frozen = loading.load(with_rows(folder, 49410))
     tokens = tokenizer.tokenize(TEXTS)
     tokens[:, 2] = 49409
@@ -95,7 +95,7 @@ def test_saved_checkpoints_keep_the_ids(folder, tmp_path):
 
 
 @pytest.mark.parametrize("rows", [32_000, 49_407])
-def test_fewer_tokens_are_refused_in_every_layout(rows, folder, tmp_path):
+def test_fewer_tokens_are_rejected_in_every_layout(rows, folder, tmp_path):
     message = f"its vocabulary has {rows:,} tokens, CLIP's has 49,408"
     with pytest.raises(PromptError, match=message):
         loading.load(with_rows(folder, rows))
@@ -111,7 +111,7 @@ def test_fewer_tokens_are_refused_in_every_layout(rows, folder, tmp_path):
 
 
 @pytest.mark.parametrize("beside", [False, True])
-def test_more_tokens_need_a_file_that_says_that_they_are_clip_s(beside, tmp_path):
+def test_more_tokens_require_a_file_that_shows_that_they_are_clip_s(beside, tmp_path):
     state = from_tree(openai_layout(2, 2), tiny.frozen_parameters())
     table = state["token_embedding.weight"]
     state["token_embedding.weight"] = np.concatenate([table, table[:592]])
@@ -136,12 +136,12 @@ def test_more_tokens_need_a_file_that_says_that_they_are_clip_s(beside, tmp_path
         (49408, [49407], "eos_token_id: .* valid integer"),
     ],
 )
-def test_other_ends_of_texts_are_refused(rows, eos, message, folder):
+def test_other_ends_of_texts_are_rejected(rows, eos, message, folder):
     with pytest.raises(PromptError, match=message):
         loading.load(with_rows(folder, rows, eos_token_id=eos))
 
 
-def test_clip_s_own_tokenizer_beside_is_taken(folder, tokenizer_files):
+def test_clip_s_own_tokenizer_beside_the_weights_is_accepted(folder, tokenizer_files):
     for name in ("tokenizer.json", "vocab.json", "merges.txt"):
         shutil.copy(tokenizer_files / name, folder)
     assert loading.read(folder).assumed == ()
@@ -163,7 +163,9 @@ TOKENIZERS = {
 
 
 @pytest.mark.parametrize(("change", "message"), TOKENIZERS.values(), ids=TOKENIZERS)
-def test_another_tokenizer_is_refused_by_name(change, message, folder, tokenizer_files):
+def test_another_tokenizer_is_rejected_with_the_difference(
+    change, message, folder, tokenizer_files
+):
     shutil.copy(tokenizer_files / "tokenizer.json", folder)
     edit(folder / "tokenizer.json", change)
     with pytest.raises(PromptError, match=message) as caught:
@@ -190,7 +192,7 @@ def test_another_tokenizer_is_refused_by_name(change, message, folder, tokenizer
         ("tokenizer.json", '{"model": 3}', "tokenizer.json"),
     ],
 )
-def test_other_tokenizer_files_are_refused(name, content, message, folder):
+def test_other_tokenizer_files_are_rejected(name, content, message, folder):
     (folder / name).write_text(content)
     with pytest.raises(PromptError, match=message):
         loading.load(folder)
@@ -218,7 +220,7 @@ def test_settings_have_the_precedence_of_transformers(change, folder):
     assert ours.activation == theirs.text_config.hidden_act
 
 
-def test_an_empty_section_takes_transformers_defaults(folder):
+def test_an_empty_section_has_the_defaults_of_transformers(folder):
     edit(folder / "config.json", lambda c: c.update(text_config_dict={}))
     assert transformers.CLIPConfig.from_pretrained(folder).text_config.num_hidden_layers == 12
     with pytest.raises(PromptError, match="num_hidden_layers=12, but the weights have 2"):

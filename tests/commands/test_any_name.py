@@ -1,4 +1,4 @@
-"""Whatever a name holds: rows stay rows, and no character steers a terminal or is markup."""
+"""Any name is printed safely: as one line, without control codes or markup."""
 
 import contextlib
 import csv
@@ -44,7 +44,7 @@ def test_escaped_text_is_one_safe_line_and_safe_text_stays(name):
 
 @EXAMPLES
 @given(NAMES, NAMES)
-def test_what_is_said_at_a_run_s_start(name, title):
+def test_the_overview_at_the_start_of_a_run(name, title):
     names = class_names.distinct([name, "b"])
     test = tuple(Example(f"{name}.jpg", label, one) for label, one in enumerate(names))
     dataset = Dataset("csv", "{}", test, (), test, open, notes=(f"note of {name}",))
@@ -70,7 +70,7 @@ def test_what_is_said_at_a_run_s_start(name, title):
 
 @EXAMPLES
 @given(NAMES, NAMES)
-def test_a_bar_s_lines(title, words):
+def test_lines_of_a_progress_bar(title, words):
     out = io.StringIO()
     with contextlib.redirect_stderr(out), progress.bar(title, 2) as advance:
         advance(2, words)
@@ -80,7 +80,7 @@ def test_a_bar_s_lines(title, words):
 
 @EXAMPLES
 @given(NAMES, NAMES)
-def test_messages_of_errors(image, reason):
+def test_error_messages(image, reason):
     for error in (BadImage(image, reason), DataError(image), PromptError(reason)):
         lines = str(error).split("\n")
         assert all(map(is_safe, lines))
@@ -89,7 +89,7 @@ def test_messages_of_errors(image, reason):
 
 @EXAMPLES
 @given(st.lists(NAMES, min_size=2, max_size=4))
-def test_confusions_are_read_as_they_were_written(tmp_path_factory, names):
+def test_confusions_are_read_as_written(tmp_path_factory, names):
     shown = class_names.distinct([escape(name) for name in names])
     path = tmp_path_factory.mktemp("run") / "confusion-test.csv"
     confusions.write(path, shown, np.ones((len(names), len(names)), int))
@@ -101,7 +101,7 @@ def test_confusions_are_read_as_they_were_written(tmp_path_factory, names):
 
 @EXAMPLES
 @given(st.lists(NAMES, min_size=1, max_size=3))
-def test_ranks_and_tables_of_figures(tmp_path_factory, names):
+def test_ranks_and_tables(tmp_path_factory, names):
     folder = tmp_path_factory.mktemp("run")
     lines = [ranks.Line(names[0], name, 1.0, 2.5) for name in names]
     ranks.write(folder / "ranks.csv", lines)
@@ -120,7 +120,7 @@ def test_ranks_and_tables_of_figures(tmp_path_factory, names):
 
 @EXAMPLES
 @given(st.lists(NAMES, min_size=1, max_size=4), st.randoms(use_true_random=False))
-def test_every_class_is_found_in_another_order_of_any_names(names, random):
+def test_every_class_is_found_in_any_order_of_any_names(names, random):
     order = list(range(len(names)))
     random.shuffle(order)
     found = class_names.find(Classes(tuple(names)), Classes(tuple(names[k] for k in order)))
@@ -132,14 +132,14 @@ def test_every_class_is_found_in_another_order_of_any_names(names, random):
 @EXAMPLES
 @given(NAMES)
 @example("$a$ ~~b~~ &lt;")
-def test_a_card_s_words_are_no_markdown(name):
+def test_names_in_a_model_card_are_not_markdown(name):
     words = cards._in_words(name)
     assert is_safe(words)
     assert not re.search(r"(?<!\\)(?:\\\\)*[|<>`*\[\]$~&]", words)
 
 
 @pytest.mark.parametrize("name", ["[red]x[/]", "[/]", ":cat:", "a\x1b[2Jb", "a\nb"])
-def test_a_bar_on_a_terminal_shows_names_as_they_are(name, monkeypatch):
+def test_a_progress_bar_on_a_terminal_shows_names_unchanged(name, monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")
     monkeypatch.setenv("TERM", "xterm")
     out = io.StringIO()

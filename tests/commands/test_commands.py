@@ -1,4 +1,4 @@
-"""Failures of disk, folders, output and devices in a sentence; bugs keep their traceback."""
+"""System failures become one-line messages; bugs keep their traceback."""
 
 import argparse
 import errno
@@ -33,7 +33,7 @@ def raising(error):
         (errno.ENOENT, "restore it, or use another path"),
     ],
 )
-def test_a_failure_of_the_system_is_one_line(capsys, number, advice):
+def test_a_system_failure_is_one_line(capsys, number, advice):
     error = OSError(number, os.strerror(number), "results/x.json")
     assert command_line.explain(raising(error), []) == command_line.USAGE_ERROR
     printed = capsys.readouterr().err
@@ -58,7 +58,7 @@ def test_bugs_keep_their_traceback(error):
         command_line.explain(raising(error), [])
 
 
-def test_what_a_stranger_s_file_holds_is_not_quoted_for_pages(capsys):
+def test_long_contents_of_files_are_truncated_in_messages(capsys):
     def refuse():
         raise PromptError("a.csv: unknown split 'x" + "y" * 10**5 + "'; must be train\nsecond line")
 
@@ -68,7 +68,7 @@ def test_what_a_stranger_s_file_holds_is_not_quoted_for_pages(capsys):
     assert error.endswith("yy'; must be train\nsecond line\n") and len(error) < 2100
 
 
-def test_exit_codes_pass_through():
+def test_exit_codes_are_passed_on():
     assert commands.explain(lambda: 1) == 1
     assert commands.explain(lambda: None) == 0
 
@@ -78,7 +78,7 @@ def test_exit_codes_pass_through():
     ["print('x' * 100_000)", "print('x')", "rich.print('x')"],
     ids=["at once", "at the end", "rich"],
 )
-def test_a_reader_that_left_is_no_traceback(printing):
+def test_a_closed_output_gives_no_traceback(printing):
     code = (
         "import os, sys, rich\n"
         "from prompt_jax.cli import commands\n"
@@ -90,7 +90,7 @@ def test_a_reader_that_left_is_no_traceback(printing):
     assert (process.returncode, out, error) == (commands.CLOSED_OUTPUT, "", "")
 
 
-def test_devices_that_are_asked_for_and_absent(monkeypatch):
+def test_requested_devices_that_are_missing(monkeypatch):
     monkeypatch.setenv("JAX_PLATFORMS", "cuda")
     for reason in (AssertionError(), RuntimeError("Unable to initialize (set JAX_PLATFORMS='')")):
         monkeypatch.setattr(jax, "devices", lambda reason=reason: raising(reason)(()))
@@ -110,7 +110,7 @@ def test_a_command_without_its_devices_ends_before_any_work(tmp_path):
 
 
 @pytest.mark.parametrize("text", ["0", "-1", "2.5", "many", "1e3", "1000001", "9" * 5000, ""])
-def test_a_flag_that_counts_is_a_whole_number(text):
+def test_a_counting_flag_is_a_whole_number(text):
     assert commands.whole()("1") == 1 and commands.whole(0)("0") == 0
     with pytest.raises(argparse.ArgumentTypeError, match="whole number, at least 1 and at most 1,"):
         commands.whole()(text)

@@ -1,4 +1,4 @@
-"""Every mistake of a person: one message that says what is wrong, exit code 2, no traceback."""
+"""Every user error gives a one-line message and exit code 2, without a traceback."""
 
 import json
 from pathlib import Path
@@ -12,32 +12,32 @@ from experiments.run import experiment
 
 
 class Setting(NamedTuple):
-    """The tiny CLIP, and a data set of this test's own."""
+    """The tiny CLIP, and a data set of this test."""
 
     clip: Path
     root: Path
 
     @property
     def images(self) -> Path:
-        """The folder of images."""
+        """Returns the directory of images."""
         return self.root / "caltech-101/101_ObjectCategories"
 
 
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory):
-    """The tiny CLIP."""
+    """Returns the tiny CLIP."""
     return tiny.save_clip(tmp_path_factory.mktemp("clip"))
 
 
 @pytest.fixture
 def setting(clip, tmp_path):
-    """Fresh files, for tests that spoil them."""
+    """Returns fresh files, for tests that damage them."""
     return Setting(clip, tiny.save_caltech101(tmp_path / "data"))
 
 
 @pytest.fixture
 def fails(setting, tmp_path, monkeypatch, capsys):
-    """Runs a method with some fields changed; returns the error after "error: "."""
+    """Runs a method with changed fields; returns the error after "error: "."""
 
     def call(method="zero_shot", *words, **fields):
         config = tiny.small_config(method, setting.clip, setting.root)
@@ -176,7 +176,7 @@ def test_a_split_without_test_images(fails, setting):
 
 
 def spoil(setting):
-    """One image cut short, one that is none, each by its key."""
+    """Truncates one image and replaces another by text, both given by their keys."""
     cut, page = "pagoda/image_0004.jpg", "sea_horse/image_0001.jpg"
     path = setting.images / cut
     path.write_bytes(path.read_bytes()[:-200])
@@ -195,7 +195,7 @@ def test_missing_images_stop_the_run_before_it_starts(fails, setting, tmp_path):
 
 
 @pytest.mark.parametrize("num_threads", [0, 2])
-def test_images_that_cannot_be_read_stop_the_run_with_a_list_of_all(fails, setting, num_threads):
+def test_unreadable_images_stop_the_run_with_a_list_of_all(fails, setting, num_threads):
     cut, page = spoil(setting)
     error = fails(num_threads=num_threads)
     assert "caltech101: 2 of 18 images cannot be read:\n" in error
@@ -204,7 +204,7 @@ def test_images_that_cannot_be_read_stop_the_run_with_a_list_of_all(fails, setti
     assert error.endswith("skip them with --config.data.on_bad_image=skip.\n")
 
 
-def test_skipping_leaves_them_out_and_counts_them(setting, tmp_path, monkeypatch, capsys):
+def test_skipping_excludes_and_counts_them(setting, tmp_path, monkeypatch, capsys):
     cut, page = spoil(setting)
     lost = "accordion/image_0003.jpg"
     (setting.images / lost).unlink()
@@ -228,13 +228,13 @@ def test_no_readable_image_at_all(fails, setting):
 
 
 @pytest.mark.parametrize("place", ["file", "file/below"])
-def test_a_workdir_that_cannot_be_one(fails, tmp_path, place):
+def test_an_invalid_workdir(fails, tmp_path, place):
     (tmp_path / "file").write_text("")
     error = one_line(fails("zero_shot", f"--workdir={tmp_path / place}"))
     assert error.startswith(f"--workdir={tmp_path / place} cannot be created: ")
 
 
-def test_another_runs_workdir(fails, setting, tmp_path):
+def test_the_workdir_of_another_run(fails, setting, tmp_path):
     experiment.run(tiny.small_config("zero_shot", setting.clip, setting.root), tmp_path / "workdir")
     assert "holds another run (method: 'coop' here, 'zero_shot' there; " in one_line(fails("coop"))
     other = tiny.save_clip(tmp_path / "other")

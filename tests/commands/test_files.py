@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, and JSON that is read strictly."""
+"""Files are written atomically, and JSON is read strictly."""
 
 import os
 import resource
@@ -8,7 +8,7 @@ import pytest
 from prompt_jax.storage import files
 
 
-def test_a_file_reaches_the_disk_before_it_takes_the_other_s_place(tmp_path, monkeypatch):
+def test_a_file_is_synced_before_it_replaces_another(tmp_path, monkeypatch):
     done = []
     sync, replace = os.fsync, type(tmp_path).replace
 
@@ -26,7 +26,7 @@ def test_a_file_reaches_the_disk_before_it_takes_the_other_s_place(tmp_path, mon
     assert done == ["run.json.unfinished", "replace", tmp_path.name]
 
 
-def test_a_disk_that_is_full_leaves_the_old_file_and_names_it(tmp_path):
+def test_a_full_disk_leaves_the_old_file_and_names_it(tmp_path):
     path = tmp_path / "results.json"
     path.write_text("old")
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -60,7 +60,7 @@ def test_several_files_are_replaced_together_or_not_at_all(tmp_path, monkeypatch
         )
 
 
-def test_nothing_is_written_through_what_lies_in_the_way(tmp_path):
+def test_links_and_special_files_at_the_temporary_path_are_not_followed(tmp_path):
     (tmp_path / "other").write_text("mine")
     (tmp_path / "a.unfinished").symlink_to(tmp_path / "other")
     os.mkfifo(tmp_path / "b.unfinished")
@@ -71,11 +71,11 @@ def test_nothing_is_written_through_what_lies_in_the_way(tmp_path):
 
 
 @pytest.mark.parametrize("there", [True, False])
-def test_a_directory_is_filled_or_left_as_it_was(tmp_path, there):
+def test_a_directory_is_filled_or_left_unchanged(tmp_path, there):
     folder = tmp_path / "deep" / "model"
     if there:
         folder.mkdir(parents=True)
-    for _ in range(2):  # a kill leaves what the second try removes
+    for _ in range(2):  # files of a killed first attempt, which the second removes
         with pytest.raises(KeyboardInterrupt), files.filling(folder) as aside:
             (aside / "b").write_text("2")
             raise KeyboardInterrupt
@@ -100,15 +100,15 @@ def test_a_directory_is_filled_or_left_as_it_was(tmp_path, there):
         ("9" * 5000, "4300"),
     ],
 )
-def test_json_that_python_reads_and_we_do_not(text, words):
+def test_json_that_python_accepts_is_rejected(text, words):
     with pytest.raises(ValueError, match=words):
         files.parse_json(text)
 
 
-def test_what_was_changed_after_it_was_sealed_is_told(tmp_path):
+def test_changes_after_sealing_are_detected(tmp_path):
     sealed = files.seal({"accuracy": {"base": 71.25}})
     files.check_seal(sealed)
-    files.check_seal({"accuracy": {"base": 71.25}})  # from before there was a digest
+    files.check_seal({"accuracy": {"base": 71.25}})  # of versions without a digest
     with pytest.raises(ValueError, match="does not match its digest"):
         files.check_seal(sealed | {"accuracy": {"base": 75.25}})
     with pytest.raises(ValueError, match="does not match its digest"):

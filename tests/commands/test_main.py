@@ -23,7 +23,7 @@ PRO_MPT = "--config=experiments/configs/images/pro_mpt.py"
 
 @pytest.fixture
 def parsed(monkeypatch):
-    """Calls main with these words; returns the exit code and what it would have run."""
+    """Calls main with these arguments; returns the exit code and the config it would run."""
     ran = []
 
     def run(config, workdir):
@@ -49,18 +49,18 @@ def test_overrides_reach_the_config_with_their_types(parsed):
     assert config.data.domain == "sketch"
 
 
-def test_the_workdir_is_named_after_the_run_by_default(parsed):
+def test_the_default_workdir_is_named_after_the_run(parsed):
     _, ((_, workdir),) = parsed(PRO_MPT, "--config.seed=3")
     assert workdir.as_posix() == "results/pro_mpt-emoji_scenes-seed3"
 
 
-def test_one_call_leaves_nothing_to_the_next(parsed):
+def test_one_call_does_not_affect_the_next(parsed):
     parsed(PRO_MPT, "--config.epochs=3")
     _, ran = parsed("--config=experiments/configs/images/coop.py")
     assert [config.epochs for config, _ in ran] == [3, 200]
 
 
-def test_a_whole_number_is_a_learning_rate_too(parsed):
+def test_a_whole_number_is_accepted_as_a_learning_rate(parsed):
     _, ((config, _),) = parsed(PRO_MPT, "--config.learning_rate=1")
     assert config.learning_rate == 1.0
 
@@ -109,7 +109,7 @@ def test_a_whole_number_is_a_learning_rate_too(parsed):
         ),
     ],
 )
-def test_mistakes_on_the_command_line(parsed, capsys, words, message):
+def test_errors_on_the_command_line(parsed, capsys, words, message):
     code, ran = parsed(*words)
     printed = capsys.readouterr()
     assert (code, ran, printed.out) == (command_line.USAGE_ERROR, [], "")
@@ -126,7 +126,7 @@ def test_mistakes_on_the_command_line(parsed, capsys, words, message):
         ("protocol.py", "is a helper of other configs and cannot run by itself"),
     ],
 )
-def test_what_stands_behind_a_config_s_colon(parsed, capsys, file, message):
+def test_the_argument_after_a_config_s_colon(parsed, capsys, file, message):
     code, ran = parsed(f"--config=experiments/configs/images/{file}")
     assert (code, ran) == (command_line.USAGE_ERROR, [])
     error = capsys.readouterr().err
@@ -165,7 +165,7 @@ def get_config():
         ("c.epochs = {}['missing']", "KeyError: 'missing'"),
     ],
 )
-def test_a_config_file_s_own_mistake_names_file_and_line(parsed, capsys, tmp_path, line, message):
+def test_an_error_in_a_config_file_names_file_and_line(parsed, capsys, tmp_path, line, message):
     (tmp_path / "mine.py").write_text(START.replace("{}", line, 1))
     code, ran = parsed(f"--config={tmp_path / 'mine.py'}")
     error = capsys.readouterr().err
@@ -188,7 +188,7 @@ def test_a_config_file_s_own_mistake_names_file_and_line(parsed, capsys, tmp_pat
         ("return", "get_config returns a NoneType; it must be a ConfigDict"),
     ],
 )
-def test_a_config_made_in_another_way_is_held_against_the_default(
+def test_a_config_of_another_source_is_checked_against_the_default(
     parsed, capsys, tmp_path, line, message
 ):
     (tmp_path / "mine.py").write_text(START.replace("{}", line, 1))
@@ -198,7 +198,7 @@ def test_a_config_made_in_another_way_is_held_against_the_default(
     assert message in error
 
 
-def test_a_setting_of_the_wrong_type_is_refused():
+def test_a_setting_of_the_wrong_type_is_rejected():
     config = default.get_config("coop")
     config.settings = {**config.settings.to_dict(), "context_length": "4"}
     with pytest.raises(PromptError, match="config.settings.context_length='4' is of type str"):
@@ -217,7 +217,7 @@ def test_every_config_has_the_fields_of_the_default(path):
             building.build_method(one)
 
 
-def test_a_config_with_a_mistake_of_its_own_names_the_file(parsed, capsys, tmp_path):
+def test_a_config_with_an_invalid_value_names_the_file(parsed, capsys, tmp_path):
     (tmp_path / "mine.py").write_text("def get_config():\n    return {}['missing']\n")
     (tmp_path / "none.py").write_text("seed = 1\n")
     for name in ("mine", "none"):
@@ -226,12 +226,12 @@ def test_a_config_with_a_mistake_of_its_own_names_the_file(parsed, capsys, tmp_p
         assert code == command_line.USAGE_ERROR and error.count("\n") == 1 and f"{name}.py" in error
 
 
-def test_an_interrupt_is_no_traceback(parsed, capsys):
+def test_an_interrupt_gives_no_traceback(parsed, capsys):
     code, _ = parsed(PRO_MPT)
     assert (code, capsys.readouterr().err) == (130, "stopped\n")
 
 
-def test_the_compilation_cache_is_left_alone_if_set(monkeypatch):
+def test_a_compilation_cache_set_by_the_user_is_kept(monkeypatch):
     monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", "set")
     monkeypatch.setattr(jax.config, "update", None)
     compiled.keep()

@@ -1,4 +1,4 @@
-"""The notebooks run from top to bottom, end in a table and an image, and install themselves."""
+"""The notebooks run from top to bottom, end in a table and an image, and install the package."""
 
 import base64
 import glob
@@ -29,7 +29,7 @@ sys.path.insert(0, str(FOLDER))
 import set_up  # noqa: E402
 
 NAMES = tuple(set_up.EXTRAS)
-# Sockets are files in the folder it runs in, so that no port is open; a cell has fifteen minutes.
+# Sockets are files in its directory, so that no port is opened; a cell may take fifteen minutes.
 EXECUTE = """
 import sys
 import nbformat
@@ -43,14 +43,14 @@ nbformat.write(book, "executed.ipynb")
 
 
 def read(name: str) -> nbformat.NotebookNode:
-    """A notebook, valid."""
+    """Returns a notebook after validating it."""
     book = nbformat.read(FOLDER / f"{name}.ipynb", as_version=4)
     nbformat.validate(book)
     return book
 
 
 def code(book: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:
-    """Its cells of code; the first is the set-up."""
+    """Returns its code cells; the first is the set-up."""
     return [cell for cell in book.cells if cell.cell_type == "code"]
 
 
@@ -73,7 +73,7 @@ def test_a_notebook_runs_and_ends_in_a_table_and_an_image(name, tmp_path, reques
         request.getfixturevalue("torch")
     environment = os.environ | {
         "PYTHONPATH": str(REPOSITORY),
-        # Nothing of the person who runs the tests, such as another kernel of this name.
+        # Without the user's own files, such as another kernel of this name.
         "IPYTHONDIR": str(tmp_path / "ipython"),
         "JUPYTER_DATA_DIR": str(tmp_path / "jupyter"),
     }
@@ -94,14 +94,14 @@ def test_a_notebook_runs_and_ends_in_a_table_and_an_image(name, tmp_path, reques
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_set_up_is_the_written_one_and_names_the_repository_of_setup(name):
+def test_the_set_up_cell_is_up_to_date_and_names_the_repository(name):
     assert code(read(name))[0].source == set_up.source_of(name, set_up.repository())
     assert "OWNER" not in (FOLDER / f"{name}.ipynb").read_text(encoding="utf-8")
 
 
 @pytest.fixture
 def asked(tmp_path, monkeypatch):
-    """The commands that a set-up starts in an empty directory, with nothing installed."""
+    """Returns the commands that a set-up cell starts in an empty directory."""
     commands: list[list[str]] = []
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
@@ -122,7 +122,7 @@ def extras_of(name: str, *more: str) -> str:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_set_up_takes_a_wheel_then_the_checkout_then_the_repository(
+def test_the_set_up_uses_a_wheel_then_the_checkout_then_the_repository(
     name, asked, tmp_path, monkeypatch
 ):
     address = "https://example.org/prompt_jax"
@@ -150,7 +150,7 @@ def test_the_set_up_takes_a_wheel_then_the_checkout_then_the_repository(
 @pytest.mark.parametrize(
     ("device", "extra"), [("nvidia-smi", "cuda12"), ("/dev/accel*", "tpu"), ("", None)]
 )
-def test_jax_comes_for_the_device_and_one_that_is_there_is_kept(
+def test_jax_is_installed_for_the_device_and_an_installed_one_is_kept(
     name, jax, device, extra, asked, tmp_path, monkeypatch
 ):
     there = {"jax": "0.9.2", "jaxlib": "0.9.2", "numpy": "2.1.0"} if jax else {"numpy": "2.1.0"}
@@ -172,7 +172,7 @@ def test_without_a_repository_nothing_is_installed(name, asked):
     assert asked == []
 
 
-def test_one_of_two_wheels_is_not_chosen(asked, tmp_path):
+def test_two_wheels_are_ambiguous(asked, tmp_path):
     for number in ("0.1.0", "0.2.0"):
         (tmp_path / f"prompt_jax-{number}-py3-none-any.whl").touch()
     with pytest.raises(SystemExit, match=r"^2 wheels in .*: leave one"):
@@ -180,7 +180,7 @@ def test_one_of_two_wheels_is_not_chosen(asked, tmp_path):
     assert asked == []
 
 
-def test_the_set_up_leaves_alone_what_is_installed(monkeypatch):
+def test_the_set_up_leaves_installed_packages_unchanged(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: name)
     monkeypatch.setattr(subprocess, "check_call", None)
     for name in NAMES:
@@ -199,7 +199,7 @@ def save_wheel(folder: Path, name: str, number: str, *needs: str) -> None:
 
 @pytest.fixture
 def colab(tmp_path) -> Path:
-    """The interpreter of an environment with all that prompt_jax needs but flax."""
+    """Returns the interpreter of an environment with all that prompt_jax needs except flax."""
     environment, there = tmp_path / "environment", tmp_path / "there"
     venv.create(environment)
     there.mkdir()
@@ -217,12 +217,12 @@ def colab(tmp_path) -> Path:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("running", [f"python{sys.version_info[0]}.{sys.version_info[1]}"])
-def test_as_on_colab_the_jax_that_is_there_stays(running, colab, tmp_path):
-    """A real process of the Python that runs the tests: CI has a job on that of Colab, 3.13."""
+def test_as_on_colab_the_installed_jax_stays(running, colab, tmp_path):
+    """Runs a real process of the tests' Python; CI has a job on Colab's version, 3.13."""
     offered, content = tmp_path / "offered", tmp_path / "content"
     for folder in (offered, content, tmp_path / "source"):
         folder.mkdir()
-    # pip, asked for flax, takes its newest version, and the JAX that this asks for.
+    # pip, asked for flax, takes its newest version, and the JAX that this requires.
     for package in ("jax", "jaxlib"):
         save_wheel(offered, package, "99.0")
     save_wheel(offered, "flax", "99.0", "jax>=99", "jaxlib>=99")
@@ -249,7 +249,7 @@ def test_as_on_colab_the_jax_that_is_there_stays(running, colab, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_cell_that_refuses_installs_nothing(colab, tmp_path):
+def test_a_rejecting_cell_installs_nothing(colab, tmp_path):
     content = tmp_path / "content"
     content.mkdir()
     (content / "cell.py").write_text(set_up.source_of("quickstart", ""), encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Commands in processes of their own."""
+"""Commands in parallel processes."""
 
 import os
 
@@ -15,7 +15,7 @@ def python(name, code):
     return Job(name, ["timeit", "-n1", "-r1", code])
 
 
-def test_each_command_has_a_core_of_its_own_and_a_log(tmp_path):
+def test_each_command_has_its_own_core_and_log(tmp_path):
     number = min(2, len(os.sched_getaffinity(0)))
     processes.run_all([python(name, CORES) for name in "abc"], number, tmp_path / "logs")
     cores = set()
@@ -26,7 +26,7 @@ def test_each_command_has_a_core_of_its_own_and_a_log(tmp_path):
     assert len(cores) == number
 
 
-def test_one_that_fails_ends_the_others(tmp_path):
+def test_a_failing_command_ends_the_others(tmp_path):
     marker = tmp_path / "ended"
     slow = f"import time; time.sleep(60); open({str(marker)!r}, 'w')"
     jobs = [python("slow", slow), python("wrong", "raise SystemExit('the disk is full')")]
@@ -39,6 +39,6 @@ def test_one_that_fails_ends_the_others(tmp_path):
 
 
 @pytest.mark.parametrize("number", [0, 10_000])
-def test_as_many_as_there_are_cores(number, tmp_path):
+def test_at_most_as_many_commands_run_as_there_are_cores(number, tmp_path):
     with pytest.raises(PromptError, match=f"--processes={number} must be from 1 to"):
         processes.run_all([], number, tmp_path)

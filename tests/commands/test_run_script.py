@@ -1,4 +1,4 @@
-"""run.sh takes the Python versions that pyproject.toml names, and starts what its usage says."""
+"""run.sh accepts the Pythons of pyproject.toml and starts the commands of its usage text."""
 
 import hashlib
 import os
@@ -23,7 +23,7 @@ PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-
 
 
 def find_python(path: Path, **environment: str) -> subprocess.CompletedProcess:
-    """run.sh's search alone, with nothing but `path` on PATH."""
+    """Runs only the interpreter search of run.sh, with nothing but `path` on PATH."""
     script = "eval \"$(sed '/^main /d' run.sh)\"; PATH=$SEARCHED; find_python"
     return subprocess.run(
         ["/bin/bash", "-c", script],
@@ -36,7 +36,7 @@ def find_python(path: Path, **environment: str) -> subprocess.CompletedProcess:
 
 
 def interpreter(path: Path, version: tuple[int, int]) -> Path:
-    """This Python, which says that it is another."""
+    """Returns this Python, reporting another version."""
     code = f"import sys; sys.version_info = {version}; exec(sys.argv[1])"
     path.write_text(f'#!/bin/sh\nexec {sys.executable} -c "{code}" "$2"\n')
     path.chmod(0o755)
@@ -44,7 +44,7 @@ def interpreter(path: Path, version: tuple[int, int]) -> Path:
 
 
 @pytest.mark.parametrize("version", [(3, 11), (3, 12), (3, 13)])
-def test_a_tested_version_is_found_and_taken(version, tmp_path):
+def test_a_tested_version_is_found(version, tmp_path):
     newer = interpreter(tmp_path / "python3", (3, 14))
     chosen = interpreter(tmp_path / f"python3.{version[1]}", version)
     found = find_python(tmp_path)
@@ -54,14 +54,14 @@ def test_a_tested_version_is_found_and_taken(version, tmp_path):
 
 
 @pytest.mark.parametrize("version", [(3, 10), (3, 14)])
-def test_another_version_is_refused_in_one_line(version, tmp_path):
+def test_another_version_is_rejected_in_one_line(version, tmp_path):
     other = interpreter(tmp_path / "python3", version)
     for found in (find_python(tmp_path), find_python(tmp_path, PYTHON=str(other))):
         assert found.returncode == 1 and found.stderr.count("\n") == 1, found.stderr
         assert re.search(r"no(t)? Python 3\.11 to 3\.13", found.stderr)
 
 
-def test_the_oldest_versions_are_for_the_oldest_python(tmp_path):
+def test_the_oldest_versions_require_the_oldest_python(tmp_path):
     shutil.copy(REPOSITORY / "run.sh", tmp_path)
     interpreter(tmp_path / "python3", (3, 12))
     done = subprocess.run(
@@ -84,12 +84,12 @@ def test_both_files_name_the_same_versions():
         re.findall(f"^{end}_PYTHON=(.*)$", script, re.M) for end in ("OLDEST", "NEWEST")
     )
     assert promised == [str(minor) for minor in range(int(low), int(high) + 1)]
-    # No upper bound: what installs on a newer Python may do there.
+    # No upper bound: newer Pythons may work.
     assert PROJECT["requires-python"] == f">=3.{low}"
 
 
 def pins(name: str, python: str) -> dict[str, Version]:
-    """The versions of a file of constraints that hold on a Python."""
+    """Returns the versions in a constraints file that apply to a Python version."""
     lines = (REPOSITORY / name).read_text(encoding="utf-8").splitlines()
     required = [Requirement(line) for line in lines if not line.startswith("#")]
     held = [
@@ -103,7 +103,7 @@ def pins(name: str, python: str) -> dict[str, Version]:
 
 
 def promised(*extras: str) -> Iterator[Requirement]:
-    """What pyproject.toml asks for, with some extras and those that they name."""
+    """Returns the requirements of pyproject.toml, with some extras."""
     yield from map(Requirement, PROJECT["dependencies"])
     for line in (line for extra in extras for line in PROJECT["optional-dependencies"][extra]):
         required = Requirement(line)
@@ -119,14 +119,14 @@ def test_the_oldest_pins_are_exactly_the_lower_bounds():
         [bound] = required.specifier
         assert bound.operator == ">="
         version = oldest[canonicalize_name(required.name)]
-        # "2.0" promises 2.0.0; that of a version without a file is the first with one.
+        # "2.0" means 2.0.0; a version without a file means the first one that has one.
         assert (
             version.release[: len(Version(bound.version).release)] == Version(bound.version).release
         )
 
 
 @pytest.mark.parametrize("python", ["3.11", "3.12", "3.13"])
-def test_the_newest_pins_keep_what_setup_promises(python):
+def test_the_newest_pins_meet_the_requirements(python):
     newest = pins("constraints.txt", python)
     for required in promised("test"):
         assert newest[canonicalize_name(required.name)] in required.specifier, required
@@ -134,12 +134,12 @@ def test_the_newest_pins_keep_what_setup_promises(python):
 
 
 ENVIRONMENTS = {".venv": "constraints.txt", ".venv-oldest": "constraints-oldest.txt"}
-OLD = "import sys; sys.version_info = (3, 11)"  # as the oldest versions ask for
+OLD = "import sys; sys.version_info = (3, 11)"  # as for the oldest versions
 
 
 @pytest.fixture
 def installed(tmp_path):
-    """A copy of run.sh, nothing left to install, whose Pythons say what they are asked to run."""
+    """Returns a copy of run.sh with everything installed, whose Pythons print their arguments."""
     inputs = f"{tmp_path}\n".encode()
     for name in ("run.sh", "pyproject.toml", *ENVIRONMENTS.values()):
         shutil.copy(REPOSITORY / name, tmp_path)
@@ -158,24 +158,24 @@ def installed(tmp_path):
 
 
 def started(script: Path, *words: str) -> list[str]:
-    """The commands that run.sh starts with .venv's Python, one a line."""
+    """Returns the commands that run.sh starts with .venv's Python, one per line."""
     environment = {name: value for name, value in os.environ.items() if name != "PYTHON"}
     done = subprocess.run([script, *words], env=environment, capture_output=True, timeout=60)
     assert (done.returncode, done.stderr) == (0, b"")
     return done.stdout.decode().splitlines()
 
 
-def test_quick_makes_all_checks_without_the_slow_tests(installed):
+def test_quick_runs_all_checks_without_the_slow_tests(installed):
     *checks, tests = started(installed, "test")
     assert [line.split()[2] for line in checks] == ["ruff", "ruff", "mypy"]
     assert tests.startswith(".venv -m pytest ") and "slow" not in tests
     assert started(installed, "test", "--quick") == [*checks, f"{tests} -m not slow"]
 
 
-def test_the_oldest_versions_have_an_environment_of_their_own(installed):
+def test_the_oldest_versions_have_their_own_environment(installed):
     newest = started(installed, "test")
     oldest = [line.replace(".venv ", ".venv-oldest ") for line in newest if "mypy" not in line]
-    assert len(oldest) == len(newest) - 1  # types are those of the newest versions
+    assert len(oldest) == len(newest) - 1  # mypy runs with the newest versions
     assert started(installed, "test", "--oldest") == oldest
     assert started(installed, "test", "--oldest", "--quick") == [
         *oldest[:-1],
@@ -183,14 +183,14 @@ def test_the_oldest_versions_have_an_environment_of_their_own(installed):
     ]
 
 
-def test_other_words_are_for_pytest_alone(installed):
+def test_other_arguments_are_passed_to_pytest_only(installed):
     words = ("tests/test_x.py", "-k", "name")
     assert started(installed, "test", *words) == [f".venv -m pytest {' '.join(words)}"]
 
 
 @pytest.fixture
 def integration(tmp_path):
-    """A copy of .ci/run, beside a run.sh that says how it was started."""
+    """Returns a copy of .ci/run beside a run.sh that prints how it was started."""
     (tmp_path / ".ci").mkdir()
     shutil.copy(REPOSITORY / ".ci/run", tmp_path / ".ci")
     script = tmp_path / "run.sh"
@@ -232,13 +232,13 @@ def test_continuous_integration_tests_the_oldest_and_the_newest_versions(integra
         ),
     ],
 )
-def test_continuous_integration_fails_where_one_is_not_tested(integration, pythons, failing, said):
+def test_continuous_integration_fails_if_a_version_is_missing(integration, pythons, failing, said):
     done = integration(*pythons, failing=failing)
     assert done.returncode == 1
     assert f".ci/run: {said}" in done.stderr
 
 
-def test_github_actions_have_the_pythons_that_are_looked_for():
+def test_github_actions_install_the_required_pythons():
     workflow = (REPOSITORY / ".github/workflows/ci.yml").read_text(encoding="utf-8")
     script = (REPOSITORY / ".ci/run").read_text(encoding="utf-8")
     pythons = re.findall(r"^ +(3\.\d+)$", workflow, re.MULTILINE)

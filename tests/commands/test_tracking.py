@@ -1,4 +1,4 @@
-"""Metrics to Weights & Biases, offline: the same steps as metrics.jsonl, and never in the way."""
+"""Weights & Biases, offline: logs the steps of metrics.jsonl and never stops a run."""
 
 import importlib.util
 import sys
@@ -36,13 +36,13 @@ def test_a_run_keeps_its_id_and_no_other_has_it(tmp_path):
     assert tracking.run_id(first) == tracking.run_id(first) != tracking.run_id(other)
 
 
-def test_a_run_is_called_by_what_it_is():
+def test_a_run_is_named_after_its_identity():
     assert tracking.run_name(identity_of(seed=2)) == "pro_mpt-emoji_scenes-16shots-seed2"
     own = {"variant": "N=2", "data": {"name": "folder", "title": "birds", "shots": 4}}
     assert tracking.run_name(identity_of(**own)) == "pro_mpt-N=2-birds-4shots-seed1"
 
 
-def test_a_resumed_run_is_one_at_wandb(tmp_path, monkeypatch, capsys):
+def test_a_resumed_run_is_one_run_at_wandb(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("WANDB_MODE", "offline")
     log_steps(tmp_path, 1, 2)
     log_steps(tmp_path, 3, 4)
@@ -52,7 +52,7 @@ def test_a_resumed_run_is_one_at_wandb(tmp_path, monkeypatch, capsys):
     assert len((tmp_path / "metrics.jsonl").read_text().splitlines()) == 4
 
 
-def test_figures_are_told_at_the_end(monkeypatch, tmp_path):
+def test_results_are_logged_at_the_end(monkeypatch, tmp_path):
     told = {}
     kept = SimpleNamespace(summary=told, finish=lambda: told.setdefault("closed", 1))
     monkeypatch.setitem(
@@ -81,7 +81,7 @@ class Failing:
         raise ConnectionError("no answer")
 
 
-def test_training_goes_on_without_it_which_is_said_once(tmp_path, monkeypatch, capsys):
+def test_training_continues_without_tracking_with_one_note(tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "wandb", Failing())
     log_steps(tmp_path, 1, 3)
     error = capsys.readouterr().err
@@ -98,7 +98,7 @@ def test_without_the_package_the_extra_is_named(monkeypatch):
         building.check(config)
 
 
-def test_a_key_is_needed_only_where_something_is_sent(monkeypatch):
+def test_a_key_is_required_only_to_send_something(monkeypatch):
     monkeypatch.delenv("WANDB_MODE", raising=False)
     keys = [False, True]
     found = SimpleNamespace(
@@ -124,12 +124,12 @@ def test_names_of_runs_are_one_short_line():
 
 
 @pytest.mark.parametrize("content", [b"", b"../x", b"\xff", b"a" * 9999])
-def test_an_id_that_no_run_wrote_is_made_again(tmp_path, content):
+def test_an_invalid_id_file_is_replaced(tmp_path, content):
     (tmp_path / "wandb").mkdir()
     (tmp_path / "wandb/run_id").write_bytes(content)
     try:
         made = tracking.run_id(tmp_path)
-    except ValueError as error:  # too long to be read: opening fails, which is said
+    except ValueError as error:  # too long to be read: opening fails, with a note
         assert "at most 100" in str(error)
     else:
         assert len(made) == 16 and tracking.run_id(tmp_path) == made

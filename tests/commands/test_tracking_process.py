@@ -1,4 +1,4 @@
-"""Weights & Biases on a terminal, in processes of their own: nobody is waited for."""
+"""Weights & Biases on a terminal, in separate processes: no run waits for input or a server."""
 
 import os
 import pty
@@ -36,9 +36,9 @@ print("finished")
 
 
 def on_a_terminal(words: list[str], home: Path, seconds: float, **more: str) -> tuple[int, str]:
-    """The exit code of a command whose input and output are a terminal, and what it shows there.
+    """Returns the exit code and the output of a command on a terminal.
 
-    Nothing is ever typed; a command that has not ended after so many seconds fails the test.
+    Nothing is typed; a command that has not ended after this many seconds fails the test.
     """
     master, slave = pty.openpty()
     here = {key: one for key, one in os.environ.items() if not key.startswith("WANDB_")}
@@ -54,7 +54,7 @@ def on_a_terminal(words: list[str], home: Path, seconds: float, **more: str) -> 
             if select.select([master], [], [], 0.2)[0]:
                 try:
                     shown += os.read(master, 4096)
-                except OSError:  # all who had the terminal have ended
+                except OSError:  # all processes on the terminal have ended
                     break
         return process.wait(max(1.0, end - time.monotonic())), shown.decode(errors="replace")
     finally:
@@ -64,7 +64,7 @@ def on_a_terminal(words: list[str], home: Path, seconds: float, **more: str) -> 
 
 
 @pytest.mark.slow
-def test_without_a_key_a_run_is_refused_at_its_start(tmp_path):
+def test_without_a_key_a_run_is_rejected_at_its_start(tmp_path):
     words = ["-m", "experiments.main", "--config=experiments/configs/images/few_shot.py:coop"]
     words += ["--config.tracker=wandb", f"--workdir={tmp_path / 'run'}"]
     code, shown = on_a_terminal(words, tmp_path, 90)
@@ -75,11 +75,11 @@ def test_without_a_key_a_run_is_refused_at_its_start(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_server_that_never_answers_is_not_waited_for(tmp_path):
+def test_a_run_does_not_wait_for_an_unresponsive_server(tmp_path):
     run = tmp_path / "run"
     run.mkdir()
     with socket.create_server(("127.0.0.1", 0)) as server:
-        server.listen(50)  # takes connections, and says nothing
+        server.listen(50)  # accepts connections and sends nothing
         address = f"http://127.0.0.1:{server.getsockname()[1]}"
         code, shown = on_a_terminal(
             ["-c", TRAINS, str(run)], tmp_path, 120, WANDB_BASE_URL=address, WANDB_API_KEY=KEY

@@ -1,4 +1,4 @@
-"""Videos of actions in ViFi-CLIP's lists: parts, names, files, and what is refused."""
+"""Action videos in ViFi-CLIP's lists: parts, names, files, and errors."""
 
 import gzip
 import pickle
@@ -21,12 +21,12 @@ def lists_of(entries):
 
 
 def names_of(names):
-    # As ViFi-CLIP's, some of which end their lines like Windows.
+    # Like ViFi-CLIP's, some of which have Windows line endings.
     return "id,name\r\n" + "".join(f"{label},{name}\r\n" for label, name in enumerate(names))
 
 
 def save(base, files):
-    """Texts by path."""
+    """Writes texts by path."""
     for name, text in files.items():
         path = base / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -34,7 +34,7 @@ def save(base, files):
 
 
 def lay(base, name, videos=8, names=NAMES):
-    """Lists of a data set of four classes, of which the second half is novel, below `base`."""
+    """Writes lists of a data set of four classes below `base`; the second half is novel."""
     layout = TABLE[name].layout
     all_ = [(f"it![{i}]_u_{i % 4}.avi", i % 4) for i in range(videos)]
     few, tested = all_[:4], all_[4:]
@@ -65,7 +65,7 @@ def touch(folder, *paths):
 
 @pytest.fixture
 def hmdb(tmp_path):
-    """HMDB-51 as if it had four classes, its videos in folders of their own making."""
+    """Returns HMDB-51 with four classes, with videos in other directories than the original."""
     videos = lay(tmp_path, "hmdb51")
     touch(tmp_path / "hmdb51", *videos[:4], *(f"deeper/er/{clip}" for clip in videos[4:]))
     return tmp_path
@@ -75,7 +75,7 @@ def listed(examples):
     return [(example.image, example.label, example.name) for example in examples]
 
 
-def test_parts_are_what_the_lists_divide(hmdb):
+def test_parts_are_those_with_existing_lists(hmdb):
     assert datasets.parts("hmdb51", hmdb) == (
         *("val1", "few_shot_1_1", "few_shot_1_2", "base", "base_3", "novel"),
     )
@@ -103,30 +103,30 @@ def test_parts_are_what_the_lists_divide(hmdb):
     assert datasets.load("hmdb51:base", hmdb).train == base.train
     check_files(whole, (*few.train, *whole.test))
     assert pickle.loads(pickle.dumps(few)) == few
-    # Of what is drawn by `sampling` there are no parts.
+    # Examples drawn by `sampling` are not parts.
     assert datasets.parts("emoji_clips") == datasets.parts("dtd") == ()
 
 
 @pytest.mark.parametrize("place", ["hmdb51", "ViFi-CLIP", "elsewhere"])
-def test_lists_lie_beside_the_videos_or_where_they_were_cloned(tmp_path, place):
+def test_lists_are_beside_the_videos_or_in_the_cloned_repository(tmp_path, place):
     base = tmp_path / "root" / place if place != "elsewhere" else tmp_path / place
     videos = lay(base, "hmdb51")
     touch(tmp_path / "root/hmdb51", *videos)
     options = {"lists": str(base)} if place == "elsewhere" else {}
     assert len(datasets.load("hmdb51:novel", tmp_path / "root", **options).test) == 2
     assert "novel" in datasets.parts("hmdb51", tmp_path / "root", **options)
-    # The data set's own folder as the root.
+    # The data set's own directory as the root.
     if place != "ViFi-CLIP":
         assert len(datasets.load("hmdb51", tmp_path / "root/hmdb51", **options).test) == 4
 
 
-def test_classes_in_the_paths_of_a_list_and_on_disk(tmp_path):
+def test_class_directories_in_listed_paths_and_on_disk(tmp_path):
     entries = [("jump/a.mp4", 0), ("run/a.mp4", 1), ("train/x y.mp4", 1), ("train/b.avi", 0)]
     for file in ("train", "val"):
         save(tmp_path, {f"lists/{file}.txt": lists_of(entries)})
     save(tmp_path, {"labels/labels.csv": names_of(["jump", "run"])})
     touch(tmp_path / "videos", "jump/a.mp4", "run/a.mp4", "train/run/x y.mp4")
-    # Of two suffixes that of the list.
+    # Of two suffixes, the listed one.
     touch(tmp_path / "videos", "b.avi", "copies/b.mp4")
     dataset = datasets.load("clip_lists", tmp_path)
     assert [example.image for example in dataset.train] == [
@@ -154,7 +154,7 @@ def test_kinetics_600_has_other_classes_in_each_split(tmp_path):
         datasets.load("kinetics600:novel", tmp_path)
 
 
-def test_videos_that_are_not_there_are_listed_with_their_folder(hmdb):
+def test_missing_videos_are_listed_with_their_directory(hmdb):
     (hmdb / "hmdb51/it![1]_u_1.avi").unlink()
     dataset = datasets.load("hmdb51:few_shot_1", hmdb)
     assert missing_files(dataset, dataset.train) == ["it![1]_u_1.avi"]
@@ -207,7 +207,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_what_is_refused_is_named_in_one_line(hmdb, case):
+def test_errors_are_one_line(hmdb, case):
     files, message = REFUSED[case]
     save(hmdb, files)
     with pytest.raises(DataError, match=message) as error:
@@ -215,7 +215,7 @@ def test_what_is_refused_is_named_in_one_line(hmdb, case):
     assert "\n" not in str(error.value)
 
 
-def test_parts_that_are_not_there(hmdb):
+def test_missing_parts(hmdb):
     message = r"no file .*train1_few_shot_8.txt; copy it .* whose lists exist: val1, few_shot_1_1"
     with pytest.raises(DataError, match=message):
         datasets.load("hmdb51:few_shot_8", hmdb)
@@ -229,7 +229,7 @@ def test_parts_that_are_not_there(hmdb):
         datasets.load("hmdb51", hmdb / "hmdb51")
 
 
-def test_kinetics_without_its_largest_lists_says_so_and_tests_all_the_same(tmp_path):
+def test_kinetics_without_its_largest_lists_is_reported_and_tested(tmp_path):
     videos = lay(tmp_path, "kinetics400")
     touch(tmp_path / "kinetics400", *(f"val/{clip}" for clip in videos))
     assert len(datasets.load("kinetics400", tmp_path).train) == 4
@@ -245,7 +245,7 @@ def test_kinetics_without_its_largest_lists_says_so_and_tests_all_the_same(tmp_p
     assert len(finding.problems) == 1 and "train.txt; copy it" in finding.problems[0]
 
 
-def test_the_check_looks_at_every_part(hmdb):
+def test_check_covers_every_part(hmdb):
     save(
         hmdb,
         {
@@ -264,7 +264,7 @@ def test_the_check_looks_at_every_part(hmdb):
     assert not check.check("ssv2", hmdb, quick=True).found
 
 
-# What the paper's tables are on: classes and test videos of both halves, classes and test videos.
+# Counts behind the paper's tables: classes and test videos of both halves, and of all.
 PUBLISHED = {
     "hmdb51": ((26, 780), (25, 750), (1530, 1530, 1530)),
     "ucf101_clips": ((51, 2088), (50, 1695), (3783, 3734, 3696)),
@@ -273,7 +273,7 @@ PUBLISHED = {
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
-def test_the_published_lists_agree_with_their_names(name, shared, tmp_path):
+def test_the_published_lists_match_their_names(name, shared, tmp_path):
     layout = TABLE[name].layout
     base = shared / "data/video/benchmark_lists/vifi_clip"
     if not base.is_dir():
@@ -282,7 +282,7 @@ def test_the_published_lists_agree_with_their_names(name, shared, tmp_path):
 
     def read(folder, file):
         path = base / folder / file
-        if not path.is_file():  # the large ones are compressed there
+        if not path.is_file():  # the large ones are compressed
             packed, path = path.with_name(f"{file}.gz"), tmp_path / file
             path.write_bytes(gzip.decompress(packed.read_bytes()))
         return vifi_lists.read_list(path)
@@ -299,7 +299,7 @@ def test_the_published_lists_agree_with_their_names(name, shared, tmp_path):
         assert {each.label for each in read_} == set(range(classes))
 
 
-def test_hmdb_in_its_published_lists(shared, tmp_path):
+def test_hmdb_with_its_published_lists(shared, tmp_path):
     base = shared / "data/video/benchmark_lists/vifi_clip"
     if not base.is_dir():
         pytest.skip(f"no published lists: {base}")
@@ -333,7 +333,7 @@ def test_real_videos_are_read_in_every_part(name, shared):
 
 
 @pytest.mark.parametrize("name", ACTION_SETS)
-def test_the_root_must_be_a_folder(name, tmp_path):
+def test_the_root_must_be_a_directory(name, tmp_path):
     with pytest.raises(
         DataError, match=rf"{name}: root {tmp_path}/none is not a directory\nExpected"
     ):

@@ -1,4 +1,4 @@
-"""Own images and videos that come without a split."""
+"""Own images and videos without a split are split automatically."""
 
 import hashlib
 import math
@@ -20,12 +20,12 @@ def images(dataset):
 
 
 def ranked(folder):
-    """A class's files by the rule, computed anew."""
+    """Returns a class's files in the order of the rule, computed independently."""
     names = [str(path.relative_to(folder)) for path in folder.rglob("*.png")]
     return sorted(names, key=lambda name: hashlib.sha256(name.encode()).hexdigest())
 
 
-def test_classes_without_a_split_are_divided_by_their_names_hashes(tmp_path):
+def test_classes_without_a_split_are_divided_by_hashes_of_file_names(tmp_path):
     save_folders(tmp_path, **{"": {"red_apple": 20, "pear": 7}}, pear={"sub": 3})
     dataset = datasets.load("folder", tmp_path)
     assert dataset.class_names == ("pear", "red apple")
@@ -41,7 +41,7 @@ def test_classes_without_a_split_are_divided_by_their_names_hashes(tmp_path):
     nested, told = dataset.notes
     assert "15 train, 6 val, 9 test; the run directory lists them in split….csv" in told
     assert "pear contains the directory sub: their images count as 'pear'" in nested
-    # Neither the other files of a class nor other classes move more than one at each border.
+    # Changing other files or classes moves at most one file across each border.
     (tmp_path / "red_apple/0.png").unlink()
     after = images(datasets.load("folder", tmp_path))
     for split, most in (("train", 1), ("val", 2), ("test", 1)):
@@ -50,7 +50,7 @@ def test_classes_without_a_split_are_divided_by_their_names_hashes(tmp_path):
 
 
 def names_in_order(dataset, name):
-    """Those of a class as folders list them, whatever their split."""
+    """Returns the files of a class in directory order, of all splits."""
     everything = [one for split in images(dataset).values() for one in split]
     return sorted((one for one in everything if one.startswith(name)), key=in_order)
 
@@ -60,14 +60,14 @@ def in_order(path):
 
 
 @pytest.mark.parametrize("number", range(1, 12))
-def test_a_class_of_two_has_one_to_train_on_and_one_to_test(number):
+def test_a_class_of_two_files_has_one_for_training_and_one_for_testing(number):
     paths = [f"a/{i}.jpg" for i in range(number)]
     counts = {split: len(found["a"]) for split, found in automatic.divide({"a": paths}).items()}
     assert counts["train"] == math.ceil(number / 2) and counts["val"] == number // 5
     assert sum(counts.values()) == number and (counts["test"] >= 1) == (number >= 2)
 
 
-def test_domains_are_told_from_classes_by_where_the_images_lie(tmp_path):
+def test_domains_and_classes_are_distinguished_by_the_depth_of_the_images(tmp_path):
     save_folders(tmp_path / "photo", **{"": {"cat": 4, "dog": 4}})
     save_folders(tmp_path / "sketch", train={"cat": 2}, test={"dog": 2})
     with pytest.raises(DataError, match="choose one of its domains: folder:photo, folder:sketch"):
@@ -76,13 +76,13 @@ def test_domains_are_told_from_classes_by_where_the_images_lie(tmp_path):
     assert dataset.class_names == ("cat", "dog") and len(dataset.test) == 4
     assert dataset.split_source == f"{automatic.RULE} of photo"
     assert datasets.load("folder:sketch", tmp_path).split_source == "folders train, test of sketch"
-    # One image directly in a folder makes the folders classes.
+    # One image directly in a directory makes the directories classes.
     save_folders(tmp_path, **{"": {"photo": 1}})
     with pytest.raises(DataError, match="unknown domain of .*: sketch"):
         datasets.load("folder:photo", tmp_path)
 
 
-def test_a_misspelt_split_is_no_class(tmp_path):
+def test_a_misspelled_split_is_not_a_class(tmp_path):
     save_folders(tmp_path, training={"a": 2, "b": 2}, testing={"a": 2, "b": 2})
     with pytest.raises(DataError, match="domains: folder:testing, folder:training .or, if those"):
         datasets.load("folder", tmp_path)
@@ -91,7 +91,7 @@ def test_a_misspelt_split_is_no_class(tmp_path):
         datasets.load("folder", tmp_path)
 
 
-def test_videos_are_divided_too_and_frames_are_no_classes(tmp_path):
+def test_videos_are_divided_too_and_frames_are_not_classes(tmp_path):
     for name in ("jump/1.mp4", "jump/2.mp4", "run/a.avi"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(b"")
@@ -103,7 +103,7 @@ def test_videos_are_divided_too_and_frames_are_no_classes(tmp_path):
     assert dataset.split_source == automatic.RULE
 
 
-def test_a_run_writes_the_split_which_csv_reads_to_equal_lists(tmp_path, capsys):
+def test_a_run_writes_the_split_which_csv_reads_as_equal_lists(tmp_path, capsys):
     clip = tiny.save_clip(tmp_path / "clip")
     root = save_folders(tmp_path / "own", **{"": {"a_b": 5, "aB": 4}})
     Image.new("RGB", (8, 8)).save(root / "aB/b, c.png")

@@ -1,4 +1,4 @@
-"""Lists of captioned videos, in the files of each data set and in people's own."""
+"""Lists of captioned videos, in the files of each data set and in a user's CSV."""
 
 import json
 import pickle
@@ -13,7 +13,7 @@ from data_pipelines.images.readers import missing_files
 
 
 def write(folder, **files):
-    """Files by name: text, or what becomes JSON; "." in place of "__"."""
+    """Writes files by name: text, or JSON of other content; "__" stands for "."."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, content in files.items():
         text = content if isinstance(content, str) else json.dumps(content)
@@ -37,7 +37,7 @@ def sentences(*pairs):
 
 @pytest.fixture
 def msrvtt(tmp_path):
-    """Two training videos, one with two captions, and two test videos."""
+    """Returns two training videos, one with two captions, and two test videos."""
     home = tmp_path / "MSRVTT"
     write(
         home,
@@ -71,7 +71,7 @@ def test_msrvtt(msrvtt):
     assert pickle.loads(pickle.dumps(dataset)) == dataset
 
 
-def test_what_is_left_out_is_noted_with_its_place(msrvtt):
+def test_excluded_videos_are_noted_with_their_position(msrvtt):
     home = msrvtt / "MSRVTT"
     pairs = ("video0", "a cat"), ("video1", " "), ("video5", "a fish"), ("video6", "a whale")
     write(home, MSRVTT_data__json=sentences(*pairs))
@@ -85,7 +85,7 @@ def test_what_is_left_out_is_noted_with_its_place(msrvtt):
     )
 
 
-def test_videos_that_are_not_there_are_missing(msrvtt):
+def test_videos_without_a_file_are_missing(msrvtt):
     (msrvtt / "MSRVTT/all/video1.webm").unlink()
     dataset = datasets.load("msrvtt_9k", msrvtt)
     assert missing_files(dataset, dataset.train) == ["video1"]
@@ -95,7 +95,7 @@ def test_videos_that_are_not_there_are_missing(msrvtt):
     assert not any("class" in problem for problem in finding.problems)
 
 
-def test_without_any_video_or_with_two_of_one_it_stops(msrvtt):
+def test_no_video_or_two_files_of_one_video_are_errors(msrvtt):
     touch(msrvtt, "MSRVTT/copy/video0.avi")
     both = "all/video0.mp4 and copy/video0.avi"
     with pytest.raises(DataError, match=f"1 videos have several files .*keep one.*\n  {both}"):
@@ -119,7 +119,7 @@ def test_without_any_video_or_with_two_of_one_it_stops(msrvtt):
         ({"MSRVTT_JSFUSION_test__csv": "video_id,sentence\n,a\n"}, "line 2: video_id is empty"),
     ],
 )
-def test_a_malformed_file_is_refused_by_name(msrvtt, files, message):
+def test_a_malformed_file_is_named_in_the_error(msrvtt, files, message):
     write(msrvtt / "MSRVTT", **files)
     with pytest.raises(DataError, match=message):
         datasets.load("msrvtt_9k", msrvtt)
@@ -156,7 +156,7 @@ def test_msvd_reads_its_pickle_as_data(msvd, protocol):
         ({"d": ["a cat"]}, "caption 0 of 'd' is not a list of words"),
     ],
 )
-def test_msvd_captions_of_another_form_are_refused(msvd, content, message):
+def test_msvd_captions_of_another_form_are_rejected(msvd, content, message):
     (msvd / "raw-captions.pkl").write_bytes(pickle.dumps(content))
     with pytest.raises(DataError, match=message):
         datasets.load("msvd", msvd)
@@ -211,7 +211,7 @@ def test_didemo_joins_descriptions_and_keeps_the_first_thirty_seconds(tmp_path):
 
 def test_activitynet_finds_videos_with_and_without_their_prefix(tmp_path):
     home = tmp_path / "ActivityNet"
-    # The second id has the prefix in YouTube's own part.
+    # The second id has the prefix in YouTube's part.
     first, second, third = "v_uqiMw7tQ1Cc", "v_v_345678901", "v_FsS_NCZEfaI"
     write(
         home,
@@ -278,13 +278,13 @@ def test_own_csv_joins_the_rows_of_a_video(tmp_path):
         ("path,caption,split\na,b,c,train\n", "line 2: 4 fields"),
     ],
 )
-def test_own_csv_is_refused_by_line(tmp_path, text, message):
+def test_errors_in_an_own_csv_name_the_line(tmp_path, text, message):
     write(tmp_path, list__csv=text)
     with pytest.raises(DataError, match=message):
         datasets.load("captions_csv", tmp_path)
 
 
-def test_a_video_that_is_trained_on_and_tested_stops(tmp_path):
+def test_a_video_in_training_and_test_is_a_problem(tmp_path):
     write(tmp_path, list__csv="path,caption,split\na.mp4,a cat,train\n./a.mp4,a dog,test\n")
     dataset = datasets.load("captions_csv", tmp_path)
     [remark] = lists.listed_twice(lists.splits(dataset))
@@ -294,7 +294,7 @@ def test_a_video_that_is_trained_on_and_tested_stops(tmp_path):
     )
 
 
-def test_the_report_counts_captions_where_there_are_some(tmp_path):
+def test_the_report_counts_captions_if_there_are_any(tmp_path):
     write(tmp_path, list__csv="path,caption,split\na.mp4,a cat,train\nb.mp4,a dog,test\n")
     touch(tmp_path, "a.mp4", "b.mp4")
     found = check.run(["captions_csv", "dtd"], tmp_path, "coop", quick=True)
@@ -306,7 +306,7 @@ def test_the_report_counts_captions_where_there_are_some(tmp_path):
     assert headers[-2:] == ["classes", "state"]
 
 
-def test_names_of_classes_are_still_asked_for_where_there_are_classes(tmp_path, monkeypatch):
+def test_class_names_are_still_required_for_videos_with_classes(tmp_path, monkeypatch):
     unnamed = datasets.load("emoji_clips", test_per_class=1, train_per_class=0, val_per_class=0)
     unnamed = unnamed.test[0]._replace(name="")
     layout = SimpleNamespace(

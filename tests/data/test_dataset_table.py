@@ -1,4 +1,4 @@
-"""The table of data sets: what it says of each is complete, and agrees with the real files."""
+"""The table of data sets is complete and agrees with the real files."""
 
 import json
 
@@ -32,7 +32,7 @@ def test_published_data_sets_come_first_in_the_order_of_the_tables():
 
 
 @pytest.mark.parametrize("name", TABLE)
-def test_every_entry_has_a_slot_and_says_what_it_expects(name):
+def test_every_entry_has_a_template_slot_and_an_expected_layout(name):
     entry = TABLE[name]
     assert entry.template.count("{}") == 1 and entry.layout.expected()
     if entry.title in PUBLISHED + PUBLISHED_VIDEOS + PUBLISHED_ACTIONS:
@@ -42,7 +42,7 @@ def test_every_entry_has_a_slot_and_says_what_it_expects(name):
             datasets.load(name)
 
 
-def test_the_embedded_data_set_has_the_classes_that_the_table_says():
+def test_the_embedded_data_set_has_the_classes_of_the_table():
     assert TABLE["emoji_scenes"].num_classes == len(scenes.CLASSES)
     assert TABLE["emoji_clips"].num_classes == len(scenes.ACTIONS)
 
@@ -81,7 +81,7 @@ def test_counts_agree_with_the_real_split_files(name, shared, tmp_path):
         (class_names.stanford_cars, "", ""),
     ],
 )
-def test_raw_class_names_become_the_benchmarks(clean, raw, expected):
+def test_raw_class_names_become_those_of_the_benchmark(clean, raw, expected):
     assert clean(raw) == expected
 
 
@@ -90,7 +90,7 @@ def test_raw_class_names_become_the_benchmarks(clean, raw, expected):
     [
         (class_names.caltech101, "Caltech101", lambda path: path.split("/")[0]),
         (class_names.eurosat, "EuroSAT", lambda path: path.split("/")[0]),
-        # The benchmark's folders are the original ones with underscores between the words.
+        # The benchmark's directories are the original ones with underscores between the words.
         (class_names.ucf101, "UCF101", lambda path: path.split("/")[0].replace("_", "")),
         (class_names.lower, "OxfordPets", lambda path: path.rsplit("_", 1)[0]),
     ],

@@ -1,4 +1,4 @@
-"""Loading data sets from disk, image files of every kind, and messages when data is wrong."""
+"""Data sets are loaded from disk with all kinds of images; errors in the data are explained."""
 
 import json
 import pickle
@@ -17,7 +17,7 @@ SPLIT = "split_zhou_DescribableTextures.json"
 
 @pytest.fixture
 def root(tmp_path):
-    """A two-class data set "dtd" of real JPEG files, in the CoOp layout."""
+    """Returns a two-class data set "dtd" of real JPEG files, in the CoOp layout."""
     split = {"train": [], "val": [], "test": []}
     for label, name in enumerate(["banded", "polka_dot"]):
         folder = tmp_path / "dtd/images" / name
@@ -35,7 +35,7 @@ def rewrite(root, content):
     (root / "dtd" / SPLIT).write_text(text)
 
 
-def test_loads_from_the_parent_or_the_folder_itself(root):
+def test_loading_from_the_parent_or_the_directory_itself(root):
     dataset = datasets.load("dtd", root)
     assert dataset.class_names == ("banded", "polka dot")
     assert dataset.template.format("x") == "x texture."
@@ -57,7 +57,7 @@ def test_unknown_names_and_options_suggest_the_right_ones(root):
         datasets.load("dtd", root, source="coup")
 
 
-def test_a_template_of_ones_own_needs_one_slot(root):
+def test_an_own_template_needs_one_slot(root):
     assert datasets.load("dtd", root, template="{}!").template == "{}!"
     with pytest.raises(DataError, match=r"dtd: template='none' must contain \"\{\}\" once"):
         datasets.load("dtd", root, template="none")
@@ -104,13 +104,13 @@ def test_missing_data_shows_the_expected_layout(root):
         ),
     ],
 )
-def test_malformed_splits_are_refused(root, content, message):
+def test_malformed_splits_are_rejected(root, content, message):
     rewrite(root, content)
     with pytest.raises(DataError, match=message):
         datasets.load("dtd", root)
 
 
-def test_a_split_file_that_is_not_utf8_is_refused_and_one_with_a_byte_order_mark_is_not(root):
+def test_a_split_file_may_have_a_byte_order_mark_but_must_be_utf8(root):
     path = root / "dtd" / SPLIT
     text = path.read_bytes()
     path.write_bytes(b"\xef\xbb\xbf" + text)
@@ -134,7 +134,7 @@ def test_names_with_spaces_and_commas_and_linked_images(root):
         readers.check_files(dataset, dataset.train)
 
 
-def test_messages_about_file_names_that_are_not_text_can_be_printed():
+def test_messages_about_undecodable_file_names_can_be_printed():
     name = b"caf\xe9.jpg".decode("utf-8", "surrogateescape")
     bad = BadImage(name, "no such file")
     assert bad.image == name
@@ -142,13 +142,13 @@ def test_messages_about_file_names_that_are_not_text_can_be_printed():
         assert "caf\\udce9.jpg" in message and message.encode("utf-8")
 
 
-def test_labels_with_a_gap_are_refused():
+def test_labels_with_a_gap_are_rejected():
     examples = [Example("a", 0, "x"), Example("b", 2, "y")]
     with pytest.raises(DataError, match="1 are missing.*0 to 2"):
         class_names("mine", examples)
 
 
-def test_missing_images_are_listed_only_for_the_examples_used(root):
+def test_missing_images_are_listed_only_for_the_used_examples(root):
     dataset = datasets.load("dtd", root)
     (root / "dtd/images/banded/3.jpg").unlink()
     readers.check_files(dataset, dataset.train)
@@ -175,7 +175,7 @@ def palette_with_transparency():
         ("image.webp", Image.new("RGB", (8, 8), (0, 0, 255)), (0, 0, 255)),
     ],
 )
-def test_every_colour_mode_becomes_rgb(tmp_path, name, image, expected):
+def test_every_color_mode_becomes_rgb(tmp_path, name, image, expected):
     image.save(tmp_path / name)
     result = readers.open_image(tmp_path / name)
     assert result.mode == "RGB"
@@ -190,14 +190,14 @@ def test_exif_rotation_is_ignored(tmp_path):
 
 
 def spoil(root):
-    """Break three of the eight images: cut short, missing, not an image."""
+    """Damages three of the eight images: truncated, missing, not an image."""
     cut = root / "dtd/images/banded/0.jpg"
     cut.write_bytes(cut.read_bytes()[:-200])
     (root / "dtd/images/polka_dot/0.jpg").unlink()
     (root / "dtd/images/polka_dot/1.jpg").write_text("<html>Not found</html>")
 
 
-def test_bad_images_are_found_and_left_out(root):
+def test_bad_images_are_found_and_excluded(root):
     dataset = datasets.load("dtd", root)
     spoil(root)
     good, bad = readers.drop_bad(dataset, dataset.train)
@@ -209,7 +209,7 @@ def test_bad_images_are_found_and_left_out(root):
     assert readers.drop_bad(dataset, dataset.test) == (dataset.test, [])
 
 
-def test_the_error_that_ends_a_run_lists_every_bad_image(root):
+def test_the_error_that_stops_a_run_lists_every_bad_image(root):
     dataset = datasets.load("dtd", root)
     spoil(root)
     with pytest.raises(BadImage) as first:
@@ -221,7 +221,7 @@ def test_the_error_that_ends_a_run_lists_every_bad_image(root):
     assert (copy.image, copy.reason) == (first.value.image, first.value.reason)
 
 
-def test_cache_returns_the_same_pixels_within_its_bound():
+def test_the_cache_returns_the_same_pixels_within_its_bound():
     reads = []
 
     def read(example):
@@ -236,7 +236,7 @@ def test_cache_returns_the_same_pixels_within_its_bound():
     assert reads == ["0", "1", "2", "2"] and cached.store.bytes_used == 800
 
 
-def test_emoji_scenes_load_without_files_and_never_share_scenes():
+def test_emoji_scenes_load_without_files_and_splits_share_no_scenes():
     options = {"num_classes": 4, "train_per_class": 3, "val_per_class": 1, "test_per_class": 2}
     dataset = datasets.load("emoji_scenes", **options)
     assert len(set(dataset.class_names)) == 4
@@ -248,7 +248,7 @@ def test_emoji_scenes_load_without_files_and_never_share_scenes():
     assert not np.array_equal(first, np.asarray(dataset.read(dataset.test[0])))
 
 
-def test_emoji_scenes_refuse_wrong_settings():
+def test_emoji_scenes_reject_invalid_settings():
     with pytest.raises(DataError, match="unknown domain of emoji_scenes 'nto'"):
         datasets.load("emoji_scenes", domain="nto")
     with pytest.raises(DataError, match="num_classes=0: must be from 1"):

@@ -25,7 +25,7 @@ def write_names(folder):
 
 @pytest.fixture
 def root(tmp_path):
-    """ImageNet of three classes, and its variants; class names only beside ImageNet."""
+    """Returns ImageNet with three classes, and its variants; only ImageNet has class names."""
     write_names(tmp_path / "imagenet")
     for number, wnid in enumerate(reversed(WNIDS)):
         for i in (1, 0):
@@ -58,7 +58,7 @@ def test_imagenet_has_sorted_images_and_no_validation(root):
     assert datasets.load("imagenet", root / "imagenet") == dataset
     assert pickle.loads(pickle.dumps(dataset)) == dataset
     readers.check_files(dataset, (*dataset.train, *dataset.test))
-    # Fewer images than shots: all of them.
+    # Fewer images than shots: all are used.
     assert len(sampling.few_shot(dataset, shots=16, seed=1).train) == 6
 
 
@@ -81,12 +81,12 @@ def test_variants_are_test_sets_and_a_and_r_have_their_own_classes(root, name, c
     dataset.read(dataset.test[-1])
     home = root / datasets.TABLE[name].layout.folder
     assert datasets.load(name, home) == dataset
-    # Their own copy of the class names comes first.
+    # Their own copy of the class names takes precedence.
     (home / "classnames.txt").write_text("".join(f"{wnid} {wnid}!\n" for wnid in WNIDS))
     assert datasets.load(name, root).class_names[-1] == "n01484850!"
 
 
-def test_numbered_folders_are_labels(root):
+def test_numbered_directories_are_labels(root):
     dataset = datasets.load("imagenetv2", root)
     assert [dataset.read(e).width - 20 for e in dataset.test] == [e.label for e in dataset.test]
 
@@ -106,7 +106,7 @@ def test_imagenetv2_is_read_by_wordnet_ids_too(root):
         datasets.load("imagenetv2", root)
 
 
-def test_images_that_lie_in_no_folder_are_said_to(root):
+def test_images_outside_of_class_directories_are_reported(root):
     val = root / "imagenet/images/val"
     for path in list(val.rglob("*.JPEG")):
         path.rename(val / path.name)
@@ -115,7 +115,7 @@ def test_images_that_lie_in_no_folder_are_said_to(root):
         datasets.load("imagenet", root)
 
 
-def test_strange_and_missing_folders_are_refused(root):
+def test_unknown_and_missing_directories_are_rejected(root):
     (root / "imagenet/images/val/n99999999").mkdir()
     with pytest.raises(
         DataError, match="1 directories in .*val, .* not classes.*: n99999999; remove"
@@ -137,14 +137,14 @@ def test_strange_and_missing_folders_are_refused(root):
         (b"n01440764 t\xe9nch\n", "not UTF-8"),
     ],
 )
-def test_malformed_class_names_are_refused(root, text, message):
+def test_malformed_class_names_are_rejected(root, text, message):
     path = root / "imagenet/classnames.txt"
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
     with pytest.raises(DataError, match=message):
         datasets.load("imagenet", root)
 
 
-def test_missing_class_names_are_refused(root):
+def test_missing_class_names_are_rejected(root):
     (root / "imagenet/classnames.txt").unlink()
     with pytest.raises(DataError, match="no class names; looked for\n(.*\n)+Expected layout"):
         datasets.load("imagenet_a", root)
@@ -161,7 +161,7 @@ def test_the_real_imagenet_validation_images(shared):
 
 @pytest.fixture
 def aircraft(tmp_path):
-    """FGVCAircraft of two variants, one with a space and a slash."""
+    """Returns FGVCAircraft with two variants, one with a space and a slash."""
     home = tmp_path / "fgvc_aircraft"
     home.mkdir()
     (home / "variants.txt").write_text("707-320\nF/A 18\n")
@@ -194,13 +194,13 @@ def test_aircraft(aircraft):
         ("variants.txt", "707-320\n707-320\nF/A 18\n", "labels 0 to 1.*renumber"),
     ],
 )
-def test_malformed_lists_of_aircraft_are_refused(aircraft, file, text, message):
+def test_malformed_lists_of_aircraft_are_rejected(aircraft, file, text, message):
     (aircraft / "fgvc_aircraft" / file).write_text(text)
     with pytest.raises(DataError, match=message):
         datasets.load("fgvc_aircraft", aircraft)
 
 
-def test_missing_lists_of_aircraft_are_refused(aircraft):
+def test_missing_lists_of_aircraft_are_rejected(aircraft):
     (aircraft / "fgvc_aircraft/images_variant_test.txt").unlink()
     with pytest.raises(DataError, match="cannot read the split file .*_test.txt: No such file"):
         datasets.load("fgvc_aircraft", aircraft)

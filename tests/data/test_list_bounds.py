@@ -1,4 +1,4 @@
-"""What is made of a list is bounded, whatever a small or endless file says."""
+"""Lists are read with bounded memory, however large or endless their files are."""
 
 import dataclasses
 import json
@@ -15,7 +15,7 @@ from data_pipelines.layouts.csv_rows import read_rows
 from data_pipelines.layouts.layout import read_json, read_lines, read_text
 
 
-def test_a_text_that_a_pickle_uses_again_and_again_is_counted_each_time(tmp_path):
+def test_a_text_that_a_pickle_repeats_counts_each_time(tmp_path):
     file = tmp_path / "raw-captions.pkl"
     file.write_bytes(pickle.dumps({"a": [["word" * 250_000] * 20_000]}, 4))
     assert file.stat().st_size < 2**21
@@ -27,7 +27,7 @@ def test_a_text_that_a_pickle_uses_again_and_again_is_counted_each_time(tmp_path
 
 
 @pytest.mark.parametrize("instruction", [b"]", b"(", b"}", b"]\x94"])
-def test_instructions_of_a_pickle_are_counted(tmp_path, monkeypatch, instruction):
+def test_the_number_of_pickle_opcodes_is_bounded(tmp_path, monkeypatch, instruction):
     monkeypatch.setattr(plain_pickle, "_MOST_INSTRUCTIONS", 1000)
     (tmp_path / "a.pkl").write_bytes(b"\x80\x04" + instruction * 1000 + b".")
     with pytest.raises(DataError, match="its pickle has more than 1,000 instructions"):
@@ -48,7 +48,7 @@ def sparse(path, size):
         lambda path: read_rows(path, ("path",), ()),
     ],
 )
-def test_files_that_are_endless_or_no_files_are_not_read(tmp_path, read):
+def test_endless_and_special_files_are_not_read(tmp_path, read):
     large = tmp_path / "large"
     sparse(large, 2**33)
     with pytest.raises(DataError, match=r"cannot read the .*large: it has 8,589,934,592 bytes"):
@@ -61,7 +61,7 @@ def test_files_that_are_endless_or_no_files_are_not_read(tmp_path, read):
 
 
 @pytest.mark.parametrize("line_break", ["\n", "\r", "\r\n", "\v", "\x1c"])
-def test_lines_and_parts_are_counted_before_they_are_made(tmp_path, monkeypatch, line_break):
+def test_the_numbers_of_lines_and_json_parts_are_bounded(tmp_path, monkeypatch, line_break):
     monkeypatch.setattr(layout, "MOST_LINES", 100)
     monkeypatch.setattr(layout, "_MOST_PARTS", 100)
     file = tmp_path / "list"
@@ -75,7 +75,7 @@ def test_lines_and_parts_are_counted_before_they_are_made(tmp_path, monkeypatch,
     assert read_json(file, "list") == [[]] * 40
 
 
-def test_columns_are_counted(tmp_path):
+def test_the_number_of_columns_is_bounded(tmp_path):
     file = tmp_path / "a.csv"
     file.write_text("path," + ",".join(f"c{number}" for number in range(100_000)) + "\n")
     with pytest.raises(DataError, match="names 100,001 columns; the limit is 256"):
@@ -85,7 +85,7 @@ def test_columns_are_counted(tmp_path):
         read_rows(file, ("path",), ())
 
 
-def test_a_caption_has_a_length(tmp_path):
+def test_the_length_of_a_caption_is_bounded(tmp_path):
     lists = {"test": [Listed("a", "x")]}
     for texts, joined in (("x" * (LONGEST + 1),), False), (("y " * (LONGEST // 2), "z"), True):
         captions = [Caption("a", text, "b.json, line 1") for text in texts]

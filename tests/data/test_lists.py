@@ -1,4 +1,4 @@
-"""Lists that no parser, label or file system can take: refused by file and place."""
+"""Lists with invalid paths, labels or names are rejected with file and position."""
 
 import json
 import os
@@ -60,7 +60,7 @@ def split(*train):
         ),
     ],
 )
-def test_split_files_that_cannot_be_taken_are_refused(tmp_path, text, message):
+def test_invalid_split_files_are_rejected(tmp_path, text, message):
     with pytest.raises(DataError, match=message) as error:
         coop(tmp_path, text)
     assert len(str(error.value)) < 1000
@@ -68,7 +68,7 @@ def test_split_files_that_cannot_be_taken_are_refused(tmp_path, text, message):
     assert finding.found and len(finding.problems) == 1
 
 
-def test_the_longest_path_and_a_name_in_two_lines_are_taken(tmp_path):
+def test_the_longest_path_and_a_name_with_a_line_break_are_accepted(tmp_path):
     dataset = coop(tmp_path, split(["a" * 251 + ".jpg", 0, "red\napple"], ["b.jpg", 1, "pear"]))
     assert dataset.class_names == ("red apple", "pear")
 
@@ -85,14 +85,14 @@ def test_the_longest_path_and_a_name_in_two_lines_are_taken(tmp_path):
         ("a.jpg,0,test,__", "label 0 has an empty class name"),
     ],
 )
-def test_csv_files_that_cannot_be_taken_are_refused(tmp_path, rows, message):
+def test_invalid_csv_files_are_rejected(tmp_path, rows, message):
     (tmp_path / "l.csv").write_text(f"path,label,split,name\n{rows}\n")
     with pytest.raises(DataError, match=message) as error:
         datasets.load("csv", tmp_path)
     assert len(str(error.value)) < 1000
 
 
-def test_lists_of_numbers_and_names_are_held_to_the_same(tmp_path):
+def test_other_kinds_of_lists_have_the_same_checks(tmp_path):
     home = tmp_path / "fgvc_aircraft"
     (home / "images").mkdir(parents=True)
     (home / "variants.txt").write_text("707\n")
@@ -111,13 +111,13 @@ def test_lists_of_numbers_and_names_are_held_to_the_same(tmp_path):
 
 @pytest.mark.parametrize("name", ["dtd", "csv", "folder", "imagenet", "fgvc_aircraft"])
 @pytest.mark.parametrize("root", ["r" * 300, "a\0b", "~nobody-of-this-name/data"])
-def test_a_root_that_cannot_be_is_refused(name, root):
+def test_an_invalid_root_is_rejected(name, root):
     with pytest.raises(DataError, match=r"is not a directory|no such file or directory"):
         datasets.load(name, root)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="pipes of Unix")
-def test_a_pipe_is_no_list(tmp_path):
+def test_a_pipe_is_not_read_as_a_list(tmp_path):
     (tmp_path / "dtd/images").mkdir(parents=True)
     os.mkfifo(tmp_path / "dtd" / SPLIT)
     with pytest.raises(DataError, match="cannot read the split file .* it is not a regular file"):
@@ -126,8 +126,8 @@ def test_a_pipe_is_no_list(tmp_path):
         csv_list.CsvLayout().load("csv", tmp_path / "dtd" / SPLIT, "{}")
 
 
-def test_images_of_other_data_sets_are_no_repeats():
-    """Keys of TFDS records are the same in every data set, and only names tell these apart."""
+def test_equal_keys_of_different_data_sets_are_not_duplicates():
+    """Keys of TFDS records are the same in every data set; only the data set's name differs."""
 
     def part(name, role):
         example = Example("train/0", 0, "x")
@@ -140,7 +140,7 @@ def test_images_of_other_data_sets_are_no_repeats():
     assert not remark.stops
 
 
-def test_only_files_of_equal_size_are_read(tmp_path, monkeypatch):
+def test_only_files_of_equal_size_are_compared(tmp_path, monkeypatch):
     for name, content in {"a": b"123", "b": b"12", "c": b"124", "d": b"12"}.items():
         (tmp_path / name).write_bytes(content)
     examples = [Example(name, 0, "x") for name in "abcd"]
@@ -153,7 +153,7 @@ def test_only_files_of_equal_size_are_read(tmp_path, monkeypatch):
     assert read == ["b", "d"]
 
 
-def test_an_image_of_two_classes_stops_a_run_and_a_copy_is_told(tmp_path):
+def test_an_image_of_two_classes_stops_a_run_and_a_copy_is_reported(tmp_path):
     for name in ("mug/a", "mug/b", "bike/c"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(b"same" if name != "mug/b" else b"else")

@@ -1,4 +1,4 @@
-"""People's own images: folders of classes, and CSV files."""
+"""A user's own images: class directories and CSV files."""
 
 import os
 import pickle
@@ -20,7 +20,7 @@ def write_images(folder, *names):
 
 @pytest.fixture
 def root(tmp_path):
-    """Three classes, one of them only in test; files of other kinds among the images."""
+    """Returns three classes, one of them only in test, with other files among the images."""
     write_images(tmp_path / "train", "red_apple/a.JPG", "red_apple/b, c.png", "pear/1.webp")
     write_images(tmp_path / "test", "red_apple/z.tiff", "quince/q.bmp", "pear/sub/2.jpg")
     write_images(tmp_path / "test", "pear/.hidden.jpg", "pear/.cache/3.jpg")
@@ -33,7 +33,7 @@ def listed(examples):
     return [example.image for example in examples]
 
 
-def test_folders_are_classes(root):
+def test_directories_are_classes(root):
     dataset = datasets.load("folder", root)
     assert dataset.class_names == ("pear", "quince", "red apple")
     assert listed(dataset.train) == [
@@ -54,7 +54,7 @@ def test_folders_are_classes(root):
     assert copy == dataset and copy.read(copy.test[0]).size == (8, 8)
 
 
-def test_domains_are_folders_below_the_root(root, tmp_path_factory):
+def test_domains_are_directories_below_the_root(root, tmp_path_factory):
     base = tmp_path_factory.mktemp("base")
     (base / "dslr").symlink_to(root)
     write_images(base, "webcam/test/pear/1.jpg")
@@ -68,7 +68,7 @@ def test_domains_are_folders_below_the_root(root, tmp_path_factory):
         datasets.load("folder", base)
 
 
-def test_links_are_followed_without_going_round_in_circles(root):
+def test_cyclic_links_are_followed_once(root):
     (root / "train/pear/linked.jpg").symlink_to(root / "test/quince/q.bmp")
     (root / "train/quince").symlink_to(root / "test/quince")
     (root / "train/pear/round").symlink_to(root / "train")
@@ -80,7 +80,7 @@ def test_links_are_followed_without_going_round_in_circles(root):
         readers.check_files(dataset, [e for e in dataset.train if "round" not in e.image])
 
 
-def test_wrong_folders_are_refused(root, tmp_path_factory):
+def test_invalid_directories_are_rejected(root, tmp_path_factory):
     empty = tmp_path_factory.mktemp("empty")
     with pytest.raises(DataError, match="root is not set\nExpected layout"):
         datasets.load("folder")
@@ -99,7 +99,7 @@ def test_wrong_folders_are_refused(root, tmp_path_factory):
         datasets.load("folder", root)
 
 
-def test_names_that_are_the_same_after_cleaning_are_refused(root):
+def test_names_that_are_equal_after_cleaning_are_rejected(root):
     write_images(root, "train/red apple/1.jpg")
     with pytest.raises(
         DataError, match="labels 2 and 3, 'red apple' and 'red apple', make the same prompt"
@@ -108,7 +108,7 @@ def test_names_that_are_the_same_after_cleaning_are_refused(root):
 
 
 @pytest.mark.parametrize("place", ["train/pear/caf\udce9.jpg", "train/caf\udce9/1.jpg"])
-def test_names_that_are_not_utf8_are_refused(root, place):
+def test_names_that_are_not_utf8_are_rejected(root, place):
     path = root / place
     try:
         path.parent.mkdir(exist_ok=True)
@@ -139,7 +139,7 @@ val,train/pear/1.webp,,garden,pear
 
 @pytest.fixture
 def table(root):
-    """A CSV file beside the images."""
+    """Returns a CSV file beside the images."""
     path = root / "mine.csv"
     path.write_text(CSV.format(root=root), encoding="utf-8-sig")
     return path
@@ -157,7 +157,7 @@ def test_a_csv_file_lists_path_class_and_split(table):
     assert by_folder == dataset == pickle.loads(pickle.dumps(dataset))
 
 
-def test_a_domain_of_a_csv_file(table):
+def test_a_domain_in_a_csv_file(table):
     dataset = datasets.load("csv:garden", table)
     assert [len(s) for s in (dataset.train, dataset.val, dataset.test)] == [1, 1, 1]
     assert (dataset.name, dataset.split_source) == ("csv:garden", "mine.csv, domain garden")
@@ -168,7 +168,7 @@ def test_a_domain_of_a_csv_file(table):
         datasets.load("csv:shop", table)
 
 
-def test_numbered_labels_come_with_a_column_of_names(table):
+def test_numbered_labels_need_a_column_of_names(table):
     table.write_text("path,label,name,split\na.jpg,1,x_y,test\nb.jpg,0,a,train\n")
     dataset = datasets.load("csv", table)
     assert dataset.class_names == ("a", "x y") and dataset.test[0].label == 1
@@ -203,13 +203,13 @@ def test_numbered_labels_come_with_a_column_of_names(table):
         (b"path,label,split\ncaf\xe9.jpg,x,test\n", "not UTF-8.*save it as UTF-8"),
     ],
 )
-def test_malformed_csv_files_are_refused(table, text, message):
+def test_malformed_csv_files_are_rejected(table, text, message):
     table.write_bytes(text if isinstance(text, bytes) else text.encode())
     with pytest.raises(DataError, match=message):
         datasets.load("csv", table)
 
 
-def test_which_csv_file_must_be_clear(table):
+def test_an_ambiguous_csv_file_is_rejected(table):
     with pytest.raises(DataError, match="root is not set\nExpected: root is a CSV file"):
         datasets.load("csv")
     with pytest.raises(DataError, match="no such file or directory: .*other.csv"):
@@ -223,7 +223,7 @@ def test_which_csv_file_must_be_clear(table):
         readers.check_files(dataset, dataset.test)
 
 
-def test_files_left_out_by_their_suffix_are_counted(root):
+def test_files_excluded_by_their_suffix_are_counted(root):
     for name in ("a.heic", "b.HEIC", "c.avif", "sub/README"):
         path = root / "train/pear" / name
         path.parent.mkdir(exist_ok=True)
@@ -233,7 +233,7 @@ def test_files_left_out_by_their_suffix_are_counted(root):
     assert "test: skipped, not an image suffix: 1 .txt" in test
 
 
-def test_a_named_pipe_is_listed_and_refused_without_being_opened(root):
+def test_a_named_pipe_is_listed_and_rejected_without_being_opened(root):
     os.mkfifo(root / "train/pear/pipe.jpg")
     dataset = datasets.load("folder", root)
     bad = readers.find_bad(dataset, dataset.train)
@@ -243,7 +243,7 @@ def test_a_named_pipe_is_listed_and_refused_without_being_opened(root):
 
 
 @pytest.mark.parametrize("source", ["folder", "csv"])
-def test_images_are_upright_unless_told_otherwise(root, source):
+def test_images_are_upright_by_default(root, source):
     exif = Image.Exif()
     exif[0x0112] = 6
     Image.new("RGB", (60, 40)).save(root / "train/pear/0.jpg", exif=exif)

@@ -1,4 +1,4 @@
-"""People's own videos of actions: folders of classes, and CSV files."""
+"""A user's own action videos: class directories and CSV files."""
 
 import pytest
 from video_files import write, write_folder
@@ -7,7 +7,7 @@ from data_pipelines import check, datasets
 from data_pipelines.errors import DataError
 
 
-def test_own_folders_of_videos(tmp_path):
+def test_own_directories_of_videos(tmp_path):
     write(tmp_path / "train/long_jump/a.mp4", count=5)
     write_folder(tmp_path / "train/long_jump/b", count=4)
     write(tmp_path / "train/run/deeper/c.webm", codec="libvpx", count=8)
@@ -38,7 +38,7 @@ def test_own_folders_of_videos(tmp_path):
         DataError, match=r"clip_folder: no directory train .*\n(.*\n)*.*<class>/\*.mp4"
     ):
         datasets.load("clip_folder", tmp_path / "train/run/deeper")
-    # Class folders alone are divided by the rule, wherever they lie.
+    # Class directories without splits are divided automatically at any depth.
     divided = datasets.load("clip_folder", tmp_path / "test")
     assert "no directories train and test" in divided.notes[0]
 

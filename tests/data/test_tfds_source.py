@@ -1,4 +1,4 @@
-"""TFDS as a source: real builders write ArrayRecord files, and none of it needs TensorFlow."""
+"""TFDS as a source: real builders write ArrayRecord files, which are read without TensorFlow."""
 
 import contextlib
 import io
@@ -27,9 +27,10 @@ def encoded(value, mode="RGB"):
 
 
 def prepare(name, data_dir, splits, labels, file_key="file_name", features=None, config=None):
-    """Has TFDS write a data set; `splits`: {split: [(label, file name)]}.
+    """Writes a data set with TFDS and returns its directory.
 
-    The image's red value is the record's position in its list. Returns the folder.
+    The argument `splits` is {split: [(label, file name)]}; the red value of an image is the
+    position of its record.
     """
     kinds = features or {
         "image": tfds.features.Image(shape=(None, None, 3)),
@@ -54,7 +55,7 @@ def prepare(name, data_dir, splits, labels, file_key="file_name", features=None,
         "_generate_examples": generate,
         "__module__": __name__,
     }
-    # TFDS would look on the network for what is known of the data set.
+    # TFDS would look up metadata of the data set on the network.
     offline = mock.patch.object(tfds.core.DatasetInfo, "initialize_from_bucket")
     with tfds.core.registered.skip_registration(), offline:
         builder = type("Written", (tfds.core.GeneratorBasedBuilder,), members)(
@@ -67,7 +68,7 @@ def prepare(name, data_dir, splits, labels, file_key="file_name", features=None,
 
 @pytest.fixture(autouse=True)
 def no_tensorflow():
-    """Whatever a test does here, TensorFlow is not imported."""
+    """Checks that no test imports TensorFlow."""
     yield
     assert "tensorflow" not in sys.modules
 
@@ -78,7 +79,7 @@ def listed(labels, prefix):
 
 @pytest.fixture(scope="module")
 def dtd(tmp_path_factory):
-    """A data_dir with "dtd": two classes, three splits."""
+    """Returns a data_dir with "dtd": two classes, three splits."""
     root = tmp_path_factory.mktemp("tfds")
     splits = {
         "train": listed([0, 1] * 3, "tr"),
@@ -98,7 +99,7 @@ def test_official_splits(dtd):
     assert dataset.class_names == ("banded", "polka dot") and dataset.template == "{} texture."
     assert [len(s) for s in (dataset.train, dataset.val, dataset.test)] == [6, 2, 3]
     assert sorted(e.image for e in dataset.val) == ["validation/0", "validation/1"]
-    # Position 0, 2 and 4 of the training list are of label 0; TFDS shuffles when it writes.
+    # The training positions 0, 2 and 4 have label 0; TFDS shuffles when it writes.
     assert sorted((red(dataset, e), e.label) for e in dataset.train) == [
         *((0, 0), (1, 1), (2, 0), (3, 1), (4, 0), (5, 1))
     ]
@@ -107,7 +108,7 @@ def test_official_splits(dtd):
     readers.check_files(dataset, dataset.train)
 
 
-def test_reading_pickles_and_is_safe_in_threads(dtd):
+def test_the_reader_can_be_pickled_and_is_thread_safe(dtd):
     dataset = datasets.load("dtd", dtd, source="tfds")
     copy = pickle.loads(pickle.dumps(dataset))
     assert copy == dataset and copy.read(copy.test[0]).size == (9, 8)
@@ -117,7 +118,7 @@ def test_reading_pickles_and_is_safe_in_threads(dtd):
     assert reds == [red(dataset, dataset.train[i]) for i in order]
 
 
-def test_a_split_file_decides_by_file_name(dtd, tmp_path):
+def test_a_split_file_selects_records_by_file_name(dtd, tmp_path):
     path = tmp_path / "split_zhou_DescribableTextures.json"
     split = {
         "train": [["tr/5.jpg", 1, "polka_dot"], ["tr/3.jpg", 1, "polka_dot"]],
@@ -135,7 +136,7 @@ def test_a_split_file_decides_by_file_name(dtd, tmp_path):
         datasets.load("dtd", dtd, source="tfds", split_file=path)
 
 
-def test_repeated_file_names_are_told_apart_by_class_and_by_split(tmp_path):
+def test_repeated_file_names_are_matched_by_class_and_split(tmp_path):
     labels = ["background_google", "faces", "faces_easy", "sea_horse"]
     records = [(i, "image_0001.jpg") for i in (0, 1, 3)]
     prepare("caltech101", tmp_path, {"train": records}, labels, "image/file_name")
@@ -146,7 +147,7 @@ def test_repeated_file_names_are_told_apart_by_class_and_by_split(tmp_path):
     path.write_text(json.dumps({"train": entries, "val": [], "test": []}))
     dataset = datasets.load("caltech101", tmp_path, source="tfds", split_file=path)
     assert [red(dataset, e) for e in dataset.train] == [2, 1]
-    # StanfordCars: numbers that start anew in each split.
+    # StanfordCars: numbers start from 1 in each split.
     names = ["Audi TT 2011", "Fiat 500 2012"]
     splits = {"train": [(0, "00001"), (1, "00002")], "test": [(1, "00001")]}
     prepare("cars196", tmp_path, splits, names, "id")
@@ -175,7 +176,7 @@ def test_food_without_file_names_or_a_test_split(tmp_path):
         datasets.load("food101", tmp_path, source="tfds", split_file=path)
 
 
-def test_imagenet_has_names_from_a_file_and_a_test_split_without_labels(tmp_path):
+def test_imagenet_has_names_from_a_file_and_an_unlabeled_test_split(tmp_path):
     wnids = ["n01440764", "n01443537", "n01484850"]
     splits = {"validation": listed([0, 2], "v"), "test": [(-1, "a"), (-1, "b")]}
     prepare("imagenet2012", tmp_path, splits, wnids)
@@ -202,13 +203,13 @@ def test_a_config_in_the_name(tmp_path):
 
 
 @pytest.mark.parametrize("name", [name for name, entry in TABLE.items() if entry.tfds])
-def test_what_is_not_prepared_says_how_to(name, tmp_path):
+def test_an_unprepared_data_set_names_the_command_that_prepares_it(name, tmp_path):
     command = f"tfds build {TABLE[name].tfds} --file_format=array_record --data_dir={tmp_path}"
     with pytest.raises(DataError, match=f"{name}: .* is not prepared in(.*\n)+  {command}"):
         datasets.load(name, tmp_path, source="tfds")
 
 
-def test_other_formats_and_features_are_refused(tmp_path):
+def test_other_formats_and_features_are_rejected(tmp_path):
     folder = prepare("dtd", tmp_path, {"train": listed([0], "a")}, ["x"])
     info = folder / "dataset_info.json"
     info.write_text(info.read_text().replace("array_record", "tfrecord"))
@@ -229,7 +230,7 @@ def test_other_formats_and_features_are_refused(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["ucf101", "ucf101_clips"])
-def test_videos_need_tensorflow_and_the_message_says_what_to_do(name, tmp_path):
+def test_videos_need_tensorflow_and_the_message_suggests_the_alternative(name, tmp_path):
     folder = prepare("ucf101", tmp_path, {"train": listed([0], "a")}, ["x"])
     described = json.loads((folder / "features.json").read_text())
     described["featuresDict"]["features"]["video"] = {
@@ -257,7 +258,7 @@ def test_damaged_records_and_images(tmp_path):
     assert folder.is_dir()
 
 
-def test_tfds_that_is_not_installed(monkeypatch, tmp_path):
+def test_missing_tfds_is_reported(monkeypatch, tmp_path):
     for module in [m for m in sys.modules if m.startswith("tensorflow_datasets")]:
         monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(DataError, match=r"needs tensorflow-datasets.*pip install -e '\.\[tfds\]'"):
@@ -273,7 +274,7 @@ def test_tfds_that_is_not_installed(monkeypatch, tmp_path):
         ("label.labels.txt", None, "has no class names: label.labels.txt is missing"),
     ],
 )
-def test_a_damaged_description_is_refused(tmp_path, file, content, message):
+def test_damaged_metadata_is_rejected(tmp_path, file, content, message):
     folder = prepare("dtd", tmp_path, {"train": listed([0, 1], "tr")}, ["banded", "polka_dot"])
     (folder / file).unlink() if content is None else (folder / file).write_text(content)
     with pytest.raises(DataError, match=message):

@@ -1,4 +1,4 @@
-"""Finding videos by their names, and reading pickles of captions as data."""
+"""Videos are found by name, and pickles of captions are read as data."""
 
 import pickle
 
@@ -9,7 +9,7 @@ from data_pipelines.layouts.plain_pickle import read_pickle
 from data_pipelines.layouts.video_files import find_videos, video_id
 
 
-def test_videos_are_found_in_any_folder_once(tmp_path):
+def test_videos_in_any_directory_are_found_once(tmp_path):
     paths = (
         *("one.MP4", "a/b/two.avi", "a/thumbnail.jpg", ".hidden/three.mp4", "a/.four.mp4"),
         *("frames/five/2.jpg", "frames/five/1.jpg", "six/seven.gif", "six/notes.txt", "cover.png"),
@@ -20,7 +20,7 @@ def test_videos_are_found_in_any_folder_once(tmp_path):
     (tmp_path / "linked").symlink_to(tmp_path / "a/b")
     (tmp_path / "a/round").symlink_to(tmp_path)
     found = find_videos(tmp_path)
-    # A link and its folder are read once, whichever comes first.
+    # A link and its directory are read once, whichever comes first.
     assert found.pop("two") in (["a/b/two.avi"], ["linked/two.avi"])
     assert found == {
         "a": ["a"],
@@ -57,7 +57,7 @@ def test_a_pickle_of_python_2(tmp_path):
 
 
 class Run:
-    """Its pickle would run a command."""
+    """Runs a command when it is unpickled."""
 
     def __reduce__(self):
         return (print, ("it ran",))
@@ -82,7 +82,7 @@ class Run:
         (b"\x80\x05\x96\xff\xff\xff\xff\xff\xff\xff\x7f.", "is damaged"),
     ],
 )
-def test_other_pickles_are_refused(tmp_path, capsys, content, message):
+def test_other_pickles_are_rejected(tmp_path, capsys, content, message):
     (tmp_path / "p").write_bytes(content)
     if message is None:
         assert read_pickle(tmp_path / "p", "file of captions") == {}

@@ -1,4 +1,4 @@
-"""Archives that lead out of their directory, lie, or are damaged leave nothing."""
+"""Archives that leave their directory, have false headers or are damaged write nothing."""
 
 import stat
 
@@ -27,7 +27,7 @@ HOSTILE = {
 
 
 def damaged(kind):
-    """What is said of an archive that is damaged, or lies, and its bytes."""
+    """Returns the error message of an invalid archive, and its bytes."""
     split = [(SPLIT, "{}")]
     match kind:
         case "link":
@@ -66,7 +66,7 @@ DAMAGED = ("link", "device", "another", "bomb", "no archive", "cut", "encrypted"
 
 @pytest.mark.filterwarnings("ignore:Duplicate name")
 @pytest.mark.parametrize("kind", [*HOSTILE, *DAMAGED, "larger than it says"])
-def test_hostile_archives_are_refused_and_leave_nothing(tmp_path, kind):
+def test_invalid_archives_are_rejected_and_write_nothing(tmp_path, kind):
     root = tmp_path / "root"
     said, content = damaged(kind)
     (root / ".downloads").mkdir(parents=True)
@@ -78,7 +78,7 @@ def test_hostile_archives_are_refused_and_leave_nothing(tmp_path, kind):
     assert not (root / "caltech-101").exists() and not (root.parent / "evil.txt").exists()
 
 
-def test_tables_of_archives_are_bounded(tmp_path, monkeypatch):
+def test_the_file_table_of_an_archive_is_bounded(tmp_path, monkeypatch):
     (tmp_path / "a.zip").write_bytes(zipped([(f"{n}.jpg", "x") for n in range(2000)]))
     monkeypatch.setattr(archives, "MOST_ENTRIES", 1999)
 

@@ -1,4 +1,4 @@
-"""The report on a folder of data sets: what is there, complete and readable."""
+"""The report of `check` on a directory of data sets."""
 
 import json
 from dataclasses import replace
@@ -22,7 +22,7 @@ COUNTS = {"train": 3, "val": 1, "test": 2}
 
 @pytest.fixture
 def root(tmp_path, monkeypatch):
-    """A complete "dtd" as if two classes and six images had been published."""
+    """Returns a complete "dtd" with two classes and six images, and publishes these counts."""
     (tmp_path / "dtd/images").mkdir(parents=True)
     split = {name: [] for name in COUNTS}
     for name, count in COUNTS.items():
@@ -47,7 +47,7 @@ def published(num_classes, counts):
 
 
 def command(capsys, *arguments):
-    """Exit code, report and errors of the command."""
+    """Returns exit code, report and errors of the command."""
     try:
         code = check.main([str(argument) for argument in arguments])
     except SystemExit as stopped:
@@ -56,7 +56,7 @@ def command(capsys, *arguments):
     return code, captured.out, captured.err
 
 
-def test_a_complete_data_set_passes_though_others_are_not_there(root, capsys):
+def test_a_complete_data_set_passes_if_others_are_missing(root, capsys):
     code, out, err = command(capsys, "--root", root)
     assert code == 0
     assert "complete" in out and "3 =" in out
@@ -66,13 +66,13 @@ def test_a_complete_data_set_passes_though_others_are_not_there(root, capsys):
     assert "emoji_scenes" not in out and "csv" not in out
 
 
-def test_named_data_sets_must_all_be_there(root, capsys):
+def test_all_named_data_sets_must_exist(root, capsys):
     assert command(capsys, "--root", root, "--names", "dtd")[0] == 0
     code, out, _ = command(capsys, "--root", root, "--names", "dtd,eurosat")
     assert code == 1 and "eurosat" in out and "caltech101" not in out
 
 
-def test_an_empty_folder_fails(tmp_path, capsys):
+def test_an_empty_directory_fails(tmp_path, capsys):
     code, out, _ = command(capsys, "--root", tmp_path)
     assert code == 1 and "complete" not in out
 
@@ -91,7 +91,7 @@ def test_bad_and_missing_images_are_listed(root, capsys):
     assert command(capsys, "--root", root, "--quick")[0] == 0
 
 
-def test_other_counts_than_the_published_are_shown(root, monkeypatch, capsys):
+def test_counts_that_differ_from_the_published_ones_are_shown(root, monkeypatch, capsys):
     monkeypatch.setitem(TABLE, "dtd", published(3, (5, 1, 2)))
     code, out, _ = command(capsys, "--root", root, "--names", "dtd")
     assert code == 1
@@ -107,7 +107,7 @@ def test_a_split_without_images_is_missing(root, capsys):
     assert "train missing: 0 of 3 images; download it from https://example.org/dtd" in out
 
 
-def test_a_broken_split_file_is_a_finding(root, capsys):
+def test_a_malformed_split_file_is_a_finding(root, capsys):
     (root / "dtd" / SPLIT).write_text("{")
     code, out, _ = command(capsys, "--root", root)
     assert code == 1 and "1 problem" in out and "cannot read the split file" in out
@@ -117,7 +117,7 @@ def test_a_broken_split_file_is_a_finding(root, capsys):
 
 
 def write_csv(folder, *rows):
-    """Images of one's own, each file another colour."""
+    """Writes own images, each of another color, and a CSV file."""
     for i, row in enumerate(rows):
         path = folder / row.split(",")[0]
         path.parent.mkdir(exist_ok=True)
@@ -139,7 +139,7 @@ def write_csv(folder, *rows):
         ),
     ],
 )
-def test_mistakes_in_the_lists_are_found(tmp_path, capsys, rows, problem):
+def test_problems_of_the_lists_are_found(tmp_path, capsys, rows, problem):
     good = ["a.png,cat,train", "b.png,dog,train", "c.png,cat,test", "d.png,dog,test"]
     arguments = "--root", write_csv(tmp_path, *good), "--names", "csv"
     assert command(capsys, *arguments)[0] == 0
@@ -148,13 +148,13 @@ def test_mistakes_in_the_lists_are_found(tmp_path, capsys, rows, problem):
     assert code == 1 and "1 problem" in out and problem in out
 
 
-def test_one_class_is_a_problem(tmp_path, capsys):
+def test_a_single_class_is_a_problem(tmp_path, capsys):
     write_csv(tmp_path, "a.png,cat,train", "b.png,cat,test")
     code, out, _ = command(capsys, "--root", tmp_path, "--names", "csv")
     assert code == 1 and "csv: only one class, 'cat', so every prediction is correct" in out
 
 
-def test_a_note_is_printed_and_fails_nothing(tmp_path, capsys):
+def test_a_note_is_printed_and_does_not_fail_the_check(tmp_path, capsys):
     for number, folder in enumerate(("train/cat/tabby", "train/dog", "test/cat", "test/dog")):
         (tmp_path / folder).mkdir(parents=True)
         Image.new("RGB", (5, 5), (number, 0, 0)).save(tmp_path / folder / "a.png")
@@ -169,7 +169,7 @@ def test_own_images_without_a_test_split_are_a_problem(tmp_path, capsys):
     assert code == 1 and "no test images, but 2 for training" in out
 
 
-def test_a_copy_in_another_split_is_found_where_images_are_read(tmp_path, capsys):
+def test_a_copy_in_another_split_is_found_if_images_are_read(tmp_path, capsys):
     for number, folder in enumerate(("train/cat", "train/dog", "test/cat", "test/dog")):
         (tmp_path / folder).mkdir(parents=True)
         name = folder.split("/")[0]
@@ -184,7 +184,7 @@ def test_a_copy_in_another_split_is_found_where_images_are_read(tmp_path, capsys
     assert command(capsys, *arguments, "--quick")[0] == 0
 
 
-def test_another_split_than_the_published_is_found(root, monkeypatch, capsys):
+def test_a_split_other_than_the_published_one_is_found(root, monkeypatch, capsys):
     path = root / "dtd" / SPLIT
     split = json.loads(path.read_text())
     # sha256 of {"test":[["test0.jpg",0,"banded"],["test1.jpg",1,"dotted"]],"train":[…],"val":[…]}
@@ -199,7 +199,7 @@ def test_another_split_than_the_published_is_found(root, monkeypatch, capsys):
 
 
 @pytest.mark.slow
-def test_the_published_splits_have_their_hashes_and_no_mistakes(shared, tmp_path):
+def test_the_published_splits_have_their_hashes_and_no_problems(shared, tmp_path):
     names = [name for name, entry in TABLE.items() if entry.split_sha256]
     assert len(names) == 7
     for name in names:
@@ -211,7 +211,7 @@ def test_the_published_splits_have_their_hashes_and_no_mistakes(shared, tmp_path
         assert all(problem.startswith("missing: ") for problem in problems)
 
 
-def test_mistakes_in_the_command_are_one_sentence(root, capsys):
+def test_user_errors_are_one_line(root, capsys):
     for arguments, message in [
         (("--root", root, "--names", "dtdd"), "unknown data set 'dtdd'. Did you mean 'dtd'?"),
         (("--root", root, "--names", ","), "--names is empty"),
@@ -223,14 +223,14 @@ def test_mistakes_in_the_command_are_one_sentence(root, capsys):
         assert code == 2 and message in err and not out
 
 
-def test_real_images_are_a_subset_that_can_be_read(shared):
+def test_real_images_are_a_readable_subset(shared):
     finding = check.check("dtd", shared / "data")
     assert finding.found and finding.dataset is not None
     assert not [p for p in finding.problems if p.startswith(("missing", "cannot"))]
     assert sum("differs from the published split" in p for p in finding.problems) == 1
 
 
-def test_throughput_does_the_same_work_as_ours(tmp_path, capsys):
+def test_the_throughput_baseline_does_the_same_work(tmp_path, capsys):
     pytest.importorskip("torch")
     dataset = throughput.photos(tmp_path, 3)
     images = torch_side.TorchImages([tmp_path / "0.jpg"], [7], 16)
@@ -245,7 +245,7 @@ def test_throughput_does_the_same_work_as_ours(tmp_path, capsys):
     assert "1.00 (1.00 to 1.00)" in capsys.readouterr().out
 
 
-def test_throughput_of_videos_does_the_same_work_as_ours(tmp_path, capsys):
+def test_the_throughput_baseline_of_videos_does_the_same_work(tmp_path, capsys):
     pytest.importorskip("torch")
     for number in range(2):
         write(tmp_path / f"deeper/{number}.mp4", count=20)
@@ -267,7 +267,7 @@ def test_throughput_of_videos_does_the_same_work_as_ours(tmp_path, capsys):
         throughput.videos_below(tmp_path / "gone", 9)
 
 
-def test_throughput_refuses_settings_and_data_it_cannot_use(tmp_path, capsys):
+def test_throughput_rejects_invalid_settings_and_data(tmp_path, capsys):
     pytest.importorskip("torch")
     with pytest.raises(SystemExit):
         throughput.main(["--batch", "0"])
@@ -276,7 +276,7 @@ def test_throughput_refuses_settings_and_data_it_cannot_use(tmp_path, capsys):
     assert "dtd: no" in capsys.readouterr().err
 
 
-def test_names_of_files_steer_no_terminal_and_break_no_line(tmp_path, capsys):
+def test_file_names_are_escaped_on_the_terminal(tmp_path, capsys):
     odd = "\x1b[2J\nred\u202e"
     for split in ("train", "test"):
         for name in ("cat", "dog"):
@@ -296,13 +296,13 @@ def test_names_of_files_steer_no_terminal_and_break_no_line(tmp_path, capsys):
         plans.check_images(plans.build(read(config), 32, False))
     lines = str(error.value).split("\n")
     assert all(line.isprintable() for line in lines)
-    assert len(lines) == 1 + 4 + 1  # the heading, a line for each file, what to do
+    assert len(lines) == 1 + 4 + 1  # the heading, a line for each file, and the advice
 
 
 @pytest.mark.parametrize(
     ("labels", "kind"), [("0 1", "numbers"), ("n01440764 n01443537", "WordNet ids")]
 )
-def test_names_that_say_nothing_are_noted(tmp_path, capsys, labels, kind):
+def test_meaningless_names_are_noted(tmp_path, capsys, labels, kind):
     one, other = labels.split()
     rows = [f"{i}.png,{one if i % 2 else other},{'train' if i < 2 else 'test'}" for i in range(4)]
     code, out, _ = command(capsys, "--root", write_csv(tmp_path, *rows), "--names", "csv")

@@ -1,4 +1,4 @@
-"""Files are known by what is in them: frames of videos, test sets, and training sets of runs."""
+"""Files are identified by their contents: frames of videos, test sets and training sets."""
 
 import json
 import os
@@ -28,7 +28,7 @@ from prompt_jax.storage.files import seal
 from prompt_jax.training.sharding import Placement
 
 
-def test_a_file_is_known_by_its_size_and_by_pieces_of_it(tmp_path):
+def test_a_file_is_identified_by_its_size_and_samples(tmp_path):
     file = tmp_path / "a.jpg"
     seen = set()
     for content in (b"", b"a", b"b", b"ab", b"a" * 9000, b"a" * 4500 + b"b" + b"a" * 4499):
@@ -43,14 +43,14 @@ def test_a_file_is_known_by_its_size_and_by_pieces_of_it(tmp_path):
         contents.identify(tmp_path / "pipe.jpg")
 
 
-def test_a_directory_of_frames_is_known_by_all_of_them(tmp_path):
+def test_a_directory_of_frames_is_identified_by_all_frames(tmp_path):
     folder = write_folder(tmp_path / "clip", count=12)
     known = contents.identify(folder)
     shutil.copytree(folder, tmp_path / "copy")
     assert contents.identify(tmp_path / "copy") == known
     assert contents.digest(tmp_path / "copy") == contents.digest(folder)
     (folder / "notes.txt").touch()
-    assert contents.identify(folder) == known  # no frame
+    assert contents.identify(folder) == known  # not a frame
     frame = folder / "00005.jpg"
     before = frame.read_bytes()
     frame.write_bytes(before + b"x")
@@ -63,7 +63,7 @@ def test_a_directory_of_frames_is_known_by_all_of_them(tmp_path):
     assert contents.identify(folder) != known
 
 
-def test_copied_directories_of_frames_are_told_as_files_are(tmp_path, capsys):
+def test_copied_directories_of_frames_are_found_like_files(tmp_path, capsys):
     for split in ("train", "test"):
         for count, name in enumerate(("run", "sit"), 4 + 2 * (split == "test")):
             write_folder(tmp_path / split / name / f"{split}-{name}", count=count)
@@ -78,13 +78,13 @@ def test_copied_directories_of_frames_are_told_as_files_are(tmp_path, capsys):
     config.data.shots, config.data.frames = 1, 2
     overview.show(plans.build(read(config), 32, False), 1, True)
     assert f"note: {problem}" in capsys.readouterr().out
-    # Half of what is tested.
+    # Half of the test videos.
     shutil.copytree(tmp_path / "train/sit/train-sit", tmp_path / "test/sit/again")
     with pytest.raises(DataError, match="videos copied from another split: 2"):
         overview.show(plans.build(read(config), 32, False), 1, True)
 
 
-def test_directories_without_frames_are_no_copies_of_each_other(tmp_path):
+def test_directories_without_frames_are_not_copies_of_each_other(tmp_path):
     examples = []
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
@@ -95,12 +95,12 @@ def test_directories_without_frames_are_no_copies_of_each_other(tmp_path):
 
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory):
-    """The tiny CLIP's directory."""
+    """Returns the directory of the tiny CLIP."""
     return tiny.save_clip(tmp_path_factory.mktemp("clip"))
 
 
 def zero_shot_on_frames(clip, root):
-    """Videos of two frames each, and a run that tests them."""
+    """Returns videos of two frames each, and a run that tests them."""
     for split in ("train", "test"):
         for label, name in enumerate(("run", "sit")):
             folder = root / split / name / f"{split}-{name}"
@@ -115,7 +115,7 @@ def zero_shot_on_frames(clip, root):
     return config
 
 
-def test_other_frames_and_other_images_of_equal_size_are_other_data(clip, tmp_path, capsys):
+def test_replaced_frames_and_images_of_equal_size_are_detected(clip, tmp_path, capsys):
     config = zero_shot_on_frames(clip, tmp_path / "data")
     experiment.run(config, tmp_path / "run")
     experiment.run(config, tmp_path / "run")
@@ -143,7 +143,7 @@ def test_other_frames_and_other_images_of_equal_size_are_other_data(clip, tmp_pa
 
 
 def without(folder, name, *fields):
-    """Takes fields out of a directory's JSON file, as an earlier version wrote it."""
+    """Removes fields from a JSON file in a directory, as an earlier version wrote it."""
     content = json.loads((folder / name).read_text())
     del content["digest"]
     for field in fields:
@@ -155,7 +155,7 @@ def without(folder, name, *fields):
     (folder / name).write_text(json.dumps(seal(content)))
 
 
-def test_runs_of_earlier_versions_are_finished_and_open(clip, tmp_path, capsys):
+def test_runs_of_earlier_versions_are_finished_and_can_be_reopened(clip, tmp_path, capsys):
     config = zero_shot_on_frames(clip, tmp_path / "data")
     experiment.run(config, tmp_path / "run")
     without(tmp_path / "run", "results.json", "data_hashes.contents")
@@ -165,7 +165,7 @@ def test_runs_of_earlier_versions_are_finished_and_open(clip, tmp_path, capsys):
     assert reopening.reopen(tmp_path / "run").plan.tests
 
 
-def test_runs_that_train_together_go_on_without_what_earlier_ones_lack():
+def test_parallel_runs_resume_without_fields_of_later_versions():
     one = {"seed": 1, "learning_rate": 0.1, "variant": ""}
     files = {"train": "ab", "tests": {"test": "cd"}}
     images = {"train": "01", "tests": {"test": "23"}, "sizes": files, "contents": files}
@@ -177,7 +177,7 @@ def test_runs_that_train_together_go_on_without_what_earlier_ones_lack():
     assert identity.differences(here, there) == ["pictures.train: '01' here, 'ff' there"]
 
 
-def test_an_evaluation_of_an_earlier_version_counts_for_files_alone(
+def test_an_evaluation_of_an_earlier_version_is_reused_for_files_only(
     clip, tmp_path, capsys, monkeypatch
 ):
     config = zero_shot_on_frames(clip, tmp_path / "frames")
@@ -213,10 +213,10 @@ def test_a_model_is_not_completed_from_other_training_images(clip, tmp_path, cap
         for path, content in zip(trained_on, contents, strict=True):
             path.write_bytes(content)
 
-    put(padded[4:] + padded[:4])  # those of the next class
+    put(padded[4:] + padded[:4])  # images of the next class
     assert explain(complete.start, [str(run)]) == 2
     assert "was trained on other images than the current ones" in capsys.readouterr().err
-    # An earlier version, of whose training images the names alone are known.
+    # An earlier version, which recorded only the names of training images.
     without(run, "results.json", "data_hashes.contents", "data_hashes.sizes.train")
     assert explain(complete.start, [str(run)]) == 2
     error = capsys.readouterr().err

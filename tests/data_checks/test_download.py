@@ -1,4 +1,4 @@
-"""Downloads of data sets from a stand-in for the hub: whole or not there, and nothing hostile."""
+"""Data sets are downloaded from a fake hub: complete or not at all, and without unsafe files."""
 
 import errno
 import shutil
@@ -20,7 +20,7 @@ from prompt_jax.cli.commands import explain
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    """Four classes of caltech101 as its archive holds them, with a Mac's litter beside them."""
+    """Returns four classes of caltech101 as in its archive, with metadata files of macOS."""
     root = tiny.save_caltech101(tmp_path_factory.mktemp("made"), train=1, test=1)
     files = {
         path.relative_to(root).as_posix(): path.read_bytes()
@@ -32,7 +32,7 @@ def made(tmp_path_factory):
 
 @pytest.fixture
 def hub(monkeypatch, tmp_path):
-    """A hub for this process, with nothing on it."""
+    """Returns an empty hub for this process."""
     with hub_stand_in.running() as hub:
         known = constants
         template = hub.url + "/{repo_id}/resolve/{revision}/{filename}"
@@ -66,14 +66,14 @@ def contents(folder):
     }
 
 
-def test_a_data_set_comes_into_the_layout_that_check_accepts(hub, root, made, capsys):
+def test_a_downloaded_data_set_passes_the_check(hub, root, made, capsys):
     put(hub, made)
     code = get("caltech101", "--root", root)
     out = " ".join(capsys.readouterr().out.split())
     assert contents(root) == {n: c for n, c in made.items() if "DS_Store" not in n and n[0] != "_"}
     dataset = datasets.load("caltech101", root)
     assert len(dataset.train) == len(dataset.test) == 4
-    # Of the published data set four classes alone are there, which `check` says.
+    # Only four classes of the published data set exist, which `check` reports.
     assert code == 1 and "4 / 4128" in out
     assert "caltech-101.zip" in out and "according to its card: 'mit'" in out
     assert (
@@ -85,13 +85,13 @@ def test_a_data_set_comes_into_the_layout_that_check_accepts(hub, root, made, ca
     assert hub.asked == asked and "exists already" in capsys.readouterr().out
 
 
-def test_a_repository_of_data_serves_as_well(hub, root, made):
+def test_a_data_set_repository_works_too(hub, root, made):
     put(hub, made, "datasets/lab/copy", "Caltech_101.zip")
     get("caltech101", "--root", root, "--repository", "lab/copy")
     assert (root / "caltech-101" / tiny.SPLIT).exists()
 
 
-def test_a_small_archive_is_known_by_what_git_calls_it(hub, root, made, monkeypatch):
+def test_a_small_archive_is_verified_by_its_git_hash(hub, root, made, monkeypatch):
     monkeypatch.setattr(hub_stand_in, "BIG", (".safetensors",))
     put(hub, made)
     hub.changes = lambda content: content[:-1] + b"?"
@@ -102,7 +102,7 @@ def test_a_small_archive_is_known_by_what_git_calls_it(hub, root, made, monkeypa
 
 
 @pytest.mark.parametrize("inside", ["", "data/deeper/"])
-def test_the_directory_may_lie_elsewhere_in_the_archive(hub, root, made, inside, capsys):
+def test_the_directory_may_be_anywhere_in_the_archive(hub, root, made, inside, capsys):
     files = {
         inside + name.removeprefix("caltech-101/"): content
         for name, content in made.items()
@@ -115,7 +115,7 @@ def test_the_directory_may_lie_elsewhere_in_the_archive(hub, root, made, inside,
     assert left_out == bool(inside) and (root / "caltech-101/elsewhere").exists() != left_out
 
 
-def test_a_download_that_broke_off_goes_on(hub, root, made, capsys, monkeypatch):
+def test_an_interrupted_download_resumes(hub, root, made, capsys, monkeypatch):
     content = put(hub, made)
     monkeypatch.setattr("time.sleep", lambda seconds: None)
     monkeypatch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", 1000)
@@ -128,11 +128,11 @@ def test_a_download_that_broke_off_goes_on(hub, root, made, capsys, monkeypatch)
     loads = [line for line in hub.asked if "/resolve/" in line]
     starts = [int(line.split(" from ")[1]) for line in loads if " from " in line]
     assert starts == sorted(set(starts)) and starts[-1] > len(content) - 3000
-    assert len(starts) == len(loads) - 1  # nothing was loaded twice
+    assert len(starts) == len(loads) - 1  # nothing was downloaded twice
     assert not (root / ".downloads").exists()
 
 
-def test_a_killed_process_leaves_nothing_half_and_the_next_goes_on(hub, root, made):
+def test_a_killed_process_leaves_nothing_partial_and_the_next_one_resumes(hub, root, made):
     content = put(hub, made)
     script = """
 import os, sys
@@ -168,7 +168,7 @@ download.main(["caltech101", "--root", sys.argv[2]])
     assert sorted(path.name for path in root.iterdir()) == ["caltech-101"]
 
 
-def test_what_was_changed_on_its_way_is_not_unpacked(hub, root, made, capsys):
+def test_an_archive_damaged_in_transit_is_not_unpacked(hub, root, made, capsys):
     put(hub, made)
     hub.changes = lambda content: content[:-1] + b"?"
     assert get("caltech101", "--root", root) == 2
@@ -182,7 +182,7 @@ def test_what_was_changed_on_its_way_is_not_unpacked(hub, root, made, capsys):
     assert (root / "caltech-101" / tiny.SPLIT).exists()
 
 
-def test_a_full_disk_is_said_before_anything_is_loaded(hub, root, made, capsys, monkeypatch):
+def test_a_full_disk_is_reported_before_any_download(hub, root, made, capsys, monkeypatch):
     put(hub, made)
     free = shutil.disk_usage(root.parent)._replace(free=1000)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: free)
@@ -192,7 +192,7 @@ def test_a_full_disk_is_said_before_anything_is_loaded(hub, root, made, capsys, 
     assert not (root / "caltech-101").exists()
 
 
-def test_a_disk_that_fills_meanwhile_is_said_and_leaves_what_is_loaded(
+def test_a_disk_that_fills_up_is_reported_and_keeps_the_download(
     hub, root, made, capsys, monkeypatch
 ):
     put(hub, made)
@@ -210,7 +210,7 @@ def test_a_disk_that_fills_meanwhile_is_said_and_leaves_what_is_loaded(
     assert "No space left on device; free space, then run again" in capsys.readouterr().err
     (part,) = (path for path in (root / ".downloads").iterdir() if path.suffix == ".zip")
     assert part.stat().st_size == 2000
-    # The same while it is unpacked.
+    # The same during unpacking.
     monkeypatch.undo()
     monkeypatch.setattr(archives, "_read", lambda *arguments: full_disk())
     with pytest.raises(OSError, match="No space"):
@@ -228,7 +228,7 @@ def install_from(content, root):
     download.install(root / "a.zip", "caltech101", root)
 
 
-def test_one_that_fails_keeps_no_other_away(hub, root, made, capsys):
+def test_a_failed_data_set_does_not_stop_the_others(hub, root, made, capsys):
     files = {"caltech-101.zip": zipped(made), "dtd.zip": b"no archive"}
     hub.put(ARCHIVES, files)
     assert get("dtd,caltech101", "--root", root) == 2
@@ -249,14 +249,14 @@ def test_one_that_fails_keeps_no_other_away(hub, root, made, capsys):
         ([" , "], "no data set is named"),
     ],
 )
-def test_what_cannot_be_had_is_said(hub, root, made, arguments, said, capsys):
+def test_unavailable_data_sets_are_reported(hub, root, made, arguments, said, capsys):
     put(hub, made)
     assert get(*arguments, "--root", root) == 2
     assert said in capsys.readouterr().err
     assert not list(root.rglob("*.zip"))
 
 
-def test_a_hub_that_is_down_is_said(hub, root, made, capsys, monkeypatch):
+def test_an_unreachable_hub_is_reported(hub, root, made, capsys, monkeypatch):
     put(hub, made)
     hub.down = True
     monkeypatch.setattr("time.sleep", lambda seconds: None)
@@ -267,10 +267,10 @@ def test_a_hub_that_is_down_is_said(hub, root, made, capsys, monkeypatch):
     assert f"unpack them into {root / 'caltech-101'}" in said
 
 
-def test_what_has_the_place_of_a_data_set_stays(hub, root, made, capsys):
+def test_an_existing_directory_is_kept(hub, root, made, capsys):
     put(hub, made)
     (root / "caltech-101").mkdir(parents=True)
-    get("caltech101", "--root", root)  # an empty directory has it not
+    get("caltech101", "--root", root)  # an empty directory does not count
     assert (root / "caltech-101" / tiny.SPLIT).exists()
     shutil.rmtree(root / "caltech-101")
     (root / "caltech-101").symlink_to(root / "nowhere")
@@ -291,7 +291,7 @@ def test_another_process_in_the_root_is_waited_for(hub, root, made):
     assert b"another download is running" in ended.stdout
 
 
-def test_every_published_data_set_but_imagenet_has_an_archive():
+def test_every_published_image_data_set_but_imagenet_has_an_archive():
     published = [
         name
         for name, entry in datasets.TABLE.items()
@@ -306,7 +306,7 @@ def test_every_published_data_set_but_imagenet_has_an_archive():
     }
 
 
-def test_check_says_how_missing_data_is_had(tmp_path):
+def test_check_tells_how_to_get_missing_data(tmp_path):
     for name in ("sun397", "stanford_cars"):
         (problem,) = check.check(name, tmp_path / "a b").problems
         assert problem.startswith(

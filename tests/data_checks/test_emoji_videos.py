@@ -1,4 +1,4 @@
-"""The embedded videos: what they show is what they are called, and time alone tells many apart."""
+"""The embedded videos show what their captions describe, and many differ only in temporal order."""
 
 import pickle
 from collections import Counter
@@ -29,7 +29,7 @@ def objects_of(action, first=3, second=50):
 
 
 def middles(count):
-    """The middle frame of each of `count` equal segments of odd length."""
+    """Returns the middle frame of each of `count` equal segments of odd length."""
     return [(2 * k + 1) * LENGTH // (2 * count) for k in range(count)]
 
 
@@ -45,7 +45,7 @@ def test_reversals_are_mutual_and_described_in_the_same_order():
 
 
 @pytest.mark.parametrize("action", TIMED)
-def test_a_reversal_has_the_same_frames_in_opposite_order(action):
+def test_a_reversal_has_the_same_frames_in_reverse_order(action):
     objects = objects_of(action)
     other = reversed_video(action, objects)
     assert other != (action, objects) and reversed_video(*other) == (action, objects)
@@ -56,7 +56,7 @@ def test_a_reversal_has_the_same_frames_in_opposite_order(action):
 
 
 @pytest.mark.parametrize("count", [4, 12, 20, 60])
-def test_so_have_the_frames_in_the_middle_of_their_segments(count):
+def test_a_reversal_has_the_same_sampled_frames_in_reverse_order(count):
     first, second = (
         render_video(action, (7,), 0, 0, frames=middles(count))
         for action in ("moving left", "moving right")
@@ -76,7 +76,7 @@ def test_so_have_the_frames_in_the_middle_of_their_segments(count):
         ("swapping places", {4: lambda choice: 1 - choice}),
     ],
 )
-def test_the_others_played_backwards_are_videos_of_the_same_action(action, changed):
+def test_other_videos_reversed_show_the_same_action(action, changed):
     assert action not in TIMED and reversed_video(action, (1,)) == (action, (1,))
     draws = np.random.default_rng(0).random((20, DRAWS))
     opposite = draws.copy()
@@ -90,7 +90,7 @@ def test_the_others_played_backwards_are_videos_of_the_same_action(action, chang
             )
 
 
-def test_every_action_but_the_two_is_either_timed_or_its_own_reversal():
+def test_all_but_two_actions_are_timed_or_their_own_reversal():
     assert len(TIMED) == 26
     assert {name for name in ACTIONS if ACTIONS[name].exchanged} == {
         "chasing another",
@@ -99,7 +99,7 @@ def test_every_action_but_the_two_is_either_timed_or_its_own_reversal():
 
 
 def poses(action, position=0):
-    """[videos, frames, 5] of one object, in the order in which they are shown."""
+    """Returns the poses of one object, [videos, frames, 5], in playing order."""
     draws = np.random.default_rng(0).random((30, DRAWS)).tolist()
     times = (np.arange(LENGTH) + 0.5) / LENGTH
     times = times[:: -1 if ACTIONS[action].backwards else 1]
@@ -131,7 +131,7 @@ X, Y, DIAMETER, ANGLE, OPACITY = range(5)
         ("leaving to the right", X, 1),
     ],
 )
-def test_objects_go_where_the_action_says(action, field, sign):
+def test_objects_move_as_the_action_says(action, field, sign):
     shown = poses(action)
     steps = sign * np.diff(shown[..., field], axis=1)
     assert (steps >= 0).all() and (steps.sum(1) > 0.35).all()
@@ -139,7 +139,7 @@ def test_objects_go_where_the_action_says(action, field, sign):
     assert np.abs(np.diff(shown[..., others], axis=1)).max() == 0
 
 
-def test_circles_go_round_and_clockwise_is_clockwise():
+def test_circles_are_closed_and_clockwise_means_clockwise():
     for action, sign in (("circling clockwise", 1), ("circling counterclockwise", -1)):
         shown = poses(action)
         # Down is positive, so that a growing angle is clockwise.
@@ -148,7 +148,7 @@ def test_circles_go_round_and_clockwise_is_clockwise():
         np.testing.assert_allclose(turned, 2 * np.pi * (1 - 1 / LENGTH), atol=1e-3)
 
 
-def test_the_chaser_follows_and_the_light_goes():
+def test_the_chaser_follows_and_daylight_fades():
     for chaser, chased in zip(poses("chasing another"), poses("chasing another", 1), strict=True):
         heading = np.sign(np.diff(chaser[:, X]))
         assert (heading == heading[0]).all()
@@ -157,7 +157,7 @@ def test_the_chaser_follows_and_the_light_goes():
     assert (np.diff(dusk) <= 0).all() and dusk[-1] < 0.4 * dusk[0]
 
 
-def test_a_growing_angle_turns_an_image_clockwise():
+def test_a_growing_angle_rotates_an_image_clockwise():
     upright, turned = (
         draw_emoji("candle", 48, (0, 0), 0.8, angle, mirrored=False) for angle in (0, np.pi / 2)
     )
@@ -166,7 +166,7 @@ def test_a_growing_angle_turns_an_image_clockwise():
 
 
 @pytest.mark.parametrize("action", ACTIONS)
-def test_any_frames_in_any_order_and_any_size(action):
+def test_frames_can_be_rendered_in_any_order_and_size(action):
     objects = objects_of(action)
     clip = render_video(action, objects, 1, 4, 32)
     assert clip.shape == (LENGTH, 32, 32, 3) and clip.dtype == np.uint8
@@ -177,7 +177,7 @@ def test_any_frames_in_any_order_and_any_size(action):
 
 
 def masked(caption, action, objects):
-    """The caption without the words that name its objects and what the first one is doing."""
+    """Returns the caption without the names of its objects and the action of the first one."""
     name, *other = (CLASSES[label] for label in objects)
     phrases = [phrase.format(other="".join(other)) for phrase in ACTIONS[action].phrases]
     said = max((phrase for phrase in phrases if phrase in caption), key=len)
@@ -185,7 +185,7 @@ def masked(caption, action, objects):
 
 
 @pytest.mark.parametrize("action", ACTIONS)
-def test_captions_fit_the_tower_and_those_of_a_reversal_differ_in_the_action_alone(action):
+def test_captions_fit_the_tower_and_those_of_a_reversal_differ_in_the_action_only(action):
     lengths = {name: len(tokenizer.encode(name)) for name in CLASSES}
     longest = sorted(CLASSES, key=lengths.__getitem__)[-ACTIONS[action].num_objects :]
     objects = tuple(map(CLASSES.index, longest))
@@ -216,7 +216,7 @@ def test_lists(name):
     assert pickle.loads(pickle.dumps(dataset)) == dataset
 
 
-def test_object_and_action_are_said_of_one_test_video_only():
+def test_each_pair_of_object_and_action_occurs_in_one_test_video():
     dataset = datasets.load("emoji_clips")
     assert len(dataset.test) == 495
     said = [(e.name, e.image.split("/")[1].split("+")[0]) for e in dataset.test]
@@ -224,7 +224,7 @@ def test_object_and_action_are_said_of_one_test_video_only():
     assert len({first for _, first in said}) == 50
 
 
-def test_by_time_every_video_has_its_reversal_beside_it_and_the_mean_is_blind():
+def test_in_the_time_domain_every_video_has_its_reversal_and_equal_frame_means():
     dataset = datasets.load("emoji_clips:time", test_per_class=2)
     videos = {example.image: example for example in dataset.test}
     for example in dataset.test:
@@ -260,7 +260,7 @@ def test_reading():
         ({"frames": 8}, "unknown option of the data set emoji_clips: 'frames'"),
     ],
 )
-def test_bad_options_are_refused_in_words(options, message):
+def test_invalid_options_are_rejected(options, message):
     with pytest.raises(DataError) as raised:
         datasets.load("emoji_clips", **options)
     assert message in str(raised.value)
@@ -280,14 +280,14 @@ def test_bad_options_are_refused_in_words(options, message):
         ({"frames": (0, 60)}, "frame=60: must be a whole number from 0 to 59"),
     ],
 )
-def test_bad_arguments_are_refused_in_words(changed, message):
+def test_invalid_arguments_are_rejected(changed, message):
     arguments = {"action": "moving left", "objects": (3,), "seed": 0, "index": 0} | changed
     with pytest.raises(DataError) as raised:
         render_video(**arguments)
     assert message in str(raised.value)
 
 
-def test_actions_are_classes_of_which_shots_are_drawn():
+def test_actions_are_classes_from_which_shots_are_drawn():
     dataset = datasets.load("emoji_clips", train_per_class=20, val_per_class=0, test_per_class=2)
     assert dataset.class_names == tuple(ACTIONS)
     for shots in (2, 16):
@@ -298,7 +298,7 @@ def test_actions_are_classes_of_which_shots_are_drawn():
     assert len(new.test) == 2 * 16
 
 
-def test_the_classes_that_order_alone_tells_apart_can_be_merged():
+def test_classes_that_differ_only_in_order_can_be_merged():
     merged = {name: min(name, action.reversal) for name, action in ACTIONS.items()}
     assert all(ACTIONS[action.reversal].reversal == name for name, action in ACTIONS.items())
     sizes = Counter(Counter(merged.values()).values())

@@ -1,4 +1,4 @@
-"""All images of a run are looked at before its first step."""
+"""All images of a run are checked before its first step."""
 
 import re
 import shutil
@@ -19,7 +19,7 @@ from experiments.setup import overview, plans
 
 @pytest.fixture
 def config(tmp_path):
-    """Two classes of four training and two test images, one shot."""
+    """Returns a config with two classes of four training and two test images, one shot."""
     rng = np.random.default_rng(0)
     for split, count in (("train", 4), ("test", 2)):
         for name in ("cat", "dog"):
@@ -49,7 +49,7 @@ def test_every_broken_test_image_is_listed_before_training(config, tmp_path):
     assert len(kept.bad) == 2 and len(kept.tests["test"].test) == 2
 
 
-def test_broken_images_outside_of_the_shots_are_told(config, tmp_path, capsys):
+def test_broken_images_that_were_not_drawn_are_reported(config, tmp_path, capsys):
     plan = plans.build(read(config), 32, False)
     drawn = {example.image for example in plan.train.train}
     others = [f"train/cat/{n}.jpg" for n in range(4) if f"train/cat/{n}.jpg" not in drawn]
@@ -83,7 +83,7 @@ def test_a_broken_shot_is_replaced_by_another_of_its_class(config, tmp_path, pro
     assert "replacements: 1 images" in "\n".join(overview.describe(plan, True))
     tested = {one.image for part in plan.tests.values() for one in part.test}
     assert {one.image for _, one in looked_at} == {*drawn, now[0], *tested}
-    # A replacement that is broken, too, and then a class without more.
+    # First a replacement that is broken too, then a class without further images.
     cut(tmp_path / now[0])
     plan = plans.check_images(plans.build(read(config), 32, False), skip_bad=True)
     last = [example.image for example in plan.train.train]
@@ -99,27 +99,27 @@ def test_a_broken_shot_is_replaced_by_another_of_its_class(config, tmp_path, pro
     assert overview.shots_per_class(plan) == [1, 2] and not plan.replacements
 
 
-def test_many_images_are_looked_at_with_a_bar(config, monkeypatch, capsys):
+def test_checking_many_images_shows_a_progress_bar(config, monkeypatch, capsys):
     monkeypatch.setattr(plans, "MANY", 2)
     plans.check_images(plans.build(read(config), 32, False))
     assert "checking the images of folder 6/6" in capsys.readouterr().err
 
 
-def test_a_download_that_is_not_complete_is_said_as_one(config, tmp_path):
+def test_an_incomplete_download_is_one_message(config, tmp_path):
     (tmp_path / "test/cat/0.jpg").rename(tmp_path / "elsewhere.jpg")
     (tmp_path / "test/cat/0.jpg").symlink_to("nowhere.jpg")
     plan = plans.build(read(config), 32, False)
     expected = r"1 of 6 images are missing(.|\n)*Complete the download.*on_bad_image=skip"
     with pytest.raises(DataError, match=expected):
         plans.check_images(plan)
-    cut(tmp_path / "test/dog/1.jpg")  # not that alone: all that is wrong is listed
+    cut(tmp_path / "test/dog/1.jpg")  # all problems are listed
     with pytest.raises(DataError, match="2 of 6 images cannot be read") as error:
         plans.check_images(plan)
     assert "test/cat/0.jpg: no such file" in str(error.value)
 
 
 def counted(monkeypatch, module, name):
-    """The calls of a module's function, from now on."""
+    """Returns the number of calls of a module's function, from now on."""
     calls, function = [], getattr(module, name)
 
     def counting(*arguments, **options):
@@ -130,7 +130,7 @@ def counted(monkeypatch, module, name):
     return calls
 
 
-def test_data_is_loaded_once_and_files_are_looked_for_once(config, tmp_path, monkeypatch):
+def test_data_is_loaded_once_and_files_are_looked_up_once(config, tmp_path, monkeypatch):
     loaded = counted(monkeypatch, datasets, "load")
     looked_for = counted(monkeypatch, readers, "missing_files")
     plan = plans.build(read(config), 32, False)
@@ -142,7 +142,7 @@ def test_data_is_loaded_once_and_files_are_looked_for_once(config, tmp_path, mon
     assert len(loaded) == len(looked_for) == 1
 
 
-def test_paths_of_windows_are_said_to_be_such(tmp_path):
+def test_windows_paths_are_explained(tmp_path):
     (tmp_path / "train/ant").mkdir(parents=True)
     Image.new("RGB", (8, 8)).save(tmp_path / "train/ant/1.jpg")
     rows = ["path,label,split", r"train\ant\1.jpg,ant,train", r"test\ant\2.jpg,bee,test"]
@@ -153,11 +153,11 @@ def test_paths_of_windows_are_said_to_be_such(tmp_path):
         readers.check_files(dataset, (*dataset.train, *dataset.test))
     assert "Complete the download" not in str(error.value)
     assert any(re.search(said, problem) for problem in check.check("csv", tmp_path).problems)
-    Image.new("RGB", (8, 8)).save(tmp_path / r"train\ant\1.jpg")  # as a file may be called here
+    Image.new("RGB", (8, 8)).save(tmp_path / r"train\ant\1.jpg")  # a valid file name on this system
     readers.check_files(dataset, dataset.train)
 
 
-def test_paths_of_windows_are_said_of_lists_of_videos_too(tmp_path):
+def test_windows_paths_in_lists_of_videos_are_explained_too(tmp_path):
     with pytest.raises(
         DataError, match=r"is below .*; 1 of their paths contain backslashes, as on Windo"
     ):

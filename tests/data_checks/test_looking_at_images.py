@@ -1,4 +1,4 @@
-"""What the check lets people see of their own images: sheets of examples, and near-duplicates."""
+"""Contact sheets of examples, and near-duplicates."""
 
 import shutil
 import sys
@@ -15,7 +15,7 @@ from data_pipelines.checks import near_copies, sheet
 
 
 def save_scene(path, seed, side=64):
-    """A smooth image, each seed another."""
+    """Writes a smooth image that depends on the seed."""
     rng = np.random.default_rng(seed)
     coarse = Image.fromarray(rng.integers(0, 255, (6, 6, 3), np.uint8))
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -24,24 +24,24 @@ def save_scene(path, seed, side=64):
 
 @pytest.fixture
 def scenes(tmp_path):
-    """Two classes, each image another scene."""
+    """Writes two classes of different images."""
     for number in range(12):
         split = "train" if number < 8 else "test"
         save_scene(tmp_path / split / "ab"[number % 2] / f"{number}.png", number)
     return tmp_path
 
 
-def test_a_scaled_or_compressed_image_of_another_split_is_noted(scenes, capsys):
+def test_a_scaled_or_compressed_image_in_another_split_is_noted(scenes, capsys):
     arguments = "--root", scenes, "--names", "folder"
     assert "look like" not in command(capsys, *arguments)[1]
     save_scene(scenes / "test/a/scaled.jpg", 2, side=48)
-    save_scene(scenes / "test/b/within.png", 9, side=80)  # like another of its own split
+    save_scene(scenes / "test/b/within.png", 9, side=80)  # like another image of its own split
     code, out, _ = command(capsys, *arguments)
     assert code == 0 and "note: images that look like one of another split" in out
     assert "may be the same scene: 1\n" in out
     assert "note: test/a/scaled.jpg looks like train/a/2.png (" in out
     assert "look like" not in command(capsys, *arguments, "--quick")[1]
-    # An exact copy is a problem already, and not said twice; images of one colour say nothing.
+    # An exact copy is reported as a problem instead; images of one color have no meaningful hash.
     shutil.copy(scenes / "train/b/1.png", scenes / "test/b/copy.png")
     for split in ("train", "test"):
         Image.new("RGB", (20, 20), split.replace("train", "red").replace("test", "blue")).save(
@@ -52,7 +52,7 @@ def test_a_scaled_or_compressed_image_of_another_split_is_noted(scenes, capsys):
     assert "may be the same scene: 1\n" in out
 
 
-def test_the_nearest_hash_is_the_one_of_brute_force():
+def test_the_nearest_hash_equals_a_brute_force_search():
     rng = np.random.default_rng(0)
     hashes, others = (rng.integers(0, 2**64, n, np.uint64) for n in (600, 70))
     places, bits = near_copies._nearest(hashes, others)
@@ -61,7 +61,7 @@ def test_the_nearest_hash_is_the_one_of_brute_force():
         assert bits[one] == min(distances) == distances[places[one]]
 
 
-def test_without_the_package_the_check_says_what_to_install(scenes, monkeypatch):
+def test_without_the_package_the_check_names_the_command_that_installs_it(scenes, monkeypatch):
     monkeypatch.setitem(sys.modules, "imagehash", None)
     finding = check.check("folder", scenes)
     assert not finding.problems
@@ -85,7 +85,7 @@ def test_a_sheet_has_a_row_for_each_class(scenes, capsys):
     assert code == 2 and f"{file} exists already; remove it, or pass another file" in err
 
 
-def test_many_classes_have_several_pages_and_long_names_are_cut(tmp_path):
+def test_many_classes_have_several_pages_and_long_names_are_truncated(tmp_path):
     classes = dict.fromkeys([f"class {i:02}" for i in range(41)] + ["z\x07é" * 40], 1)
     dataset = datasets.load("folder", save_folders(tmp_path, train=classes))
     (tmp_path / "s-2.png").write_text("")
@@ -117,8 +117,6 @@ def test_videos_show_their_middle_frames(tmp_path):
         (("--names", "folder,csv", "--sheet", "a.png"), "needs exactly one data set"),
     ],
 )
-def test_sheets_that_cannot_be_are_refused_before_anything_is_read(
-    tmp_path, capsys, arguments, message
-):
+def test_invalid_sheets_are_rejected_before_anything_is_read(tmp_path, capsys, arguments, message):
     code, out, err = command(capsys, "--root", tmp_path, *arguments)
     assert code == 2 and message in err and not out

@@ -1,4 +1,4 @@
-"""What a run says of its classes and images at its start, and which lists stop it."""
+"""The overview of classes and images at the start of a run, and the lists that stop it."""
 
 import json
 import shutil
@@ -24,11 +24,11 @@ from experiments.setup.plans import Plan
 from prompt_jax.inputs.augmenting import Augmentation
 from prompt_jax.inputs.given import Inputs
 
-BATCHES = RunBatches(Inputs.of(32), Augmentation(), 4, 4, 1, ReadOptions())  # nothing is read here
+BATCHES = RunBatches(Inputs.of(32), Augmentation(), 4, 4, 1, ReadOptions())  # no image is read here
 
 
 def save_folders(root: Path, **splits: dict[str, int]) -> Path:
-    """Own images, each other bytes: {split: {class folder: number of images}}."""
+    """Writes own images with different bytes: {split: {class directory: number of images}}."""
     for split, classes in splits.items():
         for name, number in classes.items():
             for i in range(number):
@@ -48,7 +48,7 @@ def plan_of(root, protocol="few_shot", shots=3, name="folder", **data):
 
 
 def said(plan, capsys, shots=3, trains=True):
-    """The lines of a run's start below the table's headings, one space between columns."""
+    """Returns the lines of the overview below the table's headings, with single spaces."""
     overview.show(plan, shots, trains)
     return [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()[1:]]
 
@@ -62,14 +62,14 @@ def test_two_classes_are_listed_with_their_counts(tmp_path, capsys):
         "train (folder): cat (3), dog (2)",
         "note: train: classes with fewer images than 3 shots: 1, e.g. 'dog' (2)",
     ]
-    # What trains nothing has nothing to say of training images.
+    # Without training, nothing about training images is printed.
     assert said(plan_of(tmp_path), capsys, trains=False) == [
         "test folder 2 8 4",
         "test (folder): cat, dog",
     ]
 
 
-def test_each_half_of_base_to_novel_is_said(tmp_path, capsys):
+def test_each_half_of_base_to_novel_is_listed(tmp_path, capsys):
     classes = dict.fromkeys("abcd", 3)
     save_folders(tmp_path, train=classes, test=classes | {"d": 1})
     assert said(plan_of(tmp_path, "base_to_novel"), capsys) == [
@@ -82,7 +82,7 @@ def test_each_half_of_base_to_novel_is_said(tmp_path, capsys):
 
 
 def made(count: int, per_class: int) -> Dataset:
-    """A data set that is nowhere."""
+    """Returns a data set without files."""
 
     def part(split):
         return tuple(
@@ -107,7 +107,7 @@ def test_a_thousand_classes_take_one_line(capsys):
     assert line.endswith(": " + ", ".join(ten.class_names))
 
 
-def test_names_do_not_steer_the_terminal(capsys):
+def test_names_are_escaped_on_the_terminal(capsys):
     dataset = Dataset("csv", "{}", (Example("a", 0, "\x1b[2J"), Example("b", 1, "é")), (), (), open)
     line = overview.describe(Plan(dataset, {}, {}, BATCHES), True)[0]
     assert line.endswith(": \\x1b[2J, é")
@@ -116,7 +116,7 @@ def test_names_do_not_steer_the_terminal(capsys):
     assert rows == ["test [red]\\x1b[2J 2 2 1", "test ([red]\\x1b[2J): \\x1b[2J, é"]
 
 
-def test_what_is_left_out_is_said_with_its_reason(tmp_path, capsys):
+def test_excluded_images_are_listed_with_the_reason(tmp_path, capsys):
     save_folders(tmp_path, train={"a": 3, "b": 3}, test={"a": 1, "b": 1})
     (tmp_path / "train/a/1.png").write_text("no image")
     lines = said(plans.check_images(plan_of(tmp_path), skip_bad=True), capsys)
@@ -125,7 +125,7 @@ def test_what_is_left_out_is_said_with_its_reason(tmp_path, capsys):
     assert f"{tmp_path}/train/a/1.png: not an image" in left
 
 
-def test_folders_below_a_class_are_named(tmp_path, capsys):
+def test_directories_below_a_class_are_noted(tmp_path, capsys):
     inner = {"Fruit": ("Apple", "Fig", "Lime", "Pear"), "Packages": ("Milk",)}
     for split in ("train", "test"):
         for name, folders in inner.items():
@@ -143,14 +143,14 @@ def test_folders_below_a_class_are_named(tmp_path, capsys):
     assert finding.notes == tuple(notes) and not finding.problems
 
 
-def test_a_class_without_training_images_is_said(tmp_path, capsys):
+def test_a_class_without_training_images_is_reported(tmp_path, capsys):
     save_folders(tmp_path, train={"a": 3, "b": 3}, test={"a": 1, "b": 1, "c": 1})
     lines = said(plan_of(tmp_path), capsys)
     assert "note: train: classes without images: 1, e.g. 'c'" in lines
     assert "train (folder): a (3), b (3), c (0)" in lines
 
 
-def test_a_class_that_is_only_validated_is_refused(tmp_path):
+def test_a_class_with_only_validation_images_is_rejected(tmp_path):
     save_folders(tmp_path, train={"a": 1, "c": 1}, val={"b": 1}, test={"a": 1, "c": 1})
     with pytest.raises(DataError, match="class 'b' has only validation images"):
         plan_of(tmp_path)
@@ -164,7 +164,7 @@ def test_a_class_that_is_only_validated_is_refused(tmp_path):
         ("base_to_novel", "abc", "test new: only one class, 'c'.*; --config.protocol=few_shot"),
     ],
 )
-def test_one_class_stops_a_run(tmp_path, protocol, classes, reason):
+def test_a_single_class_stops_a_run(tmp_path, protocol, classes, reason):
     save_folders(tmp_path, train=dict.fromkeys(classes, 3), test=dict.fromkeys(classes, 1))
     plan = plan_of(tmp_path, protocol)
     message = f"(?s)would be meaningless:.*{reason}"
@@ -172,7 +172,7 @@ def test_one_class_stops_a_run(tmp_path, protocol, classes, reason):
         overview.show(plan, 3, True)
 
 
-# What CLIP's tokenizer makes equal: case, HTML, full width, composed accents, control characters.
+# Equal for CLIP's tokenizer: case, HTML, full width, composed accents, control characters.
 @pytest.mark.parametrize(
     ("one", "other"),
     [
@@ -183,19 +183,19 @@ def test_one_class_stops_a_run(tmp_path, protocol, classes, reason):
         ("do\x07g", "dog"),
     ],
 )
-def test_names_that_make_one_prompt_stop_a_run(tmp_path, one, other):
+def test_names_that_make_the_same_prompt_stop_a_run(tmp_path, one, other):
     save_folders(tmp_path, train={one: 3, other: 3}, test={one: 1, other: 1})
     with pytest.raises(DataError, match="labels [01] and [12], .*, make the same prompt"):
         plan_of(tmp_path)
 
 
-def test_a_name_that_no_token_is_left_of_stops_a_run(tmp_path):
+def test_a_name_without_tokens_stops_a_run(tmp_path):
     save_folders(tmp_path, train={"\ufeff": 1, "dog": 1}, test={"dog": 1})
     with pytest.raises(DataError, match=r"label 1 has .*'\\ufeff', which has no tokens"):
         plan_of(tmp_path)
 
 
-def test_published_names_that_repeat_are_only_said(capsys):
+def test_repeated_published_names_are_only_noted(capsys):
     names = ("missile", "sunglasses", "missile")
     test = tuple(Example(f"{i}", i, name) for i, name in enumerate(names))
     dataset = Dataset("imagenet", "{}", (), (), test, open)
@@ -205,7 +205,7 @@ def test_published_names_that_repeat_are_only_said(capsys):
     assert lines[-1] == f"note: {expected}"
 
 
-def test_an_image_that_is_trained_on_and_tested_stops_a_run(tmp_path, capsys):
+def test_an_image_in_training_and_test_stops_a_run(tmp_path, capsys):
     save_folders(tmp_path, train={"a": 1, "b": 1})
     rows = ["train/a/0.png,a,train", "train/b/0.png,b,train", "./train/a/0.png,a,test"]
     (tmp_path / "l.csv").write_text("\n".join(["path,label,split", *rows]))
@@ -218,7 +218,7 @@ def test_an_image_that_is_trained_on_and_tested_stops_a_run(tmp_path, capsys):
 
 
 @pytest.mark.parametrize("trains", [True, False])
-def test_a_test_list_is_checked_where_nothing_trains(tmp_path, capsys, trains):
+def test_a_test_list_is_checked_without_training(tmp_path, capsys, trains):
     save_folders(tmp_path, train={"cat": 3, "dog": 3}, test={"cat": 4, "dog": 4})
     plan = plan_of(tmp_path)
     test = plan.tests["test"]
@@ -236,7 +236,7 @@ def test_a_test_list_is_checked_where_nothing_trains(tmp_path, capsys, trains):
     assert copied in "".join(said(plan_of(tmp_path), capsys, trains=trains))
 
 
-def test_copies_are_said_and_stop_a_run_where_they_are_half_of_a_test_set(tmp_path, capsys):
+def test_copies_are_reported_and_stop_a_run_if_they_are_half_of_a_test_set(tmp_path, capsys):
     save_folders(tmp_path, train={"a": 3, "b": 3}, test={"a": 4, "b": 4})
     shutil.copy(tmp_path / "train/a/0.png", tmp_path / "test/a/copy.png")
     lines = said(plan_of(tmp_path), capsys)
@@ -248,7 +248,7 @@ def test_copies_are_said_and_stop_a_run_where_they_are_half_of_a_test_set(tmp_pa
         overview.show(plan_of(tmp_path), 3, True)
 
 
-def test_a_target_s_copies_of_the_source_are_said(tmp_path, capsys):
+def test_copies_of_the_source_in_a_target_are_reported(tmp_path, capsys):
     for domain in ("photo", "drawing"):
         save_folders(tmp_path / domain, train={"a": 1, "b": 1}, test={"a": 2, "b": 2})
     shutil.copy(tmp_path / "photo/train/a/0.png", tmp_path / "drawing/test/a/0.png")
@@ -276,7 +276,7 @@ def test_the_published_splits_stop_no_run(shared, tmp_path):
             assert not found
 
 
-def test_a_run_says_it_before_it_trains_and_records_the_shots(tmp_path, capsys):
+def test_a_run_prints_the_overview_before_training_and_records_the_shots(tmp_path, capsys):
     clip = tiny.save_clip(tmp_path / "clip")
     root = save_folders(tmp_path / "own", train={"a": 2, "b": 1}, test={"a": 1, "b": 1})
     config = tiny.small_config("zero_shot", clip)

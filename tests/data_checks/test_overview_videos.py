@@ -1,4 +1,4 @@
-"""What a run says of its captioned videos at its start, and which lists stop it."""
+"""The overview of captioned videos at the start of a run, and the lists that stop it."""
 
 from pathlib import Path
 
@@ -12,7 +12,10 @@ from prompt_jax.errors import PromptError
 
 
 def plan_of(root: Path, rows: dict[str, tuple[str, str]], same: dict[str, str] | None = None):
-    """The plan of own videos: {video: (caption, split)}; `same` videos have another one's bytes."""
+    """Returns the plan of {video: (caption, split)}.
+
+    Videos in `same` have the bytes of another one.
+    """
     lines = ["path,caption,split"]
     for clip, (caption, split) in rows.items():
         (root / clip).write_bytes((same or {}).get(clip, clip).encode())
@@ -42,12 +45,12 @@ def test_videos_and_captions_are_counted(tmp_path, capsys):
 
 
 def rows(said):
-    """Lines, with one space between columns."""
+    """Returns lines with single spaces."""
     return [" ".join(line.split()) for line in said.splitlines()]
 
 
 @pytest.mark.parametrize(("split", "left_out"), [("test", "d.mp4"), ("train", "b.mp4")])
-def test_one_video_alone_stops_a_run(tmp_path, capsys, split, left_out):
+def test_a_single_video_stops_a_run(tmp_path, capsys, split, left_out):
     plan = plan_of(tmp_path, {clip: row for clip, row in ROWS.items() if clip != left_out})
     with pytest.raises(DataError, match=f"meaningless: {split}: only one video, .*; add others"):
         overview.show(plan, 16, True)
@@ -56,14 +59,14 @@ def test_one_video_alone_stops_a_run(tmp_path, capsys, split, left_out):
         overview.show(plan, 16, False)  # nothing is trained on it
 
 
-def test_captions_that_test_videos_share_are_said(tmp_path, capsys):
+def test_captions_shared_by_test_videos_are_reported(tmp_path, capsys):
     plan = plan_of(tmp_path, ROWS | {"e.mp4": ("An owl", "test"), "f.mp4": ("a cat", "train")})
     overview.show(plan, 16, True)
     said = "note: test: captions shared by several videos: 1, e.g. 'an owl' (c.mp4 and e.mp4)"
     assert said in capsys.readouterr().out.splitlines()
 
 
-def test_copies_are_said_and_stop_a_run_where_they_are_half_of_a_test_set(tmp_path, capsys):
+def test_copies_are_reported_and_stop_a_run_if_they_are_half_of_a_test_set(tmp_path, capsys):
     more = {"e.mp4": ("a pig", "test")}
     overview.show(plan_of(tmp_path, ROWS | more, {"c.mp4": "a.mp4"}), 16, True)
     said = "note: videos copied from another split: 1, e.g. c.mp4 (same as a.mp4)"

@@ -1,4 +1,4 @@
-"""The embedded scenes: the same everywhere, true to their descriptions, and shifted by domain."""
+"""The embedded scenes are reproducible, match their descriptions, and differ by domain."""
 
 import importlib
 import os
@@ -30,7 +30,7 @@ print(hashlib.sha256(b"".join(each.tobytes() for each in images)).hexdigest())
 """
 
 
-def test_two_hundred_distinct_sorted_classes():
+def test_there_are_two_hundred_distinct_sorted_classes():
     assert len(CLASSES) == len(set(CLASSES)) == len(set(EMOJI.values())) == 200
     assert list(CLASSES) == sorted(CLASSES)
     assert all(len(emoji) == 1 for emoji in EMOJI.values())
@@ -67,7 +67,7 @@ def test_earlier_images_do_not_change_later_ones():
     assert again[1] == first[1]
 
 
-def test_global_random_state_plays_no_part():
+def test_global_random_state_has_no_effect():
     np.random.seed(0)
     first = render(5, "night", 1, 2)
     np.random.seed(1)
@@ -100,12 +100,12 @@ def test_sizes(size):
         assert render(0, domain, 0, 0, size).shape == (size, size, 3)
 
 
-def test_the_object_is_where_and_as_large_as_its_description_says(monkeypatch):
-    # Against a known background, the object is what differs from it.
+def test_the_object_has_the_described_position_and_size(monkeypatch):
+    # On a known background, differing pixels belong to the object.
     def draw_gray(size, rng):
         return np.full((size, size, 3), 128, np.float32), "plain", "gray"
 
-    # By its full name: as an attribute of the package, `render` is the function.
+    # By its full name, because the package's attribute `render` is the function.
     module = importlib.import_module("data_pipelines.scenes.render")
     monkeypatch.setattr(module, "draw_background", draw_gray)
     centres: dict[str, list] = {}
@@ -122,7 +122,7 @@ def test_the_object_is_where_and_as_large_as_its_description_says(monkeypatch):
     assert (offsets["left"][:, 0] < -3).all() and (offsets["right"][:, 0] > 3).all()
     assert (offsets["top"][:, 1] < -3).all() and (offsets["bottom"][:, 1] > 3).all()
     assert (np.abs(offsets["center"]) < 4).all()
-    # Medians, because part of an object at the side may lie outside the image.
+    # Medians, because a part of an object at the side may be outside the image.
     small, medium, large = (np.median(areas[key]) for key in ("small", "medium", "large"))
     assert small < medium < large
 
@@ -136,7 +136,7 @@ def test_descriptions_use_known_words_and_two_objects_are_rare():
     assert 0.05 < np.mean([each.count == 2 for each in scenes]) < 0.2
 
 
-def test_domains_look_as_their_names_say():
+def test_domains_look_like_their_names():
     def statistics(domain):
         stack = np.stack([render(i, domain, 0, 0) for i in range(0, 200, 2)]).astype(float)
         saturation = (stack.max(-1) - stack.min(-1)).mean()
@@ -156,7 +156,7 @@ def test_domains_look_as_their_names_say():
 
 
 @pytest.mark.parametrize("domain", SHIFTED)
-def test_shifts_keep_a_share_of_the_colour(domain):
+def test_shifts_keep_a_share_of_the_color(domain):
     background = np.full((48, 48, 3), 150, np.float32)
     images = []
     for tint in ((220, 40, 40), (40, 40, 220)):
@@ -169,7 +169,7 @@ def test_shifts_keep_a_share_of_the_colour(domain):
 
 
 @pytest.mark.parametrize("domain", DOMAINS)
-def test_captions_name_the_class_fit_the_tower_and_name_the_domain(domain):
+def test_captions_name_the_class_and_domain_and_fit_the_tower(domain):
     rng = np.random.default_rng(0)
     captions = []
     for index in range(600):
@@ -192,7 +192,7 @@ def test_captions_name_the_class_fit_the_tower_and_name_the_domain(domain):
     assert (0.4 < named < 0.6) if words else named == 0
 
 
-def test_captions_repeat_with_their_seed():
+def test_captions_are_determined_by_their_seed():
     scene = Scene(3, "plain", "stripes", "red", "small", "left", 1)
     first, second = (
         [caption(scene, rng) for _ in range(50)]
@@ -216,7 +216,7 @@ def test_captions_repeat_with_their_seed():
         ({"index": -2}, "index=-2"),
     ],
 )
-def test_bad_arguments_are_refused_in_words(changed, message):
+def test_invalid_arguments_are_rejected(changed, message):
     arguments = {"label": 0, "domain": "plain", "seed": 0, "index": 0} | changed
     with pytest.raises(DataError) as raised:
         compose(**arguments)

@@ -1,4 +1,4 @@
-"""The diagnosis of untrained prompts: what it says it measures."""
+"""The diagnosis of untrained prompts measures what it claims to."""
 
 import jax
 import jax.numpy as jnp
@@ -22,7 +22,7 @@ def drawn():
     return images[:4], labels[:4]
 
 
-def test_attention_to_prompts_is_what_the_parameters_say(embedded, drawn):
+def test_attention_to_prompts_equals_that_of_the_parameters(embedded, drawn):
     clip, frozen = embedded
     images, sizes = drawn[0], clip.config
     prompts = jax.random.normal(jax.random.key(0), (1, 3, sizes.image_width))
@@ -42,7 +42,7 @@ def test_attention_to_prompts_is_what_the_parameters_say(embedded, drawn):
     np.testing.assert_allclose(found[0], expected, rtol=1e-4)
 
 
-def test_copies_of_a_prompt_get_more_attention_and_none_gets_none(embedded, drawn):
+def test_copies_of_a_prompt_get_more_attention_and_no_prompts_get_none(embedded, drawn):
     clip, frozen = embedded
     one = jax.random.normal(jax.random.key(0), (1, 1, clip.config.image_width))
     alone, thrice = (
@@ -54,7 +54,7 @@ def test_copies_of_a_prompt_get_more_attention_and_none_gets_none(embedded, draw
     assert not np.any(diagnosis.attention_to_prompts(clip, frozen, drawn[0], none))
 
 
-def test_grey_prompts_are_what_the_layers_see_of_an_empty_image(embedded):
+def test_grey_prompts_are_the_layers_tokens_of_an_empty_image(embedded):
     clip, frozen = embedded
     size = clip.config.image_size
     first, second = diagnosis.grey_tokens(clip, frozen, 2)
@@ -64,7 +64,7 @@ def test_grey_prompts_are_what_the_layers_see_of_an_empty_image(embedded):
     np.testing.assert_allclose(second, after[0, 1:].mean(0), rtol=1e-6, atol=1e-6)
 
 
-def test_the_best_scale_is_where_the_loss_is_least(embedded, drawn):
+def test_the_best_scale_minimizes_the_loss(embedded, drawn):
     task = diagnosis.make_task(*embedded)
     found = diagnosis.calibration(task, *drawn)
     assert found["best"] in diagnosis.SCALES
@@ -73,7 +73,7 @@ def test_the_best_scale_is_where_the_loss_is_least(embedded, drawn):
 
 
 @pytest.mark.slow
-def test_the_command_writes_a_page_and_never_over_another(tmp_path, monkeypatch, capsys):
+def test_the_command_writes_a_page_and_never_overwrites_one(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(diagnosis, "PER_CLASS", 1)
     monkeypatch.setattr(diagnosis, "PROMPTS", (2,))
     monkeypatch.setattr(diagnosis, "SEEDS", (1,))
@@ -90,6 +90,6 @@ def test_the_command_writes_a_page_and_never_over_another(tmp_path, monkeypatch,
         diagnosis.start(arguments)
 
 
-def test_a_domain_that_is_not_there_is_named():
+def test_an_unknown_domain_is_named():
     with pytest.raises(PromptError, match="unknown domain 'nigth'.*night"):
         diagnosis.start(["--domains=nigth"])

@@ -1,4 +1,4 @@
-"""Finished runs tested on other data, without training."""
+"""Finished runs are evaluated on other data, without training."""
 
 import csv
 import dataclasses
@@ -25,7 +25,7 @@ QUICK = ("--config.eval_batch_size=4", "--config.data.num_threads=0")
 
 
 class There(NamedTuple):
-    """A folder of runs, and the results of each by its name."""
+    """A directory of runs, and the results of each by name."""
 
     clip: Path
     root: Path
@@ -35,7 +35,7 @@ class There(NamedTuple):
 
 @pytest.fixture(scope="module")
 def there(tmp_path_factory):
-    """Runs on scenes: CoOp with two seeds, one for each class, ProMPT. Tests copy it."""
+    """Returns runs on scenes: CoOp with two seeds, class-specific CoOp, ProMPT. Tests copy it."""
     folder = tmp_path_factory.mktemp("there")
     clip, root = tiny.save_clip(folder / "clip"), tiny.save_caltech101(folder / "data")
     found = {}
@@ -54,7 +54,7 @@ def there(tmp_path_factory):
 
 @pytest.fixture
 def copied(there, tmp_path):
-    """The runs' folders, which evaluations may write into."""
+    """Returns copies of the run directories, which evaluations may write to."""
     shutil.copytree(there.runs, tmp_path / "runs")
     return tmp_path / "runs"
 
@@ -64,12 +64,12 @@ def call(*words):
 
 
 def read(folder):
-    """The results of the evaluations in a folder, by test set."""
+    """Returns the results of the evaluations in a directory, by test set."""
     contents = [json.loads(path.read_text()) for path in folder.glob("*/results.json")]
     return {key: content for content in contents for key in content["accuracy"]}
 
 
-def test_halves_of_the_classes_give_what_the_run_itself_found(there, copied, capsys):
+def test_evaluating_halves_of_the_classes_reproduces_the_run(there, copied, capsys):
     names = "--config.data.names=emoji_scenes:base,emoji_scenes:new"
     assert call(copied / "coop-1", copied / "pro_mpt", names, *SCENES, *QUICK) == 0
     for name in ("coop-1", "pro_mpt"):
@@ -107,7 +107,7 @@ def test_other_data_is_tested_with_its_own_classes_and_predictions(there, copied
     assert found["classes"] == {"caltech101": 4}
 
 
-def test_own_data_is_called_by_its_title(copied, tmp_path):
+def test_own_data_is_named_by_its_title(copied, tmp_path):
     save_folders(tmp_path / "own", train={"a": 2, "b": 2}, test={"a": 1, "b": 2})
     words = ["--config.data.names=folder", f"--config.data.root={tmp_path / 'own'}"]
     assert call(copied / "coop-1", *words, "--config.data.title=birds", *QUICK) == 0
@@ -118,7 +118,7 @@ def test_own_data_is_called_by_its_title(copied, tmp_path):
     assert [*reopening.evaluated(place, found)] == ["birds"]
 
 
-def test_what_was_evaluated_is_not_evaluated_again(there, copied, capsys, monkeypatch):
+def test_a_finished_evaluation_is_not_repeated(there, copied, capsys, monkeypatch):
     words = (copied / "coop-1", "--config.data.names=emoji_scenes", *SCENES, *QUICK)
     assert call(*words) == 0
     before = {path: path.read_bytes() for path in copied.rglob("*") if path.is_file()}
@@ -127,7 +127,7 @@ def test_what_was_evaluated_is_not_evaluated_again(there, copied, capsys, monkey
         assert call(*words, "--config.memory_gb=1") == 0
     assert "already evaluated" in capsys.readouterr().out
     assert {path: path.read_bytes() for path in copied.rglob("*") if path.is_file()} == before
-    # Other images of the same name, and the same on other prompts, are other evaluations.
+    # Other images of the same name, and the same images with other prompts, are other evaluations.
     assert call(*words, "--config.data.test_per_class=2") == 0
     model = saved.read(copied / "coop-1")
     model.prompts["context"][0] += 1
@@ -148,10 +148,10 @@ def test_each_backbone_is_loaded_once(copied, monkeypatch):
     assert loaded == [1]
 
 
-def test_tables_keep_evaluations_and_what_trained_apart(there, copied, tmp_path):
+def test_tables_separate_evaluations_and_training_runs(there, copied, tmp_path):
     folders = (copied / "coop-1", copied / "coop-2", copied / "own")
     names = "--config.data.names=emoji_scenes,emoji_scenes:base"
-    # A context for each class has none for half of them under other numbers: all four are known.
+    # Class-specific contexts lack those of half of the classes under other labels: all are known.
     assert call(*folders, names, *SCENES, *QUICK) == 0
     summary = results.summarize(copied)
     assert not summary.remarks
@@ -184,7 +184,7 @@ def test_tables_keep_evaluations_and_what_trained_apart(there, copied, tmp_path)
     assert "trained on emoji_scenes by few_shot" in (tmp_path / "tables/evaluation.md").read_text()
 
 
-def test_evaluations_may_lie_elsewhere(copied, tmp_path, capsys):
+def test_evaluations_may_be_written_elsewhere(copied, tmp_path, capsys):
     words = (copied / "coop-1", copied / "coop-2", "--config.data.names=emoji_scenes:sketch")
     assert call(*words, *SCENES, *QUICK, "--out", tmp_path / "out") == 0
     assert not (copied / "coop-1/evaluations").exists()
@@ -197,19 +197,19 @@ def test_evaluations_may_lie_elsewhere(copied, tmp_path, capsys):
     assert "is damaged" in capsys.readouterr().err
 
 
-def test_one_that_cannot_be_tested_does_not_stop_the_others(there, copied, capsys):
+def test_a_failed_evaluation_does_not_stop_the_others(there, copied, capsys):
     words = (copied / "own", copied / "coop-1", f"--config.data.root={there.root}")
     names = "--config.data.names=caltech101,emoji_clips"
     assert call(*words, names, *QUICK, "--config.data.frames=2") == 2
     said = capsys.readouterr()
     assert f"{copied / 'own'} on caltech101: with these settings the method has prompts" in said.err
     assert said.err.count("evaluations failed") == 1 and "2 of 4" in said.err
-    # A method of images sees the mean over the frames of a video.
+    # An image method uses the mean over the frames of a video.
     assert set(read(copied / "coop-1/evaluations")) == {"caltech101", "emoji_clips"}
     assert not (copied / "own/evaluations").exists()
 
 
-def test_a_model_that_tells_nothing_of_its_training_is_tested_too(there, copied, capsys):
+def test_a_model_without_a_training_record_is_tested_too(there, copied, capsys):
     model = saved.read(copied / "coop-1")
     saved.write(copied / "coop-1", dataclasses.replace(model, trained={}))
     words = (copied / "coop-1", "--config.data.names=emoji_scenes:new", *SCENES, *QUICK)
@@ -232,14 +232,14 @@ def test_a_model_that_tells_nothing_of_its_training_is_tested_too(there, copied,
         (("--config.data.names=caltech101", "--config.data.root=/none"), "/none"),
     ],
 )
-def test_mistakes_are_sentences(copied, words, said, capsys):
+def test_user_errors_are_one_line(copied, words, said, capsys):
     assert call(copied / "coop-1", *words, *QUICK) == 2
     error = capsys.readouterr().err
     assert said in error and "Traceback" not in error
     assert not (copied / "coop-1/evaluations").exists()
 
 
-def test_folders_without_a_model_are_refused_before_anything_is_tested(copied, tmp_path, capsys):
+def test_directories_without_a_model_are_rejected_before_any_test(copied, tmp_path, capsys):
     (copied / "coop-2/model.json").unlink()
     names = "--config.data.names=emoji_scenes"
     assert call(copied / "coop-1", copied / "coop-2", names, *SCENES, *QUICK) == 2
@@ -260,7 +260,7 @@ VIDEOS = ("--config.data.train_per_class=1", "--config.data.test_per_class=1")
 
 
 @pytest.mark.slow
-def test_captions_search_other_videos_as_the_run_did_its_own(there, tmp_path, capsys):
+def test_retrieval_on_other_videos_uses_the_settings_of_the_run(there, tmp_path, capsys):
     config = on_videos(there.clip, "vop", "retrieval", text_prompts=1, vision_prompts=2)
     trained = experiment.run(config, tmp_path / "run")
     words = (tmp_path / "run", *VIDEOS, *QUICK)
@@ -279,7 +279,7 @@ def test_captions_search_other_videos_as_the_run_did_its_own(there, tmp_path, ca
 
 
 @pytest.mark.slow
-def test_videos_of_classes_are_seen_as_the_run_saw_them(there, tmp_path):
+def test_videos_with_classes_are_read_as_in_the_run(there, tmp_path):
     config = on_videos(there.clip, "vop", "few_shot", text_prompts=1, vision_prompts=2)
     config.data.shots, config.data.views, config.data.frame_stats = 1, 2, "imagenet"
     config.data.frame_rule = "segment"
@@ -295,7 +295,7 @@ def test_videos_of_classes_are_seen_as_the_run_saw_them(there, tmp_path):
 
 
 @pytest.mark.slow
-def test_the_command_says_what_it_did(copied):
+def test_the_command_prints_what_it_did(copied):
     words = ("-m", "experiments.evaluate", str(copied / "coop-1"), *SCENES, *QUICK)
     process = tiny.command(*words, "--config.data.names=emoji_scenes:new")
     out, err = process.communicate()

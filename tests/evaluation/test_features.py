@@ -1,4 +1,4 @@
-"""The features of a finished run's test videos, before and after training."""
+"""Features of a finished run's test videos, before and after training."""
 
 import re
 import shutil
@@ -19,13 +19,13 @@ from prompt_jax.errors import PromptError
 
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory) -> Path:
-    """The tiny CLIP's folder, a copy that tests may change."""
+    """Returns a copy of the tiny CLIP's directory, which tests may change."""
     return tiny.save_clip(tmp_path_factory.mktemp("clip"))
 
 
 @pytest.fixture(scope="module")
 def finished(clip, tmp_path_factory) -> Path:
-    """A run of three steps at a rate that moves the features."""
+    """Returns a run of three steps with a learning rate that changes the features."""
     c = default.get_config("vop", kind="videos", text_prompts=1, vision_prompts=2)
     c.backbone, c.protocol, c.data.name = str(clip), "few_shot", "emoji_clips"
     c.data.frames, c.data.shots, c.data.num_threads = 2, 1, 0
@@ -38,12 +38,12 @@ def finished(clip, tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def encoded(finished) -> features.Features:
-    """Of four classes."""
+    """Returns features of four classes."""
     found, _ = features.encode(finished, classes=4)
     return found
 
 
-def test_videos_of_some_classes_are_encoded_before_and_after(encoded):
+def test_videos_of_some_classes_are_encoded_before_and_after_training(encoded):
     assert [clip.name for clip in encoded.videos] == sorted(clip.name for clip in encoded.videos)
     assert len({clip.name for clip in encoded.videos}) == 4
     assert encoded.before.shape == encoded.after.shape == (8, tiny.CONFIG.embed_dim)
@@ -51,8 +51,8 @@ def test_videos_of_some_classes_are_encoded_before_and_after(encoded):
     assert np.abs(encoded.after - encoded.before).max() > 1e-3
 
 
-def test_after_is_what_the_checkpoint_holds(finished, encoded, monkeypatch):
-    """With prompts of zero in place of those that were restored, other features come out."""
+def test_features_after_training_use_the_checkpoint(finished, encoded, monkeypatch):
+    """Tests that zero prompts in place of the restored ones give other features."""
     saved = tiny.prompts_of(finished)
 
     def check(run):
@@ -68,7 +68,7 @@ def test_after_is_what_the_checkpoint_holds(finished, encoded, monkeypatch):
     assert np.abs(found.after - encoded.after).max() > 1e-3
 
 
-def test_a_finished_run_is_drawn_and_left_as_it_is(finished, tmp_path, capsys):
+def test_a_finished_run_is_drawn_and_left_unchanged(finished, tmp_path, capsys):
     before = {path: path.read_bytes() for path in finished.rglob("*") if path.is_file()}
     out = tmp_path / "a.png"
     words = [str(finished), "--classes", "3", "--out", str(out)]
@@ -81,7 +81,7 @@ def test_a_finished_run_is_drawn_and_left_as_it_is(finished, tmp_path, capsys):
     assert {p: p.read_bytes() for p in finished.rglob("*") if p.is_file()} == before
 
 
-def test_nearest_videos_of_the_same_class_are_counted():
+def test_nearest_neighbors_of_the_same_class_are_counted():
     directions = np.array([[1, 0.1], [2, 0], [0, 1], [0.1, 3], [1, 1.1]])
     assert features.same_class_nearest(directions, [0, 0, 1, 1, 1]) == 100
     assert features.same_class_nearest(directions, [0, 0, 1, 1, 0]) == 80
@@ -100,19 +100,19 @@ def test_without_scikit_learn_the_extra_is_named(monkeypatch):
         (["--test", "tets"], "unknown test set of .* 'tets'. Did you mean 'test'"),
     ],
 )
-def test_mistakes_are_one_sentence(finished, capsys, options, message):
+def test_user_errors_are_one_line(finished, capsys, options, message):
     assert explain(features.start, [str(finished), *options]) == 2
     error = capsys.readouterr().err
     assert error.count("\n") == 1
     assert re.search(message, error)
 
 
-def test_a_folder_without_results_is_refused(tmp_path):
+def test_a_directory_without_results_is_rejected(tmp_path):
     with pytest.raises(PromptError, match="holds no results.json of a finished run"):
         features.encode(tmp_path)
 
 
-def test_a_run_without_its_checkpoint_is_refused(finished, tmp_path):
+def test_a_run_without_its_checkpoint_is_rejected(finished, tmp_path):
     folder = tmp_path / "run"
     shutil.copytree(finished, folder)
     shutil.rmtree(folder / "checkpoints")
@@ -121,7 +121,7 @@ def test_a_run_without_its_checkpoint_is_refused(finished, tmp_path):
     assert not (folder / "checkpoints").exists()
 
 
-def test_another_backbone_is_refused(finished, clip):
+def test_another_backbone_is_rejected(finished, clip):
     tiny.save_clip(clip, changed="text/block_0/fc/bias")
     try:
         with pytest.raises(PromptError, match="was run on another backbone"):

@@ -1,4 +1,4 @@
-"""A finished run opened again, and what its iterations changed."""
+"""Predictions of a reopened run over its iterations."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ from prompt_jax.errors import PromptError
 
 
 def shrink(config, clip):
-    """Two steps on six kinds of scenes."""
+    """Returns a config of two steps on six classes of scenes."""
     config.backbone = str(clip)
     config.data.num_classes = 6
     config.data.train_per_class = config.data.test_per_class = 2
@@ -23,13 +23,13 @@ def shrink(config, clip):
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-    """Folder and results of a run of ProMPT."""
+    """Returns directory and results of a run of ProMPT."""
     folder = tmp_path_factory.mktemp("run")
     config = shrink(pro_mpt.get_config(), tiny.save_clip(folder / "clip"))
     return folder / "run", experiment.run(config, folder / "run")
 
 
-def test_a_run_opened_again_answers_as_it_did(finished):
+def test_a_reopened_run_gives_the_same_predictions(finished):
     folder, results = finished
     run = reopening.reopen(folder)
     prompts = reopening.trained(run)
@@ -38,7 +38,7 @@ def test_a_run_opened_again_answers_as_it_did(finished):
         np.testing.assert_allclose(100 * right.mean(axis=1), expected, rtol=1e-6)
 
 
-def test_pages_and_images_are_written_and_the_run_stays_as_it_was(finished, tmp_path):
+def test_pages_and_images_are_written_and_the_run_is_unchanged(finished, tmp_path):
     folder, _ = finished
     before = sorted(path for path in folder.rglob("*"))
     iterations.start([str(folder), "--out", str(tmp_path)])
@@ -47,7 +47,7 @@ def test_pages_and_images_are_written_and_the_run_stays_as_it_was(finished, tmp_
     assert sorted(path for path in folder.rglob("*")) == before
 
 
-def test_each_iteration_is_counted_against_the_one_before():
+def test_each_iteration_is_compared_with_the_previous_one():
     labels = np.array([0, 0, 1])
     probabilities = np.array(
         [
@@ -69,7 +69,7 @@ def test_each_iteration_is_counted_against_the_one_before():
     assert iterations.changed_most(answers, corrected=False).tolist() == [0]
 
 
-def test_what_cannot_be_opened_is_said(finished, tmp_path):
+def test_errors_on_runs_that_cannot_be_reopened(finished, tmp_path):
     folder, _ = finished
     with pytest.raises(PromptError, match="no results.json of a finished run"):
         reopening.reopen(tmp_path)

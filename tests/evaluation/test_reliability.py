@@ -1,4 +1,4 @@
-"""Intervals and calibration, beside slower ways to the same numbers."""
+"""Intervals and calibration error equal independent, slower computations."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ from prompt_jax.evaluation import metrics, reliability
 from prompt_jax.evaluation.metrics import Ranks
 
 
-def test_wilson_is_where_the_normal_test_of_a_share_just_fails():
+def test_the_ends_of_wilson_s_interval_just_fail_the_normal_test():
     for percent, number in ((0.0, 10), (50.0, 4), (81.25, 80), (100.0, 1000)):
         share = percent / 100
         for end in reliability.wilson(percent, number):
@@ -19,7 +19,7 @@ def test_wilson_is_where_the_normal_test_of_a_share_just_fails():
     assert (round(low, 2), high) == (72.25, 100.0)  # Brown, Cai and DasGupta, 2001
 
 
-def test_the_interval_of_h_narrows_with_images_and_is_the_same_each_time():
+def test_the_interval_of_h_narrows_with_images_and_is_deterministic():
     few, many = (reliability.harmonic(80.0, n, 60.0, n) for n in (50, 5000))
     h = metrics.harmonic_mean(80.0, 60.0)
     assert few[0] < many[0] < h < many[1] < few[1]
@@ -30,7 +30,7 @@ def test_the_interval_of_h_narrows_with_images_and_is_the_same_each_time():
     assert many[1] - many[0] == pytest.approx(2 * 1.96 * spread, rel=0.06)
 
 
-def test_intervals_have_a_width_where_all_or_nothing_is_right():
+def test_intervals_have_a_width_at_0_and_100_percent():
     (low, high), (wide, _) = (reliability.harmonic(100.0, n, 100.0, n) for n in (50, 1))
     assert wide < low < high == 100
     low, high = reliability.harmonic(0.0, 6, 50.0, 6)
@@ -41,7 +41,7 @@ def test_intervals_have_a_width_where_all_or_nothing_is_right():
     assert reliability.recall(last, videos, 5) == reliability.wilson(0.0, 12)
 
 
-def test_recall_is_over_videos_of_which_captions_are_copies():
+def test_the_interval_of_recall_counts_videos_not_repeated_captions():
     rng = np.random.default_rng(1)
     rank = rng.integers(1, 4, 60)
     once = Ranks(rank, rank)
@@ -57,7 +57,7 @@ def test_recall_is_over_videos_of_which_captions_are_copies():
     assert reliability.recall(Ranks(rank[order], rank[order]), videos, 1) == (
         pytest.approx((low, high))
     )
-    # By a bootstrap over videos, of which captions are alike but not copies.
+    # By a bootstrap over videos whose captions are similar but not equal.
     alike = np.where(rng.random(180) < 0.7, rank.repeat(3), rng.integers(1, 4, 180))
     number = np.full(60, 1 / 60)
     hits = np.bincount(videos.repeat(3), alike == 1)
@@ -67,7 +67,7 @@ def test_recall_is_over_videos_of_which_captions_are_copies():
     np.testing.assert_allclose(found, expected, atol=1.5)
 
 
-def test_calibration_is_the_mean_gap_of_fifteen_bins():
+def test_calibration_error_is_the_mean_gap_over_fifteen_bins():
     rng = np.random.default_rng(0)
     sure = rng.uniform(0.05, 1, 500).astype(np.float32)
     sure[:15] = np.arange(1, 16, dtype=np.float32) / 15  # the upper ends belong to their bins

@@ -1,4 +1,4 @@
-"""Ranks of captions and videos: against CLIP4Clip's figures, with ties, and from encoders."""
+"""Ranks of captions and videos equal CLIP4Clip's figures, also with ties and from encoders."""
 
 import itertools
 
@@ -28,13 +28,13 @@ DIRECTIONS = {"t2v": retrieve_videos, "v2t": retrieve_texts}
 
 
 @pytest.mark.parametrize("direction", DIRECTIONS)
-def test_one_caption_a_video_as_clip4clip_counts(direction):
+def test_one_caption_per_video_is_counted_like_clip4clip(direction):
     ranks = DIRECTIONS[direction](PROTOCOL["single.sim"], np.arange(40))
     assert summarize(ranks) == pytest.approx(tuple(PROTOCOL[f"single.{direction}"]))
 
 
 @pytest.mark.parametrize("direction", DIRECTIONS)
-def test_several_captions_a_video_as_clip4clip_counts(direction):
+def test_several_captions_per_video_are_counted_like_clip4clip(direction):
     ranks = DIRECTIONS[direction](PROTOCOL["multi.sim"], PROTOCOL["multi.text_video"])
     assert ranks.first.tolist() == PROTOCOL[f"multi.rank_{direction}"].tolist()
     assert (ranks.first == ranks.last).all()
@@ -42,7 +42,7 @@ def test_several_captions_a_video_as_clip4clip_counts(direction):
     assert others == pytest.approx(PROTOCOL[f"multi.{direction}"][:4])
 
 
-def test_the_median_of_two_middle_ranks_is_their_average():
+def test_the_median_of_an_even_number_of_ranks_is_the_mean_of_the_middle_two():
     assert summarize(rank(np.array([[3.0, 2, 1], [1, 2, 3]]), np.array([0, 1]))).median_rank == 1.5
 
 
@@ -57,13 +57,13 @@ def test_ties_count_as_the_mean_over_all_orders():
     assert summarize(rank(scores, own))[:4] == pytest.approx(expected)
 
 
-def test_what_rounding_alone_tells_apart_is_half_told_apart():
+def test_similarities_that_differ_by_rounding_count_half():
     similarities = np.array([[0.5, 0.4], [0.5, 0.4], [0.3, 0.3 + 1e-8]])
     assert told_apart(similarities, np.array([0, 1, 0]), np.array([1, 0, 1])) == 50
     assert told_apart(similarities[1:], np.array([0, 0]), np.array([1, 1])) == 75
 
 
-def test_captions_and_videos_may_come_in_any_order():
+def test_captions_and_videos_may_have_any_order():
     similarities, owner = PROTOCOL["multi.sim"], PROTOCOL["multi.text_video"]
     rng = np.random.default_rng(0)
     texts, videos = rng.permutation(len(owner)), rng.permutation(25)
@@ -82,19 +82,19 @@ def test_many_queries_are_ranked_in_parts():
     assert largest_difference(rank(scores, own), expected) == 0
 
 
-def test_what_has_no_rank_is_refused():
+def test_undefined_ranks_are_rejected():
     with pytest.raises(PromptError, match="similarities of query 1 are NaN"):
         rank(np.array([[1.0, 2], [np.nan, 1]]), np.array([0, 1]))
     with pytest.raises(PromptError, match="1 of 3 videos have no caption, e.g. video 1"):
         retrieve_texts(np.zeros((2, 3)), np.array([0, 2]))
 
 
-def test_the_schedule_is_that_of_xpool():
+def test_the_schedule_equals_that_of_xpool():
     schedule = jax.vmap(warmup_cosine_schedule(2.0, 50))
     assert largest_difference(schedule(jnp.arange(50)), 2 * PROTOCOL["lr_factor"]) <= 1e-6
 
 
-def test_batches_of_encoders_give_the_figures_similarities():
+def test_batches_of_encoders_give_the_similarities_of_the_figures():
     row = BY_FIGURES["vop"]
     encoders, task, prompts = methods.get_encoders("vop"), task_of(row), prompts_of(row)
     tokens = tokenize_captions(CAPTIONS, 4).tokens

@@ -1,4 +1,4 @@
-"""Whole runs of retrieval on a tiny CLIP and embedded videos, and the tables they become."""
+"""Retrieval runs on a tiny CLIP and embedded videos, and their tables."""
 
 import csv
 import itertools
@@ -35,12 +35,12 @@ TIME = "emoji_clips:time"
 
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory):
-    """The tiny CLIP's folder."""
+    """Returns the directory of the tiny CLIP."""
     return tiny.save_clip(tmp_path_factory.mktemp("clip"))
 
 
 def config_of(clip: Path, method: str, **settings):
-    """Two epochs on a video of each action, three frames each."""
+    """Returns a config of two epochs on a video of each action, with three frames each."""
     c = configs.get_config(method)
     c.backbone = str(clip)
     c.settings.update(settings)
@@ -55,7 +55,7 @@ def config_of(clip: Path, method: str, **settings):
 
 @pytest.fixture(scope="module")
 def searched(clip, tmp_path_factory):
-    """Results by method, and the folder that holds the runs."""
+    """Returns results by method, and the directory of the runs."""
     folder = tmp_path_factory.mktemp("runs")
     vop = config_of(clip, "vop_f_p", frames=FRAMES)
     vop.data.also_test = TIME
@@ -66,7 +66,7 @@ def searched(clip, tmp_path_factory):
     return found, folder
 
 
-def test_a_run_says_how_captions_and_videos_found_each_other(searched):
+def test_a_run_records_the_ranks_of_both_directions(searched):
     found, _ = searched
     one = found["vop_f_p"]
     assert set(one["ranks"]) == set(one["zero_shot_ranks"]) == {"test", TIME}
@@ -82,7 +82,7 @@ def test_a_run_says_how_captions_and_videos_found_each_other(searched):
     assert one["trainable_parameters"] > 0 and one["shots_per_class"] is None
 
 
-def test_each_search_is_kept_with_what_it_found(searched):
+def test_each_query_is_recorded_with_what_it_retrieves(searched):
     found, folder = searched
     rows = pq.read_table(folder / "vop_f_p/predictions-test.parquet").to_pylist()
     ways = {way: [row for row in rows if row["direction"] == way] for way in WAYS}
@@ -106,14 +106,14 @@ def test_each_search_is_kept_with_what_it_found(searched):
     assert low <= found["vop_f_p"]["ranks"]["test"]["t2v"]["R@5"] <= high
 
 
-def test_zero_shot_clip_is_the_same_beside_a_method_and_by_itself(searched):
+def test_zero_shot_clip_is_equal_beside_a_method_and_alone(searched):
     found, _ = searched
     beside, alone = found["vop_f_p"]["zero_shot_ranks"]["test"], found["zero_shot"]["ranks"]["test"]
     assert beside == alone
     assert found["zero_shot"]["trainable_parameters"] == 0
 
 
-def test_only_what_knows_the_order_of_frames_tells_a_video_from_its_reversal(searched):
+def test_only_methods_that_use_frame_order_distinguish_a_video_from_its_reversal(searched):
     found, _ = searched
     one = found["vop_f_p"]
     assert one["zero_shot_ranks"][TIME]["t2v"][TOLD_APART] == 50
@@ -121,7 +121,7 @@ def test_only_what_knows_the_order_of_frames_tells_a_video_from_its_reversal(sea
     assert TOLD_APART not in one["ranks"]["test"]["t2v"]
 
 
-def test_a_batch_holds_each_videos_own_caption_and_goes_on_where_it_stood(clip):
+def test_a_batch_has_a_caption_of_each_video_and_resumes_at_its_position(clip):
     config = config_of(clip, "vop")
     dataset = datasets.load("emoji_clips", train_per_class=1, test_per_class=1, size=32)
     making = batches.make_batches(declared.read(config), 32, "videos")
@@ -149,7 +149,7 @@ def test_a_batch_holds_each_videos_own_caption_and_goes_on_where_it_stood(clip):
 
 
 @pytest.mark.slow
-def test_seeds_together_end_where_separate_runs_do(clip, tmp_path):
+def test_parallel_seeds_equal_separate_runs(clip, tmp_path):
     config = config_of(clip, "vop_p", frames=FRAMES)
     config.seeds = (1, 2)
     apart = sweep.run(config, tmp_path / "apart")
@@ -165,7 +165,7 @@ def test_seeds_together_end_where_separate_runs_do(clip, tmp_path):
             np.testing.assert_allclose(array, tiny.prompts_of(twin)[name], atol=2e-5, err_msg=name)
 
 
-def test_captions_of_different_lengths_stack():
+def test_batches_of_captions_of_different_lengths_stack():
     texts = [tokenize_captions(["a cat", "a dog on a mat"]), tokenize_captions(["a", "a cow"])]
     packed = [batches.pack_captions(one.tokens) for one in texts]
     stacked = parallel.Together([iter([{"text": one}]) for one in packed])
@@ -186,14 +186,14 @@ def test_a_finished_run_is_found_and_printed(searched, clip, capsys):
     assert f"{again['ranks'][TIME]['v2t']['MdR']:.2f}" in printed
 
 
-def test_a_run_on_nothing_but_reversals_prints_what_it_tells_apart(searched, capsys):
+def test_a_run_on_reversals_only_prints_the_share_that_it_distinguishes(searched, capsys):
     one = searched[0]["vop_f_p"]
     timed = {field: {"test": one[field][TIME]} for field in ("ranks", "zero_shot_ranks")}
     tables.print_run(one | timed)
     assert f"{one['ranks'][TIME]['t2v'][TOLD_APART]:.2f}" in capsys.readouterr().out
 
 
-def test_tables_put_the_published_row_below_the_measured_one(searched, tmp_path):
+def test_tables_have_the_published_row_below_the_measured_one(searched, tmp_path):
     found, folder = searched
     runs_there, _ = runs.read(folder)
     [table] = report.average(runs_there)
@@ -220,7 +220,7 @@ def test_tables_put_the_published_row_below_the_measured_one(searched, tmp_path)
     assert {row["dataset"] for row in rows} == {"emoji_clips", TIME}
 
 
-def test_long_captions_are_cut_and_said(clip, tmp_path, capsys):
+def test_long_captions_are_truncated_with_a_note(clip, tmp_path, capsys):
     config = config_of(clip, "vop", text_prompts=67)
     config.epochs = 1
     config.batch_size = 132
@@ -230,7 +230,7 @@ def test_long_captions_are_cut_and_said(clip, tmp_path, capsys):
         assert f"{role} captions are too long for the text tower and are truncated, e.g. " in said
 
 
-def test_equal_captions_tie_wherever_they_stand(clip, tmp_path):
+def test_equal_captions_tie_at_any_position(clip, tmp_path):
     number = 45
     rows = ["path,caption,split"]
     for video_number in range(number):
@@ -264,14 +264,14 @@ def test_equal_captions_tie_wherever_they_stand(clip, tmp_path):
         ("vop", {"data.shots": 4}, "config.data.shots=4: retrieval draws no shots"),
     ],
 )
-def test_a_mistake_is_one_sentence(clip, tmp_path, method, changes, expected):
+def test_a_user_error_is_one_line(clip, tmp_path, method, changes, expected):
     config = config_of(clip, method)
     config.update_from_flattened_dict(changes)
     with pytest.raises((PromptError, DataError), match=expected):
         experiment.run(config, tmp_path)
 
 
-def test_a_list_of_data_sets_takes_the_place_of_the_embedded_one():
+def test_a_list_of_data_sets_replaces_the_embedded_one():
     config = configs.get_config("vop")
     config.data.names = "msrvtt_9k,emoji_clips:time"
     found = [(one.data.name, one.data.domain) for one in sweep.expand(config).values()]

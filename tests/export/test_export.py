@@ -1,4 +1,4 @@
-"""An exported folder computes in PyTorch alone what JAX computes."""
+"""An exported model in PyTorch computes the same as in JAX."""
 
 import exported
 import needs_torch  # noqa: F401
@@ -42,7 +42,7 @@ ROWS = {
 
 @pytest.fixture(scope="module")
 def exports(tmp_path_factory):
-    """The models, what JAX says of a hundred images, and the folder of the exports, run."""
+    """Returns the models, JAX's logits of a hundred images, and the directory of the exports."""
     folder = tmp_path_factory.mktemp("exports")
     paths = exported.save_images(folder / "images", 100)
     images = exported.read_images(paths)
@@ -56,13 +56,13 @@ def exports(tmp_path_factory):
 
 
 @pytest.mark.slow
-def test_what_is_written_is_formatted_as_code_here_is(exports):
+def test_the_generated_code_is_formatted_like_this_repository(exports):
     exported.check_style(exports[-1])
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("row", ROWS)
-def test_logits_are_those_of_jax(exports, row):
+def test_logits_equal_those_of_jax(exports, row):
     models, images, folder = exports
     both = [(None, "trained.npy")]
     if not models[row].settings.get("class_specific"):

@@ -1,4 +1,4 @@
-"""The command: what it writes and refuses, ONNX and StableHLO from other processes."""
+"""The export command: output, errors, ONNX and StableHLO run in other processes."""
 
 import json
 
@@ -16,7 +16,7 @@ from prompt_jax.inputs.given import Inputs
 from prompt_jax.inputs.images.preprocessing import CLIP
 from prompt_jax.models import saved
 
-# Run with JAX alone: a file of a StableHLO program, one of images, one for its logits.
+# Run with JAX only; arguments: a StableHLO program, a file of images, a file for their logits.
 _PROGRAM = """
 import sys, jax.export, numpy
 program, images, logits = sys.argv[1:]
@@ -28,13 +28,13 @@ assert "prompt_jax" not in sys.modules
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    """A trained ProMPT, and its backbone beside it."""
+    """Returns a trained ProMPT with its backbone beside it."""
     model = exported.train("pro_mpt", vision_prompts=3, vision_depth=2)
     return exported.save_run(tmp_path_factory.mktemp("run"), model)
 
 
 @pytest.mark.slow
-def test_all_forms_say_what_the_model_says(run, tmp_path, torch):
+def test_all_formats_give_the_logits_of_the_model(run, tmp_path, torch):
     images = exported.read_images(exported.save_images(tmp_path / "images", 7))
     output = tmp_path / "new" / "export"
     words = [str(run), f"--output={output}", f"--backbone={run / 'clip'}"]
@@ -67,7 +67,7 @@ def test_all_forms_say_what_the_model_says(run, tmp_path, torch):
     assert printed.startswith(f"{image}: {best} ")
 
 
-def test_an_export_is_replaced_and_nothing_else_is(run, tmp_path, capsys):
+def test_only_an_earlier_export_is_replaced(run, tmp_path, capsys):
     output = tmp_path / "export"
     assert export(run, output, "--with-backbone") == 0
     assert capsys.readouterr().out.startswith(f"wrote {output}: clip, config.json, model.py, ")
@@ -89,7 +89,7 @@ def test_an_export_is_replaced_and_nothing_else_is(run, tmp_path, capsys):
         (None, "is a file; name a new directory"),
     ],
 )
-def test_what_no_export_wrote_stays(run, tmp_path, capsys, there, message):
+def test_other_directories_are_not_replaced(run, tmp_path, capsys, there, message):
     output = tmp_path / "export"
     if there is None:
         output.touch()
@@ -101,13 +101,13 @@ def test_what_no_export_wrote_stays(run, tmp_path, capsys, there, message):
     assert message in capsys.readouterr().err
 
 
-def test_a_run_s_own_folder_is_refused(run, capsys):
+def test_the_run_directory_itself_is_rejected(run, capsys):
     assert export(run, run) == 2
     assert "model.json" in capsys.readouterr().err
     assert saved.is_saved(run)
 
 
-def test_another_backbone_is_refused(run, tmp_path, capsys):
+def test_another_backbone_is_rejected(run, tmp_path, capsys):
     other = tiny.save_clip(tmp_path / "other")
     words = [str(run), "--output", str(tmp_path / "export"), "--backbone", str(other)]
     assert command_line.explain(command.start, words) == 2
@@ -115,7 +115,7 @@ def test_another_backbone_is_refused(run, tmp_path, capsys):
     assert not (tmp_path / "export").exists()
 
 
-def test_a_method_without_a_pytorch_form_is_refused(run):
+def test_a_method_without_pytorch_code_is_rejected(run):
     model = saved.read(run)
     own = saved.Saved(**{**model.__dict__, "method": "residual"})
     with pytest.raises(writing.PromptError, match="method 'residual' for images has no PyTorch"):
@@ -131,14 +131,14 @@ def test_missing_packages_are_named_before_anything_is_written(
     assert not (tmp_path / "export").exists()
 
 
-def test_token_ids_are_those_of_the_texts(run):
+def test_token_ids_are_those_of_the_class_texts(run):
     config = json.loads(json.dumps(writing.describe(saved.read(run), exported.FROZEN)))
     assert set(config["tokens"]) == {"{}.", "a photo of a {}."}
     assert config["tokens"]["{}."][1] == [49406, 2102, 4558, 269, 49407]  # "sea horse."
     assert config["class_names"] == list(exported.CLASSES)
 
 
-def test_a_model_without_answers_is_refused_here_and_by_model_py(run, tmp_path, capsys, torch):
+def test_a_model_with_nan_logits_is_rejected_here_and_by_model_py(run, tmp_path, capsys, torch):
     model = saved.read(run)
     vast = dict(model.prompts)
     vast["context"] = np.full_like(model.prompts["context"], 3e38)
@@ -147,7 +147,7 @@ def test_a_model_without_answers_is_refused_here_and_by_model_py(run, tmp_path, 
     assert export(folder, tmp_path / "export") == 2
     assert "the logits of #0 are NaN or infinite" in capsys.readouterr().err
     assert not (tmp_path / "export").exists()
-    # A folder that an earlier version wrote.
+    # A directory written by an earlier version.
     (tmp_path / "export").mkdir()
     writing.write(tmp_path / "export", model, exported.FROZEN, with_backbone=True)
     image = sorted(exported.save_images(tmp_path / "images", 1).iterdir())[0]

@@ -1,4 +1,4 @@
-"""What an exported model of videos and texts does besides: texts, mistakes, other programs."""
+"""Exported models of videos and texts: texts, errors, ONNX and StableHLO."""
 
 import ast
 import collections
@@ -24,7 +24,7 @@ VIDEOS = np.random.default_rng(3).standard_normal((4, FRAMES, 3, 16, 16)).astype
 
 
 def export(folder, name, task="classes", **settings):
-    """A model, and its PyTorch form."""
+    """Returns a model and its PyTorch export."""
     trained = exported_videos.train(name, task, **settings)
     writing.write(folder, trained, exported.FROZEN)
     frozen = jax.tree.map(np.asarray, exported.FROZEN)
@@ -32,11 +32,11 @@ def export(folder, name, task="classes", **settings):
 
 
 def encode(text):
-    """As a tokenizer of transformers."""
+    """Encodes like a tokenizer of transformers."""
     return {"input_ids": [tokenizer.SOS, *tokenizer.encode(text), tokenizer.EOT]}
 
 
-def test_texts_and_their_ids_are_the_same(tmp_path):
+def test_texts_and_their_ids_are_equal(tmp_path):
     _, model = export(tmp_path, "vop", "captions", text_prompts=2)
     found = model.encode_texts(TEXTS, encode)
     assert largest_difference(found.norm(dim=-1).numpy(), np.ones(len(TEXTS))) <= 1e-5
@@ -46,7 +46,7 @@ def test_texts_and_their_ids_are_the_same(tmp_path):
     assert largest_difference(alone.numpy(), found[:1].numpy()) <= 1e-5
 
 
-def test_a_model_of_captions_tells_named_classes_apart(tmp_path):
+def test_a_model_trained_on_captions_classifies_named_classes(tmp_path):
     _, model = export(tmp_path, "vop", "captions")
     videos = torch.tensor(VIDEOS)
     with pytest.raises(ValueError, match="trained on captions, not on classes"):
@@ -67,7 +67,7 @@ def test_a_model_of_captions_tells_named_classes_apart(tmp_path):
         ("a5", {"frames": FRAMES}, "videos have 2 frames; the model expects 3"),
     ],
 )
-def test_videos_of_another_length_are_refused(tmp_path, name, settings, message):
+def test_videos_with_another_number_of_frames_are_rejected(tmp_path, name, settings, message):
     _, model = export(tmp_path, name, **settings)
     with pytest.raises(ValueError, match=message):
         model(torch.tensor(VIDEOS[:, :2]))
@@ -84,7 +84,7 @@ def test_videos_of_another_length_are_refused(tmp_path, name, settings, message)
         ("maple", {}),
     ],
 )
-def test_other_programs_say_what_the_model_says(tmp_path, name, settings):
+def test_other_formats_give_the_logits_of_the_model(tmp_path, name, settings):
     model, _ = export(tmp_path, name, **settings)
     assert to_onnx.write(tmp_path, model, exported.FROZEN) <= 1e-4
     assert to_stablehlo.write(tmp_path, model, exported.FROZEN) <= 1e-4
@@ -97,7 +97,7 @@ def test_other_programs_say_what_the_model_says(tmp_path, name, settings):
     assert largest_difference(found, expected) <= 1e-4
 
 
-def test_the_command_says_how_videos_are_given(tmp_path, capsys):
+def test_the_command_shows_how_to_pass_videos(tmp_path, capsys):
     saving.save_hugging_face(exported.CLIP.config, exported.FROZEN, tmp_path / "clip")
     words = ["--output", str(tmp_path / "export"), "--backbone", str(tmp_path / "clip")]
     saved.write(tmp_path, exported_videos.train("vop", "captions", depth=1))
@@ -112,7 +112,7 @@ def test_the_command_says_how_videos_are_given(tmp_path, capsys):
 
 
 def test_no_two_parts_define_the_same_name():
-    """They stand in one file together."""
+    """Tests this because parts are joined into one file."""
     names: collections.Counter[str] = collections.Counter()
     for path in [*source.PARTS.glob("[!_]*.py"), source.PARTS.parents[1] / "text/texts.py"]:
         for node in ast.parse(path.read_text(encoding="utf-8")).body:

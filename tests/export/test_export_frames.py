@@ -1,4 +1,4 @@
-"""Videos as an exported file reads them: the same frames, the same pixels, mistakes in words."""
+"""An exported model reads the same frames and pixels of videos, and explains errors."""
 
 import builtins
 import os
@@ -32,7 +32,7 @@ def found(clip, inputs):
 
 
 @pytest.mark.parametrize("rule", sampling.TEST_RULES)
-def test_frames_are_chosen_as_here(rule):
+def test_frames_are_chosen_as_in_the_library(rule):
     for count in range(1, 40):
         for wanted in (1, 3, 12):
             ours = sampling.choose(rule, count, wanted, 2.5).tolist()
@@ -41,13 +41,13 @@ def test_frames_are_chosen_as_here(rule):
 
 @pytest.mark.parametrize(("rule", "crop"), RULES)
 @pytest.mark.parametrize("size", [(48, 32), (20, 61), (3, 900), (16, 16)])
-def test_frames_in_a_folder_are_prepared_as_here(tmp_path, rule, crop, size):
+def test_directories_of_frames_are_prepared_as_in_the_library(tmp_path, rule, crop, size):
     rng = np.random.default_rng(0)
     for number in (9, 10, 2, 30, 4):
         pixels = rng.integers(0, 256, (*size[::-1], 3), dtype=np.uint8)
         image = Image.fromarray(pixels)
         exif = image.getexif()
-        exif[0x0112] = 6 if number % 2 else 1  # turned, as phones write them
+        exif[0x0112] = 6 if number % 2 else 1  # rotated, as written by phones
         image.save(tmp_path / f"clip7_{number}.png", exif=exif)
     (tmp_path / "notes.txt").touch()
     (tmp_path / ".hidden1.png").touch()
@@ -67,13 +67,13 @@ def test_frames_in_a_folder_are_prepared_as_here(tmp_path, rule, crop, size):
     ],
 )
 @pytest.mark.parametrize(("rule", "crop"), [*RULES, ("second", "clip")])
-def test_video_files_are_prepared_as_here(tmp_path, name, options, rule, crop):
+def test_video_files_are_prepared_as_in_the_library(tmp_path, name, options, rule, crop):
     path = video_files.write(tmp_path / name, count=20, **options)
     inputs = inputs_of(rule, crop)
     assert (found(path, inputs) == expected(path, inputs)).all()
 
 
-def test_imagenet_s_statistics_are_those_here():
+def test_imagenet_s_statistics_are_equal():
     inputs = given.Inputs.of(
         16, Preprocessing(*statistics("imagenet")), frames=1, frame_rule="even"
     )
@@ -81,7 +81,7 @@ def test_imagenet_s_statistics_are_those_here():
     assert (found(clip, inputs) == expected(clip, inputs)).all()
 
 
-def test_mistakes_are_explained(tmp_path, monkeypatch):
+def test_errors_are_explained(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="a video has no frames"):
         frames.open_video(tmp_path)
     folder = video_files.write_folder(tmp_path / "numbered")
@@ -109,7 +109,7 @@ def test_a_video_is_float32_with_channels_first(tmp_path):
     assert clip.shape == (3, 3, 16, 16) and clip.dtype == torch.float32
 
 
-def test_formats_are_those_here():
+def test_formats_are_equal():
     assert frames.FORMATS == decoding.FORMATS
     assert frames.MOST_PIXELS == decoding.MAX_PIXELS
 
@@ -126,7 +126,7 @@ def test_formats_are_those_here():
     ],
 )
 @pytest.mark.parametrize("name", ["a.mp4", "a.m3u8", "concat:real.mp4"])
-def test_lists_that_open_other_files_and_addresses_are_no_videos(tmp_path, name, script):
+def test_playlists_that_open_other_files_and_urls_are_not_videos(tmp_path, name, script):
     video_files.write(tmp_path / "real.mp4", count=3)
     with socket.create_server(("127.0.0.1", 0)) as server:
         server.setblocking(False)
@@ -134,7 +134,7 @@ def test_lists_that_open_other_files_and_addresses_are_no_videos(tmp_path, name,
         (tmp_path / name).write_text(script.format(url=url))
         with pytest.raises(ValueError, match="cannot be read"):
             frames.open_video(tmp_path / name)
-        with pytest.raises(BlockingIOError):  # nobody has called
+        with pytest.raises(BlockingIOError):  # nobody has connected
             server.accept()
 
 
@@ -147,7 +147,7 @@ def test_only_regular_files_are_opened(tmp_path, open_it):
 
 
 def test_images_of_other_formats_start_no_program(tmp_path):
-    """Pillow reads PostScript by starting Ghostscript."""
+    """Tests PostScript, which Pillow reads by starting Ghostscript."""
     header = "%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n"
     (tmp_path / "a.png").write_text(header)
     with pytest.raises(OSError, match="cannot identify image file"):

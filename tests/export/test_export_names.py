@@ -1,4 +1,4 @@
-"""Classes and texts of an exported model: one rule with the library, whatever the spelling."""
+"""Exported models match classes and clean texts like the library, for any spelling."""
 
 import dataclasses
 from typing import Any
@@ -36,7 +36,7 @@ def load(folder, model):
 
 
 def differ(model, saved, asked=None):
-    """By how much the logits of an exported model differ from JAX's."""
+    """Returns the largest difference between the logits of an exported model and JAX's."""
     expected = np.asarray(exported.logits_of(saved, IMAGES, asked))
     with torch.no_grad():
         found = model.iterations(torch.tensor(IMAGES).permute(0, 3, 1, 2)).numpy()
@@ -50,7 +50,7 @@ def trained(name, class_names=REPEATED, **settings):
 
 @often
 @given(known=CLASS_LISTS, asked=CLASS_LISTS, template=st.sampled_from(["{}.", "a photo of a {}."]))
-def test_the_rule_for_classes_is_the_library_s(known, asked, template):
+def test_classes_are_matched_like_in_the_library(known, asked, template):
     expected = class_names.find(Classes(tuple(known)), Classes(tuple(asked)))
     assert names.find(known, asked) == expected
     assert names.distinct(asked) == class_names.distinct(asked)
@@ -63,8 +63,8 @@ METHODS = [("tip_adapter", {}), ("gda", {}), ("coop", {"class_specific": True})]
 
 
 @pytest.mark.parametrize(("name", "settings"), METHODS)
-def test_two_classes_of_one_name_are_two(tmp_path, name, settings):
-    """ImageNet has two "missile" and two "sunglasses"; by name, the last took the other's shots."""
+def test_two_classes_with_one_name_stay_two_classes(tmp_path, name, settings):
+    """Tests ImageNet's two "missile" and two "sunglasses", each with its own shots."""
     saved = trained(name, **settings)
     model = load(tmp_path, saved)
     assert model.trained.tolist() == [*range(6)]
@@ -81,7 +81,7 @@ def test_two_classes_of_one_name_are_two(tmp_path, name, settings):
     assert {label for label, _ in answers[0]} >= {"MISSILE", "missile (label 3)"}
 
 
-def test_of_a_method_that_keeps_nothing_of_them_either_may_be_asked_for(tmp_path):
+def test_methods_without_class_data_accept_ambiguous_names(tmp_path):
     saved = trained("zero_shot")
     model = load(tmp_path, saved)
     model.set_classes(["cat", "missile"])
@@ -90,8 +90,8 @@ def test_of_a_method_that_keeps_nothing_of_them_either_may_be_asked_for(tmp_path
 
 
 @pytest.mark.parametrize("name", ["tip_adapter", "gda", "pro_mpt", "cocoop", "coop"])
-def test_a_trained_class_is_known_however_it_is_spelled(tmp_path, name):
-    """Spelled otherwise it was another class here, with tokens of its own, and in gda no shots."""
+def test_a_trained_class_is_recognized_in_any_spelling(tmp_path, name):
+    """Tests that another spelling is not another class with its own tokens and no shots."""
     saved = exported.train(name)
     model = load(tmp_path, saved)
     asked = ("Sea Horse", "CAT", "boeing_737-800", "oil\tpainting", "Dog ", "St. Ｂernard")
@@ -101,7 +101,7 @@ def test_a_trained_class_is_known_however_it_is_spelled(tmp_path, name):
 
 
 class Ids:
-    """As instant_clip_tokenizer's: ids without SOS and EOT."""
+    """A tokenizer like instant_clip_tokenizer: ids without SOS and EOT."""
 
     def encode(self, text):
         return bpe.encode(text)
@@ -113,7 +113,7 @@ def with_ends(text):
 
 @pytest.fixture(scope="module")
 def theirs():
-    """Tokenizers as people have them: none of them cleans a text as training does."""
+    """Returns common tokenizers, none of which cleans a text as in training."""
     merges = bpe.read_merges()
     clip = transformers.CLIPTokenizer(bpe.number_pieces(merges), merges)
     backend = clip.backend_tokenizer
@@ -132,8 +132,8 @@ def test_texts_are_cleaned_for_any_tokenizer(theirs, text):
         assert classifier.encode(tokenize, text) == expected, tokenize
 
 
-def test_typographic_texts_are_what_they_are_here(tmp_path, theirs):
-    """Typographic quotes, NFD, an entity and a ligature: logits were 3 apart."""
+def test_typographic_texts_are_cleaned_like_in_the_library(tmp_path, theirs):
+    """Tests typographic quotes, NFD, an entity and a ligature, which change logits by up to 3."""
     saved = exported.train("zero_shot")
     model = load(tmp_path, saved)
     asked = ("cat", "bird’s nest", "cafe\u0301", "salt &amp; pepper", "ﬁsh", "“owl”")
@@ -142,20 +142,20 @@ def test_typographic_texts_are_what_they_are_here(tmp_path, theirs):
         assert differ(model, saved, asked) <= 1e-4
 
 
-def test_what_no_text_can_be_is_refused(theirs):
+def test_invalid_texts_are_rejected(theirs):
     for text in ("<|endoftext|> cat", "<|START\x00OFTEXT|>"):
         with pytest.raises(ValueError, match="contains a special token of CLIP"):
             classifier.encode(theirs[0], text)
 
 
 @pytest.mark.parametrize("wrong", ["", " _ ", 5, None])
-def test_what_is_no_name_is_refused(tmp_path, wrong):
+def test_invalid_names_are_rejected(tmp_path, wrong):
     model = load(tmp_path, exported.train("zero_shot"))
     with pytest.raises(ValueError, match="is not a class name"):
         model.set_classes(["cat", wrong])
 
 
-def test_every_method_with_shots_or_contexts_of_its_own_says_so():
+def test_every_method_with_class_data_declares_it():
     own = {name for name, one in methods.METHODS.items() if one.adaptation} | {"coop"}
     records = methods.RECORDS["images"]
     for name in [name for name in records if (records[name].export or name) in source.methods()]:

@@ -1,4 +1,4 @@
-"""What an exported file does besides: weights of all layouts, images, other classes."""
+"""Exported models read weights of all layouts, prepare images, and take other classes."""
 
 import dataclasses
 import functools
@@ -34,7 +34,7 @@ OPENAI = {
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """An export of CoOp with the backbone."""
+    """Returns an export of CoOp with the backbone."""
     folder = tmp_path_factory.mktemp("export")
     model = exported.train("coop", context_length=4)
     writing.write(folder, model, exported.FROZEN, with_backbone=True)
@@ -43,7 +43,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def code(folder):
-    """Its model.py, imported."""
+    """Returns its model.py, imported."""
     spec = importlib.util.spec_from_file_location("exported_coop", folder / "model.py")
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -85,7 +85,7 @@ def test_files_are_read(code, folder, tmp_path):
     assert same(code.read_weights(tmp_path))
 
 
-def test_a_file_as_openai_publishes_them_is_read(code, tmp_path):
+def test_a_file_as_published_by_openai_is_read(code, tmp_path):
     torchscript(OPENAI, tmp_path / "ViT-B-16.pt")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch deprecates TorchScript
@@ -108,7 +108,7 @@ def test_the_model_of_transformers_is_read(code, folder):
         (OPENAI | {"visual.proj": 1.1 * OPENAI["visual.proj"]}, "these are other weights"),
     ],
 )
-def test_other_weights_are_refused(code, folder, given, message):
+def test_other_weights_are_rejected(code, folder, given, message):
     with pytest.raises(ValueError, match=message):
         code.load(folder, given)
 
@@ -125,7 +125,7 @@ def test_other_weights_are_refused(code, folder, given, message):
         ("I;16", (25, 30)),
     ],
 )
-def test_images_are_prepared_as_here(code, tmp_path, mode, size):
+def test_images_are_prepared_as_in_the_library(code, tmp_path, mode, size):
     rng = np.random.default_rng(0)
     if mode == "I;16":
         image = Image.fromarray(rng.integers(0, 2**16, size[::-1], dtype=np.uint16))
@@ -141,7 +141,7 @@ def test_images_are_prepared_as_here(code, tmp_path, mode, size):
 
 @pytest.mark.parametrize("middle", MIDDLES)
 @pytest.mark.parametrize("size", [(5, 9), (9, 12), (11, 37), (40, 7)])
-def test_margins_are_put_as_here(code, size, middle):
+def test_padding_is_as_in_the_library(code, size, middle):
     pixels = np.random.default_rng(0).integers(1, 256, (*size[::-1], 3), dtype=np.uint8)
     image, prepared = Image.fromarray(pixels), Preprocessing(resize="none", middle=middle)
     expected = transforms.test_transform(image, 16, None, prepared)
@@ -150,14 +150,14 @@ def test_margins_are_put_as_here(code, size, middle):
 
 
 class WithoutEnds:
-    """As instant_clip_tokenizer's."""
+    """A tokenizer like instant_clip_tokenizer's."""
 
     def encode(self, text):
         return tokenizer.encode(text)
 
 
 def padded(text):
-    """As OpenAI's."""
+    """Tokenizes like OpenAI's `clip.tokenize`."""
     return torch.tensor(tokenizer.tokenize([text]))
 
 
@@ -184,7 +184,7 @@ def test_other_classes_need_a_tokenizer(model, tokenize):
         (["cat", "owl"], lambda text: [49406, 49409, 49407], "; CLIP's largest id is 49407"),
     ],
 )
-def test_a_mistake_in_classes_leaves_the_model_as_it_was(model, names, tokenize, message):
+def test_an_error_in_classes_leaves_the_model_unchanged(model, names, tokenize, message):
     before = dict(model.named_buffers())
     with pytest.raises(ValueError, match=message):
         model.set_classes(names, tokenize)
@@ -194,7 +194,7 @@ def test_a_mistake_in_classes_leaves_the_model_as_it_was(model, names, tokenize,
     assert all(torch.equal(after[name], array) for name, array in before.items())
 
 
-def test_a_context_of_each_class_knows_no_others(code, folder, tmp_path):
+def test_class_specific_contexts_reject_other_classes(code, folder, tmp_path):
     own = exported.train("coop", context_length=4, class_specific=True)
     writing.write(tmp_path, own, exported.FROZEN)
     model = code.load(tmp_path, OPENAI)
@@ -218,13 +218,13 @@ def test_predictions_do_not_depend_on_batches_or_on_paths(model, tmp_path):
     assert model.predict([]) == []
 
 
-def test_nothing_of_another_method_is_in_the_file():
+def test_the_file_contains_no_code_of_other_methods():
     coop, pro_mpt = map(source.assemble, ("coop", "pro_mpt"))
     assert "class CoOp(" in coop and "class ProMPT(" not in coop and "generate" not in coop
     assert "class ProMPT(" in pro_mpt and "class CoOp(" not in pro_mpt
     for text in (coop, pro_mpt):
         assert "import prompt_jax" not in text and "from prompt_jax" not in text
-        named = ("Written by prompt_jax", writing.FORMAT)  # where it is from, and what it reads
+        named = ("Written by prompt_jax", writing.FORMAT)  # its origin, and the code that it shares
         assert "jax" not in functools.reduce(lambda left, one: left.replace(one, ""), named, text)
 
 

@@ -1,4 +1,4 @@
-"""What lies beside an exported model.py is data: damaged or hostile, it is refused in words."""
+"""Files beside an exported model.py are data: damaged or malicious ones are rejected."""
 
 import copy
 import dataclasses
@@ -58,7 +58,7 @@ def load(whole):
 
 @pytest.fixture(scope="module")
 def config(whole):
-    """Without its digest, as a person or an attacker would change it."""
+    """Returns config.json without its digest, as an editor or an attacker would change it."""
     content = json.loads((whole / "config.json").read_text(encoding="utf-8"))
     del content["digest"]
     return content
@@ -70,7 +70,7 @@ def folder(whole, tmp_path):
 
 
 def places(content, start=()):
-    """Where values stand in JSON; of lists the first alone."""
+    """Returns the paths of all values in JSON; in lists only the first."""
     for key, value in content.items():
         yield (*start, key)
         if isinstance(value, dict):
@@ -93,8 +93,8 @@ WRONG = [None, True, -1, 0, 10**9, 10**30, 1e300, 0.5, "", "x", [], [[]], {}, {"
 
 @settings(deadline=None, derandomize=True, database=None, max_examples=60)
 @given(data=st.data(), wrong=st.sampled_from(WRONG))
-def test_any_field_may_hold_anything(load, config, tmp_path_factory, data, wrong):
-    """It is loaded, as a text that nothing depends on may be another one, or refused in words."""
+def test_any_field_may_hold_any_value(load, config, tmp_path_factory, data, wrong):
+    """Tests that it is rejected, or loaded if nothing depends on the field."""
     place = data.draw(st.sampled_from(sorted(places(config), key=str)))
     folder = tmp_path_factory.getbasetemp() / "anything"
     shutil.copytree(tmp_path_factory.getbasetemp() / "export0", folder, dirs_exist_ok=True)
@@ -133,7 +133,7 @@ def test_any_field_may_hold_anything(load, config, tmp_path_factory, data, wrong
         (("backbone",), None, "backbone is None"),
     ],
 )
-def test_wrong_fields_are_named(load, config, folder, place, wrong, message):
+def test_invalid_fields_are_named(load, config, folder, place, wrong, message):
     (folder / "config.json").write_text(json.dumps(put(config, place, wrong)))
     with pytest.raises(ValueError, match=message):
         load(folder, STATE)
@@ -142,13 +142,13 @@ def test_wrong_fields_are_named(load, config, folder, place, wrong, message):
 @pytest.mark.parametrize(
     "content", [b"", b"{", b"[]", b"null", b"\xff\xfe", b"[" * 10**5, b'{"format": NaN}']
 )
-def test_what_is_no_config_is_refused(load, folder, content):
+def test_invalid_configs_are_rejected(load, folder, content):
     (folder / "config.json").write_bytes(content)
     with pytest.raises(ValueError, match="config.json is damaged"):
         load(folder, STATE)
 
 
-def test_a_changed_figure_is_noticed(load, config, folder):
+def test_a_changed_value_is_detected(load, config, folder):
     text = (folder / "config.json").read_text(encoding="utf-8")
     (folder / "config.json").write_text(text.replace("49406, 320,", "49406, 321,"))
     with pytest.raises(ValueError, match="does not match its digest"):
@@ -161,7 +161,7 @@ def test_a_changed_figure_is_noticed(load, config, folder):
         load(folder, STATE)
 
 
-def test_ways_to_prepare_images_are_those_here():
+def test_preprocessing_choices_are_those_of_the_library():
     assert {field.name for field in dataclasses.fields(Inputs)} == reading._INPUTS
     assert {*reading._CHOICES["frame_rule"]} == {"", *sampling.TEST_RULES}
     assert reading._CHOICES["crop"] == tuple(CROPS)
@@ -170,7 +170,7 @@ def test_ways_to_prepare_images_are_those_here():
     assert reading._CHOICES["middle"] == preprocessing.MIDDLES
 
 
-def test_numbers_that_are_none_are_refused(load, config, folder):
+def test_nan_and_infinite_values_are_rejected(load, config, folder):
     path = folder / "prompts.safetensors"
     arrays = safetensors.torch.load_file(path)
     arrays["keys"][0, 0] = float("nan")
@@ -182,7 +182,7 @@ def test_numbers_that_are_none_are_refused(load, config, folder):
 
 
 @pytest.mark.parametrize("name", ["config.json", "prompts.safetensors"])
-def test_pipes_are_not_waited_for(load, folder, name):
+def test_pipes_are_not_opened(load, folder, name):
     (folder / name).unlink()
     os.mkfifo(folder / name)
     with pytest.raises(ValueError, match="is not a regular file"):
@@ -190,13 +190,13 @@ def test_pipes_are_not_waited_for(load, folder, name):
 
 
 class Evil:
-    """What a pickle of a stranger holds."""
+    """A malicious object in a pickle."""
 
     def __reduce__(self):
         return (exit, ("code of a stranger ran",))
 
 
-def test_pickles_with_code_are_no_weights(tmp_path):
+def test_pickles_with_code_are_rejected(tmp_path):
     torch.save({"state_dict": {"a": Evil()}}, tmp_path / "a.pt")
     torchscript({"a": torch.ones(2)}, tmp_path / "plain.pt")
     with (
@@ -211,7 +211,7 @@ def test_pickles_with_code_are_no_weights(tmp_path):
             weights.read_weights(tmp_path / name)
 
 
-def test_torchscript_is_read_and_none_of_it_run(tmp_path, monkeypatch):
+def test_torchscript_is_read_without_running_it(tmp_path, monkeypatch):
     torchscript(STATE, tmp_path / "ViT-B-16.pt")
     monkeypatch.delattr(torch.jit, "load")
     found = weights.read_weights(tmp_path / "ViT-B-16.pt")
@@ -220,8 +220,8 @@ def test_torchscript_is_read_and_none_of_it_run(tmp_path, monkeypatch):
         assert torch.equal(found[name], array.half().float()), name
 
 
-def test_names_do_not_steer_the_terminal(tmp_path):
-    """The program prints names of classes and files, in a locale of ASCII too."""
+def test_names_are_escaped_on_the_terminal(tmp_path):
+    """The program prints names of classes and files, also in an ASCII locale."""
     run = exported.save_run(tmp_path / "run", exported.train("zero_shot"))
     names = [f"cat{chr(27)}[2J", "two\nlines", "蟻"]
     writing.write(tmp_path / "run", exported_with(names), FROZEN)

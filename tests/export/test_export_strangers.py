@@ -1,4 +1,4 @@
-"""A stranger's model.json and prompts.safetensors put no code into what is generated."""
+"""Untrusted model.json and prompts.safetensors put no code into the generated files."""
 
 import ast
 import dataclasses
@@ -28,7 +28,7 @@ TEXTS = st.text() | st.sampled_from([CODE, '"""', "\\", "\n", "\r", "{}", "'''",
 
 
 def with_texts(model, text, other):
-    """The model with a stranger's text in every field that the choice of the code does not need."""
+    """Returns the model with untrusted text in every field that does not select the code."""
     of_texts = {name: text for name, value in model.settings.items() if isinstance(value, str)}
     inputs: Any = types.SimpleNamespace(**dict.fromkeys(vars(model.inputs), text))
     return dataclasses.replace(
@@ -49,7 +49,7 @@ def with_texts(model, text, other):
 @given(text=TEXTS, other=TEXTS)
 @example(text=CODE, other='"""')
 @settings(deadline=None, max_examples=50)
-def test_no_text_of_a_model_gets_into_the_code(model, text, other):
+def test_no_text_of_a_model_enters_the_code(model, text, other):
     code = writing.code_of(with_texts(model, text, other))
     assert code == writing.code_of(model)
     assert ast.dump(ast.parse(code)) == ast.dump(ast.parse(writing.code_of(model)))
@@ -57,7 +57,7 @@ def test_no_text_of_a_model_gets_into_the_code(model, text, other):
 
 @given(method=TEXTS | st.sampled_from(["../evil", "classifier", "clip", "__init__", "coop.py"]))
 @settings(deadline=None, max_examples=50)
-def test_a_method_is_a_name_of_ours_never_a_path(method):
+def test_a_method_is_a_known_name_not_a_path(method):
     model = dataclasses.replace(HARMLESS, method=method)
     if method in source.methods():
         return
@@ -65,8 +65,8 @@ def test_a_method_is_a_name_of_ours_never_a_path(method):
         writing.find_part(model)
 
 
-def test_a_stranger_s_texts_are_data_in_the_written_folder(tmp_path):
-    """The reported attack: fields of model.json that end the docstring and begin code."""
+def test_untrusted_texts_are_data_in_the_exported_files(tmp_path):
+    """Tests fields of model.json that end the docstring and begin code."""
     model = dataclasses.replace(HARMLESS, backbone=CODE, template=f"{CODE} {{}}")
     writing.write(tmp_path, model, exported.FROZEN)
     assert (tmp_path / "model.py").read_text(encoding="utf-8") == writing.code_of(HARMLESS)
@@ -76,8 +76,8 @@ def test_a_stranger_s_texts_are_data_in_the_written_folder(tmp_path):
     assert loaded.config["template"] == model.template
 
 
-# torch.fx breaks lines of generated code at line feeds alone; behind a carriage return, a name's
-# text stood at the start of a line of Python, and ran.
+# torch.fx splits generated code at line feeds only; text after a carriage return in a name was at
+# the start of a line of Python, and ran.
 WORD = {*string.ascii_letters, *string.digits, "_"}
 NAMES = ['x")\rraise SystemExit("ran")\rdef f(self):\r    0#', 'x"', "a b", "x\n", "", "é", "a..b"]
 
@@ -95,7 +95,7 @@ def test_names_of_arrays_cannot_be_code(tmp_path, name):
 @given(name=TEXTS)
 @example(name=NAMES[0])
 @settings(deadline=None, max_examples=50)
-def test_an_exported_file_takes_no_such_names_either(name):
+def test_an_exported_file_rejects_such_names_too(name):
     if all(part and set(part) <= WORD for part in name.split(".")):
         return
     with pytest.raises(ValueError, match="is not a valid array name"):
@@ -103,8 +103,8 @@ def test_an_exported_file_takes_no_such_names_either(name):
 
 
 @pytest.mark.slow
-def test_programs_hold_no_paths(tmp_path):
-    """ONNX and StableHLO keep where operations come from, unless that is taken out."""
+def test_programs_contain_no_paths(tmp_path):
+    """ONNX and StableHLO record the source of operations, which must be removed."""
     model = dataclasses.replace(HARMLESS, backbone="SECRET backbone")
     writing.write(tmp_path, model, exported.FROZEN)
     to_onnx.write(tmp_path, model, exported.FROZEN)

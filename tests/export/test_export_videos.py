@@ -1,4 +1,4 @@
-"""An exported folder says of videos in PyTorch alone what JAX says."""
+"""An exported video model in PyTorch computes the same as in JAX."""
 
 import exported
 import exported_videos
@@ -14,7 +14,7 @@ from prompt_jax.export import writing
 
 VIDEOS = 30
 CENTRE, VIFI = inputs_of("centre"), inputs_of("even", "vifi")
-# Methods of videos and texts that tell classes apart: (name, settings).
+# Methods of videos and texts that classify: (name, settings).
 ROWS = {
     "vop": ("vop", {"inputs": CENTRE}),
     "vop_shallow": ("vop", {"text_prompts": 3, "vision_prompts": 2, "depth": 2}),
@@ -86,7 +86,7 @@ CAPTIONED = {
 
 @pytest.fixture(scope="module")
 def exports(tmp_path_factory):
-    """The models, the folder of videos and that of the exports, run."""
+    """Returns the models, the directory of videos and that of the exports."""
     folder = tmp_path_factory.mktemp("exports")
     videos = exported_videos.save_videos(folder / "videos", VIDEOS)
     saving.save_hugging_face(exported.CLIP.config, exported.FROZEN, folder / "clip")
@@ -102,13 +102,13 @@ def exports(tmp_path_factory):
 
 
 @pytest.mark.slow
-def test_what_is_written_is_formatted_as_code_here_is(exports):
+def test_the_generated_code_is_formatted_like_this_repository(exports):
     exported.check_style(exports[-1])
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("row", [*ROWS, *CAPTIONED])
-def test_logits_are_those_of_jax(exports, row):
+def test_logits_equal_those_of_jax(exports, row):
     models, folder, found = exports
     videos = exported_videos.read_videos(folder, models[row].inputs)
     others = exported_videos.logits_of(models[row], videos, exported.OTHERS)
@@ -128,6 +128,6 @@ def test_logits_are_those_of_jax(exports, row):
         assert np.ptp(expected, axis=-2).max() > 0.1, "the videos are all alike"
 
 
-def test_every_method_of_videos_is_here():
+def test_every_method_of_videos_is_tested():
     names = {name for name, _ in (ROWS | CAPTIONED).values()}
     assert names >= methods.ENCODERS.keys()

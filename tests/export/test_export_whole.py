@@ -1,4 +1,4 @@
-"""An export is whole or not there: full disks, kills, refusals, and what they leave behind."""
+"""Exports are atomic: after full disks, kills and errors, they are complete or unchanged."""
 
 import os
 import random
@@ -16,7 +16,7 @@ from exported import export
 from prompt_jax.errors import PromptError
 from prompt_jax.export import replacing, to_onnx, writing
 
-# Replaces a folder for ever: each time by three files that all hold the time's number.
+# Replaces a directory repeatedly; all three files contain the number of the iteration.
 _WRITER = """
 import itertools, pathlib, sys
 from prompt_jax.export import replacing
@@ -46,13 +46,13 @@ def beside(folder):
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    """A trained CoOp, and its backbone beside it."""
+    """Returns a trained CoOp with its backbone beside it."""
     return exported.save_run(tmp_path_factory.mktemp("run"), exported.train("coop"))
 
 
 @pytest.fixture
 def there(run, tmp_path, capsys):
-    """An earlier export, and what it holds."""
+    """Returns an earlier export and its contents."""
     output = tmp_path / "place" / "export"
     assert export(run, output) == 0
     capsys.readouterr()
@@ -77,7 +77,7 @@ def test_a_full_disk_leaves_the_earlier_export(run, there, tmp_path, capsys, mos
 
 
 @pytest.mark.slow
-def test_a_refused_onnx_leaves_the_earlier_export(run, there, capsys, monkeypatch):
+def test_a_rejected_onnx_leaves_the_earlier_export(run, there, capsys, monkeypatch):
     output, before = there
     monkeypatch.setattr(to_onnx, "_CLOSE", -1.0)
     assert export(run, output, "--onnx") == 2
@@ -86,7 +86,7 @@ def test_a_refused_onnx_leaves_the_earlier_export(run, there, capsys, monkeypatc
 
 
 def kill(program, folder, number, seconds):
-    """Lets a writer run, kills it; the last number that it said it has written."""
+    """Starts a writer and kills it; returns the last number that it reported."""
     words = [sys.executable, "-c", program, str(folder), str(number)]
     process = subprocess.Popen(words, stdout=subprocess.PIPE, text=True, cwd=tiny.REPOSITORY)
     assert int(process.stdout.readline()) == number
@@ -97,7 +97,7 @@ def kill(program, folder, number, seconds):
 
 
 @pytest.mark.parametrize("before", ["", _CANNOT_SWAP], ids=["exchanged", "renamed"])
-def test_kills_at_any_moment_leave_one_whole(tmp_path, before):
+def test_a_kill_at_any_moment_leaves_one_complete_directory(tmp_path, before):
     folder, rng, last, kinds = tmp_path / "export", random.Random(0), 0, set()
     for _ in range(12):
         last = kill(_WRITER.format(before=before), folder, last + 1, rng.uniform(0, 0.05))
@@ -119,7 +119,7 @@ def test_kills_at_any_moment_leave_one_whole(tmp_path, before):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
-def test_a_command_that_is_killed_leaves_the_earlier_export(run, there, number):
+def test_a_killed_command_leaves_the_earlier_export(run, there, number):
     output, before = there
     words = ["-m", "prompt_jax.export", str(run), f"--output={output}"]
     process = tiny.command(*words, f"--backbone={run / 'clip'}", "--onnx", "--stablehlo")
@@ -136,7 +136,7 @@ def test_a_command_that_is_killed_leaves_the_earlier_export(run, there, number):
     assert (output / "clip").is_dir() and beside(output) == ["export"]
 
 
-def test_two_processes_do_not_write_one_export(run, there, capsys):
+def test_two_processes_cannot_write_the_same_export(run, there, capsys):
     output, before = there
     with replacing.replacing(output, writing.check_place):
         assert export(run, output) == 2
@@ -146,7 +146,7 @@ def test_two_processes_do_not_write_one_export(run, there, capsys):
     assert contents(output) != before and beside(output) == ["export"]
 
 
-def test_what_another_puts_there_meanwhile_stays(there):
+def test_a_directory_created_in_the_meantime_is_kept(there):
     output, before = there
     with (
         pytest.raises(PromptError, match=r"holds mine\.txt"),
@@ -176,7 +176,7 @@ def test_the_current_directory_is_not_replaced(run, there, monkeypatch, capsys, 
     assert contents(output) == before
 
 
-def test_a_mounted_disk_is_not_replaced(run, there, monkeypatch, capsys):
+def test_a_mount_point_is_not_replaced(run, there, monkeypatch, capsys):
     output, before = there
     monkeypatch.setattr(os.path, "ismount", lambda path: path == output)
     assert export(run, output) == 2

@@ -1,4 +1,4 @@
-"""The methods of action recognition that the tests run: settings, figures to meet, their arrays."""
+"""Methods of action recognition under test: settings, expected figures, arrays."""
 
 from typing import Any
 
@@ -74,7 +74,7 @@ BY_FIGURES = {row.figures: row for row in ROWS}
 
 
 def method_of(row: VideoRow) -> methods.Method:
-    """The row's encoders on class names, or on captions."""
+    """Returns the row's encoders on class names, or on captions."""
     of_captions = row.figures.endswith("retrieval")
     return (methods.retrieve if of_captions else methods.recognize)(
         methods.get_encoders(row.method)
@@ -82,21 +82,21 @@ def method_of(row: VideoRow) -> methods.Method:
 
 
 def task_of(row: VideoRow, settings: Any = None) -> methods.Task:
-    """The row's method on the six classes or the captions, with its settings or others."""
+    """Returns the row's task on the six classes or the captions, with its settings or others."""
     method = method_of(row)
     names = () if method.objective == "pairs" else CLASSES
     return methods.make_task(method, TINY, FROZEN, names, settings or row.settings)
 
 
 def prompts_of(row: VideoRow) -> methods.Prompts:
-    """The parameters that the row's figures were measured on."""
+    """Returns the parameters that the row's figures were computed with."""
     if "param" in FIGURES[row.figures]:
         return jax.tree.map(jnp.asarray, FIGURES[row.figures]["param"])
     return methods.get_encoders(row.method).init(jax.random.key(0), task_of(row))
 
 
 def batch_of(row: VideoRow) -> dict[str, Any]:
-    """Three videos, and the class or the caption of each."""
+    """Returns three videos with their classes or captions."""
     if method_of(row).objective != "pairs":
         return {"image": VIDEOS, "label": BATCH["label"]}
     prompts = methods.get_encoders(row.method).text_prompts(row.settings)

@@ -9,9 +9,9 @@ import numpy as np
 from beartype import BeartypeConf, beartype
 from jaxtyping import install_import_hook
 
-# An int passes for a float, as in mypy.
+# An int is accepted as a float, as in mypy.
 check = beartype(conf=BeartypeConf(is_pep484_tower=True))
-sys.modules["checked_shapes"] = sys.modules[__name__]  # where the hook finds it
+sys.modules["checked_shapes"] = sys.modules[__name__]  # where the import hook finds it
 install_import_hook("prompt_jax.methods", "checked_shapes.check")
 
 import action_rows  # noqa: E402

@@ -1,4 +1,4 @@
-"""Trained models of a random CLIP, to be exported, and a process that knows nothing of JAX."""
+"""Trains models of a random CLIP for export, and runs exports in a process without JAX."""
 
 import json
 import os
@@ -32,7 +32,7 @@ CLASSES = ("cat", "sea_horse", "Boeing 737-800", "oil painting", "dog", "St. Ber
 OTHERS = ("sea_horse", "hot air balloon", "cat", "owl")
 TEMPLATE = "a photo of a {}, a type of thing."
 
-# How a program begins that runs where importing JAX or this project fails.
+# Start of a program in which importing JAX or this project fails.
 _WITHOUT_JAX = """
 import importlib.abc, importlib.util, json, pathlib, sys
 class Blocked(importlib.abc.MetaPathFinder):
@@ -53,8 +53,8 @@ _CHECKED = """
 assert not any(name.split(".")[0] in ("jax", "prompt_jax") for name in sys.modules)
 """
 
-# A program that takes a folder of exports and one of images; beside each export it leaves the
-# logits of trained and of other classes.
+# A program that takes a directory of exports and one of images; it writes the logits of trained and
+# of other classes beside each export.
 PROGRAM = """
 import numpy, torch
 exports, clip, images, others = sys.argv[1:]
@@ -72,7 +72,7 @@ for folder in sorted(pathlib.Path(exports).iterdir()):
 
 
 def save_images(folder: Path, number: int) -> Path:
-    """Writes images of coarse random colours and many sizes."""
+    """Writes images of coarse random colors and many sizes."""
     folder.mkdir()
     rng = np.random.default_rng(1)
     for n in range(number):
@@ -83,14 +83,14 @@ def save_images(folder: Path, number: int) -> Path:
 
 
 def read_images(folder: Path) -> jax.Array:
-    """The same images as the JAX side takes them, float32[B, S, S, 3]."""
+    """Returns the same images prepared for JAX, float32[B, S, S, 3]."""
     paths = sorted(folder.iterdir())
     size = CLIP.config.image_size
     return jnp.stack([jnp.asarray(test_transform(open_image(p), size)) for p in paths])
 
 
 def task_of(saved: Saved, names: tuple[str, ...] | None = None) -> methods.Task:
-    """The task of a model, on the classes that it was trained on or on others."""
+    """Returns the task of a model, on the classes that it was trained on or on others."""
     method = methods.get(saved.method)
     settings = method.Settings(**saved.settings)
     names = names or saved.class_names
@@ -99,7 +99,7 @@ def task_of(saved: Saved, names: tuple[str, ...] | None = None) -> methods.Task:
 
 
 def train(name: str, **settings: Any) -> Saved:
-    """A model as if it were trained: what a method starts from, moved at random."""
+    """Returns a model with randomly perturbed initial prompts, in place of a trained one."""
     method = methods.get(name)
     saved = _saved(name, method.Settings(**settings).__dict__, {})
     task = task_of(saved)
@@ -134,7 +134,7 @@ def _saved(name, settings, prompts):
 
 
 def logits_of(saved: Saved, images: jax.Array, names: tuple[str, ...] | None = None) -> jax.Array:
-    """What JAX says, float32[iterations, B, K]."""
+    """Returns JAX's logits, float32[iterations, B, K]."""
     method, task = methods.get(saved.method), task_of(saved, names)
 
     @jax.jit
@@ -153,15 +153,15 @@ def save_run(folder: Path, model: Saved) -> Path:
 
 
 def export(run: Path, output: str | Path, *more: str) -> int:
-    """The command on such a folder; its exit code."""
+    """Runs the command on such a directory; returns its exit code."""
     words = [str(run), "--output", str(output), "--backbone", str(run / "clip"), *more]
     return command_line.explain(command.start, words)
 
 
 def run_without_jax(program: str, exports: Path, clip: Path, images: Path, *arguments: Any) -> None:
-    """Runs a program on every export below a folder in a fresh process; see `PROGRAM`.
+    """Runs a program on every export below a directory in a new process; see `PROGRAM`.
 
-    Other classes' names follow its arguments, as JSON, and so does what `arguments` hold.
+    The names of other classes follow its arguments as JSON, and so does `arguments`.
     """
     command = [sys.executable, "-c", _WITHOUT_JAX + program + _CHECKED]
     paths = [str(exports), str(clip), str(images)]
@@ -178,13 +178,13 @@ def run_without_jax(program: str, exports: Path, clip: Path, images: Path, *argu
 
 
 def save_tokenizer(folder: Path) -> None:
-    """Writes what people have of CLIP's tokenizer: transformers'."""
+    """Writes CLIP's tokenizer in the format of transformers."""
     merges = bpe.read_merges()
     transformers.CLIPTokenizer(bpe.number_pieces(merges), merges).save_pretrained(folder)
 
 
 def check_style(folder: Path) -> None:
-    """What is written is formatted as code here is."""
+    """Checks that the generated code is formatted like this repository."""
     for words in (["check"], ["format", "--check"]):
         settings = ["--config", str(tiny.REPOSITORY / "pyproject.toml"), "--no-cache"]
         command = [sys.executable, "-m", "ruff", *words, *settings, str(folder)]

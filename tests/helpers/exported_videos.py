@@ -1,4 +1,4 @@
-"""Trained models of videos to be exported, what JAX says of them, and videos on disk."""
+"""Trains video models for export, and writes videos."""
 
 import functools
 from pathlib import Path
@@ -27,7 +27,7 @@ TEXTS = (
     "the first of many words, " * 20,
 )
 
-# As `exported.PROGRAM`; of captions it leaves the similarities of texts and videos.
+# Like `exported.PROGRAM`; for captions it writes the similarities of texts and videos.
 PROGRAM = """
 import numpy, torch
 exports, clip, videos, others, texts = sys.argv[1:]
@@ -49,7 +49,7 @@ for folder in sorted(pathlib.Path(exports).iterdir()):
 
 
 def save_videos(folder: Path, number: int) -> Path:
-    """Writes folders of one to six frames of coarse random colours and many sizes."""
+    """Writes directories of one to six frames of coarse random colors and many sizes."""
     rng = np.random.default_rng(2)
     for clip in range(number):
         (folder / f"{clip:03}").mkdir(parents=True)
@@ -61,7 +61,7 @@ def save_videos(folder: Path, number: int) -> Path:
 
 
 def read_videos(folder: Path, inputs: Inputs) -> jax.Array:
-    """The same videos as the JAX side takes them, float32[B, F, S, S, 3]."""
+    """Returns the same videos prepared for JAX, float32[B, F, S, S, 3]."""
     out = np.empty((len(list(folder.iterdir())), *inputs.shape), np.float32)
     for path, place in zip(sorted(folder.iterdir()), out, strict=True):
         given.prepare(path, inputs, place)
@@ -69,12 +69,12 @@ def read_videos(folder: Path, inputs: Inputs) -> jax.Array:
 
 
 def inputs_of(frame_rule: str = "even", crop: str = "clip") -> Inputs:
-    """How the models' videos are prepared."""
+    """Returns the preprocessing of the models' videos."""
     return Inputs.of(CLIP.config.image_size, OWN, FRAMES, frame_rule, crop)
 
 
 def task_of(saved: Saved, names: tuple[str, ...] | None = None) -> tuple[methods.Method, Any]:
-    """The method as it tells classes apart, and its task; by default of its own classes."""
+    """Returns the method as a classifier, and its task, by default on its own classes."""
     method, settings = loading.method_of(saved)
     names = names or saved.class_names or CLASSES
     index = methods.index_trained(saved.class_names, names)
@@ -84,7 +84,7 @@ def task_of(saved: Saved, names: tuple[str, ...] | None = None) -> tuple[methods
 
 
 def train(name: str, task: str = "classes", inputs: Any = None, **settings: Any) -> Saved:
-    """A model as if it were trained: what a method starts from, moved at random."""
+    """Returns a model with randomly perturbed initial prompts, in place of a trained one."""
     method = methods.find(name, "videos", task)
     make = functools.partial(
         Saved,
@@ -114,7 +114,7 @@ def train(name: str, task: str = "classes", inputs: Any = None, **settings: Any)
 
 
 def logits_of(saved: Saved, videos: jax.Array, names: tuple[str, ...] | None = None) -> jax.Array:
-    """What JAX says of classes, float32[iterations, B, K]."""
+    """Returns JAX's logits of classes, float32[iterations, B, K]."""
     method, task = task_of(saved, names)
 
     @jax.jit
@@ -126,7 +126,7 @@ def logits_of(saved: Saved, videos: jax.Array, names: tuple[str, ...] | None = N
 
 
 def similarities_of(saved: Saved, videos: jax.Array) -> jax.Array:
-    """What JAX says of texts, float32[N, B]."""
+    """Returns JAX's similarities of texts, float32[N, B]."""
     encoders = methods.get_encoders(saved.method)
     settings = encoders.Settings(**saved.settings)
     task = methods.make_task(methods.retrieve(encoders), CLIP, FROZEN, (), settings)

@@ -1,4 +1,4 @@
-"""Imported by files of tests that need torch: without it they are skipped, each with the reason."""
+"""Skips a test file that imports it if torch is missing, with the reason."""
 
 import pytest
 

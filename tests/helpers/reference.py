@@ -55,7 +55,7 @@ BATCH = {
 
 
 def random_clip(dtype: str = "float32", **sizes: Any) -> tuple[CLIP, Frozen]:
-    """A random CLIP of 3 + 3 narrow layers in which every bias and scale differs from its default.
+    """Returns a random CLIP of 3 + 3 narrow layers; all biases and scales differ from the defaults.
 
     Args:
         dtype: compute type.
@@ -96,12 +96,12 @@ def random_clip(dtype: str = "float32", **sizes: Any) -> tuple[CLIP, Frozen]:
 
 
 def largest_difference(a: Any, b: Any) -> float:
-    """The largest absolute difference between two pytrees of arrays."""
+    """Returns the largest absolute difference between two pytrees of arrays."""
     gaps = jax.tree.map(lambda x, y: float(np.abs(np.asarray(x) - np.asarray(y)).max()), a, b)
     return max(jax.tree.leaves(gaps))
 
 
 def relative_difference(a: Any, b: Any) -> float:
-    """The largest difference of two pytrees, each array's in units of its largest entry in b."""
+    """Returns the largest difference of two pytrees, relative to each array's largest entry."""
     gaps = jax.tree.map(lambda x, y: largest_difference(x, y) / float(np.abs(y).max()), a, b)
     return max(jax.tree.leaves(gaps))

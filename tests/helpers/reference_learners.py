@@ -1,7 +1,7 @@
-"""Prompt learners in PyTorch whose state dicts have the names of the reference implementations.
+"""Prompt learners in PyTorch with the parameter names of the reference implementations.
 
-What CoOp's and MaPLe's public code computes, written another way on the benchmark's CLIP; and files
-of them as Dassl's trainers leave them.
+They compute the same as CoOp's and MaPLe's public code on the benchmark's CLIP, and are saved like
+by Dassl's trainers.
 """
 
 import functools
@@ -28,13 +28,13 @@ PHOTO = "a photo of a"
 
 
 class Learner(nn.Module):
-    """What all three have: a context, and buffers of the words around it."""
+    """The common part: a context, and buffers of the words around it."""
 
     def __init__(self, clip, context, words="", names=NAMES):
         super().__init__()
         names = [name.replace("_", " ") for name in names]
         self.number, self.length = len(names), context.shape[-2]
-        # A placeholder is a token, whichever; the words take the place of some.
+        # The placeholder can be any token; context vectors replace it.
         front = words or " ".join("X" * self.length)
         self.tokens = torch.tensor(tokenizer.tokenize([f"{front} {name}." for name in names]))
         self.name_lengths = [len(tokenizer.encode(name)) for name in names]
@@ -49,7 +49,7 @@ class Learner(nn.Module):
 
 
 class CoOp(Learner):
-    """With the name in any of its places; `context` may have a row per class."""
+    """CoOp with the name in any position; `context` may have a row per class."""
 
     def __init__(self, clip, context, position="end", **more):
         super().__init__(clip, context, **more)
@@ -68,7 +68,7 @@ class CoOp(Learner):
 
 
 class CoCoOp(Learner):
-    """The context is shifted by what a small net makes of each image."""
+    """CoCoOp: a small network shifts the context per image."""
 
     def __init__(self, clip, context, **more):
         super().__init__(clip, context, **more)
@@ -88,7 +88,7 @@ class CoCoOp(Learner):
 
 
 class MaPLe(Learner):
-    """Deep prompts of both towers; a linear map makes those of images."""
+    """MaPLe: deep prompts of both towers; linear maps project text prompts to vision prompts."""
 
     def __init__(self, clip, context, depth=3, **more):
         super().__init__(clip, context, **more)
@@ -121,7 +121,7 @@ class CustomCLIP(nn.Module):
 
 
 class Row(NamedTuple):
-    """A learner, how many vectors it has and how it is made; and the settings that are ours."""
+    """A learner, its number of vectors, how it is created, and our settings."""
 
     kind: type
     length: int
@@ -143,12 +143,12 @@ ROWS = {
 
 
 def train(row, clip, half=False):
-    """A learner of `ROWS`; with `half`, of the types that the reference has by default."""
+    """Trains a learner of `ROWS`; with `half`, with the reference's default types."""
     torch.manual_seed(0)
     kind, length, options, _, classes = ROWS[row]
     learner = kind(clip, 0.1 * torch.randn(*classes, length, SIZES.text_width), **options)
     if half:
-        # Of MaPLe the compound prompts and what projects them stay float32.
+        # In MaPLe the compound prompts and their projections stay float32.
         modules = [learner.proj] if kind is MaPLe else [learner]
         for module in modules:
             module.half()
@@ -158,44 +158,44 @@ def train(row, clip, half=False):
 
 
 def registered(learner, clip):
-    """The module that the reference's trainer saves and loads."""
+    """Returns the module that the reference's trainer saves and loads."""
     return CustomCLIP(clip, learner) if isinstance(learner, MaPLe) else learner
 
 
 def save_row(row, clip, folder, half=False, **more):
-    """A checkpoint of a row, at its place below `--model-dir`."""
+    """Writes a checkpoint of a row at its path below `--model-dir`."""
     layout = LAYOUTS[ROWS[row].kind.__name__.lower()]
     path = folder / layout.folder / "model.pth.tar-50"
     return save(path, registered(train(row, clip, half), clip), **more)
 
 
 def wanted(row, folder):
-    """What is told of a row's checkpoint."""
+    """Returns the settings for reading a row's checkpoint."""
     position = ROWS[row].settings.get("name_position", "end")
     return Wanted(str(folder), class_names=NAMES, name_position=position)
 
 
 @functools.lru_cache
 def frozen_parameters():
-    """Of a CLIP whose towers are of different widths and depths."""
+    """Returns parameters of a CLIP whose towers differ in width and depth."""
     return jax.tree.map(np.asarray, jax.jit(CLIP(SIZES).init)(jax.random.key(0)))
 
 
 def save_clip(folder):
-    """Writes it in float16, as OpenAI's are."""
+    """Writes the CLIP in float16, like OpenAI's."""
     saving.save_hugging_face(SIZES, frozen_parameters(), folder, "float16")
     return folder
 
 
 def video_of(folder):
-    """The CLIP in a folder, in PyTorch."""
+    """Returns the CLIP in a directory as a PyTorch model."""
     sizes, frozen = loading.load(folder)
     state = jax_side.openai_state(sizes, frozen)
     return TorchCLIP({**vars(sizes)}, state)
 
 
 class Warmup(torch.optim.lr_scheduler.LRScheduler):
-    """As Dassl's, its state holds the schedule that follows, and with it the optimizer."""
+    """A schedule like Dassl's, whose state contains the next schedule and the optimizer."""
 
     def __init__(self, optimizer, successor):
         self.successor, self.warmup_epoch = successor, 1
@@ -206,7 +206,7 @@ class Warmup(torch.optim.lr_scheduler.LRScheduler):
 
 
 def save(path, module, zipped=True, **changed):
-    """What Dassl's `save_model` writes after a step of training; `changed` replaces entries."""
+    """Saves like Dassl's `save_model` after a training step; `changed` replaces entries."""
     state = {name: tensor.clone() for name, tensor in module.state_dict().items()}
     parameters = [p for p in module.parameters() if p.requires_grad]
     optimizer = torch.optim.SGD(parameters, lr=0.002, momentum=0.9)
@@ -215,7 +215,7 @@ def save(path, module, zipped=True, **changed):
     sum(p.float().sum() for p in parameters).backward()
     optimizer.step()
     scheduler.step()
-    module.load_state_dict(state)  # so that the numbers are those of `train`
+    module.load_state_dict(state)  # so that the values are those of `train`
     content = {
         "state_dict": module.state_dict(),
         "epoch": 50,
@@ -229,6 +229,6 @@ def save(path, module, zipped=True, **changed):
 
 
 def images(number=3):
-    """Images uint8[H, W, 3], of other sizes than the tower takes."""
+    """Returns images uint8[H, W, 3] of other sizes than the tower's input."""
     rng = np.random.default_rng(0)
     return [rng.integers(0, 256, (40 + 8 * n, 48, 3), np.uint8) for n in range(number)]

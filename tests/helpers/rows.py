@@ -1,4 +1,4 @@
-"""The table of methods that the tests run: settings, the figures to meet, our names of arrays."""
+"""Image methods under test: settings, expected figures, and our names of arrays."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -21,18 +21,18 @@ from prompt_jax.methods.images import (
 
 
 def no_tree(array):
-    """Nothing trains."""
+    """Returns an empty tree, as nothing trains."""
     del array
     return {}
 
 
 def coop_tree(array):
-    """CoOp's arrays by our names."""
+    """Returns CoOp's arrays by our names."""
     return {"context": array("ctx")}
 
 
 def cocoop_tree(array):
-    """CoCoOp's arrays by our names; PyTorch's linear weights are [out, in]."""
+    """Returns CoCoOp's arrays by our names; PyTorch's linear weights are [out, in]."""
 
     def linear(name):
         return {
@@ -44,7 +44,7 @@ def cocoop_tree(array):
 
 
 def pro_mpt_tree(array):
-    """ProMPT's arrays by our names."""
+    """Returns ProMPT's arrays by our names."""
 
     def generator(name):
         return {
@@ -61,17 +61,17 @@ def pro_mpt_tree(array):
 
 
 def vpt_tree(array):
-    """VPT's arrays by our names."""
+    """Returns VPT's arrays by our names."""
     return {"vision": array("vision_prompts")}
 
 
 def ivlp_tree(array):
-    """IVLP's arrays by our names."""
+    """Returns IVLP's arrays by our names."""
     return {"text": array("text_prompts"), "vision": array("vision_prompts")}
 
 
 def maple_tree(array):
-    """MaPLe's arrays by our names; PyTorch's linear weights are [out, in]."""
+    """Returns MaPLe's arrays by our names; PyTorch's linear weights are [out, in]."""
     return {
         "context": array("ctx"),
         "deep_context": array("deep_text_prompts"),
@@ -83,12 +83,12 @@ def maple_tree(array):
 
 
 def clip_adapter_tree(array):
-    """CLIP-Adapter's arrays by our names; PyTorch's linear weights are [out, in]."""
+    """Returns CLIP-Adapter's arrays by our names; PyTorch's linear weights are [out, in]."""
     return {"linear1": array("fc1_weight").T, "linear2": array("fc2_weight").T}
 
 
 class Row(NamedTuple):
-    """A method, its settings, the figures to meet and how their arrays are called here."""
+    """A method, its settings, the expected figures, and our names of its arrays."""
 
     method: str
     settings: Any
@@ -129,10 +129,10 @@ BY_FIGURES = {row.figures: row for row in ROWS}
 
 
 def arrays(row, kind):
-    """The pytree of a row's "param", "grad" or "sgd3"."""
+    """Returns the pytree of a row's "param", "grad" or "sgd3"."""
     return row.tree(lambda name: jnp.asarray(FIGURES[row.figures][f"{kind}.{name}"]))
 
 
 def task_of(row):
-    """The row's method on the six classes of the figures."""
+    """Returns the row's task on the six classes of the figures."""
     return methods.make_task(methods.get(row.method), TINY, FROZEN, CLASSES, row.settings)

@@ -1,4 +1,4 @@
-"""A tiny random CLIP on disk, a tiny data set of real files, and running the command line."""
+"""Writes a tiny random CLIP and a tiny data set of real files, and runs the command line."""
 
 import contextlib
 import json
@@ -39,23 +39,23 @@ CONFIG = CLIPConfig(
     text_mlp=64,
     embed_dim=16,
 )
-# With as many tokens as the four scene classes have, so that both tasks share compiled programs.
+# With as many tokens as the four scene classes, so that both tasks share compiled programs.
 CLASSES = ("sea_horse", "pagoda", "garfield", "accordion")
 SPLIT = "split_zhou_Caltech101.json"
 
 
 @lru_cache
 def frozen_parameters() -> Frozen:
-    """The tiny CLIP's parameters as numpy arrays."""
+    """Returns the tiny CLIP's parameters as numpy arrays."""
     return jax.tree.map(np.asarray, jax.jit(CLIP(CONFIG).init)(jax.random.key(0)))
 
 
 def save_clip(folder: Path, changed: str = "") -> Path:
-    """Writes the tiny CLIP as transformers would, replacing one that is there.
+    """Writes the tiny CLIP in the format of transformers, replacing an existing one.
 
     Args:
-        folder: where to.
-        changed: path of an array to write as other numbers, e.g. "text/block_0/fc/bias".
+        folder: the directory to write to.
+        changed: path of an array to write with other values, e.g. "text/block_0/fc/bias".
     """
     flat = flax.traverse_util.flatten_dict(frozen_parameters(), sep="/")
     if changed:
@@ -83,7 +83,7 @@ def save_caltech101(root: Path, train: int = 3, test: int = 3) -> Path:
 
 
 def small_config(method: str, clip: Path, root: Path | None = None, **settings: Any) -> ConfigDict:
-    """A run of two epochs on six images of the folder data set, or of scenes without `root`."""
+    """Returns a config of two epochs on six images of "folder", or on scenes without `root`."""
     c = default.get_config(method, **settings)
     c.backbone = str(clip)
     c.data.shots = 3
@@ -121,7 +121,7 @@ def compiled_once(folder: Path) -> Iterator[dict[str, str]]:
 
 
 def prompts_of(workdir: Path) -> dict[str, np.ndarray]:
-    """The arrays of the newest checkpoint, by their path, read without the code under test."""
+    """Returns the arrays of the newest checkpoint by path, read without the code under test."""
     folder = workdir / "checkpoints"
     step = max(int(path.name) for path in folder.iterdir() if path.name.isdigit())
     with ocp.StandardCheckpointer() as reader:
@@ -146,7 +146,7 @@ def command(*arguments: str, **environment: str) -> subprocess.Popen:
 
 
 def arguments(config: ConfigDict, workdir: Path) -> list[str]:
-    """The command line of a run of `config`, without the program."""
+    """Returns the command line of a run of `config`, without the program."""
     file = f"experiments/configs/images/method.py:{config.method}"
     words = [f"--config={file}", f"--workdir={workdir}"]
     for key, value in config.items():
@@ -158,9 +158,9 @@ def arguments(config: ConfigDict, workdir: Path) -> list[str]:
 
 
 def run_main(words: list[str], monkeypatch: pytest.MonkeyPatch) -> int:
-    """`python -m experiments.main …` in this process; returns its exit code."""
+    """Runs `python -m experiments.main …` in this process; returns its exit code."""
     known = flags.FLAGS
-    # Overrides of a config's fields become flags of their own, and would outlive the call.
+    # Overrides of config fields become flags, which would outlive the call.
     for name in [name for name in known if name.startswith("config.")]:
         delattr(known, name)
     for name in ("config", "workdir"):
@@ -169,6 +169,6 @@ def run_main(words: list[str], monkeypatch: pytest.MonkeyPatch) -> int:
     argv = ["experiments.main", *words]
     monkeypatch.setattr(sys, "argv", argv)
     monkeypatch.chdir(REPOSITORY)
-    # Set, it is left alone: the cache of the person who runs the tests stays as it is.
+    # If set, it is kept: the user's cache must not change.
     monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", "set")
     return command_line.explain(main.main, argv)

@@ -1,4 +1,4 @@
-"""The methods of videos and texts that the tests run: settings, figures to meet, their arrays."""
+"""Methods of videos and texts under test: settings, expected figures, arrays."""
 
 import dataclasses
 from typing import Any, NamedTuple
@@ -15,7 +15,7 @@ from prompt_jax.clip.packing import pack_captions
 from prompt_jax.methods import encoders
 from prompt_jax.methods.video import adapters, vop, vop_c, vop_f, vop_p
 
-# Of large arrays the figures hold every so many-th number; see tests/fixtures/tiny_a/make.py.
+# Figures contain evenly spaced entries of large arrays; see tests/fixtures/tiny_a/make.py.
 LARGE, STRIDE = 1024, 7
 
 
@@ -35,7 +35,7 @@ FRAMES = VIDEOS.shape[1]
 
 
 class VideoRow(NamedTuple):
-    """A method, its settings, and the figures to meet."""
+    """A method, its settings, and the expected figures."""
 
     method: str
     settings: Any
@@ -73,27 +73,27 @@ BY_FIGURES = {row.figures: row for row in ROWS}
 
 
 def task_of(row: VideoRow, **changed: Any) -> methods.Task:
-    """The row's method on captions, with these settings changed."""
+    """Returns the row's task on captions, with these settings changed."""
     method = methods.retrieve(methods.get_encoders(row.method))
     settings = dataclasses.replace(row.settings, **changed)
     return methods.make_task(method, TINY, FROZEN, (), settings)
 
 
 def prompts_of(row: VideoRow) -> methods.Prompts:
-    """The parameters that the row's figures were measured on."""
+    """Returns the parameters that the row's figures were computed with."""
     if "param" in FIGURES[row.figures]:
         return jax.tree.map(jnp.asarray, FIGURES[row.figures]["param"])
     return methods.get_encoders(row.method).init(jax.random.key(0), task_of(row))
 
 
 def batch_of(row: VideoRow) -> dict[str, Any]:
-    """Three videos and the caption of each."""
+    """Returns three videos and their captions."""
     prompts = methods.get_encoders(row.method).text_prompts(row.settings)
     tokens = tokenize_captions(CAPTIONS, prompts).tokens
     return {"image": VIDEOS, "text": pack_captions(tokens), "label": jnp.arange(len(VIDEOS))}
 
 
 def sampled(array: Any) -> np.ndarray:
-    """What the figures hold of a trained array."""
+    """Returns the entries of a trained array that the figures contain."""
     array = np.asarray(array)
     return array.ravel()[::STRIDE] if array.size > LARGE else array

@@ -1,4 +1,4 @@
-"""In which order the frames of a folder are, here and in an exported file."""
+"""The order of the frames in a directory, in the library and in exported models."""
 
 import random
 
@@ -28,13 +28,13 @@ BOTH = pytest.mark.parametrize("order", [folders.order_frames, frames.order_fram
 
 @BOTH
 @pytest.mark.parametrize("names", ORDERS)
-def test_frames_are_in_the_order_of_their_numbers(order, names):
+def test_frames_are_sorted_by_number(order, names):
     for seed in range(4):
         assert order(random.Random(seed).sample(names, len(names))) == list(names)
 
 
 @BOTH
 @pytest.mark.parametrize(("names", "reason"), WRONG)
-def test_names_that_give_no_order_are_refused(order, names, reason):
+def test_names_without_an_order_are_rejected(order, names, reason):
     with pytest.raises(ValueError, match=reason):
         order(names)

@@ -1,4 +1,4 @@
-"""What a person hands over as images or videos."""
+"""Images and videos passed by the user."""
 
 import numpy as np
 import pytest
@@ -43,7 +43,7 @@ def test_a_video_is_the_same_in_every_form(tmp_path):
 
 
 @pytest.mark.parametrize("mode", ["L", "P", "LA", "RGBA", "CMYK", "1", "I;16"])
-def test_an_image_in_memory_is_that_of_its_file(tmp_path, mode):
+def test_an_image_in_memory_equals_that_of_its_file(tmp_path, mode):
     path = tmp_path / ("a.jpg" if mode == "CMYK" else "a.png")
     if mode == "I;16":
         Image.fromarray(PIXELS[0, ..., 0].astype(np.uint16) * 200).save(path)
@@ -54,7 +54,7 @@ def test_an_image_in_memory_is_that_of_its_file(tmp_path, mode):
         np.testing.assert_array_equal(prepared(opened), prepared(path))
 
 
-def test_an_image_is_turned_as_its_file_says(tmp_path):
+def test_an_image_is_rotated_as_its_file_says(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6
     Image.fromarray(PIXELS[0]).save(tmp_path / "a.png", exif=exif)
@@ -110,13 +110,13 @@ def test_one_or_several(what, inputs, number):
         (PIXELS[:0], VIDEOS, r"uint8\[0, 20, 24, 3\]"),
     ],
 )
-def test_what_is_no_image_is_said_to_be_none(item, inputs, words):
+def test_invalid_images_are_explained(item, inputs, words):
     with pytest.raises(PromptError, match=words):
         prepared(item, inputs)
 
 
 class Tensor:
-    """As PyTorch's that needs a gradient, or is of bfloat16."""
+    """An array like PyTorch's tensors that require gradients or are bfloat16."""
 
     dtype, shape = "bfloat16", (9, 9, 3)
 
@@ -124,18 +124,18 @@ class Tensor:
         raise RuntimeError("call numpy() on it after detach()")
 
 
-def test_a_tensor_that_numpy_cannot_read_is_said_to_be_one():
+def test_a_tensor_that_numpy_cannot_read_is_explained():
     with pytest.raises(PromptError, match=r"Tensor of bfloat16\[9, 9, 3\].*after detach"):
         given.as_items(Tensor(), IMAGES)
 
 
 @pytest.mark.parametrize("item", [PIXELS[0, 0], np.zeros((1, 1, 2, 9, 9, 3)), 7, None, b"image"])
-def test_as_items_refuses_what_is_neither_one_nor_several(item):
+def test_as_items_rejects_what_is_neither_one_nor_several(item):
     with pytest.raises(PromptError, match="an image is a path"):
         given.as_items(item, IMAGES)
 
 
-def test_batches_hold_every_image_once_in_few_sizes():
+def test_batches_have_every_image_once_in_few_sizes():
     sizes = batching.sizes_for(4)
     assert sizes == [1, 4]
     assert batching.sizes_for(64, devices=8) == [8, 16, 64]
@@ -146,7 +146,7 @@ def test_batches_hold_every_image_once_in_few_sizes():
     assert not found[1].images[2:].any()
 
 
-def test_what_cannot_be_read_ends_it_or_is_told():
+def test_an_unreadable_image_raises_or_is_reported():
     items = [PIXELS[0], "gone.png", PIXELS[1]]
     with pytest.raises(BadImage, match=r"gone\.png: no such file"):
         list(batching.in_batches(items, IMAGES, [4]))
@@ -158,6 +158,6 @@ def test_what_cannot_be_read_ends_it_or_is_told():
     np.testing.assert_array_equal(batch.images[1], prepared(PIXELS[1]))
 
 
-def test_a_mistake_in_one_of_many_arrays_is_no_file_that_cannot_be_read():
+def test_an_invalid_array_among_many_is_not_an_unreadable_file():
     with pytest.raises(PromptError, match="int64"):
         list(batching.in_batches([PIXELS[0], PIXELS[0].astype(int)], IMAGES, [4], print))

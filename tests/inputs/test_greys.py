@@ -1,4 +1,4 @@
-"""Greys of more than 8 bits: scaled by what a file says, refused where nothing says their white."""
+"""Grayscale of more than 8 bits is scaled as a file says, or rejected if its white is unknown."""
 
 import struct
 
@@ -21,7 +21,7 @@ LEAST, MOST = 340, 341
 
 
 def tiff(path, pixels, kind=UNSIGNED, order="<", photometric=1, bits=None, declared=()):
-    """An uncompressed TIFF of one strip, as Pillow cannot write most of them."""
+    """Returns an uncompressed TIFF of one strip, because Pillow cannot write most of them."""
     height, width = pixels.shape
     bits = bits or pixels.dtype.itemsize * 8
     data = pixels.astype(pixels.dtype.newbyteorder(order)).tobytes()
@@ -39,7 +39,7 @@ def tiff(path, pixels, kind=UNSIGNED, order="<", photometric=1, bits=None, decla
 
 
 def twelve_bits(pixels):
-    """Pairs of 12-bit numbers in three bytes, rows padded."""
+    """Returns pairs of 12-bit numbers in three bytes, with padded rows."""
     rows = []
     for row in pixels:
         bits = "".join(f"{value:012b}" for value in row)
@@ -104,18 +104,18 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("name", READ)
-def test_greys_are_scaled_as_the_file_says(tmp_path, name):
+def test_grayscale_is_scaled_as_the_file_says(tmp_path, name):
     path = tiff(tmp_path / "grey.tif", **READ[name])
     expected = np.zeros_like(GREYS) if name == "all black" else GREYS
     seen = np.asarray(open_image(path))
     assert (seen == np.dstack([expected] * 3)).all()
     check_image(path)
-    with Image.open(path) as image:  # in memory it is the same
+    with Image.open(path) as image:  # the same for an image in memory
         assert (np.asarray(given.decode(image, given.Inputs.of(8))) == seen).all()
         assert (np.asarray(exported.as_rgb(image)) == seen).all()
 
 
-def test_twelve_bits_are_twelve_bits(tmp_path):
+def test_twelve_bit_values_are_scaled(tmp_path):
     pixels = GREYS[:, :8].astype(np.uint16) * 16 + 7
     path = tiff(tmp_path / "grey.tif", pixels, bits=12)
     content = path.read_bytes()
@@ -126,7 +126,7 @@ def test_twelve_bits_are_twelve_bits(tmp_path):
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_greys_of_unknown_white_are_refused_everywhere(tmp_path, name):
+def test_grayscale_with_unknown_white_is_rejected_everywhere(tmp_path, name):
     path = tiff(tmp_path / "grey.tif", **REFUSED[name])
     for look in (open_image, check_image):
         with pytest.raises(BadImage, match=r"grey\.tif: .*convert it to 8 bits, or to 16 bits"):
@@ -138,13 +138,13 @@ def test_greys_of_unknown_white_are_refused_everywhere(tmp_path, name):
             exported.as_rgb(image)
     example = Example("grey.tif", 0, "fox")
     dataset = Dataset("folder", "{}", (example,), (), (), readers.FolderReader(tmp_path), tmp_path)
-    for decode in (True, False):  # as `data_pipelines.check` looks, and as a run's start
+    for decode in (True, False):  # as `data_pipelines.check` and the start of a run check it
         [(bad, reason)] = readers.find_bad(dataset, [example], decode=decode)
         assert bad == str(path) and "convert it to 8 bits" in reason
 
 
 @pytest.mark.parametrize("mode", ["I", "F", "I;16"])
-def test_images_that_lost_their_fields_are_refused(mode):
+def test_images_without_their_file_s_fields_are_rejected(mode):
     pixels = {"I": np.int32, "F": np.float32, "I;16": np.uint16}[mode]
     image = Image.fromarray(GREYS.astype(pixels))
     assert image.mode == mode
@@ -152,7 +152,7 @@ def test_images_that_lost_their_fields_are_refused(mode):
         given.decode(image, given.Inputs.of(8))
 
 
-def test_formats_of_greys_that_nobody_reads_are_refused(tmp_path):
+def test_unsupported_formats_of_grayscale_are_rejected(tmp_path):
     for name, image in (
         ("a.pfm", Image.fromarray((GREYS / 255).astype(np.float32))),
         ("a.jp2", Image.fromarray(SIXTEEN)),
@@ -163,7 +163,7 @@ def test_formats_of_greys_that_nobody_reads_are_refused(tmp_path):
             open_image(tmp_path / name)
 
 
-def test_dark_sixteen_bit_pngs_are_refused_too(tmp_path):
+def test_dark_sixteen_bit_pngs_are_rejected_too(tmp_path):
     Image.fromarray(GREYS.astype(np.uint16) * 16).save(tmp_path / "a.png")
     for look in (open_image, check_image):
         with pytest.raises(BadImage, match=r"none above 4,080: .*fewer bits"):

@@ -1,4 +1,4 @@
-"""Image files of every kind decode to the pixels that Pillow's conversion gives, but 16 bits."""
+"""Images of every format decode to the pixels of Pillow's conversion, except 16-bit ones."""
 
 import io
 import os
@@ -51,7 +51,7 @@ KINDS = {
 
 
 @pytest.mark.parametrize("name", KINDS)
-def test_decodes_as_pillow_converts(tmp_path, name):
+def test_images_decode_like_pillow_converts(tmp_path, name):
     KINDS[name].save(tmp_path / name)
     with warnings.catch_warnings():
         # Pillow warns about palettes with transparency; `open_image` must not.
@@ -70,7 +70,7 @@ def test_decodes_as_pillow_converts(tmp_path, name):
         ("big_endian.tiff", ">u2", "I;16B"),
     ],
 )
-def test_sixteen_bit_greys_keep_their_upper_eight(tmp_path, name, kind, mode):
+def test_sixteen_bit_grayscale_keeps_its_upper_eight_bits(tmp_path, name, kind, mode):
     grey = RNG.integers(0, 2**16, (19, 23))
     grey[0, :4] = 0, 255, 256, 65535
     Image.fromarray(grey.astype(kind)).save(tmp_path / name)
@@ -82,14 +82,14 @@ def test_sixteen_bit_greys_keep_their_upper_eight(tmp_path, name, kind, mode):
     np.testing.assert_array_equal(np.asarray(result), expected)
 
 
-def test_a_png_that_an_older_pillow_opens_in_mode_i_is_scaled_too():
+def test_a_png_that_older_versions_of_pillow_open_in_mode_i_is_scaled_too():
     image = Image.fromarray(np.array([[0, 255, 256, 65535]], np.int32))
     image.format = "PNG"
     scaled = grays.eight_bits(image)
     assert (scaled.mode, np.asarray(scaled).tolist()) == ("L", [[0, 0, 1, 255]])
 
 
-def test_a_sixteen_bit_file_cut_short_is_bad(tmp_path):
+def test_a_truncated_sixteen_bit_file_is_bad(tmp_path):
     path = tmp_path / "grey.png"
     Image.fromarray(RNG.integers(0, 2**16, (99, 99)).astype(np.uint16)).save(path)
     path.write_bytes(path.read_bytes()[:9000])
@@ -98,7 +98,7 @@ def test_a_sixteen_bit_file_cut_short_is_bad(tmp_path):
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_exif_orientation_changes_nothing(tmp_path, orientation):
+def test_exif_orientation_is_ignored(tmp_path, orientation):
     exif = Image.Exif()
     exif[0x0112] = orientation
     image = noise("RGB", 3)
@@ -110,13 +110,13 @@ def test_exif_orientation_changes_nothing(tmp_path, orientation):
     np.testing.assert_array_equal(turned, plain)
 
 
-def test_transparent_pixels_keep_their_colour(tmp_path):
+def test_transparent_pixels_keep_their_color(tmp_path):
     Image.new("RGBA", (4, 4), (10, 200, 30, 0)).save(tmp_path / "clear.png")
     assert decoding.open_image(tmp_path / "clear.png").getpixel((1, 1)) == (10, 200, 30)
 
 
 @pytest.mark.parametrize("name", ["colour.jpg", "colour.png", "colour.webp"])
-def test_a_file_cut_short_is_bad(tmp_path, name):
+def test_a_truncated_file_is_bad(tmp_path, name):
     KINDS[name].save(tmp_path / name)
     whole = (tmp_path / name).read_bytes()
     (tmp_path / name).write_bytes(whole[: len(whole) // 2])
@@ -124,7 +124,7 @@ def test_a_file_cut_short_is_bad(tmp_path, name):
         decoding.open_image(tmp_path / name)
 
 
-def test_every_image_is_looked_at_once_and_counted(tmp_path):
+def test_every_image_is_checked_once_and_counted(tmp_path):
     KINDS["colour.png"].save(tmp_path / "good.png")
     (tmp_path / "bad.png").write_text("no image")
     names = ["good.png", "bad.png", "good.png", "gone.png"]
@@ -138,7 +138,7 @@ def test_every_image_is_looked_at_once_and_counted(tmp_path):
     assert readers.missing_files(dataset, examples) == ["gone.png"]
 
 
-def test_a_cache_goes_to_a_worker_empty(tmp_path):
+def test_a_cache_is_empty_in_a_worker(tmp_path):
     KINDS["colour.png"].save(tmp_path / "a.png")
     cached = readers.CachedReader(readers.FolderReader(tmp_path), 10**6)
     example = Example("a.png", 0, "x")
@@ -149,7 +149,7 @@ def test_a_cache_goes_to_a_worker_empty(tmp_path):
 
 
 def look_and_open(path):
-    """Both must refuse, in the same words; returns them."""
+    """Checks that both functions raise the same message, and returns it."""
     reasons = []
     for look in (decoding.check_image, decoding.open_image):
         with pytest.raises(BadImage) as error:
@@ -159,7 +159,7 @@ def look_and_open(path):
     return reasons[0]
 
 
-def test_what_is_no_regular_file_is_never_opened(tmp_path):
+def test_special_files_are_never_opened(tmp_path):
     os.mkfifo(tmp_path / "pipe.jpg")
     (tmp_path / "link.jpg").symlink_to(tmp_path / "pipe.jpg")
     (tmp_path / "zero.jpg").symlink_to("/dev/zero")
@@ -177,7 +177,7 @@ def test_what_is_no_regular_file_is_never_opened(tmp_path):
         "round.jpg": "symbolic link",
         "huge.jpg": "bytes; the limit is",
         "x" * 300: "File name too long",
-        "a\0b.jpg": "null",  # byte, or character, by the version of Python
+        "a\0b.jpg": "null",  # byte or character, depending on the version of Python
     }
     for name, reason in reasons.items():
         assert reason in look_and_open(tmp_path / name)
@@ -189,7 +189,7 @@ def test_what_is_no_regular_file_is_never_opened(tmp_path):
     assert lists.copies(lists.splits(dataset)) == []
 
 
-def test_formats_that_are_not_documented_are_not_tried(tmp_path, monkeypatch):
+def test_undocumented_formats_are_rejected(tmp_path, monkeypatch):
     from PIL import EpsImagePlugin
 
     def started(*_, **__):
@@ -204,7 +204,7 @@ def test_formats_that_are_not_documented_are_not_tried(tmp_path, monkeypatch):
         assert "none of JPEG, PNG, WEBP, BMP, GIF, TIFF" in look_and_open(tmp_path / name)
 
 
-def test_a_phones_jpeg_of_several_images_is_one(tmp_path):
+def test_a_phone_s_jpeg_of_several_images_is_one_image(tmp_path):
     frames = [Image.new("RGB", (20, 10), colour) for colour in ("red", "blue")]
     frames[0].save(tmp_path / "a.jpg", "MPO", save_all=True, append_images=frames[1:])
     decoding.check_image(tmp_path / "a.jpg")
@@ -216,7 +216,7 @@ def test_a_phones_jpeg_of_several_images_is_one(tmp_path):
 @pytest.mark.parametrize(
     ("mode", "size"), [("1", (13000, 13000)), ("P", (20000, 20000)), ("L", (1000000, 1))]
 )
-def test_images_that_are_too_large_are_refused_undecoded(tmp_path, mode, size):
+def test_too_large_images_are_rejected_without_decoding(tmp_path, mode, size):
     Image.new(mode, size).save(tmp_path / "a.png")
     assert "too large" in look_and_open(tmp_path / "a.png")
 
@@ -230,7 +230,7 @@ def test_a_jpeg_over_the_limit_is_decoded_at_half_the_size(tmp_path, monkeypatch
     assert look_and_open(tmp_path / "a.png").startswith("100 x 80 pixels")
 
 
-def test_want_of_memory_is_a_bad_image(tmp_path, monkeypatch):
+def test_insufficient_memory_is_a_bad_image(tmp_path, monkeypatch):
     KINDS["colour.png"].save(tmp_path / "a.png")
 
     def full(*_):
@@ -244,10 +244,10 @@ def test_want_of_memory_is_a_bad_image(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("suffix", ["jpg", "png", "webp"])
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_upright_images_are_turned_as_exif_says(tmp_path, suffix, orientation):
+def test_upright_images_are_rotated_by_exif(tmp_path, suffix, orientation):
     exif = Image.Exif()
     exif[0x0112] = orientation
-    # Corners of four greys, large enough to survive JPEG.
+    # Corners of four grays, large enough to survive JPEG.
     corners = np.kron(np.array([[10, 90], [170, 250]], np.uint8), np.ones((16, 24), np.uint8))
     Image.fromarray(corners).save(tmp_path / f"a.{suffix}", exif=exif)
     turned = np.asarray(decoding.open_image(tmp_path / f"a.{suffix}", upright=True))[:, :, 0]
@@ -265,27 +265,27 @@ def test_upright_images_are_turned_as_exif_says(tmp_path, suffix, orientation):
     assert np.abs(turned.astype(int) - expected).max() < 30
 
 
-def test_broken_exif_leaves_the_image_as_it_is_without_a_word(tmp_path):
+def test_broken_exif_is_ignored_without_a_warning(tmp_path):
     exif = b"Exif\0\0II*\0\x08\0\0\0\xff\xff\x12\x01\x03\0"
     KINDS["colour.jpg"].save(tmp_path / "a.jpg", exif=exif)
     code = (
         "import sys; from prompt_jax.inputs.images.decoding import open_image;"
         "print(open_image(sys.argv[1], upright=True).size)"
     )
-    # A process of its own: pytest has its own rules for warnings.
+    # In a separate process, because pytest has its own rules for warnings.
     command = [sys.executable, "-W", "error", "-c", code, str(tmp_path / "a.jpg")]
     done = subprocess.run(command, capture_output=True, text=True)
     assert (done.stdout.strip(), done.stderr) == ("(23, 19)", "")
 
 
 @pytest.mark.parametrize("name", ["colour.jpg", "colour.png", "colour.webp", "palette.gif"])
-def test_a_look_without_decoding_sees_a_file_cut_short(tmp_path, monkeypatch, name):
+def test_checking_without_decoding_detects_a_truncated_file(tmp_path, monkeypatch, name):
     content = io.BytesIO()
     KINDS[name].save(content, name.split(".")[1].replace("jpg", "jpeg"))
     whole = content.getvalue()
     (tmp_path / name).write_bytes(whole[: len(whole) * 2 // 3])
     look_and_open(tmp_path / name)
-    # What some cameras write behind the end is no fault.
+    # Data that some cameras write after the end is accepted.
     (tmp_path / name).write_bytes(whole + bytes(100))
     decoding.check_image(tmp_path / name)
     if name != "colour.webp":

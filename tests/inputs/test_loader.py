@@ -27,7 +27,7 @@ INPUTS = Inputs.of(16)
 
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory):
-    """Ten PNG files of noise, each with its own label."""
+    """Returns ten PNG files of noise, each with its own label."""
     folder = tmp_path_factory.mktemp("images")
     rng = np.random.default_rng(0)
     for i in range(COUNT):
@@ -76,7 +76,7 @@ def test_every_epoch_has_each_example_once_in_a_new_order(dataset):
     epochs = labels(take(train(dataset, batch_size=COUNT), 6))
     assert all(sorted(epoch) == list(range(COUNT)) for epoch in epochs)
     assert len({tuple(epoch) for epoch in epochs}) == 6
-    # Neighbouring seeds share no order, not even shifted by an epoch.
+    # Neighboring seeds share no order, not even shifted by an epoch.
     others = labels(take(train(dataset, batch_size=COUNT, seed=2), 6))
     assert not {tuple(epoch) for epoch in epochs} & {tuple(epoch) for epoch in others}
 
@@ -96,7 +96,7 @@ def test_batches_depend_on_seed_and_position_only(dataset, num_threads):
 
 
 @pytest.mark.parametrize("position", [0, 1, 2, 5])
-def test_a_saved_position_continues_bit_for_bit(dataset, position):
+def test_a_saved_position_resumes_bitwise(dataset, position):
     batches = train(dataset)
     for _ in range(position):
         next(batches)
@@ -106,7 +106,7 @@ def test_a_saved_position_continues_bit_for_bit(dataset, position):
     fresh = train(dataset)
     fresh.set_state(state)
     assert_same(take(fresh, 5), expected)
-    # An iterator that has read ahead can be set back too.
+    # An iterator that has read ahead can be reset too.
     ahead = train(dataset)
     for _ in range(3):
         next(ahead)
@@ -114,7 +114,7 @@ def test_a_saved_position_continues_bit_for_bit(dataset, position):
     assert_same(take(ahead, 5), expected)
 
 
-def test_test_batches_keep_order_and_pad_the_last(dataset):
+def test_test_batches_keep_the_order_and_pad_the_last_batch(dataset):
     first, second, third = take(loader.test_batches(dataset, dataset.test, INPUTS, 4), 99)
     assert labels([first, second, third]) == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, -1, -1]]
     assert third["image"].shape == (4, 16, 16, 3) and third["label"].dtype == np.int32
@@ -124,7 +124,7 @@ def test_test_batches_keep_order_and_pad_the_last(dataset):
 
 
 @pytest.mark.parametrize("num_threads", [0, 2])
-def test_a_bad_image_surfaces_as_itself_from_threads(dataset, num_threads):
+def test_threads_pass_on_the_error_of_a_bad_image(dataset, num_threads):
     examples = (*dataset.test, Example("gone.png", 0, "0"))
     with pytest.raises(BadImage, match=r"gone\.png: no such file") as error:
         list(loader.test_batches(dataset, examples, INPUTS, 4, options=ReadOptions(num_threads)))
@@ -149,13 +149,13 @@ def test_a_bad_image_surfaces_as_itself_from_threads(dataset, num_threads):
         ({"shard_count": 2, "count": 3}, "batch of 3 examples is not divisible"),
     ],
 )
-def test_settings_out_of_range_are_refused(dataset, changes, message):
+def test_settings_out_of_range_are_rejected(dataset, changes, message):
     with pytest.raises(DataError, match=message):
         train(dataset, **changes)
 
 
 @pytest.mark.slow
-def test_workers_make_the_same_batches_and_take_over_saved_positions(dataset):
+def test_workers_make_the_same_batches_and_resume_saved_positions(dataset):
     expected = take(train(dataset), 7)
     with_workers = train(dataset, num_workers=2)
     for batch in expected[:3]:
@@ -173,7 +173,7 @@ def test_workers_make_the_same_batches_and_take_over_saved_positions(dataset):
 
 
 @pytest.mark.slow
-def test_test_batches_and_errors_come_through_workers(dataset):
+def test_test_batches_and_errors_are_passed_on_by_workers(dataset):
     examples = (*dataset.test, Example("gone.png", 0, "0"))
     batches = loader.test_batches(dataset, examples, INPUTS, 5, options=ReadOptions(num_workers=2))
     assert_same(
@@ -186,7 +186,7 @@ def test_test_batches_and_errors_come_through_workers(dataset):
 
 
 @pytest.mark.slow
-def test_a_killed_worker_is_named_and_the_position_stays(dataset):
+def test_a_killed_worker_is_named_and_the_position_is_kept(dataset):
     batches = train(dataset, num_workers=1)
     for _ in range(2):
         next(batches)
@@ -199,12 +199,12 @@ def test_a_killed_worker_is_named_and_the_position_stays(dataset):
             next(batches)
             taken += 1
     assert batches.get_state() == {"next_index": taken}
-    # It goes on there, with a new process.
+    # It continues with a new process.
     assert_same(take(batches, 1), take(train(dataset), taken + 1)[-1:])
 
 
 @pytest.mark.slow
-def test_workers_leave_no_shared_memory_behind(dataset):
+def test_workers_leave_no_shared_memory(dataset):
     before = set(os.listdir("/dev/shm"))
     batches = list(
         loader.test_batches(dataset, dataset.test, INPUTS, 4, options=ReadOptions(num_workers=2))
@@ -215,12 +215,12 @@ def test_workers_leave_no_shared_memory_behind(dataset):
 
 
 @pytest.mark.parametrize("state", [{"next_index": 99}, {"next_index": -1}, {}, {"next_index": "1"}])
-def test_a_position_of_other_data_is_refused(dataset, state):
+def test_a_position_in_other_data_is_rejected(dataset, state):
     with pytest.raises(DataError, match="saved position .* from 0 to 4"):
         train(dataset, num_epochs=2).set_state(state)
 
 
-def test_a_finite_pass_ends_wherever_it_begins(dataset):
+def test_a_finite_pass_ends_at_the_same_batch_from_any_start(dataset):
     batches = train(dataset, num_epochs=2)
     batches.set_state({"next_index": 3})
     assert len(list(batches)) == 1
@@ -230,7 +230,7 @@ def test_a_finite_pass_ends_wherever_it_begins(dataset):
 
 
 def joined(hosts):
-    """The hosts' parts of each batch, put together."""
+    """Joins the hosts' parts of each batch."""
     return [
         {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
         for parts in zip(*hosts, strict=True)
@@ -260,7 +260,7 @@ def features(batch_size=4, seed=1, **options):
     return feature_batches(VIEWS, np.arange(COUNT), batch_size, seed, **options)
 
 
-def test_features_come_in_the_images_order_a_view_per_epoch(dataset):
+def test_features_have_the_order_of_images_and_a_view_per_epoch(dataset):
     batches = list(features(num_epochs=4))
     assert labels(batches) == labels(take(train(dataset), 8))
     assert batches[0]["image"].dtype == np.float32 and batches[0]["label"].dtype == np.int32
@@ -269,7 +269,7 @@ def test_features_come_in_the_images_order_a_view_per_epoch(dataset):
         np.testing.assert_array_equal(batch["image"], VIEWS[view][batch["label"]])
 
 
-def test_features_continue_and_shard_like_images():
+def test_features_resume_and_shard_like_images():
     whole = take(features(), 9)
     later = features()
     later.set_state({"next_index": 4})
@@ -281,7 +281,7 @@ def test_features_continue_and_shard_like_images():
 @pytest.mark.parametrize(
     ("shape", "count"), [((10, 2), 10), ((0, 10, 2), 10), ((3, 10, 2), 9), ((1, 0, 2), 0)]
 )
-def test_features_of_other_shapes_are_refused(shape, count):
+def test_features_of_other_shapes_are_rejected(shape, count):
     with pytest.raises(DataError, match="features .* and labels|no examples"):
         feature_batches(np.zeros(shape, np.float32), np.zeros(count, np.int32), 4, 1)
 
@@ -295,7 +295,7 @@ def unpadded(batches):
     return images.reshape(-1, COUNT, *images.shape[1:])
 
 
-def test_views_go_through_the_examples_in_order_whatever_the_batch(dataset):
+def test_views_contain_the_examples_in_order_for_any_batch_size(dataset):
     batches = views(dataset, 2)
     once = [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, -1, -1]]
     assert labels(batches) == once * 2
@@ -303,12 +303,12 @@ def test_views_go_through_the_examples_in_order_whatever_the_batch(dataset):
     assert images.shape == (2, COUNT, 16, 16, 3)
     assert not np.array_equal(images[0], images[1])
     np.testing.assert_array_equal(images, unpadded(views(dataset, 2, batch_size=7)))
-    # More views add to the first ones.
+    # More views are appended to the first ones.
     np.testing.assert_array_equal(images, unpadded(views(dataset, 3))[:2])
     assert not np.array_equal(images, unpadded(views(dataset, 2, seed=2)))
 
 
-def test_no_views_is_the_test_transform(dataset):
+def test_zero_views_use_the_test_transform(dataset):
     assert_same(views(dataset, 0), list(loader.test_batches(dataset, dataset.train, INPUTS, 4)))
     with pytest.raises(DataError, match="views=-1"):
         views(dataset, -1)

@@ -1,4 +1,4 @@
-"""Few-shot draws equal the published ones; base and new halves."""
+"""Few-shot draws equal the published ones; base and new classes are the two halves."""
 
 import json
 import os
@@ -31,7 +31,7 @@ def make_dataset(train_labels, val_labels=()):
     return Dataset("synthetic", "a photo of a {}.", train, val, test, read)
 
 
-def test_draw_equals_a_direct_statement_of_the_rule():
+def test_a_draw_equals_a_direct_implementation_of_the_rule():
     # Labels out of order, class 2 first and class 0 with fewer examples than shots.
     dataset = make_dataset([2] * 9 + [0] * 3 + [1] * 8 + [2] * 2, [1] * 7 + [2] * 3 + [0] * 6)
     few = sampling.few_shot(dataset, shots=5, seed=3)
@@ -66,13 +66,13 @@ def test_draws_equal_the_published_ones():
             assert drawn == oracle[split], f"{path.name}: {split}"
 
 
-def test_shots_below_one_are_refused():
+def test_shots_below_one_are_rejected():
     with pytest.raises(DataError, match=r"shots=0.*1 or more"):
         sampling.few_shot(make_dataset([0, 1]), 0, 1)
 
 
 @pytest.mark.parametrize(("classes", "base_size"), [(2, 1), (5, 3), (10, 5)])
-def test_base_takes_the_larger_half_and_new_starts_from_zero(classes, base_size):
+def test_base_is_the_larger_half_and_new_labels_start_from_zero(classes, base_size):
     dataset = make_dataset([label for label in reversed(range(classes)) for _ in range(2)])
     base, new = sampling.base_and_new(dataset)
     assert base.class_names == dataset.class_names[:base_size]
@@ -82,7 +82,7 @@ def test_base_takes_the_larger_half_and_new_starts_from_zero(classes, base_size)
     assert all(names[example.image] == example.name for example in new.train)
 
 
-def test_one_class_has_no_new_half():
+def test_a_single_class_cannot_be_split():
     with pytest.raises(DataError, match="at least 2 classes"):
         sampling.base_and_new(make_dataset([0, 0]))
 
@@ -92,7 +92,7 @@ def test_one_class_has_no_new_half():
     shots=st.integers(1, 6),
     seed=st.integers(0, 2**32),
 )
-def test_only_bad_shots_are_replaced_and_by_good_ones_of_their_class(bad, shots, seed):
+def test_only_bad_shots_are_replaced_by_good_ones_of_their_class(bad, shots, seed):
     whole = tuple(Example(f"{n}.jpg", n % 4, f"c{n % 4}") for n in range(24))
     broken = {f"{n}.jpg" for n in bad}
     dataset = Dataset("x", "{}", whole, (), (), open)
@@ -108,7 +108,7 @@ def test_only_bad_shots_are_replaced_and_by_good_ones_of_their_class(bad, shots,
     good = [one for one in drawn if one.image not in broken]
     assert [one for one in kept if one in drawn] == good
     if len(good) == len(drawn):
-        assert kept == drawn and asked == list(drawn)  # nothing else is looked at
+        assert kept == drawn and asked == list(drawn)  # no other image is checked
     for label in range(4):
         readable = sum(one.label == label and one.image not in broken for one in whole)
         assert sum(one.label == label for one in kept) == min(shots, readable)

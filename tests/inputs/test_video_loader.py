@@ -26,7 +26,7 @@ KEYS = ("image", "label", "row", "caption")
 
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory):
-    """Six videos, three of them files; with 0, 1 and 2 captions in turn."""
+    """Returns six videos, three of them files, with 0, 1 and 2 captions in turn."""
     folder = tmp_path_factory.mktemp("videos")
     for i in range(3):
         write(folder / f"{i}.mp4", count=10 + i, g="4")
@@ -102,7 +102,7 @@ def test_batches_depend_on_seed_and_position_only(dataset, num_threads):
     assert not np.array_equal(other[0]["image"], expected[0]["image"])
 
 
-def test_a_saved_position_continues_bit_for_bit(dataset):
+def test_a_saved_position_resumes_bitwise(dataset):
     batches = train(dataset, rule="random")
     for _ in range(3):
         next(batches)
@@ -113,13 +113,13 @@ def test_a_saved_position_continues_bit_for_bit(dataset):
     assert_same(take(fresh, 3), expected)
 
 
-def test_test_batches_show_the_centres_in_order_and_pad_the_last(dataset):
+def test_test_batches_have_center_frames_in_order_and_pad_the_last_batch(dataset):
     first, second = take(evaluate(dataset), 99)
     assert first["row"].tolist() == first["label"].tolist() == [0, 1, 2, 3]
     assert second["row"].tolist() == second["label"].tolist() == [4, 5, -1, -1]
     assert (first["caption"] == -1).all() and first["row"].dtype == np.int32
     assert not second["image"][2:].any()
-    # Ten frames in segments of 2, 3, 2 and 3; three frames, the last repeated.
+    # Ten frames in segments of 2, 3, 2 and 3; three frames, with the last repeated.
     for i, numbers in ((0, [0, 3, 5, 8]), (3, [0, 1, 2, 2])):
         for shown, number in zip(first["image"][i], numbers, strict=True):
             level = (shown[0, 0] * CLIP_STD + CLIP_MEAN) * 255
@@ -144,7 +144,7 @@ def test_crop_and_flip_are_the_same_for_all_frames():
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_a_crop_shows_half_of_a_frame_at_least(seed):
+def test_a_crop_has_at_least_half_of_a_frame(seed):
     rng = np.random.default_rng(seed)
     for _ in range(50):
         left, top, right, bottom = images.random_box(320, 240, rng, transforms.AREA)
@@ -171,7 +171,7 @@ def test_a_worker_makes_the_same_batches(dataset):
     )
 
 
-def test_a_bad_video_surfaces_as_itself_from_threads(dataset):
+def test_threads_pass_on_the_error_of_a_bad_video(dataset):
     examples = (*dataset.test, Example("gone.mp4", 0, "0"))
     with pytest.raises(BadVideo, match=r"cannot read the video .*gone\.mp4: no such file"):
         list(loader.test_batches(dataset, examples, inputs(), 4))
@@ -187,12 +187,12 @@ def test_a_bad_video_surfaces_as_itself_from_threads(dataset):
         ({"shard_count": 3}, "batch of 4 examples .* shard_count=3 hosts"),
     ],
 )
-def test_settings_out_of_range_are_refused(dataset, changes, message):
+def test_settings_out_of_range_are_rejected(dataset, changes, message):
     with pytest.raises(DataError, match=message):
         train(dataset, **changes)
 
 
-def test_tests_need_frames_and_leave_none_to_chance(dataset):
+def test_tests_need_frames_and_a_deterministic_rule(dataset):
     with pytest.raises(DataError, match="unknown rule for frames 'random'. .*centre, second"):
         evaluate(dataset, rule="random")
     with pytest.raises(DataError, match="frames=0: must be 1 or more"):

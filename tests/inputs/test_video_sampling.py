@@ -1,4 +1,4 @@
-"""Which frames of a video are looked at."""
+"""The rules that choose frames of a video."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ import pytest
 from data_pipelines.errors import DataError
 from prompt_jax.inputs.videos import sampling
 
-# Frames in the video, and the twelve that VoP's released model reads.
+# Number of frames, and the twelve that VoP's released model reads.
 RELEASED = {
     1: [0] * 12,
     2: [0] + [1] * 11,
@@ -20,29 +20,29 @@ RELEASED = {
 
 
 @pytest.mark.parametrize("count", RELEASED)
-def test_centres_are_those_of_the_released_model(count):
+def test_center_frames_equal_those_of_the_released_model(count):
     assert sampling.choose("centre", count, 12, None).tolist() == RELEASED[count]
 
 
 @pytest.mark.parametrize("count", [1, 3, 12, 13, 100])
-def test_random_frames_lie_one_in_each_segment(count):
+def test_each_segment_has_one_random_frame(count):
     rng = np.random.default_rng(0)
     drawn = np.array([sampling.random_frames(count, 12, rng) for _ in range(300)])
     segments = min(count, 12)
     edges = np.arange(segments + 1) * count // segments
     for k in range(segments):
-        # Every frame of the segment comes up in 300 draws of at most nine.
+        # Every frame of a segment occurs in 300 draws of at most nine.
         assert set(drawn[:, k]) == set(range(edges[k], edges[k + 1]))
     assert (drawn[:, segments:] == count - 1).all()
     again = sampling.random_frames(count, 12, np.random.default_rng(0))
     assert again.tolist() == drawn[0].tolist()
 
 
-def test_one_a_second_counts_seconds_by_the_whole_rate():
+def test_one_a_second_rounds_the_frame_rate():
     assert sampling.one_a_second(100, 5, 29.97).tolist() == [0, 29, 58, 87, 87]
-    # Eleven seconds: linspace(0, 10, 4) without its fractions.
+    # Eleven seconds: linspace(0, 10, 4) without fractions.
     assert sampling.one_a_second(1100, 4, 100.0).tolist() == [0, 300, 600, 1000]
-    # Slower than a frame a second: all of them.
+    # Less than a frame per second: all of them.
     assert sampling.one_a_second(3, 4, 0.5).tolist() == [0, 1, 2, 2]
     with pytest.raises(DataError, match=r"needs the frame rate.* choose another rule"):
         sampling.choose("second", 100, 4, None)
@@ -50,7 +50,7 @@ def test_one_a_second_counts_seconds_by_the_whole_rate():
         sampling.choose("random", 100, 4, 25.0)
 
 
-# The test frames of ViFi-CLIP's code (mmaction's, test_mode) in videos of so many frames.
+# Test frames of ViFi-CLIP's code (mmaction's, test_mode) by number of frames.
 EVEN = {
     1: [0, 0, 0, 0],
     3: [0, 1, 1, 2],
@@ -61,24 +61,24 @@ EVEN = {
 
 
 @pytest.mark.parametrize("count", EVEN)
-def test_even_frames_are_those_of_action_recognition(count):
+def test_even_frames_equal_those_of_action_recognition(count):
     assert sampling.choose("even", count, 4, None).tolist() == EVEN[count]
 
 
-def test_segments_are_of_whole_frames_and_short_videos_repeat_evenly():
+def test_segments_have_whole_frames_and_short_videos_repeat_evenly():
     rng = np.random.default_rng(0)
     drawn = np.array([sampling.choose("segment", 19, 4, None, rng) for _ in range(200)])
     for k in range(4):
         assert set(drawn[:, k]) == set(range(4 * k, 4 * k + 4))
     assert sampling.segment_frames(4, 4, rng).tolist() == [0, 1, 2, 3]
-    # round(i * 3 / 8) modulo 3, in order: the last one begins anew.
+    # round(i * 3 / 8) modulo 3, sorted; the last index wraps around.
     assert sampling.segment_frames(3, 8, rng).tolist() == [0, 0, 0, 1, 1, 2, 2, 2]
     assert sampling.segment_frames(1, 3, rng).tolist() == [0, 0, 0]
     with pytest.raises(DataError, match="need a generator; choose centre, second, even"):
         sampling.choose("segment", 19, 4, None)
 
 
-def test_tests_leave_nothing_to_chance():
+def test_rules_for_tests_are_deterministic():
     kept = {rule: sampling.for_tests(rule) for rule in sampling.RULES}
     assert kept["random"] == "centre" and kept["segment"] == "even"
     assert set(kept.values()) == set(sampling.TEST_RULES)

@@ -1,4 +1,4 @@
-"""Frames of videos: the right ones, whichever way they are reached, in every kind of file."""
+"""The right frames are read from every kind of video file."""
 
 import av
 import numpy as np
@@ -11,7 +11,7 @@ from data_pipelines.videos import readers
 from prompt_jax.inputs.videos import decoding
 from prompt_jax.inputs.videos.folders import open_folder
 
-# Few key frames and frames that others depend on: what makes seeking hard.
+# Few key frames and many dependent frames make seeking hard.
 KINDS = {
     "h264.mp4": {"codec": "libx264", "bf": "3", "g": "16"},
     "one_key_frame.mp4": {"codec": "libx264", "bf": "3", "g": "250"},
@@ -35,7 +35,7 @@ KINDS = {
 
 
 @pytest.mark.parametrize("name", KINDS)
-def test_every_frame_is_the_same_in_one_pass_and_alone(tmp_path, name):
+def test_a_frame_is_the_same_in_one_pass_and_alone(tmp_path, name):
     video = decoding.open_video(write(tmp_path / name, **KINDS[name]))
     assert video.count == 50 and video.rate == pytest.approx(25)
     whole = [np.asarray(frame) for frame in video.frames(range(50))]
@@ -49,7 +49,7 @@ def test_every_frame_is_the_same_in_one_pass_and_alone(tmp_path, name):
     assert list(video.frames([])) == []
 
 
-def test_only_what_is_needed_is_decoded(tmp_path, monkeypatch):
+def test_only_needed_frames_are_decoded(tmp_path, monkeypatch):
     video = decoding.open_video(write(tmp_path / "a.mkv", "mjpeg", pixels="yuvj420p"))
     read = []
     numbered = decoding.VideoFile._numbered
@@ -62,7 +62,7 @@ def test_only_what_is_needed_is_decoded(tmp_path, monkeypatch):
     assert len(read) == 2
 
 
-def test_times_need_not_be_even_nor_begin_at_zero(tmp_path):
+def test_times_may_be_uneven_and_start_above_zero(tmp_path):
     path = tmp_path / "uneven.mp4"
     times = [125, 126, 127, 140, 141, 170, 171, 172, 199, 200]
     with av.open(str(path), "w") as container:
@@ -76,13 +76,13 @@ def test_times_need_not_be_even_nor_begin_at_zero(tmp_path):
         container.mux(stream.encode(None))
     video = decoding.open_video(path)
     assert numbers(video.frames(range(video.count))) == list(range(10))
-    # Seconds count from the first frame; 0.6 s is where 140 stands.
+    # Seconds count from the first frame; 0.6 s is the frame with value 140.
     part = decoding.open_video(path, span=(0.5, 1.8))
     assert part.count == 2 and numbers(part.frames([0, 1])) == [3, 4]
 
 
 @pytest.mark.parametrize("name", ["h264.mp4", "h264.avi", "vp9.webm", "animated.gif"])
-def test_a_span_is_a_video_of_its_own(tmp_path, name):
+def test_a_span_is_a_separate_video(tmp_path, name):
     path = write(tmp_path / name, **KINDS[name])
     part = decoding.open_video(path, span=(0.4, 1.2))
     assert part.count == 20 and numbers(part.frames([0, 9, 19])) == [10, 19, 29]
@@ -90,7 +90,7 @@ def test_a_span_is_a_video_of_its_own(tmp_path, name):
 
 
 @pytest.mark.parametrize(("degrees", "turns"), [(90, 1), (180, 2), (-90, 3)])
-def test_frames_stand_upright_as_the_file_says(tmp_path, degrees, turns):
+def test_frames_are_rotated_as_the_file_says(tmp_path, degrees, turns):
     path = tmp_path / "turned.mp4"
     pixels = np.zeros((32, 48, 3), np.uint8)
     pixels[:16, :24] = 255
@@ -102,12 +102,12 @@ def test_frames_stand_upright_as_the_file_says(tmp_path, degrees, turns):
         container.mux(stream.encode(None))
     [stored] = decoding.open_video(path, upright=False).frames([0])
     [upright] = decoding.open_video(path).frames([0])
-    # Counter-clockwise, as FFmpeg's display matrix counts.
+    # Counterclockwise, like FFmpeg's display matrix.
     np.testing.assert_array_equal(np.asarray(upright), np.rot90(np.asarray(stored), turns))
     assert upright.size != stored.size or degrees == 180
 
 
-def test_a_folder_of_frames_is_sorted_by_number(tmp_path):
+def test_a_directory_of_frames_is_sorted_by_number(tmp_path):
     folder = write_folder(tmp_path / "clip", count=12, name="img_{}.jpg")
     (folder / "notes.txt").write_text("no frame")
     video = readers.VideoReader(tmp_path)(Example("clip", 0, "x"))
@@ -137,7 +137,7 @@ def test_frames_are_decoded_once_within_the_bound(tmp_path):
     assert cached.store.bytes_used == cached.store.max_bytes
 
 
-def test_spans_of_one_file_are_kept_apart(tmp_path):
+def test_spans_of_one_file_are_cached_separately(tmp_path):
     write(tmp_path / "a.mp4")
     cached = readers.CachedVideos(readers.VideoReader(tmp_path), 10**6)
     first, second = Example("a.mp4", 0, "x", span=(0, 1)), Example("a.mp4", 0, "x", span=(1, 2))
@@ -145,7 +145,7 @@ def test_spans_of_one_file_are_kept_apart(tmp_path):
     assert numbers(cached(second).frames([0])) == [25]
 
 
-def test_without_pyav_one_sentence_says_what_to_install(tmp_path, monkeypatch):
+def test_without_pyav_one_line_names_the_command_that_installs_it(tmp_path, monkeypatch):
     write(tmp_path / "a.mp4")
     write_folder(tmp_path / "b")
     monkeypatch.setitem(__import__("sys").modules, "prompt_jax.inputs.videos.decoding", None)
@@ -154,5 +154,5 @@ def test_without_pyav_one_sentence_says_what_to_install(tmp_path, monkeypatch):
     with pytest.raises(DataError, match=r"PyAV.*pip install -e '\.\[video\]'") as error:
         read(Example("a.mp4", 0, "x"))
     assert "\n" not in str(error.value)
-    # Folders of frames need none.
+    # Directories of frames do not need it.
     assert read(Example("b", 0, "x")).count == open_folder(tmp_path / "b").count == 12

@@ -1,4 +1,4 @@
-"""Videos that cannot be read say so in words, one at a time and as a list; FFmpeg keeps quiet."""
+"""Unreadable videos are explained, one at a time and as a list; FFmpeg prints nothing."""
 
 import os
 import pickle
@@ -22,7 +22,7 @@ def read(tmp_path):
 
 
 def reason(read, name, span=None):
-    """Why a video is refused, before a frame of it is asked for."""
+    """Returns the error of opening a video, before a frame is requested."""
     with pytest.raises(BadImage) as error:
         read.check(Example(name, 0, "x", span=span))
     assert error.value.image == str(read.folder / name)
@@ -34,7 +34,7 @@ def cut(path, share):
 
 
 def damage(path):
-    """Overwrites the second half of the coded frames, and nothing of what says where they are."""
+    """Overwrites the second half of the coded frames, but not the index."""
     content = bytearray(path.read_bytes())
     begin = content.index(b"mdat") + 4
     size = int.from_bytes(content[begin - 8 : begin - 4], "big") - 8
@@ -50,20 +50,20 @@ def damage(path):
         ("a.gif", {"codec": "gif", "pixels": "gray"}),
         ("a.avi", {"codec": "mpeg4", "g": "16"}),
         ("a.flv", {"codec": "libx264", "g": "16"}),
-        # The index comes first, as in files for the web, or last.
+        # The index is at the start, as in files for streaming, or at the end.
         ("front.mp4", {"codec": "libx264", "movflags": "faststart"}),
         ("back.mp4", {"codec": "libx264"}),
     ],
 )
 @pytest.mark.parametrize("share", [0.6, 0.95])
-def test_a_file_cut_short_is_bad(tmp_path, read, capfd, name, options, share):
+def test_a_truncated_file_is_bad(tmp_path, read, capfd, name, options, share):
     read.check(Example(str(write(tmp_path / name, **options)), 0, "x"))
     cut(tmp_path / name, share)
     assert "truncated" in reason(read, name)
     assert capfd.readouterr() == ("", "")
 
 
-def test_what_is_no_video_file_is_not_opened(tmp_path, read, capfd):
+def test_special_files_are_not_opened(tmp_path, read, capfd):
     (tmp_path / "empty.mp4").touch()
     (tmp_path / "text.mp4").write_text("This is no video, whatever its name says.\n" * 9)
     os.mkfifo(tmp_path / "pipe.mp4")
@@ -87,12 +87,12 @@ def test_a_video_opens_no_other_file(tmp_path, read):
     )
     for name in ("list.mp4", "page.mp4"):
         assert reason(read, name).startswith("not a video")
-    # A name that FFmpeg would take for an address.
+    # A name that FFmpeg would take for a URL.
     write(tmp_path / "http:a.mp4")
     assert VideoReader(tmp_path)(Example("http:a.mp4", 0, "x")).count == 50
 
 
-def test_sound_alone_is_no_video(tmp_path, read):
+def test_audio_alone_is_not_a_video(tmp_path, read):
     with av.open(str(tmp_path / "sound.mp4"), "w") as container:
         stream = container.add_stream("aac", rate=16000, layout="mono")
         samples = np.zeros((1, 16000), np.float32)
@@ -103,7 +103,7 @@ def test_sound_alone_is_no_video(tmp_path, read):
     assert reason(read, "sound.mp4") == "no video stream, only audio or other data"
 
 
-def test_frames_that_are_too_large_or_too_many_are_refused(tmp_path, read, monkeypatch):
+def test_too_large_or_too_many_frames_are_rejected(tmp_path, read, monkeypatch):
     write(tmp_path / "a.mp4")
     monkeypatch.setattr(decoding, "MAX_PIXELS", 48 * 31)
     assert reason(read, "a.mp4") == "48 x 32 pixels, more than 1488; make it smaller"
@@ -114,9 +114,9 @@ def test_frames_that_are_too_large_or_too_many_are_refused(tmp_path, read, monke
     assert "bytes; the limit is" in reason(read, "a.mp4")
 
 
-def test_damage_inside_names_the_video(tmp_path, read):
+def test_damaged_frames_are_reported_with_the_video(tmp_path, read):
     damage(write(tmp_path / "a.mp4"))
-    # What the file says of itself is all right, and so is its first frame.
+    # The file's headers and its first frame are intact.
     read.check(Example("a.mp4", 0, "x"))
     with pytest.raises(BadVideo, match=r"cannot read the video .*a\.mp4: damaged") as error:
         read.decode(Example("a.mp4", 0, "x"))
@@ -124,7 +124,7 @@ def test_damage_inside_names_the_video(tmp_path, read):
     assert (str(copy), type(copy)) == (str(error.value), BadVideo)
 
 
-def test_a_title_in_an_old_encoding_does_no_harm(tmp_path, read):
+def test_a_title_in_an_old_encoding_is_accepted(tmp_path, read):
     with av.open(str(tmp_path / "a.avi"), "w") as container:
         container.metadata["title"] = "Cafe in Koeln"
         stream = container.add_stream("mpeg4", rate=25)
@@ -137,7 +137,7 @@ def test_a_title_in_an_old_encoding_does_no_harm(tmp_path, read):
     read.check(Example("a.avi", 0, "x"))
 
 
-def test_a_span_without_frames_says_how_long_the_video_is(tmp_path, read):
+def test_a_span_without_frames_reports_the_length_of_the_video(tmp_path, read):
     write(tmp_path / "a.mp4")
     assert reason(read, "a.mp4", (5, 30)) == (
         "no frame from second 5 to 30; its last one is at 1.96 s"
@@ -145,7 +145,7 @@ def test_a_span_without_frames_says_how_long_the_video_is(tmp_path, read):
     assert "no frame from second 1 to 0" in reason(read, "a.mp4", (1, 0))
 
 
-def test_folders_of_frames_are_refused_for_what_is_wrong_with_them(tmp_path, read):
+def test_invalid_directories_of_frames_are_rejected_with_the_reason(tmp_path, read):
     (tmp_path / "none").mkdir()
     assert reason(read, "none").startswith("a directory without images")
     write_folder(tmp_path / "two", 3)
@@ -165,7 +165,7 @@ def test_folders_of_frames_are_refused_for_what_is_wrong_with_them(tmp_path, rea
 
 @pytest.fixture
 def dataset(tmp_path, read):
-    """A good file and folder, one that ends early, and one that is damaged inside."""
+    """Returns a good file and directory, a truncated file, and one with damaged frames."""
     write(tmp_path / "good.mp4")
     write_folder(tmp_path / "folder")
     cut(write(tmp_path / "short.mp4"), 0.5)
@@ -175,7 +175,7 @@ def dataset(tmp_path, read):
     return Dataset("mine", "{}", examples, (), (), read, tmp_path, kind="videos")
 
 
-def test_all_bad_videos_are_found_and_left_out(dataset):
+def test_all_bad_videos_are_found_and_excluded(dataset):
     bad = images.find_bad(dataset, dataset.train)
     assert [path.rsplit("/")[-1] for path, _ in bad] == ["short.mp4", "inside.mp4"]
     assert images.find_bad(dataset, dataset.train, decode=False) == bad[:1]
@@ -183,7 +183,7 @@ def test_all_bad_videos_are_found_and_left_out(dataset):
     assert [example.image for example in good] == ["good.mp4", "folder"] and left_out == bad
 
 
-def test_the_list_of_bad_videos_speaks_of_videos(dataset, tmp_path):
+def test_the_list_of_bad_videos_calls_them_videos(dataset, tmp_path):
     with pytest.raises(BadVideo) as first:
         dataset.read(dataset.train[1])
     error = images.all_bad_error(dataset, dataset.train, first.value)
@@ -194,12 +194,12 @@ def test_the_list_of_bad_videos_speaks_of_videos(dataset, tmp_path):
         images.check_files(dataset, gone)
 
 
-def test_a_span_of_the_same_file_is_looked_at_of_its_own(dataset):
+def test_a_span_of_the_same_file_is_checked_separately(dataset):
     examples = [Example("good.mp4", 0, "x", span=span) for span in ((0, 1), (50, 60))]
     assert len(images.find_bad(dataset, examples)) == 1
 
 
-def test_a_file_that_goes_away_is_bad_when_it_is_read(dataset, tmp_path):
+def test_a_file_removed_after_the_check_is_bad_when_read(dataset, tmp_path):
     clip = dataset.read(dataset.train[0])
     (tmp_path / "good.mp4").unlink()
     with pytest.raises(BadVideo, match=r"good\.mp4: no such file"):

@@ -1,4 +1,4 @@
-"""The videos of action recognition: crops, colours and views as in ViFi-CLIP; mixing of a batch."""
+"""Videos of action recognition: crops, colors and views like ViFi-CLIP, and mixing of batches."""
 
 import itertools
 
@@ -29,13 +29,13 @@ def noise(width=60, height=40, seed=0):
 
 
 def pixels(out, stats="clip"):
-    """What was normalised, from 0 to 255."""
+    """Returns unnormalized values, from 0 to 255."""
     mean, std = map(np.array, statistics(stats))
     return (out * std + mean) * 255
 
 
 class Drawn:
-    """A source of chance that gives what it is told to, and where that ends, 0.99."""
+    """A random generator that returns given values, then 0.99."""
 
     def __init__(self, integers, numbers=()):
         self.whole, self.numbers = iter(integers), iter(numbers)
@@ -64,12 +64,12 @@ def test_crops_are_at_most_one_step_from_square():
 @pytest.mark.parametrize(
     ("sides", "lengths"), [((0, 0), (256, 256)), ((1, 1), (224, 224)), ((2, 3), (192, 168))]
 )
-def test_a_crop_is_that_of_the_whole_frame_resized(size, sides, lengths):
+def test_a_crop_equals_that_of_the_resized_whole_frame(size, sides, lengths):
     image = noise(*size)
     whole = image.resize(vifi._resized(image, 256), Image.Resampling.BILINEAR)
     assert min(whole.size) == 256
     for place in vifi._PLACES:
-        # In mmaction: an offset of 0, 2 or 4 of the room's quarters.
+        # In mmaction: an offset of 0, 2 or 4 quarters of the remaining space.
         left, top = (
             2 * half * ((room - length) // 4)
             for half, room, length in zip(place, whole.size, lengths, strict=True)
@@ -80,8 +80,8 @@ def test_a_crop_is_that_of_the_whole_frame_resized(size, sides, lengths):
         assert np.abs(seen - np.asarray(expected, np.float32)).max() <= 2.01
 
 
-def test_a_side_near_the_size_is_the_size():
-    # Of 48 pixels the short side is int(54.86) and 7/8 of that 47; 224 is 7/8 of 256 itself.
+def test_a_side_close_to_the_size_becomes_the_size():
+    # For 48 pixels the short side is int(54.86) and 7/8 of it 47; 224 is 7/8 of 256 exactly.
     assert vifi._short_side(48) == 54 and vifi._short_side(224) == 256
     image = noise(54, 54)
     expected = np.asarray(image.crop((0, 0, 48, 48)), np.float32)
@@ -89,7 +89,7 @@ def test_a_side_near_the_size_is_the_size():
 
 
 @pytest.mark.parametrize("number", range(3))
-def test_flip_jitter_and_grey_by_their_probabilities(number):
+def test_flip_jitter_and_grayscale_have_their_probabilities(number):
     image = noise()
 
     def look(*numbers, flip=True):
@@ -103,17 +103,17 @@ def test_flip_jitter_and_grey_by_their_probabilities(number):
     plain = look()
     if number == 0:
         np.testing.assert_array_equal(look(0.49), plain[:, :, ::-1])
-        # Nothing is drawn for the flip where there is none.
+        # Without flips, nothing is drawn for them.
         np.testing.assert_array_equal(look(0.99, 0.99, flip=False), plain)
     elif number == 1:
-        # In the middle of its range jitter changes nothing but what HSV rounds.
+        # In the middle of its range, jitter changes values only by the rounding of HSV.
         assert np.abs(look(0.99, 0.79) - plain).max() <= 6
     else:
         grey_ = look(0.99, 0.99, 0.19)
         assert np.ptp(grey_, axis=-1).max() < 1e-3 < np.ptp(plain, axis=-1).max()
 
 
-def test_jitter_is_anew_for_each_frame_and_the_rest_the_same():
+def test_jitter_differs_between_frames_and_all_else_is_shared():
     image, frames = noise(), 8
     seen = set()
     for seed in range(40):
@@ -150,7 +150,7 @@ def test_statistics_of_imagenet():
     np.testing.assert_allclose(out[0, 5, 5], expected, atol=1e-5)
 
 
-def test_a_test_frame_is_the_middle_with_a_seventh_cut_off():
+def test_a_test_frame_is_the_middle_without_an_eighth():
     image = noise(340, 256)
     out = np.empty((1, 224, 224, 3), np.float32)
     vifi.test_transform([image], 224, out)
@@ -159,7 +159,7 @@ def test_a_test_frame_is_the_middle_with_a_seventh_cut_off():
 
 
 @pytest.mark.parametrize("size", [(48, 32), (32, 48), (32, 32)])
-def test_three_crops_are_the_ends_and_the_middle(size):
+def test_three_crops_are_both_ends_and_the_middle(size):
     image = noise(*size)
     out = vifi.three_crops(image, SIZE, np.empty((3, SIZE, SIZE, 3), np.float32))
     whole = np.asarray(image, np.float32)
@@ -185,7 +185,7 @@ FRAMES = 4
 
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory):
-    """Six folders of 10 to 15 frames of growing grey, of three classes."""
+    """Returns six directories of 10 to 15 frames of increasing gray, of three classes."""
     folder = tmp_path_factory.mktemp("videos")
     for i in range(6):
         write_folder(folder / str(i), count=10 + i)
@@ -227,7 +227,7 @@ def test_mixed_batches_depend_on_seed_and_position_only(dataset, num_threads):
     assert "targets" not in take(train(dataset, mixed_classes=0), 1)[0]
 
 
-def test_hosts_mix_the_same_where_groups_fit(dataset):
+def test_hosts_mix_the_same_videos_if_groups_fit(dataset):
     doubled = Dataset(
         "own", "{}", dataset.train + dataset.train[:2], (), (), dataset.read, kind="videos"
     )
@@ -245,7 +245,7 @@ def mixed(seed, count=4):
     return images, mixing.mix(batch, 5, np.random.default_rng(seed))
 
 
-def test_mixing_is_of_pixels_and_labels_alike():
+def test_mixing_applies_the_same_weights_to_pixels_and_labels():
     cut = blended = 0
     for seed in range(40):
         images, batch = mixed(seed)
@@ -272,7 +272,7 @@ def test_mixing_is_of_pixels_and_labels_alike():
     assert cut > 10 and blended > 10
 
 
-def test_labels_that_are_no_classes_are_refused():
+def test_labels_out_of_range_are_rejected():
     with pytest.raises(DataError, match="labels are from 0 to 5; with 3 classes they must be"):
         mixing.smooth(np.array([0, 5]), 3)
 
@@ -284,7 +284,7 @@ def views(dataset, batch_size=4, views=4, **options):
     )
 
 
-def test_views_of_a_video_stand_together(dataset):
+def test_views_of_a_video_are_consecutive(dataset):
     first, second = take(views(dataset), 99)
     assert first["image"].shape == (48, FRAMES, SIZE, SIZE, 3)
     assert first["row"].tolist() == np.repeat(range(4), 12).tolist()
@@ -297,7 +297,7 @@ def test_views_of_a_video_stand_together(dataset):
         "row": np.int32,
         "caption": np.int32,
     }
-    # Three crops of the same frames, and four times others: one of each segment.
+    # Three crops of the same frames, and four draws of frames, one of each segment.
     shown = pixels(first["image"]).mean((2, 3, 4)).reshape(4, 4, 3, FRAMES)
     numbers = np.round((shown - grey(0)) / 4).astype(int)
     assert (numbers == numbers[:, :, :1]).all()
@@ -315,7 +315,7 @@ def test_hosts_read_parts_of_the_views(dataset):
             np.testing.assert_array_equal(np.concatenate([first[key], second[key]]), batch[key])
 
 
-def test_the_loader_refuses_what_it_does_not_know(dataset):
+def test_the_loader_rejects_unknown_settings(dataset):
     with pytest.raises(
         DataError, match="unknown augmentation of videos 'vify'. Did you mean 'vifi'"
     ):

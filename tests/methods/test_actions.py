@@ -1,4 +1,4 @@
-"""ViLT-CLIP, ViFi-CLIP and A5 against the reference figures, and their sizes."""
+"""ViLT-CLIP, ViFi-CLIP and A5 equal the reference figures; numbers of parameters."""
 
 import dataclasses
 import functools
@@ -20,30 +20,30 @@ from prompt_jax.clip import CLIP, VARIANTS
 from prompt_jax.methods.video import clip_video, vifi_clip
 from prompt_jax.training import optim, train
 
-# Whose figures `./run.sh test --quick` compares; the others compile for a minute.
+# Compared in `./run.sh test --quick`; the others compile for a minute.
 QUICK = ("clip_video", "vilt_clip", "a5_temporal1")
 
 
 def marked(row):
-    """A row of the table, slow unless it is one of the quick ones."""
+    """Returns a row of the table, marked as slow unless it is a quick one."""
     return pytest.param(row, marks=() if row.figures in QUICK else pytest.mark.slow)
 
 
 def in_pairs(ours, row, kind):
-    """(path, our array, the figures') of all arrays that the figures have."""
+    """Returns (path, our array, the figures' array) of all arrays in the figures."""
     ours = by_path(ours)
     for path, reference in by_path(FIGURES[row.figures][kind]).items():
         yield path, sampled(ours[path]), reference
 
 
 def adamw_of(row, trains):
-    """The optimizer of the figures: ViFi-CLIP's settings, or A5's."""
+    """Returns the optimizer of the figures, with ViFi-CLIP's or A5's settings."""
     decay, betas = (0.01, (0.9, 0.999)) if row.method == "a5" else (0.001, (0.9, 0.98))
     return optim.adamw(1e-3, trains, decay, epsilon=1e-8, betas=betas)
 
 
 def measure(method):
-    """The jitted ((prompts, task, batch) -> ((loss, output), gradients))."""
+    """Returns the compiled function of (prompts, task, batch): ((loss, output), gradients)."""
 
     def loss(prompts, task, batch):
         return train.loss_and_output(method, prompts, task, batch)
@@ -52,7 +52,7 @@ def measure(method):
 
 
 def logits_of(row, settings):
-    """Of the row's batch, with other settings: (loss, logits)."""
+    """Returns (loss, logits) of the row's batch with other settings."""
     run = jax.jit(functools.partial(train.loss_and_output, method_of(row)))
     loss, output = run(prompts_of(row), task_of(row, settings), batch_of(row))
     return float(loss), output.logits[0]
@@ -73,7 +73,7 @@ def test_logits_gradients_and_three_steps_equal_the_reference(row):
     if not start:
         return
     for path, ours, reference in in_pairs(gradients, row, "grad"):
-        # The gradient through F is some hundredth of the largest entry.
+        # The gradient through F is about a hundredth of the largest entry.
         assert largest_difference(ours, reference) <= 1e-4 * np.abs(reference).max(), path
 
     optimizer = adamw_of(row, method.trains(start, row.settings))
@@ -92,7 +92,7 @@ def test_logits_gradients_and_three_steps_equal_the_reference(row):
     for path, ours, reference in in_pairs(end, row, "adamw3"):
         off.append(np.ravel(ours - reference))
         moved.append(np.ravel(reference - starts[path]))
-    # AdamW turns noise in small gradients into whole steps: no bound on single entries.
+    # AdamW amplifies noise in small gradients to whole steps: single entries are not bounded.
     off, moved = (np.sqrt(np.mean(np.concatenate(parts) ** 2)) for parts in (off, moved))
     assert off <= 2e-4 * moved
 
@@ -102,7 +102,7 @@ def test_logits_gradients_and_three_steps_equal_the_reference(row):
     [
         ("action", {"template": "a video of the action of {}"}),
         ("photo", {"template": "a photo of a {}."}),
-        ("photo", {"template": ""}),  # the data set's own
+        ("photo", {"template": ""}),  # the data set's template
         ("name", {"template": "{}"}),
         ("mean_of_normalised", {"pooling": "norm_then_mean"}),
         (
@@ -111,13 +111,13 @@ def test_logits_gradients_and_three_steps_equal_the_reference(row):
         ),
     ],
 )
-def test_zero_shot_by_other_texts_and_poolings(name, changed):
+def test_zero_shot_with_other_templates_and_poolings(name, changed):
     row = BY_FIGURES["clip_video"]
     _, logits = logits_of(row, clip_video.Settings(**changed))
     assert largest_difference(logits, FIGURES["clip_video"][f"logits_{name}"]) <= 1e-4
 
 
-def test_the_paper_s_temperature_may_be_asked_for():
+def test_the_paper_s_temperature_can_be_set():
     row, figures = BY_FIGURES["vilt_clip"], FIGURES["vilt_clip"]
     loss, logits = logits_of(row, dataclasses.replace(row.settings, temperature=0.07))
     assert largest_difference(logits, figures["logits_tau_0.07"]) <= 1e-5
@@ -125,7 +125,7 @@ def test_the_paper_s_temperature_may_be_asked_for():
 
 
 @pytest.mark.slow
-def test_fine_tuning_has_the_reference_s_gradient_in_every_array():
+def test_fine_tuning_equals_the_reference_in_the_gradient_of_every_array():
     row, figures = BY_FIGURES["vifi_clip"], FIGURES["vifi_clip"]
     (_, output), gradients = measure(method_of(row))(prompts_of(row), task_of(row), batch_of(row))
     norms = flax.traverse_util.flatten_dict(gradients, sep="/")
@@ -139,7 +139,7 @@ def test_fine_tuning_has_the_reference_s_gradient_in_every_array():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("use", ["image", "text"])
-def test_one_tower_may_be_fine_tuned_alone(use):
+def test_a_single_tower_can_be_fine_tuned(use):
     row, figures = BY_FIGURES["vifi_clip"], FIGURES["vifi_clip"]
     row = row._replace(settings=vifi_clip.Settings(use=use))
     prompts = prompts_of(row)
@@ -153,7 +153,7 @@ def test_one_tower_may_be_fine_tuned_alone(use):
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.figures)
-def test_fresh_prompts_have_the_structure_that_the_figures_have(row):
+def test_initial_prompts_have_the_structure_of_the_figures(row):
     encoders = methods.get_encoders(row.method)
     fresh = jax.eval_shape(lambda rng: encoders.init(rng, task_of(row)), jax.random.key(0))
     shapes = [jax.tree.map(jnp.shape, tree) for tree in (fresh, prompts_of(row))]
@@ -188,7 +188,7 @@ OF_BOTH_TOWERS: dict[str, Any] = {"text_prompts": 16, "vision_prompts": 16}
         ("a5", {"temporal_blocks": 1}, 3_200_000),
         ("a5", {}, 6_352_384),
     ],
-)  # the published counts, or what stands beside them in the specification
+)  # the published counts, or those derived in the specification
 def test_parameter_count_on_vit_b16(name, settings, expected):
     clip, encoders = CLIP(VARIANTS["ViT-B/16"]), methods.get_encoders(name)
 

@@ -1,4 +1,4 @@
-"""What the methods of action recognition mean: coupling, the scenario term, vectors, frames."""
+"""Properties of action recognition methods: coupling, the scenario-guided loss, frames."""
 
 import dataclasses
 import functools
@@ -36,23 +36,23 @@ SHUFFLED = VIDEOS[:, jnp.array([2, 0, 3, 1])]
 
 
 def features(row, videos=VIDEOS):
-    """Videos by the row's method, on its figures' parameters."""
+    """Returns the features of videos, with the parameters of the row's figures."""
     run = jax.jit(methods.get_encoders(row.method).encode_videos)
     return run(prompts_of(row), task_of(row), videos)
 
 
 def task_with(name, settings, names=CLASSES, clip=TINY):
-    """(method, task) of class names under these settings."""
+    """Returns (method, task) of class names with these settings."""
     method = methods.recognize(methods.get_encoders(name))
     return method, methods.make_task(method, clip, FROZEN, names, settings)
 
 
 def embed(words):
-    """Their tokens' embeddings, float32[n, d_l]."""
+    """Returns the embeddings of the words' tokens, float32[n, d_l]."""
     return TINY.embed_text(FROZEN, jnp.asarray(tokenizer.encode(words)))
 
 
-def test_without_weight_the_scenario_term_is_not_there():
+def test_zero_weight_removes_the_scenario_guided_loss():
     plain = BY_FIGURES["vilt_multimodal"]
     row = BY_FIGURES["vilt_clip"]
     row = row._replace(settings=dataclasses.replace(row.settings, sg_weight=0.0))
@@ -64,7 +64,7 @@ def test_without_weight_the_scenario_term_is_not_there():
     assert largest_difference(gradients, theirs) == 0
 
 
-def test_without_weight_captions_have_no_term_either():
+def test_zero_weight_removes_the_loss_for_captions_too():
     row = BY_FIGURES["vilt_clip_retrieval"]
     loss, logits = logits_of(row, dataclasses.replace(row.settings, sg_weight=0.0))
     expected = FIGURES["vilt_retrieval"]
@@ -73,7 +73,7 @@ def test_without_weight_captions_have_no_term_either():
 
 
 @pytest.mark.parametrize("of_captions", [False, True])
-def test_the_scenario_term_is_that_of_the_reference(of_captions):
+def test_the_scenario_guided_loss_equals_the_reference(of_captions):
     row = BY_FIGURES["vilt_clip_retrieval" if of_captions else "vilt_clip"]
     run = jax.jit(functools.partial(train.loss_and_output, method_of(row)))
     _, output = run(prompts_of(row), task_of(row), batch_of(row))
@@ -81,7 +81,7 @@ def test_the_scenario_term_is_that_of_the_reference(of_captions):
     assert float(output.losses["scenario"]) == pytest.approx(expected, abs=1e-5)
 
 
-def test_the_scenario_term_is_zero_at_the_template_itself():
+def test_the_scenario_guided_loss_is_zero_for_the_template_s_features():
     words = embed("a video of a person doing")
     settings = vilt_clip.Settings(prompts=len(words), depth=1)
     method, task = task_with("vilt_clip", settings)
@@ -93,7 +93,7 @@ def test_the_scenario_term_is_zero_at_the_template_itself():
     assert float(jnp.linalg.norm(task.constants.plain - method.prepare(prompts, task))) <= 1e-5
 
 
-def test_the_scenario_term_reads_the_text_that_the_settings_or_the_data_set_has():
+def test_the_scenario_guided_loss_uses_the_template_of_the_settings_or_data_set():
     _, task = task_with("vilt_clip", vilt_clip.Settings())
     expected = describe_classes(task, CLASSES, actions.PERSON)
     assert largest_difference(task.constants.plain, expected) == 0
@@ -102,7 +102,7 @@ def test_the_scenario_term_reads_the_text_that_the_settings_or_the_data_set_has(
     assert largest_difference(task.constants.plain, expected) == 0
 
 
-def test_as_the_paper_prints_it_the_term_is_the_cosine_itself():
+def test_the_published_formula_of_the_loss_is_the_cosine():
     texts = normalize(jnp.asarray([[1.0, 0.0], [0.0, 2.0]]))
     plain = normalize(jnp.asarray([[1.0, 1.0], [0.0, 1.0]]))
     mean = (0.5**0.5 + 1) / 2
@@ -113,12 +113,12 @@ def test_as_the_paper_prints_it_the_term_is_the_cosine_itself():
 
 
 @pytest.mark.parametrize("leads, share", [("text_prompts", 8.6e-3), ("vision_prompts", 9.3e-1)])
-def test_prompts_that_lead_learn_from_the_other_tower(monkeypatch, leads, share):
-    """By the share of the largest entry that the reference's note has for a missing path."""
+def test_coupled_prompts_get_gradients_from_the_other_tower(monkeypatch, leads, share):
+    """Compares with the share of the largest entry that the reference gives for a missing path."""
     row, couple = BY_FIGURES["vilt_multimodal"], vilt_multimodal.couple
 
     def gradient():
-        # A new method, so that nothing compiled before is used.
+        # A new method, so that no compiled function is reused.
         run = measure(methods.recognize(vilt_multimodal.ENCODERS))
         return run(prompts_of(row), task_of(row), batch_of(row))[1][leads]
 
@@ -148,22 +148,22 @@ def test_the_coupling_layer_is_half_of_the_smaller_tower_s_layers():
         assert ("vision_to_text" in prompts) == ("vision_prompts" in prompts) == (expected[1] > 0)
 
 
-def test_maps_of_layers_differ_where_they_are_not_shared():
+def test_maps_of_layers_differ_unless_they_are_shared():
     method, task = task_with("vilt_clip", vilt_clip.Settings(prompts=2, shared_maps=False))
     kernel = method.init(jax.random.key(0), task)["vision_to_text"]["kernel"]
     assert kernel.shape == (2, 64, 64) and largest_difference(kernel[0], kernel[1]) > 0.1
     assert float(jnp.abs(kernel).max()) <= 64**-0.5
 
 
-def test_the_first_vision_prompts_may_stand_behind_the_norm():
+def test_the_first_vision_prompts_may_be_inserted_after_the_norm():
     row = BY_FIGURES["vilt_multimodal"]
     settings = dataclasses.replace(row.settings, vision_prompt_before_ln_pre=False)
     _, logits = logits_of(row, settings)
     moved = largest_difference(logits, FIGURES["vilt_multimodal"]["logits"])
-    assert moved == pytest.approx(7.0e-2, rel=0.05)  # so the reference's note
+    assert moved == pytest.approx(7.0e-2, rel=0.05)  # as stated by the reference
 
 
-def test_a_tower_without_prompts_is_the_frozen_one():
+def test_a_tower_without_prompts_equals_the_frozen_one():
     settings = vilt_independent.Settings(text_prompts=0, vision_prompts=0)
     method, task = task_with("vilt_independent", settings)
     assert method.init(jax.random.key(0), task) == {}
@@ -176,7 +176,7 @@ def test_a_tower_without_prompts_is_the_frozen_one():
 
 
 @pytest.mark.parametrize("number", [0, 2, 4])
-def test_few_prompts_of_vifi_clip_start_from_words_and_the_rest_stay_behind(number):
+def test_few_prompts_of_vifi_clip_replace_words_and_keep_the_rest(number):
     settings = vifi_vl_prompting.Settings(text_prompts=number, text_depth=1)
     method, task = task_with("vifi_vl_prompting", settings)
     prompts = method.init(jax.random.key(0), task)
@@ -197,18 +197,18 @@ def test_many_prompts_of_vifi_clip_start_at_random():
     "name",
     ["clip_video", "vilt_independent", "vilt_clip", "vifi_clip", "vifi_vl_prompting", "a5_text"],
 )
-def test_the_order_of_frames_is_without_effect(name):
+def test_the_order_of_frames_has_no_effect(name):
     row = BY_FIGURES[name]
     assert largest_difference(features(row), features(row, SHUFFLED)) <= 1e-5
 
 
 @pytest.mark.parametrize("name", ["a5_temporal1", "a5_temporal2"])
-def test_temporal_blocks_tell_orders_of_frames_apart(name):
+def test_temporal_blocks_depend_on_the_order_of_frames(name):
     row = BY_FIGURES[name]
     assert largest_difference(features(row), features(row, SHUFFLED)) > 1e-3
 
 
-def test_another_number_of_frames_than_the_temporal_table_has_is_refused():
+def test_a_number_of_frames_that_differs_from_the_temporal_table_is_rejected():
     row = BY_FIGURES["a5_temporal1"]
     with pytest.raises(
         PromptError, match="videos of 3 frames, but there is a temporal table for 4"
@@ -220,7 +220,7 @@ def test_another_number_of_frames_than_the_temporal_table_has_is_refused():
 
 
 @pytest.mark.parametrize("name", ["a5_temporal1", "clip_video"])
-def test_features_of_frames_that_were_kept_are_as_good_as_the_videos(name):
+def test_cached_features_of_frames_equal_those_of_videos(name):
     row = BY_FIGURES[name]
     method, task, batch = method_of(row), task_of(row), batch_of(row)
     kept = jax.jit(functools.partial(methods.look, method))(task, VIDEOS)
@@ -251,7 +251,7 @@ def test_methods_of_frames_images_and_videos_are_evaluated_together():
 
 
 @pytest.mark.parametrize("name", ["a5_text", "a5_text_shared_postfix"])
-def test_the_vectors_behind_a_caption_are_those_of_its_slots_or_the_same_for_all(name):
+def test_vectors_after_a_caption_depend_on_its_slots_or_are_shared(name):
     prompts, task = prompts_of(BY_FIGURES[name]), task_of(BY_FIGURES[name])
     texts = jax.tree.map(jnp.asarray, pack_captions(tokenize_captions(CAPTIONS, 4).tokens))
     seen = jax.jit(a5.encode_texts)(prompts, task, texts)
@@ -269,7 +269,7 @@ def test_the_vectors_behind_a_caption_are_those_of_its_slots_or_the_same_for_all
         assert largest_difference(feature, normalize(alone)) <= 1e-5
 
 
-def test_a5_starts_as_the_published_code_does():
+def test_a5_is_initialized_like_the_published_code():
     method, task = task_with("a5", a5.Settings(temporal_blocks=2))
     prompts = method.init(jax.random.key(0), task)
     for name in ("embedding", "temporal_embedding"):
@@ -291,7 +291,7 @@ def test_bfloat16_is_close_to_float32(name):
     assert largest_difference(rough, features(row)) < 0.05
 
 
-def test_a_class_whose_text_is_too_long_is_refused():
+def test_a_class_with_a_too_long_text_is_rejected():
     names = ["cat", "very long " * 9]
     with pytest.raises(
         PromptError, match="class 'very long very .* takes 84 tokens, 64 of them the prompts'"
@@ -326,6 +326,6 @@ def test_a_class_whose_text_is_too_long_is_refused():
         ),
     ],
 )
-def test_wrong_settings_are_refused(build, match):
+def test_invalid_settings_are_rejected(build, match):
     with pytest.raises(PromptError, match=match):
         build()

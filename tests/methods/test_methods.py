@@ -1,4 +1,4 @@
-"""Every method against the figures of the published code, and its number of parameters."""
+"""Every image method equals the figures of the published code; numbers of parameters."""
 
 import functools
 
@@ -26,16 +26,16 @@ from prompt_jax.methods.images import (
 )
 from prompt_jax.training import optim, train
 
-# Whose figures `./run.sh test --quick` compares; the others compile for a minute.
+# Compared in `./run.sh test --quick`; the others compile for a minute.
 QUICK = ("zero_shot", "coop", "cocoop", "pro_mpt")
 
 
 def marked(row):
-    """A row of the table, slow unless it is one of the quick ones."""
+    """Returns a row of the table, marked as slow unless it is a quick one."""
     return pytest.param(row, marks=() if row.figures in QUICK else pytest.mark.slow)
 
 
-def test_the_weights_here_are_those_that_the_figures_were_measured_on(shared):
+def test_the_weights_are_those_of_the_figures(shared):
     _, frozen = loading.load(shared / "oracles" / "tiny_a" / "clip.pt")
     table, ours = frozen["text"]["token_embedding"], FROZEN["text"]["token_embedding"]
     rows = np.flatnonzero(np.abs(ours).max(axis=1))
@@ -60,7 +60,7 @@ def test_logits_gradients_and_three_sgd_steps_equal_the_published_code(row):
             if prompts:
                 assert relative_difference(gradients, arrays(row, "grad")) <= 1e-4
         if prompts:
-            # CoOp's steps are so long that float32 noise shows in the third loss.
+            # CoOp's steps are so large that float32 noise is visible in the third loss.
             assert float(value) == pytest.approx(expected["sgd_losses"][step], rel=3e-4)
             updates, state = optimizer.update(gradients, state, prompts)
             prompts = optax.apply_updates(prompts, updates)
@@ -71,12 +71,12 @@ def test_logits_gradients_and_three_sgd_steps_equal_the_published_code(row):
 
 
 def loss(method, prompts, task, batch):
-    """Training's loss with the prompts first, as `jax.grad` wants them."""
+    """Computes the training loss with the prompts as the first argument, for `jax.grad`."""
     return train.loss_and_output(method, prompts, task, batch)
 
 
 def expected_logits(figures):
-    """float[iterations, B, K]; ProMPT's begin with the zero-shot ones."""
+    """Returns float[iterations, B, K]; for ProMPT they begin with the zero-shot logits."""
     logits = figures["logits"].reshape(-1, 3, len(CLASSES))
     if "logits0" in figures:
         logits = np.concatenate([figures["logits0"][None], logits])
@@ -84,7 +84,7 @@ def expected_logits(figures):
 
 
 def pro_mpt_parameters(a=8, b=5, depth=9, d=512, d_l=512, d_v=768):
-    """The sum over P⁰, O⁰, G^V (weights shared, biases per layer) and G^T of the method's text."""
+    """Returns the sum over P⁰, O⁰, G^V (weights shared, biases per layer) and G^T."""
     hidden = d // 16
     vision = hidden * (d + d_v) + depth * (hidden + d_v)
     text = hidden * (d + d_l) + hidden + d_l
@@ -124,14 +124,14 @@ def test_parameter_count_on_vit_b16(name, settings, expected):
 @pytest.mark.parametrize(
     "row", {row.method: row for row in ROWS}.values(), ids=lambda row: row.figures
 )
-def test_fresh_prompts_have_the_structure_that_the_figures_have(row):
+def test_initial_prompts_have_the_structure_of_the_figures(row):
     method = methods.get(row.method)
     fresh = jax.eval_shape(lambda rng: method.init(rng, task_of(row)), jax.random.key(0))
     shapes = [jax.tree.map(jnp.shape, tree) for tree in (fresh, arrays(row, "param"))]
     assert shapes[0] == shapes[1]
 
 
-def test_evaluation_by_prepare_once_equals_training_by_prepare_each_time():
+def test_preparing_once_in_evaluation_equals_preparing_in_each_training_step():
     row = BY_FIGURES["coop"]
     method, task, prompts = methods.get(row.method), task_of(row), arrays(row, "param")
     prepared = jax.jit(method.prepare)(prompts, task)
@@ -140,6 +140,6 @@ def test_evaluation_by_prepare_once_equals_training_by_prepare_each_time():
     assert largest_difference(evaluated, expected_logits(FIGURES["coop"])) <= 1e-4
 
 
-def test_unknown_method_names_the_close_one():
+def test_an_unknown_method_suggests_a_close_name():
     with pytest.raises(PromptError, match=r"'cocop'.*Did you mean.*'cocoop'"):
         methods.get("cocop")

@@ -1,4 +1,4 @@
-"""What encoders are trained for, captions or class names; and methods of images on videos."""
+"""Training of encoders on captions or class names, and image methods on videos."""
 
 import functools
 from typing import Any
@@ -23,7 +23,7 @@ from prompt_jax.training import optim, train
 VIDEO = "a video of a person doing {}."
 
 
-def test_several_runs_in_one_program_are_those_apart():
+def test_parallel_runs_equal_separate_ones():
     row = BY_FIGURES["vop"]
     method, task, batch = methods.retrieve(vop.ENCODERS), task_of(row), batch_of(row)
     starts = [jax.tree.map(lambda x, k=k: k * x, prompts_of(row)) for k in (1.0, 2.0)]
@@ -44,7 +44,7 @@ def test_several_runs_in_one_program_are_those_apart():
         assert relative_difference(moved, state.prompts) <= 1e-5
 
 
-def test_what_training_must_not_leave_is_kept_after_every_step():
+def test_constraints_hold_after_every_step():
     full = methods.get_encoders("full")
     assert full.optimizer is tuned.bound_scale
     method = methods.retrieve(full)
@@ -65,7 +65,7 @@ def test_what_training_must_not_leave_is_kept_after_every_step():
 
 
 def apply(optimizer, gradients, prompts):
-    """The prompts after one step."""
+    """Returns the prompts after one step."""
     updates, _ = optimizer.update(gradients, optimizer.init(prompts), prompts)
     return optax.apply_updates(prompts, updates)
 
@@ -94,7 +94,7 @@ def test_class_names_train_prompts_in_both_towers():
     assert float(second["loss"]) < float(first["loss"])
 
 
-def test_a_class_whose_text_is_too_long_is_refused():
+def test_a_class_with_a_too_long_text_is_rejected():
     method = objectives.recognize(vop.ENCODERS)
     with pytest.raises(
         PromptError, match="class 'very long very .* takes 87 tokens, 60 of them the prompts'"
@@ -103,7 +103,7 @@ def test_a_class_whose_text_is_too_long_is_refused():
         methods.make_task(method, TINY, FROZEN, ["cat", "very long " * 9], settings, VIDEO)
 
 
-def test_zero_shot_of_images_on_videos_is_that_of_vifi_clip():
+def test_zero_shot_with_images_on_videos_equals_vifi_clip():
     method = methods.get("zero_shot")
     task = methods.make_task(
         method, average_frames(TINY), FROZEN, CLASSES, method.Settings(), VIDEO
@@ -114,7 +114,7 @@ def test_zero_shot_of_images_on_videos_is_that_of_vifi_clip():
 
 
 @pytest.mark.parametrize("figures", ["vpt_deep", "maple", "cocoop", "pro_mpt"])
-def test_a_method_of_images_on_videos_of_one_image_says_what_it_says_of_the_image(figures):
+def test_an_image_method_on_a_video_of_one_image_equals_that_image(figures):
     row = IMAGE_ROWS[figures]
     method, prompts = methods.get(row.method), arrays(row, "param")
     videos = jnp.repeat(BATCH["image"][:, None], 3, axis=1)

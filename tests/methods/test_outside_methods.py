@@ -1,4 +1,4 @@
-"""A method from outside the package: named on the command line, trained, tested, loaded again."""
+"""A method of another package is named on the command line, trained, tested and loaded."""
 
 import re
 import sys
@@ -37,7 +37,7 @@ def forget():
 
 @pytest.fixture
 def package(tmp_path, monkeypatch):
-    """A package in a folder of PYTHONPATH; forgotten before and after."""
+    """Returns a package in a directory of PYTHONPATH, which is unloaded before and after."""
     folder = tmp_path / "elsewhere" / "a_package"
     folder.mkdir(parents=True)
     (folder / "__init__.py").touch()
@@ -50,7 +50,7 @@ def package(tmp_path, monkeypatch):
 
 @pytest.fixture
 def run(package, tmp_path, monkeypatch):
-    """The folder of a finished run of the method, named on the command line."""
+    """Returns the directory of a finished run of the method, named on the command line."""
     words = [f"--config=experiments/configs/images/few_shot.py:{NAME}"]
     words += ["--config.data.names=emoji_scenes", "--config.seeds=1", "--config.data.shots_list=2"]
     words += ["--config.data.num_classes=4", "--config.data.test_per_class=3", "--config.epochs=1"]
@@ -63,7 +63,7 @@ def run(package, tmp_path, monkeypatch):
     return folder
 
 
-def test_a_run_is_used_where_its_module_is_imported(run):
+def test_a_run_is_used_if_its_module_is_imported(run):
     image = np.zeros((16, 16, 3), np.uint8)
     before = pj.load(run).predict(image)
     forget()
@@ -72,7 +72,7 @@ def test_a_run_is_used_where_its_module_is_imported(run):
             use(run)
     with pytest.raises(PromptError, match="model.json: method .*PROMPT_JAX_METHODS=a_package.a_"):
         evaluate.evaluate([run], ["emoji_scenes"], {})
-    assert not any(name.startswith("a_package") for name in sys.modules)  # nothing was run
+    assert not any(name.startswith("a_package") for name in sys.modules)  # no code was run
 
     outside.load(NAME)
     found = pj.load(run)
@@ -134,7 +134,7 @@ def test_encoders_have_the_settings_of_vop(package, file, monkeypatch, capsys):
         ),
     ],
 )
-def test_mistakes_are_one_line(package, monkeypatch, capsys, tmp_path, config, message):
+def test_user_errors_are_one_line(package, monkeypatch, capsys, tmp_path, config, message):
     (package / "broken.py").write_text("import absent_x\n")
     (package / "wrong.py").write_text("METHOD = 1 / 0\n")
     (package / "ends.py").write_text("raise SystemExit(0)\n")
@@ -155,7 +155,7 @@ def test_mistakes_are_one_line(package, monkeypatch, capsys, tmp_path, config, m
         (lambda logits: logits, None),
     ],
 )
-def test_logits_of_another_shape_are_refused_before_training(change, message):
+def test_logits_of_another_shape_are_rejected_before_training(change, message):
     coop, clip = methods.METHODS["coop"], CLIP(tiny.CONFIG)
     settings = coop.Settings(context_length=2)
     task = methods.make_task(coop, clip, tiny.frozen_parameters(), tiny.CLASSES, settings)

@@ -1,4 +1,4 @@
-"""What ProMPT's loop, its ablations and its settings mean, on the tiny CLIP."""
+"""Properties of ProMPT's iterations, ablations and settings, on the tiny CLIP."""
 
 import dataclasses
 from typing import Any
@@ -28,7 +28,7 @@ from prompt_jax.prompts import encode_classes, generate, generate_layers
 from prompt_jax.training import optim
 
 pytestmark = pytest.mark.slow
-# Fewer layers than the figures' CLIP: these tests compile ProMPT many times.
+# Fewer layers than the figures' CLIP, because these tests compile ProMPT many times.
 SMALL = CLIP(dataclasses.replace(CONFIG, image_layers=2, text_layers=1))
 SETTINGS = Settings(iterations=2, vision_prompts=3, vision_depth=2)
 PROMPTS = pro_mpt_tree(lambda name: jnp.asarray(FIGURES["pro_mpt"][f"param.{name}"]))
@@ -37,30 +37,30 @@ IMAGES = BATCH["image"]
 
 @jax.jit
 def forward(prompts, task, images):
-    """Logits of all iterations, float[1 + N, B, K]."""
+    """Returns logits of all iterations, float[1 + N, B, K]."""
     return METHOD.forward(prompts, METHOD.prepare(prompts, task), task, images).logits
 
 
 def logits(prompts=PROMPTS, names=CLASSES, images=IMAGES, **changed):
-    """The same with these settings changed."""
+    """Returns the same with these settings changed."""
     settings = dataclasses.replace(SETTINGS, **changed)
     return forward(prompts, make_task(METHOD, SMALL, FROZEN, names, settings), images)
 
 
 def fresh(names=CLASSES, **changed):
-    """Initial prompts with these settings changed."""
+    """Returns initial prompts with these settings changed."""
     settings = dataclasses.replace(SETTINGS, **changed)
     return METHOD.init(jax.random.key(0), make_task(METHOD, SMALL, FROZEN, names, settings))
 
 
 def without(*keys):
-    """The prompts without some of their parts."""
+    """Returns the prompts without some of their parts."""
     return {key: value for key, value in PROMPTS.items() if key not in keys}
 
 
 @jax.jit
 def plain_loop(prompts, task, image):
-    """ProMPT's equations on one image, float[H, W, 3], with a Python loop over iterations."""
+    """Computes ProMPT's equations on one image, float[H, W, 3], in a Python loop."""
     s, clip, frozen = task.settings, task.clip, task.frozen
     features = clip.encode_image(frozen, image[None])[0]
     classes = task.constants
@@ -83,7 +83,7 @@ def plain_loop(prompts, task, image):
 @pytest.mark.parametrize(
     "field", [None, "normalize_generator_input", "vision_generator", "text_generator"]
 )
-def test_scan_equals_a_plain_loop(field):
+def test_the_scan_equals_a_plain_loop(field):
     changed: dict[str, Any] = {field: False} if field else {}
     settings = dataclasses.replace(SETTINGS, **changed)
     task = make_task(METHOD, SMALL, FROZEN, CLASSES, settings)
@@ -94,7 +94,7 @@ def test_scan_equals_a_plain_loop(field):
         assert largest_difference(output[1:], logits()[1:]) > 0.01
 
 
-def test_no_iterations_is_zero_shot():
+def test_zero_iterations_equal_zero_shot():
     assert fresh(iterations=0) == {}
     output = logits({}, iterations=0)
     task = make_task(zero_shot.METHOD, SMALL, FROZEN, CLASSES, zero_shot.Settings())
@@ -105,7 +105,7 @@ def test_no_iterations_is_zero_shot():
     assert METHOD.trains({}, Settings(iterations=0)) == {}
 
 
-def test_more_iterations_continue_those_before():
+def test_further_iterations_do_not_change_earlier_ones():
     longer, shorter = logits(iterations=3), logits()
     assert longer.shape == (4, 3, len(CLASSES))
     assert largest_difference(longer[:3], shorter) <= 1e-4
@@ -117,7 +117,7 @@ def test_more_iterations_continue_those_before():
     [["vision_generator"], ["text_generator"], ["vision_generator", "text_generator"]],
     ids=" and ".join,
 )
-def test_ablations_train_what_is_left_and_give_finite_logits(fields):
+def test_ablations_train_the_remaining_parts_and_give_finite_logits(fields):
     changed: dict[str, Any] = dict.fromkeys(fields, False)
     prompts = fresh(**changed)
     assert set(prompts) == set(PROMPTS) - set(fields)
@@ -131,7 +131,7 @@ def test_without_the_filter_every_class_has_a_vision_prompt():
 
 @pytest.fixture
 def record(monkeypatch):
-    """A call that runs ProMPT with stand-ins for the encoders and returns what they were given."""
+    """Runs ProMPT with replaced encoders, and returns the arguments of their calls."""
 
     def run(**changed):
         vision, contexts = [], []
@@ -162,11 +162,11 @@ def record(monkeypatch):
 
 
 def varies(arrays):
-    """Whether what an encoder gets depends on the image, and whether on the iteration."""
+    """Returns whether an encoder's argument depends on the image, and on the iteration."""
     return np.ptp(arrays, axis=1).max() > 1e-3, np.ptp(arrays, axis=0).max() > 1e-3
 
 
-def test_without_its_generator_a_tower_gets_the_same_prompts_in_every_image_and_iteration(record):
+def test_without_its_generator_a_tower_gets_the_same_prompts_for_all_images_and_iterations(record):
     vision, context = record()
     assert varies(vision) == (True, True)
     assert varies(context) == (True, True)
@@ -178,7 +178,7 @@ def test_without_its_generator_a_tower_gets_the_same_prompts_in_every_image_and_
     assert varies(vision)[0]
 
 
-def test_without_both_generators_iterations_repeat_themselves():
+def test_without_both_generators_all_iterations_are_equal():
     output = logits(
         without("vision_generator", "text_generator"), vision_generator=False, text_generator=False
     )
@@ -199,7 +199,7 @@ def test_vision_prompts_that_start_at_zero_stay_there():
     assert largest_difference(moved["context"], prompts["context"]) > 0
 
 
-def test_with_fewer_classes_than_vision_prompts_the_first_slots_serve():
+def test_with_fewer_classes_than_vision_prompts_the_first_slots_are_used():
     two, few = CLASSES[:2], PROMPTS | {"vision": PROMPTS["vision"][:, :2]}
     expected = logits(few, names=two, vision_prompts=2)
     assert jnp.isfinite(expected).all()
@@ -207,15 +207,15 @@ def test_with_fewer_classes_than_vision_prompts_the_first_slots_serve():
     assert largest_difference(logits(names=two, feature_filter=False), expected) <= 1e-4
 
 
-def test_without_the_filter_more_classes_than_in_training_get_slots_of_zeros():
+def test_without_the_filter_additional_classes_get_slots_of_zeros():
     missing = len(CLASSES) - PROMPTS["vision"].shape[1]
     padded = PROMPTS | {"vision": jnp.pad(PROMPTS["vision"], ((0, 0), (0, missing), (0, 0)))}
     expected = logits(padded, vision_prompts=len(CLASSES))
     assert largest_difference(logits(feature_filter=False), expected) <= 1e-4
 
 
-def test_order_of_vision_prompts_does_not_matter():
-    prompts = without("vision_generator")  # which would tell slots by their class
+def test_the_order_of_vision_prompts_does_not_matter():
+    prompts = without("vision_generator")  # which would distinguish slots by their class
     shuffled = prompts | {"vision": PROMPTS["vision"][:, jnp.array([2, 0, 1])]}
     one, other = (logits(p, vision_generator=False) for p in (prompts, shuffled))
     assert largest_difference(one, other) <= 1e-4
@@ -236,14 +236,14 @@ def test_stopped_gradients_change_gradients_and_no_value():
     names = ("pro_mpt", "pro_mpt_stop_z", "pro_mpt_stop_all")
     none, features, everything = (
         {k: v for k, v in FIGURES[name].items() if k.startswith("grad.")} for name in names
-    )  # that ours equal these is tested in test_methods.py
+    )  # equality of ours is tested in test_methods.py
     for one, other in [(none, features), (features, everything), (none, everything)]:
         assert relative_difference(one, other) > 1e-3
     for stop in ("features", "all"):
         assert largest_difference(logits(stop_gradient=stop), logits()) == 0
 
 
-def test_loss_decay_weighs_later_iterations_more_and_zero_shot_never():
+def test_loss_decay_weights_later_iterations_more_and_excludes_zero_shot():
     task = make_task(METHOD, SMALL, FROZEN, CLASSES, Settings(3, 3, 2, loss_decay=0.5))
     output = jax.eval_shape(
         lambda p: METHOD.forward(p, METHOD.prepare(p, task), task, IMAGES), PROMPTS
@@ -251,7 +251,7 @@ def test_loss_decay_weighs_later_iterations_more_and_zero_shot_never():
     assert output.weights == (0.0, 0.25, 0.5, 1.0)
 
 
-def test_filter_takes_the_best_rows_first():
+def test_the_filter_selects_the_best_rows_first():
     features = jnp.arange(12.0).reshape(1, 4, 3)
     best = pro_mpt.select(features, jnp.array([[0.1, 3.0, -1.0, 2.0]]), 2)
     assert best.tolist() == [features[0, np.array([1, 3])].tolist()]
@@ -266,6 +266,6 @@ def test_filter_takes_the_best_rows_first():
         ({"vision_prompts": 0}, "vision_prompts=0 must be at least 1"),
     ],
 )
-def test_impossible_settings_are_refused(setting, message):
+def test_invalid_settings_are_rejected(setting, message):
     with pytest.raises(PromptError, match=message):
         Settings(**setting)

@@ -1,4 +1,4 @@
-"""PromptSRC: its teacher, its regularisers against PyTorch, and the average of the epochs."""
+"""PromptSRC: teacher, regularizers against PyTorch, and the average over epochs."""
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +15,7 @@ from prompt_jax.training import optim, train
 
 METHOD = promptsrc.METHOD
 SETTINGS = promptsrc.Settings(depth=3, average_mean=2.0, average_std=0.7)
-# The figures' weights hold only the words of their own prompts; the templates have others.
+# The figures' weights contain only the words of their prompts; the templates have others.
 VOCABULARY = jax.random.normal(jax.random.key(0), FROZEN["text"]["token_embedding"].shape)
 
 
@@ -32,7 +32,7 @@ def prompts():
 
 
 @pytest.mark.slow
-def test_teacher_is_the_normalised_mean_over_imagenet_templates():
+def test_the_teacher_is_the_normalized_mean_over_imagenet_templates():
     frozen = {**FROZEN, "text": {**FROZEN["text"], "token_embedding": 0.02 * VOCABULARY}}
     names = ["lynx", "night_snake"]
     task = methods.make_task(METHOD, TINY, frozen, names, SETTINGS)
@@ -52,7 +52,7 @@ def _encode_text(frozen, tokens):
 
 
 @pytest.mark.slow
-def test_regularisers_equal_the_published_formulas(task, prompts, torch):
+def test_regularizers_equal_the_published_formulas(task, prompts, torch):
     functional = torch.nn.functional
     images = BATCH["image"]
 
@@ -85,7 +85,7 @@ def test_regularisers_equal_the_published_formulas(task, prompts, torch):
 
 
 @pytest.mark.slow
-def test_result_is_the_weighted_mean_of_the_epochs_prompts(task, prompts):
+def test_the_result_is_the_weighted_mean_of_the_epochs_prompts(task, prompts):
     epochs, steps_per_epoch = 3, 2
     weights = promptsrc.epoch_weights(SETTINGS, epochs)
     inner = optim.sgd(0.01, METHOD.trains(prompts, SETTINGS))
@@ -114,7 +114,7 @@ def test_weights_of_few_epochs_are_the_last_ones():
 
 
 @pytest.mark.parametrize("wrong", [{"text_weight": -1.0}, {"average_std": 0.0}])
-def test_settings_out_of_range_are_refused_by_name(wrong):
+def test_settings_out_of_range_are_rejected_by_name(wrong):
     ((name, value),) = wrong.items()
     with pytest.raises(PromptError, match=rf"settings\.{name}={value} must"):
         promptsrc.Settings(**wrong)
@@ -125,7 +125,7 @@ def test_parameter_count_on_vit_b16():
     settings = promptsrc.Settings()
 
     def init(rng):
-        # IVLP's task, which lacks only the teacher: 60 templates take long to trace.
+        # IVLP's task, without the teacher, whose 60 templates take long to trace.
         ivlp = methods.get("ivlp")
         return METHOD.init(rng, methods.make_task(ivlp, clip, clip.init(rng), ["a", "b"], settings))
 

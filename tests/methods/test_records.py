@@ -1,4 +1,4 @@
-"""Records and annotated shapes fit the methods; documents name all methods."""
+"""Records and annotated shapes match the methods; documents name all methods."""
 
 import os
 import re
@@ -19,7 +19,7 @@ SIZES = {"base_to_novel": {3}, "few_shot": {4}, "supervised": {1, 2}, "retrieval
 
 
 @pytest.mark.parametrize("record", RECORDS, ids=lambda one: f"{one.kind}-{one.name}")
-def test_a_record_fits_its_method(record):
+def test_a_record_matches_its_method(record):
     for protocol in record.recipes:
         config = recipes.get_config(record.name, protocol, record.kind)
         assert record.method.Settings(**config.settings.to_dict())
@@ -29,12 +29,12 @@ def test_a_record_fits_its_method(record):
         assert sizes <= SIZES.get(row.protocol, {1})
 
 
-def test_methods_of_images_train_in_every_protocol():
+def test_image_methods_have_a_recipe_for_every_protocol():
     for record in methods.RECORDS["images"].values():
         assert record.recipe("few_shot") and record.recipe("cross_dataset")
 
 
-def test_the_readme_s_table_says_where_methods_train():
+def test_the_readme_s_table_states_the_protocols_of_each_method():
     text = (REPOSITORY / "README.md").read_text(encoding="utf-8")
     [row] = re.findall(r"\| prompts in the text .*\n.*\n(.*)\n", text)
     cells = [re.findall(r"`(\w+)`", cell) for cell in row.split("|")[1:-1]]
@@ -45,7 +45,7 @@ def test_the_readme_s_table_says_where_methods_train():
         }
 
 
-def test_variants_are_the_same_by_their_number():
+def test_variants_are_equal_if_their_numbers_are():
     assert [row.variant for row in published.rows("images", "pro_mpt", "base_to_novel")] == [""] * 2
     [row] = published.rows("images", "pro_mpt", "base_to_novel", "loss_decay", "lambda=1.0")
     assert row.figures["average"] == (80.94, 74.89, 77.80)
@@ -53,7 +53,7 @@ def test_variants_are_the_same_by_their_number():
 
 @pytest.mark.slow
 def test_every_method_keeps_the_shapes_of_its_annotations():
-    """Runs in a process of its own, because annotations are checked from the import on."""
+    """Runs in a separate process, because annotations are checked from the import on."""
     checked_shapes = REPOSITORY / "tests" / "helpers" / "checked_shapes.py"
     done = subprocess.run(
         [sys.executable, checked_shapes],

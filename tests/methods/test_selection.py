@@ -1,4 +1,4 @@
-"""Folds, counting and the rule by which settings are chosen."""
+"""Folds, counts, and the rule that selects settings."""
 
 import json
 
@@ -9,11 +9,11 @@ from prompt_jax.methods import selection
 from prompt_jax.methods.selection import HeldOut
 
 
-def test_folds_take_as_many_of_every_class_and_leave_each_some():
+def test_folds_take_equally_many_shots_of_every_class_and_leave_some():
     labels = np.repeat([3, 1, 2], [8, 8, 2])
     folds = selection.assign_folds(labels)
     assert (folds[:8] == folds[8:16]).all()
-    assert list(folds[:8]) == [0, 0, 1, 1, 2, 2, 3, 3]  # neighbours stay together
+    assert list(folds[:8]) == [0, 0, 1, 1, 2, 2, 3, 3]  # neighbors stay together
     assert list(folds[16:]) == [0, 1]
 
 
@@ -22,7 +22,7 @@ def test_the_only_shot_of_a_class_is_never_held_out():
     assert list(selection.assign_folds(np.array([0, 1, 2]))) == [-1, -1, -1]
 
 
-def test_no_view_of_a_held_out_shot_is_seen():
+def test_no_view_of_a_held_out_shot_is_used_for_fitting():
     labels = np.tile([0, 1], 4)
     views = np.arange(8.0)[None, :, None] + np.array([0, 100, 200])[:, None, None]
     held = selection.hold_out_shots(lambda features, labels: (features, labels), views, labels)
@@ -36,7 +36,7 @@ def test_no_view_of_a_held_out_shot_is_seen():
     assert selection.describe(held) == "cross-validation over 8 shots in 4 folds"
 
 
-def test_one_shot_a_class_holds_nothing_out():
+def test_one_shot_per_class_holds_nothing_out():
     views = np.zeros((2, 3, 4))
     assert selection.hold_out_shots(lambda *_: 1 / 0, views, np.arange(3)) == []
 
@@ -45,16 +45,16 @@ def test_one_shot_a_class_holds_nothing_out():
     "hits, index",
     [
         ([7, 7, 7, 8, 9, 9, 9], 5),
-        ([0, 9, 1, 8, 8, 8, 0], 4),  # a lone peak is luck, a stretch is not
+        ([0, 9, 1, 8, 8, 8, 0], 4),  # a single peak may be chance, a plateau is not
         ([5, 5, 5, 5, 5, 5, 5], 3),
         ([2, 4], 1),
     ],
 )
-def test_the_middle_of_a_good_stretch_wins(hits, index):
+def test_the_middle_of_a_plateau_is_selected(hits, index):
     assert selection.best(np.array(hits, float)) == (index,)
 
 
-def test_images_count_once_however_many_views():
+def test_images_count_once_for_any_number_of_views():
     grid = {"alpha": (0.0, 1.0)}
     few = HeldOut("few", np.zeros((1, 2, 3)), np.zeros(2, int))
     many = HeldOut("many", np.zeros((4, 3, 3)), np.zeros(3, int), "shots")
@@ -70,7 +70,7 @@ def test_images_count_once_however_many_views():
     assert str(choice) == f"alpha=1, chosen by {choice.by}"
 
 
-def test_of_a_large_grid_the_bounds_and_the_best_few_are_recorded():
+def test_bounds_and_best_values_of_a_large_grid_are_recorded():
     grid = {"beta": [i / 10 for i in range(200)], "alpha": [1.0, 2.0]}
     held = [HeldOut(None, np.zeros((1, 10, 3)), np.zeros(10, int))]
     hits = np.zeros((200, 2))

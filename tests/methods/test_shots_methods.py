@@ -1,4 +1,4 @@
-"""The methods that are made from the shots' features: Tip-Adapter, Tip-Adapter-F and GDA."""
+"""Methods computed from the shots' features: Tip-Adapter, Tip-Adapter-F and GDA."""
 
 import functools
 import math
@@ -34,38 +34,38 @@ LABELS = FIGURES["inputs"]["shot_labels"]
 
 @pytest.fixture(scope="module")
 def shots():
-    """Features float[1, 12, d] of the twelve shots, one view each."""
+    """Returns features float[1, 12, d] of the twelve shots, one view each."""
     images = jnp.asarray(FIGURES["inputs"]["shot_images"])
     return jax.jit(TINY.encode_image)(FROZEN, images)[None]
 
 
 @pytest.fixture(scope="module")
 def features():
-    """Features float[3, d] of the batch."""
+    """Returns features float[3, d] of the batch."""
     return jax.jit(TINY.encode_image)(FROZEN, BATCH["image"])
 
 
 @functools.cache
 def make(name, names=tuple(CLASSES), trained=None, **settings):
-    """A method and its task over class names."""
+    """Returns a method and its task on class names."""
     method = methods.get(name)
     chosen = method.Settings(**settings)
     return method, methods.make_task(method, TINY, FROZEN, names, chosen, trained=trained)
 
 
 def logits_of(method, prompts, task, features):
-    """float[B, K]."""
+    """Returns logits float[B, K]."""
     return method.forward(prompts, prepare(method, prompts, task), task, features).logits[-1]
 
 
 @functools.partial(jax.jit, static_argnums=0)
 def prepare(method, prompts, task):
-    """The method's `prepare`, compiled."""
+    """Runs the method's `prepare`, compiled."""
     return method.prepare(prompts, task)
 
 
 def some_features(number, seed=0, width=32):
-    """Features float[number, width] that are not normalised."""
+    """Returns features float[number, width], not normalized."""
     return jax.random.normal(jax.random.key(seed), (number, width))
 
 
@@ -97,7 +97,7 @@ def test_three_steps_of_tip_adapter_f_equal_the_published_code(shots, features):
         assert (prompts[name] == start[name]).all()
 
 
-def test_keys_are_the_normalised_mean_over_views():
+def test_keys_are_the_normalized_mean_over_views():
     method, task = make("tip_adapter")
     views = some_features(24).reshape(2, 12, 32)
     keys = method.adaptation.make({}, task, views, LABELS)["keys"]
@@ -105,7 +105,7 @@ def test_keys_are_the_normalised_mean_over_views():
 
 
 @pytest.mark.parametrize("name", ["tip_adapter", "gda"])
-def test_without_its_share_the_method_is_zero_shot(name, shots, features):
+def test_zero_weight_of_the_cache_equals_zero_shot(name, shots, features):
     method, task = make(name, alpha=0.0)
     prompts = method.adaptation.make({}, task, shots, LABELS)
     plain, plain_task = make("zero_shot")
@@ -114,7 +114,7 @@ def test_without_its_share_the_method_is_zero_shot(name, shots, features):
     assert (logits_of(method, prompts, task, features) == expected).all()
 
 
-def test_search_of_alpha_and_beta_equals_a_double_loop(shots):
+def test_the_search_of_alpha_and_beta_equals_a_double_loop(shots):
     method, task = make("tip_adapter", alpha_steps=3, beta_steps=4, alpha_max=30.0)
     prompts = method.adaptation.make({}, task, shots, LABELS)
     # Between the shots and noise, so that the grid's values differ in hits.
@@ -136,7 +136,7 @@ def test_search_of_alpha_and_beta_equals_a_double_loop(shots):
     assert tuned["keys"] is prompts["keys"]
 
 
-def test_published_grid_starts_at_a_tenth_and_leaves_its_end_out():
+def test_the_published_grid_starts_at_a_tenth_and_excludes_its_end():
     values = tip_adapter.grid(7.0, 200)
     assert float(values[0]) == pytest.approx(0.1)
     assert float(values[-1]) == pytest.approx(0.1 + 199 * 6.9 / 200)
@@ -152,7 +152,7 @@ def test_a_given_setting_is_kept(name, shots):
     assert {key: float(tuned[key]) for key in given} == pytest.approx(given)
 
 
-def test_given_one_of_two_settings_only_the_other_is_searched(shots):
+def test_if_one_of_two_settings_is_given_only_the_other_is_searched(shots):
     method, task = make("tip_adapter", alpha=0.7, beta_steps=5)
     prompts = method.adaptation.make({}, task, shots, LABELS)
     tuned, choice = method.adaptation.choose(prompts, task, [HeldOut(prompts, shots, LABELS)])
@@ -163,7 +163,7 @@ def test_given_one_of_two_settings_only_the_other_is_searched(shots):
 @pytest.mark.parametrize(
     "name, published", [("tip_adapter", {"alpha": 1.0, "beta": 5.5}), ("gda", {"alpha": 1.0})]
 )
-def test_where_nothing_is_held_out_the_default_is_used_and_said(name, published, shots):
+def test_without_held_out_images_the_default_is_used_with_a_note(name, published, shots):
     method, task = make(name)
     prompts = method.adaptation.make({}, task, shots, LABELS)
     tuned, choice = method.adaptation.choose(prompts, task, [])
@@ -173,7 +173,7 @@ def test_where_nothing_is_held_out_the_default_is_used_and_said(name, published,
 
 
 @pytest.mark.parametrize("name", ["tip_adapter", "gda"])
-def test_classes_are_told_apart_by_what_they_were_trained_as(name, shots, features):
+def test_classes_are_matched_by_the_names_they_were_trained_with(name, shots, features):
     method, task = make(name)
     prompts = method.adaptation.make({}, task, shots, LABELS)
     _, part = make(name, (CLASSES[4], CLASSES[1]), (4, 1))
@@ -183,7 +183,7 @@ def test_classes_are_told_apart_by_what_they_were_trained_as(name, shots, featur
     assert largest_difference(logits_of(method, prompts, part, features), expected) <= 1e-4
 
 
-def test_cache_has_no_votes_for_a_class_without_shots(shots, features):
+def test_the_cache_has_no_votes_for_a_class_without_shots(shots, features):
     method, task = make("tip_adapter", (CLASSES[0], CLASSES[1]), (UNSEEN, 1))
     prompts = method.adaptation.make({}, task, shots, LABELS)
     votes = tip_adapter.votes(prompts, task, normalize(features), 5.5)
@@ -205,7 +205,7 @@ def test_gda_equals_the_published_code(shots, features):
         assert largest_difference(output.logits[-1], expected) <= 3e-4 * max(1, alpha)
 
 
-def test_gda_is_shrunk_linear_discriminant_analysis():
+def test_gda_equals_shrunk_linear_discriminant_analysis():
     published = discriminant_analysis
     # (n - 1) Σ + tr(Σ) I is, up to a factor, (1 - s) Σ + s tr(Σ)/d I with s = d / (n - 1 + d).
     shots, width = 5, 32
@@ -226,7 +226,7 @@ def test_gda_is_shrunk_linear_discriminant_analysis():
     assert relative_difference(bias + np.log(6), factor * bias_without_prior) <= 1e-4
 
 
-def test_gda_borrows_neighbours_for_classes_without_shots(shots):
+def test_gda_uses_neighbors_for_classes_without_shots(shots):
     method, task = make("gda", trained=(0, UNSEEN, 2, 3, UNSEEN, 5), neighbours=5, text_copies=3)
     prompts = method.adaptation.make({}, task, shots, LABELS)
     weights, bias = prepare(method, prompts, task)
@@ -244,7 +244,7 @@ def test_gda_borrows_neighbours_for_classes_without_shots(shots):
     assert relative_difference(weights[:, [0, 2, 3, 5]], GDA["W"][:, [0, 2, 3, 5]]) <= 1e-5
 
 
-def test_views_are_samples_and_one_sample_a_class_leaves_zero_shot(shots, features):
+def test_views_are_samples_and_one_sample_per_class_gives_zero_shot(shots, features):
     method, task = make("gda")
     prompts = method.adaptation.make({}, task, shots[:, ::2], LABELS[::2])
     weights, _ = prepare(method, prompts, task)
@@ -254,10 +254,10 @@ def test_views_are_samples_and_one_sample_a_class_leaves_zero_shot(shots, featur
     assert (twice["labels"] == np.tile(LABELS, 2)).all()
 
 
-def test_gda_takes_the_alpha_with_the_most_hits(shots):
+def test_gda_selects_the_alpha_with_the_most_hits(shots):
     method, task = make("gda")
     prompts = method.adaptation.make({}, task, shots, LABELS)
-    # The shots themselves are told apart by their own means, not by this random CLIP's text.
+    # The shots are separated by their means, not by this random CLIP's text features.
     tuned, choice = method.adaptation.choose(prompts, task, [HeldOut(prompts, shots, LABELS)])
     tried = [logits_of(method, {**prompts, "alpha": a}, task, shots[0]) for a in gda.ALPHAS]
     hits = np.array([int(jnp.sum(jnp.argmax(one, axis=-1) == LABELS)) for one in tried])
@@ -270,8 +270,8 @@ def test_gda_takes_the_alpha_with_the_most_hits(shots):
 
 
 @pytest.mark.parametrize("name", ["tip_adapter", "gda"])
-def test_without_validation_images_cross_validation_finds_what_the_shots_know(name):
-    # Classes that the shots tell apart and the text does not.
+def test_without_validation_images_cross_validation_selects_the_weight(name):
+    # Classes that the shots separate and the texts do not.
     method, task = make(name)
     centres = 3 * some_features(6, 1)
     labels = np.tile(np.arange(6), 4)
@@ -304,7 +304,7 @@ def test_without_validation_images_cross_validation_finds_what_the_shots_know(na
         (zero_shot.Settings, {"templates": "imagnet"}),
     ],
 )
-def test_settings_out_of_range_are_refused_by_name(settings, wrong):
+def test_settings_out_of_range_are_rejected_by_name(settings, wrong):
     (name, value), *_ = wrong.items()
     with pytest.raises(PromptError, match=rf"settings\.{name}.*{value}"):
         settings(**wrong)

@@ -1,4 +1,4 @@
-"""What the methods for videos mean: which frames see what, the settings, what is refused."""
+"""Properties of video methods: attention between frames, settings, and errors."""
 
 import dataclasses
 import functools
@@ -30,41 +30,41 @@ TRANSFORMER = vop_c.Settings(context_prompts=2, context_module="transformer")
 
 @functools.partial(jax.jit, static_argnums=0)
 def encode(encode_videos, prompts, task, videos):
-    """Video features float32[B, d]."""
+    """Returns video features float32[B, d]."""
     return encode_videos(prompts, task, videos)
 
 
 def features(row, videos=VIDEOS, prompts=None, **changed):
-    """Of the row's method on its figures' parameters, with these settings changed."""
+    """Returns features with the parameters of the row's figures and these settings changed."""
     prompts = prompts_of(row) if prompts is None else prompts
     run = methods.get_encoders(row.method).encode_videos
     return encode(run, prompts, task_of(row, **changed), videos)
 
 
 def fresh(name, settings, clip=TINY):
-    """(initial prompts, task) of a method on captions."""
+    """Returns (initial prompts, task) of a method on captions."""
     method = methods.retrieve(methods.get_encoders(name))
     task = methods.make_task(method, clip, FROZEN, (), settings)
     return method.init(jax.random.key(0), task), task
 
 
 def shuffled_distance(row):
-    """How far the features of videos move that show their frames in another order."""
+    """Returns how much the features of videos change if their frames are shuffled."""
     return largest_difference(features(row), features(row, VIDEOS[:, jnp.array([2, 0, 3, 1])]))
 
 
 @pytest.mark.parametrize("name", ["vop", "vop_f", "vop_proj", "vop_adapter_attn"])
-def test_without_positions_the_order_of_frames_is_without_effect(name):
+def test_without_positions_the_order_of_frames_has_no_effect(name):
     assert shuffled_distance(BY_FIGURES[name]) <= 1e-5
 
 
 @pytest.mark.parametrize("name", ["vop_p", "vop_c", "vop_f_position", "vop_f_p", "vop_f_c"])
-def test_positions_and_contexts_tell_orders_of_frames_apart(name):
+def test_positions_and_contexts_depend_on_the_order_of_frames(name):
     assert shuffled_distance(BY_FIGURES[name]) > 1e-3
 
 
 @pytest.mark.parametrize("method, alone", [(vop_p, True), (vop_c, False)])
-def test_prompts_of_a_frame_reach_that_frame_alone_unless_they_are_made_from_all(method, alone):
+def test_prompts_of_a_frame_affect_only_that_frame_unless_made_from_all(method, alone):
     row = BY_FIGURES["vop_p" if method is vop_p else "vop_c"]
     prompts, task = prompts_of(row), task_of(row)
 
@@ -95,7 +95,7 @@ def test_prompts_in_all_layers_equal_deep_prompts_that_are_overwritten():
     assert largest_difference(features(row), encoders.pool_frames(deep, row.settings)) <= 1e-5
 
 
-def test_behind_their_depth_no_slots_are_left():
+def test_after_their_depth_no_prompt_slots_remain():
     row = BY_FIGURES["vop"]
     prompts = {"vision_prompts": prompts_of(row)["vision_prompts"][:2]}
 
@@ -113,7 +113,7 @@ def test_behind_their_depth_no_slots_are_left():
     assert [len(prompts[name]) for name in ("text_prompts", "vision_prompts")] == [2, 2]
 
 
-def test_a_tower_without_prompts_is_the_frozen_one():
+def test_a_tower_without_prompts_equals_the_frozen_one():
     plain = VideoRow("zero_shot", encoders.VideoSettings(renormalize_video=False), "")
     vision_only, _ = fresh("vop", vop.Settings(text_prompts=0))
     assert vision_only.keys() == {"vision_prompts"}
@@ -124,13 +124,13 @@ def test_a_tower_without_prompts_is_the_frozen_one():
 
 
 @pytest.mark.parametrize("layers, joint", [(12, 8), (24, 16), (6, 4), (4, 3), (3, 2), (2, 1)])
-def test_two_thirds_of_the_layers_see_frames_alone(layers, joint):
+def test_two_thirds_of_the_layers_attend_within_frames(layers, joint):
     assert vop_f.Settings().frame_layers(layers) == joint
     assert vop_f.Settings(per_frame_layers=12).frame_layers(layers) == layers
     assert vop_f.Settings(per_frame_layers=0).frame_layers(layers) == 0
 
 
-def test_with_no_joint_layer_f_is_the_method_without():
+def test_without_joint_layers_f_equals_the_method_without_it():
     _, task = fresh("vop_f", vop_f.Settings(per_frame_layers=12))
     prompts, plain_task = fresh("vop", vop.Settings())
     joint, _ = fresh("vop_f", vop_f.Settings(per_frame_layers=12))
@@ -140,20 +140,20 @@ def test_with_no_joint_layer_f_is_the_method_without():
     assert largest_difference(together, apart) <= 1e-5
 
 
-def test_all_layers_may_see_the_whole_video():
+def test_all_layers_may_attend_to_the_whole_video():
     prompts, task = fresh("vop_f", vop_f.Settings(per_frame_layers=0, frames=FRAMES))
     assert prompts.keys() == {"text_prompts", "video_prompts", "frame_position"}
     assert encode(vop_f.ENCODERS.encode_videos, prompts, task, VIDEOS).shape == (3, 32)
 
 
 @pytest.mark.parametrize("name", ["vop_p", "vop_f_position"])
-def test_another_number_of_frames_than_there_are_rows_is_refused(name):
+def test_a_number_of_frames_that_differs_from_the_rows_is_rejected(name):
     with pytest.raises(PromptError, match=r"videos of 3 frames, but there are .* for 4"):
         features(BY_FIGURES[name], VIDEOS[:, :3])
 
 
 @pytest.mark.parametrize("name", ["vop", "vop_c", "vop_f"])
-def test_any_number_of_frames_will_do_where_nothing_has_a_row_for_each(name):
+def test_any_number_of_frames_is_accepted_without_rows_per_frame(name):
     assert features(BY_FIGURES[name], VIDEOS[:, :3]).shape == (3, 32)
 
 
@@ -165,7 +165,7 @@ def test_any_number_of_frames_will_do_where_nothing_has_a_row_for_each(name):
         (TRANSFORMER, {"transformer", "fc"}, (2 * 64, 64)),
     ],
 )
-def test_other_context_modules_and_roles_reach_the_features(settings, keys, width):
+def test_other_context_modules_and_roles_change_the_features(settings, keys, width):
     prompts, task = fresh("vop_c", settings)
     assert prompts.keys() == keys | {"text_prompts", "vision_prompts"}
     assert prompts["fc"]["weight"].shape == width
@@ -176,7 +176,7 @@ def test_other_context_modules_and_roles_reach_the_features(settings, keys, widt
 
 
 @pytest.mark.slow
-def test_the_context_may_be_held_without_gradient():
+def test_the_context_can_be_excluded_from_the_gradient():
     row = BY_FIGURES["vop_c"]
     run = methods.get_encoders("vop_c").encode_videos
 
@@ -192,7 +192,7 @@ def test_the_context_may_be_held_without_gradient():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["vop_f_c_position", "vop_full"])
-def test_little_memory_changes_no_number(name):
+def test_a_small_memory_budget_changes_no_value(name):
     row = BY_FIGURES[name]
     method = methods.retrieve(methods.get_encoders(row.method))
 
@@ -216,14 +216,14 @@ def test_bfloat16_is_close_to_float32():
     assert largest_difference(rough, features(row)) < 0.05
 
 
-def test_what_stands_in_for_the_backbone_is_a_copy_of_it():
+def test_fine_tuned_parts_start_as_a_copy_of_the_backbone():
     prompts, task = fresh("full", encoders.VideoSettings())
     assert largest_difference(prompts, FROZEN) == 0
     for ours, theirs in zip(jax.tree.leaves(prompts), jax.tree.leaves(task.frozen), strict=True):
         assert ours.unsafe_buffer_pointer() != theirs.unsafe_buffer_pointer()
 
 
-def test_a_method_of_the_other_kind_is_refused_by_name():
+def test_a_method_of_the_other_kind_is_rejected_by_name():
     with pytest.raises(PromptError, match="'vop_f_p' works on videos and texts.*Use one of .*vpt"):
         methods.get("vop_f_p")
     with pytest.raises(PromptError, match="'coop' classifies images.*Use one of .*vop_c"):
@@ -246,6 +246,6 @@ def test_a_method_of_the_other_kind_is_refused_by_name():
         (lambda: adapters.MlpSettings(hidden=0), "settings.hidden=0"),
     ],
 )
-def test_wrong_settings_are_refused(build, match):
+def test_invalid_settings_are_rejected(build, match):
     with pytest.raises(PromptError, match=match):
         build()

@@ -1,4 +1,4 @@
-"""VoP, its variants and its baselines against the reference figures, and their sizes."""
+"""VoP, its variants and its baselines equal the reference figures; numbers of parameters."""
 
 import functools
 
@@ -23,18 +23,20 @@ from prompt_jax import methods
 from prompt_jax.clip import CLIP, VARIANTS
 from prompt_jax.training import optim, train
 
-# Whose figures `./run.sh test --quick` compares; the others compile for a minute.
+# Compared in `./run.sh test --quick`; the others compile for a minute.
 QUICK = ("vop", "vop_f_c_position")
 
 
 def marked(row):
-    """A row of the table, slow unless it is one of the quick ones."""
+    """Returns a row of the table, marked as slow unless it is a quick one."""
     return pytest.param(row, marks=() if row.figures in QUICK else pytest.mark.slow)
 
 
 def by_path(tree):
-    """Arrays by "a/b/c"; of attention's input biases without the keys' third, which no softmax
-    sees: its gradient is rounding.
+    """Returns arrays by "a/b/c".
+
+    The keys' input bias of attention is removed, as softmax ignores it and its gradient is rounding
+    noise.
     """
     flat = flax.traverse_util.flatten_dict(tree, sep="/")
     for path, array in flat.items():
@@ -45,7 +47,7 @@ def by_path(tree):
 
 
 def in_pairs(ours, row, kind):
-    """(path, our array, the figures') of all arrays that the figures have."""
+    """Returns (path, our array, the figures' array) of all arrays in the figures."""
     ours, token_ids = by_path(ours), FIGURES[row.figures].get("token_ids")
     for path, reference in by_path(FIGURES[row.figures][kind]).items():
         if path == "token_embedding/rows":
@@ -55,7 +57,7 @@ def in_pairs(ours, row, kind):
 
 
 def optimizer_of(row, trains):
-    """That of the figures, and what they call it."""
+    """Returns the optimizer of the figures and its name there."""
     if row.figures in ("vop", "vop_renorm"):
         return optim.sgd(0.002, trains), "sgd"
     return optim.adamw(1e-3, trains, 0.2, epsilon=1e-6, betas=(0.9, 0.98)), "adamw"
@@ -90,7 +92,7 @@ def test_logits_gradients_and_three_steps_equal_the_reference(row):
         end = optax.apply_updates(end, updates)
     starts = {path: array for path, array, _ in in_pairs(start, row, f"{name}3")}
     for path, ours, reference in in_pairs(end, row, f"{name}3"):
-        # AdamW turns noise in small gradients into whole steps: no bound on single entries.
+        # AdamW amplifies noise in small gradients to whole steps: single entries are not bounded.
         off, moved = (
             np.sqrt(np.mean((x - y) ** 2))
             for x, y in [(ours, reference), (reference, starts[path])]
@@ -101,7 +103,7 @@ def test_logits_gradients_and_three_steps_equal_the_reference(row):
 @pytest.mark.parametrize(
     "row", [marked(row) for row in ROWS if row.figures != "vop_renorm"], ids=lambda row: row.figures
 )
-def test_normalised_again_the_logits_are_those_of_the_reference(row):
+def test_with_renormalization_the_logits_equal_the_reference(row):
     figures = FIGURES["vop_renorm" if row.figures == "vop" else row.figures]
     expected = figures["logits" if row.figures == "vop" else "logits_renorm"]
     method = methods.retrieve(methods.get_encoders(row.method))
@@ -125,7 +127,7 @@ def test_adapters_may_read_the_tokens_before_the_norm(name):
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.figures)
-def test_fresh_prompts_have_the_structure_that_the_figures_have(row):
+def test_initial_prompts_have_the_structure_of_the_figures(row):
     encoders = methods.get_encoders(row.method)
     fresh = jax.eval_shape(lambda rng: encoders.init(rng, task_of(row)), jax.random.key(0))
     shapes = [jax.tree.map(jnp.shape, tree) for tree in (fresh, prompts_of(row))]
@@ -154,7 +156,7 @@ def test_fresh_prompts_have_the_structure_that_the_figures_have(row):
         ("adapter_ffn", {}, 1_982_976),
         ("full", {}, 151_277_313),
     ],
-)  # the published counts, or what stands beside them in the specification
+)  # the published counts, or those derived in the specification
 def test_parameter_count_on_vit_b32(name, settings, expected):
     clip, encoders = CLIP(VARIANTS["ViT-B/32"]), methods.get_encoders(name)
 

@@ -1,4 +1,4 @@
-"""Model cards, and what is left out of what they tell."""
+"""Model cards, and private fields that they exclude."""
 
 import dataclasses
 import json
@@ -52,7 +52,7 @@ MODEL = Saved(
         ({"made_of": "tests/fixtures"}, ("made_of",)),
     ],
 )
-def test_paths_of_this_machine_are_left_out(told, left_out, monkeypatch):
+def test_local_paths_are_removed(told, left_out, monkeypatch):
     monkeypatch.chdir(tiny.REPOSITORY)
     kept, found = local_paths.leave_out(told)
     assert found == left_out
@@ -107,7 +107,7 @@ EVERYTHING = {
         ),
     ],
 )
-def test_a_card_is_read_by_the_hub(trained, changed, base, pipeline):
+def test_a_card_is_valid_on_the_hub(trained, changed, base, pipeline):
     model = dataclasses.replace(MODEL, trained=trained, **changed)
     text = cards.write(model, NAME, "mit")
     card = huggingface_hub.ModelCard(text)
@@ -120,7 +120,7 @@ def test_a_card_is_read_by_the_hub(trained, changed, base, pipeline):
         assert "**Note**: the embedded CLIP is a small model for tests" in text
 
 
-def test_a_card_tells_figures_with_what_they_are_worth():
+def test_a_card_has_results_with_notes_on_their_reliability():
     model = dataclasses.replace(MODEL, trained=EVERYTHING)
     text = cards.write(model, NAME, "apache-2.0")
     for line in (
@@ -152,7 +152,7 @@ HOSTILE = (
 )
 
 
-def test_a_stranger_s_words_are_no_markup():
+def test_untrusted_texts_are_not_markup():
     told = dict.fromkeys(("dataset", "note", "features", "date", "seed"), HOSTILE)
     model = dataclasses.replace(
         MODEL,
@@ -165,13 +165,13 @@ def test_a_stranger_s_words_are_no_markup():
     card = huggingface_hub.ModelCard(text)
     assert card.data.license == "apache-2.0" and text.count("\n---\n") == 1
     body = card.content.partition("\n---\n")[2] or card.text
-    # Without code, and without what a backslash makes a letter.
+    # Without code spans and escaped characters.
     bare = re.sub(r"\\.", "", re.sub(r"(?<!\\)`[^`]*`", "", body))
     for mark in ("# Evil", "[x](", "<img", "www.e", "$$", "@me", "http:", "\x1b"):
         assert mark not in bare
     assert r"sea\_horse" in body
 
 
-def test_a_long_value_is_cut():
+def test_a_long_value_is_truncated():
     model = dataclasses.replace(MODEL, trained={"note": "a" * 5000})
     assert len(cards.write(model, NAME, "mit")) < 3000

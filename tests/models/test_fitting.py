@@ -1,4 +1,4 @@
-"""Training without configs."""
+"""Training without configs, by `fit`."""
 
 import dataclasses
 
@@ -25,7 +25,7 @@ VIDEO = [
 
 
 def images(number: int = 8) -> tuple[np.ndarray, np.ndarray]:
-    """Dark and bright noise, uint8[N, 40, 48, 3], and which is which."""
+    """Returns dark and bright noise, uint8[N, 40, 48, 3], and the labels."""
     labels = np.arange(number) % 2
     noise = np.random.default_rng(0).integers(0, 90, (number, 40, 48, 3), np.uint8)
     return noise + (160 * labels[:, None, None, None]).astype(np.uint8), labels
@@ -55,7 +55,7 @@ def cross_entropy(model, shown, labels):
         ("gda", {}),
     ],
 )
-def test_what_was_trained_knows_its_images_better(bare, name, options):
+def test_training_lowers_the_loss_on_its_images(bare, name, options):
     shown, labels = images()
     before = cross_entropy(bare, shown, labels)
     model = pj.fit(name, bare, shown, labels, NAMES, batch_size=4, **options)
@@ -95,7 +95,7 @@ def test_paths_images_and_arrays_train_the_same(bare, tmp_path):
     assert not np.array_equal(one.prompts["context"], third.prompts["context"])
 
 
-def test_normalised_images_are_taken_as_they_are(bare):
+def test_normalized_images_are_used_unchanged(bare):
     shown, labels = images()
     ready = np.stack([bare.preprocess(pixels) for pixels in shown])
     model = pj.fit("coop", bare, ready, labels, NAMES, epochs=2)
@@ -103,13 +103,13 @@ def test_normalised_images_are_taken_as_they_are(bare):
 
 
 @pytest.mark.parametrize("name", sorted(methods.METHODS))
-def test_recipes_of_images_are_those_of_the_configs(name):
+def test_recipes_of_images_equal_those_of_the_configs(name):
     config = get_config(name)
     hold_together(recipes.find(name), config, methods.get(name))
 
 
 @pytest.mark.parametrize("name", VIDEO)
-def test_recipes_of_videos_are_those_of_the_configs(name):
+def test_recipes_of_videos_equal_those_of_the_configs(name):
     config = protocol.get_config("few_shot", name)
     if name == "a5":  # by the shots: those of sixteen
         assert recipes.find(name).epochs == config.epochs_by_shots[-1][1]
@@ -141,7 +141,7 @@ def hold_together(recipe, config, method):
         (5, NAMES, "labels=5 must be a list"),
     ],
 )
-def test_labels_that_do_not_fit(labels, names, words):
+def test_mismatched_labels(labels, names, words):
     with pytest.raises(PromptError, match=words):
         number_labels(labels, names, 3)
 
@@ -163,30 +163,30 @@ def test_labels_that_do_not_fit(labels, names, words):
         ("coop", {"learning_rate": 1e30, "epochs": 3}, "diverged at step .*lower learning_rate"),
     ],
 )
-def test_what_cannot_train_is_said(bare, method, options, words):
+def test_methods_without_training_are_rejected_with_the_reason(bare, method, options, words):
     shown, labels = images(4)
     with pytest.raises(PromptError, match=words):
         pj.fit(method, bare, shown, labels, NAMES, **options)
 
 
-def test_there_must_be_images(bare):
+def test_images_are_required(bare):
     with pytest.raises(PromptError, match="there are no images to train on"):
         pj.fit("coop", bare, [], [], NAMES)
 
 
-def test_what_is_trained_is_no_backbone(bare):
+def test_a_trained_model_is_not_a_backbone(bare):
     shown, labels = images(4)
     model = pj.fit("coop", bare, shown, labels, NAMES, epochs=1)
     with pytest.raises(PromptError, match="is already trained"):
         pj.fit("coop", model, shown, labels, NAMES)
 
 
-def test_labels_in_words_are_known_by_the_prompt_they_make():
+def test_labels_as_text_are_matched_by_their_prompt():
     numbers, known = number_labels(["Sea horse", "sea_horse", "noon"], ["noon", "sea horse"], 3)
     assert numbers.tolist() == [1, 1, 0] and known == ("noon", "sea horse")
 
 
-def test_classes_without_images_are_said():
+def test_classes_without_images_are_reported():
     with pytest.warns(UserWarning, match="classes without images: 1 of 3, e.g. 'zebra'"):
         number_labels([0, 1], ["cat", "dog", "zebra"], 2)
 
@@ -195,7 +195,7 @@ def test_classes_without_images_are_said():
     ("names", "kind"),
     [(["1", "2"], "numbers"), (["n01440764", "n01443537"], "WordNet ids")],
 )
-def test_names_without_meaning_are_said(bare, names, kind):
+def test_meaningless_names_are_reported(bare, names, kind):
     said = f"all class names are {kind}, .*: prompts read 'a picture of {names[1]}'; give each"
     with pytest.warns(UserWarning, match=said):
         pj.fit("gda", bare, *images(), names, template="a picture of {}")

@@ -1,4 +1,4 @@
-"""Damaged and hostile models' folders: each is refused in a sentence that names the field."""
+"""Damaged and malicious model directories are rejected with the field concerned."""
 
 import dataclasses
 import json
@@ -26,12 +26,12 @@ FRAMES = 3
 
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory):
-    """The tiny CLIP's folder."""
+    """Returns the directory of the tiny CLIP."""
     return tiny.save_clip(tmp_path_factory.mktemp("clip"))
 
 
 def model_of(clip, name, kind="images", **settings):
-    """A model whose prompts are where training starts."""
+    """Returns a model with initial prompts."""
     sizes, frozen = clip_loading.load(clip)
     method = methods.find(name, kind)
     chosen = method.Settings(**settings)
@@ -62,7 +62,7 @@ def model_of(clip, name, kind="images", **settings):
 
 @pytest.fixture(scope="module")
 def models(clip, tmp_path_factory):
-    """Whole models, by name; not to be changed."""
+    """Returns intact models by name, which tests must not change."""
     place = tmp_path_factory.mktemp("models")
     made = {
         "coop": model_of(clip, "coop"),
@@ -79,7 +79,7 @@ def models(clip, tmp_path_factory):
 
 @pytest.fixture
 def in_time():
-    """Ends what takes longer than 20 seconds, or 4 GB of memory."""
+    """Ends whatever takes longer than 20 seconds or more than 4 GB of memory."""
 
     def ring(*_):
         raise TimeoutError
@@ -110,7 +110,7 @@ CHANGES = {
 
 
 @pytest.mark.parametrize(("model", "name"), CASES)
-def test_what_is_hostile_is_refused_by_its_field(models, tmp_path, in_time, model, name):
+def test_malicious_models_are_rejected_by_field(models, tmp_path, in_time, model, name):
     shutil.copytree(models / model, tmp_path / "model")
     change, words = CHANGES[name]
     change(tmp_path / "model")
@@ -124,7 +124,7 @@ def test_what_is_hostile_is_refused_by_its_field(models, tmp_path, in_time, mode
 def test_models_of_earlier_versions_open(models, tmp_path, name):
     shutil.copytree(models / name, tmp_path / "model")
     content = hostile_models.content_of(tmp_path / "model")
-    # As the first version wrote it: what came later has a default that means what was done then.
+    # As the first version wrote it: later fields have defaults with the earlier behavior.
     first = {"image_size", "mean", "std", "stats", "frames", "frame_rule", "crop"}
     content["inputs"] = {key: content["inputs"][key] for key in first}
     for field in ("precision", "class_ids"):

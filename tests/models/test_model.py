@@ -1,4 +1,4 @@
-"""The front door: load, predict, encode, save."""
+"""The main interface: load, predict, encode, save."""
 
 import dataclasses
 import json
@@ -39,7 +39,7 @@ def bare(clip):
 
 
 def trained(base: Model, name: str, kind: str = "images", **settings) -> Model:
-    """A model whose prompts are where training starts, and a little beside it."""
+    """Returns a model with slightly perturbed initial prompts."""
     method = find_method(name, kind)
     chosen = method.Settings(**settings)
     task = methods.make_task(method, base.clip, base.frozen, NAMES, chosen)
@@ -74,7 +74,7 @@ def test_predictions_are_those_of_the_method(bare):
 
 
 @pytest.mark.parametrize("name", ["coop", "pro_mpt"])
-def test_how_many_are_looked_at_together_changes_nothing(bare, name):
+def test_the_batch_size_does_not_change_predictions(bare, name):
     one = trained(bare, name)
     whole = one.predict(PIXELS).logits
     np.testing.assert_allclose(one.predict(PIXELS, batch_size=3).logits, whole, **CLOSE)
@@ -93,7 +93,7 @@ def test_few_programs_are_compiled(bare):
     assert run._cache_size() == before
 
 
-def test_other_classes_and_their_order(bare):
+def test_other_classes_and_orders(bare):
     one = trained(bare, "coop")
     there = one.predict(PIXELS).logits[0]
     turned = one.predict(PIXELS, NAMES[::-1])
@@ -103,7 +103,7 @@ def test_other_classes_and_their_order(bare):
     assert some.class_names == ("pagoda", "owl")
 
 
-def test_a_class_of_its_own_context_is_found_by_its_name(bare):
+def test_a_class_specific_context_is_found_by_name(bare):
     one = trained(bare, "coop", class_specific=True)
     there = one.predict(PIXELS).logits[0]
     part = one.predict(PIXELS, ["accordion", "pagoda"]).logits[0]
@@ -134,7 +134,7 @@ def test_templates_are_averaged(bare):
         one.save("nowhere")
 
 
-def test_videos_are_looked_at_by_methods_of_images_and_of_videos(clip):
+def test_videos_work_with_image_methods_and_video_methods(clip):
     base = pj.load(clip, frames=FRAMES)
     videos = np.stack([PIXELS[:FRAMES], PIXELS[FRAMES : 2 * FRAMES]])
     mean = base.zero_shot(NAMES).predict(videos)
@@ -160,7 +160,7 @@ def test_videos_are_looked_at_by_methods_of_images_and_of_videos(clip):
 @pytest.mark.parametrize(
     ("name", "frames"), [("pro_mpt", 0), ("coop", 0), ("vilt_clip", FRAMES), ("zero_shot", 0)]
 )
-def test_what_is_saved_predicts_the_same(clip, tmp_path, name, frames):
+def test_a_saved_model_predicts_the_same(clip, tmp_path, name, frames):
     base = pj.load(clip, frames=frames)
     one = trained(base, name, "videos" if frames else "images")
     shown = PIXELS[None] if frames else PIXELS
@@ -185,7 +185,7 @@ def change(folder, **fields):
     path.write_text(json.dumps(content | fields))
 
 
-def test_a_backbone_that_moved_is_named_anew(folder, clip, tmp_path):
+def test_a_moved_backbone_can_be_passed(folder, clip, tmp_path):
     change(folder, backbone="/gone")
     with pytest.raises(PromptError, match=r"the backbone of .*model, /gone: .*by backbone=…"):
         pj.load(folder)
@@ -213,13 +213,13 @@ def test_a_backbone_that_moved_is_named_anew(folder, clip, tmp_path):
         (lambda path: change(path, sizes={}), "model.json is damaged"),
     ],
 )
-def test_what_is_damaged_is_not_loaded(folder, harm, words):
+def test_damaged_models_are_not_loaded(folder, harm, words):
     harm(folder)
     with pytest.raises(PromptError, match=words):
         pj.load(folder)
 
 
-def test_a_changed_word_is_noticed(folder):
+def test_a_changed_word_is_detected(folder):
     path = folder / saved.MODEL
     path.write_text(path.read_text().replace("pagoda", "pagode"))
     with pytest.raises(PromptError, match="damaged, .*digest"):
@@ -227,19 +227,19 @@ def test_a_changed_word_is_noticed(folder):
 
 
 @pytest.mark.parametrize("source", [None, 5, ""])
-def test_what_is_no_place_is_said_to_be_none(source):
+def test_an_invalid_path_is_explained(source):
     with pytest.raises(PromptError, match="is not a directory, a file or the name of a CLIP"):
         pj.load(source)
 
 
-def test_the_file_s_own_name_is_its_folder(folder):
+def test_the_path_of_a_file_of_the_model_is_its_directory(folder):
     assert pj.load(folder / "model.json").class_names == NAMES
     (folder / "model.json").write_text("[]")
     with pytest.raises(PromptError, match="does not describe a trained model"):
         pj.load(folder)
 
 
-def test_a_folder_without_a_model_says_what_it_holds(tmp_path):
+def test_a_directory_without_a_model_is_described(tmp_path):
     with pytest.raises(PromptError, match=r"nor model\.json of a trained model"):
         pj.load(tmp_path)
     (tmp_path / "run.json").write_text("{}")
@@ -276,7 +276,7 @@ def test_a_folder_without_a_model_says_what_it_holds(tmp_path):
         (lambda m: m.encode_texts(["word " * 80]), "at most 77 fit"),
     ],
 )
-def test_what_cannot_be_asked_is_said(bare, ask, words):
+def test_invalid_arguments_are_explained(bare, ask, words):
     with pytest.raises(PromptError, match=words):
         ask(bare)
 
@@ -290,12 +290,12 @@ def test_what_cannot_be_asked_is_said(bare, ask, words):
         ({"backbone": "embedded"}, "is a backbone, not a trained model; leave backbone=… out"),
     ],
 )
-def test_what_load_does_not_know(clip, options, words):
+def test_unknown_values_of_load(clip, options, words):
     with pytest.raises(PromptError, match=words):
         pj.load(clip, **options)
 
 
-def test_a_file_that_cannot_be_read_is_told_and_passed_over(bare, tmp_path):
+def test_an_unreadable_file_is_reported_and_skipped(bare, tmp_path):
     Image.fromarray(PIXELS[0]).save(tmp_path / "good.png")
     (tmp_path / "bad.png").write_bytes(b"no image")
     paths = [tmp_path / "bad.png", tmp_path / "good.png"]
@@ -316,7 +316,7 @@ def test_the_fingerprint_is_that_of_the_parameters(bare):
     assert bare._as_saved().inputs == Inputs.of(CONFIG.image_size)
 
 
-def test_nothing_heavy_is_imported_before_it_is_asked_for():
+def test_slow_packages_are_imported_on_first_use():
     heavy = ("jax", "flax", "PIL", "torch", "transformers", "matplotlib", "grain", "absl")
     code = (
         "import sys, prompt_jax as pj; assert 'load' in dir(pj)\n"
@@ -328,7 +328,7 @@ def test_nothing_heavy_is_imported_before_it_is_asked_for():
         _ = pj.lod
 
 
-def test_answers_that_are_no_numbers_are_refused(bare):
+def test_nan_logits_are_rejected(bare):
     one = trained(bare, "coop")
     vast = dataclasses.replace(one, prompts={"context": one.prompts["context"] * 3e38}, _tasks={})
     with pytest.raises(PromptError, match="the logits of #0 are NaN or infinite"):

@@ -1,4 +1,4 @@
-"""One class alone: its probability says nothing, so the cosine is given, with a warning."""
+"""With a single class the cosine is given with a note, because the probability is always 1."""
 
 import dataclasses
 
@@ -22,7 +22,7 @@ def cosines(model, name):
     return (model.encode_images(IMAGES) @ texts.T)[:, 0]
 
 
-def test_of_zero_shot_clip_it_is_that_of_the_features(clip):
+def test_for_zero_shot_clip_it_is_the_cosine_of_the_features(clip):
     model = pj.load(clip)
     with pytest.warns(UserWarning, match=WARNING):
         found = model.predict(IMAGES, ["sea horse"])
@@ -34,7 +34,7 @@ def test_of_zero_shot_clip_it_is_that_of_the_features(clip):
 
 
 @pytest.mark.parametrize("method", ["tip_adapter", "gda", "coop"])
-def test_of_methods_it_is_a_cosine_whatever_they_add(clip, method):
+def test_for_methods_it_is_a_cosine_whatever_they_add(clip, method):
     settings = {"context_length": 2, "context_words": ""} if method == "coop" else {"alpha": 2.0}
     labels = ["sea horse", "pagoda", "sea horse"]
     model = pj.fit(method, clip, IMAGES, labels, epochs=1, settings=settings)
@@ -50,7 +50,7 @@ def test_of_methods_it_is_a_cosine_whatever_they_add(clip, method):
     np.testing.assert_allclose(found.similarities, expected, atol=1e-5)
 
 
-def test_of_videos_it_is_the_method_s_own(clip):
+def test_for_videos_it_is_that_of_the_method(clip):
     videos = np.random.default_rng(1).integers(0, 256, (2, 2, 40, 40, 3), np.uint8)
     model = pj.fit("vop_p", clip, list(videos), ["sea horse", "pagoda"], epochs=1, frames=2)
     with pytest.warns(UserWarning, match=WARNING):
@@ -62,13 +62,13 @@ def test_of_videos_it_is_the_method_s_own(clip):
     np.testing.assert_allclose(found.similarities, encoded[:, 0], atol=1e-5)
 
 
-def test_of_several_classes_there_is_none(clip):
+def test_several_classes_have_no_similarity(clip):
     found = pj.load(clip).predict(IMAGES, ["sea horse", "pagoda"])
     assert found.similarities is None and found[0].similarity is None
     assert "%" in str(found[0])
 
 
-def test_what_cannot_be_read_has_none(clip, tmp_path):
+def test_unreadable_images_have_no_similarity(clip, tmp_path):
     (tmp_path / "a.jpg").write_bytes(b"no image")
     with pytest.warns(UserWarning, match=WARNING):
         found = pj.load(clip).predict(

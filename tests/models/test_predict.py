@@ -1,4 +1,4 @@
-"""Predictions on the command line, in processes as a person starts them."""
+"""Predictions on the command line, in real processes."""
 
 import csv
 import io
@@ -51,7 +51,7 @@ def run(*arguments, lines=""):
 
 
 @pytest.mark.slow
-def test_a_folder_in_every_format(clip, folder, tmp_path):
+def test_a_directory_in_every_format(clip, folder, tmp_path):
     names = tmp_path / "names.txt"
     names.write_text("sea horse\npagoda\n\naccordion\n")
     json_lines = run(clip, folder, "--classes", names, "--format", "jsonl", "--top-k", 2)
@@ -96,7 +96,7 @@ def test_a_folder_in_every_format(clip, folder, tmp_path):
         (("tests/fixtures/", "--classes", "a,b", "--frames", "2"), "no videos in or below this"),
     ],
 )
-def test_a_mistake_is_a_sentence(clip, arguments, words):
+def test_a_user_error_is_one_line(clip, arguments, words):
     done = run(clip, *arguments)
     assert done.returncode == 2 and not done.stdout
     assert done.stderr.startswith("error: ") and words in done.stderr
@@ -126,7 +126,7 @@ def test_paths_on_standard_input(monkeypatch):
         list(predict.find(["-"], False, []))
 
 
-def test_videos_in_a_folder_are_files_and_folders_of_frames(tmp_path):
+def test_videos_in_a_directory_are_files_and_directories_of_frames(tmp_path):
     for name in (
         "run/1.mp4",
         "run/notes.txt",
@@ -149,24 +149,25 @@ def test_videos_in_a_folder_are_files_and_folders_of_frames(tmp_path):
         list(predict.find([str(tmp_path / "run")], False, []))
 
 
-def test_links_in_a_circle_end(tmp_path):
+def test_cyclic_links_end(tmp_path):
     (tmp_path / "run").mkdir()
     (tmp_path / "run/1.mp4").touch()
     (tmp_path / "run/again").symlink_to(tmp_path)
     assert predict.videos_below(str(tmp_path)) == ([str(tmp_path / "run/1.mp4")], [])
 
 
-def test_both_packages_know_the_same_suffixes(torch):
+def test_both_packages_have_the_same_suffixes(torch):
     assert video_files.SUFFIXES is opening.SUFFIXES
     from prompt_jax.export.torch_parts import frames
 
-    assert frames._SUFFIXES == files.SUFFIXES  # of an exported model, which imports nothing of us
+    # Exported models import nothing of this package.
+    assert frames._SUFFIXES == files.SUFFIXES
     assert {".jfif", ".jpe"} <= set(files.SUFFIXES)
     assert {".3g2", ".m2ts", ".mts"} <= set(opening.SUFFIXES)
 
 
 @pytest.mark.slow
-def test_what_a_folder_holds_besides_is_counted(clip, tmp_path):
+def test_other_files_in_a_directory_are_counted(clip, tmp_path):
     image = Image.fromarray(np.zeros((40, 48, 3), np.uint8))
     image.save(tmp_path / "a.jpg")
     for name in ("b.jfif", "c.heic", "d", "e.jpe", "n.txt", os.fsdecode(b"caf\xe9.JPG")):
@@ -182,7 +183,7 @@ def test_what_a_folder_holds_besides_is_counted(clip, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("encoding", ["ascii:strict", "utf-8:strict"])
-def test_paths_and_names_of_any_letters_in_a_strict_locale(clip, tmp_path, encoding):
+def test_unicode_paths_and_names_in_a_strict_locale(clip, tmp_path, encoding):
     path = tmp_path / os.fsdecode(b"\xe9 caf\xc3\xa9.png")
     Image.fromarray(np.zeros((40, 48, 3), np.uint8)).save(path)
     done = subprocess.run(
@@ -230,7 +231,7 @@ def test_class_names_longer_than_any_path_are_names():
     assert predict.read_classes("nul\0,b") == ["nul\0", "b"]
 
 
-def test_a_list_of_names_is_a_regular_file_of_a_size(tmp_path, monkeypatch):
+def test_a_file_of_names_is_regular_and_of_limited_size(tmp_path, monkeypatch):
     monkeypatch.setattr(predict, "MOST_NAMES", 10)
     (tmp_path / "long.txt").write_text("a name\nanother\n")
     with pytest.raises(PromptError, match="cannot be read as text .*at most 10 are read"):
@@ -243,7 +244,7 @@ def test_a_list_of_names_is_a_regular_file_of_a_size(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("flag", ["--batch-size=0", "--batch-size=-1", "--top-k=0", "--frames=-1"])
-def test_numbers_that_ask_for_nothing_are_refused(capsys, flag):
+def test_numbers_below_one_are_rejected(capsys, flag):
     with pytest.raises(SystemExit, match="2"):
         predict.start(["no-model", "a.png", "--format=csv", flag])
     said = capsys.readouterr()

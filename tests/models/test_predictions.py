@@ -1,4 +1,4 @@
-"""What each test image was taken for, on disk and as the evaluation counted it."""
+"""The prediction for each test image, on disk and as counted by the evaluation."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -18,7 +18,7 @@ NAMES = ("a", "b", "c", "d", "e", "f", "g")
 
 
 def judge(scores, labels, views=1, size=2):
-    """The evaluation of a method whose logits are the images, float[iterations, n, K]."""
+    """Evaluates a method whose logits are the images, float[iterations, n, K]."""
     method = methods.Method(
         object, None, lambda p, q, task, x: methods.Output(jnp.moveaxis(x, 1, 0))
     )
@@ -37,7 +37,7 @@ def softmax(scores):
     return shares / shares.sum(axis=-1, keepdims=True)
 
 
-def test_the_likeliest_are_those_of_the_softmax_without_padding():
+def test_the_most_probable_classes_are_those_of_the_softmax_without_padding():
     scores = np.random.default_rng(0).normal(size=(3, 6, 7)) * 4
     found = judge(scores, np.array([0, 1, 2, 3, 4, -1])).likeliest
     assert found.labels.tolist() == [0, 1, 2, 3, 4]
@@ -47,7 +47,7 @@ def test_the_likeliest_are_those_of_the_softmax_without_padding():
     np.testing.assert_allclose(found.probabilities, expected, rtol=1e-5)
 
 
-def test_of_several_views_the_shares_are_averaged():
+def test_probabilities_of_several_views_are_averaged():
     scores = np.random.default_rng(1).normal(size=(1, 6, 4)) * 2
     found = judge(scores, np.repeat([3, 1], 3), views=3, size=6).likeliest
     shares = softmax(scores).reshape(1, 2, 3, 4).mean(axis=2)
@@ -57,7 +57,7 @@ def test_of_several_views_the_shares_are_averaged():
     np.testing.assert_allclose(found.probabilities.sum(axis=-1), 1, rtol=1e-5)
 
 
-def test_rows_are_read_as_they_were_written(tmp_path):
+def test_rows_are_read_as_written(tmp_path):
     examples = [Example("b\udcff.jpg", 1, "b"), Example("clip.mp4", 0, "a", span=(1.5, 2.5))]
     classes = np.array([[[1, 0], [1, 0]], [[0, 1], [0, 1]]], np.int32)
     shares = np.array([[[0.75, 0.25]] * 2, [[0.5, 0.5]] * 2], np.float32)
@@ -99,7 +99,7 @@ def test_predictions_of_other_examples_are_not_written(tmp_path):
         predictions.write(tmp_path / "a.parquet", [Example("a", 0, "a")], NAMES, found)
 
 
-def test_classes_of_one_name_are_told_apart_by_their_labels(tmp_path):
+def test_classes_with_one_name_are_distinguished_by_label(tmp_path):
     names = class_names.distinct(["missile", "tench", "missile"])
     assert names == ["missile (label 0)", "tench", "missile (label 2)"]
     counts = np.array([[3, 0, 1], [0, 4, 0], [2, 0, 2]])
@@ -109,7 +109,7 @@ def test_classes_of_one_name_are_told_apart_by_their_labels(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_run_leaves_the_predictions_that_its_figures_count(tmp_path):
+def test_a_run_writes_the_predictions_that_its_figures_count(tmp_path):
     clip = tiny.save_clip(tmp_path / "clip")
     config = tiny.small_config("pro_mpt", clip, tiny.save_caltech101(tmp_path / "data"))
     config.settings.iterations, config.epochs, config.protocol = 2, 1, "few_shot"

@@ -1,4 +1,4 @@
-"""Two classes of one name, as ImageNet has them: known by label, in training, tests and answers."""
+"""Two classes with one name, as in ImageNet, are distinguished by label."""
 
 import csv
 import json
@@ -30,7 +30,7 @@ def save_images(folder, wnid, number):
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    """A small ImageNet, gda trained on it, tested on ImageNet-R, which has one of the missiles."""
+    """Trains gda on a small ImageNet and tests it on ImageNet-R, which has one of the missiles."""
     root = tmp_path_factory.mktemp("imagenet")
     lines = "".join(f"{wnid} {name}\n" for wnid, name in WNIDS.items())
     for wnid in WNIDS:
@@ -47,7 +47,7 @@ def run(tmp_path_factory):
     return folder, experiment.run(config, folder), root
 
 
-def test_both_keep_their_shots_and_are_found_again_by_their_ids(run):
+def test_both_keep_their_shots_and_are_matched_by_their_ids(run):
     folder, results, _ = run
     assert results["accuracy"] == {"imagenet": 100.0, "imagenet_r": 100.0}
     kept = json.loads((folder / "model.json").read_text())
@@ -58,7 +58,7 @@ def test_both_keep_their_shots_and_are_found_again_by_their_ids(run):
     assert [row["class"] for row in rows] == [row["predicted"] for row in rows] == expected
 
 
-def test_predict_answers_with_both_and_says_which(run):
+def test_predict_answers_with_both_names_and_their_labels(run):
     folder, _, root = run
     model = pj.load(folder)
     images = [root / f"imagenet/images/val/{wnid}/0.png" for wnid in WNIDS]
@@ -75,7 +75,7 @@ def test_predict_answers_with_both_and_says_which(run):
     np.testing.assert_allclose(other.probabilities, found.probabilities[:, [2, 0, 1]], atol=1e-6)
 
 
-def test_one_name_for_two_trained_classes_is_refused(run):
+def test_one_name_for_two_trained_classes_is_rejected(run):
     folder, _, root = run
     image = root / "imagenet/images/val/n04356056/0.png"
     with pytest.raises(PromptError, match="'missile' is ambiguous: several training classes"):
@@ -84,7 +84,7 @@ def test_one_name_for_two_trained_classes_is_refused(run):
         pj.load(folder).predict(image, ["missile", "missile", "Missile"])
 
 
-def test_names_that_repeat_are_classes_of_their_own_of_a_bare_clip_and_in_training():
+def test_repeated_names_are_separate_classes_of_a_bare_clip_and_in_training():
     images = np.random.default_rng(0).integers(0, 256, (3, 60, 60, 3), np.uint8)
     names = ["missile", "sunglasses", "missile"]
     bare = pj.load("embedded")
@@ -100,7 +100,7 @@ def test_names_that_repeat_are_classes_of_their_own_of_a_bare_clip_and_in_traini
         number_labels(["missile", "sunglasses", "missile"], names, 3)
 
 
-def test_models_from_before_ids_open(run, tmp_path):
+def test_models_without_ids_open(run, tmp_path):
     folder, _, _ = run
     content = json.loads((folder / "model.json").read_text())
     del content["class_ids"], content["digest"]

@@ -1,4 +1,4 @@
-"""The files by which a finished run is used: what was tested is what they hold."""
+"""The model files of a finished run reproduce its tested accuracy."""
 
 import json
 import shutil
@@ -22,7 +22,7 @@ from prompt_jax.models import saved
 from prompt_jax.storage.files import seal
 
 FILES = (saved.MODEL, saved.PROMPTS)
-# Prompts of the last step, averaged ones, made of the shots, with chosen values in them, none.
+# Prompts of the last step, averaged, computed from the shots, with selected settings, and none.
 SMALL = {
     "pro_mpt": {"iterations": 2},
     "promptsrc": {},
@@ -35,12 +35,12 @@ ON_VIDEOS = ("vop_f_p", "coop")
 
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory):
-    """The tiny CLIP's folder."""
+    """Returns the directory of the tiny CLIP."""
     return tiny.save_clip(tmp_path_factory.mktemp("clip"))
 
 
 def on_images(clip, method):
-    """A run on four classes of scenes."""
+    """Runs a method on four classes of scenes."""
     c = tiny.small_config(method, clip, **SMALL.get(method, {}))
     c.epochs, c.batch_size, c.data.shots = 1, 4, 2
     c.protocol = "base_to_novel"
@@ -49,7 +49,7 @@ def on_images(clip, method):
 
 
 def on_videos(clip, method, protocol="few_shot"):
-    """A run on two frames of the embedded videos."""
+    """Runs a method on two frames of the embedded videos."""
     c = default.get_config(method, kind="images" if method == "coop" else "videos")
     c.backbone, c.protocol, c.data.name = str(clip), protocol, "emoji_clips"
     c.data.frames, c.data.num_threads = 2, 0
@@ -64,7 +64,7 @@ def on_videos(clip, method, protocol="few_shot"):
 
 
 def use(folder, dataset, batches):
-    """Accuracies of a folder's model on test batches, with nothing but its two files."""
+    """Returns the accuracies of a directory's model on test batches, using only its two files."""
     model = saved.read(folder)
     sizes, frozen = loading.load(model.backbone, model.activation or None)
     assert loading.fingerprint(sizes, frozen) == model.backbone_hash
@@ -86,7 +86,7 @@ def use(folder, dataset, batches):
 
 
 def assert_used_as_tested(folder, config, results):
-    """The files give the prompts of the run and its accuracies."""
+    """Checks that the files give the prompts of the run and its accuracies."""
     model, run = saved.read(folder), reopening.reopen(folder)
     tested = reopening.trained(run)
     assert jax.tree.structure(model.prompts) == jax.tree.structure(tested)
@@ -105,7 +105,7 @@ def assert_used_as_tested(folder, config, results):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("method", SMALL)
-def test_the_files_of_a_run_on_images_give_its_figures(clip, method, tmp_path):
+def test_the_files_of_a_run_on_images_reproduce_its_figures(clip, method, tmp_path):
     config = on_images(clip, method)
     results = experiment.run(config, tmp_path / "run")
     model = assert_used_as_tested(tmp_path / "run", config, results)
@@ -124,7 +124,7 @@ def test_the_files_of_a_run_on_images_give_its_figures(clip, method, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("method", ON_VIDEOS)
-def test_the_files_of_a_run_on_videos_give_its_figures(clip, method, tmp_path):
+def test_the_files_of_a_run_on_videos_reproduce_its_figures(clip, method, tmp_path):
     config = on_videos(clip, method)
     results = experiment.run(config, tmp_path / "run")
     model = assert_used_as_tested(tmp_path / "run", config, results)
@@ -133,7 +133,7 @@ def test_the_files_of_a_run_on_videos_give_its_figures(clip, method, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_run_of_retrieval_leaves_its_prompts(clip, tmp_path):
+def test_a_retrieval_run_writes_its_prompts(clip, tmp_path):
     config = on_videos(clip, "vop", "retrieval")
     results = experiment.run(config, tmp_path / "run")
     model = assert_used_as_tested(tmp_path / "run", config, results)
@@ -144,7 +144,7 @@ def test_a_run_of_retrieval_leaves_its_prompts(clip, tmp_path):
     ("kind", "name"),
     [*(("images", name) for name in methods.METHODS), *(("videos", n) for n in methods.ENCODERS)],
 )
-def test_prompts_of_every_method_are_read_as_they_were_written(kind, name, tmp_path):
+def test_prompts_of_every_method_are_read_as_written(kind, name, tmp_path):
     of_videos = kind == "videos"
     method = methods.recognize(methods.get_encoders(name)) if of_videos else methods.get(name)
     clip, frozen = CLIP(tiny.CONFIG), jax.tree.map(jnp.asarray, tiny.frozen_parameters())
@@ -190,7 +190,7 @@ def test_prompts_of_every_method_are_read_as_they_were_written(kind, name, tmp_p
 
 
 @pytest.mark.slow
-def test_runs_of_several_seeds_in_one_program_are_complete(clip, tmp_path):
+def test_parallel_runs_of_several_seeds_are_complete(clip, tmp_path):
     config = on_images(clip, "coop")
     config.seeds, config.parallel_seeds = (1, 2), True
     results = sweep.run(config, tmp_path)
@@ -204,7 +204,7 @@ def test_runs_of_several_seeds_in_one_program_are_complete(clip, tmp_path):
 
 @pytest.fixture(scope="module")
 def finished(clip, tmp_path_factory):
-    """A run on images that are files; not to be changed."""
+    """Returns a run on image files, which tests must not change."""
     folder = tmp_path_factory.mktemp("finished")
     tiny.save_clip(folder / "clip")
     root = tiny.save_caltech101(folder / "data")
@@ -215,14 +215,14 @@ def finished(clip, tmp_path_factory):
 
 @pytest.fixture
 def earlier(finished, tmp_path):
-    """The same as an earlier version left it."""
+    """Returns the same run as written by an earlier version."""
     shutil.copytree(finished / "run", tmp_path / "run")
     for name in FILES:
         (tmp_path / "run" / name).unlink()
     return tmp_path / "run"
 
 
-def test_results_say_last_that_a_run_is_finished(clip, tmp_path, monkeypatch):
+def test_results_json_is_written_last(clip, tmp_path, monkeypatch):
     def stop(*args):
         raise KeyboardInterrupt
 
@@ -236,7 +236,7 @@ def test_results_say_last_that_a_run_is_finished(clip, tmp_path, monkeypatch):
     assert saved.read(tmp_path / "run").method == "zero_shot"
 
 
-def test_an_earlier_run_is_completed_and_left_as_it_was(finished, earlier, capsys):
+def test_an_earlier_run_is_completed_and_otherwise_unchanged(finished, earlier, capsys):
     with pytest.raises(PromptError, match="complete it: python -m experiments.complete"):
         saved.read(earlier)
     before = content(earlier)
@@ -257,7 +257,7 @@ def test_an_earlier_run_is_completed_and_left_as_it_was(finished, earlier, capsy
     assert "is already complete" in capsys.readouterr().out
 
 
-def test_damaged_files_are_written_anew(finished, earlier, capsys):
+def test_damaged_files_are_replaced(finished, earlier, capsys):
     (earlier / saved.MODEL).write_bytes((finished / "run" / saved.MODEL).read_bytes())
     (earlier / saved.PROMPTS).write_bytes(b"torn")
     assert explain(complete.start, [str(earlier)]) == 0
@@ -274,7 +274,7 @@ def test_damaged_files_are_written_anew(finished, earlier, capsys):
         ("results.json", "holds no results.json of a finished run"),
     ],
 )
-def test_what_a_run_cannot_be_completed_without_is_named(finished, lost, said, tmp_path, capsys):
+def test_missing_requirements_of_completing_are_named(finished, lost, said, tmp_path, capsys):
     shutil.copytree(finished, tmp_path / "all")
     run = tmp_path / "all/run"
     for name in FILES:
@@ -293,7 +293,7 @@ def test_what_a_run_cannot_be_completed_without_is_named(finished, lost, said, t
 
 
 def content(folder):
-    """Every file's bytes and time."""
+    """Returns every file's bytes and time."""
     return {
         path: (path.read_bytes(), path.stat().st_mtime_ns)
         for path in sorted(folder.rglob("*"))

@@ -1,4 +1,4 @@
-"""A model's two files on a full disk and under kills: whole, those that were there, or none."""
+"""A model's two files after a full disk or a kill: new, unchanged, or none."""
 
 import dataclasses
 import json
@@ -31,19 +31,19 @@ FILES = {saved.MODEL, saved.PROMPTS}
 
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory):
-    """The tiny CLIP's folder."""
+    """Returns the directory of the tiny CLIP."""
     return tiny.save_clip(tmp_path_factory.mktemp("clip"))
 
 
 @pytest.fixture(scope="module")
 def model(clip):
-    """A model of 2 kB of prompts."""
+    """Returns a model with 2 kB of prompts."""
     return test_hostile_models.model_of(clip, "coop")
 
 
 @pytest.fixture
 def small_disk():
-    """Makes files of so many bytes the largest that can be written."""
+    """Limits the size of written files."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     yield lambda size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
@@ -52,12 +52,12 @@ def small_disk():
 
 
 def names_in(folder):
-    """What lies in a folder, hidden files among it."""
+    """Returns the names in a directory, hidden files included."""
     return {path.name for path in folder.iterdir()} if folder.exists() else set()
 
 
 @pytest.mark.parametrize("there", [False, True])
-def test_a_full_disk_leaves_nothing_of_a_new_model(clip, model, tmp_path, small_disk, there):
+def test_a_full_disk_leaves_no_part_of_a_new_model(clip, model, tmp_path, small_disk, there):
     saved.write(tmp_path, model)
     whole = pj.load(tmp_path)
     place = tmp_path / "kept" / "model"
@@ -74,7 +74,7 @@ def test_a_full_disk_leaves_nothing_of_a_new_model(clip, model, tmp_path, small_
 
 
 @pytest.mark.parametrize("room", [1000, 5000], ids=["neither fits", "prompts alone fit"])
-def test_a_full_disk_leaves_the_model_that_was_there(model, tmp_path, small_disk, room):
+def test_a_full_disk_leaves_the_earlier_model(model, tmp_path, small_disk, room):
     saved.write(tmp_path, model)
     other = dataclasses.replace(model, trained={"seed": 2, "note": "x" * 9000})
     small_disk(room)
@@ -107,7 +107,7 @@ while True:
 
 
 @pytest.mark.slow
-def test_a_killed_process_leaves_a_whole_model_or_none(model, tmp_path):
+def test_a_killed_process_leaves_a_complete_model_or_none(model, tmp_path):
     place = tmp_path / "models"
     (place / "first").mkdir(parents=True)
     saved.write(place / "first", model)
@@ -138,7 +138,7 @@ def test_a_killed_process_leaves_a_whole_model_or_none(model, tmp_path):
     assert names_in(place / "first") == FILES
 
 
-def test_what_read_would_refuse_is_not_written(model, tmp_path):
+def test_models_that_read_would_reject_are_not_written(model, tmp_path):
     nan = jax.tree.map(lambda array: array * np.float32(np.nan), model.prompts)
     for changed, words in (
         ({"prompts": nan}, "prompts.context: it has NaN"),
@@ -151,7 +151,7 @@ def test_what_read_would_refuse_is_not_written(model, tmp_path):
 
 
 @hypothesis.given(strategies.text())
-def test_a_text_is_one_word_of_a_command_line(text):
+def test_a_quoted_text_is_one_word_of_a_command_line(text):
     quoted = errors.quote(text)
     assert "\n" not in quoted
     assert all(each.isprintable() or each in "\u200c\u200d" for each in quoted)
@@ -162,7 +162,7 @@ def test_a_text_is_one_word_of_a_command_line(text):
 
 
 @pytest.mark.parametrize("words", ["$(touch x)", '"; touch x; "', "`touch x`", "'a'", "a b", ""])
-def test_texts_of_a_model_are_quoted_in_the_command_that_is_printed(model, words):
+def test_texts_of_a_model_are_quoted_in_printed_commands(model, words):
     settings = dict(model.settings) | {"context_words": words, "name_position": "end"}
     one = dataclasses.replace(model, method="maple", settings=settings | {"context_length": 0})
     one = dataclasses.replace(one, prompts=model.prompts | {"deep_context": np.zeros((2, 4, 32))})
@@ -170,14 +170,14 @@ def test_texts_of_a_model_are_quoted_in_the_command_that_is_printed(model, words
     assert found[found.index("TRAINER.MAPLE.CTX_INIT") + 1] == words
 
 
-def test_a_settings_class_s_own_types_are_its_schema():
+def test_the_types_of_a_settings_class_are_its_schema():
     made = schemas.make(coop.Settings, {"context_length": 3}, "settings")
     assert made == coop.Settings(context_length=3)
     assert saved_fields.MOST_BYTES < 2**30
     assert json.dumps(dataclasses.asdict(made))
 
 
-def test_more_bytes_than_a_stranger_s_model_has_are_not_loaded(monkeypatch):
+def test_larger_arrays_than_an_untrusted_model_may_have_are_not_loaded(monkeypatch):
     imagenet = {
         "features": "float32[160000, 1024]",
         "labels": "float32[160000]",

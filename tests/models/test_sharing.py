@@ -1,4 +1,4 @@
-"""Sharing trained models: uploaded to a stand-in for the hub, loaded from it by other processes."""
+"""Trained models are uploaded to a fake hub, and loaded from it in other processes."""
 
 import dataclasses
 
@@ -18,7 +18,7 @@ from prompt_jax.errors import PromptError
 from prompt_jax.inputs.given import Inputs
 from prompt_jax.models import loading, saved, sharing
 
-# Of huggingface_hub, which uploads large files so.
+# For huggingface_hub, which uploads large files by it.
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=")
 
 BACKBONE = "lab/tiny-clip"
@@ -27,13 +27,13 @@ NAME = "me/cats"
 
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory):
-    """The tiny CLIP's folder."""
+    """Returns the directory of the tiny CLIP."""
     return tiny.save_clip(tmp_path_factory.mktemp("clip"))
 
 
 @pytest.fixture(scope="module")
 def run(clip, tmp_path_factory):
-    """A trained model's folder; its backbone is a path, and two fields tell paths."""
+    """Returns the directory of a trained model with a local backbone and two more local paths."""
     folder = tmp_path_factory.mktemp("run")
     sizes, frozen = clip_loading.load(clip)
     method = methods.get("coop")
@@ -62,7 +62,7 @@ def run(clip, tmp_path_factory):
 
 @pytest.fixture
 def public(run, tmp_path):
-    """The same, whose backbone is named as others find it."""
+    """Returns the same with a public name of the backbone."""
     folder = tmp_path / "public"
     folder.mkdir()
     saved.write(folder, dataclasses.replace(saved.read(run), backbone=BACKBONE))
@@ -71,7 +71,7 @@ def public(run, tmp_path):
 
 @pytest.fixture
 def hub(clip, tmp_path, monkeypatch):
-    """A hub with the backbone, for this process, with an empty cache and a token that writes."""
+    """Returns a hub with the backbone, for this process, with an empty cache and a write token."""
     with hub_stand_in.running() as hub:
         known = huggingface_hub.constants
         template = hub.url + "/{repo_id}/resolve/{revision}/{filename}"
@@ -86,7 +86,7 @@ def hub(clip, tmp_path, monkeypatch):
 
 
 def process(hub, home, *arguments, token=""):
-    """A command with a cache of its own; returns its exit code, output and errors."""
+    """Runs a command with its own cache; returns its exit code, output and errors."""
     started = tiny.command(
         *arguments,
         HF_ENDPOINT=hub.url,
@@ -100,7 +100,7 @@ def process(hub, home, *arguments, token=""):
 
 
 @pytest.mark.slow
-def test_what_is_shared_by_one_process_is_loaded_by_another(clip, run, tmp_path):
+def test_a_model_shared_by_one_process_is_loaded_by_another(clip, run, tmp_path):
     image = tmp_path / "image.png"
     pixels = np.random.default_rng(0).integers(0, 255, (40, 48, 3), dtype=np.uint8)
     Image.fromarray(pixels).save(image)
@@ -130,7 +130,7 @@ def test_what_is_shared_by_one_process_is_loaded_by_another(clip, run, tmp_path)
         there = logits(hub, tmp_path / "theirs", f"hf:{NAME}")
         np.testing.assert_array_equal(there, here)
         assert not (tmp_path / "theirs" / "token").exists()
-    # The hub is gone; what was downloaded stays.
+    # Without the hub, the cached download is used.
     np.testing.assert_array_equal(logits(hub, tmp_path / "theirs", f"hf:{NAME}"), here)
     words = ("-m", "prompt_jax.predict", f"hf:{NAME}", str(image))
     code, _, errors = process(hub, tmp_path / "empty", *words)
@@ -138,7 +138,7 @@ def test_what_is_shared_by_one_process_is_loaded_by_another(clip, run, tmp_path)
     assert "is unreachable, and the model is not cached on this machine" in errors
 
 
-def test_a_model_comes_back_as_it_was_shared(hub, public):
+def test_a_downloaded_model_equals_the_shared_one(hub, public):
     found = sharing.share(public, NAME)
     assert (found.page, found.changed) == (f"{hub.url}/{NAME}", True)
     assert not hub.repositories[NAME].private
@@ -148,14 +148,14 @@ def test_a_model_comes_back_as_it_was_shared(hub, public):
     kept = {"prompts": {}, "trained": {"seed": 2, "config": {}}}
     assert dataclasses.replace(theirs, **kept) == dataclasses.replace(mine, **kept)
     assert theirs.trained == kept["trained"]
-    # Again: nothing is written.
+    # A second time, nothing is written.
     before = len(hub.repositories[NAME].commits)
     assert not sharing.share(public, NAME).changed
     assert len(hub.repositories[NAME].commits) == before
     assert isinstance(pj.load(f"hf:{NAME}"), pj.Model)
 
 
-def test_a_revision_is_what_it_was(hub, run, public):
+def test_an_earlier_revision_can_be_loaded(hub, run, public):
     sharing.share(public, NAME)
     first = hub.repositories[NAME].commits[-1][0]
     model = saved.read(public)
@@ -180,7 +180,7 @@ def test_a_revision_is_what_it_was(hub, run, public):
         ("me/../cats", "is not a valid name on the Hugging Face hub"),
     ],
 )
-def test_what_cannot_be_downloaded_is_a_sentence(hub, name, words):
+def test_download_errors_are_one_line(hub, name, words):
     hub.put("me/asked", {}, gated=True)
     hub.put("me/empty", {"notes.txt": b"x"})
     with pytest.raises(PromptError, match=words) as caught:
@@ -188,7 +188,7 @@ def test_what_cannot_be_downloaded_is_a_sentence(hub, name, words):
     assert "\n" not in str(caught.value)
 
 
-def test_private_models_are_for_those_who_log_in(hub, public, monkeypatch):
+def test_private_models_require_a_login(hub, public, monkeypatch):
     sharing.share(public, NAME, private=True)
     assert hub.repositories[NAME].private
     monkeypatch.setenv("HF_TOKEN", "wrong")
@@ -201,7 +201,7 @@ def test_private_models_are_for_those_who_log_in(hub, public, monkeypatch):
     assert saved.read(sharing.download(NAME)).method == "coop"
 
 
-def test_a_hub_that_is_down_gives_what_is_kept(hub, public):
+def test_an_unreachable_hub_uses_the_cache(hub, public):
     sharing.share(public, NAME)
     there = sharing.download(NAME)
     hub.down = True
@@ -262,9 +262,7 @@ def _private_backbone(hub, monkeypatch):
         ),
     ],
 )
-def test_what_cannot_be_shared_is_a_sentence(
-    hub, public, monkeypatch, capsys, prepare, options, words
-):
+def test_upload_errors_are_one_line(hub, public, monkeypatch, capsys, prepare, options, words):
     if prepare:
         prepare(hub, monkeypatch)
     commits = {name: list(one.commits) for name, one in hub.repositories.items()}
@@ -272,7 +270,7 @@ def test_what_cannot_be_shared_is_a_sentence(
     printed = capsys.readouterr().err
     assert words in printed and printed.count("\n") == 1
     assert {name: hub.repositories[name].commits for name in commits} == commits
-    assert not hub.uploaded  # at most an empty repository is made, which the next run fills
+    assert not hub.uploaded  # at most an empty repository is created, which the next attempt fills
 
 
 def test_an_empty_repository_is_filled_and_other_files_stay(hub, public):
@@ -285,7 +283,7 @@ def test_an_empty_repository_is_filled_and_other_files_stay(hub, public):
     assert hub.files(NAME)["image.png"] == b"x" and hub.files(NAME)[saved.MODEL] != b"{}"
 
 
-def test_what_somebody_else_uploads_meanwhile_is_kept(hub, public, monkeypatch):
+def test_concurrent_uploads_are_not_overwritten(hub, public, monkeypatch):
     sharing.share(public, NAME)
     hub.repositories[NAME].commit({saved.MODEL: b"{}"})
     known = sharing._is_same
@@ -301,7 +299,7 @@ def test_what_somebody_else_uploads_meanwhile_is_kept(hub, public, monkeypatch):
     assert hub.files(NAME)[saved.MODEL] == b'{"newer": 1}'
 
 
-def test_a_path_as_backbone_needs_a_name(hub, clip, run, tmp_path, capsys):
+def test_a_local_backbone_needs_a_public_name(hub, clip, run, tmp_path, capsys):
     def dry_run(number, *options):
         words = [str(run), NAME, "--dry-run", str(tmp_path / f"dry{number}"), *options]
         return command_line.explain(share.start, words)
@@ -338,11 +336,11 @@ def test_a_path_as_backbone_needs_a_name(hub, clip, run, tmp_path, capsys):
         ("/data/clip", False),
         ("./clip", False),
         ("~/clip", False),
-        ("tests/fixtures", False),  # it is here, so it is what would be loaded
+        ("tests/fixtures", False),  # it exists locally, so it would be loaded
         ("a/b/c", False),
         ("", False),
     ],
 )
-def test_which_names_of_backbones_others_find(backbone, public, monkeypatch):
+def test_public_names_of_backbones(backbone, public, monkeypatch):
     monkeypatch.chdir(tiny.REPOSITORY)
     assert sharing.is_public(backbone) == public

@@ -1,4 +1,4 @@
-"""What strangers put on the hub: no path is loaded, nothing vast, no other file; and left-overs."""
+"""Untrusted models on the hub load no local path and download no large or other file."""
 
 # ruff: noqa: F811 (fixtures are known by their names)
 
@@ -14,14 +14,14 @@ from prompt_jax.cli import command_line
 from prompt_jax.errors import PromptError
 from prompt_jax.models import saved, sharing
 
-# Of huggingface_hub, which uploads large files so.
+# For huggingface_hub, which uploads large files by it.
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=")
 
 PATHS = ("/etc/passwd", "~/clip", "../clip", "a/b/c", "clip.pt", "C:\\x")
 
 
 @pytest.mark.parametrize("backbone", PATHS)
-def test_a_stranger_s_model_loads_no_path_of_this_machine(hub, clip, run, tmp_path, backbone):
+def test_an_untrusted_model_loads_no_local_path(hub, clip, run, tmp_path, backbone):
     (tmp_path / "theirs").mkdir()
     saved.write(tmp_path / "theirs", dataclasses.replace(saved.read(run), backbone=backbone))
     hub.put(NAME, {path.name: path.read_bytes() for path in (tmp_path / "theirs").iterdir()})
@@ -30,7 +30,7 @@ def test_a_stranger_s_model_loads_no_path_of_this_machine(hub, clip, run, tmp_pa
     assert pj.load(f"hf:{NAME}", backbone=clip).class_names == tiny.CLASSES
 
 
-def test_what_is_too_large_is_not_downloaded(hub, public, monkeypatch):
+def test_too_large_files_are_not_downloaded(hub, public, monkeypatch):
     sharing.share(public, NAME)
     monkeypatch.setitem(sharing._MOST_BYTES, saved.PROMPTS, 100)
     with pytest.raises(PromptError, match=r"its prompts.safetensors has [\d,]+ bytes; at most 100"):
@@ -48,12 +48,12 @@ def test_only_the_model_s_files_are_downloaded(hub, public):
 
 
 @pytest.mark.parametrize("revision", ["../main", "a/../../b", "-x", "a b", "\x1b[2J", "é"])
-def test_a_revision_is_no_path(hub, revision):
+def test_a_revision_is_not_a_path(hub, revision):
     with pytest.raises(PromptError, match="after @, write a branch, a tag"):
         sharing.download(f"{NAME}@{revision}")
 
 
-def test_what_a_full_disk_left_is_no_hindrance(run, tmp_path, monkeypatch, capsys):
+def test_leftovers_of_a_full_disk_do_not_matter(run, tmp_path, monkeypatch, capsys):
     words = [str(run), NAME, "--dry-run", str(tmp_path / "dry"), "--backbone-id=embedded"]
     monkeypatch.setattr(sharing, "_refuse_other_backbone", lambda *_: None)
     (tmp_path / "dry").mkdir()

@@ -17,7 +17,7 @@ from prompt_jax.evaluation.metrics import harmonic_mean
 
 FRAMES = {"data": {"frames": 32}}
 COUPLED = {"prompts": 10, "depth": 12, "coupling_layer": 0}
-# Two pairs of reversals and an action that is its own.
+# Two pairs of reversals and an action that is its own reversal.
 VIDEOS = {
     "moving left": {"moving left": 3, "moving right": 1},
     "moving right": {"moving left": 4},
@@ -31,7 +31,7 @@ def flat(counts: dict[str, dict[str, int]]) -> dict[tuple[str, str], int]:
 
 
 def put_actions(folder, method="vilt_clip", dataset="hmdb51", **changes):
-    """A run of few-shot learning on videos."""
+    """Writes a few-shot run on videos."""
     usual = {
         "protocol": "few_shot",
         "accuracy": {"test": 60.0},
@@ -45,7 +45,7 @@ def put_actions(folder, method="vilt_clip", dataset="hmdb51", **changes):
 
 
 def put_counted(folder, seed=1, counts=VIDEOS, **changes):
-    """A run on embedded videos that says what it took for what."""
+    """Writes a run on embedded videos with a confusion matrix."""
     total = confusions.Confusion(flat(counts))
     cell = {"dataset": "emoji_clips:night", "backbone": "embedded", "seed": seed}
     path = put_actions(folder, **cell, accuracy={"test": total.accuracy()}, **changes)
@@ -53,7 +53,7 @@ def put_counted(folder, seed=1, counts=VIDEOS, **changes):
     return path
 
 
-def test_few_shot_figures_stand_beside_their_shots(tmp_path):
+def test_few_shot_figures_are_beside_their_shots(tmp_path):
     for dataset in ("hmdb51", "ucf101_clips", "ssv2"):
         for shots in (2, 16):
             put_actions(tmp_path, dataset=dataset, shots=shots)
@@ -62,7 +62,7 @@ def test_few_shot_figures_stand_beside_their_shots(tmp_path):
     assert cells["hmdb51", "2"].difference == pytest.approx(-0.6)
     assert cells["ucf101_clips", "16"].published.value == 93.8
     assert cells["ssv2", "2"].published.value == 7.8
-    assert cells["average", "2"].published is None  # the paper has none
+    assert cells["average", "2"].published is None  # not in the paper
 
 
 def test_base_to_novel_has_published_halves_and_their_mean(tmp_path):
@@ -102,7 +102,7 @@ def test_supervised_runs_have_top_5(tmp_path):
     assert top5["shots"] == top5["shots_least"] == ""
 
 
-def test_splits_are_averaged_and_spread(tmp_path):
+def test_splits_are_averaged_with_their_deviation(tmp_path):
     for seed in (1, 2):
         tested = {f"hmdb51:val{n}": 40.0 + n + seed for n in (1, 2, 3)}
         common = {"protocol": runs.TRANSFER, "dataset": KINETICS, "seed": seed}
@@ -138,7 +138,7 @@ def test_fewer_splits_are_not_compared(tmp_path, keys):
         ({"config": FRAMES | {"settings": {"depth": 6}}}, "vilt_clip: settings.depth=6, not 12"),
     ],
 )
-def test_what_is_not_comparable_has_no_published_figure(tmp_path, changes, said):
+def test_incomparable_results_have_no_published_figure(tmp_path, changes, said):
     put_actions(tmp_path, **changes)
     table = only_table(tmp_path)
     assert not any(cell.published for one in table.rows for cell in one.cells.values())
@@ -146,7 +146,7 @@ def test_what_is_not_comparable_has_no_published_figure(tmp_path, changes, said)
     assert any(said in line for line in wording.cautions(table)) or not said
 
 
-def test_images_and_videos_are_different_tables(tmp_path):
+def test_images_and_videos_are_in_different_tables(tmp_path):
     put_actions(tmp_path)
     put_actions(tmp_path, method="coop", dataset="ucf101")
     put_actions(tmp_path, dataset="emoji_clips:night")
@@ -172,7 +172,7 @@ def test_real_videos_have_no_reversals(tmp_path):
     assert only_table(tmp_path).further == []
 
 
-def test_h_of_merged_halves_is_of_their_averages(tmp_path):
+def test_h_of_merged_halves_is_that_of_their_averages(tmp_path):
     halves = {"base": {("moving up", "moving down"): 1}, "new": {("falling", "rising"): 1}}
     halves["new"]["rising", "shaking"] = 1
     path = put_actions(
@@ -202,7 +202,7 @@ def test_h_of_merged_halves_is_of_their_averages(tmp_path):
         (b"\xff", "'utf-8' codec"),
     ],
 )
-def test_counts_that_are_not_the_run_s_are_named_and_left_out(tmp_path, text, reason):
+def test_counts_of_another_run_are_reported_and_left_out(tmp_path, text, reason):
     path = put_actions(tmp_path).with_name("confusion-test.csv")
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
     [found], [problem] = runs.read(tmp_path)
@@ -210,7 +210,7 @@ def test_counts_that_are_not_the_run_s_are_named_and_left_out(tmp_path, text, re
     assert problem.startswith(f"{path} is left out, ") and reason in problem
 
 
-def test_names_of_any_kind_come_back(tmp_path):
+def test_any_names_are_read_as_written(tmp_path):
     counts = {('a "b", c', "ü\nd"): 2, ("ü\nd", "ü\nd"): 3}
     put_counts(put_actions(tmp_path), {"test": counts})
     [found], problems = runs.read(tmp_path)
@@ -235,7 +235,7 @@ def test_classes_are_averaged_over_seeds(tmp_path):
     assert {f"{stem}.png", f"{stem}.svg"} <= names
 
 
-def test_the_worst_classes_are_the_grid(tmp_path):
+def test_the_worst_classes_form_the_plotted_matrix(tmp_path):
     total = confusions.Confusion(flat(VIDEOS))
     grid = classes.worst(total, rows=2, columns=3)
     assert grid.rows == ["moving right", "shaking"]
@@ -250,7 +250,7 @@ def test_the_worst_classes_are_the_grid(tmp_path):
 def put_retrieval(
     folder, method="vilt_clip", backbone="ViT-B/16", dataset="msvd", prompts=6, **more
 ):
-    """A run of retrieval whose ranks are all 50."""
+    """Writes a retrieval run whose metrics are all 50."""
     ranks = {"test": {way: dict.fromkeys(runs.METRICS, 50.0) for way in runs.WAYS}}
     cell = {"backbone": backbone, "config": {"settings": {"prompts": prompts}}}
     found = {"ranks": ranks, "zero_shot_ranks": ranks, "zero_shot": {"test": 50.0}}
@@ -268,7 +268,7 @@ def put_retrieval(
         ({"prompts": 10}, []),
     ],
 )
-def test_retrieval_is_compared_on_its_backbone_data_and_settings(tmp_path, changes, figures):
+def test_retrieval_is_compared_for_the_same_backbone_data_and_settings(tmp_path, changes, figures):
     put_retrieval(tmp_path, **changes)
     [table] = results.summarize(tmp_path).searches
     _, lines = retrieval.in_full(table, "test")
@@ -280,7 +280,7 @@ def test_retrieval_is_compared_on_its_backbone_data_and_settings(tmp_path, chang
     assert any(record["published"] for record in own) == bool(figures)
 
 
-def test_intervals_of_searches_are_shown_where_asked(tmp_path):
+def test_intervals_of_retrieval_are_shown_on_request(tmp_path):
     for seed, ends in ((1, [40.0, 56.0]), (2, [44.0, 60.0])):
         of_seed = {"test": {way: {"R@1": ends} for way in runs.WAYS}}
         put_retrieval(tmp_path, seed=seed, rank_intervals=of_seed)
@@ -300,13 +300,13 @@ def test_intervals_of_searches_are_shown_where_asked(tmp_path):
 
 
 def figures_of(protocol):
-    """Method to data set to the figures that are printed."""
+    """Returns published figures by method and data set."""
     rows = {name: published.rows("videos", name, protocol) for name in methods.ENCODERS}
     return {name: dict(found[0].figures) for name, found in rows.items() if found}
 
 
-def test_published_harmonic_means_fit():
-    """A slip in copying the table would show; it prints one decimal, and has a slip of its own."""
+def test_published_harmonic_means_match():
+    """Detects errors in copying the table, which has one decimal, and one error of its own."""
     for method, of_sets in figures_of("base_to_novel").items():
         for dataset, (base, new, h) in of_sets.items():
             if (method, dataset) == ("vilt_multimodal", "ucf101_clips"):
@@ -320,7 +320,7 @@ def test_more_shots_are_never_worse_in_the_paper():
             assert list(scores) == sorted(scores)
 
 
-def test_every_published_method_and_data_set_has_its_place():
+def test_every_published_method_and_data_set_exists():
     for protocol in ("few_shot", "base_to_novel", "zero_shot_transfer", "supervised"):
         found = figures_of(protocol)
         assert {"clip_video", "zero_shot", "vilt_clip"} <= set(found)

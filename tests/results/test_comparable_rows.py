@@ -1,4 +1,4 @@
-"""Rows of one table: what was seen or computed otherwise is said beside each figure."""
+"""Rows of one table are labeled by differences in data and preprocessing."""
 
 import pytest
 from result_trees import only_table, put, read_csv, row
@@ -32,7 +32,7 @@ def labels(folder):
         ({"data": {"crop": "vifi"}}, ("data.crop=clip", "data.crop=vifi")),
     ],
 )
-def test_zero_shot_of_other_settings_stands_beside_not_in_place(tmp_path, changes, words):
+def test_zero_shot_with_other_settings_is_an_additional_row(tmp_path, changes, words):
     usual = config(activation="quick_gelu", data={"ignore_rotation": False})
     other = usual | {key: one for key, one in changes.items() if key != "data"}
     other["data"] = usual["data"] | changes.get("data", {})
@@ -46,7 +46,7 @@ def test_zero_shot_of_other_settings_stands_beside_not_in_place(tmp_path, change
     }
 
 
-def test_prepared_otherwise_is_another_zero_shot(tmp_path):
+def test_other_preprocessing_is_another_zero_shot(tmp_path):
     put(tmp_path, config=config(), preprocessing={"mean": [0.5, 0.5, 0.5]})
     put(tmp_path, method="zero_shot", accuracy={"base": 45.0, "new": 45.0}, config=config())
     assert labels(tmp_path) == {
@@ -56,7 +56,7 @@ def test_prepared_otherwise_is_another_zero_shot(tmp_path):
     }
 
 
-def test_zero_shot_of_other_settings_of_its_own_is_labelled(tmp_path):
+def test_a_zero_shot_run_with_its_own_settings_is_labeled(tmp_path):
     put(tmp_path, config=config())
     own = config(settings={"pooling": "mean_then_norm", "renormalize_video": True})
     put(tmp_path, method="zero_shot", accuracy={"base": 45.0, "new": 45.0}, config=own)
@@ -67,22 +67,22 @@ def test_zero_shot_of_other_settings_of_its_own_is_labelled(tmp_path):
     }
 
 
-def test_what_only_training_sees_parts_no_zero_shot(tmp_path):
-    """Nor does what a rule that draws frames does in training alone."""
+def test_settings_of_training_do_not_split_zero_shot(tmp_path):
+    """Tests the random frame rule too, which applies only in training."""
     put(tmp_path, config=config(data={"augment": "vifi", "frame_rule": "segment", "flip": True}))
     plain = config(data={"augment": "none", "frame_rule": "even", "flip": False})
     put(tmp_path, method="zero_shot", accuracy={"base": 71.0, "new": 71.0}, config=plain)
     assert labels(tmp_path) == {"zero_shot": 71.0, "coop": 80.0}
 
 
-def test_methods_that_see_other_frames_are_labelled(tmp_path):
+def test_methods_on_other_frames_are_labeled(tmp_path):
     for method, frames in (("vop", 12), ("vop_p", 8)):
         put(tmp_path, method=method, zero_shot={}, config=config(data={"frames": frames}))
     assert set(labels(tmp_path)) == {"vop (data.frames=12)", "vop_p (data.frames=8)"}
 
 
-def test_searches_of_other_frames_are_told_apart(tmp_path):
-    """A run of zero-shot CLIP on one frame took the place of that on eight."""
+def test_retrieval_runs_on_other_frames_are_distinguished(tmp_path):
+    """A run of zero-shot CLIP on one frame must not replace that on eight."""
 
     def ranks(value):
         metrics = {"R@1": value, "R@5": value, "R@10": value, "MnR": 9.0, "MdR": 9.0}
@@ -108,7 +108,7 @@ def test_searches_of_other_frames_are_told_apart(tmp_path):
     }
 
 
-def test_unequal_numbers_of_seeds_are_said(tmp_path):
+def test_unequal_numbers_of_seeds_are_reported(tmp_path):
     for dataset, seeds in (("caltech101", 3), ("dtd", 2)):
         for seed in range(seeds):
             base = 80.0 + seed if dataset == "dtd" else 60.0 + 3 * seed

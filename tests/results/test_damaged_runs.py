@@ -1,4 +1,4 @@
-"""What a run left, damaged or made by a stranger: named and left out, and the rest is shown."""
+"""Damaged or malicious files of a run are reported and left out, and the rest is shown."""
 
 import io
 import json
@@ -19,7 +19,7 @@ from experiments.report import __main__ as report
 
 @pytest.fixture(autouse=True)
 def _bounded():
-    """Nothing here takes memory: what is over two gigabytes more than now ends in an error."""
+    """Limits memory: more than two gigabytes above the present use is an error."""
     limits = resource.getrlimit(resource.RLIMIT_AS)
     now = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (now + 2 * 2**30, limits[1]))
@@ -28,13 +28,13 @@ def _bounded():
 
 
 def page_of(folder: Path, capsys: pytest.CaptureFixture[str]) -> tuple[str, str]:
-    """The page of a run, and what is printed on the error channel."""
+    """Returns the page of a run, and what is printed on stderr."""
     out = folder.parent / "page.html"
     assert explain(report.start, [str(folder), "--out", str(out)]) == 0, capsys.readouterr().err
     return out.read_text(encoding="utf-8"), capsys.readouterr().err
 
 
-def test_runs_made_by_hand_are_whole(tmp_path, capsys):
+def test_generated_runs_are_valid(tmp_path, capsys):
     for make, words in (
         (
             run_files.classified,
@@ -49,7 +49,7 @@ def test_runs_made_by_hand_are_whole(tmp_path, capsys):
 
 
 @pytest.mark.parametrize("case", [*DAMAGED, *FILES])
-def test_what_is_damaged_is_named_and_the_rest_is_drawn(tmp_path, capsys, case):
+def test_damaged_files_are_reported_and_the_rest_is_drawn(tmp_path, capsys, case):
     name, damage, words = (DAMAGED | FILES)[case]
     folder = run_files.classified(tmp_path)
     damage(folder / name)
@@ -62,7 +62,7 @@ def test_what_is_damaged_is_named_and_the_rest_is_drawn(tmp_path, capsys, case):
 
 
 @pytest.mark.parametrize("case", SEARCHED)
-def test_damaged_ranks_are_named_too(tmp_path, capsys, case):
+def test_damaged_ranks_are_reported_too(tmp_path, capsys, case):
     name, damage, words = SEARCHED[case]
     folder = run_files.searched(tmp_path)
     damage(folder / name)
@@ -72,20 +72,20 @@ def test_damaged_ranks_are_named_too(tmp_path, capsys, case):
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_a_run_without_its_figures_is_refused_in_a_sentence(tmp_path, capsys, case):
+def test_a_run_without_its_figures_is_rejected_in_one_line(tmp_path, capsys, case):
     damage, words = REFUSED[case]
     folder, whole = run_files.classified(tmp_path), run_files.classified(tmp_path)
     damage(folder / RESULTS)
     assert explain(report.start, [str(folder)]) == 2
     error = capsys.readouterr().err
     assert error.count("\n") == 1 and str(folder / RESULTS) in error and words in error
-    # Beside another one it is left out.
+    # Beside another run it is left out.
     text, errors = "", ""
     out = tmp_path / "page.html"
     assert explain(report.start, [str(whole), str(folder), "--out", str(out)]) == 0
     text, errors = out.read_text(encoding="utf-8"), capsys.readouterr().err
     assert "50.00" in text and f"note: left out: {folder / RESULTS}" in errors and words in errors
-    # And of tables.
+    # So do tables.
     assert explain(results.start, [str(tmp_path)]) == 0
     printed = capsys.readouterr().out
     assert "pro_mpt" in printed
@@ -93,7 +93,7 @@ def test_a_run_without_its_figures_is_refused_in_a_sentence(tmp_path, capsys, ca
 
 
 @pytest.mark.parametrize("case", [one for one in DAMAGED if DAMAGED[one][0] in (COUNTS, RESULTS)])
-def test_tables_name_what_is_damaged_and_count_the_rest(tmp_path, capsys, case):
+def test_tables_report_damaged_files_and_count_the_rest(tmp_path, capsys, case):
     name, damage, words = DAMAGED[case]
     folder = run_files.classified(tmp_path)
     damage(folder / name)
@@ -102,7 +102,7 @@ def test_tables_name_what_is_damaged_and_count_the_rest(tmp_path, capsys, case):
     assert str(folder / name) in printed and words in printed and "50.00" in printed
 
 
-def test_bounds_are_held(tmp_path, monkeypatch):
+def test_limits_are_enforced(tmp_path, monkeypatch):
     folder = run_files.classified(tmp_path)
     monkeypatch.setattr(answers, "MOST_ROWS", 3)
     with pytest.raises(ValueError, match="4 rows; at most 3 are read"):
@@ -120,7 +120,7 @@ def test_bounds_are_held(tmp_path, monkeypatch):
 
 
 def test_files_of_earlier_versions_open(tmp_path, capsys):
-    """Which had no predictions, counts, intervals, calibration, hashes of tests or notes."""
+    """They lack predictions, counts, intervals, calibration, hashes of tests and notes."""
     folder = run_files.classified(tmp_path, iterations=1)
     for name in (PARQUET, COUNTS, METRICS):
         (folder / name).unlink()
@@ -132,7 +132,7 @@ def test_files_of_earlier_versions_open(tmp_path, capsys):
     assert not errors and "Damaged files" not in text and "50.00" in text
 
 
-def test_two_data_sets_of_one_name_are_told_apart(tmp_path, capsys):
+def test_two_data_sets_with_one_name_are_distinguished(tmp_path, capsys):
     birds, cars, again = (run_files.classified(tmp_path) for _ in range(3))
     hashes = json.loads((cars / RESULTS).read_text())["data_hashes"]
     own = {"config": run_files.CONFIG | {"data": {"name": "folder", "root": "/data/cars"}}}
@@ -150,7 +150,7 @@ def test_two_data_sets_of_one_name_are_told_apart(tmp_path, capsys):
     assert "<title>pro_mpt (seed 1), pro_mpt (seed 2) on folder</title>" in out.read_text()
 
 
-def test_a_long_training_is_drawn_by_some_of_its_points(tmp_path, capsys):
+def test_a_long_training_curve_is_thinned(tmp_path, capsys):
     folder = run_files.classified(tmp_path)
     file = io.StringIO()
     for step in range(5000):

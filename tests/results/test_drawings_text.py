@@ -1,4 +1,4 @@
-"""Drawings of whatever names people give: no text is markup, and none ends a drawing."""
+"""Figures show any names literally: no text is markup, and none makes a figure fail."""
 
 import ast
 import xml.etree.ElementTree as ElementTree
@@ -18,18 +18,18 @@ from prompt_jax.errors import escape
 
 ROOT = Path(__file__).parents[2]
 TEX = r"costs $5 or $\frac{a}$ of _a_^b"
-# Any text at all: halves of characters, control characters, every script.
+# Any text: lone surrogates, control characters, every script.
 anything = st.text(st.characters(codec=None, exclude_categories=()), min_size=1, max_size=30)
 
 
 def texts_of(path: Path) -> set[str]:
-    """What an SVG file says; raises where it is not well-formed."""
+    """Returns the texts of an SVG file; raises if it is not well-formed."""
     svg = ElementTree.parse(path).getroot()
     return {text.text or "" for text in svg.iter("{http://www.w3.org/2000/svg}text")}
 
 
 def draw_all(folder: Path, name: str) -> dict[str, set[str]]:
-    """Every kind of drawing with a name wherever one can stand; the texts of each."""
+    """Draws every kind of figure with a name in every place; returns the texts of each."""
     image, other = Image.new("RGB", (8, 8)), f"{name}, too"
     counted = Confusion({(name, name): 3, (name, other): 2, (other, other): 1})
     made = {
@@ -82,8 +82,8 @@ def test_any_name_is_drawn_on_a_page(name):
 
 
 @given(anything, st.integers(5, 60))
-def test_any_text_can_be_written_in_a_drawing(text, width):
-    """XML has no control characters, UTF-8 no halves of characters, a drawing no endless lines."""
+def test_any_text_can_be_drawn(text, width):
+    """Tests characters that XML or UTF-8 lacks, and very long lines."""
     for found in (style.wrap(text, width), style.label(text)):
         assert all(c.isprintable() or c in "\n\u200c\u200d" for c in found)
         assert max(map(len, found.split("\n"))) <= max(width, 61) and found.count("\n") < 6
@@ -91,14 +91,14 @@ def test_any_text_can_be_written_in_a_drawing(text, width):
     assert style.label(text)[0] != "_"
 
 
-def test_dollars_stand_in_a_drawing_as_they_are(tmp_path):
+def test_dollars_are_drawn_literally(tmp_path):
     [_, svg] = plots.plot_bars(
         tmp_path / "a.png", {"$5 or $6": {"$x^2$": (1.0, None, None)}}, "$\\q$"
     )
     assert {"$5 or $6", "$x^2$", "$\\q$"} <= texts_of(svg)
 
 
-def test_what_begins_with_an_underscore_is_in_the_legend(tmp_path):
+def test_names_with_a_leading_underscore_are_in_the_legend(tmp_path):
     [_, svg] = plots.plot_curves(tmp_path / "a.png", {"_a": [(1.0, 2.0, None)]}, {}, "x", "title")
     assert "_a" in {text.strip() for text in texts_of(svg)}
 
@@ -111,7 +111,7 @@ def test_settings_of_the_caller_neither_matter_nor_change(tmp_path):
     assert "$5 $6" in texts_of(svg)
 
 
-def test_a_drawing_that_fails_leaves_no_figure_open():
+def test_a_failed_figure_is_closed():
     before = style.plt.get_fignums()
     with pytest.raises(ZeroDivisionError), style.styled():
         style.plt.figure()
@@ -119,7 +119,7 @@ def test_a_drawing_that_fails_leaves_no_figure_open():
     assert style.plt.get_fignums() == before
 
 
-def test_a_thousand_rows_are_a_drawing(tmp_path):
+def test_a_thousand_rows_can_be_drawn(tmp_path):
     bars = {f"row {number}": {"accuracy": (50.0, None, None)} for number in range(1000)}
     [png, svg] = plots.plot_bars(tmp_path / "a.png", bars, "title")
     with Image.open(png) as image:
@@ -129,8 +129,8 @@ def test_a_thousand_rows_are_a_drawing(tmp_path):
     assert "(the first 100 of 1,000 rows)" in words
 
 
-def test_all_drawings_are_made_in_one_way():
-    """Only `style` imports pyplot: what draws past it would read names as markup."""
+def test_all_figures_use_the_common_style():
+    """Only `style` imports pyplot, because figures without it would read names as markup."""
     found = []
     for path in sorted((ROOT / "experiments").rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):

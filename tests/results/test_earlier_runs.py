@@ -1,7 +1,7 @@
-"""Runs of earlier versions resume, open and are tabulated.
+"""Runs of earlier versions can be resumed, opened and tabulated.
 
-fixtures/runs holds a run that was stopped at step 3 of 6 and the same run finished, written before
-images and videos had their present names in files, with the oldest orbax that is supported.
+fixtures/runs has a run that was stopped at step 3 of 6, and the same run finished. They were written
+with earlier names of fields for images and videos, and with the oldest supported orbax.
 """
 
 import json
@@ -33,7 +33,7 @@ def config():
 
 @pytest.fixture
 def stopped(tmp_path):
-    """A copy of the stopped run."""
+    """Returns a copy of the stopped run."""
     return Path(shutil.copytree(RUNS / "stopped", tmp_path / "stopped"))
 
 
@@ -44,14 +44,14 @@ def test_a_stopped_run_resumes_to_the_same_prompts(stopped, capsys):
     expected = json.loads((RUNS / "finished/results.json").read_text())
     for key in ("base", "new", "h", "zero_shot", "config", "data_hash", "classes"):
         assert found[key] == expected[key], key
-    # Six digits: another processor may add in another order.
+    # Six digits, because another processor may add in another order.
     prompts = tiny.prompts_of(RUNS / "finished")
     for name, array in tiny.prompts_of(stopped).items():
         np.testing.assert_allclose(array, prompts[name], rtol=1e-4, atol=1e-6, err_msg=name)
 
 
 @pytest.mark.slow
-def test_a_finished_run_is_not_run_again(tmp_path, capsys):
+def test_a_finished_run_is_not_repeated(tmp_path, capsys):
     folder = Path(shutil.copytree(RUNS / "finished", tmp_path / "run"))
     found = experiment.run(config(), folder)
     assert found == json.loads((RUNS / "finished/results.json").read_text())
@@ -73,7 +73,7 @@ def test_results_are_tabulated(tmp_path):
     assert float(found["coop", "emoji_scenes", "h"]["mean"]) == 100.0
 
 
-def test_a_damaged_checkpoint_is_rejected_with_the_older_whole_one(stopped):
+def test_a_damaged_checkpoint_is_rejected_with_the_last_intact_one(stopped):
     damaged = stopped / "checkpoints/3/state/manifest.ocdbt"
     damaged.write_bytes(damaged.read_bytes()[:-1])
     checkpoints = Checkpoints(stopped / "checkpoints")
@@ -83,7 +83,7 @@ def test_a_damaged_checkpoint_is_rejected_with_the_older_whole_one(stopped):
 
 
 def on_actions():
-    """The config of fixtures/runs/actions."""
+    """Returns the config of fixtures/runs/actions."""
     c = default.get_config("vilt_clip", kind="videos")
     c.backbone, c.protocol, c.data.name = "embedded", "few_shot", "emoji_clips"
     c.data.frames, c.data.num_threads = 2, 0
@@ -96,7 +96,7 @@ def on_actions():
 
 
 def on_captions():
-    """The config of fixtures/runs/retrieval."""
+    """Returns the config of fixtures/runs/retrieval."""
     c = retrieval.get_config("vop")
     c.backbone, c.data.also_test = "embedded", "emoji_clips:time"
     c.data.frames, c.data.num_threads = 2, 0

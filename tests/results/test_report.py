@@ -1,4 +1,4 @@
-"""One page of HTML about finished runs: what it shows, and that it asks for nothing else."""
+"""The HTML page about finished runs: its content, and no requests to a network."""
 
 import json
 import re
@@ -27,7 +27,7 @@ VOID = {"meta", "img", "br", "link", "input"}
 
 
 class Read(HTMLParser):
-    """A page's elements; raises where tags do not match."""
+    """Parses a page's elements; raises if tags do not match."""
 
     def __init__(self, text: str):
         super().__init__()
@@ -57,7 +57,7 @@ class Read(HTMLParser):
 
 
 def read(text: str) -> Read:
-    """A page that holds all that it shows."""
+    """Reads a page, and checks that it is self-contained."""
     found = Read(text)
     assert not found.all("script") and not found.all("link")
     for _, attrs in found.elements:
@@ -74,13 +74,13 @@ def read(text: str) -> Read:
 
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory) -> Path:
-    """The tiny CLIP's folder."""
+    """Returns the directory of the tiny CLIP."""
     return tiny.save_clip(tmp_path_factory.mktemp("clip"))
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory) -> Path:
-    """Files whose classes have hostile names."""
+    """Writes image files of classes with malicious names."""
     root = tiny.save_caltech101(tmp_path_factory.mktemp("data"))
     file = root / "caltech-101" / tiny.SPLIT
     split = json.loads(file.read_text())
@@ -93,7 +93,7 @@ def data(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def finished(clip, data, tmp_path_factory) -> Path:
-    """A run of ProMPT on them."""
+    """Returns a run of ProMPT on them."""
     folder = tmp_path_factory.mktemp("runs") / "pro_mpt"
     experiment.run(tiny.small_config("pro_mpt", clip, data), folder)
     return folder
@@ -101,7 +101,7 @@ def finished(clip, data, tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def searched(clip, tmp_path_factory) -> Path:
-    """A run on captions."""
+    """Returns a run on captions."""
     c = default.get_config("vop", kind="videos", text_prompts=1, vision_prompts=2)
     c.backbone, c.protocol, c.data.name = str(clip), "retrieval", "emoji_clips"
     c.data.frames, c.data.num_threads = 2, 0
@@ -112,7 +112,7 @@ def searched(clip, tmp_path_factory) -> Path:
     return folder
 
 
-def test_a_run_of_images_is_one_page(finished, tmp_path, capsys):
+def test_a_run_on_images_is_one_page(finished, tmp_path, capsys):
     before = {path: path.read_bytes() for path in finished.rglob("*") if path.is_file()}
     out = tmp_path / "page.html"
     assert explain(report.start, [str(finished), "--out", str(out)]) == 0
@@ -138,7 +138,7 @@ def test_a_run_of_images_is_one_page(finished, tmp_path, capsys):
 
 
 @pytest.mark.slow
-def test_several_runs_stand_side_by_side(finished, searched, tmp_path):
+def test_several_runs_are_side_by_side(finished, searched, tmp_path):
     first = tmp_path / "copy"
     shutil.copytree(searched, first)
     report.start([str(first), str(finished)])
@@ -152,7 +152,7 @@ def test_several_runs_stand_side_by_side(finished, searched, tmp_path):
 
 
 @pytest.mark.slow
-def test_what_is_not_this_run_s_is_not_shown(finished, searched, data, clip, tmp_path, capsys):
+def test_files_of_another_run_are_not_shown(finished, searched, data, clip, tmp_path, capsys):
     root, copy = tmp_path / "data", tmp_path / "copy"
     shutil.copytree(data, root)
     experiment.run(tiny.small_config("coop", clip, root), copy)
@@ -168,7 +168,7 @@ def test_what_is_not_this_run_s_is_not_shown(finished, searched, data, clip, tmp
     kept = first.read_bytes()
     first.write_bytes(kept + b" ")
     assert "was tested (new) on other images than the current ones" in words()
-    first.write_bytes(bytes(len(kept)))  # of the same size, and none any more
+    first.write_bytes(bytes(len(kept)))  # of the same size, or no values left
     assert "Mistakes" in words()
     first.write_bytes(kept)
     for other in (finished / "predictions-base.parquet", searched / "predictions-test.parquet"):
@@ -180,7 +180,7 @@ def test_what_is_not_this_run_s_is_not_shown(finished, searched, data, clip, tmp
 
 @pytest.mark.slow
 def test_images_are_those_that_were_tested(finished, clip, tmp_path):
-    """Also where some were left out; of evaluations, too."""
+    """Tests runs with excluded images and evaluations too."""
     root = tiny.save_caltech101(tmp_path / "data")
     config = tiny.small_config("zero_shot", clip, root)
     config.protocol, config.data.on_bad_image = "few_shot", "skip"
@@ -221,7 +221,7 @@ def test_without_its_data_a_run_has_no_images(finished, data, tmp_path, capsys):
         (["run", "run"], "is named twice"),
     ],
 )
-def test_mistakes_are_one_sentence(finished, tmp_path, capsys, folders, message):
+def test_user_errors_are_one_line(finished, tmp_path, capsys, folders, message):
     words = [str(finished if name == "run" else tmp_path) for name in folders]
     assert explain(report.start, words) == 2
     error = capsys.readouterr().err
@@ -229,7 +229,7 @@ def test_mistakes_are_one_sentence(finished, tmp_path, capsys, folders, message)
     assert not (finished / "report.html").exists()
 
 
-def test_a_file_that_cannot_be_written_is_named(tmp_path):
+def test_an_unwritable_file_is_named(tmp_path):
     for path in (tmp_path / "no" / "page.html", tmp_path):
         with pytest.raises(PromptError, match=r"--out=.*cannot be written"):
             page.check(path)
@@ -248,7 +248,7 @@ def test_only_an_earlier_page_is_replaced(tmp_path, finished, capsys):
     assert notes.read_text() == "my own"
 
 
-def test_whatever_a_block_holds_is_text():
+def test_any_content_of_a_block_is_text():
     image = Image.new("RGB", (8, 4))
     card = Card([image, image], HOSTILE, [HOSTILE], [Bar(HOSTILE, [0.5, 1.0], right=True)])
     blocks = [Text(HOSTILE), Table([HOSTILE], [[HOSTILE]], HOSTILE), Gallery([card], HOSTILE)]
@@ -260,7 +260,7 @@ def test_whatever_a_block_holds_is_text():
     assert [one["width"] for one in found.all("rect")[:2]] == ["50.0", "100.0"]
 
 
-def test_drawings_share_no_ids_and_take_the_page_s_colour():
+def test_figures_share_no_ids_and_have_the_page_s_color():
     one, other = (curves.draw({"a": [(1, 2.0), (2, 1.0)]}, words) for words in ("loss", "rate"))
     assert one == curves.draw({"a": [(1, 2.0), (2, 1.0)]}, "loss")
     ids = [set(re.findall(r'\bid="(.*?)"', svg)) for svg in (one, other)]
@@ -269,7 +269,7 @@ def test_drawings_share_no_ids_and_take_the_page_s_colour():
     assert "currentColor" in one and "#000000" not in one and "<metadata" not in one
 
 
-def test_images_that_iterations_changed_most_come_first():
+def test_images_that_change_most_over_iterations_come_first():
     def row(name, before, after):
         return {
             "class": name,
@@ -287,7 +287,7 @@ def test_images_that_iterations_changed_most_come_first():
     assert iterations.read([{"class": "a", "top5": ["a"]}]) == []
 
 
-def test_runs_are_called_by_what_sets_them_apart():
+def test_runs_are_labeled_by_what_distinguishes_them():
     def run(method, seed=1, dataset="birds", shots=16, protocol="few_shot"):
         told = {"seed": seed, "dataset": dataset, "shots": shots, "protocol": protocol}
         return {"method": method, "accuracy": {"test": 50.0, "cars": 40.0}, **told}

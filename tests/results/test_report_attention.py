@@ -1,4 +1,4 @@
-"""Where the image tower looks, without and with vision prompts."""
+"""Attention of the image tower, without and with vision prompts."""
 
 from types import SimpleNamespace
 
@@ -27,7 +27,7 @@ def read(example: Example) -> Image.Image:
 
 
 def make_run(name: str):
-    """What a section reads of a run, and prompts large enough to be seen."""
+    """Returns what a section reads of a run, and prompts large enough to have an effect."""
     method = methods.get(name)
     settings = method.Settings()
     task = methods.make_task(method, CLIP_TINY, tiny.frozen_parameters(), tiny.CLASSES, settings)
@@ -56,7 +56,7 @@ def images() -> jax.Array:
     return jax.random.normal(jax.random.key(2), (2, 32, 32, 3))
 
 
-def test_attention_times_values_is_what_the_last_block_adds():
+def test_attention_times_values_is_the_output_of_the_last_block_s_attention():
     frozen, layer = tiny.frozen_parameters(), tiny.CONFIG.image_layers - 1
     tokens = jax.random.normal(jax.random.key(0), (3, 8, tiny.CONFIG.image_width))
     weights = CLIP_TINY.class_attention(frozen, layer, tokens)
@@ -73,7 +73,7 @@ def test_attention_times_values_is_what_the_last_block_adds():
 
 
 @pytest.mark.parametrize("name", PROMPTED)
-def test_the_method_s_own_last_pass_is_seen(name, images):
+def test_the_last_pass_of_the_method_is_recorded(name, images):
     run, prompts = make_run(name)
     without, with_prompts = seeing.see(run, prompts, "test", images)
     frozen = tiny.frozen_parameters()
@@ -98,7 +98,7 @@ def test_the_method_s_own_last_pass_is_seen(name, images):
 
 
 @pytest.mark.parametrize("name", ["vpt", "pro_mpt"])
-def test_images_stand_beside_two_maps(name):
+def test_images_are_beside_two_maps(name):
     run, prompts = make_run(name)
     section = attention.section(run, prompts, "test", number=3)
     (gallery,) = section.blocks
@@ -115,7 +115,7 @@ def test_without_vision_prompts_there_is_no_section(name):
     assert attention.section(run, prompts, "test") is None
 
 
-def test_the_brightest_patch_is_where_the_attention_is():
+def test_the_brightest_patch_has_the_most_attention():
     weights = np.array([0.0, 0.0, 0.4, 0.0])
     grey = Image.new("RGB", (64, 64), (128, 128, 128))
     light = np.asarray(attention.lay_over(grey, weights, 0.4).convert("L"), float)

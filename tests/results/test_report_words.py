@@ -1,4 +1,4 @@
-"""The words that learned context vectors are nearest to."""
+"""The nearest words of learned context vectors."""
 
 from types import SimpleNamespace
 
@@ -13,12 +13,12 @@ from prompt_jax.clip import tokenizer
 
 @pytest.fixture(scope="module")
 def table() -> np.ndarray:
-    """The tiny CLIP's embeddings."""
+    """Returns the tiny CLIP's embeddings."""
     return np.asarray(tiny.frozen_parameters()["text"]["token_embedding"])
 
 
 def run_of(method: str, kind: str = "images"):
-    """What a section reads of a run."""
+    """Returns the parts of a run that a section reads."""
     return SimpleNamespace(
         config=SimpleNamespace(method=method),
         plan=SimpleNamespace(train=SimpleNamespace(kind=kind, class_names=tiny.CLASSES)),
@@ -27,7 +27,7 @@ def run_of(method: str, kind: str = "images"):
 
 
 def rows_of(section) -> list:
-    """Those of the section's table."""
+    """Returns the rows of the section's table."""
     (found,) = (block for block in section.blocks if isinstance(block, Table))
     assert all(len(row) == len(found.headers) for row in found.rows)
     return list(found.rows)
@@ -36,7 +36,7 @@ def rows_of(section) -> list:
 @pytest.mark.parametrize(
     "text", ["a photo of a cat .", "café naïve ünïcode", "😀 👩\u200d👧 日本語 x ²", "it 's 1 0 %"]
 )
-def test_texts_come_back_from_their_tokens(text):
+def test_texts_are_recovered_from_their_tokens(text):
     assert tokenizer.decode(tokenizer.encode(text)) == text
 
 
@@ -50,7 +50,7 @@ def test_texts_come_back_from_their_tokens(text):
         (tokenizer.EOT, "<|endoftext|>"),
     ],
 )
-def test_a_token_says_whether_it_ends_a_word(token, text):
+def test_a_token_shows_whether_it_ends_a_word(token, text):
     assert words.spell(token) == text
 
 
@@ -62,7 +62,7 @@ def test_a_word_s_own_embedding_is_nearest_to_it(table):
     ]
 
 
-def test_nearest_are_by_distance_not_by_angle():
+def test_nearest_words_are_by_distance_not_by_angle():
     table = np.array([[10.0, 0.0], [0.0, 1.0], [2.0, 2.0]], np.float32)
     found = words.nearest_words(np.array([1.0, 0.0], np.float32), table, 3)
     assert [cell.split()[1] for cell in found] == ["1.414", "2.236", "9.000"]

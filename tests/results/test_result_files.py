@@ -1,4 +1,4 @@
-"""The files that tables of many runs become, and the published figures beside them."""
+"""The files written for tables of many runs, with published figures."""
 
 import json
 import statistics
@@ -20,7 +20,7 @@ from prompt_jax.evaluation.metrics import harmonic_mean
 
 
 def tree(folder: Path) -> None:
-    """Runs of all protocols but retrieval, and of two ablations."""
+    """Writes runs of all protocols except retrieval, and of two ablations."""
     for seed in (1, 2):
         for method, steps in (("coop", []), ("pro_mpt", [50.0, 70.0])):
             for dataset in ("caltech101", "dtd"):
@@ -61,7 +61,7 @@ def tree(folder: Path) -> None:
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory) -> list[Path]:
-    """What the runs of `tree` become; drawing takes seconds, so it is done once."""
+    """Writes the tables and plots of `tree` once, because plots take seconds."""
     folder = tmp_path_factory.mktemp("runs")
     tree(folder)
     return results.write(folder, folder / "elsewhere")
@@ -72,7 +72,7 @@ def named(paths: list[Path], name: str) -> Path:
     return found
 
 
-def test_the_command_prints_the_tables_and_where_the_files_are(tmp_path, capsys):
+def test_the_command_prints_the_tables_and_the_paths_of_the_files(tmp_path, capsys):
     put(tmp_path, dataset="emoji_scenes:night")
     out = tmp_path / "elsewhere"
     assert explain(results.start, [str(tmp_path), "--out", str(out)]) == 0
@@ -85,13 +85,13 @@ def test_the_command_prints_the_tables_and_where_the_files_are(tmp_path, capsys)
 
 
 def both_texts(folder: Path, capsys: pytest.CaptureFixture[str]) -> tuple[str, str]:
-    """The Markdown of the only protocol, and what the command prints, without line breaks."""
+    """Returns the Markdown of the only protocol, and the command's output, without line breaks."""
     assert explain(results.start, [str(folder)]) == 0
     (path,) = (folder / "tables").glob("*.md")
     return path.read_text(), capsys.readouterr().out
 
 
-def test_fewer_classes_and_images_are_said(tmp_path, capsys):
+def test_fewer_classes_and_images_are_reported(tmp_path, capsys):
     classes = {"classes": {"base": 5, "new": 5}}
     put(tmp_path, dataset="dtd", **classes, pictures={"test_base": 120, "test_new": 120})
     put(tmp_path, dataset="eurosat", **classes, pictures={"test_base": 4200, "test_new": 3900})
@@ -100,7 +100,7 @@ def test_fewer_classes_and_images_are_said(tmp_path, capsys):
         assert "eurosat: " not in text
 
 
-def test_splits_of_tfds_are_said_also_of_targets(tmp_path, capsys):
+def test_splits_of_tfds_are_reported_for_targets_too(tmp_path, capsys):
     names = ("imagenet", "dtd", "eurosat")
     put(
         tmp_path,
@@ -126,7 +126,7 @@ def test_splits_of_tfds_are_said_also_of_targets(tmp_path, capsys):
 
 
 @pytest.mark.parametrize("backbone", ["ViT-B/32", "ViT-B/16"])
-def test_another_backbone_is_said_beside_published_figures(tmp_path, capsys, backbone):
+def test_another_backbone_is_reported_beside_published_figures(tmp_path, capsys, backbone):
     put(tmp_path, method="pro_mpt", dataset="imagenet", backbone=backbone)
     for text in both_texts(tmp_path, capsys):
         assert "76.03" in text
@@ -147,7 +147,7 @@ def test_the_terminal_shows_every_target_that_fits(tmp_path, capsys):
 
 
 @pytest.mark.slow
-def test_every_file_is_what_it_says(written):
+def test_every_file_has_the_format_of_its_suffix(written):
     assert all(path.is_file() for path in written)
     assert len(set(written)) == len(written) == len(list(written[0].parent.iterdir()))
     for protocol in set(runs.PROTOCOLS) - {runs.RETRIEVAL, runs.EVALUATION}:
@@ -155,8 +155,8 @@ def test_every_file_is_what_it_says(written):
         named(written, f"{protocol}.csv")
     images = [path for path in written if path.suffix == ".png"]
     # Bars or curves: one for base-to-novel, cross-dataset, domain generalization, supervised,
-    # transfer, each ablation, and three for few-shot (average, two data sets); iterations: one for
-    # each protocol of images.
+    # transfer and each ablation, and three for few-shot (average, two data sets); iterations: one
+    # for each protocol of images.
     assert len(images) == 5 + 2 + 3 + 4
     assert sum(path.stem.endswith("-iterations-pro_mpt") for path in images) == 4
     for path in images:
@@ -202,7 +202,7 @@ def test_the_source_is_not_part_of_the_average_and_shots_are_columns(written):
     assert not any(r["published"] for r in few)
 
 
-def test_a_target_that_one_run_lacks_stays_empty(tmp_path):
+def test_a_target_missing_in_one_run_stays_empty(tmp_path):
     both = {"imagenet": 60.0, "dtd": 40.0, "eurosat": 50.0}
     common = {"protocol": "cross_dataset", "dataset": "imagenet", "zero_shot": {}}
     put(tmp_path, **common, accuracy=both, per_iteration={})
@@ -248,7 +248,7 @@ def test_older_results_without_protocol_fields_are_read(tmp_path):
     assert row(only_table(tmp_path), "coop").cells["caltech101", "base"].mean == 80.0
 
 
-def test_drawing_needs_no_average(tmp_path):
+def test_plots_need_no_average(tmp_path):
     put(tmp_path)
     put(tmp_path, method="cocoop", dataset="dtd")
     paths = drawing.draw(only_table(tmp_path), tmp_path, "title")
@@ -256,8 +256,8 @@ def test_drawing_needs_no_average(tmp_path):
     assert all(path.stat().st_size > 1000 for path in paths)
 
 
-def test_published_averages_fit_their_rows():
-    """A slip in copying a table would show: its printed average no longer fits."""
+def test_published_averages_match_their_rows():
+    """Detects errors in copying a table."""
     found = [
         (protocol, row.figures)
         for protocol in ("cross_dataset", "domain_generalization")
@@ -270,7 +270,7 @@ def test_published_averages_fit_their_rows():
         assert mean == pytest.approx(figures["average"][0], abs=0.011)
 
 
-def test_published_harmonic_means_fit():
+def test_published_harmonic_means_match():
     # GDA's printed H is of another convention.
     rows = [
         scores
@@ -284,7 +284,7 @@ def test_published_harmonic_means_fit():
         assert harmonic_mean(base, new) == pytest.approx(h, abs=0.011)
 
 
-def test_a_variant_is_compared_only_where_the_paper_has_it():
+def test_a_variant_is_compared_only_if_the_paper_has_it():
     def find(ablation: str, variant: str) -> float | None:
         found = published.find("base_to_novel", ablation, "pro_mpt", variant, "average", "h")
         return found and found.value

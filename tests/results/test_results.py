@@ -1,4 +1,4 @@
-"""Averages of many runs: hand-made results.json files with known answers."""
+"""Averages of many runs, on generated results.json files with known answers."""
 
 import os
 import statistics
@@ -15,7 +15,7 @@ from prompt_jax.evaluation import reliability
 from prompt_jax.evaluation.metrics import harmonic_mean
 
 
-def test_seeds_are_averaged_and_h_is_of_the_averages(tmp_path):
+def test_seeds_are_averaged_and_h_is_that_of_the_averages(tmp_path):
     for seed, base, new in ((1, 80.0, 60.0), (2, 82.0, 64.0), (3, 87.0, 59.0)):
         put(tmp_path, seed=seed, accuracy={"base": base, "new": new})
     cells = row(only_table(tmp_path), "coop").cells
@@ -29,7 +29,7 @@ def test_seeds_are_averaged_and_h_is_of_the_averages(tmp_path):
     assert h.mean != pytest.approx(statistics.fmean(each), abs=1e-3)
 
 
-def test_intervals_and_calibration_are_shown_where_asked(tmp_path, capsys):
+def test_intervals_and_calibration_are_shown_on_request(tmp_path, capsys):
     errors = {"base": 4.0, "new": 12.0}
     for seed, base in ((1, 70.0), (2, 90.0)):
         accuracy = {"base": base, "new": 60.0}
@@ -41,7 +41,7 @@ def test_intervals_and_calibration_are_shown_where_asked(tmp_path, capsys):
     assert "[" not in plain
     [table], _, _ = summary = results.summarize(tmp_path, calibration=True, intervals=True)
     cells = row(table, "coop").cells
-    # Both seeds see the same ten images: no twenty are averaged over.
+    # Both seeds have the same ten test images, so the interval is not over twenty.
     assert cells["caltech101", "base"].interval == reliability.wilson(80.0, 10)
     assert cells["caltech101", "h"].interval == reliability.harmonic(80.0, 10, 60.0, 10)
     assert cells["caltech101", "new, ECE"].mean == 12.0
@@ -74,7 +74,7 @@ def test_the_average_is_over_data_sets_and_needs_all_of_them(tmp_path):
     average = row(table, "coop").cells
     assert average["average", "base"].mean == 70.0
     assert average["average", "h"].mean == pytest.approx(harmonic_mean(70.0, 50.0))
-    assert average["average", "base"].published is None  # two data sets, the paper's has eleven
+    assert average["average", "base"].published is None  # of two data sets
     assert ("average", "base") not in row(table, "cocoop").cells
     assert table.datasets == ["caltech101", "dtd"]
 
@@ -97,7 +97,7 @@ def test_all_eleven_data_sets_are_compared_with_the_paper(tmp_path):
     assert cells["average", "h"].published == (77.80, "ProMPT (ICMR 2024), Table 1")
     assert cells["average", "base"].difference == pytest.approx(80.0 - 80.94)
     assert cells["eurosat", "new"].difference == pytest.approx(60.0 - 76.03)
-    assert cells["caltech101", "new"].published is None  # only in an image of the paper
+    assert cells["caltech101", "new"].published is None  # only in a figure of the paper
 
 
 def test_other_numbers_of_shots_are_not_compared(tmp_path):
@@ -152,8 +152,8 @@ def test_different_data_are_different_rows(tmp_path, changes, label):
 
 
 @pytest.mark.parametrize("dataset", ["csv", "caltech101"])
-def test_two_lists_of_one_name_are_never_averaged(tmp_path, dataset):
-    """Equally many images and classes, seeds 1 and 2, one seed twice: only the hash differs."""
+def test_two_lists_with_one_name_are_never_averaged(tmp_path, dataset):
+    """Same numbers of images and classes, seeds 1 and 2, one seed twice: only the hash differs."""
     for seed, data_hash in ((1, "ab12cd34ef567890"), (2, "ab12cd34ef567890"), (1, "99" * 8)):
         put(tmp_path, dataset=dataset, seed=seed, data_hash=data_hash)
     table = only_table(tmp_path)
@@ -173,7 +173,7 @@ def test_two_lists_do_not_share_a_curve_over_shots(tmp_path):
     }
 
 
-def test_zero_shot_of_another_list_does_not_stand_in(tmp_path):
+def test_zero_shot_on_another_list_is_not_reused(tmp_path):
     put(tmp_path, data_hash="a" * 16)
     put(tmp_path, method="zero_shot", data_hash="b" * 16)
     means = {row.label: row.cells["caltech101", "base"].mean for row in only_table(tmp_path).rows}
@@ -181,7 +181,7 @@ def test_zero_shot_of_another_list_does_not_stand_in(tmp_path):
     assert means["zero_shot (data=bbbbbbbb)"] == 80.0
 
 
-def test_targets_that_were_added_later_do_not_part_seeds(tmp_path):
+def test_targets_added_later_do_not_split_seeds(tmp_path):
     common = {"protocol": "cross_dataset", "dataset": "imagenet", "per_iteration": {}}
     for seed, names in ((1, ("dtd", "eurosat")), (2, ("dtd",))):
         put(
@@ -200,7 +200,7 @@ def test_targets_that_were_added_later_do_not_part_seeds(tmp_path):
     assert labels == ["coop (data of dtd=dtd00000)", "coop (data of dtd=ffffffff)"]
 
 
-def test_how_a_run_is_executed_does_not_part_it(tmp_path):
+def test_execution_fields_do_not_split_runs(tmp_path):
     data = {"name": "caltech101", "root": "/b", "on_bad_image": "skip", "num_threads": 3}
     free = {"parallel_seeds": True, "memory_gb": 8.0, "learning_rates": [], "log_every": 7}
     put(tmp_path, config={"epochs": 50, "dtype": "float32", "data": {"name": "caltech101"}})
@@ -210,7 +210,7 @@ def test_how_a_run_is_executed_does_not_part_it(tmp_path):
     assert row(only_table(tmp_path), "coop (dtype=bfloat16)").cells["caltech101", "h"].seeds == 1
 
 
-def test_a_table_says_which_methods_were_trained_on_cached_features(tmp_path):
+def test_a_table_reports_which_methods_were_trained_on_cached_features(tmp_path):
     put(tmp_path, features="cached: 10 augmented views of each training image")
     put(tmp_path, method="maple")
     (said,) = (line for line in wording.remarks_on(only_table(tmp_path)) if "cached" in line)
@@ -223,7 +223,7 @@ def test_data_sets_may_have_different_splits(tmp_path):
     assert row(only_table(tmp_path), "coop").cells["average", "base"].mean == 80.0
 
 
-def test_backbones_and_scenes_are_different_tables(tmp_path):
+def test_backbones_and_scenes_are_in_different_tables(tmp_path):
     put(tmp_path)
     put(tmp_path, backbone="embedded", backbone_hash="f" * 16)
     put(tmp_path, backbone_hash="e" * 16)
@@ -284,7 +284,7 @@ def test_damaged_fields_are_named_and_left_out(tmp_path, changes):
     assert problems[0].startswith(f"{damaged} is left out")
 
 
-def test_nothing_to_read_is_one_sentence_and_exit_code_2(tmp_path, capsys):
+def test_no_results_give_one_line_and_exit_code_2(tmp_path, capsys):
     for folder in (tmp_path, tmp_path / "nowhere"):
         assert explain(results.start, [str(folder)]) == 2
         error = capsys.readouterr().err
@@ -293,14 +293,14 @@ def test_nothing_to_read_is_one_sentence_and_exit_code_2(tmp_path, capsys):
         assert error.count("\n") == 1
 
 
-def test_a_folder_that_cannot_be_written_is_one_sentence(tmp_path):
+def test_an_unwritable_directory_gives_one_line(tmp_path):
     put(tmp_path)
     (tmp_path / "taken").write_text("")
     with pytest.raises(PromptError, match="--out=.*taken cannot be written to"):
         results.write(tmp_path, tmp_path / "taken")
 
 
-def test_what_runs_chose_is_counted(tmp_path):
+def test_selected_settings_are_counted(tmp_path):
     for seed, alpha in ((1, 100.0), (2, 10.0), (3, 100.0)):
         chosen = {"values": {"alpha": alpha}, "by": "40 validation images"}
         put(tmp_path, method="gda", seed=seed, chosen=chosen)

@@ -1,4 +1,4 @@
-"""Tables say how many training images a class had, where that is not what was asked for."""
+"""Tables report the number of training images per class if it differs from the requested shots."""
 
 import json
 
@@ -27,21 +27,21 @@ FEW_SHOT = {
         ((16, 0, 1), "0 to 1 shots (16 asked for)"),
     ],
 )
-def test_shots_in_words(numbers, text):
+def test_shots_as_text(numbers, text):
     assert tables.count_shots(*numbers) == text
 
 
-def test_a_run_s_table_says_the_shots_that_were_there(tmp_path, capsys):
+def test_a_run_s_table_has_the_actual_shots(tmp_path, capsys):
     written = json.loads(put(tmp_path, shots=500, shots_per_class=[9, 16]).read_text())
     tables.print_run(written | {"skipped_pictures": []})
     assert "coop on caltech101, 9 to 16 shots (500 asked for), seed 1" in capsys.readouterr().out
-    # Files from before it was recorded.
+    # Files of versions that did not record it.
     del written["shots_per_class"]
     tables.print_run(written | {"skipped_pictures": []})
     assert "coop on caltech101, 500 shots, seed 1" in capsys.readouterr().out
 
 
-def test_a_title_says_the_most_of_any_class_and_a_caution_the_rest(tmp_path, capsys):
+def test_a_title_has_the_most_shots_of_any_class_and_a_caution_the_rest(tmp_path, capsys):
     put(tmp_path, dataset="csv", shots=500, shots_per_class=[9, 16])
     put(tmp_path, dataset="csv", shots=500, shots_per_class=[8, 15], seed=2)
     table = only_table(tmp_path)
@@ -67,9 +67,9 @@ def cautions_on_shots(table):
     return [line for line in wording.cautions(table) if "trained on" in line]
 
 
-def test_enough_shots_are_said_as_ever(tmp_path):
+def test_sufficient_shots_are_printed_as_before(tmp_path):
     put(tmp_path, shots_per_class=[16, 16])
-    put(tmp_path, dataset="dtd")  # from before it was recorded
+    put(tmp_path, dataset="dtd")  # of versions that did not record it
     table = only_table(tmp_path)
     assert ", 16 shots, backbone" in wording.title(table) and not cautions_on_shots(table)
     put(tmp_path, dataset="eurosat", shots_per_class=[4, 4])
@@ -81,7 +81,7 @@ def test_enough_shots_are_said_as_ever(tmp_path):
     assert shots == {"caltech101": "16", "dtd": "16", "eurosat": "4", "average": "4"}
 
 
-def test_columns_and_curves_over_shots_are_those_that_were_there(tmp_path, monkeypatch):
+def test_columns_and_curves_over_shots_use_the_actual_shots(tmp_path, monkeypatch):
     put(tmp_path, **FEW_SHOT, dataset="csv", shots=4, shots_per_class=[4, 4])
     put(tmp_path, **FEW_SHOT, dataset="csv", shots=500, shots_per_class=[2, 16])
     put(tmp_path, **FEW_SHOT, dataset="dtd", shots=4)
@@ -116,13 +116,13 @@ def test_columns_and_curves_over_shots_are_those_that_were_there(tmp_path, monke
         ("chosen", {"values": {"alpha": "large"}}),
     ],
 )
-def test_a_field_that_no_run_writes_leaves_the_file_out(tmp_path, field, value):
+def test_an_invalid_field_excludes_the_file(tmp_path, field, value):
     put(tmp_path, dataset="dtd")
     put(tmp_path, **{field: value})
     (_,), _, (problem,) = results.summarize(tmp_path)
     assert "is left out, it is not the result of a run: " in problem
 
 
-def test_zero_shot_clip_is_not_trained_on_any(tmp_path):
+def test_zero_shot_clip_has_no_shots(tmp_path):
     put(tmp_path, method="zero_shot", shots=500, shots_per_class=[9, 16])
     assert not cautions_on_shots(only_table(tmp_path))

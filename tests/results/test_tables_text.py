@@ -1,4 +1,4 @@
-"""Names in tables: what people call things stands there as it is, on terminals, in Markdown."""
+"""Names are printed literally in tables, on terminals and in Markdown."""
 
 import re
 
@@ -24,7 +24,7 @@ NAMES = (
 
 
 def shown(markdown: str) -> list[str]:
-    """The texts of a rendered page, none of which is marked up; raises where one is."""
+    """Returns the texts of a rendered page; raises if one of them is marked up."""
     found = []
     for token in MARKDOWN.parse(markdown):
         assert token.type not in ("html_block", "fence", "code_block", "hr", "bullet_list_open")
@@ -50,8 +50,8 @@ def test_any_name_is_text_in_markdown(name):
         assert shown(made) == ([plain] if plain or made[0] == "#" else [])
 
 
-def test_addresses_are_no_links_either():
-    """Where readers make links of bare addresses, as GitHub's does."""
+def test_urls_are_not_links_either():
+    """Tests bare URLs, which some renderers such as GitHub's make links of."""
     for name in ("http://a.b", "HTTPS://a.b", "www.a.b", "a@b.c"):
         assert re.search(r"\\[:.@]", tables.in_markdown(name))
 
@@ -71,12 +71,12 @@ def test_figures_stay_readable():
 @pytest.mark.parametrize(
     "name", ["[/x]", "[red]a[/red]", ":cat:", "[link=file:///x]a", "a\x1b[2Jb"]
 )
-def test_brackets_are_no_markup_on_a_terminal(capsys, name):
+def test_brackets_are_not_markup_on_a_terminal(capsys, name):
     tables.show(tables.table(name, ["method", name], [[name, "1.00"]]))
     assert capsys.readouterr().out.count(escape(name)) == 3
 
 
-def test_a_run_of_any_names_is_printed_and_its_tables_written(tmp_path, capsys):
+def test_a_run_with_any_names_is_printed_and_tabulated(tmp_path, capsys):
     odd = "[/x] $a$ and $\\frac$ | <b> _a_"
     put(tmp_path, dataset=odd, variant=odd, backbone=f"/data/{odd}")
     put(tmp_path, dataset=odd, variant=odd, backbone=f"/data/{odd}", config={"a": odd}, seed=2)
@@ -87,7 +87,7 @@ def test_a_run_of_any_names_is_printed_and_its_tables_written(tmp_path, capsys):
     shown(text.split("\n\n", 2)[2])
 
 
-def test_a_drawing_that_fails_is_named_and_costs_nothing_else(tmp_path, capsys, monkeypatch):
+def test_a_failed_plot_is_reported_and_affects_nothing_else(tmp_path, capsys, monkeypatch):
     put(tmp_path)
 
     def fail(*_):
@@ -100,7 +100,7 @@ def test_a_drawing_that_fails_is_named_and_costs_nothing_else(tmp_path, capsys, 
     assert "80.00" in (tmp_path / "tables/base_to_novel.md").read_text()
 
 
-def test_names_of_files_are_short_and_differ():
+def test_names_of_files_are_short_and_distinct():
     one, other = (drawing.file_name("a" * 300, "é" * 300, ending) for ending in ("x", "y"))
     assert one != other and len(one.encode()) < 200
     assert drawing.file_name("few_shot", "", "ViT-B/16") == "few_shot-ViT-B-16"

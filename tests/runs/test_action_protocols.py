@@ -1,4 +1,4 @@
-"""Protocols of action recognition on lists and drawn shots, their recipes, and what is refused."""
+"""Protocols of action recognition on lists and drawn shots: recipes, and errors."""
 
 import importlib
 
@@ -20,7 +20,7 @@ from prompt_jax.inputs.given import Inputs
 
 @pytest.fixture
 def root(tmp_path):
-    """HMDB-51 as if it had four classes: two draws of one video a class, the third of base ones."""
+    """Returns HMDB-51 with four classes: two draws of one video each, a third of base classes."""
     touch(tmp_path / "hmdb51", *lay(tmp_path, "hmdb51"))
     return tmp_path
 
@@ -41,7 +41,7 @@ def images(examples):
     return [example.image for example in examples]
 
 
-def test_the_seed_is_the_draw_of_published_shots(root):
+def test_the_seed_selects_the_published_draw(root):
     first, second, third = (
         plan_of(config_of("few_shot", root, seed, shots=1)) for seed in (1, 2, 3)
     )
@@ -55,7 +55,7 @@ def test_the_seed_is_the_draw_of_published_shots(root):
     assert first.hashes["tests"] == second.hashes["tests"]
 
 
-def test_base_and_novel_classes_are_the_lists_own(root):
+def test_base_and_novel_classes_are_those_of_the_lists(root):
     plan = plan_of(config_of("base_to_novel", root, shots=1))
     assert plan.train.class_names == plan.tests["base"].class_names == ("brush hair", "cart wheel")
     assert plan.tests["new"].class_names == ("wave", "run")
@@ -75,13 +75,13 @@ def test_transfer_to_actions_tests_every_list_of_a_target(root):
     assert list(plan_of(config).tests) == ["emoji_clips", "hmdb51:val2"]
 
 
-def test_several_lists_of_a_target_have_a_mean_and_a_spread():
+def test_several_lists_of_a_target_have_a_mean_and_a_deviation():
     looks = {"emoji_clips:night": 5.0, "emoji_clips:sketch": 9.0}
     accuracy = {"kinetics400": 70.0, "hmdb51:val1": 40.0, "hmdb51:val2": 41.0, "hmdb51:val3": 42.0}
     assert experiment.over_lists(accuracy | looks) == {"hmdb51": {"mean": 41.0, "std": 1.0}}
 
 
-def test_supervised_training_takes_all_videos():
+def test_supervised_training_uses_all_videos():
     config = protocol.get_config("supervised", "vilt_clip")
     config.data.update(train_per_class=3, test_per_class=1)
     plan = plan_of(config)
@@ -90,7 +90,7 @@ def test_supervised_training_takes_all_videos():
     assert folder == "emoji_clips/vilt_clip/seed1"
 
 
-def test_lists_without_training_videos_say_so(root):
+def test_lists_without_training_videos_are_reported(root):
     with pytest.raises(PromptError, match="hmdb51 has no training videos: its split is empty"):
         plans.refuse_empty(plan_of(config_of("supervised", root)), True)
 
@@ -108,13 +108,13 @@ def test_lists_without_training_videos_say_so(root):
         ("supervised", {"shots": 4}, r"data.shots=4: supervised draws no shots; it trains on all"),
     ],
 )
-def test_what_the_lists_cannot_give_is_refused(root, name, data, message):
+def test_draws_that_do_not_exist_are_rejected(root, name, data, message):
     with pytest.raises((PromptError, DataError), match=message) as error:
         plan_of(config_of(name, root, **data))
     assert "\n" not in str(error.value)
 
 
-def test_names_of_another_data_set_are_refused_in_a_line(root):
+def test_names_of_another_data_set_are_rejected_in_one_line(root):
     layout = datasets.TABLE["hmdb51"].layout
     names = [*NAMES, "swim"]
     text = "id,name\n" + "".join(f"{label},{name}\n" for label, name in enumerate(names))
@@ -124,7 +124,7 @@ def test_names_of_another_data_set_are_refused_in_a_line(root):
     assert "\n" not in str(error.value)
 
 
-def test_more_views_than_frames_are_refused_before_training():
+def test_more_views_than_frames_are_rejected_before_training():
     config = protocol.get_config("few_shot", "vilt_clip")
     config.data.update(crop="clip", views=61, test_per_class=1, shots=1)
     with pytest.raises(DataError, match="has 60 frames, fewer than views=61") as error:
@@ -151,7 +151,7 @@ def test_more_views_than_frames_are_refused_before_training():
         ({"optimizer": "sgd"}, r"adam_betas=\(0.9, 0.98\): config.optimizer=sgd does not"),
     ],
 )
-def test_what_would_be_passed_over_is_refused(changes, message):
+def test_settings_that_would_be_ignored_are_rejected(changes, message):
     config = protocol.get_config("few_shot", "vilt_clip")
     config.update_from_flattened_dict(changes)
     with pytest.raises(PromptError, match=message) as error:
@@ -172,7 +172,7 @@ def test_what_would_be_passed_over_is_refused(changes, message):
         ("a5", {"settings": {}}, r"Use --config=experiments/configs/video/few_shot.py:a5"),
     ],
 )
-def test_what_a_method_cannot_do_is_refused(method, changes, message):
+def test_unsupported_settings_of_a_method_are_rejected(method, changes, message):
     config = protocol.get_config("few_shot", method)
     config.unlock()
     for key, value in changes.items():
@@ -193,7 +193,7 @@ def test_every_method_has_a_recipe_for_every_protocol(name, method):
         assert (config.protocol, found.input) != ("", "pairs") and settings is not None
 
 
-def test_the_published_recipes_are_these():
+def test_recipes_equal_the_published_ones():
     config = protocol.get_config("base_to_novel", "vilt_clip")
     assert (config.data.frames, config.epochs, config.batch_size) == (32, 12, 64)
     assert (config.learning_rate, config.weight_decay) == (4e-2, 1e-3)
@@ -206,7 +206,7 @@ def test_the_published_recipes_are_these():
         protocol.get_config("few_shot", "vilt")
 
 
-def test_the_comparison_s_runs_can_all_be_built():
+def test_all_runs_of_the_comparison_can_be_built():
     names = set()
     for config in actions_comparison.get_configs():
         for one in sweep.expand(config).values():
@@ -217,7 +217,7 @@ def test_the_comparison_s_runs_can_all_be_built():
     assert len(names) == (whole * (4 + 1) + beside) * 3
 
 
-def test_runs_from_before_a_field_was_added_are_the_same_runs():
+def test_runs_without_a_later_field_are_the_same_runs():
     config = identity.as_json(protocol.get_config("few_shot", "clip_video"))
     config |= {"warmup_epochs": 0, "adam_betas": [0.9, 0.999]}
     config["data"] |= {"augment": "none", "mix": False, "crop": "clip"}
@@ -230,7 +230,7 @@ def test_runs_from_before_a_field_was_added_are_the_same_runs():
     assert identity.differences(config, before) == ["data.views: 4 here, 0 there"]
 
 
-def test_kept_views_are_drawn_anew_and_in_order():
+def test_cached_views_are_drawn_anew_and_in_order():
     dataset = datasets.load("emoji_clips", train_per_class=1, test_per_class=1, size=32)
     few = dataset.train[:3]
     inputs, read = Inputs.of(32, frames=4, frame_rule="even"), ReadOptions(num_threads=0)
@@ -243,6 +243,6 @@ def test_kept_views_are_drawn_anew_and_in_order():
         loader.train_views(dataset, few, inputs, 2, 1, 0)
 
 
-def test_zero_shot_clip_beside_a_method_is_one_of_images():
+def test_zero_shot_clip_beside_an_image_method_is_an_image_method():
     config = protocol.get_config("few_shot", "vilt_clip")
     assert building.find_method(read(config), "zero_shot") is methods.get("zero_shot")

@@ -1,4 +1,4 @@
-"""Whole runs of action recognition on a tiny CLIP and embedded videos."""
+"""Runs of action recognition on a tiny CLIP and embedded videos."""
 
 import csv
 import json
@@ -21,12 +21,12 @@ FRAMES = 3
 
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory):
-    """The tiny CLIP's folder."""
+    """Returns the directory of the tiny CLIP."""
     return tiny.save_clip(tmp_path_factory.mktemp("clip"))
 
 
 def config_of(clip, method, name="few_shot", **settings):
-    """Two epochs on a video of each action, three frames each."""
+    """Returns a config of two epochs on a video of each action, with three frames each."""
     c = protocol.get_config(name, method)
     c.backbone = str(clip)
     c.settings.update(settings)
@@ -60,7 +60,7 @@ def losses(folder):
     return [json.loads(line)["loss"] for line in lines]
 
 
-def test_a_run_tells_what_each_class_was_taken_for(clip, tmp_path):
+def test_a_run_records_the_confusions_of_each_class(clip, tmp_path):
     found = experiment.run(independent(clip), tmp_path)
     assert found["accuracy"]["test"] <= found["top5"]["test"] <= 100
     assert found["zero_shot"]["test"] <= found["zero_shot_top5"]["test"]
@@ -74,7 +74,7 @@ def test_a_run_tells_what_each_class_was_taken_for(clip, tmp_path):
     assert len(losses(tmp_path)) == 4 and found["config"]["data"]["mix"]
 
 
-def test_a5_trains_on_kept_features_of_frames(clip, tmp_path):
+def test_a5_trains_on_cached_features_of_frames(clip, tmp_path):
     config = a5_of(clip)
     prepared = preparation.prepare(preparation.load(config, tmp_path / "prepared"))
     assert prepared.shots.features.shape == (2, 33, FRAMES, tiny.CONFIG.embed_dim)
@@ -87,7 +87,7 @@ def test_a5_trains_on_kept_features_of_frames(clip, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_stopped_run_on_mixed_videos_goes_on_to_the_same_numbers(clip, tmp_path, monkeypatch):
+def test_a_stopped_run_on_mixed_videos_resumes_to_the_same_results(clip, tmp_path, monkeypatch):
     whole = experiment.run(independent(clip), tmp_path / "whole")
 
     class Interrupted(training.Log):
@@ -105,7 +105,7 @@ def test_a_stopped_run_on_mixed_videos_goes_on_to_the_same_numbers(clip, tmp_pat
 
 
 @pytest.mark.slow
-def test_seeds_together_end_where_separate_ones_do(clip, tmp_path):
+def test_parallel_seeds_equal_separate_runs(clip, tmp_path):
     config = independent(clip)
     config.seeds = (1, 2)
     apart = sweep.run(config, tmp_path / "apart")
@@ -128,7 +128,7 @@ def test_supervised_runs_are_tested_on_views(clip, tmp_path):
 
 
 def judge(logits, labels, views):
-    """The accuracy of a method whose logits are the images."""
+    """Returns the accuracy of a method whose logits are the images."""
     method = methods.Method(object, None, lambda p, q, task, x: methods.Output(x[None]))
     task = methods.Task({}, None, jnp.arange(logits.shape[-1]), None, clip=None, settings=None)
     batch = {"image": jnp.asarray(logits, jnp.float32), "label": jnp.asarray(labels)}
@@ -137,18 +137,18 @@ def judge(logits, labels, views):
 
 
 def test_the_softmax_is_summed_over_the_views_of_a_video():
-    # One sure view outweighs two that are nearly even, but logits would say so more loudly.
+    # One confident view outweighs two undecided ones; summed logits would differ.
     sure, even = [3.0, 0.0, 0.0], [0.0, 0.5, 0.0]
     loud = [30.0, 0.0, 0.0]
     logits = np.array([sure, even, even, loud, [0, 9.0, 0], [0, 9.0, 0], sure, sure, sure])
     found = judge(logits, np.repeat([0, 1, -1], 3), 3)
-    assert found.images == 2 and found.final == 100  # summed logits would choose 0 for both
+    assert found.images == 2 and found.final == 100  # summed logits would select 0 for both
     assert found.confusion.tolist() == [[1, 0, 0], [0, 1, 0], [0, 0, 0]]
     with pytest.raises(PromptError, match="a batch of 9 rows cannot show each video 2 times"):
         judge(logits, np.zeros(9, np.int32), 2)
 
 
-def test_top_5_is_of_the_last_iteration():
+def test_top_5_is_that_of_the_last_iteration():
     logits = np.tile(np.arange(7.0), (7, 1))
     found = judge(logits, np.arange(7, dtype=np.int32), 1)
     assert found.final == pytest.approx(100 / 7) and found.top5 == pytest.approx(500 / 7)

@@ -1,4 +1,4 @@
-"""Runs on weights that do not say everything: asked, told, recorded; earlier ones go on."""
+"""Runs on bare state dicts request, print and record assumptions; earlier runs resume."""
 
 import dataclasses
 
@@ -24,7 +24,7 @@ SIZES = dataclasses.replace(
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory):
-    """A tiny CLIP as a bare state dict."""
+    """Returns a tiny CLIP as a bare state dict."""
     frozen = jax.tree.map(np.asarray, jax.jit(CLIP(SIZES).init)(jax.random.key(0)))
     path = tmp_path_factory.mktemp("clip") / "clip.safetensors"
     save_file(from_tree(openai_layout(2, 2), frozen), path)
@@ -33,17 +33,17 @@ def weights(tmp_path_factory):
 
 @pytest.fixture
 def config(weights):
-    """Zero-shot CLIP on scenes."""
+    """Returns a config of zero-shot CLIP on scenes."""
     return tiny.small_config("zero_shot", weights)
 
 
-def test_a_run_asks_for_the_activation_before_it_takes_its_folder(config, tmp_path):
+def test_a_run_requests_the_activation_before_it_claims_its_directory(config, tmp_path):
     with pytest.raises(PromptError, match=r"--config.activation=…"):
         experiment.run(config, tmp_path / "run")
     assert not (tmp_path / "run" / "run.json").exists()
 
 
-def test_what_is_assumed_is_told_and_recorded(config, tmp_path, capsys):
+def test_assumptions_are_printed_and_recorded(config, tmp_path, capsys):
     config.activation = "quick_gelu"
     results = experiment.run(config, tmp_path)
     assert results["assumed"][0] == (
@@ -57,8 +57,8 @@ def test_what_is_assumed_is_told_and_recorded(config, tmp_path, capsys):
     assert model.trained["assumed"] == results["assumed"]
 
 
-def test_a_run_of_an_earlier_version_goes_on(config, tmp_path, monkeypatch):
-    """It took "gelu" for granted where no file said it."""
+def test_a_run_of_an_earlier_version_resumes(config, tmp_path, monkeypatch):
+    """It assumed "gelu" if no file stated the activation."""
     build = building.build_backbone
     with monkeypatch.context() as patch:
         patch.setattr(building, "build_backbone", lambda c, _: build(c, "gelu"))
@@ -69,6 +69,6 @@ def test_a_run_of_an_earlier_version_goes_on(config, tmp_path, monkeypatch):
     elsewhere = build_config(model, "emoji_scenes", {})
     found = evaluating.Backbones(Placement()).of(elsewhere, model)
     assert found.fingerprint == model.saved.backbone_hash
-    (tmp_path / "results.json").unlink()  # as one that was stopped
+    (tmp_path / "results.json").unlink()  # like a stopped run
     (tmp_path / "model.json").unlink()
     assert experiment.run(config, tmp_path)["accuracy"] == results["accuracy"]

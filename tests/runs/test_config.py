@@ -41,7 +41,7 @@ def test_every_protocol_has_its_parts():
     assert protocols.PARTS.keys() == PROTOCOLS.keys()
 
 
-def test_a_config_holds_the_fields_of_a_recipe():
+def test_a_config_has_the_fields_of_a_recipe():
     one = change(read(default.get_config("coop")), {"epochs": 3, "optimizer": "adamw"})
     assert one.recipe == Recipe(epochs=3, optimizer="adamw")
 
@@ -63,7 +63,7 @@ def _flat(section, prefix=""):
             yield f"{prefix}{key}", value
 
 
-def test_a_whole_number_of_any_size_is_compared():
+def test_whole_numbers_of_any_size_are_compared():
     assert read(change(Config(), {"log_every": 10**400})).log_every == 10**400
     with pytest.raises(PromptError, match="must be at least 0 and at most 4294967295"):
         change(Config(), {"seed": 10**400})
@@ -93,12 +93,12 @@ def test_a_typed_config_cannot_be_changed_in_place():
         ({"tracker": "wandbb"}, "Did you mean 'wandb'. Available: '', wandb"),
     ],
 )
-def test_what_a_field_may_not_hold_is_refused_by_name(changes, message):
+def test_invalid_values_are_rejected_by_field(changes, message):
     with pytest.raises(PromptError, match=message):
         change(read(default.get_config("coop")), changes)
 
 
-def test_a_whole_number_that_no_float_holds_is_refused():
+def test_a_whole_number_too_large_for_a_float_is_rejected():
     c = default.get_config()
     c.learning_rates = (10**400,)
     with pytest.raises(PromptError, match=r"config\.learning_rates="):

@@ -1,4 +1,4 @@
-"""Whole runs, base to novel, of every method on a tiny CLIP: folder data and rendered scenes."""
+"""Base-to-novel runs of every method on a tiny CLIP, on own images and rendered scenes."""
 
 import json
 import math
@@ -74,9 +74,10 @@ FIELDS = {
 }
 TIMES = {key for key in FIELDS if key.endswith(("seconds", "per_second", "wait_share", "digest"))}
 ITERATIONS = 2
-# Those that every test here runs; the others make one run each.
+# Methods that every test here runs; the others make one run each.
 CORE = ("zero_shot", "coop", "cocoop", "pro_mpt")
-# A row per method: its settings here; where it keeps features, how many views of each image.
+# A row per method: its settings here, and the number of cached views per image if it caches
+# features.
 METHODS: dict[str, tuple[dict[str, Any], int]] = {
     "zero_shot": ({}, 0),
     "coop": ({"context_length": 3}, 0),
@@ -106,14 +107,14 @@ class Setting(NamedTuple):
 
 @pytest.fixture(scope="module")
 def setting(tmp_path_factory):
-    """The tiny CLIP and data set."""
+    """Returns the tiny CLIP and data set."""
     folder = tmp_path_factory.mktemp("runs")
     clip = tiny.save_clip(folder / "clip")
     return Setting(clip, tiny.save_caltech101(folder / "data"), folder / "results")
 
 
 def small_config(method: str, clip: Path, root: Path | None) -> ConfigDict:
-    """The method's row as a config."""
+    """Returns the method's row as a config."""
     settings, views = METHODS[method]
     config = tiny.small_config(method, clip, root, **settings)
     config.cached_views = views
@@ -129,7 +130,7 @@ def run(setting: Setting, method: str, folder: str, scenes: bool = False, **data
 
 
 def without_times(results: dict) -> dict:
-    """What must be equal in two runs of one config."""
+    """Returns the parts that must be equal in two runs of one config."""
     kept = {key: value for key, value in results.items() if key not in TIMES}
     kept["config"] = {**kept["config"], "data": {**kept["config"]["data"], "num_threads": None}}
     return kept
@@ -137,7 +138,7 @@ def without_times(results: dict) -> dict:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("method", ["gda", "tip_adapter", "tip_adapter_f"])
-def test_what_is_chosen_is_recorded_and_said(setting, method, capsys):
+def test_selected_settings_are_recorded_and_printed(setting, method, capsys):
     chosen = run(setting, method, f"{method}-False")["chosen"]
     said = capsys.readouterr().out
     assert "cross-validation over 6 shots in 3 folds" in chosen["by"]
@@ -147,7 +148,7 @@ def test_what_is_chosen_is_recorded_and_said(setting, method, capsys):
 
 
 @pytest.mark.slow
-def test_a_given_setting_is_used_and_nothing_is_chosen(setting):
+def test_a_given_setting_is_used_and_nothing_is_selected(setting):
     config = small_config("gda", setting.clip, setting.root)
     config.settings.alpha = 0.0
     results = experiment.run(config, setting.results / "given")
@@ -162,7 +163,7 @@ def test_every_method_of_the_table_has_a_row():
 @pytest.mark.parametrize(
     ("method", "scenes"),
     [
-        ("coop", False),  # the one whole run of `./run.sh test --quick`
+        ("coop", False),  # the only run of `./run.sh test --quick`
         *(
             pytest.param(method, scenes, marks=pytest.mark.slow)
             for names, scenes in ((METHODS, False), (CORE, True))
@@ -171,7 +172,7 @@ def test_every_method_of_the_table_has_a_row():
         ),
     ],
 )
-def test_results_hold_what_is_promised(setting, method, scenes, capsys):
+def test_results_have_the_documented_fields(setting, method, scenes, capsys):
     folder = f"{method}-{scenes}"
     results = run(setting, method, folder, scenes)
     assert json.loads((setting.results / folder / "results.json").read_text()) == results
@@ -204,7 +205,7 @@ def test_results_hold_what_is_promised(setting, method, scenes, capsys):
         assert len(accuracies) == (1 + ITERATIONS if method == "pro_mpt" else 1)
         assert accuracies[-1] == results[half]
         if method == "pro_mpt":
-            # Both data sets' own template is "a photo of a {}.", which p⁰ is made with.
+            # Both data sets have the template "a photo of a {}.", which p⁰ uses.
             assert accuracies[0] == results["zero_shot"][half]
 
     tables.print_run(results)
@@ -222,7 +223,7 @@ def test_every_logging_step_has_a_line_and_tensorboard_a_file(setting, method):
     for line in lines:
         assert set(line) == {"step", "loss", "accuracy", "learning_rate", "seconds_per_step"}
         assert math.isfinite(line["loss"]) and 0 <= line["accuracy"] <= 100
-    # Epoch 0 of two warms up, epoch 1 starts at the base rate.
+    # Of two epochs, epoch 0 warms up and epoch 1 starts at the base rate.
     rates = [line["learning_rate"] for line in lines]
     assert rates == pytest.approx([1e-5] * 3 + [0.008] * 3)
     (events,) = (workdir / "tensorboard").iterdir()
@@ -245,7 +246,7 @@ def test_zero_shot_trains_nothing(setting):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("method", CORE)
-def test_the_same_seed_gives_the_same_numbers_with_any_number_of_threads(setting, method):
+def test_the_same_seed_gives_the_same_results_with_any_number_of_threads(setting, method):
     first = run(setting, method, f"{method}-False")
     again = run(setting, method, f"{method}-again", num_threads=2)
     assert without_times(first) == without_times(again)
@@ -258,7 +259,7 @@ def test_the_same_seed_gives_the_same_numbers_with_any_number_of_threads(setting
 
 @pytest.mark.slow
 @pytest.mark.parametrize("method", ["coop", "pro_mpt"])
-def test_frozen_parameters_stay_bit_identical_and_prompts_move(setting, method, monkeypatch):
+def test_frozen_parameters_stay_bitwise_identical_and_prompts_change(setting, method, monkeypatch):
     seen: dict[str, Any] = {}
 
     def fit(prepared):
@@ -285,7 +286,7 @@ def test_the_harmonic_mean():
 
 
 @pytest.mark.slow
-def test_a_diverging_run_says_so(setting):
+def test_a_diverged_run_is_reported(setting):
     config = small_config("coop", setting.clip, setting.root)
     config.learning_rate = 1e38
     config.epochs = 4
@@ -293,14 +294,14 @@ def test_a_diverging_run_says_so(setting):
         experiment.run(config, setting.results / "diverged")
 
 
-def test_small_towers_are_announced(capsys):
+def test_prompts_deeper_than_the_tower_are_reported(capsys):
     preparation.note_small_tower(methods.get("pro_mpt").Settings(), 4)
     assert "vision_depth=9: the image tower has 4 layers" in capsys.readouterr().out
     preparation.note_small_tower(methods.get("pro_mpt").Settings(), 12)
     assert capsys.readouterr().out == ""
 
 
-def test_a_folder_is_its_first_run_s_even_without_checkpoint_or_results(tmp_path):
+def test_a_directory_belongs_to_its_first_run_even_without_checkpoint_or_results(tmp_path):
     workdir.claim_workdir(tmp_path, {"method": "zero_shot", "seed": 1})
     with pytest.raises(PromptError, match="holds another run .method: 'pro_mpt' here, 'zero_shot'"):
         workdir.claim_workdir(tmp_path, {"method": "pro_mpt", "seed": 1})

@@ -1,4 +1,4 @@
-"""--config=FILE --help: every field of a config with its explanation, value and choices."""
+"""--config=FILE --help explains every field of a config, with its value and choices."""
 
 import pytest
 import tiny
@@ -45,21 +45,21 @@ def test_a_field_is_described_by_its_help_choices_range_and_unit():
     assert fields.describe("log_every", config)[1] == "At least 1, in steps"
 
 
-def test_a_setting_of_a_base_is_explained_in_full():
+def test_an_inherited_setting_is_explained_in_full():
     said = fields.of_settings(methods.get_encoders("a5").Settings)
     assert said["pooling"].startswith("how frame features become a video feature.")
     assert said["postfix"].endswith("vectors behind all names (the paper).")
 
 
 @pytest.mark.parametrize("field", CHOICES)
-def test_what_a_field_may_hold_is_what_is_checked(field):
+def test_documented_choices_equal_the_checked_ones(field):
     text = fields.explain(read(default.get_config()))
     paragraph = text.partition(f"--config.{field}=")[2].partition("\n--config.")[0]
     choices = ", ".join(each or "''" for each in FIELDS[field].choices)
     assert f"One of: {choices}" in " ".join(paragraph.split())
 
 
-def test_settings_of_another_method_are_refused(monkeypatch, capsys):
+def test_settings_of_another_method_are_rejected(monkeypatch, capsys):
     words = ["--config=experiments/configs/images/coop.py", "--config.method=vpt", "--help"]
     assert tiny.run_main(words, monkeypatch) == 2
     assert "which vpt does not have; its settings are" in capsys.readouterr().err
@@ -76,7 +76,7 @@ def test_the_command_prints_the_config_s_own_values_and_writes_nothing(
     assert "--config.seeds='(1, 2, 3)'" in lines and not list(tmp_path.iterdir())
 
 
-def test_a_mistake_in_what_is_asked_about_is_one_line(monkeypatch, capsys):
+def test_an_error_in_the_config_is_one_line(monkeypatch, capsys):
     words = ["--config=experiments/configs/images/coop.py", "--config.data.name=dtt", "--help"]
     assert tiny.run_main(words, monkeypatch) == command_line.USAGE_ERROR
     assert "error: unknown data set 'dtt'. Did you mean 'dtd'" in capsys.readouterr().err

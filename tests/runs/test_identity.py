@@ -1,4 +1,4 @@
-"""What makes a run this one stays as it is: by it, folders of earlier versions are known."""
+"""The identity of a run is stable, so that run directories of earlier versions are recognized."""
 
 import pytest
 
@@ -13,7 +13,7 @@ def part(*examples):
 
 @pytest.fixture
 def images(tmp_path):
-    """The identity of images of files, of files that are gone, and of what is rendered."""
+    """Returns the identity of files, of missing files, and of rendered images."""
     for number, name in enumerate(("a.jpg", "b.jpg", "c.jpg", "d.jpg"), 1):
         (tmp_path / name).write_bytes(b"x" * number)
     shots, val = part(("a.jpg", 0, "cat"), ("b.jpg", 1, "sea horse")), part(("c.jpg", 0, "cat"))
@@ -24,7 +24,7 @@ def images(tmp_path):
     return identity.of_images(here, {"test": here, "csv": gone, "emoji_scenes": rendered})
 
 
-def test_images_have_the_hashes_that_they_always_had(images):
+def test_images_have_the_hashes_of_earlier_versions(images):
     assert images == {
         "train": "9f8d3e309cf1214e",
         "tests": {
@@ -51,7 +51,7 @@ CONFIG = {"method": "coop", "backbone": "clip", "seed": 1, "learning_rate": 0.1,
 CONFIG |= {"log_every": 5, "data": {"root": "/data", "names": "dtd", "shots": 4, "domain": ""}}
 
 
-def test_a_run_is_its_config_its_backbone_and_its_images():
+def test_a_run_is_identified_by_config_backbone_and_images():
     here = identity.identify(CONFIG, "0a1b", {"train": "2c"})
     assert here == CONFIG | {
         "backbone": {"source": "clip", "hash": "0a1b"},
@@ -70,11 +70,11 @@ def test_a_run_is_its_config_its_backbone_and_its_images():
     }
 
 
-def test_figures_of_runs_that_are_watched_or_drawn_differently_share_an_average():
+def test_runs_with_other_logging_or_plotting_fields_share_an_average():
     assert identity.figure_fields(CONFIG) == {"learning_rate": 0.1}
 
 
-def test_results_whose_data_is_gone_are_compared_by_the_rest(tmp_path):
+def test_results_whose_data_is_missing_are_compared_by_the_rest(tmp_path):
     config = CONFIG | {"data": CONFIG["data"] | {"on_bad_image": "stop"}}
     results = {
         "config": config,

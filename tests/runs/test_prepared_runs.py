@@ -1,4 +1,4 @@
-"""How images are prepared goes with a run: into training, tests, and all that uses its model."""
+"""The image preprocessing of a run applies to training, tests, and every use of its model."""
 
 import dataclasses
 import importlib.util
@@ -40,8 +40,11 @@ PREPARED = Preprocessing((0.5,) * 3, (0.5,) * 3, "squash", 0, "bilinear")
 
 
 def save_rewritten(folder):
-    """The tiny CLIP for images normalised by 0.5 and 0.5, on which it answers as it does on
-    CLIP's own: the first convolution is rescaled, what the mean adds goes into the positions."""
+    """Writes the tiny CLIP for images normalized by 0.5 and 0.5.
+
+    Its features are unchanged: the first convolution is rescaled, and the shift by the mean is
+    added to the positions.
+    """
     flat = dict(flax.traverse_util.flatten_dict(tiny.frozen_parameters(), sep="/"))
     mean, std = (np.array(each)[:, None] for each in (CLIP.mean, CLIP.std))
     kernel = flat["image/patch_embedding/kernel"].astype(np.float64)
@@ -56,14 +59,14 @@ def save_rewritten(folder):
 
 
 def say(folder, **fields):
-    """Puts a preprocessor_config.json beside the weights."""
+    """Writes a preprocessor_config.json beside the weights."""
     (folder / preprocessing_files.HUGGING_FACE).write_text(json.dumps(fields))
     return folder
 
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory):
-    """JPEGs of four classes, but for the first of each stored on their side."""
+    """Writes JPEGs of four classes, stored rotated except for the first of each class."""
     folder = tiny.save_caltech101(tmp_path_factory.mktemp("data"))
     for number, path in enumerate(sorted(folder.rglob("*.jpg"))):
         if number % 6:
@@ -77,7 +80,7 @@ def root(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def squashed(tmp_path_factory):
-    """The tiny CLIP with open_clip's words on its images."""
+    """Writes the tiny CLIP with a preprocess_cfg of open_clip."""
     folder = tiny.save_clip(tmp_path_factory.mktemp("squashed"))
     config = {"preprocess_cfg": SQUASHED}
     (folder / preprocessing_files.OPEN_CLIP).write_text(json.dumps(config))
@@ -96,7 +99,7 @@ def probabilities(folder):
     return np.array(pq.read_table(folder / "predictions-test.parquet")["probabilities"].to_pylist())
 
 
-def test_a_rewritten_clip_answers_as_the_one_it_was(tmp_path):
+def test_a_rewritten_clip_has_the_same_predictions(tmp_path):
     plain = tmp_path / "plain"
     saving.save_hugging_face(tiny.CONFIG, tiny.frozen_parameters(), plain)
     half = say(save_rewritten(tmp_path / "half"), image_mean=[0.5] * 3, image_std=[0.5] * 3)
@@ -113,7 +116,7 @@ def test_a_rewritten_clip_answers_as_the_one_it_was(tmp_path):
     assert np.abs(probabilities(tmp_path / "runs" / "unsaid") - found["plain"]).max() > 0.01
 
 
-def test_all_that_uses_a_run_prepares_images_as_it_did(squashed, root, tmp_path, capsys):
+def test_every_use_of_a_run_prepares_images_as_in_the_run(squashed, root, tmp_path, capsys):
     folder = tmp_path / "run"
     results = experiment.run(config_of(squashed, root), folder)
     said = "note: image preprocessing from open_clip_config.json: squashed to 32 × 32 (bilinear)"
@@ -166,7 +169,7 @@ def test_all_that_uses_a_run_prepares_images_as_it_did(squashed, root, tmp_path,
 
 
 @pytest.mark.parametrize("ignored", [False, True])
-def test_predict_turns_images_as_the_run_did(root, tmp_path, ignored, capsys):
+def test_predict_rotates_images_as_in_the_run(root, tmp_path, ignored, capsys):
     clip, folder = tiny.save_clip(tmp_path / "clip"), tmp_path / "run"
     images = root / "caltech-101" / "101_ObjectCategories"
     config = config_of(clip, name="folder", root=str(images), ignore_rotation=ignored)
@@ -184,14 +187,14 @@ def test_predict_turns_images_as_the_run_did(root, tmp_path, ignored, capsys):
     other = "upright" if ignored else "stored"
     assert predict.start([str(folder), *paths, "--format", "csv", "--rotation", other]) == 0
     assert capsys.readouterr().out != out
-    # An evaluation on one's own images turns them as the training did.
+    # An evaluation on own images rotates them as in training.
     changes = {"data.root": str(images), "data.num_threads": 0}
     [written], failed = evaluate.evaluate([folder], ["folder"], changes, tmp_path / "out")
     assert not failed
     assert json.loads(written.read_text())["seen"]["data.ignore_rotation"] == ignored
 
 
-def test_a_bare_clip_is_prepared_by_its_files_or_as_it_is_told(squashed, tmp_path, capsys):
+def test_a_bare_clip_is_prepared_by_its_files_or_by_settings(squashed, tmp_path, capsys):
     assert pj.load(squashed).inputs == Inputs.of(32, PREPARED)
     assert "note: " in capsys.readouterr().err
     told = {"mean": (0.5,) * 3, "std": (0.5,) * 3}
@@ -210,7 +213,7 @@ def test_a_bare_clip_is_prepared_by_its_files_or_as_it_is_told(squashed, tmp_pat
     with pytest.raises(PromptError, match="crop_size=224, but the weights take 32.*prepare="):
         pj.load(plain)
     trained = loading.read_preprocessing(plain / "model.safetensors", 32)
-    assert trained.problems  # a weight file is read with what lies beside it
+    assert trained.problems  # the files beside a weight file are read
     fitted = pj.fit(
         "coop",
         pj.load(squashed),
@@ -224,8 +227,8 @@ def test_a_bare_clip_is_prepared_by_its_files_or_as_it_is_told(squashed, tmp_pat
 
 @pytest.mark.parametrize("crop", ["clip", "vifi"])
 @pytest.mark.parametrize("stats", ["", "half", "imagenet"])
-def test_frames_of_videos_are_prepared_as_images_are(crop, stats):
-    """Of one color, so that only the numbers it is normalized by show."""
+def test_frames_of_videos_are_prepared_like_images(crop, stats):
+    """Uses a single color, so that only the normalization has an effect."""
     config = default.get_config("vop", kind="videos")
     config.data.name, config.data.frames, config.data.crop = "emoji_clips", 2, crop
     config.data.stats, config.data.num_threads = stats, 0
@@ -249,7 +252,7 @@ def test_frames_of_videos_are_prepared_as_images_are(crop, stats):
     assert len([note for note in notes if "is set and overrides" in note]) == wins[stats]
 
 
-def test_two_settings_of_one_thing_are_refused():
+def test_conflicting_settings_are_rejected():
     config = default.get_config("vop", kind="videos")
     config.data.name, config.data.frame_stats = "emoji_clips", "imagenet"
     assert building.preprocessing.choose(read(config).data)["mean"][0] == pytest.approx(0.485)
@@ -263,7 +266,7 @@ def test_two_settings_of_one_thing_are_refused():
 
 
 @pytest.mark.parametrize("file", preprocessing_files.TRANSFORMERS)
-def test_a_model_on_the_hub_brings_what_its_file_says(tmp_path, monkeypatch, file):
+def test_a_model_on_the_hub_uses_its_preprocessing_file(tmp_path, monkeypatch, file):
     there = tiny.save_clip(tmp_path / "there")
     half = {"image_mean": [0.5] * 3, "image_std": [0.5] * 3}
     nested = file == preprocessing_files.PROCESSOR
@@ -281,7 +284,7 @@ def test_a_model_on_the_hub_brings_what_its_file_says(tmp_path, monkeypatch, fil
     assert pj.load("lab/half").inputs.stats == "half"
 
 
-def test_inputs_that_contradict_themselves_are_refused():
+def test_contradictory_inputs_are_rejected():
     with pytest.raises(PromptError, match="stats='half', but mean=.* are those of 'clip'"):
         Inputs(32, CLIP.mean, CLIP.std, "half")
     with pytest.raises(PromptError, match="stats='clip', but mean=.* none that have a name"):

@@ -1,4 +1,4 @@
-"""What each protocol trains and tests on, and runs that a config asks for several of."""
+"""Training and test data of each protocol, and configs of several runs."""
 
 import json
 from pathlib import Path
@@ -27,7 +27,7 @@ def plan(config, uses_validation=False):
 
 
 def scenes(protocol, **data):
-    """A config on scenes of four classes."""
+    """Returns a config on scenes of four classes."""
     config = tiny.small_config("zero_shot", Path("embedded"))
     config.protocol = protocol
     config.data.update(data)
@@ -59,7 +59,7 @@ def test_transfer_tests_the_source_and_every_target_once(protocol):
     assert night.class_names == made.train.class_names
 
 
-def test_a_target_without_a_domain_is_not_the_source_s():
+def test_a_target_without_a_domain_does_not_get_the_source_s():
     made = plan(scenes("cross_dataset", domain="night", names="emoji_scenes"))
     assert list(made.tests) == ["emoji_scenes:night", "emoji_scenes"]
     styles = [one.test[0].image.split("/")[0] for one in made.tests.values()]
@@ -67,7 +67,7 @@ def test_a_target_without_a_domain_is_not_the_source_s():
 
 
 def save_domains(root: Path) -> Path:
-    """Own images in two domains: photo with a training part, drawing with test images only."""
+    """Writes own images in two domains: photo with training images, drawing without."""
     for domain, splits in {"photo": ("train",), "drawing": ("test",)}.items():
         for split in splits:
             for number, name in enumerate(CLASSES):
@@ -87,7 +87,7 @@ def test_a_source_without_test_images_is_not_tested(tmp_path):
         plan(config)
 
 
-def test_classes_are_recognised_by_name():
+def test_classes_are_matched_by_name():
     known = ("cat", "dog", "owl")
     assert methods.index_trained(known, ("owl", "fox", "cat")) == [2, methods.UNSEEN, 0]
     repeated = ("missile", "missile")
@@ -104,20 +104,20 @@ def test_a_sweep_has_a_run_for_every_combination():
     one = runs["emoji_scenes_night/zero_shot_A/4shots-seed2"]
     assert (one.data.name, one.data.domain, one.data.names) == ("emoji_scenes", "night", "")
     assert (one.data.shots, one.seed, one.variant, one.learning_rate) == (4, 2, "A", 0.5)
-    assert one.epochs == 100  # of the last entry: more shots than any names
+    assert one.epochs == 100  # of the last entry, which has more shots than any other
     assert runs["dtd/zero_shot_A/1shots-seed1"].epochs == 50
     assert runs["dtd/zero_shot_B/1shots-seed1"].epochs == 9
     for run in runs.values():
         assert not sweep.is_sweep(run) and list(sweep.expand(run).values()) == [run]
 
 
-def test_targets_are_no_sweep():
+def test_targets_do_not_make_a_sweep():
     config = scenes("cross_dataset", names="emoji_scenes:night")
     assert not sweep.is_sweep(read(config))
     assert [run.data.names for run in sweep.expand(config).values()] == ["emoji_scenes:night"]
 
 
-def test_a_variant_of_an_unknown_field_is_refused():
+def test_a_variant_of_an_unknown_field_is_rejected():
     config = scenes("few_shot")
     config.variants = (("N=1", (("settings.iteration", 1),)),)
     with pytest.raises(PromptError, match=r"config\.variants: 'N=1' cannot be applied"):
@@ -143,14 +143,14 @@ def test_every_method_has_a_config_for_every_protocol(name, method):
         ("learning_rates", ("x",), r"config.learning_rates has 'x'; it must be numbers"),
     ],
 )
-def test_lists_of_wrong_things_are_refused(field, value, message):
+def test_invalid_lists_are_rejected(field, value, message):
     config = scenes("few_shot")
     config[field] = value
     with pytest.raises(PromptError, match=message):
         sweep.expand(config)
 
 
-def test_two_answers_to_what_is_trained_on_are_refused():
+def test_conflicting_training_data_sets_are_rejected():
     config = scenes("few_shot", names="caltech101,dtd")
     config.data.name = "csv"
     several = "to train on caltech101,dtd, pass --config.data.name= --config.data.names=cal"
@@ -165,14 +165,14 @@ def test_two_answers_to_what_is_trained_on_are_refused():
         sweep.expand(config)
 
 
-def test_an_unknown_method_s_config_is_refused():
+def test_a_config_of_an_unknown_method_is_rejected():
     with pytest.raises(PromptError, match=r"'mapel'.*Did you mean 'maple'"):
         protocol_config.get_config("few_shot", "mapel")
 
 
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory):
-    """The tiny CLIP's folder."""
+    """Returns the directory of the tiny CLIP."""
     return tiny.save_clip(tmp_path_factory.mktemp("clip"))
 
 
@@ -184,7 +184,7 @@ def coop(clip, protocol, **data):
 
 
 @pytest.mark.slow
-def test_a_target_that_is_added_later_is_tested_without_training(clip, tmp_path, capsys):
+def test_a_target_added_later_is_tested_without_training(clip, tmp_path, capsys):
     config = coop(clip, "domain_generalization", domain="plain", names="emoji_scenes:night")
     first = experiment.run(config, tmp_path)
     assert list(first["accuracy"]) == ["emoji_scenes:plain", "emoji_scenes:night"]
@@ -201,7 +201,7 @@ def test_a_target_that_is_added_later_is_tested_without_training(clip, tmp_path,
 
 
 @pytest.mark.slow
-def test_targets_of_earlier_calls_stay_what_they_were(clip, tmp_path, capsys):
+def test_targets_of_earlier_calls_are_kept(clip, tmp_path, capsys):
     for name, files in (("a", ("cat", "dog")), ("b", ("cat", "dog", "owl"))):
         (tmp_path / name).mkdir()
         save_csv(tmp_path / name / "list.csv", files)
@@ -226,7 +226,7 @@ def test_targets_of_earlier_calls_stay_what_they_were(clip, tmp_path, capsys):
 
 
 @pytest.mark.slow
-def test_a_stopped_evaluation_goes_on_with_what_is_left(clip, tmp_path, monkeypatch):
+def test_a_stopped_evaluation_resumes_with_the_remaining_targets(clip, tmp_path, monkeypatch):
     config = coop(clip, "cross_dataset", domain="plain", names="emoji_scenes:night")
     tested = []
 
@@ -242,7 +242,7 @@ def test_a_stopped_evaluation_goes_on_with_what_is_left(clip, tmp_path, monkeypa
         experiment.run(config, tmp_path)
     there = json.loads((tmp_path / "evaluations.json").read_text())
     assert list(there) == ["emoji_scenes:plain", "digest"]
-    there["emoji_scenes:plain"]["accuracy"] = 12.5  # would differ, were it tested again
+    there["emoji_scenes:plain"]["accuracy"] = 12.5  # would differ if it were tested again
     (tmp_path / "evaluations.json").write_text(json.dumps(seal(there)))
     found = experiment.run(config, tmp_path)
     assert found["accuracy"]["emoji_scenes:plain"] == 12.5
@@ -250,7 +250,7 @@ def test_a_stopped_evaluation_goes_on_with_what_is_left(clip, tmp_path, monkeypa
 
 
 @pytest.mark.slow
-def test_a_sweep_runs_what_is_missing_and_says_what_failed(clip, tmp_path, capsys):
+def test_a_sweep_runs_missing_runs_and_reports_failed_ones(clip, tmp_path, capsys):
     config = coop(clip, "few_shot", names="emoji_scenes:plain,emoji_scenes:nigth")
     config.seeds = (1, 2)
     with pytest.raises(PromptError, match=r"2 of 4 runs failed.*\n.*nigth.*\n.*nigth"):
@@ -267,7 +267,7 @@ def test_a_sweep_runs_what_is_missing_and_says_what_failed(clip, tmp_path, capsy
 
 
 def save_csv(path: Path, names: tuple[str, ...]) -> Path:
-    """Own images, two a class, the first to train on; always of the same number."""
+    """Writes own images, two per class, the first for training; always the same number."""
     rows = ["path,label,split"]
     for number, name in enumerate(names):
         for i, split in enumerate(("train", "test")):
@@ -280,7 +280,7 @@ def save_csv(path: Path, names: tuple[str, ...]) -> Path:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("method", ["zero_shot", "coop"])
-def test_other_images_of_the_same_name_are_another_run(clip, tmp_path, method):
+def test_other_images_with_the_same_name_are_another_run(clip, tmp_path, method):
     first = save_csv(tmp_path / "a.csv", ("cat", "dog"))
     second = save_csv(tmp_path / "b.csv", ("cow", "fox"))
     config = tiny.small_config(method, clip)
@@ -297,7 +297,7 @@ def test_other_images_of_the_same_name_are_another_run(clip, tmp_path, method):
     assert experiment.run(config, tmp_path / "other")["data_hash"] != found["data_hash"]
 
 
-def test_a_run_that_left_images_out_is_not_taken_for_a_whole_one(clip, tmp_path):
+def test_a_run_that_excluded_images_is_not_taken_for_a_complete_one(clip, tmp_path):
     root = save_csv(tmp_path / "a.csv", ("cat", "dog", "owl"))
     whole = (tmp_path / "owl0.png").read_bytes()
     (tmp_path / "owl0.png").write_bytes(b"no image")
@@ -312,10 +312,11 @@ def test_a_run_that_left_images_out_is_not_taken_for_a_whole_one(clip, tmp_path)
         experiment.run(config, tmp_path / "run")
     root.unlink()
     config.data.on_bad_image = "skip"
-    assert experiment.run(config, tmp_path / "run")["skipped_pictures"]  # known by its config alone
+    # Compared by its config alone.
+    assert experiment.run(config, tmp_path / "run")["skipped_pictures"]
 
 
-def test_two_processes_do_not_share_a_folder(clip, tmp_path):
+def test_two_processes_do_not_share_a_directory(clip, tmp_path):
     code = (
         "import pathlib, sys, time; from experiments.record import workdir; "
         "workdir.claim_workdir(pathlib.Path(sys.argv[1]), {}); print('mine', flush=True); "

@@ -19,7 +19,7 @@ STILL = 1e-12
 
 
 class There(NamedTuple):
-    """What the runs read, and a finished one of CoOp with its results."""
+    """The files that the runs read, and a finished run of CoOp with its results."""
 
     clip: Path
     root: Path
@@ -29,7 +29,7 @@ class There(NamedTuple):
 
 @pytest.fixture(scope="module")
 def there(tmp_path_factory):
-    """Not to be changed."""
+    """Returns files and a run that tests must not change."""
     folder = tmp_path_factory.mktemp("there")
     clip, root = tiny.save_clip(folder / "clip"), tiny.save_caltech101(folder / "data")
     results = experiment.run(coop(clip, root), folder / "run")
@@ -37,14 +37,14 @@ def there(tmp_path_factory):
 
 
 def coop(clip, root, **settings):
-    """A run that moves its prompts."""
+    """Returns a config that changes its prompts."""
     c = tiny.small_config("coop", clip, root, **{"context_length": 2} | settings)
     c.protocol, c.learning_rate, c.schedule = "few_shot", 0.5, "constant"
     return c
 
 
 def going_on(there, method="coop", rate=STILL, **settings):
-    """A run that starts from the one there."""
+    """Returns a config that starts from the prompts of that run."""
     c = coop(there.clip, there.root, **settings)
     if method != "coop":
         c = tiny.small_config(method, there.clip, there.root)
@@ -52,7 +52,7 @@ def going_on(there, method="coop", rate=STILL, **settings):
     return c
 
 
-def test_training_starts_where_the_other_run_ended(there, tmp_path):
+def test_training_starts_from_the_other_run_s_prompts(there, tmp_path):
     results = experiment.run(going_on(there), tmp_path / "run")
     before, after = saved.read(there.run), saved.read(tmp_path / "run")
     np.testing.assert_allclose(after.prompts["context"], before.prompts["context"], atol=1e-8)
@@ -65,7 +65,7 @@ def test_training_starts_where_the_other_run_ended(there, tmp_path):
     assert one.config["init_from"] == digest[:8]
 
 
-def test_it_trains_on_from_there(there, tmp_path):
+def test_training_continues_from_them(there, tmp_path):
     experiment.run(going_on(there, rate=0.5), tmp_path / "run")
     before, after = (saved.read(one).prompts["context"] for one in (there.run, tmp_path / "run"))
     moved = np.abs(after - before).max()
@@ -76,7 +76,7 @@ def test_it_trains_on_from_there(there, tmp_path):
     assert np.abs(after - saved.read(tmp_path / "anew").prompts["context"]).max() > 1e-3
 
 
-def test_the_run_is_known_by_the_prompts_wherever_they_lie(there, tmp_path, capsys):
+def test_a_run_is_identified_by_its_initial_prompts_not_their_path(there, tmp_path, capsys):
     config = going_on(there)
     experiment.run(config, tmp_path / "run")
     shutil.copytree(there.run, tmp_path / "moved")
@@ -93,7 +93,7 @@ def test_the_run_is_known_by_the_prompts_wherever_they_lie(there, tmp_path, caps
         experiment.run(config, tmp_path / "run")
 
 
-def test_what_was_left_is_opened_again_without_what_it_started_from(there, tmp_path):
+def test_a_run_is_reopened_without_its_initial_prompts(there, tmp_path):
     shutil.copytree(there.run, tmp_path / "first")
     config = going_on(there)
     config.init_from = str(tmp_path / "first")
@@ -105,7 +105,7 @@ def test_what_was_left_is_opened_again_without_what_it_started_from(there, tmp_p
     )
 
 
-def test_more_epochs_of_a_finished_run_are_a_new_one(there):
+def test_more_epochs_of_a_finished_run_are_a_new_run(there):
     config = coop(there.clip, there.root)
     config.epochs += 1
     advice = rf"that one is finished; .* use --config.init_from={there.run} and another --workdir"
@@ -121,7 +121,7 @@ def test_more_epochs_of_a_finished_run_are_a_new_one(there):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("parallel", [False, True])
-def test_all_runs_of_a_sweep_start_from_the_same(there, parallel, tmp_path):
+def test_all_runs_of_a_sweep_start_from_the_same_prompts(there, parallel, tmp_path):
     config = going_on(there)
     config.seeds, config.parallel_seeds = (1, 2), parallel
     results = sweep.run(config, tmp_path)
@@ -133,7 +133,7 @@ def test_all_runs_of_a_sweep_start_from_the_same(there, parallel, tmp_path):
 
 
 def of_other_classes(there, folder):
-    """A class-specific run's folder, on four other classes."""
+    """Returns the directory of a class-specific run on four other classes."""
     config = tiny.small_config("coop", there.clip, context_length=2, class_specific=True)
     config.protocol, config.epochs, config.data.shots = "few_shot", 1, 1
     experiment.run(config, folder)
@@ -160,7 +160,7 @@ def of_other_classes(there, folder):
         ),
     ],
 )
-def test_prompts_that_do_not_fit_are_refused(there, method, settings, words, tmp_path):
+def test_mismatched_prompts_are_rejected(there, method, settings, words, tmp_path):
     config = going_on(there, method, **settings)
     if method in ("gda", "tip_adapter_f"):
         config.cached_views = 1
@@ -169,7 +169,7 @@ def test_prompts_that_do_not_fit_are_refused(there, method, settings, words, tmp
     assert not (tmp_path / "run").exists()
 
 
-def test_nothing_starts_from_prompts_that_are_not_there(there, tmp_path):
+def test_missing_initial_prompts_are_rejected(there, tmp_path):
     config = going_on(there)
     for folder, words in {
         tmp_path / "none": "is not a directory; pass a run directory",
@@ -180,7 +180,7 @@ def test_nothing_starts_from_prompts_that_are_not_there(there, tmp_path):
             experiment.run(config, tmp_path / "run")
 
 
-def test_zero_shot_starts_from_nothing(there, tmp_path):
+def test_zero_shot_has_no_initial_prompts(there, tmp_path):
     zero_shot = tiny.small_config("zero_shot", there.clip, there.root)
     experiment.run(zero_shot, tmp_path / "first")
     zero_shot.init_from = str(tmp_path / "first")
@@ -188,7 +188,7 @@ def test_zero_shot_starts_from_nothing(there, tmp_path):
         experiment.run(zero_shot, tmp_path / "run")
 
 
-def test_prompts_of_another_backbone_are_refused(there, tmp_path):
+def test_prompts_of_another_backbone_are_rejected(there, tmp_path):
     other = tiny.save_clip(tmp_path / "clip", "text/block_0/fc/bias")
     config = going_on(there)
     config.backbone = str(other)
@@ -197,7 +197,7 @@ def test_prompts_of_another_backbone_are_refused(there, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_context_for_each_class_starts_from_one_of_the_same_classes(there, tmp_path):
+def test_class_specific_contexts_start_from_those_of_the_same_classes(there, tmp_path):
     config = going_on(there, class_specific=True)
     config.init_from = str(of_other_classes(there, tmp_path / "other"))
     with pytest.raises(

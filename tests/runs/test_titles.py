@@ -1,4 +1,4 @@
-"""Names of people's own data sets, one or several in a sweep."""
+"""Titles of a user's own data sets, one or several in a sweep."""
 
 import json
 
@@ -22,7 +22,7 @@ def config_of(tmp_path, protocol="few_shot", **data):
     return config
 
 
-def test_several_titled_data_sets_are_one_sweep_with_tables_by_their_names(tmp_path, capsys):
+def test_several_titled_data_sets_are_one_sweep_with_tables_by_title(tmp_path, capsys):
     for name in ("birds", "cars"):
         save_folders(tmp_path / name, train={"a": 2, "b": 2}, test={"a": 1, "b": 1})
     config = config_of(tmp_path, title=f"birds={tmp_path}/birds, cars={tmp_path}/cars")
@@ -41,7 +41,7 @@ def test_several_titled_data_sets_are_one_sweep_with_tables_by_their_names(tmp_p
     assert reopening.reopen(folders[0]).plan.title == "birds"
 
 
-def test_a_title_names_domains_that_are_tested(tmp_path):
+def test_a_title_applies_to_tested_domains(tmp_path):
     for domain in ("photo", "sketch"):
         save_folders(tmp_path / "own" / domain, train={"a": 2, "b": 2}, test={"a": 1, "b": 1})
     data = {"root": str(tmp_path / "own"), "domain": "photo", "names": "folder:sketch"}
@@ -54,7 +54,7 @@ def test_a_title_names_domains_that_are_tested(tmp_path):
     assert folder == "birds_photo/zero_shot/1shots-seed1"
 
 
-def test_a_run_from_before_there_were_titles_is_the_same_run(tmp_path):
+def test_a_run_without_titles_is_the_same_run(tmp_path):
     root = save_folders(tmp_path / "own", train={"a": 2, "b": 2}, test={"a": 1, "b": 1})
     config = config_of(tmp_path, root=str(root))
     before = experiment.run(config, tmp_path / "run")
@@ -88,7 +88,7 @@ def test_a_run_from_before_there_were_titles_is_the_same_run(tmp_path):
         ({"title": "a=/a", "root": "/c"}, "are both set; omit config.data.root"),
     ],
 )
-def test_titles_that_mean_something_else_are_refused(tmp_path, data, message):
+def test_reserved_titles_are_rejected(tmp_path, data, message):
     with pytest.raises(PromptError, match=message):
         for one in sweep.expand(config_of(tmp_path, **data)).values():
             building.check(one)

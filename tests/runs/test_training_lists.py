@@ -1,4 +1,4 @@
-"""Figures of models that were trained on different lists share no average."""
+"""Results of models that were trained on different lists are not averaged."""
 
 import json
 
@@ -30,7 +30,7 @@ def rows(folder):
         ({"training contents": "ef" * 8}, "training contents={}"),
     ],
 )
-def test_runs_on_other_lists_or_other_files_are_labelled(tmp_path, changes, label):
+def test_runs_on_other_lists_or_other_files_are_labeled(tmp_path, changes, label):
     for seed, told in ((1, LISTS), (2, LISTS), (3, LISTS | changes)):
         put(tmp_path, seed=seed, training_list=told)
     usual = LISTS[label.partition("=")[0]][:8]
@@ -41,7 +41,7 @@ def test_runs_on_other_lists_or_other_files_are_labelled(tmp_path, changes, labe
     }
 
 
-def test_methods_on_other_lists_are_labelled_and_validation_lists_of_some_are_not(tmp_path):
+def test_methods_on_other_lists_are_labeled_unless_only_some_use_validation_lists(tmp_path):
     put(tmp_path, training_list=LISTS)
     put(tmp_path, method="tip_adapter", training_list=LISTS | {"validation list": "ab" * 8})
     assert set(rows(tmp_path)) == {"zero_shot", "coop", "tip_adapter"}
@@ -49,7 +49,7 @@ def test_methods_on_other_lists_are_labelled_and_validation_lists_of_some_are_no
     assert "gda (training list=efefefef)" in rows(tmp_path)
 
 
-def test_lists_that_the_config_tells_apart_get_no_second_label(tmp_path):
+def test_lists_that_differ_by_config_get_no_second_label(tmp_path):
     for number, told in ((4, LISTS), (8, {"training list": "ef" * 8})):
         config = {"data": {"name": "caltech101", "train_per_class": number}}
         put(tmp_path, training_list=told, config=config)
@@ -77,7 +77,7 @@ def test_an_earlier_run_of_the_same_seed_on_other_images_is_not_called_the_same(
 
 @pytest.fixture
 def whole(tmp_path):
-    """Three classes of four images, in files."""
+    """Returns three classes of four images, in files."""
     names, listed = ("ant", "bee", "cat"), []
     for label, name in enumerate(names):
         for number in range(4):
@@ -94,7 +94,7 @@ def test_all_seeds_and_shots_of_one_list_have_one_identity(whole):
     assert found[0] == found[1] == found[2]
 
 
-def test_what_of_a_list_makes_it_another_one(whole):
+def test_changes_that_give_a_list_another_identity(whole):
     here = training_list.identify(whole, whole)
 
     def parts(changed):
@@ -113,7 +113,7 @@ def test_what_of_a_list_makes_it_another_one(whole):
     assert training_list.identify(whole, whole) == {"training list": here["training list"]}
 
 
-def test_classes_that_are_not_trained_on_do_not_count(whole):
+def test_classes_that_are_not_trained_on_do_not_matter(whole):
     base, _ = sampling.base_and_new(whole)
     here = training_list.identify(whole, base)
     (whole.folder / "cat3.jpg").write_bytes(b"another")
@@ -124,7 +124,7 @@ def told(model):
     return evaluating.trained_with(json.loads(json.dumps(model.trained)))
 
 
-def test_fits_of_other_images_labels_or_recipes_share_no_average(tmp_path):
+def test_fits_with_other_images_labels_or_recipes_share_no_average(tmp_path):
     bare = pj.load(save_clip(tmp_path / "clip"))
     shown = list(np.random.default_rng(0).integers(0, 255, (4, 8, 8, 3), np.uint8))
 
@@ -144,14 +144,14 @@ def test_fits_of_other_images_labels_or_recipes_share_no_average(tmp_path):
         assert other != usual
 
 
-def test_models_by_other_means_than_a_run_are_told_apart_by_what_they_tell():
+def test_models_not_trained_by_a_run_are_distinguished_by_their_record():
     earlier = {"pictures": 8, "epochs": 2, "batch_size": 4, "learning_rate": 0.1, "seed": 3}
     assert evaluating.trained_with(earlier) == {key: earlier[key] for key in list(earlier)[:-1]}
     imported = {"by": "CoOp", "sha256": "ab" * 32, "epoch": 50}
     assert evaluating.trained_with(imported) == {"checkpoint": "ab" * 8}
 
 
-def test_images_are_known_by_what_they_hold(tmp_path):
+def test_images_are_identified_by_their_contents(tmp_path):
 
     pixels = np.arange(48, dtype=np.uint8).reshape(4, 4, 3)
     for folder in ("x", "y"):

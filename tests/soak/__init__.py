@@ -1,1 +1,1 @@
-"""Damaged and hostile files by the thousand, processes killed at random: `python -m tests.soak`."""
+"""Fuzzes file readers with thousands of damaged or malicious files, and kills runs at random."""

@@ -1,14 +1,15 @@
-"""Gives damaged files to everything that reads files, and kills runs at random times.
+"""Fuzzes every file reader with damaged files, and kills runs at random times.
 
     python -m tests.soak                          # 100,000 inputs, then 30 kills and other faults
     python -m tests.soak --inputs 5000 --kills 0
     python -m tests.soak --kind png,tiff --inputs 20000 --kills 0
-    python -m tests.soak --kind png --number 1234 # one input again: what it is, what comes of it
+    python -m tests.soak --kind png --number 1234 # one input again, in detail
 
-An input must be read or refused with a message: without a hang over 10 s, another exception, a
-warning, a file read or written elsewhere, code that runs from it, or more than 2 GB. A killed run,
-started again until it is finished, must end as one that was not. All is drawn from one seed, each
-input from (seed, kind, number). Inputs that fail are kept in --out; exit code 1 if there are any.
+An input must be read, or rejected with a message: without a hang over 10 s, another exception, a
+warning, access to other files, code that runs from it, or more than 2 GB of memory. A killed run
+that is restarted until it is finished must give the results of an uninterrupted one. Everything is
+determined by one seed, and each input by (seed, kind, number). Inputs that fail are kept in --out;
+exit code 1 if there are any.
 Linux only.
 """
 
@@ -20,7 +21,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
-# Compiling is most of what little is computed here. Child processes inherit it.
+# Compiling takes most of the time here. Child processes inherit it.
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "true")
 # Processes share the cores by inputs, not within one.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -42,7 +43,7 @@ from .report import Report
 
 
 def main(argv: Sequence[str]) -> int:
-    """Parses and runs; returns the exit code."""
+    """Parses the arguments and runs; returns the exit code."""
     parser = argparse.ArgumentParser("python -m tests.soak", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("--inputs", type=int, default=100_000, help="of all kinds, by weight")
@@ -73,9 +74,9 @@ def main(argv: Sequence[str]) -> int:
 
 
 def soak(counts: dict[str, int], options: argparse.Namespace, out: Path, console: Console) -> int:
-    """Goes through all inputs and shows the table; returns how many failed."""
+    """Tests all inputs and shows the table; returns the number of failures."""
     report = Report(options.seed, out)
-    for place in ("examples", "failures"):  # of other code, perhaps
+    for place in ("examples", "failures"):  # possibly of other code
         empty(out / place)
     columns = (
         *(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()),
@@ -102,14 +103,14 @@ def soak(counts: dict[str, int], options: argparse.Namespace, out: Path, console
 
 
 def again(name: str, seed: int, number: int, out: Path) -> int:
-    """One input in this process: shows its files, and what its reader makes of it."""
+    """Tests one input in this process, and shows its files and the outcome."""
     kind = kinds.KINDS[name]
     given = examples_of(kind, empty(out / "examples"))
     for path, entry in kind.build(given, source_of(seed, name, number)).items():
         shown = f"{len(entry):,} bytes: {entry[:60]!r}" if isinstance(entry, bytes) else str(entry)
         print(f"{path!r}: {shown}")
     place = out / "again"
-    read_example(kind, given[0], place)  # what libraries do once is not the input's
+    read_example(kind, given[0], place)  # one-time effects of libraries do not count
     outcome = attempt(kind, given, seed, number, place)
     print(f"its files are in {place / 'input'}")
     print(f"{outcome.verdict} {outcome.cause}, {outcome.seconds:.2f} s, {outcome.peak:,} bytes")

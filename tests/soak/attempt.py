@@ -1,4 +1,4 @@
-"""One input given to its reader, and what came of it."""
+"""Tests one input with its reader, and records the outcome."""
 
 import os
 import shutil
@@ -16,26 +16,26 @@ from . import files, guard
 from .files import Files
 from .kind import Kind, Wrong, source_of
 
-MEMORY = 2 * 10**9  # bytes a process may hold
-SECONDS = 10.0  # an input may take
-_LONGEST_MESSAGE = 5000  # characters that a person may be shown
+MEMORY = 2 * 10**9  # bytes that a process may use
+SECONDS = 10.0  # seconds that an input may take
+_LONGEST_MESSAGE = 5000  # characters that a message may have
 
 ACCEPTED, REFUSED = "accepted", "refused"
 
 
 class Outcome(NamedTuple):
-    """What came of one input.
+    """The outcome of one input.
 
     Attributes:
-        kind, number: which input.
-        verdict: "accepted", "refused", or a sort of failure: "raw exception",
-            "outside" (files beside its own), "code" (a program, code or a connection), "written"
-            (a file in the working folder), "wrong" (taken for what it is not), "message" (that
-            cannot be printed), "memory", "hang", "crash" (the process died).
-        cause: of a failure, in one line; failures of one cause have one line.
-        detail: a traceback, or more of it.
-        seconds, peak: time, and the most bytes that the process held.
-        warned: a warning that a person would see; no failure.
+        kind, number: identify the input.
+        verdict: "accepted", "refused", or a kind of failure: "raw exception",
+            "outside" (access to other files), "code" (a program, code or a connection), "written"
+            (a file in the working directory), "wrong" (misread), "message" (not printable),
+            "memory", "hang", "crash" (the process died).
+        cause: the cause of a failure in one line, by which failures are grouped.
+        detail: a traceback, or other details.
+        seconds, peak: time, and peak memory of the process in bytes.
+        warned: a warning that a user would see; not a failure.
     """
 
     kind: str
@@ -49,12 +49,12 @@ class Outcome(NamedTuple):
 
     @property
     def failed(self) -> bool:
-        """Whether the suite fails for it."""
+        """Returns whether it counts as a failure."""
         return self.verdict not in (ACCEPTED, REFUSED)
 
 
 def attempt(kind: Kind, examples: Sequence[Files], seed: int, number: int, folder: Path) -> Outcome:
-    """Makes an input in `folder`/input, reads it in `folder`/work, and removes both."""
+    """Creates an input in `folder`/input, reads it in `folder`/work, and removes both."""
     work = empty(folder / "work")
     given = empty(folder / "input")
     files.write(kind.build(examples, source_of(seed, kind.name, number)), given)
@@ -76,7 +76,7 @@ def attempt(kind: Kind, examples: Sequence[Files], seed: int, number: int, folde
         os.chdir(before)
     seconds, peak = time.perf_counter() - began, peak_memory()
     if events:
-        worst = min(events, key=lambda event: event.sort)  # code before files
+        worst = min(events, key=lambda event: event.sort)  # code is checked before files
         verdict, cause = worst.sort, worst.what.partition(" ")[0]
         detail = "\n".join(event.what for event in events) + "\n" + detail
     elif written := [path.name for path in work.iterdir()]:
@@ -101,7 +101,7 @@ def _words(warned: list[warnings.WarningMessage]) -> str:
 
 
 def read_example(kind: Kind, example: Files, folder: Path) -> None:
-    """Reads a valid example without looking at what happens.
+    """Reads a valid example without recording anything.
 
     Raises:
         whatever its reader raises: an example must pass.
@@ -112,7 +112,7 @@ def read_example(kind: Kind, example: Files, folder: Path) -> None:
 
 
 def empty(folder: Path) -> Path:
-    """The folder, with nothing in it."""
+    """Empties the directory."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     return folder
@@ -140,7 +140,7 @@ def _read(kind: Kind, given: Path) -> tuple[str, str, str]:
 
 
 def _place(error: BaseException) -> str:
-    """The innermost line of this repository that the error came through."""
+    """Returns the innermost line of this repository in the error's traceback."""
     root = str(guard.REPOSITORY)
     frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename.startswith(root)]
     frames = [f for f in frames if "/tests/" not in f.filename] or frames
@@ -150,13 +150,13 @@ def _place(error: BaseException) -> str:
 
 
 def reset_peak() -> None:
-    """Forgets how much this process has held so far."""
+    """Resets the recorded peak memory of this process."""
     with open("/proc/self/clear_refs", "w") as file:
         file.write("5")
 
 
 def peak_memory() -> int:
-    """The most bytes that this process has held since."""
+    """Returns the peak memory of this process since then, in bytes."""
     with open("/proc/self/status") as file:
         for line in file:
             if line.startswith("VmHWM:"):

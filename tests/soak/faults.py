@@ -1,4 +1,4 @@
-"""Training runs that are killed, stopped, out of space or without a worker, and then go on."""
+"""Training runs that are killed, stopped, out of space or without a worker, and then resume."""
 
 import json
 import os
@@ -20,7 +20,7 @@ from tests.helpers import tiny
 
 EPOCHS, STEPS_PER_EPOCH = 80, 3
 TOTAL = EPOCHS * STEPS_PER_EPOCH
-_PATIENCE = 300.0  # seconds until a run that does not end counts as hanging
+_PATIENCE = 300.0  # seconds until a run counts as hanging
 _TERMINATED = 128 + signal.SIGTERM
 _MOMENTS = ("any time", "training", "training", "checkpoint", "checkpoint", "log")
 _LEFTOVERS = (".unfinished", "-tmp")
@@ -28,14 +28,14 @@ _LEFTOVERS = (".unfinished", "-tmp")
 
 @dataclass(frozen=True)
 class Setting:
-    """What all runs share: a config, where they write, how they find compiled programs."""
+    """The shared settings of all runs: a config, the directory, the cache of compiled programs."""
 
     config: ConfigDict
     folder: Path
     environment: dict[str, str]
 
     def start(self, workdir: Path, *words: str, before: tuple[str, ...] = ()) -> subprocess.Popen:
-        """Starts the run in `workdir`, behind the words of another command if there are any."""
+        """Starts the run in `workdir`, as an argument of another command if there is one."""
         arguments = tiny.arguments(self.config, workdir)
         return subprocess.Popen(
             [*before, sys.executable, "-m", "experiments.main", *arguments, *words],
@@ -48,7 +48,7 @@ class Setting:
 
 
 def run(kills: int, seed: int, folder: Path, console: Console) -> int:
-    """Kills runs, then tries other faults; shows a table and returns how many went wrong."""
+    """Kills runs, then tries other faults; shows a table and returns the number of failures."""
     clip = tiny.save_clip(folder / "clip")
     root = tiny.save_caltech101(folder / "data", train=3, test=60)
     config = tiny.small_config("coop", clip, root, context_length=2)
@@ -82,7 +82,7 @@ def run(kills: int, seed: int, folder: Path, console: Console) -> int:
 
 
 def _kills(setting: Setting, kills: int, random: Random, console: Console) -> list[str]:
-    """Kills runs at random moments and starts them again; a finished one is followed by another."""
+    """Kills runs at random moments and restarts them; a finished run is followed by another."""
     found: list[str] = []
     workdirs = [setting.folder / "killed-0"]
     for number in range(kills):
@@ -120,7 +120,7 @@ def _wait_for(moment: str, process: subprocess.Popen, workdir: Path, random: Ran
     if moment == "any time":
         _wait(process, lambda: False, random.uniform(0, 15))
         return
-    # Past what was there, or a run that is killed early every time would never end.
+    # After the earlier steps; a run that is killed early every time would never end.
     wanted = TOTAL if moment == "evaluation" else min(TOTAL, before + random.randint(1, 20))
     _wait(process, lambda: newest(workdir) >= wanted)
     match moment:
@@ -158,7 +158,7 @@ def _size(path: Path) -> int:
 
 
 def newest(workdir: Path) -> int:
-    """The newest checkpoint's step, 0 if there is none."""
+    """Returns the newest checkpoint's step, 0 if there is none."""
     steps = [int(path.name) for path in _entries(workdir / "checkpoints") if path.name.isdigit()]
     return max(steps, default=0)
 
@@ -174,7 +174,7 @@ def _finish(process: subprocess.Popen) -> tuple[int, str]:
 
 
 def _goes_on(setting: Setting, workdir: Path) -> list[str]:
-    """Starts the run once more and compares what it leaves with the undisturbed one."""
+    """Starts the run once more and compares its files with the undisturbed run."""
     code, errors = _finish(setting.start(workdir))
     if code or "Traceback" in errors:
         return [f"started again, it ended with {code}: {errors[-1000:]}"]
@@ -182,7 +182,7 @@ def _goes_on(setting: Setting, workdir: Path) -> list[str]:
 
 
 def differences(one: Path, other: Path) -> list[str]:
-    """What two finished runs do not have in common, and what is left lying about in the first."""
+    """Returns the differences between two finished runs, and unfinished files of the first."""
     found = []
     arrays, theirs = tiny.prompts_of(one), tiny.prompts_of(other)
     if arrays.keys() != theirs.keys():
@@ -206,7 +206,7 @@ def _log(workdir: Path) -> list[tuple]:
 
 
 def _torn(workdir: Path) -> list[str]:
-    """Files that are there and not whole."""
+    """Returns incomplete files."""
     found = []
     for name in ("results.json", "run.json", "evaluations.json"):
         path = workdir / name
@@ -219,9 +219,9 @@ def _torn(workdir: Path) -> list[str]:
 
 
 def _said(code: int, errors: str, wanted: int, most: int = 1) -> list[str]:
-    """Whether a run ended as it should and said so in one sentence, or in `most`."""
+    """Returns whether a run ended as it should, with a message of one line, or of `most`."""
     found = [] if code == wanted else [f"exit code {code}, not {wanted}"]
-    # Lines of progress are written to the same place.
+    # Progress is written to the same stream.
     lines = [line for line in errors.splitlines() if not line.startswith(("training ", "coop on"))]
     if "Traceback" in errors or not 1 <= len(lines) <= most:
         found.append(f"{len(lines)} lines instead of one sentence: {errors[-600:]}")
@@ -233,12 +233,12 @@ def _terminated(setting: Setting) -> list[str]:
     process = setting.start(workdir)
     _wait(process, lambda: newest(workdir) >= TOTAL // 4)
     process.send_signal(signal.SIGTERM)
-    # That it heard, and that it stopped.
+    # It confirmed the signal, and that it stopped.
     return _said(*_finish(process), _TERMINATED, most=2) + _goes_on(setting, workdir)
 
 
 def _full_disk(setting: Setting) -> list[str]:
-    """A run in a file system of its own that is too small; the same one is made larger then."""
+    """Runs in a separate file system that is too small, and is enlarged then."""
     workdir = setting.folder / "full"
     for folder in (workdir, setting.folder / "full-after"):
         folder.mkdir()
@@ -276,7 +276,7 @@ def _killed_worker(setting: Setting) -> list[str]:
 
 
 def _children(process: int) -> list[int]:
-    """The processes that a process has started."""
+    """Returns the child processes of a process."""
     found = []
     for task in Path(f"/proc/{process}/task").iterdir():
         found += [int(word) for word in (task / "children").read_text().split()]

@@ -1,4 +1,4 @@
-"""What one input is made of: a few small files, by their paths, and how they are put on disk."""
+"""The files of one input, by path, and how they are written to disk."""
 
 import os
 from pathlib import Path
@@ -12,11 +12,11 @@ class Link(NamedTuple):
 
 
 class Fifo(NamedTuple):
-    """A named pipe that nobody writes to: whoever opens it for reading waits forever."""
+    """A named pipe without a writer: readers wait forever."""
 
 
 class Folder(NamedTuple):
-    """An empty folder."""
+    """An empty directory."""
 
 
 Entry = bytes | Link | Fifo | Folder
@@ -25,7 +25,7 @@ Files = dict[str, Entry]
 
 
 def write(files: Files, folder: Path) -> None:
-    """Puts files into a folder that is there; a name that no file can have is left out."""
+    """Writes files to an existing directory; impossible names are left out."""
     for name, entry in files.items():
         path = folder / name
         try:
@@ -39,12 +39,12 @@ def write(files: Files, folder: Path) -> None:
                     path.mkdir(exist_ok=True)
                 case _:
                     path.write_bytes(entry)
-        except (OSError, ValueError):  # too long, a zero byte in it, or taken by another
+        except (OSError, ValueError):  # too long, with a null character, or already taken
             continue
 
 
 def collect(folder: Path) -> Files:
-    """All regular files below a folder, and empty folders."""
+    """Returns all regular files below a directory, and empty directories."""
     found: Files = {}
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()

@@ -1,8 +1,8 @@
-"""What a reader does besides reading its folder, as Python's audit events tell.
+"""Records what a reader does outside of its directory, by Python's audit events.
 
-Files that compiled libraries open by themselves raise no event. All readers here open a file in
-Python first, but that of videos, whose library is told to open no other; and what a library writes
-shows in the working folder.
+Files that compiled libraries open raise no event. All readers here open a file in Python first,
+except that of videos, whose library must open no other; and what a library writes is visible in the
+working directory.
 """
 
 import contextlib
@@ -16,7 +16,7 @@ from types import FrameType
 from typing import NamedTuple
 
 REPOSITORY = Path(__file__).parents[2]
-# Where code comes from: modules, codecs and the like may be read at any time.
+# Code and data of Python, such as modules and codecs, may be read at any time.
 _CODE = [str(REPOSITORY), sys.prefix, sys.base_prefix, *sysconfig.get_paths().values()]
 _SYSTEM = ["/usr/lib", "/usr/share/zoneinfo", "/proc/", "/sys/", "/dev/null", "/dev/urandom"]
 _CODE_PATHS = tuple(os.path.realpath(path) for path in _CODE)
@@ -47,15 +47,15 @@ _installed = False
 
 @contextlib.contextmanager
 def watch(*allowed: Path, reads_anywhere: bool = False) -> Iterator[list[Event]]:
-    """Records what happens outside of some folders; the list fills while the block runs.
+    """Records access outside of some directories; the list grows while the block runs.
 
     Args:
-        *allowed: folders in which anything may be read and written.
-        reads_anywhere: only what is written elsewhere counts.
+        *allowed: directories in which anything may be read and written.
+        reads_anywhere: whether to record only writes elsewhere.
     """
     global _watch, _installed
     if not _installed:
-        # A hook stays for good, so there is one, which does nothing between the blocks.
+        # A hook cannot be removed, so there is one, which does nothing between the blocks.
         sys.addaudithook(_hook)
         _installed = True
     _watch = _Watch(tuple(map(str, allowed)), reads_anywhere, [])
@@ -70,7 +70,7 @@ def _hook(event: str, arguments: tuple) -> None:
     watched = _watch
     if watched is None:
         return
-    _watch = None  # what the check itself does is not meant
+    _watch = None  # the check itself is not recorded
     try:
         sort = _judge(watched, event, arguments)
         if sort and len(watched.events) < 20:
@@ -100,7 +100,7 @@ def _judge(watched: _Watch, event: str, arguments: tuple) -> str:
 
 
 def _is_generating() -> bool:
-    """Whether a module is being imported or a named tuple made, which generate code of their own.
+    """Returns whether a module is being imported or a named tuple created, which generate code.
 
     Named tuples, as pandas makes of rows, accept only identifiers as names.
     """
@@ -114,7 +114,7 @@ def _is_generating() -> bool:
 
 
 def _is_allowed(watched: _Watch, path: object, writes: bool) -> bool:
-    if path is None or isinstance(path, int):  # a file that is open already
+    if path is None or isinstance(path, int):  # an open file
         return True
     name = os.path.normpath(os.path.join(os.getcwd(), os.fsdecode(path)))
     if name.startswith(watched.allowed) or name == os.devnull:

@@ -1,4 +1,4 @@
-"""A kind of input: valid examples, how they are damaged, and who has to read what comes out."""
+"""Kinds of inputs: valid examples, how they are damaged, and their reader."""
 
 import hashlib
 import pickle
@@ -13,7 +13,7 @@ from .mutations import Change
 
 
 class Wrong(Exception):
-    """A reader took an input for something that it is not."""
+    """Raised if a reader misreads an input."""
 
 
 @dataclass(frozen=True)
@@ -37,19 +37,19 @@ class Kind:
     reads_anywhere: bool = False
 
     def build(self, examples: Sequence[Files], random: Random) -> Files:
-        """One input; every so often an example as it is, which must pass too."""
+        """Returns one input; sometimes an unchanged example, which must be accepted."""
         example = random.choice(examples)
         return dict(example) if random.random() < 0.01 else self.change(random, example, examples)
 
 
 def source_of(seed: int, kind: str, number: int) -> Random:
-    """What decides everything about one input."""
+    """Returns the seed of everything random about one input."""
     digest = hashlib.sha256(f"{seed} {kind} {number}".encode()).digest()
     return Random(int.from_bytes(digest[:8], "big"))
 
 
 def examples_of(kind: Kind, folder: Path) -> list[Files]:
-    """A kind's examples, made once and kept in `folder`."""
+    """Returns a kind's examples, made once and cached in `folder`."""
     kept = folder / f"{kind.name}.pickle"
     if not kept.exists():
         unfinished = kept.with_suffix(f".{id(kind)}")
@@ -61,7 +61,7 @@ def examples_of(kind: Kind, folder: Path) -> list[Files]:
 def changing(
     end: str | tuple[str, ...], changes: Sequence[Change]
 ) -> Callable[[Random, Files, Sequence[Files]], Files]:
-    """Changes one file whose name ends so, one to four times over."""
+    """Returns a change of one file with this suffix, one to four times in a row."""
 
     def change(random: Random, files: Files, others: Sequence[Files]) -> Files:
         name = random.choice([name for name in files if name.endswith(end)])
@@ -71,7 +71,7 @@ def changing(
             try:
                 content = random.choice(changes)(random, content, same)
             except (ValueError, RecursionError, struct.error):
-                break  # what an earlier change left cannot be parsed any more
+                break  # cannot be parsed after an earlier change
         return files | {name: content}
 
     return change

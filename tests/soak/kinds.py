@@ -5,7 +5,7 @@ from .kind import Kind
 
 _FILES = (images, videos, lists, captions, downloads, weights, records, models, pages)
 KINDS: dict[str, Kind] = {kind.name: kind for file in _FILES for kind in file.KINDS}
-# Those that make their examples and read an input within milliseconds.
+# Kinds whose examples and inputs take milliseconds.
 QUICK = (
     *("jpg", "png", "webp", "bmp", "gif", "tiff", "foreign", "split", "csv", "classnames"),
     *("aircraft", "tree", "config", "open_clip", "index", "safetensors", "state_dict", "legacy"),
@@ -15,7 +15,7 @@ QUICK = (
 
 
 def share(total: int, names: tuple[str, ...]) -> dict[str, int]:
-    """How many inputs each kind gets, by its weight; at least one."""
+    """Returns the number of inputs of each kind, by its weight; at least one."""
     weights = {name: KINDS[name].weight for name in names}
     return {
         name: max(1, round(total * weight / sum(weights.values())))

@@ -1,6 +1,6 @@
 """Mutations of bytes, text, JSON and zip archives, each drawn from a `random.Random`.
 
-Not hypothesis strategies: these generate values anew, where valid files are to be damaged, and have
+Hypothesis is not used: its strategies generate new values instead of damaging valid files, and have
 no public way to repeat one input by its number.
 """
 
@@ -26,7 +26,7 @@ WORDS = (
 
 
 def flip_bits(random: Random, data: bytes, others: Sequence[bytes]) -> bytes:
-    """One to eight bits."""
+    """Flips one to eight bits."""
     changed = bytearray(data)
     for _ in range(random.randint(1, 8)):
         if changed:
@@ -35,14 +35,14 @@ def flip_bits(random: Random, data: bytes, others: Sequence[bytes]) -> bytes:
 
 
 def set_bytes(random: Random, data: bytes, others: Sequence[bytes]) -> bytes:
-    """A few bytes next to each other, near the start more often than elsewhere."""
+    """Replaces a few adjacent bytes, preferably near the start."""
     start = _place(random, data)
     length = random.randint(1, 8)
     return data[:start] + random.randbytes(length) + data[start + length :]
 
 
 def set_number(random: Random, data: bytes, others: Sequence[bytes]) -> bytes:
-    """A whole number that often is a border case, in either byte order."""
+    """Writes a whole number, often an edge case, in either byte order."""
     size = random.choice("BHIQ")
     number = random.choice(NUMBERS) % 2 ** (8 * struct.calcsize(size))
     packed = struct.pack(random.choice("<>") + size, number)
@@ -51,30 +51,30 @@ def set_number(random: Random, data: bytes, others: Sequence[bytes]) -> bytes:
 
 
 def cut_end(random: Random, data: bytes, others: Sequence[bytes]) -> bytes:
-    """What a download that stopped leaves; at times nothing at all."""
+    """Truncates the data, possibly to nothing."""
     return data[: random.randrange(len(data) + 1)]
 
 
 def remove_part(random: Random, data: bytes, others: Sequence[bytes]) -> bytes:
-    """A part is gone."""
+    """Removes a part."""
     start, end = _part(random, data)
     return data[:start] + data[end:]
 
 
 def repeat_part(random: Random, data: bytes, others: Sequence[bytes]) -> bytes:
-    """A part is there several times."""
+    """Repeats a part."""
     start, end = _part(random, data)
     return data[:end] + data[start:end] * random.randint(1, 20) + data[end:]
 
 
 def insert_word(random: Random, data: bytes, others: Sequence[bytes]) -> bytes:
-    """A word that parsers stumble over."""
+    """Inserts a word that is difficult for parsers."""
     start = _place(random, data)
     return data[:start] + random.choice(WORDS) + data[start:]
 
 
 def splice(random: Random, data: bytes, others: Sequence[bytes]) -> bytes:
-    """The start of one file and the end of another."""
+    """Joins the start of one file and the end of another."""
     other = random.choice(others) if others else data
     return data[: random.randrange(len(data) + 1)] + other[random.randrange(len(other) + 1) :]
 
@@ -85,7 +85,7 @@ BYTES: tuple[Change, ...] = (
 
 
 def change_lines(random: Random, data: bytes, others: Sequence[bytes]) -> bytes:
-    """Lines, or words and fields in them, are repeated, swapped, removed or replaced."""
+    """Repeats, swaps, removes or replaces lines, words or fields."""
     ends = random.choice((b"\n", b"\n", b"\n", b"\r\n", b"\r", b"\x0c", "\u2028".encode()))
     lines = data.split(b"\n")
     for _ in range(random.randint(1, 3)):
@@ -111,7 +111,7 @@ TEXT: tuple[Change, ...] = (change_lines, change_lines, change_lines, *BYTES)
 
 
 class _Twin(str):
-    """A key that a dict holds beside the same key, so that JSON has it twice."""
+    """A key that can be in a dict twice, so that the JSON has it twice."""
 
     __slots__ = ()
     __hash__ = object.__hash__
@@ -120,7 +120,7 @@ class _Twin(str):
         return self is other
 
 
-# Put in after `json.dumps`, which could not write them itself.
+# Inserted after `json.dumps`, which could not write them.
 _RAW = {
     "@deep list@": "[" * 100_000 + "]" * 100_000,
     "@deep object@": '{"a":' * 50_000 + "1" + "}" * 50_000,
@@ -137,7 +137,7 @@ _VALUES: tuple[Any, ...] = (
 
 
 def change_json(random: Random, data: bytes, others: Sequence[bytes]) -> bytes:
-    """Values are replaced, moved, repeated or removed; keys are renamed or there twice."""
+    """Replaces, moves, repeats or removes values; renames or repeats keys."""
     root = [json.loads(data)]
     for _ in range(random.choice((1, 1, 1, 2, 3))):
         holder, key = random.choice(list(_places(root)))
@@ -163,7 +163,7 @@ def change_json(random: Random, data: bytes, others: Sequence[bytes]) -> bytes:
 
 
 def _places(node: Any) -> Iterator[tuple[Any, Any]]:
-    """Every (container, key or index) below a container."""
+    """Returns every (container, key or index) below a container."""
     keys = list(node) if isinstance(node, dict) else range(len(node))
     for key in keys:
         yield node, key
@@ -175,7 +175,7 @@ JSON: tuple[Change, ...] = (*(change_json,) * 6, insert_word, flip_bits, cut_end
 
 
 def change_zip(random: Random, data: bytes, others: Sequence[bytes]) -> bytes:
-    """Entries are changed, swapped, renamed, removed or there twice; the checksums fit again."""
+    """Changes, swaps, renames, removes or repeats entries, with valid checksums."""
     entries = read_zip(data)
     for _ in range(random.choice((1, 1, 2))):
         at, other = random.randrange(len(entries)), random.randrange(len(entries))
@@ -190,7 +190,7 @@ def change_zip(random: Random, data: bytes, others: Sequence[bytes]) -> bytes:
             case 3:
                 entries[at] = random.choice(("../out", "/tmp/x", "a" * 300, name + "x")), content
             case _:
-                # The pickles are what is parsed; most other entries are plain numbers.
+                # Pickles are parsed; most other entries are plain numbers.
                 pickles = [i for i, (n, _) in enumerate(entries) if n.endswith(".pkl")]
                 at = random.choice(pickles) if pickles and random.random() < 0.7 else at
                 name, content = entries[at]
@@ -200,23 +200,23 @@ def change_zip(random: Random, data: bytes, others: Sequence[bytes]) -> bytes:
 
 
 def read_zip(data: bytes) -> list[tuple[str, bytes]]:
-    """The entries of an archive; none where it is damaged already."""
+    """Returns the entries of an archive; none if it is damaged already."""
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             return [(name, archive.read(name)) for name in archive.namelist()] or [("a", b"")]
-    except Exception:  # an earlier change may have broken it in any way
+    except Exception:  # an earlier change may have damaged it in any way
         return [("a/data.pkl", data)]
 
 
 def write_zip(entries: Sequence[tuple[str, bytes]], method: int = zipfile.ZIP_STORED) -> bytes:
-    """An archive, names that are there twice included; the same bytes every time."""
+    """Returns an archive, with repeated names if there are any; deterministic."""
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w", method) as archive:
         for name, content in entries:
             info = zipfile.ZipInfo(name)
             info.compress_type = method
             archive.fp.flush()
-            archive.NameToInfo.pop(info.filename, None)  # zipfile warns of names there twice
+            archive.NameToInfo.pop(info.filename, None)  # zipfile warns of repeated names
             archive.writestr(info, content)
     return file.getvalue()
 
@@ -225,7 +225,7 @@ ZIP: tuple[Change, ...] = (*(change_zip,) * 4, *BYTES)
 
 
 def _place(random: Random, data: bytes) -> int:
-    # Headers are where files are parsed.
+    # Headers are what is parsed.
     end = random.choice((16, 64, 512, len(data)))
     return random.randrange(min(end, len(data)) + 1)
 

@@ -1,4 +1,4 @@
-"""Processes that go through inputs, and are ended when one takes too long or too much memory."""
+"""Processes that test inputs, and are ended when one takes too much time or memory."""
 
 import contextlib
 import multiprocessing
@@ -17,7 +17,7 @@ from .files import Files
 from .kind import examples_of
 from .kinds import KINDS
 
-CHUNK = 40  # inputs that a process takes at once
+CHUNK = 40  # inputs that a process takes at a time
 _POLL = 0.02  # seconds
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
@@ -31,7 +31,7 @@ class Chunk(NamedTuple):
 
 
 def chunks(counts: dict[str, int]) -> list[Chunk]:
-    """All inputs, the kinds mixed."""
+    """Returns all inputs in chunks, with mixed kinds."""
     made = [
         (start / count, Chunk(name, start, min(count, start + CHUNK)))
         for name, count in counts.items()
@@ -41,24 +41,24 @@ def chunks(counts: dict[str, int]) -> list[Chunk]:
 
 
 class _Worker:
-    """A process and what it is at."""
+    """A process and its current chunk."""
 
     def __init__(self, context: Any, seed: int, folder: Path, number: int):
-        self.since = context.Value("d", 0.0, lock=False)  # when the input it is at began; or 0
+        self.since = context.Value("d", 0.0, lock=False)  # start of the current input, or 0
         self.pipe, theirs = context.Pipe()
         place = folder / f"worker{number}"
         arguments = (theirs, self.since, seed, folder / "examples", place)
         self.process = context.Process(target=_work, args=arguments, daemon=True)
         self.process.start()
         theirs.close()
-        self.chunk: Chunk | None = None  # what is left of it
+        self.chunk: Chunk | None = None  # the rest of the chunk
 
     def give(self, chunk: Chunk) -> None:
         self.chunk = chunk
         self.pipe.send(chunk)
 
     def take(self, found: Callable[[Outcome], None]) -> None:
-        """Takes what it has sent; raises EOFError if it is dead."""
+        """Returns what it has sent; raises EOFError if it is dead."""
         while self.chunk and self.pipe.poll():
             outcome = self.pipe.recv()
             found(outcome)
@@ -66,7 +66,7 @@ class _Worker:
             self.chunk = self.chunk._replace(start=start) if start < self.chunk.stop else None
 
     def held(self) -> int:
-        """Bytes of memory that it holds now."""
+        """Returns its current memory in bytes."""
         try:
             return _PAGE * int(Path(f"/proc/{self.process.pid}/statm").read_text().split()[1])
         except (OSError, IndexError):
@@ -85,17 +85,17 @@ def run(
     processes: int,
     found: Callable[[Outcome], None],
 ) -> None:
-    """Goes through all inputs.
+    """Tests all inputs.
 
     Args:
-        counts: how many of each kind.
+        counts: number of inputs of each kind.
         seed: of the inputs.
-        folder: for examples and inputs.
-        processes: how many at once.
+        folder: directory for examples and inputs.
+        processes: number of processes.
         found: called with each outcome.
     """
     context = multiprocessing.get_context("forkserver")
-    # So that the process in a dead one's place has the libraries loaded.
+    # So that a process that replaces a dead one has the libraries loaded.
     context.set_forkserver_preload([__name__])
     left = deque(chunks(counts))
     workers = [_Worker(context, seed, folder, number) for number in range(processes)]
@@ -124,7 +124,7 @@ def run(
 
 
 def _follow(worker: _Worker, found: Callable[[Outcome], None]) -> tuple[str, str] | None:
-    """Takes what a worker has sent; returns (sort, cause) where it has to be ended."""
+    """Reads what a worker has sent; returns (sort, cause) if it must be ended."""
     try:
         worker.take(found)
     except (EOFError, OSError):
@@ -141,12 +141,12 @@ def _follow(worker: _Worker, found: Callable[[Outcome], None]) -> tuple[str, str
 
 
 def _end(worker: _Worker, cause: tuple[str, str], found: Callable[[Outcome], None]) -> list[Chunk]:
-    """Ends a worker and records why; returns what is left of its chunk."""
+    """Ends a worker and records the reason; returns the rest of its chunk."""
     seconds = time.monotonic() - (worker.since.value or time.monotonic())
     worker.process.kill()
     worker.process.join()
     with contextlib.suppress(EOFError, OSError):
-        worker.take(found)  # what it sent in the meantime
+        worker.take(found)  # sent in the meantime
     chunk = worker.chunk
     worker.end()
     if chunk is None:
@@ -179,7 +179,7 @@ def _work(pipe: Any, since: Any, seed: int, examples: Path, place: Path) -> None
 
 
 def _be_quiet() -> None:
-    """What readers and compiled libraries print is not shown."""
+    """Hides the output of readers and compiled libraries."""
     sys.stdout.flush()
     nothing = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nothing, 1)

@@ -1,4 +1,4 @@
-"""Counting outcomes, keeping the inputs that failed, and the table at the end."""
+"""Counts outcomes, keeps the inputs that failed, and prints the table."""
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
@@ -12,17 +12,17 @@ from .attempt import ACCEPTED, REFUSED, Outcome
 from .kind import examples_of, source_of
 from .kinds import KINDS
 
-_KEPT = 2  # inputs of one cause that are kept
+_KEPT = 2  # kept inputs per cause
 
 Cause = tuple[str, str, str]
 """Kind, sort of failure, cause."""
 
 
 class Report:
-    """What has come of all inputs so far."""
+    """The outcomes of all inputs so far."""
 
     def __init__(self, seed: int, folder: Path):
-        """Failing inputs are kept in `folder`/failures/KIND-NUMBER."""
+        """Keeps failing inputs in `folder`/failures/KIND-NUMBER."""
         self.seed, self.folder = seed, folder
         self.verdicts: dict[str, Counter[str]] = defaultdict(Counter)
         self.seconds: Counter[str] = Counter()
@@ -32,7 +32,7 @@ class Report:
         self.warned: dict[tuple[str, str], list[int]] = defaultdict(list)
 
     def add(self, outcome: Outcome) -> None:
-        """Counts one, and keeps its input where it failed."""
+        """Counts an outcome, and keeps its input if it failed."""
         kind = outcome.kind
         self.verdicts[kind][outcome.verdict] += 1
         self.seconds[kind] += outcome.seconds
@@ -58,11 +58,11 @@ class Report:
 
     @property
     def failures(self) -> int:
-        """How many inputs failed."""
+        """Returns the number of failed inputs."""
         return sum(len(same) for same in self.causes.values())
 
     def show(self, console: Console) -> None:
-        """The table of kinds, and a line for each cause of failures."""
+        """Prints the table of kinds, and a line for each cause of failures."""
         table = Table(title=f"inputs of seed {self.seed}", title_justify="left")
         table.add_column("kind")
         heads = ("inputs", "refused", "accepted", "failed", "seconds", "slowest", "most memory")

@@ -1,4 +1,4 @@
-"""Checkpoints: what is read is what was saved, or it is refused by name."""
+"""Checkpoints are read as they were saved, or rejected."""
 
 import resource
 import shutil
@@ -16,7 +16,7 @@ FLIPS = 150
 
 
 def state_of(step):
-    """Arrays of several types, as prompts and an optimizer have them."""
+    """Returns arrays of several types, like prompts and optimizer states."""
     rng = np.random.default_rng(step)
     return {
         "prompts": {"context": jnp.asarray(rng.normal(size=(4, 8)), jnp.float32)},
@@ -27,7 +27,7 @@ def state_of(step):
 
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory):
-    """A folder with the checkpoints of steps 2 and 4; not to be changed."""
+    """Returns a directory with the checkpoints of steps 2 and 4, which tests must not change."""
     folder = tmp_path_factory.mktemp("saved")
     checkpoints = Checkpoints(folder)
     for step in (1, 2, 4):
@@ -58,19 +58,19 @@ def assert_as_saved(found, step):
         np.testing.assert_array_equal(one, other)
 
 
-def test_what_is_saved_is_read_and_two_are_kept(saved):
+def test_a_saved_state_is_read_and_two_are_kept(saved):
     checkpoints = Checkpoints(saved)
     assert checkpoints.latest() == 4
     checkpoints.close()
     assert sorted(path.name for path in saved.iterdir()) == ["2", "4"]
-    (saved / "008").mkdir()  # no name that is given here
+    (saved / "008").mkdir()  # not the name of an array here
     assert checkpoints.latest() == 4
     (saved / "008").rmdir()
     for step in (2, 4):
         assert_as_saved(read(saved, step), step)
 
 
-def test_a_flipped_bit_is_refused_wherever_it_is(saved, tmp_path):
+def test_a_flipped_bit_anywhere_is_rejected(saved, tmp_path):
     folder = copied(saved, tmp_path)
     files = sorted(path for path in (folder / "4").rglob("*") if path.is_file())
     assert len(files) > 5
@@ -100,7 +100,7 @@ def test_a_flipped_bit_is_refused_wherever_it_is(saved, tmp_path):
         (lambda step: (step / "digests.json").write_text("[" * 10**5), "digests.json is damaged"),
     ],
 )
-def test_other_files_are_refused(saved, tmp_path, damage, words):
+def test_other_files_are_rejected(saved, tmp_path, damage, words):
     folder = copied(saved, tmp_path)
     damage(folder / "4")
     with pytest.raises(PromptError, match=f"{words}; delete that directory to resume from step 2"):
@@ -110,7 +110,7 @@ def test_other_files_are_refused(saved, tmp_path, damage, words):
         read(folder)
 
 
-def test_what_a_kill_left_is_not_there(saved, tmp_path):
+def test_files_of_a_killed_save_are_ignored(saved, tmp_path):
     folder = copied(saved, tmp_path)
     shutil.copytree(folder / "4", folder / "6.unfinished")
     checkpoints = Checkpoints(folder)
@@ -121,7 +121,7 @@ def test_what_a_kill_left_is_not_there(saved, tmp_path):
     assert_as_saved(read(folder, 6), 6)
 
 
-def test_arrays_of_another_tree_are_refused(saved):
+def test_arrays_of_another_tree_are_rejected(saved):
     checkpoints = Checkpoints(saved)
     other = state_of(0)
     other["prompts"]["context"] = jnp.zeros((5, 8))
@@ -131,7 +131,7 @@ def test_arrays_of_another_tree_are_refused(saved):
     checkpoints.close()
 
 
-def test_another_run_is_refused_before_its_arrays_are_read(saved):
+def test_another_run_is_rejected_before_its_arrays_are_read(saved):
     def accept(record):
         raise PromptError(f"not {record['identity']['seed']}")
 
@@ -141,7 +141,7 @@ def test_another_run_is_refused_before_its_arrays_are_read(saved):
     checkpoints.close()
 
 
-def test_a_full_disk_leaves_the_one_before(saved, tmp_path, capfd):
+def test_a_full_disk_leaves_the_previous_checkpoint(saved, tmp_path, capfd):
     folder = copied(saved, tmp_path)
     checkpoints = Checkpoints(folder)
     large = state_of(6) | {"prompts": {"context": jnp.ones((512, 512))}}

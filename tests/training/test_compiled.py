@@ -1,4 +1,4 @@
-"""Compiled programs that are kept: damaged ones are compiled again, a failing directory is said."""
+"""Cached programs: damaged ones are compiled again, and an unusable directory is reported."""
 
 import resource
 import warnings
@@ -13,7 +13,7 @@ from prompt_jax.training import compiled
 
 @pytest.fixture
 def run(tmp_path, monkeypatch, capsys):
-    """Runs a program as a new process would; returns stderr and the files that are kept."""
+    """Runs a program in a new process; returns stderr and the cached files."""
     monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path))
 
     def double(x):
@@ -38,7 +38,7 @@ def sizes(files):
     return {name: pytest.approx(len(content), rel=0.01) for name, content in files.items()}
 
 
-def test_whole_programs_are_kept(run):
+def test_complete_programs_are_cached(run):
     said, whole = run()
     assert said == "" and whole
     assert run() == ("", whole)
@@ -57,7 +57,7 @@ def test_truncated_programs_are_compiled_and_written_again(run, tmp_path, kept):
     assert run((2,), (3,)) == ("", again)
 
 
-def test_a_program_that_cannot_be_read_is_compiled(run, tmp_path):
+def test_an_unreadable_program_is_compiled(run, tmp_path):
     _, whole = run()
     for name in whole:
         (tmp_path / name).unlink()
@@ -66,7 +66,7 @@ def test_a_program_that_cannot_be_read_is_compiled(run, tmp_path):
     assert said.startswith("note: a compiled program") and said.count("\n") == 1
 
 
-def test_a_program_that_cannot_be_written_is_said_and_no_part_of_it_is_left(run):
+def test_an_unwritable_program_is_reported_and_no_part_of_it_is_left(run):
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (64, before[1]))
     try:
@@ -88,7 +88,7 @@ def test_other_warnings_are_shown_as_before(monkeypatch):
     assert shown == ["another"]
 
 
-def test_a_folder_that_cannot_be_made_is_said_and_none_is_used(tmp_path, monkeypatch, capsys):
+def test_a_directory_that_cannot_be_created_is_reported_and_not_used(tmp_path, monkeypatch, capsys):
     monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR", raising=False)
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))

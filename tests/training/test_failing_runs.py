@@ -1,4 +1,4 @@
-"""Runs that diverge, are refused or lose their folder: nothing good is lost, nothing bad kept."""
+"""Runs that diverge, are rejected or lose their directory keep only valid results."""
 
 import re
 import shutil
@@ -20,7 +20,7 @@ STEPS_PER_EPOCH = 3
 
 @pytest.fixture(scope="module")
 def start(tmp_path_factory):
-    """The tiny CLIP's and the data set's folders."""
+    """Returns the directories of the tiny CLIP and of the data set."""
     folder = tmp_path_factory.mktemp("start")
     return tiny.save_clip(folder / "clip"), tiny.save_caltech101(folder / "data")
 
@@ -32,11 +32,11 @@ def coop(start, epochs=2):
 
 
 def newest(workdir):
-    """The newest checkpoint's step."""
+    """Returns the newest checkpoint's step."""
     return max(int(path.name) for path in (workdir / "checkpoints").iterdir())
 
 
-def test_a_folder_that_is_removed_during_the_run_is_said(start, tmp_path, monkeypatch):
+def test_a_directory_removed_during_the_run_is_reported(start, tmp_path, monkeypatch):
     for step in (1, 6):  # before the first checkpoint, and before the last
 
         class Removing(training.Log):
@@ -52,7 +52,7 @@ def test_a_folder_that_is_removed_during_the_run_is_said(start, tmp_path, monkey
         shutil.rmtree(tmp_path / "run", ignore_errors=True)
 
 
-def test_images_that_cannot_be_read_cost_no_finished_step(start, tmp_path, monkeypatch):
+def test_unreadable_images_lose_no_finished_step(start, tmp_path, monkeypatch):
     def failing(batches):
         if batches.get_state() == {"next_index": 3}:
             raise DataError("the data worker 1 ended with exit code -9")
@@ -72,7 +72,8 @@ def test_images_that_cannot_be_read_cost_no_finished_step(start, tmp_path, monke
 
 @pytest.mark.parametrize("rate", [1e6, 1e20, 1e38])
 def test_a_diverged_state_is_not_saved_and_its_step_is_named(start, tmp_path, rate):
-    config = coop(start, epochs=8)  # at 1e6, weight decay alone leads there while the loss stays
+    # At 1e6, weight decay alone diverges while the loss stays constant.
+    config = coop(start, epochs=8)
     config.learning_rate, config.checkpoint_every, config.log_every = rate, 1, 1000
     with pytest.raises(PromptError) as error:
         experiment.run(config, tmp_path)
@@ -83,7 +84,7 @@ def test_a_diverged_state_is_not_saved_and_its_step_is_named(start, tmp_path, ra
         assert np.isfinite(array).all(), name
 
 
-def test_the_first_step_that_diverged_is_named_however_rarely_one_looks(start, tmp_path):
+def test_the_first_diverged_step_is_named_for_any_logging_interval(start, tmp_path):
     words = []
     for log_every, checkpoint_every in ((1, 1000), (5, 1000), (1000, 7), (1000, 1000)):
         config = coop(start, epochs=4)
@@ -105,7 +106,7 @@ def test_the_first_step_that_diverged_is_named_however_rarely_one_looks(start, t
         ("RESOURCE_EXHAUSTED: Out of memory while trying to allocate 2500000000 bytes.", 2.5),
     ],
 )
-def test_memory_that_is_not_there_says_what_to_lower(start, tmp_path, monkeypatch, said, much):
+def test_insufficient_memory_names_the_settings_to_lower(start, tmp_path, monkeypatch, said, much):
     def failing(*_):
         raise jax.errors.JaxRuntimeError(said)
 
@@ -116,10 +117,10 @@ def test_memory_that_is_not_there_says_what_to_lower(start, tmp_path, monkeypatc
             experiment.run(coop(start), tmp_path)
     smaller = coop(start)
     smaller.batch_size = 1
-    experiment.run(smaller, tmp_path)  # the folder is left to it
+    experiment.run(smaller, tmp_path)  # the directory is released
 
 
-def test_a_refused_run_leaves_the_folder_to_the_corrected_one(start, tmp_path):
+def test_a_rejected_run_leaves_the_directory_to_the_corrected_one(start, tmp_path):
     refused = coop(start)
     refused.settings.context_length = 90
     with pytest.raises(PromptError, match="takes 95 tokens, 90 of them"):
@@ -134,7 +135,7 @@ def test_a_refused_run_leaves_the_folder_to_the_corrected_one(start, tmp_path):
         experiment.run(diverging, tmp_path / "run")
 
 
-def test_images_that_were_replaced_are_another_run(start, tmp_path):
+def test_replaced_images_are_another_run(start, tmp_path):
     shutil.copytree(start[1], tmp_path / "data")
     config = tiny.small_config("zero_shot", start[0], tmp_path / "data")
     experiment.run(config, tmp_path / "run")
@@ -143,11 +144,11 @@ def test_images_that_were_replaced_are_another_run(start, tmp_path):
     image.write_bytes(image.read_bytes() + b"more")
     with pytest.raises(PromptError, match=r"on other images .*\(pictures.contents.tests.base: "):
         experiment.run(config, tmp_path / "run")
-    image.unlink()  # then nothing is known of it
+    image.unlink()  # then its images are unknown
     assert experiment.run(config, tmp_path / "run")["method"] == "zero_shot"
 
 
-def test_a_damaged_run_json_says_what_to_do_and_that_works(start, tmp_path):
+def test_a_damaged_run_json_has_a_message_with_a_working_remedy(start, tmp_path):
     with pytest.raises(PromptError, match="vectors|tokens"):
         config = coop(start)
         config.settings.context_length = 90

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM in real processes: when they are heard, what is said, how the process ends."""
+"""Ctrl-C and SIGTERM in real processes: handling, messages and exit codes."""
 
 import signal
 import subprocess
@@ -9,7 +9,7 @@ import tiny
 
 from prompt_jax.cli import interrupts
 
-# A command whose main thread is kept from Python, as by a compilation: no handler of its own runs.
+# A command whose main thread never returns to Python, as in a compilation, so no handler runs.
 BUSY = """
 import signal, sys
 from prompt_jax.cli import interrupts
@@ -29,14 +29,17 @@ stop = interrupts.StopRequest().__enter__()
 
 
 def start(before="", first=""):
-    """The process, once it is busy; `first` comes before it listens, `before` before it is busy."""
+    """Starts the process and waits until it is busy.
+
+    The code `first` runs before it handles signals, `before` after that.
+    """
     process = tiny.command("-c", BUSY.format(before=before, first=first))
     assert process.stderr.readline() == "ready\n"
     return process
 
 
 def end(process):
-    """What became of it: exit code, stdout, stderr."""
+    """Waits for the end; returns exit code, stdout, stderr."""
     try:
         out, error = process.communicate(timeout=20)
     finally:
@@ -45,19 +48,19 @@ def end(process):
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_the_first_signal_ends_what_has_nothing_to_finish(number, code):
+def test_the_first_signal_ends_a_command_without_a_loop(number, code):
     process = start()
     process.send_signal(number)
     assert end(process) == (code, "buffered", "stopped\n")
 
 
-def test_before_its_first_step_is_done_a_loop_has_nothing_to_finish():
+def test_the_first_signal_ends_a_loop_before_its_first_step():
     process = start(LOOP.format(step=""))
     process.send_signal(signal.SIGINT)
     assert end(process) == (130, "buffered", "stopped\n")
 
 
-def test_a_step_is_finished_after_the_first_signal_and_left_at_the_second():
+def test_the_first_signal_finishes_the_step_and_the_second_ends_the_process():
     process = start(LOOP.format(step="stop.step_done()"))
     process.send_signal(signal.SIGTERM)
     assert process.stderr.readline() == interrupts.STOPPING + "\n"
@@ -67,7 +70,7 @@ def test_a_step_is_finished_after_the_first_signal_and_left_at_the_second():
     assert end(process) == (130, "buffered", interrupts.AT_ONCE + "\n")
 
 
-def test_a_signal_that_comes_twice_at_a_time_is_one():
+def test_a_signal_sent_twice_at_once_counts_once():
     process = start(LOOP.format(step="stop.step_done()"))
     for number in (signal.SIGTERM, signal.SIGCONT, signal.SIGTERM):  # as `timeout` stops a group
         process.send_signal(number)
@@ -78,7 +81,7 @@ def test_a_signal_that_comes_twice_at_a_time_is_one():
     assert end(process) == (143, "buffered", interrupts.AT_ONCE + "\n")
 
 
-def test_a_stopped_command_exits_at_once_with_the_loop_s_words():
+def test_a_stopped_command_exits_at_once_with_the_loop_s_message():
     process = tiny.command("-c", STOPPED)
     assert end(process) == (143, "buffered", interrupts.STOPPING + "\nstopped after step 3\n")
 
@@ -108,18 +111,18 @@ def test_workers_end_with_the_command():
         "worker.start()"
     )
     process.send_signal(signal.SIGINT)
-    assert end(process)[0] == 130  # its output ends, which a worker would hold open
+    assert end(process)[0] == 130  # its output closes, which a worker would keep open
 
 
-def test_a_signal_that_background_jobs_ignore_is_heard():
+def test_a_signal_that_background_jobs_ignore_is_handled():
     process = start(first="signal.signal(signal.SIGINT, signal.SIG_IGN)")
     process.send_signal(signal.SIGINT)
     assert end(process) == (130, "buffered", "stopped\n")
 
 
 @pytest.mark.parametrize("module", ["experiments.main", "data_pipelines.check"])
-def test_a_command_hears_ctrl_c_while_its_imports_run(tmp_path, module):
-    # What the command imports after it listens is put in its way.
+def test_a_command_handles_ctrl_c_during_its_imports(tmp_path, module):
+    # An import of the command, after it handles signals, is delayed.
     (tmp_path / "argparse.py").write_text(WAITING)
     (tmp_path / "ml_collections.py").write_text(WAITING)
     process = tiny.command("-m", module, PYTHONPATH=f"{tmp_path}:{tiny.REPOSITORY}")
@@ -138,13 +141,13 @@ time.sleep(60)
 
 @pytest.fixture
 def heeded():
-    """Ctrl-C as in a terminal; background jobs are started with it ignored."""
+    """Enables Ctrl-C as in a terminal; background jobs are started with it ignored."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
 
 
-def test_without_a_command_the_loop_has_handlers_and_gives_them_back(heeded, capsys):
+def test_without_a_command_the_loop_installs_and_restores_handlers(heeded, capsys):
     before = [signal.getsignal(number) for number in interrupts.SIGNALS]
     with interrupts.StopRequest() as stop:
         stop.step_done()
@@ -158,7 +161,7 @@ def test_without_a_command_the_loop_has_handlers_and_gives_them_back(heeded, cap
     assert [signal.getsignal(number) for number in interrupts.SIGNALS] == before
 
 
-def test_a_stop_asked_for_after_the_last_look_is_not_forgotten():
+def test_a_stop_requested_after_the_last_check_is_not_lost():
     with (
         pytest.raises(KeyboardInterrupt, match="stopped; run again to resume"),
         interrupts.StopRequest(),
@@ -166,7 +169,7 @@ def test_a_stop_asked_for_after_the_last_look_is_not_forgotten():
         signal.raise_signal(signal.SIGINT)
 
 
-def test_outside_the_main_thread_no_handler_is_set():
+def test_outside_the_main_thread_no_handler_is_installed():
     before, inside = signal.getsignal(signal.SIGINT), []
 
     def loop():

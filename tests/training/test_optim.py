@@ -1,4 +1,4 @@
-"""The optimizer and the schedule against PyTorch's and Dassl's."""
+"""The optimizer and the schedule equal PyTorch's and Dassl's."""
 
 import jax
 import jax.numpy as jnp
@@ -21,7 +21,7 @@ BASE = 0.002
 
 
 def gradients(step):
-    """Different gradients at every step, for a pytree of two arrays."""
+    """Returns different gradients at every step, for a pytree of two arrays."""
     rng = np.random.default_rng(step)
     return {
         "context": rng.normal(size=(4, 8)).astype(np.float32),
@@ -30,7 +30,7 @@ def gradients(step):
 
 
 def run(optimizer, prompts, steps):
-    """The prompts after so many steps on `gradients`."""
+    """Returns the prompts after this many steps on `gradients`."""
     state = optimizer.init(prompts)
     for step in range(steps):
         updates, state = optimizer.update(gradients(step), state, prompts)
@@ -70,23 +70,23 @@ def test_adamw_equals_torch_over_five_steps_of_a_cosine(weight_decay, epsilon, t
     assert largest_difference(jax.tree.leaves(run(rule, start, 5)), expected) <= 1e-5
 
 
-def test_schedule_is_dassls_constant_warm_up_and_cosine():
+def test_the_schedule_equals_dassl_s_constant_warm_up_and_cosine():
     schedule = coop_schedule(BASE, epochs=5, steps_per_epoch=3)
     rates = [float(schedule(jnp.asarray(step))) for step in range(15)]
     per_epoch = [1e-5, BASE, 0.905 * BASE, 0.655 * BASE, 0.345 * BASE]
     np.testing.assert_allclose(rates, np.repeat(per_epoch, 3), atol=5e-4 * BASE)
 
 
-def test_schedule_of_one_epoch_is_the_warm_up_alone():
+def test_the_schedule_of_one_epoch_is_the_warm_up_alone():
     schedule = coop_schedule(BASE, epochs=1, steps_per_epoch=2)
     assert [float(schedule(step)) for step in (0, 1)] == pytest.approx([1e-5, 1e-5])
 
 
-def test_vifi_s_schedule_grows_from_nothing_and_ends_near_a_hundredth():
+def test_vifi_s_schedule_grows_from_zero_and_ends_near_a_hundredth():
     schedule = vifi_schedule(BASE, steps=30, warmup=5)
     rates = [float(schedule(jnp.asarray(step))) for step in range(30)]
     np.testing.assert_allclose(rates[:5], [0, 0.2 * BASE, 0.4 * BASE, 0.6 * BASE, 0.8 * BASE])
-    # The cosine's own time began with the training: the rate never reaches its peak.
+    # The cosine starts with the training, so the rate never reaches its peak.
     assert rates[5] == pytest.approx(BASE * (0.01 + 0.99 * (1 + np.cos(np.pi / 6)) / 2))
     assert rates[15] == pytest.approx(0.505 * BASE)
     assert max(rates) == rates[5] < BASE
@@ -103,7 +103,7 @@ def test_sgd_follows_the_schedule():
     assert largest_difference(moved, expected) <= 1e-8
 
 
-def test_leaf_that_does_not_train_never_changes_in_spite_of_decay_and_gradient():
+def test_frozen_leaves_never_change_in_spite_of_decay_and_gradient():
     start = jax.tree.map(jnp.asarray, gradients(99))
     trains = {"context": False, "net": {"bias": True}}
     end = run(sgd(0.1, trains, weight_decay=0.5), start, 5)
@@ -113,14 +113,14 @@ def test_leaf_that_does_not_train_never_changes_in_spite_of_decay_and_gradient()
     assert largest_difference(end["net"], start["net"]) > 0.1
 
 
-def test_leaf_that_does_not_train_never_changes_under_adamw():
+def test_frozen_leaves_never_change_under_adamw():
     start = jax.tree.map(jnp.asarray, gradients(99))
     end = run(adamw(0.1, {"context": True, "net": {"bias": False}}, weight_decay=0.5), start, 3)
     assert (end["net"]["bias"] == start["net"]["bias"]).all()
     assert largest_difference(end["context"], start["context"]) > 0.1
 
 
-def test_average_is_the_weighted_sum_of_each_epochs_last_parameters():
+def test_the_average_is_the_weighted_sum_of_each_epoch_s_last_parameters():
     start = jax.tree.map(jnp.asarray, gradients(99))
     trains = {"context": True, "net": {"bias": False}}
     inner = sgd(0.1, trains)
@@ -136,7 +136,7 @@ def test_average_is_the_weighted_sum_of_each_epochs_last_parameters():
 
 
 @pytest.mark.parametrize(("ours", "theirs"), [(sgd, "SGD"), (adamw, "AdamW")])
-def test_a_rate_for_each_leaf_equals_torch_s_parameter_groups(ours, theirs, torch):
+def test_rates_per_leaf_equal_torch_s_parameter_groups(ours, theirs, torch):
     start = jax.tree.map(lambda x: 3 * x, gradients(99))
     factors = {"context": 1.0, "net": {"bias": 0.1}}
     tensors = [torch.tensor(x, requires_grad=True) for x in jax.tree.leaves(start)]

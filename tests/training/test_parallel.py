@@ -1,4 +1,4 @@
-"""Runs of several seeds and learning rates in one program end where separate runs do."""
+"""Parallel runs of several seeds and learning rates equal separate runs."""
 
 import json
 
@@ -17,7 +17,7 @@ TIMES = ("seconds", "per_second", "wait_share")
 
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory):
-    """The tiny CLIP's folder."""
+    """Returns the directory of the tiny CLIP."""
     return tiny.save_clip(tmp_path_factory.mktemp("clip"))
 
 
@@ -28,7 +28,7 @@ def config_of(clip, method, **settings):
 
 
 def numbers(results):
-    """What must be equal, by variant and seed."""
+    """Returns what must be equal, by variant and seed."""
     kept = {}
     for one in results:
         key = one["variant"], one["seed"]
@@ -42,7 +42,7 @@ SMALL = {"iterations": 1, "vision_prompts": 2, "vision_depth": 1}
 @pytest.mark.parametrize(
     ("method", "settings", "rates"), [("pro_mpt", SMALL, ()), ("coop", {}, (0.002, 0.004))]
 )
-def test_together_they_end_where_separate_runs_do(clip, tmp_path, method, settings, rates):
+def test_parallel_runs_equal_separate_ones(clip, tmp_path, method, settings, rates):
     config = config_of(clip, method, **settings)
     config.learning_rates = rates
     apart = sweep.run(config, tmp_path / "apart")
@@ -66,11 +66,11 @@ def test_together_they_end_where_separate_runs_do(clip, tmp_path, method, settin
             assert json.loads(one)["loss"] == pytest.approx(json.loads(other)["loss"], abs=1e-4)
         ends.append(next(v for k, v in mine.items() if "prompts" in k and "context" in k))
     gaps = [np.abs(a - b).max() for i, a in enumerate(ends) for b in ends[:i]]
-    assert min(gaps) > 1e-4  # every seed and every rate ends elsewhere
+    assert min(gaps) > 1e-4  # every seed and every rate gives another result
     assert not list((tmp_path / "together").rglob("together-*"))
 
 
-def test_stopped_together_they_go_on_together(clip, tmp_path, monkeypatch):
+def test_parallel_runs_that_are_stopped_together_resume_together(clip, tmp_path, monkeypatch):
     config = config_of(clip, "coop")
     config.parallel_seeds = True
     whole = sweep.run(config, tmp_path / "whole")
@@ -102,7 +102,7 @@ def test_stopped_together_they_go_on_together(clip, tmp_path, monkeypatch):
         jax.tree.map(np.testing.assert_array_equal, mine, its)
 
 
-def test_finished_runs_stay_out_of_it(clip, tmp_path, capsys):
+def test_finished_runs_are_excluded(clip, tmp_path, capsys):
     config = config_of(clip, "coop")
     config.seeds = (1,)
     sweep.run(config, tmp_path)
@@ -112,7 +112,7 @@ def test_finished_runs_stay_out_of_it(clip, tmp_path, capsys):
     assert [one["trained_together"] for one in found] == [1, 2, 2]
 
 
-def test_a_run_that_diverges_does_not_stop_the_others(clip, tmp_path, capsys):
+def test_a_diverged_run_does_not_stop_the_others(clip, tmp_path, capsys):
     config = config_of(clip, "coop")
     config.seeds, config.learning_rates = (1,), (0.002, 1e30)
     apart = sweep_that_fails(config, tmp_path / "apart")
@@ -122,7 +122,7 @@ def test_a_run_that_diverges_does_not_stop_the_others(clip, tmp_path, capsys):
         (finished,) = folder.rglob("results.json")
         assert "rate=0.002" in str(finished)
     assert "lower config.learning_rate=1e+30" in capsys.readouterr().out
-    sweep_that_fails(config, together)  # by itself now, and again
+    sweep_that_fails(config, together)  # separately now, and again
     assert len(list(together.rglob("results.json"))) == 1
 
 
@@ -132,7 +132,7 @@ def sweep_that_fails(config, folder):
     return folder
 
 
-def test_together_they_go_on_however_they_are_watched_and_nothing_stays_locked(clip, tmp_path):
+def test_parallel_runs_resume_with_other_logging_fields_and_release_their_locks(clip, tmp_path):
     config = config_of(clip, "coop")
     config.parallel_seeds, config.learning_rate, config.checkpoint_every = True, 1e30, 2
     with pytest.raises(PromptError, match="training diverged at step"):

@@ -1,4 +1,4 @@
-"""Pretraining of the embedded CLIP, shrunk: its loss, its stream, going on, exporting."""
+"""Pretraining of the embedded CLIP in a small form: loss, data stream, resuming, export."""
 
 import dataclasses
 import json
@@ -22,7 +22,7 @@ SETTINGS = Settings(steps=STEPS, batch_size=4, learning_rate=3e-3, text_steps=4,
 
 @pytest.fixture(scope="module", autouse=True)
 def small():
-    """A narrow model, one step of warm-up, a checkpoint every third step."""
+    """Returns settings of a narrow model, one warm-up step, a checkpoint every third step."""
     narrow = dataclasses.replace(
         pretrain.CONFIG,
         image_width=32,
@@ -45,7 +45,7 @@ def small():
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-    """An uninterrupted run: its parameters and workdir."""
+    """Returns parameters and workdir of an uninterrupted run."""
     workdir = tmp_path_factory.mktemp("whole")
     _, params = pretrain.train(SETTINGS, workdir)
     return jax.tree.map(np.asarray, params), workdir
@@ -55,7 +55,7 @@ def cross_entropy(logits, right):
     return np.log(np.sum(np.exp(logits))) - logits[right]
 
 
-def test_the_loss_against_a_plain_loop_with_pairs_of_one_class_left_out():
+def test_the_loss_equals_a_plain_loop_without_pairs_of_one_class():
     clip = CLIP(tiny.CONFIG)
     params = tiny.frozen_parameters()
     rng = np.random.default_rng(0)
@@ -96,12 +96,12 @@ def test_dropping_patches_keeps_the_class_token_and_other_patches_of_each_image(
     assert len(set(map(frozenset, patches))) == 4
 
 
-def test_images_are_normalised_as_clip_does():
+def test_images_are_normalized_like_clip():
     white = calibration.to_float(jnp.full((1, 1, 1, 3), 255, jnp.uint8))
     np.testing.assert_allclose(np.ravel(white), [1.93033625, 2.07488384, 2.14589699], rtol=1e-5)
 
 
-def test_the_stream_goes_on_where_it_is_told_to():
+def test_the_stream_continues_at_a_given_position():
     whole = list(pretrain.batches(SETTINGS, 0, STEPS))
     rest = list(pretrain.batches(SETTINGS, 7, STEPS))
     assert (len(whole), len(rest)) == (STEPS, STEPS - 7)
@@ -115,7 +115,7 @@ def test_the_stream_goes_on_where_it_is_told_to():
     assert not np.array_equal(whole[0]["image"], other["image"])
 
 
-def test_frames_of_videos_are_late_and_an_action_is_not_its_reversal(monkeypatch):
+def test_frames_of_videos_are_late_and_an_action_differs_from_its_reversal(monkeypatch):
     shown = []
     render = scenes.render_video
 
@@ -130,11 +130,11 @@ def test_frames_of_videos_are_late_and_an_action_is_not_its_reversal(monkeypatch
     assert [item["action"] for item in items] == [
         list(scenes.ACTIONS).index(name) for name in names
     ]
-    # The latest of three of 60: 45 on average; drawn evenly it would be 30.
+    # The latest of three of 60 is 45 on average; drawn evenly it would be 30.
     assert 43 < np.mean([frame for _, frame in shown]) < 47
 
 
-def test_a_stopped_run_goes_on_bit_identically(whole, tmp_path, monkeypatch):
+def test_a_stopped_run_resumes_bitwise(whole, tmp_path, monkeypatch):
     def stopping(settings, start, stop):
         for step, batch in enumerate(batches(settings, start, stop)):
             if step == 4:
@@ -159,7 +159,7 @@ def test_the_loss_falls_on_repeated_scenes(tmp_path, monkeypatch):
     assert len(losses) == STEPS and losses[-1] < 0.8 * losses[0]
 
 
-def test_the_text_tower_goes_on_alone_behind_words_that_say_nothing(whole):
+def test_only_the_text_tower_is_trained_further_with_filler_words(whole):
     clip, params = CLIP(pretrain.CONFIG), whole[0]
     trained = pretrain.train_text(SETTINGS, clip, params)
     jax.tree.map(np.testing.assert_array_equal, trained["image"], params["image"])
@@ -175,7 +175,7 @@ def test_the_text_tower_goes_on_alone_behind_words_that_say_nothing(whole):
     assert len(set(batch["label"][acting])) <= captioned.OBJECTS_PER_BATCH
 
 
-def test_captions_say_the_same_of_one_object_unless_both_say_what_it_does_and_differ():
+def test_captions_of_one_object_match_unless_their_actions_differ():
     labels = jnp.array([7, 7, 7, 7, 2])
     actions = jnp.array([captioned.NO_ACTION, 4, 4, 5, 4])
     expected = [
@@ -204,11 +204,12 @@ def test_accuracy_covers_every_domain(whole, monkeypatch):
     assert all(0 <= percent <= 100 for percent in accuracy.values())
 
 
-def test_calibration_changes_the_scale_of_logits_alone_and_lowers_the_loss(whole):
+def test_calibration_changes_only_the_logit_scale_and_lowers_the_loss(whole):
     clip, params = CLIP(pretrain.CONFIG), whole[0]
     sure = params | {"logit_scale": np.float32(np.log(100.0))}
     calibrated = calibration.calibrate(clip, sure, per_class=1)
-    assert 1 <= np.exp(calibrated["logit_scale"]) < 100  # an untrained model should not be sure
+    # An untrained model should not be confident.
+    assert 1 <= np.exp(calibrated["logit_scale"]) < 100
     for name in ("image", "text"):
         assert calibrated[name] is sure[name]
     again = calibration.calibrate(clip, calibrated, per_class=1)

@@ -1,4 +1,4 @@
-"""Stopped runs go on as if they had not stopped; a workdir of another run is refused."""
+"""Stopped runs resume to the results of uninterrupted ones; other runs' workdirs are rejected."""
 
 import json
 import re
@@ -33,7 +33,7 @@ class Setting(NamedTuple):
 
 @pytest.fixture(scope="module")
 def setting(tmp_path_factory):
-    """The tiny CLIP and data set."""
+    """Returns the tiny CLIP and data set."""
     folder = tmp_path_factory.mktemp("runs")
     clip = tiny.save_clip(folder / "clip")
     return Setting(clip, tiny.save_caltech101(folder / "data"), folder)
@@ -47,13 +47,13 @@ def coop(setting, epochs=2):
 
 @pytest.fixture(scope="module")
 def finished(setting):
-    """The workdir of a short run from beginning to end; not to be changed."""
+    """Returns the workdir of a short finished run, which tests must not change."""
     experiment.run(coop(setting), setting.folder / "finished")
     return setting.folder / "finished"
 
 
 def assert_same_outcome(workdir, other, steps):
-    """Same prompts, optimizer, scores; every step logged once, with the same loss."""
+    """Checks that prompts, optimizer state and results are equal, and every step is logged once."""
     one, two = tiny.prompts_of(workdir), tiny.prompts_of(other)
     assert one.keys() == two.keys()
     for name in one:
@@ -72,14 +72,14 @@ def losses(workdir):
 
 
 def newest(workdir):
-    """The newest checkpoint's step, 0 if there is none."""
+    """Returns the newest checkpoint's step, 0 if there is none."""
     folder = workdir / "checkpoints"
     steps = [int(p.name) for p in folder.glob("*") if p.name.isdigit()] if folder.exists() else []
     return max(steps, default=0)
 
 
 def stop_after(process, workdir, step, number):
-    """Sends the signal once a checkpoint after `step` is there; returns exit code and stderr."""
+    """Sends the signal once there is a checkpoint after `step`; returns exit code and stderr."""
     try:
         deadline = time.monotonic() + 120
         while newest(workdir) <= step and process.poll() is None and time.monotonic() < deadline:
@@ -91,7 +91,7 @@ def stop_after(process, workdir, step, number):
         process.communicate()
 
 
-def test_terminated_then_killed_processes_end_as_an_uninterrupted_run(setting):
+def test_terminated_then_killed_processes_equal_an_uninterrupted_run(setting):
     config, workdir = coop(setting, EPOCHS), setting.folder / "killed"
     total = EPOCHS * STEPS_PER_EPOCH
     experiment.run(config, setting.folder / "whole")
@@ -116,7 +116,7 @@ def test_terminated_then_killed_processes_end_as_an_uninterrupted_run(setting):
     assert_same_outcome(workdir, setting.folder / "whole", total)
 
 
-def test_ctrl_c_writes_a_checkpoint_and_the_next_run_goes_on(setting, monkeypatch, capsys):
+def test_ctrl_c_writes_a_checkpoint_and_the_next_run_resumes(setting, monkeypatch, capsys):
     config = tiny.small_config("pro_mpt", setting.clip, iterations=1, vision_depth=1)
     whole, workdir = setting.folder / "pro_mpt", setting.folder / "pro_mpt-stopped"
     experiment.run(config, whole)
@@ -139,7 +139,7 @@ def test_ctrl_c_writes_a_checkpoint_and_the_next_run_goes_on(setting, monkeypatc
     assert_same_outcome(workdir, whole, 6)
 
 
-def test_a_run_that_died_after_training_is_only_evaluated(setting, finished, monkeypatch):
+def test_a_run_that_was_killed_after_training_is_only_evaluated(setting, finished, monkeypatch):
     workdir = setting.folder / "unevaluated"
     with monkeypatch.context() as patch:
         patch.setattr(testing, "Evaluator", None)
@@ -150,11 +150,11 @@ def test_a_run_that_died_after_training_is_only_evaluated(setting, finished, mon
     assert_same_outcome(workdir, finished, 6)
 
 
-def test_a_finished_run_is_not_run_again(setting, finished, monkeypatch, capsys):
+def test_a_finished_run_is_not_repeated(setting, finished, monkeypatch, capsys):
     before = {path: path.stat().st_mtime_ns for path in finished.rglob("*")}
     monkeypatch.setattr(training, "fit", None)
     config = coop(setting)
-    config.log_every = 7  # how a run is watched may change
+    config.log_every = 7  # fields of logging may change
     results = experiment.run(config, finished)
     assert results == json.loads((finished / "results.json").read_text())
     assert f"already finished: {finished}" in capsys.readouterr().out
@@ -173,7 +173,7 @@ def test_a_finished_run_is_not_run_again(setting, finished, monkeypatch, capsys)
         (lambda c: c.data.update(shots=2), r"data.shots: 2 here, 3 there"),
     ],
 )
-def test_a_workdir_of_another_run_is_refused(setting, finished, tmp_path, change, message, done):
+def test_a_workdir_of_another_run_is_rejected(setting, finished, tmp_path, change, message, done):
     workdir = copy(finished, tmp_path, done)
     config = coop(setting)
     change(config)
@@ -182,14 +182,14 @@ def test_a_workdir_of_another_run_is_refused(setting, finished, tmp_path, change
 
 
 @pytest.mark.parametrize("done", [True, False], ids=["finished", "unfinished"])
-def test_a_workdir_of_another_method_is_refused_naming_it_first(setting, finished, tmp_path, done):
+def test_a_workdir_of_another_method_is_rejected_naming_it_first(setting, finished, tmp_path, done):
     config = tiny.small_config("cocoop", setting.clip, setting.root)
     with pytest.raises(PromptError, match=r"another run \(method: 'cocoop' here, 'coop' there; "):
         experiment.run(config, copy(finished, tmp_path, done))
 
 
 @pytest.mark.parametrize("done", [True, False], ids=["finished", "unfinished"])
-def test_changed_weights_are_refused_under_the_same_path_too(setting, finished, tmp_path, done):
+def test_changed_weights_are_rejected_under_the_same_path_too(setting, finished, tmp_path, done):
     workdir = copy(finished, tmp_path, done)
     config = coop(setting)
     config.backbone = str(tiny.save_clip(tmp_path / "elsewhere"))
@@ -206,7 +206,7 @@ def test_changed_weights_are_refused_under_the_same_path_too(setting, finished, 
 
 
 def copy(finished, tmp_path, done):
-    """A copy of the finished workdir; without its results it is one to go on from."""
+    """Returns a copy of the finished workdir, without results to be resumed."""
     workdir = tmp_path / "workdir"
     shutil.copytree(finished, workdir)
     if not done:
@@ -218,7 +218,7 @@ def halve(path):
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
 
-def test_a_damaged_checkpoint_says_what_to_do_and_that_works(setting, finished, tmp_path):
+def test_a_damaged_checkpoint_has_a_message_with_a_working_remedy(setting, finished, tmp_path):
     workdir = copy(finished, tmp_path, done=False)
     arrays = next(path for path in (workdir / "checkpoints/6/state/d").iterdir())
     halve(arrays)
@@ -235,7 +235,7 @@ def test_a_damaged_checkpoint_says_what_to_do_and_that_works(setting, finished, 
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"config": {}}'])
-def test_damaged_results_say_what_to_do(setting, finished, tmp_path, content):
+def test_damaged_results_have_a_message_with_a_remedy(setting, finished, tmp_path, content):
     workdir = copy(finished, tmp_path, done=True)
     (workdir / "results.json").write_text(content)
     with pytest.raises(PromptError, match=r"results.json is damaged \(.*delete it to finish"):
@@ -252,7 +252,7 @@ def test_log_lines_after_the_checkpoint_are_dropped(tmp_path):
     assert lines_until(path, 0) == []
 
 
-def test_a_position_that_is_not_that_of_its_step_is_refused(setting, finished, tmp_path):
+def test_a_position_that_does_not_match_its_step_is_rejected(setting, finished, tmp_path):
     workdir = copy(finished, tmp_path, done=False)
     folder = workdir / "checkpoints/6"
     content = json.loads((folder / "record.json").read_text())
@@ -264,7 +264,7 @@ def test_a_position_that_is_not_that_of_its_step_is_refused(setting, finished, t
         experiment.run(coop(setting), workdir)
 
 
-def test_other_devices_are_said(setting, finished, tmp_path, monkeypatch, capsys):
+def test_other_devices_are_reported(setting, finished, tmp_path, monkeypatch, capsys):
     workdir = copy(finished, tmp_path, done=False)
     experiment.run(coop(setting), copy(finished, tmp_path / "same", done=False))
     assert "devices" not in capsys.readouterr().out
@@ -273,9 +273,7 @@ def test_other_devices_are_said(setting, finished, tmp_path, monkeypatch, capsys
     assert "started on 1 × cpu, resuming on 8 × TPU v4: " in capsys.readouterr().out
 
 
-def test_figures_that_are_not_those_written_are_refused_or_measured_again(
-    setting, finished, tmp_path
-):
+def test_changed_figures_are_rejected_or_measured_again(setting, finished, tmp_path):
     workdir = copy(finished, tmp_path, done=True)
     results = (workdir / "results.json").read_text()
     changed = re.sub(r'("base": )\d', r"\g<1>9", results, count=1)

@@ -1,4 +1,4 @@
-"""`fit` and an experiment of the same seed, data and recipe train the same prompts, bit for bit."""
+"""`fit` and an experiment with the same seed, data and recipe train bitwise equal prompts."""
 
 import importlib
 import signal
@@ -53,7 +53,7 @@ def experiment_on(root, clip, method, frames):
         c = importlib.import_module(f"experiments.configs.images.{method}").get_config()
         c.protocol, c.data.name = "few_shot", "folder"
     c.backbone, c.data.root, c.data.template = str(clip), str(root), TEMPLATE
-    c.data.shots = EACH + 1  # a class that has fewer is taken whole, in order
+    c.data.shots = EACH + 1  # a class with fewer images is used whole, in order
     c.epochs, c.batch_size, c.eval_batch_size, c.seed = 3, 4, len(NAMES) * EACH, 7
     return c
 
@@ -108,7 +108,7 @@ def test_a_stopped_fit_resumes_to_the_same_prompts(clip, tmp_path, method, monke
         pj.fit(method, clip, paths[::-1], labels[::-1], NAMES, **options)
 
 
-def test_a_resume_dir_that_cannot_be_made_is_said(clip, tmp_path):
+def test_a_resume_dir_that_cannot_be_created_is_reported(clip, tmp_path):
     paths, labels = save(tmp_path / "data")
     with pytest.raises(PromptError, match="resume_dir=.*0.png cannot be created: File exists"):
         pj.fit("coop", clip, paths, labels, NAMES, epochs=1, resume_dir=paths[0])

@@ -1,4 +1,4 @@
-"""Training and evaluation split over several devices give one device's numbers."""
+"""Training and evaluation split over several devices equal those on one device."""
 
 import json
 import os
@@ -58,7 +58,7 @@ for number in (1, len(jax.devices())):
 
 
 @pytest.mark.slow
-def test_devices_do_not_change_the_numbers(tmp_path):
+def test_the_number_of_devices_does_not_change_results(tmp_path):
     clip = tiny.save_clip(tmp_path)
     process = tiny.command(
         "-c",
@@ -79,7 +79,7 @@ def test_devices_do_not_change_the_numbers(tmp_path):
         assert many["prompts"][name] == pytest.approx(values, abs=1e-5), name
 
 
-# A run of retrieval on as many devices as there are; prints one JSON object.
+# A retrieval run on all devices; prints one JSON object.
 RETRIEVAL = """
 import json, pathlib, sys
 import jax
@@ -103,7 +103,7 @@ print(json.dumps({"devices": jax.device_count(), "losses": losses, "ranks": rank
 
 
 @pytest.mark.slow
-def test_devices_tell_the_pairs_of_the_whole_batch_apart(tmp_path):
+def test_the_contrastive_loss_uses_the_pairs_of_the_whole_batch_on_all_devices(tmp_path):
     clip, found = tiny.save_clip(tmp_path / "clip"), []
     for number in (1, DEVICES):
         process = tiny.command(
@@ -118,14 +118,14 @@ def test_devices_tell_the_pairs_of_the_whole_batch_apart(tmp_path):
         found.append(json.loads(output.splitlines()[-1]))
     one, many = found
     assert (one["devices"], many["devices"]) == (1, DEVICES)
-    # Pairs of a device's share alone would have a quarter as many rivals.
+    # The pairs of one device would have a quarter as many negatives.
     assert len(one["losses"]) > 3
     assert many["losses"] == pytest.approx(one["losses"], rel=1e-4)
     for way, figures in one["ranks"].items():
         assert many["ranks"][way] == pytest.approx(figures, abs=5), way
 
 
-def test_sizes_that_devices_do_not_divide():
+def test_indivisible_sizes():
     placement = Placement()
     placement.devices = 8
     placement.check("batch_size", 96)

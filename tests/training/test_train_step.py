@@ -1,4 +1,4 @@
-"""One training step: what it changes, what it leaves alone, and what its loss is."""
+"""One training step: what it changes, what it keeps, and its loss."""
 
 import functools
 
@@ -19,7 +19,7 @@ STEP_SIZE = 1e-4
 
 @functools.cache
 def step_of(name):
-    """The jitted step of a method in which everything trains, compiled once for all tests."""
+    """Returns the compiled step of a method in which everything trains, shared by all tests."""
     method = methods.get(name)
     prompts = method.init(jax.random.key(0), task_of(name))
     optimizer = optim.sgd(STEP_SIZE, method.trains(prompts, task_of(name).settings))
@@ -28,7 +28,7 @@ def step_of(name):
 
 @functools.cache
 def task_of(name, clip=TINY):
-    """The method with few, small prompts on the six classes of the figures."""
+    """Returns the method's task with few, small prompts on the six classes of the figures."""
     settings = {
         "coop": coop.Settings(context_length=4),
         "cocoop": cocoop.Settings(),
@@ -42,7 +42,7 @@ def task_of(name, clip=TINY):
 
 
 def run(name, steps, seed=0):
-    """The state and the losses after so many steps on the same three images."""
+    """Returns the state and the losses after this many steps on the same three images."""
     step, optimizer = step_of(name)
     prompts = methods.get(name).init(jax.random.key(seed), task_of(name))
     state, losses = train.init_state(prompts, optimizer), []
@@ -55,7 +55,7 @@ def run(name, steps, seed=0):
 @pytest.mark.parametrize(
     "name", ["coop", "cocoop", pytest.param("pro_mpt", marks=pytest.mark.slow)]
 )
-def test_loss_falls_over_ten_steps_and_every_leaf_moves(name):
+def test_the_loss_falls_over_ten_steps_and_every_leaf_changes(name):
     state, losses = run(name, 10)
     assert int(state.step) == 10
     assert losses[-1] < losses[0] - 0.1
@@ -64,7 +64,7 @@ def test_loss_falls_over_ten_steps_and_every_leaf_moves(name):
         assert largest_difference(before, after) > 0
 
 
-def test_frozen_parameters_stay_bit_identical():
+def test_frozen_parameters_stay_bitwise_identical():
     before = jax.tree.map(np.array, task_of("cocoop").frozen)
     run("cocoop", 3)
     after = task_of("cocoop").frozen
@@ -72,14 +72,14 @@ def test_frozen_parameters_stay_bit_identical():
     assert all(jax.tree.leaves(same))
 
 
-def test_two_runs_of_one_seed_are_bit_equal_and_of_two_seeds_are_not():
+def test_runs_of_one_seed_are_bitwise_equal_and_of_two_seeds_are_not():
     (first, losses), (second, again) = run("cocoop", 4), run("cocoop", 4)
     assert losses == again
     assert largest_difference(first.prompts, second.prompts) == 0
     assert run("cocoop", 4, seed=1)[1] != losses
 
 
-def test_other_batches_of_the_same_shape_need_no_new_compilation():
+def test_other_batches_of_the_same_shape_need_no_compilation():
     step, _ = step_of("coop")
     run("coop", 1)
     compiled = step._cache_size()
@@ -107,7 +107,9 @@ FIRST, SECOND = -np.log([0.5 * 0.25, 0.9 * 0.8]) / 2  # mean cross-entropies by 
         ((0.0, 1.0), {"knowledge": 0.25, "other": 1.0}, SECOND + 1.25),
     ],
 )
-def test_loss_is_the_weighted_cross_entropies_and_the_further_terms(weights, losses, expected):
+def test_the_loss_is_the_weighted_cross_entropies_and_the_additional_terms(
+    weights, losses, expected
+):
     losses = {name: jnp.asarray(value) for name, value in losses.items()}
     output = Output(LOGITS, weights, losses)
     assert float(train.loss_of(output, LABELS)) == pytest.approx(expected, rel=1e-5)
@@ -118,7 +120,7 @@ def test_one_weight_per_iteration():
         train.loss_of(Output(LOGITS, (1.0,)), LABELS)
 
 
-def test_accuracy_is_the_share_that_the_last_iteration_gets_right():
+def test_accuracy_is_that_of_the_last_iteration():
     logits = jnp.array([[[0.0, 1], [1, 0], [0, 1]], [[1, 0], [1, 0], [0, 1]]])
     batch = {"image": BATCH["image"], "label": jnp.array([0, 0, 0])}
     method = methods.Method(
@@ -135,7 +137,7 @@ def test_accuracy_is_the_share_that_the_last_iteration_gets_right():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["coop", "cocoop"])
-def test_features_that_were_kept_train_as_the_images_do(name):
+def test_cached_features_train_like_images(name):
     method, task = methods.get(name), task_of(name)
     prompts = method.init(jax.random.key(0), task)
     kept = dict(BATCH, image=jax.jit(TINY.encode_image)(FROZEN, BATCH["image"]))
@@ -151,7 +153,7 @@ def test_features_that_were_kept_train_as_the_images_do(name):
     assert relative_difference(gradient_kept, gradient) <= 1e-5
 
 
-def test_methods_that_prompt_the_image_tower_see_images():
+def test_methods_that_prompt_the_image_tower_take_images():
     seeing = {name for name, method in methods.METHODS.items() if method.input == "images"}
     assert seeing >= {"pro_mpt", "vpt", "ivlp", "maple", "promptsrc"}
     records = methods.RECORDS["images"]
@@ -161,7 +163,7 @@ def test_methods_that_prompt_the_image_tower_see_images():
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["cocoop", "pro_mpt on raw features"])
 def test_in_bfloat16_prompts_gradients_and_logits_are_float32(name):
-    """Only the frozen towers compute in bfloat16; what small updates add up in does not."""
+    """Only the frozen towers compute in bfloat16; small updates accumulate in float32."""
     method, half = methods.get(name.split()[0]), CLIP(TINY.config, jnp.dtype("bfloat16"))
     prompts = method.init(jax.random.key(0), task_of(name))
 
@@ -181,7 +183,7 @@ def test_in_bfloat16_prompts_gradients_and_logits_are_float32(name):
         assert float(cosine) > 0.95
 
 
-def test_shares_of_classes_stand_in_for_labels():
+def test_soft_labels_replace_labels():
     logits = jax.random.normal(jax.random.key(0), (2, 3, 6))
     output = Output(logits, (0.5, 2.0), {"term": jnp.float32(0.25)})
     labels = jnp.array([0, 3, 5])
@@ -192,7 +194,7 @@ def test_shares_of_classes_stand_in_for_labels():
     assert float(train.loss_of(output, half)) == pytest.approx(float(expected), rel=1e-6)
 
 
-def test_targets_of_a_batch_are_what_the_loss_compares_with():
+def test_targets_of_a_batch_are_used_in_the_loss():
     task = task_of("zero_shot")
     method = methods.get("zero_shot")
     prompts = method.init(jax.random.key(0), task)

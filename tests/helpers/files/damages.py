@@ -1,4 +1,4 @@
-"""What can be wrong with the files of a run: case to file, what is done to it, and what is said."""
+"""Damage to the files of a run, by case: the file, the change, and the expected message."""
 
 import os
 from collections.abc import Callable
@@ -61,24 +61,24 @@ def in_utf16(text: bytes) -> bytes:
 
 
 def repeated(number: int) -> pa.Array:
-    """A text of a kilobyte so often, held once."""
+    """Returns a text of one kilobyte repeated many times, stored once."""
     return pa.DictionaryArray.from_arrays(np.zeros(number, np.int32), ["x" * 1000])
 
 
 def long_list(path: Path) -> None:
-    """Rows and values as many as there should be, of a text that takes megabytes each time."""
+    """Returns as many rows and values as expected, of a text of megabytes each."""
     lists = pa.ListArray.from_arrays([0, 5, 10, 15, 20], pa.array(["x" * 2**20] * 20))
     change_column(path, "top5", lists)
 
 
 def bomb(path: Path) -> None:
-    """Rows without end in some kilobytes."""
+    """Returns endless rows in a few kilobytes."""
     rows = 3_000_000
     pq.write_table(pa.table({"path": repeated(rows)}), path, compression="zstd")
 
 
 def wide(path: Path) -> None:
-    """As many rows as there should be, and in one a list without end."""
+    """Returns as many rows as expected, one of them with an endless list."""
     offsets = pa.array([0, 1, 2, 3, 3_000_000], pa.int32())
     change_column(path, "top5", pa.ListArray.from_arrays(offsets, repeated(3_000_000)))
 
@@ -162,7 +162,7 @@ DAMAGED: dict[str, tuple[str, Damage, str]] = {
     "a line of a list": (METRICS, before(b"[1]"), "1 damaged line"),
     "deep": (METRICS, before(b"[" * 9999), "1 damaged line"),
     "many lines": (METRICS, content(b"1\n" * 9999), "more than 1,000 damaged lines"),
-    # results: what is said beside the figures
+    # results: fields beside the figures
     "intervals null": (RESULTS, field(interval={"test": [None, None]}), "interval.test.0"),
     "an interval of one": (RESULTS, field(interval={"test": [1.0]}), "interval.test"),
     "an interval in words": (RESULTS, field(interval="wide"), "interval"),

@@ -1,4 +1,4 @@
-"""As `hostile_models`, of single methods: shots, iterations, videos."""
+"""Malicious models of single methods, as in `hostile_models`: shots, iterations, videos."""
 
 import numpy as np
 from hostile_models import Change, arrays, put

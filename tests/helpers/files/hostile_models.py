@@ -1,4 +1,4 @@
-"""Models' folders that are damaged or hostile: what was changed, and the field that is named."""
+"""Damaged or malicious model directories: the change, and the field that the error names."""
 
 import hashlib
 import json
@@ -17,14 +17,14 @@ DEEP = 3000
 
 
 def content_of(folder: Path) -> dict[str, Any]:
-    """What model.json says, without its digest."""
+    """Returns the content of model.json without its digest."""
     content = json.loads((folder / saved.MODEL).read_text())
     content.pop("digest", None)
     return content
 
 
 def put(field: str, value: Any) -> Change:
-    """A field of model.json holds another value; "sizes.image_heads" is one of `sizes`."""
+    """Sets a field of model.json; "sizes.image_heads" is one of `sizes`."""
 
     def change(folder: Path) -> None:
         content = content_of(folder)
@@ -39,7 +39,7 @@ def put(field: str, value: Any) -> Change:
 
 
 def drop(field: str) -> Change:
-    """A field of model.json is not there."""
+    """Removes a field of model.json."""
 
     def change(folder: Path) -> None:
         content = content_of(folder)
@@ -54,7 +54,7 @@ def drop(field: str) -> Change:
 
 
 def say(text: str) -> Change:
-    """model.json is this text; "@" stands for what its fields are."""
+    """Replaces model.json by this text, in which "@" stands for its fields."""
 
     def change(folder: Path) -> None:
         fields = json.dumps(content_of(folder))[1:-1]
@@ -64,7 +64,7 @@ def say(text: str) -> Change:
 
 
 def arrays(make: Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]]) -> Change:
-    """Other arrays, of which model.json says the right digest, types and shapes."""
+    """Replaces the arrays, with the right digest, types and shapes in model.json."""
 
     def change(folder: Path) -> None:
         there = safetensors.numpy.load((folder / saved.PROMPTS).read_bytes())
@@ -81,7 +81,7 @@ def arrays(make: Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]]) -> Ch
 
 
 def file(name: str, make: Callable[[Path], None]) -> Change:
-    """Another thing lies where a file belongs."""
+    """Replaces a file by something else."""
 
     def change(folder: Path) -> None:
         (folder / name).unlink()
@@ -91,23 +91,23 @@ def file(name: str, make: Callable[[Path], None]) -> Change:
 
 
 def fifo(path: Path) -> None:
-    """Whoever opens it for reading waits for ever."""
+    """Makes a FIFO, on which readers wait forever."""
     os.mkfifo(path)
 
 
 def endless(path: Path) -> None:
-    """A link to a device that never ends."""
+    """Makes a link to an endless device."""
     path.symlink_to("/dev/zero")
 
 
 def sparse(path: Path) -> None:
-    """8 GB that take no room on the disk, and all of it in memory."""
+    """Makes a sparse file of 8 GB, which would fill the memory but not the disk."""
     with path.open("wb") as made:
         made.truncate(8 * 10**9)
 
 
 def undeclared(folder: Path) -> None:
-    """Other arrays than model.json says, with the right digest."""
+    """Replaces the arrays by others than declared, with the right digest."""
     arrays(lambda there: {"context": there["context"][:1]})(folder)
     put("prompts.arrays.context", "float32[16, 32]")(folder)
 
@@ -270,7 +270,7 @@ OF_COOP: dict[str, tuple[Change, str]] = {
     "array unknown": (put("prompts.arrays.more", "float32[2]"), "prompts.arrays.more: float32.2."),
     "unknown field": (put("more", 1), "more: 1: this version knows no such field"),
     "digest another": (put("digest", "0" * 16), "does not match its digest"),
-    # What is no JSON as it is written here.
+    # Invalid JSON.
     "no JSON": (say("{"), "cannot be read"),
     "3,000 levels": (say('{"more": ' + "[" * DEEP + "]" * DEEP + ", @}"), "too deep"),
     "3,000 levels of objects": (say('{"more": ' + '{"a":' * DEEP + "1" + "}" * DEEP + "}"), "deep"),
@@ -296,7 +296,7 @@ OF_COOP: dict[str, tuple[Change, str]] = {
     ),
     "a class's context": (put("settings.class_specific", True), "prompts.arrays.context"),
     "others than declared": (undeclared, "does not match model.json"),
-    # What is no file, or a vast one.
+    # Special or very large files.
     "model.json a FIFO": (file(saved.MODEL, fifo), "not a regular file"),
     "model.json endless": (file(saved.MODEL, endless), "not a regular file"),
     "model.json sparse": (file(saved.MODEL, sparse), "8,000,000,000 bytes"),

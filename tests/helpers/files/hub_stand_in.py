@@ -1,6 +1,6 @@
-"""A Hugging Face hub on this machine: what huggingface_hub asks of it to upload and download.
+"""A fake Hugging Face hub on this machine, for uploads and downloads by huggingface_hub.
 
-Weights go by the large-file protocol, as there; answers to who may not see something are the hub's.
+Weights use the large-file protocol, and unauthorized requests get the hub's answers.
 """
 
 import base64
@@ -23,13 +23,13 @@ BIG = (".safetensors", ".zip")
 
 
 def blob_id(content: bytes) -> str:
-    """As git names what a file holds."""
+    """Returns git's hash of a file's content."""
     return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
 
 
 @dataclass
 class Repository:
-    """Commits, the latest last, each with all its files."""
+    """The commits of a repository, the latest last, each with all its files."""
 
     private: bool = False
     gated: bool = False
@@ -50,9 +50,9 @@ class Repository:
 
 @dataclass
 class Hub:
-    """The stand-in: repositories by name, and what was asked, as "GET /path".
+    """The fake hub: repositories by name, and the log of requests, e.g. "GET /path".
 
-    It can be `down`, break off an answer after so many bytes, or change contents on their way.
+    It can be `down`, stop an answer after some bytes, or change contents in transit.
     """
 
     url: str = ""
@@ -64,7 +64,7 @@ class Hub:
     changes: Callable[[bytes], bytes] = bytes
 
     def put(self, name: str, files: dict[str, bytes], **kind: Any) -> str:
-        """A repository with these files, of data as "datasets/user/name"; returns its commit."""
+        """Creates a repository, "datasets/user/name" for data, and returns its commit."""
         self.repositories[name] = Repository(**kind)
         return self.repositories[name].commit(files)
 
@@ -72,12 +72,12 @@ class Hub:
         return self.repositories[name].commits[-1][1]
 
     def writes(self) -> list[str]:
-        """What was asked that could change something."""
+        """Returns the requests that could change something."""
         return [line for line in self.asked if not line.startswith(("GET", "HEAD"))]
 
 
 class Refused(Exception):
-    """An answer that is no success: status, the hub's code, and its words."""
+    """An error response: status, the hub's error code, and the message."""
 
 
 class _Handler(http.server.BaseHTTPRequestHandler):
@@ -113,7 +113,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     do_GET = do_HEAD = do_POST = do_PUT = _answer
 
     def _send_part(self, content: bytes, headers: dict[str, str]) -> None:
-        """Contents of a file, from the byte on that is asked for."""
+        """Sends the content of a file from the requested byte on."""
         content = self.hub.changes(content)
         asked = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range") or "")
         start = int(asked[1]) if asked else 0
@@ -147,7 +147,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         return content
 
     def log_message(self, *args: Any) -> None:
-        """Says nothing."""
+        """Logs nothing."""
 
     def _see(self, token: str, name: str) -> Repository:
         repository = self.hub.repositories.get(name)
@@ -289,7 +289,7 @@ ROUTES = {
 
 @contextlib.contextmanager
 def running() -> Iterator[Hub]:
-    """A hub that answers until the end of the context."""
+    """Runs a hub until the end of the context."""
     hub = Hub()
     server = http.server.ThreadingHTTPServer(
         ("127.0.0.1", 0), type("Handler", (_Handler,), {"hub": hub})

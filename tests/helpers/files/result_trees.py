@@ -1,4 +1,4 @@
-"""Small results.json files made by hand, and how tests look into what is made of them."""
+"""Writes small results.json files, and reads tables that are made of them."""
 
 import csv
 import json
@@ -45,7 +45,7 @@ Counts = dict[str, dict[tuple[str, str], int]]
 
 
 def put_counts(results_json: Path, counts: Counts) -> None:
-    """Writes what a run took for what beside its results, by the key of a test set."""
+    """Writes the confusions of a run beside its results, by the key of a test set."""
     for key, of_pairs in counts.items():
         path = results_json.with_name(confusion_file(key))
         with path.open("w", newline="", encoding="utf-8") as file:

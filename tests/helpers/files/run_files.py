@@ -1,4 +1,4 @@
-"""A finished run's folder made by hand, with all files that are read again; and one of searches."""
+"""Writes directories of finished runs, of classification and of retrieval, with all files."""
 
 import csv
 import json
@@ -40,7 +40,7 @@ def _results(**changes: Any) -> dict[str, Any]:
 
 
 def classified(folder: Path, iterations: int = 2) -> Path:
-    """A few-shot run that tested four images of three classes, in `folder`; returns its own."""
+    """Writes a few-shot run that tested four images of three classes to `folder`."""
     path = put(
         folder,
         **_results(
@@ -70,7 +70,7 @@ def classified(folder: Path, iterations: int = 2) -> Path:
 
 
 def searched(folder: Path) -> Path:
-    """A run of retrieval on three captions, in `folder`; returns its own."""
+    """Writes a retrieval run on three captions to `folder`."""
     ways = {"test": {"t2v": METRICS, "v2t": METRICS}}
     ends = {"R@1": [10.0, 90.0], "R@5": [10.0, 90.0], "R@10": [10.0, 90.0]}
     path = put(
@@ -106,21 +106,21 @@ def _log(folder: Path) -> None:
 
 
 def change_results(folder: Path, **changes: Any) -> None:
-    """Gives fields of a results.json other content; those that are ... go."""
+    """Changes fields of a results.json; fields set to ... are removed."""
     path = folder / "results.json"
     content = json.loads(path.read_text()) | changes
     path.write_text(json.dumps({key: one for key, one in content.items() if one is not ...}))
 
 
 def change_column(path: Path, name: str, values: Any) -> None:
-    """Gives a column of a Parquet file other values, of any type; None: it goes."""
+    """Replaces the values of a column of a Parquet file, by any type; None removes it."""
     columns = dict(zip((table := pq.read_table(path)).column_names, table.columns, strict=True))
     columns[name] = values
     pq.write_table(pa.table({key: one for key, one in columns.items() if one is not None}), path)
 
 
 def change_line(path: Path, number: int, cells: list[str]) -> None:
-    """Gives a line of a CSV file, from 0, other cells."""
+    """Replaces the cells of a line of a CSV file, counted from 0."""
     with path.open(newline="", encoding="utf-8") as file:
         lines = list(csv.reader(file))
     lines[number] = cells

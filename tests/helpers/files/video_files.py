@@ -1,4 +1,4 @@
-"""Small videos for tests: frame i is a plain grey of `grey(i)`, so that its looks tell it."""
+"""Writes small videos for tests: frame i is a plain gray of `grey(i)`, which identifies it."""
 
 import av
 import numpy as np
@@ -12,10 +12,10 @@ def grey(number):
 
 
 def write(path, codec="libx264", count=50, size=SIZE, rate=25, pixels="yuv420p", **options):
-    """A video of `count` frames (at most 60); `options` are the encoder's."""
+    """Writes a video of `count` frames (at most 60); `options` are the encoder's."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with av.open(str(path), "w") as container:
-        # Enough bits that a grey stays the one it was.
+        # Enough bits to preserve the gray value.
         options = {"b": "4M", **options}
         stream = container.add_stream(codec, rate=rate, options=options)
         stream.width, stream.height = size
@@ -30,7 +30,7 @@ def write(path, codec="libx264", count=50, size=SIZE, rate=25, pixels="yuv420p",
 
 
 def write_folder(folder, count=12, size=SIZE, name="{:05d}.jpg"):
-    """The same as a folder of frames, numbered from 1."""
+    """Writes the same as a directory of frames, numbered from 1."""
     folder.mkdir(parents=True)
     for number in range(count):
         Image.new("RGB", size, (grey(number),) * 3).save(folder / name.format(number + 1))
@@ -38,6 +38,6 @@ def write_folder(folder, count=12, size=SIZE, name="{:05d}.jpg"):
 
 
 def numbers(frames):
-    """Which frames of such a video these are."""
+    """Returns which frames of such a video these are."""
     means = [np.asarray(frame, np.float64).mean() for frame in frames]
     return [round((mean - grey(0)) / 4) for mean in means]

@@ -1,4 +1,4 @@
-"""The wheel of this checkout, and processes that know nothing of the checkout."""
+"""Builds the wheel of this checkout, and runs processes outside the checkout."""
 
 import os
 import shutil
@@ -13,7 +13,7 @@ SOURCE = ("setup.py", "pyproject.toml", "README.md", "LICENSE", *PACKAGES)
 
 
 def run(words: Sequence[str | Path], folder: Path, **more: str) -> str:
-    """Returns what a process prints; `more` goes into its environment."""
+    """Returns the output of a process; `more` is added to its environment."""
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     done = subprocess.run(
         words, cwd=folder, env=environment | more, capture_output=True, text=True, timeout=300
@@ -23,7 +23,7 @@ def run(words: Sequence[str | Path], folder: Path, **more: str) -> str:
 
 
 def build(source: Path, target: Path) -> Path:
-    """Builds the wheel in `target` from a copy in `source`, as the building leaves files there."""
+    """Builds the wheel in `target` from a copy in `source`, because building leaves files there."""
     for name in SOURCE:
         path = REPOSITORY / name
         if path.is_dir():

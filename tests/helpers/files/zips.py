@@ -1,4 +1,4 @@
-"""Zip archives for tests, with entries as no tool writes them."""
+"""Writes zip archives with unusual entries."""
 
 import io
 import zipfile
@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 
 def zipped(files: dict | Iterable[tuple], **changes: object) -> bytes:
-    """A zip archive; `changes` are attributes of all entries."""
+    """Returns a zip archive; `changes` are attributes of all entries."""
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w") as archive:
         for name, data in files.items() if isinstance(files, dict) else files:

@@ -1,4 +1,4 @@
-"""The lists of captioned videos and of actions, of each layout; videos are folders of frames."""
+"""Lists of captioned videos and of actions, in each layout; videos are directories of frames."""
 
 import json
 import pickle
@@ -17,7 +17,7 @@ TEXTS = ("a cat", "a dog, asleep.", 'She says "é"', "rain")
 
 
 def _read(name: str):
-    """Loads the lists, reads what videos they name, and checks them as `check` does."""
+    """Loads the lists, reads the existing videos, and checks them like `check`."""
 
     def read(folder: Path) -> None:
         dataset = datasets.load(name, folder)
@@ -109,6 +109,6 @@ KINDS = [
     Kind("activitynet", 5, _make_activitynet, changing(".json", JSON), _read("activitynet")),
     Kind("actions", 5, _make_actions, changing(".txt", TEXT), _read("clip_lists")),
     Kind("names", 3, _make_actions, changing(".csv", TEXT), _read("clip_lists")),
-    # A list of one's own may name videos anywhere.
+    # A user's own list may name videos anywhere.
     Kind("captions_csv", 5, _make_csv, changing(".csv", TEXT), _read("captions_csv"), True),
 ]

@@ -1,4 +1,4 @@
-"""Archives of data sets, as they are unpacked after a download."""
+"""Archives of data sets, as unpacked after a download."""
 
 import io
 import os
@@ -37,7 +37,7 @@ _MODES = (stat.S_IFLNK, stat.S_IFIFO, stat.S_IFCHR, stat.S_IFBLK, stat.S_IFSOCK,
 def _zipped(entries: Sequence[tuple[zipfile.ZipInfo, bytes]]) -> bytes:
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w") as archive, warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Duplicate name")  # as hostile archives have them
+        warnings.filterwarnings("ignore", "Duplicate name")  # as in malicious archives
         for info, data in entries:
             archive.writestr(info, data)
     return content.getvalue()
@@ -50,7 +50,7 @@ def _make() -> list[Files]:
 
 
 def _change(random: Random, files: Files, others: Sequence[Files]) -> Files:
-    """Bytes are damaged; or entries get other names, kinds and sizes, or come twice."""
+    """Damages bytes, or gives entries other names, types and sizes, or repeats them."""
     content = files[ARCHIVE]
     assert isinstance(content, bytes)
     if random.random() < 0.5:
@@ -77,7 +77,7 @@ def _change(random: Random, files: Files, others: Sequence[Files]) -> Files:
                 entries.append((bomb, bytes(random.choice((10, 10**6, 10**7)))))
     random.shuffle(entries)
     content = _zipped(entries)
-    if random.random() < 0.3:  # what the table at its end says of sizes
+    if random.random() < 0.3:  # the sizes in the central directory
         changed, place = bytearray(content), content.rindex(b"PK\x01\x02") + 20
         changed[place : place + 8] = random.randbytes(8)
         content = bytes(changed)
@@ -85,7 +85,7 @@ def _change(random: Random, files: Files, others: Sequence[Files]) -> Files:
 
 
 def _read(folder: Path) -> None:
-    """Unpacks, and reads what came of it; there is all of it or nothing."""
+    """Unpacks the archive and reads the result, which must be complete or absent."""
     archive = folder / ARCHIVE
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "sync", lambda: None)  # of all disks of the machine

@@ -1,4 +1,4 @@
-"""Images of every documented format, of others under their names, and very large ones."""
+"""Images of every documented format, others with their suffixes, and very large ones."""
 
 import io
 import struct
@@ -24,7 +24,7 @@ SIDES = (0, 1, 2, 255, 10_000, 13_000, 60_000, 65_535, 10**6, 2**31 - 1, 2**32 -
 
 
 def read(folder: Path) -> None:
-    """Opens the only file and makes of it what training and testing make."""
+    """Reads the only file as in training and testing."""
     (path,) = folder.iterdir()
     image = open_image(path)
     for made in (
@@ -86,7 +86,7 @@ def _make(suffix: str) -> list[Files]:
 
 
 def change_size(suffix: str, random: Random, data: bytes, others: Sequence[bytes]) -> bytes:
-    """A width or height in the header that is another one."""
+    """Changes a width or height in the header."""
     places = list(_sides(suffix, data))
     changed = bytearray(data)
     for start, kind in random.sample(places, min(len(places), random.choice((1, 2)))):
@@ -96,7 +96,7 @@ def change_size(suffix: str, random: Random, data: bytes, others: Sequence[bytes
 
 
 def _sides(suffix: str, data: bytes) -> list[tuple[int, str]]:
-    """Where a file's header holds a side of the image, and as what kind of number."""
+    """Returns where a file's header has a side of the image, and the type of the number."""
     if len(data) < 40:
         return []
     if suffix == "jpg":
@@ -113,7 +113,7 @@ def _sides(suffix: str, data: bytes) -> list[tuple[int, str]]:
 
 
 def change_tag(random: Random, data: bytes, others: Sequence[bytes]) -> bytes:
-    """An entry of a TIFF's directory gets another tag, type, count or value."""
+    """Changes the tag, type, count or value of an entry of a TIFF's directory."""
     order = "<" if data[:2] == b"II" else ">"
     try:
         (start,) = struct.unpack_from(order + "I", data, 4)
@@ -129,7 +129,7 @@ def change_tag(random: Random, data: bytes, others: Sequence[bytes]) -> bytes:
 
 
 def _with_checksums(suffix: str, random: Random, data: bytes, others: Sequence[bytes]) -> bytes:
-    """Another change, after which a PNG's checksums are right again, so that it is decoded."""
+    """Applies a change, then corrects a PNG's checksums, so that it is decoded."""
     data = random.choice(_CHANGES[suffix])(random, data, others)
     if suffix != "png":
         return data
@@ -148,7 +148,7 @@ _CHANGES = {
 _CHANGES |= {suffix: (*BYTES, partial(change_size, suffix)) for suffix in ("gif", "webp")}
 _CHANGES["tiff"] = (*BYTES, *(change_tag,) * 6)
 
-# Formats that Pillow writes but nobody documented here; EPS starts a program to be read.
+# Formats that Pillow writes but that are not documented here; EPS starts a program.
 _OTHERS = ("EPS", "PDF", "ICO", "TGA", "PCX", "PPM", "SGI", "DDS", "JPEG2000", "AVIF")
 
 
@@ -156,7 +156,7 @@ def _make_others() -> list[Files]:
     names = ("image.jpg", "image.png", "image.tif")
     made = [_encoded(format, "RGB") for format in _OTHERS]
     eps = made[0]
-    # A header that promises much, and a program after it.
+    # A header with large sizes, followed by a program.
     made += [eps.replace(b"%%BoundingBox: 0 0 23 19", b"%%BoundingBox: 0 0 99999 99999")]
     made += [b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n(x) (w) file\nshowpage\n"]
     made += [b"SIMPLE  =" + b" " * 20 + b"T" + b" " * 2850, b"\x8aMNG\r\n\x1a\n" + bytes(40)]
@@ -165,7 +165,7 @@ def _make_others() -> list[Files]:
 
 
 def _large(random: Random, files: Files, others: Sequence[Files]) -> Files:
-    """A whole image of up to 2^28 pixels, whose file is small."""
+    """Returns a valid image of up to 2^28 pixels, with a small file."""
     pixels = 2.0 ** random.uniform(12, 28)
     width = max(1, min(2**20, round(2.0 ** random.uniform(0, 20))))
     height = max(1, min(2**20, round(pixels / width)))
@@ -198,4 +198,4 @@ KINDS = [
     Kind("foreign", 5, _make_others, changing(("jpg", "png", "tif"), BYTES), read),
     Kind("large", 0.3, lambda: [{"image.png": _encoded("PNG", "1")}], _large, read),
 ]
-assert not ImageFile.LOAD_TRUNCATED_IMAGES  # under which damaged images would pass
+assert not ImageFile.LOAD_TRUNCATED_IMAGES  # which would accept damaged images

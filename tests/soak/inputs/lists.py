@@ -1,4 +1,4 @@
-"""The lists of data sets (split files, CSV, class names, variants) and trees of folders."""
+"""Lists of data sets (split files, CSV, class names, variants) and directory trees."""
 
 import io
 import json
@@ -21,7 +21,7 @@ from ..kind import Kind, changing
 from ..mutations import JSON, TEXT
 
 CLASSES = ("sea_horse", "pagoda", "garfield", "accordion")
-_IMAGES_READ = 12  # of one input, at most
+_IMAGES_READ = 12  # at most, per input
 
 
 def _image(number: int) -> bytes:
@@ -35,7 +35,7 @@ IMAGES = [_image(number) for number in range(16)]
 
 
 def reader(name: str, inside: str = ".") -> Callable[[Path], None]:
-    """Loads a data set the way a run does, reads its images, and checks it as `check` does."""
+    """Loads a data set as a run does, reads its images, and checks it like `check`."""
 
     def read(folder: Path) -> None:
         root = folder / inside
@@ -59,7 +59,7 @@ def _read_images(dataset: Dataset) -> None:
 
 
 def _tree(pattern: str, names: Sequence[str]) -> Files:
-    """Four images of each class, by a pattern of the class and a number."""
+    """Returns four images of each class, with paths by a pattern of class and number."""
     return {
         pattern.format(name, number): IMAGES[4 * label + number]
         for label, name in enumerate(names)
@@ -130,7 +130,7 @@ _ODD_ENTRIES = (
 
 
 def _change_tree(random: Random, files: Files, others: Sequence[Files]) -> Files:
-    """Files and folders with odd names and of odd kinds are added, moved and removed."""
+    """Adds, moves and removes files and directories with odd names and types."""
     changed = dict(files)
     for _ in range(random.choice((1, 2, 3, 6))):
         names = list(changed) or ["data/train/x/1.jpg"]
@@ -149,14 +149,14 @@ def _change_tree(random: Random, files: Files, others: Sequence[Files]) -> Files
                 changed[f"{above}/link.jpg"] = Link("fifo")
             case _:
                 entry = random.choice((*_ODD_ENTRIES, changed.get(other, b"")))
-                # Links first, or a folder is there already.
+                # Links first, before a directory takes their name.
                 changed = {f"{above}/{random.choice(_ODD_NAMES)}": entry} | changed
     return changed
 
 
 KINDS = [
     Kind("split", 20, _make_split, changing(".json", JSON), reader("caltech101")),
-    # A list of one's own may name images anywhere.
+    # A user's own list may name images anywhere.
     Kind("csv", 16, _make_csv, changing(".csv", TEXT), reader("csv"), reads_anywhere=True),
     Kind("classnames", 6, _make_imagenet, changing(".txt", TEXT), reader("imagenet")),
     Kind("aircraft", 10, _make_aircraft, changing(".txt", TEXT), reader("fgvc_aircraft")),

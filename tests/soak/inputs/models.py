@@ -1,4 +1,4 @@
-"""Trained models' folders: model.json and prompts.safetensors, through load and predict."""
+"""Directories of trained models: model.json and prompts.safetensors, through load and predict."""
 
 import hashlib
 import json
@@ -27,7 +27,7 @@ from ..kind import Kind, Wrong
 from ..mutations import BYTES, JSON, change_json
 
 FRAMES = 2
-# Of single values, shared prompts, made from shots, of videos, and nothing that trains.
+# With single values, shared prompts, computed from shots, of videos, and without training.
 METHODS = (("coop", "images"), ("pro_mpt", "images"), ("gda", "images"), ("vop_p", "videos"))
 _NUMBERS = (np.nan, np.inf, -np.inf, 3e38, 1e30, -1.0, 0.5, 0.0)
 
@@ -82,7 +82,7 @@ _MODEL, _PROMPTS = f"model/{saved.MODEL}", f"model/{saved.PROMPTS}"
 
 
 def _change(random: Random, files: Files, others: Sequence[Files]) -> Files:
-    """One or both files are damaged; mostly the digests fit again, as a stranger would see to."""
+    """Damages one or both files; mostly with matching digests, as an attacker would."""
     changed = dict(files)
     match random.randrange(10):
         case 0 | 1 | 2 | 3 | 4:
@@ -102,7 +102,7 @@ def _change(random: Random, files: Files, others: Sequence[Files]) -> Files:
             ways = (Fifo(), Folder(), Link("/dev/zero"), Link("nowhere"), b"", Link(name[6:]))
             changed[name] = random.choice(ways)
             if random.random() < 0.3:
-                changed[name] = random.choice(others)[name]  # another model's
+                changed[name] = random.choice(others)[name]  # of another model
     return changed
 
 
@@ -119,7 +119,7 @@ def _change_json(random: Random, data: bytes, others: Sequence[bytes]) -> bytes:
 
 
 def _change_arrays(random: Random, files: Files) -> Files:
-    """Other numbers, types, shapes, names or fewer arrays; model.json says the same, or not."""
+    """Changes values, types, shapes, names or number of arrays, with or without model.json."""
     arrays = safetensors.numpy.load(files[_PROMPTS])
     for _ in range(random.choice((1, 1, 2))):
         if not arrays:
@@ -155,7 +155,7 @@ def _change_header(random: Random, data: bytes) -> bytes:
 
 
 def _fitting(files: Files, shapes: bool) -> Files:
-    """With the digest of prompts.safetensors in model.json, and what arrays are in it."""
+    """Returns a model.json with the digest and the arrays of prompts.safetensors."""
     try:
         content: Any = json.loads(files[_MODEL])
         content.pop("digest", None)
@@ -171,7 +171,7 @@ def _fitting(files: Files, shapes: bool) -> Files:
 
 @lru_cache
 def _warm() -> None:
-    """Compiles what an undamaged model of each method needs, and imports what that imports."""
+    """Compiles and imports what an undamaged model of each method needs."""
     for files in _make():
         with tempfile.TemporaryDirectory() as folder:
             write(files, Path(folder))
@@ -184,7 +184,7 @@ def _read(folder: Path) -> None:
 
 
 def _predict(folder: Path) -> None:
-    """Loads the model and predicts; what is answered must be numbers, of the file's classes."""
+    """Loads the model and predicts; probabilities must be finite, of the file's classes."""
     model = pj.load(folder / "model", backbone=folder / "clip")
     shape = (1, FRAMES, 40, 40, 3) if model.inputs.frames else (2, 40, 40, 3)
     names = model.class_names or ("cat", "dog")

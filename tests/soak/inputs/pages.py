@@ -1,4 +1,4 @@
-"""What a report and tables read of finished runs: predictions, counts, ranks, metrics, results."""
+"""Files of finished runs, as read by a report and tables."""
 
 import io
 import tempfile
@@ -30,7 +30,7 @@ def _make() -> list[Files]:
 
 
 def change_parquet(random: Random, data: bytes, others: Sequence[bytes]) -> bytes:
-    """A column holds other values, of other types, nulls, or lists and texts without end."""
+    """Replaces a column by other values, types, nulls, or very long lists and texts."""
     table = pq.read_table(io.BytesIO(data))
     columns = dict(zip(table.column_names, table.columns, strict=True))
     name = random.choice(list(columns))
@@ -80,18 +80,19 @@ def _change(random: Random, files: Files, others: Sequence[Files]) -> Files:
             try:
                 changed = random.choice(_CHANGES[ending])(random, changed, same)
             except (ValueError, TypeError, RecursionError, OSError, pa.ArrowException):
-                break  # what an earlier change left cannot be parsed any more
+                break  # cannot be parsed after an earlier change
     return files | {name: changed}
 
 
 def _read(folder: Path) -> None:
-    """Makes every part of a page that needs no data, past what else catches errors; and tables."""
+    """Creates every section that needs no data, without its error handling, and tables."""
     runs = finished.read_all(sorted(folder.glob("run*")))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(curves, "draw", lambda found, words: f"<svg>{len(found)}</svg>")  # takes most
+        # The slowest part.
+        patch.setattr(curves, "draw", lambda found, words: f"<svg>{len(found)}</svg>")
         made = [make(runs) for make in report.OF_ALL]
         made += [make(run) for run in runs for make in report.OF_EACH]
-    # What a page prints is text; the template itself would be code that runs.
+    # Printed texts are data; only the template is code.
     shown = [block for section in made if section for block in section.blocks]
     texts = [
         one for block in shown if isinstance(block, Table) for row in block.rows for one in row

@@ -1,4 +1,4 @@
-"""What runs leave: results, the folder of a run, checkpoints; and the words of a command."""
+"""Files that runs write: results, run directories, checkpoints; and command lines."""
 
 import contextlib
 import hashlib
@@ -76,7 +76,7 @@ def _run_config() -> Any:
 
 
 def _make_workdir() -> list[Files]:
-    """A finished run; its paths are relative, so that it is finished wherever it is copied to."""
+    """Writes a finished run with relative paths, so that it stays finished when it is copied."""
     files: Files = {}
     for part in ("train", "test"):
         for number, name in enumerate(CLASSES):
@@ -90,12 +90,12 @@ def _make_workdir() -> list[Files]:
         Path("run/metrics.jsonl").write_text("".join(lines))
         made = collect(Path("."))
     identity = json.loads(made["run/run.json"])
-    del identity["digest"]  # what a run is compared by is not sealed
+    del identity["digest"]  # fields that identify a run have no digest
     return [made | {"identity.json": json.dumps(identity).encode()}]
 
 
 def _read_finished(folder: Path) -> None:
-    """What starting a finished run again reads."""
+    """Reads what starting a finished run again reads."""
     with contextlib.chdir(folder):
         found = preparation.finished(preparation.load(_run_config(), Path("run")))
         if found is None:
@@ -104,7 +104,7 @@ def _read_finished(folder: Path) -> None:
 
 
 def _read_unfinished(folder: Path) -> None:
-    """What going on with a stopped run reads."""
+    """Reads what resuming a stopped run reads."""
     run = folder / "run"
     (run / "results.json").unlink()
     lines_until(run / "metrics.jsonl", 5)
@@ -117,7 +117,7 @@ def _read_unfinished(folder: Path) -> None:
 
 
 def _collect(identity: dict[str, Any], evaluations: dict[str, Any]) -> None:
-    """Uses evaluations as `experiment.finish` does, with nothing left to test."""
+    """Reads evaluations like `experiment.finish`, with no tests left."""
     hashes = identity["pictures"]["tests"]
     if not all(evaluations.get(key, {}).get("hash") == hashes[key] for key in hashes):
         return
@@ -160,9 +160,9 @@ def _digest(state: Any) -> str:
 
 
 def _change_checkpoint(random: Random, files: Files, others: Sequence[Files]) -> Files:
-    """A file of a checkpoint is damaged, lost, empty, or that of the other one."""
+    """Damages, removes or empties a file of a checkpoint, or replaces it by another step's."""
     names = [name for name in files if name.startswith("checkpoints/") and files[name]]
-    # Not only the many small ones: a bit may be wrong anywhere.
+    # By size, because most files are small.
     weights = [len(files[name]) + 200 for name in names]
     (name,) = random.choices(names, weights)
     changed = dict(files)
@@ -182,7 +182,7 @@ def _change_checkpoint(random: Random, files: Files, others: Sequence[Files]) ->
 
 
 def _read_checkpoint(folder: Path) -> None:
-    """Goes on as a run does; what is restored must be what was saved."""
+    """Resumes as a run does; the restored state must be the saved one."""
     saved = json.loads((folder / "saved.json").read_text())
     with contextlib.closing(Checkpoints(folder / "checkpoints", keep=2)) as checkpoints:
         step = checkpoints.latest()
@@ -219,7 +219,7 @@ _FIELDS = list(_fields(default.get_config("pro_mpt")))
 
 
 def _change_words(random: Random, files: Files, others: Sequence[Files]) -> Files:
-    """A command line: a config, and fields with values that may not be theirs."""
+    """Returns a command line: a config, and fields with values that may be invalid."""
     behind = random.choice(("", "", "", ":coop", ":" + random.choice(_FLAG_VALUES)))
     words = [f"--config=experiments/configs/images/{random.choice(_CONFIG_NAMES)}.py{behind}"]
     for _ in range(random.choice((1, 1, 2, 3))):
@@ -235,20 +235,20 @@ def _change_words(random: Random, files: Files, others: Sequence[Files]) -> File
 
 
 def _read_words(folder: Path) -> None:
-    """Parses and checks the command; nothing is run."""
+    """Parses and checks the command line without running it."""
     words = json.loads((folder / "words.json").read_text())
     with pytest.MonkeyPatch.context() as patch:
 
         def stop(*_: Any) -> None:
             raise KeyboardInterrupt
 
-        patch.setattr(building, "build_backbone", stop)  # what comes first after the checks
+        patch.setattr(building, "build_backbone", stop)  # the first call after the checks
         patch.setattr("experiments.run.parallel.run", stop)
         patch.setattr(results, "report", lambda *_: None)
         with contextlib.redirect_stderr(io.StringIO()) as errors:
             code = tiny.run_main([*words, f"--workdir={folder / 'run'}"], patch)
     if code == command_line.USAGE_ERROR:
-        # As stderr writes what is not Unicode.
+        # As stderr writes invalid Unicode.
         raise PromptError(errors.getvalue().encode("utf-8", "backslashreplace").decode())
 
 

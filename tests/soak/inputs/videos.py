@@ -1,4 +1,4 @@
-"""Videos of the usual formats, and lists of other videos under their names."""
+"""Videos of the usual formats, and lists of other videos with their suffixes."""
 
 import io
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ from ..kind import Kind, Wrong, changing
 from ..mutations import BYTES
 
 FRAMES, SIZE = 4, 32
-# By a file's ending: FFmpeg's name of the format, encoder, pixel format.
+# By suffix: FFmpeg's name of the format, encoder, pixel format.
 _ENCODINGS = {
     "mp4": ("mp4", "libx264", "yuv420p"),
     "mkv": ("matroska", "libx264", "yuv420p"),
@@ -37,7 +37,7 @@ _LISTS = (
 
 
 def read(folder: Path) -> None:
-    """Reads the only file through, and makes of it what testing makes."""
+    """Reads the whole file as in testing."""
     (path,) = folder.iterdir()
     reader = VideoReader(folder)
     example = Example(path.name, 0, "clip")

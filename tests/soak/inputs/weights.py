@@ -1,4 +1,4 @@
-"""Checkpoints of CLIP from elsewhere: settings, safetensors, PyTorch's pickles, TorchScript."""
+"""CLIP checkpoints: configs, safetensors, PyTorch's pickles, TorchScript."""
 
 import io
 import json
@@ -52,10 +52,10 @@ _OPEN_CLIP = {
 
 
 def reader(name: str) -> Callable[[Path], None]:
-    """Loads the CLIP of that file or folder; whatever passes must be a whole and finite one."""
+    """Loads the CLIP of that file or directory, and checks that it is complete and finite."""
 
     def read(folder: Path) -> None:
-        # CLIP's own vocabulary would make an input of megabytes; its rules are tested elsewhere.
+        # CLIP's vocabulary would add megabytes to an input; its rules are tested elsewhere.
         with (
             mock.patch.object(vocabulary_files, "VOCABULARY", CONFIG.vocab_size),
             mock.patch.object(loading, "VOCABULARY", CONFIG.vocab_size),
@@ -80,7 +80,7 @@ def _frozen() -> dict:
 
 @lru_cache
 def hugging_face() -> Files:
-    """A tiny CLIP as transformers writes it; not one to train with."""
+    """Returns a tiny CLIP in the format of transformers, not trainable."""
     with tempfile.TemporaryDirectory() as folder:
         saving.save_hugging_face(CONFIG, _frozen(), folder, "float16")
         return collect(Path(folder))
@@ -127,7 +127,7 @@ def _make_sharded() -> list[Files]:
 
 
 def _change_header(random: Random, data: bytes, others: Sequence[bytes]) -> bytes:
-    """The JSON in front of a safetensors file, with the length that belongs to it."""
+    """Changes the JSON header of a safetensors file, with a matching length."""
     (length,) = struct.unpack_from("<Q", data)
     header = change_json(random, data[8 : 8 + length], ())
     return struct.pack("<Q", len(header)) + header + data[8 + length :]
@@ -157,7 +157,7 @@ def _make_state_dict() -> list[Files]:
 
 
 def _wrapped() -> list[dict]:
-    """As training code leaves weights: behind prefixes, under keys, beside their averages."""
+    """Wraps weights like training code: prefixes, keys, averages."""
     state = _tensors()
 
     def under(prefix: str) -> dict:
@@ -184,12 +184,12 @@ def _make_legacy() -> list[Files]:
 
 
 def _mostly(valid: list[Files], hostile: list[Files]) -> list[Files]:
-    """Examples of which one in five is hostile: those take long."""
+    """Returns examples, one in five of which is malicious, because those are slow."""
     return valid * (4 * len(hostile) // len(valid)) + hostile
 
 
 class _Calls:
-    """Unpickled, it calls a function."""
+    """Calls a function when it is unpickled."""
 
     def __init__(self, function: Callable, *arguments: object):
         self.call = function, arguments
@@ -233,7 +233,7 @@ def _make_script() -> list[Files]:
 
 
 def _hostile_scripts(whole: bytes) -> list[bytes]:
-    """The archive, whose root module has code that runs when it is loaded."""
+    """Returns the archive with code in its root module that runs when torch loads it."""
     state = b"Tuple[Tensor, bool]"
     bodies = (
         b'    torch.save((state)[0], "written")\n    return None\n',
