@@ -21,12 +21,12 @@ class Kind:
     """One kind of input.
 
     Attributes:
-        name: what the command line calls it.
+        name: its name on the command line.
         weight: its share of all inputs.
-        make: gives valid examples, the same at every call.
+        make: returns valid examples, the same at every call.
         change: makes an input of an example; the others are for splicing.
-        read: the reader: returns, or raises PromptError or DataError, or `Wrong`.
-        reads_anywhere: whether it may name files outside of its folder, as documented.
+        read: the reader: returns, or raises PromptError, DataError or `Wrong`.
+        reads_anywhere: whether inputs may name files outside of their directory, as documented.
     """
 
     name: str

@@ -157,10 +157,10 @@ def _end(worker: _Worker, cause: tuple[str, str], found: Callable[[Outcome], Non
 
 
 def _work(pipe: Any, since: Any, seed: int, examples: Path, place: Path) -> None:
-    """The process: takes chunks and sends an outcome for each of their inputs, until it is ended.
+    """Runs in a worker process: takes chunks and sends an outcome for each of their inputs.
 
-    Before a kind's first input it reads an example, so that what libraries do once, such as
-    loading a codec, is not the input's.
+    Before a kind's first input it reads an example, so that one-time effects of libraries, such as
+    loading a codec, are not attributed to the input.
     """
     _be_quiet()
     place.mkdir(parents=True, exist_ok=True)
