@@ -31,7 +31,7 @@ from experiments.run.elsewhere import FIELDS, Model
 from experiments.setup import protocols
 from prompt_jax.errors import PromptError, escape, unknown
 from prompt_jax.models import saved
-from prompt_jax.training.sharding import Placement
+from prompt_jax.training.sharding import Placement, find_devices, parse_mesh
 
 _NAMES = "config.data.names"
 
@@ -56,7 +56,8 @@ def evaluate(
         PromptError: a directory holds no model; raised before anything is tested.
     """
     models = [Model(folder, saved.read(folder)) for folder in folders]
-    placement = Placement()
+    mesh = parse_mesh(changes.get("mesh", ""), find_devices(), "config.mesh")
+    placement = Placement(mesh, changes.get("shard_frozen", False))
     backbones = evaluating.Backbones(placement)
     paths, failed = [], []
     for number, model in enumerate(models, 1):

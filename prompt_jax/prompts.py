@@ -1,5 +1,6 @@
 """Building blocks of prompts: class tokens, context vectors, generators, encoded classes."""
 
+import functools
 from collections.abc import Sequence
 
 import flax.struct
@@ -11,6 +12,7 @@ from prompt_jax.clip import CLIP, Frozen, normalize, tokenizer
 from prompt_jax.clip.packing import PackedTokens, pack
 from prompt_jax.clip.text import Cache, one_class_a_row
 from prompt_jax.errors import PromptError, shorten
+from prompt_jax.mesh import MODEL, constrain, replicate, size, text_axes
 from prompt_jax.text.class_names import fill
 
 PHOTO = "a photo of a {}."
@@ -57,6 +59,7 @@ def tokenize_classes(
     share_words: bool = True,
     taken: int = 0,
     padded: bool = True,
+    groups: int = 1,
 ) -> ClassTokens:
     """Tokenizes `template` filled with each class name (underscores become spaces).
 
@@ -68,6 +71,7 @@ def tokenize_classes(
         taken: slots that a learned context occupies.
         padded: whether to pad suffixes to the next of `BUCKETS`, so that other names need no new
             compilation. Pass False if `taken` is unknown, as the padding may then not fit.
+        groups: see `PackedTokens`.
 
     Raises:
         PromptError: the template has no "{}", there is no class, or a text is too long.
@@ -97,7 +101,7 @@ def tokenize_classes(
     eot = np.array([len(tokens) - 1 for tokens in suffixes], np.int32)
     prefix = np.array([tokenizer.SOS, *rows[0][:shared]], np.int32)
     return ClassTokens(
-        jnp.asarray(prefix), jnp.asarray(suffix), jnp.asarray(eot), packed=pack(suffixes)
+        jnp.asarray(prefix), jnp.asarray(suffix), jnp.asarray(eot), packed=pack(suffixes, groups)
     )
 
 
@@ -153,8 +157,18 @@ def encode_packed(
     `embedded`, float[rows, length, d_l] without positions, replaces the token ids.
     """
     tokens = clip.embed_text(frozen, texts.tokens) if embedded is None else embedded
-    features = clip.extend(frozen, cache, tokens, texts.position, texts.eot)
-    return features.reshape(*features.shape[:-3], -1, features.shape[-1])[..., texts.place, :]
+    features = clip.extend(frozen, cache, tokens, texts.position, texts.eot, texts.groups)
+    before, width = features.shape[:-3], features.shape[-1]
+    if texts.groups == 1:
+        return features.reshape(*before, -1, width)[..., texts.place, :]
+    # Each group takes its own texts, so that no feature leaves its device.
+    features = features.reshape(*before, texts.groups, -1, width)
+    number, groups = len(texts.place), texts.groups
+    places = jnp.pad(texts.place, (0, -number % groups)).reshape(groups, -1)
+    own = jnp.maximum(places - features.shape[-2] * jnp.arange(groups)[:, None], 0)
+    take = jax.vmap(lambda rows, own: rows[..., own, :], in_axes=(-3, 0), out_axes=-3)
+    found = constrain(clip.mesh, take(features, own), text_axes(clip.mesh, groups), None, None)
+    return found.reshape(*before, -1, width)[..., :number, :]
 
 
 def encode_embedded(
@@ -182,8 +196,8 @@ def encode_embedded(
     """
     _check_slots(clip, prefix.shape[-2], suffix.shape[-2])
     cache = clip.prefill(frozen, prefix, deep_prompts)
-    position = one_class_a_row(suffix)
-    return clip.extend(frozen, cache, suffix, position, eot[:, None])[..., 0, :]
+    position, groups = one_class_a_row(suffix), size(clip.mesh, MODEL)
+    return clip.extend(frozen, cache, suffix, position, eot[:, None], groups)[..., 0, :]
 
 
 def _check_slots(clip, prefix_length, suffix_length):
@@ -239,13 +253,16 @@ def encode_templates(
     share_words = len(templates) == 1
     total = jnp.zeros((len(names), clip.config.embed_dim), jnp.float32)
     for template in templates:
-        classes = tokenize_classes(template, names, slots, share_words)
+        groups = size(clip.mesh, MODEL)
+        classes = tokenize_classes(template, names, slots, share_words, groups=groups)
         features = _encode_classes(clip, frozen, classes)
         total += normalize(features) if normalized else features
     return total / len(templates)
 
 
-_encode_classes = jax.jit(lambda clip, *rest: encode_classes(clip, *rest), static_argnums=0)
+@functools.partial(jax.jit, static_argnums=0)
+def _encode_classes(clip, frozen, classes):
+    return replicate(clip.mesh, encode_classes(clip, frozen, classes))
 
 
 def init_context(

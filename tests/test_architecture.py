@@ -29,6 +29,7 @@ LAYERS = (
     "cli",
     "inputs",
     "text",
+    "mesh",
     "clip",
     "prompts",
     "methods",

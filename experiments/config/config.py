@@ -56,6 +56,19 @@ class Config:
         unit="GB",
         role="free",
     )
+    mesh: str = field(
+        "",
+        "the devices as a mesh, e.g. data:4,model:2: data splits batches, model splits classes; "
+        "'': all along data; see docs/using.md",
+        role="free",
+        since="2026-12-01",
+    )
+    shard_frozen: bool = field(
+        False,
+        "split the backbone's weights over the devices, along model, or data if there is no model",
+        role="free",
+        since="2026-12-01",
+    )
     protocol: str = field(
         "base_to_novel",
         "training and test data; retrieval is for videos with captions",
@@ -87,11 +100,11 @@ class Config:
 
     batch_size: int = field(
         Recipe.batch_size,
-        "training images per step; a multiple of the number of devices",
+        "training images per step; a multiple of the devices along data",
         at_least=1,
     )
     eval_batch_size: int = field(
-        100, "test images per step; a multiple of the number of devices", at_least=1, role="free"
+        100, "test images per step; a multiple of the devices along data", at_least=1, role="free"
     )
     cached_views: int = field(
         Recipe.cached_views,

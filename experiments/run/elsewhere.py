@@ -25,6 +25,8 @@ HALVES = ("base", "new")
 FIELDS = (
     "backbone",
     "memory_gb",
+    "mesh",
+    "shard_frozen",
     "eval_batch_size",
     "data.root",
     "data.title",

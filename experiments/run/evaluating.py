@@ -65,7 +65,7 @@ class Backbones:
                     f"{config.backbone} ({loaded.fingerprint[:8]}); pass its path: "
                     "--config.backbone=…"
                 )
-            frozen = self._placement.replicate(loaded.frozen)
+            frozen = self._placement.put_frozen(loaded.frozen)
             self._loaded[wanted] = loaded._replace(frozen=frozen)
         there = self._loaded[wanted]
         saved.check_sizes(model.saved, there.clip.config, config.backbone)

@@ -21,7 +21,9 @@ from prompt_jax.clip import CLIP, CLIPConfig, Frozen, loading
 from prompt_jax.clip.checkpoints.preprocessing import NOTHING, Declared
 from prompt_jax.clip.memory import default_budget
 from prompt_jax.errors import PromptError, unknown
+from prompt_jax.mesh import parse_mesh, read_axes
 from prompt_jax.methods.method import KEPT
+from prompt_jax.training.sharding import Placement, find_devices
 
 Predicate = Callable[[Config], bool]
 
@@ -69,6 +71,7 @@ def check(config: ConfigDict | Config) -> Config:
     config = read(config)
     check_names(config)
     tracking.check(config.tracker)
+    read_axes(config.mesh, "config.mesh")
     data = config.data
     if not config.backbone:
         raise PromptError(
@@ -228,4 +231,14 @@ def make_clip(config: Config, sizes: CLIPConfig) -> CLIP:
     """Returns a CLIP of these sizes with the precision and memory of the config."""
     memory = math.ceil(config.memory_gb * 1e9) or default_budget()
     dtype = jnp.dtype(config.dtype)
-    return CLIP(sizes, dtype, memory, jax.device_count(), config.precision)
+    return CLIP(sizes, dtype, memory, make_placement(config).mesh, config.precision)
+
+
+def make_placement(config: Config) -> Placement:
+    """Returns the placement of arrays on the mesh of the config.
+
+    Raises:
+        PromptError: the mesh does not fit the devices.
+    """
+    mesh = parse_mesh(config.mesh, find_devices(), "config.mesh")
+    return Placement(mesh, config.shard_frozen)

@@ -159,7 +159,7 @@ def load(
     began = time.perf_counter()
     config = building.check(config)
     results = workdir.read_results(folder)
-    placement = Placement()
+    placement = building.make_placement(config)
     if results is None:
         for field in ("batch_size", "eval_batch_size"):
             placement.check(field, getattr(config, field))
@@ -252,7 +252,7 @@ def write_splits(folder: pathlib.Path, plan: Plan) -> None:
 
 def with_tasks(run: Loaded, plan: Plan, identity: dict[str, Any]) -> Prepared:
     """Returns the run with its tasks and initial prompts, without training batches."""
-    clip, frozen = run.backbone.clip, run.placement.replicate(run.backbone.frozen)
+    clip, frozen = run.backbone.clip, run.placement.put_frozen(run.backbone.frozen)
     backbone = run.backbone._replace(frozen=frozen)
     note_small_tower(run.settings, clip.config.image_layers)
     known = Classes(()) if run.method.objective == "pairs" else plan.train.classes

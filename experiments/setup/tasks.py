@@ -60,4 +60,4 @@ def make_task(
     made = methods.make_task(
         method, tower, backbone.frozen, names, settings, dataset.template, index
     )
-    return placement.replicate(made)
+    return placement.put_task(made)

@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import Mesh
 
 from prompt_jax.clip.blocks import Layer, attention_weights, put_before
 from prompt_jax.clip.config import CLIPConfig
@@ -13,6 +14,7 @@ from prompt_jax.clip.image import ImageTower
 from prompt_jax.clip.memory import block_bytes, map_chunks
 from prompt_jax.clip.text import Cache, TextTower, one_class_a_row
 from prompt_jax.errors import PromptError, unknown
+from prompt_jax.mesh import DATA, constrain, size, text_axes
 
 PRECISIONS = ("highest", "high", "default")
 
@@ -34,7 +36,7 @@ class CLIP:
         memory: approximate bytes per device that one tower may keep for its backward pass; None for
             no limit. Beyond it, activations are recomputed: the text tower runs its classes in
             chunks, the image tower keeps only the inputs of its blocks.
-        devices: number of devices that a batch is split over.
+        mesh: the devices that arrays are split over, see `prompt_jax.mesh`; None for one device.
         precision: of the blocks' float32 products, one of `PRECISIONS`. "highest" computes them in
             float32 on every device. "high" and "default" are faster on accelerators and round
             their inputs: to TF32 on an NVIDIA GPU, to bfloat16 on a TPU, where "high" compensates
@@ -44,7 +46,7 @@ class CLIP:
     config: CLIPConfig
     dtype: jnp.dtype = jnp.dtype("float32")
     memory: int | None = None
-    devices: int = 1
+    mesh: Mesh | None = None
     precision: str = "highest"
 
     def __post_init__(self):
@@ -122,7 +124,7 @@ class CLIP:
         sizes = (c.image_width, c.image_mlp, c.image_heads, self.dtype.itemsize)
         number = math.prod(tokens.shape[:-2]) * seen
         needed = c.image_layers * block_bytes(number, seen, *sizes)
-        if self.memory is not None and needed > self.memory * self.devices:
+        if self.memory is not None and needed > self.memory * size(self.mesh, DATA):
             look = jax.checkpoint(look)
         return look(tokens, prompts)
 
@@ -220,30 +222,46 @@ class CLIP:
         tokens: jax.Array,
         position: jax.Array,
         eot: jax.Array,
+        groups: int = 1,
     ) -> jax.Array:
         """Computes text features float[..., N, Q, d] of packed classes; see `TextTower.extend`.
 
-        The rows run in chunks if together they need more than `memory`.
+        The rows of a group run in chunks if together they need more than `memory`. The groups of
+        rows are split over the mesh, see `mesh.text_axes`; N need not be a multiple of them.
         """
         c, prefix = self.config, cache[0][0]
-        number, length = position.shape
+        length, number = position.shape[1], math.ceil(len(position) / groups)
         seen, batch = prefix.shape[-3] + length, math.prod(prefix.shape[:-3])
         sizes = (c.text_width, c.text_mlp, c.text_heads, self.dtype.itemsize)
         row = c.text_layers * block_bytes(batch * length, seen, *sizes)
         fits = math.inf
         if self.memory is not None:
             fits = self.memory / row
-            # Prefixes of images are split over the devices; one shared prefix is replicated.
+            # Prefixes of images are split along `data`; one shared prefix is replicated.
             if batch > 1:
-                fits *= self.devices
+                fits *= size(self.mesh, DATA)
 
         layers = self._text_layers(frozen)
 
         def run(rows):
             return self._run(self._text, frozen["text"], "extend", layers, cache, *rows)
 
-        rows = (tokens, position, eot)
-        return run(rows) if number <= fits else map_chunks(run, rows, max(1, int(fits)))
+        def run_group(rows):
+            return run(rows) if number <= fits else map_chunks(run, rows, max(1, int(fits)))
+
+        def split(x):
+            x = jnp.pad(x, [(0, groups * number - len(x))] + [(0, 0)] * (x.ndim - 1))
+            x = x.reshape(groups, number, *x.shape[1:])
+            return constrain(self.mesh, x, axes, *(None,) * (x.ndim - 1))
+
+        rows, axes = (tokens, position, eot), text_axes(self.mesh, groups)
+        if groups == 1:
+            return run_group(rows)
+        # Not one axis of images and rows: that could not be split along both axes of the mesh.
+        features = jax.vmap(run_group, out_axes=-4)(jax.tree.map(split, rows))
+        features = constrain(self.mesh, features, axes, None, None, None)
+        features = features.reshape(*features.shape[:-4], -1, *features.shape[-2:])
+        return features[..., : len(position), :, :]
 
     def encode_text(self, frozen: Frozen, tokens: jax.Array) -> jax.Array:
         """Computes unnormalized text features float[N, d] of int[N, S] with SOS and EOT."""

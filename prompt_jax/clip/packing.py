@@ -1,5 +1,6 @@
 """Packs texts into rows of equal length, which avoids most of the padding."""
 
+import dataclasses
 from collections.abc import Sequence
 
 import flax.struct
@@ -31,35 +32,34 @@ class PackedTokens:
             tokens before it.
         eot: int32[N, Q], index of EOT in the row for up to Q classes; 0 for unused entries.
         place: int32[K], index of each class in the flattened `eot`.
+        groups: number of groups of N / groups rows, for as many parts of a mesh. The first group
+            has the first ceil(K / groups) classes, the second the next, and so on; the last may
+            have fewer classes or none, and its other rows are empty.
     """
 
     tokens: jax.Array
     position: jax.Array
     eot: jax.Array
     place: jax.Array
+    groups: int = flax.struct.field(pytree_node=False, default=1)
 
 
-def pack(suffixes: Sequence[Sequence[int]]) -> PackedTokens:
+def pack(suffixes: Sequence[Sequence[int]], groups: int = 1) -> PackedTokens:
     """Packs the token ids of K classes, each a list that ends with EOT, into ceil(K / 16) rows.
 
-    The number of rows depends on K only. Their length is that of the longest balanced row, rounded
-    up to a multiple of `STEP` if there are fewer than `MANY_ROWS`.
+    The number of rows depends on K and the number of groups only. Their length is that of the
+    longest balanced row, rounded up to a multiple of `STEP` if there are fewer than `MANY_ROWS`.
     """
-    rows = -(-len(suffixes) // CLASSES_PER_ROW)
-    return _pack(suffixes, rows, lambda length: STEP if rows < MANY_ROWS else 1)
+    few = len(suffixes) <= CLASSES_PER_ROW * (MANY_ROWS - 1)
+    return _pack(suffixes, groups, CLASSES_PER_ROW, lambda length: STEP if few else 1)
 
 
-def pack_captions(captions: Sequence[Sequence[int]], devices: int = 1) -> PackedTokens:
+def pack_captions(captions: Sequence[Sequence[int]], groups: int = 1) -> PackedTokens:
     """Packs the token ids of a batch of N captions, each a list that ends with EOT.
 
     Like `pack`, but into ceil(N / 4) rows with one of few lengths.
-
-    Args:
-        captions: token ids of N captions.
-        devices: number of devices; the number of rows is rounded up to a multiple of it.
     """
-    rows = -(-len(captions) // CAPTIONS_PER_ROW)
-    return _pack(captions, -(-rows // devices) * devices, _octave_step)
+    return _pack(captions, groups, CAPTIONS_PER_ROW, _octave_step)
 
 
 def stack(batches: Sequence[PackedTokens]) -> PackedTokens:
@@ -70,7 +70,7 @@ def stack(batches: Sequence[PackedTokens]) -> PackedTokens:
         return np.pad(rows, ((0, 0), (0, longest - rows.shape[1])))
 
     rows = [
-        PackedTokens(lengthen(one.tokens), lengthen(one.position), one.eot, one.place)
+        dataclasses.replace(one, tokens=lengthen(one.tokens), position=lengthen(one.position))
         for one in batches
     ]
     return jax.tree.map(lambda *arrays: jnp.asarray(np.stack(arrays)), *rows)
@@ -105,24 +105,32 @@ def make_room(texts: PackedTokens, number: int) -> tuple[PackedTokens, jax.Array
     position = at_source(texts.position + number * ends) - ahead
     position = jnp.where(beyond, 0, position)
     eot = texts.eot + number * (1 + jnp.arange(per_row))
-    return PackedTokens(tokens, position, eot, texts.place), free
+    return dataclasses.replace(texts, tokens=tokens, position=position, eot=eot), free
 
 
 def _octave_step(length):
     return max(STEP, 2 ** (length.bit_length() - 1) // LENGTHS_PER_OCTAVE)
 
 
-def _pack(suffixes, rows, find_step):
-    """Packs texts into `rows` rows; `find_step` maps the least length to the rounding step."""
+def _pack(suffixes, groups, most, find_step):
+    """Packs texts into `groups` groups of equally many rows, with up to `most` texts each.
+
+    `find_step` maps the least length of the rows to the rounding step.
+    """
     number = len(suffixes)
-    per_row = -(-number // rows) if rows else 0
-    order = _balance([len(suffix) for suffix in suffixes], rows, per_row)
-    lengths = [sum(len(suffixes[k]) for k in row) for row in order]
-    length = max(lengths, default=0)
+    of_group = -(-number // groups)
+    rows = -(-of_group // most)
+    per_row = -(-of_group // rows) if rows else 0
+    order: list[list[int]] = []
+    for first in range(0, groups * of_group, of_group or 1):
+        some = range(first, min(first + of_group, number))
+        members = _balance([len(suffixes[k]) for k in some], rows, per_row)
+        order += [[first + k for k in row] for row in members]
+    length = max((sum(len(suffixes[k]) for k in row) for row in order), default=0)
     step = find_step(length)
     length = -(-length // step) * step
-    tokens, position = (np.zeros((rows, length), np.int32) for _ in range(2))
-    eot, place = np.zeros((rows, per_row), np.int32), np.zeros(number, np.int32)
+    tokens, position = (np.zeros((len(order), length), np.int32) for _ in range(2))
+    eot, place = np.zeros((len(order), per_row), np.int32), np.zeros(number, np.int32)
     for row, classes in enumerate(order):
         end = 0
         for column, k in enumerate(classes):
@@ -131,7 +139,8 @@ def _pack(suffixes, rows, find_step):
             position[row, start:end] = np.arange(end - start)
             eot[row, column] = end - 1
             place[k] = row * per_row + column
-    return PackedTokens(*map(jnp.asarray, (tokens, position, eot, place)))
+    tokens, position, eot, place = map(jnp.asarray, (tokens, position, eot, place))
+    return PackedTokens(tokens, position, eot, place, groups=groups)
 
 
 def _balance(lengths: list[int], rows: int, per_row: int) -> list[list[int]]:

@@ -20,6 +20,7 @@ from prompt_jax.clip import CLIP, Frozen, normalize
 from prompt_jax.clip.packing import PackedTokens
 from prompt_jax.clip.text import Cache
 from prompt_jax.errors import PromptError, shorten
+from prompt_jax.mesh import DATA, MODEL, constrain, size
 from prompt_jax.methods.bounds import find_beyond
 from prompt_jax.methods.selection import Choice, HeldOut
 from prompt_jax.prompts import (
@@ -243,7 +244,8 @@ def make_task(
     else:
         room, taken = clip.config.context_length, method.context_slots(settings)
         padded = method.context_slots is not _no_slots
-        names = tokenize_classes("{}.", class_names, room, taken=taken, padded=padded)
+        groups = size(clip.mesh, MODEL)
+        names = tokenize_classes("{}.", class_names, room, True, taken, padded, groups)
     names = dataclasses.replace(names, sos=_encode_sos(clip, frozen, names.prefix[:1]))
     task = Task(frozen, names, jnp.asarray(index, jnp.int32), None, clip, settings)
     return dataclasses.replace(task, constants=method.constants(task, class_names, template))
@@ -327,4 +329,4 @@ def cosine_logits(
     equation = "bd,kd->bk" if text_features.ndim == 2 else "bd,bkd->bk"
     # 1/τ is about 100, which would amplify the rounding of accelerators' default precision.
     cosines = jnp.einsum(equation, image_features, text_features, precision="highest")
-    return task.scale * cosines
+    return constrain(task.clip.mesh, task.scale * cosines, DATA, MODEL)

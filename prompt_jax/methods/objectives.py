@@ -4,7 +4,6 @@ import functools
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float
@@ -13,6 +12,7 @@ from prompt_jax.clip import tokenizer
 from prompt_jax.clip.captions import tokenize_captions
 from prompt_jax.clip.packing import PackedTokens, pack_captions
 from prompt_jax.errors import PromptError, shorten
+from prompt_jax.mesh import DATA, MODEL, constrain, size
 from prompt_jax.methods.encoders import Encoders, encode_captions
 from prompt_jax.methods.method import (
     Method,
@@ -51,6 +51,7 @@ def retrieve(encoders: Encoders) -> Method:
         videos = encoders.encode_videos(prompts, task, pairs.videos)
         texts = encoders.encode_texts(prompts, task, pairs.texts)
         logits = encoders.scale(prompts, task) * similarities(texts, videos)
+        logits = constrain(task.clip.mesh, logits, MODEL, DATA)
         own = jnp.arange(len(logits))
         columns = optax.softmax_cross_entropy_with_integer_labels(logits.T, own)
         plain = None
@@ -92,7 +93,7 @@ def recognize(encoders: Encoders) -> Method:
             )
         plain = encoders.plain_template(task.settings, template)
         return Classes(
-            jax.tree.map(jnp.asarray, pack_captions(captions.tokens)),
+            pack_captions(captions.tokens, size(task.clip.mesh, MODEL)),
             None if plain is None else describe_classes(task, class_names, plain),
         )
 
@@ -107,6 +108,7 @@ def recognize(encoders: Encoders) -> Method:
     ) -> Output:
         videos = encoders.encode_videos(prompts, task, videos)
         logits = encoders.scale(prompts, task) * similarities(videos, prepared)
+        logits = constrain(task.clip.mesh, logits, DATA, MODEL)
         losses = encoders.losses(task, prepared, task.constants.plain)
         return Output(logits[None], losses=losses)
 

@@ -32,7 +32,7 @@ from prompt_jax.text.labels import number_labels
 from prompt_jax.training import compile_times, loop, recipes
 from prompt_jax.training.features import FeatureMaker, choose, fit_features
 from prompt_jax.training.loop import Saving
-from prompt_jax.training.sharding import Placement
+from prompt_jax.training.sharding import Placement, find_devices, parse_mesh
 
 FEATURES_AT_ONCE = {"image": 100, "video": 16}  # as in experiments: rounding depends on it
 CHECKPOINT_EVERY = 100  # steps
@@ -55,6 +55,7 @@ def fit(
     flip: bool = True,
     seed: int = 1,
     resume_dir: str | os.PathLike | None = None,
+    mesh: str = "",
 ) -> Model:
     """Trains a method's prompts on labeled images or videos, with a frozen backbone.
 
@@ -77,6 +78,8 @@ def fit(
         seed: seed of initial prompts, order and augmentation.
         resume_dir: directory for checkpoints. An interrupted training resumes from the newest one
             and ends with the same prompts. None writes no checkpoints.
+        mesh: the devices as a mesh, e.g. "data:4,model:2": `data` splits batches, `model` splits
+            classes; "" puts all along `data`. See `prompt_jax.mesh`.
 
     Returns:
         The trained model; `Model.save` saves it.
@@ -99,7 +102,9 @@ def fit(
         raise PromptError(f'template={text!r} must contain "{{}}" once, for the class name')
     if note := describe_meaningless(class_names, text):
         warnings.warn(note, stacklevel=2)
-    clip = methods.tower_for(found, base.clip, f"{base.inputs.kind}s")
+    placement = Placement(parse_mesh(mesh, find_devices()))
+    clip = dataclasses.replace(base.clip, mesh=placement.mesh)
+    clip = methods.tower_for(found, clip, f"{base.inputs.kind}s")
     task = methods.make_task(found, clip, base.frozen, class_names, chosen, text)
     shots = _Shots(items, numbers, base.inputs, flip, seed)
     config = {
@@ -118,7 +123,8 @@ def fit(
         saving = _saving(
             resume_dir, {**config, **own, **computed, "inputs": repr(base.inputs), "order": ordered}
         )
-    prompts = _train(method, found, recipe, task, shots, saving)
+    prompts = _train(method, found, recipe, task, shots, saving, placement)
+    prompts = Placement().replicate(prompts)  # where the backbone is
     return dataclasses.replace(
         base,
         name=method,
@@ -253,10 +259,15 @@ class _Shots:
 
 
 def _train(
-    name: str, method: Method, recipe: Recipe, task: Task, shots: _Shots, saving: Saving | None
+    name: str,
+    method: Method,
+    recipe: Recipe,
+    task: Task,
+    shots: _Shots,
+    saving: Saving | None,
+    placement: Placement,
 ) -> Prompts:
-    placement = Placement()
-    task = placement.replicate(task)
+    task = placement.put_task(task)
     options: dict[str, Any] = {
         "title": f"training {name}",
         "rate": f"learning_rate={recipe.learning_rate:g}",

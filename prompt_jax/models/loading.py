@@ -169,8 +169,9 @@ def method_of(model: Saved) -> tuple[Method, Any]:
 
 def place(sizes: CLIPConfig, frozen: Frozen, dtype: str, precision: str) -> tuple[CLIP, Frozen]:
     """Replicates a backbone on all devices."""
-    clip = CLIP(sizes, jnp.dtype(dtype), default_budget(), jax.device_count(), precision)
-    return clip, Placement().replicate(jax.tree.map(jnp.asarray, frozen))
+    placement = Placement()
+    clip = CLIP(sizes, jnp.dtype(dtype), default_budget(), placement.mesh, precision)
+    return clip, placement.put_frozen(jax.tree.map(jnp.asarray, frozen))
 
 
 def _bare(

@@ -316,7 +316,7 @@ class Model:
         _check_number("batch_size", batch_size)
         placement = Placement()
         errors: dict[int, BadImage] = {}
-        sizes = sizes_for(batch_size, placement.devices)
+        sizes = sizes_for(batch_size, placement.data)
         silent = quiet or len(items) < MANY
         title = f"{self.name} on {self.inputs.kind}s"
         done, waiting, out = 0, None, None

@@ -16,6 +16,7 @@ from prompt_jax.cli import progress
 from prompt_jax.cli.interrupts import StopRequest
 from prompt_jax.errors import PromptError
 from prompt_jax.inputs.training_batches import TrainingBatches
+from prompt_jax.mesh import describe
 from prompt_jax.methods import Method, Prompts, Task
 from prompt_jax.methods.recipe import Recipe
 from prompt_jax.training import recipes, train
@@ -336,4 +337,5 @@ def record_of(
 def described(placement: Placement) -> str:
     """Returns the devices of a run in words."""
     kind = jax.devices()[0].device_kind
-    return f"{placement.devices} × {kind}"
+    mesh = "" if placement.model == 1 else f" as {describe(placement.data, placement.model)}"
+    return f"{placement.devices} × {kind}{mesh}"

@@ -1,12 +1,19 @@
-"""Places arrays on devices: splits batches over all devices and replicates everything else."""
+"""Places arrays on a mesh of devices, see `prompt_jax.mesh`."""
 
+import dataclasses
 import os
 from typing import Any
 
 import jax
-from jax.sharding import AxisType, NamedSharding, PartitionSpec
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from prompt_jax.clip import Frozen
+from prompt_jax.clip.packing import PackedTokens
 from prompt_jax.errors import PromptError, installing
+from prompt_jax.mesh import DATA, MODEL, Axes, parse_mesh, size, text_axes
+from prompt_jax.methods import Task
+
+__all__ = ["Placement", "find_devices", "parse_mesh"]
 
 
 def find_devices() -> list[jax.Device]:
@@ -30,43 +37,120 @@ def find_devices() -> list[jax.Device]:
 
 
 class Placement:
-    """A mesh with one axis, `data`, over all devices of the run."""
+    """Puts arrays on a mesh of devices: batches along `data`, classes along `model`.
 
-    def __init__(self, devices: list[jax.Device] | None = None):
-        """Takes the devices; by default all of them."""
-        devices = find_devices() if devices is None else devices
-        mesh = jax.make_mesh((len(devices),), ("data",), (AxisType.Auto,), devices=devices)
-        self._batch = NamedSharding(mesh, PartitionSpec("data"))
-        self._batch_of_runs = NamedSharding(mesh, PartitionSpec(None, "data"))
-        self._everywhere = NamedSharding(mesh, PartitionSpec())
-        self.devices = len(devices)
+    Attributes:
+        mesh: the mesh of all devices of the run, see `parse_mesh`.
+        data, model: sizes of its axes.
+        devices: number of its devices.
+        shard_frozen: whether the backbone's weights are split too: along `model`, or along `data`
+            if `model` has a single device. Each layer's weights are then gathered when it runs.
+    """
+
+    def __init__(self, mesh: Mesh | None = None, shard_frozen: bool = False):
+        """Takes the mesh; by default all devices along `data`."""
+        self.mesh = parse_mesh("", find_devices()) if mesh is None else mesh
+        self.data, self.model = size(self.mesh, DATA), size(self.mesh, MODEL)
+        self.devices, self.shard_frozen = self.data * self.model, shard_frozen
 
     def replicate(self, tree: Any) -> Any:
         """Returns the arrays of `tree`, replicated over the devices."""
-        return jax.device_put(tree, self._everywhere)
+        return jax.device_put(tree, self._along())
+
+    def put_frozen(self, frozen: Frozen) -> Frozen:
+        """Returns the weights of the backbone on the devices; see `of_frozen`."""
+        return jax.device_put(frozen, self.of_frozen(frozen))
+
+    def put_task(self, task: Task) -> Task:
+        """Returns a task with its arrays on the devices; see `of_task`."""
+        return jax.device_put(task, self.of_task(task))
 
     def split(self, batch: Any) -> Any:
-        """Returns a host batch with the first axis of each array split over the devices."""
-        return jax.device_put(batch, self._batch)
+        """Returns a host batch with the first axis of each array split along `data`."""
+        return jax.device_put(batch, self.of_batch(batch))
 
     def place(self, batch: dict[str, Any]) -> Any:
-        """Splits a host batch if the devices divide it evenly, and replicates it otherwise."""
-        even = len(batch["label"]) % self.devices == 0
+        """Splits a host batch if `data` divides it evenly, and replicates it otherwise."""
+        even = len(batch["label"]) % self.data == 0
         return self.split(batch) if even else self.replicate(batch)
 
     def split_runs(self, batches: Any) -> Any:
         """Returns host batches of several runs, [runs, batch, …], split along the second axis."""
-        return jax.device_put(batches, self._batch_of_runs)
+        return jax.device_put(batches, self.of_batch(batches, None))
 
-    def check(self, field: str, size: int) -> None:
-        """Checks that the devices divide a batch evenly.
+    def of_frozen(self, frozen: Frozen) -> Any:
+        """Returns the sharding of each weight, a tree like `frozen`.
+
+        With `shard_frozen`, the last axis of each matrix that the devices divide is split.
+        """
+        axis = MODEL if self.model > 1 else DATA
+
+        def choose(x: Any) -> NamedSharding:
+            if self.shard_frozen and x.ndim > 1:
+                for number in reversed(range(x.ndim)):
+                    if x.shape[number] % size(self.mesh, axis) == 0:
+                        return self._along(*(None,) * number, axis)
+            return self._along()
+
+        return jax.tree.map(choose, frozen)
+
+    def of_task(self, task: Task) -> Any:
+        """Returns the sharding of each array, a tree like `task`.
+
+        Along `model`, the packed class names and the constants that have a first axis over classes
+        are split; constants only if it divides the number of classes.
+        """
+        classes = len(task.trained)
+
+        def choose(x: Any) -> Any:
+            if isinstance(x, PackedTokens):
+                return self._along_rows(x)
+            even = x.ndim and x.shape[0] == classes and classes % self.model == 0
+            return self._along(MODEL) if even else self._along()
+
+        names = jax.tree.map(lambda _: self._along(), task.names)
+        return dataclasses.replace(
+            task,
+            frozen=self.of_frozen(task.frozen),
+            names=dataclasses.replace(names, packed=self._along_rows(task.names.packed)),
+            trained=self._along(),
+            constants=jax.tree.map(choose, task.constants, is_leaf=_is_packed),
+        )
+
+    def of_batch(self, batch: Any, *before: None) -> Any:
+        """Returns the sharding of each array, a tree like `batch`.
+
+        The rows of captions are split along both axes of the mesh, all else along `data`.
+
+        Args:
+            batch: arrays [batch, …] and `PackedTokens`.
+            before: None for each axis in front of the batch's.
+        """
+
+        def choose(x: Any) -> Any:
+            return self._along_rows(x, *before) if _is_packed(x) else self._along(*before, DATA)
+
+        return jax.tree.map(choose, batch, is_leaf=_is_packed)
+
+    def check(self, field: str, number: int) -> None:
+        """Checks that `data` divides a batch evenly.
 
         Raises:
             PromptError: names the field and the nearest sizes that work.
         """
-        if size % self.devices:
-            below = size - size % self.devices
-            choices = " or ".join(str(n) for n in (below, below + self.devices) if n)
-            raise PromptError(
-                f"{field}={size} is not divisible by {self.devices} devices; use {choices}"
-            )
+        if number % self.data:
+            below = number - number % self.data
+            choices = " or ".join(str(n) for n in (below, below + self.data) if n)
+            parts = f"{self.data} devices" if self.model == 1 else f"the mesh's {DATA}:{self.data}"
+            raise PromptError(f"{field}={number} is not divisible by {parts}; use {choices}")
+
+    def _along(self, *axes: Axes) -> Any:
+        return NamedSharding(self.mesh, PartitionSpec(*axes))
+
+    def _along_rows(self, texts: PackedTokens, *before: None) -> PackedTokens:
+        rows = self._along(*before, text_axes(self.mesh, texts.groups))
+        return dataclasses.replace(texts, tokens=rows, position=rows, eot=rows, place=self._along())
+
+
+def _is_packed(x: Any) -> bool:
+    return isinstance(x, PackedTokens)

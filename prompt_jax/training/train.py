@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from prompt_jax.mesh import replicate
 from prompt_jax.methods import Method, Output, Pairs, Prompts, Task, look
 from prompt_jax.methods.recipe import EpochAverage
 
@@ -74,7 +75,7 @@ def make_step(method: Method, optimizer: optax.GradientTransformation):
     """
 
     def step(state: State, task: Task, batch) -> tuple[State, dict[str, jax.Array]]:
-        return _step(method, optimizer, state, task, batch)
+        return replicate(task.clip.mesh, _step(method, optimizer, state, task, batch))
 
     return jax.jit(step, donate_argnums=0)
 
@@ -96,7 +97,11 @@ def make_parallel_step(
     def step(state: State, task: Task, batch, rate) -> tuple[State, dict[str, jax.Array]]:
         return _step(method, build_optimizer(rate), state, task, batch)
 
-    return jax.jit(jax.vmap(step, in_axes=(0, None, 0, 0)), donate_argnums=0)
+    def steps(states: State, task: Task, batches, rates) -> tuple[State, dict[str, jax.Array]]:
+        together = jax.vmap(step, in_axes=(0, None, 0, 0))
+        return replicate(task.clip.mesh, together(states, task, batches, rates))
+
+    return jax.jit(steps, donate_argnums=0)
 
 
 def _step(method, optimizer, state, task, batch):

@@ -69,7 +69,7 @@ def test_prompts_in_the_first_layers_equal_the_plain_form(depth):
 def test_a_caption_has_the_same_feature_alone_and_packed():
     tokens = tokenize_captions([*CAPTIONS, LONG] * 5, 4).tokens
     together = encode(PROMPTS, TASK, pack_captions(tokens))
-    split = encode(PROMPTS, TASK, pack_captions(tokens, devices=4))
+    split = encode(PROMPTS, TASK, pack_captions(tokens, groups=4))
     alone = [encode(PROMPTS, TASK, pack_captions([own]))[0] for own in tokens[:4]]
     assert largest_difference(together, split) <= 1e-5
     assert largest_difference(together, jnp.stack(alone * 5)) <= 1e-5
@@ -104,7 +104,7 @@ def test_batches_of_captions_have_few_shapes_and_little_padding():
 
 
 def test_rows_of_captions_are_split_over_devices():
-    packed = pack_captions([[1, 2]] * 20, devices=8)
+    packed = pack_captions([[1, 2]] * 20, groups=8)
     assert packed.tokens.shape[0] == 8
     assert len(packed.place) == 20
 

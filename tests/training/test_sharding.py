@@ -17,7 +17,7 @@ import jax, numpy as np
 from prompt_jax import methods; from prompt_jax.training import optim, train
 from prompt_jax.clip import CLIP, loading
 from prompt_jax.evaluation.evaluate import Evaluator
-from prompt_jax.training.sharding import Placement
+from prompt_jax.training.sharding import Placement, parse_mesh
 
 config, frozen = loading.load(sys.argv[1])
 rng = np.random.default_rng(0)
@@ -27,7 +27,7 @@ batch = {
 }
 test = dict(batch, label=np.array([0, 1, 2, 0, 1, 2, -1, -1], np.int32))
 for number in (1, len(jax.devices())):
-    placement = Placement(jax.devices()[:number])
+    placement = Placement(parse_mesh("", jax.devices()[:number]))
     method = methods.get("pro_mpt")
     settings = method.Settings(iterations=2, vision_prompts=2, vision_depth=1)
     names = ["kiwi", "sea horse", "pagoda"]
@@ -127,7 +127,7 @@ def test_the_contrastive_loss_uses_the_pairs_of_the_whole_batch_on_all_devices(t
 
 def test_indivisible_sizes():
     placement = Placement()
-    placement.devices = 8
+    placement.data = 8
     placement.check("batch_size", 96)
     with pytest.raises(
         PromptError, match="^batch_size=100 is not divisible by 8 devices; use 96 or 10"

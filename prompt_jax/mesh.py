@@ -1,0 +1,112 @@
+"""The mesh of devices: `data` splits batches, `model` splits classes.
+
+Methods do not know about the mesh. Their inputs are placed on it (`training.sharding`), and a few
+shared functions name the axes of large intermediate results with `constrain`; XLA's partitioner
+derives everything else. An axis need not divide the number of classes: the partitioner pads and
+masks them inside the program, so losses and means never see the padding.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+from prompt_jax.errors import PromptError, unknown
+
+DATA, MODEL = "data", "model"
+AXES = (DATA, MODEL)
+EXAMPLE = "data:4,model:2"
+
+Axes = str | tuple[str, ...] | None
+"""The axes of the mesh along which one axis of an array is split; None: not split."""
+
+
+def parse_mesh(text: str, devices: Sequence[jax.Device], field: str = "mesh") -> Mesh:
+    """Returns the mesh of all devices that a text like "data:4,model:2" describes.
+
+    An axis `data` that is left out takes the remaining devices; "" is one axis, `data`, over all.
+
+    Args:
+        text: the text; see `read_axes`.
+        devices: all devices of the run, also of other hosts, or described ones of a topology.
+        field: the field or flag that holds the text, for messages.
+
+    Raises:
+        PromptError: the text is malformed, or the mesh does not use all devices; lists those
+            that do.
+    """
+    sizes, number = read_axes(text, field), len(devices)
+    model = sizes.get(MODEL, 1)
+    data = sizes.get(DATA, max(1, number // model))
+    if data * model != number:
+        fitting = [describe(number // n, n) for n in range(1, number + 1) if number % n == 0]
+        raise PromptError(
+            f"{field}={text!r} is a mesh of {data * model} devices, and there "
+            f"{'is 1' if number == 1 else f'are {number}'}; use {' or '.join(fitting)}"
+        )
+    return jax.make_mesh((data, model), AXES, (AxisType.Auto,) * 2, devices=list(devices))
+
+
+def read_axes(text: str, field: str = "mesh") -> dict[str, int]:
+    """Reads the sizes of the axes from a text like "data:4,model:2"; {} from "".
+
+    Raises:
+        PromptError: an axis is unknown or named twice, or its size is not a whole number above 0.
+    """
+    sizes: dict[str, int] = {}
+    for part in text.split(",") if text else ():
+        axis, _, size = part.strip().partition(":")
+        if axis not in AXES:
+            raise unknown(f"axis of {field}={text!r}:", axis, AXES)
+        if axis in sizes or not (size.isascii() and size.isdigit() and int(size)):
+            raise PromptError(
+                f"{field}={text!r} has {part.strip()!r}; it must name each axis once, with the "
+                f"number of its devices, e.g. {EXAMPLE}"
+            )
+        sizes[axis] = int(size)
+    return sizes
+
+
+def describe(data: int, model: int) -> str:
+    """Returns the text of a mesh, as `parse_mesh` reads it."""
+    return f"{DATA}:{data}" + (f",{MODEL}:{model}" if model > 1 else "")
+
+
+def size(mesh: Mesh | None, *axes: str) -> int:
+    """Returns the number of parts into which the axes together split an array; 1 without a mesh."""
+    number = 1
+    for axis in axes:
+        number *= mesh.shape[axis] if mesh is not None else 1
+    return number
+
+
+def text_axes(mesh: Mesh | None, groups: int) -> Axes:
+    """Returns the axes that split the rows of texts packed in so many groups.
+
+    Class names have a group for each part along `model`. Captions of a batch have one for each
+    device; neighboring groups differ along `data`, so that gathering along it gives whole parts
+    along `model`.
+    """
+    if groups == size(mesh, MODEL):
+        return MODEL
+    return (MODEL, DATA) if groups == size(mesh, *AXES) else None
+
+
+def constrain(mesh: Mesh | None, x: jax.Array, *axes: Axes) -> jax.Array:
+    """Splits an array inside a compiled program along axes of the mesh.
+
+    Args:
+        mesh: None, or a mesh of one device, returns the array unchanged.
+        x: any array.
+        axes: of the last axes of `x`; XLA chooses for those before.
+    """
+    if mesh is None or mesh.size == 1:
+        return x
+    before = (PartitionSpec.UNCONSTRAINED,) * (x.ndim - len(axes))
+    return jax.lax.with_sharding_constraint(x, NamedSharding(mesh, PartitionSpec(*before, *axes)))
+
+
+def replicate(mesh: Mesh | None, tree: Any) -> Any:
+    """Replicates all arrays of a tree over the devices, inside a compiled program."""
+    return jax.tree.map(lambda x: constrain(mesh, x, *(None,) * x.ndim), tree)
