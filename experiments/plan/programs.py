@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 
 from data_pipelines.scenes import CLASSES
 from experiments.config.config import Config
@@ -24,7 +25,7 @@ from prompt_jax.evaluation.programs import compiled
 from prompt_jax.methods import Method, Prompts, Task
 from prompt_jax.methods.method import KEPT
 from prompt_jax.training import recipes, train
-from prompt_jax.training.sharding import Placement
+from prompt_jax.training.sharding import Placement, parse_mesh
 
 # A recipe's schedule needs a number; the program does not depend on it.
 STEPS_PER_EPOCH = 100
@@ -89,11 +90,11 @@ def describe(config: Config, target: Target, devices: Sequence[Any], classes: in
         PromptError: the config is invalid, or the batch does not divide among the devices.
     """
     config = building.check(config)
-    placement = Placement(list(devices))
+    placement = Placement(parse_mesh(config.mesh, devices, "--mesh"), config.shard_frozen)
     for field in ("batch_size", "eval_batch_size"):
         placement.check(field, getattr(config, field))
     method, settings = building.build_method(config)
-    clip = make_clip(config, target, len(devices))
+    clip = make_clip(config, target, placement.mesh)
     kind = "videos" if config.data.on_videos else "images"
     tower = methods.tower_for(method, clip, kind)
     names = [] if method.objective == "pairs" else class_names(classes)
@@ -113,11 +114,11 @@ def describe(config: Config, target: Target, devices: Sequence[Any], classes: in
     return Run(config, classes, placement, method, settings, task, prompts, shape)
 
 
-def make_clip(config: Config, target: Target, devices: int) -> CLIP:
+def make_clip(config: Config, target: Target, mesh: Mesh) -> CLIP:
     """Returns the config's CLIP for a target: with the memory budget that it would have there."""
     memory = math.ceil(config.memory_gb * 1e9) or int(BUDGET_SHARE * target.memory)
-    clip = building.make_clip(config, read_sizes(config))
-    return dataclasses.replace(clip, memory=memory, devices=devices)
+    clip = building.make_clip(config, read_sizes(config), mesh)
+    return dataclasses.replace(clip, memory=memory)
 
 
 def read_sizes(config: Config) -> CLIPConfig:
@@ -203,7 +204,7 @@ def looking(run: Run) -> Built:
     """Returns the image tower's program for features that are cached."""
     images = split(run, array((run.config.eval_batch_size, *run.shape)))
     function = jax.jit(run.task.clip.encode_image)
-    frozen = everywhere(run, run.task.frozen)
+    frozen = everywhere(run, run.task).frozen
     held = held_bytes(run, images)
     return Built(function, (frozen, images), held, run.config.eval_batch_size)
 
@@ -256,20 +257,24 @@ def array(shape: Sequence[int], dtype: Any = jnp.float32) -> jax.ShapeDtypeStruc
 
 
 def everywhere(run: Run, tree: Any) -> Any:
-    """Returns shapes that are replicated over the devices."""
-    return placed(tree, run.placement._everywhere)
+    """Returns the shapes of a task as it is placed, or else replicated over the devices."""
+    if isinstance(tree, Task):
+        return placed(tree, run.placement.of_task(tree))
+    return placed(tree, jax.tree.map(lambda _: run.placement.replicated, tree))
 
 
 def split(run: Run, tree: Any) -> Any:
     """Returns shapes whose first axis is split over the devices."""
-    return placed(tree, run.placement._batch)
+    return placed(tree, run.placement.of_batch(tree))
 
 
-def placed(tree: Any, sharding: Any) -> Any:
-    """Returns shapes with a sharding."""
-    return jax.tree.map(
-        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), tree
-    )
+def placed(tree: Any, shardings: Any) -> Any:
+    """Returns shapes with their shardings, a tree like `tree`."""
+
+    def place(leaf: Any, sharding: Any) -> jax.ShapeDtypeStruct:
+        return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
+
+    return jax.tree.map(place, tree, shardings)
 
 
 def held_bytes(run: Run, batch: Any = None) -> dict[str, int]:

@@ -69,7 +69,9 @@ class Backbones:
             self._loaded[wanted] = loaded._replace(frozen=frozen)
         there = self._loaded[wanted]
         saved.check_sizes(model.saved, there.clip.config, config.backbone)
-        return there._replace(clip=building.make_clip(config, there.clip.config))
+        return there._replace(
+            clip=building.make_clip(config, there.clip.config, self._placement.mesh)
+        )
 
 
 def evaluate(

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from data_pipelines import datasets
@@ -224,14 +225,15 @@ def build_backbone(config: Config, activation: str | None = None) -> Backbone:
     fingerprint = loading.fingerprint(sizes, frozen)
     arrays = jax.tree.map(jnp.asarray, frozen)
     declared = loading.read_preprocessing(config.backbone, sizes.image_size)
-    return Backbone(make_clip(config, sizes), arrays, fingerprint, assumed, declared)
+    clip = make_clip(config, sizes, make_placement(config).mesh)
+    return Backbone(clip, arrays, fingerprint, assumed, declared)
 
 
-def make_clip(config: Config, sizes: CLIPConfig) -> CLIP:
+def make_clip(config: Config, sizes: CLIPConfig, mesh: Mesh) -> CLIP:
     """Returns a CLIP of these sizes with the precision and memory of the config."""
     memory = math.ceil(config.memory_gb * 1e9) or default_budget()
     dtype = jnp.dtype(config.dtype)
-    return CLIP(sizes, dtype, memory, make_placement(config).mesh, config.precision)
+    return CLIP(sizes, dtype, memory, mesh, config.precision)
 
 
 def make_placement(config: Config) -> Placement:

@@ -139,8 +139,8 @@ def _pack(suffixes, groups, most, find_step):
             position[row, start:end] = np.arange(end - start)
             eot[row, column] = end - 1
             place[k] = row * per_row + column
-    tokens, position, eot, place = map(jnp.asarray, (tokens, position, eot, place))
-    return PackedTokens(tokens, position, eot, place, groups=groups)
+    arrays = {"tokens": tokens, "position": position, "eot": eot, "place": place}
+    return PackedTokens(groups=groups, **jax.tree.map(jnp.asarray, arrays))
 
 
 def _balance(lengths: list[int], rows: int, per_row: int) -> list[list[int]]:

@@ -43,6 +43,7 @@ class Placement:
         mesh: the mesh of all devices of the run, see `parse_mesh`.
         data, model: sizes of its axes.
         devices: number of its devices.
+        replicated: the sharding of arrays that are the same on all devices.
         shard_frozen: whether the backbone's weights are split too: along `model`, or along `data`
             if `model` has a single device. Each layer's weights are then gathered when it runs.
     """
@@ -52,10 +53,11 @@ class Placement:
         self.mesh = parse_mesh("", find_devices()) if mesh is None else mesh
         self.data, self.model = size(self.mesh, DATA), size(self.mesh, MODEL)
         self.devices, self.shard_frozen = self.data * self.model, shard_frozen
+        self.replicated = self._along()
 
     def replicate(self, tree: Any) -> Any:
         """Returns the arrays of `tree`, replicated over the devices."""
-        return jax.device_put(tree, self._along())
+        return jax.device_put(tree, self.replicated)
 
     def put_frozen(self, frozen: Frozen) -> Frozen:
         """Returns the weights of the backbone on the devices; see `of_frozen`."""
@@ -90,7 +92,7 @@ class Placement:
                 for number in reversed(range(x.ndim)):
                     if x.shape[number] % size(self.mesh, axis) == 0:
                         return self._along(*(None,) * number, axis)
-            return self._along()
+            return self.replicated
 
         return jax.tree.map(choose, frozen)
 
@@ -106,14 +108,14 @@ class Placement:
             if isinstance(x, PackedTokens):
                 return self._along_rows(x)
             even = x.ndim and x.shape[0] == classes and classes % self.model == 0
-            return self._along(MODEL) if even else self._along()
+            return self._along(MODEL) if even else self.replicated
 
-        names = jax.tree.map(lambda _: self._along(), task.names)
+        names = jax.tree.map(lambda _: self.replicated, task.names)
         return dataclasses.replace(
             task,
             frozen=self.of_frozen(task.frozen),
             names=dataclasses.replace(names, packed=self._along_rows(task.names.packed)),
-            trained=self._along(),
+            trained=self.replicated,
             constants=jax.tree.map(choose, task.constants, is_leaf=_is_packed),
         )
 
@@ -149,7 +151,9 @@ class Placement:
 
     def _along_rows(self, texts: PackedTokens, *before: None) -> PackedTokens:
         rows = self._along(*before, text_axes(self.mesh, texts.groups))
-        return dataclasses.replace(texts, tokens=rows, position=rows, eot=rows, place=self._along())
+        return dataclasses.replace(
+            texts, tokens=rows, position=rows, eot=rows, place=self.replicated
+        )
 
 
 def _is_packed(x: Any) -> bool:
