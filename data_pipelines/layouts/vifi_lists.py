@@ -1,4 +1,7 @@
-"""Action recognition in ViFi-CLIP's files: lists of `path label`, class names as CSV `id,name`."""
+"""Reads ViFi-CLIP's lists for action recognition: lines `path label`, and class names `id,name`.
+
+A "part" of a data set is a choice of its lists, e.g. "few_shot_16_1", see `VifiLayout.load`.
+"""
 
 import os
 import re
@@ -26,7 +29,7 @@ REPOSITORY = "ViFi-CLIP"
 
 
 class Files(NamedTuple):
-    """The files of one part, relative to the directory of lists; "" if there is none."""
+    """The lists and class names of one part, relative to a common directory; "" for no list."""
 
     train: str
     test: str
@@ -34,12 +37,12 @@ class Files(NamedTuple):
 
     @property
     def lists(self) -> tuple[str, ...]:
-        """The existing ones of the two lists."""
+        """The one or two lists of the part."""
         return tuple(filter(None, self[:2]))
 
 
 class Listed(NamedTuple):
-    """A line of a list."""
+    """A line of a list: a video's path, its label, and file and line for messages."""
 
     video: str
     label: int
@@ -52,12 +55,12 @@ class VifiLayout:
 
     Attributes:
         folder: the directory of its videos below a common root.
-        lists: the directory of its lists; like all following paths, relative to a directory that
-            contains ViFi-CLIP's directories.
-        labels: the file of class names; "{}" in it is the number of the test list.
+        lists: the directory of its lists. This and all following paths are relative to a clone of
+            ViFi-CLIP's repository, or another directory with the same content.
+        labels: the file of class names, with "{}" for the number of the test list.
         tests: the test lists, in `lists`.
         halves: the directory of the base and novel lists; "" if there is none.
-        half_labels: the file of class names of a half; "{}" in it is "base" or "novel".
+        half_labels: the file of class names of a half, with "{}" for "base" or "novel".
         train: the list of all training videos, in `lists`; "" if none is published.
     """
 
@@ -85,23 +88,22 @@ class VifiLayout:
         - None: all training videos, if published, and the first test list;
         - "val", or "val1", "val2", "val3": one test list only;
         - "few_shot_K_D": draw D of K training videos per class, and the first test list;
-          "few_shot_K" is the first draw, the only one of ViFi-CLIP;
+          "few_shot_K" is draw 1, the only one that ViFi-CLIP uses;
         - "base", "base_1", "base_2", "base_3": all training videos of the base classes, or a draw
           of 16 per class, and their test videos; "novel": the test videos of the novel classes.
           Labels start at 0 in each half.
 
-        A missing video keeps its name of the list, so that it is reported as missing.
+        A missing video keeps the path in its list and is reported later, with all others.
 
         Args:
             name, root, template, ignore_rotation: see `Layout.load`.
             domain: the part.
-            lists: a directory with ViFi-CLIP's directories, e.g. a clone of its repository; None:
-                `folder`, the root, or `ViFi-CLIP` in it.
+            lists: a clone of ViFi-CLIP's repository; None looks for its directories in `folder`, in
+                the root, and in `ViFi-CLIP` in the root.
 
         Raises:
-            DataError: no root or lists; an unknown part; a malformed list or file of names; labels
-                without a name or names without a video, as with the files of another data set; a
-                video with several files; or no video is found.
+            DataError: there is no root, no list or no video; the part is unknown; a file is
+                malformed; labels and class names do not match; or a video has several files.
 
         Source: the files of ViFi-CLIP (Rasheed et al. 2023).
         """
@@ -138,9 +140,7 @@ class VifiLayout:
         if self.halves != self.lists and self.halves:
             contents[f"{self.halves}/"] = "lists such as novel_val.txt"
         text = sketch(self.folder, contents)
-        return (
-            f"{text}\nLists and names may also be beside {self.folder}/, or in {REPOSITORY}/ there."
-        )
+        return f"{text}\nLists and class names may also be in the root, or in {REPOSITORY}/ in it."
 
     def _find(
         self, name: str, root: str | Path | None, lists: str | Path | None
@@ -153,7 +153,9 @@ class VifiLayout:
             if os.path.isdir(place / self.lists):
                 return home, place
         looked = "".join(f"\n  {place / self.lists}" for place in dict.fromkeys(places))
-        raise DataError(f"{name}: no directory of lists; looked for{looked}\n{self.expected()}")
+        raise DataError(
+            f"{name}: the directory of lists is missing; looked for{looked}\n{self.expected()}"
+        )
 
     def _files(self, name: str, base: Path, part: str | None) -> Files:
         if part is None:
@@ -215,7 +217,7 @@ class VifiLayout:
 
 
 def read_names(path: Path) -> list[str]:
-    """Reads class names in label order from a CSV file of `id,name`; underscores become spaces.
+    """Reads class names in label order from CSV rows `id,name`; underscores become spaces.
 
     Raises:
         DataError: it cannot be read, or the ids are not 0 to K - 1, each once.
@@ -282,7 +284,8 @@ def _check_labels(base: Path, files: Files, names: Sequence[str], listed: Iterab
 def _candidates(video: str, found: Mapping[str, Sequence[str]]) -> Sequence[str]:
     """Returns the files that a listed path may refer to.
 
-    They share its name; among several, those with the same suffix, then in similar directories.
+    These are the files of its name. If there are several, files with its suffix are preferred, then
+    files whose path contains its directories.
     """
     path = PurePosixPath(video)
     files = found.get(video_id(path.name), ())

@@ -145,7 +145,7 @@ def read_all(paths: Iterable[pathlib.Path]) -> tuple[list[Run], list[str]]:
             run = parse(path, content)
         except (OSError, ValueError, *WRONG_CONTENT) as error:
             reason = f"no field {error}" if isinstance(error, KeyError) else str(error)
-            problems.append(f"{path} is left out, it is not the result of a run: {reason}")
+            problems.append(f"{path} is left out, because it is not the result of a run: {reason}")
             continue
         problems += results_file.left_out(path, damaged)
         counts, damaged = confusions.of_run(path.parent, run.accuracy, content.get("pictures"))

@@ -29,15 +29,16 @@ class Finished:
 
     Attributes:
         folder: the run directory.
-        label: distinguishes it from the other runs of the page.
-        data: the training data set, of an evaluation the test sets; with what distinguishes it from
-            others of that name.
+        label: its method; with variant, data, shots, seed or directory if other runs differ in it.
+        data: name of the training data set, for an evaluation of the test sets; with root or hash
+            if other runs use another data set of this name.
         results: the content of results.json.
-        tests: its test sets by key; none if its data is gone.
-        prepared: the reopened run; None if its data or backbone is gone, or for an evaluation.
+        tests: its test sets by key; empty if its data no longer exists.
+        prepared: the reopened run; None if its data or backbone no longer exists, or for an
+            evaluation.
         missing: why there are no test sets.
         rows: predictions that have been read, by test set.
-        left_out: a line for each damaged file or field, which is not shown.
+        left_out: a line for each damaged file or field, which the report omits.
     """
 
     folder: pathlib.Path
@@ -52,7 +53,7 @@ class Finished:
 
     def leave_out(self, path: pathlib.Path, reason: object) -> None:
         """Records once that a file is damaged or belongs to another run."""
-        line = f"{path} is left out, it is not what this run wrote: {reason}"
+        line = f"{path} is left out, because it is damaged or of another run: {reason}"
         if line not in self.left_out:
             self.left_out.append(line)
 
@@ -62,14 +63,14 @@ class Finished:
         return list(self.results["accuracy"])
 
     def predictions(self, key: str) -> list[dict[str, Any]]:
-        """Reads the predictions of a test set; none if there are none that can be read."""
+        """Reads the predictions of a test set; [] if they are missing or damaged."""
         if key not in self.rows:
             self.rows[key] = self._read(key)
         return self.rows[key]
 
     def _read(self, key: str) -> list[dict[str, Any]]:
         path = self.folder / predictions_file(key)
-        # For retrieval the ranks are shown.
+        # Reports on retrieval show ranks instead.
         if "ranks" in self.results or not os.path.lexists(path):
             return []
         try:
@@ -85,14 +86,14 @@ class Finished:
         reached = self.results["accuracy"][key]
         percent = 100 * sum(row["right"] for row in rows) / len(rows)
         if abs(percent - reached) > 0.01:
-            raise ValueError(f"{percent:.2f} % right, {reached:.2f} % in results.json")
+            raise ValueError(f"accuracy {percent:.2f} %, but {reached:.2f} % in results.json")
         sure = 100 * sum(row["probabilities"][0] for row in rows) / len(rows)
         told = (self.results.get("confidence") or {}).get(key, sure)
         if abs(sure - told) > 0.01:
-            raise ValueError(f"mean confidence {sure:.2f} %, {told:.2f} % in results.json")
+            raise ValueError(f"mean confidence {sure:.2f} %, but {told:.2f} % in results.json")
 
     def images(self, key: str, place: int, frames: int = 1) -> list[Image.Image]:
-        """Reads an example of a test set, of a video `frames` frames; none if it is unreadable."""
+        """Reads an image, or `frames` frames of a video, of a test set; [] if it is unreadable."""
         dataset = self.tests.get(key)
         if dataset is None or place >= len(dataset.test):
             return []
@@ -123,7 +124,7 @@ def read(dataset: Dataset, example: Example, frames: int = 1) -> list[Image.Imag
 def read_all(folders: Sequence[pathlib.Path]) -> list[Finished]:
     """Reads the results of finished runs, without their data.
 
-    Of several, those with a damaged results.json are left out with a note.
+    Runs with a damaged results.json are left out with a note if others remain.
 
     Raises:
         PromptError: a directory holds no finished run, is named twice, or no run is left.
@@ -156,7 +157,7 @@ def _same(folder: pathlib.Path, other: pathlib.Path) -> bool:
 
 
 def open_all(runs: Sequence[Finished]) -> list[Finished]:
-    """Reopens the runs of `read_all` whose data is there."""
+    """Adds data and backbone to the runs of `read_all`, where these still exist."""
     opened: list[Finished] = []
     for one in runs:
         try:
@@ -193,9 +194,10 @@ def _data(results: Mapping[str, Any]) -> str:
 
 
 def _called(results: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Returns the name of each run's data, with what distinguishes it from others of that name.
+    """Returns the name of each run's data set.
 
-    Own data sets often have the same name, "folder".
+    If runs use different data sets of one name, often "folder", the name has the root directory, or
+    the hash of the test data if the roots are equal or unknown.
     """
     groups: dict[str, list[list[int]]] = {}  # by name, the runs on the same data
     for number, one in enumerate(results):
@@ -221,7 +223,7 @@ def _called(results: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def _same_data(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    """Tells whether two runs have the same test sets; if none are in common, the same root."""
+    """Returns whether two runs have equal test sets; without common test sets, the same root."""
     tests = [(each.get("data_hashes") or {}).get("tests") or {} for each in (one, other)]
     common = tests[0].keys() & tests[1].keys()
     if common:
@@ -231,7 +233,7 @@ def _same_data(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
 
 
 def _labels(results: Mapping[pathlib.Path, Mapping[str, Any]]) -> list[str]:
-    """Returns method and variant, with what distinguishes runs that share these."""
+    """Returns each run's method and variant, with facts in which runs of that method differ."""
     facts = [
         (
             f"{one['method']} {one.get('variant') or ''}".strip(),

@@ -1,4 +1,4 @@
-"""Tests finished models on any data set, without training, with a directory per test set.
+"""Evaluates finished models on any data set, without training, with a directory per test set.
 
 Reads only model.json and prompts.safetensors of a run.
 """
@@ -43,7 +43,7 @@ _GIVEN = ("pictures", "epochs", "batch_size", "learning_rate")
 
 
 class Backbones:
-    """A cache of loaded backbones, by fingerprint."""
+    """Caches loaded backbones by their hash."""
 
     def __init__(self, placement: Placement):
         """Takes the placement of the parameters."""
@@ -82,11 +82,12 @@ def evaluate(
     placement: Placement,
     out: pathlib.Path | None = None,
 ) -> pathlib.Path:
-    """Tests a model on one test set, unless this evaluation is finished.
+    """Evaluates a model on one test set, unless this evaluation is finished.
 
     Args:
         model: the model.
-        key: "name", "name:domain" or, except for retrieval, "name:base" and "name:new".
+        key: the test set: "name", "name:domain" or, except for retrieval, "name:base" and
+            "name:new".
         changes: changed values of `FIELDS`, by name.
         backbones: cache of loaded backbones.
         placement: placement of arrays on devices.
@@ -96,7 +97,7 @@ def evaluate(
         The path of its results.json.
 
     Raises:
-        PromptError, DataError: the model cannot be tested on this data, the data is missing or
+        PromptError, DataError: the model cannot be evaluated on this data, the data is missing or
             malformed, or existing results are damaged.
     """
     config = build_config(model, key, changes)
@@ -110,7 +111,7 @@ def evaluate(
     earlier = description | {"pictures": identity.of_test_before(plan.hashes, key)}
     before = _directory(model.folder, out, key, earlier)
     if not _has_folders(plan.tests[key]) and _is_done(before, earlier, config):
-        place, description = before, earlier  # earlier versions did not hash file contents
+        place, description = before, earlier  # of a version that did not hash file contents
     if _is_done(place, description, config):
         print(f"already evaluated: {place / 'results.json'}")
         return place / "results.json"
@@ -148,8 +149,10 @@ def _orientation_notes(dataset: Dataset, upright: bool) -> list[str]:
 
 
 def trained_with(training: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the fields that models of one average share: a run's config, the arguments of `fit`,
-    or the hash of an imported checkpoint."""
+    """Returns the settings of a training; tables average only models in which they are equal.
+
+    These are a run's config, the arguments of `fit`, or the hash of an imported checkpoint.
+    """
     if "config" in training:
         return dict(training["config"])
     given = {name: training[name] for name in _GIVEN if name in training}
@@ -159,7 +162,7 @@ def trained_with(training: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def describe(model: Model, config: Config, plan: Plan, key: str) -> dict[str, Any]:
-    """Returns the identity of an evaluation: model, test set and how the test data is read."""
+    """Returns the identity of an evaluation: model, test set and preprocessing of the test data."""
     one = model.saved
     trained = {field: one.trained[field] for field in _TRAINED if field in one.trained}
     return {
@@ -178,7 +181,7 @@ def describe(model: Model, config: Config, plan: Plan, key: str) -> dict[str, An
 
 
 def fields_of_test(config: Config, prepared: Preprocessing) -> dict[str, Any]:
-    """Returns the fields that decide how test images or videos are read, by name."""
+    """Returns the fields that affect how test images or videos are read, by name."""
     fields = SEEN
     if not config.data.on_videos:
         fields = [*(name for name in SEEN if "." not in name), "data.ignore_rotation"]
@@ -211,7 +214,7 @@ def _directory(
 
 
 def _has_folders(dataset: Dataset) -> bool:
-    """Returns whether test videos are frame directories, which earlier versions did not hash."""
+    """Returns whether test videos are directories of frames."""
     return dataset.kind == "videos" and any(
         dataset.folder is not None and os.path.isdir(dataset.folder / one.image)
         for one in dataset.test
@@ -240,7 +243,7 @@ def _is_done(place: pathlib.Path, description: Mapping[str, Any], config: Config
 
 
 def test(run: Testable, model: Model, key: str, description: Mapping[str, Any]) -> None:
-    """Tests a model and writes the files that `runs.read` reads, results.json last."""
+    """Evaluates a model and writes the files of a run directory, results.json last."""
     began = time.perf_counter()
     prompts = run.placement.replicate(model.saved.prompts)
     with run.plan.listing_all_bad(run.plan.tests[key]):
@@ -253,9 +256,10 @@ def test(run: Testable, model: Model, key: str, description: Mapping[str, Any]) 
 def collect(
     run: Testable, model: Model, found: dict[str, Any], description: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Returns the content of an evaluation's results.json, with the training's data from the model.
+    """Returns the content of an evaluation's results.json.
 
-    Models of `fit` and imported models record less of their training.
+    Fields of the training come from the model; those that it does not record, as in models of `fit`
+    and imported ones, have neutral values.
     """
     key = description["key"]
     training = {name: value for name, value in model.saved.trained.items() if value is not None}

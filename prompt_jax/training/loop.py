@@ -59,8 +59,8 @@ class Saving:
     Attributes:
         directory: directory of the checkpoints.
         identity: identity of the run, saved as JSON with each checkpoint.
-        accept: (directory, this identity, a checkpoint's identity) -> None; raises a PromptError
-            if they are different runs.
+        accept: (directory, identity of the run, identity in a checkpoint) -> None; raises a
+            PromptError if these are different runs.
         every: steps between checkpoints; another one is written at the end.
         flag: the flag or argument that sets the directory, for messages.
         before: called before a checkpoint is written.
@@ -75,14 +75,15 @@ class Saving:
 
 
 class End(NamedTuple):
-    """The final state of a training, with totals over all restarts.
+    """The state at the end of training, with totals over all restarts.
 
     Attributes:
         state: the last state.
         seconds: training time, including compilation.
         images: number of training images processed.
         waiting: seconds in which the device waited for the next batch; an upper bound.
-        together: number of runs trained in one program; seconds and images are totals of all.
+        together: number of runs that were trained in one program; `seconds` and `images` are
+            totals over these runs.
     """
 
     state: train.State
@@ -124,11 +125,11 @@ def fit(
     open_log: Callable[[int, optax.Schedule], Log] = lambda start, schedule: Quiet(),
     **options: Any,
 ) -> Trained:
-    """Trains prompts by a recipe, from the newest checkpoint if there is one.
+    """Trains prompts by a recipe; resumes from the newest checkpoint if there is one.
 
     Args:
         method, task: the method, and its task on the training classes.
-        recipe: rates, epochs and optimizer.
+        recipe: learning rate, epochs and optimizer.
         prompts: initial prompts; their arrays are donated.
         batches: training batches.
         steps_per_epoch: for the schedule.
@@ -173,7 +174,7 @@ def run(
     title: str = "training",
     compiling: str = "",
 ) -> End:
-    """Takes steps, writes log lines and checkpoints, and resumes from the newest checkpoint.
+    """Runs training steps with logs and checkpoints; resumes from the newest checkpoint.
 
     Args:
         step_fn: (state, batch) -> (state, metrics).
@@ -181,7 +182,7 @@ def run(
         batches: training batches.
         total: total number of steps.
         placement: placement of a restored state.
-        rate: the learning rate's field with its value, for messages.
+        rate: the learning rate for messages, e.g. "config.learning_rate=0.002".
         open_log: (step to resume after) -> `Log`.
         log_every: steps between log lines; another one is written at the end.
         saving: options for checkpoints; None writes none and does not handle Ctrl-C.
@@ -194,7 +195,7 @@ def run(
     with contextlib.ExitStack() as stack:
         start, before, checkpoints = 0, End(state), None
         if saving is not None:
-            # Imported here: orbax takes half a second, and training without checkpoints needs none.
+            # Imported here because importing orbax takes half a second.
             from prompt_jax.training.checkpoint import Checkpoints
 
             checkpoints = stack.enter_context(contextlib.closing(Checkpoints(saving.directory)))
@@ -270,15 +271,15 @@ def diverged(step: int, rate: str, saved: int = 0, flag: str = "") -> str:
 
     Args:
         step: the first step with values that are not finite.
-        rate: the learning rate's field with its value.
+        rate: as in `run`.
         saved: step of the last checkpoint; 0 for none.
         flag: the flag or argument that sets its directory.
     """
     kept = ""
     if saved:
         kept = (
-            f"; the checkpoint of step {saved} is still valid. A lower rate is another run, "
-            f"which needs another {flag}"
+            f"; the checkpoint of step {saved} is still valid. A run with a lower rate needs "
+            f"another {flag}"
         )
     return (
         f"training diverged at step {step}: its loss, prompts or optimizer state became NaN or "
@@ -308,9 +309,9 @@ def resume(
     expected = batches.state_after(step)
     if record["position"] != expected:
         raise PromptError(
-            f"the checkpoint {checkpoints.folder}/{step} has the data position "
-            f"{record['position']}, but its step is at {expected}; delete that directory, or use "
-            f"another {saving.flag}"
+            f"the checkpoint {checkpoints.folder}/{step} was saved at data position "
+            f"{record['position']}, but step {step} belongs to {expected}; delete that directory, "
+            f"or use another {saving.flag}"
         )
     here, there = described(placement), record["devices"]
     if here != there:
@@ -335,7 +336,7 @@ def record_of(
 
 
 def described(placement: Placement) -> str:
-    """Returns the devices of a run in words."""
+    """Returns number and kind of a run's devices, for messages and checkpoints."""
     kind = jax.devices()[0].device_kind
     mesh = "" if placement.model == 1 else f" as {describe(placement.data, placement.model)}"
     return f"{placement.devices} × {kind}{mesh}"

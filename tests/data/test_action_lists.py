@@ -224,7 +224,7 @@ def test_missing_parts(hmdb):
     with pytest.raises(DataError, match="unknown part of hmdb51: 'few_shot_0'"):
         datasets.load("hmdb51:few_shot_0", hmdb)
     with pytest.raises(
-        DataError, match=r"no directory of lists; looked for\n  .*/hmdb51/datasets_sp"
+        DataError, match=r"the directory of lists is missing; looked for\n  .*/hmdb51/datasets_sp"
     ):
         datasets.load("hmdb51", hmdb / "hmdb51")
 

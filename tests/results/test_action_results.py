@@ -197,7 +197,7 @@ def test_h_of_merged_halves_is_that_of_their_averages(tmp_path):
         ("class,predicted,count\na,a,-1\n", "line 2 is not two classes and a count"),
         ("class,predicted,count\na,a,0\n", "line 2 repeats an entry or has the count 0"),
         ("class,predicted,count\na,a,1\na,a,1\n", "line 3 repeats an entry or has the count 0"),
-        ("class,predicted,count\na,a,1\na,b,1\n", "50.00 % right, 60.00 % in results.json"),
+        ("class,predicted,count\na,a,1\na,b,1\n", "accuracy 50.00 %, but 60.00 % in results.json"),
         ('class,predicted,count\n"a', "line 2: "),
         (b"\xff", "'utf-8' codec"),
     ],

@@ -175,7 +175,7 @@ def test_files_of_another_run_are_not_shown(finished, searched, data, clip, tmp_
         shutil.copy(other, copy / "predictions-new.parquet")
         capsys.readouterr()
         assert explain(report.start, [str(copy), "--out", str(out)]) == 0
-        assert "predictions-new.parquet is left out, it is not" in capsys.readouterr().err
+        assert "predictions-new.parquet is left out, because it is" in capsys.readouterr().err
 
 
 @pytest.mark.slow

@@ -120,7 +120,7 @@ def test_an_invalid_field_excludes_the_file(tmp_path, field, value):
     put(tmp_path, dataset="dtd")
     put(tmp_path, **{field: value})
     (_,), _, (problem,) = results.summarize(tmp_path)
-    assert "is left out, it is not the result of a run: " in problem
+    assert "is left out, because it is not the result of a run: " in problem
 
 
 def test_zero_shot_clip_has_no_shots(tmp_path):

@@ -260,7 +260,7 @@ def test_a_position_that_does_not_match_its_step_is_rejected(setting, finished, 
     content["record"]["position"] = {"next_index": 5}
     (folder / "record.json").write_text(json.dumps(content))
     (folder / "digests.json").write_text(json.dumps(checkpoint.digests(folder)))
-    with pytest.raises(PromptError, match=r"the data position .*5}, but its step is at .*6}"):
+    with pytest.raises(PromptError, match=r"at data position .*5}, but step \d+ belongs to .*6}"):
         experiment.run(coop(setting), workdir)
 
 

@@ -120,11 +120,11 @@ def of_run(
             if counted != tested:
                 raise ValueError(f"{counted:,} examples, {tested:,} in results.json")
             if abs(one.accuracy() - percent) > 0.01:
-                raise ValueError(f"{one.accuracy():.2f} % right, {percent:.2f} % in results.json")
+                raise ValueError(
+                    f"accuracy {one.accuracy():.2f} %, but {percent:.2f} % in results.json"
+                )
         except (OSError, ValueError) as error:
-            problems.append(
-                f"{path} is left out, it is not the confusion matrix of its run: {error}"
-            )
+            problems.append(f"{path} is left out, because it is damaged or of another run: {error}")
         else:
             found[key] = one
     return found, problems

@@ -19,21 +19,21 @@ from prompt_jax.prompts import encode_prompted_image, encode_templates
 from prompt_jax.text import templates
 
 TEACHER_TEMPLATES = templates.IMAGENET[:60]
-"""The templates of the published code."""
+"""The first 60 of OpenAI's ImageNet templates, as in the published code."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Settings(ivlp.Settings):
-    """PromptSRC's settings; those of IVLP have other defaults here.
+    """PromptSRC's settings: those of IVLP, with other defaults, and those of its losses.
 
     Attributes:
         text_weight: weight of the mean absolute difference between prompted and frozen text
             features, at least 0.
-        image_weight: the same for image features.
+        image_weight: weight of the same difference between image features, at least 0.
         logits_weight: weight of the divergence from the frozen CLIP's predictions, at least 0.
-        average_mean: mean of the Gaussian weights of the epochs' prompts, an epoch counted from 1.
-            It does not scale with the number of epochs.
-        average_std: standard deviation of these weights in epochs, above 0.
+        average_mean: mean, in epochs, of the Gaussian that weights the prompts of each epoch; it
+            does not depend on the number of epochs.
+        average_std: its standard deviation in epochs, above 0.
     """
 
     text_prompts: int = 4
@@ -73,7 +73,7 @@ def forward(
 ) -> Output:
     """Computes IVLP's logits, and the regularizers "text", "image" and "logits".
 
-    The frozen image features are those of the same augmented images.
+    The frozen CLIP sees the same augmented images as the prompted one.
     """
     s, clip, frozen = task.settings, task.clip, task.frozen
     features = normalize(encode_prompted_image(clip, frozen, images, prompts["vision"]))
@@ -91,16 +91,16 @@ def forward(
 def divergence(
     logits: Float[Array, "batch classes"], teacher: Float[Array, "batch classes"]
 ) -> Float[Array, ""]:
-    """Computes KL(teacher || ours) as a mean over all entries, as published."""
-    ours, theirs = jax.nn.log_softmax(logits), jax.nn.log_softmax(teacher)
-    return jnp.mean(jnp.exp(theirs) * (theirs - ours))
+    """Computes KL(teacher || student), averaged over batch and classes as in the published code."""
+    log_student, log_teacher = jax.nn.log_softmax(logits), jax.nn.log_softmax(teacher)
+    return jnp.mean(jnp.exp(log_teacher) * (log_teacher - log_student))
 
 
 def epoch_weights(settings: Settings, epochs: int) -> Float[np.ndarray, " {epochs}"]:
     """Computes the weights of epochs, which sum to 1: a Gaussian over 1..epochs (section 3.3)."""
     distance = (np.arange(1, epochs + 1) - settings.average_mean) / settings.average_std
     exponents = -0.5 * distance**2
-    # Relative to the largest: far from the mean every density would underflow to 0.
+    # Subtracting the largest exponent avoids that all weights underflow far from the mean.
     weights = np.exp(exponents - np.max(exponents))
     return weights / weights.sum()
 
@@ -122,8 +122,8 @@ METHOD = Method(
     context_slots=ivlp.context_slots,
 )
 
-# Few-shot settings are those of ImageNet, Caltech101, OxfordPets, Food101, UCF101 and SUN397; the
-# other data sets have average_mean = 45 and average_std = 5.
+# The few-shot settings are those published for ImageNet, Caltech101, OxfordPets, Food101, UCF101
+# and SUN397. For other data sets, average_mean = 45 and average_std = 5 were published.
 TRAINED = Recipe(20, 4, 0.0025)
 TRANSFER = TRAINED.but(settings={"depth": 3, "average_mean": 6.0, "average_std": 10.0})
 RECORD = Record(

@@ -128,7 +128,7 @@ DAMAGED: dict[str, tuple[str, Damage, str]] = {
     "class null": (PARQUET, column("class", pa.array(["a", None, "b", "c"])), "class"),
     "right text": (PARQUET, column("right", pa.array(["yes"] * 4)), "right"),
     "right null": (PARQUET, column("right", pa.array([None] * 4, pa.bool_())), "right"),
-    "right of others": (PARQUET, column("right", pa.array([True] * 4)), "100.00 % right"),
+    "right of others": (PARQUET, column("right", pa.array([True] * 4)), "accuracy 100.00 %"),
     "a row less": (
         PARQUET, lambda path: pq.write_table(pq.read_table(path).slice(1), path), "3 rows, 4",
     ),
