@@ -179,7 +179,7 @@ def train_views(
         dataset: reads the images or videos.
         examples: the n training examples.
         inputs: see `train_batches`.
-        batch_size: examples per batch.
+        batch_size: examples per batch, of all hosts together.
         seed: of the augmentation, 0 to 2**32 - 1.
         views: augmented views per example, 1 or more; for images 0 gives one view with the test
             transform.
@@ -188,7 +188,8 @@ def train_views(
 
     Returns:
         Iterator of max(1, views) * ceil(n / batch_size) batches {"image":
-        float32[batch_size, *inputs.shape], "label": int32[batch_size]}; label -1 is padding.
+        float32[B, *inputs.shape], "label": int32[B]}, where B is `batch_size` divided by the hosts;
+        label -1 is padding.
 
     Raises:
         DataError: a setting is out of range; and from `next`, `BadImage`.
@@ -205,7 +206,7 @@ def train_views(
         rng = generator(seed, VIEWS, view * len(examples) + row)
         augment(dataset.read(examples[row]), inputs, augmentation, rng, out)
 
-    make, steps = in_order(examples, batch_size, inputs, slice(0, batch_size), transform)
+    make, steps = in_order(examples, batch_size, inputs, options.share(batch_size), transform)
     return _batches(make, views * steps, options)
 
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
+from prompt_jax.cli import connecting, hosts
 from prompt_jax.errors import PromptError, unknown
 
 if TYPE_CHECKING:
@@ -38,6 +39,17 @@ _READERS = {
     "as a ConfigDict": "omitted: it is a group of fields, which have their own flags (see --help)",
 }
 WORKDIR = flags.DEFINE_string("workdir", None, "output directory")
+DISTRIBUTED = flags.DEFINE_bool("distributed", False, "several hosts, started by a scheduler")
+COORDINATOR = flags.DEFINE_string("coordinator", "", "HOST:PORT of host 0")
+NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "number of hosts")
+PROCESS_ID = flags.DEFINE_integer("process_id", None, "number of this host, from 0")
+CONNECT_SECONDS = flags.DEFINE_integer(
+    "connect_seconds", 300, "how long to wait for the other hosts", lower_bound=1
+)
+_FLAGS = (
+    *("config", "workdir"),
+    *("distributed", "coordinator", "num_processes", "process_id", "connect_seconds"),
+)
 _CONFIGS = pathlib.Path(__file__).parent / "configs"
 
 
@@ -58,7 +70,7 @@ def parse(argv: list[str]) -> "Config":
         name = str(error.flagname)
         if name.startswith("config.") and file is None:
             raise PromptError(f"--{name} needs a config; add --config=FILE") from None
-        raise unknown("flag", name, ("config", "workdir")) from None
+        raise unknown("flag", name, _FLAGS) from None
     except flags.Error as error:
         if file and "whilst parsing config file" in str(error):
             raise _unusable(file, str(error)) from None
@@ -209,10 +221,23 @@ def print_help() -> None:
     print("--config=FILE --help   explains every field, with its value in this config")
     print("--workdir=DIR  output directory; default results/METHOD-DATA-seedN, or")
     print("               results/PROTOCOL for a config with several runs")
+    print("--distributed  one of several hosts, started by Slurm, Open MPI, GKE or on a TPU pod;")
+    print("               elsewhere --coordinator=HOST:PORT --num_processes=N --process_id=I")
     print("--config.FIELD=VALUE  sets a field")
     print("\n".join(_config_files()))
     print("the config of a protocol takes a method as argument, e.g.")
     print("experiments/configs/images/few_shot.py:coop")
+
+
+def connect() -> None:
+    """Connects the hosts of the run if a flag says that there are several.
+
+    Raises:
+        PromptError: the flags are incomplete, or the hosts do not connect.
+    """
+    flag_values = COORDINATOR.value, NUM_PROCESSES.value, PROCESS_ID.value
+    if DISTRIBUTED.value or flag_values != ("", None, None):
+        connecting.connect(*flag_values, CONNECT_SECONDS.value)
 
 
 def main(argv: list[str]) -> None:
@@ -228,19 +253,23 @@ def main(argv: list[str]) -> None:
             print_help()
         return
     config = parse(argv)
+    connect()
     from experiments import results
     from experiments.figures import tables
+    from experiments.record import agreement
     from experiments.run import experiment, sweep
 
     command_line.prepare_jax()
+    agreement.check_config(config)
     if sweep.is_sweep(config):
         name = f"ablation_{config.ablation}" if config.ablation else config.protocol
         workdir = pathlib.Path(WORKDIR.value or f"results/{name}")
         try:
             sweep.run(config, workdir)
         finally:
-            if any(workdir.rglob("results.json")):
+            if hosts.is_first() and any(workdir.rglob("results.json")):
                 results.report(workdir)
+        hosts.finish()
         return
     [one] = sweep.expand(config).values()
     name = f"{one.method}-{one.data.title or one.data.name}-seed{one.seed}".replace(":", "_")
@@ -248,3 +277,4 @@ def main(argv: list[str]) -> None:
     found = experiment.run(one, workdir)
     tables.print_run(found)
     print(f"run directory: {workdir}; results: {workdir / 'results.json'}")
+    hosts.finish()

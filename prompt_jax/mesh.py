@@ -10,8 +10,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
+from jax.experimental import mesh_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
+from prompt_jax.cli import hosts
 from prompt_jax.errors import PromptError, unknown
 
 DATA, MODEL = "data", "model"
@@ -45,7 +47,14 @@ def parse_mesh(text: str, devices: Sequence[jax.Device], field: str = "mesh") ->
             f"{field}={text!r} is a mesh of {data * model} devices, and there "
             f"{'is 1' if number == 1 else f'are {number}'}; use {' or '.join(fitting)}"
         )
-    return jax.make_mesh((data, model), AXES, (AxisType.Auto,) * 2, devices=list(devices))
+    kinds, of_host = (AxisType.Auto,) * 2, divmod(data, hosts.count())
+    if hosts.count() == 1 or of_host[1]:
+        return jax.make_mesh((data, model), AXES, kinds, devices=list(devices))
+    # A host reads the part of a batch for its devices, so these must be neighbors along `data`.
+    ordered = mesh_utils.create_hybrid_device_mesh(
+        (of_host[0], model), (hosts.count(), 1), list(devices), process_is_granule=True
+    )
+    return Mesh(ordered, AXES, axis_types=kinds)
 
 
 def read_axes(text: str, field: str = "mesh") -> dict[str, int]:

@@ -13,6 +13,7 @@ from data_pipelines.errors import DataError
 from experiments.record import runs
 from experiments.record.files import results_file
 from experiments.record.identity import refuse_other_run
+from prompt_jax.cli import hosts
 from prompt_jax.errors import PromptError
 from prompt_jax.storage.files import check_seal, read_json, seal, write_text
 
@@ -21,11 +22,15 @@ _LOCKS: dict[pathlib.Path, int] = {}
 
 
 def read_results(workdir: pathlib.Path) -> dict[str, Any] | None:
-    """Reads the results of a finished run in `workdir`; None if there are none.
+    """Reads the results of a finished run in `workdir`, on host 0; None if there are none.
 
     Raises:
         PromptError: a field of the file is damaged.
     """
+    return hosts.from_first("results", lambda: _read_results(workdir))
+
+
+def _read_results(workdir: pathlib.Path) -> dict[str, Any] | None:
     path = workdir / "results.json"
     if not os.path.lexists(path):
         return None
@@ -34,6 +39,12 @@ def read_results(workdir: pathlib.Path) -> dict[str, Any] | None:
     if damaged:
         raise PromptError(f"{path} is damaged ({damaged[0]}); {advice}")
     return results
+
+
+def is_begun(workdir: pathlib.Path) -> bool:
+    """Returns whether a run has begun in the directory, on host 0."""
+    names = ("run.json", "results.json")
+    return hosts.from_first("begun", lambda: any((workdir / name).is_file() for name in names))
 
 
 def read_finished(folder: pathlib.Path) -> tuple[dict[str, Any], list[str]]:
@@ -85,6 +96,10 @@ def check_results(results: dict[str, Any]) -> None:
 
 def read_evaluations(workdir: pathlib.Path) -> dict[str, dict[str, Any]]:
     """Reads the finished tests of a stopped run, by test set; a damaged file counts as empty."""
+    return hosts.from_first("evaluations", lambda: _read_evaluations(workdir))
+
+
+def _read_evaluations(workdir: pathlib.Path) -> dict[str, dict[str, Any]]:
     try:
         content = dict(read_json(workdir / "evaluations.json", results_file.MOST_BYTES))
         check_seal(content)
@@ -107,6 +122,8 @@ def lock_workdir(workdir: pathlib.Path, identity: dict[str, Any]) -> None:
         PromptError: it cannot be created or written to, belongs to another run, or is locked by
             another process.
     """
+    if not hosts.is_first():
+        return
     make_workdir(workdir)
     lock(workdir)
     owner = workdir / "run.json"
@@ -141,6 +158,8 @@ def giving_back(workdir: pathlib.Path) -> Iterator[None]:
 
 def unclaim(workdir: pathlib.Path) -> None:
     """Releases the lock, and removes the claim if the run has saved nothing."""
+    if not hosts.is_first():
+        return
     checkpoints = workdir / "checkpoints"
     with contextlib.suppress(OSError):
         checkpoints.rmdir()  # only if it is empty
@@ -215,8 +234,9 @@ def make_workdir(workdir: pathlib.Path) -> None:
 
 
 def write_json(path: pathlib.Path, content: Any) -> None:
-    """Writes JSON atomically and durably."""
-    write_text(path, json.dumps(content, indent=1) + "\n")
+    """Writes JSON atomically and durably, on host 0."""
+    if hosts.is_first():
+        write_text(path, json.dumps(content, indent=1) + "\n")
 
 
 def git_commit() -> str:

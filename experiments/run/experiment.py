@@ -21,6 +21,7 @@ from experiments.run import choosing, models, testing, training
 from experiments.setup import building, overview
 from experiments.setup.plans import Plan
 from experiments.setup.preparation import Prepared, finished, load, prepare
+from prompt_jax.cli import hosts
 from prompt_jax.evaluation import reliability
 from prompt_jax.evaluation.metrics import harmonic_mean
 from prompt_jax.models import saved
@@ -98,11 +99,13 @@ def finish(run: Prepared, trained: Trained) -> dict[str, Any]:
     results["features"] = run.shots.described if run.shots else ""
     results["seconds"] = time.perf_counter() - run.began
     workdir.refuse_removed(run.folder)
-    models.write(run, prompts, results, models.in_words(time.time()))
+    if hosts.is_first():
+        models.write(run, prompts, results, models.in_words(time.time()))
     results = seal(results)
     workdir.write_json(run.folder / "results.json", results)
     workdir.release(run.folder)
-    tracking.tell_results(run.config.tracker, run.identity, run.folder, results)
+    if hosts.is_first():
+        tracking.tell_results(run.config.tracker, run.identity, run.folder, results)
     if trained.seconds:
         share = results["data_wait_share"]
         print(f"training waited for {run.plan.train.kind} for at most {share:.1%} of its time")

@@ -20,7 +20,6 @@ from data_pipelines.errors import DataError
 from experiments.cli import memory
 from experiments.config.config import Config
 from experiments.record import identity, workdir
-from experiments.record.log import Log
 from experiments.run import experiment, training
 from experiments.setup.preparation import Prepared, finished, load, prepare
 from prompt_jax.clip.packing import PackedTokens, stack
@@ -163,7 +162,7 @@ def fit(runs: list[Prepared]) -> list[Trained | str]:
     return trained
 
 
-def _log(one: Prepared, start: int) -> Log:
+def _log(one: Prepared, start: int) -> loop.Log:
     return training.open_log(one, start, _optimizer(one)[1])
 
 
@@ -212,7 +211,7 @@ def _stacked(parts: list[Any]) -> Any:
 class Logs:
     """The logs of several runs."""
 
-    def __init__(self, logs: list[Log]):
+    def __init__(self, logs: list[loop.Log]):
         """Takes one log per run."""
         self._logs = logs
 

@@ -13,6 +13,7 @@ from experiments.config.config import FIELDS, Config, change, read
 from experiments.configs.video import retrieval
 from experiments.run import experiment, parallel
 from experiments.setup import building, protocols, titles
+from prompt_jax.cli import hosts
 from prompt_jax.errors import PromptError
 
 # The default data sets of configs.
@@ -158,6 +159,8 @@ def run(config: ConfigDict | Config, folder: pathlib.Path) -> list[dict[str, Any
             else:
                 results += [experiment.run(one, folder / name) for name, one in group.items()]
         except (PromptError, DataError) as error:
+            if hosts.count() > 1:
+                raise  # it may have failed on this host only, and the others wait for it
             failed |= dict.fromkeys(group, str(error))
             print(f"failed: {str(error).splitlines()[0]}")
     if failed:

@@ -11,7 +11,7 @@ from experiments.record.files import confusions, predictions, ranks
 from experiments.record.runs import METRICS, TOLD_APART, WAYS
 from experiments.setup.preparation import Testable
 from prompt_jax import methods
-from prompt_jax.cli import progress
+from prompt_jax.cli import hosts, progress
 from prompt_jax.clip.captions import tokenize_captions
 from prompt_jax.errors import escape
 from prompt_jax.evaluation import metrics, reliability, retrieval
@@ -50,10 +50,11 @@ def classify(
     found = Evaluator(run.compared, run.plan.batches.test_views)(prompts, tasks, batches)
     dataset = run.plan.tests[key]
     names = distinct([escape(name) for name in dataset.class_names])
-    predictions.write(
-        run.folder / predictions.predictions_file(key), dataset.test, names, found[0].likeliest
-    )
-    confusions.write(run.folder / confusions.confusion_file(key), names, found[0].confusion)
+    if hosts.is_first():
+        predictions.write(
+            run.folder / predictions.predictions_file(key), dataset.test, names, found[0].likeliest
+        )
+        confusions.write(run.folder / confusions.confusion_file(key), names, found[0].confusion)
     own, zero_shot = (_reliability(one.likeliest) for one in (found[0], found[-1]))
     return {
         "accuracy": found[0].final,
@@ -131,14 +132,15 @@ def search(
         if not places:
             own = similarities  # of the method, not of zero-shot CLIP
         places.append(place_of)
-    ranks.write(run.folder / ranks.ranks_file(key), _lines(dataset, places))
-    predictions.write_searches(
-        run.folder / predictions.predictions_file(key),
-        dataset.test,
-        places[0],
-        places[-1],
-        own,
-    )
+    if hosts.is_first():
+        ranks.write(run.folder / ranks.ranks_file(key), _lines(dataset, places))
+        predictions.write_searches(
+            run.folder / predictions.predictions_file(key),
+            dataset.test,
+            places[0],
+            places[-1],
+            own,
+        )
     return {
         "accuracy": found[0]["t2v"]["R@1"],
         "zero_shot": found[-1]["t2v"]["R@1"],

@@ -12,6 +12,7 @@ from experiments.record.log import Log
 from experiments.record.tracking import open_tracker
 from experiments.record.workdir import refuse_removed
 from experiments.setup.preparation import Prepared
+from prompt_jax.cli import hosts
 from prompt_jax.training import compile_times, loop
 from prompt_jax.training.loop import Saving, Trained
 
@@ -44,8 +45,10 @@ def fit(run: Prepared) -> Trained:
     )
 
 
-def open_log(run: Prepared, start: int, schedule: optax.Schedule) -> Log:
-    """Returns the log of a run that starts after step `start`."""
+def open_log(run: Prepared, start: int, schedule: optax.Schedule) -> loop.Log:
+    """Returns the log of a run that starts after step `start`; of host 0 alone."""
+    if not hosts.is_first():
+        return loop.Quiet()
     tracker = open_tracker(run.config.tracker, run.identity, run.folder)
     return Log(run.folder, start, schedule, tracker)
 

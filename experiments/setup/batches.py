@@ -1,7 +1,7 @@
 """Makes the batches of a run: for training, cached features and testing."""
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from prompt_jax.clip.captions import Captions
 from prompt_jax.clip.packing import pack_captions
 from prompt_jax.inputs import training_batches
 from prompt_jax.inputs.augmenting import Augmentation
-from prompt_jax.inputs.draws import steps_per_epoch
+from prompt_jax.inputs.draws import shuffled_rows, steps_per_epoch
 from prompt_jax.inputs.given import Inputs
 from prompt_jax.inputs.images.preprocessing import CLIP, Preprocessing
 from prompt_jax.inputs.videos.sampling import for_tests
@@ -91,7 +91,17 @@ class RunBatches:
 
     def features(self, features: np.ndarray, labels: np.ndarray) -> training_batches.Batches:
         """Returns endless batches of cached features float32[V, n, …], in the order of `train`."""
-        return training_batches.feature_batches(features, labels, self.batch_size, self.seed)
+        part = {"shard_index": self.options.shard_index, "shard_count": self.options.shard_count}
+        return training_batches.feature_batches(
+            features, labels, self.batch_size, self.seed, **part
+        )
+
+    def order(self, number: int) -> Callable[[int], np.ndarray]:
+        """Returns a function from a batch's number to its examples, int[B], of all hosts."""
+        rows_of = shuffled_rows(
+            number, self.batch_size, self.seed, slice(0, min(self.batch_size, number))
+        )
+        return lambda batch: rows_of(batch)[2]
 
     def train_examples(self, dataset: Dataset) -> int:
         """Returns the examples per epoch: images, or pairs of a video and a caption."""
@@ -112,30 +122,30 @@ class PairBatches(Iterator[dict[str, Any]]):
     """Training batches of videos with their captions.
 
     {"image": float32[B, F, S, S, 3], "text": `PackedTokens` of B captions, "label": 0 … B - 1}.
+    With several hosts, "image" and "label" are the part of this one, and "text" is whole.
     """
 
-    def __init__(self, videos: Batches, dataset: Dataset, captions: Captions, devices: int):
+    def __init__(self, making: RunBatches, dataset: Dataset, captions: Captions, devices: int):
         """Adds captions to batches of videos.
 
         Args:
-            videos: batches of `RunBatches.train`.
+            making: makes the batches of videos.
             dataset: data set of the videos.
             captions: captions of all its training videos, in the order of the videos.
             devices: number of devices that a batch is split over.
         """
-        numbers = [len(example.captions) for example in dataset.train]
-        self._first = np.concatenate([[0], np.cumsum(numbers)])
-        self._videos, self._tokens, self._devices = videos, captions.tokens, devices
+        self._videos = making.train(dataset)
+        self._tokens, self._devices = captions.tokens, devices
+        # Each pair of an epoch is one caption.
+        self._order = making.order(len(captions.tokens))
+        self._part = making.options.share(min(making.batch_size, len(captions.tokens)))
 
     def __next__(self) -> dict[str, Any]:
+        places = self._order(self._videos.get_state()["next_index"])
         batch = next(self._videos)
-        places = self._first[batch["row"]] + batch["caption"]
         texts = pack_captions([self._tokens[place] for place in places], self._devices)
-        return {
-            "image": batch["image"],
-            "text": texts,
-            "label": np.arange(len(places), dtype=np.int32),
-        }
+        label = np.arange(len(places), dtype=np.int32)[self._part]
+        return {"image": batch["image"], "text": texts, "label": label}
 
     def get_state(self) -> dict[str, int]:
         """Returns the position of the next batch; see `Positioned`."""
@@ -155,12 +165,19 @@ class PairBatches(Iterator[dict[str, Any]]):
 
 
 def make_batches(
-    config: Config, image_size: int, kind: str, preprocessing: Preprocessing = CLIP
+    config: Config,
+    image_size: int,
+    kind: str,
+    preprocessing: Preprocessing = CLIP,
+    share: tuple[int, int] = (0, 1),
 ) -> RunBatches:
-    """Returns the batches of a config, of images or videos, for a backbone."""
+    """Returns the batches of a config, of images or videos, for a backbone.
+
+    `share` is which part of each batch this host reads, and the number of parts.
+    """
     data = config.data
     threads = None if data.num_threads < 0 else data.num_threads
-    options = ReadOptions(num_threads=threads, num_workers=data.num_workers)
+    options = ReadOptions(threads, data.num_workers, shard_index=share[0], shard_count=share[1])
     sizes = config.batch_size, config.eval_batch_size, config.seed, options
     if kind != "videos":
         return RunBatches(Inputs.of(image_size, preprocessing), Augmentation(), *sizes)

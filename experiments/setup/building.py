@@ -18,6 +18,7 @@ from experiments.config.fields import check_type
 from experiments.record import tracking
 from experiments.setup import preprocessing, protocols, titles
 from prompt_jax import methods
+from prompt_jax.cli import hosts
 from prompt_jax.clip import CLIP, CLIPConfig, Frozen, loading
 from prompt_jax.clip.checkpoints.preprocessing import NOTHING, Declared
 from prompt_jax.clip.memory import default_budget
@@ -229,9 +230,14 @@ def build_backbone(config: Config, activation: str | None = None) -> Backbone:
     return Backbone(clip, arrays, fingerprint, assumed, declared)
 
 
+def _least(budgets: Sequence[int | None]) -> int | None:
+    """Returns the least memory of all hosts, which must compile the same programs."""
+    return min((budget for budget in budgets if budget), default=None)
+
+
 def make_clip(config: Config, sizes: CLIPConfig, mesh: Mesh) -> CLIP:
     """Returns a CLIP of these sizes with the precision and memory of the config."""
-    memory = math.ceil(config.memory_gb * 1e9) or default_budget()
+    memory = math.ceil(config.memory_gb * 1e9) or _least(hosts.gather("memory", default_budget()))
     dtype = jnp.dtype(config.dtype)
     return CLIP(sizes, dtype, memory, mesh, config.precision)
 

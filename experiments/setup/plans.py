@@ -104,6 +104,7 @@ def build(
     image_size: int,
     uses_validation: bool,
     preprocessing: Preprocessing = CLIP,
+    share: tuple[int, int] = (0, 1),
 ) -> Plan:
     """Returns the data of a config; reads lists, but no images.
 
@@ -112,6 +113,7 @@ def build(
         image_size: image size of the backbone, in pixels; scenes are rendered for it.
         uses_validation: whether the method uses validation images.
         preprocessing: preprocessing of the images.
+        share: see `make_batches`.
 
     Raises:
         DataError: data is missing or malformed.
@@ -129,7 +131,7 @@ def build(
         train,
         tests,
         identity.of_images(train, tests),
-        make_batches(config, image_size, train.kind, preprocessing),
+        make_batches(config, image_size, train.kind, preprocessing, share),
         _undrawn(load, train),
         _drawn_from(config, load, train, by_captions),
         config.seed,

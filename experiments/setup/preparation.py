@@ -15,7 +15,7 @@ from data_pipelines.errors import DataError, shorten
 from data_pipelines.examples import Dataset, Example
 from data_pipelines.layouts import automatic
 from experiments.config.config import Config
-from experiments.record import workdir
+from experiments.record import agreement, workdir
 from experiments.record.identity import as_json, identify, refuse_other_results
 from experiments.setup import building, overview, plans, preprocessing, protocols, starting, titles
 from experiments.setup.batches import PairBatches
@@ -23,6 +23,7 @@ from experiments.setup.features import FeatureMaker
 from experiments.setup.plans import Plan
 from experiments.setup.tasks import make_task, make_tests
 from prompt_jax import methods
+from prompt_jax.cli import hosts
 from prompt_jax.clip.captions import Captions, tokenize_captions
 from prompt_jax.inputs.images.preprocessing import Preprocessing
 from prompt_jax.inputs.training_batches import TrainingBatches
@@ -83,7 +84,8 @@ class Loaded:
         """Returns the data of the run; raises a DataError if data is missing or malformed."""
         image_size = self.backbone.clip.config.image_size
         uses_validation = self.method.adaptation is not None
-        return plans.build(self.config, image_size, uses_validation, self.preprocessing)
+        share = self.placement.share
+        return plans.build(self.config, image_size, uses_validation, self.preprocessing, share)
 
     def identity(self, images: dict[str, Any] | None) -> dict[str, Any]:
         """Returns the identity of the run; see `identify`."""
@@ -166,8 +168,8 @@ def load(
     method, settings = building.build_method(config)
     start = starting.read(config, method)
     # Earlier versions assumed "gelu" for a bare state dict; their runs must resume.
-    begun = any((folder / name).is_file() for name in ("run.json", "results.json"))
-    backbone = backbone or building.build_backbone(config, "gelu" if begun else None)
+    activation = "gelu" if workdir.is_begun(folder) else None
+    backbone = backbone or building.build_backbone(config, activation)
     if start:
         starting.check_backbone(config, start, backbone.fingerprint)
         saved.check_sizes(start, backbone.clip.config, config.backbone)
@@ -221,6 +223,7 @@ def prepare(run: Loaded) -> Prepared:
     """Checks the data and creates tasks, initial prompts and training batches."""
     identity = run.identity(run.plan.hashes)
     plan = plans.check_images(run.plan, run.config.data.on_bad_image == "skip")
+    agreement.check_run(identity, plan.train, plan.tests.values())
     workdir.lock_workdir(run.folder, identity)
     with workdir.giving_back(run.folder):
         prepared = with_tasks(run, plan, identity)
@@ -238,13 +241,14 @@ def prepare(run: Loaded) -> Prepared:
             prepared = with_shots(prepared)
         # Last, so that a rejected run leaves the directory free for a corrected one.
         workdir.claim_workdir(run.folder, identity)
+        agreement.check_directory(run.folder)
         write_splits(run.folder, plan)
     return prepared
 
 
 def write_splits(folder: pathlib.Path, plan: Plan) -> None:
     """Writes automatic splits to split.csv, or to split_DOMAIN.csv for a domain."""
-    for dataset in plan.auto_split:
+    for dataset in plan.auto_split if hosts.is_first() else ():
         _, domain = datasets.split_domain(dataset.name)
         name = f"split_{domain}.csv" if domain else "split.csv"
         write_text(folder / name, automatic.as_csv(dataset))
@@ -314,7 +318,9 @@ def prepare_shots(run: Prepared) -> Shots:
     run.placement.check(f"training {dataset.kind}", min(number, making.batch_size))
     labels = np.array([example.label for example in dataset.train], np.int32)
     if run.method.objective == "pairs":
-        return Shots(pair_batches(run), steps, None, labels, "")
+        tokens = tokenize(run, dataset, "training", dataset.train)
+        pairs = PairBatches(making, dataset, tokens, run.placement.devices)
+        return Shots(pairs, steps, None, labels, "")
     if not views:
         return Shots(making.train(dataset), steps, None, labels, "")
     features = run.makes.of_views(dataset, views)
@@ -322,13 +328,6 @@ def prepare_shots(run: Prepared) -> Shots:
     kept = "video's frames" if run.method.input == "frames" else "image"
     described = f"cached: {views} augmented view{'s' * (views > 1)} of each training {kept}"
     return Shots(batches, steps, features, labels, described)
-
-
-def pair_batches(run: Prepared) -> PairBatches:
-    """Returns batches of the training videos with their captions."""
-    dataset = run.plan.train
-    tokens = tokenize(run, dataset, "training", dataset.train)
-    return PairBatches(run.plan.batches.train(dataset), dataset, tokens, run.placement.devices)
 
 
 def tokenize(run: Prepared, dataset: Dataset, role: str, examples: Sequence[Example]) -> Captions:

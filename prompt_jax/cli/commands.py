@@ -7,10 +7,11 @@ import errno
 import importlib
 import os
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from prompt_jax.cli import interrupts
+from prompt_jax.cli import hosts, interrupts
 from prompt_jax.errors import DataError, escape, escape_lines, shorten
 
 USAGE_ERROR, CLOSED_OUTPUT = 2, 141
@@ -71,8 +72,17 @@ def explain(
             return _closed_output()
         raise
     except KeyboardInterrupt as stop:
-        print(str(stop) or "stopped", file=sys.stderr)
+        words = str(stop) or "stopped"
+        print(words, file=sys.stderr)
+        hosts.ended(interrupts.exit_code(), words)
         return interrupts.exit_code()
+    except Exception as error:
+        if hosts.count() == 1:
+            raise
+        hosts.await_reason()
+        traceback.print_exc()
+        hosts.ended(1, f"{type(error).__name__}: {error}".splitlines()[0])
+        return 1
     return code or 0
 
 
@@ -80,7 +90,9 @@ def _refuse(message: str) -> int:
     # Messages may quote long values of untrusted files.
     lines = escape_lines(message).split("\n")
     lines = [line if len(line) <= _LONGEST_LINE else _cut(line) for line in lines]
-    print("error: " + "\n".join(lines), file=sys.stderr)
+    message = "\n".join(lines)
+    print(f"error: {message}", file=sys.stderr)
+    hosts.ended(USAGE_ERROR, message)
     return USAGE_ERROR
 
 

@@ -15,6 +15,7 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Callable
 from types import FrameType
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -162,6 +163,8 @@ def say(words: str) -> None:
 def end(number: int, words: str) -> None:
     """Ends the process with the exit code of the signal; files are written atomically."""
     say(words)
+    if ending is not None:
+        ending(128 + number, words)
     leave(128 + number)
 
 
@@ -192,3 +195,5 @@ def _leave_it_to_the_thread(number: int, frame: FrameType | None) -> None:
 
 
 _listener: Listener | None = None
+# Called before a signal ends the process, with its exit code and words; see `hosts`.
+ending: Callable[[int, str], None] | None = None

@@ -15,6 +15,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from prompt_jax.cli import hosts
 from prompt_jax.errors import escape
 
 SECONDS_BETWEEN_LINES = 10.0
@@ -27,7 +28,10 @@ Advance = Callable[[int, str], None]
 def bar(title: str, total: int, start: int = 0) -> Iterator[Advance]:
     """Shows progress from `start` to `total`, with the time left; any text is safe in `title`."""
     title = escape(title)
-    if sys.stderr.isatty():
+    if not hosts.is_first():
+        with silence() as advance:
+            yield advance
+    elif sys.stderr.isatty():
         with _rich(title, total, start) as advance:
             yield advance
     else:

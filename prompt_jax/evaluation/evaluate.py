@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from prompt_jax.errors import PromptError
-from prompt_jax.evaluation.programs import compiled
+from prompt_jax.evaluation.programs import compiled, to_host
 from prompt_jax.methods import Method, Prompts, Task, look
 from prompt_jax.methods.method import KEPT
 
@@ -109,7 +109,7 @@ class Evaluator:
             for i, method in enumerate(self._methods):
                 seen = kept.get(method.input, images)
                 judged = self._judge[i](prompts[i], prepared[i], tasks[i], seen, labels)
-                sums[i].add(np.asarray(labels)[:: self._views], *map(np.asarray, judged))
+                sums[i].add(to_host(labels)[:: self._views], *map(to_host, judged))
         return [each.accuracy() for each in sums]
 
 

@@ -6,6 +6,8 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jax.experimental import multihost_utils
 
 from prompt_jax import methods
 from prompt_jax.clip import normalize
@@ -19,6 +21,13 @@ OF_IMAGES = ("images", "features")
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     """Returns the function under `jit`; the same function compiles once per shape."""
     return jax.jit(function)
+
+
+def to_host(array: Any) -> np.ndarray:
+    """Returns an array of devices; with several hosts, on each of them the whole array."""
+    if not isinstance(array, jax.Array) or array.is_fully_addressable or array.is_fully_replicated:
+        return np.asarray(array)
+    return np.asarray(multihost_utils.process_allgather(array, tiled=True))
 
 
 @functools.cache

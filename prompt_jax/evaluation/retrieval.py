@@ -9,7 +9,7 @@ from prompt_jax.clip import tokenizer
 from prompt_jax.clip.packing import PackedTokens, pack_captions
 from prompt_jax.errors import PromptError
 from prompt_jax.evaluation.metrics import Ranks, retrieve_texts, retrieve_videos
-from prompt_jax.evaluation.programs import compiled
+from prompt_jax.evaluation.programs import compiled, to_host
 from prompt_jax.methods import Encoders, Prompts, Task
 
 
@@ -51,7 +51,7 @@ def encode_texts(
     if not number:
         raise PromptError("there are no captions to test on; check the test split")
     run = compiled(encoders.encode_texts)
-    features = [np.asarray(run(prompts, task, batch)) for batch in batches]
+    features = [to_host(run(prompts, task, batch)) for batch in batches]
     return np.concatenate(features)[:number]
 
 
@@ -74,10 +74,10 @@ def encode_videos(
     features = [np.zeros((number, width), np.float32) for width in widths]
     came = np.zeros(number, bool)
     for batch in batches:
-        rows = np.asarray(batch["row"])
+        rows = to_host(batch["row"])
         for (encoders, prompts, task), found in zip(methods, features, strict=True):
             encoded = compiled(encoders.encode_videos)(prompts, task, batch["image"])
-            found[rows[rows >= 0]] = np.asarray(encoded)[rows >= 0]
+            found[rows[rows >= 0]] = to_host(encoded)[rows >= 0]
         came[rows[rows >= 0]] = True
     if not came.all():
         raise PromptError(

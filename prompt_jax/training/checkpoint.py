@@ -22,6 +22,7 @@ from typing import Any
 import jax
 import orbax.checkpoint as ocp
 
+from prompt_jax.cli import hosts
 from prompt_jax.errors import PromptError
 from prompt_jax.storage.files import UNFINISHED, sync_folder, write_text
 
@@ -47,8 +48,9 @@ class Checkpoints:
         self.folder = pathlib.Path(folder).absolute()
         self._keep = keep
         self._arrays = ocp.Checkpointer(ocp.StandardCheckpointHandler())
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self._remove_unfinished()
+        if hosts.is_first():
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._remove_unfinished()
 
     def steps(self) -> list[int]:
         """Returns the steps of the complete checkpoints, oldest first."""
@@ -56,11 +58,16 @@ class Checkpoints:
         return sorted(int(name) for name in names if re.fullmatch(r"[1-9][0-9]{0,17}", name))
 
     def latest(self) -> int | None:
-        """Returns the newest complete step, or None."""
+        """Returns the newest complete step, or None; the same on all hosts."""
+        return hosts.from_first("latest checkpoint", self._newest)
+
+    def _newest(self) -> int | None:
         return max(self.steps(), default=None)
 
     def save(self, step: int, state: Any, record: dict) -> None:
         """Writes arrays and record atomically; an interrupted write keeps the last checkpoint.
+
+        With several hosts all call it; each writes its part of the arrays, host 0 the rest.
 
         Raises:
             PromptError: the files cannot be written, e.g. because the disk is full.
@@ -68,18 +75,24 @@ class Checkpoints:
         unfinished, final = self.folder / f"{step}{UNFINISHED}", self.folder / str(step)
         with _without_logs():
             try:
-                unfinished.mkdir()
-                _reserve(unfinished, sum(leaf.nbytes for leaf in jax.tree.leaves(state)))
+                if hosts.is_first():
+                    unfinished.mkdir()
+                    _reserve(unfinished, sum(leaf.nbytes for leaf in jax.tree.leaves(state)))
+                hosts.gather("checkpoint begun", step)
                 self._arrays.save(unfinished / STATE, args=ocp.args.StandardSave(state))
-                content = {"record": record, "arrays": shapes_of(state)}
-                write_text(unfinished / RECORD, json.dumps(content, indent=1) + "\n")
-                write_text(unfinished / DIGESTS, json.dumps(digests(unfinished), indent=1) + "\n")
+                if hosts.is_first():
+                    content = {"record": record, "arrays": shapes_of(state)}
+                    write_text(unfinished / RECORD, json.dumps(content, indent=1) + "\n")
+                    listed = json.dumps(digests(unfinished), indent=1) + "\n"
+                    write_text(unfinished / DIGESTS, listed)
                 failure = None
             except Exception as error:  # orbax has no error class for disk failures
                 failure = error
         if failure is not None:
+            if not isinstance(failure, OSError):
+                hosts.await_reason()
             self._remove_unfinished()
-            last = self.latest()
+            last = self._newest()
             where = "starts again" if last is None else f"resumes from step {last}, which is kept"
             reason = getattr(failure, "strerror", None) or str(failure) or type(failure).__name__
             raise PromptError(
@@ -87,12 +100,14 @@ class Checkpoints:
                 f"({reason.splitlines()[0][:LONGEST_REASON]}); free space or repair the directory, "
                 f"then run again: it {where}"
             )
-        if final.exists():
-            shutil.rmtree(final)
-        unfinished.rename(final)
-        sync_folder(self.folder)
-        for old in self.steps()[: -self._keep]:
-            shutil.rmtree(self.folder / str(old))
+        if hosts.is_first():
+            if final.exists():
+                shutil.rmtree(final)
+            unfinished.rename(final)
+            sync_folder(self.folder)
+            for old in self.steps()[: -self._keep]:
+                shutil.rmtree(self.folder / str(old))
+        hosts.gather("checkpoint done", step)
 
     def restore(
         self, step: int, like: Any, accept: Callable[[dict], None] | None = None

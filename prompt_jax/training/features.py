@@ -9,6 +9,7 @@ import numpy as np
 
 from prompt_jax.cli import progress
 from prompt_jax.clip import CLIP, Frozen
+from prompt_jax.evaluation.programs import to_host
 from prompt_jax.inputs.draws import PADDING_LABEL, steps_per_epoch
 from prompt_jax.inputs.training_batches import feature_batches
 from prompt_jax.methods import Method, Prompts, Task
@@ -39,8 +40,9 @@ class FeatureMaker:
         with progress.bar(title, total) as advance:
             for done, batch in enumerate(batches, 1):
                 placed = self._placement.place(batch)
-                features.append(np.asarray(self.encode(self._frozen, placed["image"]), np.float32))
-                labels.append(batch["label"])
+                encoded = to_host(self.encode(self._frozen, placed["image"]))
+                features.append(np.asarray(encoded, np.float32))
+                labels.append(to_host(placed["label"]))
                 advance(done, "")
         kept = np.concatenate(labels)
         real = kept != PADDING_LABEL

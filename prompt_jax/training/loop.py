@@ -12,7 +12,7 @@ import jax
 import numpy as np
 import optax
 
-from prompt_jax.cli import progress
+from prompt_jax.cli import hosts, progress
 from prompt_jax.cli.interrupts import StopRequest
 from prompt_jax.errors import PromptError
 from prompt_jax.inputs.training_batches import TrainingBatches
@@ -247,7 +247,7 @@ def run(
             # The device waits only if the last step is finished.
             if step > start + 1 and state.step.is_ready():  # type: ignore[attr-defined]
                 waiting += time.perf_counter() - asked
-            images += batch["label"].size
+            images += batch["label"].size * placement.share[1]
             state, metrics = step_fn(state, batch)
             if stop:
                 stop.step_done()
@@ -255,7 +255,7 @@ def run(
                 refuse_diverged(metrics["diverged"])
                 words = log.write(step, metrics)
             advance(step, words)
-            asked_to_stop = stop is not None and stop.asked
+            asked_to_stop = stop is not None and hosts.stop_together(stop.asked)
             if saving and (step % saving.every == 0 or step == total or asked_to_stop):
                 save(step)
             if asked_to_stop:

@@ -5,8 +5,10 @@ import os
 from typing import Any
 
 import jax
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec, Sharding
 
+from prompt_jax.cli import hosts
 from prompt_jax.clip import Frozen
 from prompt_jax.clip.packing import PackedTokens
 from prompt_jax.errors import PromptError, installing
@@ -36,6 +38,28 @@ def find_devices() -> list[jax.Device]:
         ) from error
 
 
+def put(tree: Any, shardings: Any) -> Any:
+    """Returns arrays on devices; with several hosts, each has them in full.
+
+    Args:
+        tree: arrays.
+        shardings: one for all arrays, or a tree like `tree`.
+    """
+    if hosts.count() == 1:
+        return jax.device_put(tree, shardings)
+
+    def place(x: Any, sharding: Sharding) -> jax.Array:
+        if isinstance(x, jax.Array) and not x.is_fully_addressable:
+            return jax.device_put(x, sharding)
+        # `device_put` would compare the arrays of all hosts, which takes long for a backbone.
+        array = np.asarray(x)
+        return jax.make_array_from_callback(array.shape, sharding, array.__getitem__)
+
+    if isinstance(shardings, Sharding):
+        return jax.tree.map(lambda x: place(x, shardings), tree)
+    return jax.tree.map(place, tree, shardings)
+
+
 class Placement:
     """Puts arrays on a mesh of devices: batches along `data`, classes along `model`.
 
@@ -55,30 +79,64 @@ class Placement:
         self.devices, self.shard_frozen = self.data * self.model, shard_frozen
         self.replicated = self._along()
 
+    @property
+    def share(self) -> tuple[int, int]:
+        """Returns which part of a batch the devices of this host take, and the number of parts.
+
+        Raises:
+            PromptError: its devices are not neighbors along `data`.
+        """
+        if hosts.count() == 1:
+            return 0, 1
+        rows = [
+            number
+            for number, row in enumerate(self.mesh.devices)
+            if any(device.process_index == hosts.index() for device in row)
+        ]
+        first, number = rows[0], len(rows)
+        if first % number or self.data % number or rows[-1] - first >= number:
+            raise PromptError(
+                f"the mesh {DATA}:{self.data},{MODEL}:{self.model} divides the devices of hosts; "
+                f"use a {MODEL} that divides the devices of a host, or a multiple of them"
+            )
+        return first // number, self.data // number
+
     def replicate(self, tree: Any) -> Any:
         """Returns the arrays of `tree`, replicated over the devices."""
-        return jax.device_put(tree, self.replicated)
+        return put(tree, self.replicated)
 
     def put_frozen(self, frozen: Frozen) -> Frozen:
         """Returns the weights of the backbone on the devices; see `of_frozen`."""
-        return jax.device_put(frozen, self.of_frozen(frozen))
+        return put(frozen, self.of_frozen(frozen))
 
     def put_task(self, task: Task) -> Task:
         """Returns a task with its arrays on the devices; see `of_task`."""
-        return jax.device_put(task, self.of_task(task))
+        return put(task, self.of_task(task))
 
     def split(self, batch: Any) -> Any:
-        """Returns a host batch with the first axis of each array split along `data`."""
-        return jax.device_put(batch, self.of_batch(batch))
+        """Returns a host batch with the first axis of each array split along `data`.
+
+        With several hosts, each gives its `share` of a batch, but all of `PackedTokens`.
+        """
+        shardings = self.of_batch(batch)
+        if hosts.count() == 1:
+            return put(batch, shardings)
+
+        def place(x: Any, sharding: Any) -> Any:
+            if _is_packed(x):
+                return put(x, sharding)
+            return jax.make_array_from_process_local_data(sharding, np.asarray(x))
+
+        return jax.tree.map(place, batch, shardings, is_leaf=_is_packed)
 
     def place(self, batch: dict[str, Any]) -> Any:
         """Splits a host batch if `data` divides it evenly, and replicates it otherwise."""
-        even = len(batch["label"]) % self.data == 0
+        even = len(batch["label"]) * self.share[1] % self.data == 0
         return self.split(batch) if even else self.replicate(batch)
 
     def split_runs(self, batches: Any) -> Any:
         """Returns host batches of several runs, [runs, batch, …], split along the second axis."""
-        return jax.device_put(batches, self.of_batch(batches, None))
+        return put(batches, self.of_batch(batches, None))
 
     def of_frozen(self, frozen: Frozen) -> Any:
         """Returns the sharding of each weight, a tree like `frozen`.

@@ -129,7 +129,7 @@ def test_a_batch_has_a_caption_of_each_video_and_resumes_at_its_position(clip):
     tokens = tokenize_captions(captions)
 
     def start():
-        return batches.PairBatches(making.train(dataset), dataset, tokens, devices=1)
+        return batches.PairBatches(making, dataset, tokens, devices=1)
 
     whole = list(itertools.islice(start(), 3))
     videos = list(itertools.islice(making.train(dataset), 3))
