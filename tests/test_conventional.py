@@ -14,10 +14,11 @@ import video_rows
 from reference import BATCH, CLASSES, CONFIG, FROZEN, TINY, largest_difference, relative_difference
 from rows import BY_FIGURES, arrays, task_of
 
+from experiments.benchmark import cells
 from experiments.benchmark.cells import CLASSIFIERS
 from experiments.benchmark.counterparts import torch_methods
 from experiments.benchmark.flops import count_products
-from experiments.benchmark.ours import jax_actions, jax_pairs, jax_side
+from experiments.benchmark.ours import jax_side, work
 from prompt_jax import methods
 from prompt_jax.clip.captions import tokenize_captions
 from prompt_jax.training import train
@@ -28,7 +29,7 @@ STATE = jax_side.openai_state(CONFIG, FROZEN)
 def conventional(row):
     """Returns the counterpart of a row of the methods' table."""
     prompts = arrays(row, "param")
-    handover = jax_side.hand_over(row.method, TINY, row.settings, prompts, CLASSES)
+    handover = work.hand_over(row.method, TINY, row.settings, prompts, CLASSES)
     return torch_methods.build(handover, STATE)
 
 
@@ -36,7 +37,7 @@ def conventional_vop(row):
     """Returns the counterpart of a row of videos and captions."""
     tokens = tokenize_captions(video_rows.CAPTIONS, row.settings.text_prompts).tokens
     prompts = video_rows.prompts_of(row)
-    handover = jax_pairs.hand_over("vop", TINY, row.settings, prompts, tokens)
+    handover = work.hand_over("vop", TINY, row.settings, prompts, tokens)
     return torch_methods.build(handover, STATE)
 
 
@@ -81,7 +82,7 @@ def test_the_text_part_does_the_same_work_on_both_sides(name):
     logits = module.text_logits(torch.tensor(features))
     module.loss(logits, torch.tensor(labels)).backward()
     batch = {"image": jax.numpy.asarray(features), "label": jax.numpy.asarray(labels)}
-    method, prompts = jax_side.text_part(name), arrays(row, "param")
+    method, prompts = work.text_part(name), arrays(row, "param")
     expected_logits, expected = ours(method, prompts, task_of(row), batch)
     assert largest_difference(logits.detach().numpy(), expected_logits) <= 1e-4
     found = gradients_of(module)
@@ -113,7 +114,7 @@ def test_the_text_part_of_vop_does_the_same_work_on_both_sides():
     logits = module.text_logits(torch.tensor(features))
     module.loss(logits, torch.arange(3)).backward()
     batch = video_rows.batch_of(row) | {"image": jax.numpy.asarray(features)}
-    method, prompts = jax_pairs.text_part("vop"), video_rows.prompts_of(row)
+    method, prompts = work.text_part("vop"), video_rows.prompts_of(row)
     expected_logits, expected = ours(method, prompts, task, batch)
     assert largest_difference(logits.detach().numpy(), expected_logits) <= 1e-4
     found = gradients_of(module)
@@ -125,7 +126,7 @@ def vilt_on_both_sides(method, videos):
     """Returns (logits, gradients) of the counterpart, and ours by `method`; `videos` of both."""
     row = action_rows.BY_FIGURES["vilt_clip"]
     prompts, labels = action_rows.prompts_of(row), np.asarray(BATCH["label"])
-    handover = jax_actions.hand_over("vilt_clip", TINY, row.settings, prompts, CLASSES)
+    handover = work.hand_over("vilt_clip", TINY, row.settings, prompts, CLASSES)
     module = torch_methods.build(handover, STATE)
     theirs = torch.tensor(np.array(videos))
     logits = module(theirs.movedim(-1, -3)) if videos.ndim == 5 else module.text_logits(theirs)
@@ -151,7 +152,7 @@ def test_vilt_clip_equals_the_conventional_code():
 def test_the_text_part_of_vilt_clip_does_the_same_work_on_both_sides():
     features = np.random.default_rng(0).standard_normal((3, CONFIG.embed_dim), np.float32)
     (logits, found), (expected_logits, expected), _ = vilt_on_both_sides(
-        jax_actions.text_part("vilt_clip"), features
+        work.text_part("vilt_clip"), features
     )
     assert largest_difference(logits, expected_logits) <= 1e-4
     # Vision-led prompts affect the texts; the map to vision does not.
@@ -191,3 +192,14 @@ def test_the_count_of_a_step_matches_xla_s_and_includes_every_iteration():
             # XLA counts sums and activations too.
             assert counted[0] < program.cost_analysis()["flops"] < 1.3 * counted[0]
     assert counted[2] - counted[1] == counted[1] - counted[0] > counted[0] / 2
+
+
+def test_the_benchmark_lists_the_records_that_have_a_counterpart():
+    """The lists are written out, because the counterpart's process must not import JAX."""
+    there = torch_methods.METHODS
+    own_protocols = {name: one.own_protocol for name, one in methods.RECORDS["videos"].items()}
+    of_videos = {name: own_protocols[name] for name in there if name not in methods.METHODS}
+    assert set(cells.CLASSIFIERS) == there.keys() & methods.METHODS.keys()
+    assert set(cells.PAIRS) == {name for name, own in of_videos.items() if own == "retrieval"}
+    assert set(cells.ACTIONS) == {name for name, own in of_videos.items() if own != "retrieval"}
+    assert cells.FRAMES.keys() == of_videos.keys()

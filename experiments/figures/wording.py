@@ -8,6 +8,7 @@ from experiments.figures import tables
 from experiments.figures.papers import published
 from experiments.figures.result_table import ECE, MERGED, ResultTable
 from experiments.record.runs import SOURCE_PROTOCOLS, STAND_IN
+from prompt_jax import methods
 
 SETTINGS = "settings."
 ON_STAND_IN = STAND_IN[0].upper() + STAND_IN[1:] + "."
@@ -78,6 +79,10 @@ def remarks_on(table: ResultTable) -> list[str]:
         )
     if "h" in table.columns:
         lines.append("H is the harmonic mean of the base and new accuracies after averaging.")
+    for method in dict.fromkeys(row.method for row in table.rows):
+        record = methods.find_record(method, "videos")
+        if record and record.sees_at_test != methods.Record.sees_at_test:
+            lines.append(f"Predictions of {method} depend on {record.sees_at_test} at test.")
     for row in table.rows:
         trained = any(run.trainable != 0 for run in row.runs)
         chosen = {name: "as chosen" for run in row.runs for name in run.chosen}

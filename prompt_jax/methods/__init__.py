@@ -25,13 +25,24 @@ from prompt_jax.text.class_names import UNSEEN
 
 
 def _list_records(folder: str) -> dict[str, Record]:
-    """Collects the `RECORD` or `RECORDS` of each module in a folder, oldest first."""
+    """Collects the `RECORD` or `RECORDS` of each module in a folder, oldest first.
+
+    Raises:
+        ValueError: two records have the same name.
+    """
     package = importlib.import_module(f"{__name__}.{folder}")
-    found: list[Record] = []
+    found: dict[str, tuple[Record, str]] = {}
     for file in pkgutil.iter_modules(package.__path__):
         contents = vars(importlib.import_module(f"{package.__name__}.{file.name}"))
-        found += contents.get("RECORDS") or [contents["RECORD"]]
-    return {one.name: one for one in sorted(found, key=lambda one: (one.appeared, one.name))}
+        for one in contents.get("RECORDS") or [contents["RECORD"]]:
+            if one.name in found:
+                raise ValueError(
+                    f"methods/{folder}: {found[one.name][1]}.py and {file.name}.py both have a "
+                    f"record named {one.name!r}; rename one of them"
+                )
+            found[one.name] = one, file.name
+    records = [one for one, _ in found.values()]
+    return {one.name: one for one in sorted(records, key=lambda one: (one.appeared, one.name))}
 
 
 RECORDS = {"images": _list_records("images"), "videos": _list_records("video")}

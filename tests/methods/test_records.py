@@ -1,7 +1,7 @@
 """Records and annotated shapes match the methods; documents name all methods."""
 
+import dataclasses
 import os
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,8 +12,12 @@ from experiments.configs import recipes
 from experiments.figures.papers import published
 from prompt_jax import methods
 from prompt_jax.export import source
+from prompt_jax.methods import images
 
 REPOSITORY = Path(__file__).parents[2]
+sys.path.insert(0, str(REPOSITORY / "docs"))
+import method_tables  # noqa: E402
+
 RECORDS = [one for table in methods.RECORDS.values() for one in table.values()]
 SIZES = {"base_to_novel": {3}, "few_shot": {4}, "supervised": {1, 2}, "retrieval": {4, 10}}
 
@@ -34,15 +38,31 @@ def test_image_methods_have_a_recipe_for_every_protocol():
         assert record.recipe("few_shot") and record.recipe("cross_dataset")
 
 
-def test_the_readme_s_table_states_the_protocols_of_each_method():
-    text = (REPOSITORY / "README.md").read_text(encoding="utf-8")
-    [row] = re.findall(r"\| prompts in the text .*\n.*\n(.*)\n", text)
-    cells = [re.findall(r"`(\w+)`", cell) for cell in row.split("|")[1:-1]]
-    tuned = ("text", "images", "both", "features")
-    for names, place in zip(cells, tuned, strict=True):
-        assert len(names) > 0 and {methods.RECORDS["images"][name].tunes for name in names} == {
-            place
-        }
+def test_two_records_of_one_name_are_refused(tmp_path, monkeypatch):
+    (tmp_path / "other.py").write_text("from prompt_jax.methods.images.coop import RECORD\n")
+    monkeypatch.setattr(images, "other", None, raising=False)  # removed afterwards
+    monkeypatch.setattr(images, "__path__", [*images.__path__, str(tmp_path)])
+    name = f"{images.__name__}.other"
+    monkeypatch.setitem(sys.modules, name, None)
+    del sys.modules[name]
+    with pytest.raises(ValueError, match=r"coop\.py and other\.py both have a record named 'coop'"):
+        methods._list_records("images")
+
+
+def test_the_readme_s_tables_are_those_of_the_records():
+    text = method_tables.README.read_text(encoding="utf-8")
+    assert method_tables.rewrite(text) == text
+    for kind, records in methods.RECORDS.items():
+        written = "\n".join(method_tables.table(kind))
+        assert written in text.replace("\n  |", "\n|")
+        assert all(f"`{name}`" in written for name in records)
+
+
+def test_a_table_has_a_row_for_each_input_at_test(monkeypatch):
+    coop = methods.RECORDS["images"]["coop"]
+    other = dataclasses.replace(coop, sees_at_test="all test images")
+    monkeypatch.setitem(methods.RECORDS["images"], "coop", other)
+    assert "| all test images | `coop` |  |  |  |" in method_tables.table("images")
 
 
 def test_variants_are_equal_if_their_numbers_are():

@@ -1,5 +1,6 @@
 """Averages of many runs, on generated results.json files with known answers."""
 
+import dataclasses
 import os
 import statistics
 
@@ -10,6 +11,7 @@ from experiments import results
 from experiments.cli.command_line import explain
 from experiments.figures import wording
 from experiments.record import runs
+from prompt_jax import methods
 from prompt_jax.errors import PromptError
 from prompt_jax.evaluation import reliability
 from prompt_jax.evaluation.metrics import harmonic_mean
@@ -215,6 +217,16 @@ def test_a_table_reports_which_methods_were_trained_on_cached_features(tmp_path)
     put(tmp_path, method="maple")
     (said,) = (line for line in wording.remarks_on(only_table(tmp_path)) if "cached" in line)
     assert said.startswith("Training images of coop are cached: 10")
+
+
+def test_a_table_says_which_predictions_depend_on_more_than_one_image(tmp_path, monkeypatch):
+    table = methods.RECORDS["images"]
+    other = dataclasses.replace(table["coop"], sees_at_test="all test images")
+    put(tmp_path)
+    assert not any("at test" in line for line in wording.remarks_on(only_table(tmp_path)))
+    monkeypatch.setitem(table, "coop", other)
+    lines = wording.remarks_on(only_table(tmp_path))
+    assert "Predictions of coop depend on all test images at test." in lines
 
 
 def test_data_sets_may_have_different_splits(tmp_path):

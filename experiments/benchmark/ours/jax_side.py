@@ -6,26 +6,22 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import flax.traverse_util
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 from safetensors.numpy import load_file, save_file
 
-from data_pipelines.scenes import CLASSES
 from experiments.benchmark import flops
-from experiments.benchmark.cells import EVALUATION_BATCHES, Cell, class_names
-from experiments.benchmark.handover import Handover, feature_batch, first_seconds, image_batch
-from experiments.benchmark.ours import jax_actions, jax_pairs
+from experiments.benchmark.cells import EVALUATION_BATCHES, Cell
+from experiments.benchmark.handover import first_seconds
+from experiments.benchmark.ours import work
 from prompt_jax import methods
-from prompt_jax.clip import CLIP, VARIANTS, CLIPConfig, Frozen, loading, normalize, tokenizer
+from prompt_jax.clip import CLIP, VARIANTS, CLIPConfig, Frozen, loading
 from prompt_jax.clip.checkpoints.layouts import from_tree, openai_layout, to_tree
 from prompt_jax.clip.memory import default_budget
 from prompt_jax.evaluation import evaluate
-from prompt_jax.methods import Method, Output, Prompts, Task
-from prompt_jax.methods.method import cosine_logits
-from prompt_jax.prompts import PHOTO, encode_classes, generate
+from prompt_jax.methods import Task
 from prompt_jax.training import optim, train
 from prompt_jax.training.sharding import find_devices
 
@@ -53,74 +49,6 @@ def load_backbone(name: str, weights: Path) -> tuple[CLIPConfig, Frozen]:
 def openai_state(config: CLIPConfig, frozen: Frozen) -> dict[str, np.ndarray]:
     """Returns the weights by OpenAI's names."""
     return from_tree(openai_layout(config.image_layers, config.text_layers), frozen)
-
-
-def hand_over(
-    name: str, clip: CLIP, settings: Any, prompts: Prompts, class_names: Sequence[str]
-) -> Handover:
-    """Returns the inputs of the counterpart for the same computation."""
-    words = "a photo of a" if name == "maple" else " ".join(["X"] * len(prompts["context"]))
-    cleaned = [each.replace("_", " ") for each in class_names]
-    slots = clip.config.context_length
-    arrays = flax.traverse_util.flatten_dict(prompts, sep="/")
-    return Handover(
-        name,
-        dataclasses.asdict(clip.config),
-        dataclasses.asdict(settings),
-        tokenizer.tokenize([f"{words} {each}." for each in cleaned], slots),
-        tokenizer.tokenize([PHOTO.format(each) for each in cleaned], slots),
-        {path: np.array(array) for path, array in arrays.items()},
-    )
-
-
-def text_part(name: str) -> Method:
-    """Returns the method on given image features, without the image tower."""
-    method = methods.get(name)
-    forwards = {"maple": _maple_text, "pro_mpt": _pro_mpt_text}
-    return method._replace(input="features", forward=forwards.get(name, method.forward))
-
-
-def _maple_text(prompts: Prompts, prepared: Any, task: Task, features: jax.Array) -> Output:
-    return Output(cosine_logits(task, normalize(features), prepared[0])[None])
-
-
-def _pro_mpt_text(prompts: Prompts, prepared: Any, task: Task, features: jax.Array) -> Output:
-    features, iterations = normalize(features), task.settings.iterations
-
-    def iterate(context, _):
-        context = generate(prompts["text_generator"], features)[:, None] + context
-        classes = encode_classes(task.clip, task.frozen, task.names, context)
-        return context, cosine_logits(task, features, normalize(classes))
-
-    start = jnp.broadcast_to(prompts["context"], (len(features), *prompts["context"].shape))
-    _, logits = jax.lax.scan(iterate, start, length=iterations)
-    first = cosine_logits(task, features, normalize(task.constants))
-    weights = (0.0,) + (1.0,) * iterations
-    return Output(jnp.concatenate([first[None], logits]), weights=weights)
-
-
-def make_batch(cell: Cell, config: CLIPConfig, run: int) -> dict[str, jax.Array]:
-    """Returns the batch of a training run; for the text part, with features as images."""
-    images, labels = image_batch(cell, config.image_size, run)
-    if cell.part == "text":
-        images = feature_batch(cell, config.embed_dim, run)
-    return {"image": jnp.asarray(images), "label": jnp.asarray(labels)}
-
-
-def set_up(
-    cell: Cell, clip: CLIP, frozen: Frozen
-) -> tuple[Method, Task, Prompts, Handover, list[dict[str, Any]]]:
-    """Returns method, task, initial prompts, the counterpart's inputs, and one batch per run."""
-    method = methods.get(cell.method)
-    settings = method.Settings(**({"iterations": cell.N} if cell.method == "pro_mpt" else {}))
-    names = class_names(cell.K, CLASSES)
-    task = methods.make_task(method, clip, frozen, names, settings)
-    prompts = method.init(jax.random.key(0), task)
-    handover = hand_over(cell.method, clip, settings, prompts, names)
-    if cell.part == "text":
-        method = text_part(cell.method)
-    batches = [make_batch(cell, clip.config, run) for run in range(cell.runs)]
-    return method, task, prompts, handover, batches
 
 
 def adamw(rate: float | jax.Array, trains: Any) -> optax.GradientTransformation:
@@ -170,9 +98,9 @@ class Ours:
         clip = CLIP(config, jnp.dtype(cell.dtype), memory or default_budget())
         if not in_turn:
             clip = clip.share_memory(cell.runs)
-        of_videos = jax_pairs.set_up if cell.pairs else jax_actions.set_up
-        work = (of_videos if cell.frames else set_up)(cell, clip, frozen)
-        self._method, self._task, self._prompts, self.handover, batches = work
+        self._method, self._task, self._prompts, self.handover, batches = work.set_up(
+            cell, clip, frozen
+        )
         if cell.phase == "train":
             self._set_up_training(batches, in_turn, adamw if cell.frames else optim.sgd)
         else:
