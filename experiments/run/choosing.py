@@ -9,6 +9,7 @@ from experiments.setup.preparation import Prepared
 from prompt_jax import methods
 from prompt_jax.methods import selection
 from prompt_jax.training import features as kept
+from prompt_jax.training import loop
 
 
 def choose(run: Prepared, prompts: methods.Prompts) -> tuple[methods.Prompts, dict[str, Any]]:
@@ -60,7 +61,6 @@ def fit_part(run: Prepared, features: np.ndarray, labels: np.ndarray) -> methods
         labels,
         run.config.seed,
         run.placement,
+        loop.Options(training.rate(run.config), title=""),
         place=run.placement.replicate,  # the number of devices need not divide a fold
-        rate=training.rate(run.config),
-        title="",
     )

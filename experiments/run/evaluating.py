@@ -21,9 +21,9 @@ from experiments.record.runs import EVALUATION, STAND_IN
 from experiments.run import experiment, testing
 from experiments.run.elsewhere import Model, build_config, build_plan
 from experiments.setup import building, overview, plans, preprocessing
+from experiments.setup.building import make_tests
 from experiments.setup.plans import Plan
 from experiments.setup.preparation import Testable
-from experiments.setup.tasks import make_tests
 from prompt_jax.errors import PromptError
 from prompt_jax.inputs.images.preprocessing import Preprocessing
 from prompt_jax.models import saved

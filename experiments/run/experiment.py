@@ -19,8 +19,9 @@ from experiments.record import identity, tracking, training_list, workdir
 from experiments.record.runs import STAND_IN
 from experiments.run import choosing, models, testing, training
 from experiments.setup import building, overview
+from experiments.setup.loading import finished, load
 from experiments.setup.plans import Plan
-from experiments.setup.preparation import Prepared, finished, load, prepare
+from experiments.setup.preparation import Prepared, prepare
 from prompt_jax.cli import hosts
 from prompt_jax.evaluation import reliability
 from prompt_jax.evaluation.metrics import harmonic_mean

@@ -21,10 +21,11 @@ from experiments.cli import memory
 from experiments.config.config import Config
 from experiments.record import identity, workdir
 from experiments.run import experiment, training
-from experiments.setup.preparation import Prepared, finished, load, prepare
+from experiments.setup.loading import finished, load
+from experiments.setup.preparation import Prepared, prepare
 from prompt_jax.clip.packing import PackedTokens, stack
 from prompt_jax.errors import PromptError
-from prompt_jax.training import compile_times, loop, recipes, train
+from prompt_jax.training import compile_times, loop, recipes, saving, train
 from prompt_jax.training.checkpoint import Checkpoints
 from prompt_jax.training.loop import Trained
 
@@ -118,9 +119,9 @@ def fit(runs: list[Prepared]) -> list[Trained | str]:
             "their numbers of training images differ; set it to False"
         )
     method, config = first.method, first.config
-    step = train.make_parallel_step(method, lambda rate: _optimizer(first, rate)[0])
+    step = train.make_parallel_step(method, lambda rate: _optimizer(first, rate))
     rates = jnp.asarray([one.config.learning_rate for one in runs], jnp.float32)
-    states = [train.init_state(one.prompts, _optimizer(one)[0]) for one in runs]
+    states = [train.init_state(one.prompts, _optimizer(one)) for one in runs]
     batches = Together([each.batches for each in shots])
     names = "-".join(str(one.config.seed) for one in runs)
     common = first.folder.parent / f"together-{names}"
@@ -134,18 +135,20 @@ def fit(runs: list[Prepared]) -> list[Trained | str]:
             batches,
             _total(first),
             first.placement,
-            open_log=lambda start: Logs([_log(one, start) for one in runs]),
-            saving=training.saving(
-                config, identity.of_several([one.identity for one in runs]), common
+            loop.Options(
+                training.rate(config),
+                lambda start: Logs([training.open_log(one, start) for one in runs]),
+                config.log_every,
+                training.saving(
+                    config, identity.of_several([one.identity for one in runs]), common
+                ),
+                compiling=compile_times.describe(config.method, task.clip),
             ),
-            rate=training.rate(config),
-            log_every=config.log_every,
-            compiling=compile_times.describe(config.method, task.clip),
         )
         end = end._replace(together=len(runs))
         pairs = zip(runs, shots, strict=True)
         records = [
-            loop.record_of(one.identity, each.batches, end, one.placement) for one, each in pairs
+            saving.record_of(one.identity, each.batches, end, one.placement) for one, each in pairs
         ]
     trained: list[Trained | str] = []
     for number, (one, record) in enumerate(zip(runs, records, strict=True)):
@@ -160,10 +163,6 @@ def fit(runs: list[Prepared]) -> list[Trained | str]:
     workdir.release(common)
     shutil.rmtree(common)  # each run has its own last checkpoint now
     return trained
-
-
-def _log(one: Prepared, start: int) -> loop.Log:
-    return training.open_log(one, start, _optimizer(one)[1])
 
 
 def _optimizer(one: Prepared, rate: jax.Array | None = None):

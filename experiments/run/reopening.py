@@ -11,7 +11,7 @@ from experiments.config.protocols import PROTOCOLS
 from experiments.configs import default
 from experiments.record import identity, workdir
 from experiments.run import choosing, elsewhere, evaluating
-from experiments.setup import building, plans, preparation, preprocessing, titles
+from experiments.setup import building, loading, plans, preparation, preprocessing, titles
 from experiments.setup.plans import Plan
 from experiments.setup.preparation import Prepared
 from prompt_jax import methods
@@ -39,7 +39,7 @@ def reopen(folder: pathlib.Path, backbone: building.Backbone | None = None) -> P
     config = _config(results["config"])
     config = change(config, {"init_from": ""})  # not needed, and the directory may have moved
     prepared = preprocessing.reread(results.get("preprocessing"), config.data)
-    loaded = preparation.load(config, folder, backbone, prepared)
+    loaded = loading.load(config, folder, backbone, prepared)
     if loaded.backbone.fingerprint != results["backbone_hash"]:
         raise PromptError(
             f"{folder} was run on another backbone than the current {results['backbone']}; "
@@ -104,7 +104,7 @@ def trained(run: Prepared) -> Prompts:
 def _restore(run: Prepared) -> Prompts:
     making = run.plan.batches
     steps = making.train_steps(making.train_examples(run.plan.train))
-    optimizer, _ = recipes.build_optimizer(
+    optimizer = recipes.build_optimizer(
         run.config.recipe, run.method, run.prompts, run.task.settings, steps
     )
     folder, last = run.folder / "checkpoints", run.config.epochs * steps

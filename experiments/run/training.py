@@ -4,8 +4,6 @@ import functools
 import pathlib
 from typing import Any
 
-import optax
-
 from experiments.config.config import Config
 from experiments.record.identity import refuse_other_run
 from experiments.record.log import Log
@@ -13,8 +11,9 @@ from experiments.record.tracking import open_tracker
 from experiments.record.workdir import refuse_removed
 from experiments.setup.preparation import Prepared
 from prompt_jax.cli import hosts
-from prompt_jax.training import compile_times, loop
-from prompt_jax.training.loop import Saving, Trained
+from prompt_jax.training import compile_times, loop, recipes
+from prompt_jax.training.loop import Trained
+from prompt_jax.training.saving import Saving
 
 
 def fit(run: Prepared) -> Trained:
@@ -36,20 +35,27 @@ def fit(run: Prepared) -> Trained:
         run.shots.batches,
         run.shots.steps_per_epoch,
         run.placement,
+        loop.Options(
+            rate(run.config),
+            functools.partial(open_log, run),
+            run.config.log_every,
+            saving(run.config, run.identity, run.folder),
+            compiling=compile_times.describe(run.config.method, run.task.clip),
+        ),
         place=run.placement.split,
-        open_log=functools.partial(open_log, run),
-        saving=saving(run.config, run.identity, run.folder),
-        rate=rate(run.config),
-        log_every=run.config.log_every,
-        compiling=compile_times.describe(run.config.method, run.task.clip),
     )
 
 
-def open_log(run: Prepared, start: int, schedule: optax.Schedule) -> loop.Log:
+def open_log(run: Prepared, start: int) -> loop.Log:
     """Returns the log of a run that starts after step `start`; of host 0 alone."""
     if not hosts.is_first():
         return loop.Quiet()
-    tracker = open_tracker(run.config.tracker, run.identity, run.folder)
+    assert run.shots is not None
+    config = run.config
+    schedule = recipes.build_schedule(
+        config.recipe, config.learning_rate, run.shots.steps_per_epoch
+    )
+    tracker = open_tracker(config.tracker, run.identity, run.folder)
     return Log(run.folder, start, schedule, tracker)
 
 

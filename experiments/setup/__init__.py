@@ -1,1 +1,1 @@
-"""Prepares a run from its config: read building, plans, then preparation."""
+"""Prepares a run from its config: read loading, plans, then preparation."""

@@ -1,8 +1,7 @@
 """Makes the batches of a run: for training, cached features and testing."""
 
 import dataclasses
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable
 
 import numpy as np
 
@@ -11,8 +10,6 @@ from data_pipelines.batches.options import ReadOptions
 from data_pipelines.batches.reading import Batches
 from data_pipelines.examples import Dataset, Example
 from experiments.config.config import Config
-from prompt_jax.clip.captions import Captions
-from prompt_jax.clip.packing import pack_captions
 from prompt_jax.inputs import training_batches
 from prompt_jax.inputs.augmenting import Augmentation
 from prompt_jax.inputs.draws import shuffled_rows, steps_per_epoch
@@ -116,52 +113,6 @@ class RunBatches:
     def test_steps(self, number: int) -> int:
         """Returns the number of test batches for `number` examples."""
         return -(-number // self.eval_batch_size)
-
-
-class PairBatches(Iterator[dict[str, Any]]):
-    """Training batches of videos with their captions.
-
-    {"image": float32[B, F, S, S, 3], "text": `PackedTokens` of B captions, "label": 0 … B - 1}.
-    With several hosts, "image" and "label" are the part of this one, and "text" is whole.
-    """
-
-    def __init__(self, making: RunBatches, dataset: Dataset, captions: Captions, devices: int):
-        """Adds captions to batches of videos.
-
-        Args:
-            making: makes the batches of videos.
-            dataset: data set of the videos.
-            captions: captions of all its training videos, in the order of the videos.
-            devices: number of devices that a batch is split over.
-        """
-        self._videos = making.train(dataset)
-        self._tokens, self._devices = captions.tokens, devices
-        # Each pair of an epoch is one caption.
-        self._order = making.order(len(captions.tokens))
-        self._part = making.options.share(min(making.batch_size, len(captions.tokens)))
-
-    def __next__(self) -> dict[str, Any]:
-        places = self._order(self._videos.get_state()["next_index"])
-        batch = next(self._videos)
-        texts = pack_captions([self._tokens[place] for place in places], self._devices)
-        label = np.arange(len(places), dtype=np.int32)[self._part]
-        return {"image": batch["image"], "text": texts, "label": label}
-
-    def get_state(self) -> dict[str, int]:
-        """Returns the position of the next batch; see `Positioned`."""
-        return self._videos.get_state()
-
-    def state_after(self, batches: int) -> dict[str, int]:
-        """Returns the position after `batches` batches; see `Positioned`."""
-        return self._videos.state_after(batches)
-
-    def set_state(self, state: dict[str, int]) -> None:
-        """Resumes at a position; see `Positioned`."""
-        self._videos.set_state(state)
-
-    def close(self) -> None:
-        """Stops reading; see `Positioned`."""
-        self._videos.close()
 
 
 def make_batches(

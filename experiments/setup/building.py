@@ -1,10 +1,10 @@
-"""Checks a config as a whole and builds its backbone and method."""
+"""Checks a config as a whole, and builds its backbone, method and tasks."""
 
 import dataclasses
 import itertools
 import math
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -13,6 +13,7 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from data_pipelines import datasets
+from data_pipelines.examples import Dataset
 from experiments.config.config import FIELDS, Config, read
 from experiments.config.fields import check_type
 from experiments.record import tracking
@@ -24,7 +25,9 @@ from prompt_jax.clip.checkpoints.preprocessing import NOTHING, Declared
 from prompt_jax.clip.memory import default_budget
 from prompt_jax.errors import PromptError, unknown
 from prompt_jax.mesh import parse_mesh, read_axes
+from prompt_jax.methods import Method, Task
 from prompt_jax.methods.method import KEPT
+from prompt_jax.text.class_names import Classes
 from prompt_jax.training.sharding import Placement, find_devices
 
 Predicate = Callable[[Config], bool]
@@ -250,3 +253,55 @@ def make_placement(config: Config) -> Placement:
     """
     mesh = parse_mesh(config.mesh, find_devices(), "config.mesh")
     return Placement(mesh, config.shard_frozen)
+
+
+def make_tests(
+    config: Config,
+    method: Method,
+    settings: Any,
+    backbone: Backbone,
+    placement: Placement,
+    tests: Mapping[str, Dataset],
+    known: Classes,
+) -> tuple[dict[str, list[Task]], list[Method]]:
+    """Returns tasks of the method and of zero-shot CLIP by test set; see `Testable`.
+
+    Args:
+        config: config of the run; its protocol selects the kind of zero-shot CLIP.
+        method, settings: method under test.
+        backbone, placement: the backbone, and the placement of its parameters on devices.
+        tests: test sets by key.
+        known: classes that the prompts are trained on.
+
+    Raises:
+        PromptError: the method cannot distinguish some of the classes; see `methods.make_task`.
+    """
+    compared = {method: settings}
+    zero_shot = find_method(config, "zero_shot")
+    compared.setdefault(zero_shot, zero_shot.Settings())
+    made = {
+        key: [
+            make_task(tested, chosen, backbone, placement, dataset, known)
+            for tested, chosen in compared.items()
+        ]
+        for key, dataset in tests.items()
+    }
+    return made, list(compared)
+
+
+def make_task(
+    method: Method,
+    settings: Any,
+    backbone: Backbone,
+    placement: Placement,
+    dataset: Dataset,
+    known: Classes,
+) -> Task:
+    """Returns the task of a method on the classes of a data set; see `make_tests`."""
+    names, ids = Classes(()) if method.objective == "pairs" else dataset.classes
+    index = methods.index_trained(known.names, names, known.ids, ids)
+    tower = methods.tower_for(method, backbone.clip, dataset.kind)
+    made = methods.make_task(
+        method, tower, backbone.frozen, names, settings, dataset.template, index
+    )
+    return placement.put_task(made)

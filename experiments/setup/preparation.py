@@ -1,102 +1,26 @@
-"""Prepares a run for training: `load`, then `finished`; an unfinished run goes to `prepare`."""
+"""Prepares a loaded run for training: checks its data, makes tasks, prompts and batches."""
 
 import dataclasses
-import functools
 import pathlib
-import time
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-from ml_collections import ConfigDict
 
 from data_pipelines import datasets
-from data_pipelines.errors import DataError, shorten
-from data_pipelines.examples import Dataset, Example
 from data_pipelines.layouts import automatic
 from experiments.config.config import Config
 from experiments.record import agreement, workdir
-from experiments.record.identity import as_json, identify, refuse_other_results
-from experiments.setup import building, overview, plans, preprocessing, protocols, starting, titles
-from experiments.setup.batches import PairBatches
-from experiments.setup.features import FeatureMaker
+from experiments.setup import building, overview, plans, starting
+from experiments.setup.loading import Loaded
 from experiments.setup.plans import Plan
-from experiments.setup.tasks import make_task, make_tests
+from experiments.setup.shots import FeatureMaker, Shots, make_shots, tokenize
 from prompt_jax import methods
 from prompt_jax.cli import hosts
-from prompt_jax.clip.captions import Captions, tokenize_captions
-from prompt_jax.inputs.images.preprocessing import Preprocessing
-from prompt_jax.inputs.training_batches import TrainingBatches
-from prompt_jax.models import saved
 from prompt_jax.models.saved import Saved
 from prompt_jax.storage.files import write_text
 from prompt_jax.text.class_names import Classes
 from prompt_jax.training import loop, recipes
 from prompt_jax.training.sharding import Placement
-
-
-class Shots(NamedTuple):
-    """Training batches.
-
-    Attributes:
-        batches: images, videos with captions, or cached features.
-        steps_per_epoch: for the schedule.
-        features: cached features of the training images' views, float32[V, n, d], or of the
-            frames of videos, float32[V, n, F, d]; None if they are not cached.
-        labels: int32[n], labels of the training images.
-        described: describes how image features are cached; "" if each step runs the image tower.
-    """
-
-    batches: TrainingBatches
-    steps_per_epoch: int
-    features: np.ndarray | None
-    labels: np.ndarray
-    described: str
-
-
-@dataclasses.dataclass(frozen=True)
-class Loaded:
-    """A run with its method and backbone; its data is read on first use.
-
-    Attributes:
-        folder: run directory.
-        began: start time, by `time.perf_counter`.
-        results: results in the directory, possibly of another run; None if there are none.
-        start: the model that provides the initial prompts, if any.
-        preprocessing: preprocessing of its images.
-        notes: notes to print about the preprocessing.
-    """
-
-    config: Config
-    folder: pathlib.Path
-    began: float
-    results: dict[str, Any] | None
-    method: methods.Method
-    settings: Any
-    backbone: building.Backbone
-    placement: Placement
-    start: Saved | None
-    preprocessing: Preprocessing
-    notes: tuple[str, ...]
-
-    @functools.cached_property
-    def plan(self) -> Plan:
-        """Returns the data of the run; raises a DataError if data is missing or malformed."""
-        image_size = self.backbone.clip.config.image_size
-        uses_validation = self.method.adaptation is not None
-        share = self.placement.share
-        return plans.build(self.config, image_size, uses_validation, self.preprocessing, share)
-
-    def identity(self, images: dict[str, Any] | None) -> dict[str, Any]:
-        """Returns the identity of the run; see `identify`."""
-        start = saved.digest(self.start.prompts) if self.start else ""
-        return identify(
-            as_json(self.config),
-            self.backbone.fingerprint,
-            images,
-            start,
-            preprocessing.written(self.preprocessing, self.config.data),
-        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -144,81 +68,6 @@ class Prepared(Testable):
     makes: FeatureMaker
 
 
-def load(
-    config: ConfigDict | Config,
-    folder: pathlib.Path,
-    backbone: building.Backbone | None = None,
-    prepared: Preprocessing | None = None,
-) -> Loaded:
-    """Checks a config and loads its backbone.
-
-    Args:
-        config: config of the run.
-        folder: run directory.
-        backbone: the config's backbone, if it is already loaded.
-        prepared: preprocessing of the images, if it is known.
-    """
-    began = time.perf_counter()
-    config = building.check(config)
-    results = workdir.read_results(folder)
-    placement = building.make_placement(config)
-    if results is None:
-        for field in ("batch_size", "eval_batch_size"):
-            placement.check(field, getattr(config, field))
-    method, settings = building.build_method(config)
-    start = starting.read(config, method)
-    # Earlier versions assumed "gelu" for a bare state dict; their runs must resume.
-    activation = "gelu" if workdir.is_begun(folder) else None
-    backbone = backbone or building.build_backbone(config, activation)
-    if start:
-        starting.check_backbone(config, start, backbone.fingerprint)
-        saved.check_sizes(start, backbone.clip.config, config.backbone)
-    notes: list[str] = []
-    if prepared is None:
-        size = backbone.clip.config.image_size
-        prepared, notes = preprocessing.resolve(config, backbone.declared, size)
-        notes += starting.preprocessing_notes(start, prepared)
-    return Loaded(
-        config,
-        folder,
-        began,
-        results,
-        method,
-        settings,
-        backbone,
-        placement,
-        start,
-        prepared,
-        tuple(notes),
-    )
-
-
-def finished(run: Loaded) -> dict[str, Any] | None:
-    """Returns the results of a finished run, None if training or tests remain.
-
-    Raises:
-        PromptError: the directory holds results of another run, or of other images.
-    """
-    if run.results is None:
-        return None
-    try:
-        plan = run.plan
-    except DataError as error:
-        refuse_other_results(run.folder, run.identity(None), run.results)
-        asked = protocols.split_names(run.config.data.names)
-        if not {titles.title_of(run.config.data, key) for key in asked} <= set(
-            run.results["accuracy"]
-        ):
-            raise  # some targets have not been tested
-        print(f"already finished, not compared with the data: {str(error).splitlines()[0]}")
-        return run.results
-    refuse_other_results(run.folder, run.identity(plan.hashes), run.results)
-    if not set(plan.tests) <= set(run.results["accuracy"]):
-        return None  # targets were added
-    print(f"already finished: {run.folder / 'results.json'}")
-    return run.results
-
-
 def prepare(run: Loaded) -> Prepared:
     """Checks the data and creates tasks, initial prompts and training batches."""
     identity = run.identity(run.plan.hashes)
@@ -236,7 +85,7 @@ def prepare(run: Loaded) -> Prepared:
         plans.check_views(plan, run.config.data.views)
         if plan.by_captions:
             for dataset in plan.tests.values():
-                tokenize(prepared, dataset, "test", dataset.test)
+                tokenize(run.config.method, prepared.task, dataset, "test", dataset.test)
         if needs_shots:
             prepared = with_shots(prepared)
         # Last, so that a rejected run leaves the directory free for a corrected one.
@@ -261,8 +110,8 @@ def with_tasks(run: Loaded, plan: Plan, identity: dict[str, Any]) -> Prepared:
     note_small_tower(run.settings, clip.config.image_layers)
     known = Classes(()) if run.method.objective == "pairs" else plan.train.classes
     # Made before training, so that a task that the method does not support fails early.
-    task = make_task(run.method, run.settings, backbone, run.placement, plan.train, known)
-    tests, compared = make_tests(
+    task = building.make_task(run.method, run.settings, backbone, run.placement, plan.train, known)
+    tests, compared = building.make_tests(
         run.config, run.method, run.settings, backbone, run.placement, plan.tests, known
     )
     if run.start:
@@ -301,48 +150,12 @@ def with_tasks(run: Loaded, plan: Plan, identity: dict[str, Any]) -> Prepared:
 def with_shots(run: Prepared) -> Prepared:
     """Returns the run with training batches; computes prompts from images if the method does."""
     with run.plan.listing_all_bad():
-        shots = prepare_shots(run)
+        shots = make_shots(run.config, run.plan, run.method, run.task, run.makes, run.placement)
     prompts, trainable = run.prompts, run.trainable
     if run.method.adaptation and shots.features is not None:
         prompts = run.method.adaptation.make(prompts, run.task, shots.features, shots.labels)
         trainable = recipes.count_trainable(run.method, prompts, run.task.settings)
     return dataclasses.replace(run, shots=shots, prompts=prompts, trainable=trainable)
-
-
-def prepare_shots(run: Prepared) -> Shots:
-    """Returns batches of the training images or videos, or of their cached features."""
-    dataset, making, views = run.plan.train, run.plan.batches, run.config.cached_views
-    number = making.train_examples(dataset)
-    steps = making.train_steps(number)
-    # With fewer images than a batch, all of them form one batch; devices must divide it.
-    run.placement.check(f"training {dataset.kind}", min(number, making.batch_size))
-    labels = np.array([example.label for example in dataset.train], np.int32)
-    if run.method.objective == "pairs":
-        tokens = tokenize(run, dataset, "training", dataset.train)
-        pairs = PairBatches(making, dataset, tokens, run.placement.devices)
-        return Shots(pairs, steps, None, labels, "")
-    if not views:
-        return Shots(making.train(dataset), steps, None, labels, "")
-    features = run.makes.of_views(dataset, views)
-    batches = making.features(features, labels)
-    kept = "video's frames" if run.method.input == "frames" else "image"
-    described = f"cached: {views} augmented view{'s' * (views > 1)} of each training {kept}"
-    return Shots(batches, steps, features, labels, described)
-
-
-def tokenize(run: Prepared, dataset: Dataset, role: str, examples: Sequence[Example]) -> Captions:
-    """Returns the tokens of all captions of `examples`; prints how many are truncated."""
-    encoders = methods.get_encoders(run.config.method)
-    length = run.backbone.clip.config.context_length
-    captions = [caption for example in examples for caption in example.captions]
-    tokens = tokenize_captions(captions, encoders.text_prompts(run.task.settings), length)
-    if tokens.cut:
-        print(
-            f"{dataset.name}: {len(tokens.cut):,} of {len(captions):,} {role} captions are "
-            "too long for the text tower and are truncated, "
-            f"e.g. {shorten(captions[tokens.cut[0]])}"
-        )
-    return tokens
 
 
 def note_small_tower(settings: Any, layers: int) -> None:

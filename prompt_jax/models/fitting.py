@@ -31,7 +31,7 @@ from prompt_jax.text.class_names import describe_meaningless
 from prompt_jax.text.labels import number_labels
 from prompt_jax.training import compile_times, loop, recipes
 from prompt_jax.training.features import FeatureMaker, choose, fit_features
-from prompt_jax.training.loop import Saving
+from prompt_jax.training.saving import Saving
 from prompt_jax.training.sharding import Placement, find_devices, parse_mesh
 
 FEATURES_AT_ONCE = {"image": 100, "video": 16}  # as in experiments: rounding depends on it
@@ -268,31 +268,22 @@ def _train(
     placement: Placement,
 ) -> Prompts:
     task = placement.put_task(task)
-    options: dict[str, Any] = {
-        "title": f"training {name}",
-        "rate": f"learning_rate={recipe.learning_rate:g}",
-        "saving": saving,
-        "compiling": compile_times.describe(name, task.clip),
-    }
+    rate = f"learning_rate={recipe.learning_rate:g}"
+    compiling = compile_times.describe(name, task.clip)
+    options = loop.Options(rate, saving=saving, title=f"training {name}", compiling=compiling)
     if not recipe.cached_views or method.input not in KEPT:
         start = loop.init_prompts(method, task, shots.seed)
         steps = draws.steps_per_epoch(len(shots.items), recipe.batch_size)
         with contextlib.closing(shots.batches(recipe.batch_size)) as batches:
-            return loop.fit(
-                method, task, recipe, start, batches, steps, placement, **options
-            ).prompts
+            return loop.fit(method, task, recipe, start, batches, steps, placement, options).prompts
     features = _features(method, task, shots, recipe.cached_views, placement)
 
-    def fit_part(features: np.ndarray, labels: np.ndarray, **options: Any) -> Prompts:
-        return fit_features(
-            method, task, recipe, features, labels, shots.seed, placement, **options
-        )
-
-    prompts = fit_part(features, shots.labels, **options)
-    folds = functools.partial(
-        fit_part,
-        **(options | {"title": "", "compiling": "", "saving": None, "place": placement.replicate}),
+    fit_part = functools.partial(
+        fit_features, method, task, recipe, seed=shots.seed, placement=placement
     )
+    prompts = fit_part(features, shots.labels, options=options)
+    quiet = loop.Options(rate, title="")
+    folds = functools.partial(fit_part, options=quiet, place=placement.replicate)
     held_out = functools.partial(selection.hold_out_shots, folds, features, shots.labels)
     return choose(name, method, prompts, task, held_out)[0]
 

@@ -13,7 +13,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from prompt_jax import methods
-from prompt_jax.cli import progress
 from prompt_jax.clip import CLIP, Frozen, loading, normalize, tokenizer
 from prompt_jax.clip.captions import tokenize_captions
 from prompt_jax.errors import ArgumentError, BadImage, PromptError
@@ -21,14 +20,12 @@ from prompt_jax.evaluation import programs
 from prompt_jax.evaluation.predictions import Predictions, only_one, refuse_no_numbers
 from prompt_jax.evaluation.programs import OF_IMAGES, compiled
 from prompt_jax.evaluation.retrieval import text_batches
-from prompt_jax.inputs.batching import in_batches, sizes_for
 from prompt_jax.inputs.given import PATHS, Inputs, as_items, prepare
 from prompt_jax.methods import Method, Prompts, Task
-from prompt_jax.models import saved
+from prompt_jax.models import running, saved
 from prompt_jax.prompts import PHOTO, encode_templates
 from prompt_jax.storage.files import filling, is_free
 from prompt_jax.text.class_names import check_names, describe_repeated, repeated
-from prompt_jax.training.sharding import Placement
 
 BATCH_SIZE = 64
 MANY = 256  # images or videos from which on a progress bar is shown
@@ -311,42 +308,16 @@ class Model:
             self._tasks[None] = (task, None)
         return self._tasks[None]
 
-    def _run(self, items, run, batch_size, on_error=None, quiet=False):
-        """Runs `run` in batches; returns its outputs, NaN for unreadable images, and the errors."""
+    def _run(self, items, program, batch_size, on_error=None, quiet=False):
+        """Runs a program in batches; see `running.run`."""
         _check_number("batch_size", batch_size)
-        placement = Placement()
-        errors: dict[int, BadImage] = {}
-        sizes = sizes_for(batch_size, placement.data)
-        silent = quiet or len(items) < MANY
-        title = f"{self.name} on {self.inputs.kind}s"
-        done, waiting, out = 0, None, None
-        if not items:
-            blank = jax.ShapeDtypeStruct((1, *self.inputs.shape), jnp.float32)
-            return np.zeros((0, *jax.eval_shape(run, blank).shape[1:]), np.float32), errors
-        with progress.silence() if silent else progress.bar(title, len(items)) as advance:
-            for batch in in_batches(items, self.inputs, sizes, on_error):
-                errors |= batch.errors
-                found = run(placement.split(batch.images))
-                # The device computes this batch while the next one is read.
-                if waiting is not None:
-                    _put(out, *waiting)
-                else:
-                    out = np.full((len(items), *found.shape[1:]), np.nan, np.float32)
-                waiting = (batch.places, found)
-                done += len(batch.places) + len(batch.errors)
-                advance(done, "")
-            if waiting is not None:
-                _put(out, *waiting)
-        return out, errors
+        title = "" if quiet or len(items) < MANY else f"{self.name} on {self.inputs.kind}s"
+        return running.run(program, items, self.inputs, batch_size, title, on_error)
 
 
 def _check_number(field, value):
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise PromptError(f"{field}={value!r} must be a whole number, at least 1")
-
-
-def _put(out, places, found):
-    out[places] = np.asarray(found, np.float32)[: len(places)]
 
 
 def _listed(texts):

@@ -57,7 +57,8 @@ def fit_features(
     labels: np.ndarray,
     seed: int,
     placement: Placement,
-    **options: Any,
+    options: loop.Options,
+    place: Callable[[Any], Any] | None = None,
 ) -> Prompts:
     """Returns prompts computed from and trained on cached features.
 
@@ -67,7 +68,7 @@ def fit_features(
         features: float32[V, m, …], V views of m images.
         labels: int32[m].
         seed: seed of the initial prompts and the order of batches.
-        placement, options: see `loop.fit`.
+        placement, options, place: see `loop.fit`.
     """
     prompts = loop.init_prompts(method, task, seed)
     if method.adaptation:
@@ -75,7 +76,9 @@ def fit_features(
     batches = feature_batches(features, labels, recipe.batch_size, seed)
     steps = steps_per_epoch(len(labels), recipe.batch_size)
     with contextlib.closing(batches):
-        return loop.fit(method, task, recipe, prompts, batches, steps, placement, **options).prompts
+        return loop.fit(
+            method, task, recipe, prompts, batches, steps, placement, options, place
+        ).prompts
 
 
 def choose(

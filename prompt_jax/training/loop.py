@@ -2,28 +2,23 @@
 
 import contextlib
 import dataclasses
-import pathlib
 import sys
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import numpy as np
-import optax
 
 from prompt_jax.cli import hosts, progress
 from prompt_jax.cli.interrupts import StopRequest
 from prompt_jax.errors import PromptError
 from prompt_jax.inputs.training_batches import TrainingBatches
-from prompt_jax.mesh import describe
 from prompt_jax.methods import Method, Prompts, Task
 from prompt_jax.methods.recipe import Recipe
 from prompt_jax.training import recipes, train
+from prompt_jax.training.saving import End, Saving, record_of, resume
 from prompt_jax.training.sharding import Placement
-
-if TYPE_CHECKING:
-    from prompt_jax.training.checkpoint import Checkpoints
 
 Metrics = dict[str, jax.Array]
 StepFn = Callable[[train.State, Any], tuple[train.State, Metrics]]
@@ -52,47 +47,6 @@ class Quiet(contextlib.AbstractContextManager):
         pass
 
 
-@dataclasses.dataclass(frozen=True)
-class Saving:
-    """Options for checkpoints.
-
-    Attributes:
-        directory: directory of the checkpoints.
-        identity: identity of the run, saved as JSON with each checkpoint.
-        accept: (directory, identity of the run, identity in a checkpoint) -> None; raises a
-            PromptError if these are different runs.
-        every: steps between checkpoints; another one is written at the end.
-        flag: the flag or argument that sets the directory, for messages.
-        before: called before a checkpoint is written.
-    """
-
-    directory: pathlib.Path
-    identity: dict[str, Any]
-    accept: Callable[[pathlib.Path, dict[str, Any], dict[str, Any]], None]
-    every: int
-    flag: str
-    before: Callable[[], None] = lambda: None
-
-
-class End(NamedTuple):
-    """The state at the end of training, with totals over all restarts.
-
-    Attributes:
-        state: the last state.
-        seconds: training time, including compilation.
-        images: number of training images processed.
-        waiting: seconds in which the device waited for the next batch; an upper bound.
-        together: number of runs that were trained in one program; `seconds` and `images` are
-            totals over these runs.
-    """
-
-    state: train.State
-    seconds: float = 0.0
-    images: int = 0
-    waiting: float = 0.0
-    together: int = 1
-
-
 class Trained(NamedTuple):
     """The trained prompts, of the last step or averaged over epochs; other fields as in `End`."""
 
@@ -113,6 +67,27 @@ def init_prompts(method: Method, task: Task, seed: int) -> Prompts:
     return jax.jit(method.init)(jax.random.key(seed), task)
 
 
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """How a training is logged, shown and saved.
+
+    Attributes:
+        rate: the learning rate for messages, e.g. "config.learning_rate=0.002".
+        open_log: (step to resume after) -> `Log`.
+        log_every: steps between log lines; another one is written at the end.
+        saving: options for checkpoints; None writes none and does not handle Ctrl-C.
+        title: title of the progress bar; "" shows none.
+        compiling: printed before the first step, see `compile_times.describe`; "" prints nothing.
+    """
+
+    rate: str
+    open_log: Callable[[int], Log] = lambda start: Quiet()
+    log_every: int = 20
+    saving: Saving | None = None
+    title: str = "training"
+    compiling: str = ""
+
+
 def fit(
     method: Method,
     task: Task,
@@ -121,9 +96,8 @@ def fit(
     batches: TrainingBatches,
     steps_per_epoch: int,
     placement: Placement,
+    options: Options,
     place: Callable[[Any], Any] | None = None,
-    open_log: Callable[[int, optax.Schedule], Log] = lambda start, schedule: Quiet(),
-    **options: Any,
 ) -> Trained:
     """Trains prompts by a recipe; resumes from the newest checkpoint if there is one.
 
@@ -134,9 +108,8 @@ def fit(
         batches: training batches.
         steps_per_epoch: for the schedule.
         placement: placement of arrays on devices.
+        options: logs and checkpoints.
         place: puts a host batch on the devices; by default `placement.place`.
-        open_log: (step to resume after, learning rate by step) -> `Log`.
-        options: further options of `run`.
 
     Raises:
         PromptError: the checkpoint is damaged or belongs to another run, or training diverged.
@@ -144,9 +117,7 @@ def fit(
     """
     if not recipes.count_trainable(method, prompts, task.settings):
         return Trained(prompts)
-    optimizer, schedule = recipes.build_optimizer(
-        recipe, method, prompts, task.settings, steps_per_epoch
-    )
+    optimizer = recipes.build_optimizer(recipe, method, prompts, task.settings, steps_per_epoch)
     step, place = train.make_step(method, optimizer), place or placement.place
     end = run(
         lambda state, batch: step(state, task, place(batch)),
@@ -154,8 +125,7 @@ def fit(
         batches,
         recipe.epochs * steps_per_epoch,
         placement,
-        open_log=lambda start: open_log(start, schedule),
-        **options,
+        options,
     )
     return trained_by(method, end)
 
@@ -166,13 +136,7 @@ def run(
     batches: TrainingBatches,
     total: int,
     placement: Placement,
-    *,
-    rate: str,
-    open_log: Callable[[int], Log] = lambda start: Quiet(),
-    log_every: int = 20,
-    saving: Saving | None = None,
-    title: str = "training",
-    compiling: str = "",
+    options: Options,
 ) -> End:
     """Runs training steps with logs and checkpoints; resumes from the newest checkpoint.
 
@@ -182,88 +146,122 @@ def run(
         batches: training batches.
         total: total number of steps.
         placement: placement of a restored state.
-        rate: the learning rate for messages, e.g. "config.learning_rate=0.002".
-        open_log: (step to resume after) -> `Log`.
-        log_every: steps between log lines; another one is written at the end.
-        saving: options for checkpoints; None writes none and does not handle Ctrl-C.
-        title: title of the progress bar; "" shows none.
-        compiling: printed before the first step, see `compile_times.describe`; "" prints nothing.
+        options: logs and checkpoints.
 
     Raises:
         PromptError: see `fit`.
     """
+    saving = options.saving
     with contextlib.ExitStack() as stack:
-        start, before, checkpoints = 0, End(state), None
-        if saving is not None:
-            # Imported here because importing orbax takes half a second.
-            from prompt_jax.training.checkpoint import Checkpoints
-
-            checkpoints = stack.enter_context(contextlib.closing(Checkpoints(saving.directory)))
-            start = checkpoints.latest() or 0
-            if start:
-                before = resume(checkpoints, saving, start, state, batches, placement)
+        training = stack.enter_context(_Training(state, batches, placement, options))
+        start = training.resume()
         if start >= total:
-            return before
+            return training.before
         if saving and start:
             batches.set_state(batches.state_after(start))
             print(f"resuming from step {start} of {total} in {saving.directory.parent}")
-        state, images, waiting, saved = before.state, before.images, before.waiting, start
-        began = time.perf_counter()
-
-        def refuse_diverged(found: jax.Array) -> None:
-            steps = np.atleast_1d(np.asarray(found))
-            if steps.all():  # runs trained together stop only if all have diverged
-                flag = saving.flag if saving else ""
-                raise PromptError(diverged(int(steps.min()), rate, saved, flag))
-
-        def end() -> End:
-            seconds = before.seconds + time.perf_counter() - began
-            return End(state, seconds, images, waiting, before.together)
-
-        def save(step: int) -> None:
-            nonlocal saved
-            if saving is None or checkpoints is None:
-                return
-            refuse_diverged(state.diverged)
-            saving.before()
-            record = record_of(saving.identity, batches, end(), placement)
-            checkpoints.save(step, state, record)
-            saved = step
-
-        if compiling:
-            print(compiling, file=sys.stderr, flush=True)
-        log = stack.enter_context(open_log(start))
-        bar = progress.bar(title, total, start) if title else progress.silence()
+        if options.compiling:
+            print(options.compiling, file=sys.stderr, flush=True)
+        log = stack.enter_context(options.open_log(start))
+        bar = progress.bar(options.title, total, start) if options.title else progress.silence()
         advance, words = stack.enter_context(bar), ""
         stop = stack.enter_context(StopRequest()) if saving else None
         for step in range(start + 1, total + 1):
-            asked = time.perf_counter()
-            try:
-                batch = next(batches)
-            except Exception:  # an unreadable example must not lose finished steps
-                if saved < step - 1:
-                    save(step - 1)
-                raise
-            # The device waits only if the last step is finished.
-            if step > start + 1 and state.step.is_ready():  # type: ignore[attr-defined]
-                waiting += time.perf_counter() - asked
-            images += batch["label"].size * placement.share[1]
-            state, metrics = step_fn(state, batch)
+            metrics = training.take(step_fn, step)
             if stop:
                 stop.step_done()
-            if step % log_every == 0 or step == total:
-                refuse_diverged(metrics["diverged"])
+            if step % options.log_every == 0 or step == total:
+                training.refuse_diverged(metrics["diverged"])
                 words = log.write(step, metrics)
             advance(step, words)
             asked_to_stop = stop is not None and hosts.stop_together(stop.asked)
             if saving and (step % saving.every == 0 or step == total or asked_to_stop):
-                save(step)
+                training.save(step)
             if asked_to_stop:
                 raise KeyboardInterrupt(
                     f"stopped after step {step} of {total}; run again to resume"
                 )
-        jax.block_until_ready(state)
-        return end()
+        jax.block_until_ready(training.state)
+        return training.end()
+
+
+class _Training(contextlib.AbstractContextManager):
+    """The state of a running training with its totals and checkpoints.
+
+    Attributes:
+        state: the state after the last step.
+        before: the end of the training that is resumed.
+    """
+
+    def __init__(
+        self,
+        state: train.State,
+        batches: TrainingBatches,
+        placement: Placement,
+        options: Options,
+    ):
+        self.state, self.before = state, End(state)
+        self._batches, self._placement, self._options = batches, placement, options
+        self._images, self._waiting, self._saved = 0, 0.0, 0
+        self._checkpoints = options.saving.open() if options.saving else None
+        self._began = time.perf_counter()
+
+    def __exit__(self, *details: Any) -> None:
+        if self._checkpoints:
+            self._checkpoints.close()
+
+    def resume(self) -> int:
+        """Restores the newest checkpoint and returns its step; 0 if there is none."""
+        saving, checkpoints = self._options.saving, self._checkpoints
+        start = checkpoints.latest() if checkpoints else None
+        if saving and checkpoints and start:
+            self.before = resume(
+                checkpoints, saving, start, self.state, self._batches, self._placement
+            )
+            self.state, _, self._images, self._waiting, _ = self.before
+            self._saved = start
+        self._began = time.perf_counter()
+        return self._saved
+
+    def take(self, step_fn: StepFn, step: int) -> Metrics:
+        """Reads a batch and takes a step; returns its metrics."""
+        asked = time.perf_counter()
+        try:
+            batch = next(self._batches)
+        except Exception:  # an unreadable example must not lose finished steps
+            if self._saved < step - 1:
+                self.save(step - 1)
+            raise
+        # The device waits only if the last step is finished.
+        if self.state is not self.before.state and self.state.step.is_ready():  # type: ignore[attr-defined]
+            self._waiting += time.perf_counter() - asked
+        self._images += batch["label"].size * self._placement.share[1]
+        self.state, metrics = step_fn(self.state, batch)
+        return metrics
+
+    def refuse_diverged(self, found: jax.Array) -> None:
+        """Raises a PromptError if all runs that are trained together have diverged."""
+        steps = np.atleast_1d(np.asarray(found))
+        if steps.all():
+            saving = self._options.saving
+            flag = saving.flag if saving else ""
+            raise PromptError(diverged(int(steps.min()), self._options.rate, self._saved, flag))
+
+    def end(self) -> End:
+        """Returns the state and the totals after the last step."""
+        seconds = self.before.seconds + time.perf_counter() - self._began
+        return End(self.state, seconds, self._images, self._waiting, self.before.together)
+
+    def save(self, step: int) -> None:
+        """Writes a checkpoint, if checkpoints are written."""
+        saving = self._options.saving
+        if saving is None or self._checkpoints is None:
+            return
+        self.refuse_diverged(self.state.diverged)
+        saving.before()
+        record = record_of(saving.identity, self._batches, self.end(), self._placement)
+        self._checkpoints.save(step, self.state, record)
+        self._saved = step
 
 
 def diverged(step: int, rate: str, saved: int = 0, flag: str = "") -> str:
@@ -271,7 +269,7 @@ def diverged(step: int, rate: str, saved: int = 0, flag: str = "") -> str:
 
     Args:
         step: the first step with values that are not finite.
-        rate: as in `run`.
+        rate: as in `Options`.
         saved: step of the last checkpoint; 0 for none.
         flag: the flag or argument that sets its directory.
     """
@@ -285,58 +283,3 @@ def diverged(step: int, rate: str, saved: int = 0, flag: str = "") -> str:
         f"training diverged at step {step}: its loss, prompts or optimizer state became NaN or "
         f"infinite; lower {rate}{kept}"
     )
-
-
-def resume(
-    checkpoints: "Checkpoints",
-    saving: Saving,
-    step: int,
-    state: train.State,
-    batches: TrainingBatches,
-    placement: Placement,
-) -> End:
-    """Returns state and totals from the checkpoint of `step`.
-
-    Raises:
-        PromptError: the checkpoint is damaged or belongs to another run, or its data position does
-            not match its step.
-    """
-    restored, record = checkpoints.restore(
-        step,
-        state,
-        lambda record: saving.accept(checkpoints.folder, saving.identity, record["identity"]),
-    )
-    expected = batches.state_after(step)
-    if record["position"] != expected:
-        raise PromptError(
-            f"the checkpoint {checkpoints.folder}/{step} was saved at data position "
-            f"{record['position']}, but step {step} belongs to {expected}; delete that directory, "
-            f"or use another {saving.flag}"
-        )
-    here, there = described(placement), record["devices"]
-    if here != there:
-        print(f"started on {there}, resuming on {here}: results may differ by rounding")
-    spent = (record[field] for field in ("seconds", "pictures", "waiting", "together"))
-    return End(placement.replicate(restored), *spent)
-
-
-def record_of(
-    identity: dict[str, Any], batches: TrainingBatches, end: End, placement: Placement
-) -> dict[str, Any]:
-    """Returns the record that is saved with a checkpoint's arrays."""
-    return {
-        "identity": identity,
-        "position": batches.get_state(),
-        "devices": described(placement),
-        "seconds": end.seconds,
-        "pictures": end.images,
-        "waiting": end.waiting,
-        "together": end.together,
-    }
-
-
-def described(placement: Placement) -> str:
-    """Returns number and kind of a run's devices, for messages and checkpoints."""
-    kind = jax.devices()[0].device_kind
-    mesh = "" if placement.model == 1 else f" as {describe(placement.data, placement.model)}"
-    return f"{placement.devices} × {kind}{mesh}"

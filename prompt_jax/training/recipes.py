@@ -39,11 +39,8 @@ def build_optimizer(
     settings: Any,
     steps_per_epoch: int,
     rate: float | jax.Array | None = None,
-) -> tuple[optax.GradientTransformation, optax.Schedule]:
-    """Returns the optimizer of a recipe and its learning rate by step.
-
-    `rate` replaces the recipe's learning rate.
-    """
+) -> optax.GradientTransformation:
+    """Returns the optimizer of a recipe; `rate` replaces the recipe's learning rate."""
     rate = training.learning_rate if rate is None else rate
     schedule = build_schedule(training, rate, steps_per_epoch)
     trains = method.trains(prompts, settings)
@@ -60,7 +57,7 @@ def build_optimizer(
         )
     if any(rate not in (0, 1) for rate in jax.tree.leaves(trains)):
         optimizer = optim.scale_rates(optimizer, trains)
-    return method.optimizer(optimizer, settings, training.epochs, steps_per_epoch), schedule
+    return method.optimizer(optimizer, settings, training.epochs, steps_per_epoch)
 
 
 def build_schedule(

@@ -18,7 +18,7 @@ from data_pipelines.errors import DataError
 from data_pipelines.examples import Dataset, Example
 from experiments.config.config import read
 from experiments.run import experiment
-from experiments.setup import overview, plans, preparation
+from experiments.setup import loading, overview, plans, preparation
 from experiments.setup.batches import RunBatches
 from experiments.setup.plans import Plan
 from prompt_jax.inputs.augmenting import Augmentation
@@ -291,4 +291,4 @@ def test_a_run_prints_the_overview_before_training_and_records_the_shots(tmp_pat
     shutil.rmtree(root / "train/b")
     shutil.rmtree(root / "test/b")
     with pytest.raises(DataError, match="only one class"):
-        preparation.prepare(preparation.load(config, tmp_path / "other"))
+        preparation.prepare(loading.load(config, tmp_path / "other"))

@@ -11,7 +11,7 @@ import tiny
 
 from experiments.configs.video import protocol
 from experiments.run import experiment, sweep, training
-from experiments.setup import preparation
+from experiments.setup import loading, preparation
 from prompt_jax import methods
 from prompt_jax.errors import PromptError
 from prompt_jax.evaluation import evaluate
@@ -76,7 +76,7 @@ def test_a_run_records_the_confusions_of_each_class(clip, tmp_path):
 
 def test_a5_trains_on_cached_features_of_frames(clip, tmp_path):
     config = a5_of(clip)
-    prepared = preparation.prepare(preparation.load(config, tmp_path / "prepared"))
+    prepared = preparation.prepare(loading.load(config, tmp_path / "prepared"))
     assert prepared.shots.features.shape == (2, 33, FRAMES, tiny.CONFIG.embed_dim)
     batch = next(prepared.shots.batches)
     assert batch["image"].shape == (16, FRAMES, tiny.CONFIG.embed_dim)

@@ -17,7 +17,7 @@ from experiments.record.workdir import read_evaluations
 from experiments.run import experiment, testing, training
 from prompt_jax.cli.interrupts import STOPPING
 from prompt_jax.errors import PromptError
-from prompt_jax.training import checkpoint, loop
+from prompt_jax.training import checkpoint, saving
 
 pytestmark = pytest.mark.slow
 EPOCHS, STEPS_PER_EPOCH = 40, 3
@@ -268,7 +268,7 @@ def test_other_devices_are_reported(setting, finished, tmp_path, monkeypatch, ca
     workdir = copy(finished, tmp_path, done=False)
     experiment.run(coop(setting), copy(finished, tmp_path / "same", done=False))
     assert "devices" not in capsys.readouterr().out
-    monkeypatch.setattr(loop, "described", lambda placement: "8 × TPU v4")
+    monkeypatch.setattr(saving, "described", lambda placement: "8 × TPU v4")
     experiment.run(coop(setting), workdir)
     assert "started on 1 × cpu, resuming on 8 × TPU v4: " in capsys.readouterr().out
 

@@ -27,7 +27,7 @@ from experiments.figures import tables
 from experiments.record import workdir
 from experiments.record.log import lines_until
 from experiments.run import experiment
-from experiments.setup import building, preparation
+from experiments.setup import building, loading
 from experiments.setup.batches import make_batches
 from experiments.setup.plans import Plan
 from prompt_jax.errors import PromptError
@@ -97,7 +97,7 @@ def _make_workdir() -> list[Files]:
 def _read_finished(folder: Path) -> None:
     """Reads what starting a finished run again reads."""
     with contextlib.chdir(folder):
-        found = preparation.finished(preparation.load(_run_config(), Path("run")))
+        found = loading.finished(loading.load(_run_config(), Path("run")))
         if found is None:
             raise Wrong("the results were passed over")
         tables.print_run(found)

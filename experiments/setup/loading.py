@@ -1,0 +1,141 @@
+"""Loads the method and backbone of a run, and finds out whether it is finished."""
+
+import dataclasses
+import functools
+import pathlib
+import time
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from data_pipelines.errors import DataError
+from experiments.config.config import Config
+from experiments.record import workdir
+from experiments.record.identity import as_json, identify, refuse_other_results
+from experiments.setup import building, plans, preprocessing, protocols, starting, titles
+from experiments.setup.plans import Plan
+from prompt_jax import methods
+from prompt_jax.inputs.images.preprocessing import Preprocessing
+from prompt_jax.models import saved
+from prompt_jax.models.saved import Saved
+from prompt_jax.training.sharding import Placement
+
+
+@dataclasses.dataclass(frozen=True)
+class Loaded:
+    """A run with its method and backbone; its data is read on first use.
+
+    Attributes:
+        folder: run directory.
+        began: start time, by `time.perf_counter`.
+        results: results in the directory, possibly of another run; None if there are none.
+        start: the model that provides the initial prompts, if any.
+        preprocessing: preprocessing of its images.
+        notes: notes to print about the preprocessing.
+    """
+
+    config: Config
+    folder: pathlib.Path
+    began: float
+    results: dict[str, Any] | None
+    method: methods.Method
+    settings: Any
+    backbone: building.Backbone
+    placement: Placement
+    start: Saved | None
+    preprocessing: Preprocessing
+    notes: tuple[str, ...]
+
+    @functools.cached_property
+    def plan(self) -> Plan:
+        """Returns the data of the run; raises a DataError if data is missing or malformed."""
+        image_size = self.backbone.clip.config.image_size
+        uses_validation = self.method.adaptation is not None
+        share = self.placement.share
+        return plans.build(self.config, image_size, uses_validation, self.preprocessing, share)
+
+    def identity(self, images: dict[str, Any] | None) -> dict[str, Any]:
+        """Returns the identity of the run; see `identify`."""
+        start = saved.digest(self.start.prompts) if self.start else ""
+        return identify(
+            as_json(self.config),
+            self.backbone.fingerprint,
+            images,
+            start,
+            preprocessing.written(self.preprocessing, self.config.data),
+        )
+
+
+def load(
+    config: ConfigDict | Config,
+    folder: pathlib.Path,
+    backbone: building.Backbone | None = None,
+    prepared: Preprocessing | None = None,
+) -> Loaded:
+    """Checks a config and loads its backbone.
+
+    Args:
+        config: config of the run.
+        folder: run directory.
+        backbone: the config's backbone, if it is already loaded.
+        prepared: preprocessing of the images, if it is known.
+    """
+    began = time.perf_counter()
+    config = building.check(config)
+    results = workdir.read_results(folder)
+    placement = building.make_placement(config)
+    if results is None:
+        for field in ("batch_size", "eval_batch_size"):
+            placement.check(field, getattr(config, field))
+    method, settings = building.build_method(config)
+    start = starting.read(config, method)
+    # Earlier versions assumed "gelu" for a bare state dict; their runs must resume.
+    activation = "gelu" if workdir.is_begun(folder) else None
+    backbone = backbone or building.build_backbone(config, activation)
+    if start:
+        starting.check_backbone(config, start, backbone.fingerprint)
+        saved.check_sizes(start, backbone.clip.config, config.backbone)
+    notes: list[str] = []
+    if prepared is None:
+        size = backbone.clip.config.image_size
+        prepared, notes = preprocessing.resolve(config, backbone.declared, size)
+        notes += starting.preprocessing_notes(start, prepared)
+    return Loaded(
+        config,
+        folder,
+        began,
+        results,
+        method,
+        settings,
+        backbone,
+        placement,
+        start,
+        prepared,
+        tuple(notes),
+    )
+
+
+def finished(run: Loaded) -> dict[str, Any] | None:
+    """Returns the results of a finished run, None if training or tests remain.
+
+    Raises:
+        PromptError: the directory holds results of another run, or of other images.
+    """
+    if run.results is None:
+        return None
+    try:
+        plan = run.plan
+    except DataError as error:
+        refuse_other_results(run.folder, run.identity(None), run.results)
+        asked = protocols.split_names(run.config.data.names)
+        if not {titles.title_of(run.config.data, key) for key in asked} <= set(
+            run.results["accuracy"]
+        ):
+            raise  # some targets have not been tested
+        print(f"already finished, not compared with the data: {str(error).splitlines()[0]}")
+        return run.results
+    refuse_other_results(run.folder, run.identity(plan.hashes), run.results)
+    if not set(plan.tests) <= set(run.results["accuracy"]):
+        return None  # targets were added
+    print(f"already finished: {run.folder / 'results.json'}")
+    return run.results
