@@ -12,7 +12,7 @@ import sys
 from experiments.cli import command_line
 
 if __name__ == "__main__":  # before the slow imports below, so that Ctrl-C works during them
-    sys.exit(command_line.run("experiments.complete", "start", sys.argv[1:], "stopped"))
+    sys.exit(command_line.run("experiments.complete", "start", sys.argv[1:]))
 
 import argparse
 import dataclasses

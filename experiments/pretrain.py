@@ -21,7 +21,7 @@ import sys
 from experiments.cli import command_line
 
 if __name__ == "__main__":  # before the slow imports below, so that Ctrl-C works during them
-    sys.exit(command_line.run("experiments.pretrain", "main", sys.argv[1:]))
+    sys.exit(command_line.run("experiments.pretrain", "main", sys.argv[1:], command_line.RESUMES))
 
 import argparse
 import functools

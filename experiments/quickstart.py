@@ -12,7 +12,7 @@ import sys
 from experiments.cli import command_line
 
 if __name__ == "__main__":  # before the slow imports below, so that Ctrl-C works during them
-    sys.exit(command_line.run("experiments.quickstart", "start", sys.argv))
+    sys.exit(command_line.run("experiments.quickstart", "start", sys.argv, command_line.RESUMES))
 
 import pathlib
 import statistics

@@ -7,10 +7,10 @@ RUN is a directory with model.json. PyTorch is required: pip install -e '.[torch
 
 import sys
 
-from prompt_jax.cli import command_line
+from prompt_jax.cli import commands
 
 if __name__ == "__main__":  # before the imports below, so that Ctrl-C is heard while they run
-    sys.exit(command_line.run("prompt_jax.export_checkpoint", "main", sys.argv[1:]))
+    sys.exit(commands.run("prompt_jax.export_checkpoint", "main", sys.argv[1:]))
 
 import argparse
 import pathlib

@@ -9,10 +9,10 @@ listed in docs/reference_checkpoints.md.
 
 import sys
 
-from prompt_jax.cli import command_line
+from prompt_jax.cli import commands
 
 if __name__ == "__main__":  # before the imports below, so that Ctrl-C is heard while they run
-    sys.exit(command_line.run("prompt_jax.import_checkpoint", "main", sys.argv[1:]))
+    sys.exit(commands.run("prompt_jax.import_checkpoint", "main", sys.argv[1:]))
 
 import argparse
 import pathlib

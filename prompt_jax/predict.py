@@ -12,10 +12,10 @@ Exit code 0: all were read; 1: some could not be read; 2: wrong arguments or fil
 
 import sys
 
-from prompt_jax.cli import command_line
+from prompt_jax.cli import commands
 
 if __name__ == "__main__":  # before the imports below, so that Ctrl-C works while they run
-    sys.exit(command_line.run("prompt_jax.predict", "start", sys.argv[1:]))
+    sys.exit(commands.run("prompt_jax.predict", "start", sys.argv[1:]))
 
 import argparse
 import csv

@@ -9,10 +9,10 @@ by --backbone-id if the run used a local path. Log in by `hf auth login`, or set
 
 import sys
 
-from prompt_jax.cli import command_line
+from prompt_jax.cli import commands
 
 if __name__ == "__main__":  # before the imports below, so that Ctrl-C works while they run
-    sys.exit(command_line.run("prompt_jax.share", "start", sys.argv[1:]))
+    sys.exit(commands.run("prompt_jax.share", "start", sys.argv[1:]))
 
 import argparse
 import pathlib

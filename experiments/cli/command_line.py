@@ -1,22 +1,14 @@
 """Runs the commands of experiments: user errors become one-line messages."""
 
 import signal
-from collections.abc import Sequence
 
-from prompt_jax.cli import commands
-from prompt_jax.cli.command_line import explain
-from prompt_jax.cli.commands import USAGE_ERROR
+from prompt_jax.cli.commands import USAGE_ERROR, explain, run
 
-__all__ = ["INTERRUPTED", "USAGE_ERROR", "explain", "prepare_jax", "run"]
+__all__ = ["INTERRUPTED", "RESUMES", "USAGE_ERROR", "explain", "prepare_jax", "run"]
 
 INTERRUPTED = 128 + signal.SIGINT
-
-
-def run(
-    module: str, name: str, argv: Sequence[str], words: str = "stopped; run again to resume"
-) -> int:
-    """Runs a command, from before its imports to its exit code; see `commands.run`."""
-    return commands.run(module, name, argv, words, explain)
+RESUMES = "stopped; run again to resume"
+"""The message of a stopped command that resumes."""
 
 
 def prepare_jax() -> None:

@@ -12,7 +12,7 @@ import sys
 from experiments.cli import command_line
 
 if __name__ == "__main__":  # before the imports below, so that Ctrl-C is heard while they run
-    sys.exit(command_line.run("experiments.report.__main__", "start", sys.argv[1:], "stopped"))
+    sys.exit(command_line.run("experiments.report.__main__", "start", sys.argv[1:]))
 
 import argparse
 import pathlib

@@ -12,11 +12,19 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from prompt_jax.cli import hosts, interrupts
-from prompt_jax.errors import DataError, escape, escape_lines, shorten
+from prompt_jax.errors import (
+    ArgumentError,
+    DataError,
+    PromptError,
+    escape,
+    escape_lines,
+    shorten,
+)
 
 USAGE_ERROR, CLOSED_OUTPUT = 2, 141
 MOST_NUMBER = 10**6  # of a flag that counts something
 _LONGEST_LINE = 2000
+_FLAGS = {"prepare": "--stats"}  # Python arguments whose flags have other names
 
 _FULL = "free space, then run again"
 _REFUSED = "change its permissions or use another path, then run again"
@@ -40,17 +48,12 @@ _ADVICE = {
 }
 
 
-def explain(
-    function: Callable[..., Any],
-    *args: Any,
-    mistakes: tuple[type[Exception], ...] = (DataError,),
-) -> int:
+def explain(function: Callable[..., Any], *args: Any) -> int:
     """Calls `function`; errors that a user can fix become one-line messages and exit code 2.
 
     Args:
         function: the command; returns the exit code, or None for 0.
         *args: its arguments.
-        mistakes: user errors, whose messages are shown without a traceback.
 
     Returns:
         The exit code: 130 or 143 after Ctrl-C or SIGTERM, 141 if the output pipe was closed.
@@ -58,7 +61,9 @@ def explain(
     try:
         code = function(*args)
         sys.stdout.flush()
-    except mistakes as error:
+    except ArgumentError as error:
+        return _refuse(str(error.as_flags(_FLAGS)))
+    except (PromptError, DataError) as error:
         return _refuse(str(error))
     except BrokenPipeError:
         return _closed_output()
@@ -131,13 +136,7 @@ def whole(least: int = 1, most: int = MOST_NUMBER) -> Callable[[str], int]:
     return parse
 
 
-def run(
-    module: str,
-    name: str,
-    argv: Sequence[str] | None,
-    words: str = "stopped",
-    explained: Callable[..., int] = explain,
-) -> int:
+def run(module: str, name: str, argv: Sequence[str] | None, words: str = "stopped") -> int:
     """Runs a command: handles Ctrl-C and SIGTERM, imports its module, calls it, explains errors.
 
     Args:
@@ -145,10 +144,9 @@ def run(
         name: the function in that module.
         argv: the function's argument.
         words: message when the command is stopped without a step to finish.
-        explained: `explain`, or a variant that handles more user errors.
     """
     interrupts.listen(words)
-    code = explained(lambda: getattr(importlib.import_module(module), name)(argv))
+    code = explain(lambda: getattr(importlib.import_module(module), name)(argv))
     if code or interrupts.is_heard():
         interrupts.leave(code)
     interrupts.stop_listening()

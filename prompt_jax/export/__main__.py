@@ -9,17 +9,18 @@ numpy, Pillow, and CLIP's weights from OpenAI or Hugging Face. See docs/export.m
 
 import sys
 
-from prompt_jax.cli import command_line
+from prompt_jax.cli import commands
 
 if __name__ == "__main__":  # before the imports below, so that Ctrl-C works while they run
-    sys.exit(command_line.run("prompt_jax.export.__main__", "start", sys.argv[1:]))
+    sys.exit(commands.run("prompt_jax.export.__main__", "start", sys.argv[1:]))
 
 import argparse
+import importlib
 import pathlib
 from collections.abc import Sequence
 
 from prompt_jax.errors import escape, quote
-from prompt_jax.export import replacing, to_onnx, to_stablehlo, writing
+from prompt_jax.export import replacing, writing
 
 
 def start(argv: Sequence[str]) -> None:
@@ -33,20 +34,21 @@ def start(argv: Sequence[str]) -> None:
     parser.add_argument(
         "--with-backbone", action="store_true", help="also write DIR/clip, for transformers"
     )
-    parser.add_argument("--onnx", action="store_true", help="also write DIR/model.onnx")
-    parser.add_argument("--stablehlo", action="store_true", help="also write DIR/model.stablehlo")
+    for name in writing.FORMATS:
+        parser.add_argument(f"--{name}", action="store_true", help=f"also write DIR/model.{name}")
     options = parser.parse_args(argv)
-    if options.onnx:
-        to_onnx.check_packages()
+    wanted = [name for name in writing.FORMATS if getattr(options, name)]
+    formats = [importlib.import_module(f"prompt_jax.export.to_{name}") for name in wanted]
+    for module in formats:
+        module.check_packages()
     model, frozen = writing.read(options.run, options.backbone)
-    if options.onnx or options.stablehlo:
-        writing.check_classes(model, "--onnx" if options.onnx else "--stablehlo")
+    for name in wanted:
+        writing.check_classes(model, f"--{name}")
     replaced = writing.check_place(options.output)
     with replacing.replacing(options.output, writing.check_place) as aside:
         writing.write(aside, model, frozen, options.with_backbone)
-        for wanted, module in ((options.onnx, to_onnx), (options.stablehlo, to_stablehlo)):
-            if wanted:
-                module.write(aside, model, frozen)
+        for module in formats:
+            module.write(aside, model, frozen)
     report(options.output, model, replaced)
 
 

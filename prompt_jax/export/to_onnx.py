@@ -47,7 +47,7 @@ def write(folder: pathlib.Path, model: Saved, frozen: Frozen) -> float:
 
     # Hides notes on unused optional packages and on deprecated functions that torch.onnx calls.
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-    exported, path = load(folder, model, frozen), folder / writing.ONNX
+    exported, path = load(folder, model, frozen), folder / "model.onnx"
     name = "videos" if model.kind == "videos" else "images"
     *axes, height, width, channels = model.inputs.shape
     images = torch.randn(_TRACED, *axes, channels, height, width)

@@ -5,6 +5,7 @@ import errno
 import hashlib
 import json
 import pathlib
+import pkgutil
 import re
 import warnings
 from collections.abc import Sequence
@@ -32,8 +33,14 @@ from prompt_jax.text.class_names import fill
 
 FORMAT = "prompt_jax export 1"
 CONFIG, PROMPTS, CODE, CLIP_FOLDER = "config.json", "prompts.safetensors", "model.py", "clip"
-ONNX, STABLEHLO = "model.onnx", "model.stablehlo"
-_FILES = (CONFIG, PROMPTS, CODE, ONNX, f"{ONNX}.data", STABLEHLO)
+FORMATS = tuple(
+    module.name.removeprefix("to_")
+    for module in pkgutil.iter_modules([str(pathlib.Path(__file__).parent)])
+    if module.name.startswith("to_")
+)
+"""Further formats: `to_onnx` writes "onnx", to model.onnx and, if large, model.onnx.data."""
+
+_FILES = (CONFIG, PROMPTS, CODE, *(f"model.{one}{end}" for one in FORMATS for end in ("", ".data")))
 _FOLDERS = (CLIP_FOLDER, "__pycache__")
 _NAME = re.compile("[A-Za-z0-9_]+")
 # Arrays by whose mean magnitudes the PyTorch code identifies the backbone.

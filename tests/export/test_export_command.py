@@ -9,7 +9,7 @@ import tiny
 from exported import export
 from reference import largest_difference
 
-from prompt_jax.cli import command_line
+from prompt_jax.cli import commands
 from prompt_jax.export import __main__ as command
 from prompt_jax.export import to_onnx, writing
 from prompt_jax.inputs.given import Inputs
@@ -110,7 +110,7 @@ def test_the_run_directory_itself_is_rejected(run, capsys):
 def test_another_backbone_is_rejected(run, tmp_path, capsys):
     other = tiny.save_clip(tmp_path / "other")
     words = [str(run), "--output", str(tmp_path / "export"), "--backbone", str(other)]
-    assert command_line.explain(command.start, words) == 2
+    assert commands.explain(command.start, words) == 2
     assert "was trained on another backbone" in capsys.readouterr().err
     assert not (tmp_path / "export").exists()
 

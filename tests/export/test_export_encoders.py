@@ -14,7 +14,7 @@ import torch
 from exported_videos import FRAMES, TEXTS
 from reference import largest_difference
 
-from prompt_jax.cli import command_line
+from prompt_jax.cli import commands
 from prompt_jax.clip import saving, tokenizer
 from prompt_jax.export import __main__ as command
 from prompt_jax.export import source, to_onnx, to_stablehlo, writing
@@ -101,13 +101,13 @@ def test_the_command_shows_how_to_pass_videos(tmp_path, capsys):
     saving.save_hugging_face(exported.CLIP.config, exported.FROZEN, tmp_path / "clip")
     words = ["--output", str(tmp_path / "export"), "--backbone", str(tmp_path / "clip")]
     saved.write(tmp_path, exported_videos.train("vop", "captions", depth=1))
-    assert command_line.explain(command.start, [str(tmp_path), *words, "--onnx"]) == 2
+    assert commands.explain(command.start, [str(tmp_path), *words, "--onnx"]) == 2
     assert "the model was trained on captions and has no classes; use" in capsys.readouterr().err
     assert not (tmp_path / "export").exists()
-    assert command_line.explain(command.start, [str(tmp_path), *words]) == 0
+    assert commands.explain(command.start, [str(tmp_path), *words]) == 0
     assert "model.similarities(videos, texts, tokenizer)" in capsys.readouterr().out
     saved.write(tmp_path, exported_videos.train("vop", depth=1))
-    assert command_line.explain(command.start, [str(tmp_path), *words]) == 0
+    assert commands.explain(command.start, [str(tmp_path), *words]) == 0
     assert "FRAMES\n" in capsys.readouterr().out
 
 

@@ -16,7 +16,7 @@ from PIL import Image
 from reference import random_clip
 
 from prompt_jax import methods
-from prompt_jax.cli import command_line
+from prompt_jax.cli import commands
 from prompt_jax.clip import Frozen, loading, saving
 from prompt_jax.clip.vocabulary import bpe
 from prompt_jax.export import __main__ as command
@@ -155,7 +155,7 @@ def save_run(folder: Path, model: Saved) -> Path:
 def export(run: Path, output: str | Path, *more: str) -> int:
     """Runs the command on such a directory; returns its exit code."""
     words = [str(run), "--output", str(output), "--backbone", str(run / "clip"), *more]
-    return command_line.explain(command.start, words)
+    return commands.explain(command.start, words)
 
 
 def run_without_jax(program: str, exports: Path, clip: Path, images: Path, *arguments: Any) -> None:

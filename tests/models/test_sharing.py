@@ -12,7 +12,7 @@ from PIL import Image
 
 import prompt_jax as pj
 from prompt_jax import methods, share
-from prompt_jax.cli import command_line
+from prompt_jax.cli import commands
 from prompt_jax.clip import loading as clip_loading
 from prompt_jax.errors import PromptError
 from prompt_jax.inputs.given import Inputs
@@ -266,7 +266,7 @@ def test_upload_errors_are_one_line(hub, public, monkeypatch, capsys, prepare, o
     if prepare:
         prepare(hub, monkeypatch)
     commits = {name: list(one.commits) for name, one in hub.repositories.items()}
-    assert command_line.explain(share.start, [str(public), NAME, *options]) == 2
+    assert commands.explain(share.start, [str(public), NAME, *options]) == 2
     printed = capsys.readouterr().err
     assert words in printed and printed.count("\n") == 1
     assert {name: hub.repositories[name].commits for name in commits} == commits
@@ -302,7 +302,7 @@ def test_concurrent_uploads_are_not_overwritten(hub, public, monkeypatch):
 def test_a_local_backbone_needs_a_public_name(hub, clip, run, tmp_path, capsys):
     def dry_run(number, *options):
         words = [str(run), NAME, "--dry-run", str(tmp_path / f"dry{number}"), *options]
-        return command_line.explain(share.start, words)
+        return commands.explain(share.start, words)
 
     assert dry_run(1) == 2
     assert "is a local path, which others cannot load" in capsys.readouterr().err

@@ -10,7 +10,7 @@ from test_sharing import NAME, clip, hub, public, run  # noqa: F401
 
 import prompt_jax as pj
 from prompt_jax import share
-from prompt_jax.cli import command_line
+from prompt_jax.cli import commands
 from prompt_jax.errors import PromptError
 from prompt_jax.models import saved, sharing
 
@@ -58,6 +58,6 @@ def test_leftovers_of_a_full_disk_do_not_matter(run, tmp_path, monkeypatch, caps
     monkeypatch.setattr(sharing, "_refuse_other_backbone", lambda *_: None)
     (tmp_path / "dry").mkdir()
     (tmp_path / "dry/prompts.safetensors.unfinished").write_text("left by an earlier version")
-    assert command_line.explain(share.start, words) in (0, None)
+    assert commands.explain(share.start, words) in (0, None)
     found = sorted(path.name for path in (tmp_path / "dry").iterdir())
     assert found == sorted(sharing.FILES)
