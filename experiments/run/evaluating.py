@@ -61,8 +61,8 @@ class Backbones:
             loaded = building.build_backbone(config, model.saved.sizes.activation)
             if loaded.fingerprint != wanted:
                 raise PromptError(
-                    f"{model.folder} was trained on another backbone ({wanted[:8]}) than "
-                    f"{config.backbone} ({loaded.fingerprint[:8]}); pass its path: "
+                    f"{model.folder} was trained on another backbone (hash {wanted[:8]}) than "
+                    f"{config.backbone} (hash {loaded.fingerprint[:8]}); give its location: "
                     "--config.backbone=…"
                 )
             frozen = self._placement.put_frozen(loaded.frozen)
@@ -108,10 +108,11 @@ def evaluate(
     [key] = plan.tests  # its name in results
     description = describe(model, config, plan, key)
     place = _directory(model.folder, out, key, description)
-    earlier = description | {"pictures": identity.of_test_before(plan.hashes, key)}
-    before = _directory(model.folder, out, key, earlier)
-    if not _has_folders(plan.tests[key]) and _is_done(before, earlier, config):
-        place, description = before, earlier  # of a version that did not hash file contents
+    # Earlier versions did not hash the contents of files, or directories of frames at all.
+    unhashed = description | {"pictures": identity.of_test_before(plan.hashes, key)}
+    old_place = _directory(model.folder, out, key, unhashed)
+    if not _has_folders(plan.tests[key]) and _is_done(old_place, unhashed, config):
+        place, description = old_place, unhashed
     if _is_done(place, description, config):
         print(f"already evaluated: {place / 'results.json'}")
         return place / "results.json"
