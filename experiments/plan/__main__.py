@@ -15,12 +15,13 @@ if __name__ == "__main__":  # before the slow imports below, so that Ctrl-C work
     sys.exit(command_line.run("experiments.plan.__main__", "main", sys.argv[1:], "stopped"))
 
 import argparse
+import dataclasses
 from collections.abc import Sequence
 
 from data_pipelines import datasets
 from experiments import main as run_command
 from experiments.config.config import Config
-from experiments.plan import report, targets, worker
+from experiments.plan import programs, report, targets, worker
 from experiments.plan.compiling import Compiled, Question
 from experiments.run import sweep
 from prompt_jax.errors import PromptError
@@ -37,7 +38,7 @@ def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, Config]:
         allow_abbrev=False,
     )
     parser.add_argument("--target", required=True, help=f"e.g. {', '.join(targets.EXAMPLES)}")
-    parser.add_argument("--mesh", default="", help="e.g. data:4,model:2 (all devices along data)")
+    parser.add_argument("--mesh", default="", help="e.g. data:4,model:2 (config.mesh)")
     parser.add_argument("--classes", type=int, default=0, help="number of classes (the data set's)")
     parser.add_argument(
         "--seconds", type=float, default=SECONDS, help=f"limit per program ({SECONDS:.0f})"
@@ -45,7 +46,7 @@ def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, Config]:
     options, rest = parser.parse_known_args(argv)
     config = run_command.parse(["experiments.plan", *rest])
     [one, *_] = sweep.expand(config).values()
-    return options, one
+    return options, dataclasses.replace(one, mesh=options.mesh or one.mesh)
 
 
 def count_classes(config: Config) -> int:
@@ -76,11 +77,11 @@ def main(argv: Sequence[str]) -> None:
     classes = options.classes or count_classes(config)
     print(report.title(config, target, classes))
     with worker.Compiler(target, options.seconds) as compiler:
-        question = Question(config, options.target, options.mesh, classes)
+        sizes = programs.read_sizes(config)
+        question = Question(config, sizes, options.target, classes)
         for name in compiler.ask(question):
-            one = Question(config, options.target, options.mesh, classes, name)
             try:
-                compiled: Compiled = compiler.ask(one)
+                compiled: Compiled = compiler.ask(dataclasses.replace(question, program=name))
             except worker.Failed as failed:
                 print(f"{name}: {failed}")
                 continue

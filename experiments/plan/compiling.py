@@ -10,6 +10,7 @@ import jax
 from experiments.config.config import Config
 from experiments.plan import costs, hlo, programs, targets
 from experiments.plan.costs import Costs
+from prompt_jax.clip import CLIPConfig
 
 # The TPU's compiler: "Used 20.1G of 15.75G hbm", and others.
 _USED = re.compile(r"[Uu]sed ([\d.]+)([KMGT]) of|allocat\w+ ([\d.]+) ?(?:([KMGT])i?B|bytes)")
@@ -22,15 +23,15 @@ class Question:
 
     Attributes:
         config: the run's config.
+        sizes: architecture of its backbone.
         target: name of the target.
-        mesh: see `--mesh`.
         classes: number of classes.
         program: name of the program; "" asks for the names of all.
     """
 
     config: Config
+    sizes: CLIPConfig
     target: str
-    mesh: str
     classes: int
     program: str = ""
 
@@ -66,7 +67,7 @@ def answer(question: Question) -> Any:
     """Returns a program's `Compiled`, or the names of the run's programs."""
     target = targets.parse(question.target)
     devices = target.find_devices()
-    run = programs.describe(question.config, target, devices, question.classes)
+    run = programs.describe(question.config, question.sizes, target, devices, question.classes)
     named = dict(programs.build(run))
     if not question.program:
         return list(named)

@@ -77,11 +77,14 @@ class Run:
         return recipes.count_trainable(self.method, self.prompts, self.settings) > 0
 
 
-def describe(config: Config, target: Target, devices: Sequence[Any], classes: int) -> Run:
+def describe(
+    config: Config, sizes: CLIPConfig, target: Target, devices: Sequence[Any], classes: int
+) -> Run:
     """Returns the run of a config on the devices of a target.
 
     Args:
-        config: checked config of one run.
+        config: config of one run.
+        sizes: architecture of its backbone.
         target: the machine.
         devices: its devices, see `Target.find_devices`.
         classes: number of classes; ignored for retrieval.
@@ -94,7 +97,7 @@ def describe(config: Config, target: Target, devices: Sequence[Any], classes: in
     for field in ("batch_size", "eval_batch_size"):
         placement.check(field, getattr(config, field))
     method, settings = building.build_method(config)
-    clip = make_clip(config, target, placement.mesh)
+    clip = make_clip(config, sizes, target, placement.mesh)
     kind = "videos" if config.data.on_videos else "images"
     tower = methods.tower_for(method, clip, kind)
     names = [] if method.objective == "pairs" else class_names(classes)
@@ -114,11 +117,10 @@ def describe(config: Config, target: Target, devices: Sequence[Any], classes: in
     return Run(config, classes, placement, method, settings, task, prompts, shape)
 
 
-def make_clip(config: Config, target: Target, mesh: Mesh) -> CLIP:
+def make_clip(config: Config, sizes: CLIPConfig, target: Target, mesh: Mesh) -> CLIP:
     """Returns the config's CLIP for a target: with the memory budget that it would have there."""
     memory = math.ceil(config.memory_gb * 1e9) or int(BUDGET_SHARE * target.memory)
-    clip = building.make_clip(config, read_sizes(config), mesh)
-    return dataclasses.replace(clip, memory=memory)
+    return dataclasses.replace(building.make_clip(config, sizes, mesh), memory=memory)
 
 
 def read_sizes(config: Config) -> CLIPConfig:

@@ -100,6 +100,7 @@ class Target:
         return {
             "JAX_PLATFORMS": "cpu",
             "TPU_SKIP_MDS_QUERY": "1",
+            "ALLOW_MULTIPLE_LIBTPU_LOAD": "true",  # several plans at once
             "XLA_FLAGS": flags.get(self.chip.platform, ""),
             "JAX_ENABLE_COMPILATION_CACHE": "false",  # compile times are reported
         }
