@@ -44,12 +44,12 @@ class Summary(NamedTuple):
 
     Attributes:
         tables: of accuracy.
-        searches: of retrieval.
+        retrieval_tables: the same for retrieval.
         remarks: a line for each invalid file and each run that is ignored.
     """
 
     tables: Sequence[ResultTable]
-    searches: Sequence[RetrievalTable]
+    retrieval_tables: Sequence[RetrievalTable]
     remarks: Sequence[str]
 
 
@@ -100,7 +100,7 @@ def write_tables(summary: Summary, out: pathlib.Path) -> list[pathlib.Path]:
     Raises:
         PromptError: `out` cannot be written to.
     """
-    done, searches, remarks = summary
+    done, retrieval_tables, remarks = summary
     notes = "".join(f"- {tables.in_markdown(remark)}\n" for remark in remarks)
     left_out = f"\n## Left out\n\n{notes}" if notes else ""
     try:
@@ -121,26 +121,26 @@ def write_tables(summary: Summary, out: pathlib.Path) -> list[pathlib.Path]:
             title = wording.heading(table)
             paths += _attempt(drawing.draw, table, out, title)
             paths += _attempt(drawing.draw_confusions, table, out, title)
-        if searches:
-            paths += _write_searches(searches, left_out, out)
+        if retrieval_tables:
+            paths += _write_retrieval(retrieval_tables, left_out, out)
     except OSError as error:
         raise PromptError(f"--out={out} cannot be written to: {error.strerror}") from error
     return paths
 
 
-def _write_searches(
-    searches: Sequence[RetrievalTable], left_out: str, out: pathlib.Path
+def _write_retrieval(
+    retrieval_tables: Sequence[RetrievalTable], left_out: str, out: pathlib.Path
 ) -> list[pathlib.Path]:
     paths = [out / f"{RETRIEVAL}.md", out / f"{RETRIEVAL}.csv"]
     sections = [
         retrieval.markdown(table, [wording.ON_STAND_IN] if _is_stand_in(table) else [])
-        for table in searches
+        for table in retrieval_tables
     ]
     text = f"# Results: {RETRIEVAL}\n\n{retrieval.LEGEND}\n\n" + "\n".join(sections)
     paths[0].write_text(text + left_out, encoding="utf-8")
-    records = [record for table in searches for record in retrieval.records(table)]
+    records = [record for table in retrieval_tables for record in retrieval.records(table)]
     long.write_csv(paths[1], records)
-    for table in searches:
+    for table in retrieval_tables:
         place = out / f"{drawing.file_name(table.title)}.png"
         paths += _attempt(plots.plot_bars, place, retrieval.bars(table), table.heading, "R@1 (%)")
     return paths
@@ -218,7 +218,7 @@ def _print_lines(table: ResultTable, name: str, columns: dict[str, Key]) -> None
     tables.show(tables.table(f"{which}{wording.title(table)}", headers, lines))
 
 
-def show_search(table: RetrievalTable) -> None:
+def show_retrieval(table: RetrievalTable) -> None:
     """Prints a table of retrieval: trained parameters, training time, R@1."""
     tables.show(tables.table(f"{table.title} (R@1 in %)", *retrieval.overview(table)))
 
@@ -261,12 +261,12 @@ def report(
 
 def show_all(summary: Summary) -> None:
     """Prints the main part of each table, and remarks."""
-    done, searches, remarks = summary
+    done, retrieval_tables, remarks = summary
     for table in done:
         show(table)
-    for searched in searches:
-        show_search(searched)
+    for retrieval_table in retrieval_tables:
+        show_retrieval(retrieval_table)
     stand_in = any(wording.ON_STAND_IN in wording.remarks_on(table) for table in done)
-    stand_in |= any(map(_is_stand_in, searches))
+    stand_in |= any(map(_is_stand_in, retrieval_tables))
     for remark in [*([STAND_IN] if stand_in else []), *remarks]:
         print(f"note: {escape(remark)}")

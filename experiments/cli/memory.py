@@ -13,7 +13,7 @@ _BYTES = re.compile(r"allocat\w+ (\d+) ?bytes")
 
 
 @contextlib.contextmanager
-def telling(config: Config) -> Iterator[None]:
+def explain_out_of_memory(config: Config) -> Iterator[None]:
     """Turns an out-of-memory error into a PromptError that names the fields to lower."""
     try:
         yield

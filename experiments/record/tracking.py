@@ -62,7 +62,7 @@ def _has_key() -> bool:
                 return bool(wandb.login(prompt=False, verify=False))
             return bool(wandb.api.api_key)  # of earlier versions
     except Exception as error:  # wandb's own classes; opening a run reports the cause
-        _say(f"cannot determine whether a key is set ({type(error).__name__}: {error})")
+        _print_note(f"cannot determine whether a key is set ({type(error).__name__}: {error})")
         return True
 
 
@@ -73,7 +73,7 @@ def open_tracker(
     return WeightsAndBiases(of, folder) if name else None
 
 
-def tell_results(
+def log_results(
     name: str, of: Mapping[str, Any], folder: pathlib.Path, results: Mapping[str, Any]
 ) -> None:
     """Sends the results of a finished run, in percent, to the tracker of its config."""
@@ -81,15 +81,15 @@ def tell_results(
     if tracker is None:
         return
     fields = ("accuracy", "zero_shot", "top5", "calibration_error")
-    told = {f"test/{field}/{key}": v for field in fields for key, v in results[field].items()}
-    told |= {"test/accuracy/h": results["h"]} if "h" in results else {}
-    told |= {
+    values = {f"test/{field}/{key}": v for field in fields for key, v in results[field].items()}
+    values |= {"test/accuracy/h": results["h"]} if "h" in results else {}
+    values |= {
         f"test/ranks/{key}/{way}/{metric}": value
         for key, ways in results.get("ranks", {}).items()
         for way, metrics in ways.items()
         for metric, value in metrics.items()
     }
-    tracker.summarize(told)
+    tracker.summarize(values)
     tracker.close()
 
 
@@ -128,36 +128,36 @@ class WeightsAndBiases:
         """
         self._folder = folder
         self._run: Any = None
-        self._told: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
-        self._thread = threading.Thread(target=self._tell_all, daemon=True)
+        self._queue: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._send_all, daemon=True)
         if folder not in _FAILED:
             self._thread.start()
-            self._told.put(lambda: self._open(of, folder))
+            self._queue.put(lambda: self._open(of, folder))
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
         """Logs scalars of a step."""
-        told = dict(values)
-        self._told.put(lambda: self._run.log(told, step))
+        values = dict(values)
+        self._queue.put(lambda: self._run.log(values, step))
 
     def summarize(self, values: Mapping[str, float]) -> None:
         """Logs the results of the run."""
-        told = dict(values)
-        self._told.put(lambda: self._run.summary.update(told))
+        values = dict(values)
+        self._queue.put(lambda: self._run.summary.update(values))
 
     def close(self) -> None:
         """Closes the run; a resumed run opens it again."""
         if not self._thread.is_alive():
             return
-        self._told.put(lambda: self._run.finish())
-        self._told.put(None)
+        self._queue.put(lambda: self._run.finish())
+        self._queue.put(None)
         self._thread.join(SECONDS_AT_END)
         if self._thread.is_alive():
             self._fail(f"no answer within {SECONDS_AT_END:.0f} s")
 
-    def _tell_all(self) -> None:
-        while (tell := self._told.get()) is not None:
+    def _send_all(self) -> None:
+        while (send := self._queue.get()) is not None:
             try:
-                tell()
+                send()
             except Exception as error:  # of network, server or disk, wandb's own classes
                 self._fail(f"{type(error).__name__}: {error}".splitlines()[0])
                 return
@@ -165,7 +165,9 @@ class WeightsAndBiases:
     def _fail(self, reason: str) -> None:
         if self._folder not in _FAILED:
             _FAILED.add(self._folder)
-            _say(f"failed ({reason}): the run continues without it; metrics.jsonl has the same")
+            _print_note(
+                f"failed ({reason}): the run continues without it; metrics.jsonl has the same"
+            )
 
     def _open(self, of, folder):
         import wandb
@@ -187,5 +189,5 @@ class WeightsAndBiases:
             )
 
 
-def _say(words: str) -> None:
+def _print_note(words: str) -> None:
     print(f"note: Weights & Biases: {escape(words)}", file=sys.stderr, flush=True)

@@ -141,7 +141,7 @@ def lock_workdir(workdir: pathlib.Path, identity: dict[str, Any]) -> None:
 
 
 @contextlib.contextmanager
-def giving_back(workdir: pathlib.Path) -> Iterator[None]:
+def release_on_error(workdir: pathlib.Path) -> Iterator[None]:
     """Releases the lock on an error, and removes the claim if the run has saved nothing yet.
 
     After a run that is rejected or diverges early, the corrected run can use the directory.

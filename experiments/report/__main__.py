@@ -24,7 +24,7 @@ from data_pipelines.errors import DataError
 from experiments.report import curves, data, overview, page
 from experiments.report.blocks import Section, Text
 from experiments.report.finished import Finished, open_all, read_all
-from experiments.report.sections import attention, features, iterations, mistakes, searches, words
+from experiments.report.sections import attention, features, iterations, mistakes, retrieval, words
 from experiments.setup.preparation import Prepared
 from prompt_jax.errors import PromptError, escape
 from prompt_jax.methods import Prompts
@@ -40,7 +40,7 @@ OF_ALL: tuple[Callable[[Sequence[Finished]], Section | None], ...] = (
 OF_EACH: tuple[Callable[[Finished], Section | None], ...] = (
     mistakes.section,
     iterations.section,
-    searches.section,
+    retrieval.section,
 )
 OF_EACH_OPENED: tuple[Callable[[Prepared, Prompts, str], Section | None], ...] = (
     attention.section,

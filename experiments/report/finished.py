@@ -145,7 +145,7 @@ def read_all(folders: Sequence[pathlib.Path]) -> list[Finished]:
     for one_error in damaged:
         print(f"note: left out: {escape(str(one_error))}", file=sys.stderr)
     results = {folder: one for folder, one, _ in found}
-    named = zip(found, _labels(results), _called([*results.values()]), strict=True)
+    named = zip(found, _labels(results), _data_names([*results.values()]), strict=True)
     return [
         Finished(folder, label, data, one, {}, None, left_out=left_out)
         for (folder, one, left_out), label, data in named
@@ -193,7 +193,7 @@ def _data(results: Mapping[str, Any]) -> str:
     return ", ".join(results["accuracy"]) if of_tests else results["dataset"]
 
 
-def _called(results: Sequence[Mapping[str, Any]]) -> list[str]:
+def _data_names(results: Sequence[Mapping[str, Any]]) -> list[str]:
     """Returns the name of each run's data set.
 
     If runs use different data sets of one name, often "folder", the name has the root directory, or
@@ -239,7 +239,7 @@ def _labels(results: Mapping[pathlib.Path, Mapping[str, Any]]) -> list[str]:
             f"{one['method']} {one.get('variant') or ''}".strip(),
             (called, one["dataset"], shots_of(one), f"seed {one['seed']}"),
         )
-        for one, called in zip(results.values(), _called([*results.values()]), strict=True)
+        for one, called in zip(results.values(), _data_names([*results.values()]), strict=True)
     ]
     found = []
     for folder, (named, own) in zip(results, facts, strict=True):

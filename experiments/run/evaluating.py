@@ -116,7 +116,7 @@ def evaluate(
     if _is_done(place, description, config):
         print(f"already evaluated: {place / 'results.json'}")
         return place / "results.json"
-    with memory.telling(config):
+    with memory.explain_out_of_memory(config):
         backbone = backbones.of(config, model)
         plan = plans.check_images(plan, config.data.on_bad_image == "skip")
         plans.refuse_empty(plan, trains=False)
@@ -132,7 +132,7 @@ def evaluate(
         run = Testable(config, place, method, backbone, plan, placement, tests, compared)
         workdir.make_workdir(place)
         workdir.lock(place)
-        with workdir.giving_back(place):
+        with workdir.release_on_error(place):
             test(run, model, key, description)
     workdir.release(place)
     return place / "results.json"

@@ -52,9 +52,9 @@ def run(config: ConfigDict | Config, folder: str | os.PathLike) -> dict[str, Any
     loaded = load(config, pathlib.Path(folder))
     if there := finished(loaded):
         return there
-    with memory.telling(loaded.config):
+    with memory.explain_out_of_memory(loaded.config):
         prepared = prepare(loaded)
-    with workdir.giving_back(prepared.folder), memory.telling(loaded.config):
+    with workdir.release_on_error(prepared.folder), memory.explain_out_of_memory(loaded.config):
         return complete(prepared)
 
 
@@ -106,7 +106,7 @@ def finish(run: Prepared, trained: Trained) -> dict[str, Any]:
     workdir.write_json(run.folder / "results.json", results)
     workdir.release(run.folder)
     if hosts.is_first():
-        tracking.tell_results(run.config.tracker, run.identity, run.folder, results)
+        tracking.log_results(run.config.tracker, run.identity, run.folder, results)
     if trained.seconds:
         share = results["data_wait_share"]
         print(f"training waited for {run.plan.train.kind} for at most {share:.1%} of its time")

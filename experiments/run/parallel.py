@@ -52,7 +52,7 @@ def run(
 
     def attempt(folder, function, *args):
         try:
-            with workdir.giving_back(folder), memory.telling(configs[folder]):
+            with workdir.release_on_error(folder), memory.explain_out_of_memory(configs[folder]):
                 results[folder] = function(*args)
         except (PromptError, DataError) as error:
             failed[folder] = str(error)
@@ -75,7 +75,7 @@ def run(
         attempt(prepared[0].folder, experiment.complete, prepared[0])
     elif prepared:
         try:
-            with memory.telling(prepared[0].config):
+            with memory.explain_out_of_memory(prepared[0].config):
                 ended = fit(prepared)
         except (PromptError, DataError) as error:
             failed |= {one.folder: str(error) for one in prepared}
@@ -128,7 +128,11 @@ def fit(runs: list[Prepared]) -> list[Trained | str]:
     workdir.make_workdir(common)
     workdir.lock(common)
     task = dataclasses.replace(first.task, clip=first.task.clip.share_memory(len(runs)))
-    with workdir.giving_back(common), first.plan.listing_all_bad(), contextlib.closing(batches):
+    with (
+        workdir.release_on_error(common),
+        first.plan.listing_all_bad(),
+        contextlib.closing(batches),
+    ):
         end = loop.run(
             lambda state, batch: step(state, task, first.placement.split_runs(batch), rates),
             first.placement.replicate(jax.tree.map(lambda *leaves: jnp.stack(leaves), *states)),

@@ -134,7 +134,7 @@ def search(
         places.append(place_of)
     if hosts.is_first():
         ranks.write(run.folder / ranks.ranks_file(key), _lines(dataset, places))
-        predictions.write_searches(
+        predictions.write_retrieval(
             run.folder / predictions.predictions_file(key),
             dataset.test,
             places[0],

@@ -74,7 +74,7 @@ def prepare(run: Loaded) -> Prepared:
     plan = plans.check_images(run.plan, run.config.data.on_bad_image == "skip")
     agreement.check_run(identity, plan.train, plan.tests.values())
     workdir.lock_workdir(run.folder, identity)
-    with workdir.giving_back(run.folder):
+    with workdir.release_on_error(run.folder):
         prepared = with_tasks(run, plan, identity)
         needs_shots = prepared.trainable > 0 or run.method.adaptation is not None
         plans.refuse_empty(plan, needs_shots)

@@ -60,9 +60,9 @@ def test_results_are_logged_at_the_end(monkeypatch, tmp_path):
     )
     results = {"accuracy": {"base": 80.0}, "zero_shot": {"base": 70.0}, "h": 75.0}
     results |= {"top5": {}, "calibration_error": {"base": 4.0}}
-    tracking.tell_results("", identity_of(), tmp_path, results)
+    tracking.log_results("", identity_of(), tmp_path, results)
     assert not told
-    tracking.tell_results("wandb", identity_of(), tmp_path, results)
+    tracking.log_results("wandb", identity_of(), tmp_path, results)
     assert told == {
         "test/accuracy/base": 80.0,
         "test/zero_shot/base": 70.0,

@@ -30,7 +30,7 @@ with Log(folder, 0, lambda step: 0.1, tracking.open_tracker("wandb", of, folder)
     for step in (1, 2, 3):
         log.write(step, metrics)
 results = {"accuracy": {"test": 1.0}, "zero_shot": {}, "top5": {}, "calibration_error": {}}
-tracking.tell_results("wandb", of, folder, results)
+tracking.log_results("wandb", of, folder, results)
 print("finished")
 """
 

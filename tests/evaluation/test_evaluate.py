@@ -268,9 +268,9 @@ def test_retrieval_on_other_videos_uses_the_settings_of_the_run(there, tmp_path,
     found = read(tmp_path / "run/evaluations")
     assert found["emoji_clips"]["ranks"]["emoji_clips"] == trained["ranks"]["test"]
     summary = results.summarize(tmp_path)
-    assert [table.protocol for table in summary.searches] == ["retrieval", "evaluation"]
+    assert [table.protocol for table in summary.retrieval_tables] == ["retrieval", "evaluation"]
     assert not summary.tables and not summary.remarks
-    assert list(summary.searches[1].tests) == ["emoji_clips", "emoji_clips:time"]
+    assert list(summary.retrieval_tables[1].tests) == ["emoji_clips", "emoji_clips:time"]
     printed = capsys.readouterr().out
     assert "evaluation, trained on emoji_clips by retrieval" in printed
     results.write(tmp_path, tmp_path / "tables")

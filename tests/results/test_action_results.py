@@ -270,7 +270,7 @@ def put_retrieval(
 )
 def test_retrieval_is_compared_for_the_same_backbone_data_and_settings(tmp_path, changes, figures):
     put_retrieval(tmp_path, **changes)
-    [table] = results.summarize(tmp_path).searches
+    [table] = results.summarize(tmp_path).retrieval_tables
     _, lines = retrieval.in_full(table, "test")
     method = changes.get("method", "vilt_clip")
     [place] = [number for number, line in enumerate(lines) if line[0] == method]

@@ -100,7 +100,7 @@ def test_retrieval_runs_on_other_frames_are_distinguished(tmp_path):
             zero_shot_ranks=ranks(9.85 if method == "vop_p" else own),
             config=config(data={"frames": frames}),
         )
-    [table] = results.summarize(tmp_path).searches
+    [table] = results.summarize(tmp_path).retrieval_tables
     assert {one.label: one.cells["test", "t2v R@1"].mean for one in table.rows} == {
         "zero_shot (data.frames=8)": 9.85,
         "zero_shot (data.frames=1)": 12.12,

@@ -18,7 +18,7 @@ from experiments.report import __main__ as report
 from experiments.report import curves, page
 from experiments.report import finished as finished_runs
 from experiments.report.blocks import Bar, Card, Gallery, Plot, Section, Table, Text
-from experiments.report.sections import iterations, searches
+from experiments.report.sections import iterations, retrieval
 from experiments.run import experiment
 from prompt_jax.errors import PromptError
 
@@ -100,7 +100,7 @@ def finished(clip, data, tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def searched(clip, tmp_path_factory) -> Path:
+def retrieval_run(clip, tmp_path_factory) -> Path:
     """Returns a run on captions."""
     c = default.get_config("vop", kind="videos", text_prompts=1, vision_prompts=2)
     c.backbone, c.protocol, c.data.name = str(clip), "retrieval", "emoji_clips"
@@ -138,21 +138,21 @@ def test_a_run_on_images_is_one_page(finished, tmp_path, capsys):
 
 
 @pytest.mark.slow
-def test_several_runs_are_side_by_side(finished, searched, tmp_path):
+def test_several_runs_are_side_by_side(finished, retrieval_run, tmp_path):
     first = tmp_path / "copy"
-    shutil.copytree(searched, first)
+    shutil.copytree(retrieval_run, first)
     report.start([str(first), str(finished)])
     found = read((first / "report.html").read_text(encoding="utf-8"))
     for words in ("Mistakes: pro_mpt", "Captions: vop", "text-to-video", "R@10"):
         assert words in found.words
-    lines = searches.read(report.open_all(report.read_all([searched]))[0], "test")
-    [caption] = {line.caption for line in searches.choose(lines)["improved most"][:1]}
+    lines = retrieval.read(report.open_all(report.read_all([retrieval_run]))[0], "test")
+    [caption] = {line.caption for line in retrieval.choose(lines)["improved most"][:1]}
     assert f"“{caption}”" in found.words
     assert sum("rank " in one for one in found.words.splitlines()) >= 4
 
 
 @pytest.mark.slow
-def test_files_of_another_run_are_not_shown(finished, searched, data, clip, tmp_path, capsys):
+def test_files_of_another_run_are_not_shown(finished, retrieval_run, data, clip, tmp_path, capsys):
     root, copy = tmp_path / "data", tmp_path / "copy"
     shutil.copytree(data, root)
     experiment.run(tiny.small_config("coop", clip, root), copy)
@@ -171,7 +171,7 @@ def test_files_of_another_run_are_not_shown(finished, searched, data, clip, tmp_
     first.write_bytes(bytes(len(kept)))  # of the same size, or no values left
     assert "Mistakes" in words()
     first.write_bytes(kept)
-    for other in (finished / "predictions-base.parquet", searched / "predictions-test.parquet"):
+    for other in (finished / "predictions-base.parquet", retrieval_run / "predictions-test.parquet"):
         shutil.copy(other, copy / "predictions-new.parquet")
         capsys.readouterr()
         assert explain(report.start, [str(copy), "--out", str(out)]) == 0

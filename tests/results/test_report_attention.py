@@ -10,7 +10,7 @@ import tiny
 from PIL import Image
 
 from data_pipelines.examples import Dataset, Example
-from experiments.report import seeing
+from experiments.report import tower_passes
 from experiments.report.sections import attention
 from prompt_jax import methods
 from prompt_jax.clip import CLIP
@@ -75,7 +75,7 @@ def test_attention_times_values_is_the_output_of_the_last_block_s_attention():
 @pytest.mark.parametrize("name", PROMPTED)
 def test_the_last_pass_of_the_method_is_recorded(name, images):
     run, prompts = make_run(name)
-    without, with_prompts = seeing.see(run, prompts, "test", images)
+    without, with_prompts = tower_passes.record_passes(run, prompts, "test", images)
     frozen = tiny.frozen_parameters()
     np.testing.assert_allclose(
         without.features, CLIP_TINY.encode_image(frozen, images), rtol=1e-4, atol=1e-5
@@ -118,6 +118,6 @@ def test_without_vision_prompts_there_is_no_section(name):
 def test_the_brightest_patch_has_the_most_attention():
     weights = np.array([0.0, 0.0, 0.4, 0.0])
     grey = Image.new("RGB", (64, 64), (128, 128, 128))
-    light = np.asarray(attention.lay_over(grey, weights, 0.4).convert("L"), float)
+    light = np.asarray(attention.overlay(grey, weights, 0.4).convert("L"), float)
     quarters = light.reshape(2, 32, 2, 32).mean(axis=(1, 3)).ravel()
     assert quarters.argmax() == 2

@@ -54,7 +54,7 @@ def write(
     _write_whole(path, columns)
 
 
-def write_searches(
+def write_retrieval(
     path: pathlib.Path,
     videos: Sequence[Example],
     ranks: Directions,

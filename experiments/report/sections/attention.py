@@ -8,7 +8,7 @@ from PIL import Image
 from data_pipelines.examples import Dataset, Example
 from experiments.report.blocks import Card, Gallery, Section
 from experiments.report.finished import SIDE
-from experiments.report.seeing import see
+from experiments.report.tower_passes import record_passes
 from experiments.setup.preparation import Prepared
 from prompt_jax.inputs.images import transforms
 from prompt_jax.inputs.images.preprocessing import CLIP, Preprocessing
@@ -37,7 +37,7 @@ def section(run: Prepared, prompts: Prompts, key: str, number: int = IMAGES) -> 
     originals = [dataset.read(example) for example in examples]
     prepared, size = run.plan.batches.inputs.preprocessing, clip.config.image_size
     images = np.stack([transforms.test_transform(p, size, None, prepared) for p in originals])
-    without, with_prompts = see(run, prompts, key, jnp.asarray(images))
+    without, with_prompts = record_passes(run, prompts, key, jnp.asarray(images))
     if with_prompts is None:
         return None
     both = [np.asarray(each.attention).mean(axis=1) for each in (without, with_prompts)]
@@ -68,7 +68,7 @@ def show(image: np.ndarray, prepared: Preprocessing = CLIP) -> Image.Image:
     return shown.resize((SIDE, SIDE), Image.Resampling.BICUBIC)
 
 
-def lay_over(image: Image.Image, weights: np.ndarray, most: float) -> Image.Image:
+def overlay(image: Image.Image, weights: np.ndarray, most: float) -> Image.Image:
     """Overlays a heat map on an image.
 
     Args:
@@ -87,7 +87,7 @@ def _card(example, image, before, after, patches):
     """Returns an image and its maps, from float[1 + patches] and float[1 + patches + prompts]."""
     on_patches = [weights[1 : 1 + patches] for weights in (before, after)]
     most = max(float(weights.max()) for weights in on_patches)
-    maps = [lay_over(image, weights, most) for weights in on_patches]
+    maps = [overlay(image, weights, most) for weights in on_patches]
     shares = [100 * float(weights.sum()) for weights in on_patches]
     to_prompts = 100 * float(after[1 + patches :].sum())
     lines = (

@@ -11,7 +11,7 @@ from experiments.figures import embedding, plots
 from experiments.figures.style import styled
 from experiments.report import curves
 from experiments.report.blocks import Plot, Section, Text
-from experiments.report.seeing import see
+from experiments.report.tower_passes import record_passes
 from experiments.run import testing
 from experiments.setup.preparation import Prepared
 from prompt_jax import methods
@@ -75,7 +75,7 @@ def _of_images(
     before, after = [], []
     for batch in testing.test_batches(f"features on {key}", dataset, run):
         real = np.asarray(batch["label"]) >= 0
-        plain, prompted = see(run, prompts, key, batch["image"][real])
+        plain, prompted = record_passes(run, prompts, key, batch["image"][real])
         if prompted is None:
             return None
         before.append(np.asarray(plain.features))

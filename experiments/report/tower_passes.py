@@ -28,16 +28,16 @@ class Pass(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class Watched(CLIP):
+class RecordingCLIP(CLIP):
     """A CLIP that records its image tower, to be run without `jit`.
 
     Attributes:
-        tell_attention: called with the attention of the class token in the last block.
-        tell_features: called with the features.
+        on_attention: called with the attention of the class token in the last block.
+        on_features: called with the features.
     """
 
-    tell_attention: Callable[[jax.Array], None] = lambda _: None
-    tell_features: Callable[[jax.Array], None] = lambda _: None
+    on_attention: Callable[[jax.Array], None] = lambda _: None
+    on_features: Callable[[jax.Array], None] = lambda _: None
 
     def image_block(
         self,
@@ -49,17 +49,19 @@ class Watched(CLIP):
     ) -> jax.Array:
         """Records the attention of the last block; see `CLIP.image_block`."""
         if layer == self.config.image_layers - 1:
-            self.tell_attention(self.class_attention(frozen, layer, tokens))
+            self.on_attention(self.class_attention(frozen, layer, tokens))
         return super().image_block(frozen, layer, tokens, queries, prompts)
 
     def image_head(self, frozen: Frozen, tokens: jax.Array) -> jax.Array:
         """Records the features; see `CLIP.image_head`."""
         features = super().image_head(frozen, tokens)
-        self.tell_features(features)
+        self.on_features(features)
         return features
 
 
-def see(run: Prepared, prompts: Prompts, key: str, images: jax.Array) -> tuple[Pass, Pass | None]:
+def record_passes(
+    run: Prepared, prompts: Prompts, key: str, images: jax.Array
+) -> tuple[Pass, Pass | None]:
     """Returns a pass without prompts, and the method's last pass with vision prompts.
 
     The second is None for a method without vision prompts, and for a method of videos.
@@ -74,7 +76,7 @@ def see(run: Prepared, prompts: Prompts, key: str, images: jax.Array) -> tuple[P
     features: list[jax.Array] = []
     task = run.tests[key][0]
     fields = {field.name: getattr(task.clip, field.name) for field in dataclasses.fields(task.clip)}
-    clip = Watched(**fields, tell_attention=attention.append, tell_features=features.append)
+    clip = RecordingCLIP(**fields, on_attention=attention.append, on_features=features.append)
     task = dataclasses.replace(task, clip=clip)
     prepared = jax.jit(run.method.prepare)(prompts, run.tests[key][0])
     # Otherwise a loop over iterations would record tracers.
