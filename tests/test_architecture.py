@@ -87,6 +87,7 @@ ROOMS: dict[str, set[str]] = {
     "experiments.plan": {
         "experiments.cli",
         "experiments.config",
+        "experiments.machines",
         "experiments.main",
         "experiments.run",
         "experiments.setup",

@@ -126,7 +126,7 @@ def test_a_process_counts_only_its_own_memory():
 
 def test_an_earlier_benchmark_is_not_overwritten(tmp_path):
     (tmp_path / "benchmark.json").write_text("{}")
-    with pytest.raises(PromptError, match="already exists, and benchmarks do not resume"):
+    with pytest.raises(PromptError, match="is not a benchmark's JSON file"):
         command.main(["--short", f"--workdir={tmp_path}"])
     assert (tmp_path / "benchmark.json").read_text() == "{}"
 
@@ -263,7 +263,7 @@ def test_cells_that_would_end_too_late_are_skipped(monkeypatch, tmp_path):
     monkeypatch.setattr(measure.time, "monotonic", lambda: next(clock))
     monkeypatch.setattr(measure.Worker, "__init__", lambda *_: None)
     monkeypatch.setattr(measure.Worker, "__exit__", lambda *_: None)
-    monkeypatch.setattr(measure.Worker, "ask", lambda _: {"platform": "cpu"})
+    monkeypatch.setattr(measure.Worker, "ask", lambda _: {"platform": "cpu", "name": "cpu"})
     measured = []
     monkeypatch.setattr(measure, "measure_cell", lambda cell, *_: measured.append(cell))
     chosen = [Cell("coop", "embedded", number) for number in (10, 50, 100, 1000)]
@@ -286,9 +286,10 @@ def test_each_form_has_the_documented_cells():
         cells.recognized_actions(name) for name in ("embedded", "ViT-B/16")
     }
     assert all(c.backbone == "embedded" for c in cells.short())
-    assert {(c.method, c.K) for c in cells.gpu()} == {
-        (method, number) for method in ("pro_mpt", "cocoop") for number in (100, 1000)
-    }
+    gpu = {(c.method, c.K) for c in cells.gpu()}
+    assert gpu >= {(name, number) for name in ("pro_mpt", "cocoop") for number in (10, 100, 1000)}
+    assert {name for name, _ in gpu} == set(cells.METHODS)
+    assert {c.dtype for c in cells.gpu()} == {"bfloat16"}
 
 
 def test_a_selection_makes_one_figure():

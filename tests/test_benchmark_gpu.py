@@ -1,8 +1,20 @@
 """The benchmark's form for accelerators, at tiny sizes on the CPU."""
 
+import json
+import re
+from dataclasses import asdict
+
+import numpy as np
 import pytest
+from reference import BATCH, CLASSES, CONFIG, FROZEN, TINY
+from rows import BY_FIGURES, arrays
 
 from experiments import machines
+from experiments.benchmark import __main__ as command
+from experiments.benchmark import cells, checks, measure, records, report
+from experiments.benchmark.cells import Cell
+from experiments.benchmark.handover import Figures, compare
+from prompt_jax.errors import PromptError
 
 KINDS = {
     "NVIDIA H200": "H200",
@@ -30,3 +42,236 @@ def test_every_card_has_its_data_sheet():
     for each in machines.MACHINES:
         assert each.source and each.peak and each.bandwidth > 1e11
         assert each.peak.get("bfloat16", 1e15) > each.peak.get("tf32", 0)
+
+
+def make_record(tmp_path, **changed):
+    """A record with a measured cell of each side, in a file."""
+    cells = [entry(Cell("coop", "embedded", 3)), entry(Cell("coop", "embedded", 6), theirs=False)]
+    record = {
+        "device": {
+            "platform": "gpu", "name": "NVIDIA H200", "cores": 16, "load": 0.1,
+            "peak_flops": {"float32": 1e11}, "data_sheet": asdict(machines.BY_NAME["H200"]),
+        },
+        "versions": {"jax": "0"},
+        "commit": "abc",
+        "code": "123",
+        "date": "2026-01-01",
+        "options": {"memory": None},
+        "parity": [{"method": "coop", "ours": {"bfloat16": {"logits": 0.1, "cosine": 0.999}}}],
+        "attention": ATTENTION,
+        "cells": cells,
+        "left_out": [],
+        "finished": True,
+        **changed,
+    }  # fmt: skip
+    file = tmp_path / "benchmark.json"
+    file.write_text(json.dumps(record))
+    return record, file
+
+
+ATTENTION = [
+    {
+        "tower": "image tower",
+        "form": "cudnn",
+        "shape": {"batch": 256, "tokens": 201, "heads": 12},
+        "forward": {"seconds": 1e-3, "bytes": 2**20, "flops_per_second": 3e14},
+        "backward": {"seconds": 3e-3, "bytes": 2**21, "flops_per_second": 2e14},
+        "difference": 0.01,
+    },
+    {"tower": "text tower", "form": "cudnn", "reason": "not here",
+     "shape": {"batch": 1000, "tokens": 32, "heads": 8}},
+]  # fmt: skip
+
+
+def entry(cell, theirs=True):
+    side = {"seconds": [1.0], "seconds_in_row": [1.0], "memory_bytes": 2**30}
+    found = {"ours": side | {"flops": 1e9, "compile_seconds": 1.0}}
+    if theirs:
+        found["counterpart"] = side | {"compile_seconds": 9.0, "eager_seconds": 2.0}
+    return measure.summarize(cell, found, 1e11)
+
+
+def fresh(record):
+    return {**record, "cells": [], "left_out": [], "parity": [], "attention": [], "new": True}
+
+
+def test_what_was_measured_is_not_measured_again(tmp_path):
+    skipped = [
+        {"cell": asdict(Cell("coop", "embedded", number)), "side": "both", "reason": reason,
+         "failed": failed}
+        for number, reason, failed in (
+            (7, "does not fit in memory", False), (8, "no time left: --minutes=1", False),
+            (9, "RuntimeError", True),
+        )
+    ]  # fmt: skip
+    record, file = make_record(tmp_path, left_out=skipped)
+    found = records.resume(file, fresh(record), counterpart=False)
+    assert found["new"] and found["cells"] == record["cells"]
+    assert found["parity"] == record["parity"] and found["attention"] == ATTENTION
+    done = [k for k in range(3, 10) if records.is_done(found, Cell("coop", "embedded", k))]
+    assert done == [3, 6, 7]
+    # With PyTorch, what was measured without it is measured again.
+    found = records.resume(file, fresh(record), counterpart=True)
+    assert [each["K"] for each in found["cells"]] == [3] and found["parity"] == []
+    assert records.resume(tmp_path / "no.json", fresh(record), True) == fresh(record)
+
+
+def test_a_side_that_was_skipped_for_its_size_is_not_tried_again(tmp_path):
+    reason = {"cell": asdict(Cell("coop", "embedded", 6)), "side": "counterpart",
+              "reason": "does not fit in memory", "failed": False}  # fmt: skip
+    record, file = make_record(tmp_path, left_out=[reason])
+    assert len(records.resume(file, fresh(record), counterpart=True)["cells"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "said"),
+    [
+        ("code", "456", "another code (123, here 456)"),
+        ("versions", {"jax": "1"}, "another versions (jax 0, here jax 1)"),
+        ("options", {"memory": 10**9}, "another memory budget (None, here 1000000000)"),
+        ("device", {"name": "L4", "cores": 1}, "another device (NVIDIA H200, 16 cores, here L4"),
+    ],
+)
+def test_a_record_of_other_conditions_is_not_continued(field, value, said, tmp_path):
+    record, file = make_record(tmp_path)
+    before = file.read_bytes()
+    with pytest.raises(PromptError, match=re.escape(said)):
+        records.resume(file, {**record, field: value}, counterpart=True)
+    assert file.read_bytes() == before
+
+
+def test_a_call_measures_what_is_missing(tmp_path, monkeypatch, capsys):
+    record, file = make_record(tmp_path)
+    asked = []
+    monkeypatch.setattr(measure, "_ask", lambda *_: record["device"])
+    monkeypatch.setattr(measure, "cores", lambda: 16)
+    monkeypatch.setattr(measure, "measure_cell", lambda cell, *_: asked.append(cell))
+    for name in ("code_hash", "versions", "git_commit"):
+        where = records if name == "code_hash" else measure
+        field = {"code_hash": "code", "git_commit": "commit"}.get(name, name)
+        monkeypatch.setattr(where, name, lambda field=field: record[field])
+    chosen = [Cell("coop", "embedded", number) for number in (3, 4)]
+    measure.measure_all(chosen, measure.Options(counterpart=False), file)
+    assert asked == chosen[1:]
+    assert f"{file} has 1 of 2 cells; measuring the others" in capsys.readouterr().out
+
+
+def test_the_section_of_the_page_is_written_between_its_markers(tmp_path):
+    _, file = make_record(tmp_path)
+    page = tmp_path / "page.md"
+    for _ in range(2):  # the second time replaces the first
+        page.write_text(f"# Page\n\n## GPU\n\n{report.BEGIN}\nold\n{report.END}\n\n## Next\n")
+        command.main(["--draw", str(file), f"--page={page}"])
+    text = page.read_text()
+    assert text.startswith(f"# Page\n\n## GPU\n\n{report.BEGIN}\n\nNVIDIA H200 (gpu), 16 cores")
+    assert text.endswith(f"\n{report.END}\n\n## Next\n") and "old" not in text
+    assert "Commit abc, 2026-01-01" in text and "jax 0" in text
+    assert "TFLOP/s: 989.4 in bfloat16, 494.7 in tf32" in text and machines.H200 in text
+    assert "### Parity" in text and "| 0.2, 0.996" in text
+    assert re.search(r"image tower, 256 × 201, 12 heads +\| +cudnn +\| +1 +\| +300 ", text)
+    assert re.search(r"text tower, 1000 × 32, 8 heads +\| +cudnn +\| +– ", text)
+    assert re.search(r"\| +4 \(2\) +\| +1 +\|", text)  # PyTorch compiled, and without
+    assert "torch.compile" in text
+
+
+@pytest.mark.parametrize("text", ["no markers", f"{report.END}\n{report.BEGIN}\n"])
+def test_a_page_without_the_markers_is_refused(text, tmp_path):
+    _, file = make_record(tmp_path)
+    page = tmp_path / "page.md"
+    page.write_text(text)
+    with pytest.raises(PromptError, match=r"page\.md needs the lines <!-- begin"):
+        command.main(["--draw", str(file), f"--page={page}"])
+    assert page.read_text() == text
+
+
+def test_the_documentation_has_the_markers():
+    text = (records.ROOT / command.PAGE).read_text()
+    assert text.index(report.BEGIN) < text.index(report.END)
+
+
+def test_a_precision_beyond_its_bound_is_said(tmp_path):
+    record, _ = make_record(tmp_path)
+    assert not [*checks.beyond_bounds(record)]
+    record["parity"][0]["ours"] |= {"tf32": {"logits": 0.03, "cosine": 1.0}}
+    assert [*checks.beyond_bounds(record)] == [
+        "coop in tf32: logits differ by 0.03 (at most 0.025), cosine of the gradients 1.0000 (at "
+        "least 0.999)"
+    ]
+    record["parity"][0]["ours"] = {"bfloat16": {"logits": float("nan"), "cosine": 1.0}}
+    assert [*checks.beyond_bounds(record)]
+
+
+def test_gradients_are_compared_together():
+    expected = Figures(np.ones((1, 2)), {"a": np.array([3.0]), "b": np.array([4.0])})
+    found = compare(expected, Figures(np.array([[1.0, 1.5]]), {"a": np.array([3.0])}))
+    assert found == {"logits": 0.5, "cosine": pytest.approx(0.6)}
+
+
+def test_the_small_form_has_towers_and_growth():
+    small = cells.gpu(small=True)
+    assert {cell.method for cell in small} >= set(cells.TOWERS)
+    assert all(cell.backbone == "embedded" for cell in small)
+    with pytest.raises(PromptError, match="--small needs --gpu"):
+        command.main(["--small"])
+    with pytest.raises(PromptError, match="method=image_tower needs phase=evaluate"):
+        Cell("image_tower", "embedded", 1)
+
+
+def test_forms_of_attention_agree_and_a_missing_one_is_said():
+    from experiments.benchmark.ours import jax_attention
+
+    rows = jax_attention.measure(small=True)
+    assert [(row["tower"], row["form"]) for row in rows] == [
+        (tower, form) for tower in ("image tower", "text tower") for form in jax_attention.FORMS
+    ]
+    for row in rows:
+        if row["form"] == "cudnn":
+            assert "reason" in row
+        else:
+            assert row["difference"] < 0.05 and row["backward"]["seconds"] > 0
+
+
+@pytest.mark.slow
+def test_the_small_form_measures_everything_and_is_continued(tmp_path):
+    words = ["--gpu", "--small", "--ours-only", "--repeats=1", f"--workdir={tmp_path}"]
+    command.main(words)
+    file = tmp_path / "benchmark.json"
+    record = json.loads(file.read_text())
+    assert record["finished"] and not record["left_out"]
+    assert [each["method"] for each in record["cells"]] == [*cells.TOWERS, "coop", "coop"]
+    assert [row["method"] for row in record["parity"]] == [*checks.PARITY]
+    for row in record["parity"]:
+        assert row["ours"]["float32"]["logits"] <= 1e-5
+        assert 0 < row["ours"]["bfloat16"]["logits"] <= checks.BOUNDS["bfloat16"][0]
+    record["cells"].pop()
+    file.write_text(json.dumps(record))
+    command.main(words)
+    again = json.loads(file.read_text())
+    assert again["cells"][:3] == record["cells"] and len(again["cells"]) == 4
+    assert again["parity"] == record["parity"] and again["attention"] == record["attention"]
+
+
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")  # torch's own, in tracing
+def test_compiled_blocks_give_the_same_features_and_gradients(torch):
+    """By the compiler's graphs alone, which need no C++ compiler."""
+    from experiments.benchmark.counterparts import torch_methods, torch_towers
+    from experiments.benchmark.ours import jax_side, work
+
+    row = BY_FIGURES["coop"]
+    handover = work.hand_over("coop", TINY, row.settings, arrays(row, "param"), CLASSES)
+    module = torch_methods.build(handover, jax_side.openai_state(CONFIG, FROZEN))
+    images = torch.tensor(np.asarray(BATCH["image"])).permute(0, 3, 1, 2)
+
+    def run():
+        module.zero_grad()
+        logits = module(images)
+        logits.sum().backward()
+        return logits.detach(), module.prompts["context"].grad.clone()
+
+    expected = run()
+    torch_towers.compile_blocks(module, backend="aot_eager")
+    for found, before in zip(run(), expected, strict=True):
+        torch.testing.assert_close(found, before, rtol=1e-4, atol=1e-4)
+    with torch_towers.uncompiled(module):
+        assert module.clip.visual.transformer.resblocks[0]._compiled_call_impl is None
+    assert module.clip.visual.transformer.resblocks[0]._compiled_call_impl is not None

@@ -1,6 +1,7 @@
 """Defines the measurements: a cell is one method, size and phase."""
 
 import dataclasses
+import functools
 import itertools
 import random
 from collections.abc import Iterable, Sequence
@@ -10,7 +11,8 @@ from prompt_jax.errors import PromptError, unknown
 CLASSIFIERS = ("coop", "cocoop", "maple", "pro_mpt")
 PAIRS = ("vop",)  # videos against their captions
 ACTIONS = ("vilt_clip",)  # videos against classes
-METHODS = CLASSIFIERS + PAIRS + ACTIONS
+TOWERS = ("image_tower", "text_tower")  # a forward pass without prompts
+METHODS = CLASSIFIERS + PAIRS + ACTIONS + TOWERS
 BACKBONES = ("embedded", "ViT-B/32", "ViT-B/16")
 PHASES = ("train", "evaluate")
 PARTS = ("all", "text")
@@ -33,8 +35,9 @@ class Cell:
     Attributes:
         method: one of `METHODS`, with its default settings.
         backbone: "embedded", or the name of a variant, with random weights.
-        K: number of classes, at most 1000; 1 for pairs, which have no classes.
-        batch: images per step; videos for methods in `FRAMES`; video-caption pairs for `PAIRS`.
+        K: number of classes, at most 1000; 1 for pairs and towers, which have no classes.
+        batch: images per step; videos for methods in `FRAMES`; video-caption pairs for `PAIRS`;
+            texts for the text tower.
         phase: "train", one step; or "evaluate", `EVALUATION_BATCHES` batches.
         part: "all"; or "text", on given image or video features, without the image tower.
         N: iterations; for pro_mpt only.
@@ -58,10 +61,10 @@ class Cell:
         for field, allowed in (choices | {"dtype": DTYPES}).items():
             if getattr(self, field) not in allowed:
                 raise unknown(f"{field} in --only", str(getattr(self, field)), allowed)
-        if self.pairs:
+        if self.pairs or self.tower:
             object.__setattr__(self, "K", 1)
         limits = {
-            "K": (1 if self.pairs else 2, 1000),
+            "K": (1 if self.pairs or self.tower else 2, 1000),
             "batch": (1, 4096),
             "N": (1, 16),
             "runs": (1, 64),
@@ -77,6 +80,10 @@ class Cell:
             raise PromptError(
                 f"--only method={self.method} needs phase=train and runs=1; no other form exists"
             )
+        if self.tower and (self.phase, self.part) != ("evaluate", "all"):
+            raise PromptError(
+                f"--only method={self.method} needs phase=evaluate and part=all: a forward pass"
+            )
         if self.method != "pro_mpt":
             object.__setattr__(self, "N", 1)
 
@@ -86,20 +93,27 @@ class Cell:
         return self.method in PAIRS
 
     @property
+    def tower(self) -> bool:
+        """Returns whether the cell is a bare tower."""
+        return self.method in TOWERS
+
+    @property
     def frames(self) -> int:
         """Returns the frames per video; 0 for methods of images."""
         return FRAMES.get(self.method, 0)
 
     @property
     def images(self) -> int:
-        """Returns the images, videos or pairs that one run processes."""
+        """Returns the images, videos, pairs or texts that one run processes."""
+        if self.tower:
+            return self.batch
         return self.batch * (EVALUATION_BATCHES if self.phase == "evaluate" else self.runs)
 
     def __str__(self):
         iterations = f" N={self.N}" if self.method == "pro_mpt" else ""
         part = f" {self.part} part" if self.part != "all" else ""
         runs = f" {self.runs} runs" if self.runs > 1 else ""
-        classes = "" if self.pairs else f" K={self.K}"
+        classes = "" if self.pairs or self.tower else f" K={self.K}"
         return (
             f"{self.method} {self.backbone}{classes} batch={self.batch}{iterations} "
             f"{self.phase}{part}{runs} {self.dtype}"
@@ -137,20 +151,33 @@ def short() -> list[Cell]:
     return cells + captioned_videos("embedded")
 
 
-def gpu() -> list[Cell]:
-    """Returns cells for an accelerator: ViT-B/16 in bfloat16 at several batch sizes."""
+def gpu(small: bool = False) -> list[Cell]:
+    """Returns cells for an accelerator, in bfloat16, the most important first.
+
+    Args:
+        small: tiny sizes on the embedded CLIP, for a test on any device.
+    """
+    if small:
+        make = functools.partial(Cell, backbone="embedded", dtype="bfloat16")
+        towers = [make(name, K=1, batch=2, phase="evaluate") for name in TOWERS]
+        return [*towers, *(make("coop", K=number, batch=2) for number in (3, 6))]
+    make = functools.partial(Cell, backbone="ViT-B/16", dtype="bfloat16")
     plan = [
-        ("train", 100, 4), ("train", 1000, 1), ("train", 100, 16), ("train", 1000, 4),
-        ("evaluate", 1000, 4), ("train", 100, 64), ("train", 1000, 16), ("evaluate", 100, 100),
+        ("image_tower", 1, 256), ("text_tower", 1, 1000), ("pro_mpt", 100, 4), ("cocoop", 100, 4),
+        ("coop", 100, 256), ("maple", 100, 4), ("vop", 1, 8), ("vilt_clip", 51, 8),
+        # Growth in the number of classes, then in the batch.
+        ("pro_mpt", 1000, 4), ("cocoop", 1000, 4), ("coop", 1000, 256), ("pro_mpt", 10, 4),
+        ("cocoop", 10, 4), ("maple", 1000, 4), ("image_tower", 1, 32), ("pro_mpt", 100, 32),
+        ("cocoop", 100, 32), ("maple", 100, 32), ("vop", 1, 32),
     ]  # fmt: skip
-    cells = [
-        Cell(method, "ViT-B/16", number, batch, phase, dtype="bfloat16")
-        for phase, number, batch in plan
-        for method in ("pro_mpt", "cocoop")
+    return [
+        *(
+            make(name, K=number, batch=batch, phase="evaluate" if name in TOWERS else "train")
+            for name, number, batch in plan
+        ),
+        make("pro_mpt", K=100, runs=RUNS),
+        *(make(name, K=1000, phase="evaluate") for name in ("pro_mpt", "cocoop")),
     ]
-    # Before the large cells, which may be skipped for lack of time.
-    cells.insert(4, Cell("pro_mpt", "ViT-B/16", 100, dtype="bfloat16", runs=RUNS))
-    return cells
 
 
 def captioned_videos(backbone: str) -> list[Cell]:

@@ -17,9 +17,10 @@ class Handover(NamedTuple):
     Attributes:
         method: one of `cells.METHODS`.
         sizes: fields of a `CLIPConfig`.
-        settings: fields of the method's `Settings`.
+        settings: fields of the method's `Settings`; none for towers.
         tokens: int[K, 77], SOS, words or placeholders for the context, class name, full stop, EOT;
-            for pairs int[B, 77 - n], SOS, caption, EOT, without the n text prompts.
+            for pairs int[B, 77 - n], SOS, caption, EOT, without the n text prompts; for the text
+            tower the texts themselves.
         photo_tokens: int[K, 77], "a photo of a {}." or ViLT-CLIP's template; None for pairs.
         prompts: float32 arrays by this library's names, joined by "/".
     """
@@ -30,6 +31,33 @@ class Handover(NamedTuple):
     tokens: np.ndarray
     photo_tokens: np.ndarray | None
     prompts: Mapping[str, np.ndarray]
+
+
+class Figures(NamedTuple):
+    """Results of a first training step: logits, and gradients by the names of `prompts`."""
+
+    logits: np.ndarray
+    gradients: Mapping[str, np.ndarray]
+
+
+def compare(expected: Figures, found: Figures) -> dict[str, float]:
+    """Returns the largest difference of logits and the cosine of all gradients together.
+
+    A gradient that is missing in `found` counts as zero.
+    """
+
+    def together(gradients: Mapping[str, np.ndarray]) -> np.ndarray:
+        arrays = (
+            gradients.get(name, np.zeros_like(array)) for name, array in expected.gradients.items()
+        )
+        return np.concatenate([np.ravel(array).astype(np.float64) for array in arrays])
+
+    ours, theirs = together(expected.gradients), together(found.gradients)
+    lengths = np.linalg.norm(ours) * np.linalg.norm(theirs)
+    return {
+        "logits": float(np.abs(expected.logits - found.logits).max()),
+        "cosine": float(ours @ theirs / lengths) if lengths else 0.0,
+    }
 
 
 def cores() -> int:

@@ -12,11 +12,13 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+from experiments import machines
+from experiments.benchmark import checks, records
 from experiments.benchmark.cells import Cell
 from experiments.benchmark.handover import cores
-from experiments.benchmark.worker import Failed, LeftOut, Worker, total_memory
+from experiments.benchmark.worker import NO_TIME, Failed, LeftOut, Worker, total_memory
 from experiments.record.workdir import git_commit, write_json
 from prompt_jax.cli import progress
 from prompt_jax.errors import PromptError, installing
@@ -39,6 +41,7 @@ class Options:
         counterpart: whether PyTorch is measured too.
         memory: memory budget of a tower of this library, in bytes; None for the default.
         accelerator: whether an accelerator is required.
+        checks: whether parity and attention are measured first; "small" for tiny sizes.
     """
 
     repeats: int = 5
@@ -47,50 +50,69 @@ class Options:
     counterpart: bool = True
     memory: int | None = None
     accelerator: bool = False
+    checks: Literal["", "small", "full"] = ""
 
 
 def measure_all(cells: Sequence[Cell], options: Options, file: Path) -> dict[str, Any]:
     """Measures the cells in order and writes `file` after each one.
 
+    A file of an earlier call with the same code, device and versions is continued.
+
     Returns:
-        The content of the file: "device", "versions", "commit", "date", "options", "cells" (with
-        all repeats), "left_out" (skipped cells with reasons) and "finished".
+        The content of the file: "device", "versions", "commit", "code" (a hash), "date",
+        "options", "parity" and "attention" (see `checks`), "cells" (with all repeats), "left_out"
+        (skipped cells with reasons) and "finished".
 
     Raises:
-        PromptError: the device cannot be used, or an accelerator is required and missing.
+        PromptError: the device cannot be used, an accelerator is required and missing, or the file
+            is of another measurement.
     """
     began, load = time.monotonic(), os.getloadavg()[0]
+    until = began + 60 * options.minutes
     dtypes = sorted({cell.dtype for cell in cells})
     device = _ask("device", dtypes)
     if options.accelerator and device["platform"] == "cpu":
         raise PromptError(
             f"--gpu: JAX finds only a CPU. On a machine with a GPU, {installing('cuda12')}; "
-            "on a CPU, choose cells with --only"
+            "on a CPU, choose cells with --only, or the tiny sizes of --small"
         )
     device |= {"cores": cores(), "host_memory_bytes": total_memory(), "load": load}
+    if machine := machines.find(device["name"]):
+        device["data_sheet"] = dataclasses.asdict(machine)
     if options.counterpart and device["platform"] != "cpu" and not _ask("cuda"):
         print(f"PyTorch cannot use this {device['platform']}; only this library is measured")
         options = dataclasses.replace(options, counterpart=False)
-    record: dict[str, Any] = {
+    fresh: dict[str, Any] = {
         "device": device,
         "versions": versions(),
         "commit": git_commit(),
+        "code": records.code_hash(),
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "options": dataclasses.asdict(options) | {"minutes": _finite(options.minutes)},
+        "parity": [],
+        "attention": [],
         "cells": [],
         "left_out": [],
         "finished": False,
     }
-    with tempfile.TemporaryDirectory() as folder, progress.bar("cells", len(cells)) as advance:
+    record = records.resume(file, fresh, options.counterpart)
+    left = [cell for cell in cells if not records.is_done(record, cell)]
+    if len(left) < len(cells):
+        print(f"{file} has {len(cells) - len(left)} of {len(cells)} cells; measuring the others")
+    with tempfile.TemporaryDirectory() as folder, progress.bar("cells", len(left)) as advance:
+        if options.checks:
+            weights, small = Path(folder) / "embedded.safetensors", options.checks == "small"
+            checks.measure_parity(record, weights, options.counterpart, until)
+            write_json(file, record)
+            checks.measure_attention(record, small, until)
         lasted: dict[str, float] = {}
-        for number, cell in enumerate(cells, 1):
+        for number, cell in enumerate(left, 1):
             started = time.monotonic()
             mean = statistics.fmean(lasted.values()) if lasted else 0.0
-            if started - began + lasted.get(cell.method, mean) > 60 * options.minutes:
-                leave_out(record, cell, "both", f"no time left: --minutes={options.minutes:g}")
+            if started + lasted.get(cell.method, mean) > until:
+                leave_out(record, cell, "both", f"{NO_TIME}: --minutes={options.minutes:g}")
             else:
-                left = 60 * options.minutes - (started - began)
-                measure_cell(cell, options, record, Path(folder), left)
+                measure_cell(cell, options, record, Path(folder), until)
                 lasted[cell.method] = time.monotonic() - started
             write_json(file, record)
             advance(number, str(cell))
@@ -123,32 +145,33 @@ def versions() -> dict[str, str]:
 
 
 def measure_cell(
-    cell: Cell, options: Options, record: dict[str, Any], folder: Path, left: float = math.inf
+    cell: Cell, options: Options, record: dict[str, Any], folder: Path, until: float = math.inf
 ) -> None:
     """Measures a cell and adds it to the record, or the reason why it or a side was skipped.
 
     Args:
         cell, options, record: see `measure_all`.
         folder: directory for the backbone's weights.
-        left: maximum seconds per answer of a side.
+        until: the end of the benchmark on `time.monotonic`.
     """
     weights = folder / f"{cell.backbone.replace('/', '-')}.safetensors"
-    seconds = min(max(600.0, 5 * options.limit), left)
+    start = functools.partial(Worker, until=until)
+    seconds = max(600.0, 5 * options.limit)
     leave = functools.partial(leave_out, record, cell)
     reason = too_much(record, cell, OURS, options.limit)
     if reason:
         leave("both", reason)
         return
     try:
-        with Worker(OURS, seconds, cell, weights, options.memory) as ours:
+        with start(OURS, seconds, cell, weights, options.memory) as ours:
             facts, handover = ours.ask()
             platform = record["device"]["platform"]
-            start = functools.partial(
-                Worker, COUNTERPART, seconds, cell, weights, handover, platform
+            other = functools.partial(
+                start, COUNTERPART, seconds, cell, weights, handover, platform
             )
             if cell.runs > 1:
-                start = functools.partial(Worker, "in turn", seconds, cell, weights, options.memory)
-            found = measure_sides(ours, facts, start, cell, options, record, leave)
+                other = functools.partial(start, "in turn", seconds, cell, weights, options.memory)
+            found = measure_sides(ours, facts, other, cell, options, record, leave)
     except LeftOut as error:
         leave("both", str(error), isinstance(error, Failed))
         return
@@ -254,7 +277,7 @@ def too_much(record: dict[str, Any], cell: Cell, side: str, limit: float) -> str
             return f"as with {Cell(**other['cell'])}: {other['reason']}"
     best: tuple[float, Any] = (math.inf, None)
     for other in record["cells"]:
-        smaller = Cell(**{field.name: other[field.name] for field in dataclasses.fields(Cell)})
+        smaller = records.cell_of(other)
         factor = _growth(smaller, cell)
         if side in other and factor and factor < best[0]:
             best = factor, (smaller, other[side])
@@ -269,6 +292,8 @@ def too_much(record: dict[str, Any], cell: Cell, side: str, limit: float) -> str
 
 def _growth(smaller: Cell, larger: Cell) -> float:
     """Returns the ratio of work of two cells; 0 if they are of different kinds or not larger."""
+    if smaller.method != larger.method:
+        return 0.0
     sizes = ("K", "batch", "N")
     alike = dataclasses.replace(larger, **{name: getattr(smaller, name) for name in sizes})
     ratios = [getattr(larger, name) / getattr(smaller, name) for name in sizes]

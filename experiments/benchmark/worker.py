@@ -3,6 +3,8 @@
 Has no heavy imports at the top, because the counterpart's process must not load JAX.
 """
 
+import importlib
+import math
 import multiprocessing
 import os
 import resource
@@ -17,6 +19,14 @@ from experiments.benchmark.handover import SIDE_SHARE
 from prompt_jax.errors import PromptError
 
 LOOK_SECONDS = 0.2
+# Work of a process that answers once, by kind.
+ONCE = {
+    "device": "ours.jax_side:describe_device",
+    "parity": "ours.jax_parity:measure",
+    "torch parity": "counterparts.torch_parity:measure",
+    "attention": "ours.jax_attention:measure",
+}
+NO_TIME = "no time left"
 # Below this share of free memory the kernel may kill any process.
 LEAST_FREE = 0.03
 _MEMORY_WORDS = ("out of memory", "RESOURCE_EXHAUSTED", "can't allocate memory", "MemoryError")
@@ -41,21 +51,22 @@ class Failed(LeftOut):
 class Worker:
     """The process of one side; a context manager that ends the process."""
 
-    def __init__(self, kind: str, seconds: float, *arguments: Any):
+    def __init__(self, kind: str, seconds: float, *arguments: Any, until: float = math.inf):
         """Starts the process.
 
         Args:
-            kind: "ours", "in turn" (`Ours` with single runs), "counterpart", "device" (describes
-                the device), or "cuda" (returns whether PyTorch can use CUDA).
+            kind: "ours", "in turn" (`Ours` with single runs), "counterpart", a kind of `ONCE`, or
+                "cuda" (returns whether PyTorch can use CUDA).
             seconds: maximum time per answer.
             arguments: arguments of the side.
+            until: the end of the benchmark on `time.monotonic`.
         """
         # No huge pages (GLIBC_TUNABLES): a virtual machine may reclaim free ones between turns, and
         # faulting them in again slowed this library, which frees more per step, by 1.2 to 1.4.
         context = multiprocessing.get_context("spawn")
         self._kind = kind
         self._connection, other = context.Pipe()
-        self._seconds = seconds
+        self._seconds, self._until = seconds, until
         self._process = context.Process(target=serve, args=(other, kind, arguments), daemon=True)
         self._process.start()
         other.close()
@@ -97,6 +108,9 @@ class Worker:
     def _wait(self):
         began = time.monotonic()
         while not self._connection.poll(LOOK_SECONDS):
+            if time.monotonic() > self._until:
+                self._process.kill()
+                raise LeftOut(NO_TIME, self._kind)
             if time.monotonic() - began > self._seconds:
                 self._process.kill()
                 reason = f"stopped after {self._seconds:.0f} s without an answer"
@@ -128,10 +142,10 @@ def serve(connection: Connection, kind: str, arguments: tuple) -> None:
 
 
 def _serve(connection, kind, arguments):
-    if kind == "device":
-        from experiments.benchmark.ours.jax_side import describe_device
-
-        connection.send(("done", describe_device(*arguments)))
+    if kind in ONCE:
+        place, _, name = ONCE[kind].partition(":")
+        module = importlib.import_module(f"experiments.benchmark.{place}")
+        connection.send(("done", getattr(module, name)(*arguments)))
         return
     if kind == "cuda":
         import torch

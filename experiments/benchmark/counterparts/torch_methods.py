@@ -6,7 +6,8 @@ of the benchmark and as a reference in tests. It supports only default settings.
 `torch_vop`, ViLT-CLIP in `torch_vilt`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from experiments.benchmark.counterparts.torch_clip import Learner, TorchCLIP
+from experiments.benchmark.counterparts.torch_towers import TextTower, Tower
 from experiments.benchmark.counterparts.torch_vilt import ViLT
 from experiments.benchmark.counterparts.torch_vop import VoP
 from experiments.benchmark.handover import Handover
@@ -154,7 +156,9 @@ class ProMPT(CoOp):
         return torch.stack(answers)
 
 
-METHODS: dict[str, type[CoOp] | type[VoP] | type[ViLT]] = {
+METHODS: dict[str, Callable[[TorchCLIP, Handover], Learner]] = {
+    "image_tower": Tower,
+    "text_tower": TextTower,
     "coop": CoOp,
     "cocoop": CoCoOp,
     "maple": MaPLe,
@@ -166,7 +170,7 @@ METHODS: dict[str, type[CoOp] | type[VoP] | type[ViLT]] = {
 
 def build(
     handover: Handover, state: Mapping[str, np.ndarray], device: torch.device | str = "cpu"
-) -> CoOp | VoP | ViLT:
+) -> Any:
     """Builds the method on a CLIP with the weights `state`, by OpenAI's names."""
     with torch.device(device):
         clip = TorchCLIP(handover.sizes, state)

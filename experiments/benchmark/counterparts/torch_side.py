@@ -12,6 +12,7 @@ from safetensors.numpy import load_file
 
 from experiments.benchmark.cells import EVALUATION_BATCHES, Cell
 from experiments.benchmark.counterparts.torch_methods import build
+from experiments.benchmark.counterparts.torch_towers import compile_blocks, uncompiled
 from experiments.benchmark.handover import (
     SIDE_SHARE,
     Handover,
@@ -30,10 +31,12 @@ def make_optimizer(cell: Cell, parameters: Iterable[torch.nn.Parameter]) -> torc
 
 
 class Counterpart:
-    """A cell in PyTorch.
+    """A cell in PyTorch, on an accelerator compiled by `torch.compile`.
 
     Attributes:
-        facts: "first_seconds" of a run.
+        facts: "first_seconds" of a run. If it is compiled, also "compile_seconds" and
+            "eager_seconds", of a run without compilation; or "not_compiled", the reason why it
+            could not be.
     """
 
     def __init__(self, cell: Cell, weights: Path, handover: Handover, platform: str):
@@ -62,11 +65,34 @@ class Counterpart:
             self._logits = self._module.text_logits
         self._images = tensor.to(self._device)
         self._labels = torch.from_numpy(labels).long().to(self._device)
-        self._optimizer = make_optimizer(cell, self._module.prompts.parameters())
-        self._once = self._train if cell.phase == "train" else self._go_through
-        if cell.phase == "evaluate":
+        self._stack = contextlib.ExitStack()
+        self._once = self._encode if cell.tower else self._go_through
+        if cell.phase == "train":
+            self._optimizer = make_optimizer(cell, self._module.prompts.parameters())
+            self._once = self._train
+        else:
             self._module.eval()
-        self.facts = {"first_seconds": first_seconds(self.run)}
+        self.facts = self._start(compiled=platform != "cpu")
+
+    def _start(self, compiled: bool) -> dict[str, Any]:
+        if not compiled:
+            return {"first_seconds": first_seconds(self.run)}
+        compile_blocks(self._module)
+        try:
+            with_compilation, first = self.run(1), first_seconds(self.run)
+        except torch.OutOfMemoryError:
+            raise
+        except Exception as error:  # of different kinds; Triton may be missing
+            reason = f"{type(error).__name__}: {error}".splitlines()[0][:200]
+            self._stack.enter_context(uncompiled(self._module))
+            return {"first_seconds": first_seconds(self.run), "not_compiled": reason}
+        facts = {"first_seconds": first, "compile_seconds": with_compilation - first}
+        # Larger, so it may not fit in the memory.
+        with contextlib.suppress(torch.OutOfMemoryError), uncompiled(self._module):
+            facts["eager_seconds"] = first_seconds(self.run)
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
+        return facts
 
     def _autocast(self):
         if self._dtype == torch.float32:
@@ -79,6 +105,10 @@ class Counterpart:
             loss = self._module.loss(self._logits(self._images), self._labels)
         loss.backward()
         self._optimizer.step()
+
+    def _encode(self):
+        with self._autocast():
+            self._module(self._images)
 
     @torch.no_grad()
     def _go_through(self):

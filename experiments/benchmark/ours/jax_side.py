@@ -1,6 +1,7 @@
 """Builds, compiles and times this library's side of a cell, in a separate process."""
 
 import dataclasses
+import functools
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -15,7 +16,7 @@ from safetensors.numpy import load_file, save_file
 from experiments.benchmark import flops
 from experiments.benchmark.cells import EVALUATION_BATCHES, Cell
 from experiments.benchmark.handover import first_seconds
-from experiments.benchmark.ours import work
+from experiments.benchmark.ours import jax_towers, work
 from prompt_jax import methods
 from prompt_jax.clip import CLIP, VARIANTS, CLIPConfig, Frozen, loading
 from prompt_jax.clip.checkpoints.layouts import from_tree, openai_layout, to_tree
@@ -93,11 +94,15 @@ class Ours:
             in_turn: whether several training runs are separate steps instead of one program.
         """
         config, frozen = load_backbone(cell.backbone, weights)
+        self._once: Callable[[], Any]
         # Compilation is timed, so it must not use a cache.
         jax.config.update("jax_enable_compilation_cache", False)
         clip = CLIP(config, jnp.dtype(cell.dtype), memory or default_budget())
         if not in_turn:
             clip = clip.share_memory(cell.runs)
+        if cell.tower:
+            self._set_up_tower(cell, clip, frozen)
+            return
         self._method, self._task, self._prompts, self.handover, batches = work.set_up(
             cell, clip, frozen
         )
@@ -105,6 +110,19 @@ class Ours:
             self._set_up_training(batches, in_turn, adamw if cell.frames else optim.sgd)
         else:
             self._set_up_evaluation(batches[0])
+
+    def _set_up_tower(self, cell: Cell, clip: CLIP, frozen: Frozen):
+        encode, given, self.handover = jax_towers.set_up(cell, clip)
+        began = time.perf_counter()
+        compiled = jax.jit(encode).lower(frozen, given).compile()
+        seconds = time.perf_counter() - began
+        self._once = functools.partial(compiled, frozen, given)
+        self.facts = {
+            "compile_seconds": seconds,
+            "flops": flops.count_products(encode, frozen, given),
+            "xla_flops": (compiled.cost_analysis() or {}).get("flops"),
+            "first_seconds": first_seconds(self.run),
+        }
 
     def _set_up_training(self, batches: list[dict[str, jax.Array]], in_turn: bool, rule: Callable):
         mask = self._method.trains(self._prompts, self._task.settings)
