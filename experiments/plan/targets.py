@@ -8,13 +8,13 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from experiments import machines
 from experiments.plan import nvidia
 from prompt_jax.errors import PromptError, installing, unknown
 
 # JAX preallocates this share of a GPU's memory.
 _GPU_SHARE = 0.75
 GPUS_PER_HOST = 8
-_TERA = 1e12
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,34 +42,34 @@ class Chip:
     megacore: bool = False
 
 
-def _tpu(
-    title: str, gib: float, bandwidth: float, link: float, peak: float, axes: int, **options: bool
-) -> Chip:
+def _tpu(name: str, gib: float, link: float, axes: int, **options: bool) -> Chip:
+    machine = machines.BY_NAME[name]
+    peak = machine.peak["bfloat16"]
     # float32 products take six passes of bfloat16 ones, three with precision "high".
     peaks = {"bf16": peak, "f32": peak / 6, "f32 high": peak / 3, "f32 default": peak}
-    peaks = {name: value * _TERA for name, value in peaks.items()}
-    return Chip(title, "tpu", gib * 2**30, bandwidth * 1e9, link * 1e9, peaks, axes, **options)
+    memory = gib * 2**30
+    return Chip(name, "tpu", memory, machine.bandwidth, link * 1e9, peaks, axes, **options)
 
 
-def _gpu(name: str, link: float, bf16: float, f32: float) -> Chip:
-    # "high" and "default" are TF32, at half the rate of bfloat16.
-    peaks = {"bf16": bf16, "f32": f32, "f32 high": bf16 / 2, "f32 default": bf16 / 2}
-    peaks = {key: value * _TERA for key, value in peaks.items()}
+def _gpu(name: str, machine: machines.Machine, link: float) -> Chip:
+    tf32 = machine.peak["tf32"]  # of "high" and "default"
+    peaks = {"bf16": machine.peak["bfloat16"], "f32": machine.peak["float32"]}
+    peaks |= {"f32 high": tf32, "f32 default": tf32}
     card = nvidia.CARDS[name]
     memory = _GPU_SHARE * card.memory
-    return Chip(card.title, "cuda", memory, card.bandwidth, link * 1e9, peaks)
+    return Chip(card.title, "cuda", memory, machine.bandwidth, link * 1e9, peaks)
 
 
 CHIPS: dict[str, Chip] = {
-    "v4": _tpu("TPU v4", 31.75, 1228, 300, 275, 3, megacore=True),
-    "v5e": _tpu("TPU v5e", 15.75, 819, 200, 197, 2),
-    "v5p": _tpu("TPU v5p", 95.0, 2765, 600, 459, 3),
-    "v6e": _tpu("TPU v6e", 31.25, 1640, 448, 918, 2),
-    "a100-40gb": _gpu("a100-40gb", 300, 312, 19.5),
-    "a100-80gb": _gpu("a100-80gb", 300, 312, 19.5),
-    "h100": _gpu("h100", 450, 989, 67),
-    "h200": _gpu("h200", 450, 989, 67),
-    "b200": _gpu("b200", 900, 2250, 75),
+    "v4": _tpu("TPU v4", 31.75, 300, 3, megacore=True),
+    "v5e": _tpu("TPU v5e", 15.75, 200, 2),
+    "v5p": _tpu("TPU v5p", 95.0, 600, 3),
+    "v6e": _tpu("TPU v6e", 31.25, 448, 2),
+    "a100-40gb": _gpu("a100-40gb", machines.BY_NAME["A100 40GB"], 300),
+    "a100-80gb": _gpu("a100-80gb", machines.BY_NAME["A100 80GB"], 300),
+    "h100": _gpu("h100", machines.BY_NAME["H100"], 450),
+    "h200": _gpu("h200", machines.BY_NAME["H200"], 450),
+    "b200": _gpu("b200", machines.BY_NAME["B200"], 900),
     "cpu": Chip("CPU", "cpu", 0.0, 0.0, 0.0, {}),
 }
 
