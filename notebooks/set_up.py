@@ -14,8 +14,9 @@ FOLDER = Path(__file__).parent
 EXTRAS = {"quickstart": [], "own_images": [], "pytorch": ["torch"]}
 CELL = """
 # Installs prompt_jax if it is missing: from a wheel in this directory, the surrounding checkout, or
-# its published repository. An installed JAX, as on Colab, keeps its version.
+# its published repository. An installed JAX keeps its version, and so does its libtpu on a TPU.
 import importlib.util
+import os
 import shutil
 import subprocess
 import sys
@@ -45,16 +46,25 @@ def find_source():
 
 if any(importlib.util.find_spec(name) is None for name in ["prompt_jax", *EXTRAS]):
     source, installed = find_source(), {each.name: each.version for each in distributions()}
+    on_tpu = "COLAB_TPU_ADDR" in os.environ or "TPU_ACCELERATOR_TYPE" in os.environ
+    on_tpu = on_tpu or bool(glob("/dev/accel*") or glob("/dev/vfio/[0-9]*"))
     if "jax" not in installed and shutil.which("nvidia-smi"):
         EXTRAS.append("cuda12")
-    elif "jax" not in installed and (glob("/dev/accel*") or glob("/dev/vfio/[0-9]*")):
+    elif "jax" not in installed and on_tpu:
         EXTRAS.append("tpu")
-    kept = [
-        f"{name}=={installed[name]}" for name in ("jax", "jaxlib", "torch") if name in installed
-    ]
+    elif on_tpu and "libtpu" not in installed and "TPU_LIBRARY_PATH" not in os.environ:
+        print(f"JAX finds no libtpu for this TPU: pip install 'jax[tpu]=={installed['jax']}'")
+    names = [name for name in ("jax", "jaxlib", "libtpu", "torch") if name in installed]
+    kept = [f"{name}=={installed[name]}" for name in names]
     extras = f"[{','.join(EXTRAS)}]" if EXTRAS else ""
     wanted = f"prompt_jax{extras} @ {source}" if "git+" in source else f"{source}{extras}"
     subprocess.check_call([sys.executable, "-m", "pip", "install", "--quiet", wanted, *kept])
+
+# Compiled programs are kept on disk, so that a cell that runs again does not wait for them. Set
+# before JAX is imported.
+cache = Path.home() / ".cache" / "prompt_jax" / "xla"
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache))
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.02")
 """.strip()
 
 

@@ -165,6 +165,55 @@ def test_jax_is_installed_for_the_device_and_an_installed_one_is_kept(
     assert wanted.endswith(f".whl{extras_of(name, *([extra] if extra and not jax else []))}")
 
 
+TPU = {"jax": "0.7.2", "jaxlib": "0.7.2", "libtpu": "0.0.17"}
+
+
+@pytest.mark.parametrize(
+    ("runtime", "there", "said", "kept"),
+    [
+        ("COLAB_TPU_ADDR", TPU, "", ["jax==0.7.2", "jaxlib==0.7.2", "libtpu==0.0.17"]),
+        ("TPU_ACCELERATOR_TYPE", TPU, "", ["jax==0.7.2", "jaxlib==0.7.2", "libtpu==0.0.17"]),
+        ("/dev/vfio/[0-9]*", TPU, "", ["jax==0.7.2", "jaxlib==0.7.2", "libtpu==0.0.17"]),
+        (
+            "/dev/accel*",
+            {"jax": "0.7.2"},
+            "JAX finds no libtpu for this TPU: pip install 'jax[tpu]==0.7.2'\n",
+            ["jax==0.7.2"],
+        ),
+        ("COLAB_TPU_ADDR", {}, "", None),
+        ("no TPU", {"jax": "0.7.2"}, "", ["jax==0.7.2"]),
+    ],
+)
+def test_on_a_tpu_the_jax_and_libtpu_that_are_there_stay(
+    runtime, there, said, kept, asked, tmp_path, monkeypatch, capsys
+):
+    found = [SimpleNamespace(name=name, version=version) for name, version in there.items()]
+    monkeypatch.setattr(importlib.metadata, "distributions", lambda: found)
+    monkeypatch.setattr(glob, "glob", lambda pattern: [pattern] * (pattern == runtime))
+    if runtime.isupper():
+        monkeypatch.setenv(runtime, "v5litepod-1")
+    wheel = tmp_path / "prompt_jax-0.1.0-py3-none-any.whl"
+    wheel.touch()
+    run_set_up("quickstart")
+    pip = [sys.executable, "-m", "pip", "install", "--quiet"]
+    wanted = [str(wheel), *kept] if kept else [f"{wheel}[tpu]"]
+    assert asked == [[*pip, *wanted]]
+    assert capsys.readouterr().out == said
+
+
+def test_compiled_programs_are_kept_between_cells(asked, tmp_path, monkeypatch):
+    """As `compiled.keep` does for commands, and only where no other directory is set."""
+    (tmp_path / "prompt_jax-0.1.0-py3-none-any.whl").touch()
+    variable = "JAX_COMPILATION_CACHE_DIR"
+    monkeypatch.setattr(Path, "home", lambda: tmp_path)
+    monkeypatch.setenv(variable, "elsewhere")
+    run_set_up("quickstart")
+    assert os.environ[variable] == "elsewhere"
+    monkeypatch.delenv(variable)
+    run_set_up("quickstart")
+    assert os.environ[variable] == f"{tmp_path}/.cache/prompt_jax/xla"
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_without_a_repository_nothing_is_installed(name, asked):
     with pytest.raises(SystemExit, match=r"^prompt_jax is not installed, .* names no repository"):

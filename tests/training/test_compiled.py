@@ -4,10 +4,12 @@ import resource
 import warnings
 
 import jax
+import numpy as np
 import pytest
 import tiny
 from jax.experimental.compilation_cache import compilation_cache
 
+import prompt_jax as pj
 from prompt_jax.training import compiled
 
 
@@ -75,6 +77,21 @@ def test_an_unwritable_program_is_reported_and_no_part_of_it_is_left(run):
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert "is not cached: " in said and "File too large" in said and said.count("\n") == 1
     assert not left
+
+
+def test_a_second_training_of_a_notebook_compiles_no_step_again(tmp_path):
+    """As in cells that run one after the other: `fit` jits anew, and finds the step on disk."""
+    clip = pj.load(tiny.save_clip(tmp_path / "clip"))
+    images = np.zeros((4, 32, 32, 3), np.uint8)
+
+    def fit():
+        pj.fit("coop", clip, images, [0, 1, 0, 1], ["ant", "bee"], epochs=1)
+        return {path.name for path in (tmp_path / "kept").iterdir() if "-cache" in path.name}
+
+    with tiny.compiled_once(tmp_path / "kept"):
+        first = fit()
+        assert any(name.startswith("jit_step-") for name in first)
+        assert fit() == first
 
 
 def test_other_warnings_are_shown_as_before(monkeypatch):
