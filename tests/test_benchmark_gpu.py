@@ -172,6 +172,7 @@ def test_the_section_of_the_page_is_written_between_its_markers(tmp_path):
     assert re.search(r"text tower, 1000 × 32, 8 heads +\| +cudnn +\| +– ", text)
     assert re.search(r"\| +4 \(2\) +\| +1 +\|", text)  # PyTorch compiled, and without
     assert "torch.compile" in text
+    assert "- attention, cudnn, text tower: not here\n" in text
 
 
 @pytest.mark.parametrize("text", ["no markers", f"{report.END}\n{report.BEGIN}\n"])

@@ -231,7 +231,14 @@ def _best_batches(
 
 
 def left_out(record: Mapping[str, Any]) -> list[str]:
-    """Returns a line with the reason for each skipped cell or side."""
-    return [
+    """Returns a line with the reason for each skipped cell or side, and for each failed check."""
+    cells = [
         f"{Cell(**each['cell'])}, {each['side']}: {each['reason']}" for each in record["left_out"]
+    ]
+    parity = [each for each in record.get("parity", []) if "reason" in each]
+    attention = [each for each in record.get("attention", []) if "reason" in each]
+    return [
+        *cells,
+        *(f"parity of {each['method']}: {each['reason']}" for each in parity),
+        *(f"attention, {each['form']}, {each['tower']}: {each['reason']}" for each in attention),
     ]
