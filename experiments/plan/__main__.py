@@ -21,7 +21,7 @@ from collections.abc import Sequence
 from data_pipelines import datasets
 from experiments import main as run_command
 from experiments.config.config import Config
-from experiments.plan import programs, report, targets, worker
+from experiments.plan import largest, programs, report, targets, worker
 from experiments.plan.compiling import Compiled, Question
 from experiments.run import sweep
 from prompt_jax.errors import PromptError
@@ -40,6 +40,7 @@ def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, Config]:
     parser.add_argument("--target", required=True, help=f"e.g. {', '.join(targets.EXAMPLES)}")
     parser.add_argument("--mesh", default="", help="e.g. data:4,model:2 (config.mesh)")
     parser.add_argument("--classes", type=int, default=0, help="number of classes (the data set's)")
+    parser.add_argument("--no-largest", action="store_true", help="skip the search for what fits")
     parser.add_argument(
         "--seconds", type=float, default=SECONDS, help=f"limit per program ({SECONDS:.0f})"
     )
@@ -75,15 +76,31 @@ def main(argv: Sequence[str]) -> None:
     target = targets.parse(options.target)
     targets.check_compiler(target)
     classes = options.classes or count_classes(config)
-    print(report.title(config, target, classes))
+    print(report.title(config, target, classes), flush=True)
     with worker.Compiler(target, options.seconds) as compiler:
-        sizes = programs.read_sizes(config)
-        question = Question(config, sizes, options.target, classes)
-        for name in compiler.ask(question):
+        question = Question(config, programs.read_sizes(config), options.target, classes)
+        names = compiler.ask(question)
+        compiled = False
+        for name in names:
             try:
-                compiled: Compiled = compiler.ask(dataclasses.replace(question, program=name))
+                found: Compiled = compiler.ask(dataclasses.replace(question, program=name))
             except worker.Failed as failed:
-                print(f"{name}: {failed}")
+                print(f"{name}: NOT COMPILED: {failed}", flush=True)
                 continue
-            print(report.describe(name, compiled, target))
-    print(report.ASSUMPTIONS)
+            compiled = True
+            print(report.describe(name, found, target), flush=True)
+        if not compiled:
+            raise PromptError(f"--target={options.target}: no program could be compiled")
+        print(report.ASSUMPTIONS)
+        if not options.no_largest:
+            search(compiler, dataclasses.replace(question, program=names[0]), target)
+
+
+def search(compiler: worker.Compiler, question: Question, target: targets.Target) -> None:
+    """Prints the largest batch and number of classes of a program that fit."""
+    print(f"largest that fit, by the {question.program}, all else as above:", flush=True)
+    sizes = {"batch": question.config.batch_size, "classes": question.classes}
+    for what, start in sizes.items():
+        if start:
+            found = largest.search(compiler, question, target, what, start)
+            print(f"  {what}: {found}", flush=True)

@@ -165,7 +165,7 @@ def build(run: Run) -> Iterator[tuple[str, Callable[[], Built]]]:
 
 def training(run: Run) -> Built:
     """Returns the training step."""
-    optimizer, _ = recipes.build_optimizer(
+    optimizer = recipes.build_optimizer(
         run.config.recipe, run.method, run.prompts, run.settings, STEPS_PER_EPOCH
     )
     state = jax.eval_shape(lambda prompts: train.init_state(prompts, optimizer), run.prompts)
