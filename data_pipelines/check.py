@@ -21,7 +21,7 @@ import sys
 
 from prompt_jax.cli import commands
 
-if __name__ == "__main__":  # before the imports below, so that Ctrl-C is heard while they run
+if __name__ == "__main__":  # before the imports below, so that Ctrl-C works while they run
     sys.exit(commands.run("data_pipelines.check", "main", sys.argv[1:]))
 
 import argparse
@@ -43,7 +43,7 @@ from data_pipelines.checks.findings import Finding, passed, report
 from data_pipelines.checks.lists import Copy, Remark
 from data_pipelines.errors import DataError, escape, unknown
 from data_pipelines.examples import Dataset
-from data_pipelines.images.readers import find_bad, missing_files, on_backslashes
+from data_pipelines.images.readers import backslash_advice, find_bad, missing_files
 from data_pipelines.layouts.coop import CoopLayout
 from data_pipelines.layouts.layout import SPLITS, expand, find_home, read_json
 
@@ -85,7 +85,7 @@ def check(
     examples = [example for part in parts for example in part.examples]
     missing = missing_files(dataset, examples)
     problems += [f"missing: {image}" for image in missing]
-    problems += filter(None, [on_backslashes(missing)])
+    problems += filter(None, [backslash_advice(missing)])
     copied: list[str] = []
     if not quick:
         if entry.is_own:
@@ -99,7 +99,11 @@ def check(
         problems += [f"cannot be read: {path}: {reason}" for path, reason in bad]
     shared = lists.same_captions(lists.splits(dataset)[-1])
     alike = near_copies.notes(dataset) if entry.is_own and not quick else []
-    named = lists.poor_names(dataset.class_names, dataset.template) if dataset.has_classes else []
+    named = (
+        lists.problematic_names(dataset.class_names, dataset.template)
+        if dataset.has_classes
+        else []
+    )
     notes = (*dataset.notes, *(remark.text for remark in [*named, *shared]), *copied, *alike)
     return Finding(name, True, dataset, tuple(problems), notes)
 
@@ -191,7 +195,7 @@ def _lists(entry: datasets.Entry, dataset: Dataset) -> list[Remark]:
         return found
     # Some data sets have only a test split.
     if dataset.train and dataset.test:
-        found += lists.lone_classes(test, train) + lists.lone_classes(train, test)
+        found += lists.unmatched_classes(test, train) + lists.unmatched_classes(train, test)
     return found + lists.one_class(dataset.name, dataset.class_names)
 
 

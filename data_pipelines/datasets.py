@@ -18,8 +18,8 @@ __all__ = [
     "SOURCES",
     "TABLE",
     "Entry",
-    "comes_in_parts",
     "entry",
+    "has_published_parts",
     "load",
     "parts",
     "split_domain",
@@ -91,14 +91,14 @@ def parts(
     return layout.parts(name, root, lists) if isinstance(layout, VifiLayout) else ()
 
 
-def takes(name: str, option: str, source: str = "coop") -> bool:
+def accepts(name: str, option: str, source: str = "coop") -> bool:
     """Returns whether `load` accepts an option for a data set from a source."""
     own = entry(name)
     read = tfds_source.load if source == "tfds" else own.layout.load
     return option in inspect.signature(read).parameters
 
 
-def comes_in_parts(name: str) -> bool:
+def has_published_parts(name: str) -> bool:
     """Returns whether published lists define a data set's shots and base classes: see `parts`."""
     return isinstance(entry(name).layout, VifiLayout)
 

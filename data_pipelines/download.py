@@ -16,7 +16,7 @@ import sys
 
 from prompt_jax.cli import commands
 
-if __name__ == "__main__":  # before the imports below, so that Ctrl-C is heard while they run
+if __name__ == "__main__":  # before the imports below, so that Ctrl-C works while they run
     sys.exit(commands.run("data_pipelines.download", "main", sys.argv[1:]))
 
 import argparse

@@ -32,7 +32,7 @@ class Example(NamedTuple):
     class_id: str = ""
 
     @property
-    def known_by(self) -> str:
+    def class_key(self) -> str:
         """The key of its class in other lists of its data set: the id, otherwise the name."""
         return self.class_id or self.name
 

@@ -96,7 +96,7 @@ def train_batches(
         raise DataError(f"mixed_classes={mixed_classes}: must be 0 (no mixing) or more")
     part = options.share(min(batch_size, len(pairs)))
     cached = CachedVideos if inputs.frames else CachedReader
-    read: Callable[[Example], Any] = cached(dataset.read, options.cache_of_a_worker)
+    read: Callable[[Example], Any] = cached(dataset.read, options.worker_cache_bytes)
     pairs_of = shuffled_rows(len(pairs), batch_size, seed, part)
 
     def make(number: int) -> Batch:

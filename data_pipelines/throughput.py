@@ -19,7 +19,7 @@ from prompt_jax.cli import commands
 from prompt_jax.inputs.augmenting import Augmentation, Kind
 from prompt_jax.inputs.given import Inputs
 
-if __name__ == "__main__":  # before the imports below, so that Ctrl-C is heard while they run
+if __name__ == "__main__":  # before the imports below, so that Ctrl-C works while they run
     sys.exit(commands.run("data_pipelines.throughput", "main", sys.argv[1:]))
 
 import argparse
@@ -53,7 +53,7 @@ WIDTH, HEIGHT = 500, 375
 # Each loader prefetches two batches per worker, which are consumed before the measurement.
 _AHEAD = 2
 
-Contender = Callable[[], Iterator[Any]]
+Loader = Callable[[], Iterator[Any]]
 
 
 def photos(folder: Path, count: int) -> Dataset:
@@ -69,7 +69,7 @@ def photos(folder: Path, count: int) -> Dataset:
     return Dataset("synthetic photos", "{}", examples, (), (), FolderReader(folder), folder)
 
 
-def moving_photos(folder: Path, count: int) -> Dataset:
+def panning_videos(folder: Path, count: int) -> Dataset:
     """Writes `count` videos to `folder`: a camera pan over a photo, ten seconds of H.264 at 30 fps
     and 320 x 240 pixels, with a keyframe every 250 frames."""
     import av
@@ -112,9 +112,9 @@ def _videos(name: str, folder: Path, names: Sequence[str]) -> Dataset:
     return Dataset(name, "{}", examples, (), (), VideoReader(folder), folder, kind="videos")
 
 
-def contenders(
+def loaders(
     dataset: Dataset, batch_size: int, size: int, workers: int, frames: int = 12
-) -> dict[str, Contender]:
+) -> dict[str, Loader]:
     """Returns the measured loaders by name; each starts an endless or one-epoch iterator.
 
     Args:
@@ -152,7 +152,7 @@ def contenders(
 
     def ours(
         num_threads: int, num_workers: int, cache_bytes: int, kind: Kind = "none", classes: int = 0
-    ) -> Contender:
+    ) -> Loader:
         return lambda: loader.train_batches(
             dataset,
             dataset.train,
@@ -180,7 +180,7 @@ def contenders(
     return ways
 
 
-def measure(start: Contender, batch_size: int, seconds: float, warm_up: int) -> float:
+def measure(start: Loader, batch_size: int, seconds: float, warm_up: int) -> float:
     """Measures the examples per second of one loader after `warm_up` batches."""
     batches = start()
     for _ in range(warm_up):
@@ -198,7 +198,7 @@ def measure(start: Contender, batch_size: int, seconds: float, warm_up: int) -> 
 
 
 def compare(
-    ways: dict[str, Contender], batch_size: int, seconds: float, rounds: int, warm_up: int
+    ways: dict[str, Loader], batch_size: int, seconds: float, rounds: int, warm_up: int
 ) -> dict[str, list[float]]:
     """Measures the examples per second of every loader in every round, in turns."""
     rates: dict[str, list[float]] = {name: [] for name in ways}
@@ -229,7 +229,7 @@ def table(title: str, rates: dict[str, list[float]], unit: str = "images") -> Ta
 def run(options: argparse.Namespace, folder: Path) -> None:
     """Measures and prints; synthetic data is written to `folder`."""
     dataset = _material(options, folder)
-    ways = contenders(dataset, options.batch, options.size, options.workers)
+    ways = loaders(dataset, options.batch, options.size, options.workers)
     # A whole epoch, to fill the caches of the loader and the system.
     warm_up = -(-len(dataset.train) // options.batch) + _AHEAD * options.workers
     rates = compare(ways, options.batch, options.seconds, options.rounds, warm_up)
@@ -245,7 +245,7 @@ def _material(options: argparse.Namespace, folder: Path) -> Dataset:
     count = options.count
     if options.videos:
         if options.root is None:
-            return moving_photos(folder, count)
+            return panning_videos(folder, count)
         return videos_below(expand(options.root), count)
     if options.root is None:
         return photos(folder, count)

@@ -87,7 +87,7 @@ def start(argv: list[str]) -> None:
     chosen = split_names(options.methods) or task.METHODS
     for what, names, known in (
         ("protocol", protocols, task.PROTOCOLS),
-        ("method", chosen, (*task.METHODS, *task.BESIDE)),
+        ("method", chosen, (*task.METHODS, *task.OPTIONAL_METHODS)),
     ):
         for name in names:
             if name not in known:

@@ -9,7 +9,7 @@ import sys
 
 from prompt_jax.cli import commands
 
-if __name__ == "__main__":  # before the imports below, so that Ctrl-C is heard while they run
+if __name__ == "__main__":  # before the imports below, so that Ctrl-C works while they run
     sys.exit(commands.run("prompt_jax.export_checkpoint", "main", sys.argv[1:]))
 
 import argparse

@@ -11,7 +11,7 @@ import sys
 
 from prompt_jax.cli import commands
 
-if __name__ == "__main__":  # before the imports below, so that Ctrl-C is heard while they run
+if __name__ == "__main__":  # before the imports below, so that Ctrl-C works while they run
     sys.exit(commands.run("prompt_jax.import_checkpoint", "main", sys.argv[1:]))
 
 import argparse

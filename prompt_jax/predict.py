@@ -33,8 +33,8 @@ from prompt_jax.cli import progress
 from prompt_jax.cli.commands import whole
 from prompt_jax.errors import BadImage, DataError, PromptError, escape
 from prompt_jax.evaluation.predictions import Prediction
-from prompt_jax.inputs.images.decoding import is_turned
-from prompt_jax.inputs.images.files import count_kinds, loose_images, sort_out, subfolders
+from prompt_jax.inputs.images.decoding import has_rotation
+from prompt_jax.inputs.images.files import count_kinds, loose_images, split_by_suffix, subfolders
 from prompt_jax.inputs.videos.opening import SUFFIXES
 from prompt_jax.models import loading
 from prompt_jax.models.model import BATCH_SIZE, Model
@@ -106,7 +106,7 @@ def start(argv: Sequence[str]) -> int:
     for one in predict_all(model, options.inputs, *chosen, left_out):
         write(one)
         failed += bool(one.error)
-        turned += not (model.inputs.upright or one.error) and is_turned(one.source)
+        turned += not (model.inputs.upright or one.error) and has_rotation(one.source)
     if left_out:
         what = f"{len(left_out):,} file{'s' * (len(left_out) > 1)}"
         kind = f"{model.inputs.kind}s by their suffix"
@@ -198,7 +198,7 @@ def find(paths: Sequence[str], videos: bool, left_out: list[str]) -> Iterator[st
         elif not os.path.isdir(path):
             yield path
         else:
-            below, others = videos_below(path) if videos else sort_out(pathlib.Path(path))
+            below, others = videos_below(path) if videos else split_by_suffix(pathlib.Path(path))
             if not below:
                 kind = "videos" if videos else "images"
                 there = f" (other files: {count_kinds(others)})" if others else ""

@@ -15,7 +15,7 @@ from data_pipelines.scenes import CLASSES
 from experiments.benchmark import __main__ as command
 from experiments.benchmark import cells, growth, measure, report
 from experiments.benchmark.cells import Cell
-from experiments.benchmark.worker import LeftOut, Worker, peak_memory
+from experiments.benchmark.worker import Skipped, Worker, peak_memory
 from experiments.cli import command_line
 from prompt_jax.errors import PromptError
 
@@ -142,7 +142,7 @@ def test_a_failure_is_recorded_for_its_side_only(tmp_path):
 
     class Ended:
         def ask(self, *question):
-            raise LeftOut("too large", "ours")
+            raise Skipped("too large", "ours")
 
     class Fine:
         def __enter__(self):
@@ -156,7 +156,7 @@ def test_a_failure_is_recorded_for_its_side_only(tmp_path):
 
     cell, record, left = Cell("coop", "embedded", 3), make_record(), []
     arguments = ({"first_seconds": 1.0}, Fine, cell, measure.Options(), record, left.append)
-    with pytest.raises(LeftOut, match="too large"):
+    with pytest.raises(Skipped, match="too large"):
         measure.measure_sides(Ended(), *arguments)  # type: ignore[arg-type]
     assert not left
 
@@ -207,26 +207,26 @@ def test_ratios_are_computed_per_repeat():
 def test_cells_that_would_take_too_long_are_skipped_by_a_smaller_cell():
     record = make_record((Cell("cocoop", "ViT-B/16", 10), 1.0, 15.0))
     larger = Cell("cocoop", "ViT-B/16", 100)
-    assert measure.too_much(record, larger, "ours", 120) == ""
-    reason = measure.too_much(record, larger, "counterpart", 120)
+    assert measure.skip_reason(record, larger, "ours", 120) == ""
+    reason = measure.skip_reason(record, larger, "counterpart", 120)
     assert reason.startswith("would take about 150 s a run by cocoop ViT-B/16 K=10")
-    assert measure.too_much(record, Cell("coop", "ViT-B/16", 100), "counterpart", 120) == ""
+    assert measure.skip_reason(record, Cell("coop", "ViT-B/16", 100), "counterpart", 120) == ""
 
 
 def test_larger_cells_than_a_skipped_one_are_skipped_too():
     record = make_record()
-    measure.leave_out(record, Cell("cocoop", "ViT-B/16", 50), "counterpart", "no memory")
+    measure.record_skip(record, Cell("cocoop", "ViT-B/16", 50), "counterpart", "no memory")
     larger, smaller = Cell("cocoop", "ViT-B/16", 100), Cell("cocoop", "ViT-B/16", 10)
-    assert measure.too_much(record, larger, "counterpart", 120).endswith("no memory")
-    assert measure.too_much(record, larger, "ours", 120) == ""
-    assert measure.too_much(record, smaller, "counterpart", 120) == ""
-    assert report.left_out(record)[0].startswith("cocoop ViT-B/16 K=50 batch=4 train")
+    assert measure.skip_reason(record, larger, "counterpart", 120).endswith("no memory")
+    assert measure.skip_reason(record, larger, "ours", 120) == ""
+    assert measure.skip_reason(record, smaller, "counterpart", 120) == ""
+    assert report.describe_skipped(record)[0].startswith("cocoop ViT-B/16 K=50 batch=4 train")
 
 
 def test_a_side_that_takes_too_long_is_ended():
     with (
         Worker("device", 0.0, ["float32"]) as worker,
-        pytest.raises(LeftOut, match="stopped after"),
+        pytest.raises(Skipped, match="stopped after"),
     ):
         worker.ask()
     assert not multiprocessing.active_children()
@@ -272,7 +272,7 @@ def test_cells_that_would_end_too_late_are_skipped(monkeypatch, tmp_path):
     assert 0 < len(measured) < 4
     assert len(measured) + len(record["left_out"]) == 4
     assert json.loads((tmp_path / "benchmark.json").read_text()) == record
-    assert "no time left: --minutes=2" in report.left_out(record)[-1]
+    assert "no time left: --minutes=2" in report.describe_skipped(record)[-1]
 
 
 def test_each_form_has_the_documented_cells():

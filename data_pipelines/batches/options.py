@@ -31,6 +31,6 @@ class ReadOptions:
         return share(size, self.shard_index, self.shard_count)
 
     @property
-    def cache_of_a_worker(self) -> int:
+    def worker_cache_bytes(self) -> int:
         """The cache size of one worker, in bytes."""
         return self.cache_bytes // max(1, self.num_workers)

@@ -131,13 +131,13 @@ class Batches(Positioned):
         threads = grain.ReadOptions(self._num_threads, 2 * self._num_threads)
         workers = grain.MultiprocessingOptions(self._num_workers, per_worker_buffer_size=2)
         batches = numbers.map(self._make).to_iter_dataset(threads)
-        reader = iter(batches.mp_prefetch(workers, _leave_interrupts))
+        reader = iter(batches.mp_prefetch(workers, _ignore_interrupts))
         # Also at exit, before Python destroys what grain needs to stop its workers.
         self._stop = weakref.finalize(self, reader.close)
         return reader
 
 
-def _leave_interrupts(number: int, count: int) -> None:
+def _ignore_interrupts(number: int, count: int) -> None:
     """Ignores Ctrl-C in a worker; the main process handles it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 

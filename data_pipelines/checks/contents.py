@@ -16,7 +16,7 @@ from prompt_jax.inputs.videos.folders import open_folder
 # Bytes of each of three samples of a file; compressed images of equal size differ in any of them.
 _PIECE = 2048
 # Cached fingerprints, 40 MB at most: every run of a sweep uses the same files.
-_REMEMBERED = 100_000
+_MOST_CACHED = 100_000
 
 
 def identify(path: Path) -> str:
@@ -76,11 +76,11 @@ def _frames(folder: Path) -> list[str]:
 
 def _sample(path: Path) -> str:
     status = os.stat(path)
-    return _sample_as_it_is(os.fspath(path), status.st_size, status.st_mtime_ns, status.st_ino)
+    return _cached_sample(os.fspath(path), status.st_size, status.st_mtime_ns, status.st_ino)
 
 
-@functools.lru_cache(_REMEMBERED)
-def _sample_as_it_is(path: str, size: int, changed: int, number: int) -> str:
+@functools.lru_cache(_MOST_CACHED)
+def _cached_sample(path: str, size: int, changed: int, number: int) -> str:
     """Hashes samples of a file; `changed` and `number` invalidate the cache of a replaced file."""
     found = hashlib.sha256(str(size).encode())
     with _open_regular(path) as file:

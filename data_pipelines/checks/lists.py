@@ -71,7 +71,7 @@ def one_video(part: Part) -> list[Remark]:
     return [Remark(text, True)]
 
 
-def lone_classes(one: Part, other: Part) -> list[Remark]:
+def unmatched_classes(one: Part, other: Part) -> list[Remark]:
     """Returns a remark on classes with images in `one` and none in `other`."""
     labels = {example.label for example in one.examples}
     labels -= {example.label for example in other.examples}
@@ -81,7 +81,7 @@ def lone_classes(one: Part, other: Part) -> list[Remark]:
     return summary(f"classes of {one.role} without {other.role} {kind}", lone)
 
 
-def poor_names(names: Sequence[str], template: str) -> list[Remark]:
+def problematic_names(names: Sequence[str], template: str) -> list[Remark]:
     """Returns remarks on published names that make the same prompt, and on meaningless names.
 
     `examples.check_names` rejects equal names of a user's own classes.
@@ -122,7 +122,7 @@ def listed_twice(parts: Sequence[Part]) -> list[Remark]:
             places.setdefault(key, []).append(role)
             first = shown.setdefault(key, example)
             folder = folders.setdefault(key, dataset.folder)
-            if first.known_by != example.known_by and folder == dataset.folder:
+            if first.class_key != example.class_key and folder == dataset.folder:
                 torn.append(f"{first.image} ({first.name!r} and {example.name!r})")
     if torn:
         return summary(f"{kind} listed in two classes", torn, True, "leave each in one")
@@ -207,7 +207,7 @@ def find_copies(parts: Sequence[Part]) -> list[Copy]:
     kinds: dict[tuple[int, ...], set[tuple[str, str]]] = {}
     for path, size in sizes.items():
         role, example = files[path]
-        kinds.setdefault(size, set()).add((role, example.known_by))
+        kinds.setdefault(size, set()).add((role, example.class_key))
     first: dict[bytes, tuple[str, Example]] = {}
     found = []
     for path, size in sizes.items():
@@ -219,7 +219,7 @@ def find_copies(parts: Sequence[Part]) -> list[Copy]:
             continue
         role, example = files[path]
         other_role, other = first.setdefault(content, (role, example))
-        two_classes = other.known_by != example.known_by
+        two_classes = other.class_key != example.class_key
         if other_role != role or two_classes:
             found.append(Copy(example.image, role, other.image, other_role, two_classes))
     return found

@@ -27,7 +27,7 @@ _CHUNK = 2**20
 _COMPRESSED_AS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _ENCRYPTED = 1
 # Metadata files of operating systems.
-_LITTER = ("__MACOSX", ".DS_Store", "Thumbs.db", "desktop.ini")
+_SYSTEM_FILES = ("__MACOSX", ".DS_Store", "Thumbs.db", "desktop.ini")
 
 # Errors of zipfile for damaged archives.
 _DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError)
@@ -100,7 +100,7 @@ def _validate(path: Path, file: zipfile.ZipFile) -> list[Member]:
     for info in entries:
         where = f"{path}: {shorten(info.orig_filename, 200)}"
         parts = _parts(info, where)
-        if _is_litter(parts):
+        if _is_system_file(parts):
             continue
         kind = stat.S_IFMT(info.external_attr >> 16)
         if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
@@ -130,8 +130,8 @@ def _parts(info: zipfile.ZipInfo, where: str) -> tuple[str, ...]:
     return parts
 
 
-def _is_litter(parts: tuple[str, ...]) -> bool:
-    return not set(_LITTER).isdisjoint(parts) or parts[-1].startswith("._")
+def _is_system_file(parts: tuple[str, ...]) -> bool:
+    return not set(_SYSTEM_FILES).isdisjoint(parts) or parts[-1].startswith("._")
 
 
 def _check_collisions(path: Path, members: list[Member]) -> None:

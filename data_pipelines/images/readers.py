@@ -98,7 +98,7 @@ def missing_files(dataset: Dataset, examples: Iterable[Example]) -> list[str]:
     return [image for image in wanted if not os.path.exists(dataset.folder / image)]
 
 
-def on_backslashes(images: Iterable[str]) -> str:
+def backslash_advice(images: Iterable[str]) -> str:
     """Returns advice on missing files whose list was written on Windows; "" for others."""
     of_windows = [image for image in images if "\\" in image]
     if not of_windows:
@@ -124,7 +124,7 @@ def check_files(dataset: Dataset, examples: Sequence[Example]) -> None:
         wanted = len({example.image for example in examples})
         shown = "".join(f"\n  {escape(image)}" for image in missing[:10])
         more = f"\n  … and {len(missing) - 10} more" if len(missing) > 10 else ""
-        advice = on_backslashes(missing) or (
+        advice = backslash_advice(missing) or (
             "Complete the download, set root to the full data set, or skip them with "
             "--config.data.on_bad_image=skip"
         )
@@ -219,7 +219,7 @@ def unreadable(
 ) -> DataError:
     """Returns the error for images (path, reason) of `find_bad` among `examples`."""
     listed = "".join(f"\n  {escape(path)}: {escape(reason)}" for path, reason in bad)
-    gone = on_backslashes(path for path, _ in bad if not os.path.exists(path))
+    gone = backslash_advice(path for path, _ in bad if not os.path.exists(path))
     return DataError(
         f"{dataset.name}: {len(bad)} of {len(examples)} {dataset.kind} cannot be read:{listed}\n"
         "Replace these files, or skip them with --config.data.on_bad_image=skip."

@@ -12,8 +12,8 @@ from data_pipelines.examples import Dataset, Example
 from data_pipelines.layouts.emoji_scenes import BLOCK, SEED, STARTS, check_range, spread
 
 TIME = "time"
-LOOKS = ("sketch", "silhouette", "night", "mosaic")
-DOMAINS = (TIME, *LOOKS, *(f"{TIME}_{look}" for look in LOOKS))
+STYLES = ("sketch", "silhouette", "night", "mosaic")
+DOMAINS = (TIME, *STYLES, *(f"{TIME}_{style}" for style in STYLES))
 _CAPTIONS = {"train": 4, "val": 1, "test": 1}
 
 # An action, its objects and an index.
@@ -70,7 +70,7 @@ class EmojiClips:
         check_range("size", size, 32, 96)
         objects = spread(num_objects, len(scenes.CLASSES))
         counts = {"train": train_per_class, "val": val_per_class, "test": test_per_class}
-        timed, look = _parts_of(domain)
+        timed, style = _parts_of(domain)
         draw = _reversals if timed else _all_actions
         lists = []
         for split, per_class in counts.items():
@@ -78,8 +78,10 @@ class EmojiClips:
             videos = draw(objects, range(STARTS[split], STARTS[split] + per_class))
             lists.append(_describe(videos, _CAPTIONS[split]))
         train, val, test = lists
-        source = "rendered" + ", told apart by time" * timed + f", style {look}" * (look != "plain")
-        reader = EmojiVideoReader(size, look)
+        source = (
+            "rendered" + ", told apart by time" * timed + f", style {style}" * (style != "plain")
+        )
+        reader = EmojiVideoReader(size, style)
         return Dataset(
             name,
             template,
@@ -104,14 +106,14 @@ class RenderedVideo:
     Attributes:
         example: names its action, objects and index.
         size: side of a frame in pixels.
-        look: one of `scenes.DOMAINS`.
+        style: one of `scenes.DOMAINS`.
         count: the number of frames.
         rate: frames per second.
     """
 
     example: Example
     size: int
-    look: str
+    style: str
     count: int
     rate: float
 
@@ -120,7 +122,7 @@ class RenderedVideo:
         from data_pipelines import scenes
 
         action, objects, index = _of_key(self.example.image)
-        frames = scenes.render_video(action, objects, SEED, index, self.size, indices, self.look)
+        frames = scenes.render_video(action, objects, SEED, index, self.size, indices, self.style)
         yield from map(Image.fromarray, frames)
 
 
@@ -129,20 +131,20 @@ class EmojiVideoReader:
     """Renders videos of `size` x `size` pixels in one style (`Dataset.read`)."""
 
     size: int
-    look: str = "plain"
+    style: str = "plain"
 
     def __call__(self, example: Example) -> RenderedVideo:
         """Returns the video of the key `action/objects/index`."""
         from data_pipelines import scenes
 
-        return RenderedVideo(example, self.size, self.look, scenes.LENGTH, scenes.RATE)
+        return RenderedVideo(example, self.size, self.style, scenes.LENGTH, scenes.RATE)
 
 
 def _parts_of(domain: str | None) -> tuple[bool, str]:
     """Returns whether a domain lists reversals, and its drawing style."""
     parts = domain.split("_") if domain else []
-    look = next((part for part in parts if part != TIME), "plain")
-    return TIME in parts, look
+    style = next((part for part in parts if part != TIME), "plain")
+    return TIME in parts, style
 
 
 def _all_actions(objects: Sequence[int], indices: range) -> Iterator[_Video]:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from data_pipelines.errors import DataError, escape
-from data_pipelines.images.readers import on_backslashes
+from data_pipelines.images.readers import backslash_advice
 from prompt_jax.inputs.images.files import SUFFIXES as IMAGES
 from prompt_jax.inputs.images.files import count_kinds
 from prompt_jax.inputs.videos.opening import SUFFIXES
@@ -107,7 +107,10 @@ def choose_files(name: str, home: Path, candidates: Mapping[str, Sequence[str]])
         raise DataError(
             f"{name}: none of the {len(candidates)} listed videos, e.g. "
             f"{escape(next(iter(candidates)))}, is below {home}; "
-            + (on_backslashes(candidates) or "put the videos, or a link to their directory, there")
+            + (
+                backslash_advice(candidates)
+                or "put the videos, or a link to their directory, there"
+            )
         )
     return {video: paths[0] if paths else video for video, paths in candidates.items()}
 

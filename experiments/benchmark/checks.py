@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.benchmark.cells import Cell
-from experiments.benchmark.worker import LeftOut, Worker
+from experiments.benchmark.worker import Skipped, Worker
 
 PARITY = ("coop", "pro_mpt")
 SECONDS = 300.0  # per answer
@@ -44,7 +44,7 @@ def measure_parity(
                 given = (cell, weights, handover, reference, platform)
                 with Worker("torch parity", SECONDS, *given, until=until) as theirs:
                     row["counterpart"] = theirs.ask()
-        except LeftOut as error:
+        except Skipped as error:
             row["reason"] = str(error)
         record["parity"].append(row)
 
@@ -56,7 +56,7 @@ def measure_attention(record: dict[str, Any], small: bool, until: float = math.i
     try:
         with Worker("attention", SECONDS, small, until=until) as worker:
             record["attention"] = worker.ask()
-    except LeftOut as error:
+    except Skipped as error:
         print(f"attention was not measured: {error}")
 
 

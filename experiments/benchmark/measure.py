@@ -18,7 +18,7 @@ from experiments import machines
 from experiments.benchmark import checks, records
 from experiments.benchmark.cells import Cell
 from experiments.benchmark.handover import cores
-from experiments.benchmark.worker import NO_TIME, Failed, LeftOut, Worker, total_memory
+from experiments.benchmark.worker import NO_TIME, Failed, Skipped, Worker, total_memory
 from experiments.record.workdir import git_commit, write_json
 from prompt_jax.cli import progress
 from prompt_jax.errors import PromptError, installing
@@ -110,7 +110,7 @@ def measure_all(cells: Sequence[Cell], options: Options, file: Path) -> dict[str
             started = time.monotonic()
             mean = statistics.fmean(lasted.values()) if lasted else 0.0
             if started + lasted.get(cell.method, mean) > until:
-                leave_out(record, cell, "both", f"{NO_TIME}: --minutes={options.minutes:g}")
+                record_skip(record, cell, "both", f"{NO_TIME}: --minutes={options.minutes:g}")
             else:
                 measure_cell(cell, options, record, Path(folder), until)
                 lasted[cell.method] = time.monotonic() - started
@@ -125,7 +125,7 @@ def _ask(kind: str, *arguments: Any) -> Any:
     try:
         with Worker(kind, 600, *arguments) as worker:
             return worker.ask()
-    except LeftOut as error:
+    except Skipped as error:
         raise PromptError(f"the device cannot be used: {error}") from None
 
 
@@ -157,10 +157,10 @@ def measure_cell(
     weights = folder / f"{cell.backbone.replace('/', '-')}.safetensors"
     start = functools.partial(Worker, until=until)
     seconds = max(600.0, 5 * options.limit)
-    leave = functools.partial(leave_out, record, cell)
-    reason = too_much(record, cell, OURS, options.limit)
+    skip = functools.partial(record_skip, record, cell)
+    reason = skip_reason(record, cell, OURS, options.limit)
     if reason:
-        leave("both", reason)
+        skip("both", reason)
         return
     try:
         with start(OURS, seconds, cell, weights, options.memory) as ours:
@@ -171,9 +171,9 @@ def measure_cell(
             )
             if cell.runs > 1:
                 other = functools.partial(start, "in turn", seconds, cell, weights, options.memory)
-            found = measure_sides(ours, facts, other, cell, options, record, leave)
-    except LeftOut as error:
-        leave("both", str(error), isinstance(error, Failed))
+            found = measure_sides(ours, facts, other, cell, options, record, skip)
+    except Skipped as error:
+        skip("both", str(error), isinstance(error, Failed))
         return
     record["cells"].append(summarize(cell, found, record["device"]["peak_flops"][cell.dtype]))
 
@@ -185,28 +185,26 @@ def measure_sides(
     cell: Cell,
     options: Options,
     record: dict[str, Any],
-    leave: Callable[..., None],
+    skip: Callable[..., None],
 ) -> dict[str, dict[str, Any]]:
     """Returns facts, repeats and peak memory by side; only ours if the counterpart is skipped."""
-    reason = too_much(record, cell, COUNTERPART, options.limit)
+    reason = skip_reason(record, cell, COUNTERPART, options.limit)
     wanted = options.counterpart or cell.runs > 1
     if wanted and not reason:
         try:
             with start() as theirs:
                 their_facts, _ = theirs.ask()
-                return take_turns(
-                    {OURS: (ours, facts), COUNTERPART: (theirs, their_facts)}, options
-                )
-        except LeftOut as error:
+                return alternate({OURS: (ours, facts), COUNTERPART: (theirs, their_facts)}, options)
+        except Skipped as error:
             if error.kind == OURS:
                 raise
-            leave(COUNTERPART, str(error), isinstance(error, Failed))
+            skip(COUNTERPART, str(error), isinstance(error, Failed))
     elif wanted:
-        leave(COUNTERPART, reason)
-    return take_turns({OURS: (ours, facts)}, options)
+        skip(COUNTERPART, reason)
+    return alternate({OURS: (ours, facts)}, options)
 
 
-def take_turns(
+def alternate(
     sides: dict[str, tuple[Worker, dict[str, Any]]], options: Options
 ) -> dict[str, dict[str, Any]]:
     """Measures repeats of both sides in turns, then half as many in a row per side.
@@ -258,7 +256,7 @@ def _quotient_in_row(found):
     return medians[COUNTERPART] / medians[OURS]
 
 
-def leave_out(
+def record_skip(
     record: dict[str, Any], cell: Cell, side: str, reason: str, failed: bool = False
 ) -> None:
     """Records that a side of a cell ("ours", "counterpart" or "both") was skipped."""
@@ -267,7 +265,7 @@ def leave_out(
     )
 
 
-def too_much(record: dict[str, Any], cell: Cell, side: str, limit: float) -> str:
+def skip_reason(record: dict[str, Any], cell: Cell, side: str, limit: float) -> str:
     """Returns why a side would be too slow or too large, judged by a smaller cell; else "".
 
     Assumes that time and memory grow at most in proportion to K, batch and N.

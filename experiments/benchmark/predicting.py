@@ -69,7 +69,7 @@ def start(argv: Sequence[str]) -> None:
     for name in options.methods.split(","):
         trained = with_method(bare, name, names)
         runs[f"predict, {name}"] = functools.partial(predict, trained, paths)
-    seconds = in_turns(runs, options.number, options.rounds)
+    seconds = measure_alternating(runs, options.number, options.rounds)
     print_table(seconds, options.number)
 
 
@@ -115,7 +115,7 @@ def predict(trained: Model, paths: Sequence[pathlib.Path], number: int) -> None:
     trained.predict(paths[:number], quiet=True)
 
 
-def in_turns(
+def measure_alternating(
     runs: Mapping[str, Callable[[int], object]], number: int, rounds: int
 ) -> dict[str, list[float]]:
     """Returns the seconds of each run on `number` images, measured in turns `rounds` times."""

@@ -42,7 +42,7 @@ def show(record: Mapping[str, Any]) -> None:
     for title, heads, rows in _checks(record):
         tables.show(tables.table(title, heads, rows))
     print(conditions(record))
-    for line in left_out(record):
+    for line in describe_skipped(record):
         print(f"skipped: {line}")
 
 
@@ -59,7 +59,7 @@ def to_markdown(record: Mapping[str, Any], level: int = 1) -> str:
         parts.append(f"{below} {title}\n\n{tables.markdown(heads, rows)}")
     for title, rows in sections(record).items():
         parts.append(f"{below} {title}\n\n{tables.markdown(headers(title), rows)}")
-    lines = [f"- {line}" for line in left_out(record)]
+    lines = [f"- {line}" for line in describe_skipped(record)]
     if lines:
         parts.append(f"{below} Skipped\n\n" + "\n".join(lines) + "\n")
     return "\n".join(parts)
@@ -230,7 +230,7 @@ def _best_batches(
         yield tuple(row)
 
 
-def left_out(record: Mapping[str, Any]) -> list[str]:
+def describe_skipped(record: Mapping[str, Any]) -> list[str]:
     """Returns a line with the reason for each skipped cell or side, and for each failed check."""
     cells = [
         f"{Cell(**each['cell'])}, {each['side']}: {each['reason']}" for each in record["left_out"]

@@ -18,7 +18,7 @@ from typing import Any
 from experiments.benchmark.handover import SIDE_SHARE
 from prompt_jax.errors import PromptError
 
-LOOK_SECONDS = 0.2
+POLL_SECONDS = 0.2
 # Work of a process that answers once, by kind.
 ONCE = {
     "device": "ours.jax_side:describe_device",
@@ -32,7 +32,7 @@ LEAST_FREE = 0.03
 _MEMORY_WORDS = ("out of memory", "RESOURCE_EXHAUSTED", "can't allocate memory", "MemoryError")
 
 
-class LeftOut(Exception):
+class Skipped(Exception):
     """Raised with a reason if a side could not be measured.
 
     Attributes:
@@ -44,7 +44,7 @@ class LeftOut(Exception):
         self.kind = kind
 
 
-class Failed(LeftOut):
+class Failed(Skipped):
     """Raised if a side failed for another reason than time or memory."""
 
 
@@ -85,7 +85,7 @@ class Worker:
         """Sends a question, if any, and waits for the answer.
 
         Raises:
-            LeftOut: the process needed too much time or memory.
+            Skipped: the process needed too much time or memory.
             Failed: the process failed for another reason.
             PromptError: the side raised it.
         """
@@ -96,9 +96,9 @@ class Worker:
             answer, content = self._connection.recv()
         except (EOFError, ConnectionError):
             reason = "the system killed its process, probably for lack of memory"
-            raise LeftOut(reason, self._kind) from None
+            raise Skipped(reason, self._kind) from None
         if answer == "memory":
-            raise LeftOut(f"does not fit in memory ({content})", self._kind)
+            raise Skipped(f"does not fit in memory ({content})", self._kind)
         if answer == "error":
             raise PromptError(content)
         if answer == "failed":
@@ -107,19 +107,19 @@ class Worker:
 
     def _wait(self):
         began = time.monotonic()
-        while not self._connection.poll(LOOK_SECONDS):
+        while not self._connection.poll(POLL_SECONDS):
             if time.monotonic() > self._until:
                 self._process.kill()
-                raise LeftOut(NO_TIME, self._kind)
+                raise Skipped(NO_TIME, self._kind)
             if time.monotonic() - began > self._seconds:
                 self._process.kill()
                 reason = f"stopped after {self._seconds:.0f} s without an answer"
-                raise LeftOut(reason, self._kind)
+                raise Skipped(reason, self._kind)
             free = free_memory()
             if free is not None and free < LEAST_FREE * total_memory():
                 self._process.kill()
                 reason = f"does not fit in memory ({total_memory() / 2**30:.0f} GiB)"
-                raise LeftOut(reason, self._kind)
+                raise Skipped(reason, self._kind)
 
 
 def serve(connection: Connection, kind: str, arguments: tuple) -> None:

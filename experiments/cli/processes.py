@@ -12,7 +12,7 @@ from typing import NamedTuple
 from prompt_jax.cli import progress
 from prompt_jax.errors import PromptError
 
-SECONDS_BETWEEN_LOOKS = 0.5
+POLL_SECONDS = 0.5
 LAST_LINES = 5
 
 
@@ -68,7 +68,7 @@ def run_all(jobs: Sequence[Job], number: int, logs: pathlib.Path) -> None:
                     raise PromptError(_failure(one))
                 left = len(waiting) + len(running)
                 advance(len(jobs) - left, one.job.name)
-            time.sleep(SECONDS_BETWEEN_LOOKS)
+            time.sleep(POLL_SECONDS)
 
 
 @contextlib.contextmanager

@@ -97,9 +97,9 @@ def _fill(table: ResultTable, found: Sequence[Run], calibration: bool) -> list[s
     table.rows = sorted(make_rows(counted, lines, cells), key=_row_order)
     for row in table.rows:
         for key, cell in row.cells.items():
-            row.cells[key] = cell._replace(published=comparable.beside(table, row, key))
-    table.departures = comparable.departures(table, [run for _, run in counted])
-    table.unlike = comparable.unlike(table)
+            row.cells[key] = cell._replace(published=comparable.find_published(table, row, key))
+    table.data_differences = comparable.data_differences(table, [run for _, run in counted])
+    table.settings_differences = comparable.settings_differences(table)
     # Every run measures the same zero-shot CLIP.
     return [_explain(*pair) for pair in replaced if pair[1].accuracy is not pair[1].zero_shot]
 

@@ -157,8 +157,8 @@ class ResultTable:
         shots_there: by training data set and the shots asked for, the fewest and most of a class.
         features: how training images became features, where not as published, to methods.
         chosen: (method, setting) to the values that runs chose for themselves.
-        departures: how test data differ from those of published figures.
-        unlike: why some row has no published figures beside it.
+        data_differences: how test data differ from those of published figures.
+        settings_differences: why some row has no published figures beside it.
     """
 
     protocol: str
@@ -174,8 +174,8 @@ class ResultTable:
     rows: list[Row] = field(default_factory=list)
     features: dict[str, list[str]] = field(default_factory=dict)
     chosen: dict[tuple[str, str], list[float]] = field(default_factory=dict)
-    departures: list[str] = field(default_factory=list)
-    unlike: list[str] = field(default_factory=list)
+    data_differences: list[str] = field(default_factory=list)
+    settings_differences: list[str] = field(default_factory=list)
     further: list[str] = field(default_factory=list)
     intervals: bool = False
     splits: dict[str, list[str]] = field(default_factory=dict)

@@ -119,7 +119,7 @@ def _published(table: RetrievalTable, row: Row) -> dict[str, Published]:
         known = table.dataset == published_video.DATASET
         figures = published_video.MSRVTT_9K.get(row.method, ()) if known else ()
         found, source = dict(zip(COLUMNS, figures, strict=False)), published_video.SOURCE
-    elif table.backbone not in BACKBONE_NAMES or published_actions.departure(
+    elif table.backbone not in BACKBONE_NAMES or published_actions.settings_difference(
         RETRIEVAL, row.method, row.runs[0].config
     ):
         return {}

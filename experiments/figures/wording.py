@@ -131,11 +131,11 @@ def cautions(table: ResultTable) -> list[str]:
         if least < asked:
             there = tables.count_shots(asked, least, most)
             lines.append(f"{name}: trained on {there}; no more were listed or could be read.")
-    if table.departures:
-        listed = "; ".join(table.departures)
+    if table.data_differences:
+        listed = "; ".join(table.data_differences)
         lines.append(f"Not comparable with published figures: {listed}.")
-    if table.unlike:
-        listed = "; ".join(table.unlike)
+    if table.settings_differences:
+        listed = "; ".join(table.settings_differences)
         lines.append(f"Settings differ from the published ones, so none are shown: {listed}.")
     return lines
 

@@ -224,11 +224,11 @@ def judging(run: Run) -> Built:
     labels = array((config.eval_batch_size,), jnp.int32)
     views = make_batches(config, run.task.clip.config.image_size, "images").test_views
     prepared = jax.eval_shape(method.prepare, run.prompts, run.task)
-    judge = evaluate.compiled_judge(method, views)
+    score = evaluate.compiled_score(method, views)
 
     def whole(prompts, prepared, task, images, labels):
         seen = methods.look(method, task, images) if method.input in KEPT else images
-        return judge(prompts, prepared, task, seen, labels)
+        return score(prompts, prepared, task, seen, labels)
 
     replicated = everywhere(run, (run.prompts, prepared, run.task))
     batch = split(run, (images, labels))

@@ -15,19 +15,19 @@ from prompt_jax import methods
 from prompt_jax.inputs.videos.sampling import for_tests
 
 # How test data is prepared and computed: the results of every method depend on it.
-SEEN = [name for name, field in FIELDS.items() if field.affects == "tests"]
+TEST_FIELDS = [name for name, field in FIELDS.items() if field.affects == "tests"]
 PREPARED = "preprocessing."  # fields of a run that say the rest of it
 _FILES = "contents of "
 _TRAINING = {name for name, field in FIELDS.items() if field.affects == "training"}
 
 
-def seen(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns how a run prepared its test data: known fields of `SEEN`, and its preprocessing.
+def data_preparation(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns how a run prepared its test data: known `TEST_FIELDS`, and its preprocessing.
 
     Args:
         config: of a `Run`.
     """
-    found = {name: config.get(name, ADDED.get(name)) for name in SEEN}
+    found = {name: config.get(name, ADDED.get(name)) for name in TEST_FIELDS}
     if found["data.frame_rule"] is not None:
         found["data.frame_rule"] = for_tests(found["data.frame_rule"])
     prepared = {name: value for name, value in config.items() if name.startswith(PREPARED)}
@@ -49,12 +49,12 @@ def with_zero_shot(runs: Sequence[Run]) -> list[Run]:
         data = {key: value for key, value in run.config.items() if key.startswith("data.")}
         kept = {key: value for key, value in data.items() if key not in _TRAINING}
         own = _own_settings(run.config) if run.method == "zero_shot" else {}
-        return kept | own | seen(run.config)
+        return kept | own | data_preparation(run.config)
 
     def has_own(run: Run) -> bool:
         return any(
             all(run.hashes.get(key, one) == one for key, one in other.hashes.items())
-            and _agree(seen(run.config), seen(other.config))
+            and _agree(data_preparation(run.config), data_preparation(other.config))
             and not _own_settings(other.config)
             for other in own.get(cell(run), ())
         )
@@ -119,7 +119,7 @@ def label_differences(runs: Sequence[Run]) -> list[str]:
 
     - Configs are compared within a method and variant and, in few-shot learning, within a number of
       shots, as published recipes train longer on more shots.
-    - The preparation of test data, see `seen`, is compared over all methods.
+    - The preparation of test data, see `data_preparation`, is compared over all methods.
     - Versions of a data set are compared over all methods, if their configs do not differ.
     - Test sets are compared by their hash, as two lists can have the same name and length; and
       lists of one hash by the contents of their files.
@@ -156,13 +156,17 @@ def label_differences(runs: Sequence[Run]) -> list[str]:
         return lambda run: {key: one for key, one in run.training.items() if key.endswith(ending)}
 
     by_config = _differences(runs, peers, lambda run: run.config, absent_differs=True)
-    by_sight = _differences(runs, lambda run: None, lambda run: seen(run.config), False)
+    by_preparation = _differences(
+        runs, lambda run: None, lambda run: data_preparation(run.config), False
+    )
     by_data = _differences(runs, same_data, lambda run: run.data, absent_differs=False)
     by_hash = _differences(runs, lambda run: run.dataset, tests, False)
     by_tested = _differences(runs, same_tests, tested_files, False)
     by_list = _differences(runs, same_list, part("list"), False)
     by_files = _differences(runs, same_files, part("contents"), False)
-    labels = zip(by_config, by_sight, by_data, by_hash, by_tested, by_list, by_files, strict=True)
+    labels = zip(
+        by_config, by_preparation, by_data, by_hash, by_tested, by_list, by_files, strict=True
+    )
     return [", ".join(dict.fromkeys(itertools.chain(*each))) for each in labels]
 
 

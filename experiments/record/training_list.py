@@ -39,7 +39,7 @@ def identify(whole: Dataset, trained: Dataset) -> dict[str, str]:
     ):
         if not drawn:
             continue
-        listed = sorted((one for one in examples if one.known_by in known), key=_facts)
+        listed = sorted((one for one in examples if one.class_key in known), key=_facts)
         found[f"{role} list"] = _hash(map(_facts, listed))
         if contained := _hash_contents(whole, listed):
             found[f"{role} contents"] = contained
@@ -47,7 +47,7 @@ def identify(whole: Dataset, trained: Dataset) -> dict[str, str]:
 
 
 def _facts(example: Example) -> tuple[str, ...]:
-    return (example.image, example.known_by, *example.captions, repr(example.span))
+    return (example.image, example.class_key, *example.captions, repr(example.span))
 
 
 def _hash(facts: Iterable[Any]) -> str:

@@ -11,7 +11,7 @@ import sys
 
 from experiments.cli import command_line
 
-if __name__ == "__main__":  # before the imports below, so that Ctrl-C is heard while they run
+if __name__ == "__main__":  # before the imports below, so that Ctrl-C works while they run
     sys.exit(command_line.run("experiments.report.__main__", "start", sys.argv[1:]))
 
 import argparse

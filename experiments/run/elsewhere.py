@@ -87,7 +87,7 @@ def build_config(model: Model, key: str, changes: Mapping[str, Any]) -> Config:
     if method := methods.of_images(one.method):
         config.cached_views = int(method.adaptation is not None)  # needed to build such methods
     # Published data sets define whether EXIF orientation is applied.
-    if datasets.takes(name, "ignore_rotation", changes.get("data.source", "coop")):
+    if datasets.accepts(name, "ignore_rotation", changes.get("data.source", "coop")):
         config.data.ignore_rotation = not one.inputs.upright
     config.update_from_flattened_dict(dict(changes))
     return building.check(config)
@@ -125,7 +125,7 @@ def load_part(data: Data, key: str, image_size: int) -> Dataset:
     Published lists of halves are domains, e.g. "novel".
     """
     whole, _, half = key.rpartition(":")
-    if half not in HALVES or not whole or datasets.comes_in_parts(key):
+    if half not in HALVES or not whole or datasets.has_published_parts(key):
         return plans.load_dataset(data, key, image_size)
     halves = sampling.base_and_new(plans.load_dataset(data, whole, image_size))
     return dataclasses.replace(halves[HALVES.index(half)], name=key)

@@ -16,7 +16,7 @@ from experiments.cli import memory
 from experiments.config.config import Config
 from experiments.record import identity, workdir
 from experiments.record.files import results_file
-from experiments.record.peers import SEEN
+from experiments.record.peers import TEST_FIELDS
 from experiments.record.runs import EVALUATION, STAND_IN
 from experiments.run import experiment, testing
 from experiments.run.elsewhere import Model, build_config, build_plan
@@ -183,9 +183,9 @@ def describe(model: Model, config: Config, plan: Plan, key: str) -> dict[str, An
 
 def fields_of_test(config: Config, prepared: Preprocessing) -> dict[str, Any]:
     """Returns the fields that affect how test images or videos are read, by name."""
-    fields = SEEN
+    fields = TEST_FIELDS
     if not config.data.on_videos:
-        fields = [*(name for name in SEEN if "." not in name), "data.ignore_rotation"]
+        fields = [*(name for name in TEST_FIELDS if "." not in name), "data.ignore_rotation"]
     flat = identity.flat(identity.as_json(config))
     found = {field: value for field, value in flat if field in fields}
     differing = preprocessing.written(prepared, config.data)

@@ -211,7 +211,7 @@ def over_lists(accuracy: Mapping[str, float]) -> dict[str, dict[str, float]]:
     of_name: dict[str, list[float]] = defaultdict(list)
     for key, value in accuracy.items():
         name, part = datasets.split_domain(key)
-        if part and name in datasets.TABLE and datasets.comes_in_parts(name):
+        if part and name in datasets.TABLE and datasets.has_published_parts(name):
             of_name[name].append(value)
     return {
         name: {"mean": statistics.mean(values), "std": statistics.stdev(values)}

@@ -15,7 +15,7 @@ from prompt_jax.cli import hosts, progress
 from prompt_jax.clip.captions import tokenize_captions
 from prompt_jax.errors import escape
 from prompt_jax.evaluation import metrics, reliability, retrieval
-from prompt_jax.evaluation.evaluate import Evaluator, Likeliest
+from prompt_jax.evaluation.evaluate import Evaluator, TopClasses
 from prompt_jax.evaluation.retrieval import Directions
 from prompt_jax.methods import Encoders, Prompts, Task
 from prompt_jax.text.class_names import distinct
@@ -52,10 +52,13 @@ def classify(
     names = distinct([escape(name) for name in dataset.class_names])
     if hosts.is_first():
         predictions.write(
-            run.folder / predictions.predictions_file(key), dataset.test, names, found[0].likeliest
+            run.folder / predictions.predictions_file(key),
+            dataset.test,
+            names,
+            found[0].top_classes,
         )
         confusions.write(run.folder / confusions.confusion_file(key), names, found[0].confusion)
-    own, zero_shot = (_reliability(one.likeliest) for one in (found[0], found[-1]))
+    own, zero_shot = (_reliability(one.top_classes) for one in (found[0], found[-1]))
     return {
         "accuracy": found[0].final,
         "zero_shot": found[-1].final,
@@ -85,7 +88,7 @@ def video_features(run: Testable, prompts: Prompts, key: str, data: Dataset) -> 
     return retrieval.encode_videos(compared, batches, len(data.test))
 
 
-def _reliability(found: Likeliest) -> dict[str, Any]:
+def _reliability(found: TopClasses) -> dict[str, Any]:
     """Returns 95 % interval, calibration error and confidence of the last iteration, percent."""
     sure, right = found.probabilities[-1, :, 0], found.classes[-1, :, 0] == found.labels
     return {

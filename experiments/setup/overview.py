@@ -107,7 +107,7 @@ def table(plan: Plan, shots: int, trains: bool) -> Table:
             cells = [f"{same}{len(names):,}", number, _each(names, row.examples)]
         if row.role == "train" and drawn:
             drawable = set(row.dataset.classes.ids or names)
-            undrawn = sum(one.known_by in drawable for one in plan.undrawn)  # of base classes only
+            undrawn = sum(one.class_key in drawable for one in plan.undrawn)  # of base classes only
             cells += [f"{shots:,}", f"{undrawn:,}" if undrawn else ""]
         # As Text, so that brackets in names are not read as markup.
         result.add_row(*(Text(_short(cell)) for cell in (row.role, row.title, *cells)))
@@ -191,7 +191,7 @@ def remarks(plan: Plan, shots: int, trains: bool) -> list[Remark]:
         found += lists.one_class(part.role, part.dataset.class_names, advice) + _without(part)
     for part in [train, *tests] if trains else tests:
         found += [Remark(note) for note in part.dataset.notes]
-        found += lists.poor_names(part.dataset.class_names, part.dataset.template)
+        found += lists.problematic_names(part.dataset.class_names, part.dataset.template)
     return list(dict.fromkeys(found))
 
 

@@ -193,7 +193,7 @@ def _auto_split(load: protocols.Load, parts: Sequence[Dataset]) -> tuple[Dataset
 def _undrawn(load: protocols.Load, train: Dataset) -> tuple[Example, ...]:
     """Returns the training images that were not drawn, for user data without published lists."""
     name = train.name
-    if datasets.comes_in_parts(name) or not datasets.entry(name).is_own:
+    if datasets.has_published_parts(name) or not datasets.entry(name).is_own:
         return ()
     drawn = {example.image for example in train.train}
     return tuple(example for example in load(name).train if example.image not in drawn)
@@ -203,7 +203,7 @@ def _drawn_from(
     config: Config, load: protocols.Load, train: Dataset, by_captions: bool
 ) -> Dataset | None:
     """Returns the data set that the seed drew `train` from; None if it drew nothing."""
-    in_lists = config.data.source == "coop" and datasets.comes_in_parts(train.name)
+    in_lists = config.data.source == "coop" and datasets.has_published_parts(train.name)
     if in_lists or not config.protocol_spec.draws_shots:
         return None
     whole = load(train.name)

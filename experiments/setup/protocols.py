@@ -154,7 +154,7 @@ def _drawn(config: Config, load: Load, part: str) -> Dataset:
 
 def _has_lists(data: Data, name: str) -> bool:
     """Returns whether published lists define the training and test examples of a data set."""
-    return data.source == "coop" and datasets.comes_in_parts(name)
+    return data.source == "coop" and datasets.has_published_parts(name)
 
 
 def _tested_parts(config: Config, name: str) -> list[str]:

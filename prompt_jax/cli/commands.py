@@ -147,7 +147,7 @@ def run(module: str, name: str, argv: Sequence[str] | None, words: str = "stoppe
     """
     interrupts.listen(words)
     code = explain(lambda: getattr(importlib.import_module(module), name)(argv))
-    if code or interrupts.is_heard():
-        interrupts.leave(code)
+    if code or interrupts.was_interrupted():
+        interrupts.exit_now(code)
     interrupts.stop_listening()
     return code

@@ -246,9 +246,9 @@ class Several:
 
     def _leave(self, code: int, words: str) -> None:
         if not (self._leaving.locked() or self.finished):
-            interrupts.say(words)
+            interrupts.print_line(words)
             self.end(code, words)
-            interrupts.leave(code)
+            interrupts.exit_now(code)
 
     def _agree_to_stop(self, told: Mapping[str, Any]) -> None:
         with self._condition:

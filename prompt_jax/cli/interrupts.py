@@ -36,11 +36,11 @@ class StopRequest:
     goes to the earlier handlers, which are restored after the loop.
 
     Attributes:
-        asked: whether the loop should stop.
+        requested: whether the loop should stop.
     """
 
     def __init__(self):
-        self.asked = False
+        self.requested = False
         self._has_steps = False
         self._before = {}
 
@@ -48,11 +48,11 @@ class StopRequest:
         """Records that there is a step to write a checkpoint of."""
         self._has_steps = True
 
-    def ask(self) -> bool:
+    def request_stop(self) -> bool:
         """Requests a stop; returns whether the loop will finish its step, as it does once."""
-        answered = self._has_steps and not self.asked
-        self.asked = True
-        return answered
+        may_finish = self._has_steps and not self.requested
+        self.requested = True
+        return may_finish
 
     def __enter__(self):
         if _listener is not None:
@@ -65,8 +65,8 @@ class StopRequest:
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         del frame
-        if not self.asked:
-            self.asked = True
+        if not self.requested:
+            self.requested = True
             print(STOPPING, file=sys.stderr, flush=True)
             return
         self._restore()
@@ -80,7 +80,7 @@ class StopRequest:
         if _listener is not None:
             _listener.request = None
         self._restore()
-        if self.asked and kind is None:  # after the loop's last check
+        if self.requested and kind is None:  # after the loop's last check
             raise KeyboardInterrupt("stopped; run again to resume")
 
 
@@ -97,7 +97,7 @@ class Listener:
         self.request: StopRequest | None = None
         self.number = 0
         self._words = words
-        self._answered = -math.inf  # when a loop was asked to stop
+        self._requested_at = -math.inf  # when a loop was asked to stop
 
     def start(self) -> None:
         """Installs the handlers and starts the thread; call it in the main thread.
@@ -107,25 +107,25 @@ class Listener:
         reading, writing = os.pipe()
         os.set_blocking(writing, False)
         for number in SIGNALS:
-            signal.signal(number, _leave_it_to_the_thread)
+            signal.signal(number, _ignore)
         signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
         threading.Thread(target=self._wait, args=(reading,), daemon=True).start()
 
     def _wait(self, reading):
         while received := os.read(reading, 1):
-            self.hear(received[0])
+            self.handle(received[0])
 
-    def hear(self, number: int) -> None:
+    def handle(self, number: int) -> None:
         """Handles one signal."""
         if number not in SIGNALS:
             return
         is_first = not self.number
         self.number = self.number or number
         request = self.request
-        if is_first and request is not None and request.ask():
-            self._answered = time.monotonic()
-            say(STOPPING)
-        elif time.monotonic() - self._answered > ONE_STOP:
+        if is_first and request is not None and request.request_stop():
+            self._requested_at = time.monotonic()
+            print_line(STOPPING)
+        elif time.monotonic() - self._requested_at > ONE_STOP:
             end(number, self._words if is_first else AT_ONCE)
 
 
@@ -143,7 +143,7 @@ def stop_listening() -> None:
         signal.signal(number, signal.SIG_DFL)
 
 
-def is_heard() -> bool:
+def was_interrupted() -> bool:
     """Returns whether a signal was received."""
     return _listener is not None and _listener.number > 0
 
@@ -153,7 +153,7 @@ def exit_code() -> int:
     return 128 + ((_listener.number if _listener else 0) or signal.SIGINT)
 
 
-def say(words: str) -> None:
+def print_line(words: str) -> None:
     """Writes a line to stderr, past Python's buffers, whose lock the main thread may hold."""
     start = _CLEAR_LINE if os.isatty(2) else ""
     with contextlib.suppress(OSError):
@@ -162,13 +162,13 @@ def say(words: str) -> None:
 
 def end(number: int, words: str) -> None:
     """Ends the process with the exit code of the signal; files are written atomically."""
-    say(words)
+    print_line(words)
     if ending is not None:
         ending(128 + number, words)
-    leave(128 + number)
+    exit_now(128 + number)
 
 
-def leave(code: int) -> None:
+def exit_now(code: int) -> None:
     """Exits without Python's cleanup, which takes seconds after JAX and has no effect here."""
     if os.isatty(2):
         with contextlib.suppress(OSError):
@@ -189,7 +189,7 @@ def _flush():
             stream.flush()
 
 
-def _leave_it_to_the_thread(number: int, frame: FrameType | None) -> None:
+def _ignore(number: int, frame: FrameType | None) -> None:
     """Does nothing; a Python handler must be set for the signal to be written to the pipe."""
     del number, frame
 

@@ -16,7 +16,7 @@ from prompt_jax.methods.method import KEPT
 TOP = 5
 
 
-class Likeliest(NamedTuple):
+class TopClasses(NamedTuple):
     """The k most probable classes of n images after each iteration, most probable first.
 
     Attributes:
@@ -38,14 +38,14 @@ class Accuracy(NamedTuple):
         images: number of images or videos.
         top5: top-5 accuracy in percent of the last iteration.
         confusion: int64[K, K], labels (rows) by predicted classes (columns).
-        likeliest: the predictions for each image, in the order of the batches.
+        top_classes: the predictions for each image, in the order of the batches.
     """
 
     per_iteration: list[float]
     images: int
     top5: float
     confusion: np.ndarray
-    likeliest: Likeliest
+    top_classes: TopClasses
 
     @property
     def final(self) -> float:
@@ -70,9 +70,9 @@ class Evaluator:
         """
         self._methods, self._views = list(methods), views
         kinds = [method.input for method in self._methods]
-        self._looks = {kind: kinds.index(kind) for kind in KEPT if kind in kinds}
+        self._encoders = {kind: kinds.index(kind) for kind in KEPT if kind in kinds}
         self._prepare = [compiled(method.prepare) for method in self._methods]
-        self._judge = [compiled_judge(method, views) for method in self._methods]
+        self._score = [compiled_score(method, views) for method in self._methods]
 
     def __call__(
         self,
@@ -103,13 +103,13 @@ class Evaluator:
                     f"a batch of {len(labels)} rows cannot show each video {self._views} times"
                 )
             kept = {
-                kind: _compiled_look(self._methods[i])(tasks[i], images)
-                for kind, i in self._looks.items()
+                kind: _compiled_features(self._methods[i])(tasks[i], images)
+                for kind, i in self._encoders.items()
             }
             for i, method in enumerate(self._methods):
                 seen = kept.get(method.input, images)
-                judged = self._judge[i](prompts[i], prepared[i], tasks[i], seen, labels)
-                sums[i].add(to_host(labels)[:: self._views], *map(to_host, judged))
+                results = self._score[i](prompts[i], prepared[i], tasks[i], seen, labels)
+                sums[i].add(to_host(labels)[:: self._views], *map(to_host, results))
         return [each.accuracy() for each in sums]
 
 
@@ -120,7 +120,7 @@ class _Sums:
         self._right: np.ndarray | int = 0
         self._among = self._images = 0
         self._confusion = np.zeros((classes, classes), np.int64)
-        self._likeliest: list[Likeliest] = []
+        self._top_classes: list[TopClasses] = []
 
     def add(self, labels, hits, among, classes, probabilities):
         """Adds labels int[B], hits int[iterations], top-5 hits, and the most probable classes
@@ -130,8 +130,8 @@ class _Sums:
         self._among += int(among)
         self._images += int(real.sum())
         np.add.at(self._confusion, (labels[real], classes[-1, real, 0]), 1)
-        found = Likeliest(labels[real], classes[:, real], probabilities[:, real])
-        self._likeliest.append(found)
+        found = TopClasses(labels[real], classes[:, real], probabilities[:, real])
+        self._top_classes.append(found)
 
     def accuracy(self) -> Accuracy:
         """Returns the results of all batches so far."""
@@ -139,21 +139,21 @@ class _Sums:
             raise PromptError("there are no test images to evaluate on; check the test split")
         percent = np.asarray(100 * self._right / self._images).tolist()
         top5 = 100 * self._among / self._images
-        labels, classes, probabilities = zip(*self._likeliest, strict=True)
-        likeliest = Likeliest(
+        labels, classes, probabilities = zip(*self._top_classes, strict=True)
+        top_classes = TopClasses(
             np.concatenate(labels), np.concatenate(classes, 1), np.concatenate(probabilities, 1)
         )
-        return Accuracy(percent, self._images, top5, self._confusion, likeliest)
+        return Accuracy(percent, self._images, top5, self._confusion, top_classes)
 
 
 @cache
-def _compiled_look(method):
+def _compiled_features(method):
     return jax.jit(partial(look, method))
 
 
 @cache
-def compiled_judge(method, views):
-    def judge(prompts, prepared, task, seen, labels):
+def compiled_score(method, views):
+    def score(prompts, prepared, task, seen, labels):
         scores = method.forward(prompts, prepared, task, seen).logits
         shares = jax.nn.softmax(scores, axis=-1)
         if views > 1:
@@ -165,4 +165,4 @@ def compiled_judge(method, views):
         among = jnp.sum(first[-1] == labels[:, None])
         return hits, among, first, jnp.take_along_axis(shares, first, axis=-1)
 
-    return jax.jit(judge)
+    return jax.jit(score)

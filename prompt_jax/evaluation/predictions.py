@@ -145,7 +145,7 @@ class Predictions(Sequence[Prediction]):
         return [dataclasses.asdict(one) for one in self]
 
 
-def only_one(name: str) -> str:
+def describe_single_class(name: str) -> str:
     """Returns a note on predictions for a single class."""
     return (
         f"{escape(shorten(name))} is the only class, so that its probability is 100 % for every "
@@ -160,7 +160,7 @@ def softmax(logits: np.ndarray) -> np.ndarray:
     return shifted / shifted.sum(axis=-1, keepdims=True)
 
 
-def refuse_no_numbers(logits: np.ndarray, errors: Container[int]) -> None:
+def check_finite(logits: np.ndarray, errors: Container[int]) -> None:
     """Checks that the logits of all readable images are finite.
 
     Args:

@@ -30,12 +30,12 @@ load = {name}OfVideos.load
 '''
 
 
-Sees = Literal["images", "videos", "captions"]
+Task = Literal["images", "videos", "captions"]
 """The task of a model: classifies images or videos, or compares videos with captions."""
 
 _LOADING = """\
     model = load(DIR, clip)  # clip: transformers' CLIPModel, a state dict, a file or a directory"""
-_USES: dict[Sees, str] = {
+_USES: dict[Task, str] = {
     "images": f"""Classifies images with a prompt-tuned CLIP; config.json has classes and settings.
 
 {_LOADING}
@@ -65,12 +65,12 @@ def methods() -> set[str]:
     return {name for name in names if _source(name).splitlines()[-1].startswith("load = ")}
 
 
-def assemble(part: str, sees: Sees = "images", on_videos: bool = False) -> str:
+def assemble(part: str, task: Task = "images", on_videos: bool = False) -> str:
     """Returns the source of a module that does not import prompt_jax.
 
     Args:
         part: one of `methods`; the parts that it imports come before it, each once.
-        sees: the task of the model. With classes, the file is also a command.
+        task: the task of the model. With classes, the file is also a command.
         on_videos: whether it is an image method applied to videos.
 
     Raises:
@@ -83,8 +83,8 @@ def assemble(part: str, sees: Sees = "images", on_videos: bool = False) -> str:
     needed += _order(_AVERAGE, seen) if on_videos else ()
     bodies = [_heading(name) + _body(name) for name in needed]
     bodies += [_MIXED.format(name=_loaded(part))] if on_videos else []
-    bodies += [_MAIN] if sees != "captions" else []
-    docstring = f'"""{_USES[sees]}\n\n{_WRITTEN_BY}\n"""'
+    bodies += [_MAIN] if task != "captions" else []
+    docstring = f'"""{_USES[task]}\n\n{_WRITTEN_BY}\n"""'
     return "\n\n".join([f"{docstring}\n\n{_imports(needed)}", *bodies])
 
 

@@ -178,11 +178,11 @@ def write(folder: pathlib.Path, model: Saved, frozen: Frozen, with_backbone: boo
 
 def code_of(model: Saved) -> str:
     """Returns the source of model.py, chosen by method and kind from text of this package."""
-    sees: source.Sees = "captions"
+    task: source.Task = "captions"
     if model.class_names:
-        sees = "videos" if model.kind == "videos" else "images"
+        task = "videos" if model.kind == "videos" else "images"
     return source.assemble(
-        find_part(model), sees, model.kind == "videos" and not is_of_texts(model)
+        find_part(model), task, model.kind == "videos" and not is_of_texts(model)
     )
 
 

@@ -16,7 +16,7 @@ from prompt_jax.inputs.given import Inputs, prepare
 SIZES = (1, 4, 16, 64)
 BATCHES_AHEAD = 2
 
-Asked = TypeVar("Asked")
+Request = TypeVar("Request")
 
 
 class Batch(NamedTuple):
@@ -58,31 +58,32 @@ def in_batches(
         PromptError: an array has an invalid shape, dtype or range.
     """
 
-    def ask(start: int) -> tuple[np.ndarray, list[Callable[[], None]]]:
+    def begin(start: int) -> tuple[np.ndarray, list[Callable[[], None]]]:
         some = items[start : start + sizes[-1]]
         images = np.zeros((len(some), *inputs.shape), np.float32)
         pairs = zip(some, images, strict=True)
         return images, [functools.partial(prepare, item, inputs, out) for item, out in pairs]
 
     starts = range(0, len(items), sizes[-1])
-    for start, images, jobs in read_ahead(starts, ask):
+    for start, images, jobs in read_ahead(starts, begin):
         yield _collect(start, images, jobs, sizes, on_error)
 
 
 def read_ahead(
-    asked: Iterable[Asked], ask: Callable[[Asked], tuple[np.ndarray, list[Callable[[], None]]]]
-) -> Iterator[tuple[Asked, np.ndarray, list[Future[None]]]]:
+    requests: Iterable[Request],
+    begin: Callable[[Request], tuple[np.ndarray, list[Callable[[], None]]]],
+) -> Iterator[tuple[Request, np.ndarray, list[Future[None]]]]:
     """Yields each request, its array and the jobs that fill it, two requests ahead in threads.
 
     Args:
-        asked: the requests, passed to `ask` in turn.
-        ask: returns an array, and functions that each fill a part of it.
+        requests: the requests, passed to `begin` in turn.
+        begin: returns an array, and functions that each fill a part of it.
     """
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        waiting: deque[tuple[Asked, np.ndarray, list[Future[None]]]] = deque()
+        waiting: deque[tuple[Request, np.ndarray, list[Future[None]]]] = deque()
         try:
-            for one in asked:
-                array, parts = ask(one)
+            for one in requests:
+                array, parts = begin(one)
                 waiting.append((one, array, [pool.submit(part) for part in parts]))
                 if len(waiting) > BATCHES_AHEAD:
                     yield waiting.popleft()

@@ -36,7 +36,7 @@ from prompt_jax.training.sharding import Placement, find_devices, parse_mesh
 
 FEATURES_AT_ONCE = {"image": 100, "video": 16}  # as in experiments: rounding depends on it
 CHECKPOINT_EVERY = 100  # steps
-_Asked = tuple[np.ndarray, np.ndarray]  # rows, and the number of the random draw of each row
+_Request = tuple[np.ndarray, np.ndarray]  # rows, and the number of the random draw of each row
 
 
 def fit(
@@ -211,7 +211,7 @@ class _Shots:
         rows_of = draws.shuffled_rows(number, batch_size, self.seed, part)
 
         def read(numbers: range) -> Generator[Batch]:
-            def asked(number_of_batch: int) -> _Asked:
+            def asked(number_of_batch: int) -> _Request:
                 epoch, first, rows = rows_of(number_of_batch)
                 return rows, epoch * number + first + np.arange(len(rows))
 
@@ -230,10 +230,10 @@ class _Shots:
         )
         return self._read(asked, draws.VIEWS, size)
 
-    def _read(self, asked: Iterable[_Asked], stream: int, size: int) -> Generator[Batch]:
+    def _read(self, asked: Iterable[_Request], stream: int, size: int) -> Generator[Batch]:
         """Yields batches of `size` with the requested rows, augmented by their draws."""
 
-        def ask(one: _Asked) -> tuple[np.ndarray, list[Callable[[], None]]]:
+        def ask(one: _Request) -> tuple[np.ndarray, list[Callable[[], None]]]:
             image = np.zeros((size, *self.inputs.shape), np.float32)
             rngs = (draws.generator(self.seed, stream, int(draw)) for draw in one[1])
             jobs: list[Callable[[], None]] = [

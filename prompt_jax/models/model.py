@@ -17,7 +17,7 @@ from prompt_jax.clip import CLIP, Frozen, loading, normalize, tokenizer
 from prompt_jax.clip.captions import tokenize_captions
 from prompt_jax.errors import ArgumentError, BadImage, PromptError
 from prompt_jax.evaluation import programs
-from prompt_jax.evaluation.predictions import Predictions, only_one, refuse_no_numbers
+from prompt_jax.evaluation.predictions import Predictions, check_finite, describe_single_class
 from prompt_jax.evaluation.programs import OF_IMAGES, compiled
 from prompt_jax.evaluation.retrieval import text_batches
 from prompt_jax.inputs.given import PATHS, Inputs, as_items, prepare
@@ -219,9 +219,9 @@ class Model:
             for number, item in enumerate(items)
         )
         logits, cosines = np.moveaxis(logits, 1, 0), None
-        refuse_no_numbers(logits, errors)
+        check_finite(logits, errors)
         if len(names) == 1:
-            warnings.warn(only_one(names[0]), stacklevel=2)
+            warnings.warn(describe_single_class(names[0]), stacklevel=2)
             logits, cosines = logits[:-1], logits[-1, :, 0]
         return Predictions(sources, names, logits, top_k, errors, cosines)
 

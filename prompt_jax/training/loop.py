@@ -174,10 +174,10 @@ def run(
                 training.refuse_diverged(metrics["diverged"])
                 words = log.write(step, metrics)
             advance(step, words)
-            asked_to_stop = stop is not None and hosts.stop_together(stop.asked)
-            if saving and (step % saving.every == 0 or step == total or asked_to_stop):
+            should_stop = stop is not None and hosts.stop_together(stop.requested)
+            if saving and (step % saving.every == 0 or step == total or should_stop):
                 training.save(step)
-            if asked_to_stop:
+            if should_stop:
                 raise KeyboardInterrupt(
                     f"stopped after step {step} of {total}; run again to resume"
                 )

@@ -236,7 +236,7 @@ def test_the_throughput_baseline_does_the_same_work(tmp_path, capsys):
     images = torch_side.TorchImages([tmp_path / "0.jpg"], [7], 16)
     image, label = images[0]
     assert image.shape == (3, 16, 16) and label == 7 and -3 < float(image.min()) < 0
-    ways = throughput.contenders(dataset, 2, 16, 1)
+    ways = throughput.loaders(dataset, 2, 16, 1)
     ours = {name: start for name, start in ways.items() if "threads" in name}
     rates = throughput.compare(ours, 2, seconds=0.05, rounds=2, warm_up=1)
     assert all(rate > 0 for both in rates.values() for rate in both)
@@ -258,7 +258,7 @@ def test_the_throughput_baseline_of_videos_does_the_same_work(tmp_path, capsys):
     expected = list(dataset.read(dataset.train[0]).frames([2, 7, 12, 17]))
     for frame, other in zip(torch_side.read_with_pyav(paths[0], 4), expected, strict=True):
         np.testing.assert_array_equal(np.asarray(frame), np.asarray(other))
-    ways = throughput.contenders(dataset, 2, 16, 1, frames=4)
+    ways = throughput.loaders(dataset, 2, 16, 1, frames=4)
     ours = {name: start for name, start in ways.items() if "threads" in name}
     rates = throughput.compare(ours, 2, seconds=0.05, rounds=1, warm_up=1)
     assert list(ours)[1] == "ours, 1 threads, videos decoded before"

@@ -11,7 +11,7 @@ from experiments.record.files import confusions, predictions
 from experiments.run import experiment
 from prompt_jax import methods
 from prompt_jax.evaluation import evaluate, reliability
-from prompt_jax.evaluation.evaluate import Likeliest
+from prompt_jax.evaluation.evaluate import TopClasses
 from prompt_jax.text import class_names
 
 NAMES = ("a", "b", "c", "d", "e", "f", "g")
@@ -39,7 +39,7 @@ def softmax(scores):
 
 def test_the_most_probable_classes_are_those_of_the_softmax_without_padding():
     scores = np.random.default_rng(0).normal(size=(3, 6, 7)) * 4
-    found = judge(scores, np.array([0, 1, 2, 3, 4, -1])).likeliest
+    found = judge(scores, np.array([0, 1, 2, 3, 4, -1])).top_classes
     assert found.labels.tolist() == [0, 1, 2, 3, 4]
     order = np.argsort(-scores[:, :5], axis=-1)[..., : evaluate.TOP]
     np.testing.assert_array_equal(found.classes, order)
@@ -49,7 +49,7 @@ def test_the_most_probable_classes_are_those_of_the_softmax_without_padding():
 
 def test_probabilities_of_several_views_are_averaged():
     scores = np.random.default_rng(1).normal(size=(1, 6, 4)) * 2
-    found = judge(scores, np.repeat([3, 1], 3), views=3, size=6).likeliest
+    found = judge(scores, np.repeat([3, 1], 3), views=3, size=6).top_classes
     shares = softmax(scores).reshape(1, 2, 3, 4).mean(axis=2)
     assert found.labels.tolist() == [3, 1] and found.classes.shape == (1, 2, 4)
     expected = np.take_along_axis(shares, found.classes, axis=-1)
@@ -62,7 +62,7 @@ def test_rows_are_read_as_written(tmp_path):
     classes = np.array([[[1, 0], [1, 0]], [[0, 1], [0, 1]]], np.int32)
     shares = np.array([[[0.75, 0.25]] * 2, [[0.5, 0.5]] * 2], np.float32)
     path = tmp_path / predictions.predictions_file("caltech101:new")
-    predictions.write(path, examples, NAMES, Likeliest(np.array([1, 0]), classes, shares))
+    predictions.write(path, examples, NAMES, TopClasses(np.array([1, 0]), classes, shares))
     assert path.name == "predictions-caltech101-new.parquet"
     assert pq.read_table(path).to_pylist() == [
         {
@@ -94,7 +94,7 @@ def test_rows_are_read_as_written(tmp_path):
 
 
 def test_predictions_of_other_examples_are_not_written(tmp_path):
-    found = Likeliest(np.array([1]), np.zeros((1, 1, 1), np.int32), np.ones((1, 1, 1), np.float32))
+    found = TopClasses(np.array([1]), np.zeros((1, 1, 1), np.int32), np.ones((1, 1, 1), np.float32))
     with pytest.raises(ValueError, match="do not belong to these examples"):
         predictions.write(tmp_path / "a.parquet", [Example("a", 0, "a")], NAMES, found)
 

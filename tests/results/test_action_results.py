@@ -142,7 +142,7 @@ def test_incomparable_results_have_no_published_figure(tmp_path, changes, said):
     put_actions(tmp_path, **changes)
     table = only_table(tmp_path)
     assert not any(cell.published for one in table.rows for cell in one.cells.values())
-    assert table.unlike == ([said] if said else [])
+    assert table.settings_differences == ([said] if said else [])
     assert any(said in line for line in wording.cautions(table)) or not said
 
 

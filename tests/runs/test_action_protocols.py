@@ -213,7 +213,7 @@ def test_all_runs_of_the_comparison_can_be_built():
             building.check(one)
             building.build_method(one)
             names.add((one.protocol, one.method, one.data.shots, one.seed))
-    whole, beside = len(actions_comparison.METHODS), len(actions_comparison.BESIDE)
+    whole, beside = len(actions_comparison.METHODS), len(actions_comparison.OPTIONAL_METHODS)
     assert len(names) == (whole * (4 + 1) + beside) * 3
 
 

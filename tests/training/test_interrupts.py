@@ -95,7 +95,7 @@ def main(argv):
     with interrupts.StopRequest() as stop:
         stop.step_done()
         signal.raise_signal(signal.SIGTERM)
-        while not stop.asked:
+        while not stop.requested:
             time.sleep(0.01)
         time.sleep(0.1)
         raise KeyboardInterrupt("stopped after step 3")
@@ -151,13 +151,13 @@ def test_without_a_command_the_loop_installs_and_restores_handlers(heeded, capsy
     before = [signal.getsignal(number) for number in interrupts.SIGNALS]
     with interrupts.StopRequest() as stop:
         stop.step_done()
-        assert not stop.asked
+        assert not stop.requested
         with pytest.raises(KeyboardInterrupt):
             for expected in (True, None):
                 signal.raise_signal(signal.SIGINT)
-                assert stop.asked is expected
+                assert stop.requested is expected
         assert capsys.readouterr().err == interrupts.STOPPING + "\n"
-        stop.asked = False
+        stop.requested = False
     assert [signal.getsignal(number) for number in interrupts.SIGNALS] == before
 
 

@@ -11,7 +11,7 @@ from experiments.configs.images import protocol
 from prompt_jax import methods
 
 METHODS = tuple(methods.METHODS)
-BESIDE: tuple[str, ...] = ()
+OPTIONAL_METHODS: tuple[str, ...] = ()
 PROTOCOLS = ("base_to_novel", "domain_generalization")
 SOURCE = "night"
 TARGETS = ("plain", "sketch", "silhouette", "mosaic")

@@ -16,12 +16,12 @@ METHODS = tuple(
 )
 # Methods of another paper: optional, and only with most shots. They show which of VoP's prompts
 # use the order of frames.
-BESIDE = ("vop_p", "vop_c", "vop_f")
+OPTIONAL_METHODS = ("vop_p", "vop_c", "vop_f")
 PROTOCOLS = ("few_shot", "base_to_novel")
 
 # Chosen on validation videos: after 132 steps ViLT-CLIP was 12 points above zero-shot CLIP, and 9
 # points in the domain "night".
-LOOK = "silhouette"
+DOMAIN = "silhouette"
 FRAMES = 4
 # Few kinds of objects, so that most videos differ by their motion, not by their objects: the
 # embedded image tower was trained on objects.
@@ -48,14 +48,14 @@ def get_configs() -> list[ConfigDict]:
     return [
         _config(name, method)
         for name in PROTOCOLS
-        for method in (*METHODS, *BESIDE)
-        if name == "few_shot" or method not in BESIDE
+        for method in (*METHODS, *OPTIONAL_METHODS)
+        if name == "few_shot" or method not in OPTIONAL_METHODS
     ]
 
 
 def _config(name: str, method: str) -> ConfigDict:
     c = protocol.get_config(name, method)
-    c.data.domain = LOOK
+    c.data.domain = DOMAIN
     c.data.frames = FRAMES
     c.data.num_objects = OBJECTS
     if "sg_weight" in c.settings:
@@ -71,7 +71,7 @@ def _config(name: str, method: str) -> ConfigDict:
     c.batch_size = BATCH_SIZE
     c.eval_batch_size = 33
     if name == "few_shot":
-        c.data.shots_list = SHOTS[-1:] if method in BESIDE else SHOTS
+        c.data.shots_list = SHOTS[-1:] if method in OPTIONAL_METHODS else SHOTS
     c.learning_rate = RATES.get(method, RATE)
     if c.cached_views:
         c.cached_views, c.epochs, c.epochs_by_shots = VIEWS, CACHED_EPOCHS, ()

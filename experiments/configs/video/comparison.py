@@ -12,10 +12,10 @@ from prompt_jax import methods
 METHODS = tuple(
     name for name, one in methods.RECORDS["videos"].items() if one.own_protocol == "retrieval"
 )
-BESIDE: tuple[str, ...] = ()
+OPTIONAL_METHODS: tuple[str, ...] = ()
 PROTOCOLS = ("retrieval",)
 
-LOOK = "night"
+DOMAIN = "night"
 FRAMES = 4  # a video and its reversal show the same four frames
 VIDEOS = 16  # per action: 62 steps of 32 pairs; all runs end within 45 minutes on two cores
 # Chosen by t2v R@1 on validation videos of this domain after 60 steps: from 3e-4 and 1e-3 for
@@ -33,8 +33,8 @@ def get_configs() -> list[ConfigDict]:
 
 def _config(method: str) -> ConfigDict:
     c = retrieval.get_config(method)
-    c.data.domain = LOOK
-    c.data.also_test = f"emoji_clips:time_{LOOK}"
+    c.data.domain = DOMAIN
+    c.data.also_test = f"emoji_clips:time_{DOMAIN}"
     c.data.frames = FRAMES
     if "frames" in c.settings:
         c.settings.frames = FRAMES

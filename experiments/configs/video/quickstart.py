@@ -12,8 +12,8 @@ VIDEOS = 20  # 78 steps of 32 pairs
 def get_config() -> ConfigDict:
     """Returns a config that tests on all actions and on videos that differ only in frame order."""
     c = retrieval.get_config("vop_f_p")
-    c.data.domain = comparison.LOOK
-    c.data.also_test = f"emoji_clips:time_{comparison.LOOK}"
+    c.data.domain = comparison.DOMAIN
+    c.data.also_test = f"emoji_clips:time_{comparison.DOMAIN}"
     c.data.train_per_class = VIDEOS
     c.data.frames = c.settings.frames = comparison.FRAMES
     c.epochs = 1

@@ -12,12 +12,12 @@ from experiments.record.runs import EVALUATION, SOURCE_PROTOCOLS, SUPERVISED, TR
 SPLITS = 3  # in a published mean over splits
 
 
-def departures(table: ResultTable, counted: Sequence[Run]) -> list[str]:
+def data_differences(table: ResultTable, counted: Sequence[Run]) -> list[str]:
     """Returns differences of the test data from those of published figures, per data set."""
     if table.protocol == EVALUATION:  # has no published figures
         return []
     found = {
-        published.departure(name, *run.tested[name])
+        published.data_difference(name, *run.tested[name])
         for name in table.datasets
         for run in counted
         if name in run.tested
@@ -26,12 +26,12 @@ def departures(table: ResultTable, counted: Sequence[Run]) -> list[str]:
     return sorted(found - {""}, key=lambda text: (names.index(text.split(": ")[0]), text))
 
 
-def beside(table: ResultTable, row: Row, key: Key) -> Published | None:
+def find_published(table: ResultTable, row: Row, key: Key) -> Published | None:
     """Returns the published figure of a cell; None if there is no comparable one."""
     if table.protocol == EVALUATION:
         return None
     if _is_of_actions(table, key[0]):
-        return None if _departure(table, row, key) else _of_actions(table, row, key)
+        return None if _settings_difference(table, row, key) else _of_actions(table, row, key)
     dataset, column = key
     same_average = set(table.averaged) == set(published.AVERAGED.get(table.protocol, ()))
     if table.shots != published.SHOTS or (dataset == AVERAGE and not same_average):
@@ -42,7 +42,7 @@ def beside(table: ResultTable, row: Row, key: Key) -> Published | None:
     return published.find(table.protocol, table.ablation, row.method, row.variant, dataset, column)
 
 
-def unlike(table: ResultTable) -> list[str]:
+def settings_differences(table: ResultTable) -> list[str]:
     """Returns a line for each row whose settings differ from those of the published figures."""
     if table.protocol == EVALUATION:
         return []
@@ -51,7 +51,7 @@ def unlike(table: ResultTable) -> list[str]:
         for row in table.rows
         for key in row.cells
         if _is_of_actions(table, key[0]) and _of_actions(table, row, key)
-        if (different := _departure(table, row, key))
+        if (different := _settings_difference(table, row, key))
     }
     return sorted(found)
 
@@ -78,8 +78,10 @@ def _of_actions(table: ResultTable, row: Row, key: Key) -> Published | None:
     )
 
 
-def _departure(table: ResultTable, row: Row, key: Key) -> str:
-    return published_actions.departure(table.protocol, row.method, _config(table, row, key))
+def _settings_difference(table: ResultTable, row: Row, key: Key) -> str:
+    return published_actions.settings_difference(
+        table.protocol, row.method, _config(table, row, key)
+    )
 
 
 def _config(table: ResultTable, row: Row, key: Key) -> Mapping[str, Any]:

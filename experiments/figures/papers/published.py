@@ -68,7 +68,7 @@ COMPONENTS = [
 ]
 
 
-def departure(name: str, classes: int | None, images: int | None, split_source: str) -> str:
+def data_difference(name: str, classes: int | None, images: int | None, split_source: str) -> str:
     """Returns how the test data differ from those of published figures.
 
     Args:

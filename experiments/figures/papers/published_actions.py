@@ -82,7 +82,7 @@ def ranks(method: str, dataset: str) -> dict[str, float]:
     return {}
 
 
-def departure(protocol: str, method: str, config: Mapping[str, Any]) -> str:
+def settings_difference(protocol: str, method: str, config: Mapping[str, Any]) -> str:
     """Returns how a run's settings differ from the published ones; "" if no difference is known.
 
     Args:

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet
 
 from data_pipelines.examples import Example
-from prompt_jax.evaluation.evaluate import TOP, Likeliest
+from prompt_jax.evaluation.evaluate import TOP, TopClasses
 from prompt_jax.evaluation.retrieval import Directions
 
 
@@ -20,7 +20,7 @@ def predictions_file(key: str) -> str:
 
 
 def write(
-    path: pathlib.Path, examples: Sequence[Example], names: Sequence[str], found: Likeliest
+    path: pathlib.Path, examples: Sequence[Example], names: Sequence[str], found: TopClasses
 ) -> None:
     """Writes one row per example, in their order, atomically.
 
@@ -126,7 +126,7 @@ def _as_text(path: str) -> str:
 
 
 def _top(
-    names: Sequence[str], found: Likeliest, iteration: int, ending: str
+    names: Sequence[str], found: TopClasses, iteration: int, ending: str
 ) -> dict[str, pa.Array]:
     classes, probabilities = found.classes[iteration], found.probabilities[iteration]
     number, top = classes.shape

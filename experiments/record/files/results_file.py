@@ -67,7 +67,7 @@ class _OfClass(_Part):
     accuracy: Percent
 
 
-class _Beside(_Part):
+class _OptionalFields(_Part):
     """Fields beside the results, which are left out alone if they are damaged."""
 
     top5: Percentages | None = None
@@ -88,7 +88,7 @@ class _Beside(_Part):
     images_per_second: Amount | None = None
 
 
-class Results(_Beside):
+class Results(_OptionalFields):
     """The fields that every run writes, then those of some runs or of later versions."""
 
     method: Name
@@ -156,12 +156,12 @@ class Evaluation(_Part):
     zero_shot_rank_intervals: _WayIntervals | None = None
 
 
-BESIDE = frozenset(_Beside.model_fields)
+OPTIONAL_FIELDS = frozenset(_OptionalFields.model_fields)
 NO_OBJECT = "it holds no JSON object"
 
 
 def check(content: Any) -> tuple[dict[str, Any], list[str]]:
-    """Returns a results.json without damaged fields of `BESIDE`, and a line for each of these.
+    """Returns a results.json without damaged `OPTIONAL_FIELDS`, and a line for each of these.
 
     Raises:
         ValueError: it is not a JSON object, or another field is damaged; names the field.
@@ -174,9 +174,11 @@ def check(content: Any) -> tuple[dict[str, Any], list[str]]:
         damaged = {str(each["loc"][0]) for each in error.errors(include_url=False)}
     else:
         return content, []
-    rest = {name: value for name, value in content.items() if name not in damaged & BESIDE}
+    rest = {name: value for name, value in content.items() if name not in damaged & OPTIONAL_FIELDS}
     files.check(rest, Results)
-    return rest, [_explain(rest | {name: content[name]}) for name in sorted(damaged & BESIDE)]
+    return rest, [
+        _explain(rest | {name: content[name]}) for name in sorted(damaged & OPTIONAL_FIELDS)
+    ]
 
 
 def _explain(content: Mapping[str, Any]) -> str:

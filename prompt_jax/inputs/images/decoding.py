@@ -96,7 +96,7 @@ def check_image(path: str | Path | BinaryIO) -> None:
             image.load()
 
 
-def is_turned(path: str | Path) -> bool:
+def has_rotation(path: str | Path) -> bool:
     """Returns whether an image file has a rotation; False if it is not an image."""
     try:
         with _opened(path) as image:

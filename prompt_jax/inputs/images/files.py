@@ -56,7 +56,7 @@ def count_kinds(paths: Iterable[str]) -> str:
     return ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())
 
 
-def sort_out(folder: Path) -> tuple[list[str], list[str]]:
+def split_by_suffix(folder: Path) -> tuple[list[str], list[str]]:
     """Returns the images below a directory, as `images_below`, and all other files.
 
     Names need not be UTF-8, because they are not written to results.

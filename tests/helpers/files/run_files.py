@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from data_pipelines.examples import Example
 from experiments.record.files import predictions, ranks
-from prompt_jax.evaluation.evaluate import Likeliest
+from prompt_jax.evaluation.evaluate import TopClasses
 from tests.helpers.files.result_trees import put, put_counts
 
 NAMES = ("ant", "bee", "cat")
@@ -57,12 +57,12 @@ def classified(folder: Path, iterations: int = 2) -> Path:
     ).parent
     examples = [Example(f"{n}.jpg", n % 3, NAMES[n % 3]) for n in range(4)]
     classes = np.array([[0, 2, 1], [2, 1, 0], [2, 0, 1], [1, 0, 2]])
-    likeliest = Likeliest(
+    top_classes = TopClasses(
         np.array([0, 1, 2, 0]),
         np.stack([classes] * iterations),
         np.tile(np.float32([0.6, 0.3, 0.1]), (iterations, 4, 1)),
     )
-    predictions.write(path / "predictions-test.parquet", examples, NAMES, likeliest)
+    predictions.write(path / "predictions-test.parquet", examples, NAMES, top_classes)
     counts = {("ant", "ant"): 1, ("ant", "bee"): 1, ("bee", "cat"): 1, ("cat", "cat"): 1}
     put_counts(path / "results.json", {"test": counts})
     _log(path)
