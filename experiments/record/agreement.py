@@ -5,20 +5,20 @@ import os
 import pathlib
 import secrets
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
 
 from data_pipelines.batches.mixing import GROUP
-from data_pipelines.examples import Dataset
+from data_pipelines.examples import Dataset, Example
 from experiments.config.config import Config
 from experiments.record import identity, workdir
 from prompt_jax.cli import hosts
 from prompt_jax.errors import PromptError
 
 # Each host may have its own copies of the data and the backbone; their hashes are compared.
-OWN = ("data.root", "data.num_threads", "data.num_workers", "backbone", "backbone.source")
+OWN = ("data.root", "data.num_threads", "data.num_workers", "backbone")
 SECONDS_TO_SHOW = 30.0  # a network file system shows a new file to others after a while
 _TOKEN = "hosts"
 
@@ -37,8 +37,12 @@ def check_config(config: Config) -> None:
         "the kind of devices": jax.local_devices()[0].device_kind,
         "the number of devices": jax.local_device_count(),
     }
-    same = _named(identity.as_json(config)) | software
-    hosts.check_same(same, "start all hosts with the same command and software")
+    fields = {
+        f"config.{name}": value
+        for name, value in identity.flat(identity.as_json(config))
+        if name not in OWN
+    }
+    hosts.check_same(fields | software, "start all hosts with the same command and software")
     if config.parallel_seeds:
         raise PromptError(
             "config.parallel_seeds=True: seeds are trained together on one host only; leave it out "
@@ -52,7 +56,7 @@ def check_config(config: Config) -> None:
         )
 
 
-def check_run(of: Mapping[str, Any], train: Dataset, tests: Iterable[Dataset]) -> None:
+def check_run(of: Mapping[str, Any], train: Dataset, tests: Mapping[str, Dataset]) -> None:
     """Checks that all hosts have the same backbone and data.
 
     Args:
@@ -64,15 +68,21 @@ def check_run(of: Mapping[str, Any], train: Dataset, tests: Iterable[Dataset]) -
     """
     if hosts.count() == 1:
         return
-    lists = {"the training images": (*train.train, *train.val)}
-    lists["the test images"] = tuple(one for data in tests for one in data.test)
-    drawn = {
-        name: hashlib.sha256(repr(examples).encode("utf-8", "backslashreplace")).hexdigest()
-        for name, examples in lists.items()
+    images = of["pictures"]["contents"]
+    facts = {
+        "the hash of the backbone": of["backbone"]["hash"],
+        "the prompts of config.init_from": of["init_from"],
+        "the files of the training data": images["train"],
+        **{f"the files of the test set {key}": one for key, one in images["tests"].items()},
+        "the list of training data": _digest((*train.train, *train.val)),
+        **{f"the list of the test set {key}": _digest(one.test) for key, one in tests.items()},
+        **{f"the preprocessing: {key}": one for key, one in of.get("preprocessing", {}).items()},
     }
-    hosts.check_same(
-        _named(of) | drawn, "give all hosts the same backbone and the same files of the data"
-    )
+    hosts.check_same(facts, "give all hosts the same backbone and the same files of the data")
+
+
+def _digest(examples: Sequence[Example]) -> str:
+    return hashlib.sha256(repr(examples).encode("utf-8", "backslashreplace")).hexdigest()[:16]
 
 
 def check_directory(folder: pathlib.Path) -> None:
@@ -109,7 +119,3 @@ def _reads(path: pathlib.Path, token: str) -> bool:
         return path.read_text() == token
     except OSError:
         return False
-
-
-def _named(of: Mapping[str, Any]) -> dict[str, Any]:
-    return {f"config.{name}": value for name, value in identity.flat(of) if name not in OWN}

@@ -72,7 +72,7 @@ def prepare(run: Loaded) -> Prepared:
     """Checks the data and creates tasks, initial prompts and training batches."""
     identity = run.identity(run.plan.hashes)
     plan = plans.check_images(run.plan, run.config.data.on_bad_image == "skip")
-    agreement.check_run(identity, plan.train, plan.tests.values())
+    agreement.check_run(identity, plan.train, plan.tests)
     workdir.lock_workdir(run.folder, identity)
     with workdir.release_on_error(run.folder):
         prepared = with_tasks(run, plan, identity)

@@ -82,14 +82,15 @@ def check_same(facts: Mapping[str, Any], advice: str) -> None:
     """
     if not isinstance(_hosts, Several):
         return
-    first, *others = _hosts.gather("facts", dict(facts))
+    one, *others = _hosts.gather("facts", dict(facts))
     for number, other in enumerate(others, 1):
-        for name in first | other:
-            here, there = (repr(one.get(name)) for one in (first, other))
-            if here != there:
+        for name in one | other:
+            values = one.get(name), other.get(name)
+            if values[0] != values[1]:
+                here, there = (shorten(v) if isinstance(v, str) else repr(v) for v in values)
                 raise PromptError(
-                    f"{_hosts.name(number)} differs from {_hosts.name(0)} in {name}: "
-                    f"{shorten(there)} there, {shorten(here)} here; {advice}"
+                    f"{_hosts.name(number)} differs from {_hosts.name(0)} in {name}: {there} "
+                    f"there, {here} here; {advice}"
                 )
 
 
@@ -126,8 +127,7 @@ def await_reason() -> None:
     If one has, this process ends with a message about it; returns otherwise.
     """
     if isinstance(_hosts, Several):
-        _hosts.patience = SECONDS_SILENT_AFTER_FAILURE
-        time.sleep(1.5 * SECONDS_SILENT_AFTER_FAILURE)
+        _hosts.await_reason()
 
 
 def join(store: Any, index: int, count: int) -> None:
@@ -147,14 +147,14 @@ class Several:
     Attributes:
         index, count: number of this host, and of all.
         names: machine of each host.
-        patience: seconds without a beat after which a host counts as ended.
         finished: whether all hosts have finished, so that none is watched.
     """
 
     def __init__(self, store: Any, index: int, count: int):
         """Exchanges names and starts watching; `store` is the client of `jax.distributed`."""
         self.index, self.count, self._store = index, count, store
-        self.patience, self.finished = SECONDS_SILENT, False
+        self.finished = False
+        self._patience, self._silent = SECONDS_SILENT, list[int]()
         self._rounds: defaultdict[str, int] = defaultdict(int)
         self._leaving = threading.Lock()
         # Of `stop_together`: calls so far, whether it was asked, and the call that stops.
@@ -189,16 +189,25 @@ class Several:
 
     def end(self, code: int, words: str) -> None:
         """Tells the others that this host ends; host 0 then waits for them to leave."""
-        if not self._leaving.acquire(blocking=False):
-            return
         until = time.monotonic() + SECONDS_TO_LEAVE
+        if not self._leaving.acquire(blocking=False):
+            time.sleep(2 * SECONDS_TO_LEAVE)  # another thread ends this process
+            return
         with contextlib.suppress(Exception):  # the store may be gone
             self._tell(f"ended/{self.index}", [code, words])
             while self.index == 0 and time.monotonic() < until:
-                if sum(key.startswith("ended/") for key in self._told()) == self.count:
+                left = sum(key.startswith("ended/") for key in self._told())
+                if left + len(self._silent) >= self.count:
                     time.sleep(0.2)  # they leave now
                     return
                 time.sleep(0.1)
+
+    def await_reason(self) -> None:
+        """Waits until it is known which host has ended; see the function of that name."""
+        self._patience = SECONDS_SILENT_AFTER_FAILURE
+        time.sleep(1.5 * SECONDS_SILENT_AFTER_FAILURE)
+        if self._leaving.locked():
+            time.sleep(2 * SECONDS_TO_LEAVE)
 
     def _tell(self, key: str, value: Any) -> None:
         path = f"{_ROOT}/watch/{key}"
@@ -227,9 +236,9 @@ class Several:
                     beats[number], heard[number] = last, now
                 if number != self.index and (end := told.get(f"ended/{number}")):
                     self._follow(number, *end)
-            silent = [number for number, when in heard.items() if now - when > self.patience]
-            if silent:  # without its store all are silent, and host 0 is the first
-                self._leave(2, f"error: {self.lost(silent[0])}")
+            self._silent = [n for n, when in heard.items() if now - when > self._patience]
+            if self._silent:  # without its store all are silent, and host 0 is the first
+                self._leave(2, f"error: {self.lost(self._silent[0])}")
             time.sleep(SECONDS_BETWEEN_BEATS)
 
     def lost(self, number: int) -> str:
@@ -241,6 +250,8 @@ class Several:
 
     def _follow(self, number: int, code: int, words: str) -> None:
         stopped = code - 128 in interrupts.SIGNALS
+        if stopped and self._last_call is not None:
+            return  # this host stops with the others
         start = f"{self.name(number)}: " if stopped else f"error: {self.name(number)} ended: "
         self._leave(code, start + words)
 

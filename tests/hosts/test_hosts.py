@@ -1,23 +1,59 @@
-"""Several real processes over loopback train as one does."""
+"""Several real processes over loopback train as one does, and end together."""
 
 import json
 import os
+import re
+import signal
 import socket
+import time
 
 import numpy as np
 import pytest
 import tiny
 
 CACHE: dict[str, str] = {}  # of compiled programs; `tiny.run_main` sets another one
+# A host that gets a signal after a checkpoint.
+SIGNALED = """
+import os, signal, sys, time
+from prompt_jax.training.checkpoint import Checkpoints
+save = Checkpoints.save
+def save_and_signal(self, step, *rest):
+    save(self, step, *rest)
+    if step >= {step}:
+        os.kill(os.getpid(), signal.{signal}) if step == {step} else time.sleep(1)
+Checkpoints.save = save_and_signal
+from experiments.cli import command_line
+sys.exit(command_line.run("experiments.main", "main", sys.argv))
+"""
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    """The command line of a small run, and where its data is."""
-    folder = tmp_path_factory.mktemp("hosts")
+def folder(tmp_path_factory):
     CACHE["JAX_COMPILATION_CACHE_DIR"] = os.environ["JAX_COMPILATION_CACHE_DIR"]
-    root = tiny.save_caltech101(folder / "data")
-    return tiny.small_config("coop", tiny.save_clip(folder / "clip"), root), folder
+    folder = tmp_path_factory.mktemp("hosts")
+    tiny.save_caltech101(folder / "data")
+    tiny.save_clip(folder / "clip")
+    return folder
+
+
+def config_of(folder, method="coop", **settings):
+    config = tiny.small_config(method, folder / "clip", folder / "data", **settings)
+    config.epochs = 4
+    return config
+
+
+@pytest.fixture(scope="module")
+def both(folder):
+    """The run directories of one process, and of two hosts."""
+    config = config_of(folder)
+    words = ["-m", "experiments.main", *tiny.arguments(config, folder / "one")]
+    [(code, _, err)] = end([tiny.command(*words, **CACHE)])
+    assert code == 0, err
+    (code, out, err), (other_code, other_out, other_err) = end(start(config, folder / "two"))
+    assert (code, other_code) == (0, 0), err + other_err
+    assert "run directory:" in out  # host 0 alone prints
+    assert not [line for line in other_out.splitlines() if "[Gloo]" not in line]
+    return folder / "one", folder / "two"
 
 
 def free_port():
@@ -26,17 +62,18 @@ def free_port():
         return one.getsockname()[1]
 
 
-def start(config, workdir, count=2, **different):
-    """Starts the hosts of a run; `different` are arguments of single hosts, by "host1"."""
+def start(config, workdir, count=2, program=("-m", "experiments.main"), last=(), **environment):
+    """Starts the hosts of a run; the last one with another program, or more arguments."""
     flags = [f"--coordinator=127.0.0.1:{free_port()}", f"--num_processes={count}"]
-    words = ["-m", "experiments.main", *tiny.arguments(config, workdir), *flags]
+    words = [*tiny.arguments(config, workdir), *flags]
+    usual = ("-m", "experiments.main")
     return [
-        tiny.command(*words, f"--process_id={i}", *different.get(f"host{i}", ()), **CACHE)
-        for i in range(count)
-    ]
+        tiny.command(*usual, *words, f"--process_id={i}", **CACHE, **environment)
+        for i in range(count - 1)
+    ] + [tiny.command(*program, *words, f"--process_id={count - 1}", *last, **CACHE, **environment)]
 
 
-def end(hosts, seconds=120):
+def end(hosts, seconds=150):
     """What became of the hosts: exit code, stdout and stderr of each."""
     try:
         texts = [host.communicate(timeout=seconds) for host in hosts]
@@ -46,30 +83,156 @@ def end(hosts, seconds=120):
     return [(host.returncode, *text) for host, text in zip(hosts, texts, strict=True)]
 
 
-def losses(workdir):
+def figures(workdir):
     lines = (workdir / "metrics.jsonl").read_text().splitlines()
-    return [json.loads(line)["loss"] for line in lines]
+    losses = [json.loads(line)["loss"] for line in lines]
+    return losses, json.loads((workdir / "results.json").read_text())
 
 
 def check_same(one, other, rtol=1e-5):
     """Checks prompts, losses and results of two run directories."""
-    arrays = tiny.prompts_of(other)
-    for name, array in tiny.prompts_of(one).items():
-        if "prompts" in name:
-            np.testing.assert_allclose(arrays[name], array, rtol=rtol, atol=1e-6, err_msg=name)
-    assert losses(other) == pytest.approx(losses(one), rel=rtol)
-    results, others = (json.loads((folder / "results.json").read_text()) for folder in (one, other))
+    arrays, expected = (
+        {name: array for name, array in tiny.prompts_of(run).items() if "prompts" in name}
+        for run in (other, one)
+    )
+    assert arrays.keys() == expected.keys()
+    for name, array in expected.items():
+        np.testing.assert_allclose(arrays[name], array, rtol=rtol, atol=1e-6, err_msg=name)
+    (losses, results), (other_losses, others) = figures(one), figures(other)
+    assert other_losses == pytest.approx(losses, rel=rtol)
     for name in ("accuracy", "zero_shot", "per_iteration", "pictures", "class_accuracy", "config"):
         assert others[name] == results[name], name
     files = [sorted(path.name for path in folder.iterdir()) for folder in (one, other)]
     assert files[0] == files[1]
 
 
-def test_two_hosts_train_as_one_does(run, tmp_path, monkeypatch):
-    config, _ = run
-    assert tiny.run_main(tiny.arguments(config, tmp_path / "one"), monkeypatch) == 0
-    (code, out, err), (other_code, other_out, other_err) = end(start(config, tmp_path / "two"))
+def test_two_hosts_train_as_one_does(both):
+    check_same(*both)
+    # Batches of 4 and 6 test images: the padding of the last batch is on the second host.
+    assert figures(both[1])[1]["pictures"] == {"train": 6, "test_base": 6, "test_new": 6}
+
+
+def test_hosts_stop_together_and_go_on_where_they_stopped(folder, both):
+    config, workdir = config_of(folder), folder / "stopped"
+    program = "-c", SIGNALED.format(step=2, signal="SIGTERM")
+    (code, _, err), (other_code, _, other_err) = end(start(config, workdir, program=program))
+    assert (code, other_code) == (130, 143), err + other_err
+    steps = [int(step) for step in re.findall(r"stopped after step (\d+) of 12", err + other_err)]
+    assert steps
+    assert len(set(steps)) == 1
+    assert (workdir / "checkpoints" / str(steps[0])).is_dir()
+
+    program = "-c", SIGNALED.format(step=10, signal="SIGKILL")
+    began = time.monotonic()
+    (code, out, err), (other_code, _, _) = end(start(config, workdir, program=program))
+    assert time.monotonic() - began < 90  # with the start of both
+    assert (code, other_code) == (2, -signal.SIGKILL), err
+    assert f"resuming from step {steps[0]} of 12" in out
+    assert re.search(r"error: host 1 \(.+\) does not answer: .* run again on all hosts", err), err
+    assert "Traceback" not in err
+
+    (code, out, err), (other_code, _, other_err) = end(start(config, workdir))
     assert (code, other_code) == (0, 0), err + other_err
-    assert "run directory:" in out
-    assert not [line for line in other_out.splitlines() if "[Gloo]" not in line]
-    check_same(tmp_path / "one", tmp_path / "two")
+    assert "resuming from step 10 of 12" in out
+    arrays = tiny.prompts_of(both[1])
+    for name, array in tiny.prompts_of(workdir).items():
+        np.testing.assert_array_equal(arrays[name], array, err_msg=name)
+    assert figures(workdir)[0] == figures(both[1])[0]
+
+
+@pytest.mark.slow
+def test_a_killed_host_0_ends_the_others(folder, tmp_path):
+    config, port = config_of(folder), free_port()
+    words = tiny.arguments(config, tmp_path / "run")
+    words += [f"--coordinator=127.0.0.1:{port}", "--num_processes=2"]
+    program = "-c", SIGNALED.format(step=4, signal="SIGKILL")
+    first = tiny.command(*program, *words, "--process_id=0", **CACHE)
+    second = tiny.command("-m", "experiments.main", *words, "--process_id=1", **CACHE)
+    (code, _, _), (other_code, _, err) = end([first, second])
+    assert (code, other_code) == (-signal.SIGKILL, 2), err
+    assert re.match(r"error: host 0 \(.+\) does not answer: ", err.splitlines()[-1]), err
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        (
+            lambda _: "--config.seed=2",
+            "config.seed: 2 there, 1 here; start all hosts with the same",
+        ),
+        (
+            lambda folder: (
+                f"--config.backbone={tiny.save_clip(folder / 'b', 'text/block_0/fc/bias')}"
+            ),
+            r"the hash of the backbone: '\w+' there, '\w+' here; give all hosts the same backbone",
+        ),
+        (
+            lambda folder: f"--config.data.root={other_data(folder)}",
+            r"the files of the training data: '\w+' there, '\w+' here; give all hosts the same",
+        ),
+    ],
+    ids=["config", "backbone", "data"],
+)
+def test_a_host_that_differs_is_named(folder, tmp_path, change, field):
+    hosts = start(config_of(folder), tmp_path / "run", last=[change(tmp_path)])
+    for code, _, err in end(hosts):
+        assert code == 2, err
+        assert re.search(rf"error: host 1 \(.+\) differs from host 0 \(.+\) in {field}", err), err
+    assert not (tmp_path / "run").exists()
+
+
+def other_data(folder):
+    root = tiny.save_caltech101(folder / "data")
+    for image in sorted((root / "caltech-101").glob("*/*/image_0000.jpg")):
+        image.write_bytes(image.read_bytes() + b"\0")
+    return root
+
+
+def test_an_error_of_one_host_ends_all(folder, tmp_path):
+    missing = tmp_path / "nothing"
+    hosts = start(config_of(folder), tmp_path / "run", last=[f"--config.data.root={missing}"])
+    (code, _, err), (other_code, _, other_err) = end(hosts)
+    assert (code, other_code) == (2, 2), err + other_err
+    assert str(missing) in other_err
+    assert re.search(rf"error: host 1 \(.+\) ended: .*{missing}", err), err
+
+
+def test_a_coordinator_that_cannot_be_reached_is_named(folder, tmp_path):
+    port = free_port()
+    words = tiny.arguments(config_of(folder), tmp_path / "run")
+    words += [f"--coordinator=127.0.0.1:{port}", "--num_processes=2", "--connect_seconds=2"]
+    starts = [
+        tiny.command("-m", "experiments.main", *words, f"--process_id={number}") for number in (1,)
+    ]
+    [(code, _, err)] = end(starts)
+    assert code == 2
+    assert err.startswith(f"error: --coordinator=127.0.0.1:{port} cannot be reached within 2 s")
+    # Host 0 waits for others that do not come.
+    [(code, _, err)] = end([tiny.command("-m", "experiments.main", *words, "--process_id=0")])
+    assert code == 2
+    assert err.startswith(f"error: the hosts of 2 did not all connect to 127.0.0.1:{port} within 2")
+    assert len(err.splitlines()) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("count", "devices", "method", "changes"),
+    [
+        (4, 1, "pro_mpt", {"batch_size": 4, "settings.vision_depth": 2}),
+        (2, 2, "pro_mpt", {"batch_size": 4, "settings.vision_depth": 2, "mesh": "model:2"}),
+        (2, 1, "tip_adapter_f", {"cached_views": 2}),
+    ],
+    ids=["4 hosts", "mesh", "cached features"],
+)
+def test_hosts_train_as_one_does(folder, tmp_path, count, devices, method, changes):
+    config = config_of(folder, method)
+    config.update_from_flattened_dict(changes)
+    config.epochs = 2
+    flags = os.environ["XLA_FLAGS"]
+    alone = f"{flags} --xla_force_host_platform_device_count={count * devices}"
+    words = ["-m", "experiments.main", *tiny.arguments(config, tmp_path / "one")]
+    ended = end([tiny.command(*words, **CACHE, XLA_FLAGS=alone)])
+    each = f"{flags} --xla_force_host_platform_device_count={devices}"
+    ended += end(start(config, tmp_path / "several", count, XLA_FLAGS=each))
+    assert not any(code for code, _, _ in ended), ended
+    check_same(tmp_path / "one", tmp_path / "several")
