@@ -276,3 +276,61 @@ def test_compiled_blocks_give_the_same_features_and_gradients(torch):
     with torch_towers.uncompiled(module):
         assert module.clip.visual.transformer.resblocks[0]._compiled_call_impl is None
     assert module.clip.visual.transformer.resblocks[0]._compiled_call_impl is not None
+
+
+@pytest.mark.parametrize("name", cells.TOWERS)
+def test_the_bare_towers_are_the_same_work_on_both_sides(name, torch):
+    from experiments.benchmark.counterparts import torch_methods
+    from experiments.benchmark.ours import jax_side, jax_towers
+
+    cell = Cell(name, "embedded", 1, batch=3, phase="evaluate")
+    encode, given, handover = jax_towers.set_up(cell, TINY)
+    module = torch_methods.build(handover, jax_side.openai_state(CONFIG, FROZEN))
+    expected = np.asarray(encode(FROZEN, given))
+    images = None if name == "text_tower" else torch.tensor(np.asarray(given)).movedim(-1, -3)
+    assert expected.shape == (3, CONFIG.embed_dim) and cell.images == 3
+    np.testing.assert_allclose(module(images).numpy(), expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.fixture
+def counterpart(torch, tmp_path, monkeypatch):
+    """Builds the PyTorch side of CoOp on the tiny CLIP; the compiler is the one given."""
+    from safetensors.numpy import save_file
+
+    from experiments.benchmark.counterparts import torch_side, torch_towers
+    from experiments.benchmark.ours import jax_side, work
+
+    row = BY_FIGURES["coop"]
+    handover = work.hand_over("coop", TINY, row.settings, arrays(row, "param"), CLASSES)
+    save_file(jax_side.openai_state(CONFIG, FROZEN), tmp_path / "clip.safetensors")
+    for name in ("empty_cache", "reset_peak_memory_stats"):
+        monkeypatch.setattr(torch.cuda, name, lambda: None)
+
+    def build(compiler):
+        monkeypatch.setattr(
+            torch_side, "compile_blocks", lambda m: torch_towers.compile_blocks(m, compiler)
+        )
+        cell = Cell("coop", "embedded", len(CLASSES), 2)
+        return torch_side.Counterpart(cell, tmp_path / "clip.safetensors", handover, "cpu")
+
+    return build
+
+
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")
+def test_on_an_accelerator_pytorch_is_compiled_and_measured_without_too(counterpart):
+    side = counterpart("aot_eager")
+    assert side.facts.keys() == {"first_seconds"}  # on a CPU
+    facts = side._start(compiled=True)
+    assert facts.keys() == {"first_seconds", "compile_seconds", "eager_seconds"}
+    block = side._module.clip.visual.transformer.resblocks[0]
+    assert block._compiled_call_impl is not None and side.run(1) > 0
+
+
+def test_a_compiler_that_fails_is_said_and_pytorch_runs_without(counterpart):
+    def compiler(graph, inputs):
+        raise RuntimeError("Triton is missing\nand more")
+
+    side = counterpart(compiler)
+    facts = side._start(compiled=True)
+    assert facts["first_seconds"] > 0 and "Triton is missing" in facts["not_compiled"]
+    assert side._module.clip.visual.transformer.resblocks[0]._compiled_call_impl is None

@@ -80,15 +80,15 @@ class Counterpart:
         compile_blocks(self._module)
         try:
             with_compilation, first = self.run(1), first_seconds(self.run)
-        except torch.OutOfMemoryError:
+        except torch.cuda.OutOfMemoryError:
             raise
         except Exception as error:  # of different kinds; Triton may be missing
-            reason = f"{type(error).__name__}: {error}".splitlines()[0][:200]
+            reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
             self._stack.enter_context(uncompiled(self._module))
             return {"first_seconds": first_seconds(self.run), "not_compiled": reason}
         facts = {"first_seconds": first, "compile_seconds": with_compilation - first}
         # Larger, so it may not fit in the memory.
-        with contextlib.suppress(torch.OutOfMemoryError), uncompiled(self._module):
+        with contextlib.suppress(torch.cuda.OutOfMemoryError), uncompiled(self._module):
             facts["eager_seconds"] = first_seconds(self.run)
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
