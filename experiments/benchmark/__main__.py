@@ -154,7 +154,7 @@ def main(argv: Sequence[str]) -> None:
     print(f"all repeats are in {file}")
     wrong = list(checks.beyond_bounds(record))
     if wrong:
-        raise PromptError(f"beyond the bounds of its precision: {'; '.join(wrong)}")
+        raise PromptError(f"no parity with the CPU: {'; '.join(wrong)}; see {file}")
     failed = [each for each in record["left_out"] if each["failed"]]
     if failed:
         raise PromptError(f"{len(failed)} sides failed, e.g. {failed[0]['reason']}; see {file}")

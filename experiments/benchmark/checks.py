@@ -1,7 +1,7 @@
 """Measures parity of the device with a CPU, and forms of attention, and shows both as tables."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,11 @@ ATTENTION_HEADERS = (
 
 
 def measure_parity(
-    record: dict[str, Any], weights: Path, counterpart: bool, until: float = math.inf
+    record: dict[str, Any],
+    weights: Path,
+    counterpart: bool,
+    names: Sequence[str] = PARITY,
+    until: float = math.inf,
 ) -> None:
     """Adds a row per method to `record["parity"]`, except for those that it has.
 
@@ -31,10 +35,11 @@ def measure_parity(
         record: the benchmark's record.
         weights: file for the embedded CLIP's weights.
         counterpart: whether PyTorch is compared too.
+        names: the methods.
         until: the end of the benchmark on `time.monotonic`.
     """
     measured = {row["method"] for row in record["parity"]}
-    for name in [name for name in PARITY if name not in measured]:
+    for name in [name for name in names if name not in measured]:
         cell, row = Cell(name, "embedded", 10, 4), {"method": name}
         platform = record["device"]["platform"]
         try:
@@ -61,8 +66,10 @@ def measure_attention(record: dict[str, Any], small: bool, until: float = math.i
 
 
 def beyond_bounds(record: Mapping[str, Any]) -> Iterator[str]:
-    """Yields a sentence for each precision in which this library exceeds its bound."""
+    """Yields a line for each precision in which this library exceeds its bound, or fails."""
     for row in record.get("parity", []):
+        if row.get("reason", NO_TIME) != NO_TIME:
+            yield f"{row['method']}: {row['reason']}"
         for form, found in row.get("ours", {}).items():
             logits, cosine = BOUNDS[form]
             if not (found["logits"] <= logits and found["cosine"] >= cosine):

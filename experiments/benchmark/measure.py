@@ -102,7 +102,8 @@ def measure_all(cells: Sequence[Cell], options: Options, file: Path) -> dict[str
     with tempfile.TemporaryDirectory() as folder, progress.bar("cells", len(left)) as advance:
         if options.checks:
             weights, small = Path(folder) / "embedded.safetensors", options.checks == "small"
-            checks.measure_parity(record, weights, options.counterpart, until)
+            names = checks.PARITY[:1] if small else checks.PARITY
+            checks.measure_parity(record, weights, options.counterpart, names, until)
             write_json(file, record)
             checks.measure_attention(record, small, until)
         lasted: dict[str, float] = {}

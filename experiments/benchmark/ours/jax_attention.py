@@ -54,7 +54,7 @@ def measure(small: bool) -> list[dict[str, Any]]:
 
     Fields: "tower", "form", "shape"; "forward" and "backward" (forward and backward pass), each
     with seconds, bytes of temporaries and FLOP/s of the products; "difference", the largest one
-    from the form that is written out. Or "reason", if the device cannot run the form.
+    from the form that is written out. "reason", if the device cannot run the form, or a phase.
     """
     rows = []
     for tower, shape in (SMALL if small else SHAPES).items():
@@ -66,14 +66,15 @@ def measure(small: bool) -> list[dict[str, Any]]:
         for form, attend in FORMS.items():
             row = {"tower": tower, "form": form, "shape": shape._asdict()}
             try:
-                row |= _measure(attend, inputs, mask if shape.causal else None)
+                _measure(row, attend, inputs, mask if shape.causal else None)
             except Exception as error:  # of different kinds, by device and version
                 row["reason"] = f"{type(error).__name__}: {error}".splitlines()[0][:200]
             rows.append(row)
     return rows
 
 
-def _measure(attend, inputs, mask):
+def _measure(row, attend, inputs, mask):
+    """Adds the figures one by one: a device may run the forward pass of a form alone."""
     run = functools.partial(attend, mask=mask)
 
     def total(*inputs):
@@ -81,7 +82,9 @@ def _measure(attend, inputs, mask):
 
     batch, tokens, heads, width = inputs[0].shape
     products = 4 * batch * heads * tokens**2 * width  # of the forward pass
-    row: dict[str, Any] = {}
+    expected = jax.jit(functools.partial(written_out, mask=mask))(*inputs)
+    error = jax.jit(run)(*inputs).astype(jnp.float32) - expected.astype(jnp.float32)
+    row["difference"] = float(jnp.abs(error).max())
     programs: dict[str, tuple[Any, int]] = {
         "forward": (run, products),
         "backward": (jax.grad(total, argnums=(0, 1, 2)), 3 * products),
@@ -91,9 +94,6 @@ def _measure(attend, inputs, mask):
         seconds = _seconds(compiled, inputs)
         memory = getattr(compiled.memory_analysis(), "temp_size_in_bytes", None)
         row[phase] = {"seconds": seconds, "bytes": memory, "flops_per_second": flops / seconds}
-    expected = jax.jit(functools.partial(written_out, mask=mask))(*inputs)
-    error = jax.jit(run)(*inputs).astype(jnp.float32) - expected.astype(jnp.float32)
-    return row | {"difference": float(jnp.abs(error).max())}
 
 
 def _seconds(compiled, inputs):
