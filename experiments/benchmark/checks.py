@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.benchmark.cells import Cell
-from experiments.benchmark.worker import Skipped, Worker
+from experiments.benchmark.worker import NO_TIME, Skipped, Worker
 
 PARITY = ("coop", "pro_mpt")
 SECONDS = 300.0  # per answer
