@@ -14,6 +14,7 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from prompt_jax.cli import hosts
 from prompt_jax.errors import PromptError, escape, installing
 from prompt_jax.storage.files import read_bytes, write_text
 
@@ -27,14 +28,14 @@ _FAILED: set[pathlib.Path] = set()  # directories of runs that continue without 
 
 
 def check(tracker: str) -> None:
-    """Checks that a tracker is usable, before anything is loaded.
+    """Checks that a tracker is usable on host 0, before anything is loaded.
 
     Never prompts for a key: nobody may be at the terminal.
 
     Raises:
         PromptError: its package or its key is missing.
     """
-    if not tracker:
+    if not tracker or not hosts.is_first():
         return
     if importlib.util.find_spec(tracker) is None:
         raise PromptError(

@@ -13,6 +13,8 @@ from prompt_jax.cli import hosts, interrupts
 from prompt_jax.errors import PromptError, escape
 
 SECONDS_TO_CONNECT = 300
+# JAX aborts a process that has lost host 0 for so long; other losses `hosts` finds earlier.
+SECONDS_TO_ABORT = 45
 _unconnected = ""  # the message if the hosts do not connect
 _stderr = 2  # where messages go
 
@@ -54,7 +56,11 @@ def connect(
     try:
         with _without_stderr():
             jax.distributed.initialize(
-                address or None, number, of_this, initialization_timeout=seconds
+                address or None,
+                number,
+                of_this,
+                initialization_timeout=seconds,
+                heartbeat_timeout_seconds=SECONDS_TO_ABORT,
             )
     except Exception as error:  # of XLA's own classes
         raise PromptError(_explain(address, error)) from error

@@ -21,7 +21,7 @@ from prompt_jax.errors import PromptError, escape, shorten
 
 SECONDS_BETWEEN_BEATS = 1.0
 # A host without a beat for so long has ended; sooner after a failed exchange between devices.
-SECONDS_SILENT, SECONDS_SILENT_AFTER_FAILURE = 40.0, 10.0
+SECONDS_SILENT, SECONDS_SILENT_AFTER_FAILURE = 30.0, 10.0
 # Host 0 holds the store, so it waits for the others before it ends.
 SECONDS_TO_LEAVE = 15.0
 _FOREVER = 10**9  # milliseconds

@@ -229,7 +229,7 @@ class _Training(contextlib.AbstractContextManager):
         try:
             batch = next(self._batches)
         except Exception:  # an unreadable example must not lose finished steps
-            if self._saved < step - 1:
+            if self._saved < step - 1 and hosts.count() == 1:  # all hosts would have to save
                 self.save(step - 1)
             raise
         # The device waits only if the last step is finished.

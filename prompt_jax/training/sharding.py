@@ -22,10 +22,11 @@ def find_devices() -> list[jax.Device]:
     """Returns all devices that JAX computes on.
 
     Raises:
-        PromptError: JAX_PLATFORMS names devices that are missing or not supported by this JAX.
+        PromptError: JAX_PLATFORMS names devices that are missing or not supported by this JAX; or
+            some belong to other hosts, which the process has not joined.
     """
     try:
-        return jax.devices()
+        devices = jax.devices()
     except (RuntimeError, AssertionError) as error:  # AssertionError for cuda without its package
         asked = os.environ.get("JAX_PLATFORMS") or getattr(jax.config, "jax_platforms", None)
         if not asked:
@@ -36,6 +37,12 @@ def find_devices() -> list[jax.Device]:
             f"({installing('cuda12')}, or with tpu), or unset JAX_PLATFORMS to use the available "
             f"device{reason}"
         ) from error
+    if jax.process_count() != hosts.count():
+        raise PromptError(
+            f"JAX finds the devices of {jax.process_count()} hosts; only experiments.main trains "
+            "on several: start it with --distributed on each of them"
+        )
+    return devices
 
 
 def put(tree: Any, shardings: Any) -> Any:
@@ -91,7 +98,7 @@ class Placement:
         rows = [
             number
             for number, row in enumerate(self.mesh.devices)
-            if any(device.process_index == hosts.index() for device in row)
+            if any(device.process_index == jax.process_index() for device in row)
         ]
         first, number = rows[0], len(rows)
         if first % number or self.data % number or rows[-1] - first >= number:
