@@ -38,17 +38,17 @@ def tokens(name):
     return tokenizer.encode(class_names.fill(PHOTO, name))
 
 
-def holds_to_the_rule(first, second):
+def keys_match_tokens(first, second):
     try:
         same = tokens(first) == tokens(second)
     except PromptError:  # CLIP's own marker
         return
     alike = class_names.key(first) == class_names.key(second)
     assert alike or not same, (first, second)
-    assert same or not alike or hides_a_blank(first) or hides_a_blank(second), (first, second)
+    assert same or not alike or has_hidden_blank(first) or has_hidden_blank(second), (first, second)
 
 
-def hides_a_blank(name):
+def has_hidden_blank(name):
     """Returns whether a blank at the end is hidden by an entity or a removed character."""
     return texts.clean(class_names.spaced(name) + "|").endswith(" |")
 
@@ -63,7 +63,7 @@ def hides_a_blank(name):
 @example("dog's", "dog ' s")
 @example("!'s", "! 's")
 def test_one_key_means_one_prompt(first, second):
-    holds_to_the_rule(first, second)
+    keys_match_tokens(first, second)
 
 
 @settings(deadline=None, derandomize=True, database=None, max_examples=400)
@@ -71,7 +71,7 @@ def test_one_key_means_one_prompt(first, second):
 def test_other_spellings_keep_key_and_prompt(name, random):
     other = random.choice([str.upper, str.lower, html.escape, str.title])(name)
     other = random.choice(["_", " ", "\t"]).join(["", *other.split(), ""])
-    holds_to_the_rule(name, other)
+    keys_match_tokens(name, other)
 
 
 @settings(deadline=None, derandomize=True, database=None, max_examples=400)

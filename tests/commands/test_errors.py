@@ -175,7 +175,7 @@ def test_a_split_without_test_images(fails, setting):
     assert one_line(fails()).startswith("caltech101 has no test images (base): its split")
 
 
-def spoil(setting):
+def damage(setting):
     """Truncates one image and replaces another by text, both given by their keys."""
     cut, page = "pagoda/image_0004.jpg", "sea_horse/image_0001.jpg"
     path = setting.images / cut
@@ -196,7 +196,7 @@ def test_missing_images_stop_the_run_before_it_starts(fails, setting, tmp_path):
 
 @pytest.mark.parametrize("num_threads", [0, 2])
 def test_unreadable_images_stop_the_run_with_a_list_of_all(fails, setting, num_threads):
-    cut, page = spoil(setting)
+    cut, page = damage(setting)
     error = fails(num_threads=num_threads)
     assert "caltech101: 2 of 18 images cannot be read:\n" in error
     assert f"\n  {setting.images / page}: not an image" in error
@@ -205,7 +205,7 @@ def test_unreadable_images_stop_the_run_with_a_list_of_all(fails, setting, num_t
 
 
 def test_skipping_excludes_and_counts_them(setting, tmp_path, monkeypatch, capsys):
-    cut, page = spoil(setting)
+    cut, page = damage(setting)
     lost = "accordion/image_0003.jpg"
     (setting.images / lost).unlink()
     config = tiny.small_config("zero_shot", setting.clip, setting.root)

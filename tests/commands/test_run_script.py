@@ -79,11 +79,11 @@ def test_the_oldest_versions_require_the_oldest_python(tmp_path):
 def test_both_files_name_the_same_versions():
     script = (REPOSITORY / "run.sh").read_text(encoding="utf-8")
     prefix = "Programming Language :: Python :: 3."
-    promised = [line.removeprefix(prefix) for line in PROJECT["classifiers"]]
+    required = [line.removeprefix(prefix) for line in PROJECT["classifiers"]]
     [low], [high] = (
         re.findall(f"^{end}_PYTHON=(.*)$", script, re.M) for end in ("OLDEST", "NEWEST")
     )
-    assert promised == [str(minor) for minor in range(int(low), int(high) + 1)]
+    assert required == [str(minor) for minor in range(int(low), int(high) + 1)]
     # No upper bound: newer Pythons may work.
     assert PROJECT["requires-python"] == f">=3.{low}"
 
@@ -102,20 +102,20 @@ def pins(name: str, python: str) -> dict[str, Version]:
     return found
 
 
-def promised(*extras: str) -> Iterator[Requirement]:
+def requirements(*extras: str) -> Iterator[Requirement]:
     """Returns the requirements of pyproject.toml, with some extras."""
     yield from map(Requirement, PROJECT["dependencies"])
     for line in (line for extra in extras for line in PROJECT["optional-dependencies"][extra]):
         required = Requirement(line)
         if required.name == PROJECT["name"]:
-            yield from promised(*required.extras)
+            yield from requirements(*required.extras)
         else:
             yield required
 
 
 def test_the_oldest_pins_are_exactly_the_lower_bounds():
     oldest = pins("constraints-oldest.txt", "3.11")
-    for required in promised("test"):
+    for required in requirements("test"):
         [bound] = required.specifier
         assert bound.operator == ">="
         version = oldest[canonicalize_name(required.name)]
@@ -128,7 +128,7 @@ def test_the_oldest_pins_are_exactly_the_lower_bounds():
 @pytest.mark.parametrize("python", ["3.11", "3.12", "3.13"])
 def test_the_newest_pins_meet_the_requirements(python):
     newest = pins("constraints.txt", python)
-    for required in promised("test"):
+    for required in requirements("test"):
         assert newest[canonicalize_name(required.name)] in required.specifier, required
     assert ("torch" in newest) == (python == "3.11")
 
@@ -138,7 +138,7 @@ OLD = "import sys; sys.version_info = (3, 11)"  # as for the oldest versions
 
 
 @pytest.fixture
-def installed(tmp_path):
+def installed_copy(tmp_path):
     """Returns a copy of run.sh with everything installed, whose Pythons print their arguments."""
     inputs = f"{tmp_path}\n".encode()
     for name in ("run.sh", "pyproject.toml", *ENVIRONMENTS.values()):
@@ -157,7 +157,7 @@ def installed(tmp_path):
     return tmp_path / "run.sh"
 
 
-def started(script: Path, *words: str) -> list[str]:
+def started_commands(script: Path, *words: str) -> list[str]:
     """Returns the commands that run.sh starts with .venv's Python, one per line."""
     environment = {name: value for name, value in os.environ.items() if name != "PYTHON"}
     done = subprocess.run([script, *words], env=environment, capture_output=True, timeout=60)
@@ -165,31 +165,33 @@ def started(script: Path, *words: str) -> list[str]:
     return done.stdout.decode().splitlines()
 
 
-def test_quick_runs_all_checks_without_the_slow_tests(installed):
-    *checks, tests = started(installed, "test")
+def test_quick_runs_all_checks_without_the_slow_tests(installed_copy):
+    *checks, tests = started_commands(installed_copy, "test")
     assert [line.split()[2] for line in checks] == ["ruff", "ruff", "mypy"]
     assert tests.startswith(".venv -m pytest ") and "slow" not in tests
-    assert started(installed, "test", "--quick") == [*checks, f"{tests} -m not slow"]
+    assert started_commands(installed_copy, "test", "--quick") == [*checks, f"{tests} -m not slow"]
 
 
-def test_the_oldest_versions_have_their_own_environment(installed):
-    newest = started(installed, "test")
+def test_the_oldest_versions_have_their_own_environment(installed_copy):
+    newest = started_commands(installed_copy, "test")
     oldest = [line.replace(".venv ", ".venv-oldest ") for line in newest if "mypy" not in line]
     assert len(oldest) == len(newest) - 1  # mypy runs with the newest versions
-    assert started(installed, "test", "--oldest") == oldest
-    assert started(installed, "test", "--oldest", "--quick") == [
+    assert started_commands(installed_copy, "test", "--oldest") == oldest
+    assert started_commands(installed_copy, "test", "--oldest", "--quick") == [
         *oldest[:-1],
         f"{oldest[-1]} -m not slow",
     ]
 
 
-def test_other_arguments_are_passed_to_pytest_only(installed):
+def test_other_arguments_are_passed_to_pytest_only(installed_copy):
     words = ("tests/test_x.py", "-k", "name")
-    assert started(installed, "test", *words) == [f".venv -m pytest {' '.join(words)}"]
+    assert started_commands(installed_copy, "test", *words) == [
+        f".venv -m pytest {' '.join(words)}"
+    ]
 
 
 @pytest.fixture
-def integration(tmp_path):
+def ci_copy(tmp_path):
     """Returns a copy of .ci/run beside a run.sh that prints how it was started."""
     (tmp_path / ".ci").mkdir()
     shutil.copy(REPOSITORY / ".ci/run", tmp_path / ".ci")
@@ -212,11 +214,13 @@ def integration(tmp_path):
     return run
 
 
-def test_continuous_integration_tests_the_oldest_and_the_newest_versions(integration):
-    done = integration("python3.11", "python3.13")
+def test_continuous_integration_tests_the_oldest_and_the_newest_versions(ci_copy):
+    done = ci_copy("python3.11", "python3.13")
     assert done.returncode == 0, done.stderr
-    started = [line for line in done.stdout.splitlines() if not line.startswith(".ci/run: ")]
-    assert started == ["python3.11: test --oldest", "python3.13: test --quick"]
+    started_commands = [
+        line for line in done.stdout.splitlines() if not line.startswith(".ci/run: ")
+    ]
+    assert started_commands == ["python3.11: test --oldest", "python3.13: test --quick"]
 
 
 @pytest.mark.parametrize(
@@ -232,8 +236,8 @@ def test_continuous_integration_tests_the_oldest_and_the_newest_versions(integra
         ),
     ],
 )
-def test_continuous_integration_fails_if_a_version_is_missing(integration, pythons, failing, said):
-    done = integration(*pythons, failing=failing)
+def test_continuous_integration_fails_if_a_version_is_missing(ci_copy, pythons, failing, said):
+    done = ci_copy(*pythons, failing=failing)
     assert done.returncode == 1
     assert f".ci/run: {said}" in done.stderr
 
@@ -246,8 +250,8 @@ def test_github_actions_install_the_required_pythons():
     assert workflow.endswith("- run: .ci/run\n")
 
 
-def test_the_usage_names_quick(installed):
-    done = subprocess.run([installed, "--help"], capture_output=True, text=True, timeout=60)
+def test_the_usage_names_quick(installed_copy):
+    done = subprocess.run([installed_copy, "--help"], capture_output=True, text=True, timeout=60)
     assert "./run.sh test --quick " in done.stdout
 
 

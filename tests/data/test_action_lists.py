@@ -33,7 +33,7 @@ def save(base, files):
         path.write_text(text, encoding="utf-8", newline="")
 
 
-def lay(base, name, videos=8, names=NAMES):
+def write_lists(base, name, videos=8, names=NAMES):
     """Writes lists of a data set of four classes below `base`; the second half is novel."""
     layout = TABLE[name].layout
     all_ = [(f"it![{i}]_u_{i % 4}.avi", i % 4) for i in range(videos)]
@@ -66,7 +66,7 @@ def touch(folder, *paths):
 @pytest.fixture
 def hmdb(tmp_path):
     """Returns HMDB-51 with four classes, with videos in other directories than the original."""
-    videos = lay(tmp_path, "hmdb51")
+    videos = write_lists(tmp_path, "hmdb51")
     touch(tmp_path / "hmdb51", *videos[:4], *(f"deeper/er/{clip}" for clip in videos[4:]))
     return tmp_path
 
@@ -110,7 +110,7 @@ def test_parts_are_those_with_existing_lists(hmdb):
 @pytest.mark.parametrize("place", ["hmdb51", "ViFi-CLIP", "elsewhere"])
 def test_lists_are_beside_the_videos_or_in_the_cloned_repository(tmp_path, place):
     base = tmp_path / "root" / place if place != "elsewhere" else tmp_path / place
-    videos = lay(base, "hmdb51")
+    videos = write_lists(base, "hmdb51")
     touch(tmp_path / "root/hmdb51", *videos)
     options = {"lists": str(base)} if place == "elsewhere" else {}
     assert len(datasets.load("hmdb51:novel", tmp_path / "root", **options).test) == 2
@@ -230,7 +230,7 @@ def test_missing_parts(hmdb):
 
 
 def test_kinetics_without_its_largest_lists_is_reported_and_tested(tmp_path):
-    videos = lay(tmp_path, "kinetics400")
+    videos = write_lists(tmp_path, "kinetics400")
     touch(tmp_path / "kinetics400", *(f"val/{clip}" for clip in videos))
     assert len(datasets.load("kinetics400", tmp_path).train) == 4
     layout = TABLE["kinetics400"].layout

@@ -27,7 +27,7 @@ def touch(folder, *paths):
         file.touch()
 
 
-def told(examples):
+def captions_by_video(examples):
     return {example.image: example.captions for example in examples}
 
 
@@ -58,11 +58,11 @@ def msrvtt(tmp_path):
 def test_msrvtt(msrvtt):
     dataset = datasets.load("msrvtt_9k", msrvtt)
     assert dataset.kind == "videos" and not dataset.has_classes and dataset.val == ()
-    assert told(dataset.train) == {
+    assert captions_by_video(dataset.train) == {
         "all/video0.mp4": ("a cat sleeps", "a cat on a bed"),
         "all/video1.webm": ("a dog barks",),
     }
-    assert told(dataset.test) == {
+    assert captions_by_video(dataset.test) == {
         "test/deeper/video7.MP4": ("a man, who sings",),
         "video9": ("a bird flies",),
     }
@@ -178,8 +178,8 @@ def test_lsmdc(tmp_path):
     touch(home, f"UGLY/{train}.avi", "v/v_00.01.avi", "t/t_00.02.avi")
     dataset = datasets.load("lsmdc", home)
     said = 'SOMEONE says "so what now?"'
-    assert told(dataset.train) == {f"UGLY/{train}.avi": (said, said)}
-    assert told(dataset.test) == {"t/t_00.02.avi": ("He's off.",)}
+    assert captions_by_video(dataset.train) == {f"UGLY/{train}.avi": (said, said)}
+    assert captions_by_video(dataset.test) == {"t/t_00.02.avi": ("He's off.",)}
     write(home, LSMDC16_annos_val__csv="id\ta caption\n")
     with pytest.raises(DataError, match=r"val.csv, line 1: .* has 2 fields; it must have 6"):
         datasets.load("lsmdc", home)
@@ -200,9 +200,9 @@ def test_didemo_joins_descriptions_and_keeps_the_first_thirty_seconds(tmp_path):
     )
     touch(home, "v/1@N00_2.mp4", "v/3@N00_4.mp4", "v/5.3gp")
     dataset = datasets.load("didemo", home)
-    assert told(dataset.train) == {"v/1@N00_2.mp4": ("a cat. it sleeps.",)}
-    assert told(dataset.val) == {"v/3@N00_4.mp4": ("a dog",)}
-    assert told(dataset.test) == {"v/5.3gp": ("rain",)}
+    assert captions_by_video(dataset.train) == {"v/1@N00_2.mp4": ("a cat. it sleeps.",)}
+    assert captions_by_video(dataset.val) == {"v/3@N00_4.mp4": ("a dog",)}
+    assert captions_by_video(dataset.test) == {"v/5.3gp": ("rain",)}
     assert {example.span for example in (*dataset.train, *dataset.test)} == {(0, 30)}
     write(home, val_data__json=[{"video": 3}])
     with pytest.raises(DataError, match=r'val_data.json: \[0\] is .*"video" and "description"'):
@@ -225,11 +225,11 @@ def test_activitynet_finds_videos_with_and_without_their_prefix(tmp_path):
     )
     touch(home, "a/uqiMw7tQ1Cc.mp4", "a/v_345678901.mkv", "b/v_FsS_NCZEfaI.mp4")
     dataset = datasets.load("activitynet", home)
-    assert told(dataset.train) == {
+    assert captions_by_video(dataset.train) == {
         "a/uqiMw7tQ1Cc.mp4": ("A man. He runs.",),
         "a/v_345678901.mkv": ("A man. He runs.",),
     }
-    assert told(dataset.test) == {"b/v_FsS_NCZEfaI.mp4": ("Snow.",)}
+    assert captions_by_video(dataset.test) == {"b/v_FsS_NCZEfaI.mp4": ("Snow.",)}
     assert [note.split(",")[0] for note in dataset.notes] == [
         "captions of videos that no list names: 1",
         "videos without a caption: 1",
@@ -256,7 +256,7 @@ def test_own_csv_joins_the_rows_of_a_video(tmp_path):
     write(tmp_path, list__csv=OWN)
     touch(tmp_path, "a/1.mp4", "a/2.mp4", "b/1.jpg")
     dataset = datasets.load("captions_csv", tmp_path)
-    assert told(dataset.train) == {
+    assert captions_by_video(dataset.train) == {
         "a/1.mp4": ("a cat jumps", "a cat, in the air"),
         "a/2.mp4": ("a dog",),
     }

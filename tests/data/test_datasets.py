@@ -189,7 +189,7 @@ def test_exif_rotation_is_ignored(tmp_path):
     assert readers.open_image(tmp_path / "turned.jpg").size == (30, 20)
 
 
-def spoil(root):
+def damage(root):
     """Damages three of the eight images: truncated, missing, not an image."""
     cut = root / "dtd/images/banded/0.jpg"
     cut.write_bytes(cut.read_bytes()[:-200])
@@ -199,7 +199,7 @@ def spoil(root):
 
 def test_bad_images_are_found_and_excluded(root):
     dataset = datasets.load("dtd", root)
-    spoil(root)
+    damage(root)
     good, bad = readers.drop_bad(dataset, dataset.train)
     assert [example.image for example in good] == ["banded/1.jpg"]
     reasons = {path.split("images/")[1]: reason for path, reason in bad}
@@ -211,7 +211,7 @@ def test_bad_images_are_found_and_excluded(root):
 
 def test_the_error_that_stops_a_run_lists_every_bad_image(root):
     dataset = datasets.load("dtd", root)
-    spoil(root)
+    damage(root)
     with pytest.raises(BadImage) as first:
         dataset.read(dataset.train[0])
     error = readers.all_bad_error(dataset, dataset.train, first.value)

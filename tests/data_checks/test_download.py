@@ -5,7 +5,7 @@ import shutil
 import subprocess
 import sys
 
-import hub_stand_in
+import fake_hub
 import pytest
 import tiny
 from huggingface_hub import constants
@@ -19,7 +19,7 @@ from prompt_jax.cli.commands import explain
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory):
+def archived(tmp_path_factory):
     """Returns four classes of caltech101 as in its archive, with metadata files of macOS."""
     root = tiny.save_caltech101(tmp_path_factory.mktemp("made"), train=1, test=1)
     files = {
@@ -33,7 +33,7 @@ def made(tmp_path_factory):
 @pytest.fixture
 def hub(monkeypatch, tmp_path):
     """Returns an empty hub for this process."""
-    with hub_stand_in.running() as hub:
+    with fake_hub.running() as hub:
         known = constants
         template = hub.url + "/{repo_id}/resolve/{revision}/{filename}"
         monkeypatch.setattr(known, "ENDPOINT", hub.url)
@@ -66,11 +66,13 @@ def contents(folder):
     }
 
 
-def test_a_downloaded_data_set_passes_the_check(hub, root, made, capsys):
-    put(hub, made)
+def test_a_downloaded_data_set_passes_the_check(hub, root, archived, capsys):
+    put(hub, archived)
     code = get("caltech101", "--root", root)
     out = " ".join(capsys.readouterr().out.split())
-    assert contents(root) == {n: c for n, c in made.items() if "DS_Store" not in n and n[0] != "_"}
+    assert contents(root) == {
+        n: c for n, c in archived.items() if "DS_Store" not in n and n[0] != "_"
+    }
     dataset = datasets.load("caltech101", root)
     assert len(dataset.train) == len(dataset.test) == 4
     # Only four classes of the published data set exist, which `check` reports.
@@ -85,15 +87,15 @@ def test_a_downloaded_data_set_passes_the_check(hub, root, made, capsys):
     assert hub.asked == asked and "exists already" in capsys.readouterr().out
 
 
-def test_a_data_set_repository_works_too(hub, root, made):
-    put(hub, made, "datasets/lab/copy", "Caltech_101.zip")
+def test_a_data_set_repository_works_too(hub, root, archived):
+    put(hub, archived, "datasets/lab/copy", "Caltech_101.zip")
     get("caltech101", "--root", root, "--repository", "lab/copy")
     assert (root / "caltech-101" / tiny.SPLIT).exists()
 
 
-def test_a_small_archive_is_verified_by_its_git_hash(hub, root, made, monkeypatch):
-    monkeypatch.setattr(hub_stand_in, "BIG", (".safetensors",))
-    put(hub, made)
+def test_a_small_archive_is_verified_by_its_git_hash(hub, root, archived, monkeypatch):
+    monkeypatch.setattr(fake_hub, "BIG", (".safetensors",))
+    put(hub, archived)
     hub.changes = lambda content: content[:-1] + b"?"
     assert get("caltech101", "--root", root) == 2
     hub.changes = bytes
@@ -102,10 +104,10 @@ def test_a_small_archive_is_verified_by_its_git_hash(hub, root, made, monkeypatc
 
 
 @pytest.mark.parametrize("inside", ["", "data/deeper/"])
-def test_the_directory_may_be_anywhere_in_the_archive(hub, root, made, inside, capsys):
+def test_the_directory_may_be_anywhere_in_the_archive(hub, root, archived, inside, capsys):
     files = {
         inside + name.removeprefix("caltech-101/"): content
-        for name, content in made.items()
+        for name, content in archived.items()
         if name[0] != "_"
     }
     put(hub, files | {"elsewhere/notes.txt": b"x"})
@@ -115,8 +117,8 @@ def test_the_directory_may_be_anywhere_in_the_archive(hub, root, made, inside, c
     assert left_out == bool(inside) and (root / "caltech-101/elsewhere").exists() != left_out
 
 
-def test_an_interrupted_download_resumes(hub, root, made, capsys, monkeypatch):
-    content = put(hub, made)
+def test_an_interrupted_download_resumes(hub, root, archived, capsys, monkeypatch):
+    content = put(hub, archived)
     monkeypatch.setattr("time.sleep", lambda seconds: None)
     monkeypatch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", 1000)
     hub.breaks_after = 3000
@@ -124,7 +126,7 @@ def test_an_interrupted_download_resumes(hub, root, made, capsys, monkeypatch):
         if (root / "caltech-101").exists():
             break
         get("caltech101", "--root", root)
-    assert contents(root / "caltech-101")[tiny.SPLIT] == made[f"caltech-101/{tiny.SPLIT}"]
+    assert contents(root / "caltech-101")[tiny.SPLIT] == archived[f"caltech-101/{tiny.SPLIT}"]
     loads = [line for line in hub.asked if "/resolve/" in line]
     starts = [int(line.split(" from ")[1]) for line in loads if " from " in line]
     assert starts == sorted(set(starts)) and starts[-1] > len(content) - 3000
@@ -132,8 +134,8 @@ def test_an_interrupted_download_resumes(hub, root, made, capsys, monkeypatch):
     assert not (root / ".downloads").exists()
 
 
-def test_a_killed_process_leaves_nothing_partial_and_the_next_one_resumes(hub, root, made):
-    content = put(hub, made)
+def test_a_killed_process_leaves_nothing_partial_and_the_next_one_resumes(hub, root, archived):
+    content = put(hub, archived)
     script = """
 import os, sys
 from data_pipelines import download; from data_pipelines.fetching import hub
@@ -168,8 +170,8 @@ download.main(["caltech101", "--root", sys.argv[2]])
     assert sorted(path.name for path in root.iterdir()) == ["caltech-101"]
 
 
-def test_an_archive_damaged_in_transit_is_not_unpacked(hub, root, made, capsys):
-    put(hub, made)
+def test_an_archive_damaged_in_transit_is_not_unpacked(hub, root, archived, capsys):
+    put(hub, archived)
     hub.changes = lambda content: content[:-1] + b"?"
     assert get("caltech101", "--root", root) == 2
     assert "was damaged in transit and is removed: run again" in capsys.readouterr().err
@@ -182,8 +184,8 @@ def test_an_archive_damaged_in_transit_is_not_unpacked(hub, root, made, capsys):
     assert (root / "caltech-101" / tiny.SPLIT).exists()
 
 
-def test_a_full_disk_is_reported_before_any_download(hub, root, made, capsys, monkeypatch):
-    put(hub, made)
+def test_a_full_disk_is_reported_before_any_download(hub, root, archived, capsys, monkeypatch):
+    put(hub, archived)
     free = shutil.disk_usage(root.parent)._replace(free=1000)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: free)
     assert get("caltech101", "--root", root) == 2
@@ -193,9 +195,9 @@ def test_a_full_disk_is_reported_before_any_download(hub, root, made, capsys, mo
 
 
 def test_a_disk_that_fills_up_is_reported_and_keeps_the_download(
-    hub, root, made, capsys, monkeypatch
+    hub, root, archived, capsys, monkeypatch
 ):
-    put(hub, made)
+    put(hub, archived)
     monkeypatch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", 1000)
     write, taken = hub_files._Limited.write, []
 
@@ -214,7 +216,7 @@ def test_a_disk_that_fills_up_is_reported_and_keeps_the_download(
     monkeypatch.undo()
     monkeypatch.setattr(archives, "_read", lambda *arguments: full_disk())
     with pytest.raises(OSError, match="No space"):
-        install_from(zipped(made), root)
+        install_from(zipped(archived), root)
     assert not (root / "caltech-101").exists() and not list(root.glob(".caltech*"))
 
 
@@ -228,8 +230,8 @@ def install_from(content, root):
     download.install(root / "a.zip", "caltech101", root)
 
 
-def test_a_failed_data_set_does_not_stop_the_others(hub, root, made, capsys):
-    files = {"caltech-101.zip": zipped(made), "dtd.zip": b"no archive"}
+def test_a_failed_data_set_does_not_stop_the_others(hub, root, archived, capsys):
+    files = {"caltech-101.zip": zipped(archived), "dtd.zip": b"no archive"}
     hub.put(ARCHIVES, files)
     assert get("dtd,caltech101", "--root", root) == 2
     captured = capsys.readouterr()
@@ -249,15 +251,15 @@ def test_a_failed_data_set_does_not_stop_the_others(hub, root, made, capsys):
         ([" , "], "no data set is named"),
     ],
 )
-def test_unavailable_data_sets_are_reported(hub, root, made, arguments, said, capsys):
-    put(hub, made)
+def test_unavailable_data_sets_are_reported(hub, root, archived, arguments, said, capsys):
+    put(hub, archived)
     assert get(*arguments, "--root", root) == 2
     assert said in capsys.readouterr().err
     assert not list(root.rglob("*.zip"))
 
 
-def test_an_unreachable_hub_is_reported(hub, root, made, capsys, monkeypatch):
-    put(hub, made)
+def test_an_unreachable_hub_is_reported(hub, root, archived, capsys, monkeypatch):
+    put(hub, archived)
     hub.down = True
     monkeypatch.setattr("time.sleep", lambda seconds: None)
     assert get("caltech101", "--root", root) == 2
@@ -267,8 +269,8 @@ def test_an_unreachable_hub_is_reported(hub, root, made, capsys, monkeypatch):
     assert f"unpack them into {root / 'caltech-101'}" in said
 
 
-def test_an_existing_directory_is_kept(hub, root, made, capsys):
-    put(hub, made)
+def test_an_existing_directory_is_kept(hub, root, archived, capsys):
+    put(hub, archived)
     (root / "caltech-101").mkdir(parents=True)
     get("caltech101", "--root", root)  # an empty directory does not count
     assert (root / "caltech-101" / tiny.SPLIT).exists()
@@ -278,8 +280,8 @@ def test_an_existing_directory_is_kept(hub, root, made, capsys):
     assert "exists already" in capsys.readouterr().out and (root / "caltech-101").is_symlink()
 
 
-def test_another_process_in_the_root_is_waited_for(hub, root, made):
-    put(hub, made)
+def test_another_process_in_the_root_is_waited_for(hub, root, archived):
+    put(hub, archived)
     with download._locked(root):
         script = (
             "import sys; from data_pipelines import download\n"

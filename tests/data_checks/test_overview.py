@@ -47,7 +47,7 @@ def plan_of(root, protocol="few_shot", shots=3, name="folder", **data):
     return plans.build(read(config), 32, True)
 
 
-def said(plan, capsys, shots=3, trains=True):
+def overview_lines(plan, capsys, shots=3, trains=True):
     """Returns the lines of the overview below the table's headings, with single spaces."""
     overview.show(plan, shots, trains)
     return [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()[1:]]
@@ -55,7 +55,7 @@ def said(plan, capsys, shots=3, trains=True):
 
 def test_two_classes_are_listed_with_their_counts(tmp_path, capsys):
     save_folders(tmp_path, train={"cat": 5, "dog": 2}, val={"cat": 1}, test={"cat": 4, "dog": 4})
-    assert said(plan_of(tmp_path), capsys) == [
+    assert overview_lines(plan_of(tmp_path), capsys) == [
         "train folder 2 5 2 to 3 3 2",
         "val folder the same 2 1 0 to 1",
         "test folder the same 2 8 4",
@@ -63,7 +63,7 @@ def test_two_classes_are_listed_with_their_counts(tmp_path, capsys):
         "note: train: classes with fewer images than 3 shots: 1, e.g. 'dog' (2)",
     ]
     # Without training, nothing about training images is printed.
-    assert said(plan_of(tmp_path), capsys, trains=False) == [
+    assert overview_lines(plan_of(tmp_path), capsys, trains=False) == [
         "test folder 2 8 4",
         "test (folder): cat, dog",
     ]
@@ -72,7 +72,7 @@ def test_two_classes_are_listed_with_their_counts(tmp_path, capsys):
 def test_each_half_of_base_to_novel_is_listed(tmp_path, capsys):
     classes = dict.fromkeys("abcd", 3)
     save_folders(tmp_path, train=classes, test=classes | {"d": 1})
-    assert said(plan_of(tmp_path, "base_to_novel"), capsys) == [
+    assert overview_lines(plan_of(tmp_path, "base_to_novel"), capsys) == [
         "train folder 2 6 3 3",
         "test base the same 2 6 3",
         "test new 2 4 1 to 3",
@@ -81,7 +81,7 @@ def test_each_half_of_base_to_novel_is_listed(tmp_path, capsys):
     ]
 
 
-def made(count: int, per_class: int) -> Dataset:
+def make_dataset(count: int, per_class: int) -> Dataset:
     """Returns a data set without files."""
 
     def part(split):
@@ -95,14 +95,14 @@ def made(count: int, per_class: int) -> Dataset:
 
 
 def test_a_thousand_classes_take_one_line(capsys):
-    dataset = made(1000, 2)
-    lines = said(Plan(dataset, {"test": dataset}, {}, BATCHES), capsys, shots=2)
+    dataset = make_dataset(1000, 2)
+    lines = overview_lines(Plan(dataset, {"test": dataset}, {}, BATCHES), capsys, shots=2)
     assert lines == [
         "train emoji_scenes 1,000 2,000 2 2",
         "test emoji_scenes the same 1,000 2,000 2",
         "train (emoji_scenes): class 0, class 1, class 2, … and 997 more",
     ]
-    ten = made(10, 2)
+    ten = make_dataset(10, 2)
     line = overview.describe(Plan(ten, {}, {}, BATCHES), True)[0]
     assert line.endswith(": " + ", ".join(ten.class_names))
 
@@ -112,14 +112,14 @@ def test_names_are_escaped_on_the_terminal(capsys):
     line = overview.describe(Plan(dataset, {}, {}, BATCHES), True)[0]
     assert line.endswith(": \\x1b[2J, é")
     plan = Plan(dataset, {"[red]\x1b[2J": replace(dataset, test=dataset.train)}, {}, BATCHES)
-    rows = said(plan, capsys, trains=False)
+    rows = overview_lines(plan, capsys, trains=False)
     assert rows == ["test [red]\\x1b[2J 2 2 1", "test ([red]\\x1b[2J): \\x1b[2J, é"]
 
 
 def test_excluded_images_are_listed_with_the_reason(tmp_path, capsys):
     save_folders(tmp_path, train={"a": 3, "b": 3}, test={"a": 1, "b": 1})
     (tmp_path / "train/a/1.png").write_text("no image")
-    lines = said(plans.check_images(plan_of(tmp_path), skip_bad=True), capsys)
+    lines = overview_lines(plans.check_images(plan_of(tmp_path), skip_bad=True), capsys)
     assert lines[0] == "train folder 2 5 2 to 3 3"
     [left] = [line for line in lines if line.startswith("excluded: 1 unreadable images")]
     assert f"{tmp_path}/train/a/1.png: not an image" in left
@@ -137,7 +137,7 @@ def test_directories_below_a_class_are_noted(tmp_path, capsys):
         "up to train/",
         f"{tmp_path} also contains valid: only train, val, test are read",
     ]
-    lines = said(plan_of(tmp_path, shots=1), capsys, shots=1)
+    lines = overview_lines(plan_of(tmp_path, shots=1), capsys, shots=1)
     assert [line for line in lines if "note" in line] == [f"note: {note}" for note in notes]
     finding = check.check("folder", tmp_path, quick=True)
     assert finding.notes == tuple(notes) and not finding.problems
@@ -145,7 +145,7 @@ def test_directories_below_a_class_are_noted(tmp_path, capsys):
 
 def test_a_class_without_training_images_is_reported(tmp_path, capsys):
     save_folders(tmp_path, train={"a": 3, "b": 3}, test={"a": 1, "b": 1, "c": 1})
-    lines = said(plan_of(tmp_path), capsys)
+    lines = overview_lines(plan_of(tmp_path), capsys)
     assert "note: train: classes without images: 1, e.g. 'c'" in lines
     assert "train (folder): a (3), b (3), c (0)" in lines
 
@@ -199,7 +199,7 @@ def test_repeated_published_names_are_only_noted(capsys):
     names = ("missile", "sunglasses", "missile")
     test = tuple(Example(f"{i}", i, name) for i, name in enumerate(names))
     dataset = Dataset("imagenet", "{}", (), (), test, open)
-    lines = said(Plan(dataset, {"test": dataset}, {}, BATCHES), capsys, trains=False)
+    lines = overview_lines(Plan(dataset, {"test": dataset}, {}, BATCHES), capsys, trains=False)
     expected = "'missile' (label 0) and 'missile' (label 2)"
     expected = f"class names that make the same prompt: 1, e.g. {expected}"
     assert lines[-1] == f"note: {expected}"
@@ -213,7 +213,7 @@ def test_an_image_in_training_and_test_stops_a_run(tmp_path, capsys):
     with pytest.raises(DataError, match=r"more than once: 1, e.g. train/a/0.png \(train, test\)"):
         overview.show(plan, 1, True)
     capsys.readouterr()
-    lines = said(plan, capsys, trains=False)  # zero-shot CLIP has not seen it
+    lines = overview_lines(plan, capsys, trains=False)  # zero-shot CLIP has not seen it
     assert lines[2:] == ["note: test: classes without images: 1, e.g. 'b'"]
 
 
@@ -228,18 +228,18 @@ def test_a_test_list_is_checked_without_training(tmp_path, capsys, trains):
 
     first = test.test[0]
     doubled = "note: images listed more than once: 1, e.g. test/cat/0.png (test, test)"
-    assert doubled in said(listing(first), capsys, trains=trains)
+    assert doubled in overview_lines(listing(first), capsys, trains=trains)
     with pytest.raises(DataError, match=r"in two classes: 1, e.g. test/cat/0.png \('cat' and 'do"):
         overview.show(listing(first._replace(label=1, name="dog")), 3, trains)
     shutil.copy(tmp_path / "test/cat/0.png", tmp_path / "test/dog/0.png")
     copied = "note: images copied from another class: 1, e.g. test/dog/0.png (same as test/cat/0"
-    assert copied in "".join(said(plan_of(tmp_path), capsys, trains=trains))
+    assert copied in "".join(overview_lines(plan_of(tmp_path), capsys, trains=trains))
 
 
 def test_copies_are_reported_and_stop_a_run_if_they_are_half_of_a_test_set(tmp_path, capsys):
     save_folders(tmp_path, train={"a": 3, "b": 3}, test={"a": 4, "b": 4})
     shutil.copy(tmp_path / "train/a/0.png", tmp_path / "test/a/copy.png")
-    lines = said(plan_of(tmp_path), capsys)
+    lines = overview_lines(plan_of(tmp_path), capsys)
     copied = "images copied from another split: 1, e.g. test/a/copy.png (same as train/a/0.png)"
     assert f"note: {copied}" in lines
     shutil.rmtree(tmp_path / "test")
@@ -253,7 +253,7 @@ def test_copies_of_the_source_in_a_target_are_reported(tmp_path, capsys):
         save_folders(tmp_path / domain, train={"a": 1, "b": 1}, test={"a": 2, "b": 2})
     shutil.copy(tmp_path / "photo/train/a/0.png", tmp_path / "drawing/test/a/0.png")
     data = {"domain": "photo", "names": "folder:photo, folder:drawing"}
-    lines = said(plan_of(tmp_path, "domain_generalization", 1, **data), capsys, 1)
+    lines = overview_lines(plan_of(tmp_path, "domain_generalization", 1, **data), capsys, 1)
     titles = [line.split(" 2 ")[0] for line in lines if line.startswith(("train ", "test "))]
     # The source is a target too, and is tested once.
     rows = ["train folder:photo", "test folder:photo the same", "test folder:drawing the same"]

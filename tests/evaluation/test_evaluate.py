@@ -24,7 +24,7 @@ SCENES = ("--config.data.num_classes=4", "--config.data.test_per_class=3")
 QUICK = ("--config.eval_batch_size=4", "--config.data.num_threads=0")
 
 
-class There(NamedTuple):
+class FinishedRuns(NamedTuple):
     """A directory of runs, and the results of each by name."""
 
     clip: Path
@@ -34,7 +34,7 @@ class There(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def there(tmp_path_factory):
+def finished(tmp_path_factory):
     """Returns runs on scenes: CoOp with two seeds, class-specific CoOp, ProMPT. Tests copy it."""
     folder = tmp_path_factory.mktemp("there")
     clip, root = tiny.save_clip(folder / "clip"), tiny.save_caltech101(folder / "data")
@@ -49,13 +49,13 @@ def there(tmp_path_factory):
         config.seed, config.epochs = seed, 1
         config.protocol = "few_shot" if name == "own" else "base_to_novel"
         found[name] = experiment.run(config, folder / "runs" / name)
-    return There(clip, root, folder / "runs", found)
+    return FinishedRuns(clip, root, folder / "runs", found)
 
 
 @pytest.fixture
-def copied(there, tmp_path):
+def copied(finished, tmp_path):
     """Returns copies of the run directories, which evaluations may write to."""
-    shutil.copytree(there.runs, tmp_path / "runs")
+    shutil.copytree(finished.runs, tmp_path / "runs")
     return tmp_path / "runs"
 
 
@@ -69,12 +69,12 @@ def read(folder):
     return {key: content for content in contents for key in content["accuracy"]}
 
 
-def test_evaluating_halves_of_the_classes_reproduces_the_run(there, copied, capsys):
+def test_evaluating_halves_of_the_classes_reproduces_the_run(finished, copied, capsys):
     names = "--config.data.names=emoji_scenes:base,emoji_scenes:new"
     assert call(copied / "coop-1", copied / "pro_mpt", names, *SCENES, *QUICK) == 0
     for name in ("coop-1", "pro_mpt"):
         for key, found in read(copied / name / "evaluations").items():
-            expected, half = there.results[name], key.rpartition(":")[2]
+            expected, half = finished.results[name], key.rpartition(":")[2]
             assert found["accuracy"][key] == expected["accuracy"][half]
             assert found["zero_shot"][key] == expected["zero_shot"][half]
             assert found["per_iteration"][key] == expected["per_iteration"][half]
@@ -85,11 +85,11 @@ def test_evaluating_halves_of_the_classes_reproduces_the_run(there, copied, caps
     assert "coop" in printed and "zero_shot" in printed and "stand-in" in printed
 
 
-def test_other_data_is_tested_with_its_own_classes_and_predictions(there, copied):
+def test_other_data_is_tested_with_its_own_classes_and_predictions(finished, copied):
     words = (
         copied / "pro_mpt",
         "--config.data.names=caltech101",
-        f"--config.data.root={there.root}",
+        f"--config.data.root={finished.root}",
     )
     assert call(*words, *QUICK) == 0
     [place] = (copied / "pro_mpt/evaluations").iterdir()
@@ -118,7 +118,7 @@ def test_own_data_is_named_by_its_title(copied, tmp_path):
     assert [*reopening.evaluated(place, found)] == ["birds"]
 
 
-def test_a_finished_evaluation_is_not_repeated(there, copied, capsys, monkeypatch):
+def test_a_finished_evaluation_is_not_repeated(finished, copied, capsys, monkeypatch):
     words = (copied / "coop-1", "--config.data.names=emoji_scenes", *SCENES, *QUICK)
     assert call(*words) == 0
     before = {path: path.read_bytes() for path in copied.rglob("*") if path.is_file()}
@@ -148,7 +148,7 @@ def test_each_backbone_is_loaded_once(copied, monkeypatch):
     assert loaded == [1]
 
 
-def test_tables_separate_evaluations_and_training_runs(there, copied, tmp_path):
+def test_tables_separate_evaluations_and_training_runs(finished, copied, tmp_path):
     folders = (copied / "coop-1", copied / "coop-2", copied / "own")
     names = "--config.data.names=emoji_scenes,emoji_scenes:base"
     # Class-specific contexts lack those of half of the classes under other labels: all are known.
@@ -168,7 +168,7 @@ def test_tables_separate_evaluations_and_training_runs(there, copied, tmp_path):
     lines = table.rows[1].lines
     found = lines[(lines.dataset == "emoji_scenes:base") & (lines.metric == "accuracy")]
     assert dict(zip(found.seed, found.value, strict=True)) == {
-        seed: there.results[f"coop-{seed}"]["accuracy"]["base"] for seed in (1, 2)
+        seed: finished.results[f"coop-{seed}"]["accuracy"]["base"] for seed in (1, 2)
     }
     trained = tables["base_to_novel", ""]
     assert {row.label: len(row.runs) for row in trained.rows} == {
@@ -197,8 +197,8 @@ def test_evaluations_may_be_written_elsewhere(copied, tmp_path, capsys):
     assert "is damaged" in capsys.readouterr().err
 
 
-def test_a_failed_evaluation_does_not_stop_the_others(there, copied, capsys):
-    words = (copied / "own", copied / "coop-1", f"--config.data.root={there.root}")
+def test_a_failed_evaluation_does_not_stop_the_others(finished, copied, capsys):
+    words = (copied / "own", copied / "coop-1", f"--config.data.root={finished.root}")
     names = "--config.data.names=caltech101,emoji_clips"
     assert call(*words, names, *QUICK, "--config.data.frames=2") == 2
     said = capsys.readouterr()
@@ -209,13 +209,13 @@ def test_a_failed_evaluation_does_not_stop_the_others(there, copied, capsys):
     assert not (copied / "own/evaluations").exists()
 
 
-def test_a_model_without_a_training_record_is_tested_too(there, copied, capsys):
+def test_a_model_without_a_training_record_is_tested_too(finished, copied, capsys):
     model = saved.read(copied / "coop-1")
     saved.write(copied / "coop-1", dataclasses.replace(model, trained={}))
     words = (copied / "coop-1", "--config.data.names=emoji_scenes:new", *SCENES, *QUICK)
     assert call(*words) == 0
     [found] = read(copied / "coop-1/evaluations").values()
-    assert found["accuracy"]["emoji_scenes:new"] == there.results["coop-1"]["accuracy"]["new"]
+    assert found["accuracy"]["emoji_scenes:new"] == finished.results["coop-1"]["accuracy"]["new"]
     assert "trained on other data by prompt_jax.fit, backbone" in capsys.readouterr().out
 
 
@@ -260,8 +260,8 @@ VIDEOS = ("--config.data.train_per_class=1", "--config.data.test_per_class=1")
 
 
 @pytest.mark.slow
-def test_retrieval_on_other_videos_uses_the_settings_of_the_run(there, tmp_path, capsys):
-    config = on_videos(there.clip, "vop", "retrieval", text_prompts=1, vision_prompts=2)
+def test_retrieval_on_other_videos_uses_the_settings_of_the_run(finished, tmp_path, capsys):
+    config = on_videos(finished.clip, "vop", "retrieval", text_prompts=1, vision_prompts=2)
     trained = experiment.run(config, tmp_path / "run")
     words = (tmp_path / "run", *VIDEOS, *QUICK)
     assert call(*words, "--config.data.names=emoji_clips,emoji_clips:time") == 0
@@ -279,8 +279,8 @@ def test_retrieval_on_other_videos_uses_the_settings_of_the_run(there, tmp_path,
 
 
 @pytest.mark.slow
-def test_videos_with_classes_are_read_as_in_the_run(there, tmp_path):
-    config = on_videos(there.clip, "vop", "few_shot", text_prompts=1, vision_prompts=2)
+def test_videos_with_classes_are_read_as_in_the_run(finished, tmp_path):
+    config = on_videos(finished.clip, "vop", "few_shot", text_prompts=1, vision_prompts=2)
     config.data.shots, config.data.views, config.data.frame_stats = 1, 2, "imagenet"
     config.data.frame_rule = "segment"
     trained = experiment.run(config, tmp_path / "run")

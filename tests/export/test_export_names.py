@@ -112,7 +112,7 @@ def with_ends(text):
 
 
 @pytest.fixture(scope="module")
-def theirs():
+def other_tokenizers():
     """Returns common tokenizers, none of which cleans a text as in training."""
     merges = bpe.read_merges()
     clip = transformers.CLIPTokenizer(bpe.number_pieces(merges), merges)
@@ -123,29 +123,29 @@ def theirs():
 
 @settings(deadline=None, derandomize=True, database=None, max_examples=200)
 @given(text=NAMES | OLD)
-def test_texts_are_cleaned_for_any_tokenizer(theirs, text):
+def test_texts_are_cleaned_for_any_tokenizer(other_tokenizers, text):
     try:
         expected = [tokenizer.SOS, *tokenizer.encode(text), tokenizer.EOT]
     except PromptError:
         return
-    for tokenize in theirs:
+    for tokenize in other_tokenizers:
         assert classifier.encode(tokenize, text) == expected, tokenize
 
 
-def test_typographic_texts_are_cleaned_like_in_the_library(tmp_path, theirs):
+def test_typographic_texts_are_cleaned_like_in_the_library(tmp_path, other_tokenizers):
     """Tests typographic quotes, NFD, an entity and a ligature, which change logits by up to 3."""
     saved = exported.train("zero_shot")
     model = load(tmp_path, saved)
     asked = ("cat", "bird’s nest", "cafe\u0301", "salt &amp; pepper", "ﬁsh", "“owl”")
-    for tokenize in theirs:
+    for tokenize in other_tokenizers:
         model.set_classes(asked, tokenize)
         assert differ(model, saved, asked) <= 1e-4
 
 
-def test_invalid_texts_are_rejected(theirs):
+def test_invalid_texts_are_rejected(other_tokenizers):
     for text in ("<|endoftext|> cat", "<|START\x00OFTEXT|>"):
         with pytest.raises(ValueError, match="contains a special token of CLIP"):
-            classifier.encode(theirs[0], text)
+            classifier.encode(other_tokenizers[0], text)
 
 
 @pytest.mark.parametrize("wrong", ["", " _ ", 5, None])

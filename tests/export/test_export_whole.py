@@ -40,7 +40,7 @@ def contents(folder):
     }
 
 
-def beside(folder):
+def siblings(folder):
     return sorted(path.name for path in folder.parent.iterdir())
 
 
@@ -51,7 +51,7 @@ def run(tmp_path_factory):
 
 
 @pytest.fixture
-def there(run, tmp_path, capsys):
+def earlier(run, tmp_path, capsys):
     """Returns an earlier export and its contents."""
     output = tmp_path / "place" / "export"
     assert export(run, output) == 0
@@ -61,8 +61,8 @@ def there(run, tmp_path, capsys):
 
 @pytest.mark.parametrize("most", [100, 5_000, 20_000, 100_000])
 @pytest.mark.parametrize("is_new", [True, False])
-def test_a_full_disk_leaves_the_earlier_export(run, there, tmp_path, capsys, most, is_new):
-    output, before = there
+def test_a_full_disk_leaves_the_earlier_export(run, earlier, tmp_path, capsys, most, is_new):
+    output, before = earlier
     output = tmp_path / "place" / "new" if is_new else output
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (most, limits[1]))
@@ -71,18 +71,18 @@ def test_a_full_disk_leaves_the_earlier_export(run, there, tmp_path, capsys, mos
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert "File too large" in capsys.readouterr().err
-    assert contents(there[0]) == before and beside(output) == ["export"]
+    assert contents(earlier[0]) == before and siblings(output) == ["export"]
     assert export(run, output, "--with-backbone") == 0
     assert contents(output).keys() > before.keys()
 
 
 @pytest.mark.slow
-def test_a_rejected_onnx_leaves_the_earlier_export(run, there, capsys, monkeypatch):
-    output, before = there
+def test_a_rejected_onnx_leaves_the_earlier_export(run, earlier, capsys, monkeypatch):
+    output, before = earlier
     monkeypatch.setattr(to_onnx, "_CLOSE", -1.0)
     assert export(run, output, "--onnx") == 2
     assert "model.onnx: its logits differ" in capsys.readouterr().err
-    assert contents(output) == before and beside(output) == ["export"]
+    assert contents(output) == before and siblings(output) == ["export"]
 
 
 def kill(program, folder, number, seconds):
@@ -101,7 +101,7 @@ def test_a_kill_at_any_moment_leaves_one_complete_directory(tmp_path, before):
     folder, rng, last, kinds = tmp_path / "export", random.Random(0), 0, set()
     for _ in range(12):
         last = kill(_WRITER.format(before=before), folder, last + 1, rng.uniform(0, 0.05))
-        kinds.add(tuple(beside(folder)))
+        kinds.add(tuple(siblings(folder)))
         place = folder
         if not folder.exists():  # between two renames, where directories cannot be exchanged
             assert before, "the folder is gone"
@@ -112,15 +112,15 @@ def test_a_kill_at_any_moment_leaves_one_complete_directory(tmp_path, before):
         assert last <= int(number) <= last + 1
         last = int(number)
     assert any(".export.unfinished" in names for names in kinds), "no kill came in the middle"
-    with replacing.replacing(folder, lambda there: there.exists()) as aside:
+    with replacing.replacing(folder, lambda earlier: earlier.exists()) as aside:
         (aside / "a").write_text("new")
-    assert beside(folder) == ["export"] and contents(folder) == {"a": b"new"}
+    assert siblings(folder) == ["export"] and contents(folder) == {"a": b"new"}
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
-def test_a_killed_command_leaves_the_earlier_export(run, there, number):
-    output, before = there
+def test_a_killed_command_leaves_the_earlier_export(run, earlier, number):
+    output, before = earlier
     words = ["-m", "prompt_jax.export", str(run), f"--output={output}"]
     process = tiny.command(*words, f"--backbone={run / 'clip'}", "--onnx", "--stablehlo")
     aside = output.with_name(".export.unfinished")
@@ -133,31 +133,31 @@ def test_a_killed_command_leaves_the_earlier_export(run, there, number):
     assert process.returncode == (130 if number == signal.SIGINT else -number)
     assert contents(output) == before and aside.exists()
     assert export(run, output, "--with-backbone") == 0
-    assert (output / "clip").is_dir() and beside(output) == ["export"]
+    assert (output / "clip").is_dir() and siblings(output) == ["export"]
 
 
-def test_two_processes_cannot_write_the_same_export(run, there, capsys):
-    output, before = there
+def test_two_processes_cannot_write_the_same_export(run, earlier, capsys):
+    output, before = earlier
     with replacing.replacing(output, writing.check_place):
         assert export(run, output) == 2
         assert "another process is writing" in capsys.readouterr().err
         aside = output.with_name(".export.unfinished")
         writing.write(aside, exported.train("zero_shot"), exported.FROZEN)
-    assert contents(output) != before and beside(output) == ["export"]
+    assert contents(output) != before and siblings(output) == ["export"]
 
 
-def test_a_directory_created_in_the_meantime_is_kept(there):
-    output, before = there
+def test_a_directory_created_in_the_meantime_is_kept(earlier):
+    output, before = earlier
     with (
         pytest.raises(PromptError, match=r"holds mine\.txt"),
         replacing.replacing(output, writing.check_place),
     ):
         (output / "mine.txt").write_text("mine")
-    assert contents(output) == before | {"mine.txt": b"mine"} and beside(output) == ["export"]
+    assert contents(output) == before | {"mine.txt": b"mine"} and siblings(output) == ["export"]
 
 
-def test_a_link_stays_a_link(run, there, capsys):
-    output, before = there
+def test_a_link_stays_a_link(run, earlier, capsys):
+    output, before = earlier
     link = output.with_name("link")
     link.symlink_to(output)
     output.chmod(0o750)
@@ -167,8 +167,8 @@ def test_a_link_stays_a_link(run, there, capsys):
 
 
 @pytest.mark.parametrize("around", [False, True])
-def test_the_current_directory_is_not_replaced(run, there, monkeypatch, capsys, around):
-    output, before = there
+def test_the_current_directory_is_not_replaced(run, earlier, monkeypatch, capsys, around):
+    output, before = earlier
     (output / "clip").mkdir()
     monkeypatch.chdir(output / "clip" if around else output)
     assert export(run.absolute(), os.curdir if not around else os.pardir) == 2
@@ -176,8 +176,8 @@ def test_the_current_directory_is_not_replaced(run, there, monkeypatch, capsys, 
     assert contents(output) == before
 
 
-def test_a_mount_point_is_not_replaced(run, there, monkeypatch, capsys):
-    output, before = there
+def test_a_mount_point_is_not_replaced(run, earlier, monkeypatch, capsys):
+    output, before = earlier
     monkeypatch.setattr(os.path, "ismount", lambda path: path == output)
     assert export(run, output) == 2
     message = (

@@ -148,7 +148,7 @@ def test_a_cache_is_empty_in_a_worker(tmp_path):
     np.testing.assert_array_equal(np.asarray(copy(example)), np.asarray(cached(example)))
 
 
-def look_and_open(path):
+def check_and_open(path):
     """Checks that both functions raise the same message, and returns it."""
     reasons = []
     for look in (decoding.check_image, decoding.open_image):
@@ -180,7 +180,7 @@ def test_special_files_are_never_opened(tmp_path):
         "a\0b.jpg": "null",  # byte or character, depending on the version of Python
     }
     for name, reason in reasons.items():
-        assert reason in look_and_open(tmp_path / name)
+        assert reason in check_and_open(tmp_path / name)
     examples = tuple(Example(name, 0, "x") for name in reasons)
     reader = readers.FolderReader(tmp_path)
     dataset = Dataset("mine", "{}", examples, (), examples, reader, tmp_path)
@@ -201,7 +201,7 @@ def test_undocumented_formats_are_rejected(tmp_path, monkeypatch):
     KINDS["grey.png"].save(tmp_path / "pgm.jpg", "PPM")
     (tmp_path / "phone.heic").write_bytes(b"\0\0\0\x18ftypheic" + bytes(99))
     for name in ("eps.jpg", "pgm.jpg", "phone.heic"):
-        assert "none of JPEG, PNG, WEBP, BMP, GIF, TIFF" in look_and_open(tmp_path / name)
+        assert "none of JPEG, PNG, WEBP, BMP, GIF, TIFF" in check_and_open(tmp_path / name)
 
 
 def test_a_phone_s_jpeg_of_several_images_is_one_image(tmp_path):
@@ -218,7 +218,7 @@ def test_a_phone_s_jpeg_of_several_images_is_one_image(tmp_path):
 )
 def test_too_large_images_are_rejected_without_decoding(tmp_path, mode, size):
     Image.new(mode, size).save(tmp_path / "a.png")
-    assert "too large" in look_and_open(tmp_path / "a.png")
+    assert "too large" in check_and_open(tmp_path / "a.png")
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -227,7 +227,7 @@ def test_a_jpeg_over_the_limit_is_decoded_at_half_the_size(tmp_path, monkeypatch
     Image.new("RGB", (100, 80), (250, 0, 0)).save(tmp_path / "a.jpg")
     assert decoding.open_image(tmp_path / "a.jpg").size == (50, 40)
     Image.new("RGB", (100, 80)).save(tmp_path / "a.png")
-    assert look_and_open(tmp_path / "a.png").startswith("100 x 80 pixels")
+    assert check_and_open(tmp_path / "a.png").startswith("100 x 80 pixels")
 
 
 def test_insufficient_memory_is_a_bad_image(tmp_path, monkeypatch):
@@ -284,7 +284,7 @@ def test_checking_without_decoding_detects_a_truncated_file(tmp_path, monkeypatc
     KINDS[name].save(content, name.split(".")[1].replace("jpg", "jpeg"))
     whole = content.getvalue()
     (tmp_path / name).write_bytes(whole[: len(whole) * 2 // 3])
-    look_and_open(tmp_path / name)
+    check_and_open(tmp_path / name)
     # Data that some cameras write after the end is accepted.
     (tmp_path / name).write_bytes(whole + bytes(100))
     decoding.check_image(tmp_path / name)

@@ -34,7 +34,7 @@ def pixels(out, stats="clip"):
     return (out * std + mean) * 255
 
 
-class Drawn:
+class FixedGenerator:
     """A random generator that returns given values, then 0.99."""
 
     def __init__(self, integers, numbers=()):
@@ -49,7 +49,7 @@ class Drawn:
 
 def cropped(sides, place, image, size=224, **options):
     out = np.empty((1, size, size, 3), np.float32)
-    drawn = Drawn([vifi._SIDES.index(sides), vifi._PLACES.index(place)])
+    drawn = FixedGenerator([vifi._SIDES.index(sides), vifi._PLACES.index(place)])
     vifi.train_transform([image], size, drawn, out, **options)
     return pixels(out[0])
 
@@ -94,7 +94,7 @@ def test_flip_jitter_and_grayscale_have_their_probabilities(number):
 
     def look(*numbers, flip=True):
         out = np.empty((2, SIZE, SIZE, 3), np.float32)
-        drawn = Drawn([0, 4], numbers)
+        drawn = FixedGenerator([0, 4], numbers)
         drawn.uniform = lambda low, high: (low + high) / 2
         drawn.permutation = lambda count: range(count)
         vifi.train_transform([image] * 2, SIZE, drawn, out, flip=flip)

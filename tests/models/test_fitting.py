@@ -105,7 +105,7 @@ def test_normalized_images_are_used_unchanged(bare):
 @pytest.mark.parametrize("name", sorted(methods.METHODS))
 def test_recipes_of_images_equal_those_of_the_configs(name):
     config = get_config(name)
-    hold_together(recipes.find(name), config, methods.get(name))
+    assert_same_recipe(recipes.find(name), config, methods.get(name))
 
 
 @pytest.mark.parametrize("name", VIDEO)
@@ -114,10 +114,10 @@ def test_recipes_of_videos_equal_those_of_the_configs(name):
     if name == "a5":  # by the shots: those of sixteen
         assert recipes.find(name).epochs == config.epochs_by_shots[-1][1]
         config.epochs = recipes.find(name).epochs
-    hold_together(recipes.find(name), config, None)
+    assert_same_recipe(recipes.find(name), config, None)
 
 
-def hold_together(recipe, config, method):
+def assert_same_recipe(recipe, config, method):
     assert {field: getattr(recipe, field) for field in FIELDS} == {
         field: config[field] for field in FIELDS
     }

@@ -17,7 +17,7 @@ from prompt_jax.text import class_names
 NAMES = ("a", "b", "c", "d", "e", "f", "g")
 
 
-def judge(scores, labels, views=1, size=2):
+def evaluate_logits(scores, labels, views=1, size=2):
     """Evaluates a method whose logits are the images, float[iterations, n, K]."""
     method = methods.Method(
         object, None, lambda p, q, task, x: methods.Output(jnp.moveaxis(x, 1, 0))
@@ -39,7 +39,7 @@ def softmax(scores):
 
 def test_the_most_probable_classes_are_those_of_the_softmax_without_padding():
     scores = np.random.default_rng(0).normal(size=(3, 6, 7)) * 4
-    found = judge(scores, np.array([0, 1, 2, 3, 4, -1])).top_classes
+    found = evaluate_logits(scores, np.array([0, 1, 2, 3, 4, -1])).top_classes
     assert found.labels.tolist() == [0, 1, 2, 3, 4]
     order = np.argsort(-scores[:, :5], axis=-1)[..., : evaluate.TOP]
     np.testing.assert_array_equal(found.classes, order)
@@ -49,7 +49,7 @@ def test_the_most_probable_classes_are_those_of_the_softmax_without_padding():
 
 def test_probabilities_of_several_views_are_averaged():
     scores = np.random.default_rng(1).normal(size=(1, 6, 4)) * 2
-    found = judge(scores, np.repeat([3, 1], 3), views=3, size=6).top_classes
+    found = evaluate_logits(scores, np.repeat([3, 1], 3), views=3, size=6).top_classes
     shares = softmax(scores).reshape(1, 2, 3, 4).mean(axis=2)
     assert found.labels.tolist() == [3, 1] and found.classes.shape == (1, 2, 4)
     expected = np.take_along_axis(shares, found.classes, axis=-1)

@@ -2,7 +2,7 @@
 
 import dataclasses
 
-import hub_stand_in
+import fake_hub
 import huggingface_hub
 import jax
 import numpy as np
@@ -72,7 +72,7 @@ def public(run, tmp_path):
 @pytest.fixture
 def hub(clip, tmp_path, monkeypatch):
     """Returns a hub with the backbone, for this process, with an empty cache and a write token."""
-    with hub_stand_in.running() as hub:
+    with fake_hub.running() as hub:
         known = huggingface_hub.constants
         template = hub.url + "/{repo_id}/resolve/{revision}/{filename}"
         monkeypatch.setattr(known, "ENDPOINT", hub.url)
@@ -80,7 +80,7 @@ def hub(clip, tmp_path, monkeypatch):
         monkeypatch.setattr(known, "HF_HUB_CACHE", str(tmp_path / "cache"))
         monkeypatch.setattr(known, "HF_TOKEN_PATH", str(tmp_path / "token"))
         monkeypatch.setattr(known, "HF_HUB_DISABLE_XET", True)
-        monkeypatch.setenv("HF_TOKEN", hub_stand_in.WRITE)
+        monkeypatch.setenv("HF_TOKEN", fake_hub.WRITE)
         hub.put(BACKBONE, {path.name: path.read_bytes() for path in clip.iterdir()})
         yield hub
 
@@ -116,10 +116,10 @@ def test_a_model_shared_by_one_process_is_loaded_by_another(clip, run, tmp_path)
         assert code == 0, errors
         return np.load(tmp_path / "logits.npy")
 
-    with hub_stand_in.running() as hub:
+    with fake_hub.running() as hub:
         hub.put(BACKBONE, {path.name: path.read_bytes() for path in clip.iterdir()})
         words = ("-m", "prompt_jax.share", str(run), NAME, "--backbone-id", BACKBONE)
-        code, output, errors = process(hub, tmp_path / "mine", *words, token=hub_stand_in.WRITE)
+        code, output, errors = process(hub, tmp_path / "mine", *words, token=fake_hub.WRITE)
         assert code == 0, errors
         assert f'{hub.url}/{NAME}\nin Python: prompt_jax.load("hf:{NAME}")\n' in output
         assert "init_from" in output and "config.data.list" in output
@@ -197,7 +197,7 @@ def test_private_models_require_a_login(hub, public, monkeypatch):
     monkeypatch.delenv("HF_TOKEN")
     with pytest.raises(PromptError, match="no access without a token; .*hf auth login"):
         sharing.download(NAME)
-    monkeypatch.setenv("HF_TOKEN", hub_stand_in.READ)
+    monkeypatch.setenv("HF_TOKEN", fake_hub.READ)
     assert saved.read(sharing.download(NAME)).method == "coop"
 
 
@@ -221,7 +221,7 @@ def _wrong_token(hub, monkeypatch):
 
 
 def _reading_token(hub, monkeypatch):
-    monkeypatch.setenv("HF_TOKEN", hub_stand_in.READ)
+    monkeypatch.setenv("HF_TOKEN", fake_hub.READ)
 
 
 def _other_model(hub, monkeypatch):

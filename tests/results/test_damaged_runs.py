@@ -37,10 +37,10 @@ def page_of(folder: Path, capsys: pytest.CaptureFixture[str]) -> tuple[str, str]
 def test_generated_runs_are_valid(tmp_path, capsys):
     for make, words in (
         (
-            run_files.classified,
+            run_files.write_classification_run,
             ("Mistakes", "Iterations", "Training", "a note", "95\xa0% interval"),
         ),
-        (run_files.searched, ("Captions", "a dog", "Training")),
+        (run_files.write_retrieval_run, ("Captions", "a dog", "Training")),
     ):
         folder = make(tmp_path)
         text, errors = page_of(folder, capsys)
@@ -51,7 +51,7 @@ def test_generated_runs_are_valid(tmp_path, capsys):
 @pytest.mark.parametrize("case", [*DAMAGED, *FILES])
 def test_damaged_files_are_reported_and_the_rest_is_drawn(tmp_path, capsys, case):
     name, damage, words = (DAMAGED | FILES)[case]
-    folder = run_files.classified(tmp_path)
+    folder = run_files.write_classification_run(tmp_path)
     damage(folder / name)
     text, errors = page_of(folder, capsys)
     assert "Damaged files" in text and "50.00" in text
@@ -64,7 +64,7 @@ def test_damaged_files_are_reported_and_the_rest_is_drawn(tmp_path, capsys, case
 @pytest.mark.parametrize("case", SEARCHED)
 def test_damaged_ranks_are_reported_too(tmp_path, capsys, case):
     name, damage, words = SEARCHED[case]
-    folder = run_files.searched(tmp_path)
+    folder = run_files.write_retrieval_run(tmp_path)
     damage(folder / name)
     text, errors = page_of(folder, capsys)
     assert str(folder / name) in errors and words in errors and "Damaged files" in text
@@ -74,7 +74,7 @@ def test_damaged_ranks_are_reported_too(tmp_path, capsys, case):
 @pytest.mark.parametrize("case", REFUSED)
 def test_a_run_without_its_figures_is_rejected_in_one_line(tmp_path, capsys, case):
     damage, words = REFUSED[case]
-    folder, whole = run_files.classified(tmp_path), run_files.classified(tmp_path)
+    folder, whole = run_files.write_classification_run(tmp_path), run_files.write_classification_run(tmp_path)
     damage(folder / RESULTS)
     assert explain(report.start, [str(folder)]) == 2
     error = capsys.readouterr().err
@@ -95,7 +95,7 @@ def test_a_run_without_its_figures_is_rejected_in_one_line(tmp_path, capsys, cas
 @pytest.mark.parametrize("case", [one for one in DAMAGED if DAMAGED[one][0] in (COUNTS, RESULTS)])
 def test_tables_report_damaged_files_and_count_the_rest(tmp_path, capsys, case):
     name, damage, words = DAMAGED[case]
-    folder = run_files.classified(tmp_path)
+    folder = run_files.write_classification_run(tmp_path)
     damage(folder / name)
     assert explain(results.start, [str(tmp_path), "--intervals", "--calibration"]) == 0
     printed = capsys.readouterr().out
@@ -103,7 +103,7 @@ def test_tables_report_damaged_files_and_count_the_rest(tmp_path, capsys, case):
 
 
 def test_limits_are_enforced(tmp_path, monkeypatch):
-    folder = run_files.classified(tmp_path)
+    folder = run_files.write_classification_run(tmp_path)
     monkeypatch.setattr(answers, "MOST_ROWS", 3)
     with pytest.raises(ValueError, match="4 rows; at most 3 are read"):
         answers.read(folder / PARQUET, 4)
@@ -121,7 +121,7 @@ def test_limits_are_enforced(tmp_path, monkeypatch):
 
 def test_files_of_earlier_versions_open(tmp_path, capsys):
     """They lack predictions, counts, intervals, calibration, hashes of tests and notes."""
-    folder = run_files.classified(tmp_path, iterations=1)
+    folder = run_files.write_classification_run(tmp_path, iterations=1)
     for name in (PARQUET, COUNTS, METRICS):
         (folder / name).unlink()
     gone = ("interval", "calibration_error", "zero_shot_calibration_error", "confidence", "top5",
@@ -133,7 +133,7 @@ def test_files_of_earlier_versions_open(tmp_path, capsys):
 
 
 def test_two_data_sets_with_one_name_are_distinguished(tmp_path, capsys):
-    birds, cars, again = (run_files.classified(tmp_path) for _ in range(3))
+    birds, cars, again = (run_files.write_classification_run(tmp_path) for _ in range(3))
     hashes = json.loads((cars / RESULTS).read_text())["data_hashes"]
     own = {"config": run_files.CONFIG | {"data": {"name": "folder", "root": "/data/cars"}}}
     change_results(cars, **own, data_hashes=hashes | {"tests": {"test": "ef"}}, method="coop")
@@ -151,7 +151,7 @@ def test_two_data_sets_with_one_name_are_distinguished(tmp_path, capsys):
 
 
 def test_a_long_training_curve_is_thinned(tmp_path, capsys):
-    folder = run_files.classified(tmp_path)
+    folder = run_files.write_classification_run(tmp_path)
     file = io.StringIO()
     for step in range(5000):
         file.write(json.dumps({"step": step, "loss": 1.0}) + "\n")

@@ -26,7 +26,7 @@ HOSTILE = "<script>alert(1)</script>"
 VOID = {"meta", "img", "br", "link", "input"}
 
 
-class Read(HTMLParser):
+class PageParser(HTMLParser):
     """Parses a page's elements; raises if tags do not match."""
 
     def __init__(self, text: str):
@@ -56,9 +56,9 @@ class Read(HTMLParser):
         return [attrs for name, attrs in self.elements if name == tag]
 
 
-def read(text: str) -> Read:
+def read(text: str) -> PageParser:
     """Reads a page, and checks that it is self-contained."""
-    found = Read(text)
+    found = PageParser(text)
     assert not found.all("script") and not found.all("link")
     for _, attrs in found.elements:
         for name, value in attrs.items():

@@ -127,7 +127,7 @@ def test_supervised_runs_are_tested_on_views(clip, tmp_path):
     assert found["accuracy"].keys() == found["top5"].keys() == {"test"}
 
 
-def judge(logits, labels, views):
+def evaluate_logits(logits, labels, views):
     """Returns the accuracy of a method whose logits are the images."""
     method = methods.Method(object, None, lambda p, q, task, x: methods.Output(x[None]))
     task = methods.Task({}, None, jnp.arange(logits.shape[-1]), None, clip=None, settings=None)
@@ -141,16 +141,16 @@ def test_the_softmax_is_summed_over_the_views_of_a_video():
     sure, even = [3.0, 0.0, 0.0], [0.0, 0.5, 0.0]
     loud = [30.0, 0.0, 0.0]
     logits = np.array([sure, even, even, loud, [0, 9.0, 0], [0, 9.0, 0], sure, sure, sure])
-    found = judge(logits, np.repeat([0, 1, -1], 3), 3)
+    found = evaluate_logits(logits, np.repeat([0, 1, -1], 3), 3)
     assert found.images == 2 and found.final == 100  # summed logits would select 0 for both
     assert found.confusion.tolist() == [[1, 0, 0], [0, 1, 0], [0, 0, 0]]
     with pytest.raises(PromptError, match="a batch of 9 rows cannot show each video 2 times"):
-        judge(logits, np.zeros(9, np.int32), 2)
+        evaluate_logits(logits, np.zeros(9, np.int32), 2)
 
 
 def test_top_5_is_that_of_the_last_iteration():
     logits = np.tile(np.arange(7.0), (7, 1))
-    found = judge(logits, np.arange(7, dtype=np.int32), 1)
+    found = evaluate_logits(logits, np.arange(7, dtype=np.int32), 1)
     assert found.final == pytest.approx(100 / 7) and found.top5 == pytest.approx(500 / 7)
     assert found.confusion[:, 6].tolist() == [1] * 7
-    assert judge(logits[:3, :3], np.arange(3, dtype=np.int32), 1).top5 == 100
+    assert evaluate_logits(logits[:3, :3], np.arange(3, dtype=np.int32), 1).top5 == 100

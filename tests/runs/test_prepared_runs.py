@@ -58,7 +58,7 @@ def save_rewritten(folder):
     return folder
 
 
-def say(folder, **fields):
+def write_processor(folder, **fields):
     """Writes a preprocessor_config.json beside the weights."""
     (folder / preprocessing_files.HUGGING_FACE).write_text(json.dumps(fields))
     return folder
@@ -102,7 +102,9 @@ def probabilities(folder):
 def test_a_rewritten_clip_has_the_same_predictions(tmp_path):
     plain = tmp_path / "plain"
     saving.save_hugging_face(tiny.CONFIG, tiny.frozen_parameters(), plain)
-    half = say(save_rewritten(tmp_path / "half"), image_mean=[0.5] * 3, image_std=[0.5] * 3)
+    half = write_processor(
+        save_rewritten(tmp_path / "half"), image_mean=[0.5] * 3, image_std=[0.5] * 3
+    )
     silent = save_rewritten(tmp_path / "silent")
     runs = {"plain": config_of(plain), "half": config_of(half)}
     runs["silent"] = config_of(silent, stats="half")
@@ -209,7 +211,7 @@ def test_a_bare_clip_is_prepared_by_its_files_or_by_settings(squashed, tmp_path,
     ):
         with pytest.raises(PromptError, match=words):
             pj.load(plain, prepare=wrong)
-    say(plain, crop_size=224)
+    write_processor(plain, crop_size=224)
     with pytest.raises(PromptError, match="crop_size=224, but the weights take 32.*prepare="):
         pj.load(plain)
     trained = loading.read_preprocessing(plain / "model.safetensors", 32)

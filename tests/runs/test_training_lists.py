@@ -31,8 +31,8 @@ def rows(folder):
     ],
 )
 def test_runs_on_other_lists_or_other_files_are_labeled(tmp_path, changes, label):
-    for seed, told in ((1, LISTS), (2, LISTS), (3, LISTS | changes)):
-        put(tmp_path, seed=seed, training_list=told)
+    for seed, record_of in ((1, LISTS), (2, LISTS), (3, LISTS | changes)):
+        put(tmp_path, seed=seed, training_list=record_of)
     usual = LISTS[label.partition("=")[0]][:8]
     assert rows(tmp_path) == {
         "zero_shot": 3,
@@ -50,9 +50,9 @@ def test_methods_on_other_lists_are_labeled_unless_only_some_use_validation_list
 
 
 def test_lists_that_differ_by_config_get_no_second_label(tmp_path):
-    for number, told in ((4, LISTS), (8, {"training list": "ef" * 8})):
+    for number, record_of in ((4, LISTS), (8, {"training list": "ef" * 8})):
         config = {"data": {"name": "caltech101", "train_per_class": number}}
-        put(tmp_path, training_list=told, config=config)
+        put(tmp_path, training_list=record_of, config=config)
     labels = {one.label for one in only_table(tmp_path).rows}
     assert {"coop (data.train_per_class=4)", "coop (data.train_per_class=8)"} < labels
 
@@ -120,7 +120,7 @@ def test_classes_that_are_not_trained_on_do_not_matter(whole):
     assert training_list.identify(whole, base) == here
 
 
-def told(model):
+def record_of(model):
     return evaluating.trained_with(json.loads(json.dumps(model.trained)))
 
 
@@ -129,7 +129,9 @@ def test_fits_with_other_images_labels_or_recipes_share_no_average(tmp_path):
     shown = list(np.random.default_rng(0).integers(0, 255, (4, 8, 8, 3), np.uint8))
 
     def config(images=shown, labels=(0, 1, 0, 1), **options):
-        return told(pj.fit("coop", bare, images, labels, ["a", "b"], **{"epochs": 1} | options))
+        return record_of(
+            pj.fit("coop", bare, images, labels, ["a", "b"], **{"epochs": 1} | options)
+        )
 
     usual = config()
     assert usual == config(seed=2) == config(shown[::-1], (1, 0, 1, 0))

@@ -140,14 +140,14 @@ time.sleep(60)
 
 
 @pytest.fixture
-def heeded():
+def sigint_enabled():
     """Enables Ctrl-C as in a terminal; background jobs are started with it ignored."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
 
 
-def test_without_a_command_the_loop_installs_and_restores_handlers(heeded, capsys):
+def test_without_a_command_the_loop_installs_and_restores_handlers(sigint_enabled, capsys):
     before = [signal.getsignal(number) for number in interrupts.SIGNALS]
     with interrupts.StopRequest() as stop:
         stop.step_done()

@@ -53,7 +53,7 @@ def drop(field: str) -> Change:
     return change
 
 
-def say(text: str) -> Change:
+def replace_text(text: str) -> Change:
     """Replaces model.json by this text, in which "@" stands for its fields."""
 
     def change(folder: Path) -> None:
@@ -135,7 +135,7 @@ def _numbers(field: str, value: float) -> Change:
 
 OF_COOP: dict[str, tuple[Change, str]] = {
     # Every field: absent, null, of another type, or out of its range.
-    "not an object": (say("[]"), "does not describe a trained model"),
+    "not an object": (replace_text("[]"), "does not describe a trained model"),
     "format a word": (put("format", "1"), "does not describe a trained model"),
     "format true": (put("format", True), "does not describe a trained model"),
     "format later": (put("format", 2), "has format 2; this version reads 1"),
@@ -271,13 +271,16 @@ OF_COOP: dict[str, tuple[Change, str]] = {
     "unknown field": (put("more", 1), "more: 1: this version knows no such field"),
     "digest another": (put("digest", "0" * 16), "does not match its digest"),
     # Invalid JSON.
-    "no JSON": (say("{"), "cannot be read"),
-    "3,000 levels": (say('{"more": ' + "[" * DEEP + "]" * DEEP + ", @}"), "too deep"),
-    "3,000 levels of objects": (say('{"more": ' + '{"a":' * DEEP + "1" + "}" * DEEP + "}"), "deep"),
-    "a field twice": (say('{"method": "vop", @}'), "key 'method' occurs twice"),
-    "a number that is none": (say('{"more": NaN, @}'), "NaN is not valid JSON"),
-    "too large a number": (say('{"more": 1e999, @}'), "1e999 is too large"),
-    "half a character": (say(r'{"more": "\ud800", @}'), "cannot be read"),
+    "no JSON": (replace_text("{"), "cannot be read"),
+    "3,000 levels": (replace_text('{"more": ' + "[" * DEEP + "]" * DEEP + ", @}"), "too deep"),
+    "3,000 levels of objects": (
+        replace_text('{"more": ' + '{"a":' * DEEP + "1" + "}" * DEEP + "}"),
+        "deep",
+    ),
+    "a field twice": (replace_text('{"method": "vop", @}'), "key 'method' occurs twice"),
+    "a number that is none": (replace_text('{"more": NaN, @}'), "NaN is not valid JSON"),
+    "too large a number": (replace_text('{"more": 1e999, @}'), "1e999 is too large"),
+    "half a character": (replace_text(r'{"more": "\ud800", @}'), "cannot be read"),
     # Arrays.
     "prompts NaN": (_context(_first(np.nan)), "prompts.context: it has NaN or infinite"),
     "prompts infinite": (_context(_first(np.inf)), "prompts.context: it has NaN"),

@@ -39,7 +39,7 @@ def _results(**changes: Any) -> dict[str, Any]:
     }
 
 
-def classified(folder: Path, iterations: int = 2) -> Path:
+def write_classification_run(folder: Path, iterations: int = 2) -> Path:
     """Writes a few-shot run that tested four images of three classes to `folder`."""
     path = put(
         folder,
@@ -69,7 +69,7 @@ def classified(folder: Path, iterations: int = 2) -> Path:
     return path
 
 
-def searched(folder: Path) -> Path:
+def write_retrieval_run(folder: Path) -> Path:
     """Writes a retrieval run on three captions to `folder`."""
     ways = {"test": {"t2v": METRICS, "v2t": METRICS}}
     ends = {"R@1": [10.0, 90.0], "R@5": [10.0, 90.0], "R@10": [10.0, 90.0]}

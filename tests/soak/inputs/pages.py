@@ -24,8 +24,8 @@ from ..mutations import BYTES, JSON, TEXT, Change
 
 def _make() -> list[Files]:
     with tempfile.TemporaryDirectory() as folder:
-        run_files.classified(Path(folder))
-        run_files.searched(Path(folder))
+        run_files.write_classification_run(Path(folder))
+        run_files.write_retrieval_run(Path(folder))
         return [collect(Path(folder))]
 
 

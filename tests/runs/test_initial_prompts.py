@@ -18,7 +18,7 @@ STILL = 1e-12
 """A learning rate that moves nothing."""
 
 
-class There(NamedTuple):
+class FirstRun(NamedTuple):
     """The files that the runs read, and a finished run of CoOp with its results."""
 
     clip: Path
@@ -28,12 +28,12 @@ class There(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def there(tmp_path_factory):
+def first(tmp_path_factory):
     """Returns files and a run that tests must not change."""
     folder = tmp_path_factory.mktemp("there")
     clip, root = tiny.save_clip(folder / "clip"), tiny.save_caltech101(folder / "data")
     results = experiment.run(coop(clip, root), folder / "run")
-    return There(clip, root, folder / "run", results)
+    return FirstRun(clip, root, folder / "run", results)
 
 
 def coop(clip, root, **settings):
@@ -43,47 +43,47 @@ def coop(clip, root, **settings):
     return c
 
 
-def going_on(there, method="coop", rate=STILL, **settings):
+def continued(first, method="coop", rate=STILL, **settings):
     """Returns a config that starts from the prompts of that run."""
-    c = coop(there.clip, there.root, **settings)
+    c = coop(first.clip, first.root, **settings)
     if method != "coop":
-        c = tiny.small_config(method, there.clip, there.root)
-    c.learning_rate, c.init_from, c.momentum = rate, str(there.run), 0.0
+        c = tiny.small_config(method, first.clip, first.root)
+    c.learning_rate, c.init_from, c.momentum = rate, str(first.run), 0.0
     return c
 
 
-def test_training_starts_from_the_other_run_s_prompts(there, tmp_path):
-    results = experiment.run(going_on(there), tmp_path / "run")
-    before, after = saved.read(there.run), saved.read(tmp_path / "run")
+def test_training_starts_from_the_other_run_s_prompts(first, tmp_path):
+    results = experiment.run(continued(first), tmp_path / "run")
+    before, after = saved.read(first.run), saved.read(tmp_path / "run")
     np.testing.assert_allclose(after.prompts["context"], before.prompts["context"], atol=1e-8)
-    assert results["accuracy"] == there.results["accuracy"]
-    digest = json.loads((there.run / saved.MODEL).read_text())["prompts"]["sha256"]
-    assert results["init_from"] == {"folder": str(there.run), "prompts": digest}
+    assert results["accuracy"] == first.results["accuracy"]
+    digest = json.loads((first.run / saved.MODEL).read_text())["prompts"]["sha256"]
+    assert results["init_from"] == {"folder": str(first.run), "prompts": digest}
     assert after.trained["init_from"] == digest
-    assert "init_from" not in before.trained and "init_from" not in there.results
+    assert "init_from" not in before.trained and "init_from" not in first.results
     [one] = runs.read(tmp_path)[0]
     assert one.config["init_from"] == digest[:8]
 
 
-def test_training_continues_from_them(there, tmp_path):
-    experiment.run(going_on(there, rate=0.5), tmp_path / "run")
-    before, after = (saved.read(one).prompts["context"] for one in (there.run, tmp_path / "run"))
+def test_training_continues_from_them(first, tmp_path):
+    experiment.run(continued(first, rate=0.5), tmp_path / "run")
+    before, after = (saved.read(one).prompts["context"] for one in (first.run, tmp_path / "run"))
     moved = np.abs(after - before).max()
-    anew = coop(there.clip, there.root)
+    anew = coop(first.clip, first.root)
     anew.momentum = 0.0
     experiment.run(anew, tmp_path / "anew")
     assert moved > 1e-3
     assert np.abs(after - saved.read(tmp_path / "anew").prompts["context"]).max() > 1e-3
 
 
-def test_a_run_is_identified_by_its_initial_prompts_not_their_path(there, tmp_path, capsys):
-    config = going_on(there)
+def test_a_run_is_identified_by_its_initial_prompts_not_their_path(first, tmp_path, capsys):
+    config = continued(first)
     experiment.run(config, tmp_path / "run")
-    shutil.copytree(there.run, tmp_path / "moved")
+    shutil.copytree(first.run, tmp_path / "moved")
     config.init_from = str(tmp_path / "moved")
     experiment.run(config, tmp_path / "run")
     assert "already finished" in capsys.readouterr().out
-    model = saved.read(there.run)
+    model = saved.read(first.run)
     model.prompts["context"][0] += 1
     saved.write(tmp_path / "moved", model)
     with pytest.raises(PromptError, match="holds another run .*init_from"):
@@ -93,9 +93,9 @@ def test_a_run_is_identified_by_its_initial_prompts_not_their_path(there, tmp_pa
         experiment.run(config, tmp_path / "run")
 
 
-def test_a_run_is_reopened_without_its_initial_prompts(there, tmp_path):
-    shutil.copytree(there.run, tmp_path / "first")
-    config = going_on(there)
+def test_a_run_is_reopened_without_its_initial_prompts(first, tmp_path):
+    shutil.copytree(first.run, tmp_path / "first")
+    config = continued(first)
     config.init_from = str(tmp_path / "first")
     experiment.run(config, tmp_path / "run")
     shutil.rmtree(tmp_path / "first")
@@ -105,36 +105,36 @@ def test_a_run_is_reopened_without_its_initial_prompts(there, tmp_path):
     )
 
 
-def test_more_epochs_of_a_finished_run_are_a_new_run(there):
-    config = coop(there.clip, there.root)
+def test_more_epochs_of_a_finished_run_are_a_new_run(first):
+    config = coop(first.clip, first.root)
     config.epochs += 1
-    advice = rf"that one is finished; .* use --config.init_from={there.run} and another --workdir"
+    advice = rf"that one is finished; .* use --config.init_from={first.run} and another --workdir"
     with pytest.raises(PromptError, match=advice):
-        experiment.run(config, there.run)
+        experiment.run(config, first.run)
     config.seed = 2
     with pytest.raises(PromptError, match="use another --workdir, or delete"):
-        experiment.run(config, there.run)
-    config = going_on(there)
+        experiment.run(config, first.run)
+    config = continued(first)
     with pytest.raises(PromptError, match="holds another run .*init_from"):
-        experiment.run(config, there.run)
+        experiment.run(config, first.run)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("parallel", [False, True])
-def test_all_runs_of_a_sweep_start_from_the_same_prompts(there, parallel, tmp_path):
-    config = going_on(there)
+def test_all_runs_of_a_sweep_start_from_the_same_prompts(first, parallel, tmp_path):
+    config = continued(first)
     config.seeds, config.parallel_seeds = (1, 2), parallel
     results = sweep.run(config, tmp_path)
     assert len(results) == 2
-    start = saved.read(there.run).prompts["context"]
+    start = saved.read(first.run).prompts["context"]
     for path in tmp_path.rglob("results.json"):
         end = saved.read(path.parent).prompts["context"]
         np.testing.assert_allclose(end, start, atol=1e-8)
 
 
-def of_other_classes(there, folder):
+def of_other_classes(first, folder):
     """Returns the directory of a class-specific run on four other classes."""
-    config = tiny.small_config("coop", there.clip, context_length=2, class_specific=True)
+    config = tiny.small_config("coop", first.clip, context_length=2, class_specific=True)
     config.protocol, config.epochs, config.data.shots = "few_shot", 1, 1
     experiment.run(config, folder)
     return folder
@@ -160,8 +160,8 @@ def of_other_classes(there, folder):
         ),
     ],
 )
-def test_mismatched_prompts_are_rejected(there, method, settings, words, tmp_path):
-    config = going_on(there, method, **settings)
+def test_mismatched_prompts_are_rejected(first, method, settings, words, tmp_path):
+    config = continued(first, method, **settings)
     if method in ("gda", "tip_adapter_f"):
         config.cached_views = 1
     with pytest.raises(PromptError, match=f"config.init_from=.*{words}"):
@@ -169,42 +169,42 @@ def test_mismatched_prompts_are_rejected(there, method, settings, words, tmp_pat
     assert not (tmp_path / "run").exists()
 
 
-def test_missing_initial_prompts_are_rejected(there, tmp_path):
-    config = going_on(there)
+def test_missing_initial_prompts_are_rejected(first, tmp_path):
+    config = continued(first)
     for folder, words in {
         tmp_path / "none": "is not a directory; pass a run directory",
-        there.clip: "holds no model.json",
+        first.clip: "holds no model.json",
     }.items():
         config.init_from = str(folder)
         with pytest.raises(PromptError, match=f"config.init_from: .*{words}"):
             experiment.run(config, tmp_path / "run")
 
 
-def test_zero_shot_has_no_initial_prompts(there, tmp_path):
-    zero_shot = tiny.small_config("zero_shot", there.clip, there.root)
+def test_zero_shot_has_no_initial_prompts(first, tmp_path):
+    zero_shot = tiny.small_config("zero_shot", first.clip, first.root)
     experiment.run(zero_shot, tmp_path / "first")
     zero_shot.init_from = str(tmp_path / "first")
     with pytest.raises(PromptError, match="zero_shot has no prompts; omit it"):
         experiment.run(zero_shot, tmp_path / "run")
 
 
-def test_prompts_of_another_backbone_are_rejected(there, tmp_path):
+def test_prompts_of_another_backbone_are_rejected(first, tmp_path):
     other = tiny.save_clip(tmp_path / "clip", "text/block_0/fc/bias")
-    config = going_on(there)
+    config = continued(first)
     config.backbone = str(other)
     with pytest.raises(PromptError, match=r"was trained on another backbone, .*clip \(\w{8}\)"):
         experiment.run(config, tmp_path / "run")
 
 
 @pytest.mark.slow
-def test_class_specific_contexts_start_from_those_of_the_same_classes(there, tmp_path):
-    config = going_on(there, class_specific=True)
-    config.init_from = str(of_other_classes(there, tmp_path / "other"))
+def test_class_specific_contexts_start_from_those_of_the_same_classes(first, tmp_path):
+    config = continued(first, class_specific=True)
+    config.init_from = str(of_other_classes(first, tmp_path / "other"))
     with pytest.raises(
         PromptError, match=r"of the 4 classes .*, but 'sea horse' is not one of them"
     ):
         experiment.run(config, tmp_path / "run")
-    same = going_on(there, class_specific=True)
+    same = continued(first, class_specific=True)
     same.init_from = ""
     experiment.run(same, tmp_path / "same")
     config.init_from = str(tmp_path / "same")

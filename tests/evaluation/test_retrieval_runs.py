@@ -54,7 +54,7 @@ def config_of(clip: Path, method: str, **settings):
 
 
 @pytest.fixture(scope="module")
-def searched(clip, tmp_path_factory):
+def finished(clip, tmp_path_factory):
     """Returns results by method, and the directory of the runs."""
     folder = tmp_path_factory.mktemp("runs")
     vop = config_of(clip, "vop_f_p", frames=FRAMES)
@@ -66,8 +66,8 @@ def searched(clip, tmp_path_factory):
     return found, folder
 
 
-def test_a_run_records_the_ranks_of_both_directions(searched):
-    found, _ = searched
+def test_a_run_records_the_ranks_of_both_directions(finished):
+    found, _ = finished
     one = found["vop_f_p"]
     assert set(one["ranks"]) == set(one["zero_shot_ranks"]) == {"test", TIME}
     for key, ranks in (*one["ranks"].items(), *one["zero_shot_ranks"].items()):
@@ -82,8 +82,8 @@ def test_a_run_records_the_ranks_of_both_directions(searched):
     assert one["trainable_parameters"] > 0 and one["shots_per_class"] is None
 
 
-def test_each_query_is_recorded_with_what_it_retrieves(searched):
-    found, folder = searched
+def test_each_query_is_recorded_with_what_it_retrieves(finished):
+    found, folder = finished
     rows = pq.read_table(folder / "vop_f_p/predictions-test.parquet").to_pylist()
     ways = {way: [row for row in rows if row["direction"] == way] for way in WAYS}
     assert [len(some) for some in ways.values()] == [33, 33]
@@ -106,15 +106,15 @@ def test_each_query_is_recorded_with_what_it_retrieves(searched):
     assert low <= found["vop_f_p"]["ranks"]["test"]["t2v"]["R@5"] <= high
 
 
-def test_zero_shot_clip_is_equal_beside_a_method_and_alone(searched):
-    found, _ = searched
+def test_zero_shot_clip_is_equal_beside_a_method_and_alone(finished):
+    found, _ = finished
     beside, alone = found["vop_f_p"]["zero_shot_ranks"]["test"], found["zero_shot"]["ranks"]["test"]
     assert beside == alone
     assert found["zero_shot"]["trainable_parameters"] == 0
 
 
-def test_only_methods_that_use_frame_order_distinguish_a_video_from_its_reversal(searched):
-    found, _ = searched
+def test_only_methods_that_use_frame_order_distinguish_a_video_from_its_reversal(finished):
+    found, _ = finished
     one = found["vop_f_p"]
     assert one["zero_shot_ranks"][TIME]["t2v"][TOLD_APART] == 50
     assert one["ranks"][TIME]["t2v"][TOLD_APART] != 50
@@ -174,8 +174,8 @@ def test_batches_of_captions_of_different_lengths_stack():
     np.testing.assert_array_equal(found.tokens[0], packed[0].tokens)
 
 
-def test_a_finished_run_is_found_and_printed(searched, clip, capsys):
-    found, folder = searched
+def test_a_finished_run_is_found_and_printed(finished, clip, capsys):
+    found, folder = finished
     config = config_of(clip, "vop_f_p", frames=FRAMES)
     config.data.also_test = TIME
     again = experiment.run(config, folder / "vop_f_p")
@@ -186,15 +186,15 @@ def test_a_finished_run_is_found_and_printed(searched, clip, capsys):
     assert f"{again['ranks'][TIME]['v2t']['MdR']:.2f}" in printed
 
 
-def test_a_run_on_reversals_only_prints_the_share_that_it_distinguishes(searched, capsys):
-    one = searched[0]["vop_f_p"]
+def test_a_run_on_reversals_only_prints_the_share_that_it_distinguishes(finished, capsys):
+    one = finished[0]["vop_f_p"]
     timed = {field: {"test": one[field][TIME]} for field in ("ranks", "zero_shot_ranks")}
     tables.print_run(one | timed)
     assert f"{one['ranks'][TIME]['t2v'][TOLD_APART]:.2f}" in capsys.readouterr().out
 
 
-def test_tables_have_the_published_row_below_the_measured_one(searched, tmp_path):
-    found, folder = searched
+def test_tables_have_the_published_row_below_the_measured_one(finished, tmp_path):
+    found, folder = finished
     runs_there, _ = runs.read(folder)
     [table] = report.average(runs_there)
     headers, lines = report.overview(table)
