@@ -11,15 +11,18 @@ class Protocol:
         by_captions: retrieves videos by their captions, instead of classifying them.
         draws_shots: trains on a few examples per class, not on all.
         tests_others: also tests on the data sets of `data.names`.
+        tests: names of the test sets, unless the protocol tests others; they are the columns of
+            tables.
     """
 
     by_captions: bool = False
     draws_shots: bool = True
     tests_others: bool = False
+    tests: tuple[str, ...] = ("test",)
 
 
 PROTOCOLS = {
-    "base_to_novel": Protocol(),
+    "base_to_novel": Protocol(tests=("base", "new")),
     "few_shot": Protocol(),
     "supervised": Protocol(draws_shots=False),
     "cross_dataset": Protocol(tests_others=True),

@@ -27,11 +27,10 @@ from experiments.figures.result_table import (
     make_rows,
 )
 from experiments.record import peers, runs, training_list
-from experiments.record.runs import EVALUATION, SOURCE_PROTOCOLS, SUPERVISED, TRANSFER, Run
+from experiments.record.runs import EVALUATION, ON_ALL, SOURCE_PROTOCOLS, Run
 from prompt_jax.evaluation.metrics import harmonic_mean
 from prompt_jax.evaluation.reliability import harmonic, wilson
 
-_ON_ALL = (SUPERVISED, TRANSFER)  # train on all examples, not on shots
 _REVERSALS = {name: action.reversal for name, action in scenes.ACTIONS.items()}
 
 
@@ -56,8 +55,8 @@ def average(
     """
     groups: dict[tuple, list[Run]] = defaultdict(list)
     for run in peers.with_zero_shot([run for run in found if not run.ranks]):
-        shots = None if run.protocol in ("few_shot", *_ON_ALL) else run.shots
-        if run.trained_by in _ON_ALL or not run.shots:  # a model need not record its shots
+        shots = None if run.protocol in ("few_shot", *ON_ALL) else run.shots
+        if run.trained_by in ON_ALL or not run.shots:  # a model need not record its shots
             shots = None
         data = _kind(run), run.trained_by, shots
         groups[run.protocol, run.ablation, run.backbone, run.backbone_hash, *data].append(run)
@@ -89,10 +88,11 @@ def _fill(table: ResultTable, found: Sequence[Run], calibration: bool) -> list[s
     further = [measure for measure in FURTHER if measure in measures]
     table.further = [measure for measure in further if calibration or measure != ECE]
     table.columns = ["accuracy"]
-    if table.protocol == "base_to_novel":
-        table.columns = ["base", "new", "h"]
-    elif table.protocol == "few_shot":
+    if table.protocol == "few_shot":
         table.columns = sorted({*columns}, key=int)
+    elif table.protocol not in SOURCE_PROTOCOLS:
+        table.columns = [_column(name) for name in runs.TESTS[table.protocol]]
+        table.columns += ["h"] if table.protocol == "base_to_novel" else []
     cells = _cells(table, lines, ["", *(f", {measure}" for measure in further)])
     table.rows = sorted(make_rows(counted, lines, cells), key=_row_order)
     for row in table.rows:
@@ -141,9 +141,11 @@ def _line(
 def _key(run: Run, name: str) -> Key:
     if run.protocol in SOURCE_PROTOCOLS:
         return name, "accuracy"
-    if run.protocol == SUPERVISED:
-        return run.dataset, "accuracy"
-    return run.dataset, str(run.shots) if run.protocol == "few_shot" else name
+    return run.dataset, str(run.shots) if run.protocol == "few_shot" else _column(name)
+
+
+def _column(test: str) -> str:
+    return "accuracy" if test == "test" else test
 
 
 def _describe_training(table: ResultTable, counted: Sequence[Run]) -> None:
@@ -156,7 +158,7 @@ def _describe_training(table: ResultTable, counted: Sequence[Run]) -> None:
             table.chosen.setdefault((run.method, name), []).append(value)
     for run in counted:
         # Zero-shot CLIP trains on no images, some protocols on all of them.
-        if run.method != "zero_shot" and not {run.protocol, run.trained_by} & {*_ON_ALL}:
+        if run.method != "zero_shot" and not {run.protocol, run.trained_by} & {*ON_ALL}:
             key = run.dataset, run.shots
             least, most = table.shots_there.get(key, run.shots_there)
             there = min(least, run.shots_there[0]), max(most, run.shots_there[1])

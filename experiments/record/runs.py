@@ -21,6 +21,10 @@ SOURCE_PROTOCOLS = (
     EVALUATION,
 )
 RETRIEVAL = "retrieval"
+# Test sets by protocol, unless it tests other data sets.
+TESTS = {name: of.tests for name, of in protocols.PROTOCOLS.items() if not of.tests_others}
+# Protocols that train on all examples, not on shots.
+ON_ALL = tuple(name for name, of in protocols.PROTOCOLS.items() if not of.draws_shots)
 # Its directions, text-to-video and video-to-text, and the metrics of each.
 WAYS = ("t2v", "v2t")
 METRICS = ("R@1", "R@5", "R@10", "MnR", "MdR")
@@ -164,8 +168,8 @@ def parse(path: pathlib.Path, content: Mapping[str, Any]) -> Run:
         raise ValueError(f"protocol={protocol!r}, allowed: {', '.join(PROTOCOLS)}")
     # Before there were several protocols, base and new were fields of their own.
     accuracy = content.get("accuracy") or {key: content[key] for key in ("base", "new")}
-    wanted = {"base", "new"} if protocol == "base_to_novel" else {"test"}
-    if protocol not in SOURCE_PROTOCOLS and not wanted <= set(accuracy):
+    wanted = set(TESTS.get(protocol, ()))
+    if not wanted <= set(accuracy):
         raise ValueError(f"accuracy has {sorted(accuracy)}, expected {sorted(wanted)}")
     zero_shot = {key: value for key, value in content["zero_shot"].items() if key in accuracy}
     text = {key: content[key] for key in ("method", "backbone", "backbone_hash", "dataset")} | {
@@ -180,7 +184,7 @@ def parse(path: pathlib.Path, content: Mapping[str, Any]) -> Run:
         protocol=protocol,
         trained_by=_trained_by(content),
         # Earlier versions wrote the default of the config.
-        shots=0 if protocol in (SUPERVISED, TRANSFER, RETRIEVAL) else content["shots"],
+        shots=0 if protocol in ON_ALL else content["shots"],
         shots_there=_shots_there(content),
         seed=content["seed"],
         accuracy=accuracy,

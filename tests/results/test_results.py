@@ -229,6 +229,15 @@ def test_a_table_says_which_predictions_depend_on_more_than_one_image(tmp_path, 
     assert "Predictions of coop depend on all test images at test." in lines
 
 
+def test_columns_of_a_table_are_the_test_sets_of_its_protocol(tmp_path, monkeypatch):
+    monkeypatch.setitem(runs.TESTS, "unseen", ("unseen",))
+    monkeypatch.setattr(runs, "PROTOCOLS", (*runs.PROTOCOLS, "unseen"))
+    put(tmp_path, protocol="unseen", accuracy={"unseen": 60.0}, zero_shot={"unseen": 50.0})
+    table = only_table(tmp_path)
+    assert table.columns == ["unseen"]
+    assert row(table, "coop").cells["caltech101", "unseen"].mean == 60.0
+
+
 def test_data_sets_may_have_different_splits(tmp_path):
     put(tmp_path)
     put(tmp_path, dataset="imagenet", split_source="native", classes={"base": 500, "new": 500})
