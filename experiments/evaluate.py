@@ -27,7 +27,7 @@ from experiments import results
 from experiments.config import config
 from experiments.record import runs
 from experiments.run import evaluating
-from experiments.run.elsewhere import FIELDS, Model
+from experiments.run.evaluation_plans import FIELDS, Model
 from experiments.setup import protocols
 from prompt_jax.errors import PromptError, escape, unknown
 from prompt_jax.models import saved

@@ -38,7 +38,7 @@ LAYERS = (
     "models",
 )
 # What each directory of the other two packages may import of its package.
-ROOMS: dict[str, set[str]] = {
+ALLOWED: dict[str, set[str]] = {
     "data_pipelines.images": {"data_pipelines.errors", "data_pipelines.examples"},
     "data_pipelines.videos": {
         "data_pipelines.errors",
@@ -148,7 +148,7 @@ def layer(module: str) -> int:
     return LAYERS.index(inside[0]) if inside and inside[0] in LAYERS else len(LAYERS)
 
 
-def room(module: str) -> str:
+def directory(module: str) -> str:
     """Returns the directory of a module below its package; the module itself at the top level."""
     return ".".join(module.split(".")[:2])
 
@@ -167,8 +167,8 @@ def upward(module: str, names: set[str]) -> Iterator[str]:
             forbidden |= top in NOT_IN_PROMPT_JAX
             above = name != package and layer(name) > layer(module)
             forbidden |= top == package and above
-        if room(module) in ROOMS and top == package and name != package:
-            forbidden |= room(name) not in {room(module), *ROOMS[room(module)]}
+        if directory(module) in ALLOWED and top == package and name != package:
+            forbidden |= directory(name) not in {directory(module), *ALLOWED[directory(module)]}
         if forbidden:
             yield f"{module} imports {name}"
 
@@ -193,17 +193,21 @@ def test_files_do_not_import_each_other_in_a_cycle():
 def test_directories_do_not_import_each_other_in_a_cycle():
     graph: dict[str, set[str]] = {}
     for path in python_files(*PACKAGES):
-        names = {room(name) for name in imports(path) if name.split(".")[0] in PACKAGES}
-        here = room(module_name(path))
+        names = {directory(name) for name in imports(path) if name.split(".")[0] in PACKAGES}
+        here = directory(module_name(path))
         graph.setdefault(here, set()).update(names - {here, *PACKAGES})
-    assert graph.keys() >= ROOMS.keys()
+    assert graph.keys() >= ALLOWED.keys()
     assert list(graphlib.TopologicalSorter(graph).static_order())
 
 
 def test_every_directory_declares_its_imports():
-    rooms = {room(module_name(path)) for path in python_files("data_pipelines", "experiments")}
-    rooms = {name for name in rooms if ROOT.joinpath(*name.split(".")).is_dir()} - {*PACKAGES}
-    assert rooms == ROOMS.keys()
+    directories = {
+        directory(module_name(path)) for path in python_files("data_pipelines", "experiments")
+    }
+    directories = {name for name in directories if ROOT.joinpath(*name.split(".")).is_dir()} - {
+        *PACKAGES
+    }
+    assert directories == ALLOWED.keys()
 
 
 def test_files_are_short():

@@ -19,7 +19,7 @@ from experiments.record.files import results_file
 from experiments.record.peers import TEST_FIELDS
 from experiments.record.runs import EVALUATION, STAND_IN
 from experiments.run import experiment, testing
-from experiments.run.elsewhere import Model, build_config, build_plan
+from experiments.run.evaluation_plans import Model, build_config, build_plan
 from experiments.setup import building, overview, plans, preprocessing
 from experiments.setup.building import make_tests
 from experiments.setup.plans import Plan

@@ -10,7 +10,7 @@ from experiments.config.config import Config, change, read
 from experiments.config.protocols import PROTOCOLS
 from experiments.configs import default
 from experiments.record import identity, workdir
-from experiments.run import choosing, elsewhere, evaluating
+from experiments.run import choosing, evaluating, evaluation_plans
 from experiments.setup import building, loading, plans, preparation, preprocessing, titles
 from experiments.setup.plans import Plan
 from experiments.setup.preparation import Prepared
@@ -69,7 +69,9 @@ def evaluated(folder: pathlib.Path, results: Mapping[str, Any]) -> Mapping[str, 
     if others:
         raise PromptError(f"{folder} holds several test sets; an evaluation has exactly one")
     prepared = evaluating.prepared(results, config)
-    plan = elsewhere.build_plan(config, titles.key_of(config.data, key), sizes.image_size, prepared)
+    plan = evaluation_plans.build_plan(
+        config, titles.key_of(config.data, key), sizes.image_size, prepared
+    )
     return _as_tested(plan, folder, results).tests
 
 

@@ -20,7 +20,7 @@ from experiments.config.config import read
 from experiments.configs import default
 from experiments.record import identity
 from experiments.run import evaluating, experiment, reopening
-from experiments.run.elsewhere import Model
+from experiments.run.evaluation_plans import Model
 from experiments.setup import overview, plans
 from prompt_jax.errors import PromptError
 from prompt_jax.models import saved

@@ -12,7 +12,7 @@ import tiny
 import prompt_jax as pj
 from experiments import evaluate
 from experiments.cli import command_line
-from experiments.run import elsewhere, reopening
+from experiments.run import evaluation_plans, reopening
 from prompt_jax import methods
 from prompt_jax.clip import CLIP
 from prompt_jax.errors import PromptError
@@ -80,8 +80,8 @@ def test_a_run_is_used_if_its_module_is_imported(run):
     np.testing.assert_array_equal(
         found.predict(image).probabilities, before.probabilities, strict=True
     )
-    model = elsewhere.Model(run, saved.read(run))
-    assert elsewhere.build_config(model, "emoji_scenes", {}).method == NAME
+    model = evaluation_plans.Model(run, saved.read(run))
+    assert evaluation_plans.build_config(model, "emoji_scenes", {}).method == NAME
 
 
 def test_modules_that_files_may_name_are_allowed_by_the_environment(package, monkeypatch):

@@ -9,7 +9,7 @@ import tiny
 from safetensors.numpy import save_file
 
 from experiments.run import evaluating, experiment, reopening
-from experiments.run.elsewhere import Model, build_config
+from experiments.run.evaluation_plans import Model, build_config
 from experiments.setup import building
 from prompt_jax.clip import CLIP
 from prompt_jax.clip.checkpoints.layouts import from_tree, openai_layout
