@@ -29,7 +29,8 @@ from experiments.record import workdir
 from experiments.run import reopening, testing
 from experiments.setup.preparation import Prepared
 from prompt_jax.errors import PromptError
-from prompt_jax.methods import Prompts, look
+from prompt_jax.evaluation.programs import compiled, logits
+from prompt_jax.methods import Prompts
 from prompt_jax.text.class_names import distinct
 
 SHOWN, CLASSES = 6, 3  # images per figure, classes per image
@@ -60,17 +61,12 @@ class Answers(NamedTuple):
 def answer(run: Prepared, prompts: Prompts, key: str) -> Answers:
     """Returns the predictions of all iterations on a test set."""
     method, task = run.method, run.tests[key][0]
-    prepared = jax.jit(method.prepare)(prompts, task)
-
-    @jax.jit
-    def probabilities(prompts, prepared, task, images):
-        output = method.forward(prompts, prepared, task, look(method, task, images))
-        return jax.nn.softmax(output.logits)
-
+    prepared = compiled(method.prepare)(prompts, task)
     found, labels = [], []
     for batch in testing.test_batches(f"answers on {key}", run.plan.tests[key], run):
         real = np.asarray(batch["label"]) >= 0
-        found.append(np.asarray(probabilities(prompts, prepared, task, batch["image"]))[:, real])
+        scores = logits(method)(prompts, prepared, task, batch["image"])
+        found.append(np.moveaxis(np.asarray(jax.nn.softmax(scores)), 0, 1)[:, real])
         labels.append(np.asarray(batch["label"])[real])
     return Answers(np.concatenate(found, axis=1), np.concatenate(labels))
 

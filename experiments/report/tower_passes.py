@@ -11,6 +11,7 @@ import jax
 
 from experiments.setup.preparation import Prepared
 from prompt_jax.clip import CLIP, Frozen
+from prompt_jax.evaluation.programs import compiled
 from prompt_jax.methods import Prompts
 
 
@@ -78,7 +79,7 @@ def record_passes(
     fields = {field.name: getattr(task.clip, field.name) for field in dataclasses.fields(task.clip)}
     clip = RecordingCLIP(**fields, on_attention=attention.append, on_features=features.append)
     task = dataclasses.replace(task, clip=clip)
-    prepared = jax.jit(run.method.prepare)(prompts, run.tests[key][0])
+    prepared = compiled(run.method.prepare)(prompts, run.tests[key][0])
     # Otherwise a loop over iterations would record tracers.
     with jax.disable_jit():
         clip.encode_image(task.frozen, images)

@@ -27,7 +27,7 @@ from prompt_jax.evaluation import reliability
 from prompt_jax.evaluation.metrics import harmonic_mean
 from prompt_jax.models import saved
 from prompt_jax.storage.files import seal
-from prompt_jax.training.loop import Trained
+from prompt_jax.training.loop import Trained, described
 
 # Only for classification; evaluations of earlier versions lack these fields.
 _RELIABILITY = (
@@ -98,6 +98,7 @@ def finish(run: Prepared, trained: Trained) -> dict[str, Any]:
         }
     results["chosen"] = chosen
     results["features"] = run.shots.described if run.shots else ""
+    results["devices"] = described(run.placement)
     results["seconds"] = time.perf_counter() - run.began
     workdir.refuse_removed(run.folder)
     if hosts.is_first():

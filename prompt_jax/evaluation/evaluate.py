@@ -10,6 +10,7 @@ import numpy as np
 
 from prompt_jax.errors import PromptError
 from prompt_jax.evaluation.programs import compiled, to_host
+from prompt_jax.mesh import replicate
 from prompt_jax.methods import Method, Prompts, Task, look
 from prompt_jax.methods.method import KEPT
 
@@ -163,6 +164,7 @@ def compiled_score(method, views):
         _, first = jax.lax.top_k(scores, min(TOP, scores.shape[-1]))
         hits = jnp.sum(first[..., 0] == labels, axis=-1)
         among = jnp.sum(first[-1] == labels[:, None])
-        return hits, among, first, jnp.take_along_axis(shares, first, axis=-1)
+        found = hits, among, first, jnp.take_along_axis(shares, first, axis=-1)
+        return replicate(task.clip.mesh, found)
 
     return jax.jit(score)

@@ -11,6 +11,7 @@ from jax.experimental import multihost_utils
 
 from prompt_jax import methods
 from prompt_jax.clip import normalize
+from prompt_jax.mesh import replicate
 from prompt_jax.methods import Method
 
 OF_IMAGES = ("images", "features")
@@ -19,8 +20,15 @@ OF_IMAGES = ("images", "features")
 
 @functools.cache
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Returns the function under `jit`; the same function compiles once per shape."""
-    return jax.jit(function)
+    """Returns a function of (prompts, task, …) under `jit`; it compiles once per shape.
+
+    Its results are replicated over the devices.
+    """
+
+    def run(prompts, task, *rest):
+        return replicate(task.clip.mesh, function(prompts, task, *rest))
+
+    return jax.jit(run)
 
 
 def to_host(array: Any) -> np.ndarray:
@@ -36,7 +44,8 @@ def logits(method: Method) -> Callable[..., jax.Array]:
 
     def run(prompts, prepared, task, images):
         seen = methods.look(method, task, images)
-        return jnp.moveaxis(method.forward(prompts, prepared, task, seen).logits, 0, 1)
+        found = jnp.moveaxis(method.forward(prompts, prepared, task, seen).logits, 0, 1)
+        return replicate(task.clip.mesh, found)
 
     return jax.jit(run)
 
@@ -62,7 +71,8 @@ def logits_and_cosine(name: str, method: Method) -> Callable[..., jax.Array]:
             scale = encoders.scale(prompts, task)
         elif method.adaptation:  # which adds to zero-shot CLIP's logits
             plain = zero_shot.forward({}, None, task, seen).logits
-        return jnp.moveaxis(jnp.concatenate([found, plain / scale]), 0, 1)
+        together = jnp.moveaxis(jnp.concatenate([found, plain / scale]), 0, 1)
+        return replicate(task.clip.mesh, together)
 
     return jax.jit(run)
 

@@ -61,6 +61,7 @@ FIELDS = {
     "replacements",
     "data_notes",
     "assumed",
+    "devices",
     "seconds",
     "images_per_second",
     "train_seconds",

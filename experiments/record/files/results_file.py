@@ -110,6 +110,7 @@ class Results(_OptionalFields):
     split_source: str | None = None
     split_sources: dict[Name, str] | None = None
     features: str | None = None
+    devices: str | None = None
     shots_per_class: LeastAndMost | None = None
     per_iteration: dict[Key, Annotated[list[Percent], Field(max_length=1000)]] | None = None
     classes: dict[Key, Count] | None = None

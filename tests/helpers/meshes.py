@@ -1,0 +1,202 @@
+"""Trains on one device and on meshes of eight, and compares; run as a process with eight devices.
+
+`python -m tests.helpers.meshes CASE …` prints a line of JSON for each case, see `compare`.
+"""
+
+import json
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).parent))
+import tiny  # noqa: E402
+
+from prompt_jax import methods  # noqa: E402
+from prompt_jax.clip import CLIP  # noqa: E402
+from prompt_jax.clip.captions import tokenize_captions  # noqa: E402
+from prompt_jax.clip.packing import pack_captions, stack  # noqa: E402
+from prompt_jax.evaluation.evaluate import Evaluator  # noqa: E402
+from prompt_jax.methods.recipe import Recipe  # noqa: E402
+from prompt_jax.training import loop, recipes, train  # noqa: E402
+from prompt_jax.training.sharding import Placement, parse_mesh  # noqa: E402
+
+STEPS, BATCH, FRAMES, SHOTS = 20, 8, 2, 2
+RECIPE = Recipe(learning_rate=0.02)
+NAMES = (
+    *("kiwi", "sea horse", "pagoda", "a thing with quite a long name", "garfield", "accordion"),
+    *("oak", "blue whale", "lamp", "dog", "cat", "tree", "hill", "rock", "car", "tram", "bus"),
+)
+SETTINGS: dict[str, dict[str, Any]] = {
+    "pro_mpt": {"vision_prompts": 2},
+    "vilt_clip": {"prompts": 2, "coupling_layer": 1},
+    "vop": {"text_prompts": 2, "vision_prompts": 2},
+}
+
+
+class Program:
+    """A method's training on a mesh.
+
+    A case has "method"; "meshes"; "on": "images", "videos", "features", "frames" or "pairs"; and
+    may have "run", a function of this class; "classes", their number; "settings"; "memory", bytes
+    for the backward pass; "shard_frozen".
+    """
+
+    def __init__(self, case: dict[str, Any], mesh: str, devices: list[jax.Device]):
+        self.placement = Placement(
+            parse_mesh(mesh, devices), len(devices) > 1 and case.get("shard_frozen", False)
+        )
+        self.case, on, name = case, case["on"], case["method"]
+        self.classes = case.get("classes", 7)
+        kind = "images" if on in ("images", "features") else "videos"
+        clip = CLIP(tiny.CONFIG, memory=case.get("memory"), mesh=self.placement.mesh)
+        frozen = self.placement.put_frozen(tiny.frozen_parameters())
+        if on == "pairs":
+            self.method, names = methods.retrieve(methods.get_encoders(name)), NAMES[:0]
+        else:
+            self.method, names = methods.find(name, kind), NAMES[: self.classes]
+        self.settings = self.method.Settings(**SETTINGS.get(name, {}) | case.get("settings", {}))
+        self.frozen = frozen
+        tower = methods.tower_for(self.method, clip, kind)
+        made = methods.make_task(self.method, tower, frozen, names, self.settings)
+        self.task = self.placement.put_task(made)
+
+    def batch(self, seed: int = 0) -> dict[str, Any]:
+        """Returns a host batch."""
+        on, rng = self.case["on"], np.random.default_rng(seed)
+        size, width = (tiny.CONFIG.image_size,) * 2, tiny.CONFIG.embed_dim
+        shapes = {
+            "images": (*size, 3),
+            "features": (width,),
+            "frames": (FRAMES, width),
+            "videos": (FRAMES, *size, 3),
+            "pairs": (FRAMES, *size, 3),
+        }
+        image = rng.normal(size=(BATCH, *shapes[on])).astype(np.float32)
+        label = rng.integers(0, self.classes, BATCH).astype(np.int32)
+        if on != "pairs":
+            return {"image": image, "label": label}
+        slots = methods.get_encoders(self.case["method"]).text_prompts(self.settings)
+        texts = [f"{NAMES[n]} and {n * NAMES[-n]}" for n in range(BATCH)]
+        tokens = tokenize_captions(texts, slots, tiny.CONFIG.context_length).tokens
+        packed = pack_captions(tokens, self.placement.devices)
+        return {"image": image, "text": packed, "label": np.arange(BATCH, dtype=np.int32)}
+
+    def start(self, seed: int = 1) -> Any:
+        """Returns the initial prompts."""
+        prompts = loop.init_prompts(self.method, self.task, seed)
+        if not self.method.adaptation:
+            return prompts
+        number = SHOTS * self.classes
+        features = np.random.default_rng(seed).normal(size=(2, number, tiny.CONFIG.embed_dim))
+        labels = np.arange(number, dtype=np.int32) % self.classes
+        return self.method.adaptation.make(
+            prompts, self.task, features.astype(np.float32), labels
+        )
+
+    def train(self) -> dict[str, Any]:
+        """Takes `STEPS` steps; returns losses, prompts and the compiled program's text."""
+        prompts = self.start()
+        rule, _ = recipes.build_optimizer(RECIPE, self.method, prompts, self.settings, 5)
+        step = train.make_step(self.method, rule)
+        state = self.placement.replicate(train.init_state(prompts, rule))
+        batch, losses = self.placement.split(self.batch()), []
+        text = step.lower(state, self.task, batch).compile().as_text()
+        for _ in range(STEPS):
+            state, metrics = step(state, self.task, batch)
+            losses.append(float(metrics["loss"]))
+        return {
+            "losses": losses,
+            "prompts": train.result(state),
+            "program": text,
+            "compiled": step._cache_size(),
+        }
+
+    def train_together(self, seeds: tuple[int, ...] = (1, 2)) -> dict[str, Any]:
+        """Trains several seeds in one program."""
+        prompts = [self.start(seed) for seed in seeds]
+
+        def optimizer(rate):
+            return recipes.build_optimizer(
+                RECIPE, self.method, prompts[0], self.settings, 5, rate
+            )[0]
+
+        step = train.make_parallel_step(self.method, optimizer)
+        rates = np.full(len(seeds), RECIPE.learning_rate, np.float32)
+        states = [train.init_state(one, optimizer(RECIPE.learning_rate)) for one in prompts]
+        state = self.placement.replicate(jax.tree.map(lambda *x: np.stack(x), *states))
+        batches = [self.batch(seed) for seed in seeds]
+        together = {
+            key: stack([one[key] for one in batches])
+            if key == "text"
+            else np.stack([one[key] for one in batches])
+            for key in batches[0]
+        }
+        batch, losses = self.placement.split_runs(together), []
+        for _ in range(STEPS):
+            state, metrics = step(state, self.task, batch, rates)
+            losses.append(np.asarray(metrics["loss"]).tolist())
+        return {"losses": losses, "prompts": state.prompts, "compiled": step._cache_size()}
+
+    def evaluate(self) -> dict[str, Any]:
+        """Evaluates the initial prompts on two batches, the second with padding."""
+        batches = [self.batch(1), self.batch(2)]
+        batches[1]["label"] = np.where(np.arange(BATCH) < 3, batches[1]["label"], -1)
+        placed = map(self.placement.split, batches)
+        [found] = Evaluator([self.method])([self.start()], [self.task], placed)
+        return {
+            "images": found.images,
+            "accuracy": found.per_iteration,
+            "confusion": found.confusion.tolist(),
+            "prompts": found.likeliest.probabilities,
+        }
+
+
+def compare(case: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Returns the largest relative differences between each mesh and one device, by name.
+
+    Of a training also: "gathered", the shapes that all-gathers of its step return; "compiled", the
+    number of compilations; "weights", the share of the backbone's bytes that a device holds.
+    """
+    run, found = case.get("run", "train"), {}
+    one = Program(case, "", jax.devices()[:1])
+    here = getattr(one, run)()
+    for mesh in case["meshes"]:
+        many = Program(case, mesh, jax.devices())
+        there = getattr(many, run)()
+        leaves = [jax.tree.leaves(each["prompts"]) for each in (here, there)]
+        of_mesh = {"prompts": max(map(difference, *leaves), default=0.0)}
+        if run == "evaluate":
+            equal = (here[key] == there[key] for key in ("images", "accuracy", "confusion"))
+            found[mesh] = of_mesh | {"equal": all(equal)}
+            continue
+        assert all(leaf.is_fully_replicated for leaf in leaves[1])
+        shards = [x.addressable_shards[0].data.nbytes for x in jax.tree.leaves(many.frozen)]
+        found[mesh] = of_mesh | {
+            "losses": difference(here["losses"], there["losses"]),
+            "compiled": there["compiled"],
+            "gathered": gathered(there.get("program", "")),
+            "weights": sum(shards) / sum(x.nbytes for x in jax.tree.leaves(one.frozen)),
+        }
+    return found
+
+
+def difference(a: Any, b: Any) -> float:
+    """Returns the largest difference relative to the largest value of `a`."""
+    a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
+    return float(np.max(np.abs(a - b)) / max(np.max(np.abs(a)), 1e-30))
+
+
+def gathered(program: str) -> list[list[int]]:
+    """Returns the shapes that the all-gathers of a compiled program return."""
+    lines = re.findall(r"= (.*?) all-gather(?:-start)?\(", program)
+    shapes = [shape for line in lines for shape in re.findall(r"\w+\[([\d,]*)\]", line)]
+    return [[int(size) for size in shape.split(",") if size] for shape in shapes]
+
+
+if __name__ == "__main__":
+    for text in sys.argv[1:]:
+        print(json.dumps(compare(json.loads(text))), flush=True)
